@@ -1,0 +1,92 @@
+/**
+ * Every error that piw foresees, in one table: what it is called, what a command exits with, and
+ * what the user can do about it. A code that was printed can be searched for here.
+ *
+ * Exit codes, as every command's help gives them:
+ *   0 done · 1 something asked for was not done (a build failed, a request was refused)
+ *   2 the command line or the configuration is wrong · 3 something that piw needs is missing here
+ *   4 in use by somebody else · 5 out of reach · 6 of another version · 70 a fault of piw's own
+ *   130 interrupted before what was asked for was done
+ */
+interface Kind {
+  readonly exit: number;
+  readonly advice: string;
+}
+
+export const ERRORS = {
+  PIW_USAGE: { exit: 2, advice: 'See --help.' },
+  PIW_CONFIG: { exit: 2, advice: 'Correct the configuration file, or name another with --configuration.' },
+  PIW_BAD_REQUIREMENT: { exit: 2, advice: 'Write it as NAME or NAME==VERSION, for example six==1.16.0.' },
+  PIW_NOT_WRITABLE: { exit: 2, advice: 'Choose a folder that this user can write to, or change its owner.' },
+  PIW_ROOT: { exit: 2, advice: 'Run it as an ordinary user.' },
+  PIW_SUPERUSER: { exit: 2, advice: 'Give a DSN of an ordinary role; piw initdb prepares one.' },
+  PIW_NO_PYTHON: { exit: 3, advice: 'Install Python 3.9 or later with pip (on Debian: apt install python3-pip python3-venv), or name one with --python.' },
+  PIW_NO_NATS: { exit: 3, advice: 'Install nats-server 2.10 or later and have it on PATH, or name a running one with --nats.' },
+  PIW_NO_POSTGRES: { exit: 3, advice: 'Install PostgreSQL 13 or later (on Debian: apt install postgresql), or name a running one with --dsn.' },
+  PIW_SERVER_FAILED: { exit: 3, advice: 'Its own log, named above, says why.' },
+  PIW_IN_USE: { exit: 4, advice: 'Stop the other one, or choose another folder.' },
+  PIW_PORT_IN_USE: { exit: 4, advice: 'Choose another with --port, or 0 for any free one.' },
+  PIW_UNREACHABLE: { exit: 5, advice: 'Check the address and that the server is running.' },
+  PIW_TIMEOUT: { exit: 5, advice: 'The farm did not answer in time; is it running?' },
+  PIW_NO_RESPONDERS: { exit: 5, advice: 'No actor answers to this; is the farm running?' },
+  PIW_DISCONNECTED: { exit: 5, advice: 'The connection to NATS has ended.' },
+  PIW_INDEX: { exit: 5, advice: 'Check the index and the network.' },
+  PIW_DATABASE: { exit: 5, advice: 'Check that PostgreSQL is running and the DSN is right.' },
+  PIW_DATA_VERSION: { exit: 6, advice: 'Use the version of piw that made it, or another folder.' },
+  PIW_DATABASE_VERSION: { exit: 6, advice: 'Run piw initdb to bring the database to this version.' },
+  PIW_DATABASE_FOREIGN: { exit: 6, advice: 'Give piw a database of its own.' },
+  PIW_PROTOCOL_VERSION: { exit: 6, advice: 'Run the same version of piw on every machine.' },
+  PIW_MESSAGE_INVALID: { exit: 70, advice: 'The sender is of another version, or is not piw.' },
+  PIW_OBJECT_BROKEN: { exit: 70, advice: 'It is sent again by itself; if not, look at the log.' },
+  PIW_TOO_LARGE: { exit: 1, advice: 'It is over a limit; the message says which.' },
+  PIW_NOT_LEADER: { exit: 70, advice: 'Another one holds the lease; ask again.' },
+  PIW_UNKNOWN_TASK: { exit: 2, advice: 'piw actor --list names them.' },
+  PIW_UNKNOWN_PACKAGE: { exit: 1, advice: 'Check the name.' },
+  PIW_UNKNOWN_VERSION: { exit: 1, advice: 'Check the version.' },
+  PIW_UNKNOWN_SLAVE: { exit: 1, advice: 'piw monitor lists the slaves.' },
+  PIW_UNKNOWN_TRANSFER: { exit: 1, advice: 'It ended or never began; the sender starts over.' },
+  PIW_UNKNOWN_TARGET: { exit: 1, advice: 'Register it with piw abi add.' },
+  PIW_LEASE_LOST: { exit: 1, advice: 'The build was given to another slave; nothing is to be done.' },
+  PIW_FENCED: { exit: 70, advice: 'A newer holder of the lease has taken over.' },
+  PIW_FILE_REFUSED: { exit: 1, advice: 'The message says what was wrong with the file.' },
+  PIW_FILE_EXISTS: { exit: 1, advice: 'A published file never changes; use a build tag or remove the version first.' },
+  PIW_BAD_WHEEL: { exit: 1, advice: 'The message says what was wrong with the wheel.' },
+  PIW_DISK_FULL: { exit: 1, advice: 'Make room on the file system of the output path.' },
+  PIW_REFUSED: { exit: 1, advice: 'The message says why.' },
+  PIW_NOT_BUILT: { exit: 1, advice: 'The line of each package says why.' },
+  PIW_INTERRUPTED: { exit: 130, advice: 'Run it again to go on where it stopped.' },
+  PIW_ACTOR_FAILING: { exit: 70, advice: 'The log says why the task keeps ending.' },
+  PIW_INTERNAL: { exit: 70, advice: 'This is a fault of piw; --debug prints where.' },
+} as const satisfies Record<string, Kind>;
+
+export type ErrorCode = keyof typeof ERRORS;
+
+/** An error that piw foresees. `text` is for the user: one plain line, no secret in it. */
+export class PiwError extends Error {
+  readonly code: ErrorCode;
+
+  constructor(code: ErrorCode, text: string, options?: ErrorOptions) {
+    super(text, options);
+    this.name = 'PiwError';
+    this.code = code;
+  }
+
+  /** What a command that ends on this error exits with, 1 to 130. */
+  get exit(): number {
+    return ERRORS[this.code].exit;
+  }
+
+  get advice(): string {
+    return ERRORS[this.code].advice;
+  }
+
+  /** The error that an ERROR answer stands for; a code of another version becomes PIW_REFUSED. */
+  static fromAnswer(code: string, text: string): PiwError {
+    return new PiwError(code in ERRORS ? (code as ErrorCode) : 'PIW_REFUSED', text);
+  }
+}
+
+/** The message of whatever was thrown. */
+export function reason(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.message : String(thrown);
+}
