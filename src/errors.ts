@@ -20,9 +20,20 @@ export const ERRORS = {
   PIW_NOT_WRITABLE: { exit: 2, advice: 'Choose a folder that this user can write to, or change its owner.' },
   PIW_ROOT: { exit: 2, advice: 'Run it as an ordinary user.' },
   PIW_SUPERUSER: { exit: 2, advice: 'Give a DSN of an ordinary role; piw initdb prepares one.' },
-  PIW_NO_PYTHON: { exit: 3, advice: 'Install Python 3.9 or later with pip (on Debian: apt install python3-pip python3-venv), or name one with --python.' },
-  PIW_NO_NATS: { exit: 3, advice: 'Install nats-server 2.10 or later and have it on PATH, or name a running one with --nats.' },
-  PIW_NO_POSTGRES: { exit: 3, advice: 'Install PostgreSQL 13 or later (on Debian: apt install postgresql), or name a running one with --dsn.' },
+  PIW_NO_PYTHON: {
+    exit: 3,
+    advice:
+      'Install Python 3.9 or later with pip (on Debian: apt install python3-pip python3-venv), or name one with --python.',
+  },
+  PIW_NO_NATS: {
+    exit: 3,
+    advice: 'Install nats-server 2.10 or later and have it on PATH, or name a running one with --nats.',
+  },
+  PIW_NO_POSTGRES: {
+    exit: 3,
+    advice:
+      'Install PostgreSQL 13 or later (on Debian: apt install postgresql), or name a running one with --dsn.',
+  },
   PIW_SERVER_FAILED: { exit: 3, advice: 'Its own log, named above, says why.' },
   PIW_IN_USE: { exit: 4, advice: 'Stop the other one, or choose another folder.' },
   PIW_PORT_IN_USE: { exit: 4, advice: 'Choose another with --port, or 0 for any free one.' },
@@ -49,7 +60,10 @@ export const ERRORS = {
   PIW_LEASE_LOST: { exit: 1, advice: 'The build was given to another slave; nothing is to be done.' },
   PIW_FENCED: { exit: 70, advice: 'A newer holder of the lease has taken over.' },
   PIW_FILE_REFUSED: { exit: 1, advice: 'The message says what was wrong with the file.' },
-  PIW_FILE_EXISTS: { exit: 1, advice: 'A published file never changes; use a build tag or remove the version first.' },
+  PIW_FILE_EXISTS: {
+    exit: 1,
+    advice: 'A published file never changes; use a build tag or remove the version first.',
+  },
   PIW_BAD_WHEEL: { exit: 1, advice: 'The message says what was wrong with the wheel.' },
   PIW_DISK_FULL: { exit: 1, advice: 'Make room on the file system of the output path.' },
   PIW_REFUSED: { exit: 1, advice: 'The message says why.' },

@@ -1,0 +1,56 @@
+import { Type } from '@sinclair/typebox';
+import {
+  Count,
+  Flag,
+  Id,
+  Lease,
+  Package,
+  Seconds,
+  Sha256,
+  ShortText,
+  Tag,
+  Version,
+  listOf,
+  orNull,
+} from './fields.js';
+import { Protocol, type Answer } from './protocol.js';
+
+/** A build that was granted. */
+export const Granted = Type.Tuple([
+  Lease,
+  Count, // attempt, from 1
+  Package,
+  Version,
+  orNull(ShortText), // sdist_url
+  orNull(Sha256), // sdist_sha256
+]);
+
+/**
+ * What the Slave Driver asks of the Architect. A grant is a lease, written to the database before
+ * it is answered.
+ */
+export const builds = new Protocol('builds', {
+  /**
+   * One build for each of these slaves, as far as there are any: `wants` is a list of
+   * [slave_id, abi, platform]; the answer has as many entries, in the same order.
+   * `fence` is the revision of the Slave Driver's own lease: an older one's request is refused.
+   */
+  NEXT: {
+    fields: { fence: Count, lease_s: Seconds, wants: listOf(Type.Tuple([Id, Tag, Tag]), 1000) },
+    answers: { BUILDS: { granted: listOf(orNull(Granted), 1000) } },
+  },
+  /** These leases go on for `lease_s` more seconds; answered with those that were lost. */
+  RENEW: {
+    fields: { lease_s: Seconds, leases: listOf(Type.Tuple([Lease, Id]), 1000) },
+    answers: { RENEWED: { lost: listOf(Lease, 1000) } },
+  },
+  /** These builds go back to the queue, as if they had not been given out. */
+  RELEASE: { fields: { leases: listOf(Type.Tuple([Lease, Id]), 1000) }, answers: { DONE: {} } },
+});
+
+export type Grant = Answer<typeof builds.verbs, 'NEXT'>['granted'][number];
+
+/** Published by the Architect: there may be something for slaves of this target. A hint only. */
+export const pending = new Protocol('pending', {
+  READY: { fields: { abi: Tag, platform: Tag, some: Flag } },
+});

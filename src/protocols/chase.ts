@@ -1,0 +1,78 @@
+import { Type } from '@sinclair/typebox';
+import {
+  DONE,
+  FileName,
+  Files,
+  Flag,
+  Output,
+  Package,
+  Seconds,
+  ShortText,
+  Tag,
+  Text,
+  Time,
+  Token,
+  Version,
+  listOf,
+  orNull,
+} from './fields.js';
+import { Protocol } from './protocol.js';
+
+/** The parts of the site that can be written again by request. */
+export const PARTS = ['HOME', 'SEARCH', 'PROJECT', 'INDEX', 'LOG', 'SITEMAP', 'ALL'] as const;
+export type Part = (typeof PARTS)[number];
+const Aliases = listOf(ShortText, 1000);
+const send = { SEND: { filename: FileName, transfer_id: Token } };
+
+/**
+ * What the administrator's commands say to Mr Chase. The conversation of one import has a session
+ * of its own, which stands in the subject (`<prefix>.chase.<session>.<VERB>`), so that several can
+ * go on at once.
+ */
+export const chase = new Protocol('chase', {
+  IMPORT: {
+    fields: {
+      abi: orNull(Tag),
+      package: Package,
+      version: Version,
+      status: Flag,
+      duration_s: Seconds,
+      output: Output,
+      files: Files,
+    },
+    answers: { ...send, ...DONE },
+  },
+  /** That file is on its way. */
+  SENT: { fields: { filename: FileName }, answers: { ...send, ...DONE } },
+  ADDPKG: {
+    fields: {
+      package: Package,
+      description: orNull(Text),
+      skip: orNull(ShortText),
+      unskip: Flag,
+      aliases: Aliases,
+    },
+    answers: DONE,
+  },
+  ADDVER: {
+    fields: {
+      package: Package,
+      version: Version,
+      released: orNull(Time),
+      skip: orNull(ShortText),
+      unskip: Flag,
+      yanked: orNull(ShortText),
+      aliases: Aliases,
+    },
+    answers: DONE,
+  },
+  REMPKG: { fields: { package: Package, skip: orNull(ShortText) }, answers: DONE },
+  REMVER: {
+    fields: { package: Package, version: Version, skip: orNull(ShortText), yank: Flag },
+    answers: DONE,
+  },
+  REBUILD: {
+    fields: { part: Type.Union(PARTS.map((part) => Type.Literal(part))), package: orNull(Package) },
+    answers: DONE,
+  },
+});

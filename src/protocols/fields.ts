@@ -1,0 +1,74 @@
+import { Type, type Static, type TSchema } from '@sinclair/typebox';
+
+/** Fields that many messages have, with the limits that hold for them everywhere. */
+
+/** `?` in the protocols' tables: the field is always there, and may be null. */
+export const orNull = <S extends TSchema>(schema: S) => Type.Union([schema, Type.Null()]);
+/** A list of no more than `limit` items. */
+export const listOf = <S extends TSchema>(schema: S, limit = 1_000_000) =>
+  Type.Array(schema, { maxItems: limit });
+
+export const Text = Type.String({ maxLength: 65_536 });
+export const ShortText = Type.String({ maxLength: 1024 });
+/** A project's name, normalised as PEP 503 says. */
+export const Package = Type.String({ minLength: 1, maxLength: 200, pattern: '^[a-z0-9]+(-[a-z0-9]+)*$' });
+/** A version as its project spells it; it never holds a path. */
+export const Version = Type.String({
+  minLength: 1,
+  maxLength: 200,
+  pattern: '^[^/\\\\\\s\\u0000-\\u001f]+$',
+});
+/** A tag of a wheel, or several joined with dots. */
+export const Tag = Type.String({ minLength: 1, maxLength: 200, pattern: '^[A-Za-z0-9_.]+$' });
+export const FileName = Type.String({ minLength: 1, maxLength: 255, pattern: '^[^/\\\\\\u0000-\\u001f]+$' });
+export const Sha256 = Type.String({ pattern: '^[0-9a-f]{64}$' });
+/** Whole and not negative. */
+export const Count = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER });
+export const Id = Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER });
+export const Seconds = Type.Number({ minimum: 0, maximum: 1e9 });
+/** Milliseconds since 1970, UTC. */
+export const Time = Type.Number({ minimum: 0, maximum: 8.64e15 });
+export const Flag = Type.Boolean();
+/** A name in a subject: a user, a session, a transfer. */
+export const Token = Type.String({ minLength: 1, maxLength: 64, pattern: '^[A-Za-z0-9_-]+$' });
+export const FailureClass = Type.String({ minLength: 1, maxLength: 40, pattern: '^[a-z-]+$' });
+/** A build's log; whole up to a limit, see the slave. */
+export const Output = Type.String({ maxLength: 64 * 1024 * 1024 });
+/** What a wheel needs of the system, by the system's package manager: {apt: ["libffi8"]}. */
+export const Dependencies = Type.Record(
+  Type.String({ pattern: '^[a-z]{2,10}$' }),
+  listOf(Type.String({ maxLength: 200, pattern: '^[A-Za-z0-9][A-Za-z0-9.+:_-]*$' }), 1000),
+);
+
+/** A file state on the wire, in the order of the protocols' table. */
+export const FileTuple = Type.Tuple([
+  FileName, // filename
+  Count, // filesize, bytes
+  Sha256, // filehash
+  Tag, // package_tag
+  Type.String({ minLength: 1, maxLength: 200, pattern: '^[A-Za-z0-9_.+!]+$' }), // package_version_tag
+  Tag, // py_version_tag
+  Tag, // abi_tag
+  Type.String({ minLength: 1, maxLength: 400, pattern: '^[A-Za-z0-9_.]+$' }), // platform_tag
+  orNull(ShortText), // requires_python
+  Dependencies, // dependencies
+  Flag, // transferred
+]);
+export type FileTuple = Static<typeof FileTuple>;
+export const Files = listOf(FileTuple, 100);
+
+/** [disk_total, disk_free, mem_total, mem_free] in bytes, load over a minute, temperature in °C. */
+export const Stats = Type.Tuple([
+  Count,
+  Count,
+  Count,
+  Count,
+  Type.Number({ minimum: 0 }),
+  orNull(Type.Number()),
+]);
+export type Stats = Static<typeof Stats>;
+
+/** A lease of a build: its number, and how often this build was given out, this time included. */
+export const Lease = Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER });
+/** Nothing to say but that it is done. */
+export const DONE = { DONE: {} } as const;

@@ -1,0 +1,45 @@
+import { Count, FileName, FileTuple, Package, Sha256, ShortText, Token, orNull } from './fields.js';
+import { Protocol } from './protocol.js';
+
+const fetch = { FETCH: { offset: Count, length: Count } };
+const done = { DONE: {} };
+
+/**
+ * How a file travels from a slave or an importer to the File Juggler.
+ *
+ * The sender says HELLO with the transfer's id, which came with SEND. The answer is FETCH with a
+ * range that is still missing (all of it, at first) or DONE. The sender writes the range's bytes as
+ * chunks of an object in its own bucket (the object's name is the transfer's id and the offset),
+ * and says CHUNK when the last of them is stored; the File Juggler reads them as they arrive.
+ * CHUNK is answered by the next FETCH, or by DONE. After a break on either side: HELLO again.
+ */
+export const transfer = new Protocol('file', {
+  HELLO: { fields: { transfer_id: Token }, answers: { ...fetch, ...done } },
+  CHUNK: { fields: { offset: Count, length: Count }, answers: { ...fetch, ...done } },
+});
+
+/** What the other actors ask of the File Juggler. */
+export const fileSystem = new Protocol('fs', {
+  /** A file is going to come, from the sender whose user is `sender`. Expecting twice is harmless. */
+  EXPECT: { fields: { transfer_id: Token, sender: Token, file_state: FileTuple }, answers: done },
+  /**
+   * Is the transfer whole and as announced? Then it is in its place now, with its metadata beside it.
+   * VERIFIED also says so of a file that was there before with the same bytes.
+   */
+  VERIFY: {
+    fields: { transfer_id: Token, package: Package },
+    answers: {
+      VERIFIED: { metadata_sha256: Sha256, requires_python: orNull(ShortText) },
+      /** Bytes are missing or wrong: send it again. */
+      AGAIN: { reason: ShortText },
+      /** It will never do: not a wheel, or another file has this name. */
+      REFUSED: { code: ShortText, reason: ShortText },
+    },
+  },
+  REMOVE: { fields: { package: Package, filename: FileName }, answers: done },
+  /** Total and free bytes of the file system that holds the output path. */
+  STATVFS: { fields: {}, answers: { STATVFS: { total: Count, free: Count } }, reads: true },
+});
+
+/** A bucket's name as it appears in subjects, by the user who writes to it. */
+export const bucketOf = (user: string): string => `piw-slave-${user}`;

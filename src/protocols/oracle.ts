@@ -1,0 +1,305 @@
+import { Type, type Static } from '@sinclair/typebox';
+import {
+  Count,
+  DONE,
+  Dependencies,
+  FailureClass,
+  FileName,
+  FileTuple,
+  Flag,
+  Id,
+  Lease,
+  Output,
+  Package,
+  Seconds,
+  Sha256,
+  ShortText,
+  Tag,
+  Text,
+  Time,
+  Version,
+  listOf,
+  orNull,
+} from './fields.js';
+import { Protocol, type Answer } from './protocol.js';
+import { Statistics } from './statistics.js';
+
+/** Where a package or version is known from. What a feed brought, a feed can take away. */
+export const ORIGINS = ['feed', 'add', 'import'] as const;
+export type Origin = (typeof ORIGINS)[number];
+const Origin = Type.Union(ORIGINS.map((origin) => Type.Literal(origin)));
+
+/** A build's place in the queue: the backlog, a release of today, an administrator's request. */
+export const PRIORITY = { backlog: 0, release: 1, request: 2 } as const;
+const Priority = Type.Integer({ minimum: 0, maximum: 2 });
+
+const VersionKey = { package: Package, version: Version };
+const Reason = orNull(ShortText);
+
+/** A release as an index has it. */
+export const Release = Type.Object({
+  version: Version,
+  /** When its first file was uploaded; null if the index doesn't say. */
+  released: orNull(Time),
+  /** The reason (it may be empty) if the whole release is yanked. */
+  yanked: Reason,
+  has_sdist: Flag,
+  sdist_url: orNull(Type.String({ maxLength: 4096 })),
+  sdist_sha256: orNull(Sha256),
+  requires_python: orNull(ShortText),
+  priority: Priority,
+});
+export type Release = Static<typeof Release>;
+
+/** The result of one build, of a lease or (lease null) of an import. */
+export const LoggedBuild = Type.Object({
+  lease: orNull(Lease),
+  slave_id: orNull(Id),
+  package: Package,
+  version: Version,
+  abi: Tag,
+  platform: Tag,
+  status: Flag,
+  failure_class: orNull(FailureClass),
+  duration_s: Seconds,
+  output: Output,
+  /** Its wheels, all of them in their place, each with the digest of its METADATA. */
+  files: listOf(Type.Tuple([FileTuple, Sha256]), 100),
+});
+export type LoggedBuild = Static<typeof LoggedBuild>;
+
+/**
+ * `logged` now; `repeated`: this lease's result is known already, nothing changed; `lost`: the lease
+ * is another's by now, the result is dropped.
+ */
+export const LOGGED = ['logged', 'repeated', 'lost'] as const;
+const Outcome = Type.Tuple([Type.Union(LOGGED.map((o) => Type.Literal(o))), orNull(Id)]);
+
+/** A file as the simple index lists it. */
+export const IndexedFile = Type.Object({
+  filename: FileName,
+  version: Version,
+  filesize: Count,
+  sha256: Sha256,
+  metadata_sha256: Sha256,
+  requires_python: orNull(ShortText),
+  yanked: Reason,
+  uploaded: Time,
+});
+export type IndexedFile = Static<typeof IndexedFile>;
+
+export const PROJECT_STATUS = ['active', 'archived', 'quarantined', 'deprecated'] as const;
+const ProjectStatus = Type.Union(PROJECT_STATUS.map((s) => Type.Literal(s)));
+
+/** What has become of a version on a target. */
+export const TARGET_STATE = ['built', 'failed', 'building', 'waiting', 'none'] as const;
+export const VersionOnTarget = Type.Object({
+  abi: Tag,
+  platform: Tag,
+  state: Type.Union(TARGET_STATE.map((s) => Type.Literal(s))),
+  build_id: orNull(Id),
+  failure_class: orNull(FailureClass),
+  /** The file that serves this target. */
+  filename: orNull(FileName),
+});
+export type VersionOnTarget = Static<typeof VersionOnTarget>;
+
+export const ProjectVersion = Type.Object({
+  version: Version,
+  released: orNull(Time),
+  skip: Reason,
+  yanked: Reason,
+  has_sdist: Flag,
+  requires_python: orNull(ShortText),
+  targets: listOf(VersionOnTarget, 1000),
+});
+export type ProjectVersion = Static<typeof ProjectVersion>;
+
+export const ProjectFile = Type.Intersect([
+  IndexedFile,
+  Type.Object({
+    build_id: orNull(Id),
+    /** [abi, platform] of the registered targets that it serves. */
+    serves: listOf(Type.Tuple([Tag, Tag]), 1000),
+    dependencies: Dependencies,
+    downloads: Count,
+  }),
+]);
+export type ProjectFile = Static<typeof ProjectFile>;
+
+/** All that a project's page shows. Versions newest first. */
+export const Project = Type.Object({
+  package: Package,
+  description: orNull(Text),
+  status: ProjectStatus,
+  skip: Reason,
+  versions: listOf(ProjectVersion, 100_000),
+  files: listOf(ProjectFile, 100_000),
+});
+export type Project = Static<typeof Project>;
+
+/** One line of a web server's log that meant something. `what`: a filename, a package or a page. */
+export const LogRow = Type.Tuple([
+  orNull(ShortText), // host
+  Time,
+  ShortText, // what
+  orNull(ShortText), // arch
+  orNull(ShortText), // distro_name
+  orNull(ShortText), // distro_version
+  orNull(ShortText), // os_name
+  orNull(ShortText), // os_version
+  orNull(ShortText), // py_name
+  orNull(ShortText), // py_version
+  orNull(ShortText), // installer_name
+  orNull(ShortText), // installer_version
+  orNull(ShortText), // setuptools_version
+]);
+export type LogRow = Static<typeof LogRow>;
+const LogRows = { fields: { rows: listOf(LogRow, 10_000) }, answers: DONE };
+
+export const Target = Type.Object({
+  abi: Tag,
+  platform: Tag,
+  py_version_tag: Tag,
+  skip: Reason,
+});
+export type Target = Static<typeof Target>;
+
+export const Page = Type.Tuple([Type.String({ maxLength: 20 }), ShortText]);
+
+/**
+ * The Oracle: every question and every change that the actors put to the database. Repeating any of
+ * them changes nothing more.
+ */
+export const oracle = new Protocol('db', {
+  ALLPKGS: { fields: {}, answers: { PACKAGES: { names: listOf(Package, 10_000_000) } }, reads: true },
+  ALLVERS: {
+    fields: {},
+    answers: { VERSIONS: { versions: listOf(Type.Tuple([Package, Version]), 100_000_000) } },
+    reads: true,
+  },
+  PKGEXISTS: { fields: { package: Package }, answers: { EXISTS: { exists: Flag } }, reads: true },
+  VEREXISTS: { fields: VersionKey, answers: { EXISTS: { exists: Flag } }, reads: true },
+  PKGFILES: {
+    fields: { package: Package },
+    answers: {
+      FILES: {
+        exists: Flag,
+        status: ProjectStatus,
+        versions: listOf(Version, 100_000),
+        files: listOf(IndexedFile, 100_000),
+      },
+    },
+    reads: true,
+  },
+  /** Every package that has a file to offer: the root of the simple index. */
+  INDEX: { fields: {}, answers: { PACKAGES: { names: listOf(Package, 10_000_000) } }, reads: true },
+  VERFILES: { fields: VersionKey, answers: { FILES: { filenames: listOf(FileName, 10_000) } }, reads: true },
+  PROJECT: { fields: { package: Package }, answers: { PROJECT: { project: orNull(Project) } }, reads: true },
+  /** [package, description, files, downloads of 30 days], for the search. */
+  SEARCHINDEX: {
+    fields: {},
+    answers: { INDEX: { packages: listOf(Type.Tuple([Package, orNull(Text), Count, Count]), 10_000_000) } },
+    reads: true,
+  },
+  GETBUILD: {
+    fields: { build_id: Id },
+    answers: {
+      BUILD: {
+        package: Package,
+        version: Version,
+        abi: Tag,
+        platform: Tag,
+        status: Flag,
+        failure_class: orNull(FailureClass),
+        built: Time,
+        duration_s: Seconds,
+        output: Output,
+      },
+    },
+    reads: true,
+  },
+  GETABIS: { fields: {}, answers: { ABIS: { targets: listOf(Target, 1000) } }, reads: true },
+  ADDABI: {
+    fields: { abi: Tag, platform: Tag, py_version_tag: Tag, skip: Reason },
+    answers: { DONE: {} },
+  },
+  DELABI: { fields: { abi: Tag, platform: Tag }, answers: DONE },
+  GETSKIP: {
+    fields: { package: Package, version: orNull(Version) },
+    answers: { SKIP: { skip: Reason } },
+    reads: true,
+  },
+  GETPYPI: { fields: {}, answers: { PYPI: { serial: Count } }, reads: true },
+  /** `fence` is the revision of the sender's lease; a serial from an older holder is refused. */
+  SETPYPI: { fields: { serial: Count, fence: Count }, answers: DONE },
+  GETSTATS: { fields: {}, answers: { STATS: { statistics: Statistics } }, reads: true },
+
+  NEWPKG: {
+    fields: { package: Package, description: orNull(Text), origin: Origin, aliases: listOf(ShortText, 1000) },
+    answers: { NEW: { created: Flag } },
+  },
+  /** Releases of one package, which is made if it is missing; what is known already is brought up to date. */
+  NEWVER: {
+    fields: { package: Package, origin: Origin, releases: listOf(Release, 100_000) },
+    answers: { NEW: { created: Count } },
+  },
+  /** Skip with a reason; null: build it again. */
+  SKIPPKG: { fields: { package: Package, skip: Reason }, answers: DONE },
+  SKIPVER: { fields: { ...VersionKey, skip: Reason }, answers: DONE },
+  YANKVER: { fields: { ...VersionKey, yanked: ShortText }, answers: DONE },
+  UNYANKVER: { fields: VersionKey, answers: DONE },
+  QUARANTINE: { fields: { package: Package, version: orNull(Version), quarantined: Flag }, answers: DONE },
+  /** Forgets builds and files (and downloads) of a version; answered with the names that are free now. */
+  DELBUILD: { fields: VersionKey, answers: { FILES: { filenames: listOf(FileName, 10_000) } } },
+  DELVER: { fields: VersionKey, answers: { FILES: { filenames: listOf(FileName, 10_000) } } },
+  DELPKG: { fields: { package: Package }, answers: { FILES: { filenames: listOf(FileName, 1_000_000) } } },
+
+  /** Gives the slave its number; the same session gets the same one again. */
+  HELLOSLAVE: {
+    fields: {
+      user: ShortText,
+      session: ShortText,
+      label: ShortText,
+      abi: Tag,
+      platform: Tag,
+      py_version_tag: Tag,
+      os_name: ShortText,
+      os_version: ShortText,
+      board: orNull(ShortText),
+      /** Register the slave's target if it is unknown. */
+      register: Flag,
+    },
+    answers: { SLAVE: { slave_id: Id, known_target: Flag } },
+  },
+  /**
+   * What was granted under this lease, so that a slave's result can be held against it, also after
+   * the Slave Driver was restarted; null when the lease isn't live, or isn't this slave's.
+   */
+  GETLEASE: {
+    fields: { lease: Lease, slave_id: Id },
+    answers: {
+      LEASE: { package: orNull(Package), version: orNull(Version), abi: orNull(Tag), platform: orNull(Tag) },
+    },
+    reads: true,
+  },
+  LOGBUILD: {
+    fields: { builds: listOf(LoggedBuild, 1000) },
+    answers: { LOGGED: { outcomes: listOf(Outcome, 1000) } },
+  },
+  LOGDOWNLOAD: LogRows,
+  LOGSEARCH: LogRows,
+  LOGPROJECT: LogRows,
+  LOGJSON: LogRows,
+  LOGPAGE: LogRows,
+  /** The Secretary's backlog: [what, argument]. */
+  SAVEPAGES: { fields: { pages: listOf(Page), remove: listOf(Page) }, answers: DONE },
+  LOADPAGES: { fields: {}, answers: { PAGES: { pages: listOf(Page) } }, reads: true },
+  /** The tasks that are paused; `*` stands for all. */
+  GETPAUSED: { fields: {}, answers: { PAUSED: { tasks: listOf(ShortText, 100) } }, reads: true },
+  SETPAUSED: { fields: { task: ShortText, paused: Flag }, answers: DONE },
+});
+
+export type OracleVerbs = typeof oracle.verbs;
+export type FilesOfPackage = Answer<OracleVerbs, 'PKGFILES'>;
+export type BuildRecord = Answer<OracleVerbs, 'GETBUILD'>;

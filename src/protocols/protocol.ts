@@ -1,0 +1,140 @@
+import { Type, type Static, type TSchema } from '@sinclair/typebox';
+import { TypeCompiler, type TypeCheck } from '@sinclair/typebox/compiler';
+import { PiwError } from '../errors.js';
+
+/** The fields of one message, in the order in which they travel. */
+export type Fields = Readonly<Record<string, TSchema>>;
+
+/** One thing that can be said in a conversation, and what can be answered to it. */
+export interface Verb {
+  readonly fields: Fields;
+  /** What may come back, ERROR apart, which may come back to anything. None: it is published. */
+  readonly answers?: Readonly<Record<string, Fields>>;
+  /** It changes nothing, so asking twice is free. */
+  readonly reads?: boolean;
+}
+export type Verbs = Readonly<Record<string, Verb>>;
+
+type Named<F extends Fields> = { readonly [K in keyof F]: Static<F[K]> };
+type Tagged<M extends Readonly<Record<string, Fields>>> = {
+  [V in keyof M & string]: { readonly verb: V } & Named<M[V]>;
+}[keyof M & string];
+
+/** The fields of verb V. */
+export type Body<V extends Verbs, K extends keyof V> = Named<V[K]['fields']>;
+/** Any message that can be said, as an object with its verb. */
+export type Said<V extends Verbs> = {
+  [K in keyof V & string]: { readonly verb: K } & Body<V, K>;
+}[keyof V & string];
+/** Any answer that verb K can get. */
+export type Answer<V extends Verbs, K extends keyof V> =
+  V[K]['answers'] extends Readonly<Record<string, Fields>> ? Tagged<V[K]['answers']> : never;
+
+const ERROR = { code: Type.String({ maxLength: 64 }), text: Type.String() };
+
+/**
+ * A message on the wire is an array: the verb, then every field of it, always the same number. Here
+ * it is an object whose keys are the fields' names; a Shape turns one into the other, and checks
+ * both ways.
+ */
+class Shape {
+  readonly #verb: string;
+  readonly #names: readonly string[];
+  readonly #fields: Fields;
+  #check: TypeCheck<TSchema> | undefined;
+
+  constructor(verb: string, fields: Fields) {
+    this.#verb = verb;
+    this.#names = Object.keys(fields);
+    this.#fields = fields;
+  }
+
+  pack(message: Readonly<Record<string, unknown>>): unknown[] {
+    const array: unknown[] = [this.#verb];
+    for (const name of this.#names) array.push(message[name]);
+    this.#verify(array);
+    return array;
+  }
+
+  unpack(array: readonly unknown[]): Record<string, unknown> {
+    this.#verify(array);
+    const message: Record<string, unknown> = { verb: this.#verb };
+    this.#names.forEach((name, i) => (message[name] = array[i + 1]));
+    return message;
+  }
+
+  #verify(array: readonly unknown[]): void {
+    // Compiled at first use: a process speaks only a few of all the messages.
+    this.#check ??= TypeCompiler.Compile(
+      Type.Tuple([Type.Literal(this.#verb), ...Object.values(this.#fields)]) as TSchema,
+    );
+    if (this.#check.Check(array)) return;
+    const first = this.#check.Errors(array).First();
+    const index = Number(first?.path.split('/')[1] ?? 0);
+    const where = index > 0 ? (this.#names[index - 1] ?? `field ${String(index)}`) : 'its length';
+    throw new PiwError(
+      'PIW_MESSAGE_INVALID',
+      `${this.#verb}: ${where}: ${first?.message ?? 'not as agreed'}`,
+    );
+  }
+}
+
+/** A conversation: its name, which is a token of its subjects, and all that can be said in it. */
+export class Protocol<V extends Verbs> {
+  readonly name: string;
+  readonly verbs: V;
+  readonly #says = new Map<string, Shape>();
+  readonly #answers = new Map<string, Map<string, Shape>>();
+
+  constructor(name: string, verbs: V) {
+    this.name = name;
+    this.verbs = verbs;
+    const error = new Shape('ERROR', ERROR);
+    for (const [verb, { fields, answers }] of Object.entries(verbs)) {
+      this.#says.set(verb, new Shape(verb, fields));
+      const shapes = Object.entries(answers ?? {}).map(([name, f]) => [name, new Shape(name, f)] as const);
+      this.#answers.set(verb, new Map([...shapes, ['ERROR', error] as const]));
+    }
+  }
+
+  /** The array for a message. Raises PIW_MESSAGE_INVALID where a field is not as the schema says. */
+  pack<K extends keyof V & string>(verb: K, body: Body<V, K>): unknown[] {
+    return shapeOf(this.#says, verb).pack(body);
+  }
+
+  /** The message in an array that came from outside; the same error for anything that isn't one. */
+  unpack(array: unknown): Said<V> {
+    return shapeOf(this.#says, verbOf(array)).unpack(array as unknown[]) as Said<V>;
+  }
+
+  packAnswer<K extends keyof V & string>(verb: K, answer: Answer<V, K>): unknown[] {
+    const shapes = this.#answers.get(verb);
+    return shapeOf(shapes, (answer as { verb: string }).verb).pack(answer);
+  }
+
+  /** The answer to `verb` in an array. An ERROR is raised as the PiwError that it stands for. */
+  unpackAnswer<K extends keyof V & string>(verb: K, array: unknown): Answer<V, K> {
+    const name = verbOf(array);
+    const answer = shapeOf(this.#answers.get(verb), name).unpack(array as unknown[]);
+    if (name === 'ERROR') throw PiwError.fromAnswer(String(answer['code']), String(answer['text']));
+    return answer as Answer<V, K>;
+  }
+}
+
+/** The array of an ERROR answer, which is the same in every conversation. */
+export function packError(code: string, text: string): unknown[] {
+  return ['ERROR', code, text];
+}
+
+function verbOf(array: unknown): string {
+  const verb: unknown = Array.isArray(array) ? array[0] : undefined;
+  if (typeof verb !== 'string')
+    throw new PiwError('PIW_MESSAGE_INVALID', 'not an array that begins with a verb');
+  return verb;
+}
+
+function shapeOf(shapes: ReadonlyMap<string, Shape> | undefined, verb: string): Shape {
+  const shape = shapes?.get(verb);
+  if (!shape) throw new PiwError('PIW_MESSAGE_INVALID', `${verb.slice(0, 40)}: no such message here`);
+  return shape;
+}

@@ -1,0 +1,98 @@
+import { Type } from '@sinclair/typebox';
+import {
+  Count,
+  FailureClass,
+  FileName,
+  Files,
+  Flag,
+  Id,
+  Lease,
+  Output,
+  Package,
+  Seconds,
+  Sha256,
+  ShortText,
+  Stats,
+  Tag,
+  Time,
+  Token,
+  Version,
+  orNull,
+} from './fields.js';
+import { Protocol, type Answer, type Body } from './protocol.js';
+
+/**
+ * What a build slave and the Slave Driver say to each other. The slave always speaks first; every
+ * answer tells it what to do next, and BYE can be the answer to anything.
+ *
+ *     HELLO -> HELLO          who I am -> your number, and the index to build from
+ *     IDLE  -> BUILD | SLEEP  I have nothing to do -> do this | nothing for you, ask again
+ *     BUSY  -> CONT | DONE    still building -> go on | stop, it isn't yours any more
+ *     BUILT -> SEND | DONE    how it ended -> hand in this file | forget it all
+ *     SENT  -> SEND | DONE    that file is on its way -> (again, or) the next one | forget it all
+ *     BYE   -> BYE            I am leaving
+ */
+const bye = { BYE: { reason: ShortText } };
+const send = { SEND: { filename: FileName, transfer_id: Token } };
+const done = { DONE: {} };
+
+/** What a build may use: seconds in all, bytes of log kept, bytes of one wheel. */
+export const Limits = Type.Tuple([Seconds, Count, Count]);
+
+export const slaveDriver = new Protocol('slave', {
+  HELLO: {
+    fields: {
+      version: ShortText,
+      build_timeout_s: Seconds,
+      busy_interval_s: Seconds,
+      py_version_tag: Tag,
+      abi_tag: Tag,
+      platform_tag: Tag,
+      label: ShortText,
+      os_name: ShortText,
+      os_version: ShortText,
+      board: orNull(ShortText),
+      clock: Time,
+    },
+    answers: { HELLO: { slave_id: Id, index_url: ShortText, extra_index_url: orNull(ShortText) }, ...bye },
+  },
+  IDLE: {
+    fields: { stats: Stats },
+    answers: {
+      SLEEP: { seconds: Seconds, paused: Flag },
+      BUILD: {
+        lease: Lease,
+        package: Package,
+        version: Version,
+        abi: Tag,
+        sdist_url: orNull(ShortText),
+        sdist_sha256: orNull(Sha256),
+        limits: Limits,
+      },
+      ...bye,
+    },
+  },
+  BUSY: { fields: { lease: Lease, stats: Stats }, answers: { CONT: {}, ...done, ...bye } },
+  BUILT: {
+    fields: {
+      lease: Lease,
+      status: Flag,
+      failure_class: orNull(FailureClass),
+      duration_s: Seconds,
+      output: Output,
+      files: Files,
+    },
+    answers: { ...send, ...done, ...bye },
+  },
+  SENT: { fields: { lease: Lease, filename: FileName }, answers: { ...send, ...done, ...bye } },
+  BYE: { fields: {}, answers: bye },
+});
+
+export type SlaveVerbs = typeof slaveDriver.verbs;
+export type SlaveHello = Body<SlaveVerbs, 'HELLO'>;
+export type Built = Body<SlaveVerbs, 'BUILT'>;
+export type SlaveAnswer = Answer<SlaveVerbs, keyof SlaveVerbs & string>;
+export type BuildOrder = Extract<Answer<SlaveVerbs, 'IDLE'>, { verb: 'BUILD' }>;
+
+/** Said to a waiting slave on its own subject: there may be something for you, ask now. */
+export const wake = new Protocol('wake', { WAKE: { fields: {} } });
