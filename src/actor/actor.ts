@@ -1,0 +1,280 @@
+import type { Bus, Incoming, Line } from '../bus/bus.js';
+import { PiwError, reason } from '../errors.js';
+import type { Log } from '../log.js';
+import { packError, type Answer, type Protocol, type Said, type Verbs } from '../protocols/protocol.js';
+import type { Clock } from './clock.js';
+
+/**
+ * What PAUSE means for a task. `ignores`: it goes on (Oracle, File Juggler). `stops`: it takes no new
+ * work; whoever asks is told that nobody answers. `answers`: it goes on answering, and says "not now"
+ * itself (Slave Driver).
+ */
+export type Pausing = 'ignores' | 'stops' | 'answers';
+
+export interface ActorContext {
+  readonly task: string;
+  readonly bus: Bus;
+  readonly log: Log;
+  readonly clock: Clock;
+  readonly pausing: Pausing;
+  /** The fencing number of a single's lease; 0 for pools. Raises PIW_NOT_LEADER when it is not held. */
+  readonly fence: () => number;
+  /** The error that the actor must not survive. */
+  readonly crash: (error: unknown) => void;
+}
+
+/** Where a message came from: its subject's tokens after the prefix. */
+export interface From {
+  readonly tokens: readonly string[];
+}
+
+type Handler<V extends Verbs, K extends keyof V & string> = (
+  message: Extract<Said<V>, { verb: K }>,
+  from: From,
+) => Promise<Answer<V, K>> | Answer<V, K> | Promise<void> | void;
+export type Handlers<V extends Verbs> = { readonly [K in keyof V & string]: Handler<V, K> };
+
+export interface ServeOptions {
+  /** The tokens between prefix and verb, `*` for any; the protocol's name if left out. */
+  readonly tokens?: readonly string[];
+  /** The group of which one gets each message; the task's name if left out; null: everyone gets all. */
+  readonly queue?: string | null;
+  /** How many messages are handled at once; more wait. 256 if left out. */
+  readonly concurrency?: number;
+  /** Where the sender may have put a large body. */
+  readonly bucketOf?: (from: From) => string;
+  /** It goes on while the actor is paused. */
+  readonly always?: boolean;
+}
+
+interface Served {
+  readonly open: () => Line;
+  readonly always: boolean;
+  line: Line | undefined;
+  reading: Promise<void>;
+}
+
+/**
+ * The base of every task. An actor serves conversations and calls itself at intervals; it has no
+ * other entrance, and shares nothing with another one.
+ *
+ * Every subscription is read by one loop: decode, validate, handle, answer. What isn't a message of
+ * the conversation gets an ERROR, and a line in the log. A PiwError that a handler raises is the
+ * answer. Any other error is answered as PIW_INTERNAL, and then the actor crashes: its supervisor
+ * starts it again, and state that may be wrong is not kept.
+ */
+export abstract class Actor {
+  protected readonly bus: Bus;
+  protected readonly log: Log;
+  protected readonly clock: Clock;
+  readonly context: ActorContext;
+  readonly #served: Served[] = [];
+  readonly #timers = new Map<symbol, () => void>();
+  readonly #running = new Set<Promise<void>>();
+  #paused = false;
+  #stopping = false;
+  #count = 0;
+
+  constructor(context: ActorContext) {
+    this.context = context;
+    this.bus = context.bus;
+    this.log = context.log;
+    this.clock = context.clock;
+  }
+
+  /** Opens its conversations and starts its timers. For a single: once it holds the lease. */
+  abstract start(): Promise<void> | void;
+
+  /** Whatever is to be done after the last message was handled. */
+  protected stopped(): Promise<void> | void {
+    return undefined;
+  }
+
+  /** For tasks that answer while they are paused. */
+  protected pauseChanged(): Promise<void> | void {
+    return undefined;
+  }
+
+  get paused(): boolean {
+    return this.#paused;
+  }
+
+  /** Messages handled since the start. */
+  get served(): number {
+    return this.#count;
+  }
+
+  /** Asking for it twice is harmless, and so is asking a task that ignores it. */
+  async pause(paused: boolean): Promise<void> {
+    if (this.context.pausing === 'ignores' || this.#paused === paused || this.#stopping) return;
+    this.#paused = paused;
+    this.log.info(paused ? 'paused' : 'resumed');
+    if (this.context.pausing === 'stops') {
+      const lines = this.#served.filter((served) => !served.always);
+      if (paused) await Promise.all(lines.map((served) => this.#close(served)));
+      else for (const served of lines) this.#open(served);
+    }
+    await this.pauseChanged();
+  }
+
+  /** Takes no more, finishes what it has, and ends. Limited by whoever calls it. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    for (const cancel of this.#timers.values()) cancel();
+    await Promise.all(this.#served.map((served) => this.#close(served)));
+    await Promise.all(this.#running);
+    await this.stopped();
+  }
+
+  protected serve<V extends Verbs>(
+    protocol: Protocol<V>,
+    handlers: Handlers<V>,
+    options: ServeOptions = {},
+  ): void {
+    const subject = this.bus.subject(...(options.tokens ?? [protocol.name]), '*');
+    const queue = options.queue === null ? {} : { queue: options.queue ?? this.context.task };
+    const prefix = this.bus.prefix.split('.').length;
+    const from = (of: string): From => ({ tokens: of.split('.').slice(prefix) });
+    const bucket = options.bucketOf;
+    const served: Served = {
+      open: () =>
+        this.bus.subscribe(subject, { ...queue, ...(bucket ? { bucketOf: (of) => bucket(from(of)) } : {}) }),
+      always: options.always ?? false,
+      line: undefined,
+      reading: Promise.resolve(),
+    };
+    const limit = new Gate(options.concurrency ?? 256);
+    const read = async (line: Line): Promise<void> => {
+      for await (const incoming of line) {
+        await limit.enter();
+        const handling = this.#handle(protocol, handlers, incoming, from(incoming.subject)).finally(() => {
+          limit.leave();
+          this.#running.delete(handling);
+        });
+        this.#running.add(handling);
+      }
+    };
+    this.#served.push(served);
+    this.#read.set(served, read);
+    if (!this.#paused || this.context.pausing !== 'stops' || served.always) this.#open(served);
+  }
+
+  /**
+   * Calls `what` every `seconds`, the first time after `first` (default: at once), never while the
+   * last call is under way, and not while a task that stops is paused. A PiwError is logged and the
+   * next call tries again; any other error crashes the actor.
+   */
+  protected every(seconds: number, what: () => Promise<void> | void, first = 0): void {
+    const key = Symbol();
+    const later = (s: number) => {
+      if (!this.#stopping)
+        this.#timers.set(
+          key,
+          this.clock.after(s * 1000, () => void turn()),
+        );
+    };
+    const turn = async (): Promise<void> => {
+      const idle = this.#paused && this.context.pausing === 'stops';
+      if (!idle && !this.#stopping) await this.track(what);
+      later(seconds);
+    };
+    later(first);
+  }
+
+  /** Does something in the background, under the rules of a handler; stop() waits for it. */
+  protected async track(what: () => Promise<void> | void): Promise<void> {
+    const doing = (async () => {
+      try {
+        await what();
+      } catch (error) {
+        if (error instanceof PiwError) this.log.warning(error.message);
+        else this.context.crash(error);
+      }
+    })();
+    this.#running.add(doing);
+    await doing;
+    this.#running.delete(doing);
+  }
+
+  readonly #read = new Map<Served, (line: Line) => Promise<void>>();
+
+  #open(served: Served): void {
+    if (served.line || this.#stopping) return;
+    const line = served.open();
+    served.line = line;
+    const read = this.#read.get(served);
+    served.reading = (read?.(line) ?? Promise.resolve()).catch(this.context.crash);
+  }
+
+  async #close(served: Served): Promise<void> {
+    const line = served.line;
+    served.line = undefined;
+    await line?.stop();
+    await served.reading;
+  }
+
+  async #handle<V extends Verbs>(
+    protocol: Protocol<V>,
+    handlers: Handlers<V>,
+    incoming: Incoming,
+    from: From,
+  ): Promise<void> {
+    let verb = '';
+    let fatal: unknown;
+    let answer: unknown;
+    try {
+      const message = protocol.unpack(await incoming.body());
+      verb = message.verb;
+      if (from.tokens.at(-1) !== verb) {
+        throw new PiwError(
+          'PIW_MESSAGE_INVALID',
+          `${verb} was said on the subject of ${String(from.tokens.at(-1))}`,
+        );
+      }
+      this.#count += 1;
+      const handler = handlers[verb] as Handler<V, string>;
+      const result = await handler(message as Extract<Said<V>, { verb: string }>, from);
+      if (incoming.asked) answer = protocol.packAnswer(verb, result as Answer<V, string>);
+    } catch (error) {
+      const known = error instanceof PiwError;
+      if (!known) fatal = error;
+      else if (error.code === 'PIW_MESSAGE_INVALID')
+        this.log.warning(`on ${incoming.subject}: ${error.message}`);
+      else this.log.debug(`${verb}: ${error.message}`);
+      answer = known
+        ? packError(error.code, error.message)
+        : packError('PIW_INTERNAL', `${verb} failed: ${reason(error)}`);
+    }
+    try {
+      if (incoming.asked && answer !== undefined) await incoming.answer(answer);
+    } catch (error) {
+      // The connection went; whoever asked will ask again.
+      this.log.warning(`an answer to ${verb} could not be sent: ${reason(error)}`);
+    }
+    if (fatal !== undefined) this.context.crash(fatal);
+  }
+}
+
+/** Lets in no more than so many at once. */
+class Gate {
+  #free: number;
+  readonly #waiting: (() => void)[] = [];
+
+  constructor(places: number) {
+    this.#free = places;
+  }
+
+  enter(): Promise<void> | void {
+    if (this.#free > 0) {
+      this.#free -= 1;
+      return undefined;
+    }
+    return new Promise((resolve) => this.#waiting.push(resolve));
+  }
+
+  leave(): void {
+    const next = this.#waiting.shift();
+    if (next) next();
+    else this.#free += 1;
+  }
+}

@@ -1,0 +1,89 @@
+/**
+ * Puts together what is asked for one by one within a few milliseconds, so that one message or one
+ * transaction serves many. Measured (house.md, facts): what matters is the batch, not more processes.
+ */
+export interface BatchOptions<I, O> {
+  /** Does the work for all of them; its results stand in the same order. */
+  readonly run: (items: readonly I[]) => Promise<readonly O[]>;
+  /** A batch is at most this long, and at most `maxBytes` by `size`. */
+  readonly maxItems: number;
+  readonly size?: (item: I) => number;
+  readonly maxBytes?: number;
+  /** How many batches may be under way at once. Those that come meanwhile make the next ones larger. */
+  readonly maxInFlight: number;
+  /** How long the first of a batch waits for others, milliseconds; 0: to the end of this turn. */
+  readonly delayMs: number;
+}
+
+interface Waiting<I, O> {
+  readonly item: I;
+  readonly resolve: (result: O) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+export class Batch<I, O> {
+  readonly #options: BatchOptions<I, O>;
+  #waiting: Waiting<I, O>[] = [];
+  #inFlight = 0;
+  #timer: NodeJS.Timeout | NodeJS.Immediate | undefined;
+
+  constructor(options: BatchOptions<I, O>) {
+    this.#options = options;
+  }
+
+  /** The result for one item; rejects with whatever its batch failed with. */
+  add(item: I): Promise<O> {
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ item, resolve, reject });
+      if (this.#waiting.length >= this.#options.maxItems) this.#flush();
+      else this.#timer ??= this.#soon();
+    });
+  }
+
+  get length(): number {
+    return this.#waiting.length;
+  }
+
+  #soon(): NodeJS.Timeout | NodeJS.Immediate {
+    const flush = () => {
+      this.#timer = undefined;
+      this.#flush();
+    };
+    return this.#options.delayMs === 0 ? setImmediate(flush) : setTimeout(flush, this.#options.delayMs);
+  }
+
+  #flush(): void {
+    while (this.#waiting.length > 0 && this.#inFlight < this.#options.maxInFlight) {
+      const batch = this.#take();
+      this.#inFlight += 1;
+      void this.#run(batch);
+    }
+  }
+
+  #take(): readonly Waiting<I, O>[] {
+    const { maxItems, maxBytes = Infinity, size = () => 0 } = this.#options;
+    let count = 0;
+    let bytes = 0;
+    for (const { item } of this.#waiting) {
+      bytes += size(item);
+      if (count >= maxItems || (count > 0 && bytes > maxBytes)) break;
+      count += 1;
+    }
+    return this.#waiting.splice(0, count);
+  }
+
+  async #run(batch: readonly Waiting<I, O>[]): Promise<void> {
+    try {
+      const results = await this.#options.run(batch.map(({ item }) => item));
+      batch.forEach(({ resolve, reject }, i) => {
+        if (i < results.length) resolve(results[i] as O);
+        else reject(new Error(`a batch of ${String(batch.length)} got ${String(results.length)} results`));
+      });
+    } catch (error) {
+      for (const { reject } of batch) reject(error);
+    } finally {
+      this.#inFlight -= 1;
+      this.#flush();
+    }
+  }
+}

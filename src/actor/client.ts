@@ -1,0 +1,39 @@
+import type { AskOptions, Bus } from '../bus/bus.js';
+import type { Answer, Body, Protocol, Verbs } from '../protocols/protocol.js';
+
+/** One side of a conversation: what it says is checked before it leaves, what comes back before use. */
+export class Client<V extends Verbs> {
+  readonly #bus: Bus;
+  readonly #protocol: Protocol<V>;
+  readonly #subject: (verb: string) => string;
+  readonly #defaults: AskOptions;
+
+  /** `tokens` stand between the prefix and the verb; without any, the protocol's name does. */
+  constructor(
+    bus: Bus,
+    protocol: Protocol<V>,
+    tokens: readonly string[] = [protocol.name],
+    defaults: AskOptions = {},
+  ) {
+    this.#bus = bus;
+    this.#protocol = protocol;
+    this.#subject = (verb) => bus.subject(...tokens, verb);
+    this.#defaults = defaults;
+  }
+
+  /** The answer to one message. An ERROR is raised as a PiwError; so is no answer (Bus.ask). */
+  async ask<K extends keyof V & string>(
+    verb: K,
+    body: Body<V, K>,
+    options?: AskOptions,
+  ): Promise<Answer<V, K>> {
+    const array = this.#protocol.pack(verb, body);
+    const answer = await this.#bus.ask(this.#subject(verb), array, options ?? this.#defaults);
+    return this.#protocol.unpackAnswer(verb, answer);
+  }
+
+  /** Says it to whoever listens; it may be lost. */
+  async publish<K extends keyof V & string>(verb: K, body: Body<V, K>): Promise<void> {
+    await this.#bus.publish(this.#subject(verb), this.#protocol.pack(verb, body));
+  }
+}

@@ -1,0 +1,57 @@
+import { control, orders } from '../protocols/control.js';
+import { oracle } from '../protocols/oracle.js';
+import { slaveControl } from '../protocols/control.js';
+import { Actor, type ActorContext } from './actor.js';
+import { Client } from './client.js';
+
+/**
+ * Takes an administrator's orders, in every master; one of them gets each. PAUSE is written to the
+ * database before it is passed on, so that an actor that starts later finds it.
+ */
+export class ControlDesk extends Actor {
+  readonly #quit: () => void;
+  readonly #orders: Client<typeof orders.verbs>;
+  readonly #database: Client<typeof oracle.verbs>;
+  readonly #slaves: Client<typeof slaveControl.verbs>;
+
+  /** `quit` ends this master; every master of the farm hears the order. */
+  constructor(context: ActorContext, quit: () => void) {
+    super(context);
+    this.#quit = quit;
+    this.#orders = new Client(this.bus, orders);
+    this.#database = new Client(this.bus, oracle, undefined, { timeoutMs: 5000, patienceMs: 15_000 });
+    this.#slaves = new Client(this.bus, slaveControl, undefined, { timeoutMs: 5000 });
+  }
+
+  override start(): void {
+    const done = { verb: 'DONE' } as const;
+    this.serve(control, {
+      PAUSE: async ({ task }) => {
+        await this.#database.ask('SETPAUSED', { task, paused: true });
+        await this.#orders.publish('PAUSE', { task });
+        return done;
+      },
+      RESUME: async ({ task }) => {
+        await this.#database.ask('SETPAUSED', { task, paused: false });
+        await this.#orders.publish('RESUME', { task });
+        return done;
+      },
+      QUIT: async ({ task, slaves }) => {
+        if (slaves) await this.#slaves.ask('KILL', { slave_id: null });
+        await this.#orders.publish('QUIT', { task });
+        return done;
+      },
+    });
+    this.serve(
+      orders,
+      {
+        PAUSE: () => undefined,
+        RESUME: () => undefined,
+        QUIT: ({ task }) => {
+          if (task === '*') this.#quit();
+        },
+      },
+      { queue: null },
+    );
+  }
+}

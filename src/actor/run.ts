@@ -1,0 +1,238 @@
+import { randomUUID } from 'node:crypto';
+import { hostname } from 'node:os';
+import { Bus, type BusOptions } from '../bus/bus.js';
+import { Lease } from '../bus/lease.js';
+import { PiwError, reason } from '../errors.js';
+import type { Log } from '../log.js';
+import { actorPing, orders } from '../protocols/control.js';
+import { oracle } from '../protocols/oracle.js';
+import { PROTOCOL } from '../version.js';
+import { Actor, type ActorContext, type Pausing } from './actor.js';
+import { Client } from './client.js';
+import { systemClock } from './clock.js';
+
+/** One task of the cast. `S` is what its actor has to know to begin. */
+export interface Part<S> {
+  readonly task: string;
+  /** `pool`: any number share the work. `single`: one holds the lease, the others stand by. */
+  readonly kind: 'single' | 'pool';
+  readonly pausing: Pausing;
+  /** How many processes a master starts of it. */
+  readonly count: number;
+  readonly make: (context: ActorContext, settings: S) => Actor | Promise<Actor>;
+}
+
+export interface RunOptions {
+  readonly bus: BusOptions;
+  readonly log: Log;
+  /** Aborted when the actor is to take no more, finish and end. */
+  readonly signal: AbortSignal;
+  /** The name under which its supervisor pings it. */
+  readonly instance?: string;
+  /** A process of its own obeys QUIT to all; one under a supervisor leaves that to it. */
+  readonly supervised?: boolean;
+}
+
+/** How long an actor may take to finish what it has, milliseconds. */
+export const STOP_LIMIT_MS = 20_000;
+
+/**
+ * Runs one actor from its first connection to its end. It resolves when the actor was told to stop
+ * and has; it raises what the actor crashed of, or PIW_NOT_LEADER when a single lost its lease (the
+ * state that it had may be old: it begins anew, standing by).
+ */
+export async function runActor<S>(part: Part<S>, settings: S, options: RunOptions): Promise<void> {
+  const { log, signal } = options;
+  const bus = await Bus.connect({
+    patienceMs: 60_000,
+    ...options.bus,
+    onStatus: (text) => {
+      log.warning(text);
+    },
+  });
+  const ended = ending(signal);
+  void bus.closed().then(() => {
+    ended.end(new PiwError('PIW_DISCONNECTED', 'the connection to NATS has ended'));
+  });
+  let lease: Lease | undefined;
+  const context: ActorContext = {
+    task: part.task,
+    bus,
+    log,
+    clock: systemClock,
+    pausing: part.pausing,
+    fence: () => {
+      lease?.check();
+      return lease?.fence ?? 0;
+    },
+    crash: (error) => {
+      ended.end(error instanceof Error ? error : new Error(String(error)));
+    },
+  };
+  const attendant = new Attendant({ ...context, pausing: 'ignores' }, part, options, ended.end);
+  attendant.start();
+  let actor: Actor | undefined;
+  try {
+    if (part.kind === 'single') {
+      const who = `${hostname()}/${String(process.pid)}`;
+      lease = await Lease.acquire(bus, part.task, who, ended.signal, (text) => {
+        log.warning(text);
+      });
+      void lease?.lost.then(() => {
+        ended.end(new PiwError('PIW_NOT_LEADER', 'the lease was lost; standing by'));
+      });
+    }
+    if (!ended.signal.aborted) {
+      actor = await part.make(context, settings);
+      await attendant.take(actor, lease !== undefined);
+      await actor.start();
+      log.info(lease ? `at work, with lease ${String(lease.fence)}` : 'at work');
+    }
+    await ended.promise;
+  } finally {
+    await within(STOP_LIMIT_MS, stopAll(actor, attendant, lease, bus), () => {
+      log.error(`did not finish within ${String(STOP_LIMIT_MS / 1000)} s`);
+    });
+  }
+}
+
+async function stopAll(
+  actor: Actor | undefined,
+  attendant: Actor,
+  lease: Lease | undefined,
+  bus: Bus,
+): Promise<void> {
+  await actor?.stop();
+  await lease?.release();
+  await attendant.stop();
+  await bus.drain();
+}
+
+/** Obeys orders and answers pings for an actor, whatever the actor is busy with. */
+class Attendant<S> extends Actor {
+  readonly #part: Part<S>;
+  readonly #options: RunOptions;
+  readonly #end: (error?: Error) => void;
+  #actor: Actor | undefined;
+  #leader = false;
+
+  constructor(context: ActorContext, part: Part<S>, options: RunOptions, end: (error?: Error) => void) {
+    super(context);
+    this.#part = part;
+    this.#options = options;
+    this.#end = end;
+  }
+
+  override start(): void {
+    const mine = (task: string) => task === '*' || task === this.#part.task;
+    const pause = async (task: string, paused: boolean) => {
+      if (mine(task)) await this.#actor?.pause(paused);
+    };
+    this.serve(
+      orders,
+      {
+        PAUSE: ({ task }) => pause(task, true),
+        RESUME: ({ task }) => pause(task, false),
+        QUIT: ({ task }) => {
+          if (task === this.#part.task || (task === '*' && !this.#options.supervised)) this.#end();
+        },
+      },
+      { queue: null },
+    );
+    const pong = () =>
+      ({
+        verb: 'PONG',
+        task: this.#part.task,
+        pid: process.pid,
+        protocol: PROTOCOL,
+        leader: this.#leader,
+        paused: this.#actor?.paused ?? false,
+        served: this.#actor?.served ?? 0,
+      }) as const;
+    // Its supervisor asks for it by name; whoever wants to see them all asks all, and reads on.
+    for (const name of [this.#options.instance ?? randomUUID(), 'all']) {
+      this.serve(actorPing, { PING: pong }, { tokens: [actorPing.name, name], queue: null });
+    }
+  }
+
+  /** The actor begins, paused if the database says so. */
+  async take(actor: Actor, leader: boolean): Promise<void> {
+    this.#actor = actor;
+    this.#leader = leader;
+    if (this.#part.pausing === 'ignores') return;
+    const database = new Client(this.bus, oracle);
+    const { tasks } = await database.ask('GETPAUSED', {}, { timeoutMs: 2000, patienceMs: 60_000 });
+    if (tasks.includes('*') || tasks.includes(this.#part.task)) await actor.pause(true);
+  }
+}
+
+/** The end of a run: asked for from outside, or brought about by an error. */
+function ending(outer: AbortSignal) {
+  const controller = new AbortController();
+  let end: (error?: Error) => void = () => undefined;
+  const promise = new Promise<void>((resolve, reject) => {
+    end = (error) => {
+      controller.abort();
+      if (error) reject(error);
+      else resolve();
+    };
+  });
+  promise.catch(() => undefined);
+  if (outer.aborted) end();
+  else
+    outer.addEventListener(
+      'abort',
+      () => {
+        end();
+      },
+      { once: true },
+    );
+  return { end, promise, signal: controller.signal };
+}
+
+async function within(ms: number, what: Promise<void>, late: () => void): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const limit = new Promise<void>((resolve) => {
+    timer = setTimeout(() => {
+      late();
+      resolve();
+    }, ms);
+  });
+  await Promise.race([what, limit]);
+  clearTimeout(timer);
+}
+
+/** The exit codes by which an actor's process tells its supervisor why it ended. */
+export const STOOD_DOWN = 75;
+
+/** Runs an actor as this process: signals end it, a supervisor gets a beat every second. */
+export async function runProcess<S>(
+  part: Part<S>,
+  settings: S,
+  options: Omit<RunOptions, 'signal'>,
+): Promise<number> {
+  const controller = new AbortController();
+  const stop = () => {
+    controller.abort();
+  };
+  process.once('SIGTERM', stop);
+  process.once('SIGINT', stop);
+  // The supervisor is gone: nobody would ever end this process.
+  process.once('disconnect', stop);
+  const beat = setInterval(() => process.connected && process.send?.({ beat: true }), 1000);
+  try {
+    await runActor(part, settings, { ...options, signal: controller.signal });
+    return 0;
+  } catch (error) {
+    if (error instanceof PiwError && error.code === 'PIW_NOT_LEADER') {
+      options.log.warning(error.message);
+      return STOOD_DOWN;
+    }
+    options.log.error(reason(error));
+    if (!(error instanceof PiwError) && error instanceof Error) options.log.error(error.stack ?? '');
+    return error instanceof PiwError ? error.exit : 70;
+  } finally {
+    clearInterval(beat);
+    if (process.connected) process.disconnect();
+  }
+}

@@ -1,0 +1,263 @@
+import {
+  ErrorCode as Nats,
+  NatsError,
+  connect,
+  headers,
+  type Msg,
+  type NatsConnection,
+  type Subscription,
+} from 'nats';
+import { PiwError, reason } from '../errors.js';
+import { parseAddress, redactAddress } from './address.js';
+import { Claims } from './claims.js';
+import { decode, encode } from './codec.js';
+import { Objects } from './objects.js';
+
+export interface BusOptions {
+  /** See parseAddress. */
+  readonly address: string;
+  /** What the connection is called in the server's own lists. */
+  readonly name: string;
+  /** The first token of every subject of this farm. */
+  readonly prefix?: string;
+  /** Where the bodies go that are too large for a message. */
+  readonly bucket?: string;
+  /** The first tokens of this user's inboxes; its permissions may name them. */
+  readonly inboxPrefix?: string;
+  /** How long the first connection is tried, milliseconds. */
+  readonly patienceMs?: number;
+  readonly onStatus?: (text: string) => void;
+}
+
+export interface AskOptions {
+  /** How long one question waits for its answer, milliseconds. */
+  readonly timeoutMs?: number;
+  /** How long in all, with the question put again; not below timeoutMs. */
+  readonly patienceMs?: number;
+  readonly signal?: AbortSignal;
+}
+
+/** A message that has arrived. */
+export interface Incoming {
+  readonly subject: string;
+  /** It wants an answer. */
+  readonly asked: boolean;
+  /** Its body; a promise where it has to be fetched. Raises PIW_MESSAGE_INVALID. */
+  body(): unknown;
+  answer(body: unknown): Promise<void>;
+}
+
+/** An open subscription: read it with `for await`; stop() lets what has arrived be read first. */
+export interface Line extends AsyncIterable<Incoming> {
+  stop(): Promise<void>;
+}
+
+const CLAIM = 'Piw-Claim';
+/** Left of max_payload for the headers of a message. */
+const HEADROOM = 4096;
+
+/**
+ * The one adapter around NATS. It connects, and reconnects for as long as the process lives; asks
+ * with a limit; carries bodies of any size; and turns every error into one of piw's.
+ *
+ * While the connection is down, what is published is lost and what is asked waits and is asked
+ * again: an answer that was lost with the connection is not waited for until its time is up.
+ */
+export class Bus {
+  readonly prefix: string;
+  readonly objects: Objects;
+  readonly #nc: NatsConnection;
+  readonly #claims: Claims;
+  readonly #limit: number;
+  #down: PromiseWithReject;
+
+  private constructor(nc: NatsConnection, options: BusOptions) {
+    this.#nc = nc;
+    this.prefix = options.prefix ?? 'piw';
+    this.objects = new Objects(nc);
+    this.#limit = (nc.info?.max_payload ?? 1024 * 1024) - HEADROOM;
+    this.#claims = new Claims(this.objects, options.bucket ?? `${this.prefix}-claims`);
+    this.#down = rejectable();
+    void this.#watch(options.onStatus ?? (() => undefined));
+  }
+
+  /** Raises PIW_UNREACHABLE when there is no connection within patienceMs (default 10 s). */
+  static async connect(options: BusOptions): Promise<Bus> {
+    const { servers, user, pass, tls } = parseAddress(options.address);
+    const deadline = Date.now() + (options.patienceMs ?? 10_000);
+    for (;;) {
+      try {
+        const nc = await connect({
+          servers: [...servers],
+          name: options.name,
+          ...(user === undefined ? {} : { user }),
+          ...(pass === undefined ? {} : { pass }),
+          ...(tls ? { tls: {} } : {}),
+          ...(options.inboxPrefix === undefined ? {} : { inboxPrefix: options.inboxPrefix }),
+          maxReconnectAttempts: -1,
+          reconnectTimeWait: 200,
+          reconnectJitter: 200,
+          pingInterval: 10_000,
+          maxPingOut: 2,
+          timeout: 5000,
+          ignoreClusterUpdates: servers.length === 1,
+        });
+        return new Bus(nc, options);
+      } catch (error) {
+        const refused = error instanceof NatsError && error.code === Nats.AuthorizationViolation;
+        if (refused || Date.now() > deadline) {
+          const why = refused ? 'it refuses these credentials' : reason(error);
+          const text = `NATS at ${redactAddress(options.address)} can't be used: ${why}`;
+          throw new PiwError('PIW_UNREACHABLE', text, { cause: error });
+        }
+        await new Promise((resolve) => setTimeout(resolve, 200));
+      }
+    }
+  }
+
+  /** `<prefix>.a.b.c` */
+  subject(...tokens: readonly string[]): string {
+    return [this.prefix, ...tokens].join('.');
+  }
+
+  /**
+   * Puts a question and gives its answer. It is put again when no answer came within timeoutMs
+   * (default 5 s), when nobody listens yet, or when the connection broke, until patienceMs are over.
+   * So it must be safe to ask twice. Raises PIW_TIMEOUT, PIW_NO_RESPONDERS, PIW_DISCONNECTED.
+   */
+  async ask(subject: string, body: unknown, options: AskOptions = {}): Promise<unknown> {
+    const timeoutMs = options.timeoutMs ?? 5000;
+    const deadline = Date.now() + Math.max(options.patienceMs ?? 0, timeoutMs);
+    const { payload, header } = await this.#wrap(body);
+    for (;;) {
+      try {
+        const timeout = Math.max(1, Math.min(timeoutMs, deadline - Date.now()));
+        const question = this.#nc.request(subject, payload, {
+          timeout,
+          ...(header ? { headers: header } : {}),
+        });
+        const answer = await Promise.race([question, this.#down.promise]);
+        return await this.#read(answer);
+      } catch (error) {
+        const known = askError(error, subject);
+        const pause = known.code === 'PIW_NO_RESPONDERS' ? 100 : 20;
+        const again = known.code !== 'PIW_DISCONNECTED' || !this.#nc.isClosed();
+        if (options.signal?.aborted || !again || !AGAIN.has(known.code) || Date.now() + pause >= deadline)
+          throw known;
+        await new Promise((resolve) => setTimeout(resolve, pause));
+      }
+    }
+  }
+
+  /** Says something that nobody answers, and that may be lost. */
+  async publish(subject: string, body: unknown): Promise<void> {
+    const { payload, header } = await this.#wrap(body);
+    if (!this.#nc.isClosed()) this.#nc.publish(subject, payload, header ? { headers: header } : {});
+  }
+
+  /**
+   * Opens a subscription; with `queue`, each message reaches only one of the group. `bucketOf` says
+   * which bucket the sender on a subject may have put a large body into; without it, the farm's own.
+   */
+  subscribe(subject: string, options: { queue?: string; bucketOf?: (subject: string) => string } = {}): Line {
+    const sub = this.#nc.subscribe(subject, options.queue === undefined ? {} : { queue: options.queue });
+    const incoming = (msg: Msg): Incoming => ({
+      subject: msg.subject,
+      asked: msg.reply !== undefined && msg.reply !== '',
+      body: () => this.#read(msg, options.bucketOf?.(msg.subject)),
+      answer: async (body) => {
+        const { payload, header } = await this.#wrap(body);
+        msg.respond(payload, header ? { headers: header } : {});
+      },
+    });
+    return {
+      stop: () => stopped(sub),
+      async *[Symbol.asyncIterator]() {
+        for await (const msg of sub) yield incoming(msg);
+      },
+    };
+  }
+
+  /** Everything said so far has reached the server; the round trip in milliseconds. */
+  async rtt(): Promise<number> {
+    return await this.#nc.rtt();
+  }
+
+  /** Resolves when the connection has ended for good: undefined, or why. */
+  async closed(): Promise<Error | undefined> {
+    const error = await this.#nc.closed();
+    return error ?? undefined;
+  }
+
+  /** Lets what is under way be finished, and ends the connection. Limited to 5 s. */
+  async drain(): Promise<void> {
+    if (this.#nc.isClosed()) return;
+    const limit = new Promise<void>((resolve) => setTimeout(resolve, 5000).unref());
+    await Promise.race([this.#nc.drain().catch(() => undefined), limit]);
+    await this.#nc.close();
+  }
+
+  /** For src/bus only: what leases and object transfers are made of. */
+  get connection(): NatsConnection {
+    return this.#nc;
+  }
+
+  async #wrap(body: unknown) {
+    const bytes = encode(body);
+    if (bytes.length <= this.#limit) return { payload: bytes, header: undefined };
+    const header = headers();
+    header.set(CLAIM, await this.#claims.check(bytes));
+    return { payload: new Uint8Array(0), header };
+  }
+
+  #read(msg: Msg, bucket?: string): unknown {
+    const claim = msg.headers?.get(CLAIM);
+    if (claim === undefined || claim === '') return decode(msg.data);
+    return this.#claims.fetch(claim, bucket).then(decode);
+  }
+
+  async #watch(say: (text: string) => void): Promise<void> {
+    for await (const { type } of this.#nc.status()) {
+      if (type === 'disconnect') {
+        say('the connection to NATS broke');
+        this.#down.reject(new PiwError('PIW_DISCONNECTED', 'the connection to NATS broke'));
+        this.#down = rejectable();
+      }
+      if (type === 'reconnect') say('connected to NATS again');
+    }
+  }
+}
+
+const AGAIN: ReadonlySet<string> = new Set(['PIW_TIMEOUT', 'PIW_NO_RESPONDERS', 'PIW_DISCONNECTED']);
+
+function askError(error: unknown, subject: string): PiwError {
+  if (error instanceof PiwError) return error;
+  const code = error instanceof NatsError ? error.code : '';
+  if (code === Nats.NoResponders) return new PiwError('PIW_NO_RESPONDERS', `nobody answers on ${subject}`);
+  if (code === Nats.Timeout) return new PiwError('PIW_TIMEOUT', `no answer on ${subject} in time`);
+  if (code === Nats.ConnectionClosed || code === Nats.ConnectionDraining || code === Nats.Disconnect) {
+    return new PiwError('PIW_DISCONNECTED', 'the connection to NATS has ended', { cause: error });
+  }
+  return new PiwError('PIW_UNREACHABLE', `asking on ${subject} failed: ${reason(error)}`, { cause: error });
+}
+
+async function stopped(sub: Subscription): Promise<void> {
+  // With the connection gone there is nothing left to drain.
+  if (!sub.isClosed())
+    await sub.drain().catch(() => {
+      sub.unsubscribe();
+    });
+}
+
+interface PromiseWithReject {
+  readonly promise: Promise<never>;
+  readonly reject: (error: Error) => void;
+}
+
+function rejectable(): PromiseWithReject {
+  let reject: (error: Error) => void = () => undefined;
+  const promise = new Promise<never>((_, no) => (reject = no));
+  // Most of the time nobody is waiting for it.
+  promise.catch(() => undefined);
+  return { promise, reject };
+}
