@@ -37,6 +37,8 @@ export type Handlers<V extends Verbs> = { readonly [K in keyof V & string]: Hand
 export interface ServeOptions {
   /** The tokens between prefix and verb, `*` for any; the protocol's name if left out. */
   readonly tokens?: readonly string[];
+  /** Only this verb is served here. */
+  readonly verb?: string;
   /** The group of which one gets each message; the task's name if left out; null: everyone gets all. */
   readonly queue?: string | null;
   /** How many messages are handled at once; more wait. 256 if left out. */
@@ -49,6 +51,7 @@ export interface ServeOptions {
 
 interface Served {
   readonly open: () => Line;
+  readonly read: (line: Line) => Promise<void>;
   readonly always: boolean;
   line: Line | undefined;
   reading: Promise<void>;
@@ -68,7 +71,7 @@ export abstract class Actor {
   protected readonly log: Log;
   protected readonly clock: Clock;
   readonly context: ActorContext;
-  readonly #served: Served[] = [];
+  readonly #served = new Set<Served>();
   readonly #timers = new Map<symbol, () => void>();
   readonly #running = new Set<Promise<void>>();
   #paused = false;
@@ -110,7 +113,7 @@ export abstract class Actor {
     this.#paused = paused;
     this.log.info(paused ? 'paused' : 'resumed');
     if (this.context.pausing === 'stops') {
-      const lines = this.#served.filter((served) => !served.always);
+      const lines = [...this.#served].filter((served) => !served.always);
       if (paused) await Promise.all(lines.map((served) => this.#close(served)));
       else for (const served of lines) this.#open(served);
     }
@@ -121,28 +124,22 @@ export abstract class Actor {
   async stop(): Promise<void> {
     this.#stopping = true;
     for (const cancel of this.#timers.values()) cancel();
-    await Promise.all(this.#served.map((served) => this.#close(served)));
+    await Promise.all([...this.#served].map((served) => this.#close(served)));
     await Promise.all(this.#running);
     await this.stopped();
   }
 
+  /** Opens a conversation; the function that is given back closes it again. */
   protected serve<V extends Verbs>(
     protocol: Protocol<V>,
-    handlers: Handlers<V>,
+    handlers: Partial<Handlers<V>>,
     options: ServeOptions = {},
-  ): void {
-    const subject = this.bus.subject(...(options.tokens ?? [protocol.name]), '*');
+  ): () => Promise<void> {
+    const subject = this.bus.subject(...(options.tokens ?? [protocol.name]), options.verb ?? '*');
     const queue = options.queue === null ? {} : { queue: options.queue ?? this.context.task };
     const prefix = this.bus.prefix.split('.').length;
     const from = (of: string): From => ({ tokens: of.split('.').slice(prefix) });
     const bucket = options.bucketOf;
-    const served: Served = {
-      open: () =>
-        this.bus.subscribe(subject, { ...queue, ...(bucket ? { bucketOf: (of) => bucket(from(of)) } : {}) }),
-      always: options.always ?? false,
-      line: undefined,
-      reading: Promise.resolve(),
-    };
     const limit = new Gate(options.concurrency ?? 256);
     const read = async (line: Line): Promise<void> => {
       for await (const incoming of line) {
@@ -154,9 +151,20 @@ export abstract class Actor {
         this.#running.add(handling);
       }
     };
-    this.#served.push(served);
-    this.#read.set(served, read);
+    const served: Served = {
+      open: () =>
+        this.bus.subscribe(subject, { ...queue, ...(bucket ? { bucketOf: (of) => bucket(from(of)) } : {}) }),
+      read,
+      always: options.always ?? false,
+      line: undefined,
+      reading: Promise.resolve(),
+    };
+    this.#served.add(served);
     if (!this.#paused || this.context.pausing !== 'stops' || served.always) this.#open(served);
+    return async () => {
+      this.#served.delete(served);
+      await this.#close(served);
+    };
   }
 
   /**
@@ -196,14 +204,11 @@ export abstract class Actor {
     this.#running.delete(doing);
   }
 
-  readonly #read = new Map<Served, (line: Line) => Promise<void>>();
-
   #open(served: Served): void {
     if (served.line || this.#stopping) return;
     const line = served.open();
     served.line = line;
-    const read = this.#read.get(served);
-    served.reading = (read?.(line) ?? Promise.resolve()).catch(this.context.crash);
+    served.reading = served.read(line).catch(this.context.crash);
   }
 
   async #close(served: Served): Promise<void> {
@@ -215,7 +220,7 @@ export abstract class Actor {
 
   async #handle<V extends Verbs>(
     protocol: Protocol<V>,
-    handlers: Handlers<V>,
+    handlers: Partial<Handlers<V>>,
     incoming: Incoming,
     from: From,
   ): Promise<void> {
@@ -232,7 +237,8 @@ export abstract class Actor {
         );
       }
       this.#count += 1;
-      const handler = handlers[verb] as Handler<V, string>;
+      const handler = handlers[verb] as Handler<V, string> | undefined;
+      if (!handler) throw new PiwError('PIW_MESSAGE_INVALID', `${verb} is not served here`);
       const result = await handler(message as Extract<Said<V>, { verb: string }>, from);
       if (incoming.asked) answer = protocol.packAnswer(verb, result as Answer<V, string>);
     } catch (error) {

@@ -41,5 +41,5 @@ export const fileSystem = new Protocol('fs', {
   STATVFS: { fields: {}, answers: { STATVFS: { total: Count, free: Count } }, reads: true },
 });
 
-/** A bucket's name as it appears in subjects, by the user who writes to it. */
-export const bucketOf = (user: string): string => `piw-slave-${user}`;
+/** The bucket that a user writes to; its name stands in the subjects that the user may use. */
+export const bucketOf = (prefix: string, user: string): string => `${prefix}-slave-${user}`;

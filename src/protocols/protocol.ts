@@ -30,6 +30,9 @@ export type Said<V extends Verbs> = {
 export type Answer<V extends Verbs, K extends keyof V> =
   V[K]['answers'] extends Readonly<Record<string, Fields>> ? Tagged<V[K]['answers']> : never;
 
+/** Any answer that anything in the conversation can get. */
+export type AnyAnswer<V extends Verbs> = { [K in keyof V & string]: Answer<V, K> }[keyof V & string];
+
 const ERROR = { code: Type.String({ maxLength: 64 }), text: Type.String() };
 
 /**

@@ -19,7 +19,7 @@ import {
   Version,
   orNull,
 } from './fields.js';
-import { Protocol, type Answer, type Body } from './protocol.js';
+import { Protocol, type AnyAnswer, type Body } from './protocol.js';
 
 /**
  * What a build slave and the Slave Driver say to each other. The slave always speaks first; every
@@ -91,8 +91,8 @@ export const slaveDriver = new Protocol('slave', {
 export type SlaveVerbs = typeof slaveDriver.verbs;
 export type SlaveHello = Body<SlaveVerbs, 'HELLO'>;
 export type Built = Body<SlaveVerbs, 'BUILT'>;
-export type SlaveAnswer = Answer<SlaveVerbs, keyof SlaveVerbs & string>;
-export type BuildOrder = Extract<Answer<SlaveVerbs, 'IDLE'>, { verb: 'BUILD' }>;
+export type SlaveAnswer = AnyAnswer<SlaveVerbs>;
+export type BuildOrder = Extract<SlaveAnswer, { verb: 'BUILD' }>;
 
 /** Said to a waiting slave on its own subject: there may be something for you, ask now. */
 export const wake = new Protocol('wake', { WAKE: { fields: {} } });

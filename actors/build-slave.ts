@@ -1,0 +1,378 @@
+import { randomBytes } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { statfs } from 'node:fs/promises';
+import { freemem, loadavg, totalmem } from 'node:os';
+import { Client } from '../src/actor/client.js';
+import type { Clock } from '../src/actor/clock.js';
+import type { Builder, BuildResult, BuiltFile } from '../src/builder/build.js';
+import { CHUNK_SIZE } from '../src/bus/objects.js';
+import type { Bus } from '../src/bus/bus.js';
+import { PiwError, reason } from '../src/errors.js';
+import type { Log } from '../src/log.js';
+import type { Stats } from '../src/protocols/fields.js';
+import { bucketOf, transfer } from '../src/protocols/file-juggler.js';
+import type { Answer, Body } from '../src/protocols/protocol.js';
+import {
+  slaveDriver,
+  wake,
+  type BuildOrder,
+  type SlaveAnswer,
+  type SlaveHello,
+  type SlaveVerbs,
+} from '../src/protocols/slave-driver.js';
+import { fileToMessage } from '../src/states/file-state.js';
+
+export interface SlaveOptions {
+  readonly bus: Bus;
+  readonly log: Log;
+  readonly clock: Clock;
+  readonly builder: Builder;
+  /** The NATS user: the token of its subjects. */
+  readonly user: string;
+  /** What it says of itself; `clock` is filled in when it is said. */
+  readonly hello: Omit<SlaveHello, 'clock'>;
+  readonly workDir: string;
+  /** End after the first build. */
+  readonly once?: boolean;
+  /** What it is doing, for whoever started it. */
+  readonly onProgress?: (progress: SlaveProgress) => void;
+}
+
+export type SlaveProgress =
+  | { readonly state: 'hello'; readonly slaveId: number }
+  | { readonly state: 'building'; readonly package: string; readonly version: string; readonly line: string }
+  | { readonly state: 'sending'; readonly filename: string; readonly sent: number; readonly size: number }
+  | { readonly state: 'trouble'; readonly text: string; readonly code: string }
+  | { readonly state: 'idle' };
+
+/** How long to wait before something that failed is tried again: 1 s, doubled up to 30 s. */
+const backOff = (tries: number): number => Math.min(1000 * 2 ** tries, 30_000);
+/** Breaks of one file's transfer in a row, without a byte between them, that end it. */
+const MAX_BREAKS = 8;
+
+/**
+ * A build slave. It asks, and does what it is told:
+ *
+ *   HELLO --HELLO--> IDLE --BUILD--> building --BUILT--> --SEND--> sending --SENT--> --DONE--> IDLE
+ *                     |  --SLEEP--> wait, at most as long as it says; WAKE ends it --> IDLE
+ *                     building: BUSY at intervals; CONT: go on; DONE: stop, it isn't ours any more
+ *   BYE, as an answer to anything, or a signal: kill the build, wipe its folder, say BYE, end
+ *
+ * While the master is away it builds on, and repeats what it has to say until it is answered. A
+ * master that began anew doesn't know this session (PIW_UNKNOWN_SLAVE): HELLO, and the same again;
+ * or doesn't know what it was sent (PIW_UNKNOWN_TRANSFER): BUILT again, and only what is missing of
+ * its files is sent. The files stay until DONE.
+ */
+export class BuildSlave {
+  readonly #options: SlaveOptions;
+  readonly #session = randomBytes(8).toString('hex');
+  readonly #master: Client<SlaveVerbs>;
+  readonly #juggler: Client<typeof transfer.verbs>;
+  readonly #stop = new AbortController();
+  #slaveId = 0;
+  #index: { url: string; extra: string | null } = { url: '', extra: null };
+  #woken: () => void = () => undefined;
+
+  constructor(options: SlaveOptions) {
+    this.#options = options;
+    const tokens = [slaveDriver.name, options.user, this.#session];
+    const signal = this.#stop.signal;
+    this.#master = new Client(options.bus, slaveDriver, tokens, {
+      timeoutMs: 20_000,
+      patienceMs: 60_000,
+      signal,
+    });
+    this.#juggler = new Client(options.bus, transfer, [...tokens, transfer.name], {
+      timeoutMs: 60_000,
+      patienceMs: 90_000,
+      signal,
+    });
+  }
+
+  /** Works until it is told BYE or `signal` is aborted. Raises PIW_PROTOCOL_VERSION if it is refused. */
+  async run(signal: AbortSignal): Promise<void> {
+    const stop = () => {
+      this.#stop.abort();
+      this.#woken();
+    };
+    if (signal.aborted) return;
+    signal.addEventListener('abort', stop, { once: true });
+    const { bus, user } = this.#options;
+    const wakes = bus.subscribe(bus.subject(wake.name, user, this.#session, '*'));
+    const listening = this.#listen(wakes);
+    try {
+      if (await this.#hello()) await this.#work();
+    } catch (error) {
+      // What was given up because of the signal is no fault.
+      if (!this.#stopping) throw error;
+    } finally {
+      signal.removeEventListener('abort', stop);
+      await this.#options.builder.clean();
+      await this.#bye();
+      await wakes.stop();
+      await listening;
+    }
+  }
+
+  /** A method's answer, which the compiler would otherwise believe to stay the same. */
+  get #stopping(): boolean {
+    return this.#stop.signal.aborted;
+  }
+
+  async #listen(wakes: AsyncIterable<unknown>): Promise<void> {
+    for await (const _ of wakes) this.#woken();
+  }
+
+  async #hello(): Promise<boolean> {
+    const answer = await this.#say('HELLO', { ...this.#options.hello, clock: this.#options.clock.now() });
+    if (answer.verb === 'BYE')
+      throw new PiwError('PIW_PROTOCOL_VERSION', `the master said: ${answer.reason}`);
+    if (answer.slave_id !== this.#slaveId) {
+      this.#slaveId = answer.slave_id;
+      this.#options.log.info(`this is slave ${String(answer.slave_id)}`);
+      this.#progress({ state: 'hello', slaveId: answer.slave_id });
+    }
+    this.#index = { url: answer.index_url, extra: answer.extra_index_url };
+    return true;
+  }
+
+  async #work(): Promise<void> {
+    while (!this.#stopping) {
+      this.#progress({ state: 'idle' });
+      const answer = await this.#say('IDLE', { stats: await stats(this.#options.workDir) });
+      if (answer.verb === 'BYE') {
+        this.#options.log.info(`the master said BYE: ${answer.reason}`);
+        return;
+      }
+      if (answer.verb === 'SLEEP') await this.#sleep(answer.seconds);
+      else {
+        if (!(await this.#build(answer))) return;
+        if (this.#options.once) return;
+      }
+    }
+  }
+
+  async #sleep(seconds: number): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const cancel = this.#options.clock.after(Math.min(Math.max(seconds, 0.1), 3600) * 1000, resolve);
+      this.#woken = () => {
+        cancel();
+        resolve();
+      };
+    });
+    this.#woken = () => undefined;
+  }
+
+  /** One build from BUILD to DONE; false when the master said BYE. */
+  async #build(order: BuildOrder): Promise<boolean> {
+    const { builder, log } = this.#options;
+    const { lease, package: name, version } = order;
+    log.info(`building ${name} ${version}`);
+    const stop = new AbortController();
+    const busy = this.#busy(lease, stop);
+    let result: BuildResult;
+    try {
+      result = await builder.build({
+        package: name,
+        version,
+        indexUrl: this.#index.url,
+        extraIndexUrl: this.#index.extra,
+        timeoutMs: Math.min(order.limits[0], this.#options.hello.build_timeout_s) * 1000,
+        signal: AbortSignal.any([stop.signal, this.#stop.signal]),
+        onLine: (line) => {
+          this.#progress({ state: 'building', package: name, version, line });
+        },
+      });
+    } finally {
+      stop.abort('the build ended');
+    }
+    try {
+      const told = await busy;
+      if (this.#stopping || told === 'BYE') return false;
+      if (told === 'DONE') {
+        log.info(`${name} ${version} was given up: the master said so`);
+        return true;
+      }
+      log.info(
+        `${name} ${version} ${result.status ? 'was built' : `failed (${String(result.failureClass)})`} in ${result.durationS.toFixed(1)} s`,
+      );
+      return await this.#handIn(lease, result);
+    } finally {
+      await builder.clean();
+    }
+  }
+
+  /** Says BUSY at intervals; what the master said if it wants the build no more. */
+  async #busy(lease: number, stop: AbortController): Promise<'DONE' | 'BYE' | undefined> {
+    const { clock, hello, log, workDir } = this.#options;
+    while (!stop.signal.aborted && !this.#stopping) {
+      await new Promise<void>((resolve) => {
+        const cancel = clock.after(Math.max(hello.busy_interval_s, 1) * 1000, resolve);
+        const over = () => {
+          cancel();
+          resolve();
+        };
+        stop.signal.addEventListener('abort', over, { once: true });
+        this.#stop.signal.addEventListener('abort', over, { once: true });
+      });
+      if (stop.signal.aborted || this.#stopping) break;
+      try {
+        const answer = await this.#master.ask('BUSY', { lease, stats: await stats(workDir) });
+        if (answer.verb === 'CONT') continue;
+        stop.abort();
+        return answer.verb;
+      } catch (error) {
+        // It builds on; BUILT is repeated until the master is back.
+        if (!(error instanceof PiwError)) throw error;
+        log.debug(`BUSY: ${error.message}`);
+        if (error.code === 'PIW_UNKNOWN_SLAVE') await this.#hello();
+      }
+    }
+    return undefined;
+  }
+
+  async #handIn(lease: number, result: BuildResult): Promise<boolean> {
+    const built: Body<SlaveVerbs, 'BUILT'> = {
+      lease,
+      status: result.status,
+      failure_class: result.failureClass,
+      duration_s: result.durationS,
+      output: result.output,
+      files: result.files.map((file) => fileToMessage(file)),
+    };
+    let answer: SlaveAnswer = await this.#say('BUILT', built);
+    while (answer.verb === 'SEND') {
+      const { filename, transfer_id } = answer;
+      const file = result.files.find((one) => one.filename === filename);
+      if (!file) throw new Error(`the master asked for ${filename}, which was not built`);
+      if (!(await this.#transfer(file, transfer_id))) return true;
+      try {
+        answer = await this.#say('SENT', { lease, filename });
+      } catch (error) {
+        if (!(error instanceof PiwError) || error.code !== 'PIW_UNKNOWN_TRANSFER') throw error;
+        answer = await this.#say('BUILT', built);
+      }
+    }
+    return answer.verb !== 'BYE';
+  }
+
+  /**
+   * Sends what the File Juggler asks for of one file; false when it was given up, so that the build
+   * goes back to the queue with the next IDLE.
+   */
+  async #transfer(file: BuiltFile, id: string): Promise<boolean> {
+    const { log, clock } = this.#options;
+    let breaks = 0;
+    let answer: Answer<typeof transfer.verbs, 'HELLO'> | undefined;
+    for (;;) {
+      try {
+        answer ??= await this.#juggler.ask('HELLO', { transfer_id: id });
+        if (answer.verb === 'DONE') return true;
+        const { offset, length }: { offset: number; length: number } = answer;
+        await this.#chunks(file, id, offset, length);
+        answer = await this.#juggler.ask('CHUNK', { offset, length });
+        breaks = 0;
+      } catch (error) {
+        if (this.#stopping || !(error instanceof PiwError)) throw error;
+        log.warning(`sending ${file.filename}: ${error.message}`);
+        this.#progress({ state: 'trouble', text: error.message, code: error.code });
+        if (error.code === 'PIW_UNKNOWN_TRANSFER') return true;
+        if (breaks >= MAX_BREAKS) {
+          log.error(
+            `${file.filename} was given up after ${String(breaks + 1)} breaks; its build goes back to the queue`,
+          );
+          return false;
+        }
+        await wait(clock, backOff(breaks), this.#stop.signal);
+        breaks += 1;
+        answer = undefined;
+      }
+    }
+  }
+
+  async #chunks(file: BuiltFile, id: string, offset: number, length: number): Promise<void> {
+    const { bus, user } = this.#options;
+    const source = createReadStream(file.path, {
+      start: offset,
+      end: offset + length - 1,
+      highWaterMark: CHUNK_SIZE,
+    });
+    let sent = offset;
+    await bus.objects.write(
+      bucketOf(bus.prefix, user),
+      `${id}.${randomBytes(6).toString('hex')}`,
+      source as AsyncIterable<Uint8Array>,
+      {
+        offset,
+        signal: this.#stop.signal,
+        onSent: (bytes) => {
+          sent += bytes;
+          this.#progress({ state: 'sending', filename: file.filename, sent, size: file.filesize });
+        },
+      },
+    );
+  }
+
+  /** Says it until it is answered. What the master doesn't want to hear for other reasons is raised. */
+  async #say<K extends keyof SlaveVerbs & string>(
+    verb: K,
+    body: Body<SlaveVerbs, K>,
+  ): Promise<Answer<SlaveVerbs, K>> {
+    for (let tries = 0; ; tries += 1) {
+      try {
+        return await this.#master.ask(verb, body);
+      } catch (error) {
+        if (this.#stopping || !(error instanceof PiwError) || FINAL.has(error.code)) throw error;
+        if (error.code === 'PIW_UNKNOWN_SLAVE' && verb !== 'HELLO') {
+          await this.#hello();
+          continue;
+        }
+        this.#options.log.warning(`${verb} is said again: ${error.message}`);
+        this.#progress({ state: 'trouble', text: error.message, code: error.code });
+        await wait(this.#options.clock, backOff(tries), this.#stop.signal);
+      }
+    }
+  }
+
+  async #bye(): Promise<void> {
+    if (this.#slaveId === 0) return;
+    // The master may be away; its leases run out by themselves.
+    const tokens = [slaveDriver.name, this.#options.user, this.#session];
+    const farewell = new Client(this.#options.bus, slaveDriver, tokens, { timeoutMs: 3000 });
+    await farewell.ask('BYE', {}).catch((error: unknown) => {
+      this.#options.log.debug(`BYE: ${reason(error)}`);
+    });
+  }
+
+  #progress(progress: SlaveProgress): void {
+    this.#options.onProgress?.(progress);
+  }
+}
+
+/** Errors that the same message would only bring about again. */
+const FINAL: ReadonlySet<string> = new Set([
+  'PIW_UNKNOWN_TRANSFER',
+  'PIW_MESSAGE_INVALID',
+  'PIW_TOO_LARGE',
+  'PIW_PROTOCOL_VERSION',
+]);
+
+async function wait(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
+  await new Promise<void>((resolve) => {
+    const cancel = clock.after(ms, resolve);
+    signal.addEventListener(
+      'abort',
+      () => {
+        cancel();
+        resolve();
+      },
+      { once: true },
+    );
+  });
+}
+
+/** What this machine has left. The temperature is null where the kernel doesn't tell it. */
+async function stats(workDir: string): Promise<Stats> {
+  const { bsize, blocks, bavail } = await statfs(workDir);
+  return [bsize * blocks, bsize * bavail, totalmem(), freemem(), loadavg()[0] ?? 0, null];
+}

@@ -1,0 +1,520 @@
+import { Actor, type ActorContext, type From } from '../src/actor/actor.js';
+import { Batch } from '../src/actor/batch.js';
+import { Client } from '../src/actor/client.js';
+import { DAY_MS } from '../src/bus/objects.js';
+import { PiwError, reason } from '../src/errors.js';
+import { builds, pending, type Grant } from '../src/protocols/builds.js';
+import { slaveControl, status } from '../src/protocols/control.js';
+import { fileToMessage } from '../src/states/file-state.js';
+import { bucketOf, fileSystem } from '../src/protocols/file-juggler.js';
+import { oracle, type LoggedBuild } from '../src/protocols/oracle.js';
+import {
+  slaveDriver,
+  wake,
+  type BuildOrder,
+  type Built,
+  type SlaveAnswer,
+  type SlaveHello,
+} from '../src/protocols/slave-driver.js';
+import { secretary } from '../src/protocols/web.js';
+import { BuildState, type FileTransfer } from '../src/states/build-state.js';
+import { SlaveState } from '../src/states/slave-state.js';
+import { PROTOCOL, VERSION } from '../src/version.js';
+import { refuseFile } from '../src/wheels/accept.js';
+
+export interface SlaveDriverSettings {
+  readonly indexUrl: string;
+  readonly extraIndexUrl: string | null;
+  readonly registerTargets: boolean;
+  /** What a build may use: seconds, bytes of log, bytes of a wheel. */
+  readonly limits: readonly [number, number, number];
+}
+
+type Told = Promise<SlaveAnswer> | SlaveAnswer;
+
+/** How long a slave waits at most when there is nothing for it; it is woken earlier. */
+const SLEEP_S = 10;
+/** How often one file is asked for before its build counts as failed. */
+const MAX_TRIES = 3;
+const BUCKET_BYTES = 16 * 1024 ** 3;
+/** A slave that is silent for so long is shown no more; its lease has long run out. */
+const FORGET_MS = 3_600_000;
+
+/**
+ * Talks to the build slaves. The slaves drive: each asks, and is told what to do next (the table of
+ * questions and answers stands in protocols/slave-driver.ts). For each session:
+ *
+ *   HELLO   makes it known, whatever was before
+ *   IDLE    a build is asked of the Architect, who grants it as a lease; if the slave was given one
+ *           whose BUILD got lost, it is given the same again
+ *   BUSY    the lease is renewed; DONE when it is another's by now
+ *   BUILT   a failure is logged; files of a success are checked against the lease, announced to the
+ *           File Juggler and asked for, one by one
+ *   SENT    the File Juggler verifies; then the next file, or, when all are in place, the build is
+ *           logged and its pages are due
+ *
+ * Everything is kept by the database (leases, results) or the slave (the files, until DONE). What is
+ * in memory here is lost with the process: a session that isn't known is answered
+ * PIW_UNKNOWN_SLAVE, says HELLO again and repeats itself; SENT without a build is answered
+ * PIW_UNKNOWN_TRANSFER, and the slave says BUILT again. Questions of one session are answered one
+ * after the other, so that one that was put twice finds what the first has done.
+ */
+export class SlaveDriver extends Actor {
+  readonly #settings: SlaveDriverSettings;
+  readonly #slaves = new Map<string, SlaveState>();
+  readonly #turns = new Map<string, Promise<unknown>>();
+  readonly #unknownTargets = new Set<string>();
+  readonly #buckets = new Map<string, Promise<void>>();
+  readonly #database: Client<typeof oracle.verbs>;
+  readonly #files: Client<typeof fileSystem.verbs>;
+  readonly #architect: Client<typeof builds.verbs>;
+  readonly #secretary: Client<typeof secretary.verbs>;
+  readonly #status: Client<typeof status.verbs>;
+  readonly #next: Batch<SlaveState, Grant>;
+  readonly #renew: Batch<SlaveState, boolean>;
+  readonly #results: Batch<LoggedBuild, readonly [string, number | null]>;
+
+  constructor(context: ActorContext, settings: SlaveDriverSettings) {
+    super(context);
+    this.#settings = settings;
+    const patient = { timeoutMs: 10_000, patienceMs: 30_000 };
+    this.#database = new Client(this.bus, oracle, undefined, patient);
+    this.#files = new Client(this.bus, fileSystem, undefined, patient);
+    this.#architect = new Client(this.bus, builds, undefined, { timeoutMs: 3000, patienceMs: 4000 });
+    this.#secretary = new Client(this.bus, secretary, undefined, { timeoutMs: 3000, patienceMs: 15_000 });
+    this.#status = new Client(this.bus, status);
+    this.#next = new Batch({
+      run: (slaves) => this.#askNext(slaves),
+      maxItems: 100,
+      maxInFlight: 4,
+      delayMs: 1,
+    });
+    this.#renew = new Batch({
+      run: (slaves) => this.#askRenew(slaves),
+      maxItems: 200,
+      maxInFlight: 2,
+      delayMs: 5,
+    });
+    this.#results = new Batch<LoggedBuild, readonly [string, number | null]>({
+      run: async (results) => (await this.#database.ask('LOGBUILD', { builds: [...results] })).outcomes,
+      maxItems: 64,
+      size: (result) => result.output.length,
+      maxBytes: 8 * 1024 * 1024,
+      maxInFlight: 2,
+      delayMs: 3,
+    });
+  }
+
+  override start(): void {
+    const turn =
+      <M>(handle: (slave: SlaveState, message: M) => Told) =>
+      (message: M, from: From): Promise<never> =>
+        this.#inTurn(from, async () => {
+          const slave = this.#known(from);
+          slave.lastSeen = this.clock.now();
+          if (slave.kill && slave.lease === undefined)
+            return (await this.#dismiss(slave, 'an administrator said so')) as never;
+          return (await handle(slave, message)) as never;
+        });
+    this.serve(
+      slaveDriver,
+      {
+        HELLO: (hello, from) => this.#inTurn(from, () => this.#hello(hello, from)) as never,
+        IDLE: turn<{ stats: SlaveState['stats'] }>((slave, { stats }) => {
+          slave.stats = stats;
+          return this.#idle(slave);
+        }),
+        BUSY: turn<{ lease: number; stats: SlaveState['stats'] }>((slave, { lease, stats }) => {
+          slave.stats = stats;
+          return this.#busy(slave, lease);
+        }),
+        BUILT: turn<Built>((slave, built) => this.#built(slave, built)),
+        SENT: turn<{ lease: number; filename: string }>((slave, sent) =>
+          this.#sent(slave, sent.lease, sent.filename),
+        ),
+        BYE: (_, from) => this.#inTurn(from, () => this.#bye(from)) as never,
+      },
+      {
+        tokens: [slaveDriver.name, '*', '*'],
+        concurrency: 10_000,
+        bucketOf: ({ tokens }) => bucketOf(this.bus.prefix, tokens[1] ?? ''),
+      },
+    );
+    this.serve(slaveControl, {
+      KILL: ({ slave_id }) => this.#each(slave_id, (slave) => (slave.kill = true)),
+      SLEEP: ({ slave_id }) => this.#each(slave_id, (slave) => (slave.asleep = true)),
+      WAKE: ({ slave_id }) => this.#each(slave_id, (slave) => (slave.asleep = false)),
+      SKIP: ({ slave_id }) => this.#each(slave_id, (slave) => (slave.skip = slave.lease !== undefined)),
+      HELLO: async () => {
+        const slaves = [...this.#slaves.values()].map((slave) => slave.row());
+        for (const slave of slaves) await this.#status.publish('SLAVE', { slave });
+        return { verb: 'SLAVES', slaves } as const;
+      },
+    });
+    this.serve(
+      pending,
+      {
+        READY: ({ abi, platform }) =>
+          this.#wakeAll((s) => s.hello.abi_tag === abi && s.hello.platform_tag === platform),
+      },
+      { queue: null },
+    );
+    this.every(
+      60,
+      () => {
+        this.#forget();
+      },
+      60,
+    );
+  }
+
+  protected override async pauseChanged(): Promise<void> {
+    if (!this.paused) await this.#wakeAll(() => true);
+  }
+
+  async #hello(hello: SlaveHello, from: From): Promise<SlaveAnswer> {
+    const [, user = '', session = ''] = from.tokens;
+    const protocol = Number(hello.version.split('/')[1]);
+    if (protocol !== PROTOCOL) {
+      const reason = `this master is piw ${VERSION} with protocol ${String(PROTOCOL)}; install the same version here`;
+      this.log.warning(`a slave of version ${hello.version} was refused`);
+      return { verb: 'BYE', reason };
+    }
+    await this.#bucket(user);
+    const { slave_id, known_target } = await this.#database.ask('HELLOSLAVE', {
+      user,
+      session,
+      label: hello.label,
+      abi: hello.abi_tag,
+      platform: hello.platform_tag,
+      py_version_tag: hello.py_version_tag,
+      os_name: hello.os_name,
+      os_version: hello.os_version,
+      board: hello.board,
+      register: this.#settings.registerTargets,
+    });
+    const slave = new SlaveState(slave_id, user, session, hello, known_target, this.clock.now());
+    const key = keyOf(from);
+    const before = this.#slaves.get(key);
+    // It began anew on our side only: what it was given is still its own.
+    if (before) {
+      slave.lease = before.lease;
+      slave.order = before.order;
+      slave.build = before.build;
+      slave.kill = before.kill;
+    }
+    this.#slaves.set(key, slave);
+    const target = `${hello.abi_tag} on ${hello.platform_tag}`;
+    this.log.info(`slave ${String(slave_id)} (${hello.label}) says HELLO: ${target}`);
+    if (!known_target && !this.#unknownTargets.has(target)) {
+      this.#unknownTargets.add(target);
+      this.log.warning(
+        `nothing is built for ${target}: piw abi add ${hello.abi_tag} --platform ${hello.platform_tag}`,
+      );
+    }
+    await this.#show(slave);
+    return {
+      verb: 'HELLO',
+      slave_id,
+      index_url: this.#settings.indexUrl,
+      extra_index_url: this.#settings.extraIndexUrl,
+    };
+  }
+
+  async #idle(slave: SlaveState): Promise<SlaveAnswer> {
+    if (slave.order !== undefined) return slave.order as SlaveAnswer;
+    if (slave.lease) {
+      // It has forgotten what it was doing (it never got BUILD, or lost its result).
+      await this.#architect.ask('RELEASE', { leases: [[slave.lease.lease, slave.slaveId]] });
+      slave.clear();
+    }
+    if (this.paused || slave.asleep) return this.#sleep(slave, true);
+    if (!slave.known) return this.#sleep(slave, false);
+    const grant = await this.#next.add(slave).catch((error: unknown) => {
+      if (error instanceof PiwError) return null;
+      throw error;
+    });
+    if (grant === null) return this.#sleep(slave, false);
+    const [lease, , name, version, sdist_url, sdist_sha256] = grant;
+    const { abi_tag: abi, platform_tag: platform } = slave.hello;
+    slave.lease = { lease, package: name, version, abi, platform };
+    const order: BuildOrder = {
+      verb: 'BUILD',
+      lease,
+      package: name,
+      version,
+      abi,
+      sdist_url,
+      sdist_sha256,
+      limits: [...this.#settings.limits],
+    };
+    slave.order = order;
+    slave.become('building', this.clock.now());
+    this.log.debug(`slave ${String(slave.slaveId)} builds ${name} ${version}`);
+    await this.#show(slave);
+    return order;
+  }
+
+  async #sleep(slave: SlaveState, paused: boolean): Promise<SlaveAnswer> {
+    if (slave.activity !== 'waiting') {
+      slave.become('waiting', this.clock.now());
+      await this.#show(slave);
+    }
+    return { verb: 'SLEEP', seconds: SLEEP_S, paused };
+  }
+
+  async #busy(slave: SlaveState, lease: number): Promise<SlaveAnswer> {
+    if (slave.lease?.lease !== lease && !(await this.#recall(slave, lease))) return this.#done(slave);
+    slave.order = undefined;
+    if (slave.skip) {
+      await this.#architect.ask('RELEASE', { leases: [[lease, slave.slaveId]] });
+      return this.#done(slave);
+    }
+    const kept = await this.#renew.add(slave).catch((error: unknown) => {
+      // Whether it was renewed can't be known now; the slave asks again soon.
+      if (error instanceof PiwError) return true;
+      throw error;
+    });
+    return kept ? { verb: 'CONT' } : this.#done(slave);
+  }
+
+  async #built(slave: SlaveState, built: Built): Promise<SlaveAnswer> {
+    slave.order = undefined;
+    if (slave.lease?.lease !== built.lease && !(await this.#recall(slave, built.lease))) {
+      this.log.info(
+        `slave ${String(slave.slaveId)}: the result of lease ${String(built.lease)} is not wanted any more`,
+      );
+      return this.#done(slave);
+    }
+    const { lease, hello } = slave;
+    if (!lease || slave.skip) return this.#done(slave);
+    if (!built.status || built.files.length === 0) {
+      const failure = built.status ? 'no-wheel' : built.failure_class;
+      return this.#finish(slave, { ...built, status: false, failure_class: failure, files: [] }, []);
+    }
+    const build = new BuildState(lease, built);
+    const refusal = build.files
+      .map(({ file }) => refuseFile(file, lease, hello.platform_tag, this.#settings.limits[2]))
+      .find((why) => why !== undefined);
+    if (refusal !== undefined) return this.#refused(slave, built, refusal);
+    slave.build = build;
+    for (const { transferId, file } of build.files) {
+      await this.#files.ask('EXPECT', {
+        transfer_id: transferId,
+        sender: slave.user,
+        file_state: fileToMessage({ ...file, transferred: false }),
+      });
+    }
+    return this.#send(slave, build);
+  }
+
+  async #sent(slave: SlaveState, lease: number, filename: string): Promise<SlaveAnswer> {
+    const build = slave.build;
+    const transfer = build?.files.find(({ file }) => file.filename === filename);
+    if (!build || !transfer || build.lease.lease !== lease) {
+      throw new PiwError('PIW_UNKNOWN_TRANSFER', `lease ${String(lease)} has no file ${filename} under way`);
+    }
+    const verdict = await this.#files.ask('VERIFY', {
+      transfer_id: transfer.transferId,
+      package: build.lease.package,
+    });
+    switch (verdict.verb) {
+      case 'VERIFIED':
+        transfer.metadataSha256 = verdict.metadata_sha256;
+        break;
+      case 'AGAIN':
+        this.log.warning(`slave ${String(slave.slaveId)}, ${filename}: ${verdict.reason}`);
+        if (transfer.tries >= MAX_TRIES) return this.#refused(slave, build.built, verdict.reason);
+        break;
+      case 'REFUSED':
+        return this.#refused(slave, build.built, verdict.reason);
+    }
+    return this.#send(slave, build);
+  }
+
+  async #send(slave: SlaveState, build: BuildState): Promise<SlaveAnswer> {
+    const next = build.nextFile;
+    if (!next) return this.#finish(slave, build.built, build.files);
+    next.tries += 1;
+    if (slave.activity !== 'sending') {
+      slave.become('sending', this.clock.now());
+      await this.#show(slave);
+    }
+    return { verb: 'SEND', filename: next.file.filename, transfer_id: next.transferId };
+  }
+
+  /** The slave's files will not do: the build failed, and its log says why. */
+  #refused(slave: SlaveState, built: Built, why: string): Promise<SlaveAnswer> {
+    this.log.warning(`slave ${String(slave.slaveId)}: a file was refused: ${why}`);
+    const output = `${built.output}\npiw: the master refused the result: ${why}\n`;
+    return this.#finish(
+      slave,
+      { ...built, status: false, failure_class: 'wrong-wheel', output, files: [] },
+      [],
+    );
+  }
+
+  /** Logs the result, which ends the lease. */
+  async #finish(slave: SlaveState, built: Built, files: readonly FileTransfer[]): Promise<SlaveAnswer> {
+    const lease = slave.lease;
+    if (!lease) return this.#done(slave);
+    const [outcome, buildId] = await this.#results.add({
+      lease: lease.lease,
+      slave_id: slave.slaveId,
+      package: lease.package,
+      version: lease.version,
+      abi: lease.abi,
+      platform: lease.platform,
+      status: built.status,
+      failure_class: built.failure_class,
+      duration_s: built.duration_s,
+      output: built.output,
+      files: files.map(({ file, metadataSha256 }) => [
+        fileToMessage({ ...file, transferred: true }),
+        metadataSha256 ?? '',
+      ]),
+    });
+    this.log.debug(`slave ${String(slave.slaveId)}: ${lease.package} ${lease.version} is ${outcome}`);
+    if (outcome === 'logged' && buildId !== null) {
+      await this.#status.publish('BUILD', {
+        slave_id: slave.slaveId,
+        package: lease.package,
+        version: lease.version,
+        abi: lease.abi,
+        status: built.status,
+        failure_class: built.failure_class,
+        duration_s: built.duration_s,
+      });
+      // The pages are noted with the build itself; this only makes a new file's page come sooner.
+      if (files.length > 0) {
+        await this.#secretary.ask('PKG', { package: lease.package }).catch((error: unknown) => {
+          this.log.info(`the Secretary will find ${lease.package} later: ${reason(error)}`);
+        });
+      }
+    }
+    return this.#done(slave);
+  }
+
+  async #done(slave: SlaveState): Promise<SlaveAnswer> {
+    slave.clear();
+    slave.become('idle', this.clock.now());
+    await this.#show(slave);
+    return { verb: 'DONE' };
+  }
+
+  async #dismiss(slave: SlaveState, why: string): Promise<SlaveAnswer> {
+    slave.become('gone', this.clock.now());
+    await this.#show(slave);
+    return { verb: 'BYE', reason: why };
+  }
+
+  async #bye(from: From): Promise<SlaveAnswer> {
+    const slave = this.#slaves.get(keyOf(from));
+    if (slave) {
+      if (slave.lease) await this.#architect.ask('RELEASE', { leases: [[slave.lease.lease, slave.slaveId]] });
+      slave.clear();
+      slave.become('gone', this.clock.now());
+      await this.#show(slave);
+      this.#slaves.delete(keyOf(from));
+      this.log.info(`slave ${String(slave.slaveId)} (${slave.hello.label}) says BYE`);
+    }
+    return { verb: 'BYE', reason: 'goodbye' };
+  }
+
+  #known(from: From): SlaveState {
+    const slave = this.#slaves.get(keyOf(from));
+    if (!slave) throw new PiwError('PIW_UNKNOWN_SLAVE', 'this session has not said HELLO');
+    return slave;
+  }
+
+  /** What a lease is about, from the database, where this process was not the one that gave it out. */
+  async #recall(slave: SlaveState, lease: number): Promise<boolean> {
+    const known = await this.#database.ask('GETLEASE', { lease, slave_id: slave.slaveId });
+    if (known.package === null || known.version === null || known.abi === null || known.platform === null)
+      return false;
+    slave.lease = {
+      lease,
+      package: known.package,
+      version: known.version,
+      abi: known.abi,
+      platform: known.platform,
+    };
+    return true;
+  }
+
+  async #askNext(slaves: readonly SlaveState[]): Promise<readonly Grant[]> {
+    const { granted } = await this.#architect.ask('NEXT', {
+      fence: this.context.fence(),
+      lease_s: Math.max(...slaves.map((slave) => slave.leaseSeconds)),
+      wants: slaves.map((slave) => [slave.slaveId, slave.hello.abi_tag, slave.hello.platform_tag]),
+    });
+    return granted;
+  }
+
+  async #askRenew(slaves: readonly SlaveState[]): Promise<readonly boolean[]> {
+    const { lost } = await this.#architect.ask('RENEW', {
+      lease_s: Math.max(...slaves.map((slave) => slave.leaseSeconds)),
+      leases: slaves.flatMap(({ lease, slaveId }) =>
+        lease ? [[lease.lease, slaveId] as [number, number]] : [],
+      ),
+    });
+    const gone = new Set(lost);
+    return slaves.map(({ lease }) => lease !== undefined && !gone.has(lease.lease));
+  }
+
+  /** The answers to one session's questions, one after the other. */
+  #inTurn<T>(from: From, what: () => Promise<T>): Promise<T> {
+    const key = keyOf(from);
+    const before = this.#turns.get(key) ?? Promise.resolve();
+    const mine = before.then(what, what);
+    this.#turns.set(key, mine);
+    const over = () => {
+      if (this.#turns.get(key) === mine) this.#turns.delete(key);
+    };
+    mine.then(over, over);
+    return mine;
+  }
+
+  #each(slaveId: number | null, what: (slave: SlaveState) => void): { verb: 'DONE' } {
+    const slaves = [...this.#slaves.values()].filter(
+      (slave) => slaveId === null || slave.slaveId === slaveId,
+    );
+    if (slaveId !== null && slaves.length === 0) {
+      throw new PiwError('PIW_UNKNOWN_SLAVE', `there is no slave ${String(slaveId)}`);
+    }
+    slaves.forEach(what);
+    void this.track(() => this.#wakeAll((slave) => slaves.includes(slave)));
+    return { verb: 'DONE' };
+  }
+
+  async #wakeAll(which: (slave: SlaveState) => boolean): Promise<void> {
+    for (const slave of this.#slaves.values()) {
+      if (slave.activity !== 'waiting' || !which(slave)) continue;
+      await new Client(this.bus, wake, [wake.name, slave.user, slave.session]).publish('WAKE', {});
+    }
+  }
+
+  async #show(slave: SlaveState): Promise<void> {
+    await this.#status.publish('SLAVE', { slave: slave.row() });
+  }
+
+  #bucket(user: string): Promise<void> {
+    const known = this.#buckets.get(user);
+    if (known) return known;
+    const making = this.bus.objects.ensure({
+      name: bucketOf(this.bus.prefix, user),
+      maxAgeMs: DAY_MS,
+      maxBytes: BUCKET_BYTES,
+    });
+    this.#buckets.set(user, making);
+    making.catch(() => this.#buckets.delete(user));
+    return making;
+  }
+
+  #forget(): void {
+    const before = this.clock.now() - FORGET_MS;
+    for (const [key, slave] of this.#slaves) if (slave.lastSeen < before) this.#slaves.delete(key);
+  }
+}
+
+const keyOf = (from: From): string => `${from.tokens[1] ?? ''}.${from.tokens[2] ?? ''}`;

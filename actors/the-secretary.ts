@@ -1,0 +1,166 @@
+import { Actor, type ActorContext } from '../src/actor/actor.js';
+import { Client } from '../src/actor/client.js';
+import { PiwError } from '../src/errors.js';
+import { oracle } from '../src/protocols/oracle.js';
+import { scribe, secretary } from '../src/protocols/web.js';
+import type { Statistics } from '../src/protocols/statistics.js';
+
+/** How long a page may wait for others of the same package before it is written, milliseconds. */
+const BUFFER_MS = 60_000;
+/** How often the backlog in the database is looked at, seconds: what a crash left, and failed builds. */
+const LOOK_S = 2;
+/** Pages that are in Scribes' hands at once. */
+const HANDS = 8;
+
+type Kind = 'PKG' | 'PROJECT' | 'LOG' | 'SEARCH' | 'SITEMAP' | 'DELPKG' | 'DELVER' | 'HOME';
+
+/**
+ * One page, or one package's pages, and where it is:
+ *
+ *   due      it is written as soon as a Scribe's hand is free and `at` has come
+ *   writing  a Scribe has it; if it becomes due again meanwhile (`again`), it is handed out again
+ *            when it is back, so that an older state never overwrites a newer one
+ */
+interface Task {
+  readonly kind: Kind;
+  readonly argument: string;
+  at: number;
+  state: 'due' | 'writing';
+  again: boolean;
+  tries: number;
+}
+
+/**
+ * Buffers what is to be written. The first request for a page is written at once; those that come
+ * within BUFFER_MS after that are written together at its end. What is due is kept in the database's
+ * backlog until it is on the disk, so a crash of this process or of a Scribe loses nothing.
+ */
+export class TheSecretary extends Actor {
+  readonly #tasks = new Map<string, Task>();
+  readonly #written = new Map<string, number>();
+  readonly #database: Client<typeof oracle.verbs>;
+  readonly #scribe: Client<typeof scribe.verbs>;
+  #statistics: Statistics | undefined;
+  #hands = HANDS;
+
+  constructor(context: ActorContext) {
+    super(context);
+    this.#database = new Client(this.bus, oracle, undefined, { timeoutMs: 10_000, patienceMs: 30_000 });
+    this.#scribe = new Client(this.bus, scribe, undefined, { timeoutMs: 60_000, patienceMs: 60_000 });
+  }
+
+  override start(): void {
+    const done = { verb: 'DONE' } as const;
+    const keep = async (kind: Kind, argument: string) => {
+      await this.#database.ask('SAVEPAGES', { pages: [[kind, argument]], remove: [] });
+      this.#note(kind, argument);
+      return done;
+    };
+    this.serve(secretary, {
+      HOME: ({ statistics }) => {
+        // The newest figures are the ones that count; a crash only waits for the next.
+        this.#statistics = statistics;
+        this.#note('HOME', '');
+        return done;
+      },
+      PKG: ({ package: name }) => keep('PKG', name),
+      PROJECT: ({ package: name }) => keep('PROJECT', name),
+      LOG: ({ build_id }) => keep('LOG', String(build_id)),
+      SEARCH: () => keep('SEARCH', ''),
+      SITEMAP: () => keep('SITEMAP', ''),
+      DELPKG: ({ package: name }) => keep('DELPKG', name),
+      DELVER: ({ package: name, version }) => keep('DELVER', `${name} ${version}`),
+    });
+    this.every(LOOK_S, () => this.#look());
+    this.every(
+      0.25,
+      () => {
+        this.#handOut();
+      },
+      0.25,
+    );
+  }
+
+  async #look(): Promise<void> {
+    const { pages } = await this.#database.ask('LOADPAGES', {});
+    for (const [kind, argument] of pages) {
+      if (!this.#tasks.has(keyOf(kind, argument))) this.#note(kind as Kind, argument);
+    }
+    const before = this.clock.now() - BUFFER_MS;
+    for (const [key, at] of this.#written) if (at < before) this.#written.delete(key);
+  }
+
+  #note(kind: Kind, argument: string): void {
+    const key = keyOf(kind, argument);
+    const known = this.#tasks.get(key);
+    if (known) {
+      known.again = known.state === 'writing';
+      return;
+    }
+    const last = this.#written.get(key);
+    const at = last === undefined ? 0 : last + BUFFER_MS;
+    this.#tasks.set(key, { kind, argument, at, state: 'due', again: false, tries: 0 });
+    this.#handOut();
+  }
+
+  #handOut(): void {
+    const now = this.clock.now();
+    for (const task of this.#tasks.values()) {
+      if (this.#hands === 0) return;
+      if (task.state !== 'due' || task.at > now) continue;
+      task.state = 'writing';
+      this.#hands -= 1;
+      void this.track(() => this.#write(task));
+    }
+  }
+
+  async #write(task: Task): Promise<void> {
+    const key = keyOf(task.kind, task.argument);
+    try {
+      await this.#ask(task);
+      this.#written.set(key, this.clock.now());
+      if (task.again) {
+        Object.assign(task, { state: 'due', again: false, at: this.clock.now() + BUFFER_MS, tries: 0 });
+        return;
+      }
+      // Until this is answered it counts as being written: what comes meanwhile is not lost.
+      await this.#database.ask('SAVEPAGES', { pages: [], remove: [[task.kind, task.argument]] });
+      if (task.again) Object.assign(task, { state: 'due', again: false, at: this.clock.now() + BUFFER_MS });
+      else this.#tasks.delete(key);
+    } catch (error) {
+      if (!(error instanceof PiwError)) throw error;
+      task.tries += 1;
+      task.at = this.clock.now() + Math.min(1000 * 2 ** task.tries, 60_000);
+      task.state = 'due';
+      this.log.warning(`${task.kind} ${task.argument} is not written yet: ${error.message}`);
+    } finally {
+      this.#hands += 1;
+    }
+  }
+
+  async #ask({ kind, argument }: Task): Promise<void> {
+    switch (kind) {
+      case 'HOME':
+        if (this.#statistics) await this.#scribe.ask('HOME', { statistics: this.#statistics });
+        return;
+      case 'PKG':
+      case 'PROJECT':
+      case 'DELPKG':
+        await this.#scribe.ask(kind, { package: argument });
+        return;
+      case 'LOG':
+        await this.#scribe.ask('LOG', { build_id: Number(argument) });
+        return;
+      case 'SEARCH':
+      case 'SITEMAP':
+        await this.#scribe.ask(kind, {});
+        return;
+      case 'DELVER': {
+        const [name = '', version = ''] = argument.split(' ');
+        await this.#scribe.ask('DELVER', { package: name, version });
+      }
+    }
+  }
+}
+
+const keyOf = (kind: string, argument: string): string => `${kind} ${argument}`;

@@ -1,0 +1,202 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { PiwError, reason } from './errors.js';
+
+/**
+ * The settings of every piw command, in one table: a key of the configuration file is the long name
+ * of the option. What stands on the command line comes before what the file says, and that before
+ * the default here.
+ */
+interface Key {
+  readonly kind: 'text' | 'list' | 'flag' | 'whole' | 'duration' | 'path';
+  readonly fallback: string | readonly string[] | boolean | number | null;
+}
+
+const text = (fallback: string | null = null) => ({ kind: 'text', fallback }) as const;
+const path = (fallback: string | null = null) => ({ kind: 'path', fallback }) as const;
+const list = { kind: 'list', fallback: [] as readonly string[] } as const;
+const whole = (fallback: number) => ({ kind: 'whole', fallback }) as const;
+/** `3h`, `90m`, `45s`; a plain number is seconds. */
+const duration = (seconds: number) => ({ kind: 'duration', fallback: seconds }) as const;
+const flag = { kind: 'flag', fallback: false } as const;
+
+export const KEYS = {
+  /** Where NATS is: host, host:port or nats://user:password@host:port. */
+  nats: text('localhost'),
+  /** The first token of every subject: several farms can share servers. */
+  prefix: text('piw'),
+  'inbox-prefix': text(),
+  dsn: text('postgres:///piwheels'),
+  user: text('piwheels'),
+  'output-path': path('/var/www/piwheels'),
+  'pypi-xmlrpc': text('https://pypi.org/pypi'),
+  'pypi-simple': text('https://pypi.org/simple'),
+  'pypi-json': text('https://pypi.org/pypi'),
+  /** Who runs this farm, for the index's operators: an e-mail or web address. */
+  contact: text(),
+  /** What is followed: NAME or NAME==VERSION; none: all of the index. */
+  watch: list,
+  /** Of a watched name: `all` releases, or the `newest` one and what comes after it. */
+  history: text('all'),
+  'poll-interval': duration(60),
+  /** What slaves build from; the followed index if it isn't given. */
+  'index-url': text(),
+  'extra-index-url': text(),
+  /** The address under which people reach this farm's own index. */
+  'public-url': text(),
+  /** The target of a slave that says HELLO is registered. */
+  'register-targets': flag,
+  'allow-root': flag,
+  'allow-superuser': flag,
+  'dev-mode': flag,
+  oracles: whole(2),
+  scribes: whole(1),
+  jugglers: whole(1),
+  master: text('localhost'),
+  timeout: duration(3 * 3600),
+  'busy-interval': duration(30),
+  label: text(),
+  python: list,
+  'work-dir': path(),
+  'log-file': path(),
+  'slave-user': text(),
+} as const satisfies Record<string, Key>;
+
+type KeyName = keyof typeof KEYS;
+type ValueOf<K extends Key> = K extends { kind: 'list' }
+  ? readonly string[]
+  : K extends { kind: 'flag' }
+    ? boolean
+    : K extends { kind: 'whole' | 'duration' }
+      ? number
+      : null extends K['fallback']
+        ? string | null
+        : string;
+
+/** Every setting with its value. Durations are in seconds; paths are absolute. */
+export type Settings = { readonly [K in KeyName]: ValueOf<(typeof KEYS)[K]> };
+export type Given = Partial<Record<KeyName, string | readonly string[] | boolean | number>>;
+
+/** Where configuration is looked for; what a later file says overrides an earlier one. */
+export function defaultFiles(): readonly string[] {
+  return [
+    '/etc/piwheels.conf',
+    '/usr/local/etc/piwheels.conf',
+    join(homedir(), '.config', 'piwheels', 'piwheels.conf'),
+    farmFile(defaultDataDir()),
+  ];
+}
+
+/** The configuration that `piw farm` writes, so that every other command finds its farm. */
+export const farmFile = (dataDir: string): string => join(dataDir, 'piwheels.conf');
+
+export function defaultDataDir(): string {
+  if (process.getuid?.() === 0) return '/var/lib/piw';
+  return join(process.env['XDG_DATA_HOME'] ?? join(homedir(), '.local', 'share'), 'piw');
+}
+
+/**
+ * The settings of a command: `given` on its command line, then `file` (default: defaultFiles(), those
+ * that exist), then the defaults. Raises PIW_CONFIG for an unknown key, a bad value, or a named file
+ * that can't be read.
+ */
+export function loadSettings(given: Given, file?: string): Settings {
+  const fromFiles: Given = {};
+  for (const name of file === undefined ? defaultFiles().filter((f) => readable(f)) : [file]) {
+    let contents: string;
+    try {
+      contents = readFileSync(name, 'utf8');
+    } catch (error) {
+      throw new PiwError('PIW_CONFIG', `${name} can't be read: ${reason(error)}`, { cause: error });
+    }
+    Object.assign(fromFiles, parseConfig(contents, name));
+  }
+  const merged = { ...fromFiles, ...withoutUndefined(given) };
+  const settings: Record<string, unknown> = {};
+  for (const [name, key] of Object.entries(KEYS)) {
+    const value = merged[name as KeyName];
+    settings[name] = value === undefined ? key.fallback : convert(name, key, value);
+  }
+  return settings as Settings;
+}
+
+function readable(file: string): boolean {
+  try {
+    return existsSync(file) && readFileSync(file).length >= 0;
+  } catch {
+    // One of the default places, and not for this user.
+    return false;
+  }
+}
+
+/**
+ * `key = value` lines; `#` begins a comment, `[sections]` are passed over, a repeated key makes a
+ * list. Raises PIW_CONFIG with the line's number.
+ */
+export function parseConfig(contents: string, file: string): Given {
+  const given: Record<string, string | string[]> = {};
+  contents.split(/\r?\n/).forEach((raw, i) => {
+    const line = raw.trim();
+    if (line === '' || line.startsWith('#') || line.startsWith('[')) return;
+    const at = `${file}, line ${String(i + 1)}`;
+    const match = /^([A-Za-z][A-Za-z0-9_-]*)\s*=\s*(.*)$/.exec(line);
+    if (!match) throw new PiwError('PIW_CONFIG', `${at}: not a line of the form key = value`);
+    const name = (match[1] ?? '').replaceAll('_', '-');
+    const value = (match[2] ?? '').replace(/\s+#.*$/, '');
+    if (!(name in KEYS)) throw new PiwError('PIW_CONFIG', `${at}: no piw command has a setting ${name}`);
+    if (KEYS[name as KeyName].kind === 'list') given[name] = [...(given[name] ?? []), value];
+    else given[name] = value;
+  });
+  return given;
+}
+
+/** The lines of a configuration file for these settings. */
+export function formatConfig(given: Given): string {
+  const lines = Object.entries(given).flatMap(([name, value]) =>
+    Array.isArray(value) ? value.map((item) => `${name} = ${String(item)}`) : [`${name} = ${String(value)}`],
+  );
+  return `${lines.join('\n')}\n`;
+}
+
+/** Seconds of `3h`, `90m`, `45s`, `1h30m` or a plain number; undefined if it is none of these. */
+export function parseDuration(value: string): number | undefined {
+  const trimmed = value.trim();
+  if (/^\d+(\.\d+)?$/.test(trimmed)) return Number(trimmed);
+  const match = /^(?:(\d+)d)?\s*(?:(\d+)h)?\s*(?:(\d+)m)?\s*(?:(\d+)s)?$/.exec(trimmed);
+  if (!match || trimmed === '') return undefined;
+  const [days, hours, minutes, seconds] = match.slice(1).map((part) => Number(part || 0));
+  return ((days ?? 0) * 24 + (hours ?? 0)) * 3600 + (minutes ?? 0) * 60 + (seconds ?? 0);
+}
+
+function convert(name: string, key: Key, value: string | readonly string[] | boolean | number): unknown {
+  const bad = (what: string) => new PiwError('PIW_CONFIG', `${name} = ${String(value)}: ${what}`);
+  switch (key.kind) {
+    case 'list':
+      return Array.isArray(value) ? value : [String(value)];
+    case 'flag': {
+      if (typeof value === 'boolean') return value;
+      if (/^(true|yes|on|1|)$/i.test(String(value))) return true;
+      if (/^(false|no|off|0)$/i.test(String(value))) return false;
+      throw bad('it is either true or false');
+    }
+    case 'whole': {
+      const number = Number(value);
+      if (!Number.isSafeInteger(number) || number < 0) throw bad('it is a whole number');
+      return number;
+    }
+    case 'duration': {
+      const seconds = parseDuration(String(value));
+      if (seconds === undefined) throw bad('it is a duration like 3h, 90m or 45s');
+      return seconds;
+    }
+    case 'path':
+      return resolve(String(value).replace(/^~(?=\/|$)/, homedir()));
+    case 'text':
+      return String(value);
+  }
+}
+
+function withoutUndefined(given: Given): Given {
+  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as Given;
+}

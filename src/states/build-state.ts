@@ -1,0 +1,51 @@
+import { fileFromMessage, type FileState } from './file-state.js';
+import type { Built } from '../protocols/slave-driver.js';
+
+/** What a lease is about: the build that was given out under it. */
+export interface LeaseState {
+  readonly lease: number;
+  readonly package: string;
+  readonly version: string;
+  readonly abi: string;
+  readonly platform: string;
+}
+
+/** One file of a build on its way: what was announced, and what was found once it was verified. */
+export interface FileTransfer {
+  readonly file: FileState;
+  readonly transferId: string;
+  metadataSha256: string | undefined;
+  /** How often it has been asked for. */
+  tries: number;
+}
+
+/**
+ * An attempted build as the slave reported it, with the state of each of its files. It is logged when
+ * next_file says that there is none left.
+ */
+export class BuildState {
+  readonly lease: LeaseState;
+  readonly built: Built;
+  readonly files: readonly FileTransfer[];
+
+  constructor(lease: LeaseState, built: Built) {
+    this.lease = lease;
+    this.built = built;
+    // The same build has the same transfers after a restart of the Slave Driver.
+    this.files = built.files.map((tuple, i) => ({
+      file: fileFromMessage(tuple),
+      transferId: `${String(lease.lease)}-${String(i)}`,
+      metadataSha256: undefined,
+      tries: 0,
+    }));
+  }
+
+  /** The next file that has to arrive; undefined when all have. */
+  get nextFile(): FileTransfer | undefined {
+    return this.files.find((transfer) => transfer.metadataSha256 === undefined);
+  }
+
+  get transfersDone(): boolean {
+    return this.nextFile === undefined;
+  }
+}

@@ -1,0 +1,47 @@
+import { consolidate, exclude, type ByteRange } from './ranges.js';
+
+/**
+ * Which bytes of a file have arrived. Chunks may come in any order, twice, or overlapping; what is
+ * asked for next is the first range that is missing, whole.
+ */
+export class TransferState {
+  /** Bytes of the whole file. */
+  readonly size: number;
+  #have: readonly ByteRange[] = [];
+
+  constructor(size: number, have: Iterable<ByteRange> = []) {
+    this.size = size;
+    for (const range of have) this.chunk(range.start, range.end - range.start);
+  }
+
+  /** Bytes have arrived. False, and nothing is noted, if they are no part of this file. */
+  chunk(offset: number, length: number): boolean {
+    const end = offset + length;
+    if (!Number.isSafeInteger(offset) || offset < 0 || length <= 0 || end > this.size) return false;
+    const ranges = [...this.#have, { start: offset, end }].sort((a, b) => a.start - b.start);
+    this.#have = [...consolidate(ranges)];
+    return true;
+  }
+
+  /** The first range that is missing; undefined when nothing is. */
+  fetch(): ByteRange | undefined {
+    let missing: Iterable<ByteRange> = this.size === 0 ? [] : [{ start: 0, end: this.size }];
+    for (const range of this.#have) missing = exclude(missing, range);
+    const [first] = missing;
+    return first;
+  }
+
+  /** True when every byte of `offset` and the `length` bytes from there has arrived. */
+  has(offset: number, length: number): boolean {
+    return length === 0 || this.#have.some(({ start, end }) => start <= offset && end >= offset + length);
+  }
+
+  get done(): boolean {
+    return this.has(0, this.size);
+  }
+
+  /** Bytes that have arrived. */
+  get received(): number {
+    return this.#have.reduce((sum, { start, end }) => sum + end - start, 0);
+  }
+}
