@@ -1,0 +1,47 @@
+/** Bytes from `start` up to and not including `end`. */
+export interface ByteRange {
+  readonly start: number;
+  readonly end: number;
+}
+
+/** The ranges, which are in ascending order, with those that overlap or touch made into one. */
+export function* consolidate(ranges: Iterable<ByteRange>): Generator<ByteRange> {
+  let last: ByteRange | undefined;
+  for (const range of ranges) {
+    if (last === undefined) last = range;
+    else if (range.start <= last.end) last = { start: last.start, end: Math.max(last.end, range.end) };
+    else {
+      yield last;
+      last = range;
+    }
+  }
+  if (last !== undefined) yield last;
+}
+
+/** The ranges, in ascending order and apart from each other, without what `ex` covers. */
+export function* exclude(ranges: Iterable<ByteRange>, ex: ByteRange): Generator<ByteRange> {
+  for (const range of ranges) {
+    if (intersect(range, ex) === undefined) yield range;
+    else {
+      if (range.start < ex.start) yield { start: range.start, end: ex.start };
+      if (ex.end < range.end) yield { start: ex.end, end: range.end };
+    }
+  }
+}
+
+/** What is in both ranges; undefined where nothing is. */
+export function intersect(a: ByteRange, b: ByteRange): ByteRange | undefined {
+  const start = Math.max(a.start, b.start);
+  const end = Math.min(a.end, b.end);
+  return start < end ? { start, end } : undefined;
+}
+
+/** The ranges, with the one that contains `at` cut in two there; unchanged where none does. */
+export function* split(ranges: Iterable<ByteRange>, at: number): Generator<ByteRange> {
+  for (const range of ranges) {
+    if (range.start < at && at < range.end) {
+      yield { start: range.start, end: at };
+      yield { start: at, end: range.end };
+    } else yield range;
+  }
+}

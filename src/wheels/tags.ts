@@ -1,0 +1,124 @@
+import { PiwError } from '../errors.js';
+
+/** The parts of a wheel's filename; tags are as they stand, several joined with dots. */
+export interface WheelName {
+  readonly filename: string;
+  readonly distribution: string;
+  readonly version: string;
+  readonly build: string | null;
+  readonly py: string;
+  readonly abi: string;
+  readonly platform: string;
+}
+
+const WHEEL =
+  /^(?<distribution>[A-Za-z0-9](?:[A-Za-z0-9._]*[A-Za-z0-9])?)-(?<version>[A-Za-z0-9_.+!]+)(?:-(?<build>\d[A-Za-z0-9_.]*))?-(?<py>[A-Za-z0-9_.]+)-(?<abi>[A-Za-z0-9_.]+)-(?<platform>[A-Za-z0-9_.]+)\.whl$/;
+
+/** `{distribution}-{version}(-{build})?-{python}-{abi}-{platform}.whl`. Raises PIW_BAD_WHEEL. */
+export function parseWheelName(filename: string): WheelName {
+  const groups = filename.length <= 255 ? WHEEL.exec(filename)?.groups : undefined;
+  const { distribution, version, build, py, abi, platform } = groups ?? {};
+  if (
+    distribution === undefined ||
+    version === undefined ||
+    py === undefined ||
+    abi === undefined ||
+    platform === undefined
+  ) {
+    throw new PiwError('PIW_BAD_WHEEL', `${JSON.stringify(filename.slice(0, 100))} is no wheel's filename`);
+  }
+  return { filename, distribution, version, build: build ?? null, py, abi, platform };
+}
+
+/** An ABI on a platform, taken apart. */
+export interface Target {
+  readonly abi: string;
+  readonly platform: string;
+  readonly implementation: 'cp' | 'pp';
+  readonly major: number;
+  readonly minor: number;
+  /** Built without the GIL. */
+  readonly freeThreaded: boolean;
+}
+
+/** `cp311`, `cp37m`, `cp313t`, `pypy39_pp73`. Raises PIW_UNKNOWN_TARGET for another form. */
+export function parseTarget(abi: string, platform: string): Target {
+  const match = /^(?:cp(\d)(\d+)([a-z]*)|pypy(\d)(\d+)_pp\d+)$/.exec(abi);
+  if (!match)
+    throw new PiwError(
+      'PIW_UNKNOWN_TARGET',
+      `${JSON.stringify(abi.slice(0, 40))} is no ABI that can be built for`,
+    );
+  const [, cpMajor, cpMinor, suffix = '', ppMajor, ppMinor] = match;
+  return {
+    abi,
+    platform,
+    implementation: cpMajor === undefined ? 'pp' : 'cp',
+    major: Number(cpMajor ?? ppMajor),
+    minor: Number(cpMinor ?? ppMinor),
+    freeThreaded: suffix.includes('t'),
+  };
+}
+
+/** Where an ABI stands among the others: CPython with a GIL by version, then free-threaded, then PyPy. */
+export function targetRank({ implementation, major, minor, freeThreaded }: Target): number {
+  return (implementation === 'pp' ? 2_000_000 : freeThreaded ? 1_000_000 : 0) + major * 1000 + minor;
+}
+
+interface AbiOnPlatform {
+  readonly abi: string;
+  readonly platform: string;
+}
+
+/** Lowest first, and alike by platform. */
+export function compareTargets(a: AbiOnPlatform, b: AbiOnPlatform): number {
+  const ranks = targetRank(parseTarget(a.abi, a.platform)) - targetRank(parseTarget(b.abi, b.platform));
+  return ranks !== 0 ? ranks : a.platform < b.platform ? -1 : a.platform > b.platform ? 1 : 0;
+}
+
+/** `X.Y` */
+export const pythonOf = ({ major, minor }: Target): string => `${String(major)}.${String(minor)}`;
+
+/**
+ * Whether a wheel with these tags can be installed on the target: some member of their cross product
+ * is one that an installer there accepts.
+ *
+ * The rules are those that pip follows (packaging.tags): an ABI of its own name; `abi3` of its own
+ * version or an earlier one, for CPython with a GIL; `abi3t` likewise without one (PEP 803); `none` for
+ * `py3` and for `py3Y` of its own version or an earlier one, of any implementation; and `none` for
+ * `cpXY` of exactly its own version: pip on 3.12 doesn't take a cp311-none wheel.
+ */
+export function covers(
+  tags: { readonly py: string; readonly abi: string; readonly platform: string },
+  target: Target,
+): boolean {
+  const platforms = tags.platform.split('.').filter((platform) => platformServes(platform, target.platform));
+  if (platforms.length === 0) return false;
+  const pys = tags.py.split('.');
+  return tags.abi.split('.').some((abi) => pys.some((py) => pythonServes(py, abi, target)));
+}
+
+function pythonServes(py: string, abi: string, target: Target): boolean {
+  const match = /^(py|cp|pp)(\d)(\d*)$/.exec(py);
+  if (!match || Number(match[2]) !== target.major) return false;
+  const [, kind, , minorText = ''] = match;
+  const minor = minorText === '' ? undefined : Number(minorText);
+  const same = minor === target.minor;
+  const notLater = minor === undefined || minor <= target.minor;
+  if (abi === 'none') return kind === 'py' ? notLater : kind === target.implementation && same;
+  if (kind !== target.implementation) return false;
+  if (abi === 'abi3') return target.implementation === 'cp' && !target.freeThreaded && notLater;
+  if (abi === 'abi3t')
+    return target.implementation === 'cp' && target.freeThreaded && target.minor >= 15 && notLater;
+  return abi === target.abi && same;
+}
+
+/**
+ * `any`, the target's own, or one of the manylinux platforms of a glibc target's architecture: what a
+ * slave has built there runs there, whichever glibc it was tagged for.
+ */
+function platformServes(platform: string, target: string): boolean {
+  if (platform === 'any' || platform === target) return true;
+  const many = /^manylinux(?:1|2010|2014|_\d+_\d+)_(.+)$/.exec(platform);
+  return many !== null && target === `linux_${many[1] ?? ''}`;
+}

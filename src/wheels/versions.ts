@@ -1,0 +1,96 @@
+import pep440 from '@renovatebot/pep440';
+
+/**
+ * PEP 440, appendix B, in our own parts: epoch, release, pre, post, dev, local. Numbers stay text,
+ * for there are versions made of dates and hashes that no double can hold.
+ */
+const PATTERN = new RegExp(
+  String.raw`^\s*v?(?:(\d+)!)?(\d+(?:\.\d+)*)` +
+    String.raw`(?:[-_.]?(alpha|a|beta|b|preview|pre|c|rc)[-_.]?(\d*))?` +
+    String.raw`(?:-(\d+)|([-_.]?)(post|rev|r)[-_.]?(\d*))?` +
+    String.raw`(?:[-_.]?(dev)[-_.]?(\d*))?` +
+    String.raw`(?:\+([a-z0-9]+(?:[-_.][a-z0-9]+)*))?\s*$`,
+  'i',
+);
+
+interface Parts {
+  readonly epoch: string;
+  readonly release: readonly string[];
+  readonly pre: readonly [letter: 'a' | 'b' | 'rc', number: string] | undefined;
+  readonly post: string | undefined;
+  readonly dev: string | undefined;
+  readonly local: readonly string[];
+}
+
+function parse(version: string): Parts | undefined {
+  const match = PATTERN.exec(version);
+  if (!match) return undefined;
+  const [, epoch, release = '', letter, number, implicit, , post, postNumber, dev, devNumber, local] = match;
+  const pre = letter?.toLowerCase();
+  return {
+    epoch: epoch ?? '0',
+    release: release.split('.'),
+    pre:
+      pre === undefined
+        ? undefined
+        : [pre.startsWith('a') ? 'a' : pre.startsWith('b') ? 'b' : 'rc', number || '0'],
+    post: implicit ?? (post === undefined ? undefined : postNumber || '0'),
+    dev: dev === undefined ? undefined : devNumber || '0',
+    local: local === undefined ? [] : local.toLowerCase().split(/[-_.]/),
+  };
+}
+
+export const isPep440 = (version: string): boolean => PATTERN.test(version);
+
+/**
+ * Text that sorts byte by byte as PEP 440 sorts the versions; one that isn't PEP 440's sorts before
+ * all that are. Equal versions (1.0 and 1.0.0) have the same key.
+ */
+export function sortKey(version: string): string {
+  const parts = parse(version);
+  if (!parts) return `0${version}`;
+  const { epoch, release, pre, post, dev, local } = parts;
+  const last = release.findLastIndex((number) => /[1-9]/.test(number));
+  // `b` before each number and `a` at the end: what goes on sorts after what ends.
+  const numbers = release.slice(0, last + 1).map((number) => `b${digits(number)}`);
+  const rank = { a: '1', b: '2', rc: '3' };
+  const stage = pre ? rank[pre[0]] + digits(pre[1]) : post === undefined && dev !== undefined ? '0' : '4';
+  const locals = local.map((part) => (/^\d+$/.test(part) ? `c${digits(part)}` : `b${part} `));
+  return [
+    `1${digits(epoch)}`,
+    `${numbers.join('')}a`,
+    stage,
+    post === undefined ? '0' : `1${digits(post)}`,
+    dev === undefined ? '1' : `0${digits(dev)}`,
+    local.length === 0 ? '0' : `1${locals.join('')}a`,
+  ].join('');
+}
+
+/** A number's digits behind their count, so that text compares as the numbers do. */
+function digits(number: string): string {
+  const plain = number.replace(/^0+(?=\d)/, '');
+  return String(plain.length).padStart(3, '0') + plain;
+}
+
+/** Below zero, zero or above it, as PEP 440 orders the two. */
+export function compareVersions(a: string, b: string): number {
+  const [x, y] = [sortKey(a), sortKey(b)];
+  return x < y ? -1 : x > y ? 1 : 0;
+}
+
+export const sameVersion = (a: string, b: string): boolean => sortKey(a) === sortKey(b);
+
+export function isPrerelease(version: string): boolean {
+  const parts = parse(version);
+  return parts !== undefined && (parts.pre !== undefined || parts.dev !== undefined);
+}
+
+/**
+ * Whether a requires-python admits some interpreter of this version, `X.Y`. A target says no more than
+ * that, so its latest bug fix release is asked for. As in pip, a specifier that makes no sense admits
+ * everything.
+ */
+export function admits(specifier: string, pythonVersion: string): boolean {
+  if (specifier.trim() === '' || !pep440.validRange(specifier)) return true;
+  return pep440.satisfies(`${pythonVersion}.99`, specifier, { prereleases: true });
+}

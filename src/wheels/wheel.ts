@@ -1,0 +1,266 @@
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { basename } from 'node:path';
+import type { Readable } from 'node:stream';
+import yauzl, { type Entry, type ZipFile } from 'yauzl';
+import { PiwError, reason } from '../errors.js';
+import type { FileState } from '../states/file-state.js';
+import { isPackageName, normalise } from './names.js';
+import { parseWheelName, type WheelName } from './tags.js';
+import { sameVersion } from './versions.js';
+
+/** Bounds of what is believed to be a wheel: entries, bytes of its METADATA, bytes unpacked. */
+const LIMITS = { entries: 100_000, metadata: 1024 * 1024, unpacked: 16 * 1024 ** 3 };
+
+export interface Wheel extends WheelName {
+  /** METADATA, byte for byte. */
+  readonly metadata: Buffer;
+  readonly metadataSha256: string;
+  /** As METADATA spells them. */
+  readonly name: string;
+  readonly requiresPython: string | null;
+  readonly summary: string | null;
+}
+
+/**
+ * Opens a wheel that nobody has vouched for, and gives what its METADATA says. Raises PIW_BAD_WHEEL,
+ * with the reason, unless: it is a zip archive in which every name stays below where it is unpacked
+ * and nothing is a link; it has one dist-info folder, of the name and version in the filename; its
+ * METADATA agrees; and the tags in its WHEEL are those of the filename.
+ */
+export async function readWheel(
+  path: string,
+  { filename = basename(path) }: { filename?: string } = {},
+): Promise<Wheel> {
+  const name = parseWheelName(filename);
+  const found = await readEntries(path, filename);
+  const metadata = found.get('METADATA');
+  const wheel = found.get('WHEEL');
+  if (!metadata || !wheel) throw bad(filename, 'it has no METADATA or no WHEEL');
+  const headers = parseHeaders(metadata.toString('utf8'));
+  const its = { name: headers.get('name')?.[0] ?? '', version: headers.get('version')?.[0] ?? '' };
+  if (!isPackageName(its.name) || normalise(its.name) !== normalise(name.distribution)) {
+    throw bad(filename, `its METADATA is of ${JSON.stringify(its.name.slice(0, 100))}`);
+  }
+  if (!sameVersion(its.version, unescapeVersion(name.version))) {
+    throw bad(filename, `its METADATA says version ${JSON.stringify(its.version.slice(0, 100))}`);
+  }
+  checkTags(name, parseHeaders(wheel.toString('utf8')).get('tag') ?? []);
+  return {
+    ...name,
+    metadata,
+    metadataSha256: createHash('sha256').update(metadata).digest('hex'),
+    name: its.name,
+    requiresPython: clean(headers.get('requires-python')?.[0], 1024),
+    summary: clean(headers.get('summary')?.[0], 1024),
+  };
+}
+
+/** The state of a wheel on this machine, to be announced to a master. Raises PIW_BAD_WHEEL. */
+export async function describeWheel(path: string): Promise<FileState> {
+  const { sha256, size } = await hashFile(path).catch((error: unknown) => {
+    throw new PiwError('PIW_BAD_WHEEL', `${path} can't be read: ${reason(error)}`, { cause: error });
+  });
+  const wheel = await readWheel(path);
+  return {
+    filename: wheel.filename,
+    filesize: size,
+    filehash: sha256,
+    package_tag: wheel.distribution,
+    package_version_tag: wheel.version,
+    py_version_tag: wheel.py,
+    abi_tag: wheel.abi,
+    platform_tag: wheel.platform,
+    requires_python: wheel.requiresPython,
+    dependencies: {},
+    transferred: false,
+  };
+}
+
+/** SHA-256 (hex) and size (bytes) of a file, read as a stream. */
+export async function hashFile(path: string): Promise<{ readonly sha256: string; readonly size: number }> {
+  const hash = createHash('sha256');
+  let size = 0;
+  for await (const chunk of createReadStream(path, { highWaterMark: 1024 * 1024 })) {
+    hash.update(chunk as Buffer);
+    size += (chunk as Buffer).length;
+  }
+  return { sha256: hash.digest('hex'), size };
+}
+
+/** METADATA and WHEEL of the one dist-info folder; every other entry is looked at by its name only. */
+async function readEntries(path: string, filename: string): Promise<ReadonlyMap<string, Buffer>> {
+  const zip = await open(path, filename);
+  const found = new Map<string, Buffer>();
+  try {
+    if (zip.entryCount > LIMITS.entries) throw bad(filename, `it has ${String(zip.entryCount)} entries`);
+    let unpacked = 0;
+    let folder: string | undefined;
+    for await (const entry of entries(zip)) {
+      checkEntry(entry, filename);
+      unpacked += entry.uncompressedSize;
+      if (unpacked > LIMITS.unpacked) throw bad(filename, 'unpacked it would be too large');
+      const match = /^([^/]+\.dist-info)\/(.+)$/.exec(entry.fileName);
+      if (!match) continue;
+      folder ??= match[1];
+      if (folder !== match[1]) throw bad(filename, 'it has more than one dist-info folder');
+      const inner = match[2] ?? '';
+      if (inner !== 'METADATA' && inner !== 'WHEEL') continue;
+      if (found.has(inner)) throw bad(filename, `it has two entries ${inner}`);
+      if (entry.uncompressedSize > LIMITS.metadata) throw bad(filename, `its ${inner} is too large`);
+      found.set(inner, await contents(zip, entry, filename));
+    }
+    checkFolder(folder, filename);
+    return found;
+  } catch (error) {
+    // yauzl's own words for an archive that is broken.
+    if (error instanceof PiwError) throw error;
+    throw bad(filename, reason(error));
+  } finally {
+    zip.close();
+  }
+}
+
+function checkEntry(entry: Entry, filename: string): void {
+  const name = entry.fileName;
+  const parts = name.split('/');
+  if (
+    name.startsWith('/') ||
+    name.includes('\\') ||
+    name.includes('\0') ||
+    /^[A-Za-z]:/.test(name) ||
+    parts.includes('..')
+  ) {
+    throw bad(filename, `its entry ${JSON.stringify(name.slice(0, 100))} leads out of its folder`);
+  }
+  // The upper half of the external attributes is the Unix mode where the archive was made on Unix.
+  const mode = (entry.externalFileAttributes >>> 16) & 0o170000;
+  if (mode === 0o120000) throw bad(filename, `its entry ${JSON.stringify(name.slice(0, 100))} is a link`);
+  if (entry.isEncrypted()) throw bad(filename, 'it is encrypted');
+}
+
+function checkFolder(folder: string | undefined, filename: string): void {
+  const name = parseWheelName(filename);
+  const match = /^(.+)-([^-]+)\.dist-info$/.exec(folder ?? '');
+  const [, distribution = '', version = ''] = match ?? [];
+  const agrees =
+    isPackageName(distribution) &&
+    normalise(distribution) === normalise(name.distribution) &&
+    sameVersion(unescapeVersion(version), unescapeVersion(name.version));
+  if (!agrees) throw bad(filename, 'its dist-info folder is of another name or version');
+}
+
+function checkTags(name: WheelName, lines: readonly string[]): void {
+  const expand = (py: string, abi: string, platform: string) =>
+    py
+      .split('.')
+      .flatMap((p) => abi.split('.').flatMap((a) => platform.split('.').map((l) => `${p}-${a}-${l}`)));
+  const told = new Set(
+    lines.flatMap((line) => {
+      const [py = '', abi = '', platform = ''] = line.trim().split('-');
+      return expand(py, abi, platform);
+    }),
+  );
+  const named = expand(name.py, name.abi, name.platform);
+  // Some tools write no Tag at all; what is written must agree.
+  if (told.size > 0 && (named.length !== told.size || named.some((tag) => !told.has(tag)))) {
+    throw bad(name.filename, `its WHEEL says ${[...told].slice(0, 3).join(', ')}`);
+  }
+}
+
+/** In a filename each `-` of a version is written `_`; PEP 440 takes either. */
+const unescapeVersion = (version: string): string => version.replaceAll('_', '-');
+
+function open(path: string, filename: string): Promise<ZipFile> {
+  return new Promise((resolve, reject) => {
+    yauzl.open(
+      path,
+      { lazyEntries: true, autoClose: false, strictFileNames: true, validateEntrySizes: true },
+      (error, zip) => {
+        if (error) reject(bad(filename, reason(error)));
+        else resolve(zip);
+      },
+    );
+  });
+}
+
+async function* entries(zip: ZipFile): AsyncGenerator<Entry> {
+  for (;;) {
+    const entry = await new Promise<Entry | undefined>((resolve, reject) => {
+      const done = (what: () => void) => {
+        zip.off('entry', onEntry);
+        zip.off('end', onEnd);
+        zip.off('error', onError);
+        what();
+      };
+      const onEntry = (found: Entry) => {
+        done(() => {
+          resolve(found);
+        });
+      };
+      const onEnd = () => {
+        done(() => {
+          resolve(undefined);
+        });
+      };
+      const onError = (error: Error) => {
+        done(() => {
+          reject(error);
+        });
+      };
+      zip.once('entry', onEntry);
+      zip.once('end', onEnd);
+      zip.once('error', onError);
+      zip.readEntry();
+    });
+    if (!entry) return;
+    yield entry;
+  }
+}
+
+async function contents(zip: ZipFile, entry: Entry, filename: string): Promise<Buffer> {
+  const stream = await new Promise<Readable>((resolve, reject) => {
+    zip.openReadStream(entry, (error, readable) => {
+      if (error) reject(error);
+      else resolve(readable);
+    });
+  });
+  const pieces: Buffer[] = [];
+  let size = 0;
+  for await (const piece of stream) {
+    size += (piece as Buffer).length;
+    if (size > LIMITS.metadata) throw bad(filename, `its ${entry.fileName} is too large`);
+    pieces.push(piece as Buffer);
+  }
+  return Buffer.concat(pieces);
+}
+
+/** The header fields of METADATA or WHEEL by lower-case name; what follows the first empty line is text. */
+function parseHeaders(text: string): ReadonlyMap<string, readonly string[]> {
+  const headers = new Map<string, string[]>();
+  let last: string[] | undefined;
+  for (const line of text.split(/\r?\n/)) {
+    if (line === '') break;
+    if (/^\s/.test(line) && last) {
+      last[last.length - 1] = `${last.at(-1) ?? ''} ${line.trim()}`;
+      continue;
+    }
+    const colon = line.indexOf(':');
+    if (colon < 1) continue;
+    const name = line.slice(0, colon).toLowerCase();
+    last = headers.get(name) ?? [];
+    last.push(line.slice(colon + 1).trim());
+    headers.set(name, last);
+  }
+  return headers;
+}
+
+function clean(value: string | undefined, limit: number): string | null {
+  // eslint-disable-next-line no-control-regex
+  const plain = (value ?? '').replace(/[\u0000-\u001f]+/g, ' ').trim();
+  return plain === '' || plain === 'UNKNOWN' ? null : plain.slice(0, limit);
+}
+
+function bad(filename: string, why: string): PiwError {
+  return new PiwError('PIW_BAD_WHEEL', `${filename}: ${why}`);
+}
