@@ -5,8 +5,11 @@ import { oracle } from '../src/protocols/oracle.js';
 import { scribe, secretary } from '../src/protocols/web.js';
 import type { Statistics } from '../src/protocols/statistics.js';
 
-/** How long a page may wait for others of the same package before it is written, milliseconds. */
-const BUFFER_MS = 60_000;
+export interface SecretarySettings {
+  /** A page is written at most once in so many seconds, and never later than that. */
+  readonly bufferS: number;
+}
+
 /** How often the backlog in the database is looked at, seconds: what a crash left, and failed builds. */
 const LOOK_S = 2;
 /** Pages that are in Scribes' hands at once. */
@@ -28,11 +31,14 @@ interface Task {
   state: 'due' | 'writing';
   again: boolean;
   tries: number;
+  /** Called when it is on the disk. */
+  readonly written: (() => void)[];
 }
 
 /**
  * Buffers what is to be written. The first request for a page is written at once; those that come
- * within BUFFER_MS after that are written together at its end. What is due is kept in the database's
+ * within the buffer's time after that are written together at its end. DELPKG and DELVER are not
+ * buffered, and answered when they are written: files that the index names no more can go then. What is due is kept in the database's
  * backlog until it is on the disk, so a crash of this process or of a Scribe loses nothing.
  */
 export class TheSecretary extends Actor {
@@ -41,10 +47,12 @@ export class TheSecretary extends Actor {
   readonly #database: Client<typeof oracle.verbs>;
   readonly #scribe: Client<typeof scribe.verbs>;
   #statistics: Statistics | undefined;
+  readonly #bufferMs: number;
   #hands = HANDS;
 
-  constructor(context: ActorContext) {
+  constructor(context: ActorContext, settings: SecretarySettings) {
     super(context);
+    this.#bufferMs = settings.bufferS * 1000;
     this.#database = new Client(this.bus, oracle, undefined, { timeoutMs: 10_000, patienceMs: 30_000 });
     this.#scribe = new Client(this.bus, scribe, undefined, { timeoutMs: 60_000, patienceMs: 60_000 });
   }
@@ -54,6 +62,14 @@ export class TheSecretary extends Actor {
     const keep = async (kind: Kind, argument: string) => {
       await this.#database.ask('SAVEPAGES', { pages: [[kind, argument]], remove: [] });
       this.#note(kind, argument);
+      return done;
+    };
+    const urgent = async (kind: Kind, argument: string) => {
+      await keep(kind, argument);
+      const task = this.#tasks.get(keyOf(kind, argument));
+      if (!task) return done;
+      task.at = 0;
+      await new Promise<void>((resolve) => task.written.push(resolve));
       return done;
     };
     this.serve(secretary, {
@@ -68,8 +84,8 @@ export class TheSecretary extends Actor {
       LOG: ({ build_id }) => keep('LOG', String(build_id)),
       SEARCH: () => keep('SEARCH', ''),
       SITEMAP: () => keep('SITEMAP', ''),
-      DELPKG: ({ package: name }) => keep('DELPKG', name),
-      DELVER: ({ package: name, version }) => keep('DELVER', `${name} ${version}`),
+      DELPKG: ({ package: name }) => urgent('DELPKG', name),
+      DELVER: ({ package: name, version }) => urgent('DELVER', `${name} ${version}`),
     });
     this.every(LOOK_S, () => this.#look());
     this.every(
@@ -86,7 +102,7 @@ export class TheSecretary extends Actor {
     for (const [kind, argument] of pages) {
       if (!this.#tasks.has(keyOf(kind, argument))) this.#note(kind as Kind, argument);
     }
-    const before = this.clock.now() - BUFFER_MS;
+    const before = this.clock.now() - this.#bufferMs;
     for (const [key, at] of this.#written) if (at < before) this.#written.delete(key);
   }
 
@@ -98,8 +114,8 @@ export class TheSecretary extends Actor {
       return;
     }
     const last = this.#written.get(key);
-    const at = last === undefined ? 0 : last + BUFFER_MS;
-    this.#tasks.set(key, { kind, argument, at, state: 'due', again: false, tries: 0 });
+    const at = last === undefined ? 0 : last + this.#bufferMs;
+    this.#tasks.set(key, { kind, argument, at, state: 'due', again: false, tries: 0, written: [] });
     this.#handOut();
   }
 
@@ -119,13 +135,15 @@ export class TheSecretary extends Actor {
     try {
       await this.#ask(task);
       this.#written.set(key, this.clock.now());
+      if (!task.again) for (const tell of task.written.splice(0)) tell();
       if (task.again) {
-        Object.assign(task, { state: 'due', again: false, at: this.clock.now() + BUFFER_MS, tries: 0 });
+        Object.assign(task, { state: 'due', again: false, at: this.clock.now() + this.#bufferMs, tries: 0 });
         return;
       }
       // Until this is answered it counts as being written: what comes meanwhile is not lost.
       await this.#database.ask('SAVEPAGES', { pages: [], remove: [[task.kind, task.argument]] });
-      if (task.again) Object.assign(task, { state: 'due', again: false, at: this.clock.now() + BUFFER_MS });
+      if (task.again)
+        Object.assign(task, { state: 'due', again: false, at: this.clock.now() + this.#bufferMs });
       else this.#tasks.delete(key);
     } catch (error) {
       if (!(error instanceof PiwError)) throw error;

@@ -234,6 +234,9 @@ where rank = lowest
 -- that goes takes its lease along, and the slave that holds it is told so at its next word.
 create function requeue(ids bigint[]) returns void language plpgsql as $$
 begin
+    -- A target that is being added holds this lock alone (src/database/targets.ts): either it sees these
+    -- versions, or they see it.
+    perform pg_advisory_xact_lock_shared(7367033);
     delete from queue q
     where q.version_id = any (ids)
         and not exists (

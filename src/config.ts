@@ -13,8 +13,10 @@ interface Key {
   readonly fallback: string | readonly string[] | boolean | number | null;
 }
 
-const text = (fallback: string | null = null) => ({ kind: 'text', fallback }) as const;
-const path = (fallback: string | null = null) => ({ kind: 'path', fallback }) as const;
+const text = <F extends string | null = null>(fallback: F = null as F) =>
+  ({ kind: 'text', fallback }) as const;
+const path = <F extends string | null = null>(fallback: F = null as F) =>
+  ({ kind: 'path', fallback }) as const;
 const list = { kind: 'list', fallback: [] as readonly string[] } as const;
 const whole = (fallback: number) => ({ kind: 'whole', fallback }) as const;
 /** `3h`, `90m`, `45s`; a plain number is seconds. */
@@ -76,7 +78,7 @@ type ValueOf<K extends Key> = K extends { kind: 'list' }
 
 /** Every setting with its value. Durations are in seconds; paths are absolute. */
 export type Settings = { readonly [K in KeyName]: ValueOf<(typeof KEYS)[K]> };
-export type Given = Partial<Record<KeyName, string | readonly string[] | boolean | number>>;
+export type Given = Partial<Record<KeyName, string | readonly string[] | boolean | number | undefined>>;
 
 /** Where configuration is looked for; what a later file says overrides an earlier one. */
 export function defaultFiles(): readonly string[] {
@@ -112,7 +114,7 @@ export function loadSettings(given: Given, file?: string): Settings {
     }
     Object.assign(fromFiles, parseConfig(contents, name));
   }
-  const merged = { ...fromFiles, ...withoutUndefined(given) };
+  const merged = { ...fromFiles, ...onlyGiven(given) };
   const settings: Record<string, unknown> = {};
   for (const [name, key] of Object.entries(KEYS)) {
     const value = merged[name as KeyName];
@@ -197,6 +199,9 @@ function convert(name: string, key: Key, value: string | readonly string[] | boo
   }
 }
 
-function withoutUndefined(given: Given): Given {
-  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as Given;
+/** A flag that stands on no command line is false there, which says nothing. */
+function onlyGiven(given: Given): Given {
+  return Object.fromEntries(
+    Object.entries(given).filter(([, value]) => value !== undefined && value !== false),
+  ) as Given;
 }

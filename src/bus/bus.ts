@@ -76,7 +76,11 @@ export class Bus {
     this.prefix = options.prefix ?? 'piw';
     this.objects = new Objects(nc);
     this.#limit = (nc.info?.max_payload ?? 1024 * 1024) - HEADROOM;
-    this.#claims = new Claims(this.objects, options.bucket ?? `${this.prefix}-claims`);
+    this.#claims = new Claims(
+      this.objects,
+      options.bucket ?? `${this.prefix}-claims`,
+      options.bucket !== undefined,
+    );
     this.#down = rejectable();
     void this.#watch(options.onStatus ?? (() => undefined));
   }

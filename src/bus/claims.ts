@@ -4,6 +4,9 @@ import type { Objects } from './objects.js';
 
 /** The largest body that is fetched, bytes: a build's log of 16 MB, or every package's name. */
 const MAX_BODY = 256 * 1024 * 1024;
+/** What may wait to be fetched, bytes, and for how long: nobody asks for longer. */
+const MAX_BUCKET = 4 * 1024 ** 3;
+const HOUR_MS = 3_600_000;
 
 /**
  * The claim check: a body over the server's max_payload is put into an object store, and the message
@@ -13,10 +16,14 @@ const MAX_BODY = 256 * 1024 * 1024;
 export class Claims {
   readonly #objects: Objects;
   readonly #bucket: string;
+  readonly #made: boolean;
+  #ensured: Promise<void> | undefined;
 
-  constructor(objects: Objects, bucket: string) {
+  /** `made`: somebody else has made the bucket, for one who may not. */
+  constructor(objects: Objects, bucket: string, made: boolean) {
     this.#objects = objects;
     this.#bucket = bucket;
+    this.#made = made;
   }
 
   async check(bytes: Uint8Array): Promise<string> {
@@ -25,6 +32,13 @@ export class Claims {
         'PIW_TOO_LARGE',
         `a message of ${String(bytes.length)} bytes is over the limit of ${String(MAX_BODY)}`,
       );
+    }
+    if (!this.#made) {
+      this.#ensured ??= this.#objects.ensure({ name: this.#bucket, maxAgeMs: HOUR_MS, maxBytes: MAX_BUCKET });
+      await this.#ensured.catch((error: unknown) => {
+        this.#ensured = undefined;
+        throw error;
+      });
     }
     const object = `claim.${randomUUID()}`;
     const { sha256 } = await this.#objects.write(this.#bucket, object, [bytes]);

@@ -1,0 +1,124 @@
+import type { Part } from '../src/actor/run.js';
+import type { Settings } from '../src/config.js';
+import { Database } from '../src/database/pool.js';
+import { SimpleIndex } from '../src/pypi/index-reader.js';
+import { Site } from '../src/site/site.js';
+import { PiwError } from '../src/errors.js';
+import { BigBrother } from './big-brother.js';
+import { CloudGazer } from './cloud-gazer.js';
+import { FileJuggler } from './file-juggler.js';
+import { Lumberjack } from './lumberjack.js';
+import { MrChase } from './mr-chase.js';
+import { SlaveDriver } from './slave-driver.js';
+import { TheArchitect } from './the-architect.js';
+import { TheOracle } from './the-oracle.js';
+import { TheScribe } from './the-scribe.js';
+import { TheSecretary } from './the-secretary.js';
+
+/** What a build may use: bytes of its log, bytes of one wheel. */
+const LOG_BYTES = 16 * 1024 * 1024;
+const WHEEL_BYTES = 2 * 1024 ** 3;
+
+/**
+ * The cast: every task of the farm, in the order in which a master starts them. All restart alike:
+ * at once after 0.5 s, then later and later; a task that ends six times within a minute ends the
+ * master (src/actor/supervisor.ts).
+ */
+export const CAST: readonly Part<Settings>[] = [
+  {
+    task: 'the-oracle',
+    kind: 'pool',
+    pausing: 'ignores',
+    count: 2,
+    make: async (context, settings) =>
+      new TheOracle(context, await Database.open(settings.dsn, context.task)),
+  },
+  {
+    task: 'file-juggler',
+    kind: 'pool',
+    pausing: 'ignores',
+    count: 1,
+    make: (context, settings) => new FileJuggler(context, settings['output-path']),
+  },
+  {
+    task: 'the-scribe',
+    kind: 'pool',
+    pausing: 'stops',
+    count: 1,
+    make: (context, settings) =>
+      new TheScribe(
+        context,
+        new Site({ outputPath: settings['output-path'], publicUrl: settings['public-url'] }),
+      ),
+  },
+  {
+    task: 'the-secretary',
+    kind: 'single',
+    pausing: 'stops',
+    count: 1,
+    make: (context, settings) => new TheSecretary(context, { bufferS: settings['dev-mode'] ? 1 : 60 }),
+  },
+  {
+    task: 'the-architect',
+    kind: 'single',
+    pausing: 'stops',
+    count: 1,
+    make: async (context, settings) =>
+      new TheArchitect(context, await Database.open(settings.dsn, context.task)),
+  },
+  {
+    task: 'slave-driver',
+    kind: 'single',
+    pausing: 'answers',
+    count: 1,
+    make: (context, settings) =>
+      new SlaveDriver(context, {
+        indexUrl: settings['index-url'] ?? settings['pypi-simple'],
+        extraIndexUrl: settings['extra-index-url'],
+        registerTargets: settings['register-targets'],
+        limits: [settings.timeout, LOG_BYTES, WHEEL_BYTES],
+      }),
+  },
+  {
+    task: 'mr-chase',
+    kind: 'single',
+    pausing: 'stops',
+    count: 1,
+    make: (context) => new MrChase(context),
+  },
+  {
+    task: 'big-brother',
+    kind: 'single',
+    pausing: 'stops',
+    count: 1,
+    make: (context, settings) => new BigBrother(context, { intervalS: settings['dev-mode'] ? 5 : 30 }),
+  },
+  {
+    task: 'lumberjack',
+    kind: 'pool',
+    pausing: 'stops',
+    count: 1,
+    make: (context) => new Lumberjack(context),
+  },
+  {
+    task: 'cloud-gazer',
+    kind: 'single',
+    pausing: 'stops',
+    count: 1,
+    make: (context, settings) =>
+      new CloudGazer(context, {
+        index: new SimpleIndex(settings['pypi-simple'], { contact: settings.contact }),
+        watch: settings.watch,
+        history: settings.history === 'newest' ? 'newest' : 'all',
+        pollS: settings['poll-interval'],
+      }),
+  },
+];
+
+/** The part of a task, whose name takes `_` and `-` alike. Raises PIW_UNKNOWN_TASK. */
+export function partOf(task: string): Part<Settings> {
+  const name = task.toLowerCase().replaceAll('_', '-');
+  const part = CAST.find((one) => one.task === name);
+  if (part) return part;
+  throw new PiwError('PIW_UNKNOWN_TASK', `there is no task ${task}`);
+}

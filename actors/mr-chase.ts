@@ -1,0 +1,300 @@
+import { randomBytes } from 'node:crypto';
+import { Actor, type ActorContext, type From } from '../src/actor/actor.js';
+import { Client } from '../src/actor/client.js';
+import { PiwError } from '../src/errors.js';
+import { chase, type Part } from '../src/protocols/chase.js';
+import { fileSystem } from '../src/protocols/file-juggler.js';
+import { oracle, type LoggedBuild } from '../src/protocols/oracle.js';
+import type { AnyAnswer, Body } from '../src/protocols/protocol.js';
+import { secretary } from '../src/protocols/web.js';
+import { fileFromMessage, fileToMessage, type FileState } from '../src/states/file-state.js';
+import { refuseImport } from '../src/wheels/accept.js';
+import { compareTargets } from '../src/wheels/tags.js';
+
+type Import = Body<typeof chase.verbs, 'IMPORT'>;
+type Told = AnyAnswer<typeof chase.verbs>;
+
+/** The NATS user of importers, in whose bucket their files travel. */
+export const IMPORTER = 'importer';
+/** How often one file is asked for before the import counts as failed. */
+const MAX_TRIES = 3;
+const FORGET_MS = 3_600_000;
+
+interface Importing {
+  readonly request: Import;
+  readonly abi: string;
+  readonly platform: string;
+  readonly files: {
+    readonly file: FileState;
+    readonly id: string;
+    metadata: string | undefined;
+    tries: number;
+  }[];
+  readonly since: number;
+}
+
+/**
+ * Serves the administrator's commands.
+ *
+ *   IMPORT   what is announced is checked; SEND for each file in turn, as with a slave
+ *   SENT     the File Juggler verifies; the next SEND, or, when all are in place, the build is logged
+ *            and its pages are due: DONE
+ *   others   are done, and their pages are due: DONE
+ *
+ * Whatever isn't possible is answered with an ERROR, and nothing is changed. An import whose session
+ * this process doesn't know (it was started anew) is told PIW_UNKNOWN_TRANSFER, and begins again;
+ * what has arrived of its files is not sent twice.
+ */
+export class MrChase extends Actor {
+  readonly #imports = new Map<string, Importing>();
+  readonly #database: Client<typeof oracle.verbs>;
+  readonly #files: Client<typeof fileSystem.verbs>;
+  readonly #secretary: Client<typeof secretary.verbs>;
+
+  constructor(context: ActorContext) {
+    super(context);
+    const patient = { timeoutMs: 10_000, patienceMs: 30_000 };
+    this.#database = new Client(this.bus, oracle, undefined, patient);
+    this.#files = new Client(this.bus, fileSystem, undefined, patient);
+    this.#secretary = new Client(this.bus, secretary, undefined, patient);
+  }
+
+  override start(): void {
+    this.serve(
+      chase,
+      {
+        IMPORT: (request, from) => this.#import(request, sessionOf(from)),
+        SENT: ({ filename }, from) => this.#sent(filename, sessionOf(from)),
+        ADDPKG: (added) => this.#addPackage(added),
+        ADDVER: (added) => this.#addVersion(added),
+        REMPKG: ({ package: name, skip }) => this.#removePackage(name, skip),
+        REMVER: (removed) => this.#removeVersion(removed),
+        REBUILD: ({ part, package: name }) => this.#rebuild(part, name),
+      },
+      { tokens: [chase.name, '*'] },
+    );
+    this.every(600, () => {
+      const before = this.clock.now() - FORGET_MS;
+      for (const [session, { since }] of this.#imports) if (since < before) this.#imports.delete(session);
+    });
+  }
+
+  async #import(request: Import, session: string): Promise<Extract<Told, { verb: 'SEND' | 'DONE' }>> {
+    const files = request.files.map(fileFromMessage);
+    if (request.status && files.length === 0) {
+      throw new PiwError('PIW_REFUSED', 'an import of a build that worked has at least one file');
+    }
+    for (const file of files) {
+      const why = refuseImport(file);
+      if (why !== undefined) throw new PiwError('PIW_FILE_REFUSED', why);
+    }
+    const { abi, platform } = await this.#target(request.abi, files);
+    const origin = 'import' as const;
+    const release = {
+      version: request.version,
+      released: null,
+      yanked: null,
+      has_sdist: false,
+      sdist_url: null,
+      sdist_sha256: null,
+      requires_python: null,
+      priority: 0,
+    };
+    await this.#database.ask('NEWPKG', { package: request.package, description: null, origin, aliases: [] });
+    const { exists } = await this.#database.ask('VEREXISTS', {
+      package: request.package,
+      version: request.version,
+    });
+    if (!exists)
+      await this.#database.ask('NEWVER', { package: request.package, origin, releases: [release] });
+    const importing: Importing = {
+      request,
+      abi,
+      platform,
+      // The digest names the transfer: an import that begins again finds what has arrived of it.
+      files: files.map((file) => ({
+        file,
+        id: `import-${file.filehash.slice(0, 40)}`,
+        metadata: undefined,
+        tries: 0,
+      })),
+      since: this.clock.now(),
+    };
+    for (const { file, id } of importing.files) {
+      await this.#files.ask('EXPECT', { transfer_id: id, sender: IMPORTER, file_state: fileToMessage(file) });
+    }
+    this.#imports.set(session, importing);
+    this.log.info(`import of ${request.package} ${request.version}, ${String(files.length)} files`);
+    return this.#next(session, importing);
+  }
+
+  async #sent(filename: string, session: string): Promise<Extract<Told, { verb: 'SEND' | 'DONE' }>> {
+    const importing = this.#imports.get(session);
+    const transfer = importing?.files.find(({ file }) => file.filename === filename);
+    if (!importing || !transfer) {
+      throw new PiwError('PIW_UNKNOWN_TRANSFER', `no import of ${filename} is under way here`);
+    }
+    const verdict = await this.#files.ask('VERIFY', {
+      transfer_id: transfer.id,
+      package: importing.request.package,
+    });
+    if (verdict.verb === 'VERIFIED') transfer.metadata = verdict.metadata_sha256;
+    if (verdict.verb === 'REFUSED' || (verdict.verb === 'AGAIN' && transfer.tries >= MAX_TRIES)) {
+      this.#imports.delete(session);
+      throw new PiwError('PIW_FILE_REFUSED', verdict.reason);
+    }
+    return this.#next(session, importing);
+  }
+
+  async #next(session: string, importing: Importing): Promise<Extract<Told, { verb: 'SEND' | 'DONE' }>> {
+    const next = importing.files.find(({ metadata }) => metadata === undefined);
+    if (next) {
+      next.tries += 1;
+      return { verb: 'SEND', filename: next.file.filename, transfer_id: next.id };
+    }
+    const { request, abi, platform } = importing;
+    const build: LoggedBuild = {
+      lease: null,
+      slave_id: null,
+      package: request.package,
+      version: request.version,
+      abi,
+      platform,
+      status: request.status,
+      failure_class: request.status ? null : 'other',
+      duration_s: request.duration_s,
+      output: request.output,
+      files: importing.files.map(({ file, metadata }) => [
+        fileToMessage({ ...file, transferred: true }),
+        metadata ?? '',
+      ]),
+    };
+    await this.#database.ask('LOGBUILD', { builds: [build] });
+    this.#imports.delete(session);
+    await this.#secretary.ask('PKG', { package: request.package });
+    return { verb: 'DONE' };
+  }
+
+  /** The target that an import is logged for: the one given, else the first file's, else the lowest. */
+  async #target(
+    given: string | null,
+    files: readonly FileState[],
+  ): Promise<{ abi: string; platform: string }> {
+    const { targets } = await this.#database.ask('GETABIS', {});
+    const sorted = [...targets].sort(compareTargets);
+    const tagged = files.map((file) => file.abi_tag).find((tag) => tag !== 'none');
+    const wanted = given ?? (sorted.some(({ abi }) => abi === tagged) ? tagged : undefined);
+    const found = wanted === undefined ? sorted[0] : sorted.find(({ abi }) => abi === wanted);
+    if (found) return found;
+    throw new PiwError(
+      'PIW_UNKNOWN_TARGET',
+      wanted === undefined ? 'no ABI is registered' : `the ABI ${wanted} is not registered`,
+    );
+  }
+
+  async #addPackage(added: Body<typeof chase.verbs, 'ADDPKG'>): Promise<{ verb: 'DONE' }> {
+    const { package: name, description, skip, unskip, aliases } = added;
+    await this.#database.ask('NEWPKG', { package: name, description, origin: 'add', aliases });
+    if (skip !== null || unskip)
+      await this.#database.ask('SKIPPKG', { package: name, skip: unskip ? null : skip });
+    await this.#secretary.ask('PROJECT', { package: name });
+    return { verb: 'DONE' };
+  }
+
+  async #addVersion(added: Body<typeof chase.verbs, 'ADDVER'>): Promise<{ verb: 'DONE' }> {
+    const { package: name, version, released, skip, unskip, yanked } = added;
+    await this.#mustExist(name, null);
+    const { exists } = await this.#database.ask('VEREXISTS', { package: name, version });
+    if (!exists) {
+      const release = {
+        version,
+        released: released ?? this.clock.now(),
+        yanked,
+        has_sdist: true,
+        sdist_url: null,
+        sdist_sha256: null,
+        requires_python: null,
+        priority: 2,
+      };
+      await this.#database.ask('NEWVER', { package: name, origin: 'add', releases: [release] });
+    } else if (yanked !== null) await this.#database.ask('YANKVER', { package: name, version, yanked });
+    if (skip !== null || unskip)
+      await this.#database.ask('SKIPVER', { package: name, version, skip: unskip ? null : skip });
+    await this.#secretary.ask('PKG', { package: name });
+    return { verb: 'DONE' };
+  }
+
+  async #removePackage(name: string, skip: string | null): Promise<{ verb: 'DONE' }> {
+    await this.#mustExist(name, null);
+    const files = await this.#database.ask('PKGFILES', { package: name });
+    if (skip !== null) await this.#database.ask('SKIPPKG', { package: name, skip });
+    const freed: string[] = [];
+    if (skip === null) freed.push(...(await this.#database.ask('DELPKG', { package: name })).filenames);
+    else {
+      for (const version of files.versions) {
+        freed.push(...(await this.#database.ask('DELBUILD', { package: name, version })).filenames);
+      }
+    }
+    await this.#secretary.ask('DELPKG', { package: name });
+    await this.#withdraw(name, freed);
+    return { verb: 'DONE' };
+  }
+
+  async #removeVersion(removed: Body<typeof chase.verbs, 'REMVER'>): Promise<{ verb: 'DONE' }> {
+    const { package: name, version, skip, yank } = removed;
+    await this.#mustExist(name, version);
+    if (yank) {
+      await this.#database.ask('YANKVER', { package: name, version, yanked: skip ?? '' });
+      await this.#secretary.ask('PKG', { package: name });
+      return { verb: 'DONE' };
+    }
+    // Skipped first, or it would be given out again between the two.
+    if (skip !== null) await this.#database.ask('SKIPVER', { package: name, version, skip });
+    const { filenames } = await this.#database.ask('DELBUILD', { package: name, version });
+    await this.#secretary.ask('DELVER', { package: name, version });
+    await this.#withdraw(name, filenames);
+    return { verb: 'DONE' };
+  }
+
+  /** The index no longer names the files by now: a reader never follows a link to nothing. */
+  async #withdraw(name: string, filenames: readonly string[]): Promise<void> {
+    for (const filename of filenames) await this.#files.ask('REMOVE', { package: name, filename });
+  }
+
+  async #rebuild(part: Part, name: string | null): Promise<{ verb: 'DONE' }> {
+    if (name !== null) await this.#mustExist(name, null);
+    const names = name === null ? (await this.#database.ask('ALLPKGS', {})).names : [name];
+    if (part === 'HOME' || part === 'ALL') {
+      await this.#secretary.ask('HOME', {
+        statistics: (await this.#database.ask('GETSTATS', {})).statistics,
+      });
+    }
+    if (part === 'SEARCH' || part === 'ALL') await this.#secretary.ask('SEARCH', {});
+    if (part === 'SITEMAP' || part === 'ALL') await this.#secretary.ask('SITEMAP', {});
+    for (const each of names) {
+      if (part === 'INDEX' || part === 'ALL') await this.#secretary.ask('PKG', { package: each });
+      if (part === 'PROJECT') await this.#secretary.ask('PROJECT', { package: each });
+      if (part === 'LOG') await this.#logs(each);
+    }
+    return { verb: 'DONE' };
+  }
+
+  async #logs(name: string): Promise<void> {
+    const { project } = await this.#database.ask('PROJECT', { package: name });
+    const builds = (project?.versions ?? []).flatMap(({ targets }) =>
+      targets.map(({ build_id }) => build_id),
+    );
+    for (const build_id of new Set(builds))
+      if (build_id !== null) await this.#secretary.ask('LOG', { build_id });
+  }
+
+  async #mustExist(name: string, version: string | null): Promise<void> {
+    const { exists } = await this.#database.ask('PKGEXISTS', { package: name });
+    if (!exists) throw new PiwError('PIW_UNKNOWN_PACKAGE', `there is no package ${name}`);
+    if (version === null) return;
+    const known = await this.#database.ask('VEREXISTS', { package: name, version });
+    if (!known.exists) throw new PiwError('PIW_UNKNOWN_VERSION', `there is no version ${version} of ${name}`);
+  }
+}
+
+const sessionOf = (from: From): string => from.tokens[1] ?? randomBytes(8).toString('hex');

@@ -1,0 +1,107 @@
+import { Actor, type ActorContext } from '../src/actor/actor.js';
+import * as builds from '../src/database/builds.js';
+import * as control from '../src/database/control.js';
+import * as downloads from '../src/database/downloads.js';
+import * as packages from '../src/database/packages.js';
+import * as pages from '../src/database/pages.js';
+import type { Database } from '../src/database/pool.js';
+import * as projects from '../src/database/projects.js';
+import { leaseOf } from '../src/database/queue.js';
+import { helloSlave } from '../src/database/slaves.js';
+import { statistics } from '../src/database/statistics.js';
+import * as targets from '../src/database/targets.js';
+import * as versions from '../src/database/versions.js';
+import { oracle, type LogRow } from '../src/protocols/oracle.js';
+
+const DONE = { verb: 'DONE' } as const;
+/** What no lease is about. */
+const NO_LEASE = { package: null, version: null, abi: null, platform: null };
+
+/**
+ * Answers every question and makes every change that the other actors want of the database. It
+ * holds nothing itself; any number of Oracles share the work behind one queue group, so there is no
+ * Seraph.
+ */
+export class TheOracle extends Actor {
+  readonly #db: Database;
+
+  constructor(context: ActorContext, database: Database) {
+    super(context);
+    this.#db = database;
+  }
+
+  override start(): void {
+    const db = this.#db;
+    const hits =
+      (kind: 'search' | 'project' | 'json' | 'page') =>
+      async (message: { readonly rows: readonly LogRow[] }) => {
+        await downloads.logHits(db, kind, message.rows);
+        return DONE;
+      };
+    const done = async (change: Promise<unknown>): Promise<typeof DONE> => {
+      await change;
+      return DONE;
+    };
+    const freed = async (filenames: Promise<readonly string[]>) => {
+      return { verb: 'FILES' as const, filenames: [...(await filenames)] };
+    };
+    this.serve(
+      oracle,
+      {
+        ALLPKGS: async () => ({ verb: 'PACKAGES', names: [...(await packages.allPackages(db))] }),
+        ALLVERS: async () => ({ verb: 'VERSIONS', versions: [...(await versions.allVersions(db))] }),
+        PKGEXISTS: async (m) => ({ verb: 'EXISTS', exists: await packages.packageExists(db, m.package) }),
+        VEREXISTS: async (m) => ({
+          verb: 'EXISTS',
+          exists: await versions.versionExists(db, m.package, m.version),
+        }),
+        PKGFILES: async (m) => ({ verb: 'FILES', ...(await projects.packageFiles(db, m.package)) }),
+        INDEX: async () => ({ verb: 'PACKAGES', names: [...(await packages.offeredPackages(db))] }),
+        VERFILES: (m) => freed(projects.versionFiles(db, m.package, m.version)),
+        PROJECT: async (m) => ({ verb: 'PROJECT', project: await projects.project(db, m.package) }),
+        SEARCHINDEX: async () => ({ verb: 'INDEX', packages: [...(await packages.searchIndex(db))] }),
+        GETBUILD: async (m) => ({ verb: 'BUILD', ...(await builds.build(db, m.build_id)) }),
+        GETABIS: async () => ({ verb: 'ABIS', targets: [...(await targets.targets(db))] }),
+        ADDABI: (m) => done(targets.addTarget(db, m)),
+        DELABI: (m) => done(targets.removeTarget(db, m.abi, m.platform)),
+        GETSKIP: async (m) => ({ verb: 'SKIP', skip: await versions.skipReason(db, m.package, m.version) }),
+        GETPYPI: async () => ({ verb: 'PYPI', serial: await control.pypiSerial(db) }),
+        SETPYPI: (m) => done(control.setPypiSerial(db, m.serial, m.fence)),
+        GETSTATS: async () => ({ verb: 'STATS', statistics: await statistics(db) }),
+        NEWPKG: async (m) => ({ verb: 'NEW', created: await packages.newPackage(db, m) }),
+        NEWVER: async (m) => ({
+          verb: 'NEW',
+          created: await versions.newVersions(db, m.package, m.origin, m.releases),
+        }),
+        SKIPPKG: (m) => done(packages.skipPackage(db, m.package, m.skip)),
+        SKIPVER: (m) => done(versions.skipVersion(db, m.package, m.version, m.skip)),
+        YANKVER: (m) => done(versions.yankVersion(db, m.package, m.version, m.yanked)),
+        UNYANKVER: (m) => done(versions.yankVersion(db, m.package, m.version, null)),
+        QUARANTINE: (m) => done(packages.quarantine(db, m.package, m.version, m.quarantined)),
+        DELBUILD: (m) => freed(versions.deleteBuilds(db, m.package, m.version)),
+        DELVER: (m) => freed(versions.deleteVersion(db, m.package, m.version)),
+        DELPKG: (m) => freed(packages.deletePackage(db, m.package)),
+        HELLOSLAVE: async (m) => ({ verb: 'SLAVE', ...(await helloSlave(db, m)) }),
+        GETLEASE: async (m) => ({ verb: 'LEASE', ...((await leaseOf(db, m.lease, m.slave_id)) ?? NO_LEASE) }),
+        LOGBUILD: async (m) => {
+          const outcomes = await builds.logBuilds(db, m.builds);
+          return { verb: 'LOGGED', outcomes: outcomes.map(([outcome, id]) => [outcome, id]) };
+        },
+        LOGDOWNLOAD: (m) => done(downloads.logDownloads(db, m.rows)),
+        LOGSEARCH: hits('search'),
+        LOGPROJECT: hits('project'),
+        LOGJSON: hits('json'),
+        LOGPAGE: hits('page'),
+        SAVEPAGES: (m) => done(pages.savePages(db, m.pages, m.remove)),
+        LOADPAGES: async () => ({ verb: 'PAGES', pages: [...(await pages.loadPages(db))] }),
+        GETPAUSED: async () => ({ verb: 'PAUSED', tasks: [...(await control.pausedTasks(db))] }),
+        SETPAUSED: (m) => done(control.setPaused(db, m.task, m.paused)),
+      },
+      { concurrency: 16 },
+    );
+  }
+
+  protected override async stopped(): Promise<void> {
+    await this.#db.close();
+  }
+}

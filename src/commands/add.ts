@@ -1,0 +1,70 @@
+import { Args, Flags } from '@oclif/core';
+import { PiwError } from '../errors.js';
+import { chaseOf, packageName } from './administer.js';
+import { EXIT_CODES, PiwCommand } from './base.js';
+
+export default class Add extends PiwCommand {
+  static override summary = 'Add a package, or a version of one, to the farm.';
+  static override description = `What is there already is brought up to date. What was added here is not removed by any feed.
+
+${EXIT_CODES}`;
+  static override examples = [
+    '<%= config.bin %> add six',
+    '<%= config.bin %> add six 1.16.0 --released 2021-05-05T14:18:17Z',
+    '<%= config.bin %> add internal-tool --skip "built elsewhere"',
+    '<%= config.bin %> add internal-tool --unskip',
+  ];
+  static override args = {
+    package: Args.string({ required: true, description: 'the name of the package' }),
+    version: Args.string({ description: 'the version; without one, the package itself' }),
+  };
+  static override flags = {
+    description: Flags.string({ char: 'd', helpValue: 'TEXT', description: "the package's description" }),
+    skip: Flags.string({ char: 's', helpValue: 'REASON', description: 'never build it, for this reason' }),
+    unskip: Flags.boolean({ description: 'build it again', exclusive: ['skip'] }),
+    released: Flags.string({
+      helpValue: 'TIME',
+      description: 'when the version was released (default: now)',
+    }),
+    yank: Flags.string({ helpValue: 'REASON', description: 'mark the version as yanked' }),
+    alias: Flags.string({
+      char: 'a',
+      helpValue: 'NAME',
+      multiple: true,
+      description: 'another spelling; can be repeated',
+    }),
+    nats: Flags.string({ helpValue: 'ADDRESS', description: 'the NATS servers of the farm' }),
+  };
+  static override enableJsonFlag = true;
+
+  async run(): Promise<unknown> {
+    const { args, flags } = await this.parse(Add);
+    const name = packageName(args.package);
+    const released = flags.released === undefined ? null : Date.parse(flags.released);
+    if (released !== null && Number.isNaN(released)) {
+      throw new PiwError(
+        'PIW_USAGE',
+        `${String(flags.released)} is no time; write it as 2021-05-05T14:18:17Z`,
+      );
+    }
+    const bus = await this.connect(this.settings(flags));
+    try {
+      const chase = chaseOf(bus);
+      const common = {
+        package: name,
+        skip: flags.skip ?? null,
+        unskip: flags.unskip,
+        aliases: flags.alias ?? [],
+      };
+      if (args.version === undefined) {
+        await chase.ask('ADDPKG', { ...common, description: flags.description ?? null });
+      } else {
+        await chase.ask('ADDVER', { ...common, version: args.version, released, yanked: flags.yank ?? null });
+      }
+    } finally {
+      await bus.drain();
+    }
+    this.log(`${[name, args.version].filter(Boolean).join(' ')} is known to the farm.`);
+    return { package: name, version: args.version ?? null };
+  }
+}

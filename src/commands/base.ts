@@ -1,0 +1,104 @@
+import { closeSync, openSync, writeSync } from 'node:fs';
+import { Command, Flags, type Interfaces } from '@oclif/core';
+import { Bus } from '../bus/bus.js';
+import { loadSettings, type Given, type Settings } from '../config.js';
+import { PiwError, reason } from '../errors.js';
+import { createLog, type Level, type Log, type Sink } from '../log.js';
+
+/** What every command's help says about its exit code; the table is in src/errors.ts. */
+export const EXIT_CODES = `Exit codes: 0 done; 1 something was not done, a line says what; 2 wrong options or
+configuration; 3 something needed is missing here; 4 in use by somebody else; 5 out of reach;
+6 another version; 70 a fault of piw's own; 130 interrupted.`;
+
+type BaseFlags = Interfaces.InferredFlags<(typeof PiwCommand)['baseFlags']>;
+
+/** The base of every command: its common options, its settings, its log, and how an error ends it. */
+export abstract class PiwCommand extends Command {
+  static override baseFlags = {
+    help: Flags.help({ char: 'h', description: 'show this help' }),
+    version: Flags.version({ description: 'show the version' }),
+    configuration: Flags.string({
+      char: 'c',
+      helpValue: 'FILE',
+      description: 'read this configuration file instead of the default ones',
+    }),
+    quiet: Flags.boolean({ char: 'q', description: 'say less', exclusive: ['verbose'] }),
+    verbose: Flags.boolean({ char: 'v', description: 'say more' }),
+    'log-file': Flags.string({ char: 'l', helpValue: 'FILE', description: 'write the log to this file' }),
+    stack: Flags.boolean({ description: 'print where an unexpected error came from', hidden: true }),
+  };
+
+  /** The settings: the options that were given, then the configuration, then the defaults. */
+  protected settings(flags: BaseFlags & Given): Settings {
+    return loadSettings(flags, flags.configuration);
+  }
+
+  protected level(flags: BaseFlags): Level {
+    if (flags.verbose) return 'debug';
+    return flags.quiet ? 'warning' : 'info';
+  }
+
+  protected createLog(who: string, flags: BaseFlags): Log {
+    return createLog(who, this.level(flags), fileSink(flags['log-file']));
+  }
+
+  /** A connection for one command; it is given up after a few seconds. */
+  protected async connect(settings: Settings): Promise<Bus> {
+    return await Bus.connect({
+      address: settings.nats,
+      name: `piw ${this.id ?? ''}`,
+      prefix: settings.prefix,
+      patienceMs: 3000,
+    });
+  }
+
+  protected override async catch(
+    error: Error & { exitCode?: number; oclif?: { exit?: number } },
+  ): Promise<void> {
+    if (error instanceof PiwError) {
+      this.logToStderr(`piw: ${error.message}. ${error.advice}`);
+      return this.exit(error.exit);
+    }
+    // What oclif says of the command line; it also raises the end of --help so.
+    const exit = error.oclif?.exit;
+    if (exit === 0) throw error;
+    if (exit !== undefined) {
+      this.logToStderr(`piw: ${error.message.split('\n')[0] ?? ''} See piw ${this.id ?? ''} --help.`);
+      return this.exit(2);
+    }
+    this.logToStderr(`piw: this should not have happened: ${reason(error)}. --stack prints where.`);
+    if (this.argv.includes('--stack')) this.logToStderr(error.stack ?? '');
+    return this.exit(70);
+  }
+}
+
+function fileSink(file: string | undefined): Sink | undefined {
+  if (file === undefined) return undefined;
+  try {
+    // Found out now and not at the first line.
+    const handle = openSync(file, 'a', 0o640);
+    process.once('exit', () => {
+      closeSync(handle);
+    });
+    return (line) => {
+      writeSync(handle, `${line}\n`);
+    };
+  } catch (error) {
+    throw new PiwError('PIW_NOT_WRITABLE', `the log file ${file} can't be written: ${reason(error)}`, {
+      cause: error,
+    });
+  }
+}
+
+/** The first signal aborts; a second one ends the process at once. */
+export function untilSignal(): AbortSignal {
+  const controller = new AbortController();
+  const stop = (): void => {
+    if (controller.signal.aborted) process.exit(130);
+    controller.abort();
+  };
+  process.on('SIGINT', stop);
+  process.on('SIGTERM', stop);
+  process.on('SIGHUP', stop);
+  return controller.signal;
+}

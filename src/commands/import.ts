@@ -1,0 +1,118 @@
+import { randomBytes } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { readFile, rm } from 'node:fs/promises';
+import { basename } from 'node:path';
+import { Args, Flags } from '@oclif/core';
+import { IMPORTER } from '../../actors/mr-chase.js';
+import { Client } from '../actor/client.js';
+import { CHUNK_SIZE } from '../bus/objects.js';
+import type { Bus } from '../bus/bus.js';
+import { parseDuration } from '../config.js';
+import { PiwError, reason } from '../errors.js';
+import { bucketOf, transfer } from '../protocols/file-juggler.js';
+import { fileToMessage, type FileState } from '../states/file-state.js';
+import { describeWheel } from '../wheels/wheel.js';
+import { chaseOf, packageName } from './administer.js';
+import { EXIT_CODES, PiwCommand } from './base.js';
+import { confirm } from './initdb.js';
+
+export default class Import extends PiwCommand {
+  static override summary = 'Bring wheels that were built elsewhere into the farm, as one build.';
+  static override description = `Package and version are those of the first file unless they are given. Run it on the master only.
+
+${EXIT_CODES}`;
+  static override examples = [
+    '<%= config.bin %> import ./tool-1.0-py3-none-any.whl',
+    '<%= config.bin %> import --yes --delete --abi cp311 dist/*.whl',
+  ];
+  static override strict = false;
+  static override args = { files: Args.string({ required: true, description: 'the wheels' }) };
+  static override flags = {
+    package: Flags.string({ helpValue: 'NAME', description: 'the package that they belong to' }),
+    'package-version': Flags.string({ helpValue: 'VERSION', description: 'the version that they belong to' }),
+    abi: Flags.string({ helpValue: 'ABI', description: 'the ABI that they were built for' }),
+    duration: Flags.string({ helpValue: 'DURATION', default: '0s', description: 'how long the build took' }),
+    output: Flags.string({ helpValue: 'FILE', description: "the file that holds the build's log" }),
+    yes: Flags.boolean({ char: 'y', description: 'do not ask' }),
+    delete: Flags.boolean({ char: 'd', description: 'remove the files after a successful import' }),
+    nats: Flags.string({ helpValue: 'ADDRESS', description: 'the NATS servers of the farm' }),
+  };
+  static override enableJsonFlag = true;
+
+  async run(): Promise<unknown> {
+    const { argv, flags } = await this.parse(Import);
+    const paths = argv as string[];
+    const files = await Promise.all(paths.map(async (path) => ({ path, file: await describeWheel(path) })));
+    const first = files[0]?.file;
+    if (!first) throw new PiwError('PIW_USAGE', 'name at least one wheel');
+    const name = packageName(flags.package ?? first.package_tag);
+    const version = flags['package-version'] ?? first.package_version_tag;
+    const duration = parseDuration(flags.duration);
+    if (duration === undefined)
+      throw new PiwError('PIW_USAGE', `${flags.duration} is no duration; write it as 90m or 45s`);
+    const output =
+      flags.output === undefined ? 'Imported manually by piw import.\n' : await text(flags.output);
+    if (
+      !flags.yes &&
+      !(await confirm(`Import ${files.map(({ path }) => basename(path)).join(', ')} as ${name} ${version}?`))
+    ) {
+      throw new PiwError('PIW_REFUSED', 'nothing was imported');
+    }
+    const bus = await this.connect(this.settings(flags));
+    try {
+      const session = randomBytes(8).toString('hex');
+      const chase = chaseOf(bus);
+      let answer = await chase.ask('IMPORT', {
+        abi: flags.abi ?? null,
+        package: name,
+        version,
+        status: true,
+        duration_s: duration,
+        output,
+        files: files.map(({ file }) => fileToMessage(file)),
+      });
+      while (answer.verb === 'SEND') {
+        const { filename, transfer_id } = answer;
+        const one = files.find(({ file }) => file.filename === filename);
+        if (!one) throw new PiwError('PIW_REFUSED', `the master asked for ${filename}`);
+        await send(bus, session, transfer_id, one.path, one.file);
+        answer = await chase.ask('SENT', { filename });
+      }
+    } finally {
+      await bus.drain();
+    }
+    if (flags.delete) await Promise.all(paths.map((path) => rm(path)));
+    this.log(`${name} ${version}: ${String(files.length)} file${files.length === 1 ? '' : 's'} imported.`);
+    return { package: name, version, files: files.map(({ file }) => file.filename) };
+  }
+}
+
+/** Sends what the File Juggler asks for of one file. */
+async function send(bus: Bus, session: string, id: string, path: string, file: FileState): Promise<void> {
+  const juggler = new Client(bus, transfer, ['slave', IMPORTER, session, transfer.name], {
+    timeoutMs: 60_000,
+  });
+  let answer = await juggler.ask('HELLO', { transfer_id: id });
+  for (let rounds = 0; answer.verb === 'FETCH'; rounds += 1) {
+    if (rounds > 100) throw new PiwError('PIW_OBJECT_BROKEN', `${file.filename} does not arrive`);
+    const { offset, length } = answer;
+    const source = createReadStream(path, {
+      start: offset,
+      end: offset + length - 1,
+      highWaterMark: CHUNK_SIZE,
+    });
+    const object = `${id}.${randomBytes(6).toString('hex')}`;
+    await bus.objects.write(bucketOf(bus.prefix, IMPORTER), object, source as AsyncIterable<Uint8Array>, {
+      offset,
+    });
+    answer = await juggler.ask('CHUNK', { offset, length });
+  }
+}
+
+async function text(file: string): Promise<string> {
+  try {
+    return await readFile(file, 'utf8');
+  } catch (error) {
+    throw new PiwError('PIW_USAGE', `${file} can't be read: ${reason(error)}`, { cause: error });
+  }
+}

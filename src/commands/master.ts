@@ -1,0 +1,134 @@
+import { join } from 'node:path';
+import { Flags } from '@oclif/core';
+import { CAST } from '../../actors/cast.js';
+import { ControlDesk } from '../actor/control-desk.js';
+import { runActor } from '../actor/run.js';
+import { Supervisor, type ChildSpec } from '../actor/supervisor.js';
+import type { Settings } from '../config.js';
+import { checkVersion } from '../database/migrations.js';
+import { Database, refuseSuperuser } from '../database/pool.js';
+import { PiwError } from '../errors.js';
+import { SETTINGS } from './actor.js';
+import { EXIT_CODES, PiwCommand, untilSignal } from './base.js';
+
+export default class Master extends PiwCommand {
+  static override summary = 'Run the whole cast of a farm on this machine, and keep it running.';
+  static override description = `Each task is a process of its own, which is started again if it ends. NATS and the database must
+be there; piw initdb makes the tables.
+
+${EXIT_CODES}`;
+  static override examples = [
+    '<%= config.bin %> master -v',
+    '<%= config.bin %> master -d postgres:///piwheels -o /var/www/piwheels --nats nats://master:secret@localhost',
+  ];
+  static override flags = {
+    dsn: Flags.string({
+      char: 'd',
+      helpValue: 'DSN',
+      description: 'the database (default: postgres:///piwheels)',
+    }),
+    'output-path': Flags.string({ char: 'o', helpValue: 'PATH', description: 'where the site is written' }),
+    nats: Flags.string({ helpValue: 'ADDRESS', description: 'the NATS servers (default: localhost)' }),
+    prefix: Flags.string({ helpValue: 'NAME', description: "the first token of the farm's subjects" }),
+    'dev-mode': Flags.boolean({ description: 'shorter waits, for development and small farms' }),
+    debug: Flags.string({ helpValue: 'TASK', multiple: true, description: 'log this task in detail' }),
+    'pypi-xmlrpc': Flags.string({ helpValue: 'URL', description: "PyPI's XML-RPC service" }),
+    'pypi-simple': Flags.string({ helpValue: 'URL', description: "PyPI's simple API" }),
+    'pypi-json': Flags.string({ helpValue: 'URL', description: "PyPI's JSON API" }),
+    'index-url': Flags.string({ helpValue: 'URL', description: 'what slaves build from' }),
+    'extra-index-url': Flags.string({
+      helpValue: 'URL',
+      description: 'where slaves also look for build requirements',
+    }),
+    'public-url': Flags.string({
+      helpValue: 'URL',
+      description: 'under which address people reach the site',
+    }),
+    watch: Flags.string({
+      helpValue: 'NAME',
+      multiple: true,
+      description: 'follow this package only; can be repeated',
+    }),
+    'register-targets': Flags.boolean({ description: 'build for whatever target a slave announces' }),
+    'allow-root': Flags.boolean({ description: 'run as root all the same' }),
+    'allow-superuser': Flags.boolean({ description: "use a PostgreSQL superuser's role all the same" }),
+  };
+
+  async run(): Promise<void> {
+    const { flags } = await this.parse(Master);
+    const settings = this.settings(flags);
+    const log = this.createLog('master', flags);
+    if (process.getuid?.() === 0 && !settings['allow-root']) {
+      throw new PiwError('PIW_ROOT', 'the master does not run as root unless --allow-root is given');
+    }
+    const signal = untilSignal();
+    const database = await Database.open(settings.dsn, 'master');
+    try {
+      await checkVersion(database);
+      if (!settings['allow-superuser']) await refuseSuperuser(database);
+    } finally {
+      await database.close();
+    }
+    const bus = await this.connect(settings);
+    const quit = new AbortController();
+    const ended = AbortSignal.any([signal, quit.signal]);
+    const supervisor = new Supervisor({
+      children: children(settings, flags.debug ?? [], this.config.root, flags['log-file'], this.level(flags)),
+      env: { ...process.env, [SETTINGS]: JSON.stringify(settings) },
+      log,
+      bus,
+    });
+    const desk = runActor(
+      {
+        task: 'master',
+        kind: 'pool',
+        pausing: 'ignores',
+        count: 1,
+        make: (context) =>
+          new ControlDesk(context, () => {
+            quit.abort();
+          }),
+      },
+      settings,
+      {
+        bus: { address: settings.nats, name: 'master', prefix: settings.prefix },
+        log,
+        signal: ended,
+        supervised: true,
+      },
+    );
+    try {
+      await Promise.all([supervisor.run(ended), desk]);
+    } finally {
+      quit.abort();
+      await bus.drain();
+    }
+    log.info('ended');
+  }
+}
+
+function children(
+  settings: Settings,
+  debug: readonly string[],
+  root: string,
+  logFile: string | undefined,
+  level: string,
+): readonly ChildSpec[] {
+  const bin = join(root, 'dist', 'src', 'bin.js');
+  const counts: Record<string, number> = {
+    'the-oracle': settings.oracles,
+    'the-scribe': settings.scribes,
+    'file-juggler': settings.jugglers,
+  };
+  const detailed = debug.map((task) => task.replaceAll('_', '-'));
+  return CAST.flatMap(({ task, count }) => {
+    const verbosity =
+      level === 'debug' || detailed.includes(task) ? ['-v'] : level === 'warning' ? ['-q'] : [];
+    const args = [bin, 'actor', task, ...verbosity, ...(logFile === undefined ? [] : ['-l', logFile])];
+    return Array.from({ length: counts[task] ?? count }, (_, i) => ({
+      name: i === 0 ? task : `${task}/${String(i + 1)}`,
+      command: process.execPath,
+      args,
+    }));
+  });
+}

@@ -1,0 +1,32 @@
+import { Flags } from '@oclif/core';
+import { Client } from '../actor/client.js';
+import { slaveControl } from '../protocols/control.js';
+import { slaveTable } from '../monitor/slave-table.js';
+import { EXIT_CODES, PiwCommand } from './base.js';
+
+export default class Monitor extends PiwCommand {
+  static override summary = "List the farm's slaves and what they are doing.";
+  static override description = EXIT_CODES;
+  static override examples = ['<%= config.bin %> monitor', '<%= config.bin %> monitor --json'];
+  static override flags = {
+    nats: Flags.string({ helpValue: 'ADDRESS', description: 'the NATS servers of the farm' }),
+  };
+  static override enableJsonFlag = true;
+
+  async run(): Promise<unknown> {
+    const { flags } = await this.parse(Monitor);
+    const bus = await this.connect(this.settings(flags));
+    try {
+      const { slaves } = await new Client(bus, slaveControl, undefined, {
+        timeoutMs: 3000,
+        patienceMs: 6000,
+      }).ask('HELLO', {});
+      this.log(
+        slaves.length === 0 ? 'No slave has said HELLO yet.' : slaveTable(slaves, Date.now()).join('\n'),
+      );
+      return { slaves };
+    } finally {
+      await bus.drain();
+    }
+  }
+}

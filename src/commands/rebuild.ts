@@ -1,0 +1,39 @@
+import { Args, Flags } from '@oclif/core';
+import { PARTS, type Part } from '../protocols/chase.js';
+import { chaseOf, packageName } from './administer.js';
+import { EXIT_CODES, PiwCommand } from './base.js';
+
+export default class Rebuild extends PiwCommand {
+  static override summary = 'Write parts of the site again.';
+  static override description = EXIT_CODES;
+  static override examples = [
+    '<%= config.bin %> rebuild index six',
+    '<%= config.bin %> rebuild all',
+    '<%= config.bin %> rebuild home',
+  ];
+  static override args = {
+    part: Args.string({
+      required: true,
+      options: PARTS.map((part) => part.toLowerCase()),
+      description: 'what to write',
+    }),
+    package: Args.string({ description: 'for which package; for all of them without one' }),
+  };
+  static override flags = {
+    nats: Flags.string({ helpValue: 'ADDRESS', description: 'the NATS servers of the farm' }),
+  };
+  static override enableJsonFlag = true;
+
+  async run(): Promise<unknown> {
+    const { args, flags } = await this.parse(Rebuild);
+    const name = args.package === undefined ? null : packageName(args.package);
+    const bus = await this.connect(this.settings(flags));
+    try {
+      await chaseOf(bus).ask('REBUILD', { part: args.part.toUpperCase() as Part, package: name });
+    } finally {
+      await bus.drain();
+    }
+    this.log('It will be written within a minute.');
+    return { part: args.part, package: name };
+  }
+}

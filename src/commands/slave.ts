@@ -1,0 +1,137 @@
+import { mkdir } from 'node:fs/promises';
+import { hostname, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Flags } from '@oclif/core';
+import { BuildSlave, type SlaveProgress } from '../../actors/build-slave.js';
+import { systemClock } from '../actor/clock.js';
+import { Builder } from '../builder/build.js';
+import { probe } from '../builder/interpreter.js';
+import { parseAddress } from '../bus/address.js';
+import { Bus } from '../bus/bus.js';
+import { PiwError } from '../errors.js';
+import { bucketOf } from '../protocols/file-juggler.js';
+import { PROTOCOL, VERSION } from '../version.js';
+import { EXIT_CODES, PiwCommand, untilSignal } from './base.js';
+
+export default class Slave extends PiwCommand {
+  static override summary = 'Build packages for a farm, until it or the master is told to end.';
+  static override description = `Run it as an unprivileged user on a machine of its own: building a package runs its authors' code.
+Ctrl+C or SIGTERM gives the build back to the farm and ends it; a second one ends it at once.
+
+${EXIT_CODES}`;
+  static override examples = [
+    '<%= config.bin %> slave -m 10.0.0.1 -t 3h',
+    '<%= config.bin %> slave -m nats://pi4:secret@10.0.0.1 --python /usr/bin/python3.11 --label "attic"',
+  ];
+  static override flags = {
+    master: Flags.string({
+      char: 'm',
+      helpValue: 'HOST',
+      description: "the master's NATS server (default: localhost)",
+    }),
+    timeout: Flags.string({
+      char: 't',
+      helpValue: 'DURATION',
+      description: 'how long a build may take, as 3h, 90m, 45s (default: 3h)',
+    }),
+    prefix: Flags.string({ helpValue: 'NAME', description: "the first token of the farm's subjects" }),
+    python: Flags.string({
+      helpValue: 'PATH',
+      multiple: true,
+      description: 'build with this interpreter; can be repeated',
+    }),
+    label: Flags.string({
+      helpValue: 'TEXT',
+      description: "what people call it (default: the machine's name)",
+    }),
+    'work-dir': Flags.string({ helpValue: 'DIR', description: 'where builds are made' }),
+    'allow-root': Flags.boolean({ description: 'run as root all the same' }),
+    once: Flags.boolean({ description: 'end after one build' }),
+  };
+
+  async run(): Promise<void> {
+    const { flags } = await this.parse(Slave);
+    const settings = this.settings(flags);
+    const log = this.createLog('slave', flags);
+    if (process.getuid?.() === 0 && !settings['allow-root']) {
+      throw new PiwError('PIW_ROOT', 'a slave does not run as root unless --allow-root is given');
+    }
+    const signal = untilSignal();
+    const { user } = parseAddress(settings.master);
+    if (user === undefined) {
+      throw new PiwError(
+        'PIW_CONFIG',
+        'the slave has no credentials: on the master, piw slaves add makes them',
+      );
+    }
+    const workDir = settings['work-dir'] ?? join(tmpdir(), `piw-slave-${String(process.getuid?.() ?? 0)}`);
+    await mkdir(workDir, { recursive: true, mode: 0o700 });
+    const bus = await Bus.connect({
+      address: settings.master,
+      name: `slave ${settings.label ?? hostname()}`,
+      prefix: settings.prefix,
+      bucket: bucketOf(settings.prefix, user),
+      inboxPrefix: `_INBOX_${user}`,
+      patienceMs: 60_000,
+      onStatus: (text) => {
+        log.warning(text);
+      },
+    });
+    const pythons = settings.python.length > 0 ? settings.python : ['python3'];
+    const passed = environment();
+    try {
+      await Promise.all(
+        pythons.map(async (python) => {
+          const interpreter = await probe(python, passed);
+          const slave = new BuildSlave({
+            bus,
+            log,
+            clock: systemClock,
+            builder: new Builder({
+              interpreter,
+              workDir,
+              env: passed,
+              log: (line) => {
+                log.debug(line);
+              },
+            }),
+            user,
+            workDir,
+            once: flags.once,
+            onProgress: (progress) => {
+              tell(progress);
+            },
+            hello: {
+              version: `${VERSION}/${String(PROTOCOL)}`,
+              build_timeout_s: settings.timeout,
+              busy_interval_s: settings['busy-interval'],
+              py_version_tag: interpreter.pyVersionTag,
+              abi_tag: interpreter.abiTag,
+              platform_tag: interpreter.platformTag,
+              label: settings.label ?? hostname(),
+              os_name: interpreter.osName,
+              os_version: interpreter.osVersion,
+              board: interpreter.board,
+            },
+          });
+          await slave.run(signal);
+        }),
+      );
+    } finally {
+      await bus.drain();
+    }
+  }
+}
+
+/** What `piw farm` hands to its slaves for their builds: how pip reaches the index. */
+export const BUILD_ENV = 'PIW_BUILD_ENV';
+
+function environment(): Readonly<Record<string, string>> {
+  const handed = process.env[BUILD_ENV];
+  return handed === undefined ? {} : (JSON.parse(handed) as Record<string, string>);
+}
+
+/** Whoever started this process as its child is told what goes on. */
+function tell(progress: SlaveProgress): void {
+  if (process.connected) process.send?.({ progress });
+}

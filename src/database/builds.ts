@@ -1,0 +1,170 @@
+import { PiwError } from '../errors.js';
+import type { BuildRecord, LoggedBuild } from '../protocols/oracle.js';
+import { fileFromMessage } from '../states/file-state.js';
+import type { Database, Queryable } from './pool.js';
+import { hint, requeue } from './queue.js';
+import { tagId } from './targets.js';
+
+export type Outcome = readonly ['logged' | 'repeated' | 'lost', number | null];
+
+interface Logged {
+  readonly [column: string]: unknown;
+  readonly at: number;
+  readonly outcome: 'logged' | 'repeated' | 'lost';
+  readonly build_id: number | null;
+  readonly version_id: number | null;
+}
+
+/**
+ * Writes the results of builds, ends their leases, brings the queue up to date and notes the pages
+ * that show them, all in one transaction; the outcomes stand in the order of the results.
+ *
+ * `logged`: it is written. `repeated`: this lease's result was written before. `lost`: the lease is
+ * not that slave's any more, and its result is dropped. Raises PIW_FILE_EXISTS if a file's name is
+ * taken by one with other contents, and then nothing of the batch is written.
+ */
+export async function logBuilds(
+  database: Database,
+  builds: readonly LoggedBuild[],
+): Promise<readonly Outcome[]> {
+  return await database.transaction(async (db) => {
+    const logged = await insertBuilds(db, builds);
+    for (const row of logged) {
+      const build = builds[row.at];
+      if (row.outcome === 'logged' && build && row.version_id !== null)
+        await insertFiles(db, build, row.version_id, row.build_id);
+    }
+    const versions = logged.flatMap(({ outcome, version_id }) =>
+      outcome === 'logged' && version_id !== null ? [version_id] : [],
+    );
+    await requeue(db, [...new Set(versions)]);
+    if (logged.some(({ outcome, at }) => outcome === 'logged' && builds[at]?.status)) await hint(db);
+    await notePages(db, builds, logged);
+    const outcomes = builds.map((): Outcome => ['lost', null]);
+    for (const { at, outcome, build_id } of logged) outcomes[at] = [outcome, build_id];
+    return outcomes;
+  });
+}
+
+/**
+ * All builds of the batch in one statement, for what a statement costs is the same for one as for
+ * 64. A lease's row is locked while it is looked at, so its loss and its result can't both happen.
+ */
+async function insertBuilds(db: Queryable, builds: readonly LoggedBuild[]): Promise<readonly Logged[]> {
+  return await db.query<Logged>(
+    `with given as (
+       select * from unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bool[],
+         $8::text[], $9::float8[], $10::text[]) with ordinality
+         as g (lease, slave_id, package, version, abi, platform, status, failure_class, duration, output, at)
+     ), held as (
+       select q.lease, q.slave_id, q.version_id, q.target_id from queue q
+       where q.lease = any ($1::bigint[]) for update
+     ), found as (
+       select g.*, v.version_id, t.target_id, b.build_id as before,
+         g.lease is null or exists (
+           select from held h where h.lease = g.lease and h.slave_id = g.slave_id
+             and h.version_id = v.version_id and h.target_id = t.target_id) as sound
+       from given g
+       left join packages p on p.package = g.package
+       left join versions v on v.package_id = p.package_id and v.version = g.version
+       left join targets t on t.abi = g.abi and t.platform = g.platform
+       left join builds b on b.lease = g.lease
+     ), inserted as (
+       insert into builds (version_id, target_id, lease, slave_id, duration, status, failure_class)
+       select version_id, target_id, lease, slave_id, duration * interval '1 second', status, failure_class
+       from found where sound and before is null and version_id is not null and target_id is not null
+       returning build_id, version_id, target_id, lease
+     ), said as (
+       insert into build_output (build_id, output)
+       select i.build_id, f.output from inserted i
+       join found f on f.version_id = i.version_id and f.target_id = i.target_id and f.lease is not distinct from i.lease
+     )
+     select (f.at - 1)::int as at, f.version_id,
+       case when i.build_id is not null then 'logged' when f.before is not null then 'repeated' else 'lost' end as outcome,
+       coalesce(i.build_id, f.before) as build_id
+     from found f
+     left join inserted i on i.version_id = f.version_id and i.target_id = f.target_id and i.lease is not distinct from f.lease
+       and f.before is null`,
+    [
+      builds.map((b) => b.lease),
+      builds.map((b) => b.slave_id),
+      builds.map((b) => b.package),
+      builds.map((b) => b.version),
+      builds.map((b) => b.abi),
+      builds.map((b) => b.platform),
+      builds.map((b) => b.status),
+      builds.map((b) => b.failure_class),
+      builds.map((b) => b.duration_s),
+      // PostgreSQL's text holds everything but NUL.
+      builds.map((b) => b.output.replaceAll('\0', '\ufffd')),
+    ],
+  );
+}
+
+async function insertFiles(
+  db: Queryable,
+  build: LoggedBuild,
+  version: number,
+  buildId: number | null,
+): Promise<void> {
+  for (const [tuple, metadataSha256] of build.files) {
+    const file = fileFromMessage(tuple);
+    const tag = await tagId(db, { py: file.py_version_tag, abi: file.abi_tag, platform: file.platform_tag });
+    const rows = await db.query<{ sha256: string }>(
+      `insert into files (filename, version_id, build_id, filesize, sha256, metadata_sha256, tag_id, requires_python, dependencies)
+       values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+       on conflict (filename) do update set filename = excluded.filename
+       returning sha256`,
+      [
+        file.filename,
+        version,
+        buildId,
+        file.filesize,
+        file.filehash,
+        metadataSha256,
+        tag,
+        file.requires_python,
+        JSON.stringify(file.dependencies),
+      ],
+    );
+    if (rows[0]?.sha256 !== file.filehash) {
+      throw new PiwError('PIW_FILE_EXISTS', `${file.filename} is known already, with other contents`);
+    }
+  }
+}
+
+async function notePages(
+  db: Queryable,
+  builds: readonly LoggedBuild[],
+  logged: readonly Logged[],
+): Promise<void> {
+  const pages = new Map<string, readonly [string, string]>();
+  const add = (kind: string, argument: string) => pages.set(`${kind} ${argument}`, [kind, argument]);
+  for (const { at, outcome, build_id } of logged) {
+    const build = builds[at];
+    if (outcome !== 'logged' || !build) continue;
+    add(build.files.length > 0 ? 'PKG' : 'PROJECT', build.package);
+    if (build_id !== null) add('LOG', String(build_id));
+  }
+  if (pages.size === 0) return;
+  // In one order always, so that two batches never wait for each other.
+  const sorted = [...pages.values()].sort(([a, x], [b, y]) => (a + x < b + y ? -1 : 1));
+  await db.query(
+    `insert into pages_backlog (kind, argument) select * from unnest($1::text[], $2::text[]) on conflict do nothing`,
+    [sorted.map(([kind]) => kind), sorted.map(([, argument]) => argument)],
+  );
+}
+
+/** A build with its log. Raises PIW_REFUSED if there is none of that number. */
+export async function build(db: Queryable, buildId: number): Promise<Omit<BuildRecord, 'verb'>> {
+  const [row] = await db.query<Omit<BuildRecord, 'verb'> & Readonly<Record<string, unknown>>>(
+    `select p.package, v.version, t.abi, t.platform, b.status, b.failure_class,
+       floor(extract(epoch from b.built_at) * 1000)::float8 as built,
+       extract(epoch from b.duration)::float8 as duration_s, o.output
+     from builds b join versions v using (version_id) join packages p using (package_id) join targets t using (target_id)
+     join build_output o using (build_id) where b.build_id = $1`,
+    [buildId],
+  );
+  if (!row) throw new PiwError('PIW_REFUSED', `there is no build ${String(buildId)}`);
+  return row;
+}

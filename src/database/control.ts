@@ -1,0 +1,29 @@
+import { fence } from './fences.js';
+import type { Database, Queryable } from './pool.js';
+
+/** The tasks that an administrator has paused; `*` stands for all. */
+export async function pausedTasks(db: Queryable): Promise<readonly string[]> {
+  const rows = await db.query<{ task: string }>('select task from paused_tasks order by task');
+  return rows.map(({ task }) => task);
+}
+
+export async function setPaused(database: Database, task: string, paused: boolean): Promise<void> {
+  if (paused)
+    await database.query('insert into paused_tasks (task) values ($1) on conflict do nothing', [task]);
+  // RESUME of all is of each that was paused by name, too.
+  else await database.query(`delete from paused_tasks where task = $1 or $1 = '*'`, [task]);
+}
+
+/** How far the index's events have been read. */
+export async function pypiSerial(db: Queryable): Promise<number> {
+  const [row] = await db.query<{ pypi_serial: number }>('select pypi_serial from configuration');
+  return row?.pypi_serial ?? 0;
+}
+
+/** Raises PIW_FENCED for a Cloud Gazer that has been replaced. */
+export async function setPypiSerial(database: Database, serial: number, revision: number): Promise<void> {
+  await database.transaction(async (db) => {
+    await fence(db, 'cloud-gazer', revision);
+    await db.query('update configuration set pypi_serial = $1', [serial]);
+  });
+}

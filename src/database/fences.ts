@@ -1,0 +1,17 @@
+import { PiwError } from '../errors.js';
+import type { Queryable } from './pool.js';
+
+/**
+ * Raises PIW_FENCED when a newer revision of this task's lease has been seen than `revision`: the
+ * sender was replaced, and doesn't know it yet. Call it in the transaction that it guards.
+ */
+export async function fence(db: Queryable, task: string, revision: number): Promise<void> {
+  const rows = await db.query(
+    `insert into fences (task, revision) values ($1, $2)
+     on conflict (task) do update set revision = excluded.revision where fences.revision <= excluded.revision
+     returning 1`,
+    [task, revision],
+  );
+  if (rows.length === 0)
+    throw new PiwError('PIW_FENCED', `${task}: a newer process than this one holds the lease`);
+}

@@ -1,0 +1,114 @@
+import { readFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { PiwError } from '../errors.js';
+import { Database, type Queryable } from './pool.js';
+
+const FOLDER = fileURLToPath(new URL('../../../sql/', import.meta.url));
+
+/** The migrations in sql/, whose numbers go from 1 without a gap. */
+function migrations(): readonly { readonly number: number; readonly sql: () => string }[] {
+  return readdirSync(FOLDER)
+    .filter((name) => /^\d{6}\.sql$/.test(name))
+    .sort()
+    .map((name) => ({
+      number: Number(name.slice(0, 6)),
+      sql: () => readFileSync(join(FOLDER, name), 'utf8'),
+    }));
+}
+
+/** The version of the tables that this program works with. */
+export const schemaVersion = (): number => migrations().at(-1)?.number ?? 0;
+
+/** The version of the tables that are there; 0: none are. Raises PIW_DATABASE_FOREIGN. */
+async function currentVersion(db: Queryable): Promise<number> {
+  const columns = await db.query<{ table_name: string; column_name: string }>(
+    `select table_name, column_name from information_schema.columns
+     where table_schema = current_schema() and table_name in ('configuration', 'build_abis', 'packages')`,
+  );
+  if (columns.length === 0) return 0;
+  if (!columns.some(({ column_name }) => column_name === 'schema_version')) {
+    const theirs = columns.some(({ table_name }) => table_name === 'build_abis');
+    throw new PiwError(
+      'PIW_DATABASE_FOREIGN',
+      theirs
+        ? "this is a database of piwheels' own, which piw leaves as it is"
+        : 'this database has tables of something else, which piw leaves as they are',
+    );
+  }
+  const [row] = await db.query<{ schema_version: number }>('select schema_version from configuration');
+  return row?.schema_version ?? 0;
+}
+
+/** Raises PIW_DATABASE_VERSION unless the tables are of this program's version. */
+export async function checkVersion(db: Queryable): Promise<void> {
+  const [there, ours] = [await currentVersion(db), schemaVersion()];
+  if (there === ours) return;
+  const what = there === 0 ? 'has no tables yet' : `is at version ${String(there)}`;
+  throw new PiwError(
+    'PIW_DATABASE_VERSION',
+    `the database ${what}, and this piw needs version ${String(ours)}`,
+  );
+}
+
+/**
+ * Makes the tables, or brings them to this version, in one transaction, and gives the role `user`
+ * what a master needs. Raises PIW_DATABASE_VERSION for tables newer than this program, and
+ * PIW_CONFIG when there is no such role.
+ */
+export async function migrate(
+  dsn: string,
+  options: { readonly user: string; readonly schema?: string },
+): Promise<{ readonly from: number; readonly to: number }> {
+  const database = await Database.open(
+    dsn,
+    'initdb',
+    options.schema === undefined ? {} : { schema: options.schema },
+  );
+  try {
+    return await database.transaction(async (db) => {
+      // Two at once would both find nothing.
+      await db.query('select pg_advisory_xact_lock($1)', [MIGRATION_LOCK]);
+      const from = await currentVersion(db);
+      const to = schemaVersion();
+      if (from > to) {
+        throw new PiwError(
+          'PIW_DATABASE_VERSION',
+          `the database is at version ${String(from)}, which is newer than this piw (${String(to)})`,
+        );
+      }
+      for (const { number, sql } of migrations()) {
+        if (number <= from) continue;
+        await db.query(sql());
+        await db.query(
+          `insert into configuration (schema_version) values ($1)
+           on conflict (id) do update set schema_version = excluded.schema_version`,
+          [number],
+        );
+      }
+      await grant(db, options.user);
+      return { from, to };
+    });
+  } finally {
+    await database.close();
+  }
+}
+
+const MIGRATION_LOCK = 0x706977;
+
+async function grant(db: Queryable, user: string): Promise<void> {
+  const [role] = await db.query<{ me: boolean; quoted: string; schema: string }>(
+    `select rolname = current_user as me, quote_ident(rolname) as quoted, quote_ident(current_schema()) as schema
+     from pg_roles where rolname = $1`,
+    [user],
+  );
+  if (!role)
+    throw new PiwError('PIW_CONFIG', `PostgreSQL has no role ${JSON.stringify(user)}; createuser makes it`);
+  if (role.me) return;
+  await db.query(`grant usage on schema ${role.schema} to ${role.quoted}`);
+  await db.query(
+    `grant select, insert, update, delete on all tables in schema ${role.schema} to ${role.quoted}`,
+  );
+  await db.query(`grant usage, select, update on all sequences in schema ${role.schema} to ${role.quoted}`);
+  await db.query(`grant execute on all functions in schema ${role.schema} to ${role.quoted}`);
+}

@@ -1,0 +1,117 @@
+import type { Origin } from '../protocols/oracle.js';
+import type { Database, Queryable } from './pool.js';
+import { hint, requeue } from './queue.js';
+
+export async function allPackages(db: Queryable): Promise<readonly string[]> {
+  const rows = await db.query<{ package: string }>('select package from packages order by package');
+  return rows.map((row) => row.package);
+}
+
+/** Every package that has a file to offer. */
+export async function offeredPackages(db: Queryable): Promise<readonly string[]> {
+  const rows = await db.query<{ package: string }>(
+    `select package from packages p
+     where status <> 'quarantined' and exists (
+       select from versions v join files f using (version_id) where v.package_id = p.package_id and not v.quarantined)
+     order by package`,
+  );
+  return rows.map((row) => row.package);
+}
+
+export async function packageExists(db: Queryable, name: string): Promise<boolean> {
+  return (await db.query('select 1 from packages where package = $1', [name])).length > 0;
+}
+
+/** True if it is new. A description and further aliases are taken over by one that is there. */
+export async function newPackage(
+  db: Queryable,
+  added: { package: string; description: string | null; origin: Origin; aliases: readonly string[] },
+): Promise<boolean> {
+  const [row] = await db.query<{ created: boolean }>(
+    `insert into packages as p (package, description, origin, aliases) values ($1, $2, $3, $4)
+     on conflict (package) do update
+     set description = coalesce(excluded.description, p.description),
+       aliases = array(select distinct unnest(p.aliases || excluded.aliases) order by 1),
+       -- What an administrator has named is no longer the feed's to remove.
+       origin = case when excluded.origin = 'feed' then p.origin else excluded.origin end
+     returning (xmax = 0) as created`,
+    [added.package, added.description, added.origin, added.aliases],
+  );
+  return row?.created ?? false;
+}
+
+/** Its versions are not built any more, or (null) are built again. */
+export async function skipPackage(database: Database, name: string, skip: string | null): Promise<void> {
+  await database.transaction(async (db) => {
+    await db.query('update packages set skip = $2 where package = $1', [name, skip]);
+    await requeuePackage(db, name);
+  });
+}
+
+/** Hidden and not built, or (false) back again; one version, or (null) the package. */
+export async function quarantine(
+  database: Database,
+  name: string,
+  version: string | null,
+  quarantined: boolean,
+): Promise<void> {
+  await database.transaction(async (db) => {
+    if (version === null) {
+      await db.query('update packages set status = $2 where package = $1', [
+        name,
+        quarantined ? 'quarantined' : 'active',
+      ]);
+    } else {
+      await db.query(
+        `update versions v set quarantined = $3 from packages p
+         where p.package_id = v.package_id and p.package = $1 and v.version = $2`,
+        [name, version, quarantined],
+      );
+    }
+    await requeuePackage(db, name);
+  });
+}
+
+/** Forgets a package and all that hangs on it; gives the names of files that are free now. */
+export async function deletePackage(database: Database, name: string): Promise<readonly string[]> {
+  return await database.transaction(async (db) => {
+    const files = await db.query<{ filename: string }>(
+      `select filename from files join versions using (version_id) join packages using (package_id) where package = $1`,
+      [name],
+    );
+    await db.query('delete from packages where package = $1', [name]);
+    return files.map(({ filename }) => filename);
+  });
+}
+
+/** [package, description, files, downloads of 30 days] */
+export async function searchIndex(
+  db: Queryable,
+): Promise<readonly [string, string | null, number, number][]> {
+  const rows = await db.query<{
+    package: string;
+    description: string | null;
+    files: number;
+    downloads: number;
+  }>(
+    `select p.package, p.description, count(distinct f.filename) as files, count(d.filename) as downloads
+     from packages p
+     left join versions v using (package_id)
+     left join files f using (version_id)
+     left join downloads d on d.filename = f.filename and d.accessed_at > now() - interval '30 days'
+     group by p.package_id order by p.package`,
+  );
+  return rows.map((row) => [row.package, row.description, row.files, row.downloads]);
+}
+
+async function requeuePackage(db: Queryable, name: string): Promise<void> {
+  const rows = await db.query<{ version_id: number }>(
+    'select version_id from versions join packages using (package_id) where package = $1',
+    [name],
+  );
+  await requeue(
+    db,
+    rows.map(({ version_id }) => version_id),
+  );
+  await hint(db);
+}

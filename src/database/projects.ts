@@ -1,0 +1,125 @@
+import type {
+  IndexedFile,
+  Project,
+  ProjectFile,
+  ProjectVersion,
+  VersionOnTarget,
+} from '../protocols/oracle.js';
+import type { Queryable, Row } from './pool.js';
+
+type Rows<T> = T & Row;
+
+const FILE_COLUMNS = `f.filename, v.version, f.filesize, f.sha256, f.metadata_sha256, f.requires_python, v.yanked,
+  floor(extract(epoch from f.uploaded) * 1000)::float8 as uploaded`;
+
+/** What the simple index shows of a package: nothing of it while it is quarantined. */
+export async function packageFiles(
+  db: Queryable,
+  name: string,
+): Promise<{ exists: boolean; status: Project['status']; versions: string[]; files: IndexedFile[] }> {
+  const [row] = await db.query<{ status: Project['status'] }>(
+    'select status from packages where package = $1',
+    [name],
+  );
+  if (!row) return { exists: false, status: 'active', versions: [], files: [] };
+  if (row.status === 'quarantined') return { exists: true, status: row.status, versions: [], files: [] };
+  const files = await db.query<Rows<IndexedFile>>(
+    `select ${FILE_COLUMNS}
+     from files f join versions v using (version_id) join packages p using (package_id)
+     where p.package = $1 and not v.quarantined order by v.sort_key, v.version, f.filename`,
+    [name],
+  );
+  const versions = await db.query<{ version: string }>(
+    `select version from versions v join packages p using (package_id)
+     where p.package = $1 and not v.quarantined
+       and exists (select from files f where f.version_id = v.version_id) order by sort_key, version`,
+    [name],
+  );
+  return {
+    exists: true,
+    status: row.status,
+    versions: versions.map(({ version }) => version),
+    files: [...files],
+  };
+}
+
+export async function versionFiles(db: Queryable, name: string, version: string): Promise<readonly string[]> {
+  const rows = await db.query<{ filename: string }>(
+    `select filename from files f join versions v using (version_id) join packages p using (package_id)
+     where p.package = $1 and v.version = $2 order by filename`,
+    [name, version],
+  );
+  return rows.map(({ filename }) => filename);
+}
+
+/** All that a project's page shows; null where there is no such package. Versions newest first. */
+export async function project(db: Queryable, name: string): Promise<Project | null> {
+  const [row] = await db.query<Rows<Pick<Project, 'package' | 'description' | 'status' | 'skip'>>>(
+    'select package, description, status, skip from packages where package = $1',
+    [name],
+  );
+  if (!row) return null;
+  const { package: its, description, status, skip } = row;
+  return {
+    package: its,
+    description,
+    status,
+    skip,
+    versions: await versions(db, name),
+    files: await files(db, name),
+  };
+}
+
+async function versions(db: Queryable, name: string): Promise<ProjectVersion[]> {
+  const rows = await db.query<Rows<Omit<ProjectVersion, 'targets'> & { version_id: number }>>(
+    `select v.version_id, v.version, floor(extract(epoch from v.released) * 1000)::float8 as released, v.skip, v.yanked,
+       v.has_sdist, s.specifier as requires_python
+     from versions v join packages p using (package_id) left join specifiers s using (specifier_id)
+     where p.package = $1 order by v.sort_key desc, v.version desc`,
+    [name],
+  );
+  const states = await db.query<Rows<VersionOnTarget & { version_id: number }>>(
+    `select v.version_id, t.abi, t.platform, b.build_id, b.failure_class, f.filename,
+       case when f.filename is not null then 'built' when q.lease is not null and q.slave_id is not null then 'building'
+         when q.version_id is not null then 'waiting' when b.build_id is not null and not b.status then 'failed'
+         else 'none' end as state
+     from versions v join packages p using (package_id) cross join targets t
+     left join queue q on q.version_id = v.version_id and q.target_id = t.target_id
+     left join lateral (
+       select build_id, status, failure_class from builds b
+       where b.version_id = v.version_id and b.target_id = t.target_id order by build_id desc limit 1) b on true
+     left join lateral (
+       select filename from files f join tag_covers c using (tag_id)
+       where f.version_id = v.version_id and c.target_id = t.target_id order by filename limit 1) f on true
+     where p.package = $1 order by t.rank, t.platform`,
+    [name],
+  );
+  const byVersion = new Map<number, VersionOnTarget[]>();
+  for (const { version_id, abi, platform, state, build_id, failure_class, filename } of states) {
+    const list = byVersion.get(version_id) ?? [];
+    list.push({ abi, platform, state, build_id, failure_class, filename });
+    byVersion.set(version_id, list);
+  }
+  return rows.map(({ version_id, version, released, skip, yanked, has_sdist, requires_python }) => ({
+    version,
+    released,
+    skip,
+    yanked,
+    has_sdist,
+    requires_python,
+    targets: byVersion.get(version_id) ?? [],
+  }));
+}
+
+async function files(db: Queryable, name: string): Promise<ProjectFile[]> {
+  const rows = await db.query<Rows<ProjectFile>>(
+    `select ${FILE_COLUMNS}, f.build_id, f.dependencies,
+       (select count(*) from downloads d where d.filename = f.filename) as downloads,
+       coalesce((select json_agg(json_build_array(t.abi, t.platform) order by t.rank, t.platform)
+         from tag_covers c join targets t using (target_id) where c.tag_id = f.tag_id), '[]') as serves
+     from files f join versions v using (version_id) join packages p using (package_id)
+     where p.package = $1 order by v.sort_key desc, f.filename`,
+    [name],
+  );
+  return [...rows];
+}

@@ -1,0 +1,34 @@
+import type { SlaveRow } from '../protocols/control.js';
+
+/** The slaves as lines of text, each as [number, label, target, state, since, what]. `now` in ms since 1970. */
+export function slaveTable(slaves: readonly SlaveRow[], now: number): readonly string[] {
+  const rows = [...slaves]
+    .sort((a, b) => a.slave_id - b.slave_id)
+    .map((slave) => [
+      String(slave.slave_id),
+      slave.label,
+      `${slave.abi} ${slave.platform}`,
+      slave.state,
+      span(now - slave.since),
+      slave.package === null ? '' : `${slave.package} ${slave.version ?? ''}`,
+    ]);
+  const table = [['#', 'label', 'target', 'state', 'for', 'package'], ...rows];
+  const widths = [0, 1, 2, 3, 4, 5].map((column) =>
+    Math.max(...table.map((row) => (row[column] ?? '').length)),
+  );
+  return table.map((row) =>
+    row
+      .map((cell, i) => cell.padEnd(widths[i] ?? 0))
+      .join('  ')
+      .trimEnd(),
+  );
+}
+
+/** `45 s`, `12 min`, `3 h`, `2 d`. */
+export function span(ms: number): string {
+  const seconds = Math.max(0, Math.floor(ms / 1000));
+  if (seconds < 120) return `${String(seconds)} s`;
+  if (seconds < 7200) return `${String(Math.floor(seconds / 60))} min`;
+  if (seconds < 172_800) return `${String(Math.floor(seconds / 3600))} h`;
+  return `${String(Math.floor(seconds / 86_400))} d`;
+}

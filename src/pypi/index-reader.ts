@@ -1,0 +1,207 @@
+import { Parser } from 'htmlparser2';
+import { PiwError, reason } from '../errors.js';
+import { normalise, type PackageName } from '../wheels/names.js';
+import { classify } from './files.js';
+import { fetchPage, redactUrl, type HttpOptions, type Page } from './http.js';
+
+export interface IndexFile {
+  readonly filename: string;
+  /** Absolute. */
+  readonly url: string;
+  readonly sha256: string | null;
+  readonly size: number | null;
+  readonly uploadTime: Date | null;
+  readonly requiresPython: string | null;
+  /** The reason, which may be empty; null: it isn't yanked. */
+  readonly yanked: string | null;
+  readonly kind: 'sdist' | 'wheel' | 'other';
+  readonly version: string | null;
+}
+
+export interface IndexProject {
+  readonly name: PackageName;
+  readonly files: readonly IndexFile[];
+  readonly status: 'active' | 'archived' | 'quarantined' | 'deprecated';
+  readonly etag: string | undefined;
+}
+
+const JSON_TYPE = 'application/vnd.pypi.simple.v1+json';
+const HTML_TYPE = 'application/vnd.pypi.simple.v1+html';
+const ACCEPT = `${JSON_TYPE}, ${HTML_TYPE};q=0.2, text/html;q=0.1`;
+const STATUSES = ['active', 'archived', 'quarantined', 'deprecated'] as const;
+
+type Draft = Omit<IndexFile, 'kind' | 'version'>;
+
+/**
+ * A simple index (PEP 503, 691 and their successors), which may speak JSON or only HTML whatever it
+ * is asked for: what counts is the type of its answer. An answer that is neither, or that holds
+ * something else, is PIW_INDEX; it never means "no files".
+ */
+export class SimpleIndex {
+  readonly #url: string;
+  readonly #options: HttpOptions;
+
+  constructor(url: string, options: HttpOptions = {}) {
+    this.#url = url.endsWith('/') ? url : `${url}/`;
+    this.#options = options;
+  }
+
+  /** For people. */
+  get url(): string {
+    return redactUrl(this.#url);
+  }
+
+  /** A project; undefined where the index has none of that name. With the etag of an answer: only what is new. */
+  async project(
+    name: string,
+    known: { readonly etag?: string } = {},
+  ): Promise<IndexProject | { readonly notModified: true } | undefined> {
+    const wanted = normalise(name);
+    const page = await fetchPage(
+      `${this.#url}${wanted}/`,
+      { accept: ACCEPT, ...(known.etag === undefined ? {} : { 'if-none-match': known.etag }) },
+      this.#options,
+    );
+    if (page.status === 304) return { notModified: true };
+    if (page.status === 404 || page.status === 410) return undefined;
+    if (page.status !== 200)
+      throw new PiwError('PIW_INDEX', `${page.url} answered with status ${String(page.status)}`);
+    const { files, status } =
+      page.type === JSON_TYPE || page.type === 'application/json' ? fromJson(page, wanted) : fromHtml(page);
+    return {
+      name: wanted,
+      files: files.map((file) => ({ ...file, ...classify(file.filename, wanted) })),
+      status,
+      etag: page.etag,
+    };
+  }
+}
+
+interface Found {
+  readonly files: readonly Draft[];
+  readonly status: IndexProject['status'];
+}
+
+function fromJson(page: Page, name: PackageName): Found {
+  let body: unknown;
+  try {
+    body = JSON.parse(page.body);
+  } catch (error) {
+    throw new PiwError('PIW_INDEX', `${page.url}: ${reason(error)}`, { cause: error });
+  }
+  const project = object(body);
+  const version = text(object(project?.['meta'])?.['api-version']);
+  const files = project?.['files'];
+  const itself = text(project?.['name']);
+  if (
+    !version?.startsWith('1.') ||
+    !Array.isArray(files) ||
+    (itself !== null && normalise(itself) !== name)
+  ) {
+    throw new PiwError('PIW_INDEX', `${page.url} is not a project's page of the simple API, version 1`);
+  }
+  return {
+    files: files.flatMap((item): Draft[] => {
+      const file = object(item);
+      const filename = text(file?.['filename']);
+      const url = text(file?.['url']);
+      if (!file || filename === null || url === null || !URL.canParse(url, page.url)) return [];
+      const yanked = file['yanked'];
+      return [
+        {
+          filename,
+          url: new URL(url, page.url).href,
+          sha256: digest(object(file['hashes'])?.['sha256']),
+          size: typeof file['size'] === 'number' ? file['size'] : null,
+          uploadTime: time(file['upload-time']),
+          requiresPython: text(file['requires-python']),
+          yanked: yanked === true ? '' : text(yanked),
+        },
+      ];
+    }),
+    status: statusOf(object(project?.['project-status'])?.['status']),
+  };
+}
+
+function fromHtml(page: Page): Found {
+  if (page.type !== 'text/html' && page.type !== HTML_TYPE) {
+    throw new PiwError(
+      'PIW_INDEX',
+      `${page.url} answered with ${page.type || 'no type'}, which is neither JSON nor HTML`,
+    );
+  }
+  const files: Draft[] = [];
+  let base = page.url;
+  let status: unknown;
+  let anchors = 0;
+  let repository = false;
+  let anchor: { attributes: Record<string, string>; text: string } | undefined;
+  let title = '';
+  let inTitle = false;
+  const parser = new Parser(
+    {
+      onopentag(tag, attributes) {
+        if (tag === 'base' && URL.canParse(attributes['href'] ?? '', page.url))
+          base = new URL(attributes['href'] ?? '', page.url).href;
+        if (tag === 'meta' && attributes['name'] === 'pypi:project-status') status = attributes['content'];
+        if (tag === 'meta' && attributes['name'] === 'pypi:repository-version') repository = true;
+        if (tag === 'title') inTitle = true;
+        if (tag === 'a') anchor = { attributes, text: '' };
+      },
+      ontext(piece) {
+        if (anchor) anchor.text += piece;
+        if (inTitle) title += piece;
+      },
+      onclosetag(tag) {
+        if (tag === 'title') inTitle = false;
+        if (tag !== 'a' || !anchor) return;
+        anchors += 1;
+        const file = draft(anchor.attributes, anchor.text.trim(), base);
+        if (file) files.push(file);
+        anchor = undefined;
+      },
+    },
+    { decodeEntities: true },
+  );
+  parser.end(page.body);
+  // A page without a single file must say in some other way that it is one: else it may be anything.
+  if (files.length === 0 && !repository && !(anchors === 0 && /^links for /i.test(title.trim()))) {
+    throw new PiwError('PIW_INDEX', `${page.url} is a page of HTML, but not of the simple API`);
+  }
+  return { files, status: statusOf(status) };
+}
+
+function draft(attributes: Readonly<Record<string, string>>, label: string, base: string): Draft | undefined {
+  const href = attributes['href'];
+  if (href === undefined || !URL.canParse(href, base)) return undefined;
+  const url = new URL(href, base);
+  const filename = label || decodeURIComponent(url.pathname.split('/').at(-1) ?? '');
+  if (!/^https?:$/.test(url.protocol) || !/\.[A-Za-z0-9]+$/.test(filename)) return undefined;
+  const sha256 = digest(/^#sha256=(.*)$/.exec(url.hash)?.[1]);
+  url.hash = '';
+  return {
+    filename,
+    url: url.href,
+    sha256,
+    size: /^\d+$/.test(attributes['data-size'] ?? '') ? Number(attributes['data-size']) : null,
+    uploadTime: time(attributes['data-upload-time']),
+    requiresPython: text(attributes['data-requires-python']),
+    yanked: attributes['data-yanked'] ?? null,
+  };
+}
+
+const object = (value: unknown): Readonly<Record<string, unknown>> | undefined =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+    ? (value as Record<string, unknown>)
+    : undefined;
+const text = (value: unknown): string | null =>
+  typeof value === 'string' && value.length <= 4096 ? value : null;
+const digest = (value: unknown): string | null =>
+  typeof value === 'string' && /^[0-9a-f]{64}$/.test(value) ? value : null;
+const statusOf = (value: unknown): IndexProject['status'] =>
+  STATUSES.find((status) => status === value) ?? 'active';
+
+function time(value: unknown): Date | null {
+  const date = new Date(typeof value === 'string' ? value : NaN);
+  return Number.isNaN(date.getTime()) ? null : date;
+}
