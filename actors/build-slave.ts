@@ -242,7 +242,7 @@ export class BuildSlave {
     };
     let answer: SlaveAnswer = await this.#say('BUILT', built);
     while (answer.verb === 'SEND') {
-      const { filename, transfer_id } = answer;
+      const { filename, transfer_id }: { filename: string; transfer_id: string } = answer;
       const file = result.files.find((one) => one.filename === filename);
       if (!file) throw new Error(`the master asked for ${filename}, which was not built`);
       if (!(await this.#transfer(file, transfer_id))) return true;
