@@ -47,7 +47,9 @@ export function checkInterrupted() {
 }
 
 export function pause(milliseconds) {
-  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+  return new Promise((resolve) => {
+    setTimeout(resolve, milliseconds);
+  });
 }
 
 function ended(running) {
