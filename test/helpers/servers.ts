@@ -1,0 +1,44 @@
+import { join } from 'node:path';
+import { DataFolder } from '../../src/farm/folder.js';
+import { startNats } from '../../src/farm/nats-server.js';
+import { startPostgres } from '../../src/farm/postgres.js';
+import { unprivileged } from '../../src/farm/privileges.js';
+import type { ManagedProcess } from '../../src/farm/process.js';
+import { findPython } from '../../src/farm/python.js';
+
+/** A real nats-server and a real PostgreSQL, for nobody else. */
+export interface Servers {
+  /** nats://USER:PASSWORD@HOST:PORT of a user who may do everything. */
+  readonly nats: string;
+  /** postgresql://… of a role that may create databases and roles. */
+  readonly dsn: string;
+  stop(): Promise<void>;
+}
+
+/**
+ * Starts both as a farm does, with their data in a new folder under `parent`, which everybody must be able
+ * to enter: when this runs as root, the servers don't. Raises what the farm does where one can't be had.
+ */
+export async function startServers(parent: string, log: (line: string) => void): Promise<Servers> {
+  const account = unprivileged();
+  const folder = DataFolder.open(join(parent, 'servers'), account);
+  const started: ManagedProcess[] = [];
+  const stop = async () => {
+    await Promise.all(started.map(async (server) => server.stop()));
+    folder.close();
+  };
+  const onFailure = (error: Error) => {
+    log(error.message);
+  };
+  try {
+    const python = await findPython(undefined, account);
+    const nats = await startNats({ folder, python, prefix: 'piw', log, onFailure });
+    started.push(nats.process);
+    const postgres = await startPostgres({ folder, log, onFailure });
+    started.push(postgres.process);
+    return { nats: nats.master, dsn: postgres.adminDsn, stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
