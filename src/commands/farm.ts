@@ -1,0 +1,141 @@
+import { resolve } from 'node:path';
+import { Args, Flags } from '@oclif/core';
+import { defaultDataDir } from '../config.js';
+import { PiwError } from '../errors.js';
+import { jsonDisplay, liveDisplay, plainDisplay } from '../farm/display.js';
+import { Farm } from '../farm/farm.js';
+import { parseRequirement } from '../wheels/names.js';
+import { EXIT_CODES, PiwCommand, untilSignal } from './base.js';
+
+export default class FarmCommand extends PiwCommand {
+  static override summary = 'Run a whole farm on this machine: servers, master, slaves and a web server.';
+  static override description = `It builds the packages that are named (the newest version if none is given), or a short list that shows
+what it can do, follows the index for new releases of them, and goes on until Ctrl+C. With --once it ends when the
+named packages are published. Everything that it needs and that is not on the machine, it brings along; what it
+keeps is in the data folder, where the next start finds it.
+
+Building a package runs its authors' code, here on the master's own machine: this is for trying out, and for
+packages that you trust.
+
+${EXIT_CODES} With --once: 0 if all named packages were published, 1 if any was not.`;
+  static override examples = [
+    '<%= config.bin %> farm',
+    '<%= config.bin %> farm --once --output-path ./wheels six markupsafe==3.0.2',
+    '<%= config.bin %> farm --slaves 2 --port 8000 --index-url https://pypi.org/simple numpy',
+  ];
+  static override strict = false;
+  static override args = {
+    packages: Args.string({ description: 'NAME or NAME==VERSION; any number of them' }),
+  };
+  static override flags = {
+    once: Flags.boolean({ description: 'end when the named packages are published, or can not be' }),
+    port: Flags.integer({
+      min: 0,
+      max: 65_535,
+      description: 'where the web server listens (default: 8080, or another that is free)',
+    }),
+    slaves: Flags.integer({ min: 1, max: 64, default: 1, description: 'how many slaves build at once' }),
+    'output-path': Flags.string({
+      char: 'o',
+      helpValue: 'DIR',
+      description: 'where the site and the wheels are written',
+    }),
+    'data-dir': Flags.string({ helpValue: 'DIR', description: 'where the farm keeps its data' }),
+    'index-url': Flags.string({
+      helpValue: 'URL',
+      description: 'the index to follow and build from (default: the one that pip uses)',
+    }),
+    dsn: Flags.string({
+      char: 'd',
+      helpValue: 'DSN',
+      description: 'a PostgreSQL to use instead of a private one',
+    }),
+    nats: Flags.string({ helpValue: 'URL', description: 'a nats-server to use instead of a private one' }),
+    python: Flags.string({ helpValue: 'PATH', description: 'the interpreter that builds' }),
+    json: Flags.boolean({ description: 'print one JSON object a line' }),
+  };
+
+  async run(): Promise<void> {
+    const { argv, flags } = await this.parse(FarmCommand);
+    const requirements = (argv as string[]).map(parseRequirement);
+    if (flags.once && requirements.length === 0) {
+      throw new PiwError('PIW_USAGE', '--once waits for the packages that are named; name at least one');
+    }
+    const signal = untilSignal();
+    const interrupted = new Promise<never>((_, reject) => {
+      const stop = () => {
+        reject(new PiwError('PIW_INTERRUPTED', 'interrupted'));
+      };
+      if (signal.aborted) stop();
+      signal.addEventListener('abort', stop, { once: true });
+    });
+    interrupted.catch(() => undefined);
+    const display = flags.json ? jsonDisplay() : process.stdout.isTTY ? liveDisplay() : plainDisplay();
+    const farm = new Farm({
+      requirements,
+      once: flags.once,
+      port: flags.port,
+      slaves: flags.slaves,
+      outputPath: flags['output-path'] === undefined ? undefined : resolve(flags['output-path']),
+      dataDir: resolve(flags['data-dir'] ?? defaultDataDir()),
+      indexUrl: flags['index-url'],
+      dsn: flags.dsn,
+      nats: flags.nats,
+      python: flags.python,
+      root: this.config.root,
+      signal,
+      tell: (event) => {
+        display.tell(event);
+      },
+    });
+    const work = this.#work(farm, flags.once, requirements.length === 0, signal, (text) => {
+      display.tell({ event: 'setup', text });
+    });
+    try {
+      await Promise.race([work, farm.failed, interrupted]);
+    } catch (error) {
+      // Ctrl+C is how a farm that goes on is ended: that is no fault.
+      if (!(this.#up && !flags.once && error instanceof PiwError && error.code === 'PIW_INTERRUPTED'))
+        throw error;
+    } finally {
+      display.close();
+      // What was begun is finished before what it began is ended.
+      await work.catch(() => undefined);
+      await farm.stop();
+    }
+  }
+
+  #up = false;
+
+  async #work(
+    farm: Farm,
+    once: boolean,
+    demonstration: boolean,
+    signal: AbortSignal,
+    say: (text: string) => void,
+  ): Promise<void> {
+    const { wanted, url, bus } = await farm.start();
+    this.#up = true;
+    await farm.finish(bus, url, wanted);
+    if (signal.aborted) return;
+    const failed = wanted.filter(({ state }) => state !== 'published');
+    if (once) {
+      if (failed.length === 0) return;
+      throw new PiwError(
+        'PIW_NOT_BUILT',
+        `${String(failed.length)} of ${String(wanted.length)} packages were not built`,
+      );
+    }
+    if (demonstration) say('That was the demonstration. Next: npm start -- PACKAGE, or npx piw --help.');
+    say('The farm goes on following the index. Ctrl+C ends it.');
+    await new Promise<void>((done) => {
+      signal.addEventListener(
+        'abort',
+        () => {
+          done();
+        },
+        { once: true },
+      );
+    });
+  }
+}

@@ -1,0 +1,28 @@
+import Actor from './actor.js';
+import Add from './add.js';
+import Farm from './farm.js';
+import Import from './import.js';
+import Initdb from './initdb.js';
+import Logger from './logger.js';
+import Master from './master.js';
+import Monitor from './monitor.js';
+import Rebuild from './rebuild.js';
+import Remove from './remove.js';
+import Slave from './slave.js';
+import Web from './web.js';
+
+/** Every command of piw, by its name. */
+export const commands = {
+  actor: Actor,
+  add: Add,
+  farm: Farm,
+  import: Import,
+  initdb: Initdb,
+  logger: Logger,
+  master: Master,
+  monitor: Monitor,
+  rebuild: Rebuild,
+  remove: Remove,
+  slave: Slave,
+  web: Web,
+};

@@ -1,0 +1,130 @@
+import { bytes } from '../site/html.js';
+import { pipLine } from '../site/pages.js';
+import type { FarmEvent } from './farm.js';
+
+export interface Display {
+  tell(event: FarmEvent): void;
+  close(): void;
+}
+
+/** One object a line, on standard output. */
+export function jsonDisplay(): Display {
+  return {
+    tell: (event) => {
+      process.stdout.write(`${JSON.stringify({ time: new Date().toISOString(), ...event })}\n`);
+    },
+    close: () => undefined,
+  };
+}
+
+/** Plain lines for a pipe: what begins and what ends, not what goes on between. */
+export function plainDisplay(): Display {
+  const building = new Map<number, string>();
+  return {
+    tell: (event) => {
+      if (event.event === 'building') {
+        const what = `${event.package} ${event.version}`;
+        if (building.get(event.slave) === what) return;
+        building.set(event.slave, what);
+        process.stdout.write(`slave-${String(event.slave)} builds ${what}\n`);
+        return;
+      }
+      if (event.event === 'idle') building.delete(event.slave);
+      for (const line of lines(event)) process.stdout.write(`${line}\n`);
+    },
+    close: () => undefined,
+  };
+}
+
+interface Activity {
+  readonly text: string;
+  readonly since: number;
+  readonly detail: string;
+}
+
+const FRAME_MS = 120;
+
+/** For a terminal: the same lines, and below them one for each slave, drawn anew several times a second. */
+export function liveDisplay(): Display {
+  const out = process.stdout;
+  const slaves = new Map<number, Activity>();
+  let drawn = 0;
+  const erase = () => {
+    if (drawn > 0) out.write(`\u001b[${String(drawn)}A\u001b[J`);
+    drawn = 0;
+  };
+  const draw = () => {
+    erase();
+    const width = Math.max(20, out.columns || 80) - 1;
+    const rows = [...slaves]
+      .sort(([a], [b]) => a - b)
+      .map(([number, { text, since, detail }]) => {
+        const seconds = Math.floor((Date.now() - since) / 1000);
+        const head = `slave-${String(number)}  ${text}`;
+        return text === 'idle'
+          ? `\u001b[2m${head}\u001b[22m`
+          : `${head}  ${String(seconds)} s  \u001b[2m${detail.slice(0, Math.max(0, width - head.length - 10))}\u001b[22m`;
+      });
+    out.write(rows.map((row) => `${row}\n`).join(''));
+    drawn = rows.length;
+  };
+  const timer = setInterval(draw, FRAME_MS);
+  timer.unref();
+  const set = (number: number, text: string, detail: string) => {
+    const before = slaves.get(number);
+    slaves.set(number, { text, detail, since: before?.text === text ? before.since : Date.now() });
+  };
+  return {
+    tell: (event) => {
+      if (event.event === 'idle') set(event.slave, 'idle', '');
+      // eslint-disable-next-line no-control-regex
+      else if (event.event === 'building')
+        set(
+          event.slave,
+          `builds ${event.package} ${event.version}`,
+          event.line.replace(/[\u0000-\u001f\u007f-\u009f]+/g, ' ').trim(),
+        );
+      else if (event.event === 'sending')
+        set(event.slave, `sends ${event.filename}`, `${bytes(event.sent)} of ${bytes(event.size)}`);
+      const text = lines(event);
+      if (text.length === 0) return;
+      erase();
+      for (const line of text) out.write(`${line}\n`);
+      draw();
+    },
+    close: () => {
+      clearInterval(timer);
+      erase();
+    },
+  };
+}
+
+/** What a person reads of an event; nothing of those that only a live display shows. */
+function lines(event: FarmEvent): readonly string[] {
+  switch (event.event) {
+    case 'setup':
+      return [event.text];
+    case 'trouble':
+      return [`! ${event.text}`];
+    case 'ready':
+      return [
+        `The farm is at work: ${event.url}`,
+        `  ${pipLine(event.index, event.samples ? 'piw-sample-pure' : 'PACKAGE')}`,
+        'It builds on this machine, with the code of the packages that it builds: for trying out, and for packages that you trust.',
+      ];
+    case 'built':
+      return event.status
+        ? [`built ${event.package} ${event.version} for ${event.abi} in ${event.duration_s.toFixed(1)} s`]
+        : [
+            `FAILED ${event.package} ${event.version} for ${event.abi} (${event.failure_class ?? 'other'}) after ${event.duration_s.toFixed(1)} s`,
+          ];
+    case 'published':
+      return [`published ${event.filenames.join(', ')}`];
+    case 'not-built':
+      return [
+        `not built: ${event.package}${event.version === null ? '' : ` ${event.version}`}: ${event.why}`,
+      ];
+    default:
+      return [];
+  }
+}
