@@ -120,7 +120,8 @@ export class BuildSlave {
   }
 
   async #listen(wakes: AsyncIterable<unknown>): Promise<void> {
-    for await (const _ of wakes) this.#woken();
+    const read = wakes[Symbol.asyncIterator]();
+    while (!(await read.next()).done) this.#woken();
   }
 
   async #hello(): Promise<boolean> {
@@ -205,17 +206,10 @@ export class BuildSlave {
   /** Says BUSY at intervals; what the master said if it wants the build no more. */
   async #busy(lease: number, stop: AbortController): Promise<'DONE' | 'BYE' | undefined> {
     const { clock, hello, log, workDir } = this.#options;
-    while (!stop.signal.aborted && !this.#stopping) {
-      await new Promise<void>((resolve) => {
-        const cancel = clock.after(Math.max(hello.busy_interval_s, 1) * 1000, resolve);
-        const over = () => {
-          cancel();
-          resolve();
-        };
-        stop.signal.addEventListener('abort', over, { once: true });
-        this.#stop.signal.addEventListener('abort', over, { once: true });
-      });
-      if (stop.signal.aborted || this.#stopping) break;
+    const either = AbortSignal.any([stop.signal, this.#stop.signal]);
+    while (!either.aborted) {
+      await wait(clock, Math.max(hello.busy_interval_s, 1) * 1000, either);
+      if (aborted(either)) break;
       try {
         const answer = await this.#master.ask('BUSY', { lease, stats: await stats(workDir) });
         if (answer.verb === 'CONT') continue;
@@ -314,10 +308,7 @@ export class BuildSlave {
   }
 
   /** Says it until it is answered. What the master doesn't want to hear for other reasons is raised. */
-  async #say<K extends keyof SlaveVerbs & string>(
-    verb: K,
-    body: Body<SlaveVerbs, K>,
-  ): Promise<Answer<SlaveVerbs, K>> {
+  async #say<K extends keyof SlaveVerbs>(verb: K, body: Body<SlaveVerbs, K>): Promise<Answer<SlaveVerbs, K>> {
     for (let tries = 0; ; tries += 1) {
       try {
         return await this.#master.ask(verb, body);
@@ -357,17 +348,19 @@ const FINAL: ReadonlySet<string> = new Set([
   'PIW_PROTOCOL_VERSION',
 ]);
 
+/** Asked anew each time: an abort comes while something else is waited for. */
+const aborted = (signal: AbortSignal): boolean => signal.aborted;
+
 async function wait(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return;
   await new Promise<void>((resolve) => {
-    const cancel = clock.after(ms, resolve);
-    signal.addEventListener(
-      'abort',
-      () => {
-        cancel();
-        resolve();
-      },
-      { once: true },
-    );
+    const over = () => {
+      cancel();
+      signal.removeEventListener('abort', over);
+      resolve();
+    };
+    const cancel = clock.after(ms, over);
+    signal.addEventListener('abort', over);
   });
 }
 

@@ -3,9 +3,8 @@ import { Client } from '../src/actor/client.js';
 import { PiwError } from '../src/errors.js';
 import { PRIORITY, oracle, type Release } from '../src/protocols/oracle.js';
 import type { SimpleIndex } from '../src/pypi/index-reader.js';
-import { newest, releases, type Release as Found } from '../src/pypi/releases.js';
-import { parseRequirement } from '../src/wheels/names.js';
-import { compareVersions, sameVersion } from '../src/wheels/versions.js';
+import { releases } from '../src/pypi/releases.js';
+import { select, watchList, type Wanted, type Watched } from '../src/pypi/watch.js';
 
 export interface CloudGazerSettings {
   readonly index: SimpleIndex;
@@ -17,16 +16,6 @@ export interface CloudGazerSettings {
 }
 
 const DAY_MS = 24 * 3_600_000;
-
-interface Watched {
-  readonly name: string;
-  readonly versions: readonly string[];
-  /** It is also watched without a version. */
-  readonly follow: boolean;
-  etag: string | undefined;
-  /** The newest release at the first look, from which on history `newest` begins. */
-  from: string | undefined;
-}
 
 /**
  * Follows an index: at each interval every name of the watch list is asked for, and what is new, or
@@ -74,66 +63,30 @@ export class CloudGazer extends Actor {
     }
     this.#missing.delete(watched.name);
     if ('notModified' in answer) return;
-    const wanted = this.#wanted(watched, releases(answer));
+    const { wanted, missing } = select(watched, releases(answer), this.#settings.history);
+    for (const version of missing) this.log.warning(`the index has no ${watched.name} ${version}`);
     this.context.fence();
     const { created } = await this.#database.ask('NEWVER', {
       package: watched.name,
       origin: 'feed',
-      releases: wanted.map((release) => this.#release(watched, release)),
+      releases: wanted.map((one) => this.#release(one)),
     });
     if (created > 0) this.log.info(`${watched.name}: ${String(created)} new releases`);
     // Only now: had the database refused them, the next look must see them again.
     watched.etag = answer.etag;
   }
 
-  #wanted(watched: Watched, found: readonly Found[]): readonly Found[] {
-    const named = found.filter(({ version }) => watched.versions.some((v) => sameVersion(v, version)));
-    for (const version of watched.versions) {
-      if (!named.some((release) => sameVersion(release.version, version))) {
-        this.log.warning(`the index has no ${watched.name} ${version}`);
-      }
-    }
-    if (!watched.follow) return named;
-    if (this.#settings.history === 'all') return found;
-    const latest = newest(found);
-    watched.from ??= latest?.version;
-    const from = watched.from;
-    const since =
-      from === undefined ? [] : found.filter(({ version }) => compareVersions(version, from) >= 0);
-    return [...new Set([...named, ...since.filter((release) => release.hasSdist)])];
-  }
-
-  #release(watched: Watched, found: Found): Release {
-    const requested =
-      watched.versions.some((v) => sameVersion(v, found.version)) || found.version === watched.from;
-    const today = found.released !== null && this.clock.now() - found.released.getTime() < DAY_MS;
+  #release({ release, requested }: Wanted): Release {
+    const today = release.released !== null && this.clock.now() - release.released.getTime() < DAY_MS;
     return {
-      version: found.version,
-      released: found.released?.getTime() ?? null,
-      yanked: found.yanked,
-      has_sdist: found.hasSdist,
-      sdist_url: found.sdistUrl,
-      sdist_sha256: found.sdistSha256,
-      requires_python: found.requiresPython,
+      version: release.version,
+      released: release.released?.getTime() ?? null,
+      yanked: release.yanked,
+      has_sdist: release.hasSdist,
+      sdist_url: release.sdistUrl,
+      sdist_sha256: release.sdistSha256,
+      requires_python: release.requiresPython,
       priority: requested ? PRIORITY.request : today ? PRIORITY.release : PRIORITY.backlog,
     };
   }
-}
-
-function watchList(entries: readonly string[]): readonly Watched[] {
-  const byName = new Map<string, { versions: string[]; follow: boolean }>();
-  for (const entry of entries) {
-    const { name, version } = parseRequirement(entry);
-    const known = byName.get(name) ?? { versions: [], follow: false };
-    if (version === undefined) known.follow = true;
-    else known.versions.push(version);
-    byName.set(name, known);
-  }
-  return [...byName].map(([name, { versions, follow }]) => ({
-    name,
-    versions,
-    follow,
-    etag: undefined,
-    from: undefined,
-  }));
 }

@@ -21,7 +21,7 @@ interface Reading {
   readonly bucket: string;
   readonly stop: AbortController;
   chunks: number;
-  failure: unknown;
+  failure: Error | undefined;
   /** Called at each chunk, and at the end. */
   waiting: Set<() => void>;
   done: Promise<void>;
@@ -115,7 +115,7 @@ export class FileJuggler extends Actor {
   }
 
   #next(reading: Reading): Next {
-    if (reading.failure !== undefined) throw reading.failure;
+    if (reading.failure) throw reading.failure;
     const range = reading.arriving.state.fetch();
     if (!range) return { verb: 'DONE' };
     return { verb: 'FETCH', offset: range.start, length: range.end - range.start };
@@ -142,11 +142,12 @@ export class FileJuggler extends Actor {
 
   async #read(id: string, reading: Reading): Promise<void> {
     const { arriving, stop } = reading;
+    const whole = arriving.state.done;
     const tell = () => {
       for (const wake of reading.waiting) wake();
     };
     try {
-      if (arriving.state.done) return;
+      if (whole) return;
       for await (const { offset, data } of this.bus.objects.chunks(reading.bucket, `${id}.*`, {
         idleMs: IDLE_MS,
         signal: stop.signal,
@@ -154,10 +155,10 @@ export class FileJuggler extends Actor {
         await arriving.write(offset, data);
         reading.chunks += 1;
         tell();
-        if (arriving.state.done) break;
+        if (arriving.state.fetch() === undefined) break;
       }
     } catch (error) {
-      reading.failure = error;
+      reading.failure = error instanceof Error ? error : new Error(reason(error));
       if (error instanceof PiwError) this.log.warning(`${arriving.file.filename}: ${error.message}`);
       else this.context.crash(error);
     } finally {

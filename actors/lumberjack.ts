@@ -14,7 +14,7 @@ export class Lumberjack extends Actor {
 
   override start(): void {
     const log =
-      (verb: keyof typeof lumberjack.verbs & string) =>
+      (verb: keyof typeof lumberjack.verbs) =>
       async ({ rows }: { readonly rows: readonly LogRow[] }) => {
         await this.#database.ask(verb, { rows: [...rows] });
         return { verb: 'DONE' } as const;

@@ -92,7 +92,10 @@ export class TheOracle extends Actor {
         LOGPROJECT: hits('project'),
         LOGJSON: hits('json'),
         LOGPAGE: hits('page'),
-        SAVEPAGES: (m) => done(pages.savePages(db, m.pages, m.remove)),
+        SAVEPAGES: async (m) => ({
+          verb: 'NOTED',
+          notes: [...(await pages.savePages(db, m.pages, m.written))],
+        }),
         LOADPAGES: async () => ({ verb: 'PAGES', pages: [...(await pages.loadPages(db))] }),
         GETPAUSED: async () => ({ verb: 'PAUSED', tasks: [...(await control.pausedTasks(db))] }),
         SETPAUSED: (m) => done(control.setPaused(db, m.task, m.paused)),

@@ -21,15 +21,18 @@ type Kind = 'PKG' | 'PROJECT' | 'LOG' | 'SEARCH' | 'SITEMAP' | 'DELPKG' | 'DELVE
  * One page, or one package's pages, and where it is:
  *
  *   due      it is written as soon as a Scribe's hand is free and `at` has come
- *   writing  a Scribe has it; if it becomes due again meanwhile (`again`), it is handed out again
- *            when it is back, so that an older state never overwrites a newer one
+ *   writing  a Scribe has it, from the state of `writing`; if it has a higher note when it comes back,
+ *            it is due again, so that an older state never overwrites a newer one
+ *
+ * A note is a number that the database gives to each wish for a page; a page is taken out of the
+ * backlog only under the note with which it was begun.
  */
 interface Task {
   readonly kind: Kind;
   readonly argument: string;
+  note: number;
   at: number;
-  state: 'due' | 'writing';
-  again: boolean;
+  writing: number | undefined;
   tries: number;
   /** Called when it is on the disk. */
   readonly written: (() => void)[];
@@ -38,8 +41,9 @@ interface Task {
 /**
  * Buffers what is to be written. The first request for a page is written at once; those that come
  * within the buffer's time after that are written together at its end. DELPKG and DELVER are not
- * buffered, and answered when they are written: files that the index names no more can go then. What is due is kept in the database's
- * backlog until it is on the disk, so a crash of this process or of a Scribe loses nothing.
+ * buffered, and answered when they are written: files that the index names no more can go then. What
+ * is due is kept in the database's backlog until it is on the disk, so a crash of this process or of
+ * a Scribe loses nothing.
  */
 export class TheSecretary extends Actor {
   readonly #tasks = new Map<string, Task>();
@@ -49,6 +53,8 @@ export class TheSecretary extends Actor {
   #statistics: Statistics | undefined;
   readonly #bufferMs: number;
   #hands = HANDS;
+  /** HOME is not in the backlog: its notes are counted here. */
+  #homes = 0;
 
   constructor(context: ActorContext, settings: SecretarySettings) {
     super(context);
@@ -60,8 +66,8 @@ export class TheSecretary extends Actor {
   override start(): void {
     const done = { verb: 'DONE' } as const;
     const keep = async (kind: Kind, argument: string) => {
-      await this.#database.ask('SAVEPAGES', { pages: [[kind, argument]], remove: [] });
-      this.#note(kind, argument);
+      const { notes } = await this.#database.ask('SAVEPAGES', { pages: [[kind, argument]], written: [] });
+      this.#note(kind, argument, notes[0] ?? 0);
       return done;
     };
     const urgent = async (kind: Kind, argument: string) => {
@@ -76,7 +82,8 @@ export class TheSecretary extends Actor {
       HOME: ({ statistics }) => {
         // The newest figures are the ones that count; a crash only waits for the next.
         this.#statistics = statistics;
-        this.#note('HOME', '');
+        this.#homes += 1;
+        this.#note('HOME', '', this.#homes);
         return done;
       },
       PKG: ({ package: name }) => keep('PKG', name),
@@ -99,23 +106,21 @@ export class TheSecretary extends Actor {
 
   async #look(): Promise<void> {
     const { pages } = await this.#database.ask('LOADPAGES', {});
-    for (const [kind, argument] of pages) {
-      if (!this.#tasks.has(keyOf(kind, argument))) this.#note(kind as Kind, argument);
-    }
+    for (const [kind, argument, note] of pages) this.#note(kind as Kind, argument, note);
     const before = this.clock.now() - this.#bufferMs;
     for (const [key, at] of this.#written) if (at < before) this.#written.delete(key);
   }
 
-  #note(kind: Kind, argument: string): void {
+  #note(kind: Kind, argument: string, note: number): void {
     const key = keyOf(kind, argument);
     const known = this.#tasks.get(key);
     if (known) {
-      known.again = known.state === 'writing';
+      known.note = Math.max(known.note, note);
       return;
     }
     const last = this.#written.get(key);
     const at = last === undefined ? 0 : last + this.#bufferMs;
-    this.#tasks.set(key, { kind, argument, at, state: 'due', again: false, tries: 0, written: [] });
+    this.#tasks.set(key, { kind, argument, note, at, writing: undefined, tries: 0, written: [] });
     this.#handOut();
   }
 
@@ -123,36 +128,36 @@ export class TheSecretary extends Actor {
     const now = this.clock.now();
     for (const task of this.#tasks.values()) {
       if (this.#hands === 0) return;
-      if (task.state !== 'due' || task.at > now) continue;
-      task.state = 'writing';
+      if (task.writing !== undefined || task.at > now) continue;
+      task.writing = task.note;
       this.#hands -= 1;
-      void this.track(() => this.#write(task));
+      void this.track(() => this.#write(task, task.note));
     }
   }
 
-  async #write(task: Task): Promise<void> {
+  async #write(task: Task, note: number): Promise<void> {
     const key = keyOf(task.kind, task.argument);
     try {
       await this.#ask(task);
       this.#written.set(key, this.clock.now());
-      if (!task.again) for (const tell of task.written.splice(0)) tell();
-      if (task.again) {
-        Object.assign(task, { state: 'due', again: false, at: this.clock.now() + this.#bufferMs, tries: 0 });
-        return;
+      if (task.kind !== 'HOME') {
+        await this.#database.ask('SAVEPAGES', { pages: [], written: [[task.kind, task.argument, note]] });
       }
-      // Until this is answered it counts as being written: what comes meanwhile is not lost.
-      await this.#database.ask('SAVEPAGES', { pages: [], remove: [[task.kind, task.argument]] });
-      if (task.again)
-        Object.assign(task, { state: 'due', again: false, at: this.clock.now() + this.#bufferMs });
-      else this.#tasks.delete(key);
+      task.tries = 0;
+      if (task.note > note) task.at = task.written.length > 0 ? 0 : this.clock.now() + this.#bufferMs;
+      else {
+        this.#tasks.delete(key);
+        for (const tell of task.written.splice(0)) tell();
+      }
     } catch (error) {
       if (!(error instanceof PiwError)) throw error;
       task.tries += 1;
       task.at = this.clock.now() + Math.min(1000 * 2 ** task.tries, 60_000);
-      task.state = 'due';
       this.log.warning(`${task.kind} ${task.argument} is not written yet: ${error.message}`);
     } finally {
+      task.writing = undefined;
       this.#hands += 1;
+      this.#handOut();
     }
   }
 

@@ -167,10 +167,13 @@ create table paused_tasks (task text primary key);
 
 -- Pages that have to be written. Whatever changes what a page shows adds it here in the same
 -- transaction; the Secretary takes it out when it is on the disk.
+create sequence page_notes;
+
 create table pages_backlog (
     kind text not null,
     argument text not null,
-    noted timestamptz not null default clock_timestamp(),
+    -- A higher one each time that it is due again: who wrote an older state doesn't take out a newer wish.
+    note bigint not null default nextval('page_notes'),
     primary key (kind, argument)
 );
 

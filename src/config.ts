@@ -147,7 +147,7 @@ export function parseConfig(contents: string, file: string): Given {
     const name = (match[1] ?? '').replaceAll('_', '-');
     const value = (match[2] ?? '').replace(/\s+#.*$/, '');
     if (!(name in KEYS)) throw new PiwError('PIW_CONFIG', `${at}: no piw command has a setting ${name}`);
-    if (KEYS[name as KeyName].kind === 'list') given[name] = [...(given[name] ?? []), value];
+    if (KEYS[name as KeyName].kind === 'list') given[name] = [given[name] ?? [], value].flat();
     else given[name] = value;
   });
   return given;
@@ -203,5 +203,5 @@ function convert(name: string, key: Key, value: string | readonly string[] | boo
 function onlyGiven(given: Given): Given {
   return Object.fromEntries(
     Object.entries(given).filter(([, value]) => value !== undefined && value !== false),
-  ) as Given;
+  );
 }

@@ -28,10 +28,12 @@ export interface From {
   readonly tokens: readonly string[];
 }
 
+/** What nobody is answered to may give anything. */
+type Result<A> = [A] extends [never] ? unknown : Promise<A> | A;
 type Handler<V extends Verbs, K extends keyof V & string> = (
   message: Extract<Said<V>, { verb: K }>,
   from: From,
-) => Promise<Answer<V, K>> | Answer<V, K> | Promise<void> | void;
+) => Result<Answer<V, K>>;
 export type Handlers<V extends Verbs> = { readonly [K in keyof V & string]: Handler<V, K> };
 
 export interface ServeOptions {
@@ -237,9 +239,9 @@ export abstract class Actor {
         );
       }
       this.#count += 1;
-      const handler = handlers[verb] as Handler<V, string> | undefined;
+      const handler = handlers[verb] as ((message: unknown, from: From) => unknown) | undefined;
       if (!handler) throw new PiwError('PIW_MESSAGE_INVALID', `${verb} is not served here`);
-      const result = await handler(message as Extract<Said<V>, { verb: string }>, from);
+      const result = await handler(message, from);
       if (incoming.asked) answer = protocol.packAnswer(verb, result as Answer<V, string>);
     } catch (error) {
       const known = error instanceof PiwError;

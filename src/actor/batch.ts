@@ -25,7 +25,8 @@ export class Batch<I, O> {
   readonly #options: BatchOptions<I, O>;
   #waiting: Waiting<I, O>[] = [];
   #inFlight = 0;
-  #timer: NodeJS.Timeout | NodeJS.Immediate | undefined;
+  /** A flush is coming. */
+  #soon = false;
 
   constructor(options: BatchOptions<I, O>) {
     this.#options = options;
@@ -36,7 +37,7 @@ export class Batch<I, O> {
     return new Promise((resolve, reject) => {
       this.#waiting.push({ item, resolve, reject });
       if (this.#waiting.length >= this.#options.maxItems) this.#flush();
-      else this.#timer ??= this.#soon();
+      else if (!this.#soon) this.#later();
     });
   }
 
@@ -44,12 +45,14 @@ export class Batch<I, O> {
     return this.#waiting.length;
   }
 
-  #soon(): NodeJS.Timeout | NodeJS.Immediate {
+  #later(): void {
+    this.#soon = true;
     const flush = () => {
-      this.#timer = undefined;
+      this.#soon = false;
       this.#flush();
     };
-    return this.#options.delayMs === 0 ? setImmediate(flush) : setTimeout(flush, this.#options.delayMs);
+    if (this.#options.delayMs === 0) setImmediate(flush);
+    else setTimeout(flush, this.#options.delayMs);
   }
 
   #flush(): void {

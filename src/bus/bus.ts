@@ -108,7 +108,7 @@ export class Bus {
         });
         return new Bus(nc, options);
       } catch (error) {
-        const refused = error instanceof NatsError && error.code === Nats.AuthorizationViolation;
+        const refused = codeOf(error) === (Nats.AuthorizationViolation as string);
         if (refused || Date.now() > deadline) {
           const why = refused ? 'it refuses these credentials' : reason(error);
           const text = `NATS at ${redactAddress(options.address)} can't be used: ${why}`;
@@ -222,24 +222,37 @@ export class Bus {
 
   async #watch(say: (text: string) => void): Promise<void> {
     for await (const { type } of this.#nc.status()) {
-      if (type === 'disconnect') {
+      const what: string = type;
+      if (what === 'disconnect') {
         say('the connection to NATS broke');
         this.#down.reject(new PiwError('PIW_DISCONNECTED', 'the connection to NATS broke'));
         this.#down = rejectable();
       }
-      if (type === 'reconnect') say('connected to NATS again');
+      if (what === 'reconnect') say('connected to NATS again');
     }
   }
 }
 
 const AGAIN: ReadonlySet<string> = new Set(['PIW_TIMEOUT', 'PIW_NO_RESPONDERS', 'PIW_DISCONNECTED']);
 
+/** The client library's own codes, as text. */
+const codeOf = (error: unknown): string => (error instanceof NatsError ? error.code : '');
+const GONE: {
+  readonly noResponders: string;
+  readonly timeout: string;
+  readonly connection: readonly string[];
+} = {
+  noResponders: Nats.NoResponders,
+  timeout: Nats.Timeout,
+  connection: [Nats.ConnectionClosed, Nats.ConnectionDraining, Nats.Disconnect],
+};
+
 function askError(error: unknown, subject: string): PiwError {
   if (error instanceof PiwError) return error;
-  const code = error instanceof NatsError ? error.code : '';
-  if (code === Nats.NoResponders) return new PiwError('PIW_NO_RESPONDERS', `nobody answers on ${subject}`);
-  if (code === Nats.Timeout) return new PiwError('PIW_TIMEOUT', `no answer on ${subject} in time`);
-  if (code === Nats.ConnectionClosed || code === Nats.ConnectionDraining || code === Nats.Disconnect) {
+  const code = codeOf(error);
+  if (code === GONE.noResponders) return new PiwError('PIW_NO_RESPONDERS', `nobody answers on ${subject}`);
+  if (code === GONE.timeout) return new PiwError('PIW_TIMEOUT', `no answer on ${subject} in time`);
+  if (GONE.connection.includes(code)) {
     return new PiwError('PIW_DISCONNECTED', 'the connection to NATS has ended', { cause: error });
   }
   return new PiwError('PIW_UNREACHABLE', `asking on ${subject} failed: ${reason(error)}`, { cause: error });

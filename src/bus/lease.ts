@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { NatsError, type KV } from 'nats';
 import { PiwError, reason } from '../errors.js';
 import type { Bus } from './bus.js';
@@ -66,17 +67,7 @@ export class Lease {
           onTrouble(`the lease ${name} can't be asked for: ${reason(error)}`);
         }
       }
-      await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, LEASE_TTL_MS / 3);
-        signal.addEventListener(
-          'abort',
-          () => {
-            clearTimeout(timer);
-            resolve();
-          },
-          { once: true },
-        );
-      });
+      await sleep(LEASE_TTL_MS / 3, undefined, { signal }).catch(() => undefined);
     }
     return undefined;
   }

@@ -52,9 +52,13 @@ export abstract class PiwCommand extends Command {
     });
   }
 
-  protected override async catch(
-    error: Error & { exitCode?: number; oclif?: { exit?: number } },
-  ): Promise<void> {
+  /** A child's line to its parent would keep it alive. */
+  protected override async finally(error: Error | undefined): Promise<void> {
+    if (process.connected) process.disconnect();
+    await super.finally(error);
+  }
+
+  protected override catch(error: Error & { exitCode?: number; oclif?: { exit?: number } }): Promise<void> {
     if (error instanceof PiwError) {
       this.logToStderr(`piw: ${error.message}. ${error.advice}`);
       return this.exit(error.exit);
@@ -90,15 +94,22 @@ function fileSink(file: string | undefined): Sink | undefined {
   }
 }
 
-/** The first signal aborts; a second one ends the process at once. */
+/** npm passes Ctrl+C on to what it runs, which has got it from the terminal as well. */
+const ECHO_MS = 1000;
+
+/** The first signal aborts; a second one, which is no echo of it, ends the process at once. */
 export function untilSignal(): AbortSignal {
   const controller = new AbortController();
+  let first = 0;
   const stop = (): void => {
-    if (controller.signal.aborted) process.exit(130);
+    if (controller.signal.aborted && performance.now() - first > ECHO_MS) process.exit(130);
+    if (!controller.signal.aborted) first = performance.now();
     controller.abort();
   };
   process.on('SIGINT', stop);
   process.on('SIGTERM', stop);
   process.on('SIGHUP', stop);
+  // Whoever started it as its child is gone.
+  process.once('disconnect', stop);
   return controller.signal;
 }

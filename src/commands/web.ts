@@ -37,9 +37,6 @@ export default class Web extends PiwCommand {
         },
         { once: true },
       );
-      process.once('disconnect', () => {
-        resolve();
-      });
     });
     await server.close();
   }

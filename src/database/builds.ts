@@ -150,7 +150,8 @@ async function notePages(
   // In one order always, so that two batches never wait for each other.
   const sorted = [...pages.values()].sort(([a, x], [b, y]) => (a + x < b + y ? -1 : 1));
   await db.query(
-    `insert into pages_backlog (kind, argument) select * from unnest($1::text[], $2::text[]) on conflict do nothing`,
+    `insert into pages_backlog (kind, argument) select * from unnest($1::text[], $2::text[])
+     on conflict (kind, argument) do update set note = excluded.note`,
     [sorted.map(([kind]) => kind), sorted.map(([, argument]) => argument)],
   );
 }

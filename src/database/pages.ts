@@ -1,41 +1,48 @@
 import type { Database, Queryable } from './pool.js';
 
-type Page = readonly [kind: string, argument: string];
+type Due = readonly [kind: string, argument: string, note: number];
 
 /** How many pages the Secretary has in mind at once; the rest waits here. */
 const MOST = 10_000;
 
-/** Notes pages that are due, and takes out those that are written. */
+/**
+ * Notes pages that are due, and gives their notes in the same order; takes out those that are
+ * written, unless they have become due again since the note that comes with them.
+ */
 export async function savePages(
   database: Database,
-  pages: readonly Page[],
-  remove: readonly Page[],
-): Promise<void> {
-  if (pages.length > 0) {
+  pages: readonly (readonly [string, string])[],
+  written: readonly Due[],
+): Promise<readonly number[]> {
+  if (written.length > 0) {
     await database.query(
-      `insert into pages_backlog (kind, argument) select * from unnest($1::text[], $2::text[]) on conflict do nothing`,
-      columns(pages),
+      `delete from pages_backlog b using unnest($1::text[], $2::text[], $3::bigint[]) as w (kind, argument, note)
+       where b.kind = w.kind and b.argument = w.argument and b.note <= w.note`,
+      [
+        written.map(([kind]) => kind),
+        written.map(([, argument]) => argument),
+        written.map(([, , note]) => note),
+      ],
     );
   }
-  if (remove.length > 0) {
-    await database.query(
-      `delete from pages_backlog b using unnest($1::text[], $2::text[]) as r (kind, argument)
-       where b.kind = r.kind and b.argument = r.argument`,
-      columns(remove),
+  const notes: number[] = [];
+  for (const page of pages) {
+    const [row] = await database.query<{ note: number }>(
+      `insert into pages_backlog (kind, argument) values ($1, $2)
+       on conflict (kind, argument) do update set note = excluded.note returning note`,
+      page,
     );
+    notes.push(row?.note ?? 0);
   }
+  return notes;
 }
 
 /** The pages that are due: what people install from first, build logs last. */
-export async function loadPages(db: Queryable): Promise<readonly [string, string][]> {
-  const rows = await db.query<{ kind: string; argument: string }>(
-    `select kind, argument from pages_backlog
-     order by case kind when 'LOG' then 2 when 'PROJECT' then 1 else 0 end, noted limit $1`,
+export async function loadPages(db: Queryable): Promise<readonly [string, string, number][]> {
+  const rows = await db.query<{ kind: string; argument: string; note: number }>(
+    `select kind, argument, note from pages_backlog
+     order by case kind when 'LOG' then 2 when 'PROJECT' then 1 else 0 end, note limit $1`,
     [MOST],
   );
-  return rows.map(({ kind, argument }) => [kind, argument]);
-}
-
-function columns(pages: readonly Page[]): [string[], string[]] {
-  return [pages.map(([kind]) => kind), pages.map(([, argument]) => argument)];
+  return rows.map(({ kind, argument, note }) => [kind, argument, note]);
 }

@@ -89,7 +89,7 @@ export class Database implements Queryable {
   listen(channel: string, onHint: () => void, signal: AbortSignal): void {
     const listen = async (): Promise<void> => {
       while (!signal.aborted) {
-        const client = new pg.Client(this.#config as pg.ClientConfig);
+        const client = new pg.Client(this.#config);
         try {
           const broken = new Promise<void>((resolve) => {
             client.on('error', () => {
@@ -187,7 +187,14 @@ async function guarded<T>(what: () => Promise<T>): Promise<T> {
     const state = sqlState(error);
     const system = /^(ECONN|ENOENT|EPIPE|ETIMEDOUT|EHOST|ENOTFOUND)/.test(state);
     const broken = state === '' && /terminat|connection|timeout/i.test(reason(error));
-    if (system || broken || AWAY.test(state) || /^28/.test(state) || state === '3D000' || state === '57014') {
+    if (
+      system ||
+      broken ||
+      AWAY.test(state) ||
+      state.startsWith('28') ||
+      state === '3D000' ||
+      state === '57014'
+    ) {
       throw new PiwError('PIW_DATABASE', `the database: ${reason(error)}`, { cause: error });
     }
     throw error;
@@ -207,7 +214,7 @@ function connection(dsn: string): pg.PoolConfig {
   const user = url.username === '' ? userInfo().username : decodeURIComponent(url.username);
   return {
     host: decodeURIComponent(host).replace(/^\[|\]$/g, ''),
-    port: Number(url.port || url.searchParams.get('port') || '5432'),
+    port: Number(url.port === '' ? (url.searchParams.get('port') ?? '5432') : url.port),
     user,
     database: decodeURIComponent(url.pathname.slice(1)) || user,
     ...(url.password === '' ? {} : { password: decodeURIComponent(url.password) }),

@@ -177,7 +177,9 @@ async function change(
 }
 
 async function note(db: Queryable, name: string): Promise<void> {
-  await db.query(`insert into pages_backlog (kind, argument) values ('PROJECT', $1) on conflict do nothing`, [
-    name,
-  ]);
+  await db.query(
+    `insert into pages_backlog (kind, argument) values ('PROJECT', $1)
+     on conflict (kind, argument) do update set note = excluded.note`,
+    [name],
+  );
 }

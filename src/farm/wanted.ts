@@ -17,6 +17,8 @@ export interface Wanted {
   readonly name: PackageName;
   /** As the index spells it; what was typed where it has no such version. */
   readonly version: string | undefined;
+  /** No version was named: those that come after it are built, too. */
+  readonly follow: boolean;
   state: 'waiting' | 'published' | 'failed';
   /** For people, once it has failed. */
   why: string | undefined;
@@ -35,6 +37,7 @@ export async function resolve(index: SimpleIndex, requirements: readonly Require
     const one = (why?: string, spelled = version): Wanted => ({
       name,
       version: spelled,
+      follow: version === undefined,
       state: why === undefined ? 'waiting' : 'failed',
       why,
       filenames: [],
@@ -74,10 +77,11 @@ export async function look(bus: Bus, url: string, wanted: readonly Wanted[]): Pr
     const { project } = await database.ask('PROJECT', { package: one.name });
     const version = project?.versions.find((candidate) => candidate.version === one.version);
     if (!version || version.targets.length === 0) continue;
-    if (version.skip !== null || project?.skip != null) {
+    const skip = version.skip ?? project?.skip ?? null;
+    if (skip !== null) {
       Object.assign(one, {
         state: 'failed',
-        why: `it is skipped here: ${version.skip ?? project?.skip ?? ''}`,
+        why: `it is skipped here: ${skip}`,
       });
       changed.push(one);
       continue;

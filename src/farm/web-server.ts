@@ -170,7 +170,8 @@ function redirect(path: string): string | undefined {
   if (short !== undefined && isPackageName(short)) return `/project/${normalise(short)}/`;
   const match = /^\/(simple|project)\/([^/]+)(\/.*)?$/.exec(path);
   const [, kind = '', name = '', rest] = match ?? [];
-  if (!match || !isPackageName(name) || name.endsWith('.html') || /^index\.v1_/.test(name)) return undefined;
+  if (!match || !isPackageName(name) || name.endsWith('.html') || name.startsWith('index.v1_'))
+    return undefined;
   const wanted = `/${kind}/${normalise(name)}${rest ?? '/'}`;
   return wanted === path ? undefined : encodeURI(wanted);
 }

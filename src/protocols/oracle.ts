@@ -166,6 +166,8 @@ export const Target = Type.Object({
 export type Target = Static<typeof Target>;
 
 export const Page = Type.Tuple([Type.String({ maxLength: 20 }), ShortText]);
+/** The same with the note under which it is due: a higher one each time. */
+export const DuePage = Type.Tuple([Type.String({ maxLength: 20 }), ShortText, Count]);
 
 /**
  * The Oracle: every question and every change that the actors put to the database. Repeating any of
@@ -293,8 +295,11 @@ export const oracle = new Protocol('db', {
   LOGJSON: LogRows,
   LOGPAGE: LogRows,
   /** The Secretary's backlog: [what, argument]. */
-  SAVEPAGES: { fields: { pages: listOf(Page), remove: listOf(Page) }, answers: DONE },
-  LOADPAGES: { fields: {}, answers: { PAGES: { pages: listOf(Page) } }, reads: true },
+  SAVEPAGES: {
+    fields: { pages: listOf(Page), written: listOf(DuePage) },
+    answers: { NOTED: { notes: listOf(Count) } },
+  },
+  LOADPAGES: { fields: {}, answers: { PAGES: { pages: listOf(DuePage) } }, reads: true },
   /** The tasks that are paused; `*` stands for all. */
   GETPAUSED: { fields: {}, answers: { PAUSED: { tasks: listOf(ShortText, 100) } }, reads: true },
   SETPAUSED: { fields: { task: ShortText, paused: Flag }, answers: DONE },

@@ -69,7 +69,7 @@ class Shape {
   #verify(array: readonly unknown[]): void {
     // Compiled at first use: a process speaks only a few of all the messages.
     this.#check ??= TypeCompiler.Compile(
-      Type.Tuple([Type.Literal(this.#verb), ...Object.values(this.#fields)]) as TSchema,
+      Type.Tuple([Type.Literal(this.#verb), ...Object.values(this.#fields)]),
     );
     if (this.#check.Check(array)) return;
     const first = this.#check.Errors(array).First();

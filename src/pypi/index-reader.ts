@@ -131,10 +131,7 @@ function fromHtml(page: Page): Found {
     );
   }
   const files: Draft[] = [];
-  let base = page.url;
-  let status: unknown;
-  let anchors = 0;
-  let repository = false;
+  const seen = { base: page.url, status: undefined as unknown, anchors: 0, repository: false };
   let anchor: { attributes: Record<string, string>; text: string } | undefined;
   let title = '';
   let inTitle = false;
@@ -142,9 +139,10 @@ function fromHtml(page: Page): Found {
     {
       onopentag(tag, attributes) {
         if (tag === 'base' && URL.canParse(attributes['href'] ?? '', page.url))
-          base = new URL(attributes['href'] ?? '', page.url).href;
-        if (tag === 'meta' && attributes['name'] === 'pypi:project-status') status = attributes['content'];
-        if (tag === 'meta' && attributes['name'] === 'pypi:repository-version') repository = true;
+          seen.base = new URL(attributes['href'] ?? '', page.url).href;
+        if (tag === 'meta' && attributes['name'] === 'pypi:project-status')
+          seen.status = attributes['content'];
+        if (tag === 'meta' && attributes['name'] === 'pypi:repository-version') seen.repository = true;
         if (tag === 'title') inTitle = true;
         if (tag === 'a') anchor = { attributes, text: '' };
       },
@@ -155,8 +153,8 @@ function fromHtml(page: Page): Found {
       onclosetag(tag) {
         if (tag === 'title') inTitle = false;
         if (tag !== 'a' || !anchor) return;
-        anchors += 1;
-        const file = draft(anchor.attributes, anchor.text.trim(), base);
+        seen.anchors += 1;
+        const file = draft(anchor.attributes, anchor.text.trim(), seen.base);
         if (file) files.push(file);
         anchor = undefined;
       },
@@ -165,10 +163,10 @@ function fromHtml(page: Page): Found {
   );
   parser.end(page.body);
   // A page without a single file must say in some other way that it is one: else it may be anything.
-  if (files.length === 0 && !repository && !(anchors === 0 && /^links for /i.test(title.trim()))) {
+  if (files.length === 0 && !seen.repository && !(seen.anchors === 0 && /^links for /i.test(title.trim()))) {
     throw new PiwError('PIW_INDEX', `${page.url} is a page of HTML, but not of the simple API`);
   }
-  return { files, status: statusOf(status) };
+  return { files, status: statusOf(seen.status) };
 }
 
 function draft(attributes: Readonly<Record<string, string>>, label: string, base: string): Draft | undefined {

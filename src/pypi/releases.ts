@@ -15,6 +15,7 @@ export interface Release {
 }
 
 /** What a message or a database can hold of a version. */
+// eslint-disable-next-line no-control-regex
 const PLAIN = /^[^/\\\s\0-\x1f]{1,200}$/;
 
 /** The releases of a project, lowest version first; files of versions that are no versions are left out. */

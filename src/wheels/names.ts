@@ -7,6 +7,7 @@ const NAME = /^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?$/;
 /** No name on PyPI is longer than 80; a folder's may be 255. */
 const MAX_NAME = 200;
 /** What a version may look like before PEP 440 has been asked; no path, no space, no control character. */
+// eslint-disable-next-line no-control-regex
 const VERSION = /^[^/\\\s\0-\x1f]{1,200}$/;
 
 /** Whether this is a project's name, in any spelling (PEP 508's rule). */

@@ -72,7 +72,7 @@ export class WheelStore {
   /** Notes what will come. The same again changes nothing; another file under the same id starts over. */
   async expect(expected: Expected): Promise<void> {
     const known = await this.#expected(expected.transferId);
-    if (known && known.sender === expected.sender && sameFile(known.file, expected.file)) return;
+    if (known?.sender === expected.sender && sameFile(known.file, expected.file)) return;
     await this.forget(expected.transferId);
     const name = this.#path(expected.transferId, EXPECTED);
     const body = JSON.stringify([expected.sender, fileToMessage(expected.file)]);

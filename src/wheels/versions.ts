@@ -33,12 +33,15 @@ function parse(version: string): Parts | undefined {
     pre:
       pre === undefined
         ? undefined
-        : [pre.startsWith('a') ? 'a' : pre.startsWith('b') ? 'b' : 'rc', number || '0'],
-    post: implicit ?? (post === undefined ? undefined : postNumber || '0'),
-    dev: dev === undefined ? undefined : devNumber || '0',
+        : [pre.startsWith('a') ? 'a' : pre.startsWith('b') ? 'b' : 'rc', orZero(number)],
+    post: implicit ?? (post === undefined ? undefined : orZero(postNumber)),
+    dev: dev === undefined ? undefined : orZero(devNumber),
     local: local === undefined ? [] : local.toLowerCase().split(/[-_.]/),
   };
 }
+
+/** A letter without a number has the number 0. */
+const orZero = (number: string | undefined): string => (number === undefined || number === '' ? '0' : number);
 
 export const isPep440 = (version: string): boolean => PATTERN.test(version);
 
