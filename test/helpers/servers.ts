@@ -32,9 +32,10 @@ export async function startServers(parent: string, log: (line: string) => void):
   };
   try {
     const python = await findPython(undefined, account);
-    const nats = await startNats({ folder, python, prefix: 'piw', log, onFailure });
+    const signal = new AbortController().signal;
+    const nats = await startNats({ folder, python, prefix: 'piw', log, onFailure, signal });
     started.push(nats.process);
-    const postgres = await startPostgres({ folder, log, onFailure });
+    const postgres = await startPostgres({ folder, log, onFailure, signal });
     started.push(postgres.process);
     return { nats: nats.master, dsn: postgres.adminDsn, stop };
   } catch (error) {

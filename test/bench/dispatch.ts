@@ -1,0 +1,173 @@
+import { fork, spawn } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { chmodSync, openSync } from 'node:fs';
+import { Client } from '../../src/actor/client.js';
+import { Bus } from '../../src/bus/bus.js';
+import { formatConfig } from '../../src/config.js';
+import { migrate } from '../../src/database/migrations.js';
+import { Database } from '../../src/database/pool.js';
+import { addTarget } from '../../src/database/targets.js';
+import { newVersions } from '../../src/database/versions.js';
+import { DataFolder } from '../../src/farm/folder.js';
+import { startNats } from '../../src/farm/nats-server.js';
+import { startPostgres } from '../../src/farm/postgres.js';
+import { as, give, unprivileged } from '../../src/farm/privileges.js';
+import { findPython } from '../../src/farm/python.js';
+import { stage } from '../../src/farm/stage.js';
+import { oracle } from '../../src/protocols/oracle.js';
+import { commitsPerSecond, fsyncsPerSecond, requestsPerSecond } from './limits.js';
+import type { Bench } from './run.js';
+import type { SlavesReport } from './slaves.js';
+
+const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
+const TARGET = { abi: 'cp311', platform: 'linux_x86_64', py_version_tag: 'cp311', skip: null };
+/** Builds that there must be for a second, above what is hoped for. */
+const BUILDS_PER_SECOND = 3500;
+/** Versions of one package; PyPI's mean is 11. */
+const VERSIONS = 50;
+
+/**
+ * How many failed builds a second the farm gives out and logs. The real cast runs as `piw master` runs
+ * it, with a real nats-server and a PostgreSQL that fsyncs; the slaves are simulated, speak the real
+ * protocol, and are on the same machine. Each build is IDLE, BUILD, BUILT with a log of 2 KB, DONE.
+ */
+export const dispatch: Bench = {
+  name: 'dispatch',
+  summary: 'failed builds by simulated slaves, through the real cast',
+  options: { slaves: 200, seconds: 180, oracles: 1 },
+  async run({ slaves = 200, seconds = 180, oracles = 1 }, say) {
+    const account = unprivileged();
+    const path = await mkdtemp(join(tmpdir(), 'piw-bench-'));
+    chmodSync(path, 0o755);
+    give(path, account);
+    const folder = DataFolder.open(join(path, 'data'), account);
+    const stops: (() => Promise<unknown>)[] = [];
+    const failed = (error: Error): void => {
+      say(error.message);
+    };
+    try {
+      const services = { folder, log: say, onFailure: failed, signal: new AbortController().signal };
+      const python = await findPython(undefined, account);
+      const nats = await startNats({ ...services, python, prefix: 'piw' });
+      stops.push(() => nats.process.stop());
+      const postgres = await startPostgres(services);
+      stops.push(() => postgres.process.stop());
+      await migrate(postgres.adminDsn, { user: postgres.role });
+      say('measuring the machine');
+      const limits = {
+        nats_requests_per_s: await requestsPerSecond(nats.master, 3),
+        postgres_commits_per_s: await commitsPerSecond(postgres.dsn, 3),
+        disk_fsyncs_per_s: await fsyncsPerSecond(path, 2),
+      };
+      const builds = Math.ceil(BUILDS_PER_SECOND * seconds);
+      say(`filling the queue with ${String(builds)} builds`);
+      await fill(postgres.dsn, builds, say);
+      const program = stage(ROOT, account);
+      const config = folder.writeSecret(
+        'bench.conf',
+        formatConfig({
+          nats: nats.master,
+          dsn: postgres.dsn,
+          'output-path': folder.sub('www'),
+          'pypi-simple': 'http://127.0.0.1:9/simple',
+          oracles,
+        }),
+      );
+      const log = openSync(folder.writeLog('master.log'), 'a');
+      const master = spawn(
+        program.node,
+        [join(program.root, 'dist/src/bin.js'), 'master', '-q', '-c', config],
+        {
+          ...as(account),
+          stdio: ['ignore', log, log],
+          cwd: folder.path,
+          env: { PATH: process.env['PATH'], HOME: folder.path },
+        },
+      );
+      const ended = new Promise((resolve) => master.once('exit', resolve));
+      stops.push(() => {
+        master.kill('SIGTERM');
+        return ended;
+      });
+      const bus = await Bus.connect({ address: nats.master, name: 'bench' });
+      stops.push(() => bus.drain());
+      await new Client(bus, oracle, undefined, { timeoutMs: 2000, patienceMs: 30_000 }).ask('GETABIS', {});
+      say(`${String(slaves)} slaves for ${String(seconds)} s`);
+      const report = await simulate({ address: nats.slave, slaves, seconds }, say);
+      const { statistics } = await new Client(bus, oracle, undefined, { timeoutMs: 60_000 }).ask(
+        'GETSTATS',
+        {},
+      );
+      return {
+        figures: {
+          failed_builds_per_s: report.done / report.seconds,
+          built_p50_ms: report.p50,
+          built_p99_ms: report.p99,
+          longest_freeze_ms: report.longestFreeze,
+          slowest_second: report.slowestSecond,
+          builds_in_database: statistics.builds_failed,
+          builds_done: report.done,
+        },
+        limits,
+      };
+    } finally {
+      for (const stop of stops.reverse()) await stop();
+      folder.close();
+      await rm(path, { recursive: true, force: true });
+    }
+  },
+};
+
+async function fill(dsn: string, builds: number, say: (line: string) => void): Promise<void> {
+  const database = await Database.open(dsn, 'bench');
+  try {
+    await addTarget(database, TARGET);
+    const packages = Math.ceil(builds / VERSIONS);
+    const sha256 = 'a'.repeat(64);
+    let next = 0;
+    const worker = async (): Promise<void> => {
+      for (let n = next++; n < packages; n = next++) {
+        const releases = Array.from({ length: VERSIONS }, (_, i) => ({
+          version: `1.${String(i)}`,
+          released: 1.6e12 + n * 1000 + i,
+          yanked: null,
+          has_sdist: true,
+          sdist_url: `https://example.org/p${String(n)}-1.${String(i)}.tar.gz`,
+          sdist_sha256: sha256,
+          requires_python: '>=3.8',
+          priority: 0,
+        }));
+        await newVersions(database, `p${String(n)}`, 'feed', releases);
+        if (n > 0 && n % 4000 === 0) say(`${String(n * VERSIONS)} …`);
+      }
+    };
+    await Promise.all([worker(), worker(), worker(), worker()]);
+    await database.query('delete from pages_backlog');
+    await database.query('analyze');
+  } finally {
+    await database.close();
+  }
+}
+
+/** The slaves, in a process of their own. */
+async function simulate(
+  options: { address: string; slaves: number; seconds: number },
+  say: (line: string) => void,
+): Promise<SlavesReport> {
+  const child = fork(fileURLToPath(new URL('./slaves.js', import.meta.url)), [JSON.stringify(options)], {
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+  });
+  return await new Promise((resolve, reject) => {
+    child.on('message', (message: SlavesReport | { line: string }) => {
+      if ('line' in message) say(message.line);
+      else resolve(message);
+    });
+    child.once('error', reject);
+    child.once('exit', (code) => {
+      reject(new Error(`the simulated slaves ended with ${String(code)}`));
+    });
+  });
+}

@@ -1,0 +1,73 @@
+import { closeSync, fsyncSync, openSync, rmSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { Bus } from '../../src/bus/bus.js';
+import { Database } from '../../src/database/pool.js';
+
+/** Questions of 100 bytes that are answered a second, by one process to itself, 64 under way. */
+export async function requestsPerSecond(address: string, seconds: number): Promise<number> {
+  const [asking, answering] = await Promise.all([
+    Bus.connect({ address, name: 'limit' }),
+    Bus.connect({ address, name: 'limit' }),
+  ]);
+  const line = answering.subscribe('limit.ask');
+  const reading = (async () => {
+    for await (const incoming of line) await incoming.answer(incoming.body());
+  })();
+  const body = 'x'.repeat(100);
+  let count = 0;
+  const rate = await during(seconds, 64, async () => {
+    await asking.ask('limit.ask', body);
+    count += 1;
+  });
+  await line.stop();
+  await reading;
+  await Promise.all([asking.drain(), answering.drain()]);
+  return rate(count);
+}
+
+/** Transactions of one inserted row a second, by 4 connections, each waited for until it is on the disk. */
+export async function commitsPerSecond(dsn: string, seconds: number): Promise<number> {
+  const database = await Database.open(dsn, 'limit');
+  await database.query('create table limit_commits (n bigint, filler text)');
+  let count = 0;
+  const rate = await during(seconds, 4, async () => {
+    await database.query('insert into limit_commits values ($1, $2)', [count, 'x'.repeat(200)]);
+    count += 1;
+  });
+  await database.query('drop table limit_commits');
+  await database.close();
+  return rate(count);
+}
+
+/** Blocks of 4 KB a second, each written and synced by itself. */
+export function fsyncsPerSecond(folder: string, seconds: number): Promise<number> {
+  const path = join(folder, 'limit');
+  const file = openSync(path, 'w');
+  const block = Buffer.alloc(4096);
+  const began = performance.now();
+  let count = 0;
+  for (; performance.now() - began < seconds * 1000; count += 1) {
+    writeSync(file, block);
+    fsyncSync(file);
+  }
+  const took = (performance.now() - began) / 1000;
+  closeSync(file);
+  rmSync(path);
+  return Promise.resolve(count / took);
+}
+
+async function during(
+  seconds: number,
+  atOnce: number,
+  what: () => Promise<void>,
+): Promise<(count: number) => number> {
+  const began = performance.now();
+  const end = began + seconds * 1000;
+  await Promise.all(
+    Array.from({ length: atOnce }, async () => {
+      while (performance.now() < end) await what();
+    }),
+  );
+  const took = (performance.now() - began) / 1000;
+  return (count) => count / took;
+}

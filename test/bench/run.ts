@@ -1,0 +1,97 @@
+/**
+ * The benchmarks: `npm run bench -- NAME [--json] [options]`, `npm run bench -- --list`.
+ *
+ * Each prints figures and, beside them, the machine's own limits measured in the same run. Nothing here
+ * passes or fails: absolute times vary from machine to machine, what counts is the ratio to the limits.
+ */
+import { readFileSync } from 'node:fs';
+import { cpus, totalmem } from 'node:os';
+import { parseArgs } from 'node:util';
+import { reason } from '../../src/errors.js';
+import { dispatch } from './dispatch.js';
+
+export type Figures = Readonly<Record<string, number>>;
+
+export interface Bench {
+  readonly name: string;
+  readonly summary: string;
+  /** Every option with its default. */
+  readonly options: Readonly<Record<string, number>>;
+  /** Calls `say` with what goes on; the result is printed by the caller. */
+  readonly run: (
+    options: Readonly<Record<string, number>>,
+    say: (line: string) => void,
+  ) => Promise<{ readonly figures: Figures; readonly limits: Figures }>;
+}
+
+const BENCHES: readonly Bench[] = [dispatch];
+
+async function main(argv: readonly string[]): Promise<number> {
+  const name = argv.find((word) => !word.startsWith('-'));
+  if (argv.includes('--list') || name === undefined) {
+    for (const { name: its, summary, options } of BENCHES) {
+      const flags = Object.entries(options).map(([option, value]) => `--${option} ${String(value)}`);
+      process.stdout.write(`${its.padEnd(12)}${summary} (${flags.join(' ')})\n`);
+    }
+    return argv.includes('--list') ? 0 : 2;
+  }
+  const bench = BENCHES.find((one) => one.name === name);
+  if (!bench) {
+    process.stderr.write(`there is no benchmark ${name}; --list names them\n`);
+    return 2;
+  }
+  const options: Record<string, { type: 'string' | 'boolean' }> = { json: { type: 'boolean' } };
+  for (const option of Object.keys(bench.options)) options[option] = { type: 'string' };
+  const { values } = parseArgs({ args: argv.filter((word) => word !== name), options });
+  const given: Record<string, number> = { ...bench.options };
+  for (const option of Object.keys(bench.options)) {
+    const value = values[option];
+    if (value === undefined) continue;
+    given[option] = Number(value);
+    if (!Number.isFinite(given[option]) || given[option] <= 0) {
+      process.stderr.write(`--${option} takes a number above 0\n`);
+      return 2;
+    }
+  }
+  const { figures, limits } = await bench.run(given, (line) => process.stderr.write(`${line}\n`));
+  const result = {
+    bench: name,
+    options: given,
+    figures: round(figures),
+    limits: round(limits),
+    machine: machine(),
+  };
+  if (values['json']) process.stdout.write(`${JSON.stringify(result)}\n`);
+  else {
+    const table = (title: string, its: Figures) => {
+      process.stdout.write(`${title}\n`);
+      for (const [key, value] of Object.entries(its))
+        process.stdout.write(`  ${key.padEnd(32)}${String(value)}\n`);
+    };
+    table('figures', result.figures);
+    table('limits of this machine, in this run', result.limits);
+  }
+  return 0;
+}
+
+const round = (figures: Figures): Figures =>
+  Object.fromEntries(Object.entries(figures).map(([key, value]) => [key, Math.round(value * 100) / 100]));
+
+function machine() {
+  const [first] = cpus();
+  const kernel = readFileSync('/proc/sys/kernel/osrelease', { encoding: 'utf8', flag: 'r' }).trim();
+  return {
+    cpus: cpus().length,
+    model: first?.model ?? '',
+    memory_mb: Math.round(totalmem() / 1e6),
+    node: process.version,
+    kernel,
+  };
+}
+
+try {
+  process.exitCode = await main(process.argv.slice(2));
+} catch (error) {
+  process.stderr.write(`${reason(error)}\n`);
+  process.exitCode = 1;
+}

@@ -1,0 +1,137 @@
+/** Simulated slaves, in one process: they say what slaves say, and build nothing. */
+import { randomBytes } from 'node:crypto';
+import { Client } from '../../src/actor/client.js';
+import { Bus } from '../../src/bus/bus.js';
+import { PiwError } from '../../src/errors.js';
+import type { Stats } from '../../src/protocols/fields.js';
+import { slaveDriver } from '../../src/protocols/slave-driver.js';
+import { PROTOCOL, VERSION } from '../../src/version.js';
+
+export interface SlavesReport {
+  readonly done: number;
+  readonly seconds: number;
+  /** Of BUILT until its answer, milliseconds. */
+  readonly p50: number;
+  readonly p99: number;
+  /** The longest time in which no slave got any answer, milliseconds. */
+  readonly longestFreeze: number;
+  /** Builds in the slowest whole second. */
+  readonly slowestSecond: number;
+}
+
+const STATS: Stats = [100e9, 50e9, 8e9, 4e9, 1.5, null];
+const LOG = randomBytes(1024).toString('hex');
+/** Connections that they share; a real slave has one of its own. */
+const CONNECTIONS = 8;
+
+async function main({
+  address,
+  slaves,
+  seconds,
+}: {
+  address: string;
+  slaves: number;
+  seconds: number;
+}): Promise<SlavesReport> {
+  const buses = await Promise.all(
+    Array.from({ length: CONNECTIONS }, (_, i) =>
+      Bus.connect({
+        address,
+        name: `slaves ${String(i)}`,
+        inboxPrefix: '_INBOX_slave',
+        bucket: 'piw-slave-slave',
+      }),
+    ),
+  );
+  const masters = Array.from({ length: slaves }, (_, i) => {
+    const bus = buses[i % CONNECTIONS];
+    if (!bus) throw new Error('no connection');
+    return new Client(bus, slaveDriver, ['slave', 'slave', `s${String(i)}`], {
+      timeoutMs: 30_000,
+      patienceMs: 60_000,
+    });
+  });
+  await Promise.all(masters.map((master, i) => hello(master, i)));
+  const built: number[] = [];
+  const perSecond: number[] = [];
+  const began = performance.now();
+  const end = began + seconds * 1000;
+  let last = began;
+  let longestFreeze = 0;
+  const answered = (): void => {
+    const now = performance.now();
+    longestFreeze = Math.max(longestFreeze, now - last);
+    last = now;
+  };
+  const tick = setInterval(
+    () =>
+      process.send?.({
+        line: `${String(Math.round((performance.now() - began) / 1000))} s: ${String(built.length)} builds`,
+      }),
+    10_000,
+  );
+  await Promise.all(
+    masters.map(async (master) => {
+      while (performance.now() < end) {
+        const order = await master.ask('IDLE', { stats: STATS });
+        answered();
+        if (order.verb !== 'BUILD') {
+          await new Promise((resolve) => setTimeout(resolve, 100));
+          continue;
+        }
+        const said = performance.now();
+        const answer = await master.ask('BUILT', {
+          lease: order.lease,
+          status: false,
+          failure_class: 'compiler',
+          duration_s: 1.5,
+          output: LOG,
+          files: [],
+        });
+        answered();
+        if (answer.verb !== 'DONE') throw new PiwError('PIW_REFUSED', `BUILT was answered ${answer.verb}`);
+        const now = performance.now();
+        built.push(now - said);
+        const second = Math.floor((now - began) / 1000);
+        perSecond[second] = (perSecond[second] ?? 0) + 1;
+      }
+    }),
+  );
+  clearInterval(tick);
+  const took = (performance.now() - began) / 1000;
+  await Promise.all(masters.map((master) => master.ask('BYE', {})));
+  await Promise.all(buses.map((bus) => bus.drain()));
+  built.sort((a, b) => a - b);
+  const at = (share: number): number =>
+    built[Math.min(built.length - 1, Math.floor(built.length * share))] ?? 0;
+  return {
+    done: built.length,
+    seconds: took,
+    p50: at(0.5),
+    p99: at(0.99),
+    longestFreeze,
+    // The first is short of its start, the last of its end.
+    slowestSecond: Math.min(...perSecond.slice(1, Math.floor(seconds)).map((n) => n)),
+  };
+}
+
+async function hello(master: Client<typeof slaveDriver.verbs>, number: number): Promise<void> {
+  const answer = await master.ask('HELLO', {
+    version: `${VERSION}/${String(PROTOCOL)}`,
+    build_timeout_s: 3600,
+    busy_interval_s: 30,
+    py_version_tag: 'cp311',
+    abi_tag: 'cp311',
+    platform_tag: 'linux_x86_64',
+    label: `simulated ${String(number)}`,
+    os_name: 'none',
+    os_version: '',
+    board: null,
+    clock: Date.now(),
+  });
+  if (answer.verb !== 'HELLO') throw new PiwError('PIW_REFUSED', answer.reason);
+}
+
+const report = await main(JSON.parse(process.argv[2] ?? '{}') as Parameters<typeof main>[0]);
+process.send?.(report);
+process.disconnect();
