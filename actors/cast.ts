@@ -45,6 +45,8 @@ export const CAST: readonly Part<Settings>[] = [
     kind: 'pool',
     pausing: 'stops',
     count: 1,
+    // What it has to write is kept by the database; slaves are not to wait for it.
+    nice: 10,
     make: (context, settings) =>
       new TheScribe(
         context,
@@ -56,6 +58,7 @@ export const CAST: readonly Part<Settings>[] = [
     kind: 'single',
     pausing: 'stops',
     count: 1,
+    nice: 10,
     make: (context, settings) => new TheSecretary(context, { bufferS: settings['dev-mode'] ? 1 : 60 }),
   },
   {

@@ -64,6 +64,7 @@ export class SlaveDriver extends Actor {
   readonly #slaves = new Map<string, SlaveState>();
   readonly #turns = new Map<string, Promise<unknown>>();
   readonly #unknownTargets = new Set<string>();
+  readonly #changed = new Set<SlaveState>();
   readonly #buckets = new Map<string, Promise<void>>();
   readonly #database: Client<typeof oracle.verbs>;
   readonly #files: Client<typeof fileSystem.verbs>;
@@ -113,7 +114,7 @@ export class SlaveDriver extends Actor {
           const slave = this.#known(from);
           slave.lastSeen = this.clock.now();
           if (slave.kill && slave.lease === undefined)
-            return (await this.#dismiss(slave, 'an administrator said so')) as never;
+            return this.#dismiss(slave, 'an administrator said so') as never;
           return (await handle(slave, message)) as never;
         });
     this.serve(
@@ -159,6 +160,7 @@ export class SlaveDriver extends Actor {
       },
       { queue: null },
     );
+    this.every(0.25, () => this.#tell());
     this.every(
       60,
       () => {
@@ -212,7 +214,7 @@ export class SlaveDriver extends Actor {
         `nothing is built for ${target}: piw abi add ${hello.abi_tag} --platform ${hello.platform_tag}`,
       );
     }
-    await this.#show(slave);
+    this.#show(slave);
     return {
       verb: 'HELLO',
       slave_id,
@@ -251,14 +253,14 @@ export class SlaveDriver extends Actor {
     slave.order = order;
     slave.become('building', this.clock.now());
     this.log.debug(`slave ${String(slave.slaveId)} builds ${name} ${version}`);
-    await this.#show(slave);
+    this.#show(slave);
     return order;
   }
 
-  async #sleep(slave: SlaveState, paused: boolean): Promise<SlaveAnswer> {
+  #sleep(slave: SlaveState, paused: boolean): SlaveAnswer {
     if (slave.activity !== 'waiting') {
       slave.become('waiting', this.clock.now());
-      await this.#show(slave);
+      this.#show(slave);
     }
     return { verb: 'SLEEP', seconds: SLEEP_S, paused };
   }
@@ -338,7 +340,7 @@ export class SlaveDriver extends Actor {
     next.tries += 1;
     if (slave.activity !== 'sending') {
       slave.become('sending', this.clock.now());
-      await this.#show(slave);
+      this.#show(slave);
     }
     return { verb: 'SEND', filename: next.file.filename, transfer_id: next.transferId };
   }
@@ -395,16 +397,16 @@ export class SlaveDriver extends Actor {
     return this.#done(slave);
   }
 
-  async #done(slave: SlaveState): Promise<SlaveAnswer> {
+  #done(slave: SlaveState): SlaveAnswer {
     slave.clear();
     slave.become('idle', this.clock.now());
-    await this.#show(slave);
+    this.#show(slave);
     return { verb: 'DONE' };
   }
 
-  async #dismiss(slave: SlaveState, why: string): Promise<SlaveAnswer> {
+  #dismiss(slave: SlaveState, why: string): SlaveAnswer {
     slave.become('gone', this.clock.now());
-    await this.#show(slave);
+    this.#show(slave);
     return { verb: 'BYE', reason: why };
   }
 
@@ -414,7 +416,7 @@ export class SlaveDriver extends Actor {
       if (slave.lease) await this.#architect.ask('RELEASE', { leases: [[slave.lease.lease, slave.slaveId]] });
       slave.clear();
       slave.become('gone', this.clock.now());
-      await this.#show(slave);
+      this.#show(slave);
       this.#slaves.delete(keyOf(from));
       this.log.info(`slave ${String(slave.slaveId)} (${slave.hello.label}) says BYE`);
     }
@@ -494,8 +496,15 @@ export class SlaveDriver extends Actor {
     }
   }
 
-  async #show(slave: SlaveState): Promise<void> {
-    await this.#status.publish('SLAVE', { slave: slave.row() });
+  /** Monitors are told a few times a second, of those that have changed. */
+  #show(slave: SlaveState): void {
+    this.#changed.add(slave);
+  }
+
+  async #tell(): Promise<void> {
+    const changed = [...this.#changed];
+    this.#changed.clear();
+    for (const slave of changed) await this.#status.publish('SLAVE', { slave: slave.row() });
   }
 
   #bucket(user: string): Promise<void> {

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { hostname } from 'node:os';
+import { hostname, setPriority } from 'node:os';
 import { Bus, type BusOptions } from '../bus/bus.js';
 import { Lease } from '../bus/lease.js';
 import { PiwError, reason } from '../errors.js';
@@ -19,6 +19,8 @@ export interface Part<S> {
   readonly pausing: Pausing;
   /** How many processes a master starts of it. */
   readonly count: number;
+  /** How much it stands back for the others where processors are short, 0 to 19. */
+  readonly nice?: number;
   readonly make: (context: ActorContext, settings: S) => Actor | Promise<Actor>;
 }
 
@@ -215,6 +217,7 @@ export async function runProcess<S>(
   const stop = () => {
     controller.abort();
   };
+  if (part.nice !== undefined) setPriority(part.nice);
   process.once('SIGTERM', stop);
   process.once('SIGINT', stop);
   // The supervisor is gone: nobody would ever end this process.

@@ -4,6 +4,7 @@ import {
   connect,
   headers,
   type Msg,
+  type MsgHdrs,
   type NatsConnection,
   type Subscription,
 } from 'nats';
@@ -69,7 +70,8 @@ export class Bus {
   readonly #nc: NatsConnection;
   readonly #claims: Claims;
   readonly #limit: number;
-  #down: PromiseWithReject;
+  /** How to give up each question that is under way. */
+  readonly #asked = new Set<(error: Error) => void>();
 
   private constructor(nc: NatsConnection, options: BusOptions) {
     this.#nc = nc;
@@ -81,7 +83,6 @@ export class Bus {
       options.bucket ?? `${this.prefix}-claims`,
       options.bucket !== undefined,
     );
-    this.#down = rejectable();
     void this.#watch(options.onStatus ?? (() => undefined));
   }
 
@@ -104,6 +105,8 @@ export class Bus {
           pingInterval: 10_000,
           maxPingOut: 2,
           timeout: 5000,
+          // A stack for each question costs more than the question.
+          noAsyncTraces: true,
           ignoreClusterUpdates: servers.length === 1,
         });
         return new Bus(nc, options);
@@ -136,11 +139,7 @@ export class Bus {
     for (;;) {
       try {
         const timeout = Math.max(1, Math.min(timeoutMs, deadline - Date.now()));
-        const question = this.#nc.request(subject, payload, {
-          timeout,
-          ...(header ? { headers: header } : {}),
-        });
-        const answer = await Promise.race([question, this.#down.promise]);
+        const answer = await this.#request(subject, payload, timeout, header);
         return await this.#read(answer);
       } catch (error) {
         const known = askError(error, subject);
@@ -206,6 +205,24 @@ export class Bus {
     return this.#nc;
   }
 
+  /** One question; an answer that was lost with the connection is not waited for. */
+  #request(subject: string, payload: Uint8Array, timeout: number, header: MsgHdrs | undefined): Promise<Msg> {
+    return new Promise((resolve, reject) => {
+      const giveUp = (error: unknown): void => {
+        this.#asked.delete(giveUp);
+        // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors
+        reject(error);
+      };
+      this.#asked.add(giveUp);
+      this.#nc
+        .request(subject, payload, { timeout, ...(header ? { headers: header } : {}) })
+        .then((answer) => {
+          this.#asked.delete(giveUp);
+          resolve(answer);
+        }, giveUp);
+    });
+  }
+
   async #wrap(body: unknown) {
     const bytes = encode(body);
     if (bytes.length <= this.#limit) return { payload: bytes, header: undefined };
@@ -225,8 +242,8 @@ export class Bus {
       const what: string = type;
       if (what === 'disconnect') {
         say('the connection to NATS broke');
-        this.#down.reject(new PiwError('PIW_DISCONNECTED', 'the connection to NATS broke'));
-        this.#down = rejectable();
+        const error = new PiwError('PIW_DISCONNECTED', 'the connection to NATS broke');
+        for (const giveUp of this.#asked) giveUp(error);
       }
       if (what === 'reconnect') say('connected to NATS again');
     }
@@ -264,17 +281,4 @@ async function stopped(sub: Subscription): Promise<void> {
     await sub.drain().catch(() => {
       sub.unsubscribe();
     });
-}
-
-interface PromiseWithReject {
-  readonly promise: Promise<never>;
-  readonly reject: (error: Error) => void;
-}
-
-function rejectable(): PromiseWithReject {
-  let reject: (error: Error) => void = () => undefined;
-  const promise = new Promise<never>((_, no) => (reject = no));
-  // Most of the time nobody is waiting for it.
-  promise.catch(() => undefined);
-  return { promise, reject };
 }
