@@ -12,6 +12,8 @@ export interface SecretarySettings {
 
 /** How often the backlog in the database is looked at, seconds: what a crash left, and failed builds. */
 const LOOK_S = 2;
+/** With so many pages in mind the backlog isn't looked at. */
+const ENOUGH = 500;
 /** Pages that are in Scribes' hands at once. */
 const HANDS = 8;
 
@@ -105,6 +107,7 @@ export class TheSecretary extends Actor {
   }
 
   async #look(): Promise<void> {
+    if (this.#tasks.size > ENOUGH) return;
     const { pages } = await this.#database.ask('LOADPAGES', {});
     for (const [kind, argument, note] of pages) this.#note(kind as Kind, argument, note);
     const before = this.clock.now() - this.#bufferMs;

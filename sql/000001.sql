@@ -176,6 +176,8 @@ create table pages_backlog (
     note bigint not null default nextval('page_notes'),
     primary key (kind, argument)
 );
+-- What people install from before the logs of builds.
+create index pages_next on pages_backlog ((kind = 'LOG'), note);
 
 -- The build queue: one row for each build that is due. It is kept equal to the view builds_pending
 -- by requeue(), in the transaction of every change that matters. A build given out is a lease.
@@ -188,15 +190,16 @@ create table queue (
     released timestamptz,
     -- The lease: its number, whose it is (null: the Architect has taken it ahead of need), until when,
     -- and how often this build was given out, this time included.
-    lease bigint unique,
+    lease bigint,
     slave_id bigint,
     leased_until timestamptz,
     attempt integer not null default 0,
     primary key (version_id, target_id)
-);
+-- Room on each page for the row of a grant: it changes no indexed column, so no index is touched.
+) with (fillfactor = 70);
 -- The next build is the first of this index.
 create index queue_next on queue (target_id, priority desc, released desc nulls last, version_id desc) where lease is null;
-create index queue_leased on queue (leased_until) where lease is not null;
+create unique index queue_lease on queue (lease) where lease is not null;
 
 -- What should be queued. A version is eligible when it has an sdist and neither it nor its package is
 -- skipped, yanked or quarantined. For a target it is a candidate when its requires-python admits the
@@ -240,17 +243,21 @@ begin
     -- A target that is being added holds this lock alone (src/database/targets.ts): either it sees these
     -- versions, or they see it.
     perform pg_advisory_xact_lock_shared(7367033);
-    delete from queue q
-    where q.version_id = any (ids)
-        and not exists (
-            select from builds_pending b
-            where b.version_id = any (ids) and b.version_id = q.version_id and b.target_id = q.target_id);
+    with due as materialized (
+        select * from builds_pending where version_id = any (ids)
+    ), gone as (
+        delete from queue q
+        where q.version_id = any (ids)
+            and not exists (select from due d where d.version_id = q.version_id and d.target_id = q.target_id)
+    )
     insert into queue (version_id, target_id, priority, released)
-    select b.version_id, b.target_id, b.priority, b.released
-    from builds_pending b
-    where b.version_id = any (ids)
+    select d.version_id, d.target_id, d.priority, d.released
+    from due d
+    where not exists (
+        select from queue q
+        where q.version_id = d.version_id and q.target_id = d.target_id
+            and (q.priority, q.released) is not distinct from (d.priority, d.released))
     on conflict (version_id, target_id) do update
-    set priority = excluded.priority, released = excluded.released
-    where (queue.priority, queue.released) is distinct from (excluded.priority, excluded.released);
+    set priority = excluded.priority, released = excluded.released;
 end
 $$;

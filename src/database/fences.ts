@@ -1,6 +1,9 @@
 import { PiwError } from '../errors.js';
 import type { Queryable } from './pool.js';
 
+/** The newest revision of each task that this process has written: an equal one needs no write. */
+const written = new Map<string, number>();
+
 /**
  * Raises PIW_FENCED when a newer revision of this task's lease has been seen than `revision`: the
  * sender was replaced, and doesn't know it yet. Call it in the transaction that it guards.
@@ -14,4 +17,11 @@ export async function fence(db: Queryable, task: string, revision: number): Prom
   );
   if (rows.length === 0)
     throw new PiwError('PIW_FENCED', `${task}: a newer process than this one holds the lease`);
+}
+
+/** The same for a statement that asks itself whether a newer one is known: written once a revision. */
+export async function raiseFence(db: Queryable, task: string, revision: number): Promise<void> {
+  if ((written.get(task) ?? -1) >= revision) return;
+  await fence(db, task, revision);
+  written.set(task, revision);
 }

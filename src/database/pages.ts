@@ -2,8 +2,8 @@ import type { Database, Queryable } from './pool.js';
 
 type Due = readonly [kind: string, argument: string, note: number];
 
-/** How many pages the Secretary has in mind at once; the rest waits here. */
-const MOST = 10_000;
+/** How many pages are handed to the Secretary at once; the rest waits here. */
+const MOST = 1000;
 
 /**
  * Notes pages that are due, and gives their notes in the same order; takes out those that are
@@ -37,11 +37,11 @@ export async function savePages(
   return notes;
 }
 
-/** The pages that are due: what people install from first, build logs last. */
+/** The pages that are due, those that people install from before build logs. */
 export async function loadPages(db: Queryable): Promise<readonly [string, string, number][]> {
   const rows = await db.query<{ kind: string; argument: string; note: number }>(
     `select kind, argument, note from pages_backlog
-     order by case kind when 'LOG' then 2 when 'PROJECT' then 1 else 0 end, note limit $1`,
+     order by (kind = 'LOG'), note limit $1`,
     [MOST],
   );
   return rows.map(({ kind, argument, note }) => [kind, argument, note]);

@@ -1,4 +1,4 @@
-import { fence } from './fences.js';
+import { fence, raiseFence } from './fences.js';
 import type { Database, Queryable } from './pool.js';
 
 /** A build that the Architect has taken ahead of need. */
@@ -70,18 +70,18 @@ export async function grant(
   grants: readonly { readonly lease: number; readonly slaveId: number; readonly leaseS: number }[],
   revision: number,
 ): Promise<readonly number[]> {
-  return await database.transaction(async (db) => {
-    await fence(db, 'slave-driver', revision);
-    const rows = await db.query<{ lease: number }>(
-      `update queue q
-       set slave_id = g.slave, leased_until = clock_timestamp() + g.seconds * interval '1 second'
-       from unnest($1::bigint[], $2::bigint[], $3::float8[]) as g (lease, slave, seconds)
-       where q.lease = g.lease and q.slave_id is null
-       returning q.lease`,
-      [grants.map((g) => g.lease), grants.map((g) => g.slaveId), grants.map((g) => g.leaseS)],
-    );
-    return rows.map(({ lease }) => lease);
-  });
+  await raiseFence(database, 'slave-driver', revision);
+  const rows = await database.query<{ lease: number }>(
+    `update queue q
+     set slave_id = g.slave, leased_until = clock_timestamp() + g.seconds * interval '1 second'
+     from unnest($1::bigint[], $2::bigint[], $3::float8[]) as g (lease, slave, seconds)
+     where q.lease = g.lease and q.slave_id is null
+       and not exists (select from fences where task = 'slave-driver' and revision > $4)
+     returning q.lease`,
+    [grants.map((g) => g.lease), grants.map((g) => g.slaveId), grants.map((g) => g.leaseS), revision],
+  );
+  if (rows.length === 0) await fence(database, 'slave-driver', revision);
+  return rows.map(({ lease }) => lease);
 }
 
 /** Makes these leases end `leaseS` seconds from now; gives those that are not their holder's any more. */

@@ -18,6 +18,7 @@ import { as, give, unprivileged } from '../../src/farm/privileges.js';
 import { findPython } from '../../src/farm/python.js';
 import { stage } from '../../src/farm/stage.js';
 import { oracle } from '../../src/protocols/oracle.js';
+import { cpuSeconds } from './cpu.js';
 import { commitsPerSecond, fsyncsPerSecond, requestsPerSecond } from './limits.js';
 import type { Bench } from './run.js';
 import type { SlavesReport } from './slaves.js';
@@ -96,7 +97,17 @@ export const dispatch: Bench = {
       stops.push(() => bus.drain());
       await new Client(bus, oracle, undefined, { timeoutMs: 2000, patienceMs: 30_000 }).ask('GETABIS', {});
       say(`${String(slaves)} slaves for ${String(seconds)} s`);
-      const report = await simulate({ address: nats.slave, slaves, seconds }, say);
+      const roots = {
+        master: master.pid,
+        nats: nats.process.pid,
+        postgres: postgres.process.pid,
+        slaves: process.pid,
+      };
+      const before = cpuSeconds(roots);
+      let after = before;
+      const report = await simulate({ address: nats.slave, slaves, seconds }, say, () => {
+        after = cpuSeconds(roots);
+      });
       const { statistics } = await new Client(bus, oracle, undefined, { timeoutMs: 60_000 }).ask(
         'GETSTATS',
         {},
@@ -110,6 +121,7 @@ export const dispatch: Bench = {
           slowest_second: report.slowestSecond,
           builds_in_database: statistics.builds_failed,
           builds_done: report.done,
+          ...cost(before, after, report.done),
         },
         limits,
       };
@@ -120,6 +132,23 @@ export const dispatch: Bench = {
     }
   },
 };
+
+/** Processor time for each build, in microseconds, by who used it: what would have to shrink for more. */
+function cost(
+  before: ReadonlyMap<string, number>,
+  after: ReadonlyMap<string, number>,
+  builds: number,
+): Record<string, number> {
+  const rows = [...after].map(
+    ([name, seconds]) => [name, ((seconds - (before.get(name) ?? 0)) / builds) * 1e6] as const,
+  );
+  rows.sort(([, a], [, b]) => b - a);
+  return Object.fromEntries(
+    rows
+      .filter(([, us]) => us >= 5)
+      .map(([name, us]) => [`cpu_us_per_build_${name.replaceAll('-', '_')}`, us]),
+  );
+}
 
 async function fill(dsn: string, builds: number, say: (line: string) => void): Promise<void> {
   const database = await Database.open(dsn, 'bench');
@@ -156,6 +185,7 @@ async function fill(dsn: string, builds: number, say: (line: string) => void): P
 async function simulate(
   options: { address: string; slaves: number; seconds: number },
   say: (line: string) => void,
+  onEnd: () => void,
 ): Promise<SlavesReport> {
   const child = fork(fileURLToPath(new URL('./slaves.js', import.meta.url)), [JSON.stringify(options)], {
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
@@ -163,7 +193,10 @@ async function simulate(
   return await new Promise((resolve, reject) => {
     child.on('message', (message: SlavesReport | { line: string }) => {
       if ('line' in message) say(message.line);
-      else resolve(message);
+      else {
+        onEnd();
+        resolve(message);
+      }
     });
     child.once('error', reject);
     child.once('exit', (code) => {

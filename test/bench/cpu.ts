@@ -1,0 +1,50 @@
+import { readFileSync, readdirSync } from 'node:fs';
+
+/** The kernel's ticks in a second, on every Linux that there is. */
+const TICKS = 100;
+
+interface Stat {
+  readonly parent: number;
+  readonly seconds: number;
+  readonly label: string;
+}
+
+function stat(pid: number): Stat | undefined {
+  try {
+    const text = readFileSync(`/proc/${String(pid)}/stat`, 'utf8');
+    const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+    const words = readFileSync(`/proc/${String(pid)}/cmdline`, 'utf8').split('\0');
+    const actor = words.indexOf('actor');
+    return {
+      parent: Number(fields[1]),
+      // Its own time, and that of its children that have ended.
+      seconds: (Number(fields[11]) + Number(fields[12])) / TICKS,
+      label: actor > 0 ? (words[actor + 1] ?? 'actor') : '',
+    };
+  } catch {
+    // It has ended.
+    return undefined;
+  }
+}
+
+/** Processor seconds that these processes and all below them have used, by task or by the name given. */
+export function cpuSeconds(roots: Readonly<Record<string, number | undefined>>): Map<string, number> {
+  const stats = new Map<number, Stat>();
+  for (const name of readdirSync('/proc')) {
+    const found = /^\d+$/.test(name) ? stat(Number(name)) : undefined;
+    if (found) stats.set(Number(name), found);
+  }
+  const sums = new Map<string, number>();
+  for (const [pid, { seconds, label }] of stats) {
+    for (let at: number | undefined = pid, depth = 0; at !== undefined && at > 1 && depth < 10; depth += 1) {
+      const root = Object.entries(roots).find(([, rootPid]) => rootPid === at)?.[0];
+      if (root !== undefined) {
+        const name = label === '' ? root : label;
+        sums.set(name, (sums.get(name) ?? 0) + seconds);
+        break;
+      }
+      at = stats.get(at)?.parent;
+    }
+  }
+  return sums;
+}
