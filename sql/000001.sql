@@ -101,16 +101,13 @@ create table builds (
     built_at timestamptz not null default now(),
     duration interval not null,
     status boolean not null,
-    failure_class text
-);
+    failure_class text,
+    -- The log. It is kept beside the table, whatever its size: builds are counted and sorted, and their
+    -- rows stay small this way. (A table of its own would need a foreign key, checked row by row.)
+    output text not null
+) with (toast_tuple_target = 128);
 create index builds_version on builds (version_id, target_id);
 create index builds_built_at on builds (built_at);
-
--- Apart from builds, which are counted and sorted, and stay small this way.
-create table build_output (
-    build_id bigint primary key references builds on delete cascade,
-    output text not null
-);
 
 -- The tags of wheels, each triple once, as they stand in the filename (several joined with dots), and
 -- which targets each serves: worked out once, by the program, like specifiers.

@@ -70,14 +70,10 @@ async function insertBuilds(db: Queryable, builds: readonly LoggedBuild[]): Prom
        left join targets t on t.abi = g.abi and t.platform = g.platform
        left join builds b on b.lease = g.lease
      ), inserted as (
-       insert into builds (version_id, target_id, lease, slave_id, duration, status, failure_class)
-       select version_id, target_id, lease, slave_id, duration * interval '1 second', status, failure_class
+       insert into builds (version_id, target_id, lease, slave_id, duration, status, failure_class, output)
+       select version_id, target_id, lease, slave_id, duration * interval '1 second', status, failure_class, output
        from found where sound and before is null and version_id is not null and target_id is not null
        returning build_id, version_id, target_id, lease
-     ), said as (
-       insert into build_output (build_id, output)
-       select i.build_id, f.output from inserted i
-       join found f on f.version_id = i.version_id and f.target_id = i.target_id and f.lease is not distinct from i.lease
      )
      select (f.at - 1)::int as at, f.version_id,
        case when i.build_id is not null then 'logged' when f.before is not null then 'repeated' else 'lost' end as outcome,
@@ -161,9 +157,9 @@ export async function build(db: Queryable, buildId: number): Promise<Omit<BuildR
   const [row] = await db.query<Omit<BuildRecord, 'verb'> & Readonly<Record<string, unknown>>>(
     `select p.package, v.version, t.abi, t.platform, b.status, b.failure_class,
        floor(extract(epoch from b.built_at) * 1000)::float8 as built,
-       extract(epoch from b.duration)::float8 as duration_s, o.output
+       extract(epoch from b.duration)::float8 as duration_s, b.output
      from builds b join versions v using (version_id) join packages p using (package_id) join targets t using (target_id)
-     join build_output o using (build_id) where b.build_id = $1`,
+     where b.build_id = $1`,
     [buildId],
   );
   if (!row) throw new PiwError('PIW_REFUSED', `there is no build ${String(buildId)}`);
