@@ -94,7 +94,7 @@ export function defaultFiles(): readonly string[] {
 export const farmFile = (dataDir: string): string => join(dataDir, 'piwheels.conf');
 
 export function defaultDataDir(): string {
-  if (process.getuid?.() === 0) return '/var/lib/piw';
+  if (process.getuid?.() === 0) return '/var/lib/piw/farm';
   return join(process.env['XDG_DATA_HOME'] ?? join(homedir(), '.local', 'share'), 'piw');
 }
 

@@ -2,29 +2,37 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PiwError, reason } from '../errors.js';
 import type { FileState } from '../states/file-state.js';
+import { normalise, parseRequirement, type PackageName } from '../wheels/names.js';
+import { sameVersion } from '../wheels/versions.js';
 import { describeWheel } from '../wheels/wheel.js';
-import { pipArguments, pipEnvironment } from './command.js';
+import { accessTo, hideSecrets, type Access } from './access.js';
+import { buildArguments, lookArguments, pipEnvironment } from './command.js';
 import { BuildFolder, wipeLeftovers } from './environment.js';
 import { diagnose, type Failure } from './failure.js';
+import { indexTrouble } from './index-check.js';
 import type { Interpreter } from './interpreter.js';
 import { run, type RunResult } from './run.js';
 
 export interface BuilderOptions {
   readonly interpreter: Interpreter;
-  /** Where the folders of builds are made. */
+  /** Where the folders of builds are made; other builders may use it at the same time. */
   readonly workDir: string;
   /** How pip reaches the index: what of the environment is handed to builds. */
   readonly env: Readonly<Record<string, string>>;
   readonly log: (line: string) => void;
   /** Bytes of a build's log that are kept. Default 16 MB. */
   readonly logLimit?: number;
+  /** How much less than the slave a build matters to the scheduler, 0 to 19. Default 10. */
+  readonly niceness?: number;
 }
 
 export interface BuildRequest {
   readonly package: string;
   readonly version: string;
+  /** Addresses of simple indexes; user and password may be in them. */
   readonly indexUrl: string;
   readonly extraIndexUrl: string | null;
+  /** Wall time, milliseconds. */
   readonly timeoutMs: number;
   readonly signal: AbortSignal;
   /** Each line of the log as it is written. */
@@ -39,9 +47,18 @@ export interface BuildResult {
   readonly status: boolean;
   readonly failureClass: string | null;
   readonly durationS: number;
+  /** The log; of a failure, its last line begins with `piw: ` and says why in a sentence. */
   readonly output: string;
   readonly files: readonly BuiltFile[];
 }
+
+const LOG_LIMIT = 16 * 1024 * 1024;
+const NICENESS = 10;
+/** How long the index's own word is waited for after a failure, milliseconds. */
+const LOOK_MS = 60_000;
+
+/** The classes that pip's output can't tell from an index that is out of order. */
+const UNSURE = ['no-sdist', 'build-requirement'];
 
 /** Builds one version of one package at a time, with pip, in a folder that is new each time. */
 export class Builder {
@@ -53,85 +70,147 @@ export class Builder {
   }
 
   /**
-   * The result of a build, which is never an error: whatever goes wrong with a package is its result,
-   * with a class and the whole log. Its files are there until clean().
+   * The result of a build. Whatever goes wrong with a package is its result, with a class and the whole
+   * log, and no error. Its files are there until clean(). Raises, because no build can be made here:
+   * PIW_BAD_REQUIREMENT, PIW_DISK_FULL, PIW_NOT_WRITABLE, PIW_NO_PYTHON.
    */
   async build(request: BuildRequest): Promise<BuildResult> {
-    const { interpreter, workDir, env, logLimit } = this.#options;
+    const { interpreter, workDir, env, log } = this.#options;
+    const { name } = parseRequirement(`${request.package}==${request.version}`);
     await this.clean();
-    await wipeLeftovers(workDir);
-    const folder = await BuildFolder.create(workDir, interpreter.path, env);
-    this.#folder = folder;
-    const pip = { ...request, wheels: folder.wheels };
-    const began = performance.now();
-    const result = await run({
-      command: interpreter.path,
-      args: pipArguments(pip),
-      cwd: folder.path,
-      env: { ...folder.env, ...pipEnvironment(pip) },
-      mark: folder.mark,
-      timeoutMs: request.timeoutMs,
-      logLimit: logLimit ?? 16 * 1024 * 1024,
-      signal: request.signal,
-      onLine: (line) => {
-        request.onLine(hideSecrets(line));
-      },
-    });
-    const durationS = (performance.now() - began) / 1000;
-    const output = hideSecrets(result.output);
-    const failed = (failure: Failure): BuildResult => ({
-      status: false,
-      failureClass: failure.failureClass,
-      durationS,
-      output: `${output.trimEnd()}\npiw: ${request.package} ${request.version} was not built: ${failure.sentence}\n`,
-      files: [],
-    });
-    const failure = failureOf(result, request.timeoutMs);
-    if (failure) return failed(failure);
+    for (const trouble of await wipeLeftovers(workDir)) log(trouble);
+    let access: Access;
     try {
-      const files = await built(folder.wheels);
-      if (files.length === 0)
-        return failed({ failureClass: 'no-wheel', sentence: 'pip ended well, but made no wheel' });
-      return { status: true, failureClass: null, durationS, output, files };
+      access = accessTo({ ...request, env, pythonVersion: interpreter.version });
     } catch (error) {
       if (!(error instanceof PiwError)) throw error;
-      return failed({ failureClass: 'wrong-wheel', sentence: error.message });
+      return resultOf(request, 0, '', { failureClass: 'index', sentence: error.message });
     }
+    const folder = await BuildFolder.create(workDir, interpreter.path, pipEnvironment(env, access));
+    this.#folder = folder;
+    if (access.netrc !== '') await folder.writeHome('.netrc', access.netrc);
+    const hide = (text: string): string => hideSecrets(text, access.secrets);
+    const began = performance.now();
+    const args = buildArguments({ package: name, version: request.version, wheels: folder.wheels });
+    const result = await this.#pip(folder, args, request, hide);
+    const durationS = (performance.now() - began) / 1000;
+    const failure =
+      endOf(result, request.timeoutMs) ?? (await this.#failureOf(result, name, request, folder));
+    const found = failure ?? (await wheelsIn(folder.wheels, name, request.version));
+    return resultOf(request, durationS, result.output, found);
   }
 
-  /** Wipes the folder of the last build. */
+  /** Ends what is left of the last build, and removes its folder. */
   async clean(): Promise<void> {
     const folder = this.#folder;
     this.#folder = undefined;
     await folder?.wipe().catch((error: unknown) => {
-      // The next build tries again.
+      // The next start of a slave tries again.
       this.#options.log(`${folder.path} could not be removed: ${reason(error)}`);
     });
   }
+
+  /** Runs pip in the build's folder; what it says is heard and kept without the secrets. */
+  async #pip(
+    folder: BuildFolder,
+    args: readonly string[],
+    { timeoutMs, signal, onLine }: Pick<BuildRequest, 'timeoutMs' | 'signal' | 'onLine'>,
+    hide: (text: string) => string,
+  ): Promise<RunResult> {
+    const { interpreter, logLimit, niceness, log } = this.#options;
+    const result = await run({
+      command: interpreter.path,
+      args,
+      folder: folder.path,
+      env: folder.env,
+      timeoutMs,
+      logLimit: logLimit ?? LOG_LIMIT,
+      niceness: niceness ?? NICENESS,
+      signal,
+      onLine: (line) => {
+        onLine(hide(line));
+      },
+    });
+    if (result.survivors.length > 0) log(`could not be killed: processes ${result.survivors.join(', ')}`);
+    return { ...result, output: hide(result.output) };
+  }
+
+  /** Why pip failed, by its log; by the index itself where pip would say the same whether it answers or not. */
+  async #failureOf(
+    { code, output }: RunResult,
+    name: PackageName,
+    { version, signal }: BuildRequest,
+    folder: BuildFolder,
+  ): Promise<Failure | undefined> {
+    if (code === 0) return undefined;
+    const failure = diagnose({ name, version, output });
+    const missing = /No matching distribution found for ([A-Za-z0-9._-]{1,200})/.exec(output)?.[1];
+    if (!UNSURE.includes(failure.failureClass) || missing === undefined) return failure;
+    const look = { timeoutMs: LOOK_MS, signal, onLine: () => undefined };
+    const { output: said } = await this.#pip(folder, lookArguments(missing), look, (text) => text);
+    return indexTrouble(said) ?? failure;
+  }
 }
 
-function failureOf(result: RunResult, timeoutMs: number): Failure | undefined {
-  if (result.ended === 'timeout') {
+function resultOf(
+  request: BuildRequest,
+  durationS: number,
+  output: string,
+  found: Failure | readonly BuiltFile[],
+): BuildResult {
+  if (!('failureClass' in found))
+    return { status: true, failureClass: null, durationS, output, files: found };
+  const last = `piw: ${request.package} ${request.version} was not built: ${found.sentence}`;
+  return {
+    status: false,
+    failureClass: found.failureClass,
+    durationS,
+    output: `${output.trim() === '' ? '' : `${output.trimEnd()}\n`}${last}\n`,
+    files: [],
+  };
+}
+
+/** What is known of a build from the way in which it ended. */
+function endOf({ ended, signal }: RunResult, timeoutMs: number): Failure | undefined {
+  if (ended === 'timeout') {
     return {
       failureClass: 'timeout',
       sentence: `it took more than ${String(Math.round(timeoutMs / 1000))} s`,
     };
   }
-  if (result.ended === 'killed') return { failureClass: 'killed', sentence: 'it was told to end' };
-  if (result.signal === 'SIGKILL')
+  if (ended === 'killed') return { failureClass: 'killed', sentence: 'it was told to end' };
+  if (signal === 'SIGKILL')
     return { failureClass: 'memory', sentence: 'the system killed it, most likely for want of memory' };
-  if (result.signal !== null) return { failureClass: 'killed', sentence: `${result.signal} ended it` };
-  return result.code === 0 ? undefined : diagnose(result.output);
+  return signal === null ? undefined : { failureClass: 'killed', sentence: `${signal} ended it` };
 }
 
-async function built(folder: string): Promise<readonly BuiltFile[]> {
-  const names = (await readdir(folder)).filter((name) => name.endsWith('.whl')).sort();
-  return await Promise.all(
-    names.map(async (name) => ({ ...(await describeWheel(join(folder, name))), path: join(folder, name) })),
+/** The wheels that a build has made, each opened and found to be what it is named. */
+async function wheelsIn(
+  folder: string,
+  name: PackageName,
+  version: string,
+): Promise<Failure | readonly BuiltFile[]> {
+  // The build could write here, too: what is no file, or a link to one, is not looked at.
+  const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);
+  const filenames = entries.flatMap((entry) =>
+    entry.isFile() && entry.name.endsWith('.whl') ? [entry.name] : [],
   );
-}
-
-/** pip hides passwords itself; what a build prints of its environment is another matter. */
-function hideSecrets(text: string): string {
-  return text.replace(/(https?:\/\/)[^\s/@:]+:[^\s/@]+@/g, '$1****@');
+  if (filenames.length === 0)
+    return { failureClass: 'no-wheel', sentence: 'pip ended well, but made no wheel' };
+  try {
+    return await Promise.all(
+      filenames.sort().map(async (filename) => {
+        const path = join(folder, filename);
+        const file = { ...(await describeWheel(path)), dependencies: { apt: [] }, path };
+        // In a filename, `-` is `_`.
+        const its = file.package_version_tag.replaceAll('_', '-');
+        if (normalise(file.package_tag) !== name || !sameVersion(its, version.replaceAll('_', '-')))
+          throw new PiwError('PIW_BAD_WHEEL', `${filename} is not of ${name} ${version}`);
+        return file;
+      }),
+    );
+  } catch (error) {
+    if (!(error instanceof PiwError)) throw error;
+    return { failureClass: 'wrong-wheel', sentence: error.message };
+  }
 }

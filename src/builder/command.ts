@@ -1,46 +1,70 @@
-/** What pip is asked to build, and where it looks. */
+import { isPep440 } from '../wheels/versions.js';
+import type { Access } from './access.js';
+
+/** What pip is asked to build, and where it puts it. */
 export interface PipBuild {
   readonly package: string;
   readonly version: string;
   readonly wheels: string;
-  readonly indexUrl: string;
-  readonly extraIndexUrl: string | null;
 }
 
+/** What holds for each of pip's commands here. `-I`: no variable and no folder brings in another pip. */
+const PIP = ['-I', '-m', 'pip'];
+const QUIET = ['--no-input', '--disable-pip-version-check', '--no-color'];
+
 /**
- * pip's arguments for one build. `--no-binary :all:` holds for the build's requirements, too: pip
- * passes it on to the environment that it isolates the build in, so everything comes from source.
- * `===` asks for the version as it is spelled, which also finds those that aren't PEP 440's.
+ * pip's arguments for one build.
+ *
+ * The package itself is named after `--no-binary`, not `:all:`: pip passes that option on, as it is, to
+ * the pip that installs what the build requires (build_env.py), so that with `:all:` setuptools, Cython
+ * and CMake would be built from source for each build, too (pyyaml: 257 s with `:all:`, 9 s without).
+ * `--no-deps` and the version make sure that nothing but that one package is built.
+ *
+ * `==` finds every spelling of a version that is PEP 440's; `===` compares the text, which is all that
+ * can be done with others (a pip that still knows them).
+ *
+ * `--verbose` makes pip pass on what the build says while it says it.
  */
-export function pipArguments({ package: name, version, wheels }: PipBuild): readonly string[] {
-  const requirement = /^[0-9][0-9A-Za-z.!+_-]*$/.test(version)
-    ? `${name}==${version}`
-    : `${name}===${version}`;
+export function buildArguments({ package: name, version, wheels }: PipBuild): readonly string[] {
+  const requirement = `${name}${isPep440(version) ? '==' : '==='}${version}`;
   return [
-    ...['-m', 'pip', 'wheel', '--no-deps', '--no-binary', ':all:', '--wheel-dir', wheels],
-    ...[
-      '--no-cache-dir',
-      '--no-input',
-      '--disable-pip-version-check',
-      '--progress-bar',
-      'off',
-      '--no-color',
-      '--verbose',
-    ],
-    requirement,
+    ...[...PIP, 'wheel', '--no-deps', '--no-binary', name, '--wheel-dir', wheels],
+    ...[...QUIET, '--no-cache-dir', '--progress-bar', 'off', '--verbose'],
+    ...['--', requirement],
   ];
 }
 
-/** The addresses go by the environment: arguments are seen by everybody on the machine. */
-export function pipEnvironment({ indexUrl, extraIndexUrl }: PipBuild): Readonly<Record<string, string>> {
-  const secure = (url: string) =>
-    !url.startsWith('http://') || /^http:\/\/(?:[^@/]*@)?(?:localhost|127\.|\[::1\])/.test(url);
-  const plain = [indexUrl, extraIndexUrl ?? '']
-    .filter((url) => url !== '' && !secure(url))
-    .map((url) => new URL(url).host);
-  return {
-    PIP_INDEX_URL: indexUrl,
-    ...(extraIndexUrl === null ? {} : { PIP_EXTRA_INDEX_URL: extraIndexUrl }),
-    ...(plain.length === 0 ? {} : { PIP_TRUSTED_HOST: plain.join(' ') }),
+/** pip's arguments to look at the index's page of a package, and to say how that went. */
+export function lookArguments(name: string): readonly string[] {
+  return [...PIP, 'index', 'versions', ...QUIET, '-vv', '--', name];
+}
+
+/**
+ * What pip is told by its environment, where it is seen by nobody else: the addresses. PEP 517's way to
+ * build is asked for always, as pip 25.3 and later know no other: then what is built doesn't depend on
+ * which setuptools and wheel the slave happens to have, nor whether it has any.
+ */
+export function pipEnvironment(
+  given: Readonly<Record<string, string>>,
+  access: Access,
+): Readonly<Record<string, string>> {
+  const { PIP_PROXY: proxy, ...rest } = given;
+  const variables = {
+    ...rest,
+    ...(proxy === undefined ? {} : proxies(proxy)),
+    PIP_INDEX_URL: access.indexUrl,
+    PIP_EXTRA_INDEX_URL: access.extraIndexUrls.join(' '),
+    PIP_FIND_LINKS: access.findLinks.join(' '),
+    PIP_TRUSTED_HOST: access.trustedHosts.join(' '),
+    PIP_USE_PEP517: '1',
   };
+  return Object.fromEntries(Object.entries(variables).filter(([, value]) => value !== ''));
+}
+
+/** pip 26 passes its own setting for a proxy on as an argument; the variables of everybody it doesn't. */
+function proxies(proxy: string): Readonly<Record<string, string>> {
+  const address = proxy.includes('://') ? proxy : `http://${proxy}`;
+  return Object.fromEntries(
+    ['http_proxy', 'https_proxy', 'HTTP_PROXY', 'HTTPS_PROXY'].map((name) => [name, address]),
+  );
 }

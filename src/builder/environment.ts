@@ -1,86 +1,126 @@
-import { randomBytes } from 'node:crypto';
-import { chmod, mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
+import { execFile } from 'node:child_process';
+import { mkdir, mkdtemp, readdir, realpath, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-
-/** The variable by which every process of a build is known, also one that has left its group. */
-export const MARK = 'PIW_BUILD';
+import { promisify } from 'node:util';
+import { PiwError, reason } from '../errors.js';
+import { killProcessesOf, lives, MARK, startTime } from './processes.js';
 
 /** Nothing else of the slave's own environment reaches a build. */
-const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+const PATH = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin'];
+
+const PARTS = ['home', 'tmp', 'wheels', 'cache'] as const;
+
+/** `build-<process>-<its start>-<random>`: a slave can tell its folders from those of one that was killed. */
+const NAME = /^build-(\d+)-(\d+)-\w{6}$/;
+
+/** How long the system's own commands may take to remove a folder, milliseconds. */
+const REMOVAL_MS = 5 * 60_000;
 
 /**
- * The folder of one build, with a home and a temporary folder of its own, and its environment:
+ * The folder of one build (mode 0700), with a home, a temporary folder and a cache of its own, and its
+ * environment:
  *
- *   PATH     the system's, and the interpreter's folder before it
- *   HOME, TMPDIR, XDG_CACHE_HOME, XDG_CONFIG_HOME, XDG_DATA_HOME   in the build's folder
- *   LANG     C.UTF-8
- *   PIW_BUILD  the build's own mark
+ *   PATH       the interpreter's folder, then the system's
+ *   HOME, TMPDIR, XDG_CACHE_HOME, XDG_CONFIG_HOME, XDG_DATA_HOME, XDG_STATE_HOME   below the folder
+ *   LANG       C.UTF-8
+ *   PYTHONUNBUFFERED   1, so that what a build says is heard when it says it
+ *   PIP_CONFIG_FILE    /dev/null: pip reads no file of the machine's or the user's
+ *   PIW_BUILD  the folder: the mark of the build's processes
  *   and what the farm hands in: how pip reaches the index (addresses, certificates, proxies)
  */
 export class BuildFolder {
+  /** Absolute, without links. */
   readonly path: string;
-  readonly mark: string;
   readonly env: Readonly<Record<string, string>>;
 
   private constructor(path: string, python: string, given: Readonly<Record<string, string>>) {
     this.path = path;
-    this.mark = randomBytes(12).toString('hex');
     const home = join(path, 'home');
     this.env = {
       ...given,
-      PATH: `${dirname(python)}:${PATH}`,
+      PATH: [...new Set([dirname(python), ...PATH])].join(':'),
       HOME: home,
       TMPDIR: join(path, 'tmp'),
-      XDG_CACHE_HOME: join(home, '.cache'),
+      XDG_CACHE_HOME: join(path, 'cache'),
       XDG_CONFIG_HOME: join(home, '.config'),
       XDG_DATA_HOME: join(home, '.local', 'share'),
+      XDG_STATE_HOME: join(home, '.local', 'state'),
       LANG: 'C.UTF-8',
-      // The files of other configurations would be read as well.
+      PYTHONUNBUFFERED: '1',
       PIP_CONFIG_FILE: '/dev/null',
-      [MARK]: this.mark,
+      [MARK]: path,
     };
   }
 
+  /** Makes one in `workDir`. Raises PIW_DISK_FULL or PIW_NOT_WRITABLE. */
   static async create(
     workDir: string,
     python: string,
     given: Readonly<Record<string, string>>,
   ): Promise<BuildFolder> {
-    await mkdir(workDir, { recursive: true, mode: 0o700 });
-    const folder = new BuildFolder(await mkdtemp(join(workDir, 'build-')), python, given);
-    for (const name of ['home', 'tmp', 'wheels']) await mkdir(join(folder.path, name), { mode: 0o700 });
-    return folder;
+    try {
+      await mkdir(workDir, { recursive: true, mode: 0o700 });
+      const name = `build-${String(process.pid)}-${await startTime(process.pid)}-`;
+      const folder = new BuildFolder(await mkdtemp(join(await realpath(workDir), name)), python, given);
+      for (const part of PARTS) await mkdir(join(folder.path, part), { mode: 0o700 });
+      return folder;
+    } catch (error) {
+      const full = ['ENOSPC', 'EDQUOT'].includes((error as NodeJS.ErrnoException).code ?? '');
+      throw new PiwError(
+        full ? 'PIW_DISK_FULL' : 'PIW_NOT_WRITABLE',
+        `no build can be made in ${workDir}: ${reason(error)}`,
+        { cause: error },
+      );
+    }
   }
 
   get wheels(): string {
     return join(this.path, 'wheels');
   }
 
-  /** Removes all of it, also what the build made read-only. */
+  /** Writes a file into the home, mode 0600. */
+  async writeHome(name: string, contents: string): Promise<void> {
+    await writeFile(join(this.path, 'home', name), contents, { mode: 0o600 });
+  }
+
+  /** Ends what still runs of the build and removes all of its folder. Raises if something stays. */
   async wipe(): Promise<void> {
-    await wipe(this.path);
+    await killProcessesOf(this.path);
+    await remove(this.path);
   }
 }
 
-/** Removes what builds of a slave that was killed have left. */
-export async function wipeLeftovers(workDir: string): Promise<void> {
-  const names = await readdir(workDir).catch(() => []);
-  for (const name of names) if (name.startsWith('build-')) await wipe(join(workDir, name));
+/**
+ * Ends and removes what is left of the builds of slaves that were killed; those of slaves that live are
+ * not touched. Gives a line for each that could not be removed.
+ */
+export async function wipeLeftovers(workDir: string): Promise<readonly string[]> {
+  const troubles: string[] = [];
+  const root = await realpath(workDir).catch(() => workDir);
+  for (const name of await readdir(root).catch(() => [])) {
+    const [, pid, began = ''] = NAME.exec(name) ?? [];
+    if (pid === undefined || (await lives(Number(pid), began))) continue;
+    const path = join(root, name);
+    await killProcessesOf(path);
+    await remove(path).catch((error: unknown) => {
+      troubles.push(`${path} could not be removed: ${reason(error)}`);
+    });
+  }
+  return troubles;
 }
 
-async function wipe(path: string): Promise<void> {
+/**
+ * Removes a folder, also where the build took away its own permission to write, or nested folders deeper
+ * than a path can name: there, chmod and rm walk the tree in their own way, and follow no link.
+ */
+async function remove(path: string): Promise<void> {
   try {
     await rm(path, { recursive: true, force: true, maxRetries: 3 });
   } catch {
-    // A folder without its write permission can't be emptied; ours to give it back.
-    await unlock(path);
-    await rm(path, { recursive: true, force: true, maxRetries: 3 });
-  }
-}
-
-async function unlock(path: string): Promise<void> {
-  await chmod(path, 0o700);
-  for (const entry of await readdir(path, { withFileTypes: true })) {
-    if (entry.isDirectory()) await unlock(join(path, entry.name));
+    // Whatever it was, what follows either helps or says more.
+    const run = promisify(execFile);
+    const options = { timeout: REMOVAL_MS, cwd: '/', env: { PATH: PATH.join(':'), LANG: 'C' } };
+    await run('chmod', ['-R', 'u+rwx', '--', path], options).catch(() => undefined);
+    await run('rm', ['-rf', '--', path], options);
   }
 }

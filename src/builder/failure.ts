@@ -1,22 +1,58 @@
+import { isPackageName, normalise, type PackageName } from '../wheels/names.js';
+import { sameVersion } from '../wheels/versions.js';
+
 /** Why a build failed: a class, which says what happens next, and a sentence for people. */
 export interface Failure {
   readonly failureClass: string;
   readonly sentence: string;
 }
 
-/**
- * What a build's log tells of its failure. The first entry that is found counts, so the surest come
- * first. `$1` in a sentence is what the first group of the pattern matched. Add to it as you meet them.
- */
-const TABLE: readonly {
+/** What was to be built, and the log of it. */
+export interface Evidence {
+  readonly name: PackageName;
+  readonly version: string;
+  readonly output: string;
+}
+
+interface Sign {
   readonly failureClass: string;
+  /** Without the flag `g`. Nothing in it may repeat without a bound: logs are strangers' work. */
   readonly pattern: RegExp;
+  /** `$1` stands for what the first group that matched holds. */
   readonly sentence: string;
-}[] = [
+  /** Further, what must be true of a match. */
+  readonly holds?: (match: RegExpExecArray, evidence: Evidence, unfound: boolean) => boolean;
+}
+
+/** pip found none of the files that it wanted: of the package, or of something that it needs to be built. */
+const UNFOUND =
+  /No matching distribution found for|Could not install packages due to an (?:OS|Environment)Error/;
+const whenUnfound: Sign['holds'] = (_match, _evidence, unfound) => unfound;
+
+const isItself = (found: string | undefined, { name }: Evidence): boolean =>
+  found !== undefined && isPackageName(found) && normalise(found) === name;
+
+/** `1.0 Requires-Python >=3.12; 1.1 Requires-Python >=3.13`, in which the version is one. */
+const isListed = (list: string | undefined, { version }: Evidence): boolean =>
+  (list ?? '').split(';').some((item) => sameVersion(item.trim().split(' ')[0] ?? '', version));
+
+/**
+ * The signs by which a failure is known, the surest first: the first entry that is found counts, and of
+ * its matches the last, for what a build tries out on its way may fail without harm. To know another
+ * kind, add a line where it belongs, and the log that showed it to the test. The wordings are those of
+ * pip 23.0 to 26.3, GCC, ld, setuptools, Meson, CMake and Cargo.
+ */
+const SIGNS: readonly Sign[] = [
   {
     failureClass: 'disk',
-    pattern: /No space left on device|\[Errno 28\]/,
+    pattern: /No space left on device|Disk quota exceeded|\[Errno (?:28|122)\]/,
     sentence: "the slave's disk is full",
+  },
+  {
+    failureClass: 'memory',
+    pattern:
+      /Killed signal terminated program|exit code: -9\b|signal: 9, SIGKILL|MemoryError\b|Cannot allocate memory|virtual memory exhausted/,
+    sentence: "the slave's memory was not enough",
   },
   {
     failureClass: 'hash-mismatch',
@@ -24,74 +60,135 @@ const TABLE: readonly {
     sentence: 'what was downloaded has another hash than the index says',
   },
   {
-    failureClass: 'index',
-    pattern: /(?:HTTP error|Client Error|Server Error)[^\n]{0,40}?\b(429|5\d\d)\b/i,
-    sentence: 'the index answered with status $1',
+    failureClass: 'network',
+    pattern:
+      /Retrying \(Retry\(total=0,|HTTPS?ConnectionPool\(host=|\b(?:ReadTimeout|IncompleteRead|Protocol|SSL)Error\b/,
+    sentence: 'the index could not be reached',
+    holds: whenUnfound,
   },
   {
     failureClass: 'network',
-    pattern:
-      /(?:NewConnectionError|ConnectTimeoutError|ReadTimeoutError|NameResolutionError|Temporary failure in name resolution|Connection refused|Max retries exceeded)/,
-    sentence: 'the index could not be reached',
+    pattern: /^pip\._vendor\.(?:urllib3|requests)\.exceptions\.(\w{1,60})/m,
+    sentence: 'the index could not be reached ($1)',
+  },
+  {
+    failureClass: 'index',
+    pattern: /ERROR: HTTP error (\d{3}) while getting/,
+    sentence: 'the index answered with status $1 to a file that it lists',
+  },
+  {
+    failureClass: 'index',
+    pattern: /The repository located at (\S{1,200}) is not a trusted or secure host/,
+    sentence: 'pip does not trust $1',
+    holds: whenUnfound,
   },
   {
     failureClass: 'python-version',
-    pattern: /requires a different Python: ([^\n]{0,100})|Requires-Python ([^\n;]{0,60})/,
-    sentence: 'it does not support this version of Python',
+    pattern: /Package '([^'\n]{1,200})' requires a different Python: \S{1,40} not in '([^'\n]{1,200})'/,
+    sentence: 'this version of Python is not among those that it supports',
+    holds: (match, evidence) => isItself(match[1], evidence),
+  },
+  {
+    failureClass: 'python-version',
+    pattern: /Ignored the following versions that require a different python version: ([^\n]{1,100000})/,
+    sentence: 'this version of Python is not among those that it supports',
+    holds: (match, evidence) => isListed(match[1], evidence),
+  },
+  {
+    failureClass: 'bad-sdist',
+    pattern: /has inconsistent (?:version|name): [^\n]{0,100}metadata has '([^'\n]{1,100})'/i,
+    sentence: 'its source says of itself that it is $1',
+  },
+  {
+    failureClass: 'bad-sdist',
+    pattern:
+      /does not appear to be a Python project|^(?:tarfile\.\w{1,40}Error|zipfile\.BadZipFile|gzip\.BadGzipFile)\b/m,
+    sentence: 'its source archive is broken or holds no Python project',
   },
   {
     failureClass: 'missing-header',
-    pattern: /fatal error: ([\w./+-]+\.(?:h|hpp|hh|hxx)): No such file/,
+    pattern: /fatal error: ['"]?([\w./+-]{1,200}\.(?:h|hh|hpp|hxx))['"]?(?:: No such file| file not found)/,
     sentence: 'it needs the header $1, which this slave does not have',
   },
   {
     failureClass: 'missing-library',
-    pattern: /(?:\/ld: |collect2: [^\n]*\n[^\n]*)cannot find -l([\w.+-]+)/,
+    pattern: /\bcannot find -l([\w.+-]{1,100})|library not found for -l([\w.+-]{1,100})/,
     sentence: 'it needs the library $1, which this slave does not have',
+  },
+  {
+    failureClass: 'missing-library',
+    pattern:
+      /No package '([^'\n]{1,100})' found|Package '?([\w.+-]{1,100})'? was not found in the pkg-config|ERROR: Dependency "([^"\n]{1,100})" not found/,
+    sentence: 'it needs $1, which pkg-config does not find on this slave',
   },
   {
     failureClass: 'compiler',
     pattern:
-      /(?:error: command '([^']+)' failed: No such file|unable to execute '([^']+)'|([\w+-]*(?:gcc|g\+\+|cc|clang|rustc|cargo|gfortran)): (?:command )?not found|Unknown compiler|No such file or directory: '([\w+-]*(?:gcc|cc|g\+\+|clang))')/,
-    sentence: 'it needs a compiler, and this slave has none: on Debian, apt install build-essential',
+      /can't find Rust compiler|Cargo, the Rust package manager, is not installed|No such file or directory: '(?:cargo|rustc)'/,
+    sentence: 'it needs a Rust compiler, and this slave has none',
   },
   {
-    failureClass: 'memory',
-    pattern: /Killed signal terminated program|MemoryError|Cannot allocate memory/,
-    sentence: 'it ran out of memory',
+    failureClass: 'compiler',
+    pattern:
+      /error: command '([^'\n]{1,200})' failed: No such file|unable to execute '([^'\n]{1,200})'|No such file or directory: '((?:[\w./-]{0,100}[/-])?(?:cc|gcc|g\+\+|c\+\+|clang|clang\+\+|gfortran))'|\b(cc|gcc|g\+\+|c\+\+|clang|gfortran): (?:command )?not found|Unknown compiler\(s\)|No (?:CMAKE_)?\w{1,10}_?COMPILER could be found/,
+    sentence: 'it needs a compiler, and this slave has none (on Debian: apt install build-essential)',
   },
   {
     failureClass: 'no-sdist',
-    pattern: /No matching distribution found for ([^\s]+)/,
-    sentence: 'the index has no source of $1 for this slave',
+    pattern: /No matching distribution found for ([A-Za-z0-9._-]{1,200})/,
+    sentence: 'the index has no source of this version',
+    holds: (match, evidence) => isItself(match[1], evidence),
+  },
+  {
+    failureClass: 'build-requirement',
+    pattern: /No matching distribution found for ([^\s;]{1,200})/,
+    sentence: 'it needs $1 to be built, of which the index has nothing for this slave',
   },
   {
     failureClass: 'build-requirement',
     pattern:
-      /(?:Failed to build '?[^\n]*' when installing build dependencies|Installing build dependencies[^\n]*error|installing build dependencies[^\n]* did not run successfully|BackendUnavailable|ModuleNotFoundError: No module named '([^']+)')/,
-    sentence: 'something that it needs to be built could not be had',
+      /ResolutionImpossible|Some build dependencies for [^\n]{1,200} (?:conflict|are missing)|Failed to build '[^'\n]{1,200}' when installing build dependencies|installing? build dependencies[^\n]{0,200} did not run successfully/,
+    sentence: 'what it needs to be built could not be installed',
   },
   {
-    failureClass: 'compiler',
-    pattern: /(?:error: command '[^']+' failed with exit|: error: )/,
+    failureClass: 'build-requirement',
+    pattern:
+      /ModuleNotFoundError: No module named '([^'\n]{1,200})'|ImportError: No module named '?([\w.]{1,200})/,
+    sentence: 'it needs the module $1 to be built, and does not say so, or brings it along in vain',
+  },
+  {
+    failureClass: 'network',
+    pattern: /urlopen error|Could not resolve host|Temporary failure in name resolution/,
+    sentence: 'its build wanted something from the network that it did not get',
+  },
+  {
+    failureClass: 'compile-error',
+    pattern:
+      /error: command '[^'\n]{1,200}' failed with exit|^[^\n]{1,500}:\d{1,7}:\d{1,7}: (?:fatal )?error: |ld returned \d{1,3} exit status|error: could not compile /m,
     sentence: 'it does not compile',
-  },
-  {
-    failureClass: 'bad-sdist',
-    pattern: /(?:tarfile\.|zipfile\.)\w*Error|not a (?:gzip|zip) file|does not appear to be a Python project/,
-    sentence: 'its source archive is broken',
   },
 ];
 
+/** Longer lines are looked at in their first part. */
+const MAX_LINE = 100_000;
+
 /** What the log of a build that failed by itself tells. */
-export function diagnose(output: string): Failure {
-  for (const { failureClass, pattern, sentence } of TABLE) {
-    const match = pattern.exec(output);
-    if (match)
-      return {
-        failureClass,
-        sentence: sentence.replace('$1', match.slice(1).find((group) => group) ?? 'something'),
-      };
+export function diagnose(evidence: Evidence): Failure {
+  const output = evidence.output
+    .split('\n')
+    .map((line) => line.slice(0, MAX_LINE))
+    .join('\n');
+  const unfound = UNFOUND.test(output);
+  for (const { failureClass, pattern, sentence, holds } of SIGNS) {
+    let match: RegExpExecArray | undefined;
+    for (const found of output.matchAll(new RegExp(pattern, `${pattern.flags}g`)))
+      if (holds?.(found, evidence, unfound) ?? true) match = found;
+    if (!match) continue;
+    const detail = match.slice(1).find((group) => group) ?? '';
+    // What the log says becomes part of one line of ours.
+    // eslint-disable-next-line no-control-regex
+    const plain = detail.replace(/[\u0000-\u001f\u007f]+/g, ' ');
+    return { failureClass, sentence: sentence.replace('$1', () => plain) };
   }
   return { failureClass: 'other', sentence: 'the log says why' };
 }

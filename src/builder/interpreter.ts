@@ -1,13 +1,15 @@
 import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
-import { PiwError, reason } from '../errors.js';
+import { PiwError } from '../errors.js';
 
 /** An interpreter that builds, and the machine that it runs on. */
 export interface Interpreter {
   readonly path: string;
   /** `3.11.7` */
   readonly version: string;
+  /** `CPython`, `PyPy` */
+  readonly implementation: string;
   /** `cp311`, `pp39` */
   readonly pyVersionTag: string;
   /** `cp311`, `cp313t`, `pypy39_pp73` */
@@ -21,59 +23,104 @@ export interface Interpreter {
   readonly board: string | null;
 }
 
-/** What pip's own code says of it; without that of pip, what can be told from the interpreter alone. */
+const LIMITS = { timeout: 20_000, maxBuffer: 1024 * 1024 };
+
+/**
+ * What wheels of this interpreter's own are tagged with (packaging.tags and bdist_wheel agree): a
+ * 32-bit Python under a 64-bit kernel is told by the size of its integers, for the kernel's name isn't
+ * its platform. Old Pythons can read this far, to be told that they are too old.
+ */
 const QUESTION = `
 import json, platform, sys, sysconfig
-import pip
+try:
+    import pip
+    pip = pip.__version__
+except ImportError:
+    pip = ''
 v = sys.version_info
-if platform.python_implementation() == 'PyPy':
-    py = 'pp%d%d' % v[:2]
-    abi = 'pypy%d%d_pp%d%d' % (v[:2] + sys.pypy_version_info[:2])
-else:
-    py = 'cp%d%d' % v[:2]
-    abi = py + ('t' if sysconfig.get_config_var('Py_GIL_DISABLED') else '') + getattr(sys, 'abiflags', '').replace('t', '')
+py = '%s%d%d' % ({'CPython': 'cp', 'PyPy': 'pp'}.get(platform.python_implementation(), 'py'), v[0], v[1])
+soabi = sysconfig.get_config_var('SOABI') or ''
+abi = soabi.replace('-', '_') if py.startswith('pp') else py + getattr(sys, 'abiflags', '')
+where = sysconfig.get_platform().replace('-', '_').replace('.', '_')
+if sys.maxsize <= 2 ** 32:
+    where = {'linux_x86_64': 'linux_i686', 'linux_aarch64': 'linux_armv7l'}.get(where, where)
 print(json.dumps({
     'path': sys.executable, 'version': platform.python_version(), 'py': py, 'abi': abi,
-    'platform': sysconfig.get_platform().replace('-', '_').replace('.', '_'), 'pip': pip.__version__,
+    'implementation': platform.python_implementation(), 'platform': where, 'pip': pip,
 }))
 `;
 
-/** Asks an interpreter what it is. Raises PIW_NO_PYTHON if it is too old, has no pip, or doesn't answer. */
+/**
+ * Asks an interpreter, a path or a name on PATH, what it is. It is run once, for at most 20 s, with
+ * `env` and our PATH alone. Raises PIW_NO_PYTHON if it is older than 3.9, has no pip or doesn't answer.
+ */
 export async function probe(python: string, env: Readonly<Record<string, string>>): Promise<Interpreter> {
-  let answer: Record<string, string>;
-  try {
-    const { stdout } = await promisify(execFile)(python, ['-c', QUESTION], {
-      env: { PATH: process.env['PATH'], LANG: 'C.UTF-8', ...env },
-      timeout: 20_000,
-    });
-    answer = JSON.parse(stdout) as Record<string, string>;
-  } catch (error) {
-    const last = reason(error).trim().split('\n').at(-1) ?? '';
-    throw new PiwError('PIW_NO_PYTHON', `${python} can't be used: ${last}`, { cause: error });
-  }
-  const { version = '', py = '', abi = '', platform = '', pip = '', path = python } = answer;
+  const answer = await ask(python, env);
+  const text = (key: string, form: RegExp): string => {
+    const value = answer[key];
+    if (typeof value === 'string' && form.test(value)) return value;
+    throw unusable(python, `it is not an interpreter that piw knows (${key})`);
+  };
+  const version = text('version', /^\d+\.\d+/);
   const [major = 0, minor = 0] = version.split('.').map(Number);
-  if (major < 3 || (major === 3 && minor < 9))
-    throw new PiwError('PIW_NO_PYTHON', `${python} is Python ${version}`);
+  if (major < 3 || (major === 3 && minor < 9)) {
+    throw unusable(python, `it is Python ${version}, and 3.9 is needed`);
+  }
+  const pipVersion = text('pip', /^/);
+  if (pipVersion === '') throw unusable(python, 'it has no pip');
+  const path = text('path', /^/);
   const os = await osRelease();
   return {
-    path: path || python,
+    path: path === '' ? python : path,
     version,
-    pyVersionTag: py,
-    abiTag: abi,
-    platformTag: platform,
-    pipVersion: pip,
+    implementation: text('implementation', /^\w+$/),
+    pyVersionTag: text('py', /^[a-z]+\d+$/),
+    abiTag: text('abi', /^[a-z0-9_]+$/),
+    platformTag: text('platform', /^[a-z0-9_]+$/),
+    pipVersion,
     osName: os.get('NAME') ?? process.platform,
     osVersion: os.get('VERSION_ID') ?? '',
     board: await board(),
   };
 }
 
+async function ask(
+  python: string,
+  env: Readonly<Record<string, string>>,
+): Promise<Readonly<Record<string, unknown>>> {
+  try {
+    const { stdout } = await promisify(execFile)(python, ['-I', '-c', QUESTION], {
+      ...LIMITS,
+      cwd: '/',
+      env: { ...env, PATH: process.env['PATH'], LANG: 'C.UTF-8' },
+    });
+    const answer: unknown = JSON.parse(stdout);
+    return typeof answer === 'object' && answer !== null ? { ...answer } : {};
+  } catch (error) {
+    throw unusable(python, why(error), { cause: error });
+  }
+}
+
+/** What became of a command that was to be run, for people. */
+function why(error: unknown): string {
+  const { code, killed, stderr } = error as { code?: unknown; killed?: boolean; stderr?: string };
+  if (code === 'ENOENT') return 'there is no such program';
+  if (code === 'EACCES') return 'this user may not run it';
+  if (killed) return `it did not answer within ${LIMITS.timeout / 1000} s`;
+  if (stderr?.includes('Unknown option: -I')) return 'it is older than Python 3.4';
+  const last = (stderr ?? '').trim().split('\n').at(-1) ?? '';
+  return last === '' ? 'it gave no answer that makes sense' : last.slice(0, 200);
+}
+
+function unusable(python: string, text: string, options?: ErrorOptions): PiwError {
+  return new PiwError('PIW_NO_PYTHON', `${python} can't build: ${text}`, options);
+}
+
 async function osRelease(): Promise<ReadonlyMap<string, string>> {
   const contents = await readFile('/etc/os-release', 'utf8').catch(() => '');
   return new Map(
     contents.split('\n').flatMap((line) => {
-      const match = /^([A-Z_]+)="?([^"]*)"?$/.exec(line);
+      const match = /^([A-Z_]+)=["']?([^"']*)["']?$/.exec(line);
       return match ? [[match[1] ?? '', match[2] ?? ''] as const] : [];
     }),
   );

@@ -5,7 +5,7 @@ const MAX_LINE = 10_000;
 
 /**
  * The output of a build: whole up to a limit in bytes; over it the first and the last half of the
- * limit, with a line between them that says how much is missing.
+ * limit, with a line between them that says how much is missing. It takes no more memory than that.
  */
 export class BuildLog {
   readonly #half: number;
@@ -13,11 +13,13 @@ export class BuildLog {
   readonly #decoder = new StringDecoder('utf8');
   readonly #head: Buffer[] = [];
   #headSize = 0;
-  #tail: Buffer[] = [];
-  #tailSize = 0;
-  #missing = 0;
+  /** The last half, as a ring that is made when it is needed. */
+  #ring: Buffer | undefined;
+  /** Bytes that have gone into the ring. */
+  #rung = 0;
   #line = '';
 
+  /** A limit of at least two bytes; `onLine` hears each line that isn't empty, without its end. */
   constructor(limit: number, onLine: (line: string) => void) {
     this.#half = Math.floor(limit / 2);
     this.#onLine = onLine;
@@ -25,34 +27,40 @@ export class BuildLog {
 
   add(data: Buffer): void {
     this.#tell(data);
-    let rest = data;
-    if (this.#headSize < this.#half) {
-      const first = rest.subarray(0, this.#half - this.#headSize);
-      this.#head.push(first);
-      this.#headSize += first.length;
-      rest = rest.subarray(first.length);
-    }
-    if (rest.length === 0) return;
-    this.#tail.push(rest);
-    this.#tailSize += rest.length;
-    for (
-      let first = this.#tail[0];
-      first && this.#tailSize - first.length >= this.#half;
-      first = this.#tail[0]
-    ) {
-      this.#tail.shift();
-      this.#tailSize -= first.length;
-      this.#missing += first.length;
-    }
+    const first = data.subarray(0, this.#half - this.#headSize);
+    if (first.length > 0) this.#head.push(first);
+    this.#headSize += first.length;
+    if (first.length < data.length) this.#keep(data.subarray(first.length));
   }
 
+  /** The log as text. PostgreSQL's text has no NUL, so neither has this. */
   text(): string {
-    const tail = Buffer.concat(this.#tail);
-    const over = Math.max(0, tail.length - this.#half);
-    const missing = this.#missing + over;
-    const head = Buffer.concat(this.#head).toString('utf8');
-    if (missing === 0) return head + tail.toString('utf8');
-    return `${head}\npiw: ${String(missing)} bytes of the log are missing here\n${tail.subarray(over).toString('utf8')}`;
+    const missing = Math.max(0, this.#rung - this.#half);
+    const ring = this.#ring ?? Buffer.alloc(0);
+    const start = this.#rung % this.#half;
+    const tail =
+      missing > 0
+        ? Buffer.concat([ring.subarray(start), ring.subarray(0, start)])
+        : ring.subarray(0, this.#rung);
+    const pieces =
+      missing === 0
+        ? [Buffer.concat([...this.#head, tail]).toString('utf8')]
+        : [
+            Buffer.concat(this.#head).toString('utf8'),
+            `\npiw: ${String(missing)} bytes of the log are missing here\n`,
+            tail.toString('utf8'),
+          ];
+    return pieces.join('').replaceAll('\0', '\ufffd');
+  }
+
+  /** Copies into the ring what fits, which is the end of it. */
+  #keep(data: Buffer): void {
+    this.#ring ??= Buffer.alloc(this.#half);
+    const skipped = Math.max(0, data.length - this.#half);
+    const at = (this.#rung + skipped) % this.#half;
+    const copied = data.copy(this.#ring, at, skipped);
+    data.copy(this.#ring, 0, skipped + copied);
+    this.#rung += data.length;
   }
 
   #tell(data: Buffer): void {

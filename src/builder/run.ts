@@ -1,19 +1,22 @@
-import { spawn } from 'node:child_process';
-import { readFile, readdir } from 'node:fs/promises';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { MARK } from './environment.js';
+import { PiwError } from '../errors.js';
 import { BuildLog } from './log.js';
+import { kill, killProcessesOf } from './processes.js';
 
 export interface RunOptions {
   readonly command: string;
   readonly args: readonly string[];
-  readonly cwd: string;
+  /** The build's folder: where it runs, and by which its processes are known. */
+  readonly folder: string;
+  /** Holds the build's mark. */
   readonly env: Readonly<Record<string, string>>;
-  /** The build's mark, which is in `env`. */
-  readonly mark: string;
   /** Wall time, milliseconds. */
   readonly timeoutMs: number;
+  /** Bytes of output that are kept. */
   readonly logLimit: number;
+  /** How much less than the slave itself it matters to the scheduler, 0 to 19. */
+  readonly niceness: number;
   readonly signal: AbortSignal;
   /** Every line of output without its end. */
   readonly onLine: (line: string) => void;
@@ -26,113 +29,108 @@ export interface RunResult {
   /** Why it was ended from here, if it was. */
   readonly ended: 'timeout' | 'killed' | undefined;
   readonly output: string;
+  /** The processes of it that could not be killed. */
+  readonly survivors: readonly number[];
 }
+
+type Exit = Pick<RunResult, 'code' | 'signal' | 'ended'>;
 
 /** How long a build that is told to end may take over it, milliseconds. */
 const GRACE_MS = 3000;
-/** Rounds of looking for processes that escaped, each of which kills those it finds. */
-const ROUNDS = 20;
+/** How long one that was killed is waited for: a process that waits for a dead disk doesn't die. */
+const GIVE_UP_MS = 20_000;
+/** How long the rest of the output is read once everything is dead. */
+const DRAIN_MS = 2000;
+/** No timer of Node's is longer: it would go off at once. */
+const LONGEST_MS = 2 ** 31 - 1;
 
 /**
- * Runs a build in a process group of its own, and gives its result when all of it is dead: the
- * group is killed, and then every process that bears the build's mark, which one that makes itself a
- * daemon inherits like any other (Linux; elsewhere the group is all that is known).
+ * What stands before the command. Output and errors share one pipe, in the order in which they were
+ * written; wheels have the permissions that a umask of 022 gives; nobody wants a stranger's core dump.
+ */
+const PRELUDE = 'exec 2>&1; umask 022; ulimit -c 0; exec nice -n "$0" "$@"';
+
+/**
+ * Runs a build in a process group and session of its own, with nothing on its standard input, and gives
+ * its result when all of it is dead: first the group, then every process that has left it. It ends by
+ * itself, or at the timeout, or when the signal is aborted: then the group gets SIGTERM, and SIGKILL
+ * three seconds later. Raises PIW_NO_PYTHON if the command can't be run at all.
  */
 export async function run(options: RunOptions): Promise<RunResult> {
-  const log = new BuildLog(options.logLimit, options.onLine);
-  const child = spawn(options.command, options.args, {
-    cwd: options.cwd,
-    env: { ...options.env },
-    stdio: ['ignore', 'pipe', 'pipe'],
+  const { command, args, folder, env, niceness, logLimit, onLine } = options;
+  const log = new BuildLog(logLimit, onLine);
+  if (options.signal.aborted) return { code: null, signal: null, ended: 'killed', output: '', survivors: [] };
+  const child = spawn('/bin/sh', ['-c', PRELUDE, String(niceness), command, ...args], {
+    cwd: folder,
+    env: { ...env },
+    stdio: ['ignore', 'pipe', 'ignore'],
     detached: true,
   });
-  let ended: RunResult['ended'];
-  let hard: NodeJS.Timeout | undefined;
-  const end = (why: RunResult['ended']): void => {
-    if (ended !== undefined || child.pid === undefined) return;
-    ended = why;
-    killGroup(child.pid, 'SIGTERM');
-    hard = setTimeout(() => {
-      killGroup(child.pid ?? 0, 'SIGKILL');
-    }, GRACE_MS);
-  };
-  const timer = setTimeout(() => {
-    end('timeout');
-  }, options.timeoutMs);
-  const abort = (): void => {
-    end('killed');
-  };
-  options.signal.addEventListener('abort', abort, { once: true });
-  if (options.signal.aborted) abort();
   child.stdout.on('data', (data: Buffer) => {
     log.add(data);
   });
-  child.stderr.on('data', (data: Buffer) => {
-    log.add(data);
-  });
+  const drained = new Promise<void>((resolve) => child.stdout.once('close', resolve));
+  let survivors: readonly number[] = [];
   try {
-    const { code, signal } = await new Promise<{ code: number | null; signal: string | null }>(
-      (resolve, reject) => {
-        child.once('error', reject);
-        // Not `close`: a daemon that kept the pipe open would never let it come.
-        child.once('exit', (exit, by) => {
-          resolve({ code: exit, signal: by });
-        });
-      },
-    );
-    // What is still in the pipes is read; the pipe of a daemon is not waited for.
-    await Promise.race([closed(child.stdout), sleep(500)]);
-    return { code, signal, ended, output: log.text() };
+    let exit: Exit;
+    try {
+      exit = await exitOf(child, options);
+    } finally {
+      killGroup(child, 'SIGKILL');
+      survivors = await killProcessesOf(folder);
+    }
+    // Whoever could write into it is dead; what they wrote is read to its end.
+    await Promise.race([drained, sleep(DRAIN_MS, undefined, { ref: false })]);
+    const output = log.text();
+    // The shell's own codes for what can't be run, and for what isn't there.
+    if (exit.code === 126 || exit.code === 127)
+      throw new PiwError('PIW_NO_PYTHON', `${command} can't be run: ${output.trim().slice(-200)}`);
+    return { ...exit, output, survivors };
   } finally {
-    clearTimeout(timer);
-    clearTimeout(hard);
-    options.signal.removeEventListener('abort', abort);
-    if (child.pid !== undefined) killGroup(child.pid, 'SIGKILL');
-    await killMarked(options.mark);
     child.stdout.destroy();
-    child.stderr.destroy();
   }
 }
 
-function closed(stream: NodeJS.ReadableStream & { closed?: boolean }): Promise<void> {
-  return new Promise((resolve) => {
-    if (stream.closed) resolve();
-    else
-      stream.once('close', () => {
-        resolve();
-      });
-  });
-}
-
-function killGroup(pid: number, signal: NodeJS.Signals): void {
+/** Waits for the process itself to end, and ends it when it is time. */
+async function exitOf(child: ChildProcess, { timeoutMs, signal }: RunOptions): Promise<Exit> {
+  let ended: RunResult['ended'];
+  const timers: NodeJS.Timeout[] = [];
+  const after = (ms: number, what: () => void): void => {
+    timers.push(setTimeout(what, Math.min(ms, LONGEST_MS)));
+  };
+  const abort = (): void => {
+    end('killed');
+  };
+  let end: (why: 'timeout' | 'killed') => void = () => undefined;
   try {
-    process.kill(-pid, signal);
-  } catch (error) {
-    // The group is empty, or all that is left of it is another user's.
-    if (!['ESRCH', 'EPERM'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+    return await new Promise<Exit>((resolve, reject) => {
+      end = (why) => {
+        if (ended !== undefined) return;
+        ended = why;
+        killGroup(child, 'SIGTERM');
+        after(GRACE_MS, () => {
+          killGroup(child, 'SIGKILL');
+        });
+        after(GRACE_MS + GIVE_UP_MS, () => {
+          resolve({ code: null, signal: null, ended });
+        });
+      };
+      after(timeoutMs, () => {
+        end('timeout');
+      });
+      signal.addEventListener('abort', abort, { once: true });
+      child.once('error', reject);
+      // Not `close`: a daemon that kept the pipe open would never let it come.
+      child.once('exit', (code, by) => {
+        resolve({ code, signal: by, ended });
+      });
+    });
+  } finally {
+    for (const timer of timers) clearTimeout(timer);
+    signal.removeEventListener('abort', abort);
   }
 }
 
-/** Kills every process with the build's mark in its environment, until there is none. */
-async function killMarked(mark: string): Promise<void> {
-  if (process.platform !== 'linux') return;
-  const needle = `${MARK}=${mark}`;
-  for (let round = 0; round < ROUNDS; round += 1) {
-    const marked: number[] = [];
-    for (const pid of await readdir('/proc')) {
-      if (!/^\d+$/.test(pid) || Number(pid) === process.pid) continue;
-      // Another user's, or gone already: not ours.
-      const environment = await readFile(`/proc/${pid}/environ`, 'latin1').catch(() => '');
-      if (environment.split('\0').includes(needle)) marked.push(Number(pid));
-    }
-    if (marked.length === 0) return;
-    for (const pid of marked) {
-      try {
-        process.kill(pid, 'SIGKILL');
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
-      }
-    }
-    await sleep(25);
-  }
+function killGroup(child: ChildProcess, signal: NodeJS.Signals): void {
+  if (child.pid !== undefined) kill(-child.pid, signal);
 }

@@ -5,7 +5,7 @@ import { PiwError, reason } from '../errors.js';
 import { can, give, type Account } from './privileges.js';
 
 /** Where the folders are kept that the account can't reach where they were asked for. */
-const ELSEWHERE = '/var/lib/piw';
+const ELSEWHERE = '/var/lib/piw/linked';
 
 /**
  * A folder for the account: made if it is missing, and the account's if it is empty. When root asks
