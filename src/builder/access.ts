@@ -1,0 +1,141 @@
+import { PiwError } from '../errors.js';
+
+/** How pip reaches what it builds from, with nothing secret in an address. */
+export interface Access {
+  readonly indexUrl: string;
+  readonly extraIndexUrls: readonly string[];
+  readonly findLinks: readonly string[];
+  readonly trustedHosts: readonly string[];
+  /** What `.netrc` in the build's home has to hold; empty if nothing. */
+  readonly netrc: string;
+  /** What must not appear in a log. */
+  readonly secrets: readonly string[];
+}
+
+interface Sources {
+  readonly indexUrl: string;
+  readonly extraIndexUrl: string | null;
+  /** What the farm hands in; of its PIP_ variables that hold addresses, nothing else need be passed on. */
+  readonly env: Readonly<Record<string, string>>;
+  /** Of the interpreter, as `3.11.7`. */
+  readonly pythonVersion: string;
+}
+
+/** Shorter ones can't be hidden without hiding half of the log. */
+const SHORTEST_SECRET = 4;
+
+/**
+ * Takes user names and passwords out of the addresses that pip gets and puts them into a .netrc, from
+ * where pip takes them for every request to that host. For pip hands its addresses on as arguments to
+ * the pip that installs the build's requirements (build_env.py, all versions up to 26.3 at least), and
+ * arguments are seen by everybody on the machine. Raises PIW_CONFIG where a .netrc can't say it.
+ */
+export function accessTo({ indexUrl, extraIndexUrl, env, pythonVersion }: Sources): Access {
+  const logins = new Map<string, Login>();
+  const secrets = new Set<string>();
+  const plain = (address: string): string => {
+    const login = loginOf(address);
+    if (!login) return address;
+    const { url, host } = login;
+    for (const secret of secretsOf(login)) secrets.add(secret);
+    const known = logins.get(host);
+    if (known && (known.user !== login.user || known.password !== login.password)) {
+      throw new PiwError(
+        'PIW_CONFIG',
+        `two indexes at ${host} want different passwords, which pip can't be given`,
+      );
+    }
+    logins.set(host, login);
+    return url;
+  };
+  const words = (name: string): string[] => (env[name] ?? '').split(/\s+/).filter((word) => word !== '');
+  const indexes = [
+    indexUrl,
+    ...(extraIndexUrl === null ? [] : [extraIndexUrl]),
+    ...words('PIP_EXTRA_INDEX_URL'),
+  ];
+  const [first = indexUrl, ...extra] = [...new Set(indexes.map(plain))];
+  const findLinks = words('PIP_FIND_LINKS').map(plain);
+  // Proxies stay as they are, in variables; pip does not hand those on as arguments.
+  for (const value of Object.values(env)) {
+    const login = loginOf(value);
+    for (const secret of login ? secretsOf(login) : []) secrets.add(secret);
+  }
+  return {
+    indexUrl: first,
+    extraIndexUrls: extra,
+    findLinks,
+    trustedHosts: [...new Set([...words('PIP_TRUSTED_HOST'), ...[first, ...extra].flatMap(insecureHost)])],
+    netrc: [...logins.values()].map((login) => entry(login, pythonVersion)).join(''),
+    secrets: [...secrets]
+      .filter((secret) => secret.length >= SHORTEST_SECRET)
+      .sort((a, b) => b.length - a.length),
+  };
+}
+
+/** The text without the secrets, and without what looks like one in an address. */
+export function hideSecrets(text: string, secrets: readonly string[]): string {
+  const hidden = secrets.reduce((rest, secret) => rest.replaceAll(secret, '****'), text);
+  return hidden.replace(/(\bhttps?:\/\/)[^\s/@:'"]{1,500}(?::[^\s/@'"]{0,500})?@/g, '$1****@');
+}
+
+interface Login {
+  /** The address without it. */
+  readonly url: string;
+  readonly host: string;
+  readonly user: string;
+  readonly password: string;
+  /** As the address spells them. */
+  readonly spelled: readonly [user: string, password: string];
+}
+
+function loginOf(address: string): Login | undefined {
+  if (!/^https?:\/\/[^/]*@/.test(address) || !URL.canParse(address)) return undefined;
+  const url = new URL(address);
+  const spelled = [url.username, url.password] as const;
+  const [user, password] = spelled.map(decode);
+  url.username = '';
+  url.password = '';
+  return { url: url.href, host: url.hostname, user: user ?? '', password: password ?? '', spelled };
+}
+
+function decode(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    // A percent sign that stands for itself.
+    return text;
+  }
+}
+
+/** A user without a password is a token. */
+function secretsOf({ user, password, spelled }: Login): readonly string[] {
+  return password === '' ? [user, spelled[0]] : [password, spelled[1]];
+}
+
+/** pip takes no plain http from another machine unless it is told to. */
+function insecureHost(url: string): readonly string[] {
+  if (!url.startsWith('http://') || !URL.canParse(url)) return [];
+  const { host, hostname } = new URL(url);
+  return hostname === 'localhost' || hostname === '[::1]' || hostname.startsWith('127.') ? [] : [host];
+}
+
+/**
+ * Python 3.11 and later read quoted words in a .netrc; before, a word is what is between spaces, and
+ * can't be empty.
+ */
+function entry({ host, user, password }: Login, pythonVersion: string): string {
+  const [major = 0, minor = 0] = pythonVersion.split('.').map(Number);
+  const quotes = major > 3 || minor >= 11;
+  const word = (text: string): string => {
+    // eslint-disable-next-line no-control-regex
+    if (quotes ? /[\u0000-\u001f\u007f]/.test(text) : !/^[\x21-\x7e]+$/.test(text)) {
+      throw new PiwError(
+        'PIW_CONFIG',
+        `Python ${pythonVersion} can't be given the user and password for ${host}`,
+      );
+    }
+    return quotes ? `"${text.replace(/["\\]/g, '\\$&')}"` : text;
+  };
+  return `machine ${host.replace(/^\[|\]$/g, '')} login ${word(user)} password ${word(password)}\n`;
+}

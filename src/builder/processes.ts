@@ -1,0 +1,84 @@
+import { readFile, readdir, readlink } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+/** The variable by which the processes of a build are known: its value is the build's folder. */
+export const MARK = 'PIW_BUILD';
+
+/** How long processes that won't die, or that breed, are gone after, milliseconds. */
+const PATIENCE_MS = 10_000;
+const PAUSE_MS = 25;
+
+/**
+ * Kills what is left of the build in this folder (absolute, without links), wherever it went: a process
+ * that makes itself a daemon leaves the build's group and session, but inherits the variable that marks
+ * it, like any other; and one that was started with an empty environment is known by its working or root
+ * directory if that is still in the folder. One that has shed all three isn't found, nor one of another
+ * user's: against those, the build needs a namespace or an account of its own. Linux alone tells these
+ * things; elsewhere nothing is done. Gives the ids of those that are still there after ten seconds.
+ */
+export async function killProcessesOf(folder: string): Promise<readonly number[]> {
+  if (process.platform !== 'linux') return [];
+  const deadline = performance.now() + PATIENCE_MS;
+  for (;;) {
+    const found = await processesOf(folder);
+    if (found.length === 0 || performance.now() > deadline) return found;
+    for (const pid of found) kill(pid, 'SIGKILL');
+    await sleep(PAUSE_MS);
+  }
+}
+
+/** Sends a signal to a process, or with a negative id to a group; one that is gone is no error. */
+export function kill(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch (error) {
+    // EPERM: all that is left under that id is another user's.
+    if (!['ESRCH', 'EPERM'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+  }
+}
+
+async function processesOf(folder: string): Promise<readonly number[]> {
+  const found: number[] = [];
+  for (const name of await readdir('/proc')) {
+    if (!/^\d+$/.test(name) || Number(name) === process.pid) continue;
+    if (await belongs(`/proc/${name}`, folder)) found.push(Number(name));
+  }
+  return found;
+}
+
+async function belongs(entry: string, folder: string): Promise<boolean> {
+  // What can't be read is another user's, or has ended.
+  const environment = await readFile(`${entry}/environ`, 'latin1').catch(() => '');
+  // Paths are bytes, and latin1 keeps each as it is.
+  const mark = Buffer.from(`${MARK}=${folder}`).toString('latin1');
+  if (environment.split('\0').includes(mark)) return true;
+  for (const link of ['cwd', 'root']) {
+    const path = await readlink(`${entry}/${link}`).catch(() => '');
+    if (path === folder || path.startsWith(`${folder}/`)) return true;
+  }
+  return false;
+}
+
+/** When a process began, in the kernel's ticks: with its id this names it for good. `0` where nothing tells. */
+export async function startTime(pid: number): Promise<string> {
+  return (await statOf(pid))[19] ?? '0';
+}
+
+/** Whether the process with this id and start time still runs. */
+export async function lives(pid: number, began: string): Promise<boolean> {
+  try {
+    process.kill(pid, 0);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false;
+  }
+  // One that nobody has waited for is dead, too.
+  const { 0: state, 19: start = '0' } = await statOf(pid);
+  return start === began && state !== 'Z';
+}
+
+/** The fields of /proc/PID/stat from the third, the state, on; empty where nothing tells. */
+async function statOf(pid: number): Promise<readonly string[]> {
+  const stat = await readFile(`/proc/${String(pid)}/stat`, 'latin1').catch(() => '');
+  // The second is the command, in parentheses, and may hold anything.
+  return stat === '' ? [] : stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+}

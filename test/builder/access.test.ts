@@ -1,0 +1,106 @@
+import t from 'tap';
+import { accessTo, hideSecrets } from '../../src/builder/access.js';
+import { packFixture } from '../helpers/sdist.js';
+import { IndexServer } from './index-server.js';
+import { workshop } from './workshop.js';
+
+const from = { extraIndexUrl: null, env: {}, pythonVersion: '3.11.7' };
+
+t.test('an index’s password reaches pip and the pip that pip starts, and nobody’s eyes', async (t) => {
+  const password = 's3cr3t/@: word';
+  const index = await IndexServer.start([packFixture('spies'), packFixture('watched')], {
+    login: { user: 'me', password },
+  });
+  t.teardown(() => index.stop());
+  const { builder, request } = workshop(t, index.url);
+  const lines: string[] = [];
+  const result = await builder.build(request('spies', { onLine: (line) => void lines.push(line) }));
+  t.ok(result.status, result.output);
+  // What is hidden in the log would be shown as ****.
+  const started = lines.filter((line) => line.includes('started as'));
+  t.match(started.join('\n'), `-i http://127.0.0.1:${String(index.port)}/simple`);
+  t.notMatch(started.join('\n'), '****');
+  t.match(result.output, 'login "me" password "****"');
+  for (const text of [result.output, lines.join('\n')]) {
+    t.notMatch(text, password);
+    t.notMatch(text, encodeURIComponent(password));
+  }
+});
+
+t.test('a wrong password is the index’s trouble, not the package’s', async (t) => {
+  const login = { user: 'me', password: 'right' };
+  const index = await IndexServer.start([packFixture('plain')], { login });
+  t.teardown(() => index.stop());
+  const { builder, request } = workshop(t, index.url.replace('right', 'wrong'));
+  const result = await builder.build(request('plain'));
+  t.match(result, { status: false, failureClass: 'index' });
+  t.match(result.output, /\npiw: .* status 401: .*\n$/);
+});
+
+t.test('an index that is out of order is told from one that has no such package', async (t) => {
+  const index = await IndexServer.start([], { status: 503 });
+  t.teardown(() => index.stop());
+  const { builder, request } = workshop(t, index.url);
+  const result = await builder.build(request('plain'));
+  t.match(result, { status: false, failureClass: 'index' });
+  t.match(result.output, /\npiw: .* status 503\n$/);
+});
+
+t.test('an index that is not there is the network’s trouble', async (t) => {
+  const index = await IndexServer.start([]);
+  const { url } = index;
+  await index.stop();
+  const { builder, request } = workshop(t, url);
+  t.match(await builder.build(request('plain')), { status: false, failureClass: 'network' });
+});
+
+t.test('addresses lose their passwords, and hosts in the clear are trusted by name', (t) => {
+  const access = accessTo({
+    ...from,
+    indexUrl: 'https://me:pa%2Fss@index.example/simple',
+    extraIndexUrl: 'http://10.0.0.1:8080/simple',
+    env: {
+      PIP_EXTRA_INDEX_URL: 'https://index.example/other  https://t0ken@third.example/',
+      PIP_TRUSTED_HOST: 'a.example',
+    },
+  });
+  t.strictSame(access.indexUrl, 'https://index.example/simple');
+  t.strictSame(access.extraIndexUrls, [
+    'http://10.0.0.1:8080/simple',
+    'https://index.example/other',
+    'https://third.example/',
+  ]);
+  t.strictSame(access.trustedHosts, ['a.example', '10.0.0.1:8080']);
+  t.strictSame(
+    access.netrc,
+    'machine index.example login "me" password "pa/ss"\nmachine third.example login "t0ken" password ""\n',
+  );
+  t.strictSame([...access.secrets].sort(), ['pa%2Fss', 'pa/ss', 't0ken']);
+  t.end();
+});
+
+t.test('what a .netrc can’t say is refused', (t) => {
+  const refused = (what: Partial<Parameters<typeof accessTo>[0]>) => {
+    t.throws(() => accessTo({ ...from, indexUrl: 'https://a:b@i.example/', ...what }), {
+      code: 'PIW_CONFIG',
+    });
+  };
+  refused({ extraIndexUrl: 'https://c:d@i.example/' });
+  refused({ indexUrl: 'https://a:with%20space@i.example/', pythonVersion: '3.10.13' });
+  refused({ indexUrl: 'https://token@i.example/', pythonVersion: '3.9.2' });
+  refused({ indexUrl: 'https://a:line%0Amachine@i.example/' });
+  t.end();
+});
+
+t.test('a proxy’s password is hidden, too', (t) => {
+  const { secrets } = accessTo({
+    ...from,
+    indexUrl: 'https://i.example/',
+    env: { HTTPS_PROXY: 'http://me:hunter22@proxy.example:3128' },
+  });
+  t.equal(
+    hideSecrets('via http://me:hunter22@proxy.example:3128 with hunter22, from http://x:y@z/', secrets),
+    'via http://****@proxy.example:3128 with ****, from http://****@z/',
+  );
+  t.end();
+});

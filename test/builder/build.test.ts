@@ -1,0 +1,197 @@
+import { access, mkdir, readdir } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { packFixture } from '../helpers/sdist.js';
+import { IndexServer } from './index-server.js';
+import { interpreter, workshop } from './workshop.js';
+
+const index = await IndexServer.start([
+  packFixture('plain'),
+  packFixture('plain', { version: '2.0', requiresPython: '>=99' }),
+  packFixture('talks'),
+  packFixture('litters'),
+  packFixture('lies'),
+  packFixture('multiplies'),
+  packFixture('multiplies', { version: '2.0' }),
+  packFixture('needs-header'),
+  packFixture('asks-in-vain'),
+]);
+t.teardown(() => index.stop());
+
+const exists = async (path: string): Promise<boolean> =>
+  await access(path).then(
+    () => true,
+    () => false,
+  );
+
+t.test('a build gives the state of its wheel, which is there until it is cleaned up', async (t) => {
+  const { builder, request, workDir, troubles } = workshop(t, index.url);
+  const result = await builder.build(request('plain'));
+  t.match(result, { status: true, failureClass: null }, result.output);
+  const [file] = result.files;
+  t.equal(result.files.length, 1);
+  if (!file) return;
+  const bytes = readFileSync(file.path);
+  t.strictSame(
+    { ...file, path: undefined },
+    {
+      filename: 'piw_fixture_plain-1.0-py3-none-any.whl',
+      filesize: bytes.length,
+      filehash: createHash('sha256').update(bytes).digest('hex'),
+      package_tag: 'piw_fixture_plain',
+      package_version_tag: '1.0',
+      py_version_tag: 'py3',
+      abi_tag: 'none',
+      platform_tag: 'any',
+      requires_python: '>=3.9',
+      dependencies: { apt: [] },
+      transferred: false,
+      path: undefined,
+    },
+  );
+  t.match(result.output, 'Successfully built piw-fixture-plain');
+  await builder.clean();
+  t.strictSame(await readdir(workDir), []);
+  t.strictSame(troubles, []);
+});
+
+t.test('lines are heard as they come, and a log over the limit keeps its head and its tail', async (t) => {
+  const { builder, request } = workshop(t, index.url, { logLimit: 16 * 1024 });
+  const lines: string[] = [];
+  const { output, status } = await builder.build(
+    request('talks', { onLine: (line) => void lines.push(line) }),
+  );
+  t.ok(status, output);
+  t.equal(lines.filter((line) => line.includes('numbered')).length, 5000);
+  const [head = '', missing = '', tail = ''] = output.split(
+    /\npiw: (\d+) bytes of the log are missing here\n/,
+  );
+  t.equal(Buffer.byteLength(head), 8 * 1024);
+  t.equal(Buffer.byteLength(tail), 8 * 1024);
+  t.match(head, 'numbered 00000001');
+  t.match(tail, 'numbered 00004999');
+  t.equal(Number(missing) + 16 * 1024, Buffer.byteLength(`${lines.join('\n')}\n`));
+});
+
+t.test(
+  'a build has an environment, a home and a priority of its own, and leaves nothing behind',
+  async (t) => {
+    process.env['PIW_TEST_SECRET'] = 'of the slave';
+    const env = { PIP_RETRIES: '0', SSL_CERT_FILE: '/etc/ssl/certs/ca-certificates.crt' };
+    const { builder, request, workDir, troubles } = workshop(t, index.url, { env, niceness: 7 });
+    const { output, status } = await builder.build(request('litters'));
+    t.ok(status, output);
+    const variables = new Map(
+      [...output.matchAll(/env (\w+)=(.*)/g)].map(([, name = '', value = '']) => [name, value]),
+    );
+    t.notOk(variables.has('PIW_TEST_SECRET'));
+    t.match(Object.fromEntries(variables), { LANG: 'C.UTF-8', SSL_CERT_FILE: env.SSL_CERT_FILE });
+    for (const name of ['HOME', 'TMPDIR', 'XDG_CACHE_HOME', 'XDG_CONFIG_HOME', 'XDG_DATA_HOME'])
+      t.ok(variables.get(name)?.startsWith(`${workDir}/build-`), name);
+    t.match(output, /nice \d+ umask 022/);
+    t.ok(Number(/nice (\d+)/.exec(output)?.[1]) >= 7);
+    t.ok(await exists(join(variables.get('HOME') ?? '', 'locked')));
+    await builder.clean();
+    t.notOk(await exists(variables.get('HOME') ?? ''));
+    t.strictSame(await readdir(workDir), []);
+    t.strictSame(troubles, []);
+  },
+);
+
+t.test('what a slave that was killed has left is removed, and nothing of one that lives', async (t) => {
+  const { builder, request, workDir } = workshop(t, index.url);
+  const other = workshop(t, index.url, { workDir });
+  const { files } = await other.builder.build(request('plain'));
+  // No process has this id: it is over the most that Linux gives.
+  await mkdir(join(workDir, 'build-4999999-1-abcdef', 'home'), { recursive: true });
+  await mkdir(join(workDir, 'somebody-elses'));
+  const { status } = await builder.build(request('plain'));
+  t.ok(status);
+  t.ok(await exists(files[0]?.path ?? ''));
+  const names = await readdir(workDir);
+  t.notOk(names.includes('build-4999999-1-abcdef'));
+  t.ok(names.includes('somebody-elses'));
+});
+
+t.test('every wheel that a build made is reported, and nothing that is none', async (t) => {
+  const { builder, request } = workshop(t, index.url);
+  const { files } = await builder.build(request('multiplies'));
+  t.strictSame(
+    files.map(({ filename }) => filename),
+    ['piw_fixture_multiplies-1.0-py3-none-any.whl', 'piw_fixture_multiplies-1.0-py39-none-any.whl'],
+  );
+});
+
+t.test('a wheel of another package makes the build a failure', async (t) => {
+  const { builder, request } = workshop(t, index.url);
+  const result = await builder.build(request('multiplies', { version: '2.0' }));
+  t.match(result, { status: false, failureClass: 'wrong-wheel', files: [] });
+  t.match(result.output, /^piw: .*six-2\.0-py3-none-any\.whl is not of piw-fixture-multiplies 2\.0$/m);
+});
+
+t.test('a wheel whose tags are not those of its filename makes the build a failure', async (t) => {
+  const { builder, request } = workshop(t, index.url);
+  const result = await builder.build(request('lies'));
+  t.match(result, { status: false, failureClass: 'wrong-wheel', files: [] });
+});
+
+t.test('a pip that ends well and makes no wheel is a failure', async (t) => {
+  const { builder, request } = workshop(t, index.url, { interpreter: { ...interpreter, path: '/bin/true' } });
+  const result = await builder.build(request('plain'));
+  t.match(result, { status: false, failureClass: 'no-wheel' });
+  t.match(result.output, /^piw: piw-fixture-plain 1\.0 was not built: pip ended well, but made no wheel\n$/);
+});
+
+t.test('an interpreter that is gone is the slave’s trouble, not the package’s', async (t) => {
+  const path = '/nowhere/bin/python3';
+  const { builder, request } = workshop(t, index.url, { interpreter: { ...interpreter, path } });
+  await t.rejects(builder.build(request('plain')), { code: 'PIW_NO_PYTHON' });
+});
+
+t.test('a folder that can’t be written to is the slave’s trouble, too', async (t) => {
+  const { builder, request } = workshop(t, index.url, { workDir: '/etc/passwd/nowhere' });
+  await t.rejects(builder.build(request('plain')), { code: 'PIW_NOT_WRITABLE' });
+});
+
+t.test('what is no name of a package or no version never reaches pip', async (t) => {
+  const { builder, request } = workshop(t, index.url);
+  for (const wrong of [
+    { package: '--help' },
+    { package: '../evil' },
+    { version: '1.0 --pre' },
+    { version: '1.*' },
+  ])
+    await t.rejects(builder.build(request('plain', wrong)), { code: 'PIW_BAD_REQUIREMENT' });
+});
+
+t.test('a version that does not exist has no source', async (t) => {
+  const { builder, request } = workshop(t, index.url);
+  const result = await builder.build(request('plain', { version: '9.9' }));
+  t.match(result, { status: false, failureClass: 'no-sdist', files: [] });
+  t.match(
+    result.output,
+    /\npiw: piw-fixture-plain 9\.9 was not built: the index has no source of this version\n$/,
+  );
+});
+
+t.test('a version for other Pythons says so', async (t) => {
+  const { builder, request } = workshop(t, index.url);
+  t.match(await builder.build(request('plain', { version: '2.0' })), { failureClass: 'python-version' });
+});
+
+t.test('a header that is missing is named', async (t) => {
+  const { builder, request } = workshop(t, index.url);
+  const result = await builder.build(request('needs-header'));
+  t.match(result, { status: false, failureClass: /missing-header|compiler/ });
+  if (result.failureClass === 'missing-header')
+    t.match(result.output, /\npiw: .* the header piw\/nowhere\.h,.*\n$/);
+});
+
+t.test('a requirement that the index does not have is named', async (t) => {
+  const { builder, request } = workshop(t, index.url);
+  const result = await builder.build(request('asks-in-vain'));
+  t.match(result, { status: false, failureClass: 'build-requirement' });
+  t.match(result.output, /\npiw: .* it needs piw-fixture-nowhere>=2 to be built, .*\n$/);
+});

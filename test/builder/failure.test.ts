@@ -1,0 +1,192 @@
+import t from 'tap';
+import { diagnose } from '../../src/builder/failure.js';
+import { normalise } from '../../src/wheels/names.js';
+
+const said = (output: string, version = '1.0') => diagnose({ name: normalise('Thing'), version, output });
+
+/** What pip and the tools that it runs have said, shortened to the lines that matter, and what follows. */
+const LOGS: readonly [failureClass: string, sentence: RegExp, log: string][] = [
+  [
+    'disk',
+    /disk is full/,
+    'ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device\n',
+  ],
+  [
+    'memory',
+    /memory/,
+    '  c++: fatal error: Killed signal terminated program cc1plus\n  compilation terminated.\n',
+  ],
+  [
+    'memory',
+    /memory/,
+    '  × Building wheel for thing (pyproject.toml) did not run successfully.\n  │ exit code: -9\n',
+  ],
+  [
+    'hash-mismatch',
+    /another hash/,
+    'ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE. If you have updated the package…\n',
+  ],
+  [
+    'network',
+    /could not be reached/,
+    `WARNING: Retrying (Retry(total=0, connect=None, read=None, redirect=None, status=None)) after connection broken by 'NewConnectionError("HTTPConnection(host='127.0.0.1', port=9): Failed to establish a new connection: [Errno 111] Connection refused")': /simple/thing/\nERROR: Could not find a version that satisfies the requirement thing==1.0 (from versions: none)\nERROR: No matching distribution found for thing==1.0\n`,
+  ],
+  [
+    'network',
+    /ReadTimeoutError/,
+    "Traceback (most recent call last):\npip._vendor.urllib3.exceptions.ReadTimeoutError: HTTPSConnectionPool(host='files.example', port=443): Read timed out.\n",
+  ],
+  [
+    'index',
+    /status 404/,
+    '  ERROR: HTTP error 404 while getting http://127.0.0.1:8765/f/thing-1.0.tar.gz (from http://127.0.0.1:8765/simple/thing/)\n',
+  ],
+  [
+    'index',
+    /does not trust no\.such\.host/,
+    'WARNING: The repository located at no.such.host is not a trusted or secure host and is being ignored.\nERROR: No matching distribution found for thing==1.0\n',
+  ],
+  [
+    'python-version',
+    /not among those/,
+    "ERROR: Package 'thing' requires a different Python: 3.11.7 not in '>=99'\n",
+  ],
+  [
+    'python-version',
+    /not among those/,
+    'ERROR: Ignored the following versions that require a different python version: 0.9 Requires-Python >=99; 1.0.0 Requires-Python >=99\nERROR: Could not find a version that satisfies the requirement thing==1.0 (from versions: 0.8)\nERROR: No matching distribution found for thing==1.0\n',
+  ],
+  [
+    'bad-sdist',
+    /says of itself that it is 2\.0/,
+    "Discarding http://127.0.0.1:8765/f/thing-1.0.tar.gz: Requested thing==1.0 from http://127.0.0.1:8765/f/thing-1.0.tar.gz has inconsistent version: expected '1.0', but metadata has '2.0'\nERROR: No matching distribution found for thing==1.0\n",
+  ],
+  [
+    'bad-sdist',
+    /archive is broken/,
+    'ERROR: Exception:\nTraceback (most recent call last):\ntarfile.ReadError: not a gzip file\n',
+  ],
+  [
+    'bad-sdist',
+    /no Python project/,
+    "ERROR: thing==1.0 from http://h/thing-1.0.tar.gz does not appear to be a Python project: neither 'setup.py' nor 'pyproject.toml' found.\n",
+  ],
+  [
+    'missing-header',
+    /the header ffi\.h,/,
+    "  conftest.c:3:10: fatal error: tried/first.h: No such file or directory\n  thing.c:1:10: fatal error: ffi.h: No such file or directory\n  error: command '/usr/bin/gcc' failed with exit code 1\n",
+  ],
+  ['missing-header', /the header Python\.h,/, "  thing.c:1:10: fatal error: 'Python.h' file not found\n"],
+  [
+    'missing-library',
+    /the library jpeg,/,
+    '  /usr/bin/ld: cannot find -ljpeg: No such file or directory\n  collect2: error: ld returned 1 exit status\n',
+  ],
+  [
+    'missing-library',
+    /needs libffi, /,
+    "Package libffi was not found in the pkg-config search path.\nNo package 'libffi' found\n",
+  ],
+  [
+    'missing-library',
+    /needs openblas, /,
+    '  ../scipy/meson.build:163:9: ERROR: Dependency "openblas" not found, tried pkgconfig and cmake\n',
+  ],
+  ['compiler', /Rust/, "  error: can't find Rust compiler\n"],
+  ['compiler', /Rust/, '  Cargo, the Rust package manager, is not installed or is not on PATH.\n'],
+  ['compiler', /has none/, "  error: command 'gcc' failed: No such file or directory\n"],
+  [
+    'compiler',
+    /has none/,
+    "  unable to execute 'x86_64-linux-gnu-gcc': No such file or directory\n  error: command 'x86_64-linux-gnu-gcc' failed with exit status 1\n",
+  ],
+  ['compiler', /has none/, "  FileNotFoundError: [Errno 2] No such file or directory: 'gcc'\n"],
+  ['compiler', /has none/, "  ../meson.build:1:0: ERROR: Unknown compiler(s): [['cc'], ['gcc']]\n"],
+  ['compiler', /has none/, '  CMake Error: No CMAKE_CXX_COMPILER could be found.\n'],
+  [
+    'no-sdist',
+    /no source of this version/,
+    'ERROR: Could not find a version that satisfies the requirement THING==1.0 (from versions: none)\nERROR: No matching distribution found for THING==1.0\n',
+  ],
+  [
+    'build-requirement',
+    /needs setuptools>=40\.8\.0 to be built/,
+    '  ERROR: Could not find a version that satisfies the requirement setuptools>=40.8.0 (from versions: none)\n  ERROR: No matching distribution found for setuptools>=40.8.0\n  × pip subprocess to install build dependencies did not run successfully.\n',
+  ],
+  [
+    'build-requirement',
+    /could not be installed/,
+    "ERROR: Failed to build 'thing' when installing build dependencies for thing\n",
+  ],
+  ['build-requirement', /the module numpy /, "  ModuleNotFoundError: No module named 'numpy'\n"],
+  [
+    'network',
+    /its build wanted something/,
+    '  urllib.error.URLError: <urlopen error [Errno -3] Temporary failure in name resolution>\n',
+  ],
+  [
+    'compile-error',
+    /does not compile/,
+    "  x.c: In function ‘f’:\n  x.c:1:16: error: ‘y’ undeclared (first use in this function)\n  error: command '/usr/bin/gcc' failed with exit code 1\n",
+  ],
+  [
+    'compile-error',
+    /does not compile/,
+    '  error: could not compile `thing` (lib) due to 2 previous errors\n',
+  ],
+  ['other', /the log says why/, 'RuntimeError: of its own making\n'],
+  ['other', /the log says why/, ''],
+];
+
+t.test('each kind of failure is known by its log', (t) => {
+  for (const [failureClass, sentence, log] of LOGS) {
+    t.match(said(log), { failureClass, sentence }, `the log that begins with ${log.slice(0, 60)}`);
+  }
+  t.end();
+});
+
+t.test('what went wrong on the way and did not matter is not taken for the failure', (t) => {
+  const compile =
+    "  x.c:1:16: error: ‘y’ undeclared\n  error: command '/usr/bin/gcc' failed with exit code 1\n";
+  const noise = [
+    "  Link requires a different Python (3.11.7 not in: '>=99'): http://h/thing-2.0.tar.gz\n",
+    "WARNING: Retrying (Retry(total=0, connect=None)) after connection broken by 'ReadTimeoutError()': /simple/thing/\n",
+    'WARNING: The repository located at other.example is not a trusted or secure host and is being ignored.\n',
+  ].join('');
+  t.match(said(noise + compile), { failureClass: 'compile-error' });
+  t.end();
+});
+
+t.test('versions that other Pythons may have say nothing of one that there isn’t', (t) => {
+  const log =
+    'ERROR: Ignored the following versions that require a different python version: 2.0 Requires-Python >=99\nERROR: No matching distribution found for thing==1.0\n';
+  t.match(said(log), { failureClass: 'no-sdist' });
+  t.match(said(log, '2.0'), { failureClass: 'python-version' });
+  t.end();
+});
+
+t.test('a log made to be slow to read is not', (t) => {
+  const size = 16 * 1024 * 1024;
+  const began = performance.now();
+  for (const piece of [
+    'a',
+    ' ProtocolError ',
+    'a:1:1\n',
+    "error: command '",
+    'fatal error: a',
+    'x\n',
+    '-l',
+  ]) {
+    said(piece.repeat(size / piece.length));
+  }
+  t.ok(performance.now() - began < 30_000, `${String(Math.round(performance.now() - began))} ms`);
+  t.end();
+});
+
+t.test('a sentence is one line, whatever the log holds', (t) => {
+  const { sentence } = said(
+    "Discarding x has inconsistent version: expected '1', but metadata has '2\u001b[31m\r3'\n",
+  );
+  t.equal(sentence, 'its source says of itself that it is 2 [31m 3');
+  t.end();
+});

@@ -1,0 +1,73 @@
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { Sdist } from '../helpers/sdist.js';
+
+export interface IndexOptions {
+  /** Asked for in every request. */
+  readonly login?: { readonly user: string; readonly password: string };
+  /** What every request is answered with instead. */
+  readonly status?: number;
+}
+
+/** A simple index (PEP 503) of these sdists at a free port of this machine. */
+export class IndexServer {
+  readonly #sdists: readonly Sdist[];
+  readonly #options: IndexOptions;
+  readonly #server = createServer((request, response) => {
+    this.#answer(request, response);
+  });
+
+  private constructor(sdists: readonly Sdist[], options: IndexOptions) {
+    this.#sdists = sdists;
+    this.#options = options;
+  }
+
+  static async start(sdists: readonly Sdist[], options: IndexOptions = {}): Promise<IndexServer> {
+    const server = new IndexServer(sdists, options);
+    await new Promise<void>((resolve) => server.#server.listen(0, '127.0.0.1', resolve));
+    return server;
+  }
+
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port;
+  }
+
+  /** Its address, with the login in it if there is one. */
+  get url(): string {
+    const { login } = this.#options;
+    const who = login ? `${encodeURIComponent(login.user)}:${encodeURIComponent(login.password)}@` : '';
+    return `http://${who}127.0.0.1:${String(this.port)}/simple`;
+  }
+
+  async stop(): Promise<void> {
+    this.#server.closeAllConnections();
+    await new Promise((resolve) => this.#server.close(resolve));
+  }
+
+  #answer({ url = '', headers }: IncomingMessage, response: ServerResponse): void {
+    const { login, status } = this.#options;
+    if (status !== undefined) {
+      response.writeHead(status).end();
+      return;
+    }
+    const expected = login && `Basic ${Buffer.from(`${login.user}:${login.password}`).toString('base64')}`;
+    if (headers.authorization !== expected) {
+      response.writeHead(401, { 'www-authenticate': 'Basic realm="index"' }).end();
+      return;
+    }
+    const [, folder, wanted] = url.split('/');
+    const file = this.#sdists.find(({ filename }) => folder === 'files' && filename === wanted);
+    const files = this.#sdists.filter(({ name }) => folder === 'simple' && name === wanted);
+    if (file) response.writeHead(200, { 'content-type': 'application/gzip' }).end(file.contents);
+    else if (files.length > 0) response.writeHead(200, { 'content-type': 'text/html' }).end(page(files));
+    else response.writeHead(404).end();
+  }
+}
+
+function page(files: readonly Sdist[]): string {
+  const anchors = files.map(({ filename, sha256, requiresPython }) => {
+    const requires = requiresPython.replaceAll('>', '&gt;');
+    return `<a href="/files/${filename}#sha256=${sha256}" data-requires-python="${requires}">${filename}</a>`;
+  });
+  return `<!DOCTYPE html><html><head><title>Links</title></head><body>${anchors.join('\n')}</body></html>`;
+}

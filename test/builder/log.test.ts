@@ -1,0 +1,49 @@
+import t from 'tap';
+import { BuildLog } from '../../src/builder/log.js';
+
+/** A log of `limit` bytes that was given these pieces. */
+function logOf(limit: number, pieces: readonly (string | Buffer)[]): { text: string; lines: string[] } {
+  const lines: string[] = [];
+  const log = new BuildLog(limit, (line) => lines.push(line));
+  for (const piece of pieces) log.add(Buffer.from(piece));
+  return { text: log.text(), lines };
+}
+
+t.test('a log below its limit is whole, however it comes', (t) => {
+  const text = 'one\ntwo\r\nthrée\n';
+  const bytes = Buffer.from(text);
+  for (const limit of [bytes.length, bytes.length + 1, 1000]) {
+    t.equal(logOf(limit, [text]).text, text);
+    t.equal(
+      logOf(
+        limit,
+        [...bytes].map((byte) => Buffer.of(byte)),
+      ).text,
+      text,
+    );
+  }
+  t.end();
+});
+
+t.test('a log over its limit keeps its first and last half, however it comes', (t) => {
+  const text = Array.from({ length: 1000 }, (_, number) => String(number).padStart(4, '0')).join('');
+  const expected = `${text.slice(0, 50)}\npiw: 3900 bytes of the log are missing here\n${text.slice(-50)}`;
+  for (const size of [1, 7, 49, 50, 51, 100, 4000]) {
+    const pieces = Array.from({ length: Math.ceil(4000 / size) }, (_, n) =>
+      text.slice(n * size, (n + 1) * size),
+    );
+    t.equal(logOf(100, pieces).text, expected, `in pieces of ${String(size)}`);
+  }
+  t.end();
+});
+
+t.test('lines are told when they are ended, by whatever ends them, or grow too long', (t) => {
+  const { lines } = logOf(100, ['on', 'e\n\n', '10 %\r20 %\r\n', 'x'.repeat(10_001), 'rest\n', 'open']);
+  t.strictSame(lines, ['one', '10 %', '20 %', 'x'.repeat(10_000), 'rest']);
+  t.end();
+});
+
+t.test('a log holds no NUL, which the database could not keep', (t) => {
+  t.equal(logOf(100, ['a\0b\n']).text, 'a\ufffdb\n');
+  t.end();
+});

@@ -1,0 +1,120 @@
+import { existsSync, readFileSync } from 'node:fs';
+import t from 'tap';
+import { run } from '../../src/builder/run.js';
+import { packFixture } from '../helpers/sdist.js';
+import { IndexServer } from './index-server.js';
+import { temporary, workshop } from './workshop.js';
+
+const index = await IndexServer.start([
+  packFixture('lingers'),
+  packFixture('lingers', { version: '2.0' }),
+  packFixture('plain'),
+]);
+t.teardown(() => index.stop());
+
+/** The processes that a build has told of, by what they call themselves. */
+class Told {
+  readonly pids = new Map<string, number>();
+  readonly #all: Promise<void>;
+  #resolve: () => void = () => undefined;
+
+  constructor(count: number) {
+    this.#all = new Promise((resolve) => {
+      this.#resolve = () => {
+        if (this.pids.size >= count) resolve();
+      };
+    });
+  }
+
+  readonly onLine = (line: string): void => {
+    const [, label, pid] = /\b(child|daemon|bare|sleeping) (\d+)$/.exec(line) ?? [];
+    if (label !== undefined) this.pids.set(label, Number(pid));
+    this.#resolve();
+  };
+
+  async all(): Promise<void> {
+    await this.#all;
+  }
+
+  /** Those that still run. */
+  alive(): string[] {
+    return [...this.pids].filter(([, pid]) => runs(pid)).map(([label]) => label);
+  }
+}
+
+/** A zombie is dead: nobody has waited for it yet, that is all. */
+function runs(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+  return !existsSync('/proc') || !/^State:\s*Z/m.test(readFileSync(`/proc/${String(pid)}/status`, 'utf8'));
+}
+
+const onlyLinux = process.platform === 'linux' ? {} : { skip: 'daemons are found on Linux alone' };
+
+t.test(
+  'a build that is told to end is dead with all that it started, also what is deaf or left it',
+  onlyLinux,
+  async (t) => {
+    const { builder, request } = workshop(t, index.url);
+    const told = new Told(4);
+    const stop = new AbortController();
+    const result = builder.build(request('lingers', { onLine: told.onLine, signal: stop.signal }));
+    await Promise.race([told.all(), result]);
+    t.strictSame(told.alive().sort(), ['bare', 'child', 'daemon', 'sleeping']);
+    stop.abort();
+    t.match(await result, { status: false, failureClass: 'killed' });
+    t.strictSame(told.alive(), []);
+  },
+);
+
+t.test('the time limit ends a build', async (t) => {
+  const { builder, request } = workshop(t, index.url);
+  const told = new Told(4);
+  const result = await builder.build(request('lingers', { onLine: told.onLine, timeoutMs: 4000 }));
+  t.match(result, { status: false, failureClass: 'timeout' });
+  t.match(result.output, /\npiw: piw-fixture-lingers 1\.0 was not built: it took more than 4 s\n$/);
+  t.ok(result.durationS >= 4 && result.durationS < 20, String(result.durationS));
+  t.strictSame(told.alive(), []);
+});
+
+t.test('daemons don’t outlive a build that ended well, nor hold it up', onlyLinux, async (t) => {
+  const { builder, request } = workshop(t, index.url);
+  const told = new Told(3);
+  const result = await builder.build(request('lingers', { version: '2.0', onLine: told.onLine }));
+  t.ok(result.status, result.output);
+  t.equal(told.pids.size, 3);
+  t.strictSame(told.alive(), []);
+});
+
+t.test('a build that is not wanted any more is not begun', async (t) => {
+  const { builder, request } = workshop(t, index.url);
+  const result = await builder.build(request('plain', { signal: AbortSignal.abort() }));
+  t.match(result, { status: false, failureClass: 'killed', files: [] });
+});
+
+t.test('a command that is deaf to SIGTERM is killed all the same', async (t) => {
+  const folder = temporary(t);
+  const heard: string[] = [];
+  const result = await run({
+    command: '/bin/sh',
+    args: ['-c', 'trap "" TERM; echo to one; echo to the other >&2; sleep 3600'],
+    folder,
+    env: { PATH: '/usr/bin:/bin', PIW_BUILD: folder },
+    timeoutMs: 300,
+    logLimit: 1000,
+    niceness: 0,
+    signal: new AbortController().signal,
+    onLine: (line) => void heard.push(line),
+  });
+  t.strictSame(result, {
+    code: null,
+    signal: 'SIGKILL',
+    ended: 'timeout',
+    output: 'to one\nto the other\n',
+    survivors: [],
+  });
+  t.strictSame(heard, ['to one', 'to the other']);
+});

@@ -1,0 +1,69 @@
+import { execFile } from 'node:child_process';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import t from 'tap';
+import { writeSampleIndex } from '../../src/farm/sample-index.js';
+import { interpreter, temporary, workshop } from './workshop.js';
+
+const run = promisify(execFile);
+const root = temporary(t);
+const names = writeSampleIndex(root);
+
+/** Any static web server: a folder's address is that of its index.html. */
+const server = createServer((request, response) => {
+  const path = join(root, new URL(request.url ?? '/', 'http://localhost').pathname);
+  readFile(path.endsWith('/') ? join(path, 'index.html') : path).then(
+    (contents) =>
+      response
+        .writeHead(200, { 'content-type': path.endsWith('/') ? 'text/html' : 'application/gzip' })
+        .end(contents),
+    () => response.writeHead(404).end(),
+  );
+});
+await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+t.teardown(() => {
+  server.closeAllConnections();
+  server.close();
+});
+const url = `http://127.0.0.1:${String((server.address() as AddressInfo).port)}/simple`;
+
+t.test('the samples are packed to the same bytes each time', async (t) => {
+  const again = temporary(t);
+  t.strictSame(writeSampleIndex(again), names);
+  const page = join('simple', 'piw-sample-native', 'index.html');
+  t.equal(await readFile(join(again, page), 'utf8'), await readFile(join(root, page), 'utf8'));
+});
+
+for (const name of names) {
+  t.test(`${name} builds with no other index in reach, and what was built can be imported`, async (t) => {
+    const { builder, request } = workshop(t, url);
+    const result = await builder.build(request('', { package: name }));
+    t.ok(result.status, result.output);
+    const [file] = result.files;
+    if (!file) return;
+    const target = temporary(t);
+    const { pyVersionTag, abiTag, platformTag } = interpreter;
+    const native = [pyVersionTag, abiTag, platformTag];
+    const tags = [file.py_version_tag, file.abi_tag, file.platform_tag];
+    t.strictSame(tags, name.endsWith('-native') ? native : ['py3', 'none', 'any']);
+    await run(interpreter.path, [
+      '-m',
+      'pip',
+      'install',
+      '-q',
+      '--no-deps',
+      '--no-index',
+      '--target',
+      target,
+      file.path,
+    ]);
+    const module = name.replaceAll('-', '_');
+    const { stdout } = await run(interpreter.path, ['-c', `import ${module}; print(${module}.hello())`], {
+      env: { PYTHONPATH: target },
+    });
+    t.match(stdout, / by piw\n$/);
+  });
+}

@@ -1,0 +1,58 @@
+import { mkdtempSync, realpathSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Test } from 'tap';
+import { Builder, type BuildRequest, type BuilderOptions } from '../../src/builder/build.js';
+import { probe } from '../../src/builder/interpreter.js';
+
+/** The machine's own Python, asked once for a file of tests. */
+export const interpreter = await probe('python3', {});
+
+/** A folder for a test, which is removed after it. */
+export function temporary(t: Test): string {
+  const path = mkdtempSync(join(realpathSync(tmpdir()), 'piw-builder-'));
+  t.teardown(() => {
+    rmSync(path, { recursive: true, force: true, maxRetries: 3 });
+  });
+  return path;
+}
+
+/** A builder in a folder of its own, with the machine's pip, and requests for it. */
+export function workshop(
+  t: Test,
+  indexUrl: string,
+  options: Partial<BuilderOptions> = {},
+): {
+  readonly builder: Builder;
+  readonly workDir: string;
+  readonly troubles: readonly string[];
+  readonly request: (fixture: string, more?: Partial<BuildRequest>) => BuildRequest;
+} {
+  const troubles: string[] = [];
+  const workDir = options.workDir ?? temporary(t);
+  const builder = new Builder({
+    interpreter,
+    workDir,
+    env: { PIP_RETRIES: '0' },
+    log: (line) => {
+      troubles.push(line);
+    },
+    ...options,
+  });
+  t.teardown(() => builder.clean());
+  return {
+    builder,
+    workDir,
+    troubles,
+    request: (fixture, more = {}) => ({
+      package: `piw-fixture-${fixture}`,
+      version: '1.0',
+      indexUrl,
+      extraIndexUrl: null,
+      timeoutMs: 60_000,
+      signal: new AbortController().signal,
+      onLine: () => undefined,
+      ...more,
+    }),
+  };
+}
