@@ -36,6 +36,9 @@ def _tag(kind):
         abi += "t"
     python = ("pp%d%d" if sys.implementation.name == "pypy" else "cp%d%d") % sys.version_info[:2]
     platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+    if sys.maxsize <= 2**32:
+        # A 32-bit Python under a 64-bit kernel, as on many a Raspberry Pi.
+        platform = {"linux_x86_64": "linux_i686", "linux_aarch64": "linux_armv7l"}.get(platform, platform)
     return "-".join((python, abi, platform))
 
 
@@ -51,12 +54,31 @@ def _compile(module, folder):
     return out
 
 
+def _metadata(project):
+    return (
+        "Metadata-Version: 2.1\nName: %s\nVersion: %s\nSummary: A sample that ships with piw\n"
+        "Requires-Python: >=3.9\n" % (project["name"], project["version"])
+    ).encode()
+
+
+def _info(project):
+    return "%s-%s.dist-info" % (project["name"].replace("-", "_"), project["version"])
+
+
+def prepare_metadata_for_build_wheel(metadata_directory, config_settings=None):
+    project = _project()
+    os.mkdir(os.path.join(metadata_directory, _info(project)))
+    with open(os.path.join(metadata_directory, _info(project), "METADATA"), "wb") as file:
+        file.write(_metadata(project))
+    return _info(project)
+
+
 def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     project = _project()
     name, version, kind = project["name"].replace("-", "_"), project["version"], project["kind"]
     tag = _tag(kind)
     build = "-" + project["build"] if "build" in project else ""
-    info = "%s-%s.dist-info" % (name, version)
+    info = _info(project)
     files = {}
     if kind == "native":
         with tempfile.TemporaryDirectory() as folder:
@@ -66,10 +88,7 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     else:
         with open(name + ".py", "rb") as file:
             files[name + ".py"] = file.read()
-    files[info + "/METADATA"] = (
-        "Metadata-Version: 2.1\nName: %s\nVersion: %s\nSummary: A sample that ships with piw\n"
-        "Requires-Python: >=3.9\n" % (project["name"], version)
-    ).encode()
+    files[info + "/METADATA"] = _metadata(project)
     files[info + "/WHEEL"] = (
         "Wheel-Version: 1.0\nGenerator: piw-sample\nRoot-Is-Purelib: %s\n%sTag: %s\n"
         % ("true" if kind == "pure" else "false", "Build: %s\n" % project["build"] if build else "", tag)
@@ -81,9 +100,12 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     record.append(info + "/RECORD,,")
     files[info + "/RECORD"] = ("\n".join(record) + "\n").encode()
     wheel = "%s-%s%s-%s.whl" % (name, version, build, tag)
-    with zipfile.ZipFile(os.path.join(wheel_directory, wheel), "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(os.path.join(wheel_directory, wheel), "w") as archive:
         for path, data in files.items():
-            archive.writestr(path, data)
+            # The time is zip's first: a pure wheel has the same bytes wherever and whenever it is built.
+            entry = zipfile.ZipInfo(path, (1980, 1, 1, 0, 0, 0))
+            entry.external_attr = 0o100644 << 16
+            archive.writestr(entry, data)
     return wheel
 
 

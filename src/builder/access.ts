@@ -108,10 +108,13 @@ function decode(text: string): string {
   }
 }
 
-/** A user without a password is a token. */
+/** In each spelling that a build comes across. A user without a password is a token. */
 function secretsOf({ user, password, spelled }: Login): readonly string[] {
-  return password === '' ? [user, spelled[0]] : [password, spelled[1]];
+  const [secret, inAddress] = password === '' ? [user, spelled[0]] : [password, spelled[1]];
+  return [secret, inAddress, quoted(secret)];
 }
+
+const quoted = (word: string): string => word.replace(/["\\]/g, '\\$&');
 
 /** pip takes no plain http from another machine unless it is told to. */
 function insecureHost(url: string): readonly string[] {
@@ -135,7 +138,7 @@ function entry({ host, user, password }: Login, pythonVersion: string): string {
         `Python ${pythonVersion} can't be given the user and password for ${host}`,
       );
     }
-    return quotes ? `"${text.replace(/["\\]/g, '\\$&')}"` : text;
+    return quotes ? `"${quoted(text)}"` : text;
   };
   return `machine ${host.replace(/^\[|\]$/g, '')} login ${word(user)} password ${word(password)}\n`;
 }

@@ -17,7 +17,7 @@ const QUIET = ['--no-input', '--disable-pip-version-check', '--no-color'];
  *
  * The package itself is named after `--no-binary`, not `:all:`: pip passes that option on, as it is, to
  * the pip that installs what the build requires (build_env.py), so that with `:all:` setuptools, Cython
- * and CMake would be built from source for each build, too (pyyaml: 257 s with `:all:`, 9 s without).
+ * and CMake would be built from source for each build, too (pyyaml: 257 s with `:all:`, 16 s without).
  * `--no-deps` and the version make sure that nothing but that one package is built.
  *
  * `==` finds every spelling of a version that is PEP 440's; `===` compares the text, which is all that

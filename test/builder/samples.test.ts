@@ -37,6 +37,14 @@ t.test('the samples are packed to the same bytes each time', async (t) => {
   t.equal(await readFile(join(again, page), 'utf8'), await readFile(join(root, page), 'utf8'));
 });
 
+t.test('a pure sample has the same bytes whenever it is built', async (t) => {
+  const { builder, request } = workshop(t, url);
+  const first = await builder.build(request('', { package: 'piw-sample-pure' }));
+  const second = await builder.build(request('', { package: 'piw-sample-pure' }));
+  t.ok(first.status && second.status, second.output);
+  t.equal(second.files[0]?.filehash, first.files[0]?.filehash);
+});
+
 for (const name of names) {
   t.test(`${name} builds with no other index in reach, and what was built can be imported`, async (t) => {
     const { builder, request } = workshop(t, url);
