@@ -1,0 +1,128 @@
+/**
+ * A farm at work, of which every process is killed in turn with SIGKILL: each actor, then nats-server, then
+ * PostgreSQL. All must come back, the builds must finish, and nothing may be listed twice.
+ *
+ *     node dist/test/chaos/kill-each.js [PACKAGE…]
+ *
+ * Prints a line for each death and its recovery; exits with 1 if anything is not as it must be.
+ */
+import { spawn } from 'node:child_process';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { readFileSync, readdirSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { chmodSync } from 'node:fs';
+
+const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
+const names = process.argv.slice(2);
+const packages =
+  names.length > 0
+    ? names
+    : ['six', 'markupsafe', 'wrapt', 'simplejson', 'idna', 'certifi', 'charset-normalizer', 'toml'];
+const LIMIT_MS = 15 * 60_000;
+
+const folder = await mkdtemp(join(tmpdir(), 'piw-chaos-'));
+chmodSync(folder, 0o755);
+const output = join(folder, 'www');
+const farm = spawn(
+  process.execPath,
+  [
+    join(ROOT, 'dist/src/bin.js'),
+    'farm',
+    '--json',
+    '--once',
+    '--port',
+    '0',
+    '--slaves',
+    '2',
+    '--data-dir',
+    join(folder, 'data'),
+    '-o',
+    output,
+    ...packages,
+  ],
+  { stdio: ['ignore', 'pipe', 'inherit'] },
+);
+const ended = new Promise<number | null>((resolve) => farm.once('exit', resolve));
+const published: string[] = [];
+let building: () => void = () => undefined;
+const atWork = new Promise<void>((resolve) => (building = resolve));
+const events = createInterface({ input: farm.stdout });
+events.on('line', (line) => {
+  const event = JSON.parse(line) as { event: string; text?: string; filenames?: string[]; package?: string };
+  if (event.event === 'building') building();
+  if (event.event === 'published') published.push(...(event.filenames ?? []));
+  if (event.event === 'trouble' || event.event === 'not-built') console.log(`  ${event.text ?? line}`);
+});
+
+/** The processes of this farm: by what they are, every number that bears it. */
+function processes(): Map<string, number[]> {
+  const found = new Map<string, number[]>();
+  const data = join(folder, 'data');
+  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+    let words: string[];
+    let environment: string;
+    try {
+      words = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+      environment = readFileSync(`/proc/${pid}/environ`, 'latin1');
+    } catch {
+      continue;
+    }
+    const actor = words.indexOf('actor');
+    const mine = words.some((word) => word.startsWith(data)) || environment.includes(data);
+    if (!mine) continue;
+    const name =
+      actor > 0
+        ? words[actor + 1]
+        : (words[0] ?? '').endsWith("nats-server")
+          ? 'nats-server'
+          : (words[0] ?? '').endsWith("/postgres")
+            ? 'postgres'
+            : undefined;
+    if (name !== undefined) found.set(name, [...(found.get(name) ?? []), Number(pid)]);
+  }
+  return found;
+}
+
+let faults = 0;
+await Promise.race([atWork, ended]);
+const victims = [...processes().keys()].sort(
+  (a, b) => Number(['nats-server', 'postgres'].includes(a)) - Number(['nats-server', 'postgres'].includes(b)),
+);
+console.log(`killing ${victims.join(', ')}`);
+for (const name of victims) {
+  const before = processes().get(name) ?? [];
+  const began = performance.now();
+  for (const pid of before) process.kill(pid, 'SIGKILL');
+  let after: number[] = [];
+  while (performance.now() - began < 60_000) {
+    after = (processes().get(name) ?? []).filter((pid) => !before.includes(pid));
+    if (after.length >= before.length || farm.exitCode !== null) break;
+    await sleep(50);
+  }
+  const back = after.length >= before.length;
+  console.log(
+    `${name.padEnd(16)} ${String(before.length)} killed, ${back ? `back after ${((performance.now() - began) / 1000).toFixed(1)} s` : 'NOT BACK'}`,
+  );
+  if (!back && farm.exitCode === null) faults += 1;
+  await sleep(1500);
+}
+const code = await Promise.race([ended, sleep(LIMIT_MS, 'late' as const, { ref: false })]);
+if (code === 'late') farm.kill('SIGTERM');
+console.log(`the farm ended with ${String(code)}; published: ${published.join(', ')}`);
+if (code !== 0) faults += 1;
+for (const name of packages.map((one) => one.split('==')[0] ?? one)) {
+  const page = await readFile(join(output, 'simple', name, 'index.v1_json'), 'utf8').catch(
+    () => '{"files":[]}',
+  );
+  const files = (JSON.parse(page) as { files: { filename: string }[] }).files.map(({ filename }) => filename);
+  const wheels = readdirSync(join(output, 'simple', name)).filter((file) => file.endsWith('.whl'));
+  const right = files.length > 0 && new Set(files).size === files.length && wheels.length === files.length;
+  console.log(`${name.padEnd(20)} ${files.join(', ')}${right ? '' : '  NOT AS IT MUST BE'}`);
+  if (!right) faults += 1;
+}
+await rm(folder, { recursive: true, force: true });
+process.exitCode = faults === 0 ? 0 : 1;
