@@ -19,9 +19,11 @@ ${EXIT_CODES}`;
     '<%= config.bin %> actor the_scribe --nats nats://master:secret@10.0.0.1 -o /var/www/piwheels',
     '<%= config.bin %> actor --list',
   ];
-  static override args = { task: Args.string({ description: 'the task; --list names them' }) };
+  static override args = {
+    task: Args.string({ ignoreStdin: true, description: 'the task; --list names them' }),
+  };
   static override flags = {
-    list: Flags.boolean({ description: 'name the tasks and end' }),
+    list: Flags.boolean({ default: false, description: 'name the tasks and end' }),
     dsn: Flags.string({ char: 'd', helpValue: 'DSN', description: 'the database' }),
     nats: Flags.string({ helpValue: 'ADDRESS', description: 'the NATS servers' }),
     prefix: Flags.string({ helpValue: 'NAME', description: "the first token of the farm's subjects" }),

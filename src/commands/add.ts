@@ -15,13 +15,13 @@ ${EXIT_CODES}`;
     '<%= config.bin %> add internal-tool --unskip',
   ];
   static override args = {
-    package: Args.string({ required: true, description: 'the name of the package' }),
-    version: Args.string({ description: 'the version; without one, the package itself' }),
+    package: Args.string({ ignoreStdin: true, required: true, description: 'the name of the package' }),
+    version: Args.string({ ignoreStdin: true, description: 'the version; without one, the package itself' }),
   };
   static override flags = {
     description: Flags.string({ char: 'd', helpValue: 'TEXT', description: "the package's description" }),
     skip: Flags.string({ char: 's', helpValue: 'REASON', description: 'never build it, for this reason' }),
-    unskip: Flags.boolean({ description: 'build it again', exclusive: ['skip'] }),
+    unskip: Flags.boolean({ default: false, description: 'build it again', exclusive: ['skip'] }),
     released: Flags.string({
       helpValue: 'TIME',
       description: 'when the version was released (default: now)',

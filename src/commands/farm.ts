@@ -25,10 +25,13 @@ ${EXIT_CODES} With --once: 0 if all named packages were published, 1 if any was 
   ];
   static override strict = false;
   static override args = {
-    packages: Args.string({ description: 'NAME or NAME==VERSION; any number of them' }),
+    packages: Args.string({ ignoreStdin: true, description: 'NAME or NAME==VERSION; any number of them' }),
   };
   static override flags = {
-    once: Flags.boolean({ description: 'end when the named packages are published, or can not be' }),
+    once: Flags.boolean({
+      default: false,
+      description: 'end when the named packages are published, or can not be',
+    }),
     port: Flags.integer({
       min: 0,
       max: 65_535,
@@ -52,7 +55,7 @@ ${EXIT_CODES} With --once: 0 if all named packages were published, 1 if any was 
     }),
     nats: Flags.string({ helpValue: 'URL', description: 'a nats-server to use instead of a private one' }),
     python: Flags.string({ helpValue: 'PATH', description: 'the interpreter that builds' }),
-    json: Flags.boolean({ description: 'print one JSON object a line' }),
+    json: Flags.boolean({ default: false, description: 'print one JSON object a line' }),
   };
 
   async run(): Promise<void> {

@@ -26,15 +26,21 @@ ${EXIT_CODES}`;
     '<%= config.bin %> import --yes --delete --abi cp311 dist/*.whl',
   ];
   static override strict = false;
-  static override args = { files: Args.string({ required: true, description: 'the wheels' }) };
+  static override args = {
+    files: Args.string({ ignoreStdin: true, required: true, description: 'the wheels' }),
+  };
   static override flags = {
     package: Flags.string({ helpValue: 'NAME', description: 'the package that they belong to' }),
     'package-version': Flags.string({ helpValue: 'VERSION', description: 'the version that they belong to' }),
     abi: Flags.string({ helpValue: 'ABI', description: 'the ABI that they were built for' }),
     duration: Flags.string({ helpValue: 'DURATION', default: '0s', description: 'how long the build took' }),
     output: Flags.string({ helpValue: 'FILE', description: "the file that holds the build's log" }),
-    yes: Flags.boolean({ char: 'y', description: 'do not ask' }),
-    delete: Flags.boolean({ char: 'd', description: 'remove the files after a successful import' }),
+    yes: Flags.boolean({ default: false, char: 'y', description: 'do not ask' }),
+    delete: Flags.boolean({
+      default: false,
+      char: 'd',
+      description: 'remove the files after a successful import',
+    }),
     nats: Flags.string({ helpValue: 'ADDRESS', description: 'the NATS servers of the farm' }),
   };
   static override enableJsonFlag = true;

@@ -25,7 +25,7 @@ ${EXIT_CODES}`;
       helpValue: 'NAME',
       description: 'the ordinary role of the master (default: piwheels)',
     }),
-    yes: Flags.boolean({ char: 'y', description: 'do not ask before changing anything' }),
+    yes: Flags.boolean({ default: false, char: 'y', description: 'do not ask before changing anything' }),
   };
   static override enableJsonFlag = true;
 

@@ -1,8 +1,8 @@
-import { createReadStream } from 'node:fs';
+import { open, type FileHandle } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import { Args, Flags } from '@oclif/core';
 import { Client } from '../actor/client.js';
-import { PiwError } from '../errors.js';
+import { PiwError, reason } from '../errors.js';
 import { lumberjack } from '../protocols/logger.js';
 import type { LogRow } from '../protocols/oracle.js';
 import { parseLine, type LogKind } from '../weblog/line.js';
@@ -22,9 +22,14 @@ ${EXIT_CODES}`;
     'CustomLog "|/usr/local/bin/piw logger --drop" combined',
   ];
   static override strict = false;
-  static override args = { files: Args.string({ description: 'the logs; - or none: standard input' }) };
+  static override args = {
+    files: Args.string({ ignoreStdin: true, description: 'the logs; - or none: standard input' }),
+  };
   static override flags = {
-    drop: Flags.boolean({ description: 'let go what the farm does not take, instead of ending' }),
+    drop: Flags.boolean({
+      default: false,
+      description: 'let go what the farm does not take, instead of ending',
+    }),
     nats: Flags.string({ helpValue: 'ADDRESS', description: 'the NATS servers of the farm' }),
   };
   static override enableJsonFlag = true;
@@ -53,7 +58,7 @@ ${EXIT_CODES}`;
     let sent = Date.now();
     try {
       for (const name of argv.length > 0 ? (argv as string[]) : ['-']) {
-        const input = name === '-' ? process.stdin : createReadStream(name);
+        const input = name === '-' ? process.stdin : (await openLog(name)).createReadStream();
         for await (const line of createInterface({ input, crlfDelay: Infinity })) {
           const entry = parseLine(line);
           if (!entry) continue;
@@ -72,5 +77,13 @@ ${EXIT_CODES}`;
     }
     this.log(`${String(counts.passed)} entries were passed on, ${String(counts.dropped)} dropped.`);
     return counts;
+  }
+}
+
+async function openLog(name: string): Promise<FileHandle> {
+  try {
+    return await open(name);
+  } catch (error) {
+    throw new PiwError('PIW_USAGE', `${name} can't be read: ${reason(error)}`, { cause: error });
   }
 }

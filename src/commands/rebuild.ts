@@ -13,11 +13,15 @@ export default class Rebuild extends PiwCommand {
   ];
   static override args = {
     part: Args.string({
+      ignoreStdin: true,
       required: true,
       options: PARTS.map((part) => part.toLowerCase()),
       description: 'what to write',
     }),
-    package: Args.string({ description: 'for which package; for all of them without one' }),
+    package: Args.string({
+      ignoreStdin: true,
+      description: 'for which package; for all of them without one',
+    }),
   };
   static override flags = {
     nats: Flags.string({ helpValue: 'ADDRESS', description: 'the NATS servers of the farm' }),

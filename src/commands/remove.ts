@@ -15,15 +15,15 @@ ${EXIT_CODES}`;
     '<%= config.bin %> remove six --all-versions',
   ];
   static override args = {
-    package: Args.string({ required: true, description: 'the name of the package' }),
-    version: Args.string({ description: 'the version' }),
+    package: Args.string({ ignoreStdin: true, required: true, description: 'the name of the package' }),
+    version: Args.string({ ignoreStdin: true, description: 'the version' }),
   };
   static override flags = {
-    yes: Flags.boolean({ char: 'y', description: 'do not ask' }),
-    'no-rebuild': Flags.boolean({ char: 's', description: 'never build it again' }),
+    yes: Flags.boolean({ default: false, char: 'y', description: 'do not ask' }),
+    'no-rebuild': Flags.boolean({ default: false, char: 's', description: 'never build it again' }),
     skip: Flags.string({ helpValue: 'REASON', description: 'never build it again, for this reason' }),
-    yank: Flags.boolean({ description: 'only mark it as yanked; its files stay' }),
-    'all-versions': Flags.boolean({ description: 'remove the whole package' }),
+    yank: Flags.boolean({ default: false, description: 'only mark it as yanked; its files stay' }),
+    'all-versions': Flags.boolean({ default: false, description: 'remove the whole package' }),
     nats: Flags.string({ helpValue: 'ADDRESS', description: 'the NATS servers of the farm' }),
   };
   static override enableJsonFlag = true;

@@ -46,7 +46,7 @@ ${EXIT_CODES}`;
     }),
     'work-dir': Flags.string({ helpValue: 'DIR', description: 'where builds are made' }),
     'allow-root': Flags.boolean({ description: 'run as root all the same' }),
-    once: Flags.boolean({ description: 'end after one build' }),
+    once: Flags.boolean({ default: false, description: 'end after one build' }),
   };
 
   async run(): Promise<void> {
