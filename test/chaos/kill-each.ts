@@ -77,9 +77,9 @@ function processes(): Map<string, number[]> {
     const name =
       actor > 0
         ? words[actor + 1]
-        : (words[0] ?? '').endsWith("nats-server")
+        : (words[0] ?? '').endsWith('nats-server')
           ? 'nats-server'
-          : (words[0] ?? '').endsWith("/postgres")
+          : (words[0] ?? '').endsWith('/postgres')
             ? 'postgres'
             : undefined;
     if (name !== undefined) found.set(name, [...(found.get(name) ?? []), Number(pid)]);

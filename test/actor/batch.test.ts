@@ -1,0 +1,57 @@
+import t from 'tap';
+import { Batch } from '../../src/actor/batch.js';
+
+void t.test('items of the same moment are run together, and each gets its own result', async (t) => {
+  const runs: number[] = [];
+  const batch = new Batch<number, number>({
+    run: (items) => {
+      runs.push(items.length);
+      return Promise.resolve(items.map((n) => n * 2));
+    },
+    maxItems: 64,
+    maxInFlight: 2,
+    delayMs: 0,
+  });
+  t.same(await Promise.all([1, 2, 3].map((n) => batch.add(n))), [2, 4, 6]);
+  t.same(runs, [3]);
+});
+
+void t.test('a batch keeps its limits in items, in bytes and in how many are under way', async (t) => {
+  const sizes: number[] = [];
+  let inFlight = 0;
+  let most = 0;
+  const batch = new Batch<string, string>({
+    run: async (items) => {
+      sizes.push(items.length);
+      inFlight += 1;
+      most = Math.max(most, inFlight);
+      await new Promise((resolve) => setImmediate(resolve));
+      inFlight -= 1;
+      return items;
+    },
+    maxItems: 10,
+    size: (item) => item.length,
+    maxBytes: 50,
+    maxInFlight: 2,
+    delayMs: 1,
+  });
+  const items = Array.from({ length: 100 }, (_, i) => 'x'.repeat(i % 20));
+  t.same(await Promise.all(items.map((item) => batch.add(item))), items);
+  t.ok(Math.max(...sizes) <= 10);
+  t.equal(most, 2);
+  t.equal(await batch.add('y'.repeat(500)), 'y'.repeat(500), 'one over the limit goes alone');
+});
+
+void t.test('when a batch fails, everyone in it is told, and the next one runs', async (t) => {
+  let fail = true;
+  const batch = new Batch<number, number>({
+    run: (items) => (fail ? Promise.reject(new Error('away')) : Promise.resolve(items)),
+    maxItems: 4,
+    maxInFlight: 1,
+    delayMs: 0,
+  });
+  const results = await Promise.allSettled([batch.add(1), batch.add(2)]);
+  t.ok(results.every(({ status }) => status === 'rejected'));
+  fail = false;
+  t.equal(await batch.add(3), 3);
+});

@@ -1,0 +1,29 @@
+import { randomBytes } from 'node:crypto';
+import type { Test } from 'tap';
+import { Bus, type BusOptions } from '../../src/bus/bus.js';
+
+/** The address of the tests' nats-server. */
+export function natsAddress(): string {
+  const address = process.env['PIW_TEST_NATS'];
+  if (address === undefined) throw new Error('PIW_TEST_NATS is not set: run the tests with npm test');
+  return address;
+}
+
+/** A prefix of this test's own: tests share the server, not the subjects. */
+export const ownPrefix = (): string => `t${randomBytes(5).toString('hex')}`;
+
+/** A connection that ends with the test. */
+export async function testBus(t: Test, prefix: string, options: Partial<BusOptions> = {}): Promise<Bus> {
+  const bus = await Bus.connect({ address: natsAddress(), name: t.name, prefix, ...options });
+  t.teardown(() => bus.drain());
+  return bus;
+}
+
+/** Waits for a condition, looking often; the test fails by its own limit if it never comes. */
+export async function until(condition: () => boolean | Promise<boolean>, limitMs = 20_000): Promise<void> {
+  const end = Date.now() + limitMs;
+  while (!(await condition())) {
+    if (Date.now() > end) throw new Error('what was waited for did not come');
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}

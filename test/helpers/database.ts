@@ -1,0 +1,28 @@
+import { randomBytes } from 'node:crypto';
+import type { Test } from 'tap';
+import { migrate } from '../../src/database/migrations.js';
+import { Database } from '../../src/database/pool.js';
+
+/** The DSN of a role that may make databases, on the tests' PostgreSQL. */
+export function adminDsn(): string {
+  const dsn = process.env['PIW_TEST_DSN'];
+  if (dsn === undefined) throw new Error('PIW_TEST_DSN is not set: run the tests with npm test');
+  return dsn;
+}
+
+/** A database of this test's own, with the tables, and its DSN; it is gone with the test. */
+export async function testDatabase(t: Test): Promise<{ readonly db: Database; readonly dsn: string }> {
+  const name = `t${randomBytes(6).toString('hex')}`;
+  const admin = await Database.open(adminDsn(), 'test');
+  await admin.query(`create database ${name}`);
+  const url = new URL(adminDsn());
+  url.pathname = `/${name}`;
+  await migrate(url.href, { user: decodeURIComponent(url.username) });
+  const db = await Database.open(url.href, t.name);
+  t.teardown(async () => {
+    await db.close();
+    await admin.query(`drop database ${name} with (force)`);
+    await admin.close();
+  });
+  return { db, dsn: url.href };
+}

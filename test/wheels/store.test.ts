@@ -1,0 +1,126 @@
+import { mkdtempSync, readFileSync, readdirSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { randomBytes } from 'node:crypto';
+import t from 'tap';
+import { WheelStore } from '../../src/wheels/store.js';
+import { announce, makeWheel, sha256, type WheelParts } from '../helpers/wheel.js';
+
+async function arrange(parts: WheelParts = {}) {
+  const folder = mkdtempSync(join(tmpdir(), 'piw-store-'));
+  const output = join(folder, 'www');
+  const store = new WheelStore(output);
+  await store.setUp();
+  const path = await makeWheel(folder, { files: { 'data.bin': randomBytes(50_000) }, ...parts });
+  return { store, output, bytes: readFileSync(path), file: await announce(path) };
+}
+
+void t.test(
+  'a file that arrives in pieces, in any order, is published whole with its metadata',
+  async (t) => {
+    const { store, output, bytes, file } = await arrange();
+    await store.expect({ transferId: 'x-1', sender: 'pi', file });
+    const arriving = await store.arriving('x-1', 'pi');
+    t.same(arriving.state.fetch(), { start: 0, end: bytes.length });
+    await arriving.write(20_000, bytes.subarray(20_000));
+    t.same(arriving.state.fetch(), { start: 0, end: 20_000 });
+    await arriving.write(0, bytes.subarray(0, 15_000));
+    await arriving.close();
+    t.match(await store.verify('x-1', 'demo'), { verb: 'AGAIN' }, 'not while bytes are missing');
+    // Another process goes on with it.
+    const again = await new WheelStore(output).arriving('x-1', 'pi');
+    t.same(again.state.fetch(), { start: 15_000, end: 20_000 });
+    await again.write(15_000, bytes.subarray(15_000, 20_000));
+    await again.close();
+    t.match(await store.verify('x-1', 'demo'), { verb: 'VERIFIED', requires_python: '>=3.8' });
+    const target = join(output, 'simple', 'demo', file.filename);
+    t.equal(sha256(readFileSync(target)), file.filehash);
+    t.match(readFileSync(`${target}.metadata`, 'utf8'), /^Metadata-Version/);
+    t.same(readdirSync(join(output, '.transfers')), [], 'nothing is left of the transfer');
+  },
+);
+
+void t.test(
+  'what has another hash than was announced is never visible, and is asked for again',
+  async (t) => {
+    const { store, output, bytes, file } = await arrange();
+    await store.expect({ transferId: 'x', sender: 'pi', file });
+    const arriving = await store.arriving('x', 'pi');
+    const wrong = Buffer.from(bytes);
+    wrong[100] = (wrong[100] ?? 0) ^ 1;
+    await arriving.write(0, wrong);
+    await arriving.close();
+    t.match(await store.verify('x', 'demo'), { verb: 'AGAIN' });
+    t.same(readdirSync(join(output, 'simple')), []);
+    const again = await store.arriving('x', 'pi');
+    t.same(again.state.fetch(), { start: 0, end: bytes.length }, 'all of it');
+    await again.close();
+  },
+);
+
+void t.test('a published file never changes: the same bytes are fine, others are refused', async (t) => {
+  const first = await arrange();
+  const publish = async (id: string, bytes: Buffer, file: typeof first.file) => {
+    await first.store.expect({ transferId: id, sender: 'pi', file });
+    const arriving = await first.store.arriving(id, 'pi');
+    await arriving.write(0, bytes);
+    await arriving.close();
+    return first.store.verify(id, 'demo');
+  };
+  t.match(await publish('a', first.bytes, first.file), { verb: 'VERIFIED' });
+  t.match(await publish('b', first.bytes, first.file), { verb: 'VERIFIED' });
+  const other = await arrange();
+  t.match(await publish('c', other.bytes, other.file), { verb: 'REFUSED', code: 'PIW_FILE_EXISTS' });
+  const target = join(first.output, 'simple', 'demo', first.file.filename);
+  t.equal(sha256(readFileSync(target)), first.file.filehash);
+});
+
+void t.test('a file that is no such wheel is refused, with the reason', async (t) => {
+  const cases: [WheelParts, RegExp][] = [
+    [{ metadata: 'Name: other\nVersion: 1.0\n' }, /METADATA is of/],
+    [{ metadata: 'Name: demo\nVersion: 2.0\n' }, /says version/],
+    [{ wheel: 'Wheel-Version: 1.0\nTag: cp311-cp311-linux_x86_64\n' }, /WHEEL says/],
+    [{ files: { 'demo-2.0.dist-info/METADATA': Buffer.from('x') } }, /dist-info/],
+  ];
+  for (const [parts, reason] of cases) {
+    const folder = mkdtempSync(join(tmpdir(), 'piw-store-'));
+    const store = new WheelStore(join(folder, 'www'));
+    await store.setUp();
+    const path = await makeWheel(folder, parts);
+    const bytes = readFileSync(path);
+    const good = await makeWheel(mkdtempSync(join(tmpdir(), 'piw-good-')));
+    const file = { ...(await announce(good)), filesize: bytes.length, filehash: sha256(bytes) };
+    await store.expect({ transferId: 'x', sender: 'pi', file });
+    const arriving = await store.arriving('x', 'pi');
+    await arriving.write(0, bytes);
+    await arriving.close();
+    const verdict = await store.verify('x', 'demo');
+    t.equal(verdict.verb, 'REFUSED');
+    t.match('reason' in verdict ? verdict.reason : '', reason);
+  }
+});
+
+void t.test('bytes beyond the end, other senders, and names that are paths get nowhere', async (t) => {
+  const { store, output, file, bytes } = await arrange();
+  await store.expect({ transferId: 'x', sender: 'pi', file });
+  await t.rejects(store.arriving('x', 'mallory'), { code: 'PIW_UNKNOWN_TRANSFER' });
+  await t.rejects(store.arriving('y', 'pi'), { code: 'PIW_UNKNOWN_TRANSFER' });
+  await t.rejects(store.arriving('../x', 'pi'), { code: 'PIW_UNKNOWN_TRANSFER' });
+  const arriving = await store.arriving('x', 'pi');
+  await arriving.write(bytes.length - 1, Buffer.from('too long'));
+  await arriving.write(1e12, Buffer.from('far'));
+  t.equal(arriving.state.received, 0);
+  await arriving.close();
+  t.equal(statSync(join(output, '.transfers', 'x.part')).size, 0);
+  for (const name of ['../x.whl', '..', '.hidden', 'a/b.whl'])
+    t.throws(() => store.pathOf('demo', name), { code: 'PIW_FILE_REFUSED' });
+  t.throws(() => store.pathOf('../simple', 'x.whl'), { code: 'PIW_FILE_REFUSED' });
+});
+
+void t.test('a transfer whose sender never comes back is removed, one that is young is not', async (t) => {
+  const { store, output, file } = await arrange();
+  await store.expect({ transferId: 'old', sender: 'pi', file });
+  t.same(await store.sweep(60_000, Date.now()), []);
+  t.same(await store.sweep(60_000, Date.now() + 120_000), [{ transferId: 'old', sender: 'pi' }]);
+  t.same(readdirSync(join(output, '.transfers')), []);
+});

@@ -1,0 +1,158 @@
+import { execFileSync } from 'node:child_process';
+import t from 'tap';
+import { normalise, parseRequirement } from '../../src/wheels/names.js';
+import { compareTargets, covers, parseTarget, parseWheelName } from '../../src/wheels/tags.js';
+import { admits, compareVersions, sameVersion, sortKey } from '../../src/wheels/versions.js';
+
+const LINUX = 'linux_x86_64';
+const serves = (tag: string, abi: string, platform = LINUX): boolean => {
+  const [py = '', its = '', on = ''] = tag.split('-');
+  return covers({ py, abi: its, platform: on }, parseTarget(abi, platform));
+};
+
+void t.test('which wheels serve which targets', (t) => {
+  const cases: [string, string, boolean][] = [
+    ['py3-none-any', 'cp311', true],
+    ['py2.py3-none-any', 'cp313t', true],
+    ['py2-none-any', 'cp311', false],
+    ['py311-none-any', 'cp310', false],
+    ['py39-none-any', 'pypy39_pp73', true],
+    ['cp311-cp311-linux_x86_64', 'cp311', true],
+    ['cp311-cp311-linux_x86_64', 'cp312', false],
+    ['cp311-cp311-linux_aarch64', 'cp311', false],
+    ['cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64', 'cp311', true],
+    ['cp311-cp311-musllinux_1_2_x86_64', 'cp311', false],
+    ['cp39-abi3-linux_x86_64', 'cp312', true],
+    ['cp39-abi3-linux_x86_64', 'cp38', false],
+    ['cp39-abi3-linux_x86_64', 'cp313t', false],
+    ['cp39-abi3-linux_x86_64', 'pypy39_pp73', false],
+    ['cp313-cp313t-linux_x86_64', 'cp313t', true],
+    ['cp313-cp313t-linux_x86_64', 'cp313', false],
+    ['pp39-pypy39_pp73-linux_x86_64', 'pypy39_pp73', true],
+    ['cp311-none-linux_x86_64', 'cp311', true],
+    ['py3-none-linux_x86_64', 'cp312', true],
+  ];
+  for (const [tag, abi, expected] of cases) t.equal(serves(tag, abi), expected, `${tag} on ${abi}`);
+  t.end();
+});
+
+void t.test('coverage is what pip itself would install', (t) => {
+  const script = `
+import json, itertools
+from pip._vendor.packaging import tags
+out = {}
+for minor in (9, 11, 12):
+    abi = 'cp3%d' % minor
+    out[abi] = [str(x) for x in itertools.chain(
+        tags.cpython_tags((3, minor), [abi], ['linux_x86_64']), tags.compatible_tags((3, minor), abi, ['linux_x86_64']))]
+print(json.dumps(out))`;
+  const pip = JSON.parse(execFileSync('python3', ['-c', script], { encoding: 'utf8' })) as Record<
+    string,
+    string[]
+  >;
+  const all = [...new Set(Object.values(pip).flat())];
+  for (const [abi, tags] of Object.entries(pip)) {
+    for (const tag of all) t.equal(serves(tag, abi), tags.includes(tag), `${tag} on ${abi}`);
+  }
+  t.end();
+});
+
+void t.test('ABIs are in the order of their versions, free-threaded ones and PyPy behind', (t) => {
+  const mixed = ['pypy39_pp73', 'cp313t', 'cp311', 'cp39', 'cp310', 'cp313'];
+  const sorted = mixed.map((abi) => ({ abi, platform: LINUX })).sort(compareTargets);
+  t.same(
+    sorted.map(({ abi }) => abi),
+    ['cp39', 'cp310', 'cp311', 'cp313', 'cp313t', 'pypy39_pp73'],
+  );
+  t.throws(() => parseTarget('none', LINUX), { code: 'PIW_UNKNOWN_TARGET' });
+  t.end();
+});
+
+void t.test('filenames of wheels, and what is none', (t) => {
+  t.match(parseWheelName('a.b-1.0+x.1-2b-cp311-abi3-linux_x86_64.whl'), {
+    distribution: 'a.b',
+    version: '1.0+x.1',
+    build: '2b',
+  });
+  t.match(parseWheelName('a-1!2.0-py2.py3-none-any.whl'), { version: '1!2.0', py: 'py2.py3' });
+  for (const bad of [
+    '',
+    'a.whl',
+    '../a-1-py3-none-any.whl',
+    'a-1-py3-none-any.whl/x',
+    'a-1-x-py3-none-any.whl',
+    `${'a'.repeat(250)}-1-py3-none-any.whl`,
+    'a-1-py3-none-any.whl\n',
+    '-1-py3-none-any.whl',
+  ])
+    t.throws(() => parseWheelName(bad), { code: 'PIW_BAD_WHEEL' }, JSON.stringify(bad));
+  t.end();
+});
+
+void t.test('versions sort as packaging sorts them, and equal ones have one key', (t) => {
+  const parts = [
+    '1.0',
+    '1.0.0',
+    '1',
+    '1.1',
+    '0.9',
+    '2!0.1',
+    '1.0a1',
+    '1.0.a.1',
+    '1.0b2',
+    '1.0rc1',
+    '1.0c2',
+    '1.0.post1',
+    '1.0-1',
+    '1.0.dev0',
+    '1.0a1.dev2',
+    '1.0.post1.dev3',
+    '1.0+local',
+    '1.0+local.1',
+    '1.0+local.a',
+    '1.0+2',
+    '1.0+10',
+    '20230101123456789012345',
+    '20230101123456789012346',
+    '1.0.0.0.1',
+    '1.10',
+    '1.9',
+    'v1.2',
+    '1.2.post',
+    '1.0.dev',
+    '1.0a',
+    '0!1.5',
+  ];
+  const script = `
+import json, sys
+from pip._vendor.packaging.version import Version
+vs = json.load(sys.stdin)
+print(json.dumps([[(Version(a) > Version(b)) - (Version(a) < Version(b)) for b in vs] for a in vs]))`;
+  const expected = JSON.parse(
+    execFileSync('python3', ['-c', script], { input: JSON.stringify(parts), encoding: 'utf8' }),
+  ) as number[][];
+  parts.forEach((a, i) => {
+    parts.forEach((b, j) => {
+      if (compareVersions(a, b) !== expected[i]?.[j])
+        t.fail(
+          `${a} against ${b}: ${String(compareVersions(a, b))}, packaging says ${String(expected[i]?.[j])}`,
+        );
+    });
+  });
+  t.ok(sortKey('not-a-version') < sortKey('0.dev0'), 'what is no version comes before all that are');
+  t.ok(sameVersion('1.0', '1.0.0'));
+  t.end();
+});
+
+void t.test('requires-python, names and requirements', (t) => {
+  t.equal(admits('>=3.9', '3.9'), true);
+  t.equal(admits('>=3.12', '3.11'), false);
+  t.equal(admits('>=3.9.2,<4', '3.9'), true);
+  t.equal(admits('!=3.11.*', '3.11'), false);
+  t.equal(admits('complete nonsense', '3.11'), true);
+  t.equal(normalise('Foo..Bar__baz-'.slice(0, -1)), 'foo-bar-baz');
+  t.match(parseRequirement('Markup_Safe == 3.0.2'), { name: 'markup-safe', version: '3.0.2' });
+  for (const bad of ['', '../x', 'a b', 'a[extra]', 'a>=1', 'a==1.*', 'a==', 'a==1/2', '-a', 'a@http://x'])
+    t.throws(() => parseRequirement(bad), { code: 'PIW_BAD_REQUIREMENT' }, bad);
+  t.end();
+});
