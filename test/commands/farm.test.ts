@@ -1,0 +1,193 @@
+import { execFile, spawn } from 'node:child_process';
+import { chmodSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import t from 'tap';
+import { freePort } from '../../src/farm/ports.js';
+import { giveTree, unprivileged } from '../../src/farm/privileges.js';
+import { writeSampleIndex } from '../../src/farm/sample-index.js';
+import { startWebServer } from '../../src/farm/web-server.js';
+import { sha256 } from '../helpers/wheel.js';
+
+const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
+const run = promisify(execFile);
+t.setTimeout(280_000);
+
+/** A folder that an unprivileged user can enter, as most people's are. */
+function folder(): string {
+  const path = mkdtempSync(join(tmpdir(), 'piw-farm-'));
+  chmodSync(path, 0o755);
+  return path;
+}
+
+/** Runs `piw farm` to its end. */
+async function farm(
+  args: readonly string[],
+  signal?: { readonly when: RegExp },
+): Promise<{ code: number | null; out: string; err: string }> {
+  const child = spawn(process.execPath, [BIN, 'farm', ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+  let out = '';
+  let err = '';
+  let sent = false;
+  child.stdout.on('data', (data: Buffer) => {
+    out += data.toString();
+    if (signal?.when.test(out) && !sent) {
+      sent = true;
+      child.kill('SIGINT');
+    }
+  });
+  child.stderr.on('data', (data: Buffer) => (err += data.toString()));
+  const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
+  return { code, out, err };
+}
+
+/** Our own samples, as an index that needs nothing from anywhere. */
+async function samples(t: { teardown: (what: () => Promise<void>) => void }): Promise<string> {
+  const root = folder();
+  writeSampleIndex(root);
+  const server = await startWebServer({ root, host: '127.0.0.1', port: 0 });
+  t.teardown(() => server.close());
+  return `http://127.0.0.1:${String(server.port)}/simple`;
+}
+
+void t.test(
+  'a farm builds what is named from its sdists, and pip installs it from any static server',
+  async (t) => {
+    const index = await samples(t);
+    const here = folder();
+    const output = join(here, 'www');
+    const args = [
+      '--once',
+      '--json',
+      '--port',
+      '0',
+      '--data-dir',
+      join(here, 'data'),
+      '-o',
+      output,
+      '--index-url',
+      index,
+    ];
+    const first = await farm([...args, 'piw-sample-pure', 'piw_sample.native==1.0', 'piw-sample-variants']);
+    t.equal(first.code, 0, first.err);
+    const events = first.out
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { event: string; filenames?: string[] });
+    t.equal(events.filter(({ event }) => event === 'published').length, 3);
+    const page = JSON.parse(readFileSync(join(output, 'simple/piw-sample-native/index.v1_json'), 'utf8')) as {
+      files: { filename: string; hashes: { sha256: string } }[];
+    };
+    const file = page.files[0];
+    t.equal(
+      sha256(readFileSync(join(output, 'simple/piw-sample-native', file?.filename ?? ''))),
+      file?.hashes.sha256,
+    );
+
+    const port = String(await freePort());
+    const server = spawn('python3', ['-m', 'http.server', port, '--bind', '127.0.0.1'], {
+      cwd: output,
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
+    t.teardown(() => server.kill());
+    const site = join(here, 'site');
+    await mkdir(site);
+    const url = `http://127.0.0.1:${port}/simple`;
+    const pip = [
+      '-m',
+      'pip',
+      'install',
+      '-q',
+      '--no-deps',
+      '--retries',
+      '10',
+      '--target',
+      site,
+      '--index-url',
+      url,
+    ];
+    writeFileSync(
+      join(here, 'requirements.txt'),
+      `piw-sample-native==1.0 --hash=sha256:${file?.hashes.sha256 ?? ''}\n`,
+    );
+    await run('python3', [...pip, '--require-hashes', '-r', join(here, 'requirements.txt')]);
+    const { stdout } = await run('python3', ['-c', 'import piw_sample_native as m; print(m.hello())'], {
+      env: { ...process.env, PYTHONPATH: site },
+    });
+    t.equal(stdout.trim(), 'compiled by piw');
+
+    const second = await farm([...args, 'piw-sample-pure', 'no-such-package', 'piw-sample-pure==9']);
+    t.equal(second.code, 1, 'a second start finds everything where it was');
+    t.match(second.out, /"event":"published","package":"piw-sample-pure"/);
+    t.notMatch(second.out, /"event":"built"/, 'and builds nothing again');
+    t.match(second.out, /the index has no package no-such-package/);
+    t.match(second.out, /the index has no version 9 of piw-sample-pure/);
+    t.match(second.err, /^piw: 2 of 3 packages were not built/m);
+  },
+);
+
+void t.test('with no index in reach it says so and builds the samples; Ctrl+C ends it with 0', async (t) => {
+  const here = folder();
+  const unreachable = `http://me:secret@127.0.0.1:${String(await freePort())}/simple`;
+  const { code, out, err } = await farm(
+    ['--port', '0', '--data-dir', join(here, 'data'), '--index-url', unreachable],
+    {
+      when: /published piw_sample_native/,
+    },
+  );
+  t.equal(code, 0, err);
+  t.match(out, /can't be read: .*building the samples/);
+  t.notMatch(out + err, /secret/, 'a password in the address is never printed');
+});
+
+void t.test('what is wrong is one plain line with its exit code, and nothing is left running', async (t) => {
+  const here = folder();
+  const data = join(here, 'data');
+  const index = await samples(t);
+  const taken = await startWebServer({ root: here, host: '127.0.0.1', port: 0 });
+  t.teardown(() => taken.close());
+  const foreign = join(here, 'foreign');
+  await mkdir(foreign);
+  writeFileSync(join(foreign, 'precious'), '');
+  const other = join(here, 'other');
+  await mkdir(other);
+  writeFileSync(join(other, 'piw-farm.json'), '{"format":99}');
+  writeFileSync(join(here, 'file'), '');
+  // As they would be if an earlier farm had made them.
+  const account = unprivileged();
+  if (account) for (const path of [foreign, other]) await giveTree(path, account);
+  const common = ['--index-url', index, '--once', 'piw-sample-pure'];
+  const cases: [readonly string[], number, RegExp][] = [
+    [['--port', String(taken.port), '--data-dir', data, ...common], 4, /port \d+ is taken/],
+    [['--port', '0', '--data-dir', foreign, ...common], 2, /holds other things than a farm/],
+    [['--port', '0', '--data-dir', other, ...common], 6, /has format 99/],
+    [
+      ['--port', '0', '--data-dir', data, '-o', join(here, 'file', 'www'), ...common],
+      2,
+      /can't be made|can't write/,
+    ],
+    [
+      ['--port', '0', '--data-dir', data, '--python', '/nonexistent/python', ...common],
+      3,
+      /no usable Python/,
+    ],
+    [
+      ['--port', '0', '--data-dir', data, '--index-url', index, '--once', '../etc/passwd'],
+      2,
+      /no requirement/,
+    ],
+    [['--port', '0', '--data-dir', data, '--index-url', index, '--once', 'six>=1'], 2, /no requirement/],
+    [['--once'], 2, /name at least one/],
+    [['--nonsense'], 2, /[Nn]onexistent flag/],
+  ];
+  for (const [args, code, line] of cases) {
+    const result = await farm(args);
+    t.equal(result.code, code, `${args.join(' ')}: ${result.err}`);
+    t.match(result.err, line);
+    t.equal(result.err.trim().split('\n').length, 1, 'one line');
+    t.notMatch(result.err, /^\s+at /m);
+  }
+});

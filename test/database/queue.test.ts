@@ -1,0 +1,308 @@
+import t, { type Test } from 'tap';
+import { logBuilds } from '../../src/database/builds.js';
+import { quarantine, skipPackage } from '../../src/database/packages.js';
+import type { Database } from '../../src/database/pool.js';
+import { grant, leaseOf, release, renew, returnExpired, takeAhead } from '../../src/database/queue.js';
+import { helloSlave } from '../../src/database/slaves.js';
+import { addTarget, removeTarget } from '../../src/database/targets.js';
+import { deleteBuilds, newVersions, skipVersion, yankVersion } from '../../src/database/versions.js';
+import type { LoggedBuild, Release } from '../../src/protocols/oracle.js';
+import { testDatabase } from '../helpers/database.js';
+
+const LINUX = 'linux_x86_64';
+const ARM = 'linux_aarch64';
+
+const target = (abi: string, platform = LINUX) => ({ abi, platform, py_version_tag: abi, skip: null });
+const release1 = (version: string, more: Partial<Release> = {}): Release => ({
+  version,
+  released: 1.7e12,
+  yanked: null,
+  has_sdist: true,
+  sdist_url: null,
+  sdist_sha256: null,
+  requires_python: null,
+  priority: 0,
+  ...more,
+});
+
+let serial = 0;
+const built = (
+  name: string,
+  version: string,
+  abi: string,
+  platform: string,
+  tags: readonly string[],
+): LoggedBuild => ({
+  lease: null,
+  slave_id: null,
+  package: name,
+  version,
+  abi,
+  platform,
+  status: tags.length > 0,
+  failure_class: tags.length > 0 ? null : 'compiler',
+  duration_s: 1,
+  output: 'log',
+  files: tags.map((tag) => {
+    const [py = '', its = '', on = ''] = tag.split('-');
+    serial += 1;
+    const hash = serial.toString(16).padStart(64, '0');
+    // A build tag makes each name its own.
+    return [
+      [
+        `${name}-${version}-${String(serial)}-${tag}.whl`,
+        10,
+        hash,
+        name,
+        version,
+        py,
+        its,
+        on,
+        null,
+        {},
+        true,
+      ],
+      hash,
+    ];
+  }),
+});
+
+async function queued(db: Database): Promise<string[]> {
+  const rows = await db.query<{ line: string }>(
+    `select p.package || ' ' || v.version || ' ' || t.abi || ' ' || t.platform as line
+     from queue join versions v using (version_id) join packages p using (package_id) join targets t using (target_id) order by 1`,
+  );
+  return rows.map(({ line }) => line.replace(` ${LINUX}`, '')).sort();
+}
+
+/** Rows that only one of table and view has. */
+async function difference(db: Database): Promise<readonly unknown[]> {
+  return await db.query(
+    `(select 'only in the table' as side, version_id, target_id, priority, released from queue
+      except select 'only in the table', version_id, target_id, priority, released from builds_pending)
+     union all
+     (select 'only in the view', version_id, target_id, priority, released from builds_pending
+      except select 'only in the view', version_id, target_id, priority, released from queue)`,
+  );
+}
+
+async function farm(t: Test, ...targets: readonly (readonly [string, string?])[]) {
+  const { db } = await testDatabase(t);
+  for (const [abi, platform] of targets) await addTarget(db, target(abi, platform));
+  return db;
+}
+
+t.setTimeout(200_000);
+
+void t.test('the lowest ABI is built first, by version and not as text', async (t) => {
+  const db = await farm(t, ['cp311'], ['cp39'], ['pypy39_pp73']);
+  await newVersions(db, 'a', 'feed', [release1('1.0')]);
+  t.same(await queued(db), ['a 1.0 cp39']);
+});
+
+void t.test('a wheel that serves them all ends it; one that does not makes the rest due', async (t) => {
+  const db = await farm(t, ['cp39'], ['cp311'], ['cp313t']);
+  await newVersions(db, 'a', 'feed', [release1('1.0'), release1('2.0'), release1('3.0')]);
+  await logBuilds(db, [built('a', '1.0', 'cp39', LINUX, ['py3-none-any'])]);
+  await logBuilds(db, [built('a', '2.0', 'cp39', LINUX, [`cp39-cp39-${LINUX}`])]);
+  await logBuilds(db, [built('a', '3.0', 'cp39', LINUX, [`cp39-abi3-${LINUX}`])]);
+  t.same(await queued(db), ['a 2.0 cp311', 'a 2.0 cp313t', 'a 3.0 cp313t']);
+});
+
+void t.test('when the lowest failed, the next one is tried', async (t) => {
+  const db = await farm(t, ['cp39'], ['cp311']);
+  await newVersions(db, 'a', 'feed', [release1('1.0')]);
+  await logBuilds(db, [built('a', '1.0', 'cp39', LINUX, [])]);
+  t.same(await queued(db), ['a 1.0 cp311']);
+});
+
+void t.test('each platform has a lowest of its own', async (t) => {
+  const db = await farm(t, ['cp311'], ['cp311', ARM], ['cp312', ARM]);
+  await newVersions(db, 'a', 'feed', [release1('1.0')]);
+  t.same(await queued(db), ['a 1.0 cp311', `a 1.0 cp311 ${ARM}`]);
+});
+
+void t.test(
+  'requires-python, skips, yanks, quarantine and a missing sdist keep a version out, and let it in again',
+  async (t) => {
+    const db = await farm(t, ['cp39'], ['cp311']);
+    await newVersions(db, 'a', 'feed', [
+      release1('1.0', { requires_python: '>=3.10' }),
+      release1('2.0', { has_sdist: false }),
+      release1('3.0'),
+    ]);
+    t.same(await queued(db), ['a 1.0 cp311', 'a 3.0 cp39']);
+    await skipVersion(db, 'a', '3.0', 'too large');
+    t.same(await queued(db), ['a 1.0 cp311']);
+    await skipVersion(db, 'a', '3.0', null);
+    await yankVersion(db, 'a', '1.0', '');
+    t.same(await queued(db), ['a 3.0 cp39']);
+    await quarantine(db, 'a', null, true);
+    t.same(await queued(db), []);
+    await quarantine(db, 'a', null, false);
+    await yankVersion(db, 'a', '1.0', null);
+    t.same(await queued(db), ['a 1.0 cp311', 'a 3.0 cp39']);
+  },
+);
+
+async function slave(db: Database, session = 's'): Promise<number> {
+  const its = {
+    user: 'u',
+    session,
+    label: 'l',
+    abi: 'cp311',
+    platform: LINUX,
+    py_version_tag: 'cp311',
+    os_name: 'x',
+    os_version: '1',
+    board: null,
+    register: false,
+  };
+  return (await helloSlave(db, its)).slave_id;
+}
+
+void t.test(
+  'a lease is one slave’s, is renewed, comes back when it runs out, and ends with its result',
+  async (t) => {
+    const db = await farm(t, ['cp311']);
+    await newVersions(db, 'a', 'feed', [release1('1.0'), release1('2.0', { priority: 2 })]);
+    const [me, other] = [await slave(db, 'me'), await slave(db, 'other')];
+    const order = { abi: 'cp311', platform: LINUX, count: 10, holdS: 30 };
+    const taken = await takeAhead(db, order);
+    t.same(
+      taken.map(({ version, attempt }) => [version, attempt]),
+      [
+        ['2.0', 1],
+        ['1.0', 1],
+      ],
+      'a request before the backlog',
+    );
+    t.same(await takeAhead(db, order), [], 'nothing is taken twice');
+    const [first, second] = taken.map(({ lease }) => lease) as [number, number];
+    t.same(await grant(db, [{ lease: first, slaveId: me, leaseS: 60 }], 7), [first]);
+    t.same(await grant(db, [{ lease: first, slaveId: other, leaseS: 60 }], 7), [], 'it is granted once');
+    await t.rejects(grant(db, [{ lease: second, slaveId: me, leaseS: 60 }], 6), { code: 'PIW_FENCED' });
+    t.match(await leaseOf(db, first, me), { package: 'a', version: '2.0' });
+    t.equal(await leaseOf(db, first, other), undefined);
+    t.same(await renew(db, [[first, me]], 60), []);
+    t.same(await renew(db, [[first, other]], 60), [first], 'only its holder renews it');
+    t.same(await renew(db, [[999, me]], 60), [999]);
+    await release(db, [[first, other]]);
+    t.match(await leaseOf(db, first, me), { version: '2.0' }, 'nobody else gives it back');
+    await renew(db, [[first, me]], -1);
+    t.equal(await returnExpired(db), 1);
+    const [again] = await takeAhead(db, order);
+    t.match(again, { version: '2.0', attempt: 2 });
+    const mine = { ...built('a', '2.0', 'cp311', LINUX, []), lease: again?.lease ?? 0, slave_id: me };
+    t.same(
+      (await logBuilds(db, [{ ...mine, lease: first }]))[0]?.[0],
+      'lost',
+      'the old lease is worth nothing',
+    );
+    await grant(db, [{ lease: again?.lease ?? 0, slaveId: me, leaseS: 60 }], 7);
+    t.same((await logBuilds(db, [{ ...mine, slave_id: other }]))[0]?.[0], 'lost', 'nor is another’s');
+    const [logged] = await logBuilds(db, [mine]);
+    t.equal(logged?.[0], 'logged');
+    t.same(await logBuilds(db, [mine]), [['repeated', logged?.[1]]], 'the same result is logged once');
+    t.same(await queued(db), ['a 1.0 cp311']);
+  },
+);
+
+const TAGS = [
+  'py3-none-any',
+  `cp39-abi3-${LINUX}`,
+  `cp311-cp311-${LINUX}`,
+  `cp311-none-${ARM}`,
+  `cp39-cp39-${LINUX}`,
+  `cp313-cp313t-${LINUX}`,
+  `pp39-pypy39_pp73-${LINUX}`,
+  `py2.py3-none-${ARM}`,
+];
+const TARGETS: readonly (readonly [string, string])[] = [
+  ['cp39', LINUX],
+  ['cp311', LINUX],
+  ['cp311', ARM],
+  ['cp313t', LINUX],
+  ['pypy39_pp73', LINUX],
+];
+const SPECIFIERS = [null, '>=3.10', '<3.11', '>=3.9,!=3.11.*'];
+
+void t.test('after every step of random histories the table is what the view says', async (t) => {
+  const seeds = Number(process.env['PIW_TEST_SEEDS'] ?? 8);
+  const steps = Number(process.env['PIW_TEST_STEPS'] ?? 120);
+  for (let seed = 1; seed <= seeds; seed += 1) {
+    const { db } = await testDatabase(t);
+    let x = seed * 7919;
+    const pick = <T>(list: readonly T[]): T => {
+      x = (x * 1103515245 + 12345) % 2147483648;
+      return list[Math.floor((x / 2147483648) * list.length)] as T;
+    };
+    const me = await slave(db);
+    const history: string[] = [];
+    const name = () => pick(['a', 'b']);
+    const version = () => pick(['1.0', '2.0', '3.0']);
+    const leases: { lease: number; version: string; package: string; abi: string; platform: string }[] = [];
+    const actions: Readonly<Record<string, () => Promise<unknown>>> = {
+      'new version': () =>
+        newVersions(db, name(), 'feed', [
+          release1(version(), {
+            requires_python: pick(SPECIFIERS),
+            has_sdist: pick([true, true, false]),
+            priority: pick([0, 1, 2]),
+            yanked: pick([null, null, '']),
+          }),
+        ]),
+      'add target': () => addTarget(db, target(...pick(TARGETS))),
+      'remove target': () => {
+        const [abi, platform] = pick(TARGETS);
+        return pick([0, 0, 1]) === 1 ? removeTarget(db, abi, platform) : Promise.resolve();
+      },
+      'log a build': () => {
+        const [abi, platform] = pick(TARGETS);
+        return logBuilds(db, [
+          built(name(), version(), abi, platform, pick([[], [pick(TAGS)], [pick(TAGS), pick(TAGS)]])),
+        ]);
+      },
+      'skip version': () => skipVersion(db, name(), version(), pick([null, 'why'])),
+      'skip package': () => skipPackage(db, name(), pick([null, null, 'why'])),
+      yank: () => yankVersion(db, name(), version(), pick([null, '', 'why'])),
+      quarantine: () => quarantine(db, name(), pick([null, version()]), pick([true, false])),
+      'delete builds': () => deleteBuilds(db, name(), version()),
+      take: async () => {
+        const [abi, platform] = pick(TARGETS);
+        for (const { lease, version: its, package: of } of await takeAhead(db, {
+          abi,
+          platform,
+          count: 2,
+          holdS: pick([30, -1]),
+        })) {
+          leases.push({ lease, version: its, package: of, abi, platform });
+          await grant(db, [{ lease, slaveId: me, leaseS: pick([60, -1]) }], 1);
+        }
+      },
+      'hand in': async () => {
+        const held = leases.shift();
+        if (held)
+          await logBuilds(db, [
+            {
+              ...built(held.package, held.version, held.abi, held.platform, pick([[], [pick(TAGS)]])),
+              lease: held.lease,
+              slave_id: me,
+            },
+          ]);
+      },
+      expire: () => returnExpired(db),
+    };
+    for (let step = 0; step < steps; step += 1) {
+      const action = pick(Object.keys(actions));
+      history.push(action);
+      await actions[action]?.();
+      const wrong = await difference(db);
+      if (wrong.length > 0) {
+        t.fail(`seed ${String(seed)}, step ${String(step)}`, { wrong, history });
+        return;
+      }
+    }
+    t.pass(`seed ${String(seed)}`);
+  }
+});
