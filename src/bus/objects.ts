@@ -18,6 +18,8 @@ import { PiwError, reason } from '../errors.js';
 export const CHUNK_SIZE = 512 * 1024;
 /** Chunks that may be under way at once; 8 MB with CHUNK_SIZE. */
 export const WINDOW = 16;
+/** Chunks that the server may send before they are asked for; 2 MB. */
+const READ_AHEAD = 4;
 const OFFSET = 'Piw-Offset';
 const HOUR_MS = 3_600_000;
 
@@ -158,7 +160,11 @@ export class Objects {
           throw objectError(error);
         });
       const reader = await this.#js.consumers.get(name, consumer.name);
-      const messages = await reader.consume({ max_messages: WINDOW, expires: 5000, idle_heartbeat: 1000 });
+      const messages = await reader.consume({
+        max_messages: READ_AHEAD,
+        expires: 5000,
+        idle_heartbeat: 1000,
+      });
       const stop = () => {
         messages.stop();
       };

@@ -86,7 +86,7 @@ export async function startNats({
     command,
     args: ['-c', config],
     // Its memory is mostly what Go's collector leaves for later; 300 MB pass through it with this.
-    env: { PATH: process.env['PATH'], GOMEMLIMIT: '100MiB', GOMAXPROCS: '2' },
+    env: { PATH: process.env['PATH'], GOMEMLIMIT: '80MiB', GOGC: '50', GOMAXPROCS: '2' },
     account: folder.account,
     cwd: folder.path,
     logFile: folder.writeLog('nats.log'),

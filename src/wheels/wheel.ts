@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
+import { open as openFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 import type { Readable } from 'node:stream';
 import yauzl, { type Entry, type ZipFile } from 'yauzl';
@@ -77,13 +77,22 @@ export async function describeWheel(path: string): Promise<FileState> {
   };
 }
 
-/** SHA-256 (hex) and size (bytes) of a file, read as a stream. */
+/** SHA-256 (hex) and size (bytes) of a file of any size. */
 export async function hashFile(path: string): Promise<{ readonly sha256: string; readonly size: number }> {
   const hash = createHash('sha256');
+  // One buffer for all of it: what a stream throws away, the collector lets pile up to 100 MB.
+  const buffer = Buffer.allocUnsafe(1024 * 1024);
+  const file = await openFile(path);
   let size = 0;
-  for await (const chunk of createReadStream(path, { highWaterMark: 1024 * 1024 })) {
-    hash.update(chunk as Buffer);
-    size += (chunk as Buffer).length;
+  try {
+    for (;;) {
+      const { bytesRead } = await file.read(buffer, 0, buffer.length, size);
+      if (bytesRead === 0) break;
+      hash.update(buffer.subarray(0, bytesRead));
+      size += bytesRead;
+    }
+  } finally {
+    await file.close();
   }
   return { sha256: hash.digest('hex'), size };
 }

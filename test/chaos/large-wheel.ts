@@ -1,0 +1,117 @@
+/**
+ * One large wheel goes from a slave to the index, and the largest resident memory of every process on
+ * the way is measured.
+ *
+ *     node dist/test/chaos/large-wheel.js [MEGABYTES=300] [LIMIT_MB=150]
+ *
+ * Exits with 1 if the wheel isn't listed with its hash, or if a process of the farm was over the limit.
+ */
+import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { chmodSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { startWebServer } from '../../src/farm/web-server.js';
+import { tarGz } from '../../src/farm/sdist.js';
+import { hashFile } from '../../src/wheels/wheel.js';
+
+const [megabytes = 300, limit = 150] = process.argv.slice(2).map(Number);
+const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
+const BACKEND = `
+import os, zipfile
+def build_wheel(folder, config_settings=None, metadata_directory=None):
+    info = 'large-1.0.dist-info/'
+    with zipfile.ZipFile(os.path.join(folder, 'large-1.0-py3-none-any.whl'), 'w', zipfile.ZIP_STORED) as z:
+        z.writestr(info + 'METADATA', 'Metadata-Version: 2.1\\nName: large\\nVersion: 1.0\\n')
+        z.writestr(info + 'WHEEL', 'Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n')
+        with z.open('large.bin', 'w', force_zip64=True) as f:
+            for _ in range(${String(megabytes)}):
+                f.write(os.urandom(1000000))
+        z.writestr(info + 'RECORD', '')
+    return 'large-1.0-py3-none-any.whl'
+`;
+
+const folder = await mkdtemp(join(tmpdir(), 'piw-large-'));
+chmodSync(folder, 0o755);
+const archive = tarGz([
+  ['large-1.0/backend.py', Buffer.from(BACKEND)],
+  [
+    'large-1.0/pyproject.toml',
+    Buffer.from('[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'),
+  ],
+  ['large-1.0/PKG-INFO', Buffer.from('Metadata-Version: 2.1\nName: large\nVersion: 1.0\n')],
+]);
+const index = join(folder, 'index/simple/large');
+mkdirSync(index, { recursive: true });
+writeFileSync(join(index, 'large-1.0.tar.gz'), archive);
+const digest = createHash('sha256').update(archive).digest('hex');
+writeFileSync(
+  join(index, 'index.html'),
+  `<!DOCTYPE html><title>Links for large</title><a href="large-1.0.tar.gz#sha256=${digest}">large-1.0.tar.gz</a>`,
+);
+const server = await startWebServer({ root: join(folder, 'index'), host: '127.0.0.1', port: 0 });
+const data = join(folder, 'data');
+const output = join(folder, 'www');
+const url = `http://127.0.0.1:${String(server.port)}/simple`;
+const farm = spawn(
+  process.execPath,
+  [BIN, 'farm', '--once', '--port', '0', '--data-dir', data, '-o', output, '--index-url', url, 'large'],
+  {
+    stdio: ['ignore', 'inherit', 'inherit'],
+  },
+);
+
+/** The largest resident memory of each process, in MB, by what it is. */
+const peaks = new Map<string, number>();
+const look = setInterval(() => {
+  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+    try {
+      const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+      const environment = readFileSync(`/proc/${pid}/environ`, 'latin1');
+      if (
+        !environment.includes(data) &&
+        !words.some((word) => word.includes(data)) &&
+        Number(pid) !== farm.pid
+      )
+        continue;
+      const actor = words.indexOf('actor');
+      const bin = words.findIndex((word) => word.endsWith('bin.js'));
+      const name =
+        actor > 0
+          ? words[actor + 1]
+          : bin > 0
+            ? `piw ${words[bin + 1] ?? ''}`
+            : (words[0] ?? '').split('/').at(-1);
+      const rss = Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0) / 1024;
+      const label = name ?? '';
+      peaks.set(label, Math.max(peaks.get(label) ?? 0, rss));
+    } catch {
+      // It ended while it was looked at.
+    }
+  }
+}, 50);
+const code = await new Promise<number | null>((resolve) => farm.once('exit', resolve));
+clearInterval(look);
+await server.close();
+const page = JSON.parse(readFileSync(join(output, 'simple/large/index.v1_json'), 'utf8')) as {
+  files: { filename: string; size: number; hashes: { sha256: string } }[];
+};
+const [file] = page.files;
+const found = await hashFile(join(output, 'simple/large', file?.filename ?? ''));
+const whole = file?.hashes.sha256 === found.sha256 && file.size === found.size;
+console.log(
+  `${file?.filename ?? 'nothing'}: ${String(Math.round(found.size / 1e6))} MB, ${whole ? 'listed with its hash' : 'NOT AS LISTED'}`,
+);
+let over = 0;
+for (const [name, peak] of [...peaks].sort(([, a], [, b]) => b - a)) {
+  // What builds is the package's own affair.
+  const theirs = name.startsWith('python') || name === '';
+  if (peak > limit && !theirs) over += 1;
+  console.log(
+    `${name.padEnd(24)}${peak.toFixed(0).padStart(5)} MB${peak > limit && !theirs ? '  OVER' : ''}`,
+  );
+}
+await rm(folder, { recursive: true, force: true });
+process.exitCode = code === 0 && whole && over === 0 ? 0 : 1;
