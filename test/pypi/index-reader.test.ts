@@ -1,0 +1,166 @@
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import t, { type Test } from 'tap';
+import { classify } from '../../src/pypi/files.js';
+import { SimpleIndex, type IndexProject } from '../../src/pypi/index-reader.js';
+import { newest, releases } from '../../src/pypi/releases.js';
+import { select, watchList } from '../../src/pypi/watch.js';
+import { normalise } from '../../src/wheels/names.js';
+
+type Answer = (request: IncomingMessage, response: ServerResponse) => void;
+
+async function index(t: Test, answer: Answer): Promise<SimpleIndex> {
+  const server = createServer(answer);
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  t.teardown(() => new Promise((resolve) => server.close(resolve)));
+  const { port } = server.address() as AddressInfo;
+  return new SimpleIndex(`http://me:hush@127.0.0.1:${String(port)}/simple`, {
+    timeoutMs: 2000,
+    maxBytes: 100_000,
+  });
+}
+
+const page =
+  (type: string, body: string, status = 200): Answer =>
+  (_, response) => {
+    response.writeHead(status, { 'content-type': type, etag: '"1"' }).end(body);
+  };
+
+const HASH = 'ab'.repeat(32);
+const HTML = `<!DOCTYPE html><html><head><title>Links for a-b</title></head><body>
+<a href="../../f/a_b-1.0.tar.gz#sha256=${HASH}" data-requires-python="&gt;=3.8" data-upload-time="2024-01-02T03:04:05Z">a_b-1.0.tar.gz</a>
+<a href="/f/a_b-1.0-py3-none-any.whl" data-yanked="">a_b-1.0-py3-none-any.whl</a>
+<a href="javascript:alert(1)">x.tar.gz</a></body></html>`;
+const JSON_TYPE = 'application/vnd.pypi.simple.v1+json';
+
+void t.test('HTML is understood whatever was asked for', async (t) => {
+  const found = (await (await index(t, page('text/html', HTML))).project('A.B')) as IndexProject;
+  t.equal(found.files.length, 2);
+  t.match(found.files[0], {
+    kind: 'sdist',
+    version: '1.0',
+    sha256: HASH,
+    requiresPython: '>=3.8',
+    yanked: null,
+  });
+  t.match(found.files[0]?.url, /^http:\/\/127\.0\.0\.1:\d+\/f\/a_b-1\.0\.tar\.gz$/);
+  t.match(found.files[1], { kind: 'wheel', version: '1.0', yanked: '' });
+});
+
+void t.test('JSON is understood, with the reasons of yanks', async (t) => {
+  const body = {
+    meta: { 'api-version': '1.4' },
+    name: 'a-b',
+    files: [
+      {
+        filename: 'a-b-2.0.zip',
+        url: 'a-b-2.0.zip',
+        hashes: { sha256: HASH },
+        size: 5,
+        yanked: 'broken',
+        'upload-time': '2024-01-02T03:04:05.000000Z',
+      },
+    ],
+    'project-status': { status: 'archived' },
+  };
+  const found = (await (
+    await index(t, page(JSON_TYPE, JSON.stringify(body)))
+  ).project('a-b')) as IndexProject;
+  t.match(found, {
+    status: 'archived',
+    files: [{ kind: 'sdist', version: '2.0', yanked: 'broken', size: 5 }],
+  });
+});
+
+void t.test('an index that lies is an error and never an empty project', async (t) => {
+  const lies: [string, string][] = [
+    ['text/html', '<html><body><h1>We will be right back</h1><a href="/status">status</a></body></html>'],
+    ['text/html', ''],
+    ['text/plain', 'hello'],
+    [JSON_TYPE, '{"files": '],
+    [JSON_TYPE, '{"files": []}'],
+    [JSON_TYPE, '{"meta": {"api-version": "2.0"}, "name": "a-b", "files": []}'],
+    [JSON_TYPE, '{"meta": {"api-version": "1.0"}, "name": "other", "files": []}'],
+    ['text/html', HTML + 'x'.repeat(100_001)],
+  ];
+  for (const [type, body] of lies) {
+    const error: unknown = await (await index(t, page(type, body))).project('a-b').catch((e: unknown) => e);
+    t.match(error, { code: 'PIW_INDEX' }, body.slice(0, 40));
+    t.notMatch(String(error), /hush/, 'no password in it');
+  }
+});
+
+void t.test('no such project is undefined, and what has not changed is said so', async (t) => {
+  t.equal(await (await index(t, page('text/html', 'no', 404))).project('a-b'), undefined);
+  const unchanged = await index(t, (request, response) => {
+    response.writeHead(request.headers['if-none-match'] === '"1"' ? 304 : 500).end();
+  });
+  t.same(await unchanged.project('a-b', { etag: '"1"' }), { notModified: true });
+});
+
+void t.test('a server that fails for a moment is asked again, with who we are', async (t) => {
+  let asked = 0;
+  let agent = '';
+  let authorization = '';
+  const reader = await index(t, (request, response) => {
+    asked += 1;
+    agent = request.headers['user-agent'] ?? '';
+    authorization = request.headers.authorization ?? '';
+    if (asked === 1) response.writeHead(503).end();
+    else page('text/html', HTML)(request, response);
+  });
+  t.ok(await reader.project('a-b'));
+  t.equal(asked, 2);
+  t.match(agent, /^piw\//);
+  t.equal(authorization, `Basic ${Buffer.from('me:hush').toString('base64')}`);
+});
+
+void t.test('files are told apart by their names', (t) => {
+  const name = normalise('zope.interface');
+  t.same(classify('zope.interface-5.0.tar.gz', name), { kind: 'sdist', version: '5.0' });
+  t.same(classify('zope_interface-5.0.post1.tar.gz', name), { kind: 'sdist', version: '5.0.post1' });
+  t.same(classify('zope-interface-5.0.zip', name), { kind: 'sdist', version: '5.0' });
+  t.same(classify('zope.interface-5.0-py2.7.egg', name), { kind: 'other', version: null });
+  t.same(classify('other-5.0.tar.gz', name), { kind: 'other', version: null });
+  t.same(classify('zope.interface-5.0.linux-x86_64.tar.gz', name), { kind: 'other', version: null });
+  t.end();
+});
+
+void t.test('the newest is what pip would choose, and a watched name begins there', (t) => {
+  const file = (version: string, yanked: string | null = null, kind: 'sdist' | 'wheel' = 'sdist') => ({
+    filename: `a-${version}.tar.gz`,
+    url: 'http://x/',
+    sha256: null,
+    size: null,
+    uploadTime: null,
+    requiresPython: null,
+    yanked,
+    kind,
+    version,
+  });
+  const files = [
+    file('1.10'),
+    file('1.9'),
+    file('2.0rc1'),
+    file('1.11', 'bad'),
+    file('1.12', null, 'wheel'),
+    file('1.2'),
+  ];
+  const found = releases({ name: normalise('a'), files, status: 'active', etag: undefined });
+  t.equal(newest(found)?.version, '1.10');
+  const [watched] = watchList(['a', 'a==1.2', 'A==7']);
+  t.ok(watched);
+  if (!watched) return;
+  const { wanted, missing } = select(watched, found, 'newest');
+  t.same(
+    wanted.map(({ release, requested }) => [release.version, requested]),
+    [
+      ['1.2', true],
+      ['1.10', true],
+      ['1.11', false],
+      ['2.0rc1', false],
+    ],
+  );
+  t.same(missing, ['7']);
+  t.end();
+});
