@@ -20,7 +20,7 @@ import { stage } from '../../src/farm/stage.js';
 import { oracle } from '../../src/protocols/oracle.js';
 import { cpuSeconds } from './cpu.js';
 import { commitsPerSecond, fsyncsPerSecond, requestsPerSecond } from './limits.js';
-import type { Bench } from './run.js';
+import type { Bench } from './bench.js';
 import type { SlavesReport } from './slaves.js';
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));

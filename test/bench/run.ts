@@ -8,21 +8,8 @@ import { readFileSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
 import { parseArgs } from 'node:util';
 import { reason } from '../../src/errors.js';
+import type { Bench, Figures } from './bench.js';
 import { dispatch } from './dispatch.js';
-
-export type Figures = Readonly<Record<string, number>>;
-
-export interface Bench {
-  readonly name: string;
-  readonly summary: string;
-  /** Every option with its default. */
-  readonly options: Readonly<Record<string, number>>;
-  /** Calls `say` with what goes on; the result is printed by the caller. */
-  readonly run: (
-    options: Readonly<Record<string, number>>,
-    say: (line: string) => void,
-  ) => Promise<{ readonly figures: Figures; readonly limits: Figures }>;
-}
 
 const BENCHES: readonly Bench[] = [dispatch];
 
