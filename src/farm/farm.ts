@@ -152,21 +152,27 @@ export class Farm {
   /** Follows those that were asked for to their end; resolves when none waits any more. */
   async finish(bus: Bus, url: string, wanted: readonly Wanted[]): Promise<void> {
     const { tell, signal } = this.#options;
-    const say = (one: Wanted) => {
-      if (one.state === 'published') {
-        tell({ event: 'published', package: one.name, version: one.version ?? '', filenames: one.filenames });
-      } else
-        tell({ event: 'not-built', package: one.name, version: one.version ?? null, why: one.why ?? '' });
+    const said = new Set<Wanted>();
+    const say = () => {
+      for (const one of wanted) {
+        if (one.state === 'waiting' || said.has(one)) continue;
+        said.add(one);
+        const { name, version, filenames, why } = one;
+        if (one.state === 'published')
+          tell({ event: 'published', package: name, version: version ?? '', filenames });
+        else tell({ event: 'not-built', package: name, version: version ?? null, why: why ?? '' });
+      }
     };
-    for (const one of wanted) if (one.state === 'failed') say(one);
     this.#wanted = wanted;
+    say();
     while (!signal.aborted && wanted.some(({ state }) => state === 'waiting')) {
       try {
-        for (const one of await look(bus, url, wanted)) say(one);
+        await look(bus, url, wanted);
       } catch (error) {
         // A part of the farm is being started again; what it knows is in the database.
         if (!(error instanceof PiwError)) throw error;
       }
+      say();
       await sleep(300, undefined, { signal }).catch(() => undefined);
     }
   }

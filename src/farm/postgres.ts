@@ -170,18 +170,24 @@ function run(
       env: { PATH: process.env['PATH'], LC_ALL: 'C' },
       stdio: ['pipe', 'pipe', 'pipe'],
       timeout: INITDB_LIMIT_MS,
-      signal,
       detached: true,
     });
     let said = '';
     child.stdout.on('data', (data: Buffer) => (said += data.toString()));
     child.stderr.on('data', (data: Buffer) => (said += data.toString()));
+    // All of it is waited for, also when it is told to end: it writes into the folder until then.
+    const end = (): void => {
+      if (child.pid !== undefined) process.kill(-child.pid, 'SIGTERM');
+    };
+    signal.addEventListener('abort', end, { once: true });
     child.once('error', (error) => {
       reject(new PiwError('PIW_NO_POSTGRES', `${command} does not run: ${error.message}`));
     });
     child.once('close', (code) => {
+      signal.removeEventListener('abort', end);
       const failed = code !== 0 || /^.*\b(ERROR|FATAL|PANIC):/m.test(said);
-      if (!failed) resolve();
+      if (signal.aborted) reject(new PiwError('PIW_INTERRUPTED', 'interrupted'));
+      else if (!failed) resolve();
       else
         reject(new PiwError('PIW_NO_POSTGRES', `${command} failed: ${said.trim().split('\n').at(-1) ?? ''}`));
     });

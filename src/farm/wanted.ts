@@ -67,11 +67,10 @@ function choose(
 
 /**
  * Looks what has become of those that still wait: published means that the index at `url` names a
- * wheel of it for every target that the database knows. Gives those that have changed.
+ * wheel of it for every target that the database knows.
  */
-export async function look(bus: Bus, url: string, wanted: readonly Wanted[]): Promise<readonly Wanted[]> {
+export async function look(bus: Bus, url: string, wanted: readonly Wanted[]): Promise<void> {
   const database = new Client(bus, oracle, undefined, { timeoutMs: 5000, patienceMs: 10_000 });
-  const changed: Wanted[] = [];
   for (const one of wanted) {
     if (one.state !== 'waiting') continue;
     const { project } = await database.ask('PROJECT', { package: one.name });
@@ -83,7 +82,6 @@ export async function look(bus: Bus, url: string, wanted: readonly Wanted[]): Pr
         state: 'failed',
         why: `it is skipped here: ${skip}`,
       });
-      changed.push(one);
       continue;
     }
     const open = version.targets.some(({ state }) => state === 'waiting' || state === 'building');
@@ -100,7 +98,6 @@ export async function look(bus: Bus, url: string, wanted: readonly Wanted[]): Pr
         state: 'failed',
         why: sentence ?? `${one.name} ${one.version ?? ''} failed (${failed.failure_class ?? 'other'})`,
       });
-      changed.push(one);
       continue;
     }
     const filenames = [
@@ -110,9 +107,7 @@ export async function look(bus: Bus, url: string, wanted: readonly Wanted[]): Pr
     const listed = await listing(url, one.name);
     if (!filenames.every((name) => listed.has(name))) continue;
     Object.assign(one, { state: 'published', filenames });
-    changed.push(one);
   }
-  return changed;
 }
 
 /** The filenames that the farm's own index offers. */
