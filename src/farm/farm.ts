@@ -175,6 +175,8 @@ export class Farm {
       say();
       await sleep(300, undefined, { signal }).catch(() => undefined);
     }
+    // What the slaves have told meanwhile.
+    say();
   }
 
   async stop(): Promise<void> {
