@@ -354,7 +354,7 @@ export class Farm {
       stopSignal: 'SIGTERM',
       graceMs: child.graceMs ?? 10_000,
       ready: child.ready ?? (() => Promise.resolve()),
-      readyMs: 30_000,
+      readyMs: 60_000,
       onFailure: this.#fail,
       onMessage: child.onMessage ?? (() => undefined),
       log: (text) => {
@@ -449,6 +449,6 @@ function certificates(): NodeJS.ProcessEnv {
 
 /** The cast is at work when the database answers through it. */
 async function ready(bus: Bus, signal: AbortSignal): Promise<void> {
-  const database = new Client(bus, oracle, undefined, { timeoutMs: 2000, patienceMs: 30_000, signal });
+  const database = new Client(bus, oracle, undefined, { timeoutMs: 2000, patienceMs: 120_000, signal });
   await database.ask('GETABIS', {});
 }

@@ -94,7 +94,7 @@ export async function startNats({
     stopSignal: 'SIGTERM',
     graceMs: 10_000,
     ready: (signal) => greeted(port, signal),
-    readyMs: 20_000,
+    readyMs: 60_000,
     onFailure,
     log,
   });

@@ -102,7 +102,7 @@ export async function startPostgres(options: {
     stopSignal: 'SIGINT',
     graceMs: 30_000,
     ready: (signal) => answers(port, signal),
-    readyMs: 60_000,
+    readyMs: 120_000,
     onFailure,
     log,
   });

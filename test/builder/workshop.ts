@@ -49,7 +49,7 @@ export function workshop(
       version: '1.0',
       indexUrl,
       extraIndexUrl: null,
-      timeoutMs: 60_000,
+      timeoutMs: 180_000,
       signal: new AbortController().signal,
       onLine: () => undefined,
       ...more,
