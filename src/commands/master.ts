@@ -8,6 +8,7 @@ import type { Settings } from '../config.js';
 import { checkVersion } from '../database/migrations.js';
 import { Database, refuseSuperuser } from '../database/pool.js';
 import { PiwError } from '../errors.js';
+import type { Log } from '../log.js';
 import { SETTINGS } from './actor.js';
 import { EXIT_CODES, PiwCommand, untilSignal } from './base.js';
 
@@ -49,6 +50,10 @@ ${EXIT_CODES}`;
       multiple: true,
       description: 'follow this package only; can be repeated',
     }),
+    'one-process': Flags.boolean({
+      default: false,
+      description: 'run every task in this process, for machines too small for one each',
+    }),
     'register-targets': Flags.boolean({ description: 'build for whatever target a slave announces' }),
     'allow-root': Flags.boolean({ description: 'run as root all the same' }),
     'allow-superuser': Flags.boolean({ description: "use a PostgreSQL superuser's role all the same" }),
@@ -72,12 +77,20 @@ ${EXIT_CODES}`;
     const bus = await this.connect(settings);
     const quit = new AbortController();
     const ended = AbortSignal.any([signal, quit.signal]);
-    const supervisor = new Supervisor({
-      children: children(settings, flags.debug ?? [], this.config.root, flags['log-file'], this.level(flags)),
-      env: { ...process.env, [SETTINGS]: JSON.stringify(settings) },
-      log,
-      bus,
-    });
+    const supervisor = flags['one-process']
+      ? new OneProcess(settings, (task) => this.createLog(task, flags))
+      : new Supervisor({
+          children: children(
+            settings,
+            flags.debug ?? [],
+            this.config.root,
+            flags['log-file'],
+            this.level(flags),
+          ),
+          env: { ...process.env, [SETTINGS]: JSON.stringify(settings) },
+          log,
+          bus,
+        });
     const desk = runActor(
       {
         task: 'master',
@@ -104,6 +117,39 @@ ${EXIT_CODES}`;
       await bus.drain();
     }
     log.info('ended');
+  }
+}
+
+/** The whole cast in this process. Nobody restarts a task here: if one fails, all end, and systemd decides. */
+class OneProcess {
+  readonly #settings: Settings;
+  readonly #log: (task: string) => Log;
+
+  constructor(settings: Settings, log: (task: string) => Log) {
+    this.#settings = settings;
+    this.#log = log;
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    const failed = new AbortController();
+    const either = AbortSignal.any([signal, failed.signal]);
+    const { nats: address, prefix } = this.#settings;
+    const running = CAST.map(async (part) => {
+      const bus = { address, name: part.task, prefix };
+      try {
+        await runActor(part, this.#settings, {
+          bus,
+          log: this.#log(part.task),
+          signal: either,
+          supervised: true,
+        });
+      } catch (error) {
+        failed.abort();
+        throw error;
+      }
+    });
+    const first = (await Promise.allSettled(running)).find(({ status }) => status === 'rejected');
+    if (first?.status === 'rejected') throw first.reason;
   }
 }
 
