@@ -85,7 +85,7 @@ t.test('daemons don’t outlive a build that ended well, nor hold it up', onlyLi
   const told = new Told(3);
   const result = await builder.build(request('lingers', { version: '2.0', onLine: told.onLine }));
   t.ok(result.status, result.output);
-  t.equal(told.pids.size, 3);
+  t.equal(told.pids.size, 3, result.output);
   t.strictSame(told.alive(), []);
 });
 
