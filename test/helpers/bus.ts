@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Test } from 'tap';
 import { Bus, type BusOptions } from '../../src/bus/bus.js';
 
@@ -19,11 +20,11 @@ export async function testBus(t: Test, prefix: string, options: Partial<BusOptio
   return bus;
 }
 
-/** Waits for a condition, looking often; the test fails by its own limit if it never comes. */
+/** Waits for a condition, looking often, but leaving the processor to what is waited for; raises after `limitMs`. */
 export async function until(condition: () => boolean | Promise<boolean>, limitMs = 20_000): Promise<void> {
   const end = Date.now() + limitMs;
   while (!(await condition())) {
     if (Date.now() > end) throw new Error('what was waited for did not come');
-    await new Promise((resolve) => setImmediate(resolve));
+    await sleep(5);
   }
 }
