@@ -11,7 +11,7 @@ import { control, slaveControl } from '../../src/protocols/control.js';
 import { natsAddress, ownPrefix, testBus, until } from '../helpers/bus.js';
 import { testDatabase } from '../helpers/database.js';
 
-t.setTimeout(200_000);
+t.setTimeout(275_000);
 const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
 
 for (const how of ['a process each', 'one process']) {
@@ -81,7 +81,7 @@ for (const how of ['a process each', 'one process']) {
         return [];
       }
     };
-    await until(() => listed().length > 0, 90_000);
+    await until(() => listed().length > 0, 130_000);
     t.match(listed(), [/^piw_sample_native-1\.0-.*\.whl$/]);
 
     const desk = new Client(bus, control, undefined, { timeoutMs: 10_000, patienceMs: 20_000 });
