@@ -12,6 +12,7 @@ import { SimpleIndex } from '../pypi/index-reader.js';
 import { DataFolder } from './folder.js';
 import { startNats } from './nats-server.js';
 import { freePort, isFree } from './ports.js';
+import { Output } from './output.js';
 import { startPostgres } from './postgres.js';
 import { unprivileged } from './privileges.js';
 import { ManagedProcess } from './process.js';
@@ -137,11 +138,13 @@ export class Farm {
     signal.throwIfAborted();
     const url = `http://127.0.0.1:${String(port)}/`;
     this.#configure(folder, { nats: nats.master, dsn, output, url, source });
+    const site = new Output({ folder, path: output, account, say });
     await this.#web(program, folder, 'web', output, port);
     await this.#master(program, folder);
     const bus = await Bus.connect({ address: nats.master, name: 'farm', prefix: PREFIX });
     this.#running.push({ stop: () => bus.drain() });
     await ready(bus, signal);
+    await site.restore(bus, signal);
     for (let number = 1; number <= slaves; number += 1)
       await this.#slave(number, program, folder, nats.slave, python, source.env);
     tell({ event: 'ready', url, index: `${url}simple/`, samples: source.samples });

@@ -1,5 +1,5 @@
 import { execFile, spawn } from 'node:child_process';
-import { chmodSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -126,6 +126,18 @@ void t.test(
     t.match(second.out, /the index has no package no-such-package/);
     t.match(second.out, /the index has no version 9 of piw-sample-pure/);
     t.match(second.err, /^piw: 2 of 3 packages were not built/m);
+
+    // The site is to be elsewhere, and one wheel of it is gone.
+    rmSync(join(output, 'simple/piw-sample-native'), { recursive: true });
+    const moved = join(here, 'moved');
+    const there = args.map((arg) => (arg === output ? moved : arg));
+    const third = await farm([...there, 'piw-sample-pure', 'piw-sample-native']);
+    t.equal(third.code, 0, third.err);
+    t.match(third.out, /Copied \d+ wheels from .*www/);
+    t.match(third.out, /"event":"built","package":"piw-sample-native"/, 'what is nowhere is built again');
+    t.notMatch(third.out, /"event":"built","package":"piw-sample-pure"/, 'what is there is copied');
+    const offered = readdirSync(join(moved, 'simple'), { recursive: true }).map(String);
+    t.match(offered.filter((path) => path.endsWith('.whl')).sort(), [/native-1\.0/, /pure-1\.0/, /variants/]);
   },
 );
 
