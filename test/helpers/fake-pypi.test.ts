@@ -1,0 +1,372 @@
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import t, { type Test } from 'tap';
+import { FakePypi, World, normalised, randomWorld, type FakePypiOptions } from './fake-pypi.js';
+
+const run = promisify(execFile);
+const JSON_TYPE = 'application/vnd.pypi.simple.v1+json';
+
+async function start(t: Test, world: World, options: FakePypiOptions = {}): Promise<FakePypi> {
+  const pypi = await FakePypi.start(world, options);
+  t.teardown(() => pypi.close());
+  return pypi;
+}
+
+/** One project with one release that has both kinds of file. */
+function small(): World {
+  const world = new World({ serial: 100 });
+  world.create('My.Package');
+  world.newRelease('my-package', '1.0');
+  world.tick(60);
+  world.addFile('my-package', '1.0', 'My.Package-1.0.tar.gz', { kind: 'sdist', requiresPython: '>=3.8' });
+  world.addFile('My_Package', '1.0', 'my_package-1.0-py3-none-any.whl', { kind: 'wheel' });
+  return world;
+}
+
+const json = async (pypi: FakePypi, path: string, accept = JSON_TYPE): Promise<Record<string, unknown>> =>
+  (await (await fetch(pypi.url + path, { headers: { accept } })).json()) as Record<string, unknown>;
+
+async function rpc(pypi: FakePypi, method: string, serial?: number): Promise<string> {
+  const params =
+    serial === undefined ? '' : `<params><param><value><int>${String(serial)}</int></value></param></params>`;
+  const body = `<?xml version='1.0'?><methodCall><methodName>${method}</methodName>${params}</methodCall>`;
+  const response = await fetch(`${pypi.url}/pypi`, { method: 'POST', body });
+  return response.text();
+}
+
+/** The serials of an answer's events, read off its text. */
+const serials = (xml: string): number[] =>
+  [...xml.matchAll(/<int>(\d+)<\/int><\/value>\n<\/data>/g)].map(([, serial]) => Number(serial));
+
+const since = async (pypi: FakePypi, serial: number): Promise<number[]> =>
+  serials(await rpc(pypi, 'changelog_since_serial', serial));
+
+void t.test('The log says what PyPI says', (t) => {
+  const world = small();
+  world.yankRelease('my-package', '1.0', 'broken');
+  world.unyankRelease('my-package', '1.0');
+  world.quarantineRelease('my-package', '1.0');
+  world.clearRelease('my-package', '1.0');
+  world.setStatus('my-package', 'archived');
+  world.quarantineProject('my-package');
+  t.throws(() => world.newRelease('my-package', '2.0'), /quarantined/);
+  world.clearProject('my-package');
+  world.note('my-package', 'add Owner someone');
+  world.removeFile('my-package', '1.0', 'my_package-1.0-py3-none-any.whl');
+  world.removeRelease('my-package', '1.0');
+  world.removeProject('my-package');
+  world.create('my-package');
+  const first = Date.UTC(2024, 0, 1) / 1000;
+  t.strictSame(world.events.slice(0, 4), [
+    ['My.Package', null, first, 'create', 101],
+    ['My.Package', '1.0', first, 'new release', 102],
+    ['My.Package', '1.0', first + 60, 'add source file My.Package-1.0.tar.gz', 103],
+    ['My.Package', '1.0', first + 60, 'add py3 file my_package-1.0-py3-none-any.whl', 104],
+  ]);
+  t.strictSame(
+    world.events.slice(4).map(([name, version, , action]) => [name, version, action]),
+    [
+      ['My.Package', '1.0', 'yank release'],
+      ['My.Package', '1.0', 'unyank release'],
+      ['My.Package', '1.0', 'release quarantined'],
+      ['My.Package', '1.0', 'release quarantine cleared'],
+      ['My.Package', null, 'project quarantined'],
+      ['My.Package', null, 'project quarantine cleared'],
+      ['My.Package', null, 'add Owner someone'],
+      ['My.Package', '1.0', 'remove file my_package-1.0-py3-none-any.whl'],
+      ['My.Package', '1.0', 'remove release'],
+      ['My.Package', null, 'remove project'],
+      ['my-package', null, 'create'],
+    ],
+  );
+  t.strictSame([...world.truth()], [['my-package', { status: 'active', versions: new Map() }]]);
+  t.end();
+});
+
+void t.test('The truth of a release is that of its files', (t) => {
+  const world = small();
+  world.yankRelease('my-package', '1.0');
+  const file = world.release('my-package', '1.0').files.get('My.Package-1.0.tar.gz');
+  t.strictSame(world.truth().get('my-package')?.versions.get('1.0'), {
+    released: new Date(Date.UTC(2024, 0, 1, 0, 1)),
+    has_sdist: true,
+    sdist_url: file?.url,
+    sdist_sha256: file?.sha256,
+    requires_python: '>=3.8',
+    yanked: '',
+    quarantined: false,
+  });
+  t.end();
+});
+
+void t.test('A random history is the same for the same seed, and everything happens in it', (t) => {
+  const world = randomWorld(7, 3000);
+  t.strictSame(randomWorld(7, 3000).events, world.events);
+  t.strictSame(randomWorld(7, 3000).truth(), world.truth());
+  t.not(String(randomWorld(8, 3000).events), String(world.events));
+  const actions = new Set(world.events.map(([, , , action]) => action.replace(/ file .*/, ' file F')));
+  for (const action of [
+    'create',
+    'new release',
+    'add source file F',
+    'add cp311 file F',
+    'add py3 file F',
+    'remove file F',
+    'remove release',
+    'remove project',
+    'yank release',
+    'unyank release',
+    'project quarantined',
+    'project quarantine cleared',
+    'release quarantined',
+    'release quarantine cleared',
+    'add Owner someone',
+    'docupdate',
+  ])
+    t.ok(actions.has(action), action);
+  const projects = [...world.projects.values()];
+  const sizes = projects.map(({ releases }) => releases.size).sort((a, b) => b - a);
+  const top = sizes.slice(0, Math.ceil(sizes.length / 10)).reduce((sum, size) => sum + size, 0);
+  t.ok(
+    top * 3 > sizes.reduce((sum, size) => sum + size, 0),
+    'a tenth of the projects have a third of the releases',
+  );
+  t.ok(projects.some(({ status }) => status === 'quarantined'));
+  t.ok(projects.some(({ status }) => status === 'archived'));
+  t.ok(projects.some(({ name }) => name !== normalised(name)));
+  const names = world.events
+    .filter(([, , , action]) => action === 'create')
+    .map(([name]) => normalised(name));
+  t.ok(new Set(names).size < names.length, 'something is created again');
+  t.end();
+});
+
+void t.test('Whoever replays the log in its order finds the structure of the truth', (t) => {
+  const world = randomWorld(11, 3000, { gaps: 0.1, disorder: 300 });
+  const replay = new Map<
+    string,
+    { quarantined: boolean; versions: Map<string, Set<string>>; flags: Set<string> }
+  >();
+  for (const [name, version, , action] of world.events) {
+    const key = normalised(name);
+    const project = replay.get(key);
+    const files = project?.versions.get(version ?? '');
+    const file = / file (.*)$/.exec(action)?.[1] ?? '';
+    if (action === 'create') replay.set(key, { quarantined: false, versions: new Map(), flags: new Set() });
+    else if (action === 'remove project') replay.delete(key);
+    else if (action.startsWith('project quarantine')) {
+      if (project) project.quarantined = action.endsWith('quarantined');
+    } else if (action === 'new release') project?.versions.set(version ?? '', new Set());
+    else if (action === 'remove release') {
+      project?.versions.delete(version ?? '');
+      project?.flags.delete(`yank ${String(version)}`);
+      project?.flags.delete(`quarantine ${String(version)}`);
+    } else if (action === 'yank release') project?.flags.add(`yank ${String(version)}`);
+    else if (action === 'unyank release') project?.flags.delete(`yank ${String(version)}`);
+    else if (action === 'release quarantined') project?.flags.add(`quarantine ${String(version)}`);
+    else if (action === 'release quarantine cleared') project?.flags.delete(`quarantine ${String(version)}`);
+    else if (action.startsWith('remove file')) files?.delete(file);
+    else if (/^add \S+ file /.test(action)) files?.add(file);
+  }
+  const found = [...replay].map(([name, { quarantined, versions, flags }]) => [
+    name,
+    quarantined,
+    [...versions].map(([version, files]) => [
+      version,
+      [...files].some((file) => !file.endsWith('.whl')),
+      files.size > 0,
+      flags.has(`yank ${version}`),
+      flags.has(`quarantine ${version}`),
+    ]),
+  ]);
+  const truth = [...world.truth()].map(([name, { status, versions }]) => [
+    name,
+    status === 'quarantined',
+    [...versions].map(([version, its]) => [
+      version,
+      its.has_sdist,
+      its.released !== null,
+      its.yanked !== null,
+      its.quarantined,
+    ]),
+  ]);
+  t.strictSame(found, truth);
+  t.end();
+});
+
+const PYTHON = `
+import json, sys, xmlrpc.client
+pypi = xmlrpc.client.ServerProxy(sys.argv[1])
+found = {"last": pypi.changelog_last_serial(), "events": pypi.changelog_since_serial(0)}
+try:
+    pypi.no_such_method()
+except xmlrpc.client.Fault as fault:
+    found["fault"] = fault.faultCode
+try:
+    while True:
+        pypi.changelog_last_serial()
+except xmlrpc.client.Fault as fault:
+    found["throttled"] = [fault.faultCode, fault.faultString]
+print(json.dumps(found))
+`;
+
+void t.test("Python's own reader understands the changelog", async (t) => {
+  const python = await run('python3', ['-c', 'import xmlrpc.client']).then(
+    () => true,
+    () => false,
+  );
+  if (!python) {
+    t.comment('no python3');
+    return;
+  }
+  const world = randomWorld(3, 400, { gaps: 0.2 });
+  world.create('a-b');
+  world.newRelease('a-b', '1.0 <&> "ü"');
+  const pypi = await start(t, world, { misbehaviour: { throttle: 4 } });
+  const { stdout } = await run('python3', ['-c', PYTHON, `${pypi.url}/pypi`], { maxBuffer: 1 << 24 });
+  const found = JSON.parse(stdout) as Record<string, unknown>;
+  t.equal(found['last'], world.serial);
+  t.strictSame(found['events'], world.events);
+  t.equal(found['fault'], -32601);
+  t.match(found['throttled'], [
+    -32500,
+    /^HTTPTooManyRequests: The action .* Limit may reset in 1 seconds\.$/,
+  ]);
+});
+
+void t.test('The changelog comes in pages, and only up to what is visible', async (t) => {
+  const pypi = await start(t, small(), { pageSize: 2, visible: 101 });
+  t.strictSame(await since(pypi, 0), [101]);
+  t.equal(pypi.advance(2), 103);
+  t.match(await rpc(pypi, 'changelog_last_serial'), '<int>103</int>');
+  t.strictSame(await since(pypi, 0), [101, 102]);
+  t.strictSame(await since(pypi, 102), [103]);
+  t.equal(pypi.advance(100), 104);
+  t.match(pypi.requests.at(-1), {
+    method: 'POST',
+    path: '/pypi',
+    call: 'changelog_since_serial(102)',
+    status: 200,
+    fault: null,
+  });
+});
+
+void t.test('An event without a version says nil, or nothing', async (t) => {
+  const world = small();
+  t.match(await rpc(await start(t, world), 'changelog_since_serial', 0), '<value><nil/></value>');
+  const empty = await rpc(await start(t, world, { noVersion: 'empty' }), 'changelog_since_serial', 0);
+  t.notMatch(empty, '<nil/>');
+  t.match(empty, '<value><string></string></value>');
+});
+
+void t.test('The JSON of a project has what PyPI’s has', async (t) => {
+  const world = small();
+  world.yankRelease('my-package', '1.0', 'broken');
+  const pypi = await start(t, world);
+  const response = await fetch(`${pypi.url}/pypi/My.Package/json`);
+  t.equal(response.url, `${pypi.url}/pypi/my-package/json`);
+  t.equal(response.headers.get('content-type'), 'application/json');
+  t.equal(response.headers.get('x-pypi-last-serial'), '105');
+  t.ok(response.headers.get('etag'));
+  const sdist = world.release('my-package', '1.0').files.get('My.Package-1.0.tar.gz');
+  t.match(await response.json(), {
+    info: {
+      name: 'My.Package',
+      version: '1.0',
+      requires_python: '>=3.8',
+      yanked: true,
+      yanked_reason: 'broken',
+    },
+    last_serial: 105,
+    releases: {
+      '1.0': [
+        {
+          filename: 'My.Package-1.0.tar.gz',
+          packagetype: 'sdist',
+          python_version: 'source',
+          url: sdist?.url,
+          digests: { sha256: sdist?.sha256 },
+          size: sdist?.size,
+          requires_python: '>=3.8',
+          upload_time_iso_8601: '2024-01-01T00:01:00.000000Z',
+          yanked: true,
+          yanked_reason: 'broken',
+        },
+        { packagetype: 'bdist_wheel' },
+      ],
+    },
+    urls: [{ packagetype: 'sdist' }, { packagetype: 'bdist_wheel' }],
+  });
+  world.quarantineRelease('my-package', '1.0');
+  t.equal((await fetch(`${pypi.url}/pypi/my-package/json`)).status, 404, 'no release is left');
+  world.removeProject('my-package');
+  const gone = await fetch(`${pypi.url}/pypi/my-package/json`);
+  t.equal(gone.status, 404);
+  t.strictSame(await gone.json(), { message: 'Not Found' });
+});
+
+void t.test('The simple API speaks JSON with serials', async (t) => {
+  const world = small();
+  world.create('other');
+  const pypi = await start(t, world);
+  t.match(await json(pypi, '/simple/'), {
+    meta: { 'api-version': '1.4', '_last-serial': 105 },
+    projects: [
+      { name: 'My.Package', '_last-serial': 104 },
+      { name: 'other', '_last-serial': 105 },
+    ],
+  });
+  t.match(await json(pypi, '/simple/My.Package'), {
+    meta: { '_last-serial': 104 },
+    name: 'my-package',
+    versions: ['1.0'],
+    'project-status': { status: 'active' },
+    files: [
+      {
+        filename: 'My.Package-1.0.tar.gz',
+        hashes: { sha256: /^[0-9a-f]{64}$/ },
+        'upload-time': '2024-01-01T00:01:00.000000Z',
+        'requires-python': '>=3.8',
+        yanked: false,
+      },
+      { filename: 'my_package-1.0-py3-none-any.whl' },
+    ],
+  });
+  world.yankRelease('my-package', '1.0');
+  t.match(await json(pypi, '/simple/my-package/'), { files: [{ yanked: true }, { yanked: true }] });
+  world.quarantineProject('my-package');
+  t.match((await json(pypi, '/simple/'))['projects'], [{ name: 'other' }]);
+  t.match(await json(pypi, '/simple/my-package/'), {
+    files: [],
+    'project-status': { status: 'quarantined' },
+  });
+  t.equal((await fetch(`${pypi.url}/simple/unknown/`)).status, 404);
+});
+
+void t.test('A page that is known already is answered with 304', async (t) => {
+  const world = small();
+  const pypi = await start(t, world);
+  for (const path of ['/simple/', '/simple/my-package/', '/pypi/my-package/json']) {
+    const etag = (await fetch(pypi.url + path)).headers.get('etag') ?? '';
+    const headers = { 'if-none-match': `"x", ${etag}` };
+    t.equal((await fetch(pypi.url + path, { headers })).status, 304, path);
+    world.note('my-package', 'docupdate');
+    t.equal((await fetch(pypi.url + path, { headers })).status, 200, path);
+  }
+});
+
+void t.test('It can be any other index: HTML alone, without serials and ETags', async (t) => {
+  const world = small();
+  world.yankRelease('my-package', '1.0', 'say "<why>"');
+  const pypi = await start(t, world, { json: false, serials: false, etags: false, pypi: false });
+  const response = await fetch(`${pypi.url}/simple/my_package/`, { headers: { accept: JSON_TYPE } });
+  t.match(response.headers.get('content-type'), /^text\/html/);
+  t.match(response.headers.get('vary'), /Accept/);
+  t.equal(response.headers.get('etag'), null);
+  t.equal(response.headers.get('x-pypi-last-serial'), null);
+  const html = await response.text();
+  t.match(html, 'data-requires-python="&gt;=3.8" data-yanked="say &#34;&lt;why&gt;&#34;"');
+  t.notMatch(html, 'SERIAL');
+  t.match(await (await fetch(`${pypi.url}/simple/`)).text(), '<a href="/simple/my-package/">My.Package</a>');
+  t.equal((await fetch(`${pypi.url}/pypi/my-package/json`)).status, 404);
+});

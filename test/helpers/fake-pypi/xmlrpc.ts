@@ -1,0 +1,45 @@
+/** What can be said in XML-RPC, as far as PyPI does. */
+export type XmlValue = string | number | null | readonly XmlValue[];
+
+export interface Call {
+  readonly method: string;
+  readonly params: readonly (string | number)[];
+}
+
+export const escapeXml = (text: string): string =>
+  text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
+
+const unescapeXml = (text: string): string =>
+  text.replaceAll('&lt;', '<').replaceAll('&gt;', '>').replaceAll('&quot;', '"').replaceAll('&amp;', '&');
+
+/** A call whose parameters are numbers and strings; undefined of anything else. */
+export function parseCall(body: string): Call | undefined {
+  const method = /<methodName>\s*([\w.]+)\s*<\/methodName>/.exec(body)?.[1];
+  if (method === undefined || !/<\/methodCall>\s*$/.test(body)) return undefined;
+  const params = [...body.matchAll(/<param>\s*<value>([^]*?)<\/value>\s*<\/param>/g)].map(
+    ([, value = '']) => {
+      const number = /^\s*<(int|i4|i8)>\s*(-?\d+)\s*<\/\1>\s*$/.exec(value)?.[2];
+      return number === undefined ? unescapeXml(value.replace(/<\/?string>/g, '')) : Number(number);
+    },
+  );
+  return { method, params };
+}
+
+function valueXml(value: XmlValue): string {
+  if (value === null) return '<value><nil/></value>';
+  if (typeof value === 'number') return `<value><int>${value}</int></value>`;
+  if (typeof value === 'string') return `<value><string>${escapeXml(value)}</string></value>`;
+  return `<value><array><data>\n${value.map(valueXml).join('\n')}\n</data></array></value>`;
+}
+
+const HEAD = "<?xml version='1.0'?>\n<methodResponse>\n";
+
+/** As Python's xmlrpc.client writes it. */
+export const answerXml = (value: XmlValue): string =>
+  `${HEAD}<params>\n<param>\n${valueXml(value)}\n</param>\n</params>\n</methodResponse>\n`;
+
+export const faultXml = (code: number, text: string): string =>
+  `${HEAD}<fault>\n<value><struct>\n` +
+  `<member>\n<name>faultCode</name>\n${valueXml(code)}\n</member>\n` +
+  `<member>\n<name>faultString</name>\n${valueXml(text)}\n</member>\n` +
+  '</struct></value>\n</fault>\n</methodResponse>\n';
