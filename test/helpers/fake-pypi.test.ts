@@ -1,4 +1,4 @@
-import { execFile } from 'node:child_process';
+import { execFile, spawnSync } from 'node:child_process';
 import { promisify } from 'node:util';
 import t, { type Test } from 'tap';
 import { FakePypi, World, normalised, randomWorld, type FakePypiOptions } from './fake-pypi.js';
@@ -210,15 +210,9 @@ except xmlrpc.client.Fault as fault:
 print(json.dumps(found))
 `;
 
-void t.test("Python's own reader understands the changelog", async (t) => {
-  const python = await run('python3', ['-c', 'import xmlrpc.client']).then(
-    () => true,
-    () => false,
-  );
-  if (!python) {
-    t.comment('no python3');
-    return;
-  }
+const NO_PYTHON = spawnSync('python3', ['-c', 'import xmlrpc.client']).status !== 0 && 'there is no python3';
+
+void t.test("Python's own reader understands the changelog", { skip: NO_PYTHON }, async (t) => {
   const world = randomWorld(3, 400, { gaps: 0.2 });
   world.create('a-b');
   world.newRelease('a-b', '1.0 <&> "ü"');
@@ -369,4 +363,148 @@ void t.test('It can be any other index: HTML alone, without serials and ETags', 
   t.notMatch(html, 'SERIAL');
   t.match(await (await fetch(`${pypi.url}/simple/`)).text(), '<a href="/simple/my-package/">My.Package</a>');
   t.equal((await fetch(`${pypi.url}/pypi/my-package/json`)).status, 404);
+});
+
+/** Page after page, until there is nothing new: the serials as they came. */
+async function readAll(pypi: FakePypi, from = 0): Promise<number[]> {
+  const all: number[] = [];
+  for (let last = from; ;) {
+    const page = await since(pypi, last);
+    all.push(...page);
+    const highest = Math.max(last, ...page);
+    if (highest === last) return all;
+    last = highest;
+  }
+}
+
+void t.test('What goes wrong next can be told', async (t) => {
+  const world = small();
+  const pypi = await start(t, world);
+  const get = (path: string, init: RequestInit = {}): Promise<Response> =>
+    fetch(pypi.url + path, { headers: { accept: JSON_TYPE }, ...init });
+  const whole = await (await get('/simple/')).text();
+
+  pypi.next('throttle', 'serverError', 'htmlPage', 'truncatedJson', 'emptyRoot', 'serialBack');
+  const slow = await get('/simple/');
+  t.equal(slow.status, 429);
+  t.equal(slow.headers.get('retry-after'), '1');
+  t.ok((await get('/simple/')).status >= 500);
+  const lie = await get('/simple/');
+  t.equal(lie.status, 200);
+  t.match(lie.headers.get('content-type'), /^text\/html/);
+  t.equal(await (await get('/simple/')).text(), whole.slice(0, Math.floor(whole.length / 2)));
+  t.match(await (await get('/simple/')).json(), { meta: { '_last-serial': 104 }, projects: [] });
+  t.match(await (await get('/simple/')).json(), { meta: { '_last-serial': 52 } });
+
+  pypi.next('cutBefore', 'cutMiddle', 'halfBody', 'hang');
+  await t.rejects(get('/simple/'));
+  await t.rejects((await get('/simple/')).text());
+  const cut = await get('/simple/');
+  t.equal(cut.headers.get('content-length'), String(whole.length));
+  await t.rejects(cut.text());
+  await t.rejects(get('/simple/', { signal: AbortSignal.timeout(50) }), { name: 'TimeoutError' });
+
+  pypi.next('stale');
+  world.create('other');
+  t.equal(await (await get('/simple/')).text(), whole);
+  t.match(await (await get('/simple/')).text(), '"other"');
+  t.equal(pypi.requests.filter(({ fault }) => fault !== null).length, 11);
+});
+
+void t.test('What goes wrong next with the changelog can be told', async (t) => {
+  const pypi = await start(t, small());
+  pypi.next('emptyRoot', 'throttle', 'noEvents', 'cutXml', 'htmlPage');
+  t.match(await rpc(pypi, 'changelog_since_serial', 0), '<int>-32500</int>');
+  t.strictSame(await since(pypi, 0), []);
+  t.notMatch(await rpc(pypi, 'changelog_since_serial', 0), '</methodResponse>');
+  t.match(await rpc(pypi, 'changelog_since_serial', 0), '<html>');
+  t.strictSame(await since(pypi, 0), [101, 102, 103, 104]);
+  pypi.next('serialBack');
+  t.notMatch(await rpc(pypi, 'changelog_last_serial'), '<int>104</int>');
+  t.match(await rpc(pypi, 'changelog_last_serial'), '<int>104</int>');
+  t.match(await json(pypi, '/simple/'), { projects: [] }, 'the root’s turn came last');
+});
+
+void t.test('What is left to chance is the same for the same seed', async (t) => {
+  const outcome = async (seed: number): Promise<unknown[]> => {
+    const misbehaviour = {
+      seed,
+      throttle: 7,
+      serverError: 0.1,
+      htmlPage: 0.1,
+      truncatedJson: 0.2,
+      cutBefore: 0.1,
+    };
+    const pypi = await start(t, small(), { misbehaviour });
+    for (let left = 100; left > 0; left -= 1)
+      await fetch(`${pypi.url}/simple/`, { headers: { accept: JSON_TYPE } }).catch(() => undefined);
+    return pypi.requests.map(({ fault }) => fault);
+  };
+  const first = await outcome(1);
+  t.strictSame(await outcome(1), first);
+  t.notSame(await outcome(2), first);
+  for (const fault of ['throttle', 'serverError', 'htmlPage', 'truncatedJson', 'cutBefore', null])
+    t.ok(first.includes(fault), String(fault));
+  t.equal(first[6], 'throttle');
+});
+
+void t.test('Events that come twice keep no reader from the end', async (t) => {
+  const world = randomWorld(5, 100);
+  const pypi = await start(t, world, { pageSize: 7, misbehaviour: { duplicates: 0.4 } });
+  const read = await readAll(pypi);
+  t.ok(new Set(read).size < read.length);
+  t.ok(
+    read.some((serial, at) => read.indexOf(serial) < at - 1),
+    'some come again after others',
+  );
+  t.strictSame(
+    [...new Set(read)].sort((a, b) => a - b),
+    world.events.map((event) => event[4]),
+  );
+});
+
+void t.test('A late event comes after higher ones, and only to who looks back', async (t) => {
+  const world = randomWorld(5, 100);
+  const all = world.events.map((event) => event[4]);
+  const pypi = await start(t, world, { misbehaviour: { late: 0.2, lateFor: 4 } });
+  const first = await since(pypi, 0);
+  t.ok(first.length < all.length);
+  const sizes = [first.length];
+  while ((sizes.at(-1) ?? 0) < all.length && sizes.length < 10) sizes.push((await since(pypi, 0)).length);
+  t.equal(sizes.at(-1), all.length);
+  t.ok(new Set(sizes).size > 2, 'not all at once');
+  pypi.misbehave({ late: 1 });
+  t.equal((await since(pypi, 0)).length, all.length, 'what was shown stays');
+  world.create('another');
+  t.equal((await since(pypi, 0)).length, all.length);
+  t.match(await rpc(pypi, 'changelog_last_serial'), `<int>${String(all.at(-1))}</int>`);
+  pypi.settle();
+  t.equal((await since(pypi, 0)).length, all.length + 1);
+});
+
+void t.test('Timestamps may disagree with serials, and the truth goes with them', async (t) => {
+  const world = randomWorld(5, 300);
+  const before = world.events.map((event) => event[2]);
+  t.ok(before.every((time, at) => time >= (before[at - 1] ?? 0)));
+  const pypi = await start(t, world, { misbehaviour: { disorder: 600, gaps: 0.5 } });
+  const after = world.events.map((event) => event[2]);
+  t.notOk(after.every((time, at) => time >= (after[at - 1] ?? 0)));
+  t.ok(after.every((time, at) => time <= (before[at] ?? 0) && time >= (before[at] ?? 0) - 600));
+  const uploads = new Map(world.events.map(([, , time, action]) => [action, time]));
+  for (const { name, releases } of world.projects.values()) {
+    for (const [version, { files }] of releases) {
+      const times = [...files.values()].map(
+        ({ pyver, filename }) => uploads.get(`add ${pyver} file ${filename}`) ?? 0,
+      );
+      const released = world.truth().get(normalised(name))?.versions.get(version)?.released;
+      if (times.length > 0) t.equal(released?.getTime(), Math.min(...times) * 1000);
+    }
+  }
+  const last = world.serial;
+  for (let number = 0; number < 20; number += 1) world.create(`new-${String(number)}`);
+  t.ok(world.serial > last + 20, 'some serials never were');
+  t.strictSame(
+    await readAll(pypi),
+    world.events.map((event) => event[4]),
+  );
 });

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { pick, type Chance } from './fake-pypi/chance.js';
+import { NOT_FOUND, redirect, send, spoilt, type Answer } from './fake-pypi/answers.js';
+import type { Chance } from './fake-pypi/chance.js';
 import { Mischief, type Asked, type Fault, type Misbehaviour } from './fake-pypi/misbehaviour.js';
 import {
   HTML_TYPE,
@@ -27,7 +28,7 @@ export interface FakePypiOptions {
   readonly visible?: number;
   /** How the changelog says that an event has no version. Default nil. */
   readonly noVersion?: 'nil' | 'empty';
-  /** Without them, and with `html` alone, it may be any index. All default to true. */
+  /** Whether pages tell serials and have ETags. This and what follows is true by default; false makes it any index. */
   readonly serials?: boolean;
   readonly etags?: boolean;
   /** Whether the simple API is spoken in JSON, or only in HTML. */
@@ -49,23 +50,6 @@ export interface SeenRequest {
   readonly fault: Fault | null;
 }
 
-interface Answer {
-  readonly status: number;
-  readonly headers: Readonly<Record<string, string>>;
-  readonly body: string;
-}
-
-const NOT_FOUND: Answer = {
-  status: 404,
-  headers: { 'content-type': 'application/json' },
-  body: JSON.stringify({ message: 'Not Found' }),
-};
-const TOO_MANY =
-  'HTTPTooManyRequests: The action could not be performed because there were too many requests by the client. ' +
-  'Limit may reset in 1 seconds.';
-const ERROR_PAGE =
-  '<!DOCTYPE html>\n<html><head><title>Error</title></head><body><h1>Sorry, something went wrong</h1>' +
-  '<p><a href="https://status.python.org/">Status</a></p></body></html>\n';
 const XML = 'text/xml; charset=utf-8';
 
 /** A PyPI, as its readers see it: XML-RPC, JSON and the simple API of a world, on a port of 127.0.0.1. */
@@ -78,6 +62,8 @@ export class FakePypi {
   /** The last answers, as caches have them. */
   readonly #cache = new Map<string, Answer>();
   #mischief: Mischief;
+  /** The highest serial that a page of the changelog has shown: what has been shown can't come late any more. */
+  #shown = 0;
 
   private constructor(
     readonly world: World,
@@ -119,7 +105,7 @@ export class FakePypi {
   misbehave(how: Misbehaviour): void {
     if (how.disorder !== undefined) this.world.disorder = how.disorder;
     if (how.gaps !== undefined) this.world.gaps = how.gaps;
-    this.#mischief = new Mischief(how);
+    this.#mischief = new Mischief(how, this.#shown);
   }
 
   /** These befall the next answers that they can befall, one each. */
@@ -171,6 +157,7 @@ export class FakePypi {
       const size = this.#options.pageSize ?? 50_000;
       const events =
         fault === 'noEvents' ? [] : this.#mischief.since(this.world, serial, this.visible, size, random);
+      this.#shown = Math.max(this.#shown, ...events.slice(-3).map((event) => event[4]));
       const none = this.#options.noVersion === 'empty' ? '' : null;
       return answer(
         answerXml(events.map(([name, version, ...rest]): XmlValue => [name, version ?? none, ...rest])),
@@ -277,63 +264,4 @@ function chosenType(accept: string): string {
       best = { type, quality };
   }
   return best.type;
-}
-
-const redirect = (location: string): Answer => ({
-  status: 301,
-  headers: { location, 'content-type': 'text/html' },
-  body: '',
-});
-
-/** The answer after what happens to its content; what happens to the connection, send() sees to. */
-function spoilt(answer: Answer, isCall: boolean, fault: Fault | undefined, random: Chance): Answer {
-  switch (fault) {
-    case 'throttle':
-      return isCall
-        ? { ...answer, body: faultXml(-32500, TOO_MANY) }
-        : { status: 429, headers: { 'retry-after': '1', 'content-type': 'text/plain' }, body: 'slow down' };
-    case 'serverError':
-      return {
-        status: pick(random, [500, 502, 503]) ?? 500,
-        headers: { 'content-type': 'text/html' },
-        body: ERROR_PAGE,
-      };
-    case 'htmlPage':
-      return { status: 200, headers: { 'content-type': 'text/html; charset=UTF-8' }, body: ERROR_PAGE };
-    case 'cutXml':
-      return { ...answer, body: half(answer.body) };
-    case 'truncatedJson':
-      return answer.headers['content-type']?.includes('json')
-        ? { ...answer, body: half(answer.body) }
-        : answer;
-    default:
-      return answer;
-  }
-}
-
-const half = (body: string): string => body.slice(0, Math.floor(body.length / 2));
-
-function send(response: ServerResponse, { status, headers, body }: Answer, fault: Fault | undefined): void {
-  const bytes = Buffer.from(body);
-  const start = bytes.subarray(0, Math.floor(bytes.length / 2));
-  switch (fault) {
-    case 'hang':
-      return;
-    case 'cutBefore':
-      response.destroy();
-      return;
-    case 'cutMiddle':
-    case 'halfBody':
-      // What is written must have gone out before the connection ends.
-      response.writeHead(
-        status,
-        fault === 'halfBody' ? { ...headers, 'content-length': bytes.length } : headers,
-      );
-      response.write(start, () => response.destroy());
-      return;
-    default: {
-      const length = status === 304 ? {} : { 'content-length': bytes.length };
-      response.writeHead(status, { ...headers, ...length }).end(bytes);
-    }
-  }
 }

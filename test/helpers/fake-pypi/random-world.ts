@@ -42,66 +42,18 @@ class History {
     [14, () => this.#create()],
     [34, () => this.#upload()],
     [14, () => this.#addFile()],
-    [
-      6,
-      () =>
-        this.#onProject(({ name }) => {
-          this.world.note(name, pick(this.#random, NOTES) ?? '');
-        }),
-    ],
+    [6, () => this.#note()],
     [4, () => this.#removeFile()],
-    [
-      3,
-      () =>
-        this.#onRelease(({ name }, { version }) => {
-          this.world.removeRelease(name, version);
-        }),
-    ],
-    [
-      2,
-      () =>
-        this.#onProject((project) => {
-          this.#removeProject(project);
-        }),
-    ],
+    [3, () => this.#removeRelease()],
+    [2, () => this.#removeProject()],
     [2, () => this.#createAgain()],
     [5, () => this.#yank()],
-    [
-      3,
-      () =>
-        this.#onRelease(
-          ({ name }, { version }) => {
-            this.world.unyankRelease(name, version);
-          },
-          ({ yanked }) => yanked !== null,
-        ),
-    ],
-    [
-      1,
-      () =>
-        this.#onProject(({ name }) => {
-          this.world.quarantineProject(name);
-        }),
-    ],
-    [2, () => this.#clearProject()],
-    [
-      2,
-      () =>
-        this.#onRelease(({ name }, { version }) => {
-          this.world.quarantineRelease(name, version);
-        }),
-    ],
-    [2, () => this.#clearRelease()],
-    [
-      3,
-      () =>
-        this.#onProject(({ name }) => {
-          this.world.setStatus(
-            name,
-            pick(this.#random, ['archived', 'deprecated', 'active'] as const) ?? 'active',
-          );
-        }),
-    ],
+    [3, () => this.#unyank()],
+    [1, () => this.#quarantineProject()],
+    [1, () => this.#clearProject()],
+    [2, () => this.#quarantineRelease()],
+    [1.5, () => this.#clearRelease()],
+    [3, () => this.#setStatus()],
   ];
 
   step(): void {
@@ -138,9 +90,9 @@ class History {
   }
 
   #upload(): boolean {
-    return this.#onProject((project) => {
-      this.#release(project);
-    });
+    const project = this.#busyProject();
+    if (project) this.#release(project);
+    return project !== undefined;
   }
 
   #release({ name, normalised: key, releases }: WorldProject): void {
@@ -162,17 +114,34 @@ class History {
     const stem = this.#random() < 0.3 ? name : normalised(name).replaceAll('-', '_');
     const pyver = pick(this.#random, ['py3', 'py2.py3', ...PYVERS]) ?? 'py3';
     const candidates = sdist
-      ? ['.tar.gz', '.zip', '.tar.bz2'].map((end) => `${stem}-${version}${end}`)
+      ? this.#archives(name, version).map((end) => `${stem}-${version}${end}`)
       : ['', '-1', '-2', '-3', '-4'].map((build) => wheelName(stem, version, build, pyver));
     const filename = candidates.find((candidate) => !this.world.filenameUsed(candidate));
     if (filename === undefined) return;
     this.world.addFile(name, version, filename, { kind: sdist ? 'sdist' : 'wheel', requiresPython, pyver });
   }
 
+  /** What a further sdist may end in: a .tar.gz and one other, so that it is clear which one counts. */
+  #archives(name: string, version: string): string[] {
+    const sdists = [...this.world.release(name, version).files.values()].filter(
+      ({ kind }) => kind === 'sdist',
+    );
+    const [first = [], others = []] = [true, false].map((gzipped) =>
+      sdists.filter(({ filename }) => filename.endsWith('.tar.gz') === gzipped),
+    );
+    return [...(first.length === 0 ? ['.tar.gz'] : []), ...(others.length === 0 ? ['.zip', '.tar.bz2'] : [])];
+  }
+
   #addFile(): boolean {
     return this.#onRelease(({ name }, { version, requiresPython }) => {
       this.#file(name, version, this.#random() < 0.15, requiresPython);
     });
+  }
+
+  #note(): boolean {
+    const project = this.#busyProject();
+    if (project) this.world.note(project.name, pick(this.#random, NOTES) ?? '');
+    return project !== undefined;
   }
 
   /** A yanked release keeps its last file: without one, no page says why it was yanked. */
@@ -185,9 +154,17 @@ class History {
     );
   }
 
-  #removeProject({ name }: WorldProject): void {
-    this.world.removeProject(name);
-    this.#removed.push(name);
+  #removeRelease(): boolean {
+    return this.#onRelease(({ name }, { version }) => {
+      this.world.removeRelease(name, version);
+    });
+  }
+
+  #removeProject(project = pick(this.#random, this.#open())): boolean {
+    if (!project) return false;
+    this.world.removeProject(project.name);
+    this.#removed.push(project.name);
+    return true;
   }
 
   #yank(): boolean {
@@ -199,53 +176,75 @@ class History {
     );
   }
 
+  #unyank(): boolean {
+    return this.#onRelease(
+      ({ name }, { version }) => {
+        this.world.unyankRelease(name, version);
+      },
+      ({ yanked }) => yanked !== null,
+    );
+  }
+
+  #quarantineProject(): boolean {
+    const project = this.#busyProject();
+    if (project) this.world.quarantineProject(project.name);
+    return project !== undefined;
+  }
+
   #clearProject(): boolean {
-    const found = [...this.world.projects.values()].filter(({ status }) => status === 'quarantined');
-    const project = pick(this.#random, found);
+    const quarantined = [...this.world.projects.values()].filter(({ status }) => status === 'quarantined');
+    const project = pick(this.#random, quarantined);
     if (!project) return false;
-    if (this.#random() < 0.8) this.world.clearProject(project.name);
-    else this.#removeProject(project);
+    if (this.#random() < 0.2) return this.#removeProject(project);
+    this.world.clearProject(project.name);
     return true;
   }
 
+  #quarantineRelease(): boolean {
+    return this.#onRelease(({ name }, { version }) => {
+      this.world.quarantineRelease(name, version);
+    });
+  }
+
   #clearRelease(): boolean {
-    const found = [...this.world.projects.values()]
-      .filter(({ status }) => status !== 'quarantined')
-      .flatMap(({ name, releases }) =>
-        [...releases.values()]
-          .filter((release) => release.quarantined)
-          .map(({ version }) => ({ name, version })),
-      );
-    const release = pick(this.#random, found);
+    const quarantined = this.#open().flatMap(({ name, releases }) =>
+      [...releases.values()].filter((each) => each.quarantined).map(({ version }) => ({ name, version })),
+    );
+    const release = pick(this.#random, quarantined);
     if (!release) return false;
     if (this.#random() < 0.8) this.world.clearRelease(release.name, release.version);
     else this.world.removeRelease(release.name, release.version);
     return true;
   }
 
+  #setStatus(): boolean {
+    const project = pick(this.#random, this.#open());
+    const status = pick(this.#random, ['archived', 'deprecated', 'active'] as const) ?? 'active';
+    if (project) this.world.setStatus(project.name, status);
+    return project !== undefined;
+  }
+
+  #open(): WorldProject[] {
+    return [...this.world.projects.values()].filter(({ status }) => status !== 'quarantined');
+  }
+
   /** Old projects are the busy ones: a few have most of the releases. */
-  #onProject(act: (project: WorldProject) => void): boolean {
-    const open = [...this.world.projects.values()].filter(({ status }) => status !== 'quarantined');
-    const project = open[Math.floor(open.length * this.#random() ** 3)];
-    if (!project) return false;
-    act(project);
-    return true;
+  #busyProject(): WorldProject | undefined {
+    const open = this.#open();
+    return open[Math.floor(open.length * this.#random() ** 4)];
   }
 
   #onRelease(
     act: (project: WorldProject, release: WorldRelease) => void,
     fits: (release: WorldRelease) => boolean = () => true,
   ): boolean {
-    let done = false;
-    this.#onProject((project) => {
-      const open = [...project.releases.values()].filter((each) => !each.quarantined && fits(each));
-      // The newest are touched most.
-      const release = open[open.length - 1 - Math.floor(open.length * this.#random() ** 2)];
-      if (!release) return;
-      act(project, release);
-      done = true;
-    });
-    return done;
+    const project = this.#busyProject();
+    const open = [...(project?.releases.values() ?? [])].filter((each) => !each.quarantined && fits(each));
+    // The newest are touched most.
+    const release = open[open.length - 1 - Math.floor(open.length * this.#random() ** 2)];
+    if (!project || !release) return false;
+    act(project, release);
+    return true;
   }
 }
 

@@ -1,0 +1,86 @@
+import type { ServerResponse } from 'node:http';
+import { pick, type Chance } from './chance.js';
+import type { Fault } from './misbehaviour.js';
+import { faultXml } from './xmlrpc.js';
+
+export interface Answer {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string;
+}
+
+export const NOT_FOUND: Answer = {
+  status: 404,
+  headers: { 'content-type': 'application/json' },
+  body: JSON.stringify({ message: 'Not Found' }),
+};
+const TOO_MANY =
+  'HTTPTooManyRequests: The action could not be performed because there were too many requests by the client. ' +
+  'Limit may reset in 1 seconds.';
+const ERROR_PAGE =
+  '<!DOCTYPE html>\n<html><head><title>Error</title></head><body><h1>Sorry, something went wrong</h1>' +
+  '<p><a href="https://status.python.org/">Status</a></p></body></html>\n';
+
+export const redirect = (location: string): Answer => ({
+  status: 301,
+  headers: { location, 'content-type': 'text/html' },
+  body: '',
+});
+
+/** The answer after what happens to its content; what happens to the connection, send() sees to. */
+export function spoilt(answer: Answer, isCall: boolean, fault: Fault | undefined, random: Chance): Answer {
+  switch (fault) {
+    case 'throttle':
+      return isCall
+        ? { ...answer, body: faultXml(-32500, TOO_MANY) }
+        : { status: 429, headers: { 'retry-after': '1', 'content-type': 'text/plain' }, body: 'slow down' };
+    case 'serverError':
+      return {
+        status: pick(random, [500, 502, 503]) ?? 500,
+        headers: { 'content-type': 'text/html' },
+        body: ERROR_PAGE,
+      };
+    case 'htmlPage':
+      return { status: 200, headers: { 'content-type': 'text/html; charset=UTF-8' }, body: ERROR_PAGE };
+    case 'cutXml':
+      return { ...answer, body: half(answer.body) };
+    case 'truncatedJson':
+      return answer.headers['content-type']?.includes('json')
+        ? { ...answer, body: half(answer.body) }
+        : answer;
+    default:
+      return answer;
+  }
+}
+
+const half = (body: string): string => body.slice(0, Math.floor(body.length / 2));
+
+/** Sends an answer, or what becomes of it. */
+export function send(
+  response: ServerResponse,
+  { status, headers, body }: Answer,
+  fault: Fault | undefined,
+): void {
+  const bytes = Buffer.from(body);
+  const start = bytes.subarray(0, Math.floor(bytes.length / 2));
+  switch (fault) {
+    case 'hang':
+      return;
+    case 'cutBefore':
+      response.destroy();
+      return;
+    case 'cutMiddle':
+    case 'halfBody':
+      // What is written must have gone out before the connection ends.
+      response.writeHead(
+        status,
+        fault === 'halfBody' ? { ...headers, 'content-length': bytes.length } : headers,
+      );
+      response.write(start, () => response.destroy());
+      return;
+    default: {
+      const length = status === 304 ? {} : { 'content-length': bytes.length };
+      response.writeHead(status, { ...headers, ...length }).end(bytes);
+    }
+  }
+}
