@@ -1,11 +1,12 @@
 import type { Part } from '../src/actor/run.js';
 import type { Settings } from '../src/config.js';
 import { Database } from '../src/database/pool.js';
+import { Changelog } from '../src/pypi/changelog.js';
 import { SimpleIndex } from '../src/pypi/index-reader.js';
 import { Site } from '../src/site/site.js';
 import { PiwError } from '../src/errors.js';
 import { BigBrother } from './big-brother.js';
-import { CloudGazer } from './cloud-gazer.js';
+import { CloudGazer, type CloudGazerSettings } from './cloud-gazer.js';
 import { FileJuggler } from './file-juggler.js';
 import { Lumberjack } from './lumberjack.js';
 import { MrChase } from './mr-chase.js';
@@ -67,7 +68,10 @@ export const CAST: readonly Part<Settings>[] = [
     pausing: 'stops',
     count: 1,
     make: async (context, settings) =>
-      new TheArchitect(context, await Database.open(settings.dsn, context.task)),
+      new TheArchitect(context, await Database.open(settings.dsn, context.task), {
+        first: settings['backlog-order'] === 'oldest' ? 'oldest' : 'newest',
+        weights: [settings['weight-requests'], settings['weight-releases'], settings['weight-backlog']],
+      }),
   },
   {
     task: 'slave-driver',
@@ -110,13 +114,30 @@ export const CAST: readonly Part<Settings>[] = [
     count: 1,
     make: (context, settings) =>
       new CloudGazer(context, {
-        index: new SimpleIndex(settings['pypi-simple'], { contact: settings.contact }),
+        ...pypi(settings),
         watch: settings.watch,
         history: settings.history === 'newest' ? 'newest' : 'all',
         pollS: settings['poll-interval'],
+        rate: settings['pypi-rate'],
+        removalDelayS: settings['removal-delay'],
+        removalShare: settings['removal-share'],
+        contact: settings.contact,
       }),
   },
 ];
+
+/** PyPI's changelog and JSON API belong to PyPI's simple API; another index has its own or none. */
+function pypi(settings: Settings): Pick<CloudGazerSettings, 'index' | 'changelog' | 'json'> {
+  const options = { contact: settings.contact };
+  const simple = settings['pypi-simple'];
+  const itself = /^https:\/\/pypi\.org\/simple\/?$/.test(simple) ? 'https://pypi.org/pypi' : null;
+  const xmlrpc = settings['pypi-xmlrpc'] ?? itself;
+  return {
+    index: new SimpleIndex(simple, options),
+    changelog: xmlrpc === null || xmlrpc === '' ? undefined : new Changelog(xmlrpc, options),
+    json: settings['pypi-json'] ?? itself,
+  };
+}
 
 /** The part of a task, whose name takes `_` and `-` alike. Raises PIW_UNKNOWN_TASK. */
 export function partOf(task: string): Part<Settings> {

@@ -1,61 +1,409 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Actor, type ActorContext } from '../src/actor/actor.js';
 import { Client } from '../src/actor/client.js';
 import { PiwError } from '../src/errors.js';
+import { feed } from '../src/protocols/feed.js';
 import { PRIORITY, oracle, type Release } from '../src/protocols/oracle.js';
-import type { SimpleIndex } from '../src/pypi/index-reader.js';
-import { releases } from '../src/pypi/releases.js';
-import { select, watchList, type Wanted, type Watched } from '../src/pypi/watch.js';
+import type { ChangeEvent, Changelog, ReadEvent } from '../src/pypi/changelog.js';
+import { fold } from '../src/pypi/fold.js';
+import { Throttled } from '../src/pypi/http.js';
+import type { IndexRoot, SimpleIndex } from '../src/pypi/index-reader.js';
+import { readProject, readReleaseList } from '../src/pypi/project-page.js';
+import { releases, type Release as IndexRelease } from '../src/pypi/releases.js';
+import { Reorder } from '../src/pypi/reorder.js';
+import { select, watchList, type Watched } from '../src/pypi/watch.js';
 
 export interface CloudGazerSettings {
   readonly index: SimpleIndex;
-  /** NAME or NAME==VERSION. */
+  /** PyPI's own; any other index has none, and its root is read instead. */
+  readonly changelog: Changelog | undefined;
+  /** The address of PyPI's JSON API. */
+  readonly json: string | null;
+  /** NAME, NAME==VERSION, or a pattern of names with `*` and `?`; none: all of the index. */
   readonly watch: readonly string[];
   /** Of a name without a version: all releases, or the newest and those that come after it. */
   readonly history: 'all' | 'newest';
   readonly pollS: number;
+  /** Pages of projects in a second, at most. */
+  readonly rate: number;
+  readonly removalDelayS: number;
+  /** Of a hundred packages no more than so many go at once without a word. */
+  readonly removalShare: number;
+  readonly contact: string | null;
 }
 
 const DAY_MS = 24 * 3_600_000;
+/** Further behind than so many events, history is read: without a look at each project on the way. */
+const BEHIND = 2000;
+/** How many events go to the database at once. */
+const BATCH = 10_000;
+/** How many pages are asked for at the same time, and how long a release waits for its project's page. */
+const AT_ONCE = 4;
+const PAGE_WAIT_MS = 5000;
+/** The pause after an error, doubled with each further one: at first, and at most. */
+const REST_MS = { first: 1000, most: 300_000 };
+/** Fewer packages than this never wait for a word. */
+const FEW = 10;
+/** An index that says nothing of what has changed is asked page by page only if it is no larger. */
+const SMALL = 1000;
+const KNOWN = 50_000;
 
 /**
- * Follows an index: at each interval every name of the watch list is asked for, and what is new, or
- * different, is told to the database. An index that can't be reached, or whose answer makes no
- * sense, changes nothing: the next look asks again.
+ * Follows an index, in the way that the index allows:
+ *
+ *   names      the watch list names packages: each one's page is read at every interval, by its ETag
+ *   changelog  PyPI: the events since the serial in the database. Live ones are acted upon as they come,
+ *              and all of them once more in the order in which they happened (src/pypi/reorder.ts,
+ *              src/pypi/fold.ts); each touched project's page is read for what events leave out
+ *   root       any other index: the pages of those projects whose serial in the root has grown
+ *
+ * Once a day everything is compared with the index's root, and what was missed is repaired.
+ *
+ * An index that can't be reached, or whose answer makes no sense, changes nothing, and is left alone for
+ * longer and longer. That a list came back short takes nothing away: see feed.ts in src/database.
  */
 export class CloudGazer extends Actor {
   readonly #settings: CloudGazerSettings;
   readonly #watched: readonly Watched[];
+  readonly #patterns: readonly RegExp[];
   readonly #database: Client<typeof oracle.verbs>;
+  readonly #feed: Client<typeof feed.verbs>;
   readonly #missing = new Set<string>();
+  readonly #ending = new AbortController();
+  #reorder: Reorder<ReadEvent> | undefined;
+  #rootEtag: string | undefined;
+  /** The highest serial that the database knows to be read. */
+  #saved = -1;
+  /** Since something last went well, by what was done. */
+  readonly #errors = new Map<string, number>();
+  #restUntil = 0;
 
   constructor(context: ActorContext, settings: CloudGazerSettings) {
     super(context);
     this.#settings = settings;
-    this.#watched = watchList(settings.watch);
-    this.#database = new Client(this.bus, oracle, undefined, { timeoutMs: 30_000, patienceMs: 60_000 });
+    const isPattern = (entry: string) => /[*?]/.test(entry);
+    this.#watched = watchList(settings.watch.filter((entry) => !isPattern(entry)));
+    this.#patterns = settings.watch.filter(isPattern).map(toPattern);
+    const patient = { timeoutMs: 30_000, patienceMs: 60_000 };
+    this.#database = new Client(this.bus, oracle, undefined, patient);
+    this.#feed = new Client(this.bus, feed, undefined, patient);
   }
 
   override start(): void {
-    if (this.#watched.length === 0) this.log.info('the watch list is empty: nothing is followed');
-    this.every(this.#settings.pollS, () => this.#look());
+    const { pollS, changelog } = this.#settings;
+    if (this.#watched.length > 0 && this.#patterns.length === 0) {
+      this.every(pollS, () => this.#lookAtNames());
+      return;
+    }
+    this.every(pollS, () =>
+      this.#carefully('log', () => (changelog ? this.#readLog(changelog) : this.#readRoot())),
+    );
+    this.every(1, () => this.#carefully('pages', () => this.#readPages()));
+    if (changelog) this.every(600, () => this.#carefully('root', () => this.#compareDaily()), 60);
   }
 
-  async #look(): Promise<void> {
+  protected override stopped(): void {
+    this.#ending.abort();
+  }
+
+  override async stop(): Promise<void> {
+    this.#ending.abort();
+    await super.stop();
+  }
+
+  /** What goes wrong with the index is said, and the index is left alone for a while. */
+  async #carefully(which: string, what: () => Promise<void>): Promise<void> {
+    if (this.clock.now() < this.#restUntil) return;
+    try {
+      await what();
+      this.#errors.delete(which);
+    } catch (error) {
+      if (this.isStopping()) return;
+      if (!(error instanceof PiwError)) throw error;
+      this.#rest(which, error);
+    }
+  }
+
+  #rest(which: string, error: PiwError): void {
+    const errors = this.#errors.get(which) ?? 0;
+    const doubled = Math.min(REST_MS.first * 2 ** errors, REST_MS.most) * (0.75 + Math.random() / 2);
+    const rest = error instanceof Throttled ? Math.max(error.waitMs, doubled) : doubled;
+    this.#errors.set(which, errors + 1);
+    this.#restUntil = this.clock.now() + rest;
+    this.log.warning(`${error.message}; left alone for ${(rest / 1000).toFixed(0)} s`);
+  }
+
+  #isWatched(name: string): boolean {
+    if (this.#watched.length === 0 && this.#patterns.length === 0) return true;
+    return this.#watched.some((one) => one.name === name) || this.#patterns.some((one) => one.test(name));
+  }
+
+  async #position(): Promise<Reorder<ReadEvent>> {
+    if (this.#reorder) return this.#reorder;
+    const { position } = await this.#feed.ask('POSITION', {});
+    const { serial, read, cut_time, cut_serial } = position;
+    return (this.#reorder = new Reorder({ serial, read, cutTime: cut_time, cutSerial: cut_serial }));
+  }
+
+  /** Reads the log to its end. */
+  async #readLog(changelog: Changelog): Promise<void> {
+    const reorder = await this.#position();
+    const last = await changelog.lastSerial(this.#ending.signal);
+    if (last < reorder.position.read) {
+      const read = String(reorder.position.read);
+      throw new PiwError(
+        'PIW_INDEX',
+        `the last serial is ${String(last)}, and events up to ${read} are known`,
+      );
+    }
+    const { serial: settled, read: known } = reorder.position;
+    if (last === known && settled === known) {
+      await this.#settle(reorder, 'end');
+      return;
+    }
+    const history = last - known > BEHIND;
+    // Near the end what is not settled yet is read again: a serial may turn up after higher ones.
+    let from = history ? known : settled;
+    while (from < last && !this.isStopping() && !this.paused) {
+      const events = await changelog.since(from, this.#ending.signal);
+      if (events.length === 0) {
+        const text = `the changelog gave no event after ${String(from)}, and it ends at ${String(last)}`;
+        throw new PiwError('PIW_INDEX', text);
+      }
+      from = Math.max(from, ...events.map(({ serial }) => serial));
+      const fresh = reorder
+        .push(events)
+        .filter(isChange)
+        .filter(({ name }) => this.#isWatched(name));
+      const late = reorder
+        .takeLate()
+        .filter(isChange)
+        .filter(({ name }) => this.#isWatched(name));
+      await this.#live(late, true);
+      if (!history) await this.#live(fresh);
+      await this.#settle(reorder, from >= last ? 'end' : history ? 'history' : 'near');
+      if (history) this.log.info(`events up to ${String(from)} of ${String(last)} are read`);
+    }
+  }
+
+  /** Acts upon what nothing can come before any more, in its order. */
+  async #settle(reorder: Reorder<ReadEvent>, where: 'history' | 'near' | 'end'): Promise<void> {
+    for (;;) {
+      const before = reorder.position;
+      const ripe = reorder.ripe(BATCH, this.clock.now() / 1000, where);
+      const { serial, read, cutTime, cutSerial } = ripe.position;
+      if (ripe.events.length === 0 && serial === before.serial && this.#saved === read) return;
+      const { projects, versions } = fold(
+        ripe.events.filter(isChange).filter(({ name }) => this.#isWatched(name)),
+      );
+      await this.#feed.ask('EVENTS', {
+        fence: this.context.fence(),
+        position: [serial, read, cutTime, cutSerial],
+        projects: [...projects],
+        versions: [...versions],
+      });
+      reorder.done(ripe);
+      this.#saved = read;
+      if (ripe.events.length < BATCH || this.isStopping()) return;
+    }
+  }
+  /**
+   * Acts upon events the moment they are seen: first the pages of their projects, which say all that there
+   * is to know of a release, and then the events themselves, for what no page says and in case it couldn't
+   * be read. They come once more in their order, when they have settled.
+   *
+   * What comes too `late` for that is acted upon now and never again; a page that couldn't be read is due, for
+   * it settles which event was the last.
+   */
+  async #live(events: readonly ChangeEvent[], late = false): Promise<void> {
+    if (events.length === 0) return;
+    const names = [...new Set(events.map(({ name }) => name))];
+    const soon = AbortSignal.any([this.#ending.signal, AbortSignal.timeout(PAGE_WAIT_MS)]);
+    const read = new Set<string>();
+    const removed = new Set(events.filter(({ kind }) => kind === 'remove project').map(({ name }) => name));
+    await each(names, AT_ONCE, async (name) => {
+      try {
+        if (soon.aborted) return;
+        if (await this.#readPage(name, { describe: true, agreed: removed.has(name), signal: soon }))
+          read.add(name);
+      } catch (error) {
+        if (!(error instanceof PiwError)) throw error;
+        this.log.debug(`${name}: ${error.message}`);
+      }
+    });
+    const fence = this.context.fence();
+    const unread = names.filter((name) => !read.has(name));
+    if (late && unread.length > 0) await this.#feed.ask('LOOK', { fence, names: unread, urgent: true });
+    const inOrder = [...events].sort((a, b) => a.time - b.time || a.serial - b.serial);
+    const { projects, versions } = fold(inOrder);
+    const { position } = await this.#feed.ask('POSITION', {});
+    await this.#feed.ask('EVENTS', {
+      fence,
+      position: [position.serial, position.read, position.cut_time, position.cut_serial],
+      projects: [...projects],
+      versions: [...versions],
+    });
+    this.log.info(
+      `${String(events.length)} ${late ? 'late ' : ''}events of ${String(names.length)} projects`,
+    );
+  }
+
+  /** Reads the pages that are due, no more of them in a second than the index is asked for. */
+  async #readPages(): Promise<void> {
+    const { looks } = await this.#feed.ask('LOOKS', { limit: this.#settings.rate });
+    await each(looks, AT_ONCE, async ([name, etag, described]) => {
+      if (this.isStopping() || this.paused || this.clock.now() < this.#restUntil) return;
+      try {
+        await this.#readPage(name, { etag, describe: !described, signal: this.#ending.signal });
+      } catch (error) {
+        if (this.isStopping()) return;
+        if (!(error instanceof PiwError)) throw error;
+        await this.#feed.ask('FAILED', { fence: this.context.fence(), package: name });
+        if (error instanceof Throttled) this.#rest('pages', error);
+        else this.log.warning(`${name}: ${error.message}`);
+      }
+    });
+  }
+
+  /**
+   * Reads a project's page and acts upon it; false if it was too old. `agreed`: something else says that the
+   * project is gone.
+   */
+  async #readPage(
+    name: string,
+    how: { etag?: string | null; describe?: boolean; agreed?: boolean; signal: AbortSignal },
+  ): Promise<boolean> {
+    const { index, json, contact, removalDelayS } = this.#settings;
+    const page = await readProject(index, name, {
+      ...{ etag: how.etag ?? null, json: how.describe ? json : null, contact, signal: how.signal },
+    });
+    const fence = this.context.fence();
+    if (page === 'missing') {
+      await this.#feed.ask('MISSING', { fence, package: name, agreed: how.agreed ?? false });
+    } else if (page === 'same') {
+      const { unsettled } = await this.#feed.ask('SAME', { fence, package: name });
+      if (unsettled) await this.#readList(name, how.signal);
+    } else {
+      const { stale, unsettled } = await this.#feed.ask('PAGE', {
+        ...{ fence, package: name, serial: page.serial, status: page.status, etag: page.etag },
+        description: page.description,
+        releases: page.releases.map((release) => this.#release(release, false)),
+        removal_delay_s: removalDelayS,
+      });
+      if (unsettled) await this.#readList(name, how.signal);
+      return !stale;
+    }
+    return true;
+  }
+
+  async #readList(name: string, signal: AbortSignal): Promise<void> {
+    const { json, contact } = this.#settings;
+    const list = json === null ? undefined : await readReleaseList(json, name, { contact, signal });
+    if (list === undefined) return;
+    const { serial, versions } = list;
+    await this.#feed.ask('LIST', {
+      fence: this.context.fence(),
+      package: name,
+      serial,
+      versions: [...versions],
+    });
+  }
+
+  /** An index without a changelog: its root says what has changed. */
+  async #readRoot(): Promise<void> {
+    const { index } = this.#settings;
+    const root = await index.root({ etag: this.#rootEtag, signal: this.#ending.signal });
+    if ('notModified' in root) {
+      await this.#compareDaily();
+      return;
+    }
+    await this.#compare(root, root.serial > 0 || [...root.projects.values()].some((serial) => serial > 0));
+    this.#rootEtag = root.etag;
+  }
+
+  async #compareDaily(): Promise<void> {
+    const { position } = await this.#feed.ask('POSITION', {});
+    // Not before the log was read to its end: until then there is nothing to compare with.
+    if (this.#settings.changelog && (this.#saved < 0 || position.read === 0)) return;
+    if (position.compared !== null && this.clock.now() - position.compared < DAY_MS && position.held === null)
+      return;
+    if (position.held !== null && position.accepted < position.held) return;
+    const root = await this.#settings.index.root({ signal: this.#ending.signal });
+    if (!('notModified' in root)) await this.#compare(root, true);
+  }
+
+  /** Finds what the root has and we don't, what has changed, and what it has no more. */
+  async #compare(root: IndexRoot, serials: boolean): Promise<void> {
+    const known = new Map<string, number>();
+    for (let after = ''; ;) {
+      const { projects } = await this.#feed.ask('KNOWN', { after, limit: KNOWN });
+      for (const [name, serial] of projects) known.set(name, serial);
+      const last = projects.at(-1);
+      if (!last || projects.length < KNOWN) break;
+      after = last[0];
+    }
+    const due: string[] = [];
+    for (const [name, serial] of root.projects) {
+      const its = known.get(name);
+      const changed =
+        its === undefined || (serials ? serial > its && serial > 0 : root.projects.size <= SMALL);
+      if (changed && this.#isWatched(name)) due.push(name);
+      known.delete(name);
+    }
+    if (!serials && root.projects.size > SMALL)
+      this.log.warning(
+        'the index has no serials: of what it has, only new names are seen; watch the others by name',
+      );
+    for (let at = 0; at < due.length; at += KNOWN) {
+      const names = due.slice(at, at + KNOWN);
+      await this.#feed.ask('LOOK', { fence: this.context.fence(), names, urgent: !this.#settings.changelog });
+    }
+    await this.#vanished(
+      [...known.keys()].filter((name) => this.#isWatched(name)),
+      root.projects.size,
+    );
+  }
+
+  /** A project that the root has no more is gone if its page is, too. Many at once wait for a word. */
+  async #vanished(names: readonly string[], all: number): Promise<void> {
+    const { position } = await this.#feed.ask('POSITION', {});
+    const most = Math.max(FEW, (all * this.#settings.removalShare) / 100, position.accepted);
+    if (names.length > most) {
+      this.log.error(
+        `the index has ${String(names.length)} packages no more: none is removed unless you say so with ` +
+          `piw feed --accept ${String(names.length)}`,
+      );
+      await this.#feed.ask('COMPARED', { fence: this.context.fence(), held: names.length });
+      return;
+    }
+    for (const name of names) {
+      if (this.isStopping()) return;
+      await this.#readPage(name, { agreed: true, signal: this.#ending.signal });
+      await sleep(1000 / this.#settings.rate);
+    }
+    await this.#feed.ask('COMPARED', { fence: this.context.fence(), held: null });
+  }
+
+  /** A farm of a few packages: each one's page, at every interval. */
+  async #lookAtNames(): Promise<void> {
     for (const watched of this.#watched) {
+      if (this.isStopping() || this.clock.now() < this.#restUntil) return;
       try {
         await this.#project(watched);
       } catch (error) {
+        if (this.isStopping()) return;
         if (!(error instanceof PiwError)) throw error;
-        this.log.warning(`${watched.name}: ${error.message}`);
+        if (error instanceof Throttled) this.#rest('names', error);
+        else this.log.warning(`${watched.name}: ${error.message}`);
       }
     }
   }
 
   async #project(watched: Watched): Promise<void> {
-    const answer = await this.#settings.index.project(
-      watched.name,
-      watched.etag === undefined ? {} : { etag: watched.etag },
-    );
+    const answer = await this.#settings.index.project(watched.name, {
+      signal: this.#ending.signal,
+      ...(watched.etag === undefined ? {} : { etag: watched.etag }),
+    });
     if (answer === undefined) {
       if (!this.#missing.has(watched.name)) this.log.warning(`the index has no project ${watched.name}`);
       this.#missing.add(watched.name);
@@ -69,14 +417,14 @@ export class CloudGazer extends Actor {
     const { created } = await this.#database.ask('NEWVER', {
       package: watched.name,
       origin: 'feed',
-      releases: wanted.map((one) => this.#release(one)),
+      releases: wanted.map(({ release, requested }) => this.#release(release, requested)),
     });
     if (created > 0) this.log.info(`${watched.name}: ${String(created)} new releases`);
     // Only now: had the database refused them, the next look must see them again.
     watched.etag = answer.etag;
   }
 
-  #release({ release, requested }: Wanted): Release {
+  #release(release: IndexRelease, requested: boolean): Release {
     const today = release.released !== null && this.clock.now() - release.released.getTime() < DAY_MS;
     return {
       version: release.version,
@@ -89,4 +437,24 @@ export class CloudGazer extends Actor {
       priority: requested ? PRIORITY.request : today ? PRIORITY.release : PRIORITY.backlog,
     };
   }
+}
+
+const isChange = (event: ReadEvent): event is ChangeEvent => event.kind !== null;
+
+const toPattern = (pattern: string): RegExp =>
+  new RegExp(
+    `^${pattern
+      .replace(/[.+^${}()|[\]\\]/g, '\\$&')
+      .replace(/\*/g, '.*')
+      .replace(/\?/g, '.')}$`,
+    'i',
+  );
+
+/** Does it for each, some at a time. */
+async function each<T>(items: readonly T[], atOnce: number, what: (item: T) => Promise<void>): Promise<void> {
+  const waiting = [...items];
+  const work = async () => {
+    for (let item = waiting.shift(); item !== undefined; item = waiting.shift()) await what(item);
+  };
+  await Promise.all(Array.from({ length: Math.min(atOnce, items.length) }, work));
 }

@@ -2,46 +2,78 @@ import { Actor, type ActorContext } from '../src/actor/actor.js';
 import { Client } from '../src/actor/client.js';
 import type { Database } from '../src/database/pool.js';
 import * as queue from '../src/database/queue.js';
+import { fillSlice } from '../src/database/targets.js';
 import { builds, pending, type Grant } from '../src/protocols/builds.js';
+import { PRIORITY } from '../src/protocols/oracle.js';
 
-/** How many builds are taken ahead of need for one target, and when more are fetched. */
-const AHEAD = { most: 200, low: 100 };
+export interface ArchitectSettings {
+  /** Which of the backlog comes first. */
+  readonly first: 'newest' | 'oldest';
+  /** Of so many builds given out while all of them wait: requests, releases of today, the backlog. */
+  readonly weights: readonly [request: number, release: number, backlog: number];
+}
+
+/** How many builds of a priority are taken ahead of need: at least, and at most, where many are asked for. */
+const AHEAD = { least: 4, most: 200 };
 /** The Architect's own short lease on what it has taken ahead, seconds; no longer kept than `fresh`. */
 const HOLD_S = 30;
 const FRESH_MS = 15_000;
 /** The slow poll behind the database's hints, and how often leases that ran out are returned, seconds. */
 const POLL_S = 2;
 const EXPIRE_S = 5;
+/** Hints come with every logged build; they are looked after no more often than this. */
+const HINT_MS = 50;
+/** A slice of a target that was added or skipped is followed by a rest as long as itself, at least this. */
+const REST_MS = 20;
+
+/** What was taken ahead of one priority, in the order in which it is given out. */
+interface Ahead {
+  readonly priority: number;
+  readonly weight: number;
+  credit: number;
+  list: readonly queue.Taken[];
+  takenAt: number;
+  /** The queue had no more of it when it was last asked. */
+  empty: boolean;
+}
 
 interface Target {
   readonly abi: string;
   readonly platform: string;
-  ahead: readonly queue.Taken[];
-  takenAt: number;
+  readonly ahead: readonly Ahead[];
   /** The fetch that is under way. */
   fetching: Promise<void> | undefined;
-  /** The queue had nothing when it was last asked; somebody may be waiting. */
-  empty: boolean;
+  /** Builds that were asked for, and when it was last looked at how many. */
+  asked: number;
+  askedAt: number;
+  /** How many are taken ahead of each priority. */
+  most: number;
 }
 
 /**
  * Gives out the builds. Whoever asks for the next one of a target gets it from those that were taken
- * ahead of need, up to AHEAD.most at a time in one statement; the grants of one question are
- * written in one more, before it is answered. What was taken ahead is on a lease of HOLD_S of its
- * own, so a death of this process delays those builds by no more than that.
+ * ahead of need, some of each priority in one statement; the grants of one question are written in one
+ * more, before it is answered. What was taken ahead is on a lease of HOLD_S of its own, so a death of
+ * this process delays those builds by no more than that.
  *
- * For a target whose queue was found empty it says READY when there is something again. The
- * database's notification is only ever a hint to look; a slow poll stands behind it.
+ * While builds of several priorities wait, they take turns by weight: so a request comes next, and the
+ * backlog still moves while releases pour in. For a target that had nothing it says READY when there is
+ * something again. The database's notification is only ever a hint to look; a slow poll stands behind it.
+ *
+ * Beside this it makes the queue follow targets that were added or skipped, slice by slice.
  */
 export class TheArchitect extends Actor {
   readonly #database: Database;
+  readonly #settings: ArchitectSettings;
   readonly #targets = new Map<string, Target>();
   readonly #pending: Client<typeof pending.verbs>;
   readonly #listening = new AbortController();
+  #hinted: NodeJS.Timeout | undefined;
 
-  constructor(context: ActorContext, database: Database) {
+  constructor(context: ActorContext, database: Database, settings: ArchitectSettings) {
     super(context);
     this.#database = database;
+    this.#settings = settings;
     this.#pending = new Client(this.bus, pending);
   }
 
@@ -60,8 +92,15 @@ export class TheArchitect extends Actor {
         return { verb: 'DONE' };
       },
     });
-    this.#database.listen('piw_queue', () => void this.track(() => this.#look()), this.#listening.signal);
+    this.#database.listen(
+      'piw_queue',
+      () => {
+        this.#hint();
+      },
+      this.#listening.signal,
+    );
     this.every(POLL_S, () => this.#look(), POLL_S);
+    this.every(POLL_S, () => this.#fill());
     this.every(EXPIRE_S, async () => {
       const returned = await queue.returnExpired(this.#database);
       if (returned > 0)
@@ -71,10 +110,8 @@ export class TheArchitect extends Actor {
 
   protected override async stopped(): Promise<void> {
     this.#listening.abort();
-    const ahead = [...this.#targets.values()].flatMap((target) =>
-      target.ahead.map(({ lease }) => [lease, null] as const),
-    );
-    if (ahead.length > 0) await queue.release(this.#database, ahead);
+    clearTimeout(this.#hinted);
+    await this.#giveBack([...this.#targets.values()].flatMap((target) => target.ahead));
     await this.#database.close();
   }
 
@@ -109,31 +146,48 @@ export class TheArchitect extends Actor {
   }
 
   async #take(target: Target): Promise<queue.Taken | undefined> {
-    if (this.clock.now() - target.takenAt > FRESH_MS && target.ahead.length > 0) {
-      // Too near to the end of our own lease: they come again in their order.
-      const stale = target.ahead;
-      target.ahead = [];
-      await queue.release(
-        this.#database,
-        stale.map(({ lease }) => [lease, null] as const),
-      );
-    }
-    if (target.ahead.length === 0) await this.#fetch(target);
-    const [first, ...rest] = target.ahead;
-    target.ahead = rest;
-    if (rest.length < AHEAD.low && !target.empty) void this.track(() => this.#fetch(target));
+    target.asked += 1;
+    const now = this.clock.now();
+    // Too near to the end of our own lease: they come again in their order.
+    await this.#giveBack(
+      target.ahead.filter(({ list, takenAt }) => list.length > 0 && now - takenAt > FRESH_MS),
+    );
+    if (target.ahead.every(({ list }) => list.length === 0)) await this.#fetch(target);
+    const next = turn(target.ahead);
+    const [first, ...rest] = next?.list ?? [];
+    if (next) next.list = rest;
+    if (target.ahead.some((one) => one.list.length < target.most / 2 && !one.empty))
+      void this.track(() => this.#fetch(target));
     return first;
+  }
+
+  async #giveBack(stale: readonly Ahead[]): Promise<void> {
+    const leases = stale.flatMap(({ list }) => list.map(({ lease }) => [lease, null] as const));
+    for (const ahead of stale) Object.assign(ahead, { list: [], empty: false });
+    if (leases.length > 0) await queue.release(this.#database, leases);
   }
 
   #fetch(target: Target): Promise<void> {
     target.fetching ??= (async () => {
       try {
-        const count = AHEAD.most - target.ahead.length;
-        const { abi, platform } = target;
-        const taken = await queue.takeAhead(this.#database, { abi, platform, count, holdS: HOLD_S });
-        if (target.ahead.length === 0) target.takenAt = this.clock.now();
-        target.ahead = [...target.ahead, ...taken];
-        target.empty = taken.length < count;
+        const seconds = (this.clock.now() - target.askedAt) / 1000;
+        if (seconds >= 1) {
+          target.most = Math.max(AHEAD.least, Math.min(AHEAD.most, Math.ceil((target.asked / seconds) * 2)));
+          Object.assign(target, { asked: 0, askedAt: this.clock.now() });
+        }
+        const counts = target.ahead.map(
+          ({ priority, list }) => [priority, target.most - list.length] as const,
+        );
+        const taken = await queue.takeAhead(this.#database, {
+          ...{ abi: target.abi, platform: target.platform, holdS: HOLD_S, first: this.#settings.first },
+          counts: counts.filter(([, count]) => count > 0),
+        });
+        for (const [at, ahead] of target.ahead.entries()) {
+          const its = taken.filter(({ priority }) => priority === ahead.priority);
+          if (ahead.list.length === 0) ahead.takenAt = this.clock.now();
+          ahead.list = [...ahead.list, ...its];
+          ahead.empty = its.length < (counts[at]?.[1] ?? 0);
+        }
       } finally {
         target.fetching = undefined;
       }
@@ -141,13 +195,32 @@ export class TheArchitect extends Actor {
     return target.fetching;
   }
 
-  /** Tells those who wait about targets that have something again. */
+  #hint(): void {
+    this.#hinted ??= setTimeout(() => {
+      this.#hinted = undefined;
+      void this.track(() => this.#look());
+    }, HINT_MS);
+  }
+
+  /** Takes what has come to targets and priorities that had nothing, and tells those who wait. */
   async #look(): Promise<void> {
     for (const target of this.#targets.values()) {
-      if (!target.empty || target.ahead.length > 0) continue;
+      const waits = target.ahead.every(({ list }) => list.length === 0);
+      if (!target.ahead.some(({ list, empty }) => empty && list.length === 0)) continue;
       await this.#fetch(target);
-      if (target.ahead.length === 0) continue;
+      if (!waits || target.ahead.every(({ list }) => list.length === 0)) continue;
       await this.#pending.publish('READY', { abi: target.abi, platform: target.platform, some: true });
+    }
+  }
+
+  /** Makes the queue follow the targets, until it does or it is time to look again. */
+  async #fill(): Promise<void> {
+    while (!this.isStopping() && !this.paused) {
+      const began = this.clock.now();
+      this.context.fence();
+      if (!(await fillSlice(this.#database))) return;
+      const rest = Math.max(REST_MS, this.clock.now() - began);
+      await new Promise<void>((resolve) => this.clock.after(rest, resolve));
     }
   }
 
@@ -155,8 +228,32 @@ export class TheArchitect extends Actor {
     const key = `${abi} ${platform}`;
     const known = this.#targets.get(key);
     if (known) return known;
-    const target: Target = { abi, platform, ahead: [], takenAt: 0, fetching: undefined, empty: false };
+    const [request, release, backlog] = this.#settings.weights;
+    const ahead = [
+      [PRIORITY.request, request],
+      [PRIORITY.release, release],
+      [PRIORITY.backlog, backlog],
+    ].map(([priority = 0, weight = 1]) => ({
+      priority,
+      weight,
+      credit: 0,
+      list: [],
+      takenAt: 0,
+      empty: false,
+    }));
+    const since = { asked: 0, askedAt: this.clock.now(), most: AHEAD.least };
+    const target: Target = { abi, platform, ahead, fetching: undefined, ...since };
     this.#targets.set(key, target);
     return target;
   }
+}
+
+/** Whose turn it is: each that has something gains its weight, and the one that has most pays for all. */
+function turn(ahead: readonly Ahead[]): Ahead | undefined {
+  const waiting = ahead.filter(({ list }) => list.length > 0);
+  for (const one of ahead) if (one.list.length === 0) one.credit = 0;
+  for (const one of waiting) one.credit += one.weight;
+  const next = waiting.reduce<Ahead | undefined>((a, b) => (a && a.credit >= b.credit ? a : b), undefined);
+  if (next) next.credit -= waiting.reduce((sum, { weight }) => sum + weight, 0);
+  return next;
 }

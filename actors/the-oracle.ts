@@ -2,6 +2,7 @@ import { Actor, type ActorContext } from '../src/actor/actor.js';
 import * as builds from '../src/database/builds.js';
 import * as control from '../src/database/control.js';
 import * as downloads from '../src/database/downloads.js';
+import * as feeds from '../src/database/feed.js';
 import * as packages from '../src/database/packages.js';
 import * as pages from '../src/database/pages.js';
 import type { Database } from '../src/database/pool.js';
@@ -11,6 +12,7 @@ import { helloSlave } from '../src/database/slaves.js';
 import { statistics } from '../src/database/statistics.js';
 import * as targets from '../src/database/targets.js';
 import * as versions from '../src/database/versions.js';
+import { feed } from '../src/protocols/feed.js';
 import { oracle, type LogRow } from '../src/protocols/oracle.js';
 
 const DONE = { verb: 'DONE' } as const;
@@ -101,6 +103,37 @@ export class TheOracle extends Actor {
         SETPAUSED: (m) => done(control.setPaused(db, m.task, m.paused)),
       },
       { concurrency: 16 },
+    );
+    this.#serveFeed();
+  }
+
+  /** What the Cloud Gazer learns of the index. */
+  #serveFeed(): void {
+    const db = this.#db;
+    const done = async (change: Promise<unknown>): Promise<typeof DONE> => {
+      await change;
+      return DONE;
+    };
+    this.serve(
+      feed,
+      {
+        POSITION: async () => ({ verb: 'POSITION', position: await feeds.feedPosition(db) }),
+        EVENTS: (m) => done(feeds.applyEvents(db, m)),
+        LOOK: (m) => done(feeds.wantLooks(db, m.fence, m.names, m.urgent)),
+        LOOKS: async (m) => ({ verb: 'LOOKS', looks: [...(await feeds.nextLooks(db, m.limit))] }),
+        PAGE: async (m) => ({ verb: 'PAGED', ...(await feeds.applyPage(db, m)) }),
+        SAME: async (m) => ({ verb: 'SAME', ...(await feeds.samePage(db, m.fence, m.package)) }),
+        LIST: (m) => done(feeds.settleVersions(db, m)),
+        MISSING: (m) => done(feeds.missingPage(db, m.fence, m.package, m.agreed)),
+        FAILED: (m) => done(feeds.failedLook(db, m.fence, m.package)),
+        KNOWN: async (m) => ({
+          verb: 'KNOWN',
+          projects: [...(await feeds.knownProjects(db, m.after, m.limit))],
+        }),
+        COMPARED: (m) => done(feeds.compared(db, m.fence, m.held)),
+        ACCEPT: (m) => done(feeds.acceptRemoval(db, m.count)),
+      },
+      { concurrency: 8 },
     );
   }
 

@@ -32,9 +32,10 @@ export const KEYS = {
   dsn: text('postgres:///piwheels'),
   user: text('piwheels'),
   'output-path': path('/var/www/piwheels'),
-  'pypi-xmlrpc': text('https://pypi.org/pypi'),
   'pypi-simple': text('https://pypi.org/simple'),
-  'pypi-json': text('https://pypi.org/pypi'),
+  /** These two of PyPI itself if it is what pypi-simple is, and else none. */
+  'pypi-xmlrpc': text(),
+  'pypi-json': text(),
   /** Who runs this farm, for the index's operators: an e-mail or web address. */
   contact: text(),
   /** What is followed: NAME or NAME==VERSION; none: all of the index. */
@@ -42,6 +43,21 @@ export const KEYS = {
   /** Of a watched name: `all` releases, or the `newest` one and what comes after it. */
   history: text('all'),
   'poll-interval': duration(60),
+  /** How many pages of projects are read of the index in a second, at most. */
+  'pypi-rate': whole(5),
+  /** What of the index is gone: `keep`, `hide` or (once the grace time is over) `delete` its wheels. */
+  removed: text('delete'),
+  'removal-grace': duration(7 * 24 * 3600),
+  /** What only isn't found any more, and of which no event says that it is gone, is looked for again so much later. */
+  'removal-delay': duration(24 * 3600),
+  /** A removal of more than so many in a hundred of all packages waits for an administrator's word. */
+  'removal-share': whole(1),
+  /** Of two builds of the backlog: the one of the `newest` or of the `oldest` release comes first. */
+  'backlog-order': text('newest'),
+  /** How often each gets its turn while builds of all three wait. */
+  'weight-requests': whole(16),
+  'weight-releases': whole(4),
+  'weight-backlog': whole(1),
   /** What slaves build from; the followed index if it isn't given. */
   'index-url': text(),
   'extra-index-url': text(),

@@ -104,6 +104,11 @@ export abstract class Actor {
     return this.#paused;
   }
 
+  /** It was told to end: what can wait isn't begun any more. */
+  protected isStopping(): boolean {
+    return this.#stopping;
+  }
+
   /** Messages handled since the start. */
   get served(): number {
     return this.#count;

@@ -9,7 +9,7 @@ import { oracle } from '../protocols/oracle.js';
 import { PROTOCOL } from '../version.js';
 import { Actor, type ActorContext, type Pausing } from './actor.js';
 import { Client } from './client.js';
-import { systemClock } from './clock.js';
+import { systemClock, type Clock } from './clock.js';
 
 /** One task of the cast. `S` is what its actor has to know to begin. */
 export interface Part<S> {
@@ -31,6 +31,8 @@ export interface RunOptions {
   readonly signal: AbortSignal;
   /** The name under which its supervisor pings it. */
   readonly instance?: string;
+  /** The actor's own, in place of the system's. */
+  readonly clock?: Clock;
   /** A process of its own obeys QUIT to all; one under a supervisor leaves that to it. */
   readonly supervised?: boolean;
 }
@@ -61,7 +63,7 @@ export async function runActor<S>(part: Part<S>, settings: S, options: RunOption
     task: part.task,
     bus,
     log,
-    clock: systemClock,
+    clock: options.clock ?? systemClock,
     pausing: part.pausing,
     fence: () => {
       lease?.check();

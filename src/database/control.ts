@@ -16,7 +16,7 @@ export async function setPaused(database: Database, task: string, paused: boolea
 
 /** How far the index's events have been read. */
 export async function pypiSerial(db: Queryable): Promise<number> {
-  const [row] = await db.query<{ pypi_serial: number }>('select pypi_serial from configuration');
+  const [row] = await db.query<{ pypi_serial: number }>('select serial as pypi_serial from feed');
   return row?.pypi_serial ?? 0;
 }
 
@@ -24,6 +24,6 @@ export async function pypiSerial(db: Queryable): Promise<number> {
 export async function setPypiSerial(database: Database, serial: number, revision: number): Promise<void> {
   await database.transaction(async (db) => {
     await fence(db, 'cloud-gazer', revision);
-    await db.query('update configuration set pypi_serial = $1', [serial]);
+    await db.query('update feed set serial = $1', [serial]);
   });
 }

@@ -5,6 +5,7 @@ import type { Database, Queryable } from './pool.js';
 export interface Taken {
   readonly lease: number;
   readonly attempt: number;
+  readonly priority: number;
   readonly package: string;
   readonly version: string;
   readonly sdistUrl: string | null;
@@ -24,35 +25,92 @@ export async function hint(db: Queryable): Promise<void> {
   await db.query('notify piw_queue');
 }
 
-/** Takes up to `count` builds for a target, the most urgent first, on a lease of `holdS` seconds. */
-export async function takeAhead(
+export interface Order {
+  readonly abi: string;
+  readonly platform: string;
+  /** How many of each priority. */
+  readonly counts: readonly (readonly [priority: number, count: number])[];
+  /** Of how long a lease, seconds. */
+  readonly holdS: number;
+  /** Which come first within a priority, by their release. */
+  readonly first: 'newest' | 'oldest';
+}
+
+/** No package gets more than this share of what is taken at once, while others wait. */
+const SHARE = 1 / 8;
+/** How many rows are looked through for each that is wanted: at first, and when few packages crowd the front. */
+const DEPTHS = [4, 64];
+
+/**
+ * Takes builds for a target on a lease of the Architect's own: of each priority as many as are wanted, in the
+ * order of release, but no package more than its share as long as there are others.
+ */
+export async function takeAhead(db: Queryable, order: Order): Promise<readonly Taken[]> {
+  const taken: Taken[] = [];
+  for (const [priority, count] of order.counts) {
+    let missing = count;
+    const passes = [
+      ...DEPTHS.map((depth) => [depth, Math.ceil(count * SHARE)] as const),
+      [1, count] as const,
+    ];
+    for (const [depth, share] of passes) {
+      if (missing <= 0) break;
+      const rows = await take(db, order, {
+        priority,
+        count: missing,
+        depth: Math.max(count * depth, 50),
+        share,
+      });
+      taken.push(...rows);
+      missing -= rows.length;
+    }
+  }
+  return taken;
+}
+
+async function take(
   db: Queryable,
-  { abi, platform, count, holdS }: { abi: string; platform: string; count: number; holdS: number },
+  { abi, platform, holdS, first }: Order,
+  { priority, count, depth, share }: { priority: number; count: number; depth: number; share: number },
 ): Promise<readonly Taken[]> {
+  const by =
+    first === 'newest'
+      ? 'released desc nulls last, version_id desc'
+      : 'released asc nulls first, version_id asc';
   const rows = await db.query<{
     lease: number;
     attempt: number;
+    priority: number;
     package: string;
     version: string;
     sdist_url: string | null;
     sdist_sha256: string | null;
   }>(
-    `with first as (
-       select q.version_id, q.target_id from queue q
-       where q.target_id = (select target_id from targets where abi = $1 and platform = $2) and q.lease is null
-       order by q.priority desc, q.released desc nulls last, q.version_id desc
-       limit $3 for update skip locked
+    `with front as (
+       select version_id, target_id, of_package, released, row_number() over () as place from (
+         select version_id, target_id, of_package, released from queue
+         where target_id = (select target_id from targets where abi = $1 and platform = $2 and skip is null)
+           and priority = $3 and lease is null
+         order by ${by} limit $5) rows
+     ), chosen as (
+       select version_id, target_id, place from (
+         select version_id, target_id, place, row_number() over (partition by of_package order by place) as turn
+         from front) turns
+       where turn <= $6 order by place limit $4
+     ), held as (
+       select q.version_id, q.target_id, c.place from queue q join chosen c using (version_id, target_id)
+       where q.lease is null for update of q skip locked
      ), taken as (
        update queue q
        set lease = nextval('leases'), slave_id = null, attempt = attempt + 1,
-         leased_until = clock_timestamp() + $4 * interval '1 second'
-       from first f where q.version_id = f.version_id and q.target_id = f.target_id
-       returning q.version_id, q.lease, q.attempt, q.priority, q.released
+         leased_until = clock_timestamp() + $7 * interval '1 second'
+       from held h where q.version_id = h.version_id and q.target_id = h.target_id
+       returning q.version_id, q.lease, q.attempt, q.priority, h.place
      )
-     select t.lease, t.attempt, p.package, v.version, v.sdist_url, v.sdist_sha256
+     select t.lease, t.attempt, t.priority, p.package, v.version, v.sdist_url, v.sdist_sha256
      from taken t join versions v using (version_id) join packages p using (package_id)
-     order by t.priority desc, t.released desc nulls last, t.version_id desc`,
-    [abi, platform, count, holdS],
+     order by t.place`,
+    [abi, platform, priority, count, depth, share, holdS],
   );
   return rows.map(({ sdist_url, sdist_sha256, ...row }) => ({
     ...row,

@@ -9,10 +9,14 @@ import { hint, requeue } from './queue.js';
  * out what it means for all of the others that are there.
  */
 const RELATIONS_LOCK = 0x706978;
-/** Held alone by who changes the targets; requeue() in sql/ shares it. */
+/** Held alone by who makes a target, for a moment; hold_versions() in sql/ shares it. */
 const TARGETS_LOCK = 7_367_033;
-/** How many versions are queued again in one statement. */
-const SLICE = 5000;
+/** How many versions one slice is about. */
+const SLICE = 1000;
+/** So many slices are done at once by who changes a target: enough for a small farm. */
+const AT_ONCE = 3;
+/** Of a target that takes part for no version. */
+const NONE = '9223372036854775807';
 
 async function lockRelations(db: Queryable): Promise<void> {
   await db.query('select pg_advisory_xact_lock($1)', [RELATIONS_LOCK]);
@@ -36,7 +40,10 @@ export async function targets(db: Queryable): Promise<readonly Target[]> {
 }
 type TargetFields = Target & Readonly<Record<string, unknown>>;
 
-/** Builds are made for it from now on, or (with a reason in `skip`) not at present. */
+/**
+ * Builds are made for it from now on, or (with a reason in `skip`) not at present. The queue follows in
+ * slices, of which the first are done here and the rest by fillSlice.
+ */
 export async function addTarget(
   database: Database,
   { abi, platform, py_version_tag, skip }: Target,
@@ -44,65 +51,129 @@ export async function addTarget(
   const parsed = parseTarget(abi, platform);
   await database.transaction(async (db) => {
     await lockRelations(db);
-    await db.query('select pg_advisory_xact_lock($1)', [TARGETS_LOCK]);
-    const [known] = await db.query<{ target_id: number; skip: string | null }>(
-      'select target_id, skip from targets where abi = $1 and platform = $2',
+    const [known] = await db.query<{ target_id: number }>(
+      'select target_id from targets where abi = $1 and platform = $2',
       [abi, platform],
     );
-    if (known?.skip === skip) return;
-    if (known) await db.query('update targets set skip = $2 where target_id = $1', [known.target_id, skip]);
-    else {
-      const [row] = await db.query<{ target_id: number }>(
-        `insert into targets (abi, platform, py_version_tag, rank, skip) values ($1, $2, $3, $4, $5) returning target_id`,
-        [abi, platform, py_version_tag, targetRank(parsed), skip],
-      );
-      const id = row?.target_id ?? 0;
-      const specifiers = await db.query<{ specifier_id: number; specifier: string }>(
-        'select specifier_id, specifier from specifiers',
-      );
-      const tags = await db.query<{ tag_id: number; py: string; abi: string; platform: string }>(
-        'select * from tags',
-      );
-      const admitting = specifiers.filter(({ specifier }) => admits(specifier, pythonOf(parsed)));
-      const covering = tags.filter((tag) => covers(tag, parsed));
-      await db.query('insert into specifier_admits select unnest($1::int[]), $2', [
-        admitting.map((s) => s.specifier_id),
-        id,
+    if (known) {
+      await db.query('update targets set skip = $2, leaving = false where target_id = $1', [
+        known.target_id,
+        skip,
       ]);
-      await db.query('insert into tag_covers select unnest($1::int[]), $2', [
-        covering.map((t) => t.tag_id),
-        id,
-      ]);
+      return;
     }
-    await requeueAll(db);
-    await hint(db);
-  });
-}
-
-/** Forgets a target, with its builds. Files stay: others may use them. */
-export async function removeTarget(database: Database, abi: string, platform: string): Promise<void> {
-  await database.transaction(async (db) => {
-    await lockRelations(db);
+    // Alone for a moment: all versions whose numbers are below the target's first one are there, and
+    // whoever makes further ones sees the target.
     await db.query('select pg_advisory_xact_lock($1)', [TARGETS_LOCK]);
-    await db.query('delete from targets where abi = $1 and platform = $2', [abi, platform]);
-    await requeueAll(db);
+    const [row] = await db.query<{ target_id: number }>(
+      `insert into targets (abi, platform, py_version_tag, rank, skip, filled_from)
+       select $1, $2, $3, $4, $5, case when $5::text is null then coalesce(max(version_id), 0) + 1 else ${NONE} end
+       from versions returning target_id`,
+      [abi, platform, py_version_tag, targetRank(parsed), skip],
+    );
+    const id = row?.target_id ?? 0;
+    const specifiers = await db.query<{ specifier_id: number; specifier: string }>(
+      'select specifier_id, specifier from specifiers',
+    );
+    const tags = await db.query<{ tag_id: number; py: string; abi: string; platform: string }>(
+      'select * from tags',
+    );
+    const admitting = specifiers.filter(({ specifier }) => admits(specifier, pythonOf(parsed)));
+    const covering = tags.filter((tag) => covers(tag, parsed));
+    await db.query('insert into specifier_admits select unnest($1::int[]), $2', [
+      admitting.map((s) => s.specifier_id),
+      id,
+    ]);
+    await db.query('insert into tag_covers select unnest($1::int[]), $2', [
+      covering.map((t) => t.tag_id),
+      id,
+    ]);
+  });
+  await fillSome(database);
+}
+
+/** Forgets a target, with its builds, in slices as well. Files stay: others may use them. */
+export async function removeTarget(database: Database, abi: string, platform: string): Promise<void> {
+  await database.query(
+    `update targets set skip = 'it is being removed', leaving = true where abi = $1 and platform = $2`,
+    [abi, platform],
+  );
+  await fillSome(database);
+}
+
+async function fillSome(database: Database): Promise<void> {
+  for (let slices = 0; slices < AT_ONCE; slices += 1) if (!(await fillSlice(database))) return;
+}
+
+/**
+ * Makes a target that was added or skipped take part for SLICE versions more, or fewer, and their rows of
+ * the queue right; false when no target has any to go. It holds only the versions of its slice: whoever
+ * adds versions shares TARGETS_LOCK from before they get their numbers, so those below a target's first
+ * one are all there.
+ */
+export async function fillSlice(database: Database): Promise<boolean> {
+  return await database.transaction(async (db) => {
+    const [target] = await db.query<{
+      target_id: number;
+      skip: string | null;
+      leaving: boolean;
+      drained: boolean;
+    }>(
+      `select target_id, skip, leaving, filled_from = ${NONE} as drained from targets
+       where (skip is null and filled_from > 0) or (skip is not null and filled_from < ${NONE}) or leaving
+       order by skip is null, target_id limit 1 for update skip locked`,
+    );
+    if (!target) return false;
+    if (target.drained) await forgetSome(db, target.target_id);
+    else await (target.skip === null ? fillMore(db, target.target_id) : drainMore(db, target.target_id));
+    return true;
   });
 }
 
-async function requeueAll(db: Queryable): Promise<void> {
-  for (let after = 0; ;) {
-    const rows = await db.query<{ version_id: number }>(
-      'select version_id from versions where version_id > $1 order by version_id limit $2',
-      [after, SLICE],
+async function fillMore(db: Queryable, targetId: number): Promise<void> {
+  const versions = await db.query<{ version_id: number }>(
+    `select version_id from versions where version_id < (select filled_from from targets where target_id = $1)
+     order by version_id desc limit ${String(SLICE)}`,
+    [targetId],
+  );
+  const first = versions.length < SLICE ? 0 : (versions.at(-1)?.version_id ?? 0);
+  await db.query('update targets set filled_from = $2 where target_id = $1', [targetId, first]);
+  await requeue(
+    db,
+    versions.map(({ version_id }) => version_id),
+  );
+  await hint(db);
+}
+
+async function drainMore(db: Queryable, targetId: number): Promise<void> {
+  const select = async () =>
+    await db.query<{ version_id: number }>(
+      `select version_id from versions where version_id >= (select filled_from from targets where target_id = $1)
+       order by version_id limit ${String(SLICE)}`,
+      [targetId],
     );
-    await requeue(
-      db,
-      rows.map(({ version_id }) => version_id),
-    );
-    const last = rows.at(-1);
-    if (!last || rows.length < SLICE) return;
-    after = last.version_id;
+  let versions = await select();
+  if (versions.length < SLICE) {
+    // The last ones: alone, for none may come between this look and the change.
+    await db.query('select pg_advisory_xact_lock($1)', [TARGETS_LOCK]);
+    versions = await select();
   }
+  const next = versions.length < SLICE ? NONE : String((versions.at(-1)?.version_id ?? 0) + 1);
+  await db.query('update targets set filled_from = $2::bigint where target_id = $1', [targetId, next]);
+  await requeue(
+    db,
+    versions.map(({ version_id }) => version_id),
+  );
+}
+
+/** Deletes some builds of a target that nothing is queued for any more; the target itself with the last. */
+async function forgetSome(db: Queryable, targetId: number): Promise<void> {
+  const gone = await db.query<{ version_id: number }>(
+    `delete from builds where build_id in (select build_id from builds where target_id = $1 limit ${String(SLICE)})
+     returning version_id`,
+    [targetId],
+  );
+  if (gone.length === 0) await db.query('delete from targets where target_id = $1', [targetId]);
 }
 
 /** The ids of these requires-python strings, by string; new ones are worked out for every target. */

@@ -47,53 +47,89 @@ export async function newVersions(
 ): Promise<number> {
   return await database.transaction(async (db) => {
     await newPackage(db, { package: name, description: null, origin, aliases: [] });
-    const specifiers = await specifierIds(
-      db,
-      releases.flatMap(({ requires_python }) => (requires_python === null ? [] : [requires_python])),
-    );
-    const rows = await db.query<{ version_id: number; created: boolean }>(
-      `insert into versions as v (package_id, version, sort_key, released, yanked, has_sdist, sdist_url, sdist_sha256,
-         specifier_id, priority, origin)
-       select p.package_id, r.version, r.sort_key, to_timestamp(r.released / 1000), r.yanked, r.has_sdist, r.sdist_url,
-         r.sdist_sha256, r.specifier_id, r.priority, $11
-       from packages p, unnest($2::text[], $3::text[], $4::float8[], $5::text[], $6::bool[], $7::text[], $8::text[],
-         $9::int[], $10::int[]) as r (version, sort_key, released, yanked, has_sdist, sdist_url, sdist_sha256,
-         specifier_id, priority)
-       where p.package = $1
-       on conflict (package_id, version) do update
-       set released = coalesce(v.released, excluded.released), yanked = excluded.yanked,
-         has_sdist = excluded.has_sdist or (v.origin <> 'feed' and v.has_sdist),
-         sdist_url = coalesce(excluded.sdist_url, v.sdist_url),
-         sdist_sha256 = coalesce(excluded.sdist_sha256, v.sdist_sha256),
-         specifier_id = coalesce(excluded.specifier_id, v.specifier_id),
-         priority = greatest(v.priority, excluded.priority)
-       where (v.yanked, v.has_sdist, v.sdist_url, v.sdist_sha256, v.specifier_id, v.priority) is distinct from
-         (excluded.yanked, excluded.has_sdist, excluded.sdist_url, excluded.sdist_sha256, excluded.specifier_id,
-          excluded.priority) or v.released is null
-       returning version_id, (xmax = 0) as created`,
-      [
-        name,
-        releases.map((r) => r.version),
-        releases.map((r) => sortKey(r.version)),
-        releases.map((r) => r.released),
-        releases.map((r) => r.yanked),
-        releases.map((r) => r.has_sdist),
-        releases.map((r) => r.sdist_url),
-        releases.map((r) => r.sdist_sha256),
-        releases.map((r) => (r.requires_python === null ? null : specifiers.get(r.requires_python))),
-        releases.map((r) => r.priority),
-        origin,
-      ],
-    );
-    await requeue(
-      db,
-      rows.map(({ version_id }) => version_id),
-    );
-    if (rows.length > 0) {
+    const { changed, created } = await upsertReleases(db, name, origin, releases);
+    await requeue(db, changed);
+    if (changed.length > 0) {
       await note(db, name);
       await hint(db);
     }
-    return rows.filter(({ created }) => created).length;
+    return created;
+  });
+}
+
+/** The numbers of the versions that are different now, and how many of them are new; the queue is not touched. */
+export async function upsertReleases(
+  db: Queryable,
+  name: string,
+  origin: Origin,
+  given: readonly Release[],
+): Promise<{ readonly changed: readonly number[]; readonly created: number }> {
+  if (given.length === 0) return { changed: [], created: 0 };
+  // Before any version gets its number: see fillSlice in targets.ts.
+  await db.query(`select hold_versions('{}')`);
+  const releases = await spelledAsKnown(db, name, given);
+  const specifiers = await specifierIds(
+    db,
+    releases.flatMap(({ requires_python }) => (requires_python === null ? [] : [requires_python])),
+  );
+  const rows = await db.query<{ version_id: number; created: boolean }>(
+    `insert into versions as v (package_id, version, sort_key, released, yanked, has_sdist, sdist_url, sdist_sha256,
+       specifier_id, priority, origin)
+     select p.package_id, r.version, r.sort_key, to_timestamp(r.released / 1000), r.yanked, r.has_sdist, r.sdist_url,
+       r.sdist_sha256, r.specifier_id, r.priority, $11
+     from packages p, unnest($2::text[], $3::text[], $4::float8[], $5::text[], $6::bool[], $7::text[], $8::text[],
+       $9::int[], $10::int[]) as r (version, sort_key, released, yanked, has_sdist, sdist_url, sdist_sha256,
+         specifier_id, priority)
+     where p.package = $1
+     order by r.version
+     on conflict (package_id, version) do update
+     set yanked = excluded.yanked, has_sdist = excluded.has_sdist, sdist_url = excluded.sdist_url,
+       sdist_sha256 = excluded.sdist_sha256, specifier_id = excluded.specifier_id,
+       released = coalesce(excluded.released, v.released), priority = greatest(v.priority, excluded.priority),
+       gone = null, missing = null,
+       -- An index that names its files has it in no quarantine.
+       quarantined = false
+     where (v.yanked, v.has_sdist, v.sdist_url, v.sdist_sha256, v.specifier_id) is distinct from
+         (excluded.yanked, excluded.has_sdist, excluded.sdist_url, excluded.sdist_sha256, excluded.specifier_id)
+       or v.released is distinct from coalesce(excluded.released, v.released) or v.priority < excluded.priority
+       or v.gone is not null or v.missing is not null or v.quarantined
+     returning version_id, (xmax = 0) as created`,
+    [
+      name,
+      releases.map((r) => r.version),
+      releases.map((r) => sortKey(r.version)),
+      releases.map((r) => r.released),
+      releases.map((r) => r.yanked),
+      releases.map((r) => r.has_sdist),
+      releases.map((r) => r.sdist_url),
+      releases.map((r) => r.sdist_sha256),
+      releases.map((r) => (r.requires_python === null ? null : specifiers.get(r.requires_python))),
+      releases.map((r) => r.priority),
+      origin,
+    ],
+  );
+  return {
+    changed: rows.map(({ version_id }) => version_id),
+    created: rows.filter(({ created }) => created).length,
+  };
+}
+
+/** An index's events and its files' names may spell one version in two ways; the first spelling stays. */
+async function spelledAsKnown(
+  db: Queryable,
+  name: string,
+  releases: readonly Release[],
+): Promise<readonly Release[]> {
+  const rows = await db.query<{ version: string; sort_key: string }>(
+    `select v.version, v.sort_key from versions v join packages p using (package_id)
+     where p.package = $1 and v.sort_key = any ($2)`,
+    [name, releases.map(({ version }) => sortKey(version))],
+  );
+  const known = new Set(rows.map(({ version }) => version));
+  const byKey = new Map(rows.map(({ version, sort_key }) => [sort_key, version] as const));
+  return releases.map((release) => {
+    if (known.has(release.version)) return release;
+    return { ...release, version: byKey.get(sortKey(release.version)) ?? release.version };
   });
 }
 

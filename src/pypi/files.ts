@@ -21,19 +21,21 @@ export function classify(
       return { kind: 'other', version: null };
     }
   }
-  const stem = SDIST.exec(filename)?.[1];
-  for (let at = stem?.indexOf('-') ?? -1; stem !== undefined && at > 0; at = stem.indexOf('-', at + 1)) {
-    const name = stem.slice(0, at);
-    const version = stem.slice(at + 1);
+  const stem = SDIST.exec(filename)?.[1] ?? '';
+  // Where the name itself may end in digits, the part that looks like a version is the version.
+  const versions = splits(stem)
+    .filter(([name]) => isPackageName(name) && normalise(name) === project)
+    .map(([, version]) => version)
     // A folder of platform builds ("dumb" distributions) looks like an sdist of an odd version.
-    if (
-      isPackageName(name) &&
-      normalise(name) === project &&
-      /^v?\d/.test(version) &&
-      !/\.(linux|win|macosx)-/.test(version)
-    ) {
-      return { kind: 'sdist', version };
-    }
-  }
-  return { kind: 'other', version: null };
+    .filter((version) => version !== '' && !/\.(linux|win|macosx)-/.test(version));
+  const version = versions.find((one) => /^v?\d/.test(one)) ?? versions[0];
+  return version === undefined ? { kind: 'other', version: null } : { kind: 'sdist', version };
+}
+
+/** Each way to cut a file's stem in two at a `-`. */
+function splits(stem: string): readonly (readonly [string, string])[] {
+  const parts = stem.split('-');
+  return parts
+    .slice(1)
+    .map((_, at) => [parts.slice(0, at + 1).join('-'), parts.slice(at + 1).join('-')] as const);
 }

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { PiwError, reason } from '../errors.js';
 import { VERSION } from '../version.js';
 
@@ -8,6 +9,22 @@ export interface HttpOptions {
   readonly timeoutMs?: number;
   /** Of one answer. Default 64 MB. */
   readonly maxBytes?: number;
+  /** What is posted; without it the page is got. */
+  readonly body?: string;
+  /** Before it is asked a second time, milliseconds, and twice as long before the third. Default 1 s. */
+  readonly pauseMs?: number;
+  /** Nobody waits for the answer any more: PIW_INDEX. */
+  readonly signal?: AbortSignal;
+}
+
+/** The server asks to be left alone for longer than a question waits. */
+export class Throttled extends PiwError {
+  readonly waitMs: number;
+
+  constructor(text: string, waitMs: number) {
+    super('PIW_INDEX', text);
+    this.waitMs = waitMs;
+  }
 }
 
 export interface Page {
@@ -16,6 +33,8 @@ export interface Page {
   readonly url: string;
   readonly type: string;
   readonly etag: string | undefined;
+  /** PyPI's serial of what the page is about; 0 where the server doesn't say. */
+  readonly serial: number;
   readonly body: string;
 }
 
@@ -53,27 +72,33 @@ export async function fetchPage(
     all['authorization'] = `Basic ${Buffer.from(pair).toString('base64')}`;
   }
   for (let tries = 1; ; tries += 1) {
-    let wait = 500 * 2 ** tries * (0.75 + Math.random() / 2);
+    let wait = (options.pauseMs ?? 1000) * 2 ** (tries - 1) * (0.75 + Math.random() / 2);
     let failure: string;
     try {
       // fetch drops the Authorization header where a redirect leads to another host.
+      const limit = AbortSignal.timeout(options.timeoutMs ?? 60_000);
       const response = await fetch(parsed, {
         headers: all,
-        signal: AbortSignal.timeout(options.timeoutMs ?? 60_000),
+        signal: options.signal ? AbortSignal.any([limit, options.signal]) : limit,
+        ...(options.body === undefined ? {} : { method: 'POST', body: options.body }),
       });
       if (response.status !== 429 && response.status < 500)
         return await page(response, options.maxBytes ?? 64 * 1024 * 1024);
       await response.body?.cancel();
       failure = `it answered with status ${String(response.status)}`;
       const after = Number(response.headers.get('retry-after'));
-      if (after > 0) wait = after * 1000;
+      if (after > 0) wait = after * 1000 * (1 + Math.random() / 4);
+      if (after > 0 && wait > MAX_WAIT_MS)
+        throw new Throttled(`${redactUrl(url)} asks to be left alone for ${String(after)} s`, wait);
     } catch (error) {
       if (error instanceof PiwError) throw error;
       failure = cause(error);
+      if (options.signal?.aborted)
+        throw new PiwError('PIW_INDEX', `${redactUrl(url)} is not waited for any more`);
     }
     if (tries >= TRIES || wait > MAX_WAIT_MS)
       throw new PiwError('PIW_INDEX', `${redactUrl(url)} can't be read: ${failure}`);
-    await new Promise((resolve) => setTimeout(resolve, wait));
+    await sleep(wait, undefined, options.signal ? { signal: options.signal } : {}).catch(() => undefined);
   }
 }
 
@@ -92,6 +117,9 @@ async function page(response: Response, maxBytes: number): Promise<Page> {
     url: redactUrl(response.url),
     type: (response.headers.get('content-type') ?? '').split(';')[0]?.trim().toLowerCase() ?? '',
     etag: response.headers.get('etag') ?? undefined,
+    serial: /^\d{1,15}$/.test(response.headers.get('x-pypi-last-serial') ?? '')
+      ? Number(response.headers.get('x-pypi-last-serial'))
+      : 0,
     body: Buffer.concat(pieces).toString('utf8'),
   };
 }

@@ -1,6 +1,6 @@
 import { Parser } from 'htmlparser2';
 import { PiwError, reason } from '../errors.js';
-import { normalise, type PackageName } from '../wheels/names.js';
+import { isPackageName, normalise, type PackageName } from '../wheels/names.js';
 import { classify } from './files.js';
 import { fetchPage, redactUrl, type HttpOptions, type Page } from './http.js';
 
@@ -23,7 +23,20 @@ export interface IndexProject {
   readonly files: readonly IndexFile[];
   readonly status: 'active' | 'archived' | 'quarantined' | 'deprecated';
   readonly etag: string | undefined;
+  /** The serial of its last event that the page shows; 0 where the index has none. */
+  readonly serial: number;
 }
+
+/** The names of an index. */
+export interface IndexRoot {
+  /** Each with its serial; 0 where the index has none. */
+  readonly projects: ReadonlyMap<PackageName, number>;
+  readonly serial: number;
+  readonly etag: string | undefined;
+}
+
+/** PyPI's root is 40 MB. */
+const ROOT_BYTES = 512 * 1024 * 1024;
 
 const JSON_TYPE = 'application/vnd.pypi.simple.v1+json';
 const HTML_TYPE = 'application/vnd.pypi.simple.v1+html';
@@ -54,42 +67,113 @@ export class SimpleIndex {
   /** A project; undefined where the index has none of that name. With the etag of an answer: only what is new. */
   async project(
     name: string,
-    known: { readonly etag?: string } = {},
+    known: { readonly etag?: string; readonly signal?: AbortSignal } = {},
   ): Promise<IndexProject | { readonly notModified: true } | undefined> {
     const wanted = normalise(name);
     const page = await fetchPage(
       `${this.#url}${wanted}/`,
       { accept: ACCEPT, ...(known.etag === undefined ? {} : { 'if-none-match': known.etag }) },
-      this.#options,
+      { ...this.#options, ...(known.signal === undefined ? {} : { signal: known.signal }) },
     );
     if (page.status === 304) return { notModified: true };
     if (page.status === 404 || page.status === 410) return undefined;
     if (page.status !== 200)
       throw new PiwError('PIW_INDEX', `${page.url} answered with status ${String(page.status)}`);
-    const { files, status } =
+    const { files, status, serial } =
       page.type === JSON_TYPE || page.type === 'application/json' ? fromJson(page, wanted) : fromHtml(page);
     return {
       name: wanted,
       files: files.map((file) => ({ ...file, ...classify(file.filename, wanted) })),
       status,
       etag: page.etag,
+      serial: Math.max(serial, page.serial),
     };
   }
+
+  /** All names. Raises PIW_INDEX for a page that isn't a whole root with at least one name. */
+  async root(
+    known: { readonly etag?: string | undefined; readonly signal?: AbortSignal } = {},
+  ): Promise<IndexRoot | { readonly notModified: true }> {
+    const page = await fetchPage(
+      this.#url,
+      { accept: ACCEPT, ...(known.etag === undefined ? {} : { 'if-none-match': known.etag }) },
+      {
+        maxBytes: ROOT_BYTES,
+        ...this.#options,
+        ...(known.signal === undefined ? {} : { signal: known.signal }),
+      },
+    );
+    if (page.status === 304) return { notModified: true };
+    if (page.status !== 200)
+      throw new PiwError('PIW_INDEX', `${page.url} answered with status ${String(page.status)}`);
+    const json = page.type === JSON_TYPE || page.type === 'application/json';
+    const { names, serial } = json ? rootOfJson(page) : { names: rootOfHtml(page), serial: 0 };
+    const projects = new Map<PackageName, number>();
+    for (const [name, its] of names) if (isPackageName(name)) projects.set(normalise(name), its);
+    if (projects.size === 0) throw new PiwError('PIW_INDEX', `${page.url} names no project`);
+    return { projects, serial: Math.max(serial, page.serial), etag: page.etag };
+  }
 }
+
+function rootOfJson(page: Page): { names: readonly (readonly [string, number])[]; serial: number } {
+  const root = object(parseJson(page));
+  const meta = object(root?.['meta']);
+  const projects = root?.['projects'];
+  if (!text(meta?.['api-version'])?.startsWith('1.') || !Array.isArray(projects))
+    throw new PiwError('PIW_INDEX', `${page.url} is not the root of the simple API, version 1`);
+  const names = projects.flatMap((item): [string, number][] => {
+    const project = object(item);
+    const name = text(project?.['name']);
+    return name === null ? [] : [[name, serialOf(project?.['_last-serial'])]];
+  });
+  return { names, serial: serialOf(meta?.['_last-serial']) };
+}
+
+/** A root of HTML: every anchor whose address is that of a project. One that is cut off has no end. */
+function rootOfHtml(page: Page): readonly (readonly [string, number])[] {
+  if (
+    (page.type !== 'text/html' && page.type !== HTML_TYPE) ||
+    !/<\/html>\s*(<!--[^>]*-->\s*)?$/i.test(page.body)
+  )
+    throw new PiwError('PIW_INDEX', `${page.url} is not a whole root of the simple API`);
+  const names: [string, number][] = [];
+  let anchor: string | undefined;
+  const parser = new Parser({
+    onopentag(tag) {
+      if (tag === 'a') anchor = '';
+    },
+    ontext(piece) {
+      if (anchor !== undefined) anchor += piece;
+    },
+    onclosetag(tag) {
+      if (tag !== 'a' || anchor === undefined) return;
+      names.push([anchor.trim(), 0]);
+      anchor = undefined;
+    },
+  });
+  parser.end(page.body);
+  return names;
+}
+
+function parseJson(page: Page): unknown {
+  try {
+    return JSON.parse(page.body);
+  } catch (error) {
+    throw new PiwError('PIW_INDEX', `${page.url}: ${reason(error)}`, { cause: error });
+  }
+}
+
+const serialOf = (value: unknown): number =>
+  typeof value === 'number' && Number.isSafeInteger(value) && value > 0 ? value : 0;
 
 interface Found {
   readonly files: readonly Draft[];
   readonly status: IndexProject['status'];
+  readonly serial: number;
 }
 
 function fromJson(page: Page, name: PackageName): Found {
-  let body: unknown;
-  try {
-    body = JSON.parse(page.body);
-  } catch (error) {
-    throw new PiwError('PIW_INDEX', `${page.url}: ${reason(error)}`, { cause: error });
-  }
-  const project = object(body);
+  const project = object(parseJson(page));
   const version = text(object(project?.['meta'])?.['api-version']);
   const files = project?.['files'];
   const itself = text(project?.['name']);
@@ -120,6 +204,7 @@ function fromJson(page: Page, name: PackageName): Found {
       ];
     }),
     status: statusOf(object(project?.['project-status'])?.['status']),
+    serial: serialOf(object(project?.['meta'])?.['_last-serial']),
   };
 }
 
@@ -166,7 +251,7 @@ function fromHtml(page: Page): Found {
   if (files.length === 0 && !seen.repository && !(seen.anchors === 0 && /^links for /i.test(title.trim()))) {
     throw new PiwError('PIW_INDEX', `${page.url} is a page of HTML, but not of the simple API`);
   }
-  return { files, status: statusOf(seen.status) };
+  return { files, status: statusOf(seen.status), serial: 0 };
 }
 
 function draft(attributes: Readonly<Record<string, string>>, label: string, base: string): Draft | undefined {

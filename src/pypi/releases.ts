@@ -16,13 +16,13 @@ export interface Release {
 
 /** What a message or a database can hold of a version. */
 // eslint-disable-next-line no-control-regex
-const PLAIN = /^[^/\\\s\0-\x1f]{1,200}$/;
+export const PLAIN_VERSION = /^[^/\\\s\0-\x1f]{1,200}$/;
 
 /** The releases of a project, lowest version first; files of versions that are no versions are left out. */
 export function releases(project: IndexProject): readonly Release[] {
   const groups = new Map<string, IndexFile[]>();
   for (const file of project.files) {
-    if (file.version === null || !PLAIN.test(file.version)) continue;
+    if (file.version === null || !PLAIN_VERSION.test(file.version)) continue;
     const key = sortKey(file.version);
     groups.set(key, [...(groups.get(key) ?? []), file]);
   }

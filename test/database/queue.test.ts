@@ -25,6 +25,19 @@ const release1 = (version: string, more: Partial<Release> = {}): Release => ({
   ...more,
 });
 
+/** So many of each priority. */
+const ahead = (abi: string, platform: string, count: number) => ({
+  abi,
+  platform,
+  counts: [
+    [2, count],
+    [1, count],
+    [0, count],
+  ] as const,
+  holdS: 30,
+  first: 'newest' as const,
+});
+
 let serial = 0;
 const built = (
   name: string,
@@ -167,7 +180,7 @@ void t.test(
     const db = await farm(t, ['cp311']);
     await newVersions(db, 'a', 'feed', [release1('1.0'), release1('2.0', { priority: 2 })]);
     const [me, other] = [await slave(db, 'me'), await slave(db, 'other')];
-    const order = { abi: 'cp311', platform: LINUX, count: 10, holdS: 30 };
+    const order = ahead('cp311', LINUX, 10);
     const taken = await takeAhead(db, order);
     t.same(
       taken.map(({ version, attempt }) => [version, attempt]),
@@ -270,12 +283,8 @@ void t.test('after every step of random histories the table is what the view say
       'delete builds': () => deleteBuilds(db, name(), version()),
       take: async () => {
         const [abi, platform] = pick(TARGETS);
-        for (const { lease, version: its, package: of } of await takeAhead(db, {
-          abi,
-          platform,
-          count: 2,
-          holdS: pick([30, -1]),
-        })) {
+        const order = { ...ahead(abi, platform, 2), holdS: pick([30, -1]) };
+        for (const { lease, version: its, package: of } of await takeAhead(db, order)) {
           leases.push({ lease, version: its, package: of, abi, platform });
           await grant(db, [{ lease, slaveId: me, leaseS: pick([60, -1]) }], 1);
         }

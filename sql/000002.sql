@@ -1,0 +1,156 @@
+-- An index that is followed as a whole, and a queue that is kept right while it is large and busy.
+
+-- How far the followed index has been read. One row.
+create table feed (
+    id integer primary key default 1 check (id = 1),
+    -- Every event up to this serial has been acted upon.
+    serial bigint not null default 0,
+    -- The highest serial that was read; those between the two were not yet old enough when this was written.
+    read_serial bigint not null default 0,
+    -- The newest event that was acted upon, in the order of events: by time (seconds), then by serial.
+    cut_time bigint not null default 0,
+    cut_serial bigint not null default 0,
+    -- When everything was last compared with the index's root.
+    compared timestamptz,
+    -- A removal of so many packages at once waits for an administrator's word; null: none waits.
+    held integer,
+    -- The administrator's word: up to so many may go.
+    accepted integer not null default 0
+);
+insert into feed (serial) select coalesce((select pypi_serial from configuration), 0);
+alter table configuration drop column pypi_serial;
+
+alter table packages
+    -- Since when the index has it no more; what is gone is not built, and not offered.
+    add column gone timestamptz,
+    -- Since when its page can't be found, while nothing else says that it is gone.
+    add column missing timestamptz,
+    -- An event said that it was removed, and no page was seen of it since.
+    add column removed boolean not null default false,
+    -- The serial of the page that its rows were last compared with: earlier events tell nothing new.
+    add column page_serial bigint not null default 0,
+    -- The same of PyPI's list of all releases, which alone tells of those without a file.
+    add column list_serial bigint not null default 0,
+    add column etag text,
+    add column looked timestamptz;
+create index packages_gone on packages (gone) where gone is not null;
+create index packages_by_name on packages (package collate "C") where origin = 'feed' and gone is null;
+
+alter table versions
+    add column gone timestamptz,
+    add column missing timestamptz;
+create index versions_gone on versions (gone) where gone is not null;
+
+-- Pages of the index that are to be read, the urgent ones first: for what events leave out, or because
+-- something may have been missed. `not_before` is later after each try that failed.
+create table looks (
+    package_id bigint primary key references packages on delete cascade,
+    urgent boolean not null,
+    not_before timestamptz not null default now(),
+    tries integer not null default 0,
+    -- A page older than this one doesn't show yet what is looked for.
+    serial bigint not null default 0
+);
+create index looks_next on looks (urgent desc, not_before);
+
+-- A target takes part for the versions from this number up: so one is added or skipped in slices, the
+-- newest versions first, while builds are handed out. 0: for all; the largest number: for none.
+alter table targets
+    add column filled_from bigint not null default 0,
+    -- It is to be forgotten once it takes part for none.
+    add column leaving boolean not null default false;
+update targets set filled_from = 9223372036854775807 where skip is not null;
+
+-- Whose version it is, so that a package with thousands doesn't hold up all others.
+alter table queue add column of_package bigint;
+update queue q set of_package = v.package_id from versions v where v.version_id = q.version_id;
+alter table queue alter column of_package set not null;
+
+-- What should be queued. A version is eligible when it has an sdist and neither it nor its package is
+-- skipped, yanked, quarantined or gone. For a target it is a candidate when the target takes part, its
+-- requires-python admits the target, no attempt was made for it, and no file of it serves the target.
+-- It is due when the target is the lowest candidate of its platform, or when an earlier attempt has
+-- yielded a wheel that doesn't serve every target, so that the rest are known to be needed.
+drop view builds_pending;
+create view builds_pending as
+with candidates as (
+    select v.version_id, t.target_id, v.priority, v.released, v.package_id as of_package,
+        t.rank, min(t.rank) over (partition by v.version_id, t.platform) as lowest
+    from versions v
+    join packages p using (package_id)
+    cross join targets t
+    where v.has_sdist and v.skip is null and v.yanked is null and not v.quarantined and v.gone is null
+        and p.skip is null and p.status <> 'quarantined' and p.gone is null
+        and v.version_id >= t.filled_from
+        and (v.specifier_id is null or exists (
+            select from specifier_admits a
+            where a.specifier_id = v.specifier_id and a.target_id = t.target_id))
+        and not exists (
+            select from builds b where b.version_id = v.version_id and b.target_id = t.target_id)
+        and not exists (
+            select from files f join tag_covers c using (tag_id)
+            where f.version_id = v.version_id and c.target_id = t.target_id)
+)
+select version_id, target_id, priority, released, of_package
+from candidates c
+where rank = lowest
+    or exists (
+        select from files f
+        where f.version_id = c.version_id
+            and exists (
+                select from targets u
+                where c.version_id >= u.filled_from and not exists (
+                    select from tag_covers k where k.tag_id = f.tag_id and k.target_id = u.target_id)));
+
+-- Two transactions that change the same version don't see each other's work: when one logs a build and
+-- the other deletes one, each could make the queue right for its own half, and leave it wrong for both.
+-- So whoever makes the queue right for a version holds it until it commits; the second to come looks
+-- when the first is done.
+--
+-- Holds versions, by number, so that of two who want the same the one waits for the other, and never
+-- each for the other. It shares the lock of the targets, which who adds one has alone for a moment:
+-- either that one sees these versions, or they see the target.
+create function hold_versions(ids bigint[]) returns void language plpgsql as $$
+begin
+    perform pg_advisory_xact_lock_shared(7367033);
+    perform from versions where version_id = any (ids) order by version_id for no key update;
+end
+$$;
+
+-- Makes the queue's rows of these versions, which the caller holds, what the view says. A row that stays
+-- keeps its lease; one that goes takes its lease along, and the slave that holds it is told so at its
+-- next word.
+create function refill(ids bigint[]) returns void language plpgsql as $$
+begin
+    with due as materialized (
+        select * from builds_pending where version_id = any (ids)
+    ), gone as (
+        delete from queue q
+        where q.version_id = any (ids)
+            and not exists (select from due d where d.version_id = q.version_id and d.target_id = q.target_id)
+    )
+    insert into queue (version_id, target_id, priority, released, of_package)
+    select d.version_id, d.target_id, d.priority, d.released, d.of_package
+    from due d
+    where not exists (
+        select from queue q
+        where q.version_id = d.version_id and q.target_id = d.target_id
+            and (q.priority, q.released) is not distinct from (d.priority, d.released))
+    on conflict (version_id, target_id) do update
+    set priority = excluded.priority, released = excluded.released;
+end
+$$;
+
+-- The two together. Two statements, for the second must see what was committed while the first waited: with
+-- READ COMMITTED each statement of a function looks anew.
+create or replace function requeue(ids bigint[]) returns void language plpgsql as $$
+begin
+    perform hold_versions(ids);
+    perform refill(ids);
+end
+$$;
+
+-- A target that leaves is forgotten build by build.
+create index builds_target on builds (target_id, build_id);
+-- A build that is deleted is taken out of its files, which would be looked for one by one.
+create index files_build on files (build_id);

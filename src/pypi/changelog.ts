@@ -1,0 +1,118 @@
+import { PiwError } from '../errors.js';
+import { isPackageName, normalise, type PackageName } from '../wheels/names.js';
+import { classify } from './files.js';
+import type { HttpOptions } from './http.js';
+import { PLAIN_VERSION } from './releases.js';
+import { callXmlRpc, type XmlRpcValue } from './xmlrpc.js';
+
+/** An event of the index, in words of ours. */
+export interface ChangeEvent {
+  readonly serial: number;
+  /** Seconds since 1970. */
+  readonly time: number;
+  readonly name: PackageName;
+  /** Null: of the project itself. */
+  readonly version: string | null;
+  readonly kind: EventKind;
+  /** The file's name, where a file comes or goes, and whether it is an sdist. */
+  readonly file: { readonly name: string; readonly sdist: boolean } | null;
+}
+
+export type EventKind =
+  | 'create'
+  | 'release'
+  | 'add file'
+  | 'remove file'
+  | 'remove release'
+  | 'remove project'
+  | 'yank'
+  | 'unyank'
+  | 'quarantine'
+  | 'clear';
+
+/** An event that means nothing here still has a serial and a time. */
+export type ReadEvent = ChangeEvent | { readonly serial: number; readonly time: number; readonly kind: null };
+
+/** How PyPI writes its actions, today and in its first years. */
+const ACTIONS: readonly (readonly [RegExp, EventKind])[] = [
+  [/^create$/, 'create'],
+  [/^new release$/, 'release'],
+  [/^add (\S+) file (.+)$/, 'add file'],
+  [/^remove file (.+)$/, 'remove file'],
+  [/^remove release$/, 'remove release'],
+  [/^remove( project)?$/, 'remove project'],
+  [/^yank release$/, 'yank'],
+  [/^unyank release$/, 'unyank'],
+  [/^(?:project|release) quarantined?(?: enter(?:ed)?)?$/, 'quarantine'],
+  [/^(?:project|release) quarantine (?:cleared|exit(?:ed)?)$/, 'clear'],
+];
+
+/** The service that PyPI writes its changelog with. */
+export class Changelog {
+  readonly #url: string;
+  readonly #options: HttpOptions;
+
+  constructor(url: string, options: HttpOptions = {}) {
+    this.#url = url;
+    this.#options = options;
+  }
+
+  /** The serial of the newest event. Raises PIW_INDEX, or Throttled. */
+  async lastSerial(signal?: AbortSignal): Promise<number> {
+    const serial = await callXmlRpc(this.#url, 'changelog_last_serial', [], this.#with(signal));
+    if (!Number.isSafeInteger(serial) || (serial as number) < 0) {
+      throw new PiwError('PIW_INDEX', `changelog_last_serial gave no serial`);
+    }
+    return serial as number;
+  }
+
+  /** The events after a serial, in its order; no more than the service gives at a time. */
+  async since(serial: number, signal?: AbortSignal): Promise<readonly ReadEvent[]> {
+    const value = await callXmlRpc(this.#url, 'changelog_since_serial', [serial], this.#with(signal));
+    if (!Array.isArray(value)) throw new PiwError('PIW_INDEX', 'changelog_since_serial gave no list');
+    return (value as readonly XmlRpcValue[]).map(readEvent);
+  }
+
+  #with(signal: AbortSignal | undefined): HttpOptions {
+    return signal === undefined ? this.#options : { ...this.#options, signal };
+  }
+}
+
+/** Raises PIW_INDEX when it isn't [name, version, time, action, serial]. */
+export function readEvent(value: XmlRpcValue): ReadEvent {
+  const [name, version, time, action, serial] = Array.isArray(value) ? (value as XmlRpcValue[]) : [];
+  if (
+    typeof name !== 'string' ||
+    !Number.isSafeInteger(time) ||
+    typeof action !== 'string' ||
+    !Number.isSafeInteger(serial)
+  ) {
+    throw new PiwError('PIW_INDEX', 'the changelog holds something that is no event');
+  }
+  const at = { serial: serial as number, time: time as number };
+  const its = typeof version === 'string' && version !== '' ? version : null;
+  const event = isPackageName(name) ? interpret(normalise(name), its, action) : undefined;
+  return event ? { ...at, ...event } : { ...at, kind: null };
+}
+
+function interpret(
+  name: PackageName,
+  version: string | null,
+  action: string,
+): Omit<ChangeEvent, 'serial' | 'time'> | undefined {
+  for (const [pattern, kind] of ACTIONS) {
+    const match = pattern.exec(action);
+    if (!match) continue;
+    // In its first years `remove` with a version was of the release.
+    const meant = kind === 'remove project' && version !== null ? 'remove release' : kind;
+    const ofRelease = meant !== 'create' && meant !== 'remove project' && !action.startsWith('project');
+    if (ofRelease && (version === null || !PLAIN_VERSION.test(version))) return undefined;
+    const filename = meant === 'add file' ? match[2] : meant === 'remove file' ? match[1] : undefined;
+    const file =
+      filename === undefined
+        ? null
+        : { name: filename, sdist: match[1] === 'source' || classify(filename, name).kind === 'sdist' };
+    return { name, version: ofRelease ? version : null, kind: meant, file };
+  }
+  return undefined;
+}

@@ -1,0 +1,126 @@
+import type { ChangeEvent } from './changelog.js';
+
+/** What a run of events comes to for a project. Null: the events say nothing of it. */
+export interface ProjectChange {
+  readonly name: string;
+  /** The highest serial of its events. */
+  readonly serial: number;
+  /** It was removed, and with it all versions that were there before; those that came after are in their own changes. */
+  wiped: boolean;
+  /** It is there at the end, or (false) gone. */
+  present: boolean | null;
+  quarantined: boolean | null;
+}
+
+/** What a run of events comes to for a version. */
+export interface VersionChange {
+  readonly name: string;
+  readonly version: string;
+  readonly serial: number;
+  /** The time of its first event, seconds; null: nothing said that it came. */
+  released: number | null;
+  /** What was known of it before counts no more: it was removed, and (unless `removed`) came again. */
+  reset: boolean;
+  removed: boolean;
+  sdist: boolean | null;
+  yanked: boolean | null;
+  quarantined: boolean | null;
+}
+
+export interface Changes {
+  readonly projects: readonly ProjectChange[];
+  readonly versions: readonly VersionChange[];
+}
+
+interface Draft {
+  readonly project: { -readonly [K in keyof ProjectChange]: ProjectChange[K] };
+  readonly versions: Map<string, { -readonly [K in keyof VersionChange]: VersionChange[K] }>;
+}
+
+/**
+ * Folds events, in the order in which they happened, into one change for each project and version. What
+ * an event does:
+ *
+ *   event           to its project or version            to the queue        to wheels and pages
+ *   create          is there                             -                   project page
+ *   release         is there, released at this time      due, if it has an   project page
+ *                                                        sdist
+ *   add file        the same; an sdist makes it due      due                 project page
+ *   remove file     of an sdist: has none any more       not due             wheels stay
+ *   remove release  gone                                 not due             not offered; deleted after the grace time
+ *   remove project  gone, with all its versions          not due             the same for all
+ *   yank            yanked (its reason is on the page)   not due             offered, marked
+ *   unyank          not yanked                           due again           the mark goes
+ *   quarantine      version or project is quarantined    not due             kept, not offered
+ *   clear           is not any more                      due again           offered again
+ *
+ * What is built stays known through all of them: a release that comes back is whole at once, and is built
+ * only where it never was. Folding twice what was folded before comes to the same.
+ */
+export function fold(events: readonly ChangeEvent[]): Changes {
+  const drafts = new Map<string, Draft>();
+  for (const event of events) {
+    const draft = drafts.get(event.name) ?? newDraft(event);
+    drafts.set(event.name, draft);
+    draft.project.serial = Math.max(draft.project.serial, event.serial);
+    if (event.version === null) ofProject(draft, event);
+    else ofVersion(draft, event, event.version);
+  }
+  const all = [...drafts.values()];
+  return {
+    projects: all.map(({ project }) => project),
+    versions: all.flatMap(({ versions }) => [...versions.values()]),
+  };
+}
+
+function newDraft({ name }: ChangeEvent): Draft {
+  return {
+    project: { name, serial: 0, wiped: false, present: null, quarantined: null },
+    versions: new Map(),
+  };
+}
+
+function ofProject({ project, versions }: Draft, { kind }: ChangeEvent): void {
+  if (kind === 'create') project.present = true;
+  else if (kind === 'quarantine' || kind === 'clear') project.quarantined = kind === 'quarantine';
+  else if (kind === 'remove project') {
+    Object.assign(project, { wiped: true, present: false, quarantined: null });
+    versions.clear();
+  }
+}
+
+function ofVersion(draft: Draft, event: ChangeEvent, name: string): void {
+  const { kind, time, serial, file } = event;
+  const version = draft.versions.get(name) ?? {
+    ...{ name: event.name, version: name, serial, released: null },
+    ...{ reset: draft.project.wiped, removed: false, sdist: null, yanked: null, quarantined: null },
+  };
+  draft.versions.set(name, version);
+  version.serial = Math.max(version.serial, serial);
+  switch (kind) {
+    case 'release':
+    case 'add file':
+      draft.project.present = true;
+      version.removed = false;
+      version.released ??= time;
+      if (file?.sdist) version.sdist = true;
+      break;
+    case 'remove file':
+      if (file?.sdist) version.sdist = false;
+      break;
+    case 'remove release':
+      Object.assign(version, { removed: true, reset: true, released: null });
+      Object.assign(version, { sdist: null, yanked: null, quarantined: null });
+      break;
+    case 'yank':
+    case 'unyank':
+      version.yanked = kind === 'yank';
+      break;
+    case 'quarantine':
+    case 'clear':
+      version.quarantined = kind === 'quarantine';
+      break;
+    case 'create':
+    case 'remove project':
+  }
+}
