@@ -1,20 +1,6 @@
 import type { Part } from '../src/actor/run.js';
 import type { Settings } from '../src/config.js';
-import { Database } from '../src/database/pool.js';
-import { Changelog } from '../src/pypi/changelog.js';
-import { SimpleIndex } from '../src/pypi/index-reader.js';
-import { Site } from '../src/site/site.js';
 import { PiwError } from '../src/errors.js';
-import { BigBrother } from './big-brother.js';
-import { CloudGazer, type CloudGazerSettings } from './cloud-gazer.js';
-import { FileJuggler } from './file-juggler.js';
-import { Lumberjack } from './lumberjack.js';
-import { MrChase } from './mr-chase.js';
-import { SlaveDriver } from './slave-driver.js';
-import { TheArchitect } from './the-architect.js';
-import { TheOracle } from './the-oracle.js';
-import { TheScribe } from './the-scribe.js';
-import { TheSecretary } from './the-secretary.js';
 
 /** What a build may use: bytes of its log, bytes of one wheel. */
 const LOG_BYTES = 16 * 1024 * 1024;
@@ -31,15 +17,22 @@ export const CAST: readonly Part<Settings>[] = [
     kind: 'pool',
     pausing: 'ignores',
     count: 2,
-    make: async (context, settings) =>
-      new TheOracle(context, await Database.open(settings.dsn, context.task)),
+    load: async () => {
+      const { TheOracle } = await import('./the-oracle.js');
+      const { Database } = await import('../src/database/pool.js');
+      return async (context, settings) =>
+        new TheOracle(context, await Database.open(settings.dsn, context.task));
+    },
   },
   {
     task: 'file-juggler',
     kind: 'pool',
     pausing: 'ignores',
     count: 1,
-    make: (context, settings) => new FileJuggler(context, settings['output-path']),
+    load: async () => {
+      const { FileJuggler } = await import('./file-juggler.js');
+      return (context, settings) => new FileJuggler(context, settings['output-path']);
+    },
   },
   {
     task: 'the-scribe',
@@ -48,11 +41,15 @@ export const CAST: readonly Part<Settings>[] = [
     count: 1,
     // What it has to write is kept by the database; slaves are not to wait for it.
     nice: 10,
-    make: (context, settings) =>
-      new TheScribe(
-        context,
-        new Site({ outputPath: settings['output-path'], publicUrl: settings['public-url'] }),
-      ),
+    load: async () => {
+      const { TheScribe } = await import('./the-scribe.js');
+      const { Site } = await import('../src/site/site.js');
+      return (context, settings) =>
+        new TheScribe(
+          context,
+          new Site({ outputPath: settings['output-path'], publicUrl: settings['public-url'] }),
+        );
+    },
   },
   {
     task: 'the-secretary',
@@ -60,83 +57,107 @@ export const CAST: readonly Part<Settings>[] = [
     pausing: 'stops',
     count: 1,
     nice: 10,
-    make: (context, settings) => new TheSecretary(context, { bufferS: settings['dev-mode'] ? 1 : 60 }),
+    load: async () => {
+      const { TheSecretary } = await import('./the-secretary.js');
+      return (context, settings) => new TheSecretary(context, { bufferS: settings['dev-mode'] ? 1 : 60 });
+    },
   },
   {
     task: 'the-architect',
     kind: 'single',
     pausing: 'stops',
     count: 1,
-    make: async (context, settings) =>
-      new TheArchitect(context, await Database.open(settings.dsn, context.task), {
-        first: settings['backlog-order'] === 'oldest' ? 'oldest' : 'newest',
-        weights: [settings['weight-requests'], settings['weight-releases'], settings['weight-backlog']],
-      }),
+    load: async () => {
+      const { TheArchitect } = await import('./the-architect.js');
+      const { Database } = await import('../src/database/pool.js');
+      return async (context, settings) =>
+        new TheArchitect(context, await Database.open(settings.dsn, context.task), {
+          first: settings['backlog-order'] === 'oldest' ? 'oldest' : 'newest',
+          weights: [settings['weight-requests'], settings['weight-releases'], settings['weight-backlog']],
+        });
+    },
   },
   {
     task: 'slave-driver',
     kind: 'single',
     pausing: 'answers',
     count: 1,
-    make: (context, settings) =>
-      new SlaveDriver(context, {
-        indexUrl: settings['index-url'] ?? settings['pypi-simple'],
-        extraIndexUrl: settings['extra-index-url'],
-        registerTargets: settings['register-targets'],
-        limits: [settings.timeout, LOG_BYTES, WHEEL_BYTES],
-      }),
+    load: async () => {
+      const { SlaveDriver } = await import('./slave-driver.js');
+      return (context, settings) =>
+        new SlaveDriver(context, {
+          indexUrl: settings['index-url'] ?? settings['pypi-simple'],
+          extraIndexUrl: settings['extra-index-url'],
+          registerTargets: settings['register-targets'],
+          limits: [settings.timeout, LOG_BYTES, WHEEL_BYTES],
+        });
+    },
   },
   {
     task: 'mr-chase',
     kind: 'single',
     pausing: 'stops',
     count: 1,
-    make: (context) => new MrChase(context),
+    load: async () => {
+      const { MrChase } = await import('./mr-chase.js');
+      return (context) => new MrChase(context);
+    },
   },
   {
     task: 'big-brother',
     kind: 'single',
     pausing: 'stops',
     count: 1,
-    make: (context, settings) => new BigBrother(context, { intervalS: settings['dev-mode'] ? 5 : 30 }),
+    load: async () => {
+      const { BigBrother } = await import('./big-brother.js');
+      return (context, settings) => new BigBrother(context, { intervalS: settings['dev-mode'] ? 5 : 30 });
+    },
   },
   {
     task: 'lumberjack',
     kind: 'pool',
     pausing: 'stops',
     count: 1,
-    make: (context) => new Lumberjack(context),
+    load: async () => {
+      const { Lumberjack } = await import('./lumberjack.js');
+      return (context) => new Lumberjack(context);
+    },
   },
   {
     task: 'cloud-gazer',
     kind: 'single',
     pausing: 'stops',
     count: 1,
-    make: (context, settings) =>
-      new CloudGazer(context, {
-        ...pypi(settings),
-        watch: settings.watch,
-        history: settings.history === 'newest' ? 'newest' : 'all',
-        pollS: settings['poll-interval'],
-        rate: settings['pypi-rate'],
-        removalDelayS: settings['removal-delay'],
-        removalShare: settings['removal-share'],
-        contact: settings.contact,
-      }),
+    load: async () => {
+      const { CloudGazer } = await import('./cloud-gazer.js');
+      const { SimpleIndex } = await import('../src/pypi/index-reader.js');
+      const { Changelog } = await import('../src/pypi/changelog.js');
+      return (context, settings) => {
+        const { contact, history, watch } = settings;
+        const { simple, xmlrpc, json } = pypi(settings);
+        return new CloudGazer(context, {
+          index: new SimpleIndex(simple, { contact }),
+          changelog: xmlrpc === null ? undefined : new Changelog(xmlrpc, { contact }),
+          json,
+          watch,
+          history: history === 'newest' ? 'newest' : 'all',
+          pollS: settings['poll-interval'],
+          rate: settings['pypi-rate'],
+          removalDelayS: settings['removal-delay'],
+          removalShare: settings['removal-share'],
+          contact,
+        });
+      };
+    },
   },
 ];
 
 /** PyPI's changelog and JSON API belong to PyPI's simple API; another index has its own or none. */
-function pypi(settings: Settings): Pick<CloudGazerSettings, 'index' | 'changelog' | 'json'> {
-  const options = { contact: settings.contact };
+function pypi(settings: Settings): { simple: string; xmlrpc: string | null; json: string | null } {
   const simple = settings['pypi-simple'];
-  const itself = /^https:\/\/pypi\.org\/simple\/?$/.test(simple) ? 'https://pypi.org/pypi' : null;
-  const xmlrpc = settings['pypi-xmlrpc'] ?? itself;
-  return {
-    index: new SimpleIndex(simple, options),
-    changelog: xmlrpc === null || xmlrpc === '' ? undefined : new Changelog(xmlrpc, options),
-    json: settings['pypi-json'] ?? itself,
-  };
+  const itself = /^https:\/\/pypi\.org\/simple\/?$/.test(simple) ? 'https://pypi.org/pypi' : '';
+  const given = (address: string | null) => (address ?? itself) || null;
+  return { simple, xmlrpc: given(settings['pypi-xmlrpc']), json: given(settings['pypi-json']) };
 }
 
 /** The part of a task, whose name takes `_` and `-` alike. Raises PIW_UNKNOWN_TASK. */

@@ -96,6 +96,9 @@ type ValueOf<K extends Key> = K extends { kind: 'list' }
 export type Settings = { readonly [K in KeyName]: ValueOf<(typeof KEYS)[K]> };
 export type Given = Partial<Record<KeyName, string | readonly string[] | boolean | number | undefined>>;
 
+/** The variable in which a master hands its settings to its actors, which read no configuration. */
+export const SETTINGS = 'PIW_SETTINGS';
+
 /** Where configuration is looked for; what a later file says overrides an earlier one. */
 export function defaultFiles(): readonly string[] {
   return [

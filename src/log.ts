@@ -1,3 +1,6 @@
+import { closeSync, openSync, writeSync } from 'node:fs';
+import { PiwError, reason } from './errors.js';
+
 /**
  * Log lines, one an event: time, level, who, what. They go to standard error, where systemd, a pipe
  * or `--log-file` take them. Nothing secret is ever a part of a line: addresses are redacted by
@@ -30,4 +33,23 @@ export function createLog(who: string, level: Level = 'info', sink: Sink = toStd
     sink(`${new Date().toISOString()} ${name.toUpperCase().padEnd(7)} ${who}: ${plain}`);
   };
   return { debug: at('debug'), info: at('info'), warning: at('warning'), error: at('error') };
+}
+
+/** Writes to the end of this file; to standard error if none is named. Raises PIW_NOT_WRITABLE. */
+export function fileSink(file: string | undefined): Sink | undefined {
+  if (file === undefined) return undefined;
+  try {
+    // Found out now and not at the first line.
+    const handle = openSync(file, 'a', 0o640);
+    process.once('exit', () => {
+      closeSync(handle);
+    });
+    return (line) => {
+      writeSync(handle, `${line}\n`);
+    };
+  } catch (error) {
+    throw new PiwError('PIW_NOT_WRITABLE', `the log file ${file} can't be written: ${reason(error)}`, {
+      cause: error,
+    });
+  }
 }

@@ -21,8 +21,14 @@ export interface Part<S> {
   readonly count: number;
   /** How much it stands back for the others where processors are short, 0 to 19. */
   readonly nice?: number;
-  readonly make: (context: ActorContext, settings: S) => Actor | Promise<Actor>;
+  /**
+   * Loads the code of its actor, which no other process pays for, and gives how one is made. One that
+   * stands by has loaded it before: its files may be of another version when its turn comes.
+   */
+  readonly load: () => Promise<Make<S>>;
 }
+
+export type Make<S> = (context: ActorContext, settings: S) => Actor | Promise<Actor>;
 
 export interface RunOptions {
   readonly bus: BusOptions;
@@ -47,6 +53,7 @@ export const STOP_LIMIT_MS = 20_000;
  */
 export async function runActor<S>(part: Part<S>, settings: S, options: RunOptions): Promise<void> {
   const { log, signal } = options;
+  const make = await part.load();
   const bus = await Bus.connect({
     patienceMs: 60_000,
     ...options.bus,
@@ -87,7 +94,7 @@ export async function runActor<S>(part: Part<S>, settings: S, options: RunOption
       });
     }
     if (!ended.signal.aborted) {
-      actor = await part.make(context, settings);
+      actor = await make(context, settings);
       await attendant.take(actor, lease !== undefined);
       await actor.start();
       log.info(lease ? `at work, with lease ${String(lease.fence)}` : 'at work');

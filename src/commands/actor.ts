@@ -1,12 +1,8 @@
 import { Args, Flags } from '@oclif/core';
 import { CAST, partOf } from '../../actors/cast.js';
 import { runProcess } from '../actor/run.js';
-import type { Settings } from '../config.js';
 import { PiwError } from '../errors.js';
 import { EXIT_CODES, PiwCommand } from './base.js';
-
-/** What a master hands to its actors, which have no command line of their own to tell them. */
-export const SETTINGS = 'PIW_SETTINGS';
 
 export default class Actor extends PiwCommand {
   static override summary = 'Run one task of the farm, here or on any machine that reaches its servers.';
@@ -41,14 +37,10 @@ ${EXIT_CODES}`;
     }
     if (args.task === undefined) throw new PiwError('PIW_USAGE', 'name a task');
     const part = partOf(args.task);
-    const handed = process.env[SETTINGS];
-    const settings = handed === undefined ? this.settings(flags) : (JSON.parse(handed) as Settings);
-    const instance = process.env['PIW_INSTANCE'];
+    const settings = this.settings(flags);
     const code = await runProcess(part, settings, {
       bus: { address: settings.nats, name: part.task, prefix: settings.prefix },
       log: this.createLog(part.task, flags),
-      supervised: instance !== undefined,
-      ...(instance === undefined ? {} : { instance }),
     });
     process.exitCode = code;
     return { exit: code };

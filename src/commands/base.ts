@@ -1,9 +1,8 @@
-import { closeSync, openSync, writeSync } from 'node:fs';
 import { Command, Flags, type Interfaces } from '@oclif/core';
 import { Bus } from '../bus/bus.js';
 import { loadSettings, type Given, type Settings } from '../config.js';
 import { PiwError, reason } from '../errors.js';
-import { createLog, type Level, type Log, type Sink } from '../log.js';
+import { createLog, fileSink, type Level, type Log } from '../log.js';
 
 /** What every command's help says about its exit code; the table is in src/errors.ts. */
 export const EXIT_CODES = `Exit codes: 0 done; 1 something was not done, a line says what; 2 wrong options or
@@ -73,24 +72,6 @@ export abstract class PiwCommand extends Command {
     this.logToStderr(`piw: this should not have happened: ${reason(error)}. --stack prints where.`);
     if (this.argv.includes('--stack')) this.logToStderr(error.stack ?? '');
     return this.exit(70);
-  }
-}
-
-function fileSink(file: string | undefined): Sink | undefined {
-  if (file === undefined) return undefined;
-  try {
-    // Found out now and not at the first line.
-    const handle = openSync(file, 'a', 0o640);
-    process.once('exit', () => {
-      closeSync(handle);
-    });
-    return (line) => {
-      writeSync(handle, `${line}\n`);
-    };
-  } catch (error) {
-    throw new PiwError('PIW_NOT_WRITABLE', `the log file ${file} can't be written: ${reason(error)}`, {
-      cause: error,
-    });
   }
 }
 

@@ -4,12 +4,11 @@ import { CAST } from '../../actors/cast.js';
 import { ControlDesk } from '../actor/control-desk.js';
 import { runActor } from '../actor/run.js';
 import { Supervisor, type ChildSpec } from '../actor/supervisor.js';
-import type { Settings } from '../config.js';
+import { SETTINGS, type Settings } from '../config.js';
 import { checkVersion } from '../database/migrations.js';
 import { Database, refuseSuperuser } from '../database/pool.js';
 import { PiwError } from '../errors.js';
 import type { Log } from '../log.js';
-import { SETTINGS } from './actor.js';
 import { EXIT_CODES, PiwCommand, untilSignal } from './base.js';
 
 export default class Master extends PiwCommand {
@@ -97,10 +96,13 @@ ${EXIT_CODES}`;
         kind: 'pool',
         pausing: 'ignores',
         count: 1,
-        make: (context) =>
-          new ControlDesk(context, () => {
-            quit.abort();
-          }),
+        load: () =>
+          Promise.resolve(
+            (context) =>
+              new ControlDesk(context, () => {
+                quit.abort();
+              }),
+          ),
       },
       settings,
       {
@@ -160,7 +162,7 @@ function children(
   logFile: string | undefined,
   level: string,
 ): readonly ChildSpec[] {
-  const bin = join(root, 'dist', 'src', 'bin.js');
+  const program = join(root, 'dist', 'src', 'actor-process.js');
   const counts: Record<string, number> = {
     'the-oracle': settings.oracles,
     'the-scribe': settings.scribes,
@@ -170,7 +172,7 @@ function children(
   return CAST.flatMap(({ task, count }) => {
     const verbosity =
       level === 'debug' || detailed.includes(task) ? ['-v'] : level === 'warning' ? ['-q'] : [];
-    const args = [bin, 'actor', task, ...verbosity, ...(logFile === undefined ? [] : ['-l', logFile])];
+    const args = [program, task, ...verbosity, ...(logFile === undefined ? [] : ['-l', logFile])];
     return Array.from({ length: counts[task] ?? count }, (_, i) => ({
       name: i === 0 ? task : `${task}/${String(i + 1)}`,
       command: process.execPath,

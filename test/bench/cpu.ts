@@ -14,7 +14,7 @@ function stat(pid: number): Stat | undefined {
     const text = readFileSync(`/proc/${String(pid)}/stat`, 'utf8');
     const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
     const words = readFileSync(`/proc/${String(pid)}/cmdline`, 'utf8').split('\0');
-    const actor = words.indexOf('actor');
+    const actor = words.findIndex((word) => word.endsWith('/actor-process.js'));
     return {
       parent: Number(fields[1]),
       // Its own time, and that of its children that have ended.

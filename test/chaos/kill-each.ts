@@ -71,7 +71,7 @@ function processes(): Map<string, number[]> {
     } catch {
       continue;
     }
-    const actor = words.indexOf('actor');
+    const actor = words.findIndex((word) => word.endsWith('/actor-process.js'));
     const mine = words.some((word) => word.startsWith(data)) || environment.includes(data);
     if (!mine) continue;
     const name =

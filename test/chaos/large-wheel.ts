@@ -76,7 +76,7 @@ const look = setInterval(() => {
         Number(pid) !== farm.pid
       )
         continue;
-      const actor = words.indexOf('actor');
+      const actor = words.findIndex((word) => word.endsWith('/actor-process.js'));
       const bin = words.findIndex((word) => word.endsWith('bin.js'));
       const name =
         actor > 0
