@@ -1,4 +1,4 @@
-import { Type, type Static } from '@sinclair/typebox';
+import { Type, type Static } from './schema.js';
 import { Count, DONE, Flag, Id, ShortText, Stats, Tag, Time, listOf, orNull } from './fields.js';
 import { Protocol } from './protocol.js';
 import { Statistics } from './statistics.js';

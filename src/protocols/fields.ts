@@ -1,11 +1,11 @@
-import { Type, type Static, type TSchema } from '@sinclair/typebox';
+import { Type, type Static, type Schema } from './schema.js';
 
 /** Fields that many messages have, with the limits that hold for them everywhere. */
 
 /** `?` in the protocols' tables: the field is always there, and may be null. */
-export const orNull = <S extends TSchema>(schema: S) => Type.Union([schema, Type.Null()]);
+export const orNull = <S extends Schema>(schema: S) => Type.Union([schema, Type.Null()]);
 /** A list of no more than `limit` items. */
-export const listOf = <S extends TSchema>(schema: S, limit = 1_000_000) =>
+export const listOf = <S extends Schema>(schema: S, limit = 1_000_000) =>
   Type.Array(schema, { maxItems: limit });
 
 export const Text = Type.String({ maxLength: 65_536 });

@@ -1,9 +1,8 @@
-import { Type, type Static, type TSchema } from '@sinclair/typebox';
-import { TypeCompiler, type TypeCheck } from '@sinclair/typebox/compiler';
+import { Type, type Static, type Schema } from './schema.js';
 import { PiwError } from '../errors.js';
 
 /** The fields of one message, in the order in which they travel. */
-export type Fields = Readonly<Record<string, TSchema>>;
+export type Fields = Readonly<Record<string, Schema>>;
 
 /** One thing that can be said in a conversation, and what can be answered to it. */
 export interface Verb {
@@ -43,13 +42,12 @@ const ERROR = { code: Type.String({ maxLength: 64 }), text: Type.String() };
 class Shape {
   readonly #verb: string;
   readonly #names: readonly string[];
-  readonly #fields: Fields;
-  #check: TypeCheck<TSchema> | undefined;
+  readonly #schemas: readonly Schema[];
 
   constructor(verb: string, fields: Fields) {
     this.#verb = verb;
     this.#names = Object.keys(fields);
-    this.#fields = fields;
+    this.#schemas = Object.values(fields);
   }
 
   pack(message: Readonly<Record<string, unknown>>): unknown[] {
@@ -66,19 +64,18 @@ class Shape {
     return message;
   }
 
+  /** Whoever has an array has looked up its verb; what follows it is seen here. */
   #verify(array: readonly unknown[]): void {
-    // Compiled at first use: a process speaks only a few of all the messages.
-    this.#check ??= TypeCompiler.Compile(
-      Type.Tuple([Type.Literal(this.#verb), ...Object.values(this.#fields)]),
-    );
-    if (this.#check.Check(array)) return;
-    const first = this.#check.Errors(array).First();
-    const index = Number(first?.path.split('/')[1] ?? 0);
-    const where = index > 0 ? (this.#names[index - 1] ?? `field ${String(index)}`) : 'its length';
-    throw new PiwError(
-      'PIW_MESSAGE_INVALID',
-      `${this.#verb}: ${where}: ${first?.message ?? 'not as agreed'}`,
-    );
+    const fields = array.length - 1;
+    if (fields !== this.#schemas.length)
+      this.#refuse(`${String(fields)} fields, not ${String(this.#schemas.length)}`);
+    this.#schemas.forEach(({ is, what }, i) => {
+      if (!is(array[i + 1])) this.#refuse(`${this.#names[i] ?? ''}: it must be ${what}`);
+    });
+  }
+
+  #refuse(why: string): never {
+    throw new PiwError('PIW_MESSAGE_INVALID', `${this.#verb}: ${why}`);
   }
 }
 

@@ -1,4 +1,3 @@
-import { Type } from '@sinclair/typebox';
 import t, { type Test } from 'tap';
 import { Actor, type ActorContext, type Handlers, type Pausing } from '../../src/actor/actor.js';
 import { Client } from '../../src/actor/client.js';
@@ -6,6 +5,7 @@ import { systemClock } from '../../src/actor/clock.js';
 import { PiwError } from '../../src/errors.js';
 import { createLog } from '../../src/log.js';
 import { Protocol } from '../../src/protocols/protocol.js';
+import { Type } from '../../src/protocols/schema.js';
 import { ownPrefix, testBus } from '../helpers/bus.js';
 
 const talk = new Protocol('talk', {
