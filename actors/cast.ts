@@ -70,11 +70,14 @@ export const CAST: readonly Part<Settings>[] = [
     load: async () => {
       const { TheArchitect } = await import('./the-architect.js');
       const { Database } = await import('../src/database/pool.js');
-      return async (context, settings) =>
-        new TheArchitect(context, await Database.open(settings.dsn, context.task), {
+      return async (context, settings) => {
+        const database = await Database.open(settings.dsn, context.task);
+        const relaxed = await Database.open(settings.dsn, context.task, { connections: 2, relaxed: true });
+        return new TheArchitect(context, database, relaxed, {
           first: settings['backlog-order'] === 'oldest' ? 'oldest' : 'newest',
           weights: [settings['weight-requests'], settings['weight-releases'], settings['weight-backlog']],
         });
+      };
     },
   },
   {

@@ -164,13 +164,21 @@ export class CloudGazer extends Actor {
     const history = last - known > BEHIND;
     // Near the end what is not settled yet is read again: a serial may turn up after higher ones.
     let from = history ? known : settled;
+    const page = () => {
+      const asked = changelog.since(from, this.#ending.signal);
+      // It is asked for ahead of need: what is wrong with it is seen when it is looked at.
+      asked.catch(() => undefined);
+      return asked;
+    };
+    let next = page();
     while (from < last && !this.isStopping() && !this.paused) {
-      const events = await changelog.since(from, this.#ending.signal);
+      const events = await next;
       if (events.length === 0) {
         const text = `the changelog gave no event after ${String(from)}, and it ends at ${String(last)}`;
         throw new PiwError('PIW_INDEX', text);
       }
-      from = Math.max(from, ...events.map(({ serial }) => serial));
+      from = events.reduce((highest, { serial }) => Math.max(highest, serial), from);
+      if (from < last) next = page();
       const fresh = reorder
         .push(events)
         .filter(isChange)

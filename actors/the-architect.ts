@@ -1,7 +1,9 @@
 import { Actor, type ActorContext } from '../src/actor/actor.js';
+import { Batch } from '../src/actor/batch.js';
 import { Client } from '../src/actor/client.js';
 import type { Database } from '../src/database/pool.js';
 import * as queue from '../src/database/queue.js';
+import { PiwError } from '../src/errors.js';
 import { fillSlice } from '../src/database/targets.js';
 import { builds, pending, type Grant } from '../src/protocols/builds.js';
 import { PRIORITY } from '../src/protocols/oracle.js';
@@ -18,6 +20,8 @@ const AHEAD = { least: 4, most: 200 };
 /** The Architect's own short lease on what it has taken ahead, seconds; no longer kept than `fresh`. */
 const HOLD_S = 30;
 const FRESH_MS = 15_000;
+/** What is taken ahead lasts for longer than this, if it can. */
+const OFTEN_MS = 1000;
 /** The slow poll behind the database's hints, and how often leases that ran out are returned, seconds. */
 const POLL_S = 2;
 const EXPIRE_S = 5;
@@ -37,17 +41,23 @@ interface Ahead {
   empty: boolean;
 }
 
+/** A lease that is to be a slave's. */
+interface Asked {
+  readonly lease: number;
+  readonly slaveId: number;
+  readonly leaseS: number;
+  readonly fence: number;
+}
+
 interface Target {
   readonly abi: string;
   readonly platform: string;
   readonly ahead: readonly Ahead[];
   /** The fetch that is under way. */
   fetching: Promise<void> | undefined;
-  /** Builds that were asked for, and when it was last looked at how many. */
-  asked: number;
-  askedAt: number;
-  /** How many are taken ahead of each priority. */
+  /** How many are taken ahead of each priority: more when that is done often, fewer when they grew stale. */
   most: number;
+  fetchedAt: number;
 }
 
 /**
@@ -64,17 +74,25 @@ interface Target {
  */
 export class TheArchitect extends Actor {
   readonly #database: Database;
+  /** For its own short leases: should a crash undo one, no grant of it succeeds. */
+  readonly #relaxed: Database;
   readonly #settings: ArchitectSettings;
   readonly #targets = new Map<string, Target>();
   readonly #pending: Client<typeof pending.verbs>;
   readonly #listening = new AbortController();
+  readonly #grants: Batch<Asked, boolean | PiwError>;
   #hinted: NodeJS.Timeout | undefined;
 
-  constructor(context: ActorContext, database: Database, settings: ArchitectSettings) {
+  constructor(context: ActorContext, database: Database, relaxed: Database, settings: ArchitectSettings) {
     super(context);
     this.#database = database;
+    this.#relaxed = relaxed;
     this.#settings = settings;
     this.#pending = new Client(this.bus, pending);
+    this.#grants = new Batch({
+      run: (asked) => this.#grant(asked),
+      ...{ maxItems: 200, maxInFlight: 2, delayMs: 0 },
+    });
   }
 
   override start(): void {
@@ -112,6 +130,7 @@ export class TheArchitect extends Actor {
     this.#listening.abort();
     clearTimeout(this.#hinted);
     await this.#giveBack([...this.#targets.values()].flatMap((target) => target.ahead));
+    await this.#relaxed.close();
     await this.#database.close();
   }
 
@@ -127,12 +146,14 @@ export class TheArchitect extends Actor {
       const taken = (await this.#take(target)) ?? undefined;
       if (taken) given.push({ at, slave, taken });
     }
-    if (given.length === 0) return granted;
-    const granting = given.map(({ slave, taken }) => ({ lease: taken.lease, slaveId: slave, leaseS }));
-    const held = new Set(await queue.grant(this.#database, granting, fence));
-    for (const { at, taken } of given) {
+    const grants = given.map(({ slave, taken }) =>
+      this.#grants.add({ lease: taken.lease, slaveId: slave, leaseS, fence }),
+    );
+    for (const [i, held] of (await Promise.all(grants)).entries()) {
+      if (held instanceof PiwError) throw held;
+      const { at, taken } = given[i] ?? {};
       // One whose own lease ran out meanwhile is somebody else's by now; the slave asks again.
-      if (!held.has(taken.lease)) continue;
+      if (!held || at === undefined || !taken) continue;
       granted[at] = [
         taken.lease,
         taken.attempt,
@@ -146,39 +167,54 @@ export class TheArchitect extends Actor {
   }
 
   async #take(target: Target): Promise<queue.Taken | undefined> {
-    target.asked += 1;
     const now = this.clock.now();
     // Too near to the end of our own lease: they come again in their order.
-    await this.#giveBack(
-      target.ahead.filter(({ list, takenAt }) => list.length > 0 && now - takenAt > FRESH_MS),
-    );
+    const stale = target.ahead.filter(({ list, takenAt }) => list.length > 0 && now - takenAt > FRESH_MS);
+    if (stale.length > 0) {
+      target.most = Math.max(AHEAD.least, Math.floor(target.most / 2));
+      await this.#giveBack(stale);
+    }
     if (target.ahead.every(({ list }) => list.length === 0)) await this.#fetch(target);
     const next = turn(target.ahead);
     const [first, ...rest] = next?.list ?? [];
     if (next) next.list = rest;
-    if (target.ahead.some((one) => one.list.length < target.most / 2 && !one.empty))
+    if (target.ahead.some((one) => one.list.length < target.most / 2 && !one.empty) && !target.fetching) {
+      if (now - target.fetchedAt < OFTEN_MS) target.most = Math.min(AHEAD.most, target.most * 2);
+      target.fetchedAt = now;
       void this.track(() => this.#fetch(target));
+    }
     return first;
   }
 
   async #giveBack(stale: readonly Ahead[]): Promise<void> {
     const leases = stale.flatMap(({ list }) => list.map(({ lease }) => [lease, null] as const));
     for (const ahead of stale) Object.assign(ahead, { list: [], empty: false });
-    if (leases.length > 0) await queue.release(this.#database, leases);
+    if (leases.length > 0) await queue.release(this.#relaxed, leases);
+  }
+
+  /** Makes leases those of slaves, in one transaction for those who ask with the same fence. */
+  async #grant(asked: readonly Asked[]): Promise<readonly (boolean | PiwError)[]> {
+    const held = new Map<number, boolean | PiwError>();
+    for (const fence of new Set(asked.map((one) => one.fence))) {
+      const its = asked.filter((one) => one.fence === fence);
+      try {
+        for (const lease of await queue.grant(this.#database, its, fence)) held.set(lease, true);
+      } catch (error) {
+        // Of a Slave Driver that was replaced; the others' grants stand.
+        if (!(error instanceof PiwError)) throw error;
+        for (const { lease } of its) held.set(lease, error);
+      }
+    }
+    return asked.map(({ lease }) => held.get(lease) ?? false);
   }
 
   #fetch(target: Target): Promise<void> {
     target.fetching ??= (async () => {
       try {
-        const seconds = (this.clock.now() - target.askedAt) / 1000;
-        if (seconds >= 1) {
-          target.most = Math.max(AHEAD.least, Math.min(AHEAD.most, Math.ceil((target.asked / seconds) * 2)));
-          Object.assign(target, { asked: 0, askedAt: this.clock.now() });
-        }
         const counts = target.ahead.map(
           ({ priority, list }) => [priority, target.most - list.length] as const,
         );
-        const taken = await queue.takeAhead(this.#database, {
+        const taken = await queue.takeAhead(this.#relaxed, {
           ...{ abi: target.abi, platform: target.platform, holdS: HOLD_S, first: this.#settings.first },
           counts: counts.filter(([, count]) => count > 0),
         });
@@ -241,8 +277,7 @@ export class TheArchitect extends Actor {
       takenAt: 0,
       empty: false,
     }));
-    const since = { asked: 0, askedAt: this.clock.now(), most: AHEAD.least };
-    const target: Target = { abi, platform, ahead, fetching: undefined, ...since };
+    const target: Target = { abi, platform, ahead, fetching: undefined, most: AHEAD.least, fetchedAt: 0 };
     this.#targets.set(key, target);
     return target;
   }

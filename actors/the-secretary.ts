@@ -1,9 +1,12 @@
 import { Actor, type ActorContext } from '../src/actor/actor.js';
+import { Batch } from '../src/actor/batch.js';
 import { Client } from '../src/actor/client.js';
 import { PiwError } from '../src/errors.js';
 import { oracle } from '../src/protocols/oracle.js';
 import { scribe, secretary } from '../src/protocols/web.js';
 import type { Statistics } from '../src/protocols/statistics.js';
+
+type Written = [kind: Kind, argument: string, note: number];
 
 export interface SecretarySettings {
   /** A page is written at most once in so many seconds, and never later than that. */
@@ -58,11 +61,20 @@ export class TheSecretary extends Actor {
   /** HOME is not in the backlog: its notes are counted here. */
   #homes = 0;
 
+  readonly #saved: Batch<Written, Written>;
+
   constructor(context: ActorContext, settings: SecretarySettings) {
     super(context);
     this.#bufferMs = settings.bufferS * 1000;
     this.#database = new Client(this.bus, oracle, undefined, { timeoutMs: 10_000, patienceMs: 30_000 });
     this.#scribe = new Client(this.bus, scribe, undefined, { timeoutMs: 60_000, patienceMs: 60_000 });
+    this.#saved = new Batch({
+      run: async (written) => {
+        await this.#database.ask('SAVEPAGES', { pages: [], written: [...written] });
+        return written;
+      },
+      ...{ maxItems: 500, maxInFlight: 1, delayMs: 50 },
+    });
   }
 
   override start(): void {
@@ -141,11 +153,15 @@ export class TheSecretary extends Actor {
   async #write(task: Task, note: number): Promise<void> {
     const key = keyOf(task.kind, task.argument);
     try {
-      await this.#ask(task);
-      this.#written.set(key, this.clock.now());
-      if (task.kind !== 'HOME') {
-        await this.#database.ask('SAVEPAGES', { pages: [], written: [[task.kind, task.argument, note]] });
+      try {
+        await this.#ask(task);
+      } finally {
+        // The Scribe can have the next one, while this one is noted as written.
+        this.#hands += 1;
+        this.#handOut();
       }
+      this.#written.set(key, this.clock.now());
+      if (task.kind !== 'HOME') await this.#saved.add([task.kind, task.argument, note]);
       task.tries = 0;
       if (task.note > note) task.at = task.written.length > 0 ? 0 : this.clock.now() + this.#bufferMs;
       else {
@@ -159,8 +175,6 @@ export class TheSecretary extends Actor {
       this.log.warning(`${task.kind} ${task.argument} is not written yet: ${error.message}`);
     } finally {
       task.writing = undefined;
-      this.#hands += 1;
-      this.#handOut();
     }
   }
 

@@ -66,30 +66,47 @@ alter table queue add column of_package bigint;
 update queue q set of_package = v.package_id from versions v where v.version_id = q.version_id;
 alter table queue alter column of_package set not null;
 
--- What should be queued. A version is eligible when it has an sdist and neither it nor its package is
--- skipped, yanked, quarantined or gone. For a target it is a candidate when the target takes part, its
--- requires-python admits the target, no attempt was made for it, and no file of it serves the target.
--- It is due when the target is the lowest candidate of its platform, or when an earlier attempt has
--- yielded a wheel that doesn't serve every target, so that the rest are known to be needed.
+-- The keys to versions and targets cost more than all else of a new row: whoever deletes a version deletes
+-- its rows, by the trigger below, and a target is deleted only when it has none any more.
+alter table queue drop constraint queue_version_id_fkey, drop constraint queue_target_id_fkey;
+
+create function forget_queued() returns trigger language plpgsql as $$
+begin
+    delete from queue where version_id = old.version_id;
+    return null;
+end
+$$;
+create trigger versions_deleted after delete on versions for each row execute function forget_queued();
+
+-- Versions, each with the targets that it could be built for. A version is eligible when it has an sdist
+-- and neither it nor its package is skipped, yanked, quarantined or gone. A target is open to it when it
+-- takes part, and its requires-python admits the target.
+create view open_targets as
+select v.version_id, t.target_id, v.priority, v.released, v.package_id as of_package, t.rank, t.platform
+from versions v
+join packages p using (package_id)
+cross join targets t
+where v.has_sdist and v.skip is null and v.yanked is null and not v.quarantined and v.gone is null
+    and p.skip is null and p.status <> 'quarantined' and p.gone is null
+    and v.version_id >= t.filled_from
+    and (v.specifier_id is null or exists (
+        select from specifier_admits a
+        where a.specifier_id = v.specifier_id and a.target_id = t.target_id));
+
+-- What should be queued. A candidate is an open target for which no attempt was made, and that no file of
+-- the version serves. It is due when it is the lowest candidate of its platform, or when an earlier
+-- attempt has yielded a wheel that doesn't serve every target, so that the rest are known to be needed.
 drop view builds_pending;
 create view builds_pending as
 with candidates as (
-    select v.version_id, t.target_id, v.priority, v.released, v.package_id as of_package,
-        t.rank, min(t.rank) over (partition by v.version_id, t.platform) as lowest
-    from versions v
-    join packages p using (package_id)
-    cross join targets t
-    where v.has_sdist and v.skip is null and v.yanked is null and not v.quarantined and v.gone is null
-        and p.skip is null and p.status <> 'quarantined' and p.gone is null
-        and v.version_id >= t.filled_from
-        and (v.specifier_id is null or exists (
-            select from specifier_admits a
-            where a.specifier_id = v.specifier_id and a.target_id = t.target_id))
-        and not exists (
-            select from builds b where b.version_id = v.version_id and b.target_id = t.target_id)
+    select o.version_id, o.target_id, o.priority, o.released, o.of_package,
+        o.rank, min(o.rank) over (partition by o.version_id, o.platform) as lowest
+    from open_targets o
+    where not exists (
+            select from builds b where b.version_id = o.version_id and b.target_id = o.target_id)
         and not exists (
             select from files f join tag_covers c using (tag_id)
-            where f.version_id = v.version_id and c.target_id = t.target_id)
+            where f.version_id = o.version_id and c.target_id = o.target_id)
 )
 select version_id, target_id, priority, released, of_package
 from candidates c
@@ -101,6 +118,18 @@ where rank = lowest
                 select from targets u
                 where c.version_id >= u.filled_from and not exists (
                     select from tag_covers k where k.tag_id = f.tag_id and k.target_id = u.target_id)));
+
+-- The same for versions that were made in this transaction, of which there are neither builds nor files:
+-- the lowest open target of each platform.
+create function fill_new(ids bigint[]) returns void language plpgsql as $$
+begin
+    insert into queue (version_id, target_id, priority, released, of_package)
+    select distinct on (version_id, platform) version_id, target_id, priority, released, of_package
+    from open_targets
+    where version_id = any (ids)
+    order by version_id, platform, rank;
+end
+$$;
 
 -- Two transactions that change the same version don't see each other's work: when one logs a build and
 -- the other deletes one, each could make the queue right for its own half, and leave it wrong for both.
@@ -149,6 +178,71 @@ begin
     perform refill(ids);
 end
 $$;
+
+-- Writes the results of builds, whose versions it holds; the queue is made right by the caller. What becomes
+-- of each: see logBuilds in src/database/builds.ts.
+create function log_builds(
+    leases bigint[], slaves bigint[], names text[], numbers text[], abis text[], platforms text[],
+    statuses boolean[], classes text[], durations float8[], outputs text[]
+) returns table (at integer, version_id bigint, outcome text, build_id bigint) language plpgsql as $$
+#variable_conflict use_column
+begin
+    perform hold_versions(array(
+        select version_id from queue where lease = any (leases) and lease is not null
+        union
+        select version_id from unnest(leases, names, numbers) as g (lease, package, version)
+        join packages using (package) join versions using (package_id, version)
+        where g.lease is null));
+    return query
+    with given as (
+        select * from unnest(leases, slaves, names, numbers, abis, platforms, statuses, classes, durations, outputs)
+            with ordinality
+            as g (lease, slave_id, package, version, abi, platform, status, failure_class, duration, output, place)
+    ), held as (
+        select q.lease, q.slave_id, q.version_id, q.target_id from queue q
+        where q.lease = any (leases) and q.lease is not null for update
+    ), looked as (
+        -- Each by its key, whatever a plan that was made for small tables would rather do.
+        select g.*,
+            (select v.version_id from packages p join versions v using (package_id)
+                where p.package = g.package and v.version = g.version) as version_id,
+            (select t.target_id from targets t where t.abi = g.abi and t.platform = g.platform) as target_id,
+            (select b.build_id from builds b where b.lease = g.lease) as before
+        from given g
+    ), found as (
+        select l.*,
+            l.lease is null or exists (
+                select from held h where h.lease = l.lease and h.slave_id = l.slave_id
+                    and h.version_id = l.version_id and h.target_id = l.target_id) as sound
+        from looked l
+    ), inserted as (
+        insert into builds (version_id, target_id, lease, slave_id, duration, status, failure_class, output)
+        select f.version_id, f.target_id, f.lease, f.slave_id, f.duration * interval '1 second', f.status,
+            f.failure_class, f.output
+        from found f
+        where f.sound and f.before is null and f.version_id is not null and f.target_id is not null
+        returning build_id, version_id, target_id, lease
+    )
+    select (f.place - 1)::integer, f.version_id,
+        case when i.build_id is not null then 'logged' when f.before is not null then 'repeated' else 'lost' end,
+        coalesce(i.build_id, f.before)
+    from found f
+    left join inserted i on i.version_id = f.version_id and i.target_id = f.target_id
+        and i.lease is not distinct from f.lease and f.before is null;
+end
+$$;
+alter function log_builds set plan_cache_mode = force_generic_plan;
+alter function log_builds set enable_seqscan = off;
+
+-- The plan of these is the same for one version as for thousands, and making it anew costs more than a
+-- batch of builds does. They are never to read a table from end to end, however small it was when the plan
+-- was made.
+alter function hold_versions set plan_cache_mode = force_generic_plan;
+alter function hold_versions set enable_seqscan = off;
+alter function refill set plan_cache_mode = force_generic_plan;
+alter function refill set enable_seqscan = off;
+alter function fill_new set plan_cache_mode = force_generic_plan;
+alter function fill_new set enable_seqscan = off;
 
 -- A target that leaves is forgotten build by build.
 create index builds_target on builds (target_id, build_id);

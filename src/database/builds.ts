@@ -2,7 +2,7 @@ import { PiwError } from '../errors.js';
 import type { BuildRecord, LoggedBuild } from '../protocols/oracle.js';
 import { fileFromMessage } from '../states/file-state.js';
 import type { Database, Queryable } from './pool.js';
-import { hint, requeue } from './queue.js';
+import { hint, refill } from './queue.js';
 import { tagId } from './targets.js';
 
 export type Outcome = readonly ['logged' | 'repeated' | 'lost', number | null];
@@ -37,7 +37,7 @@ export async function logBuilds(
     const versions = logged.flatMap(({ outcome, version_id }) =>
       outcome === 'logged' && version_id !== null ? [version_id] : [],
     );
-    await requeue(db, [...new Set(versions)]);
+    await refill(db, [...new Set(versions)]);
     if (logged.some(({ outcome, at }) => outcome === 'logged' && builds[at]?.status)) await hint(db);
     await notePages(db, builds, logged);
     const outcomes = builds.map((): Outcome => ['lost', null]);
@@ -51,50 +51,19 @@ export async function logBuilds(
  * 64. A lease's row is locked while it is looked at, so its loss and its result can't both happen.
  */
 async function insertBuilds(db: Queryable, builds: readonly LoggedBuild[]): Promise<readonly Logged[]> {
-  return await db.query<Logged>(
-    `with given as (
-       select * from unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bool[],
-         $8::text[], $9::float8[], $10::text[]) with ordinality
-         as g (lease, slave_id, package, version, abi, platform, status, failure_class, duration, output, at)
-     ), held as (
-       select q.lease, q.slave_id, q.version_id, q.target_id from queue q
-       where q.lease = any ($1::bigint[]) for update
-     ), found as (
-       select g.*, v.version_id, t.target_id, b.build_id as before,
-         g.lease is null or exists (
-           select from held h where h.lease = g.lease and h.slave_id = g.slave_id
-             and h.version_id = v.version_id and h.target_id = t.target_id) as sound
-       from given g
-       left join packages p on p.package = g.package
-       left join versions v on v.package_id = p.package_id and v.version = g.version
-       left join targets t on t.abi = g.abi and t.platform = g.platform
-       left join builds b on b.lease = g.lease
-     ), inserted as (
-       insert into builds (version_id, target_id, lease, slave_id, duration, status, failure_class, output)
-       select version_id, target_id, lease, slave_id, duration * interval '1 second', status, failure_class, output
-       from found where sound and before is null and version_id is not null and target_id is not null
-       returning build_id, version_id, target_id, lease
-     )
-     select (f.at - 1)::int as at, f.version_id,
-       case when i.build_id is not null then 'logged' when f.before is not null then 'repeated' else 'lost' end as outcome,
-       coalesce(i.build_id, f.before) as build_id
-     from found f
-     left join inserted i on i.version_id = f.version_id and i.target_id = f.target_id and i.lease is not distinct from f.lease
-       and f.before is null`,
-    [
-      builds.map((b) => b.lease),
-      builds.map((b) => b.slave_id),
-      builds.map((b) => b.package),
-      builds.map((b) => b.version),
-      builds.map((b) => b.abi),
-      builds.map((b) => b.platform),
-      builds.map((b) => b.status),
-      builds.map((b) => b.failure_class),
-      builds.map((b) => b.duration_s),
-      // PostgreSQL's text holds everything but NUL.
-      builds.map((b) => b.output.replaceAll('\0', '\ufffd')),
-    ],
-  );
+  return await db.query<Logged>('select * from log_builds($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)', [
+    builds.map((b) => b.lease),
+    builds.map((b) => b.slave_id),
+    builds.map((b) => b.package),
+    builds.map((b) => b.version),
+    builds.map((b) => b.abi),
+    builds.map((b) => b.platform),
+    builds.map((b) => b.status),
+    builds.map((b) => b.failure_class),
+    builds.map((b) => b.duration_s),
+    // PostgreSQL's text holds everything but NUL.
+    builds.map((b) => b.output.replaceAll('\0', '\ufffd')),
+  ]);
 }
 
 async function insertFiles(

@@ -41,21 +41,24 @@ export async function applyEvents(
     const wiped = await wipeVersions(db, events.projects);
     if (events.projects.length > 0) await applyProjects(db, events.projects);
     const fresh = await insertVersions(db, events.versions);
-    const changed = await changeVersions(db, events.versions);
-    await doubt(db, [...wiped, ...fresh, ...changed]);
+    const made = new Set(fresh.map(({ at }) => at));
+    const known = events.versions.filter((_, at) => !made.has(at));
+    const changed = await changeVersions(db, known);
+    await doubt(db, [...wiped, ...changed, ...fresh.filter(({ missing }) => missing).map(({ id }) => id)]);
+    await db.query('select fill_new($1)', [fresh.map(({ id }) => id)]);
     const packages = events.projects.filter(
-      ({ wiped, present, quarantined }) => wiped || present === false || quarantined !== null,
+      (project) => project.wiped || project.present === false || project.quarantined !== null,
     );
     const affected = await db.query<{ version_id: number }>(
       `select v.version_id from versions v join packages p using (package_id) where p.package = any ($1)`,
       [packages.map(({ name }) => name)],
     );
-    const ids = [...fresh, ...changed, ...affected.map(({ version_id }) => version_id)];
-    await db.query('select requeue($1)', [[...new Set(ids)]]);
+    const ids = [...wiped, ...changed, ...affected.map(({ version_id }) => version_id)];
+    if (ids.length > 0) await db.query('select requeue($1)', [[...new Set(ids)]]);
     await db.query('update feed set serial = $1, read_serial = $2, cut_time = $3, cut_serial = $4', [
       ...events.position,
     ]);
-    if (ids.length > 0) await hint(db);
+    if (ids.length + fresh.length > 0) await hint(db);
   });
 }
 
@@ -135,16 +138,26 @@ async function doubt(db: Queryable, versions: readonly number[]): Promise<void> 
   );
 }
 
+interface Made {
+  /** The place of its change among those that were given. */
+  readonly at: number;
+  readonly id: number;
+  /** A later page doesn't name it. */
+  readonly missing: boolean;
+}
+
 /**
  * Versions that are new; their numbers. One that a later page doesn't name has no file there, is quarantined,
  * or its removal is still to come. Of one whose removal came first, that is kept: should its release turn up
  * afterwards, a page that doesn't name it says which of the two was the last.
  */
-async function insertVersions(db: Queryable, versions: readonly VersionChange[]): Promise<readonly number[]> {
-  const there = versions.filter(({ removed, released }) => removed || released !== null);
+async function insertVersions(db: Queryable, versions: readonly VersionChange[]): Promise<readonly Made[]> {
+  const there = versions.flatMap((change, at) =>
+    change.removed || change.released !== null ? [{ ...change, at }] : [],
+  );
   if (there.length === 0) return [];
-  const rows = await db.query<{ version_id: number }>(
-    `insert into versions (package_id, version, sort_key, released, has_sdist, yanked, quarantined, origin, priority,
+  const rows = await db.query<{ version_id: number; package: string; version: string; missing: boolean }>(
+    `with made as (insert into versions (package_id, version, sort_key, released, has_sdist, yanked, quarantined, origin, priority,
        missing, gone)
      select p.package_id, g.version, g.sort_key, to_timestamp(g.released),
        coalesce(g.sdist, false) and (p.page_serial < g.serial or coalesce(g.quarantined, false) or p.status = 'quarantined'),
@@ -157,7 +170,9 @@ async function insertVersions(db: Queryable, versions: readonly VersionChange[])
        as g (name, version, sort_key, serial, released, sdist, yanked, quarantined, removed, reset)
      join packages p on p.package = g.name
      on conflict (package_id, version) do nothing
-     returning version_id`,
+     returning version_id, package_id, version, missing)
+     select m.version_id, p.package, m.version, m.missing is not null as missing
+     from made m join packages p using (package_id)`,
     [
       there.map(({ name }) => name),
       there.map(({ version }) => version),
@@ -172,7 +187,12 @@ async function insertVersions(db: Queryable, versions: readonly VersionChange[])
       there.map(({ reset }) => reset),
     ],
   );
-  return rows.map(({ version_id }) => version_id);
+  const places = new Map(there.map(({ name, version, at }) => [`${name} ${version}`, at] as const));
+  return rows.map((row) => ({
+    at: places.get(`${row.package} ${row.version}`) ?? -1,
+    id: row.version_id,
+    missing: row.missing,
+  }));
 }
 
 /**

@@ -38,12 +38,13 @@ export class Database implements Queryable {
 
   /**
    * Opens a pool for this DSN and tries it; `name` is shown in PostgreSQL's own lists, `schema` is
-   * where the tables are (default: the role's own search path). Raises PIW_DATABASE.
+   * where the tables are (default: the role's own search path). A `relaxed` one doesn't wait until a
+   * change is on the disk: a crash of PostgreSQL may undo the last moments. Raises PIW_DATABASE.
    */
   static async open(
     dsn: string,
     name: string,
-    options: { schema?: string; connections?: number } = {},
+    options: { schema?: string; connections?: number; relaxed?: boolean } = {},
   ): Promise<Database> {
     const database = new Database({
       ...connection(dsn),
@@ -53,7 +54,10 @@ export class Database implements Queryable {
       idleTimeoutMillis: 60_000,
       statement_timeout: STATEMENT_LIMIT_MS,
       allowExitOnIdle: true,
-      ...(options.schema === undefined ? {} : { options: `-c search_path=${options.schema}` }),
+      options: [
+        ...(options.schema === undefined ? [] : [`-c search_path=${options.schema}`]),
+        ...(options.relaxed ? ['-c synchronous_commit=off'] : []),
+      ].join(' '),
     });
     try {
       await database.query('select 1');
@@ -65,7 +69,7 @@ export class Database implements Queryable {
   }
 
   async query<R extends Row>(sql: string, values: readonly unknown[] = []): Promise<readonly R[]> {
-    return await guarded(async () => await run<R>(this.#pool, sql, values));
+    return await raced(() => guarded(() => run<R>(this.#pool, sql, values)));
   }
 
   /**
@@ -73,13 +77,7 @@ export class Database implements Queryable {
    * effect of its own beside the database.
    */
   async transaction<T>(what: (db: Queryable) => Promise<T>): Promise<T> {
-    for (let tries = 1; ; tries += 1) {
-      try {
-        return await guarded(() => this.#once(what));
-      } catch (error) {
-        if (tries >= TRIES || !LOST_RACE.has(sqlState(error))) throw error;
-      }
-    }
+    return await raced(() => guarded(() => this.#once(what)));
   }
 
   /**
@@ -142,6 +140,17 @@ export class Database implements Queryable {
     } finally {
       client.off('error', onError);
       client.release(broken);
+    }
+  }
+}
+
+/** Does again what lost a race with another transaction: nothing of it has happened. */
+async function raced<T>(what: () => Promise<T>): Promise<T> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await what();
+    } catch (error) {
+      if (tries >= TRIES || !LOST_RACE.has(sqlState(error))) throw error;
     }
   }
 }

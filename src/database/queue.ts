@@ -20,6 +20,11 @@ export async function requeue(db: Queryable, versions: readonly number[]): Promi
   if (versions.length > 0) await db.query('select requeue($1)', [versions]);
 }
 
+/** The same for versions that this transaction holds already. */
+export async function refill(db: Queryable, versions: readonly number[]): Promise<void> {
+  if (versions.length > 0) await db.query('select refill($1)', [versions]);
+}
+
 /** Says that there is something new to build. Only a hint; NOTIFY would serialise many small writers. */
 export async function hint(db: Queryable): Promise<void> {
   await db.query('notify piw_queue');

@@ -173,7 +173,9 @@ async function forgetSome(db: Queryable, targetId: number): Promise<void> {
      returning version_id`,
     [targetId],
   );
-  if (gone.length === 0) await db.query('delete from targets where target_id = $1', [targetId]);
+  if (gone.length > 0) return;
+  await db.query('delete from queue where target_id = $1', [targetId]);
+  await db.query('delete from targets where target_id = $1', [targetId]);
 }
 
 /** The ids of these requires-python strings, by string; new ones are worked out for every target. */

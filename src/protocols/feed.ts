@@ -1,4 +1,4 @@
-import { Type, type Static } from '@sinclair/typebox';
+import { Type, type Static } from './schema.js';
 import { Count, DONE, Flag, Package, ShortText, Text, Time, Version, listOf, orNull } from './fields.js';
 import { PROJECT_STATUS, Release } from './oracle.js';
 import { Protocol } from './protocol.js';

@@ -35,9 +35,9 @@ export type ReadEvent = ChangeEvent | { readonly serial: number; readonly time: 
 
 /** How PyPI writes its actions, today and in its first years. */
 const ACTIONS: readonly (readonly [RegExp, EventKind])[] = [
-  [/^create$/, 'create'],
-  [/^new release$/, 'release'],
   [/^add (\S+) file (.+)$/, 'add file'],
+  [/^new release$/, 'release'],
+  [/^create$/, 'create'],
   [/^remove file (.+)$/, 'remove file'],
   [/^remove release$/, 'remove release'],
   [/^remove( project)?$/, 'remove project'],
@@ -107,11 +107,12 @@ function interpret(
     const meant = kind === 'remove project' && version !== null ? 'remove release' : kind;
     const ofRelease = meant !== 'create' && meant !== 'remove project' && !action.startsWith('project');
     if (ofRelease && (version === null || !PLAIN_VERSION.test(version))) return undefined;
-    const filename = meant === 'add file' ? match[2] : meant === 'remove file' ? match[1] : undefined;
-    const file =
-      filename === undefined
-        ? null
-        : { name: filename, sdist: match[1] === 'source' || classify(filename, name).kind === 'sdist' };
+    let file: ChangeEvent['file'] = null;
+    if (meant === 'add file') file = { name: match[2] ?? '', sdist: match[1] === 'source' };
+    else if (meant === 'remove file') {
+      const filename = match[1] ?? '';
+      file = { name: filename, sdist: classify(filename, name).kind === 'sdist' };
+    }
     return { name, version: ofRelease ? version : null, kind: meant, file };
   }
   return undefined;

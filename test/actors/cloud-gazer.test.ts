@@ -62,7 +62,8 @@ async function follow(t: Test, pypi: FakePypi, given: Partial<CloudGazerSettings
       kind: 'pool',
       pausing: 'ignores',
       count: 1,
-      make: async (context) => new TheOracle(context, await Database.open(dsn, 'oracle')),
+      load: () =>
+        Promise.resolve(async (context) => new TheOracle(context, await Database.open(dsn, 'oracle'))),
     },
     undefined,
   );
@@ -87,7 +88,7 @@ async function follow(t: Test, pypi: FakePypi, given: Partial<CloudGazerSettings
         kind: 'single',
         pausing: 'stops',
         count: 1,
-        make: (context) => new CloudGazer(context, settings),
+        load: () => Promise.resolve((context) => new CloudGazer(context, settings)),
       },
       settings,
       fastClock(),

@@ -1,29 +1,15 @@
-import { fork, spawn } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { chmodSync, openSync } from 'node:fs';
 import { Client } from '../../src/actor/client.js';
-import { Bus } from '../../src/bus/bus.js';
-import { formatConfig } from '../../src/config.js';
-import { migrate } from '../../src/database/migrations.js';
 import { Database } from '../../src/database/pool.js';
 import { addTarget } from '../../src/database/targets.js';
 import { newVersions } from '../../src/database/versions.js';
-import { DataFolder } from '../../src/farm/folder.js';
-import { startNats } from '../../src/farm/nats-server.js';
-import { startPostgres } from '../../src/farm/postgres.js';
-import { as, give, unprivileged } from '../../src/farm/privileges.js';
-import { findPython } from '../../src/farm/python.js';
-import { stage } from '../../src/farm/stage.js';
 import { oracle } from '../../src/protocols/oracle.js';
-import { cpuSeconds } from './cpu.js';
-import { commitsPerSecond, fsyncsPerSecond, requestsPerSecond } from './limits.js';
 import type { Bench } from './bench.js';
+import { cpuSeconds } from './cpu.js';
 import type { SlavesReport } from './slaves.js';
+import { onStage } from './stage.js';
 
-const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 const TARGET = { abi: 'cp311', platform: 'linux_x86_64', py_version_tag: 'cp311', skip: null };
 /** Builds that there must be for a second, above what is hoped for. */
 const BUILDS_PER_SECOND = 3500;
@@ -40,67 +26,17 @@ export const dispatch: Bench = {
   summary: 'failed builds by simulated slaves, through the real cast',
   options: { slaves: 200, seconds: 180, oracles: 1 },
   async run({ slaves = 200, seconds = 180, oracles = 1 }, say) {
-    const account = unprivileged();
-    const path = await mkdtemp(join(tmpdir(), 'piw-bench-'));
-    chmodSync(path, 0o755);
-    give(path, account);
-    const folder = DataFolder.open(join(path, 'data'), account);
-    const stops: (() => Promise<unknown>)[] = [];
-    const failed = (error: Error): void => {
-      say(error.message);
-    };
-    try {
-      const services = { folder, log: say, onFailure: failed, signal: new AbortController().signal };
-      const python = await findPython(undefined, account);
-      const nats = await startNats({ ...services, python, prefix: 'piw' });
-      stops.push(() => nats.process.stop());
-      const postgres = await startPostgres(services);
-      stops.push(() => postgres.process.stop());
-      await migrate(postgres.adminDsn, { user: postgres.role });
-      say('measuring the machine');
-      const limits = {
-        nats_requests_per_s: await requestsPerSecond(nats.master, 3),
-        postgres_commits_per_s: await commitsPerSecond(postgres.dsn, 3),
-        disk_fsyncs_per_s: await fsyncsPerSecond(path, 2),
-      };
+    return await onStage(say, async ({ nats, dsn, limits, pids, startMaster, connect }) => {
       const builds = Math.ceil(BUILDS_PER_SECOND * seconds);
       say(`filling the queue with ${String(builds)} builds`);
-      await fill(postgres.dsn, builds, say);
-      const program = stage(ROOT, account);
-      const config = folder.writeSecret(
-        'bench.conf',
-        formatConfig({
-          nats: nats.master,
-          dsn: postgres.dsn,
-          'output-path': folder.sub('www'),
-          'pypi-simple': 'http://127.0.0.1:9/simple',
-          oracles,
-        }),
-      );
-      const log = openSync(folder.writeLog('master.log'), 'a');
-      const master = spawn(
-        program.node,
-        [join(program.root, 'dist/src/bin.js'), 'master', '-q', '-c', config],
-        {
-          ...as(account),
-          stdio: ['ignore', log, log],
-          cwd: folder.path,
-          env: { PATH: process.env['PATH'], HOME: folder.path },
-        },
-      );
-      const ended = new Promise((resolve) => master.once('exit', resolve));
-      stops.push(() => {
-        master.kill('SIGTERM');
-        return ended;
-      });
-      const bus = await Bus.connect({ address: nats.master, name: 'bench' });
-      stops.push(() => bus.drain());
+      await fill(dsn, builds, say);
+      const master = startMaster({ oracles });
+      const bus = await connect();
       await new Client(bus, oracle, undefined, { timeoutMs: 2000, patienceMs: 30_000 }).ask('GETABIS', {});
       say(`${String(slaves)} slaves for ${String(seconds)} s`);
       const roots = {
         master: master.pid,
-        nats: nats.process.pid,
-        postgres: postgres.process.pid,
+        ...pids,
         slaves: process.pid,
       };
       const before = cpuSeconds(roots);
@@ -125,11 +61,7 @@ export const dispatch: Bench = {
         },
         limits,
       };
-    } finally {
-      for (const stop of stops.reverse()) await stop();
-      folder.close();
-      await rm(path, { recursive: true, force: true });
-    }
+    });
   },
 };
 

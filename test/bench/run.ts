@@ -10,8 +10,10 @@ import { parseArgs } from 'node:util';
 import { reason } from '../../src/errors.js';
 import type { Bench, Figures } from './bench.js';
 import { dispatch } from './dispatch.js';
+import { queue } from './queue.js';
+import { release } from './release.js';
 
-const BENCHES: readonly Bench[] = [dispatch];
+const BENCHES: readonly Bench[] = [dispatch, queue, release];
 
 async function main(argv: readonly string[]): Promise<number> {
   const name = argv.find((word) => !word.startsWith('-'));

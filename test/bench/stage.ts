@@ -1,0 +1,112 @@
+import { spawn } from 'node:child_process';
+import { chmodSync, openSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Bus } from '../../src/bus/bus.js';
+import { formatConfig, type Given } from '../../src/config.js';
+import { migrate } from '../../src/database/migrations.js';
+import { DataFolder } from '../../src/farm/folder.js';
+import { startNats } from '../../src/farm/nats-server.js';
+import { startPostgres } from '../../src/farm/postgres.js';
+import { as, give, unprivileged } from '../../src/farm/privileges.js';
+import { findPython } from '../../src/farm/python.js';
+import { stage } from '../../src/farm/stage.js';
+import type { Figures } from './bench.js';
+import { commitsPerSecond, fsyncsPerSecond, requestsPerSecond } from './limits.js';
+
+const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
+
+export interface Stage {
+  readonly nats: { readonly master: string; readonly slave: string };
+  readonly dsn: string;
+  readonly folder: DataFolder;
+  /** The machine's own, measured before anything else runs. */
+  readonly limits: Figures;
+  readonly pids: { readonly nats: number | undefined; readonly postgres: number | undefined };
+  /** Starts `piw master` with this configuration; its process number. */
+  startMaster(given: Given): { readonly pid: number | undefined; stop(): Promise<unknown> };
+  connect(): Promise<Bus>;
+}
+
+/**
+ * A nats-server and a PostgreSQL that fsyncs, as a farm has them, with empty tables, for the time that
+ * `what` takes.
+ */
+export async function onStage<T>(
+  say: (line: string) => void,
+  what: (stage: Stage) => Promise<T>,
+): Promise<T> {
+  const account = unprivileged();
+  const path = await mkdtemp(join(tmpdir(), 'piw-bench-'));
+  chmodSync(path, 0o755);
+  give(path, account);
+  const folder = DataFolder.open(join(path, 'data'), account);
+  const stops: (() => Promise<unknown>)[] = [];
+  const onFailure = (error: Error): void => {
+    say(error.message);
+  };
+  try {
+    const services = { folder, log: say, onFailure, signal: new AbortController().signal };
+    const python = await findPython(undefined, account);
+    const nats = await startNats({ ...services, python, prefix: 'piw' });
+    stops.push(() => nats.process.stop());
+    const postgres = await startPostgres(services);
+    stops.push(() => postgres.process.stop());
+    await migrate(postgres.adminDsn, { user: postgres.role });
+    say('measuring the machine');
+    const limits = {
+      nats_requests_per_s: await requestsPerSecond(nats.master, 3),
+      postgres_commits_per_s: await commitsPerSecond(postgres.dsn, 3),
+      disk_fsyncs_per_s: await fsyncsPerSecond(path, 2),
+    };
+    const program = stage(ROOT, account);
+    const startMaster = (given: Given) => {
+      const config = folder.writeSecret(
+        'bench.conf',
+        formatConfig({
+          nats: nats.master,
+          dsn: postgres.dsn,
+          'output-path': folder.sub('www'),
+          'pypi-simple': 'http://127.0.0.1:9/simple',
+          ...given,
+        }),
+      );
+      const log = openSync(folder.writeLog('master.log'), 'a');
+      const bin = join(program.root, 'dist/src/bin.js');
+      const master = spawn(program.node, [bin, 'master', '-q', '-c', config], {
+        ...as(account),
+        stdio: ['ignore', log, log],
+        cwd: folder.path,
+        env: { PATH: process.env['PATH'], HOME: folder.path },
+      });
+      const ended = new Promise((resolve) => master.once('exit', resolve));
+      const stop = () => {
+        master.kill('SIGTERM');
+        return ended;
+      };
+      stops.push(stop);
+      return { pid: master.pid, stop };
+    };
+    const connect = async () => {
+      const bus = await Bus.connect({ address: nats.master, name: 'bench' });
+      stops.push(() => bus.drain());
+      return bus;
+    };
+    return await what({
+      ...{ nats, dsn: postgres.dsn, folder, limits, startMaster, connect },
+      pids: { nats: nats.process.pid, postgres: postgres.process.pid },
+    });
+  } finally {
+    for (const stop of stops.reverse()) await stop();
+    folder.close();
+    await rm(path, { recursive: true, force: true });
+  }
+}
+
+/** Of sorted or unsorted numbers, the one that so large a share is no larger than. */
+export function quantile(numbers: readonly number[], share: number): number {
+  const sorted = [...numbers].sort((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0;
+}
