@@ -21,7 +21,9 @@ export const CAST: readonly Part<Settings>[] = [
       const { TheOracle } = await import('./the-oracle.js');
       const { Database } = await import('../src/database/pool.js');
       return async (context, settings) =>
-        new TheOracle(context, await Database.open(settings.dsn, context.task));
+        new TheOracle(context, await Database.open(settings.dsn, context.task), {
+          offersGone: settings.removed === 'keep',
+        });
     },
   },
   {
@@ -103,7 +105,10 @@ export const CAST: readonly Part<Settings>[] = [
     count: 1,
     load: async () => {
       const { MrChase } = await import('./mr-chase.js');
-      return (context) => new MrChase(context);
+      return (context, settings) =>
+        new MrChase(context, {
+          removalGraceS: settings.removed === 'delete' ? settings['removal-grace'] : null,
+        });
     },
   },
   {

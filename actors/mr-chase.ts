@@ -20,6 +20,14 @@ export const IMPORTER = 'importer';
 const MAX_TRIES = 3;
 const FORGET_MS = 3_600_000;
 
+export interface ChaseSettings {
+  /** How long the wheels of what the index has no more are kept, seconds; null: for ever. */
+  readonly removalGraceS: number | null;
+}
+
+/** How many versions are removed at a time, and how often it is looked for more, seconds. */
+const SWEEP = { most: 100, everyS: 600 };
+
 interface Importing {
   readonly request: Import;
   readonly abi: string;
@@ -46,13 +54,15 @@ interface Importing {
  * what has arrived of its files is not sent twice.
  */
 export class MrChase extends Actor {
+  readonly #settings: ChaseSettings;
   readonly #imports = new Map<string, Importing>();
   readonly #database: Client<typeof oracle.verbs>;
   readonly #files: Client<typeof fileSystem.verbs>;
   readonly #secretary: Client<typeof secretary.verbs>;
 
-  constructor(context: ActorContext) {
+  constructor(context: ActorContext, settings: ChaseSettings) {
     super(context);
+    this.#settings = settings;
     const patient = { timeoutMs: 10_000, patienceMs: 30_000 };
     this.#database = new Client(this.bus, oracle, undefined, patient);
     this.#files = new Client(this.bus, fileSystem, undefined, patient);
@@ -73,6 +83,7 @@ export class MrChase extends Actor {
       },
       { tokens: [chase.name, '*'] },
     );
+    this.every(SWEEP.everyS, () => this.#sweep(), 60);
     this.every(600, () => {
       const before = this.clock.now() - FORGET_MS;
       for (const [session, { since }] of this.#imports) if (since < before) this.#imports.delete(session);
@@ -254,6 +265,18 @@ export class MrChase extends Actor {
     await this.#secretary.ask('DELVER', { package: name, version });
     await this.#withdraw(name, filenames);
     return { verb: 'DONE' };
+  }
+
+  /** Removes the wheels of what the index has had no more for longer than the grace time. */
+  async #sweep(): Promise<void> {
+    const { removalGraceS } = this.#settings;
+    if (removalGraceS === null) return;
+    const { versions } = await this.#database.ask('GONE', { grace_s: removalGraceS, limit: SWEEP.most });
+    for (const [name, version] of versions) {
+      if (this.isStopping()) return;
+      this.log.info(`${name} ${version} is removed: the index has it no more`);
+      await this.#removeVersion({ package: name, version, skip: null, yank: false });
+    }
   }
 
   /** The index no longer names the files by now: a reader never follows a link to nothing. */

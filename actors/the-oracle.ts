@@ -1,4 +1,5 @@
 import { Actor, type ActorContext } from '../src/actor/actor.js';
+import { Aged } from '../src/database/aged.js';
 import * as builds from '../src/database/builds.js';
 import * as control from '../src/database/control.js';
 import * as downloads from '../src/database/downloads.js';
@@ -8,12 +9,14 @@ import * as pages from '../src/database/pages.js';
 import type { Database } from '../src/database/pool.js';
 import * as projects from '../src/database/projects.js';
 import { leaseOf } from '../src/database/queue.js';
+import { packageQueue, queueLengths, queuePace } from '../src/database/queue-report.js';
 import { helloSlave } from '../src/database/slaves.js';
 import { statistics } from '../src/database/statistics.js';
 import * as targets from '../src/database/targets.js';
 import * as versions from '../src/database/versions.js';
 import { feed } from '../src/protocols/feed.js';
-import { oracle, type LogRow } from '../src/protocols/oracle.js';
+import { oracle, type LogRow, type QueueLength } from '../src/protocols/oracle.js';
+import type { Statistics } from '../src/protocols/statistics.js';
 
 const DONE = { verb: 'DONE' } as const;
 /** What no lease is about. */
@@ -27,13 +30,22 @@ const NO_LEASE = { package: null, version: null, abi: null, platform: null };
 export class TheOracle extends Actor {
   readonly #db: Database;
 
-  constructor(context: ActorContext, database: Database) {
+  readonly #lengths: Aged<QueueLength[]>;
+  readonly #statistics: Aged<Statistics>;
+  readonly #offersGone: boolean;
+
+  /** `offersGone`: wheels of what the index has no more are offered all the same. */
+  constructor(context: ActorContext, database: Database, { offersGone = false } = {}) {
     super(context);
     this.#db = database;
+    this.#lengths = new Aged(() => queueLengths(database));
+    this.#statistics = new Aged(() => statistics(database));
+    this.#offersGone = offersGone;
   }
 
   override start(): void {
     const db = this.#db;
+    const offersGone = this.#offersGone;
     const hits =
       (kind: 'search' | 'project' | 'json' | 'page') =>
       async (message: { readonly rows: readonly LogRow[] }) => {
@@ -57,8 +69,14 @@ export class TheOracle extends Actor {
           verb: 'EXISTS',
           exists: await versions.versionExists(db, m.package, m.version),
         }),
-        PKGFILES: async (m) => ({ verb: 'FILES', ...(await projects.packageFiles(db, m.package)) }),
-        INDEX: async () => ({ verb: 'PACKAGES', names: [...(await packages.offeredPackages(db))] }),
+        PKGFILES: async (m) => ({
+          verb: 'FILES',
+          ...(await projects.packageFiles(db, m.package, offersGone)),
+        }),
+        INDEX: async () => ({
+          verb: 'PACKAGES',
+          names: [...(await packages.offeredPackages(db, offersGone))],
+        }),
         VERFILES: (m) => freed(projects.versionFiles(db, m.package, m.version)),
         PROJECT: async (m) => ({ verb: 'PROJECT', project: await projects.project(db, m.package) }),
         SEARCHINDEX: async () => ({ verb: 'INDEX', packages: [...(await packages.searchIndex(db))] }),
@@ -69,7 +87,20 @@ export class TheOracle extends Actor {
         GETSKIP: async (m) => ({ verb: 'SKIP', skip: await versions.skipReason(db, m.package, m.version) }),
         GETPYPI: async () => ({ verb: 'PYPI', serial: await control.pypiSerial(db) }),
         SETPYPI: (m) => done(control.setPypiSerial(db, m.serial, m.fence)),
-        GETSTATS: async () => ({ verb: 'STATS', statistics: await statistics(db) }),
+        GETSTATS: async () => ({ verb: 'STATS', statistics: (await this.#statistics.get()).value }),
+        QUEUE: async () => {
+          const { value: lengths, ageMs } = await this.#lengths.get();
+          return { verb: 'QUEUE', lengths, age_s: ageMs / 1000, ...(await queuePace(db)) };
+        },
+        QUEUEPKG: async (m) => ({
+          verb: 'STANDS',
+          exists: await packages.packageExists(db, m.package),
+          versions: await packageQueue(db, m.package),
+        }),
+        GONE: async (m) => ({
+          verb: 'GONE',
+          versions: [...(await feeds.goneVersions(db, m.grace_s, m.limit))],
+        }),
         NEWPKG: async (m) => ({ verb: 'NEW', created: await packages.newPackage(db, m) }),
         NEWVER: async (m) => ({
           verb: 'NEW',

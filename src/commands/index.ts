@@ -1,11 +1,13 @@
 import Actor from './actor.js';
 import Add from './add.js';
 import Farm from './farm.js';
+import Feed from './feed.js';
 import Import from './import.js';
 import Initdb from './initdb.js';
 import Logger from './logger.js';
 import Master from './master.js';
 import Monitor from './monitor.js';
+import Queue from './queue.js';
 import Rebuild from './rebuild.js';
 import Remove from './remove.js';
 import Slave from './slave.js';
@@ -16,11 +18,13 @@ export const commands = {
   actor: Actor,
   add: Add,
   farm: Farm,
+  feed: Feed,
   import: Import,
   initdb: Initdb,
   logger: Logger,
   master: Master,
   monitor: Monitor,
+  queue: Queue,
   rebuild: Rebuild,
   remove: Remove,
   slave: Slave,

@@ -36,6 +36,10 @@ export async function applyEvents(
 ): Promise<void> {
   await database.transaction(async (db) => {
     await fence(db, 'cloud-gazer', events.fence);
+    // Thousands of rows are looked up by their keys; read as wholes, the tables of all of PyPI take seconds.
+    await db.query(
+      'set local enable_seqscan = off; set local enable_hashjoin = off; set local enable_mergejoin = off',
+    );
     // Before any version gets its number: see fillSlice in targets.ts.
     await db.query(`select hold_versions('{}')`);
     const wiped = await wipeVersions(db, events.projects);
@@ -152,47 +156,66 @@ interface Made {
  * afterwards, a page that doesn't name it says which of the two was the last.
  */
 async function insertVersions(db: Queryable, versions: readonly VersionChange[]): Promise<readonly Made[]> {
-  const there = versions.flatMap((change, at) =>
+  const changes = versions.flatMap((change, at) =>
     change.removed || change.released !== null ? [{ ...change, at }] : [],
   );
-  if (there.length === 0) return [];
-  const rows = await db.query<{ version_id: number; package: string; version: string; missing: boolean }>(
-    `with made as (insert into versions (package_id, version, sort_key, released, has_sdist, yanked, quarantined, origin, priority,
+  if (changes.length === 0) return [];
+  const packages = await packagesOf(db, new Set(changes.map(({ name }) => name)));
+  const there = changes.flatMap((change) => {
+    const its = packages.get(change.name);
+    if (!its) return [];
+    const outranked = its.page_serial >= change.serial;
+    const hidden = (change.quarantined ?? false) || its.status === 'quarantined';
+    const sdist = (change.sdist ?? false) && (!outranked || hidden);
+    return [{ ...change, id: its.package_id, outranked, sdist }];
+  });
+  const rows = await db.query<{ version_id: number; package_id: number; version: string; missing: boolean }>(
+    `insert into versions (package_id, version, sort_key, released, has_sdist, yanked, quarantined, origin, priority,
        missing, gone)
-     select p.package_id, g.version, g.sort_key, to_timestamp(g.released),
-       coalesce(g.sdist, false) and (p.page_serial < g.serial or coalesce(g.quarantined, false) or p.status = 'quarantined'),
-       case when g.yanked then '' end, coalesce(g.quarantined, false), 'feed',
-       case when to_timestamp(g.released) > now() - $9 * interval '1 second' then 1 else 0 end,
-       case when p.page_serial >= g.serial then now() end,
-       case when g.removed or g.reset and p.page_serial >= g.serial then now() end
-     from unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::float8[], $6::bool[], $7::bool[], $8::bool[],
-       $10::bool[], $11::bool[])
-       as g (name, version, sort_key, serial, released, sdist, yanked, quarantined, removed, reset)
-     join packages p on p.package = g.name
+     select g.package_id, g.version, g.sort_key, to_timestamp(g.released), g.sdist, case when g.yanked then '' end,
+       g.quarantined, 'feed', case when to_timestamp(g.released) > now() - $8 * interval '1 second' then 1 else 0 end,
+       case when g.outranked then now() end, case when g.gone then now() end
+     from unnest($1::bigint[], $2::text[], $3::text[], $4::float8[], $5::bool[], $6::bool[], $7::bool[], $9::bool[],
+       $10::bool[]) as g (package_id, version, sort_key, released, sdist, yanked, quarantined, outranked, gone)
      on conflict (package_id, version) do nothing
-     returning version_id, package_id, version, missing)
-     select m.version_id, p.package, m.version, m.missing is not null as missing
-     from made m join packages p using (package_id)`,
+     returning version_id, package_id, version, missing is not null as missing`,
     [
-      there.map(({ name }) => name),
+      there.map(({ id }) => id),
       there.map(({ version }) => version),
       there.map(({ version }) => sortKey(version)),
-      there.map(({ serial }) => serial),
       there.map(({ released }) => released),
       there.map(({ sdist }) => sdist),
       there.map(({ yanked }) => yanked),
-      there.map(({ quarantined }) => quarantined),
+      there.map(({ quarantined }) => quarantined ?? false),
       TODAY_S,
-      there.map(({ removed }) => removed),
-      there.map(({ reset }) => reset),
+      there.map(({ outranked }) => outranked),
+      there.map(({ removed, reset, outranked }) => removed || (reset && outranked)),
     ],
   );
-  const places = new Map(there.map(({ name, version, at }) => [`${name} ${version}`, at] as const));
-  return rows.map((row) => ({
-    at: places.get(`${row.package} ${row.version}`) ?? -1,
-    id: row.version_id,
-    missing: row.missing,
+  const places = new Map(there.map(({ id, version, at }) => [`${String(id)} ${version}`, at] as const));
+  return rows.map(({ version_id, package_id, version, missing }) => ({
+    at: places.get(`${String(package_id)} ${version}`) ?? -1,
+    id: version_id,
+    missing,
   }));
+}
+
+interface PackageRow {
+  readonly package_id: number;
+  readonly package: string;
+  readonly page_serial: number;
+  readonly status: string;
+}
+
+async function packagesOf(
+  db: Queryable,
+  names: ReadonlySet<string>,
+): Promise<ReadonlyMap<string, PackageRow>> {
+  const rows = await db.query<PackageRow & Readonly<Record<string, unknown>>>(
+    'select package_id, package, page_serial, status from packages where package = any ($1)',
+    [[...names]],
+  );
+  return new Map(rows.map((row) => [row.package, row] as const));
 }
 
 /**
@@ -519,4 +542,20 @@ export async function compared(database: Database, revision: number, held: numbe
 /** An administrator's word: up to so many packages may go at once. */
 export async function acceptRemoval(db: Queryable, count: number): Promise<void> {
   await db.query('update feed set accepted = $1', [count]);
+}
+
+/** Versions that the index has had no more for `graceS` seconds: [package, version]. */
+export async function goneVersions(
+  db: Queryable,
+  graceS: number,
+  limit: number,
+): Promise<readonly [string, string][]> {
+  const rows = await db.query<{ package: string; version: string }>(
+    `select p.package, v.version from versions v join packages p using (package_id)
+     where v.origin = 'feed' and (v.gone < now() - $1 * interval '1 second' or p.gone < now() - $1 * interval '1 second')
+       and exists (select from files f where f.version_id = v.version_id)
+     order by p.package, v.version limit $2`,
+    [graceS, limit],
+  );
+  return rows.map(({ package: name, version }) => [name, version]);
 }

@@ -7,13 +7,15 @@ export async function allPackages(db: Queryable): Promise<readonly string[]> {
   return rows.map((row) => row.package);
 }
 
-/** Every package that has a file to offer. */
-export async function offeredPackages(db: Queryable): Promise<readonly string[]> {
+/** Every package that has a file to offer; of what the index has no more only if `gone`. */
+export async function offeredPackages(db: Queryable, gone: boolean): Promise<readonly string[]> {
   const rows = await db.query<{ package: string }>(
     `select package from packages p
-     where status <> 'quarantined' and exists (
-       select from versions v join files f using (version_id) where v.package_id = p.package_id and not v.quarantined)
+     where status <> 'quarantined' and (gone is null or $1) and exists (
+       select from versions v join files f using (version_id)
+       where v.package_id = p.package_id and not v.quarantined and (v.gone is null or $1))
      order by package`,
+    [gone],
   );
   return rows.map((row) => row.package);
 }

@@ -12,28 +12,34 @@ type Rows<T> = T & Row;
 const FILE_COLUMNS = `f.filename, v.version, f.filesize, f.sha256, f.metadata_sha256, f.requires_python, v.yanked,
   floor(extract(epoch from f.uploaded) * 1000)::float8 as uploaded`;
 
-/** What the simple index shows of a package: nothing of it while it is quarantined. */
+/**
+ * What the simple index shows of a package: nothing of it while it is quarantined, and of what the
+ * followed index has no more only if `gone`.
+ */
 export async function packageFiles(
   db: Queryable,
   name: string,
+  gone: boolean,
 ): Promise<{ exists: boolean; status: Project['status']; versions: string[]; files: IndexedFile[] }> {
-  const [row] = await db.query<{ status: Project['status'] }>(
-    'select status from packages where package = $1',
+  const [row] = await db.query<{ status: Project['status']; gone: boolean }>(
+    'select status, gone is not null as gone from packages where package = $1',
     [name],
   );
   if (!row) return { exists: false, status: 'active', versions: [], files: [] };
-  if (row.status === 'quarantined') return { exists: true, status: row.status, versions: [], files: [] };
+  if (row.status === 'quarantined' || (row.gone && !gone))
+    return { exists: true, status: row.status, versions: [], files: [] };
   const files = await db.query<Rows<IndexedFile>>(
     `select ${FILE_COLUMNS}
      from files f join versions v using (version_id) join packages p using (package_id)
-     where p.package = $1 and not v.quarantined order by v.sort_key, v.version, f.filename`,
-    [name],
+     where p.package = $1 and not v.quarantined and (v.gone is null or $2)
+     order by v.sort_key, v.version, f.filename`,
+    [name, gone],
   );
   const versions = await db.query<{ version: string }>(
     `select version from versions v join packages p using (package_id)
-     where p.package = $1 and not v.quarantined
+     where p.package = $1 and not v.quarantined and (v.gone is null or $2)
        and exists (select from files f where f.version_id = v.version_id) order by sort_key, version`,
-    [name],
+    [name, gone],
   );
   return {
     exists: true,
@@ -72,7 +78,8 @@ export async function project(db: Queryable, name: string): Promise<Project | nu
 
 async function versions(db: Queryable, name: string): Promise<ProjectVersion[]> {
   const rows = await db.query<Rows<Omit<ProjectVersion, 'targets'> & { version_id: number }>>(
-    `select v.version_id, v.version, floor(extract(epoch from v.released) * 1000)::float8 as released, v.skip, v.yanked,
+    `select v.version_id, v.version, floor(extract(epoch from v.released) * 1000)::float8 as released,
+       coalesce(v.skip, case when coalesce(p.gone, v.gone) is not null then 'the index has it no more' end) as skip, v.yanked,
        v.has_sdist, s.specifier as requires_python
      from versions v join packages p using (package_id) left join specifiers s using (specifier_id)
      where p.package = $1 order by v.sort_key desc, v.version desc`,

@@ -47,6 +47,7 @@ type TargetFields = Target & Readonly<Record<string, unknown>>;
 export async function addTarget(
   database: Database,
   { abi, platform, py_version_tag, skip }: Target,
+  slices = AT_ONCE,
 ): Promise<void> {
   const parsed = parseTarget(abi, platform);
   await database.transaction(async (db) => {
@@ -89,29 +90,34 @@ export async function addTarget(
       id,
     ]);
   });
-  await fillSome(database);
+  await fillSome(database, slices);
 }
 
 /** Forgets a target, with its builds, in slices as well. Files stay: others may use them. */
-export async function removeTarget(database: Database, abi: string, platform: string): Promise<void> {
+export async function removeTarget(
+  database: Database,
+  abi: string,
+  platform: string,
+  slices = AT_ONCE,
+): Promise<void> {
   await database.query(
     `update targets set skip = 'it is being removed', leaving = true where abi = $1 and platform = $2`,
     [abi, platform],
   );
-  await fillSome(database);
+  await fillSome(database, slices);
 }
 
-async function fillSome(database: Database): Promise<void> {
-  for (let slices = 0; slices < AT_ONCE; slices += 1) if (!(await fillSlice(database))) return;
+async function fillSome(database: Database, slices: number): Promise<void> {
+  for (let slice = 0; slice < slices; slice += 1) if (!(await fillSlice(database))) return;
 }
 
 /**
- * Makes a target that was added or skipped take part for SLICE versions more, or fewer, and their rows of
+ * Makes a target that was added or skipped take part for `size` versions more, or fewer, and their rows of
  * the queue right; false when no target has any to go. It holds only the versions of its slice: whoever
  * adds versions shares TARGETS_LOCK from before they get their numbers, so those below a target's first
  * one are all there.
  */
-export async function fillSlice(database: Database): Promise<boolean> {
+export async function fillSlice(database: Database, size = SLICE): Promise<boolean> {
   return await database.transaction(async (db) => {
     const [target] = await db.query<{
       target_id: number;
@@ -124,19 +130,19 @@ export async function fillSlice(database: Database): Promise<boolean> {
        order by skip is null, target_id limit 1 for update skip locked`,
     );
     if (!target) return false;
-    if (target.drained) await forgetSome(db, target.target_id);
-    else await (target.skip === null ? fillMore(db, target.target_id) : drainMore(db, target.target_id));
+    if (target.drained) await forgetSome(db, target.target_id, size);
+    else await (target.skip === null ? fillMore : drainMore)(db, target.target_id, size);
     return true;
   });
 }
 
-async function fillMore(db: Queryable, targetId: number): Promise<void> {
+async function fillMore(db: Queryable, targetId: number, size: number): Promise<void> {
   const versions = await db.query<{ version_id: number }>(
     `select version_id from versions where version_id < (select filled_from from targets where target_id = $1)
-     order by version_id desc limit ${String(SLICE)}`,
+     order by version_id desc limit ${String(size)}`,
     [targetId],
   );
-  const first = versions.length < SLICE ? 0 : (versions.at(-1)?.version_id ?? 0);
+  const first = versions.length < size ? 0 : (versions.at(-1)?.version_id ?? 0);
   await db.query('update targets set filled_from = $2 where target_id = $1', [targetId, first]);
   await requeue(
     db,
@@ -145,20 +151,20 @@ async function fillMore(db: Queryable, targetId: number): Promise<void> {
   await hint(db);
 }
 
-async function drainMore(db: Queryable, targetId: number): Promise<void> {
+async function drainMore(db: Queryable, targetId: number, size: number): Promise<void> {
   const select = async () =>
     await db.query<{ version_id: number }>(
       `select version_id from versions where version_id >= (select filled_from from targets where target_id = $1)
-       order by version_id limit ${String(SLICE)}`,
+       order by version_id limit ${String(size)}`,
       [targetId],
     );
   let versions = await select();
-  if (versions.length < SLICE) {
+  if (versions.length < size) {
     // The last ones: alone, for none may come between this look and the change.
     await db.query('select pg_advisory_xact_lock($1)', [TARGETS_LOCK]);
     versions = await select();
   }
-  const next = versions.length < SLICE ? NONE : String((versions.at(-1)?.version_id ?? 0) + 1);
+  const next = versions.length < size ? NONE : String((versions.at(-1)?.version_id ?? 0) + 1);
   await db.query('update targets set filled_from = $2::bigint where target_id = $1', [targetId, next]);
   await requeue(
     db,
@@ -167,9 +173,9 @@ async function drainMore(db: Queryable, targetId: number): Promise<void> {
 }
 
 /** Deletes some builds of a target that nothing is queued for any more; the target itself with the last. */
-async function forgetSome(db: Queryable, targetId: number): Promise<void> {
+async function forgetSome(db: Queryable, targetId: number, size: number): Promise<void> {
   const gone = await db.query<{ version_id: number }>(
-    `delete from builds where build_id in (select build_id from builds where target_id = $1 limit ${String(SLICE)})
+    `delete from builds where build_id in (select build_id from builds where target_id = $1 limit ${String(size)})
      returning version_id`,
     [targetId],
   );

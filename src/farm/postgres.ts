@@ -1,3 +1,4 @@
+import { totalmem } from 'node:os';
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { existsSync, readFileSync, renameSync, rmSync } from 'node:fs';
@@ -29,7 +30,7 @@ const ROLE = 'piw';
 const DATABASE = 'piwheels';
 /** For a machine that builds, and perhaps a small one: little memory, few files, full durability. */
 const SETTINGS: Readonly<Record<string, string>> = {
-  shared_buffers: '48MB',
+  shared_buffers: `${String(sharedBuffersMb())}MB`,
   max_connections: '80',
   max_wal_size: '512MB',
   min_wal_size: '80MB',
@@ -42,6 +43,12 @@ const SETTINGS: Readonly<Record<string, string>> = {
   max_parallel_workers_per_gather: '0',
   jit: 'off',
 };
+
+/** A part of the memory that a small machine doesn't miss, and of a large one enough for all of PyPI's queue. */
+function sharedBuffersMb(): number {
+  return Math.round(Math.min(512, Math.max(48, totalmem() / 2 ** 20 / 32)));
+}
+
 const INITDB_LIMIT_MS = 120_000;
 
 /**

@@ -165,6 +165,22 @@ export const Target = Type.Object({
 });
 export type Target = Static<typeof Target>;
 
+/** [abi, platform, priority, builds that wait, when the oldest of them was released]. */
+export const QueueLength = Type.Tuple([Tag, Tag, Priority, Count, orNull(Time)]);
+export type QueueLength = Static<typeof QueueLength>;
+
+/** Where a version stands on a target, and why, for people. */
+export const QueuedVersion = Type.Object({
+  version: Version,
+  abi: Tag,
+  platform: Tag,
+  state: Type.Union(TARGET_STATE.map((s) => Type.Literal(s))),
+  /** Its place in the queue, from 1, where it waits and was counted. */
+  position: orNull(Count),
+  why: Text,
+});
+export type QueuedVersion = Static<typeof QueuedVersion>;
+
 export const Page = Type.Tuple([Type.String({ maxLength: 20 }), ShortText]);
 /** The same with the note under which it is due: a higher one each time. */
 export const DuePage = Type.Tuple([Type.String({ maxLength: 20 }), ShortText, Count]);
@@ -236,6 +252,32 @@ export const oracle = new Protocol('db', {
   /** `fence` is the revision of the sender's lease; a serial from an older holder is refused. */
   SETPYPI: { fields: { serial: Count, fence: Count }, answers: DONE },
   GETSTATS: { fields: {}, answers: { STATS: { statistics: Statistics } }, reads: true },
+
+  /** The length of the queue `age_s` seconds ago, and its pace. */
+  QUEUE: {
+    fields: {},
+    answers: {
+      QUEUE: {
+        lengths: listOf(QueueLength, 10_000),
+        age_s: Seconds,
+        building: Count,
+        last_hour: Count,
+        last_minute: Count,
+      },
+    },
+    reads: true,
+  },
+  QUEUEPKG: {
+    fields: { package: Package },
+    answers: { STANDS: { exists: Flag, versions: listOf(QueuedVersion, 1_000_000) } },
+    reads: true,
+  },
+  /** Versions that the index has had no more for so long: [package, version]. */
+  GONE: {
+    fields: { grace_s: Seconds, limit: Count },
+    answers: { GONE: { versions: listOf(Type.Tuple([Package, Version]), 10_000) } },
+    reads: true,
+  },
 
   NEWPKG: {
     fields: { package: Package, description: orNull(Text), origin: Origin, aliases: listOf(ShortText, 1000) },

@@ -1,8 +1,148 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Client } from '../../src/actor/client.js';
+import { Bus } from '../../src/bus/bus.js';
+import { Database } from '../../src/database/pool.js';
+import { addTarget } from '../../src/database/targets.js';
+import { slaveDriver, wake } from '../../src/protocols/slave-driver.js';
+import { PROTOCOL, VERSION } from '../../src/version.js';
+import { FakePypi, randomWorld } from '../helpers/fake-pypi.js';
 import type { Bench } from './bench.js';
+import { PLATFORM } from './pypi-shape.js';
+import { onStage, quantile } from './stage.js';
 
+const ABI = 'cp311';
+const POLL_S = 1;
+/** Longer than the longest way of a release, so that none meets the next. */
+const LIMIT_MS = 30_000;
+
+/**
+ * How long a release is on its way: from the first time the Cloud Gazer asks an index that shows it, until
+ * BUILD at an idle slave. The index is a stand-in for PyPI on this machine; the cast is the real one.
+ */
 export const release: Bench = {
   name: 'release',
   summary: 'from the moment the index shows a release until BUILD at an idle slave',
-  options: { releases: 200 },
-  run: () => Promise.reject(new Error('not yet')),
+  options: { releases: 100 },
+  async run({ releases = 100 }, say) {
+    return await onStage(say, async ({ nats, dsn, limits, startMaster }) => {
+      const database = await Database.open(dsn, 'bench');
+      await addTarget(database, { abi: ABI, platform: PLATFORM, py_version_tag: ABI, skip: null });
+      await database.close();
+      const now = Math.floor(Date.now() / 1000);
+      const world = randomWorld(1, 20, { now: now - 30 * 86_400 });
+      const pypi = await FakePypi.start(world);
+      try {
+        startMaster({
+          'pypi-xmlrpc': `${pypi.url}/pypi`,
+          'pypi-simple': `${pypi.url}/simple/`,
+          'pypi-json': `${pypi.url}/pypi`,
+          'poll-interval': `${String(POLL_S)}s`,
+        });
+        const idle = await IdleSlave.start(nats.slave);
+        say('the backlog first');
+        while ((await idle.build(3000)) !== undefined);
+        say(`${String(releases)} releases, polled every ${String(POLL_S)} s`);
+        const way: number[] = [];
+        const polled: number[] = [];
+        for (let n = 0; n < releases; n += 1) {
+          const name = `bench-release-${String(n)}`;
+          world.now = Math.floor(Date.now() / 1000);
+          world.create(name);
+          world.newRelease(name, '1.0');
+          world.addFile(name, '1.0', `${name.replaceAll('-', '_')}-1.0.tar.gz`, {
+            kind: 'sdist',
+            requiresPython: '>=3.8',
+          });
+          const shown = Date.now();
+          const built = await idle.build(LIMIT_MS);
+          if (built?.package !== name) throw new Error(`${name} was not built: ${JSON.stringify(built)}`);
+          const asked = pypi.requests.find(
+            ({ time, call }) => time >= shown && call?.startsWith('changelog_last'),
+          );
+          if (!asked) throw new Error('it was built before the index was asked');
+          way.push(built.at - asked.time);
+          polled.push(asked.time - shown);
+          // Not in step with the polls.
+          await sleep(100 + Math.random() * 1000);
+        }
+        await idle.stop();
+        return {
+          figures: {
+            release_to_build_p50_ms: quantile(way, 0.5),
+            release_to_build_p99_ms: quantile(way, 0.99),
+            release_to_build_max_ms: Math.max(...way),
+            poll_wait_p50_ms: quantile(polled, 0.5),
+            poll_wait_max_ms: Math.max(...polled),
+            poll_interval_ms: POLL_S * 1000,
+            releases: way.length,
+          },
+          limits,
+        };
+      } finally {
+        await pypi.close();
+      }
+    });
+  },
 };
+
+/** A slave that has nothing to do, is woken, and fails at once at what it gets. */
+class IdleSlave {
+  readonly #bus: Bus;
+  readonly #master: Client<typeof slaveDriver.verbs>;
+  #wake: () => void = () => undefined;
+
+  private constructor(bus: Bus) {
+    this.#bus = bus;
+    this.#master = new Client(bus, slaveDriver, ['slave', 'slave', 'idle'], {
+      timeoutMs: 2000,
+      patienceMs: 60_000,
+    });
+  }
+
+  static async start(address: string): Promise<IdleSlave> {
+    const bus = await Bus.connect({
+      ...{ address, name: 'idle', inboxPrefix: '_INBOX_slave', bucket: 'piw-slave-slave' },
+    });
+    const slave = new IdleSlave(bus);
+    void slave.#listen();
+    await slave.#master.ask('HELLO', {
+      ...{ version: `${VERSION}/${String(PROTOCOL)}`, build_timeout_s: 3600, busy_interval_s: 30 },
+      ...{ py_version_tag: ABI, abi_tag: ABI, platform_tag: PLATFORM, label: 'idle', os_name: 'none' },
+      ...{ os_version: '', board: null, clock: Date.now() },
+    });
+    return slave;
+  }
+
+  /** The next build, and when it came; undefined if none did in time. */
+  async build(limitMs: number): Promise<{ readonly package: string; readonly at: number } | undefined> {
+    const end = Date.now() + limitMs;
+    while (Date.now() < end) {
+      const woken = new Promise<void>((resolve) => (this.#wake = resolve));
+      const answer = await this.#master.ask('IDLE', { stats: [100e9, 50e9, 8e9, 4e9, 1, null] });
+      if (answer.verb === 'BUILD') {
+        const at = Date.now();
+        await this.#master.ask('BUILT', {
+          ...{ lease: answer.lease, status: false, failure_class: 'compiler', duration_s: 1 },
+          ...{ output: 'failed', files: [] },
+        });
+        return { package: answer.package, at };
+      }
+      const seconds = answer.verb === 'SLEEP' ? answer.seconds : 1;
+      await Promise.race([woken, sleep(Math.min(seconds * 1000, Math.max(0, end - Date.now())))]);
+    }
+    return undefined;
+  }
+
+  async stop(): Promise<void> {
+    await this.#master.ask('BYE', {});
+    await this.#bus.drain();
+  }
+
+  async #listen(): Promise<void> {
+    const wakes = this.#bus.subscribe(this.#bus.subject(wake.name, 'slave', 'idle', '*'));
+    for await (const incoming of wakes) {
+      wake.unpack(await incoming.body());
+      this.#wake();
+    }
+  }
+}

@@ -1,0 +1,104 @@
+import { Args, Flags } from '@oclif/core';
+import { Client } from '../actor/client.js';
+import { PiwError } from '../errors.js';
+import { oracle, type QueueLength, type QueuedVersion } from '../protocols/oracle.js';
+import { packageName } from './administer.js';
+import { EXIT_CODES, PiwCommand } from './base.js';
+
+const PRIORITIES = ['backlog', 'new releases', 'requests'];
+
+export default class Queue extends PiwCommand {
+  static override summary = 'Show what is to be built, or where each version of a package stands and why.';
+  static override description = `Without a package: how many builds wait for each ABI, by priority, and how fast they are done. Of a
+very large queue the count may be some minutes old; it says so.
+
+${EXIT_CODES}`;
+  static override examples = [
+    '<%= config.bin %> queue',
+    '<%= config.bin %> queue numpy',
+    '<%= config.bin %> queue numpy --json',
+  ];
+  static override args = {
+    package: Args.string({ ignoreStdin: true, description: 'a package' }),
+  };
+  static override flags = {
+    nats: Flags.string({ helpValue: 'ADDRESS', description: 'the NATS servers of the farm' }),
+  };
+  static override enableJsonFlag = true;
+
+  async run(): Promise<unknown> {
+    const { args, flags } = await this.parse(Queue);
+    const name = args.package === undefined ? undefined : packageName(args.package);
+    const bus = await this.connect(this.settings(flags));
+    try {
+      const database = new Client(bus, oracle, undefined, { timeoutMs: 10_000, patienceMs: 20_000 });
+      return name === undefined ? await this.#whole(database) : await this.#package(database, name);
+    } finally {
+      await bus.drain();
+    }
+  }
+
+  async #whole(database: Client<typeof oracle.verbs>): Promise<unknown> {
+    const { lengths, age_s, building, last_hour, last_minute } = await database.ask('QUEUE', {});
+    const waiting = lengths.reduce((sum, [, , , count]) => sum + count, 0);
+    if (lengths.length === 0) this.log('Nothing waits.');
+    else for (const line of lengthTable(lengths)) this.log(line);
+    this.log(
+      `${thousands(waiting)} builds wait, ${thousands(building)} are being done; ` +
+        `${thousands(last_minute)} ended in the last minute, ${thousands(last_hour)} in the last hour.`,
+    );
+    if (age_s > 10) this.log(`The count is ${String(Math.round(age_s))} s old.`);
+    return {
+      queue: lengths.map(([abi, platform, priority, count, oldest]) => ({
+        ...{ abi, platform, priority: PRIORITIES[priority] ?? String(priority), waiting: count },
+        oldest: oldest === null ? null : new Date(oldest).toISOString(),
+      })),
+      ...{ waiting, building, last_minute, last_hour, age_s },
+    };
+  }
+
+  async #package(database: Client<typeof oracle.verbs>, name: string): Promise<unknown> {
+    const { exists, versions } = await database.ask('QUEUEPKG', { package: name });
+    if (!exists) throw new PiwError('PIW_UNKNOWN_PACKAGE', `there is no package ${name}`);
+    if (versions.length === 0) this.log(`${name} has no versions.`);
+    for (const line of versionTable(versions)) this.log(line);
+    return { package: name, versions };
+  }
+}
+
+function lengthTable(lengths: readonly QueueLength[]): readonly string[] {
+  const rows = lengths.map(([abi, platform, priority, count, oldest]) => [
+    ...[abi, platform, PRIORITIES[priority] ?? '', thousands(count)],
+    oldest === null ? '' : new Date(oldest).toISOString().slice(0, 10),
+  ]);
+  return table([['ABI', 'platform', 'priority', 'waiting', 'oldest release'], ...rows], 3);
+}
+
+function versionTable(versions: readonly QueuedVersion[]): readonly string[] {
+  if (versions.length === 0) return [];
+  const platforms = new Set(versions.map(({ platform }) => platform));
+  const rows = versions.map(({ version, abi, platform, state, position, why }) => [
+    version,
+    platforms.size > 1 ? `${abi} ${platform}` : abi,
+    state === 'none' ? '-' : state,
+    state === 'waiting' ? (position === null ? '' : `position ${thousands(position)}`) : plain(why),
+  ]);
+  return table([['version', 'ABI', 'state', ''], ...rows]);
+}
+
+/** Columns as wide as their widest cell; `right` is the number of the one that is flush right. */
+function table(rows: readonly (readonly string[])[], right = -1): readonly string[] {
+  const widths = (rows[0] ?? []).map((_, at) => Math.max(...rows.map((row) => (row[at] ?? '').length)));
+  return rows.map((row) =>
+    row
+      .map((cell, at) => (at === right ? cell.padStart(widths[at] ?? 0) : cell.padEnd(widths[at] ?? 0)))
+      .join('  ')
+      .trimEnd(),
+  );
+}
+
+/** A reason comes from outside: it can't move the cursor. */
+// eslint-disable-next-line no-control-regex
+const plain = (text: string): string => text.replace(/[\u0000-\u001f\u007f-\u009f]+/g, ' ');
+
+const thousands = (count: number): string => count.toLocaleString('en');
