@@ -172,11 +172,12 @@ async function insertVersions(db: Queryable, versions: readonly VersionChange[])
   const rows = await db.query<{ version_id: number; package_id: number; version: string; missing: boolean }>(
     `insert into versions (package_id, version, sort_key, released, has_sdist, yanked, quarantined, origin, priority,
        missing, gone)
-     select g.package_id, g.version, g.sort_key, to_timestamp(g.released), g.sdist, case when g.yanked then '' end,
-       g.quarantined, 'feed', case when to_timestamp(g.released) > now() - $8 * interval '1 second' then 1 else 0 end,
-       case when g.outranked then now() end, case when g.gone then now() end
-     from unnest($1::bigint[], $2::text[], $3::text[], $4::float8[], $5::bool[], $6::bool[], $7::bool[], $9::bool[],
-       $10::bool[]) as g (package_id, version, sort_key, released, sdist, yanked, quarantined, outranked, gone)
+     select g.package_id, g.version, g.sort_key, to_timestamp(g.released), g.flags & 1 > 0,
+       case when g.flags & 2 > 0 then '' end, g.flags & 4 > 0, 'feed',
+       case when to_timestamp(g.released) > now() - $6 * interval '1 second' then 1 else 0 end,
+       case when g.flags & 8 > 0 then now() end, case when g.flags & 16 > 0 then now() end
+     from unnest($1::bigint[], $2::text[], $3::text[], $4::float8[], $5::int[])
+       as g (package_id, version, sort_key, released, flags)
      on conflict (package_id, version) do nothing
      returning version_id, package_id, version, missing is not null as missing`,
     [
@@ -184,12 +185,16 @@ async function insertVersions(db: Queryable, versions: readonly VersionChange[])
       there.map(({ version }) => version),
       there.map(({ version }) => sortKey(version)),
       there.map(({ released }) => released),
-      there.map(({ sdist }) => sdist),
-      there.map(({ yanked }) => yanked),
-      there.map(({ quarantined }) => quarantined ?? false),
+      // Fewer and shorter lists: of thousands of versions their text is what costs.
+      there.map(
+        ({ sdist, yanked, quarantined, outranked, removed, reset }) =>
+          (sdist ? 1 : 0) +
+          (yanked ? 2 : 0) +
+          (quarantined ? 4 : 0) +
+          (outranked ? 8 : 0) +
+          (removed || (reset && outranked) ? 16 : 0),
+      ),
       TODAY_S,
-      there.map(({ outranked }) => outranked),
-      there.map(({ removed, reset, outranked }) => removed || (reset && outranked)),
     ],
   );
   const places = new Map(there.map(({ id, version, at }) => [`${String(id)} ${version}`, at] as const));

@@ -89,10 +89,28 @@ export function readEvent(value: XmlRpcValue): ReadEvent {
   ) {
     throw new PiwError('PIW_INDEX', 'the changelog holds something that is no event');
   }
-  const at = { serial: serial as number, time: time as number };
   const its = typeof version === 'string' && version !== '' ? version : null;
-  const event = isPackageName(name) ? interpret(normalise(name), its, action) : undefined;
-  return event ? { ...at, ...event } : { ...at, kind: null };
+  const known = projectOf(name);
+  const event = known === undefined ? undefined : interpret(known, its, action);
+  if (!event) return { serial: serial as number, time: time as number, kind: null };
+  const { kind, file } = event;
+  return {
+    serial: serial as number,
+    time: time as number,
+    name: event.name,
+    version: event.version,
+    kind,
+    file,
+  };
+}
+
+/** Events of a project come in a row, and there are millions of them. */
+let last: { readonly spelled: string; readonly name: PackageName | undefined } | undefined;
+
+function projectOf(spelled: string): PackageName | undefined {
+  if (last?.spelled !== spelled)
+    last = { spelled, name: isPackageName(spelled) ? normalise(spelled) : undefined };
+  return last.name;
 }
 
 function interpret(

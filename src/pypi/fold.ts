@@ -60,9 +60,9 @@ interface Draft {
 export function fold(events: readonly ChangeEvent[]): Changes {
   const drafts = new Map<string, Draft>();
   for (const event of events) {
-    const draft = drafts.get(event.name) ?? newDraft(event);
-    drafts.set(event.name, draft);
-    draft.project.serial = Math.max(draft.project.serial, event.serial);
+    let draft = drafts.get(event.name);
+    if (!draft) drafts.set(event.name, (draft = newDraft(event)));
+    if (event.serial > draft.project.serial) draft.project.serial = event.serial;
     if (event.version === null) ofProject(draft, event);
     else ofVersion(draft, event, event.version);
   }
@@ -91,12 +91,22 @@ function ofProject({ project, versions }: Draft, { kind }: ChangeEvent): void {
 
 function ofVersion(draft: Draft, event: ChangeEvent, name: string): void {
   const { kind, time, serial, file } = event;
-  const version = draft.versions.get(name) ?? {
-    ...{ name: event.name, version: name, serial, released: null },
-    ...{ reset: draft.project.wiped, removed: false, sdist: null, yanked: null, quarantined: null },
-  };
-  draft.versions.set(name, version);
-  version.serial = Math.max(version.serial, serial);
+  let version = draft.versions.get(name);
+  if (!version) {
+    version = {
+      name: event.name,
+      version: name,
+      serial,
+      released: null,
+      reset: draft.project.wiped,
+      removed: false,
+      sdist: null,
+      yanked: null,
+      quarantined: null,
+    };
+    draft.versions.set(name, version);
+  }
+  if (serial > version.serial) version.serial = serial;
   switch (kind) {
     case 'release':
     case 'add file':

@@ -259,7 +259,8 @@ async function events(
       versions: [...changes.versions],
     });
     reorder.done(ripe);
-    // The next page is read while this one is written, as in the farm.
+    // The next page is read while this one is written, as in the farm; but first it has to leave.
+    await sleep(10);
     current = read();
     await written;
     acted += ripe.events.length;

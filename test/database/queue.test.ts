@@ -431,7 +431,7 @@ async function shortest(db: Database, history: readonly Step[]): Promise<readonl
   return best;
 }
 
-/** All of them: PIW_TEST_SEEDS=100 PIW_TEST_STEPS=10000 npm test -- database/queue, some hours. */
+/** All of them, in an hour: PIW_TEST_SEEDS=100 PIW_TEST_STEPS=10000 PIW_TEST_LIMIT_S=9000 npm test -- database/queue. */
 void t.test('after every step of random histories the table is what the view says', async (t) => {
   const seeds = Number(process.env['PIW_TEST_SEEDS'] ?? 5);
   const steps = Number(process.env['PIW_TEST_STEPS'] ?? 200);
