@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Actor, type ActorContext } from '../src/actor/actor.js';
 import { Client } from '../src/actor/client.js';
 import { PiwError } from '../src/errors.js';
-import { feed } from '../src/protocols/feed.js';
+import { feed, projectToTuple, versionToTuple } from '../src/protocols/feed.js';
 import { PRIORITY, oracle, type Release } from '../src/protocols/oracle.js';
 import type { ChangeEvent, Changelog, ReadEvent } from '../src/pypi/changelog.js';
 import { fold } from '../src/pypi/fold.js';
@@ -207,8 +207,8 @@ export class CloudGazer extends Actor {
       await this.#feed.ask('EVENTS', {
         fence: this.context.fence(),
         position: [serial, read, cutTime, cutSerial],
-        projects: [...projects],
-        versions: [...versions],
+        projects: projects.map(projectToTuple),
+        versions: versions.map(versionToTuple),
       });
       reorder.done(ripe);
       this.#saved = read;
@@ -248,8 +248,8 @@ export class CloudGazer extends Actor {
     await this.#feed.ask('EVENTS', {
       fence,
       position: [position.serial, position.read, position.cut_time, position.cut_serial],
-      projects: [...projects],
-      versions: [...versions],
+      projects: projects.map(projectToTuple),
+      versions: versions.map(versionToTuple),
     });
     this.log.info(
       `${String(events.length)} ${late ? 'late ' : ''}events of ${String(names.length)} projects`,

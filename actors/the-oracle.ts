@@ -14,7 +14,7 @@ import { helloSlave } from '../src/database/slaves.js';
 import { statistics } from '../src/database/statistics.js';
 import * as targets from '../src/database/targets.js';
 import * as versions from '../src/database/versions.js';
-import { feed } from '../src/protocols/feed.js';
+import { feed, projectFromTuple, versionFromTuple } from '../src/protocols/feed.js';
 import { oracle, type LogRow, type QueueLength } from '../src/protocols/oracle.js';
 import type { Statistics } from '../src/protocols/statistics.js';
 
@@ -149,7 +149,14 @@ export class TheOracle extends Actor {
       feed,
       {
         POSITION: async () => ({ verb: 'POSITION', position: await feeds.feedPosition(db) }),
-        EVENTS: (m) => done(feeds.applyEvents(db, m)),
+        EVENTS: ({ fence, position, projects, versions: its }) =>
+          done(
+            feeds.applyEvents(db, {
+              ...{ fence, position },
+              projects: projects.map(projectFromTuple),
+              versions: its.map(versionFromTuple),
+            }),
+          ),
         LOOK: (m) => done(feeds.wantLooks(db, m.fence, m.names, m.urgent)),
         LOOKS: async (m) => ({ verb: 'LOOKS', looks: [...(await feeds.nextLooks(db, m.limit))] }),
         PAGE: async (m) => ({ verb: 'PAGED', ...(await feeds.applyPage(db, m)) }),

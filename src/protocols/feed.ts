@@ -6,29 +6,51 @@ import { Protocol } from './protocol.js';
 const Name = Package;
 const Maybe = orNull(Flag);
 
-/** What a run of events comes to for a project: see src/pypi/fold.ts. */
-export const ProjectChange = Type.Object({
-  name: Name,
-  serial: Count,
-  wiped: Flag,
-  present: Maybe,
-  quarantined: Maybe,
-});
-export type ProjectChange = Static<typeof ProjectChange>;
+/** What a run of events comes to for a project: see src/pypi/fold.ts. Null: they say nothing of it. */
+export interface ProjectChange {
+  readonly name: string;
+  readonly serial: number;
+  readonly wiped: boolean;
+  readonly present: boolean | null;
+  readonly quarantined: boolean | null;
+}
 
-export const VersionChange = Type.Object({
-  name: Name,
-  version: Version,
-  serial: Count,
+/** The same for a version. */
+export interface VersionChange {
+  readonly name: string;
+  readonly version: string;
+  readonly serial: number;
   /** Seconds since 1970. */
-  released: orNull(Count),
-  reset: Flag,
-  removed: Flag,
-  sdist: Maybe,
-  yanked: Maybe,
-  quarantined: Maybe,
-});
-export type VersionChange = Static<typeof VersionChange>;
+  readonly released: number | null;
+  readonly reset: boolean;
+  readonly removed: boolean;
+  readonly sdist: boolean | null;
+  readonly yanked: boolean | null;
+  readonly quarantined: boolean | null;
+}
+
+/** On the wire both are their fields in this order. */
+const ProjectTuple = Type.Tuple([Name, Count, Flag, Maybe, Maybe]);
+const VersionTuple = Type.Tuple([Name, Version, Count, orNull(Count), Flag, Flag, Maybe, Maybe, Maybe]);
+
+export function projectToTuple(change: ProjectChange): Static<typeof ProjectTuple> {
+  return [change.name, change.serial, change.wiped, change.present, change.quarantined];
+}
+
+export function projectFromTuple(tuple: Static<typeof ProjectTuple>): ProjectChange {
+  const [name, serial, wiped, present, quarantined] = tuple;
+  return { name, serial, wiped, present, quarantined };
+}
+
+export function versionToTuple(change: VersionChange): Static<typeof VersionTuple> {
+  const { name, version, serial, released, reset, removed, sdist, yanked, quarantined } = change;
+  return [name, version, serial, released, reset, removed, sdist, yanked, quarantined];
+}
+
+export function versionFromTuple(tuple: Static<typeof VersionTuple>): VersionChange {
+  const [name, version, serial, released, reset, removed, sdist, yanked, quarantined] = tuple;
+  return { name, version, serial, released, reset, removed, sdist, yanked, quarantined };
+}
 
 const Position = {
   serial: Count,
@@ -60,8 +82,8 @@ export const feed = new Protocol('feed', {
     fields: {
       fence,
       position: Type.Tuple([Count, Count, Count, Count]),
-      projects: listOf(ProjectChange, 100_000),
-      versions: listOf(VersionChange, 100_000),
+      projects: listOf(ProjectTuple, 100_000),
+      versions: listOf(VersionTuple, 100_000),
     },
     answers: DONE,
   },

@@ -5,7 +5,7 @@ import { Client } from '../../src/actor/client.js';
 import type { Bus } from '../../src/bus/bus.js';
 import { Database } from '../../src/database/pool.js';
 import { builds } from '../../src/protocols/builds.js';
-import { feed } from '../../src/protocols/feed.js';
+import { feed, projectToTuple, versionToTuple } from '../../src/protocols/feed.js';
 import { oracle, type LoggedBuild } from '../../src/protocols/oracle.js';
 import { slaveDriver } from '../../src/protocols/slave-driver.js';
 import { readEvent, type ChangeEvent } from '../../src/pypi/changelog.js';
@@ -255,8 +255,8 @@ async function events(
     const written = client.ask('EVENTS', {
       fence: row?.revision ?? 0,
       position: [settled, highest, cutTime, cutSerial],
-      projects: [...changes.projects],
-      versions: [...changes.versions],
+      projects: changes.projects.map(projectToTuple),
+      versions: changes.versions.map(versionToTuple),
     });
     reorder.done(ripe);
     // The next page is read while this one is written, as in the farm; but first it has to leave.
