@@ -45,7 +45,7 @@ const REST_MS = { first: 1000, most: 300_000 };
 /** Fewer packages than this never wait for a word. */
 const FEW = 10;
 /** An index that says nothing of what has changed is asked page by page only if it is no larger. */
-const SMALL = 1000;
+const SMALL = 200;
 const KNOWN = 50_000;
 
 /**

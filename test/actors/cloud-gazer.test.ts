@@ -1,62 +1,50 @@
+import { fork } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
-import { CloudGazer, type CloudGazerSettings } from '../../actors/cloud-gazer.js';
+import type { CloudGazerSettings } from '../../actors/cloud-gazer.js';
 import { TheOracle } from '../../actors/the-oracle.js';
-import type { Clock } from '../../src/actor/clock.js';
-import { runActor, type Part } from '../../src/actor/run.js';
+import { Client } from '../../src/actor/client.js';
+import { acceptRemoval } from '../../src/database/feed.js';
 import { Database } from '../../src/database/pool.js';
 import { addTarget } from '../../src/database/targets.js';
-import { createLog } from '../../src/log.js';
-import { Changelog } from '../../src/pypi/changelog.js';
-import { SimpleIndex } from '../../src/pypi/index-reader.js';
-import { natsAddress, ownPrefix, until } from '../helpers/bus.js';
+import { builds } from '../../src/protocols/builds.js';
+import { natsAddress, ownPrefix, testBus, until } from '../helpers/bus.js';
 import { testDatabase } from '../helpers/database.js';
-import { FakePypi, randomWorld, type FakePypiOptions, type World } from '../helpers/fake-pypi.js';
+import { FakePypi, World, randomWorld, type FakePypiOptions } from '../helpers/fake-pypi.js';
+import { fastClock, gazerPart, runPart, type FeedProcess } from '../helpers/feed-process.js';
 
 t.setTimeout(280_000);
-
-/** A clock that turns so many times as fast: ten minutes of disorder are over in seconds. */
-const FAST = 300;
-function fastClock(): Clock {
-  const began = Date.now();
-  return {
-    now: () => began + (Date.now() - began) * FAST,
-    after: (ms, what) => {
-      const timer = setTimeout(what, ms / FAST);
-      return () => {
-        clearTimeout(timer);
-      };
-    },
-  };
-}
 
 interface Reader {
   readonly db: Database;
   readonly said: string[];
-  /** Ends the Cloud Gazer without a word, and starts another. */
+  /** Kills the Cloud Gazer and the Architect with SIGKILL, and starts others. */
   kill(): Promise<void>;
+  /** Takes a build as a slave would, and then gives it back or forgets it. */
+  take(forget: boolean): Promise<void>;
+}
+
+interface Following {
+  readonly settings?: Partial<CloudGazerSettings>;
+  /** The Cloud Gazer runs in a process of its own, with an Architect. */
+  readonly apart?: boolean;
 }
 
 /** An Oracle and a Cloud Gazer, following this PyPI. */
-async function follow(t: Test, pypi: FakePypi, given: Partial<CloudGazerSettings> = {}): Promise<Reader> {
+async function follow(
+  t: Test,
+  pypi: FakePypi,
+  { settings = {}, apart = false }: Following = {},
+): Promise<Reader> {
   const { db, dsn } = await testDatabase(t);
   await addTarget(db, { abi: 'cp311', platform: 'linux_x86_64', py_version_tag: 'cp311', skip: null });
   const prefix = ownPrefix();
+  const nats = natsAddress();
   const said: string[] = [];
-  const start = <S>(part: Part<S>, settings: S, clock?: Clock) => {
-    const controller = new AbortController();
-    const running = runActor(part, settings, {
-      bus: { address: natsAddress(), name: part.task, prefix },
-      log: createLog(part.task, 'info', (line) => said.push(line)),
-      signal: controller.signal,
-      ...(clock ? { clock } : {}),
-    });
-    const stop = async () => {
-      controller.abort();
-      await running;
-    };
-    return { stop };
+  const sink = (line: string) => {
+    said.push(line);
   };
-  const oracle = start(
+  const oracle = runPart(
     {
       task: 'the-oracle',
       kind: 'pool',
@@ -65,45 +53,43 @@ async function follow(t: Test, pypi: FakePypi, given: Partial<CloudGazerSettings
       load: () =>
         Promise.resolve(async (context) => new TheOracle(context, await Database.open(dsn, 'oracle'))),
     },
-    undefined,
+    { nats, prefix, sink },
   );
-  const http = { pauseMs: 5, timeoutMs: 2000, contact: 'admin@example.org' };
-  const settings: CloudGazerSettings = {
-    index: new SimpleIndex(`${pypi.url}/simple/`, http),
-    changelog: new Changelog(`${pypi.url}/pypi`, http),
-    json: `${pypi.url}/pypi`,
-    watch: [],
-    history: 'all',
-    pollS: 10,
-    rate: 50,
-    removalDelayS: 3600,
-    removalShare: 1,
-    contact: 'admin@example.org',
-    ...given,
-  };
-  const gaze = () =>
-    start(
-      {
-        task: 'cloud-gazer',
-        kind: 'single',
-        pausing: 'stops',
-        count: 1,
-        load: () => Promise.resolve((context) => new CloudGazer(context, settings)),
-      },
-      settings,
-      fastClock(),
+  t.teardown(() => oracle.stop());
+  const begin = () => {
+    if (!apart) return runPart(gazerPart(pypi.url, settings), { nats, prefix, sink, clock: fastClock() });
+    const given: FeedProcess = { nats, prefix, dsn, url: pypi.url };
+    const child = fork(fileURLToPath(new URL('../helpers/feed-process.js', import.meta.url)), [
+      JSON.stringify(given),
+    ]);
+    child.on('message', (line) => said.push(JSON.stringify(line)));
+    const ended = new Promise<void>((resolve) =>
+      child.once('exit', () => {
+        resolve();
+      }),
     );
-  let gazer = gaze();
-  t.teardown(async () => {
-    await gazer.stop();
-    await oracle.stop();
-  });
+    const stop = () => {
+      child.kill('SIGKILL');
+      return ended;
+    };
+    return { stop };
+  };
+  let running = begin();
+  t.teardown(() => running.stop());
+  const bus = await testBus(t, prefix);
   return {
     db,
     said,
     kill: async () => {
-      await gazer.stop();
-      gazer = gaze();
+      await running.stop();
+      running = begin();
+    },
+    take: async (forget) => {
+      const client = new Client(bus, builds, undefined, { timeoutMs: 500, patienceMs: 30_000 });
+      const wants: [number, string, string][] = [[1, 'cp311', 'linux_x86_64']];
+      const { granted } = await client.ask('NEXT', { fence: 0, lease_s: 3600, wants });
+      const leases = granted.flatMap((grant): [number, number][] => (grant ? [[grant[0], 1]] : []));
+      if (!forget) await client.ask('RELEASE', { leases });
     },
   };
 }
@@ -187,7 +173,7 @@ async function replay(
   const world = randomWorld(seed, 400);
   const pypi = await FakePypi.start(world, { visible: 0, pageSize: 60, ...options });
   t.teardown(() => pypi.close());
-  const reader = await follow(t, pypi);
+  const reader = await follow(t, pypi, { apart: disturb !== undefined });
   while (pypi.visible < world.serial) {
     pypi.advance(80);
     await disturb?.(reader);
@@ -221,6 +207,72 @@ void t.test('a log that is read from its beginning', async (t) => {
   await replay(t, 1, {});
 });
 
+/** Projects p0, p1, … of one release each. */
+function small(projects: number): World {
+  const world = new World();
+  for (let n = 0; n < projects; n += 1) release(world, `p${String(n)}`, '1.0');
+  return world;
+}
+
+function release(world: World, name: string, version: string): void {
+  if (!world.projects.has(name)) world.create(name);
+  world.newRelease(name, version);
+  world.addFile(name, version, `${name}-${version}.tar.gz`, { kind: 'sdist', requiresPython: '>=3.8' });
+  world.tick(60);
+}
+
+const offered = async (db: Database): Promise<string> =>
+  (
+    await db.query<{ line: string }>(
+      `select p.package || ' ' || v.version as line from versions v join packages p using (package_id)
+       where p.gone is null and v.gone is null order by 1`,
+    )
+  )
+    .map(({ line }) => line)
+    .join(', ');
+
+const OTHERS: Readonly<Record<string, FakePypiOptions>> = {
+  'JSON and serials': { pypi: false },
+  'HTML and nothing else': { pypi: false, json: false, serials: false, etags: false },
+};
+
+for (const [what, options] of Object.entries(OTHERS)) {
+  void t.test(`an index with ${what} is followed by its root`, async (t) => {
+    const world = small(3);
+    const pypi = await FakePypi.start(world, options);
+    t.teardown(() => pypi.close());
+    const { db } = await follow(t, pypi, { settings: { changelog: undefined, json: null } });
+    await until(async () => (await offered(db)) === 'p0 1.0, p1 1.0, p2 1.0');
+    release(world, 'p1', '1.1');
+    release(world, 'p3', '1.0');
+    world.removeProject('p0');
+    await until(async () => (await offered(db)) === 'p1 1.0, p1 1.1, p2 1.0, p3 1.0');
+    world.yankRelease('p2', '1.0', 'broken');
+    await until(async () => (await db.query(`select from versions where yanked = 'broken'`)).length === 1);
+  });
+}
+
+void t.test('a watch list with patterns makes a farm of a few packages', async (t) => {
+  const world = small(12);
+  const pypi = await FakePypi.start(world);
+  t.teardown(() => pypi.close());
+  const { db } = await follow(t, pypi, { settings: { watch: ['p1*', 'p3'] } });
+  await until(async () => (await offered(db)) === 'p1 1.0, p10 1.0, p11 1.0, p3 1.0');
+});
+
+void t.test('many packages that go at once wait for a word', async (t) => {
+  const world = small(15);
+  const pypi = await FakePypi.start(world, { pypi: false });
+  t.teardown(() => pypi.close());
+  const { db, said } = await follow(t, pypi, { settings: { changelog: undefined, json: null } });
+  await until(async () => (await offered(db)).split(', ').length === 15);
+  for (let n = 0; n < 12; n += 1) world.removeProject(`p${String(n)}`);
+  await until(() => said.some((line) => line.includes('piw feed --accept 12')));
+  t.equal((await offered(db)).split(', ').length, 15, 'nothing goes before');
+  await acceptRemoval(db, 12);
+  await until(async () => (await offered(db)).split(', ').length === 3);
+});
+
 /** More of them by hand: PIW_TEST_SEEDS=8 npm test -- actors/cloud-gazer. */
 const SEEDS = Array.from({ length: Number(process.env['PIW_TEST_SEEDS'] ?? 1) }, (_, i) => i + 2);
 
@@ -247,7 +299,7 @@ for (const [what, options] of Object.entries(TROUBLE)) {
 }
 
 void t.test(
-  'a Cloud Gazer that is killed at random during a replay changes nothing in the end',
+  'a Cloud Gazer and an Architect that are killed at random during a replay change nothing in the end',
   async (t) => {
     for (const seed of SEEDS) {
       let step = 0;
