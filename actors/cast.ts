@@ -148,6 +148,7 @@ export const CAST: readonly Part<Settings>[] = [
           changelog: xmlrpc === null ? undefined : new Changelog(xmlrpc, { contact }),
           json,
           watch,
+          watchOnly: settings['watch-only'],
           history: history === 'newest' ? 'newest' : 'all',
           pollS: settings['poll-interval'],
           rate: settings['pypi-rate'],

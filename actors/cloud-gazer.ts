@@ -21,6 +21,8 @@ export interface CloudGazerSettings {
   readonly json: string | null;
   /** NAME, NAME==VERSION, or a pattern of names with `*` and `?`; none: all of the index. */
   readonly watch: readonly string[];
+  /** Without any, nothing is followed. */
+  readonly watchOnly: boolean;
   /** Of a name without a version: all releases, or the newest and those that come after it. */
   readonly history: 'all' | 'newest';
   readonly pollS: number;
@@ -90,7 +92,11 @@ export class CloudGazer extends Actor {
   }
 
   override start(): void {
-    const { pollS, changelog } = this.#settings;
+    const { pollS, changelog, watch, watchOnly } = this.#settings;
+    if (watchOnly && watch.length === 0) {
+      this.log.info('the watch list is empty: nothing is followed');
+      return;
+    }
     if (this.#watched.length > 0 && this.#patterns.length === 0) {
       this.every(pollS, () => this.#lookAtNames());
       return;

@@ -40,6 +40,8 @@ export const KEYS = {
   contact: text(),
   /** What is followed: NAME or NAME==VERSION; none: all of the index. */
   watch: list,
+  /** An empty watch list means that nothing is followed, and not all of the index. */
+  'watch-only': flag,
   /** Of a watched name: `all` releases, or the `newest` one and what comes after it. */
   history: text('all'),
   'poll-interval': duration(60),

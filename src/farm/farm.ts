@@ -268,6 +268,7 @@ export class Farm {
       watch: [
         ...new Set([...(samples ? [] : known.filter((one) => !one.startsWith('piw-sample-'))), ...asked]),
       ],
+      'watch-only': true,
       history: 'newest',
       'poll-interval': '60s',
       'register-targets': true,

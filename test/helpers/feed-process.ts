@@ -42,6 +42,7 @@ export function gazerPart(url: string, given: Partial<CloudGazerSettings>): Part
     changelog: new Changelog(`${url}/pypi`, http),
     json: `${url}/pypi`,
     watch: [],
+    watchOnly: false,
     history: 'all',
     pollS: 10,
     rate: 50,
