@@ -1,6 +1,7 @@
 import { PiwError } from '../errors.js';
 import type { BuildRecord, LoggedBuild } from '../protocols/oracle.js';
 import { fileFromMessage } from '../states/file-state.js';
+import { noteDue } from './pages.js';
 import type { Database, Queryable } from './pool.js';
 import { hint, refill } from './queue.js';
 import { tagId } from './targets.js';
@@ -39,7 +40,7 @@ export async function logBuilds(
     );
     await refill(db, [...new Set(versions)]);
     if (logged.some(({ outcome, at }) => outcome === 'logged' && builds[at]?.status)) await hint(db);
-    await notePages(db, builds, logged);
+    await noteDue(db, pagesOf(builds, logged));
     const outcomes = builds.map((): Outcome => ['lost', null]);
     for (const { at, outcome, build_id } of logged) outcomes[at] = [outcome, build_id];
     return outcomes;
@@ -98,27 +99,14 @@ async function insertFiles(
   }
 }
 
-async function notePages(
-  db: Queryable,
-  builds: readonly LoggedBuild[],
-  logged: readonly Logged[],
-): Promise<void> {
-  const pages = new Map<string, readonly [string, string]>();
-  const add = (kind: string, argument: string) => pages.set(`${kind} ${argument}`, [kind, argument]);
-  for (const { at, outcome, build_id } of logged) {
+/** The pages that show these results. */
+function pagesOf(builds: readonly LoggedBuild[], logged: readonly Logged[]): Parameters<typeof noteDue>[1] {
+  return logged.flatMap(({ at, outcome, build_id }) => {
     const build = builds[at];
-    if (outcome !== 'logged' || !build) continue;
-    add(build.files.length > 0 ? 'PKG' : 'PROJECT', build.package);
-    if (build_id !== null) add('LOG', String(build_id));
-  }
-  if (pages.size === 0) return;
-  // In one order always, so that two batches never wait for each other.
-  const sorted = [...pages.values()].sort(([a, x], [b, y]) => (a + x < b + y ? -1 : 1));
-  await db.query(
-    `insert into pages_backlog (kind, argument) select * from unnest($1::text[], $2::text[])
-     on conflict (kind, argument) do update set note = excluded.note`,
-    [sorted.map(([kind]) => kind), sorted.map(([, argument]) => argument)],
-  );
+    if (outcome !== 'logged' || !build) return [];
+    const kind = build.files.length > 0 ? 'PKG' : 'PROJECT';
+    return [[kind, build.package] as const, ['LOG', String(build_id)] as const];
+  });
 }
 
 /** A build with its log. Raises PIW_REFUSED if there is none of that number. */

@@ -3,8 +3,9 @@ import type { Project, Release } from '../protocols/oracle.js';
 import { sortKey } from '../wheels/versions.js';
 import { fence } from './fences.js';
 import { newPackage } from './packages.js';
+import { noteDue } from './pages.js';
 import type { Database, Queryable } from './pool.js';
-import { hint } from './queue.js';
+import { hint, requeue } from './queue.js';
 import { upsertReleases } from './versions.js';
 
 type ProjectStatus = Project['status'];
@@ -58,7 +59,7 @@ export async function applyEvents(
       [packages.map(({ name }) => name)],
     );
     const ids = [...wiped, ...changed, ...affected.map(({ version_id }) => version_id)];
-    if (ids.length > 0) await db.query('select requeue($1)', [[...new Set(ids)]]);
+    await requeue(db, [...new Set(ids)]);
     await db.query('update feed set serial = $1, read_serial = $2, cut_time = $3, cut_serial = $4', [
       ...events.position,
     ]);
@@ -97,9 +98,6 @@ async function applyProjects(db: Queryable, projects: readonly ProjectChange[]):
        where p.package = g.name and (p.page_serial < g.serial or (g.wiped and p.missing is not null))
          and (g.wiped or g.quarantined is not null or g.present is distinct from (p.gone is null))
        returning p.package_id
-     ), due as (
-       insert into pages_backlog (kind, argument) select 'PKG', name from given order by name
-       on conflict (kind, argument) do update set note = excluded.note
      )
      insert into looks (package_id, urgent, serial)
      select package_id, false, serial from (
@@ -109,6 +107,10 @@ async function applyProjects(db: Queryable, projects: readonly ProjectChange[]):
        where p.page_serial < g.serial and g.present is distinct from false) f order by package_id
      on conflict (package_id) do update set serial = greatest(looks.serial, excluded.serial)`,
     columns,
+  );
+  await noteDue(
+    db,
+    projects.map(({ name }) => ['PKG', name]),
   );
 }
 
@@ -362,13 +364,9 @@ export async function applyPage(
     const { changed, created } = await upsertReleases(db, name, 'feed', page.releases);
     const gone = status === 'quarantined' ? [] : await notNamed(db, before.package_id, page);
     const all = before.status !== status || before.gone ? await versionsOf(db, before.package_id) : [];
-    await db.query('select requeue($1)', [[...new Set([...changed, ...gone, ...all])]]);
+    await requeue(db, [...new Set([...changed, ...gone, ...all])]);
     if (changed.length + gone.length + all.length > 0) {
-      await db.query(
-        `insert into pages_backlog (kind, argument) values ('PKG', $1)
-         on conflict (kind, argument) do update set note = excluded.note`,
-        [name],
-      );
+      await noteDue(db, [['PKG', name]]);
       await hint(db);
     }
     // One that must have reached a higher serial is looked at again.
@@ -464,7 +462,11 @@ export async function settleVersions(
        returning version_id`,
       [row.package_id, list.versions.map(sortKey)],
     );
-    await db.query('select requeue($1)', [changed.map(({ version_id }) => version_id)]);
+    await requeue(
+      db,
+      changed.map(({ version_id }) => version_id),
+    );
+    if (changed.length > 0) await noteDue(db, [['PKG', list.package]]);
   });
 }
 
@@ -490,13 +492,11 @@ export async function missingPage(
       `update versions set gone = now() where package_id = $1 and origin = 'feed' and gone is null returning version_id`,
       [row.package_id],
     );
-    await db.query('select requeue($1)', [gone.map(({ version_id }) => version_id)]);
-    if (gone.length > 0)
-      await db.query(
-        `insert into pages_backlog (kind, argument) values ('PKG', $1)
-         on conflict (kind, argument) do update set note = excluded.note`,
-        [name],
-      );
+    await requeue(
+      db,
+      gone.map(({ version_id }) => version_id),
+    );
+    if (gone.length > 0) await noteDue(db, [['PKG', name]]);
   });
 }
 

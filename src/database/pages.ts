@@ -6,6 +6,24 @@ type Due = readonly [kind: string, argument: string, note: number];
 const MOST = 1000;
 
 /**
+ * Notes pages that are due, in the transaction that changes what they show; one that is named twice is noted
+ * once. `PKG`: a package's index and its project page; `PROJECT`: the latter alone; `LOG`: of a build.
+ */
+export async function noteDue(
+  db: Queryable,
+  pages: readonly (readonly [kind: 'PKG' | 'PROJECT' | 'LOG', argument: string])[],
+): Promise<void> {
+  if (pages.length === 0) return;
+  // In one order always, so that two batches never wait for each other.
+  await db.query(
+    `insert into pages_backlog (kind, argument)
+     select distinct kind, argument from unnest($1::text[], $2::text[]) as g (kind, argument) order by 1, 2
+     on conflict (kind, argument) do update set note = excluded.note`,
+    [pages.map(([kind]) => kind), pages.map(([, argument]) => argument)],
+  );
+}
+
+/**
  * Notes pages that are due, and gives their notes in the same order; takes out those that are
  * written, unless they have become due again since the note that comes with them.
  */

@@ -1,6 +1,7 @@
 import type { Origin, Release } from '../protocols/oracle.js';
 import { sortKey } from '../wheels/versions.js';
 import { newPackage } from './packages.js';
+import { noteDue } from './pages.js';
 import type { Database, Queryable } from './pool.js';
 import { hint, requeue } from './queue.js';
 import { specifierIds } from './targets.js';
@@ -50,7 +51,7 @@ export async function newVersions(
     const { changed, created } = await upsertReleases(db, name, origin, releases);
     await requeue(db, changed);
     if (changed.length > 0) {
-      await note(db, name);
+      await noteDue(db, [['PKG', name]]);
       await hint(db);
     }
     return created;
@@ -207,15 +208,7 @@ async function change(
       db,
       rows.map(({ version_id }) => version_id),
     );
-    await note(db, name);
+    await noteDue(db, [['PKG', name]]);
     await hint(db);
   });
-}
-
-async function note(db: Queryable, name: string): Promise<void> {
-  await db.query(
-    `insert into pages_backlog (kind, argument) values ('PROJECT', $1)
-     on conflict (kind, argument) do update set note = excluded.note`,
-    [name],
-  );
 }

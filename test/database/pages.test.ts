@@ -1,0 +1,50 @@
+import t from 'tap';
+import { quarantine } from '../../src/database/packages.js';
+import { loadPages, noteDue, savePages } from '../../src/database/pages.js';
+import type { Database } from '../../src/database/pool.js';
+import { newVersions } from '../../src/database/versions.js';
+import type { Release } from '../../src/protocols/oracle.js';
+import { testDatabase } from '../helpers/database.js';
+
+const release = (yanked: string | null): Release => ({
+  version: '1.0',
+  released: 1.7e12,
+  yanked,
+  has_sdist: true,
+  sdist_url: null,
+  sdist_sha256: null,
+  requires_python: null,
+  priority: 0,
+});
+
+/** What is due, which is taken out. */
+async function due(db: Database): Promise<string[]> {
+  const pages = await loadPages(db);
+  await savePages(db, [], pages);
+  return pages.map(([kind, argument]) => `${kind} ${argument}`);
+}
+
+void t.test(
+  'whatever changes what an index shows makes its page due, not the project page alone',
+  async (t) => {
+    const { db } = await testDatabase(t);
+    await newVersions(db, 'a', 'feed', [release(null)]);
+    t.same(await due(db), ['PKG a']);
+    await newVersions(db, 'a', 'feed', [release(null)]);
+    t.same(await due(db), [], 'nothing has changed');
+    await newVersions(db, 'a', 'feed', [release('broken')]);
+    t.same(await due(db), ['PKG a'], 'a yank has to be marked');
+    await quarantine(db, 'a', null, true);
+    t.same(await due(db), ['PKG a'], 'what is quarantined has to go');
+  },
+);
+
+void t.test('a page that is named twice is noted once', async (t) => {
+  const { db } = await testDatabase(t);
+  await noteDue(db, [
+    ['PKG', 'b'],
+    ['LOG', '7'],
+    ['PKG', 'b'],
+  ]);
+  t.same(await due(db), ['PKG b', 'LOG 7']);
+});
