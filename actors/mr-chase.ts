@@ -4,7 +4,7 @@ import { Client } from '../src/actor/client.js';
 import { PiwError } from '../src/errors.js';
 import { chase, type Part } from '../src/protocols/chase.js';
 import { fileSystem } from '../src/protocols/file-juggler.js';
-import { oracle, type LoggedBuild } from '../src/protocols/oracle.js';
+import { PRIORITY, oracle, type LoggedBuild } from '../src/protocols/oracle.js';
 import type { AnyAnswer, Body } from '../src/protocols/protocol.js';
 import { secretary } from '../src/protocols/web.js';
 import { fileFromMessage, fileToMessage, type FileState } from '../src/states/file-state.js';
@@ -109,15 +109,11 @@ export class MrChase extends Actor {
       sdist_url: null,
       sdist_sha256: null,
       requires_python: null,
-      priority: 0,
+      priority: PRIORITY.backlog,
     };
     await this.#database.ask('NEWPKG', { package: request.package, description: null, origin, aliases: [] });
-    const { exists } = await this.#database.ask('VEREXISTS', {
-      package: request.package,
-      version: request.version,
-    });
-    if (!exists)
-      await this.#database.ask('NEWVER', { package: request.package, origin, releases: [release] });
+    // Of one that is known, only whose it is changes.
+    await this.#database.ask('NEWVER', { package: request.package, origin, releases: [release] });
     const importing: Importing = {
       request,
       abi,
@@ -215,20 +211,21 @@ export class MrChase extends Actor {
   async #addVersion(added: Body<typeof chase.verbs, 'ADDVER'>): Promise<{ verb: 'DONE' }> {
     const { package: name, version, released, skip, unskip, yanked } = added;
     await this.#mustExist(name, null);
-    const { exists } = await this.#database.ask('VEREXISTS', { package: name, version });
-    if (!exists) {
-      const release = {
-        version,
-        released: released ?? this.clock.now(),
-        yanked,
-        has_sdist: true,
-        sdist_url: null,
-        sdist_sha256: null,
-        requires_python: null,
-        priority: 2,
-      };
-      await this.#database.ask('NEWVER', { package: name, origin: 'add', releases: [release] });
-    } else if (yanked !== null) await this.#database.ask('YANKVER', { package: name, version, yanked });
+    const release = {
+      version,
+      released: released ?? this.clock.now(),
+      yanked,
+      has_sdist: true,
+      sdist_url: null,
+      sdist_sha256: null,
+      requires_python: null,
+      priority: PRIORITY.request,
+    };
+    const { created } = await this.#database.ask('NEWVER', {
+      ...{ package: name, origin: 'add', releases: [release] },
+    });
+    if (created === 0 && yanked !== null)
+      await this.#database.ask('YANKVER', { package: name, version, yanked });
     if (skip !== null || unskip)
       await this.#database.ask('SKIPVER', { package: name, version, skip: unskip ? null : skip });
     await this.#secretary.ask('PKG', { package: name });

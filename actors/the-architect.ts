@@ -62,8 +62,8 @@ interface Target {
 
 /**
  * Gives out the builds. Whoever asks for the next one of a target gets it from those that were taken
- * ahead of need, some of each priority in one statement; the grants of one question are written in one
- * more, before it is answered. What was taken ahead is on a lease of HOLD_S of its own, so a death of
+ * ahead of need, some of each priority in one statement; grants are written before they are answered, those
+ * of questions that come together in one transaction. What was taken ahead is on a lease of HOLD_S of its own, so a death of
  * this process delays those builds by no more than that.
  *
  * While builds of several priorities wait, they take turns by weight: so a request comes next, and the
@@ -143,7 +143,7 @@ export class TheArchitect extends Actor {
     const given: { at: number; slave: number; taken: queue.Taken }[] = [];
     for (const [at, [slave, abi, platform]] of wants.entries()) {
       const target = this.#target(abi, platform);
-      const taken = (await this.#take(target)) ?? undefined;
+      const taken = await this.#take(target);
       if (taken) given.push({ at, slave, taken });
     }
     const grants = given.map(({ slave, taken }) =>

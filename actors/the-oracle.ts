@@ -101,7 +101,10 @@ export class TheOracle extends Actor {
           verb: 'GONE',
           versions: [...(await feeds.goneVersions(db, m.grace_s, m.limit))],
         }),
-        NEWPKG: async (m) => ({ verb: 'NEW', created: await packages.newPackage(db, m) }),
+        NEWPKG: async (m) => ({
+          verb: 'NEW',
+          created: await db.transaction((within) => packages.newPackage(within, m)),
+        }),
         NEWVER: async (m) => ({
           verb: 'NEW',
           created: await versions.newVersions(db, m.package, m.origin, m.releases),

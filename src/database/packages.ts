@@ -25,21 +25,27 @@ export async function packageExists(db: Queryable, name: string): Promise<boolea
   return (await db.query('select 1 from packages where package = $1', [name])).length > 0;
 }
 
-/** True if it is new. A description and further aliases are taken over by one that is there. */
+/**
+ * True if it is new. A description and further aliases are taken over by one that is there. Part of a
+ * transaction: the queue follows.
+ */
 export async function newPackage(
   db: Queryable,
   added: { package: string; description: string | null; origin: Origin; aliases: readonly string[] },
 ): Promise<boolean> {
-  const [row] = await db.query<{ created: boolean }>(
-    `insert into packages as p (package, description, origin, aliases) values ($1, $2, $3, $4)
+  const [row] = await db.query<{ created: boolean; back: boolean }>(
+    `with before as (select gone is not null as gone from packages where package = $1)
+     insert into packages as p (package, description, origin, aliases) values ($1, $2, $3, $4)
      on conflict (package) do update
      set description = coalesce(excluded.description, p.description),
        aliases = array(select distinct unnest(p.aliases || excluded.aliases) order by 1),
        -- What an administrator has named is no longer the feed's to remove.
-       origin = case when excluded.origin = 'feed' then p.origin else excluded.origin end
-     returning (xmax = 0) as created`,
+       origin = case when excluded.origin = 'feed' then p.origin else excluded.origin end,
+       gone = case when excluded.origin = 'feed' then p.gone end
+     returning (xmax = 0) as created, p.gone is null and (select gone from before) as back`,
     [added.package, added.description, added.origin, added.aliases],
   );
+  if (row?.back) await requeuePackage(db, added.package);
   return row?.created ?? false;
 }
 

@@ -38,7 +38,7 @@ export async function skipReason(
 /**
  * Notes releases of one package, which is made if it is missing, and brings those that are known up
  * to date. Gives how many are new. One that somebody skipped stays skipped; what an administrator
- * brought stays theirs.
+ * brought stays theirs, and what they name becomes so.
  */
 export async function newVersions(
   database: Database,
@@ -57,6 +57,27 @@ export async function newVersions(
     return created;
   });
 }
+
+/**
+ * What an index says of a version that is known is what holds, but for one that an administrator brought:
+ * that an index has no sdist of it takes nothing away.
+ */
+const TOLD = `set yanked = excluded.yanked, has_sdist = excluded.has_sdist or (v.origin <> 'feed' and v.has_sdist),
+    sdist_url = excluded.sdist_url, sdist_sha256 = excluded.sdist_sha256, specifier_id = excluded.specifier_id,
+    released = coalesce(excluded.released, v.released), priority = greatest(v.priority, excluded.priority),
+    gone = null, missing = null,
+    -- An index that names its files has it in no quarantine.
+    quarantined = false
+  where (v.yanked, v.has_sdist, v.sdist_url, v.sdist_sha256, v.specifier_id) is distinct from
+      (excluded.yanked, excluded.has_sdist or (v.origin <> 'feed' and v.has_sdist), excluded.sdist_url,
+        excluded.sdist_sha256, excluded.specifier_id)
+    or v.released is distinct from coalesce(excluded.released, v.released) or v.priority < excluded.priority
+    or v.gone is not null or v.missing is not null or v.quarantined`;
+
+/** An administrator who names a version that is known makes it theirs, and changes nothing else of it. */
+const CLAIMED = `set origin = excluded.origin, priority = greatest(v.priority, excluded.priority), gone = null,
+    missing = null
+  where v.origin = 'feed' or v.priority < excluded.priority or v.gone is not null or v.missing is not null`;
 
 /** The numbers of the versions that are different now, and how many of them are new; the queue is not touched. */
 export async function upsertReleases(
@@ -83,17 +104,7 @@ export async function upsertReleases(
          specifier_id, priority)
      where p.package = $1
      order by r.version
-     on conflict (package_id, version) do update
-     set yanked = excluded.yanked, has_sdist = excluded.has_sdist, sdist_url = excluded.sdist_url,
-       sdist_sha256 = excluded.sdist_sha256, specifier_id = excluded.specifier_id,
-       released = coalesce(excluded.released, v.released), priority = greatest(v.priority, excluded.priority),
-       gone = null, missing = null,
-       -- An index that names its files has it in no quarantine.
-       quarantined = false
-     where (v.yanked, v.has_sdist, v.sdist_url, v.sdist_sha256, v.specifier_id) is distinct from
-         (excluded.yanked, excluded.has_sdist, excluded.sdist_url, excluded.sdist_sha256, excluded.specifier_id)
-       or v.released is distinct from coalesce(excluded.released, v.released) or v.priority < excluded.priority
-       or v.gone is not null or v.missing is not null or v.quarantined
+     on conflict (package_id, version) do update ${origin === 'feed' ? TOLD : CLAIMED}
      returning version_id, (xmax = 0) as created`,
     [
       name,

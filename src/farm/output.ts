@@ -1,12 +1,13 @@
 import { spawnSync } from 'node:child_process';
-import { createHash, randomBytes } from 'node:crypto';
-import { createReadStream, existsSync, statSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { Client } from '../actor/client.js';
 import type { Bus } from '../bus/bus.js';
 import { chase } from '../protocols/chase.js';
 import { fileSystem } from '../protocols/file-juggler.js';
 import { oracle, type IndexedFile } from '../protocols/oracle.js';
+import { hashFile } from '../wheels/wheel.js';
 import type { DataFolder } from './folder.js';
 import { as, type Account } from './privileges.js';
 
@@ -104,13 +105,8 @@ async function isThere(
   const file = join(folder, filename);
   if (statSync(file, { throwIfNoEntry: false })?.size !== filesize) return false;
   if (!existsSync(`${file}.metadata`)) return false;
-  return (await digest(file)) === sha256 && (await digest(`${file}.metadata`)) === metadata_sha256;
-}
-
-async function digest(file: string): Promise<string> {
-  const hash = createHash('sha256');
-  for await (const piece of createReadStream(file)) hash.update(piece as Buffer);
-  return hash.digest('hex');
+  const [its, metadata] = [await hashFile(file), await hashFile(`${file}.metadata`)];
+  return its.sha256 === sha256 && metadata.sha256 === metadata_sha256;
 }
 
 const count = (number: number, what: string) => `${String(number)} ${what}${number === 1 ? '' : 's'}`;

@@ -1,6 +1,6 @@
 import t, { type Test } from 'tap';
 import { logBuilds } from '../../src/database/builds.js';
-import { quarantine, skipPackage } from '../../src/database/packages.js';
+import { newPackage, quarantine, skipPackage } from '../../src/database/packages.js';
 import type { Database } from '../../src/database/pool.js';
 import { grant, leaseOf, release, renew, returnExpired, takeAhead } from '../../src/database/queue.js';
 import { helloSlave } from '../../src/database/slaves.js';
@@ -18,6 +18,7 @@ import type { ChangeEvent } from '../../src/pypi/changelog.js';
 import { fold } from '../../src/pypi/fold.js';
 import type { PackageName } from '../../src/wheels/names.js';
 import { testDatabase } from '../helpers/database.js';
+import { chance } from '../helpers/fake-pypi/chance.js';
 
 const LINUX = 'linux_x86_64';
 const ARM = 'linux_aarch64';
@@ -256,17 +257,6 @@ interface Step {
   readonly seed: number;
 }
 
-/** Numbers from 0 up to 1, the same for the same seed (mulberry32). */
-function chance(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
 /** What can be done to a queue. */
 class Farm {
   readonly #db: Database;
@@ -310,7 +300,12 @@ class Farm {
     const serial = () => (this.#serial += pick([0, 1, 1, 2]));
     return {
       'new version': () =>
-        newVersions(db, name(), pick(['feed', 'feed', 'add'] as const), [someRelease(version())]),
+        newVersions(db, name(), pick(['feed', 'feed', 'add', 'import'] as const), [someRelease(version())]),
+      'new package': () => {
+        const added = { package: name(), description: null, aliases: [] };
+        const origin = pick(['feed', 'add'] as const);
+        return db.transaction((within) => newPackage(within, { ...added, origin }));
+      },
       events: () => {
         const kinds = [
           'create',

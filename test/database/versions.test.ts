@@ -1,0 +1,49 @@
+import t from 'tap';
+import { newPackage } from '../../src/database/packages.js';
+import type { Database } from '../../src/database/pool.js';
+import { newVersions } from '../../src/database/versions.js';
+import type { Release } from '../../src/protocols/oracle.js';
+import { testDatabase } from '../helpers/database.js';
+
+const release = (fields: Partial<Release> = {}): Release => ({
+  ...{ version: '1.0', released: 1.7e12, yanked: null, has_sdist: true, sdist_url: 'https://x/a.tar.gz' },
+  ...{ sdist_sha256: null, requires_python: null, priority: 0 },
+  ...fields,
+});
+
+async function row(db: Database): Promise<Record<string, unknown> | undefined> {
+  const [found] = await db.query<Record<string, unknown>>(
+    `select origin, has_sdist, sdist_url, yanked, gone is not null as gone, priority from versions`,
+  );
+  return found;
+}
+
+void t.test('an administrator who names a version that the feed brought makes it theirs', async (t) => {
+  const { db } = await testDatabase(t);
+  await newVersions(db, 'a', 'feed', [release({ yanked: 'broken' })]);
+  await db.query('update versions set gone = now()');
+  const bare = { released: 1, has_sdist: false, sdist_url: null };
+  await newVersions(db, 'a', 'import', [release(bare)]);
+  t.same(await row(db), {
+    ...{ origin: 'import', has_sdist: true, sdist_url: 'https://x/a.tar.gz', yanked: 'broken' },
+    ...{ gone: false, priority: 0 },
+  });
+  await newVersions(db, 'a', 'feed', [release({ has_sdist: false, sdist_url: null })]);
+  t.match(await row(db), { origin: 'import', has_sdist: true, yanked: null }, 'the feed takes no sdist away');
+});
+
+void t.test('a package that was gone is there again when an administrator adds it', async (t) => {
+  const { db } = await testDatabase(t);
+  await newVersions(db, 'a', 'feed', [release()]);
+  await db.query(
+    `insert into targets (abi, platform, py_version_tag, rank) values ('cp311', 'linux_x86_64', 'cp311', 1)`,
+  );
+  await db.query('update packages set gone = now()');
+  await db.query('select requeue(array(select version_id from versions))');
+  t.same(await db.query('select version_id from queue'), []);
+  const added = { package: 'a', description: null, aliases: [] };
+  await db.transaction((within) => newPackage(within, { ...added, origin: 'feed' }));
+  t.same(await db.query('select version_id from queue'), [], 'the feed says elsewhere what is there');
+  t.equal(await db.transaction((within) => newPackage(within, { ...added, origin: 'add' })), false);
+  t.equal((await db.query('select version_id from queue')).length, 1);
+});
