@@ -73,9 +73,8 @@ export const CAST: readonly Part<Settings>[] = [
       const { TheArchitect } = await import('./the-architect.js');
       const { Database } = await import('../src/database/pool.js');
       return async (context, settings) => {
-        const database = await Database.open(settings.dsn, context.task);
-        const relaxed = await Database.open(settings.dsn, context.task, { connections: 2, relaxed: true });
-        return new TheArchitect(context, database, relaxed, {
+        const database = await Database.open(settings.dsn, context.task, { relaxed: true });
+        return new TheArchitect(context, database, {
           first: settings['backlog-order'] === 'oldest' ? 'oldest' : 'newest',
           weights: [settings['weight-requests'], settings['weight-releases'], settings['weight-backlog']],
         });

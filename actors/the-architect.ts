@@ -74,8 +74,6 @@ interface Target {
  */
 export class TheArchitect extends Actor {
   readonly #database: Database;
-  /** For its own short leases: should a crash undo one, no grant of it succeeds. */
-  readonly #relaxed: Database;
   readonly #settings: ArchitectSettings;
   readonly #targets = new Map<string, Target>();
   readonly #pending: Client<typeof pending.verbs>;
@@ -83,10 +81,14 @@ export class TheArchitect extends Actor {
   readonly #grants: Batch<Asked, boolean | PiwError>;
   #hinted: NodeJS.Timeout | undefined;
 
-  constructor(context: ActorContext, database: Database, relaxed: Database, settings: ArchitectSettings) {
+  /**
+   * The database may be a relaxed one. Should a crash of PostgreSQL undo the last moments, then what was
+   * taken can't be granted any more, and a grant that is gone is a build that is done again: the first
+   * slave's lease isn't its own any more, and its result is dropped.
+   */
+  constructor(context: ActorContext, database: Database, settings: ArchitectSettings) {
     super(context);
     this.#database = database;
-    this.#relaxed = relaxed;
     this.#settings = settings;
     this.#pending = new Client(this.bus, pending);
     this.#grants = new Batch({
@@ -130,7 +132,6 @@ export class TheArchitect extends Actor {
     this.#listening.abort();
     clearTimeout(this.#hinted);
     await this.#giveBack([...this.#targets.values()].flatMap((target) => target.ahead));
-    await this.#relaxed.close();
     await this.#database.close();
   }
 
@@ -189,7 +190,7 @@ export class TheArchitect extends Actor {
   async #giveBack(stale: readonly Ahead[]): Promise<void> {
     const leases = stale.flatMap(({ list }) => list.map(({ lease }) => [lease, null] as const));
     for (const ahead of stale) Object.assign(ahead, { list: [], empty: false });
-    if (leases.length > 0) await queue.release(this.#relaxed, leases);
+    if (leases.length > 0) await queue.release(this.#database, leases);
   }
 
   /** Makes leases those of slaves, in one transaction for those who ask with the same fence. */
@@ -214,7 +215,7 @@ export class TheArchitect extends Actor {
         const counts = target.ahead.map(
           ({ priority, list }) => [priority, target.most - list.length] as const,
         );
-        const taken = await queue.takeAhead(this.#relaxed, {
+        const taken = await queue.takeAhead(this.#database, {
           ...{ abi: target.abi, platform: target.platform, holdS: HOLD_S, first: this.#settings.first },
           counts: counts.filter(([, count]) => count > 0),
         });

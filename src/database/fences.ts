@@ -1,5 +1,5 @@
 import { PiwError } from '../errors.js';
-import type { Queryable } from './pool.js';
+import type { Database, Queryable } from './pool.js';
 
 /** The newest revision of each task that this process has written: an equal one needs no write. */
 const written = new Map<string, number>();
@@ -19,9 +19,15 @@ export async function fence(db: Queryable, task: string, revision: number): Prom
     throw new PiwError('PIW_FENCED', `${task}: a newer process than this one holds the lease`);
 }
 
-/** The same for a statement that asks itself whether a newer one is known: written once a revision. */
-export async function raiseFence(db: Queryable, task: string, revision: number): Promise<void> {
+/**
+ * The same for a statement that asks itself whether a newer one is known: written once a revision, and on
+ * the disk then, however relaxed the database is.
+ */
+export async function raiseFence(database: Database, task: string, revision: number): Promise<void> {
   if ((written.get(task) ?? -1) >= revision) return;
-  await fence(db, task, revision);
+  await database.transaction(async (db) => {
+    await db.query('set local synchronous_commit = on');
+    await fence(db, task, revision);
+  });
   written.set(task, revision);
 }

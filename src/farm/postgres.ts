@@ -32,7 +32,7 @@ const DATABASE = 'piwheels';
 const SETTINGS: Readonly<Record<string, string>> = {
   shared_buffers: `${String(sharedBuffersMb())}MB`,
   max_connections: '80',
-  max_wal_size: '512MB',
+  max_wal_size: `${String(walMb())}MB`,
   min_wal_size: '80MB',
   checkpoint_timeout: '15min',
   wal_compression: 'on',
@@ -47,6 +47,11 @@ const SETTINGS: Readonly<Record<string, string>> = {
 /** A part of the memory that a small machine doesn't miss, and of a large one enough for all of PyPI's queue. */
 function sharedBuffersMb(): number {
   return Math.round(Math.min(512, Math.max(48, totalmem() / 2 ** 20 / 32)));
+}
+
+/** What is written between two checkpoints: after each one every page that is touched is logged whole. */
+function walMb(): number {
+  return Math.round(Math.min(2048, Math.max(256, totalmem() / 2 ** 20 / 8)));
 }
 
 const INITDB_LIMIT_MS = 120_000;

@@ -68,9 +68,8 @@ function architectPart(dsn: string): Part<undefined> {
     count: 1,
     load: () =>
       Promise.resolve(async (context) => {
-        const strict = await Database.open(dsn, 'architect', { connections: 2 });
-        const relaxed = await Database.open(dsn, 'architect', { connections: 1, relaxed: true });
-        return new TheArchitect(context, strict, relaxed, { first: 'newest', weights: [16, 4, 1] });
+        const database = await Database.open(dsn, 'architect', { connections: 2, relaxed: true });
+        return new TheArchitect(context, database, { first: 'newest', weights: [16, 4, 1] });
       }),
   };
 }
