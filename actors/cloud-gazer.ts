@@ -221,6 +221,7 @@ export class CloudGazer extends Actor {
       if (ripe.events.length < BATCH || this.isStopping()) return;
     }
   }
+
   /**
    * Acts upon events the moment they are seen: first the pages of their projects, which say all that there
    * is to know of a release, and then the events themselves, for what no page says and in case it couldn't

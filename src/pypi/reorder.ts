@@ -12,9 +12,9 @@ export interface Position {
 }
 
 /** For so long, seconds, an older event may still come. */
-export const WINDOW_S = 600;
+const WINDOW_S = 600;
 /** Before this serial PyPI's events are out of order by days and years: they are sorted as a whole. */
-export const ORDERED_FROM = 628_000;
+const ORDERED_FROM = 628_000;
 
 export interface Ripe<E> {
   /** In the order in which they happened. */
@@ -28,8 +28,9 @@ export interface Ripe<E> {
  *
  * The log's own order is that of its serials, which differs by minutes, and a serial may be shown only
  * after higher ones. So an event waits until it is WINDOW_S older than the newest one, or than `now`: then
- * nothing older can still come. One that comes all the same, later than it should, is `late`: it is not
- * acted upon, and whoever reads looks at its project instead. An event that was seen before is dropped.
+ * nothing older can still come. One that comes all the same, later than it should, is `late`: it never gets a
+ * place in the order. Whoever reads acts upon it at once, and looks at its project's page, which tells what
+ * holds in the end. An event that was seen before is dropped.
  *
  * What waits is not kept anywhere else: `position.serial` stays below it, so that after a restart it is
  * read again. At the end of the log it also stays below what was read for the first time less than WINDOW_S
@@ -51,11 +52,6 @@ export class Reorder<E extends ReadEvent> {
 
   get position(): Position {
     return this.#position;
-  }
-
-  /** How many events wait. */
-  get size(): number {
-    return this.#waiting.size;
   }
 
   /** Takes events in; gives those that had not been seen before. */
