@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { Actor, type ActorContext } from '../src/actor/actor.js';
 import { Client } from '../src/actor/client.js';
 import { PiwError } from '../src/errors.js';
@@ -8,6 +7,7 @@ import type { ChangeEvent, Changelog, ReadEvent } from '../src/pypi/changelog.js
 import { fold } from '../src/pypi/fold.js';
 import { Throttled } from '../src/pypi/http.js';
 import type { IndexRoot, SimpleIndex } from '../src/pypi/index-reader.js';
+import { Pace } from '../src/pypi/pace.js';
 import { readProject, readReleaseList } from '../src/pypi/project-page.js';
 import { releases, type Release as IndexRelease } from '../src/pypi/releases.js';
 import { Reorder } from '../src/pypi/reorder.js';
@@ -42,8 +42,8 @@ const BATCH = 10_000;
 /** How many pages are asked for at the same time, and how long a release waits for its project's page. */
 const AT_ONCE = 4;
 const PAGE_WAIT_MS = 5000;
-/** The pause after an error, doubled with each further one: at first, and at most. */
-const REST_MS = { first: 1000, most: 300_000 };
+/** How many seconds' pages are listed at once, and how many at most: what becomes urgent waits for no more. */
+const LIST = { seconds: 5, most: 1000 };
 /** Fewer packages than this never wait for a word. */
 const FEW = 10;
 /** An index that says nothing of what has changed is asked page by page only if it is no larger. */
@@ -72,17 +72,16 @@ export class CloudGazer extends Actor {
   readonly #feed: Client<typeof feed.verbs>;
   readonly #missing = new Set<string>();
   readonly #ending = new AbortController();
+  readonly #pace: Pace;
   #reorder: Reorder<ReadEvent> | undefined;
   #rootEtag: string | undefined;
   /** The highest serial that the database knows to be read. */
   #saved = -1;
-  /** Since something last went well, by what was done. */
-  readonly #errors = new Map<string, number>();
-  #restUntil = 0;
 
   constructor(context: ActorContext, settings: CloudGazerSettings) {
     super(context);
     this.#settings = settings;
+    this.#pace = new Pace(this.clock, settings.rate);
     const isPattern = (entry: string) => /[*?]/.test(entry);
     this.#watched = watchList(settings.watch.filter((entry) => !isPattern(entry)));
     this.#patterns = settings.watch.filter(isPattern).map(toPattern);
@@ -98,7 +97,7 @@ export class CloudGazer extends Actor {
       return;
     }
     if (this.#watched.length > 0 && this.#patterns.length === 0) {
-      this.every(pollS, () => this.#lookAtNames());
+      this.every(pollS, () => this.#carefully('names', () => this.#lookAtNames()));
       return;
     }
     this.every(pollS, () =>
@@ -119,10 +118,10 @@ export class CloudGazer extends Actor {
 
   /** What goes wrong with the index is said, and the index is left alone for a while. */
   async #carefully(which: string, what: () => Promise<void>): Promise<void> {
-    if (this.clock.now() < this.#restUntil) return;
+    if (this.#pace.isResting()) return;
     try {
       await what();
-      this.#errors.delete(which);
+      if (!this.#pace.isResting()) this.#pace.well(which);
     } catch (error) {
       if (this.isStopping()) return;
       if (!(error instanceof PiwError)) throw error;
@@ -131,12 +130,13 @@ export class CloudGazer extends Actor {
   }
 
   #rest(which: string, error: PiwError): void {
-    const errors = this.#errors.get(which) ?? 0;
-    const doubled = Math.min(REST_MS.first * 2 ** errors, REST_MS.most) * (0.75 + Math.random() / 2);
-    const rest = error instanceof Throttled ? Math.max(error.waitMs, doubled) : doubled;
-    this.#errors.set(which, errors + 1);
-    this.#restUntil = this.clock.now() + rest;
-    this.log.warning(`${error.message}; left alone for ${(rest / 1000).toFixed(0)} s`);
+    const ms = this.#pace.rest(which, error);
+    this.log.warning(`${error.message}; left alone for ${(ms / 1000).toFixed(0)} s`);
+  }
+
+  /** Whether the index may be asked for more. */
+  #goesOn(): boolean {
+    return !this.isStopping() && !this.paused && !this.#pace.isResting();
   }
 
   #isWatched(name: string): boolean {
@@ -177,7 +177,7 @@ export class CloudGazer extends Actor {
       return asked;
     };
     let next = page();
-    while (from < last && !this.isStopping() && !this.paused) {
+    while (from < last && this.#goesOn()) {
       const events = await next;
       if (events.length === 0) {
         const text = `the changelog gave no event after ${String(from)}, and it ends at ${String(last)}`;
@@ -227,8 +227,8 @@ export class CloudGazer extends Actor {
    * is to know of a release, and then the events themselves, for what no page says and in case it couldn't
    * be read. They come once more in their order, when they have settled.
    *
-   * What comes too `late` for that is acted upon now and never again; a page that couldn't be read is due, for
-   * it settles which event was the last.
+   * What comes too `late` for that is acted upon now and never again. A page that couldn't be read now is the
+   * next to be: it settles which event was the last.
    */
   async #live(events: readonly ChangeEvent[], late = false): Promise<void> {
     if (events.length === 0) return;
@@ -237,18 +237,19 @@ export class CloudGazer extends Actor {
     const read = new Set<string>();
     const removed = new Set(events.filter(({ kind }) => kind === 'remove project').map(({ name }) => name));
     await each(names, AT_ONCE, async (name) => {
+      if (soon.aborted || this.#pace.isResting()) return;
       try {
-        if (soon.aborted) return;
         if (await this.#readPage(name, { describe: true, agreed: removed.has(name), signal: soon }))
           read.add(name);
       } catch (error) {
         if (!(error instanceof PiwError)) throw error;
-        this.log.debug(`${name}: ${error.message}`);
+        if (error instanceof Throttled) this.#rest('pages', error);
+        else this.log.debug(`${name}: ${error.message}`);
       }
     });
     const fence = this.context.fence();
     const unread = names.filter((name) => !read.has(name));
-    if (late && unread.length > 0) await this.#feed.ask('LOOK', { fence, names: unread, urgent: true });
+    if (unread.length > 0) await this.#feed.ask('LOOK', { fence, names: unread, urgent: true });
     const inOrder = [...events].sort((a, b) => a.time - b.time || a.serial - b.serial);
     const { projects, versions } = fold(inOrder);
     const { position } = await this.#feed.ask('POSITION', {});
@@ -263,21 +264,25 @@ export class CloudGazer extends Actor {
     );
   }
 
-  /** Reads the pages that are due, no more of them in a second than the index is asked for. */
+  /** Reads the pages that are due, as fast as the index may be asked for them. */
   async #readPages(): Promise<void> {
-    const { looks } = await this.#feed.ask('LOOKS', { limit: this.#settings.rate });
-    await each(looks, AT_ONCE, async ([name, etag, described]) => {
-      if (this.isStopping() || this.paused || this.clock.now() < this.#restUntil) return;
-      try {
-        await this.#readPage(name, { etag, describe: !described, signal: this.#ending.signal });
-      } catch (error) {
-        if (this.isStopping()) return;
-        if (!(error instanceof PiwError)) throw error;
-        await this.#feed.ask('FAILED', { fence: this.context.fence(), package: name });
-        if (error instanceof Throttled) this.#rest('pages', error);
-        else this.log.warning(`${name}: ${error.message}`);
-      }
-    });
+    const limit = Math.min(this.#settings.rate * LIST.seconds, LIST.most);
+    for (let listed = limit; listed === limit && this.#goesOn();) {
+      const { looks } = await this.#feed.ask('LOOKS', { limit });
+      listed = looks.length;
+      await each(looks, AT_ONCE, async ([name, etag, described]) => {
+        if (!this.#goesOn()) return;
+        try {
+          await this.#readPage(name, { etag, describe: !described, signal: this.#ending.signal });
+        } catch (error) {
+          if (this.isStopping()) return;
+          if (!(error instanceof PiwError)) throw error;
+          await this.#feed.ask('FAILED', { fence: this.context.fence(), package: name });
+          if (error instanceof Throttled) this.#rest('pages', error);
+          else this.log.warning(`${name}: ${error.message}`);
+        }
+      });
+    }
   }
 
   /**
@@ -289,6 +294,7 @@ export class CloudGazer extends Actor {
     how: { etag?: string | null; describe?: boolean; agreed?: boolean; signal: AbortSignal },
   ): Promise<boolean> {
     const { index, json, contact, removalDelayS } = this.#settings;
+    await this.#pace.turn(how.signal);
     const page = await readProject(index, name, {
       ...{ etag: how.etag ?? null, json: how.describe ? json : null, contact, signal: how.signal },
     });
@@ -394,7 +400,6 @@ export class CloudGazer extends Actor {
     for (const name of names) {
       if (this.isStopping()) return;
       await this.#readPage(name, { agreed: true, signal: this.#ending.signal });
-      await sleep(1000 / this.#settings.rate);
     }
     await this.#feed.ask('COMPARED', { fence: this.context.fence(), held: null });
   }
@@ -402,7 +407,7 @@ export class CloudGazer extends Actor {
   /** A farm of a few packages: each one's page, at every interval. */
   async #lookAtNames(): Promise<void> {
     for (const watched of this.#watched) {
-      if (this.isStopping() || this.clock.now() < this.#restUntil) return;
+      if (!this.#goesOn()) return;
       try {
         await this.#project(watched);
       } catch (error) {
@@ -415,6 +420,7 @@ export class CloudGazer extends Actor {
   }
 
   async #project(watched: Watched): Promise<void> {
+    await this.#pace.turn(this.#ending.signal);
     const answer = await this.#settings.index.project(watched.name, {
       signal: this.#ending.signal,
       ...(watched.etag === undefined ? {} : { etag: watched.etag }),

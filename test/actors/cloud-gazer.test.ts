@@ -28,13 +28,15 @@ interface Following {
   readonly settings?: Partial<CloudGazerSettings>;
   /** The Cloud Gazer runs in a process of its own, with an Architect. */
   readonly apart?: boolean;
+  /** How much faster than ours its clock is. */
+  readonly speed?: number;
 }
 
 /** An Oracle and a Cloud Gazer, following this PyPI. */
 async function follow(
   t: Test,
   pypi: FakePypi,
-  { settings = {}, apart = false }: Following = {},
+  { settings = {}, apart = false, speed }: Following = {},
 ): Promise<Reader> {
   const { db, dsn } = await testDatabase(t);
   await addTarget(db, { abi: 'cp311', platform: 'linux_x86_64', py_version_tag: 'cp311', skip: null });
@@ -57,7 +59,8 @@ async function follow(
   );
   t.teardown(() => oracle.stop());
   const begin = () => {
-    if (!apart) return runPart(gazerPart(pypi.url, settings), { nats, prefix, sink, clock: fastClock() });
+    if (!apart)
+      return runPart(gazerPart(pypi.url, settings), { nats, prefix, sink, clock: fastClock(speed) });
     const given: FeedProcess = { nats, prefix, dsn, url: pypi.url };
     const child = fork(fileURLToPath(new URL('../helpers/feed-process.js', import.meta.url)), [
       JSON.stringify(given),
@@ -259,6 +262,44 @@ void t.test('a watch list with patterns makes a farm of a few packages', async (
   const { db } = await follow(t, pypi, { settings: { watch: ['p1*', 'p3'] } });
   await until(async () => (await offered(db)) === 'p1 1.0, p10 1.0, p11 1.0, p3 1.0');
 });
+
+void t.test('releases that are seen as they come keep the pace', async (t) => {
+  const pypi = await FakePypi.start(small(9));
+  t.teardown(() => pypi.close());
+  const { db } = await follow(t, pypi, { settings: { rate: 1, pollS: 5 }, speed: 10 });
+  await until(async () => (await db.query('select from versions where sdist_url is not null')).length === 9);
+  const times = pypi.requests.filter(({ path }) => path.startsWith('/simple/p')).map(({ time }) => time);
+  // A second of its clock is a tenth of ours; a request may take a while to arrive.
+  for (const [at, time] of times.entries()) {
+    const after = time - (times[0] ?? 0);
+    t.ok(after >= at * 100 - 60, `page ${String(at)} after ${String(after)} ms`);
+  }
+});
+
+void t.test(
+  'an index that asks to be left alone is, and what came meanwhile is read afterwards',
+  async (t) => {
+    const world = small(1);
+    const pypi = await FakePypi.start(world);
+    t.teardown(() => pypi.close());
+    const { db, said } = await follow(t, pypi);
+    await until(async () => (await db.query('select from feed where compared is not null')).length === 1);
+    const before = pypi.requests.length;
+    pypi.next('leaveAlone');
+    release(world, 'p1', '1.0');
+    await until(
+      async () => (await db.query('select from versions where sdist_url is not null')).length === 2,
+    );
+    t.ok(said.some((line) => line.includes('asks to be left alone for 60 s')));
+    const [refused, next] = pypi.requests.slice(before).filter(({ path }) => path === '/simple/p1/');
+    t.equal(refused?.fault, 'leaveAlone');
+    const between = pypi.requests.filter(
+      ({ time }) => time > (refused?.time ?? 0) && time < (refused?.time ?? 0) + 150,
+    );
+    t.strictSame(between, [], 'a minute of its clock is 200 ms');
+    t.equal(next?.status, 200);
+  },
+);
 
 void t.test('many packages that go at once wait for a word', async (t) => {
   const world = small(15);

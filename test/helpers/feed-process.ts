@@ -22,12 +22,12 @@ export interface FeedProcess {
 
 const FAST = 300;
 
-export function fastClock(): Clock {
+export function fastClock(speed = FAST): Clock {
   const began = Date.now();
   return {
-    now: () => began + (Date.now() - began) * FAST,
+    now: () => began + (Date.now() - began) * speed,
     after: (ms, what) => {
-      const timer = setTimeout(what, ms / FAST);
+      const timer = setTimeout(what, ms / speed);
       return () => {
         clearTimeout(timer);
       };

@@ -31,9 +31,9 @@ export const redirect = (location: string): Answer => ({
 export function spoilt(answer: Answer, isCall: boolean, fault: Fault | undefined, random: Chance): Answer {
   switch (fault) {
     case 'throttle':
-      return isCall
-        ? { ...answer, body: faultXml(-32500, TOO_MANY) }
-        : { status: 429, headers: { 'retry-after': '1', 'content-type': 'text/plain' }, body: 'slow down' };
+      return isCall ? { ...answer, body: faultXml(-32500, TOO_MANY) } : slowDown(1);
+    case 'leaveAlone':
+      return slowDown(60);
     case 'serverError':
       return {
         status: pick(random, [500, 502, 503]) ?? 500,
@@ -52,6 +52,12 @@ export function spoilt(answer: Answer, isCall: boolean, fault: Fault | undefined
       return answer;
   }
 }
+
+const slowDown = (seconds: number): Answer => ({
+  status: 429,
+  headers: { 'retry-after': String(seconds), 'content-type': 'text/plain' },
+  body: 'slow down',
+});
 
 const half = (body: string): string => body.slice(0, Math.floor(body.length / 2));
 

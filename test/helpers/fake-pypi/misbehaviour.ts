@@ -36,6 +36,8 @@ export const FAULTS = {
   emptyRoot: ['root'],
   /** The page as it was when it was last asked for, from a cache. */
   stale: PAGES,
+  /** A 429 with a longer Retry-After than anybody waits for with a question. */
+  leaveAlone: PAGES,
 } as const satisfies Readonly<Record<string, readonly Asked[]>>;
 
 export type Fault = keyof typeof FAULTS;
