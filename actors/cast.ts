@@ -75,7 +75,7 @@ export const CAST: readonly Part<Settings>[] = [
       return async (context, settings) => {
         const database = await Database.open(settings.dsn, context.task, { relaxed: true });
         return new TheArchitect(context, database, {
-          first: settings['backlog-order'] === 'oldest' ? 'oldest' : 'newest',
+          first: settings['backlog-order'],
           weights: [settings['weight-requests'], settings['weight-releases'], settings['weight-backlog']],
         });
       };
@@ -148,7 +148,7 @@ export const CAST: readonly Part<Settings>[] = [
           json,
           watch,
           watchOnly: settings['watch-only'],
-          history: history === 'newest' ? 'newest' : 'all',
+          history,
           pollS: settings['poll-interval'],
           rate: settings['pypi-rate'],
           removalDelayS: settings['removal-delay'],

@@ -9,16 +9,22 @@ import { PiwError, reason } from './errors.js';
  * the default here.
  */
 interface Key {
-  readonly kind: 'text' | 'list' | 'flag' | 'whole' | 'duration' | 'path';
+  readonly kind: 'text' | 'choice' | 'list' | 'flag' | 'whole' | 'duration' | 'path';
   readonly fallback: string | readonly string[] | boolean | number | null;
+  /** Of a choice. */
+  readonly choices?: readonly string[];
+  /** Of a whole number. */
+  readonly least?: number;
 }
 
 const text = <F extends string | null = null>(fallback: F = null as F) =>
   ({ kind: 'text', fallback }) as const;
 const path = <F extends string | null = null>(fallback: F = null as F) =>
   ({ kind: 'path', fallback }) as const;
+const choice = <const C extends readonly string[]>(fallback: C[number], choices: C) =>
+  ({ kind: 'choice', fallback, choices }) as const;
 const list = { kind: 'list', fallback: [] as readonly string[] } as const;
-const whole = (fallback: number) => ({ kind: 'whole', fallback }) as const;
+const whole = (fallback: number, least = 0) => ({ kind: 'whole', fallback, least }) as const;
 /** `3h`, `90m`, `45s`; a plain number is seconds. */
 const duration = (seconds: number) => ({ kind: 'duration', fallback: seconds }) as const;
 const flag = { kind: 'flag', fallback: false } as const;
@@ -43,23 +49,23 @@ export const KEYS = {
   /** An empty watch list means that nothing is followed, and not all of the index. */
   'watch-only': flag,
   /** Of a watched name: `all` releases, or the `newest` one and what comes after it. */
-  history: text('all'),
+  history: choice('all', ['all', 'newest']),
   'poll-interval': duration(60),
   /** How many pages of projects are read of the index in a second, at most. */
-  'pypi-rate': whole(5),
+  'pypi-rate': whole(5, 1),
   /** What of the index is gone: `keep`, `hide` or (once the grace time is over) `delete` its wheels. */
-  removed: text('delete'),
+  removed: choice('delete', ['keep', 'hide', 'delete']),
   'removal-grace': duration(7 * 24 * 3600),
   /** What only isn't found any more, and of which no event says that it is gone, is looked for again so much later. */
   'removal-delay': duration(24 * 3600),
   /** A removal of more than so many in a hundred of all packages waits for an administrator's word. */
   'removal-share': whole(1),
   /** Of two builds of the backlog: the one of the `newest` or of the `oldest` release comes first. */
-  'backlog-order': text('newest'),
+  'backlog-order': choice('newest', ['newest', 'oldest']),
   /** How often each gets its turn while builds of all three wait. */
-  'weight-requests': whole(16),
-  'weight-releases': whole(4),
-  'weight-backlog': whole(1),
+  'weight-requests': whole(16, 1),
+  'weight-releases': whole(4, 1),
+  'weight-backlog': whole(1, 1),
   /** What slaves build from; the followed index if it isn't given. */
   'index-url': text(),
   'extra-index-url': text(),
@@ -90,9 +96,11 @@ type ValueOf<K extends Key> = K extends { kind: 'list' }
     ? boolean
     : K extends { kind: 'whole' | 'duration' }
       ? number
-      : null extends K['fallback']
-        ? string | null
-        : string;
+      : K extends { kind: 'choice'; choices: readonly (infer C)[] }
+        ? C
+        : null extends K['fallback']
+          ? string | null
+          : string;
 
 /** Every setting with its value. Durations are in seconds; paths are absolute. */
 export type Settings = { readonly [K in KeyName]: ValueOf<(typeof KEYS)[K]> };
@@ -205,8 +213,16 @@ function convert(name: string, key: Key, value: string | readonly string[] | boo
     }
     case 'whole': {
       const number = Number(value);
-      if (!Number.isSafeInteger(number) || number < 0) throw bad('it is a whole number');
+      const { least = 0 } = key;
+      if (!Number.isSafeInteger(number) || String(value).trim() === '' || number < least)
+        throw bad(`it is a whole number${least > 0 ? `, and at least ${String(least)}` : ''}`);
       return number;
+    }
+    case 'choice': {
+      const { choices = [] } = key;
+      const chosen = String(value);
+      if (!choices.includes(chosen)) throw bad(`it is one of ${choices.join(', ')}`);
+      return chosen;
     }
     case 'duration': {
       const seconds = parseDuration(String(value));

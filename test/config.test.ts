@@ -1,0 +1,116 @@
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { homedir, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t from 'tap';
+import { formatConfig, loadSettings, parseConfig, parseDuration, type Given } from '../src/config.js';
+import { PiwError } from '../src/errors.js';
+
+const settings = (given: Given) => loadSettings(given, '/dev/null');
+
+/** What it says of a setting that it refuses. */
+function refused(what: () => unknown): string {
+  try {
+    what();
+  } catch (error) {
+    if (error instanceof PiwError && error.code === 'PIW_CONFIG') return error.message;
+    throw error;
+  }
+  return 'nothing';
+}
+
+void t.test('what is given comes before what a file says, and that before the default', (t) => {
+  const file = join(mkdtempSync(join(tmpdir(), 'config-')), 'piwheels.conf');
+  writeFileSync(file, 'oracles = 5\nscribes = 3\nwatch = a\nwatch = b\nallow-root = yes\n');
+  const { oracles, scribes, jugglers, watch, ...its } = loadSettings({ oracles: 7, watch: undefined }, file);
+  t.strictSame([oracles, scribes, jugglers, watch], [7, 3, 1, ['a', 'b']]);
+  // oclif gives false for a flag that nobody wrote.
+  t.equal(loadSettings({ 'allow-root': false }, file)['allow-root'], true);
+  t.equal(its['allow-superuser'], false);
+  t.match(
+    refused(() => loadSettings({}, `${file}.none`)),
+    /piwheels\.conf\.none can't be read/,
+  );
+  t.end();
+});
+
+void t.test('a setting that is one of a few is none of another spelling', (t) => {
+  const { removed, history, 'backlog-order': order } = settings({ removed: 'hide', history: 'newest' });
+  t.strictSame([removed, history, order], ['hide', 'newest', 'newest']);
+  t.equal(
+    refused(() => settings({ removed: 'hidden' })),
+    'removed = hidden: it is one of keep, hide, delete',
+  );
+  t.match(
+    refused(() => settings({ history: '' })),
+    /one of all, newest/,
+  );
+  t.match(
+    refused(() => settings({ 'backlog-order': 'Oldest' })),
+    /one of newest, oldest/,
+  );
+  t.end();
+});
+
+void t.test('a number that is divided by, or is a share of turns, is at least 1', (t) => {
+  for (const name of ['pypi-rate', 'weight-requests', 'weight-releases', 'weight-backlog'] as const) {
+    t.equal(settings({ [name]: '1' })[name], 1);
+    for (const value of ['0', '-1', '1.5', '', 'many'])
+      t.match(
+        refused(() => settings({ [name]: value })),
+        /a whole number, and at least 1$/,
+        `${name} = ${value}`,
+      );
+  }
+  t.equal(settings({ scribes: '0' }).scribes, 0);
+  t.match(
+    refused(() => settings({ scribes: '-1' })),
+    /a whole number$/,
+  );
+  t.end();
+});
+
+void t.test('a flag is true or false in the usual words, and a path is absolute', (t) => {
+  for (const value of ['true', 'YES', 'on', '1', ''])
+    t.equal(settings({ 'dev-mode': value })['dev-mode'], true);
+  for (const value of ['false', 'No', 'off', '0'])
+    t.equal(settings({ 'dev-mode': value })['dev-mode'], false);
+  t.match(
+    refused(() => settings({ 'dev-mode': 'perhaps' })),
+    /either true or false/,
+  );
+  t.equal(settings({ 'output-path': '~/www' })['output-path'], join(homedir(), 'www'));
+  t.equal(settings({ 'output-path': 'www' })['output-path'], join(process.cwd(), 'www'));
+  t.equal(settings({})['work-dir'], null);
+  t.end();
+});
+
+void t.test('a file is lines of key = value, and what is none is told with its line', (t) => {
+  const contents =
+    '# Ours\n[master]\n\npypi_rate = 3  # gently\nwatch = six\r\nwatch=zope.*\n  dsn = a\ndsn = b\n';
+  t.strictSame(parseConfig(contents, 'f'), { 'pypi-rate': '3', watch: ['six', 'zope.*'], dsn: 'b' });
+  t.strictSame(parseConfig(formatConfig({ watch: ['a', 'b'], oracles: 2 }), 'f'), {
+    watch: ['a', 'b'],
+    oracles: '2',
+  });
+  t.equal(
+    refused(() => parseConfig('dsn = a\nhello\n', 'f')),
+    'f, line 2: not a line of the form key = value',
+  );
+  t.equal(
+    refused(() => parseConfig('pypi-speed = 3\n', 'f')),
+    'f, line 1: no piw command has a setting pypi-speed',
+  );
+  t.end();
+});
+
+void t.test('durations are in seconds', (t) => {
+  const given = ['45', '1.5', '45s', '90m', '3h', '1h30m', '7d', '1d 2h', ''];
+  t.strictSame(given.map(parseDuration), [45, 1.5, 45, 5400, 10_800, 5400, 604_800, 93_600, undefined]);
+  for (const value of ['3 hours', 'h', '-1', '1s2m']) t.equal(parseDuration(value), undefined, value);
+  t.equal(settings({ timeout: '2h' }).timeout, 7200);
+  t.match(
+    refused(() => settings({ timeout: 'long' })),
+    /a duration like 3h/,
+  );
+  t.end();
+});
