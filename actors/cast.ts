@@ -1,6 +1,7 @@
 import type { Part } from '../src/actor/run.js';
 import type { Settings } from '../src/config.js';
 import { PiwError } from '../src/errors.js';
+import type { WatchSettings } from '../src/pypi/watch-list.js';
 
 /** What a build may use: bytes of its log, bytes of one wheel. */
 const LOG_BYTES = 16 * 1024 * 1024;
@@ -140,14 +141,13 @@ export const CAST: readonly Part<Settings>[] = [
       const { SimpleIndex } = await import('../src/pypi/index-reader.js');
       const { Changelog } = await import('../src/pypi/changelog.js');
       return (context, settings) => {
-        const { contact, history, watch } = settings;
+        const { contact, history } = settings;
         const { simple, xmlrpc, json } = pypi(settings);
         return new CloudGazer(context, {
           index: new SimpleIndex(simple, { contact }),
           changelog: xmlrpc === null ? undefined : new Changelog(xmlrpc, { contact }),
           json,
-          watch,
-          watchOnly: settings['watch-only'],
+          watch: watchSettings(settings),
           history,
           pollS: settings['poll-interval'],
           rate: settings['pypi-rate'],
@@ -159,6 +159,11 @@ export const CAST: readonly Part<Settings>[] = [
     },
   },
 ];
+
+/** What is followed of the index. */
+export function watchSettings(settings: Settings): WatchSettings {
+  return { entries: settings.watch, only: settings['watch-only'], file: settings['watch-file'] };
+}
 
 /** PyPI's changelog and JSON API belong to PyPI's simple API; another index has its own or none. */
 function pypi(settings: Settings): { simple: string; xmlrpc: string | null; json: string | null } {

@@ -11,7 +11,8 @@ import { Pace } from '../src/pypi/pace.js';
 import { readProject, readReleaseList } from '../src/pypi/project-page.js';
 import { releases, type Release as IndexRelease } from '../src/pypi/releases.js';
 import { Reorder } from '../src/pypi/reorder.js';
-import { select, watchList, type Watched } from '../src/pypi/watch.js';
+import { select, type Watched } from '../src/pypi/watch.js';
+import { WatchList, readWatchList, type WatchSettings } from '../src/pypi/watch-list.js';
 
 export interface CloudGazerSettings {
   readonly index: SimpleIndex;
@@ -19,10 +20,7 @@ export interface CloudGazerSettings {
   readonly changelog: Changelog | undefined;
   /** The address of PyPI's JSON API. */
   readonly json: string | null;
-  /** NAME, NAME==VERSION, or a pattern of names with `*` and `?`; none: all of the index. */
-  readonly watch: readonly string[];
-  /** Without any, nothing is followed. */
-  readonly watchOnly: boolean;
+  readonly watch: WatchSettings;
   /** Of a name without a version: all releases, or the newest and those that come after it. */
   readonly history: 'all' | 'newest';
   readonly pollS: number;
@@ -51,28 +49,33 @@ const SMALL = 200;
 const KNOWN = 50_000;
 
 /**
- * Follows an index, in the way that the index allows:
+ * Follows an index, or what a watch list says of it, in the way that both allow:
  *
- *   names      the watch list names packages: each one's page is read at every interval, by its ETag
+ *   names      the watch list only names packages: each one's page is read at every interval, by its ETag
  *   changelog  PyPI: the events since the serial in the database. Live ones are acted upon as they come,
  *              and all of them once more in the order in which they happened (src/pypi/reorder.ts,
  *              src/pypi/fold.ts); each touched project's page is read for what events leave out
  *   root       any other index: the pages of those projects whose serial in the root has grown
  *
- * Once a day everything is compared with the index's root, and what was missed is repaired.
+ * Once a day everything is compared with the index's root, and what was missed is repaired; and also when
+ * the watch list has changed, for what it names now may be old news. What it names no more is not followed,
+ * and nothing else happens to it.
  *
  * An index that can't be reached, or whose answer makes no sense, changes nothing, and is left alone for
  * longer and longer. That a list came back short takes nothing away: see feed.ts in src/database.
  */
 export class CloudGazer extends Actor {
   readonly #settings: CloudGazerSettings;
-  readonly #watched: readonly Watched[];
-  readonly #patterns: readonly RegExp[];
   readonly #database: Client<typeof oracle.verbs>;
   readonly #feed: Client<typeof feed.verbs>;
   readonly #missing = new Set<string>();
   readonly #ending = new AbortController();
   readonly #pace: Pace;
+  #watch = new WatchList([], { empty: 'nothing', contents: null });
+  /** What was wrong with the watch list when it was last read. */
+  #badList: string | undefined;
+  /** The watch list for which everything was last compared with the root. */
+  #comparedFor: WatchList | undefined;
   #reorder: Reorder<ReadEvent> | undefined;
   #rootEtag: string | undefined;
   /** The highest serial that the database knows to be read. */
@@ -82,29 +85,19 @@ export class CloudGazer extends Actor {
     super(context);
     this.#settings = settings;
     this.#pace = new Pace(this.clock, settings.rate);
-    const isPattern = (entry: string) => /[*?]/.test(entry);
-    this.#watched = watchList(settings.watch.filter((entry) => !isPattern(entry)));
-    this.#patterns = settings.watch.filter(isPattern).map(toPattern);
     const patient = { timeoutMs: 30_000, patienceMs: 60_000 };
     this.#database = new Client(this.bus, oracle, undefined, patient);
     this.#feed = new Client(this.bus, feed, undefined, patient);
   }
 
   override start(): void {
-    const { pollS, changelog, watch, watchOnly } = this.#settings;
-    if (watchOnly && watch.length === 0) {
-      this.log.info('the watch list is empty: nothing is followed');
-      return;
-    }
-    if (this.#watched.length > 0 && this.#patterns.length === 0) {
-      this.every(pollS, () => this.#carefully('names', () => this.#lookAtNames()));
-      return;
-    }
-    this.every(pollS, () =>
-      this.#carefully('log', () => (changelog ? this.#readLog(changelog) : this.#readRoot())),
-    );
-    this.every(1, () => this.#carefully('pages', () => this.#readPages()));
-    if (changelog) this.every(600, () => this.#carefully('root', () => this.#compareDaily()), 60);
+    const { pollS, changelog } = this.#settings;
+    this.every(pollS, () => {
+      this.#lookAtList();
+    });
+    this.every(pollS, () => this.#poll());
+    this.every(1, () => this.#ofIndex('pages', () => this.#readPages()));
+    if (changelog) this.every(600, () => this.#ofIndex('root', () => this.#compareDaily()), 60);
   }
 
   protected override stopped(): void {
@@ -114,6 +107,39 @@ export class CloudGazer extends Actor {
   override async stop(): Promise<void> {
     this.#ending.abort();
     await super.stop();
+  }
+
+  /** A list that can't be read leaves the old one in force: somebody may just be writing it. */
+  #lookAtList(): void {
+    const before = this.#watch;
+    try {
+      this.#watch = readWatchList(this.#settings.watch, before);
+      if (this.#watch !== before) this.log.info(`what is followed: ${String(this.#watch)}`);
+      this.#badList = undefined;
+    } catch (error) {
+      if (!(error instanceof PiwError)) throw error;
+      if (error.message !== this.#badList)
+        this.log.warning(`${error.message}; until it is corrected, what is followed is ${String(before)}`);
+      this.#badList = error.message;
+    }
+  }
+
+  async #poll(): Promise<void> {
+    if (this.#watch.follows === 'names') await this.#carefully('names', () => this.#lookAtNames());
+    const { changelog } = this.#settings;
+    await this.#ofIndex('log', () => (changelog ? this.#readLog(changelog) : this.#readRoot()));
+    if (this.#isNewList()) await this.#ofIndex('root', () => this.#compareDaily());
+  }
+
+  /** Does it if it takes more than a look at each of a few names to follow what is watched. */
+  async #ofIndex(which: string, what: () => Promise<void>): Promise<void> {
+    const { follows } = this.#watch;
+    if (follows === 'patterns' || follows === 'all') await this.#carefully(which, what);
+  }
+
+  /** Whether what it names may be unknown although it isn't new. */
+  #isNewList(): boolean {
+    return this.#watch.follows === 'patterns' && this.#watch !== this.#comparedFor;
   }
 
   /** What goes wrong with the index is said, and the index is left alone for a while. */
@@ -137,11 +163,6 @@ export class CloudGazer extends Actor {
   /** Whether the index may be asked for more. */
   #goesOn(): boolean {
     return !this.isStopping() && !this.paused && !this.#pace.isResting();
-  }
-
-  #isWatched(name: string): boolean {
-    if (this.#watched.length === 0 && this.#patterns.length === 0) return true;
-    return this.#watched.some((one) => one.name === name) || this.#patterns.some((one) => one.test(name));
   }
 
   async #position(): Promise<Reorder<ReadEvent>> {
@@ -188,11 +209,11 @@ export class CloudGazer extends Actor {
       const fresh = reorder
         .push(events)
         .filter(isChange)
-        .filter(({ name }) => this.#isWatched(name));
+        .filter(({ name }) => this.#watch.has(name));
       const late = reorder
         .takeLate()
         .filter(isChange)
-        .filter(({ name }) => this.#isWatched(name));
+        .filter(({ name }) => this.#watch.has(name));
       await this.#live(late, true);
       if (!history) await this.#live(fresh);
       await this.#settle(reorder, from >= last ? 'end' : history ? 'history' : 'near');
@@ -208,7 +229,7 @@ export class CloudGazer extends Actor {
       const { serial, read, cutTime, cutSerial } = ripe.position;
       if (ripe.events.length === 0 && serial === before.serial && this.#saved === read) return;
       const { projects, versions } = fold(
-        ripe.events.filter(isChange).filter(({ name }) => this.#isWatched(name)),
+        ripe.events.filter(isChange).filter(({ name }) => this.#watch.has(name)),
       );
       await this.#feed.ask('EVENTS', {
         fence: this.context.fence(),
@@ -270,8 +291,10 @@ export class CloudGazer extends Actor {
     for (let listed = limit; listed === limit && this.#goesOn();) {
       const { looks } = await this.#feed.ask('LOOKS', { limit });
       listed = looks.length;
+      const dropped = looks.map(([name]) => name).filter((name) => !this.#watch.has(name));
+      if (dropped.length > 0) await this.#feed.ask('FORGET', { fence: this.context.fence(), names: dropped });
       await each(looks, AT_ONCE, async ([name, etag, described]) => {
-        if (!this.#goesOn()) return;
+        if (!this.#goesOn() || !this.#watch.has(name)) return;
         try {
           await this.#readPage(name, { etag, describe: !described, signal: this.#ending.signal });
         } catch (error) {
@@ -346,15 +369,16 @@ export class CloudGazer extends Actor {
     const { position } = await this.#feed.ask('POSITION', {});
     // Not before the log was read to its end: until then there is nothing to compare with.
     if (this.#settings.changelog && (this.#saved < 0 || position.read === 0)) return;
-    if (position.compared !== null && this.clock.now() - position.compared < DAY_MS && position.held === null)
-      return;
-    if (position.held !== null && position.accepted < position.held) return;
+    const { compared, held, accepted } = position;
+    const isDue = compared === null || this.clock.now() - compared >= DAY_MS || held !== null;
+    if (!this.#isNewList() && (!isDue || (held !== null && accepted < held))) return;
     const root = await this.#settings.index.root({ signal: this.#ending.signal });
     if (!('notModified' in root)) await this.#compare(root, true);
   }
 
   /** Finds what the root has and we don't, what has changed, and what it has no more. */
   async #compare(root: IndexRoot, serials: boolean): Promise<void> {
+    const watch = this.#watch;
     const known = new Map<string, number>();
     for (let after = ''; ;) {
       const { projects } = await this.#feed.ask('KNOWN', { after, limit: KNOWN });
@@ -368,7 +392,7 @@ export class CloudGazer extends Actor {
       const its = known.get(name);
       const changed =
         its === undefined || (serials ? serial > its && serial > 0 : root.projects.size <= SMALL);
-      if (changed && this.#isWatched(name)) due.push(name);
+      if (changed && this.#watch.has(name)) due.push(name);
       known.delete(name);
     }
     if (!serials && root.projects.size > SMALL)
@@ -380,9 +404,10 @@ export class CloudGazer extends Actor {
       await this.#feed.ask('LOOK', { fence: this.context.fence(), names, urgent: !this.#settings.changelog });
     }
     await this.#vanished(
-      [...known.keys()].filter((name) => this.#isWatched(name)),
+      [...known.keys()].filter((name) => this.#watch.has(name)),
       root.projects.size,
     );
+    this.#comparedFor = watch;
   }
 
   /** A project that the root has no more is gone if its page is, too. Many at once wait for a word. */
@@ -406,7 +431,7 @@ export class CloudGazer extends Actor {
 
   /** A farm of a few packages: each one's page, at every interval. */
   async #lookAtNames(): Promise<void> {
-    for (const watched of this.#watched) {
+    for (const watched of this.#watch.names.values()) {
       if (!this.#goesOn()) return;
       try {
         await this.#project(watched);
@@ -461,15 +486,6 @@ export class CloudGazer extends Actor {
 }
 
 const isChange = (event: ReadEvent): event is ChangeEvent => event.kind !== null;
-
-const toPattern = (pattern: string): RegExp =>
-  new RegExp(
-    `^${pattern
-      .replace(/[.+^${}()|[\]\\]/g, '\\$&')
-      .replace(/\*/g, '.*')
-      .replace(/\?/g, '.')}$`,
-    'i',
-  );
 
 /** Does it for each, some at a time. */
 async function each<T>(items: readonly T[], atOnce: number, what: (item: T) => Promise<void>): Promise<void> {

@@ -161,6 +161,7 @@ export class TheOracle extends Actor {
             }),
           ),
         LOOK: (m) => done(feeds.wantLooks(db, m.fence, m.names, m.urgent)),
+        FORGET: (m) => done(feeds.forgetLooks(db, m.fence, m.names)),
         LOOKS: async (m) => ({ verb: 'LOOKS', looks: [...(await feeds.nextLooks(db, m.limit))] }),
         PAGE: async (m) => ({ verb: 'PAGED', ...(await feeds.applyPage(db, m)) }),
         SAME: async (m) => ({ verb: 'SAME', ...(await feeds.samePage(db, m.fence, m.package)) }),

@@ -44,8 +44,10 @@ export const KEYS = {
   'pypi-json': text(),
   /** Who runs this farm, for the index's operators: an e-mail or web address. */
   contact: text(),
-  /** What is followed: NAME or NAME==VERSION; none: all of the index. */
+  /** What is followed: NAME, NAME==VERSION or a pattern of names; none: all of the index. */
   watch: list,
+  /** A file of the same, one a line, which is read again when it has changed. */
+  'watch-file': path(),
   /** An empty watch list means that nothing is followed, and not all of the index. */
   'watch-only': flag,
   /** Of a watched name: `all` releases, or the `newest` one and what comes after it. */

@@ -17,6 +17,10 @@ export const ERRORS = {
   PIW_USAGE: { exit: 2, advice: 'See --help.' },
   PIW_CONFIG: { exit: 2, advice: 'Correct the configuration file, or name another with --configuration.' },
   PIW_BAD_REQUIREMENT: { exit: 2, advice: 'Write it as NAME or NAME==VERSION, for example six==1.16.0.' },
+  PIW_WATCH_FILE: {
+    exit: 2,
+    advice: 'A line of it is NAME, NAME==VERSION or a pattern like zope.*; # begins a comment.',
+  },
   PIW_NOT_WRITABLE: { exit: 2, advice: 'Choose a folder that this user can write to, or change its owner.' },
   PIW_ROOT: { exit: 2, advice: 'Run it as an ordinary user.' },
   PIW_SUPERUSER: { exit: 2, advice: 'Give a DSN of an ordinary role; piw initdb prepares one.' },

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { Flags } from '@oclif/core';
-import { CAST } from '../../actors/cast.js';
+import { CAST, watchSettings } from '../../actors/cast.js';
 import { ControlDesk } from '../actor/control-desk.js';
 import { runActor } from '../actor/run.js';
 import { Supervisor, type ChildSpec } from '../actor/supervisor.js';
@@ -9,6 +9,7 @@ import { checkVersion } from '../database/migrations.js';
 import { Database, refuseSuperuser } from '../database/pool.js';
 import { PiwError } from '../errors.js';
 import type { Log } from '../log.js';
+import { readWatchList } from '../pypi/watch-list.js';
 import { EXIT_CODES, PiwCommand, untilSignal } from './base.js';
 
 export default class Master extends PiwCommand {
@@ -47,7 +48,11 @@ ${EXIT_CODES}`;
     watch: Flags.string({
       helpValue: 'NAME',
       multiple: true,
-      description: 'follow this package only; can be repeated',
+      description: 'follow this package only, or those of a pattern like zope.*; can be repeated',
+    }),
+    'watch-file': Flags.string({
+      helpValue: 'FILE',
+      description: 'follow what this file lists, one a line; it is read again when it changes',
     }),
     'one-process': Flags.boolean({
       default: false,
@@ -65,6 +70,8 @@ ${EXIT_CODES}`;
     if (process.getuid?.() === 0 && !settings['allow-root']) {
       throw new PiwError('PIW_ROOT', 'the master does not run as root unless --allow-root is given');
     }
+    // The Cloud Gazer would only warn of it, for it may be edited at any time.
+    readWatchList(watchSettings(settings));
     const signal = untilSignal();
     const database = await Database.open(settings.dsn, 'master');
     try {

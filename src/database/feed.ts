@@ -302,6 +302,21 @@ export async function wantLooks(
   });
 }
 
+/** These projects' pages are not to be read any more. */
+export async function forgetLooks(
+  database: Database,
+  revision: number,
+  names: readonly string[],
+): Promise<void> {
+  await database.transaction(async (db) => {
+    await fence(db, 'cloud-gazer', revision);
+    await db.query(
+      `delete from looks l using packages p where p.package_id = l.package_id and p.package = any ($1)`,
+      [names],
+    );
+  });
+}
+
 /** [name, its etag when it was last read, whether it has a description], the urgent ones first. */
 export async function nextLooks(
   db: Queryable,

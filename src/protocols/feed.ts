@@ -89,6 +89,8 @@ export const feed = new Protocol('feed', {
   },
   /** These projects' pages are to be read; one that is unknown is made. */
   LOOK: { fields: { fence, names: listOf(Name, 100_000), urgent: Flag }, answers: DONE },
+  /** These are not followed any more: their pages are not to be read. */
+  FORGET: { fields: { fence, names: listOf(Name, 10_000) }, answers: DONE },
   /** The pages that are due: [name, its etag when it was last read, whether it has a description]. */
   LOOKS: {
     fields: { limit: Count },

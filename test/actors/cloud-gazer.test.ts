@@ -1,4 +1,7 @@
 import { fork } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
 import type { CloudGazerSettings } from '../../actors/cloud-gazer.js';
@@ -228,10 +231,11 @@ const offered = async (db: Database): Promise<string> =>
   (
     await db.query<{ line: string }>(
       `select p.package || ' ' || v.version as line from versions v join packages p using (package_id)
-       where p.gone is null and v.gone is null order by 1`,
+       where p.gone is null and v.gone is null`,
     )
   )
     .map(({ line }) => line)
+    .sort()
     .join(', ');
 
 const OTHERS: Readonly<Record<string, FakePypiOptions>> = {
@@ -259,8 +263,50 @@ void t.test('a watch list with patterns makes a farm of a few packages', async (
   const world = small(12);
   const pypi = await FakePypi.start(world);
   t.teardown(() => pypi.close());
-  const { db } = await follow(t, pypi, { settings: { watch: ['p1*', 'p3'] } });
+  const { db } = await follow(t, pypi, {
+    settings: { watch: { entries: ['p1*', 'p3'], only: false, file: null } },
+  });
   await until(async () => (await offered(db)) === 'p1 1.0, p10 1.0, p11 1.0, p3 1.0');
+});
+
+void t.test('a watch list in a file is obeyed as it is changed, and not before it is right', async (t) => {
+  const world = small(12);
+  const pypi = await FakePypi.start(world);
+  t.teardown(() => pypi.close());
+  const file = join(mkdtempSync(join(tmpdir(), 'watch-')), 'list');
+  const write = (...lines: string[]) => {
+    writeFileSync(file, `${lines.join('\n')}\n`);
+  };
+  write('P1', '', '# p4', 'p2==1.0  # and no other');
+  const watch = { entries: ['p0'], only: false, file };
+  const { db, said } = await follow(t, pypi, { settings: { watch } });
+  const has = (list: string) => until(async () => (await offered(db)) === list);
+  await has('p0 1.0, p1 1.0, p2 1.0');
+  release(world, 'p2', '1.1');
+  write('p1', 'p2==1.0', 'p3', 'zope interface');
+  await until(() => said.some((line) => line.includes(`${file}, line 4: "zope interface" is no`)));
+  release(world, 'p1', '1.1');
+  await has('p0 1.0, p1 1.0, p1 1.1, p2 1.0');
+  rmSync(file);
+  await until(() => said.some((line) => line.includes("the watch list can't be read")));
+
+  write('P.1*');
+  release(world, 'p-10', '1.0');
+  await has('p-10 1.0, p0 1.0, p1 1.0, p1 1.1, p2 1.0');
+  release(world, 'p1', '1.2');
+  release(world, 'p0', '1.1');
+  await has('p-10 1.0, p0 1.0, p0 1.1, p1 1.0, p1 1.1, p2 1.0');
+  await until(() => settled(db, world));
+  write('p3*', 'p4');
+  await has('p-10 1.0, p0 1.0, p0 1.1, p1 1.0, p1 1.1, p2 1.0, p3 1.0, p4 1.0');
+  await db.query(
+    `insert into looks (package_id, urgent) select package_id, true from packages where package = 'p1'`,
+  );
+  await until(() => settled(db, world));
+
+  write('p1==1.2');
+  await has('p-10 1.0, p0 1.0, p0 1.1, p1 1.0, p1 1.1, p1 1.2, p2 1.0, p3 1.0, p4 1.0');
+  t.equal(said.filter((line) => line.includes("the watch list can't be read")).length, 1);
 });
 
 void t.test('releases that are seen as they come keep the pace', async (t) => {

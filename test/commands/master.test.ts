@@ -1,5 +1,5 @@
-import { spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -13,6 +13,21 @@ import { testDatabase } from '../helpers/database.js';
 
 t.setTimeout(275_000);
 const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
+
+void t.test('a watch list that is wrong keeps a master from beginning', (t) => {
+  const file = join(mkdtempSync(join(tmpdir(), 'piw-watch-')), 'list');
+  writeFileSync(file, 'six\nzope.*\nsix>1\n');
+  const args = [BIN, 'master', '-c', '/dev/null', '--allow-root', '--watch-file'];
+  for (const [name, text] of [
+    [file, `${file}, line 3: "six>1" is no requirement`],
+    [`${file}.none`, "the watch list can't be read"],
+  ] as const) {
+    const { status, stderr } = spawnSync(process.execPath, [...args, name], { encoding: 'utf8' });
+    t.equal(status, 2);
+    t.ok(stderr.includes(text), stderr);
+  }
+  t.end();
+});
 
 for (const how of ['a process each', 'one process']) {
   void t.test(`a master with ${how} builds, pauses, resumes and quits`, async (t) => {
