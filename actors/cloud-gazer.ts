@@ -44,7 +44,7 @@ const PAGE_WAIT_MS = 5000;
 const LIST = { seconds: 5, most: 1000 };
 /** Fewer packages than this never wait for a word. */
 const FEW = 10;
-/** An index that says nothing of what has changed is asked page by page only if it is no larger. */
+/** An index that says nothing of what has changed is read again and again only if it is no larger. */
 const SMALL = 200;
 const KNOWN = 50_000;
 
@@ -55,7 +55,9 @@ const KNOWN = 50_000;
  *   changelog  PyPI: the events since the serial in the database. Live ones are acted upon as they come,
  *              and all of them once more in the order in which they happened (src/pypi/reorder.ts,
  *              src/pypi/fold.ts); each touched project's page is read for what events leave out
- *   root       any other index: the pages of those projects whose serial in the root has grown
+ *   root       any other index: the pages of those projects whose serial in the root has grown; where it
+ *              has no serials all pages in turn by their ETags, and where they have none only those that a
+ *              watch list asks for, and new ones
  *
  * Once a day everything is compared with the index's root, and what was missed is repaired; and also when
  * the watch list has changed, for what it names now may be old news. What it names no more is not followed,
@@ -78,6 +80,9 @@ export class CloudGazer extends Actor {
   #comparedFor: WatchList | undefined;
   #reorder: Reorder<ReadEvent> | undefined;
   #rootEtag: string | undefined;
+  #hasSerials = false;
+  /** It was said that changes are missed. */
+  #saidBlind = false;
   /** The highest serial that the database knows to be read. */
   #saved = -1;
 
@@ -270,7 +275,7 @@ export class CloudGazer extends Actor {
     });
     const fence = this.context.fence();
     const unread = names.filter((name) => !read.has(name));
-    if (unread.length > 0) await this.#feed.ask('LOOK', { fence, names: unread, urgent: true });
+    await this.#wantLooks(unread, true);
     const inOrder = [...events].sort((a, b) => a.time - b.time || a.serial - b.serial);
     const { projects, versions } = fold(inOrder);
     const { position } = await this.#feed.ask('POSITION', {});
@@ -357,12 +362,36 @@ export class CloudGazer extends Actor {
   async #readRoot(): Promise<void> {
     const { index } = this.#settings;
     const root = await index.root({ etag: this.#rootEtag, signal: this.#ending.signal });
-    if ('notModified' in root) {
-      await this.#compareDaily();
-      return;
+    if ('notModified' in root) await this.#compareDaily();
+    else {
+      await this.#compare(root);
+      this.#rootEtag = root.etag;
+      this.#hasSerials = [...root.projects.values()].some((serial) => serial > 0);
     }
-    await this.#compare(root, root.serial > 0 || [...root.projects.values()].some((serial) => serial > 0));
-    this.#rootEtag = root.etag;
+    if (!this.#hasSerials) await this.#inTurn();
+  }
+
+  /** No serial says what has changed: the pages, longest not looked at first, as many as one interval has time for. */
+  async #inTurn(): Promise<void> {
+    const { rate, pollS } = this.#settings;
+    const known = (await this.#known()).filter(({ name }) => this.#watch.has(name));
+    // Without an ETag each look costs a whole page: that is for a few, or for what somebody wants.
+    const atAnyCost = this.#watch.follows !== 'all' || known.length <= SMALL;
+    const isPassed = ({ looked, cheap }: Known) => !atAnyCost && !cheap && looked !== 0;
+    const idle = known.flatMap((one) =>
+      one.looked === null || isPassed(one) ? [] : [{ name: one.name, looked: one.looked }],
+    );
+    idle.sort((a, b) => a.looked - b.looked);
+    await this.#wantLooks(
+      idle.slice(0, Math.ceil(rate * pollS)).map(({ name }) => name),
+      false,
+    );
+    if (this.#saidBlind || !known.some((one) => one.looked !== null && isPassed(one))) return;
+    this.#saidBlind = true;
+    this.log.warning(
+      'the index has neither serials nor ETags: of what it has, only new names are seen; watch the others ' +
+        'by name or pattern',
+    );
   }
 
   async #compareDaily(): Promise<void> {
@@ -373,36 +402,38 @@ export class CloudGazer extends Actor {
     const isDue = compared === null || this.clock.now() - compared >= DAY_MS || held !== null;
     if (!this.#isNewList() && (!isDue || (held !== null && accepted < held))) return;
     const root = await this.#settings.index.root({ signal: this.#ending.signal });
-    if (!('notModified' in root)) await this.#compare(root, true);
+    if (!('notModified' in root)) await this.#compare(root);
+  }
+
+  async #known(): Promise<readonly Known[]> {
+    const known: Known[] = [];
+    for (let after = ''; ;) {
+      const { projects } = await this.#feed.ask('KNOWN', { after, limit: KNOWN });
+      for (const [name, serial, looked, cheap] of projects) known.push({ name, serial, looked, cheap });
+      const last = projects.at(-1);
+      if (!last || projects.length < KNOWN) return known;
+      after = last[0];
+    }
+  }
+
+  async #wantLooks(names: readonly string[], urgent: boolean): Promise<void> {
+    for (let at = 0; at < names.length; at += KNOWN) {
+      const some = names.slice(at, at + KNOWN);
+      await this.#feed.ask('LOOK', { fence: this.context.fence(), names: some, urgent });
+    }
   }
 
   /** Finds what the root has and we don't, what has changed, and what it has no more. */
-  async #compare(root: IndexRoot, serials: boolean): Promise<void> {
+  async #compare(root: IndexRoot): Promise<void> {
     const watch = this.#watch;
-    const known = new Map<string, number>();
-    for (let after = ''; ;) {
-      const { projects } = await this.#feed.ask('KNOWN', { after, limit: KNOWN });
-      for (const [name, serial] of projects) known.set(name, serial);
-      const last = projects.at(-1);
-      if (!last || projects.length < KNOWN) break;
-      after = last[0];
-    }
+    const known = new Map((await this.#known()).map(({ name, serial }) => [name, serial] as const));
     const due: string[] = [];
     for (const [name, serial] of root.projects) {
       const its = known.get(name);
-      const changed =
-        its === undefined || (serials ? serial > its && serial > 0 : root.projects.size <= SMALL);
-      if (changed && this.#watch.has(name)) due.push(name);
+      if ((its === undefined || serial > its) && this.#watch.has(name)) due.push(name);
       known.delete(name);
     }
-    if (!serials && root.projects.size > SMALL)
-      this.log.warning(
-        'the index has no serials: of what it has, only new names are seen; watch the others by name',
-      );
-    for (let at = 0; at < due.length; at += KNOWN) {
-      const names = due.slice(at, at + KNOWN);
-      await this.#feed.ask('LOOK', { fence: this.context.fence(), names, urgent: !this.#settings.changelog });
-    }
+    await this.#wantLooks(due, !this.#settings.changelog);
     await this.#vanished(
       [...known.keys()].filter((name) => this.#watch.has(name)),
       root.projects.size,
@@ -483,6 +514,14 @@ export class CloudGazer extends Actor {
       priority: requested ? PRIORITY.request : today ? PRIORITY.release : PRIORITY.backlog,
     };
   }
+}
+
+/** What the database has of a project: see KNOWN. */
+interface Known {
+  readonly name: string;
+  readonly serial: number;
+  readonly looked: number | null;
+  readonly cheap: boolean;
 }
 
 const isChange = (event: ReadEvent): event is ChangeEvent => event.kind !== null;

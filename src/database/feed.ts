@@ -533,18 +533,29 @@ async function postpone(db: Queryable, name: string): Promise<void> {
   );
 }
 
-/** [name, serial of its page] of the projects that a feed brought and that aren't gone, in their order. */
+/**
+ * The projects that a feed brought and that aren't gone, in their order: [name, serial of its page, when that was
+ * last looked at, milliseconds (0: never; null: it is to be), whether it has an ETag or wasn't even found].
+ */
 export async function knownProjects(
   db: Queryable,
   after: string,
   limit: number,
-): Promise<readonly [string, number][]> {
-  const rows = await db.query<{ package: string; page_serial: number }>(
-    `select package, page_serial from packages
-     where package > $1 collate "C" and origin = 'feed' and gone is null order by package collate "C" limit $2`,
+): Promise<readonly [string, number, number | null, boolean][]> {
+  const rows = await db.query<{
+    package: string;
+    page_serial: number;
+    looked: number | null;
+    cheap: boolean;
+  }>(
+    `select p.package, p.page_serial, p.etag is not null or p.missing is not null as cheap,
+       case when l.package_id is null then coalesce(floor(extract(epoch from p.looked) * 1000)::float8, 0) end as looked
+     from packages p left join looks l using (package_id)
+     where p.package > $1 collate "C" and p.origin = 'feed' and p.gone is null
+     order by p.package collate "C" limit $2`,
     [after, limit],
   );
-  return rows.map(({ package: name, page_serial }) => [name, page_serial]);
+  return rows.map(({ package: name, page_serial, looked, cheap }) => [name, page_serial, looked, cheap]);
 }
 
 /** Everything was compared with the index's root; `held`: so many would go, and wait for a word. */

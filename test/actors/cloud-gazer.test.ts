@@ -259,6 +259,58 @@ for (const [what, options] of Object.entries(OTHERS)) {
   });
 }
 
+const ANY_INDEX = { settings: { changelog: undefined, json: null } };
+
+for (const json of [true, false]) {
+  const what = json ? 'JSON' : 'HTML';
+  void t.test(`a large index of ${what} without serials is followed by its pages' ETags`, async (t) => {
+    const world = small(250);
+    const pypi = await FakePypi.start(world, { pypi: false, serials: false, json });
+    t.teardown(() => pypi.close());
+    const { db, said } = await follow(t, pypi, ANY_INDEX);
+    await until(async () => (await offered(db)).split(', ').length === 250);
+    release(world, 'p7', '1.1');
+    world.yankRelease('p100', '1.0', 'broken');
+    release(world, 'another', '1.0');
+    await until(async () => (await offered(db)).split(', ').length === 252);
+    await until(async () => (await db.query(`select from versions where yanked = 'broken'`)).length === 1);
+    const unchanged = () =>
+      pypi.requests.filter(({ path, status }) => path === '/simple/p8/' && status === 304);
+    await until(() => unchanged().length > 1);
+    t.notOk(said.some((line) => line.includes('neither serials nor ETags')));
+  });
+}
+
+void t.test('of a large index with neither serials nor ETags only new names are seen', async (t) => {
+  const world = small(250);
+  const pypi = await FakePypi.start(world, { pypi: false, serials: false, etags: false });
+  t.teardown(() => pypi.close());
+  const { db, said } = await follow(t, pypi, ANY_INDEX);
+  await until(async () => (await offered(db)).split(', ').length === 250);
+  release(world, 'p7', '1.1');
+  release(world, 'another', '1.0');
+  await until(async () => (await offered(db)).includes('another 1.0'));
+  const roots = () => pypi.requests.filter(({ path }) => path === '/simple/').length;
+  const before = roots();
+  await until(() => roots() > before + 5);
+  t.equal(pypi.requests.filter(({ path }) => path === '/simple/p7/').length, 1);
+  t.equal(said.filter((line) => line.includes('neither serials nor ETags')).length, 1, 'which is said once');
+});
+
+void t.test('what a watch list asks for is read again where nothing says what has changed', async (t) => {
+  const world = small(250);
+  const pypi = await FakePypi.start(world, { pypi: false, serials: false, etags: false });
+  t.teardown(() => pypi.close());
+  const watch = { entries: ['p24?', 'p3'], only: false, file: null };
+  const { db } = await follow(t, pypi, { settings: { ...ANY_INDEX.settings, watch } });
+  await until(async () => (await offered(db)).split(', ').length === 11);
+  release(world, 'p240', '1.1');
+  release(world, 'p3', '1.1');
+  release(world, 'p4', '1.1');
+  await until(async () => (await offered(db)).split(', ').length === 13);
+  t.notOk((await offered(db)).includes('p4'));
+});
+
 void t.test('a watch list with patterns makes a farm of a few packages', async (t) => {
   const world = small(12);
   const pypi = await FakePypi.start(world);
