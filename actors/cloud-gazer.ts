@@ -64,7 +64,7 @@ const KNOWN = 50_000;
  * and nothing else happens to it.
  *
  * An index that can't be reached, or whose answer makes no sense, changes nothing, and is left alone for
- * longer and longer. That a list came back short takes nothing away: see feed.ts in src/database.
+ * longer and longer. That a list came back short takes nothing away: see feed-pages.ts in src/database.
  */
 export class CloudGazer extends Actor {
   readonly #settings: CloudGazerSettings;

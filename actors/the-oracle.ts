@@ -4,6 +4,8 @@ import * as builds from '../src/database/builds.js';
 import * as control from '../src/database/control.js';
 import * as downloads from '../src/database/downloads.js';
 import * as feeds from '../src/database/feed.js';
+import { applyEvents } from '../src/database/feed-events.js';
+import * as feedPages from '../src/database/feed-pages.js';
 import * as packages from '../src/database/packages.js';
 import * as pages from '../src/database/pages.js';
 import type { Database } from '../src/database/pool.js';
@@ -154,7 +156,7 @@ export class TheOracle extends Actor {
         POSITION: async () => ({ verb: 'POSITION', position: await feeds.feedPosition(db) }),
         EVENTS: ({ fence, position, projects, versions: its }) =>
           done(
-            feeds.applyEvents(db, {
+            applyEvents(db, {
               ...{ fence, position },
               projects: projects.map(projectFromTuple),
               versions: its.map(versionFromTuple),
@@ -163,10 +165,10 @@ export class TheOracle extends Actor {
         LOOK: (m) => done(feeds.wantLooks(db, m.fence, m.names, m.urgent)),
         FORGET: (m) => done(feeds.forgetLooks(db, m.fence, m.names)),
         LOOKS: async (m) => ({ verb: 'LOOKS', looks: [...(await feeds.nextLooks(db, m.limit))] }),
-        PAGE: async (m) => ({ verb: 'PAGED', ...(await feeds.applyPage(db, m)) }),
-        SAME: async (m) => ({ verb: 'SAME', ...(await feeds.samePage(db, m.fence, m.package)) }),
-        LIST: (m) => done(feeds.settleVersions(db, m)),
-        MISSING: (m) => done(feeds.missingPage(db, m.fence, m.package, m.agreed)),
+        PAGE: async (m) => ({ verb: 'PAGED', ...(await feedPages.applyPage(db, m)) }),
+        SAME: async (m) => ({ verb: 'SAME', ...(await feedPages.samePage(db, m.fence, m.package)) }),
+        LIST: (m) => done(feedPages.settleVersions(db, m)),
+        MISSING: (m) => done(feedPages.missingPage(db, m.fence, m.package, m.agreed)),
         FAILED: (m) => done(feeds.failedLook(db, m.fence, m.package)),
         KNOWN: async (m) => ({
           verb: 'KNOWN',

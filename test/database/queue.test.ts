@@ -4,7 +4,8 @@ import { newPackage, quarantine, skipPackage } from '../../src/database/packages
 import type { Database } from '../../src/database/pool.js';
 import { grant, leaseOf, release, renew, returnExpired, takeAhead } from '../../src/database/queue.js';
 import { helloSlave } from '../../src/database/slaves.js';
-import { applyEvents, applyPage, missingPage, settleVersions } from '../../src/database/feed.js';
+import { applyEvents } from '../../src/database/feed-events.js';
+import { applyPage, missingPage, settleVersions } from '../../src/database/feed-pages.js';
 import { addTarget, fillSlice, removeTarget } from '../../src/database/targets.js';
 import {
   deleteBuilds,

@@ -1,0 +1,129 @@
+import type { ProjectChange, VersionChange } from '../protocols/feed.js';
+import { changeVersions, insertVersions } from './feed-versions.js';
+import { fence } from './fences.js';
+import { noteDue } from './pages.js';
+import type { Database, Queryable } from './pool.js';
+import { hint, requeue } from './queue.js';
+
+/**
+ * Acts upon a run of events and keeps how far they reach, in one transaction. What a project's own page has
+ * told since is not undone: events up to its serial are passed over, but for a removal that the page agrees
+ * with. Repeating it changes nothing. Raises PIW_FENCED for a Cloud Gazer that has been replaced.
+ */
+export async function applyEvents(
+  database: Database,
+  events: {
+    readonly fence: number;
+    readonly position: readonly [serial: number, read: number, cutTime: number, cutSerial: number];
+    readonly projects: readonly ProjectChange[];
+    readonly versions: readonly VersionChange[];
+  },
+): Promise<void> {
+  await database.transaction(async (db) => {
+    await fence(db, 'cloud-gazer', events.fence);
+    // Thousands of rows are looked up by their keys; read as wholes, the tables of all of PyPI take seconds.
+    await db.query(
+      'set local enable_seqscan = off; set local enable_hashjoin = off; set local enable_mergejoin = off',
+    );
+    // Before any version gets its number: see fillSlice in targets.ts.
+    await db.query(`select hold_versions('{}')`);
+    const wiped = await wipeVersions(db, events.projects);
+    if (events.projects.length > 0) await applyProjects(db, events.projects);
+    const fresh = await insertVersions(db, events.versions);
+    const made = new Set(fresh.map(({ at }) => at));
+    const known = events.versions.filter((_, at) => !made.has(at));
+    const changed = await changeVersions(db, known);
+    await doubt(db, [...wiped, ...changed, ...fresh.filter(({ missing }) => missing).map(({ id }) => id)]);
+    await db.query('select fill_new($1)', [fresh.map(({ id }) => id)]);
+    const packages = events.projects.filter(
+      (project) => project.wiped || project.present === false || project.quarantined !== null,
+    );
+    const affected = await db.query<{ version_id: number }>(
+      `select v.version_id from versions v join packages p using (package_id) where p.package = any ($1)`,
+      [packages.map(({ name }) => name)],
+    );
+    const ids = [...wiped, ...changed, ...affected.map(({ version_id }) => version_id)];
+    await requeue(db, [...new Set(ids)]);
+    await db.query('update feed set serial = $1, read_serial = $2, cut_time = $3, cut_serial = $4', [
+      ...events.position,
+    ]);
+    if (ids.length + fresh.length > 0) await hint(db);
+  });
+}
+
+/** Projects that came, went, or are quarantined. Each that is there gets a look at its page. */
+async function applyProjects(db: Queryable, projects: readonly ProjectChange[]): Promise<void> {
+  const columns = [
+    projects.map(({ name }) => name),
+    projects.map(({ serial }) => serial),
+    projects.map(({ wiped }) => wiped),
+    projects.map(({ present }) => present),
+    projects.map(({ quarantined }) => quarantined),
+  ];
+  await db.query(
+    `with given as (
+       select * from unnest($1::text[], $2::bigint[], $3::bool[], $4::bool[], $5::bool[])
+         as g (name, serial, wiped, present, quarantined)
+     ), made as (
+       insert into packages (package, origin, gone, status, removed)
+       select name, 'feed', case when present is false then now() end,
+         case when quarantined then 'quarantined' else 'active' end, wiped
+       from given order by name
+       on conflict (package) do nothing returning package_id, package
+     ), changed as (
+       update packages p set
+         gone = case when p.origin <> 'feed' then null when g.present is false then coalesce(p.gone, now())
+           -- Its page is not to be found: which came last, its removal or this, the next look tells.
+           when g.present and p.missing is null then null else p.gone end,
+         status = case when g.quarantined then 'quarantined'
+           when g.wiped or not g.quarantined then 'active' else p.status end,
+         removed = p.removed or g.wiped
+       from given g
+       where p.package = g.name and (p.page_serial < g.serial or (g.wiped and p.missing is not null))
+         and (g.wiped or g.quarantined is not null or g.present is distinct from (p.gone is null))
+       returning p.package_id
+     )
+     insert into looks (package_id, urgent, serial)
+     select package_id, false, serial from (
+       select m.package_id, g.serial from made m join given g on g.name = m.package where g.present is distinct from false
+       union all
+       select p.package_id, g.serial from packages p join given g on g.name = p.package
+       where p.page_serial < g.serial and g.present is distinct from false) f order by package_id
+     on conflict (package_id) do update set serial = greatest(looks.serial, excluded.serial)`,
+    columns,
+  );
+  await noteDue(
+    db,
+    projects.map(({ name }) => ['PKG', name]),
+  );
+}
+
+/** The versions of projects that were removed are gone; their numbers. */
+async function wipeVersions(db: Queryable, projects: readonly ProjectChange[]): Promise<readonly number[]> {
+  const wiped = projects.filter((project) => project.wiped);
+  if (wiped.length === 0) return [];
+  const rows = await db.query<{ version_id: number }>(
+    `update versions v set gone = now()
+     from unnest($1::text[], $2::bigint[]) as g (name, serial) join packages p on p.package = g.name
+     where v.package_id = p.package_id and v.origin = 'feed' and v.gone is null
+       and (p.page_serial < g.serial or p.missing is not null or v.missing is not null)
+     returning v.version_id`,
+    [wiped.map(({ name }) => name), wiped.map(({ serial }) => serial)],
+  );
+  return rows.map(({ version_id }) => version_id);
+}
+
+/** What was changed although a later page doesn't name it has to be looked up once more. */
+async function doubt(db: Queryable, versions: readonly number[]): Promise<void> {
+  if (versions.length === 0) return;
+  await db.query(
+    `with unsettled as (
+       update packages p set list_serial = 0
+       where package_id in (
+         select package_id from versions where version_id = any ($1) and missing is not null)
+       returning package_id)
+     insert into looks (package_id, urgent) select package_id, false from unsettled order by 1
+     on conflict (package_id) do nothing`,
+    [versions],
+  );
+}

@@ -1,0 +1,148 @@
+import type { VersionChange } from '../protocols/feed.js';
+import { sortKey } from '../wheels/versions.js';
+import type { Queryable } from './pool.js';
+
+/** A single event makes its release one of today's when it is no older than this, seconds. */
+const TODAY_S = 24 * 3600;
+
+export interface Made {
+  /** The place of its change among those that were given. */
+  readonly at: number;
+  readonly id: number;
+  /** A later page doesn't name it. */
+  readonly missing: boolean;
+}
+
+/**
+ * Versions that are new; their numbers. One that a later page doesn't name has no file there, is quarantined,
+ * or its removal is still to come. Of one whose removal came first, that is kept: should its release turn up
+ * afterwards, a page that doesn't name it says which of the two was the last.
+ */
+export async function insertVersions(
+  db: Queryable,
+  versions: readonly VersionChange[],
+): Promise<readonly Made[]> {
+  const changes = versions.flatMap((change, at) =>
+    change.removed || change.released !== null ? [{ ...change, at }] : [],
+  );
+  if (changes.length === 0) return [];
+  const packages = await packagesOf(db, new Set(changes.map(({ name }) => name)));
+  const there = changes.flatMap((change) => {
+    const its = packages.get(change.name);
+    if (!its) return [];
+    const outranked = its.page_serial >= change.serial;
+    const hidden = (change.quarantined ?? false) || its.status === 'quarantined';
+    const sdist = (change.sdist ?? false) && (!outranked || hidden);
+    return [{ ...change, id: its.package_id, outranked, sdist }];
+  });
+  const rows = await db.query<{ version_id: number; package_id: number; version: string; missing: boolean }>(
+    `insert into versions (package_id, version, sort_key, released, has_sdist, yanked, quarantined, origin, priority,
+       missing, gone)
+     select g.package_id, g.version, g.sort_key, to_timestamp(g.released), g.flags & 1 > 0,
+       case when g.flags & 2 > 0 then '' end, g.flags & 4 > 0, 'feed',
+       case when to_timestamp(g.released) > now() - $6 * interval '1 second' then 1 else 0 end,
+       case when g.flags & 8 > 0 then now() end, case when g.flags & 16 > 0 then now() end
+     from unnest($1::bigint[], $2::text[], $3::text[], $4::float8[], $5::int[])
+       as g (package_id, version, sort_key, released, flags)
+     on conflict (package_id, version) do nothing
+     returning version_id, package_id, version, missing is not null as missing`,
+    [
+      there.map(({ id }) => id),
+      there.map(({ version }) => version),
+      there.map(({ version }) => sortKey(version)),
+      there.map(({ released }) => released),
+      // Fewer and shorter lists: of thousands of versions their text is what costs.
+      there.map(
+        ({ sdist, yanked, quarantined, outranked, removed, reset }) =>
+          (sdist ? 1 : 0) +
+          (yanked ? 2 : 0) +
+          (quarantined ? 4 : 0) +
+          (outranked ? 8 : 0) +
+          (removed || (reset && outranked) ? 16 : 0),
+      ),
+      TODAY_S,
+    ],
+  );
+  const places = new Map(there.map(({ id, version, at }) => [`${String(id)} ${version}`, at] as const));
+  return rows.map(({ version_id, package_id, version, missing }) => ({
+    at: places.get(`${String(package_id)} ${version}`) ?? -1,
+    id: version_id,
+    missing,
+  }));
+}
+
+interface PackageRow {
+  readonly package_id: number;
+  readonly package: string;
+  readonly page_serial: number;
+  readonly status: string;
+}
+
+async function packagesOf(
+  db: Queryable,
+  names: ReadonlySet<string>,
+): Promise<ReadonlyMap<string, PackageRow>> {
+  const rows = await db.query<PackageRow & Readonly<Record<string, unknown>>>(
+    'select package_id, package, page_serial, status from packages where package = any ($1)',
+    [[...names]],
+  );
+  return new Map(rows.map((row) => [row.package, row] as const));
+}
+
+/**
+ * Versions that are different from what the database has; their numbers. Of one that a later page names, events
+ * tell nothing new; of one that it doesn't name, they tell why.
+ */
+export async function changeVersions(
+  db: Queryable,
+  versions: readonly VersionChange[],
+): Promise<readonly number[]> {
+  if (versions.length === 0) return [];
+  const rows = await db.query<{ version_id: number }>(
+    `with given as (
+       select v.version_id, v.has_sdist, v.yanked, v.gone, v.missing, g.released, g.sdist, g.removed,
+         -- A later page doesn't name it: it has no file there, or is quarantined.
+         p.page_serial >= g.serial and not coalesce(g.quarantined, v.quarantined) and p.status <> 'quarantined' as bare,
+         g.reset and not g.removed as anew,
+         case when g.yanked then true when g.yanked is false then false end as its_yanked,
+         case when v.origin <> 'feed' then null when g.removed then coalesce(v.gone, now())
+           when g.released is not null and p.page_serial < g.serial or g.quarantined then null
+           else v.gone end as new_gone,
+         case when p.page_serial >= g.serial or g.removed then v.missing end as new_missing,
+         coalesce(g.quarantined, v.quarantined and not (g.reset and not g.removed)) as new_quarantined
+       from unnest($1::text[], $2::text[], $3::bigint[], $4::float8[], $5::bool[], $6::bool[], $7::bool[], $8::bool[],
+         $9::bool[]) as g (name, version, serial, released, reset, removed, sdist, yanked, quarantined)
+       join packages p on p.package = g.name
+       join versions v on v.package_id = p.package_id and v.version = g.version
+       where p.page_serial < g.serial or v.missing is not null
+     ), wanted as (
+       select version_id, anew, released, new_quarantined, new_gone, new_missing,
+         coalesce(sdist, has_sdist and not anew) and not bare as new_sdist,
+         case when its_yanked then coalesce(yanked, '') when anew or not its_yanked then null else yanked end as new_yanked
+       from given
+     )
+     update versions v
+     set gone = g.new_gone, missing = g.new_missing, has_sdist = g.new_sdist, yanked = g.new_yanked,
+       quarantined = g.new_quarantined,
+       released = coalesce(case when g.anew then to_timestamp(g.released) end, v.released, to_timestamp(g.released)),
+       sdist_url = case when g.new_sdist and not g.anew then v.sdist_url end,
+       sdist_sha256 = case when g.new_sdist and not g.anew then v.sdist_sha256 end
+     from wanted g
+     where v.version_id = g.version_id
+       and (v.gone, v.missing, v.has_sdist, v.yanked, v.quarantined)
+         is distinct from (g.new_gone, g.new_missing, g.new_sdist, g.new_yanked, g.new_quarantined)
+     returning v.version_id`,
+    [
+      versions.map(({ name }) => name),
+      versions.map(({ version }) => version),
+      versions.map(({ serial }) => serial),
+      versions.map(({ released }) => released),
+      versions.map(({ reset }) => reset),
+      versions.map(({ removed }) => removed),
+      versions.map(({ sdist }) => sdist),
+      versions.map(({ yanked }) => yanked),
+      versions.map(({ quarantined }) => quarantined),
+    ],
+  );
+  return rows.map(({ version_id }) => version_id);
+}
