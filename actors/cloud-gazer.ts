@@ -3,15 +3,19 @@ import { Client } from '../src/actor/client.js';
 import { PiwError } from '../src/errors.js';
 import { feed, projectToTuple, versionToTuple } from '../src/protocols/feed.js';
 import { PRIORITY, oracle, type Release } from '../src/protocols/oracle.js';
-import type { ChangeEvent, Changelog, ReadEvent } from '../src/pypi/changelog.js';
+import type { ChangeEvent, Changelog } from '../src/pypi/changelog.js';
+import type { Known } from '../src/pypi/compare.js';
 import { fold } from '../src/pypi/fold.js';
 import { Throttled } from '../src/pypi/http.js';
-import type { IndexRoot, SimpleIndex } from '../src/pypi/index-reader.js';
-import { Pace } from '../src/pypi/pace.js';
+import type { SimpleIndex } from '../src/pypi/index-reader.js';
+import { LogReader } from '../src/pypi/log-reader.js';
+import { NamesReader } from '../src/pypi/names-reader.js';
+import { Pace, each } from '../src/pypi/pace.js';
 import { readProject, readReleaseList } from '../src/pypi/project-page.js';
-import { releases, type Release as IndexRelease } from '../src/pypi/releases.js';
-import { Reorder } from '../src/pypi/reorder.js';
-import { select, type Watched } from '../src/pypi/watch.js';
+import type { Release as IndexRelease } from '../src/pypi/releases.js';
+import type { Position } from '../src/pypi/reorder.js';
+import { RootReader, type RootFollower } from '../src/pypi/root-reader.js';
+import type { Wanted } from '../src/pypi/watch.js';
 import { WatchList, readWatchList, type WatchSettings } from '../src/pypi/watch-list.js';
 
 export interface CloudGazerSettings {
@@ -33,19 +37,12 @@ export interface CloudGazerSettings {
 }
 
 const DAY_MS = 24 * 3_600_000;
-/** Further behind than so many events, history is read: without a look at each project on the way. */
-const BEHIND = 2000;
-/** How many events go to the database at once. */
-const BATCH = 10_000;
 /** How many pages are asked for at the same time, and how long a release waits for its project's page. */
 const AT_ONCE = 4;
 const PAGE_WAIT_MS = 5000;
 /** How many seconds' pages are listed at once, and how many at most: what becomes urgent waits for no more. */
 const LIST = { seconds: 5, most: 1000 };
-/** Fewer packages than this never wait for a word. */
-const FEW = 10;
-/** An index that says nothing of what has changed is read again and again only if it is no larger. */
-const SMALL = 200;
+/** How many projects one message names. */
 const KNOWN = 50_000;
 
 /**
@@ -70,21 +67,14 @@ export class CloudGazer extends Actor {
   readonly #settings: CloudGazerSettings;
   readonly #database: Client<typeof oracle.verbs>;
   readonly #feed: Client<typeof feed.verbs>;
-  readonly #missing = new Set<string>();
   readonly #ending = new AbortController();
   readonly #pace: Pace;
+  readonly #reader: LogReader | undefined;
+  readonly #root: RootReader;
+  readonly #names: NamesReader;
   #watch = new WatchList([], { empty: 'nothing', contents: null });
   /** What was wrong with the watch list when it was last read. */
   #badList: string | undefined;
-  /** The watch list for which everything was last compared with the root. */
-  #comparedFor: WatchList | undefined;
-  #reorder: Reorder<ReadEvent> | undefined;
-  #rootEtag: string | undefined;
-  #hasSerials = false;
-  /** It was said that changes are missed. */
-  #saidBlind = false;
-  /** The highest serial that the database knows to be read. */
-  #saved = -1;
 
   constructor(context: ActorContext, settings: CloudGazerSettings) {
     super(context);
@@ -93,16 +83,72 @@ export class CloudGazer extends Actor {
     const patient = { timeoutMs: 30_000, patienceMs: 60_000 };
     this.#database = new Client(this.bus, oracle, undefined, patient);
     this.#feed = new Client(this.bus, feed, undefined, patient);
+    this.#reader = settings.changelog && this.#logReader(settings.changelog);
+    this.#root = this.#rootReader();
+    this.#names = new NamesReader(settings.index, settings.history, this.#pace, {
+      goesOn: () => this.#goesOn(),
+      found: (name, wanted) => this.#found(name, wanted),
+      failed: (name, error) => {
+        if (error instanceof Throttled) this.#rest('names', error);
+        else this.log.warning(`${name}: ${error.message}`);
+      },
+      warn: (text) => {
+        this.log.warning(text);
+      },
+    });
+  }
+
+  #logReader(changelog: Changelog): LogReader {
+    return new LogReader(changelog, {
+      now: () => this.clock.now(),
+      goesOn: () => this.#goesOn(),
+      watches: (name) => this.#watch.has(name),
+      position: () => this.#position(),
+      seen: (events, late) => this.#live(events, late),
+      settled: (events, position) => this.#act(events, position),
+      say: (text) => {
+        this.log.info(text);
+      },
+    });
+  }
+
+  #rootReader(): RootReader {
+    const { index, rate, pollS, removalShare } = this.#settings;
+    const follower: RootFollower = {
+      now: () => this.clock.now(),
+      known: () => this.#known(),
+      compared: async () => (await this.#feed.ask('POSITION', {})).position,
+      keep: async (held) => {
+        if (held !== null)
+          this.log.error(
+            `the index has ${String(held)} packages no more: none is removed unless you say so with ` +
+              `piw feed --accept ${String(held)}`,
+          );
+        await this.#feed.ask('COMPARED', { fence: this.context.fence(), held });
+      },
+      want: (names, urgent) => this.#wantLooks(names, urgent),
+      vanished: async (name) => {
+        await this.#readPage(name, { agreed: true, signal: this.#ending.signal });
+      },
+      warn: (text) => {
+        this.log.warning(text);
+      },
+    };
+    return new RootReader(index, follower, {
+      urgent: this.#reader === undefined,
+      removalShare,
+      pages: Math.ceil(rate * pollS),
+    });
   }
 
   override start(): void {
-    const { pollS, changelog } = this.#settings;
+    const { pollS } = this.#settings;
     this.every(pollS, () => {
       this.#lookAtList();
     });
     this.every(pollS, () => this.#poll());
     this.every(1, () => this.#ofIndex('pages', () => this.#readPages()));
-    if (changelog) this.every(600, () => this.#ofIndex('root', () => this.#compareDaily()), 60);
+    if (this.#reader) this.every(600, () => this.#ofIndex('root', () => this.#compareDaily()), 60);
   }
 
   protected override stopped(): void {
@@ -130,21 +176,22 @@ export class CloudGazer extends Actor {
   }
 
   async #poll(): Promise<void> {
-    if (this.#watch.follows === 'names') await this.#carefully('names', () => this.#lookAtNames());
-    const { changelog } = this.#settings;
-    await this.#ofIndex('log', () => (changelog ? this.#readLog(changelog) : this.#readRoot()));
-    if (this.#isNewList()) await this.#ofIndex('root', () => this.#compareDaily());
+    const { signal } = this.#ending;
+    if (this.#watch.follows === 'names')
+      await this.#carefully('names', () => this.#names.read(this.#watch.names.values(), signal));
+    await this.#ofIndex('log', () => this.#reader?.read(signal) ?? this.#root.poll(this.#watch, signal));
+    if (this.#root.isNew(this.#watch)) await this.#ofIndex('root', () => this.#compareDaily());
+  }
+
+  async #compareDaily(): Promise<void> {
+    // Not before the log was read: until then there is nothing to compare with.
+    if (this.#reader?.hasRead ?? true) await this.#root.daily(this.#watch, this.#ending.signal);
   }
 
   /** Does it if it takes more than a look at each of a few names to follow what is watched. */
   async #ofIndex(which: string, what: () => Promise<void>): Promise<void> {
     const { follows } = this.#watch;
     if (follows === 'patterns' || follows === 'all') await this.#carefully(which, what);
-  }
-
-  /** Whether what it names may be unknown although it isn't new. */
-  #isNewList(): boolean {
-    return this.#watch.follows === 'patterns' && this.#watch !== this.#comparedFor;
   }
 
   /** What goes wrong with the index is said, and the index is left alone for a while. */
@@ -170,82 +217,20 @@ export class CloudGazer extends Actor {
     return !this.isStopping() && !this.paused && !this.#pace.isResting();
   }
 
-  async #position(): Promise<Reorder<ReadEvent>> {
-    if (this.#reorder) return this.#reorder;
-    const { position } = await this.#feed.ask('POSITION', {});
-    const { serial, read, cut_time, cut_serial } = position;
-    return (this.#reorder = new Reorder({ serial, read, cutTime: cut_time, cutSerial: cut_serial }));
+  async #position(): Promise<Position> {
+    const { serial, read, cut_time, cut_serial } = (await this.#feed.ask('POSITION', {})).position;
+    return { serial, read, cutTime: cut_time, cutSerial: cut_serial };
   }
 
-  /** Reads the log to its end. */
-  async #readLog(changelog: Changelog): Promise<void> {
-    const reorder = await this.#position();
-    const last = await changelog.lastSerial(this.#ending.signal);
-    if (last < reorder.position.read) {
-      const read = String(reorder.position.read);
-      throw new PiwError(
-        'PIW_INDEX',
-        `the last serial is ${String(last)}, and events up to ${read} are known`,
-      );
-    }
-    const { serial: settled, read: known } = reorder.position;
-    if (last === known && settled === known) {
-      await this.#settle(reorder, 'end');
-      return;
-    }
-    const history = last - known > BEHIND;
-    // Near the end what is not settled yet is read again: a serial may turn up after higher ones.
-    let from = history ? known : settled;
-    const page = () => {
-      const asked = changelog.since(from, this.#ending.signal);
-      // It is asked for ahead of need: what is wrong with it is seen when it is looked at.
-      asked.catch(() => undefined);
-      return asked;
-    };
-    let next = page();
-    while (from < last && this.#goesOn()) {
-      const events = await next;
-      if (events.length === 0) {
-        const text = `the changelog gave no event after ${String(from)}, and it ends at ${String(last)}`;
-        throw new PiwError('PIW_INDEX', text);
-      }
-      from = events.reduce((highest, { serial }) => Math.max(highest, serial), from);
-      if (from < last) next = page();
-      const fresh = reorder
-        .push(events)
-        .filter(isChange)
-        .filter(({ name }) => this.#watch.has(name));
-      const late = reorder
-        .takeLate()
-        .filter(isChange)
-        .filter(({ name }) => this.#watch.has(name));
-      await this.#live(late, true);
-      if (!history) await this.#live(fresh);
-      await this.#settle(reorder, from >= last ? 'end' : history ? 'history' : 'near');
-      if (history) this.log.info(`events up to ${String(from)} of ${String(last)} are read`);
-    }
-  }
-
-  /** Acts upon what nothing can come before any more, in its order. */
-  async #settle(reorder: Reorder<ReadEvent>, where: 'history' | 'near' | 'end'): Promise<void> {
-    for (;;) {
-      const before = reorder.position;
-      const ripe = reorder.ripe(BATCH, this.clock.now() / 1000, where);
-      const { serial, read, cutTime, cutSerial } = ripe.position;
-      if (ripe.events.length === 0 && serial === before.serial && this.#saved === read) return;
-      const { projects, versions } = fold(
-        ripe.events.filter(isChange).filter(({ name }) => this.#watch.has(name)),
-      );
-      await this.#feed.ask('EVENTS', {
-        fence: this.context.fence(),
-        position: [serial, read, cutTime, cutSerial],
-        projects: projects.map(projectToTuple),
-        versions: versions.map(versionToTuple),
-      });
-      reorder.done(ripe);
-      this.#saved = read;
-      if (ripe.events.length < BATCH || this.isStopping()) return;
-    }
+  /** Acts upon events, and keeps how far they reach. */
+  async #act(events: readonly ChangeEvent[], position: Position): Promise<void> {
+    const { projects, versions } = fold(events);
+    await this.#feed.ask('EVENTS', {
+      fence: this.context.fence(),
+      position: [position.serial, position.read, position.cutTime, position.cutSerial],
+      projects: projects.map(projectToTuple),
+      versions: versions.map(versionToTuple),
+    });
   }
 
   /**
@@ -256,8 +241,7 @@ export class CloudGazer extends Actor {
    * What comes too `late` for that is acted upon now and never again. A page that couldn't be read now is the
    * next to be: it settles which event was the last.
    */
-  async #live(events: readonly ChangeEvent[], late = false): Promise<void> {
-    if (events.length === 0) return;
+  async #live(events: readonly ChangeEvent[], late: boolean): Promise<void> {
     const names = [...new Set(events.map(({ name }) => name))];
     const soon = AbortSignal.any([this.#ending.signal, AbortSignal.timeout(PAGE_WAIT_MS)]);
     const read = new Set<string>();
@@ -273,18 +257,12 @@ export class CloudGazer extends Actor {
         else this.log.debug(`${name}: ${error.message}`);
       }
     });
-    const fence = this.context.fence();
-    const unread = names.filter((name) => !read.has(name));
-    await this.#wantLooks(unread, true);
+    await this.#wantLooks(
+      names.filter((name) => !read.has(name)),
+      true,
+    );
     const inOrder = [...events].sort((a, b) => a.time - b.time || a.serial - b.serial);
-    const { projects, versions } = fold(inOrder);
-    const { position } = await this.#feed.ask('POSITION', {});
-    await this.#feed.ask('EVENTS', {
-      fence,
-      position: [position.serial, position.read, position.cut_time, position.cut_serial],
-      projects: projects.map(projectToTuple),
-      versions: versions.map(versionToTuple),
-    });
+    await this.#act(inOrder, await this.#position());
     this.log.info(
       `${String(events.length)} ${late ? 'late ' : ''}events of ${String(names.length)} projects`,
     );
@@ -358,53 +336,6 @@ export class CloudGazer extends Actor {
     });
   }
 
-  /** An index without a changelog: its root says what has changed. */
-  async #readRoot(): Promise<void> {
-    const { index } = this.#settings;
-    const root = await index.root({ etag: this.#rootEtag, signal: this.#ending.signal });
-    if ('notModified' in root) await this.#compareDaily();
-    else {
-      await this.#compare(root);
-      this.#rootEtag = root.etag;
-      this.#hasSerials = [...root.projects.values()].some((serial) => serial > 0);
-    }
-    if (!this.#hasSerials) await this.#inTurn();
-  }
-
-  /** No serial says what has changed: the pages, longest not looked at first, as many as one interval has time for. */
-  async #inTurn(): Promise<void> {
-    const { rate, pollS } = this.#settings;
-    const known = (await this.#known()).filter(({ name }) => this.#watch.has(name));
-    // Without an ETag each look costs a whole page: that is for a few, or for what somebody wants.
-    const atAnyCost = this.#watch.follows !== 'all' || known.length <= SMALL;
-    const isPassed = ({ looked, cheap }: Known) => !atAnyCost && !cheap && looked !== 0;
-    const idle = known.flatMap((one) =>
-      one.looked === null || isPassed(one) ? [] : [{ name: one.name, looked: one.looked }],
-    );
-    idle.sort((a, b) => a.looked - b.looked);
-    await this.#wantLooks(
-      idle.slice(0, Math.ceil(rate * pollS)).map(({ name }) => name),
-      false,
-    );
-    if (this.#saidBlind || !known.some((one) => one.looked !== null && isPassed(one))) return;
-    this.#saidBlind = true;
-    this.log.warning(
-      'the index has neither serials nor ETags: of what it has, only new names are seen; watch the others ' +
-        'by name or pattern',
-    );
-  }
-
-  async #compareDaily(): Promise<void> {
-    const { position } = await this.#feed.ask('POSITION', {});
-    // Not before the log was read to its end: until then there is nothing to compare with.
-    if (this.#settings.changelog && (this.#saved < 0 || position.read === 0)) return;
-    const { compared, held, accepted } = position;
-    const isDue = compared === null || this.clock.now() - compared >= DAY_MS || held !== null;
-    if (!this.#isNewList() && (!isDue || (held !== null && accepted < held))) return;
-    const root = await this.#settings.index.root({ signal: this.#ending.signal });
-    if (!('notModified' in root)) await this.#compare(root);
-  }
-
   async #known(): Promise<readonly Known[]> {
     const known: Known[] = [];
     for (let after = ''; ;) {
@@ -423,82 +354,15 @@ export class CloudGazer extends Actor {
     }
   }
 
-  /** Finds what the root has and we don't, what has changed, and what it has no more. */
-  async #compare(root: IndexRoot): Promise<void> {
-    const watch = this.#watch;
-    const known = new Map((await this.#known()).map(({ name, serial }) => [name, serial] as const));
-    const due: string[] = [];
-    for (const [name, serial] of root.projects) {
-      const its = known.get(name);
-      if ((its === undefined || serial > its) && this.#watch.has(name)) due.push(name);
-      known.delete(name);
-    }
-    await this.#wantLooks(due, !this.#settings.changelog);
-    await this.#vanished(
-      [...known.keys()].filter((name) => this.#watch.has(name)),
-      root.projects.size,
-    );
-    this.#comparedFor = watch;
-  }
-
-  /** A project that the root has no more is gone if its page is, too. Many at once wait for a word. */
-  async #vanished(names: readonly string[], all: number): Promise<void> {
-    const { position } = await this.#feed.ask('POSITION', {});
-    const most = Math.max(FEW, (all * this.#settings.removalShare) / 100, position.accepted);
-    if (names.length > most) {
-      this.log.error(
-        `the index has ${String(names.length)} packages no more: none is removed unless you say so with ` +
-          `piw feed --accept ${String(names.length)}`,
-      );
-      await this.#feed.ask('COMPARED', { fence: this.context.fence(), held: names.length });
-      return;
-    }
-    for (const name of names) {
-      if (this.isStopping()) return;
-      await this.#readPage(name, { agreed: true, signal: this.#ending.signal });
-    }
-    await this.#feed.ask('COMPARED', { fence: this.context.fence(), held: null });
-  }
-
-  /** A farm of a few packages: each one's page, at every interval. */
-  async #lookAtNames(): Promise<void> {
-    for (const watched of this.#watch.names.values()) {
-      if (!this.#goesOn()) return;
-      try {
-        await this.#project(watched);
-      } catch (error) {
-        if (this.isStopping()) return;
-        if (!(error instanceof PiwError)) throw error;
-        if (error instanceof Throttled) this.#rest('names', error);
-        else this.log.warning(`${watched.name}: ${error.message}`);
-      }
-    }
-  }
-
-  async #project(watched: Watched): Promise<void> {
-    await this.#pace.turn(this.#ending.signal);
-    const answer = await this.#settings.index.project(watched.name, {
-      signal: this.#ending.signal,
-      ...(watched.etag === undefined ? {} : { etag: watched.etag }),
-    });
-    if (answer === undefined) {
-      if (!this.#missing.has(watched.name)) this.log.warning(`the index has no project ${watched.name}`);
-      this.#missing.add(watched.name);
-      return;
-    }
-    this.#missing.delete(watched.name);
-    if ('notModified' in answer) return;
-    const { wanted, missing } = select(watched, releases(answer), this.#settings.history);
-    for (const version of missing) this.log.warning(`the index has no ${watched.name} ${version}`);
+  /** What is new of a package that was named. */
+  async #found(name: string, wanted: readonly Wanted[]): Promise<void> {
     this.context.fence();
     const { created } = await this.#database.ask('NEWVER', {
-      package: watched.name,
+      package: name,
       origin: 'feed',
       releases: wanted.map(({ release, requested }) => this.#release(release, requested)),
     });
-    if (created > 0) this.log.info(`${watched.name}: ${String(created)} new releases`);
-    // Only now: had the database refused them, the next look must see them again.
-    watched.etag = answer.etag;
+    if (created > 0) this.log.info(`${name}: ${String(created)} new releases`);
   }
 
   #release(release: IndexRelease, requested: boolean): Release {
@@ -514,23 +378,4 @@ export class CloudGazer extends Actor {
       priority: requested ? PRIORITY.request : today ? PRIORITY.release : PRIORITY.backlog,
     };
   }
-}
-
-/** What the database has of a project: see KNOWN. */
-interface Known {
-  readonly name: string;
-  readonly serial: number;
-  readonly looked: number | null;
-  readonly cheap: boolean;
-}
-
-const isChange = (event: ReadEvent): event is ChangeEvent => event.kind !== null;
-
-/** Does it for each, some at a time. */
-async function each<T>(items: readonly T[], atOnce: number, what: (item: T) => Promise<void>): Promise<void> {
-  const waiting = [...items];
-  const work = async () => {
-    for (let item = waiting.shift(); item !== undefined; item = waiting.shift()) await what(item);
-  };
-  await Promise.all(Array.from({ length: Math.min(atOnce, items.length) }, work));
 }

@@ -66,3 +66,16 @@ export class Pace {
     this.#errors.delete(which);
   }
 }
+
+/** Does it for each, some at a time. */
+export async function each<T>(
+  items: readonly T[],
+  atOnce: number,
+  what: (item: T) => Promise<void>,
+): Promise<void> {
+  const waiting = [...items];
+  const work = async () => {
+    for (let item = waiting.shift(); item !== undefined; item = waiting.shift()) await what(item);
+  };
+  await Promise.all(Array.from({ length: Math.min(atOnce, items.length) }, work));
+}
