@@ -1,8 +1,11 @@
 import t from 'tap';
+import { applyEvents } from '../../src/database/feed-events.js';
 import { newPackage } from '../../src/database/packages.js';
 import type { Database } from '../../src/database/pool.js';
 import { newVersions } from '../../src/database/versions.js';
 import type { Release } from '../../src/protocols/oracle.js';
+import { fold } from '../../src/pypi/fold.js';
+import type { PackageName } from '../../src/wheels/names.js';
 import { testDatabase } from '../helpers/database.js';
 
 const release = (fields: Partial<Release> = {}): Release => ({
@@ -30,6 +33,15 @@ void t.test('an administrator who names a version that the feed brought makes it
   });
   await newVersions(db, 'a', 'feed', [release({ has_sdist: false, sdist_url: null })]);
   t.match(await row(db), { origin: 'import', has_sdist: true, yanked: null }, 'the feed takes no sdist away');
+  for (const kind of ['remove file', 'remove release', 'remove project'] as const) {
+    const version = kind === 'remove project' ? null : '1.0';
+    const file = kind === 'remove file' ? { name: 'a-1.0.tar.gz', sdist: true } : null;
+    const { projects, versions } = fold([
+      { serial: 9, time: 1e9, name: 'a' as PackageName, version, kind, file },
+    ]);
+    await applyEvents(db, { fence: 0, position: [0, 0, 0, 0], projects, versions });
+    t.match(await row(db), { origin: 'import', has_sdist: true, gone: false }, kind);
+  }
 });
 
 void t.test('a package that was gone is there again when an administrator adds it', async (t) => {
