@@ -24,6 +24,7 @@ export const CAST: readonly Part<Settings>[] = [
       return async (context, settings) =>
         new TheOracle(context, await Database.open(settings.dsn, context.task), {
           offersGone: settings.removed === 'keep',
+          first: settings['backlog-order'] === 'oldest' ? 'oldest' : 'newest',
         });
     },
   },

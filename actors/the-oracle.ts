@@ -11,18 +11,26 @@ import * as pages from '../src/database/pages.js';
 import type { Database } from '../src/database/pool.js';
 import * as projects from '../src/database/projects.js';
 import { leaseOf } from '../src/database/queue.js';
-import { packageQueue, queueLengths, queuePace } from '../src/database/queue-report.js';
+import { countQueue, estimateQueue, queuePace, type QueueCount } from '../src/database/queue-count.js';
+import { packageQueue, type QueueOrder } from '../src/database/queue-report.js';
 import { helloSlave } from '../src/database/slaves.js';
 import { statistics } from '../src/database/statistics.js';
 import * as targets from '../src/database/targets.js';
 import * as versions from '../src/database/versions.js';
 import { feed, projectFromTuple, versionFromTuple } from '../src/protocols/feed.js';
-import { oracle, type LogRow, type QueueLength } from '../src/protocols/oracle.js';
+import { oracle, type LogRow } from '../src/protocols/oracle.js';
 import type { Statistics } from '../src/protocols/statistics.js';
 
 const DONE = { verb: 'DONE' } as const;
 /** What no lease is about. */
 const NO_LEASE = { package: null, version: null, abi: null, platform: null };
+
+export interface OracleSettings {
+  /** Wheels of what the index has no more are offered all the same. */
+  readonly offersGone: boolean;
+  /** Which of the backlog comes first: the Architect's own setting, for the places in the queue. */
+  readonly first: QueueOrder;
+}
 
 /**
  * Answers every question and makes every change that the other actors want of the database. It
@@ -32,22 +40,24 @@ const NO_LEASE = { package: null, version: null, abi: null, platform: null };
 export class TheOracle extends Actor {
   readonly #db: Database;
 
-  readonly #lengths: Aged<QueueLength[]>;
+  readonly #count: Aged<QueueCount>;
   readonly #statistics: Aged<Statistics>;
-  readonly #offersGone: boolean;
+  readonly #settings: OracleSettings;
 
-  /** `offersGone`: wheels of what the index has no more are offered all the same. */
-  constructor(context: ActorContext, database: Database, { offersGone = false } = {}) {
+  constructor(context: ActorContext, database: Database, settings: Partial<OracleSettings> = {}) {
     super(context);
     this.#db = database;
-    this.#lengths = new Aged(() => queueLengths(database));
+    this.#settings = { offersGone: false, first: 'newest', ...settings };
+    this.#count = new Aged(
+      () => countQueue(database),
+      () => estimateQueue(database),
+    );
     this.#statistics = new Aged(() => statistics(database));
-    this.#offersGone = offersGone;
   }
 
   override start(): void {
     const db = this.#db;
-    const offersGone = this.#offersGone;
+    const { offersGone, first } = this.#settings;
     const hits =
       (kind: 'search' | 'project' | 'json' | 'page') =>
       async (message: { readonly rows: readonly LogRow[] }) => {
@@ -91,13 +101,13 @@ export class TheOracle extends Actor {
         SETPYPI: (m) => done(control.setPypiSerial(db, m.serial, m.fence)),
         GETSTATS: async () => ({ verb: 'STATS', statistics: (await this.#statistics.get()).value }),
         QUEUE: async () => {
-          const { value: lengths, ageMs } = await this.#lengths.get();
-          return { verb: 'QUEUE', lengths, age_s: ageMs / 1000, ...(await queuePace(db)) };
+          const { value, ageMs } = await this.#count.get();
+          return { verb: 'QUEUE', ...value, age_s: ageMs / 1000, ...(await queuePace(db)) };
         },
         QUEUEPKG: async (m) => ({
           verb: 'STANDS',
           exists: await packages.packageExists(db, m.package),
-          versions: await packageQueue(db, m.package),
+          versions: await packageQueue(db, m.package, first),
         }),
         GONE: async (m) => ({
           verb: 'GONE',

@@ -10,7 +10,7 @@ const PRIORITIES = ['backlog', 'new releases', 'requests'];
 export default class Queue extends PiwCommand {
   static override summary = 'Show what is to be built, or where each version of a package stands and why.';
   static override description = `Without a package: how many builds wait for each ABI, by priority, and how fast they are done. Of a
-very large queue the count may be some minutes old; it says so.
+very large queue the count may be an estimate, or some minutes old; it says so.
 
 ${EXIT_CODES}`;
   static override examples = [
@@ -39,12 +39,12 @@ ${EXIT_CODES}`;
   }
 
   async #whole(database: Client<typeof oracle.verbs>): Promise<unknown> {
-    const { lengths, age_s, building, last_hour, last_minute } = await database.ask('QUEUE', {});
+    const { lengths, estimated, age_s, building, last_hour, last_minute } = await database.ask('QUEUE', {});
     const waiting = lengths.reduce((sum, [, , , count]) => sum + count, 0);
     if (lengths.length === 0) this.log('Nothing waits.');
     else for (const line of lengthTable(lengths)) this.log(line);
     this.log(
-      `${thousands(waiting)} builds wait, ${thousands(building)} are being done; ` +
+      `${estimated ? 'About ' : ''}${thousands(waiting)} builds wait, ${thousands(building)} are being done; ` +
         `${thousands(last_minute)} ended in the last minute, ${thousands(last_hour)} in the last hour.`,
     );
     if (age_s > 10) this.log(`The count is ${String(Math.round(age_s))} s old.`);
@@ -53,7 +53,7 @@ ${EXIT_CODES}`;
         ...{ abi, platform, priority: PRIORITIES[priority] ?? String(priority), waiting: count },
         oldest: oldest === null ? null : new Date(oldest).toISOString(),
       })),
-      ...{ waiting, building, last_minute, last_hour, age_s },
+      ...{ waiting, estimated, building, last_minute, last_hour, age_s },
     };
   }
 
@@ -81,7 +81,7 @@ function versionTable(versions: readonly QueuedVersion[]): readonly string[] {
     version,
     platforms.size > 1 ? `${abi} ${platform}` : abi,
     state === 'none' ? '-' : state,
-    state === 'waiting' ? (position === null ? '' : `position ${thousands(position)}`) : plain(why),
+    position === null ? plain(why) : `position ${thousands(position)}`,
   ]);
   return table([['version', 'ABI', 'state', ''], ...rows]);
 }

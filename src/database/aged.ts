@@ -2,29 +2,42 @@
 const WORTH = 200;
 const LEAST_MS = 1000;
 
+interface Known<T> {
+  readonly value: T;
+  readonly at: number;
+  /** How long it holds, milliseconds. */
+  readonly holds: number;
+}
+
 /**
  * Something that is costly to find out, and that may be some time old: a count over millions of rows.
- * What is known and old is given at once, while it is found out anew.
+ * What is known and old is given at once, while it is found out anew. Where there is a way to an estimate,
+ * that is given while nothing is known yet, and in place of what is very old.
  */
 export class Aged<T> {
   readonly #find: () => Promise<T>;
-  #known: { readonly value: T; readonly at: number; readonly until: number } | undefined;
+  readonly #estimate: (() => Promise<T>) | undefined;
+  #known: Known<T> | undefined;
   #finding: Promise<T> | undefined;
 
-  constructor(find: () => Promise<T>) {
+  constructor(find: () => Promise<T>, estimate?: () => Promise<T>) {
     this.#find = find;
+    this.#estimate = estimate;
   }
 
   /** The value, and its age in milliseconds. */
   async get(): Promise<{ readonly value: T; readonly ageMs: number }> {
     const known = this.#known;
-    if (known && performance.now() < known.until)
-      return { value: known.value, ageMs: performance.now() - known.at };
+    const ageMs = known ? performance.now() - known.at : 0;
+    if (known && ageMs < known.holds) return { value: known.value, ageMs };
     this.#finding ??= this.#anew();
+    if (this.#estimate && (!known || ageMs > 2 * known.holds)) {
+      this.#finding.catch(unseen);
+      return { value: await this.#estimate(), ageMs: 0 };
+    }
     if (!known) return { value: await this.#finding, ageMs: 0 };
-    // Whoever needs it next meets the error.
-    this.#finding.catch(() => undefined);
-    return { value: known.value, ageMs: performance.now() - known.at };
+    this.#finding.catch(unseen);
+    return { value: known.value, ageMs };
   }
 
   async #anew(): Promise<T> {
@@ -32,7 +45,7 @@ export class Aged<T> {
     try {
       const value = await this.#find();
       const at = performance.now();
-      this.#known = { value, at, until: at + Math.max(LEAST_MS, (at - began) * WORTH) };
+      this.#known = { value, at, holds: Math.max(LEAST_MS, (at - began) * WORTH) };
       return value;
     } catch (error) {
       this.#known = undefined;
@@ -42,3 +55,6 @@ export class Aged<T> {
     }
   }
 }
+
+/** Whoever needs it next tries again, and meets the error. */
+const unseen = (): void => undefined;

@@ -1,45 +1,11 @@
-import type { QueueLength, QueuedVersion } from '../protocols/oracle.js';
+import type { QueuedVersion } from '../protocols/oracle.js';
 import type { Queryable, Row } from './pool.js';
 
-/** Positions are counted for so many builds of a package, and no further than so far. */
-const POSITIONS = { builds: 20, most: 100_000 };
+/** Positions are counted so far, for a package that waits behind millions: 30 ms for each target. */
+const COUNTED = 50_000;
 
-/** [abi, platform, priority, builds that wait, the oldest release among them] of each target and priority. */
-export async function queueLengths(db: Queryable): Promise<QueueLength[]> {
-  const rows = await db.query<{
-    abi: string;
-    platform: string;
-    priority: number;
-    waiting: number;
-    oldest: number | null;
-  }>(
-    `select t.abi, t.platform, q.priority, q.waiting, floor(extract(epoch from q.oldest) * 1000)::float8 as oldest
-     from (
-       select target_id, priority, count(*) as waiting, min(released) as oldest
-       from queue where lease is null group by target_id, priority) q
-     join targets t using (target_id) order by t.rank, t.platform, q.priority desc`,
-  );
-  return rows.map(({ abi, platform, priority, waiting, oldest }) => [
-    abi,
-    platform,
-    priority,
-    waiting,
-    oldest,
-  ]);
-}
-
-/** How many builds slaves have now, and how many ended in the last hour. */
-export async function queuePace(
-  db: Queryable,
-): Promise<{ building: number; last_hour: number; last_minute: number }> {
-  const [row] = await db.query<{ building: number; last_hour: number; last_minute: number }>(
-    `select
-       (select count(*) from queue where lease is not null and slave_id is not null) as building,
-       (select count(*) from builds where built_at > now() - interval '1 hour') as last_hour,
-       (select count(*) from builds where built_at > now() - interval '1 minute') as last_minute`,
-  );
-  return row ?? { building: 0, last_hour: 0, last_minute: 0 };
-}
+/** Which builds of the same priority are given out first, by their release; see takeAhead in queue.ts. */
+export type QueueOrder = 'newest' | 'oldest';
 
 interface Found extends Row {
   readonly version_id: number;
@@ -48,7 +14,6 @@ interface Found extends Row {
   readonly abi: string;
   readonly platform: string;
   readonly priority: number | null;
-  readonly released: Date | null;
   readonly barred: string | null;
   readonly admitted: boolean;
   readonly requires_python: string | null;
@@ -56,6 +21,7 @@ interface Found extends Row {
   readonly target_skip: string | null;
   readonly slave: string | null;
   readonly queued: boolean;
+  readonly taken: boolean;
   readonly filename: string | null;
   readonly build_id: number | null;
   readonly failure_class: string | null;
@@ -64,9 +30,9 @@ interface Found extends Row {
 }
 
 /** Where each version of a package stands on each target, and why; newest first. Empty: no such package. */
-export async function packageQueue(db: Queryable, name: string): Promise<QueuedVersion[]> {
+export async function packageQueue(db: Queryable, name: string, first: QueueOrder): Promise<QueuedVersion[]> {
   const rows = await db.query<Found>(
-    `select v.version_id, t.target_id, v.version, t.abi, t.platform, q.priority, q.released,
+    `select v.version_id, t.target_id, v.version, t.abi, t.platform, q.priority,
        case when v.skip is not null then 'skipped because ' || v.skip
          when p.skip is not null then 'the package is skipped because ' || p.skip
          when p.gone is not null or v.gone is not null then 'the index has it no more'
@@ -76,7 +42,8 @@ export async function packageQueue(db: Queryable, name: string): Promise<QueuedV
        v.specifier_id is null or exists (
          select from specifier_admits a where a.specifier_id = v.specifier_id and a.target_id = t.target_id) as admitted,
        s.specifier as requires_python, v.version_id >= t.filled_from as filled, t.skip as target_skip,
-       l.label as slave, q.version_id is not null as queued, f.filename, b.build_id, b.failure_class,
+       l.label as slave, q.version_id is not null as queued,
+       q.lease is not null as taken, f.filename, b.build_id, b.failure_class,
        not b.status as failed, least_target.abi as ahead
      from packages p join versions v using (package_id) cross join targets t
      left join specifiers s using (specifier_id)
@@ -95,24 +62,26 @@ export async function packageQueue(db: Queryable, name: string): Promise<QueuedV
      where p.package = $1 order by v.sort_key desc, v.version desc, t.rank, t.platform`,
     [name],
   );
-  const found: QueuedVersion[] = [];
-  let positions = 0;
-  for (const row of rows) {
-    const waits = row.queued && row.slave === null && row.filename === null;
-    const position = waits && positions < POSITIONS.builds ? await positionOf(db, row) : null;
-    if (position !== null) positions += 1;
-    found.push({ version: row.version, abi: row.abi, platform: row.platform, position, ...standing(row) });
-  }
-  return found;
+  const positions = await positionsOf(db, rows, first);
+  return rows.map((row) => {
+    const position = positions.get(row) ?? null;
+    return {
+      version: row.version,
+      abi: row.abi,
+      platform: row.platform,
+      position,
+      ...standing(row, position),
+    };
+  });
 }
 
-function standing(row: Found): Pick<QueuedVersion, 'state' | 'why'> {
+function standing(row: Found, position: number | null): Pick<QueuedVersion, 'state' | 'why'> {
   const { filename, slave, queued, failed, failure_class, build_id, barred } = row;
   if (filename !== null) {
     return { state: 'built', why: build_id === null ? `served by ${filename}` : filename };
   }
   if (slave !== null) return { state: 'building', why: `slave ${slave} has it` };
-  if (queued) return { state: 'waiting', why: '' };
+  if (queued) return { state: 'waiting', why: position === null ? beyond(row) : '' };
   if (failed) return { state: 'failed', why: `${failure_class ?? 'other'}, build ${String(build_id)}` };
   if (barred !== null) return { state: 'none', why: barred };
   if (!row.admitted) return { state: 'none', why: `it requires Python ${row.requires_python ?? ''}` };
@@ -123,16 +92,57 @@ function standing(row: Found): Pick<QueuedVersion, 'state' | 'why'> {
   return { state: 'none', why: 'it is not due' };
 }
 
-/** Its place among the builds of its target and priority and above, from 1; no higher than POSITIONS.most. */
-async function positionOf(db: Queryable, row: Found): Promise<number> {
-  const [counted] = await db.query<{ ahead: number }>(
-    `select count(*) as ahead from (
-       select from queue
-       where target_id = $1 and lease is null
-         and (priority > $2 or (priority = $2 and (coalesce(released, '-infinity'), version_id)
-           > (coalesce($3::timestamptz, '-infinity'), $4)))
-       limit ${String(POSITIONS.most)}) ahead`,
-    [row.target_id, row.priority, row.released, row.version_id],
-  );
-  return (counted?.ahead ?? 0) + 1;
+const beyond = ({ taken }: Found): string =>
+  taken ? 'it is among the next' : `more than ${COUNTED.toLocaleString('en')} builds come before it`;
+
+/**
+ * The places in the queue, from 1, of those that wait: for each target the front of the queue is read once,
+ * in the order of the index queue_next, which is that in which builds are given out. What isn't found there
+ * waits further back, or was taken out of the queue to be given out next.
+ */
+async function positionsOf(
+  db: Queryable,
+  rows: readonly Found[],
+  first: QueueOrder,
+): Promise<ReadonlyMap<Found, number>> {
+  const by =
+    first === 'newest'
+      ? 'released desc nulls last, version_id desc'
+      : 'released asc nulls first, version_id asc';
+  const positions = new Map<Found, number>();
+  for (const group of groups(rows.filter(({ queued, taken }) => queued && !taken))) {
+    const [{ target_id, priority }] = group;
+    const places = await db.query<{ version_id: number; place: number }>(
+      `select version_id, place + (
+         select count(*) from (
+           select from queue where target_id = $1 and lease is null and priority > $2
+           limit ${String(COUNTED)}) above) as place
+       from (
+         select version_id, row_number() over (order by ${by}) as place from queue
+         where target_id = $1 and lease is null and priority = $2
+         order by ${by} limit ${String(COUNTED)}) front
+       where version_id = any ($3)`,
+      [target_id, priority, group.map((row) => row.version_id)],
+    );
+    const placeOf = new Map(places.map(({ version_id, place }) => [version_id, place]));
+    for (const row of group) {
+      const place = placeOf.get(row.version_id);
+      if (place !== undefined && place <= COUNTED) positions.set(row, place);
+    }
+  }
+  return positions;
+}
+
+type Group = [Found, ...Found[]];
+
+/** Those of one target and priority together. */
+function groups(rows: readonly Found[]): readonly Group[] {
+  const found = new Map<string, Group>();
+  for (const row of rows) {
+    const key = `${String(row.target_id)} ${String(row.priority)}`;
+    const group = found.get(key);
+    if (group) group.push(row);
+    else found.set(key, [row]);
+  }
+  return [...found.values()];
 }

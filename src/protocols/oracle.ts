@@ -175,7 +175,7 @@ export const QueuedVersion = Type.Object({
   abi: Tag,
   platform: Tag,
   state: Type.Union(TARGET_STATE.map((s) => Type.Literal(s))),
-  /** Its place in the queue, from 1, where it waits and was counted. */
+  /** Its place in the queue, from 1, where it waits and isn't too far back to be counted. */
   position: orNull(Count),
   why: Text,
 });
@@ -253,12 +253,13 @@ export const oracle = new Protocol('db', {
   SETPYPI: { fields: { serial: Count, fence: Count }, answers: DONE },
   GETSTATS: { fields: {}, answers: { STATS: { statistics: Statistics } }, reads: true },
 
-  /** The length of the queue `age_s` seconds ago, and its pace. */
+  /** The length of the queue `age_s` seconds ago (`estimated`: about so much), and its pace. */
   QUEUE: {
     fields: {},
     answers: {
       QUEUE: {
         lengths: listOf(QueueLength, 10_000),
+        estimated: Flag,
         age_s: Seconds,
         building: Count,
         last_hour: Count,

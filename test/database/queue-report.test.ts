@@ -1,0 +1,99 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import t from 'tap';
+import { Aged } from '../../src/database/aged.js';
+import type { Database } from '../../src/database/pool.js';
+import { takeAhead } from '../../src/database/queue.js';
+import { countQueue, estimateQueue } from '../../src/database/queue-count.js';
+import { packageQueue } from '../../src/database/queue-report.js';
+import { addTarget } from '../../src/database/targets.js';
+import { newVersions } from '../../src/database/versions.js';
+import { testDatabase } from '../helpers/database.js';
+
+t.setTimeout(120_000);
+
+const PLATFORM = 'linux_x86_64';
+const addAbi = async (db: Database, abi: string) => {
+  await addTarget(db, { abi, platform: PLATFORM, py_version_tag: abi, skip: null });
+};
+
+/** A version of a package of its own: nothing but its place decides when it is built. */
+const add = async (db: Database, name: string, priority: number, released: number | null) => {
+  await newVersions(db, name, 'feed', [
+    {
+      version: '1.0',
+      released,
+      yanked: null,
+      has_sdist: true,
+      sdist_url: null,
+      sdist_sha256: null,
+      requires_python: null,
+      priority,
+    },
+  ]);
+};
+
+for (const first of ['newest', 'oldest'] as const) {
+  void t.test(
+    `the places in the queue are those in which builds are given out, the ${first} first`,
+    async (t) => {
+      const { db } = await testDatabase(t);
+      await addAbi(db, 'cp311');
+      const names = Array.from({ length: 60 }, (_, n) => `p${String(n)}`);
+      for (const [n, name] of names.entries()) {
+        // Some were released at the same moment, and of some it isn't known when.
+        await add(db, name, n % 3, n % 7 === 0 ? null : 1.6e12 + ((n * 37) % 11) * 1e9);
+      }
+      const places = new Map<number | null, string>();
+      for (const name of names) {
+        const [stand] = await packageQueue(db, name, first);
+        places.set(stand?.position ?? null, name);
+      }
+      const counts = [2, 1, 0].map((priority) => [priority, 60] as const);
+      const taken = await takeAhead(db, { abi: 'cp311', platform: PLATFORM, counts, holdS: 30, first });
+      t.equal(taken.length, 60);
+      t.same(
+        taken.map((_, at) => places.get(at + 1)),
+        taken.map((build) => build.package),
+      );
+      t.match(await packageQueue(db, 'p1', first), [
+        { state: 'waiting', position: null, why: /among the next/ },
+      ]);
+    },
+  );
+}
+
+void t.test('a short queue is counted at once, and a long one estimated', async (t) => {
+  const { db } = await testDatabase(t);
+  await addAbi(db, 'cp311');
+  await add(db, 'a', 0, 1.6e12);
+  await add(db, 'b', 2, null);
+  const exact = await countQueue(db);
+  t.same(exact.lengths, [
+    ['cp311', PLATFORM, 2, 1, null],
+    ['cp311', PLATFORM, 0, 1, 1.6e12],
+  ]);
+  t.same(await estimateQueue(db), exact);
+  await db.query(
+    `insert into queue (version_id, target_id, priority, released, of_package)
+     select n, 1, 0, '2020-01-01'::timestamptz + n * interval '1 minute', n from generate_series(1000, 30999) n`,
+  );
+  const { lengths, estimated } = await estimateQueue(db);
+  t.equal(estimated, true);
+  t.same(lengths, [
+    ['cp311', PLATFORM, 2, 1, null],
+    // The table is small enough to be sampled whole; 30,001 to two digits.
+    ['cp311', PLATFORM, 0, 30_000, Date.UTC(2020, 0, 1) + 1000 * 60_000],
+  ]);
+});
+
+void t.test('an estimate is given until the figure is known', async (t) => {
+  let found: (value: string) => void = () => undefined;
+  const aged = new Aged(
+    () => new Promise<string>((resolve) => (found = resolve)),
+    () => Promise.resolve('estimate'),
+  );
+  t.same(await aged.get(), { value: 'estimate', ageMs: 0 });
+  found('exact');
+  await sleep(0);
+  t.match(await aged.get(), { value: 'exact' });
+});
