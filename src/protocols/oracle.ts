@@ -253,16 +253,19 @@ export const oracle = new Protocol('db', {
   SETPYPI: { fields: { serial: Count, fence: Count }, answers: DONE },
   GETSTATS: { fields: {}, answers: { STATS: { statistics: Statistics } }, reads: true },
 
-  /** The length of the queue `age_s` seconds ago (`estimated`: about so much), and its pace. */
+  /**
+   * The queue: its length and what ended in an hour, `age_s` seconds ago (`estimated`: about so much); and
+   * what is being built and has ended in a minute, now.
+   */
   QUEUE: {
     fields: {},
     answers: {
       QUEUE: {
         lengths: listOf(QueueLength, 10_000),
+        last_hour: Count,
         estimated: Flag,
         age_s: Seconds,
         building: Count,
-        last_hour: Count,
         last_minute: Count,
       },
     },

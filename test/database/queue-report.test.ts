@@ -77,8 +77,14 @@ void t.test('a short queue is counted at once, and a long one estimated', async 
     `insert into queue (version_id, target_id, priority, released, of_package)
      select n, 1, 0, '2020-01-01'::timestamptz + n * interval '1 minute', n from generate_series(1000, 30999) n`,
   );
-  const { lengths, estimated } = await estimateQueue(db);
+  await db.query(
+    `insert into builds (version_id, target_id, duration, status, output, built_at)
+     select 1, 1, '1 s', false, '', now() - n * interval '50 ms' from generate_series(30000, 1, -1) n`,
+  );
+  t.equal((await countQueue(db)).last_hour, 30_000);
+  const { lengths, last_hour, estimated } = await estimateQueue(db);
   t.equal(estimated, true);
+  t.equal(last_hour, 30_000);
   t.same(lengths, [
     ['cp311', PLATFORM, 2, 1, null],
     // The table is small enough to be sampled whole; 30,001 to two digits.
