@@ -248,3 +248,26 @@ alter function fill_new set enable_seqscan = off;
 create index builds_target on builds (target_id, build_id);
 -- A build that is deleted is taken out of its files, which would be looked for one by one.
 create index files_build on files (build_id);
+
+-- Where each version stands on each target: its row of the queue, its latest build there, a file that serves
+-- the target, and what all that comes to. It is asked for the versions of a package, and looks for each by key.
+create view standings as
+select v.package_id, v.version_id, t.target_id, t.abi, t.platform, t.rank,
+    q.priority, q.lease, q.slave_id, b.build_id, b.failure_class, f.filename,
+    case when f.filename is not null then 'built'
+        when q.slave_id is not null then 'building'
+        when q.version_id is not null then 'waiting'
+        when not b.status then 'failed'
+        else 'none' end as state
+from versions v
+cross join targets t
+left join queue q on q.version_id = v.version_id and q.target_id = t.target_id
+left join lateral (
+    select build_id, status, failure_class from builds b
+    where b.version_id = v.version_id and b.target_id = t.target_id order by build_id desc limit 1) b on true
+left join lateral (
+    -- As a value and not as a join, which would read the tags from end to end for each version.
+    select filename from files f
+    where f.version_id = v.version_id
+        and (select true from tag_covers c where c.tag_id = f.tag_id and c.target_id = t.target_id)
+    order by filename limit 1) f on true;

@@ -86,19 +86,9 @@ async function versions(db: Queryable, name: string): Promise<ProjectVersion[]> 
     [name],
   );
   const states = await db.query<Rows<VersionOnTarget & { version_id: number }>>(
-    `select v.version_id, t.abi, t.platform, b.build_id, b.failure_class, f.filename,
-       case when f.filename is not null then 'built' when q.lease is not null and q.slave_id is not null then 'building'
-         when q.version_id is not null then 'waiting' when b.build_id is not null and not b.status then 'failed'
-         else 'none' end as state
-     from versions v join packages p using (package_id) cross join targets t
-     left join queue q on q.version_id = v.version_id and q.target_id = t.target_id
-     left join lateral (
-       select build_id, status, failure_class from builds b
-       where b.version_id = v.version_id and b.target_id = t.target_id order by build_id desc limit 1) b on true
-     left join lateral (
-       select filename from files f join tag_covers c using (tag_id)
-       where f.version_id = v.version_id and c.target_id = t.target_id order by filename limit 1) f on true
-     where p.package = $1 order by t.rank, t.platform`,
+    `select s.version_id, s.abi, s.platform, s.build_id, s.failure_class, s.filename, s.state
+     from packages p join standings s using (package_id)
+     where p.package = $1 order by s.rank, s.platform`,
     [name],
   );
   const byVersion = new Map<number, VersionOnTarget[]>();

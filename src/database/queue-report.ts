@@ -13,26 +13,28 @@ interface Found extends Row {
   readonly version: string;
   readonly abi: string;
   readonly platform: string;
+  readonly state: QueuedVersion['state'];
   readonly priority: number | null;
+  readonly taken: boolean;
+  readonly slave: string | null;
+  readonly filename: string | null;
+  readonly build_id: number | null;
+  readonly failure_class: string | null;
+  /** Why it isn't eligible at all. */
   readonly barred: string | null;
   readonly admitted: boolean;
   readonly requires_python: string | null;
   readonly filled: boolean;
   readonly target_skip: string | null;
-  readonly slave: string | null;
-  readonly queued: boolean;
-  readonly taken: boolean;
-  readonly filename: string | null;
-  readonly build_id: number | null;
-  readonly failure_class: string | null;
-  readonly failed: boolean | null;
+  /** The lower ABI that it waits for. */
   readonly ahead: string | null;
 }
 
 /** Where each version of a package stands on each target, and why; newest first. Empty: no such package. */
 export async function packageQueue(db: Queryable, name: string, first: QueueOrder): Promise<QueuedVersion[]> {
   const rows = await db.query<Found>(
-    `select v.version_id, t.target_id, v.version, t.abi, t.platform, q.priority,
+    `select s.version_id, s.target_id, v.version, s.abi, s.platform, s.state, s.priority, s.lease is not null as taken,
+       l.label as slave, s.filename, s.build_id, s.failure_class,
        case when v.skip is not null then 'skipped because ' || v.skip
          when p.skip is not null then 'the package is skipped because ' || p.skip
          when p.gone is not null or v.gone is not null then 'the index has it no more'
@@ -40,56 +42,42 @@ export async function packageQueue(db: Queryable, name: string, first: QueueOrde
          when v.yanked is not null then 'yanked' || case when v.yanked = '' then '' else ' because ' || v.yanked end
          when not v.has_sdist then 'it has no source' end as barred,
        v.specifier_id is null or exists (
-         select from specifier_admits a where a.specifier_id = v.specifier_id and a.target_id = t.target_id) as admitted,
-       s.specifier as requires_python, v.version_id >= t.filled_from as filled, t.skip as target_skip,
-       l.label as slave, q.version_id is not null as queued,
-       q.lease is not null as taken, f.filename, b.build_id, b.failure_class,
-       not b.status as failed, least_target.abi as ahead
-     from packages p join versions v using (package_id) cross join targets t
-     left join specifiers s using (specifier_id)
-     left join queue q on q.version_id = v.version_id and q.target_id = t.target_id
-     left join slaves l on l.slave_id = q.slave_id and q.lease is not null
-     left join lateral (
-       select build_id, status, failure_class from builds b
-       where b.version_id = v.version_id and b.target_id = t.target_id order by build_id desc limit 1) b on true
-     left join lateral (
-       select filename from files f join tag_covers c using (tag_id)
-       where f.version_id = v.version_id and c.target_id = t.target_id order by filename limit 1) f on true
-     left join lateral (
-       select u.abi from queue w join targets u using (target_id)
-       where w.version_id = v.version_id and u.platform = t.platform and u.rank < t.rank order by u.rank limit 1
-     ) least_target on true
-     where p.package = $1 order by v.sort_key desc, v.version desc, t.rank, t.platform`,
+         select from specifier_admits a where a.specifier_id = v.specifier_id and a.target_id = s.target_id) as admitted,
+       r.specifier as requires_python, v.version_id >= t.filled_from as filled, t.skip as target_skip,
+       (select u.abi from queue w join targets u using (target_id)
+         where w.version_id = s.version_id and u.platform = s.platform and u.rank < s.rank order by u.rank limit 1) as ahead
+     from packages p join standings s using (package_id) join versions v using (version_id) join targets t using (target_id)
+     left join specifiers r using (specifier_id) left join slaves l using (slave_id)
+     where p.package = $1 order by v.sort_key desc, v.version desc, s.rank, s.platform`,
     [name],
   );
   const positions = await positionsOf(db, rows, first);
   return rows.map((row) => {
+    const { version, abi, platform, state } = row;
     const position = positions.get(row) ?? null;
-    return {
-      version: row.version,
-      abi: row.abi,
-      platform: row.platform,
-      position,
-      ...standing(row, position),
-    };
+    return { version, abi, platform, state, position, why: reason(row, position) };
   });
 }
 
-function standing(row: Found, position: number | null): Pick<QueuedVersion, 'state' | 'why'> {
-  const { filename, slave, queued, failed, failure_class, build_id, barred } = row;
-  if (filename !== null) {
-    return { state: 'built', why: build_id === null ? `served by ${filename}` : filename };
+function reason(row: Found, position: number | null): string {
+  const { filename, slave, failure_class, build_id, barred } = row;
+  switch (row.state) {
+    case 'built':
+      return build_id === null ? `served by ${filename ?? ''}` : (filename ?? '');
+    case 'building':
+      return `slave ${slave ?? ''} has it`;
+    case 'waiting':
+      return position === null ? beyond(row) : '';
+    case 'failed':
+      return `${failure_class ?? 'other'}, build ${String(build_id)}`;
+    case 'none':
+      if (barred !== null) return barred;
+      if (!row.admitted) return `it requires Python ${row.requires_python ?? ''}`;
+      if (row.target_skip !== null) return `nothing is built for it: ${row.target_skip}`;
+      if (!row.filled) return 'the target is new, and this version is not queued yet';
+      if (row.ahead !== null) return `${row.ahead} is built first, which may serve it too`;
+      return 'it is not due';
   }
-  if (slave !== null) return { state: 'building', why: `slave ${slave} has it` };
-  if (queued) return { state: 'waiting', why: position === null ? beyond(row) : '' };
-  if (failed) return { state: 'failed', why: `${failure_class ?? 'other'}, build ${String(build_id)}` };
-  if (barred !== null) return { state: 'none', why: barred };
-  if (!row.admitted) return { state: 'none', why: `it requires Python ${row.requires_python ?? ''}` };
-  if (row.target_skip !== null) return { state: 'none', why: `nothing is built for it: ${row.target_skip}` };
-  if (!row.filled) return { state: 'none', why: 'the target is new, and this version is not queued yet' };
-  if (row.ahead !== null)
-    return { state: 'none', why: `${row.ahead} is built first, which may serve it too` };
-  return { state: 'none', why: 'it is not due' };
 }
 
 const beyond = ({ taken }: Found): string =>
@@ -110,7 +98,7 @@ async function positionsOf(
       ? 'released desc nulls last, version_id desc'
       : 'released asc nulls first, version_id asc';
   const positions = new Map<Found, number>();
-  for (const group of groups(rows.filter(({ queued, taken }) => queued && !taken))) {
+  for (const group of groups(rows.filter(({ state, taken }) => state === 'waiting' && !taken))) {
     const [{ target_id, priority }] = group;
     const places = await db.query<{ version_id: number; place: number }>(
       `select version_id, place + (
