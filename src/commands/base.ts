@@ -27,6 +27,11 @@ export abstract class PiwCommand extends Command {
     stack: Flags.boolean({ description: 'print where an unexpected error came from', hidden: true }),
   };
 
+  /** The command as it is typed: `abi add`. */
+  protected get words(): string {
+    return (this.id ?? '').replaceAll(':', ' ');
+  }
+
   /** The settings: the options that were given, then the configuration, then the defaults. */
   protected settings(flags: BaseFlags & Given): Settings {
     return loadSettings(flags, flags.configuration);
@@ -45,7 +50,7 @@ export abstract class PiwCommand extends Command {
   protected async connect(settings: Settings): Promise<Bus> {
     return await Bus.connect({
       address: settings.nats,
-      name: `piw ${this.id ?? ''}`,
+      name: `piw ${this.words}`,
       prefix: settings.prefix,
       patienceMs: 3000,
     });
@@ -59,20 +64,25 @@ export abstract class PiwCommand extends Command {
 
   protected override catch(error: Error & { exitCode?: number; oclif?: { exit?: number } }): Promise<void> {
     if (error instanceof PiwError) {
-      this.logToStderr(`piw: ${error.message}. ${error.advice}`);
+      complain(`piw: ${error.message}. ${error.advice}`);
       return this.exit(error.exit);
     }
     // What oclif says of the command line; it also raises the end of --help so.
     const exit = error.oclif?.exit;
     if (exit === 0) throw error;
     if (exit !== undefined) {
-      this.logToStderr(`piw: ${error.message.split('\n')[0] ?? ''} See piw ${this.id ?? ''} --help.`);
+      complain(`piw: ${error.message.split('\n')[0] ?? ''} See piw ${this.words} --help.`);
       return this.exit(2);
     }
-    this.logToStderr(`piw: this should not have happened: ${reason(error)}. --stack prints where.`);
-    if (this.argv.includes('--stack')) this.logToStderr(error.stack ?? '');
+    complain(`piw: this should not have happened: ${reason(error)}. --stack prints where.`);
+    if (this.argv.includes('--stack')) complain(error.stack ?? '');
     return this.exit(70);
   }
+}
+
+/** Also with --json, where oclif's own way is silent. */
+function complain(line: string): void {
+  process.stderr.write(`${line}\n`);
 }
 
 /** npm passes Ctrl+C on to what it runs, which has got it from the terminal as well. */
