@@ -31,7 +31,7 @@ ${EXIT_CODES}`;
     const name = args.package === undefined ? undefined : packageName(args.package);
     const bus = await this.connect(this.settings(flags));
     try {
-      const database = new Client(bus, oracle, undefined, { timeoutMs: 10_000, patienceMs: 20_000 });
+      const database = new Client(bus, oracle, undefined, { timeoutMs: 10_000 });
       return name === undefined ? await this.#whole(database) : await this.#package(database, name);
     } finally {
       await bus.drain();

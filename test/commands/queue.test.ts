@@ -1,0 +1,258 @@
+import t from 'tap';
+import { logBuilds } from '../../src/database/builds.js';
+import { quarantine, skipPackage } from '../../src/database/packages.js';
+import type { Database } from '../../src/database/pool.js';
+import { grant, takeAhead } from '../../src/database/queue.js';
+import { helloSlave } from '../../src/database/slaves.js';
+import { addTarget } from '../../src/database/targets.js';
+import { newVersions, skipVersion, yankVersion } from '../../src/database/versions.js';
+import type { LoggedBuild, Release } from '../../src/protocols/oracle.js';
+import { natsAddress, ownPrefix } from '../helpers/bus.js';
+import { piwWith, piwWithTask, type Piw } from '../helpers/command.js';
+import { testDatabase } from '../helpers/database.js';
+
+t.setTimeout(200_000);
+
+const PLATFORM = 'linux_x86_64';
+const DAY_MS = 86_400_000;
+const DAY_0 = Date.UTC(2024, 0, 1);
+
+/** A release of that day of 2024. */
+const release = (version: string, day: number, more: Partial<Release> = {}): Release => ({
+  version,
+  released: DAY_0 + day * DAY_MS,
+  yanked: null,
+  has_sdist: true,
+  sdist_url: null,
+  sdist_sha256: null,
+  requires_python: null,
+  priority: 0,
+  ...more,
+});
+
+/** A build for cp39 with one wheel of these tags, or a failed one. */
+const build = (version: string, tags: readonly [string, string, string] | null): LoggedBuild => ({
+  ...{ lease: null, slave_id: null, package: 'demo', version, abi: 'cp39', platform: PLATFORM },
+  ...{ status: tags !== null, failure_class: tags === null ? 'compiler' : null, duration_s: 1, output: '' },
+  files: tags
+    ? [
+        [
+          [
+            `demo-${version}-${tags.join('-')}.whl`,
+            1,
+            '0'.repeat(64),
+            'demo',
+            version,
+            ...tags,
+            null,
+            {},
+            true,
+          ],
+          '0'.repeat(64),
+        ],
+      ]
+    : [],
+});
+
+/** A slave has demo 6.0 for cp39, which is all that waits. */
+async function givenOut(db: Database): Promise<void> {
+  const { slave_id } = await helloSlave(db, {
+    ...{
+      user: 'slave',
+      session: 's',
+      label: 'anvil',
+      abi: 'cp39',
+      platform: PLATFORM,
+      py_version_tag: 'cp39',
+    },
+    ...{ os_name: '', os_version: '', board: null, register: false },
+  });
+  const [taken] = await takeAhead(db, {
+    ...{ abi: 'cp39', platform: PLATFORM, counts: [[0, 1]], holdS: 30, first: 'newest' },
+  });
+  await grant(db, [{ lease: taken?.lease ?? 0, slaveId: slave_id, leaseS: 3600 }], 1);
+}
+
+/** A version in every state that there is. */
+async function fillFarm(db: Database): Promise<void> {
+  const target = (abi: string, skip: string | null = null) => ({
+    ...{ abi, platform: PLATFORM, py_version_tag: abi, skip },
+  });
+  await addTarget(db, target('cp39'));
+  await addTarget(db, target('cp311'));
+  await addTarget(db, target('cp312', 'no slave has it'));
+  await newVersions(db, 'demo', 'feed', [release('6.0', 60)]);
+  await givenOut(db);
+  await newVersions(db, 'demo', 'feed', [
+    release('9.0', 90),
+    release('8.0', 80),
+    release('7.0', 70),
+    release('5.1', 51),
+    release('5.0', 50),
+    release('4.0', 40),
+    release('3.0', 30),
+    release('2.0', 20, { has_sdist: false }),
+    release('1.5', 15, { requires_python: '>=3.10' }),
+    release('1.4', 14),
+    release('1.3', 13),
+  ]);
+  await logBuilds(db, [
+    build('9.0', ['cp39', 'cp39', PLATFORM]),
+    build('8.0', ['py3', 'none', 'any']),
+    build('7.0', null),
+  ]);
+  await skipVersion(db, 'demo', '4.0', 'it never ends');
+  await yankVersion(db, 'demo', '3.0', 'a mistake');
+  await quarantine(db, 'demo', '1.4', true);
+  await db.query(`update versions set gone = now() where version = '1.3'`);
+  await db.query('select requeue(array(select version_id from versions))');
+  await newVersions(db, 'shunned', 'feed', [release('1.0', 1)]);
+  await skipPackage(db, 'shunned', 'it mines coins');
+  // One to which the queue has not come yet.
+  await addTarget(db, target('cp313'), 0);
+}
+
+interface Stand {
+  readonly version: string;
+  readonly abi: string;
+  readonly state: string;
+  readonly position: number | null;
+  readonly why: string;
+}
+
+async function stands(piw: Piw, name: string): Promise<Readonly<Record<string, string>>> {
+  const { out } = await piw('queue', name, '--json');
+  const { versions } = JSON.parse(out) as { readonly versions: readonly Stand[] };
+  return Object.fromEntries(
+    versions.map(({ version, abi, state, position, why }) => [
+      `${version} ${abi}`,
+      `${state} ${position === null ? why : String(position)}`.trim(),
+    ]),
+  );
+}
+
+void t.test('piw queue says of each version and target where it stands, and why', async (t) => {
+  const { db, dsn } = await testDatabase(t);
+  await fillFarm(db);
+  const newest = piwWithTask(t, 'the-oracle', { dsn });
+  const oldest = piwWithTask(t, 'the-oracle', { dsn, 'backlog-order': 'oldest' });
+
+  const found = await stands(newest, 'demo');
+  t.match(found, {
+    '9.0 cp39': `built demo-9.0-cp39-cp39-${PLATFORM}.whl`,
+    '9.0 cp311': 'waiting 1',
+    '8.0 cp39': 'built demo-8.0-py3-none-any.whl',
+    '8.0 cp311': 'built served by demo-8.0-py3-none-any.whl',
+    '7.0 cp39': /^failed compiler, build \d+$/,
+    '7.0 cp311': 'waiting 2',
+    '6.0 cp39': 'building slave anvil has it',
+    '6.0 cp311': 'none cp39 is built first, which may serve it too',
+    '5.1 cp39': 'waiting 1',
+    '5.0 cp39': 'waiting 2',
+    '5.0 cp312': 'none nothing is built for it: no slave has it',
+    '5.0 cp313': 'none the target is new, and this version is not queued yet',
+    '4.0 cp39': 'none skipped because it never ends',
+    '3.0 cp39': 'none yanked because a mistake',
+    '2.0 cp39': 'none it has no source',
+    '1.5 cp39': 'none it requires Python >=3.10',
+    '1.5 cp311': 'waiting 3',
+    '1.4 cp39': 'none quarantined',
+    '1.3 cp39': 'none the index has it no more',
+  });
+  t.equal(Object.keys(found).length, 12 * 4);
+  t.match(await stands(oldest, 'demo'), {
+    '1.5 cp311': 'waiting 1',
+    '7.0 cp311': 'waiting 2',
+    '9.0 cp311': 'waiting 3',
+    '5.0 cp39': 'waiting 1',
+    '5.1 cp39': 'waiting 2',
+  });
+  t.match(await stands(newest, 'shunned'), {
+    '1.0 cp39': 'none the package is skipped because it mines coins',
+  });
+
+  const { code, out } = await newest('queue', 'Demo');
+  t.equal(code, 0);
+  const lines = out.split('\n');
+  t.match(lines[0], /^version +ABI +state$/);
+  t.match(lines[1], /^9\.0 +cp39 +built +demo-9\.0-cp39-cp39-linux_x86_64\.whl$/);
+  t.match(lines[2], /^9\.0 +cp311 +waiting +position 1$/);
+  t.match(out, /^4\.0 +cp39 +- +skipped because it never ends$/m);
+
+  const whole = await newest('queue');
+  t.equal(whole.code, 0);
+  t.match(whole.out, /^cp39 +linux_x86_64 +backlog +2 +2024-02-20$/m);
+  t.match(whole.out, /^cp311 +linux_x86_64 +backlog +3 +2024-01-16$/m);
+  t.match(whole.out, /^5 builds wait, 1 are being done; 3 ended in the last minute, 3 in the last hour\.$/m);
+  t.match(JSON.parse((await newest('queue', '--json')).out), {
+    queue: [
+      {
+        abi: 'cp39',
+        platform: PLATFORM,
+        priority: 'backlog',
+        waiting: 2,
+        oldest: '2024-02-20T00:00:00.000Z',
+      },
+      {
+        abi: 'cp311',
+        platform: PLATFORM,
+        priority: 'backlog',
+        waiting: 3,
+        oldest: '2024-01-16T00:00:00.000Z',
+      },
+    ],
+    waiting: 5,
+    building: 1,
+    last_minute: 3,
+    last_hour: 3,
+    estimated: false,
+  });
+
+  for (const args of [['nothing-such'], ['nothing-such', '--json']]) {
+    const unknown = await newest('queue', ...args);
+    t.equal(unknown.code, 1);
+    t.equal(unknown.err.trim(), 'piw: there is no package nothing-such. Check the name.');
+  }
+});
+
+void t.test('piw feed shows how far the index is followed, and lets a large removal go', async (t) => {
+  const { db, dsn } = await testDatabase(t);
+  const piw = piwWithTask(t, 'the-oracle', { dsn });
+  t.match(await piw('feed'), { code: 0, out: 'The index has not been compared as a whole yet.\n' });
+  await db.query(
+    `update feed set serial = 90, read_serial = 100, compared = '2024-05-01T12:00:00Z', held = 12000`,
+  );
+  t.same((await piw('feed')).out.trimEnd().split('\n'), [
+    'Events are read up to serial 100, and settled up to 90.',
+    'The index was last compared as a whole at 2024-05-01T12:00:00.000Z.',
+    'It has 12000 packages no more. They stay until you say piw feed --accept 12000.',
+  ]);
+  const position = { serial: 90, read: 100, held: 12000, compared: '2024-05-01T12:00:00.000Z' };
+  t.same(JSON.parse((await piw('feed', '--json')).out), { ...position, accepted: 0 });
+  t.match(
+    (await piw('feed', '--accept', '12000')).out,
+    /^Up to 12000 packages may go at the next comparison/m,
+  );
+  t.same(JSON.parse((await piw('feed', '--accept', '13000', '--json')).out), {
+    ...position,
+    accepted: 13000,
+  });
+  t.match(await piw('feed', '--accept', 'all'), { code: 2, out: '', err: /See piw feed --help/ });
+});
+
+void t.test('without a master, queue and feed say so in one line', async (t) => {
+  const nobody = piwWith({ nats: natsAddress(), prefix: ownPrefix() });
+  const nowhere = piwWith({ nats: '127.0.0.1:1' });
+  const cases = ([['queue'], ['queue', 'six', '--json'], ['feed']] as const).flatMap((args) => [
+    [nobody, args, /^piw: .*is the farm running\?\n$/] as const,
+    [nowhere, args, /^piw: NATS at 127\.0\.0\.1:1 can't be used: .* is running\.\n$/] as const,
+  ]);
+  await Promise.all(
+    cases.map(async ([piw, args, line]) => {
+      const { code, out, err } = await piw(...args);
+      t.equal(code, 5, args.join(' '));
+      t.equal(out, '');
+      t.match(err, line);
+    }),
+  );
+});

@@ -1,0 +1,53 @@
+import { execFile } from 'node:child_process';
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Test } from 'tap';
+import { partOf } from '../../actors/cast.js';
+import { runActor } from '../../src/actor/run.js';
+import { formatConfig, loadSettings, type Given } from '../../src/config.js';
+import { createLog } from '../../src/log.js';
+import { natsAddress, ownPrefix } from './bus.js';
+
+const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
+
+export interface Ran {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+/** Runs `piw`, without a terminal, to its end. */
+export type Piw = (...args: readonly string[]) => Promise<Ran>;
+
+/** `piw` with a configuration file of these settings. */
+export function piwWith(given: Given): Piw {
+  const file = join(mkdtempSync(join(tmpdir(), 'piw-command-')), 'piwheels.conf');
+  writeFileSync(file, formatConfig(given));
+  return (...args) =>
+    new Promise((resolve) => {
+      const child = execFile(process.execPath, [BIN, ...args, '-c', file], (error, out, err) => {
+        resolve({ code: error === null ? 0 : (child.exitCode ?? -1), out, err });
+      });
+      child.stdin?.end();
+    });
+}
+
+/** `piw` for a farm that is one task, a real one, which ends with the test. */
+export function piwWithTask(t: Test, task: string, given: Given): Piw {
+  const nats = natsAddress();
+  const prefix = ownPrefix();
+  const own = { ...given, nats, prefix };
+  const controller = new AbortController();
+  const running = runActor(partOf(task), loadSettings(own, '/dev/null'), {
+    bus: { address: nats, name: task, prefix },
+    log: createLog(task, 'error', () => undefined),
+    signal: controller.signal,
+  });
+  t.teardown(() => {
+    controller.abort();
+    return running;
+  });
+  return piwWith(own);
+}
