@@ -53,19 +53,22 @@ export async function addTarget(
   await database.transaction(async (db) => {
     await lockRelations(db);
     const [known] = await db.query<{ target_id: number }>(
-      'select target_id from targets where abi = $1 and platform = $2',
+      'select target_id from targets where abi = $1 and platform = $2 for update',
       [abi, platform],
     );
-    if (known) {
-      await db.query('update targets set skip = $2, leaving = false where target_id = $1', [
-        known.target_id,
-        skip,
-      ]);
-      return;
-    }
     // Alone for a moment: all versions whose numbers are below the target's first one are there, and
     // whoever makes further ones sees the target.
     await db.query('select pg_advisory_xact_lock($1)', [TARGETS_LOCK]);
+    if (known) {
+      await db.query(
+        `update targets set skip = $2, leaving = false,
+           filled_from = case when $2::text is null and filled_from = ${NONE}
+             then (select coalesce(max(version_id), 0) + 1 from versions) else filled_from end
+         where target_id = $1`,
+        [known.target_id, skip],
+      );
+      return;
+    }
     const [row] = await db.query<{ target_id: number }>(
       `insert into targets (abi, platform, py_version_tag, rank, skip, filled_from)
        select $1, $2, $3, $4, $5, case when $5::text is null then coalesce(max(version_id), 0) + 1 else ${NONE} end
@@ -122,10 +125,10 @@ export async function fillSlice(database: Database, size = SLICE): Promise<boole
     const [target] = await db.query<{
       target_id: number;
       skip: string | null;
-      leaving: boolean;
+      /** It leaves, and takes part for no version any more. */
       drained: boolean;
     }>(
-      `select target_id, skip, leaving, filled_from = ${NONE} as drained from targets
+      `select target_id, skip, leaving and filled_from = ${NONE} as drained from targets
        where (skip is null and filled_from > 0) or (skip is not null and filled_from < ${NONE}) or leaving
        order by skip is null, target_id limit 1 for update skip locked`,
     );
