@@ -34,6 +34,8 @@ type Told = Promise<SlaveAnswer> | SlaveAnswer;
 
 /** How long a slave waits at most when there is nothing for it; it is woken earlier. */
 const SLEEP_S = 10;
+/** How often it is looked whether a target that was unknown is registered by now, seconds. */
+const TARGETS_S = 5;
 /** How often one file is asked for before its build counts as failed. */
 const MAX_TRIES = 3;
 const BUCKET_BYTES = 16 * 1024 ** 3;
@@ -162,6 +164,7 @@ export class SlaveDriver extends Actor {
       { queue: null },
     );
     this.every(0.25, () => this.#tell());
+    this.every(TARGETS_S, () => this.#lookForTargets());
     this.every(
       60,
       () => {
@@ -207,7 +210,7 @@ export class SlaveDriver extends Actor {
       slave.kill = before.kill;
     }
     this.#slaves.set(key, slave);
-    const target = `${hello.abi_tag} on ${hello.platform_tag}`;
+    const target = targetOf(hello);
     this.log.info(`slave ${String(slave_id)} (${hello.label}) says HELLO: ${target}`);
     if (!known_target && !this.#unknownTargets.has(target)) {
       this.#unknownTargets.add(target);
@@ -256,6 +259,17 @@ export class SlaveDriver extends Actor {
     this.log.debug(`slave ${String(slave.slaveId)} builds ${name} ${version}`);
     this.#show(slave);
     return order;
+  }
+
+  /** Slaves of a target that has been registered since their HELLO begin to work. */
+  async #lookForTargets(): Promise<void> {
+    const idle = [...this.#slaves.values()].filter(({ known }) => !known);
+    if (idle.length === 0) return;
+    const { targets } = await this.#database.ask('GETABIS', {});
+    const registered = new Set(targets.map(({ abi, platform }) => `${abi} on ${platform}`));
+    for (const slave of idle) slave.known = registered.has(targetOf(slave.hello));
+    for (const target of registered) this.#unknownTargets.delete(target);
+    await this.#wakeAll((slave) => slave.known && idle.includes(slave));
   }
 
   #sleep(slave: SlaveState, paused: boolean): SlaveAnswer {
@@ -528,3 +542,5 @@ export class SlaveDriver extends Actor {
 }
 
 const keyOf = (from: From): string => `${from.tokens[1] ?? ''}.${from.tokens[2] ?? ''}`;
+
+const targetOf = (hello: SlaveHello): string => `${hello.abi_tag} on ${hello.platform_tag}`;

@@ -71,7 +71,10 @@ export abstract class PiwCommand extends Command {
     const exit = error.oclif?.exit;
     if (exit === 0) throw error;
     if (exit !== undefined) {
-      complain(`piw: ${error.message.split('\n')[0] ?? ''} See piw ${this.words} --help.`);
+      // Of a missing flag it says first only that there is an error.
+      const lines = error.message.split('\n').map((line) => line.trim());
+      const line = lines.find((said) => said !== '' && !said.startsWith('The following error')) ?? '';
+      complain(`piw: ${line.replace(/\.?$/, '.')} See piw ${this.words} --help.`);
       return this.exit(2);
     }
     complain(`piw: this should not have happened: ${reason(error)}. --stack prints where.`);

@@ -1,3 +1,8 @@
+import AbiAdd from './abi/add.js';
+import AbiList from './abi/list.js';
+import AbiRemove from './abi/remove.js';
+import AbiSkip from './abi/skip.js';
+import AbiUnskip from './abi/unskip.js';
 import Actor from './actor.js';
 import Add from './add.js';
 import Farm from './farm.js';
@@ -15,6 +20,11 @@ import Web from './web.js';
 
 /** Every command of piw, by its name. */
 export const commands = {
+  'abi:add': AbiAdd,
+  'abi:list': AbiList,
+  'abi:remove': AbiRemove,
+  'abi:skip': AbiSkip,
+  'abi:unskip': AbiUnskip,
   actor: Actor,
   add: Add,
   farm: Farm,

@@ -4,6 +4,7 @@ import { PiwError } from '../errors.js';
 import { oracle, type QueueLength, type QueuedVersion } from '../protocols/oracle.js';
 import { packageName } from './administer.js';
 import { EXIT_CODES, PiwCommand } from './base.js';
+import { plain, table } from './table.js';
 
 const PRIORITIES = ['backlog', 'new releases', 'requests'];
 
@@ -85,20 +86,5 @@ function versionTable(versions: readonly QueuedVersion[]): readonly string[] {
   ]);
   return table([['version', 'ABI', 'state', ''], ...rows]);
 }
-
-/** Columns as wide as their widest cell; `right` is the number of the one that is flush right. */
-function table(rows: readonly (readonly string[])[], right = -1): readonly string[] {
-  const widths = (rows[0] ?? []).map((_, at) => Math.max(...rows.map((row) => (row[at] ?? '').length)));
-  return rows.map((row) =>
-    row
-      .map((cell, at) => (at === right ? cell.padStart(widths[at] ?? 0) : cell.padEnd(widths[at] ?? 0)))
-      .join('  ')
-      .trimEnd(),
-  );
-}
-
-/** A reason comes from outside: it can't move the cursor. */
-// eslint-disable-next-line no-control-regex
-const plain = (text: string): string => text.replace(/[\u0000-\u001f\u007f-\u009f]+/g, ' ');
 
 const thousands = (count: number): string => count.toLocaleString('en');

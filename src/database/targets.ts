@@ -1,7 +1,7 @@
 import { covers, parseTarget, pythonOf, targetRank } from '../wheels/tags.js';
 import { admits } from '../wheels/versions.js';
-import type { Target } from '../protocols/oracle.js';
-import type { Database, Queryable } from './pool.js';
+import type { RegisteredTarget, Target } from '../protocols/oracle.js';
+import type { Database, Queryable, Row } from './pool.js';
 import { hint, requeue } from './queue.js';
 
 /**
@@ -33,12 +33,20 @@ async function allTargets(db: Queryable): Promise<readonly TargetRow[]> {
   return await db.query<TargetRow>('select target_id, abi, platform from targets');
 }
 
-export async function targets(db: Queryable): Promise<readonly Target[]> {
-  return await db.query<TargetFields>(
-    'select abi, platform, py_version_tag, skip from targets order by rank, platform',
+/** All targets, lowest first, each with how far the queue follows it. */
+export async function targets(db: Queryable): Promise<readonly RegisteredTarget[]> {
+  return await db.query<RegisteredTarget & Row>(
+    `select abi, platform, py_version_tag, skip,
+       case when leaving then 'leaving'
+         when skip is null then case when filled_from = 0 then 'active' else 'filling' end
+         when filled_from = ${NONE} then 'skipped' else 'emptying' end as phase,
+       case when skip is null then 1 - through else through end as done
+     from (
+       select *, least(greatest(filled_from - 1, 0), newest)::float8 / newest as through
+       from targets, (select greatest(max(version_id), 1) as newest from versions) v) t
+     order by rank, platform`,
   );
 }
-type TargetFields = Target & Readonly<Record<string, unknown>>;
 
 /**
  * Builds are made for it from now on, or (with a reason in `skip`) not at present. The queue follows in

@@ -165,6 +165,22 @@ export const Target = Type.Object({
 });
 export type Target = Static<typeof Target>;
 
+/**
+ * How far the queue follows a target: `active` it does; `filling`, `emptying` go on in the background;
+ * `skipped` nothing is built for it; `leaving` it will be forgotten.
+ */
+export const TARGET_PHASE = ['active', 'filling', 'emptying', 'skipped', 'leaving'] as const;
+export const RegisteredTarget = Type.Object({
+  abi: Tag,
+  platform: Tag,
+  py_version_tag: Tag,
+  skip: Reason,
+  phase: Type.Union(TARGET_PHASE.map((phase) => Type.Literal(phase))),
+  /** The share of all versions that are through, 0 to 1. */
+  done: Type.Number({ minimum: 0, maximum: 1 }),
+});
+export type RegisteredTarget = Static<typeof RegisteredTarget>;
+
 /** [abi, platform, priority, builds that wait, when the oldest of them was released]. */
 export const QueueLength = Type.Tuple([Tag, Tag, Priority, Count, orNull(Time)]);
 export type QueueLength = Static<typeof QueueLength>;
@@ -237,7 +253,7 @@ export const oracle = new Protocol('db', {
     },
     reads: true,
   },
-  GETABIS: { fields: {}, answers: { ABIS: { targets: listOf(Target, 1000) } }, reads: true },
+  GETABIS: { fields: {}, answers: { ABIS: { targets: listOf(RegisteredTarget, 1000) } }, reads: true },
   ADDABI: {
     fields: { abi: Tag, platform: Tag, py_version_tag: Tag, skip: Reason },
     answers: { DONE: {} },

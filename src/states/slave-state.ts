@@ -20,8 +20,8 @@ export class SlaveState {
   readonly user: string;
   readonly session: string;
   readonly hello: SlaveHello;
-  /** Its target is one that builds are made for. */
-  readonly known: boolean;
+  /** Its target is registered. */
+  known: boolean;
   activity: SlaveActivity = 'idle';
   lease: LeaseState | undefined;
   /** The answer that gave out the lease, for a slave that did not get it. */

@@ -79,6 +79,10 @@ export function compareTargets(a: AbiOnPlatform, b: AbiOnPlatform): number {
 /** `X.Y` */
 export const pythonOf = ({ major, minor }: Target): string => `${String(major)}.${String(minor)}`;
 
+/** `cp311`, also of `cp311t`; `pp39` */
+export const pyVersionTagOf = ({ implementation, major, minor }: Target): string =>
+  `${implementation}${String(major)}${String(minor)}`;
+
 /**
  * Whether a wheel with these tags can be installed on the target: some member of their cross product
  * is one that an installer there accepts.

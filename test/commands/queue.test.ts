@@ -8,7 +8,7 @@ import { addTarget } from '../../src/database/targets.js';
 import { newVersions, skipVersion, yankVersion } from '../../src/database/versions.js';
 import type { LoggedBuild, Release } from '../../src/protocols/oracle.js';
 import { natsAddress, ownPrefix } from '../helpers/bus.js';
-import { piwWith, piwWithTask, type Piw } from '../helpers/command.js';
+import { piwWith, piwWithTasks, type Piw } from '../helpers/command.js';
 import { testDatabase } from '../helpers/database.js';
 
 t.setTimeout(200_000);
@@ -134,8 +134,8 @@ async function stands(piw: Piw, name: string): Promise<Readonly<Record<string, s
 void t.test('piw queue says of each version and target where it stands, and why', async (t) => {
   const { db, dsn } = await testDatabase(t);
   await fillFarm(db);
-  const newest = piwWithTask(t, 'the-oracle', { dsn });
-  const oldest = piwWithTask(t, 'the-oracle', { dsn, 'backlog-order': 'oldest' });
+  const { piw: newest } = piwWithTasks(t, ['the-oracle'], { dsn });
+  const { piw: oldest } = piwWithTasks(t, ['the-oracle'], { dsn, 'backlog-order': 'oldest' });
 
   const found = await stands(newest, 'demo');
   t.match(found, {
@@ -217,7 +217,7 @@ void t.test('piw queue says of each version and target where it stands, and why'
 
 void t.test('piw feed shows how far the index is followed, and lets a large removal go', async (t) => {
   const { db, dsn } = await testDatabase(t);
-  const piw = piwWithTask(t, 'the-oracle', { dsn });
+  const { piw } = piwWithTasks(t, ['the-oracle'], { dsn });
   t.match(await piw('feed'), { code: 0, out: 'The index has not been compared as a whole yet.\n' });
   await db.query(
     `update feed set serial = 90, read_serial = 100, compared = '2024-05-01T12:00:00Z', held = 12000`,

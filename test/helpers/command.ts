@@ -34,20 +34,28 @@ export function piwWith(given: Given): Piw {
     });
 }
 
-/** `piw` for a farm that is one task, a real one, which ends with the test. */
-export function piwWithTask(t: Test, task: string, given: Given): Piw {
+/** `piw` for a farm that has only these tasks, real ones, which end with the test. `said` gets their log. */
+export function piwWithTasks(
+  t: Test,
+  tasks: readonly string[],
+  given: Given,
+  said: string[] = [],
+): { readonly piw: Piw; readonly prefix: string } {
   const nats = natsAddress();
   const prefix = ownPrefix();
   const own = { ...given, nats, prefix };
-  const controller = new AbortController();
-  const running = runActor(partOf(task), loadSettings(own, '/dev/null'), {
-    bus: { address: nats, name: task, prefix },
-    log: createLog(task, 'error', () => undefined),
-    signal: controller.signal,
-  });
-  t.teardown(() => {
-    controller.abort();
-    return running;
-  });
-  return piwWith(own);
+  const settings = loadSettings(own, '/dev/null');
+  for (const task of tasks) {
+    const controller = new AbortController();
+    const running = runActor(partOf(task), settings, {
+      bus: { address: nats, name: task, prefix },
+      log: createLog(task, 'info', (line) => said.push(line)),
+      signal: controller.signal,
+    });
+    t.teardown(() => {
+      controller.abort();
+      return running;
+    });
+  }
+  return { piw: piwWith(own), prefix };
 }

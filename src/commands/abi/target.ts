@@ -1,0 +1,104 @@
+import { machine } from 'node:os';
+import { Flags } from '@oclif/core';
+import { Client } from '../../actor/client.js';
+import type { Bus } from '../../bus/bus.js';
+import { PiwError } from '../../errors.js';
+import { oracle, type RegisteredTarget } from '../../protocols/oracle.js';
+
+export type Oracle = Client<typeof oracle.verbs>;
+
+/** What changes a target waits for those who read packages in, and does the first part of the work itself. */
+export const CHANGE = { timeoutMs: 60_000 };
+
+export const oracleOf = (bus: Bus): Oracle => new Client(bus, oracle, undefined, { timeoutMs: 10_000 });
+
+export const targetFlags = {
+  platform: Flags.string({
+    char: 'p',
+    helpValue: 'TAG',
+    description: 'the platform (default: the only one there is)',
+  }),
+  nats: Flags.string({ helpValue: 'ADDRESS', description: 'the NATS servers of the farm' }),
+};
+
+export const called = ({ abi, platform }: { readonly abi: string; readonly platform: string }): string =>
+  `${abi} on ${platform}`;
+
+/** CPython with a GIL (3.6 and 3.7 have an m), without one (from 3.13 on), and PyPy. */
+const ABI = /^(?:cp3(?:[67]m|[89]|[1-9]\d)|cp3(?:1[3-9]|[2-9]\d)t|pypy3(?:[6-9]|[1-9]\d)_pp\d{2,3})$/;
+
+/** An ABI that slaves can have. Raises PIW_USAGE for what only looks like one. */
+export function abiOf(typed: string): string {
+  if (ABI.test(typed)) return typed;
+  throw new PiwError(
+    'PIW_USAGE',
+    `${JSON.stringify(typed)} is no ABI; they are written as cp311, cp313t (without the GIL) or pypy310_pp73`,
+  );
+}
+
+/** Slaves name their platform as their Python does, which is never that of a portable wheel. */
+const PLATFORM = /^(?!manylinux|musllinux|any$)[a-z0-9_]+$/;
+
+/** The platform that was typed, or the only registered one, or this machine's own. Raises PIW_USAGE. */
+export function platformOf(typed: string | undefined, targets: readonly RegisteredTarget[]): string {
+  if (typed !== undefined) {
+    if (PLATFORM.test(typed)) return typed;
+    throw new PiwError(
+      'PIW_USAGE',
+      `${JSON.stringify(typed)} is no platform of a slave; they are written as linux_x86_64 or linux_aarch64`,
+    );
+  }
+  const [first, ...others] = new Set(targets.map(({ platform }) => platform));
+  if (others.length > 0) throw ambiguous(targets);
+  return first ?? ownPlatform();
+}
+
+/** As a Python here would say (src/builder/interpreter.ts), taking it to have as many bits as this program. */
+function ownPlatform(): string {
+  if (process.platform !== 'linux') {
+    throw new PiwError('PIW_USAGE', 'name the platform with --platform, for example linux_aarch64');
+  }
+  const narrow: Readonly<Record<string, string>> = { 'ia32 x86_64': 'i686', 'arm aarch64': 'armv7l' };
+  return `linux_${narrow[`${process.arch} ${machine()}`] ?? machine()}`;
+}
+
+/** The registered target that is meant. Raises PIW_UNKNOWN_TARGET, or PIW_USAGE where there are several. */
+export async function registered(
+  database: Oracle,
+  abi: string,
+  platform: string | undefined,
+): Promise<RegisteredTarget> {
+  const { targets } = await database.ask('GETABIS', {});
+  const meant = targets.filter(
+    (target) => target.abi === abi && (platform === undefined || target.platform === platform),
+  );
+  const [only, ...others] = meant;
+  if (!only) {
+    const what = platform === undefined ? abi : called({ abi, platform });
+    throw new PiwError('PIW_UNKNOWN_TARGET', `${what} is not registered`);
+  }
+  if (others.length > 0) throw ambiguous(meant);
+  return only;
+}
+
+function ambiguous(targets: readonly RegisteredTarget[]): PiwError {
+  const platforms = [...new Set(targets.map(({ platform }) => platform))];
+  return new PiwError('PIW_USAGE', `say which platform with --platform: ${platforms.join(', ')}`);
+}
+
+/** How far the queue follows a target, for people. */
+export function standing({ phase, skip, done }: RegisteredTarget): string {
+  const percent = `${String(Math.floor(done * 100))} %`;
+  switch (phase) {
+    case 'active':
+      return 'active';
+    case 'filling':
+      return `filling, ${percent}`;
+    case 'skipped':
+      return `skipped because ${skip ?? ''}`;
+    case 'emptying':
+      return `skipped because ${skip ?? ''}; leaving the queue, ${percent}`;
+    case 'leaving':
+      return 'being removed';
+  }
+}

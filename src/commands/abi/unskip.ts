@@ -1,0 +1,38 @@
+import { Args } from '@oclif/core';
+import { PiwError } from '../../errors.js';
+import { EXIT_CODES, PiwCommand } from '../base.js';
+import { CHANGE, called, oracleOf, registered, targetFlags } from './target.js';
+
+export default class AbiUnskip extends PiwCommand {
+  static override summary = 'Build for an ABI again that was skipped.';
+  static override description = `Its queue is filled in the background, the newest versions first.
+
+${EXIT_CODES}`;
+  static override examples = [
+    '<%= config.bin %> abi unskip cp39',
+    '<%= config.bin %> abi unskip cp313t --platform linux_aarch64',
+  ];
+  static override args = {
+    abi: Args.string({ ignoreStdin: true, required: true, description: 'the ABI' }),
+  };
+  static override flags = targetFlags;
+  static override enableJsonFlag = true;
+
+  async run(): Promise<unknown> {
+    const { args, flags } = await this.parse(AbiUnskip);
+    const bus = await this.connect(this.settings(flags));
+    try {
+      const database = oracleOf(bus);
+      const target = await registered(database, args.abi, flags.platform);
+      const { abi, platform, py_version_tag } = target;
+      if (target.phase === 'leaving') {
+        throw new PiwError('PIW_REFUSED', `${called(target)} is being removed; piw abi add keeps it`);
+      }
+      await database.ask('ADDABI', { abi, platform, py_version_tag, skip: null }, CHANGE);
+      this.log(`${called(target)} is built for again. Its queue is filled in the background.`);
+      return { abi, platform };
+    } finally {
+      await bus.drain();
+    }
+  }
+}
