@@ -30,14 +30,21 @@ export class Aged<T> {
     const known = this.#known;
     const ageMs = known ? performance.now() - known.at : 0;
     if (known && ageMs < known.holds) return { value: known.value, ageMs };
-    this.#finding ??= this.#anew();
     if (this.#estimate && (!known || ageMs > 2 * known.holds)) {
-      this.#finding.catch(unseen);
-      return { value: await this.#estimate(), ageMs: 0 };
+      // First, for both read the same tables.
+      const value = await this.#estimate();
+      this.#begin().catch(unseen);
+      return { value, ageMs: 0 };
     }
-    if (!known) return { value: await this.#finding, ageMs: 0 };
-    this.#finding.catch(unseen);
+    const finding = this.#begin();
+    if (!known) return { value: await finding, ageMs: 0 };
+    finding.catch(unseen);
     return { value: known.value, ageMs };
+  }
+
+  #begin(): Promise<T> {
+    this.#finding ??= this.#anew();
+    return this.#finding;
   }
 
   async #anew(): Promise<T> {
