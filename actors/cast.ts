@@ -75,7 +75,7 @@ export const CAST: readonly Part<Settings>[] = [
       const { TheArchitect } = await import('./the-architect.js');
       const { Database } = await import('../src/database/pool.js');
       return async (context, settings) => {
-        const database = await Database.open(settings.dsn, context.task, { relaxed: true });
+        const database = await Database.open(settings.dsn, context.task, { relaxed: true, byKey: true });
         return new TheArchitect(context, database, {
           first: settings['backlog-order'],
           weights: [settings['weight-requests'], settings['weight-releases'], settings['weight-backlog']],

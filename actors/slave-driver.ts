@@ -104,8 +104,8 @@ export class SlaveDriver extends Actor {
       size: (result) => result.output.length,
       maxBytes: 8 * 1024 * 1024,
       maxInFlight: 2,
-      // Nobody notices them, and a transaction for each build would cost ten times as much as one for ten.
-      delayMs: 10,
+      // Nobody notices them, and a transaction for each build costs ten times as much as one for twenty.
+      delayMs: 50,
     });
   }
 

@@ -15,13 +15,14 @@ export interface ArchitectSettings {
   readonly weights: readonly [request: number, release: number, backlog: number];
 }
 
-/** How many builds of a priority are taken ahead of need: at least, and at most, where many are asked for. */
+/** How many builds of a priority are kept in mind: at least, and at most, where many are asked for. */
 const AHEAD = { least: 4, most: 200 };
-/** The Architect's own short lease on what it has taken ahead, seconds; no longer kept than `fresh`. */
-const HOLD_S = 30;
-const FRESH_MS = 15_000;
-/** What is taken ahead lasts for longer than this, if it can. */
-const OFTEN_MS = 1000;
+/** They are looked at again when they are older than this, however few were asked for. */
+const FRESH_MS = 5000;
+/** As many are kept in mind as last for longer than this. */
+const OFTEN_MS = 250;
+/** A slave whose build has just gone otherwise gets another one; so often in all. */
+const TRIES = 5;
 /** The slow poll behind the database's hints, and how often leases that ran out are returned, seconds. */
 const POLL_S = 2;
 const EXPIRE_S = 5;
@@ -30,22 +31,17 @@ const HINT_MS = 50;
 /** A slice of a target that was added or skipped is followed by a rest as long as itself, at least this. */
 const REST_MS = 20;
 
-/** What was taken ahead of one priority, in the order in which it is given out. */
+/** What comes next of one priority. */
 interface Ahead {
   readonly priority: number;
   readonly weight: number;
   credit: number;
-  list: readonly queue.Taken[];
-  takenAt: number;
-  /** The queue had no more of it when it was last asked. */
+  list: readonly queue.Waiting[];
+  /** The queue had no more of it when it was last looked at. */
   empty: boolean;
 }
 
-/** A lease that is to be a slave's. */
-interface Asked {
-  readonly lease: number;
-  readonly slaveId: number;
-  readonly leaseS: number;
+interface Asked extends queue.Grant {
   readonly fence: number;
 }
 
@@ -53,18 +49,18 @@ interface Target {
   readonly abi: string;
   readonly platform: string;
   readonly ahead: readonly Ahead[];
-  /** The fetch that is under way. */
-  fetching: Promise<void> | undefined;
-  /** How many are taken ahead of each priority: more when that is done often, fewer when they grew stale. */
+  /** The look at the queue that is under way. */
+  looking: Promise<void> | undefined;
+  /** How many are kept in mind of each priority. */
   most: number;
-  fetchedAt: number;
+  lookedAt: number;
 }
 
 /**
- * Gives out the builds. Whoever asks for the next one of a target gets it from those that were taken
- * ahead of need, some of each priority in one statement; grants are written before they are answered, those
- * of questions that come together in one transaction. What was taken ahead is on a lease of HOLD_S of its own, so a death of
- * this process delays those builds by no more than that.
+ * Gives out the builds. What comes next for a target is looked up ahead of need and kept in mind, where
+ * nothing is lost with it: a build is given out in the database, by one statement that finds it still
+ * waiting, before it is answered; builds that are asked for together are given out together. One that has
+ * gone otherwise meanwhile is passed over.
  *
  * While builds of several priorities wait, they take turns by weight: so a request comes next, and the
  * backlog still moves while releases pour in. For a target that had nothing it says READY when there is
@@ -78,13 +74,14 @@ export class TheArchitect extends Actor {
   readonly #targets = new Map<string, Target>();
   readonly #pending: Client<typeof pending.verbs>;
   readonly #listening = new AbortController();
-  readonly #grants: Batch<Asked, boolean | PiwError>;
+  readonly #grants: Batch<Asked, queue.Granted | PiwError | undefined>;
+  /** Builds that are being given out. */
+  readonly #going = new Set<string>();
   #hinted: NodeJS.Timeout | undefined;
 
   /**
-   * The database may be a relaxed one. Should a crash of PostgreSQL undo the last moments, then what was
-   * taken can't be granted any more, and a grant that is gone is a build that is done again: the first
-   * slave's lease isn't its own any more, and its result is dropped.
+   * The database may be a relaxed one. Should a crash of PostgreSQL undo a grant of the last moments, that
+   * build is done again: the first slave's lease isn't its own any more, and its result is dropped.
    */
   constructor(context: ActorContext, database: Database, settings: ArchitectSettings) {
     super(context);
@@ -119,7 +116,7 @@ export class TheArchitect extends Actor {
       },
       this.#listening.signal,
     );
-    this.every(POLL_S, () => this.#look(), POLL_S);
+    this.every(POLL_S, () => this.#seek(), POLL_S);
     this.every(POLL_S, () => this.#fill());
     this.every(EXPIRE_S, async () => {
       const returned = await queue.returnExpired(this.#database);
@@ -131,7 +128,6 @@ export class TheArchitect extends Actor {
   protected override async stopped(): Promise<void> {
     this.#listening.abort();
     clearTimeout(this.#hinted);
-    await this.#giveBack([...this.#targets.values()].flatMap((target) => target.ahead));
     await this.#database.close();
   }
 
@@ -140,111 +136,93 @@ export class TheArchitect extends Actor {
     leaseS: number,
     wants: readonly (readonly [number, string, string])[],
   ): Promise<Grant[]> {
-    const granted = new Array<Grant>(wants.length).fill(null);
-    const given: { at: number; slave: number; taken: queue.Taken }[] = [];
-    for (const [at, [slave, abi, platform]] of wants.entries()) {
-      const target = this.#target(abi, platform);
-      const taken = await this.#take(target);
-      if (taken) given.push({ at, slave, taken });
-    }
-    const grants = given.map(({ slave, taken }) =>
-      this.#grants.add({ lease: taken.lease, slaveId: slave, leaseS, fence }),
+    return await Promise.all(
+      wants.map(async ([slaveId, abi, platform]) => {
+        const target = this.#target(abi, platform);
+        for (let tries = 0; tries < TRIES; tries += 1) {
+          const next = await this.#take(target);
+          if (!next) return null;
+          const granted = await this.#grants.add({ ...next, slaveId, leaseS, fence });
+          if (granted instanceof PiwError) throw granted;
+          if (granted) {
+            const { lease, attempt, package: name, number, sdistUrl, sdistSha256 } = granted;
+            return [lease, attempt, name, number, sdistUrl, sdistSha256];
+          }
+          // What is in mind is old: others of it may have gone, too.
+          target.lookedAt = 0;
+        }
+        return null;
+      }),
     );
-    for (const [i, held] of (await Promise.all(grants)).entries()) {
-      if (held instanceof PiwError) throw held;
-      const { at, taken } = given[i] ?? {};
-      // One whose own lease ran out meanwhile is somebody else's by now; the slave asks again.
-      if (!held || at === undefined || !taken) continue;
-      granted[at] = [
-        taken.lease,
-        taken.attempt,
-        taken.package,
-        taken.version,
-        taken.sdistUrl,
-        taken.sdistSha256,
-      ];
-    }
-    return granted;
   }
 
-  async #take(target: Target): Promise<queue.Taken | undefined> {
-    const now = this.clock.now();
-    // Too near to the end of our own lease: they come again in their order.
-    const stale = target.ahead.filter(({ list, takenAt }) => list.length > 0 && now - takenAt > FRESH_MS);
-    if (stale.length > 0) {
-      target.most = Math.max(AHEAD.least, Math.floor(target.most / 2));
-      await this.#giveBack(stale);
-    }
-    if (target.ahead.every(({ list }) => list.length === 0)) await this.#fetch(target);
+  async #take(target: Target): Promise<queue.Waiting | undefined> {
+    const age = this.clock.now() - target.lookedAt;
+    if (age > FRESH_MS) target.most = Math.max(AHEAD.least, Math.floor(target.most / 2));
+    if (age > FRESH_MS || target.ahead.every(({ list }) => list.length === 0)) await this.#look(target);
     const next = turn(target.ahead);
     const [first, ...rest] = next?.list ?? [];
-    if (next) next.list = rest;
-    if (target.ahead.some((one) => one.list.length < target.most / 2 && !one.empty) && !target.fetching) {
-      if (now - target.fetchedAt < OFTEN_MS) target.most = Math.min(AHEAD.most, target.most * 2);
-      target.fetchedAt = now;
-      void this.track(() => this.#fetch(target));
+    if (!next || !first) return undefined;
+    next.list = rest;
+    this.#going.add(keyOf(first));
+    if (next.list.length < target.most / 2 && !next.empty && !target.looking) {
+      if (age < OFTEN_MS) target.most = Math.min(AHEAD.most, target.most * 2);
+      void this.track(() => this.#look(target));
     }
     return first;
   }
 
-  async #giveBack(stale: readonly Ahead[]): Promise<void> {
-    const leases = stale.flatMap(({ list }) => list.map(({ lease }) => [lease, null] as const));
-    for (const ahead of stale) Object.assign(ahead, { list: [], empty: false });
-    if (leases.length > 0) await queue.release(this.#database, leases);
-  }
-
-  /** Makes leases those of slaves, in one transaction for those who ask with the same fence. */
-  async #grant(asked: readonly Asked[]): Promise<readonly (boolean | PiwError)[]> {
-    const held = new Map<number, boolean | PiwError>();
+  /** Gives builds to slaves, in one statement for those who ask with the same fence. */
+  async #grant(asked: readonly Asked[]): Promise<readonly (queue.Granted | PiwError | undefined)[]> {
+    const found = new Map<string, queue.Granted | PiwError>();
     for (const fence of new Set(asked.map((one) => one.fence))) {
       const its = asked.filter((one) => one.fence === fence);
       try {
-        for (const lease of await queue.grant(this.#database, its, fence)) held.set(lease, true);
+        for (const granted of await queue.grant(this.#database, its, fence))
+          found.set(keyOf(granted), granted);
       } catch (error) {
         // Of a Slave Driver that was replaced; the others' grants stand.
         if (!(error instanceof PiwError)) throw error;
-        for (const { lease } of its) held.set(lease, error);
+        for (const one of its) found.set(keyOf(one), error);
       }
     }
-    return asked.map(({ lease }) => held.get(lease) ?? false);
+    for (const one of asked) this.#going.delete(keyOf(one));
+    return asked.map((one) => found.get(keyOf(one)));
   }
 
-  #fetch(target: Target): Promise<void> {
-    target.fetching ??= (async () => {
+  /** Looks what comes next for a target. */
+  #look(target: Target): Promise<void> {
+    target.looking ??= (async () => {
       try {
-        const counts = target.ahead.map(
-          ({ priority, list }) => [priority, target.most - list.length] as const,
-        );
-        const taken = await queue.takeAhead(this.#database, {
-          ...{ abi: target.abi, platform: target.platform, holdS: HOLD_S, first: this.#settings.first },
-          counts: counts.filter(([, count]) => count > 0),
-        });
-        for (const [at, ahead] of target.ahead.entries()) {
-          const its = taken.filter(({ priority }) => priority === ahead.priority);
-          if (ahead.list.length === 0) ahead.takenAt = this.clock.now();
-          ahead.list = [...ahead.list, ...its];
-          ahead.empty = its.length < (counts[at]?.[1] ?? 0);
+        const { abi, platform, ahead, most } = target;
+        target.lookedAt = this.clock.now();
+        for (const one of ahead) {
+          const order = { abi, platform, priority: one.priority, first: this.#settings.first };
+          const found = await queue.front(this.#database, { ...order, count: most + this.#going.size });
+          const waiting = found.filter((build) => !this.#going.has(keyOf(build)));
+          one.empty = found.length < most;
+          one.list = waiting.slice(0, most);
         }
       } finally {
-        target.fetching = undefined;
+        target.looking = undefined;
       }
     })();
-    return target.fetching;
+    return target.looking;
   }
 
   #hint(): void {
     this.#hinted ??= setTimeout(() => {
       this.#hinted = undefined;
-      void this.track(() => this.#look());
+      void this.track(() => this.#seek());
     }, HINT_MS);
   }
 
-  /** Takes what has come to targets and priorities that had nothing, and tells those who wait. */
-  async #look(): Promise<void> {
+  /** Looks what has come to targets and priorities that had nothing, and tells those who wait. */
+  async #seek(): Promise<void> {
     for (const target of this.#targets.values()) {
       const waits = target.ahead.every(({ list }) => list.length === 0);
       if (!target.ahead.some(({ list, empty }) => empty && list.length === 0)) continue;
-      await this.#fetch(target);
+      await this.#look(target);
       if (!waits || target.ahead.every(({ list }) => list.length === 0)) continue;
       await this.#pending.publish('READY', { abi: target.abi, platform: target.platform, some: true });
     }
@@ -275,14 +253,15 @@ export class TheArchitect extends Actor {
       weight,
       credit: 0,
       list: [],
-      takenAt: 0,
       empty: false,
     }));
-    const target: Target = { abi, platform, ahead, fetching: undefined, most: AHEAD.least, fetchedAt: 0 };
+    const target: Target = { abi, platform, ahead, looking: undefined, most: AHEAD.least, lookedAt: 0 };
     this.#targets.set(key, target);
     return target;
   }
 }
+
+const keyOf = ({ version, target }: queue.Waiting): string => `${String(version)} ${String(target)}`;
 
 /** Whose turn it is: each that has something gains its weight, and the one that has most pays for all. */
 function turn(ahead: readonly Ahead[]): Ahead | undefined {

@@ -192,7 +192,7 @@ create table queue (
     leased_until timestamptz,
     attempt integer not null default 0,
     primary key (version_id, target_id)
--- Room on each page for the row of a grant: it changes no indexed column, so no index is touched.
+-- Room on each page for the row of a grant.
 ) with (fillfactor = 70);
 -- The next build is the first of this index.
 create index queue_next on queue (target_id, priority desc, released desc nulls last, version_id desc) where lease is null;

@@ -39,12 +39,13 @@ export class Database implements Queryable {
   /**
    * Opens a pool for this DSN and tries it; `name` is shown in PostgreSQL's own lists, `schema` is
    * where the tables are (default: the role's own search path). A `relaxed` one doesn't wait until a
-   * change is on the disk: a crash of PostgreSQL may undo the last moments. Raises PIW_DATABASE.
+   * change is on the disk: a crash of PostgreSQL may undo the last moments. One that asks `byKey` has each
+   * statement planned once, for an index; to plan costs more than to find a few rows. Raises PIW_DATABASE.
    */
   static async open(
     dsn: string,
     name: string,
-    options: { schema?: string; connections?: number; relaxed?: boolean } = {},
+    options: { schema?: string; connections?: number; relaxed?: boolean; byKey?: boolean } = {},
   ): Promise<Database> {
     const database = new Database({
       ...connection(dsn),
@@ -57,6 +58,7 @@ export class Database implements Queryable {
       options: [
         ...(options.schema === undefined ? [] : [`-c search_path=${options.schema}`]),
         ...(options.relaxed ? ['-c synchronous_commit=off'] : []),
+        ...(options.byKey ? ['-c plan_cache_mode=force_generic_plan -c enable_seqscan=off'] : []),
       ].join(' '),
     });
     try {

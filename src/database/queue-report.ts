@@ -4,7 +4,7 @@ import type { Queryable, Row } from './pool.js';
 /** Positions are counted so far, for a package that waits behind millions: 30 ms for each target. */
 const COUNTED = 50_000;
 
-/** Which builds of the same priority are given out first, by their release; see takeAhead in queue.ts. */
+/** Which builds of the same priority are given out first, by their release; see front in queue.ts. */
 export type QueueOrder = 'newest' | 'oldest';
 
 interface Found extends Row {
@@ -15,7 +15,6 @@ interface Found extends Row {
   readonly platform: string;
   readonly state: QueuedVersion['state'];
   readonly priority: number | null;
-  readonly taken: boolean;
   readonly slave: string | null;
   readonly filename: string | null;
   readonly build_id: number | null;
@@ -33,7 +32,7 @@ interface Found extends Row {
 /** Where each version of a package stands on each target, and why; newest first. Empty: no such package. */
 export async function packageQueue(db: Queryable, name: string, first: QueueOrder): Promise<QueuedVersion[]> {
   const rows = await db.query<Found>(
-    `select s.version_id, s.target_id, v.version, s.abi, s.platform, s.state, s.priority, s.lease is not null as taken,
+    `select s.version_id, s.target_id, v.version, s.abi, s.platform, s.state, s.priority,
        l.label as slave, s.filename, s.build_id, s.failure_class,
        case when v.skip is not null then 'skipped because ' || v.skip
          when p.skip is not null then 'the package is skipped because ' || p.skip
@@ -67,7 +66,7 @@ function reason(row: Found, position: number | null): string {
     case 'building':
       return `slave ${slave ?? ''} has it`;
     case 'waiting':
-      return position === null ? beyond(row) : '';
+      return position === null ? BEYOND : '';
     case 'failed':
       return `${failure_class ?? 'other'}, build ${String(build_id)}`;
     case 'none':
@@ -80,13 +79,12 @@ function reason(row: Found, position: number | null): string {
   }
 }
 
-const beyond = ({ taken }: Found): string =>
-  taken ? 'it is among the next' : `more than ${COUNTED.toLocaleString('en')} builds come before it`;
+const BEYOND = `more than ${COUNTED.toLocaleString('en')} builds come before it`;
 
 /**
  * The places in the queue, from 1, of those that wait: for each target the front of the queue is read once,
  * in the order of the index queue_next, which is that in which builds are given out. What isn't found there
- * waits further back, or was taken out of the queue to be given out next.
+ * waits further back.
  */
 async function positionsOf(
   db: Queryable,
@@ -98,7 +96,7 @@ async function positionsOf(
       ? 'released desc nulls last, version_id desc'
       : 'released asc nulls first, version_id asc';
   const positions = new Map<Found, number>();
-  for (const group of groups(rows.filter(({ state, taken }) => state === 'waiting' && !taken))) {
+  for (const group of groups(rows.filter(({ state }) => state === 'waiting'))) {
     const [{ target_id, priority }] = group;
     const places = await db.query<{ version_id: number; place: number }>(
       `select version_id, place + (

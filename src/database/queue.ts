@@ -1,19 +1,24 @@
 import { fence, raiseFence } from './fences.js';
 import type { Database, Queryable } from './pool.js';
 
-/** A build that the Architect has taken ahead of need. */
-export interface Taken {
+/** A build that waits: a version and a target, by their numbers. */
+export interface Waiting {
+  readonly version: number;
+  readonly target: number;
+}
+
+/** A build that is a slave's from now on. */
+export interface Granted extends Waiting {
   readonly lease: number;
   readonly attempt: number;
-  readonly priority: number;
   readonly package: string;
-  readonly version: string;
+  readonly number: string;
   readonly sdistUrl: string | null;
   readonly sdistSha256: string | null;
 }
 
-/** A lease and the slave whose it is; null: the Architect's own. */
-export type Held = readonly [lease: number, slave: number | null];
+/** A lease and the slave whose it is. */
+export type Held = readonly [lease: number, slave: number];
 
 /** Makes the queue's rows of these versions right; in the transaction that changed what they depend on. */
 export async function requeue(db: Queryable, versions: readonly number[]): Promise<void> {
@@ -33,118 +38,115 @@ export async function hint(db: Queryable): Promise<void> {
 export interface Order {
   readonly abi: string;
   readonly platform: string;
-  /** How many of each priority. */
-  readonly counts: readonly (readonly [priority: number, count: number])[];
-  /** Of how long a lease, seconds. */
-  readonly holdS: number;
-  /** Which come first within a priority, by their release. */
+  readonly priority: number;
+  readonly count: number;
+  /** Which come first, by their release. */
   readonly first: 'newest' | 'oldest';
 }
 
-/** No package gets more than this share of what is taken at once, while others wait. */
+/** No package gets more than this share of what is looked at, while others wait. */
 const SHARE = 1 / 8;
 /** How many rows are looked through for each that is wanted: at first, and when few packages crowd the front. */
 const DEPTHS = [4, 64];
+const LEAST_DEPTH = 64;
 
 /**
- * Takes builds for a target on a lease of the Architect's own: of each priority as many as are wanted, in the
- * order of release, but no package more than its share as long as there are others.
+ * The builds of a priority that are next for a target: in the order of release, but of each package no more
+ * than its share as long as there are others. They are only looked at.
  */
-export async function takeAhead(db: Queryable, order: Order): Promise<readonly Taken[]> {
-  const taken: Taken[] = [];
-  for (const [priority, count] of order.counts) {
-    let missing = count;
-    const passes = [
-      ...DEPTHS.map((depth) => [depth, Math.ceil(count * SHARE)] as const),
-      [1, count] as const,
-    ];
-    for (const [depth, share] of passes) {
-      if (missing <= 0) break;
-      const rows = await take(db, order, {
-        priority,
-        count: missing,
-        depth: Math.max(count * depth, 50),
-        share,
-      });
-      taken.push(...rows);
-      missing -= rows.length;
+export async function front(db: Queryable, order: Order): Promise<readonly Waiting[]> {
+  const { count } = order;
+  const share = Math.ceil(count * SHARE);
+  let found: readonly Waiting[] = [];
+  // One of a few numbers, which stand in the statement itself: so each is planned once, for what it is.
+  const round = (wanted: number) => Math.max(LEAST_DEPTH, 2 ** Math.ceil(Math.log2(wanted)));
+  for (const depth of DEPTHS.map((times) => round(count * times))) {
+    const rows = await first(db, order, depth);
+    const turns = new Map<number, number>();
+    const fair: Waiting[] = [];
+    const rest: Waiting[] = [];
+    for (const { version_id: version, target_id: target, of_package } of rows) {
+      const turn = (turns.get(of_package) ?? 0) + 1;
+      turns.set(of_package, turn);
+      (turn <= share ? fair : rest).push({ version, target });
     }
+    found = [...fair, ...rest].slice(0, count);
+    if (fair.length >= count || rows.length < depth) break;
   }
-  return taken;
+  return found;
 }
 
-async function take(
+async function first(
   db: Queryable,
-  { abi, platform, holdS, first }: Order,
-  { priority, count, depth, share }: { priority: number; count: number; depth: number; share: number },
-): Promise<readonly Taken[]> {
+  { abi, platform, priority, first: which }: Order,
+  limit: number,
+): Promise<readonly { version_id: number; target_id: number; of_package: number }[]> {
   const by =
-    first === 'newest'
+    which === 'newest'
       ? 'released desc nulls last, version_id desc'
       : 'released asc nulls first, version_id asc';
-  const rows = await db.query<{
+  return await db.query(
+    `select version_id, target_id, of_package from queue
+     where target_id = (select target_id from targets where abi = $1 and platform = $2 and skip is null)
+       and priority = $3 and lease is null
+     order by ${by} limit ${String(limit)}`,
+    [abi, platform, priority],
+  );
+}
+
+/** Which build is to be whose, and for how long, seconds. */
+export interface Grant extends Waiting {
+  readonly slaveId: number;
+  readonly leaseS: number;
+}
+
+/**
+ * Gives builds to slaves; what comes back are those that still waited. `revision` is that of the Slave
+ * Driver's lease; an older one is PIW_FENCED.
+ */
+export async function grant(
+  database: Database,
+  grants: readonly Grant[],
+  revision: number,
+): Promise<readonly Granted[]> {
+  await raiseFence(database, 'slave-driver', revision);
+  const rows = await database.query<{
+    version_id: number;
+    target_id: number;
     lease: number;
     attempt: number;
-    priority: number;
     package: string;
     version: string;
     sdist_url: string | null;
     sdist_sha256: string | null;
   }>(
-    `with front as (
-       select version_id, target_id, of_package, released, row_number() over () as place from (
-         select version_id, target_id, of_package, released from queue
-         where target_id = (select target_id from targets where abi = $1 and platform = $2 and skip is null)
-           and priority = $3 and lease is null
-         order by ${by} limit $5) rows
-     ), chosen as (
-       select version_id, target_id, place from (
-         select version_id, target_id, place, row_number() over (partition by of_package order by place) as turn
-         from front) turns
-       where turn <= $6 order by place limit $4
-     ), held as (
-       select q.version_id, q.target_id, c.place from queue q join chosen c using (version_id, target_id)
-       where q.lease is null for update of q skip locked
-     ), taken as (
-       update queue q
-       set lease = nextval('leases'), slave_id = null, attempt = attempt + 1,
-         leased_until = clock_timestamp() + $7 * interval '1 second'
-       from held h where q.version_id = h.version_id and q.target_id = h.target_id
-       returning q.version_id, q.lease, q.attempt, q.priority, h.place
-     )
-     select t.lease, t.attempt, t.priority, p.package, v.version, v.sdist_url, v.sdist_sha256
-     from taken t join versions v using (version_id) join packages p using (package_id)
-     order by t.place`,
-    [abi, platform, priority, count, depth, share, holdS],
-  );
-  return rows.map(({ sdist_url, sdist_sha256, ...row }) => ({
-    ...row,
-    sdistUrl: sdist_url,
-    sdistSha256: sdist_sha256,
-  }));
-}
-
-/**
- * Makes leases that were taken ahead those of slaves, and gives the ones for which that was still
- * possible. `revision` is that of the Slave Driver's lease; an older one is PIW_FENCED.
- */
-export async function grant(
-  database: Database,
-  grants: readonly { readonly lease: number; readonly slaveId: number; readonly leaseS: number }[],
-  revision: number,
-): Promise<readonly number[]> {
-  await raiseFence(database, 'slave-driver', revision);
-  const rows = await database.query<{ lease: number }>(
     `update queue q
-     set slave_id = g.slave, leased_until = clock_timestamp() + g.seconds * interval '1 second'
-     from unnest($1::bigint[], $2::bigint[], $3::float8[]) as g (lease, slave, seconds)
-     where q.lease = g.lease and q.slave_id is null
-       and not exists (select from fences where task = 'slave-driver' and revision > $4)
-     returning q.lease`,
-    [grants.map((g) => g.lease), grants.map((g) => g.slaveId), grants.map((g) => g.leaseS), revision],
+     set lease = nextval('leases'), slave_id = g.slave, attempt = attempt + 1,
+       leased_until = clock_timestamp() + g.seconds * interval '1 second'
+     from unnest($1::bigint[], $2::int[], $3::bigint[], $4::float8[]) as g (version_id, target_id, slave, seconds)
+       join versions v using (version_id) join packages p using (package_id)
+     where q.version_id = g.version_id and q.target_id = g.target_id and q.lease is null
+       and not exists (select from fences where task = 'slave-driver' and revision > $5)
+     returning q.version_id, q.target_id, q.lease, q.attempt, p.package, v.version, v.sdist_url, v.sdist_sha256`,
+    [
+      grants.map((g) => g.version),
+      grants.map((g) => g.target),
+      grants.map((g) => g.slaveId),
+      grants.map((g) => g.leaseS),
+      revision,
+    ],
   );
   if (rows.length === 0) await fence(database, 'slave-driver', revision);
-  return rows.map(({ lease }) => lease);
+  return rows.map((row) => ({
+    version: row.version_id,
+    target: row.target_id,
+    lease: row.lease,
+    attempt: row.attempt,
+    package: row.package,
+    number: row.version,
+    sdistUrl: row.sdist_url,
+    sdistSha256: row.sdist_sha256,
+  }));
 }
 
 /** Makes these leases end `leaseS` seconds from now; gives those that are not their holder's any more. */
@@ -169,7 +171,7 @@ export async function release(db: Queryable, leases: readonly Held[]): Promise<v
   await db.query(
     `update queue q set lease = null, slave_id = null, leased_until = null, attempt = greatest(attempt - 1, 0)
      from unnest($1::bigint[], $2::bigint[]) as h (lease, slave)
-     where q.lease = h.lease and q.slave_id is not distinct from h.slave`,
+     where q.lease = h.lease and q.slave_id = h.slave`,
     held(leases),
   );
 }
@@ -207,6 +209,6 @@ export async function lengths(db: Queryable): Promise<[string, string, number][]
   return rows.map(({ abi, platform, waiting }) => [abi, platform, waiting]);
 }
 
-function held(leases: readonly Held[]): [(number | null)[], (number | null)[]] {
+function held(leases: readonly Held[]): [number[], number[]] {
   return [leases.map(([lease]) => lease), leases.map(([, slave]) => slave)];
 }

@@ -2,7 +2,7 @@ import t from 'tap';
 import { logBuilds } from '../../src/database/builds.js';
 import { quarantine, skipPackage } from '../../src/database/packages.js';
 import type { Database } from '../../src/database/pool.js';
-import { grant, takeAhead } from '../../src/database/queue.js';
+import { front, grant } from '../../src/database/queue.js';
 import { helloSlave } from '../../src/database/slaves.js';
 import { addTarget } from '../../src/database/targets.js';
 import { newVersions, skipVersion, yankVersion } from '../../src/database/versions.js';
@@ -67,10 +67,10 @@ async function givenOut(db: Database): Promise<void> {
     },
     ...{ os_name: '', os_version: '', board: null, register: false },
   });
-  const [taken] = await takeAhead(db, {
-    ...{ abi: 'cp39', platform: PLATFORM, counts: [[0, 1]], holdS: 30, first: 'newest' },
+  const [next] = await front(db, {
+    ...{ abi: 'cp39', platform: PLATFORM, priority: 0, count: 1, first: 'newest' },
   });
-  await grant(db, [{ lease: taken?.lease ?? 0, slaveId: slave_id, leaseS: 3600 }], 1);
+  if (next) await grant(db, [{ ...next, slaveId: slave_id, leaseS: 3600 }], 1);
 }
 
 /** A version in every state that there is. */

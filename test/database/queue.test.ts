@@ -2,7 +2,15 @@ import t, { type Test } from 'tap';
 import { logBuilds } from '../../src/database/builds.js';
 import { newPackage, quarantine, skipPackage } from '../../src/database/packages.js';
 import type { Database } from '../../src/database/pool.js';
-import { grant, leaseOf, release, renew, returnExpired, takeAhead } from '../../src/database/queue.js';
+import {
+  front,
+  grant,
+  leaseOf,
+  release,
+  renew,
+  returnExpired,
+  type Waiting,
+} from '../../src/database/queue.js';
 import { helloSlave } from '../../src/database/slaves.js';
 import { applyEvents } from '../../src/database/feed-events.js';
 import { applyPage, missingPage, settleVersions } from '../../src/database/feed-pages.js';
@@ -37,18 +45,13 @@ const release1 = (version: string, more: Partial<Release> = {}): Release => ({
   ...more,
 });
 
-/** So many of each priority. */
-const ahead = (abi: string, platform: string, count: number) => ({
-  abi,
-  platform,
-  counts: [
-    [2, count],
-    [1, count],
-    [0, count],
-  ] as const,
-  holdS: 30,
-  first: 'newest' as const,
-});
+/** What comes next for a target, of all priorities. */
+async function next(db: Database, abi: string, platform: string, count: number): Promise<readonly Waiting[]> {
+  const order = { abi, platform, count, first: 'newest' as const };
+  const found: Waiting[] = [];
+  for (const priority of [2, 1, 0]) found.push(...(await front(db, { ...order, priority })));
+  return found;
+}
 
 let serial = 0;
 const built = (
@@ -192,21 +195,16 @@ void t.test(
     const db = await farm(t, ['cp311']);
     await newVersions(db, 'a', 'feed', [release1('1.0'), release1('2.0', { priority: 2 })]);
     const [me, other] = [await slave(db, 'me'), await slave(db, 'other')];
-    const order = ahead('cp311', LINUX, 10);
-    const taken = await takeAhead(db, order);
-    t.same(
-      taken.map(({ version, attempt }) => [version, attempt]),
-      [
-        ['2.0', 1],
-        ['1.0', 1],
-      ],
-      'a request before the backlog',
-    );
-    t.same(await takeAhead(db, order), [], 'nothing is taken twice');
-    const [first, second] = taken.map(({ lease }) => lease) as [number, number];
-    t.same(await grant(db, [{ lease: first, slaveId: me, leaseS: 60 }], 7), [first]);
-    t.same(await grant(db, [{ lease: first, slaveId: other, leaseS: 60 }], 7), [], 'it is granted once');
-    await t.rejects(grant(db, [{ lease: second, slaveId: me, leaseS: 60 }], 6), { code: 'PIW_FENCED' });
+    const waiting = await next(db, 'cp311', LINUX, 10);
+    const to = (build: Waiting | undefined, slaveId: number) =>
+      build ? [{ ...build, slaveId, leaseS: 60 }] : [];
+    const [request, backlog] = waiting;
+    const [given] = await grant(db, to(request, me), 7);
+    t.match(given, { package: 'a', number: '2.0', attempt: 1 }, 'a request before the backlog');
+    t.same(await grant(db, to(request, other), 7), [], 'it is given once');
+    await t.rejects(grant(db, to(backlog, me), 6), { code: 'PIW_FENCED' });
+    t.same(await next(db, 'cp311', LINUX, 10), [backlog]);
+    const first = given?.lease ?? 0;
     t.match(await leaseOf(db, first, me), { package: 'a', version: '2.0' });
     t.equal(await leaseOf(db, first, other), undefined);
     t.same(await renew(db, [[first, me]], 60), []);
@@ -216,15 +214,14 @@ void t.test(
     t.match(await leaseOf(db, first, me), { version: '2.0' }, 'nobody else gives it back');
     await renew(db, [[first, me]], -1);
     t.equal(await returnExpired(db), 1);
-    const [again] = await takeAhead(db, order);
-    t.match(again, { version: '2.0', attempt: 2 });
+    const [again] = await grant(db, to((await next(db, 'cp311', LINUX, 10))[0], me), 7);
+    t.match(again, { number: '2.0', attempt: 2 });
     const mine = { ...built('a', '2.0', 'cp311', LINUX, []), lease: again?.lease ?? 0, slave_id: me };
     t.same(
       (await logBuilds(db, [{ ...mine, lease: first }]))[0]?.[0],
       'lost',
       'the old lease is worth nothing',
     );
-    await grant(db, [{ lease: again?.lease ?? 0, slaveId: me, leaseS: 60 }], 7);
     t.same((await logBuilds(db, [{ ...mine, slave_id: other }]))[0]?.[0], 'lost', 'nor is another’s');
     const [logged] = await logBuilds(db, [mine]);
     t.equal(logged?.[0], 'logged');
@@ -384,10 +381,10 @@ class Farm {
         pick([0, 0, 1]) === 1 ? deleteVersion(db, name(), version()) : Promise.resolve(),
       take: async () => {
         const [abi, platform] = pick(TARGETS);
-        const order = { ...ahead(abi, platform, 2), holdS: pick([30, -1]) };
-        for (const { lease, version: its, package: of } of await takeAhead(db, order)) {
-          this.#leases.push({ lease, version: its, package: of, abi, platform });
-          await grant(db, [{ lease, slaveId: this.#slave, leaseS: pick([60, -1]) }], 1);
+        for (const build of await next(db, abi, platform, 2)) {
+          const asked = { ...build, slaveId: this.#slave, leaseS: pick([60, -1]) };
+          for (const { lease, number, package: of } of await grant(db, [asked], 1))
+            this.#leases.push({ lease, version: number, package: of, abi, platform });
         }
       },
       'hand in': async () => {
