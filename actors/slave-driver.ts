@@ -103,7 +103,8 @@ export class SlaveDriver extends Actor {
       maxItems: 64,
       size: (result) => result.output.length,
       maxBytes: 8 * 1024 * 1024,
-      maxInFlight: 2,
+      // One at a time leaves a core to whoever asks for the next build.
+      maxInFlight: 1,
       // Nobody notices them, and a transaction for each build costs ten times as much as one for twenty.
       delayMs: 50,
     });

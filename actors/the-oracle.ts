@@ -144,7 +144,10 @@ export class TheOracle extends Actor {
           verb: 'NOTED',
           notes: [...(await pages.savePages(db, m.pages, m.written))],
         }),
-        LOADPAGES: async () => ({ verb: 'PAGES', pages: [...(await pages.loadPages(db))] }),
+        LOADPAGES: async (m) => ({
+          verb: 'PAGES',
+          pages: [...(await pages.loadPages(db, m.logs, m.after))],
+        }),
         GETPAUSED: async () => ({ verb: 'PAUSED', tasks: [...(await control.pausedTasks(db))] }),
         SETPAUSED: (m) => done(control.setPaused(db, m.task, m.paused)),
       },

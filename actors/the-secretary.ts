@@ -15,17 +15,20 @@ export interface SecretarySettings {
 
 /** How often the backlog in the database is looked at, seconds: what a crash left, and failed builds. */
 const LOOK_S = 2;
-/** With so many pages in mind the backlog isn't looked at. */
-const ENOUGH = 500;
-/** Pages that are in Scribes' hands at once. */
+/** With so many pages in mind whose time has come, or of which it has not, the backlog isn't looked at. */
+const ENOUGH = { ready: 500, waiting: 20_000 };
+/** Pages that are in Scribes' hands at once: those that people install from. */
 const HANDS = 8;
+/** The rest are written one at a time, with a pause so many times as long as each took. */
+const REST = 4;
 
 type Kind = 'PKG' | 'PROJECT' | 'LOG' | 'SEARCH' | 'SITEMAP' | 'DELPKG' | 'DELVER' | 'HOME';
 
 /**
  * One page, or one package's pages, and where it is:
  *
- *   due      it is written as soon as a Scribe's hand is free and `at` has come
+ *   waiting  until `at` has come
+ *   ready    it is written as soon as a hand is free for its kind
  *   writing  a Scribe has it, from the state of `writing`; if it has a higher note when it comes back,
  *            it is due again, so that an older state never overwrites a newer one
  *
@@ -37,6 +40,7 @@ interface Task {
   readonly argument: string;
   note: number;
   at: number;
+  ready: boolean;
   writing: number | undefined;
   tries: number;
   /** Called when it is on the disk. */
@@ -49,6 +53,9 @@ interface Task {
  * buffered, and answered when they are written: files that the index names no more can go then. What
  * is due is kept in the database's backlog until it is on the disk, so a crash of this process or of
  * a Scribe loses nothing.
+ *
+ * Build logs, and project pages alone, are written one at a time, with a pause after each: of a storm of
+ * failed builds there are thousands, and they are not to slow down what gives out the next ones.
  */
 export class TheSecretary extends Actor {
   readonly #tasks = new Map<string, Task>();
@@ -58,6 +65,12 @@ export class TheSecretary extends Actor {
   #statistics: Statistics | undefined;
   readonly #bufferMs: number;
   #hands = HANDS;
+  /** What is ready, in its order: pages that people install from, and the rest. */
+  readonly #front: Task[] = [];
+  readonly #back: Task[] = [];
+  #backBusy = false;
+  /** How far the backlog has been read, by its notes. */
+  readonly #read = new Map<boolean, number>();
   /** HOME is not in the backlog: its notes are counted here. */
   #homes = 0;
 
@@ -89,6 +102,7 @@ export class TheSecretary extends Actor {
       const task = this.#tasks.get(keyOf(kind, argument));
       if (!task) return done;
       task.at = 0;
+      this.#makeReady(task);
       await new Promise<void>((resolve) => task.written.push(resolve));
       return done;
     };
@@ -112,18 +126,40 @@ export class TheSecretary extends Actor {
     this.every(
       0.25,
       () => {
-        this.#handOut();
+        for (const task of this.#tasks.values()) this.#makeReady(task);
       },
       0.25,
     );
+    // Of two notes the higher may be committed first: now and then all of the backlog is read again.
+    this.every(60, () => {
+      this.#read.clear();
+      const before = this.clock.now() - this.#bufferMs;
+      for (const [key, at] of this.#written) if (at < before) this.#written.delete(key);
+    });
   }
 
   async #look(): Promise<void> {
-    if (this.#tasks.size > ENOUGH) return;
-    const { pages } = await this.#database.ask('LOADPAGES', {});
-    for (const [kind, argument, note] of pages) this.#note(kind as Kind, argument, note);
-    const before = this.clock.now() - this.#bufferMs;
-    for (const [key, at] of this.#written) if (at < before) this.#written.delete(key);
+    for (const logs of [false, true]) {
+      for (let more = true; more && !this.#isEnough(logs);) {
+        const after = this.#read.get(logs) ?? 0;
+        const { pages } = await this.#database.ask('LOADPAGES', { logs, after });
+        for (const [kind, argument, note] of pages) this.#note(kind as Kind, argument, note);
+        const last = pages.at(-1);
+        if (last) this.#read.set(logs, last[2]);
+        more = pages.length > 0;
+      }
+    }
+  }
+
+  #isEnough(logs: boolean): boolean {
+    let ready = 0;
+    let waiting = 0;
+    for (const task of this.#tasks.values()) {
+      if ((task.kind === 'LOG') !== logs) continue;
+      if (task.ready) ready += 1;
+      else waiting += 1;
+    }
+    return ready >= ENOUGH.ready || waiting >= ENOUGH.waiting;
   }
 
   #note(kind: Kind, argument: string, note: number): void {
@@ -135,31 +171,54 @@ export class TheSecretary extends Actor {
     }
     const last = this.#written.get(key);
     const at = last === undefined ? 0 : last + this.#bufferMs;
-    this.#tasks.set(key, { kind, argument, note, at, writing: undefined, tries: 0, written: [] });
+    const task = { kind, argument, note, at, ready: false, writing: undefined, tries: 0, written: [] };
+    this.#tasks.set(key, task);
+    this.#makeReady(task);
+  }
+
+  #makeReady(task: Task): void {
+    if (task.ready || task.writing !== undefined || task.at > this.clock.now()) return;
+    task.ready = true;
+    (task.kind === 'LOG' || task.kind === 'PROJECT' ? this.#back : this.#front).push(task);
     this.#handOut();
   }
 
   #handOut(): void {
-    const now = this.clock.now();
-    for (const task of this.#tasks.values()) {
-      if (this.#hands === 0) return;
-      if (task.writing !== undefined || task.at > now) continue;
-      task.writing = task.note;
+    while (this.#hands > 0) {
+      const task = this.#front.shift();
+      if (!task) break;
       this.#hands -= 1;
-      void this.track(() => this.#write(task, task.note));
+      void this.track(async () => {
+        await this.#write(task, () => {
+          // The Scribe can have the next one, while this one is noted as written.
+          this.#hands += 1;
+          this.#handOut();
+        });
+      });
     }
+    if (this.#backBusy || this.isStopping()) return;
+    const task = this.#back.shift();
+    if (!task) return;
+    this.#backBusy = true;
+    const began = this.clock.now();
+    void this.track(() =>
+      this.#write(task, () => {
+        this.clock.after(REST * (this.clock.now() - began), () => {
+          this.#backBusy = false;
+          this.#handOut();
+        });
+      }),
+    );
   }
 
-  async #write(task: Task, note: number): Promise<void> {
+  /** `free` is called when the Scribe is done with it. */
+  async #write(task: Task, free: () => void): Promise<void> {
     const key = keyOf(task.kind, task.argument);
+    const { note } = task;
+    task.ready = false;
+    task.writing = note;
     try {
-      try {
-        await this.#ask(task);
-      } finally {
-        // The Scribe can have the next one, while this one is noted as written.
-        this.#hands += 1;
-        this.#handOut();
-      }
+      await this.#ask(task).finally(free);
       this.#written.set(key, this.clock.now());
       if (task.kind !== 'HOME') await this.#saved.add([task.kind, task.argument, note]);
       task.tries = 0;

@@ -1,7 +1,7 @@
 import type { ProjectChange, VersionChange } from '../protocols/feed.js';
 import { changeVersions, insertVersions } from './feed-versions.js';
 import { fence } from './fences.js';
-import { noteDue } from './pages.js';
+import { noteDue, notePackages } from './pages.js';
 import type { Database, Queryable } from './pool.js';
 import { hint, requeue } from './queue.js';
 
@@ -53,8 +53,13 @@ export async function applyEvents(
 
 /** Projects that came, went, or are quarantined. Each that is there gets a look at its page. */
 async function applyProjects(db: Queryable, projects: readonly ProjectChange[]): Promise<void> {
+  const names = projects.map(({ name }) => name);
+  const rows = await db.query<{ package: string }>('select package from packages where package = any ($1)', [
+    names,
+  ]);
+  const known = new Set(rows.map((row) => row.package));
   const columns = [
-    projects.map(({ name }) => name),
+    names,
     projects.map(({ serial }) => serial),
     projects.map(({ wiped }) => wiped),
     projects.map(({ present }) => present),
@@ -92,9 +97,11 @@ async function applyProjects(db: Queryable, projects: readonly ProjectChange[]):
      on conflict (package_id) do update set serial = greatest(looks.serial, excluded.serial)`,
     columns,
   );
+  await notePackages(db, [...known]);
+  // Of a new one nothing was built, and nobody need look whether there was.
   await noteDue(
     db,
-    projects.map(({ name }) => ['PKG', name]),
+    names.filter((name) => !known.has(name)).map((name) => ['PROJECT', name]),
   );
 }
 

@@ -3,7 +3,7 @@ import { sortKey } from '../wheels/versions.js';
 import { postpone } from './feed.js';
 import { fence } from './fences.js';
 import { newPackage } from './packages.js';
-import { noteDue } from './pages.js';
+import { notePackages } from './pages.js';
 import type { Database, Queryable } from './pool.js';
 import { hint, requeue } from './queue.js';
 import { upsertReleases } from './versions.js';
@@ -61,7 +61,7 @@ export async function applyPage(
     const all = before.status !== status || before.gone ? await versionsOf(db, before.package_id) : [];
     await requeue(db, [...new Set([...changed, ...gone, ...all])]);
     if (changed.length + gone.length + all.length > 0) {
-      await noteDue(db, [['PKG', name]]);
+      await notePackages(db, [name]);
       await hint(db);
     }
     // One that must have reached a higher serial is looked at again.
@@ -161,7 +161,7 @@ export async function settleVersions(
       db,
       changed.map(({ version_id }) => version_id),
     );
-    if (changed.length > 0) await noteDue(db, [['PKG', list.package]]);
+    if (changed.length > 0) await notePackages(db, [list.package]);
   });
 }
 
@@ -191,6 +191,6 @@ export async function missingPage(
       db,
       gone.map(({ version_id }) => version_id),
     );
-    if (gone.length > 0) await noteDue(db, [['PKG', name]]);
+    if (gone.length > 0) await notePackages(db, [name]);
   });
 }

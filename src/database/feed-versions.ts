@@ -78,12 +78,13 @@ interface PackageRow {
   readonly status: string;
 }
 
+/** The packages, which nobody else can delete before this transaction is over. */
 async function packagesOf(
   db: Queryable,
   names: ReadonlySet<string>,
 ): Promise<ReadonlyMap<string, PackageRow>> {
   const rows = await db.query<PackageRow & Readonly<Record<string, unknown>>>(
-    'select package_id, package, page_serial, status from packages where package = any ($1)',
+    'select package_id, package, page_serial, status from packages where package = any ($1) for key share',
     [[...names]],
   );
   return new Map(rows.map((row) => [row.package, row] as const));

@@ -1,5 +1,5 @@
 import type { Origin } from '../protocols/oracle.js';
-import { noteDue } from './pages.js';
+import { notePackages } from './pages.js';
 import type { Database, Queryable } from './pool.js';
 import { hint, requeue } from './queue.js';
 
@@ -122,6 +122,6 @@ async function requeuePackage(db: Queryable, name: string): Promise<void> {
     db,
     rows.map(({ version_id }) => version_id),
   );
-  await noteDue(db, [['PKG', name]]);
+  await notePackages(db, [name]);
   await hint(db);
 }

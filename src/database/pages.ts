@@ -24,6 +24,23 @@ export async function noteDue(
 }
 
 /**
+ * The same for packages of which something has changed: the index, too, of one that has a file. Of most that a
+ * feed tells of nothing was built, and their pages are not to hold up those that people install from.
+ */
+export async function notePackages(db: Queryable, names: readonly string[]): Promise<void> {
+  if (names.length === 0) return;
+  await db.query(
+    `insert into pages_backlog (kind, argument)
+     select distinct case when exists (
+         select from packages p join versions v using (package_id) join files f using (version_id)
+         where p.package = g.name) then 'PKG' else 'PROJECT' end as kind, name
+     from unnest($1::text[]) as g (name) order by 1, 2
+     on conflict (kind, argument) do update set note = excluded.note`,
+    [names],
+  );
+}
+
+/**
  * Notes pages that are due, and gives their notes in the same order; takes out those that are
  * written, unless they have become due again since the note that comes with them.
  */
@@ -55,12 +72,16 @@ export async function savePages(
   return notes;
 }
 
-/** The pages that are due, those that people install from before build logs. */
-export async function loadPages(db: Queryable): Promise<readonly [string, string, number][]> {
+/** The pages that are due, in the order of their notes, after that one: `logs` of builds, or all others. */
+export async function loadPages(
+  db: Queryable,
+  logs: boolean,
+  after: number,
+): Promise<readonly [string, string, number][]> {
   const rows = await db.query<{ kind: string; argument: string; note: number }>(
     `select kind, argument, note from pages_backlog
-     order by (kind = 'LOG'), note limit $1`,
-    [MOST],
+     where (kind = 'LOG') = $1 and note > $2 order by note limit ${String(MOST)}`,
+    [logs, after],
   );
   return rows.map(({ kind, argument, note }) => [kind, argument, note]);
 }

@@ -47,7 +47,7 @@ export interface Order {
 /** No package gets more than this share of what is looked at, while others wait. */
 const SHARE = 1 / 8;
 /** How many rows are looked through for each that is wanted: at first, and when few packages crowd the front. */
-const DEPTHS = [4, 64];
+const DEPTHS = [2, 64];
 const LEAST_DEPTH = 64;
 
 /**

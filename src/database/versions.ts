@@ -1,7 +1,7 @@
 import type { Origin, Release } from '../protocols/oracle.js';
 import { sortKey } from '../wheels/versions.js';
 import { newPackage } from './packages.js';
-import { noteDue } from './pages.js';
+import { notePackages } from './pages.js';
 import type { Database, Queryable } from './pool.js';
 import { hint, requeue } from './queue.js';
 import { specifierIds } from './targets.js';
@@ -51,7 +51,7 @@ export async function newVersions(
     const { changed, created } = await upsertReleases(db, name, origin, releases);
     await requeue(db, changed);
     if (changed.length > 0) {
-      await noteDue(db, [['PKG', name]]);
+      await notePackages(db, [name]);
       await hint(db);
     }
     return created;
@@ -219,7 +219,7 @@ async function change(
       db,
       rows.map(({ version_id }) => version_id),
     );
-    await noteDue(db, [['PKG', name]]);
+    await notePackages(db, [name]);
     await hint(db);
   });
 }

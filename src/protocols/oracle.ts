@@ -361,7 +361,12 @@ export const oracle = new Protocol('db', {
     fields: { pages: listOf(Page), written: listOf(DuePage) },
     answers: { NOTED: { notes: listOf(Count) } },
   },
-  LOADPAGES: { fields: {}, answers: { PAGES: { pages: listOf(DuePage) } }, reads: true },
+  /** The pages that are due, after a note: `logs` of builds, or all others. */
+  LOADPAGES: {
+    fields: { logs: Flag, after: Count },
+    answers: { PAGES: { pages: listOf(DuePage) } },
+    reads: true,
+  },
   /** The tasks that are paused; `*` stands for all. */
   GETPAUSED: { fields: {}, answers: { PAUSED: { tasks: listOf(ShortText, 100) } }, reads: true },
   SETPAUSED: { fields: { task: ShortText, paused: Flag }, answers: DONE },

@@ -50,6 +50,19 @@ export const isPep440 = (version: string): boolean => PATTERN.test(version);
  * all that are. Equal versions (1.0 and 1.0.0) have the same key.
  */
 export function sortKey(version: string): string {
+  const known = sortKeys.get(version);
+  if (known !== undefined) return known;
+  const key = findSortKey(version);
+  if (sortKeys.size >= KNOWN_KEYS) sortKeys.clear();
+  sortKeys.set(version, key);
+  return key;
+}
+
+/** Most packages have a 1.0.0: of millions of versions few are spelled in a way of their own. */
+const sortKeys = new Map<string, string>();
+const KNOWN_KEYS = 10_000;
+
+function findSortKey(version: string): string {
   const parts = parse(version);
   if (!parts) return `0${version}`;
   const { epoch, release, pre, post, dev, local } = parts;

@@ -172,7 +172,7 @@ class Load {
         logged += outcomes.filter(([outcome]) => outcome === 'logged').length;
         return outcomes;
       },
-      ...{ maxItems: 64, maxInFlight: 2, delayMs: 50 },
+      ...{ maxItems: 64, maxInFlight: 1, delayMs: 50 },
     });
     const logging: Promise<unknown>[] = [];
     const began = performance.now();

@@ -19,7 +19,7 @@ const release = (yanked: string | null): Release => ({
 
 /** What is due, which is taken out. */
 async function due(db: Database): Promise<string[]> {
-  const pages = await loadPages(db);
+  const pages = [...(await loadPages(db, false, 0)), ...(await loadPages(db, true, 0))];
   await savePages(db, [], pages);
   return pages.map(([kind, argument]) => `${kind} ${argument}`);
 }
@@ -29,7 +29,12 @@ void t.test(
   async (t) => {
     const { db } = await testDatabase(t);
     await newVersions(db, 'a', 'feed', [release(null)]);
-    t.same(await due(db), ['PKG a']);
+    t.same(await due(db), ['PROJECT a'], 'it is in no index without a file');
+    await db.query(
+      `with tag as (insert into tags (py, abi, platform) values ('py3', 'none', 'any') returning tag_id)
+       insert into files (filename, version_id, filesize, sha256, metadata_sha256, tag_id)
+       select 'a-1.0-py3-none-any.whl', version_id, 1, '', '', tag_id from versions, tag`,
+    );
     await newVersions(db, 'a', 'feed', [release(null)]);
     t.same(await due(db), [], 'nothing has changed');
     await newVersions(db, 'a', 'feed', [release('broken')]);

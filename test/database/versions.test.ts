@@ -1,7 +1,8 @@
 import t from 'tap';
 import { applyEvents } from '../../src/database/feed-events.js';
-import { newPackage } from '../../src/database/packages.js';
+import { deletePackage, newPackage } from '../../src/database/packages.js';
 import type { Database } from '../../src/database/pool.js';
+import { addTarget } from '../../src/database/targets.js';
 import { newVersions } from '../../src/database/versions.js';
 import type { Release } from '../../src/protocols/oracle.js';
 import { fold } from '../../src/pypi/fold.js';
@@ -58,4 +59,16 @@ void t.test('a package that was gone is there again when an administrator adds i
   t.same(await db.query('select version_id from queue'), [], 'the feed says elsewhere what is there');
   t.equal(await db.transaction((within) => newPackage(within, { ...added, origin: 'add' })), false);
   t.equal((await db.query('select version_id from queue')).length, 1);
+});
+
+void t.test('with a package go its versions and what waits of them', async (t) => {
+  const { db } = await testDatabase(t);
+  const target = { abi: 'cp311', platform: 'linux_x86_64', py_version_tag: 'cp311', skip: null };
+  await addTarget(db, target);
+  await newVersions(db, 'a', 'feed', [release(), release({ version: '2.0' })]);
+  await newVersions(db, 'b', 'feed', [release()]);
+  t.equal((await db.query('select 1 from queue')).length, 3);
+  await deletePackage(db, 'a');
+  t.equal((await db.query('select 1 from versions')).length, 1);
+  t.equal((await db.query('select 1 from queue')).length, 1);
 });
