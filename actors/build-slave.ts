@@ -178,6 +178,7 @@ export class BuildSlave {
         version,
         indexUrl: this.#index.url,
         extraIndexUrl: this.#index.extra,
+        sdistSha256: order.sdist_sha256,
         timeoutMs: Math.min(order.limits[0], this.#options.hello.build_timeout_s) * 1000,
         signal: AbortSignal.any([stop.signal, this.#stop.signal]),
         onLine: (line) => {

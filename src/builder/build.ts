@@ -6,7 +6,7 @@ import { normalise, parseRequirement, type PackageName } from '../wheels/names.j
 import { sameVersion } from '../wheels/versions.js';
 import { describeWheel } from '../wheels/wheel.js';
 import { accessTo, hideSecrets, type Access } from './access.js';
-import { buildArguments, lookArguments, pipEnvironment } from './command.js';
+import { buildArguments, lookArguments, pipEnvironment, requirementsFor } from './command.js';
 import { BuildFolder, wipeLeftovers } from './environment.js';
 import { diagnose, type Failure } from './failure.js';
 import { indexTrouble } from './index-check.js';
@@ -32,6 +32,8 @@ export interface BuildRequest {
   /** Addresses of simple indexes; user and password may be in them. */
   readonly indexUrl: string;
   readonly extraIndexUrl: string | null;
+  /** Of the source that is to be built, 64 hex digits; null where the master knows none. */
+  readonly sdistSha256: string | null;
   /** Wall time, milliseconds. */
   readonly timeoutMs: number;
   readonly signal: AbortSignal;
@@ -88,10 +90,14 @@ export class Builder {
     }
     const folder = await BuildFolder.create(workDir, interpreter.path, pipEnvironment(env, access));
     this.#folder = folder;
-    if (access.netrc !== '') await folder.writeHome('.netrc', access.netrc);
+    if (access.netrc !== '') await folder.write('home/.netrc', access.netrc);
     const hide = (text: string): string => hideSecrets(text, access.secrets);
     const began = performance.now();
-    const args = buildArguments({ package: name, version: request.version, wheels: folder.wheels });
+    const requirements = await folder.write(
+      'requirements.txt',
+      requirementsFor(name, request.version, request.sdistSha256),
+    );
+    const args = buildArguments({ package: name, requirements, wheels: folder.wheels });
     const result = await this.#pip(folder, args, request, hide);
     const durationS = (performance.now() - began) / 1000;
     const failure =

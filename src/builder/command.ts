@@ -1,10 +1,10 @@
 import { isPep440 } from '../wheels/versions.js';
 import type { Access } from './access.js';
 
-/** What pip is asked to build, and where it puts it. */
+/** What pip is asked to build, the file that says so, and where it puts what it made. */
 export interface PipBuild {
   readonly package: string;
-  readonly version: string;
+  readonly requirements: string;
   readonly wheels: string;
 }
 
@@ -20,18 +20,29 @@ const QUIET = ['--no-input', '--disable-pip-version-check', '--no-color'];
  * and CMake would be built from source for each build, too (pyyaml: 257 s with `:all:`, 16 s without).
  * `--no-deps` and the version make sure that nothing but that one package is built.
  *
- * `==` finds every spelling of a version that is PEP 440's; `===` compares the text, which is all that
- * can be done with others (a pip that still knows them).
- *
  * `--verbose` makes pip pass on what the build says while it says it.
  */
-export function buildArguments({ package: name, version, wheels }: PipBuild): readonly string[] {
-  const requirement = `${name}${isPep440(version) ? '==' : '==='}${version}`;
+export function buildArguments({ package: name, requirements, wheels }: PipBuild): readonly string[] {
   return [
     ...[...PIP, 'wheel', '--no-deps', '--no-binary', name, '--wheel-dir', wheels],
     ...[...QUIET, '--no-cache-dir', '--progress-bar', 'off', '--verbose'],
-    ...['--', requirement],
+    ...['--requirement', requirements],
   ];
+}
+
+/**
+ * The requirements file of one build. `==` finds every spelling of a version that is PEP 440's; `===`
+ * compares the text, which is all that can be done with others (a pip that still knows them).
+ *
+ * With the hash that the master knows of the source, pip takes the file that has it, from whichever
+ * mirror this slave's index is, and compares what it downloaded before it runs anything of it. The address
+ * that the master knows is not used: a slave may reach its own index and nothing else. What the build
+ * requires is installed by another pip, to which neither this file nor its demand for hashes is passed on
+ * (tried with pip 23.0 and 26.3).
+ */
+export function requirementsFor(name: string, version: string, sha256: string | null): string {
+  const hash = sha256 === null ? '' : ` --hash=sha256:${sha256}`;
+  return `${name}${isPep440(version) ? '==' : '==='}${version}${hash}\n`;
 }
 
 /** pip's arguments to look at the index's page of a package, and to say how that went. */

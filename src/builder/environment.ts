@@ -78,9 +78,11 @@ export class BuildFolder {
     return join(this.path, 'wheels');
   }
 
-  /** Writes a file into the home, mode 0600. */
-  async writeHome(name: string, contents: string): Promise<void> {
-    await writeFile(join(this.path, 'home', name), contents, { mode: 0o600 });
+  /** Writes a file into it, mode 0600, and gives its path. */
+  async write(name: string, contents: string): Promise<string> {
+    const path = join(this.path, name);
+    await writeFile(path, contents, { mode: 0o600 });
+    return path;
   }
 
   /** Ends what still runs of the build and removes all of its folder. Raises if something stays. */

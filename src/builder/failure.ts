@@ -72,6 +72,11 @@ const SIGNS: readonly Sign[] = [
     sentence: 'the index could not be reached ($1)',
   },
   {
+    failureClass: 'no-sdist',
+    pattern: /ERROR: HTTP error (?:404|410) while getting/,
+    sentence: 'the index lists its source, which is not there',
+  },
+  {
     failureClass: 'index',
     pattern: /ERROR: HTTP error (\d{3}) while getting/,
     sentence: 'the index answered with status $1 to a file that it lists',

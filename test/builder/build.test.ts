@@ -176,6 +176,34 @@ t.test('a version that does not exist has no source', async (t) => {
   );
 });
 
+t.test('what is built is the file that has the hash, and what it requires needs none', async (t) => {
+  const spies = packFixture('spies');
+  const login = { user: 'me', password: 'secret' };
+  const index = await IndexServer.start([spies, packFixture('watched')], { login });
+  t.teardown(() => index.stop());
+  const { builder, request } = workshop(t, index.url);
+  const result = await builder.build(request('spies', { sdistSha256: spies.sha256 }));
+  t.ok(result.status, result.output);
+});
+
+t.test('of a file with another hash nothing is run', async (t) => {
+  const { builder, request } = workshop(t, index.url);
+  const lines: string[] = [];
+  const result = await builder.build(
+    request('talks', { sdistSha256: 'ab'.repeat(32), onLine: (line) => void lines.push(line) }),
+  );
+  t.match(result, { status: false, failureClass: 'hash-mismatch', files: [] });
+  t.notMatch(lines.join('\n'), 'numbered');
+});
+
+t.test('a file that the index lists and has not is no source', async (t) => {
+  const plain = packFixture('plain');
+  const index = await IndexServer.start([plain], { gone: [plain] });
+  t.teardown(() => index.stop());
+  const { builder, request } = workshop(t, index.url);
+  t.match(await builder.build(request('plain', { sdistSha256: plain.sha256 })), { failureClass: 'no-sdist' });
+});
+
 t.test('a version for other Pythons says so', async (t) => {
   const { builder, request } = workshop(t, index.url);
   t.match(await builder.build(request('plain', { version: '2.0' })), { failureClass: 'python-version' });

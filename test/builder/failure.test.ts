@@ -37,9 +37,14 @@ const LOGS: readonly [failureClass: string, sentence: RegExp, log: string][] = [
     "Traceback (most recent call last):\npip._vendor.urllib3.exceptions.ReadTimeoutError: HTTPSConnectionPool(host='files.example', port=443): Read timed out.\n",
   ],
   [
-    'index',
-    /status 404/,
+    'no-sdist',
+    /which is not there/,
     '  ERROR: HTTP error 404 while getting http://127.0.0.1:8765/f/thing-1.0.tar.gz (from http://127.0.0.1:8765/simple/thing/)\n',
+  ],
+  [
+    'index',
+    /status 503/,
+    '  ERROR: HTTP error 503 while getting http://127.0.0.1:8765/f/thing-1.0.tar.gz (from http://127.0.0.1:8765/simple/thing/)\n',
   ],
   [
     'index',

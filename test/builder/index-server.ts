@@ -7,6 +7,8 @@ export interface IndexOptions {
   readonly login?: { readonly user: string; readonly password: string };
   /** What every request is answered with instead. */
   readonly status?: number;
+  /** Files that are listed and not there. */
+  readonly gone?: readonly Sdist[];
 }
 
 /** A simple index (PEP 503) of these sdists at a free port of this machine. */
@@ -58,7 +60,8 @@ export class IndexServer {
     const [, folder, wanted] = url.split('/');
     const file = this.#sdists.find(({ filename }) => folder === 'files' && filename === wanted);
     const files = this.#sdists.filter(({ name }) => folder === 'simple' && name === wanted);
-    if (file) response.writeHead(200, { 'content-type': 'application/gzip' }).end(file.contents);
+    if (file && !this.#options.gone?.includes(file))
+      response.writeHead(200, { 'content-type': 'application/gzip' }).end(file.contents);
     else if (files.length > 0) response.writeHead(200, { 'content-type': 'text/html' }).end(page(files));
     else response.writeHead(404).end();
   }

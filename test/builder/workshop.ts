@@ -49,6 +49,7 @@ export function workshop(
       version: '1.0',
       indexUrl,
       extraIndexUrl: null,
+      sdistSha256: null,
       timeoutMs: 180_000,
       signal: new AbortController().signal,
       onLine: () => undefined,
