@@ -1,6 +1,7 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PiwError, reason } from '../errors.js';
+import type { FailureClass } from '../states/failure.js';
 import type { FileState } from '../states/file-state.js';
 import { normalise, parseRequirement, type PackageName } from '../wheels/names.js';
 import { sameVersion } from '../wheels/versions.js';
@@ -47,7 +48,7 @@ export interface BuiltFile extends FileState {
 
 export interface BuildResult {
   readonly status: boolean;
-  readonly failureClass: string | null;
+  readonly failureClass: FailureClass | null;
   readonly durationS: number;
   /** The log; of a failure, its last line begins with `piw: ` and says why in a sentence. */
   readonly output: string;
@@ -60,7 +61,7 @@ const NICENESS = 10;
 const LOOK_MS = 60_000;
 
 /** The classes that pip's output can't tell from an index that is out of order. */
-const UNSURE = ['no-sdist', 'build-requirement'];
+const UNSURE: readonly FailureClass[] = ['no-sdist', 'build-requirement'];
 
 /** Builds one version of one package at a time, with pip, in a folder that is new each time. */
 export class Builder {

@@ -1,9 +1,11 @@
+import type { FailureClass } from '../states/failure.js';
 import { isPackageName, normalise, type PackageName } from '../wheels/names.js';
 import { sameVersion } from '../wheels/versions.js';
+import { debianPackage, type Wanted } from './system-packages.js';
 
 /** Why a build failed: a class, which says what happens next, and a sentence for people. */
 export interface Failure {
-  readonly failureClass: string;
+  readonly failureClass: FailureClass;
   readonly sentence: string;
 }
 
@@ -15,11 +17,13 @@ export interface Evidence {
 }
 
 interface Sign {
-  readonly failureClass: string;
+  readonly failureClass: FailureClass;
   /** Without the flag `g`. Nothing in it may repeat without a bound: logs are strangers' work. */
   readonly pattern: RegExp;
   /** `$1` stands for what the first group that matched holds. */
   readonly sentence: string;
+  /** What `$1` is the name of, if a package of the system may have it. */
+  readonly wanted?: Wanted;
   /** Further, what must be true of a match. */
   readonly holds?: (match: RegExpExecArray, evidence: Evidence, unfound: boolean) => boolean;
 }
@@ -39,7 +43,7 @@ const isListed = (list: string | undefined, { version }: Evidence): boolean =>
 /**
  * The signs by which a failure is known, the surest first: the first entry that is found counts, and of
  * its matches the last, for what a build tries out on its way may fail without harm. To know another
- * kind, add a line where it belongs, and the log that showed it to the test. The wordings are those of
+ * kind, add an entry where it belongs, and the log that showed it to the test. The wordings are those of
  * pip 23.0 to 26.3, GCC, ld, setuptools, Meson, CMake and Cargo.
  */
 const SIGNS: readonly Sign[] = [
@@ -114,17 +118,34 @@ const SIGNS: readonly Sign[] = [
     failureClass: 'missing-header',
     pattern: /fatal error: ['"]?([\w./+-]{1,200}\.(?:h|hh|hpp|hxx))['"]?(?:: No such file| file not found)/,
     sentence: 'it needs the header $1, which this slave does not have',
+    wanted: 'header',
   },
   {
     failureClass: 'missing-library',
     pattern: /\bcannot find -l([\w.+-]{1,100})|library not found for -l([\w.+-]{1,100})/,
     sentence: 'it needs the library $1, which this slave does not have',
+    wanted: 'library',
   },
   {
     failureClass: 'missing-library',
     pattern:
       /No package '([^'\n]{1,100})' found|Package '?([\w.+-]{1,100})'? was not found in the pkg-config|ERROR: Dependency "([^"\n]{1,100})" not found/,
     sentence: 'it needs $1, which pkg-config does not find on this slave',
+    wanted: 'module',
+  },
+  {
+    failureClass: 'missing-library',
+    pattern:
+      /\b([A-Za-z0-9]{2,20}[-_]config)\b[^\n:]{0,40}(?:: (?:command )?not found| not found|: No such file)|No such file or directory: '([A-Za-z0-9]{2,20}[-_]config)'|Could not run ([A-Za-z0-9]{2,20}-config)/,
+    sentence: 'it needs the program $1, which this slave does not have',
+    wanted: 'module',
+  },
+  {
+    failureClass: 'missing-library',
+    pattern:
+      /CMake Error at [^\n]{1,500}:\n {1,8}Could NOT find (\w{1,60})|headers or library files could not be found for (\w{1,60})|make sure the (\w{1,60}) and libxslt development packages/,
+    sentence: 'it needs $1, which it does not find on this slave',
+    wanted: 'module',
   },
   {
     failureClass: 'compiler',
@@ -167,7 +188,7 @@ const SIGNS: readonly Sign[] = [
     sentence: 'its build wanted something from the network that it did not get',
   },
   {
-    failureClass: 'compile-error',
+    failureClass: 'compiler',
     pattern:
       /error: command '[^'\n]{1,200}' failed with exit|^[^\n]{1,500}:\d{1,7}:\d{1,7}: (?:fatal )?error: |ld returned \d{1,3} exit status|error: could not compile /m,
     sentence: 'it does not compile',
@@ -184,7 +205,7 @@ export function diagnose(evidence: Evidence): Failure {
     .map((line) => line.slice(0, MAX_LINE))
     .join('\n');
   const unfound = UNFOUND.test(output);
-  for (const { failureClass, pattern, sentence, holds } of SIGNS) {
+  for (const { failureClass, pattern, sentence, wanted, holds } of SIGNS) {
     let match: RegExpExecArray | undefined;
     for (const found of output.matchAll(new RegExp(pattern, `${pattern.flags}g`)))
       if (holds?.(found, evidence, unfound) ?? true) match = found;
@@ -193,7 +214,9 @@ export function diagnose(evidence: Evidence): Failure {
     // What the log says becomes part of one line of ours.
     // eslint-disable-next-line no-control-regex
     const plain = detail.replace(/[\u0000-\u001f\u007f]+/g, ' ');
-    return { failureClass, sentence: sentence.replace('$1', () => plain) };
+    const debian = wanted && debianPackage(wanted, plain);
+    const advice = debian === undefined ? '' : ` (on Debian: apt install ${debian})`;
+    return { failureClass, sentence: `${sentence.replace('$1', () => plain)}${advice}` };
   }
   return { failureClass: 'other', sentence: 'the log says why' };
 }

@@ -1,4 +1,5 @@
 import t from 'tap';
+import { debianPackage } from '../../src/builder/system-packages.js';
 import { diagnose } from '../../src/builder/failure.js';
 import { normalise } from '../../src/wheels/names.js';
 
@@ -78,13 +79,13 @@ const LOGS: readonly [failureClass: string, sentence: RegExp, log: string][] = [
   ],
   [
     'missing-header',
-    /the header ffi\.h,/,
+    /the header ffi\.h, .* \(on Debian: apt install libffi-dev\)$/,
     "  conftest.c:3:10: fatal error: tried/first.h: No such file or directory\n  thing.c:1:10: fatal error: ffi.h: No such file or directory\n  error: command '/usr/bin/gcc' failed with exit code 1\n",
   ],
   ['missing-header', /the header Python\.h,/, "  thing.c:1:10: fatal error: 'Python.h' file not found\n"],
   [
     'missing-library',
-    /the library jpeg,/,
+    /the library jpeg, .* \(on Debian: apt install libjpeg-dev\)$/,
     '  /usr/bin/ld: cannot find -ljpeg: No such file or directory\n  collect2: error: ld returned 1 exit status\n',
   ],
   [
@@ -97,6 +98,37 @@ const LOGS: readonly [failureClass: string, sentence: RegExp, log: string][] = [
     /needs openblas, /,
     '  ../scipy/meson.build:163:9: ERROR: Dependency "openblas" not found, tried pkgconfig and cmake\n',
   ],
+  [
+    'missing-library',
+    /the program pg_config, .* libpq-dev\)$/,
+    '  Error: pg_config executable not found.\n\n  pg_config is required to build psycopg2 from source.\n',
+  ],
+  [
+    'missing-library',
+    /the program curl-config, .* libcurl4-openssl-dev\)$/,
+    "  __main__.ConfigurationError: Could not run curl-config: [Errno 2] No such file or directory: 'curl-config'\n",
+  ],
+  [
+    'missing-library',
+    /the program mysql_config, .*libmysqlclient-dev/,
+    '  /bin/sh: 1: mysql_config: not found\n',
+  ],
+  [
+    'missing-library',
+    /needs OpenSSL, .* libssl-dev\)$/,
+    '  CMake Error at /usr/share/cmake-3.25/Modules/FindPackageHandleStandardArgs.cmake:230 (message):\n    Could NOT find OpenSSL, try to set the path\n',
+  ],
+  [
+    'missing-library',
+    /needs jpeg, .* libjpeg-dev\)$/,
+    '  The headers or library files could not be found for jpeg,\n  a required dependency when compiling Pillow from source.\n',
+  ],
+  [
+    'missing-library',
+    /needs libxml2, .* libxml2-dev\)$/,
+    '  Error: Please make sure the libxml2 and libxslt development packages are installed.\n',
+  ],
+  ['missing-library', /the library nowhere, which this slave does not have$/, 'ld: cannot find -lnowhere\n'],
   ['compiler', /Rust/, "  error: can't find Rust compiler\n"],
   ['compiler', /Rust/, '  Cargo, the Rust package manager, is not installed or is not on PATH.\n'],
   ['compiler', /has none/, "  error: command 'gcc' failed: No such file or directory\n"],
@@ -130,15 +162,11 @@ const LOGS: readonly [failureClass: string, sentence: RegExp, log: string][] = [
     '  urllib.error.URLError: <urlopen error [Errno -3] Temporary failure in name resolution>\n',
   ],
   [
-    'compile-error',
+    'compiler',
     /does not compile/,
     "  x.c: In function ‘f’:\n  x.c:1:16: error: ‘y’ undeclared (first use in this function)\n  error: command '/usr/bin/gcc' failed with exit code 1\n",
   ],
-  [
-    'compile-error',
-    /does not compile/,
-    '  error: could not compile `thing` (lib) due to 2 previous errors\n',
-  ],
+  ['compiler', /does not compile/, '  error: could not compile `thing` (lib) due to 2 previous errors\n'],
   ['other', /the log says why/, 'RuntimeError: of its own making\n'],
   ['other', /the log says why/, ''],
 ];
@@ -150,6 +178,28 @@ t.test('each kind of failure is known by its log', (t) => {
   t.end();
 });
 
+t.test('what is commonly missing is in a package of Debian’s that is known', (t) => {
+  for (const [wanted, name, debian] of [
+    ['header', 'openssl/ssl.h', 'libssl-dev'],
+    ['header', 'libxml/xmlversion.h', 'libxml2-dev'],
+    ['header', 'X11/extensions/XTest.h', 'libxtst-dev'],
+    ['header', 'X11/extensions/Xrandr.h', 'libxext-dev'],
+    ['header', 'X11/Xlib.h', 'libx11-dev'],
+    ['header', 'google/protobuf/io/coded_stream.h', 'libprotobuf-dev'],
+    ['header', 'Python.h', 'python3-dev'],
+    ['header', 'mysql.h', 'default-libmysqlclient-dev'],
+    ['library', 'z', 'zlib1g-dev'],
+    ['library', 'lapack', 'liblapack-dev'],
+    ['module', 'ZLIB', 'zlib1g-dev'],
+    ['module', 'libxml-2.0', 'libxml2-dev'],
+  ] as const)
+    t.equal(debianPackage(wanted, name), debian, name);
+  for (const name of ['nowhere.h', 'nowhere/zlib.hpp', 'ffi', '/', '', '__proto__'])
+    t.equal(debianPackage('header', name), undefined, name);
+  t.equal(debianPackage('library', 'SSL'), undefined);
+  t.end();
+});
+
 t.test('what went wrong on the way and did not matter is not taken for the failure', (t) => {
   const compile =
     "  x.c:1:16: error: ‘y’ undeclared\n  error: command '/usr/bin/gcc' failed with exit code 1\n";
@@ -158,7 +208,7 @@ t.test('what went wrong on the way and did not matter is not taken for the failu
     "WARNING: Retrying (Retry(total=0, connect=None)) after connection broken by 'ReadTimeoutError()': /simple/thing/\n",
     'WARNING: The repository located at other.example is not a trusted or secure host and is being ignored.\n',
   ].join('');
-  t.match(said(noise + compile), { failureClass: 'compile-error' });
+  t.match(said(noise + compile), { failureClass: 'compiler' });
   t.end();
 });
 
