@@ -12,6 +12,7 @@ import { BuildFolder, wipeLeftovers } from './environment.js';
 import { diagnose, type Failure } from './failure.js';
 import { indexTrouble } from './index-check.js';
 import type { Interpreter } from './interpreter.js';
+import { DEFAULT_LIMITS, failureOf, type Limits } from './limits.js';
 import { run, type RunResult } from './run.js';
 
 export interface BuilderOptions {
@@ -21,10 +22,8 @@ export interface BuilderOptions {
   /** How pip reaches the index: what of the environment is handed to builds. */
   readonly env: Readonly<Record<string, string>>;
   readonly log: (line: string) => void;
-  /** Bytes of a build's log that are kept. Default 16 MB. */
-  readonly logLimit?: number;
-  /** How much less than the slave a build matters to the scheduler, 0 to 19. Default 10. */
-  readonly niceness?: number;
+  /** What is not given is as in DEFAULT_LIMITS. */
+  readonly limits?: Partial<Limits>;
 }
 
 export interface BuildRequest {
@@ -55,8 +54,6 @@ export interface BuildResult {
   readonly files: readonly BuiltFile[];
 }
 
-const LOG_LIMIT = 16 * 1024 * 1024;
-const NICENESS = 10;
 /** How long the index's own word is waited for after a failure, milliseconds. */
 const LOOK_MS = 60_000;
 
@@ -66,10 +63,12 @@ const UNSURE: readonly FailureClass[] = ['no-sdist', 'build-requirement'];
 /** Builds one version of one package at a time, with pip, in a folder that is new each time. */
 export class Builder {
   readonly #options: BuilderOptions;
+  readonly #limits: Limits;
   #folder: BuildFolder | undefined;
 
   constructor(options: BuilderOptions) {
     this.#options = options;
+    this.#limits = { ...DEFAULT_LIMITS, ...options.limits };
   }
 
   /**
@@ -102,7 +101,8 @@ export class Builder {
     const result = await this.#pip(folder, args, request, hide);
     const durationS = (performance.now() - began) / 1000;
     const failure =
-      endOf(result, request.timeoutMs) ?? (await this.#failureOf(result, name, request, folder));
+      endOf(result, this.#limits, request.timeoutMs) ??
+      (await this.#failureOf(result, name, request, folder));
     const found = failure ?? (await wheelsIn(folder.wheels, name, request.version));
     return resultOf(request, durationS, result.output, found);
   }
@@ -124,15 +124,14 @@ export class Builder {
     { timeoutMs, signal, onLine }: Pick<BuildRequest, 'timeoutMs' | 'signal' | 'onLine'>,
     hide: (text: string) => string,
   ): Promise<RunResult> {
-    const { interpreter, logLimit, niceness, log } = this.#options;
+    const { interpreter, log } = this.#options;
     const result = await run({
       command: interpreter.path,
       args,
       folder: folder.path,
       env: folder.env,
       timeoutMs,
-      logLimit: logLimit ?? LOG_LIMIT,
-      niceness: niceness ?? NICENESS,
+      limits: this.#limits,
       signal,
       onLine: (line) => {
         onLine(hide(line));
@@ -178,14 +177,8 @@ function resultOf(
 }
 
 /** What is known of a build from the way in which it ended. */
-function endOf({ ended, signal }: RunResult, timeoutMs: number): Failure | undefined {
-  if (ended === 'timeout') {
-    return {
-      failureClass: 'timeout',
-      sentence: `it took more than ${String(Math.round(timeoutMs / 1000))} s`,
-    };
-  }
-  if (ended === 'killed') return { failureClass: 'killed', sentence: 'it was told to end' };
+function endOf({ ended, signal }: RunResult, limits: Limits, timeoutMs: number): Failure | undefined {
+  if (ended !== undefined) return failureOf(ended, limits, timeoutMs);
   if (signal === 'SIGKILL')
     return { failureClass: 'memory', sentence: 'the system killed it, most likely for want of memory' };
   return signal === null ? undefined : { failureClass: 'killed', sentence: `${signal} ended it` };

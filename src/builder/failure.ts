@@ -59,6 +59,16 @@ const SIGNS: readonly Sign[] = [
     sentence: "the slave's memory was not enough",
   },
   {
+    failureClass: 'other',
+    pattern: /\bFile too large\b|\[Errno 27\]|File size limit exceeded|exit code: -25\b/,
+    sentence: 'it wrote a file that is larger than a file may be on this slave',
+  },
+  {
+    failureClass: 'other',
+    pattern: /\bToo many open files\b|\[Errno 24\]/,
+    sentence: 'it opened more files at once than it may on this slave',
+  },
+  {
     failureClass: 'hash-mismatch',
     pattern: /THESE PACKAGES DO NOT MATCH THE HASHES/,
     sentence: 'what was downloaded has another hash than the index says',

@@ -37,7 +37,8 @@ export function kill(pid: number, signal: NodeJS.Signals): void {
   }
 }
 
-async function processesOf(folder: string): Promise<readonly number[]> {
+/** The ids of the processes of the build in this folder, as far as killProcessesOf() knows them. */
+export async function processesOf(folder: string): Promise<readonly number[]> {
   const found: number[] = [];
   for (const name of await readdir('/proc')) {
     if (!/^\d+$/.test(name) || Number(name) === process.pid) continue;

@@ -1,8 +1,11 @@
 import { spawn, type ChildProcess } from 'node:child_process';
+import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PiwError } from '../errors.js';
 import { BuildLog } from './log.js';
+import { ulimits, type Ending, type Limits } from './limits.js';
 import { kill, killProcessesOf } from './processes.js';
+import { watch } from './watch.js';
 
 export interface RunOptions {
   readonly command: string;
@@ -13,10 +16,7 @@ export interface RunOptions {
   readonly env: Readonly<Record<string, string>>;
   /** Wall time, milliseconds. */
   readonly timeoutMs: number;
-  /** Bytes of output that are kept. */
-  readonly logLimit: number;
-  /** How much less than the slave itself it matters to the scheduler, 0 to 19. */
-  readonly niceness: number;
+  readonly limits: Limits;
   readonly signal: AbortSignal;
   /** Every line of output without its end. */
   readonly onLine: (line: string) => void;
@@ -27,7 +27,7 @@ export interface RunResult {
   readonly code: number | null;
   readonly signal: string | null;
   /** Why it was ended from here, if it was. */
-  readonly ended: 'timeout' | 'killed' | undefined;
+  readonly ended: Ending | undefined;
   readonly output: string;
   /** The processes of it that could not be killed. */
   readonly survivors: readonly number[];
@@ -48,19 +48,20 @@ const LONGEST_MS = 2 ** 31 - 1;
  * What stands before the command. Output and errors share one pipe, in the order in which they were
  * written; wheels have the permissions that a umask of 022 gives; nobody wants a stranger's core dump.
  */
-const PRELUDE = 'exec 2>&1; umask 022; ulimit -c 0; exec nice -n "$0" "$@"';
+const prelude = (limits: Limits): string =>
+  `exec 2>&1; umask 022; ${ulimits(limits)}; exec nice -n "$0" "$@"`;
 
 /**
  * Runs a build in a process group and session of its own, with nothing on its standard input, and gives
  * its result when all of it is dead: first the group, then every process that has left it. It ends by
- * itself, or at the timeout, or when the signal is aborted: then the group gets SIGTERM, and SIGKILL
+ * itself, or over a limit, or when the signal is aborted: then the group gets SIGTERM, and SIGKILL
  * three seconds later. Raises PIW_NO_PYTHON if the command can't be run at all.
  */
 export async function run(options: RunOptions): Promise<RunResult> {
-  const { command, args, folder, env, niceness, logLimit, onLine } = options;
-  const log = new BuildLog(logLimit, onLine);
+  const { command, args, folder, env, limits, onLine } = options;
+  const log = new BuildLog(limits.log, onLine);
   if (options.signal.aborted) return { code: null, signal: null, ended: 'killed', output: '', survivors: [] };
-  const child = spawn('/bin/sh', ['-c', PRELUDE, String(niceness), command, ...args], {
+  const child = spawn('/bin/sh', ['-c', prelude(limits), String(limits.niceness), command, ...args], {
     cwd: folder,
     env: { ...env },
     stdio: ['ignore', 'pipe', 'ignore'],
@@ -74,7 +75,7 @@ export async function run(options: RunOptions): Promise<RunResult> {
   try {
     let exit: Exit;
     try {
-      exit = await exitOf(child, options);
+      exit = await exitOf(child, child.stdout, options);
     } finally {
       killGroup(child, 'SIGKILL');
       survivors = await killProcessesOf(folder);
@@ -92,16 +93,30 @@ export async function run(options: RunOptions): Promise<RunResult> {
 }
 
 /** Waits for the process itself to end, and ends it when it is time. */
-async function exitOf(child: ChildProcess, { timeoutMs, signal }: RunOptions): Promise<Exit> {
-  let ended: RunResult['ended'];
+async function exitOf(
+  child: ChildProcess,
+  output: Readable,
+  { folder, limits, timeoutMs, signal }: RunOptions,
+): Promise<Exit> {
+  let ended: Ending | undefined;
   const timers: NodeJS.Timeout[] = [];
-  const after = (ms: number, what: () => void): void => {
-    timers.push(setTimeout(what, Math.min(ms, LONGEST_MS)));
+  const after = (ms: number, what: () => void): NodeJS.Timeout => {
+    const timer = setTimeout(what, Math.min(ms, LONGEST_MS));
+    timers.push(timer);
+    return timer;
   };
   const abort = (): void => {
     end('killed');
   };
-  let end: (why: 'timeout' | 'killed') => void = () => undefined;
+  let end: (why: Ending) => void = () => undefined;
+  let said = 0;
+  let silence: NodeJS.Timeout | undefined;
+  const hear = (data: Buffer): void => {
+    said += data.length;
+    silence?.refresh();
+    if (limits.logFails && said > limits.log) end('log-limit');
+  };
+  let unwatch = (): void => undefined;
   try {
     return await new Promise<Exit>((resolve, reject) => {
       end = (why) => {
@@ -118,6 +133,13 @@ async function exitOf(child: ChildProcess, { timeoutMs, signal }: RunOptions): P
       after(timeoutMs, () => {
         end('timeout');
       });
+      if (limits.silenceMs > 0) {
+        silence = after(limits.silenceMs, () => {
+          end('silent');
+        });
+      }
+      output.on('data', hear);
+      unwatch = watch(folder, limits, end);
       signal.addEventListener('abort', abort, { once: true });
       child.once('error', reject);
       // Not `close`: a daemon that kept the pipe open would never let it come.
@@ -126,6 +148,8 @@ async function exitOf(child: ChildProcess, { timeoutMs, signal }: RunOptions): P
       });
     });
   } finally {
+    unwatch();
+    output.off('data', hear);
     for (const timer of timers) clearTimeout(timer);
     signal.removeEventListener('abort', abort);
   }

@@ -5,9 +5,11 @@ import { Flags } from '@oclif/core';
 import { BuildSlave, type SlaveProgress } from '../../actors/build-slave.js';
 import { systemClock } from '../actor/clock.js';
 import { Builder } from '../builder/build.js';
+import type { Limits } from '../builder/limits.js';
 import { probe } from '../builder/interpreter.js';
 import { parseAddress } from '../bus/address.js';
 import { Bus } from '../bus/bus.js';
+import type { Settings } from '../config.js';
 import { PiwError } from '../errors.js';
 import { bucketOf } from '../protocols/file-juggler.js';
 import { PROTOCOL, VERSION } from '../version.js';
@@ -34,6 +36,11 @@ ${EXIT_CODES}`;
       helpValue: 'DURATION',
       description: 'how long a build may take, as 3h, 90m, 45s (default: 3h)',
     }),
+    'silence-timeout': Flags.string({
+      helpValue: 'DURATION',
+      description: 'how long a build may say nothing (default: 1h)',
+    }),
+    'log-limit-fails': Flags.boolean({ description: 'a build whose log is longer than log-limit fails' }),
     prefix: Flags.string({ helpValue: 'NAME', description: "the first token of the farm's subjects" }),
     python: Flags.string({
       helpValue: 'PATH',
@@ -91,6 +98,7 @@ ${EXIT_CODES}`;
               interpreter,
               workDir,
               env: passed,
+              limits: limitsOf(settings),
               log: (line) => {
                 log.debug(line);
               },
@@ -125,6 +133,25 @@ ${EXIT_CODES}`;
 
 /** What `piw farm` hands to its slaves for their builds: how pip reaches the index. */
 export const BUILD_ENV = 'PIW_BUILD_ENV';
+
+const MB = 1024 ** 2;
+
+/** What a build may use, as the configuration says it. */
+function limitsOf(settings: Settings): Limits {
+  return {
+    silenceMs: settings['silence-timeout'] * 1000,
+    // A message holds 64 MB.
+    log: Math.min(Math.max(settings['log-limit'], 1), 60) * MB,
+    logFails: settings['log-limit-fails'],
+    memory: settings['build-memory'] * MB,
+    addressSpace: settings['build-address-space'] * MB,
+    processes: settings['build-processes'],
+    openFiles: settings['build-open-files'],
+    fileSize: settings['build-file-size'] * MB,
+    diskFree: settings['build-disk-free'] * MB,
+    niceness: Math.min(settings['build-niceness'], 19),
+  };
+}
 
 function environment(): Readonly<Record<string, string>> {
   const handed = process.env[BUILD_ENV];

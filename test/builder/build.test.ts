@@ -58,7 +58,7 @@ t.test('a build gives the state of its wheel, which is there until it is cleaned
 });
 
 t.test('lines are heard as they come, and a log over the limit keeps its head and its tail', async (t) => {
-  const { builder, request } = workshop(t, index.url, { logLimit: 16 * 1024 });
+  const { builder, request } = workshop(t, index.url, { limits: { log: 16 * 1024 } });
   const lines: string[] = [];
   const { output, status } = await builder.build(
     request('talks', { onLine: (line) => void lines.push(line) }),
@@ -80,7 +80,7 @@ t.test(
   async (t) => {
     process.env['PIW_TEST_SECRET'] = 'of the slave';
     const env = { PIP_RETRIES: '0', SSL_CERT_FILE: '/etc/ssl/certs/ca-certificates.crt' };
-    const { builder, request, workDir, troubles } = workshop(t, index.url, { env, niceness: 7 });
+    const { builder, request, workDir, troubles } = workshop(t, index.url, { env, limits: { niceness: 7 } });
     const { output, status } = await builder.build(request('litters'));
     t.ok(status, output);
     const variables = new Map(

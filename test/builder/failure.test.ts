@@ -22,6 +22,8 @@ const LOGS: readonly [failureClass: string, sentence: RegExp, log: string][] = [
     /memory/,
     '  × Building wheel for thing (pyproject.toml) did not run successfully.\n  │ exit code: -9\n',
   ],
+  ['other', /a file that is larger/, '  OSError: [Errno 27] File too large\n'],
+  ['other', /more files at once/, '  OSError: [Errno 24] Too many open files: x\n'],
   [
     'hash-mismatch',
     /another hash/,

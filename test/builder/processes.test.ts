@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import t from 'tap';
+import { DEFAULT_LIMITS } from '../../src/builder/limits.js';
 import { run } from '../../src/builder/run.js';
 import { packFixture } from '../helpers/sdist.js';
 import { IndexServer } from './index-server.js';
@@ -104,8 +105,7 @@ t.test('a command that is deaf to SIGTERM is killed all the same', async (t) => 
     folder,
     env: { PATH: '/usr/bin:/bin', PIW_BUILD: folder },
     timeoutMs: 300,
-    logLimit: 1000,
-    niceness: 0,
+    limits: { ...DEFAULT_LIMITS, log: 1000, niceness: 0 },
     signal: new AbortController().signal,
     onLine: (line) => void heard.push(line),
   });

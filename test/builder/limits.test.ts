@@ -1,0 +1,109 @@
+import t from 'tap';
+import type { BuilderOptions } from '../../src/builder/build.js';
+import { packFixture } from '../helpers/sdist.js';
+import { IndexServer } from './index-server.js';
+import { workshop } from './workshop.js';
+
+const MB = 1024 ** 2;
+/** In the order of the fixture's versions. */
+const EXCESSES = ['silence', 'words', 'processes', 'memory', 'address space', 'file size', 'files'] as const;
+type Excess = (typeof EXCESSES)[number];
+
+const versionOf = (excess: Excess): string => String(EXCESSES.indexOf(excess));
+const index = await IndexServer.start(
+  EXCESSES.map((excess) => packFixture('exceeds', { version: versionOf(excess) })),
+);
+t.teardown(() => index.stop());
+
+const onlyLinux = process.platform === 'linux' ? {} : { skip: 'Linux alone tells what processes use' };
+
+function over(
+  excess: Excess,
+  limits: BuilderOptions['limits'] & object,
+  failure: { readonly failureClass: string; readonly sentence: string },
+): (t: Parameters<typeof workshop>[0]) => Promise<void> {
+  return async (t) => {
+    const { builder, request } = workshop(t, index.url, { limits });
+    const result = await builder.build(request('exceeds', { version: versionOf(excess), timeoutMs: 60_000 }));
+    t.match(result, { status: false, failureClass: failure.failureClass, files: [] });
+    const last = result.output.trimEnd().split('\n').at(-1);
+    t.equal(
+      last,
+      `piw: piw-fixture-exceeds ${versionOf(excess)} was not built: ${failure.sentence}`,
+      result.output.slice(-2000),
+    );
+  };
+}
+
+t.test(
+  'a build that says nothing for too long is ended',
+  over('silence', { silenceMs: 8000 }, { failureClass: 'silent', sentence: 'it said nothing for 8 s' }),
+);
+
+t.test(
+  'a log that is too long ends a build where that is asked for',
+  over(
+    'words',
+    { log: 64 * 1024, logFails: true },
+    { failureClass: 'log-limit', sentence: 'its log has more than 65536 bytes' },
+  ),
+);
+
+t.test(
+  'a build that leaves too little of the disk is ended',
+  over(
+    'silence',
+    { diskFree: 2 ** 60 },
+    {
+      failureClass: 'disk',
+      sentence: `less than ${String(2 ** 40)} MB of the slave's disk was left`,
+    },
+  ),
+);
+
+t.test(
+  'too many processes end a build',
+  onlyLinux,
+  over(
+    'processes',
+    { processes: 30 },
+    { failureClass: 'other', sentence: 'it had more than 30 processes at once' },
+  ),
+);
+
+t.test(
+  'too much memory ends a build',
+  onlyLinux,
+  over(
+    'memory',
+    { memory: 400 * MB },
+    { failureClass: 'memory', sentence: 'it wanted more than 400 MB of memory' },
+  ),
+);
+
+t.test(
+  'a process gets no more address space than it may',
+  over(
+    'address space',
+    { addressSpace: 2048 * MB },
+    { failureClass: 'memory', sentence: "the slave's memory was not enough" },
+  ),
+);
+
+t.test(
+  'a file gets no larger than it may',
+  over(
+    'file size',
+    { fileSize: 32 * MB },
+    { failureClass: 'other', sentence: 'it wrote a file that is larger than a file may be on this slave' },
+  ),
+);
+
+t.test(
+  'a process opens no more files than it may',
+  over(
+    'files',
+    { openFiles: 512 },
+    { failureClass: 'other', sentence: 'it opened more files at once than it may on this slave' },
+  ),
+);
