@@ -95,6 +95,9 @@ export const KEYS = {
   'build-file-size': whole(16 * 1024),
   'build-disk-free': whole(256),
   'build-niceness': whole(10),
+  /** `auto`: builds are in one where bubblewrap works; `required`: or are not made; `none`: in none. */
+  sandbox: text('auto'),
+  'sandbox-network': text('on'),
   label: text(),
   python: list,
   'work-dir': path(),

@@ -14,6 +14,7 @@ import { indexTrouble } from './index-check.js';
 import type { Interpreter } from './interpreter.js';
 import { DEFAULT_LIMITS, failureOf, type Limits } from './limits.js';
 import { run, type RunResult } from './run.js';
+import type { Confinement } from './sandbox.js';
 
 export interface BuilderOptions {
   readonly interpreter: Interpreter;
@@ -22,6 +23,7 @@ export interface BuilderOptions {
   /** How pip reaches the index: what of the environment is handed to builds. */
   readonly env: Readonly<Record<string, string>>;
   readonly log: (line: string) => void;
+  readonly confinement: Confinement;
   /** What is not given is as in DEFAULT_LIMITS. */
   readonly limits?: Partial<Limits>;
 }
@@ -74,7 +76,7 @@ export class Builder {
   /**
    * The result of a build. Whatever goes wrong with a package is its result, with a class and the whole
    * log, and no error. Its files are there until clean(). Raises, because no build can be made here:
-   * PIW_BAD_REQUIREMENT, PIW_DISK_FULL, PIW_NOT_WRITABLE, PIW_NO_PYTHON.
+   * PIW_BAD_REQUIREMENT, PIW_DISK_FULL, PIW_NOT_WRITABLE, PIW_NO_PYTHON, PIW_CONFIG.
    */
   async build(request: BuildRequest): Promise<BuildResult> {
     const { interpreter, workDir, env, log } = this.#options;
@@ -98,13 +100,16 @@ export class Builder {
       requirementsFor(name, request.version, request.sdistSha256),
     );
     const args = buildArguments({ package: name, requirements, wheels: folder.wheels });
+    const { notice } = this.#options.confinement;
+    if (notice !== undefined) request.onLine(notice);
     const result = await this.#pip(folder, args, request, hide);
     const durationS = (performance.now() - began) / 1000;
     const failure =
       endOf(result, this.#limits, request.timeoutMs) ??
       (await this.#failureOf(result, name, request, folder));
     const found = failure ?? (await wheelsIn(folder.wheels, name, request.version));
-    return resultOf(request, durationS, result.output, found);
+    const head = notice === undefined ? '' : `${notice}\n`;
+    return resultOf(request, durationS, `${head}${result.output}`, found);
   }
 
   /** Ends what is left of the last build, and removes its folder. */
@@ -124,10 +129,15 @@ export class Builder {
     { timeoutMs, signal, onLine }: Pick<BuildRequest, 'timeoutMs' | 'signal' | 'onLine'>,
     hide: (text: string) => string,
   ): Promise<RunResult> {
-    const { interpreter, log } = this.#options;
+    const { interpreter, log, confinement } = this.#options;
+    const [command = interpreter.path, ...rest] = [
+      ...confinement.around(folder.path),
+      interpreter.path,
+      ...args,
+    ];
     const result = await run({
-      command: interpreter.path,
-      args,
+      command,
+      args: rest,
       folder: folder.path,
       env: folder.env,
       timeoutMs,
@@ -137,6 +147,9 @@ export class Builder {
         onLine(hide(line));
       },
     });
+    // It says nothing itself once a build has begun, and pip never begins so.
+    if (command !== interpreter.path && result.code === 1 && result.output.startsWith('bwrap: '))
+      throw new PiwError('PIW_CONFIG', `the sandbox can't be made: ${result.output.trim().slice(0, 200)}`);
     if (result.survivors.length > 0) log(`could not be killed: processes ${result.survivors.join(', ')}`);
     return { ...result, output: hide(result.output) };
   }

@@ -17,6 +17,8 @@ export interface Interpreter {
   /** `linux_x86_64` */
   readonly platformTag: string;
   readonly pipVersion: string;
+  /** The folders that it is installed in: a virtual environment's, and its own. */
+  readonly prefixes: readonly string[];
   readonly osName: string;
   readonly osVersion: string;
   /** What the device tree calls the board; null on machines without one. */
@@ -47,6 +49,7 @@ if sys.maxsize <= 2 ** 32:
 print(json.dumps({
     'path': sys.executable, 'version': platform.python_version(), 'py': py, 'abi': abi,
     'implementation': platform.python_implementation(), 'platform': where, 'pip': pip,
+    'prefixes': [sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix],
 }))
 `;
 
@@ -78,6 +81,7 @@ export async function probe(python: string, env: Readonly<Record<string, string>
     abiTag: text('abi', /^[a-z0-9_]+$/),
     platformTag: text('platform', /^[a-z0-9_]+$/),
     pipVersion,
+    prefixes: Array.isArray(answer['prefixes']) ? [...new Set(answer['prefixes'].map(String))] : [],
     osName: os.get('NAME') ?? process.platform,
     osVersion: os.get('VERSION_ID') ?? '',
     board: await board(),

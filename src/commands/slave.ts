@@ -1,15 +1,16 @@
 import { mkdir } from 'node:fs/promises';
-import { hostname, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { homedir, hostname, tmpdir, userInfo } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
 import { Flags } from '@oclif/core';
 import { BuildSlave, type SlaveProgress } from '../../actors/build-slave.js';
 import { systemClock } from '../actor/clock.js';
 import { Builder } from '../builder/build.js';
 import type { Limits } from '../builder/limits.js';
 import { probe } from '../builder/interpreter.js';
+import { confine } from '../builder/sandbox.js';
 import { parseAddress } from '../bus/address.js';
 import { Bus } from '../bus/bus.js';
-import type { Settings } from '../config.js';
+import { defaultFiles, type Settings } from '../config.js';
 import { PiwError } from '../errors.js';
 import { bucketOf } from '../protocols/file-juggler.js';
 import { PROTOCOL, VERSION } from '../version.js';
@@ -41,6 +42,10 @@ ${EXIT_CODES}`;
       description: 'how long a build may say nothing (default: 1h)',
     }),
     'log-limit-fails': Flags.boolean({ description: 'a build whose log is longer than log-limit fails' }),
+    sandbox: Flags.string({
+      options: ['auto', 'required', 'none'],
+      description: 'build in a sandbox: if bubblewrap works here (auto), always, or never (default: auto)',
+    }),
     prefix: Flags.string({ helpValue: 'NAME', description: "the first token of the farm's subjects" }),
     python: Flags.string({
       helpValue: 'PATH',
@@ -86,10 +91,18 @@ ${EXIT_CODES}`;
     });
     const pythons = settings.python.length > 0 ? settings.python : ['python3'];
     const passed = environment();
+    const secrets = secretsOf(flags.configuration);
     try {
       await Promise.all(
         pythons.map(async (python) => {
           const interpreter = await probe(python, passed);
+          const confinement = await confine({
+            mode: settings.sandbox,
+            network: settings['sandbox-network'],
+            ...{ interpreter, env: passed, workDir },
+            masked: [...secrets, this.config.root, ...homes()],
+          });
+          if (confinement.notice !== undefined) log.warning(confinement.notice);
           const slave = new BuildSlave({
             bus,
             log,
@@ -98,6 +111,7 @@ ${EXIT_CODES}`;
               interpreter,
               workDir,
               env: passed,
+              confinement,
               limits: limitsOf(settings),
               log: (line) => {
                 log.debug(line);
@@ -133,6 +147,25 @@ ${EXIT_CODES}`;
 
 /** What `piw farm` hands to its slaves for their builds: how pip reaches the index. */
 export const BUILD_ENV = 'PIW_BUILD_ENV';
+
+/**
+ * Where the slave's key may be: the configuration, and the folder that it is in, for piw farm and people
+ * have others there.
+ */
+function secretsOf(configuration: string | undefined): readonly string[] {
+  const files = configuration === undefined ? defaultFiles() : [resolve(configuration)];
+  return files.flatMap((file) => [file, dirname(file)]);
+}
+
+/** The slave's home as its environment and as the system has it. */
+function homes(): readonly string[] {
+  try {
+    return [homedir(), userInfo().homedir];
+  } catch {
+    // A user that the system doesn't know, as in containers.
+    return [homedir()];
+  }
+}
 
 const MB = 1024 ** 2;
 

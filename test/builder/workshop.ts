@@ -4,9 +4,13 @@ import { join } from 'node:path';
 import type { Test } from 'tap';
 import { Builder, type BuildRequest, type BuilderOptions } from '../../src/builder/build.js';
 import { probe } from '../../src/builder/interpreter.js';
+import type { Confinement } from '../../src/builder/sandbox.js';
 
 /** The machine's own Python, asked once for a file of tests. */
 export const interpreter = await probe('python3', {});
+
+/** Neither walls nor a word about it. */
+const NOTHING: Confinement = { notice: undefined, around: () => [] };
 
 /** A folder for a test, which is removed after it. */
 export function temporary(t: Test): string {
@@ -34,6 +38,7 @@ export function workshop(
     interpreter,
     workDir,
     env: { PIP_RETRIES: '0' },
+    confinement: NOTHING,
     log: (line) => {
       troubles.push(line);
     },

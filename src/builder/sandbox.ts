@@ -1,0 +1,144 @@
+import { execFile } from 'node:child_process';
+import { lstat, mkdir, mkdtemp, realpath, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
+import { PiwError, reason } from '../errors.js';
+import type { Interpreter } from './interpreter.js';
+
+/** What stands between a build and the rest of the slave. */
+export interface Confinement {
+  /** What every log begins with where nothing does. */
+  readonly notice: string | undefined;
+  /** The command, and the first of its arguments, that a build in this folder is run by; empty: none. */
+  readonly around: (folder: string) => readonly string[];
+}
+
+export interface SandboxOptions {
+  /** `auto`: if there is one. `required`: or else no build is made. `none`: without. */
+  readonly mode: string;
+  /** `off`: a build gets only what lies on this machine, for pip has no network either. */
+  readonly network: string;
+  readonly interpreter: Interpreter;
+  /** How pip reaches the index: the files that are named there stay in sight. */
+  readonly env: Readonly<Record<string, string>>;
+  readonly workDir: string;
+  /** Files and folders that no build may see: the slave's home, its key and its code. */
+  readonly masked: readonly string[];
+  /** Default `bwrap`, from PATH. */
+  readonly program?: string;
+}
+
+/** The system's own folders: what is in one of them can be hidden, and not all of it. */
+const NEVER_MASKED = new Set(
+  ['', 'bin', 'dev', 'etc', 'lib', 'lib64', 'opt', 'proc', 'run', 'sbin', 'sys', 'tmp', 'usr', 'usr/bin']
+    .concat(['usr/lib', 'usr/local', 'usr/local/bin', 'usr/local/etc', 'usr/local/lib', 'usr/share', 'var'])
+    .map((path) => `/${path}`),
+);
+const PROBE_MS = 20_000;
+
+/**
+ * What builds are confined by: bubblewrap, where it is installed and works for this user, which is tried
+ * out once, here. Raises PIW_CONFIG if it is required and doesn't, or if the configuration is wrong.
+ */
+export async function confine(options: SandboxOptions): Promise<Confinement> {
+  const { mode, network, workDir, interpreter } = options;
+  if (!['auto', 'required', 'none'].includes(mode))
+    throw new PiwError('PIW_CONFIG', `sandbox = ${mode}: it is auto, required or none`);
+  if (!['on', 'off'].includes(network))
+    throw new PiwError('PIW_CONFIG', `sandbox-network = ${network}: it is on or off`);
+  if (mode === 'none') return unconfined('the configuration says so');
+  const scratch = await mkdtemp(join(await realpath(workDir), 'probe-'));
+  try {
+    await mkdir(join(scratch, 'tmp'));
+    const around = await bubblewrap(options);
+    const [program = '', ...args] = around(scratch);
+    await promisify(execFile)(program, [...args, interpreter.path, '-I', '-c', 'import pip'], {
+      timeout: PROBE_MS,
+      cwd: '/',
+      env: { PATH: process.env['PATH'], LANG: 'C.UTF-8' },
+    });
+    return { notice: undefined, around };
+  } catch (error) {
+    const why = whyNot(error);
+    if (mode === 'required') throw new PiwError('PIW_CONFIG', `sandbox = required, and ${why}`);
+    return unconfined(why);
+  } finally {
+    await rm(scratch, { recursive: true, force: true });
+  }
+}
+
+export function unconfined(why: string): Confinement {
+  return { notice: `piw: no sandbox is around this build: ${why}`, around: () => [] };
+}
+
+function whyNot(error: unknown): string {
+  const { code, killed, stderr } = error as { code?: unknown; killed?: boolean; stderr?: string };
+  if (code === 'ENOENT') return 'bubblewrap is not installed here (on Debian: apt install bubblewrap)';
+  if (killed) return `bubblewrap did not end within ${String(PROBE_MS / 1000)} s`;
+  const last = (stderr ?? reason(error)).trim().split('\n').at(-1) ?? '';
+  return `bubblewrap does not work here: ${last === '' ? 'it says nothing' : last.slice(0, 200)}`;
+}
+
+/**
+ * The walls: process, IPC, host name, cgroup and mount namespaces of its own; everything can be read and
+ * nothing written but the build's folder, which is /tmp and /var/tmp as well; no capability, even of
+ * root's. Out of sight: what is masked, /run with its sockets, and the other builds. When the slave ends,
+ * so does what is in there.
+ *
+ * What is needed and lies in what is masked is shown again, and what is masked and lies in that, hidden
+ * again: so they are mounted in the order of their depth.
+ */
+async function bubblewrap(options: SandboxOptions): Promise<(folder: string) => readonly string[]> {
+  const { program = 'bwrap', network } = options;
+  const workDir = await realpath(options.workDir);
+  const needed = await existing([
+    ...options.interpreter.prefixes,
+    dirname(options.interpreter.path),
+    ...Object.values(options.env).flatMap((value) => value.split(/\s+/)),
+    '/etc/resolv.conf',
+    '/etc/localtime',
+  ]);
+  const masked = (await existing(options.masked)).filter(({ path }) => !NEVER_MASKED.has(path));
+  const covers = [...masked.map(({ path }) => path), '/run', '/tmp', '/var/tmp'];
+  const mounts = [
+    ...masked.map(({ path, folder }) => ({
+      path,
+      args: folder ? ['--tmpfs', path] : ['--ro-bind', '/dev/null', path],
+    })),
+    ...needed
+      .filter(({ path }) => covers.some((cover) => path === cover || path.startsWith(`${cover}/`)))
+      .map(({ path }) => ({ path, args: ['--ro-bind', path, path] })),
+  ].sort((a, b) => depth(a.path) - depth(b.path));
+  const own = (await existing(['/tmp', '/var/tmp'])).map(({ path }) => path);
+  const hasRun = (await existing(['/run'])).length > 0;
+  return (folder) => [
+    program,
+    ...['--unshare-pid', '--unshare-ipc', '--unshare-uts', '--unshare-cgroup-try', '--die-with-parent'],
+    ...['--cap-drop', 'ALL', ...(network === 'off' ? ['--unshare-net'] : [])],
+    ...['--ro-bind', '/', '/', '--dev', '/dev', '--proc', '/proc'],
+    ...(hasRun ? ['--tmpfs', '/run'] : []),
+    ...own.flatMap((path) => ['--bind', join(folder, 'tmp'), path]),
+    ...mounts.flatMap(({ args }) => args),
+    ...['--tmpfs', workDir, '--bind', folder, folder, '--chdir', folder],
+    // A shell's exit code tells what can't be run from what failed.
+    ...['--', '/bin/sh', '-c', 'exec "$0" "$@"'],
+  ];
+}
+
+const depth = (path: string): number => path.split('/').length;
+
+/** Those that are absolute and there for this user, as they are without links; each once. */
+async function existing(
+  paths: readonly string[],
+): Promise<readonly { readonly path: string; readonly folder: boolean }[]> {
+  const found = new Map<string, boolean>();
+  for (const path of paths.filter((one) => one.startsWith('/'))) {
+    try {
+      const real = await realpath(path);
+      found.set(real, (await lstat(real)).isDirectory());
+    } catch {
+      // What this user can't see, a build can't either.
+    }
+  }
+  return [...found].map(([path, folder]) => ({ path, folder }));
+}

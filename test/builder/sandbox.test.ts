@@ -1,0 +1,111 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { confine, type Confinement } from '../../src/builder/sandbox.js';
+import { packFixture } from '../helpers/sdist.js';
+import { IndexServer } from './index-server.js';
+import { interpreter, temporary, workshop } from './workshop.js';
+
+const index = await IndexServer.start([
+  packFixture('peeks'),
+  packFixture('lingers', { version: '2.0' }),
+  packFixture('litters'),
+  packFixture('spies'),
+  packFixture('watched'),
+]);
+t.teardown(() => index.stop());
+
+const TESTING = { mode: 'auto', network: 'on', interpreter, env: {}, masked: [] } as const;
+/** What this machine offers: the tests below hold for one that has bubblewrap, and for one that hasn't. */
+const here = await confine({ ...TESTING, workDir: temporary(t) });
+const walls = here.notice === undefined;
+t.comment(here.notice ?? 'bubblewrap works here');
+
+/** A slave's files, and a builder that hides them where it can. */
+async function slave(t: Parameters<typeof temporary>[0], network = 'on') {
+  const home = temporary(t);
+  const workDir = temporary(t);
+  mkdirSync(join(home, 'code'));
+  mkdirSync(join(workDir, 'build-of-another'));
+  for (const file of ['key', 'certificate', 'code/main.js']) writeFileSync(join(home, file), 'contents');
+  const env = { PIP_RETRIES: '0', PIW_TEST_SLAVE: `at:${home}`, PIW_TEST_CERT: join(home, 'certificate') };
+  const masked = [home, join(home, 'key'), '/nowhere', '/'];
+  const confinement = await confine({ ...TESTING, network, env, workDir, masked });
+  return { ...workshop(t, index.url, { workDir, env, confinement }), confinement };
+}
+
+t.test('a build sees nothing of the slave where there is a sandbox, or its log says so', async (t) => {
+  const { builder, request } = await slave(t);
+  const { status, output } = await builder.build(request('peeks'));
+  t.ok(status, output);
+  for (const seen of ['can write its folder', 'can write /tmp', 'can read the certificate'])
+    t.match(output, seen);
+  if (!walls) {
+    t.match(output, /^piw: no sandbox is around this build: [^\n]+\n/);
+    t.match(output, 'can read the key');
+    return;
+  }
+  t.notMatch(output, 'no sandbox');
+  for (const hidden of ['read the key', 'read the code', 'write the system', 'make a device'])
+    t.match(output, `cannot ${hidden}`);
+  t.match(output, 'builds: 1\n');
+  t.match(output, 'first process: bwrap');
+});
+
+t.test('without the network a build is not reached by its index', async (t) => {
+  const { builder, request } = await slave(t, 'off');
+  const { failureClass, output } = await builder.build(request('peeks'));
+  t.equal(failureClass, walls ? 'network' : null, output);
+});
+
+t.test('what a build does elsewhere it does in a sandbox', async (t) => {
+  const { confinement, workDir } = await slave(t);
+  const login = { user: 'me', password: 's3cret' };
+  const guarded = await IndexServer.start([packFixture('spies'), packFixture('watched')], { login });
+  t.teardown(() => guarded.stop());
+  for (const [name, version, url] of [
+    ['lingers', '2.0', index.url],
+    ['litters', '1.0', index.url],
+    ['spies', '1.0', guarded.url],
+  ] as const) {
+    const { builder, request } = workshop(t, url, { workDir, confinement });
+    const result = await builder.build(request(name, { version }));
+    t.ok(result.status, result.output);
+    t.equal(result.files.length, 1);
+  }
+});
+
+t.test('an interpreter that is gone is told from a build that failed', async (t) => {
+  const { confinement, workDir } = await slave(t);
+  const gone = { ...interpreter, path: '/nowhere/bin/python3' };
+  const { builder, request } = workshop(t, index.url, { workDir, confinement, interpreter: gone });
+  await t.rejects(builder.build(request('peeks')), { code: 'PIW_NO_PYTHON' });
+});
+
+t.test('a sandbox that can’t be made any more is the slave’s trouble', async (t) => {
+  const confinement: Confinement = {
+    notice: undefined,
+    around: () => ['/bin/sh', '-c', 'echo "bwrap: No permissions to create namespace"; exit 1'],
+  };
+  const { builder, request } = workshop(t, index.url, { confinement });
+  await t.rejects(builder.build(request('peeks')), { code: 'PIW_CONFIG', message: /create namespace/ });
+});
+
+t.test('without bubblewrap, or with one that fails, it is as the configuration says', async (t) => {
+  const workDir = temporary(t);
+  for (const [program, why] of [
+    ['/nowhere/bwrap', /not installed/],
+    ['/bin/false', /does not work here/],
+  ] as const) {
+    const { notice, around } = await confine({ ...TESTING, workDir, program });
+    t.match(notice, why);
+    t.strictSame(around(workDir), []);
+    await t.rejects(confine({ ...TESTING, mode: 'required', workDir, program }), {
+      code: 'PIW_CONFIG',
+      message: why,
+    });
+  }
+  t.match((await confine({ ...TESTING, mode: 'none', workDir })).notice, /the configuration says so/);
+  await t.rejects(confine({ ...TESTING, mode: 'maybe', workDir }), { code: 'PIW_CONFIG' });
+  await t.rejects(confine({ ...TESTING, network: 'some', workDir }), { code: 'PIW_CONFIG' });
+});
