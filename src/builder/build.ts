@@ -13,6 +13,7 @@ import { diagnose, type Failure } from './failure.js';
 import { indexTrouble } from './index-check.js';
 import type { Interpreter } from './interpreter.js';
 import { DEFAULT_LIMITS, failureOf, type Limits } from './limits.js';
+import { nativeDependencies } from './natives.js';
 import { run, type RunResult } from './run.js';
 import type { Confinement } from './sandbox.js';
 
@@ -107,7 +108,7 @@ export class Builder {
     const failure =
       endOf(result, this.#limits, request.timeoutMs) ??
       (await this.#failureOf(result, name, request, folder));
-    const found = failure ?? (await wheelsIn(folder.wheels, name, request.version));
+    const found = failure ?? (await wheelsIn(folder, name, request.version));
     const head = notice === undefined ? '' : `${notice}\n`;
     return resultOf(request, durationS, `${head}${result.output}`, found);
   }
@@ -199,29 +200,32 @@ function endOf({ ended, signal }: RunResult, limits: Limits, timeoutMs: number):
 
 /** The wheels that a build has made, each opened and found to be what it is named. */
 async function wheelsIn(
-  folder: string,
+  folder: BuildFolder,
   name: PackageName,
   version: string,
 ): Promise<Failure | readonly BuiltFile[]> {
   // The build could write here, too: what is no file, or a link to one, is not looked at.
-  const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);
+  const entries = await readdir(folder.wheels, { withFileTypes: true }).catch(() => []);
   const filenames = entries.flatMap((entry) =>
     entry.isFile() && entry.name.endsWith('.whl') ? [entry.name] : [],
   );
   if (filenames.length === 0)
     return { failureClass: 'no-wheel', sentence: 'pip ended well, but made no wheel' };
   try {
-    return await Promise.all(
-      filenames.sort().map(async (filename) => {
-        const path = join(folder, filename);
-        const file = { ...(await describeWheel(path)), dependencies: { apt: [] }, path };
-        // In a filename, `-` is `_`.
-        const its = file.package_version_tag.replaceAll('_', '-');
-        if (normalise(file.package_tag) !== name || !sameVersion(its, version.replaceAll('_', '-')))
-          throw new PiwError('PIW_BAD_WHEEL', `${filename} is not of ${name} ${version}`);
-        return file;
-      }),
-    );
+    const files: BuiltFile[] = [];
+    for (const filename of filenames.sort()) {
+      const path = join(folder.wheels, filename);
+      const file = await describeWheel(path);
+      // In a filename, `-` is `_`.
+      const its = file.package_version_tag.replaceAll('_', '-');
+      if (normalise(file.package_tag) !== name || !sameVersion(its, version.replaceAll('_', '-')))
+        throw new PiwError('PIW_BAD_WHEEL', `${filename} is not of ${name} ${version}`);
+      const dependencies = await nativeDependencies(path, await folder.scratch()).catch((error: unknown) => {
+        throw new PiwError('PIW_BAD_WHEEL', `${filename}: ${reason(error)}`, { cause: error });
+      });
+      files.push({ ...file, dependencies, path });
+    }
+    return files;
   } catch (error) {
     if (!(error instanceof PiwError)) throw error;
     return { failureClass: 'wrong-wheel', sentence: error.message };

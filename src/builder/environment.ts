@@ -85,6 +85,11 @@ export class BuildFolder {
     return path;
   }
 
+  /** A folder in it that the build has never had a chance to put anything into. */
+  async scratch(): Promise<string> {
+    return await mkdtemp(join(this.path, 'scratch-'));
+  }
+
   /** Ends what still runs of the build and removes all of its folder. Raises if something stays. */
   async wipe(): Promise<void> {
     await killProcessesOf(this.path);

@@ -34,9 +34,9 @@ export const Token = Type.String({ minLength: 1, maxLength: 64, pattern: '^[A-Za
 export const FailureClass = Type.String({ minLength: 1, maxLength: 40, pattern: '^[a-z-]+$' });
 /** A build's log; whole up to a limit, see the slave. */
 export const Output = Type.String({ maxLength: 64 * 1024 * 1024 });
-/** What a wheel needs of the system, by the system's package manager: {apt: ["libffi8"]}. */
+/** What a wheel needs of the system, by its package manager: {apt: ["libffi8"]}; under '' what no package has. */
 export const Dependencies = Type.Record(
-  Type.String({ pattern: '^[a-z]{2,10}$' }),
+  Type.String({ pattern: '^(?:[a-z]{2,10})?$' }),
   listOf(Type.String({ maxLength: 200, pattern: '^[A-Za-z0-9][A-Za-z0-9.+:_-]*$' }), 1000),
 );
 

@@ -1,0 +1,87 @@
+import { open, rm, writeFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import yauzl, { type Entry, type ZipFile } from 'yauzl';
+import { isElf, neededLibraries, type Read } from './elf.js';
+import { ownersOf } from './owners.js';
+
+/** What every system with a C library has. */
+const OF_LIBC =
+  /^(?:ld-linux.*|ld64|ld-musl-.*|ld|libc|libc\.musl-.*|libm|libpthread|libdl|librt|libutil|linux-vdso.*)\.so(?:\.\d+)?$/;
+
+/** Larger files of a wheel are not looked at, nor what comes after so many bytes in all, or libraries. */
+const LIMITS = { file: 2 * 1024 ** 3, all: 8 * 1024 ** 3, libraries: 1000 };
+
+/**
+ * What a wheel needs of the system: the packages that have the libraries that its ELF files name and it
+ * doesn't bring along, by package manager; under '' the libraries that no package here has. A file at a
+ * time is unpacked into `scratch`. The wheel was found to be sound before.
+ */
+export async function nativeDependencies(
+  path: string,
+  scratch: string,
+): Promise<Readonly<Record<string, readonly string[]>>> {
+  const { needed, names } = await librariesOf(path, scratch);
+  const missing = [...needed].filter((name) => !names.has(name) && !OF_LIBC.test(name));
+  return await ownersOf(missing.sort().slice(0, LIMITS.libraries));
+}
+
+async function librariesOf(
+  path: string,
+  scratch: string,
+): Promise<{ readonly needed: ReadonlySet<string>; readonly names: ReadonlySet<string> }> {
+  const zip = await yauzl.openPromise(path, { lazyEntries: true, autoClose: false });
+  const needed = new Set<string>();
+  const names = new Set<string>();
+  let left = LIMITS.all;
+  try {
+    for await (const entry of zip.eachEntry()) {
+      if (entry.fileName.endsWith('/')) continue;
+      names.add(basename(entry.fileName));
+      // Everything but Python's own: programs bear any name, or none that tells.
+      if (/\.(?:py|pyi|pyc|txt|json|h|hpp)$/.test(entry.fileName)) continue;
+      if (entry.uncompressedSize > LIMITS.file || entry.uncompressedSize > left) continue;
+      const stream = await elfIn(zip, entry);
+      if (!stream) continue;
+      left -= entry.uncompressedSize;
+      for (const name of await neededIn(stream, scratch)) needed.add(name);
+    }
+  } finally {
+    zip.close();
+  }
+  return { needed, names };
+}
+
+/** The entry's contents if they are an ELF file's. Raises what yauzl has to say of a broken entry. */
+async function elfIn(zip: ZipFile, entry: Entry): Promise<AsyncIterable<Buffer> | undefined> {
+  const stream = await zip.openReadStreamPromise(entry);
+  const pieces = (stream as AsyncIterable<Buffer>)[Symbol.asyncIterator]();
+  const first = await pieces.next();
+  if (first.done === true || !isElf(first.value)) {
+    stream.destroy();
+    return undefined;
+  }
+  return (async function* () {
+    yield first.value;
+    for (let next = await pieces.next(); next.done !== true; next = await pieces.next()) yield next.value;
+  })();
+}
+
+async function neededIn(stream: AsyncIterable<Buffer>, scratch: string): Promise<readonly string[]> {
+  const path = join(scratch, 'library');
+  await writeFile(path, stream, { mode: 0o600 });
+  const file = await open(path);
+  try {
+    const { size } = await file.stat();
+    const read: Read = async (offset, length) => {
+      // What leads past the end reads nothing there.
+      if (!(offset < size)) return Buffer.alloc(0);
+      const buffer = Buffer.alloc(Math.min(length, size - offset));
+      const { bytesRead } = await file.read(buffer, 0, buffer.length, offset);
+      return buffer.subarray(0, bytesRead);
+    };
+    return await neededLibraries(read);
+  } finally {
+    await file.close();
+    await rm(path, { force: true });
+  }
+}
