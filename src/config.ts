@@ -98,6 +98,7 @@ export const KEYS = {
   /** `auto`: builds are in one where bubblewrap works; `required`: or are not made; `none`: in none. */
   sandbox: text('auto'),
   'sandbox-network': text('on'),
+  'allow-exposed': flag,
   label: text(),
   python: list,
   'work-dir': path(),

@@ -5,6 +5,7 @@ import { Flags } from '@oclif/core';
 import { BuildSlave, type SlaveProgress } from '../../actors/build-slave.js';
 import { systemClock } from '../actor/clock.js';
 import { Builder } from '../builder/build.js';
+import { exposed } from '../builder/exposed.js';
 import type { Limits } from '../builder/limits.js';
 import { probe } from '../builder/interpreter.js';
 import { confine } from '../builder/sandbox.js';
@@ -12,6 +13,7 @@ import { parseAddress } from '../bus/address.js';
 import { Bus } from '../bus/bus.js';
 import { defaultFiles, type Settings } from '../config.js';
 import { PiwError } from '../errors.js';
+import type { Log } from '../log.js';
 import { bucketOf } from '../protocols/file-juggler.js';
 import { PROTOCOL, VERSION } from '../version.js';
 import { EXIT_CODES, PiwCommand, untilSignal } from './base.js';
@@ -57,6 +59,9 @@ ${EXIT_CODES}`;
       description: "what people call it (default: the machine's name)",
     }),
     'work-dir': Flags.string({ helpValue: 'DIR', description: 'where builds are made' }),
+    'allow-exposed': Flags.boolean({
+      description: 'build without a sandbox also where builds could read its key or write its code',
+    }),
     'allow-root': Flags.boolean({ description: 'run as root all the same' }),
     once: Flags.boolean({ default: false, description: 'end after one build' }),
   };
@@ -102,7 +107,10 @@ ${EXIT_CODES}`;
             ...{ interpreter, env: passed, workDir },
             masked: [...secrets, this.config.root, ...homes()],
           });
-          if (confinement.notice !== undefined) log.warning(confinement.notice);
+          if (confinement.notice !== undefined) {
+            log.warning(confinement.notice);
+            await this.#guard(secrets, log, settings['allow-exposed']);
+          }
           const slave = new BuildSlave({
             bus,
             log,
@@ -142,6 +150,21 @@ ${EXIT_CODES}`;
     } finally {
       await bus.drain();
     }
+  }
+
+  /**
+   * Without a sandbox, what is built could speak to the master as this slave, or become it. Raises
+   * PIW_CONFIG where that is so, unless it is allowed, for trying out.
+   */
+  async #guard(secrets: readonly string[], log: Log, allowed: boolean): Promise<void> {
+    const { root } = this.config;
+    const found = await exposed({ secrets, code: [root, join(root, 'dist'), process.execPath] });
+    if (found.length === 0) return;
+    const what = `this slave is at the mercy of what it builds: ${found.join(', ')}`;
+    if (!allowed) {
+      throw new PiwError('PIW_CONFIG', `${what}; install bubblewrap, or give --allow-exposed for trying out`);
+    }
+    log.warning(what);
   }
 }
 

@@ -318,6 +318,8 @@ export class Farm {
       python: [python.path],
       'work-dir': work,
       label: name,
+      // They are for trying out, on the machine of the master itself.
+      'allow-exposed': true,
     };
     folder.writeSecret(`${name}.conf`, formatConfig(given));
     await this.#spawn(folder, {
