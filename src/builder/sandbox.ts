@@ -73,9 +73,12 @@ export function unconfined(why: string): Confinement {
 
 function whyNot(error: unknown): string {
   const { code, killed, stderr } = error as { code?: unknown; killed?: boolean; stderr?: string };
-  if (code === 'ENOENT') return 'bubblewrap is not installed here (on Debian: apt install bubblewrap)';
+  // EACCES: a folder of PATH is not for this user.
+  if (code === 'ENOENT' || code === 'EACCES')
+    return 'bubblewrap is not installed here (on Debian: apt install bubblewrap)';
   if (killed) return `bubblewrap did not end within ${String(PROBE_MS / 1000)} s`;
-  const last = (stderr ?? reason(error)).trim().split('\n').at(-1) ?? '';
+  const last =
+    (stderr === undefined || stderr === '' ? reason(error) : stderr).trim().split('\n').at(-1) ?? '';
   return `bubblewrap does not work here: ${last === '' ? 'it says nothing' : last.slice(0, 200)}`;
 }
 
