@@ -53,13 +53,16 @@ export async function estimateQueue(db: Queryable): Promise<QueueCount> {
        from queue tablesample system ($1) where lease is null group by target_id, priority)
      select t.abi, t.platform, priority, counted.waiting, coalesce(s.waiting, 0)::bigint as sampled,
        floor(extract(epoch from (
-         select min(released) from queue q
-         where q.target_id = t.target_id and q.priority = p.priority and q.lease is null)) * 1000)::float8 as oldest
+         -- In the order of the index, from its end: min() would read all of them.
+         select released from queue q
+         where q.target_id = t.target_id and q.priority = p.priority and q.lease is null and released is not null
+         order by released asc nulls first limit 1)) * 1000)::float8 as oldest
      from targets t cross join (values (0), (1), (2)) p (priority)
      cross join lateral (
        select count(*) as waiting from (
          select from queue q where q.target_id = t.target_id and q.priority = p.priority and q.lease is null
-         limit ${String(COUNTED)}) front) counted
+         -- So that it is read by the index: where all are alike, a look at the table itself seems as near.
+         order by q.released desc nulls last, q.version_id desc limit ${String(COUNTED)}) front) counted
      left join sample s using (target_id, priority)
      where counted.waiting > 0 order by t.rank, t.platform, priority desc`,
     [share * 100],

@@ -102,7 +102,7 @@ async function positionsOf(
       `select version_id, place + (
          select count(*) from (
            select from queue where target_id = $1 and lease is null and priority > $2
-           limit ${String(COUNTED)}) above) as place
+           order by priority desc limit ${String(COUNTED)}) above) as place
        from (
          select version_id, row_number() over (order by ${by}) as place from queue
          where target_id = $1 and lease is null and priority = $2
