@@ -198,9 +198,10 @@ export class TheArchitect extends Actor {
         target.lookedAt = this.clock.now();
         for (const one of ahead) {
           const order = { abi, platform, priority: one.priority, first: this.#settings.first };
-          const found = await queue.front(this.#database, { ...order, count: most + this.#going.size });
+          const count = most + this.#going.size;
+          const found = await queue.front(this.#database, { ...order, count });
           const waiting = found.filter((build) => !this.#going.has(keyOf(build)));
-          one.empty = found.length < most;
+          one.empty = found.length < count;
           one.list = waiting.slice(0, most);
         }
       } finally {

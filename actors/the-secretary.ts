@@ -19,8 +19,8 @@ const LOOK_S = 2;
 const ENOUGH = { ready: 500, waiting: 20_000 };
 /** Pages that are in Scribes' hands at once: those that people install from. */
 const HANDS = 8;
-/** The rest are written one at a time, with a pause so many times as long as each took. */
-const REST = 4;
+/** The rest are written one at a time, with a pause so many times as long as each took, but for no longer than this. */
+const REST = { times: 4, mostMs: 500 };
 
 type Kind = 'PKG' | 'PROJECT' | 'LOG' | 'SEARCH' | 'SITEMAP' | 'DELPKG' | 'DELVER' | 'HOME';
 
@@ -203,7 +203,7 @@ export class TheSecretary extends Actor {
     const began = this.clock.now();
     void this.track(() =>
       this.#write(task, () => {
-        this.clock.after(REST * (this.clock.now() - began), () => {
+        this.clock.after(Math.min(REST.times * (this.clock.now() - began), REST.mostMs), () => {
           this.#backBusy = false;
           this.#handOut();
         });

@@ -96,7 +96,10 @@ for (const how of ['a process each', 'one process']) {
         return [];
       }
     };
-    await until(() => listed().length > 0, 130_000);
+    await until(() => listed().length > 0, 130_000).catch((error: unknown) => {
+      t.comment(`the master said:\n${master.said()}\nand the slave:\n${slave.said()}`);
+      throw error;
+    });
     t.match(listed(), [/^piw_sample_native-1\.0-.*\.whl$/]);
 
     const desk = new Client(bus, control, undefined, { timeoutMs: 10_000, patienceMs: 20_000 });
