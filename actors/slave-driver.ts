@@ -38,7 +38,8 @@ const SLEEP_S = 10;
 const TARGETS_S = 5;
 /** How often one file is asked for before its build counts as failed. */
 const MAX_TRIES = 3;
-const BUCKET_BYTES = 16 * 1024 ** 3;
+/** The server sets it aside for each user of a slave, and refuses when its disk has no more of it. */
+const BUCKET_BYTES = 4 * 1024 ** 3;
 /** A slave that is silent for so long is shown no more; its lease has long run out. */
 const FORGET_MS = 3_600_000;
 
