@@ -1,7 +1,7 @@
 import { Actor, type ActorContext, type From } from '../src/actor/actor.js';
 import { DAY_MS } from '../src/bus/objects.js';
 import { PiwError, reason } from '../src/errors.js';
-import { bucketOf, fileSystem, transfer } from '../src/protocols/file-juggler.js';
+import { BUCKET_BYTES, bucketOf, fileSystem, transfer } from '../src/protocols/file-juggler.js';
 import type { Answer } from '../src/protocols/protocol.js';
 import { fileFromMessage } from '../src/states/file-state.js';
 import { WheelStore, type Arriving, type Verdict } from '../src/wheels/store.js';
@@ -63,7 +63,7 @@ export class FileJuggler extends Actor {
         await this.bus.objects.ensure({
           name: bucketOf(this.bus.prefix, sender),
           maxAgeMs: DAY_MS,
-          maxBytes: 16 * 1024 ** 3,
+          maxBytes: BUCKET_BYTES,
         });
         await this.#store.expect({ transferId: transfer_id, sender, file: fileFromMessage(file_state) });
         this.#verdicts.delete(transfer_id);

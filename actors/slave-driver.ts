@@ -6,7 +6,7 @@ import { PiwError, reason } from '../src/errors.js';
 import { builds, pending, type Grant } from '../src/protocols/builds.js';
 import { slaveControl, status } from '../src/protocols/control.js';
 import { fileToMessage } from '../src/states/file-state.js';
-import { bucketOf, fileSystem } from '../src/protocols/file-juggler.js';
+import { BUCKET_BYTES, bucketOf, fileSystem } from '../src/protocols/file-juggler.js';
 import { oracle, type LoggedBuild } from '../src/protocols/oracle.js';
 import {
   slaveDriver,
@@ -38,8 +38,6 @@ const SLEEP_S = 10;
 const TARGETS_S = 5;
 /** How often one file is asked for before its build counts as failed. */
 const MAX_TRIES = 3;
-/** The server sets it aside for each user of a slave, and refuses when its disk has no more of it. */
-const BUCKET_BYTES = 4 * 1024 ** 3;
 /** A slave that is silent for so long is shown no more; its lease has long run out. */
 const FORGET_MS = 3_600_000;
 

@@ -41,5 +41,8 @@ export const fileSystem = new Protocol('fs', {
   STATVFS: { fields: {}, answers: { STATVFS: { total: Count, free: Count } }, reads: true },
 });
 
+/** The server sets so many bytes aside for each bucket, and refuses when its disk has no more of them. */
+export const BUCKET_BYTES = 4 * 1024 ** 3;
+
 /** The bucket that a user writes to; its name stands in the subjects that the user may use. */
 export const bucketOf = (prefix: string, user: string): string => `${prefix}-slave-${user}`;
