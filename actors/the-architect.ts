@@ -7,6 +7,7 @@ import { PiwError } from '../src/errors.js';
 import { fillSlice } from '../src/database/targets.js';
 import { builds, pending, type Grant } from '../src/protocols/builds.js';
 import { PRIORITY } from '../src/protocols/oracle.js';
+import { turn, type Turn } from '../src/states/turn.js';
 
 export interface ArchitectSettings {
   /** Which of the backlog comes first. */
@@ -30,13 +31,12 @@ const EXPIRE_S = 5;
 const HINT_MS = 50;
 /** A slice of a target that was added or skipped is followed by a rest as long as itself, at least this. */
 const REST_MS = 20;
+/** A target that nobody asked for during so long is looked after no more. A slave that waits asks more often. */
+const FORGET_MS = 60_000;
 
 /** What comes next of one priority. */
-interface Ahead {
+interface Ahead extends Turn<queue.Waiting> {
   readonly priority: number;
-  readonly weight: number;
-  credit: number;
-  list: readonly queue.Waiting[];
   /** The queue had no more of it when it was last looked at. */
   empty: boolean;
 }
@@ -54,6 +54,9 @@ interface Target {
   /** How many are kept in mind of each priority. */
   most: number;
   lookedAt: number;
+  askedAt: number;
+  /** A slave got nothing; it is told when there is something again. */
+  turnedAway: boolean;
 }
 
 /**
@@ -63,8 +66,8 @@ interface Target {
  * gone otherwise meanwhile is passed over.
  *
  * While builds of several priorities wait, they take turns by weight: so a request comes next, and the
- * backlog still moves while releases pour in. For a target that had nothing it says READY when there is
- * something again. The database's notification is only ever a hint to look; a slow poll stands behind it.
+ * backlog still moves while releases pour in. When a slave got nothing, it says READY once there is something
+ * for its target again. The database's notification is only ever a hint to look; a slow poll stands behind it.
  *
  * Beside this it makes the queue follow targets that were added or skipped, slice by slice.
  */
@@ -77,7 +80,8 @@ export class TheArchitect extends Actor {
   readonly #grants: Batch<Asked, queue.Granted | PiwError | undefined>;
   /** Builds that are being given out. */
   readonly #going = new Set<string>();
-  #hinted: NodeJS.Timeout | undefined;
+  /** Takes back the call that a hint has brought about. */
+  #hinted: (() => void) | undefined;
 
   /**
    * The database may be a relaxed one. Should a crash of PostgreSQL undo a grant of the last moments, that
@@ -127,7 +131,7 @@ export class TheArchitect extends Actor {
 
   protected override async stopped(): Promise<void> {
     this.#listening.abort();
-    clearTimeout(this.#hinted);
+    this.#hinted?.();
     await this.#database.close();
   }
 
@@ -139,21 +143,33 @@ export class TheArchitect extends Actor {
     return await Promise.all(
       wants.map(async ([slaveId, abi, platform]) => {
         const target = this.#target(abi, platform);
-        for (let tries = 0; tries < TRIES; tries += 1) {
-          const next = await this.#take(target);
-          if (!next) return null;
-          const granted = await this.#grants.add({ ...next, slaveId, leaseS, fence });
-          if (granted instanceof PiwError) throw granted;
-          if (granted) {
-            const { lease, attempt, package: name, number, sdistUrl, sdistSha256 } = granted;
-            return [lease, attempt, name, number, sdistUrl, sdistSha256];
-          }
-          // What is in mind is old: others of it may have gone, too.
-          target.lookedAt = 0;
+        target.askedAt = this.clock.now();
+        const granted = await this.#give(target, { slaveId, leaseS, fence });
+        if (granted instanceof PiwError) throw granted;
+        if (!granted) {
+          target.turnedAway = true;
+          return null;
         }
-        return null;
+        const { lease, attempt, package: name, number, sdistUrl, sdistSha256 } = granted;
+        return [lease, attempt, name, number, sdistUrl, sdistSha256];
       }),
     );
+  }
+
+  /** What comes next, as a slave's own from now on; undefined if there is nothing. */
+  async #give(
+    target: Target,
+    whose: Omit<Asked, keyof queue.Waiting>,
+  ): Promise<queue.Granted | PiwError | undefined> {
+    for (let tries = 0; tries < TRIES; tries += 1) {
+      const next = await this.#take(target);
+      if (!next) return undefined;
+      const granted = await this.#grants.add({ ...next, ...whose });
+      if (granted) return granted;
+      // What is in mind is old: others of it may have gone, too.
+      target.lookedAt = 0;
+    }
+    return undefined;
   }
 
   async #take(target: Target): Promise<queue.Waiting | undefined> {
@@ -190,7 +206,7 @@ export class TheArchitect extends Actor {
     return asked.map((one) => found.get(keyOf(one)));
   }
 
-  /** Looks what comes next for a target. */
+  /** Looks what comes next for a target, and tells the slaves that wait for it if there is something. */
   #look(target: Target): Promise<void> {
     target.looking ??= (async () => {
       try {
@@ -204,6 +220,9 @@ export class TheArchitect extends Actor {
           one.empty = found.length < count;
           one.list = waiting.slice(0, most);
         }
+        if (!target.turnedAway || ahead.every(({ list }) => list.length === 0)) return;
+        target.turnedAway = false;
+        await this.#pending.publish('READY', { abi, platform, some: true });
       } finally {
         target.looking = undefined;
       }
@@ -212,20 +231,24 @@ export class TheArchitect extends Actor {
   }
 
   #hint(): void {
-    this.#hinted ??= setTimeout(() => {
+    this.#hinted ??= this.clock.after(HINT_MS, () => {
       this.#hinted = undefined;
       void this.track(() => this.#seek());
-    }, HINT_MS);
+    });
   }
 
-  /** Looks what has come to targets and priorities that had nothing, and tells those who wait. */
+  /** Looks what has come to targets and priorities that had nothing, and to those that slaves wait for. */
   async #seek(): Promise<void> {
-    for (const target of this.#targets.values()) {
-      const waits = target.ahead.every(({ list }) => list.length === 0);
-      if (!target.ahead.some(({ list, empty }) => empty && list.length === 0)) continue;
+    for (const [key, target] of this.#targets) {
+      if (this.clock.now() - target.askedAt > FORGET_MS) {
+        this.#targets.delete(key);
+        continue;
+      }
+      const wanting = target.ahead.some(({ list, empty }) => empty && list.length === 0);
+      if (!wanting && !target.turnedAway) continue;
+      // A look that is under way may have begun before what there is a hint of.
+      await target.looking;
       await this.#look(target);
-      if (!waits || target.ahead.every(({ list }) => list.length === 0)) continue;
-      await this.#pending.publish('READY', { abi: target.abi, platform: target.platform, some: true });
     }
   }
 
@@ -256,20 +279,13 @@ export class TheArchitect extends Actor {
       list: [],
       empty: false,
     }));
-    const target: Target = { abi, platform, ahead, looking: undefined, most: AHEAD.least, lookedAt: 0 };
+    const target: Target = {
+      ...{ abi, platform, ahead, looking: undefined, most: AHEAD.least },
+      ...{ lookedAt: 0, askedAt: 0, turnedAway: false },
+    };
     this.#targets.set(key, target);
     return target;
   }
 }
 
 const keyOf = ({ version, target }: queue.Waiting): string => `${String(version)} ${String(target)}`;
-
-/** Whose turn it is: each that has something gains its weight, and the one that has most pays for all. */
-function turn(ahead: readonly Ahead[]): Ahead | undefined {
-  const waiting = ahead.filter(({ list }) => list.length > 0);
-  for (const one of ahead) if (one.list.length === 0) one.credit = 0;
-  for (const one of waiting) one.credit += one.weight;
-  const next = waiting.reduce<Ahead | undefined>((a, b) => (a && a.credit >= b.credit ? a : b), undefined);
-  if (next) next.credit -= waiting.reduce((sum, { weight }) => sum + weight, 0);
-  return next;
-}

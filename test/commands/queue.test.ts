@@ -3,32 +3,22 @@ import { logBuilds } from '../../src/database/builds.js';
 import { quarantine, skipPackage } from '../../src/database/packages.js';
 import type { Database } from '../../src/database/pool.js';
 import { front, grant } from '../../src/database/queue.js';
-import { helloSlave } from '../../src/database/slaves.js';
 import { addTarget } from '../../src/database/targets.js';
 import { newVersions, skipVersion, yankVersion } from '../../src/database/versions.js';
 import type { LoggedBuild, Release } from '../../src/protocols/oracle.js';
 import { natsAddress, ownPrefix } from '../helpers/bus.js';
 import { piwWith, piwWithTasks, type Piw } from '../helpers/command.js';
 import { testDatabase } from '../helpers/database.js';
+import { PLATFORM, someRelease, someSlave } from '../helpers/rows.js';
 
 t.setTimeout(200_000);
 
-const PLATFORM = 'linux_x86_64';
 const DAY_MS = 86_400_000;
 const DAY_0 = Date.UTC(2024, 0, 1);
 
 /** A release of that day of 2024. */
-const release = (version: string, day: number, more: Partial<Release> = {}): Release => ({
-  version,
-  released: DAY_0 + day * DAY_MS,
-  yanked: null,
-  has_sdist: true,
-  sdist_url: null,
-  sdist_sha256: null,
-  requires_python: null,
-  priority: 0,
-  ...more,
-});
+const release = (version: string, day: number, more: Partial<Release> = {}): Release =>
+  someRelease(version, { released: DAY_0 + day * DAY_MS, ...more });
 
 /** A build for cp39 with one wheel of these tags, or a failed one. */
 const build = (version: string, tags: readonly [string, string, string] | null): LoggedBuild => ({
@@ -56,21 +46,11 @@ const build = (version: string, tags: readonly [string, string, string] | null):
 
 /** A slave has demo 6.0 for cp39, which is all that waits. */
 async function givenOut(db: Database): Promise<void> {
-  const { slave_id } = await helloSlave(db, {
-    ...{
-      user: 'slave',
-      session: 's',
-      label: 'anvil',
-      abi: 'cp39',
-      platform: PLATFORM,
-      py_version_tag: 'cp39',
-    },
-    ...{ os_name: '', os_version: '', board: null, register: false },
-  });
+  const slaveId = await someSlave(db, 'cp39');
   const [next] = await front(db, {
     ...{ abi: 'cp39', platform: PLATFORM, priority: 0, count: 1, first: 'newest' },
   });
-  if (next) await grant(db, [{ ...next, slaveId: slave_id, leaseS: 3600 }], 1);
+  if (next) await grant(db, [{ ...next, slaveId, leaseS: 3600 }], 1);
 }
 
 /** A version in every state that there is. */

@@ -3,19 +3,8 @@ import { quarantine } from '../../src/database/packages.js';
 import { loadPages, noteDue, savePages } from '../../src/database/pages.js';
 import type { Database } from '../../src/database/pool.js';
 import { newVersions } from '../../src/database/versions.js';
-import type { Release } from '../../src/protocols/oracle.js';
 import { testDatabase } from '../helpers/database.js';
-
-const release = (yanked: string | null): Release => ({
-  version: '1.0',
-  released: 1.7e12,
-  yanked,
-  has_sdist: true,
-  sdist_url: null,
-  sdist_sha256: null,
-  requires_python: null,
-  priority: 0,
-});
+import { someRelease } from '../helpers/rows.js';
 
 /** What is due, which is taken out. */
 async function due(db: Database): Promise<string[]> {
@@ -28,16 +17,16 @@ void t.test(
   'whatever changes what an index shows makes its page due, not the project page alone',
   async (t) => {
     const { db } = await testDatabase(t);
-    await newVersions(db, 'a', 'feed', [release(null)]);
+    await newVersions(db, 'a', 'feed', [someRelease('1.0')]);
     t.same(await due(db), ['PROJECT a'], 'it is in no index without a file');
     await db.query(
       `with tag as (insert into tags (py, abi, platform) values ('py3', 'none', 'any') returning tag_id)
        insert into files (filename, version_id, filesize, sha256, metadata_sha256, tag_id)
        select 'a-1.0-py3-none-any.whl', version_id, 1, '', '', tag_id from versions, tag`,
     );
-    await newVersions(db, 'a', 'feed', [release(null)]);
+    await newVersions(db, 'a', 'feed', [someRelease('1.0')]);
     t.same(await due(db), [], 'nothing has changed');
-    await newVersions(db, 'a', 'feed', [release('broken')]);
+    await newVersions(db, 'a', 'feed', [someRelease('1.0', { yanked: 'broken' })]);
     t.same(await due(db), ['PKG a'], 'a yank has to be marked');
     await quarantine(db, 'a', null, true);
     t.same(await due(db), ['PKG a'], 'what is quarantined has to go');

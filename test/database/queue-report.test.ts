@@ -5,31 +5,15 @@ import type { Database } from '../../src/database/pool.js';
 import { front, grant } from '../../src/database/queue.js';
 import { countQueue, estimateQueue } from '../../src/database/queue-count.js';
 import { packageQueue } from '../../src/database/queue-report.js';
-import { addTarget } from '../../src/database/targets.js';
 import { newVersions } from '../../src/database/versions.js';
 import { testDatabase } from '../helpers/database.js';
+import { PLATFORM, someRelease, someTarget } from '../helpers/rows.js';
 
 t.setTimeout(120_000);
 
-const PLATFORM = 'linux_x86_64';
-const addAbi = async (db: Database, abi: string) => {
-  await addTarget(db, { abi, platform: PLATFORM, py_version_tag: abi, skip: null });
-};
-
 /** A version of a package of its own: nothing but its place decides when it is built. */
 const add = async (db: Database, name: string, priority: number, released: number | null) => {
-  await newVersions(db, name, 'feed', [
-    {
-      version: '1.0',
-      released,
-      yanked: null,
-      has_sdist: true,
-      sdist_url: null,
-      sdist_sha256: null,
-      requires_python: null,
-      priority,
-    },
-  ]);
+  await newVersions(db, name, 'feed', [someRelease('1.0', { priority, released })]);
 };
 
 for (const first of ['newest', 'oldest'] as const) {
@@ -37,7 +21,7 @@ for (const first of ['newest', 'oldest'] as const) {
     `the places in the queue are those in which builds are given out, the ${first} first`,
     async (t) => {
       const { db } = await testDatabase(t);
-      await addAbi(db, 'cp311');
+      await someTarget(db, 'cp311');
       const names = Array.from({ length: 60 }, (_, n) => `p${String(n)}`);
       for (const [n, name] of names.entries()) {
         // Some were released at the same moment, and of some it isn't known when.
@@ -67,7 +51,7 @@ for (const first of ['newest', 'oldest'] as const) {
 
 void t.test('a short queue is counted at once, and a long one estimated', async (t) => {
   const { db } = await testDatabase(t);
-  await addAbi(db, 'cp311');
+  await someTarget(db, 'cp311');
   await add(db, 'a', 0, 1.6e12);
   await add(db, 'b', 2, null);
   const exact = await countQueue(db);

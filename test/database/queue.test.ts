@@ -11,7 +11,6 @@ import {
   returnExpired,
   type Waiting,
 } from '../../src/database/queue.js';
-import { helloSlave } from '../../src/database/slaves.js';
 import { applyEvents } from '../../src/database/feed-events.js';
 import { applyPage, missingPage, settleVersions } from '../../src/database/feed-pages.js';
 import { addTarget, fillSlice, removeTarget } from '../../src/database/targets.js';
@@ -22,29 +21,18 @@ import {
   skipVersion,
   yankVersion,
 } from '../../src/database/versions.js';
-import type { LoggedBuild, Release } from '../../src/protocols/oracle.js';
+import type { LoggedBuild } from '../../src/protocols/oracle.js';
 import type { ChangeEvent } from '../../src/pypi/changelog.js';
 import { fold } from '../../src/pypi/fold.js';
 import type { PackageName } from '../../src/wheels/names.js';
 import { testDatabase } from '../helpers/database.js';
+import { someRelease, someSlave } from '../helpers/rows.js';
 import { chance } from '../helpers/fake-pypi/chance.js';
 
 const LINUX = 'linux_x86_64';
 const ARM = 'linux_aarch64';
 
 const target = (abi: string, platform = LINUX) => ({ abi, platform, py_version_tag: abi, skip: null });
-const release1 = (version: string, more: Partial<Release> = {}): Release => ({
-  version,
-  released: 1.7e12,
-  yanked: null,
-  has_sdist: true,
-  sdist_url: null,
-  sdist_sha256: null,
-  requires_python: null,
-  priority: 0,
-  ...more,
-});
-
 /** What comes next for a target, of all priorities. */
 async function next(db: Database, abi: string, platform: string, count: number): Promise<readonly Waiting[]> {
   const order = { abi, platform, count, first: 'newest' as const };
@@ -124,13 +112,13 @@ t.setTimeout(process.env['PIW_TEST_SEEDS'] === undefined ? 200_000 : 0);
 
 void t.test('the lowest ABI is built first, by version and not as text', async (t) => {
   const db = await farm(t, ['cp311'], ['cp39'], ['pypy39_pp73']);
-  await newVersions(db, 'a', 'feed', [release1('1.0')]);
+  await newVersions(db, 'a', 'feed', [someRelease('1.0')]);
   t.same(await queued(db), ['a 1.0 cp39']);
 });
 
 void t.test('a wheel that serves them all ends it; one that does not makes the rest due', async (t) => {
   const db = await farm(t, ['cp39'], ['cp311'], ['cp313t']);
-  await newVersions(db, 'a', 'feed', [release1('1.0'), release1('2.0'), release1('3.0')]);
+  await newVersions(db, 'a', 'feed', [someRelease('1.0'), someRelease('2.0'), someRelease('3.0')]);
   await logBuilds(db, [built('a', '1.0', 'cp39', LINUX, ['py3-none-any'])]);
   await logBuilds(db, [built('a', '2.0', 'cp39', LINUX, [`cp39-cp39-${LINUX}`])]);
   await logBuilds(db, [built('a', '3.0', 'cp39', LINUX, [`cp39-abi3-${LINUX}`])]);
@@ -139,14 +127,14 @@ void t.test('a wheel that serves them all ends it; one that does not makes the r
 
 void t.test('when the lowest failed, the next one is tried', async (t) => {
   const db = await farm(t, ['cp39'], ['cp311']);
-  await newVersions(db, 'a', 'feed', [release1('1.0')]);
+  await newVersions(db, 'a', 'feed', [someRelease('1.0')]);
   await logBuilds(db, [built('a', '1.0', 'cp39', LINUX, [])]);
   t.same(await queued(db), ['a 1.0 cp311']);
 });
 
 void t.test('each platform has a lowest of its own', async (t) => {
   const db = await farm(t, ['cp311'], ['cp311', ARM], ['cp312', ARM]);
-  await newVersions(db, 'a', 'feed', [release1('1.0')]);
+  await newVersions(db, 'a', 'feed', [someRelease('1.0')]);
   t.same(await queued(db), ['a 1.0 cp311', `a 1.0 cp311 ${ARM}`]);
 });
 
@@ -155,9 +143,9 @@ void t.test(
   async (t) => {
     const db = await farm(t, ['cp39'], ['cp311']);
     await newVersions(db, 'a', 'feed', [
-      release1('1.0', { requires_python: '>=3.10' }),
-      release1('2.0', { has_sdist: false }),
-      release1('3.0'),
+      someRelease('1.0', { requires_python: '>=3.10' }),
+      someRelease('2.0', { has_sdist: false }),
+      someRelease('3.0'),
     ]);
     t.same(await queued(db), ['a 1.0 cp311', 'a 3.0 cp39']);
     await skipVersion(db, 'a', '3.0', 'too large');
@@ -173,27 +161,13 @@ void t.test(
   },
 );
 
-async function slave(db: Database, session = 's'): Promise<number> {
-  const its = {
-    user: 'u',
-    session,
-    label: 'l',
-    abi: 'cp311',
-    platform: LINUX,
-    py_version_tag: 'cp311',
-    os_name: 'x',
-    os_version: '1',
-    board: null,
-    register: false,
-  };
-  return (await helloSlave(db, its)).slave_id;
-}
+const slave = (db: Database, session?: string) => someSlave(db, 'cp311', session);
 
 void t.test(
   'a lease is one slave’s, is renewed, comes back when it runs out, and ends with its result',
   async (t) => {
     const db = await farm(t, ['cp311']);
-    await newVersions(db, 'a', 'feed', [release1('1.0'), release1('2.0', { priority: 2 })]);
+    await newVersions(db, 'a', 'feed', [someRelease('1.0'), someRelease('2.0', { priority: 2 })]);
     const [me, other] = [await slave(db, 'me'), await slave(db, 'other')];
     const waiting = await next(db, 'cp311', LINUX, 10);
     const to = (build: Waiting | undefined, slaveId: number) =>
@@ -287,9 +261,9 @@ class Farm {
     const db = this.#db;
     const name = () => pick(['a', 'b']);
     const version = () => pick(['1.0', '2.0', '3.0']);
-    const releases = () => ['1.0', '2.0', '3.0'].filter(() => pick([true, false])).map(someRelease);
-    const someRelease = (its: string) =>
-      release1(its, {
+    const releases = () => ['1.0', '2.0', '3.0'].filter(() => pick([true, false])).map(aRelease);
+    const aRelease = (its: string) =>
+      someRelease(its, {
         requires_python: pick(SPECIFIERS),
         has_sdist: pick([true, true, false]),
         priority: pick([0, 1, 2]),
@@ -298,7 +272,7 @@ class Farm {
     const serial = () => (this.#serial += pick([0, 1, 1, 2]));
     return {
       'new version': () =>
-        newVersions(db, name(), pick(['feed', 'feed', 'add', 'import'] as const), [someRelease(version())]),
+        newVersions(db, name(), pick(['feed', 'feed', 'add', 'import'] as const), [aRelease(version())]),
       'new package': () => {
         const added = { package: name(), description: null, aliases: [] };
         const origin = pick(['feed', 'add'] as const);

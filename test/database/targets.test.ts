@@ -4,17 +4,13 @@ import type { Database } from '../../src/database/pool.js';
 import { addTarget, fillSlice, removeTarget } from '../../src/database/targets.js';
 import { newVersions } from '../../src/database/versions.js';
 import { testDatabase } from '../helpers/database.js';
+import { someRelease } from '../helpers/rows.js';
 
 t.setTimeout(120_000);
 
 const target = (skip: string | null) => ({
   ...{ abi: 'cp311', platform: 'linux_x86_64', py_version_tag: 'cp311', skip },
 });
-const release = (version: string) => ({
-  ...{ version, released: 1.7e12, yanked: null, has_sdist: true, sdist_url: null, sdist_sha256: null },
-  ...{ requires_python: null, priority: 0 },
-});
-
 const drain = async (db: Database) => {
   await addTarget(db, target('not now'));
   while (await fillSlice(db));
@@ -29,7 +25,7 @@ for (const [how, stop] of [
   void t.test(`a target that was ${how} is taken up again, with its builds and what is new`, async (t) => {
     const { db } = await testDatabase(t);
     await addTarget(db, target(null));
-    await newVersions(db, 'a', 'feed', [release('1'), release('2')]);
+    await newVersions(db, 'a', 'feed', [someRelease('1'), someRelease('2')]);
     await logBuilds(db, [
       {
         ...{
@@ -45,7 +41,7 @@ for (const [how, stop] of [
     ]);
     await stop(db);
     t.match(await db.query('select count(*) from queue'), [{ count: 0 }]);
-    await newVersions(db, 'a', 'feed', [release('3')]);
+    await newVersions(db, 'a', 'feed', [someRelease('3')]);
     await addTarget(db, target(null));
     while (await fillSlice(db));
     t.match(await db.query('select version from queue join versions using (version_id) order by 1'), [

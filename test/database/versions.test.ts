@@ -4,16 +4,10 @@ import { deletePackage, newPackage } from '../../src/database/packages.js';
 import type { Database } from '../../src/database/pool.js';
 import { addTarget } from '../../src/database/targets.js';
 import { newVersions } from '../../src/database/versions.js';
-import type { Release } from '../../src/protocols/oracle.js';
 import { fold } from '../../src/pypi/fold.js';
 import type { PackageName } from '../../src/wheels/names.js';
 import { testDatabase } from '../helpers/database.js';
-
-const release = (fields: Partial<Release> = {}): Release => ({
-  ...{ version: '1.0', released: 1.7e12, yanked: null, has_sdist: true, sdist_url: 'https://x/a.tar.gz' },
-  ...{ sdist_sha256: null, requires_python: null, priority: 0 },
-  ...fields,
-});
+import { someRelease } from '../helpers/rows.js';
 
 async function row(db: Database): Promise<Record<string, unknown> | undefined> {
   const [found] = await db.query<Record<string, unknown>>(
@@ -24,15 +18,17 @@ async function row(db: Database): Promise<Record<string, unknown> | undefined> {
 
 void t.test('an administrator who names a version that the feed brought makes it theirs', async (t) => {
   const { db } = await testDatabase(t);
-  await newVersions(db, 'a', 'feed', [release({ yanked: 'broken' })]);
+  await newVersions(db, 'a', 'feed', [
+    someRelease('1.0', { yanked: 'broken', sdist_url: 'https://x/a.tar.gz' }),
+  ]);
   await db.query('update versions set gone = now()');
   const bare = { released: 1, has_sdist: false, sdist_url: null };
-  await newVersions(db, 'a', 'import', [release(bare)]);
+  await newVersions(db, 'a', 'import', [someRelease('1.0', bare)]);
   t.same(await row(db), {
     ...{ origin: 'import', has_sdist: true, sdist_url: 'https://x/a.tar.gz', yanked: 'broken' },
     ...{ gone: false, priority: 0 },
   });
-  await newVersions(db, 'a', 'feed', [release({ has_sdist: false, sdist_url: null })]);
+  await newVersions(db, 'a', 'feed', [someRelease('1.0', { has_sdist: false, sdist_url: null })]);
   t.match(await row(db), { origin: 'import', has_sdist: true, yanked: null }, 'the feed takes no sdist away');
   for (const kind of ['remove file', 'remove release', 'remove project'] as const) {
     const version = kind === 'remove project' ? null : '1.0';
@@ -47,7 +43,7 @@ void t.test('an administrator who names a version that the feed brought makes it
 
 void t.test('a package that was gone is there again when an administrator adds it', async (t) => {
   const { db } = await testDatabase(t);
-  await newVersions(db, 'a', 'feed', [release()]);
+  await newVersions(db, 'a', 'feed', [someRelease('1.0')]);
   await db.query(
     `insert into targets (abi, platform, py_version_tag, rank) values ('cp311', 'linux_x86_64', 'cp311', 1)`,
   );
@@ -65,8 +61,8 @@ void t.test('with a package go its versions and what waits of them', async (t) =
   const { db } = await testDatabase(t);
   const target = { abi: 'cp311', platform: 'linux_x86_64', py_version_tag: 'cp311', skip: null };
   await addTarget(db, target);
-  await newVersions(db, 'a', 'feed', [release(), release({ version: '2.0' })]);
-  await newVersions(db, 'b', 'feed', [release()]);
+  await newVersions(db, 'a', 'feed', [someRelease('1.0'), someRelease('2.0')]);
+  await newVersions(db, 'b', 'feed', [someRelease('1.0')]);
   t.equal((await db.query('select 1 from queue')).length, 3);
   await deletePackage(db, 'a');
   t.equal((await db.query('select 1 from versions')).length, 1);

@@ -1,0 +1,43 @@
+import type { Database } from '../../src/database/pool.js';
+import { helloSlave } from '../../src/database/slaves.js';
+import { addTarget } from '../../src/database/targets.js';
+import type { Release } from '../../src/protocols/oracle.js';
+
+/** What tests build for, where it doesn't matter. */
+export const PLATFORM = 'linux_x86_64';
+
+/** A release that can be built for everything. */
+export const someRelease = (version: string, more: Partial<Release> = {}): Release => ({
+  version,
+  released: 1.7e12,
+  yanked: null,
+  has_sdist: true,
+  sdist_url: null,
+  sdist_sha256: null,
+  requires_python: null,
+  priority: 0,
+  ...more,
+});
+
+/** Has all of it built for this ABI. */
+export async function someTarget(
+  db: Database,
+  abi: string,
+  { platform = PLATFORM, skip = null }: { platform?: string; skip?: string | null } = {},
+): Promise<void> {
+  await addTarget(db, { abi, platform, py_version_tag: abi, skip });
+}
+
+/** A slave of its own session says HELLO; gives its number. */
+export async function someSlave(
+  db: Database,
+  abi = 'cp311',
+  session = 's',
+  label = 'anvil',
+): Promise<number> {
+  const { slave_id } = await helloSlave(db, {
+    ...{ user: 'slave', session, label, abi, platform: PLATFORM, py_version_tag: abi },
+    ...{ os_name: '', os_version: '', board: null, register: false },
+  });
+  return slave_id;
+}
