@@ -1,4 +1,7 @@
 #!/usr/bin/env node
 import { execute } from '@oclif/core';
 
-await execute({ dir: import.meta.url });
+const [first, ...rest] = process.argv.slice(2);
+// `piw help queue` is what `piw queue --help` is.
+const args = first === 'help' ? [...rest, '--help'] : process.argv.slice(2);
+await execute({ dir: import.meta.url, args });

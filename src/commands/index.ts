@@ -1,42 +1,39 @@
-import AbiAdd from './abi/add.js';
-import AbiList from './abi/list.js';
-import AbiRemove from './abi/remove.js';
-import AbiSkip from './abi/skip.js';
-import AbiUnskip from './abi/unskip.js';
-import Actor from './actor.js';
-import Add from './add.js';
-import Farm from './farm.js';
-import Feed from './feed.js';
-import Import from './import.js';
-import Initdb from './initdb.js';
-import Logger from './logger.js';
-import Master from './master.js';
-import Monitor from './monitor.js';
-import Queue from './queue.js';
-import Rebuild from './rebuild.js';
-import Remove from './remove.js';
-import Slave from './slave.js';
-import Web from './web.js';
+import type { Command } from '@oclif/core';
 
 /** Every command of piw, by its name. */
-export const commands = {
-  'abi:add': AbiAdd,
-  'abi:list': AbiList,
-  'abi:remove': AbiRemove,
-  'abi:skip': AbiSkip,
-  'abi:unskip': AbiUnskip,
-  actor: Actor,
-  add: Add,
-  farm: Farm,
-  feed: Feed,
-  import: Import,
-  initdb: Initdb,
-  logger: Logger,
-  master: Master,
-  monitor: Monitor,
-  queue: Queue,
-  rebuild: Rebuild,
-  remove: Remove,
-  slave: Slave,
-  web: Web,
+const COMMANDS: Readonly<Record<string, () => Promise<{ default: Command.Class }>>> = {
+  'abi:add': () => import('./abi/add.js'),
+  'abi:list': () => import('./abi/list.js'),
+  'abi:remove': () => import('./abi/remove.js'),
+  'abi:skip': () => import('./abi/skip.js'),
+  'abi:unskip': () => import('./abi/unskip.js'),
+  actor: () => import('./actor.js'),
+  add: () => import('./add.js'),
+  farm: () => import('./farm.js'),
+  feed: () => import('./feed.js'),
+  import: () => import('./import.js'),
+  initdb: () => import('./initdb.js'),
+  logger: () => import('./logger.js'),
+  master: () => import('./master.js'),
+  monitor: () => import('./monitor.js'),
+  queue: () => import('./queue.js'),
+  rebuild: () => import('./rebuild.js'),
+  remove: () => import('./remove.js'),
+  slave: () => import('./slave.js'),
+  web: () => import('./web.js'),
 };
+
+/** The one that is asked for, or all of them: for the overall help, and for a name that there isn't. */
+function wanted(first = '', second = ''): readonly string[] {
+  const name = [`${first}:${second}`, first].find((one) => Object.hasOwn(COMMANDS, one));
+  return name === undefined ? Object.keys(COMMANDS) : [name];
+}
+
+/** To load all of them takes longer than most of them take. */
+export const commands = Object.fromEntries(
+  await Promise.all(
+    wanted(...process.argv.slice(2)).map(
+      async (name) => [name, (await COMMANDS[name]?.())?.default] as const,
+    ),
+  ),
+);

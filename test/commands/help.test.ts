@@ -1,0 +1,26 @@
+import t from 'tap';
+import { piwWith } from '../helpers/command.js';
+
+t.setTimeout(120_000);
+const piw = piwWith({});
+
+void t.test('help is had of each command, before or after its name', async (t) => {
+  const [all, one, same, topic] = await Promise.all([
+    piw('--help'),
+    piw('queue', '--help'),
+    piw('help', 'queue'),
+    piw('abi'),
+  ]);
+  for (const name of ['master', 'slave', 'queue', 'farm', 'abi', 'initdb']) t.match(all.out, ` ${name} `);
+  t.match(one.out, /EXAMPLES\s+\$ piw queue\n/);
+  t.equal(same.out, one.out);
+  for (const name of ['add', 'list', 'remove', 'skip', 'unskip']) t.match(topic.out, `abi ${name} `);
+  t.same([all.code, one.code, same.code], [0, 0, 0]);
+});
+
+void t.test('a command that there is not is one plain line', async (t) => {
+  for (const words of [['qeue'], ['abi', 'ad']]) {
+    const line = `piw: there is no command ${words.join(' ')}. See piw --help.\n`;
+    t.same(await piw(...words), { code: 2, out: '', err: line });
+  }
+});
