@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Test } from 'tap';
 import { partOf } from '../../actors/cast.js';
+import { systemClock, type Clock } from '../../src/actor/clock.js';
 import { runActor } from '../../src/actor/run.js';
 import { formatConfig, loadSettings, type Given } from '../../src/config.js';
 import { createLog } from '../../src/log.js';
@@ -34,28 +35,44 @@ export function piwWith(given: Given): Piw {
     });
 }
 
-/** `piw` for a farm that has only these tasks, real ones, which end with the test. `said` gets their log. */
-export function piwWithTasks(
+export interface TasksOptions {
+  /** Gets the lines of their log. */
+  readonly said?: string[];
+  readonly clock?: Clock;
+}
+
+/** Real tasks with these settings, under a prefix of their own; they end with the test. */
+export function runTasks(
   t: Test,
   tasks: readonly string[],
   given: Given,
-  said: string[] = [],
-): { readonly piw: Piw; readonly prefix: string } {
-  const nats = natsAddress();
-  const prefix = ownPrefix();
-  const own = { ...given, nats, prefix };
+  { said, clock = systemClock }: TasksOptions = {},
+): Given & { readonly nats: string; readonly prefix: string } {
+  const own = { ...given, nats: natsAddress(), prefix: ownPrefix() };
   const settings = loadSettings(own, '/dev/null');
   for (const task of tasks) {
     const controller = new AbortController();
     const running = runActor(partOf(task), settings, {
-      bus: { address: nats, name: task, prefix },
-      log: createLog(task, 'info', (line) => said.push(line)),
+      bus: { address: own.nats, name: task, prefix: own.prefix },
+      log: createLog(task, 'info', (line) => said?.push(line)),
       signal: controller.signal,
+      clock,
     });
     t.teardown(() => {
       controller.abort();
       return running;
     });
   }
-  return { piw: piwWith(own), prefix };
+  return own;
+}
+
+/** `piw` for a farm that has only these tasks. */
+export function piwWithTasks(
+  t: Test,
+  tasks: readonly string[],
+  given: Given,
+  said: string[] = [],
+): { readonly piw: Piw; readonly prefix: string } {
+  const own = runTasks(t, tasks, given, { said });
+  return { piw: piwWith(own), prefix: own.prefix };
 }

@@ -1,0 +1,81 @@
+import { mkdir, mkdtemp, readFile, readdir, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t from 'tap';
+import { systemClock } from '../../src/actor/clock.js';
+import { logBuilds } from '../../src/database/builds.js';
+import { newVersions } from '../../src/database/versions.js';
+import { until } from '../helpers/bus.js';
+import { runTasks } from '../helpers/command.js';
+import { testDatabase } from '../helpers/database.js';
+import { PLATFORM, someRelease, someTarget } from '../helpers/rows.js';
+
+t.setTimeout(60_000);
+
+/** Whatever is to be done later is done soon. */
+const hurried = {
+  now: systemClock.now,
+  after: (ms: number, what: () => void) => systemClock.after(Math.min(ms, 100), what),
+};
+
+const wheelOf = (version: string) => `a-${version}-py3-none-any.whl`;
+
+for (const [removed, left] of [
+  ['delete', ['2.0', '3.0', '4.0']],
+  ['keep', ['1.0', '2.0', '3.0', '4.0']],
+] as const) {
+  void t.test(`${removed}: wheels of what the index has no more, after the grace time`, async (t) => {
+    const { db, dsn } = await testDatabase(t);
+    const output = await mkdtemp(join(tmpdir(), 'piw-sweep-'));
+    await mkdir(join(output, 'simple', 'a'), { recursive: true });
+    await someTarget(db, 'cp311');
+    const versions = ['1.0', '2.0', '3.0', '4.0'];
+    await newVersions(
+      db,
+      'a',
+      'feed',
+      versions.map((version) => someRelease(version)),
+    );
+    for (const version of versions) {
+      const filename = wheelOf(version);
+      await writeFile(join(output, 'simple', 'a', filename), 'x');
+      const file = [filename, 1, version[0]?.repeat(64) ?? '', 'a', version] as const;
+      await logBuilds(db, [
+        {
+          ...{ lease: null, slave_id: null, package: 'a', version, abi: 'cp311', platform: PLATFORM },
+          ...{ status: true, failure_class: null, duration_s: 1, output: '' },
+          files: [[[...file, 'py3', 'none', 'any', null, {}, true], '0'.repeat(64)]],
+        },
+      ]);
+    }
+    const gone = (version: string, ago: string) =>
+      db.query('update versions set gone = now() - $2::interval where version = $1', [version, ago]);
+    await gone('1.0', '3 hours');
+    await gone('2.0', '1 hour');
+    // An administrator's own, whatever the index says.
+    await gone('3.0', '3 hours');
+    await db.query(`update versions set origin = 'add' where version = '3.0'`);
+    const said: string[] = [];
+    const settings = { dsn, removed, 'removal-grace': '2h', 'output-path': output };
+    const tasks = ['the-oracle', 'the-secretary', 'the-scribe', 'file-juggler', 'mr-chase'];
+    runTasks(t, tasks, settings, { said, clock: hurried });
+    const folder = join(output, 'simple', 'a');
+    const wheels = async () => (await readdir(folder)).filter((name) => name.endsWith('.whl')).sort();
+    if (removed === 'delete') await until(async () => (await wheels()).length === left.length);
+    else {
+      await until(() => said.some((line) => line.includes('mr-chase') && line.includes('at work')));
+      await new Promise((resolve) => setTimeout(resolve, 500));
+    }
+    t.same(await wheels(), left.map(wheelOf));
+    if (removed === 'delete')
+      t.notMatch(await readFile(join(folder, 'index.html'), 'utf8'), wheelOf('1.0'), 'nor is it listed');
+    const rows = await db.query<{ version: string }>(
+      'select version from files join versions using (version_id) order by version',
+    );
+    t.same(
+      rows.map(({ version }) => version),
+      left,
+    );
+    t.same(await db.query('select from queue'), [], 'none of it is built again');
+  });
+}
