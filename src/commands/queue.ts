@@ -43,7 +43,7 @@ ${EXIT_CODES}`;
     const { lengths, estimated, age_s, building, last_hour, last_minute } = await database.ask('QUEUE', {});
     const waiting = lengths.reduce((sum, [, , , count]) => sum + count, 0);
     if (lengths.length === 0) this.log('Nothing waits.');
-    else for (const line of lengthTable(lengths)) this.log(line);
+    else this.log(lengthTable(lengths).join('\n'));
     this.log(
       `${estimated ? 'About ' : ''}${thousands(waiting)} builds wait, ${thousands(building)} are being done; ` +
         `${thousands(last_minute)} ended in the last minute, ${thousands(last_hour)} in the last hour.`,
@@ -62,8 +62,13 @@ ${EXIT_CODES}`;
     const { exists, versions } = await database.ask('QUEUEPKG', { package: name });
     if (!exists) throw new PiwError('PIW_UNKNOWN_PACKAGE', `there is no package ${name}`);
     if (versions.length === 0) this.log(`${name} has no versions.`);
-    for (const line of versionTable(versions)) this.log(line);
-    return { package: name, versions };
+    else this.log(versionTable(versions).join('\n'));
+    return {
+      package: name,
+      versions: versions.map(([version, abi, platform, state, position, why]) => ({
+        ...{ version, abi, platform, state, position, why },
+      })),
+    };
   }
 }
 
@@ -76,9 +81,8 @@ function lengthTable(lengths: readonly QueueLength[]): readonly string[] {
 }
 
 function versionTable(versions: readonly QueuedVersion[]): readonly string[] {
-  if (versions.length === 0) return [];
-  const platforms = new Set(versions.map(({ platform }) => platform));
-  const rows = versions.map(({ version, abi, platform, state, position, why }) => [
+  const platforms = new Set(versions.map(([, , platform]) => platform));
+  const rows = versions.map(([version, abi, platform, state, position, why]) => [
     version,
     platforms.size > 1 ? `${abi} ${platform}` : abi,
     state === 'none' ? '-' : state,

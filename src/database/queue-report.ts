@@ -1,4 +1,4 @@
-import type { QueuedVersion } from '../protocols/oracle.js';
+import type { QueuedVersion, TARGET_STATE } from '../protocols/oracle.js';
 import type { Queryable, Row } from './pool.js';
 
 /** Positions are counted so far, for a package that waits behind millions: 30 ms for each target. */
@@ -13,7 +13,7 @@ interface Found extends Row {
   readonly version: string;
   readonly abi: string;
   readonly platform: string;
-  readonly state: QueuedVersion['state'];
+  readonly state: (typeof TARGET_STATE)[number];
   readonly priority: number | null;
   readonly slave: string | null;
   readonly filename: string | null;
@@ -25,8 +25,6 @@ interface Found extends Row {
   readonly requires_python: string | null;
   readonly filled: boolean;
   readonly target_skip: string | null;
-  /** The lower ABI that it waits for. */
-  readonly ahead: string | null;
 }
 
 /** Where each version of a package stands on each target, and why; newest first. Empty: no such package. */
@@ -42,23 +40,26 @@ export async function packageQueue(db: Queryable, name: string, first: QueueOrde
          when not v.has_sdist then 'it has no source' end as barred,
        v.specifier_id is null or exists (
          select from specifier_admits a where a.specifier_id = v.specifier_id and a.target_id = s.target_id) as admitted,
-       r.specifier as requires_python, v.version_id >= t.filled_from as filled, t.skip as target_skip,
-       (select u.abi from queue w join targets u using (target_id)
-         where w.version_id = s.version_id and u.platform = s.platform and u.rank < s.rank order by u.rank limit 1) as ahead
+       r.specifier as requires_python, v.version_id >= t.filled_from as filled, t.skip as target_skip
      from packages p join standings s using (package_id) join versions v using (version_id) join targets t using (target_id)
      left join specifiers r using (specifier_id) left join slaves l using (slave_id)
      where p.package = $1 order by v.sort_key desc, v.version desc, s.rank, s.platform`,
     [name],
   );
   const positions = await positionsOf(db, rows, first);
+  // Of each version and platform the lowest ABI so far that is in the queue: the others wait for it.
+  const queued = new Map<string, string>();
   return rows.map((row) => {
     const { version, abi, platform, state } = row;
+    const place = `${String(row.version_id)} ${platform}`;
+    const ahead = queued.get(place);
+    if (row.priority !== null && ahead === undefined) queued.set(place, abi);
     const position = positions.get(row) ?? null;
-    return { version, abi, platform, state, position, why: reason(row, position) };
+    return [version, abi, platform, state, position, reason(row, position, ahead)];
   });
 }
 
-function reason(row: Found, position: number | null): string {
+function reason(row: Found, position: number | null, ahead: string | undefined): string {
   const { filename, slave, failure_class, build_id, barred } = row;
   switch (row.state) {
     case 'built':
@@ -74,7 +75,7 @@ function reason(row: Found, position: number | null): string {
       if (!row.admitted) return `it requires Python ${row.requires_python ?? ''}`;
       if (row.target_skip !== null) return `nothing is built for it: ${row.target_skip}`;
       if (!row.filled) return 'the target is new, and this version is not queued yet';
-      if (row.ahead !== null) return `${row.ahead} is built first, which may serve it too`;
+      if (ahead !== undefined) return `${ahead} is built first, which may serve it too`;
       return 'it is not due';
   }
 }
@@ -96,7 +97,8 @@ async function positionsOf(
       ? 'released desc nulls last, version_id desc'
       : 'released asc nulls first, version_id asc';
   const positions = new Map<Found, number>();
-  for (const group of groups(rows.filter(({ state }) => state === 'waiting'))) {
+  const waiting = groups(rows.filter(({ state }) => state === 'waiting'));
+  const place = async (group: Group): Promise<void> => {
     const [{ target_id, priority }] = group;
     const places = await db.query<{ version_id: number; place: number }>(
       `select version_id, place + (
@@ -110,12 +112,13 @@ async function positionsOf(
        where version_id = any ($3)`,
       [target_id, priority, group.map((row) => row.version_id)],
     );
-    const placeOf = new Map(places.map(({ version_id, place }) => [version_id, place]));
+    const placeOf = new Map(places.map((row) => [row.version_id, row.place]));
     for (const row of group) {
-      const place = placeOf.get(row.version_id);
-      if (place !== undefined && place <= COUNTED) positions.set(row, place);
+      const found = placeOf.get(row.version_id);
+      if (found !== undefined && found <= COUNTED) positions.set(row, found);
     }
-  }
+  };
+  await Promise.all(waiting.map(place));
   return positions;
 }
 

@@ -185,16 +185,18 @@ export type RegisteredTarget = Static<typeof RegisteredTarget>;
 export const QueueLength = Type.Tuple([Tag, Tag, Priority, Count, orNull(Time)]);
 export type QueueLength = Static<typeof QueueLength>;
 
-/** Where a version stands on a target, and why, for people. */
-export const QueuedVersion = Type.Object({
-  version: Version,
-  abi: Tag,
-  platform: Tag,
-  state: Type.Union(TARGET_STATE.map((s) => Type.Literal(s))),
-  /** Its place in the queue, from 1, where it waits and isn't too far back to be counted. */
-  position: orNull(Count),
-  why: Text,
-});
+/**
+ * Where a version stands on a target: [version, abi, platform, state, position, why]. The position is its
+ * place in the queue, from 1, where it waits and isn't too far back to be counted; why is for people.
+ */
+export const QueuedVersion = Type.Tuple([
+  Version,
+  Tag,
+  Tag,
+  Type.Union(TARGET_STATE.map((s) => Type.Literal(s))),
+  orNull(Count),
+  Text,
+]);
 export type QueuedVersion = Static<typeof QueuedVersion>;
 
 export const Page = Type.Tuple([Type.String({ maxLength: 20 }), ShortText]);

@@ -30,7 +30,7 @@ for (const first of ['newest', 'oldest'] as const) {
       const places = new Map<number | null, string>();
       for (const name of names) {
         const [stand] = await packageQueue(db, name, first);
-        places.set(stand?.position ?? null, name);
+        places.set(stand?.[4] ?? null, name);
       }
       const packages: string[] = [];
       for (const priority of [2, 1, 0]) {
