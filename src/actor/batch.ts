@@ -11,7 +11,10 @@ export interface BatchOptions<I, O> {
   readonly maxBytes?: number;
   /** How many batches may be under way at once. Those that come meanwhile make the next ones larger. */
   readonly maxInFlight: number;
-  /** How long the first of a batch waits for others, milliseconds; 0: to the end of this turn. */
+  /**
+   * How long the first of a batch waits for others, milliseconds, unless the batch is full before; 0: to the
+   * end of this turn.
+   */
   readonly delayMs: number;
 }
 
@@ -25,8 +28,10 @@ export class Batch<I, O> {
   readonly #options: BatchOptions<I, O>;
   #waiting: Waiting<I, O>[] = [];
   #inFlight = 0;
-  /** A flush is coming. */
-  #soon = false;
+  /** Takes back the call that ends the wait of the first. */
+  #timer: (() => void) | undefined;
+  /** The first has waited for long enough. */
+  #due = false;
 
   constructor(options: BatchOptions<I, O>) {
     this.#options = options;
@@ -36,8 +41,8 @@ export class Batch<I, O> {
   add(item: I): Promise<O> {
     return new Promise((resolve, reject) => {
       this.#waiting.push({ item, resolve, reject });
-      if (this.#waiting.length >= this.#options.maxItems) this.#flush();
-      else if (!this.#soon) this.#later();
+      if (!this.#due) this.#timer ??= this.#later();
+      this.#flush();
     });
   }
 
@@ -45,22 +50,39 @@ export class Batch<I, O> {
     return this.#waiting.length;
   }
 
-  #later(): void {
-    this.#soon = true;
-    const flush = () => {
-      this.#soon = false;
+  #later(): () => void {
+    const end = () => {
+      this.#timer = undefined;
+      this.#due = true;
       this.#flush();
     };
-    if (this.#options.delayMs === 0) setImmediate(flush);
-    else setTimeout(flush, this.#options.delayMs);
+    if (this.#options.delayMs === 0) {
+      const immediate = setImmediate(end);
+      return () => {
+        clearImmediate(immediate);
+      };
+    }
+    const timer = setTimeout(end, this.#options.delayMs);
+    return () => {
+      clearTimeout(timer);
+    };
   }
 
   #flush(): void {
-    while (this.#waiting.length > 0 && this.#inFlight < this.#options.maxInFlight) {
+    const { maxInFlight, maxItems } = this.#options;
+    while (this.#inFlight < maxInFlight && (this.#due || this.#waiting.length >= maxItems)) {
       const batch = this.#take();
+      if (this.#waiting.length === 0) this.#rest();
       this.#inFlight += 1;
       void this.#run(batch);
     }
+  }
+
+  /** Nobody waits. */
+  #rest(): void {
+    this.#due = false;
+    this.#timer?.();
+    this.#timer = undefined;
   }
 
   #take(): readonly Waiting<I, O>[] {

@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { connect } from 'node:net';
+import { availableParallelism } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
@@ -12,6 +13,9 @@ import { freePort, isFree } from './ports.js';
 import { can } from './privileges.js';
 import { ManagedProcess, endLeftover } from './process.js';
 import type { Python } from './python.js';
+
+/** How many processors nats-server may use at once: of two one, of four or more two. */
+const PROCESSORS = String(availableParallelism() < 4 ? 1 : 2);
 
 export interface FarmServices {
   readonly folder: DataFolder;
@@ -85,8 +89,9 @@ export async function startNats({
     name: 'nats-server',
     command,
     args: ['-c', config],
-    // Its memory is mostly what Go's collector leaves for later; 300 MB pass through it with this.
-    env: { PATH: process.env['PATH'], GOMEMLIMIT: '80MiB', GOGC: '50', GOMAXPROCS: '2' },
+    // Its memory is mostly what Go's collector leaves for later; 300 MB pass through it with this. On one of
+    // two processors it serves as many questions as on both, and takes a quarter less of them for it.
+    env: { PATH: process.env['PATH'], GOMEMLIMIT: '80MiB', GOGC: '50', GOMAXPROCS: PROCESSORS },
     account: folder.account,
     cwd: folder.path,
     logFile: folder.writeLog('nats.log'),

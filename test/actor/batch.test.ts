@@ -55,3 +55,44 @@ void t.test('when a batch fails, everyone in it is told, and the next one runs',
   fail = false;
   t.equal(await batch.add(3), 3);
 });
+
+void t.test(
+  'the first waits its time for others, also while and after another batch was under way',
+  async (t) => {
+    const runs: number[][] = [];
+    const delayMs = 100;
+    let slow = 0;
+    const batch = new Batch<number, number>({
+      run: async (items) => {
+        runs.push([...items]);
+        await new Promise((resolve) => setTimeout(resolve, slow));
+        return items;
+      },
+      ...{ maxItems: 8, maxInFlight: 1, delayMs },
+    });
+    // One every few milliseconds: each batch ends long before the next is due.
+    const began = performance.now();
+    const all: Promise<number>[] = [];
+    for (let n = 0; performance.now() - began < 5 * delayMs && n < 30; n += 1) {
+      all.push(batch.add(n));
+      await new Promise((resolve) => setTimeout(resolve, 25));
+    }
+    await Promise.all(all);
+    const elapsed = performance.now() - began;
+    t.ok(runs.length <= 1 + elapsed / delayMs, `${String(runs.length)} batches in ${elapsed.toFixed(0)} ms`);
+    t.same(
+      runs.flat(),
+      all.map((_, n) => n),
+      'each once, in order',
+    );
+    // A full one doesn't wait, and what waited long enough behind it goes at once.
+    runs.length = 0;
+    slow = 2 * delayMs;
+    const first = Array.from({ length: 8 }, (_, n) => batch.add(n));
+    const rest = [8, 9].map((n) => batch.add(n));
+    t.same(runs, [[0, 1, 2, 3, 4, 5, 6, 7]]);
+    await Promise.all(first);
+    t.same(runs[1], [8, 9]);
+    t.same(await Promise.all(rest), [8, 9]);
+  },
+);

@@ -98,7 +98,6 @@ export async function fillShape(
       versions * 1.2,
       100_000,
     );
-    await database.query('analyze');
     const wrong = await database.query(
       `with sample as materialized (select version_id from versions tablesample system (0.1) limit 5000),
          due as (select version_id, target_id from builds_pending where version_id = any (array(select version_id from sample))),

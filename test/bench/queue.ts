@@ -33,9 +33,12 @@ export const queue: Bench = {
   summary: 'the build queue with as many versions as PyPI has',
   options: { versions: 5_000_000, abis: 4, seconds: 30 },
   async run({ versions = 5_000_000, abis = 4, seconds = 30 }, say) {
-    return await onStage(say, async ({ nats, dsn, limits, startMaster, connect }) => {
+    return await onStage(say, async ({ nats, dsn, limits, startMaster, connect, settle }) => {
       say(`filling in ${String(versions)} versions`);
       await fillShape(dsn, { versions, abis }, say);
+      // A farm that has such a queue wasn't filled a moment ago.
+      say('until the database is at rest');
+      await settle();
       const database = await Database.open(dsn, 'bench');
       await database.query('delete from pages_backlog');
       const bus = await connect();
@@ -172,7 +175,7 @@ class Load {
         logged += outcomes.filter(([outcome]) => outcome === 'logged').length;
         return outcomes;
       },
-      ...{ maxItems: 64, maxInFlight: 1, delayMs: 50 },
+      ...{ maxItems: 64, maxInFlight: 1, delayMs: 20 },
     });
     const logging: Promise<unknown>[] = [];
     const began = performance.now();

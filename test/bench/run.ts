@@ -7,7 +7,7 @@
 import { readFileSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
 import { parseArgs } from 'node:util';
-import { reason } from '../../src/errors.js';
+import { PiwError, reason } from '../../src/errors.js';
 import type { Bench, Figures } from './bench.js';
 import { dispatch } from './dispatch.js';
 import { queue } from './queue.js';
@@ -82,5 +82,6 @@ try {
   process.exitCode = await main(process.argv.slice(2));
 } catch (error) {
   process.stderr.write(`${reason(error)}\n`);
-  process.exitCode = 1;
+  // What it was about may still be going on.
+  process.exit(error instanceof PiwError ? error.exit : 1);
 }

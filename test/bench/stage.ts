@@ -1,12 +1,15 @@
-import { spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { chmodSync, openSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { Bus } from '../../src/bus/bus.js';
 import { formatConfig, type Given } from '../../src/config.js';
 import { migrate } from '../../src/database/migrations.js';
+import { Database } from '../../src/database/pool.js';
+import { PiwError } from '../../src/errors.js';
 import { DataFolder } from '../../src/farm/folder.js';
 import { startNats } from '../../src/farm/nats-server.js';
 import { startPostgres } from '../../src/farm/postgres.js';
@@ -28,6 +31,8 @@ export interface Stage {
   /** Starts `piw master` with this configuration; its process number. */
   startMaster(given: Given): { readonly pid: number | undefined; stop(): Promise<unknown> };
   connect(): Promise<Bus>;
+  /** What was written is on the disk, and PostgreSQL has nothing left to tidy up behind it. */
+  settle(): Promise<void>;
 }
 
 /**
@@ -94,10 +99,24 @@ export async function onStage<T>(
       stops.push(() => bus.drain());
       return bus;
     };
-    return await what({
-      ...{ nats, dsn: postgres.dsn, folder, limits, startMaster, connect },
+    const settle = async () => {
+      const admin = await Database.open(postgres.adminDsn, 'bench', { connections: 1 });
+      await admin.query('set statement_timeout = 0');
+      for (const statement of ['vacuum analyze', 'checkpoint']) await admin.query(statement);
+      await admin.close();
+      await promisify(execFile)('sync');
+    };
+    const stopped = new Promise<never>((_, reject) => {
+      const stop = () => {
+        reject(new PiwError('PIW_INTERRUPTED', 'interrupted'));
+      };
+      for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, stop);
+    });
+    const doing = what({
+      ...{ nats, dsn: postgres.dsn, folder, limits, startMaster, connect, settle },
       pids: { nats: nats.process.pid, postgres: postgres.process.pid },
     });
+    return await Promise.race([doing, stopped]);
   } finally {
     for (const stop of stops.reverse()) await stop();
     folder.close();
