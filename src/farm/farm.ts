@@ -9,6 +9,7 @@ import { PiwError } from '../errors.js';
 import { status } from '../protocols/control.js';
 import { oracle } from '../protocols/oracle.js';
 import { SimpleIndex } from '../pypi/index-reader.js';
+import { certificates } from './certificates.js';
 import { DataFolder } from './folder.js';
 import { startNats } from './nats-server.js';
 import { freePort, isFree } from './ports.js';
@@ -436,21 +437,6 @@ function external(address: string): { master: string; slave: string } {
 function roleOf(dsn: string): string {
   const url = URL.canParse(dsn) ? new URL(dsn) : undefined;
   return url && url.username !== '' ? decodeURIComponent(url.username) : (process.env['USER'] ?? 'piwheels');
-}
-
-/** The certificates that this machine's programs are told to trust; the Cloud Gazer reads the index with them. */
-function certificates(): NodeJS.ProcessEnv {
-  const names = [
-    'NODE_EXTRA_CA_CERTS',
-    'SSL_CERT_FILE',
-    'SSL_CERT_DIR',
-    'HTTP_PROXY',
-    'HTTPS_PROXY',
-    'NO_PROXY',
-  ];
-  return Object.fromEntries(
-    names.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]])),
-  );
 }
 
 /** The cast is at work when the database answers through it. */

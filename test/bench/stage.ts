@@ -10,6 +10,7 @@ import { formatConfig, type Given } from '../../src/config.js';
 import { migrate } from '../../src/database/migrations.js';
 import { Database } from '../../src/database/pool.js';
 import { PiwError } from '../../src/errors.js';
+import { certificates } from '../../src/farm/certificates.js';
 import { DataFolder } from '../../src/farm/folder.js';
 import { startNats } from '../../src/farm/nats-server.js';
 import { startPostgres } from '../../src/farm/postgres.js';
@@ -84,7 +85,7 @@ export async function onStage<T>(
         ...as(account),
         stdio: ['ignore', log, log],
         cwd: folder.path,
-        env: { PATH: process.env['PATH'], HOME: folder.path },
+        env: { PATH: process.env['PATH'], HOME: folder.path, ...certificates() },
       });
       const ended = new Promise((resolve) => master.once('exit', resolve));
       const stop = () => {
