@@ -48,7 +48,9 @@ export class WatchList {
   toString(): string {
     if (this.follows === 'all') return 'all of the index';
     if (this.follows === 'nothing') return 'nothing';
-    return `${String(this.names.size)} packages by name, and ${String(this.#patterns.length)} patterns of names`;
+    const named = `${String(this.names.size)} packages by name`;
+    if (this.follows === 'names') return named;
+    return `${named}, with all of their releases, and ${String(this.#patterns.length)} patterns of names`;
   }
 }
 
