@@ -340,7 +340,8 @@ export class CloudGazer extends Actor {
     const known: Known[] = [];
     for (let after = ''; ;) {
       const { projects } = await this.#feed.ask('KNOWN', { after, limit: KNOWN });
-      for (const [name, serial, looked, cheap] of projects) known.push({ name, serial, looked, cheap });
+      for (const [name, serial, looked, cheap, fed] of projects)
+        known.push({ name, serial, looked, cheap, fed });
       const last = projects.at(-1);
       if (!last || projects.length < KNOWN) return known;
       after = last[0];

@@ -79,28 +79,29 @@ export async function postpone(db: Queryable, name: string): Promise<void> {
 }
 
 /**
- * The projects that a feed brought and that aren't gone, in their order: [name, serial of its page, when that was
- * last looked at, milliseconds (0: never; null: it is to be), whether it has an ETag or wasn't even found].
+ * The projects that aren't gone, in their order: [name, serial of its page, when that was last looked at,
+ * milliseconds (0: never; null: it is to be), whether it has an ETag or wasn't even found, whether a feed brought it].
  */
 export async function knownProjects(
   db: Queryable,
   after: string,
   limit: number,
-): Promise<readonly [string, number, number | null, boolean][]> {
+): Promise<readonly [string, number, number | null, boolean, boolean][]> {
   const rows = await db.query<{
     package: string;
     page_serial: number;
     looked: number | null;
     cheap: boolean;
+    fed: boolean;
   }>(
-    `select p.package, p.page_serial, p.etag is not null or p.missing is not null as cheap,
+    `select p.package, p.page_serial, p.etag is not null or p.missing is not null as cheap, p.origin = 'feed' as fed,
        case when l.package_id is null then coalesce(floor(extract(epoch from p.looked) * 1000)::float8, 0) end as looked
      from packages p left join looks l using (package_id)
-     where p.package > $1 collate "C" and p.origin = 'feed' and p.gone is null
+     where p.package > $1 collate "C" and p.gone is null
      order by p.package collate "C" limit $2`,
     [after, limit],
   );
-  return rows.map(({ package: name, page_serial, looked, cheap }) => [name, page_serial, looked, cheap]);
+  return rows.map((row) => [row.package, row.page_serial, row.looked, row.cheap, row.fed]);
 }
 
 /** Everything was compared with the index's root; `held`: so many would go, and wait for a word. */

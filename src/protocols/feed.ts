@@ -128,12 +128,13 @@ export const feed = new Protocol('feed', {
   /** The page could not be read: later again, and later. */
   FAILED: { fields: { fence, package: Name }, answers: DONE },
   /**
-   * Projects that a feed brought and that aren't gone, in their order: [name, serial of its page, when that was
-   * last looked at (0: never; null: it is to be), whether it would say that it is the same].
+   * Projects that aren't gone, in their order: [name, serial of its page, when that was
+   * last looked at (0: never; null: it is to be), whether it would say that it is the same, whether a feed
+   * brought it].
    */
   KNOWN: {
     fields: { after: Type.String({ maxLength: 200 }), limit: Count },
-    answers: { KNOWN: { projects: listOf(Type.Tuple([Name, Count, orNull(Time), Flag]), 100_000) } },
+    answers: { KNOWN: { projects: listOf(Type.Tuple([Name, Count, orNull(Time), Flag, Flag]), 100_000) } },
     reads: true,
   },
   /** Everything was compared; `held`: so many would go, and wait. */

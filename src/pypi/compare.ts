@@ -10,6 +10,8 @@ export interface Known {
   readonly looked: number | null;
   /** A look costs little: the page has an ETag, or isn't even there. */
   readonly cheap: boolean;
+  /** A feed brought it, and can take it away; any other is an administrator's. */
+  readonly fed: boolean;
 }
 
 /** An index that says nothing of what has changed is read again and again only if it is no larger. */
@@ -21,14 +23,15 @@ export function compare(
   all: readonly Known[],
   watch: WatchList,
 ): { readonly due: readonly string[]; readonly vanished: readonly string[] } {
-  const known = new Map(all.map(({ name, serial }) => [name, serial] as const));
+  const known = new Map(all.map((one) => [one.name, one] as const));
   const due: string[] = [];
   for (const [name, serial] of root.projects) {
     const its = known.get(name);
-    if ((its === undefined || serial > its) && watch.has(name)) due.push(name);
+    if ((its === undefined || serial > its.serial) && watch.has(name)) due.push(name);
     known.delete(name);
   }
-  return { due, vanished: [...known.keys()].filter((name) => watch.has(name)) };
+  const vanished = [...known.values()].filter(({ name, fed }) => fed && watch.has(name));
+  return { due, vanished: vanished.map(({ name }) => name) };
 }
 
 /**
