@@ -199,7 +199,9 @@ export class FileJuggler extends Actor {
     await this.#end(id);
     const verdict = await this.#store.verify(id, name);
     if (verdict.verb === 'AGAIN') return verdict;
-    this.#verdicts.set(id, verdict);
+    // The file that is in its way may be gone when it comes again.
+    const final = verdict.verb === 'VERIFIED' || verdict.code !== 'PIW_FILE_EXISTS';
+    if (final) this.#verdicts.set(id, verdict);
     for (const old of this.#verdicts.keys()) {
       if (this.#verdicts.size <= VERDICTS) break;
       this.#verdicts.delete(old);

@@ -36,6 +36,10 @@ type Told = Promise<SlaveAnswer> | SlaveAnswer;
 const SLEEP_S = 10;
 /** How often it is looked whether a target that was unknown is registered by now, seconds. */
 const TARGETS_S = 5;
+/** How often the leases of those who send are renewed, seconds, and for how long after a word of theirs, milliseconds. */
+const SENDING = { renewS: 5, mostMs: 3_600_000 };
+/** A question for a build is put again if there was something while it was under way; so often in all. */
+const ASKED = 3;
 /** How often one file is asked for before its build counts as failed. */
 const MAX_TRIES = 3;
 /** A slave that is silent for so long is shown no more; its lease has long run out. */
@@ -65,6 +69,10 @@ export class SlaveDriver extends Actor {
   readonly #slaves = new Map<string, SlaveState>();
   readonly #turns = new Map<string, Promise<unknown>>();
   readonly #unknownTargets = new Set<string>();
+  /** Files that were removed for the same file of a lease, each once. */
+  readonly #orphans = new Set<string>();
+  /** How often each target became ready. */
+  readonly #ready = new Map<string, number>();
   readonly #changed = new Set<SlaveState>();
   readonly #buckets = new Map<string, Promise<void>>();
   readonly #database: Client<typeof oracle.verbs>;
@@ -159,12 +167,16 @@ export class SlaveDriver extends Actor {
     this.serve(
       pending,
       {
-        READY: ({ abi, platform }) =>
-          this.#wakeAll((s) => s.hello.abi_tag === abi && s.hello.platform_tag === platform),
+        READY: ({ abi, platform }) => {
+          const target = `${abi} on ${platform}`;
+          this.#ready.set(target, (this.#ready.get(target) ?? 0) + 1);
+          return this.#wakeAll(({ hello }) => targetOf(hello) === target);
+        },
       },
       { queue: null },
     );
     this.every(0.25, () => this.#tell());
+    this.every(SENDING.renewS, () => this.#renewSending());
     this.every(TARGETS_S, () => this.#lookForTargets());
     this.every(
       60,
@@ -237,10 +249,7 @@ export class SlaveDriver extends Actor {
     }
     if (this.paused || slave.asleep) return this.#sleep(slave, true);
     if (!slave.known) return this.#sleep(slave, false);
-    const grant = await this.#next.add(slave).catch((error: unknown) => {
-      if (error instanceof PiwError) return null;
-      throw error;
-    });
+    const grant = await this.#ask(slave);
     if (grant === null) return this.#sleep(slave, false);
     const [lease, , name, version, sdist_url, sdist_sha256] = grant;
     const { abi_tag: abi, platform_tag: platform } = slave.hello;
@@ -288,12 +297,38 @@ export class SlaveDriver extends Actor {
       await this.#architect.ask('RELEASE', { leases: [[lease, slave.slaveId]] });
       return this.#done(slave);
     }
-    const kept = await this.#renew.add(slave).catch((error: unknown) => {
-      // Whether it was renewed can't be known now; the slave asks again soon.
+    return (await this.#keep(slave)) ? { verb: 'CONT' } : this.#done(slave);
+  }
+
+  /** A build for a slave, or null; what becomes ready while it is asked for is asked for again. */
+  async #ask(slave: SlaveState): Promise<Grant> {
+    const target = targetOf(slave.hello);
+    for (let asked = 1; ; asked += 1) {
+      const before = this.#ready.get(target);
+      const grant = await this.#next.add(slave).catch((error: unknown) => {
+        if (error instanceof PiwError) return null;
+        throw error;
+      });
+      if (grant !== null || asked >= ASKED || this.#ready.get(target) === before) return grant;
+    }
+  }
+
+  /** Renews a lease; false: it is another's by now. */
+  async #keep(slave: SlaveState): Promise<boolean> {
+    return await this.#renew.add(slave).catch((error: unknown) => {
+      // Whether it was renewed can't be known now; it is asked again soon.
       if (error instanceof PiwError) return true;
       throw error;
     });
-    return kept ? { verb: 'CONT' } : this.#done(slave);
+  }
+
+  /** A slave that sends says nothing meanwhile, which may take long on a slow line. */
+  async #renewSending(): Promise<void> {
+    const since = this.clock.now() - SENDING.mostMs;
+    const sending = [...this.#slaves.values()].filter(
+      ({ build, lease, lastSeen }) => build !== undefined && lease !== undefined && lastSeen > since,
+    );
+    await Promise.all(sending.map((slave) => this.#keep(slave)));
   }
 
   async #built(slave: SlaveState, built: Built): Promise<SlaveAnswer> {
@@ -315,6 +350,7 @@ export class SlaveDriver extends Actor {
       .map(({ file }) => refuseFile(file, lease, hello.platform_tag, this.#settings.limits[2]))
       .find((why) => why !== undefined);
     if (refusal !== undefined) return this.#refused(slave, built, refusal);
+    if (!(await this.#keep(slave))) return this.#lost(slave);
     slave.build = build;
     for (const { transferId, file } of build.files) {
       await this.#files.ask('EXPECT', {
@@ -332,6 +368,8 @@ export class SlaveDriver extends Actor {
     if (!build || !transfer || build.lease.lease !== lease) {
       throw new PiwError('PIW_UNKNOWN_TRANSFER', `lease ${String(lease)} has no file ${filename} under way`);
     }
+    // What is verified is published: not for a build that is another's by now.
+    if (!(await this.#keep(slave))) return this.#lost(slave);
     const verdict = await this.#files.ask('VERIFY', {
       transfer_id: transfer.transferId,
       package: build.lease.package,
@@ -345,9 +383,39 @@ export class SlaveDriver extends Actor {
         if (transfer.tries >= MAX_TRIES) return this.#refused(slave, build.built, verdict.reason);
         break;
       case 'REFUSED':
+        if (verdict.code === 'PIW_FILE_EXISTS') await this.#removeOrphan(slave, filename);
         return this.#refused(slave, build.built, verdict.reason);
     }
     return this.#send(slave, build);
+  }
+
+  #lost(slave: SlaveState): SlaveAnswer {
+    this.log.info(`slave ${String(slave.slaveId)}: its lease ran out; its result is not wanted any more`);
+    return this.#done(slave);
+  }
+
+  /**
+   * A file that nothing lists, and that no other slave has just sent, was left by a removal or a result that
+   * came to no end. It makes room for the slave's, which is asked for again: raises PIW_UNKNOWN_TRANSFER.
+   */
+  async #removeOrphan(slave: SlaveState, filename: string): Promise<void> {
+    const { lease = 0, package: name = '' } = slave.lease ?? {};
+    const attempt = `${String(lease)} ${filename}`;
+    if (this.#orphans.has(attempt)) return;
+    const placed = [...this.#slaves.values()].some(
+      (other) =>
+        other.build?.files.some(
+          (one) => one.file.filename === filename && one.metadataSha256 !== undefined,
+        ) ?? false,
+    );
+    if (placed) return;
+    const { files } = await this.#database.ask('PKGFILES', { package: name });
+    if (files.some((listed) => listed.filename === filename)) return;
+    this.#orphans.add(attempt);
+    this.log.warning(`${name}/${filename} is listed nowhere; it is removed for a new one`);
+    await this.#files.ask('REMOVE', { package: name, filename });
+    slave.build = undefined;
+    throw new PiwError('PIW_UNKNOWN_TRANSFER', `${filename} is to be sent again`);
   }
 
   async #send(slave: SlaveState, build: BuildState): Promise<SlaveAnswer> {
@@ -405,8 +473,10 @@ export class SlaveDriver extends Actor {
       });
       // The pages are noted with the build itself; this only makes a new file's page come sooner.
       if (files.length > 0) {
-        await this.#secretary.ask('PKG', { package: lease.package }).catch((error: unknown) => {
-          this.log.info(`the Secretary will find ${lease.package} later: ${reason(error)}`);
+        void this.track(async () => {
+          await this.#secretary.ask('PKG', { package: lease.package }).catch((error: unknown) => {
+            this.log.info(`the Secretary will find ${lease.package} later: ${reason(error)}`);
+          });
         });
       }
     }

@@ -1,4 +1,4 @@
-import { Actor, type ActorContext } from '../src/actor/actor.js';
+import { Actor, type ActorContext, type Handlers } from '../src/actor/actor.js';
 import { Batch } from '../src/actor/batch.js';
 import { Client } from '../src/actor/client.js';
 import type { Database } from '../src/database/pool.js';
@@ -31,6 +31,13 @@ const EXPIRE_S = 5;
 const HINT_MS = 50;
 /** A slice of a target that was added or skipped is followed by a rest as long as itself, at least this. */
 const REST_MS = 20;
+/**
+ * For so long nothing is taken from a slave after the leases could not be renewed: all of them say BUSY
+ * meanwhile, milliseconds.
+ */
+const GRACE_MS = 60_000;
+/** A server that answers no sooner than this was away. */
+const AWAY_MS = 5000;
 /** A target that nobody asked for during so long is looked after no more. A slave that waits asks more often. */
 const FORGET_MS = 60_000;
 
@@ -80,6 +87,8 @@ export class TheArchitect extends Actor {
   readonly #grants: Batch<Asked, queue.Granted | PiwError | undefined>;
   /** Builds that are being given out. */
   readonly #going = new Set<string>();
+  /** Until then no lease runs out, milliseconds since 1970. */
+  #graceUntil: number;
   /** Takes back the call that a hint has brought about. */
   #hinted: (() => void) | undefined;
 
@@ -92,6 +101,7 @@ export class TheArchitect extends Actor {
     this.#database = database;
     this.#settings = settings;
     this.#pending = new Client(this.bus, pending);
+    this.#graceUntil = this.clock.now() + GRACE_MS;
     this.#grants = new Batch({
       run: (asked) => this.#grant(asked),
       ...{ maxItems: 200, maxInFlight: 2, delayMs: 0 },
@@ -99,11 +109,13 @@ export class TheArchitect extends Actor {
   }
 
   override start(): void {
-    this.serve(builds, {
+    const given: Partial<Handlers<typeof builds.verbs>> = {
       NEXT: async ({ fence, lease_s, wants }) => {
         this.context.fence();
         return { verb: 'BUILDS', granted: await this.#next(fence, lease_s, wants) };
       },
+    };
+    const held: Partial<Handlers<typeof builds.verbs>> = {
       RENEW: async ({ lease_s, leases }) => ({
         verb: 'RENEWED',
         lost: [...(await queue.renew(this.#database, leases, lease_s))],
@@ -112,7 +124,10 @@ export class TheArchitect extends Actor {
         await queue.release(this.#database, leases);
         return { verb: 'DONE' };
       },
-    });
+    };
+    this.serve(builds, given, { verb: 'NEXT' });
+    // Whoever builds goes on building while nothing more is given out.
+    for (const verb of ['RENEW', 'RELEASE']) this.serve(builds, held, { verb, always: true });
     this.#database.listen(
       'piw_queue',
       () => {
@@ -122,11 +137,7 @@ export class TheArchitect extends Actor {
     );
     this.every(POLL_S, () => this.#seek(), POLL_S);
     this.every(POLL_S, () => this.#fill());
-    this.every(EXPIRE_S, async () => {
-      const returned = await queue.returnExpired(this.#database);
-      if (returned > 0)
-        this.log.info(`${String(returned)} leases ran out; their builds are in the queue again`);
-    });
+    this.every(EXPIRE_S, () => this.#expire());
   }
 
   protected override async stopped(): Promise<void> {
@@ -175,7 +186,13 @@ export class TheArchitect extends Actor {
   async #take(target: Target): Promise<queue.Waiting | undefined> {
     const age = this.clock.now() - target.lookedAt;
     if (age > FRESH_MS) target.most = Math.max(AHEAD.least, Math.floor(target.most / 2));
-    if (age > FRESH_MS || target.ahead.every(({ list }) => list.length === 0)) await this.#look(target);
+    const nothing = () => target.ahead.every(({ list }) => list.length === 0);
+    if (age > FRESH_MS || nothing()) await this.#look(target);
+    // More ask together than was looked for.
+    for (let looks = 0; looks < TRIES && nothing() && target.ahead.some(({ empty }) => !empty); looks += 1) {
+      if (!target.looking) target.most = Math.min(AHEAD.most, target.most * 2);
+      await this.#look(target);
+    }
     const next = turn(target.ahead);
     const [first, ...rest] = next?.list ?? [];
     if (!next || !first) return undefined;
@@ -249,6 +266,22 @@ export class TheArchitect extends Actor {
       // A look that is under way may have begun before what there is a hint of.
       await target.looking;
       await this.#look(target);
+    }
+  }
+
+  /** Returns what slaves fell silent over; not what they could not renew because this side was away. */
+  async #expire(): Promise<void> {
+    const began = this.clock.now();
+    try {
+      await this.bus.rtt();
+      if (this.clock.now() - began > AWAY_MS) this.#graceUntil = this.clock.now() + GRACE_MS;
+      if (this.clock.now() < this.#graceUntil) return;
+      const returned = await queue.returnExpired(this.#database);
+      if (returned > 0)
+        this.log.info(`${String(returned)} leases ran out; their builds are in the queue again`);
+    } catch (error) {
+      this.#graceUntil = this.clock.now() + GRACE_MS;
+      throw error;
     }
   }
 

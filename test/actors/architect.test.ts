@@ -152,6 +152,14 @@ void t.test('a build is given to one slave, however many ask for it together', a
   t.same(await stage.db.query('select from queue where lease is null'), [], 'whoever asks on gets the rest');
 });
 
+void t.test('however many ask together, nobody is turned away while there is enough', async (t) => {
+  const stage = await Stage.build(t);
+  await stage.add('a', ...Array.from({ length: 300 }, (_, n) => someRelease(`${String(n)}.0`)));
+  const got = await stage.nexts(100);
+  t.equal(got.filter((one) => one === null).length, 0);
+  t.equal(new Set(got).size, 100);
+});
+
 void t.test('requests, releases and the backlog take turns by their weights', async (t) => {
   const stage = await Stage.build(t, { weights: [6, 3, 1] });
   for (const [priority, name] of ['backlog', 'release', 'request'].entries()) {

@@ -1,0 +1,137 @@
+import { mkdir, mkdtemp, readFile, readdir, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { BuildSlave } from '../../actors/build-slave.js';
+import { Client } from '../../src/actor/client.js';
+import { systemClock } from '../../src/actor/clock.js';
+import type { Database } from '../../src/database/pool.js';
+import { newVersions } from '../../src/database/versions.js';
+import { createLog } from '../../src/log.js';
+import { builds } from '../../src/protocols/builds.js';
+import { orders } from '../../src/protocols/control.js';
+import { PROTOCOL, VERSION } from '../../src/version.js';
+import { testBus, until } from '../helpers/bus.js';
+import { runTasks } from '../helpers/command.js';
+import { testDatabase } from '../helpers/database.js';
+import { PLATFORM, someRelease, someSlave, someTarget } from '../helpers/rows.js';
+import { announce, makeWheel } from '../helpers/wheel.js';
+
+t.setTimeout(120_000);
+
+const ABI = 'cp311';
+
+/** A master of which only pip is missing, with demo 1.0 to be built. */
+async function stage(t: Test) {
+  const { db, dsn } = await testDatabase(t);
+  const output = await mkdtemp(join(tmpdir(), 'piw-leases-'));
+  const folder = join(output, 'simple', 'demo');
+  await mkdir(folder, { recursive: true });
+  await someTarget(db, ABI);
+  await newVersions(db, 'demo', 'feed', [someRelease('1.0')]);
+  const said: string[] = [];
+  const tasks = [
+    'the-oracle',
+    'file-juggler',
+    'the-architect',
+    'slave-driver',
+    'the-scribe',
+    'the-secretary',
+  ];
+  const { prefix } = runTasks(t, tasks, { dsn, 'output-path': output }, { said });
+  const wheels = async () => (await readdir(folder)).filter((name) => name.endsWith('.whl'));
+  return { db, folder, said, prefix, wheels };
+}
+
+/** A real slave builds what is next, once; `built` is called when its wheel is there. */
+async function buildOnce(
+  t: Test,
+  prefix: string,
+  contents: string,
+  built: () => Promise<void> = () => Promise.resolve(),
+): Promise<string> {
+  const workDir = await mkdtemp(join(tmpdir(), 'piw-leases-work-'));
+  const path = await makeWheel(workDir, { files: { 'demo.py': Buffer.from(contents) } });
+  const builder = {
+    build: async () => {
+      await built();
+      const files = [{ ...(await announce(path)), path }];
+      return { status: true, failureClass: null, durationS: 1, output: contents, files };
+    },
+    clean: () => Promise.resolve(),
+  };
+  const slave = new BuildSlave({
+    bus: await testBus(t, prefix),
+    log: createLog('slave', 'error', () => undefined),
+    ...{ clock: systemClock, builder: builder as never, user: 'slave', workDir, once: true },
+    hello: {
+      ...{ version: `${VERSION}/${String(PROTOCOL)}`, build_timeout_s: 100, busy_interval_s: 30 },
+      ...{ py_version_tag: ABI, abi_tag: ABI, platform_tag: PLATFORM, label: contents },
+      ...{ os_name: 'x', os_version: 'x', board: null },
+    },
+  });
+  await slave.run(new AbortController().signal);
+  return path;
+}
+
+const listed = (db: Database) => db.query('select filename from files');
+const results = (db: Database) => db.query('select status, failure_class from builds order by build_id');
+
+void t.test('leases are renewed while the Architect is paused', async (t) => {
+  const { db, prefix } = await stage(t);
+  const slave = await someSlave(db, ABI);
+  const bus = await testBus(t, prefix);
+  const architect = new Client(bus, builds, undefined, { timeoutMs: 5000, patienceMs: 20_000 });
+  const wants: [number, string, string][] = [[slave, ABI, PLATFORM]];
+  const { granted } = await architect.ask('NEXT', { fence: 1, lease_s: 60, wants });
+  const lease = granted[0]?.[0] ?? 0;
+  await new Client(bus, orders).publish('PAUSE', { task: 'the-architect' });
+  const next = () =>
+    architect.ask('NEXT', { fence: 1, lease_s: 60, wants }, { timeoutMs: 300, patienceMs: 300 });
+  await until(() =>
+    next().then(
+      () => false,
+      () => true,
+    ),
+  );
+  t.same((await architect.ask('RENEW', { lease_s: 60, leases: [[lease, slave]] })).lost, []);
+  await architect.ask('RELEASE', { leases: [[lease, slave]] });
+  t.same(await db.query('select lease from queue'), [{ lease: null }]);
+});
+
+void t.test('what a slave has built under a lease that it lost is not published', async (t) => {
+  const { db, prefix, wheels } = await stage(t);
+  await buildOnce(t, prefix, 'first', async () => {
+    await db.query('update queue set lease = null, slave_id = null, leased_until = null');
+  });
+  t.same(await wheels(), []);
+  t.same(await results(db), []);
+  await buildOnce(t, prefix, 'second');
+  t.same(await wheels(), ['demo-1.0-py3-none-any.whl'], 'and whoever has it now is not in its way');
+  t.match(await results(db), [{ status: true }]);
+});
+
+void t.test('a file that is listed nowhere makes room', async (t) => {
+  const { db, folder, prefix, wheels, said } = await stage(t);
+  await writeFile(join(folder, 'demo-1.0-py3-none-any.whl'), 'left by a removal that was broken off');
+  const path = await buildOnce(t, prefix, 'new');
+  t.match(await results(db), [{ status: true }]);
+  t.same(await wheels(), ['demo-1.0-py3-none-any.whl']);
+  t.same(await readFile(join(folder, 'demo-1.0-py3-none-any.whl')), await readFile(path));
+  t.equal((await listed(db)).length, 1);
+  t.ok(said.some((line) => line.includes('is listed nowhere')));
+});
+
+void t.test('a file that is listed stays as it is', async (t) => {
+  const { db, folder, prefix } = await stage(t);
+  const path = await buildOnce(t, prefix, 'old');
+  // It is built once more, and comes out differently.
+  await db.query('delete from builds');
+  await db.query(
+    `insert into queue (version_id, target_id, priority, released, of_package)
+     select version_id, target_id, 2, released, package_id from versions, targets on conflict do nothing`,
+  );
+  await buildOnce(t, prefix, 'new');
+  t.same(await readFile(join(folder, 'demo-1.0-py3-none-any.whl')), await readFile(path));
+  t.match(await results(db), [{ status: false, failure_class: 'wrong-wheel' }]);
+});
