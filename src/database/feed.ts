@@ -109,7 +109,7 @@ export async function compared(database: Database, revision: number, held: numbe
   await database.transaction(async (db) => {
     await fence(db, 'cloud-gazer', revision);
     await db.query(
-      `update feed set held = $1, compared = case when $1::int is null then now() else compared end,
+      `update feed set held = $1, compared = now(),
          accepted = case when $1::int is null then 0 else accepted end`,
       [held],
     );

@@ -41,6 +41,8 @@ const ROOT_BYTES = 512 * 1024 * 1024;
 const JSON_TYPE = 'application/vnd.pypi.simple.v1+json';
 const HTML_TYPE = 'application/vnd.pypi.simple.v1+html';
 const ACCEPT = `${JSON_TYPE}, ${HTML_TYPE};q=0.2, text/html;q=0.1`;
+/** Longer texts than this are not carried on (ShortText in src/protocols/fields.ts), characters. */
+const MAX_TEXT = 1024;
 const STATUSES = ['active', 'archived', 'quarantined', 'deprecated'] as const;
 
 type Draft = Omit<IndexFile, 'kind' | 'version'>;
@@ -191,6 +193,7 @@ function fromJson(page: Page, name: PackageName): Found {
       const url = text(file?.['url']);
       if (!file || filename === null || url === null || !URL.canParse(url, page.url)) return [];
       const yanked = file['yanked'];
+      if (isTooLong(file['requires-python'])) return [];
       return [
         {
           filename,
@@ -199,7 +202,7 @@ function fromJson(page: Page, name: PackageName): Found {
           size: typeof file['size'] === 'number' ? file['size'] : null,
           uploadTime: time(file['upload-time']),
           requiresPython: text(file['requires-python']),
-          yanked: yanked === true ? '' : text(yanked),
+          yanked: yanked === true ? '' : typeof yanked === 'string' ? yanked.slice(0, MAX_TEXT) : null,
         },
       ];
     }),
@@ -258,8 +261,9 @@ function draft(attributes: Readonly<Record<string, string>>, label: string, base
   const href = attributes['href'];
   if (href === undefined || !URL.canParse(href, base)) return undefined;
   const url = new URL(href, base);
-  const filename = label || decodeURIComponent(url.pathname.split('/').at(-1) ?? '');
+  const filename = label || unescaped(url.pathname.split('/').at(-1) ?? '');
   if (!/^https?:$/.test(url.protocol) || !/\.[A-Za-z0-9]+$/.test(filename)) return undefined;
+  if (isTooLong(attributes['data-requires-python'])) return undefined;
   const sha256 = digest(/^#sha256=(.*)$/.exec(url.hash)?.[1]);
   url.hash = '';
   return {
@@ -269,7 +273,7 @@ function draft(attributes: Readonly<Record<string, string>>, label: string, base
     size: /^\d+$/.test(attributes['data-size'] ?? '') ? Number(attributes['data-size']) : null,
     uploadTime: time(attributes['data-upload-time']),
     requiresPython: text(attributes['data-requires-python']),
-    yanked: attributes['data-yanked'] ?? null,
+    yanked: attributes['data-yanked']?.slice(0, MAX_TEXT) ?? null,
   };
 }
 
@@ -277,8 +281,19 @@ const object = (value: unknown): Readonly<Record<string, unknown>> | undefined =
   typeof value === 'object' && value !== null && !Array.isArray(value)
     ? (value as Record<string, unknown>)
     : undefined;
+/** A file for which Pythons nobody can say is left out, and not offered to all of them. */
+const isTooLong = (specifier: unknown): boolean =>
+  typeof specifier === 'string' && specifier.length > MAX_TEXT;
 const text = (value: unknown): string | null =>
   typeof value === 'string' && value.length <= 4096 ? value : null;
+/** An escape that is none is left as it is. */
+function unescaped(path: string): string {
+  try {
+    return decodeURIComponent(path);
+  } catch {
+    return path;
+  }
+}
 const digest = (value: unknown): string | null =>
   typeof value === 'string' && /^[0-9a-f]{64}$/.test(value) ? value : null;
 const statusOf = (value: unknown): IndexProject['status'] =>

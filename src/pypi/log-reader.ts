@@ -71,11 +71,18 @@ export class LogReader {
         const text = `the changelog gave no event after ${String(from)}, and it ends at ${String(last)}`;
         throw new PiwError('PIW_INDEX', text);
       }
+      const before = from;
       from = events.reduce((highest, { serial }) => Math.max(highest, serial), from);
+      if (from === before)
+        throw new PiwError(
+          'PIW_INDEX',
+          `the changelog gave only what was known of it, up to ${String(from)}`,
+        );
       if (from < last) next = page();
       const fresh = this.#watched(reorder.push(events));
-      const late = this.#watched(reorder.takeLate());
+      const late = this.#watched(reorder.late);
       if (late.length > 0) await this.#follower.seen(late, true);
+      reorder.lateDone();
       if (!history && fresh.length > 0) await this.#follower.seen(fresh, false);
       await this.#settle(reorder, from >= last ? 'end' : history ? 'history' : 'near', signal);
       if (history) this.#follower.say(`events up to ${String(from)} of ${String(last)} are read`);

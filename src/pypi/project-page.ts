@@ -42,7 +42,7 @@ export async function readProject(
 interface Legacy {
   readonly info?: { readonly summary?: unknown };
   readonly last_serial?: unknown;
-  readonly releases?: Readonly<Record<string, unknown>>;
+  readonly releases?: Readonly<Record<string, unknown>> | null;
 }
 
 async function summary(json: string, name: string, options: HttpOptions): Promise<string | null> {
@@ -57,7 +57,12 @@ export async function readReleaseList(
   options: HttpOptions,
 ): Promise<{ readonly serial: number; readonly versions: readonly string[] } | undefined> {
   const body = await legacy(json, name, options);
-  if (!Number.isSafeInteger(body?.last_serial) || typeof body?.releases !== 'object') return undefined;
+  if (
+    !Number.isSafeInteger(body?.last_serial) ||
+    typeof body?.releases !== 'object' ||
+    body.releases === null
+  )
+    return undefined;
   const versions = Object.keys(body.releases).filter((version) => PLAIN_VERSION.test(version));
   return { serial: body.last_serial as number, versions };
 }

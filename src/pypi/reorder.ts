@@ -77,9 +77,13 @@ export class Reorder<E extends ReadEvent> {
     return fresh;
   }
 
-  /** The late ones since the last call. */
-  takeLate(): readonly E[] {
-    return this.#late.splice(0);
+  /** The late ones, until lateDone(). */
+  get late(): readonly E[] {
+    return this.#late;
+  }
+
+  lateDone(): void {
+    this.#late = [];
   }
 
   /**

@@ -76,8 +76,9 @@ export class RootReader {
   /** Compares if a day is over, if a word was given, or if the watch list is a new one. */
   async daily(watch: WatchList, signal: AbortSignal): Promise<void> {
     const { compared, held, accepted } = await this.#follower.compared();
-    const isDue = compared === null || this.#follower.now() - compared >= DAY_MS || held !== null;
-    if (!this.isNew(watch) && (!isDue || (held !== null && accepted < held))) return;
+    const isDue =
+      compared === null || this.#follower.now() - compared >= DAY_MS || (held !== null && accepted >= held);
+    if (!this.isNew(watch) && !isDue) return;
     const root = await this.#index.root({ signal });
     if (!('notModified' in root)) await this.#compare(root, watch, signal);
   }

@@ -164,3 +164,35 @@ void t.test('the newest is what pip would choose, and a watched name begins ther
   t.same(missing, ['7']);
   t.end();
 });
+
+void t.test(
+  'odd texts of a page are borne: a broken escape, an endless reason, endless Pythons',
+  async (t) => {
+    const long = 'x'.repeat(5000);
+    const html = `<!DOCTYPE html><html><head><meta name="pypi:repository-version" content="1.0"></head><body>
+<a href="a-%zz.tar.gz"><img></a>
+<a href="a-b-1.0.tar.gz" data-yanked="${long}">a-b-1.0.tar.gz</a>
+<a href="a-b-2.0.tar.gz" data-requires-python="${long}">a-b-2.0.tar.gz</a></body></html>`;
+    const files = ['1.0', '2.0'].map((version) => ({
+      ...{ filename: `a-b-${version}.tar.gz`, url: `a-b-${version}.tar.gz`, hashes: {} },
+      ...(version === '1.0' ? { yanked: long } : { 'requires-python': long }),
+    }));
+    const json = JSON.stringify({ meta: { 'api-version': '1.0' }, name: 'a-b', files });
+    for (const [type, body] of [
+      ['text/html', html],
+      [JSON_TYPE, json],
+    ] as const) {
+      const found = (await (await index(t, page(type, body))).project('a-b')) as IndexProject;
+      t.match(
+        found.files.map(({ version, yanked }) => [version, yanked?.length]),
+        type === 'text/html'
+          ? [
+              [null, undefined],
+              ['1.0', 1024],
+            ]
+          : [['1.0', 1024]],
+        `${type}: yanked all the same, and what may be for no Python is left out`,
+      );
+    }
+  },
+);

@@ -1,0 +1,108 @@
+import t from 'tap';
+import type { ChangeEvent, Changelog, ReadEvent } from '../../src/pypi/changelog.js';
+import type { IndexRoot, SimpleIndex } from '../../src/pypi/index-reader.js';
+import { LogReader } from '../../src/pypi/log-reader.js';
+import { RootReader, type RootFollower } from '../../src/pypi/root-reader.js';
+import { WatchList } from '../../src/pypi/watch-list.js';
+
+const DAY_MS = 24 * 3_600_000;
+const everything = new WatchList([], { empty: 'all', contents: null });
+const { signal } = new AbortController();
+
+void t.test('while a large removal waits for a word, the index is compared each day', async (t) => {
+  let now = DAY_MS;
+  let root = Array.from({ length: 10 }, (_, n) => `p${String(n)}`);
+  let looks = 0;
+  const index = {
+    root: () => {
+      looks += 1;
+      const projects = new Map(root.map((name) => [name, 1]));
+      return Promise.resolve({ etag: undefined, projects } as unknown as IndexRoot);
+    },
+  } as unknown as SimpleIndex;
+  const kept: (number | null)[] = [];
+  const wanted: string[] = [];
+  let compared: number | null = null;
+  const follower: RootFollower = {
+    now: () => now,
+    known: () =>
+      Promise.resolve(
+        Array.from({ length: 100 }, (_, n) => {
+          return { name: `p${String(n)}`, serial: 1, looked: 1, cheap: true, fed: true };
+        }),
+      ),
+    compared: () => Promise.resolve({ compared, held: kept.at(-1) ?? null, accepted: 0 }),
+    keep: (held) => {
+      kept.push(held);
+      compared = now;
+      return Promise.resolve();
+    },
+    want: (names) => {
+      wanted.push(...names);
+      return Promise.resolve();
+    },
+    vanished: () => Promise.reject(new Error('nothing goes')),
+    warn: () => undefined,
+  };
+  const reader = new RootReader(index, follower, { urgent: false, removalShare: 1, pages: 10 });
+  await reader.daily(everything, signal);
+  t.same(kept, [90], 'a root that came back short');
+  now += DAY_MS / 2;
+  await reader.daily(everything, signal);
+  t.equal(looks, 1, 'not before a day is over');
+  now += DAY_MS / 2;
+  root = [...Array.from({ length: 100 }, (_, n) => `p${String(n)}`), 'new'];
+  await reader.daily(everything, signal);
+  t.same(kept, [90, null], 'it is whole again, and nothing waits any more');
+  t.same(wanted, ['new']);
+});
+
+const event = (serial: number, time: number, name = 'a'): ReadEvent =>
+  ({ ...{ serial, time, name, version: '1.0', kind: 'yank release', file: null } }) as unknown as ReadEvent;
+
+/** A follower that has read up to serial 99, of time 1,000,000, and fails as often as it is told. */
+function follow(changelog: Partial<Changelog>) {
+  const seen: [readonly number[], boolean][] = [];
+  let failures = 0;
+  const reader = new LogReader(changelog as Changelog, {
+    now: () => 2_000_000_000,
+    goesOn: () => true,
+    watches: () => true,
+    position: () => Promise.resolve({ serial: 99, read: 99, cutTime: 1_000_000, cutSerial: 99 }),
+    seen: (events: readonly ChangeEvent[], late) => {
+      if (failures > 0) {
+        failures -= 1;
+        return Promise.reject(new Error('away'));
+      }
+      seen.push([events.map(({ serial }) => serial), late]);
+      return Promise.resolve();
+    },
+    settled: () => Promise.resolve(),
+    say: () => undefined,
+  });
+  return { reader, seen, fail: (times: number) => (failures = times) };
+}
+
+void t.test('a late event that could not be acted upon comes again', async (t) => {
+  const { reader, seen, fail } = follow({
+    lastSerial: () => Promise.resolve(100),
+    since: () => Promise.resolve([event(100, 900_000)]),
+  });
+  fail(1);
+  await t.rejects(reader.read(signal), { message: 'away' });
+  await reader.read(signal);
+  t.same(seen, [[[100], true]]);
+});
+
+void t.test('a log that gives what is known again and again is asked once', async (t) => {
+  let asked = 0;
+  const { reader } = follow({
+    lastSerial: () => Promise.resolve(200),
+    since: () => {
+      asked += 1;
+      return Promise.resolve([event(50, 900_000)]);
+    },
+  });
+  await t.rejects(reader.read(signal), { code: 'PIW_INDEX' });
+  t.equal(asked, 1);
+});
