@@ -71,6 +71,7 @@ export const ERRORS = {
   PIW_BAD_WHEEL: { exit: 1, advice: 'The message says what was wrong with the wheel.' },
   PIW_DISK_FULL: { exit: 1, advice: 'Make room on the file system of the output path.' },
   PIW_REFUSED: { exit: 1, advice: 'The message says why.' },
+  PIW_UNCONFIRMED: { exit: 1, advice: 'Answer y at the terminal, or give --yes.' },
   PIW_NOT_BUILT: { exit: 1, advice: 'The line of each package says why.' },
   PIW_INTERRUPTED: { exit: 130, advice: 'Run it again to go on where it stopped.' },
   PIW_ACTOR_FAILING: { exit: 70, advice: 'The log says why the task keeps ending.' },

@@ -62,7 +62,7 @@ ${EXIT_CODES}`;
       !flags.yes &&
       !(await confirm(`Import ${files.map(({ path }) => basename(path)).join(', ')} as ${name} ${version}?`))
     ) {
-      throw new PiwError('PIW_REFUSED', 'nothing was imported');
+      throw new PiwError('PIW_UNCONFIRMED', 'nothing was imported');
     }
     const bus = await this.connect(this.settings(flags));
     try {

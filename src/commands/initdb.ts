@@ -33,7 +33,7 @@ ${EXIT_CODES}`;
     const { flags } = await this.parse(Initdb);
     const settings = this.settings(flags);
     if (!flags.yes && !(await confirm('Make or change the tables of this database?'))) {
-      throw new PiwError('PIW_REFUSED', 'nothing was changed');
+      throw new PiwError('PIW_UNCONFIRMED', 'nothing was changed');
     }
     const done = await migrate(settings.dsn, { user: settings.user });
     this.log(

@@ -40,7 +40,7 @@ ${EXIT_CODES}`;
     const skip = flags.skip ?? (flags['no-rebuild'] ? 'removed by an administrator' : null);
     const what = whole ? `all of ${name}` : `${name} ${String(args.version)}`;
     if (!flags.yes && !(await confirm(`${flags.yank ? 'Yank' : 'Remove'} ${what}?`))) {
-      throw new PiwError('PIW_REFUSED', 'nothing was removed');
+      throw new PiwError('PIW_UNCONFIRMED', 'nothing was removed');
     }
     const bus = await this.connect(this.settings(flags));
     try {
@@ -50,7 +50,11 @@ ${EXIT_CODES}`;
     } finally {
       await bus.drain();
     }
-    this.log(`${what} is ${flags.yank ? 'yanked' : 'removed'}.`);
+    const again =
+      flags.yank || skip !== null
+        ? ''
+        : ' What an index still has of it is built again; with --skip it is not.';
+    this.log(`${what} is ${flags.yank ? 'yanked' : 'removed'}.${again}`);
     return { package: name, version: args.version ?? null, skip };
   }
 }

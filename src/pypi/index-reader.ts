@@ -38,6 +38,10 @@ export interface IndexRoot {
 /** PyPI's root is 40 MB. */
 const ROOT_BYTES = 512 * 1024 * 1024;
 
+/** So much of a root is read between two breaths: whoever reads it holds a lease, and has to say so. */
+const SLICE = { characters: 256 * 1024, names: 20_000 };
+const breathe = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
 const JSON_TYPE = 'application/vnd.pypi.simple.v1+json';
 const HTML_TYPE = 'application/vnd.pypi.simple.v1+html';
 const ACCEPT = `${JSON_TYPE}, ${HTML_TYPE};q=0.2, text/html;q=0.1`;
@@ -109,9 +113,12 @@ export class SimpleIndex {
     if (page.status !== 200)
       throw new PiwError('PIW_INDEX', `${page.url} answered with status ${String(page.status)}`);
     const json = page.type === JSON_TYPE || page.type === 'application/json';
-    const { names, serial } = json ? rootOfJson(page) : { names: rootOfHtml(page), serial: 0 };
+    const { names, serial } = json ? rootOfJson(page) : { names: await rootOfHtml(page), serial: 0 };
     const projects = new Map<PackageName, number>();
-    for (const [name, its] of names) if (isPackageName(name)) projects.set(normalise(name), its);
+    for (const [i, [name, its]] of names.entries()) {
+      if (isPackageName(name)) projects.set(normalise(name), its);
+      if (i % SLICE.names === 0) await breathe();
+    }
     if (projects.size === 0) throw new PiwError('PIW_INDEX', `${page.url} names no project`);
     return { projects, serial: Math.max(serial, page.serial), etag: page.etag };
   }
@@ -132,10 +139,10 @@ function rootOfJson(page: Page): { names: readonly (readonly [string, number])[]
 }
 
 /** A root of HTML: every anchor whose address is that of a project. One that is cut off has no end. */
-function rootOfHtml(page: Page): readonly (readonly [string, number])[] {
+async function rootOfHtml(page: Page): Promise<readonly (readonly [string, number])[]> {
   if (
     (page.type !== 'text/html' && page.type !== HTML_TYPE) ||
-    !/<\/html>\s*(<!--[^>]*-->\s*)?$/i.test(page.body)
+    !/<\/html>\s*(<!--[^>]*-->\s*)?$/i.test(page.body.slice(-1000))
   )
     throw new PiwError('PIW_INDEX', `${page.url} is not a whole root of the simple API`);
   const names: [string, number][] = [];
@@ -153,7 +160,11 @@ function rootOfHtml(page: Page): readonly (readonly [string, number])[] {
       anchor = undefined;
     },
   });
-  parser.end(page.body);
+  for (let at = 0; at < page.body.length; at += SLICE.characters) {
+    parser.write(page.body.slice(at, at + SLICE.characters));
+    await breathe();
+  }
+  parser.end();
   return names;
 }
 

@@ -2,21 +2,21 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import t, { type Test } from 'tap';
 import { classify } from '../../src/pypi/files.js';
-import { SimpleIndex, type IndexProject } from '../../src/pypi/index-reader.js';
+import { SimpleIndex, type IndexProject, type IndexRoot } from '../../src/pypi/index-reader.js';
 import { newest, releases } from '../../src/pypi/releases.js';
 import { select, watchList } from '../../src/pypi/watch.js';
 import { normalise } from '../../src/wheels/names.js';
 
 type Answer = (request: IncomingMessage, response: ServerResponse) => void;
 
-async function index(t: Test, answer: Answer): Promise<SimpleIndex> {
+async function index(t: Test, answer: Answer, maxBytes = 100_000): Promise<SimpleIndex> {
   const server = createServer(answer);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   t.teardown(() => new Promise((resolve) => server.close(resolve)));
   const { port } = server.address() as AddressInfo;
   return new SimpleIndex(`http://me:hush@127.0.0.1:${String(port)}/simple`, {
-    timeoutMs: 2000,
-    maxBytes: 100_000,
+    timeoutMs: 10_000,
+    maxBytes,
   });
 }
 
@@ -196,3 +196,21 @@ void t.test(
     }
   },
 );
+
+void t.test('the root of a large index leaves time for others while it is read', async (t) => {
+  const names = Array.from({ length: 300_000 }, (_, n) => `package-${String(n)}`);
+  const html = `<!DOCTYPE html><html><body>${names.map((name) => `<a href="/simple/${name}/">${name}</a>`).join('\n')}</body></html>`;
+  const json = JSON.stringify({ meta: { 'api-version': '1.0' }, projects: names.map((name) => ({ name })) });
+  for (const [type, body, least] of [
+    ['text/html', html, 50],
+    [JSON_TYPE, json, 10],
+  ] as const) {
+    const reader = await index(t, page(type, body), 100_000_000);
+    let turns = 0;
+    const count = setInterval(() => (turns += 1), 0);
+    const root = (await reader.root()) as IndexRoot;
+    clearInterval(count);
+    t.equal(root.projects.size, names.length);
+    t.ok(turns > least, `${String(turns)} others had their turn`);
+  }
+});

@@ -31,7 +31,7 @@ ${EXIT_CODES}`;
       const { abi, platform } = await registered(database, args.abi, flags.platform);
       const what = called({ abi, platform });
       if (!flags.yes && !(await confirm(`Forget ${what} and all its builds?`))) {
-        throw new PiwError('PIW_REFUSED', 'nothing was removed');
+        throw new PiwError('PIW_UNCONFIRMED', 'nothing was removed');
       }
       await database.ask('DELABI', { abi, platform }, CHANGE);
       this.log(`${what} is being removed: its builds are forgotten in the background, and its files stay.`);
