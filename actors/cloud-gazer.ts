@@ -69,8 +69,8 @@ export class CloudGazer extends Actor {
   readonly #feed: Client<typeof feed.verbs>;
   readonly #ending = new AbortController();
   readonly #pace: Pace;
-  readonly #reader: LogReader | undefined;
-  readonly #root: RootReader;
+  #reader: LogReader | undefined;
+  #root: RootReader;
   readonly #names: NamesReader;
   #watch = new WatchList([], { empty: 'nothing', contents: null });
   /** What was wrong with the watch list when it was last read. */
@@ -179,8 +179,28 @@ export class CloudGazer extends Actor {
     const { signal } = this.#ending;
     if (this.#watch.follows === 'names')
       await this.#carefully('names', () => this.#names.read(this.#watch.names.values(), signal));
-    await this.#ofIndex('log', () => this.#reader?.read(signal) ?? this.#root.poll(this.#watch, signal));
+    await this.#ofIndex('log', () => this.#follow(signal));
     if (this.#root.isNew(this.#watch)) await this.#ofIndex('root', () => this.#compareDaily());
+  }
+
+  /** Reads on in the changelog; or, of an index that has none, its root. */
+  async #follow(signal: AbortSignal): Promise<void> {
+    try {
+      if (this.#reader) {
+        await this.#reader.read(signal);
+        return;
+      }
+    } catch (error) {
+      const isMissing = error instanceof PiwError && error.code === 'PIW_NO_CHANGELOG';
+      // One that was followed before is only away.
+      if (!isMissing || (await this.#position()).read > 0) throw error;
+      this.log.warning(
+        `${error.message}: there is no changelog (pypi-xmlrpc); the pages of ${this.#settings.index.url} are followed instead`,
+      );
+      this.#reader = undefined;
+      this.#root = this.#rootReader();
+    }
+    await this.#root.poll(this.#watch, signal);
   }
 
   async #compareDaily(): Promise<void> {

@@ -45,6 +45,10 @@ export const ERRORS = {
   PIW_TIMEOUT: { exit: 5, advice: 'The farm did not answer in time; is it running?' },
   PIW_NO_RESPONDERS: { exit: 5, advice: 'No actor answers to this; is the farm running?' },
   PIW_DISCONNECTED: { exit: 5, advice: 'The connection to NATS has ended.' },
+  PIW_NO_CHANGELOG: {
+    exit: 5,
+    advice: 'Set pypi-xmlrpc to the address of one, or to nothing for an index without.',
+  },
   PIW_INDEX: { exit: 5, advice: 'Check the index and the network.' },
   PIW_DATABASE: { exit: 5, advice: 'Check that PostgreSQL is running and the DSN is right.' },
   PIW_DATA_VERSION: { exit: 6, advice: 'Use the version of piw that made it, or another folder.' },

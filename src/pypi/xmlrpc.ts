@@ -5,6 +5,9 @@ import { Throttled, fetchPage, redactUrl, type HttpOptions } from './http.js';
 type Scalar = string | number | boolean | null;
 export type XmlRpcValue = Scalar | readonly XmlRpcValue[] | { readonly [name: string]: XmlRpcValue };
 
+/** Statuses that say that nobody speaks XML-RPC there. */
+const NOT_THERE: ReadonlySet<number> = new Set([404, 405, 410, 501]);
+
 /** What PyPI answers to one who asks too often. */
 const TOO_MANY = -32500;
 /** How long to leave it alone when it doesn't say, milliseconds. */
@@ -13,8 +16,8 @@ const LEAVE_ALONE_MS = 10_000;
 const MAX_BYTES = 128 * 1024 * 1024;
 
 /**
- * Calls a method with integers for parameters, and gives its value. Raises Throttled, or PIW_INDEX: a
- * fault, or an answer that is no whole XML-RPC response.
+ * Calls a method with integers for parameters, and gives its value. Raises Throttled; PIW_NO_CHANGELOG where
+ * nobody speaks XML-RPC; or PIW_INDEX: a fault, or an answer that is no whole XML-RPC response.
  */
 export async function callXmlRpc(
   url: string,
@@ -32,6 +35,8 @@ export async function callXmlRpc(
       body: `<?xml version="1.0"?><methodCall><methodName>${method}</methodName><params>${values.join('')}</params></methodCall>`,
     },
   );
+  if (NOT_THERE.has(page.status))
+    throw new PiwError('PIW_NO_CHANGELOG', `${page.url} answered with status ${String(page.status)}`);
   if (page.status !== 200)
     throw new PiwError('PIW_INDEX', `${page.url} answered with status ${String(page.status)}`);
   const response = parseResponse(page.body);

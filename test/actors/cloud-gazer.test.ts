@@ -399,6 +399,17 @@ void t.test(
   },
 );
 
+void t.test('where there is no changelog, though one was looked for, the root is followed', async (t) => {
+  const world = small(3);
+  const pypi = await FakePypi.start(world, { pypi: false });
+  t.teardown(() => pypi.close());
+  const { db, said } = await follow(t, pypi, { settings: { json: null } });
+  await until(async () => (await offered(db)) === 'p0 1.0, p1 1.0, p2 1.0');
+  t.equal(said.filter((line) => line.includes('there is no changelog')).length, 1, 'and it is said, once');
+  release(world, 'p1', '1.1');
+  await until(async () => (await offered(db)) === 'p0 1.0, p1 1.0, p1 1.1, p2 1.0');
+});
+
 void t.test('many packages that go at once wait for a word', async (t) => {
   const world = small(15);
   const pypi = await FakePypi.start(world, { pypi: false });
