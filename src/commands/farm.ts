@@ -1,6 +1,6 @@
 import { resolve } from 'node:path';
 import { Args, Flags } from '@oclif/core';
-import { defaultDataDir } from '../config.js';
+import { defaultDataDir, farmFile } from '../config.js';
 import { PiwError } from '../errors.js';
 import { jsonDisplay, liveDisplay, plainDisplay } from '../farm/display.js';
 import { Farm } from '../farm/farm.js';
@@ -74,13 +74,14 @@ ${EXIT_CODES} With --once: 0 if all named packages were published, 1 if any was 
     });
     interrupted.catch(() => undefined);
     const display = flags.json ? jsonDisplay() : process.stdout.isTTY ? liveDisplay() : plainDisplay();
+    const dataDir = resolve(flags['data-dir'] ?? defaultDataDir());
     const farm = new Farm({
       requirements,
       once: flags.once,
       port: flags.port,
       slaves: flags.slaves,
       outputPath: flags['output-path'] === undefined ? undefined : resolve(flags['output-path']),
-      dataDir: resolve(flags['data-dir'] ?? defaultDataDir()),
+      dataDir,
       indexUrl: flags['index-url'],
       dsn: flags.dsn,
       nats: flags.nats,
@@ -91,7 +92,9 @@ ${EXIT_CODES} With --once: 0 if all named packages were published, 1 if any was 
         display.tell(event);
       },
     });
-    const work = this.#work(farm, flags.once, requirements.length === 0, signal, (text) => {
+    const demonstration = requirements.length === 0;
+    const elsewhere = dataDir === defaultDataDir() ? undefined : farmFile(dataDir);
+    const work = this.#work(farm, { once: flags.once, demonstration, elsewhere }, signal, (text) => {
       display.tell({ event: 'setup', text });
     });
     try {
@@ -112,8 +115,7 @@ ${EXIT_CODES} With --once: 0 if all named packages were published, 1 if any was 
 
   async #work(
     farm: Farm,
-    once: boolean,
-    demonstration: boolean,
+    its: { readonly once: boolean; readonly demonstration: boolean; readonly elsewhere: string | undefined },
     signal: AbortSignal,
     say: (text: string) => void,
   ): Promise<void> {
@@ -122,14 +124,16 @@ ${EXIT_CODES} With --once: 0 if all named packages were published, 1 if any was 
     await farm.finish(bus, url, wanted);
     if (signal.aborted) return;
     const failed = wanted.filter(({ state }) => state !== 'published');
-    if (once) {
+    if (its.once) {
       if (failed.length === 0) return;
       throw new PiwError(
         'PIW_NOT_BUILT',
         `${String(failed.length)} of ${String(wanted.length)} packages were not built`,
       );
     }
-    if (demonstration) say('That was the demonstration. Next: npm start -- PACKAGE, or npx piw --help.');
+    if (its.demonstration) say('That was the demonstration. Next: npm start -- PACKAGE, or npx piw --help.');
+    if (its.elsewhere !== undefined)
+      say(`Its commands are told where it is: npx piw queue -c ${its.elsewhere}`);
     say('The farm goes on following the index. Ctrl+C ends it.');
     await new Promise<void>((done) => {
       signal.addEventListener(
