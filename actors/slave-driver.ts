@@ -90,7 +90,8 @@ export class SlaveDriver extends Actor {
     const patient = { timeoutMs: 10_000, patienceMs: 30_000 };
     this.#database = new Client(this.bus, oracle, undefined, patient);
     this.#files = new Client(this.bus, fileSystem, undefined, patient);
-    this.#architect = new Client(this.bus, builds, undefined, { timeoutMs: 3000, patienceMs: 4000 });
+    // Put again only where nobody heard it: what was given out for a question that got no answer is nobody's.
+    this.#architect = new Client(this.bus, builds, undefined, { timeoutMs: 4000, patienceMs: 4000 });
     this.#secretary = new Client(this.bus, secretary, undefined, { timeoutMs: 3000, patienceMs: 15_000 });
     this.#status = new Client(this.bus, status);
     this.#next = new Batch({

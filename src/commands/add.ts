@@ -64,7 +64,11 @@ ${EXIT_CODES}`;
     } finally {
       await bus.drain();
     }
-    this.log(`${[name, args.version].filter(Boolean).join(' ')} is known to the farm.`);
+    this.log(
+      args.version === undefined
+        ? `${name} is known to the farm. Of its versions those are built that are added, or that a followed index has.`
+        : `${name} ${args.version} is known to the farm; piw queue ${name} says where it stands.`,
+    );
     return { package: name, version: args.version ?? null };
   }
 }
