@@ -185,22 +185,26 @@ export class CloudGazer extends Actor {
 
   /** Reads on in the changelog; or, of an index that has none, its root. */
   async #follow(signal: AbortSignal): Promise<void> {
-    try {
-      if (this.#reader) {
+    if (this.#reader) {
+      try {
         await this.#reader.read(signal);
         return;
+      } catch (error) {
+        await this.#giveUpLog(error);
       }
-    } catch (error) {
-      const isMissing = error instanceof PiwError && error.code === 'PIW_NO_CHANGELOG';
-      // One that was followed before is only away.
-      if (!isMissing || (await this.#position()).read > 0) throw error;
-      this.log.warning(
-        `${error.message}: there is no changelog (pypi-xmlrpc); the pages of ${this.#settings.index.url} are followed instead`,
-      );
-      this.#reader = undefined;
-      this.#root = this.#rootReader();
     }
     await this.#root.poll(this.#watch, signal);
+  }
+
+  /** Does without a changelog where there is none; raises what else was wrong. One that was followed is only away. */
+  async #giveUpLog(error: unknown): Promise<void> {
+    const isMissing = error instanceof PiwError && error.code === 'PIW_NO_CHANGELOG';
+    if (!isMissing || (await this.#position()).read > 0) throw error;
+    this.log.warning(
+      `${error.message}: there is no changelog (pypi-xmlrpc); the pages of ${this.#settings.index.url} are followed instead`,
+    );
+    this.#reader = undefined;
+    this.#root = this.#rootReader();
   }
 
   async #compareDaily(): Promise<void> {

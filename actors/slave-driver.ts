@@ -69,8 +69,6 @@ export class SlaveDriver extends Actor {
   readonly #slaves = new Map<string, SlaveState>();
   readonly #turns = new Map<string, Promise<unknown>>();
   readonly #unknownTargets = new Set<string>();
-  /** Files that were removed for the same file of a lease, each once. */
-  readonly #orphans = new Set<string>();
   /** How often each target became ready. */
   readonly #ready = new Map<string, number>();
   readonly #changed = new Set<SlaveState>();
@@ -111,11 +109,9 @@ export class SlaveDriver extends Actor {
       maxItems: 64,
       size: (result) => result.output.length,
       maxBytes: 8 * 1024 * 1024,
-      // One at a time leaves a core to whoever asks for the next build.
-      maxInFlight: 1,
-      // Nobody notices them, and a transaction for each build costs several times as much as one for ten; one
-      // for many would keep a core from whoever asks for the next build.
-      delayMs: 20,
+      // Nobody notices so short a wait, and a transaction for each build costs several times as much as one for
+      // ten. More at once, or for more, would keep a core from whoever asks for the next build.
+      ...{ maxInFlight: 1, delayMs: 20 },
     });
   }
 
@@ -400,9 +396,9 @@ export class SlaveDriver extends Actor {
    * came to no end. It makes room for the slave's, which is asked for again: raises PIW_UNKNOWN_TRANSFER.
    */
   async #removeOrphan(slave: SlaveState, filename: string): Promise<void> {
-    const { lease = 0, package: name = '' } = slave.lease ?? {};
-    const attempt = `${String(lease)} ${filename}`;
-    if (this.#orphans.has(attempt)) return;
+    const name = slave.lease?.package ?? '';
+    // Once is enough: whatever is there again was put there since.
+    if (slave.madeRoom.has(filename)) return;
     const placed = [...this.#slaves.values()].some(
       (other) =>
         other.build?.files.some(
@@ -412,7 +408,7 @@ export class SlaveDriver extends Actor {
     if (placed) return;
     const { files } = await this.#database.ask('PKGFILES', { package: name });
     if (files.some((listed) => listed.filename === filename)) return;
-    this.#orphans.add(attempt);
+    slave.madeRoom.add(filename);
     this.log.warning(`${name}/${filename} is listed nowhere; it is removed for a new one`);
     await this.#files.ask('REMOVE', { package: name, filename });
     slave.build = undefined;

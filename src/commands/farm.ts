@@ -109,6 +109,7 @@ ${EXIT_CODES} With --once: 0 if all named packages were published, 1 if any was 
       await work.catch(() => undefined);
       await farm.stop();
     }
+    if (!flags.once && !flags.json) this.log('The farm has ended; npm start goes on where it was.');
   }
 
   #up = false;

@@ -28,7 +28,7 @@ ${EXIT_CODES}`;
         this.log(`Events are read up to serial ${String(read)}, and settled up to ${String(serial)}.`);
       this.log(
         compared === null
-          ? 'The index has not been compared as a whole yet.'
+          ? 'The index has not been compared as a whole; where names alone are watched it never is.'
           : `The index was last compared as a whole at ${new Date(compared).toISOString()}.`,
       );
       if (held !== null && held > accepted) {

@@ -203,7 +203,6 @@ function fromJson(page: Page, name: PackageName): Found {
       const filename = text(file?.['filename']);
       const url = text(file?.['url']);
       if (!file || filename === null || url === null || !URL.canParse(url, page.url)) return [];
-      const yanked = file['yanked'];
       if (isTooLong(file['requires-python'])) return [];
       return [
         {
@@ -213,7 +212,7 @@ function fromJson(page: Page, name: PackageName): Found {
           size: typeof file['size'] === 'number' ? file['size'] : null,
           uploadTime: time(file['upload-time']),
           requiresPython: text(file['requires-python']),
-          yanked: yanked === true ? '' : typeof yanked === 'string' ? yanked.slice(0, MAX_TEXT) : null,
+          yanked: file['yanked'] === true ? '' : reasonOf(file['yanked']),
         },
       ];
     }),
@@ -284,7 +283,7 @@ function draft(attributes: Readonly<Record<string, string>>, label: string, base
     size: /^\d+$/.test(attributes['data-size'] ?? '') ? Number(attributes['data-size']) : null,
     uploadTime: time(attributes['data-upload-time']),
     requiresPython: text(attributes['data-requires-python']),
-    yanked: attributes['data-yanked']?.slice(0, MAX_TEXT) ?? null,
+    yanked: reasonOf(attributes['data-yanked']),
   };
 }
 
@@ -292,6 +291,9 @@ const object = (value: unknown): Readonly<Record<string, unknown>> | undefined =
   typeof value === 'object' && value !== null && !Array.isArray(value)
     ? (value as Record<string, unknown>)
     : undefined;
+/** Of a reason that is too long, its beginning: what is yanked is yanked. */
+const reasonOf = (value: unknown): string | null =>
+  typeof value === 'string' ? value.slice(0, MAX_TEXT) : null;
 /** A file for which Pythons nobody can say is left out, and not offered to all of them. */
 const isTooLong = (specifier: unknown): boolean =>
   typeof specifier === 'string' && specifier.length > MAX_TEXT;

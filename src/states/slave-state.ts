@@ -27,6 +27,8 @@ export class SlaveState {
   /** The answer that gave out the lease, for a slave that did not get it. */
   order: unknown;
   build: BuildState | undefined;
+  /** Files that were removed, because nothing listed them, to make room for those of this build. */
+  readonly madeRoom = new Set<string>();
   stats: Stats | undefined;
   /** An administrator's wish, obeyed at its next question. */
   kill = false;
@@ -63,6 +65,7 @@ export class SlaveState {
     this.lease = undefined;
     this.order = undefined;
     this.build = undefined;
+    this.madeRoom.clear();
     this.skip = false;
   }
 

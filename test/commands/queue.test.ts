@@ -198,7 +198,7 @@ void t.test('piw queue says of each version and target where it stands, and why'
 void t.test('piw feed shows how far the index is followed, and lets a large removal go', async (t) => {
   const { db, dsn } = await testDatabase(t);
   const { piw } = piwWithTasks(t, ['the-oracle'], { dsn });
-  t.match(await piw('feed'), { code: 0, out: 'The index has not been compared as a whole yet.\n' });
+  t.match(await piw('feed'), { code: 0, out: /^The index has not been compared as a whole; / });
   await db.query(
     `update feed set serial = 90, read_serial = 100, compared = '2024-05-01T12:00:00Z', held = 12000`,
   );

@@ -2,12 +2,11 @@ import t from 'tap';
 import { applyEvents } from '../../src/database/feed-events.js';
 import { deletePackage, newPackage } from '../../src/database/packages.js';
 import type { Database } from '../../src/database/pool.js';
-import { addTarget } from '../../src/database/targets.js';
 import { newVersions } from '../../src/database/versions.js';
 import { fold } from '../../src/pypi/fold.js';
 import type { PackageName } from '../../src/wheels/names.js';
 import { testDatabase } from '../helpers/database.js';
-import { someRelease } from '../helpers/rows.js';
+import { someRelease, someTarget } from '../helpers/rows.js';
 
 async function row(db: Database): Promise<Record<string, unknown> | undefined> {
   const [found] = await db.query<Record<string, unknown>>(
@@ -44,9 +43,7 @@ void t.test('an administrator who names a version that the feed brought makes it
 void t.test('a package that was gone is there again when an administrator adds it', async (t) => {
   const { db } = await testDatabase(t);
   await newVersions(db, 'a', 'feed', [someRelease('1.0')]);
-  await db.query(
-    `insert into targets (abi, platform, py_version_tag, rank) values ('cp311', 'linux_x86_64', 'cp311', 1)`,
-  );
+  await someTarget(db, 'cp311');
   await db.query('update packages set gone = now()');
   await db.query('select requeue(array(select version_id from versions))');
   t.same(await db.query('select version_id from queue'), []);
@@ -59,8 +56,7 @@ void t.test('a package that was gone is there again when an administrator adds i
 
 void t.test('with a package go its versions and what waits of them', async (t) => {
   const { db } = await testDatabase(t);
-  const target = { abi: 'cp311', platform: 'linux_x86_64', py_version_tag: 'cp311', skip: null };
-  await addTarget(db, target);
+  await someTarget(db, 'cp311');
   await newVersions(db, 'a', 'feed', [someRelease('1.0'), someRelease('2.0')]);
   await newVersions(db, 'b', 'feed', [someRelease('1.0')]);
   t.equal((await db.query('select 1 from queue')).length, 3);
