@@ -1,15 +1,13 @@
 import { randomBytes } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { statfs } from 'node:fs/promises';
-import { freemem, loadavg, totalmem } from 'node:os';
 import { Client } from '../src/actor/client.js';
 import type { Clock } from '../src/actor/clock.js';
 import type { Builder, BuildResult, BuiltFile } from '../src/builder/build.js';
+import { machineStats } from '../src/builder/machine.js';
 import { CHUNK_SIZE } from '../src/bus/objects.js';
 import type { Bus } from '../src/bus/bus.js';
 import { PiwError, reason } from '../src/errors.js';
 import type { Log } from '../src/log.js';
-import type { Stats } from '../src/protocols/fields.js';
 import { bucketOf, transfer } from '../src/protocols/file-juggler.js';
 import type { Answer, Body } from '../src/protocols/protocol.js';
 import {
@@ -21,6 +19,7 @@ import {
   type SlaveVerbs,
 } from '../src/protocols/slave-driver.js';
 import { fileToMessage } from '../src/states/file-state.js';
+import { unfit, type Thresholds } from '../src/states/fitness.js';
 
 export interface SlaveOptions {
   readonly bus: Bus;
@@ -32,6 +31,8 @@ export interface SlaveOptions {
   /** What it says of itself; `clock` is filled in when it is said. */
   readonly hello: Omit<SlaveHello, 'clock'>;
   readonly workDir: string;
+  /** What this machine must have left to ask for work. */
+  readonly thresholds: Thresholds;
   /** End after the first build. */
   readonly once?: boolean;
   /** What it is doing, for whoever started it. */
@@ -43,10 +44,13 @@ export type SlaveProgress =
   | { readonly state: 'building'; readonly package: string; readonly version: string; readonly line: string }
   | { readonly state: 'sending'; readonly filename: string; readonly sent: number; readonly size: number }
   | { readonly state: 'trouble'; readonly text: string; readonly code: string }
+  | { readonly state: 'resting'; readonly text: string }
   | { readonly state: 'idle' };
 
 /** How long to wait before something that failed is tried again: 1 s, doubled up to 30 s. */
 const backOff = (tries: number): number => Math.min(1000 * 2 ** tries, 30_000);
+/** How long a slave whose disk was full waits before it asks for work again, milliseconds. */
+const FULL_MS = 30_000;
 /** Breaks of one file's transfer in a row, without a byte between them, that end it. */
 const MAX_BREAKS = 8;
 
@@ -55,7 +59,8 @@ const MAX_BREAKS = 8;
  *
  *   HELLO --HELLO--> IDLE --BUILD--> building --BUILT--> --SEND--> sending --SENT--> --DONE--> IDLE
  *                     |  --SLEEP--> wait, at most as long as it says; WAKE ends it --> IDLE
- *                     building: BUSY at intervals; CONT: go on; DONE: stop, it isn't ours any more
+ *                    REST in place of IDLE while this machine can't do any work, and says why
+ *   building, sending: BUSY at intervals, and when it is woken; CONT: go on; DONE: stop, it isn't wanted any more
  *   BYE, as an answer to anything, or a signal: kill the build, wipe its folder, say BYE, end
  *
  * While the master is away it builds on, and repeats what it has to say until it is answered. A
@@ -72,15 +77,17 @@ export class BuildSlave {
   #slaveId = 0;
   #index: { url: string; extra: string | null } = { url: '', extra: null };
   #woken: () => void = () => undefined;
+  /** How often it was woken. */
+  #wakes = 0;
+  /** Why this machine can do no work, as it was said last. */
+  #unfit: string | undefined;
 
   constructor(options: SlaveOptions) {
     this.#options = options;
     const tokens = [slaveDriver.name, options.user, this.#session];
     const signal = this.#stop.signal;
     this.#master = new Client(options.bus, slaveDriver, tokens, {
-      timeoutMs: 20_000,
-      patienceMs: 60_000,
-      signal,
+      ...{ timeoutMs: 20_000, patienceMs: 20_000, signal },
     });
     this.#juggler = new Client(options.bus, transfer, [...tokens, transfer.name], {
       timeoutMs: 60_000,
@@ -93,7 +100,6 @@ export class BuildSlave {
   async run(signal: AbortSignal): Promise<void> {
     const stop = () => {
       this.#stop.abort();
-      this.#woken();
     };
     if (signal.aborted) return;
     signal.addEventListener('abort', stop, { once: true });
@@ -121,7 +127,10 @@ export class BuildSlave {
 
   async #listen(wakes: AsyncIterable<unknown>): Promise<void> {
     const read = wakes[Symbol.asyncIterator]();
-    while (!(await read.next()).done) this.#woken();
+    while (!(await read.next()).done) {
+      this.#wakes += 1;
+      this.#woken();
+    }
   }
 
   async #hello(): Promise<boolean> {
@@ -139,13 +148,14 @@ export class BuildSlave {
 
   async #work(): Promise<void> {
     while (!this.#stopping) {
-      this.#progress({ state: 'idle' });
-      const answer = await this.#say('IDLE', { stats: await stats(this.#options.workDir) });
+      const wakes = this.#wakes;
+      const answer = await this.#ask();
       if (answer.verb === 'BYE') {
         this.#options.log.info(`the master said BYE: ${answer.reason}`);
         return;
       }
-      if (answer.verb === 'SLEEP') await this.#sleep(answer.seconds);
+      if (answer.verb === 'SLEEP')
+        await this.#pause(Math.min(Math.max(answer.seconds, 0.1), 3600) * 1000, wakes, this.#stop.signal);
       else {
         if (!(await this.#build(answer))) return;
         if (this.#options.once) return;
@@ -153,14 +163,28 @@ export class BuildSlave {
     }
   }
 
-  async #sleep(seconds: number): Promise<void> {
-    await new Promise<void>((resolve) => {
-      const cancel = this.#options.clock.after(Math.min(Math.max(seconds, 0.1), 3600) * 1000, resolve);
-      this.#woken = () => {
-        cancel();
-        resolve();
-      };
-    });
+  /** Asks for work, or says why it can't do any. */
+  async #ask(): Promise<Answer<SlaveVerbs, 'IDLE'> | Answer<SlaveVerbs, 'REST'>> {
+    const { workDir, thresholds, log } = this.#options;
+    const stats = await machineStats(workDir);
+    const why = unfit(stats, thresholds);
+    if (why !== undefined && this.#unfit === undefined) log.warning(`no work for now: ${why}`);
+    if (why === undefined && this.#unfit !== undefined) log.info('ready to work again');
+    this.#unfit = why;
+    this.#progress(why === undefined ? { state: 'idle' } : { state: 'resting', text: why });
+    return why === undefined
+      ? await this.#say('IDLE', { stats })
+      : await this.#say('REST', { reason: why, stats });
+  }
+
+  /** Until so many milliseconds are over, it is woken (also before, but since `wakes`), or `signal` is aborted. */
+  async #pause(ms: number, wakes: number, signal: AbortSignal): Promise<void> {
+    if (this.#wakes !== wakes) return;
+    const woken = new AbortController();
+    this.#woken = () => {
+      woken.abort();
+    };
+    await wait(this.#options.clock, ms, AbortSignal.any([woken.signal, signal]));
     this.#woken = () => undefined;
   }
 
@@ -169,64 +193,77 @@ export class BuildSlave {
     const { builder, log } = this.#options;
     const { lease, package: name, version } = order;
     log.info(`building ${name} ${version}`);
-    const stop = new AbortController();
-    const busy = this.#busy(lease, stop);
-    let result: BuildResult;
+    const over = new AbortController();
+    const signal = AbortSignal.any([over.signal, this.#stop.signal]);
+    const told = this.#busy(lease, over);
     try {
-      result = await builder.build({
+      const result = await builder.build({
         package: name,
         version,
         indexUrl: this.#index.url,
         extraIndexUrl: this.#index.extra,
         sdistSha256: order.sdist_sha256,
         timeoutMs: Math.min(order.limits[0], this.#options.hello.build_timeout_s) * 1000,
-        signal: AbortSignal.any([stop.signal, this.#stop.signal]),
+        signal,
         onLine: (line) => {
           this.#progress({ state: 'building', package: name, version, line });
         },
       });
-    } finally {
-      stop.abort('the build ended');
-    }
-    try {
-      const told = await busy;
-      if (this.#stopping || told === 'BYE') return false;
-      if (told === 'DONE') {
-        log.info(`${name} ${version} was given up: the master said so`);
-        return true;
+      if (!aborted(signal)) {
+        log.info(
+          `${name} ${version} ${result.status ? 'was built' : `failed (${String(result.failureClass)})`} in ${result.durationS.toFixed(1)} s`,
+        );
+        return await this.#handIn(lease, result, signal);
       }
-      log.info(
-        `${name} ${version} ${result.status ? 'was built' : `failed (${String(result.failureClass)})`} in ${result.durationS.toFixed(1)} s`,
-      );
-      return await this.#handIn(lease, result);
+    } catch (error) {
+      // What the master doesn't want any more is broken off wherever it was.
+      if (!aborted(signal)) await this.#cannot(error);
     } finally {
+      over.abort();
       await builder.clean();
     }
+    if (this.#stopping) return false;
+    const last = await told;
+    if (last !== undefined) log.info(`${name} ${version} was given up: the master said so`);
+    return last !== 'BYE';
   }
 
-  /** Says BUSY at intervals; what the master said if it wants the build no more. */
-  async #busy(lease: number, stop: AbortController): Promise<'DONE' | 'BYE' | undefined> {
-    const { clock, hello, log, workDir } = this.#options;
-    const either = AbortSignal.any([stop.signal, this.#stop.signal]);
-    while (!either.aborted) {
-      await wait(clock, Math.max(hello.busy_interval_s, 1) * 1000, either);
-      if (aborted(either)) break;
+  /** With a full disk it waits for room; its build goes back to the queue. Whatever else it was is raised. */
+  async #cannot(error: unknown): Promise<void> {
+    if (!(error instanceof PiwError) || error.code !== 'PIW_DISK_FULL') throw error;
+    this.#options.log.error(error.message);
+    this.#progress({ state: 'trouble', text: error.message, code: error.code });
+    await wait(this.#options.clock, FULL_MS, this.#stop.signal);
+  }
+
+  /**
+   * Says BUSY at intervals, and when it is woken, until it is over. What the master said if it wants the build
+   * no more: then it is over, too.
+   */
+  async #busy(lease: number, over: AbortController): Promise<'DONE' | 'BYE' | undefined> {
+    const { hello, log, workDir } = this.#options;
+    const either = AbortSignal.any([over.signal, this.#stop.signal]);
+    for (let wakes = this.#wakes; ;) {
+      await this.#pause(Math.max(hello.busy_interval_s, 1) * 1000, wakes, either);
+      if (aborted(either)) return undefined;
+      wakes = this.#wakes;
       try {
-        const answer = await this.#master.ask('BUSY', { lease, stats: await stats(workDir) });
+        const stats = await machineStats(workDir);
+        const answer = await this.#master.ask('BUSY', { lease, stats }, { signal: either });
+        if (aborted(either)) return undefined;
         if (answer.verb === 'CONT') continue;
-        stop.abort();
+        over.abort();
         return answer.verb;
       } catch (error) {
         // It builds on; BUILT is repeated until the master is back.
         if (!(error instanceof PiwError)) throw error;
         log.debug(`BUSY: ${error.message}`);
-        if (error.code === 'PIW_UNKNOWN_SLAVE') await this.#hello();
+        if (error.code === 'PIW_UNKNOWN_SLAVE' && !aborted(either)) await this.#hello();
       }
     }
-    return undefined;
   }
 
-  async #handIn(lease: number, result: BuildResult): Promise<boolean> {
+  async #handIn(lease: number, result: BuildResult, signal: AbortSignal): Promise<boolean> {
     const built: Body<SlaveVerbs, 'BUILT'> = {
       lease,
       status: result.status,
@@ -235,17 +272,17 @@ export class BuildSlave {
       output: result.output,
       files: result.files.map((file) => fileToMessage(file)),
     };
-    let answer: SlaveAnswer = await this.#say('BUILT', built);
+    let answer: SlaveAnswer = await this.#say('BUILT', built, signal);
     while (answer.verb === 'SEND') {
       const { filename, transfer_id }: { filename: string; transfer_id: string } = answer;
       const file = result.files.find((one) => one.filename === filename);
       if (!file) throw new Error(`the master asked for ${filename}, which was not built`);
-      if (!(await this.#transfer(file, transfer_id))) return true;
+      if (!(await this.#transfer(file, transfer_id, signal))) return true;
       try {
-        answer = await this.#say('SENT', { lease, filename });
+        answer = await this.#say('SENT', { lease, filename }, signal);
       } catch (error) {
         if (!(error instanceof PiwError) || error.code !== 'PIW_UNKNOWN_TRANSFER') throw error;
-        answer = await this.#say('BUILT', built);
+        answer = await this.#say('BUILT', built, signal);
       }
     }
     return answer.verb !== 'BYE';
@@ -255,20 +292,20 @@ export class BuildSlave {
    * Sends what the File Juggler asks for of one file; false when it was given up, so that the build
    * goes back to the queue with the next IDLE.
    */
-  async #transfer(file: BuiltFile, id: string): Promise<boolean> {
+  async #transfer(file: BuiltFile, id: string, signal: AbortSignal): Promise<boolean> {
     const { log, clock } = this.#options;
     let breaks = 0;
     let answer: Answer<typeof transfer.verbs, 'HELLO'> | undefined;
     for (;;) {
       try {
-        answer ??= await this.#juggler.ask('HELLO', { transfer_id: id });
+        answer ??= await this.#juggler.ask('HELLO', { transfer_id: id }, { signal });
         if (answer.verb === 'DONE') return true;
         const { offset, length }: { offset: number; length: number } = answer;
-        await this.#chunks(file, id, offset, length);
-        answer = await this.#juggler.ask('CHUNK', { offset, length });
+        await this.#chunks(file, id, { offset, length }, signal);
+        answer = await this.#juggler.ask('CHUNK', { offset, length }, { signal });
         breaks = 0;
       } catch (error) {
-        if (this.#stopping || !(error instanceof PiwError)) throw error;
+        if (aborted(signal) || !(error instanceof PiwError)) throw error;
         log.warning(`sending ${file.filename}: ${error.message}`);
         this.#progress({ state: 'trouble', text: error.message, code: error.code });
         if (error.code === 'PIW_UNKNOWN_TRANSFER') return true;
@@ -278,14 +315,19 @@ export class BuildSlave {
           );
           return false;
         }
-        await wait(clock, backOff(breaks), this.#stop.signal);
+        await wait(clock, backOff(breaks), signal);
         breaks += 1;
         answer = undefined;
       }
     }
   }
 
-  async #chunks(file: BuiltFile, id: string, offset: number, length: number): Promise<void> {
+  async #chunks(
+    file: BuiltFile,
+    id: string,
+    { offset, length }: { readonly offset: number; readonly length: number },
+    signal: AbortSignal,
+  ): Promise<void> {
     const { bus, user } = this.#options;
     const source = createReadStream(file.path, {
       start: offset,
@@ -299,7 +341,7 @@ export class BuildSlave {
       source as AsyncIterable<Uint8Array>,
       {
         offset,
-        signal: this.#stop.signal,
+        signal,
         onSent: (bytes) => {
           sent += bytes;
           this.#progress({ state: 'sending', filename: file.filename, sent, size: file.filesize });
@@ -308,20 +350,27 @@ export class BuildSlave {
     );
   }
 
-  /** Says it until it is answered. What the master doesn't want to hear for other reasons is raised. */
-  async #say<K extends keyof SlaveVerbs>(verb: K, body: Body<SlaveVerbs, K>): Promise<Answer<SlaveVerbs, K>> {
+  /**
+   * Says it until it is answered, or `signal` is aborted. What the master doesn't want to hear for other reasons
+   * is raised.
+   */
+  async #say<K extends keyof SlaveVerbs>(
+    verb: K,
+    body: Body<SlaveVerbs, K>,
+    signal: AbortSignal = this.#stop.signal,
+  ): Promise<Answer<SlaveVerbs, K>> {
     for (let tries = 0; ; tries += 1) {
       try {
-        return await this.#master.ask(verb, body);
+        return await this.#master.ask(verb, body, { signal });
       } catch (error) {
-        if (this.#stopping || !(error instanceof PiwError) || FINAL.has(error.code)) throw error;
+        if (aborted(signal) || !(error instanceof PiwError) || FINAL.has(error.code)) throw error;
         if (error.code === 'PIW_UNKNOWN_SLAVE' && verb !== 'HELLO') {
           await this.#hello();
           continue;
         }
         this.#options.log.warning(`${verb} is said again: ${error.message}`);
         this.#progress({ state: 'trouble', text: error.message, code: error.code });
-        await wait(this.#options.clock, backOff(tries), this.#stop.signal);
+        await wait(this.#options.clock, backOff(tries), signal);
       }
     }
   }
@@ -363,10 +412,4 @@ async function wait(clock: Clock, ms: number, signal: AbortSignal): Promise<void
     const cancel = clock.after(ms, over);
     signal.addEventListener('abort', over);
   });
-}
-
-/** What this machine has left. The temperature is null where the kernel doesn't tell it. */
-async function stats(workDir: string): Promise<Stats> {
-  const { bsize, blocks, bavail } = await statfs(workDir);
-  return [bsize * blocks, bsize * bavail, totalmem(), freemem(), loadavg()[0] ?? 0, null];
 }

@@ -25,6 +25,7 @@ export const CAST: readonly Part<Settings>[] = [
         new TheOracle(context, await Database.open(settings.dsn, context.task), {
           offersGone: settings.removed === 'keep',
           first: settings['backlog-order'] === 'oldest' ? 'oldest' : 'newest',
+          retryDelayS: settings['retry-delay'],
         });
     },
   },

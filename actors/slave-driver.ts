@@ -5,9 +5,10 @@ import { DAY_MS } from '../src/bus/objects.js';
 import { PiwError, reason } from '../src/errors.js';
 import { builds, pending, type Grant } from '../src/protocols/builds.js';
 import { slaveControl, status } from '../src/protocols/control.js';
+import { failureClass, failureKind } from '../src/states/failure.js';
 import { fileToMessage } from '../src/states/file-state.js';
 import { BUCKET_BYTES, bucketOf, fileSystem } from '../src/protocols/file-juggler.js';
-import { oracle, type LoggedBuild } from '../src/protocols/oracle.js';
+import { oracle, type Kill, type LoggedBuild } from '../src/protocols/oracle.js';
 import {
   slaveDriver,
   wake,
@@ -30,6 +31,8 @@ export interface SlaveDriverSettings {
   readonly limits: readonly [number, number, number];
 }
 
+type Outcome = readonly [outcome: string, buildId: number | null, againS: number | null];
+
 type Told = Promise<SlaveAnswer> | SlaveAnswer;
 
 /** How long a slave waits at most when there is nothing for it; it is woken earlier. */
@@ -42,6 +45,15 @@ const SENDING = { renewS: 5, mostMs: 3_600_000 };
 const ASKED = 3;
 /** How often one file is asked for before its build counts as failed. */
 const MAX_TRIES = 3;
+/** What a slave was to give up may be another's so much later, seconds: not the same one's again at once. */
+const SKIPPED_S = 600;
+/** What a slave that is out of order had is another's so much later, seconds. */
+const HELD_S = 60;
+/** How long it is waited for slaves to hear that they are to end, milliseconds. */
+const GONE_MS = 3000;
+/** A clock that is wrong by more than this is said so. */
+const CLOCK_MS = 300_000;
+const DONE = { verb: 'DONE' } as const;
 /** A slave that is silent for so long is shown no more; its lease has long run out. */
 const FORGET_MS = 3_600_000;
 
@@ -52,7 +64,8 @@ const FORGET_MS = 3_600_000;
  *   HELLO   makes it known, whatever was before
  *   IDLE    a build is asked of the Architect, who grants it as a lease; if the slave was given one
  *           whose BUILD got lost, it is given the same again
- *   BUSY    the lease is renewed; DONE when it is another's by now
+ *   REST    it can't work now, and says why; what it had is given back
+ *   BUSY    the lease is renewed; DONE when it is another's by now, or is to be given up
  *   BUILT   a failure is logged; files of a success are checked against the lease, announced to the
  *           File Juggler and asked for, one by one
  *   SENT    the File Juggler verifies; then the next file, or, when all are in place, the build is
@@ -80,7 +93,7 @@ export class SlaveDriver extends Actor {
   readonly #status: Client<typeof status.verbs>;
   readonly #next: Batch<SlaveState, Grant>;
   readonly #renew: Batch<SlaveState, boolean>;
-  readonly #results: Batch<LoggedBuild, readonly [string, number | null]>;
+  readonly #results: Batch<LoggedBuild, Outcome>;
 
   constructor(context: ActorContext, settings: SlaveDriverSettings) {
     super(context);
@@ -104,7 +117,7 @@ export class SlaveDriver extends Actor {
       maxInFlight: 2,
       delayMs: 5,
     });
-    this.#results = new Batch<LoggedBuild, readonly [string, number | null]>({
+    this.#results = new Batch<LoggedBuild, Outcome>({
       run: async (results) => (await this.#database.ask('LOGBUILD', { builds: [...results] })).outcomes,
       maxItems: 64,
       size: (result) => result.output.length,
@@ -122,8 +135,7 @@ export class SlaveDriver extends Actor {
         this.#inTurn(from, async () => {
           const slave = this.#known(from);
           slave.lastSeen = this.clock.now();
-          if (slave.kill && slave.lease === undefined)
-            return this.#dismiss(slave, 'an administrator said so') as never;
+          if (slave.kill === 'now') return (await this.#dismiss(slave)) as never;
           return (await handle(slave, message)) as never;
         });
     this.serve(
@@ -133,6 +145,10 @@ export class SlaveDriver extends Actor {
         IDLE: turn<{ stats: SlaveState['stats'] }>((slave, { stats }) => {
           slave.stats = stats;
           return this.#idle(slave);
+        }),
+        REST: turn<{ reason: string; stats: SlaveState['stats'] }>((slave, { reason: why, stats }) => {
+          slave.stats = stats;
+          return this.#rest(slave, why);
         }),
         BUSY: turn<{ lease: number; stats: SlaveState['stats'] }>((slave, { lease, stats }) => {
           slave.stats = stats;
@@ -151,10 +167,27 @@ export class SlaveDriver extends Actor {
       },
     );
     this.serve(slaveControl, {
-      KILL: ({ slave_id }) => this.#each(slave_id, (slave) => (slave.kill = true)),
-      SLEEP: ({ slave_id }) => this.#each(slave_id, (slave) => (slave.asleep = true)),
-      WAKE: ({ slave_id }) => this.#each(slave_id, (slave) => (slave.asleep = false)),
-      SKIP: ({ slave_id }) => this.#each(slave_id, (slave) => (slave.skip = slave.lease !== undefined)),
+      KILL: async ({ slave_id, after_build }) => {
+        const kill = after_build ? 'after' : 'now';
+        const slaves = await this.#wish(slave_id, { asleep: null, kill }, (slave) => (slave.kill = kill));
+        if (!after_build) await this.#untilGone(slaves);
+        return DONE;
+      },
+      SLEEP: async ({ slave_id }) => {
+        await this.#wish(slave_id, { asleep: true, kill: null }, (slave) => (slave.asleep = true));
+        return DONE;
+      },
+      WAKE: async ({ slave_id }) => {
+        await this.#wish(slave_id, { asleep: false, kill: null }, (slave) => {
+          slave.asleep = false;
+          slave.fine();
+        });
+        return DONE;
+      },
+      SKIP: async ({ slave_id }) => {
+        await this.#prompt(this.#named(slave_id), (slave) => (slave.skip = slave.lease !== undefined));
+        return DONE;
+      },
       HELLO: async () => {
         const slaves = [...this.#slaves.values()].map((slave) => slave.row());
         for (const slave of slaves) await this.#status.publish('SLAVE', { slave });
@@ -197,7 +230,7 @@ export class SlaveDriver extends Actor {
       return { verb: 'BYE', reason };
     }
     await this.#bucket(user);
-    const { slave_id, known_target } = await this.#database.ask('HELLOSLAVE', {
+    const { slave_id, known_target, asleep, kill } = await this.#database.ask('HELLOSLAVE', {
       user,
       session,
       label: hello.label,
@@ -209,17 +242,15 @@ export class SlaveDriver extends Actor {
       board: hello.board,
       register: this.#settings.registerTargets,
     });
-    const slave = new SlaveState(slave_id, user, session, hello, known_target, this.clock.now());
+    const now = this.clock.now();
     const key = keyOf(from);
-    const before = this.#slaves.get(key);
-    // It began anew on our side only: what it was given is still its own.
-    if (before) {
-      slave.lease = before.lease;
-      slave.order = before.order;
-      slave.build = before.build;
-      slave.kill = before.kill;
-    }
-    this.#slaves.set(key, slave);
+    // One that is known began anew on our side only: what it was given is still its own.
+    const slave = this.#slaves.get(key) ?? new SlaveState(slave_id, user, session, hello, known_target, now);
+    this.#slaves.set(key, Object.assign(slave, { hello, known: known_target, asleep, kill, lastSeen: now }));
+    if (Math.abs(hello.clock - now) > CLOCK_MS)
+      this.log.warning(
+        `the clock of slave ${String(slave_id)} (${hello.label}) differs from this one by minutes`,
+      );
     const target = targetOf(hello);
     this.log.info(`slave ${String(slave_id)} (${hello.label}) says HELLO: ${target}`);
     if (!known_target && !this.#unknownTargets.has(target)) {
@@ -238,16 +269,16 @@ export class SlaveDriver extends Actor {
   }
 
   async #idle(slave: SlaveState): Promise<SlaveAnswer> {
+    if (slave.kill !== null) return this.#dismiss(slave);
     if (slave.order !== undefined) return slave.order as SlaveAnswer;
-    if (slave.lease) {
-      // It has forgotten what it was doing (it never got BUILD, or lost its result).
-      await this.#architect.ask('RELEASE', { leases: [[slave.lease.lease, slave.slaveId]] });
-      slave.clear();
-    }
-    if (this.paused || slave.asleep) return this.#sleep(slave, true);
-    if (!slave.known) return this.#sleep(slave, false);
+    // It has forgotten what it was doing (it never got BUILD, or lost its result).
+    await this.#giveBack(slave);
+    if (this.paused) return this.#sleep(slave, 'the master is paused');
+    const why = slave.idleBecause(this.clock.now());
+    if (why !== undefined) return this.#sleep(slave, why);
+    if (!slave.known) return this.#sleep(slave, 'nothing is built for its ABI and platform');
     const grant = await this.#ask(slave);
-    if (grant === null) return this.#sleep(slave, false);
+    if (grant === null) return this.#sleep(slave);
     const [lease, , name, version, sdist_url, sdist_sha256] = grant;
     const { abi_tag: abi, platform_tag: platform } = slave.hello;
     slave.lease = { lease, package: name, version, abi, platform };
@@ -279,21 +310,50 @@ export class SlaveDriver extends Actor {
     await this.#wakeAll((slave) => slave.known && idle.includes(slave));
   }
 
-  #sleep(slave: SlaveState, paused: boolean): SlaveAnswer {
-    if (slave.activity !== 'waiting') {
-      slave.become('waiting', this.clock.now());
+  /** Not now: because there is nothing, or for a reason that people are shown. */
+  #sleep(
+    slave: SlaveState,
+    why: string | null = null,
+    activity: 'waiting' | 'resting' = 'waiting',
+  ): SlaveAnswer {
+    if (slave.activity !== activity || slave.note !== why) {
+      slave.become(activity, this.clock.now(), why);
       this.#show(slave);
     }
-    return { verb: 'SLEEP', seconds: SLEEP_S, paused };
+    return { verb: 'SLEEP', seconds: SLEEP_S, paused: this.paused || slave.asleep };
+  }
+
+  async #rest(slave: SlaveState, why: string): Promise<SlaveAnswer> {
+    if (slave.kill !== null) return this.#dismiss(slave);
+    if (slave.activity !== 'resting') {
+      this.log.warning(`slave ${String(slave.slaveId)} (${slave.hello.label}) takes no work: ${why}`);
+    }
+    await this.#giveBack(slave);
+    return this.#sleep(slave, why, 'resting');
+  }
+
+  /** What it has goes back to the queue, and is given out again when `holdS` seconds are over. */
+  async #giveBack(slave: SlaveState, holdS = 0): Promise<void> {
+    if (slave.lease) {
+      const leases: [number, number][] = [[slave.lease.lease, slave.slaveId]];
+      await this.#architect.ask('RELEASE', { leases, hold_s: holdS });
+    }
+    slave.clear();
+  }
+
+  /** It is to give up what it builds. */
+  async #skipped(slave: SlaveState): Promise<SlaveAnswer> {
+    const { package: name = '', version = '' } = slave.lease ?? {};
+    this.log.info(`slave ${String(slave.slaveId)} gives up ${name} ${version}: an administrator said so`);
+    await this.#giveBack(slave, SKIPPED_S);
+    return this.#done(slave);
   }
 
   async #busy(slave: SlaveState, lease: number): Promise<SlaveAnswer> {
-    if (slave.lease?.lease !== lease && !(await this.#recall(slave, lease))) return this.#done(slave);
+    if (!(await this.#holds(slave, lease))) return DONE;
     slave.order = undefined;
-    if (slave.skip) {
-      await this.#architect.ask('RELEASE', { leases: [[lease, slave.slaveId]] });
-      return this.#done(slave);
-    }
+    if (slave.skip) return await this.#skipped(slave);
+    if (slave.activity !== 'sending') slave.become('building', this.clock.now());
     return (await this.#keep(slave)) ? { verb: 'CONT' } : this.#done(slave);
   }
 
@@ -329,15 +389,18 @@ export class SlaveDriver extends Actor {
   }
 
   async #built(slave: SlaveState, built: Built): Promise<SlaveAnswer> {
-    slave.order = undefined;
-    if (slave.lease?.lease !== built.lease && !(await this.#recall(slave, built.lease))) {
+    if (!(await this.#holds(slave, built.lease))) {
       this.log.info(
         `slave ${String(slave.slaveId)}: the result of lease ${String(built.lease)} is not wanted any more`,
       );
-      return this.#done(slave);
+      return DONE;
     }
+    slave.order = undefined;
     const { lease, hello } = slave;
-    if (!lease || slave.skip) return this.#done(slave);
+    if (!lease) return this.#done(slave);
+    if (slave.skip) return await this.#skipped(slave);
+    if (!built.status && (await this.#outOfOrder(slave, built))) return this.#done(slave);
+    if (built.status) slave.fine();
     if (!built.status || built.files.length === 0) {
       const failure = built.status ? 'no-wheel' : built.failure_class;
       return this.#finish(slave, { ...built, status: false, failure_class: failure, files: [] }, []);
@@ -365,6 +428,7 @@ export class SlaveDriver extends Actor {
     if (!build || !transfer || build.lease.lease !== lease) {
       throw new PiwError('PIW_UNKNOWN_TRANSFER', `lease ${String(lease)} has no file ${filename} under way`);
     }
+    if (slave.skip) return await this.#skipped(slave);
     // What is verified is published: not for a build that is another's by now.
     if (!(await this.#keep(slave))) return this.#lost(slave);
     const verdict = await this.#files.ask('VERIFY', {
@@ -384,6 +448,25 @@ export class SlaveDriver extends Actor {
         return this.#refused(slave, build.built, verdict.reason);
     }
     return this.#send(slave, build);
+  }
+
+  /**
+   * True: so many of its builds have failed for reasons of its surroundings that this one says nothing of its
+   * package. It goes back to the queue, and the slave rests.
+   */
+  async #outOfOrder(slave: SlaveState, { failure_class, output }: Built): Promise<boolean> {
+    if (!failureKind(failureClass(failure_class)).surroundings) {
+      slave.fine();
+      return false;
+    }
+    const restMs = slave.trouble(this.clock.now());
+    if (restMs === 0) return false;
+    const last = output.trimEnd().split('\n').at(-1) ?? '';
+    this.log.warning(
+      `slave ${String(slave.slaveId)} (${slave.hello.label}) is out of order, and rests for ${String(restMs / 60_000)} min: ${last.slice(0, 300)}`,
+    );
+    await this.#giveBack(slave, HELD_S);
+    return true;
   }
 
   #lost(slave: SlaveState): SlaveAnswer {
@@ -441,7 +524,8 @@ export class SlaveDriver extends Actor {
   async #finish(slave: SlaveState, built: Built, files: readonly FileTransfer[]): Promise<SlaveAnswer> {
     const lease = slave.lease;
     if (!lease) return this.#done(slave);
-    const [outcome, buildId] = await this.#results.add({
+    const failure = built.status ? null : failureClass(built.failure_class);
+    const [outcome, buildId, again_s] = await this.#results.add({
       lease: lease.lease,
       slave_id: slave.slaveId,
       package: lease.package,
@@ -449,7 +533,7 @@ export class SlaveDriver extends Actor {
       abi: lease.abi,
       platform: lease.platform,
       status: built.status,
-      failure_class: built.failure_class,
+      failure_class: failure,
       duration_s: built.duration_s,
       output: built.output,
       files: files.map(({ file, metadataSha256 }) => [
@@ -465,8 +549,9 @@ export class SlaveDriver extends Actor {
         version: lease.version,
         abi: lease.abi,
         status: built.status,
-        failure_class: built.failure_class,
+        failure_class: failure,
         duration_s: built.duration_s,
+        again_s,
       });
       // The pages are noted with the build itself; this only makes a new file's page come sooner.
       if (files.length > 0) {
@@ -484,20 +569,20 @@ export class SlaveDriver extends Actor {
     slave.clear();
     slave.become('idle', this.clock.now());
     this.#show(slave);
-    return { verb: 'DONE' };
+    return DONE;
   }
 
-  #dismiss(slave: SlaveState, why: string): SlaveAnswer {
+  async #dismiss(slave: SlaveState): Promise<SlaveAnswer> {
+    await this.#giveBack(slave);
     slave.become('gone', this.clock.now());
     this.#show(slave);
-    return { verb: 'BYE', reason: why };
+    return { verb: 'BYE', reason: 'an administrator said so' };
   }
 
   async #bye(from: From): Promise<SlaveAnswer> {
     const slave = this.#slaves.get(keyOf(from));
     if (slave) {
-      if (slave.lease) await this.#architect.ask('RELEASE', { leases: [[slave.lease.lease, slave.slaveId]] });
-      slave.clear();
+      await this.#giveBack(slave);
       slave.become('gone', this.clock.now());
       this.#show(slave);
       this.#slaves.delete(keyOf(from));
@@ -512,8 +597,12 @@ export class SlaveDriver extends Actor {
     return slave;
   }
 
-  /** What a lease is about, from the database, where this process was not the one that gave it out. */
-  async #recall(slave: SlaveState, lease: number): Promise<boolean> {
+  /**
+   * Whether a slave has this lease; asked of the database where this process was not the one that gave it out. A
+   * word about another one, that came late, changes nothing of what the slave has.
+   */
+  async #holds(slave: SlaveState, lease: number): Promise<boolean> {
+    if (slave.lease) return slave.lease.lease === lease;
     const known = await this.#database.ask('GETLEASE', { lease, slave_id: slave.slaveId });
     if (known.package === null || known.version === null || known.abi === null || known.platform === null)
       return false;
@@ -560,23 +649,55 @@ export class SlaveDriver extends Actor {
     return mine;
   }
 
-  #each(slaveId: number | null, what: (slave: SlaveState) => void): { verb: 'DONE' } {
+  /** The slave of that number, or all. Raises PIW_UNKNOWN_SLAVE. */
+  #named(slaveId: number | null): readonly SlaveState[] {
     const slaves = [...this.#slaves.values()].filter(
       (slave) => slaveId === null || slave.slaveId === slaveId,
     );
     if (slaveId !== null && slaves.length === 0) {
       throw new PiwError('PIW_UNKNOWN_SLAVE', `there is no slave ${String(slaveId)}`);
     }
-    slaves.forEach(what);
-    void this.track(() => this.#wakeAll((slave) => slaves.includes(slave)));
-    return { verb: 'DONE' };
+    return slaves;
+  }
+
+  /** Keeps an administrator's wish, also for a Slave Driver that comes after this one. */
+  async #wish(
+    slaveId: number | null,
+    wish: { readonly asleep: boolean | null; readonly kill: Kill | null },
+    apply: (slave: SlaveState) => unknown,
+  ): Promise<readonly SlaveState[]> {
+    const slaves = this.#named(slaveId);
+    await this.#database.ask('SETSLAVES', { slave_ids: slaves.map((slave) => slave.slaveId), ...wish });
+    return await this.#prompt(slaves, apply);
+  }
+
+  /** Has them say something now, whatever they are doing. */
+  async #prompt(
+    slaves: readonly SlaveState[],
+    apply: (slave: SlaveState) => unknown,
+  ): Promise<readonly SlaveState[]> {
+    for (const slave of slaves) {
+      apply(slave);
+      await this.#wake(slave);
+    }
+    return slaves;
+  }
+
+  /** Until they were told BYE; those that say nothing are not waited for. */
+  async #untilGone(slaves: readonly SlaveState[]): Promise<void> {
+    const until = this.clock.now() + GONE_MS;
+    while (this.clock.now() < until && slaves.some(({ activity }) => activity !== 'gone'))
+      await new Promise<void>((resolve) => this.clock.after(50, resolve));
   }
 
   async #wakeAll(which: (slave: SlaveState) => boolean): Promise<void> {
     for (const slave of this.#slaves.values()) {
-      if (slave.activity !== 'waiting' || !which(slave)) continue;
-      await new Client(this.bus, wake, [wake.name, slave.user, slave.session]).publish('WAKE', {});
+      if (slave.activity === 'waiting' && which(slave)) await this.#wake(slave);
     }
+  }
+
+  async #wake({ user, session }: SlaveState): Promise<void> {
+    await new Client(this.bus, wake, [wake.name, user, session]).publish('WAKE', {});
   }
 
   /** Monitors are told a few times a second, of those that have changed. */

@@ -120,8 +120,8 @@ export class TheArchitect extends Actor {
         verb: 'RENEWED',
         lost: [...(await queue.renew(this.#database, leases, lease_s))],
       }),
-      RELEASE: async ({ leases }) => {
-        await queue.release(this.#database, leases);
+      RELEASE: async ({ leases, hold_s }) => {
+        await queue.release(this.#database, leases, hold_s);
         return { verb: 'DONE' };
       },
     };
@@ -276,9 +276,8 @@ export class TheArchitect extends Actor {
       await this.bus.rtt();
       if (this.clock.now() - began > AWAY_MS) this.#graceUntil = this.clock.now() + GRACE_MS;
       if (this.clock.now() < this.#graceUntil) return;
-      const returned = await queue.returnExpired(this.#database);
-      if (returned > 0)
-        this.log.info(`${String(returned)} leases ran out; their builds are in the queue again`);
+      const lost = await queue.returnExpired(this.#database);
+      if (lost > 0) this.log.info(`${String(lost)} leases ran out; their builds are in the queue again`);
     } catch (error) {
       this.#graceUntil = this.clock.now() + GRACE_MS;
       throw error;

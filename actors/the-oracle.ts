@@ -13,7 +13,7 @@ import * as projects from '../src/database/projects.js';
 import { leaseOf } from '../src/database/queue.js';
 import { countQueue, estimateQueue, queuePace, type QueueCount } from '../src/database/queue-count.js';
 import { packageQueue, type QueueOrder } from '../src/database/queue-report.js';
-import { helloSlave } from '../src/database/slaves.js';
+import { helloSlave, setSlaves } from '../src/database/slaves.js';
 import { statistics } from '../src/database/statistics.js';
 import * as targets from '../src/database/targets.js';
 import * as versions from '../src/database/versions.js';
@@ -30,6 +30,8 @@ export interface OracleSettings {
   readonly offersGone: boolean;
   /** Which of the backlog comes first: the Architect's own setting, for the places in the queue. */
   readonly first: QueueOrder;
+  /** How long a build is held back after the first failure that passes, seconds. */
+  readonly retryDelayS: number;
 }
 
 /**
@@ -47,7 +49,7 @@ export class TheOracle extends Actor {
   constructor(context: ActorContext, database: Database, settings: Partial<OracleSettings> = {}) {
     super(context);
     this.#db = database;
-    this.#settings = { offersGone: false, first: 'newest', ...settings };
+    this.#settings = { offersGone: false, first: 'newest', retryDelayS: builds.RETRY_DELAY_S, ...settings };
     this.#count = new Aged(
       () => countQueue(database),
       () => estimateQueue(database),
@@ -57,7 +59,7 @@ export class TheOracle extends Actor {
 
   override start(): void {
     const db = this.#db;
-    const { offersGone, first } = this.#settings;
+    const { offersGone, first, retryDelayS } = this.#settings;
     const hits =
       (kind: 'search' | 'project' | 'json' | 'page') =>
       async (message: { readonly rows: readonly LogRow[] }) => {
@@ -130,10 +132,14 @@ export class TheOracle extends Actor {
         DELVER: (m) => freed(versions.deleteVersion(db, m.package, m.version)),
         DELPKG: (m) => freed(packages.deletePackage(db, m.package)),
         HELLOSLAVE: async (m) => ({ verb: 'SLAVE', ...(await helloSlave(db, m)) }),
+        SETSLAVES: (m) => done(setSlaves(db, m.slave_ids, m)),
         GETLEASE: async (m) => ({ verb: 'LEASE', ...((await leaseOf(db, m.lease, m.slave_id)) ?? NO_LEASE) }),
         LOGBUILD: async (m) => {
-          const outcomes = await builds.logBuilds(db, m.builds);
-          return { verb: 'LOGGED', outcomes: outcomes.map(([outcome, id]) => [outcome, id]) };
+          const outcomes = await builds.logBuilds(db, m.builds, retryDelayS);
+          return {
+            verb: 'LOGGED',
+            outcomes: outcomes.map(({ outcome, buildId, againS }) => [outcome, buildId, againS]),
+          };
         },
         LOGDOWNLOAD: (m) => done(downloads.logDownloads(db, m.rows)),
         LOGSEARCH: hits('search'),

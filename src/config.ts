@@ -68,6 +68,8 @@ export const KEYS = {
   'weight-requests': whole(16, 1),
   'weight-releases': whole(4, 1),
   'weight-backlog': whole(1, 1),
+  /** How long a build is held back after a failure that may pass; longer after each further one. */
+  'retry-delay': duration(60),
   /** What slaves build from; the followed index if it isn't given. */
   'index-url': text(),
   'extra-index-url': text(),
@@ -84,6 +86,11 @@ export const KEYS = {
   master: text('localhost'),
   timeout: duration(3 * 3600),
   'busy-interval': duration(30),
+  /** Below these (MB) or above them (the load over a minute, °C) a slave takes no work; 0 is no threshold. */
+  'min-disk-free': whole(1024),
+  'min-memory-free': whole(64),
+  'max-load': whole(0),
+  'max-temperature': whole(85),
   /** What one build may use; 0 is no limit. The sizes are in MB. */
   'silence-timeout': duration(3600),
   'log-limit': whole(16),

@@ -2,6 +2,7 @@ import type { Bus, Incoming, Line } from '../bus/bus.js';
 import { PiwError, reason } from '../errors.js';
 import type { Log } from '../log.js';
 import { packError, type Answer, type Protocol, type Said, type Verbs } from '../protocols/protocol.js';
+import { PROTOCOL, VERSION } from '../version.js';
 import type { Clock } from './clock.js';
 
 /**
@@ -255,7 +256,7 @@ export abstract class Actor {
         this.log.warning(`on ${incoming.subject}: ${error.message}`);
       else this.log.debug(`${verb}: ${error.message}`);
       answer = known
-        ? packError(error.code, error.message)
+        ? packError(error.code, `${error.message}${error.code === 'PIW_MESSAGE_INVALID' ? OURS : ''}`)
         : packError('PIW_INTERNAL', `${verb} failed: ${reason(error)}`);
     }
     try {
@@ -267,6 +268,9 @@ export abstract class Actor {
     if (fatal !== undefined) this.context.crash(fatal);
   }
 }
+
+/** A message that makes no sense is most often one of another version. */
+const OURS = `; this is piw ${VERSION} with protocol ${String(PROTOCOL)}`;
 
 /** Lets in no more than so many at once. */
 class Gate {

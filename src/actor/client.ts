@@ -8,7 +8,10 @@ export class Client<V extends Verbs> {
   readonly #subject: (verb: string) => string;
   readonly #defaults: AskOptions;
 
-  /** `tokens` stand between the prefix and the verb; without any, the protocol's name does. */
+  /**
+   * `tokens` stand between the prefix and the verb; without any, the protocol's name does. What a question
+   * itself doesn't say is as in `defaults`.
+   */
   constructor(
     bus: Bus,
     protocol: Protocol<V>,
@@ -28,7 +31,7 @@ export class Client<V extends Verbs> {
     options?: AskOptions,
   ): Promise<Answer<V, K>> {
     const array = this.#protocol.pack(verb, body);
-    const answer = await this.#bus.ask(this.#subject(verb), array, options ?? this.#defaults);
+    const answer = await this.#bus.ask(this.#subject(verb), array, { ...this.#defaults, ...options });
     return this.#protocol.unpackAnswer(verb, answer);
   }
 

@@ -37,7 +37,7 @@ export class ControlDesk extends Actor {
         return done;
       },
       QUIT: async ({ task, slaves }) => {
-        if (slaves) await this.#slaves.ask('KILL', { slave_id: null });
+        if (slaves) await this.#slaves.ask('KILL', { slave_id: null, after_build: false });
         await this.#orders.publish('QUIT', { task });
         return done;
       },

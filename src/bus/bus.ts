@@ -130,7 +130,8 @@ export class Bus {
   /**
    * Puts a question and gives its answer. It is put again when no answer came within timeoutMs
    * (default 5 s), when nobody listens yet, or when the connection broke, until patienceMs are over.
-   * So it must be safe to ask twice. Raises PIW_TIMEOUT, PIW_NO_RESPONDERS, PIW_DISCONNECTED.
+   * So it must be safe to ask twice. Raises PIW_TIMEOUT, PIW_NO_RESPONDERS, PIW_DISCONNECTED; and, at once,
+   * PIW_INTERRUPTED when the signal is aborted.
    */
   async ask(subject: string, body: unknown, options: AskOptions = {}): Promise<unknown> {
     const timeoutMs = options.timeoutMs ?? 5000;
@@ -139,7 +140,7 @@ export class Bus {
     for (;;) {
       try {
         const timeout = Math.max(1, Math.min(timeoutMs, deadline - Date.now()));
-        const answer = await this.#request(subject, payload, timeout, header);
+        const answer = await this.#request(subject, payload, timeout, header, options.signal);
         return await this.#read(answer);
       } catch (error) {
         const known = askError(error, subject);
@@ -206,18 +207,36 @@ export class Bus {
   }
 
   /** One question; an answer that was lost with the connection is not waited for. */
-  #request(subject: string, payload: Uint8Array, timeout: number, header: MsgHdrs | undefined): Promise<Msg> {
+  #request(
+    subject: string,
+    payload: Uint8Array,
+    timeout: number,
+    header: MsgHdrs | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<Msg> {
     return new Promise((resolve, reject) => {
-      const giveUp = (error: unknown): void => {
+      const over = (): void => {
         this.#asked.delete(giveUp);
+        signal?.removeEventListener('abort', abort);
+      };
+      const abort = (): void => {
+        giveUp(new PiwError('PIW_INTERRUPTED', `the question on ${subject} was given up`));
+      };
+      const giveUp = (error: unknown): void => {
+        over();
         // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors
         reject(error);
       };
       this.#asked.add(giveUp);
+      if (signal?.aborted) {
+        abort();
+        return;
+      }
+      signal?.addEventListener('abort', abort, { once: true });
       this.#nc
         .request(subject, payload, { timeout, ...(header ? { headers: header } : {}) })
         .then((answer) => {
-          this.#asked.delete(giveUp);
+          over();
           resolve(answer);
         }, giveUp);
     });

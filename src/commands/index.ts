@@ -20,6 +20,10 @@ const COMMANDS: Readonly<Record<string, () => Promise<{ default: Command.Class }
   rebuild: () => import('./rebuild.js'),
   remove: () => import('./remove.js'),
   slave: () => import('./slave.js'),
+  'slaves:kill': () => import('./slaves/kill.js'),
+  'slaves:skip': () => import('./slaves/skip.js'),
+  'slaves:sleep': () => import('./slaves/sleep.js'),
+  'slaves:wake': () => import('./slaves/wake.js'),
   web: () => import('./web.js'),
 };
 

@@ -40,7 +40,10 @@ ${EXIT_CODES}`;
   }
 
   async #whole(database: Client<typeof oracle.verbs>): Promise<unknown> {
-    const { lengths, estimated, age_s, building, last_hour, last_minute } = await database.ask('QUEUE', {});
+    const { lengths, estimated, age_s, building, held, last_hour, last_minute } = await database.ask(
+      'QUEUE',
+      {},
+    );
     const waiting = lengths.reduce((sum, [, , , count]) => sum + count, 0);
     if (lengths.length === 0) this.log('Nothing waits.');
     else this.log(lengthTable(lengths).join('\n'));
@@ -48,13 +51,14 @@ ${EXIT_CODES}`;
       `${estimated ? 'About ' : ''}${thousands(waiting)} builds wait, ${thousands(building)} are being done; ` +
         `${thousands(last_minute)} ended in the last minute, ${thousands(last_hour)} in the last hour.`,
     );
+    if (held > 0) this.log(`${thousands(held)} ${held === 1 ? 'is' : 'are'} held back for a later try.`);
     if (age_s > 10) this.log(`The count is ${String(Math.round(age_s))} s old.`);
     return {
       queue: lengths.map(([abi, platform, priority, count, oldest]) => ({
         ...{ abi, platform, priority: PRIORITIES[priority] ?? String(priority), waiting: count },
         oldest: oldest === null ? null : new Date(oldest).toISOString(),
       })),
-      ...{ waiting, estimated, building, last_minute, last_hour, age_s },
+      ...{ waiting, estimated, building, held, last_minute, last_hour, age_s },
     };
   }
 

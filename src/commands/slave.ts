@@ -59,6 +59,22 @@ ${EXIT_CODES}`;
       description: "what people call it (default: the machine's name)",
     }),
     'work-dir': Flags.string({ helpValue: 'DIR', description: 'where builds are made' }),
+    'min-disk-free': Flags.integer({
+      helpValue: 'MB',
+      description: 'take no work with less of the disk free (default: 1024; 0: whatever is free)',
+    }),
+    'min-memory-free': Flags.integer({
+      helpValue: 'MB',
+      description: 'take no work with less memory free (default: 64)',
+    }),
+    'max-load': Flags.integer({
+      helpValue: 'NUMBER',
+      description: "take no work while the machine's load is above this (default: 0, whatever it is)",
+    }),
+    'max-temperature': Flags.integer({
+      helpValue: 'CELSIUS',
+      description: 'take no work while the machine is hotter than this (default: 85)',
+    }),
     'allow-exposed': Flags.boolean({
       description: 'build without a sandbox also where builds could read its key or write its code',
     }),
@@ -125,9 +141,13 @@ ${EXIT_CODES}`;
                 log.debug(line);
               },
             }),
-            user,
-            workDir,
-            once: flags.once,
+            ...{ user, workDir, once: flags.once },
+            thresholds: {
+              diskFree: settings['min-disk-free'] * MB,
+              memoryFree: settings['min-memory-free'] * MB,
+              load: settings['max-load'],
+              temperature: settings['max-temperature'],
+            },
             onProgress: (progress) => {
               tell(progress);
             },

@@ -1,12 +1,21 @@
 import { PiwError } from '../errors.js';
 import type { BuildRecord, LoggedBuild } from '../protocols/oracle.js';
+import { failureClass, failureKind } from '../states/failure.js';
 import { fileFromMessage } from '../states/file-state.js';
 import { noteDue } from './pages.js';
 import type { Database, Queryable } from './pool.js';
 import { hint, refill } from './queue.js';
 import { tagId } from './targets.js';
 
-export type Outcome = readonly ['logged' | 'repeated' | 'lost', number | null];
+export interface Outcome {
+  readonly outcome: 'logged' | 'repeated' | 'lost';
+  readonly buildId: number | null;
+  /** A failure that passes: it is tried again so many seconds from now. */
+  readonly againS: number | null;
+}
+
+/** How long a build is held back after the first failure that passes, seconds. */
+export const RETRY_DELAY_S = 60;
 
 interface Logged {
   readonly [column: string]: unknown;
@@ -14,6 +23,7 @@ interface Logged {
   readonly outcome: 'logged' | 'repeated' | 'lost';
   readonly build_id: number | null;
   readonly version_id: number | null;
+  readonly again: number | null;
 }
 
 /**
@@ -21,15 +31,17 @@ interface Logged {
  * that show them, all in one transaction; the outcomes stand in the order of the results.
  *
  * `logged`: it is written. `repeated`: this lease's result was written before. `lost`: the lease is
- * not that slave's any more, and its result is dropped. Raises PIW_FILE_EXISTS if a file's name is
- * taken by one with other contents, and then nothing of the batch is written.
+ * not that slave's any more, and its result is dropped. A failure of a class that passes is no attempt as far
+ * as the queue goes: its build is held back, and tried again, as often as that class allows. Raises
+ * PIW_FILE_EXISTS if a file's name is taken by one with other contents, and then nothing of the batch is written.
  */
 export async function logBuilds(
   database: Database,
   builds: readonly LoggedBuild[],
+  retryDelayS = RETRY_DELAY_S,
 ): Promise<readonly Outcome[]> {
   return await database.transaction(async (db) => {
-    const logged = await insertBuilds(db, builds);
+    const logged = await insertBuilds(db, builds, retryDelayS);
     for (const row of logged) {
       const build = builds[row.at];
       if (row.outcome === 'logged' && build && row.version_id !== null)
@@ -41,8 +53,9 @@ export async function logBuilds(
     await refill(db, [...new Set(versions)]);
     if (logged.some(({ outcome, at }) => outcome === 'logged' && builds[at]?.status)) await hint(db);
     await noteDue(db, pagesOf(builds, logged));
-    const outcomes = builds.map((): Outcome => ['lost', null]);
-    for (const { at, outcome, build_id } of logged) outcomes[at] = [outcome, build_id];
+    const outcomes = builds.map((): Outcome => ({ outcome: 'lost', buildId: null, againS: null }));
+    for (const { at, outcome, build_id, again } of logged)
+      outcomes[at] = { outcome, buildId: build_id, againS: again };
     return outcomes;
   });
 }
@@ -51,8 +64,14 @@ export async function logBuilds(
  * All builds of the batch in one statement, for what a statement costs is the same for one as for
  * 64. A lease's row is locked while it is looked at, so its loss and its result can't both happen.
  */
-async function insertBuilds(db: Queryable, builds: readonly LoggedBuild[]): Promise<readonly Logged[]> {
-  return await db.query<Logged>('select * from log_builds($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)', [
+async function insertBuilds(
+  db: Queryable,
+  builds: readonly LoggedBuild[],
+  retryDelayS: number,
+): Promise<readonly Logged[]> {
+  const kinds = builds.map((b) => failureKind(failureClass(b.failure_class)));
+  const arguments_ = Array.from({ length: 13 }, (_, i) => `$${String(i + 1)}`).join(', ');
+  return await db.query<Logged>(`select * from log_builds(${arguments_})`, [
     builds.map((b) => b.lease),
     builds.map((b) => b.slave_id),
     builds.map((b) => b.package),
@@ -64,6 +83,9 @@ async function insertBuilds(db: Queryable, builds: readonly LoggedBuild[]): Prom
     builds.map((b) => b.duration_s),
     // PostgreSQL's text holds everything but NUL.
     builds.map((b) => b.output.replaceAll('\0', '\ufffd')),
+    kinds.map(({ retries }) => retries),
+    kinds.map(({ fresh }) => fresh ?? false),
+    retryDelayS,
   ]);
 }
 

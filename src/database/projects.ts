@@ -86,15 +86,16 @@ async function versions(db: Queryable, name: string): Promise<ProjectVersion[]> 
     [name],
   );
   const states = await db.query<Rows<VersionOnTarget & { version_id: number }>>(
-    `select s.version_id, s.abi, s.platform, s.build_id, s.failure_class, s.filename, s.state
+    `select s.version_id, s.abi, s.platform, s.build_id, s.failure_class, s.filename, s.state,
+       floor(extract(epoch from s.held_until) * 1000)::float8 as held_until
      from packages p join standings s using (package_id)
      where p.package = $1 order by s.rank, s.platform`,
     [name],
   );
   const byVersion = new Map<number, VersionOnTarget[]>();
-  for (const { version_id, abi, platform, state, build_id, failure_class, filename } of states) {
+  for (const { version_id, abi, platform, state, build_id, failure_class, held_until, filename } of states) {
     const list = byVersion.get(version_id) ?? [];
-    list.push({ abi, platform, state, build_id, failure_class, filename });
+    list.push({ abi, platform, state, build_id, failure_class, held_until, filename });
     byVersion.set(version_id, list);
   }
   return rows.map(({ version_id, version, released, skip, yanked, has_sdist, requires_python }) => ({

@@ -1,5 +1,5 @@
 import type { QueueLength } from '../protocols/oracle.js';
-import type { Queryable } from './pool.js';
+import type { Queryable, Row } from './pool.js';
 
 /** What takes long to count; `estimated`: of what is many, about so much. */
 export interface QueueCount {
@@ -102,12 +102,20 @@ const lengthOf = ({ abi, platform, priority, waiting, oldest }: Length): QueueLe
   oldest,
 ];
 
-/** How many builds slaves have now, and how many ended in the last minute. */
-export async function queuePace(db: Queryable): Promise<{ building: number; last_minute: number }> {
-  const [row] = await db.query<{ building: number; last_minute: number }>(
-    `select
-       (select count(*) from queue where lease is not null and slave_id is not null) as building,
-       (select count(*) from builds where built_at > now() - interval '1 minute') as last_minute`,
+export interface QueuePace {
+  /** How many builds slaves have now. */
+  readonly building: number;
+  /** How many are held back after failures that pass. */
+  readonly held: number;
+  /** How many ended in the last minute. */
+  readonly last_minute: number;
+}
+
+export async function queuePace(db: Queryable): Promise<QueuePace> {
+  const [row] = await db.query<QueuePace & Row>(
+    `select building, leased - building as held,
+       (select count(*) from builds where built_at > now() - interval '1 minute') as last_minute
+     from (select count(*) as leased, count(slave_id) as building from queue where lease is not null) q`,
   );
-  return row ?? { building: 0, last_minute: 0 };
+  return row ?? { building: 0, held: 0, last_minute: 0 };
 }

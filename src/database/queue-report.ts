@@ -25,6 +25,8 @@ interface Found extends Row {
   readonly requires_python: string | null;
   readonly filled: boolean;
   readonly target_skip: string | null;
+  /** Milliseconds since 1970. */
+  readonly held_until: number | null;
 }
 
 /** Where each version of a package stands on each target, and why; newest first. Empty: no such package. */
@@ -40,7 +42,8 @@ export async function packageQueue(db: Queryable, name: string, first: QueueOrde
          when not v.has_sdist then 'it has no source' end as barred,
        v.specifier_id is null or exists (
          select from specifier_admits a where a.specifier_id = v.specifier_id and a.target_id = s.target_id) as admitted,
-       r.specifier as requires_python, v.version_id >= t.filled_from as filled, t.skip as target_skip
+       r.specifier as requires_python, v.version_id >= t.filled_from as filled, t.skip as target_skip,
+       floor(extract(epoch from s.held_until) * 1000)::float8 as held_until
      from packages p join standings s using (package_id) join versions v using (version_id) join targets t using (target_id)
      left join specifiers r using (specifier_id) left join slaves l using (slave_id)
      where p.package = $1 order by v.sort_key desc, v.version desc, s.rank, s.platform`,
@@ -67,6 +70,10 @@ function reason(row: Found, position: number | null, ahead: string | undefined):
     case 'building':
       return `slave ${slave ?? ''} has it`;
     case 'waiting':
+      if (row.held_until !== null) {
+        const failure = failure_class === null ? '' : ` after ${failure_class}, build ${String(build_id)}`;
+        return `tried again${failure}, at ${new Date(row.held_until).toISOString().slice(0, 16).replace('T', ' ')} UTC`;
+      }
       return position === null ? BEYOND : '';
     case 'failed':
       return `${failure_class ?? 'other'}, build ${String(build_id)}`;
@@ -97,7 +104,7 @@ async function positionsOf(
       ? 'released desc nulls last, version_id desc'
       : 'released asc nulls first, version_id asc';
   const positions = new Map<Found, number>();
-  const waiting = groups(rows.filter(({ state }) => state === 'waiting'));
+  const waiting = groups(rows.filter(({ state, held_until }) => state === 'waiting' && held_until === null));
   const place = async (group: Group): Promise<void> => {
     const [{ target_id, priority }] = group;
     const places = await db.query<{ version_id: number; place: number }>(

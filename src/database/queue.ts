@@ -166,23 +166,43 @@ export async function renew(
   return leases.map(([lease]) => lease).filter((lease) => !kept.has(lease));
 }
 
-/** Puts builds back into the queue; whose lease they are not is passed over. It was no attempt. */
-export async function release(db: Queryable, leases: readonly Held[]): Promise<void> {
+/**
+ * Puts builds back into the queue; whose lease they are not is passed over. It was no attempt. They are given
+ * out again at once, or when `holdS` seconds are over: until then they are nobody's lease.
+ */
+export async function release(db: Queryable, leases: readonly Held[], holdS = 0): Promise<void> {
   await db.query(
-    `update queue q set lease = null, slave_id = null, leased_until = null, attempt = greatest(attempt - 1, 0)
+    `update queue q set slave_id = null, attempt = greatest(attempt - 1, 0),
+       lease = case when $3 > 0 then nextval('leases') end,
+       leased_until = case when $3 > 0 then clock_timestamp() + $3 * interval '1 second' end
      from unnest($1::bigint[], $2::bigint[]) as h (lease, slave)
      where q.lease = h.lease and q.slave_id = h.slave`,
-    held(leases),
+    [...held(leases), holdS],
   );
 }
 
-/** Puts builds back whose lease has run out, and gives their number. */
+/** Puts builds back whose lease has run out; gives how many slaves lost one. What was held back is no loss. */
 export async function returnExpired(db: Queryable): Promise<number> {
-  const rows = await db.query(
-    `update queue set lease = null, slave_id = null, leased_until = null
-     where lease is not null and leased_until < clock_timestamp() returning 1`,
+  const [row] = await db.query<{ lost: number }>(
+    `with over as (
+       select version_id, target_id, slave_id from queue
+       where lease is not null and leased_until < clock_timestamp() for update skip locked
+     ), back as (
+       update queue q set lease = null, slave_id = null, leased_until = null
+       from over o where q.version_id = o.version_id and q.target_id = o.target_id
+     )
+     select count(slave_id) as lost from over`,
   );
-  return rows.length;
+  return row?.lost ?? 0;
+}
+
+/** Ends that builds of these versions (left out: of any) are held back after failures that pass. */
+export async function endHolds(db: Queryable, versions: readonly number[] | null = null): Promise<void> {
+  await db.query(
+    `update queue set lease = null, leased_until = null
+     where lease is not null and slave_id is null and ($1::bigint[] is null or version_id = any ($1))`,
+    [versions],
+  );
 }
 
 /** What a slave's live lease is about; undefined when it isn't live, or another's. */
@@ -203,7 +223,7 @@ export async function leaseOf(
 /** [abi, platform, builds that wait] of every target. */
 export async function lengths(db: Queryable): Promise<[string, string, number][]> {
   const rows = await db.query<{ abi: string; platform: string; waiting: number }>(
-    `select t.abi, t.platform, count(q.version_id) filter (where q.lease is null) as waiting
+    `select t.abi, t.platform, count(q.version_id) filter (where q.slave_id is null) as waiting
      from targets t left join queue q using (target_id) group by t.target_id order by t.rank, t.platform`,
   );
   return rows.map(({ abi, platform, waiting }) => [abi, platform, waiting]);

@@ -1,18 +1,24 @@
 import type { Body } from '../protocols/protocol.js';
-import type { OracleVerbs } from '../protocols/oracle.js';
-import type { Database } from './pool.js';
+import type { Kill, OracleVerbs } from '../protocols/oracle.js';
+import type { Answer } from '../protocols/protocol.js';
+import type { Database, Queryable, Row } from './pool.js';
 import { addTarget } from './targets.js';
 
-/** The slave's number, the same one for the same session, and whether anything is built for its target. */
+type SlaveRecord = Omit<Answer<OracleVerbs, 'HELLOSLAVE'>, 'verb'>;
+
+/**
+ * The slave's number, the same one for the same session, whether anything is built for its target, and what an
+ * administrator wishes of it.
+ */
 export async function helloSlave(
   database: Database,
   slave: Body<OracleVerbs, 'HELLOSLAVE'>,
-): Promise<{ slave_id: number; known_target: boolean }> {
-  const [row] = await database.query<{ slave_id: number }>(
+): Promise<SlaveRecord> {
+  const [row] = await database.query<Omit<SlaveRecord, 'known_target'> & Row>(
     `insert into slaves (nats_user, session, label, abi, platform, py_version_tag, os_name, os_version, board)
      values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
      on conflict (nats_user, session) do update set label = excluded.label
-     returning slave_id`,
+     returning slave_id, asleep, kill`,
     [
       slave.user,
       slave.session,
@@ -33,5 +39,18 @@ export async function helloSlave(
       ])
     ).length > 0;
   if (slave.register && !(await known())) await addTarget(database, { ...slave, skip: null });
-  return { slave_id: row?.slave_id ?? 0, known_target: await known() };
+  if (!row) throw new Error('an insert gives its row');
+  return { ...row, known_target: await known() };
+}
+
+/** Notes what an administrator wishes of these slaves; null leaves it as it is. */
+export async function setSlaves(
+  db: Queryable,
+  slaveIds: readonly number[],
+  { asleep, kill }: { readonly asleep: boolean | null; readonly kill: Kill | null },
+): Promise<void> {
+  await db.query(
+    `update slaves set asleep = coalesce($2, asleep), kill = coalesce($3, kill) where slave_id = any ($1)`,
+    [slaveIds, asleep, kill],
+  );
 }

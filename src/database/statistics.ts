@@ -16,7 +16,7 @@ export async function statistics(db: Queryable): Promise<Statistics> {
        pg_database_size(current_database()) as database_bytes,
        null as last_event
      from
-       (select count(*) as builds, count(*) filter (where not status) as builds_failed,
+       (select count(*) as builds, count(*) filter (where not status and not passing) as builds_failed,
           count(*) filter (where built_at > now() - interval '1 hour') as builds_last_hour,
           count(*) filter (where built_at > now() - interval '1 day') as builds_last_day from builds) b,
        (select count(*) as files, coalesce(sum(filesize), 0)::bigint as files_bytes from files) f,

@@ -3,7 +3,7 @@ import { sortKey } from '../wheels/versions.js';
 import { newPackage } from './packages.js';
 import { notePackages } from './pages.js';
 import type { Database, Queryable } from './pool.js';
-import { hint, requeue } from './queue.js';
+import { endHolds, hint, requeue } from './queue.js';
 import { specifierIds } from './targets.js';
 
 export async function allVersions(db: Queryable): Promise<readonly [string, string][]> {
@@ -182,6 +182,7 @@ export async function deleteBuilds(
     );
     await db.query('delete from builds where version_id = $1', [row.version_id]);
     await requeue(db, [row.version_id]);
+    await endHolds(db, [row.version_id]);
     await hint(db);
     return files.map(({ filename }) => filename);
   });

@@ -1,5 +1,6 @@
 import { bytes } from '../site/html.js';
 import { pipLine } from '../site/pages.js';
+import { span } from '../monitor/slave-table.js';
 import type { FarmEvent } from './farm.js';
 
 export interface Display {
@@ -115,7 +116,7 @@ function lines(event: FarmEvent): readonly string[] {
       return event.status
         ? [`built ${event.package} ${event.version} for ${event.abi} in ${event.duration_s.toFixed(1)} s`]
         : [
-            `FAILED ${event.package} ${event.version} for ${event.abi} (${event.failure_class ?? 'other'}) after ${event.duration_s.toFixed(1)} s`,
+            `FAILED ${event.package} ${event.version} for ${event.abi} (${event.failure_class ?? 'other'}) after ${event.duration_s.toFixed(1)} s${again(event.again_s)}`,
           ];
     case 'published':
       return [`published ${event.filenames.join(', ')}`];
@@ -127,3 +128,6 @@ function lines(event: FarmEvent): readonly string[] {
       return [];
   }
 }
+
+const again = (seconds: number | null): string =>
+  seconds === null ? '' : `; it is tried again in ${span(seconds * 1000)}`;

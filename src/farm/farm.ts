@@ -5,6 +5,8 @@ import { Bus } from '../bus/bus.js';
 import { parseAddress } from '../bus/address.js';
 import { farmFile, formatConfig, parseConfig, type Given } from '../config.js';
 import { migrate } from '../database/migrations.js';
+import { Database } from '../database/pool.js';
+import { endHolds } from '../database/queue.js';
 import { PiwError } from '../errors.js';
 import { status } from '../protocols/control.js';
 import { oracle } from '../protocols/oracle.js';
@@ -67,6 +69,8 @@ export type FarmEvent =
       readonly status: boolean;
       readonly failure_class: string | null;
       readonly duration_s: number;
+      /** A failure that may pass: it is tried again so many seconds from now. */
+      readonly again_s: number | null;
     }
   | {
       readonly event: 'published';
@@ -136,6 +140,7 @@ export class Farm {
     const database = this.#options.dsn === undefined ? await this.#postgres(services, say) : undefined;
     const dsn = database?.dsn ?? this.#options.dsn ?? '';
     await migrate(database?.adminDsn ?? dsn, { user: database?.role ?? roleOf(dsn) });
+    await tryAgain(dsn);
     signal.throwIfAborted();
     const url = `http://127.0.0.1:${String(port)}/`;
     this.#configure(folder, { nats: nats.master, dsn, output, url, source });
@@ -171,7 +176,7 @@ export class Farm {
     say();
     while (!signal.aborted && wanted.some(({ state }) => state === 'waiting')) {
       try {
-        await look(bus, url, wanted);
+        await look(bus, url, wanted, { patient: !this.#options.once });
       } catch (error) {
         // A part of the farm is being started again; what it knows is in the database.
         if (!(error instanceof PiwError)) throw error;
@@ -399,7 +404,7 @@ export class Farm {
     for await (const incoming of bus.subscribe(bus.subject(status.name, 'BUILD'))) {
       const said = status.unpack(await incoming.body());
       if (said.verb !== 'BUILD') continue;
-      const { package: name, version, abi, status: worked, failure_class, duration_s } = said;
+      const { package: name, version, abi, status: worked, failure_class, duration_s, again_s } = said;
       this.#options.tell({
         event: 'built',
         package: name,
@@ -408,6 +413,7 @@ export class Farm {
         status: worked,
         failure_class,
         duration_s,
+        again_s,
       });
     }
   }
@@ -432,6 +438,12 @@ interface Source {
 function external(address: string): { master: string; slave: string } {
   const { user, servers } = parseAddress(address);
   return { master: address, slave: user === undefined ? `nats://slave@${servers.join(',')}` : address };
+}
+
+/** Who starts a farm again wants to see what failed in passing tried again now. */
+async function tryAgain(dsn: string): Promise<void> {
+  const database = await Database.open(dsn, 'farm');
+  await endHolds(database).finally(() => database.close());
 }
 
 function roleOf(dsn: string): string {

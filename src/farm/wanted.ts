@@ -67,9 +67,15 @@ function choose(
 
 /**
  * Looks what has become of those that still wait: published means that the index at `url` names a
- * wheel of it for every target that the database knows.
+ * wheel of it for every target that the database knows. Who isn't patient doesn't wait for what is tried again
+ * later, after a failure that may pass.
  */
-export async function look(bus: Bus, url: string, wanted: readonly Wanted[]): Promise<void> {
+export async function look(
+  bus: Bus,
+  url: string,
+  wanted: readonly Wanted[],
+  { patient }: { readonly patient: boolean },
+): Promise<void> {
   const database = new Client(bus, oracle, undefined, { timeoutMs: 5000, patienceMs: 10_000 });
   for (const one of wanted) {
     if (one.state !== 'waiting') continue;
@@ -84,9 +90,10 @@ export async function look(bus: Bus, url: string, wanted: readonly Wanted[]): Pr
       });
       continue;
     }
+    const passing = version.targets.find(({ held_until }) => held_until !== null);
     const open = version.targets.some(({ state }) => state === 'waiting' || state === 'building');
-    const failed = version.targets.find(({ state }) => state === 'failed');
-    if (failed && !open) {
+    const failed = version.targets.find(({ state }) => state === 'failed') ?? (patient ? undefined : passing);
+    if (failed && (!open || failed === passing)) {
       const build =
         failed.build_id === null ? undefined : await database.ask('GETBUILD', { build_id: failed.build_id });
       const sentence = build?.output
@@ -96,7 +103,7 @@ export async function look(bus: Bus, url: string, wanted: readonly Wanted[]): Pr
         ?.slice(5);
       Object.assign(one, {
         state: 'failed',
-        why: sentence ?? `${one.name} ${one.version ?? ''} failed (${failed.failure_class ?? 'other'})`,
+        why: `${sentence ?? `${one.name} ${one.version ?? ''} failed (${failed.failure_class ?? 'other'})`}${failed === passing ? '; this may pass: run it again' : ''}`,
       });
       continue;
     }

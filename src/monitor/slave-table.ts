@@ -10,9 +10,9 @@ export function slaveTable(slaves: readonly SlaveRow[], now: number): readonly s
       `${slave.abi} ${slave.platform}`,
       slave.state,
       span(now - slave.since),
-      slave.package === null ? '' : `${slave.package} ${slave.version ?? ''}`,
+      slave.package === null ? (slave.note ?? '') : `${slave.package} ${slave.version ?? ''}`,
     ]);
-  const table = [['#', 'label', 'target', 'state', 'for', 'package'], ...rows];
+  const table = [['#', 'label', 'target', 'state', 'for', 'what'], ...rows];
   const widths = [0, 1, 2, 3, 4, 5].map((column) =>
     Math.max(...table.map((row) => (row[column] ?? '').length)),
   );

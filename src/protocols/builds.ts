@@ -44,8 +44,14 @@ export const builds = new Protocol('builds', {
     fields: { lease_s: Seconds, leases: listOf(Type.Tuple([Lease, Id]), 1000) },
     answers: { RENEWED: { lost: listOf(Lease, 1000) } },
   },
-  /** These builds go back to the queue, as if they had not been given out. */
-  RELEASE: { fields: { leases: listOf(Type.Tuple([Lease, Id]), 1000) }, answers: { DONE: {} } },
+  /**
+   * These builds go back to the queue, as if they had not been given out; they are given out again when `hold_s`
+   * seconds are over.
+   */
+  RELEASE: {
+    fields: { leases: listOf(Type.Tuple([Lease, Id]), 1000), hold_s: Seconds },
+    answers: { DONE: {} },
+  },
 });
 
 export type Grant = Answer<typeof builds.verbs, 'NEXT'>['granted'][number];

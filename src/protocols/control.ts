@@ -35,17 +35,21 @@ export const SlaveRow = Type.Object({
   version: orNull(ShortText),
   since: Time,
   last_seen: Time,
+  /** Why it does nothing, for people. */
+  note: orNull(ShortText),
   stats: orNull(Stats),
 });
 export type SlaveRow = Static<typeof SlaveRow>;
 
 /** Orders about slaves, answered by the Slave Driver. */
 export const slaveControl = new Protocol('slaves', {
-  /** BYE at its next question. */
-  KILL: slaves,
+  /** BYE, at once or after what it builds; at once: answered when it was told, or a few seconds later. */
+  KILL: { fields: { slave_id: orNull(Id), after_build: Flag }, answers: DONE },
+  /** No more work, after what it builds. */
   SLEEP: slaves,
+  /** Work again, also for one that rests because its builds failed. */
   WAKE: slaves,
-  /** Give up what it builds now. */
+  /** Give up what it builds now, which others may try soon. */
   SKIP: slaves,
   /** Say again what is known of every slave, as status. */
   HELLO: { fields: {}, answers: { SLAVES: { slaves: listOf(SlaveRow, 100_000) } }, reads: true },
@@ -65,6 +69,8 @@ export const status = new Protocol('status', {
       status: Flag,
       failure_class: orNull(ShortText),
       duration_s: Type.Number(),
+      /** A failure that may pass: it is tried again so many seconds from now. */
+      again_s: orNull(Type.Number()),
     },
   },
   ACTOR: {

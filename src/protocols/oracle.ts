@@ -73,7 +73,8 @@ export type LoggedBuild = Static<typeof LoggedBuild>;
  * is another's by now, the result is dropped.
  */
 export const LOGGED = ['logged', 'repeated', 'lost'] as const;
-const Outcome = Type.Tuple([Type.Union(LOGGED.map((o) => Type.Literal(o))), orNull(Id)]);
+/** [outcome, build_id, again_s]: a failure that passes is tried again so many seconds from now. */
+const Outcome = Type.Tuple([Type.Union(LOGGED.map((o) => Type.Literal(o))), orNull(Id), orNull(Seconds)]);
 
 /** A file as the simple index lists it. */
 export const IndexedFile = Type.Object({
@@ -99,6 +100,8 @@ export const VersionOnTarget = Type.Object({
   state: Type.Union(TARGET_STATE.map((s) => Type.Literal(s))),
   build_id: orNull(Id),
   failure_class: orNull(FailureClass),
+  /** It is held back until then, after a failure that may pass. */
+  held_until: orNull(Time),
   /** The file that serves this target. */
   filename: orNull(FileName),
 });
@@ -203,6 +206,11 @@ export const Page = Type.Tuple([Type.String({ maxLength: 20 }), ShortText]);
 /** The same with the note under which it is due: a higher one each time. */
 export const DuePage = Type.Tuple([Type.String({ maxLength: 20 }), ShortText, Count]);
 
+/** When a slave is to be told BYE: `now`, or after what it builds. */
+export const KILL = ['now', 'after'] as const;
+export const Kill = Type.Union(KILL.map((kill) => Type.Literal(kill)));
+export type Kill = Static<typeof Kill>;
+
 /**
  * The Oracle: every question and every change that the actors put to the database. Repeating any of
  * them changes nothing more.
@@ -284,6 +292,8 @@ export const oracle = new Protocol('db', {
         estimated: Flag,
         age_s: Seconds,
         building: Count,
+        /** Held back after failures that pass. */
+        held: Count,
         last_minute: Count,
       },
     },
@@ -336,7 +346,12 @@ export const oracle = new Protocol('db', {
       /** Register the slave's target if it is unknown. */
       register: Flag,
     },
-    answers: { SLAVE: { slave_id: Id, known_target: Flag } },
+    answers: { SLAVE: { slave_id: Id, known_target: Flag, asleep: Flag, kill: orNull(Kill) } },
+  },
+  /** What an administrator wishes of these slaves; null leaves it as it is. */
+  SETSLAVES: {
+    fields: { slave_ids: listOf(Id, 100_000), asleep: orNull(Flag), kill: orNull(Kill) },
+    answers: DONE,
   },
   /**
    * What was granted under this lease, so that a slave's result can be held against it, also after

@@ -27,7 +27,8 @@ import { Protocol, type AnyAnswer, type Body } from './protocol.js';
  *
  *     HELLO -> HELLO          who I am -> your number, and the index to build from
  *     IDLE  -> BUILD | SLEEP  I have nothing to do -> do this | nothing for you, ask again
- *     BUSY  -> CONT | DONE    still building -> go on | stop, it isn't yours any more
+ *     REST  -> SLEEP          I can't do anything now, because -> say it again
+ *     BUSY  -> CONT | DONE    still at it -> go on | stop, it isn't yours any more
  *     BUILT -> SEND | DONE    how it ended -> hand in this file | forget it all
  *     SENT  -> SEND | DONE    that file is on its way -> (again, or) the next one | forget it all
  *     BYE   -> BYE            I am leaving
@@ -72,6 +73,10 @@ export const slaveDriver = new Protocol('slave', {
       ...bye,
     },
   },
+  REST: {
+    fields: { reason: ShortText, stats: Stats },
+    answers: { SLEEP: { seconds: Seconds, paused: Flag }, ...bye },
+  },
   BUSY: { fields: { lease: Lease, stats: Stats }, answers: { CONT: {}, ...done, ...bye } },
   BUILT: {
     fields: {
@@ -94,5 +99,5 @@ export type Built = Body<SlaveVerbs, 'BUILT'>;
 export type SlaveAnswer = AnyAnswer<SlaveVerbs>;
 export type BuildOrder = Extract<SlaveAnswer, { verb: 'BUILD' }>;
 
-/** Said to a waiting slave on its own subject: there may be something for you, ask now. */
+/** Said to a slave on its own subject: there may be something for you. Say IDLE or BUSY now. */
 export const wake = new Protocol('wake', { WAKE: { fields: {} } });

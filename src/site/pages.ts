@@ -147,9 +147,11 @@ function versionRow(version: ProjectVersion): Html {
   </tr>`;
 }
 
-function state({ state: its, build_id, failure_class }: VersionOnTarget): Html {
-  const words =
-    its === 'failed' && failure_class !== null ? `${STATES[its]} (${failure_class})` : STATES[its];
+function state({ state: its, build_id, failure_class, held_until }: VersionOnTarget): Html {
+  const failed = failure_class !== null && (its === 'failed' || held_until !== null);
+  const words = failed
+    ? `${STATES[its]} (${its === 'failed' ? '' : 'again after '}${failure_class})`
+    : STATES[its];
   const log = build_id !== null && html` <a href="../../${logPath(build_id)}">log</a>`;
   return html`<td><span class="state ${its}">${words}</span>${log}</td>`;
 }

@@ -1,25 +1,31 @@
 import type { Stats } from '../protocols/fields.js';
 import type { SlaveHello } from '../protocols/slave-driver.js';
 import type { SlaveRow } from '../protocols/control.js';
+import type { Kill } from '../protocols/oracle.js';
 import type { BuildState, LeaseState } from './build-state.js';
 
 /**
  * What a slave is doing, by what it said last and was told:
  *
  *   idle      it said HELLO, or was told DONE; it is about to ask for work
- *   waiting   it was told SLEEP
+ *   waiting   it was told SLEEP: there is nothing for it, or it isn't to have any
+ *   resting   it said REST: it can't do anything now
  *   building  it was told BUILD
  *   sending   it was told SEND
  *   gone      it said BYE, or was told it
  */
-export type SlaveActivity = 'idle' | 'waiting' | 'building' | 'sending' | 'gone';
+export type SlaveActivity = 'idle' | 'waiting' | 'resting' | 'building' | 'sending' | 'gone';
+
+/** So many builds in a row that fail for reasons of its surroundings tell of the slave, and of no package. */
+const TROUBLES = 3;
+const REST_MS = { first: 60_000, longest: 1_800_000 };
 
 /** What is known of one session of one slave. All of it can be had again from the slave's HELLO. */
 export class SlaveState {
   readonly slaveId: number;
   readonly user: string;
   readonly session: string;
-  readonly hello: SlaveHello;
+  hello: SlaveHello;
   /** Its target is registered. */
   known: boolean;
   activity: SlaveActivity = 'idle';
@@ -30,10 +36,15 @@ export class SlaveState {
   /** Files that were removed, because nothing listed them, to make room for those of this build. */
   readonly madeRoom = new Set<string>();
   stats: Stats | undefined;
-  /** An administrator's wish, obeyed at its next question. */
-  kill = false;
+  /** An administrator's wishes: BYE, no more work, and to give up what it builds. */
+  kill: Kill | null = null;
   asleep = false;
   skip = false;
+  /** Why it does nothing, for people. */
+  note: string | null = null;
+  /** How many of its builds have failed in a row for reasons of its surroundings. */
+  #troubles = 0;
+  #restUntil = 0;
   since: number;
   lastSeen: number;
 
@@ -55,9 +66,37 @@ export class SlaveState {
   }
 
   /** The slave is doing something else from now on. */
-  become(activity: SlaveActivity, now: number): void {
+  become(activity: SlaveActivity, now: number, note: string | null = null): void {
     if (this.activity !== activity) this.since = now;
     this.activity = activity;
+    this.note = note;
+  }
+
+  /**
+   * One of its builds has failed for reasons of its surroundings. The first few are taken for what they say
+   * of their packages; after that it is the slave itself that is out of order, and it gets nothing for a
+   * while: a minute, and twice as long each time. Gives for how long, milliseconds; 0: not yet.
+   */
+  trouble(now: number): number {
+    this.#troubles += 1;
+    if (this.#troubles < TROUBLES) return 0;
+    const rest = Math.min(REST_MS.first * 2 ** (this.#troubles - TROUBLES), REST_MS.longest);
+    this.#restUntil = now + rest;
+    return rest;
+  }
+
+  /** Whatever was in its way is so no longer. */
+  fine(): void {
+    this.#troubles = 0;
+    this.#restUntil = 0;
+  }
+
+  /** Why it is to get no work now; undefined: it may. */
+  idleBecause(now: number): string | undefined {
+    if (this.asleep) return 'an administrator said so';
+    if (now >= this.#restUntil) return undefined;
+    const until = new Date(this.#restUntil).toISOString().slice(11, 16);
+    return `${String(this.#troubles)} builds in a row failed for reasons of its surroundings; the next at ${until} UTC`;
   }
 
   /** Nothing is being built any more. */
@@ -85,6 +124,7 @@ export class SlaveState {
       version: this.lease?.version ?? null,
       since: this.since,
       last_seen: this.lastSeen,
+      note: this.note,
       stats: this.stats ?? null,
     };
   }

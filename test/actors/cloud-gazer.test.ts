@@ -95,7 +95,7 @@ async function follow(
       const wants: [number, string, string][] = [[1, 'cp311', 'linux_x86_64']];
       const { granted } = await client.ask('NEXT', { fence: 0, lease_s: 3600, wants });
       const leases = granted.flatMap((grant): [number, number][] => (grant ? [[grant[0], 1]] : []));
-      if (!forget) await client.ask('RELEASE', { leases });
+      if (!forget) await client.ask('RELEASE', { leases, hold_s: 0 });
     },
   };
 }

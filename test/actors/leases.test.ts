@@ -1,76 +1,41 @@
-import { mkdir, mkdtemp, readFile, readdir, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { BuildSlave } from '../../actors/build-slave.js';
 import { Client } from '../../src/actor/client.js';
-import { systemClock } from '../../src/actor/clock.js';
 import type { Database } from '../../src/database/pool.js';
-import { newVersions } from '../../src/database/versions.js';
-import { createLog } from '../../src/log.js';
 import { builds } from '../../src/protocols/builds.js';
 import { orders } from '../../src/protocols/control.js';
-import { PROTOCOL, VERSION } from '../../src/version.js';
-import { testBus, until } from '../helpers/bus.js';
-import { runTasks } from '../helpers/command.js';
-import { testDatabase } from '../helpers/database.js';
-import { PLATFORM, someRelease, someSlave, someTarget } from '../helpers/rows.js';
+import { until } from '../helpers/bus.js';
+import { ABI, testMaster, testSlave, type Pip } from '../helpers/master.js';
+import { PLATFORM, someSlave } from '../helpers/rows.js';
 import { announce, makeWheel } from '../helpers/wheel.js';
 
 t.setTimeout(120_000);
 
-const ABI = 'cp311';
-
-/** A master of which only pip is missing, with demo 1.0 to be built. */
+/** A master with demo 1.0 to be built. */
 async function stage(t: Test) {
-  const { db, dsn } = await testDatabase(t);
-  const output = await mkdtemp(join(tmpdir(), 'piw-leases-'));
-  const folder = join(output, 'simple', 'demo');
-  await mkdir(folder, { recursive: true });
-  await someTarget(db, ABI);
-  await newVersions(db, 'demo', 'feed', [someRelease('1.0')]);
-  const said: string[] = [];
-  const tasks = [
-    'the-oracle',
-    'file-juggler',
-    'the-architect',
-    'slave-driver',
-    'the-scribe',
-    'the-secretary',
-  ];
-  const { prefix } = runTasks(t, tasks, { dsn, 'output-path': output }, { said });
-  const wheels = async () => (await readdir(folder)).filter((name) => name.endsWith('.whl'));
-  return { db, folder, said, prefix, wheels };
+  const master = await testMaster(t);
+  const wheels = async () => (await readdir(master.folder)).filter((name) => name.endsWith('.whl'));
+  return { ...master, wheels };
 }
 
-/** A real slave builds what is next, once; `built` is called when its wheel is there. */
+/** A slave builds what is next, once; `built` is called when its wheel is there. */
 async function buildOnce(
   t: Test,
   prefix: string,
   contents: string,
   built: () => Promise<void> = () => Promise.resolve(),
 ): Promise<string> {
-  const workDir = await mkdtemp(join(tmpdir(), 'piw-leases-work-'));
-  const path = await makeWheel(workDir, { files: { 'demo.py': Buffer.from(contents) } });
-  const builder = {
-    build: async () => {
-      await built();
-      const files = [{ ...(await announce(path)), path }];
-      return { status: true, failureClass: null, durationS: 1, output: contents, files };
-    },
-    clean: () => Promise.resolve(),
+  let path = '';
+  const pip: Pip = async (_, workDir) => {
+    path = await makeWheel(workDir, { files: { 'demo.py': Buffer.from(contents) } });
+    await built();
+    const files = [{ ...(await announce(path)), path }];
+    return { status: true, failureClass: null, durationS: 1, output: contents, files };
   };
-  const slave = new BuildSlave({
-    bus: await testBus(t, prefix),
-    log: createLog('slave', 'error', () => undefined),
-    ...{ clock: systemClock, builder: builder as never, user: 'slave', workDir, once: true },
-    hello: {
-      ...{ version: `${VERSION}/${String(PROTOCOL)}`, build_timeout_s: 100, busy_interval_s: 30 },
-      ...{ py_version_tag: ABI, abi_tag: ABI, platform_tag: PLATFORM, label: contents },
-      ...{ os_name: 'x', os_version: 'x', board: null },
-    },
-  });
-  await slave.run(new AbortController().signal);
+  await (
+    await testSlave(t, prefix, pip, { once: true })
+  ).ended;
   return path;
 }
 
@@ -78,9 +43,8 @@ const listed = (db: Database) => db.query('select filename from files');
 const results = (db: Database) => db.query('select status, failure_class from builds order by build_id');
 
 void t.test('leases are renewed while the Architect is paused', async (t) => {
-  const { db, prefix } = await stage(t);
+  const { db, bus } = await stage(t);
   const slave = await someSlave(db, ABI);
-  const bus = await testBus(t, prefix);
   const architect = new Client(bus, builds, undefined, { timeoutMs: 5000, patienceMs: 20_000 });
   const wants: [number, string, string][] = [[slave, ABI, PLATFORM]];
   const { granted } = await architect.ask('NEXT', { fence: 1, lease_s: 60, wants });
@@ -95,7 +59,7 @@ void t.test('leases are renewed while the Architect is paused', async (t) => {
     ),
   );
   t.same((await architect.ask('RENEW', { lease_s: 60, leases: [[lease, slave]] })).lost, []);
-  await architect.ask('RELEASE', { leases: [[lease, slave]] });
+  await architect.ask('RELEASE', { leases: [[lease, slave]], hold_s: 0 });
   t.same(await db.query('select lease from queue'), [{ lease: null }]);
 });
 

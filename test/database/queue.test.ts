@@ -192,14 +192,18 @@ void t.test(
     t.match(again, { number: '2.0', attempt: 2 });
     const mine = { ...built('a', '2.0', 'cp311', LINUX, []), lease: again?.lease ?? 0, slave_id: me };
     t.same(
-      (await logBuilds(db, [{ ...mine, lease: first }]))[0]?.[0],
+      (await logBuilds(db, [{ ...mine, lease: first }]))[0]?.outcome,
       'lost',
       'the old lease is worth nothing',
     );
-    t.same((await logBuilds(db, [{ ...mine, slave_id: other }]))[0]?.[0], 'lost', 'nor is another’s');
+    t.same((await logBuilds(db, [{ ...mine, slave_id: other }]))[0]?.outcome, 'lost', 'nor is another’s');
     const [logged] = await logBuilds(db, [mine]);
-    t.equal(logged?.[0], 'logged');
-    t.same(await logBuilds(db, [mine]), [['repeated', logged?.[1]]], 'the same result is logged once');
+    t.equal(logged?.outcome, 'logged');
+    t.match(
+      await logBuilds(db, [mine]),
+      [{ outcome: 'repeated', buildId: logged?.buildId }],
+      'the same result is logged once',
+    );
     t.same(await queued(db), ['a 1.0 cp311']);
   },
 );
@@ -366,7 +370,15 @@ class Farm {
         if (!held) return;
         const { lease, package: of, version: its, abi, platform } = held;
         const its1 = built(of, its, abi, platform, pick([[], [pick(TAGS)]]));
-        await logBuilds(db, [{ ...its1, lease, slave_id: this.#slave }]);
+        const failure = its1.status
+          ? {}
+          : { failure_class: pick(['compiler', 'network', 'memory', 'no-sdist']) };
+        // Held back for so long, or ready to be given out again at the next step that returns what has run out.
+        await logBuilds(db, [{ ...its1, ...failure, lease, slave_id: this.#slave }], pick([60, -60]));
+      },
+      'give back': async () => {
+        const held = this.#leases.shift();
+        if (held) await release(db, [[held.lease, this.#slave]], pick([0, 60]));
       },
       expire: () => returnExpired(db),
     };

@@ -42,28 +42,34 @@ export interface TasksOptions {
 }
 
 /** Real tasks with these settings, under a prefix of their own; they end with the test. */
-export function runTasks(
-  t: Test,
-  tasks: readonly string[],
-  given: Given,
-  { said, clock = systemClock }: TasksOptions = {},
-): Given & { readonly nats: string; readonly prefix: string } {
+export function runTasks(t: Test, tasks: readonly string[], given: Given, options: TasksOptions = {}): Own {
   const own = { ...given, nats: natsAddress(), prefix: ownPrefix() };
-  const settings = loadSettings(own, '/dev/null');
-  for (const task of tasks) {
-    const controller = new AbortController();
-    const running = runActor(partOf(task), settings, {
-      bus: { address: own.nats, name: task, prefix: own.prefix },
-      log: createLog(task, 'info', (line) => said?.push(line)),
-      signal: controller.signal,
-      clock,
-    });
-    t.teardown(() => {
-      controller.abort();
-      return running;
-    });
-  }
+  for (const task of tasks) runTask(t, task, own, options);
   return own;
+}
+
+type Own = Given & { readonly nats: string; readonly prefix: string };
+
+/** One more of them. It ends with the test, or when it is stopped. */
+export function runTask(
+  t: Test,
+  task: string,
+  own: Own,
+  { said, clock = systemClock }: TasksOptions = {},
+): { readonly stop: () => Promise<void> } {
+  const controller = new AbortController();
+  const running = runActor(partOf(task), loadSettings(own, '/dev/null'), {
+    bus: { address: own.nats, name: task, prefix: own.prefix },
+    log: createLog(task, 'info', (line) => said?.push(line)),
+    signal: controller.signal,
+    clock,
+  });
+  const stop = () => {
+    controller.abort();
+    return running;
+  };
+  t.teardown(stop);
+  return { stop };
 }
 
 /** `piw` for a farm that has only these tasks. */

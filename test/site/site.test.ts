@@ -40,6 +40,7 @@ const project: Project = {
           state: 'failed',
           build_id: 12,
           failure_class: 'compiler',
+          held_until: null,
           filename: null,
         },
       ],

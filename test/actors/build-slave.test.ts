@@ -1,0 +1,173 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import t from 'tap';
+import { systemClock, type Clock } from '../../src/actor/clock.js';
+import { PiwError } from '../../src/errors.js';
+import { until } from '../helpers/bus.js';
+import { runTask } from '../helpers/command.js';
+import { helloOf, lasts, makes, testMaster, testSlave, type Pip } from '../helpers/master.js';
+
+t.setTimeout(180_000);
+
+const NOTHING = { diskFree: 0, memoryFree: 0, load: 0, temperature: 0 };
+
+/** A hundred times as fast. */
+const fast: Clock = {
+  now: () => systemClock.now(),
+  after: (ms, what) => systemClock.after(ms / 100, what),
+};
+
+/** Builds that end when they are let. */
+function gated(): { readonly pip: Pip; readonly open: () => void } {
+  let open: () => void = () => undefined;
+  const opened = new Promise<void>((resolve) => (open = resolve));
+  return {
+    open: () => {
+      open();
+    },
+    pip: async (request, workDir) => {
+      await opened;
+      return await makes(request, workDir);
+    },
+  };
+}
+
+/** The first goes on until it is told to end, and the others are done at once. */
+const firstLasts = (): Pip => {
+  let first = true;
+  return (request, workDir) => {
+    const pip = first ? lasts : makes;
+    first = false;
+    return pip(request, workDir);
+  };
+};
+
+const BUILDS =
+  'select v.version, b.status from builds b join versions v using (version_id) order by build_id';
+
+void t.test('SKIP in the middle of a build: it is given up at once, and the next one begun', async (t) => {
+  const { db, prefix, control, untilSlave } = await testMaster(t, { versions: ['1.0', '2.0'] });
+  const slave = await testSlave(t, prefix, firstLasts());
+  await untilSlave(({ state, version }) => state === 'building' && version === '2.0');
+  await control.ask('SKIP', { slave_id: null });
+  await until(async () => (await db.query(BUILDS)).length === 1);
+  t.same(await db.query(BUILDS), [{ version: '1.0', status: true }]);
+  t.match(
+    await db.query('select slave_id, leased_until > now() as held from queue'),
+    [{ slave_id: null, held: true }],
+    'and not to the same slave again',
+  );
+  slave.stop();
+  await slave.ended;
+});
+
+void t.test('KILL in the middle of a build: the slave ends, and the build is in the queue', async (t) => {
+  const { db, prefix, control, untilSlave } = await testMaster(t);
+  const slave = await testSlave(t, prefix, lasts);
+  await untilSlave(({ state }) => state === 'building');
+  await control.ask('KILL', { slave_id: null, after_build: false });
+  await slave.ended;
+  t.same(await db.query(BUILDS), []);
+  t.same(await db.query('select lease from queue'), [{ lease: null }]);
+});
+
+void t.test('KILL after the build: it is published, and then the slave ends', async (t) => {
+  const { db, prefix, control, untilSlave } = await testMaster(t, { versions: ['1.0', '2.0'] });
+  const { pip, open } = gated();
+  const slave = await testSlave(t, prefix, pip);
+  await untilSlave(({ state }) => state === 'building');
+  await control.ask('KILL', { slave_id: null, after_build: true });
+  open();
+  await slave.ended;
+  t.same(slave.built, ['2.0']);
+  t.same(await db.query(BUILDS), [{ version: '2.0', status: true }]);
+});
+
+void t.test('SLEEP in the middle of a build: it is finished, and no other is begun until WAKE', async (t) => {
+  const { db, prefix, control, untilSlave } = await testMaster(t, { versions: ['1.0', '2.0'] });
+  const { pip, open } = gated();
+  const slave = await testSlave(t, prefix, pip);
+  await untilSlave(({ state }) => state === 'building');
+  await control.ask('SLEEP', { slave_id: null });
+  open();
+  await untilSlave(({ state, note }) => state === 'waiting' && note === 'an administrator said so');
+  t.same(slave.built, ['2.0']);
+  await control.ask('WAKE', { slave_id: null });
+  await until(async () => (await db.query(BUILDS)).length === 2);
+  slave.stop();
+  await slave.ended;
+});
+
+void t.test('a slave that can do no work says why, and is given none', async (t) => {
+  const { db, prefix, untilSlave, slaves } = await testMaster(t);
+  const slave = await testSlave(t, prefix, makes, { thresholds: { ...NOTHING, diskFree: 2 ** 60 } });
+  await untilSlave(({ state }) => state === 'resting');
+  t.match((await slaves())[0]?.note, /^\d+ MB of disk are free, and 1099511627776 MB are needed$/);
+  slave.stop();
+  await slave.ended;
+  t.same(slave.built, []);
+  t.same(await db.query('select lease from queue'), [{ lease: null }]);
+});
+
+void t.test('a slave that has lost its master builds on, and hands in what it has', async (t) => {
+  const { db, prefix, settings, said, untilSlave } = await testMaster(t, {
+    tasks: ['the-oracle', 'file-juggler', 'the-architect', 'the-scribe', 'the-secretary'],
+  });
+  const driver = runTask(t, 'slave-driver', settings, { said });
+  const { pip, open } = gated();
+  const hello = { ...helloOf(), busy_interval_s: 1 };
+  const slave = await testSlave(t, prefix, pip, { hello, once: true });
+  await untilSlave(({ state }) => state === 'building');
+  await driver.stop();
+  open();
+  await until(() => slave.said.some((line) => line.includes('was built')));
+  t.same(await db.query(BUILDS), []);
+  runTask(t, 'slave-driver', settings, { said });
+  await slave.ended;
+  t.same(await db.query(BUILDS), [{ version: '1.0', status: true }]);
+});
+
+for (const state of ['waiting', 'building'] as const) {
+  void t.test(`SIGTERM while it is ${state}: nothing stays with it`, async (t) => {
+    const { db, prefix, untilSlave, slaves } = await testMaster(t, {
+      versions: state === 'waiting' ? [] : ['1.0'],
+    });
+    const slave = await testSlave(t, prefix, lasts);
+    await untilSlave((row) => row.state === state);
+    slave.stop();
+    await slave.ended;
+    t.same(await slaves(), [], 'it has said BYE');
+    t.same(await db.query('select 1 from queue where lease is not null'), []);
+  });
+}
+
+void t.test('SIGTERM while the master is away ends it within seconds', async (t) => {
+  const { prefix, settings, said, untilSlave } = await testMaster(t, {
+    tasks: ['the-oracle', 'file-juggler', 'the-architect', 'the-scribe', 'the-secretary'],
+  });
+  const driver = runTask(t, 'slave-driver', settings, { said });
+  const slave = await testSlave(t, prefix, lasts, { clock: fast });
+  await untilSlave(({ state }) => state === 'building');
+  await driver.stop();
+  slave.stop();
+  // It would be a minute before it gives up by itself.
+  await Promise.race([
+    slave.ended,
+    sleep(20_000, undefined, { ref: false }).then(() => t.fail('it waits for an answer')),
+  ]);
+});
+
+void t.test('a full disk is no fault of the package: the slave waits for room', async (t) => {
+  const { db, prefix } = await testMaster(t);
+  let full = true;
+  const pip: Pip = (request, workDir) => {
+    if (!full) return makes(request, workDir);
+    full = false;
+    throw new PiwError('PIW_DISK_FULL', 'no build can be made here: no space left on device');
+  };
+  const slave = await testSlave(t, prefix, pip, { clock: fast });
+  await until(async () => (await db.query(BUILDS)).length > 0);
+  t.same(await db.query(BUILDS), [{ version: '1.0', status: true }]);
+  t.same(slave.built, ['1.0', '1.0']);
+  slave.stop();
+  await slave.ended;
+});
