@@ -19,7 +19,7 @@ import {
   type SlaveVerbs,
 } from '../src/protocols/slave-driver.js';
 import { fileToMessage } from '../src/states/file-state.js';
-import { unfit, type Thresholds } from '../src/states/fitness.js';
+import { unfit, type Thresholds, type Unfit } from '../src/states/fitness.js';
 
 export interface SlaveOptions {
   readonly bus: Bus;
@@ -44,7 +44,7 @@ export type SlaveProgress =
   | { readonly state: 'building'; readonly package: string; readonly version: string; readonly line: string }
   | { readonly state: 'sending'; readonly filename: string; readonly sent: number; readonly size: number }
   | { readonly state: 'trouble'; readonly text: string; readonly code: string }
-  | { readonly state: 'resting'; readonly text: string }
+  | { readonly state: 'resting'; readonly of: Unfit['of']; readonly text: string }
   | { readonly state: 'idle' };
 
 /** How long to wait before something that failed is tried again: 1 s, doubled up to 30 s. */
@@ -79,8 +79,8 @@ export class BuildSlave {
   #woken: () => void = () => undefined;
   /** How often it was woken. */
   #wakes = 0;
-  /** Why this machine can do no work, as it was said last. */
-  #unfit: string | undefined;
+  /** Why this machine could do no work when it was looked at last. */
+  #unfit: Unfit['of'] | undefined;
 
   constructor(options: SlaveOptions) {
     this.#options = options;
@@ -168,13 +168,10 @@ export class BuildSlave {
     const { workDir, thresholds, log } = this.#options;
     const stats = await machineStats(workDir);
     const why = unfit(stats, thresholds);
-    if (why !== undefined && this.#unfit === undefined) log.warning(`no work for now: ${why}`);
-    if (why === undefined && this.#unfit !== undefined) log.info('ready to work again');
-    this.#unfit = why;
-    this.#progress(why === undefined ? { state: 'idle' } : { state: 'resting', text: why });
-    return why === undefined
-      ? await this.#say('IDLE', { stats })
-      : await this.#say('REST', { reason: why, stats });
+    if (why?.of !== this.#unfit) log.warning(why ? `no work for now: ${why.text}` : 'ready to work again');
+    this.#unfit = why?.of;
+    this.#progress(why ? { state: 'resting', ...why } : { state: 'idle' });
+    return why ? await this.#say('REST', { reason: why.text, stats }) : await this.#say('IDLE', { stats });
   }
 
   /** Until so many milliseconds are over, it is woken (also before, but since `wakes`), or `signal` is aborted. */

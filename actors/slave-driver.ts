@@ -3,6 +3,7 @@ import { Batch } from '../src/actor/batch.js';
 import { Client } from '../src/actor/client.js';
 import { DAY_MS } from '../src/bus/objects.js';
 import { PiwError, reason } from '../src/errors.js';
+import type { FileTuple } from '../src/protocols/fields.js';
 import { builds, pending, type Grant } from '../src/protocols/builds.js';
 import { slaveControl, status } from '../src/protocols/control.js';
 import { failureClass, failureKind } from '../src/states/failure.js';
@@ -444,8 +445,9 @@ export class SlaveDriver extends Actor {
         if (transfer.tries >= MAX_TRIES) return this.#refused(slave, build.built, verdict.reason);
         break;
       case 'REFUSED':
-        if (verdict.code === 'PIW_FILE_EXISTS') await this.#removeOrphan(slave, filename);
-        return this.#refused(slave, build.built, verdict.reason);
+        if (verdict.code !== 'PIW_FILE_EXISTS') return this.#refused(slave, build.built, verdict.reason);
+        await this.#removeOrphan(slave, filename);
+        transfer.served = true;
     }
     return this.#send(slave, build);
   }
@@ -475,8 +477,9 @@ export class SlaveDriver extends Actor {
   }
 
   /**
-   * A file that nothing lists, and that no other slave has just sent, was left by a removal or a result that
-   * came to no end. It makes room for the slave's, which is asked for again: raises PIW_UNKNOWN_TRANSFER.
+   * A file of this name is there already. One that nothing lists, and that no other slave has just sent, was left
+   * by a removal or a result that came to no end: it makes room for the slave's, which is asked for again: raises
+   * PIW_UNKNOWN_TRANSFER. Any other stays: two have built the same wheel at once, and the first one counts.
    */
   async #removeOrphan(slave: SlaveState, filename: string): Promise<void> {
     const name = slave.lease?.package ?? '';
@@ -525,6 +528,9 @@ export class SlaveDriver extends Actor {
     const lease = slave.lease;
     if (!lease) return this.#done(slave);
     const failure = built.status ? null : failureClass(built.failure_class);
+    const served = files.filter((one) => one.served).map(({ file }) => file.filename);
+    const added =
+      served.length === 0 ? '' : `\npiw: published before by another build: ${served.join(', ')}\n`;
     const [outcome, buildId, again_s] = await this.#results.add({
       lease: lease.lease,
       slave_id: slave.slaveId,
@@ -535,11 +541,12 @@ export class SlaveDriver extends Actor {
       status: built.status,
       failure_class: failure,
       duration_s: built.duration_s,
-      output: built.output,
-      files: files.map(({ file, metadataSha256 }) => [
-        fileToMessage({ ...file, transferred: true }),
-        metadataSha256 ?? '',
-      ]),
+      output: `${built.output}${added}`,
+      files: files.flatMap(({ file, metadataSha256 }) =>
+        metadataSha256 === undefined
+          ? []
+          : [[fileToMessage({ ...file, transferred: true }), metadataSha256] as [FileTuple, string]],
+      ),
     });
     this.log.debug(`slave ${String(slave.slaveId)}: ${lease.package} ${lease.version} is ${outcome}`);
     if (outcome === 'logged' && buildId !== null) {

@@ -90,6 +90,8 @@ export type FarmEvent =
 const DEMONSTRATION: readonly string[] = ['six', 'markupsafe', 'wrapt'];
 const DEFAULT_PORT = 8080;
 const PREFIX = 'piw';
+/** What a slave is short of until somebody makes room. */
+const ROOM: ReadonlySet<string> = new Set(['disk', 'memory']);
 
 /**
  * A whole farm on one machine: its servers, a master, slaves, a web server. start() brings them up in
@@ -99,6 +101,8 @@ export class Farm {
   readonly #options: FarmOptions;
   readonly #running: { readonly stop: () => Promise<void> | void }[] = [];
   #wanted: readonly Wanted[] = [];
+  /** What slaves are short of. */
+  readonly #resting = new Map<number, unknown>();
   #fail: (error: PiwError) => void = () => undefined;
   /** Rejects when something ended that can't be kept alive. */
   readonly failed: Promise<never>;
@@ -378,25 +382,35 @@ export class Farm {
   }
 
   #progress(slave: number, message: unknown): void {
-    const { tell, once } = this.#options;
+    const { tell } = this.#options;
     const progress = (message as { progress?: Record<string, unknown> } | null)?.progress;
     switch (progress?.['state']) {
       case 'idle':
+        this.#resting.delete(slave);
         tell({ event: 'idle', slave });
         return;
       case 'building':
       case 'sending':
         tell({ event: progress['state'], slave, ...progress } as unknown as FarmEvent);
         return;
-      case 'trouble': {
-        const text = String(progress['text']);
-        tell({ event: 'trouble', text: `slave-${String(slave)}: ${text}` });
-        if (!once || progress['code'] !== 'PIW_DISK_FULL') return;
-        // It would be tried again until there is room; somebody who waits for the end wants to know now.
-        for (const one of this.#wanted)
-          if (one.state === 'waiting') Object.assign(one, { state: 'failed', why: text });
-      }
+      case 'resting':
+        // It says so every few seconds.
+        if (this.#resting.get(slave) === progress['of']) return;
+        this.#resting.set(slave, progress['of']);
+        this.#trouble(slave, `takes no work: ${String(progress['text'])}`, ROOM.has(String(progress['of'])));
+        return;
+      case 'trouble':
+        this.#trouble(slave, String(progress['text']), progress['code'] === 'PIW_DISK_FULL');
     }
+  }
+
+  /** `room`: it would be tried again until there is room; somebody who waits for the end wants to know now. */
+  #trouble(slave: number, text: string, room: boolean): void {
+    const { tell, once } = this.#options;
+    tell({ event: 'trouble', text: `slave-${String(slave)}: ${text}` });
+    if (!once || !room) return;
+    for (const one of this.#wanted)
+      if (one.state === 'waiting') Object.assign(one, { state: 'failed', why: text });
   }
 
   /** What the master says of every build. */

@@ -15,6 +15,8 @@ export interface FileTransfer {
   readonly file: FileState;
   readonly transferId: string;
   metadataSha256: string | undefined;
+  /** Another build has published a file of this name meanwhile, which stays, and serves this one. */
+  served: boolean;
   /** How often it has been asked for. */
   tries: number;
 }
@@ -36,13 +38,14 @@ export class BuildState {
       file: fileFromMessage(tuple),
       transferId: `${String(lease.lease)}-${String(i)}`,
       metadataSha256: undefined,
+      served: false,
       tries: 0,
     }));
   }
 
   /** The next file that has to arrive; undefined when all have. */
   get nextFile(): FileTransfer | undefined {
-    return this.files.find((transfer) => transfer.metadataSha256 === undefined);
+    return this.files.find(({ metadataSha256, served }) => metadataSha256 === undefined && !served);
   }
 
   get transfersDone(): boolean {

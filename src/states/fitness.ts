@@ -11,18 +11,30 @@ export interface Thresholds {
   readonly temperature: number;
 }
 
+/** What a machine is short of, or has too much of, and a sentence about it. */
+export interface Unfit {
+  readonly of: 'disk' | 'memory' | 'load' | 'temperature';
+  readonly text: string;
+}
+
 /** Why a machine can do no more work now; undefined: it can. */
-export function unfit(stats: Stats, thresholds: Thresholds): string | undefined {
+export function unfit(stats: Stats, thresholds: Thresholds): Unfit | undefined {
   const [, diskFree, , memoryFree, load, temperature] = stats;
-  if (diskFree < thresholds.diskFree)
-    return `${megabytes(diskFree)} of disk are free, and ${megabytes(thresholds.diskFree)} are needed`;
-  if (memoryFree < thresholds.memoryFree)
-    return `${megabytes(memoryFree)} of memory are free, and ${megabytes(thresholds.memoryFree)} are needed`;
+  if (diskFree < thresholds.diskFree) return short('disk', diskFree, thresholds.diskFree);
+  if (memoryFree < thresholds.memoryFree) return short('memory', memoryFree, thresholds.memoryFree);
   if (thresholds.load > 0 && load > thresholds.load)
-    return `its load is ${load.toFixed(1)}, and may be ${String(thresholds.load)}`;
+    return { of: 'load', text: `its load is ${load.toFixed(1)}, and may be ${String(thresholds.load)}` };
   if (thresholds.temperature > 0 && temperature !== null && temperature > thresholds.temperature)
-    return `it has ${temperature.toFixed(0)} °C, and may have ${String(thresholds.temperature)}`;
+    return {
+      of: 'temperature',
+      text: `it has ${temperature.toFixed(0)} °C, and may have ${String(thresholds.temperature)}`,
+    };
   return undefined;
 }
+
+const short = (of: Unfit['of'], free: number, needed: number): Unfit => ({
+  of,
+  text: `${megabytes(free)} of ${of} are free, and ${megabytes(needed)} are needed`,
+});
 
 const megabytes = (bytes: number): string => `${String(Math.floor(bytes / 1024 ** 2))} MB`;

@@ -86,7 +86,7 @@ void t.test('a file that is listed nowhere makes room', async (t) => {
   t.ok(said.some((line) => line.includes('is listed nowhere')));
 });
 
-void t.test('a file that is listed stays as it is', async (t) => {
+void t.test('a file that is listed stays as it is, and serves who has built it too', async (t) => {
   const { db, folder, prefix } = await stage(t);
   const path = await buildOnce(t, prefix, 'old');
   // It is built once more, and comes out differently.
@@ -97,5 +97,8 @@ void t.test('a file that is listed stays as it is', async (t) => {
   );
   await buildOnce(t, prefix, 'new');
   t.same(await readFile(join(folder, 'demo-1.0-py3-none-any.whl')), await readFile(path));
-  t.match(await results(db), [{ status: false, failure_class: 'wrong-wheel' }]);
+  t.match(await results(db), [{ status: true, failure_class: null }]);
+  const [last] = await db.query<{ output: string }>('select output from builds');
+  t.match(last?.output, /^piw: published before by another build: demo-1.0-py3-none-any.whl$/m);
+  t.same(await db.query('select 1 from queue'), []);
 });
