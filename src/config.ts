@@ -102,8 +102,11 @@ export const KEYS = {
   'build-file-size': whole(16 * 1024),
   'build-disk-free': whole(256),
   'build-niceness': whole(10),
+  /** Folders of further programs that builds may use, as a Rust compiler's; before the system's. */
+  'build-path': list,
   /** `auto`: builds are in one where bubblewrap works; `required`: or are not made; `none`: in none. */
   sandbox: text('auto'),
+  /** In it, `on`: builds have the network; `requirements`: what downloads what they require has it, and they don't; `off`. */
   'sandbox-network': text('on'),
   'allow-exposed': flag,
   label: text(),

@@ -7,13 +7,15 @@ import { normalise, parseRequirement, type PackageName } from '../wheels/names.j
 import { sameVersion } from '../wheels/versions.js';
 import { describeWheel } from '../wheels/wheel.js';
 import { accessTo, hideSecrets, type Access } from './access.js';
-import { buildArguments, lookArguments, pipEnvironment, requirementsFor } from './command.js';
+import { buildArguments, lookArguments, PIP, pipEnvironment, requirementsFor } from './command.js';
 import { BuildFolder, wipeLeftovers } from './environment.js';
-import { diagnose, type Failure } from './failure.js';
+import { diagnose, type Evidence, type Failure } from './failure.js';
+import { pipWithWalls } from './hooks.js';
 import { indexTrouble } from './index-check.js';
 import type { Interpreter } from './interpreter.js';
 import { DEFAULT_LIMITS, failureOf, type Limits } from './limits.js';
 import { nativeDependencies } from './natives.js';
+import { oomKills } from './oom.js';
 import { run, type RunResult } from './run.js';
 import type { Confinement } from './sandbox.js';
 
@@ -23,6 +25,8 @@ export interface BuilderOptions {
   readonly workDir: string;
   /** How pip reaches the index: what of the environment is handed to builds. */
   readonly env: Readonly<Record<string, string>>;
+  /** Folders of further programs that builds may use, as a Rust compiler's: absolute. */
+  readonly programs?: readonly string[];
   readonly log: (line: string) => void;
   readonly confinement: Confinement;
   /** What is not given is as in DEFAULT_LIMITS. */
@@ -80,7 +84,7 @@ export class Builder {
    * PIW_BAD_REQUIREMENT, PIW_DISK_FULL, PIW_NOT_WRITABLE, PIW_NO_PYTHON, PIW_CONFIG.
    */
   async build(request: BuildRequest): Promise<BuildResult> {
-    const { interpreter, workDir, env, log } = this.#options;
+    const { interpreter, workDir, env, programs = [], log } = this.#options;
     const { name } = parseRequirement(`${request.package}==${request.version}`);
     await this.clean();
     for (const trouble of await wipeLeftovers(workDir)) log(trouble);
@@ -91,7 +95,9 @@ export class Builder {
       if (!(error instanceof PiwError)) throw error;
       return resultOf(request, 0, '', { failureClass: 'index', sentence: error.message });
     }
-    const folder = await BuildFolder.create(workDir, interpreter.path, pipEnvironment(env, access));
+    const folder = await BuildFolder.create(workDir, {
+      ...{ python: interpreter.path, programs, given: pipEnvironment(env, access) },
+    });
     this.#folder = folder;
     if (access.netrc !== '') await folder.write('home/.netrc', access.netrc);
     const hide = (text: string): string => hideSecrets(text, access.secrets);
@@ -103,11 +109,14 @@ export class Builder {
     const args = buildArguments({ package: name, requirements, wheels: folder.wheels });
     const { notice } = this.#options.confinement;
     if (notice !== undefined) request.onLine(notice);
+    const killed = await oomKills();
     const result = await this.#pip(folder, args, request, hide);
+    const killedSince = await oomKills();
+    const starved = killed === undefined || killedSince === undefined ? undefined : killedSince > killed;
     const durationS = (performance.now() - began) / 1000;
     const failure =
-      endOf(result, this.#limits, request.timeoutMs) ??
-      (await this.#failureOf(result, name, request, folder));
+      endOf(result, this.#limits, request.timeoutMs, starved) ??
+      (await this.#failureOf({ ...result, starved }, name, request, folder));
     const found = failure ?? (await wheelsIn(folder, name, request.version));
     const head = notice === undefined ? '' : `${notice}\n`;
     return resultOf(request, durationS, `${head}${result.output}`, found);
@@ -131,11 +140,12 @@ export class Builder {
     hide: (text: string) => string,
   ): Promise<RunResult> {
     const { interpreter, log, confinement } = this.#options;
-    const [command = interpreter.path, ...rest] = [
-      ...confinement.around(folder.path),
-      interpreter.path,
-      ...args,
-    ];
+    const { path } = interpreter;
+    const pip =
+      confinement.hooks === undefined
+        ? [path, ...PIP]
+        : await pipWithWalls(folder.path, path, confinement.hooks);
+    const [command = path, ...rest] = [...confinement.around(folder.path), ...pip, ...args];
     const result = await run({
       command,
       args: rest,
@@ -149,7 +159,7 @@ export class Builder {
       },
     });
     // It says nothing itself once a build has begun, and pip never begins so.
-    if (command !== interpreter.path && result.code === 1 && result.output.startsWith('bwrap: '))
+    if (command !== path && result.code === 1 && result.output.startsWith('bwrap: '))
       throw new PiwError('PIW_CONFIG', `the sandbox can't be made: ${result.output.trim().slice(0, 200)}`);
     if (result.survivors.length > 0) log(`could not be killed: processes ${result.survivors.join(', ')}`);
     return { ...result, output: hide(result.output) };
@@ -157,13 +167,13 @@ export class Builder {
 
   /** Why pip failed, by its log; by the index itself where pip would say the same whether it answers or not. */
   async #failureOf(
-    { code, output }: RunResult,
+    { code, output, starved }: Pick<RunResult, 'code' | 'output'> & Pick<Evidence, 'starved'>,
     name: PackageName,
     { version, signal }: BuildRequest,
     folder: BuildFolder,
   ): Promise<Failure | undefined> {
     if (code === 0) return undefined;
-    const failure = diagnose({ name, version, output });
+    const failure = diagnose({ name, version, output, starved });
     const missing = /No matching distribution found for ([A-Za-z0-9._-]{1,200})/.exec(output)?.[1];
     if (!UNSURE.includes(failure.failureClass) || missing === undefined) return failure;
     const look = { timeoutMs: LOOK_MS, signal, onLine: () => undefined };
@@ -190,11 +200,18 @@ function resultOf(
   };
 }
 
-/** What is known of a build from the way in which it ended. */
-function endOf({ ended, signal }: RunResult, limits: Limits, timeoutMs: number): Failure | undefined {
+/** What is known of a build from the way in which it ended; `starved`: whether the kernel wanted memory meanwhile. */
+function endOf(
+  { ended, signal }: RunResult,
+  limits: Limits,
+  timeoutMs: number,
+  starved: boolean | undefined,
+): Failure | undefined {
   if (ended !== undefined) return failureOf(ended, limits, timeoutMs);
-  if (signal === 'SIGKILL')
-    return { failureClass: 'memory', sentence: 'the system killed it, most likely for want of memory' };
+  if (signal === 'SIGKILL' && starved !== false) {
+    const how = starved ? 'for' : 'most likely for';
+    return { failureClass: 'memory', sentence: `the system killed it, ${how} want of memory` };
+  }
   return signal === null ? undefined : { failureClass: 'killed', sentence: `${signal} ended it` };
 }
 

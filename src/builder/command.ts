@@ -8,8 +8,9 @@ export interface PipBuild {
   readonly wheels: string;
 }
 
-/** What holds for each of pip's commands here. `-I`: no variable and no folder brings in another pip. */
-const PIP = ['-I', '-m', 'pip'];
+/** How an interpreter runs its pip. `-I`: no variable and no folder brings in another one. */
+export const PIP: readonly string[] = ['-I', '-m', 'pip'];
+/** What holds for each of pip's commands here. */
 const QUIET = ['--no-input', '--disable-pip-version-check', '--no-color'];
 
 /**
@@ -24,7 +25,7 @@ const QUIET = ['--no-input', '--disable-pip-version-check', '--no-color'];
  */
 export function buildArguments({ package: name, requirements, wheels }: PipBuild): readonly string[] {
   return [
-    ...[...PIP, 'wheel', '--no-deps', '--no-binary', name, '--wheel-dir', wheels],
+    ...['wheel', '--no-deps', '--no-binary', name, '--wheel-dir', wheels],
     ...[...QUIET, '--no-cache-dir', '--progress-bar', 'off', '--verbose'],
     ...['--requirement', requirements],
   ];
@@ -47,7 +48,7 @@ export function requirementsFor(name: string, version: string, sha256: string | 
 
 /** pip's arguments to look at the index's page of a package, and to say how that went. */
 export function lookArguments(name: string): readonly string[] {
-  return [...PIP, 'index', 'versions', ...QUIET, '-vv', '--', name];
+  return ['index', 'versions', ...QUIET, '-vv', '--', name];
 }
 
 /**

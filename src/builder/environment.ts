@@ -16,29 +16,38 @@ const NAME = /^build-(\d+)-(\d+)-\w{6}$/;
 /** How long the system's own commands may take to remove a folder, milliseconds. */
 const REMOVAL_MS = 5 * 60_000;
 
+export interface Surroundings {
+  /** The interpreter's path. */
+  readonly python: string;
+  /** Folders of further programs, as a Rust compiler's: absolute. */
+  readonly programs: readonly string[];
+  /** What the farm hands in: how pip reaches the index (addresses, certificates, proxies). */
+  readonly given: Readonly<Record<string, string>>;
+}
+
 /**
  * The folder of one build (mode 0700), with a home, a temporary folder and a cache of its own, and its
  * environment:
  *
- *   PATH       the interpreter's folder, then the system's
+ *   PATH       the interpreter's folder, those that the slave is configured with, the system's
  *   HOME, TMPDIR, XDG_CACHE_HOME, XDG_CONFIG_HOME, XDG_DATA_HOME, XDG_STATE_HOME   below the folder
  *   LANG       C.UTF-8
  *   PYTHONUNBUFFERED   1, so that what a build says is heard when it says it
  *   PIP_CONFIG_FILE    /dev/null: pip reads no file of the machine's or the user's
  *   PIW_BUILD  the folder: the mark of the build's processes
- *   and what the farm hands in: how pip reaches the index (addresses, certificates, proxies)
+ *   and what the farm hands in
  */
 export class BuildFolder {
   /** Absolute, without links. */
   readonly path: string;
   readonly env: Readonly<Record<string, string>>;
 
-  private constructor(path: string, python: string, given: Readonly<Record<string, string>>) {
+  private constructor(path: string, { python, programs, given }: Surroundings) {
     this.path = path;
     const home = join(path, 'home');
     this.env = {
       ...given,
-      PATH: [...new Set([dirname(python), ...PATH])].join(':'),
+      PATH: [...new Set([dirname(python), ...programs, ...PATH])].join(':'),
       HOME: home,
       TMPDIR: join(path, 'tmp'),
       XDG_CACHE_HOME: join(path, 'cache'),
@@ -53,15 +62,11 @@ export class BuildFolder {
   }
 
   /** Makes one in `workDir`. Raises PIW_DISK_FULL or PIW_NOT_WRITABLE. */
-  static async create(
-    workDir: string,
-    python: string,
-    given: Readonly<Record<string, string>>,
-  ): Promise<BuildFolder> {
+  static async create(workDir: string, surroundings: Surroundings): Promise<BuildFolder> {
     try {
       await mkdir(workDir, { recursive: true, mode: 0o700 });
       const name = `build-${String(process.pid)}-${await startTime(process.pid)}-`;
-      const folder = new BuildFolder(await mkdtemp(join(await realpath(workDir), name)), python, given);
+      const folder = new BuildFolder(await mkdtemp(join(await realpath(workDir), name)), surroundings);
       for (const part of PARTS) await mkdir(join(folder.path, part), { mode: 0o700 });
       return folder;
     } catch (error) {

@@ -14,6 +14,8 @@ export interface Evidence {
   readonly name: PackageName;
   readonly version: string;
   readonly output: string;
+  /** Whether the kernel killed a process for want of memory meanwhile; undefined where nothing tells. */
+  readonly starved?: boolean | undefined;
 }
 
 interface Sign {
@@ -40,6 +42,9 @@ const isItself = (found: string | undefined, { name }: Evidence): boolean =>
 const isListed = (list: string | undefined, { version }: Evidence): boolean =>
   (list ?? '').split(';').some((item) => sameVersion(item.trim().split(' ')[0] ?? '', version));
 
+/** Somebody sent SIGKILL to a process of the build. */
+const KILLED = /Killed signal terminated program|exit code: (?:-9|137)\b|signal: 9, SIGKILL/;
+
 /**
  * The signs by which a failure is known, the surest first: the first entry that is found counts, and of
  * its matches the last, for what a build tries out on its way may fail without harm. To know another
@@ -54,13 +59,23 @@ const SIGNS: readonly Sign[] = [
   },
   {
     failureClass: 'memory',
-    pattern:
-      /Killed signal terminated program|exit code: -9\b|signal: 9, SIGKILL|MemoryError\b|Cannot allocate memory|virtual memory exhausted/,
+    pattern: /MemoryError\b|Cannot allocate memory|virtual memory exhausted/,
     sentence: "the slave's memory was not enough",
   },
   {
+    failureClass: 'memory',
+    pattern: KILLED,
+    sentence: "the slave's memory was not enough",
+    holds: (_match, { starved }) => starved !== false,
+  },
+  {
+    failureClass: 'killed',
+    pattern: KILLED,
+    sentence: 'something killed one of its processes, and not for want of memory',
+  },
+  {
     failureClass: 'other',
-    pattern: /\bFile too large\b|\[Errno 27\]|File size limit exceeded|exit code: -25\b/,
+    pattern: /\bFile too large\b|\[Errno 27\]|File size limit exceeded|exit code: (?:-25|153)\b/,
     sentence: 'it wrote a file that is larger than a file may be on this slave',
   },
   {
@@ -121,8 +136,31 @@ const SIGNS: readonly Sign[] = [
   {
     failureClass: 'bad-sdist',
     pattern:
+      /metadata for package (?:\S{1,200}) produced metadata for project name (\S{1,200}?)(?:\.\s|\s|$)/,
+    sentence: 'its source says of itself that it is $1',
+    holds: ([line], evidence) => isItself(/for package (\S+)/.exec(line)?.[1], evidence),
+  },
+  {
+    failureClass: 'bad-sdist',
+    pattern:
       /does not appear to be a Python project|^(?:tarfile\.\w{1,40}Error|zipfile\.BadZipFile|gzip\.BadGzipFile)\b/m,
     sentence: 'its source archive is broken or holds no Python project',
+  },
+  {
+    failureClass: 'no-wheel',
+    pattern:
+      /Building wheel for \S{1,200} failed: \[Errno 2\] No such file or directory: '[^'\n]{1,1000}\.whl'/,
+    sentence: 'its backend says that it made a wheel, and made none',
+  },
+  {
+    failureClass: 'wrong-wheel',
+    pattern: /Built wheel for \S{1,200} is invalid: ([^\n]{1,300})/,
+    sentence: 'pip refuses the wheel that it made: $1',
+  },
+  {
+    failureClass: 'wrong-wheel',
+    pattern: /ERROR: Wheel '[^'\n]{1,200}' located at [^\n]{1,1000} is invalid/,
+    sentence: "pip can't read the wheel that it made",
   },
   {
     failureClass: 'missing-header',
@@ -202,6 +240,7 @@ const SIGNS: readonly Sign[] = [
     pattern:
       /error: command '[^'\n]{1,200}' failed with exit|^[^\n]{1,500}:\d{1,7}:\d{1,7}: (?:fatal )?error: |ld returned \d{1,3} exit status|error: could not compile /m,
     sentence: 'it does not compile',
+    holds: (_match, { starved }) => starved !== true,
   },
 ];
 
@@ -228,5 +267,7 @@ export function diagnose(evidence: Evidence): Failure {
     const advice = debian === undefined ? '' : ` (on Debian: apt install ${debian})`;
     return { failureClass, sentence: `${sentence.replace('$1', () => plain)}${advice}` };
   }
+  if (evidence.starved === true)
+    return { failureClass: 'memory', sentence: 'the system killed a process for want of memory meanwhile' };
   return { failureClass: 'other', sentence: 'the log says why' };
 }

@@ -1,4 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process';
+import { constants } from 'node:os';
 import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PiwError } from '../errors.js';
@@ -23,8 +24,9 @@ export interface RunOptions {
 }
 
 export interface RunResult {
-  /** Null when a signal ended it. */
+  /** Null when a signal ended it, and nobody stood between. */
   readonly code: number | null;
+  /** What ended it; also where a sandbox says so by its code. */
   readonly signal: string | null;
   /** Why it was ended from here, if it was. */
   readonly ended: Ending | undefined;
@@ -86,10 +88,16 @@ export async function run(options: RunOptions): Promise<RunResult> {
     // The shell's own codes for what can't be run, and for what isn't there.
     if (exit.code === 126 || exit.code === 127)
       throw new PiwError('PIW_NO_PYTHON', `${command} can't be run: ${output.trim().slice(-200)}`);
-    return { ...exit, output, survivors };
+    return { ...exit, signal: exit.signal ?? signalIn(exit.code), output, survivors };
   } finally {
     child.stdout.destroy();
   }
+}
+
+/** Shells and sandboxes end with 128 and the number of the signal that ended what they ran. */
+function signalIn(code: number | null): string | null {
+  const found = Object.entries(constants.signals).find(([, number]) => code === 128 + number);
+  return found?.[0] ?? null;
 }
 
 /** Waits for the process itself to end, and ends it when it is time. */

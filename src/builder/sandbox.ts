@@ -1,8 +1,9 @@
 import { execFile } from 'node:child_process';
 import { lstat, mkdir, mkdtemp, realpath, rm } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { PiwError, reason } from '../errors.js';
+import { cutsOff, pipWithWalls, probeProject } from './hooks.js';
 import type { Interpreter } from './interpreter.js';
 
 /** What stands between a build and the rest of the slave. */
@@ -11,16 +12,23 @@ export interface Confinement {
   readonly notice: string | undefined;
   /** The command, and the first of its arguments, that a build in this folder is run by; empty: none. */
   readonly around: (folder: string) => readonly string[];
+  /** In there, what a backend's hooks are run by if they are to have less than pip; `kept` is theirs to read only. */
+  readonly hooks?: (kept: string) => readonly string[];
 }
 
 export interface SandboxOptions {
   /** `auto`: if there is one. `required`: or else no build is made. `none`: without. */
   readonly mode: string;
-  /** `off`: a build gets only what lies on this machine, for pip has no network either. */
+  /**
+   * `on`: a build has it. `requirements`: pip has it, to download the package and what its build requires,
+   * and no code of a package has. `off`: nor has pip, and a build gets only what lies on this machine.
+   */
   readonly network: string;
   readonly interpreter: Interpreter;
   /** How pip reaches the index: the files that are named there stay in sight. */
   readonly env: Readonly<Record<string, string>>;
+  /** Folders of further programs, which stay in sight. */
+  readonly programs?: readonly string[];
   readonly workDir: string;
   /** Files and folders that no build may see: the slave's home, its key and its code. */
   readonly masked: readonly string[];
@@ -44,24 +52,44 @@ export async function confine(options: SandboxOptions): Promise<Confinement> {
   const { mode, network, workDir, interpreter } = options;
   if (!['auto', 'required', 'none'].includes(mode))
     throw new PiwError('PIW_CONFIG', `sandbox = ${mode}: it is auto, required or none`);
-  if (!['on', 'off'].includes(network))
-    throw new PiwError('PIW_CONFIG', `sandbox-network = ${network}: it is on or off`);
-  if (mode === 'none') return unconfined('the configuration says so');
+  if (!['on', 'requirements', 'off'].includes(network))
+    throw new PiwError('PIW_CONFIG', `sandbox-network = ${network}: it is on, requirements or off`);
+  const without = (why: string): Confinement =>
+    unconfined(network === 'on' ? why : `${why} (and so it has the network)`);
+  if (mode === 'none') return without('the configuration says so');
   const scratch = await mkdtemp(join(await realpath(workDir), 'probe-'));
   try {
     await mkdir(join(scratch, 'tmp'));
     const around = await bubblewrap(options);
-    const [program = '', ...args] = around(scratch);
-    await promisify(execFile)(program, [...args, interpreter.path, '-I', '-c', 'import pip'], {
-      timeout: PROBE_MS,
-      cwd: '/',
-      env: { PATH: process.env['PATH'], LANG: 'C.UTF-8' },
-    });
-    return { notice: undefined, around };
+    const probe = async (command: readonly string[]): Promise<unknown> => {
+      const [program = '', ...args] = [...around(scratch), ...command];
+      return await promisify(execFile)(program, args, {
+        timeout: PROBE_MS,
+        cwd: '/',
+        env: { PATH: process.env['PATH'], LANG: 'C.UTF-8', TMPDIR: join(scratch, 'tmp') },
+      });
+    };
+    await probe([interpreter.path, '-I', '-c', 'import pip']);
+    if (network !== 'requirements') return { notice: undefined, around };
+    // Of root's processes, bubblewrap covers parts of /proc, and then the kernel refuses walls inside.
+    if (process.getuid?.() === 0)
+      throw new PiwError('PIW_CONFIG', "sandbox-network = requirements can't be had as root");
+    const hooks = wallsInside(options);
+    const project = await probeProject(scratch);
+    const pip = await pipWithWalls(scratch, interpreter.path, hooks);
+    // It fails, as the project means it to.
+    const said = await probe([...pip, 'wheel', '--no-index', '--no-deps', project]).catch(whyNot);
+    if (!(await cutsOff(project)))
+      throw new PiwError(
+        'PIW_CONFIG',
+        `sandbox-network = requirements can't be had here, on and off can (${String(said)})`,
+      );
+    return { notice: undefined, around, hooks };
   } catch (error) {
+    if (error instanceof PiwError) throw error;
     const why = whyNot(error);
     if (mode === 'required') throw new PiwError('PIW_CONFIG', `sandbox = required, and ${why}`);
-    return unconfined(why);
+    return without(why);
   } finally {
     await rm(scratch, { recursive: true, force: true });
   }
@@ -97,6 +125,7 @@ async function bubblewrap(options: SandboxOptions): Promise<(folder: string) => 
   const needed = await existing([
     ...options.interpreter.prefixes,
     dirname(options.interpreter.path),
+    ...(options.programs ?? []).flatMap(withLibraries),
     ...Object.values(options.env).flatMap((value) => value.split(/\s+/)),
     '/etc/resolv.conf',
     '/etc/localtime',
@@ -125,6 +154,31 @@ async function bubblewrap(options: SandboxOptions): Promise<(folder: string) => 
     ...['--tmpfs', workDir, '--bind', folder, folder, '--chdir', folder],
     // A shell's exit code tells what can't be run from what failed.
     ...['--', '/bin/sh', '-c', 'exec "$0" "$@"'],
+  ];
+}
+
+/** A folder of programs, and where these have their libraries. */
+const withLibraries = (folder: string): readonly string[] =>
+  basename(folder) === 'bin'
+    ? [folder, ...['lib', 'libexec'].map((name) => join(folder, '..', name))]
+    : [folder];
+
+/**
+ * What stands, within those walls, between pip and the hooks of a build: no network, and processes of
+ * their own, so that they can't take pip's over.
+ */
+function wallsInside({ program = 'bwrap' }: SandboxOptions): (kept: string) => readonly string[] {
+  return (kept) => [
+    ...[
+      program,
+      '--unshare-user',
+      '--unshare-net',
+      '--unshare-pid',
+      '--die-with-parent',
+      '--cap-drop',
+      'ALL',
+    ],
+    ...['--dev-bind', '/', '/', '--proc', '/proc', '--ro-bind', kept, kept, '--'],
   ];
 }
 

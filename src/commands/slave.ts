@@ -48,6 +48,16 @@ ${EXIT_CODES}`;
       options: ['auto', 'required', 'none'],
       description: 'build in a sandbox: if bubblewrap works here (auto), always, or never (default: auto)',
     }),
+    'sandbox-network': Flags.string({
+      options: ['on', 'requirements', 'off'],
+      description:
+        'who has the network in the sandbox: builds; only pip, to download what they require; nobody (default: on)',
+    }),
+    'build-path': Flags.string({
+      helpValue: 'DIR',
+      multiple: true,
+      description: "where builds find further programs, as a Rust compiler's bin; can be repeated",
+    }),
     prefix: Flags.string({ helpValue: 'NAME', description: "the first token of the farm's subjects" }),
     python: Flags.string({
       helpValue: 'PATH',
@@ -112,6 +122,7 @@ ${EXIT_CODES}`;
     });
     const pythons = settings.python.length > 0 ? settings.python : ['python3'];
     const passed = environment();
+    const programs = settings['build-path'].map((folder) => resolve(folder));
     const secrets = secretsOf(flags.configuration);
     try {
       await Promise.all(
@@ -120,7 +131,7 @@ ${EXIT_CODES}`;
           const confinement = await confine({
             mode: settings.sandbox,
             network: settings['sandbox-network'],
-            ...{ interpreter, env: passed, workDir },
+            ...{ interpreter, env: passed, programs, workDir },
             masked: [...secrets, this.config.root, ...homes()],
           });
           if (confinement.notice !== undefined) {
@@ -135,6 +146,7 @@ ${EXIT_CODES}`;
               interpreter,
               workDir,
               env: passed,
+              programs,
               confinement,
               limits: limitsOf(settings),
               log: (line) => {

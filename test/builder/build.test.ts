@@ -17,6 +17,11 @@ const index = await IndexServer.start([
   packFixture('multiplies', { version: '2.0' }),
   packFixture('needs-header'),
   packFixture('asks-in-vain'),
+  packFixture('poses'),
+  packFixture('poses', { version: '2.0' }),
+  packFixture('empties'),
+  packFixture('empties', { version: '2.0' }),
+  packFixture('shouts', { version: '100' }),
 ]);
 t.teardown(() => index.stop());
 
@@ -142,6 +147,38 @@ t.test('a pip that ends well and makes no wheel is a failure', async (t) => {
   const result = await builder.build(request('plain'));
   t.match(result, { status: false, failureClass: 'no-wheel' });
   t.match(result.output, /^piw: piw-fixture-plain 1\.0 was not built: pip ended well, but made no wheel\n$/);
+});
+
+t.test('a backend that makes no wheel, or an empty file, makes the build a failure', async (t) => {
+  const { builder, request } = workshop(t, index.url);
+  for (const [version, failureClass] of [
+    ['1.0', 'no-wheel'],
+    ['2.0', 'wrong-wheel'],
+  ] as const) {
+    const result = await builder.build(request('empties', { version }));
+    t.match(result, { status: false, failureClass, files: [] }, result.output);
+  }
+});
+
+t.test('a source that is of another version or package than its name says is bad', async (t) => {
+  const { builder, request } = workshop(t, index.url);
+  for (const [version, what] of [
+    ['1.0', '7\\.0'],
+    ['2.0', 'six'],
+  ] as const) {
+    const result = await builder.build(request('poses', { version }));
+    t.match(result, { status: false, failureClass: 'bad-sdist', files: [] }, result.output);
+    t.match(result.output, new RegExp(`piw: .* its source says of itself that it is ${what}\\n$`));
+  }
+});
+
+t.test('of a hundred MB that a build prints, the log’s limit is kept, and it builds', async (t) => {
+  const { builder, request } = workshop(t, index.url, { limits: { log: 1024 * 1024 } });
+  const { status, output } = await builder.build(request('shouts', { version: '100' }));
+  t.ok(status, output.slice(-2000));
+  t.ok(Buffer.byteLength(output) < 1024 * 1024 + 100);
+  const [, missing] = /\npiw: (\d+) bytes of the log are missing here\n/.exec(output) ?? [];
+  t.ok(Number(missing) > 98_900_000, String(missing));
 });
 
 t.test('an interpreter that is gone is the slave’s trouble, not the package’s', async (t) => {

@@ -80,6 +80,26 @@ const LOGS: readonly [failureClass: string, sentence: RegExp, log: string][] = [
     "ERROR: thing==1.0 from http://h/thing-1.0.tar.gz does not appear to be a Python project: neither 'setup.py' nor 'pyproject.toml' found.\n",
   ],
   [
+    'bad-sdist',
+    /says of itself that it is six$/,
+    "  WARNING: Generating metadata for package thing produced metadata for project name six. Fix your #egg=thing fragments.\n  WARNING: Built wheel for six is invalid: Wheel has unexpected file name: expected 'six', got 'thing'\nERROR: Failed to build one or more wheels\n",
+  ],
+  [
+    'no-wheel',
+    /made none$/,
+    "  WARNING: Building wheel for thing failed: [Errno 2] No such file or directory: '/w/tmp/pip-ephem-wheel-cache-jwj/wheels/d6/tmp2t/thing-1.0-py3-none-any.whl'\nFailed to build thing\n",
+  ],
+  [
+    'wrong-wheel',
+    /unexpected file name: expected 'thing', got 'other'$/,
+    "  WARNING: Built wheel for thing is invalid: Wheel has unexpected file name: expected 'thing', got 'other'\nFailed to build thing\n",
+  ],
+  [
+    'wrong-wheel',
+    /can't read the wheel/,
+    "ERROR: Wheel 'thing' located at /w/tmp/pip-ephem-wheel-cache-ihb/wheels/7e/thing-1.0-py3-none-any.whl is invalid.\n",
+  ],
+  [
     'missing-header',
     /the header ffi\.h, .* \(on Debian: apt install libffi-dev\)$/,
     "  conftest.c:3:10: fatal error: tried/first.h: No such file or directory\n  thing.c:1:10: fatal error: ffi.h: No such file or directory\n  error: command '/usr/bin/gcc' failed with exit code 1\n",
@@ -211,6 +231,26 @@ t.test('what went wrong on the way and did not matter is not taken for the failu
     'WARNING: The repository located at other.example is not a trusted or secure host and is being ignored.\n',
   ].join('');
   t.match(said(noise + compile), { failureClass: 'compiler' });
+  t.end();
+});
+
+t.test('a process that was killed wanted memory if the kernel says so, or nothing does', (t) => {
+  const evidence = { name: normalise('thing'), version: '1.0' };
+  const compile = '  x.c:1:16: error: ‘y’ undeclared\n';
+  for (const killed of [
+    '  c++: fatal error: Killed signal terminated program cc1plus\n',
+    '  │ exit code: 137\n',
+  ]) {
+    const output = compile + killed;
+    t.match(diagnose({ ...evidence, output }), { failureClass: 'memory' });
+    t.match(diagnose({ ...evidence, output, starved: true }), { failureClass: 'memory' });
+    t.match(diagnose({ ...evidence, output, starved: false }), { failureClass: 'killed' });
+  }
+  t.match(diagnose({ ...evidence, output: compile, starved: true }), { failureClass: 'memory' });
+  t.match(diagnose({ ...evidence, output: 'ninja: build stopped\n', starved: true }), {
+    failureClass: 'memory',
+  });
+  t.match(diagnose({ ...evidence, output: compile, starved: false }), { failureClass: 'compiler' });
   t.end();
 });
 

@@ -1,8 +1,9 @@
+import { statfsSync } from 'node:fs';
 import t from 'tap';
 import type { BuilderOptions } from '../../src/builder/build.js';
 import { packFixture } from '../helpers/sdist.js';
 import { IndexServer } from './index-server.js';
-import { workshop } from './workshop.js';
+import { temporary, workshop } from './workshop.js';
 
 const MB = 1024 ** 2;
 /** In the order of the fixture's versions. */
@@ -10,9 +11,10 @@ const EXCESSES = ['silence', 'words', 'processes', 'memory', 'address space', 'f
 type Excess = (typeof EXCESSES)[number];
 
 const versionOf = (excess: Excess): string => String(EXCESSES.indexOf(excess));
-const index = await IndexServer.start(
-  EXCESSES.map((excess) => packFixture('exceeds', { version: versionOf(excess) })),
-);
+const index = await IndexServer.start([
+  packFixture('fills'),
+  ...EXCESSES.map((excess) => packFixture('exceeds', { version: versionOf(excess) })),
+]);
 t.teardown(() => index.stop());
 
 const onlyLinux = process.platform === 'linux' ? {} : { skip: 'Linux alone tells what processes use' };
@@ -60,6 +62,14 @@ t.test(
     },
   ),
 );
+
+t.test('a build that fills the disk is ended before it is full', async (t) => {
+  const workDir = temporary(t);
+  const { bavail, bsize } = statfsSync(workDir);
+  const diskFree = bavail * bsize - 1024 * MB;
+  const { builder, request } = workshop(t, index.url, { workDir, limits: { diskFree } });
+  t.match(await builder.build(request('fills', { timeoutMs: 60_000 })), { failureClass: 'disk', files: [] });
+});
 
 t.test(
   'too many processes end a build',

@@ -1,4 +1,4 @@
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { confine, type Confinement } from '../../src/builder/sandbox.js';
@@ -12,6 +12,7 @@ const index = await IndexServer.start([
   packFixture('litters'),
   packFixture('spies'),
   packFixture('watched'),
+  packFixture('sheds'),
 ]);
 t.teardown(() => index.stop());
 
@@ -21,33 +22,62 @@ const here = await confine({ ...TESTING, workDir: temporary(t) });
 const walls = here.notice === undefined;
 t.comment(here.notice ?? 'bubblewrap works here');
 
+/** What a slave has in its home. */
+const FILES = ['key', 'certificate', 'code/main.js'];
+
+const contentsOf = (path: string): string | undefined =>
+  existsSync(path) ? readFileSync(path, 'utf8') : undefined;
+
 /** A slave's files, and a builder that hides them where it can. */
 async function slave(t: Parameters<typeof temporary>[0], network = 'on') {
   const home = temporary(t);
   const workDir = temporary(t);
   mkdirSync(join(home, 'code'));
   mkdirSync(join(workDir, 'build-of-another'));
-  for (const file of ['key', 'certificate', 'code/main.js']) writeFileSync(join(home, file), 'contents');
-  const env = { PIP_RETRIES: '0', PIW_TEST_SLAVE: `at:${home}`, PIW_TEST_CERT: join(home, 'certificate') };
+  for (const file of FILES) writeFileSync(join(home, file), 'contents');
+  const env = {
+    PIP_RETRIES: '0',
+    PIW_TEST_SLAVE: `at:${home}`,
+    PIW_TEST_CERT: join(home, 'certificate'),
+  };
   const masked = [home, join(home, 'key'), '/nowhere', '/'];
   const confinement = await confine({ ...TESTING, network, env, workDir, masked });
-  return { ...workshop(t, index.url, { workDir, env, confinement }), confinement };
+  return { ...workshop(t, index.url, { workDir, env, confinement }), confinement, home };
+}
+
+/** The ids of the processes that have this word in their command line. */
+function processesWith(word: string): readonly string[] {
+  return readdirSync('/proc').filter(
+    (pid) => /^\d+$/.test(pid) && contentsOf(`/proc/${pid}/cmdline`)?.includes(word) === true,
+  );
 }
 
 t.test('a build sees nothing of the slave where there is a sandbox, or its log says so', async (t) => {
-  const { builder, request } = await slave(t);
+  const { builder, request, home } = await slave(t);
   const { status, output } = await builder.build(request('peeks'));
   t.ok(status, output);
   for (const seen of ['can write its folder', 'can write /tmp', 'can read the certificate'])
     t.match(output, seen);
   if (!walls) {
     t.match(output, /^piw: no sandbox is around this build: [^\n]+\n/);
-    t.match(output, 'can read the key');
+    for (const done of ['read the key', 'write the code', 'write the home']) t.match(output, `can ${done}`);
     return;
   }
   t.notMatch(output, 'no sandbox');
-  for (const hidden of ['read the key', 'read the code', 'write the system', 'make a device'])
+  for (const hidden of [
+    'read the key',
+    'write the key',
+    'read the code',
+    'write the code',
+    'write the system',
+    'make a device',
+  ])
     t.match(output, `cannot ${hidden}`);
+  for (const [file, contents] of [
+    ...FILES.map((name) => [name, 'contents'] as const),
+    ['mine', undefined] as const,
+  ])
+    t.equal(contentsOf(join(home, file)), contents, file);
   t.match(output, 'builds: 1\n');
   t.match(output, 'first process: bwrap');
 });
@@ -57,6 +87,21 @@ t.test('without the network a build is not reached by its index', async (t) => {
   const { failureClass, output } = await builder.build(request('peeks'));
   t.equal(failureClass, walls ? 'network' : null, output);
 });
+
+t.test(
+  'a daemon that sheds all that tells whose it is does not outlive its sandbox',
+  { skip: !walls },
+  async (t) => {
+    const { confinement, workDir } = await slave(t);
+    const word = `piw-test-${String(process.pid)}-${String(Date.now())}`;
+    const env = { PIP_RETRIES: '0', PIW_TEST_WORD: word };
+    const { builder, request } = workshop(t, index.url, { workDir, confinement, env });
+    const { status, output } = await builder.build(request('sheds'));
+    t.ok(status, output);
+    t.match(output, 'its daemon runs');
+    t.strictSame(processesWith(word), []);
+  },
+);
 
 t.test('what a build does elsewhere it does in a sandbox', async (t) => {
   const { confinement, workDir } = await slave(t);
@@ -108,4 +153,8 @@ t.test('without bubblewrap, or with one that fails, it is as the configuration s
   t.match((await confine({ ...TESTING, mode: 'none', workDir })).notice, /the configuration says so/);
   await t.rejects(confine({ ...TESTING, mode: 'maybe', workDir }), { code: 'PIW_CONFIG' });
   await t.rejects(confine({ ...TESTING, network: 'some', workDir }), { code: 'PIW_CONFIG' });
+  t.match(
+    (await confine({ ...TESTING, mode: 'none', network: 'off', workDir })).notice,
+    /it has the network/,
+  );
 });

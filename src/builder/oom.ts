@@ -1,0 +1,20 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+
+/**
+ * How many processes the kernel has killed for want of memory so far: in this process' own cgroup, where
+ * builds are, too (cgroup v2); else on the whole machine (Linux 4.13 and later). Undefined where nothing
+ * tells.
+ */
+export async function oomKills(root = '/'): Promise<number | undefined> {
+  const own = /^0::(\/.*)$/m.exec(await contents(join(root, 'proc/self/cgroup')))?.[1];
+  const events = own === undefined ? '' : await contents(join(root, 'sys/fs/cgroup', own, 'memory.events'));
+  const sources = [events, await contents(join(root, 'proc/vmstat'))];
+  for (const source of sources) {
+    const count = /^oom_kill (\d+)$/m.exec(source)?.[1];
+    if (count !== undefined) return Number(count);
+  }
+  return undefined;
+}
+
+const contents = (path: string): Promise<string> => readFile(path, 'latin1').catch(() => '');
