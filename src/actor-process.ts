@@ -2,6 +2,7 @@ import { parseArgs } from 'node:util';
 import { partOf } from '../actors/cast.js';
 import { runProcess } from './actor/run.js';
 import { SETTINGS, type Settings } from './config.js';
+import { masterConnection } from './connection.js';
 import { PiwError } from './errors.js';
 import { createLog, fileSink } from './log.js';
 
@@ -26,7 +27,7 @@ async function main(): Promise<number> {
   const instance = process.env['PIW_INSTANCE'];
   const level = values.verbose ? 'debug' : values.quiet ? 'warning' : 'info';
   return await runProcess(part, settings, {
-    bus: { address: settings.nats, name: part.task, prefix: settings.prefix },
+    bus: { ...masterConnection(settings), name: part.task },
     log: createLog(part.task, level, fileSink(values['log-file'])),
     supervised: true,
     ...(instance === undefined ? {} : { instance }),

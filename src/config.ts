@@ -34,7 +34,16 @@ export const KEYS = {
   nats: text('localhost'),
   /** The first token of every subject: several farms can share servers. */
   prefix: text('piw'),
-  'inbox-prefix': text(),
+  /** A file with the seed of our own user's nkey, where the address has no credentials. */
+  'nats-key': path(),
+  /** Files in PEM: who vouches for the servers, and who we are to them. */
+  'tls-ca': path(),
+  'tls-cert': path(),
+  'tls-key': path(),
+  /** The file with the slaves' users, which the nats-servers' configuration includes. */
+  'nats-users': path('/etc/nats/piw-slaves.conf'),
+  /** Where the nats-servers of this machine have written their process numbers. */
+  'nats-pid': list,
   dsn: text('postgres:///piwheels'),
   user: text('piwheels'),
   'output-path': path('/var/www/piwheels'),
@@ -113,7 +122,10 @@ export const KEYS = {
   python: list,
   'work-dir': path(),
   'log-file': path(),
+  /** The slave's name on NATS and its key, as piw slaves add prints them: in a file, or the seed itself. */
   'slave-user': text(),
+  'slave-key': path(),
+  nkey: text(),
 } as const satisfies Record<string, Key>;
 
 type KeyName = keyof typeof KEYS;

@@ -38,6 +38,11 @@ export const ERRORS = {
     advice:
       'Install PostgreSQL 13 or later (on Debian: apt install postgresql), or name a running one with --dsn.',
   },
+  PIW_NO_NATS_USERS: {
+    exit: 3,
+    advice:
+      'Copy config/nats/piw-slaves.conf to beside the configuration of nats-server, and name it with nats-users.',
+  },
   PIW_SERVER_FAILED: { exit: 3, advice: 'Its own log, named above, says why.' },
   PIW_IN_USE: { exit: 4, advice: 'Stop the other one, or choose another folder.' },
   PIW_PORT_IN_USE: { exit: 4, advice: 'Choose another with --port, or 0 for any free one.' },
@@ -62,7 +67,11 @@ export const ERRORS = {
   PIW_UNKNOWN_TASK: { exit: 2, advice: 'piw actor --list names them.' },
   PIW_UNKNOWN_PACKAGE: { exit: 1, advice: 'Check the name.' },
   PIW_UNKNOWN_VERSION: { exit: 1, advice: 'Check the version.' },
-  PIW_UNKNOWN_SLAVE: { exit: 1, advice: 'piw monitor lists the slaves.' },
+  PIW_UNKNOWN_SLAVE: {
+    exit: 1,
+    advice: 'piw monitor lists those at work, piw slaves list those that may be.',
+  },
+  PIW_SLAVE_EXISTS: { exit: 1, advice: 'Choose another name, or say piw slaves remove first.' },
   PIW_UNKNOWN_TRANSFER: { exit: 1, advice: 'It ended or never began; the sender starts over.' },
   PIW_UNKNOWN_TARGET: { exit: 1, advice: 'Register it with piw abi add.' },
   PIW_LEASE_LOST: { exit: 1, advice: 'The build was given to another slave; nothing is to be done.' },

@@ -1,4 +1,5 @@
 import { PiwError } from '../errors.js';
+import { looksLikeSeed } from './nkey.js';
 
 /** Where NATS is and who we are there, from one address. */
 export interface Address {
@@ -6,12 +7,15 @@ export interface Address {
   readonly servers: readonly string[];
   readonly user: string | undefined;
   readonly pass: string | undefined;
+  /** In the place of a password: the seed of the user's nkey. */
+  readonly seed: string | undefined;
   readonly tls: boolean;
 }
 
 /**
  * `HOST`, `HOST:PORT`, `nats://USER:PASS@HOST:PORT` or `tls://…`; several joined with commas, with
- * the credentials in the first. The default port is 4222. Raises PIW_CONFIG.
+ * the credentials in the first. Where the password is the seed of an nkey, the user is known by that, and
+ * the name is the one in the user's subjects. The default port is 4222. Raises PIW_CONFIG.
  */
 export function parseAddress(text: string): Address {
   const urls = text.split(',').map((part) => {
@@ -23,10 +27,13 @@ export function parseAddress(text: string): Address {
   if (!first || !urls.every((url) => ['nats:', 'tls:'].includes(url.protocol) && url.hostname !== '')) {
     throw new PiwError('PIW_CONFIG', `${redactAddress(text)} is no NATS address`);
   }
+  const secret = first.password === '' ? undefined : decodeURIComponent(first.password);
+  const seed = secret !== undefined && looksLikeSeed(secret) ? secret : undefined;
   return {
     servers: urls.map((url) => `${url.hostname}:${url.port || '4222'}`),
     user: first.username === '' ? undefined : decodeURIComponent(first.username),
-    pass: first.password === '' ? undefined : decodeURIComponent(first.password),
+    pass: seed === undefined ? secret : undefined,
+    seed,
     tls: first.protocol === 'tls:',
   };
 }

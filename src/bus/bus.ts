@@ -1,8 +1,13 @@
+import { accessSync, constants } from 'node:fs';
+import { isIP } from 'node:net';
+import { checkServerIdentity, type PeerCertificate } from 'node:tls';
 import {
   ErrorCode as Nats,
   NatsError,
   connect,
   headers,
+  nkeyAuthenticator,
+  type ConnectionOptions,
   type Msg,
   type MsgHdrs,
   type NatsConnection,
@@ -12,11 +17,24 @@ import { PiwError, reason } from '../errors.js';
 import { parseAddress, redactAddress } from './address.js';
 import { Claims } from './claims.js';
 import { decode, encode } from './codec.js';
+import { publicKeyOf } from './nkey.js';
 import { Objects } from './objects.js';
+
+/** Files in PEM. With any of them, or a tls:// address, a server without TLS is refused. */
+export interface TlsFiles {
+  /** Who vouches for the servers; without it, those whom the system trusts. */
+  readonly ca?: string;
+  /** Who we are, where the servers want to know: a certificate and its key. */
+  readonly cert?: string;
+  readonly key?: string;
+}
 
 export interface BusOptions {
   /** See parseAddress. */
   readonly address: string;
+  /** The seed of our nkey, in the place of what the address says of us. */
+  readonly seed?: string;
+  readonly tls?: TlsFiles;
   /** What the connection is called in the server's own lists. */
   readonly name: string;
   /** The first token of every subject of this farm. */
@@ -86,18 +104,20 @@ export class Bus {
     void this.#watch(options.onStatus ?? (() => undefined));
   }
 
-  /** Raises PIW_UNREACHABLE when there is no connection within patienceMs (default 10 s). */
+  /**
+   * Raises PIW_UNREACHABLE when there is no connection within patienceMs (default 10 s), and at once
+   * where the servers refuse us or we don't trust them; PIW_CONFIG for a key or a file that can't be used.
+   */
   static async connect(options: BusOptions): Promise<Bus> {
-    const { servers, user, pass, tls } = parseAddress(options.address);
+    const { servers } = parseAddress(options.address);
+    const security = { ...whoWeAre(options), ...encryption(options) };
     const deadline = Date.now() + (options.patienceMs ?? 10_000);
     for (;;) {
       try {
         const nc = await connect({
           servers: [...servers],
           name: options.name,
-          ...(user === undefined ? {} : { user }),
-          ...(pass === undefined ? {} : { pass }),
-          ...(tls ? { tls: {} } : {}),
+          ...security,
           ...(options.inboxPrefix === undefined ? {} : { inboxPrefix: options.inboxPrefix }),
           maxReconnectAttempts: -1,
           reconnectTimeWait: 200,
@@ -111,9 +131,9 @@ export class Bus {
         });
         return new Bus(nc, options);
       } catch (error) {
-        const refused = codeOf(error) === (Nats.AuthorizationViolation as string);
-        if (refused || Date.now() > deadline) {
-          const why = refused ? 'it refuses these credentials' : reason(error);
+        const final = finalReason(error);
+        if (final !== undefined || Date.now() > deadline) {
+          const why = final ?? reason(error);
           const text = `NATS at ${redactAddress(options.address)} can't be used: ${why}`;
           throw new PiwError('PIW_UNREACHABLE', text, { cause: error });
         }
@@ -268,6 +288,73 @@ export class Bus {
     }
   }
 }
+
+/** How the server learns who is connecting. */
+function whoWeAre({ address, seed }: BusOptions): ConnectionOptions {
+  const its = parseAddress(address);
+  const key = seed ?? its.seed;
+  if (key !== undefined) {
+    publicKeyOf(key);
+    return { authenticator: nkeyAuthenticator(new TextEncoder().encode(key)) };
+  }
+  const { user, pass } = its;
+  return { ...(user === undefined ? {} : { user }), ...(pass === undefined ? {} : { pass }) };
+}
+
+/** Its files are read at each connection, so that a certificate may be renewed meanwhile. */
+function encryption({ address, tls = {} }: BusOptions): ConnectionOptions {
+  const { ca, cert, key } = tls;
+  if ((cert === undefined) !== (key === undefined))
+    throw new PiwError('PIW_CONFIG', 'tls-cert and tls-key are of no use without each other');
+  for (const file of [ca, cert, key]) if (file !== undefined) readable(file);
+  const its = parseAddress(address);
+  if (!its.tls && ca === undefined && cert === undefined) return {};
+  return {
+    tls: {
+      ...(ca === undefined ? {} : { caFile: ca }),
+      ...(cert === undefined ? {} : { certFile: cert }),
+      ...(key === undefined ? {} : { keyFile: key }),
+      ...{ checkServerIdentity: identityOf(its.servers) },
+    },
+  };
+}
+
+/**
+ * The client library doesn't say which server it means where that is an IP address, and Node takes
+ * `localhost` instead. Then the certificate has to be that of one of our servers.
+ */
+function identityOf(servers: readonly string[]) {
+  const hosts = servers.map((server) => server.replace(/:\d+$/, '').replace(/^\[|\]$/g, ''));
+  const addresses = hosts.filter((host) => isIP(host) !== 0);
+  return (host: string, certificate: PeerCertificate): Error | undefined => {
+    const unnamed = host === 'localhost' && !hosts.includes(host) && addresses.length > 0;
+    const faults = (unnamed ? addresses : [host]).map((one) => checkServerIdentity(one, certificate));
+    return faults.includes(undefined) ? undefined : faults[0];
+  };
+}
+
+function readable(file: string): void {
+  try {
+    accessSync(file, constants.R_OK);
+  } catch (error) {
+    throw new PiwError('PIW_CONFIG', `${file} can't be read: ${reason(error)}`, { cause: error });
+  }
+}
+
+/** Why it is of no use to try again; undefined where it may be. */
+function finalReason(error: unknown): string | undefined {
+  const code = codeOf(error);
+  if (code === AUTHORIZATION) return 'it refuses these credentials';
+  const cause = error instanceof NatsError ? (error.chainedError ?? error) : error;
+  const its = (cause as { code?: unknown } | undefined)?.code;
+  return typeof its === 'string' && DISTRUST.test(its)
+    ? `its certificate is not trusted: ${reason(cause)}`
+    : undefined;
+}
+
+const AUTHORIZATION: string = Nats.AuthorizationViolation;
+/** What OpenSSL and Node say of a certificate that won't do. */
+const DISTRUST = /CERT|UNABLE_TO_|SELF_SIGNED|ALTNAME/;
 
 const AGAIN: ReadonlySet<string> = new Set(['PIW_TIMEOUT', 'PIW_NO_RESPONDERS', 'PIW_DISCONNECTED']);
 

@@ -1,8 +1,9 @@
 import { Args, Flags } from '@oclif/core';
 import { CAST, partOf } from '../../actors/cast.js';
 import { runProcess } from '../actor/run.js';
+import { masterConnection } from '../connection.js';
 import { PiwError } from '../errors.js';
-import { EXIT_CODES, PiwCommand } from './base.js';
+import { EXIT_CODES, PiwCommand, tlsFlags } from './base.js';
 
 export default class Actor extends PiwCommand {
   static override summary = 'Run one task of the farm, here or on any machine that reaches its servers.';
@@ -22,6 +23,7 @@ ${EXIT_CODES}`;
     list: Flags.boolean({ default: false, description: 'name the tasks and end' }),
     dsn: Flags.string({ char: 'd', helpValue: 'DSN', description: 'the database' }),
     nats: Flags.string({ helpValue: 'ADDRESS', description: 'the NATS servers' }),
+    ...tlsFlags,
     prefix: Flags.string({ helpValue: 'NAME', description: "the first token of the farm's subjects" }),
     'output-path': Flags.string({ char: 'o', helpValue: 'PATH', description: 'where the site is written' }),
     'pypi-simple': Flags.string({ helpValue: 'URL', description: 'the simple API of the index to follow' }),
@@ -39,7 +41,7 @@ ${EXIT_CODES}`;
     const part = partOf(args.task);
     const settings = this.settings(flags);
     const code = await runProcess(part, settings, {
-      bus: { address: settings.nats, name: part.task, prefix: settings.prefix },
+      bus: { ...masterConnection(settings), name: part.task },
       log: this.createLog(part.task, flags),
     });
     process.exitCode = code;

@@ -1,7 +1,7 @@
 import { Args, Flags } from '@oclif/core';
 import { PiwError } from '../errors.js';
 import { chaseOf, packageName } from './administer.js';
-import { EXIT_CODES, PiwCommand } from './base.js';
+import { EXIT_CODES, PiwCommand, natsFlags } from './base.js';
 
 export default class Add extends PiwCommand {
   static override summary = 'Add a package, or a version of one, to the farm.';
@@ -33,7 +33,7 @@ ${EXIT_CODES}`;
       multiple: true,
       description: 'another spelling; can be repeated',
     }),
-    nats: Flags.string({ helpValue: 'ADDRESS', description: 'the NATS servers of the farm' }),
+    ...natsFlags,
   };
   static override enableJsonFlag = true;
 

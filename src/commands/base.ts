@@ -1,6 +1,7 @@
 import { Command, Flags, type Interfaces } from '@oclif/core';
 import { Bus } from '../bus/bus.js';
 import { loadSettings, type Given, type Settings } from '../config.js';
+import { masterConnection } from '../connection.js';
 import { PiwError, reason } from '../errors.js';
 import { createLog, fileSink, type Level, type Log } from '../log.js';
 
@@ -8,6 +9,22 @@ import { createLog, fileSink, type Level, type Log } from '../log.js';
 export const EXIT_CODES = `Exit codes: 0 done; 1 something was not done, a line says what; 2 wrong options or
 configuration; 3 something needed is missing here; 4 in use by somebody else; 5 out of reach;
 6 another version; 70 a fault of piw's own; 130 interrupted.`;
+
+/** How the servers and this command know that they are who they say. */
+export const tlsFlags = {
+  'tls-ca': Flags.string({ helpValue: 'FILE', description: 'who vouches for the NATS servers (PEM)' }),
+  'tls-cert': Flags.string({
+    helpValue: 'FILE',
+    description: 'our own certificate, where they want one (PEM)',
+  }),
+  'tls-key': Flags.string({ helpValue: 'FILE', description: 'the key of that certificate (PEM)' }),
+};
+
+/** Where the farm is, for the commands of an administrator. */
+export const natsFlags = {
+  nats: Flags.string({ helpValue: 'ADDRESS', description: 'the NATS servers of the farm' }),
+  ...tlsFlags,
+};
 
 type BaseFlags = Interfaces.InferredFlags<(typeof PiwCommand)['baseFlags']>;
 
@@ -49,9 +66,8 @@ export abstract class PiwCommand extends Command {
   /** A connection for one command; it is given up after a few seconds. */
   protected async connect(settings: Settings): Promise<Bus> {
     return await Bus.connect({
-      address: settings.nats,
+      ...masterConnection(settings),
       name: `piw ${this.words}`,
-      prefix: settings.prefix,
       patienceMs: 3000,
     });
   }

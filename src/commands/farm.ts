@@ -54,6 +54,11 @@ ${EXIT_CODES} With --once: 0 if all named packages were published, 1 if any was 
       description: 'a PostgreSQL to use instead of a private one',
     }),
     nats: Flags.string({ helpValue: 'URL', description: 'a nats-server to use instead of a private one' }),
+    'nats-listen': Flags.string({
+      helpValue: 'HOST',
+      description: 'where the private nats-server listens, for slaves elsewhere (default: this machine only)',
+      exclusive: ['nats'],
+    }),
     python: Flags.string({ helpValue: 'PATH', description: 'the interpreter that builds' }),
     json: Flags.boolean({ default: false, description: 'print one JSON object a line' }),
   };
@@ -85,6 +90,7 @@ ${EXIT_CODES} With --once: 0 if all named packages were published, 1 if any was 
       indexUrl: flags['index-url'],
       dsn: flags.dsn,
       nats: flags.nats,
+      natsListen: flags['nats-listen'],
       python: flags.python,
       root: this.config.root,
       signal,

@@ -1,7 +1,7 @@
 import { Flags } from '@oclif/core';
 import { Client } from '../actor/client.js';
 import { feed } from '../protocols/feed.js';
-import { EXIT_CODES, PiwCommand } from './base.js';
+import { EXIT_CODES, PiwCommand, natsFlags } from './base.js';
 
 export default class Feed extends PiwCommand {
   static override summary = 'Show how far the index has been followed, and allow a large removal.';
@@ -12,7 +12,7 @@ ${EXIT_CODES}`;
   static override examples = ['<%= config.bin %> feed', '<%= config.bin %> feed --accept 12000'];
   static override flags = {
     accept: Flags.integer({ helpValue: 'NUMBER', min: 0, description: 'let up to so many packages go' }),
-    nats: Flags.string({ helpValue: 'ADDRESS', description: 'the NATS servers of the farm' }),
+    ...natsFlags,
   };
   static override enableJsonFlag = true;
 

@@ -13,7 +13,7 @@ import { bucketOf, transfer } from '../protocols/file-juggler.js';
 import { fileToMessage, type FileState } from '../states/file-state.js';
 import { describeWheel } from '../wheels/wheel.js';
 import { chaseOf, packageName } from './administer.js';
-import { EXIT_CODES, PiwCommand } from './base.js';
+import { EXIT_CODES, PiwCommand, natsFlags } from './base.js';
 import { confirm } from './initdb.js';
 
 export default class Import extends PiwCommand {
@@ -41,7 +41,7 @@ ${EXIT_CODES}`;
       char: 'd',
       description: 'remove the files after a successful import',
     }),
-    nats: Flags.string({ helpValue: 'ADDRESS', description: 'the NATS servers of the farm' }),
+    ...natsFlags,
   };
   static override enableJsonFlag = true;
 

@@ -6,7 +6,7 @@ import { PiwError, reason } from '../errors.js';
 import { lumberjack } from '../protocols/logger.js';
 import type { LogRow } from '../protocols/oracle.js';
 import { parseLine, type LogKind } from '../weblog/line.js';
-import { EXIT_CODES, PiwCommand } from './base.js';
+import { EXIT_CODES, PiwCommand, natsFlags } from './base.js';
 
 /** Rows of one message, and how long a row waits for others, milliseconds. */
 const BATCH = 1000;
@@ -30,7 +30,7 @@ ${EXIT_CODES}`;
       default: false,
       description: 'let go what the farm does not take, instead of ending',
     }),
-    nats: Flags.string({ helpValue: 'ADDRESS', description: 'the NATS servers of the farm' }),
+    ...natsFlags,
   };
   static override enableJsonFlag = true;
 

@@ -5,12 +5,13 @@ import { ControlDesk } from '../actor/control-desk.js';
 import { runActor } from '../actor/run.js';
 import { Supervisor, type ChildSpec } from '../actor/supervisor.js';
 import { SETTINGS, type Settings } from '../config.js';
+import { masterConnection } from '../connection.js';
 import { checkVersion } from '../database/migrations.js';
 import { Database, refuseSuperuser } from '../database/pool.js';
 import { PiwError } from '../errors.js';
 import type { Log } from '../log.js';
 import { readWatchList } from '../pypi/watch-list.js';
-import { EXIT_CODES, PiwCommand, untilSignal } from './base.js';
+import { EXIT_CODES, PiwCommand, tlsFlags, untilSignal } from './base.js';
 
 export default class Master extends PiwCommand {
   static override summary = 'Run the whole cast of a farm on this machine, and keep it running.';
@@ -30,6 +31,7 @@ ${EXIT_CODES}`;
     }),
     'output-path': Flags.string({ char: 'o', helpValue: 'PATH', description: 'where the site is written' }),
     nats: Flags.string({ helpValue: 'ADDRESS', description: 'the NATS servers (default: localhost)' }),
+    ...tlsFlags,
     prefix: Flags.string({ helpValue: 'NAME', description: "the first token of the farm's subjects" }),
     'dev-mode': Flags.boolean({ description: 'shorter waits, for development and small farms' }),
     debug: Flags.string({ helpValue: 'TASK', multiple: true, description: 'log this task in detail' }),
@@ -113,7 +115,7 @@ ${EXIT_CODES}`;
       },
       settings,
       {
-        bus: { address: settings.nats, name: 'master', prefix: settings.prefix },
+        bus: { ...masterConnection(settings), name: 'master' },
         log,
         signal: ended,
         supervised: true,
@@ -142,9 +144,8 @@ class OneProcess {
   async run(signal: AbortSignal): Promise<void> {
     const failed = new AbortController();
     const either = AbortSignal.any([signal, failed.signal]);
-    const { nats: address, prefix } = this.#settings;
     const running = CAST.map(async (part) => {
-      const bus = { address, name: part.task, prefix };
+      const bus = { ...masterConnection(this.#settings), name: part.task };
       try {
         await runActor(part, this.#settings, {
           bus,

@@ -1,15 +1,14 @@
-import { Flags } from '@oclif/core';
 import { Client } from '../actor/client.js';
 import { slaveControl } from '../protocols/control.js';
 import { slaveTable } from '../monitor/slave-table.js';
-import { EXIT_CODES, PiwCommand } from './base.js';
+import { EXIT_CODES, PiwCommand, natsFlags } from './base.js';
 
 export default class Monitor extends PiwCommand {
   static override summary = "List the farm's slaves and what they are doing.";
   static override description = EXIT_CODES;
   static override examples = ['<%= config.bin %> monitor', '<%= config.bin %> monitor --json'];
   static override flags = {
-    nats: Flags.string({ helpValue: 'ADDRESS', description: 'the NATS servers of the farm' }),
+    ...natsFlags,
   };
   static override enableJsonFlag = true;
 

@@ -1,9 +1,9 @@
-import { Args, Flags } from '@oclif/core';
+import { Args } from '@oclif/core';
 import { Client } from '../actor/client.js';
 import { PiwError } from '../errors.js';
 import { oracle, type QueueLength, type QueuedVersion } from '../protocols/oracle.js';
 import { packageName } from './administer.js';
-import { EXIT_CODES, PiwCommand } from './base.js';
+import { EXIT_CODES, PiwCommand, natsFlags } from './base.js';
 import { plain, table } from './table.js';
 
 const PRIORITIES = ['backlog', 'new releases', 'requests'];
@@ -23,7 +23,7 @@ ${EXIT_CODES}`;
     package: Args.string({ ignoreStdin: true, description: 'a package' }),
   };
   static override flags = {
-    nats: Flags.string({ helpValue: 'ADDRESS', description: 'the NATS servers of the farm' }),
+    ...natsFlags,
   };
   static override enableJsonFlag = true;
 

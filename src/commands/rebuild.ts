@@ -1,7 +1,7 @@
-import { Args, Flags } from '@oclif/core';
+import { Args } from '@oclif/core';
 import { PARTS, type Part } from '../protocols/chase.js';
 import { chaseOf, packageName } from './administer.js';
-import { EXIT_CODES, PiwCommand } from './base.js';
+import { EXIT_CODES, PiwCommand, natsFlags } from './base.js';
 
 export default class Rebuild extends PiwCommand {
   static override summary = 'Write parts of the site again.';
@@ -24,7 +24,7 @@ export default class Rebuild extends PiwCommand {
     }),
   };
   static override flags = {
-    nats: Flags.string({ helpValue: 'ADDRESS', description: 'the NATS servers of the farm' }),
+    ...natsFlags,
   };
   static override enableJsonFlag = true;
 

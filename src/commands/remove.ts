@@ -1,7 +1,7 @@
 import { Args, Flags } from '@oclif/core';
 import { PiwError } from '../errors.js';
 import { chaseOf, packageName } from './administer.js';
-import { EXIT_CODES, PiwCommand } from './base.js';
+import { EXIT_CODES, PiwCommand, natsFlags } from './base.js';
 import { confirm } from './initdb.js';
 
 export default class Remove extends PiwCommand {
@@ -24,7 +24,7 @@ ${EXIT_CODES}`;
     skip: Flags.string({ helpValue: 'REASON', description: 'never build it again, for this reason' }),
     yank: Flags.boolean({ default: false, description: 'only mark it as yanked; its files stay' }),
     'all-versions': Flags.boolean({ default: false, description: 'remove the whole package' }),
-    nats: Flags.string({ helpValue: 'ADDRESS', description: 'the NATS servers of the farm' }),
+    ...natsFlags,
   };
   static override enableJsonFlag = true;
 

@@ -9,14 +9,13 @@ import { exposed } from '../builder/exposed.js';
 import type { Limits } from '../builder/limits.js';
 import { probe } from '../builder/interpreter.js';
 import { confine } from '../builder/sandbox.js';
-import { parseAddress } from '../bus/address.js';
 import { Bus } from '../bus/bus.js';
 import { defaultFiles, type Settings } from '../config.js';
+import { slaveConnection } from '../connection.js';
 import { PiwError } from '../errors.js';
 import type { Log } from '../log.js';
-import { bucketOf } from '../protocols/file-juggler.js';
 import { PROTOCOL, VERSION } from '../version.js';
-import { EXIT_CODES, PiwCommand, untilSignal } from './base.js';
+import { EXIT_CODES, PiwCommand, tlsFlags, untilSignal } from './base.js';
 
 export default class Slave extends PiwCommand {
   static override summary = 'Build packages for a farm, until it or the master is told to end.';
@@ -26,7 +25,8 @@ Ctrl+C or SIGTERM gives the build back to the farm and ends it; a second one end
 ${EXIT_CODES}`;
   static override examples = [
     '<%= config.bin %> slave -m 10.0.0.1 -t 3h',
-    '<%= config.bin %> slave -m nats://pi4:secret@10.0.0.1 --python /usr/bin/python3.11 --label "attic"',
+    '<%= config.bin %> slave -c ~/pi4.conf --python /usr/bin/python3.11 --label "attic"',
+    '<%= config.bin %> slave -m tls://10.0.0.1 --tls-ca ca.pem --slave-user pi4 --slave-key ~/pi4.nk',
   ];
   static override flags = {
     master: Flags.string({
@@ -58,6 +58,9 @@ ${EXIT_CODES}`;
       multiple: true,
       description: "where builds find further programs, as a Rust compiler's bin; can be repeated",
     }),
+    ...tlsFlags,
+    'slave-key': Flags.string({ helpValue: 'FILE', description: 'the key that piw slaves add has made' }),
+    'slave-user': Flags.string({ helpValue: 'NAME', description: 'the name that it was made for' }),
     prefix: Flags.string({ helpValue: 'NAME', description: "the first token of the farm's subjects" }),
     python: Flags.string({
       helpValue: 'PATH',
@@ -100,30 +103,28 @@ ${EXIT_CODES}`;
       throw new PiwError('PIW_ROOT', 'a slave does not run as root unless --allow-root is given');
     }
     const signal = untilSignal();
-    const { user } = parseAddress(settings.master);
-    if (user === undefined) {
-      throw new PiwError(
-        'PIW_CONFIG',
-        'the slave has no credentials: on the master, piw slaves add makes them',
-      );
-    }
+    const { user, ...connection } = slaveConnection(settings);
     const workDir = settings['work-dir'] ?? join(tmpdir(), `piw-slave-${String(process.getuid?.() ?? 0)}`);
     await mkdir(workDir, { recursive: true, mode: 0o700 });
     const bus = await Bus.connect({
-      address: settings.master,
+      ...connection,
       name: `slave ${settings.label ?? hostname()}`,
-      prefix: settings.prefix,
-      bucket: bucketOf(settings.prefix, user),
-      inboxPrefix: `_INBOX_${user}`,
       patienceMs: 60_000,
       onStatus: (text) => {
         log.warning(text);
       },
     });
+    const out = new AbortController();
+    void bus.closed().then(() => {
+      out.abort();
+    });
     const pythons = settings.python.length > 0 ? settings.python : ['python3'];
     const passed = environment();
     const programs = settings['build-path'].map((folder) => resolve(folder));
-    const secrets = secretsOf(flags.configuration);
+    const secrets = [
+      ...secretsOf(flags.configuration),
+      ...[settings['slave-key'], settings['tls-key']].filter((file) => file !== null),
+    ];
     try {
       await Promise.all(
         pythons.map(async (python) => {
@@ -176,9 +177,11 @@ ${EXIT_CODES}`;
               board: interpreter.board,
             },
           });
-          await slave.run(signal);
+          await slave.run(AbortSignal.any([signal, out.signal]));
         }),
       );
+      if (out.signal.aborted)
+        throw new PiwError('PIW_UNREACHABLE', 'the NATS servers let this slave in no more');
     } finally {
       await bus.drain();
     }

@@ -35,6 +35,8 @@ export interface FarmOptions {
   readonly indexUrl: string | undefined;
   readonly dsn: string | undefined;
   readonly nats: string | undefined;
+  /** Where its own nats-server listens: HOST or HOST:PORT; the loopback address if left out. */
+  readonly natsListen?: string | undefined;
   readonly python: string | undefined;
   /** The folder with package.json and dist/. */
   readonly root: string;
@@ -140,14 +142,14 @@ export class Farm {
     const nats =
       this.#options.nats === undefined
         ? await this.#nats(services, python, say)
-        : external(this.#options.nats);
+        : external(this.#options.nats, slaves);
     const database = this.#options.dsn === undefined ? await this.#postgres(services, say) : undefined;
     const dsn = database?.dsn ?? this.#options.dsn ?? '';
     await migrate(database?.adminDsn ?? dsn, { user: database?.role ?? roleOf(dsn) });
     await tryAgain(dsn);
     signal.throwIfAborted();
     const url = `http://127.0.0.1:${String(port)}/`;
-    this.#configure(folder, { nats: nats.master, dsn, output, url, source });
+    this.#configure(folder, { nats, dsn, output, url, source });
     const site = new Output({ folder, path: output, account, say });
     await this.#web(program, folder, 'web', output, port);
     await this.#master(program, folder);
@@ -156,7 +158,7 @@ export class Farm {
     await ready(bus, signal);
     await site.restore(bus, signal);
     for (let number = 1; number <= slaves; number += 1)
-      await this.#slave(number, program, folder, nats.slave, python, source.env);
+      await this.#slave(number, program, folder, nats.slaves[number - 1] ?? '', python, source.env);
     tell({ event: 'ready', url, index: `${url}simple/`, samples: source.samples });
     void this.#follow(bus);
     return { wanted: source.wanted, url, bus };
@@ -233,12 +235,10 @@ export class Farm {
     return { url: own, env: {}, samples: true, wanted };
   }
 
-  async #nats(
-    services: Services,
-    python: Python,
-    say: (text: string) => void,
-  ): Promise<{ master: string; slave: string }> {
-    const nats = await startNats({ ...services, python, prefix: PREFIX, log: say });
+  async #nats(services: Services, python: Python, say: (text: string) => void): Promise<Nats> {
+    const { slaves, natsListen: listen } = this.#options;
+    const names = Array.from({ length: slaves }, (_, i) => `slave-${String(i + 1)}`);
+    const nats = await startNats({ ...services, python, prefix: PREFIX, slaves: names, listen, log: say });
     this.#running.push(nats.process);
     return nats;
   }
@@ -252,7 +252,7 @@ export class Farm {
   /** The configuration of this farm, for its own master and for every piw command of this user. */
   #configure(
     folder: DataFolder,
-    its: { nats: string; dsn: string; output: string; url: string; source: Source },
+    its: { nats: Nats; dsn: string; output: string; url: string; source: Source },
   ): void {
     const before = folder.read('piwheels.conf');
     const known =
@@ -267,7 +267,10 @@ export class Farm {
       ]);
     const samples = its.source.samples;
     const given: Given = {
-      nats: its.nats,
+      nats: its.nats.master,
+      // Of a server that somebody else runs, they know where its slaves' users are.
+      ...(its.nats.usersFile === undefined ? {} : { 'nats-users': its.nats.usersFile }),
+      ...(its.nats.pidFile === undefined ? {} : { 'nats-pid': [its.nats.pidFile] }),
       dsn: its.dsn,
       prefix: PREFIX,
       'output-path': its.output,
@@ -448,10 +451,19 @@ interface Source {
   readonly wanted: readonly Wanted[];
 }
 
+/** The addresses of the master and of each slave, and for a server of the farm's own what piw slaves wants. */
+interface Nats {
+  readonly master: string;
+  readonly slaves: readonly string[];
+  readonly usersFile?: string;
+  readonly pidFile?: string;
+}
+
 /** A server that somebody else runs. Slaves speak under the user in its address, or as `slave`. */
-function external(address: string): { master: string; slave: string } {
+function external(address: string, slaves: number): Nats {
   const { user, servers } = parseAddress(address);
-  return { master: address, slave: user === undefined ? `nats://slave@${servers.join(',')}` : address };
+  const slave = user === undefined ? `nats://slave@${servers.join(',')}` : address;
+  return { master: address, slaves: Array.from({ length: slaves }, () => slave) };
 }
 
 /** Who starts a farm again wants to see what failed in passing tried again now. */

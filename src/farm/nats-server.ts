@@ -6,13 +6,15 @@ import { delimiter, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { PiwError } from '../errors.js';
-import { bucketOf } from '../protocols/file-juggler.js';
+import { newKey, publicKeyOf } from '../bus/nkey.js';
+import { accounts } from './nats-accounts.js';
 import type { DataFolder } from './folder.js';
 import { natsFromWheel } from './nats-wheel.js';
 import { freePort, isFree } from './ports.js';
 import { can } from './privileges.js';
 import { ManagedProcess, endLeftover } from './process.js';
 import type { Python } from './python.js';
+import { formatUsers, parseUsers, type SlaveUser } from './slave-users.js';
 
 /** How many processors nats-server may use at once: of two one, of four or more two. */
 const PROCESSORS = String(availableParallelism() < 4 ? 1 : 2);
@@ -21,6 +23,10 @@ export interface FarmServices {
   readonly folder: DataFolder;
   readonly python: Python;
   readonly prefix: string;
+  /** The slaves of this machine, by name; others are added with piw slaves. */
+  readonly slaves?: readonly string[];
+  /** Where it listens: HOST or HOST:PORT; the loopback address, and a port of its own, if left out. */
+  readonly listen?: string | undefined;
   readonly log: (line: string) => void;
   readonly onFailure: (error: PiwError) => void;
   /** Aborted when the farm is told to end before it has begun. */
@@ -28,9 +34,13 @@ export interface FarmServices {
 }
 
 export interface RunningNats {
-  /** With credentials: for masters, and for slaves. */
+  /** Addresses with credentials: of the master, of each slave of this machine, and of the first of them. */
   readonly master: string;
+  readonly slaves: readonly string[];
   readonly slave: string;
+  /** For piw slaves: where the users of further ones stand, and who is to read them. */
+  readonly usersFile: string;
+  readonly pidFile: string;
   readonly process: ManagedProcess;
 }
 
@@ -38,7 +48,8 @@ export interface RunningNats {
 interface Kept {
   readonly port: number;
   readonly masterPass: string;
-  readonly slavePass: string;
+  /** The seeds of this machine's own slaves, by name. */
+  readonly slaves: Readonly<Record<string, string>>;
 }
 
 /** 2.9 rejects parts of our configuration, and has known faults in JetStream. */
@@ -60,30 +71,49 @@ async function onPath(folder: DataFolder, log: (line: string) => void): Promise<
   return undefined;
 }
 
+/** The nats-server on PATH, or else that of the wheel. Raises PIW_NO_NATS. */
+export async function natsCommand({
+  folder,
+  python,
+  log,
+  signal,
+}: Pick<FarmServices, 'folder' | 'python' | 'log' | 'signal'>): Promise<string> {
+  return (await onPath(folder, log)) ?? (await natsFromWheel(python, log, signal));
+}
+
 /**
- * Starts the farm's own nats-server: on the loopback address, with JetStream in the data folder, and
- * credentials that only the farm's account can read. The port and the credentials stay the same.
+ * Starts the farm's own nats-server: on the loopback address unless told otherwise, with JetStream in the
+ * data folder, and credentials that only the farm's account can read. The port, the credentials and the
+ * slaves that were added stay the same.
  */
 export async function startNats({
   folder,
   python,
   prefix,
+  slaves = ['slave'],
+  listen = '127.0.0.1',
   log,
   onFailure,
   signal,
 }: FarmServices): Promise<RunningNats> {
   const pidFile = folder.join('nats.pid');
   await endLeftover(pidFile, 'SIGTERM');
-  const command = (await onPath(folder, log)) ?? (await natsFromWheel(python, log, signal));
+  const command = await natsCommand({ folder, python, log, signal });
   const before = folder.read('nats.json');
-  const kept = before === undefined ? undefined : (JSON.parse(before) as Kept);
-  const port = kept && (await isFree(kept.port)) ? kept.port : await freePort();
+  const kept = before === undefined ? undefined : (JSON.parse(before) as Partial<Kept>);
+  const [host = '', given] = listen.split(/:(?=\d+$)/);
+  const known = kept?.port !== undefined && (await isFree(kept.port)) ? kept.port : undefined;
+  const port = given === undefined ? (known ?? (await freePort())) : Number(given);
   const masterPass = kept?.masterPass ?? randomBytes(18).toString('base64url');
-  const slavePass = kept?.slavePass ?? randomBytes(18).toString('base64url');
-  folder.writeSecret('nats.json', JSON.stringify({ port, masterPass, slavePass } satisfies Kept));
+  const seeds = Object.fromEntries(slaves.map((name) => [name, kept?.slaves?.[name] ?? newKey().seed]));
+  folder.writeSecret('nats.json', JSON.stringify({ port, masterPass, slaves: seeds } satisfies Kept));
+  const usersFile = folder.writeSecret(
+    USERS,
+    formatUsers(users(folder, Object.keys(kept?.slaves ?? {}), seeds), prefix),
+  );
   const config = folder.writeSecret(
     'nats.conf',
-    configuration({ port, masterPass, slavePass }, folder.sub('nats'), prefix),
+    configuration({ listen: `${host}:${String(port)}`, masterPass, store: folder.sub('nats'), prefix }),
   );
   const process_ = new ManagedProcess({
     name: 'nats-server',
@@ -105,30 +135,48 @@ export async function startNats({
   });
   await process_.start();
   const url = (user: string, pass: string) => `nats://${user}:${pass}@127.0.0.1:${String(port)}`;
-  return { master: url('master', masterPass), slave: url('slave', slavePass), process: process_ };
+  const own = slaves.map((name) => url(name, seeds[name] ?? ''));
+  return {
+    master: url('master', masterPass),
+    slaves: own,
+    slave: own[0] ?? '',
+    usersFile,
+    pidFile,
+    process: process_,
+  };
 }
 
-/** The user `slave` can say only what slaves say, and put things only into its own bucket. */
-function configuration({ port, masterPass, slavePass }: Kept, store: string, prefix: string): string {
-  const bucket = bucketOf(prefix, 'slave');
+/** The slaves' users, in the folder of nats.conf: a server includes only what lies there or below. */
+const USERS = 'nats-slaves.conf';
+
+/** Those who were added by hand, and this machine's own; its own of earlier starts are gone. */
+function users(
+  folder: DataFolder,
+  before: readonly string[],
+  seeds: Readonly<Record<string, string>>,
+): readonly SlaveUser[] {
+  const contents = folder.read(USERS);
+  const all = contents === undefined ? [] : parseUsers(contents, folder.join(USERS));
+  const added = new Date().toISOString();
+  const own = Object.entries(seeds).map(([name, seed]): SlaveUser => {
+    const publicKey = publicKeyOf(seed);
+    return all.find((one) => one.publicKey === publicKey) ?? { name, publicKey, label: null, added };
+  });
+  const names = new Set([...before, ...own.map(({ name }) => name)]);
+  return [...own, ...all.filter(({ name }) => !names.has(name))];
+}
+
+function configuration(its: { listen: string; masterPass: string; store: string; prefix: string }): string {
+  const { listen, masterPass, store, prefix } = its;
   return `# Written by piw farm at each start.
-listen: "127.0.0.1:${String(port)}"
+listen: ${JSON.stringify(listen)}
 max_payload: 1MB
 # A subscriber that does not keep up with 64 MB is a fault; the default would wait for it.
 max_pending: 64MB
 jetstream {
   store_dir: ${JSON.stringify(store)}
 }
-authorization {
-  users: [
-    { user: master, password: ${JSON.stringify(masterPass)} }
-    { user: slave, password: ${JSON.stringify(slavePass)}, permissions: {
-        publish: { allow: ["${prefix}.slave.slave.>", "$O.${bucket}.>"] }
-        subscribe: { allow: ["_INBOX_slave.>", "${prefix}.wake.slave.>"] }
-    } }
-  ]
-}
-`;
+${accounts({ prefix, masters: [`{ user: master, password: ${JSON.stringify(masterPass)} }`], slavesFile: `./${USERS}` })}`;
 }
 
 /** The server greets with a line of its own as soon as it takes connections. */

@@ -1,5 +1,5 @@
 import { Type, type Static } from './schema.js';
-import { Count, DONE, Flag, Id, ShortText, Stats, Tag, Time, listOf, orNull } from './fields.js';
+import { Count, DONE, Flag, Id, ShortText, Stats, Tag, Time, Token, listOf, orNull } from './fields.js';
 import { Protocol } from './protocol.js';
 import { Statistics } from './statistics.js';
 
@@ -27,6 +27,7 @@ export const orders = new Protocol('orders', {
 /** What a monitor knows of a slave. */
 export const SlaveRow = Type.Object({
   slave_id: Id,
+  user: Token,
   label: ShortText,
   abi: Tag,
   platform: Tag,

@@ -116,6 +116,7 @@ export class SlaveState {
   row(): SlaveRow {
     return {
       slave_id: this.slaveId,
+      user: this.user,
       label: this.hello.label,
       abi: this.hello.abi_tag,
       platform: this.hello.platform_tag,

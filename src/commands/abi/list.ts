@@ -1,5 +1,4 @@
-import { Flags } from '@oclif/core';
-import { EXIT_CODES, PiwCommand } from '../base.js';
+import { EXIT_CODES, PiwCommand, natsFlags } from '../base.js';
 import { plain, table } from '../table.js';
 import { oracleOf, standing } from './target.js';
 
@@ -11,7 +10,7 @@ first; this shows how far.
 ${EXIT_CODES}`;
   static override examples = ['<%= config.bin %> abi list', '<%= config.bin %> abi list --json'];
   static override flags = {
-    nats: Flags.string({ helpValue: 'ADDRESS', description: 'the NATS servers of the farm' }),
+    ...natsFlags,
   };
   static override enableJsonFlag = true;
 

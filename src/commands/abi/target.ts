@@ -4,6 +4,7 @@ import { Client } from '../../actor/client.js';
 import type { Bus } from '../../bus/bus.js';
 import { PiwError } from '../../errors.js';
 import { oracle, type RegisteredTarget } from '../../protocols/oracle.js';
+import { natsFlags } from '../base.js';
 
 export type Oracle = Client<typeof oracle.verbs>;
 
@@ -18,7 +19,7 @@ export const targetFlags = {
     helpValue: 'TAG',
     description: 'the platform (default: the only one there is)',
   }),
-  nats: Flags.string({ helpValue: 'ADDRESS', description: 'the NATS servers of the farm' }),
+  ...natsFlags,
 };
 
 export const called = ({ abi, platform }: { readonly abi: string; readonly platform: string }): string =>

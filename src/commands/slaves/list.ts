@@ -1,0 +1,68 @@
+import { Client } from '../../actor/client.js';
+import type { Settings } from '../../config.js';
+import { PiwError } from '../../errors.js';
+import { slaveControl, type SlaveRow } from '../../protocols/control.js';
+import { EXIT_CODES, PiwCommand } from '../base.js';
+import { plain, table } from '../table.js';
+import { usersFlags, usersOf } from './users.js';
+
+/** A slave that has nothing to do, or builds, says so more often than this, milliseconds. */
+const SILENT_MS = 120_000;
+
+/** One that sends a large file says nothing meanwhile. */
+const isConnected = ({ state, last_seen }: SlaveRow): boolean =>
+  state !== 'gone' && (state === 'sending' || Date.now() - last_seen < SILENT_MS);
+
+export default class SlavesList extends PiwCommand {
+  static override summary = 'List the slaves that may build for this farm.';
+  static override description = `For each of them its public key and when it was added, and, if the farm can be reached, whether it is
+connected, or when it was last seen since the master began.
+
+${EXIT_CODES}`;
+  static override examples = ['<%= config.bin %> slaves list', '<%= config.bin %> slaves list --json'];
+  static override flags = usersFlags;
+  static override enableJsonFlag = true;
+
+  async run(): Promise<unknown> {
+    const { flags } = await this.parse(SlavesList);
+    const settings = this.settings(flags);
+    const users = usersOf(settings).list();
+    const known = await this.#sessions(settings);
+    const slaves = users.map((user) => {
+      const sessions = known?.filter((row) => row.user === user.name) ?? [];
+      const last = sessions.reduce((latest, row) => Math.max(latest, row.last_seen), 0);
+      return {
+        ...user,
+        connected: known ? sessions.some((row) => isConnected(row)) : null,
+        last_seen: last === 0 ? null : new Date(last).toISOString().replace(/\.\d+/, ''),
+      };
+    });
+    if (slaves.length === 0) this.log('No slave may build yet: piw slaves add NAME lets one.');
+    else {
+      const rows = slaves.map(({ name, label, publicKey, added, connected, last_seen }) => [
+        ...[name, plain(label ?? ''), publicKey, added],
+        connected === null ? 'unknown' : connected ? 'connected' : (last_seen ?? 'not seen'),
+      ]);
+      for (const line of table([['slave', 'label', 'public key', 'added', 'last seen'], ...rows]))
+        this.log(line);
+    }
+    return { slaves };
+  }
+
+  /** What the Slave Driver knows; undefined where the farm can't be reached. */
+  async #sessions(settings: Settings): Promise<readonly SlaveRow[] | undefined> {
+    try {
+      const bus = await this.connect(settings);
+      try {
+        const driver = new Client(bus, slaveControl, undefined, { timeoutMs: 3000 });
+        return (await driver.ask('HELLO', {})).slaves;
+      } finally {
+        await bus.drain();
+      }
+    } catch (error) {
+      if (!(error instanceof PiwError)) throw error;
+      this.logToStderr(`piw: the farm can't be asked who is connected: ${error.message}.`);
+      return undefined;
+    }
+  }
+}

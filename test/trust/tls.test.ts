@@ -1,0 +1,151 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { Bus } from '../../src/bus/bus.js';
+import { freePort } from '../../src/farm/ports.js';
+import { piwWith } from '../helpers/command.js';
+import { natsAddress } from '../helpers/bus.js';
+import { PASSWORDS, sampleServer } from '../helpers/nats.js';
+
+t.setTimeout(200_000);
+
+/** An authority of our own, and what it has vouched for: PEM files in one folder. */
+class Authority {
+  readonly folder = mkdtempSync(join(tmpdir(), 'piw-tls-'));
+  readonly ca = join(this.folder, 'ca.pem');
+
+  constructor() {
+    this.#openssl(
+      'req',
+      '-x509',
+      ...NEW,
+      '-days',
+      '2',
+      '-subj',
+      '/CN=authority',
+      '-keyout',
+      this.#at('ca.key'),
+      '-out',
+      this.ca,
+    );
+  }
+
+  /** A certificate for `names`, as subjectAltName spells them, and its key. */
+  issue(stem: string, names: string): { readonly cert: string; readonly key: string } {
+    const [cert, key, request, extensions] = ['pem', 'key', 'csr', 'ext'].map((end) =>
+      this.#at(`${stem}.${end}`),
+    ) as [string, string, string, string];
+    this.#openssl('req', ...NEW, '-subj', `/CN=${stem}`, '-keyout', key, '-out', request);
+    writeFileSync(extensions, `subjectAltName = ${names}\n`);
+    this.#openssl(
+      'x509',
+      '-req',
+      '-in',
+      request,
+      '-CA',
+      this.ca,
+      '-CAkey',
+      this.#at('ca.key'),
+      '-CAcreateserial',
+      '-days',
+      '2',
+      '-extfile',
+      extensions,
+      '-out',
+      cert,
+    );
+    return { cert, key };
+  }
+
+  #at(name: string): string {
+    return join(this.folder, name);
+  }
+
+  #openssl(...args: readonly string[]): void {
+    execFileSync('openssl', args, { stdio: 'ignore' });
+  }
+}
+
+const NEW = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
+
+/** The sample of a single server, with its TLS block. */
+async function tlsServer(t: Test, authority: Authority, names: string, verify = false): Promise<string> {
+  const port = await freePort();
+  const { cert, key } = authority.issue(`server-${String(port)}`, names);
+  await sampleServer(t, 'single.conf', (folder) => ({
+    '0.0.0.0:4222': `127.0.0.1:${String(port)}`,
+    '/run/nats': folder,
+    '/var/lib/nats': join(folder, 'js'),
+    '# tls {': 'tls {',
+    '#   cert_file: "/etc/nats/server.pem"': `  cert_file: ${JSON.stringify(cert)}`,
+    '#   key_file: "/etc/nats/server.key"': `  key_file: ${JSON.stringify(key)}`,
+    '#   ca_file: "/etc/nats/ca.pem"': `  ca_file: ${JSON.stringify(authority.ca)}`,
+    '#   verify: false': `  verify: ${String(verify)}`,
+    '# }': '}',
+  }));
+  return `tls://master:${PASSWORDS.PIW_MASTER_PASSWORD}@127.0.0.1:${String(port)}`;
+}
+
+const refused = (why: RegExp) => ({ code: 'PIW_UNREACHABLE', message: why });
+
+void t.test('what is said is encrypted, to servers that somebody we trust vouches for', async (t) => {
+  const authority = new Authority();
+  const address = await tlsServer(t, authority, 'IP:127.0.0.1');
+  const tls = { ca: authority.ca };
+  const bus = await Bus.connect({ address, name: 'a', tls });
+  t.ok((await bus.rtt()) >= 0);
+  await bus.drain();
+  // The address needn't say it when there are files.
+  await (await Bus.connect({ address: address.replace('tls:', 'nats:'), name: 'a', tls })).drain();
+
+  const untrusted = refused(/certificate is not trusted: (?:self.signed|unable to)/);
+  await t.rejects(Bus.connect({ address, name: 'a' }), untrusted, 'whom nobody vouches for');
+  await t.rejects(Bus.connect({ address, name: 'a', tls: { ca: new Authority().ca } }), untrusted);
+  await t.rejects(Bus.connect({ address, name: 'a', tls: { ca: '/nowhere' } }), { code: 'PIW_CONFIG' });
+  await t.rejects(Bus.connect({ address, name: 'a', tls: { cert: authority.ca } }), { code: 'PIW_CONFIG' });
+
+  const other = await tlsServer(t, authority, 'DNS:nats.example.org');
+  await t.rejects(Bus.connect({ address: other, name: 'a', tls }), refused(/not trusted.*altnames/));
+});
+
+void t.test('a server without TLS gets no credentials from who wants it', async (t) => {
+  const address = natsAddress().replace('nats:', 'tls:');
+  await t.rejects(Bus.connect({ address, name: 'a', patienceMs: 0 }), { code: 'PIW_UNREACHABLE' });
+});
+
+void t.test('servers may want to know who comes', async (t) => {
+  const authority = new Authority();
+  const address = await tlsServer(t, authority, 'IP:127.0.0.1', true);
+  const own = authority.issue('master', 'DNS:master');
+  await t.rejects(Bus.connect({ address, name: 'a', tls: { ca: authority.ca }, patienceMs: 0 }), {
+    code: 'PIW_UNREACHABLE',
+  });
+  const bus = await Bus.connect({ address, name: 'a', tls: { ca: authority.ca, ...own } });
+  await bus.drain();
+});
+
+void t.test('every command that connects takes it', async (t) => {
+  const authority = new Authority();
+  const address = await tlsServer(t, authority, 'IP:127.0.0.1');
+  const piw = piwWith({ nats: address, dsn: 'postgres://nobody@127.0.0.1:1/x' });
+  const ca = ['--tls-ca', authority.ca];
+  t.match(
+    await piw('monitor', ...ca),
+    { code: 5, err: /nobody answers on piw.slaves.HELLO/ },
+    'it has come that far',
+  );
+  t.match(await piw('monitor'), { code: 5, err: /not trusted/ });
+  t.match(await piw('abi', 'list', ...ca), { code: 5, err: /nobody answers/ });
+  t.match(await piw('queue', ...ca), { code: 5, err: /nobody answers/ });
+  t.match(await piw('actor', 'big-brother'), { code: 5, err: /not trusted/ });
+  const slave = ['slave', '--allow-root', '-m', address];
+  t.match(await piw(...slave), { code: 5, err: /not trusted/ });
+  t.match(await piw(...slave, '--tls-ca', '/nowhere'), { code: 2, err: /\/nowhere can't be read/ });
+  const commands = 'master actor slave add remove import rebuild queue feed logger monitor'.split(' ');
+  const helps = await Promise.all(commands.map((command) => piw(command, '--help')));
+  helps.forEach(({ out }, i) =>
+    t.match(out, /--tls-ca=FILE[^]*--tls-cert=FILE[^]*--tls-key=FILE/, commands[i] ?? ''),
+  );
+});
