@@ -1,84 +1,11 @@
-import { createReadStream } from 'node:fs';
 import t, { type Test } from 'tap';
 import { Client } from '../../src/actor/client.js';
-import type { Bus } from '../../src/bus/bus.js';
-import { PiwError } from '../../src/errors.js';
-import type { Stats } from '../../src/protocols/fields.js';
-import { transfer } from '../../src/protocols/file-juggler.js';
-import { slaveDriver, type SlaveAnswer, type SlaveVerbs } from '../../src/protocols/slave-driver.js';
-import { fileToMessage } from '../../src/states/file-state.js';
+import { slaveDriver, type SlaveVerbs } from '../../src/protocols/slave-driver.js';
 import { ABI, helloOf, testMaster } from '../helpers/master.js';
-import { announce, makeWheel } from '../helpers/wheel.js';
+import { STATS, Session } from '../helpers/session.js';
+import { makeWheel } from '../helpers/wheel.js';
 
 t.setTimeout(180_000);
-
-const STATS: Stats = [100e9, 50e9, 8e9, 4e9, 1.5, null];
-const NO_LEASE = 999_999;
-
-/** The wheel that the slave has built. */
-const WHEEL = { files: { 'demo.py': Buffer.from('x = 1\n') } };
-
-/** One session of a slave, word by word. */
-class Session {
-  readonly #client: Client<SlaveVerbs>;
-  readonly #juggler: Client<typeof transfer.verbs>;
-  readonly #bus: Bus;
-  readonly #tokens: readonly string[];
-  lease = NO_LEASE;
-  readonly path: string;
-
-  constructor(bus: Bus, name: string, path: string) {
-    this.#bus = bus;
-    this.#tokens = [slaveDriver.name, 'slave', name];
-    const patient = { timeoutMs: 5000, patienceMs: 20_000 };
-    this.#client = new Client(bus, slaveDriver, this.#tokens, patient);
-    this.#juggler = new Client(bus, transfer, [...this.#tokens, transfer.name], patient);
-    this.path = path;
-  }
-
-  /** The verb of the answer, or the code of the error. */
-  async say(verb: keyof SlaveVerbs): Promise<string> {
-    try {
-      const answer = (await this.#client.ask(verb, (await this.#body(verb)) as never)) as SlaveAnswer;
-      if (answer.verb === 'BUILD') this.lease = answer.lease;
-      return answer.verb;
-    } catch (error) {
-      if (error instanceof PiwError) return error.code;
-      throw error;
-    }
-  }
-
-  /** The whole wheel, to the File Juggler. */
-  async send(id: string): Promise<void> {
-    const { bus, path } = { bus: this.#bus, path: this.path };
-    await this.#juggler.ask('HELLO', { transfer_id: id });
-    const source = createReadStream(path);
-    const { size } = await bus.objects.write(`${bus.prefix}-slave-slave`, `${id}.x`, source, { offset: 0 });
-    await this.#juggler.ask('CHUNK', { offset: 0, length: size });
-  }
-
-  async #body(verb: keyof SlaveVerbs): Promise<unknown> {
-    const { lease } = this;
-    switch (verb) {
-      case 'HELLO':
-        return { ...helloOf(), clock: Date.now() };
-      case 'IDLE':
-        return { stats: STATS };
-      case 'REST':
-        return { reason: 'no disk', stats: STATS };
-      case 'BUSY':
-        return { lease, stats: STATS };
-      case 'BUILT': {
-        const files = [fileToMessage(await announce(this.path))];
-        return { lease, status: true, failure_class: null, duration_s: 1, output: 'log', files };
-      }
-      case 'SENT':
-        return { lease, filename: 'demo-1.0-py3-none-any.whl' };
-      case 'BYE':
-        return {};
-    }
-  }
-}
 
 const SAID = ['HELLO', 'IDLE', 'REST', 'BUSY', 'BUILT', 'SENT', 'BYE'] as const;
 type Answers = Record<(typeof SAID)[number], string>;
@@ -142,7 +69,7 @@ const STATES: Readonly<
 
 async function stage(t: Test) {
   const master = await testMaster(t);
-  const path = await makeWheel(master.output, WHEEL);
+  const path = await makeWheel(master.output);
   let sessions = 0;
   const session = () => new Session(master.bus, `s${String((sessions += 1))}`, path);
   return { ...master, session, free: () => master.db.query('select 1 from queue where lease is null') };
@@ -171,7 +98,7 @@ void t.test('a build from HELLO to DONE, each word said twice, is logged and pub
   t.same(await twice('IDLE'), ['BUILD', 'BUILD']);
   t.same(await twice('BUSY'), ['CONT', 'CONT']);
   t.same(await twice('BUILT'), ['SEND', 'SEND']);
-  await one.send(`${String(one.lease)}-0`);
+  await one.send();
   // The second one finds nothing to be sent any more: the slave says BUILT again.
   t.same(await twice('SENT'), ['DONE', 'PIW_UNKNOWN_TRANSFER']);
   t.same(await twice('BUILT'), ['DONE', 'DONE']);

@@ -22,7 +22,14 @@ import { announce, makeWheel } from './wheel.js';
 export const ABI = 'cp311';
 
 /** All of a master that has to do with slaves. */
-const TASKS = ['the-oracle', 'file-juggler', 'the-architect', 'slave-driver', 'the-scribe', 'the-secretary'];
+export const MASTER_TASKS = [
+  'the-oracle',
+  'file-juggler',
+  'the-architect',
+  'slave-driver',
+  'the-scribe',
+  'the-secretary',
+];
 
 export interface MasterOptions {
   /** What is to be built, `demo` in these versions. */
@@ -35,7 +42,7 @@ export interface MasterOptions {
 /** A real master of which only the index is missing. */
 export async function testMaster(
   t: Test,
-  { versions = ['1.0'], given = {}, tasks = TASKS }: MasterOptions = {},
+  { versions = ['1.0'], given = {}, tasks = MASTER_TASKS }: MasterOptions = {},
 ) {
   const { db, dsn } = await testDatabase(t);
   const output = await mkdtemp(join(tmpdir(), 'piw-master-'));

@@ -1,6 +1,6 @@
 import { Flags } from '@oclif/core';
 import { EXIT_CODES, PiwCommand } from '../base.js';
-import { orderArgs, orderFlags, slaveControlOf, slaveNumber, whose } from './order.js';
+import { meant, orderArgs, orderFlags, slaveControlOf, whose } from './order.js';
 
 export default class SlavesKill extends PiwCommand {
   static override summary = 'End a slave.';
@@ -8,7 +8,7 @@ export default class SlavesKill extends PiwCommand {
 
 ${EXIT_CODES}`;
   static override examples = [
-    '<%= config.bin %> slaves kill 3',
+    '<%= config.bin %> slaves kill pi4',
     '<%= config.bin %> slaves kill all --after-build',
   ];
   static override args = orderArgs;
@@ -20,13 +20,15 @@ ${EXIT_CODES}`;
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.parse(SlavesKill);
-    const slave_id = slaveNumber(args.slave);
     const bus = await this.connect(this.settings(flags));
     try {
-      await slaveControlOf(bus).ask('KILL', { slave_id, after_build: flags['after-build'] });
+      const control = slaveControlOf(bus);
+      const slaves = await meant(control, args.slave);
+      for (const slave_id of slaves)
+        await control.ask('KILL', { slave_id, after_build: flags['after-build'] });
       const when = flags['after-build'] ? 'after what it builds' : 'at once';
-      this.log(`${whose(slave_id)} told to end, ${when}.`.replace(/^\w/, (first) => first.toUpperCase()));
-      return { slave: slave_id, after_build: flags['after-build'] };
+      this.log(`${whose(slaves)}: told to end, ${when}.`);
+      return { slaves, after_build: flags['after-build'] };
     } finally {
       await bus.drain();
     }

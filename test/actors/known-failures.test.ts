@@ -1,0 +1,183 @@
+import { randomBytes } from 'node:crypto';
+import { mkdtemp, readdir } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { systemClock } from '../../src/actor/clock.js';
+import { Database } from '../../src/database/pool.js';
+import { slaveDriver } from '../../src/protocols/slave-driver.js';
+import type { FileState } from '../../src/states/file-state.js';
+import { until } from '../helpers/bus.js';
+import { runTask } from '../helpers/command.js';
+import { MASTER_TASKS, testMaster, type MasterOptions } from '../helpers/master.js';
+import { Session } from '../helpers/session.js';
+import { makeWheel } from '../helpers/wheel.js';
+
+t.setTimeout(180_000);
+
+/**
+ * What has stopped piwheels, lost its builds or filled its disk (its issues and its code tell of each), and
+ * has to do neither here.
+ */
+async function stage(t: Test, options?: MasterOptions) {
+  const master = await testMaster(t, options);
+  const path = await makeWheel(await mkdtemp(join(tmpdir(), 'piw-wheel-')), {
+    files: { 'demo.py': randomBytes(200_000) },
+  });
+  let sessions = 0;
+  const session = (lies?: Partial<FileState>) =>
+    new Session(master.bus, `s${String((sessions += 1))}`, path, lies);
+  /** Up to where the master asks for the wheel. */
+  const built = async (lies?: Partial<FileState>) => {
+    const one = session(lies);
+    await one.say('HELLO');
+    t.equal(await one.say('IDLE'), 'BUILD');
+    return { one, answer: await one.say('BUILT') };
+  };
+  return {
+    ...{ ...master, session, built },
+    results: () => master.db.query('select status, failure_class from builds'),
+    published: async () => (await readdir(master.folder)).filter((name) => name.endsWith('.whl')),
+  };
+}
+
+void t.test('a malformed packet', async (t) => {
+  const { bus, session } = await stage(t);
+  const one = session();
+  t.equal(await one.say('HELLO'), 'HELLO');
+  const subject = bus.subject(slaveDriver.name, 'slave', 's1', 'HELLO');
+  for (const bytes of [
+    '',
+    '\xc1',
+    '\x93',
+    '\x81\xa5HELLO',
+    'HELLO',
+    '\x92\xa5HELLO',
+    '\xdd\xff\xff\xff\xff',
+  ]) {
+    const answer = await bus.connection.request(subject, Buffer.from(bytes, 'latin1'), { timeout: 10_000 });
+    t.match(Buffer.from(answer.data).toString('latin1'), /ERROR.*PIW_MESSAGE_INVALID/s);
+  }
+  t.equal(await one.say('IDLE'), 'BUILD', 'it goes on as if nothing had been');
+});
+
+void t.test('a database error while a build is logged', async (t) => {
+  const { db, settings, built, results, published } = await stage(t);
+  const { one } = await built();
+  await one.send();
+  const other = await Database.open(String(settings.dsn), 'in-the-way');
+  t.teardown(() => other.close());
+  let free: () => void = () => undefined;
+  let locked: () => void = () => undefined;
+  const isLocked = new Promise<void>((resolve) => (locked = resolve));
+  const locking = other.transaction(async (within) => {
+    await within.query('lock table builds in access exclusive mode');
+    locked();
+    await new Promise<void>((resolve) => (free = resolve));
+  });
+  await isLocked;
+  const sent = one.say('SENT');
+  const waiting = `select pid from pg_stat_activity
+    where datname = current_database() and wait_event_type = 'Lock' and query like '%log_builds%'`;
+  await until(async () => (await db.query(waiting)).length > 0);
+  await db.query(`select pg_terminate_backend(pid) from (${waiting}) w`);
+  t.equal(await sent, 'PIW_DATABASE', 'the slave is told');
+  free();
+  await locking;
+  t.equal(await one.say('SENT'), 'DONE', 'and says it again');
+  t.same(await results(), [{ status: true, failure_class: null }]);
+  t.same(await published(), ['demo-1.0-py3-none-any.whl']);
+});
+
+void t.test('a zero-length file', async (t) => {
+  const { built, results, published, session } = await stage(t);
+  const empty = { filesize: 0, filehash: 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855' };
+  const { one, answer } = await built(empty);
+  if (answer === 'SEND') {
+    t.match(await one.wanted(), { verb: 'DONE' });
+    t.equal(await one.say('SENT'), 'DONE');
+  } else t.equal(answer, 'DONE');
+  t.same(await results(), [{ status: false, failure_class: 'wrong-wheel' }]);
+  t.same(await published(), []);
+  t.equal(await session().say('HELLO'), 'HELLO');
+});
+
+void t.test('path traversal', async (t) => {
+  const { built, results, published, output } = await stage(t, {
+    versions: ['1.0', '2.0', '3.0', '4.0', '5.0', '6.0'],
+  });
+  const before = await readdir(join(output, '..'));
+  for (const filename of [
+    '../demo-1.0-py3-none-any.whl',
+    '..\\demo-1.0-py3-none-any.whl',
+    '/tmp/demo-1.0-py3-none-any.whl',
+    'demo-1.0-py3-none-any.whl/../../x.whl',
+    '..',
+    'demo-1.0-py3-none-any.whl\0',
+  ]) {
+    const { answer } = await built({ filename });
+    t.ok(['PIW_MESSAGE_INVALID', 'DONE'].includes(answer), `${JSON.stringify(filename)}: ${answer}`);
+  }
+  t.same(await published(), []);
+  t.same(
+    (await results()).filter(({ status }) => status),
+    [],
+  );
+  t.same(await readdir(join(output, '..')), before);
+});
+
+void t.test('a wrong hash, sent again and again', async (t) => {
+  const { built, results, published, said } = await stage(t);
+  const { one, answer } = await built({ filehash: '0'.repeat(64) });
+  t.equal(answer, 'SEND');
+  const answers: string[] = [];
+  while (answers.at(-1) !== 'DONE' && answers.length < 20) {
+    await one.send();
+    answers.push(await one.say('SENT'));
+  }
+  t.same(answers, ['SEND', 'SEND', 'DONE'], 'three times is enough');
+  t.same(await results(), [{ status: false, failure_class: 'wrong-wheel' }]);
+  t.same(await published(), []);
+  t.ok(said.some((line) => line.includes('another SHA-256 than was announced')));
+});
+
+void t.test('a slave that dies in the middle of a build', async (t) => {
+  const { db, session, settings } = await stage(t, {
+    tasks: MASTER_TASKS.filter((task) => task !== 'the-architect'),
+  });
+  let ahead = 0;
+  runTask(t, 'the-architect', settings, {
+    clock: { ...systemClock, now: () => systemClock.now() + ahead },
+  });
+  const [dead, other] = [session(), session()];
+  await dead.say('HELLO');
+  t.equal(await dead.say('IDLE'), 'BUILD');
+  await other.say('HELLO');
+  t.equal(await other.say('IDLE'), 'SLEEP');
+  // Its lease has run out, and the Architect has been there long enough to know.
+  await db.query(`update queue set leased_until = now() - interval '1 second'`);
+  ahead = 3_600_000;
+  await until(async () => (await other.say('IDLE')) === 'BUILD');
+  t.equal(await dead.say('BUSY'), 'DONE', 'should it come back, it has nothing to say about it');
+});
+
+void t.test('a master that is killed in the middle of a transfer', async (t) => {
+  const { built, results, published, settings } = await stage(t, {
+    tasks: MASTER_TASKS.filter((task) => !['file-juggler', 'slave-driver'].includes(task)),
+  });
+  const begin = () => ['file-juggler', 'slave-driver'].map((task) => runTask(t, task, settings));
+  const first = begin();
+  const { one } = await built();
+  await one.send(0, 65_536);
+  await Promise.all(first.map((task) => task.stop()));
+  begin();
+  t.match(await one.wanted(), { verb: 'FETCH', offset: 65_536 }, 'only what is missing is asked for');
+  await one.send(65_536);
+  t.equal(await one.say('SENT'), 'PIW_UNKNOWN_SLAVE');
+  t.equal(await one.say('HELLO'), 'HELLO');
+  t.equal(await one.say('SENT'), 'PIW_UNKNOWN_TRANSFER');
+  t.equal(await one.say('BUILT'), 'SEND');
+  t.equal(await one.say('SENT'), 'DONE');
+  t.same(await results(), [{ status: true, failure_class: null }]);
+  t.same(await published(), ['demo-1.0-py3-none-any.whl']);
+});

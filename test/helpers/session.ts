@@ -1,0 +1,91 @@
+import { readFile } from 'node:fs/promises';
+import { Client } from '../../src/actor/client.js';
+import type { Bus } from '../../src/bus/bus.js';
+import { PiwError } from '../../src/errors.js';
+import type { Stats } from '../../src/protocols/fields.js';
+import { bucketOf, transfer } from '../../src/protocols/file-juggler.js';
+import type { Answer } from '../../src/protocols/protocol.js';
+import { slaveDriver, type SlaveAnswer, type SlaveVerbs } from '../../src/protocols/slave-driver.js';
+import { fileToMessage, type FileState } from '../../src/states/file-state.js';
+import { helloOf } from './master.js';
+import { announce } from './wheel.js';
+
+export const STATS: Stats = [100e9, 50e9, 8e9, 4e9, 1.5, null];
+/** Of a session that was given nothing. */
+export const NO_LEASE = 999_999;
+
+/** One session of a slave that has built one wheel, word by word. */
+export class Session {
+  readonly #client: Client<SlaveVerbs>;
+  readonly #juggler: Client<typeof transfer.verbs>;
+  readonly #bus: Bus;
+  readonly #path: string;
+  readonly #lies: Partial<FileState>;
+  #pieces = 0;
+  lease = NO_LEASE;
+
+  /** `lies`: what it announces of the wheel, in the place of what is true. */
+  constructor(bus: Bus, name: string, path: string, lies: Partial<FileState> = {}) {
+    const tokens = [slaveDriver.name, 'slave', name];
+    const patient = { timeoutMs: 5000, patienceMs: 20_000 };
+    this.#bus = bus;
+    this.#client = new Client(bus, slaveDriver, tokens, patient);
+    this.#juggler = new Client(bus, transfer, [...tokens, transfer.name], patient);
+    this.#path = path;
+    this.#lies = lies;
+  }
+
+  /** The verb of the answer, or the code of the error. */
+  async say(verb: keyof SlaveVerbs): Promise<string> {
+    try {
+      const answer = (await this.#client.ask(verb, (await this.#body(verb)) as never)) as SlaveAnswer;
+      if (answer.verb === 'BUILD') this.lease = answer.lease;
+      return answer.verb;
+    } catch (error) {
+      if (error instanceof PiwError) return error.code;
+      throw error;
+    }
+  }
+
+  /** What the File Juggler still wants of the wheel. */
+  async wanted(): Promise<Answer<typeof transfer.verbs, 'HELLO'>> {
+    return await this.#juggler.ask('HELLO', { transfer_id: this.#transferId });
+  }
+
+  /** These bytes of the wheel (left out: all of them), stored and told of. */
+  async send(offset = 0, length = Infinity): Promise<void> {
+    const bytes = (await readFile(this.#path)).subarray(offset, offset + length);
+    await this.wanted();
+    this.#pieces += 1;
+    const object = `${this.#transferId}.p${String(this.#pieces)}`;
+    await this.#bus.objects.write(bucketOf(this.#bus.prefix, 'slave'), object, [bytes], { offset });
+    await this.#juggler.ask('CHUNK', { offset, length: bytes.length });
+  }
+
+  get #transferId(): string {
+    return `${String(this.lease)}-0`;
+  }
+
+  async #body(verb: keyof SlaveVerbs): Promise<unknown> {
+    const { lease } = this;
+    const file = async () => ({ ...(await announce(this.#path)), ...this.#lies });
+    switch (verb) {
+      case 'HELLO':
+        return { ...helloOf(), clock: Date.now() };
+      case 'IDLE':
+        return { stats: STATS };
+      case 'REST':
+        return { reason: 'no disk', stats: STATS };
+      case 'BUSY':
+        return { lease, stats: STATS };
+      case 'BUILT': {
+        const files = [fileToMessage(await file())];
+        return { lease, status: true, failure_class: null, duration_s: 1, output: 'log', files };
+      }
+      case 'SENT':
+        return { lease, filename: (await file()).filename };
+      case 'BYE':
+        return {};
+    }
+  }
+}
