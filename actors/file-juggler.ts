@@ -12,6 +12,8 @@ type Next = Answer<typeof transfer.verbs, 'CHUNK'>;
 const ARRIVAL_MS = 30_000;
 /** A reader that nothing comes to for so long ends; the next HELLO begins another. */
 const IDLE_MS = 60_000;
+/** How many files one user may send at once, to one process: each takes two descriptors and a consumer. */
+const AT_ONCE = 256;
 /** How many verdicts are kept for those who ask again. */
 const VERDICTS = 1000;
 
@@ -98,7 +100,12 @@ export class FileJuggler extends Actor {
   async #listen(session: string, id: string, from: From): Promise<void> {
     const before = this.#sessions.get(session);
     if (before?.id === id) return;
-    await before?.close();
+    // A file has one sender: who began anew has no use for what its former session would hear.
+    for (const [other, { id: its, close }] of this.#sessions) {
+      if (other !== session && its !== id) continue;
+      this.#sessions.delete(other);
+      await close();
+    }
     const close = this.serve(
       transfer,
       { CHUNK: ({ offset, length }) => this.#chunk(session, offset, length) },
@@ -125,10 +132,16 @@ export class FileJuggler extends Actor {
     const known = this.#readings.get(id);
     if (known && known.failure === undefined && !known.stop.signal.aborted) return known;
     if (known) await this.#end(id);
+    const bucket = bucketOf(this.bus.prefix, user);
+    const its = [...this.#readings.values()].filter(
+      (one) => one.bucket === bucket && !one.stop.signal.aborted,
+    );
+    if (its.length >= AT_ONCE)
+      throw new PiwError('PIW_REFUSED', `${user} sends ${String(AT_ONCE)} files already`);
     const arriving = await this.#store.arriving(id, user);
     const reading: Reading = {
       arriving,
-      bucket: bucketOf(this.bus.prefix, user),
+      bucket,
       stop: new AbortController(),
       chunks: 0,
       failure: undefined,

@@ -22,7 +22,7 @@ import { secretary } from '../src/protocols/web.js';
 import { BuildState, type FileTransfer } from '../src/states/build-state.js';
 import { SlaveState } from '../src/states/slave-state.js';
 import { PROTOCOL, VERSION } from '../src/version.js';
-import { refuseFile } from '../src/wheels/accept.js';
+import { refuseFile, refuseTarget } from '../src/wheels/accept.js';
 
 export interface SlaveDriverSettings {
   readonly indexUrl: string;
@@ -55,6 +55,17 @@ const GONE_MS = 3000;
 /** A clock that is wrong by more than this is said so. */
 const CLOCK_MS = 300_000;
 const DONE = { verb: 'DONE' } as const;
+/**
+ * How many sessions and unanswered questions a user may have: a slave has one of each for every interpreter.
+ * Of sessions the one that has been silent longest is forgotten; it says HELLO again if it still is one.
+ */
+const PER_USER = { sessions: 1000, questions: 1000 };
+/** Each new session is a row of the database. A user that has begun PER_USER.sessions may begin one a second. */
+const SESSION_MS = 1000;
+/** What a build may take over its limit, for what is done before and after it, seconds. */
+const OVERTIME_S = 3600;
+/** The bytes of all files of one build, in those of the largest single one. */
+const FILES = 2;
 /** A slave that is silent for so long is shown no more; its lease has long run out. */
 const FORGET_MS = 3_600_000;
 
@@ -82,6 +93,11 @@ export class SlaveDriver extends Actor {
   readonly #settings: SlaveDriverSettings;
   readonly #slaves = new Map<string, SlaveState>();
   readonly #turns = new Map<string, Promise<unknown>>();
+  readonly #questions = new Map<string, number>();
+  /** Until when each user has used up its new sessions, at one a second, milliseconds since 1970. */
+  readonly #begun = new Map<string, number>();
+  /** Users of which that has been said. */
+  readonly #tooMany = new Set<string>();
   readonly #unknownTargets = new Set<string>();
   /** How often each target became ready. */
   readonly #ready = new Map<string, number>();
@@ -230,6 +246,12 @@ export class SlaveDriver extends Actor {
       this.log.warning(`a slave of version ${hello.version} was refused`);
       return { verb: 'BYE', reason };
     }
+    const fault = refuseTarget(hello);
+    if (fault !== undefined) {
+      this.log.warning(`a slave of ${user} was refused: ${fault}`);
+      return { verb: 'BYE', reason: fault };
+    }
+    if (!this.#slaves.has(keyOf(from))) this.#admit(user);
     await this.#bucket(user);
     const { slave_id, known_target, asleep, kill } = await this.#database.ask('HELLOSLAVE', {
       user,
@@ -245,6 +267,7 @@ export class SlaveDriver extends Actor {
     });
     const now = this.clock.now();
     const key = keyOf(from);
+    if (!this.#slaves.has(key)) this.#makeRoom(user);
     // One that is known began anew on our side only: what it was given is still its own.
     const slave = this.#slaves.get(key) ?? new SlaveState(slave_id, user, session, hello, known_target, now);
     this.#slaves.set(key, Object.assign(slave, { hello, known: known_target, asleep, kill, lastSeen: now }));
@@ -354,6 +377,12 @@ export class SlaveDriver extends Actor {
     if (!(await this.#holds(slave, lease))) return DONE;
     slave.order = undefined;
     if (slave.skip) return await this.#skipped(slave);
+    const most = Math.min(this.#settings.limits[0], slave.hello.build_timeout_s) + OVERTIME_S;
+    if (slave.activity === 'building' && this.clock.now() - slave.since > most * 1000) {
+      this.log.warning(`slave ${String(slave.slaveId)}: its build takes longer than it may; it goes back`);
+      await this.#giveBack(slave, HELD_S);
+      return this.#done(slave);
+    }
     if (slave.activity !== 'sending') slave.become('building', this.clock.now());
     return (await this.#keep(slave)) ? { verb: 'CONT' } : this.#done(slave);
   }
@@ -407,9 +436,10 @@ export class SlaveDriver extends Actor {
       return this.#finish(slave, { ...built, status: false, failure_class: failure, files: [] }, []);
     }
     const build = new BuildState(lease, built);
-    const refusal = build.files
-      .map(({ file }) => refuseFile(file, lease, hello.platform_tag, this.#settings.limits[2]))
-      .find((why) => why !== undefined);
+    const refusal =
+      build.files
+        .map(({ file }) => refuseFile(file, lease, hello.platform_tag, this.#settings.limits[2]))
+        .find((why) => why !== undefined) ?? refuseFiles(build, this.#settings.limits[2] * FILES);
     if (refusal !== undefined) return this.#refused(slave, built, refusal);
     if (!(await this.#keep(slave))) return this.#lost(slave);
     slave.build = build;
@@ -439,6 +469,7 @@ export class SlaveDriver extends Actor {
     switch (verdict.verb) {
       case 'VERIFIED':
         transfer.metadataSha256 = verdict.metadata_sha256;
+        transfer.requiresPython = verdict.requires_python;
         break;
       case 'AGAIN':
         this.log.warning(`slave ${String(slave.slaveId)}, ${filename}: ${verdict.reason}`);
@@ -542,11 +573,12 @@ export class SlaveDriver extends Actor {
       failure_class: failure,
       duration_s: built.duration_s,
       output: `${built.output}${added}`,
-      files: files.flatMap(({ file, metadataSha256 }) =>
-        metadataSha256 === undefined
-          ? []
-          : [[fileToMessage({ ...file, transferred: true }), metadataSha256] as [FileTuple, string]],
-      ),
+      // What pip is told of a file is what the file itself says.
+      files: files.flatMap(({ file, metadataSha256, requiresPython }) => {
+        if (metadataSha256 === undefined) return [];
+        const its = { ...file, requires_python: requiresPython, transferred: true };
+        return [[fileToMessage(its), metadataSha256] as [FileTuple, string]];
+      }),
     });
     this.log.debug(`slave ${String(slave.slaveId)}: ${lease.package} ${lease.version} is ${outcome}`);
     if (outcome === 'logged' && buildId !== null) {
@@ -646,11 +678,19 @@ export class SlaveDriver extends Actor {
   /** The answers to one session's questions, one after the other. */
   #inTurn<T>(from: From, what: () => Promise<T>): Promise<T> {
     const key = keyOf(from);
+    const user = from.tokens[1] ?? '';
+    const questions = (this.#questions.get(user) ?? 0) + 1;
+    if (questions > PER_USER.questions)
+      throw new PiwError('PIW_REFUSED', `${user} has asked ${String(PER_USER.questions)} questions at once`);
+    this.#questions.set(user, questions);
     const before = this.#turns.get(key) ?? Promise.resolve();
     const mine = before.then(what, what);
     this.#turns.set(key, mine);
     const over = () => {
       if (this.#turns.get(key) === mine) this.#turns.delete(key);
+      const left = (this.#questions.get(user) ?? 1) - 1;
+      if (left > 0) this.#questions.set(user, left);
+      else this.#questions.delete(user);
     };
     mine.then(over, over);
     return mine;
@@ -731,6 +771,30 @@ export class SlaveDriver extends Actor {
     return making;
   }
 
+  #admit(user: string): void {
+    const now = this.clock.now();
+    const until = Math.max(this.#begun.get(user) ?? 0, now) + SESSION_MS;
+    if (until > now + PER_USER.sessions * SESSION_MS) {
+      if (!this.#tooMany.has(user))
+        this.log.warning(`${user} begins too many sessions; further ones are refused`);
+      this.#tooMany.add(user);
+      throw new PiwError('PIW_REFUSED', `${user} begins too many sessions`);
+    }
+    this.#tooMany.delete(user);
+    this.#begun.set(user, until);
+  }
+
+  /** For one more session of a user that has as many as it may. */
+  #makeRoom(user: string): void {
+    const its = [...this.#slaves].filter(([, slave]) => slave.user === user);
+    if (its.length < PER_USER.sessions) return;
+    const idle = its.filter(([, { lease }]) => lease === undefined);
+    const [oldest] = idle.sort(([, a], [, b]) => a.lastSeen - b.lastSeen);
+    if (!oldest)
+      throw new PiwError('PIW_REFUSED', `${user} builds in ${String(its.length)} sessions already`);
+    this.#slaves.delete(oldest[0]);
+  }
+
   #forget(): void {
     const before = this.clock.now() - FORGET_MS;
     for (const [key, slave] of this.#slaves) if (slave.lastSeen < before) this.#slaves.delete(key);
@@ -738,5 +802,15 @@ export class SlaveDriver extends Actor {
 }
 
 const keyOf = (from: From): string => `${from.tokens[1] ?? ''}.${from.tokens[2] ?? ''}`;
+
+/** Why the files of a build can't be taken together. */
+function refuseFiles({ files }: BuildState, maxBytes: number): string | undefined {
+  const names = new Set(files.map(({ file }) => file.filename));
+  if (names.size < files.length) return 'it announces one file twice';
+  const bytes = files.reduce((sum, { file }) => sum + file.filesize, 0);
+  return bytes > maxBytes
+    ? `its files have ${String(bytes)} bytes, more than ${String(maxBytes)}`
+    : undefined;
+}
 
 const targetOf = (hello: SlaveHello): string => `${hello.abi_tag} on ${hello.platform_tag}`;

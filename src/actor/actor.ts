@@ -80,6 +80,7 @@ export abstract class Actor {
   #paused = false;
   #stopping = false;
   #count = 0;
+  #refusals = { since: 0, count: 0 };
 
   constructor(context: ActorContext) {
     this.context = context;
@@ -212,6 +213,19 @@ export abstract class Actor {
     this.#running.delete(doing);
   }
 
+  /** Whoever sends nonsense all day long is not to fill the disk with what is said of it. */
+  #refused(text: string): void {
+    const now = this.clock.now();
+    const { since, count } = this.#refusals;
+    if (now - since >= REFUSALS.ms) {
+      if (count > REFUSALS.lines)
+        this.log.warning(`${String(count - REFUSALS.lines)} more messages were refused`);
+      this.#refusals = { since: now, count: 0 };
+    }
+    this.#refusals.count += 1;
+    if (this.#refusals.count <= REFUSALS.lines) this.log.warning(text);
+  }
+
   #open(served: Served): void {
     if (served.line || this.#stopping) return;
     const line = served.open();
@@ -253,8 +267,8 @@ export abstract class Actor {
       const known = error instanceof PiwError;
       if (!known) fatal = error;
       else if (error.code === 'PIW_MESSAGE_INVALID')
-        this.log.warning(`on ${incoming.subject}: ${error.message}`);
-      else this.log.debug(`${verb}: ${error.message}`);
+        this.#refused(`on ${incoming.subject}: ${error.message}`);
+      else this.log.debug(`on ${incoming.subject}: ${verb}: ${error.message}`);
       answer = known
         ? packError(error.code, `${error.message}${error.code === 'PIW_MESSAGE_INVALID' ? OURS : ''}`)
         : packError('PIW_INTERNAL', `${verb} failed: ${reason(error)}`);
@@ -271,6 +285,8 @@ export abstract class Actor {
 
 /** A message that makes no sense is most often one of another version. */
 const OURS = `; this is piw ${VERSION} with protocol ${String(PROTOCOL)}`;
+/** How many lines of messages that were refused are logged in so many milliseconds. */
+const REFUSALS = { lines: 100, ms: 10_000 };
 
 /** Lets in no more than so many at once. */
 class Gate {

@@ -16,7 +16,7 @@ import {
 import { PiwError, reason } from '../errors.js';
 import { parseAddress, redactAddress } from './address.js';
 import { Claims } from './claims.js';
-import { decode, encode } from './codec.js';
+import { OURS, STRANGERS, decode, encode } from './codec.js';
 import { publicKeyOf } from './nkey.js';
 import { Objects } from './objects.js';
 
@@ -272,8 +272,9 @@ export class Bus {
 
   #read(msg: Msg, bucket?: string): unknown {
     const claim = msg.headers?.get(CLAIM);
-    if (claim === undefined || claim === '') return decode(msg.data);
-    return this.#claims.fetch(claim, bucket).then(decode);
+    const limits = bucket === undefined ? OURS : STRANGERS;
+    if (claim === undefined || claim === '') return decode(msg.data, limits);
+    return this.#claims.fetch(claim, bucket).then((body) => decode(body, limits));
   }
 
   async #watch(say: (text: string) => void): Promise<void> {

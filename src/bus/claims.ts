@@ -2,8 +2,12 @@ import { randomUUID } from 'node:crypto';
 import { PiwError } from '../errors.js';
 import type { Objects } from './objects.js';
 
-/** The largest body that is fetched, bytes: a build's log of 16 MB, or every package's name. */
+/** The largest body, bytes: every package's name. */
 const MAX_BODY = 256 * 1024 * 1024;
+/** Of somebody who has a bucket of its own, a slave: a build's log of 60 MB, in UTF-8. */
+const MAX_STRANGE = 128 * 1024 * 1024;
+/** How many bodies of one bucket are fetched at once, and how many more may wait for that. */
+const AT_ONCE = { fetched: 2, waiting: 64 };
 /** What may wait to be fetched, bytes, and for how long: nobody asks for longer. */
 const MAX_BUCKET = 4 * 1024 ** 3;
 const HOUR_MS = 3_600_000;
@@ -17,6 +21,7 @@ export class Claims {
   readonly #objects: Objects;
   readonly #bucket: string;
   readonly #made: boolean;
+  readonly #queues = new Map<string, { fetched: number; readonly waiting: (() => void)[] }>();
   #ensured: Promise<void> | undefined;
 
   /** `made`: somebody else has made the bucket, for one who may not. */
@@ -47,17 +52,43 @@ export class Claims {
 
   /**
    * What a ticket stands for; the object is removed. `bucket` is where the sender may put things:
-   * a ticket for another one is refused, as is a broken one, with PIW_MESSAGE_INVALID.
+   * a ticket for another one is refused, as is a broken one, with PIW_MESSAGE_INVALID. A ticket costs who
+   * sends it nothing: so it has no memory but for what is really there, and those of one sender wait for
+   * each other, up to a number.
    */
   async fetch(ticket: string, bucket = this.#bucket): Promise<Uint8Array> {
+    const most = bucket === this.#bucket ? MAX_BODY : MAX_STRANGE;
     const [name, object, length, sha256] = ticket.split(' ');
     const size = Number(length);
     const sound = name === bucket && object !== undefined && /^claim\.[0-9a-f-]{36}$/.test(object);
-    if (!sound || sha256 === undefined || !Number.isSafeInteger(size) || size < 1 || size > MAX_BODY) {
+    if (!sound || sha256 === undefined || !Number.isSafeInteger(size) || size < 1 || size > most) {
       throw new PiwError('PIW_MESSAGE_INVALID', 'its body was put where this sender may not put it');
     }
-    const body = await this.#objects.readAll(name, object, size, sha256);
-    await this.#objects.remove(name, object);
-    return body;
+    return await this.#inTurn(name, async () => {
+      // Whoever sent the ticket had stored all of it before.
+      if ((await this.#objects.count(name, object)) === 0)
+        throw new PiwError('PIW_OBJECT_BROKEN', `there is no ${object} in ${name}, or no more`);
+      const body = await this.#objects.readAll(name, object, size, sha256);
+      await this.#objects.remove(name, object);
+      return body;
+    });
+  }
+
+  async #inTurn<T>(bucket: string, what: () => Promise<T>): Promise<T> {
+    const queue = this.#queues.get(bucket) ?? { fetched: 0, waiting: [] };
+    this.#queues.set(bucket, queue);
+    if (queue.fetched < AT_ONCE.fetched) queue.fetched += 1;
+    else {
+      if (queue.waiting.length >= AT_ONCE.waiting)
+        throw new PiwError('PIW_TOO_LARGE', `too many large messages from ${bucket} at once`);
+      await new Promise<void>((resolve) => queue.waiting.push(resolve));
+    }
+    try {
+      return await what();
+    } finally {
+      const next = queue.waiting.shift();
+      if (next) next();
+      else if ((queue.fetched -= 1) === 0) this.#queues.delete(bucket);
+    }
   }
 }

@@ -206,14 +206,17 @@ export class Objects {
 
   /** The whole of a small object. Raises PIW_OBJECT_BROKEN if it isn't as announced. */
   async readAll(bucket: string, object: string, size: number, sha256: string): Promise<Uint8Array> {
-    const whole = Buffer.alloc(size);
+    // Memory only for what is there: the size is what somebody says.
+    const pieces: Chunk[] = [];
     let got = 0;
     for await (const { offset, data } of this.chunks(bucket, object, { idleMs: 10_000 })) {
-      if (offset + data.length > size) break;
-      whole.set(data, offset);
+      if (offset + data.length > size || data.length === 0) break;
+      pieces.push({ offset, data });
       got += data.length;
       if (got >= size) break;
     }
+    // One that was sent again may stand behind a later one.
+    const whole = Buffer.concat(pieces.sort((a, b) => a.offset - b.offset).map(({ data }) => data));
     if (got !== size || createHash('sha256').update(whole).digest('hex') !== sha256) {
       throw new PiwError('PIW_OBJECT_BROKEN', `${object} in ${bucket} is not what was announced`);
     }

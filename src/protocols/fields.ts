@@ -8,8 +8,11 @@ export const orNull = <S extends Schema>(schema: S) => Type.Union([schema, Type.
 export const listOf = <S extends Schema>(schema: S, limit = 1_000_000) =>
   Type.Array(schema, { maxItems: limit });
 
-export const Text = Type.String({ maxLength: 65_536 });
-export const ShortText = Type.String({ maxLength: 1024 });
+/** PostgreSQL's text has no NUL. */
+export const Text = Type.String({ maxLength: 65_536, pattern: '^[^\\u0000]*$' });
+export const ShortText = Type.String({ maxLength: 1024, pattern: '^[^\\u0000]*$' });
+/** What people are shown as it stands: it can't begin a line of its own, or move a cursor. */
+export const Line = Type.String({ maxLength: 200, pattern: '^[^\\u0000-\\u001f\\u007f-\\u009f]*$' });
 /** A project's name, normalised as PEP 503 says. */
 export const Package = Type.String({ minLength: 1, maxLength: 200, pattern: '^[a-z0-9]+(-[a-z0-9]+)*$' });
 /** A version as its project spells it; it never holds a path. */

@@ -17,6 +17,7 @@ export interface FileTransfer {
   metadataSha256: string | undefined;
   /** Another build has published a file of this name meanwhile, which stays, and serves this one. */
   served: boolean;
+  requiresPython: string | null;
   /** How often it has been asked for. */
   tries: number;
 }
@@ -39,6 +40,7 @@ export class BuildState {
       transferId: `${String(lease.lease)}-${String(i)}`,
       metadataSha256: undefined,
       served: false,
+      requiresPython: null,
       tries: 0,
     }));
   }

@@ -110,7 +110,7 @@ export class SlaveState {
 
   /** Seconds after which a lease of this slave runs out unless it is renewed. */
   get leaseSeconds(): number {
-    return Math.min(Math.max(60, this.hello.busy_interval_s * 3), 86_400);
+    return Math.min(Math.max(60, this.hello.busy_interval_s * 3), 3600);
   }
 
   row(): SlaveRow {

@@ -1,5 +1,8 @@
 import { consolidate, exclude, type ByteRange } from './ranges.js';
 
+/** Chunks come in windows of a few dozen; after a break there are as many gaps at most. */
+const MAX_PIECES = 1000;
+
 /**
  * Which bytes of a file have arrived. Chunks may come in any order, twice, or overlapping; what is
  * asked for next is the first range that is missing, whole.
@@ -12,6 +15,20 @@ export class TransferState {
   constructor(size: number, have: Iterable<ByteRange> = []) {
     this.size = size;
     for (const range of have) this.chunk(range.start, range.end - range.start);
+  }
+
+  /**
+   * Whether these bytes are worth keeping: a part of the file, not there yet, and no further piece apart from
+   * the others where there are MAX_PIECES. For who sends single bytes here and there, all that is noted of
+   * them would be looked through for each further one.
+   */
+  wants(offset: number, length: number): boolean {
+    const end = offset + length;
+    if (!Number.isSafeInteger(offset) || offset < 0 || length <= 0 || end > this.size) return false;
+    if (this.has(offset, length)) return false;
+    return (
+      this.#have.length < MAX_PIECES || this.#have.some((have) => have.start <= end && have.end >= offset)
+    );
   }
 
   /** Bytes have arrived. False, and nothing is noted, if they are no part of this file. */

@@ -2,12 +2,29 @@ import { PiwError } from '../errors.js';
 import type { LeaseState } from '../states/build-state.js';
 import type { FileState } from '../states/file-state.js';
 import { isPackageName, normalise } from './names.js';
-import { parseWheelName, type WheelName } from './tags.js';
+import { parseTarget, parseWheelName, pyVersionTagOf, type WheelName } from './tags.js';
 import { sameVersion } from './versions.js';
+
+/** Why there is nobody who could build for what a slave says that it is; undefined where there may be. */
+export function refuseTarget(its: {
+  readonly abi_tag: string;
+  readonly platform_tag: string;
+  readonly py_version_tag: string;
+}): string | undefined {
+  try {
+    const target = parseTarget(its.abi_tag, its.platform_tag);
+    const exists = target.major === 3 && target.minor < 100 && /^[a-z0-9_]{1,60}$/.test(its.platform_tag);
+    if (exists && pyVersionTagOf(target) === its.py_version_tag) return undefined;
+  } catch (error) {
+    if (!(error instanceof PiwError)) throw error;
+  }
+  return `there is no Python ${its.py_version_tag} with the ABI ${its.abi_tag} on ${its.platform_tag}`;
+}
 
 /**
  * Why a file that a slave announces can't be the result of its lease; undefined when it can. It must
- * be a wheel of that package and version, for the slave's platform or any, and not over `maxBytes`.
+ * be a wheel of that package and version, for the slave's platform or any and for nobody's ABI but the slave's,
+ * and not over `maxBytes`.
  */
 export function refuseFile(
   file: FileState,
@@ -24,10 +41,31 @@ export function refuseFile(
     return `${file.filename} is not of version ${lease.version}`;
   const foreign = name.platform.split('.').find((tag) => tag !== 'any' && tag !== platform);
   if (foreign !== undefined) return `${file.filename} is for ${foreign}, and the slave is ${platform}`;
+  const tag = foreignTag(name, lease);
+  if (tag !== undefined) return `${file.filename} is for ${tag}, and it was built for ${lease.abi}`;
   if (file.filesize > maxBytes)
     return `${file.filename} has ${String(file.filesize)} bytes, more than ${String(maxBytes)}`;
   return undefined;
 }
+
+/**
+ * A tag that a slave of the lease's ABI has not built for. `none` and a stable ABI are anybody's, but of a
+ * Python of another kind it knows nothing, and of a later one only what `py3…` says.
+ */
+function foreignTag({ py, abi }: WheelName, lease: LeaseState): string | undefined {
+  const target = parseTarget(lease.abi, lease.platform);
+  const foreignAbi = abi.split('.').find((one) => one !== lease.abi && !SHARED.has(one));
+  if (foreignAbi !== undefined) return foreignAbi;
+  const stable = abi.split('.').every((one) => SHARED.has(one) && one !== 'none');
+  return py.split('.').find((one) => {
+    if (/^py[23]\d*$/.test(one)) return false;
+    const [, kind = '', major = '', minor = ''] = /^(cp|pp)(\d)(\d*)$/.exec(one) ?? [];
+    if (kind !== target.implementation || Number(major) !== target.major) return true;
+    return minor !== '' && (stable ? Number(minor) > target.minor : Number(minor) !== target.minor);
+  });
+}
+
+const SHARED: ReadonlySet<string> = new Set(['none', 'abi3', 'abi3t']);
 
 /** Why a file can't be imported. Its name and version may be another package's (the seeds say why). */
 export function refuseImport(file: FileState): string | undefined {

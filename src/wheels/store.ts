@@ -95,7 +95,7 @@ export class WheelStore {
       ...expected,
       state,
       write: async (offset, data) => {
-        if (offset + data.length > expected.file.filesize || data.length === 0) return;
+        if (!state.wants(offset, data.length)) return;
         await onDisk(this.#root, async () => {
           let written = 0;
           while (written < data.length) {

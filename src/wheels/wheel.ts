@@ -9,8 +9,18 @@ import { isPackageName, normalise } from './names.js';
 import { parseWheelName, type WheelName } from './tags.js';
 import { sameVersion } from './versions.js';
 
-/** Bounds of what is believed to be a wheel: entries, bytes of its METADATA, bytes unpacked. */
-const LIMITS = { entries: 100_000, metadata: 1024 * 1024, unpacked: 16 * 1024 ** 3 };
+/**
+ * Bounds of what is believed to be a wheel: entries, bytes of its METADATA, bytes unpacked, and from how many
+ * of these on, and how many times its own size, it is no package any more but a bomb.
+ */
+const LIMITS = {
+  entries: 100_000,
+  metadata: 1024 * 1024,
+  unpacked: 16 * 1024 ** 3,
+  bomb: { bytes: 256 * 1024 ** 2, times: 100 },
+};
+/** How an entry may be stored: as it is, or deflated. All installers know these two. */
+const METHODS: readonly number[] = [0, 8];
 
 export interface Wheel extends WheelName {
   /** METADATA, byte for byte. */
@@ -25,7 +35,7 @@ export interface Wheel extends WheelName {
 /**
  * Opens a wheel that nobody has vouched for, and gives what its METADATA says. Raises PIW_BAD_WHEEL,
  * with the reason, unless: it is a zip archive in which every name stays below where it is unpacked
- * and nothing is a link; it has one dist-info folder, of the name and version in the filename; its
+ * and stands once, nothing is a link, and which is not made to fill a disk; it has one dist-info folder, of the name and version in the filename; its
  * METADATA agrees; and the tags in its WHEEL are those of the filename.
  */
 export async function readWheel(
@@ -104,18 +114,26 @@ async function readEntries(path: string, filename: string): Promise<ReadonlyMap<
   try {
     if (zip.entryCount > LIMITS.entries) throw bad(filename, `it has ${String(zip.entryCount)} entries`);
     let unpacked = 0;
+    let packed = 0;
+    const names = new Set<string>();
     let folder: string | undefined;
     for await (const entry of entries(zip)) {
       checkEntry(entry, filename);
       unpacked += entry.uncompressedSize;
-      if (unpacked > LIMITS.unpacked) throw bad(filename, 'unpacked it would be too large');
+      packed += entry.compressedSize;
+      const bomb = unpacked > LIMITS.bomb.bytes && unpacked > zip.fileSize * LIMITS.bomb.times;
+      if (bomb || unpacked > LIMITS.unpacked) throw bad(filename, 'unpacked it would be too large');
+      if (packed > zip.fileSize) throw bad(filename, 'its entries lie upon each other');
+      // Which of them an installer takes is its own affair.
+      if (names.has(entry.fileName))
+        throw bad(filename, `it has two entries ${JSON.stringify(entry.fileName.slice(0, 100))}`);
+      names.add(entry.fileName);
       const match = /^([^/]+\.dist-info)\/(.+)$/.exec(entry.fileName);
       if (!match) continue;
       folder ??= match[1];
       if (folder !== match[1]) throw bad(filename, 'it has more than one dist-info folder');
       const inner = match[2] ?? '';
       if (inner !== 'METADATA' && inner !== 'WHEEL') continue;
-      if (found.has(inner)) throw bad(filename, `it has two entries ${inner}`);
       if (entry.uncompressedSize > LIMITS.metadata) throw bad(filename, `its ${inner} is too large`);
       found.set(inner, await contents(zip, entry, filename));
     }
@@ -136,7 +154,8 @@ function checkEntry(entry: Entry, filename: string): void {
   if (
     name.startsWith('/') ||
     name.includes('\\') ||
-    name.includes('\0') ||
+    // eslint-disable-next-line no-control-regex
+    /[\u0000-\u001f\u007f]/.test(name) ||
     /^[A-Za-z]:/.test(name) ||
     parts.includes('..')
   ) {
@@ -144,6 +163,10 @@ function checkEntry(entry: Entry, filename: string): void {
   }
   // The upper half of the external attributes is the Unix mode where the archive was made on Unix.
   const mode = (entry.externalFileAttributes >>> 16) & 0o170000;
+  if (![0, 0o100000, 0o040000, 0o120000].includes(mode))
+    throw bad(filename, `its entry ${JSON.stringify(name.slice(0, 100))} is no file`);
+  if (!METHODS.includes(entry.compressionMethod))
+    throw bad(filename, `its entry ${JSON.stringify(name.slice(0, 100))} is packed in an unknown way`);
   if (mode === 0o120000) throw bad(filename, `its entry ${JSON.stringify(name.slice(0, 100))} is a link`);
   if (entry.isEncrypted()) throw bad(filename, 'it is encrypted');
 }
