@@ -37,7 +37,12 @@ ${EXIT_CODES} With --once: 0 if all named packages were published, 1 if any was 
       max: 65_535,
       description: 'where the web server listens (default: 8080, or another that is free)',
     }),
-    slaves: Flags.integer({ min: 1, max: 64, default: 1, description: 'how many slaves build at once' }),
+    slaves: Flags.integer({
+      min: 0,
+      max: 64,
+      default: 1,
+      description: 'how many slaves build here; 0: only those elsewhere, see piw slaves add',
+    }),
     'output-path': Flags.string({
       char: 'o',
       helpValue: 'DIR',

@@ -110,7 +110,9 @@ function lines(event: FarmEvent): readonly string[] {
       return [
         `The farm is at work: ${event.url}`,
         `  ${pipLine(event.index, event.samples ? 'piw-sample-pure' : 'PACKAGE')}`,
-        'It builds on this machine, with the code of the packages that it builds: for trying out, and for packages that you trust.',
+        event.slaves === 0
+          ? 'Nothing is built on this machine: piw slaves add NAME lets a slave elsewhere build for it.'
+          : 'It builds on this machine, with the code of the packages that it builds: for trying out, and for packages that you trust.',
       ];
     case 'built':
       return event.status

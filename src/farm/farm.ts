@@ -47,7 +47,13 @@ export interface FarmOptions {
 /** What happens, for a terminal, a pipe or a program. */
 export type FarmEvent =
   | { readonly event: 'setup'; readonly text: string }
-  | { readonly event: 'ready'; readonly url: string; readonly index: string; readonly samples: boolean }
+  | {
+      readonly event: 'ready';
+      readonly url: string;
+      readonly index: string;
+      readonly samples: boolean;
+      readonly slaves: number;
+    }
   | { readonly event: 'idle'; readonly slave: number }
   | {
       readonly event: 'building';
@@ -159,7 +165,7 @@ export class Farm {
     await site.restore(bus, signal);
     for (let number = 1; number <= slaves; number += 1)
       await this.#slave(number, program, folder, nats.slaves[number - 1] ?? '', python, source.env);
-    tell({ event: 'ready', url, index: `${url}simple/`, samples: source.samples });
+    tell({ event: 'ready', url, index: `${url}simple/`, samples: source.samples, slaves });
     void this.#follow(bus);
     return { wanted: source.wanted, url, bus };
   }
