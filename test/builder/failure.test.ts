@@ -85,6 +85,11 @@ const LOGS: readonly [failureClass: string, sentence: RegExp, log: string][] = [
     "  WARNING: Generating metadata for package thing produced metadata for project name six. Fix your #egg=thing fragments.\n  WARNING: Built wheel for six is invalid: Wheel has unexpected file name: expected 'six', got 'thing'\nERROR: Failed to build one or more wheels\n",
   ],
   [
+    'bad-sdist',
+    /its pyproject\.toml is not what/,
+    '    | ExceptionGroup: Failed to parse pyproject.toml (1 sub-exception)\n    +-+---------------- 1 ----------------\n      | scikit_build_core._vendor.pyproject_metadata.errors.ConfigurationError: Extra keys present in "project": \'Changelog\'\n',
+  ],
+  [
     'no-wheel',
     /made none$/,
     "  WARNING: Building wheel for thing failed: [Errno 2] No such file or directory: '/w/tmp/pip-ephem-wheel-cache-jwj/wheels/d6/tmp2t/thing-1.0-py3-none-any.whl'\nFailed to build thing\n",

@@ -57,7 +57,7 @@ export class IndexServer {
       response.writeHead(401, { 'www-authenticate': 'Basic realm="index"' }).end();
       return;
     }
-    const [, folder, wanted] = url.split('/');
+    const [, folder, wanted] = decodeURIComponent(url).split('/');
     const file = this.#sdists.find(({ filename }) => folder === 'files' && filename === wanted);
     const files = this.#sdists.filter(({ name }) => folder === 'simple' && name === wanted);
     if (file && !this.#options.gone?.includes(file))
