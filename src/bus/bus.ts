@@ -271,7 +271,7 @@ export class Bus {
   }
 
   #read(msg: Msg, bucket?: string): unknown {
-    const claim = msg.headers?.get(CLAIM);
+    const claim = claimOf(msg);
     const limits = bucket === undefined ? OURS : STRANGERS;
     if (claim === undefined || claim === '') return decode(msg.data, limits);
     return this.#claims.fetch(claim, bucket).then((body) => decode(body, limits));
@@ -380,6 +380,15 @@ function askError(error: unknown, subject: string): PiwError {
     return new PiwError('PIW_DISCONNECTED', 'the connection to NATS has ended', { cause: error });
   }
   return new PiwError('PIW_UNREACHABLE', `asking on ${subject} failed: ${reason(error)}`, { cause: error });
+}
+
+/** Headers are read when they are looked at, and then the client library raises an error of its own. */
+function claimOf(msg: Msg): string | undefined {
+  try {
+    return msg.headers?.get(CLAIM);
+  } catch (error) {
+    throw new PiwError('PIW_MESSAGE_INVALID', `its headers are none: ${reason(error)}`, { cause: error });
+  }
 }
 
 async function stopped(sub: Subscription): Promise<void> {

@@ -1,0 +1,183 @@
+import { createPrivateKey, sign } from 'node:crypto';
+import { connect, type Socket } from 'node:net';
+import { parseAddress } from '../../src/bus/address.js';
+import { publicKeyOf } from '../../src/bus/nkey.js';
+import { until } from './bus.js';
+
+/** A message as it came. */
+export interface RawMessage {
+  readonly subject: string;
+  readonly body: Buffer;
+}
+
+export interface RawOptions {
+  readonly reply?: string;
+  /** The header block as it is sent, with its last empty line. */
+  readonly headers?: string | Buffer;
+  /** How long the header block is said to be, bytes. */
+  readonly headerLength?: number;
+  readonly timeoutMs?: number;
+}
+
+/** How a client introduces itself, where it doesn't do so honestly. */
+export interface Introduction {
+  readonly nkey?: string;
+  readonly sig?: string;
+  readonly user?: string;
+  readonly pass?: string;
+}
+
+/**
+ * A client of NATS that is no library: it says what it is told to, and keeps what the server holds against it.
+ * The address is that of a user with an nkey.
+ */
+export class RawNats {
+  readonly user: string;
+  /** What the server has refused, in its own words. */
+  readonly errors: string[] = [];
+  readonly heard: RawMessage[] = [];
+  #socket: Socket;
+  #buffer: Buffer = Buffer.alloc(0);
+  #pongs = 0;
+  #asked = 0;
+  #closed = false;
+  #nonce: string | undefined;
+  readonly #waiting = new Map<string, (message: RawMessage) => void>();
+
+  private constructor(user: string, socket: Socket) {
+    this.user = user;
+    this.#socket = socket;
+    socket.on('data', (data) => {
+      this.#buffer = this.#buffer.length === 0 ? data : Buffer.concat([this.#buffer, data]);
+      this.#read();
+    });
+    socket.on('close', () => (this.#closed = true));
+    socket.on('error', () => (this.#closed = true));
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  static async connect(address: string, lie: Introduction = {}): Promise<RawNats> {
+    const { servers, seed = '', user = '' } = parseAddress(address);
+    const [host, port] = (servers[0] ?? '').split(':');
+    const raw = new RawNats(user, connect(Number(port), host));
+    await until(() => raw.#nonce !== undefined || raw.closed);
+    const nkey = publicKeyOf(seed);
+    const sig = sign(null, Buffer.from(raw.#nonce ?? ''), keyOf(seed)).toString('base64url');
+    const options = { verbose: false, pedantic: false, protocol: 1, headers: true, no_responders: true };
+    raw.write(`CONNECT ${JSON.stringify({ ...options, lang: 'raw', version: '0', nkey, sig, ...lie })}\r\n`);
+    await raw.flush();
+    raw.write(`SUB _INBOX_${user}.> 1\r\n`);
+    return raw;
+  }
+
+  write(data: string | Buffer): void {
+    if (!this.#closed) this.#socket.write(data);
+  }
+
+  publish(
+    subject: string,
+    body: string | Uint8Array,
+    { reply = '', headers, headerLength }: RawOptions = {},
+  ): void {
+    const bytes = Buffer.from(body);
+    const to = reply === '' ? subject : `${subject} ${reply}`;
+    if (headers === undefined)
+      this.write(Buffer.concat([Buffer.from(`PUB ${to} ${String(bytes.length)}\r\n`), bytes, END]));
+    else {
+      const head = Buffer.from(headers);
+      const lengths = `${String(headerLength ?? head.length)} ${String(head.length + bytes.length)}`;
+      this.write(Buffer.concat([Buffer.from(`HPUB ${to} ${lengths}\r\n`), head, bytes, END]));
+    }
+  }
+
+  subscribe(subject: string, queue = ''): void {
+    this.write(`SUB ${subject} ${queue} ${String((this.#asked += 1) + 1)}\r\n`);
+  }
+
+  /** The answer; undefined where none came in time. */
+  async ask(
+    subject: string,
+    body: string | Uint8Array,
+    options: RawOptions = {},
+  ): Promise<Buffer | undefined> {
+    const reply = `_INBOX_${this.user}.raw.${String((this.#asked += 1))}`;
+    const answer = new Promise<Buffer | undefined>((resolve) => {
+      const timer = setTimeout(() => {
+        this.#waiting.delete(reply);
+        resolve(undefined);
+      }, options.timeoutMs ?? 10_000);
+      this.#waiting.set(reply, ({ body: its }) => {
+        clearTimeout(timer);
+        resolve(its);
+      });
+    });
+    this.publish(subject, body, { ...options, reply });
+    return await answer;
+  }
+
+  /** The server has read everything that was said so far, or has ended the connection. */
+  async flush(): Promise<void> {
+    const before = this.#pongs;
+    this.write('PING\r\n');
+    await until(() => this.#pongs > before || this.#closed, 60_000);
+  }
+
+  /** What can be sent without being kept in memory. */
+  async drained(): Promise<void> {
+    if (this.#socket.writableLength < 1024 * 1024) return;
+    await until(() => this.#socket.writableLength < 64 * 1024 || this.#closed, 60_000);
+  }
+
+  close(): void {
+    this.#socket.destroy();
+  }
+
+  #read(): void {
+    for (;;) {
+      const end = this.#buffer.indexOf('\r\n');
+      if (end < 0) return;
+      const line = this.#buffer.subarray(0, end).toString('latin1');
+      const [verb, ...rest] = line.split(' ');
+      if (verb !== 'MSG' && verb !== 'HMSG') {
+        this.#buffer = this.#buffer.subarray(end + 2);
+        this.#line(line);
+        continue;
+      }
+      const total = Number(rest.at(-1));
+      if (this.#buffer.length < end + 2 + total + 2) return;
+      const head = verb === 'HMSG' ? Number(rest.at(-2)) : 0;
+      const body = Buffer.from(this.#buffer.subarray(end + 2 + head, end + 2 + total));
+      this.#buffer = this.#buffer.subarray(end + 2 + total + 2);
+      const message = { subject: rest[0] ?? '', body };
+      const waiting = this.#waiting.get(message.subject);
+      this.#waiting.delete(message.subject);
+      if (waiting) waiting(message);
+      else this.heard.push(message);
+    }
+  }
+
+  #line(line: string): void {
+    if (line.startsWith('INFO')) {
+      const info = JSON.parse(line.slice(5)) as { nonce?: string };
+      this.#nonce ??= info.nonce ?? '';
+    } else if (line === 'PING') this.write('PONG\r\n');
+    else if (line === 'PONG') this.#pongs += 1;
+    else if (line.startsWith('-ERR')) this.errors.push(line.slice(5));
+  }
+}
+
+const END = Buffer.from('\r\n');
+
+/** The private key of a seed, as Node wants it: 32 bytes, behind two of a prefix, in base 32. */
+function keyOf(seed: string) {
+  const bits = seed
+    .split('')
+    .map((letter) => 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'.indexOf(letter).toString(2).padStart(5, '0'))
+    .join('');
+  const bytes = Buffer.from(bits.match(/.{8}/g)?.map((byte) => parseInt(byte, 2)) ?? []);
+  const der = Buffer.concat([Buffer.from('302e020100300506032b657004220420', 'hex'), bytes.subarray(2, 34)]);
+  return createPrivateKey({ key: der, format: 'der', type: 'pkcs8' });
+}

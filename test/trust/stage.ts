@@ -1,0 +1,300 @@
+import { spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { mkdtempSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { mkdir, mkdtemp, readdir } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Test } from 'tap';
+import { BuildSlave } from '../../actors/build-slave.js';
+import { Client } from '../../src/actor/client.js';
+import { systemClock } from '../../src/actor/clock.js';
+import { Bus } from '../../src/bus/bus.js';
+import { decode, encode } from '../../src/bus/codec.js';
+import { formatConfig } from '../../src/config.js';
+import { newVersions } from '../../src/database/versions.js';
+import type { Database } from '../../src/database/pool.js';
+import { createLog } from '../../src/log.js';
+import { oracle } from '../../src/protocols/oracle.js';
+import { PROTOCOL, VERSION } from '../../src/version.js';
+import { until } from '../helpers/bus.js';
+import { testDatabase } from '../helpers/database.js';
+import { farmNats } from '../helpers/nats.js';
+import { RawNats, type RawOptions } from '../helpers/raw-nats.js';
+import { PLATFORM, someRelease, someTarget } from '../helpers/rows.js';
+import { announce, makeWheel } from '../helpers/wheel.js';
+
+const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
+export const ABI = 'cp311';
+
+/** What a slave is told: the verb, then its fields. */
+export type Told = readonly unknown[];
+
+/** A real farm, whose nats-server has the real permissions, and a slave of it that means ill. */
+export interface Stage {
+  readonly mallory: Mallory;
+  readonly addresses: { readonly mallory: string; readonly victim: string; readonly honest: string };
+  readonly bus: Bus;
+  readonly db: Database;
+  readonly output: string;
+  /** Lines of the master and of nats-server since the last call of `mark`. */
+  readonly said: () => string;
+  readonly mark: () => void;
+  /** Resident bytes of a task's process, or of the whole cast. */
+  readonly memory: (task?: string) => number;
+  /** That nobody has ended, nothing was written where nothing belongs, and an honest slave builds and publishes. */
+  readonly survived: (t: Test) => Promise<void>;
+}
+
+/** `versions` of demo wait to be built, one of `other`. */
+export async function stage(t: Test, versions: number): Promise<Stage> {
+  const folder = mkdtempSync(join(tmpdir(), 'piw-hostile-'));
+  const output = join(folder, 'www');
+  const { db, dsn } = await testDatabase(t);
+  await someTarget(db, ABI);
+  const releases = Array.from({ length: versions }, (_, i) => someRelease(`1.${String(i)}`));
+  await newVersions(db, 'demo', 'feed', releases);
+  await newVersions(db, 'other', 'feed', [someRelease('1.0')]);
+  const nats = await farmNats(t, ['mallory', 'victim', 'honest']);
+  const conf = join(folder, 'piwheels.conf');
+  writeFileSync(
+    conf,
+    formatConfig({
+      ...{ nats: nats.master, dsn, 'output-path': output, 'pypi-simple': 'http://127.0.0.1:9/simple' },
+      ...{ 'watch-only': true, 'dev-mode': true, 'allow-root': true, 'allow-superuser': true },
+    }),
+  );
+  const master = spawn(process.execPath, [BIN, 'master', '-v', '-c', conf], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  let log = '';
+  master.stderr.on('data', (data: Buffer) => (log += data.toString()));
+  t.teardown(() => {
+    if (process.env['PIW_TRUST_LOG'] !== undefined) writeFileSync(process.env['PIW_TRUST_LOG'], log);
+  });
+  const ended = new Promise<void>((resolve) => {
+    master.once('close', () => {
+      resolve();
+    });
+  });
+  t.teardown(async () => {
+    master.kill('SIGTERM');
+    await ended;
+  });
+  const bus = await Bus.connect({ address: nats.master, name: 'test' });
+  t.teardown(() => bus.drain());
+  await new Client(bus, oracle, undefined, { timeoutMs: 2000, patienceMs: 90_000 }).ask('GETABIS', {});
+  await until(() => TASKS.every((task) => new RegExp(` ${task}: at work`).test(log)), 60_000).catch(() => {
+    throw new Error(`the cast did not begin:\n${log.slice(-3000)}`);
+  });
+  const addresses = {
+    mallory: nats.slaves[0] ?? '',
+    victim: nats.slaves[1] ?? '',
+    honest: nats.slaves[2] ?? '',
+  };
+  const mallory = new Mallory(await RawNats.connect(addresses.mallory));
+  t.teardown(() => {
+    mallory.raw.close();
+  });
+  let from = { log: 0, nats: 0 };
+  const outside = () => walk(folder).filter((path) => !path.startsWith('www/') && path !== 'www');
+  const before = outside();
+  return {
+    ...{ mallory, addresses, bus, db, output },
+    said: () => log.slice(from.log) + nats.log().slice(from.nats),
+    mark: () => {
+      from = { log: log.length, nats: nats.log().length };
+    },
+    memory: (task) => residents(master.pid ?? 0, task),
+    survived: async (t) => {
+      t.equal(master.exitCode, null, 'the master runs');
+      t.same(
+        log
+          .split('\n')
+          .filter((line) => / master: .*(?:ended|starting it again|is killed)|PIW_INTERNAL/.test(line)),
+        [],
+        'nobody has ended',
+      );
+      await honest(t, addresses.honest, output);
+      t.same(outside(), before, 'nothing was written outside of the output path');
+      const strange = async () => {
+        const listed = await db.query<{ filename: string }>('select filename from files');
+        const known = new Set(listed.flatMap(({ filename }) => [filename, `${filename}.metadata`]));
+        return walk(join(output, 'simple')).filter(
+          (path) => !PAGES.test(path) && !known.has(path.replace(/^(?:demo|other)\//, '')),
+        );
+      };
+      // The Scribe may be writing a page.
+      await until(async () => (await strange()).length === 0, 10_000).catch(() => undefined);
+      t.same(await strange(), [], 'nor anything within it but what is published');
+    },
+  };
+}
+
+const TASKS = ['the-oracle', 'file-juggler', 'the-scribe', 'the-secretary', 'the-architect', 'slave-driver'];
+
+/** The folders and the index of `simple`. */
+const PAGES = /^(?:[a-z0-9-]+|(?:[a-z0-9-]+\/)?index\.[^/]+)$/;
+
+/** Everything below a folder, by its path there; links are not followed. */
+function walk(folder: string): readonly string[] {
+  try {
+    return readdirSync(folder, { recursive: true, withFileTypes: true })
+      .map((entry) => relative(folder, join(entry.parentPath, entry.name)))
+      .sort();
+  } catch {
+    return [];
+  }
+}
+
+/** Resident bytes of the children of a master. */
+function residents(parent: number, task?: string): number {
+  let bytes = 0;
+  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+    try {
+      const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+      const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+      const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+      if (Number(fields[1]) === parent && (task === undefined || command.includes(task)))
+        bytes += Number(fields[21]) * 4096;
+    } catch {
+      // It has ended meanwhile.
+    }
+  }
+  return bytes;
+}
+
+/** A real slave builds what is next of demo, once, and its wheel is published. */
+async function honest(t: Test, address: string, output: string): Promise<void> {
+  const workDir = await mkdtemp(join(tmpdir(), 'piw-honest-'));
+  let built = '';
+  const builder = {
+    build: async ({ package: name, version }: { package: string; version: string }) => {
+      await mkdir(workDir, { recursive: true });
+      const contents = { 'demo.py': randomBytes(1_500_000) };
+      const path = await makeWheel(workDir, { name, version, files: contents });
+      const file = await announce(path);
+      built = `${name}/${file.filename}`;
+      return { status: true, failureClass: null, durationS: 1, output: 'honest', files: [{ ...file, path }] };
+    },
+    clean: () => Promise.resolve(),
+  };
+  const bus = await Bus.connect({
+    ...{ address, name: 'honest', inboxPrefix: '_INBOX_honest', bucket: 'piw-slave-honest' },
+  });
+  const slave = new BuildSlave({
+    ...{ bus, clock: systemClock, builder: builder as never, user: 'honest', workDir, once: true },
+    thresholds: { diskFree: 0, memoryFree: 0, load: 0, temperature: 0 },
+    log: createLog('slave', 'error', (line) => {
+      t.comment(line);
+    }),
+    hello: hello('honest'),
+  });
+  await slave.run(AbortSignal.timeout(60_000));
+  await bus.drain();
+  const folder = built.replace(/\/.*/, '');
+  const there = await readdir(join(output, 'simple', folder)).catch(() => []);
+  t.ok(
+    there.some((name) => `${folder}/${name}` === built),
+    `an honest slave has published ${built}`,
+  );
+  t.ok(statSync(join(output, 'simple', built)).size > 1_500_000);
+}
+
+const hello = (label: string) => ({
+  ...{ version: `${VERSION}/${String(PROTOCOL)}`, build_timeout_s: 100, busy_interval_s: 30 },
+  ...{ py_version_tag: ABI, abi_tag: ABI, platform_tag: PLATFORM, label },
+  ...{ os_name: 'x', os_version: 'x', board: null },
+});
+
+export const STATS = [1, 1, 1, 1, 0, null];
+
+/** A slave that says what it likes, on its own subjects or not. */
+export class Mallory {
+  readonly raw: RawNats;
+
+  constructor(raw: RawNats) {
+    this.raw = raw;
+  }
+
+  subject(session: string, ...tokens: readonly string[]): string {
+    return ['piw', 'slave', this.raw.user, session, ...tokens].join('.');
+  }
+
+  /** Says a message that may be none; the answer as it came. */
+  async say(session: string, verb: string, body: Uint8Array, options?: RawOptions): Promise<Told> {
+    const answer = await this.raw.ask(this.subject(session, ...verb.split('.')), body, options);
+    if (answer === undefined || answer.length === 0) return [answer === undefined ? 'SILENCE' : 'NOBODY'];
+    return decode(answer) as Told;
+  }
+
+  /** Says an array: the verb, then the fields. */
+  tell(session: string, verb: string, ...fields: readonly unknown[]): Promise<Told> {
+    return this.say(session, verb, encode([verb.split('.').at(-1), ...fields]));
+  }
+
+  /** The fields of HELLO, in their order. */
+  hello(
+    session: string,
+    over: Partial<Record<keyof ReturnType<typeof hello> | 'clock', unknown>> = {},
+  ): Promise<Told> {
+    const its = { ...hello('mallory'), clock: 1, ...over };
+    return this.tell(session, 'HELLO', ...HELLO.map((name) => its[name]));
+  }
+
+  /** A lease, in a session that is new unless it is named. */
+  async lease(session = randomBytes(6).toString('hex')): Promise<Lease> {
+    await this.hello(session);
+    for (let tries = 0; tries < 100; tries += 1) {
+      const [verb, lease, name, version] = await this.tell(session, 'IDLE', STATS);
+      if (verb === 'BUILD')
+        return { session, lease: Number(lease), package: String(name), version: String(version) };
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    throw new Error('mallory was given no build');
+  }
+
+  built(its: Lease, files: readonly unknown[], status = true): Promise<Told> {
+    return this.tell(its.session, 'BUILT', its.lease, status, status ? null : 'other', 1, 'log', files);
+  }
+
+  /** Stores bytes as one chunk of an object, and waits until they are stored. */
+  async chunk(
+    id: string,
+    offset: number | string,
+    data: Uint8Array,
+    object = randomBytes(6).toString('hex'),
+  ): Promise<void> {
+    const headers = `NATS/1.0\r\nPiw-Offset: ${String(offset)}\r\nNats-Msg-Id: ${object}:0\r\n\r\n`;
+    await this.raw.ask(`$O.piw-slave-${this.raw.user}.C.${id}.${object}`, data, { headers });
+  }
+
+  /** Hands in a whole file as the protocol has it; what the File Juggler says at the end. */
+  async deliver(session: string, id: string, contents: Uint8Array): Promise<Told> {
+    const asked = await this.tell(session, 'file.HELLO', id);
+    if (asked[0] !== 'FETCH') return asked;
+    for (let at = 0; at < contents.length; at += CHUNK)
+      await this.chunk(id, at, contents.subarray(at, at + CHUNK));
+    return await this.tell(session, 'file.CHUNK', 0, contents.length);
+  }
+}
+
+const CHUNK = 512 * 1024;
+const HELLO = [
+  ...([
+    'version',
+    'build_timeout_s',
+    'busy_interval_s',
+    'py_version_tag',
+    'abi_tag',
+    'platform_tag',
+  ] as const),
+  ...(['label', 'os_name', 'os_version', 'board', 'clock'] as const),
+];
+
+export interface Lease {
+  readonly session: string;
+  readonly lease: number;
+  readonly package: string;
+  readonly version: string;
+}

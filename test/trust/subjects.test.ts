@@ -1,0 +1,189 @@
+import t from 'tap';
+import { parseAddress } from '../../src/bus/address.js';
+import { publicKeyOf } from '../../src/bus/nkey.js';
+import { encode } from '../../src/bus/codec.js';
+import { PiwError } from '../../src/errors.js';
+import { until } from '../helpers/bus.js';
+import { RawNats } from '../helpers/raw-nats.js';
+import { STATS, stage } from './stage.js';
+
+t.setTimeout(280_000);
+
+void t.test('a slave reaches nothing on NATS but what is its own', async (t) => {
+  const its = await stage(t, 5);
+  const { mallory, bus, addresses } = its;
+  const { raw } = mallory;
+  await mallory.hello('s');
+  const victim = await RawNats.connect(addresses.victim);
+  t.teardown(() => {
+    victim.close();
+  });
+  const bucket = { name: 'piw-slave-victim', maxAgeMs: 600_000, maxBytes: 1e8 };
+  await bus.objects.ensure(bucket);
+  const store = () => bus.objects.write(bucket.name, 'precious.a', [Buffer.from('the victim’s')]);
+  const stored = () => bus.objects.count(bucket.name, 'precious.*');
+  await store();
+
+  /** The server says so, and notes it in its log. */
+  const refused = async (what: string, subject: string, how: () => void) => {
+    const before = raw.errors.length;
+    its.mark();
+    how();
+    await raw.flush();
+    const kind = what === 'subscribe' ? 'Subscription' : 'Publish';
+    t.match(raw.errors.slice(before).join(), /Permissions Violation/, `${what} ${subject}`);
+    await until(() => its.said().includes(`${kind} Violation - Subject "${subject}"`)).catch(() => {
+      t.fail(`nothing in the log of ${what} ${subject}`);
+    });
+  };
+  const publish = (subject: string, body: Uint8Array = encode(['IDLE', STATS])) =>
+    refused('publish', subject, () => {
+      raw.publish(subject, body);
+    });
+  const subscribe = (subject: string, queue?: string) =>
+    refused('subscribe', subject, () => {
+      raw.subscribe(subject, queue);
+    });
+
+  await t.test('another slave’s', async () => {
+    await publish('piw.slave.victim.s.HELLO');
+    await publish('piw.slave.victim.s.BYE', encode(['BYE']));
+    await publish('piw.slave.victim.s.file.HELLO');
+    await publish('piw.slave.importer.s.file.HELLO');
+    await publish('_INBOX_victim.x.y', encode(['BYE', 'go away']));
+    await publish('piw.wake.victim.s.WAKE', encode(['WAKE']));
+    await publish('$O.piw-slave-victim.C.precious.a', Buffer.from('mine'));
+    await publish('$O.piw-slave-victim.M.cHJlY2lvdXM', Buffer.from('mine'));
+    await subscribe('_INBOX_victim.>');
+    await subscribe('piw.wake.victim.>');
+    await subscribe('piw.wake.*.s.*');
+    await subscribe('piw.slave.victim.>');
+  });
+  await t.test('everything', async () => {
+    for (const subject of [
+      '>',
+      '*',
+      '*.*',
+      'piw.>',
+      'piw.slave.>',
+      '_INBOX.>',
+      '$O.>',
+      '$JS.>',
+      '$SYS.>',
+      '$KV.>',
+      '_R_.>',
+    ])
+      await subscribe(subject);
+    // To answer in the master's place.
+    await subscribe('piw.slave.*.*.*', 'slave-driver');
+  });
+  await t.test('JetStream’s', async () => {
+    for (const call of [
+      'INFO',
+      'STREAM.LIST',
+      'STREAM.CREATE.MINE',
+      'STREAM.DELETE.OBJ_piw-slave-victim',
+      'STREAM.PURGE.OBJ_piw-slave-victim',
+      'STREAM.UPDATE.OBJ_piw-slave-mallory',
+      'STREAM.MSG.GET.OBJ_piw-slave-victim',
+      'STREAM.SNAPSHOT.OBJ_piw-slave-victim',
+      'CONSUMER.CREATE.OBJ_piw-slave-victim',
+      'DIRECT.GET.OBJ_piw-slave-victim',
+      'META.LEADER.STEPDOWN',
+    ])
+      await publish(`$JS.API.${call}`, Buffer.from(''));
+    await publish('$JS.ACK.OBJ_piw-slave-victim.x.1.1.1.1.1');
+    await publish('$KV.piw-leases.slave-driver', Buffer.from('mallory'));
+    await publish('$O.piw-claims.C.x', Buffer.from('x'));
+  });
+  await t.test('the farm’s', async () => {
+    await publish('$SYS.REQ.SERVER.PING', Buffer.from(''));
+    await publish('_R_.guessed.reply', encode(['DONE']));
+    for (const subject of [
+      'oracle.DELPKG',
+      'orders.QUIT',
+      'control.QUIT',
+      'slaves.KILL',
+      'builds.NEXT',
+      'pending.READY',
+      'fs.VERIFY',
+      'fs.REMOVE',
+      'chase.s.REMPKG',
+      'secretary.PKG',
+      'scribe.PKG',
+      'lumberjack.LOGDOWNLOAD',
+      'status.BUILD',
+      'feed.ACCEPT',
+    ])
+      await publish(`piw.${subject}`);
+  });
+
+  await t.test('an answer goes to who asked, and nowhere else', async (t) => {
+    const heard: string[] = [];
+    const spy = bus.subscribe('piw.forged.>');
+    const listening = (async () => {
+      for await (const { subject } of spy) heard.push(subject);
+    })();
+    const leases = () => bus.connection.jetstream().views.kv('piw-leases');
+    const holder = async () => (await (await leases()).get('slave-driver'))?.string();
+    const before = await holder();
+    t.ok(before);
+    await mallory.chunk('mine', 0, Buffer.from('x'));
+    const targets = [
+      'piw.forged.answer',
+      'piw.orders.QUIT',
+      '$KV.piw-leases.slave-driver',
+      '$KV.piw-leases.the-architect',
+      '$JS.API.STREAM.PURGE.OBJ_piw-slave-victim',
+      '$JS.API.STREAM.MSG.DELETE.OBJ_piw-slave-victim',
+      '$JS.API.STREAM.DELETE.OBJ_piw-slave-victim',
+      '$O.piw-slave-victim.C.precious.a',
+      '_INBOX_victim.x.y',
+    ];
+    for (const reply of targets) {
+      // An answer of the Slave Driver's; JetStream's acknowledgement; the same of metadata; nobody's.
+      raw.publish(mallory.subject('s', 'IDLE'), encode(['IDLE', STATS]), { reply });
+      raw.publish('$O.piw-slave-mallory.C.mine.x', Buffer.from('x'), { reply });
+      raw.publish('$O.piw-slave-mallory.M.mine', Buffer.from('x'), { reply });
+      raw.publish(mallory.subject('s', 'nobody', 'HEARS'), Buffer.from(''), { reply });
+    }
+    await raw.flush();
+    await mallory.hello('s');
+    await bus.rtt();
+    t.equal(await holder(), before, 'the lease is whose it was');
+    t.equal(await stored(), 1, 'what the victim has stored is there');
+    t.same(heard, [], 'nobody of the farm has heard of it');
+    await spy.stop();
+    await listening;
+  });
+
+  await t.test('somebody else', async (t) => {
+    const cases: [string, Parameters<typeof RawNats.connect>[1]][] = [
+      ['a key without its signature', { sig: '' }],
+      ['a signature of something else', { sig: Buffer.alloc(64, 7).toString('base64url') }],
+      [
+        'the victim’s key with an own signature',
+        { nkey: publicKeyOf(parseAddress(addresses.victim).seed ?? '') },
+      ],
+      ['the master’s name with a guess', { nkey: '', sig: '', user: 'master', pass: 'master' }],
+      ['nobody', { nkey: '', sig: '' }],
+    ];
+    for (const [what, lie] of cases) {
+      its.mark();
+      const one = await RawNats.connect(addresses.mallory, lie).catch((error: unknown) => error);
+      if (!(one instanceof RawNats)) throw new PiwError('PIW_INTERNAL', `no connection for ${what}`);
+      await until(() => one.closed);
+      t.match(one.errors.join(), /Authorization Violation|authorization/i, what);
+      t.match(its.said(), /authentication error/, `${what}: the log says so`);
+    }
+  });
+
+  t.equal(await stored(), 1);
+  t.equal(raw.closed, false);
+  t.same(
+    raw.heard.filter(({ subject }) => !subject.startsWith('_INBOX_mallory')),
+    [],
+    'it has heard nothing',
+  );
+  await its.survived(t);
+});
