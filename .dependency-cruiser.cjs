@@ -56,14 +56,14 @@ const actorRules = [
   only(
     'actor-without-domain',
     'An actor that is nobody’s face imports no domain folder.',
-    `^actors/(?!(cast|${Object.keys(FACES).join('|')})[.]ts$)`,
+    `^actors/(?!(cast|${Object.keys(FACES).join('|')})([.]ts$|/))`,
     '^src/(actor|bus|protocols|states)/',
   ),
   ...Object.entries(FACES).map(([actor, domain]) =>
     only(
       `actor-${actor}`,
       `${actor} is the face of src/${domain} alone, and knows other actors only by their protocols.`,
-      `^actors/${actor}[.]ts$`,
+      `^actors/${actor}([.]ts$|/)`,
       `^src/(actor|bus|protocols|states|${domain})/`,
     ),
   ),

@@ -1,7 +1,7 @@
 import { Actor, type ActorContext, type From } from '../src/actor/actor.js';
 import { DAY_MS } from '../src/bus/objects.js';
 import { PiwError, reason } from '../src/errors.js';
-import { BUCKET_BYTES, bucketOf, fileSystem, transfer } from '../src/protocols/file-juggler.js';
+import { BUCKET_BYTES, SMALL_FILE, bucketOf, fileSystem, transfer } from '../src/protocols/file-juggler.js';
 import type { Answer } from '../src/protocols/protocol.js';
 import { fileFromMessage } from '../src/states/file-state.js';
 import { WheelStore, type Arriving, type Verdict } from '../src/wheels/store.js';
@@ -14,6 +14,8 @@ const ARRIVAL_MS = 30_000;
 const IDLE_MS = 60_000;
 /** How many files one user may send at once, to one process: each takes two descriptors and a consumer. */
 const AT_ONCE = 256;
+/** What a chunk takes in a bucket beyond its bytes, in those. */
+const OVERHEAD = 0.02;
 /** How many verdicts are kept for those who ask again. */
 const VERDICTS = 1000;
 
@@ -90,6 +92,9 @@ export class FileJuggler extends Actor {
     const [, user = '', session = ''] = from.tokens;
     const reading = await this.#reading(id, user);
     await this.#listen(`${user}.${session}`, id, from);
+    const { size, received } = reading.arriving.state;
+    if (size > SMALL_FILE)
+      await this.bus.objects.makeRoom(reading.bucket, (size - received) * (1 + OVERHEAD), BUCKET_BYTES);
     // What was stored before a break is read before anything is asked for again.
     const stored = await this.bus.objects.count(reading.bucket, `${id}.*`);
     await this.#until(reading, () => reading.chunks >= stored || reading.arriving.state.done);
@@ -221,7 +226,11 @@ export class FileJuggler extends Actor {
     }
     if (verdict.verb === 'VERIFIED')
       this.log.info(`published ${name}/${reading?.arriving.file.filename ?? id}`);
-    if (reading) await this.bus.objects.remove(reading.bucket, `${id}.*`);
+    if (reading) {
+      await this.bus.objects.remove(reading.bucket, `${id}.*`);
+      if (reading.arriving.state.size > SMALL_FILE)
+        await this.bus.objects.makeRoom(reading.bucket, 0, BUCKET_BYTES);
+    }
     return verdict;
   }
 

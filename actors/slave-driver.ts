@@ -1,15 +1,11 @@
 import { Actor, type ActorContext, type From } from '../src/actor/actor.js';
-import { Batch } from '../src/actor/batch.js';
 import { Client } from '../src/actor/client.js';
 import { DAY_MS } from '../src/bus/objects.js';
-import { PiwError, reason } from '../src/errors.js';
-import type { FileTuple } from '../src/protocols/fields.js';
-import { builds, pending, type Grant } from '../src/protocols/builds.js';
+import { PiwError } from '../src/errors.js';
+import { pending } from '../src/protocols/builds.js';
 import { slaveControl, status } from '../src/protocols/control.js';
-import { failureClass, failureKind } from '../src/states/failure.js';
-import { fileToMessage } from '../src/states/file-state.js';
-import { BUCKET_BYTES, bucketOf, fileSystem } from '../src/protocols/file-juggler.js';
-import { oracle, type Kill, type LoggedBuild } from '../src/protocols/oracle.js';
+import { BUCKET_BYTES, bucketOf } from '../src/protocols/file-juggler.js';
+import { oracle, type Kill } from '../src/protocols/oracle.js';
 import {
   slaveDriver,
   wake,
@@ -18,11 +14,14 @@ import {
   type SlaveAnswer,
   type SlaveHello,
 } from '../src/protocols/slave-driver.js';
-import { secretary } from '../src/protocols/web.js';
-import { BuildState, type FileTransfer } from '../src/states/build-state.js';
-import { SlaveState } from '../src/states/slave-state.js';
+import { BuildState } from '../src/states/build-state.js';
+import { failureClass, failureKind } from '../src/states/failure.js';
+import { Sessions, type SessionKey } from '../src/states/sessions.js';
+import { SlaveState, targetOf } from '../src/states/slave-state.js';
 import { PROTOCOL, VERSION } from '../src/version.js';
-import { refuseFile, refuseTarget } from '../src/wheels/accept.js';
+import { refuseTarget } from '../src/wheels/accept.js';
+import { Leases } from './slave-driver/leases.js';
+import { Results } from './slave-driver/results.js';
 
 export interface SlaveDriverSettings {
   readonly indexUrl: string;
@@ -32,42 +31,28 @@ export interface SlaveDriverSettings {
   readonly limits: readonly [number, number, number];
 }
 
-type Outcome = readonly [outcome: string, buildId: number | null, againS: number | null];
-
 type Told = Promise<SlaveAnswer> | SlaveAnswer;
+type Stats = SlaveState['stats'];
 
+const DONE = { verb: 'DONE' } as const;
 /** How long a slave waits at most when there is nothing for it; it is woken earlier. */
 const SLEEP_S = 10;
 /** How often it is looked whether a target that was unknown is registered by now, seconds. */
 const TARGETS_S = 5;
-/** How often the leases of those who send are renewed, seconds, and for how long after a word of theirs, milliseconds. */
-const SENDING = { renewS: 5, mostMs: 3_600_000 };
-/** A question for a build is put again if there was something while it was under way; so often in all. */
-const ASKED = 3;
-/** How often one file is asked for before its build counts as failed. */
-const MAX_TRIES = 3;
+/** How often the leases of those who send are renewed, seconds. */
+const SENDING_S = 5;
 /** What a slave was to give up may be another's so much later, seconds: not the same one's again at once. */
 const SKIPPED_S = 600;
 /** What a slave that is out of order had is another's so much later, seconds. */
 const HELD_S = 60;
+/** What a build may take over its limit, for what is done before and after it, seconds. */
+const OVERTIME_S = 3600;
 /** How long it is waited for slaves to hear that they are to end, milliseconds. */
 const GONE_MS = 3000;
 /** A clock that is wrong by more than this is said so. */
 const CLOCK_MS = 300_000;
-const DONE = { verb: 'DONE' } as const;
-/**
- * How many sessions and unanswered questions a user may have: a slave has one of each for every interpreter.
- * Of sessions the one that has been silent longest is forgotten; it says HELLO again if it still is one.
- */
-const PER_USER = { sessions: 1000, questions: 1000 };
-/** Each new session is a row of the database. A user that has begun PER_USER.sessions may begin one a second. */
-const SESSION_MS = 1000;
-/** What a build may take over its limit, for what is done before and after it, seconds. */
-const OVERTIME_S = 3600;
-/** The bytes of all files of one build, in those of the largest single one. */
-const FILES = 2;
-/** A slave that is silent for so long is shown no more; its lease has long run out. */
-const FORGET_MS = 3_600_000;
+/** How many unanswered questions a user may have: a slave has one for every interpreter, and one more. */
+const QUESTIONS = 1000;
 
 /**
  * Talks to the build slaves. The slaves drive: each asks, and is told what to do next (the table of
@@ -91,57 +76,27 @@ const FORGET_MS = 3_600_000;
  */
 export class SlaveDriver extends Actor {
   readonly #settings: SlaveDriverSettings;
-  readonly #slaves = new Map<string, SlaveState>();
+  readonly #slaves = new Sessions();
   readonly #turns = new Map<string, Promise<unknown>>();
   readonly #questions = new Map<string, number>();
-  /** Until when each user has used up its new sessions, at one a second, milliseconds since 1970. */
-  readonly #begun = new Map<string, number>();
-  /** Users of which that has been said. */
-  readonly #tooMany = new Set<string>();
   readonly #unknownTargets = new Set<string>();
-  /** How often each target became ready. */
-  readonly #ready = new Map<string, number>();
   readonly #changed = new Set<SlaveState>();
   readonly #buckets = new Map<string, Promise<void>>();
   readonly #database: Client<typeof oracle.verbs>;
-  readonly #files: Client<typeof fileSystem.verbs>;
-  readonly #architect: Client<typeof builds.verbs>;
-  readonly #secretary: Client<typeof secretary.verbs>;
   readonly #status: Client<typeof status.verbs>;
-  readonly #next: Batch<SlaveState, Grant>;
-  readonly #renew: Batch<SlaveState, boolean>;
-  readonly #results: Batch<LoggedBuild, Outcome>;
+  readonly #leases: Leases;
+  readonly #results: Results;
 
   constructor(context: ActorContext, settings: SlaveDriverSettings) {
     super(context);
     this.#settings = settings;
-    const patient = { timeoutMs: 10_000, patienceMs: 30_000 };
-    this.#database = new Client(this.bus, oracle, undefined, patient);
-    this.#files = new Client(this.bus, fileSystem, undefined, patient);
-    // Put again only where nobody heard it: what was given out for a question that got no answer is nobody's.
-    this.#architect = new Client(this.bus, builds, undefined, { timeoutMs: 4000, patienceMs: 4000 });
-    this.#secretary = new Client(this.bus, secretary, undefined, { timeoutMs: 3000, patienceMs: 15_000 });
-    this.#status = new Client(this.bus, status);
-    this.#next = new Batch({
-      run: (slaves) => this.#askNext(slaves),
-      maxItems: 100,
-      maxInFlight: 4,
-      delayMs: 1,
-    });
-    this.#renew = new Batch({
-      run: (slaves) => this.#askRenew(slaves),
-      maxItems: 200,
-      maxInFlight: 2,
-      delayMs: 5,
-    });
-    this.#results = new Batch<LoggedBuild, Outcome>({
-      run: async (results) => (await this.#database.ask('LOGBUILD', { builds: [...results] })).outcomes,
-      maxItems: 64,
-      size: (result) => result.output.length,
-      maxBytes: 8 * 1024 * 1024,
-      // Nobody notices so short a wait, and a transaction for each build costs several times as much as one for
-      // ten. More at once, or for more, would keep a core from whoever asks for the next build.
-      ...{ maxInFlight: 1, delayMs: 20 },
+    const { bus, log } = this;
+    this.#database = new Client(bus, oracle, undefined, { timeoutMs: 10_000, patienceMs: 30_000 });
+    this.#status = new Client(bus, status);
+    this.#leases = new Leases(bus, () => this.context.fence());
+    this.#results = new Results({
+      ...{ bus, log, maxFile: settings.limits[2], slaves: this.#slaves },
+      track: (what) => this.track(what),
     });
   }
 
@@ -150,7 +105,7 @@ export class SlaveDriver extends Actor {
       <M>(handle: (slave: SlaveState, message: M) => Told) =>
       (message: M, from: From): Promise<never> =>
         this.#inTurn(from, async () => {
-          const slave = this.#known(from);
+          const slave = this.#slaves.known(sessionOf(from));
           slave.lastSeen = this.clock.now();
           if (slave.kill === 'now') return (await this.#dismiss(slave)) as never;
           return (await handle(slave, message)) as never;
@@ -159,15 +114,15 @@ export class SlaveDriver extends Actor {
       slaveDriver,
       {
         HELLO: (hello, from) => this.#inTurn(from, () => this.#hello(hello, from)) as never,
-        IDLE: turn<{ stats: SlaveState['stats'] }>((slave, { stats }) => {
+        IDLE: turn<{ stats: Stats }>((slave, { stats }) => {
           slave.stats = stats;
           return this.#idle(slave);
         }),
-        REST: turn<{ reason: string; stats: SlaveState['stats'] }>((slave, { reason: why, stats }) => {
+        REST: turn<{ reason: string; stats: Stats }>((slave, { reason: why, stats }) => {
           slave.stats = stats;
           return this.#rest(slave, why);
         }),
-        BUSY: turn<{ lease: number; stats: SlaveState['stats'] }>((slave, { lease, stats }) => {
+        BUSY: turn<{ lease: number; stats: Stats }>((slave, { lease, stats }) => {
           slave.stats = stats;
           return this.#busy(slave, lease);
         }),
@@ -202,11 +157,11 @@ export class SlaveDriver extends Actor {
         return DONE;
       },
       SKIP: async ({ slave_id }) => {
-        await this.#prompt(this.#named(slave_id), (slave) => (slave.skip = slave.lease !== undefined));
+        await this.#prompt(this.#slaves.named(slave_id), (slave) => (slave.skip = slave.lease !== undefined));
         return DONE;
       },
       HELLO: async () => {
-        const slaves = [...this.#slaves.values()].map((slave) => slave.row());
+        const slaves = [...this.#slaves].map((slave) => slave.row());
         for (const slave of slaves) await this.#status.publish('SLAVE', { slave });
         return { verb: 'SLAVES', slaves } as const;
       },
@@ -216,19 +171,19 @@ export class SlaveDriver extends Actor {
       {
         READY: ({ abi, platform }) => {
           const target = `${abi} on ${platform}`;
-          this.#ready.set(target, (this.#ready.get(target) ?? 0) + 1);
+          this.#leases.ready(target);
           return this.#wakeAll(({ hello }) => targetOf(hello) === target);
         },
       },
       { queue: null },
     );
     this.every(0.25, () => this.#tell());
-    this.every(SENDING.renewS, () => this.#renewSending());
+    this.every(SENDING_S, () => this.#leases.keepSending(this.#slaves, this.clock.now()));
     this.every(TARGETS_S, () => this.#lookForTargets());
     this.every(
       60,
       () => {
-        this.#forget();
+        this.#slaves.forget(this.clock.now());
       },
       60,
     );
@@ -239,7 +194,8 @@ export class SlaveDriver extends Actor {
   }
 
   async #hello(hello: SlaveHello, from: From): Promise<SlaveAnswer> {
-    const [, user = '', session = ''] = from.tokens;
+    const key = sessionOf(from);
+    const { user, session } = key;
     const protocol = Number(hello.version.split('/')[1]);
     if (protocol !== PROTOCOL) {
       const reason = `this master is piw ${VERSION} with protocol ${String(PROTOCOL)}; install the same version here`;
@@ -251,7 +207,7 @@ export class SlaveDriver extends Actor {
       this.log.warning(`a slave of ${user} was refused: ${fault}`);
       return { verb: 'BYE', reason: fault };
     }
-    if (!this.#slaves.has(keyOf(from))) this.#admit(user);
+    this.#slaves.admit(key, this.clock.now());
     await this.#bucket(user);
     const { slave_id, known_target, asleep, kill } = await this.#database.ask('HELLOSLAVE', {
       user,
@@ -266,11 +222,11 @@ export class SlaveDriver extends Actor {
       register: this.#settings.registerTargets,
     });
     const now = this.clock.now();
-    const key = keyOf(from);
-    if (!this.#slaves.has(key)) this.#makeRoom(user);
     // One that is known began anew on our side only: what it was given is still its own.
-    const slave = this.#slaves.get(key) ?? new SlaveState(slave_id, user, session, hello, known_target, now);
-    this.#slaves.set(key, Object.assign(slave, { hello, known: known_target, asleep, kill, lastSeen: now }));
+    const known = this.#slaves.get(key);
+    const slave = known ?? new SlaveState(slave_id, user, session, hello, known_target, now);
+    Object.assign(slave, { hello, known: known_target, asleep, kill, lastSeen: now });
+    if (!known) this.#slaves.add(slave);
     if (Math.abs(hello.clock - now) > CLOCK_MS)
       this.log.warning(
         `the clock of slave ${String(slave_id)} (${hello.label}) differs from this one by minutes`,
@@ -296,12 +252,12 @@ export class SlaveDriver extends Actor {
     if (slave.kill !== null) return this.#dismiss(slave);
     if (slave.order !== undefined) return slave.order as SlaveAnswer;
     // It has forgotten what it was doing (it never got BUILD, or lost its result).
-    await this.#giveBack(slave);
+    await this.#leases.giveBack(slave);
     if (this.paused) return this.#sleep(slave, 'the master is paused');
     const why = slave.idleBecause(this.clock.now());
     if (why !== undefined) return this.#sleep(slave, why);
     if (!slave.known) return this.#sleep(slave, 'nothing is built for its ABI and platform');
-    const grant = await this.#ask(slave);
+    const grant = await this.#leases.next(slave);
     if (grant === null) return this.#sleep(slave);
     const [lease, , name, version, sdist_url, sdist_sha256] = grant;
     const { abi_tag: abi, platform_tag: platform } = slave.hello;
@@ -325,7 +281,7 @@ export class SlaveDriver extends Actor {
 
   /** Slaves of a target that has been registered since their HELLO begin to work. */
   async #lookForTargets(): Promise<void> {
-    const idle = [...this.#slaves.values()].filter(({ known }) => !known);
+    const idle = [...this.#slaves].filter(({ known }) => !known);
     if (idle.length === 0) return;
     const { targets } = await this.#database.ask('GETABIS', {});
     const registered = new Set(targets.map(({ abi, platform }) => `${abi} on ${platform}`));
@@ -352,74 +308,34 @@ export class SlaveDriver extends Actor {
     if (slave.activity !== 'resting') {
       this.log.warning(`slave ${String(slave.slaveId)} (${slave.hello.label}) takes no work: ${why}`);
     }
-    await this.#giveBack(slave);
+    await this.#leases.giveBack(slave);
     return this.#sleep(slave, why, 'resting');
-  }
-
-  /** What it has goes back to the queue, and is given out again when `holdS` seconds are over. */
-  async #giveBack(slave: SlaveState, holdS = 0): Promise<void> {
-    if (slave.lease) {
-      const leases: [number, number][] = [[slave.lease.lease, slave.slaveId]];
-      await this.#architect.ask('RELEASE', { leases, hold_s: holdS });
-    }
-    slave.clear();
   }
 
   /** It is to give up what it builds. */
   async #skipped(slave: SlaveState): Promise<SlaveAnswer> {
     const { package: name = '', version = '' } = slave.lease ?? {};
     this.log.info(`slave ${String(slave.slaveId)} gives up ${name} ${version}: an administrator said so`);
-    await this.#giveBack(slave, SKIPPED_S);
+    await this.#leases.giveBack(slave, SKIPPED_S);
     return this.#done(slave);
   }
 
   async #busy(slave: SlaveState, lease: number): Promise<SlaveAnswer> {
-    if (!(await this.#holds(slave, lease))) return DONE;
+    if (!(await this.#leases.holds(slave, lease))) return DONE;
     slave.order = undefined;
     if (slave.skip) return await this.#skipped(slave);
     const most = Math.min(this.#settings.limits[0], slave.hello.build_timeout_s) + OVERTIME_S;
     if (slave.activity === 'building' && this.clock.now() - slave.since > most * 1000) {
       this.log.warning(`slave ${String(slave.slaveId)}: its build takes longer than it may; it goes back`);
-      await this.#giveBack(slave, HELD_S);
+      await this.#leases.giveBack(slave, HELD_S);
       return this.#done(slave);
     }
     if (slave.activity !== 'sending') slave.become('building', this.clock.now());
-    return (await this.#keep(slave)) ? { verb: 'CONT' } : this.#done(slave);
-  }
-
-  /** A build for a slave, or null; what becomes ready while it is asked for is asked for again. */
-  async #ask(slave: SlaveState): Promise<Grant> {
-    const target = targetOf(slave.hello);
-    for (let asked = 1; ; asked += 1) {
-      const before = this.#ready.get(target);
-      const grant = await this.#next.add(slave).catch((error: unknown) => {
-        if (error instanceof PiwError) return null;
-        throw error;
-      });
-      if (grant !== null || asked >= ASKED || this.#ready.get(target) === before) return grant;
-    }
-  }
-
-  /** Renews a lease; false: it is another's by now. */
-  async #keep(slave: SlaveState): Promise<boolean> {
-    return await this.#renew.add(slave).catch((error: unknown) => {
-      // Whether it was renewed can't be known now; it is asked again soon.
-      if (error instanceof PiwError) return true;
-      throw error;
-    });
-  }
-
-  /** A slave that sends says nothing meanwhile, which may take long on a slow line. */
-  async #renewSending(): Promise<void> {
-    const since = this.clock.now() - SENDING.mostMs;
-    const sending = [...this.#slaves.values()].filter(
-      ({ build, lease, lastSeen }) => build !== undefined && lease !== undefined && lastSeen > since,
-    );
-    await Promise.all(sending.map((slave) => this.#keep(slave)));
+    return (await this.#leases.keep(slave)) ? { verb: 'CONT' } : this.#done(slave);
   }
 
   async #built(slave: SlaveState, built: Built): Promise<SlaveAnswer> {
-    if (!(await this.#holds(slave, built.lease))) {
+    if (!(await this.#leases.holds(slave, built.lease))) {
       this.log.info(
         `slave ${String(slave.slaveId)}: the result of lease ${String(built.lease)} is not wanted any more`,
       );
@@ -436,20 +352,11 @@ export class SlaveDriver extends Actor {
       return this.#finish(slave, { ...built, status: false, failure_class: failure, files: [] }, []);
     }
     const build = new BuildState(lease, built);
-    const refusal =
-      build.files
-        .map(({ file }) => refuseFile(file, lease, hello.platform_tag, this.#settings.limits[2]))
-        .find((why) => why !== undefined) ?? refuseFiles(build, this.#settings.limits[2] * FILES);
+    const refusal = this.#results.refusal(build, hello.platform_tag);
     if (refusal !== undefined) return this.#refused(slave, built, refusal);
-    if (!(await this.#keep(slave))) return this.#lost(slave);
+    if (!(await this.#leases.keep(slave))) return this.#lost(slave);
     slave.build = build;
-    for (const { transferId, file } of build.files) {
-      await this.#files.ask('EXPECT', {
-        transfer_id: transferId,
-        sender: slave.user,
-        file_state: fileToMessage({ ...file, transferred: false }),
-      });
-    }
+    await this.#results.expect(slave, build);
     return this.#send(slave, build);
   }
 
@@ -461,26 +368,9 @@ export class SlaveDriver extends Actor {
     }
     if (slave.skip) return await this.#skipped(slave);
     // What is verified is published: not for a build that is another's by now.
-    if (!(await this.#keep(slave))) return this.#lost(slave);
-    const verdict = await this.#files.ask('VERIFY', {
-      transfer_id: transfer.transferId,
-      package: build.lease.package,
-    });
-    switch (verdict.verb) {
-      case 'VERIFIED':
-        transfer.metadataSha256 = verdict.metadata_sha256;
-        transfer.requiresPython = verdict.requires_python;
-        break;
-      case 'AGAIN':
-        this.log.warning(`slave ${String(slave.slaveId)}, ${filename}: ${verdict.reason}`);
-        if (transfer.tries >= MAX_TRIES) return this.#refused(slave, build.built, verdict.reason);
-        break;
-      case 'REFUSED':
-        if (verdict.code !== 'PIW_FILE_EXISTS') return this.#refused(slave, build.built, verdict.reason);
-        await this.#removeOrphan(slave, filename);
-        transfer.served = true;
-    }
-    return this.#send(slave, build);
+    if (!(await this.#leases.keep(slave))) return this.#lost(slave);
+    const refusal = await this.#results.verify(slave, build, transfer);
+    return refusal === undefined ? this.#send(slave, build) : this.#refused(slave, build.built, refusal);
   }
 
   /**
@@ -498,38 +388,13 @@ export class SlaveDriver extends Actor {
     this.log.warning(
       `slave ${String(slave.slaveId)} (${slave.hello.label}) is out of order, and rests for ${String(restMs / 60_000)} min: ${last.slice(0, 300)}`,
     );
-    await this.#giveBack(slave, HELD_S);
+    await this.#leases.giveBack(slave, HELD_S);
     return true;
   }
 
   #lost(slave: SlaveState): SlaveAnswer {
     this.log.info(`slave ${String(slave.slaveId)}: its lease ran out; its result is not wanted any more`);
     return this.#done(slave);
-  }
-
-  /**
-   * A file of this name is there already. One that nothing lists, and that no other slave has just sent, was left
-   * by a removal or a result that came to no end: it makes room for the slave's, which is asked for again: raises
-   * PIW_UNKNOWN_TRANSFER. Any other stays: two have built the same wheel at once, and the first one counts.
-   */
-  async #removeOrphan(slave: SlaveState, filename: string): Promise<void> {
-    const name = slave.lease?.package ?? '';
-    // Once is enough: whatever is there again was put there since.
-    if (slave.madeRoom.has(filename)) return;
-    const placed = [...this.#slaves.values()].some(
-      (other) =>
-        other.build?.files.some(
-          (one) => one.file.filename === filename && one.metadataSha256 !== undefined,
-        ) ?? false,
-    );
-    if (placed) return;
-    const { files } = await this.#database.ask('PKGFILES', { package: name });
-    if (files.some((listed) => listed.filename === filename)) return;
-    slave.madeRoom.add(filename);
-    this.log.warning(`${name}/${filename} is listed nowhere; it is removed for a new one`);
-    await this.#files.ask('REMOVE', { package: name, filename });
-    slave.build = undefined;
-    throw new PiwError('PIW_UNKNOWN_TRANSFER', `${filename} is to be sent again`);
   }
 
   async #send(slave: SlaveState, build: BuildState): Promise<SlaveAnswer> {
@@ -555,52 +420,8 @@ export class SlaveDriver extends Actor {
   }
 
   /** Logs the result, which ends the lease. */
-  async #finish(slave: SlaveState, built: Built, files: readonly FileTransfer[]): Promise<SlaveAnswer> {
-    const lease = slave.lease;
-    if (!lease) return this.#done(slave);
-    const failure = built.status ? null : failureClass(built.failure_class);
-    const served = files.filter((one) => one.served).map(({ file }) => file.filename);
-    const added =
-      served.length === 0 ? '' : `\npiw: published before by another build: ${served.join(', ')}\n`;
-    const [outcome, buildId, again_s] = await this.#results.add({
-      lease: lease.lease,
-      slave_id: slave.slaveId,
-      package: lease.package,
-      version: lease.version,
-      abi: lease.abi,
-      platform: lease.platform,
-      status: built.status,
-      failure_class: failure,
-      duration_s: built.duration_s,
-      output: `${built.output}${added}`,
-      // What pip is told of a file is what the file itself says.
-      files: files.flatMap(({ file, metadataSha256, requiresPython }) => {
-        if (metadataSha256 === undefined) return [];
-        const its = { ...file, requires_python: requiresPython, transferred: true };
-        return [[fileToMessage(its), metadataSha256] as [FileTuple, string]];
-      }),
-    });
-    this.log.debug(`slave ${String(slave.slaveId)}: ${lease.package} ${lease.version} is ${outcome}`);
-    if (outcome === 'logged' && buildId !== null) {
-      await this.#status.publish('BUILD', {
-        slave_id: slave.slaveId,
-        package: lease.package,
-        version: lease.version,
-        abi: lease.abi,
-        status: built.status,
-        failure_class: failure,
-        duration_s: built.duration_s,
-        again_s,
-      });
-      // The pages are noted with the build itself; this only makes a new file's page come sooner.
-      if (files.length > 0) {
-        void this.track(async () => {
-          await this.#secretary.ask('PKG', { package: lease.package }).catch((error: unknown) => {
-            this.log.info(`the Secretary will find ${lease.package} later: ${reason(error)}`);
-          });
-        });
-      }
-    }
+  async #finish(slave: SlaveState, built: Built, files: BuildState['files'] = []): Promise<SlaveAnswer> {
+    await this.#results.log(slave, built, files);
     return this.#done(slave);
   }
 
@@ -612,76 +433,31 @@ export class SlaveDriver extends Actor {
   }
 
   async #dismiss(slave: SlaveState): Promise<SlaveAnswer> {
-    await this.#giveBack(slave);
+    await this.#leases.giveBack(slave);
     slave.become('gone', this.clock.now());
     this.#show(slave);
     return { verb: 'BYE', reason: 'an administrator said so' };
   }
 
   async #bye(from: From): Promise<SlaveAnswer> {
-    const slave = this.#slaves.get(keyOf(from));
+    const slave = this.#slaves.get(sessionOf(from));
     if (slave) {
-      await this.#giveBack(slave);
+      await this.#leases.giveBack(slave);
       slave.become('gone', this.clock.now());
       this.#show(slave);
-      this.#slaves.delete(keyOf(from));
+      this.#slaves.delete(slave);
       this.log.info(`slave ${String(slave.slaveId)} (${slave.hello.label}) says BYE`);
     }
     return { verb: 'BYE', reason: 'goodbye' };
   }
 
-  #known(from: From): SlaveState {
-    const slave = this.#slaves.get(keyOf(from));
-    if (!slave) throw new PiwError('PIW_UNKNOWN_SLAVE', 'this session has not said HELLO');
-    return slave;
-  }
-
-  /**
-   * Whether a slave has this lease; asked of the database where this process was not the one that gave it out. A
-   * word about another one, that came late, changes nothing of what the slave has.
-   */
-  async #holds(slave: SlaveState, lease: number): Promise<boolean> {
-    if (slave.lease) return slave.lease.lease === lease;
-    const known = await this.#database.ask('GETLEASE', { lease, slave_id: slave.slaveId });
-    if (known.package === null || known.version === null || known.abi === null || known.platform === null)
-      return false;
-    slave.lease = {
-      lease,
-      package: known.package,
-      version: known.version,
-      abi: known.abi,
-      platform: known.platform,
-    };
-    return true;
-  }
-
-  async #askNext(slaves: readonly SlaveState[]): Promise<readonly Grant[]> {
-    const { granted } = await this.#architect.ask('NEXT', {
-      fence: this.context.fence(),
-      lease_s: Math.max(...slaves.map((slave) => slave.leaseSeconds)),
-      wants: slaves.map((slave) => [slave.slaveId, slave.hello.abi_tag, slave.hello.platform_tag]),
-    });
-    return granted;
-  }
-
-  async #askRenew(slaves: readonly SlaveState[]): Promise<readonly boolean[]> {
-    const { lost } = await this.#architect.ask('RENEW', {
-      lease_s: Math.max(...slaves.map((slave) => slave.leaseSeconds)),
-      leases: slaves.flatMap(({ lease, slaveId }) =>
-        lease ? [[lease.lease, slaveId] as [number, number]] : [],
-      ),
-    });
-    const gone = new Set(lost);
-    return slaves.map(({ lease }) => lease !== undefined && !gone.has(lease.lease));
-  }
-
   /** The answers to one session's questions, one after the other. */
   #inTurn<T>(from: From, what: () => Promise<T>): Promise<T> {
-    const key = keyOf(from);
-    const user = from.tokens[1] ?? '';
+    const { user, session } = sessionOf(from);
+    const key = `${user}.${session}`;
     const questions = (this.#questions.get(user) ?? 0) + 1;
-    if (questions > PER_USER.questions)
-      throw new PiwError('PIW_REFUSED', `${user} has asked ${String(PER_USER.questions)} questions at once`);
+    if (questions > QUESTIONS)
+      throw new PiwError('PIW_REFUSED', `${user} has asked ${String(QUESTIONS)} questions at once`);
     this.#questions.set(user, questions);
     const before = this.#turns.get(key) ?? Promise.resolve();
     const mine = before.then(what, what);
@@ -696,24 +472,13 @@ export class SlaveDriver extends Actor {
     return mine;
   }
 
-  /** The slave of that number, or all. Raises PIW_UNKNOWN_SLAVE. */
-  #named(slaveId: number | null): readonly SlaveState[] {
-    const slaves = [...this.#slaves.values()].filter(
-      (slave) => slaveId === null || slave.slaveId === slaveId,
-    );
-    if (slaveId !== null && slaves.length === 0) {
-      throw new PiwError('PIW_UNKNOWN_SLAVE', `there is no slave ${String(slaveId)}`);
-    }
-    return slaves;
-  }
-
   /** Keeps an administrator's wish, also for a Slave Driver that comes after this one. */
   async #wish(
     slaveId: number | null,
     wish: { readonly asleep: boolean | null; readonly kill: Kill | null },
     apply: (slave: SlaveState) => unknown,
   ): Promise<readonly SlaveState[]> {
-    const slaves = this.#named(slaveId);
+    const slaves = this.#slaves.named(slaveId);
     await this.#database.ask('SETSLAVES', { slave_ids: slaves.map((slave) => slave.slaveId), ...wish });
     return await this.#prompt(slaves, apply);
   }
@@ -738,7 +503,7 @@ export class SlaveDriver extends Actor {
   }
 
   async #wakeAll(which: (slave: SlaveState) => boolean): Promise<void> {
-    for (const slave of this.#slaves.values()) {
+    for (const slave of this.#slaves) {
       if (slave.activity === 'waiting' && which(slave)) await this.#wake(slave);
     }
   }
@@ -770,47 +535,6 @@ export class SlaveDriver extends Actor {
     making.catch(() => this.#buckets.delete(user));
     return making;
   }
-
-  #admit(user: string): void {
-    const now = this.clock.now();
-    const until = Math.max(this.#begun.get(user) ?? 0, now) + SESSION_MS;
-    if (until > now + PER_USER.sessions * SESSION_MS) {
-      if (!this.#tooMany.has(user))
-        this.log.warning(`${user} begins too many sessions; further ones are refused`);
-      this.#tooMany.add(user);
-      throw new PiwError('PIW_REFUSED', `${user} begins too many sessions`);
-    }
-    this.#tooMany.delete(user);
-    this.#begun.set(user, until);
-  }
-
-  /** For one more session of a user that has as many as it may. */
-  #makeRoom(user: string): void {
-    const its = [...this.#slaves].filter(([, slave]) => slave.user === user);
-    if (its.length < PER_USER.sessions) return;
-    const idle = its.filter(([, { lease }]) => lease === undefined);
-    const [oldest] = idle.sort(([, a], [, b]) => a.lastSeen - b.lastSeen);
-    if (!oldest)
-      throw new PiwError('PIW_REFUSED', `${user} builds in ${String(its.length)} sessions already`);
-    this.#slaves.delete(oldest[0]);
-  }
-
-  #forget(): void {
-    const before = this.clock.now() - FORGET_MS;
-    for (const [key, slave] of this.#slaves) if (slave.lastSeen < before) this.#slaves.delete(key);
-  }
 }
 
-const keyOf = (from: From): string => `${from.tokens[1] ?? ''}.${from.tokens[2] ?? ''}`;
-
-/** Why the files of a build can't be taken together. */
-function refuseFiles({ files }: BuildState, maxBytes: number): string | undefined {
-  const names = new Set(files.map(({ file }) => file.filename));
-  if (names.size < files.length) return 'it announces one file twice';
-  const bytes = files.reduce((sum, { file }) => sum + file.filesize, 0);
-  return bytes > maxBytes
-    ? `its files have ${String(bytes)} bytes, more than ${String(maxBytes)}`
-    : undefined;
-}
-
-const targetOf = (hello: SlaveHello): string => `${hello.abi_tag} on ${hello.platform_tag}`;
+const sessionOf = ({ tokens }: From): SessionKey => ({ user: tokens[1] ?? '', session: tokens[2] ?? '' });

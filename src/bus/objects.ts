@@ -79,6 +79,23 @@ export class Objects {
   }
 
   /**
+   * Makes a bucket large enough for so many bytes more than it has now, and `spare` beyond them; or, where nothing
+   * is to come and little is in it, `spare` large again. Needs the rights of a master.
+   */
+  async makeRoom(bucket: string, bytes: number, spare: number): Promise<void> {
+    const jsm = await this.#jsm();
+    try {
+      const { config, state } = await jsm.streams.info(stream(bucket));
+      const needed = state.bytes + bytes + spare;
+      const idle = bytes === 0 && state.bytes < spare / 2;
+      const size = idle ? spare : Math.max(needed, config.max_bytes);
+      if (size !== config.max_bytes) await jsm.streams.update(config.name, { max_bytes: size });
+    } catch (error) {
+      throw objectError(error);
+    }
+  }
+
+  /**
    * Writes the bytes of `source` as chunks of `object`, the first of them at `offset` of the file,
    * no more than WINDOW unacknowledged, and then the object's metadata. A chunk that isn't
    * acknowledged is sent again; PIW_OBJECT_BROKEN when it still isn't after `patienceMs`.

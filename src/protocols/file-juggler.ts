@@ -41,8 +41,13 @@ export const fileSystem = new Protocol('fs', {
   STATVFS: { fields: {}, answers: { STATVFS: { total: Count, free: Count } }, reads: true },
 });
 
-/** The server sets so many bytes aside for each bucket, and refuses when its disk has no more of them. */
-export const BUCKET_BYTES = 4 * 1024 ** 3;
+/**
+ * What a bucket holds, bytes: the server sets as much aside, and refuses when its disk has no more of them. It is
+ * enough for the largest message and for small files; for large ones it is made larger while they are under way.
+ */
+export const BUCKET_BYTES = 144 * 1024 ** 2;
+/** Of files no larger than this, there is room for all that are under way. */
+export const SMALL_FILE = 4 * 1024 ** 2;
 
 /** The bucket that a user writes to; its name stands in the subjects that the user may use. */
 export const bucketOf = (prefix: string, user: string): string => `${prefix}-slave-${user}`;

@@ -130,3 +130,6 @@ export class SlaveState {
     };
   }
 }
+
+/** What a slave builds for, as people call it. */
+export const targetOf = (hello: SlaveHello): string => `${hello.abi_tag} on ${hello.platform_tag}`;

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { readFile, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -6,8 +7,8 @@ import type { Database } from '../../src/database/pool.js';
 import { builds } from '../../src/protocols/builds.js';
 import { orders } from '../../src/protocols/control.js';
 import { until } from '../helpers/bus.js';
-import { ABI, testMaster, testSlave, type Pip } from '../helpers/master.js';
-import { PLATFORM, someSlave } from '../helpers/rows.js';
+import { ABI, helloOf, testMaster, testSlave, type Pip } from '../helpers/master.js';
+import { PLATFORM, someSlave, someTarget } from '../helpers/rows.js';
 import { announce, makeWheel } from '../helpers/wheel.js';
 
 t.setTimeout(120_000);
@@ -100,5 +101,36 @@ void t.test('a file that is listed stays as it is, and serves who has built it t
   t.match(await results(db), [{ status: true, failure_class: null }]);
   const [last] = await db.query<{ output: string }>('select output from builds');
   t.match(last?.output, /^piw: published before by another build: demo-1.0-py3-none-any.whl$/m);
+  t.same(await db.query('select 1 from queue'), []);
+});
+
+void t.test('two that build the same wheel at once: the first one stays, and serves both', async (t) => {
+  const { db, prefix, wheels } = await stage(t);
+  const other = 'linux_aarch64';
+  await someTarget(db, ABI, { platform: other });
+  let begun = 0;
+  // Each makes a wheel of its own when both have begun.
+  const pip: Pip = async (_, workDir) => {
+    begun += 1;
+    await until(() => begun === 2);
+    const path = await makeWheel(workDir, { files: { 'demo.py': randomBytes(100_000) } });
+    const files = [{ ...(await announce(path)), path }];
+    return { status: true, failureClass: null, durationS: 1, output: 'log', files };
+  };
+  const slaves = await Promise.all(
+    [PLATFORM, other].map((platform_tag) =>
+      testSlave(t, prefix, pip, { once: true, hello: { ...helloOf(), platform_tag } }),
+    ),
+  );
+  await Promise.all(slaves.map(({ ended }) => ended));
+  // The other one's lease may be gone by then: what it builds is not due any more.
+  const logged = await results(db);
+  t.same(
+    logged,
+    logged.map(() => ({ status: true, failure_class: null })),
+  );
+  t.ok(logged.length > 0);
+  t.equal((await listed(db)).length, 1);
+  t.same(await wheels(), ['demo-1.0-py3-none-any.whl']);
   t.same(await db.query('select 1 from queue'), []);
 });

@@ -52,3 +52,24 @@ void t.test('an object that is not what was announced is refused', async (t) => 
   await t.rejects(bus.objects.readAll(bucket, 'file', 3, 'f'.repeat(64)), { code: 'PIW_OBJECT_BROKEN' });
   await t.rejects(bus.objects.readAll(bucket, 'file', 2, 'f'.repeat(64)), { code: 'PIW_OBJECT_BROKEN' });
 });
+
+void t.test('a bucket is made larger for what is to come, and small again when it is empty', async (t) => {
+  const prefix = ownPrefix();
+  const bus = await testBus(t, prefix);
+  const bucket = `${prefix}-b`;
+  const spare = 2 * CHUNK_SIZE;
+  await bus.objects.ensure({ name: bucket, maxAgeMs: 60_000, maxBytes: spare });
+  const data = randomBytes(4 * CHUNK_SIZE);
+  let written = 0;
+  const write = () =>
+    bus.objects.write(bucket, `file.${String((written += 1))}`, [data], { patienceMs: 100 });
+  await t.rejects(write(), { code: 'PIW_OBJECT_BROKEN' }, 'it is too small');
+  await bus.objects.remove(bucket, 'file.*');
+  await bus.objects.makeRoom(bucket, data.length, spare);
+  await write();
+  await bus.objects.makeRoom(bucket, 0, spare);
+  t.equal(await bus.objects.count(bucket, 'file.*'), 4, 'what is in it stays');
+  await bus.objects.remove(bucket, 'file.*');
+  await bus.objects.makeRoom(bucket, 0, spare);
+  await t.rejects(write(), { code: 'PIW_OBJECT_BROKEN' }, 'it is small again');
+});

@@ -1,0 +1,191 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Batch } from '../../src/actor/batch.js';
+import { Client } from '../../src/actor/client.js';
+import type { Bus } from '../../src/bus/bus.js';
+import { PiwError, reason } from '../../src/errors.js';
+import type { Log } from '../../src/log.js';
+import { status } from '../../src/protocols/control.js';
+import type { FileTuple } from '../../src/protocols/fields.js';
+import { fileSystem } from '../../src/protocols/file-juggler.js';
+import { oracle, type LoggedBuild } from '../../src/protocols/oracle.js';
+import type { Built } from '../../src/protocols/slave-driver.js';
+import { secretary } from '../../src/protocols/web.js';
+import type { BuildState, FileTransfer } from '../../src/states/build-state.js';
+import { failureClass } from '../../src/states/failure.js';
+import { fileToMessage } from '../../src/states/file-state.js';
+import type { SlaveState } from '../../src/states/slave-state.js';
+import { refuseFile } from '../../src/wheels/accept.js';
+
+type Outcome = readonly [outcome: string, buildId: number | null, againS: number | null];
+
+/** How often one file is asked for before its build counts as failed. */
+const MAX_TRIES = 3;
+/** The bytes of all files of one build, in those of the largest single one. */
+const FILES = 2;
+/** How long it is waited until a file is listed that another slave has just handed in, and how often it is looked. */
+const LISTED = { tries: 50, pauseMs: 200 };
+
+export interface ResultsOptions {
+  readonly bus: Bus;
+  readonly log: Log;
+  /** Bytes of one wheel. */
+  readonly maxFile: number;
+  /** All that are known. */
+  readonly slaves: Iterable<SlaveState>;
+  /** Does something in the background. */
+  readonly track: (what: () => Promise<void>) => Promise<void>;
+}
+
+/** What slaves have built: held against their leases, handed to the File Juggler, and logged. */
+export class Results {
+  readonly #options: ResultsOptions;
+  readonly #database: Client<typeof oracle.verbs>;
+  readonly #files: Client<typeof fileSystem.verbs>;
+  readonly #secretary: Client<typeof secretary.verbs>;
+  readonly #status: Client<typeof status.verbs>;
+  readonly #logged: Batch<LoggedBuild, Outcome>;
+
+  constructor(options: ResultsOptions) {
+    const { bus } = options;
+    const patient = { timeoutMs: 10_000, patienceMs: 30_000 };
+    this.#options = options;
+    this.#database = new Client(bus, oracle, undefined, patient);
+    this.#files = new Client(bus, fileSystem, undefined, patient);
+    this.#secretary = new Client(bus, secretary, undefined, { timeoutMs: 3000, patienceMs: 15_000 });
+    this.#status = new Client(bus, status);
+    this.#logged = new Batch<LoggedBuild, Outcome>({
+      run: async (results) => (await this.#database.ask('LOGBUILD', { builds: [...results] })).outcomes,
+      maxItems: 64,
+      size: (result) => result.output.length,
+      maxBytes: 8 * 1024 * 1024,
+      // Nobody notices so short a wait, and a transaction for each build costs several times as much as one for
+      // ten. More at once, or for more, would keep a core from whoever asks for the next build.
+      ...{ maxInFlight: 1, delayMs: 20 },
+    });
+  }
+
+  /** Why the files of a build can't be what it was to yield; undefined: they can. */
+  refusal({ files, lease }: BuildState, platform: string): string | undefined {
+    const { maxFile } = this.#options;
+    for (const { file } of files) {
+      const why = refuseFile(file, lease, platform, maxFile);
+      if (why !== undefined) return why;
+    }
+    if (new Set(files.map(({ file }) => file.filename)).size < files.length)
+      return 'it announces one file twice';
+    const bytes = files.reduce((sum, { file }) => sum + file.filesize, 0);
+    const most = maxFile * FILES;
+    return bytes > most ? `its files have ${String(bytes)} bytes, more than ${String(most)}` : undefined;
+  }
+
+  /** Announces the files of a build to the File Juggler. */
+  async expect({ user }: SlaveState, { files }: BuildState): Promise<void> {
+    for (const { transferId, file } of files) {
+      await this.#files.ask('EXPECT', {
+        transfer_id: transferId,
+        sender: user,
+        file_state: fileToMessage({ ...file, transferred: false }),
+      });
+    }
+  }
+
+  /**
+   * Has a file verified and published that a slave has sent. Gives why it will never do; undefined: it is in its
+   * place, or is to be sent again.
+   */
+  async verify(slave: SlaveState, build: BuildState, transfer: FileTransfer): Promise<string | undefined> {
+    const { filename } = transfer.file;
+    const verdict = await this.#files.ask('VERIFY', {
+      transfer_id: transfer.transferId,
+      package: build.lease.package,
+    });
+    switch (verdict.verb) {
+      case 'VERIFIED':
+        transfer.metadataSha256 = verdict.metadata_sha256;
+        transfer.requiresPython = verdict.requires_python;
+        return undefined;
+      case 'AGAIN':
+        this.#options.log.warning(`slave ${String(slave.slaveId)}, ${filename}: ${verdict.reason}`);
+        return transfer.tries >= MAX_TRIES ? verdict.reason : undefined;
+      case 'REFUSED':
+        if (verdict.code !== 'PIW_FILE_EXISTS') return verdict.reason;
+        transfer.served = await this.#serves(slave, filename);
+        return transfer.served ? undefined : verdict.reason;
+    }
+  }
+
+  /** Logs a result, which ends its lease. */
+  async log(slave: SlaveState, built: Built, files: readonly FileTransfer[]): Promise<void> {
+    const { log, track } = this.#options;
+    const { lease } = slave;
+    if (!lease) return;
+    const { package: name, version, abi, platform } = lease;
+    const { status: worked, duration_s } = built;
+    const failure = worked ? null : failureClass(built.failure_class);
+    const [outcome, buildId, again_s] = await this.#logged.add({
+      ...{ lease: lease.lease, slave_id: slave.slaveId, package: name, version, abi, platform },
+      ...{ status: worked, failure_class: failure, duration_s },
+      output: `${built.output}${served(files)}`,
+      // What pip is told of a file is what the file itself says.
+      files: files.flatMap(({ file, metadataSha256, requiresPython }) => {
+        if (metadataSha256 === undefined) return [];
+        const its = { ...file, requires_python: requiresPython, transferred: true };
+        return [[fileToMessage(its), metadataSha256] as [FileTuple, string]];
+      }),
+    });
+    log.debug(`slave ${String(slave.slaveId)}: ${name} ${version} is ${outcome}`);
+    if (outcome !== 'logged' || buildId === null) return;
+    await this.#status.publish('BUILD', {
+      ...{ slave_id: slave.slaveId, package: name, version, abi },
+      ...{ status: worked, failure_class: failure, duration_s, again_s },
+    });
+    if (files.length === 0) return;
+    // The pages are noted with the build itself; this only makes a new file's page come sooner.
+    void track(async () => {
+      await this.#secretary.ask('PKG', { package: name }).catch((error: unknown) => {
+        log.info(`the Secretary will find ${name} later: ${reason(error)}`);
+      });
+    });
+  }
+
+  /**
+   * A file of this name is there already. One that is listed stays, and serves this build too: two have built the
+   * same wheel at once, and the first one counts. One that nothing lists was left by a removal, or by a result that
+   * came to no end: it makes room for the slave's, which is asked for again: raises PIW_UNKNOWN_TRANSFER. False:
+   * room was made before, and here is another one.
+   */
+  async #serves(slave: SlaveState, filename: string): Promise<boolean> {
+    const { package: name = '', version = '' } = slave.lease ?? {};
+    for (let tries = 1; tries <= LISTED.tries; tries += 1) {
+      // Before the question: whoever has it no more by now has had it listed.
+      const others = this.#isOthers(filename, slave);
+      const { filenames } = await this.#database.ask('VERFILES', { package: name, version });
+      if (filenames.includes(filename)) return true;
+      if (!others) {
+        if (slave.madeRoom.has(filename)) return false;
+        slave.madeRoom.add(filename);
+        this.#options.log.warning(`${name}/${filename} is listed nowhere; it is removed for a new one`);
+        await this.#files.ask('REMOVE', { package: name, filename });
+        break;
+      }
+      // It will be listed any moment, unless that one has lost its lease.
+      await sleep(LISTED.pauseMs);
+    }
+    slave.build = undefined;
+    throw new PiwError('PIW_UNKNOWN_TRANSFER', `${filename} is to be sent again`);
+  }
+
+  /** Another slave has just handed it in, and its result is not logged yet. */
+  #isOthers(filename: string, slave: SlaveState): boolean {
+    const has = ({ file, metadataSha256 }: FileTransfer) =>
+      file.filename === filename && metadataSha256 !== undefined;
+    return [...this.#options.slaves].some(
+      (other) => other !== slave && (other.build?.files.some(has) ?? false),
+    );
+  }
+}
+
+function served(files: readonly FileTransfer[]): string {
+  const names = files.filter((one) => one.served).map(({ file }) => file.filename);
+  return names.length === 0 ? '' : `\npiw: published before by another build: ${names.join(', ')}\n`;
+}
