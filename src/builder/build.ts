@@ -173,7 +173,8 @@ export class Builder {
     folder: BuildFolder,
   ): Promise<Failure | undefined> {
     if (code === 0) return undefined;
-    const failure = diagnose({ name, version, output, starved });
+    const { implementation } = this.#options.interpreter;
+    const failure = diagnose({ name, version, output, implementation, starved });
     const missing = /No matching distribution found for ([A-Za-z0-9._-]{1,200})/.exec(output)?.[1];
     if (!UNSURE.includes(failure.failureClass) || missing === undefined) return failure;
     const look = { timeoutMs: LOOK_MS, signal, onLine: () => undefined };

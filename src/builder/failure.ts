@@ -14,6 +14,8 @@ export interface Evidence {
   readonly name: PackageName;
   readonly version: string;
   readonly output: string;
+  /** Of the interpreter: `CPython`, `PyPy`. */
+  readonly implementation?: string;
   /** Whether the kernel killed a process for want of memory meanwhile; undefined where nothing tells. */
   readonly starved?: boolean | undefined;
 }
@@ -263,7 +265,8 @@ export function diagnose(evidence: Evidence): Failure {
     // What the log says becomes part of one line of ours.
     // eslint-disable-next-line no-control-regex
     const plain = detail.replace(/[\u0000-\u001f\u007f]+/g, ' ');
-    const debian = wanted && debianPackage(wanted, plain);
+    const found = wanted && debianPackage(wanted, plain);
+    const debian = found === 'python3-dev' && evidence.implementation === 'PyPy' ? 'pypy3-dev' : found;
     const advice = debian === undefined ? '' : ` (on Debian: apt install ${debian})`;
     return { failureClass, sentence: `${sentence.replace('$1', () => plain)}${advice}` };
   }

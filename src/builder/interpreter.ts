@@ -70,7 +70,11 @@ export async function probe(python: string, env: Readonly<Record<string, string>
     throw unusable(python, `it is Python ${version}, and 3.9 is needed`);
   }
   const pipVersion = text('pip', /^/);
-  if (pipVersion === '') throw unusable(python, 'it has no pip');
+  if (pipVersion === '')
+    throw unusable(
+      python,
+      `it has no pip (on Debian: apt install python3-pip; elsewhere: ${python} -m ensurepip)`,
+    );
   const path = text('path', /^/);
   const os = await osRelease();
   return {

@@ -239,6 +239,14 @@ t.test('what went wrong on the way and did not matter is not taken for the failu
   t.end();
 });
 
+t.test('PyPy’s headers are in a package of their own', (t) => {
+  const output = '  thing.c:1:10: fatal error: Python.h: No such file or directory\n';
+  const evidence = { name: normalise('thing'), version: '1.0', output };
+  t.match(diagnose({ ...evidence, implementation: 'CPython' }).sentence, /apt install python3-dev\)$/);
+  t.match(diagnose({ ...evidence, implementation: 'PyPy' }).sentence, /apt install pypy3-dev\)$/);
+  t.end();
+});
+
 t.test('a process that was killed wanted memory if the kernel says so, or nothing does', (t) => {
   const evidence = { name: normalise('thing'), version: '1.0' };
   const compile = '  x.c:1:16: error: ‘y’ undeclared\n';

@@ -1,0 +1,117 @@
+/**
+ * One farm, one slave, two interpreters: this machine's CPython and its PyPy. Each builds what is its own,
+ * and the pip of each takes that from the farm's index. With PIW_TEST_REAL=NAME==VERSION it is this package,
+ * of PyPI, with an extension for both, instead of the sample:
+ *
+ *     PIW_TEST_REAL=bitarray==3.0.0 npm test -- second-abi
+ */
+import { execFile, spawn, spawnSync } from 'node:child_process';
+import { mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import t from 'tap';
+import { Client } from '../../src/actor/client.js';
+import { probe } from '../../src/builder/interpreter.js';
+import { writeSampleIndex } from '../../src/farm/sample-index.js';
+import { startWebServer } from '../../src/farm/web-server.js';
+import { control } from '../../src/protocols/control.js';
+import { SimpleIndex } from '../../src/pypi/index-reader.js';
+import { normalise } from '../../src/wheels/names.js';
+import { natsAddress, ownPrefix, testBus, until } from '../helpers/bus.js';
+import { testDatabase } from '../helpers/database.js';
+
+t.setTimeout(290_000);
+const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
+const REAL = process.env['PIW_TEST_REAL'];
+const [NAME = '', VERSION = '1.0'] = (REAL ?? 'piw-sample-native==1.0').split('==');
+const MODULE = NAME.replaceAll('-', '_');
+const PYTHONS = ['python3', 'pypy3'];
+
+const missing = PYTHONS.filter((python) => spawnSync(python, ['-m', 'pip', '--version']).status !== 0);
+const skip =
+  missing.length > 0 ? `no ${missing.join(' and ')} with pip here (on Debian: apt install pypy3)` : false;
+
+void t.test('CPython and PyPy each get their own wheel of one farm', { skip }, async (t) => {
+  const { dsn } = await testDatabase(t);
+  const prefix = ownPrefix();
+  const folder = mkdtempSync(join(tmpdir(), 'piw-second-abi-'));
+  const web = async (root: string): Promise<string> => {
+    const server = await startWebServer({ root, host: '127.0.0.1', port: 0 });
+    t.teardown(() => server.close());
+    return `http://127.0.0.1:${String(server.port)}/simple`;
+  };
+  const samples = join(folder, 'samples');
+  writeSampleIndex(samples);
+  const source = REAL === undefined ? await web(samples) : 'https://pypi.org/simple';
+  const output = join(folder, 'www');
+  const common = ['-c', '/dev/null', '--prefix', prefix, '--allow-root'];
+  const run = (...args: readonly string[]) => {
+    const child = spawn(process.execPath, [BIN, ...args, ...common], { stdio: ['ignore', 'ignore', 'pipe'] });
+    let said = '';
+    child.stderr.on('data', (data: Buffer) => (said += data.toString()));
+    const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
+    t.teardown(async () => {
+      child.kill('SIGTERM');
+      await ended;
+    });
+    return { ended, said: () => said };
+  };
+  const master = run(
+    ...['master', '--nats', natsAddress(), '-d', dsn, '-o', output, '--allow-superuser', '--dev-mode'],
+    ...['--register-targets', '--pypi-simple', source, '--watch', `${NAME}==${VERSION}`],
+  );
+  const slave = run(
+    ...[
+      'slave',
+      '-m',
+      natsAddress(),
+      '--work-dir',
+      join(folder, 'work'),
+      '--label',
+      'both',
+      '--allow-exposed',
+    ],
+    ...PYTHONS.flatMap((python) => ['--python', python]),
+  );
+  const own = await web(output);
+  const interpreters = await Promise.all(PYTHONS.map((python) => probe(python, {})));
+  const listed = async (): Promise<readonly string[]> => {
+    const project = await new SimpleIndex(own).project(normalise(NAME)).catch(() => undefined);
+    return project && 'files' in project ? project.files.map(({ filename }) => filename) : [];
+  };
+  await until(async () => (await listed()).length >= PYTHONS.length, 200_000).catch((error: unknown) => {
+    t.comment(`the master said:\n${master.said()}\nand the slave:\n${slave.said()}`);
+    throw error;
+  });
+  const filenames = (await listed()).filter((name) => name.endsWith('.whl'));
+  t.comment(filenames.join(' '));
+  for (const { pyVersionTag, abiTag, platformTag } of interpreters)
+    t.ok(
+      filenames.some((name) => name.endsWith(`-${pyVersionTag}-${abiTag}-${platformTag}.whl`)),
+      abiTag,
+    );
+
+  for (const { path, abiTag } of interpreters) {
+    const site = join(folder, abiTag);
+    const pip = ['-m', 'pip', 'install', '-q', '--no-deps', '--only-binary', ':all:', '--target', site];
+    await promisify(execFile)(path, [...pip, '--index-url', own, '--no-cache-dir', `${NAME}==${VERSION}`], {
+      env: { PATH: process.env['PATH'], HOME: folder, PIP_CONFIG_FILE: '/dev/null' },
+    });
+    // Which of the installed files is the compiled one differs; that it is there and runs is what matters.
+    const question = REAL === undefined ? `print(m.hello(), m.__file__)` : `print(m.__version__, m.__file__)`;
+    const { stdout } = await promisify(execFile)(path, ['-c', `import ${MODULE} as m; ${question}`], {
+      env: { PYTHONPATH: site },
+    });
+    t.comment(`${abiTag}: ${stdout.trim()}`);
+    t.match(stdout, REAL === undefined ? /^compiled by piw / : VERSION);
+    t.match(stdout, site);
+  }
+
+  const bus = await testBus(t, prefix);
+  const desk = new Client(bus, control, undefined, { timeoutMs: 10_000, patienceMs: 20_000 });
+  await desk.ask('QUIT', { task: '*', slaves: true });
+  t.equal(await master.ended, 0, master.said());
+  t.equal(await slave.ended, 0, slave.said());
+});
