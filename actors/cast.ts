@@ -94,7 +94,7 @@ export const CAST: readonly Part<Settings>[] = [
       return (context, settings) =>
         new SlaveDriver(context, {
           indexUrl: settings['index-url'] ?? settings['pypi-simple'],
-          extraIndexUrl: settings['extra-index-url'],
+          extraIndexUrl: extraIndexes(settings),
           registerTargets: settings['register-targets'],
           limits: [settings.timeout, LOG_BYTES, WHEEL_BYTES],
         });
@@ -165,6 +165,15 @@ export const CAST: readonly Part<Settings>[] = [
 /** What is followed of the index. */
 export function watchSettings(settings: Settings): WatchSettings {
   return { entries: settings.watch, only: settings['watch-only'], file: settings['watch-file'] };
+}
+
+/** Where slaves also look for what they require to build: what is configured, and what this farm has built. */
+export function extraIndexes(settings: Settings): string | null {
+  const site = settings['public-url'];
+  const own = settings['own-index-url'] ?? (site === null ? 'none' : `${site.replace(/\/$/, '')}/simple/`);
+  const given = settings['extra-index-url']?.split(/\s+/).filter((url) => url !== '') ?? [];
+  const all = [...new Set([...given, ...(own === 'none' ? [] : [own])])];
+  return all.length === 0 ? null : all.join(' ');
 }
 
 /** PyPI's changelog and JSON API belong to PyPI's simple API; another index has its own or none. */

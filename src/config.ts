@@ -82,6 +82,8 @@ export const KEYS = {
   /** What slaves build from; the followed index if it isn't given. */
   'index-url': text(),
   'extra-index-url': text(),
+  /** Where slaves find this farm's own index, for what they require to build; `public-url` has it if this isn't given; `none`. */
+  'own-index-url': text(),
   /** The address under which people reach this farm's own index. */
   'public-url': text(),
   /** The target of a slave that says HELLO is registered. */

@@ -48,12 +48,8 @@ export function accessTo({ indexUrl, extraIndexUrl, env, pythonVersion }: Source
     logins.set(host, login);
     return url;
   };
-  const words = (name: string): string[] => (env[name] ?? '').split(/\s+/).filter((word) => word !== '');
-  const indexes = [
-    indexUrl,
-    ...(extraIndexUrl === null ? [] : [extraIndexUrl]),
-    ...words('PIP_EXTRA_INDEX_URL'),
-  ];
+  const words = (name: string): readonly string[] => wordsOf(env[name]);
+  const indexes = [indexUrl, ...wordsOf(extraIndexUrl), ...words('PIP_EXTRA_INDEX_URL')];
   const [first = indexUrl, ...extra] = [...new Set(indexes.map(plain))];
   const findLinks = words('PIP_FIND_LINKS').map(plain);
   // Proxies stay as they are, in variables; pip does not hand those on as arguments.
@@ -78,6 +74,9 @@ export function hideSecrets(text: string, secrets: readonly string[]): string {
   const hidden = secrets.reduce((rest, secret) => rest.replaceAll(secret, '****'), text);
   return hidden.replace(/(\bhttps?:\/\/)[^\s/@:'"]{1,500}(?::[^\s/@'"]{0,500})?@/g, '$1****@');
 }
+
+const wordsOf = (text: string | null | undefined): readonly string[] =>
+  (text ?? '').split(/\s+/).filter((word) => word !== '');
 
 interface Login {
   /** The address without it. */

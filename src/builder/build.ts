@@ -38,6 +38,7 @@ export interface BuildRequest {
   readonly version: string;
   /** Addresses of simple indexes; user and password may be in them. */
   readonly indexUrl: string;
+  /** With spaces between, if there are several. */
   readonly extraIndexUrl: string | null;
   /** Of the source that is to be built, 64 hex digits; null where the master knows none. */
   readonly sdistSha256: string | null;

@@ -43,6 +43,11 @@ ${EXIT_CODES}`;
       helpValue: 'URL',
       description: 'where slaves also look for build requirements',
     }),
+    'own-index-url': Flags.string({
+      helpValue: 'URL',
+      description:
+        "where slaves find this farm's own wheels for build requirements, or none (default: in public-url)",
+    }),
     'public-url': Flags.string({
       helpValue: 'URL',
       description: 'under which address people reach the site',

@@ -59,7 +59,7 @@ t.test('addresses lose their passwords, and hosts in the clear are trusted by na
   const access = accessTo({
     ...from,
     indexUrl: 'https://me:pa%2Fss@index.example/simple',
-    extraIndexUrl: 'http://10.0.0.1:8080/simple',
+    extraIndexUrl: 'http://10.0.0.1:8080/simple https://farm.example/simple/',
     env: {
       PIP_EXTRA_INDEX_URL: 'https://index.example/other  https://t0ken@third.example/',
       PIP_TRUSTED_HOST: 'a.example',
@@ -68,6 +68,7 @@ t.test('addresses lose their passwords, and hosts in the clear are trusted by na
   t.strictSame(access.indexUrl, 'https://index.example/simple');
   t.strictSame(access.extraIndexUrls, [
     'http://10.0.0.1:8080/simple',
+    'https://farm.example/simple/',
     'https://index.example/other',
     'https://third.example/',
   ]);

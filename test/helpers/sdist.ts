@@ -16,13 +16,17 @@ export interface Sdist {
 
 /**
  * Packs a folder of test/fixtures/sdists, with the module that their backends share. The same folder
- * always gives the same bytes.
+ * always gives the same bytes. With `as` it goes by the name of another.
  */
 export function packFixture(
   fixture: string,
-  { version = '1.0', requiresPython = '>=3.9' }: { version?: string; requiresPython?: string } = {},
+  {
+    version = '1.0',
+    requiresPython = '>=3.9',
+    as = fixture,
+  }: { version?: string; requiresPython?: string; as?: string } = {},
 ): Sdist {
-  const name = `piw-fixture-${fixture}`;
+  const name = `piw-fixture-${as}`;
   const stem = `${name.replaceAll('-', '_')}-${version}`;
   const about = `Metadata-Version: 2.1\nName: ${name}\nVersion: ${version}\nRequires-Python: ${requiresPython}\n`;
   const contents = tarGz([
