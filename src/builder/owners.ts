@@ -35,27 +35,25 @@ const MANAGERS: readonly PackageManager[] = [
   },
 ];
 
-const OPTIONS = {
-  timeout: 30_000,
-  maxBuffer: 16 * 1024 ** 2,
-  cwd: '/',
-  env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' },
-};
+/** Where the system's own commands are. */
+const PATH = '/usr/sbin:/usr/bin:/sbin:/bin';
+const OPTIONS = { timeout: 30_000, maxBuffer: 16 * 1024 ** 2, cwd: '/' };
 /** Where libraries are on systems whose ldconfig keeps no list. */
 const FOLDERS = ['/lib', '/usr/lib', '/usr/local/lib', '/lib64', '/usr/lib64'];
 
 /**
  * The packages of this system that have these libraries (`libz.so.1`), sorted, by package manager; under
- * '' the libraries that none has, or that aren't here. The manager is named also where nothing is needed.
+ * '' the libraries that none has, or that aren't here. The manager is named also where nothing is needed: the
+ * first of dpkg, rpm and apk in the folders of `path`.
  */
-export async function ownersOf(libraries: readonly string[]): Promise<Owners> {
-  const manager = await present();
+export async function ownersOf(libraries: readonly string[], path = PATH): Promise<Owners> {
+  const manager = await present(path);
   const packages = new Set<string>();
   const nobodys: string[] = [];
-  const places = libraries.length > 0 ? await listed() : new Map<string, string>();
+  const places = libraries.length > 0 ? await listed(path) : new Map<string, string>();
   for (const library of libraries) {
     const paths = await pathsOf(places.get(library), library);
-    const owner = manager && (await ownerOf(manager, paths));
+    const owner = manager && (await ownerOf(manager, paths, path));
     if (owner === undefined) nobodys.push(library);
     else packages.add(owner);
   }
@@ -65,18 +63,17 @@ export async function ownersOf(libraries: readonly string[]): Promise<Owners> {
   };
 }
 
-async function present(): Promise<PackageManager | undefined> {
+async function present(path: string): Promise<PackageManager | undefined> {
   for (const manager of MANAGERS) {
-    for (const folder of OPTIONS.env.PATH.split(':'))
-      if (await exists(join(folder, manager.command))) return manager;
+    for (const folder of path.split(':')) if (await exists(join(folder, manager.command))) return manager;
   }
   return undefined;
 }
 
 /** The libraries that the loader knows, each where it would take it from. */
-async function listed(): Promise<ReadonlyMap<string, string>> {
+async function listed(programs: string): Promise<ReadonlyMap<string, string>> {
   const places = new Map<string, string>();
-  for (const [, name = '', path = ''] of (await said('ldconfig', ['-p'])).matchAll(
+  for (const [, name = '', path = ''] of (await said('ldconfig', ['-p'], programs)).matchAll(
     /^\s*(\S+) \(.*\) => (\/.*)$/gm,
   ))
     if (!places.has(name)) places.set(name, path);
@@ -98,18 +95,23 @@ async function pathsOf(place: string | undefined, library: string): Promise<read
   return [...paths];
 }
 
-async function ownerOf(manager: PackageManager, paths: readonly string[]): Promise<string | undefined> {
+async function ownerOf(
+  manager: PackageManager,
+  paths: readonly string[],
+  programs: string,
+): Promise<string | undefined> {
   for (const path of paths) {
-    const owner = manager.packageIn.exec(await said(manager.command, [...manager.args, path]))?.[1];
+    const owner = manager.packageIn.exec(await said(manager.command, [...manager.args, path], programs))?.[1];
     if (owner !== undefined) return owner;
   }
   return undefined;
 }
 
 /** What a command prints; nothing where there is no such command, or it has nothing to say. */
-async function said(command: string, args: readonly string[]): Promise<string> {
+async function said(command: string, args: readonly string[], path: string): Promise<string> {
   try {
-    return (await promisify(execFile)(command, [...args], OPTIONS)).stdout;
+    const env = { PATH: path, LC_ALL: 'C' };
+    return (await promisify(execFile)(command, [...args], { ...OPTIONS, env })).stdout;
   } catch {
     return '';
   }

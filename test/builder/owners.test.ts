@@ -1,0 +1,64 @@
+import { chmodSync, existsSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { ownersOf } from '../../src/builder/owners.js';
+import { temporary } from './workshop.js';
+
+/** What each package manager says of a file, as it was recorded: `$1` stands for the path that it is asked for. */
+const SAID = {
+  // rpm 4.18: a file that a package has (twice, where it has it for two architectures), one that none has.
+  rpm: {
+    owned: 'echo zlib-ng-compat; echo zlib-ng-compat',
+    nobodys: 'echo "file $1 is not owned by any package"; exit 1',
+    missing: 'echo "error: file $1: No such file or directory" >&2; exit 1',
+    expected: { rpm: ['zlib-ng-compat'], '': ['libnobodys.so.3'] },
+  },
+  // apk 2.14
+  apk: {
+    owned: 'echo "$1 is owned by zlib-1.3.1-r2"',
+    nobodys: 'echo "ERROR: $1: Could not find owner package" >&2; exit 1',
+    missing: 'echo "ERROR: $1: Could not find owner package" >&2; exit 1',
+    expected: { apk: ['zlib'], '': ['libnobodys.so.3'] },
+  },
+  // apk of a link, and of a version that has no dots alone.
+  'apk of a link': {
+    owned: 'echo "$1 symlink target is owned by musl-1.2.4_git20230717-r4"',
+    nobodys: 'exit 1',
+    missing: 'exit 1',
+    expected: { apk: ['musl'], '': ['libnobodys.so.3'] },
+  },
+  // dpkg 1.21: a file that several packages of several architectures have.
+  'dpkg-query': {
+    owned: 'echo "zlib1g:amd64, zlib1g:i386: $1"',
+    nobodys: 'echo "dpkg-query: no path found matching pattern $1" >&2; exit 1',
+    missing: 'echo "dpkg-query: no path found matching pattern $1" >&2; exit 1',
+    expected: { apt: ['zlib1g'], '': ['libnobodys.so.3'] },
+  },
+};
+
+for (const [name, { owned, nobodys, missing, expected }] of Object.entries(SAID)) {
+  t.test(`${name} tells which package has a library`, async (t) => {
+    const folder = temporary(t);
+    for (const library of ['libz.so.1', 'libnobodys.so.3']) writeFileSync(join(folder, library), '');
+    const program = (command: string, script: string): void => {
+      writeFileSync(join(folder, command), `#!/bin/sh\n${script}\n`);
+      chmodSync(join(folder, command), 0o755);
+    };
+    const cases = `${folder}/libz.so.1) ${owned};; ${folder}/libnobodys.so.3) ${nobodys};; *) ${missing};;`;
+    const [command = ''] = name.split(' ');
+    program(command, `while [ $# -gt 1 ]; do shift; done; case "$1" in ${cases} esac`);
+    const listed = ['libz.so.1', 'libnobodys.so.3'].map(
+      (library) => `${library} (libc6,x86-64) => ${folder}/${library}`,
+    );
+    program('ldconfig', listed.map((line) => `echo '\t${line}'`).join('\n'));
+    // The shell, and nothing else of this system.
+    for (const shell of ['/bin/sh', '/bin/echo'].filter((path) => existsSync(path)))
+      symlinkSync(shell, join(folder, shell.slice('/bin/'.length)));
+    t.strictSame(await ownersOf(['libz.so.1', 'libnobodys.so.3'], folder), expected);
+    t.strictSame(Object.keys(await ownersOf([], folder)), [Object.keys(expected)[0]]);
+  });
+}
+
+t.test('where there is no package manager, libraries are nobody’s', async (t) => {
+  t.strictSame(await ownersOf(['libz.so.1'], temporary(t)), { '': ['libz.so.1'] });
+});
