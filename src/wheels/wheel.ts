@@ -148,19 +148,24 @@ async function readEntries(path: string, filename: string): Promise<ReadonlyMap<
   }
 }
 
+/** The extra field with the name in UTF-8, which some installers take and some don't. */
+const OTHER_NAME = 0x7075;
+
+function leadsOut(name: string): boolean {
+  const drive = /^[A-Za-z]:/.test(name);
+  // eslint-disable-next-line no-control-regex
+  const strange = /[\\\u0000-\u001f\u007f]/.test(name);
+  return strange || drive || name.startsWith('/') || name.split('/').includes('..');
+}
+
 function checkEntry(entry: Entry, filename: string): void {
   const name = entry.fileName;
-  const parts = name.split('/');
-  if (
-    name.startsWith('/') ||
-    name.includes('\\') ||
-    // eslint-disable-next-line no-control-regex
-    /[\u0000-\u001f\u007f]/.test(name) ||
-    /^[A-Za-z]:/.test(name) ||
-    parts.includes('..')
-  ) {
+  // Without a flag for UTF-8 its bytes are read as characters of a PC of 1981, by each installer in its own way.
+  if ([name, entry.fileNameRaw.toString('latin1')].some((spelled) => leadsOut(spelled))) {
     throw bad(filename, `its entry ${JSON.stringify(name.slice(0, 100))} leads out of its folder`);
   }
+  if (entry.extraFields.some(({ id }) => id === OTHER_NAME))
+    throw bad(filename, `its entry ${JSON.stringify(name.slice(0, 100))} has another name as well`);
   // The upper half of the external attributes is the Unix mode where the archive was made on Unix.
   const mode = (entry.externalFileAttributes >>> 16) & 0o170000;
   if (![0, 0o100000, 0o040000, 0o120000].includes(mode))

@@ -1,0 +1,82 @@
+import { crc32, deflateRawSync } from 'node:zlib';
+
+/** An entry of an archive that needn't be right: what isn't given is. */
+export interface ZipEntry {
+  readonly name: string | Buffer;
+  readonly data?: Buffer | string;
+  /** 8: deflated. */
+  readonly method?: number;
+  readonly flags?: number;
+  /** The Unix mode with its type. */
+  readonly mode?: number;
+  /** What the directory says that it has unpacked, and packed, bytes. */
+  readonly size?: number;
+  readonly packed?: number;
+  /** In an extra field, as Info-ZIP writes names in UTF-8. */
+  readonly otherName?: string;
+  /** The number of the entry whose bytes are this one's, too. */
+  readonly sameAs?: number;
+}
+
+function unicodePath(name: Buffer, other: string): Buffer {
+  const its = Buffer.from(other);
+  const head = Buffer.alloc(9);
+  head.writeUInt16LE(0x7075, 0);
+  head.writeUInt16LE(5 + its.length, 2);
+  head.writeUInt8(1, 4);
+  head.writeUInt32LE(crc32(name), 5);
+  return Buffer.concat([head, its]);
+}
+
+/** An archive, byte by byte. */
+export function zip(entries: readonly ZipEntry[], { entryCount }: { entryCount?: number } = {}): Buffer {
+  const locals: Buffer[] = [];
+  const directory: Buffer[] = [];
+  const offsets: number[] = [];
+  let offset = 0;
+  for (const {
+    name,
+    data = '',
+    method = 0,
+    flags = 0,
+    mode = 0o100644,
+    size,
+    packed,
+    sameAs,
+    otherName,
+  } of entries) {
+    const plain = Buffer.from(data);
+    const bytes = method === 8 ? deflateRawSync(plain, { level: 9 }) : plain;
+    const its = Buffer.from(name);
+    const common = Buffer.alloc(26);
+    common.writeUInt16LE(20, 0);
+    common.writeUInt16LE(flags, 2);
+    common.writeUInt16LE(method, 4);
+    common.writeUInt32LE(crc32(plain), 10);
+    common.writeUInt32LE(packed ?? bytes.length, 14);
+    common.writeUInt32LE(size ?? plain.length, 18);
+    common.writeUInt16LE(its.length, 22);
+    const at = sameAs === undefined ? offset : (offsets[sameAs] ?? 0);
+    offsets.push(at);
+    if (sameAs === undefined) {
+      const local = Buffer.concat([Buffer.from('PK\x03\x04', 'latin1'), common, its, bytes]);
+      locals.push(local);
+      offset += local.length;
+    }
+    const rest = Buffer.alloc(14);
+    rest.writeUInt32LE((mode << 16) >>> 0, 6);
+    rest.writeUInt32LE(at, 10);
+    const extra = otherName === undefined ? Buffer.alloc(0) : unicodePath(its, otherName);
+    const about = Buffer.from(common);
+    about.writeUInt16LE(extra.length, 24);
+    directory.push(Buffer.concat([Buffer.from('PK\x01\x02\x14\x03', 'latin1'), about, rest, its, extra]));
+  }
+  const central = Buffer.concat(directory);
+  const end = Buffer.alloc(22);
+  end.write('PK\x05\x06', 'latin1');
+  end.writeUInt16LE(entryCount ?? entries.length, 8);
+  end.writeUInt16LE(entryCount ?? entries.length, 10);
+  end.writeUInt32LE(central.length, 12);
+  end.writeUInt32LE(offset, 16);
+  return Buffer.concat([...locals, central, end]);
+}
