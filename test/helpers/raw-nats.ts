@@ -103,6 +103,7 @@ export class RawNats {
     body: string | Uint8Array,
     options: RawOptions = {},
   ): Promise<Buffer | undefined> {
+    if (this.#closed) throw new Error(`the server has ended the connection: ${this.errors.join()}`);
     const reply = `_INBOX_${this.user}.raw.${String((this.#asked += 1))}`;
     const answer = new Promise<Buffer | undefined>((resolve) => {
       const timer = setTimeout(() => {
