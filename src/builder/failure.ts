@@ -44,6 +44,10 @@ const isItself = (found: string | undefined, { name }: Evidence): boolean =>
 const isListed = (list: string | undefined, { version }: Evidence): boolean =>
   (list ?? '').split(';').some((item) => sameVersion(item.trim().split(' ')[0] ?? '', version));
 
+/** Programs that builds run, other than compilers. */
+const PROGRAM =
+  /^(?:a(?:clocal|utoconf|utomake|utoreconf)|bison|cmake|flex|go|gperf|libtool(?:ize)?|m4|make|meson|msgfmt|nasm|ninja|patch|pkg-config|pkgconf|protoc|qmake|swig[\d.]*|xgettext|yasm)$/;
+
 /** Somebody sent SIGKILL to a process of the build. */
 const KILLED = /Killed signal terminated program|exit code: (?:-9|137)\b|signal: 9, SIGKILL/;
 
@@ -149,6 +153,12 @@ const SIGNS: readonly Sign[] = [
     sentence: 'its source archive is broken or holds no Python project',
   },
   {
+    failureClass: 'bad-sdist',
+    pattern:
+      /Failed to parse pyproject\.toml|invalid pyproject\.toml config|The Poetry configuration is invalid|flit_core\.config\.ConfigError/,
+    sentence: 'its pyproject.toml is not what the backend that it names takes',
+  },
+  {
     failureClass: 'no-wheel',
     pattern:
       /Building wheel for \S{1,200} failed: \[Errno 2\] No such file or directory: '[^'\n]{1,1000}\.whl'/,
@@ -198,6 +208,29 @@ const SIGNS: readonly Sign[] = [
     wanted: 'module',
   },
   {
+    failureClass: 'missing-library',
+    pattern: /Trying pkg-config --exists (\S{1,100})\n[^]{0,3000}?Can not find valid pkg-config name/,
+    sentence: 'it needs $1, which pkg-config does not find on this slave',
+    wanted: 'module',
+  },
+  {
+    failureClass: 'missing-library',
+    pattern: /\blib([\w+-]{1,100})\.so[\d.]{0,20}: cannot open shared object file/,
+    sentence: 'it needs the library $1, which this slave does not have',
+    wanted: 'library',
+  },
+  {
+    failureClass: 'missing-library',
+    pattern:
+      /error: command '([\w.+/-]{1,100})' failed: No such file|unable to execute '([\w.+/-]{1,100})': No such file|No such file or directory: '([a-z][\w.+-]{0,40})'\n|\b([a-z][\w.+-]{1,40}): (?:command )?not found\b|Program '?([\w.+-]{1,40})'? not found or not executable/,
+    sentence: 'it needs the program $1, which this slave does not have',
+    wanted: 'module',
+    holds: (match) => {
+      const program = match.slice(1).find((group) => group) ?? '';
+      return PROGRAM.test(program);
+    },
+  },
+  {
     failureClass: 'compiler',
     pattern:
       /can't find Rust compiler|Cargo, the Rust package manager, is not installed|No such file or directory: '(?:cargo|rustc)'/,
@@ -223,8 +256,19 @@ const SIGNS: readonly Sign[] = [
   {
     failureClass: 'build-requirement',
     pattern:
-      /ResolutionImpossible|Some build dependencies for [^\n]{1,200} (?:conflict|are missing)|Failed to build '[^'\n]{1,200}' when installing build dependencies|installing? build dependencies[^\n]{0,200} did not run successfully/,
+      /ResolutionImpossible|Some build dependencies for [^\n]{1,1000} (?:conflict|are missing)|Failed to build '[^'\n]{1,200}' when installing build dependencies|installing? build dependencies[^\n]{0,200} did not run successfully/,
     sentence: 'what it needs to be built could not be installed',
+  },
+  {
+    failureClass: 'build-requirement',
+    pattern: /No module named '?(pkg_resources)\b|setup command: (use_2to3) is invalid/,
+    sentence: 'it needs $1, which newer versions of setuptools do not have',
+  },
+  {
+    failureClass: 'python-version',
+    pattern:
+      /ModuleNotFoundError: No module named '(imp|distutils|asyncore|asynchat|smtpd|cgi|pipes|telnetlib|imghdr|lib2to3)(?:\.[\w.]{1,100})?'|has no attribute '(SafeConfigParser|readfp)'/,
+    sentence: 'it needs $1, which this version of Python does not have any more',
   },
   {
     failureClass: 'build-requirement',

@@ -1,12 +1,24 @@
 /** What a build looked for: a file to include, a library to link with, or what pkg-config, Meson or CMake find. */
 export type Wanted = 'header' | 'library' | 'module';
 
+type Row = readonly [debian: string, headers: string, libraries: string, modules: string];
+
+/** What else the programs of a package are called than itself. */
+const CALLED: Readonly<Record<string, string>> = {
+  autoconf: 'autoconf autoreconf autoheader',
+  automake: 'automake aclocal',
+  gettext: 'msgfmt xgettext',
+  'golang-go': 'go',
+  'pkg-config': 'pkg-config pkgconf',
+};
+const program = (debian: string): Row => [debian, '', '', CALLED[debian] ?? debian];
+
 /**
  * Which of Debian's packages has what builds most often miss: its headers (with `/` at the end: all of that
  * folder), its libraries (without `lib`), and its names elsewhere: of pkg-config, Meson and CMake, and of
- * its own `…-config` program. To know another one, add a line. The names are those of Debian 12 and 13.
+ * its own `…-config` program, or of the program itself. To know another one, add a line. The names are those of Debian 12 and 13.
  */
-const ROWS: readonly (readonly [debian: string, headers: string, libraries: string, modules: string])[] = [
+const ROWS: readonly Row[] = [
   ['python3-dev', 'Python.h pyconfig.h', '', 'python3 python3-embed python3-config'],
   // Compression and hashes.
   ['zlib1g-dev', 'zlib.h', 'z', 'zlib'],
@@ -25,6 +37,7 @@ const ROWS: readonly (readonly [debian: string, headers: string, libraries: stri
   ['libgnutls28-dev', 'gnutls/', 'gnutls', 'gnutls'],
   ['libgcrypt20-dev', 'gcrypt.h', 'gcrypt', 'libgcrypt'],
   ['libgpgme-dev', 'gpgme.h', 'gpgme', 'gpgme gpgme-config'],
+  ['libsqlcipher-dev', 'sqlcipher/', 'sqlcipher', 'sqlcipher'],
   ['libldap-dev', 'ldap.h lber.h', 'ldap lber ldap_r', 'ldap'],
   ['libsasl2-dev', 'sasl/', 'sasl2', 'libsasl2'],
   ['libkrb5-dev', 'krb5.h krb5/ gssapi.h gssapi/', 'krb5 gssapi_krb5', 'krb5 krb5-gssapi krb5-config gssapi'],
@@ -112,6 +125,8 @@ const ROWS: readonly (readonly [debian: string, headers: string, libraries: stri
   ['libgdal-dev', 'gdal.h gdal/', 'gdal', 'gdal gdal-config'],
   ['libspatialindex-dev', 'spatialindex/', 'spatialindex_c spatialindex', 'libspatialindex'],
   ['libopenmpi-dev', 'mpi.h', 'mpi', 'ompi mpi'],
+  ['libgraphviz-dev', 'graphviz/ cgraph.h gvc.h', 'cgraph gvc cdt', 'libcgraph libgvc libcdt'],
+  ['libxmlsec1-dev', 'xmlsec/', 'xmlsec1 xmlsec1-openssl', 'xmlsec1 xmlsec1-config'],
   // Networks.
   ['libcurl4-openssl-dev', 'curl/', 'curl', 'libcurl curl curl-config'],
   ['libssh-dev', 'libssh/', 'ssh', 'libssh'],
@@ -130,13 +145,21 @@ const ROWS: readonly (readonly [debian: string, headers: string, libraries: stri
   ['libhidapi-dev', 'hidapi/ hidapi.h', 'hidapi-libusb hidapi-hidraw', 'hidapi-libusb'],
   ['libbluetooth-dev', 'bluetooth/', 'bluetooth', 'bluez'],
   ['libdbus-1-dev', 'dbus/', 'dbus-1', 'dbus-1'],
-  ['libsystemd-dev', 'systemd/', 'systemd', 'libsystemd'],
+  ['libsystemd-dev', 'systemd/', 'systemd', 'libsystemd libsystemd-journal libsystemd-daemon'],
   ['libcap-dev', 'sys/capability.h', 'cap', 'libcap'],
   ['libacl1-dev', 'sys/acl.h acl/', 'acl', 'libacl'],
   ['libseccomp-dev', 'seccomp.h', 'seccomp', 'libseccomp'],
   ['libi2c-dev', 'i2c/', 'i2c', ''],
   ['libgpiod-dev', 'gpiod.h', 'gpiod', 'libgpiod'],
   ['libcups2-dev', 'cups/', 'cups', 'cups cups-config'],
+  // Programs that builds run.
+  ...['autoconf', 'automake', 'bison', 'cmake', 'flex', 'gettext', 'git', 'golang-go', 'gperf', 'm4'].map(
+    program,
+  ),
+  ...['make', 'meson', 'nasm', 'patch', 'pkg-config', 'swig', 'yasm'].map(program),
+  ['libtool', '', '', 'libtool libtoolize'],
+  ['ninja-build', '', '', 'ninja'],
+  ['protobuf-compiler', '', '', 'protoc'],
   ['libaio-dev', 'libaio.h', 'aio', 'libaio'],
 ];
 
