@@ -12,8 +12,8 @@ const PAUSE_MS = 25;
  * Kills what is left of the build in this folder (absolute, without links), wherever it went: a process
  * that makes itself a daemon leaves the build's group and session, but inherits the variable that marks
  * it, like any other; and one that was started with an empty environment is known by its working or root
- * directory if that is still in the folder. One that has shed all three isn't found, nor one of another
- * user's: against those, the build needs a namespace or an account of its own. Linux alone tells these
+ * directory if that is still in the folder. One that has shed all three isn't found here, nor one of another
+ * user's: those die with the namespace of a sandbox, or by the reaper (reaper.ts) where there is none. Linux alone tells these
  * things; elsewhere nothing is done. Gives the ids of those that are still there after ten seconds.
  */
 export async function killProcessesOf(folder: string): Promise<readonly number[]> {

@@ -5,6 +5,7 @@ import { promisify } from 'node:util';
 import { PiwError, reason } from '../errors.js';
 import { cutsOff, pipWithWalls, probeProject } from './hooks.js';
 import type { Interpreter } from './interpreter.js';
+import { reaper } from './reaper.js';
 
 /** What stands between a build and the rest of the slave. */
 export interface Confinement {
@@ -54,8 +55,10 @@ export async function confine(options: SandboxOptions): Promise<Confinement> {
     throw new PiwError('PIW_CONFIG', `sandbox = ${mode}: it is auto, required or none`);
   if (!['on', 'requirements', 'off'].includes(network))
     throw new PiwError('PIW_CONFIG', `sandbox-network = ${network}: it is on, requirements or off`);
-  const without = (why: string): Confinement =>
-    unconfined(network === 'on' ? why : `${why} (and so it has the network)`);
+  const without = (why: string): Confinement => ({
+    notice: `piw: no sandbox is around this build: ${why}${network === 'on' ? '' : ' (and so it has the network)'}`,
+    around: () => reaper(interpreter.path),
+  });
   if (mode === 'none') return without('the configuration says so');
   const scratch = await mkdtemp(join(await realpath(workDir), 'probe-'));
   try {
@@ -93,10 +96,6 @@ export async function confine(options: SandboxOptions): Promise<Confinement> {
   } finally {
     await rm(scratch, { recursive: true, force: true });
   }
-}
-
-export function unconfined(why: string): Confinement {
-  return { notice: `piw: no sandbox is around this build: ${why}`, around: () => [] };
 }
 
 function whyNot(error: unknown): string {

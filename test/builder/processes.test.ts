@@ -2,14 +2,16 @@ import { existsSync, readFileSync } from 'node:fs';
 import t from 'tap';
 import { DEFAULT_LIMITS } from '../../src/builder/limits.js';
 import { run } from '../../src/builder/run.js';
+import { confine } from '../../src/builder/sandbox.js';
 import { packFixture } from '../helpers/sdist.js';
 import { IndexServer } from './index-server.js';
-import { temporary, workshop } from './workshop.js';
+import { interpreter, temporary, workshop } from './workshop.js';
 
 const index = await IndexServer.start([
   packFixture('lingers'),
   packFixture('lingers', { version: '2.0' }),
   packFixture('plain'),
+  packFixture('sheds', { version: '2.0' }),
 ]);
 t.teardown(() => index.stop());
 
@@ -67,6 +69,27 @@ t.test(
     t.strictSame(told.alive().sort(), ['bare', 'child', 'daemon', 'sleeping']);
     stop.abort();
     t.match(await result, { status: false, failureClass: 'killed' });
+    t.strictSame(told.alive(), []);
+  },
+);
+
+t.test(
+  'a process of a build that something else kills is told from a failure of the package',
+  onlyLinux,
+  async (t) => {
+    const workDir = temporary(t);
+    const env = { PIP_RETRIES: '0', PIW_TEST_WORD: 'piw-test' };
+    const confinement = await confine({
+      ...{ mode: 'none', network: 'on', interpreter, env, workDir, masked: [] },
+    });
+    const { builder, request } = workshop(t, index.url, { workDir, env, confinement });
+    const told = new Told(1);
+    const result = builder.build(request('sheds', { version: '2.0', onLine: told.onLine }));
+    await Promise.race([told.all(), result]);
+    process.kill(told.pids.get('sleeping') ?? 0, 'SIGKILL');
+    const { failureClass, output } = await result;
+    t.equal(failureClass, 'killed', output);
+    t.match(output, /\npiw: .* something killed one of its processes, and not for want of memory\n$/);
     t.strictSame(told.alive(), []);
   },
 );

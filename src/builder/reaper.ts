@@ -1,0 +1,56 @@
+/**
+ * Runs a command, and ends when all that it has started is dead, wherever it went. To this process (Linux
+ * alone has such) belongs every orphan of its descendants, whatever session, folder and variables it has:
+ * when the command has ended, or two seconds after SIGTERM, they are killed until there is none. That is
+ * before the builder's own SIGKILL to the whole group, which this would not outlive.
+ */
+const REAPER = `
+import ctypes, os, signal, sys, time
+
+def children():
+    for name in os.listdir('/proc'):
+        try:
+            with open('/proc/%d/stat' % int(name), 'rb') as file:
+                if int(file.read().rsplit(b')', 1)[1].split()[1]) == os.getpid():
+                    yield int(name)
+        except (OSError, ValueError):
+            pass
+
+def kill(*_):
+    for pid in children():
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except OSError:
+            pass
+
+ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+child = os.fork()
+if child == 0:
+    try:
+        os.execvp(sys.argv[1], sys.argv[1:])
+    except OSError as error:
+        os.write(1, str(error).encode() + b'\\n')
+        os._exit(127)
+signal.signal(signal.SIGALRM, kill)
+signal.signal(signal.SIGTERM, lambda *_: signal.setitimer(signal.ITIMER_REAL, 2, 0.05))
+pid, status = os.wait()
+while pid != child:
+    pid, status = os.wait()
+signal.setitimer(signal.ITIMER_REAL, 0)
+while True:
+    kill()
+    try:
+        if os.waitpid(-1, os.WNOHANG)[0] == 0:
+            time.sleep(0.005)
+    except ChildProcessError:
+        break
+os._exit(status >> 8 if status & 127 == 0 else 128 + (status & 127))
+`;
+
+/**
+ * What a build is run by where there is no sandbox. A build that means to can kill this first, for it has
+ * the same user; against that, only namespaces or an account of its own help.
+ */
+export function reaper(python: string): readonly string[] {
+  return process.platform === 'linux' ? [python, '-I', '-c', REAPER] : [];
+}
