@@ -16,6 +16,8 @@ const IDLE_MS = 60_000;
 const AT_ONCE = 256;
 /** What a chunk takes in a bucket beyond its bytes, in those. */
 const OVERHEAD = 0.02;
+const senderOf = ({ tokens }: From): string => tokens[1] ?? '';
+
 /** How many verdicts are kept for those who ask again. */
 const VERDICTS = 1000;
 
@@ -60,7 +62,7 @@ export class FileJuggler extends Actor {
     this.serve(
       transfer,
       { HELLO: ({ transfer_id }, from) => this.#hello(transfer_id, from) },
-      { tokens: ['slave', '*', '*', transfer.name], verb: 'HELLO' },
+      { tokens: ['slave', '*', '*', transfer.name], verb: 'HELLO', senderOf },
     );
     this.serve(fileSystem, {
       EXPECT: async ({ transfer_id, sender, file_state }) => {
@@ -114,7 +116,7 @@ export class FileJuggler extends Actor {
     const close = this.serve(
       transfer,
       { CHUNK: ({ offset, length }) => this.#chunk(session, offset, length) },
-      { tokens: from.tokens.slice(0, -1), verb: 'CHUNK' },
+      { tokens: from.tokens.slice(0, -1), verb: 'CHUNK', senderOf },
     );
     this.#sessions.set(session, { id, close });
   }

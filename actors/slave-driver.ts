@@ -135,6 +135,7 @@ export class SlaveDriver extends Actor {
       {
         tokens: [slaveDriver.name, '*', '*'],
         concurrency: 10_000,
+        senderOf: ({ tokens }) => tokens[1] ?? '',
         bucketOf: ({ tokens }) => bucketOf(this.bus.prefix, tokens[1] ?? ''),
       },
     );

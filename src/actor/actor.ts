@@ -4,6 +4,7 @@ import type { Log } from '../log.js';
 import { packError, type Answer, type Protocol, type Said, type Verbs } from '../protocols/protocol.js';
 import { PROTOCOL, VERSION } from '../version.js';
 import type { Clock } from './clock.js';
+import { FairShare } from './fair-share.js';
 
 /**
  * What PAUSE means for a task. `ignores`: it goes on (Oracle, File Juggler). `stops`: it takes no new
@@ -46,6 +47,8 @@ export interface ServeOptions {
   readonly queue?: string | null;
   /** How many messages are handled at once; more wait. 256 if left out. */
   readonly concurrency?: number;
+  /** Who says it, where senders are not trusted: none of them gets more than its share of what is heard. */
+  readonly senderOf?: (from: From) => string;
   /** Where the sender may have put a large body. */
   readonly bucketOf?: (from: From) => string;
   /** It goes on while the actor is paused. */
@@ -80,13 +83,15 @@ export abstract class Actor {
   #paused = false;
   #stopping = false;
   #count = 0;
-  #refusals = { since: 0, count: 0 };
+  #refusals = { since: 0, count: 0, last: '' };
+  readonly #shares: FairShare;
 
   constructor(context: ActorContext) {
     this.context = context;
     this.bus = context.bus;
     this.log = context.log;
     this.clock = context.clock;
+    this.#shares = new FairShare(context.clock);
   }
 
   /** Opens its conversations and starts its timers. For a single: once it holds the lease. */
@@ -152,8 +157,14 @@ export abstract class Actor {
     const limit = new Gate(options.concurrency ?? 256);
     const read = async (line: Line): Promise<void> => {
       for await (const incoming of line) {
+        const its = from(incoming.subject);
+        const sender = options.senderOf?.(its);
+        if (sender !== undefined && !this.#shares.take(sender, incoming.size)) {
+          this.#refused(`${sender} says more than is heard of it`);
+          continue;
+        }
         await limit.enter();
-        const handling = this.#handle(protocol, handlers, incoming, from(incoming.subject)).finally(() => {
+        const handling = this.#handle(protocol, handlers, incoming, its, sender).finally(() => {
           limit.leave();
           this.#running.delete(handling);
         });
@@ -220,10 +231,12 @@ export abstract class Actor {
     if (now - since >= REFUSALS.ms) {
       if (count > REFUSALS.lines)
         this.log.warning(`${String(count - REFUSALS.lines)} more messages were refused`);
-      this.#refusals = { since: now, count: 0 };
+      this.#refusals = { since: now, count: 0, last: '' };
     }
     this.#refusals.count += 1;
-    if (this.#refusals.count <= REFUSALS.lines) this.log.warning(text);
+    const again = this.#refusals.last === text;
+    this.#refusals.last = text;
+    if (!again && this.#refusals.count <= REFUSALS.lines) this.log.warning(text);
   }
 
   #open(served: Served): void {
@@ -245,6 +258,7 @@ export abstract class Actor {
     handlers: Partial<Handlers<V>>,
     incoming: Incoming,
     from: From,
+    sender: string | undefined,
   ): Promise<void> {
     let verb = '';
     let fatal: unknown;
@@ -266,9 +280,10 @@ export abstract class Actor {
     } catch (error) {
       const known = error instanceof PiwError;
       if (!known) fatal = error;
-      else if (error.code === 'PIW_MESSAGE_INVALID')
+      else if (error.code === 'PIW_MESSAGE_INVALID') {
+        if (sender !== undefined) this.#shares.nonsense(sender);
         this.#refused(`on ${incoming.subject}: ${error.message}`);
-      else this.log.debug(`on ${incoming.subject}: ${verb}: ${error.message}`);
+      } else this.log.debug(`on ${incoming.subject}: ${verb}: ${error.message}`);
       answer = known
         ? packError(error.code, `${error.message}${error.code === 'PIW_MESSAGE_INVALID' ? OURS : ''}`)
         : packError('PIW_INTERNAL', `${verb} failed: ${reason(error)}`);

@@ -61,6 +61,8 @@ export interface Incoming {
   readonly subject: string;
   /** It wants an answer. */
   readonly asked: boolean;
+  /** Bytes of it that have come. */
+  readonly size: number;
   /** Its body; a promise where it has to be fetched. Raises PIW_MESSAGE_INVALID. */
   body(): unknown;
   answer(body: unknown): Promise<void>;
@@ -188,6 +190,7 @@ export class Bus {
     const incoming = (msg: Msg): Incoming => ({
       subject: msg.subject,
       asked: msg.reply !== undefined && msg.reply !== '',
+      size: msg.data.length,
       body: () => this.#read(msg, options.bucketOf?.(msg.subject)),
       answer: async (body) => {
         const { payload, header } = await this.#wrap(body);
