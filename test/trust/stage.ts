@@ -11,7 +11,7 @@ import { Client } from '../../src/actor/client.js';
 import { systemClock } from '../../src/actor/clock.js';
 import { Bus } from '../../src/bus/bus.js';
 import { decode, encode } from '../../src/bus/codec.js';
-import { formatConfig } from '../../src/config.js';
+import { formatConfig, type Given } from '../../src/config.js';
 import { newVersions } from '../../src/database/versions.js';
 import type { Database } from '../../src/database/pool.js';
 import { createLog } from '../../src/log.js';
@@ -47,7 +47,7 @@ export interface Stage {
 }
 
 /** `versions` of demo wait to be built, one of `other`. */
-export async function stage(t: Test, versions: number): Promise<Stage> {
+export async function stage(t: Test, versions: number, more: Given = {}): Promise<Stage> {
   const folder = mkdtempSync(join(tmpdir(), 'piw-hostile-'));
   const output = join(folder, 'www');
   const { db, dsn } = await testDatabase(t);
@@ -62,6 +62,7 @@ export async function stage(t: Test, versions: number): Promise<Stage> {
     formatConfig({
       ...{ nats: nats.master, dsn, 'output-path': output, 'pypi-simple': 'http://127.0.0.1:9/simple' },
       ...{ 'watch-only': true, 'dev-mode': true, 'allow-root': true, 'allow-superuser': true },
+      ...more,
     }),
   );
   const master = spawn(process.execPath, [BIN, 'master', '-v', '-c', conf], {

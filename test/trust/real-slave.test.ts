@@ -1,0 +1,110 @@
+import { execFile } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import t from 'tap';
+import { confine } from '../../src/builder/sandbox.js';
+import { parseAddress } from '../../src/bus/address.js';
+import { newKey } from '../../src/bus/nkey.js';
+import { formatConfig, type Given } from '../../src/config.js';
+import { newVersions } from '../../src/database/versions.js';
+import { someRelease, someTarget } from '../helpers/rows.js';
+import { packFixture } from '../helpers/sdist.js';
+import { IndexServer } from '../builder/index-server.js';
+import { interpreter, temporary } from '../builder/workshop.js';
+import { stage } from './stage.js';
+
+t.setTimeout(200_000);
+
+const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
+const ROOT = fileURLToPath(new URL('../../..', import.meta.url)).replace(/\/$/, '');
+
+/** What a slave is made of: its configuration, its key in a file beside it, and how it is run. */
+function slaveOf(address: string, user: string, more: Given = {}) {
+  const home = mkdtempSync(join(tmpdir(), 'piw-robbed-'));
+  const { servers, seed = '' } = parseAddress(address);
+  const key = join(home, 'pi.nk');
+  const conf = join(home, 'piwheels.conf');
+  writeFileSync(key, `${seed}\n`, { mode: 0o600 });
+  const master = `nats://${servers.join(',')}`;
+  const work = mkdtempSync(join(tmpdir(), 'piw-robbed-work-'));
+  const given = { master, 'slave-user': user, 'slave-key': key, 'work-dir': work, ...more };
+  writeFileSync(conf, formatConfig(given), { mode: 0o600 });
+  const run = (...args: readonly string[]) =>
+    new Promise<{ code: number; err: string }>((resolve) => {
+      const child = execFile(
+        process.execPath,
+        [BIN, 'slave', '-c', conf, '--allow-root', '--once', '-v', ...args],
+        {
+          env: {
+            ...process.env,
+            PIW_BUILD_ENV: JSON.stringify({
+              PIP_RETRIES: '0',
+              PIW_TEST_SLAVE: `at:${home},${ROOT},${seed.slice(2)}`,
+            }),
+          },
+        },
+        (error, _, err) => {
+          resolve({ code: error === null ? 0 : (child.exitCode ?? -1), err });
+        },
+      );
+    });
+  return { home, conf, key, seed, run };
+}
+
+void t.test('a build that wants its slave’s key and code gets neither', async (t) => {
+  const index = await IndexServer.start([packFixture('robs')]);
+  t.teardown(() => index.stop());
+  const its = await stage(t, 1, { 'index-url': index.url });
+  const { abiTag: abi, platformTag: platform } = interpreter;
+  await someTarget(its.db, abi, { platform });
+  await newVersions(its.db, 'piw-fixture-robs', 'feed', [someRelease('1.0', { priority: 2 })]);
+  const { conf, key, run } = slaveOf(its.addresses.victim, 'victim');
+  const before = [BIN, join(ROOT, 'package.json'), conf, key].map((path) => readFileSync(path, 'utf8'));
+  const unchanged = () =>
+    t.same(
+      [BIN, join(ROOT, 'package.json'), conf, key].map((path) => readFileSync(path, 'utf8')),
+      before,
+    );
+
+  const open = await run('--sandbox', 'none');
+  t.equal(open.code, 2, 'without a sandbox it does not begin');
+  t.match(open.err, /at the mercy of what it builds: it could read .*(?:piwheels.conf|pi.nk)/);
+  t.same(await its.db.query('select from builds'), []);
+
+  const work = temporary(t);
+  const walls = await confine({
+    mode: 'auto',
+    network: 'on',
+    interpreter,
+    env: {},
+    masked: [],
+    workDir: work,
+  });
+  if (walls.notice !== undefined) {
+    t.match(await run(), { code: 2, err: /at the mercy/ }, 'nor where there is none');
+    return;
+  }
+  const ran = await run('--sandbox', 'required');
+  t.equal(ran.code, 0, ran.err);
+  const [row] = await its.db.query<{ status: boolean; output: string }>(
+    `select b.status, b.output from builds b join versions using (version_id) join packages using (package_id)
+     where package = 'piw-fixture-robs'`,
+  );
+  t.ok(row?.status, `${ran.err}\n${row?.output ?? ''}`);
+  t.match(row?.output ?? '', /the key is in \[\]/);
+  t.match(row?.output ?? '', /slaves seen: 0/);
+  // What it may have written there is in a folder of its own, which lies upon the real one.
+  t.notOk(existsSync(join(ROOT, 'dist', 'robbed.js')));
+  unchanged();
+  t.ok(existsSync(join(its.output, 'simple/piw-fixture-robs')), 'it is published all the same');
+});
+
+void t.test('a slave whose key is taken away ends, and says why', async (t) => {
+  const its = await stage(t, 0);
+  const { run } = slaveOf(its.addresses.victim.replace(/SU[A-Z2-7]+/, newKey().seed), 'victim');
+  const ran = await run('--allow-exposed');
+  t.equal(ran.code, 5);
+  t.match(ran.err, /it refuses these credentials/);
+});
