@@ -9,6 +9,8 @@ import { parseAddress } from '../../src/bus/address.js';
 import { newKey } from '../../src/bus/nkey.js';
 import { formatConfig, type Given } from '../../src/config.js';
 import { newVersions } from '../../src/database/versions.js';
+import { until } from '../helpers/bus.js';
+import { piwWith } from '../helpers/command.js';
 import { someRelease, someTarget } from '../helpers/rows.js';
 import { packFixture } from '../helpers/sdist.js';
 import { IndexServer } from '../builder/index-server.js';
@@ -101,7 +103,19 @@ void t.test('a build that wants its slave’s key and code gets neither', async 
   t.ok(existsSync(join(its.output, 'simple/piw-fixture-robs')), 'it is published all the same');
 });
 
-void t.test('a slave whose key is taken away ends, and says why', async (t) => {
+void t.test('a slave that is removed while it waits ends, and says why', async (t) => {
+  const its = await stage(t, 0);
+  const { run } = slaveOf(its.addresses.victim, 'victim');
+  const running = run('--allow-exposed');
+  await until(() => /\(\S+\) says HELLO/.test(its.said()), 60_000);
+  const piw = piwWith({ 'nats-users': its.usersFile, 'nats-pid': [its.pidFile] });
+  t.match(await piw('slaves', 'remove', 'victim'), { code: 0 });
+  const { code, err } = await running;
+  t.equal(code, 5, err);
+  t.match(err, /let this slave in no more/);
+});
+
+void t.test('a slave whose key is not known is told so', async (t) => {
   const its = await stage(t, 0);
   const { run } = slaveOf(its.addresses.victim.replace(/SU[A-Z2-7]+/, newKey().seed), 'victim');
   const ran = await run('--allow-exposed');

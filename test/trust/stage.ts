@@ -34,6 +34,9 @@ export type Told = readonly unknown[];
 export interface Stage {
   readonly mallory: Mallory;
   readonly addresses: { readonly mallory: string; readonly victim: string; readonly honest: string };
+  /** For piw slaves. */
+  readonly usersFile: string;
+  readonly pidFile: string;
   readonly bus: Bus;
   readonly db: Database;
   readonly output: string;
@@ -101,7 +104,7 @@ export async function stage(t: Test, versions: number, more: Given = {}): Promis
   const outside = () => walk(folder).filter((path) => !path.startsWith('www/') && path !== 'www');
   const before = outside();
   return {
-    ...{ mallory, addresses, bus, db, output },
+    ...{ mallory, addresses, bus, db, output, usersFile: nats.usersFile, pidFile: nats.pidFile },
     said: () => log.slice(from.log) + nats.log().slice(from.nats),
     mark: () => {
       from = { log: log.length, nats: nats.log().length };
