@@ -83,7 +83,7 @@ export abstract class Actor {
   #paused = false;
   #stopping = false;
   #count = 0;
-  #refusals = { since: 0, count: 0, last: '' };
+  #refusals = { since: 0, count: 0, said: new Set<string>() };
   readonly #shares: FairShare;
 
   constructor(context: ActorContext) {
@@ -160,7 +160,7 @@ export abstract class Actor {
         const its = from(incoming.subject);
         const sender = options.senderOf?.(its);
         if (sender !== undefined && !this.#shares.take(sender, incoming.size)) {
-          this.#refused(`${sender} says more than is heard of it`);
+          this.#refused(`${sender} says more than is heard of it`, true);
           continue;
         }
         await limit.enter();
@@ -225,17 +225,17 @@ export abstract class Actor {
   }
 
   /** Whoever sends nonsense all day long is not to fill the disk with what is said of it. */
-  #refused(text: string): void {
+  #refused(text: string, once = false): void {
     const now = this.clock.now();
     const { since, count } = this.#refusals;
     if (now - since >= REFUSALS.ms) {
       if (count > REFUSALS.lines)
         this.log.warning(`${String(count - REFUSALS.lines)} more messages were refused`);
-      this.#refusals = { since: now, count: 0, last: '' };
+      this.#refusals = { since: now, count: 0, said: new Set() };
     }
     this.#refusals.count += 1;
-    const again = this.#refusals.last === text;
-    this.#refusals.last = text;
+    const again = once && this.#refusals.said.has(text);
+    if (once) this.#refusals.said.add(text);
     if (!again && this.#refusals.count <= REFUSALS.lines) this.log.warning(text);
   }
 
