@@ -175,7 +175,8 @@ export class Builder {
   ): Promise<Failure | undefined> {
     if (code === 0) return undefined;
     const { implementation } = this.#options.interpreter;
-    const failure = diagnose({ name, version, output, implementation, starved });
+    const cutOff = this.#options.confinement.hooks !== undefined;
+    const failure = diagnose({ name, version, output, implementation, starved, cutOff });
     const missing = /No matching distribution found for ([A-Za-z0-9._-]{1,200})/.exec(output)?.[1];
     if (!UNSURE.includes(failure.failureClass) || missing === undefined) return failure;
     const look = { timeoutMs: LOOK_MS, signal, onLine: () => undefined };

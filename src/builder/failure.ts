@@ -14,6 +14,8 @@ export interface Evidence {
   readonly name: PackageName;
   readonly version: string;
   readonly output: string;
+  /** Whether its code had no network, and pip had. */
+  readonly cutOff?: boolean;
   /** Of the interpreter: `CPython`, `PyPy`. */
   readonly implementation?: string;
   /** Whether the kernel killed a process for want of memory meanwhile; undefined where nothing tells. */
@@ -47,6 +49,9 @@ const isListed = (list: string | undefined, { version }: Evidence): boolean =>
 /** Programs that builds run, other than compilers. */
 const PROGRAM =
   /^(?:a(?:clocal|utoconf|utomake|utoreconf)|bison|cmake|flex|go|gperf|libtool(?:ize)?|m4|make|meson|msgfmt|nasm|ninja|patch|pkg-config|pkgconf|protoc|qmake|swig[\d.]*|xgettext|yasm)$/;
+
+/** Something of a build's own looked for an address, and got none. */
+const NO_ANSWER = /urlopen error|Could not resolve host|Temporary failure in name resolution/;
 
 /** Somebody sent SIGKILL to a process of the build. */
 const KILLED = /Killed signal terminated program|exit code: (?:-9|137)\b|signal: 9, SIGKILL/;
@@ -278,7 +283,13 @@ const SIGNS: readonly Sign[] = [
   },
   {
     failureClass: 'network',
-    pattern: /urlopen error|Could not resolve host|Temporary failure in name resolution/,
+    pattern: NO_ANSWER,
+    sentence: 'its build wanted something from the network, which builds do not have on this slave',
+    holds: (_match, { cutOff }) => cutOff === true,
+  },
+  {
+    failureClass: 'network',
+    pattern: NO_ANSWER,
     sentence: 'its build wanted something from the network that it did not get',
   },
   {

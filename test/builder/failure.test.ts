@@ -288,6 +288,17 @@ t.test('what went wrong on the way and did not matter is not taken for the failu
   t.end();
 });
 
+t.test('what a build wanted from a network that it may not have is told as that', (t) => {
+  const output = "  fatal: unable to access 'https://git.example/': Could not resolve host: git.example\n";
+  const evidence = { name: normalise('thing'), version: '1.0', output };
+  t.match(diagnose({ ...evidence, cutOff: true }), {
+    failureClass: 'network',
+    sentence: /do not have on this slave$/,
+  });
+  t.match(diagnose({ ...evidence, cutOff: false }), { failureClass: 'network', sentence: /did not get$/ });
+  t.end();
+});
+
 t.test('PyPy’s headers are in a package of their own', (t) => {
   const output = '  thing.c:1:10: fatal error: Python.h: No such file or directory\n';
   const evidence = { name: normalise('thing'), version: '1.0', output };
