@@ -1,16 +1,14 @@
 import { randomBytes } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import { freemem, loadavg, totalmem } from 'node:os';
 import { Client } from '../src/actor/client.js';
 import type { Clock } from '../src/actor/clock.js';
+import { readerOf, sendFile } from '../src/actor/send-file.js';
 import type { Builder, BuildResult, BuiltFile } from '../src/builder/build.js';
-import { CHUNK_SIZE } from '../src/bus/objects.js';
 import type { Bus } from '../src/bus/bus.js';
 import { PiwError, reason } from '../src/errors.js';
 import type { Log } from '../src/log.js';
 import type { Stats } from '../src/protocols/fields.js';
-import { bucketOf, transfer } from '../src/protocols/file-juggler.js';
 import type { Answer, Body } from '../src/protocols/protocol.js';
 import {
   slaveDriver,
@@ -47,8 +45,6 @@ export type SlaveProgress =
 
 /** How long to wait before something that failed is tried again: 1 s, doubled up to 30 s. */
 const backOff = (tries: number): number => Math.min(1000 * 2 ** tries, 30_000);
-/** Breaks of one file's transfer in a row, without a byte between them, that end it. */
-const MAX_BREAKS = 8;
 
 /**
  * A build slave. It asks, and does what it is told:
@@ -67,8 +63,9 @@ export class BuildSlave {
   readonly #options: SlaveOptions;
   readonly #session = randomBytes(8).toString('hex');
   readonly #master: Client<SlaveVerbs>;
-  readonly #juggler: Client<typeof transfer.verbs>;
   readonly #stop = new AbortController();
+  /** The transfers of this build that came to their end: one that is asked for again was found wrong. */
+  readonly #sent = new Set<string>();
   #slaveId = 0;
   #index: { url: string; extra: string | null } = { url: '', extra: null };
   #woken: () => void = () => undefined;
@@ -80,11 +77,6 @@ export class BuildSlave {
     this.#master = new Client(options.bus, slaveDriver, tokens, {
       timeoutMs: 20_000,
       patienceMs: 60_000,
-      signal,
-    });
-    this.#juggler = new Client(options.bus, transfer, [...tokens, transfer.name], {
-      timeoutMs: 60_000,
-      patienceMs: 90_000,
       signal,
     });
   }
@@ -235,6 +227,7 @@ export class BuildSlave {
       output: result.output,
       files: result.files.map((file) => fileToMessage(file)),
     };
+    this.#sent.clear();
     let answer: SlaveAnswer = await this.#say('BUILT', built);
     while (answer.verb === 'SEND') {
       const { filename, transfer_id }: { filename: string; transfer_id: string } = answer;
@@ -252,60 +245,36 @@ export class BuildSlave {
   }
 
   /**
-   * Sends what the File Juggler asks for of one file; false when it was given up, so that the build
-   * goes back to the queue with the next IDLE.
+   * Sends one file to the File Juggler; false when it was given up, so that the build goes back to the
+   * queue with the next IDLE.
    */
   async #transfer(file: BuiltFile, id: string): Promise<boolean> {
-    const { log, clock } = this.#options;
-    let breaks = 0;
-    let answer: Answer<typeof transfer.verbs, 'HELLO'> | undefined;
-    for (;;) {
-      try {
-        answer ??= await this.#juggler.ask('HELLO', { transfer_id: id });
-        if (answer.verb === 'DONE') return true;
-        const { offset, length }: { offset: number; length: number } = answer;
-        await this.#chunks(file, id, offset, length);
-        answer = await this.#juggler.ask('CHUNK', { offset, length });
-        breaks = 0;
-      } catch (error) {
-        if (this.#stopping || !(error instanceof PiwError)) throw error;
-        log.warning(`sending ${file.filename}: ${error.message}`);
-        this.#progress({ state: 'trouble', text: error.message, code: error.code });
-        if (error.code === 'PIW_UNKNOWN_TRANSFER') return true;
-        if (breaks >= MAX_BREAKS) {
-          log.error(
-            `${file.filename} was given up after ${String(breaks + 1)} breaks; its build goes back to the queue`,
-          );
-          return false;
-        }
-        await wait(clock, backOff(breaks), this.#stop.signal);
-        breaks += 1;
-        answer = undefined;
-      }
-    }
-  }
-
-  async #chunks(file: BuiltFile, id: string, offset: number, length: number): Promise<void> {
-    const { bus, user } = this.#options;
-    const source = createReadStream(file.path, {
-      start: offset,
-      end: offset + length - 1,
-      highWaterMark: CHUNK_SIZE,
-    });
-    let sent = offset;
-    await bus.objects.write(
-      bucketOf(bus.prefix, user),
-      `${id}.${randomBytes(6).toString('hex')}`,
-      source as AsyncIterable<Uint8Array>,
-      {
-        offset,
-        signal: this.#stop.signal,
+    const { bus, clock, log, user } = this.#options;
+    let sent = 0;
+    const trouble = (error: PiwError) => {
+      log.warning(`sending ${file.filename}: ${error.message}`);
+      this.#progress({ state: 'trouble', text: error.message, code: error.code });
+    };
+    try {
+      await sendFile({
+        ...{ bus, clock, user, session: this.#session, transferId: id, file, signal: this.#stop.signal },
+        read: readerOf(file.path),
+        doubtful: this.#sent.has(id),
         onSent: (bytes) => {
-          sent += bytes;
+          sent = Math.min(sent + bytes, file.filesize);
           this.#progress({ state: 'sending', filename: file.filename, sent, size: file.filesize });
         },
-      },
-    );
+        onTrouble: trouble,
+      });
+      this.#sent.add(id);
+      return true;
+    } catch (error) {
+      if (this.#stopping || !(error instanceof PiwError)) throw error;
+      trouble(error);
+      if (error.code === 'PIW_UNKNOWN_TRANSFER') return true;
+      log.error(`${file.filename} was given up; its build goes back to the queue`);
+      return false;
+    }
   }
 
   /** Says it until it is answered. What the master doesn't want to hear for other reasons is raised. */

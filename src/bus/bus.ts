@@ -13,6 +13,7 @@ import { parseAddress, redactAddress } from './address.js';
 import { Claims } from './claims.js';
 import { decode, encode } from './codec.js';
 import { Objects } from './objects.js';
+import { makeRoom } from './room.js';
 
 export interface BusOptions {
   /** See parseAddress. */
@@ -35,6 +36,8 @@ export interface AskOptions {
   readonly timeoutMs?: number;
   /** How long in all, with the question put again; not below timeoutMs. */
   readonly patienceMs?: number;
+  /** It is put once, and what breaks is raised. */
+  readonly once?: boolean;
   readonly signal?: AbortSignal;
 }
 
@@ -109,6 +112,7 @@ export class Bus {
           noAsyncTraces: true,
           ignoreClusterUpdates: servers.length === 1,
         });
+        makeRoom(nc);
         return new Bus(nc, options);
       } catch (error) {
         const refused = codeOf(error) === (Nats.AuthorizationViolation as string);
@@ -144,7 +148,7 @@ export class Bus {
       } catch (error) {
         const known = askError(error, subject);
         const pause = known.code === 'PIW_NO_RESPONDERS' ? 100 : 20;
-        const again = known.code !== 'PIW_DISCONNECTED' || !this.#nc.isClosed();
+        const again = !options.once && (known.code !== 'PIW_DISCONNECTED' || !this.#nc.isClosed());
         if (options.signal?.aborted || !again || !AGAIN.has(known.code) || Date.now() + pause >= deadline)
           throw known;
         await new Promise((resolve) => setTimeout(resolve, pause));
