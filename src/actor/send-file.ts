@@ -37,7 +37,7 @@ const backOff = (tries: number): number => Math.min(100 * 2 ** tries, 30_000);
 /** Breaks in a row, without a byte between them, that end it: two minutes and more. */
 const MAX_BREAKS = 12;
 /** How long one HELLO and one CHUNK wait for their answers, milliseconds, and how often CHUNK is said. */
-const HELLO_MS = 5000;
+const HELLO_MS = 3000;
 const CHUNK_MS = 2000;
 const CHUNK_ASKED = 10;
 /** Errors that the same again would only bring about again. */
@@ -58,16 +58,19 @@ export async function sendFile(sending: Sending): Promise<void> {
   const juggler = new Client(bus, transfer, ['slave', user, session, transfer.name]);
   let breaks = 0;
   let answer: Next | undefined;
+  let far = false;
   for (;;) {
     try {
+      const asked = performance.now();
       answer ??= await juggler.ask(
         'HELLO',
         { transfer_id: sending.transferId },
         { timeoutMs: HELLO_MS, patienceMs: 90_000, ...(signal ? { signal } : {}) },
       );
       if (answer.verb === 'DONE') return;
+      far ||= performance.now() - asked > WINDOW.nearMs;
       const range: { offset: number; length: number } = answer;
-      answer = await new Range(sending, juggler, range.offset, range.length).send(() => (breaks = 0));
+      answer = await new Range(sending, juggler, range, far).send(() => (breaks = 0));
     } catch (error) {
       if (signal?.aborted || !(error instanceof PiwError) || FINAL.has(error.code)) throw error;
       if (breaks >= MAX_BREAKS) throw error;
@@ -89,15 +92,22 @@ class Range {
   readonly #pieces = new Set<Promise<void>>();
   /** Bytes that were sent, of pieces that have not been answered. */
   #unanswered = 0;
-  #window = WINDOW.near;
+  #window: number;
   #failure: Error | undefined;
   #last: Next = { verb: 'DONE' };
 
-  constructor(sending: Sending, juggler: Juggler, offset: number, length: number) {
+  /** `far`: the last answer took so long that the server may be; it is found out meanwhile. */
+  constructor(
+    sending: Sending,
+    juggler: Juggler,
+    { offset, length }: { offset: number; length: number },
+    far: boolean,
+  ) {
     this.#sending = sending;
     this.#juggler = juggler;
     this.#offset = offset;
     this.#length = length;
+    this.#window = far ? WINDOW.most : WINDOW.near;
   }
 
   /** The answer to the last piece; `onArrived` is called when a piece has arrived. */
@@ -114,7 +124,7 @@ class Range {
     let at = this.#offset;
     let begun = at;
     let stored: Promise<void>[] = [];
-    if (this.#length > WINDOW.near) void this.#widen();
+    if (this.#length > WINDOW.near) void this.#measure();
     const free: Buffer[] = [];
     try {
       for (const data of read(this.#offset, this.#length, free)) {
@@ -150,9 +160,9 @@ class Range {
   }
 
   /** A long line holds more: what is under way is a window for each round trip. */
-  async #widen(): Promise<void> {
+  async #measure(): Promise<void> {
     const rtt = await this.#sending.bus.rtt().catch(() => 0);
-    if (rtt > WINDOW.nearMs) this.#window = WINDOW.most;
+    this.#window = rtt > WINDOW.nearMs ? WINDOW.most : WINDOW.near;
   }
 
   /** Says CHUNK for a piece of which everything has been sent. */

@@ -13,7 +13,7 @@ export interface Expected {
 }
 
 /** Bytes after which the disk is told to begin: what is left for the end is no more than that. */
-const SYNC_BYTES = 32 * 1024 * 1024;
+const SYNC_BYTES = 16 * 1024 * 1024;
 /** A file of at most so many bytes is written when it is published: until then it is soon sent again. */
 export const SMALL = 128 * 1024;
 
