@@ -81,7 +81,8 @@ export class FileJuggler extends Actor {
     this.serve(fileSystem, {
       EXPECT: async ({ transfer_id, sender, file_state }) => {
         await this.#bucket(sender);
-        await this.#store.expect({ transferId: transfer_id, sender, file: fileFromMessage(file_state) });
+        const expected = { transferId: transfer_id, sender, file: fileFromMessage(file_state) };
+        await this.#store.expect(expected, this.clock.now());
         this.#verdicts.delete(transfer_id);
         if (this.#store.owner(transfer_id) === this.#me) this.#offer(transfer_id);
         return { verb: 'DONE' };

@@ -20,8 +20,6 @@ const NOTES = '.ranges';
 /** Stands while somebody takes a transfer over, and for how long at most, milliseconds. */
 const TAKING = '.taking';
 const TAKING_MS = 10_000;
-/** How many small files may be expected at once; the oldest is forgotten, and announced again. */
-const MOST_SMALL = 10_000;
 
 /**
  * The wheels under the output path, and those on their way there. A file on its way is three files
@@ -39,7 +37,7 @@ export class WheelStore {
   readonly #transfers: string;
   readonly #me: string;
   /** The small files that are expected. */
-  readonly #small = new Map<string, Expected>();
+  readonly #small = new Map<string, Expected & { readonly since: number }>();
 
   /** `me` names this process among those that use the same folder. */
   constructor(outputPath: string, me: string) {
@@ -62,7 +60,7 @@ export class WheelStore {
    * starts over. It isn't synced: a note that is lost with the machine is made anew when the sender repeats
    * itself.
    */
-  async expect(expected: Expected): Promise<void> {
+  async expect(expected: Expected, now = Date.now()): Promise<void> {
     const known = this.#expected(expected.transferId);
     if (known?.sender === expected.sender && sameFile(known.file, expected.file)) return;
     if (known) await this.forget(expected.transferId);
@@ -71,11 +69,7 @@ export class WheelStore {
       await onDisk(path, () => writeFile(path, this.#body(expected)));
       return;
     }
-    this.#small.set(expected.transferId, expected);
-    for (const oldest of this.#small.keys()) {
-      if (this.#small.size <= MOST_SMALL) break;
-      this.#small.delete(oldest);
-    }
+    this.#small.set(expected.transferId, { ...expected, since: now });
   }
 
   /** In whose hands a transfer is; undefined: nothing of that id is expected. */
@@ -210,6 +204,11 @@ export class WheelStore {
   /** Removes transfers that nothing has been written to for `ms`; gives their senders and ids. */
   async sweep(ms: number, now: number): Promise<readonly { transferId: string; sender: string }[]> {
     const swept: { transferId: string; sender: string }[] = [];
+    for (const [transferId, { sender, since }] of this.#small) {
+      if (now - since <= ms) continue;
+      this.#small.delete(transferId);
+      swept.push({ transferId, sender });
+    }
     for (const name of await readdir(this.#transfers)) {
       const path = join(this.#transfers, name);
       if (!name.endsWith(EXPECTED)) {

@@ -127,9 +127,17 @@ void t.test('bytes beyond the end, other senders, and names that are paths get n
 
 void t.test('a transfer whose sender never comes back is removed, one that is young is not', async (t) => {
   const { store, output, file } = await arrange();
+  const now = Date.now();
   await store.expect({ transferId: 'old', sender: 'pi', file });
-  t.same(await store.sweep(60_000, Date.now()), []);
-  t.same(await store.sweep(60_000, Date.now() + 120_000), [{ transferId: 'old', sender: 'pi' }]);
+  await store.expect({ transferId: 'small', sender: 'pi', file: { ...file, filesize: 1000 } }, now);
+  t.same(await store.sweep(60_000, now), []);
+  t.ok(store.knows('small') && store.knows('old'));
+  const swept = await store.sweep(60_000, now + 120_000);
+  t.same(swept.map(({ transferId, sender }) => [transferId, sender]).sort(), [
+    ['old', 'pi'],
+    ['small', 'pi'],
+  ]);
+  t.notOk(store.knows('small') || store.knows('old'));
   t.same(readdirSync(join(output, '.transfers')), []);
 });
 
