@@ -134,11 +134,12 @@ class Range {
           await Promise.race(this.#pieces);
         signal?.throwIfAborted();
         if (this.#failure !== undefined) break;
-        stored.push(
-          writer.write(data).finally(() => {
-            if (data.buffer.byteLength === CHUNK_SIZE) free.push(Buffer.from(data.buffer));
-          }),
-        );
+        const storing = writer.write(data).finally(() => {
+          if (data.buffer.byteLength === CHUNK_SIZE) free.push(Buffer.from(data.buffer));
+        });
+        // It is waited for with its piece; when this range ends before that, by nobody.
+        storing.catch(() => undefined);
+        stored.push(storing);
         at += data.length;
         this.#unanswered += data.length;
         onSent?.(data.length);
