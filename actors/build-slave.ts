@@ -1,14 +1,12 @@
 import { randomBytes } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { Client } from '../src/actor/client.js';
 import type { Clock } from '../src/actor/clock.js';
+import { readerOf, sendFile } from '../src/actor/send-file.js';
 import type { Builder, BuildResult, BuiltFile } from '../src/builder/build.js';
 import { machineStats } from '../src/builder/machine.js';
-import { CHUNK_SIZE } from '../src/bus/objects.js';
 import type { Bus } from '../src/bus/bus.js';
 import { PiwError, reason } from '../src/errors.js';
 import type { Log } from '../src/log.js';
-import { bucketOf, transfer } from '../src/protocols/file-juggler.js';
 import type { Answer, Body } from '../src/protocols/protocol.js';
 import {
   slaveDriver,
@@ -51,8 +49,6 @@ export type SlaveProgress =
 const backOff = (tries: number): number => Math.min(1000 * 2 ** tries, 30_000);
 /** How long a slave whose disk was full waits before it asks for work again, milliseconds. */
 const FULL_MS = 30_000;
-/** Breaks of one file's transfer in a row, without a byte between them, that end it. */
-const MAX_BREAKS = 8;
 
 /**
  * A build slave. It asks, and does what it is told:
@@ -72,8 +68,9 @@ export class BuildSlave {
   readonly #options: SlaveOptions;
   readonly #session = randomBytes(8).toString('hex');
   readonly #master: Client<SlaveVerbs>;
-  readonly #juggler: Client<typeof transfer.verbs>;
   readonly #stop = new AbortController();
+  /** The transfers of this build that came to their end: one that is asked for again was found wrong. */
+  readonly #sent = new Set<string>();
   #slaveId = 0;
   #index: { url: string; extra: string | null } = { url: '', extra: null };
   #woken: () => void = () => undefined;
@@ -88,11 +85,6 @@ export class BuildSlave {
     const signal = this.#stop.signal;
     this.#master = new Client(options.bus, slaveDriver, tokens, {
       ...{ timeoutMs: 20_000, patienceMs: 20_000, signal },
-    });
-    this.#juggler = new Client(options.bus, transfer, [...tokens, transfer.name], {
-      timeoutMs: 60_000,
-      patienceMs: 90_000,
-      signal,
     });
   }
 
@@ -269,6 +261,7 @@ export class BuildSlave {
       output: result.output,
       files: result.files.map((file) => fileToMessage(file)),
     };
+    this.#sent.clear();
     let answer: SlaveAnswer = await this.#say('BUILT', built, signal);
     while (answer.verb === 'SEND') {
       const { filename, transfer_id }: { filename: string; transfer_id: string } = answer;
@@ -286,65 +279,36 @@ export class BuildSlave {
   }
 
   /**
-   * Sends what the File Juggler asks for of one file; false when it was given up, so that the build
-   * goes back to the queue with the next IDLE.
+   * Sends one file to the File Juggler; false when it was given up, so that the build goes back to the
+   * queue with the next IDLE.
    */
   async #transfer(file: BuiltFile, id: string, signal: AbortSignal): Promise<boolean> {
-    const { log, clock } = this.#options;
-    let breaks = 0;
-    let answer: Answer<typeof transfer.verbs, 'HELLO'> | undefined;
-    for (;;) {
-      try {
-        answer ??= await this.#juggler.ask('HELLO', { transfer_id: id }, { signal });
-        if (answer.verb === 'DONE') return true;
-        const { offset, length }: { offset: number; length: number } = answer;
-        await this.#chunks(file, id, { offset, length }, signal);
-        answer = await this.#juggler.ask('CHUNK', { offset, length }, { signal });
-        breaks = 0;
-      } catch (error) {
-        if (aborted(signal) || !(error instanceof PiwError)) throw error;
-        log.warning(`sending ${file.filename}: ${error.message}`);
-        this.#progress({ state: 'trouble', text: error.message, code: error.code });
-        if (error.code === 'PIW_UNKNOWN_TRANSFER') return true;
-        if (breaks >= MAX_BREAKS) {
-          log.error(
-            `${file.filename} was given up after ${String(breaks + 1)} breaks; its build goes back to the queue`,
-          );
-          return false;
-        }
-        await wait(clock, backOff(breaks), signal);
-        breaks += 1;
-        answer = undefined;
-      }
-    }
-  }
-
-  async #chunks(
-    file: BuiltFile,
-    id: string,
-    { offset, length }: { readonly offset: number; readonly length: number },
-    signal: AbortSignal,
-  ): Promise<void> {
-    const { bus, user } = this.#options;
-    const source = createReadStream(file.path, {
-      start: offset,
-      end: offset + length - 1,
-      highWaterMark: CHUNK_SIZE,
-    });
-    let sent = offset;
-    await bus.objects.write(
-      bucketOf(bus.prefix, user),
-      `${id}.${randomBytes(6).toString('hex')}`,
-      source as AsyncIterable<Uint8Array>,
-      {
-        offset,
-        signal,
+    const { bus, clock, log, user } = this.#options;
+    let sent = 0;
+    const trouble = (error: PiwError) => {
+      log.warning(`sending ${file.filename}: ${error.message}`);
+      this.#progress({ state: 'trouble', text: error.message, code: error.code });
+    };
+    try {
+      await sendFile({
+        ...{ bus, clock, user, session: this.#session, transferId: id, file, signal },
+        read: readerOf(file.path),
+        doubtful: this.#sent.has(id),
         onSent: (bytes) => {
-          sent += bytes;
+          sent = Math.min(sent + bytes, file.filesize);
           this.#progress({ state: 'sending', filename: file.filename, sent, size: file.filesize });
         },
-      },
-    );
+        onTrouble: trouble,
+      });
+      this.#sent.add(id);
+      return true;
+    } catch (error) {
+      if (aborted(signal) || !(error instanceof PiwError)) throw error;
+      trouble(error);
+      if (error.code === 'PIW_UNKNOWN_TRANSFER') return true;
+      log.error(`${file.filename} was given up; its build goes back to the queue`);
+      return false;
+    }
   }
 
   /**

@@ -1,81 +1,108 @@
+import { randomBytes } from 'node:crypto';
 import { Actor, type ActorContext, type From } from '../src/actor/actor.js';
-import { DAY_MS } from '../src/bus/objects.js';
-import { PiwError, reason } from '../src/errors.js';
-import { BUCKET_BYTES, SMALL_FILE, bucketOf, fileSystem, transfer } from '../src/protocols/file-juggler.js';
+import { Client } from '../src/actor/client.js';
+import { DAY_MS, type LiveChunks } from '../src/bus/objects.js';
+import { PiwError } from '../src/errors.js';
+import {
+  BUCKET_BYTES,
+  SMALL_FILE,
+  bucketOf,
+  fileSystem,
+  juggler,
+  transfer,
+} from '../src/protocols/file-juggler.js';
 import type { Answer } from '../src/protocols/protocol.js';
 import { fileFromMessage } from '../src/states/file-state.js';
-import { WheelStore, type Arriving, type Verdict } from '../src/wheels/store.js';
+import type { Arriving } from '../src/wheels/arriving.js';
+import { WheelStore, type Verdict } from '../src/wheels/store.js';
 
 type Next = Answer<typeof transfer.verbs, 'CHUNK'>;
 
-/** How long chunks that were announced may be on their way, milliseconds. */
-const ARRIVAL_MS = 30_000;
-/** A reader that nothing comes to for so long ends; the next HELLO begins another. */
+/** A transfer that nothing comes for so long is laid down; the next HELLO takes it up again. */
 const IDLE_MS = 60_000;
-/** How many files one user may send at once, to one process: each takes two descriptors and a consumer. */
+/** How many files one user may send at once, to one process: each takes two descriptors and a subscription. */
 const AT_ONCE = 256;
 /** What a chunk takes in a bucket beyond its bytes, in those. */
 const OVERHEAD = 0.02;
 const senderOf = ({ tokens }: From): string => tokens[1] ?? '';
 
+/** Of so many objects of a transfer the metadata is removed at once; of more, it expires. */
+const OBJECTS = 1000;
 /** How many verdicts are kept for those who ask again. */
 const VERDICTS = 1000;
 
-/** One transfer in this process: its file, and the loop that reads the chunks of it. */
+/** One transfer in these hands: its file, and the loop that writes what comes of it. */
 interface Reading {
   readonly arriving: Arriving;
   readonly bucket: string;
-  readonly stop: AbortController;
-  chunks: number;
+  readonly live: LiveChunks;
+  /** The objects that something came of. */
+  readonly objects: Set<string>;
+  /** How many chunks have been written, of those that live has received. */
+  written: number;
+  lastSeen: number;
   failure: Error | undefined;
-  /** Called at each chunk, and at the end. */
-  waiting: Set<() => void>;
+  /** What is being looked for among what is stored. */
+  recovering: Promise<void> | undefined;
   done: Promise<void>;
 }
 
 /**
  * Takes the files of slaves and importers to their place. For each file:
  *
- *   EXPECT   (from the Slave Driver or Mr Chase) notes on the disk what will come, and from whom
- *   HELLO    (from the sender) whichever juggler gets it reads the transfer's chunks from now on, and
- *            answers with the first range that isn't there: all of it at first
- *   CHUNK    the sender has stored a range: when it is read, the next range is asked for, or DONE
+ *   EXPECT   (from the Slave Driver or Mr Chase) notes on the disk what will come, and from whom; whichever
+ *            juggler gets it has the transfer in its hands for as long as it lives
+ *   HELLO    (from the sender) the transfer's chunks are written from now on, as they pass; the answer is the
+ *            first range that isn't there: all of it at first
+ *   CHUNK    a piece has been sent: it has passed before this message did, so it is written by now, or it
+ *            got lost; the answer is the next range that is missing, or DONE
  *   VERIFY   (from whoever said EXPECT) digest, contents, then the file is published
  *
- * Bytes go to the disk as they come, and what is there is noted beside them. So when the sender, the
- * juggler or NATS breaks off, the sender says HELLO again, to any juggler, and only what is missing
- * is sent. Chunks that were stored in NATS before the break are read first.
+ * Bytes go to the disk as they come, and what is there is noted beside them before CHUNK is answered. So when
+ * the sender, the juggler or NATS breaks off, the sender says HELLO again, to any juggler, and only what is
+ * missing is sent: what passed while nobody listened is read from NATS, which has stored it, and the rest is
+ * asked for. A HELLO or VERIFY that reaches a juggler who hasn't the transfer is handed on to the one who has
+ * it; when that one is gone, the transfer is taken over.
  */
 export class FileJuggler extends Actor {
+  readonly #me = randomBytes(8).toString('hex');
   readonly #store: WheelStore;
   readonly #readings = new Map<string, Reading>();
+  /** What is done with one transfer is done one after the other, but for its chunks. */
+  readonly #turns = new Map<string, Promise<unknown>>();
   readonly #sessions = new Map<string, { id: string; close: () => Promise<void> }>();
+  /** How to stop answering for each transfer that is in these hands. */
+  readonly #offers = new Map<string, () => Promise<void>>();
+  readonly #buckets = new Set<string>();
   readonly #verdicts = new Map<string, Verdict>();
 
   constructor(context: ActorContext, outputPath: string) {
     super(context);
-    this.#store = new WheelStore(outputPath);
+    this.#store = new WheelStore(outputPath, this.#me);
   }
 
   override async start(): Promise<void> {
     await this.#store.setUp();
     this.serve(
       transfer,
-      { HELLO: ({ transfer_id }, from) => this.#hello(transfer_id, from) },
+      {
+        HELLO: ({ transfer_id }, from) => {
+          const [, user = '', session = ''] = from.tokens;
+          return this.#inTurn(transfer_id, () => this.#hello(transfer_id, user, session));
+        },
+      },
       { tokens: ['slave', '*', '*', transfer.name], verb: 'HELLO', senderOf },
     );
     this.serve(fileSystem, {
       EXPECT: async ({ transfer_id, sender, file_state }) => {
-        await this.bus.objects.ensure({
-          name: bucketOf(this.bus.prefix, sender),
-          maxAgeMs: DAY_MS,
-          maxBytes: BUCKET_BYTES,
-        });
-        await this.#store.expect({ transferId: transfer_id, sender, file: fileFromMessage(file_state) });
+        await this.#bucket(sender);
+        const expected = { transferId: transfer_id, sender, file: fileFromMessage(file_state) };
+        await this.#store.expect(expected, this.clock.now());
         this.#verdicts.delete(transfer_id);
+        if (this.#store.owner(transfer_id) === this.#me) this.#offer(transfer_id);
         return { verb: 'DONE' };
       },
-      VERIFY: ({ transfer_id, package: name }) => this.#verify(transfer_id, name),
+      VERIFY: ({ transfer_id: id, package: name }) => this.#inTurn(id, () => this.#verify(id, name)),
       REMOVE: async ({ package: name, filename }) => {
         await this.#store.remove(name, filename);
         this.log.info(`removed ${name}/${filename}`);
@@ -83,53 +110,66 @@ export class FileJuggler extends Actor {
       },
       STATVFS: async () => ({ verb: 'STATVFS', ...(await this.#store.space()) }),
     });
+    this.every(IDLE_MS / 2000, () => this.#layDown());
     this.every(3600, () => this.#sweep());
   }
 
   protected override async stopped(): Promise<void> {
-    for (const id of [...this.#readings.keys()]) await this.#end(id);
+    for (const id of [...this.#readings.keys()]) await this.#inTurn(id, () => this.#end(id));
   }
 
-  async #hello(id: string, from: From): Promise<Next> {
-    const [, user = '', session = ''] = from.tokens;
+  async #hello(id: string, user: string, session: string): Promise<Next> {
+    const ask = (client: Client<typeof juggler.verbs>) =>
+      client.ask('HELLO', { transfer_id: id, user, session }, { timeoutMs: 15_000, once: true });
+    const mine = this.#store.owner(id) === this.#me;
+    const told = await this.#handOn(id, ask);
+    if (told) return told;
+    const known = this.#readings.get(id);
     const reading = await this.#reading(id, user);
-    await this.#listen(`${user}.${session}`, id, from);
     const { size, received } = reading.arriving.state;
     if (size > SMALL_FILE)
       await this.bus.objects.makeRoom(reading.bucket, (size - received) * (1 + OVERHEAD), BUCKET_BYTES);
-    // What was stored before a break is read before anything is asked for again.
-    const stored = await this.bus.objects.count(reading.bucket, `${id}.*`);
-    await this.#until(reading, () => reading.chunks >= stored || reading.arriving.state.done);
+    this.#listen(user, session, id);
+    // What passed while nobody listened is read before anything is asked for again.
+    if (known || !mine || reading.arriving.state.received > 0) {
+      await this.#bucket(user, true);
+      await this.#recover(id, reading);
+    }
     return this.#next(reading);
   }
 
   /** CHUNK bears no transfer's id: it is the one that this session said HELLO for last. */
-  async #listen(session: string, id: string, from: From): Promise<void> {
-    const before = this.#sessions.get(session);
+  #listen(user: string, session: string, id: string): void {
+    const key = `${user}.${session}`;
+    const before = this.#sessions.get(key);
     if (before?.id === id) return;
     // A file has one sender: who began anew has no use for what its former session would hear.
     for (const [other, { id: its, close }] of this.#sessions) {
-      if (other !== session && its !== id) continue;
+      if (other !== key && its !== id) continue;
       this.#sessions.delete(other);
-      await close();
+      void this.track(close);
     }
     const close = this.serve(
       transfer,
-      { CHUNK: ({ offset, length }) => this.#chunk(session, offset, length) },
-      { tokens: from.tokens.slice(0, -1), verb: 'CHUNK', senderOf },
+      { CHUNK: ({ offset, length }) => this.#chunk(id, offset, length) },
+      { tokens: ['slave', user, session, transfer.name], verb: 'CHUNK', senderOf },
     );
-    this.#sessions.set(session, { id, close });
+    this.#sessions.set(key, { id, close });
   }
 
-  async #chunk(session: string, offset: number, length: number): Promise<Next> {
-    const reading = this.#readings.get(this.#sessions.get(session)?.id ?? '');
-    if (!reading) throw new PiwError('PIW_UNKNOWN_TRANSFER', 'a chunk came before HELLO');
-    await this.#until(reading, () => reading.arriving.state.has(offset, length));
+  async #chunk(id: string, offset: number, length: number): Promise<Next> {
+    const reading = this.#readings.get(id);
+    if (!reading) throw new PiwError('PIW_UNREACHABLE', 'this transfer was laid down; say HELLO');
+    await written(reading);
+    if (reading.failure === undefined && !reading.arriving.state.has(offset, length))
+      await this.#recover(id, reading);
     return this.#next(reading);
   }
 
   #next(reading: Reading): Next {
-    if (reading.failure) throw reading.failure;
+    if (reading.failure !== undefined) throw reading.failure;
+    reading.lastSeen = this.clock.now();
+    reading.arriving.note();
     const range = reading.arriving.state.fetch();
     if (!range) return { verb: 'DONE' };
     return { verb: 'FETCH', offset: range.start, length: range.end - range.start };
@@ -137,88 +177,119 @@ export class FileJuggler extends Actor {
 
   async #reading(id: string, user: string): Promise<Reading> {
     const known = this.#readings.get(id);
-    if (known && known.failure === undefined && !known.stop.signal.aborted) return known;
-    if (known) await this.#end(id);
+    if (known) {
+      if (known.arriving.sender !== user)
+        throw new PiwError('PIW_UNKNOWN_TRANSFER', `no transfer ${id} is expected from ${user}`);
+      if (known.failure === undefined) return known;
+      await this.#end(id);
+    }
     const bucket = bucketOf(this.bus.prefix, user);
-    const its = [...this.#readings.values()].filter(
-      (one) => one.bucket === bucket && !one.stop.signal.aborted,
-    );
+    const its = [...this.#readings.values()].filter((one) => one.bucket === bucket);
     if (its.length >= AT_ONCE)
       throw new PiwError('PIW_REFUSED', `${user} sends ${String(AT_ONCE)} files already`);
     const arriving = await this.#store.arriving(id, user);
+    if (!arriving) throw new PiwError('PIW_UNREACHABLE', 'another took this transfer over; say HELLO');
     const reading: Reading = {
-      arriving,
-      bucket,
-      stop: new AbortController(),
-      chunks: 0,
+      ...{ arriving, bucket, objects: new Set(), written: 0, lastSeen: this.clock.now() },
+      live: this.bus.objects.live(bucket, `${id}.*`),
       failure: undefined,
-      waiting: new Set(),
+      recovering: undefined,
       done: Promise.resolve(),
     };
+    reading.done = this.#read(reading);
     this.#readings.set(id, reading);
-    reading.done = this.#read(id, reading);
     return reading;
   }
 
-  async #read(id: string, reading: Reading): Promise<void> {
-    const { arriving, stop } = reading;
-    const whole = arriving.state.done;
-    const tell = () => {
-      for (const wake of reading.waiting) wake();
-    };
-    try {
-      if (whole) return;
-      for await (const { offset, data } of this.bus.objects.chunks(reading.bucket, `${id}.*`, {
-        idleMs: IDLE_MS,
-        signal: stop.signal,
-      })) {
-        await arriving.write(offset, data);
-        reading.chunks += 1;
-        tell();
-        if (arriving.state.fetch() === undefined) break;
-      }
-    } catch (error) {
-      reading.failure = error instanceof Error ? error : new Error(reason(error));
-      if (error instanceof PiwError) this.log.warning(`${arriving.file.filename}: ${error.message}`);
-      else this.context.crash(error);
-    } finally {
-      stop.abort();
-      await arriving.close().catch((error: unknown) => {
-        this.log.warning(`${arriving.file.filename}: ${reason(error)}`);
-      });
-      tell();
+  async #read(reading: Reading): Promise<void> {
+    for await (const { object, offset, data } of reading.live) {
+      this.#write(reading, object, offset, data);
+      reading.written += 1;
     }
   }
 
-  /** Waits for chunks until `enough`, the end of the reader, or ARRIVAL_MS without any. */
-  #until(reading: Reading, enough: () => boolean): Promise<void> {
-    if (enough() || reading.stop.signal.aborted) return Promise.resolve();
-    return new Promise((resolve) => {
-      const over = () => {
-        cancel();
-        reading.waiting.delete(look);
-        resolve();
-      };
-      let cancel = this.clock.after(ARRIVAL_MS, over);
-      const look = () => {
-        if (enough() || reading.stop.signal.aborted) {
-          over();
-          return;
-        }
-        cancel();
-        cancel = this.clock.after(ARRIVAL_MS, over);
-      };
-      reading.waiting.add(look);
-    });
+  /** A failure is the answer to the next question, and the end of this reading. */
+  #write(reading: Reading, object: string, offset: number, data: Uint8Array): void {
+    if (reading.failure !== undefined) return;
+    try {
+      if (reading.objects.size < OBJECTS) reading.objects.add(object);
+      reading.arriving.write(offset, data);
+    } catch (error) {
+      reading.failure = error instanceof Error ? error : new Error(String(error));
+    }
+  }
+
+  /** Reads what is stored in NATS of what isn't here, once at a time. */
+  #recover(id: string, reading: Reading): Promise<void> {
+    const recover = async (): Promise<void> => {
+      for (const chunk of await this.bus.objects.stored(reading.bucket, `${id}.*`)) {
+        reading.objects.add(chunk.object);
+        if (reading.arriving.state.missing(chunk.offset, chunk.length).length === 0) continue;
+        const data = await this.bus.objects.read(reading.bucket, chunk);
+        if (data) this.#write(reading, chunk.object, chunk.offset, data);
+      }
+    };
+    reading.recovering ??= recover().finally(() => (reading.recovering = undefined));
+    return reading.recovering;
+  }
+
+  /** Answers for a transfer that is in these hands. */
+  #offer(id: string): void {
+    if (this.#offers.has(id)) return;
+    const close = this.serve(
+      juggler,
+      {
+        HELLO: ({ user, session }) => this.#inTurn(id, () => this.#hello(id, user, session)),
+        VERIFY: ({ package: name }) => this.#inTurn(id, () => this.#verify(id, name)),
+      },
+      { tokens: [juggler.name, id], queue: null },
+    );
+    this.#offers.set(id, close);
+  }
+
+  #withdraw(id: string): void {
+    const close = this.#offers.get(id);
+    this.#offers.delete(id);
+    if (close) void this.track(close);
+  }
+
+  /**
+   * Asks the one who has a transfer; undefined when it is in these hands. One that was in the hands of a juggler
+   * who is gone is taken over. Raises PIW_UNKNOWN_TRANSFER where nobody has or had it.
+   */
+  async #handOn<A>(
+    id: string,
+    ask: (client: Client<typeof juggler.verbs>) => Promise<A>,
+  ): Promise<A | undefined> {
+    if (this.#store.owner(id) === this.#me) return undefined;
+    try {
+      return await ask(new Client(this.bus, juggler, [juggler.name, id]));
+    } catch (error) {
+      if (!(error instanceof PiwError) || error.code !== 'PIW_NO_RESPONDERS') throw error;
+    }
+    const owner = this.#store.owner(id);
+    if (owner === undefined) throw new PiwError('PIW_UNKNOWN_TRANSFER', `no transfer ${id} is expected`);
+    this.log.info(`transfer ${id} is taken over`);
+    await this.#store.takeOver(id, owner);
+    this.#offer(id);
+    return undefined;
   }
 
   async #verify(id: string, name: string): Promise<Verdict> {
     const known = this.#verdicts.get(id);
     if (known) return known;
-    const reading = this.#readings.get(id);
-    await this.#end(id);
-    const verdict = await this.#store.verify(id, name);
-    if (verdict.verb === 'AGAIN') return verdict;
+    const handed = await this.#handOn(id, (client) =>
+      client.ask('VERIFY', { transfer_id: id, package: name }, { timeoutMs: 30_000, once: true }),
+    );
+    if (handed) return handed;
+    const reading = await this.#end(id);
+    const verdict = await this.#store.verify(id, name, reading?.arriving);
+    if (verdict.verb === 'AGAIN') {
+      // What NATS has of it may be what was wrong.
+      if (reading) await this.bus.objects.remove(reading.bucket, `${id}.*`, ...reading.objects);
+      return verdict;
+    }
+    this.#withdraw(id);
     // The file that is in its way may be gone when it comes again.
     const final = verdict.verb === 'VERIFIED' || verdict.code !== 'PIW_FILE_EXISTS';
     if (final) this.#verdicts.set(id, verdict);
@@ -229,31 +300,87 @@ export class FileJuggler extends Actor {
     if (verdict.verb === 'VERIFIED')
       this.log.info(`published ${name}/${reading?.arriving.file.filename ?? id}`);
     if (reading) {
-      await this.bus.objects.remove(reading.bucket, `${id}.*`);
-      if (reading.arriving.state.size > SMALL_FILE)
-        await this.bus.objects.makeRoom(reading.bucket, 0, BUCKET_BYTES);
+      // Nobody waits for that.
+      void this.track(() => this.#clear(id, reading));
     }
     return verdict;
   }
 
-  async #end(id: string): Promise<void> {
+  /** What is in the bucket of a transfer that is over is removed, and the bucket is small again. */
+  async #clear(id: string, { bucket, objects, arriving }: Reading): Promise<void> {
+    await this.bus.objects.remove(bucket, `${id}.*`, ...objects);
+    if (arriving.state.size > SMALL_FILE) await this.bus.objects.makeRoom(bucket, 0, BUCKET_BYTES);
+  }
+
+  /** Lays a transfer down: what has come is noted, and nobody writes to it any more. */
+  async #end(id: string): Promise<Reading | undefined> {
     const reading = this.#readings.get(id);
     this.#readings.delete(id);
     for (const [session, { id: its, close }] of this.#sessions) {
       if (its !== id) continue;
       this.#sessions.delete(session);
-      await close();
+      void this.track(close);
     }
-    reading?.stop.abort();
-    await reading?.done;
+    if (!reading) return undefined;
+    reading.live.stop();
+    await reading.done;
+    await reading.recovering?.catch(() => undefined);
+    try {
+      await reading.arriving.close();
+    } catch (error) {
+      if (!(error instanceof PiwError)) throw error;
+      this.log.warning(`${reading.arriving.file.filename}: ${error.message}`);
+    }
+    return reading;
   }
 
-  /** Transfers whose sender did not come back within a day, and their chunks. */
-  async #sweep(): Promise<void> {
-    for (const { transferId, sender } of await this.#store.sweep(DAY_MS, this.clock.now())) {
-      this.log.info(`transfer ${transferId} was given up: its sender never came back`);
-      await this.#end(transferId);
-      if (sender !== '') await this.bus.objects.remove(bucketOf(this.bus.prefix, sender), `${transferId}.*`);
+  async #layDown(): Promise<void> {
+    for (const [id, reading] of this.#readings) {
+      if (reading.lastSeen < this.clock.now() - IDLE_MS) await this.#inTurn(id, () => this.#end(id));
     }
   }
+
+  #inTurn<T>(id: string, what: () => Promise<T>): Promise<T> {
+    const before = this.#turns.get(id) ?? Promise.resolve();
+    const mine = before.then(what, what);
+    this.#turns.set(id, mine);
+    const over = () => {
+      if (this.#turns.get(id) === mine) this.#turns.delete(id);
+    };
+    mine.then(over, over);
+    return mine;
+  }
+
+  /** The bucket of a sender is there. */
+  async #bucket(sender: string, again = false): Promise<void> {
+    const name = bucketOf(this.bus.prefix, sender);
+    if (this.#buckets.has(name) && !again) return;
+    await this.bus.objects.ensure({ name, maxAgeMs: DAY_MS, maxBytes: BUCKET_BYTES });
+    this.#buckets.add(name);
+  }
+
+  /** Transfers whose sender did not come back within a day, and chunks that belong to none. */
+  async #sweep(): Promise<void> {
+    for (const { transferId } of await this.#store.sweep(DAY_MS, this.clock.now())) {
+      this.log.info(`transfer ${transferId} was given up: its sender never came back`);
+      await this.#inTurn(transferId, () => this.#end(transferId));
+      this.#withdraw(transferId);
+    }
+    for (const [bucket, objects] of await this.bus.objects.list(bucketOf(this.bus.prefix, ''))) {
+      const stale = objects.filter((object) => {
+        const [id = ''] = object.split('.');
+        // What is too large for a message waits there too, and expires by itself.
+        return id !== 'claim' && !this.#store.knows(id);
+      });
+      if (stale.length === 0) continue;
+      this.log.info(`${bucket}: ${String(stale.length)} objects of no transfer are removed`);
+      await this.bus.objects.remove(bucket, ...stale);
+    }
+  }
+}
+
+/** What had passed when this was called is written. */
+async function written(reading: Reading): Promise<void> {
+  const received = reading.live.received;
+  while (reading.written < received) await new Promise((resolve) => setImmediate(resolve));
 }

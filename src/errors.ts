@@ -81,6 +81,7 @@ export const ERRORS = {
     exit: 1,
     advice: 'A published file never changes; use a build tag or remove the version first.',
   },
+  PIW_FILE_CHANGED: { exit: 1, advice: 'Leave the file as it is until it has been sent.' },
   PIW_BAD_WHEEL: { exit: 1, advice: 'The message says what was wrong with the wheel.' },
   PIW_DISK_FULL: { exit: 1, advice: 'Make room on the file system of the output path.' },
   PIW_REFUSED: { exit: 1, advice: 'The message says why.' },

@@ -19,6 +19,7 @@ import { Claims } from './claims.js';
 import { OURS, STRANGERS, decode, encode } from './codec.js';
 import { publicKeyOf } from './nkey.js';
 import { Objects } from './objects.js';
+import { makeRoom } from './room.js';
 
 /** Files in PEM. With any of them, or a tls:// address, a server without TLS is refused. */
 export interface TlsFiles {
@@ -53,6 +54,8 @@ export interface AskOptions {
   readonly timeoutMs?: number;
   /** How long in all, with the question put again; not below timeoutMs. */
   readonly patienceMs?: number;
+  /** It is put once, and what breaks is raised. */
+  readonly once?: boolean;
   readonly signal?: AbortSignal;
 }
 
@@ -131,6 +134,7 @@ export class Bus {
           noAsyncTraces: true,
           ignoreClusterUpdates: servers.length === 1,
         });
+        makeRoom(nc);
         return new Bus(nc, options);
       } catch (error) {
         const final = finalReason(error);
@@ -167,7 +171,7 @@ export class Bus {
       } catch (error) {
         const known = askError(error, subject);
         const pause = known.code === 'PIW_NO_RESPONDERS' ? 100 : 20;
-        const again = known.code !== 'PIW_DISCONNECTED' || !this.#nc.isClosed();
+        const again = !options.once && (known.code !== 'PIW_DISCONNECTED' || !this.#nc.isClosed());
         if (options.signal?.aborted || !again || !AGAIN.has(known.code) || Date.now() + pause >= deadline)
           throw known;
         await new Promise((resolve) => setTimeout(resolve, pause));

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createHash, type Hash } from 'node:crypto';
 import {
   AckPolicy,
   DeliverPolicy,
@@ -10,9 +10,11 @@ import {
   nanos,
   type JetStreamClient,
   type JetStreamManager,
+  type MsgHdrs,
   type NatsConnection,
 } from 'nats';
 import { PiwError, reason } from '../errors.js';
+import { giveBack } from './room.js';
 
 /** Bytes of one chunk: the fastest of what was measured, well under the default max_payload. */
 export const CHUNK_SIZE = 512 * 1024;
@@ -20,6 +22,8 @@ export const CHUNK_SIZE = 512 * 1024;
 export const WINDOW = 16;
 /** Chunks that the server may send before they are asked for; 2 MB. */
 const READ_AHEAD = 4;
+/** How long it is tried to get one chunk stored, milliseconds. */
+const PATIENCE_MS = 30_000;
 const OFFSET = 'Piw-Offset';
 const HOUR_MS = 3_600_000;
 
@@ -32,9 +36,26 @@ export interface Bucket {
 }
 
 export interface Chunk {
+  /** The object that it is stored under. */
+  readonly object: string;
   /** Where in the file these bytes belong. */
   readonly offset: number;
   readonly data: Uint8Array;
+}
+
+/** Where a chunk is stored, and what of a file it is. */
+export interface StoredChunk {
+  readonly seq: number;
+  readonly object: string;
+  readonly offset: number;
+  readonly length: number;
+}
+
+/** Chunks as they are sent: read them with `for await`; the bytes of each are there until the next is asked for. */
+export interface LiveChunks extends AsyncIterable<Chunk> {
+  /** How many have come so far; it may be more than have been read. */
+  readonly received: number;
+  stop(): void;
 }
 
 /**
@@ -96,55 +117,66 @@ export class Objects {
   }
 
   /**
-   * Writes the bytes of `source` as chunks of `object`, the first of them at `offset` of the file,
-   * no more than WINDOW unacknowledged, and then the object's metadata. A chunk that isn't
-   * acknowledged is sent again; PIW_OBJECT_BROKEN when it still isn't after `patienceMs`.
+   * Writes the bytes of `source` as chunks of `object`, no more than WINDOW unacknowledged, and its
+   * metadata. A chunk that isn't acknowledged is sent again; PIW_OBJECT_BROKEN when it still isn't after
+   * PATIENCE_MS.
    */
   async write(
     bucket: string,
     object: string,
     source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
-    options: {
-      offset?: number;
-      patienceMs?: number;
-      signal?: AbortSignal;
-      onSent?: (bytes: number) => void;
-    } = {},
   ): Promise<{ size: number; sha256: string }> {
-    const hash = createHash('sha256');
+    const writer = this.writer(bucket, object, 0);
     const window = new Set<Promise<void>>();
-    let failure: unknown;
-    let size = 0;
-    let chunks = 0;
     for await (const piece of source) {
       for (let at = 0; at < piece.length; at += CHUNK_SIZE) {
-        const data = piece.subarray(at, at + CHUNK_SIZE);
         if (window.size >= WINDOW) await Promise.race(window);
-        options.signal?.throwIfAborted();
-        if (failure) throw objectError(failure);
-        hash.update(data);
-        const header = headers();
-        header.set(OFFSET, String((options.offset ?? 0) + size));
-        const sending = this.#send(
-          `$O.${bucket}.C.${object}`,
-          data,
-          `${object}:${String(chunks)}`,
-          header,
-          options,
-        )
-          .then(() => options.onSent?.(data.length))
-          .catch((error: unknown) => (failure = error))
-          .finally(() => window.delete(sending)) as Promise<void>;
-        window.add(sending);
-        size += data.length;
-        chunks += 1;
+        const writing = writer.write(piece.subarray(at, at + CHUNK_SIZE));
+        const over = writing.finally(() => window.delete(over));
+        window.add(over);
       }
     }
-    await Promise.all(window);
-    if (failure) throw objectError(failure);
-    const sha256 = hash.digest();
-    await this.#putInfo(bucket, object, size, chunks, sha256, options);
-    return { size, sha256: sha256.toString('hex') };
+    const last = writer.end();
+    await Promise.all([...window, last.stored]);
+    return last;
+  }
+
+  /**
+   * Writes an object chunk by chunk, of which the first is at `offset` of the file; `signal` gives it up.
+   * `sha256` (hexadecimal) is the digest of all of it, where it is known already.
+   */
+  writer(
+    bucket: string,
+    object: string,
+    offset: number,
+    { sha256, signal }: { sha256?: string | undefined; signal?: AbortSignal } = {},
+  ): ObjectWriter {
+    const send: Send = (subject, data, msgID, header) => this.#send(subject, data, msgID, header, signal);
+    return new ObjectWriter(bucket, object, offset, send, sha256);
+  }
+
+  /**
+   * The chunks of objects (a name may end in `.*`) that are sent from now on, as they pass. What a break of
+   * the connection swallows of them is still stored.
+   */
+  live(bucket: string, object: string): LiveChunks {
+    const prefix = `$O.${bucket}.C.`;
+    const sub = this.#nc.subscribe(prefix + object);
+    return {
+      get received() {
+        return sub.getReceived();
+      },
+      stop: () => {
+        sub.unsubscribe();
+      },
+      async *[Symbol.asyncIterator]() {
+        for await (const message of sub) {
+          const offset = Number(message.headers?.get(OFFSET));
+          yield { object: message.subject.slice(prefix.length), offset, data: message.data };
+          giveBack(message.data);
+        }
+      },
+    };
   }
 
   /**
@@ -192,7 +224,8 @@ export class Objects {
           clearTimeout(idle);
           from = message.seq + 1;
           const offset = Number(message.headers?.get(OFFSET));
-          if (Number.isSafeInteger(offset) && offset >= 0) yield { offset, data: message.data };
+          const its = message.subject.slice(`$O.${bucket}.C.`.length);
+          if (Number.isSafeInteger(offset) && offset >= 0) yield { object: its, offset, data: message.data };
           idle = setTimeout(stop, options.idleMs);
         }
         return;
@@ -209,14 +242,64 @@ export class Objects {
     }
   }
 
-  /** How many chunks are stored under `object`. */
+  /** What is stored under `object` (it may end in `.*`) now, without the bytes; `limit` of them at most. */
+  async stored(bucket: string, object: string, limit = 100_000): Promise<readonly StoredChunk[]> {
+    const prefix = `$O.${bucket}.C.`;
+    const found: StoredChunk[] = [];
+    try {
+      const jsm = await this.#jsm();
+      const consumer = await jsm.consumers.add(stream(bucket), {
+        ack_policy: AckPolicy.None,
+        mem_storage: true,
+        num_replicas: 1,
+        filter_subject: prefix + object,
+        deliver_policy: DeliverPolicy.All,
+        headers_only: true,
+        inactive_threshold: nanos(60_000),
+      });
+      const reader = await this.#js.consumers.get(stream(bucket), consumer.name);
+      const most = Math.min(consumer.num_pending, limit);
+      while (found.length < most) {
+        const before = found.length;
+        for await (const message of await reader.fetch({
+          max_messages: most - found.length,
+          expires: 5000,
+        })) {
+          found.push({
+            seq: message.seq,
+            object: message.subject.slice(prefix.length),
+            offset: Number(message.headers?.get(OFFSET)),
+            length: Number(message.headers?.get(JsHeaders.MessageSizeHdr)),
+          });
+        }
+        if (found.length === before) break;
+      }
+      void jsm.consumers.delete(stream(bucket), consumer.name).catch(() => undefined);
+    } catch (error) {
+      if (!missing(error)) throw objectError(error);
+    }
+    return found;
+  }
+
+  /** How many chunks are stored under `object` (it may end in `.*`). */
   async count(bucket: string, object: string): Promise<number> {
-    const jsm = await this.#jsm();
     const filter = `$O.${bucket}.C.${object}`;
     try {
-      const info = await jsm.streams.info(stream(bucket), { subjects_filter: filter });
-      return Object.values(info.state.subjects ?? {}).reduce((sum, n) => sum + n, 0);
+      const jsm = await this.#jsm();
+      const { state } = await jsm.streams.info(stream(bucket), { subjects_filter: filter });
+      return Object.values(state.subjects ?? {}).reduce((sum, n) => sum + n, 0);
     } catch (error) {
+      throw objectError(error);
+    }
+  }
+
+  /** The bytes of a stored chunk; undefined when it has been removed. */
+  async read(bucket: string, { seq }: StoredChunk): Promise<Uint8Array | undefined> {
+    try {
+      const jsm = await this.#jsm();
+      return (await jsm.streams.getMessage(stream(bucket), { seq })).data;
+    } catch (error) {
+      if (missing(error)) return undefined;
       throw objectError(error);
     }
   }
@@ -224,7 +307,7 @@ export class Objects {
   /** The whole of a small object. Raises PIW_OBJECT_BROKEN if it isn't as announced. */
   async readAll(bucket: string, object: string, size: number, sha256: string): Promise<Uint8Array> {
     // Memory only for what is there: the size is what somebody says.
-    const pieces: Chunk[] = [];
+    const pieces: Omit<Chunk, 'object'>[] = [];
     let got = 0;
     for await (const { offset, data } of this.chunks(bucket, object, { idleMs: 10_000 })) {
       if (offset + data.length > size || data.length === 0) break;
@@ -240,25 +323,46 @@ export class Objects {
     return whole;
   }
 
-  /** Removes an object's chunks (its name may end in `.*`) and, for a plain name, its metadata. */
-  async remove(bucket: string, object: string): Promise<void> {
-    const jsm = await this.#jsm();
+  /** Removes the chunks of objects (a name may end in `.*`), and the metadata of those with a plain name. */
+  async remove(bucket: string, ...objects: readonly string[]): Promise<void> {
+    const filters = objects.flatMap((object) => [
+      `$O.${bucket}.C.${object}`,
+      ...(object.endsWith('*') ? [] : [metaSubject(bucket, object)]),
+    ]);
     try {
-      await jsm.streams.purge(stream(bucket), { filter: `$O.${bucket}.C.${object}` });
-      await jsm.streams.purge(stream(bucket), { filter: metaSubject(bucket, object) });
+      const jsm = await this.#jsm();
+      await Promise.all(filters.map((filter) => jsm.streams.purge(stream(bucket), { filter })));
     } catch (error) {
-      if (!(error instanceof NatsError && error.api_error?.code === 404)) throw objectError(error);
+      if (!missing(error)) throw objectError(error);
     }
+  }
+
+  /** The buckets whose names begin so, and of each the names of the objects that have chunks or metadata. */
+  async list(prefix: string): Promise<ReadonlyMap<string, readonly string[]>> {
+    const found = new Map<string, readonly string[]>();
+    try {
+      const jsm = await this.#jsm();
+      for await (const name of jsm.streams.names()) {
+        if (!name.startsWith(stream(prefix))) continue;
+        const bucket = name.slice(stream('').length);
+        const { state } = await jsm.streams.info(name, { subjects_filter: `$O.${bucket}.>` });
+        const objects = Object.keys(state.subjects ?? {}).map((subject) => objectOf(bucket, subject));
+        found.set(bucket, [...new Set(objects)]);
+      }
+    } catch (error) {
+      throw objectError(error);
+    }
+    return found;
   }
 
   async #send(
     subject: string,
     data: Uint8Array,
     msgID: string,
-    header: ReturnType<typeof headers>,
-    options: { patienceMs?: number; signal?: AbortSignal },
+    header: MsgHdrs,
+    signal: AbortSignal | undefined,
   ): Promise<void> {
-    const deadline = Date.now() + (options.patienceMs ?? 30_000);
+    const deadline = Date.now() + PATIENCE_MS;
     for (;;) {
       try {
         await this.#js.publish(subject, data, { msgID, headers: header, timeout: 5000 });
@@ -266,38 +370,11 @@ export class Objects {
       } catch (error) {
         const final =
           error instanceof NatsError && error.api_error !== undefined && error.api_error.code !== 503;
-        if (final || options.signal?.aborted || this.#nc.isClosed() || Date.now() > deadline) throw error;
+        if (final || signal?.aborted || this.#nc.isClosed() || Date.now() > deadline)
+          throw objectError(error);
         await new Promise((resolve) => setTimeout(resolve, 100));
       }
     }
-  }
-
-  async #putInfo(
-    bucket: string,
-    object: string,
-    size: number,
-    chunks: number,
-    sha256: Buffer,
-    options: { patienceMs?: number; signal?: AbortSignal },
-  ): Promise<void> {
-    const info = {
-      name: object,
-      nuid: object,
-      bucket,
-      size,
-      chunks,
-      digest: `SHA-256=${sha256.toString('base64url')}=`,
-      mtime: new Date().toISOString(),
-      options: { max_chunk_size: CHUNK_SIZE },
-    };
-    const header = headers();
-    header.set(JsHeaders.RollupHdr, JsHeaders.RollupValueSubject);
-    const body = new TextEncoder().encode(JSON.stringify(info));
-    await this.#send(metaSubject(bucket, object), body, `${object}:info`, header, options).catch(
-      (error: unknown) => {
-        throw objectError(error);
-      },
-    );
   }
 
   #jsm(): Promise<JetStreamManager> {
@@ -309,11 +386,73 @@ export class Objects {
   }
 }
 
+type Send = (subject: string, data: Uint8Array, id: string, header: MsgHdrs) => Promise<void>;
+
+/** An object that is being written, chunk by chunk. */
+export class ObjectWriter {
+  readonly #bucket: string;
+  readonly #object: string;
+  readonly #send: Send;
+  readonly #hash: Hash | undefined;
+  readonly #sha256: string | undefined;
+  readonly #offset: number;
+  #size = 0;
+  #chunks = 0;
+
+  constructor(bucket: string, object: string, offset: number, send: Send, sha256?: string) {
+    this.#bucket = bucket;
+    this.#object = object;
+    this.#offset = offset;
+    this.#send = send;
+    this.#sha256 = sha256;
+    this.#hash = sha256 === undefined ? createHash('sha256') : undefined;
+  }
+
+  /** Sends the next chunk; resolves when it is stored. */
+  write(data: Uint8Array): Promise<void> {
+    const header = headers();
+    header.set(OFFSET, String(this.#offset + this.#size));
+    this.#hash?.update(data);
+    this.#size += data.length;
+    const id = `${this.#object}:${String(this.#chunks++)}`;
+    return this.#send(`$O.${this.#bucket}.C.${this.#object}`, data, id, header);
+  }
+
+  /** Sends the metadata behind the last chunk; `stored` resolves when it is. */
+  end(): { readonly size: number; readonly sha256: string; readonly stored: Promise<void> } {
+    const sha256 = this.#hash?.digest() ?? Buffer.from(this.#sha256 ?? '', 'hex');
+    const info = {
+      name: this.#object,
+      nuid: this.#object,
+      bucket: this.#bucket,
+      size: this.#size,
+      chunks: this.#chunks,
+      digest: `SHA-256=${sha256.toString('base64url')}=`,
+      mtime: new Date().toISOString(),
+      options: { max_chunk_size: CHUNK_SIZE },
+    };
+    const body = new TextEncoder().encode(JSON.stringify(info));
+    const subject = metaSubject(this.#bucket, this.#object);
+    const stored = this.#send(subject, body, `${this.#object}:info`, headers());
+    return { size: this.#size, sha256: sha256.toString('hex'), stored };
+  }
+}
+
 export const DAY_MS = 24 * HOUR_MS;
 
 const stream = (bucket: string): string => `OBJ_${bucket}`;
 const metaSubject = (bucket: string, object: string): string =>
   `$O.${bucket}.M.${Buffer.from(object).toString('base64url')}`;
+
+/** What the subject of a chunk or of metadata is about. */
+function objectOf(bucket: string, subject: string): string {
+  const [kind = '', ...name] = subject.slice(`$O.${bucket}.`.length).split('.');
+  return kind === 'M' ? Buffer.from(name.join('.'), 'base64url').toString() : name.join('.');
+}
+
+/** There is no such stream, consumer or message. */
+const missing = (error: unknown): boolean =>
+  error instanceof NatsError && (error.api_error?.code === 404 || /not found/i.test(error.message));
 
 function lostConsumer(error: unknown): boolean {
   return (

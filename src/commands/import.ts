@@ -1,16 +1,13 @@
 import { randomBytes } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { readFile, rm } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { Args, Flags } from '@oclif/core';
 import { IMPORTER } from '../../actors/mr-chase.js';
-import { Client } from '../actor/client.js';
-import { CHUNK_SIZE } from '../bus/objects.js';
-import type { Bus } from '../bus/bus.js';
+import { systemClock } from '../actor/clock.js';
+import { readerOf, sendFile } from '../actor/send-file.js';
 import { parseDuration } from '../config.js';
 import { PiwError, reason } from '../errors.js';
-import { bucketOf, transfer } from '../protocols/file-juggler.js';
-import { fileToMessage, type FileState } from '../states/file-state.js';
+import { fileToMessage } from '../states/file-state.js';
 import { describeWheel } from '../wheels/wheel.js';
 import { chaseOf, packageName } from './administer.js';
 import { EXIT_CODES, PiwCommand, natsFlags } from './base.js';
@@ -81,7 +78,13 @@ ${EXIT_CODES}`;
         const { filename, transfer_id } = answer;
         const one = files.find(({ file }) => file.filename === filename);
         if (!one) throw new PiwError('PIW_REFUSED', `the master asked for ${filename}`);
-        await send(bus, session, transfer_id, one.path, one.file);
+        await sendFile({
+          ...{ bus, clock: systemClock, user: IMPORTER, session, transferId: transfer_id, file: one.file },
+          read: readerOf(one.path),
+          onTrouble: (error) => {
+            this.warn(`sending ${filename}: ${error.message}`);
+          },
+        });
         answer = await chase.ask('SENT', { filename });
       }
     } finally {
@@ -90,28 +93,6 @@ ${EXIT_CODES}`;
     if (flags.delete) await Promise.all(paths.map((path) => rm(path)));
     this.log(`${name} ${version}: ${String(files.length)} file${files.length === 1 ? '' : 's'} imported.`);
     return { package: name, version, files: files.map(({ file }) => file.filename) };
-  }
-}
-
-/** Sends what the File Juggler asks for of one file. */
-async function send(bus: Bus, session: string, id: string, path: string, file: FileState): Promise<void> {
-  const juggler = new Client(bus, transfer, ['slave', IMPORTER, session, transfer.name], {
-    timeoutMs: 60_000,
-  });
-  let answer = await juggler.ask('HELLO', { transfer_id: id });
-  for (let rounds = 0; answer.verb === 'FETCH'; rounds += 1) {
-    if (rounds > 100) throw new PiwError('PIW_OBJECT_BROKEN', `${file.filename} does not arrive`);
-    const { offset, length } = answer;
-    const source = createReadStream(path, {
-      start: offset,
-      end: offset + length - 1,
-      highWaterMark: CHUNK_SIZE,
-    });
-    const object = `${id}.${randomBytes(6).toString('hex')}`;
-    await bus.objects.write(bucketOf(bus.prefix, IMPORTER), object, source as AsyncIterable<Uint8Array>, {
-      offset,
-    });
-    answer = await juggler.ask('CHUNK', { offset, length });
   }
 }
 

@@ -9,14 +9,29 @@ const done = { DONE: {} };
  *
  * The sender says HELLO with the transfer's id, which came with SEND. The answer is FETCH with a
  * range that is still missing (all of it, at first) or DONE. The sender writes the range's bytes as
- * chunks of an object in its own bucket (the object's name is the transfer's id and the offset),
- * and says CHUNK when the last of them is stored; the File Juggler reads them as they arrive.
- * CHUNK is answered by the next FETCH, or by DONE. After a break on either side: HELLO again.
+ * chunks of an object in its own bucket (the object's name is the transfer's id and a token of its
+ * own), and says CHUNK for each PIECE of it, without waiting for the answer, as long as no more than
+ * a WINDOW of bytes is unanswered. CHUNK is answered when those bytes are written: by FETCH with the first
+ * range that is missing now, or DONE. So what comes before the end of that piece got lost; the answer to
+ * the last piece says what to send next. After a break on either side: HELLO again.
  */
 export const transfer = new Protocol('file', {
   HELLO: { fields: { transfer_id: Token }, answers: { ...fetch, ...done } },
   CHUNK: { fields: { offset: Count, length: Count }, answers: { ...fetch, ...done } },
 });
+
+/** Bytes that one CHUNK is about. */
+export const PIECE = 2 * 1024 * 1024;
+/** Bytes that may be under way of one file: at most, on a long line, and where the server is near. */
+export const WINDOW = { most: 16 * 1024 * 1024, near: 4 * 1024 * 1024, nearMs: 4 };
+
+const verdict = {
+  VERIFIED: { metadata_sha256: Sha256, requires_python: orNull(ShortText) },
+  /** Bytes are missing or wrong: send it again. */
+  AGAIN: { reason: ShortText },
+  /** It will never do: not a wheel, or another file has this name. */
+  REFUSED: { code: ShortText, reason: ShortText },
+};
 
 /** What the other actors ask of the File Juggler. */
 export const fileSystem = new Protocol('fs', {
@@ -26,19 +41,19 @@ export const fileSystem = new Protocol('fs', {
    * Is the transfer whole and as announced? Then it is in its place now, with its metadata beside it.
    * VERIFIED also says so of a file that was there before with the same bytes.
    */
-  VERIFY: {
-    fields: { transfer_id: Token, package: Package },
-    answers: {
-      VERIFIED: { metadata_sha256: Sha256, requires_python: orNull(ShortText) },
-      /** Bytes are missing or wrong: send it again. */
-      AGAIN: { reason: ShortText },
-      /** It will never do: not a wheel, or another file has this name. */
-      REFUSED: { code: ShortText, reason: ShortText },
-    },
-  },
+  VERIFY: { fields: { transfer_id: Token, package: Package }, answers: verdict },
   REMOVE: { fields: { package: Package, filename: FileName }, answers: done },
   /** Total and free bytes of the file system that holds the output path. */
   STATVFS: { fields: {}, answers: { STATVFS: { total: Count, free: Count } }, reads: true },
+});
+
+/**
+ * What one File Juggler hands on to another, on a subject of the transfer, where the one answers who has it in
+ * its hands: only that one writes to it. Where nobody answers, that one is gone, and the transfer is taken over.
+ */
+export const juggler = new Protocol('juggler', {
+  HELLO: { fields: { transfer_id: Token, user: Token, session: Token }, answers: { ...fetch, ...done } },
+  VERIFY: { fields: { transfer_id: Token, package: Package }, answers: verdict },
 });
 
 /**

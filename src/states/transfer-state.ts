@@ -48,6 +48,15 @@ export class TransferState {
     return first;
   }
 
+  /** What of `offset` and the `length` bytes from there is a part of this file and has not arrived. */
+  missing(offset: number, length: number): readonly ByteRange[] {
+    const end = offset + length;
+    if (!Number.isSafeInteger(offset) || offset < 0 || length <= 0 || end > this.size) return [];
+    let missing: Iterable<ByteRange> = [{ start: offset, end }];
+    for (const range of this.#have) missing = exclude(missing, range);
+    return [...missing];
+  }
+
   /** True when every byte of `offset` and the `length` bytes from there has arrived. */
   has(offset: number, length: number): boolean {
     return length === 0 || this.#have.some(({ start, end }) => start <= offset && end >= offset + length);

@@ -1,39 +1,13 @@
-import { createHash } from 'node:crypto';
-import { constants } from 'node:fs';
-import {
-  access,
-  link,
-  mkdir,
-  open,
-  readFile,
-  readdir,
-  rename,
-  rm,
-  rmdir,
-  stat,
-  statfs,
-  type FileHandle,
-} from 'node:fs/promises';
+import { constants, existsSync, openSync, readFileSync } from 'node:fs';
+import { access, link, mkdir, readdir, rm, rmdir, stat, statfs, unlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { PiwError, reason } from '../errors.js';
+import { PiwError } from '../errors.js';
 import { fileFromMessage, fileToMessage, type FileState } from '../states/file-state.js';
 import type { ByteRange } from '../states/ranges.js';
 import { TransferState } from '../states/transfer-state.js';
+import { Arriving, SMALL, type Expected } from './arriving.js';
+import { codeOf, flush, onDisk, putInPlace, writeBeside } from './disk.js';
 import { hashFile, readWheel } from './wheel.js';
-
-/** A file that is expected, and from whom. */
-export interface Expected {
-  readonly transferId: string;
-  readonly sender: string;
-  readonly file: FileState;
-}
-
-/** A file that arrives: write() each chunk where it belongs. */
-export interface Arriving extends Expected {
-  readonly state: TransferState;
-  write(offset: number, data: Uint8Array): Promise<void>;
-  close(): Promise<void>;
-}
 
 export type Verdict =
   | { readonly verb: 'VERIFIED'; readonly metadata_sha256: string; readonly requires_python: string | null }
@@ -42,22 +16,34 @@ export type Verdict =
 
 const EXPECTED = '.json';
 const PART = '.part';
-const RANGES = '.ranges';
+const NOTES = '.ranges';
+/** Stands while somebody takes a transfer over, and for how long at most, milliseconds. */
+const TAKING = '.taking';
+const TAKING_MS = 10_000;
 
 /**
  * The wheels under the output path, and those on their way there. A file on its way is three files
- * in `.transfers`, a folder that no web server reads: what is expected of it, its bytes so far, and
- * which ranges of them have been written (one line each, after the bytes). So any File Juggler can
- * go on where another one stopped. Only verify() makes a file visible, by a link, which fails where
- * one of that name is: a published file never changes.
+ * in `.transfers`, a folder that no web server reads: what is expected of it, from whom and in whose
+ * hands it is; its bytes so far; and which ranges of them have been written (one line each, after the
+ * bytes). One process has it in its hands at a time, and is the only one that writes to it; any other
+ * can take it over when that one is gone, and goes on where it stopped. A small file is in memory
+ * until it is whole: making and removing several files for each is what a file system is slowest at
+ * (ext4 looks at every inode that was freed within a minute before it gives out another), and it is
+ * soon sent again. Only verify() makes a file visible, by a link, which fails where one of that name
+ * is: a published file never changes.
  */
 export class WheelStore {
   readonly #root: string;
   readonly #transfers: string;
+  readonly #me: string;
+  /** The small files that are expected. */
+  readonly #small = new Map<string, Expected & { readonly since: number }>();
 
-  constructor(outputPath: string) {
+  /** `me` names this process among those that use the same folder. */
+  constructor(outputPath: string, me: string) {
     this.#root = outputPath;
     this.#transfers = join(outputPath, '.transfers');
+    this.#me = me;
   }
 
   /** Makes the folders. Raises PIW_NOT_WRITABLE. */
@@ -69,83 +55,98 @@ export class WheelStore {
     });
   }
 
-  /** Notes what will come. The same again changes nothing; another file under the same id starts over. */
-  async expect(expected: Expected): Promise<void> {
-    const known = await this.#expected(expected.transferId);
+  /**
+   * Notes what will come, into these hands. The same again changes nothing; another file under the same id
+   * starts over. It isn't synced: a note that is lost with the machine is made anew when the sender repeats
+   * itself.
+   */
+  async expect(expected: Expected, now = Date.now()): Promise<void> {
+    const known = this.#expected(expected.transferId);
     if (known?.sender === expected.sender && sameFile(known.file, expected.file)) return;
-    await this.forget(expected.transferId);
-    const name = this.#path(expected.transferId, EXPECTED);
-    const body = JSON.stringify([expected.sender, fileToMessage(expected.file)]);
-    await onDisk(name, () => replaceFile(name, body));
+    if (known) await this.forget(expected.transferId);
+    if (expected.file.filesize > SMALL) {
+      const path = this.#path(expected.transferId, EXPECTED);
+      await onDisk(path, () => writeFile(path, this.#body(expected)));
+      return;
+    }
+    this.#small.set(expected.transferId, { ...expected, since: now });
   }
 
-  /** Raises PIW_UNKNOWN_TRANSFER where nothing of that id is expected from that sender. */
-  async arriving(transferId: string, sender: string): Promise<Arriving> {
-    const expected = await this.#expected(transferId);
+  /** In whose hands a transfer is; undefined: nothing of that id is expected. */
+  owner(transferId: string): string | undefined {
+    return this.#expected(transferId)?.owner;
+  }
+
+  /**
+   * A transfer that is in these hands; undefined when it is in another's. Raises PIW_UNKNOWN_TRANSFER
+   * where nothing of that id is expected from that sender.
+   */
+  async arriving(transferId: string, sender: string): Promise<Arriving | undefined> {
+    const expected = this.#expected(transferId);
     if (expected?.sender !== sender) {
       throw new PiwError('PIW_UNKNOWN_TRANSFER', `no transfer ${transferId} is expected from ${sender}`);
     }
-    const state = await this.#ranges(transferId, expected.file.filesize);
-    const part = await this.#open(this.#path(transferId, PART), constants.O_RDWR | constants.O_CREAT);
-    const ranges = await this.#open(
-      this.#path(transferId, RANGES),
-      constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND,
-    );
-    return {
-      ...expected,
-      state,
-      write: async (offset, data) => {
-        if (!state.wants(offset, data.length)) return;
-        await onDisk(this.#root, async () => {
-          let written = 0;
-          while (written < data.length) {
-            const { bytesWritten } = await part.write(data, written, data.length - written, offset + written);
-            written += bytesWritten;
-          }
-          await ranges.appendFile(`${String(offset)} ${String(data.length)}\n`);
-        });
-        state.chunk(offset, data.length);
-      },
-      close: async () => {
-        await part.close();
-        await ranges.close();
-      },
-    };
+    if (expected.owner !== this.#me) return undefined;
+    const { filesize } = expected.file;
+    if (filesize <= SMALL) return new Arriving(expected, new TransferState(filesize));
+    return await onDisk(this.#root, () => {
+      const state = new TransferState(filesize, this.#ranges(transferId));
+      const part = openSync(this.#path(transferId, PART), constants.O_RDWR | constants.O_CREAT, 0o644);
+      const notes = openSync(this.#path(transferId, NOTES), 'a', 0o644);
+      return new Arriving(expected, state, { part, notes });
+    });
+  }
+
+  /** Takes a transfer out of the hands of one that is gone; of several who try at once, one does. */
+  async takeOver(transferId: string, from: string): Promise<void> {
+    const lock = this.#path(transferId, TAKING);
+    try {
+      await writeFile(lock, '', { flag: 'wx' });
+    } catch (error) {
+      if (codeOf(error) !== 'EEXIST') throw error;
+      // Whoever was killed at it left this behind; the sender asks again.
+      if ((await age(lock, Date.now())) > TAKING_MS) await rm(lock, { force: true });
+      return;
+    }
+    try {
+      const expected = this.#expected(transferId);
+      if (expected?.owner !== from) return;
+      // At no moment is it known to nobody.
+      const path = this.#path(transferId, EXPECTED);
+      await onDisk(path, async () => putInPlace(await writeBeside(path, this.#body(expected)), path));
+    } finally {
+      await rm(lock, { force: true });
+    }
   }
 
   /**
    * Holds what has arrived against what was expected, and publishes it under `simple/<package>/`:
    * the wheel, then its metadata. AGAIN: bytes are missing or wrong, and what has come is thrown away
-   * if it was wrong. REFUSED: it isn't a wheel, or another file has this name.
+   * if it was wrong. REFUSED: it isn't a wheel, or another file has this name. `seen` is what came into
+   * these hands, closed; without it, or where it can't tell the digest, the file is read again.
    */
-  async verify(transferId: string, packageName: string): Promise<Verdict> {
-    const expected = await this.#expected(transferId);
+  async verify(transferId: string, packageName: string, seen?: Arriving): Promise<Verdict> {
+    const expected = this.#expected(transferId);
     if (!expected) throw new PiwError('PIW_UNKNOWN_TRANSFER', `no transfer ${transferId} is expected`);
     const { file } = expected;
     const part = this.#path(transferId, PART);
-    const state = await this.#ranges(transferId, file.filesize);
+    const state = seen?.whole ? seen.state : new TransferState(file.filesize, this.#ranges(transferId));
     if (!state.done) {
       const missing = file.filesize - state.received;
       return { verb: 'AGAIN', reason: `${String(missing)} bytes of ${file.filename} are missing` };
     }
-    const found = await onDisk(part, () => hashFile(part));
-    if (found.sha256 !== file.filehash || found.size !== file.filesize) {
-      await rm(part, { force: true });
-      await rm(this.#path(transferId, RANGES), { force: true });
+    if (file.filesize > 0 && (seen?.sha256 ?? (await onDisk(part, () => digest(part)))) !== file.filehash) {
+      await this.#startOver(transferId);
       return {
         verb: 'AGAIN',
         reason: `what arrived of ${file.filename} has another SHA-256 than was announced`,
       };
     }
     try {
-      const wheel = await readWheel(part, { filename: file.filename });
+      if (file.filesize === 0) throw new PiwError('PIW_BAD_WHEEL', `${file.filename} is empty`);
+      const wheel = await readWheel(seen?.whole ?? part, { filename: file.filename });
       const target = this.pathOf(packageName, file.filename);
-      await onDisk(target, async () => {
-        await flush(part);
-        await mkdir(dirname(target), { recursive: true });
-        await this.#publish(part, target, file);
-        await replaceFile(`${target}.metadata`, wheel.metadata);
-      });
+      await onDisk(target, () => this.#publish(seen?.whole ?? part, target, file, wheel.metadata));
       await this.forget(transferId);
       return {
         verb: 'VERIFIED',
@@ -188,14 +189,26 @@ export class WheelStore {
     return { total: bsize * blocks, free: bsize * bavail };
   }
 
+  /** Something of that id is expected. */
+  knows(transferId: string): boolean {
+    return this.#expected(transferId) !== undefined;
+  }
+
   /** Ends a transfer and removes what has arrived of it. */
   async forget(transferId: string): Promise<void> {
-    for (const ending of [PART, RANGES, EXPECTED]) await rm(this.#path(transferId, ending), { force: true });
+    if (this.#small.delete(transferId)) return;
+    await this.#startOver(transferId);
+    await rm(this.#path(transferId, EXPECTED), { force: true });
   }
 
   /** Removes transfers that nothing has been written to for `ms`; gives their senders and ids. */
   async sweep(ms: number, now: number): Promise<readonly { transferId: string; sender: string }[]> {
     const swept: { transferId: string; sender: string }[] = [];
+    for (const [transferId, { sender, since }] of this.#small) {
+      if (now - since <= ms) continue;
+      this.#small.delete(transferId);
+      swept.push({ transferId, sender });
+    }
     for (const name of await readdir(this.#transfers)) {
       const path = join(this.#transfers, name);
       if (!name.endsWith(EXPECTED)) {
@@ -206,53 +219,80 @@ export class WheelStore {
       const transferId = name.slice(0, -EXPECTED.length);
       const last = (await exists(this.#path(transferId, PART))) ? this.#path(transferId, PART) : path;
       if ((await age(last, now)) <= ms) continue;
-      const expected = await this.#expected(transferId);
+      const expected = this.#expected(transferId);
       await this.forget(transferId);
       swept.push({ transferId, sender: expected?.sender ?? '' });
     }
     return swept;
   }
 
-  async #publish(part: string, target: string, file: FileState): Promise<void> {
+  /** Both files are on the disk before either is visible, and both names before this returns. */
+  async #publish(
+    contents: string | Buffer,
+    target: string,
+    file: FileState,
+    metadata: Buffer,
+  ): Promise<void> {
+    const folder = dirname(target);
+    const made = await mkdir(folder, { recursive: true });
+    const beside = `${target}.metadata`;
+    const [aside, part] = await Promise.all([
+      writeBeside(beside, metadata),
+      typeof contents === 'string' ? flush(contents).then(() => contents) : writeBeside(target, contents),
+    ]);
     try {
       await link(part, target);
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-      const there = await hashFile(target);
-      if (there.sha256 === file.filehash) return;
-      throw new PiwError('PIW_FILE_EXISTS', `${file.filename} is published already, with other contents`);
+      const there = codeOf(error) === 'EEXIST' ? (await hashFile(target)).sha256 : undefined;
+      if (there !== file.filehash) await rm(aside, { force: true });
+      if (there === undefined) throw error;
+      if (there !== file.filehash)
+        throw new PiwError('PIW_FILE_EXISTS', `${file.filename} is published already, with other contents`);
+    } finally {
+      if (part !== contents) await unlink(part);
     }
-    await flush(dirname(target));
+    await putInPlace(aside, beside);
+    await flush(folder);
+    if (made !== undefined) await flush(dirname(folder));
   }
 
-  async #expected(transferId: string): Promise<Expected | undefined> {
-    let body: string;
+  /** Nothing of it has arrived. */
+  async #startOver(transferId: string): Promise<void> {
+    for (const ending of [NOTES, PART]) {
+      const path = this.#path(transferId, ending);
+      if (existsSync(path)) await rm(path, { force: true });
+    }
+  }
+
+  /** What is expected, in these hands. */
+  #body({ sender, file }: Expected): Buffer {
+    return Buffer.from(JSON.stringify([sender, fileToMessage(file), this.#me]));
+  }
+
+  #expected(transferId: string): (Expected & { readonly owner: string }) | undefined {
+    const small = this.#small.get(transferId);
+    if (small) return { ...small, owner: this.#me };
+    const body = read(this.#path(transferId, EXPECTED));
+    if (body === undefined) return undefined;
     try {
-      body = await readFile(this.#path(transferId, EXPECTED), 'utf8');
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-      throw error;
+      const [sender, tuple, owner] = JSON.parse(body) as [string, ReturnType<typeof fileToMessage>, string];
+      return { transferId, sender, file: fileFromMessage(tuple), owner };
+    } catch {
+      // It was cut off with the process or the machine that wrote it.
+      return undefined;
     }
-    const [sender, tuple] = JSON.parse(body) as [string, ReturnType<typeof fileToMessage>];
-    return { transferId, sender, file: fileFromMessage(tuple) };
   }
 
-  async #ranges(transferId: string, size: number): Promise<TransferState> {
-    const text = await readFile(this.#path(transferId, RANGES), 'utf8').catch(() => '');
-    // The last line may have been cut off with the process that wrote it.
-    const ranges = text
-      .slice(0, text.lastIndexOf('\n') + 1)
-      .split('\n')
+  /** The last line may have been cut off with the process that wrote it. */
+  #ranges(transferId: string): readonly ByteRange[] {
+    const text = read(this.#path(transferId, NOTES)) ?? '';
+    const lines = text.slice(0, text.lastIndexOf('\n') + 1).split('\n');
+    return lines
       .filter((line) => line !== '')
       .map((line): ByteRange => {
         const [offset = NaN, length = NaN] = line.split(' ').map(Number);
         return { start: offset, end: offset + length };
       });
-    return new TransferState(size, ranges);
-  }
-
-  #open(path: string, flags: number): Promise<FileHandle> {
-    return onDisk(path, () => open(path, flags, 0o644));
   }
 
   #path(transferId: string, ending: string): string {
@@ -267,48 +307,15 @@ function sameFile(a: FileState, b: FileState): boolean {
   return a.filename === b.filename && a.filehash === b.filehash && a.filesize === b.filesize;
 }
 
-/** Turns what a file system refuses for its own reasons into an error that says so. */
-async function onDisk<T>(path: string, what: () => Promise<T>): Promise<T> {
-  try {
-    return await what();
-  } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code ?? '';
-    if (code === 'ENOSPC' || code === 'EDQUOT') {
-      throw new PiwError('PIW_DISK_FULL', `the disk that holds ${path} is full`, { cause: error });
-    }
-    if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS' || code === 'ENOTDIR') {
-      throw new PiwError('PIW_NOT_WRITABLE', `${path} can't be written: ${reason(error)}`, { cause: error });
-    }
-    throw error;
-  }
-}
+const digest = async (path: string): Promise<string> => (await hashFile(path)).sha256;
 
-async function replaceFile(path: string, body: string | Uint8Array): Promise<void> {
-  const temporary = join(
-    dirname(path),
-    `.tmp-${createHash('sha256').update(path).digest('hex').slice(0, 16)}-${String(process.pid)}`,
-  );
+/** A small file, or undefined where there is none. */
+function read(path: string): string | undefined {
   try {
-    const handle = await open(temporary, 'w', 0o644);
-    try {
-      await handle.writeFile(body);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    await rename(temporary, path);
+    return readFileSync(path, 'utf8');
   } catch (error) {
-    await rm(temporary, { force: true });
+    if (codeOf(error) === 'ENOENT') return undefined;
     throw error;
-  }
-}
-
-async function flush(path: string): Promise<void> {
-  const handle = await open(path, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
   }
 }
 

@@ -33,18 +33,18 @@ export interface Wheel extends WheelName {
 }
 
 /**
- * Opens a wheel that nobody has vouched for, and gives what its METADATA says. Raises PIW_BAD_WHEEL,
+ * Opens a wheel (a path, or its bytes) that nobody has vouched for, and gives what its METADATA says. Raises PIW_BAD_WHEEL,
  * with the reason, unless: it is a zip archive in which every name stays below where it is unpacked
  * and stands once, nothing is a link, and which is not made to fill a disk; it has one dist-info
  * folder, of the name and version in the filename; its METADATA agrees; and the tags in its WHEEL
  * are those of the filename.
  */
 export async function readWheel(
-  path: string,
-  { filename = basename(path) }: { filename?: string } = {},
+  archive: string | Uint8Array,
+  { filename = typeof archive === 'string' ? basename(archive) : '' }: { filename?: string } = {},
 ): Promise<Wheel> {
   const name = parseWheelName(filename);
-  const found = await readEntries(path, filename);
+  const found = await readEntries(archive, filename);
   const metadata = found.get('METADATA');
   const wheel = found.get('WHEEL');
   if (!metadata || !wheel) throw bad(filename, 'it has no METADATA or no WHEEL');
@@ -109,8 +109,11 @@ export async function hashFile(path: string): Promise<{ readonly sha256: string;
 }
 
 /** METADATA and WHEEL of the one dist-info folder; every other entry is looked at by its name only. */
-async function readEntries(path: string, filename: string): Promise<ReadonlyMap<string, Buffer>> {
-  const zip = await open(path, filename);
+async function readEntries(
+  archive: string | Uint8Array,
+  filename: string,
+): Promise<ReadonlyMap<string, Buffer>> {
+  const zip = await open(archive, filename);
   const found = new Map<string, Buffer>();
   try {
     if (zip.entryCount > LIMITS.entries) throw bad(filename, `it has ${String(zip.entryCount)} entries`);
@@ -209,16 +212,18 @@ function checkTags(name: WheelName, lines: readonly string[]): void {
 /** In a filename each `-` of a version is written `_`; PEP 440 takes either. */
 const unescapeVersion = (version: string): string => version.replaceAll('_', '-');
 
-function open(path: string, filename: string): Promise<ZipFile> {
+function open(archive: string | Uint8Array, filename: string): Promise<ZipFile> {
+  const options = { lazyEntries: true, autoClose: false, strictFileNames: true, validateEntrySizes: true };
   return new Promise((resolve, reject) => {
-    yauzl.open(
-      path,
-      { lazyEntries: true, autoClose: false, strictFileNames: true, validateEntrySizes: true },
-      (error, zip) => {
-        if (error) reject(bad(filename, reason(error)));
-        else resolve(zip);
-      },
-    );
+    const opened = (error: Error | null, zip: ZipFile) => {
+      if (error) reject(bad(filename, reason(error)));
+      else resolve(zip);
+    };
+    if (typeof archive === 'string') yauzl.open(archive, options, opened);
+    else {
+      const bytes = Buffer.from(archive.buffer, archive.byteOffset, archive.length);
+      yauzl.fromBuffer(bytes, options, opened);
+    }
   });
 }
 

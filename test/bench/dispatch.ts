@@ -7,7 +7,7 @@ import { newVersions } from '../../src/database/versions.js';
 import { oracle } from '../../src/protocols/oracle.js';
 import type { Bench } from './bench.js';
 import { cpuSeconds } from './cpu.js';
-import type { SlavesReport } from './slaves.js';
+import type { SlavesOptions, SlavesReport } from './slaves.js';
 import { onStage } from './stage.js';
 
 const TARGET = { abi: 'cp311', platform: 'linux_x86_64', py_version_tag: 'cp311', skip: null };
@@ -65,7 +65,7 @@ export const dispatch: Bench = {
 };
 
 /** Processor time for each build, in microseconds, by who used it: what would have to shrink for more. */
-function cost(
+export function cost(
   before: ReadonlyMap<string, number>,
   after: ReadonlyMap<string, number>,
   builds: number,
@@ -81,7 +81,7 @@ function cost(
   );
 }
 
-async function fill(dsn: string, builds: number, say: (line: string) => void): Promise<void> {
+export async function fill(dsn: string, builds: number, say: (line: string) => void): Promise<void> {
   const database = await Database.open(dsn, 'bench');
   try {
     await addTarget(database, TARGET);
@@ -113,8 +113,8 @@ async function fill(dsn: string, builds: number, say: (line: string) => void): P
 }
 
 /** The slaves, in a process of their own. */
-async function simulate(
-  options: { address: string; slaves: number; seconds: number },
+export async function simulate(
+  options: SlavesOptions,
   say: (line: string) => void,
   onEnd: () => void,
 ): Promise<SlavesReport> {

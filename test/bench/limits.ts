@@ -1,7 +1,9 @@
 import { closeSync, fsyncSync, openSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { Bus } from '../../src/bus/bus.js';
+import { CHUNK_SIZE } from '../../src/bus/objects.js';
 import { Database } from '../../src/database/pool.js';
+import { Worker } from './processes.js';
 
 /** Questions of 100 bytes that are answered a second, by one process to itself, 64 under way. */
 export async function requestsPerSecond(address: string, seconds: number): Promise<number> {
@@ -70,4 +72,34 @@ async function during(
   );
   const took = (performance.now() - began) / 1000;
   return (count) => count / took;
+}
+
+/** MB a second that NATS carries from one process to another in messages of a chunk, each answered, and kept nowhere. */
+export async function rawNatsMbPerSecond(address: string, bytes: number): Promise<number> {
+  const taker = new Worker('./raw.js', 'take', address);
+  try {
+    await taker.hear();
+    const giver = new Worker('./raw.js', 'give', address, String(bytes));
+    try {
+      return ((await giver.hear()) as { rate: number }).rate;
+    } finally {
+      giver.end();
+    }
+  } finally {
+    taker.end();
+  }
+}
+
+/** MB a second that go to the disk: written one chunk after the other, then synced. */
+export function diskMbPerSecond(folder: string, bytes: number): number {
+  const path = join(folder, 'limit');
+  const block = Buffer.alloc(CHUNK_SIZE, 1);
+  const began = performance.now();
+  const file = openSync(path, 'w');
+  for (let written = 0; written < bytes; written += block.length) writeSync(file, block);
+  fsyncSync(file);
+  const took = performance.now() - began;
+  closeSync(file);
+  rmSync(path);
+  return bytes / 1e3 / took;
 }

@@ -14,7 +14,8 @@ import { Reorder } from '../../src/pypi/reorder.js';
 import { PROTOCOL, VERSION } from '../../src/version.js';
 import type { Bench } from './bench.js';
 import { PLATFORM, abisOf, fillShape } from './pypi-shape.js';
-import { onStage, quantile } from './stage.js';
+import { quantile } from './quantile.js';
+import { onStage } from './stage.js';
 
 const SLAVES = 50;
 const ASKED_PER_SECOND = 500;

@@ -8,7 +8,8 @@ import { PROTOCOL, VERSION } from '../../src/version.js';
 import { FakePypi, randomWorld } from '../helpers/fake-pypi.js';
 import type { Bench } from './bench.js';
 import { PLATFORM } from './pypi-shape.js';
-import { onStage, quantile } from './stage.js';
+import { quantile } from './quantile.js';
+import { onStage } from './stage.js';
 
 const ABI = 'cp311';
 const POLL_S = 1;

@@ -1,11 +1,16 @@
 /** Simulated slaves, in one process: they say what slaves say, and build nothing. */
 import { randomBytes } from 'node:crypto';
 import { Client } from '../../src/actor/client.js';
+import { systemClock } from '../../src/actor/clock.js';
+import { sendFile } from '../../src/actor/send-file.js';
 import { Bus } from '../../src/bus/bus.js';
 import { PiwError } from '../../src/errors.js';
 import type { Stats } from '../../src/protocols/fields.js';
-import { slaveDriver } from '../../src/protocols/slave-driver.js';
+import { slaveDriver, type SlaveAnswer, type SlaveVerbs } from '../../src/protocols/slave-driver.js';
+import { fileToMessage } from '../../src/states/file-state.js';
 import { PROTOCOL, VERSION } from '../../src/version.js';
+import { wheelOf } from '../helpers/stored-wheel.js';
+import { quantile } from './quantile.js';
 
 export interface SlavesReport {
   readonly done: number;
@@ -13,6 +18,10 @@ export interface SlavesReport {
   /** Of BUILT until its answer, milliseconds. */
   readonly p50: number;
   readonly p99: number;
+  /** How many questions were answered. */
+  readonly answers: number;
+  /** Of any question until its answer, milliseconds. */
+  readonly anyP99: number;
   /** The longest time in which no slave got any answer, milliseconds. */
   readonly longestFreeze: number;
   /** Builds in the slowest whole second. */
@@ -24,15 +33,23 @@ const LOG = randomBytes(1024).toString('hex');
 /** Connections that they share; a real slave has one of its own. */
 const CONNECTIONS = 8;
 
+export interface SlavesOptions {
+  readonly address: string;
+  readonly slaves: number;
+  readonly seconds: number;
+  /** How long each rests between two builds, milliseconds. */
+  readonly restMs?: number;
+  /** Bytes of the wheel that each build yields; without, all of them fail. */
+  readonly wheelBytes?: number;
+}
+
 async function main({
   address,
   slaves,
   seconds,
-}: {
-  address: string;
-  slaves: number;
-  seconds: number;
-}): Promise<SlavesReport> {
+  restMs = 0,
+  wheelBytes,
+}: SlavesOptions): Promise<SlavesReport> {
   const buses = await Promise.all(
     Array.from({ length: CONNECTIONS }, (_, i) =>
       Bus.connect({
@@ -43,16 +60,23 @@ async function main({
       }),
     ),
   );
-  const masters = Array.from({ length: slaves }, (_, i) => {
+  const busOf = (i: number): Bus => {
     const bus = buses[i % CONNECTIONS];
     if (!bus) throw new Error('no connection');
-    return new Client(bus, slaveDriver, ['slave', 'slave', `s${String(i)}`], {
-      timeoutMs: 30_000,
-      patienceMs: 60_000,
-    });
-  });
+    return bus;
+  };
+  const masters = Array.from(
+    { length: slaves },
+    (_, i) =>
+      new Client(busOf(i), slaveDriver, ['slave', 'slave', `s${String(i)}`], {
+        timeoutMs: 30_000,
+        patienceMs: 60_000,
+      }),
+  );
+  const member = wheelBytes === undefined ? undefined : randomBytes(wheelBytes);
   await Promise.all(masters.map((master, i) => hello(master, i)));
   const built: number[] = [];
+  const answers: number[] = [];
   const perSecond: number[] = [];
   const began = performance.now();
   const end = began + seconds * 1000;
@@ -71,29 +95,45 @@ async function main({
     10_000,
   );
   await Promise.all(
-    masters.map(async (master) => {
-      while (performance.now() < end) {
-        const order = await master.ask('IDLE', { stats: STATS });
+    masters.map(async (master, i) => {
+      const ask: Client<SlaveVerbs>['ask'] = async (verb, body) => {
+        const asked = performance.now();
+        const answer = await master.ask(verb, body);
+        answers.push(performance.now() - asked);
         answered();
+        return answer;
+      };
+      while (performance.now() < end) {
+        const order = await ask('IDLE', { stats: STATS });
         if (order.verb !== 'BUILD') {
           await new Promise((resolve) => setTimeout(resolve, 100));
           continue;
         }
         const said = performance.now();
-        const answer = await master.ask('BUILT', {
+        const wheel = member && wheelOf(order.package, order.version, member);
+        let answer: SlaveAnswer = await ask('BUILT', {
           lease: order.lease,
-          status: false,
-          failure_class: 'compiler',
+          status: wheel !== undefined,
+          failure_class: wheel ? null : 'compiler',
           duration_s: 1.5,
           output: LOG,
-          files: [],
+          files: wheel ? [fileToMessage(wheel.file)] : [],
         });
-        answered();
+        while (answer.verb === 'SEND' && wheel) {
+          const { bytes, file } = wheel;
+          await sendFile({
+            ...{ bus: busOf(i), clock: systemClock, user: 'slave', session: `s${String(i)}`, file },
+            transferId: answer.transfer_id,
+            read: (offset, length) => [bytes.subarray(offset, offset + length)],
+          });
+          answer = await ask('SENT', { lease: order.lease, filename: file.filename });
+        }
         if (answer.verb !== 'DONE') throw new PiwError('PIW_REFUSED', `BUILT was answered ${answer.verb}`);
         const now = performance.now();
         built.push(now - said);
         const second = Math.floor((now - began) / 1000);
         perSecond[second] = (perSecond[second] ?? 0) + 1;
+        if (restMs > 0) await new Promise((resolve) => setTimeout(resolve, restMs));
       }
     }),
   );
@@ -101,14 +141,13 @@ async function main({
   const took = (performance.now() - began) / 1000;
   await Promise.all(masters.map((master) => master.ask('BYE', {})));
   await Promise.all(buses.map((bus) => bus.drain()));
-  built.sort((a, b) => a - b);
-  const at = (share: number): number =>
-    built[Math.min(built.length - 1, Math.floor(built.length * share))] ?? 0;
   return {
     done: built.length,
     seconds: took,
-    p50: at(0.5),
-    p99: at(0.99),
+    p50: quantile(built, 0.5),
+    p99: quantile(built, 0.99),
+    answers: answers.length,
+    anyP99: quantile(answers, 0.99),
     longestFreeze,
     // The first is short of its start, the last of its end.
     slowestSecond: Math.min(...perSecond.slice(1, Math.floor(seconds)).map((n) => n)),

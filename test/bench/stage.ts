@@ -28,6 +28,7 @@ export interface Stage {
   readonly folder: DataFolder;
   /** The machine's own, measured before anything else runs. */
   readonly limits: Figures;
+  /** As they are now: a server that was killed is started again. */
   readonly pids: { readonly nats: number | undefined; readonly postgres: number | undefined };
   /** Starts `piw master` with this configuration; its process number. */
   startMaster(given: Given): { readonly pid: number | undefined; stop(): Promise<unknown> };
@@ -115,7 +116,12 @@ export async function onStage<T>(
     });
     const doing = what({
       ...{ nats, dsn: postgres.dsn, folder, limits, startMaster, connect, settle },
-      pids: { nats: nats.process.pid, postgres: postgres.process.pid },
+      pids: {
+        get nats() {
+          return nats.process.pid;
+        },
+        postgres: postgres.process.pid,
+      },
     });
     return await Promise.race([doing, stopped]);
   } finally {
@@ -123,10 +129,4 @@ export async function onStage<T>(
     folder.close();
     await rm(path, { recursive: true, force: true });
   }
-}
-
-/** Of sorted or unsorted numbers, the one that so large a share is no larger than. */
-export function quantile(numbers: readonly number[], share: number): number {
-  const sorted = [...numbers].sort((a, b) => a - b);
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0;
 }

@@ -1,7 +1,21 @@
 import { createHash, randomBytes } from 'node:crypto';
 import t from 'tap';
+import type { Bus } from '../../src/bus/bus.js';
 import { CHUNK_SIZE } from '../../src/bus/objects.js';
 import { ownPrefix, testBus } from '../helpers/bus.js';
+
+async function writeAt(
+  bus: Bus,
+  bucket: string,
+  object: string,
+  offset: number,
+  bytes: Buffer,
+): Promise<void> {
+  const writer = bus.objects.writer(bucket, object, offset);
+  for (let at = 0; at < bytes.length; at += CHUNK_SIZE)
+    await writer.write(bytes.subarray(at, at + CHUNK_SIZE));
+  await writer.end().stored;
+}
 
 void t.test(
   'bytes that were written are read again, each where it belongs, while they are written',
@@ -22,7 +36,7 @@ void t.test(
     })();
     // In two ranges, the later one first, as after a break.
     const middle = 7 * CHUNK_SIZE + 99;
-    await writer.objects.write(bucket, 'file.a', [whole.subarray(middle)], { offset: middle });
+    await writeAt(writer, bucket, 'file.a', middle, whole.subarray(middle));
     const first = await writer.objects.write(bucket, 'file.b', [whole.subarray(0, middle)]);
     await reading;
     t.ok(got.equals(whole));
@@ -38,9 +52,9 @@ void t.test('a chunk that is sent twice is stored once', async (t) => {
   const data = randomBytes(CHUNK_SIZE * 3);
   await bus.objects.write(bucket, 'file.a', [data]);
   await bus.objects.write(bucket, 'file.a', [data]);
-  t.equal(await bus.objects.count(bucket, 'file.*'), 3);
+  t.equal((await bus.objects.stored(bucket, 'file.*')).length, 3);
   await bus.objects.remove(bucket, 'file.*');
-  t.equal(await bus.objects.count(bucket, 'file.*'), 0);
+  t.same(await bus.objects.stored(bucket, 'file.*'), []);
 });
 
 void t.test('an object that is not what was announced is refused', async (t) => {
@@ -61,8 +75,7 @@ void t.test('a bucket is made larger for what is to come, and small again when i
   await bus.objects.ensure({ name: bucket, maxAgeMs: 60_000, maxBytes: spare });
   const data = randomBytes(4 * CHUNK_SIZE);
   let written = 0;
-  const write = () =>
-    bus.objects.write(bucket, `file.${String((written += 1))}`, [data], { patienceMs: 100 });
+  const write = () => bus.objects.write(bucket, `file.${String((written += 1))}`, [data]);
   await t.rejects(write(), { code: 'PIW_OBJECT_BROKEN' }, 'it is too small');
   await bus.objects.remove(bucket, 'file.*');
   await bus.objects.makeRoom(bucket, data.length, spare);
@@ -72,4 +85,51 @@ void t.test('a bucket is made larger for what is to come, and small again when i
   await bus.objects.remove(bucket, 'file.*');
   await bus.objects.makeRoom(bucket, 0, spare);
   await t.rejects(write(), { code: 'PIW_OBJECT_BROKEN' }, 'it is small again');
+});
+
+void t.test('chunks are seen as they pass, and what passed is found among what is stored', async (t) => {
+  const prefix = ownPrefix();
+  const [writer, reader] = await Promise.all([testBus(t, prefix), testBus(t, prefix)]);
+  const bucket = `${prefix}-b`;
+  await reader.objects.ensure({ name: bucket, maxAgeMs: 60_000, maxBytes: 1e9 });
+  const bytes = randomBytes(CHUNK_SIZE * 2 + 10);
+  await writer.objects.write(bucket, 'other.a', [randomBytes(10)]);
+  await writeAt(writer, bucket, 'file.a', 1000, bytes);
+  const live = reader.objects.live(bucket, 'file.*');
+  const seen: string[] = [];
+  const reading = (async () => {
+    for await (const { object, offset, data } of live) {
+      seen.push(
+        `${object} ${String(offset)} ${String(Buffer.compare(data, bytes.subarray(offset, offset + data.length)) === 0)}`,
+      );
+    }
+  })();
+  await reader.rtt();
+  await writeAt(writer, bucket, 'file.b', 0, bytes);
+  await reader.rtt();
+  t.equal(live.received, 3);
+  live.stop();
+  await reading;
+  t.same(
+    seen,
+    [0, CHUNK_SIZE, 2 * CHUNK_SIZE].map((at) => `file.b ${String(at)} true`),
+  );
+  const stored = await reader.objects.stored(bucket, 'file.*');
+  t.same(
+    stored.map(({ object, offset, length }) => [object, offset, length]),
+    ['a', 'b'].flatMap((name) =>
+      [0, 1, 2].map((n) => [
+        `file.${name}`,
+        (name === 'a' ? 1000 : 0) + n * CHUNK_SIZE,
+        n < 2 ? CHUNK_SIZE : 10,
+      ]),
+    ),
+  );
+  const [first] = stored;
+  t.ok(first && (await reader.objects.read(bucket, first))?.every((byte, i) => byte === bytes[i]));
+  const listed = await reader.objects.list(bucket);
+  t.same([...(listed.get(bucket) ?? [])].sort(), ['file.a', 'file.b', 'other.a']);
+  await reader.objects.remove(bucket, 'file.*', 'file.a', 'file.b');
+  t.same((await reader.objects.list(bucket)).get(bucket), ['other.a']);
+  t.equal(first && (await reader.objects.read(bucket, first)), undefined);
 });

@@ -58,7 +58,9 @@ export class Session {
     await this.wanted();
     this.#pieces += 1;
     const object = `${this.#transferId}.p${String(this.#pieces)}`;
-    await this.#bus.objects.write(bucketOf(this.#bus.prefix, 'slave'), object, [bytes], { offset });
+    const writer = this.#bus.objects.writer(bucketOf(this.#bus.prefix, 'slave'), object, offset);
+    await writer.write(bytes);
+    await writer.end().stored;
     await this.#juggler.ask('CHUNK', { offset, length: bytes.length });
   }
 

@@ -60,9 +60,9 @@ async function converse(t: Test, master: Bus, slave: Bus, name: string): Promise
   t.equal((await woken).done, false, 'WAKE arrives');
   clearInterval(beat);
   await t.rejects(slave.ask('piw.oracle.GETABIS', ['GETABIS'], { timeoutMs: 500 }), Error);
-  await t.rejects(slave.objects.write('piw-slave-other', 'x', [Buffer.from('x')], { patienceMs: 0 }), {
-    code: 'PIW_OBJECT_BROKEN',
-  });
+  const signal = AbortSignal.timeout(1);
+  const other = slave.objects.writer('piw-slave-other', 'x', 0, { signal });
+  await t.rejects(other.write(Buffer.from('x')), { code: 'PIW_OBJECT_BROKEN' });
   await line.stop();
   await answering;
 }

@@ -3,16 +3,24 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { randomBytes } from 'node:crypto';
 import t from 'tap';
+import type { Arriving } from '../../src/wheels/arriving.js';
 import { WheelStore } from '../../src/wheels/store.js';
 import { announce, makeWheel, sha256, type WheelParts } from '../helpers/wheel.js';
 
 async function arrange(parts: WheelParts = {}) {
   const folder = mkdtempSync(join(tmpdir(), 'piw-store-'));
   const output = join(folder, 'www');
-  const store = new WheelStore(output);
+  const store = new WheelStore(output, 'me');
   await store.setUp();
-  const path = await makeWheel(folder, { files: { 'data.bin': randomBytes(50_000) }, ...parts });
+  const path = await makeWheel(folder, { files: { 'data.bin': randomBytes(300_000) }, ...parts });
   return { store, output, bytes: readFileSync(path), file: await announce(path) };
+}
+
+/** A transfer that is in nobody's hands, or in these already. */
+async function taken(store: WheelStore, id: string, sender: string): Promise<Arriving> {
+  const arriving = await store.arriving(id, sender);
+  if (!arriving) throw new Error('it is in the hands of another');
+  return arriving;
 }
 
 void t.test(
@@ -20,17 +28,17 @@ void t.test(
   async (t) => {
     const { store, output, bytes, file } = await arrange();
     await store.expect({ transferId: 'x-1', sender: 'pi', file });
-    const arriving = await store.arriving('x-1', 'pi');
+    const arriving = await taken(store, 'x-1', 'pi');
     t.same(arriving.state.fetch(), { start: 0, end: bytes.length });
-    await arriving.write(20_000, bytes.subarray(20_000));
+    arriving.write(20_000, bytes.subarray(20_000));
     t.same(arriving.state.fetch(), { start: 0, end: 20_000 });
-    await arriving.write(0, bytes.subarray(0, 15_000));
+    arriving.write(0, bytes.subarray(0, 15_000));
     await arriving.close();
     t.match(await store.verify('x-1', 'demo'), { verb: 'AGAIN' }, 'not while bytes are missing');
     // Another process goes on with it.
-    const again = await new WheelStore(output).arriving('x-1', 'pi');
+    const again = await taken(new WheelStore(output, 'me'), 'x-1', 'pi');
     t.same(again.state.fetch(), { start: 15_000, end: 20_000 });
-    await again.write(15_000, bytes.subarray(15_000, 20_000));
+    again.write(15_000, bytes.subarray(15_000, 20_000));
     await again.close();
     t.match(await store.verify('x-1', 'demo'), { verb: 'VERIFIED', requires_python: '>=3.8' });
     const target = join(output, 'simple', 'demo', file.filename);
@@ -45,14 +53,14 @@ void t.test(
   async (t) => {
     const { store, output, bytes, file } = await arrange();
     await store.expect({ transferId: 'x', sender: 'pi', file });
-    const arriving = await store.arriving('x', 'pi');
+    const arriving = await taken(store, 'x', 'pi');
     const wrong = Buffer.from(bytes);
     wrong[100] = (wrong[100] ?? 0) ^ 1;
-    await arriving.write(0, wrong);
+    arriving.write(0, wrong);
     await arriving.close();
     t.match(await store.verify('x', 'demo'), { verb: 'AGAIN' });
     t.same(readdirSync(join(output, 'simple')), []);
-    const again = await store.arriving('x', 'pi');
+    const again = await taken(store, 'x', 'pi');
     t.same(again.state.fetch(), { start: 0, end: bytes.length }, 'all of it');
     await again.close();
   },
@@ -62,8 +70,8 @@ void t.test('a published file never changes: the same bytes are fine, others are
   const first = await arrange();
   const publish = async (id: string, bytes: Buffer, file: typeof first.file) => {
     await first.store.expect({ transferId: id, sender: 'pi', file });
-    const arriving = await first.store.arriving(id, 'pi');
-    await arriving.write(0, bytes);
+    const arriving = await taken(first.store, id, 'pi');
+    arriving.write(0, bytes);
     await arriving.close();
     return first.store.verify(id, 'demo');
   };
@@ -84,17 +92,17 @@ void t.test('a file that is no such wheel is refused, with the reason', async (t
   ];
   for (const [parts, reason] of cases) {
     const folder = mkdtempSync(join(tmpdir(), 'piw-store-'));
-    const store = new WheelStore(join(folder, 'www'));
+    const store = new WheelStore(join(folder, 'www'), 'me');
     await store.setUp();
     const path = await makeWheel(folder, parts);
     const bytes = readFileSync(path);
     const good = await makeWheel(mkdtempSync(join(tmpdir(), 'piw-good-')));
     const file = { ...(await announce(good)), filesize: bytes.length, filehash: sha256(bytes) };
     await store.expect({ transferId: 'x', sender: 'pi', file });
-    const arriving = await store.arriving('x', 'pi');
-    await arriving.write(0, bytes);
+    const arriving = await taken(store, 'x', 'pi');
+    arriving.write(0, bytes);
     await arriving.close();
-    const verdict = await store.verify('x', 'demo');
+    const verdict = await store.verify('x', 'demo', arriving);
     t.equal(verdict.verb, 'REFUSED');
     t.match('reason' in verdict ? verdict.reason : '', reason);
   }
@@ -106,9 +114,9 @@ void t.test('bytes beyond the end, other senders, and names that are paths get n
   await t.rejects(store.arriving('x', 'mallory'), { code: 'PIW_UNKNOWN_TRANSFER' });
   await t.rejects(store.arriving('y', 'pi'), { code: 'PIW_UNKNOWN_TRANSFER' });
   await t.rejects(store.arriving('../x', 'pi'), { code: 'PIW_UNKNOWN_TRANSFER' });
-  const arriving = await store.arriving('x', 'pi');
-  await arriving.write(bytes.length - 1, Buffer.from('too long'));
-  await arriving.write(1e12, Buffer.from('far'));
+  const arriving = await taken(store, 'x', 'pi');
+  arriving.write(bytes.length - 1, Buffer.from('too long'));
+  arriving.write(1e12, Buffer.from('far'));
   t.equal(arriving.state.received, 0);
   await arriving.close();
   t.equal(statSync(join(output, '.transfers', 'x.part')).size, 0);
@@ -119,8 +127,92 @@ void t.test('bytes beyond the end, other senders, and names that are paths get n
 
 void t.test('a transfer whose sender never comes back is removed, one that is young is not', async (t) => {
   const { store, output, file } = await arrange();
+  const now = Date.now();
   await store.expect({ transferId: 'old', sender: 'pi', file });
-  t.same(await store.sweep(60_000, Date.now()), []);
-  t.same(await store.sweep(60_000, Date.now() + 120_000), [{ transferId: 'old', sender: 'pi' }]);
+  await store.expect({ transferId: 'small', sender: 'pi', file: { ...file, filesize: 1000 } }, now);
+  t.same(await store.sweep(60_000, now), []);
+  t.ok(store.knows('small') && store.knows('old'));
+  const swept = await store.sweep(60_000, now + 120_000);
+  t.same(swept.map(({ transferId, sender }) => [transferId, sender]).sort(), [
+    ['old', 'pi'],
+    ['small', 'pi'],
+  ]);
+  t.notOk(store.knows('small') || store.knows('old'));
   t.same(readdirSync(join(output, '.transfers')), []);
+});
+
+void t.test('a transfer is in the hands of one process, until that one is gone', async (t) => {
+  const { store, output, bytes, file } = await arrange();
+  await store.expect({ transferId: 'x', sender: 'pi', file });
+  const first = await taken(store, 'x', 'pi');
+  first.write(0, bytes.subarray(0, 20_000));
+  first.note();
+  first.write(20_000, bytes.subarray(20_000, 30_000));
+  const other = new WheelStore(output, 'other');
+  t.equal(await other.arriving('x', 'pi'), undefined);
+  t.equal(other.owner('x'), 'me');
+  await other.takeOver('x', 'somebody else');
+  t.equal(other.owner('x'), 'me', 'only from whom it is thought to be gone');
+  // It was killed: what it had noted is there, what it had not is asked for again.
+  await other.takeOver('x', 'me');
+  const again = await taken(other, 'x', 'pi');
+  t.same(again.state.fetch(), { start: 20_000, end: bytes.length });
+  again.write(20_000, bytes.subarray(20_000));
+  await again.close();
+  t.equal(again.sha256, undefined, 'what was there before is not in its digest');
+  t.match(await other.verify('x', 'demo', again), { verb: 'VERIFIED' });
+  t.same(readdirSync(join(output, '.transfers')), []);
+});
+
+void t.test('what is there is never written again, so a digest is of what is on the disk', async (t) => {
+  const { store, bytes, file } = await arrange();
+  await store.expect({ transferId: 'x', sender: 'pi', file });
+  const arriving = await taken(store, 'x', 'pi');
+  arriving.write(0, bytes.subarray(0, 30_000));
+  arriving.write(10_000, Buffer.alloc(30_000, 1));
+  arriving.write(0, bytes);
+  await arriving.close();
+  t.not(arriving.sha256, file.filehash, 'other bytes came first for 30,000 to 40,000');
+  t.match(await store.verify('x', 'demo', arriving), { verb: 'AGAIN' });
+  const again = await taken(store, 'x', 'pi');
+  again.write(0, bytes.subarray(0, 30_000));
+  again.write(10_000, Buffer.concat([Buffer.alloc(20_000, 1), bytes.subarray(30_000)]));
+  await again.close();
+  t.equal(again.sha256, file.filehash);
+  t.match(await store.verify('x', 'demo', again), { verb: 'VERIFIED' });
+});
+
+void t.test('files of no byte and of one are refused as no wheels', async (t) => {
+  for (const size of [0, 1]) {
+    const { store, output, file } = await arrange();
+    const bytes = Buffer.alloc(size, 'x');
+    const small = { ...file, filesize: size, filehash: sha256(bytes) };
+    await store.expect({ transferId: 'x', sender: 'pi', file: small });
+    const arriving = await taken(store, 'x', 'pi');
+    t.same(arriving.state.fetch(), size === 0 ? undefined : { start: 0, end: 1 });
+    arriving.write(0, bytes);
+    await arriving.close();
+    t.match(await store.verify('x', 'demo', arriving), { verb: 'REFUSED', code: 'PIW_BAD_WHEEL' });
+    t.same(readdirSync(join(output, '.transfers')), []);
+    t.same(readdirSync(join(output, 'simple')), []);
+  }
+});
+
+void t.test('two senders with a file of one name: one is published whole, and nothing mixes', async (t) => {
+  const { store, output, bytes, file } = await arrange();
+  const other = await arrange();
+  await store.expect({ transferId: 'a', sender: 'pi', file });
+  await store.expect({ transferId: 'b', sender: 'pear', file: other.file });
+  const [a, b] = [await taken(store, 'a', 'pi'), await taken(store, 'b', 'pear')];
+  for (let at = 0; at < bytes.length; at += 7000) {
+    a.write(at, bytes.subarray(at, at + 7000));
+    b.write(at, other.bytes.subarray(at, at + 7000));
+  }
+  await Promise.all([a.close(), b.close()]);
+  const verdicts = await Promise.all([store.verify('a', 'demo', a), store.verify('b', 'demo', b)]);
+  t.same(verdicts.map(({ verb }) => verb).sort(), ['REFUSED', 'VERIFIED']);
+  const won = verdicts[0].verb === 'VERIFIED' ? bytes : other.bytes;
+  const folder = join(output, 'simple', 'demo');
+  t.ok(readFileSync(join(folder, file.filename)).equals(won));
+  t.same(readdirSync(folder).sort(), [file.filename, `${file.filename}.metadata`]);
 });

@@ -1,0 +1,265 @@
+import { randomBytes } from 'node:crypto';
+import { closeSync, openSync, readSync } from 'node:fs';
+import type { Bus } from '../bus/bus.js';
+import { CHUNK_SIZE } from '../bus/objects.js';
+import { PiwError, reason } from '../errors.js';
+import { PIECE, WINDOW, bucketOf, transfer } from '../protocols/file-juggler.js';
+import type { Answer } from '../protocols/protocol.js';
+import { Client } from './client.js';
+import type { Clock } from './clock.js';
+
+export interface Sending {
+  readonly bus: Bus;
+  readonly clock: Clock;
+  /** The NATS user and the session that the sender speaks as. */
+  readonly user: string;
+  readonly session: string;
+  /** As SEND named it. */
+  readonly transferId: string;
+  /** As the file was announced. */
+  readonly file: { readonly filename: string; readonly filesize: number; readonly filehash: string };
+  /** The file's bytes of a range, in pieces of CHUNK_SIZE at most; in the place of those of `free`, if there are any. */
+  readonly read: (offset: number, length: number, free: Buffer[]) => Iterable<Uint8Array>;
+  /** What came of it the last time was not what was announced: see whether the file still is. */
+  readonly doubtful?: boolean;
+  readonly signal?: AbortSignal;
+  /** Another `bytes` have been sent. */
+  readonly onSent?: (bytes: number) => void;
+  /** Something broke; it is tried again. */
+  readonly onTrouble?: (error: PiwError) => void;
+}
+
+type Juggler = Client<typeof transfer.verbs>;
+type Next = Answer<typeof transfer.verbs, 'CHUNK'>;
+
+/** How long to wait before what failed is tried again: 0.1 s, doubled up to 30 s. */
+const backOff = (tries: number): number => Math.min(100 * 2 ** tries, 30_000);
+/** Breaks in a row, without a byte between them, that end it: two minutes and more. */
+const MAX_BREAKS = 12;
+/** How long one HELLO and one CHUNK wait for their answers, milliseconds, and how often CHUNK is said. */
+const HELLO_MS = 3000;
+const CHUNK_MS = 2000;
+const CHUNK_ASKED = 10;
+/** Errors that the same again would only bring about again. */
+const FINAL: ReadonlySet<string> = new Set(['PIW_UNKNOWN_TRANSFER', 'PIW_FILE_CHANGED']);
+
+/**
+ * Sends what the File Juggler asks for of one file, until it has all of it: the sender's side of the
+ * conversation in protocols/file-juggler.ts, for slaves and importers.
+ *
+ *     HELLO --FETCH--> write the range's chunks, CHUNK for each piece --> FETCH: the next range | DONE
+ *     any break: give up what is under way, wait 0.1 s, twice as long at each further one, HELLO again
+ *
+ * Raises PIW_UNKNOWN_TRANSFER when nobody expects it any more; PIW_FILE_CHANGED when the file is not what was
+ * announced; and what the last break was of, after MAX_BREAKS in a row that brought nothing.
+ */
+export async function sendFile(sending: Sending): Promise<void> {
+  const { bus, clock, user, session, signal } = sending;
+  const juggler = new Client(bus, transfer, ['slave', user, session, transfer.name]);
+  let breaks = 0;
+  let answer: Next | undefined;
+  let far = false;
+  for (;;) {
+    try {
+      const asked = performance.now();
+      answer ??= await juggler.ask(
+        'HELLO',
+        { transfer_id: sending.transferId },
+        { timeoutMs: HELLO_MS, patienceMs: 90_000, ...(signal ? { signal } : {}) },
+      );
+      if (answer.verb === 'DONE') return;
+      far ||= performance.now() - asked > WINDOW.nearMs;
+      const range: { offset: number; length: number } = answer;
+      answer = await new Range(sending, juggler, range, far).send(() => (breaks = 0));
+    } catch (error) {
+      if (signal?.aborted || !(error instanceof PiwError) || FINAL.has(error.code)) throw error;
+      if (breaks >= MAX_BREAKS) throw error;
+      sending.onTrouble?.(error);
+      await pause(clock, backOff(breaks), signal);
+      breaks += 1;
+      answer = undefined;
+    }
+  }
+}
+
+/** One range on its way. What fails of it first gives up the rest. */
+class Range {
+  readonly #sending: Sending;
+  readonly #juggler: Juggler;
+  readonly #offset: number;
+  readonly #length: number;
+  readonly #stop = new AbortController();
+  readonly #pieces = new Set<Promise<void>>();
+  /** Bytes that were sent, of pieces that have not been answered. */
+  #unanswered = 0;
+  #window: number;
+  #failure: Error | undefined;
+  #last: Next = { verb: 'DONE' };
+
+  /** `far`: the last answer took so long that the server may be; it is found out meanwhile. */
+  constructor(
+    sending: Sending,
+    juggler: Juggler,
+    { offset, length }: { offset: number; length: number },
+    far: boolean,
+  ) {
+    this.#sending = sending;
+    this.#juggler = juggler;
+    this.#offset = offset;
+    this.#length = length;
+    this.#window = far ? WINDOW.most : WINDOW.near;
+  }
+
+  /** The answer to the last piece; `onArrived` is called when a piece has arrived. */
+  async send(onArrived: () => void): Promise<Next> {
+    const { bus, user, transferId, file, read, doubtful, signal, onSent } = this.#sending;
+    const either = signal ? AbortSignal.any([signal, this.#stop.signal]) : this.#stop.signal;
+    const object = `${transferId}.${randomBytes(6).toString('hex')}`;
+    const whole = this.#offset === 0 && this.#length === file.filesize;
+    const writer = bus.objects.writer(bucketOf(bus.prefix, user), object, this.#offset, {
+      sha256: whole && !doubtful ? file.filehash : undefined,
+      signal: either,
+    });
+    const end = this.#offset + this.#length;
+    let at = this.#offset;
+    let begun = at;
+    let stored: Promise<void>[] = [];
+    if (this.#length > WINDOW.near) void this.#measure();
+    const free: Buffer[] = [];
+    try {
+      for (const data of read(this.#offset, this.#length, free)) {
+        // The loop is left after each, so that it leaves for the server before the next is read.
+        await turn();
+        while (this.#unanswered >= this.#window && this.#failure === undefined)
+          await Promise.race(this.#pieces);
+        signal?.throwIfAborted();
+        if (this.#failure !== undefined) break;
+        const storing = writer.write(data).finally(() => {
+          if (data.buffer.byteLength === CHUNK_SIZE) free.push(Buffer.from(data.buffer));
+        });
+        // It is waited for with its piece; when this range ends before that, by nobody.
+        storing.catch(() => undefined);
+        stored.push(storing);
+        at += data.length;
+        this.#unanswered += data.length;
+        onSent?.(data.length);
+        if (at - begun < PIECE && at < end) continue;
+        if (at === end) stored.push(this.#metadata(writer));
+        this.#piece(begun, at - begun, stored, onArrived);
+        begun = at;
+        stored = [];
+      }
+      // What belongs to no piece is of a file that ended early.
+      await Promise.allSettled(stored);
+      if (this.#failure === undefined && at !== end) throw this.#changed();
+      while (this.#pieces.size > 0 && this.#failure === undefined) await Promise.race(this.#pieces);
+      if (this.#failure !== undefined) throw this.#failure;
+      return this.#last;
+    } finally {
+      this.#stop.abort();
+    }
+  }
+
+  /** A long line holds more: what is under way is a window for each round trip. */
+  async #measure(): Promise<void> {
+    const rtt = await this.#sending.bus.rtt().catch(() => 0);
+    this.#window = rtt > WINDOW.nearMs ? WINDOW.most : WINDOW.near;
+  }
+
+  /** Says CHUNK for a piece of which everything has been sent. */
+  #piece(offset: number, length: number, stored: readonly Promise<void>[], onArrived: () => void): void {
+    const arrived = async (): Promise<void> => {
+      const [answer] = await Promise.all([this.#chunk(offset, length), ...stored]);
+      if (answer.verb === 'FETCH' && answer.offset < offset + length) {
+        throw new PiwError('PIW_OBJECT_BROKEN', `bytes from ${String(answer.offset)} on got lost`);
+      }
+      if (offset + length === this.#offset + this.#length) this.#last = answer;
+      onArrived();
+    };
+    const piece = arrived()
+      .catch((error: unknown) => {
+        this.#failure ??= error instanceof Error ? error : new Error(reason(error));
+      })
+      .finally(() => {
+        this.#unanswered -= length;
+        this.#pieces.delete(piece);
+      });
+    this.#pieces.add(piece);
+  }
+
+  /** A juggler that takes its time is asked again, and waited for; one that is gone is a break. */
+  async #chunk(offset: number, length: number): Promise<Next> {
+    for (let asked = 1; ; asked += 1) {
+      try {
+        return await this.#juggler.ask('CHUNK', { offset, length }, { timeoutMs: CHUNK_MS, once: true });
+      } catch (error) {
+        const slow = error instanceof PiwError && error.code === 'PIW_TIMEOUT';
+        if (!slow || asked >= CHUNK_ASKED || this.#stop.signal.aborted) throw error;
+      }
+    }
+  }
+
+  /** Behind the last chunk. The digest of a whole file must be what was announced. */
+  #metadata(writer: ReturnType<Bus['objects']['writer']>): Promise<void> {
+    const { size, sha256, stored } = writer.end();
+    const { filesize, filehash } = this.#sending.file;
+    if (size === filesize && sha256 !== filehash) {
+      stored.catch(() => undefined);
+      throw this.#changed();
+    }
+    return stored;
+  }
+
+  #changed(): PiwError {
+    return new PiwError(
+      'PIW_FILE_CHANGED',
+      `${this.#sending.file.filename} is not what was announced any more`,
+    );
+  }
+}
+
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+async function pause(clock: Clock, ms: number, signal: AbortSignal | undefined): Promise<void> {
+  if (signal?.aborted) return;
+  await new Promise<void>((resolve) => {
+    const over = () => {
+      cancel();
+      signal?.removeEventListener('abort', over);
+      resolve();
+    };
+    const cancel = clock.after(ms, over);
+    signal?.addEventListener('abort', over);
+  });
+}
+
+/**
+ * How `read` reads a file on this machine. The buffers are used again when what was in them is stored, so that
+ * they are few. Raises PIW_FILE_CHANGED where the file is gone.
+ */
+export function readerOf(path: string): Sending['read'] {
+  return function* (offset, length, free) {
+    const file = opened(path);
+    try {
+      for (let at = offset; at < offset + length;) {
+        const buffer = free.pop() ?? Buffer.allocUnsafeSlow(CHUNK_SIZE);
+        const read = readSync(file, buffer, 0, Math.min(CHUNK_SIZE, offset + length - at), at);
+        // It is shorter than it was: whoever counts the bytes sees that.
+        if (read === 0) return;
+        yield buffer.subarray(0, read);
+        at += read;
+      }
+    } finally {
+      closeSync(file);
+    }
+  };
+}
+
+function opened(path: string): number {
+  try {
+    return openSync(path, 'r');
+  } catch (error) {
+    const text = `${path} can't be read any more: ${reason(error)}`;
+    throw new PiwError('PIW_FILE_CHANGED', text, { cause: error });
+  }
+}

@@ -1,0 +1,62 @@
+import { Client } from '../../src/actor/client.js';
+import { Database } from '../../src/database/pool.js';
+import { oracle } from '../../src/protocols/oracle.js';
+import type { Bench } from './bench.js';
+import { cpuSeconds } from './cpu.js';
+import { cost, fill, simulate } from './dispatch.js';
+import { onStage } from './stage.js';
+
+/** Builds that there must be for a second, above what is hoped for. */
+const BUILDS_PER_SECOND = 1500;
+
+/**
+ * How many successful builds a second the farm gives out, takes the wheels of, and logs. The real cast runs as
+ * `piw master` runs it, with a real nats-server and a PostgreSQL that fsyncs; the slaves are simulated, speak the
+ * real protocol, and are on the same machine. Each build is IDLE, BUILD, BUILT, SEND, the wheel's transfer, SENT,
+ * DONE; then the wheel is verified, on the disk and listed.
+ */
+export const publish: Bench = {
+  name: 'publish',
+  summary: 'successful builds by simulated slaves, with their wheels',
+  options: { slaves: 50, seconds: 60, kilobytes: 50 },
+  async run({ slaves = 50, seconds = 60, kilobytes = 50 }, say) {
+    return await onStage(say, async ({ nats, dsn, limits, pids, startMaster, connect }) => {
+      const builds = Math.ceil(BUILDS_PER_SECOND * seconds);
+      say(`filling the queue with ${String(builds)} builds`);
+      await fill(dsn, builds, say);
+      const master = startMaster({});
+      const bus = await connect();
+      await new Client(bus, oracle, undefined, { timeoutMs: 2000, patienceMs: 30_000 }).ask('GETABIS', {});
+      say(`${String(slaves)} slaves for ${String(seconds)} s`);
+      const roots = { master: master.pid, ...pids, slaves: process.pid };
+      const before = cpuSeconds(roots);
+      let after = before;
+      const report = await simulate(
+        { address: nats.slave, slaves, seconds, wheelBytes: kilobytes * 1000 },
+        say,
+        () => {
+          after = cpuSeconds(roots);
+        },
+      );
+      const database = await Database.open(dsn, 'bench');
+      const [found] = await database.query<{ builds: number; files: number }>(
+        'select (select count(*) from builds where status) as builds, (select count(*) from files) as files',
+      );
+      await database.close();
+      return {
+        figures: {
+          successful_builds_per_s: report.done / report.seconds,
+          built_to_done_p50_ms: report.p50,
+          built_to_done_p99_ms: report.p99,
+          longest_freeze_ms: report.longestFreeze,
+          slowest_second: report.slowestSecond,
+          builds_in_database: found?.builds ?? 0,
+          files_in_database: found?.files ?? 0,
+          builds_done: report.done,
+          ...cost(before, after, report.done),
+        },
+        limits,
+      };
+    });
+  },
+};

@@ -1,0 +1,44 @@
+/** A process that sends one file at a time to the File Juggler, as a slave does, when it is told to. */
+import { randomBytes } from 'node:crypto';
+import { systemClock } from '../../src/actor/clock.js';
+import { readerOf, sendFile } from '../../src/actor/send-file.js';
+import { Bus } from '../../src/bus/bus.js';
+import { reason } from '../../src/errors.js';
+import type { FileState } from '../../src/states/file-state.js';
+
+/** What it is told, and what it says when that is done. */
+export interface SendOrder {
+  readonly transferId: string;
+  readonly path: string;
+  readonly file: FileState;
+}
+export interface SendReport {
+  readonly sent?: number;
+  readonly breaks?: number;
+  readonly error?: string;
+}
+
+const [address = '', user = 'slave'] = process.argv.slice(2);
+const bus = await Bus.connect({ address, name: 'sender', inboxPrefix: `_INBOX_${user}` });
+const session = randomBytes(8).toString('hex');
+
+async function send({ transferId, path, file }: SendOrder): Promise<SendReport> {
+  let sent = 0;
+  let breaks = 0;
+  try {
+    await sendFile({
+      ...{ bus, clock: systemClock, user, session, transferId, file, read: readerOf(path) },
+      onSent: (bytes) => (sent += bytes),
+      onTrouble: () => (breaks += 1),
+    });
+    return { sent, breaks };
+  } catch (error) {
+    return { sent, breaks, error: reason(error) };
+  }
+}
+
+process.on('message', (order: SendOrder) => {
+  void send(order).then((report) => process.send?.(report));
+});
+process.once('disconnect', () => process.exit());
+process.send?.({ ready: true });

@@ -1,0 +1,110 @@
+/**
+ * A slave that builds nothing: `node sending-slave.js ADDRESS SESSION [ORDER]`. It asks for a build, gets the
+ * wheel for it from whoever started it, and hands it in as a slave does. With ORDER it is one that was killed
+ * and began anew: it hands that build in. It says by IPC what it was told to build, how many bytes it has
+ * sent, what broke, and when it is done.
+ */
+import { systemClock } from '../../src/actor/clock.js';
+import { Client } from '../../src/actor/client.js';
+import { readerOf, sendFile } from '../../src/actor/send-file.js';
+import { Bus } from '../../src/bus/bus.js';
+import { PiwError, reason } from '../../src/errors.js';
+import type { Answer, Body } from '../../src/protocols/protocol.js';
+import { slaveDriver, type SlaveAnswer, type SlaveVerbs } from '../../src/protocols/slave-driver.js';
+import { fileToMessage, type FileState } from '../../src/states/file-state.js';
+import { PROTOCOL, VERSION } from '../../src/version.js';
+
+/** What is to be handed in. */
+export interface HandIn {
+  readonly lease: number;
+  readonly path: string;
+  readonly file: FileState;
+}
+export type Heard =
+  | { readonly order: { readonly lease: number; readonly package: string; readonly version: string } }
+  | { readonly sent: number }
+  | { readonly broke: string }
+  | { readonly done: string };
+
+const [address = '', session = '', given] = process.argv.slice(2);
+const tell = (heard: Heard): void => {
+  process.send?.(heard);
+};
+const bus = await Bus.connect({
+  address,
+  name: 'slave',
+  inboxPrefix: '_INBOX_slave',
+  bucket: 'piw-slave-slave',
+});
+const master = new Client(bus, slaveDriver, ['slave', 'slave', session], { timeoutMs: 5000 });
+
+async function say<K extends keyof SlaveVerbs>(
+  verb: K,
+  body: Body<SlaveVerbs, K>,
+): Promise<Answer<SlaveVerbs, K>> {
+  for (;;) {
+    try {
+      return await master.ask(verb, body);
+    } catch (error) {
+      if (!(error instanceof PiwError) || error.code === 'PIW_UNKNOWN_TRANSFER') throw error;
+      if (error.code === 'PIW_UNKNOWN_SLAVE') await hello();
+      else await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+  }
+}
+
+async function hello(): Promise<void> {
+  await say('HELLO', {
+    ...{ version: `${VERSION}/${String(PROTOCOL)}`, build_timeout_s: 3600, busy_interval_s: 30 },
+    ...{ py_version_tag: 'cp311', abi_tag: 'cp311', platform_tag: 'linux_x86_64', label: 'chaos' },
+    ...{ os_name: 'none', os_version: '', board: null, clock: Date.now() },
+  });
+}
+
+/** A build, and the wheel that was made for it. */
+async function build(): Promise<HandIn> {
+  for (;;) {
+    const answer = await say('IDLE', { stats: [1e12, 1e12, 1e10, 1e10, 0, null] });
+    if (answer.verb === 'BUILD') {
+      const made = new Promise<HandIn>((resolve) => process.once('message', resolve));
+      tell({ order: { lease: answer.lease, package: answer.package, version: answer.version } });
+      return await made;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
+
+async function handIn({ lease, path, file }: HandIn): Promise<string> {
+  const built = () =>
+    say('BUILT', {
+      ...{ lease, status: true, failure_class: null, duration_s: 1, output: 'built\n' },
+      files: [fileToMessage(file)],
+    });
+  let sent = 0;
+  let answer: SlaveAnswer = await built();
+  while (answer.verb === 'SEND') {
+    try {
+      await sendFile({
+        ...{ bus, clock: systemClock, user: 'slave', session, transferId: answer.transfer_id, file },
+        read: readerOf(path),
+        onSent: (bytes) => {
+          sent += bytes;
+          tell({ sent });
+        },
+        onTrouble: (error) => {
+          tell({ broke: error.message });
+        },
+      });
+      answer = await say('SENT', { lease, filename: file.filename });
+    } catch (error) {
+      tell({ broke: reason(error) });
+      if (!(error instanceof PiwError) || error.code !== 'PIW_UNKNOWN_TRANSFER') throw error;
+      answer = await built();
+    }
+  }
+  return answer.verb;
+}
+
+process.once('disconnect', () => process.exit());
+await hello();
+tell({ done: await handIn(given === undefined ? await build() : (JSON.parse(given) as HandIn)) });

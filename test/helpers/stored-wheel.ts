@@ -1,0 +1,130 @@
+import { createHash, randomFillSync } from 'node:crypto';
+import { closeSync, openSync, writeSync } from 'node:fs';
+import { crc32 } from 'node:zlib';
+import type { FileState } from '../../src/states/file-state.js';
+
+/** An entry of an archive: its bytes, or how many of them stand elsewhere and their CRC-32. */
+interface Stored {
+  readonly name: string;
+  readonly size: number;
+  readonly crc: number;
+  readonly offset: number;
+}
+
+const entry = (name: string, bytes: Buffer, offset: number): Stored => ({
+  ...{ name, offset },
+  size: bytes.length,
+  crc: crc32(bytes),
+});
+
+/** The fields that the local header and the directory of a zip archive have alike. */
+function common({ name, size, crc }: Stored): Buffer {
+  const fields = Buffer.alloc(26);
+  fields.writeUInt16LE(20, 0);
+  // 1 January 1980, stored.
+  fields.writeUInt16LE(33, 8);
+  fields.writeUInt32LE(crc, 10);
+  fields.writeUInt32LE(size, 14);
+  fields.writeUInt32LE(size, 18);
+  fields.writeUInt16LE(Buffer.byteLength(name), 22);
+  return fields;
+}
+
+const localHeader = (stored: Stored): Buffer =>
+  Buffer.concat([Buffer.from('PK\x03\x04', 'latin1'), common(stored), Buffer.from(stored.name)]);
+
+function directory(entries: readonly Stored[], start: number): Buffer {
+  const parts = entries.map((stored) => {
+    const rest = Buffer.alloc(14);
+    rest.writeUInt32LE(stored.offset, 10);
+    const made = Buffer.from([20, 0]);
+    return Buffer.concat([
+      Buffer.from('PK\x01\x02', 'latin1'),
+      made,
+      common(stored),
+      rest,
+      Buffer.from(stored.name),
+    ]);
+  });
+  const body = Buffer.concat(parts);
+  const end = Buffer.alloc(22);
+  end.write('PK\x05\x06', 'latin1');
+  end.writeUInt16LE(entries.length, 8);
+  end.writeUInt16LE(entries.length, 10);
+  end.writeUInt32LE(body.length, 12);
+  end.writeUInt32LE(start, 16);
+  return Buffer.concat([body, end]);
+}
+
+/** What a wheel `name` `version` for any Python has beside its one large member. */
+function information(name: string, version: string): readonly (readonly [string, Buffer])[] {
+  const folder = `${name}-${version}.dist-info`;
+  return [
+    [`${folder}/METADATA`, Buffer.from(`Metadata-Version: 2.1\nName: ${name}\nVersion: ${version}\n`)],
+    [`${folder}/WHEEL`, Buffer.from('Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n')],
+    [`${folder}/RECORD`, Buffer.alloc(0)],
+  ];
+}
+
+/** Everything of the archive that stands behind a first entry, which ends at `at`. */
+function rest(name: string, version: string, first: Stored, at: number): Buffer {
+  const entries = [first];
+  const pieces: Buffer[] = [];
+  let offset = at;
+  for (const [path, bytes] of information(name, version)) {
+    const stored = entry(path, bytes, offset);
+    const piece = Buffer.concat([localHeader(stored), bytes]);
+    entries.push(stored);
+    pieces.push(piece);
+    offset += piece.length;
+  }
+  return Buffer.concat([...pieces, directory(entries, offset)]);
+}
+
+function stateOf(name: string, version: string, filesize: number, filehash: string): FileState {
+  return {
+    filename: `${name}-${version}-py3-none-any.whl`,
+    ...{ filesize, filehash, package_tag: name, package_version_tag: version },
+    ...{ py_version_tag: 'py3', abi_tag: 'none', platform_tag: 'any' },
+    ...{ requires_python: null, dependencies: {}, transferred: false },
+  };
+}
+
+/** A right wheel in memory, with a member of these bytes. */
+export function wheelOf(name: string, version: string, member: Buffer): { bytes: Buffer; file: FileState } {
+  const first = entry('data.bin', member, 0);
+  const header = localHeader(first);
+  const bytes = Buffer.concat([header, member, rest(name, version, first, header.length + member.length)]);
+  const filehash = createHash('sha256').update(bytes).digest('hex');
+  return { bytes, file: stateOf(name, version, bytes.length, filehash) };
+}
+
+/** Writes a right wheel of a little over `size` random bytes (below 4 GB), and says what to announce. */
+export function writeLargeWheel(path: string, name: string, version: string, size: number): FileState {
+  const out = openSync(path, 'w');
+  const block = Buffer.alloc(1024 * 1024);
+  const empty = localHeader({ name: 'data.bin', size, crc: 0, offset: 0 });
+  let crc = 0;
+  // The header names the CRC, and is hashed first: so the bytes are made twice, from the same seed.
+  const seed = randomFillSync(Buffer.alloc(block.length));
+  const blocks = function* () {
+    for (let at = 0, n = 0; at < size; at += block.length, n += 1) {
+      seed.copy(block);
+      block.writeUInt32LE(n, 0);
+      yield block.subarray(0, Math.min(block.length, size - at));
+    }
+  };
+  for (const piece of blocks()) crc = crc32(piece, crc);
+  const first = { name: 'data.bin', size, crc, offset: 0 };
+  const hash = createHash('sha256');
+  let written = 0;
+  const write = (bytes: Buffer) => {
+    hash.update(bytes);
+    written += writeSync(out, bytes);
+  };
+  write(localHeader(first));
+  for (const piece of blocks()) write(piece);
+  write(rest(name, version, first, empty.length + size));
+  closeSync(out);
+  return stateOf(name, version, written, hash.digest('hex'));
+}
