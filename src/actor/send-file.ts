@@ -68,7 +68,7 @@ export async function sendFile(sending: Sending): Promise<void> {
         { timeoutMs: HELLO_MS, patienceMs: 90_000, ...(signal ? { signal } : {}) },
       );
       if (answer.verb === 'DONE') return;
-      far ||= performance.now() - asked > WINDOW.nearMs;
+      far ||= performance.now() - asked > WINDOW.farMs;
       const range: { offset: number; length: number } = answer;
       answer = await new Range(sending, juggler, range, far).send(() => (breaks = 0));
     } catch (error) {
