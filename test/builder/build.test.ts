@@ -85,7 +85,9 @@ t.test(
   async (t) => {
     process.env['PIW_TEST_SECRET'] = 'of the slave';
     const env = { PIP_RETRIES: '0', SSL_CERT_FILE: '/etc/ssl/certs/ca-certificates.crt' };
-    const { builder, request, workDir, troubles } = workshop(t, index.url, { env, limits: { niceness: 7 } });
+    const { builder, request, workDir, troubles } = workshop(t, index.url, {
+      ...{ env, programs: ['/opt/rust/bin'], limits: { niceness: 7 } },
+    });
     const { output, status } = await builder.build(request('litters'));
     t.ok(status, output);
     const variables = new Map(
@@ -95,6 +97,7 @@ t.test(
     t.match(Object.fromEntries(variables), { LANG: 'C.UTF-8', SSL_CERT_FILE: env.SSL_CERT_FILE });
     for (const name of ['HOME', 'TMPDIR', 'XDG_CACHE_HOME', 'XDG_CONFIG_HOME', 'XDG_DATA_HOME'])
       t.ok(variables.get(name)?.startsWith(`${workDir}/build-`), name);
+    t.match(variables.get('PATH'), /:\/[^:]+:\/opt\/rust\/bin:\/usr\/local\/sbin:/);
     t.match(output, /nice \d+ umask 022/);
     t.ok(Number(/nice (\d+)/.exec(output)?.[1]) >= 7);
     t.ok(await exists(join(variables.get('HOME') ?? '', 'locked')));

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
@@ -147,6 +148,26 @@ t.test('a sandbox that can’t be made any more is the slave’s trouble', async
   const { builder, request } = workshop(t, index.url, { confinement });
   await t.rejects(builder.build(request('peeks')), { code: 'PIW_CONFIG', message: /create namespace/ });
 });
+
+t.test(
+  'programs that builds may use are in sight where all about them is not',
+  { skip: !walls },
+  async (t) => {
+    const home = temporary(t);
+    const workDir = temporary(t);
+    mkdirSync(join(home, 'rust/bin'), { recursive: true });
+    mkdirSync(join(home, 'rust/lib'));
+    for (const file of ['rust/bin/rustc', 'rust/lib/std', 'rust/token', 'key'])
+      writeFileSync(join(home, file), '');
+    const programs = [join(home, 'rust/bin')];
+    const { around } = await confine({ ...TESTING, workDir, masked: [home], programs });
+    const folder = join(workDir, 'build');
+    mkdirSync(join(folder, 'tmp'), { recursive: true });
+    const [command, ...args] = [...around(folder), 'find', home, '-type', 'f'];
+    const found = execFileSync(command, args, { encoding: 'utf8' }).trim().split('\n');
+    t.strictSame(found.sort(), [join(home, 'rust/bin/rustc'), join(home, 'rust/lib/std')]);
+  },
+);
 
 t.test('without bubblewrap, or with one that fails, it is as the configuration says', async (t) => {
   const workDir = temporary(t);
