@@ -107,7 +107,7 @@ export class Objects {
     const jsm = await this.#jsm();
     try {
       const { config, state } = await jsm.streams.info(stream(bucket));
-      const needed = state.bytes + bytes + spare;
+      const needed = state.bytes + Math.ceil(bytes) + spare;
       const idle = bytes === 0 && state.bytes < spare / 2;
       const size = idle ? spare : Math.max(needed, config.max_bytes);
       if (size !== config.max_bytes) await jsm.streams.update(config.name, { max_bytes: size });
@@ -171,7 +171,7 @@ export class Objects {
       },
       async *[Symbol.asyncIterator]() {
         for await (const message of sub) {
-          const offset = Number(message.headers?.get(OFFSET));
+          const offset = numberIn(message, OFFSET);
           yield { object: message.subject.slice(prefix.length), offset, data: message.data };
           giveBack(message.data);
         }
@@ -223,7 +223,7 @@ export class Objects {
         for await (const message of messages) {
           clearTimeout(idle);
           from = message.seq + 1;
-          const offset = Number(message.headers?.get(OFFSET));
+          const offset = numberIn(message, OFFSET);
           const its = message.subject.slice(`$O.${bucket}.C.`.length);
           if (Number.isSafeInteger(offset) && offset >= 0) yield { object: its, offset, data: message.data };
           idle = setTimeout(stop, options.idleMs);
@@ -268,8 +268,8 @@ export class Objects {
           found.push({
             seq: message.seq,
             object: message.subject.slice(prefix.length),
-            offset: Number(message.headers?.get(OFFSET)),
-            length: Number(message.headers?.get(JsHeaders.MessageSizeHdr)),
+            offset: numberIn(message, OFFSET),
+            length: numberIn(message, JsHeaders.MessageSizeHdr),
           });
         }
         if (found.length === before) break;
@@ -383,6 +383,16 @@ export class Objects {
       throw objectError(error);
     });
     return this.#manager;
+  }
+}
+
+/** A number in a header; NaN where there is none, or where the headers, which are read only now, are none. */
+function numberIn(message: { readonly headers?: MsgHdrs | undefined }, name: string): number {
+  try {
+    const text = message.headers?.get(name) ?? '';
+    return text === '' ? NaN : Number(text);
+  } catch {
+    return NaN;
   }
 }
 

@@ -20,12 +20,6 @@ t.setTimeout(120_000);
 
 const USER = 'pi';
 
-/** The server sets 4 GB aside for each bucket, which other tests want too. */
-const removeBucket = async (bus: Bus, bucket: string): Promise<void> => {
-  const streams = (await bus.connection.jetstreamManager()).streams;
-  await streams.delete(`OBJ_${bucket}`).catch(() => undefined);
-};
-
 /** File Jugglers of one output path; the first of those that are at work can be ended. */
 async function stage(t: Test, jugglers = 1) {
   const prefix = ownPrefix();
@@ -48,7 +42,6 @@ async function stage(t: Test, jugglers = 1) {
   };
   const stops = Array.from({ length: jugglers }, start);
   const bus = await testBus(t, prefix);
-  t.teardown(() => removeBucket(bus, bucketOf(prefix, USER)));
   const files = new Client(bus, fileSystem, undefined, { timeoutMs: 10_000, patienceMs: 20_000 });
   await until(() => said.filter((line) => line.includes('at work')).length === jugglers);
   const folder = mkdtempSync(join(tmpdir(), 'piw-juggler-built-'));
