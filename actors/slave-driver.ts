@@ -93,7 +93,7 @@ export class SlaveDriver extends Actor {
     const { bus, log } = this;
     this.#database = new Client(bus, oracle, undefined, { timeoutMs: 10_000, patienceMs: 30_000 });
     this.#status = new Client(bus, status);
-    this.#leases = new Leases(bus, () => this.context.fence());
+    this.#leases = new Leases(bus, this.clock, () => this.context.fence());
     this.#results = new Results({
       ...{ bus, log, maxFile: settings.limits[2], slaves: this.#slaves },
       track: (what) => this.track(what),
@@ -355,7 +355,7 @@ export class SlaveDriver extends Actor {
     const build = new BuildState(lease, built);
     const refusal = this.#results.refusal(build, hello.platform_tag);
     if (refusal !== undefined) return this.#refused(slave, built, refusal);
-    if (!(await this.#leases.keep(slave))) return this.#lost(slave);
+    if (!(await this.#leases.keepLately(slave))) return this.#lost(slave);
     slave.build = build;
     await this.#results.expect(slave, build);
     return this.#send(slave, build);

@@ -1,5 +1,6 @@
 import { Batch } from '../../src/actor/batch.js';
 import { Client } from '../../src/actor/client.js';
+import type { Clock } from '../../src/actor/clock.js';
 import type { Bus } from '../../src/bus/bus.js';
 import { PiwError } from '../../src/errors.js';
 import { builds, type Grant } from '../../src/protocols/builds.js';
@@ -8,6 +9,8 @@ import { targetOf, type SlaveState } from '../../src/states/slave-state.js';
 
 /** A question for a build is put again if there was something while it was under way; so often in all. */
 const ASKED = 3;
+/** A lease that was renewed so short a time ago is not renewed again before a file is asked for, milliseconds. */
+const LATELY_MS = 10_000;
 /** For how long after its last word the lease of one that sends is renewed, milliseconds. */
 const SENDING_MS = 3_600_000;
 
@@ -16,6 +19,7 @@ const SENDING_MS = 3_600_000;
  * together.
  */
 export class Leases {
+  readonly #clock: Clock;
   readonly #fence: () => number;
   readonly #database: Client<typeof oracle.verbs>;
   readonly #architect: Client<typeof builds.verbs>;
@@ -25,7 +29,8 @@ export class Leases {
   readonly #ready = new Map<string, number>();
 
   /** `fence`: the revision of the Slave Driver's own lease. */
-  constructor(bus: Bus, fence: () => number) {
+  constructor(bus: Bus, clock: Clock, fence: () => number) {
+    this.#clock = clock;
     this.#fence = fence;
     this.#database = new Client(bus, oracle, undefined, { timeoutMs: 10_000, patienceMs: 30_000 });
     // Put again only where nobody heard it: what was given out for a question that got no answer is nobody's.
@@ -54,17 +59,24 @@ export class Leases {
         if (error instanceof PiwError) return null;
         throw error;
       });
+      if (grant !== null) slave.renewed = this.#clock.now();
       if (grant !== null || asked >= ASKED || this.#ready.get(target) === before) return grant;
     }
   }
 
   /** Renews a slave's lease; false: it is another's by now. */
   async keep(slave: SlaveState): Promise<boolean> {
+    slave.renewed = this.#clock.now();
     return await this.#renew.add(slave).catch((error: unknown) => {
       // Whether it was renewed can't be known now; it is asked again soon.
       if (error instanceof PiwError) return true;
       throw error;
     });
+  }
+
+  /** The same, unless that was done a moment ago. */
+  async keepLately(slave: SlaveState): Promise<boolean> {
+    return this.#clock.now() - slave.renewed < LATELY_MS || (await this.keep(slave));
   }
 
   /** Renews those of slaves that send, of which one is verified for minutes on a slow disk. */

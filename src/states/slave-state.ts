@@ -30,6 +30,8 @@ export class SlaveState {
   known: boolean;
   activity: SlaveActivity = 'idle';
   lease: LeaseState | undefined;
+  /** When its lease was given or renewed last, milliseconds since 1970. */
+  renewed = 0;
   /** The answer that gave out the lease, for a slave that did not get it. */
   order: unknown;
   build: BuildState | undefined;
