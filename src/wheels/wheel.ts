@@ -33,11 +33,11 @@ export interface Wheel extends WheelName {
 }
 
 /**
- * Opens a wheel (a path, or its bytes) that nobody has vouched for, and gives what its METADATA says. Raises PIW_BAD_WHEEL,
- * with the reason, unless: it is a zip archive in which every name stays below where it is unpacked
- * and stands once, nothing is a link, and which is not made to fill a disk; it has one dist-info
- * folder, of the name and version in the filename; its METADATA agrees; and the tags in its WHEEL
- * are those of the filename.
+ * Opens a wheel (a path, or its bytes) that nobody has vouched for, and gives what its METADATA says.
+ * Raises PIW_BAD_WHEEL, with the reason, unless: it is a zip archive in which every name stays below
+ * where it is unpacked and stands once, nothing is a link, and which is not made to fill a disk; it
+ * has one dist-info folder, of the name and version in the filename; its METADATA agrees; and the
+ * tags in its WHEEL are those of the filename.
  */
 export async function readWheel(
   archive: string | Uint8Array,

@@ -5,7 +5,8 @@
  *
  *     node dist/test/chaos/transfer-kills.js [--times 100] [--megabytes 500]
  *
- * With `--times 0` one file is sent, and nothing killed. Prints a line for each death, and what came of all of them; exits with 1 if anything is not as it must be.
+ * With `--times 0` one file is sent, and nothing killed. Prints a line for each death, and what came of all of
+ * them; exits with 1 if anything is not as it must be.
  */
 import { randomBytes } from 'node:crypto';
 import { fork } from 'node:child_process';
