@@ -308,7 +308,9 @@ export class FileJuggler extends Actor {
 
   /** What is in the bucket of a transfer that is over is removed, and the bucket is small again. */
   async #clear(id: string, { bucket, objects, arriving }: Reading): Promise<void> {
-    await this.bus.objects.remove(bucket, `${id}.*`, ...objects);
+    // By name, chunks and metadata go together; what nobody here has seen of it, the sweep finds.
+    if (objects.size < OBJECTS) await this.bus.objects.remove(bucket, ...objects);
+    else await this.bus.objects.remove(bucket, `${id}.*`);
     if (arriving.state.size > SMALL_FILE) await this.bus.objects.makeRoom(bucket, 0, BUCKET_BYTES);
   }
 

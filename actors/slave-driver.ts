@@ -1,7 +1,7 @@
 import { Actor, type ActorContext, type From } from '../src/actor/actor.js';
 import { Client } from '../src/actor/client.js';
 import { DAY_MS } from '../src/bus/objects.js';
-import { PiwError } from '../src/errors.js';
+import { PiwError, reason } from '../src/errors.js';
 import { pending } from '../src/protocols/builds.js';
 import { slaveControl, status } from '../src/protocols/control.js';
 import { BUCKET_BYTES, bucketOf } from '../src/protocols/file-juggler.js';
@@ -80,6 +80,8 @@ export class SlaveDriver extends Actor {
   readonly #turns = new Map<string, Promise<unknown>>();
   readonly #questions = new Map<string, number>();
   readonly #unknownTargets = new Set<string>();
+  /** Users that have begun too many sessions. */
+  readonly #tooMany = new Set<string>();
   readonly #changed = new Set<SlaveState>();
   readonly #buckets = new Map<string, Promise<void>>();
   readonly #database: Client<typeof oracle.verbs>;
@@ -208,7 +210,7 @@ export class SlaveDriver extends Actor {
       this.log.warning(`a slave of ${user} was refused: ${fault}`);
       return { verb: 'BYE', reason: fault };
     }
-    this.#slaves.admit(key, this.clock.now());
+    this.#admit(key);
     await this.#bucket(user);
     const { slave_id, known_target, asleep, kill } = await this.#database.ask('HELLOSLAVE', {
       user,
@@ -247,6 +249,18 @@ export class SlaveDriver extends Actor {
       index_url: this.#settings.indexUrl,
       extra_index_url: this.#settings.extraIndexUrl,
     };
+  }
+
+  /** A user that begins too many sessions is told of in the log, once. */
+  #admit(key: SessionKey): void {
+    try {
+      this.#slaves.admit(key, this.clock.now());
+      this.#tooMany.delete(key.user);
+    } catch (error) {
+      if (!this.#tooMany.has(key.user)) this.log.warning(reason(error));
+      this.#tooMany.add(key.user);
+      throw error;
+    }
   }
 
   async #idle(slave: SlaveState): Promise<SlaveAnswer> {

@@ -45,7 +45,7 @@ export async function testMaster(
   { versions = ['1.0'], given = {}, tasks = MASTER_TASKS }: MasterOptions = {},
 ) {
   const { db, dsn } = await testDatabase(t);
-  const output = await mkdtemp(join(tmpdir(), 'piw-master-'));
+  const output = join(await mkdtemp(join(tmpdir(), 'piw-master-')), 'www');
   const folder = join(output, 'simple', 'demo');
   await mkdir(folder, { recursive: true });
   await someTarget(db, ABI);
