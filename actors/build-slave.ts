@@ -125,8 +125,9 @@ export class BuildSlave {
     }
   }
 
-  async #hello(): Promise<boolean> {
-    const answer = await this.#say('HELLO', { ...this.#options.hello, clock: this.#options.clock.now() });
+  async #hello(signal: AbortSignal = this.#stop.signal): Promise<boolean> {
+    const hello = { ...this.#options.hello, clock: this.#options.clock.now() };
+    const answer = await this.#say('HELLO', hello, signal);
     if (answer.verb === 'BYE')
       throw new PiwError('PIW_PROTOCOL_VERSION', `the master said: ${answer.reason}`);
     if (answer.slave_id !== this.#slaveId) {
@@ -160,7 +161,8 @@ export class BuildSlave {
     const { workDir, thresholds, log } = this.#options;
     const stats = await machineStats(workDir);
     const why = unfit(stats, thresholds);
-    if (why?.of !== this.#unfit) log.warning(why ? `no work for now: ${why.text}` : 'ready to work again');
+    if (why && why.of !== this.#unfit) log.warning(`no work for now: ${why.text}`);
+    if (!why && this.#unfit !== undefined) log.info('ready to work again');
     this.#unfit = why?.of;
     this.#progress(why ? { state: 'resting', ...why } : { state: 'idle' });
     return why ? await this.#say('REST', { reason: why.text, stats }) : await this.#say('IDLE', { stats });
@@ -185,6 +187,11 @@ export class BuildSlave {
     const over = new AbortController();
     const signal = AbortSignal.any([over.signal, this.#stop.signal]);
     const told = this.#busy(lease, over);
+    // What went wrong there ends the build, and is raised below.
+    told.catch(() => {
+      over.abort();
+    });
+    let goesOn = true;
     try {
       const result = await builder.build({
         package: name,
@@ -202,11 +209,12 @@ export class BuildSlave {
         log.info(
           `${name} ${version} ${result.status ? 'was built' : `failed (${String(result.failureClass)})`} in ${result.durationS.toFixed(1)} s`,
         );
-        return await this.#handIn(lease, result, signal);
+        goesOn = await this.#handIn(lease, result, signal);
       }
     } catch (error) {
       // What the master doesn't want any more is broken off wherever it was.
-      if (!aborted(signal)) await this.#cannot(error);
+      if (!aborted(signal)) await this.#waitForRoom(error);
+      else if (!isGivenUp(error)) throw error;
     } finally {
       over.abort();
       await builder.clean();
@@ -214,11 +222,11 @@ export class BuildSlave {
     if (this.#stopping) return false;
     const last = await told;
     if (last !== undefined) log.info(`${name} ${version} was given up: the master said so`);
-    return last !== 'BYE';
+    return goesOn && last !== 'BYE';
   }
 
   /** With a full disk it waits for room; its build goes back to the queue. Whatever else it was is raised. */
-  async #cannot(error: unknown): Promise<void> {
+  async #waitForRoom(error: unknown): Promise<void> {
     if (!(error instanceof PiwError) || error.code !== 'PIW_DISK_FULL') throw error;
     this.#options.log.error(error.message);
     this.#progress({ state: 'trouble', text: error.message, code: error.code });
@@ -247,7 +255,11 @@ export class BuildSlave {
         // It builds on; BUILT is repeated until the master is back.
         if (!(error instanceof PiwError)) throw error;
         log.debug(`BUSY: ${error.message}`);
-        if (error.code === 'PIW_UNKNOWN_SLAVE' && !aborted(either)) await this.#hello();
+        if (error.code !== 'PIW_UNKNOWN_SLAVE' || aborted(either)) continue;
+        await this.#hello(either).catch((refused: unknown) => {
+          // It may be over by now: then nobody waits for the answer.
+          if (!aborted(either)) throw refused;
+        });
       }
     }
   }
@@ -358,6 +370,10 @@ const FINAL: ReadonlySet<string> = new Set([
   'PIW_TOO_LARGE',
   'PIW_PROTOCOL_VERSION',
 ]);
+
+/** Whether this is how something ends that was broken off, and no fault of the program. */
+const isGivenUp = (error: unknown): boolean =>
+  error instanceof PiwError || (error instanceof Error && error.name === 'AbortError');
 
 /** Asked anew each time: an abort comes while something else is waited for. */
 const aborted = (signal: AbortSignal): boolean => signal.aborted;

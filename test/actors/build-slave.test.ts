@@ -171,3 +171,27 @@ void t.test('a full disk is no fault of the package: the slave waits for room', 
   slave.stop();
   await slave.ended;
 });
+
+void t.test(
+  'a master of another version that comes in the middle of a build ends the slave, and says why',
+  async (t) => {
+    const { bus, prefix, settings, said, untilSlave } = await testMaster(t, {
+      tasks: MASTER_TASKS.filter((task) => task !== 'slave-driver'),
+    });
+    const driver = runTask(t, 'slave-driver', settings, { said });
+    const slave = await testSlave(t, prefix, lasts, { hello: { ...helloOf(), busy_interval_s: 1 } });
+    await untilSlave(({ state }) => state === 'building');
+    await driver.stop();
+    const line = bus.subscribe(bus.subject('slave', '*', '*', '*'));
+    const answering = (async () => {
+      for await (const incoming of line) {
+        const [verb] = (await incoming.body()) as [string];
+        const unknown = ['ERROR', 'PIW_UNKNOWN_SLAVE', 'this session has not said HELLO'];
+        await incoming.answer(verb === 'BUSY' ? unknown : ['BYE', 'another version is needed']);
+      }
+    })();
+    await t.rejects(slave.ended, { code: 'PIW_PROTOCOL_VERSION', message: /another version is needed/ });
+    await line.stop();
+    await answering;
+  },
+);
