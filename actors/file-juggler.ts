@@ -223,7 +223,7 @@ export class FileJuggler extends Actor {
   #recover(id: string, reading: Reading): Promise<void> {
     const recover = async (): Promise<void> => {
       for (const chunk of await this.bus.objects.stored(reading.bucket, `${id}.*`)) {
-        reading.objects.add(chunk.object);
+        if (reading.objects.size < OBJECTS) reading.objects.add(chunk.object);
         if (reading.arriving.state.missing(chunk.offset, chunk.length).length === 0) continue;
         const data = await this.bus.objects.read(reading.bucket, chunk);
         if (data) this.#write(reading, chunk.object, chunk.offset, data);
@@ -286,7 +286,7 @@ export class FileJuggler extends Actor {
     const verdict = await this.#store.verify(id, name, reading?.arriving);
     if (verdict.verb === 'AGAIN') {
       // What NATS has of it may be what was wrong.
-      if (reading) await this.bus.objects.remove(reading.bucket, `${id}.*`, ...reading.objects);
+      if (reading) await this.#removeStored(id, reading);
       return verdict;
     }
     this.#withdraw(id);
@@ -307,11 +307,15 @@ export class FileJuggler extends Actor {
   }
 
   /** What is in the bucket of a transfer that is over is removed, and the bucket is small again. */
-  async #clear(id: string, { bucket, objects, arriving }: Reading): Promise<void> {
-    // By name, chunks and metadata go together; what nobody here has seen of it, the sweep finds.
-    if (objects.size < OBJECTS) await this.bus.objects.remove(bucket, ...objects);
-    else await this.bus.objects.remove(bucket, `${id}.*`);
-    if (arriving.state.size > SMALL_FILE) await this.bus.objects.makeRoom(bucket, 0, BUCKET_BYTES);
+  async #clear(id: string, reading: Reading): Promise<void> {
+    await this.#removeStored(id, reading);
+    if (reading.arriving.state.size > SMALL_FILE)
+      await this.bus.objects.makeRoom(reading.bucket, 0, BUCKET_BYTES);
+  }
+
+  /** By name, chunks and metadata go together; what nobody here has seen of the transfer, the sweep finds. */
+  async #removeStored(id: string, { bucket, objects }: Reading): Promise<void> {
+    await this.bus.objects.remove(bucket, ...(objects.size < OBJECTS ? objects : [`${id}.*`]));
   }
 
   /** Lays a transfer down: what has come is noted, and nobody writes to it any more. */
