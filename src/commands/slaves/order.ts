@@ -1,11 +1,15 @@
 import { Args } from '@oclif/core';
 import { Client } from '../../actor/client.js';
-import type { Bus } from '../../bus/bus.js';
+import type { Settings } from '../../config.js';
 import { PiwError } from '../../errors.js';
 import { slaveControl } from '../../protocols/control.js';
-import { natsFlags } from '../base.js';
+import { PiwCommand } from '../base.js';
 
-/** What an order to slaves is given with: whose it is, and the farm. */
+type Control = Client<typeof slaveControl.verbs>;
+/** Slaves' numbers; null: all there are. */
+type Slaves = readonly (number | null)[];
+
+/** Whose an order is. Each command names it itself, for oclif's parser takes no arguments from a base. */
 export const orderArgs = {
   slave: Args.string({
     ignoreStdin: true,
@@ -13,16 +17,31 @@ export const orderArgs = {
     description: "a slave's number, as piw monitor shows it; or its name, for all that run under it; or all",
   }),
 };
-export const orderFlags = natsFlags;
 
-type Control = Client<typeof slaveControl.verbs>;
+/** The base of the orders to slaves: how they get there. */
+export abstract class SlaveOrder extends PiwCommand {
+  static override enableJsonFlag = true;
 
-/** Where orders to slaves are taken. */
-export const slaveControlOf = (bus: Bus): Control =>
-  new Client(bus, slaveControl, undefined, { timeoutMs: 8000, patienceMs: 8000 });
+  /** Gives the order to each that is meant. Raises PIW_UNKNOWN_SLAVE. */
+  protected async give(
+    settings: Settings,
+    typed: string,
+    order: (control: Control, slave: number | null) => Promise<unknown>,
+  ): Promise<Slaves> {
+    const bus = await this.connect(settings);
+    try {
+      const control = new Client(bus, slaveControl, undefined, { timeoutMs: 8000, patienceMs: 8000 });
+      const slaves = await meant(control, typed);
+      for (const slave of slaves) await order(control, slave);
+      return slaves;
+    } finally {
+      await bus.drain();
+    }
+  }
+}
 
-/** The numbers of the slaves that are meant; null: all there are. Raises PIW_UNKNOWN_SLAVE. */
-export async function meant(control: Control, typed: string): Promise<readonly (number | null)[]> {
+/** The slaves that are meant. Raises PIW_UNKNOWN_SLAVE. */
+async function meant(control: Control, typed: string): Promise<Slaves> {
   if (typed === 'all') return [null];
   if (/^\d{1,15}$/.test(typed) && Number(typed) > 0) return [Number(typed)];
   const { slaves } = await control.ask('HELLO', {});
@@ -32,7 +51,7 @@ export async function meant(control: Control, typed: string): Promise<readonly (
 }
 
 /** `Slave 3`, `Slaves 3 and 4`, `All slaves`. */
-export function whose(slaves: readonly (number | null)[]): string {
+export function whose(slaves: Slaves): string {
   if (slaves.includes(null)) return 'All slaves';
   return `Slave${slaves.length === 1 ? '' : 's'} ${slaves.map(String).join(' and ')}`;
 }
