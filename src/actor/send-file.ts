@@ -18,8 +18,8 @@ export interface Sending {
   readonly transferId: string;
   /** As the file was announced. */
   readonly file: { readonly filename: string; readonly filesize: number; readonly filehash: string };
-  /** The file's bytes of a range, in pieces of CHUNK_SIZE at most; in the place of those of `free`, if there are any. */
-  readonly read: (offset: number, length: number, free: Buffer[]) => Iterable<Uint8Array>;
+  /** The file's bytes of a range, in pieces of CHUNK_SIZE at most. */
+  readonly read: (offset: number, length: number) => Iterable<Uint8Array>;
   /** What came of it the last time was not what was announced: see whether the file still is. */
   readonly doubtful?: boolean;
   readonly signal?: AbortSignal;
@@ -58,19 +58,23 @@ export async function sendFile(sending: Sending): Promise<void> {
   const juggler = new Client(bus, transfer, ['slave', user, session, transfer.name]);
   let breaks = 0;
   let answer: Next | undefined;
-  let far = false;
+  let window = WINDOW.near;
   for (;;) {
     try {
-      const asked = performance.now();
-      answer ??= await juggler.ask(
-        'HELLO',
-        { transfer_id: sending.transferId },
-        { timeoutMs: HELLO_MS, patienceMs: 90_000, ...(signal ? { signal } : {}) },
-      );
+      if (answer === undefined) {
+        const hello = juggler.ask(
+          'HELLO',
+          { transfer_id: sending.transferId },
+          { timeoutMs: HELLO_MS, patienceMs: 90_000, ...(signal ? { signal } : {}) },
+        );
+        // A long line holds more: what is under way is a window for each round trip.
+        const rtt = sending.file.filesize > WINDOW.near ? bus.rtt().catch(() => 0) : 0;
+        answer = await hello;
+        window = (await rtt) > WINDOW.nearMs ? WINDOW.most : WINDOW.near;
+      }
       if (answer.verb === 'DONE') return;
-      far ||= performance.now() - asked > WINDOW.farMs;
       const range: { offset: number; length: number } = answer;
-      answer = await new Range(sending, juggler, range, far).send(() => (breaks = 0));
+      answer = await new Range(sending, juggler, range, window).send(() => (breaks = 0));
     } catch (error) {
       if (signal?.aborted || !(error instanceof PiwError) || FINAL.has(error.code)) throw error;
       if (breaks >= MAX_BREAKS) throw error;
@@ -92,22 +96,22 @@ class Range {
   readonly #pieces = new Set<Promise<void>>();
   /** Bytes that were sent, of pieces that have not been answered. */
   #unanswered = 0;
-  #window: number;
+  readonly #window: number;
   #failure: Error | undefined;
   #last: Next = { verb: 'DONE' };
 
-  /** `far`: the last answer took so long that the server may be; it is found out meanwhile. */
+  /** `window`: bytes that may be under way. */
   constructor(
     sending: Sending,
     juggler: Juggler,
     { offset, length }: { offset: number; length: number },
-    far: boolean,
+    window: number,
   ) {
     this.#sending = sending;
     this.#juggler = juggler;
     this.#offset = offset;
     this.#length = length;
-    this.#window = far ? WINDOW.most : WINDOW.near;
+    this.#window = window;
   }
 
   /** The answer to the last piece; `onArrived` is called when a piece has arrived. */
@@ -124,18 +128,17 @@ class Range {
     let at = this.#offset;
     let begun = at;
     let stored: Promise<void>[] = [];
-    if (this.#length > WINDOW.near) void this.#measure();
-    const free: Buffer[] = [];
     try {
-      for (const data of read(this.#offset, this.#length, free)) {
+      for (const data of read(this.#offset, this.#length)) {
         // The loop is left after each, so that it leaves for the server before the next is read.
         await turn();
         while (this.#unanswered >= this.#window && this.#failure === undefined)
           await Promise.race(this.#pieces);
         signal?.throwIfAborted();
         if (this.#failure !== undefined) break;
-        const storing = writer.write(data).finally(() => {
-          if (data.buffer.byteLength === CHUNK_SIZE) free.push(Buffer.from(data.buffer));
+        // What isn't known to be stored may still be under way.
+        const storing = writer.write(data).then(() => {
+          if (ours.has(data.buffer) && free.length < KEPT) free.push(data.buffer);
         });
         // It is waited for with its piece; when this range ends before that, by nobody.
         storing.catch(() => undefined);
@@ -158,12 +161,6 @@ class Range {
     } finally {
       this.#stop.abort();
     }
-  }
-
-  /** A long line holds more: what is under way is a window for each round trip. */
-  async #measure(): Promise<void> {
-    const rtt = await this.#sending.bus.rtt().catch(() => 0);
-    this.#window = rtt > WINDOW.nearMs ? WINDOW.most : WINDOW.near;
   }
 
   /** Says CHUNK for a piece of which everything has been sent. */
@@ -233,16 +230,28 @@ async function pause(clock: Clock, ms: number, signal: AbortSignal | undefined):
   });
 }
 
+/** Buffers that readerOf has made, and those of them that are to be used again. */
+const ours = new WeakSet<ArrayBufferLike>();
+const free: ArrayBufferLike[] = [];
+/** As many are kept as are under way of one file on a long line. */
+const KEPT = WINDOW.most / CHUNK_SIZE;
+
+function bufferOf(): Buffer {
+  const buffer = Buffer.from(free.pop() ?? new ArrayBuffer(CHUNK_SIZE));
+  ours.add(buffer.buffer);
+  return buffer;
+}
+
 /**
  * How `read` reads a file on this machine. The buffers are used again when what was in them is stored, so that
  * they are few. Raises PIW_FILE_CHANGED where the file is gone.
  */
 export function readerOf(path: string): Sending['read'] {
-  return function* (offset, length, free) {
+  return function* (offset, length) {
     const file = opened(path);
     try {
       for (let at = offset; at < offset + length;) {
-        const buffer = free.pop() ?? Buffer.allocUnsafeSlow(CHUNK_SIZE);
+        const buffer = bufferOf();
         const read = readSync(file, buffer, 0, Math.min(CHUNK_SIZE, offset + length - at), at);
         // It is shorter than it was: whoever counts the bytes sees that.
         if (read === 0) return;

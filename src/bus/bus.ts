@@ -4,7 +4,6 @@ import { checkServerIdentity, type PeerCertificate } from 'node:tls';
 import {
   ErrorCode as Nats,
   NatsError,
-  connect,
   headers,
   nkeyAuthenticator,
   type ConnectionOptions,
@@ -19,7 +18,7 @@ import { Claims } from './claims.js';
 import { OURS, STRANGERS, decode, encode } from './codec.js';
 import { publicKeyOf } from './nkey.js';
 import { Objects } from './objects.js';
-import { makeRoom } from './room.js';
+import { connectWire } from './wire.js';
 
 /** Files in PEM. With any of them, or a tls:// address, a server without TLS is refused. */
 export interface TlsFiles {
@@ -119,7 +118,7 @@ export class Bus {
     const deadline = Date.now() + (options.patienceMs ?? 10_000);
     for (;;) {
       try {
-        const nc = await connect({
+        const nc = await connectWire({
           servers: [...servers],
           name: options.name,
           ...security,
@@ -134,7 +133,6 @@ export class Bus {
           noAsyncTraces: true,
           ignoreClusterUpdates: servers.length === 1,
         });
-        makeRoom(nc);
         return new Bus(nc, options);
       } catch (error) {
         const final = finalReason(error);

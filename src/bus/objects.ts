@@ -14,7 +14,7 @@ import {
   type NatsConnection,
 } from 'nats';
 import { PiwError, reason } from '../errors.js';
-import { giveBack } from './room.js';
+import { giveBack } from './wire.js';
 
 /** Bytes of one chunk: the fastest of what was measured, well under the default max_payload. */
 export const CHUNK_SIZE = 512 * 1024;

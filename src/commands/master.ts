@@ -10,6 +10,7 @@ import { checkVersion } from '../database/migrations.js';
 import { Database, refuseSuperuser } from '../database/pool.js';
 import { PiwError } from '../errors.js';
 import type { Log } from '../log.js';
+import { NODE_FLAGS } from '../node-flags.js';
 import { readWatchList } from '../pypi/watch-list.js';
 import { EXIT_CODES, PiwCommand, tlsFlags, untilSignal } from './base.js';
 
@@ -185,7 +186,13 @@ function children(
   return CAST.flatMap(({ task, count }) => {
     const verbosity =
       level === 'debug' || detailed.includes(task) ? ['-v'] : level === 'warning' ? ['-q'] : [];
-    const args = [program, task, ...verbosity, ...(logFile === undefined ? [] : ['-l', logFile])];
+    const args = [
+      ...NODE_FLAGS,
+      program,
+      task,
+      ...verbosity,
+      ...(logFile === undefined ? [] : ['-l', logFile]),
+    ];
     return Array.from({ length: counts[task] ?? count }, (_, i) => ({
       name: i === 0 ? task : `${task}/${String(i + 1)}`,
       command: process.execPath,

@@ -21,12 +21,9 @@ export const transfer = new Protocol('file', {
 });
 
 /** Bytes that one CHUNK is about. */
-export const PIECE = 2 * 1024 * 1024;
-/**
- * Bytes that may be under way of one file: at most, on a long line, and where the server is near: within `nearMs`
- * there and back. A HELLO that takes `farMs` is taken for a long line until that is known.
- */
-export const WINDOW = { most: 16 * 1024 * 1024, near: 4 * 1024 * 1024, nearMs: 4, farMs: 15 };
+export const PIECE = 1024 * 1024;
+/** Bytes that may be under way of one file: where the server is near, within `nearMs` there and back, and on a long line. */
+export const WINDOW = { near: 8 * 1024 * 1024, most: 16 * 1024 * 1024, nearMs: 4 };
 
 const verdict = {
   VERIFIED: { metadata_sha256: Sha256, requires_python: orNull(ShortText) },

@@ -64,20 +64,21 @@ export const dispatch: Bench = {
   },
 };
 
-/** Processor time for each build, in microseconds, by who used it: what would have to shrink for more. */
+/** Processor time for each build (or MB), in microseconds, by who used it: what would have to shrink for more. */
 export function cost(
   before: ReadonlyMap<string, number>,
   after: ReadonlyMap<string, number>,
-  builds: number,
+  count: number,
+  what = 'build',
 ): Record<string, number> {
   const rows = [...after].map(
-    ([name, seconds]) => [name, ((seconds - (before.get(name) ?? 0)) / builds) * 1e6] as const,
+    ([name, seconds]) => [name, ((seconds - (before.get(name) ?? 0)) / count) * 1e6] as const,
   );
   rows.sort(([, a], [, b]) => b - a);
   return Object.fromEntries(
     rows
       .filter(([, us]) => us >= 5)
-      .map(([name, us]) => [`cpu_us_per_build_${name.replaceAll('-', '_')}`, us]),
+      .map(([name, us]) => [`cpu_us_per_${what}_${name.replaceAll('-', '_')}`, us]),
   );
 }
 

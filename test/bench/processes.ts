@@ -1,6 +1,7 @@
 import { fork, type ChildProcess } from 'node:child_process';
 import { readFileSync, readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { NODE_FLAGS } from '../../src/node-flags.js';
 
 /** A program of this folder in a process of its own. */
 export class Worker {
@@ -11,6 +12,7 @@ export class Worker {
 
   constructor(program: string, ...args: readonly string[]) {
     this.#child = fork(fileURLToPath(new URL(program, import.meta.url)), args, {
+      execArgv: [...NODE_FLAGS],
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     });
     this.#child.on('message', (message) => {

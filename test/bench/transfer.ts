@@ -6,8 +6,9 @@ import { fileSystem } from '../../src/protocols/file-juggler.js';
 import { oracle } from '../../src/protocols/oracle.js';
 import { fileToMessage, type FileState } from '../../src/states/file-state.js';
 import { writeLargeWheel } from '../helpers/stored-wheel.js';
-import type { Bench } from './bench.js';
-import { fill, simulate } from './dispatch.js';
+import type { Bench, Figures } from './bench.js';
+import { cpuSeconds } from './cpu.js';
+import { cost, fill, simulate } from './dispatch.js';
 import { diskMbPerSecond, rawNatsMbPerSecond } from './limits.js';
 import { Worker, actorsOf, peakMb } from './processes.js';
 import type { SendReport } from './sender.js';
@@ -55,9 +56,13 @@ export const transfer: Bench = {
       await slave.hear();
       const juggler = actorsOf('file-juggler', master.pid)[0];
       const rates: number[] = [];
+      const used = { nats: pids.nats, sender: slave.pid, juggler };
+      const costs: Figures[] = [];
       for (let round = 0; round < rounds; round += 1) {
         const job = make(`large${String(round)}`, size);
+        const before = cpuSeconds(used);
         const rate = await deliver(bus, slave, job);
+        costs.push(cost(before, cpuSeconds(used), megabytes, 'mb'));
         say(`${String(megabytes)} MB at ${rate.toFixed(0)} MB/s`);
         rates.push(rate);
         rmSync(job.path);
@@ -90,6 +95,7 @@ export const transfer: Bench = {
           rtt20_mb_per_s: quantile(rtt, 0.5),
           others_p99_ms: asked.anyP99,
           others_answers_per_s: asked.answers / asked.seconds,
+          ...costs.at(-1),
         },
         limits: { raw_nats_mb_per_s, disk_mb_per_s, ...limits },
       };

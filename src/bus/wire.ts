@@ -1,0 +1,153 @@
+import { createConnection, type Socket } from 'node:net';
+import type { ConnectionOptions, NatsConnection } from 'nats';
+import { NatsConnectionImpl, setTransportFactory } from 'nats/lib/nats-base-client/internal_mod.js';
+import { Parser } from 'nats/lib/nats-base-client/parser.js';
+import { ProtocolHandler } from 'nats/lib/nats-base-client/protocol.js';
+import { NodeTransport, nodeResolveHost } from 'nats/lib/src/node_transport.js';
+
+/*
+ * How the client library (nats 2.29) reads and writes its socket, with less garbage. By itself it takes a new
+ * buffer for each read, doubles another one as the bytes of a message come, and copies each message before it
+ * is written: of 500 MB that pass, that is 2 GB, and the collector takes as much of the processor as everything
+ * else. Here one buffer is read into, a large message has room for all of it at once, which is used again where
+ * it was given back, and what is large is written as it is.
+ *
+ * This reaches into the library's own objects, which `nats` is pinned for; test/bus/wire.test.ts holds what is
+ * known of them.
+ */
+
+/** Bytes that are read at once: fewer calls than with the 64 KB that Node takes by itself. */
+const READ = 256 * 1024;
+/** Of so many bytes on, a message is large: it isn't copied. */
+const LARGE = 64 * 1024;
+/** How many rooms of large messages are kept for others. */
+const KEPT = 16;
+/** Bytes that are copied at once of what isn't the middle of a message. */
+const COPIED = 16 * 1024;
+
+/** Buffers that sockets read into, and whether what is in them has been parsed. */
+const reading = new WeakMap<ArrayBufferLike, { parsed: boolean }>();
+/** The rooms that were made, and those that are to be used again. */
+const ours = new WeakSet<ArrayBuffer>();
+const rooms: ArrayBuffer[] = [];
+
+/** As `connect` of the library. */
+export async function connectWire(options: ConnectionOptions): Promise<NatsConnection> {
+  setTransportFactory({ factory: () => new Wire(), dnsResolveFn: nodeResolveHost });
+  return await NatsConnectionImpl.connect(options);
+}
+
+/** The bytes of a message are done with: nobody may look at them any more. */
+export function giveBack({ buffer }: Uint8Array): void {
+  if (buffer instanceof ArrayBuffer && ours.has(buffer) && rooms.length < KEPT) rooms.push(buffer);
+}
+
+function roomFor(size: number): ArrayBuffer {
+  const at = rooms.findIndex(({ byteLength }) => byteLength >= size && byteLength < size + LARGE);
+  const known = at < 0 ? undefined : rooms.splice(at, 1)[0];
+  if (known) return known;
+  const room = new ArrayBuffer(size);
+  if (size >= LARGE) ours.add(room);
+  return room;
+}
+
+/** The library's own transport, but that a connection without TLS reads into one buffer. */
+class Wire extends NodeTransport {
+  override dial(to: { hostname: string; port: number }): Promise<Socket> {
+    if (this.options.tls) return super.dial(to);
+    const buffer = Buffer.allocUnsafeSlow(READ);
+    const state = { parsed: true };
+    reading.set(buffer.buffer, state);
+    return new Promise((resolve, reject) => {
+      let failure: Error | undefined;
+      const socket = createConnection({
+        ...{ host: to.hostname, port: to.port, noDelay: true },
+        onread: {
+          buffer,
+          // Node comes back here only when everything has run that waited for these bytes, so that they have been
+          // parsed by then.
+          callback: (count) => {
+            if (!state.parsed) {
+              socket.destroy(new Error('bytes came before those that came before them were read'));
+              return false;
+            }
+            // The greeting is looked at before there is a parser.
+            state.parsed = !this.connected;
+            socket.emit(
+              'data',
+              this.connected ? buffer.subarray(0, count) : Buffer.from(buffer.subarray(0, count)),
+            );
+            return true;
+          },
+        },
+      });
+      socket.once('connect', () => {
+        socket.removeAllListeners();
+        resolve(socket);
+      });
+      socket.once('error', (error) => (failure = error));
+      socket.once('close', () => {
+        reject(failure ?? new Error('closed'));
+      });
+    });
+  }
+}
+
+const parser: { parse(this: Parser, bytes: Uint8Array): void } = Parser.prototype;
+// eslint-disable-next-line @typescript-eslint/unbound-method
+const { parse } = parser;
+parser.parse = function (bytes) {
+  parseInto(this, bytes, (some) => {
+    parse.call(this, some);
+  });
+};
+const handler = ProtocolHandler.prototype as unknown as { flushPending(this: ProtocolHandler): void };
+// eslint-disable-next-line @typescript-eslint/unbound-method
+const { flushPending } = handler;
+handler.flushPending = function () {
+  if (!writeLarge(this)) flushPending.call(this);
+};
+
+/**
+ * What the parser finds whole stays in the buffer that it came in. So of a buffer that is read into again, it gets the
+ * middle of a message, which it copies, as it is, and anything else as a copy, and little of that: behind it, the
+ * middle of a large message may begin.
+ */
+function parseInto(its: Partial<Parser>, bytes: Uint8Array, parse: (bytes: Uint8Array) => void): void {
+  const shared = reading.get(bytes.buffer);
+  if (!shared) {
+    parse(bytes);
+    makeRoom(its);
+    return;
+  }
+  shared.parsed = true;
+  for (let at = 0; at < bytes.length;) {
+    const { ma, msgBuf } = its;
+    const missing = ma && msgBuf ? ma.size - msgBuf.length : 0;
+    const some = bytes.subarray(at, at + (missing > 0 ? missing : COPIED));
+    parse(missing > 0 ? some : Buffer.from(some));
+    makeRoom(its);
+    at += some.length;
+  }
+}
+
+/** A message that has begun to come has room for all of it. */
+function makeRoom({ ma, msgBuf }: Partial<Parser>): void {
+  const size = ma?.size ?? 0;
+  if (!msgBuf || msgBuf._buf.buffer.byteLength >= size) return;
+  const room = new Uint8Array(roomFor(size), 0, msgBuf._buf.length);
+  room.set(msgBuf._buf);
+  msgBuf._buf = room;
+}
+
+/** Writes what is pending as it is, where something large is in it. */
+function writeLarge({ infoReceived, connected, outbound, transport }: ProtocolHandler): boolean {
+  if (!infoReceived || !connected || transport.isClosed || !(transport instanceof Wire)) return false;
+  if (!outbound.buffers.some(({ length }) => length >= LARGE)) return false;
+  const { socket } = transport;
+  outbound.byteLength = 0;
+  socket.cork();
+  for (const bytes of outbound.buffers.splice(0)) socket.write(bytes);
+  socket.uncork();
+  return true;
+}

@@ -1,0 +1,66 @@
+import { createHash, randomBytes } from 'node:crypto';
+import t from 'tap';
+import { giveBack } from '../../src/bus/wire.js';
+import { ownPrefix, testBus } from '../helpers/bus.js';
+
+const KB = 1024;
+const digest = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
+
+void t.test('messages of every size come whole, and stay what they are while others come', async (t) => {
+  const prefix = ownPrefix();
+  const [sender, taker] = await Promise.all([testBus(t, prefix), testBus(t, prefix)]);
+  const line = taker.connection.subscribe(`${prefix}.wire`);
+  await taker.connection.flush();
+  // About the sizes at which they are read, copied and given room otherwise, and any between.
+  const edges = [0, 1, 16, 64, 256, 512].flatMap((kb) => [-1, 0, 1].map((by) => kb * KB + by));
+  const sizes = [
+    ...edges.filter((size) => size >= 0),
+    ...Array.from({ length: 400 }, (_, n) => Math.floor(Math.random() * (n % 4 === 0 ? 600 * KB : 3 * KB))),
+  ].sort(() => Math.random() - 0.5);
+  const sent = sizes.map((size) => randomBytes(size));
+  const got: Uint8Array[] = [];
+  const reading = (async () => {
+    for await (const { data } of line) if (got.push(data) === sent.length) break;
+  })();
+  for (const [n, bytes] of sent.entries()) {
+    sender.connection.publish(`${prefix}.wire`, bytes);
+    // Some leave together, some alone.
+    if (n % 5 === 0) await sender.connection.flush();
+  }
+  await reading;
+  t.same(
+    got.map(({ length }) => length),
+    sizes,
+  );
+  t.same(got.map(digest), sent.map(digest), 'all of them are still as they were sent');
+});
+
+void t.test('the room of a message that was given back is used again, and no other is', async (t) => {
+  const prefix = ownPrefix();
+  const [sender, taker] = await Promise.all([testBus(t, prefix), testBus(t, prefix)]);
+  const line = taker.connection.subscribe(`${prefix}.wire`);
+  await taker.connection.flush();
+  const messages = line[Symbol.asyncIterator]();
+  const next = async (bytes: Uint8Array): Promise<Uint8Array> => {
+    sender.connection.publish(`${prefix}.wire`, bytes);
+    const { value } = (await messages.next()) as { value: { data: Uint8Array } };
+    return value.data;
+  };
+  const large = randomBytes(512 * KB);
+  const kept = await next(large);
+  const given = await next(large);
+  const room = given.buffer;
+  giveBack(given);
+  const other = randomBytes(512 * KB);
+  const again = await next(other);
+  t.equal(again.buffer, room, 'it is used again');
+  t.not(kept.buffer, room);
+  t.same([digest(kept), digest(again)], [digest(large), digest(other)]);
+  // What isn't a room of the reader's own is not taken for one.
+  const small = await next(randomBytes(100));
+  giveBack(small);
+  giveBack(other);
+  const last = await next(large);
+  t.not(last.buffer, small.buffer);
+  t.not(last.buffer, other.buffer);
+});
