@@ -175,6 +175,7 @@ export class MrChase extends Actor {
         fileToMessage({ ...file, transferred: true }),
         metadata ?? '',
       ]),
+      served: [],
     };
     await this.#database.ask('LOGBUILD', { builds: [build] });
     this.#imports.delete(session);

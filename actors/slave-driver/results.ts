@@ -122,16 +122,18 @@ export class Results {
     const { package: name, version, abi, platform } = lease;
     const { status: worked, duration_s } = built;
     const failure = worked ? null : failureClass(built.failure_class);
+    const served = files.filter((one) => one.served).map(({ file }) => file.filename);
     const [outcome, buildId, again_s] = await this.#logged.add({
       ...{ lease: lease.lease, slave_id: slave.slaveId, package: name, version, abi, platform },
       ...{ status: worked, failure_class: failure, duration_s },
-      output: `${built.output}${served(files)}`,
+      output: `${built.output}${said(served)}`,
       // What pip is told of a file is what the file itself says.
       files: files.flatMap(({ file, metadataSha256, requiresPython }) => {
         if (metadataSha256 === undefined) return [];
         const its = { ...file, requires_python: requiresPython, transferred: true };
         return [[fileToMessage(its), metadataSha256] as [FileTuple, string]];
       }),
+      served,
     });
     log.debug(`slave ${String(slave.slaveId)}: ${name} ${version} is ${outcome}`);
     if (outcome !== 'logged' || buildId === null) return;
@@ -185,7 +187,6 @@ export class Results {
   }
 }
 
-function served(files: readonly FileTransfer[]): string {
-  const names = files.filter((one) => one.served).map(({ file }) => file.filename);
-  return names.length === 0 ? '' : `\npiw: published before by another build: ${names.join(', ')}\n`;
-}
+/** What the log says of the files that serve a build and aren't its own. */
+const said = (served: readonly string[]): string =>
+  served.length === 0 ? '' : `\npiw: published before by another build: ${served.join(', ')}\n`;

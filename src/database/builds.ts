@@ -1,11 +1,11 @@
 import { PiwError } from '../errors.js';
 import type { BuildRecord, LoggedBuild } from '../protocols/oracle.js';
 import { failureClass, failureKind } from '../states/failure.js';
-import { fileFromMessage, type FileState } from '../states/file-state.js';
+import { parseTarget } from '../wheels/tags.js';
+import { insertFiles, type FilesOfBuild } from './files.js';
 import { noteDue } from './pages.js';
 import type { Database, Queryable } from './pool.js';
 import { hint, refill } from './queue.js';
-import { tagId } from './targets.js';
 
 export interface Outcome {
   readonly outcome: 'logged' | 'repeated' | 'lost';
@@ -42,14 +42,17 @@ export async function logBuilds(
 ): Promise<readonly Outcome[]> {
   return await database.transaction(async (db) => {
     const logged = await insertBuilds(db, builds, retryDelayS);
-    const files = logged.flatMap(({ at, outcome, version_id: version, build_id: buildId }): NewFile[] =>
-      outcome !== 'logged' || version === null
-        ? []
-        : (builds[at]?.files ?? []).map(([tuple, metadataSha256]) => ({
-            ...{ file: fileFromMessage(tuple), metadataSha256, version, buildId },
-          })),
+    await insertFiles(
+      db,
+      logged.flatMap(({ at, outcome, version_id: version, build_id: buildId }): FilesOfBuild[] => {
+        const build = builds[at];
+        if (outcome !== 'logged' || version === null || !build) return [];
+        const { files, served, lease, abi, platform } = build;
+        // An administrator who imports a wheel may have built it wherever.
+        const by = lease === null ? undefined : parseTarget(abi, platform);
+        return [{ version, buildId, by, files, served }];
+      }),
     );
-    await insertFiles(db, files);
     const versions = logged.flatMap(({ outcome, version_id }) =>
       outcome === 'logged' && version_id !== null ? [version_id] : [],
     );
@@ -91,57 +94,6 @@ async function insertBuilds(
     retryDelayS,
   ]);
 }
-
-/** A file of a build, as it is to be written. */
-interface NewFile {
-  readonly file: FileState;
-  readonly metadataSha256: string;
-  readonly version: number;
-  readonly buildId: number | null;
-}
-
-/** All files of the batch in one statement. One that is known already, with the same contents, stays as it is. */
-async function insertFiles(db: Queryable, files: readonly NewFile[]): Promise<void> {
-  const byName = new Map<string, NewFile>();
-  for (const one of files) {
-    const { filename, filehash } = one.file;
-    const same = byName.get(filename);
-    if (same && same.file.filehash !== filehash) throw otherContents(filename);
-    byName.set(filename, same ?? one);
-  }
-  const all = [...byName.values()];
-  if (all.length === 0) return;
-  const tags = new Map<string, number>();
-  const tagOf = ({ py_version_tag: py, abi_tag: abi, platform_tag: platform }: FileState) =>
-    ({ py, abi, platform, key: `${py}-${abi}-${platform}` }) as const;
-  for (const { file } of all) {
-    const { key, ...tag } = tagOf(file);
-    if (!tags.has(key)) tags.set(key, await tagId(db, tag));
-  }
-  const rows = await db.query<{ filename: string; sha256: string }>(
-    `insert into files (filename, version_id, build_id, filesize, sha256, metadata_sha256, tag_id, requires_python, dependencies)
-     select * from unnest(
-       $1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::int[], $8::text[], $9::jsonb[])
-     on conflict (filename) do update set filename = excluded.filename
-     returning filename, sha256`,
-    [
-      all.map(({ file }) => file.filename),
-      all.map(({ version }) => version),
-      all.map(({ buildId }) => buildId),
-      all.map(({ file }) => file.filesize),
-      all.map(({ file }) => file.filehash),
-      all.map(({ metadataSha256 }) => metadataSha256),
-      all.map(({ file }) => tags.get(tagOf(file).key)),
-      all.map(({ file }) => file.requires_python),
-      all.map(({ file }) => JSON.stringify(file.dependencies)),
-    ],
-  );
-  for (const { filename, sha256 } of rows)
-    if (byName.get(filename)?.file.filehash !== sha256) throw otherContents(filename);
-}
-
-const otherContents = (filename: string): PiwError =>
-  new PiwError('PIW_FILE_EXISTS', `${filename} is known already, with other contents`);
 
 /** The pages that show these results. */
 function pagesOf(builds: readonly LoggedBuild[], logged: readonly Logged[]): Parameters<typeof noteDue>[1] {

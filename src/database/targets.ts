@@ -1,4 +1,4 @@
-import { covers, parseTarget, pythonOf, targetRank } from '../wheels/tags.js';
+import { covers, parseTarget, pythonOf, targetRank, type WheelTags } from '../wheels/tags.js';
 import { admits } from '../wheels/versions.js';
 import type { RegisteredTarget, Target } from '../protocols/oracle.js';
 import type { Database, Queryable, Row } from './pool.js';
@@ -87,9 +87,7 @@ export async function addTarget(
     const specifiers = await db.query<{ specifier_id: number; specifier: string }>(
       'select specifier_id, specifier from specifiers',
     );
-    const tags = await db.query<{ tag_id: number; py: string; abi: string; platform: string }>(
-      'select * from tags',
-    );
+    const tags = await db.query<WheelTags & Row & { readonly tag_id: number }>('select * from tags');
     const admitting = specifiers.filter(({ specifier }) => admits(specifier, pythonOf(parsed)));
     const covering = tags.filter((tag) => covers(tag, parsed));
     await db.query('insert into specifier_admits select unnest($1::int[]), $2', [
@@ -232,24 +230,21 @@ export async function specifierIds(
   return await find();
 }
 
-/** The id of a wheel's tags; new ones are worked out for every target. */
-export async function tagId(
-  db: Queryable,
-  tag: { py: string; abi: string; platform: string },
-): Promise<number> {
+/** The id of a wheel's tags and reach; new ones are worked out for every target. */
+export async function tagId(db: Queryable, tag: WheelTags): Promise<number> {
   const find = async () =>
     (
       await db.query<{ tag_id: number }>(
-        'select tag_id from tags where py = $1 and abi = $2 and platform = $3',
-        [tag.py, tag.abi, tag.platform],
+        'select tag_id from tags where py = $1 and abi = $2 and platform = $3 and reach = $4',
+        [tag.py, tag.abi, tag.platform, tag.reach],
       )
     )[0]?.tag_id;
   const known = await find();
   if (known !== undefined) return known;
   await lockRelations(db);
   const [row] = await db.query<{ tag_id: number }>(
-    'insert into tags (py, abi, platform) values ($1, $2, $3) on conflict do nothing returning tag_id',
-    [tag.py, tag.abi, tag.platform],
+    'insert into tags (py, abi, platform, reach) values ($1, $2, $3, $4) on conflict do nothing returning tag_id',
+    [tag.py, tag.abi, tag.platform, tag.reach],
   );
   if (!row) return (await find()) ?? 0;
   const covered = (await allTargets(db)).filter(({ abi, platform }) =>

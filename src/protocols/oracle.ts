@@ -65,6 +65,8 @@ export const LoggedBuild = Type.Object({
   output: Output,
   /** Its wheels, all of them in their place, each with the digest of its METADATA. */
   files: listOf(Type.Tuple([FileTuple, Sha256]), 100),
+  /** Wheels of it that another build has published before under the same name: those serve its target, too. */
+  served: listOf(FileName, 100),
 });
 export type LoggedBuild = Static<typeof LoggedBuild>;
 

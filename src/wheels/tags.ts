@@ -65,6 +65,36 @@ export function targetRank({ implementation, major, minor, freeThreaded }: Targe
   return (implementation === 'pp' ? 2_000_000 : freeThreaded ? 1_000_000 : 0) + major * 1000 + minor;
 }
 
+/** What a pure wheel tells of other Pythons depends on which of these it was built by. */
+type Kind = 'cpython' | 'free-threaded' | 'pypy';
+
+const kindOf = ({ implementation, freeThreaded }: Target): Kind =>
+  implementation === 'pp' ? 'pypy' : freeThreaded ? 'free-threaded' : 'cpython';
+
+/** The reach of a wheel that serves every target that its tags admit. */
+export const EVERYWHERE = 'all';
+
+/**
+ * Which kinds of Python a wheel serves, of those that its tags admit: `all`, or their names, joined with dots.
+ *
+ * A package with an extension often falls back to pure Python where it doesn't compile it: on PyPy (markupsafe,
+ * multidict), or without a GIL, for which it isn't ready yet. Its wheel is `none-any` there, and says nothing of
+ * CPython with a GIL, for which there is an extension to be built. So such a wheel serves only the kind of
+ * Python that it was built by. One that CPython with a GIL has built is pure everywhere, as nearly all are, and
+ * serves them all; so does one of an unknown origin (undefined), and any whose own tags name its ABI or platform.
+ */
+export function reachOf(tags: { readonly abi: string; readonly platform: string }, by?: Target): string {
+  const pure = tags.abi === 'none' && tags.platform === 'any';
+  const kind = by && pure ? kindOf(by) : 'cpython';
+  return kind === 'cpython' ? EVERYWHERE : kind;
+}
+
+/** The reach of one wheel that several builds have yielded. */
+export function widerReach(a: string, b: string): string {
+  if (a === EVERYWHERE || b === EVERYWHERE) return EVERYWHERE;
+  return [...new Set([...a.split('.'), ...b.split('.')])].sort().join('.');
+}
+
 interface AbiOnPlatform {
   readonly abi: string;
   readonly platform: string;
@@ -83,6 +113,20 @@ export const pythonOf = ({ major, minor }: Target): string => `${String(major)}.
 export const pyVersionTagOf = ({ implementation, major, minor }: Target): string =>
   `${implementation}${String(major)}${String(minor)}`;
 
+/** Of a wheel: the tags of its name, each of them several joined with dots, and its reach; see reachOf. */
+export interface WheelTags {
+  readonly py: string;
+  readonly abi: string;
+  readonly platform: string;
+  readonly reach: string;
+}
+
+/** Whether a target has no need of a build of its own: a wheel with these tags serves it. */
+export function covers(tags: WheelTags, target: Target): boolean {
+  const reaches = tags.reach === EVERYWHERE || tags.reach.split('.').includes(kindOf(target));
+  return reaches && installs(tags, target);
+}
+
 /**
  * Whether a wheel with these tags can be installed on the target: some member of their cross product
  * is one that an installer there accepts.
@@ -92,10 +136,7 @@ export const pyVersionTagOf = ({ implementation, major, minor }: Target): string
  * `py3` and for `py3Y` of its own version or an earlier one, of any implementation; and `none` for
  * `cpXY` of exactly its own version: pip on 3.12 doesn't take a cp311-none wheel.
  */
-export function covers(
-  tags: { readonly py: string; readonly abi: string; readonly platform: string },
-  target: Target,
-): boolean {
+function installs(tags: Omit<WheelTags, 'reach'>, target: Target): boolean {
   const platforms = tags.platform.split('.').filter((platform) => platformServes(platform, target.platform));
   if (platforms.length === 0) return false;
   const pys = tags.py.split('.');

@@ -26,6 +26,7 @@ async function buildOnce(
   prefix: string,
   contents: string,
   built: () => Promise<void> = () => Promise.resolve(),
+  hello = helloOf(),
 ): Promise<string> {
   let path = '';
   const pip: Pip = async (_, workDir) => {
@@ -35,12 +36,13 @@ async function buildOnce(
     return { status: true, failureClass: null, durationS: 1, output: contents, files };
   };
   await (
-    await testSlave(t, prefix, pip, { once: true })
+    await testSlave(t, prefix, pip, { once: true, hello })
   ).ended;
   return path;
 }
 
 const listed = (db: Database) => db.query('select filename from files');
+const due = (db: Database) => db.query('select abi from queue join targets using (target_id) order by rank');
 const results = (db: Database) => db.query('select status, failure_class from builds order by build_id');
 
 void t.test('leases are renewed while the Architect is paused', async (t) => {
@@ -102,6 +104,21 @@ void t.test('a file that is listed stays as it is, and serves who has built it t
   const [last] = await db.query<{ output: string }>('select output from builds');
   t.match(last?.output, /^piw: published before by another build: demo-1.0-py3-none-any.whl$/m);
   t.same(await db.query('select 1 from queue'), []);
+});
+
+void t.test('what PyPy has published stays, and serves CPython once that has built it too', async (t) => {
+  const { db, folder, prefix } = await stage(t);
+  await db.query(`update targets set skip = 'later', filled_from = 9223372036854775807`);
+  await someTarget(db, 'pypy39_pp73');
+  const pypy = { ...helloOf(), abi_tag: 'pypy39_pp73', py_version_tag: 'pp39' };
+  const path = await buildOnce(t, prefix, 'by PyPy', undefined, pypy);
+  for (const abi of [ABI, 'cp312']) await someTarget(db, abi);
+  t.match(await due(db), [{ abi: ABI }], 'it serves no CPython yet');
+  await buildOnce(t, prefix, 'by CPython');
+  t.same(await readFile(join(folder, 'demo-1.0-py3-none-any.whl')), await readFile(path));
+  t.match(await results(db), [{ status: true }, { status: true, failure_class: null }]);
+  await someTarget(db, 'cp313');
+  t.same(await due(db), [], 'nor is it built again');
 });
 
 void t.test('two that build the same wheel at once: the first one stays, and serves both', async (t) => {

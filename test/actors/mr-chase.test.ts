@@ -43,7 +43,7 @@ for (const [removed, left] of [
       await logBuilds(db, [
         {
           ...{ lease: null, slave_id: null, package: 'a', version, abi: 'cp311', platform: PLATFORM },
-          ...{ status: true, failure_class: null, duration_s: 1, output: '' },
+          ...{ status: true, failure_class: null, duration_s: 1, output: '', served: [] },
           files: [[[...file, 'py3', 'none', 'any', null, {}, true], '0'.repeat(64)]],
         },
       ]);

@@ -199,7 +199,7 @@ class Load {
           const [lease, , name, version] = grant;
           const result: LoggedBuild = {
             ...{ lease, slave_id: id, package: name, version, abi, platform: PLATFORM, status: false },
-            ...{ failure_class: 'compiler', duration_s: 1, output: LOG, files: [] },
+            ...{ failure_class: 'compiler', duration_s: 1, output: LOG, files: [], served: [] },
           };
           logging.push(log.add(result));
         }

@@ -77,7 +77,7 @@ void t.test('an ABI is added, skipped, taken up again and removed', async (t) =>
   await logBuilds(db, [
     {
       ...{ lease: null, slave_id: null, package: 'demo', version: '1', abi: 'cp313t', platform: ARM },
-      ...{ status: false, failure_class: 'compiler', duration_s: 1, output: '', files: [] },
+      ...{ status: false, failure_class: 'compiler', duration_s: 1, output: '', files: [], served: [] },
     },
   ]);
   // There is nobody to ask.

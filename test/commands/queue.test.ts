@@ -42,6 +42,7 @@ const build = (version: string, tags: readonly [string, string, string] | null):
         ],
       ]
     : [],
+  served: [],
 });
 
 /** A slave has demo 6.0 for cp39, which is all that waits. */

@@ -1,8 +1,12 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { checkVersion, migrate, schemaVersion } from '../../src/database/migrations.js';
 import { Database, refuseSuperuser } from '../../src/database/pool.js';
-import { adminDsn, testDatabase } from '../helpers/database.js';
+import { adminDsn, emptyDatabase, testDatabase } from '../helpers/database.js';
 
+const SQL = fileURLToPath(new URL('../../../sql/', import.meta.url));
 const userOf = (dsn: string): string => decodeURIComponent(new URL(dsn).username);
 
 void t.test('the tables are made once, and are of this version', async (t) => {
@@ -16,6 +20,44 @@ void t.test('tables of a newer version are refused and left as they are', async 
   await db.query('update configuration set schema_version = 999999');
   await t.rejects(migrate(dsn, { user: userOf(dsn) }), { code: 'PIW_DATABASE_VERSION' });
   await t.rejects(checkVersion(db), { code: 'PIW_DATABASE_VERSION' });
+});
+
+void t.test('what PyPy had built before anybody asked who built it serves PyPy alone', async (t) => {
+  const { db, dsn } = await emptyDatabase(t);
+  // Tables of version 2, with a package that PyPy has no extension of, and a pure one.
+  for (const file of ['000001.sql', '000002.sql']) await db.query(await readFile(join(SQL, file), 'utf8'));
+  await db.query(`
+    insert into configuration (schema_version) values (2);
+    insert into targets (abi, platform, py_version_tag, rank) values
+      ('cp311', 'linux_x86_64', 'cp311', 3011), ('cp312', 'linux_x86_64', 'cp312', 3012),
+      ('pypy39_pp73', 'linux_x86_64', 'pp39', 2003009), ('pypy310_pp73', 'linux_x86_64', 'pp310', 2003010);
+    insert into packages (package, origin) values ('demo', 'feed'), ('pure', 'feed');
+    insert into versions (package_id, version, sort_key, has_sdist, origin) values
+      (1, '1.0', '1.0', true, 'feed'), (2, '1.0', '1.0', true, 'feed');
+    insert into builds (version_id, target_id, lease, duration, status, output) values
+      (1, 1, 1, '1 s', true, ''), (1, 3, 2, '1 s', true, ''), (2, 1, 3, '1 s', true, '');
+    insert into tags (py, abi, platform) values ('cp311', 'cp311', 'linux_x86_64'), ('py3', 'none', 'any');
+    insert into tag_covers values (1, 1), (2, 1), (2, 2), (2, 3), (2, 4);
+    insert into files (filename, version_id, build_id, filesize, sha256, metadata_sha256, tag_id) values
+      ('demo-1.0-cp311-cp311-linux_x86_64.whl', 1, 1, 1, '', '', 1), ('demo-1.0-py3-none-any.whl', 1, 2, 1, '', '', 2),
+      ('pure-1.0-py3-none-any.whl', 2, 3, 1, '', '', 2);
+    select requeue('{1,2}')`);
+  t.same(await db.query('select 1 from queue'), []);
+  await migrate(dsn, { user: userOf(dsn) });
+  t.same(await db.query('select version_id, abi from queue join targets using (target_id)'), [
+    { version_id: 1, abi: 'cp312' },
+  ]);
+  t.same(
+    await db.query(
+      `select filename, array_agg(target_id order by target_id) as serves
+       from files join tag_covers using (tag_id) group by filename order by filename`,
+    ),
+    [
+      { filename: 'demo-1.0-cp311-cp311-linux_x86_64.whl', serves: [1] },
+      { filename: 'demo-1.0-py3-none-any.whl', serves: [3, 4] },
+      { filename: 'pure-1.0-py3-none-any.whl', serves: [1, 2, 3, 4] },
+    ],
+  );
 });
 
 void t.test("a database of piwheels' own is recognised and left as it is", async (t) => {

@@ -81,6 +81,7 @@ const built = (
       hash,
     ];
   }),
+  served: [],
 });
 
 async function queued(db: Database): Promise<string[]> {
@@ -224,6 +225,7 @@ const TARGETS: readonly (readonly [string, string])[] = [
   ['cp311', ARM],
   ['cp313t', LINUX],
   ['pypy39_pp73', LINUX],
+  ['pypy310_pp73', ARM],
 ];
 const SPECIFIERS = [null, '>=3.10', '<3.11', '>=3.9,!=3.11.*'];
 
@@ -370,11 +372,19 @@ class Farm {
         if (!held) return;
         const { lease, package: of, version: its, abi, platform } = held;
         const its1 = built(of, its, abi, platform, pick([[], [pick(TAGS)]]));
+        const there = await db.query<{ filename: string }>(
+          `select filename from files join versions using (version_id) join packages using (package_id)
+           where package = $1 and version = $2 order by uploaded`,
+          [of, its],
+        );
+        // Others have published what this build would have.
+        const served = its1.status && pick([true, false]) ? there.map(({ filename }) => filename) : [];
         const failure = its1.status
           ? {}
           : { failure_class: pick(['compiler', 'network', 'memory', 'no-sdist']) };
         // Held back for so long, or ready to be given out again at the next step that returns what has run out.
-        await logBuilds(db, [{ ...its1, ...failure, lease, slave_id: this.#slave }], pick([60, -60]));
+        const result = { ...its1, ...failure, served, lease, slave_id: this.#slave };
+        await logBuilds(db, [result], pick([60, -60]));
       },
       'give back': async () => {
         const held = this.#leases.shift();

@@ -41,7 +41,15 @@ async function fail(db: Database, slave: number, failure_class: string) {
     [
       {
         ...{ lease: granted.lease, slave_id: slave, package: 'demo', version: '1.0', abi: ABI },
-        ...{ platform: PLATFORM, status: false, failure_class, duration_s: 1, output: 'log', files: [] },
+        ...{
+          platform: PLATFORM,
+          status: false,
+          failure_class,
+          duration_s: 1,
+          output: 'log',
+          files: [],
+          served: [],
+        },
       },
     ],
     DELAY_S,

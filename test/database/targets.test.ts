@@ -36,7 +36,7 @@ for (const [how, stop] of [
           abi: 'cp311',
           platform: 'linux_x86_64',
         },
-        ...{ status: false, failure_class: 'compiler', duration_s: 1, output: '', files: [] },
+        ...{ status: false, failure_class: 'compiler', duration_s: 1, output: '', files: [], served: [] },
       },
     ]);
     await stop(db);

@@ -10,14 +10,25 @@ export function adminDsn(): string {
   return dsn;
 }
 
+interface TestDatabase {
+  readonly db: Database;
+  readonly dsn: string;
+}
+
 /** A database of this test's own, with the tables, and its DSN; it is gone with the test. */
-export async function testDatabase(t: Test): Promise<{ readonly db: Database; readonly dsn: string }> {
+export async function testDatabase(t: Test): Promise<TestDatabase> {
+  const made = await emptyDatabase(t);
+  await migrate(made.dsn, { user: decodeURIComponent(new URL(made.dsn).username) });
+  return made;
+}
+
+/** The same without the tables. */
+export async function emptyDatabase(t: Test): Promise<TestDatabase> {
   const name = `t${randomBytes(6).toString('hex')}`;
   const admin = await Database.open(adminDsn(), 'test');
   await admin.query(`create database ${name}`);
   const url = new URL(adminDsn());
   url.pathname = `/${name}`;
-  await migrate(url.href, { user: decodeURIComponent(url.username) });
   const db = await Database.open(url.href, t.name);
   t.teardown(async () => {
     await db.close();

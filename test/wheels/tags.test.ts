@@ -1,13 +1,22 @@
 import { execFileSync } from 'node:child_process';
 import t from 'tap';
 import { normalise, parseRequirement } from '../../src/wheels/names.js';
-import { compareTargets, covers, parseTarget, parseWheelName } from '../../src/wheels/tags.js';
+import {
+  compareTargets,
+  covers,
+  parseTarget,
+  parseWheelName,
+  reachOf,
+  widerReach,
+} from '../../src/wheels/tags.js';
 import { admits, compareVersions, sameVersion, sortKey } from '../../src/wheels/versions.js';
 
 const LINUX = 'linux_x86_64';
-const serves = (tag: string, abi: string, platform = LINUX): boolean => {
+/** `by`: the ABI that it was built for. */
+const serves = (tag: string, abi: string, platform = LINUX, by?: string): boolean => {
   const [py = '', its = '', on = ''] = tag.split('-');
-  return covers({ py, abi: its, platform: on }, parseTarget(abi, platform));
+  const reach = reachOf({ abi: its, platform: on }, by === undefined ? by : parseTarget(by, LINUX));
+  return covers({ py, abi: its, platform: on, reach }, parseTarget(abi, platform));
 };
 
 void t.test('which wheels serve which targets', (t) => {
@@ -33,6 +42,30 @@ void t.test('which wheels serve which targets', (t) => {
     ['py3-none-linux_x86_64', 'cp312', true],
   ];
   for (const [tag, abi, expected] of cases) t.equal(serves(tag, abi), expected, `${tag} on ${abi}`);
+  t.end();
+});
+
+void t.test('a pure wheel serves everybody only if CPython with a GIL has built it', (t) => {
+  const all = ['cp39', 'cp311', 'cp313t', 'cp314t', 'pypy39_pp73', 'pypy310_pp73'];
+  const served = (tag: string, by?: string) => all.filter((abi) => serves(tag, abi, LINUX, by));
+  t.same(served('py3-none-any', 'cp311'), all);
+  t.same(served('py3-none-any'), all, 'or nobody knows who has');
+  t.same(served('py3-none-any', 'pypy39_pp73'), ['pypy39_pp73', 'pypy310_pp73']);
+  t.same(served('py2.py3-none-any', 'pypy39_pp73'), ['pypy39_pp73', 'pypy310_pp73']);
+  t.same(served('py310-none-any', 'pypy310_pp73'), ['pypy310_pp73']);
+  t.same(served('py3-none-any', 'cp313t'), ['cp313t', 'cp314t']);
+  // Whoever names a platform in a wheel without an ABI means all Pythons there.
+  t.same(served('py3-none-linux_x86_64', 'pypy39_pp73'), all);
+  t.same(served('cp39-abi3-linux_x86_64', 'cp39'), ['cp39', 'cp311']);
+  const both = widerReach('pypy', 'free-threaded');
+  t.equal(both, 'free-threaded.pypy');
+  t.equal(widerReach(both, 'pypy'), both);
+  t.equal(widerReach(both, 'all'), 'all');
+  const pure = { py: 'py3', abi: 'none', platform: 'any', reach: both };
+  t.same(
+    all.filter((abi) => covers(pure, parseTarget(abi, LINUX))),
+    ['cp313t', 'cp314t', 'pypy39_pp73', 'pypy310_pp73'],
+  );
   t.end();
 });
 

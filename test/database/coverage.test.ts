@@ -1,0 +1,174 @@
+import t, { type Test } from 'tap';
+import { logBuilds } from '../../src/database/builds.js';
+import type { Database } from '../../src/database/pool.js';
+import { front, grant } from '../../src/database/queue.js';
+import { packageQueue } from '../../src/database/queue-report.js';
+import { newVersions } from '../../src/database/versions.js';
+import { parseWheelName } from '../../src/wheels/tags.js';
+import { testDatabase } from '../helpers/database.js';
+import { PLATFORM, someRelease, someSlave, someTarget } from '../helpers/rows.js';
+
+t.setTimeout(120_000);
+
+const PURE = 'demo-1.0-py3-none-any.whl';
+const native = (abi: string) => `demo-1.0-${abi.replace(/t$/, '')}-${abi}-${PLATFORM}.whl`;
+
+/** A farm with demo 1.0 that builds for these. */
+async function farm(t: Test, ...abis: readonly string[]): Promise<Database> {
+  const { db } = await testDatabase(t);
+  for (const abi of abis) await someTarget(db, abi);
+  await newVersions(db, 'demo', 'feed', [someRelease('1.0')]);
+  return db;
+}
+
+/** The ABIs that demo 1.0 is to be built for, the lowest first. */
+async function due(db: Database): Promise<readonly string[]> {
+  const rows = await db.query<{ abi: string }>(
+    'select abi from queue join targets using (target_id) order by rank, platform',
+  );
+  return rows.map(({ abi }) => abi);
+}
+
+interface Yield {
+  /** What a slave hands in, each with these contents. */
+  readonly files?: readonly string[];
+  readonly contents?: string;
+  /** What was published before by another, with other contents. */
+  readonly served?: readonly string[];
+}
+
+const result = (abi: string, { files = [], contents = 'a', served = [] }: Yield) => ({
+  ...{ lease: null, slave_id: null, package: 'demo', version: '1.0', abi, platform: PLATFORM },
+  ...{ status: true, failure_class: null, duration_s: 1, output: 'log', served: [...served] },
+  files: files.map(
+    (
+      filename,
+    ): [
+      [string, number, string, string, string, string, string, string, null, Record<string, never>, true],
+      string,
+    ] => {
+      const { py, abi: its, platform } = parseWheelName(filename);
+      const hash = contents.repeat(64);
+      return [[filename, 1, hash, 'demo', '1.0', py, its, platform, null, {}, true], hash];
+    },
+  ),
+});
+
+/** A slave of this ABI builds what is due for it. */
+async function build(db: Database, abi: string, its: Yield): Promise<void> {
+  const lease = await take(db, abi);
+  await logBuilds(db, [{ ...result(abi, its), ...lease }]);
+}
+
+async function take(db: Database, abi: string): Promise<{ lease: number; slave_id: number }> {
+  const slave_id = await someSlave(db, abi, abi);
+  const order = { abi, platform: PLATFORM, priority: 0, count: 1, first: 'newest' } as const;
+  const waiting = await front(db, order);
+  const [given] = await grant(
+    db,
+    waiting.map((one) => ({ ...one, slaveId: slave_id, leaseS: 60 })),
+    1,
+  );
+  if (!given) throw new Error(`nothing is due for ${abi}`);
+  return { lease: given.lease, slave_id };
+}
+
+void t.test('a pure package is built once, by CPython', async (t) => {
+  const db = await farm(t, 'pypy39_pp73', 'cp313t', 'cp312', 'cp311');
+  t.same(await due(db), ['cp311']);
+  await build(db, 'cp311', { files: [PURE] });
+  t.same(await due(db), []);
+  await someTarget(db, 'cp314');
+  await someTarget(db, 'pypy310_pp73');
+  t.same(await due(db), []);
+});
+
+for (const [fallsBack, later] of [
+  ['pypy39_pp73', 'pypy310_pp73'],
+  ['cp313t', 'cp314t'],
+] as const) {
+  void t.test(
+    `what a package falls back to for ${fallsBack} keeps no CPython from its extension`,
+    async (t) => {
+      const db = await farm(t, fallsBack, 'cp311', 'cp312');
+      await build(db, 'cp311', { files: [native('cp311')] });
+      t.same(await due(db), ['cp312', fallsBack]);
+      const begun = await take(db, 'cp312');
+      await build(db, fallsBack, { files: [PURE] });
+      t.same(await due(db), ['cp312']);
+      t.match(
+        await logBuilds(db, [{ ...result('cp312', { files: [native('cp312')] }), ...begun }]),
+        [{ outcome: 'logged' }],
+        'nor from one that is being built',
+      );
+      t.same(await due(db), []);
+      await someTarget(db, 'cp310');
+      await someTarget(db, later);
+      t.same(await due(db), ['cp310'], 'nor from one that is registered later');
+    },
+  );
+}
+
+void t.test('it shows nothing of the rest: CPython’s lowest is asked first', async (t) => {
+  const db = await farm(t, 'pypy39_pp73');
+  await build(db, 'pypy39_pp73', { files: [PURE] });
+  await someTarget(db, 'cp312');
+  await someTarget(db, 'cp311');
+  t.same(await due(db), ['cp311']);
+  await build(db, 'cp311', { files: [native('cp311')] });
+  t.same(await due(db), ['cp312']);
+});
+
+void t.test('what CPython has built of the same name, too, is pure for everybody', async (t) => {
+  for (const [how, its] of [
+    ['other contents', { served: [PURE] }],
+    ['the same contents', { files: [PURE] }],
+  ] as const) {
+    const db = await farm(t, 'pypy39_pp73');
+    await build(db, 'pypy39_pp73', { files: [PURE] });
+    await someTarget(db, 'cp311');
+    await someTarget(db, 'cp312');
+    t.same(await due(db), ['cp311']);
+    await build(db, 'cp311', its);
+    t.same(await due(db), [], how);
+    await someTarget(db, 'cp313');
+    await someTarget(db, 'cp313t');
+    t.same(await due(db), []);
+    t.same(
+      (await packageQueue(db, 'demo', 'newest')).map(([, abi, , state, , why]) => [abi, state, why]),
+      [
+        ['cp311', 'built', PURE],
+        ['cp312', 'built', `served by ${PURE}`],
+        ['cp313', 'built', `served by ${PURE}`],
+        ['cp313t', 'built', `served by ${PURE}`],
+        ['pypy39_pp73', 'built', PURE],
+      ],
+    );
+    t.match(await db.query('select filename, sha256 from files'), [{ filename: PURE, sha256: /^a+$/ }]);
+  }
+});
+
+void t.test(
+  'of two at once each of a kind of its own, the one that comes later counts as well',
+  async (t) => {
+    const db = await farm(t, 'cp311', 'cp313t', 'pypy39_pp73');
+    await build(db, 'cp311', { files: [native('cp311')] });
+    const leases = { cp313t: await take(db, 'cp313t'), pypy39_pp73: await take(db, 'pypy39_pp73') };
+    await logBuilds(db, [
+      { ...result('pypy39_pp73', { files: [PURE] }), ...leases.pypy39_pp73 },
+      { ...result('cp313t', { files: [PURE] }), ...leases.cp313t },
+    ]);
+    t.same(await db.query('select reach from files join tags using (tag_id) order by filename'), [
+      { reach: 'all' },
+      { reach: 'free-threaded.pypy' },
+    ]);
+    for (const abi of ['cp314t', 'pypy310_pp73', 'cp312']) await someTarget(db, abi);
+    t.same(await due(db), ['cp312']);
+  },
+);
+
+void t.test('what an administrator imports serves whomever its tags admit', async (t) => {
+  const db = await farm(t, 'pypy39_pp73', 'cp311');
+  await logBuilds(db, [result('pypy39_pp73', { files: [PURE] })]);
+  t.same(await due(db), []);
+});
