@@ -1,12 +1,13 @@
 /**
  * One farm, one slave, two interpreters: this machine's CPython and its PyPy. Each builds what is its own,
- * and the pip of each takes that from the farm's index. With PIW_TEST_REAL=NAME==VERSION it is this package,
- * of PyPI, with an extension for both, instead of the sample:
+ * and the pip of each takes that from the farm's index: of a package with an extension for both, and of one that
+ * is pure on PyPy. With PIW_TEST_REAL=NAME==VERSION it is this package, of PyPI, in their place:
  *
  *     PIW_TEST_REAL=bitarray==3.0.0 npm test -- second-abi
+ *     PIW_TEST_REAL=markupsafe==3.0.2 npm test -- second-abi
  */
 import { execFile, spawn, spawnSync } from 'node:child_process';
-import { mkdtempSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -21,12 +22,15 @@ import { SimpleIndex } from '../../src/pypi/index-reader.js';
 import { normalise } from '../../src/wheels/names.js';
 import { natsAddress, ownPrefix, testBus, until } from '../helpers/bus.js';
 import { testDatabase } from '../helpers/database.js';
+import { someTarget } from '../helpers/rows.js';
+import { packFixture } from '../helpers/sdist.js';
 
 t.setTimeout(290_000);
 const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
 const REAL = process.env['PIW_TEST_REAL'];
-const [NAME = '', VERSION = '1.0'] = (REAL ?? 'piw-sample-native==1.0').split('==');
-const MODULE = NAME.replaceAll('-', '_');
+const SAMPLE = 'piw-sample-native==1.0';
+const FALLS_BACK = 'piw-fixture-falls-back==1.0';
+const PACKAGES = REAL === undefined ? [SAMPLE, FALLS_BACK] : [REAL];
 const PYTHONS = ['python3', 'pypy3'];
 
 const missing = PYTHONS.filter((python) => spawnSync(python, ['-m', 'pip', '--version']).status !== 0);
@@ -34,7 +38,7 @@ const skip =
   missing.length > 0 ? `no ${missing.join(' and ')} with pip here (on Debian: apt install pypy3)` : false;
 
 void t.test('CPython and PyPy each get their own wheel of one farm', { skip }, async (t) => {
-  const { dsn } = await testDatabase(t);
+  const { db, dsn } = await testDatabase(t);
   const prefix = ownPrefix();
   const folder = mkdtempSync(join(tmpdir(), 'piw-second-abi-'));
   const web = async (root: string): Promise<string> => {
@@ -44,6 +48,11 @@ void t.test('CPython and PyPy each get their own wheel of one farm', { skip }, a
   };
   const samples = join(folder, 'samples');
   writeSampleIndex(samples);
+  const { name, filename, contents, sha256 } = packFixture('falls-back');
+  const page = join(samples, 'simple', name);
+  mkdirSync(page);
+  writeFileSync(join(page, filename), contents);
+  writeFileSync(join(page, 'index.html'), `<a href="${filename}#sha256=${sha256}">${filename}</a>`);
   const source = REAL === undefined ? await web(samples) : 'https://pypi.org/simple';
   const output = join(folder, 'www');
   const common = ['-c', '/dev/null', '--prefix', prefix, '--allow-root'];
@@ -60,7 +69,8 @@ void t.test('CPython and PyPy each get their own wheel of one farm', { skip }, a
   };
   const master = run(
     ...['master', '--nats', natsAddress(), '-d', dsn, '-o', output, '--allow-superuser', '--dev-mode'],
-    ...['--register-targets', '--pypi-simple', source, '--watch', `${NAME}==${VERSION}`],
+    ...['--register-targets', '--pypi-simple', source],
+    ...PACKAGES.flatMap((one) => ['--watch', one]),
   );
   const slave = run(
     ...[
@@ -77,37 +87,55 @@ void t.test('CPython and PyPy each get their own wheel of one farm', { skip }, a
   );
   const own = await web(output);
   const interpreters = await Promise.all(PYTHONS.map((python) => probe(python, {})));
-  const listed = async (): Promise<readonly string[]> => {
-    const project = await new SimpleIndex(own).project(normalise(NAME)).catch(() => undefined);
-    return project && 'files' in project ? project.files.map(({ filename }) => filename) : [];
+  const listed = async (of: string): Promise<readonly string[]> => {
+    const project = await new SimpleIndex(own).project(normalise(of)).catch(() => undefined);
+    return project && 'files' in project ? project.files.map((file) => file.filename) : [];
   };
-  await until(async () => (await listed()).length >= PYTHONS.length, 200_000).catch((error: unknown) => {
-    t.comment(`the master said:\n${master.said()}\nand the slave:\n${slave.said()}`);
-    throw error;
-  });
-  const filenames = (await listed()).filter((name) => name.endsWith('.whl'));
-  t.comment(filenames.join(' '));
-  for (const { pyVersionTag, abiTag, platformTag } of interpreters)
-    t.ok(
-      filenames.some((name) => name.endsWith(`-${pyVersionTag}-${abiTag}-${platformTag}.whl`)),
-      abiTag,
-    );
-
-  for (const { path, abiTag } of interpreters) {
-    const site = join(folder, abiTag);
-    const pip = ['-m', 'pip', 'install', '-q', '--no-deps', '--only-binary', ':all:', '--target', site];
-    await promisify(execFile)(path, [...pip, '--index-url', own, '--no-cache-dir', `${NAME}==${VERSION}`], {
-      env: { PATH: process.env['PATH'], HOME: folder, PIP_CONFIG_FILE: '/dev/null' },
+  for (const one of PACKAGES) {
+    const [its = ''] = one.split('==');
+    await until(async () => (await listed(its)).length >= PYTHONS.length, 200_000).catch((error: unknown) => {
+      t.comment(`the master said:\n${master.said()}\nand the slave:\n${slave.said()}`);
+      throw error;
     });
-    // Which of the installed files is the compiled one differs; that it is there and runs is what matters.
-    const question = REAL === undefined ? `print(m.hello(), m.__file__)` : `print(m.__version__, m.__file__)`;
-    const { stdout } = await promisify(execFile)(path, ['-c', `import ${MODULE} as m; ${question}`], {
-      env: { PYTHONPATH: site },
-    });
-    t.comment(`${abiTag}: ${stdout.trim()}`);
-    t.match(stdout, REAL === undefined ? /^compiled by piw / : VERSION);
-    t.match(stdout, site);
+    const wheels = await listed(its);
+    t.comment(wheels.join(' '));
+    for (const { path, implementation, pyVersionTag, abiTag, platformTag } of interpreters) {
+      const tags = `${pyVersionTag}-${abiTag}-${platformTag}`;
+      const pure = implementation === 'PyPy' && !wheels.some((wheel) => wheel.endsWith(`-${tags}.whl`));
+      if (REAL === undefined) t.equal(pure, implementation === 'PyPy' && one === FALLS_BACK);
+      const wanted = `-${pure ? 'py3-none-any' : tags}.whl`;
+      t.ok(
+        wheels.some((wheel) => wheel.endsWith(wanted)),
+        `${one} for ${abiTag}`,
+      );
+      const site = join(folder, abiTag, its);
+      const pip = ['-m', 'pip', 'install', '-q', '--no-deps', '--only-binary', ':all:', '--target', site];
+      await promisify(execFile)(path, [...pip, '--index-url', own, '--no-cache-dir', one], {
+        env: { PATH: process.env['PATH'], HOME: folder, PIP_CONFIG_FILE: '/dev/null' },
+      });
+      const module = its.replaceAll('-', '_');
+      // Which of the installed files is the compiled one differs; that it is there and runs is what matters.
+      const question = `print(${one === SAMPLE ? 'm.hello(), ' : ''}m.__file__)`;
+      const { stdout } = await promisify(execFile)(path, ['-c', `import ${module} as m; ${question}`], {
+        env: { PYTHONPATH: site },
+      });
+      t.comment(`${abiTag}: ${stdout.trim()}`);
+      if (one === SAMPLE) t.match(stdout, /^compiled by piw /);
+      t.match(stdout, site);
+      const [info = ''] = readdirSync(site).filter((entry) => entry.endsWith('.dist-info'));
+      t.match(readFileSync(join(site, info, 'WHEEL'), 'utf8'), `Tag: ${pure ? 'py3-none-any' : tags}`);
+    }
   }
+
+  await someTarget(db, 'cp399', { platform: interpreters[0]?.platformTag ?? '' });
+  t.same(
+    await db.query(
+      `select package, abi from queue join targets using (target_id) join versions using (version_id)
+         join packages using (package_id) order by package desc`,
+    ),
+    PACKAGES.map((one) => ({ package: one.split('==')[0], abi: 'cp399' })),
+    'a CPython that is registered later gets an extension of its own',
+  );
 
   const bus = await testBus(t, prefix);
   const desk = new Client(bus, control, undefined, { timeoutMs: 10_000, patienceMs: 20_000 });
