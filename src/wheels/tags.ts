@@ -14,9 +14,12 @@ export interface WheelName {
 const WHEEL =
   /^(?<distribution>[A-Za-z0-9](?:[A-Za-z0-9._]*[A-Za-z0-9])?)-(?<version>[A-Za-z0-9_.+!]+)(?:-(?<build>\d[A-Za-z0-9_.]*))?-(?<py>[A-Za-z0-9_.]+)-(?<abi>[A-Za-z0-9_.]+)-(?<platform>[A-Za-z0-9_.]+)\.whl$/;
 
+/** The longest name of a wheel, characters: a file system takes 255, and its metadata has a name like it. */
+export const LONGEST_NAME = 255 - '.metadata'.length;
+
 /** `{distribution}-{version}(-{build})?-{python}-{abi}-{platform}.whl`. Raises PIW_BAD_WHEEL. */
 export function parseWheelName(filename: string): WheelName {
-  const groups = filename.length <= 255 ? WHEEL.exec(filename)?.groups : undefined;
+  const groups = filename.length <= LONGEST_NAME ? WHEEL.exec(filename)?.groups : undefined;
   const { distribution, version, build, py, abi, platform } = groups ?? {};
   if (
     distribution === undefined ||

@@ -5,6 +5,7 @@ import { randomBytes } from 'node:crypto';
 import t from 'tap';
 import type { Arriving } from '../../src/wheels/arriving.js';
 import { WheelStore } from '../../src/wheels/store.js';
+import { LONGEST_NAME } from '../../src/wheels/tags.js';
 import { announce, makeWheel, sha256, type WheelParts } from '../helpers/wheel.js';
 
 async function arrange(parts: WheelParts = {}) {
@@ -81,6 +82,17 @@ void t.test('a published file never changes: the same bytes are fine, others are
   t.match(await publish('c', other.bytes, other.file), { verb: 'REFUSED', code: 'PIW_FILE_EXISTS' });
   const target = join(first.output, 'simple', 'demo', first.file.filename);
   t.equal(sha256(readFileSync(target)), first.file.filehash);
+});
+
+void t.test('a wheel of the longest name that there may be is published with its metadata', async (t) => {
+  const version = `1.0+${'a'.repeat(LONGEST_NAME - 'demo-1.0+-py3-none-any.whl'.length)}`;
+  const { store, output, bytes, file } = await arrange({ version });
+  await store.expect({ transferId: 'x', sender: 'pi', file });
+  const arriving = await taken(store, 'x', 'pi');
+  arriving.write(0, bytes);
+  await arriving.close();
+  t.match(await store.verify('x', 'demo', arriving), { verb: 'VERIFIED' });
+  t.same(readdirSync(join(output, 'simple', 'demo')).length, 2);
 });
 
 void t.test('a file that is no such wheel is refused, with the reason', async (t) => {

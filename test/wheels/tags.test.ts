@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import t from 'tap';
 import { normalise, parseRequirement } from '../../src/wheels/names.js';
 import {
+  LONGEST_NAME,
   compareTargets,
   covers,
   parseTarget,
@@ -108,13 +109,15 @@ void t.test('filenames of wheels, and what is none', (t) => {
     build: '2b',
   });
   t.match(parseWheelName('a-1!2.0-py2.py3-none-any.whl'), { version: '1!2.0', py: 'py2.py3' });
+  const long = (length: number) => 'a'.repeat(length - '-1-py3-none-any.whl'.length) + '-1-py3-none-any.whl';
+  t.match(parseWheelName(long(LONGEST_NAME)), { version: '1' });
   for (const bad of [
     '',
     'a.whl',
     '../a-1-py3-none-any.whl',
     'a-1-py3-none-any.whl/x',
     'a-1-x-py3-none-any.whl',
-    `${'a'.repeat(250)}-1-py3-none-any.whl`,
+    long(LONGEST_NAME + 1),
     'a-1-py3-none-any.whl\n',
     '-1-py3-none-any.whl',
   ])
