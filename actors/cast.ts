@@ -36,7 +36,8 @@ export const CAST: readonly Part<Settings>[] = [
     count: 1,
     load: async () => {
       const { FileJuggler } = await import('./file-juggler.js');
-      return (context, settings) => new FileJuggler(context, settings['output-path']);
+      return (context, settings) =>
+        new FileJuggler(context, { outputPath: settings['output-path'], rebuilt: settings.rebuilt });
     },
   },
   {

@@ -31,6 +31,12 @@ const OBJECTS = 1000;
 /** How many verdicts are kept for those who ask again. */
 const VERDICTS = 1000;
 
+export interface JugglerSettings {
+  readonly outputPath: string;
+  /** What becomes of a wheel that was built again, where other bytes have its name. */
+  readonly rebuilt: 'refuse' | 'tag';
+}
+
 /** One transfer in these hands: its file, and the loop that writes what comes of it. */
 interface Reading {
   readonly arriving: Arriving;
@@ -76,9 +82,9 @@ export class FileJuggler extends Actor {
   readonly #buckets = new Set<string>();
   readonly #verdicts = new Map<string, Verdict>();
 
-  constructor(context: ActorContext, outputPath: string) {
+  constructor(context: ActorContext, settings: JugglerSettings) {
     super(context);
-    this.#store = new WheelStore(outputPath, this.#me);
+    this.#store = new WheelStore(settings.outputPath, this.#me, settings.rebuilt === 'tag');
   }
 
   override async start(): Promise<void> {
@@ -102,7 +108,8 @@ export class FileJuggler extends Actor {
         if (this.#store.owner(transfer_id) === this.#me) this.#offer(transfer_id);
         return { verb: 'DONE' };
       },
-      VERIFY: ({ transfer_id: id, package: name }) => this.#inTurn(id, () => this.#verify(id, name)),
+      VERIFY: ({ transfer_id: id, package: name, rebuilt }) =>
+        this.#inTurn(id, () => this.#verify(id, name, rebuilt)),
       REMOVE: async ({ package: name, filename }) => {
         await this.#store.remove(name, filename);
         this.log.info(`removed ${name}/${filename}`);
@@ -240,7 +247,7 @@ export class FileJuggler extends Actor {
       juggler,
       {
         HELLO: ({ user, session }) => this.#inTurn(id, () => this.#hello(id, user, session)),
-        VERIFY: ({ package: name }) => this.#inTurn(id, () => this.#verify(id, name)),
+        VERIFY: ({ package: name, rebuilt }) => this.#inTurn(id, () => this.#verify(id, name, rebuilt)),
       },
       { tokens: [juggler.name, id], queue: null },
     );
@@ -275,15 +282,15 @@ export class FileJuggler extends Actor {
     return undefined;
   }
 
-  async #verify(id: string, name: string): Promise<Verdict> {
+  async #verify(id: string, name: string, rebuilt: boolean): Promise<Verdict> {
     const known = this.#verdicts.get(id);
     if (known) return known;
     const handed = await this.#handOn(id, (client) =>
-      client.ask('VERIFY', { transfer_id: id, package: name }, { timeoutMs: 30_000, once: true }),
+      client.ask('VERIFY', { transfer_id: id, package: name, rebuilt }, { timeoutMs: 30_000, once: true }),
     );
     if (handed) return handed;
     const reading = await this.#end(id);
-    const verdict = await this.#store.verify(id, name, reading?.arriving);
+    const verdict = await this.#store.verify(id, name, reading?.arriving, rebuilt);
     if (verdict.verb === 'AGAIN') {
       // What NATS has of it may be what was wrong.
       if (reading) await this.#removeStored(id, reading);
@@ -291,14 +298,14 @@ export class FileJuggler extends Actor {
     }
     this.#withdraw(id);
     // The file that is in its way may be gone when it comes again.
-    const final = verdict.verb === 'VERIFIED' || verdict.code !== 'PIW_FILE_EXISTS';
-    if (final) this.#verdicts.set(id, verdict);
+    const inItsWay =
+      verdict.verb === 'TAKEN' || (verdict.verb === 'REFUSED' && verdict.code === 'PIW_FILE_EXISTS');
+    if (!inItsWay) this.#verdicts.set(id, verdict);
     for (const old of this.#verdicts.keys()) {
       if (this.#verdicts.size <= VERDICTS) break;
       this.#verdicts.delete(old);
     }
-    if (verdict.verb === 'VERIFIED')
-      this.log.info(`published ${name}/${reading?.arriving.file.filename ?? id}`);
+    if (verdict.verb === 'VERIFIED') this.log.info(`published ${name}/${verdict.filename}`);
     if (reading) {
       // Nobody waits for that.
       void this.track(() => this.#clear(id, reading));

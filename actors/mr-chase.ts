@@ -5,14 +5,14 @@ import { PiwError } from '../src/errors.js';
 import { chase, type Part } from '../src/protocols/chase.js';
 import { fileSystem } from '../src/protocols/file-juggler.js';
 import { PRIORITY, oracle, type LoggedBuild } from '../src/protocols/oracle.js';
-import type { AnyAnswer, Body } from '../src/protocols/protocol.js';
+import type { Answer, Body } from '../src/protocols/protocol.js';
 import { secretary } from '../src/protocols/web.js';
 import { fileFromMessage, fileToMessage, type FileState } from '../src/states/file-state.js';
 import { refuseImport } from '../src/wheels/accept.js';
 import { compareTargets } from '../src/wheels/tags.js';
 
 type Import = Body<typeof chase.verbs, 'IMPORT'>;
-type Told = AnyAnswer<typeof chase.verbs>;
+type Told = Answer<typeof chase.verbs, 'SENT'>;
 
 /** The NATS user of importers, in whose bucket their files travel. */
 export const IMPORTER = 'importer';
@@ -36,6 +36,8 @@ interface Importing {
     readonly file: FileState;
     readonly id: string;
     metadata: string | undefined;
+    /** Under which name it was published: with another build tag than announced, maybe. */
+    published: string;
     tries: number;
   }[];
   readonly since: number;
@@ -90,7 +92,7 @@ export class MrChase extends Actor {
     });
   }
 
-  async #import(request: Import, session: string): Promise<Extract<Told, { verb: 'SEND' | 'DONE' }>> {
+  async #import(request: Import, session: string): Promise<Told> {
     const files = request.files.map(fileFromMessage);
     if (request.status && files.length === 0) {
       throw new PiwError('PIW_REFUSED', 'an import of a build that worked has at least one file');
@@ -123,6 +125,7 @@ export class MrChase extends Actor {
         file,
         id: `import-${file.filehash.slice(0, 40)}`,
         metadata: undefined,
+        published: file.filename,
         tries: 0,
       })),
       since: this.clock.now(),
@@ -135,7 +138,7 @@ export class MrChase extends Actor {
     return this.#next(session, importing);
   }
 
-  async #sent(filename: string, session: string): Promise<Extract<Told, { verb: 'SEND' | 'DONE' }>> {
+  async #sent(filename: string, session: string): Promise<Told> {
     const importing = this.#imports.get(session);
     const transfer = importing?.files.find(({ file }) => file.filename === filename);
     if (!importing || !transfer) {
@@ -144,16 +147,20 @@ export class MrChase extends Actor {
     const verdict = await this.#files.ask('VERIFY', {
       transfer_id: transfer.id,
       package: importing.request.package,
+      // An administrator's own is newer than whatever is there.
+      rebuilt: true,
     });
-    if (verdict.verb === 'VERIFIED') transfer.metadata = verdict.metadata_sha256;
-    if (verdict.verb === 'REFUSED' || (verdict.verb === 'AGAIN' && transfer.tries >= MAX_TRIES)) {
+    if (verdict.verb === 'VERIFIED') {
+      transfer.metadata = verdict.metadata_sha256;
+      transfer.published = verdict.filename;
+    } else if (verdict.verb !== 'AGAIN' || transfer.tries >= MAX_TRIES) {
       this.#imports.delete(session);
-      throw new PiwError('PIW_FILE_REFUSED', verdict.reason);
+      throw PiwError.fromAnswer('code' in verdict ? verdict.code : 'PIW_FILE_REFUSED', verdict.reason);
     }
     return this.#next(session, importing);
   }
 
-  async #next(session: string, importing: Importing): Promise<Extract<Told, { verb: 'SEND' | 'DONE' }>> {
+  async #next(session: string, importing: Importing): Promise<Told> {
     const next = importing.files.find(({ metadata }) => metadata === undefined);
     if (next) {
       next.tries += 1;
@@ -171,8 +178,8 @@ export class MrChase extends Actor {
       failure_class: request.status ? null : 'other',
       duration_s: request.duration_s,
       output: request.output,
-      files: importing.files.map(({ file, metadata }) => [
-        fileToMessage({ ...file, transferred: true }),
+      files: importing.files.map(({ file, metadata, published: filename }) => [
+        fileToMessage({ ...file, filename, transferred: true }),
         metadata ?? '',
       ]),
       served: [],
@@ -180,7 +187,7 @@ export class MrChase extends Actor {
     await this.#database.ask('LOGBUILD', { builds: [build] });
     this.#imports.delete(session);
     await this.#secretary.ask('PKG', { package: request.package });
-    return { verb: 'DONE' };
+    return { verb: 'DONE', filenames: importing.files.map(({ published }) => published) };
   }
 
   /** The target that an import is logged for: the one given, else the first file's, else the lowest. */

@@ -92,6 +92,7 @@ export class TheOracle extends Actor {
           names: [...(await packages.offeredPackages(db, offersGone))],
         }),
         VERFILES: (m) => freed(projects.versionFiles(db, m.package, m.version)),
+        FILEORIGIN: async (m) => ({ verb: 'ORIGIN', origin: await projects.fileOrigin(db, m.filename) }),
         PROJECT: async (m) => ({ verb: 'PROJECT', project: await projects.project(db, m.package) }),
         SEARCHINDEX: async () => ({ verb: 'INDEX', packages: [...(await packages.searchIndex(db))] }),
         GETBUILD: async (m) => ({ verb: 'BUILD', ...(await builds.build(db, m.build_id)) }),

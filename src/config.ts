@@ -47,6 +47,8 @@ export const KEYS = {
   dsn: text('postgres:///piwheels'),
   user: text('piwheels'),
   'output-path': path('/var/www/piwheels'),
+  /** Of a wheel whose name is published with other contents: `refuse` it, or `tag`: it gets the next build tag. */
+  rebuilt: choice('refuse', ['refuse', 'tag']),
   'pypi-simple': text('https://pypi.org/simple'),
   /** These two of PyPI itself if it is what pypi-simple is, and else none. */
   'pypi-xmlrpc': text(),

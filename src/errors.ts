@@ -79,7 +79,8 @@ export const ERRORS = {
   PIW_FILE_REFUSED: { exit: 1, advice: 'The message says what was wrong with the file.' },
   PIW_FILE_EXISTS: {
     exit: 1,
-    advice: 'A published file never changes; use a build tag or remove the version first.',
+    advice:
+      'A published file never changes: give this one a build tag, set rebuilt = tag, or remove the version first.',
   },
   PIW_FILE_CHANGED: { exit: 1, advice: 'Leave the file as it is until it has been sent.' },
   PIW_BAD_WHEEL: { exit: 1, advice: 'The message says what was wrong with the wheel.' },

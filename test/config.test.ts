@@ -40,6 +40,11 @@ void t.test('a setting that is one of a few is none of another spelling', (t) =>
     refused(() => settings({ removed: 'hidden' })),
     'removed = hidden: it is one of keep, hide, delete',
   );
+  t.equal(settings({}).rebuilt, 'refuse');
+  t.equal(
+    refused(() => settings({ rebuilt: 'replace' })),
+    'rebuilt = replace: it is one of refuse, tag',
+  );
   t.match(
     refused(() => settings({ history: '' })),
     /one of all, newest/,

@@ -7,10 +7,10 @@ import type { Log } from '../../src/log.js';
 import { status } from '../../src/protocols/control.js';
 import type { FileTuple } from '../../src/protocols/fields.js';
 import { fileSystem } from '../../src/protocols/file-juggler.js';
-import { oracle, type LoggedBuild } from '../../src/protocols/oracle.js';
+import { oracle, type FileOrigin, type LoggedBuild } from '../../src/protocols/oracle.js';
 import type { Built } from '../../src/protocols/slave-driver.js';
 import { secretary } from '../../src/protocols/web.js';
-import type { BuildState, FileTransfer } from '../../src/states/build-state.js';
+import type { BuildState, FileTransfer, LeaseState } from '../../src/states/build-state.js';
 import { failureClass } from '../../src/states/failure.js';
 import { fileToMessage } from '../../src/states/file-state.js';
 import type { SlaveState } from '../../src/states/slave-state.js';
@@ -98,9 +98,11 @@ export class Results {
     const verdict = await this.#files.ask('VERIFY', {
       transfer_id: transfer.transferId,
       package: build.lease.package,
+      rebuilt: slave.rebuilt.has(filename),
     });
     switch (verdict.verb) {
       case 'VERIFIED':
+        transfer.published = verdict.filename;
         transfer.metadataSha256 = verdict.metadata_sha256;
         transfer.requiresPython = verdict.requires_python;
         return undefined;
@@ -110,6 +112,9 @@ export class Results {
       case 'REFUSED':
         if (verdict.code !== 'PIW_FILE_EXISTS') return verdict.reason;
         transfer.served = await this.#serves(slave, filename);
+        return transfer.served ? undefined : verdict.reason;
+      case 'TAKEN':
+        transfer.served = await this.#serves(slave, filename, true);
         return transfer.served ? undefined : verdict.reason;
     }
   }
@@ -128,9 +133,9 @@ export class Results {
       ...{ status: worked, failure_class: failure, duration_s },
       output: `${built.output}${said(served)}`,
       // What pip is told of a file is what the file itself says.
-      files: files.flatMap(({ file, metadataSha256, requiresPython }) => {
-        if (metadataSha256 === undefined) return [];
-        const its = { ...file, requires_python: requiresPython, transferred: true };
+      files: files.flatMap(({ file, published: filename, metadataSha256, requiresPython }) => {
+        if (filename === undefined || metadataSha256 === undefined) return [];
+        const its = { ...file, filename, requires_python: requiresPython, transferred: true };
         return [[fileToMessage(its), metadataSha256] as [FileTuple, string]];
       }),
       served,
@@ -152,17 +157,23 @@ export class Results {
 
   /**
    * A file of this name is there already. One that is listed stays, and serves this build too: two have built the
-   * same wheel at once, and the first one counts. One that nothing lists was left by a removal, or by a result that
-   * came to no end: it makes room for the slave's, which is asked for again: raises PIW_UNKNOWN_TRANSFER. False:
-   * room was made before, and here is another one.
+   * same wheel at once, for two targets, and the first one counts. But where `tags` are given, one that was built for
+   * the same target has been built again, and the slave's gets one. One that nothing lists was left by a removal, or
+   * by a result that came to no end: it makes room for the slave's. In these two cases that is asked for again:
+   * raises PIW_UNKNOWN_TRANSFER. False: room was made before, and here is another one.
    */
-  async #serves(slave: SlaveState, filename: string): Promise<boolean> {
-    const { package: name = '', version = '' } = slave.lease ?? {};
+  async #serves(slave: SlaveState, filename: string, tags = false): Promise<boolean> {
+    const { package: name = '' } = slave.lease ?? {};
     for (let tries = 1; tries <= LISTED.tries; tries += 1) {
       // Before the question: whoever has it no more by now has had it listed.
       const others = this.#isOthers(filename, slave);
-      const { filenames } = await this.#database.ask('VERFILES', { package: name, version });
-      if (filenames.includes(filename)) return true;
+      const { origin } = await this.#database.ask('FILEORIGIN', { filename });
+      if (origin) {
+        if (!tags || !isOf(slave.lease, origin)) return true;
+        slave.rebuilt.add(filename);
+        this.#options.log.info(`${name}/${filename} was built again; it gets a build tag`);
+        break;
+      }
       if (!others) {
         if (slave.madeRoom.has(filename)) return false;
         slave.madeRoom.add(filename);
@@ -179,8 +190,7 @@ export class Results {
 
   /** Another slave has just handed it in, and its result is not logged yet. */
   #isOthers(filename: string, slave: SlaveState): boolean {
-    const has = ({ file, metadataSha256 }: FileTransfer) =>
-      file.filename === filename && metadataSha256 !== undefined;
+    const has = ({ published }: FileTransfer) => published === filename;
     return [...this.#options.slaves].some(
       (other) => other !== slave && (other.build?.files.some(has) ?? false),
     );
@@ -190,3 +200,10 @@ export class Results {
 /** What the log says of the files that serve a build and aren't its own. */
 const said = (served: readonly string[]): string =>
   served.length === 0 ? '' : `\npiw: published before by another build: ${served.join(', ')}\n`;
+
+/** The file is of an earlier build for the same target. */
+function isOf(lease: LeaseState | undefined, [name, version, abi, platform]: FileOrigin): boolean {
+  return (
+    lease?.package === name && lease.version === version && lease.abi === abi && lease.platform === platform
+  );
+}

@@ -3,7 +3,7 @@ import { CAST, partOf } from '../../actors/cast.js';
 import { runProcess } from '../actor/run.js';
 import { masterConnection } from '../connection.js';
 import { PiwError } from '../errors.js';
-import { EXIT_CODES, PiwCommand, tlsFlags } from './base.js';
+import { EXIT_CODES, PiwCommand, rebuiltFlag, tlsFlags } from './base.js';
 
 export default class Actor extends PiwCommand {
   static override summary = 'Run one task of the farm, here or on any machine that reaches its servers.';
@@ -26,6 +26,7 @@ ${EXIT_CODES}`;
     ...tlsFlags,
     prefix: Flags.string({ helpValue: 'NAME', description: "the first token of the farm's subjects" }),
     'output-path': Flags.string({ char: 'o', helpValue: 'PATH', description: 'where the site is written' }),
+    rebuilt: rebuiltFlag,
     'pypi-simple': Flags.string({ helpValue: 'URL', description: 'the simple API of the index to follow' }),
   };
   static override enableJsonFlag = true;

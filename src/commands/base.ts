@@ -1,6 +1,6 @@
 import { Command, Flags, type Interfaces } from '@oclif/core';
 import { Bus } from '../bus/bus.js';
-import { loadSettings, type Given, type Settings } from '../config.js';
+import { KEYS, loadSettings, type Given, type Settings } from '../config.js';
 import { masterConnection } from '../connection.js';
 import { PiwError, reason } from '../errors.js';
 import { createLog, fileSink, type Level, type Log } from '../log.js';
@@ -25,6 +25,14 @@ export const natsFlags = {
   nats: Flags.string({ helpValue: 'ADDRESS', description: 'the NATS servers of the farm' }),
   ...tlsFlags,
 };
+
+/** What the File Juggler does with a wheel whose name is taken. */
+export const rebuiltFlag = Flags.string({
+  helpValue: 'HOW',
+  options: KEYS.rebuilt.choices,
+  description:
+    'a wheel that is built or imported again with other contents: refuse it (default), or tag: publish it with the next build tag',
+});
 
 type BaseFlags = Interfaces.InferredFlags<(typeof PiwCommand)['baseFlags']>;
 

@@ -5,7 +5,7 @@ import { PiwError } from '../errors.js';
 import { jsonDisplay, liveDisplay, plainDisplay } from '../farm/display.js';
 import { Farm } from '../farm/farm.js';
 import { parseRequirement } from '../wheels/names.js';
-import { EXIT_CODES, PiwCommand, untilSignal } from './base.js';
+import { EXIT_CODES, PiwCommand, rebuiltFlag, untilSignal } from './base.js';
 
 export default class FarmCommand extends PiwCommand {
   static override summary = 'Run a whole farm on this machine: servers, master, slaves and a web server.';
@@ -48,6 +48,7 @@ ${EXIT_CODES} With --once: 0 if all named packages were published, 1 if any was 
       helpValue: 'DIR',
       description: 'where the site and the wheels are written',
     }),
+    rebuilt: rebuiltFlag,
     'data-dir': Flags.string({ helpValue: 'DIR', description: 'where the farm keeps its data' }),
     'index-url': Flags.string({
       helpValue: 'URL',
@@ -91,6 +92,7 @@ ${EXIT_CODES} With --once: 0 if all named packages were published, 1 if any was 
       port: flags.port,
       slaves: flags.slaves,
       outputPath: flags['output-path'] === undefined ? undefined : resolve(flags['output-path']),
+      rebuilt: flags.rebuilt,
       dataDir,
       indexUrl: flags['index-url'],
       dsn: flags.dsn,

@@ -62,6 +62,7 @@ ${EXIT_CODES}`;
       throw new PiwError('PIW_UNCONFIRMED', 'nothing was imported');
     }
     const bus = await this.connect(this.settings(flags));
+    let published: readonly string[];
     try {
       const session = randomBytes(8).toString('hex');
       const chase = chaseOf(bus);
@@ -87,12 +88,17 @@ ${EXIT_CODES}`;
         });
         answer = await chase.ask('SENT', { filename });
       }
+      published = answer.filenames;
     } finally {
       await bus.drain();
     }
     if (flags.delete) await Promise.all(paths.map((path) => rm(path)));
     this.log(`${name} ${version}: ${String(files.length)} file${files.length === 1 ? '' : 's'} imported.`);
-    return { package: name, version, files: files.map(({ file }) => file.filename) };
+    files.forEach(({ file: { filename } }, i) => {
+      const its = published[i] ?? filename;
+      if (its !== filename) this.log(`${filename} is published as ${its}: it was there with other contents.`);
+    });
+    return { package: name, version, files: published };
   }
 }
 

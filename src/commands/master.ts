@@ -12,7 +12,7 @@ import { PiwError } from '../errors.js';
 import type { Log } from '../log.js';
 import { NODE_FLAGS } from '../node-flags.js';
 import { readWatchList } from '../pypi/watch-list.js';
-import { EXIT_CODES, PiwCommand, tlsFlags, untilSignal } from './base.js';
+import { EXIT_CODES, PiwCommand, rebuiltFlag, tlsFlags, untilSignal } from './base.js';
 
 export default class Master extends PiwCommand {
   static override summary = 'Run the whole cast of a farm on this machine, and keep it running.';
@@ -31,6 +31,7 @@ ${EXIT_CODES}`;
       description: 'the database (default: postgres:///piwheels)',
     }),
     'output-path': Flags.string({ char: 'o', helpValue: 'PATH', description: 'where the site is written' }),
+    rebuilt: rebuiltFlag,
     nats: Flags.string({ helpValue: 'ADDRESS', description: 'the NATS servers (default: localhost)' }),
     ...tlsFlags,
     prefix: Flags.string({ helpValue: 'NAME', description: "the first token of the farm's subjects" }),

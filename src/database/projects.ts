@@ -1,4 +1,5 @@
 import type {
+  FileOrigin,
   IndexedFile,
   Project,
   ProjectFile,
@@ -56,6 +57,18 @@ export async function versionFiles(db: Queryable, name: string, version: string)
     [name, version],
   );
   return rows.map(({ filename }) => filename);
+}
+
+/** The version that a file is of, and the target that it was built for, if that is still known. */
+export async function fileOrigin(db: Queryable, filename: string): Promise<FileOrigin | null> {
+  const [row] = await db.query<Rows<{ origin: FileOrigin }>>(
+    `select json_build_array(p.package, v.version, t.abi, t.platform) as origin
+     from files f join versions v using (version_id) join packages p using (package_id)
+     left join builds b on b.build_id = f.build_id left join targets t on t.target_id = b.target_id
+     where f.filename = $1`,
+    [filename],
+  );
+  return row?.origin ?? null;
 }
 
 /** All that a project's page shows; null where there is no such package. Versions newest first. */

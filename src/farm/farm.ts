@@ -32,6 +32,8 @@ export interface FarmOptions {
   readonly port: number | undefined;
   readonly slaves: number;
   readonly outputPath: string | undefined;
+  /** See src/config.ts. */
+  readonly rebuilt: string | undefined;
   readonly dataDir: string;
   readonly indexUrl: string | undefined;
   readonly dsn: string | undefined;
@@ -281,6 +283,7 @@ export class Farm {
       dsn: its.dsn,
       prefix: PREFIX,
       'output-path': its.output,
+      ...(this.#options.rebuilt === undefined ? {} : { rebuilt: this.#options.rebuilt }),
       'pypi-simple': its.source.url,
       'index-url': its.source.url,
       'public-url': its.url,

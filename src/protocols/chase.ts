@@ -23,6 +23,8 @@ export const PARTS = ['HOME', 'SEARCH', 'PROJECT', 'INDEX', 'LOG', 'SITEMAP', 'A
 export type Part = (typeof PARTS)[number];
 const Aliases = listOf(ShortText, 1000);
 const send = { SEND: { filename: FileName, transfer_id: Token } };
+/** The names under which the files are published: with other build tags than announced, maybe. */
+const imported = { DONE: { filenames: listOf(FileName, 100) } };
 
 /**
  * What the administrator's commands say to Mr Chase. The conversation of one import has a session
@@ -40,10 +42,10 @@ export const chase = new Protocol('chase', {
       output: Output,
       files: Files,
     },
-    answers: { ...send, ...DONE },
+    answers: { ...send, ...imported },
   },
   /** That file is on its way. */
-  SENT: { fields: { filename: FileName }, answers: { ...send, ...DONE } },
+  SENT: { fields: { filename: FileName }, answers: { ...send, ...imported } },
   ADDPKG: {
     fields: {
       package: Package,

@@ -1,4 +1,4 @@
-import { Count, FileName, FileTuple, Package, Sha256, ShortText, Token, orNull } from './fields.js';
+import { Count, FileName, FileTuple, Flag, Package, Sha256, ShortText, Token, orNull } from './fields.js';
 import { Protocol } from './protocol.js';
 
 const fetch = { FETCH: { offset: Count, length: Count } };
@@ -26,12 +26,17 @@ export const PIECE = 1024 * 1024;
 export const WINDOW = { near: 8 * 1024 * 1024, most: 16 * 1024 * 1024, nearMs: 4 };
 
 const verdict = {
-  VERIFIED: { metadata_sha256: Sha256, requires_python: orNull(ShortText) },
+  /** It is in its place, under this name. */
+  VERIFIED: { filename: FileName, metadata_sha256: Sha256, requires_python: orNull(ShortText) },
   /** Bytes are missing or wrong: send it again. */
   AGAIN: { reason: ShortText },
   /** It will never do: not a wheel, or another file has this name. */
   REFUSED: { code: ShortText, reason: ShortText },
+  /** Another file has this name. If it was built again, it may have a build tag: send it again, and say so. */
+  TAKEN: { reason: ShortText },
 };
+/** `rebuilt`: whatever has its name is an earlier build of the same, so it is no other's work that it takes over. */
+const verify = { transfer_id: Token, package: Package, rebuilt: Flag };
 
 /** What the other actors ask of the File Juggler. */
 export const fileSystem = new Protocol('fs', {
@@ -39,9 +44,11 @@ export const fileSystem = new Protocol('fs', {
   EXPECT: { fields: { transfer_id: Token, sender: Token, file_state: FileTuple }, answers: done },
   /**
    * Is the transfer whole and as announced? Then it is in its place now, with its metadata beside it.
-   * VERIFIED also says so of a file that was there before with the same bytes.
+   * VERIFIED also says so of a file that was there before with the same bytes, be it under a build tag. With
+   * other bytes it is REFUSED, or gets the next build tag, as configured: the latter only if it was `rebuilt`, and
+   * is TAKEN otherwise.
    */
-  VERIFY: { fields: { transfer_id: Token, package: Package }, answers: verdict },
+  VERIFY: { fields: verify, answers: verdict },
   REMOVE: { fields: { package: Package, filename: FileName }, answers: done },
   /** Total and free bytes of the file system that holds the output path. */
   STATVFS: { fields: {}, answers: { STATVFS: { total: Count, free: Count } }, reads: true },
@@ -53,7 +60,7 @@ export const fileSystem = new Protocol('fs', {
  */
 export const juggler = new Protocol('juggler', {
   HELLO: { fields: { transfer_id: Token, user: Token, session: Token }, answers: { ...fetch, ...done } },
-  VERIFY: { fields: { transfer_id: Token, package: Package }, answers: verdict },
+  VERIFY: { fields: verify, answers: verdict },
 });
 
 /**

@@ -91,6 +91,10 @@ export const IndexedFile = Type.Object({
 });
 export type IndexedFile = Static<typeof IndexedFile>;
 
+/** The version that a file is of, and the target that it was built for, if that is still known. */
+const FileOrigin = Type.Tuple([Package, Version, orNull(Tag), orNull(Tag)]);
+export type FileOrigin = Static<typeof FileOrigin>;
+
 export const PROJECT_STATUS = ['active', 'archived', 'quarantined', 'deprecated'] as const;
 const ProjectStatus = Type.Union(PROJECT_STATUS.map((s) => Type.Literal(s)));
 
@@ -241,6 +245,12 @@ export const oracle = new Protocol('db', {
   /** Every package that has a file to offer: the root of the simple index. */
   INDEX: { fields: {}, answers: { PACKAGES: { names: listOf(Package, 10_000_000) } }, reads: true },
   VERFILES: { fields: VersionKey, answers: { FILES: { filenames: listOf(FileName, 10_000) } }, reads: true },
+  /** Where a file that is listed comes from; null: nothing lists it. */
+  FILEORIGIN: {
+    fields: { filename: FileName },
+    answers: { ORIGIN: { origin: orNull(FileOrigin) } },
+    reads: true,
+  },
   PROJECT: { fields: { package: Package }, answers: { PROJECT: { project: orNull(Project) } }, reads: true },
   /** [package, description, files, downloads of 30 days], for the search. */
   SEARCHINDEX: {

@@ -15,6 +15,8 @@ export interface FileTransfer {
   readonly file: FileState;
   readonly transferId: string;
   metadataSha256: string | undefined;
+  /** Under which name it was published: with another build tag than announced, maybe. */
+  published: string | undefined;
   /** Another build has published a file of this name meanwhile, which stays, and serves this one. */
   served: boolean;
   requiresPython: string | null;
@@ -39,6 +41,7 @@ export class BuildState {
       file: fileFromMessage(tuple),
       transferId: `${String(lease.lease)}-${String(i)}`,
       metadataSha256: undefined,
+      published: undefined,
       served: false,
       requiresPython: null,
       tries: 0,

@@ -37,6 +37,8 @@ export class SlaveState {
   build: BuildState | undefined;
   /** Files that were removed, because nothing listed them, to make room for those of this build. */
   readonly madeRoom = new Set<string>();
+  /** Files of this build that an earlier build for the same target has published, with other contents. */
+  readonly rebuilt = new Set<string>();
   stats: Stats | undefined;
   /** An administrator's wishes: BYE, no more work, and to give up what it builds. */
   kill: Kill | null = null;
@@ -107,6 +109,7 @@ export class SlaveState {
     this.order = undefined;
     this.build = undefined;
     this.madeRoom.clear();
+    this.rebuilt.clear();
     this.skip = false;
   }
 

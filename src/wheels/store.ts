@@ -1,17 +1,23 @@
 import { constants, existsSync, openSync, readFileSync } from 'node:fs';
-import { access, link, mkdir, readdir, rm, rmdir, stat, statfs, unlink, writeFile } from 'node:fs/promises';
+import { access, mkdir, readdir, rm, rmdir, stat, statfs, unlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { PiwError } from '../errors.js';
 import { fileFromMessage, fileToMessage, type FileState } from '../states/file-state.js';
 import type { ByteRange } from '../states/ranges.js';
 import { TransferState } from '../states/transfer-state.js';
 import { Arriving, SMALL, type Expected } from './arriving.js';
+import { takeName } from './build-tag.js';
 import { codeOf, flush, onDisk, putInPlace, writeBeside } from './disk.js';
 import { hashFile, readWheel } from './wheel.js';
 
 export type Verdict =
-  | { readonly verb: 'VERIFIED'; readonly metadata_sha256: string; readonly requires_python: string | null }
-  | { readonly verb: 'AGAIN'; readonly reason: string }
+  | {
+      readonly verb: 'VERIFIED';
+      readonly filename: string;
+      readonly metadata_sha256: string;
+      readonly requires_python: string | null;
+    }
+  | { readonly verb: 'AGAIN' | 'TAKEN'; readonly reason: string }
   | { readonly verb: 'REFUSED'; readonly code: string; readonly reason: string };
 
 const EXPECTED = '.json';
@@ -30,20 +36,25 @@ const TAKING_MS = 10_000;
  * until it is whole: making and removing several files for each is what a file system is slowest at
  * (ext4 looks at every inode that was freed within a minute before it gives out another), and it is
  * soon sent again. Only verify() makes a file visible, by a link, which fails where one of that name
- * is: a published file never changes.
+ * is: a published file never changes. Another build of it gets a build tag, where it may.
  */
 export class WheelStore {
   readonly #root: string;
   readonly #transfers: string;
   readonly #me: string;
+  readonly #tags: boolean;
   /** The small files that are expected. */
   readonly #small = new Map<string, Expected & { readonly since: number }>();
 
-  /** `me` names this process among those that use the same folder. */
-  constructor(outputPath: string, me: string) {
+  /**
+   * `me` names this process among those that use the same folder. `tags`: a wheel that was built again may have a
+   * build tag.
+   */
+  constructor(outputPath: string, me: string, tags = false) {
     this.#root = outputPath;
     this.#transfers = join(outputPath, '.transfers');
     this.#me = me;
+    this.#tags = tags;
   }
 
   /** Makes the folders. Raises PIW_NOT_WRITABLE. */
@@ -122,10 +133,11 @@ export class WheelStore {
   /**
    * Holds what has arrived against what was expected, and publishes it under `simple/<package>/`:
    * the wheel, then its metadata. AGAIN: bytes are missing or wrong, and what has come is thrown away
-   * if it was wrong. REFUSED: it isn't a wheel, or another file has this name. `seen` is what came into
-   * these hands, closed; without it, or where it can't tell the digest, the file is read again.
+   * if it was wrong. REFUSED: it isn't a wheel, or another file has this name. TAKEN: another has, and a build tag
+   * is for whoever says that it was `rebuilt`. `seen` is what came into these hands, closed; without it, or where it
+   * can't tell the digest, the file is read again.
    */
-  async verify(transferId: string, packageName: string, seen?: Arriving): Promise<Verdict> {
+  async verify(transferId: string, packageName: string, seen?: Arriving, rebuilt = false): Promise<Verdict> {
     const expected = this.#expected(transferId);
     if (!expected) throw new PiwError('PIW_UNKNOWN_TRANSFER', `no transfer ${transferId} is expected`);
     const { file } = expected;
@@ -146,10 +158,13 @@ export class WheelStore {
       if (file.filesize === 0) throw new PiwError('PIW_BAD_WHEEL', `${file.filename} is empty`);
       const wheel = await readWheel(seen?.whole ?? part, { filename: file.filename });
       const target = this.pathOf(packageName, file.filename);
-      await onDisk(target, () => this.#publish(seen?.whole ?? part, target, file, wheel.metadata));
+      const filename = await onDisk(target, () =>
+        this.#publish(seen?.whole ?? part, target, file, wheel.metadata, rebuilt && this.#tags),
+      );
       await this.forget(transferId);
       return {
         verb: 'VERIFIED',
+        filename,
         metadata_sha256: wheel.metadataSha256,
         requires_python: wheel.requiresPython,
       };
@@ -160,6 +175,8 @@ export class WheelStore {
       )
         throw error;
       await this.forget(transferId);
+      if (error.code === 'PIW_FILE_EXISTS' && this.#tags && !rebuilt)
+        return { verb: 'TAKEN', reason: error.message };
       return { verb: 'REFUSED', code: error.code, reason: error.message };
     }
   }
@@ -226,34 +243,33 @@ export class WheelStore {
     return swept;
   }
 
-  /** Both files are on the disk before either is visible, and both names before this returns. */
+  /** Both files are on the disk before either is visible, and both names before this returns. Gives the wheel's. */
   async #publish(
     contents: string | Buffer,
     target: string,
     file: FileState,
     metadata: Buffer,
-  ): Promise<void> {
+    tags: boolean,
+  ): Promise<string> {
     const folder = dirname(target);
     const made = await mkdir(folder, { recursive: true });
-    const beside = `${target}.metadata`;
     const [aside, part] = await Promise.all([
-      writeBeside(beside, metadata),
+      writeBeside(`${target}.metadata`, metadata),
       typeof contents === 'string' ? flush(contents).then(() => contents) : writeBeside(target, contents),
     ]);
+    let filename: string;
     try {
-      await link(part, target);
+      filename = await takeName(part, folder, file, tags);
     } catch (error) {
-      const there = codeOf(error) === 'EEXIST' ? (await hashFile(target)).sha256 : undefined;
-      if (there !== file.filehash) await rm(aside, { force: true });
-      if (there === undefined) throw error;
-      if (there !== file.filehash)
-        throw new PiwError('PIW_FILE_EXISTS', `${file.filename} is published already, with other contents`);
+      await rm(aside, { force: true });
+      throw error;
     } finally {
       if (part !== contents) await unlink(part);
     }
-    await putInPlace(aside, beside);
+    await putInPlace(aside, join(folder, `${filename}.metadata`));
     await flush(folder);
     if (made !== undefined) await flush(dirname(folder));
+    return filename;
   }
 
   /** Nothing of it has arrived. */

@@ -9,7 +9,7 @@ import { systemClock } from '../../src/actor/clock.js';
 import { runActor } from '../../src/actor/run.js';
 import { readerOf, sendFile, type Sending } from '../../src/actor/send-file.js';
 import type { Bus } from '../../src/bus/bus.js';
-import { loadSettings } from '../../src/config.js';
+import { loadSettings, type Given } from '../../src/config.js';
 import { createLog } from '../../src/log.js';
 import { PIECE, bucketOf, fileSystem, transfer } from '../../src/protocols/file-juggler.js';
 import { fileToMessage, type FileState } from '../../src/states/file-state.js';
@@ -21,11 +21,12 @@ t.setTimeout(120_000);
 const USER = 'pi';
 
 /** File Jugglers of one output path; the first of those that are at work can be ended. */
-async function stage(t: Test, jugglers = 1) {
+async function stage(t: Test, jugglers = 1, given: Given = {}) {
   const prefix = ownPrefix();
   const output = join(mkdtempSync(join(tmpdir(), 'piw-juggler-')), 'www');
   const said: string[] = [];
-  const settings = loadSettings({ nats: natsAddress(), prefix, 'output-path': output }, '/dev/null');
+  const own = { nats: natsAddress(), prefix, 'output-path': output };
+  const settings = loadSettings({ ...own, ...given }, '/dev/null');
   const start = (): (() => Promise<void>) => {
     const controller = new AbortController();
     const running = runActor(partOf('file-juggler'), settings, {
@@ -51,7 +52,8 @@ async function stage(t: Test, jugglers = 1) {
   };
   const expect = (id: string, file: FileState) =>
     files.ask('EXPECT', { transfer_id: id, sender: USER, file_state: fileToMessage(file) });
-  const verify = (id: string, name = 'demo') => files.ask('VERIFY', { transfer_id: id, package: name });
+  const verify = (id: string, name = 'demo', rebuilt = false) =>
+    files.ask('VERIFY', { transfer_id: id, package: name, rebuilt });
   const published = (file: FileState) => join(output, 'simple', file.package_tag, file.filename);
   return { prefix, output, said, start, stops, bus, files, wheel, expect, verify, published };
 }
@@ -167,6 +169,36 @@ void t.test('two senders with one name at the same time do not mix', async (t) =
   t.same([a.verb, b.verb].sort(), ['REFUSED', 'VERIFIED']);
   const won = a.verb === 'VERIFIED' ? one.file : two.file;
   t.equal(sha256(readFileSync(published(one.file))), won.filehash);
+});
+
+void t.test('a wheel that was built again gets a build tag, where the jugglers are told so', async (t) => {
+  const { stops, bus, wheel, expect, verify, output, said } = await stage(t, 2, { rebuilt: 'tag' });
+  const names = () => readdirSync(join(output, 'simple', 'demo')).filter((name) => name.endsWith('.whl'));
+  const deliver = async (id: string, { path, file }: { path: string; file: FileState }) => {
+    await expect(id, file);
+    await sendFile(sending(bus, id, file, path));
+  };
+  for (const bytes of [10, 2 * PIECE]) await deliver(`first-${String(bytes)}`, await wheel(bytes));
+  t.match(await verify('first-10'), { verb: 'VERIFIED', filename: 'demo-1.0-py3-none-any.whl' });
+  const taken = await verify(`first-${String(2 * PIECE)}`);
+  t.match(taken, { verb: 'TAKEN', reason: /published already/ }, 'not unless it is said');
+  t.same(names(), ['demo-1.0-py3-none-any.whl']);
+  for (const [n, bytes] of [10, 2 * PIECE].entries()) {
+    const again = { verb: 'VERIFIED', filename: `demo-1.0-${String(n + 1)}-py3-none-any.whl` };
+    const one = await wheel(bytes);
+    await deliver(`again-${String(n)}`, one);
+    t.match(await verify(`again-${String(n)}`, 'demo', true), again);
+    // Nobody remembers what became of that transfer: it is sent again.
+    await deliver(`once-more-${String(n)}`, one);
+    t.match(await verify(`once-more-${String(n)}`, 'demo', n === 0), again, 'and for who asks again');
+    t.ok(said.some((line) => line.includes(`published demo/${again.filename}`)));
+  }
+  // The one who has a transfer is asked by the other; when that one is gone, it is taken over.
+  const last = await wheel(2 * PIECE);
+  await deliver('last', last);
+  await stops[0]?.();
+  t.match(await verify('last', 'demo', true), { verb: 'VERIFIED', filename: 'demo-1.0-3-py3-none-any.whl' });
+  t.equal(names().length, 4);
 });
 
 void t.test(

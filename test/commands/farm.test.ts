@@ -68,11 +68,14 @@ void t.test(
       join(here, 'data'),
       '-o',
       output,
+      '--rebuilt',
+      'tag',
       '--index-url',
       index,
     ];
     const first = await farm([...args, 'piw-sample-pure', 'piw_sample.native==1.0', 'piw-sample-variants']);
     t.equal(first.code, 0, first.err);
+    t.match(readFileSync(join(here, 'data', 'piwheels.conf'), 'utf8'), /^rebuilt = tag$/m);
     const events = first.out
       .trim()
       .split('\n')

@@ -39,11 +39,13 @@ export interface TasksOptions {
   /** Gets the lines of their log. */
   readonly said?: string[];
   readonly clock?: Clock;
+  /** In the place of one of their own. */
+  readonly prefix?: string;
 }
 
-/** Real tasks with these settings, under a prefix of their own; they end with the test. */
+/** Real tasks with these settings; they end with the test. */
 export function runTasks(t: Test, tasks: readonly string[], given: Given, options: TasksOptions = {}): Own {
-  const own = { ...given, nats: natsAddress(), prefix: ownPrefix() };
+  const own = { ...given, nats: natsAddress(), prefix: options.prefix ?? ownPrefix() };
   for (const task of tasks) runTask(t, task, own, options);
   return own;
 }

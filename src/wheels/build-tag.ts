@@ -1,0 +1,94 @@
+import { link, readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { PiwError } from '../errors.js';
+import type { FileState } from '../states/file-state.js';
+import { codeOf } from './disk.js';
+import { normalise } from './names.js';
+import { LONGEST_NAME, parseWheelName, type WheelName } from './tags.js';
+import { sameVersion } from './versions.js';
+import { hashFile } from './wheel.js';
+
+/**
+ * The wheel's name with a build tag by which it is newer than all of `others`. Of wheels of one name, version and
+ * tags installers take the one with the highest build tag: by the number that it begins with, then by the rest, and
+ * one without comes last (PEP 427). So the tag is a number alone, one higher than the highest, and takes the place of
+ * the wheel's own if it has one.
+ */
+export function nextName(wheel: WheelName, others: readonly WheelName[]): string {
+  const numbers = others.map(({ build }) => BigInt(/^\d+/.exec(build ?? '')?.[0] ?? 0));
+  const highest = numbers.reduce((a, b) => (b > a ? b : a), 0n);
+  const { distribution, version, py, abi, platform } = wheel;
+  return `${distribution}-${version}-${String(highest + 1n)}-${py}-${abi}-${platform}.whl`;
+}
+
+/** Those of `names` that are wheels of this name, version and tags, whatever their build tags. */
+export function alike(wheel: WheelName, names: readonly string[]): readonly WheelName[] {
+  const tags = tagsOf(wheel);
+  return names.flatMap((name) => {
+    if (!name.endsWith('.whl')) return [];
+    try {
+      const other = parseWheelName(name);
+      const same =
+        tagsOf(other) === tags &&
+        normalise(other.distribution) === normalise(wheel.distribution) &&
+        sameVersion(other.version.replaceAll('_', '-'), wheel.version.replaceAll('_', '-'));
+      return same ? [other] : [];
+    } catch (error) {
+      // Whatever it is, no installer takes it for a wheel.
+      if (error instanceof PiwError) return [];
+      throw error;
+    }
+  });
+}
+
+/**
+ * Links a wheel that is on the disk, as `part`, into its folder, and gives the name that it has there: its own if
+ * that is free; that of a wheel like it with the same bytes, if there is one, so whoever asks twice gets the same
+ * name; else, if `tags`, its own with the next build tag. The WHEEL file inside stays as it was built, also its line
+ * `Build`, which no installer reads: bytes that were verified are never changed. A name is taken by a link, which
+ * fails where one is: of two who want the same at once, the other looks again. Raises PIW_FILE_EXISTS.
+ */
+export async function takeName(
+  part: string,
+  folder: string,
+  file: FileState,
+  tags: boolean,
+): Promise<string> {
+  const wheel = parseWheelName(file.filename);
+  for (;;) {
+    if (await linked(part, join(folder, file.filename))) return file.filename;
+    const others = alike(wheel, await readdir(folder));
+    for (const { filename } of others) if (await holds(join(folder, filename), file)) return filename;
+    const why = `${file.filename} is published already, with other contents`;
+    if (!tags) throw new PiwError('PIW_FILE_EXISTS', why);
+    const next = nextName(wheel, others);
+    if (next.length > LONGEST_NAME)
+      throw new PiwError('PIW_FILE_EXISTS', `${why}, and its name is too long for a build tag`);
+    if (await linked(part, join(folder, next))) return next;
+  }
+}
+
+/** True: `path` is that file now; false: something has this name. */
+async function linked(part: string, path: string): Promise<boolean> {
+  try {
+    await link(part, path);
+    return true;
+  } catch (error) {
+    if (codeOf(error) === 'EEXIST') return false;
+    throw error;
+  }
+}
+
+/** Whether these are the bytes of that file; not if it has just been removed. */
+async function holds(path: string, { filesize, filehash }: FileState): Promise<boolean> {
+  try {
+    return (await stat(path)).size === filesize && (await hashFile(path)).sha256 === filehash;
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return false;
+    throw error;
+  }
+}
+
+/** The tags of a wheel, in one order. */
+const tagsOf = ({ py, abi, platform }: WheelName): string =>
+  [py, abi, platform].map((tag) => tag.split('.').sort().join('.')).join('-');

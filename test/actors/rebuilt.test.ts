@@ -1,0 +1,134 @@
+import { mkdtempSync, readFileSync, readdirSync } from 'node:fs';
+import { copyFile } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import t, { type Test } from 'tap';
+import { Client } from '../../src/actor/client.js';
+import { logBuilds } from '../../src/database/builds.js';
+import { fileSystem } from '../../src/protocols/file-juggler.js';
+import { fileToMessage } from '../../src/states/file-state.js';
+import { until } from '../helpers/bus.js';
+import { runTask } from '../helpers/command.js';
+import { ABI, MASTER_TASKS, testMaster } from '../helpers/master.js';
+import { PLATFORM, someTarget } from '../helpers/rows.js';
+import { Session } from '../helpers/session.js';
+import { announce, makeWheel, sha256 } from '../helpers/wheel.js';
+
+t.setTimeout(120_000);
+
+const OTHER_ABI = 'cp312';
+const PLAIN = 'demo-1.0-py3-none-any.whl';
+const TAGGED = 'demo-1.0-1-py3-none-any.whl';
+
+const someWheel = (): Promise<string> =>
+  makeWheel(mkdtempSync(join(tmpdir(), 'piw-rebuilt-')), { files: { 'data.bin': randomBytes(100) } });
+
+interface Earlier {
+  /** What it was built for, and as which version's it is listed. */
+  readonly abi?: string;
+  readonly version?: string;
+  readonly rebuilt?: 'refuse' | 'tag';
+}
+
+/** A pure wheel of demo 1.0 is published, and demo 1.0 is given out again, to a slave that makes another. */
+async function stage(t: Test, { abi = ABI, version = '1.0', rebuilt = 'tag' }: Earlier) {
+  const tasks = MASTER_TASKS.filter((task) => task !== 'slave-driver');
+  const master = await testMaster(t, { versions: ['1.0', '2.0'], given: { rebuilt }, tasks });
+  const { db, folder, settings } = master;
+  const driver = runTask(t, 'slave-driver', settings, { said: master.said });
+  await someTarget(db, OTHER_ABI);
+  const first = await someWheel();
+  await copyFile(first, join(folder, PLAIN));
+  const file = fileToMessage({ ...(await announce(first)), transferred: true });
+  await logBuilds(db, [
+    {
+      ...{ lease: null, slave_id: null, package: 'demo', version, abi, platform: PLATFORM },
+      ...{ status: true, failure_class: null, duration_s: 1, output: '' },
+      files: [[file, '0'.repeat(64)]],
+      served: [],
+    },
+  ]);
+  // Somebody wants this one once more.
+  await db.query('delete from queue');
+  await db.query(
+    `insert into queue (version_id, target_id, priority, of_package)
+     select version_id, target_id, 2, package_id from versions, targets where version = '1.0' and abi = $1`,
+    [ABI],
+  );
+  await db.query('notify piw_queue');
+  const path = await someWheel();
+  const one = new Session(master.bus, 'one', path);
+  await one.say('HELLO');
+  await until(async () => (await one.say('IDLE')) === 'BUILD');
+  const built = (path: string) => sha256(readFileSync(path));
+  return {
+    ...{ ...master, one, driver },
+    /** Says it, and sends what is asked for. */
+    send: async () => {
+      t.equal(await one.say('BUILT'), 'SEND');
+      await one.send();
+      return await one.say('SENT');
+    },
+    /** Which of the two each published name holds. */
+    holds: () => {
+      const names = readdirSync(folder).filter((name) => name.endsWith('.whl'));
+      const whose = (name: string) =>
+        ({ [built(first)]: 'the first', [built(path)]: 'the second' })[built(join(folder, name))];
+      return Object.fromEntries(names.sort().map((name) => [basename(name), whose(name)]));
+    },
+    log: async () => {
+      const rows = await db.query<{ output: string }>('select output from builds order by build_id');
+      return rows.map(({ output }) => output);
+    },
+  };
+}
+
+void t.test('a wheel that was built again for its target gets a build tag, and is listed so', async (t) => {
+  const { send, holds, db, one, said } = await stage(t, {});
+  t.equal(await send(), 'PIW_UNKNOWN_TRANSFER', 'the file is asked for again');
+  t.same(holds(), { [PLAIN]: 'the first' });
+  t.equal(await send(), 'DONE');
+  t.same(holds(), { [PLAIN]: 'the first', [TAGGED]: 'the second' });
+  t.same(await db.query('select filename, abi, build_id from files join tags using (tag_id) order by 1'), [
+    { filename: TAGGED, abi: 'none', build_id: '2' },
+    { filename: PLAIN, abi: 'none', build_id: '1' },
+  ]);
+  t.ok(said.some((line) => line.includes(`published demo/${TAGGED}`)));
+  t.equal(await one.say('BUILT'), 'DONE', 'and who says so again has nothing to send');
+});
+
+void t.test('what became of it is found by a Slave Driver that knows nothing of it', async (t) => {
+  const { send, holds, one, bus, driver, settings, db } = await stage(t, {});
+  await send();
+  t.equal(await one.say('BUILT'), 'SEND');
+  await one.send();
+  // It has the file published, and is killed before it has heard of that.
+  const files = new Client(bus, fileSystem, undefined, { timeoutMs: 5000 });
+  const id = `${String(one.lease)}-0`;
+  await files.ask('VERIFY', { transfer_id: id, package: 'demo', rebuilt: true });
+  await driver.stop();
+  runTask(t, 'slave-driver', settings);
+  t.equal(await one.say('SENT'), 'PIW_UNKNOWN_SLAVE');
+  t.equal(await one.say('HELLO'), 'HELLO');
+  t.equal(await send(), 'DONE');
+  t.same(holds(), { [PLAIN]: 'the first', [TAGGED]: 'the second' }, 'and not under a third name');
+  t.same(await db.query('select filename from files order by 1'), [
+    { filename: TAGGED },
+    { filename: PLAIN },
+  ]);
+});
+
+for (const [title, earlier] of [
+  ['a pure wheel that was built for another target serves this one too', { abi: OTHER_ABI }],
+  ['a file that is listed under another version is neither removed nor built again', { version: '2.0' }],
+  ['where no build tags are wanted, what is there serves it', { rebuilt: 'refuse' }],
+] as const) {
+  void t.test(title, async (t) => {
+    const { send, holds, log, db } = await stage(t, earlier);
+    t.equal(await send(), 'DONE');
+    t.same(holds(), { [PLAIN]: 'the first' });
+    t.match(await log(), ['', `published before by another build: ${PLAIN}`]);
+    t.same(await db.query('select filename from files'), [{ filename: PLAIN }]);
+  });
+}

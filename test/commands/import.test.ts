@@ -1,0 +1,163 @@
+import { execFile, spawn } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import t, { type Test } from 'tap';
+import { formatConfig } from '../../src/config.js';
+import { startWebServer } from '../../src/farm/web-server.js';
+import { natsAddress, ownPrefix, until } from '../helpers/bus.js';
+import { piwWith, runTasks, type Ran } from '../helpers/command.js';
+import { testDatabase } from '../helpers/database.js';
+import { someTarget } from '../helpers/rows.js';
+import { makeWheel, sha256 } from '../helpers/wheel.js';
+
+t.setTimeout(200_000);
+const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
+const run = promisify(execFile);
+
+const PLAIN = 'demo-1.0-py3-none-any.whl';
+const tagged = (build: string) => `demo-1.0-${build}-py3-none-any.whl`;
+
+/** A wheel of demo 1.0 whose module says `text`; its path. */
+async function wheelThatSays(text: string, build?: string): Promise<string> {
+  const folder = mkdtempSync(join(tmpdir(), 'piw-import-'));
+  const files = {
+    'demo.py': Buffer.from(`TEXT = ${JSON.stringify(text)}\n`),
+    'demo-1.0.dist-info/RECORD': Buffer.from('demo.py,,\n'),
+  };
+  return await makeWheel(folder, { files, ...(build === undefined ? {} : { build }) });
+}
+
+/** A `piw` that ends with the test, or when it is stopped. */
+function piwProcess(t: Test, ...args: readonly string[]): () => Promise<void> {
+  const child = spawn(process.execPath, [BIN, ...args], { stdio: ['ignore', 'ignore', 'pipe'] });
+  child.stderr.on('data', (data: Buffer) => {
+    t.comment(data.toString().trimEnd());
+  });
+  const ended = new Promise<void>((resolve) =>
+    child.once('close', () => {
+      resolve();
+    }),
+  );
+  const stop = async () => {
+    child.kill('SIGTERM');
+    await ended;
+  };
+  t.teardown(stop);
+  return stop;
+}
+
+async function stage(t: Test, more: Readonly<Record<string, string | boolean>> = {}) {
+  const { db, dsn } = await testDatabase(t);
+  await someTarget(db, 'cp311');
+  const here = mkdtempSync(join(tmpdir(), 'piw-import-'));
+  const output = join(here, 'www');
+  const folder = join(output, 'simple', 'demo');
+  mkdirSync(folder, { recursive: true });
+  const own = { nats: natsAddress(), prefix: ownPrefix(), dsn, 'output-path': output, ...more };
+  const config = join(here, 'piwheels.conf');
+  writeFileSync(config, formatConfig(own));
+  const piw = piwWith(own);
+  return {
+    ...{ db, output, folder, own, config, piw },
+    bring: async (path: string): Promise<Ran & { readonly files: readonly string[] }> => {
+      const ran = await piw('import', '--yes', '--json', path);
+      const files = ran.code === 0 ? (JSON.parse(ran.out) as { files: string[] }).files : [];
+      return { ...ran, files };
+    },
+    wheels: () => {
+      const names = existsSync(folder) ? readdirSync(folder) : [];
+      return names.filter((name) => name.endsWith('.whl')).sort();
+    },
+    /** Until the index lists these and no others. */
+    listed: (...names: readonly string[]) =>
+      until(() => {
+        const page = join(folder, 'index.v1_json');
+        if (!existsSync(page)) return false;
+        const { files } = JSON.parse(readFileSync(page, 'utf8')) as { files: { filename: string }[] };
+        return String(files.map(({ filename }) => filename).sort()) === String([...names].sort());
+      }, 60_000),
+  };
+}
+
+void t.test('what is imported again gets a build tag, and pip takes the newest', async (t) => {
+  const nowhere = 'http://127.0.0.1:9/simple';
+  const { db, output, folder, config, bring, piw, wheels, listed } = await stage(t, {
+    ...{ 'allow-root': true, 'allow-superuser': true, 'dev-mode': true },
+    ...{ 'watch-only': true, 'pypi-simple': nowhere },
+  });
+  piwProcess(t, 'master', '-c', config, '--rebuilt', 'tag');
+  const web = await startWebServer({ root: output, host: '127.0.0.1', port: 0 });
+  t.teardown(() => web.close());
+  const index = `http://127.0.0.1:${String(web.port)}/simple`;
+  /** What the module says that pip installs from the farm. */
+  const installed = async (): Promise<string> => {
+    const site = mkdtempSync(join(tmpdir(), 'piw-site-'));
+    // Not what this machine's pip is configured with.
+    const options = [
+      '--isolated',
+      '-q',
+      '--no-deps',
+      '--no-cache-dir',
+      '--target',
+      site,
+      '--index-url',
+      index,
+    ];
+    await run('python3', ['-m', 'pip', 'install', ...options, 'demo']);
+    return /"(.+)"/.exec(readFileSync(join(site, 'demo.py'), 'utf8'))?.[1] ?? '';
+  };
+
+  t.same((await bring(await wheelThatSays('the first'))).files, [PLAIN]);
+  await listed(PLAIN);
+  t.equal(await installed(), 'the first');
+  const second = await wheelThatSays('the second');
+  t.same((await bring(second)).files, [tagged('1')]);
+  await listed(PLAIN, tagged('1'));
+  t.equal(await installed(), 'the second');
+  const own = await wheelThatSays('one with a tag of its own', '9');
+  t.same((await bring(own)).files, [tagged('9')]);
+  const last = await piw('import', '--yes', await wheelThatSays('the last'));
+  t.match(last.out, `${PLAIN} is published as ${tagged('10')}: it was there with other contents.`);
+  await listed(PLAIN, tagged('1'), tagged('9'), tagged('10'));
+  t.equal(await installed(), 'the last', '10 is more than 9');
+  t.same((await bring(second)).files, [tagged('1')], 'what is there already gets no further name');
+  t.equal(wheels().length, 4);
+  for (const name of wheels()) t.ok(readdirSync(folder).includes(`${name}.metadata`), name);
+  const rows = await db.query<{ filename: string; sha256: string }>('select filename, sha256 from files');
+  for (const row of rows)
+    t.equal(sha256(readFileSync(join(folder, row.filename))), row.sha256, `${row.filename} is what it says`);
+  t.equal(rows.length, 4);
+
+  t.match(await piw('remove', '--yes', 'demo', '1.0'), { code: 0 });
+  t.same(wheels(), []);
+  t.same((await bring(await wheelThatSays('a new one'))).files, [PLAIN], 'and the names are free again');
+  await listed(PLAIN);
+  t.equal(await installed(), 'a new one');
+});
+
+void t.test('a File Juggler of its own is told how, and refuses unless it is', async (t) => {
+  const { own, config, bring, wheels } = await stage(t);
+  runTasks(t, ['the-oracle', 'mr-chase', 'the-secretary', 'the-scribe'], own, { prefix: own.prefix });
+  const stop = piwProcess(t, 'actor', 'file-juggler', '-c', config);
+  t.same((await bring(await wheelThatSays('the first'))).files, [PLAIN]);
+  const refused = await bring(await wheelThatSays('the second'));
+  t.match(refused, { code: 1, err: /is published already, with other contents.*rebuilt = tag/ });
+  t.same(wheels(), [PLAIN]);
+  await stop();
+  piwProcess(t, 'actor', 'file-juggler', '-c', config, '--rebuilt=tag');
+  t.same((await bring(await wheelThatSays('the second'))).files, [tagged('1')]);
+  t.same(wheels(), [tagged('1'), PLAIN]);
+});
+
+void t.test('no command takes another word for it', async (t) => {
+  const piw = piwWith({});
+  for (const command of [['master'], ['actor', 'file-juggler'], ['farm']])
+    t.match(
+      await piw(...command, '--rebuilt', 'replace'),
+      { code: 2, err: /refuse, tag/ },
+      command.join(' '),
+    );
+});

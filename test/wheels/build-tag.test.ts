@@ -1,0 +1,196 @@
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { randomBytes } from 'node:crypto';
+import t from 'tap';
+import type { FileState } from '../../src/states/file-state.js';
+import { alike, nextName } from '../../src/wheels/build-tag.js';
+import { WheelStore, type Verdict } from '../../src/wheels/store.js';
+import { LONGEST_NAME, parseWheelName } from '../../src/wheels/tags.js';
+import { announce, makeWheel, sha256, type WheelParts } from '../helpers/wheel.js';
+
+const PLAIN = 'demo-1.0-py3-none-any.whl';
+const tagged = (build: string) => `demo-1.0-${build}-py3-none-any.whl`;
+
+interface Built {
+  readonly bytes: Buffer;
+  readonly file: FileState;
+}
+
+/** A wheel that is like no other but by its name. */
+async function built(parts: WheelParts = {}): Promise<Built> {
+  const folder = mkdtempSync(join(tmpdir(), 'piw-built-'));
+  const path = await makeWheel(folder, { files: { 'data.bin': randomBytes(2000) }, ...parts });
+  return { bytes: readFileSync(path), file: await announce(path) };
+}
+
+let transfers = 0;
+
+async function publish(store: WheelStore, { bytes, file }: Built, rebuilt = true): Promise<Verdict> {
+  const transferId = `x-${String((transfers += 1))}`;
+  await store.expect({ transferId, sender: 'pi', file });
+  const arriving = await store.arriving(transferId, 'pi');
+  arriving?.write(0, bytes);
+  await arriving?.close();
+  return await store.verify(transferId, 'demo', arriving, rebuilt);
+}
+
+async function arrange(tags = true) {
+  const output = join(mkdtempSync(join(tmpdir(), 'piw-tags-')), 'www');
+  const folder = join(output, 'simple', 'demo');
+  const open = async (me: string) => {
+    const store = new WheelStore(output, me, tags);
+    await store.setUp();
+    return store;
+  };
+  return {
+    ...{ folder, open, store: await open('me') },
+    wheels: () =>
+      readdirSync(folder)
+        .filter((name) => name.endsWith('.whl'))
+        .sort(),
+    digest: (name: string) => sha256(readFileSync(join(folder, name))),
+  };
+}
+
+void t.test('the next build tag is a number, one higher than the highest that is there', (t) => {
+  const next = (name: string, ...others: readonly string[]) =>
+    nextName(parseWheelName(name), [name, ...others].map(parseWheelName));
+  t.equal(next(PLAIN), tagged('1'));
+  t.equal(next(PLAIN, tagged('1'), tagged('10'), tagged('9')), tagged('11'), 'as numbers, not as text');
+  t.equal(next(PLAIN, tagged('2_local.7')), tagged('3'));
+  t.equal(next(tagged('4abc')), tagged('5'), 'in the place of its own');
+  t.equal(next(tagged('2'), tagged('7')), tagged('8'));
+  t.equal(next(PLAIN, tagged('0')), tagged('1'));
+  const day = '20261104123456789012345';
+  t.equal(next(PLAIN, tagged(day)), tagged('20261104123456789012346'), 'also beyond what a number holds');
+  t.end();
+});
+
+void t.test('build tags are counted of wheels that installers take for the same one', (t) => {
+  const wheel = parseWheelName('Zope_Demo-1.0-py2.py3-none-any.whl');
+  const same = [
+    'Zope_Demo-1.0-py2.py3-none-any.whl',
+    'zope.demo-1.0-1-py2.py3-none-any.whl',
+    'zope_demo-1.0.0-2-py3.py2-none-any.whl',
+  ];
+  const others = [
+    ...['index.html', '.tmp-zope_demo-1.0-9-py2.py3-none-any.whl', 'no.whl'],
+    ...same.map((name) => `${name}.metadata`),
+    ...['zope_demo-1.1-9-py2.py3-none-any.whl', 'zope_demo-1.0-9-py3-none-any.whl'],
+    ...['zope_demo-1.0-9-cp311-cp311-linux_x86_64.whl', 'zopedemo-1.0-9-py2.py3-none-any.whl'],
+  ];
+  t.same(
+    alike(wheel, [...others, ...same]).map(({ filename }) => filename),
+    same,
+  );
+  t.end();
+});
+
+void t.test('other bytes under a published name get a build tag, and what is there stays', async (t) => {
+  const { store, wheels, digest, folder } = await arrange();
+  const [first, second, third] = [await built(), await built(), await built()];
+  t.match(await publish(store, first), { verb: 'VERIFIED', filename: PLAIN });
+  t.match(await publish(store, second), { verb: 'VERIFIED', filename: tagged('1') });
+  t.match(await publish(store, third), { verb: 'VERIFIED', filename: tagged('2') });
+  t.same(
+    [PLAIN, tagged('1'), tagged('2')].map(digest),
+    [first, second, third].map(({ file }) => file.filehash),
+    'each with its own bytes, as they were built',
+  );
+  t.same(readdirSync(folder).length, 6, 'and its metadata, and nothing else');
+  // Whoever asks again finds what is there, whatever it says of it.
+  for (const rebuilt of [true, false]) {
+    t.match(await publish(store, first, rebuilt), { verb: 'VERIFIED', filename: PLAIN });
+    t.match(await publish(store, second, rebuilt), { verb: 'VERIFIED', filename: tagged('1') });
+  }
+  t.equal(wheels().length, 3);
+});
+
+void t.test('a wheel that has a build tag gets another, where its own is taken', async (t) => {
+  const { store, wheels } = await arrange();
+  for (const build of ['3', '11']) {
+    t.match(await publish(store, await built({ build })), { verb: 'VERIFIED', filename: tagged(build) });
+  }
+  t.match(await publish(store, await built({ build: '3' })), { verb: 'VERIFIED', filename: tagged('12') });
+  t.match(await publish(store, await built({ build: '5x' })), { verb: 'VERIFIED', filename: tagged('5x') });
+  t.same(wheels(), ['11', '12', '3', '5x'].map(tagged));
+});
+
+void t.test('a wheel that was not built again is told that its name is taken', async (t) => {
+  const { store, wheels } = await arrange();
+  const second = await built();
+  await publish(store, await built());
+  t.match(await publish(store, second, false), { verb: 'TAKEN', reason: /published already/ });
+  t.same(wheels(), [PLAIN]);
+  t.match(await publish(store, second), { verb: 'VERIFIED', filename: tagged('1') }, 'until it says so');
+});
+
+void t.test('where no build tags are wanted, nobody gets one', async (t) => {
+  const { store, wheels } = await arrange(false);
+  await publish(store, await built());
+  for (const rebuilt of [true, false])
+    t.match(await publish(store, await built(), rebuilt), { verb: 'REFUSED', code: 'PIW_FILE_EXISTS' });
+  t.same(wheels(), [PLAIN]);
+});
+
+void t.test('what was published before its juggler was killed is found again, and made whole', async (t) => {
+  const { store, open, wheels, folder } = await arrange();
+  const second = await built();
+  await publish(store, await built());
+  await publish(store, second);
+  await publish(store, await built());
+  // It got no further than the link.
+  rmSync(join(folder, `${tagged('1')}.metadata`));
+  const next = await open('the next one');
+  t.match(await publish(next, second), { verb: 'VERIFIED', filename: tagged('1') });
+  t.match(readFileSync(join(folder, `${tagged('1')}.metadata`), 'utf8'), /^Metadata-Version/);
+  t.equal(wheels().length, 3);
+});
+
+void t.test('of many that want a build tag at once each gets its own, and the same bytes one', async (t) => {
+  const { store, open, wheels, digest } = await arrange();
+  await publish(store, await built());
+  const some = await Promise.all(Array.from({ length: 6 }, () => built()));
+  const stores = [store, await open('other'), await open('third')];
+  const verdicts = await Promise.all(
+    some.flatMap((one) => stores.map(async (its) => ({ one, verdict: await publish(its, one) }))),
+  );
+  t.same(wheels(), [...['1', '2', '3', '4', '5', '6'].map(tagged), PLAIN]);
+  for (const { one, verdict } of verdicts) {
+    t.equal(verdict.verb, 'VERIFIED');
+    if (verdict.verb === 'VERIFIED') t.equal(digest(verdict.filename), one.file.filehash);
+  }
+});
+
+void t.test('what is removed frees its name, and its metadata goes with it', async (t) => {
+  const { store, wheels, folder } = await arrange();
+  for (let n = 0; n < 3; n += 1) await publish(store, await built());
+  await store.remove('demo', tagged('1'));
+  t.same(wheels(), [tagged('2'), PLAIN]);
+  t.match(await publish(store, await built()), { filename: tagged('3') }, 'newer than what is there');
+  for (const name of [PLAIN, tagged('2'), tagged('3')]) await store.remove('demo', name);
+  t.match(await publish(store, await built()), { verb: 'VERIFIED', filename: PLAIN });
+  t.same(readdirSync(folder).sort(), [PLAIN, `${PLAIN}.metadata`]);
+});
+
+void t.test('a name that is too long for a build tag is refused as taken', async (t) => {
+  const { folder, store } = await arrange();
+  const version = `1.0+${'a'.repeat(LONGEST_NAME - 'demo-1.0+-py3-none-any.whl'.length)}`;
+  t.match(await publish(store, await built({ version })), { verb: 'VERIFIED' });
+  t.match(await publish(store, await built({ version })), {
+    verb: 'REFUSED',
+    code: 'PIW_FILE_EXISTS',
+    reason: /too long for a build tag/,
+  });
+  t.equal(readdirSync(folder).length, 2);
+});
+
+void t.test('bytes of a name that nothing publishes are nobody else’s', async (t) => {
+  const { folder, store } = await arrange();
+  const second = await built();
+  await publish(store, await built());
+  // Other tags, other wheel: the same bytes there don't count.
+  writeFileSync(join(folder, 'demo-1.0-cp311-none-any.whl'), second.bytes);
+  t.match(await publish(store, second), { verb: 'VERIFIED', filename: tagged('1') });
+});
