@@ -9,14 +9,21 @@ import { isPackageName, normalise } from './names.js';
 import { parseWheelName, type WheelName } from './tags.js';
 import { sameVersion } from './versions.js';
 
-/**
- * Bounds of what is believed to be a wheel: entries, bytes of its METADATA, bytes unpacked, and from how many
- * of these on, and how many times its own size, it is no package any more but a bomb.
- */
+/** Bounds of what is believed to be a wheel. */
 const LIMITS = {
   entries: 100_000,
+  /** Bytes of the name of an entry, which is no longer than a path can be, and of all of them. */
+  name: 4096,
+  names: 32 * 1024 ** 2,
+  /** Bytes of METADATA, and of WHEEL. */
   metadata: 1024 * 1024,
+  /** Characters. */
+  version: 200,
+  /** In the filename and in WHEEL, counted one by one. */
+  tags: 10_000,
+  /** Bytes. */
   unpacked: 16 * 1024 ** 3,
+  /** From so many bytes unpacked on, and so many times its own size, it is no package any more but a bomb. */
   bomb: { bytes: 256 * 1024 ** 2, times: 100 },
 };
 /** How an entry may be stored: as it is, or deflated. All installers know these two. */
@@ -53,7 +60,7 @@ export async function readWheel(
   if (!isPackageName(its.name) || normalise(its.name) !== normalise(name.distribution)) {
     throw bad(filename, `its METADATA is of ${JSON.stringify(its.name.slice(0, 100))}`);
   }
-  if (!sameVersion(its.version, unescapeVersion(name.version))) {
+  if (its.version.length > LIMITS.version || !sameVersion(its.version, unescapeVersion(name.version))) {
     throw bad(filename, `its METADATA says version ${JSON.stringify(its.version.slice(0, 100))}`);
   }
   checkTags(name, parseHeaders(wheel.toString('utf8')).get('tag') ?? []);
@@ -119,14 +126,18 @@ async function readEntries(
     if (zip.entryCount > LIMITS.entries) throw bad(filename, `it has ${String(zip.entryCount)} entries`);
     let unpacked = 0;
     let packed = 0;
+    let named = 0;
     const names = new Set<string>();
     let folder: string | undefined;
     for await (const entry of entries(zip)) {
       checkEntry(entry, filename);
       unpacked += entry.uncompressedSize;
       packed += entry.compressedSize;
+      named += entry.fileNameLength;
       const bomb = unpacked > LIMITS.bomb.bytes && unpacked > zip.fileSize * LIMITS.bomb.times;
       if (bomb || unpacked > LIMITS.unpacked) throw bad(filename, 'unpacked it would be too large');
+      if (entry.fileNameLength > LIMITS.name || named > LIMITS.names)
+        throw bad(filename, 'the names of its entries are too long');
       if (packed > zip.fileSize) throw bad(filename, 'its entries lie upon each other');
       // Which of them an installer takes is its own affair.
       if (names.has(entry.fileName))
@@ -192,20 +203,26 @@ function checkFolder(folder: string | undefined, filename: string): void {
 }
 
 function checkTags(name: WheelName, lines: readonly string[]): void {
-  const expand = (py: string, abi: string, platform: string) =>
-    py
-      .split('.')
-      .flatMap((p) => abi.split('.').flatMap((a) => platform.split('.').map((l) => `${p}-${a}-${l}`)));
+  let left = LIMITS.tags;
+  // A line of some hundred bytes can stand for more tags than there is memory.
+  const expand = (...sets: readonly [py: string, abi: string, platform: string]): readonly string[] => {
+    const [pys, abis, platforms] = sets.map((set) => set.split('.')) as [string[], string[], string[]];
+    left -= pys.length * abis.length * platforms.length;
+    if (left < 0) throw bad(name.filename, `it has more than ${String(LIMITS.tags)} tags`);
+    return pys.flatMap((py) =>
+      abis.flatMap((abi) => platforms.map((platform) => `${py}-${abi}-${platform}`)),
+    );
+  };
+  const named = new Set(expand(name.py, name.abi, name.platform));
   const told = new Set(
     lines.flatMap((line) => {
       const [py = '', abi = '', platform = ''] = line.trim().split('-');
       return expand(py, abi, platform);
     }),
   );
-  const named = expand(name.py, name.abi, name.platform);
   // Some tools write no Tag at all; what is written must agree.
-  if (told.size > 0 && (named.length !== told.size || named.some((tag) => !told.has(tag)))) {
-    throw bad(name.filename, `its WHEEL says ${[...told].slice(0, 3).join(', ')}`);
+  if (told.size > 0 && (named.size !== told.size || [...named].some((tag) => !told.has(tag)))) {
+    throw bad(name.filename, `its WHEEL says ${[...told].slice(0, 3).join(', ').slice(0, 200)}`);
   }
 }
 

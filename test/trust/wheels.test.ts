@@ -119,6 +119,11 @@ const WHEELS: readonly (readonly [string, (version: string) => Buffer, RegExp])[
     (v) => zip(info(v, { wheel: 'Tag: cp312-cp312-linux_x86_64\n' })),
     /its WHEEL says cp312/,
   ],
+  [
+    'WHEEL with a line that stands for more tags than there is memory',
+    (v) => zip(info(v, { wheel: `Tag: ${Array(3).fill(Array(100_000).fill('a').join('.')).join('-')}\n` })),
+    /more than 10000 tags/,
+  ],
   ['nothing at all within', () => zip([]), /no METADATA|dist-info/],
   ['no archive', () => Buffer.from('#!/bin/sh\nrm -rf /\n'), /end of central directory|signature/i],
   [

@@ -1,0 +1,52 @@
+import t from 'tap';
+import { readWheel } from '../../src/wheels/wheel.js';
+import { zip, type ZipEntry } from '../trust/zip.js';
+
+const NAME = 'demo-1.0-py3-none-any.whl';
+const METADATA = 'Metadata-Version: 2.1\nName: demo\nVersion: 1.0\n';
+
+/** The archive of a wheel that has these tags, and these entries besides. */
+const wheelOf = (tags: readonly string[], more: readonly ZipEntry[] = [], metadata = METADATA): Buffer =>
+  zip([
+    { name: 'demo-1.0.dist-info/METADATA', data: metadata },
+    { name: 'demo-1.0.dist-info/WHEEL', data: tags.map((tag) => `Tag: ${tag}\n`).join('') },
+    ...more,
+  ]);
+
+const repeated = (word: string, times: number): string => Array.from({ length: times }, () => word).join('.');
+
+t.test('tags are the same, one a line or in sets', async (t) => {
+  const filename = 'demo-1.0-py2.py3-none-any.whl';
+  for (const tags of [['py2.py3-none-any'], ['py2-none-any', 'py3-none-any'], []])
+    t.equal((await readWheel(wheelOf(tags), { filename })).py, 'py2.py3', String(tags));
+  await t.rejects(readWheel(wheelOf(['py3-none-any']), { filename }), { code: 'PIW_BAD_WHEEL' });
+});
+
+t.test('a line that stands for more tags than there is memory is none', async (t) => {
+  const set = repeated('a', 100_000);
+  for (const tags of [
+    [`${set}-${set}-${set}`],
+    Array.from({ length: 200 }, () => `${repeated('a', 2000)}-b-c`),
+  ])
+    await t.rejects(readWheel(wheelOf(tags), { filename: NAME }), {
+      code: 'PIW_BAD_WHEEL',
+      message: /more than 10000 tags/,
+    });
+  const filename = `demo-1.0-${repeated('a', 35)}-${repeated('b', 35)}-${repeated('c', 35)}.whl`;
+  await t.rejects(readWheel(wheelOf([]), { filename }), { message: /more than 10000 tags/ });
+});
+
+t.test('names of entries are no longer than a path can be', async (t) => {
+  const entry = (length: number): ZipEntry => ({ name: 'x'.repeat(length) });
+  await t.resolves(readWheel(wheelOf([], [entry(4096)]), { filename: NAME }));
+  await t.rejects(readWheel(wheelOf([], [entry(4097)]), { filename: NAME }), { message: /too long/ });
+  const many = Array.from({ length: 9000 }, (_, i) => ({ name: String(i).padStart(4000, '0') }));
+  await t.rejects(readWheel(wheelOf([], many), { filename: NAME }), { message: /too long/ });
+});
+
+t.test('a version as long as METADATA may be is none', async (t) => {
+  const metadata = `Metadata-Version: 2.1\nName: demo\nVersion: 1.0${'.0'.repeat(100_000)}\n`;
+  await t.rejects(readWheel(wheelOf([], [], metadata), { filename: NAME }), {
+    message: /says version "1\.0/,
+  });
+});
