@@ -33,7 +33,10 @@ export class BuildLog {
     if (first.length < data.length) this.#keep(data.subarray(first.length));
   }
 
-  /** The log as text. PostgreSQL's text has no NUL, so neither has this. */
+  /**
+   * The log as text. What is no UTF-8 is `?`, and so is NUL, which PostgreSQL's text hasn't: as U+FFFD each would
+   * take three bytes where there was one, and the log be over its limit.
+   */
   text(): string {
     const missing = Math.max(0, this.#rung - this.#half);
     const ring = this.#ring ?? Buffer.alloc(0);
@@ -50,7 +53,7 @@ export class BuildLog {
             `\npiw: ${String(missing)} bytes of the log are missing here\n`,
             tail.toString('utf8'),
           ];
-    return pieces.join('').replaceAll('\0', '\ufffd');
+    return pieces.join('').replace(/[\0\ufffd]/g, '?');
   }
 
   /** Copies into the ring what fits, which is the end of it. */

@@ -43,7 +43,10 @@ t.test('lines are told when they are ended, by whatever ends them, or grow too l
   t.end();
 });
 
-t.test('a log holds no NUL, which the database could not keep', (t) => {
-  t.equal(logOf(100, ['a\0b\n']).text, 'a\ufffdb\n');
+t.test('a log holds no NUL, which the database could not keep, and no more bytes than it may', (t) => {
+  t.equal(logOf(100, ['a\0b\n']).text, 'a?b\n');
+  const latin = Buffer.from('grüße: '.repeat(20), 'latin1');
+  t.equal(logOf(200, [latin]).text, 'gr??e: '.repeat(20));
+  t.equal(Buffer.byteLength(logOf(140, [latin]).text), 140);
   t.end();
 });
