@@ -65,6 +65,9 @@ export interface BuildResult {
 /** How long the index's own word is waited for after a failure, milliseconds. */
 const LOOK_MS = 60_000;
 
+/** A message that tells of a build holds no more (Files in protocols/fields.ts). */
+const MOST_WHEELS = 100;
+
 /** The classes that pip's output can't tell from an index that is out of order. */
 const UNSURE: readonly FailureClass[] = ['no-sdist', 'build-requirement'];
 
@@ -231,6 +234,10 @@ async function wheelsIn(
   );
   if (filenames.length === 0)
     return { failureClass: 'no-wheel', sentence: 'pip ended well, but made no wheel' };
+  if (filenames.length > MOST_WHEELS) {
+    const sentence = `it made ${String(filenames.length)} wheels, and ${String(MOST_WHEELS)} are the most`;
+    return { failureClass: 'wrong-wheel', sentence };
+  }
   try {
     const files: BuiltFile[] = [];
     for (const filename of filenames.sort()) {

@@ -11,8 +11,9 @@ export interface WheelName {
   readonly platform: string;
 }
 
+/** No part is longer than a message may have it (FileTuple in protocols/fields.ts). */
 const WHEEL =
-  /^(?<distribution>[A-Za-z0-9](?:[A-Za-z0-9._]*[A-Za-z0-9])?)-(?<version>[A-Za-z0-9_.+!]+)(?:-(?<build>\d[A-Za-z0-9_.]*))?-(?<py>[A-Za-z0-9_.]+)-(?<abi>[A-Za-z0-9_.]+)-(?<platform>[A-Za-z0-9_.]+)\.whl$/;
+  /^(?<distribution>[A-Za-z0-9](?:[A-Za-z0-9._]{0,198}[A-Za-z0-9])?)-(?<version>[A-Za-z0-9_.+!]{1,200})(?:-(?<build>\d[A-Za-z0-9_.]*))?-(?<py>[A-Za-z0-9_.]{1,200})-(?<abi>[A-Za-z0-9_.]{1,200})-(?<platform>[A-Za-z0-9_.]+)\.whl$/;
 
 /** The longest name of a wheel, characters: a file system takes 255, and its metadata has a name like it. */
 export const LONGEST_NAME = 255 - '.metadata'.length;

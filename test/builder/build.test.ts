@@ -14,7 +14,7 @@ const index = await IndexServer.start([
   packFixture('litters'),
   packFixture('lies'),
   packFixture('multiplies'),
-  packFixture('multiplies', { version: '2.0' }),
+  ...['2.0', '3.0', '4.0'].map((version) => packFixture('multiplies', { version })),
   packFixture('needs-header'),
   packFixture('asks-in-vain'),
   packFixture('poses'),
@@ -137,6 +137,17 @@ t.test('a wheel of another package makes the build a failure', async (t) => {
   const result = await builder.build(request('multiplies', { version: '2.0' }));
   t.match(result, { status: false, failureClass: 'wrong-wheel', files: [] });
   t.match(result.output, /^piw: .*six-2\.0-py3-none-any\.whl is not of piw-fixture-multiplies 2\.0$/m);
+});
+
+t.test('what the master can’t be told of makes the build a failure', async (t) => {
+  const { builder, request } = workshop(t, index.url);
+  for (const [version, why] of [
+    ['3.0', /it made 101 wheels, and 100 are the most/],
+    ['4.0', /is no wheel's filename/],
+  ] as const) {
+    const result = await builder.build(request('multiplies', { version }));
+    t.match(result, { status: false, failureClass: 'wrong-wheel', files: [], output: why }, result.output);
+  }
 });
 
 t.test('a wheel whose tags are not those of its filename makes the build a failure', async (t) => {

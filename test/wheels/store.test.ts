@@ -85,8 +85,8 @@ void t.test('a published file never changes: the same bytes are fine, others are
 });
 
 void t.test('a wheel of the longest name that there may be is published with its metadata', async (t) => {
-  const version = `1.0+${'a'.repeat(LONGEST_NAME - 'demo-1.0+-py3-none-any.whl'.length)}`;
-  const { store, output, bytes, file } = await arrange({ version });
+  const build = `1${'a'.repeat(LONGEST_NAME - 'demo-1.0-1-py3-none-any.whl'.length)}`;
+  const { store, output, bytes, file } = await arrange({ build });
   await store.expect({ transferId: 'x', sender: 'pi', file });
   const arriving = await taken(store, 'x', 'pi');
   arriving.write(0, bytes);

@@ -109,7 +109,8 @@ void t.test('filenames of wheels, and what is none', (t) => {
     build: '2b',
   });
   t.match(parseWheelName('a-1!2.0-py2.py3-none-any.whl'), { version: '1!2.0', py: 'py2.py3' });
-  const long = (length: number) => 'a'.repeat(length - '-1-py3-none-any.whl'.length) + '-1-py3-none-any.whl';
+  const long = (length: number) =>
+    `a-1-1${'a'.repeat(length - 'a-1-1-py3-none-any.whl'.length)}-py3-none-any.whl`;
   t.match(parseWheelName(long(LONGEST_NAME)), { version: '1' });
   for (const bad of [
     '',
@@ -118,6 +119,8 @@ void t.test('filenames of wheels, and what is none', (t) => {
     'a-1-py3-none-any.whl/x',
     'a-1-x-py3-none-any.whl',
     long(LONGEST_NAME + 1),
+    `${'a'.repeat(201)}-1-py3-none-any.whl`,
+    `a-1-${'a'.repeat(201)}-none-any.whl`,
     'a-1-py3-none-any.whl\n',
     '-1-py3-none-any.whl',
   ])
