@@ -247,14 +247,12 @@ async function wheelsIn(
       const its = file.package_version_tag.replaceAll('_', '-');
       if (normalise(file.package_tag) !== name || !sameVersion(its, version.replaceAll('_', '-')))
         throw new PiwError('PIW_BAD_WHEEL', `${filename} is not of ${name} ${version}`);
-      const dependencies = await nativeDependencies(path, await folder.scratch()).catch((error: unknown) => {
-        throw new PiwError('PIW_BAD_WHEEL', `${filename}: ${reason(error)}`, { cause: error });
-      });
+      const dependencies = await folder.inScratch((scratch) => nativeDependencies(path, scratch));
       files.push({ ...file, dependencies, path });
     }
     return files;
   } catch (error) {
-    if (!(error instanceof PiwError)) throw error;
+    if (!(error instanceof PiwError) || error.code !== 'PIW_BAD_WHEEL') throw error;
     return { failureClass: 'wrong-wheel', sentence: error.message };
   }
 }

@@ -3,6 +3,7 @@ import { mkdir, mkdtemp, readdir, realpath, rm, writeFile } from 'node:fs/promis
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { PiwError, reason } from '../errors.js';
+import { codeOf, onDisk } from '../wheels/disk.js';
 import { killProcessesOf, lives, MARK, startTime } from './processes.js';
 
 /** Nothing else of the slave's own environment reaches a build. */
@@ -63,42 +64,53 @@ export class BuildFolder {
 
   /** Makes one in `workDir`. Raises PIW_DISK_FULL or PIW_NOT_WRITABLE. */
   static async create(workDir: string, surroundings: Surroundings): Promise<BuildFolder> {
-    try {
+    return await making(workDir, async () => {
       await mkdir(workDir, { recursive: true, mode: 0o700 });
       const name = `build-${String(process.pid)}-${await startTime(process.pid)}-`;
       const folder = new BuildFolder(await mkdtemp(join(await realpath(workDir), name)), surroundings);
       for (const part of PARTS) await mkdir(join(folder.path, part), { mode: 0o700 });
       return folder;
-    } catch (error) {
-      const full = ['ENOSPC', 'EDQUOT'].includes((error as NodeJS.ErrnoException).code ?? '');
-      throw new PiwError(
-        full ? 'PIW_DISK_FULL' : 'PIW_NOT_WRITABLE',
-        `no build can be made in ${workDir}: ${reason(error)}`,
-        { cause: error },
-      );
-    }
+    });
   }
 
   get wheels(): string {
     return join(this.path, 'wheels');
   }
 
-  /** Writes a file into it, mode 0600, and gives its path. */
+  /** Writes a file into it, mode 0600, and gives its path. Raises as create() does. */
   async write(name: string, contents: string): Promise<string> {
     const path = join(this.path, name);
-    await writeFile(path, contents, { mode: 0o600 });
+    await making(this.path, () => writeFile(path, contents, { mode: 0o600 }));
     return path;
   }
 
-  /** A folder in it that the build has never had a chance to put anything into. */
-  async scratch(): Promise<string> {
-    return await mkdtemp(join(this.path, 'scratch-'));
+  /**
+   * What is done in a folder in it that the build has never had a chance to put anything into. That the disk has
+   * no room for it raises PIW_DISK_FULL.
+   */
+  async inScratch<T>(what: (scratch: string) => Promise<T>): Promise<T> {
+    const scratch = await making(this.path, () => mkdtemp(join(this.path, 'scratch-')));
+    return await onDisk(scratch, () => what(scratch));
   }
 
   /** Ends what still runs of the build and removes all of its folder. Raises if something stays. */
   async wipe(): Promise<void> {
     await killProcessesOf(this.path);
     await remove(this.path);
+  }
+}
+
+/** Raises PIW_DISK_FULL, or for whatever else is in the way PIW_NOT_WRITABLE. */
+async function making<T>(folder: string, what: () => Promise<T>): Promise<T> {
+  try {
+    return await what();
+  } catch (error) {
+    const full = ['ENOSPC', 'EDQUOT'].includes(codeOf(error));
+    throw new PiwError(
+      full ? 'PIW_DISK_FULL' : 'PIW_NOT_WRITABLE',
+      `no build can be made in ${folder}: ${reason(error)}`,
+      { cause: error },
+    );
   }
 }
 

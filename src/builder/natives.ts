@@ -1,6 +1,7 @@
 import { open, rm, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import yauzl, { type Entry, type ZipFile } from 'yauzl';
+import { PiwError, reason } from '../errors.js';
 import { isElf, neededLibraries, type Read } from './elf.js';
 import { ownersOf } from './owners.js';
 
@@ -14,13 +15,18 @@ const LIMITS = { file: 2 * 1024 ** 3, all: 8 * 1024 ** 3, libraries: 1000 };
 /**
  * What a wheel needs of the system: the packages that have the libraries that its ELF files name and it
  * doesn't bring along, by package manager; under '' the libraries that no package here has. A file at a
- * time is unpacked into `scratch`. The wheel was found to be sound before.
+ * time is unpacked into `scratch`. The wheel was found to be sound before; what of it can't be unpacked all the
+ * same raises PIW_BAD_WHEEL, and what the system says of `scratch` is raised as it is.
  */
 export async function nativeDependencies(
   path: string,
   scratch: string,
 ): Promise<Readonly<Record<string, readonly string[]>>> {
-  const { needed, names } = await librariesOf(path, scratch);
+  const { needed, names } = await librariesOf(path, scratch).catch((error: unknown) => {
+    // Of the file system's errors, and of no other, it is told which call failed.
+    if ((error as NodeJS.ErrnoException).syscall !== undefined) throw error;
+    throw new PiwError('PIW_BAD_WHEEL', `${basename(path)}: ${reason(error)}`, { cause: error });
+  });
   const missing = [...needed].filter((name) => !names.has(name) && !OF_LIBC.test(name));
   return await ownersOf(missing.sort().slice(0, LIMITS.libraries));
 }
