@@ -111,9 +111,10 @@ function whyNot(error: unknown): string {
 
 /**
  * The walls: process, IPC, host name, cgroup and mount namespaces of its own; everything can be read and
- * nothing written but the build's folder, which is /tmp and /var/tmp as well; no capability, even of
- * root's. Out of sight: what is masked, /run with its sockets, and the other builds. When the slave ends,
- * so does what is in there.
+ * nothing written but the build's folder, which is /tmp, /var/tmp and /dev/shm as well; no capability, even of
+ * root's. Out of sight: what is masked, /run with its sockets, and the other builds. What lies upon these is
+ * empty and can't be written either: what a build put there would take memory that is counted as nobody's.
+ * When the slave ends, so does what is in there.
  *
  * What is needed and lies in what is masked is shown again, and what is masked and lies in that, hidden
  * again: so they are mounted in the order of their depth.
@@ -140,8 +141,11 @@ async function bubblewrap(options: SandboxOptions): Promise<(folder: string) => 
       .filter(({ path }) => covers.some((cover) => path === cover || path.startsWith(`${cover}/`)))
       .map(({ path }) => ({ path, args: ['--ro-bind', path, path] })),
   ].sort((a, b) => depth(a.path) - depth(b.path));
-  const own = (await existing(['/tmp', '/var/tmp'])).map(({ path }) => path);
+  const own = [...(await existing(['/tmp', '/var/tmp'])).map(({ path }) => path), '/dev/shm'];
   const hasRun = (await existing(['/run'])).length > 0;
+  const empty = ['/dev', ...(hasRun ? ['/run'] : []), workDir].concat(
+    masked.flatMap(({ path, folder }) => (folder ? [path] : [])),
+  );
   return (folder) => [
     program,
     ...['--unshare-pid', '--unshare-ipc', '--unshare-uts', '--unshare-cgroup-try', '--die-with-parent'],
@@ -151,6 +155,7 @@ async function bubblewrap(options: SandboxOptions): Promise<(folder: string) => 
     ...own.flatMap((path) => ['--bind', join(folder, 'tmp'), path]),
     ...mounts.flatMap(({ args }) => args),
     ...['--tmpfs', workDir, '--bind', folder, folder, '--chdir', folder],
+    ...empty.flatMap((path) => ['--remount-ro', path]),
     // A shell's exit code tells what can't be run from what failed.
     ...['--', '/bin/sh', '-c', 'exec "$0" "$@"'],
   ];

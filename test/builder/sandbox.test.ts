@@ -71,7 +71,11 @@ t.test('a build sees nothing of the slave where there is a sandbox, or its log s
     'write the key',
     'read the code',
     'write the code',
+    'write the home',
     'write the system',
+    'write /run',
+    'write /dev',
+    'write beside its folder',
     'make a device',
   ])
     t.match(output, `cannot ${hidden}`);

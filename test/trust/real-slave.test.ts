@@ -97,7 +97,6 @@ void t.test('a build that wants its slave’s key and code gets neither', async 
   t.ok(row?.status, `${ran.err}\n${row?.output ?? ''}`);
   t.match(row?.output ?? '', /the key is in \[\]/);
   t.match(row?.output ?? '', /slaves seen: 0/);
-  // What it may have written there is in a folder of its own, which lies upon the real one.
   t.notOk(existsSync(join(ROOT, 'dist', 'robbed.js')));
   unchanged();
   t.ok(existsSync(join(its.output, 'simple/piw-fixture-robs')), 'it is published all the same');
