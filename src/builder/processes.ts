@@ -13,8 +13,8 @@ const PAUSE_MS = 25;
  * that makes itself a daemon leaves the build's group and session, but inherits the variable that marks
  * it, like any other; and one that was started with an empty environment is known by its working or root
  * directory if that is still in the folder. One that has shed all three isn't found here, nor one of another
- * user's: those die with the namespace of a sandbox, or by the reaper (reaper.ts) where there is none. Linux alone tells these
- * things; elsewhere nothing is done. Gives the ids of those that are still there after ten seconds.
+ * user's: those die with the namespace of a sandbox, or by the reaper (reaper.ts) where there is none. Linux alone
+ * tells these things; elsewhere nothing is done. Gives the ids of those that are still there after ten seconds.
  */
 export async function killProcessesOf(folder: string): Promise<readonly number[]> {
   if (process.platform !== 'linux') return [];
@@ -37,15 +37,34 @@ export function kill(pid: number, signal: NodeJS.Signals): void {
   }
 }
 
-/** The ids of the processes of the build in this folder, as far as killProcessesOf() knows them. */
-export async function processesOf(folder: string): Promise<readonly number[]> {
+/**
+ * The ids of the processes that this one has started, and those that they have, whatever these have shed. Orphans
+ * are among them where they become this one's, or one of theirs: below a reaper, and in a process namespace.
+ */
+export async function descendantsOf(ancestor: number): Promise<readonly number[]> {
+  const children = new Map<number, number[]>();
+  for (const pid of await processIds()) {
+    const parent = Number((await statOf(pid))[1] ?? 0);
+    children.set(parent, [...(children.get(parent) ?? []), pid]);
+  }
   const found: number[] = [];
-  for (const name of await readdir('/proc')) {
-    if (!/^\d+$/.test(name) || Number(name) === process.pid) continue;
-    if (await belongs(`/proc/${name}`, folder)) found.push(Number(name));
+  for (let next: readonly number[] = [ancestor]; next.length > 0;) {
+    next = next.flatMap((pid) => children.get(pid) ?? []);
+    found.push(...next);
   }
   return found;
 }
+
+/** The ids of the processes of the build in this folder, as far as killProcessesOf() knows them. */
+export async function processesOf(folder: string): Promise<readonly number[]> {
+  const found: number[] = [];
+  for (const pid of await processIds())
+    if (pid !== process.pid && (await belongs(`/proc/${String(pid)}`, folder))) found.push(pid);
+  return found;
+}
+
+const processIds = async (): Promise<readonly number[]> =>
+  (await readdir('/proc')).filter((name) => /^\d+$/.test(name)).map(Number);
 
 async function belongs(entry: string, folder: string): Promise<boolean> {
   // What can't be read is another user's, or has ended.

@@ -147,7 +147,7 @@ async function exitOf(
         });
       }
       output.on('data', hear);
-      unwatch = watch(folder, limits, end);
+      if (child.pid !== undefined) unwatch = watch({ folder, pid: child.pid }, limits, end);
       signal.addEventListener('abort', abort, { once: true });
       child.once('error', reject);
       // Not `close`: a daemon that kept the pipe open would never let it come.

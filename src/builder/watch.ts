@@ -1,20 +1,27 @@
 import { readFile, statfs } from 'node:fs/promises';
 import type { Ending, Limits } from './limits.js';
-import { processesOf } from './processes.js';
+import { descendantsOf, processesOf } from './processes.js';
 
 /** How often a build is looked at, milliseconds. */
 const INTERVAL_MS = 1000;
 
+/** A build that runs: its folder, and the process that it began with. */
+export interface Watched {
+  readonly folder: string;
+  readonly pid: number;
+}
+
 /**
- * Looks after a build in its folder until `stop` is called, and tells which limit it went over: of free
- * disk, of processes, of memory. Processes and memory are what Linux tells of those that bear the build's
- * mark; elsewhere only the disk is watched.
+ * Looks after a build until it is told to stop, and tells which limit it went over: of free disk, of processes,
+ * of memory. Processes and memory are what Linux tells of those that bear the build's mark or descend from its
+ * first process; elsewhere only the disk is watched.
  */
-export function watch(folder: string, limits: Limits, over: (ending: Ending) => void): () => void {
+export function watch(build: Watched, limits: Limits, over: (ending: Ending) => void): () => void {
   let stopped = false;
   let timer: NodeJS.Timeout | undefined;
   const look = async (): Promise<void> => {
-    const ending = await exceeded(folder, limits);
+    // What can't be found out now, for want of open files, say, is looked at again.
+    const ending = await exceeded(build, limits).catch(() => undefined);
     if (stopped) return;
     if (ending !== undefined) over(ending);
     else timer = setTimeout(again, INTERVAL_MS);
@@ -29,15 +36,15 @@ export function watch(folder: string, limits: Limits, over: (ending: Ending) => 
   };
 }
 
-/** The limit that the build in this folder is over at the moment. */
-export async function exceeded(folder: string, limits: Limits): Promise<Ending | undefined> {
+/** The limit that a build is over at the moment. */
+async function exceeded({ folder, pid }: Watched, limits: Limits): Promise<Ending | undefined> {
   if (limits.diskFree > 0 && (await freeDisk(folder)) < limits.diskFree) return 'disk';
   if (process.platform !== 'linux' || (limits.processes === 0 && limits.memory === 0)) return undefined;
-  const processes = await processesOf(folder);
-  if (limits.processes > 0 && processes.length > limits.processes) return 'processes';
+  const processes = new Set([...(await processesOf(folder)), ...(await descendantsOf(pid))]);
+  if (limits.processes > 0 && processes.size > limits.processes) return 'processes';
   if (limits.memory === 0) return undefined;
   let memory = 0;
-  for (const pid of processes) memory += await ownMemory(pid);
+  for (const one of processes) memory += await ownMemory(one);
   return memory > limits.memory ? 'memory' : undefined;
 }
 

@@ -13,6 +13,8 @@ const index = await IndexServer.start([
   packFixture('litters'),
   packFixture('spies'),
   packFixture('watched'),
+  packFixture('exceeds', { version: '7' }),
+  packFixture('exceeds', { version: '8' }),
   packFixture('sheds'),
   packFixture('sheds', { version: '2.0' }),
 ]);
@@ -118,6 +120,26 @@ for (const mode of ['auto', 'none']) {
     t.match(result, { status: false, failureClass: 'killed' }, result.output);
     t.strictSame(processesWith(word), []);
   });
+}
+
+for (const mode of ['auto', 'none']) {
+  const where = mode === 'auto' ? 'in a sandbox' : 'without one';
+  t.test(
+    `a build that sheds all that tells whose it is goes over no limit by that, ${where}`,
+    { skip: process.platform !== 'linux' && 'Linux alone tells what processes use' },
+    async (t) => {
+      const workDir = temporary(t);
+      const confinement = await confine({ ...TESTING, mode, workDir });
+      for (const [version, limits, failureClass] of [
+        ['7', { processes: 30 }, 'other'],
+        ['8', { memory: 400 * 1024 ** 2 }, 'memory'],
+      ] as const) {
+        const { builder, request } = workshop(t, index.url, { workDir, confinement, limits });
+        const result = await builder.build(request('exceeds', { version, timeoutMs: 30_000 }));
+        t.match(result, { failureClass }, result.output);
+      }
+    },
+  );
 }
 
 t.test('what a build does elsewhere it does in a sandbox', async (t) => {
