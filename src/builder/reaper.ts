@@ -2,7 +2,8 @@
  * Runs a command, and ends when all that it has started is dead, wherever it went. To this process (Linux
  * alone has such) belongs every orphan of its descendants, whatever session, folder and variables it has:
  * when the command has ended, or two seconds after SIGTERM, they are killed until there is none. That is
- * before the builder's own SIGKILL to the whole group, which this would not outlive.
+ * before the builder's own SIGKILL to the whole group, which this would not outlive. The end of the builder, however
+ * it came, is SIGTERM, too.
  */
 const REAPER = `
 import ctypes, os, signal, sys, time
@@ -23,7 +24,8 @@ def kill(*_):
         except OSError:
             pass
 
-ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+prctl = ctypes.CDLL(None).prctl
+prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
 child = os.fork()
 if child == 0:
     try:
@@ -33,6 +35,7 @@ if child == 0:
         os._exit(127)
 signal.signal(signal.SIGALRM, kill)
 signal.signal(signal.SIGTERM, lambda *_: signal.setitimer(signal.ITIMER_REAL, 2, 0.05))
+prctl(1, signal.SIGTERM, 0, 0, 0)  # PR_SET_PDEATHSIG
 pid, status = os.wait()
 while pid != child:
     pid, status = os.wait()

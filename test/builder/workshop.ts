@@ -1,4 +1,4 @@
-import { mkdtempSync, realpathSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
@@ -19,6 +19,19 @@ export function temporary(t: Test): string {
     rmSync(path, { recursive: true, force: true, maxRetries: 3 });
   });
   return path;
+}
+
+/** The ids of the processes that have this word in their command line. */
+export function processesWith(word: string): readonly string[] {
+  const has = (pid: string): boolean => {
+    try {
+      return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(word);
+    } catch {
+      // It has ended.
+      return false;
+    }
+  };
+  return readdirSync('/proc').filter((pid) => /^\d+$/.test(pid) && has(pid));
 }
 
 /** A builder in a folder of its own, with the machine's pip, and requests for it. */

@@ -1,0 +1,60 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import t from 'tap';
+import { confine } from '../../src/builder/sandbox.js';
+import { until } from '../helpers/bus.js';
+import { packFixture } from '../helpers/sdist.js';
+import { IndexServer } from './index-server.js';
+import { interpreter, processesWith, temporary, workshop } from './workshop.js';
+
+/** In the process that is killed: the index, how it is confined, and where it builds. */
+const CHILD = process.env['PIW_TEST_ORPHANS'];
+
+if (CHILD !== undefined) await build(JSON.parse(CHILD) as Work);
+else await tests();
+
+interface Work {
+  readonly url: string;
+  readonly mode: string;
+  readonly workDir: string;
+  /** What the daemon of the build has in its command line. */
+  readonly word: string;
+}
+
+async function build({ url, mode, workDir, word }: Work): Promise<void> {
+  const env = { PIP_RETRIES: '0', PIW_TEST_WORD: word };
+  const confinement = await confine({ mode, network: 'on', interpreter, env, workDir, masked: [] });
+  const { builder, request } = workshop(t, url, { workDir, env, confinement });
+  await builder.build(
+    request('sheds', {
+      version: '2.0',
+      onLine: (line) => {
+        console.log(line);
+      },
+    }),
+  );
+}
+
+async function tests(): Promise<void> {
+  const index = await IndexServer.start([packFixture('sheds', { version: '2.0' })]);
+  t.teardown(() => index.stop());
+  for (const mode of ['auto', 'none']) {
+    const where = mode === 'auto' ? 'in a sandbox' : 'without one';
+    const skip = process.platform !== 'linux' && 'Linux alone can do that';
+    t.test(`what a slave builds dies with it when it is killed, ${where}`, { skip }, async (t) => {
+      const word = `piw-test-orphan-${mode}-${String(process.pid)}`;
+      const work: Work = { url: index.url, mode, workDir: temporary(t), word };
+      const child = spawn(process.execPath, [fileURLToPath(import.meta.url)], {
+        env: { ...process.env, PIW_TEST_ORPHANS: JSON.stringify(work) },
+        stdio: ['ignore', 'pipe', 'inherit'],
+      });
+      for await (const line of createInterface(child.stdout)) if (line.includes('its daemon runs')) break;
+      t.equal(processesWith(word).length, 1);
+      child.kill('SIGKILL');
+      await once(child, 'exit');
+      await until(() => processesWith(word).length === 0);
+    });
+  }
+}
