@@ -1,15 +1,31 @@
+import type { StatsFs } from 'node:fs';
 import { readFile, readdir, statfs } from 'node:fs/promises';
 import { freemem, loadavg, totalmem } from 'node:os';
+import { dirname } from 'node:path';
 import type { Stats } from '../protocols/fields.js';
+import { codeOf } from '../wheels/disk.js';
 
 const ZONES = '/sys/class/thermal';
 
-/** What this machine has left; of its disks, that which holds the folder. */
+/** What this machine has left; of its disks, that which holds the folder, or will when it is made. */
 export async function machineStats(folder: string): Promise<Stats> {
-  const { bsize, blocks, bavail } = await statfs(folder);
+  const { bsize, blocks, bavail } = await diskOf(folder);
   const memory = [totalmem(), freemem()] as const;
-  return [bsize * blocks, bsize * bavail, ...memory, loadavg()[0] ?? 0, await temperature()];
+  return [bytes(bsize * blocks), bytes(bsize * bavail), ...memory, loadavg()[0] ?? 0, await temperature()];
 }
+
+/** Something clears temporary folders away: builds make theirs anew, and until then it is the one above. */
+async function diskOf(folder: string): Promise<StatsFs> {
+  try {
+    return await statfs(folder);
+  } catch (error) {
+    if (codeOf(error) !== 'ENOENT' || dirname(folder) === folder) throw error;
+    return await diskOf(dirname(folder));
+  }
+}
+
+/** Network file systems may say that they are larger than what a message can hold. */
+const bytes = (number: number): number => Math.min(number, Number.MAX_SAFE_INTEGER);
 
 /** That of the hottest part, °C; null where the kernel tells none. */
 async function temperature(): Promise<number | null> {

@@ -1,0 +1,15 @@
+import { statfsSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { machineStats } from '../../src/builder/machine.js';
+import { temporary } from './workshop.js';
+
+t.test('what is left of a disk is known also where the folder of builds was cleared away', async (t) => {
+  const folder = temporary(t);
+  const { bsize, blocks } = statfsSync(folder);
+  const [disk, free, memory, unused, load] = await machineStats(join(folder, 'gone', 'with it'));
+  t.equal(disk, bsize * blocks);
+  t.ok(free > 0 && free <= disk);
+  t.ok(unused > 0 && unused <= memory);
+  t.ok(load >= 0);
+});
