@@ -1,14 +1,15 @@
-import { mkdir } from 'node:fs/promises';
-import { homedir, hostname, tmpdir, userInfo } from 'node:os';
+import { homedir, hostname, userInfo } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { Flags } from '@oclif/core';
 import { BuildSlave, type SlaveProgress } from '../../actors/build-slave.js';
 import { systemClock } from '../actor/clock.js';
 import { Builder } from '../builder/build.js';
+import { wipeLeftovers } from '../builder/environment.js';
 import { exposed } from '../builder/exposed.js';
 import type { Limits } from '../builder/limits.js';
 import { probe } from '../builder/interpreter.js';
 import { confine } from '../builder/sandbox.js';
+import { workFolder } from '../builder/work-folder.js';
 import { Bus } from '../bus/bus.js';
 import { defaultFiles, type Settings } from '../config.js';
 import { slaveConnection } from '../connection.js';
@@ -104,9 +105,10 @@ ${EXIT_CODES}`;
     }
     const signal = untilSignal();
     const { user, ...connection } = slaveConnection(settings);
-    const workDir = settings['work-dir'] ?? join(tmpdir(), `piw-slave-${String(process.getuid?.() ?? 0)}`);
-    await mkdir(workDir, { recursive: true, mode: 0o700 });
-    const bus = await Bus.connect({
+    const workDir = await workFolder(settings['work-dir']);
+    // Before anything else: they may be what fills the disk, so that no work would be asked for.
+    for (const trouble of await wipeLeftovers(workDir)) log.warning(trouble);
+    const connecting = Bus.connect({
       ...connection,
       name: `slave ${settings.label ?? hostname()}`,
       patienceMs: 60_000,
@@ -114,6 +116,8 @@ ${EXIT_CODES}`;
         log.warning(text);
       },
     });
+    const bus = await Promise.race([connecting, abortOf(signal)]);
+    if (!bus) return this.exit(0);
     const out = new AbortController();
     void bus.closed().then(() => {
       out.abort();
@@ -126,60 +130,58 @@ ${EXIT_CODES}`;
       ...[settings['slave-key'], settings['tls-key']].filter((file) => file !== null),
     ];
     try {
-      await Promise.all(
-        pythons.map(async (python) => {
-          const interpreter = await probe(python, passed);
-          const confinement = await confine({
-            mode: settings.sandbox,
-            network: settings['sandbox-network'],
-            ...{ interpreter, env: passed, programs, workDir },
-            masked: [...secrets, this.config.root, ...homes()],
-          });
-          if (confinement.notice !== undefined) {
-            log.warning(confinement.notice);
-            await this.#guard(secrets, log, settings['allow-exposed']);
-          }
-          const slave = new BuildSlave({
-            bus,
-            log,
-            clock: systemClock,
-            builder: new Builder({
-              interpreter,
-              workDir,
-              env: passed,
-              programs,
-              confinement,
-              limits: limitsOf(settings),
-              log: (line) => {
-                log.debug(line);
-              },
-            }),
-            ...{ user, workDir, once: flags.once },
-            thresholds: {
-              diskFree: settings['min-disk-free'] * MB,
-              memoryFree: settings['min-memory-free'] * MB,
-              load: settings['max-load'],
-              temperature: settings['max-temperature'],
+      await together(AbortSignal.any([signal, out.signal]), pythons, async (python, signal) => {
+        const interpreter = await probe(python, passed);
+        const confinement = await confine({
+          mode: settings.sandbox,
+          network: settings['sandbox-network'],
+          ...{ interpreter, env: passed, programs, workDir },
+          masked: [...secrets, this.config.root, ...homes()],
+        });
+        if (confinement.notice !== undefined) {
+          log.warning(confinement.notice);
+          await this.#guard(secrets, log, settings['allow-exposed']);
+        }
+        const slave = new BuildSlave({
+          bus,
+          log,
+          clock: systemClock,
+          builder: new Builder({
+            interpreter,
+            workDir,
+            env: passed,
+            programs,
+            confinement,
+            limits: limitsOf(settings),
+            log: (line) => {
+              log.warning(line);
             },
-            onProgress: (progress) => {
-              tell(progress);
-            },
-            hello: {
-              version: `${VERSION}/${String(PROTOCOL)}`,
-              build_timeout_s: settings.timeout,
-              busy_interval_s: settings['busy-interval'],
-              py_version_tag: interpreter.pyVersionTag,
-              abi_tag: interpreter.abiTag,
-              platform_tag: interpreter.platformTag,
-              label: settings.label ?? hostname(),
-              os_name: interpreter.osName,
-              os_version: interpreter.osVersion,
-              board: interpreter.board,
-            },
-          });
-          await slave.run(AbortSignal.any([signal, out.signal]));
-        }),
-      );
+          }),
+          ...{ user, workDir, once: flags.once },
+          thresholds: {
+            diskFree: settings['min-disk-free'] * MB,
+            memoryFree: settings['min-memory-free'] * MB,
+            load: settings['max-load'],
+            temperature: settings['max-temperature'],
+          },
+          onProgress: (progress) => {
+            tell(progress);
+          },
+          hello: {
+            version: `${VERSION}/${String(PROTOCOL)}`,
+            build_timeout_s: settings.timeout,
+            busy_interval_s: settings['busy-interval'],
+            py_version_tag: interpreter.pyVersionTag,
+            abi_tag: interpreter.abiTag,
+            platform_tag: interpreter.platformTag,
+            label: settings.label ?? hostname(),
+            os_name: interpreter.osName,
+            os_version: interpreter.osVersion,
+            board: interpreter.board,
+          },
+        });
+        await slave.run(signal);
+      });
       if (out.signal.aborted)
         throw new PiwError('PIW_UNREACHABLE', 'the NATS servers let this slave in no more');
     } finally {
@@ -188,12 +190,13 @@ ${EXIT_CODES}`;
   }
 
   /**
-   * Without a sandbox, what is built could speak to the master as this slave, or become it. Raises
-   * PIW_CONFIG where that is so, unless it is allowed, for trying out.
+   * Without a sandbox, what is built could speak to the master as this slave, or become it, or leave something in
+   * its home. Raises PIW_CONFIG where that is so, unless it is allowed, for trying out.
    */
   async #guard(secrets: readonly string[], log: Log, allowed: boolean): Promise<void> {
     const { root } = this.config;
-    const found = await exposed({ secrets, code: [root, join(root, 'dist'), process.execPath] });
+    const code = [root, join(root, 'dist'), process.execPath];
+    const found = await exposed({ secrets, kept: [...code, ...homes()] });
     if (found.length === 0) return;
     const what = `this slave is at the mercy of what it builds: ${found.join(', ')}`;
     if (!allowed) {
@@ -205,6 +208,38 @@ ${EXIT_CODES}`;
 
 /** What `piw farm` hands to its slaves for their builds: how pip reaches the index. */
 export const BUILD_ENV = 'PIW_BUILD_ENV';
+
+/**
+ * Does it for all of the items at once. Where one fails, the others are told to end, and waited for, before that
+ * is raised.
+ */
+async function together<T>(
+  signal: AbortSignal,
+  items: readonly T[],
+  what: (item: T, signal: AbortSignal) => Promise<void>,
+): Promise<void> {
+  const failed = new AbortController();
+  const errors: unknown[] = [];
+  const either = AbortSignal.any([signal, failed.signal]);
+  await Promise.all(
+    items.map((item) =>
+      what(item, either).catch((error: unknown) => {
+        errors.push(error);
+        failed.abort();
+      }),
+    ),
+  );
+  if (errors.length > 0) throw errors[0];
+}
+
+const abortOf = (signal: AbortSignal): Promise<undefined> =>
+  new Promise((resolve) => {
+    const over = () => {
+      resolve(undefined);
+    };
+    if (signal.aborted) over();
+    signal.addEventListener('abort', over);
+  });
 
 /**
  * Where the slave's key may be: the configuration, and the folder that it is in, for piw farm and people

@@ -1,0 +1,20 @@
+import { lstat, mkdir } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { PiwError } from '../errors.js';
+import { onDisk } from '../wheels/disk.js';
+
+/**
+ * The folder in which a slave makes its builds: the one that was named, or else one in the system's temporary
+ * folder, where anybody can guess what it is called, and make it first. Raises PIW_NOT_WRITABLE where that is
+ * another's, or others can change it, and where no folder is to be had; PIW_DISK_FULL.
+ */
+export async function workFolder(named: string | null): Promise<string> {
+  const user = process.getuid?.() ?? 0;
+  const folder = named ?? join(tmpdir(), `piw-slave-${String(user)}`);
+  await onDisk(folder, () => mkdir(folder, { recursive: true, mode: 0o700 }));
+  if (named !== null) return folder;
+  const its = await lstat(folder);
+  if (its.isDirectory() && its.uid === user && (its.mode & 0o022) === 0) return folder;
+  throw new PiwError('PIW_NOT_WRITABLE', `${folder} is not this user's alone; name another with --work-dir`);
+}

@@ -1,0 +1,91 @@
+import { spawn } from 'node:child_process';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, symlinkSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import t from 'tap';
+import { newVersions } from '../../src/database/versions.js';
+import { IndexServer } from '../builder/index-server.js';
+import { interpreter } from '../builder/workshop.js';
+import { until } from '../helpers/bus.js';
+import { testMaster } from '../helpers/master.js';
+import { someRelease, someTarget } from '../helpers/rows.js';
+import { packFixture } from '../helpers/sdist.js';
+
+t.setTimeout(120_000);
+
+const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
+
+/** `piw slave`, which can be killed; what it says comes into `said`. */
+function startSlave(args: readonly string[], env: NodeJS.ProcessEnv = {}) {
+  const given = ['-c', '/dev/null', '--allow-root', '--allow-exposed', ...args];
+  const child = spawn(process.execPath, [BIN, 'slave', ...given], {
+    env: { ...process.env, ...env },
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  let said = '';
+  child.stderr.on('data', (data: Buffer) => (said += data.toString()));
+  const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
+  t.teardown(() => child.kill('SIGKILL'));
+  return { child, ended, said: () => said };
+}
+
+void t.test('what a slave that was killed has left is removed before any work is asked for', async (t) => {
+  // It takes connections, and never says anything.
+  const mute = createServer();
+  await new Promise<void>((resolve) => mute.listen(0, '127.0.0.1', resolve));
+  t.teardown(() => mute.close());
+  const work = mkdtempSync(join(tmpdir(), 'piw-slave-work-'));
+  // No process has this id: it is over the most that Linux gives.
+  mkdirSync(join(work, 'build-4999999-1-abcdef', 'home'), { recursive: true });
+  const master = `nats://pi:none@127.0.0.1:${String((mute.address() as AddressInfo).port)}`;
+  const slave = startSlave(['-m', master, '--work-dir', work]);
+  await until(() => !existsSync(join(work, 'build-4999999-1-abcdef')));
+  slave.child.kill('SIGTERM');
+  t.equal(await slave.ended, 0, 'and SIGTERM ends it also where no master answers');
+});
+
+void t.test('a folder for builds that somebody else has laid is not taken', async (t) => {
+  for (const lay of [
+    (path: string) => {
+      mkdirSync(path);
+      chmodSync(path, 0o777);
+    },
+    (path: string) => {
+      symlinkSync(tmpdir(), path);
+    },
+  ]) {
+    const folder = mkdtempSync(join(tmpdir(), 'piw-slave-tmp-'));
+    lay(join(folder, `piw-slave-${String(process.getuid?.() ?? 0)}`));
+    const slave = startSlave(['-m', 'nats://pi:none@127.0.0.1:1'], { TMPDIR: folder });
+    t.equal(await slave.ended, 2, slave.said());
+    t.match(slave.said(), /is not this user's alone; name another with --work-dir/);
+  }
+});
+
+void t.test('a slave of several interpreters of which one can’t go on ends all in good order', async (t) => {
+  const index = await IndexServer.start([packFixture('lingers')]);
+  t.teardown(() => index.stop());
+  const its = await testMaster(t, { versions: [], given: { 'index-url': index.url } });
+  const { abiTag: abi, platformTag: platform } = interpreter;
+  await someTarget(its.db, abi, { platform });
+  await newVersions(its.db, 'piw-fixture-lingers', 'feed', [someRelease('1.0', { priority: 2 })]);
+  const work = mkdtempSync(join(tmpdir(), 'piw-slave-work-'));
+  const ready = join(work, 'ready');
+  // It answers, after a while, that it is none.
+  const slow = join(work, 'python');
+  writeFileSync(slow, `#!/bin/sh\nwhile ! [ -e ${ready} ]; do sleep 0.1; done\nexit 1\n`, { mode: 0o755 });
+  const pythons = ['--python', interpreter.path, '--python', slow];
+  const { nats, prefix } = its.settings;
+  const slave = startSlave(['-m', nats, '--prefix', prefix, '--work-dir', join(work, 'builds'), ...pythons], {
+    PIW_BUILD_ENV: JSON.stringify({ PIP_RETRIES: '0' }),
+  });
+  await its.untilSlave(({ state }) => state === 'building');
+  writeFileSync(ready, '');
+  t.equal(await slave.ended, 3, slave.said());
+  t.match(slave.said(), /it gave no answer that makes sense/);
+  t.same(await its.slaves(), [], 'the other has said BYE');
+  t.same(await its.db.query('select 1 from queue where lease is not null'), []);
+});
