@@ -49,7 +49,9 @@ export class Sessions implements Iterable<SlaveState> {
   /** A session is about to begin. Raises PIW_REFUSED where its user begins too many. */
   admit(key: SessionKey, now: number): void {
     if (this.get(key)) return;
-    const until = Math.max(this.#begun.get(key.user) ?? 0, now) + SESSION_MS;
+    const begun = this.#begun.get(key.user) ?? 0;
+    // It is never set so far ahead: the clock was set back meanwhile.
+    const until = (begun > now + MOST * SESSION_MS ? now : Math.max(begun, now)) + SESSION_MS;
     if (until > now + MOST * SESSION_MS)
       throw new PiwError('PIW_REFUSED', `${key.user} begins too many sessions`);
     this.#begun.set(key.user, until);

@@ -98,7 +98,8 @@ export class SlaveState {
   /** Why it is to get no work now; undefined: it may. */
   idleBecause(now: number): string | undefined {
     if (this.asleep) return 'an administrator said so';
-    if (now >= this.#restUntil) return undefined;
+    // Where it is further ahead, the clock was set back meanwhile.
+    if (now >= this.#restUntil || this.#restUntil - now > REST_MS.longest) return undefined;
     const until = new Date(this.#restUntil).toISOString().slice(11, 16);
     return `${String(this.#troubles)} builds in a row failed for reasons of its surroundings; the next at ${until} UTC`;
   }

@@ -1,0 +1,69 @@
+import t from 'tap';
+import { Sessions } from '../../src/states/sessions.js';
+import { SlaveState } from '../../src/states/slave-state.js';
+
+const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
+const HELLO = {
+  ...{ version: '0/1', build_timeout_s: 100, busy_interval_s: 30, clock: 0 },
+  ...{ py_version_tag: 'cp311', abi_tag: 'cp311', platform_tag: 'linux_x86_64' },
+  ...{ label: 'anvil', os_name: 'x', os_version: 'x', board: null },
+};
+const slaveOf = (session: string, now: number): SlaveState =>
+  new SlaveState(1, 'pi', session, HELLO, true, now);
+
+t.test('a user begins a thousand sessions at once, and then one a second', (t) => {
+  const sessions = new Sessions();
+  const admit = (session: number, now: number): void => {
+    sessions.admit({ user: 'pi', session: String(session) }, now);
+  };
+  for (let session = 0; session < 1000; session += 1) admit(session, DAY_MS);
+  t.throws(
+    () => {
+      admit(1000, DAY_MS);
+    },
+    { code: 'PIW_REFUSED' },
+  );
+  admit(1000, DAY_MS + 1000);
+  t.throws(
+    () => {
+      admit(1001, DAY_MS + 1000);
+    },
+    { code: 'PIW_REFUSED' },
+  );
+  sessions.admit({ user: 'another', session: '0' }, DAY_MS + 1000);
+  t.end();
+});
+
+t.test('a clock that is set back keeps no slave from beginning', (t) => {
+  const sessions = new Sessions();
+  sessions.admit({ user: 'pi', session: 'a' }, 2 * DAY_MS);
+  sessions.admit({ user: 'pi', session: 'b' }, DAY_MS);
+  t.end();
+});
+
+t.test('a slave that is out of order rests, longer each time, and not until a clock is right again', (t) => {
+  const slave = slaveOf('a', DAY_MS);
+  t.strictSame([slave.trouble(DAY_MS), slave.trouble(DAY_MS)], [0, 0]);
+  t.equal(slave.trouble(DAY_MS), 60_000);
+  t.match(slave.idleBecause(DAY_MS), /^3 builds in a row failed .*; the next at 00:01 UTC$/);
+  t.equal(slave.idleBecause(DAY_MS + 60_000), undefined);
+  t.equal(slave.trouble(DAY_MS), 120_000);
+  t.equal(slave.idleBecause(DAY_MS - HOUR_MS), undefined);
+  slave.fine();
+  t.equal(slave.trouble(DAY_MS), 0);
+  t.end();
+});
+
+t.test('a slave that was silent for an hour is forgotten', (t) => {
+  const sessions = new Sessions();
+  sessions.add(slaveOf('a', DAY_MS));
+  sessions.add(slaveOf('b', DAY_MS + 1));
+  sessions.forget(DAY_MS + HOUR_MS + 1);
+  t.strictSame(
+    [...sessions].map(({ session }) => session),
+    ['b'],
+  );
+  t.throws(() => sessions.known({ user: 'pi', session: 'a' }), { code: 'PIW_UNKNOWN_SLAVE' });
+  t.end();
+});
