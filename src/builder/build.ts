@@ -4,14 +4,14 @@ import { PiwError, reason } from '../errors.js';
 import type { FailureClass } from '../states/failure.js';
 import type { FileState } from '../states/file-state.js';
 import { normalise, parseRequirement, type PackageName } from '../wheels/names.js';
-import { sameVersion } from '../wheels/versions.js';
+import { isPep440, sameVersion } from '../wheels/versions.js';
 import { describeWheel } from '../wheels/wheel.js';
 import { accessTo, hideSecrets, type Access } from './access.js';
 import { buildArguments, lookArguments, PIP, pipEnvironment, requirementsFor } from './command.js';
 import { BuildFolder, wipeLeftovers } from './environment.js';
 import { diagnose, type Evidence, type Failure } from './failure.js';
 import { pipWithWalls } from './hooks.js';
-import { indexTrouble } from './index-check.js';
+import { indexTrouble, listsNothing } from './index-check.js';
 import type { Interpreter } from './interpreter.js';
 import { DEFAULT_LIMITS, failureOf, type Limits } from './limits.js';
 import { nativeDependencies } from './natives.js';
@@ -173,7 +173,7 @@ export class Builder {
   async #failureOf(
     { code, output, starved }: Pick<RunResult, 'code' | 'output'> & Pick<Evidence, 'starved'>,
     name: PackageName,
-    { version, signal }: BuildRequest,
+    { version, sdistSha256, signal }: BuildRequest,
     folder: BuildFolder,
   ): Promise<Failure | undefined> {
     if (code === 0) return undefined;
@@ -184,6 +184,9 @@ export class Builder {
     if (!UNSURE.includes(failure.failureClass) || missing === undefined) return failure;
     const look = { timeoutMs: LOOK_MS, signal, onLine: () => undefined };
     const { output: said } = await this.#pip(folder, lookArguments(missing), look, (text) => text);
+    const known = sdistSha256 !== null && failure.failureClass === 'no-sdist' && isPep440(version);
+    if (known && listsNothing(said))
+      return { failureClass: 'index', sentence: 'the index lists nothing of it, whose source is known' };
     return indexTrouble(said) ?? failure;
   }
 }

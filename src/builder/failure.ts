@@ -128,6 +128,12 @@ const SIGNS: readonly Sign[] = [
     holds: whenUnfound,
   },
   {
+    failureClass: 'index',
+    pattern: /Skipping page \S{1,500} because the \w{1,10} request got Content-Type: ([\w/+-]{1,100})/,
+    sentence: 'the index answered with something that is no page of it ($1)',
+    holds: whenUnfound,
+  },
+  {
     failureClass: 'python-version',
     pattern: /Package '([^'\n]{1,200})' requires a different Python: \S{1,40} not in '([^'\n]{1,200})'/,
     sentence: 'this version of Python is not among those that it supports',

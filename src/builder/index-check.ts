@@ -22,3 +22,10 @@ export function indexTrouble(output: string): Failure | undefined {
         : `the index answered with status ${code}`,
   };
 }
+
+/**
+ * Whether an index gave a page, by the same words, and nothing was listed on it: no link that is a file's, of whatever
+ * kind. That is what an index's own "back soon" looks like, or that of somebody who stands between.
+ */
+export const listsNothing = (output: string): boolean =>
+  output.includes('Fetched page ') && !/Found link |Skipping link: (?!not a file)/.test(output);

@@ -255,6 +255,35 @@ t.test('a file that the index lists and has not is no source', async (t) => {
   t.match(await builder.build(request('plain', { sdistSha256: plain.sha256 })), { failureClass: 'no-sdist' });
 });
 
+t.test('an index that answers with some other page has not said that there is no source', async (t) => {
+  for (const [away, sdistSha256, expected] of [
+    [
+      'text/html',
+      'ab'.repeat(32),
+      { failureClass: 'index', output: /lists nothing of it, whose source is known\n$/ },
+    ],
+    ['text/html', null, { failureClass: 'no-sdist' }],
+    [
+      'text/plain',
+      null,
+      { failureClass: 'index', output: /something that is no page of it \(text\/plain\)\n$/ },
+    ],
+  ] as const) {
+    const index = await IndexServer.start([packFixture('plain')], { away });
+    t.teardown(() => index.stop());
+    const { builder, request } = workshop(t, index.url);
+    t.match(await builder.build(request('plain', { sdistSha256 })), expected);
+  }
+});
+
+t.test('a project of which there are only wheels for others has no source', async (t) => {
+  const wheel = { ...packFixture('plain'), filename: 'piw_fixture_plain-1.0-cp27-none-win32.whl' };
+  const index = await IndexServer.start([wheel]);
+  t.teardown(() => index.stop());
+  const { builder, request } = workshop(t, index.url);
+  t.match(await builder.build(request('plain', { sdistSha256: wheel.sha256 })), { failureClass: 'no-sdist' });
+});
+
 t.test('a version for other Pythons says so', async (t) => {
   const { builder, request } = workshop(t, index.url);
   t.match(await builder.build(request('plain', { version: '2.0' })), { failureClass: 'python-version' });

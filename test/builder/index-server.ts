@@ -7,6 +7,8 @@ export interface IndexOptions {
   readonly login?: { readonly user: string; readonly password: string };
   /** What every request is answered with instead. */
   readonly status?: number;
+  /** The type of a page with no link on it, which is answered to every request. */
+  readonly away?: string;
   /** Files that are listed and not there. */
   readonly gone?: readonly Sdist[];
 }
@@ -47,7 +49,11 @@ export class IndexServer {
   }
 
   #answer({ url = '', headers }: IncomingMessage, response: ServerResponse): void {
-    const { login, status } = this.#options;
+    const { login, status, away } = this.#options;
+    if (away !== undefined) {
+      response.writeHead(200, { 'content-type': away }).end('<html><body>We will be back soon</body></html>');
+      return;
+    }
     if (status !== undefined) {
       response.writeHead(status).end();
       return;
