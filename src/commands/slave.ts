@@ -1,7 +1,7 @@
 import { homedir, hostname, userInfo } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { Flags } from '@oclif/core';
-import { BuildSlave, type SlaveProgress } from '../../actors/build-slave.js';
+import { BuildSlave } from '../../actors/build-slave.js';
 import { systemClock } from '../actor/clock.js';
 import { Builder } from '../builder/build.js';
 import { wipeLeftovers } from '../builder/environment.js';
@@ -17,6 +17,7 @@ import { PiwError } from '../errors.js';
 import type { Log } from '../log.js';
 import { PROTOCOL, VERSION } from '../version.js';
 import { EXIT_CODES, PiwCommand, tlsFlags, untilSignal } from './base.js';
+import { tellParent } from './parent.js';
 
 export default class Slave extends PiwCommand {
   static override summary = 'Build packages for a farm, until it or the master is told to end.';
@@ -165,7 +166,7 @@ ${EXIT_CODES}`;
             temperature: settings['max-temperature'],
           },
           onProgress: (progress) => {
-            tell(progress);
+            tellParent({ progress }, progress.state === 'building');
           },
           hello: {
             version: `${VERSION}/${String(PROTOCOL)}`,
@@ -282,9 +283,4 @@ function limitsOf(settings: Settings): Limits {
 function environment(): Readonly<Record<string, string>> {
   const handed = process.env[BUILD_ENV];
   return handed === undefined ? {} : (JSON.parse(handed) as Record<string, string>);
-}
-
-/** Whoever started this process as its child is told what goes on. */
-function tell(progress: SlaveProgress): void {
-  if (process.connected) process.send?.({ progress });
 }

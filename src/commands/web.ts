@@ -1,6 +1,7 @@
 import { Flags } from '@oclif/core';
 import { startWebServer } from '../farm/web-server.js';
 import { EXIT_CODES, PiwCommand, untilSignal } from './base.js';
+import { tellParent } from './parent.js';
 
 export default class Web extends PiwCommand {
   static override summary = "Serve a farm's site and index, for farms without a web server of their own.";
@@ -27,7 +28,7 @@ export default class Web extends PiwCommand {
     const signal = untilSignal();
     const server = await startWebServer({ root, host: flags.host, port: flags.port });
     this.createLog('web', flags).info(`serving ${root} on http://${flags.host}:${String(server.port)}/`);
-    if (process.connected) process.send?.({ port: server.port });
+    tellParent({ port: server.port });
     await new Promise<void>((resolve) => {
       if (signal.aborted) resolve();
       signal.addEventListener(

@@ -1,0 +1,14 @@
+let behind = false;
+
+/**
+ * Tells whoever started this process as its child; nobody, where there is none. What is only `lately` of interest, as
+ * a line of a log that scrolls by, is left out while they haven't heard what was said before: what they hear more
+ * slowly than it is said would fill this process's memory.
+ */
+export function tellParent(message: object, lately = false): void {
+  if (!process.connected || (lately && behind)) return;
+  const heard = (): void => {
+    behind = false;
+  };
+  if (process.send?.(message, undefined, undefined, heard) === false) behind = true;
+}
