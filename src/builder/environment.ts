@@ -66,8 +66,7 @@ export class BuildFolder {
   static async create(workDir: string, surroundings: Surroundings): Promise<BuildFolder> {
     return await making(workDir, async () => {
       await mkdir(workDir, { recursive: true, mode: 0o700 });
-      const name = `build-${String(process.pid)}-${await startTime(process.pid)}-`;
-      const folder = new BuildFolder(await mkdtemp(join(await realpath(workDir), name)), surroundings);
+      const folder = new BuildFolder(await newFolder(workDir), surroundings);
       for (const part of PARTS) await mkdir(join(folder.path, part), { mode: 0o700 });
       return folder;
     });
@@ -98,6 +97,12 @@ export class BuildFolder {
     await killProcessesOf(this.path);
     await remove(this.path);
   }
+}
+
+/** A folder in `workDir`, absolute and without links, that wipeLeftovers() removes if this process doesn't. */
+export async function newFolder(workDir: string): Promise<string> {
+  const name = `build-${String(process.pid)}-${await startTime(process.pid)}-`;
+  return await mkdtemp(join(await realpath(workDir), name));
 }
 
 /** Raises PIW_DISK_FULL, or for whatever else is in the way PIW_NOT_WRITABLE. */

@@ -1,8 +1,9 @@
 import { execFile } from 'node:child_process';
-import { lstat, mkdir, mkdtemp, realpath, rm } from 'node:fs/promises';
+import { lstat, mkdir, realpath, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { PiwError, reason } from '../errors.js';
+import { newFolder } from './environment.js';
 import { cutsOff, pipWithWalls, probeProject } from './hooks.js';
 import type { Interpreter } from './interpreter.js';
 import { reaper } from './reaper.js';
@@ -60,7 +61,7 @@ export async function confine(options: SandboxOptions): Promise<Confinement> {
     around: () => reaper(interpreter.path),
   });
   if (mode === 'none') return without('the configuration says so');
-  const scratch = await mkdtemp(join(await realpath(workDir), 'probe-'));
+  const scratch = await newFolder(workDir);
   try {
     await mkdir(join(scratch, 'tmp'));
     const around = await bubblewrap(options);

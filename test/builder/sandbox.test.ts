@@ -190,6 +190,14 @@ t.test(
   },
 );
 
+t.test('what is left of a trial in which the slave was killed is known for what it is', async (t) => {
+  const workDir = temporary(t);
+  const program = join(temporary(t), 'bwrap');
+  writeFileSync(program, `#!/bin/sh\nls ${workDir} >&2\nexit 1\n`, { mode: 0o755 });
+  const { notice } = await confine({ ...TESTING, workDir, program });
+  t.match(notice, new RegExp(`: build-${String(process.pid)}-\\d+-\\w{6}$`));
+});
+
 t.test('without bubblewrap, or with one that fails, it is as the configuration says', async (t) => {
   const workDir = temporary(t);
   for (const [program, why] of [
