@@ -175,10 +175,10 @@ ${EXIT_CODES}`;
             py_version_tag: interpreter.pyVersionTag,
             abi_tag: interpreter.abiTag,
             platform_tag: interpreter.platformTag,
-            label: settings.label ?? hostname(),
-            os_name: interpreter.osName,
-            os_version: interpreter.osVersion,
-            board: interpreter.board,
+            label: line(settings.label ?? hostname()),
+            os_name: line(interpreter.osName),
+            os_version: line(interpreter.osVersion),
+            board: interpreter.board === null ? null : line(interpreter.board),
           },
         });
         await slave.run(signal);
@@ -206,6 +206,11 @@ ${EXIT_CODES}`;
     log.warning(what);
   }
 }
+
+/** As a message has it (Line in protocols/fields.ts), whatever people or a system call themselves. */
+const line = (text: string): string =>
+  // eslint-disable-next-line no-control-regex
+  text.replace(/[\u0000-\u001f\u007f-\u009f]+/g, ' ').slice(0, 200);
 
 /** What `piw farm` hands to its slaves for their builds: how pip reaches the index. */
 export const BUILD_ENV = 'PIW_BUILD_ENV';

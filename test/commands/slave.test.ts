@@ -77,12 +77,20 @@ void t.test('a slave of several interpreters of which one can’t go on ends all
   // It answers, after a while, that it is none.
   const slow = join(work, 'python');
   writeFileSync(slow, `#!/bin/sh\nwhile ! [ -e ${ready} ]; do sleep 0.1; done\nexit 1\n`, { mode: 0o755 });
-  const pythons = ['--python', interpreter.path, '--python', slow];
+  const options = [
+    '--python',
+    interpreter.path,
+    '--python',
+    slow,
+    '--label',
+    `the\nattic ${'x'.repeat(300)}`,
+  ];
   const { nats, prefix } = its.settings;
-  const slave = startSlave(['-m', nats, '--prefix', prefix, '--work-dir', join(work, 'builds'), ...pythons], {
+  const slave = startSlave(['-m', nats, '--prefix', prefix, '--work-dir', join(work, 'builds'), ...options], {
     PIW_BUILD_ENV: JSON.stringify({ PIP_RETRIES: '0' }),
   });
   await its.untilSlave(({ state }) => state === 'building');
+  t.match((await its.slaves())[0]?.label, /^the attic x{190}$/, 'whatever it is called');
   writeFileSync(ready, '');
   t.equal(await slave.ended, 3, slave.said());
   t.match(slave.said(), /it gave no answer that makes sense/);
