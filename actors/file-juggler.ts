@@ -1,20 +1,25 @@
 import { randomBytes } from 'node:crypto';
 import { Actor, type ActorContext, type From } from '../src/actor/actor.js';
 import { Client } from '../src/actor/client.js';
-import { DAY_MS, type LiveChunks } from '../src/bus/objects.js';
+import { DAY_MS, type Chunk } from '../src/bus/objects.js';
 import { PiwError } from '../src/errors.js';
 import {
   BUCKET_BYTES,
   SMALL_FILE,
   bucketOf,
   fileSystem,
+  inHandsOf,
   juggler,
+  partsOf,
   transfer,
+  transferOf,
 } from '../src/protocols/file-juggler.js';
 import type { Answer } from '../src/protocols/protocol.js';
 import { fileFromMessage } from '../src/states/file-state.js';
+import { SMALL } from '../src/states/transfer-state.js';
 import type { Arriving } from '../src/wheels/arriving.js';
 import { WheelStore, type Verdict } from '../src/wheels/store.js';
+import { Lines, type Line } from './file-juggler/lines.js';
 
 type Next = Answer<typeof transfer.verbs, 'CHUNK'>;
 
@@ -30,6 +35,8 @@ const senderOf = ({ tokens }: From): string => tokens[1] ?? '';
 const OBJECTS = 1000;
 /** How many verdicts are kept for those who ask again. */
 const VERDICTS = 1000;
+/** How often what NATS has of small files that are over is removed, seconds: of all of a bucket at once. */
+const REMOVE_S = 1;
 
 export interface JugglerSettings {
   readonly outputPath: string;
@@ -41,16 +48,20 @@ export interface JugglerSettings {
 interface Reading {
   readonly arriving: Arriving;
   readonly bucket: string;
-  readonly live: LiveChunks;
-  /** The objects that something came of. */
+  readonly line: Line;
+  /** The objects that something came of, of a large file. */
   readonly objects: Set<string>;
-  /** How many chunks have been written, of those that live has received. */
-  written: number;
   lastSeen: number;
   failure: Error | undefined;
   /** What is being looked for among what is stored. */
   recovering: Promise<void> | undefined;
-  done: Promise<void>;
+}
+
+/** A sender that has said HELLO here, and of which transfer: its CHUNKs are of that one. */
+interface Session {
+  id: string;
+  lastSeen: number;
+  readonly close: () => Promise<void>;
 }
 
 /**
@@ -67,8 +78,8 @@ interface Reading {
  * Bytes go to the disk as they come, and what is there is noted beside them before CHUNK is answered. So when
  * the sender, the juggler or NATS breaks off, the sender says HELLO again, to any juggler, and only what is
  * missing is sent: what passed while nobody listened is read from NATS, which has stored it, and the rest is
- * asked for. A HELLO or VERIFY that reaches a juggler who hasn't the transfer is handed on to the one who has
- * it; when that one is gone, the transfer is taken over.
+ * asked for; a small file is sent again whole. A HELLO or VERIFY that reaches a juggler who hasn't the transfer
+ * is handed on to the one who has it; when that one is gone, the transfer is taken over.
  */
 export class FileJuggler extends Actor {
   readonly #me = randomBytes(8).toString('hex');
@@ -76,15 +87,20 @@ export class FileJuggler extends Actor {
   readonly #readings = new Map<string, Reading>();
   /** What is done with one transfer is done one after the other, but for its chunks. */
   readonly #turns = new Map<string, Promise<unknown>>();
-  readonly #sessions = new Map<string, { id: string; close: () => Promise<void> }>();
-  /** How to stop answering for each transfer that is in these hands. */
-  readonly #offers = new Map<string, () => Promise<void>>();
+  readonly #sessions = new Map<string, Session>();
+  readonly #lines: Lines;
+  /** Buckets in which something is left of small files that are over. */
+  readonly #leftIn = new Set<string>();
   readonly #buckets = new Set<string>();
   readonly #verdicts = new Map<string, Verdict>();
 
   constructor(context: ActorContext, settings: JugglerSettings) {
     super(context);
     this.#store = new WheelStore(settings.outputPath, this.#me, settings.rebuilt === 'tag');
+    this.#lines = new Lines(this.bus.objects, (bucket, chunk) => {
+      const reading = this.#readings.get(transferOf(chunk.object));
+      if (reading?.bucket === bucket) this.#write(reading, chunk);
+    });
   }
 
   override async start(): Promise<void> {
@@ -94,10 +110,18 @@ export class FileJuggler extends Actor {
       {
         HELLO: ({ transfer_id }, from) => {
           const [, user = '', session = ''] = from.tokens;
-          return this.#inTurn(transfer_id, () => this.#hello(transfer_id, user, session));
+          return this.#hello(transfer_id, user, session);
         },
       },
       { tokens: ['slave', '*', '*', transfer.name], verb: 'HELLO', senderOf },
+    );
+    this.serve(
+      juggler,
+      {
+        HELLO: ({ transfer_id, user, session }) => this.#hello(transfer_id, user, session),
+        VERIFY: ({ transfer_id, package: name, rebuilt }) => this.#verify(transfer_id, name, rebuilt),
+      },
+      { tokens: [juggler.name, this.#me], queue: null },
     );
     this.serve(fileSystem, {
       EXPECT: async ({ transfer_id, sender, file_state }) => {
@@ -105,11 +129,10 @@ export class FileJuggler extends Actor {
         const expected = { transferId: transfer_id, sender, file: fileFromMessage(file_state) };
         await this.#store.expect(expected, this.clock.now());
         this.#verdicts.delete(transfer_id);
-        if (this.#store.owner(transfer_id) === this.#me) this.#offer(transfer_id);
-        return { verb: 'DONE' };
+        const owner = this.#store.owner(transfer_id) ?? this.#me;
+        return { verb: 'EXPECTED', transfer_id: inHandsOf(transfer_id, owner) };
       },
-      VERIFY: ({ transfer_id: id, package: name, rebuilt }) =>
-        this.#inTurn(id, () => this.#verify(id, name, rebuilt)),
+      VERIFY: ({ transfer_id, package: name, rebuilt }) => this.#verify(transfer_id, name, rebuilt),
       REMOVE: async ({ package: name, filename }) => {
         await this.#store.remove(name, filename);
         this.log.info(`removed ${name}/${filename}`);
@@ -117,6 +140,7 @@ export class FileJuggler extends Actor {
       },
       STATVFS: async () => ({ verb: 'STATVFS', ...(await this.#store.space()) }),
     });
+    this.every(REMOVE_S, () => this.#removeSmall());
     this.every(IDLE_MS / 2000, () => this.#layDown());
     this.every(3600, () => this.#sweep());
   }
@@ -125,51 +149,80 @@ export class FileJuggler extends Actor {
     for (const id of [...this.#readings.keys()]) await this.#inTurn(id, () => this.#end(id));
   }
 
-  async #hello(id: string, user: string, session: string): Promise<Next> {
-    const ask = (client: Client<typeof juggler.verbs>) =>
-      client.ask('HELLO', { transfer_id: id, user, session }, { timeoutMs: 15_000, once: true });
-    const mine = this.#store.owner(id) === this.#me;
-    const told = await this.#handOn(id, ask);
-    if (told) return told;
-    const known = this.#readings.get(id);
-    const reading = await this.#reading(id, user);
-    const { size, received } = reading.arriving.state;
-    if (size > SMALL_FILE)
-      await this.bus.objects.makeRoom(reading.bucket, (size - received) * (1 + OVERHEAD), BUCKET_BYTES);
-    this.#listen(user, session, id);
-    // What passed while nobody listened is read before anything is asked for again.
-    if (known || !mine || reading.arriving.state.received > 0) {
-      await this.#bucket(user, true);
-      await this.#recover(id, reading);
-    }
-    return this.#next(reading);
+  #hello(transferId: string, user: string, session: string): Promise<Next> {
+    const { id } = partsOf(transferId);
+    return this.#inTurn(id, async () => {
+      const mine = this.#store.owner(id) === this.#me;
+      const told = await this.#handOn(transferId, (client) =>
+        client.ask('HELLO', { transfer_id: transferId, user, session }, { timeoutMs: 15_000, once: true }),
+      );
+      if (told) return told;
+      const known = this.#readings.get(id);
+      const reading = await this.#reading(id, user);
+      const { size, received } = reading.arriving.state;
+      if (size > SMALL_FILE)
+        await this.bus.objects.makeRoom(reading.bucket, (size - received) * (1 + OVERHEAD), BUCKET_BYTES);
+      this.#listen(user, session, id);
+      // What passed while nobody listened is read before anything is asked for again.
+      if (known || !mine || reading.arriving.state.received > 0) {
+        await this.#bucket(user, true);
+        await this.#recover(reading);
+      }
+      return this.#next(reading);
+    });
   }
 
-  /** CHUNK bears no transfer's id: it is the one that this session said HELLO for last. */
+  /**
+   * CHUNK bears no transfer's id: it is the one that this session said HELLO for last. So every HELLO of a session
+   * is heard here for as long as its last one was for this juggler: then another's is the one to answer.
+   */
   #listen(user: string, session: string, id: string): void {
     const key = `${user}.${session}`;
+    const lastSeen = this.clock.now();
     const before = this.#sessions.get(key);
-    if (before?.id === id) return;
+    if (before?.id === id) {
+      before.lastSeen = lastSeen;
+      return;
+    }
     // A file has one sender: who began anew has no use for what its former session would hear.
-    for (const [other, { id: its, close }] of this.#sessions) {
-      if (other !== key && its !== id) continue;
-      this.#sessions.delete(other);
-      void this.track(close);
+    for (const [other, { id: its }] of this.#sessions) if (its === id) this.#leave(other);
+    if (before) {
+      Object.assign(before, { id, lastSeen });
+      return;
     }
     const close = this.serve(
       transfer,
-      { CHUNK: ({ offset, length }) => this.#chunk(id, offset, length) },
-      { tokens: ['slave', user, session, transfer.name], verb: 'CHUNK', senderOf },
+      {
+        HELLO: ({ transfer_id }) => {
+          const parts = partsOf(transfer_id);
+          if ((this.#store.owner(parts.id) ?? parts.juggler) !== this.#me) this.#leave(key);
+          return undefined;
+        },
+        CHUNK: ({ offset, length }) => {
+          const its = this.#sessions.get(key);
+          return its ? this.#chunk(its, offset, length) : undefined;
+        },
+      },
+      { tokens: ['slave', user, session, transfer.name], queue: null, senderOf },
     );
-    this.#sessions.set(key, { id, close });
+    this.#sessions.set(key, { id, lastSeen, close });
   }
 
-  async #chunk(id: string, offset: number, length: number): Promise<Next> {
+  /** What a session says is heard no more. */
+  #leave(key: string): void {
+    const session = this.#sessions.get(key);
+    this.#sessions.delete(key);
+    if (session) void this.track(session.close);
+  }
+
+  async #chunk(session: Session, offset: number, length: number): Promise<Next> {
+    const { id } = session;
+    session.lastSeen = this.clock.now();
     const reading = this.#readings.get(id);
     if (!reading) throw new PiwError('PIW_UNREACHABLE', 'this transfer was laid down; say HELLO');
-    await written(reading);
+    await reading.line.written();
     if (reading.failure === undefined && !reading.arriving.state.has(offset, length))
-      await this.#recover(id, reading);
+      await this.#recover(reading);
     return this.#next(reading);
   }
 
@@ -197,26 +250,25 @@ export class FileJuggler extends Actor {
     const arriving = await this.#store.arriving(id, user);
     if (!arriving) throw new PiwError('PIW_UNREACHABLE', 'another took this transfer over; say HELLO');
     const reading: Reading = {
-      ...{ arriving, bucket, objects: new Set(), written: 0, lastSeen: this.clock.now() },
-      live: this.bus.objects.live(bucket, `${id}.*`),
+      ...{ arriving, bucket, objects: new Set(), lastSeen: this.clock.now() },
+      line: this.#lines.open(
+        bucket,
+        id,
+        arriving.state.size,
+        (chunk) => {
+          this.#write(reading, chunk);
+        },
+        this.clock.now(),
+      ),
       failure: undefined,
       recovering: undefined,
-      done: Promise.resolve(),
     };
-    reading.done = this.#read(reading);
     this.#readings.set(id, reading);
     return reading;
   }
 
-  async #read(reading: Reading): Promise<void> {
-    for await (const { object, offset, data } of reading.live) {
-      this.#write(reading, object, offset, data);
-      reading.written += 1;
-    }
-  }
-
   /** A failure is the answer to the next question, and the end of this reading. */
-  #write(reading: Reading, object: string, offset: number, data: Uint8Array): void {
+  #write(reading: Reading, { object, offset, data }: Chunk): void {
     if (reading.failure !== undefined) return;
     try {
       if (reading.objects.size < OBJECTS) reading.objects.add(object);
@@ -227,37 +279,18 @@ export class FileJuggler extends Actor {
   }
 
   /** Reads what is stored in NATS of what isn't here, once at a time. */
-  #recover(id: string, reading: Reading): Promise<void> {
+  async #recover(reading: Reading): Promise<void> {
+    if (reading.arriving.state.size <= SMALL) return;
     const recover = async (): Promise<void> => {
-      for (const chunk of await this.bus.objects.stored(reading.bucket, `${id}.*`)) {
+      for (const chunk of await this.bus.objects.stored(reading.bucket, `${reading.arriving.transferId}.*`)) {
         if (reading.objects.size < OBJECTS) reading.objects.add(chunk.object);
         if (reading.arriving.state.missing(chunk.offset, chunk.length).length === 0) continue;
         const data = await this.bus.objects.read(reading.bucket, chunk);
-        if (data) this.#write(reading, chunk.object, chunk.offset, data);
+        if (data) this.#write(reading, { ...chunk, data });
       }
     };
     reading.recovering ??= recover().finally(() => (reading.recovering = undefined));
-    return reading.recovering;
-  }
-
-  /** Answers for a transfer that is in these hands. */
-  #offer(id: string): void {
-    if (this.#offers.has(id)) return;
-    const close = this.serve(
-      juggler,
-      {
-        HELLO: ({ user, session }) => this.#inTurn(id, () => this.#hello(id, user, session)),
-        VERIFY: ({ package: name, rebuilt }) => this.#inTurn(id, () => this.#verify(id, name, rebuilt)),
-      },
-      { tokens: [juggler.name, id], queue: null },
-    );
-    this.#offers.set(id, close);
-  }
-
-  #withdraw(id: string): void {
-    const close = this.#offers.get(id);
-    this.#offers.delete(id);
-    if (close) void this.track(close);
+    await reading.recovering;
   }
 
   /**
@@ -265,38 +298,49 @@ export class FileJuggler extends Actor {
    * who is gone is taken over. Raises PIW_UNKNOWN_TRANSFER where nobody has or had it.
    */
   async #handOn<A>(
-    id: string,
+    transferId: string,
     ask: (client: Client<typeof juggler.verbs>) => Promise<A>,
   ): Promise<A | undefined> {
-    if (this.#store.owner(id) === this.#me) return undefined;
+    const { id, juggler: first } = partsOf(transferId);
+    const owner = this.#store.owner(id) ?? first;
+    if (owner === this.#me) return undefined;
     try {
-      return await ask(new Client(this.bus, juggler, [juggler.name, id]));
+      if (owner !== undefined) return await ask(new Client(this.bus, juggler, [juggler.name, owner]));
     } catch (error) {
       if (!(error instanceof PiwError) || error.code !== 'PIW_NO_RESPONDERS') throw error;
     }
-    const owner = this.#store.owner(id);
-    if (owner === undefined) throw new PiwError('PIW_UNKNOWN_TRANSFER', `no transfer ${id} is expected`);
+    // Who said so first may have been taken over from meanwhile.
+    const gone = this.#store.owner(id);
+    if (gone === undefined) throw new PiwError('PIW_UNKNOWN_TRANSFER', `no transfer ${id} is expected`);
     this.log.info(`transfer ${id} is taken over`);
-    await this.#store.takeOver(id, owner);
-    this.#offer(id);
+    await this.#store.takeOver(id, gone);
     return undefined;
   }
 
-  async #verify(id: string, name: string, rebuilt: boolean): Promise<Verdict> {
-    const known = this.#verdicts.get(id);
-    if (known) return known;
-    const handed = await this.#handOn(id, (client) =>
-      client.ask('VERIFY', { transfer_id: id, package: name, rebuilt }, { timeoutMs: 30_000, once: true }),
-    );
-    if (handed) return handed;
+  #verify(transferId: string, name: string, rebuilt: boolean): Promise<Verdict> {
+    const { id } = partsOf(transferId);
+    return this.#inTurn(id, async () => {
+      const known = this.#verdicts.get(id);
+      if (known) return known;
+      const handed = await this.#handOn(transferId, (client) =>
+        client.ask(
+          'VERIFY',
+          { transfer_id: transferId, package: name, rebuilt },
+          { timeoutMs: 30_000, once: true },
+        ),
+      );
+      return handed ?? (await this.#publish(id, name, rebuilt));
+    });
+  }
+
+  async #publish(id: string, name: string, rebuilt: boolean): Promise<Verdict> {
     const reading = await this.#end(id);
     const verdict = await this.#store.verify(id, name, reading?.arriving, rebuilt);
     if (verdict.verb === 'AGAIN') {
       // What NATS has of it may be what was wrong.
-      if (reading) await this.#removeStored(id, reading);
+      if (reading) await this.#removeStored(reading);
       return verdict;
     }
-    this.#withdraw(id);
     // The file that is in its way may be gone when it comes again.
     const inItsWay =
       verdict.verb === 'TAKEN' || (verdict.verb === 'REFUSED' && verdict.code === 'PIW_FILE_EXISTS');
@@ -308,35 +352,41 @@ export class FileJuggler extends Actor {
     if (verdict.verb === 'VERIFIED') this.log.info(`published ${name}/${verdict.filename}`);
     if (reading) {
       // Nobody waits for that.
-      void this.track(() => this.#clear(id, reading));
+      void this.track(() => this.#clear(reading));
     }
     return verdict;
   }
 
   /** What is in the bucket of a transfer that is over is removed, and the bucket is small again. */
-  async #clear(id: string, reading: Reading): Promise<void> {
-    await this.#removeStored(id, reading);
+  async #clear(reading: Reading): Promise<void> {
+    await this.#removeStored(reading);
     if (reading.arriving.state.size > SMALL_FILE)
       await this.bus.objects.makeRoom(reading.bucket, 0, BUCKET_BYTES);
   }
 
   /** By name, chunks and metadata go together; what nobody here has seen of the transfer, the sweep finds. */
-  async #removeStored(id: string, { bucket, objects }: Reading): Promise<void> {
-    await this.bus.objects.remove(bucket, ...(objects.size < OBJECTS ? objects : [`${id}.*`]));
+  async #removeStored({ arriving, bucket, objects }: Reading): Promise<void> {
+    if (arriving.state.size <= SMALL) this.#leftIn.add(bucket);
+    else
+      await this.bus.objects.remove(
+        bucket,
+        ...(objects.size < OBJECTS ? objects : [`${arriving.transferId}.*`]),
+      );
+  }
+
+  /** What is under way of small files may be removed with what is over: nobody reads it from there. */
+  async #removeSmall(): Promise<void> {
+    const buckets = [...this.#leftIn];
+    this.#leftIn.clear();
+    for (const bucket of buckets) await this.bus.objects.remove(bucket, '*');
   }
 
   /** Lays a transfer down: what has come is noted, and nobody writes to it any more. */
   async #end(id: string): Promise<Reading | undefined> {
     const reading = this.#readings.get(id);
     this.#readings.delete(id);
-    for (const [session, { id: its, close }] of this.#sessions) {
-      if (its !== id) continue;
-      this.#sessions.delete(session);
-      void this.track(close);
-    }
     if (!reading) return undefined;
-    reading.live.stop();
-    await reading.done;
+    await reading.line.stop();
     await reading.recovering?.catch(() => undefined);
     try {
       await reading.arriving.close();
@@ -348,9 +398,12 @@ export class FileJuggler extends Actor {
   }
 
   async #layDown(): Promise<void> {
+    const before = this.clock.now() - IDLE_MS;
     for (const [id, reading] of this.#readings) {
-      if (reading.lastSeen < this.clock.now() - IDLE_MS) await this.#inTurn(id, () => this.#end(id));
+      if (reading.lastSeen < before) await this.#inTurn(id, () => this.#end(id));
     }
+    for (const [key, { lastSeen }] of this.#sessions) if (lastSeen < before) this.#leave(key);
+    await this.#lines.layDown(before);
   }
 
   #inTurn<T>(id: string, what: () => Promise<T>): Promise<T> {
@@ -377,11 +430,10 @@ export class FileJuggler extends Actor {
     for (const { transferId } of await this.#store.sweep(DAY_MS, this.clock.now())) {
       this.log.info(`transfer ${transferId} was given up: its sender never came back`);
       await this.#inTurn(transferId, () => this.#end(transferId));
-      this.#withdraw(transferId);
     }
     for (const [bucket, objects] of await this.bus.objects.list(bucketOf(this.bus.prefix, ''))) {
       const stale = objects.filter((object) => {
-        const [id = ''] = object.split('.');
+        const id = transferOf(object);
         // What is too large for a message waits there too, and expires by itself.
         return id !== 'claim' && !this.#store.knows(id);
       });
@@ -390,10 +442,4 @@ export class FileJuggler extends Actor {
       await this.bus.objects.remove(bucket, ...stale);
     }
   }
-}
-
-/** What had passed when this was called is written. */
-async function written(reading: Reading): Promise<void> {
-  const received = reading.live.received;
-  while (reading.written < received) await new Promise((resolve) => setImmediate(resolve));
 }

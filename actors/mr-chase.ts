@@ -34,7 +34,7 @@ interface Importing {
   readonly platform: string;
   readonly files: {
     readonly file: FileState;
-    readonly id: string;
+    id: string;
     metadata: string | undefined;
     /** Under which name it was published: with another build tag than announced, maybe. */
     published: string;
@@ -130,8 +130,10 @@ export class MrChase extends Actor {
       })),
       since: this.clock.now(),
     };
-    for (const { file, id } of importing.files) {
-      await this.#files.ask('EXPECT', { transfer_id: id, sender: IMPORTER, file_state: fileToMessage(file) });
+    for (const transfer of importing.files) {
+      const { id, file } = transfer;
+      const its = { transfer_id: id, sender: IMPORTER, file_state: fileToMessage(file) };
+      transfer.id = (await this.#files.ask('EXPECT', its)).transfer_id;
     }
     this.#imports.set(session, importing);
     this.log.info(`import of ${request.package} ${request.version}, ${String(files.length)} files`);

@@ -383,7 +383,7 @@ export class SlaveDriver extends Actor {
     }
     if (slave.skip) return await this.#skipped(slave);
     // What is verified is published: not for a build that is another's by now.
-    if (!(await this.#leases.keep(slave))) return this.#lost(slave);
+    if (!(await this.#leases.keepLately(slave))) return this.#lost(slave);
     const refusal = await this.#results.verify(slave, build, transfer);
     return refusal === undefined ? this.#send(slave, build) : this.#refused(slave, build.built, refusal);
   }

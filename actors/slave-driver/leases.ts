@@ -9,7 +9,7 @@ import { targetOf, type SlaveState } from '../../src/states/slave-state.js';
 
 /** A question for a build is put again if there was something while it was under way; so often in all. */
 const ASKED = 3;
-/** A lease that was renewed so short a time ago is not renewed again before a file is asked for, milliseconds. */
+/** A lease that was renewed so short a time ago has not run out: it is not renewed again for a file, milliseconds. */
 const LATELY_MS = 10_000;
 /** For how long after its last word the lease of one that sends is renewed, milliseconds. */
 const SENDING_MS = 3_600_000;

@@ -80,12 +80,13 @@ export class Results {
 
   /** Announces the files of a build to the File Juggler. */
   async expect({ user }: SlaveState, { files }: BuildState): Promise<void> {
-    for (const { transferId, file } of files) {
-      await this.#files.ask('EXPECT', {
-        transfer_id: transferId,
+    for (const transfer of files) {
+      const { transfer_id } = await this.#files.ask('EXPECT', {
+        transfer_id: transfer.transferId,
         sender: user,
-        file_state: fileToMessage({ ...file, transferred: false }),
+        file_state: fileToMessage({ ...transfer.file, transferred: false }),
       });
+      transfer.transferId = transfer_id;
     }
   }
 
@@ -141,6 +142,7 @@ export class Results {
       served,
     });
     log.debug(`slave ${String(slave.slaveId)}: ${name} ${version} is ${outcome}`);
+    if (outcome === 'lost') await this.#takeBack(slave, files);
     if (outcome !== 'logged' || buildId === null) return;
     await this.#status.publish('BUILD', {
       ...{ slave_id: slave.slaveId, package: name, version, abi },
@@ -188,9 +190,24 @@ export class Results {
     throw new PiwError('PIW_UNKNOWN_TRANSFER', `${filename} is to be sent again`);
   }
 
-  /** Another slave has just handed it in, and its result is not logged yet. */
-  #isOthers(filename: string, slave: SlaveState): boolean {
-    const has = ({ published }: FileTransfer) => published === filename;
+  /** Removes what was published of a build that nobody wants any more, unless it is listed or another's too. */
+  async #takeBack(slave: SlaveState, files: readonly FileTransfer[]): Promise<void> {
+    const name = slave.lease?.package ?? '';
+    for (const { published } of files) {
+      if (published === undefined || this.#isOthers(published, slave, false)) continue;
+      const { origin } = await this.#database.ask('FILEORIGIN', { filename: published });
+      if (origin) continue;
+      this.#options.log.warning(
+        `${name}/${published} is of a build that is not wanted any more; it is removed`,
+      );
+      await this.#files.ask('REMOVE', { package: name, filename: published });
+    }
+  }
+
+  /** Another slave has just handed it in (or is about to), and its result is not logged yet. */
+  #isOthers(filename: string, slave: SlaveState, published = true): boolean {
+    const has = (its: FileTransfer) =>
+      its.published === filename || (!published && its.file.filename === filename);
     return [...this.#options.slaves].some(
       (other) => other !== slave && (other.build?.files.some(has) ?? false),
     );

@@ -30,8 +30,8 @@ export interface From {
   readonly tokens: readonly string[];
 }
 
-/** What nobody is answered to may give anything. */
-type Result<A> = [A] extends [never] ? unknown : Promise<A> | A;
+/** What nobody is answered to may give anything; undefined: it is for another to answer. */
+type Result<A> = [A] extends [never] ? unknown : Promise<A> | A | undefined;
 type Handler<V extends Verbs, K extends keyof V & string> = (
   message: Extract<Said<V>, { verb: K }>,
   from: From,
@@ -276,7 +276,8 @@ export abstract class Actor {
       const handler = handlers[verb] as ((message: unknown, from: From) => unknown) | undefined;
       if (!handler) throw new PiwError('PIW_MESSAGE_INVALID', `${verb} is not served here`);
       const result = await handler(message, from);
-      if (incoming.asked) answer = protocol.packAnswer(verb, result as Answer<V, string>);
+      if (incoming.asked && result !== undefined)
+        answer = protocol.packAnswer(verb, result as Answer<V, string>);
     } catch (error) {
       const known = error instanceof PiwError;
       if (!known) fatal = error;

@@ -3,7 +3,7 @@ import { closeSync, openSync, readSync } from 'node:fs';
 import type { Bus } from '../bus/bus.js';
 import { CHUNK_SIZE } from '../bus/objects.js';
 import { PiwError, reason } from '../errors.js';
-import { PIECE, WINDOW, bucketOf, transfer } from '../protocols/file-juggler.js';
+import { PIECE, WINDOW, bucketOf, objectOf, transfer } from '../protocols/file-juggler.js';
 import type { Answer } from '../protocols/protocol.js';
 import { Client } from './client.js';
 import type { Clock } from './clock.js';
@@ -118,7 +118,7 @@ class Range {
   async send(onArrived: () => void): Promise<Next> {
     const { bus, user, transferId, file, read, doubtful, signal, onSent } = this.#sending;
     const either = signal ? AbortSignal.any([signal, this.#stop.signal]) : this.#stop.signal;
-    const object = `${transferId}.${randomBytes(6).toString('hex')}`;
+    const object = objectOf(transferId, file.filesize, () => randomBytes(6).toString('hex'));
     const whole = this.#offset === 0 && this.#length === file.filesize;
     const writer = bus.objects.writer(bucketOf(bus.prefix, user), object, this.#offset, {
       sha256: whole && !doubtful ? file.filehash : undefined,

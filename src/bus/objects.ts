@@ -323,10 +323,14 @@ export class Objects {
     return whole;
   }
 
-  /** Removes the chunks of objects (a name may end in `.*`), and the metadata of those with a plain name. */
+  /**
+   * Removes the chunks of objects (a name may end in `.*`), and the metadata of those with a plain name; `*` is all
+   * objects whose name is one token, and all metadata.
+   */
   async remove(bucket: string, ...objects: readonly string[]): Promise<void> {
     const filters = objects.flatMap((object) => [
       `$O.${bucket}.C.${object}`,
+      ...(object === '*' ? [`$O.${bucket}.M.*`] : []),
       ...(object.endsWith('*') ? [] : [metaSubject(bucket, object)]),
     ]);
     try {

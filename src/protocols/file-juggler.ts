@@ -1,4 +1,5 @@
 import { Count, FileName, FileTuple, Flag, Package, Sha256, ShortText, Token, orNull } from './fields.js';
+import { SMALL } from '../states/transfer-state.js';
 import { Protocol } from './protocol.js';
 
 const fetch = { FETCH: { offset: Count, length: Count } };
@@ -9,8 +10,7 @@ const done = { DONE: {} };
  *
  * The sender says HELLO with the transfer's id, which came with SEND. The answer is FETCH with a
  * range that is still missing (all of it, at first) or DONE. The sender writes the range's bytes as
- * chunks of an object in its own bucket (the object's name is the transfer's id and a token of its
- * own), and says CHUNK for each PIECE of it, without waiting for the answer, as long as no more than
+ * chunks of an object in its own bucket (objectOf says how that is called), and says CHUNK for each PIECE of it, without waiting for the answer, as long as no more than
  * a WINDOW of bytes is unanswered. CHUNK is answered when those bytes are written: by FETCH with the first
  * range that is missing now, or DONE. So what comes before the end of that piece got lost; the answer to
  * the last piece says what to send next. After a break on either side: HELLO again.
@@ -41,7 +41,11 @@ const verify = { transfer_id: Token, package: Package, rebuilt: Flag };
 /** What the other actors ask of the File Juggler. */
 export const fileSystem = new Protocol('fs', {
   /** A file is going to come, from the sender whose user is `sender`. Expecting twice is harmless. */
-  EXPECT: { fields: { transfer_id: Token, sender: Token, file_state: FileTuple }, answers: done },
+  EXPECT: {
+    fields: { transfer_id: Token, sender: Token, file_state: FileTuple },
+    /** What the sender is to call the transfer: with the name of the juggler who has it in its hands. */
+    answers: { EXPECTED: { transfer_id: Token } },
+  },
   /**
    * Is the transfer whole and as announced? Then it is in its place now, with its metadata beside it.
    * VERIFIED also says so of a file that was there before with the same bytes, be it under a build tag. With
@@ -55,8 +59,8 @@ export const fileSystem = new Protocol('fs', {
 });
 
 /**
- * What one File Juggler hands on to another, on a subject of the transfer, where the one answers who has it in
- * its hands: only that one writes to it. Where nobody answers, that one is gone, and the transfer is taken over.
+ * What one File Juggler hands on to another, who has the transfer in its hands, on a subject of that one's own:
+ * only that one writes to it. Where nobody answers, it is gone, and the transfer is taken over.
  */
 export const juggler = new Protocol('juggler', {
   HELLO: { fields: { transfer_id: Token, user: Token, session: Token }, answers: { ...fetch, ...done } },
@@ -70,6 +74,28 @@ export const juggler = new Protocol('juggler', {
 export const BUCKET_BYTES = 144 * 1024 ** 2;
 /** Of files no larger than this, there is room for all that are under way. */
 export const SMALL_FILE = 4 * 1024 ** 2;
+
+/** The id of a transfer with the name of the juggler who has it in its hands, so that nobody looks for that one. */
+export const inHandsOf = (id: string, juggler: string): string => `${id}_${juggler}`;
+
+/** The parts of such an id; one that names no juggler is whole. */
+export function partsOf(transferId: string): { readonly id: string; readonly juggler: string | undefined } {
+  const at = transferId.lastIndexOf('_');
+  if (at < 0) return { id: transferId, juggler: undefined };
+  return { id: transferId.slice(0, at), juggler: transferId.slice(at + 1) };
+}
+
+/**
+ * The object for bytes of a transfer, whoever has it in hand: of a small file, always the same; of any other, one with a token of the
+ * sender's own for each range.
+ */
+export function objectOf(transferId: string, size: number, token: () => string): string {
+  const { id } = partsOf(transferId);
+  return size <= SMALL ? id : `${id}.${token()}`;
+}
+
+/** The id of the transfer that an object is of. */
+export const transferOf = (object: string): string => object.split('.', 1)[0] ?? '';
 
 /** The bucket that a user writes to; its name stands in the subjects that the user may use. */
 export const bucketOf = (prefix: string, user: string): string => `${prefix}-slave-${user}`;

@@ -13,7 +13,8 @@ export interface LeaseState {
 /** One file of a build on its way: what was announced, and what was found once it was verified. */
 export interface FileTransfer {
   readonly file: FileState;
-  readonly transferId: string;
+  /** What it is called; once it is expected, as whoever expects it says. */
+  transferId: string;
   metadataSha256: string | undefined;
   /** Under which name it was published: with another build tag than announced, maybe. */
   published: string | undefined;

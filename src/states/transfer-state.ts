@@ -1,5 +1,10 @@
 import { consolidate, exclude, type ByteRange } from './ranges.js';
 
+/**
+ * A file of at most so many bytes is small: one chunk is all of it, it is kept in memory until it is published, and
+ * after a break all of it is sent again.
+ */
+export const SMALL = 128 * 1024;
 /** Chunks come in windows of a few dozen; after a break there are as many gaps at most. */
 const MAX_PIECES = 1000;
 

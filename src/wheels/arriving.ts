@@ -14,8 +14,6 @@ export interface Expected {
 
 /** Bytes after which the disk is told to begin: what is left for the end is no more than that. */
 const SYNC_BYTES = 16 * 1024 * 1024;
-/** A file of at most so many bytes is written when it is published: until then it is soon sent again. */
-export const SMALL = 128 * 1024;
 
 /**
  * A file on its way to its place, in the hands of one process. Bytes are written where they belong, once: a

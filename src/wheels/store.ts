@@ -1,13 +1,13 @@
-import { constants, existsSync, openSync, readFileSync } from 'node:fs';
-import { access, mkdir, readdir, rm, rmdir, stat, statfs, unlink, writeFile } from 'node:fs/promises';
+import { constants, existsSync, mkdirSync, openSync, readFileSync, renameSync, unlinkSync } from 'node:fs';
+import { access, mkdir, readdir, rm, rmdir, stat, statfs, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { PiwError } from '../errors.js';
 import { fileFromMessage, fileToMessage, type FileState } from '../states/file-state.js';
 import type { ByteRange } from '../states/ranges.js';
-import { TransferState } from '../states/transfer-state.js';
-import { Arriving, SMALL, type Expected } from './arriving.js';
+import { SMALL, TransferState } from '../states/transfer-state.js';
+import { Arriving, type Expected } from './arriving.js';
 import { takeName } from './build-tag.js';
-import { codeOf, flush, onDisk, putInPlace, writeBeside } from './disk.js';
+import { codeOf, flush, onDisk, putInPlace, writeBeside, writeSmallBeside } from './disk.js';
 import { hashFile, readWheel } from './wheel.js';
 
 export type Verdict =
@@ -252,10 +252,12 @@ export class WheelStore {
     tags: boolean,
   ): Promise<string> {
     const folder = dirname(target);
-    const made = await mkdir(folder, { recursive: true });
+    const made = existsSync(folder) ? undefined : mkdirSync(folder, { recursive: true });
     const [aside, part] = await Promise.all([
-      writeBeside(`${target}.metadata`, metadata),
-      typeof contents === 'string' ? flush(contents).then(() => contents) : writeBeside(target, contents),
+      writeSmallBeside(`${target}.metadata`, metadata),
+      typeof contents === 'string'
+        ? flush(contents).then(() => contents)
+        : writeSmallBeside(target, contents),
     ]);
     let filename: string;
     try {
@@ -264,9 +266,9 @@ export class WheelStore {
       await rm(aside, { force: true });
       throw error;
     } finally {
-      if (part !== contents) await unlink(part);
+      if (part !== contents) unlinkSync(part);
     }
-    await putInPlace(aside, join(folder, `${filename}.metadata`));
+    renameSync(aside, join(folder, `${filename}.metadata`));
     await flush(folder);
     if (made !== undefined) await flush(dirname(folder));
     return filename;

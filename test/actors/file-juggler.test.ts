@@ -50,22 +50,22 @@ async function stage(t: Test, jugglers = 1, given: Given = {}) {
     const path = await makeWheel(folder, { name, files: { 'data.bin': randomBytes(bytes) } });
     return { path, file: await announce(path) };
   };
-  const expect = (id: string, file: FileState) =>
-    files.ask('EXPECT', { transfer_id: id, sender: USER, file_state: fileToMessage(file) });
+  const expect = async (id: string, file: FileState): Promise<void> => {
+    const its = { transfer_id: id, sender: USER, file_state: fileToMessage(file) };
+    called.set(id, (await files.ask('EXPECT', its)).transfer_id);
+  };
   const verify = (id: string, name = 'demo', rebuilt = false) =>
-    files.ask('VERIFY', { transfer_id: id, package: name, rebuilt });
+    files.ask('VERIFY', { transfer_id: called.get(id) ?? id, package: name, rebuilt });
   const published = (file: FileState) => join(output, 'simple', file.package_tag, file.filename);
   return { prefix, output, said, start, stops, bus, files, wheel, expect, verify, published };
 }
 
-function sending(
-  bus: Bus,
-  transferId: string,
-  file: FileState,
-  path: string,
-  more: Partial<Sending> = {},
-): Sending {
+/** What transfers are to be called, since they are expected. */
+const called = new Map<string, string>();
+
+function sending(bus: Bus, id: string, file: FileState, path: string, more: Partial<Sending> = {}): Sending {
   const session = randomBytes(4).toString('hex');
+  const transferId = called.get(id) ?? id;
   return { bus, clock: systemClock, user: USER, session, transferId, file, read: readerOf(path), ...more };
 }
 

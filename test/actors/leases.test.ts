@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { readFile, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -16,7 +17,8 @@ t.setTimeout(120_000);
 /** A master with demo 1.0 to be built. */
 async function stage(t: Test) {
   const master = await testMaster(t);
-  const wheels = async () => (await readdir(master.folder)).filter((name) => name.endsWith('.whl'));
+  const wheels = async () =>
+    existsSync(master.folder) ? (await readdir(master.folder)).filter((name) => name.endsWith('.whl')) : [];
   return { ...master, wheels };
 }
 

@@ -1,9 +1,9 @@
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { Client } from '../../src/actor/client.js';
 import type { Bus } from '../../src/bus/bus.js';
 import { PiwError } from '../../src/errors.js';
 import type { Stats } from '../../src/protocols/fields.js';
-import { bucketOf, transfer } from '../../src/protocols/file-juggler.js';
+import { bucketOf, objectOf, transfer } from '../../src/protocols/file-juggler.js';
 import type { Answer } from '../../src/protocols/protocol.js';
 import { slaveDriver, type SlaveAnswer, type SlaveVerbs } from '../../src/protocols/slave-driver.js';
 import { fileToMessage, type FileState } from '../../src/states/file-state.js';
@@ -22,6 +22,7 @@ export class Session {
   readonly #path: string;
   readonly #lies: Partial<FileState>;
   #pieces = 0;
+  #transferId = 'none';
   lease = NO_LEASE;
 
   /** `lies`: what it announces of the wheel, in the place of what is true. */
@@ -40,6 +41,7 @@ export class Session {
     try {
       const answer = (await this.#client.ask(verb, (await this.#body(verb)) as never)) as SlaveAnswer;
       if (answer.verb === 'BUILD') this.lease = answer.lease;
+      if (answer.verb === 'SEND') this.#transferId = answer.transfer_id;
       return answer.verb;
     } catch (error) {
       if (error instanceof PiwError) return error.code;
@@ -57,15 +59,12 @@ export class Session {
     const bytes = (await readFile(this.#path)).subarray(offset, offset + length);
     await this.wanted();
     this.#pieces += 1;
-    const object = `${this.#transferId}.p${String(this.#pieces)}`;
+    const { size } = await stat(this.#path);
+    const object = objectOf(this.#transferId, size, () => `p${String(this.#pieces)}`);
     const writer = this.#bus.objects.writer(bucketOf(this.#bus.prefix, 'slave'), object, offset);
     await writer.write(bytes);
     await writer.end().stored;
     await this.#juggler.ask('CHUNK', { offset, length: bytes.length });
-  }
-
-  get #transferId(): string {
-    return `${String(this.lease)}-0`;
   }
 
   async #body(verb: keyof SlaveVerbs): Promise<unknown> {

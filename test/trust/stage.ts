@@ -15,6 +15,7 @@ import { formatConfig, type Given } from '../../src/config.js';
 import { newVersions } from '../../src/database/versions.js';
 import type { Database } from '../../src/database/pool.js';
 import { createLog } from '../../src/log.js';
+import { partsOf } from '../../src/protocols/file-juggler.js';
 import { oracle } from '../../src/protocols/oracle.js';
 import { PROTOCOL, VERSION } from '../../src/version.js';
 import { until } from '../helpers/bus.js';
@@ -263,15 +264,19 @@ export class Mallory {
     return this.tell(its.session, 'BUILT', its.lease, status, status ? null : 'other', 1, 'log', files);
   }
 
-  /** Stores bytes as one chunk of an object, and waits until they are stored. */
+  /** Stores bytes as one chunk, as of a small file and as of a large one, and waits until they are stored. */
   async chunk(
     id: string,
     offset: number | string,
     data: Uint8Array,
     object = randomBytes(6).toString('hex'),
   ): Promise<void> {
-    const headers = `NATS/1.0\r\nPiw-Offset: ${String(offset)}\r\nNats-Msg-Id: ${object}:0\r\n\r\n`;
-    await this.raw.ask(`$O.piw-slave-${this.raw.user}.C.${id}.${object}`, data, { headers });
+    const its = partsOf(id).id;
+    for (const name of [its, `${its}.${object}`]) {
+      const msgId = `${name}:${object}`;
+      const headers = `NATS/1.0\r\nPiw-Offset: ${String(offset)}\r\nNats-Msg-Id: ${msgId}\r\n\r\n`;
+      await this.raw.ask(`$O.piw-slave-${this.raw.user}.C.${name}`, data, { headers });
+    }
   }
 
   /** Hands in a whole file as the protocol has it; what the File Juggler says at the end. */

@@ -18,10 +18,13 @@ interface Sending {
 }
 
 /** A wheel that would do, announced with another hash or size if they are given, and asked for. */
-async function sending(its: Stage, { hash, size }: { hash?: string; size?: number } = {}): Promise<Sending> {
+async function sending(
+  its: Stage,
+  { hash, size, bytes = 1_200_000 }: { hash?: string; size?: number; bytes?: number } = {},
+): Promise<Sending> {
   const lease = await its.mallory.lease();
   const folder = await mkdtemp(join(tmpdir(), 'piw-sending-'));
-  const files = { 'demo.bin': randomBytes(1_200_000) };
+  const files = { 'demo.bin': randomBytes(bytes) };
   const path = await makeWheel(folder, { name: lease.package, version: lease.version, files });
   const contents = await readFile(path);
   const filename = `${lease.package}-${lease.version}-py3-none-any.whl`;
@@ -192,12 +195,22 @@ void t.test('a file is what was announced, or it is not published', async (t) =>
     const id = String(told[2]);
     its.mark();
     t.match(await mallory.tell('s', 'file.HELLO', id), ['ERROR', 'PIW_UNKNOWN_TRANSFER']);
-    t.match(its.said(), new RegExp(`no transfer ${id} is expected from mallory`));
+    t.match(its.said(), new RegExp(`no transfer ${lease.lease}-0 is expected from mallory`));
     t.match(await mallory.tell('s', 'file.HELLO', 'no-such-transfer'), ['ERROR', 'PIW_UNKNOWN_TRANSFER']);
     t.match(await mallory.tell('s', 'file.CHUNK', 0, 1000), [/ERROR|NOBODY/], 'a chunk before any HELLO');
     // In its own bucket, under the victim's name.
     await mallory.chunk(id, 0, Buffer.alloc(1000, 'm'));
     t.match(await victim.tell(lease.session, 'file.HELLO', id), ['FETCH', 0, 1000], 'nothing of it has come');
+    // The same while both are heard.
+    const s = await sending(its, { bytes: 2000 });
+    await mallory.tell(s.lease.session, 'file.HELLO', s.id);
+    await mallory.chunk(id, 0, Buffer.alloc(1000, 'm'));
+    t.match(await mallory.tell(s.lease.session, 'file.CHUNK', 0, 1000), ['FETCH'], 'it was heard by now');
+    t.match(
+      await victim.tell(lease.session, 'file.CHUNK', 0, 1000),
+      ['FETCH', 0, 1000],
+      'and nothing has come',
+    );
     await victim.tell(lease.session, 'BYE');
   });
 

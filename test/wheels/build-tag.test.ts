@@ -176,9 +176,11 @@ void t.test('what is removed frees its name, and its metadata goes with it', asy
 
 void t.test('a name that is too long for a build tag is refused as taken', async (t) => {
   const { folder, store } = await arrange();
-  const version = `1.0+${'a'.repeat(LONGEST_NAME - 'demo-1.0+-py3-none-any.whl'.length)}`;
-  t.match(await publish(store, await built({ version })), { verb: 'VERIFIED' });
-  t.match(await publish(store, await built({ version })), {
+  const local = 'a'.repeat(100);
+  const platform = 'a'.repeat(LONGEST_NAME - `demo-1.0+${local}-py3-none-.whl`.length);
+  const parts = { version: `1.0+${local}`, tag: `py3-none-${platform}` };
+  t.match(await publish(store, await built(parts)), { verb: 'VERIFIED' });
+  t.match(await publish(store, await built(parts)), {
     verb: 'REFUSED',
     code: 'PIW_FILE_EXISTS',
     reason: /too long for a build tag/,
