@@ -4,8 +4,7 @@ import { Client } from '../src/actor/client.js';
 import { DAY_MS, type Chunk } from '../src/bus/objects.js';
 import { PiwError } from '../src/errors.js';
 import {
-  BUCKET_BYTES,
-  SMALL_FILE,
+  bucketFor,
   bucketOf,
   fileSystem,
   inHandsOf,
@@ -27,8 +26,6 @@ type Next = Answer<typeof transfer.verbs, 'CHUNK'>;
 const IDLE_MS = 60_000;
 /** How many files one user may send at once, to one process: each takes two descriptors and a subscription. */
 const AT_ONCE = 256;
-/** What a chunk takes in a bucket beyond its bytes, in those. */
-const OVERHEAD = 0.02;
 const senderOf = ({ tokens }: From): string => tokens[1] ?? '';
 
 /** Of so many objects of a transfer the metadata is removed at once; of more, it expires. */
@@ -159,9 +156,6 @@ export class FileJuggler extends Actor {
       if (told) return told;
       const known = this.#readings.get(id);
       const reading = await this.#reading(id, user);
-      const { size, received } = reading.arriving.state;
-      if (size > SMALL_FILE)
-        await this.bus.objects.makeRoom(reading.bucket, (size - received) * (1 + OVERHEAD), BUCKET_BYTES);
       this.#listen(user, session, id);
       // What passed while nobody listened is read before anything is asked for again.
       if (known || !mine || reading.arriving.state.received > 0) {
@@ -352,16 +346,9 @@ export class FileJuggler extends Actor {
     if (verdict.verb === 'VERIFIED') this.log.info(`published ${name}/${verdict.filename}`);
     if (reading) {
       // Nobody waits for that.
-      void this.track(() => this.#clear(reading));
+      void this.track(() => this.#removeStored(reading));
     }
     return verdict;
-  }
-
-  /** What is in the bucket of a transfer that is over is removed, and the bucket is small again. */
-  async #clear(reading: Reading): Promise<void> {
-    await this.#removeStored(reading);
-    if (reading.arriving.state.size > SMALL_FILE)
-      await this.bus.objects.makeRoom(reading.bucket, 0, BUCKET_BYTES);
   }
 
   /** By name, chunks and metadata go together; what nobody here has seen of the transfer, the sweep finds. */
@@ -421,7 +408,7 @@ export class FileJuggler extends Actor {
   async #bucket(sender: string, again = false): Promise<void> {
     const name = bucketOf(this.bus.prefix, sender);
     if (this.#buckets.has(name) && !again) return;
-    await this.bus.objects.ensure({ name, maxAgeMs: DAY_MS, maxBytes: BUCKET_BYTES });
+    await this.bus.objects.ensure(bucketFor(name));
     this.#buckets.add(name);
   }
 

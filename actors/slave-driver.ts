@@ -1,10 +1,9 @@
 import { Actor, type ActorContext, type From } from '../src/actor/actor.js';
 import { Client } from '../src/actor/client.js';
-import { DAY_MS } from '../src/bus/objects.js';
 import { PiwError, reason } from '../src/errors.js';
 import { pending } from '../src/protocols/builds.js';
 import { slaveControl, status } from '../src/protocols/control.js';
-import { BUCKET_BYTES, bucketOf } from '../src/protocols/file-juggler.js';
+import { bucketFor, bucketOf } from '../src/protocols/file-juggler.js';
 import { oracle, type Kill } from '../src/protocols/oracle.js';
 import {
   slaveDriver,
@@ -541,11 +540,7 @@ export class SlaveDriver extends Actor {
   #bucket(user: string): Promise<void> {
     const known = this.#buckets.get(user);
     if (known) return known;
-    const making = this.bus.objects.ensure({
-      name: bucketOf(this.bus.prefix, user),
-      maxAgeMs: DAY_MS,
-      maxBytes: BUCKET_BYTES,
-    });
+    const making = this.bus.objects.ensure(bucketFor(bucketOf(this.bus.prefix, user)));
     this.#buckets.set(user, making);
     making.catch(() => this.#buckets.delete(user));
     return making;

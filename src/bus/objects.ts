@@ -31,8 +31,10 @@ export interface Bucket {
   readonly name: string;
   /** How long an object stays that nobody removed. */
   readonly maxAgeMs: number;
-  /** What it may hold in all, bytes. */
+  /** What it may hold in all, bytes; the server sets as much aside. */
   readonly maxBytes: number;
+  /** Of each object it holds the last so many chunks; all of them if left out. What is older makes room. */
+  readonly lastChunks?: number;
 }
 
 export interface Chunk {
@@ -75,14 +77,19 @@ export class Objects {
     this.#js = nc.jetstream();
   }
 
-  /** Makes the bucket if it is missing. Needs the rights of a master. */
+  /**
+   * Makes the bucket if it is missing, and makes it what it should be. One that holds the last chunks only makes room
+   * by itself; any other refuses what it has no room for. Needs the rights of a master.
+   */
   async ensure(bucket: Bucket): Promise<void> {
     const jsm = await this.#jsm();
     const config = {
       name: stream(bucket.name),
       subjects: [`$O.${bucket.name}.C.>`, `$O.${bucket.name}.M.>`],
       storage: StorageType.File,
-      discard: DiscardPolicy.New,
+      ...(bucket.lastChunks === undefined
+        ? { discard: DiscardPolicy.New }
+        : { discard: DiscardPolicy.Old, max_msgs_per_subject: bucket.lastChunks }),
       allow_rollup_hdrs: true,
       allow_direct: true,
       max_age: nanos(bucket.maxAgeMs),
@@ -90,29 +97,14 @@ export class Objects {
       duplicate_window: nanos(Math.min(bucket.maxAgeMs, 120_000)),
     };
     try {
-      await jsm.streams.info(config.name);
+      const { config: its } = await jsm.streams.info(config.name);
+      if (its.discard !== config.discard || its.max_bytes !== config.max_bytes)
+        await jsm.streams.update(config.name, config);
     } catch (error) {
       if (!(error instanceof NatsError) || error.api_error?.code !== 404) throw objectError(error);
       await jsm.streams.add(config).catch((e: unknown) => {
         throw objectError(e);
       });
-    }
-  }
-
-  /**
-   * Makes a bucket large enough for so many bytes more than it has now, and `spare` beyond them; or, where nothing
-   * is to come and little is in it, `spare` large again. Needs the rights of a master.
-   */
-  async makeRoom(bucket: string, bytes: number, spare: number): Promise<void> {
-    const jsm = await this.#jsm();
-    try {
-      const { config, state } = await jsm.streams.info(stream(bucket));
-      const needed = state.bytes + Math.ceil(bytes) + spare;
-      const idle = bytes === 0 && state.bytes < spare / 2;
-      const size = idle ? spare : Math.max(needed, config.max_bytes);
-      if (size !== config.max_bytes) await jsm.streams.update(config.name, { max_bytes: size });
-    } catch (error) {
-      throw objectError(error);
     }
   }
 

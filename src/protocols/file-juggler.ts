@@ -68,12 +68,16 @@ export const juggler = new Protocol('juggler', {
 });
 
 /**
- * What a bucket holds, bytes: the server sets as much aside, and refuses when its disk has no more of them. It is
- * enough for the largest message and for small files; for large ones it is made larger while they are under way.
+ * The bucket of a user. What is under way is a window for each file; so of each object the last 80 MB are kept, to be
+ * read from there after a break: many windows, and the largest message. Older chunks make room; where that is not
+ * enough, those of other objects do, and what is missed of them is asked for again.
  */
-export const BUCKET_BYTES = 144 * 1024 ** 2;
-/** Of files no larger than this, there is room for all that are under way. */
-export const SMALL_FILE = 4 * 1024 ** 2;
+export const bucketFor = (name: string) => ({
+  name,
+  maxAgeMs: 86_400_000,
+  maxBytes: 144 * 1024 ** 2,
+  lastChunks: 160,
+});
 
 /** The id of a transfer with the name of the juggler who has it in its hands, so that nobody looks for that one. */
 export const inHandsOf = (id: string, juggler: string): string => `${id}_${juggler}`;

@@ -1,9 +1,12 @@
-import { closeSync, fsyncSync, openSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, fsync, fsyncSync, openSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
 import { Bus } from '../../src/bus/bus.js';
 import { CHUNK_SIZE } from '../../src/bus/objects.js';
 import { Database } from '../../src/database/pool.js';
 import { Worker } from './processes.js';
+import { quantile } from './quantile.js';
 
 /** Questions of 100 bytes that are answered a second, by one process to itself, 64 under way. */
 export async function requestsPerSecond(address: string, seconds: number): Promise<number> {
@@ -56,6 +59,27 @@ export function fsyncsPerSecond(folder: string, seconds: number): Promise<number
   closeSync(file);
   rmSync(path);
   return Promise.resolve(count / took);
+}
+
+/**
+ * How long a block of 4 KB takes to the disk, 50 times a second until `until` says so: the 99th percentile,
+ * milliseconds. It is what any answer waits for that is kept in a database on this disk.
+ */
+export async function fsyncP99(folder: string, until: () => boolean): Promise<number> {
+  const path = join(folder, 'limit-meanwhile');
+  const file = openSync(path, 'w');
+  const block = Buffer.alloc(4096);
+  const took: number[] = [];
+  while (!until()) {
+    writeSync(file, block);
+    const began = performance.now();
+    await promisify(fsync)(file);
+    took.push(performance.now() - began);
+    await sleep(20);
+  }
+  closeSync(file);
+  rmSync(path);
+  return quantile(took, 0.99);
 }
 
 async function during(

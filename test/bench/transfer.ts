@@ -9,7 +9,7 @@ import { writeLargeWheel } from '../helpers/stored-wheel.js';
 import type { Bench, Figures } from './bench.js';
 import { cpuSeconds } from './cpu.js';
 import { cost, fill, simulate } from './dispatch.js';
-import { diskMbPerSecond, rawNatsMbPerSecond } from './limits.js';
+import { diskMbPerSecond, fsyncP99, rawNatsMbPerSecond } from './limits.js';
 import { Worker, actorsOf, peakMb } from './processes.js';
 import type { SendReport } from './sender.js';
 import { quantile } from './quantile.js';
@@ -81,7 +81,17 @@ export const transfer: Bench = {
       const asked = await whileFilesArrive(bus, nats.slave, {
         jobs: Array.from({ length: AT_ONCE }, (_, n) => make(`four${String(n)}`, size)),
         say,
-        until: () => simulate({ address: nats.slave, slaves: others, ...OTHERS }, say, () => undefined),
+        until: async () => {
+          let over = false;
+          const fsyncs = fsyncP99(folder.path, () => over);
+          const report = await simulate(
+            { address: nats.slave, slaves: others, ...OTHERS },
+            say,
+            () => undefined,
+          );
+          over = true;
+          return { ...report, fsync_p99_ms_meanwhile: await fsyncs };
+        },
       });
       const [raw_nats_mb_per_s, disk_mb_per_s] = [quantile(raw, 0.5), quantile(disk, 0.5)];
       const end_to_end_mb_per_s = quantile(rates, 0.5);
@@ -97,7 +107,11 @@ export const transfer: Bench = {
           others_answers_per_s: asked.answers / asked.seconds,
           ...costs.at(-1),
         },
-        limits: { raw_nats_mb_per_s, disk_mb_per_s, ...limits },
+        limits: {
+          ...{ raw_nats_mb_per_s, disk_mb_per_s },
+          ...{ fsync_p99_ms_meanwhile: asked.fsync_p99_ms_meanwhile },
+          ...limits,
+        },
       };
     });
   },
