@@ -1,5 +1,4 @@
--- Failures that pass are tried again; what administrators wish of slaves outlives the Slave Driver; and what a
--- package falls back to on PyPy doesn't keep its extension from being built for CPython.
+-- Failures that pass are tried again; what administrators wish of slaves outlives the Slave Driver.
 
 -- It may well end otherwise on another day or another slave: no attempt, as far as the queue goes.
 alter table builds add column passing boolean not null default false;
@@ -10,34 +9,6 @@ alter table slaves
     -- BYE: `now`, or after what it builds.
     add column kill text check (kill in ('now', 'after'));
 
--- Which kinds of Python a wheel serves of those that its tags admit, of which tag_covers has the sum: `all`, or
--- `pypy` or `free-threaded` or both, joined with a dot. See reachOf in src/wheels/tags.ts.
-alter table tags
-    add column reach text not null default 'all',
-    drop constraint tags_py_abi_platform_key,
-    add unique (py, abi, platform, reach);
-
--- The same of pure wheels that PyPy and free-threaded slaves have built before there was a reach.
-create temporary table of_kind on commit drop as
-select target_id, case when rank >= 2000000 then 'pypy' else 'free-threaded' end as kind
-from targets where rank >= 1000000;
-create temporary table narrowed on commit drop as
-select f.filename, f.version_id, g.py, g.abi, g.platform, k.kind as reach
-from files f join tags g using (tag_id) join builds b using (build_id) join of_kind k using (target_id)
-where g.abi = 'none' and g.platform = 'any' and b.lease is not null;
-insert into tags (py, abi, platform, reach) select distinct py, abi, platform, reach from narrowed;
-insert into tag_covers
-select n.tag_id, c.target_id
-from tags n join tags g using (py, abi, platform) join tag_covers c on c.tag_id = g.tag_id
-    join of_kind k on k.target_id = c.target_id and k.kind = n.reach
-where g.reach = 'all' and n.reach <> 'all';
-update files f set tag_id = g.tag_id
-from narrowed n join tags g using (py, abi, platform, reach) where f.filename = n.filename;
-
--- What should be queued. A candidate is an open target for which no attempt was made that counts, and that no
--- file of the version serves. It is due when it is the lowest candidate of its platform, or when an earlier
--- attempt has yielded a wheel that doesn't serve every target, so that the rest are known to be needed. What a
--- package falls back to tells nothing of the rest.
 create or replace view builds_pending as
 with candidates as (
     select o.version_id, o.target_id, o.priority, o.released, o.of_package,
@@ -56,8 +27,6 @@ where rank = lowest
     or exists (
         select from files f
         where f.version_id = c.version_id
-            -- As a value: a join might read the tags from end to end for each version.
-            and (select reach from tags g where g.tag_id = f.tag_id) = 'all'
             and exists (
                 select from targets u
                 where c.version_id >= u.filled_from and not exists (
@@ -189,5 +158,3 @@ left join lateral (
     where f.version_id = v.version_id
         and (select true from tag_covers c where c.tag_id = f.tag_id and c.target_id = t.target_id)
     order by filename limit 1) f on true;
-
-select requeue(array(select version_id from narrowed));
