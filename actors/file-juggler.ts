@@ -245,15 +245,9 @@ export class FileJuggler extends Actor {
     if (!arriving) throw new PiwError('PIW_UNREACHABLE', 'another took this transfer over; say HELLO');
     const reading: Reading = {
       ...{ arriving, bucket, objects: new Set(), lastSeen: this.clock.now() },
-      line: this.#lines.open(
-        bucket,
-        id,
-        arriving.state.size,
-        (chunk) => {
-          this.#write(reading, chunk);
-        },
-        this.clock.now(),
-      ),
+      line: this.#lines.open(bucket, id, arriving.state.size, (chunk) => {
+        this.#write(reading, chunk);
+      }),
       failure: undefined,
       recovering: undefined,
     };
@@ -390,7 +384,7 @@ export class FileJuggler extends Actor {
       if (reading.lastSeen < before) await this.#inTurn(id, () => this.#end(id));
     }
     for (const [key, { lastSeen }] of this.#sessions) if (lastSeen < before) this.#leave(key);
-    await this.#lines.layDown(before);
+    await this.#lines.layDown();
   }
 
   #inTurn<T>(id: string, what: () => Promise<T>): Promise<T> {

@@ -17,7 +17,7 @@ type Write = (chunk: Chunk) => void;
  */
 export class Lines {
   readonly #objects: Objects;
-  readonly #shared = new Map<string, { readonly line: Reading; lastUsed: number }>();
+  readonly #shared = new Map<string, Shared>();
   readonly #small: (bucket: string, chunk: Chunk) => void;
 
   /** `small` writes the chunks of small files: whose bucket they came in is who sent them, whatever they are called. */
@@ -26,29 +26,48 @@ export class Lines {
     this.#small = small;
   }
 
-  /** Chunks of a transfer of `size` bytes that are sent from now on; `now` in milliseconds. */
-  open(bucket: string, id: string, size: number, write: Write, now: number): Line {
+  /** Chunks of a transfer of `size` bytes that are sent from now on. */
+  open(bucket: string, id: string, size: number, write: Write): Line {
     if (size > SMALL) return new Reading(this.#objects.live(bucket, `${id}.*`), write);
-    const known = this.#shared.get(bucket);
-    const line =
-      known?.line ??
-      new Reading(this.#objects.live(bucket, '*'), (chunk) => {
-        this.#small(bucket, chunk);
-      });
-    this.#shared.set(bucket, { line, lastUsed: now });
-    // The others of the bucket still need it.
-    return { written: () => line.written(), stop: () => line.written() };
+    const shared = this.#shared.get(bucket) ?? this.#share(bucket);
+    shared.users += 1;
+    shared.idle = false;
+    return {
+      written: () => shared.line.written(),
+      stop: () => {
+        shared.users -= 1;
+        return shared.line.written();
+      },
+    };
   }
 
-  /** Stops those that no file has been expected on since `before`; gives their buckets. */
-  async layDown(before: number): Promise<readonly string[]> {
-    const idle = [...this.#shared].filter(([, { lastUsed }]) => lastUsed < before);
-    for (const [bucket, { line }] of idle) {
-      this.#shared.delete(bucket);
-      await line.stop();
+  /** Stops those that have had no user since this was called before. */
+  async layDown(): Promise<void> {
+    for (const [bucket, shared] of this.#shared) {
+      if (shared.users > 0) continue;
+      if (shared.idle) {
+        this.#shared.delete(bucket);
+        await shared.line.stop();
+      }
+      shared.idle = true;
     }
-    return idle.map(([bucket]) => bucket);
   }
+
+  #share(bucket: string): Shared {
+    const line = new Reading(this.#objects.live(bucket, '*'), (chunk) => {
+      this.#small(bucket, chunk);
+    });
+    const shared = { line, users: 0, idle: false };
+    this.#shared.set(bucket, shared);
+    return shared;
+  }
+}
+
+/** The line of all small files of a bucket: how many are on their way, and whether there were none for a while. */
+interface Shared {
+  readonly line: Reading;
+  users: number;
+  idle: boolean;
 }
 
 class Reading implements Line {

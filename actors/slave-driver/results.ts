@@ -168,7 +168,7 @@ export class Results {
     const { package: name = '' } = slave.lease ?? {};
     for (let tries = 1; tries <= LISTED.tries; tries += 1) {
       // Before the question: whoever has it no more by now has had it listed.
-      const others = this.#isOthers(filename, slave);
+      const others = this.#anotherHas(slave, ({ published }) => published === filename);
       const { origin } = await this.#database.ask('FILEORIGIN', { filename });
       if (origin) {
         if (!tags || !isOf(slave.lease, origin)) return true;
@@ -194,7 +194,9 @@ export class Results {
   async #takeBack(slave: SlaveState, files: readonly FileTransfer[]): Promise<void> {
     const name = slave.lease?.package ?? '';
     for (const { published } of files) {
-      if (published === undefined || this.#isOthers(published, slave, false)) continue;
+      if (published === undefined) continue;
+      // Whoever is about to hand it in finds it there, and has it listed.
+      if (this.#anotherHas(slave, (its) => [its.published, its.file.filename].includes(published))) continue;
       const { origin } = await this.#database.ask('FILEORIGIN', { filename: published });
       if (origin) continue;
       this.#options.log.warning(
@@ -204,12 +206,10 @@ export class Results {
     }
   }
 
-  /** Another slave has just handed it in (or is about to), and its result is not logged yet. */
-  #isOthers(filename: string, slave: SlaveState, published = true): boolean {
-    const has = (its: FileTransfer) =>
-      its.published === filename || (!published && its.file.filename === filename);
+  /** Another slave hands in such a file, and its result is not logged yet. */
+  #anotherHas(slave: SlaveState, such: (its: FileTransfer) => boolean): boolean {
     return [...this.#options.slaves].some(
-      (other) => other !== slave && (other.build?.files.some(has) ?? false),
+      (other) => other !== slave && (other.build?.files.some(such) ?? false),
     );
   }
 }

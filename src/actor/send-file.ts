@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { closeSync, openSync, readSync } from 'node:fs';
 import type { Bus } from '../bus/bus.js';
+import { BufferPool } from '../bus/buffer-pool.js';
 import { CHUNK_SIZE } from '../bus/objects.js';
 import { PiwError, reason } from '../errors.js';
 import { PIECE, WINDOW, bucketOf, objectOf, transfer } from '../protocols/file-juggler.js';
@@ -138,7 +139,7 @@ class Range {
         if (this.#failure !== undefined) break;
         // What isn't known to be stored may still be under way.
         const storing = writer.write(data).then(() => {
-          if (ours.has(data.buffer) && free.length < KEPT) free.push(data.buffer);
+          buffers.giveBack(data);
         });
         // It is waited for with its piece; when this range ends before that, by nobody.
         storing.catch(() => undefined);
@@ -230,17 +231,8 @@ async function pause(clock: Clock, ms: number, signal: AbortSignal | undefined):
   });
 }
 
-/** Buffers that readerOf has made, and those of them that are to be used again. */
-const ours = new WeakSet<ArrayBufferLike>();
-const free: ArrayBufferLike[] = [];
 /** As many are kept as are under way of one file on a long line. */
-const KEPT = WINDOW.most / CHUNK_SIZE;
-
-function bufferOf(): Buffer {
-  const buffer = Buffer.from(free.pop() ?? new ArrayBuffer(CHUNK_SIZE));
-  ours.add(buffer.buffer);
-  return buffer;
-}
+const buffers = new BufferPool(WINDOW.most / CHUNK_SIZE);
 
 /**
  * How `read` reads a file on this machine. The buffers are used again when what was in them is stored, so that
@@ -251,7 +243,7 @@ export function readerOf(path: string): Sending['read'] {
     const file = opened(path);
     try {
       for (let at = offset; at < offset + length;) {
-        const buffer = bufferOf();
+        const buffer = Buffer.from(buffers.take(CHUNK_SIZE));
         const read = readSync(file, buffer, 0, Math.min(CHUNK_SIZE, offset + length - at), at);
         // It is shorter than it was: whoever counts the bytes sees that.
         if (read === 0) return;

@@ -87,9 +87,8 @@ export class Objects {
       name: stream(bucket.name),
       subjects: [`$O.${bucket.name}.C.>`, `$O.${bucket.name}.M.>`],
       storage: StorageType.File,
-      ...(bucket.lastChunks === undefined
-        ? { discard: DiscardPolicy.New }
-        : { discard: DiscardPolicy.Old, max_msgs_per_subject: bucket.lastChunks }),
+      discard: bucket.lastChunks === undefined ? DiscardPolicy.New : DiscardPolicy.Old,
+      max_msgs_per_subject: bucket.lastChunks ?? -1,
       allow_rollup_hdrs: true,
       allow_direct: true,
       max_age: nanos(bucket.maxAgeMs),
@@ -98,8 +97,10 @@ export class Objects {
     };
     try {
       const { config: its } = await jsm.streams.info(config.name);
-      if (its.discard !== config.discard || its.max_bytes !== config.max_bytes)
-        await jsm.streams.update(config.name, config);
+      const same = (['discard', 'max_msgs_per_subject', 'max_bytes'] as const).every(
+        (key) => its[key] === config[key],
+      );
+      if (!same) await jsm.streams.update(config.name, config);
     } catch (error) {
       if (!(error instanceof NatsError) || error.api_error?.code !== 404) throw objectError(error);
       await jsm.streams.add(config).catch((e: unknown) => {

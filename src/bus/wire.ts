@@ -4,6 +4,7 @@ import { NatsConnectionImpl, setTransportFactory } from 'nats/lib/nats-base-clie
 import { Parser } from 'nats/lib/nats-base-client/parser.js';
 import { ProtocolHandler } from 'nats/lib/nats-base-client/protocol.js';
 import { NodeTransport, nodeResolveHost } from 'nats/lib/src/node_transport.js';
+import { BufferPool } from './buffer-pool.js';
 
 /*
  * How the client library (nats 2.29) reads and writes its socket, with less garbage. By itself it takes a new
@@ -27,9 +28,8 @@ const COPIED = 16 * 1024;
 
 /** Buffers that sockets read into, and whether what is in them has been parsed. */
 const reading = new WeakMap<ArrayBufferLike, { parsed: boolean }>();
-/** The rooms that were made, and those that are to be used again. */
-const ours = new WeakSet<ArrayBuffer>();
-const rooms: ArrayBuffer[] = [];
+/** Of large messages. */
+const rooms = new BufferPool(KEPT, LARGE);
 
 /** As `connect` of the library. */
 export async function connectWire(options: ConnectionOptions): Promise<NatsConnection> {
@@ -38,17 +38,8 @@ export async function connectWire(options: ConnectionOptions): Promise<NatsConne
 }
 
 /** The bytes of a message are done with: nobody may look at them any more. */
-export function giveBack({ buffer }: Uint8Array): void {
-  if (buffer instanceof ArrayBuffer && ours.has(buffer) && rooms.length < KEPT) rooms.push(buffer);
-}
-
-function roomFor(size: number): ArrayBuffer {
-  const at = rooms.findIndex(({ byteLength }) => byteLength >= size && byteLength < size + LARGE);
-  const known = at < 0 ? undefined : rooms.splice(at, 1)[0];
-  if (known) return known;
-  const room = new ArrayBuffer(size);
-  if (size >= LARGE) ours.add(room);
-  return room;
+export function giveBack(bytes: Uint8Array): void {
+  rooms.giveBack(bytes);
 }
 
 /** The library's own transport, but that a connection without TLS reads into one buffer. */
@@ -135,7 +126,7 @@ function parseInto(its: Partial<Parser>, bytes: Uint8Array, parse: (bytes: Uint8
 function makeRoom({ ma, msgBuf }: Partial<Parser>): void {
   const size = ma?.size ?? 0;
   if (!msgBuf || msgBuf._buf.buffer.byteLength >= size) return;
-  const room = new Uint8Array(roomFor(size), 0, msgBuf._buf.length);
+  const room = new Uint8Array(size < LARGE ? new ArrayBuffer(size) : rooms.take(size), 0, msgBuf._buf.length);
   room.set(msgBuf._buf);
   msgBuf._buf = room;
 }

@@ -10,10 +10,11 @@ const done = { DONE: {} };
  *
  * The sender says HELLO with the transfer's id, which came with SEND. The answer is FETCH with a
  * range that is still missing (all of it, at first) or DONE. The sender writes the range's bytes as
- * chunks of an object in its own bucket (objectOf says how that is called), and says CHUNK for each PIECE of it, without waiting for the answer, as long as no more than
- * a WINDOW of bytes is unanswered. CHUNK is answered when those bytes are written: by FETCH with the first
- * range that is missing now, or DONE. So what comes before the end of that piece got lost; the answer to
- * the last piece says what to send next. After a break on either side: HELLO again.
+ * chunks of an object in its own bucket (objectOf says how that is called), and says CHUNK for each
+ * PIECE of it, without waiting for the answer, as long as no more than a WINDOW of bytes is unanswered.
+ * CHUNK is answered when those bytes are written: by FETCH with the first range that is missing now, or
+ * DONE. So what comes before the end of that piece got lost; the answer to the last piece says what to
+ * send next. After a break on either side: HELLO again.
  */
 export const transfer = new Protocol('file', {
   HELLO: { fields: { transfer_id: Token }, answers: { ...fetch, ...done } },
@@ -22,7 +23,7 @@ export const transfer = new Protocol('file', {
 
 /** Bytes that one CHUNK is about. */
 export const PIECE = 1024 * 1024;
-/** Bytes that may be under way of one file: where the server is near, within `nearMs` there and back, and on a long line. */
+/** Bytes that may be under way of one file: where NATS is near, within `nearMs` there and back, and on a long line. */
 export const WINDOW = { near: 8 * 1024 * 1024, most: 16 * 1024 * 1024, nearMs: 4 };
 
 const verdict = {
@@ -90,8 +91,8 @@ export function partsOf(transferId: string): { readonly id: string; readonly jug
 }
 
 /**
- * The object for bytes of a transfer, whoever has it in hand: of a small file, always the same; of any other, one with a token of the
- * sender's own for each range.
+ * The object for bytes of a transfer, whoever has it in hand: of a small file, always the same; of any other, one
+ * with a token of the sender's own for each range.
  */
 export function objectOf(transferId: string, size: number, token: () => string): string {
   const { id } = partsOf(transferId);

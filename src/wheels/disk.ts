@@ -1,6 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { closeSync, fsync, openSync, rmSync, writeSync } from 'node:fs';
-import { open, rename, rm } from 'node:fs/promises';
+import { closeSync, fsync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { PiwError, reason } from '../errors.js';
@@ -36,35 +35,17 @@ export function writeAll(file: number, data: Uint8Array, offset: number): void {
   }
 }
 
-const temporaryOf = (path: string): string =>
-  join(dirname(path), `.tmp-${basename(path).slice(0, 100)}-${randomBytes(6).toString('hex')}`);
-
 const sync = promisify(fsync);
 
-/** A file beside `path`, with these bytes on the disk; the caller renames or removes it. */
-export async function writeBeside(path: string, body: Uint8Array): Promise<string> {
-  const temporary = temporaryOf(path);
-  try {
-    const handle = await open(temporary, 'wx', 0o644);
-    try {
-      await handle.writeFile(body);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    return temporary;
-  } catch (error) {
-    await rm(temporary, { force: true });
-    throw error;
-  }
-}
-
 /**
- * The same for a few KB, with synchronous calls but for the sync: handing each call to a thread costs more than the
- * call.
+ * A file beside `path`, with these bytes on the disk; the caller renames or removes it. But for the sync, the calls
+ * are synchronous, here and below: for a few KB, handing each call to a thread costs more than the call.
  */
-export async function writeSmallBeside(path: string, body: Uint8Array): Promise<string> {
-  const temporary = temporaryOf(path);
+export async function writeBeside(path: string, body: Uint8Array): Promise<string> {
+  const temporary = join(
+    dirname(path),
+    `.tmp-${basename(path).slice(0, 100)}-${randomBytes(6).toString('hex')}`,
+  );
   try {
     const file = openSync(temporary, 'wx', 0o644);
     try {
@@ -81,11 +62,11 @@ export async function writeSmallBeside(path: string, body: Uint8Array): Promise<
 }
 
 /** Puts a file that writeBeside has made in its place. */
-export async function putInPlace(temporary: string, path: string): Promise<void> {
+export function putInPlace(temporary: string, path: string): void {
   try {
-    await rename(temporary, path);
+    renameSync(temporary, path);
   } catch (error) {
-    await rm(temporary, { force: true });
+    rmSync(temporary, { force: true });
     throw error;
   }
 }

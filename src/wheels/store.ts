@@ -1,4 +1,4 @@
-import { constants, existsSync, mkdirSync, openSync, readFileSync, renameSync, unlinkSync } from 'node:fs';
+import { constants, existsSync, mkdirSync, openSync, readFileSync, unlinkSync } from 'node:fs';
 import { access, mkdir, readdir, rm, rmdir, stat, statfs, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { PiwError } from '../errors.js';
@@ -7,7 +7,7 @@ import type { ByteRange } from '../states/ranges.js';
 import { SMALL, TransferState } from '../states/transfer-state.js';
 import { Arriving, type Expected } from './arriving.js';
 import { takeName } from './build-tag.js';
-import { codeOf, flush, onDisk, putInPlace, writeBeside, writeSmallBeside } from './disk.js';
+import { codeOf, flush, onDisk, putInPlace, writeBeside } from './disk.js';
 import { hashFile, readWheel } from './wheel.js';
 
 export type Verdict =
@@ -124,7 +124,9 @@ export class WheelStore {
       if (expected?.owner !== from) return;
       // At no moment is it known to nobody.
       const path = this.#path(transferId, EXPECTED);
-      await onDisk(path, async () => putInPlace(await writeBeside(path, this.#body(expected)), path));
+      await onDisk(path, async () => {
+        putInPlace(await writeBeside(path, this.#body(expected)), path);
+      });
     } finally {
       await rm(lock, { force: true });
     }
@@ -254,10 +256,8 @@ export class WheelStore {
     const folder = dirname(target);
     const made = existsSync(folder) ? undefined : mkdirSync(folder, { recursive: true });
     const [aside, part] = await Promise.all([
-      writeSmallBeside(`${target}.metadata`, metadata),
-      typeof contents === 'string'
-        ? flush(contents).then(() => contents)
-        : writeSmallBeside(target, contents),
+      writeBeside(`${target}.metadata`, metadata),
+      typeof contents === 'string' ? flush(contents).then(() => contents) : writeBeside(target, contents),
     ]);
     let filename: string;
     try {
@@ -268,7 +268,7 @@ export class WheelStore {
     } finally {
       if (part !== contents) unlinkSync(part);
     }
-    renameSync(aside, join(folder, `${filename}.metadata`));
+    putInPlace(aside, join(folder, `${filename}.metadata`));
     await flush(folder);
     if (made !== undefined) await flush(dirname(folder));
     return filename;

@@ -3,8 +3,7 @@ import { SlaveOrder, orderArgs, whose } from './order.js';
 
 export default class SlavesSkip extends SlaveOrder {
   static override summary = 'Have a slave give up what it builds now.';
-  static override description = `The build goes back to the queue, and is given out again ten minutes later. To have a version built no
-more at all, use piw add --skip.
+  static override description = `The build goes back to the queue, and is given out again ten minutes later. To have a version built no more at all, use piw add --skip.
 
 ${EXIT_CODES}`;
   static override examples = ['<%= config.bin %> slaves skip pi4', '<%= config.bin %> slaves skip all'];
