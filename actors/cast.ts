@@ -49,12 +49,12 @@ export const CAST: readonly Part<Settings>[] = [
     nice: 10,
     load: async () => {
       const { TheScribe } = await import('./the-scribe.js');
+      const { SimpleIndex } = await import('../src/site/simple-index.js');
       const { Site } = await import('../src/site/site.js');
-      return (context, settings) =>
-        new TheScribe(
-          context,
-          new Site({ outputPath: settings['output-path'], publicUrl: settings['public-url'] }),
-        );
+      return (context, settings) => {
+        const { 'output-path': outputPath, 'public-url': publicUrl } = settings;
+        return new TheScribe(context, new SimpleIndex(outputPath), new Site({ outputPath, publicUrl }));
+      };
     },
   },
   {

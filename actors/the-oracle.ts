@@ -13,6 +13,7 @@ import * as projects from '../src/database/projects.js';
 import { leaseOf } from '../src/database/queue.js';
 import { countQueue, estimateQueue, queuePace, type QueueCount } from '../src/database/queue-count.js';
 import { packageQueue, type QueueOrder } from '../src/database/queue-report.js';
+import { front } from '../src/database/front.js';
 import { helloSlave, setSlaves } from '../src/database/slaves.js';
 import { statistics } from '../src/database/statistics.js';
 import * as targets from '../src/database/targets.js';
@@ -87,14 +88,15 @@ export class TheOracle extends Actor {
           verb: 'FILES',
           ...(await projects.packageFiles(db, m.package, offersGone)),
         }),
-        INDEX: async () => ({
+        INDEX: async (m) => ({
           verb: 'PACKAGES',
-          names: [...(await packages.offeredPackages(db, offersGone))],
+          names: [...(await packages.offeredPackages(db, m, offersGone))],
         }),
         VERFILES: (m) => freed(projects.versionFiles(db, m.package, m.version)),
         FILEORIGIN: async (m) => ({ verb: 'ORIGIN', origin: await projects.fileOrigin(db, m.filename) }),
         PROJECT: async (m) => ({ verb: 'PROJECT', project: await projects.project(db, m.package) }),
-        SEARCHINDEX: async () => ({ verb: 'INDEX', packages: [...(await packages.searchIndex(db))] }),
+        SEARCHINDEX: async (m) => ({ verb: 'INDEX', packages: [...(await packages.searchIndex(db, m))] }),
+        GETHOME: async () => ({ verb: 'HOME', front: await front(db) }),
         GETBUILD: async (m) => ({ verb: 'BUILD', ...(await builds.build(db, m.build_id)) }),
         GETABIS: async () => ({ verb: 'ABIS', targets: [...(await targets.targets(db))] }),
         ADDABI: (m) => done(targets.addTarget(db, m)),

@@ -3,6 +3,7 @@ import { Client } from '../src/actor/client.js';
 import { PiwError } from '../src/errors.js';
 import { oracle } from '../src/protocols/oracle.js';
 import { scribe } from '../src/protocols/web.js';
+import type { SimpleIndex } from '../src/site/simple-index.js';
 import type { Site } from '../src/site/site.js';
 
 const DONE = { verb: 'DONE' } as const;
@@ -15,13 +16,15 @@ const ROOT_ROUNDS = 10;
  * the simple index, which is written until it is what the database says.
  */
 export class TheScribe extends Actor {
+  readonly #index: SimpleIndex;
   readonly #site: Site;
   readonly #database: Client<typeof oracle.verbs>;
   /** The names in the root index as it was last written or read here. */
   #listed = new Set<string>();
 
-  constructor(context: ActorContext, site: Site) {
+  constructor(context: ActorContext, index: SimpleIndex, site: Site) {
     super(context);
+    this.#index = index;
     this.#site = site;
     this.#database = new Client(this.bus, oracle, undefined, { timeoutMs: 20_000, patienceMs: 50_000 });
   }
@@ -68,11 +71,11 @@ export class TheScribe extends Actor {
   async #writePackage(name: string): Promise<void> {
     const { status, versions, files } = await this.#database.ask('PKGFILES', { package: name });
     if (files.length > 0) {
-      this.#site.writeSimple({ name, status, versions, files });
+      this.#index.write({ name, status, versions, files });
       if (!this.#listed.has(name)) await this.#writeRoot();
     } else {
       if (this.#listed.has(name)) await this.#writeRoot();
-      this.#site.removeSimple(name);
+      this.#index.remove(name);
     }
     await this.#writeProject(name);
   }
@@ -100,10 +103,13 @@ export class TheScribe extends Actor {
   async #writeRoot(): Promise<void> {
     let written = '';
     for (let round = 0; round < ROOT_ROUNDS; round += 1) {
-      const { names } = await this.#database.ask('INDEX', {});
+      const names: string[] = [];
+      for (let page = ['']; page.length > 0; names.push(...page)) {
+        page = (await this.#database.ask('INDEX', { after: names.at(-1) ?? '', limit: 10_000 })).names;
+      }
       const now = names.join('\n');
       if (round > 0 && now === written) return;
-      this.#site.writeRoot(names);
+      this.#index.writeRoot(names);
       this.#listed = new Set(names);
       written = now;
     }

@@ -1,4 +1,4 @@
-import type { Origin } from '../protocols/oracle.js';
+import type { Origin, SearchRow } from '../protocols/oracle.js';
 import { notePackages } from './pages.js';
 import type { Database, Queryable } from './pool.js';
 import { hint, requeue } from './queue.js';
@@ -8,15 +8,19 @@ export async function allPackages(db: Queryable): Promise<readonly string[]> {
   return rows.map((row) => row.package);
 }
 
-/** Every package that has a file to offer; of what the index has no more only if `gone`. */
-export async function offeredPackages(db: Queryable, gone: boolean): Promise<readonly string[]> {
+/** Packages that have a file to offer, by name, after that one; of what the index has no more only if `gone`. */
+export async function offeredPackages(
+  db: Queryable,
+  page: { readonly after: string; readonly limit: number },
+  gone: boolean,
+): Promise<readonly string[]> {
   const rows = await db.query<{ package: string }>(
     `select package from packages p
-     where status <> 'quarantined' and (gone is null or $1) and exists (
+     where package collate "C" > $2 and status <> 'quarantined' and (gone is null or $1) and exists (
        select from versions v join files f using (version_id)
        where v.package_id = p.package_id and not v.quarantined and (v.gone is null or $1))
-     order by package`,
-    [gone],
+     order by package collate "C" limit $3`,
+    [gone, page.after, page.limit],
   );
   return rows.map((row) => row.package);
 }
@@ -93,22 +97,23 @@ export async function deletePackage(database: Database, name: string): Promise<r
   });
 }
 
-/** [package, description, files, downloads of 30 days] */
+/** [package, description, files, downloads of 30 days], by name, after that one. */
 export async function searchIndex(
   db: Queryable,
-): Promise<readonly [string, string | null, number, number][]> {
+  page: { readonly after: string; readonly limit: number },
+): Promise<readonly SearchRow[]> {
   const rows = await db.query<{
     package: string;
     description: string | null;
     files: number;
     downloads: number;
   }>(
-    `select p.package, p.description, count(distinct f.filename) as files, count(d.filename) as downloads
-     from packages p
-     left join versions v using (package_id)
-     left join files f using (version_id)
-     left join downloads d on d.filename = f.filename and d.accessed_at > now() - interval '30 days'
-     group by p.package_id order by p.package`,
+    `select p.package, p.description,
+       (select count(*) from versions v join files f using (version_id) where v.package_id = p.package_id) as files,
+       (select count(*) from versions v join files f using (version_id) join downloads d using (filename)
+         where v.package_id = p.package_id and d.accessed_at > now() - interval '30 days') as downloads
+     from packages p where p.package collate "C" > $1 order by p.package collate "C" limit $2`,
+    [page.after, page.limit],
   );
   return rows.map((row) => [row.package, row.description, row.files, row.downloads]);
 }

@@ -84,9 +84,23 @@ export async function project(db: Queryable, name: string): Promise<Project | nu
     description,
     status,
     skip,
+    ...(await downloadsOf(db, name)),
     versions: await versions(db, name),
     files: await files(db, name),
   };
+}
+
+async function downloadsOf(
+  db: Queryable,
+  name: string,
+): Promise<Pick<Project, 'downloads' | 'downloads_last_month'>> {
+  const [row] = await db.query<Rows<Pick<Project, 'downloads' | 'downloads_last_month'>>>(
+    `select count(*) as downloads, count(*) filter (where accessed_at > now() - interval '30 days') as downloads_last_month
+     from packages p join versions v using (package_id) join files f using (version_id) join downloads d using (filename)
+     where p.package = $1`,
+    [name],
+  );
+  return row ?? { downloads: 0, downloads_last_month: 0 };
 }
 
 async function versions(db: Queryable, name: string): Promise<ProjectVersion[]> {

@@ -43,7 +43,7 @@ export class Output {
   async restore(bus: Bus, signal: AbortSignal): Promise<void> {
     if (this.#whole) return;
     const { folder, path, say } = this.#place;
-    const { names } = await new Client(bus, oracle, undefined, PATIENT).ask('INDEX', {});
+    const names = await offered(bus);
     let copied = 0;
     let forgotten = 0;
     for (const name of names) {
@@ -80,6 +80,16 @@ export class Output {
     const gone = away.filter(({ version }) => lost.has(version)).length;
     return { copied: away.length - gone, forgotten: lost.size };
   }
+}
+
+/** The names of all packages that have a file to offer. */
+async function offered(bus: Bus): Promise<readonly string[]> {
+  const database = new Client(bus, oracle, undefined, PATIENT);
+  const all: string[] = [];
+  for (let names = ['']; names.length > 0; all.push(...names)) {
+    ({ names } = await database.ask('INDEX', { after: all.at(-1) ?? '', limit: 10_000 }));
+  }
+  return all;
 }
 
 /** Copies the files of a package, with their metadata, under the account that the site belongs to. */

@@ -6,6 +6,7 @@ import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
 import Negotiator from 'negotiator';
 import { PiwError, reason } from '../errors.js';
+import { PACKED } from '../site/layout.js';
 import { isPackageName, normalise } from '../wheels/names.js';
 
 export interface WebServer {
@@ -183,7 +184,10 @@ async function file(
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  const found = await stat(path).catch(() => undefined);
+  const plain = await stat(path).catch(() => undefined);
+  // A build's log is stored compressed only.
+  const packed = plain === undefined && path.startsWith(join(root, 'logs/'));
+  const found = packed ? await stat(path + PACKED).catch(() => undefined) : plain;
   if (!found?.isFile()) {
     await notFound(root, response);
     return;
@@ -202,8 +206,8 @@ async function file(
     response.writeHead(304, headers).end();
     return;
   }
-  if (path.endsWith('.txt.gz')) {
-    await log(path, headers, request, response);
+  if (packed) {
+    await unpacked(path + PACKED, headers, request, response);
     return;
   }
   const range = ifRange(request, etag) ? parseRange(request.headers.range, found.size) : 'all';
@@ -225,16 +229,16 @@ function left(error: unknown): void {
   if ((error as NodeJS.ErrnoException).code !== 'ERR_STREAM_PREMATURE_CLOSE') throw error;
 }
 
-/** A build's log is stored compressed, and unpacked for a client that can't do that itself. */
-async function log(
+/** Of what is stored compressed only: unpacked for a client that can't do that itself. */
+async function unpacked(
   path: string,
   headers: Record<string, string>,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
   const packed = new Negotiator(request).encodings(['gzip', 'identity'])[0] === 'gzip';
-  const all = { ...headers, 'content-type': 'text/plain; charset=utf-8', vary: 'Accept-Encoding' };
-  delete (all as Record<string, string>)['accept-ranges'];
+  const all: Record<string, string> = { ...headers, vary: 'Accept-Encoding' };
+  delete all['accept-ranges'];
   response.writeHead(200, packed ? { ...all, 'content-encoding': 'gzip' } : all);
   if (request.method === 'HEAD') response.end();
   else if (packed) await pipeline(createReadStream(path), response).catch(left);

@@ -22,6 +22,7 @@ import {
   orNull,
 } from './fields.js';
 import { Protocol, type Answer } from './protocol.js';
+import { Front } from './site.js';
 import { Statistics } from './statistics.js';
 
 /** Where a package or version is known from. What a feed brought, a feed can take away. */
@@ -95,6 +96,10 @@ export type IndexedFile = Static<typeof IndexedFile>;
 const FileOrigin = Type.Tuple([Package, Version, orNull(Tag), orNull(Tag)]);
 export type FileOrigin = Static<typeof FileOrigin>;
 
+/** [package, description, files, downloads of 30 days]. */
+const SearchRow = Type.Tuple([Package, orNull(Text), Count, Count]);
+export type SearchRow = Static<typeof SearchRow>;
+
 export const PROJECT_STATUS = ['active', 'archived', 'quarantined', 'deprecated'] as const;
 const ProjectStatus = Type.Union(PROJECT_STATUS.map((s) => Type.Literal(s)));
 
@@ -142,6 +147,9 @@ export const Project = Type.Object({
   description: orNull(Text),
   status: ProjectStatus,
   skip: Reason,
+  /** All, also of files that are gone by now, and those of the last 30 days. */
+  downloads: Count,
+  downloads_last_month: Count,
   versions: listOf(ProjectVersion, 100_000),
   files: listOf(ProjectFile, 100_000),
 });
@@ -242,8 +250,12 @@ export const oracle = new Protocol('db', {
     },
     reads: true,
   },
-  /** Every package that has a file to offer: the root of the simple index. */
-  INDEX: { fields: {}, answers: { PACKAGES: { names: listOf(Package, 10_000_000) } }, reads: true },
+  /** Packages that have a file to offer, by name, after that one: the root of the simple index. */
+  INDEX: {
+    fields: { after: Text, limit: Count },
+    answers: { PACKAGES: { names: listOf(Package, 100_000) } },
+    reads: true,
+  },
   VERFILES: { fields: VersionKey, answers: { FILES: { filenames: listOf(FileName, 10_000) } }, reads: true },
   /** Where a file that is listed comes from; null: nothing lists it. */
   FILEORIGIN: {
@@ -252,12 +264,14 @@ export const oracle = new Protocol('db', {
     reads: true,
   },
   PROJECT: { fields: { package: Package }, answers: { PROJECT: { project: orNull(Project) } }, reads: true },
-  /** [package, description, files, downloads of 30 days], for the search. */
+  /** [package, description, files, downloads of 30 days], by name, after that one: for the search and the sitemap. */
   SEARCHINDEX: {
-    fields: {},
-    answers: { INDEX: { packages: listOf(Type.Tuple([Package, orNull(Text), Count, Count]), 10_000_000) } },
+    fields: { after: Text, limit: Count },
+    answers: { INDEX: { packages: listOf(SearchRow, 100_000) } },
     reads: true,
   },
+  /** What the home page shows beside the statistics. */
+  GETHOME: { fields: {}, answers: { HOME: { front: Front } }, reads: true },
   GETBUILD: {
     fields: { build_id: Id },
     answers: {

@@ -2,12 +2,29 @@
 
 export const homePath = 'index.html';
 export const simplePath = (name?: string): string => (name === undefined ? 'simple' : `simple/${name}`);
+/** A project's folder: `index.html`, and the same as JSON in `json/index.json`. */
 export const projectPath = (name: string): string => `project/${name}`;
+/** All packages, with the search. */
+export const packagesPath = 'packages.html';
+/** The queue and the slaves. */
+export const farmPath = 'farm.html';
+export const faqPath = 'faq.html';
+export const notFoundPath = '404.html';
+export const statisticsPath = 'statistics.json';
+/** The search's files. */
+export const searchPath = 'search';
+export const sitemapPath = 'sitemap.xml';
+/** The parts of the sitemap, from 1. */
+export const sitemapPart = (part: number): string => `sitemaps/${String(part).padStart(4, '0')}.xml`;
 
-/** Logs by build: no folder gets more than some thousand of them. `logs/0001/234567.txt.gz` is of build 1234567. */
-export function logPath(buildId: number): string {
+/**
+ * A build's log, as a page for people (`html`) and as it is (`txt`): by build, so that no folder gets more than
+ * some thousands of them. `logs/0001/234567.html` is of build 1234567. This is the address; it is stored
+ * compressed only, under the same name with `.gz` behind it.
+ */
+export function logPath(buildId: number, form: 'html' | 'txt' = 'html'): string {
   const digits = String(buildId).padStart(10, '0');
-  return `logs/${digits.slice(0, 4)}/${digits.slice(4)}.txt.gz`;
+  return `logs/${digits.slice(0, 4)}/${digits.slice(4)}.${form}`;
 }
 
 /**
@@ -15,3 +32,9 @@ export function logPath(buildId: number): string {
  * accepts, and index.html to one that asks for nothing in particular.
  */
 export const SIBLINGS = ['index.html', 'index.v1_html', 'index.v1_json'] as const;
+
+/**
+ * Behind a page's name: the same compressed, for clients that take it so. It is taken away before the page is
+ * replaced, and made again when the page has stood still for a while; so where it is, it is the page.
+ */
+export const PACKED = '.gz';

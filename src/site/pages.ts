@@ -152,7 +152,7 @@ function state({ state: its, build_id, failure_class, held_until }: VersionOnTar
   const words = failed
     ? `${STATES[its]} (${its === 'failed' ? '' : 'again after '}${failure_class})`
     : STATES[its];
-  const log = build_id !== null && html` <a href="../../${logPath(build_id)}">log</a>`;
+  const log = build_id !== null && html` <a href="../../${logPath(build_id, 'txt')}">log</a>`;
   return html`<td><span class="state ${its}">${words}</span>${log}</td>`;
 }
 

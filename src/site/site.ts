@@ -6,9 +6,8 @@ import type { Statistics } from '../protocols/statistics.js';
 import { normalise } from '../wheels/names.js';
 import { guarded, removeFiles, removeTemporary, writeAtomic } from './atomic.js';
 import { CSS } from './design.js';
-import { SIBLINGS, homePath, logPath, projectPath, simplePath } from './layout.js';
+import { PACKED, homePath, logPath, notFoundPath, projectPath, statisticsPath } from './layout.js';
 import { homePage, notFoundPage, projectJson, projectPage, statisticsJson } from './pages.js';
-import { projectHtml, projectJson as simpleJson, rootHtml, rootJson, type SimpleProject } from './simple.js';
 
 export interface SiteOptions {
   readonly outputPath: string;
@@ -17,7 +16,7 @@ export interface SiteOptions {
 }
 
 /**
- * Everything that stands under the output path but the wheels. Every page is replaced whole. What it
+ * Everything that people look at under the output path. Every page is replaced whole. What it
  * shows comes from the database, hashes too, and never from the disk.
  */
 export class Site {
@@ -37,27 +36,12 @@ export class Site {
     });
     for (const folder of ['', 'simple', 'static']) removeTemporary(join(this.#root, folder));
     this.#write('static/site.css', CSS);
-    this.#write('404.html', notFoundPage());
+    this.#write(notFoundPath, notFoundPage());
   }
 
   writeHome(statistics: Statistics): void {
     this.#write(homePath, homePage(statistics, this.#publicUrl));
-    this.#write('statistics.json', statisticsJson(statistics));
-  }
-
-  /** The names of all packages that have a file. */
-  writeRoot(names: readonly string[]): void {
-    this.#siblings(simplePath(), rootHtml(names), rootJson(names));
-  }
-
-  /** A package's page of the simple index; its files are in their places by now. */
-  writeSimple(project: SimpleProject): void {
-    this.#siblings(simplePath(project.name), projectHtml(project), simpleJson(project));
-  }
-
-  /** Takes a package out of the simple index; its files go afterwards. */
-  removeSimple(name: string): void {
-    removeFiles(join(this.#root, simplePath(normalise(name))), [...SIBLINGS].reverse());
+    this.#write(statisticsPath, statisticsJson(statistics));
   }
 
   writeProject(project: Project): void {
@@ -74,13 +58,7 @@ export class Site {
 
   /** A build's log, compressed, as web servers hand it out. */
   writeLog(buildId: number, text: string): void {
-    this.#write(logPath(buildId), gzipSync(text));
-  }
-
-  #siblings(folder: string, asHtml: string, asJson: string): void {
-    this.#write(`${folder}/index.v1_json`, asJson);
-    this.#write(`${folder}/index.v1_html`, asHtml);
-    this.#write(`${folder}/index.html`, asHtml);
+    this.#write(`${logPath(buildId, 'txt')}${PACKED}`, gzipSync(text));
   }
 
   #write(path: string, content: string | Buffer): void {

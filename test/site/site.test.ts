@@ -7,6 +7,7 @@ import t from 'tap';
 import { startWebServer } from '../../src/farm/web-server.js';
 import type { IndexedFile, Project } from '../../src/protocols/oracle.js';
 import { pipLine } from '../../src/site/pages.js';
+import { SimpleIndex } from '../../src/site/simple-index.js';
 import { Site } from '../../src/site/site.js';
 
 const EVIL = `<script>alert("x")</script>&'`;
@@ -25,6 +26,8 @@ const project: Project = {
   description: EVIL,
   status: 'active',
   skip: EVIL,
+  downloads: 5,
+  downloads_last_month: 4,
   versions: [
     {
       version: '1.0+local',
@@ -61,13 +64,14 @@ function site() {
   const output = mkdtempSync(join(tmpdir(), 'piw-site-'));
   const its = new Site({ outputPath: output, publicUrl: 'http://127.0.0.1:1/' });
   its.setUp();
-  return { output, site: its, read: (path: string) => readFileSync(join(output, path), 'utf8') };
+  const index = new SimpleIndex(output);
+  return { output, site: its, index, read: (path: string) => readFileSync(join(output, path), 'utf8') };
 }
 
 void t.test('the simple index says of each file what a client needs', (t) => {
-  const { site: its, read } = site();
-  its.writeSimple({ name: 'demo', status: 'active', versions: ['1.0+local'], files: [file] });
-  its.writeRoot(['demo']);
+  const { index, read } = site();
+  index.write({ name: 'demo', status: 'active', versions: ['1.0+local'], files: [file] });
+  index.writeRoot(['demo']);
   const json = JSON.parse(read('simple/demo/index.v1_json')) as Record<string, unknown>;
   t.match(json, {
     meta: { 'api-version': '1.4' },
@@ -102,7 +106,7 @@ void t.test('markup in every field of a project stays text', (t) => {
   t.notMatch(html, /<script>/);
   t.match(html, '&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt;&amp;&#39;');
   t.match(html, /failed \(compiler\)/);
-  t.match(html, 'logs/0000/000012.txt.gz');
+  t.match(html, 'logs/0000/000012.txt');
   t.end();
 });
 
@@ -129,9 +133,9 @@ void t.test('the pip line trusts a plain http host, but not this machine, which 
 void t.test(
   'the web server negotiates, redirects, gives ranges and hides what is not for readers',
   async (t) => {
-    const { site: its, output } = site();
-    its.writeSimple({ name: 'demo', status: 'active', versions: [], files: [file] });
-    its.writeRoot(['demo']);
+    const { site: its, index, output } = site();
+    index.write({ name: 'demo', status: 'active', versions: [], files: [file] });
+    index.writeRoot(['demo']);
     its.writeLog(12, 'a log');
     writeFileSync(join(output, 'simple/demo/demo-1.0-py3-none-any.whl'), '0123456789');
     writeFileSync(join(output, '.secret'), 'x');
@@ -183,7 +187,7 @@ void t.test(
       headers: { 'content-length': '10', 'accept-ranges': 'bytes' },
     });
     t.equal((await get('/', {}, 'POST')).status, 405);
-    t.match(await get('/logs/0000/000012.txt.gz'), { status: 200, body: 'a log' });
+    t.match(await get('/logs/0000/000012.txt'), { status: 200, body: 'a log' });
     for (const path of [
       '/.secret',
       '/.transfers/x',
