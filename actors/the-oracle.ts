@@ -149,13 +149,15 @@ export class TheOracle extends Actor {
         LOGPROJECT: hits('project'),
         LOGJSON: hits('json'),
         LOGPAGE: hits('page'),
+        LISTED: async (m) => ({ verb: 'LISTED', projects: await pages.listedPackages(db, m) }),
+        NEWSERIALS: async () => ({ verb: 'SERIALS', ...(await pages.newSerials(db)) }),
         SAVEPAGES: async (m) => ({
           verb: 'NOTED',
-          notes: [...(await pages.savePages(db, m.pages, m.written))],
+          notes: [...(await pages.savePages(db, m))],
         }),
         LOADPAGES: async (m) => ({
           verb: 'PAGES',
-          pages: [...(await pages.loadPages(db, m.logs, m.after))],
+          pages: [...(await pages.loadPages(db, m.rest, m.after))],
         }),
         GETPAUSED: async () => ({ verb: 'PAUSED', tasks: [...(await control.pausedTasks(db))] }),
         SETPAUSED: (m) => done(control.setPaused(db, m.task, m.paused)),

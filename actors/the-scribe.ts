@@ -7,20 +7,25 @@ import type { SimpleIndex } from '../src/site/simple-index.js';
 import type { Site } from '../src/site/site.js';
 
 const DONE = { verb: 'DONE' } as const;
-/** Rounds after which the root index counts as never standing still; the next package writes it. */
-const ROOT_ROUNDS = 10;
+/** Names that are asked for at once, of all that the root names. */
+const NAMES = 10_000;
+/**
+ * Who took longer than this from what the database said to the last file, milliseconds, may have been overtaken:
+ * the Secretary has given the page to another by then. It is less than the Secretary's patience.
+ */
+const LATE_MS = 15_000;
 
 /**
  * Writes the pages that the Secretary hands out, from what the database says at that moment. Any
- * number of Scribes share the work; no page is in two of their hands at once, but for the root of
- * the simple index, which is written until it is what the database says.
+ * number of Scribes share the work; no page is in two of their hands at once.
+ *
+ * A Scribe that was stopped in the middle, for longer than the Secretary waits for it, would write what is old by
+ * then: it doesn't. Should it have been stopped between the last look and the last file, it has the page written again.
  */
 export class TheScribe extends Actor {
   readonly #index: SimpleIndex;
   readonly #site: Site;
   readonly #database: Client<typeof oracle.verbs>;
-  /** The names in the root index as it was last written or read here. */
-  #listed = new Set<string>();
 
   constructor(context: ActorContext, index: SimpleIndex, site: Site) {
     super(context);
@@ -29,9 +34,9 @@ export class TheScribe extends Actor {
     this.#database = new Client(this.bus, oracle, undefined, { timeoutMs: 20_000, patienceMs: 50_000 });
   }
 
-  override async start(): Promise<void> {
+  override start(): void {
+    this.#index.setUp();
     this.#site.setUp();
-    await this.#writeRoot();
     this.serve(
       scribe,
       {
@@ -39,9 +44,10 @@ export class TheScribe extends Actor {
           this.#site.writeHome(statistics);
           return DONE;
         },
-        PKG: async ({ package: name }) => {
-          await this.#writePackage(name);
-          return DONE;
+        PKG: async ({ package: name, serial, leave }) => {
+          const written = await this.#writeIndex(name, serial, leave);
+          await this.#writeProject(name);
+          return { verb: 'WRITTEN', ...written };
         },
         PROJECT: async ({ package: name }) => {
           await this.#writeProject(name);
@@ -54,12 +60,12 @@ export class TheScribe extends Actor {
         // The search and the sitemap are not on this site yet: there is nothing to write.
         SEARCH: () => DONE,
         SITEMAP: () => DONE,
-        DELPKG: async ({ package: name }) => {
-          await this.#writePackage(name);
+        ROOT: async ({ serial }) => {
+          await this.#index.writeRoot(this.#listed(), serial);
           return DONE;
         },
-        DELVER: async ({ package: name }) => {
-          await this.#writePackage(name);
+        PACK: async ({ package: name }) => {
+          await this.#site.pack(name);
           return DONE;
         },
       },
@@ -67,23 +73,35 @@ export class TheScribe extends Actor {
     );
   }
 
-  /** The simple index first, which people install from; a package with nothing to offer is in none. */
-  async #writePackage(name: string): Promise<void> {
-    const { status, versions, files } = await this.#database.ask('PKGFILES', { package: name });
+  /** The simple index first, which people install from. */
+  async #writeIndex(
+    name: string,
+    serial: number,
+    leave: boolean,
+  ): Promise<{ serial: number | null; stands: boolean }> {
+    const asked = performance.now();
+    const { status, versions, files, listed } = await this.#database.ask('PKGFILES', { package: name });
+    this.#inTime(asked);
     if (files.length > 0) {
-      this.#index.write({ name, status, versions, files });
-      if (!this.#listed.has(name)) await this.#writeRoot();
-    } else {
-      if (this.#listed.has(name)) await this.#writeRoot();
-      this.#index.remove(name);
+      const its = this.#index.write({ name, status, versions, files }, serial, listed);
+      await this.#unlessLate(asked, 'PKG', name);
+      return { serial: its, stands: true };
     }
-    await this.#writeProject(name);
+    if (!this.#index.has(name)) return { serial: null, stands: false };
+    // A page that says that the project is quarantined tells more than none.
+    if (leave && status !== 'quarantined') return { serial: null, stands: !this.#index.remove(name, serial) };
+    this.#index.write({ name, status, versions, files }, serial, null);
+    await this.#unlessLate(asked, 'PKG', name);
+    return { serial: null, stands: status !== 'quarantined' };
   }
 
   async #writeProject(name: string): Promise<void> {
+    const asked = performance.now();
     const { project } = await this.#database.ask('PROJECT', { package: name });
+    this.#inTime(asked);
     if (project) this.#site.writeProject(project);
     else this.#site.removeProject(name);
+    await this.#unlessLate(asked, 'PROJECT', name);
   }
 
   async #writeLog(buildId: number): Promise<void> {
@@ -96,22 +114,25 @@ export class TheScribe extends Actor {
     }
   }
 
-  /**
-   * Another Scribe may write the root at the same time, from an older answer: so it is asked again
-   * after writing, until what was written is what there is.
-   */
-  async #writeRoot(): Promise<void> {
-    let written = '';
-    for (let round = 0; round < ROOT_ROUNDS; round += 1) {
-      const names: string[] = [];
-      for (let page = ['']; page.length > 0; names.push(...page)) {
-        page = (await this.#database.ask('INDEX', { after: names.at(-1) ?? '', limit: 10_000 })).names;
-      }
-      const now = names.join('\n');
-      if (round > 0 && now === written) return;
-      this.#index.writeRoot(names);
-      this.#listed = new Set(names);
-      written = now;
+  async *#listed(): AsyncGenerator<readonly (readonly [string, number])[]> {
+    let last: readonly [string, number] | undefined = ['', 0];
+    while (last) {
+      const page: readonly (readonly [string, number])[] = (
+        await this.#database.ask('LISTED', { after: last[0], limit: NAMES })
+      ).projects;
+      yield page;
+      last = page.at(-1);
     }
+  }
+
+  #inTime(asked: number): void {
+    if (performance.now() - asked > LATE_MS)
+      throw new PiwError('PIW_TIMEOUT', 'what the database said is too old by now');
+  }
+
+  async #unlessLate(asked: number, kind: 'PKG' | 'PROJECT', name: string): Promise<void> {
+    if (performance.now() - asked <= LATE_MS) return;
+    await this.#database.ask('SAVEPAGES', { pages: [[kind, name]], written: [], listed: [] });
+    throw new PiwError('PIW_TIMEOUT', `the page of ${name} took too long, and is due again`);
   }
 }

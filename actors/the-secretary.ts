@@ -3,10 +3,19 @@ import { Batch } from '../src/actor/batch.js';
 import { Client } from '../src/actor/client.js';
 import { PiwError } from '../src/errors.js';
 import { oracle } from '../src/protocols/oracle.js';
-import { scribe, secretary } from '../src/protocols/web.js';
 import type { Statistics } from '../src/protocols/statistics.js';
-
-type Written = [kind: Kind, argument: string, note: number];
+import { scribe, secretary } from '../src/protocols/web.js';
+import {
+  KEPT,
+  Page,
+  packageOf,
+  pageOf,
+  verbFor,
+  type Kind,
+  type Lane,
+  type Wish,
+} from './the-secretary/pages.js';
+import { Serials } from './the-secretary/serials.js';
 
 export interface SecretarySettings {
   /** A page is written at most once in so many seconds, and never later than that. */
@@ -21,30 +30,20 @@ const ENOUGH = { ready: 500, waiting: 20_000 };
 const HANDS = 8;
 /** The rest are written one at a time, with a pause so many times as long as each took, but for no longer than this. */
 const REST = { times: 4, mostMs: 500 };
+/** The root of the simple index is written at most this often, milliseconds, and no later than that after a change. */
+const ROOT_MS = 10_000;
+/** What shows all packages at once may take long: it is written so rarely that it takes no more than this share of the time. */
+const SHARE_OF_ALL = 1 / 50;
+/** How long a Scribe may take, milliseconds: for a package's pages, and for what shows all packages. */
+const PATIENCE_MS = { page: 20_000, all: 600_000 };
 
-type Kind = 'PKG' | 'PROJECT' | 'LOG' | 'SEARCH' | 'SITEMAP' | 'DELPKG' | 'DELVER' | 'HOME';
-
-/**
- * One page, or one package's pages, and where it is:
- *
- *   waiting  until `at` has come
- *   ready    it is written as soon as a hand is free for its kind
- *   writing  a Scribe has it, from the state of `writing`; if it has a higher note when it comes back,
- *            it is due again, so that an older state never overwrites a newer one
- *
- * A note is a number that the database gives to each wish for a page; a page is taken out of the
- * backlog only under the note with which it was begun.
- */
-interface Task {
-  readonly kind: Kind;
-  readonly argument: string;
-  note: number;
-  at: number;
-  ready: boolean;
-  writing: number | undefined;
-  tries: number;
-  /** Called when it is on the disk. */
-  readonly written: (() => void)[];
+/** What the database is told of a page that was written. */
+interface Saved {
+  readonly written: readonly Wish[];
+  /** How the root names the package from now on, by the serial of its page; null: not at all. */
+  readonly listed?: readonly [name: string, serial: number | null];
+  /** What is due next. */
+  readonly next?: readonly [kind: Kind, argument: string];
 }
 
 /**
@@ -54,142 +53,183 @@ interface Task {
  * is due is kept in the database's backlog until it is on the disk, so a crash of this process or of
  * a Scribe loses nothing.
  *
- * Build logs, and project pages alone, are written one at a time, with a pause after each: of a storm of
- * failed builds there are thousands, and they are not to slow down what gives out the next ones.
+ * Whatever is wished for of one package is one page here (the-secretary/pages.ts), and in one Scribe's hands at
+ * a time. Each gets a serial with it, higher than all before: a Scribe that comes too late sees by it that
+ * somebody else was faster.
+ *
+ * The root of the simple index follows: it is due whenever what it says of a package has changed. A package comes
+ * into it after its page is written; one that has nothing to offer any more keeps an empty page until a root
+ * that doesn't name it is written.
+ *
+ * Build logs, project pages alone, and what is to be compressed are written one at a time, with a pause after each: of a
+ * storm of failed builds there are thousands, and they are not to slow down what gives out the next ones.
  */
 export class TheSecretary extends Actor {
-  readonly #tasks = new Map<string, Task>();
-  readonly #written = new Map<string, number>();
+  readonly #pages = new Map<string, Page>();
+  /** When each page was written last, for as long as that matters. */
+  readonly #written = new Map<string, { at: number; bufferMs: number }>();
   readonly #database: Client<typeof oracle.verbs>;
   readonly #scribe: Client<typeof scribe.verbs>;
-  #statistics: Statistics | undefined;
+  readonly #all: Client<typeof scribe.verbs>;
+  readonly #serials: Serials;
+  readonly #saved: Batch<Saved, number>;
   readonly #bufferMs: number;
+  #statistics: Statistics | undefined;
   #hands = HANDS;
   /** What is ready, in its order: pages that people install from, and the rest. */
-  readonly #front: Task[] = [];
-  readonly #back: Task[] = [];
+  readonly #lanes: Readonly<Record<Lane, Page[]>> = { front: [], back: [] };
   #backBusy = false;
   /** How far the backlog has been read, by its notes. */
   readonly #read = new Map<boolean, number>();
-  /** HOME is not in the backlog: its notes are counted here. */
-  #homes = 0;
-
-  readonly #saved: Batch<Written, Written>;
+  /** What is not in the backlog gets its notes here: it is due again after every start. */
+  #notes = 0;
+  /** How many roots were begun, and are written. */
+  readonly #roots = { begun: 0, done: 0 };
 
   constructor(context: ActorContext, settings: SecretarySettings) {
     super(context);
     this.#bufferMs = settings.bufferS * 1000;
     this.#database = new Client(this.bus, oracle, undefined, { timeoutMs: 10_000, patienceMs: 30_000 });
-    this.#scribe = new Client(this.bus, scribe, undefined, { timeoutMs: 60_000, patienceMs: 60_000 });
+    const patient = (ms: number) =>
+      new Client(this.bus, scribe, undefined, { timeoutMs: ms, patienceMs: ms });
+    this.#scribe = patient(PATIENCE_MS.page);
+    this.#all = patient(PATIENCE_MS.all);
+    this.#serials = new Serials(() => this.#database.ask('NEWSERIALS', {}));
     this.#saved = new Batch({
-      run: async (written) => {
-        await this.#database.ask('SAVEPAGES', { pages: [], written: [...written] });
-        return written;
-      },
+      run: (saved) => this.#save(saved),
       ...{ maxItems: 500, maxInFlight: 1, delayMs: 50 },
     });
   }
 
   override start(): void {
     const done = { verb: 'DONE' } as const;
-    const keep = async (kind: Kind, argument: string) => {
-      const { notes } = await this.#database.ask('SAVEPAGES', { pages: [[kind, argument]], written: [] });
-      this.#note(kind, argument, notes[0] ?? 0);
+    const keep = async (kind: Kind, argument: string): Promise<Wish> => {
+      const { notes } = await this.#database.ask('SAVEPAGES', {
+        ...{ pages: [[kind, argument]], written: [], listed: [] },
+      });
+      return { kind, argument, note: notes[0] ?? 0 };
+    };
+    const noted = async (kind: Kind, argument: string) => {
+      this.#wish(await keep(kind, argument));
       return done;
     };
     const urgent = async (kind: Kind, argument: string) => {
-      await keep(kind, argument);
-      const task = this.#tasks.get(keyOf(kind, argument));
-      if (!task) return done;
-      task.at = 0;
-      this.#makeReady(task);
-      await new Promise<void>((resolve) => task.written.push(resolve));
+      const wish = await keep(kind, argument);
+      const page = this.#wish(wish);
+      await new Promise<void>((resolve) => {
+        page.whenMet(wish, resolve);
+        page.at = 0;
+        this.#makeReady(page);
+      });
       return done;
     };
     this.serve(secretary, {
       HOME: ({ statistics }) => {
         // The newest figures are the ones that count; a crash only waits for the next.
         this.#statistics = statistics;
-        this.#homes += 1;
-        this.#note('HOME', '', this.#homes);
+        this.#wishAgain('HOME');
         return done;
       },
-      PKG: ({ package: name }) => keep('PKG', name),
-      PROJECT: ({ package: name }) => keep('PROJECT', name),
-      LOG: ({ build_id }) => keep('LOG', String(build_id)),
-      SEARCH: () => keep('SEARCH', ''),
-      SITEMAP: () => keep('SITEMAP', ''),
+      PKG: ({ package: name }) => noted('PKG', name),
+      PROJECT: ({ package: name }) => noted('PROJECT', name),
+      LOG: ({ build_id }) => noted('LOG', String(build_id)),
+      SEARCH: () => {
+        this.#wishAgain('SEARCH');
+        return done;
+      },
+      SITEMAP: () => {
+        this.#wishAgain('SITEMAP');
+        return done;
+      },
       DELPKG: ({ package: name }) => urgent('DELPKG', name),
       DELVER: ({ package: name, version }) => urgent('DELVER', `${name} ${version}`),
     });
+    for (const kind of ['ROOT', 'SEARCH', 'SITEMAP'] as const) this.#wishAgain(kind);
     this.every(LOOK_S, () => this.#look());
     this.every(
       0.25,
       () => {
-        for (const task of this.#tasks.values()) this.#makeReady(task);
+        for (const page of this.#pages.values()) this.#makeReady(page);
       },
       0.25,
     );
     // Of two notes the higher may be committed first: now and then all of the backlog is read again.
     this.every(60, () => {
       this.#read.clear();
-      const before = this.clock.now() - this.#bufferMs;
-      for (const [key, at] of this.#written) if (at < before) this.#written.delete(key);
+      const now = this.clock.now();
+      for (const [key, { at, bufferMs }] of this.#written) if (at + bufferMs < now) this.#written.delete(key);
     });
   }
 
   async #look(): Promise<void> {
-    for (const logs of [false, true]) {
-      for (let more = true; more && !this.#isEnough(logs);) {
-        const after = this.#read.get(logs) ?? 0;
-        const { pages } = await this.#database.ask('LOADPAGES', { logs, after });
-        for (const [kind, argument, note] of pages) this.#note(kind as Kind, argument, note);
+    for (const rest of [false, true]) {
+      for (let more = true; more && !this.#isEnough(rest);) {
+        const after = this.#read.get(rest) ?? 0;
+        const { pages } = await this.#database.ask('LOADPAGES', { rest, after });
+        for (const [kind, argument, note] of pages) this.#wish({ kind: kind as Kind, argument, note });
         const last = pages.at(-1);
-        if (last) this.#read.set(logs, last[2]);
+        if (last) this.#read.set(rest, last[2]);
         more = pages.length > 0;
       }
     }
   }
 
-  #isEnough(logs: boolean): boolean {
+  #isEnough(rest: boolean): boolean {
     let ready = 0;
     let waiting = 0;
-    for (const task of this.#tasks.values()) {
-      if ((task.kind === 'LOG') !== logs) continue;
-      if (task.ready) ready += 1;
+    for (const page of this.#pages.values()) {
+      if (page.front === rest) continue;
+      if (page.state === 'ready') ready += 1;
       else waiting += 1;
     }
     return ready >= ENOUGH.ready || waiting >= ENOUGH.waiting;
   }
 
-  #note(kind: Kind, argument: string, note: number): void {
-    const key = keyOf(kind, argument);
-    const known = this.#tasks.get(key);
-    if (known) {
-      known.note = Math.max(known.note, note);
-      return;
-    }
-    const last = this.#written.get(key);
-    const at = last === undefined ? 0 : last + this.#bufferMs;
-    const task = { kind, argument, note, at, ready: false, writing: undefined, tries: 0, written: [] };
-    this.#tasks.set(key, task);
-    this.#makeReady(task);
+  /** The same for what isn't kept in the backlog. */
+  #wishAgain(kind: Kind): void {
+    this.#notes += 1;
+    this.#wish({ kind, argument: '', note: this.#notes });
   }
 
-  #makeReady(task: Task): void {
-    if (task.ready || task.writing !== undefined || task.at > this.clock.now()) return;
-    task.ready = true;
-    (task.kind === 'LOG' || task.kind === 'PROJECT' ? this.#back : this.#front).push(task);
+  #wish(wish: Wish): Page {
+    const key = pageOf(wish.kind, wish.argument);
+    const last = this.#written.get(key);
+    const page = this.#pages.get(key) ?? new Page(key, last === undefined ? 0 : last.at + last.bufferMs);
+    this.#pages.set(key, page);
+    page.wish(wish);
+    this.#makeReady(page);
+    return page;
+  }
+
+  #makeReady(page: Page): void {
+    if (page.state === 'waiting') {
+      if (page.at > this.clock.now() || page.afterRoot > this.#roots.done) return;
+      page.state = 'ready';
+      page.lane = undefined;
+    }
+    if (page.state !== 'ready') return;
+    const lane = page.front ? 'front' : 'back';
+    // What was only to be compressed may be wished for by those who install while it waits for its turn.
+    if (page.lane === lane) return;
+    page.lane = lane;
+    this.#lanes[lane].push(page);
     this.#handOut();
+  }
+
+  /** The next of a lane. */
+  #next(lane: Lane): Page | undefined {
+    let page = this.#lanes[lane].shift();
+    while (page && (page.state !== 'ready' || page.lane !== lane)) page = this.#lanes[lane].shift();
+    return page;
   }
 
   #handOut(): void {
     while (this.#hands > 0) {
-      const task = this.#front.shift();
-      if (!task) break;
+      const page = this.#next('front');
+      if (!page) break;
       this.#hands -= 1;
       void this.track(async () => {
-        await this.#write(task, () => {
+        await this.#write(page, () => {
           // The Scribe can have the next one, while this one is noted as written.
           this.#hands += 1;
           this.#handOut();
@@ -197,12 +237,12 @@ export class TheSecretary extends Actor {
       });
     }
     if (this.#backBusy || this.isStopping()) return;
-    const task = this.#back.shift();
-    if (!task) return;
+    const page = this.#next('back');
+    if (!page) return;
     this.#backBusy = true;
     const began = this.clock.now();
     void this.track(() =>
-      this.#write(task, () => {
+      this.#write(page, () => {
         this.clock.after(Math.min(REST.times * (this.clock.now() - began), REST.mostMs), () => {
           this.#backBusy = false;
           this.#handOut();
@@ -212,54 +252,127 @@ export class TheSecretary extends Actor {
   }
 
   /** `free` is called when the Scribe is done with it. */
-  async #write(task: Task, free: () => void): Promise<void> {
-    const key = keyOf(task.kind, task.argument);
-    const { note } = task;
-    task.ready = false;
-    task.writing = note;
+  async #write(page: Page, free: () => void): Promise<void> {
+    const wishes = page.wishes();
+    const verb = verbFor(wishes);
+    page.state = 'writing';
+    const began = this.clock.now();
     try {
-      await this.#ask(task).finally(free);
-      this.#written.set(key, this.clock.now());
-      if (task.kind !== 'HOME') await this.#saved.add([task.kind, task.argument, note]);
-      task.tries = 0;
-      if (task.note > note) task.at = task.written.length > 0 ? 0 : this.clock.now() + this.#bufferMs;
-      else {
-        this.#tasks.delete(key);
-        for (const tell of task.written.splice(0)) tell();
-      }
+      await this.#meet(page, verb, wishes, free);
+      const now = this.clock.now();
+      const bufferMs = this.#bufferOf(verb, now - began);
+      if (verb !== 'PACK') this.#written.set(page.key, { at: now, bufferMs });
+      page.tries = 0;
+      page.met(wishes);
+      page.at = page.urgent || page.afterRoot > 0 ? 0 : now + bufferMs;
+      if (!page.unmet) this.#pages.delete(page.key);
     } catch (error) {
       if (!(error instanceof PiwError)) throw error;
-      task.tries += 1;
-      task.at = this.clock.now() + Math.min(1000 * 2 ** task.tries, 60_000);
-      this.log.warning(`${task.kind} ${task.argument} is not written yet: ${error.message}`);
+      page.tries += 1;
+      page.at = this.clock.now() + Math.min(1000 * 2 ** page.tries, 60_000);
+      this.log.warning(`${page.key} is not written yet: ${error.message}`);
     } finally {
-      task.writing = undefined;
+      page.state = 'waiting';
+      this.#makeReady(page);
     }
   }
 
-  async #ask({ kind, argument }: Task): Promise<void> {
-    switch (kind) {
-      case 'HOME':
-        if (this.#statistics) await this.#scribe.ask('HOME', { statistics: this.#statistics });
-        return;
+  /** How long a page that took so long isn't written again. */
+  #bufferOf(verb: Kind, tookMs: number): number {
+    if (verb === 'ROOT') return Math.min(ROOT_MS, this.#bufferMs);
+    if (verb === 'SEARCH' || verb === 'SITEMAP') return Math.max(this.#bufferMs, tookMs / SHARE_OF_ALL);
+    return this.#bufferMs;
+  }
+
+  /** Has a page written, and notes that it is. */
+  async #meet(page: Page, verb: Kind, wishes: readonly Wish[], free: () => void): Promise<void> {
+    const name = packageOf(wishes[0]?.argument ?? '');
+    switch (verb) {
       case 'PKG':
+        await this.#package(page, name, wishes, free);
+        return;
       case 'PROJECT':
-      case 'DELPKG':
-        await this.#scribe.ask(kind, { package: argument });
+        await this.#underSerial(async (serial) => {
+          await this.#scribe.ask('PROJECT', { package: name, serial }).finally(free);
+          await this.#note({ written: wishes, next: ['PACK', name] });
+        });
+        return;
+      case 'ROOT':
+        await this.#root().finally(free);
+        return;
+      case 'HOME':
+        if (this.#statistics) await this.#scribe.ask('HOME', { statistics: this.#statistics }).finally(free);
         return;
       case 'LOG':
-        await this.#scribe.ask('LOG', { build_id: Number(argument) });
-        return;
+        await this.#scribe.ask('LOG', { build_id: Number(name) }).finally(free);
+        break;
+      case 'PACK':
+        await this.#all.ask('PACK', { package: name === '' ? null : name }).finally(free);
+        break;
       case 'SEARCH':
       case 'SITEMAP':
-        await this.#scribe.ask(kind, {});
-        return;
-      case 'DELVER': {
-        const [name = '', version = ''] = argument.split(' ');
-        await this.#scribe.ask('DELVER', { package: name, version });
-      }
+        await this.#all.ask(verb, {}).finally(free);
+        break;
+      default:
+        throw new Error(`nobody writes ${verb}`);
+    }
+    await this.#note({ written: wishes });
+  }
+
+  async #package(page: Page, name: string, wishes: readonly Wish[], free: () => void): Promise<void> {
+    const leave = page.afterRoot > 0;
+    await this.#underSerial(async (serial) => {
+      const there = await this.#scribe.ask('PKG', { package: name, serial, leave }).finally(free);
+      const leaves = there.serial === null && there.stands;
+      await this.#note({
+        written: wishes,
+        listed: [name, there.serial],
+        next: [leaves ? 'PKG' : 'PACK', name],
+      });
+      page.afterRoot = leaves ? this.#roots.begun + 1 : 0;
+      const changed = there.serial === serial || (there.serial === null && !leave);
+      if (changed) for (const kind of ['ROOT', 'SEARCH', 'SITEMAP'] as const) this.#wishAgain(kind);
+    });
+  }
+
+  /** One at a time, as all that is one page. */
+  async #root(): Promise<void> {
+    this.#roots.begun += 1;
+    const number = this.#roots.begun;
+    await this.#all.ask('ROOT', { serial: this.#serials.settled() });
+    this.#roots.done = number;
+    this.#wishAgain('PACK');
+  }
+
+  async #underSerial(what: (serial: number) => Promise<void>): Promise<void> {
+    const serial = await this.#serials.take();
+    try {
+      await what(serial);
+    } finally {
+      this.#serials.done(serial);
     }
   }
-}
 
-const keyOf = (kind: string, argument: string): string => `${kind} ${argument}`;
+  async #note(saved: Saved): Promise<void> {
+    const kept = saved.written.filter(({ kind }) => KEPT.has(kind));
+    if (kept.length === 0 && !saved.next) return;
+    const note = await this.#saved.add({ ...saved, written: kept });
+    if (!saved.next) return;
+    const [kind, argument] = saved.next;
+    this.#wish({ kind, argument, note });
+  }
+
+  async #save(all: readonly Saved[]): Promise<readonly number[]> {
+    const { notes } = await this.#database.ask('SAVEPAGES', {
+      pages: all.flatMap(({ next }) => (next ? [[next[0], next[1]] as [string, string]] : [])),
+      written: all.flatMap(({ written }) =>
+        written.map(({ kind, argument, note }): [string, string, number] => [kind, argument, note]),
+      ),
+      listed: all.flatMap(({ listed }) =>
+        listed ? [[listed[0], listed[1]] as [string, number | null]] : [],
+      ),
+    });
+    const left = notes.values();
+    return all.map(({ next }) => (next ? (left.next().value ?? 0) : 0));
+  }
+}

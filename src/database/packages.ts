@@ -1,5 +1,5 @@
 import type { Origin, SearchRow } from '../protocols/oracle.js';
-import { notePackages } from './pages.js';
+import { noteDue, notePackages } from './pages.js';
 import type { Database, Queryable } from './pool.js';
 import { hint, requeue } from './queue.js';
 
@@ -93,6 +93,7 @@ export async function deletePackage(database: Database, name: string): Promise<r
       [name],
     );
     await db.query('delete from packages where package = $1', [name]);
+    await noteDue(db, [['DELPKG', name]]);
     return files.map(({ filename }) => filename);
   });
 }

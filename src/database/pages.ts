@@ -7,11 +7,12 @@ const MOST = 1000;
 
 /**
  * Notes pages that are due, in the transaction that changes what they show; one that is named twice is noted
- * once. `PKG`: a package's index and its project page; `PROJECT`: the latter alone; `LOG`: of a build.
+ * once. `PKG`: a package's index and its project page; `PROJECT`: the latter alone; `LOG`: of a build;
+ * `DELPKG`: of a package that is forgotten.
  */
 export async function noteDue(
   db: Queryable,
-  pages: readonly (readonly [kind: 'PKG' | 'PROJECT' | 'LOG', argument: string])[],
+  pages: readonly (readonly [kind: 'PKG' | 'PROJECT' | 'LOG' | 'DELPKG', argument: string])[],
 ): Promise<void> {
   if (pages.length === 0) return;
   // In one order always, so that two batches never wait for each other.
@@ -40,48 +41,90 @@ export async function notePackages(db: Queryable, names: readonly string[]): Pro
   );
 }
 
+/** What the Secretary has to say of pages. */
+export interface Pages {
+  readonly pages: readonly (readonly [kind: string, argument: string])[];
+  readonly written: readonly Due[];
+  /** How packages are listed from now on: the serial of the page; null: not at all. */
+  readonly listed: readonly (readonly [name: string, serial: number | null])[];
+}
+
 /**
  * Notes pages that are due, and gives their notes in the same order; takes out those that are
  * written, unless they have become due again since the note that comes with them.
  */
 export async function savePages(
   database: Database,
-  pages: readonly (readonly [string, string])[],
-  written: readonly Due[],
+  { pages, written, listed }: Pages,
 ): Promise<readonly number[]> {
-  if (written.length > 0) {
-    await database.query(
-      `delete from pages_backlog b using unnest($1::text[], $2::text[], $3::bigint[]) as w (kind, argument, note)
-       where b.kind = w.kind and b.argument = w.argument and b.note <= w.note`,
-      [
-        written.map(([kind]) => kind),
-        written.map(([, argument]) => argument),
-        written.map(([, , note]) => note),
-      ],
-    );
-  }
-  const notes: number[] = [];
-  for (const page of pages) {
-    const [row] = await database.query<{ note: number }>(
-      `insert into pages_backlog (kind, argument) values ($1, $2)
-       on conflict (kind, argument) do update set note = excluded.note returning note`,
-      page,
-    );
-    notes.push(row?.note ?? 0);
-  }
-  return notes;
+  return await database.transaction(async (db) => {
+    const stay = listed.filter(([, serial]) => serial !== null);
+    const leave = listed.filter(([, serial]) => serial === null);
+    if (stay.length > 0) {
+      await db.query(
+        `insert into listed (package, serial) select * from unnest($1::text[], $2::bigint[])
+         on conflict (package) do update set serial = excluded.serial where listed.serial < excluded.serial`,
+        [stay.map(([name]) => name), stay.map(([, serial]) => serial)],
+      );
+    }
+    if (leave.length > 0)
+      await db.query('delete from listed where package = any ($1)', [leave.map(([name]) => name)]);
+    if (written.length > 0) {
+      await db.query(
+        `delete from pages_backlog b using unnest($1::text[], $2::text[], $3::bigint[]) as w (kind, argument, note)
+         where b.kind = w.kind and b.argument = w.argument and b.note <= w.note`,
+        [
+          written.map(([kind]) => kind),
+          written.map(([, argument]) => argument),
+          written.map(([, , note]) => note),
+        ],
+      );
+    }
+    return await noted(db, pages);
+  });
 }
 
-/** The pages that are due, in the order of their notes, after that one: `logs` of builds, or all others. */
+async function noted(db: Queryable, pages: Pages['pages']): Promise<readonly number[]> {
+  if (pages.length === 0) return [];
+  const rows = await db.query<{ kind: string; argument: string; note: number }>(
+    `insert into pages_backlog (kind, argument)
+     select distinct kind, argument from unnest($1::text[], $2::text[]) as g (kind, argument) order by 1, 2
+     on conflict (kind, argument) do update set note = excluded.note returning kind, argument, note`,
+    [pages.map(([kind]) => kind), pages.map(([, argument]) => argument)],
+  );
+  const notes = new Map(rows.map(({ kind, argument, note }) => [`${kind} ${argument}`, note]));
+  return pages.map(([kind, argument]) => notes.get(`${kind} ${argument}`) ?? 0);
+}
+
+/** The pages that are due, in the order of their notes, after that one: those that people install from, or the `rest`. */
 export async function loadPages(
   db: Queryable,
-  logs: boolean,
+  rest: boolean,
   after: number,
 ): Promise<readonly [string, string, number][]> {
   const rows = await db.query<{ kind: string; argument: string; note: number }>(
     `select kind, argument, note from pages_backlog
-     where (kind = 'LOG') = $1 and note > $2 order by note limit ${String(MOST)}`,
-    [logs, after],
+     where (kind in ('LOG', 'PROJECT', 'PACK')) = $1 and note > $2 order by note limit ${String(MOST)}`,
+    [rest, after],
   );
   return rows.map(({ kind, argument, note }) => [kind, argument, note]);
+}
+
+/** The first of a thousand serials that nobody was ever given, and how many they are. */
+export async function newSerials(db: Queryable): Promise<{ first: number; count: number }> {
+  const [row] = await db.query<{ first: number }>("select nextval('serials') as first");
+  if (!row) throw new Error('a sequence always has a next value');
+  return { first: row.first, count: 1000 };
+}
+
+/** What the root of the simple index names, by name, after that one. */
+export async function listedPackages(
+  db: Queryable,
+  page: { readonly after: string; readonly limit: number },
+): Promise<[name: string, serial: number][]> {
+  const rows = await db.query<{ package: string; serial: number }>(
+    'select package, serial from listed where package > $1 order by package limit $2',
+    [page.after, page.limit],
+  );
+  return rows.map((row) => [row.package, row.serial]);
 }

@@ -21,14 +21,26 @@ export async function packageFiles(
   db: Queryable,
   name: string,
   gone: boolean,
-): Promise<{ exists: boolean; status: Project['status']; versions: string[]; files: IndexedFile[] }> {
-  const [row] = await db.query<{ status: Project['status']; gone: boolean }>(
-    'select status, gone is not null as gone from packages where package = $1',
+): Promise<{
+  exists: boolean;
+  status: Project['status'];
+  versions: string[];
+  files: IndexedFile[];
+  listed: number | null;
+}> {
+  const [row] = await db.query<{
+    status: Project['status'] | null;
+    gone: boolean;
+    listed: number | null;
+  }>(
+    `select p.status, p.gone is not null as gone, l.serial as listed
+     from (select $1::text as package) n left join packages p using (package) left join listed l using (package)`,
     [name],
   );
-  if (!row) return { exists: false, status: 'active', versions: [], files: [] };
-  if (row.status === 'quarantined' || (row.gone && !gone))
-    return { exists: true, status: row.status, versions: [], files: [] };
+  const { status = null, listed = null } = row ?? {};
+  const nothing = { versions: [], files: [], listed };
+  if (!row || status === null) return { exists: false, status: 'active', ...nothing };
+  if (status === 'quarantined' || (row.gone && !gone)) return { exists: true, status, ...nothing };
   const files = await db.query<Rows<IndexedFile>>(
     `select ${FILE_COLUMNS}
      from files f join versions v using (version_id) join packages p using (package_id)
@@ -44,9 +56,10 @@ export async function packageFiles(
   );
   return {
     exists: true,
-    status: row.status,
+    status,
     versions: versions.map(({ version }) => version),
     files: [...files],
+    listed,
   };
 }
 

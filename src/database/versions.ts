@@ -1,7 +1,7 @@
 import type { Origin, Release } from '../protocols/oracle.js';
 import { sortKey } from '../wheels/versions.js';
 import { newPackage } from './packages.js';
-import { notePackages } from './pages.js';
+import { noteDue, notePackages } from './pages.js';
 import type { Database, Queryable } from './pool.js';
 import { endHolds, hint, requeue } from './queue.js';
 import { specifierIds } from './targets.js';
@@ -170,22 +170,7 @@ export async function deleteBuilds(
   name: string,
   version: string,
 ): Promise<readonly string[]> {
-  return await database.transaction(async (db) => {
-    const [row] = await db.query<{ version_id: number }>(
-      'select version_id from versions join packages using (package_id) where package = $1 and version = $2',
-      [name, version],
-    );
-    if (!row) return [];
-    const files = await db.query<{ filename: string }>(
-      'delete from files where version_id = $1 returning filename',
-      [row.version_id],
-    );
-    await db.query('delete from builds where version_id = $1', [row.version_id]);
-    await requeue(db, [row.version_id]);
-    await endHolds(db, [row.version_id]);
-    await hint(db);
-    return files.map(({ filename }) => filename);
-  });
+  return await database.transaction((db) => forget(db, name, version));
 }
 
 /** Forgets a version itself, too. */
@@ -194,12 +179,33 @@ export async function deleteVersion(
   name: string,
   version: string,
 ): Promise<readonly string[]> {
-  const files = await deleteBuilds(database, name, version);
-  await database.query(
-    `delete from versions v using packages p where p.package_id = v.package_id and p.package = $1 and v.version = $2`,
+  return await database.transaction(async (db) => {
+    const files = await forget(db, name, version);
+    await db.query(
+      `delete from versions v using packages p where p.package_id = v.package_id and p.package = $1 and v.version = $2`,
+      [name, version],
+    );
+    return files;
+  });
+}
+
+/** The names of the files that it had. Its pages are due. */
+async function forget(db: Queryable, name: string, version: string): Promise<readonly string[]> {
+  const [row] = await db.query<{ version_id: number }>(
+    'select version_id from versions join packages using (package_id) where package = $1 and version = $2',
     [name, version],
   );
-  return files;
+  if (!row) return [];
+  const files = await db.query<{ filename: string }>(
+    'delete from files where version_id = $1 returning filename',
+    [row.version_id],
+  );
+  await db.query('delete from builds where version_id = $1', [row.version_id]);
+  await requeue(db, [row.version_id]);
+  await endHolds(db, [row.version_id]);
+  await noteDue(db, [['PKG', name]]);
+  await hint(db);
+  return files.map(({ filename }) => filename);
 }
 
 /** `set` names the column; it is written here, never by a caller from outside. */

@@ -1,12 +1,13 @@
-import { createReadStream, existsSync } from 'node:fs';
-import { stat } from 'node:fs/promises';
+import type { Stats } from 'node:fs';
+import { open, stat, type FileHandle } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { extname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
 import Negotiator from 'negotiator';
 import { PiwError, reason } from '../errors.js';
-import { PACKED } from '../site/layout.js';
+import { PACKED, notFoundPath, packagesPath } from '../site/layout.js';
+import { HEAD_BYTES, serialOf } from '../site/simple.js';
 import { isPackageName, normalise } from '../wheels/names.js';
 
 export interface WebServer {
@@ -29,12 +30,19 @@ const TYPES: Readonly<Record<string, string>> = {
   '.css': 'text/css; charset=utf-8',
   '.json': 'application/json',
   '.txt': 'text/plain; charset=utf-8',
+  '.js': 'text/javascript; charset=utf-8',
   '.svg': 'image/svg+xml',
+  '.png': 'image/png',
+  '.xml': 'application/xml',
+  '.gz': 'application/gzip',
   '.metadata': 'text/plain; charset=utf-8',
   '.v1_html': HTML_TYPE,
   '.v1_json': JSON_TYPE,
 };
+/** What never changes under its name: wheels, and what bears a digest in its name. */
+const LASTING = /\.whl$|\/static\/[^/]+\.[0-9a-f]{8,}\.\w+$/;
 const SECURITY = {
+  'access-control-allow-origin': '*',
   'x-content-type-options': 'nosniff',
   'referrer-policy': 'no-referrer',
   'content-security-policy':
@@ -99,54 +107,62 @@ async function answer(root: string, request: IncomingMessage, response: ServerRe
   }
   const path = cleanPath(request.url ?? '/');
   if (path === undefined) {
-    await notFound(root, response);
+    await notFound(root, request, response);
     return;
   }
   const elsewhere = redirect(path);
   if (elsewhere !== undefined) {
-    response.setHeader('location', elsewhere);
-    send(response, 301, 'text/plain', `${elsewhere}\n`);
+    moved(response, elsewhere);
     return;
   }
-  const simple = /^\/simple\/(?:[^/]+\/)?$/.test(path);
-  if (simple) {
-    const there = FORMS.filter(([, name]) => existsSync(join(root, path, name)));
-    if (there.length === 0) {
-      await notFound(root, response);
-      return;
-    }
-    const forms = there.map(([accept]) => accept);
-    const chosen = new Negotiator(request).mediaType(forms);
-    const form = there.find(([accept]) => accept === chosen);
-    response.setHeader('vary', 'Accept');
-    if (!form) {
-      send(response, 406, 'text/plain', `One of: ${forms.join(', ')}\n`);
-      return;
-    }
-    await file(root, join(root, path, form[1]), form[2], request, response);
+  if (/^\/simple\/(?:[^/]+\/)?$/.test(path)) {
+    await simplePage(root, path, request, response);
     return;
   }
   const target = path.endsWith('/')
-    ? path.endsWith('/json/')
-      ? `${path}index.json`
-      : `${path}index.html`
+    ? `${path}${path.endsWith('/json/') ? 'index.json' : 'index.html'}`
     : path;
-  const folder = await stat(join(root, target)).then(
-    (s) => s.isDirectory(),
-    () => false,
-  );
-  if (folder) {
-    response.setHeader('location', `${path}/`);
-    send(response, 301, 'text/plain', `${path}/\n`);
+  const found = await openPage(join(root, target), request);
+  if (found === 'folder') moved(response, `${path}/`);
+  else if (!found) await notFound(root, request, response);
+  else await give(found, { type: TYPES[extname(target)] ?? 'application/octet-stream' }, request, response);
+}
+
+/** A page of the simple index in the form that the client likes best of those that there are. */
+async function simplePage(
+  root: string,
+  path: string,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  // The JSON is replaced last: so the page that is opened after it is no older than this says.
+  const head = await headOf(join(root, path, 'index.v1_json'));
+  response.setHeader('vary', 'Accept, Accept-Encoding');
+  for (const accepted of new Negotiator(request).mediaTypes(FORMS.map(([accept]) => accept))) {
+    const [, file = '', type = ''] = FORMS.find(([accept]) => accept === accepted) ?? [];
+    const found = await openPage(join(root, path, file), request);
+    // Of an index that another program has written there may be one form only.
+    if (!found || found === 'folder') continue;
+    const serial = serialOf(head);
+    if (serial !== undefined) response.setHeader('x-pypi-last-serial', String(serial));
+    await give(found, { type, form: extname(file).slice(1) }, request, response);
     return;
   }
-  await file(
-    root,
-    join(root, target),
-    TYPES[extname(target)] ?? 'application/octet-stream',
-    request,
-    response,
+  const forms: string[] = [];
+  for (const [accept, file] of FORMS) if (await isFile(join(root, path, file))) forms.push(accept);
+  if (forms.length === 0) await notFound(root, request, response);
+  else send(response, 406, 'text/plain', `One of: ${forms.join(', ')}\n`);
+}
+
+const isFile = (path: string): Promise<boolean> =>
+  stat(path).then(
+    (found) => found.isFile(),
+    () => false,
   );
+
+function moved(response: ServerResponse, location: string): void {
+  response.setHeader('location', location);
+  send(response, 301, 'text/plain', `${location}\n`);
 }
 
 /** The decoded path; undefined for one that no page or file can have. */
@@ -166,7 +182,8 @@ function cleanPath(url: string): string | undefined {
 
 /** PEP 503: one spelling of a name, with a slash behind it; and the short form of a project's page. */
 function redirect(path: string): string | undefined {
-  if (path === '/simple' || path === '/project') return path === '/simple' ? '/simple/' : '/';
+  if (path === '/simple') return '/simple/';
+  if (/^\/project\/?$/.test(path)) return `/${packagesPath}`;
   const short = /^\/p\/([^/]+)\/?$/.exec(path)?.[1];
   if (short !== undefined && isPackageName(short)) return `/project/${normalise(short)}/`;
   const match = /^\/(simple|project)\/([^/]+)(\/.*)?$/.exec(path);
@@ -177,51 +194,110 @@ function redirect(path: string): string | undefined {
   return wanted === path ? undefined : encodeURI(wanted);
 }
 
-async function file(
-  root: string,
-  path: string,
-  type: string,
+/** An open file: what is said of it and what is sent of it is of one state, whatever takes its place meanwhile. */
+interface Opened {
+  readonly path: string;
+  readonly file: FileHandle;
+  readonly stats: Stats;
+  /** As it is; compressed, as the client takes it; or compressed only, and to be unpacked for the client. */
+  readonly as: 'it is' | 'packed' | 'to be unpacked';
+}
+
+/** Opens a page, or its compressed form for a client that takes it so; undefined: there is none. */
+async function openPage(path: string, request: IncomingMessage): Promise<Opened | 'folder' | undefined> {
+  const takesGzip = new Negotiator(request).encodings(['gzip', 'identity'])[0] === 'gzip';
+  if (takesGzip && request.headers.range === undefined) {
+    const packed = await openFile(path + PACKED);
+    if (packed && packed !== 'folder') return { path, ...packed, as: 'packed' };
+  }
+  const plain = await openFile(path);
+  if (plain) return plain === 'folder' ? plain : { path, ...plain, as: 'it is' };
+  // Of build logs there is nothing else.
+  const packed = await openFile(path + PACKED);
+  return packed && packed !== 'folder'
+    ? { path, ...packed, as: takesGzip ? 'packed' : 'to be unpacked' }
+    : undefined;
+}
+
+async function openFile(path: string): Promise<{ file: FileHandle; stats: Stats } | 'folder' | undefined> {
+  let file: FileHandle;
+  try {
+    file = await open(path);
+  } catch (error) {
+    if (ABSENT.has((error as NodeJS.ErrnoException).code ?? '')) return undefined;
+    throw error;
+  }
+  const stats = await file.stat();
+  if (stats.isFile()) return { file, stats };
+  await file.close();
+  return stats.isDirectory() ? 'folder' : undefined;
+}
+
+/** What a file that isn't there, or can't be, is told by. */
+const ABSENT = new Set(['ENOENT', 'ENOTDIR', 'ENAMETOOLONG', 'EACCES', 'ELOOP']);
+
+async function headOf(path: string): Promise<string | undefined> {
+  const found = await openFile(path);
+  if (!found || found === 'folder') return undefined;
+  try {
+    const { buffer, bytesRead } = await found.file.read(Buffer.alloc(HEAD_BYTES), 0, HEAD_BYTES, 0);
+    return buffer.toString('latin1', 0, bytesRead);
+  } finally {
+    await found.file.close();
+  }
+}
+
+/** Sends an open file, which it closes. */
+async function give(
+  opened: Opened,
+  as: { readonly type: string; readonly form?: string },
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  const plain = await stat(path).catch(() => undefined);
-  // A build's log is stored compressed only.
-  const packed = plain === undefined && path.startsWith(join(root, 'logs/'));
-  const found = packed ? await stat(path + PACKED).catch(() => undefined) : plain;
-  if (!found?.isFile()) {
-    await notFound(root, response);
-    return;
+  try {
+    await giveOpen(opened, as, request, response);
+  } finally {
+    await opened.file.close();
   }
-  const etag = `"${found.size.toString(16)}-${Math.floor(found.mtimeMs * 1000).toString(16)}-${found.ino.toString(16)}"`;
+}
+
+async function giveOpen(
+  opened: Opened,
+  { type, form = '' }: { readonly type: string; readonly form?: string },
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  const { path, as, stats } = opened;
+  const { size, mtime, mtimeMs, ino } = stats;
+  const variant = `${form}${as === 'packed' ? '-gzip' : ''}`;
+  const etag = `"${size.toString(16)}-${Math.floor(mtimeMs * 1000).toString(16)}-${ino.toString(16)}${variant}"`;
+  const whole = as === 'it is';
   const headers: Record<string, string> = {
     ...SECURITY,
     etag,
-    'last-modified': found.mtime.toUTCString(),
-    'accept-ranges': 'bytes',
+    'last-modified': mtime.toUTCString(),
     'content-type': type,
+    ...(whole ? { 'accept-ranges': 'bytes' } : {}),
+    ...(as === 'packed' ? { 'content-encoding': 'gzip' } : {}),
+    ...(response.hasHeader('vary') || path.endsWith('.whl') ? {} : { vary: 'Accept-Encoding' }),
     // A published file never changes; a page may at any time.
-    'cache-control': path.endsWith('.whl') ? 'public, max-age=31536000, immutable' : 'no-cache',
+    'cache-control': LASTING.test(path) ? 'public, max-age=31536000, immutable' : 'no-cache',
   };
-  if (unchanged(request, etag, found.mtimeMs)) {
+  if (unchanged(request, etag, mtimeMs)) {
     response.writeHead(304, headers).end();
     return;
   }
-  if (packed) {
-    await unpacked(path + PACKED, headers, request, response);
-    return;
-  }
-  const range = ifRange(request, etag) ? parseRange(request.headers.range, found.size) : 'all';
+  const range = whole && ifRange(request, etag) ? parseRange(request.headers.range, size) : 'all';
   if (range === 'none') {
-    response.writeHead(416, { ...headers, 'content-range': `bytes */${String(found.size)}` }).end();
+    response.writeHead(416, { ...headers, 'content-range': `bytes */${String(size)}` }).end();
     return;
   }
-  const [start, end] = range === 'all' ? [0, found.size - 1] : range;
-  headers['content-length'] = String(end - start + 1);
-  if (range !== 'all')
-    headers['content-range'] = `bytes ${String(start)}-${String(end)}/${String(found.size)}`;
+  const [start, end] = range === 'all' ? [0, size - 1] : range;
+  if (as !== 'to be unpacked') headers['content-length'] = String(end - start + 1);
+  if (range !== 'all') headers['content-range'] = `bytes ${String(start)}-${String(end)}/${String(size)}`;
   response.writeHead(range === 'all' ? 200 : 206, headers);
-  if (request.method === 'HEAD' || found.size === 0) response.end();
-  else await pipeline(createReadStream(path, { start, end }), response).catch(left);
+  if (request.method === 'HEAD' || size === 0) response.end();
+  else await stream(opened, start, end, response);
 }
 
 /** A reader that went away is no fault. */
@@ -229,20 +305,15 @@ function left(error: unknown): void {
   if ((error as NodeJS.ErrnoException).code !== 'ERR_STREAM_PREMATURE_CLOSE') throw error;
 }
 
-/** Of what is stored compressed only: unpacked for a client that can't do that itself. */
-async function unpacked(
-  path: string,
-  headers: Record<string, string>,
-  request: IncomingMessage,
+async function stream(
+  { file, as }: Opened,
+  start: number,
+  end: number,
   response: ServerResponse,
 ): Promise<void> {
-  const packed = new Negotiator(request).encodings(['gzip', 'identity'])[0] === 'gzip';
-  const all: Record<string, string> = { ...headers, vary: 'Accept-Encoding' };
-  delete all['accept-ranges'];
-  response.writeHead(200, packed ? { ...all, 'content-encoding': 'gzip' } : all);
-  if (request.method === 'HEAD') response.end();
-  else if (packed) await pipeline(createReadStream(path), response).catch(left);
-  else await pipeline(createReadStream(path), createGunzip(), response).catch(left);
+  const reading = file.createReadStream({ start, end, autoClose: false });
+  if (as === 'to be unpacked') await pipeline(reading, createGunzip(), response).catch(left);
+  else await pipeline(reading, response).catch(left);
 }
 
 function unchanged(request: IncomingMessage, etag: string, mtimeMs: number): boolean {
@@ -270,17 +341,25 @@ function parseRange(header: string | undefined, size: number): readonly [number,
   return start <= end && start < size ? [start, end] : 'none';
 }
 
-async function notFound(root: string, response: ServerResponse): Promise<void> {
-  const page = join(root, '404.html');
-  if (
-    await stat(page).then(
-      (s) => s.isFile(),
-      () => false,
-    )
-  ) {
-    response.writeHead(404, { ...SECURITY, 'content-type': 'text/html; charset=utf-8' });
-    await pipeline(createReadStream(page), response).catch(left);
-  } else send(response, 404, 'text/plain', 'Not here.\n');
+async function notFound(root: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const page = await openFile(join(root, notFoundPath));
+  if (!page || page === 'folder') {
+    send(response, 404, 'text/plain', 'Not here.\n');
+    return;
+  }
+  const { file, stats } = page;
+  const length = String(stats.size);
+  response.writeHead(404, {
+    ...SECURITY,
+    'content-type': 'text/html; charset=utf-8',
+    'content-length': length,
+  });
+  try {
+    if (request.method === 'HEAD') response.end();
+    else await stream({ path: '', file, stats, as: 'it is' }, 0, stats.size - 1, response);
+  } finally {
+    await file.close();
+  }
 }
 
 function send(response: ServerResponse, status: number, type: string, body: string): void {

@@ -246,14 +246,22 @@ export const oracle = new Protocol('db', {
         status: ProjectStatus,
         versions: listOf(Version, 100_000),
         files: listOf(IndexedFile, 100_000),
+        /** The serial under which the root names it; null: it doesn't. */
+        listed: orNull(Count),
       },
     },
     reads: true,
   },
-  /** Packages that have a file to offer, by name, after that one: the root of the simple index. */
+  /** Packages that have a file to offer, by name, after that one. */
   INDEX: {
     fields: { after: Text, limit: Count },
     answers: { PACKAGES: { names: listOf(Package, 100_000) } },
+    reads: true,
+  },
+  /** What the root of the simple index names, by name, after that one: [package, serial of its page]. */
+  LISTED: {
+    fields: { after: Text, limit: Count },
+    answers: { LISTED: { projects: listOf(Type.Tuple([Package, Count]), 100_000) } },
     reads: true,
   },
   VERFILES: { fields: VersionKey, answers: { FILES: { filenames: listOf(FileName, 10_000) } }, reads: true },
@@ -399,14 +407,23 @@ export const oracle = new Protocol('db', {
   LOGPROJECT: LogRows,
   LOGJSON: LogRows,
   LOGPAGE: LogRows,
-  /** The Secretary's backlog: [what, argument]. */
+  /** A thousand serials for pages, from `first` on, that nobody was ever given. */
+  NEWSERIALS: { fields: {}, answers: { SERIALS: { first: Count, count: Count } } },
+  /**
+   * The Secretary's backlog: pages that are due, [what, argument], answered with their notes; pages that are
+   * written; and how packages are listed from now on: [package, serial of its page; null: not at all].
+   */
   SAVEPAGES: {
-    fields: { pages: listOf(Page), written: listOf(DuePage) },
+    fields: {
+      pages: listOf(Page),
+      written: listOf(DuePage),
+      listed: listOf(Type.Tuple([Package, orNull(Count)])),
+    },
     answers: { NOTED: { notes: listOf(Count) } },
   },
-  /** The pages that are due, after a note: `logs` of builds, or all others. */
+  /** The pages that are due, after a note: those that people install from, or the `rest`. */
   LOADPAGES: {
-    fields: { logs: Flag, after: Count },
+    fields: { rest: Flag, after: Count },
     answers: { PAGES: { pages: listOf(DuePage) } },
     reads: true,
   },

@@ -1,67 +1,195 @@
 import { randomBytes } from 'node:crypto';
 import {
+  closeSync,
   existsSync,
+  fstatSync,
   mkdirSync,
+  openSync,
   readFileSync,
+  readSync,
+  readlinkSync,
   readdirSync,
   renameSync,
   rmSync,
   rmdirSync,
+  statSync,
+  symlinkSync,
+  unlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { PiwError, reason } from '../errors.js';
+import { PACKED } from './layout.js';
 
 /** Temporary files begin so; no web server shows them. */
 const TEMPORARY = '.tmp-';
+/** Each has a name of its own, across processes too. */
+const MINE = `${TEMPORARY}${randomBytes(8).toString('hex')}-`;
+let made = 0;
 
 /**
- * Replaces a file by one with this content, at once: a reader sees the old or the new one, whole. One
- * that has the content already is left alone. Synchronous, because an actor that does nothing but
- * write is faster so (measured). Raises PIW_DISK_FULL, PIW_NOT_WRITABLE.
+ * A file beside `path` with this content, under a name that no web server shows; its folder is made. The caller
+ * puts it in its place. Synchronous, as all here, because an actor that does nothing but write is faster so
+ * (measured). Raises what the file system raises.
  */
-export function writeAtomic(path: string, content: string | Buffer): void {
-  guarded(path, () => {
-    const bytes = typeof content === 'string' ? Buffer.from(content) : content;
-    if (existsSync(path) && readFileSync(path).equals(bytes)) return;
-    const temporary = join(dirname(path), `${TEMPORARY}${randomBytes(8).toString('hex')}`);
-    mkdirSync(dirname(path), { recursive: true });
-    try {
-      writeFileSync(temporary, bytes, { mode: 0o644 });
-      renameSync(temporary, path);
-    } catch (error) {
-      rmSync(temporary, { force: true });
-      throw error;
-    }
+export function writeTemporary(path: string, content: string | Uint8Array): string {
+  return inFolder(path, (temporary) => {
+    writeFileSync(temporary, content, { mode: 0o644, flag: 'wx' });
   });
 }
 
-/** Takes files away, in this order, and their folder if nothing else is in it. */
+/** The same with a writer of one's own. */
+export function inFolder(path: string, write: (temporary: string) => void): string {
+  made += 1;
+  const folder = dirname(path);
+  const temporary = join(folder, `${MINE}${String(made)}`);
+  try {
+    try {
+      write(temporary);
+    } catch (error) {
+      if (codeOf(error) !== 'ENOENT') throw error;
+      mkdirSync(folder, { recursive: true });
+      write(temporary);
+    }
+    return temporary;
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw error;
+  }
+}
+
+/**
+ * Puts a file in its place at once: a reader sees the old or the new one, whole. What was compressed of the old
+ * one goes first: where there is such a file, it is the page.
+ */
+export function putInPlace(temporary: string, path: string): void {
+  try {
+    const packed = path + PACKED;
+    if (existsSync(packed)) unlinkIfThere(packed);
+    renameSync(temporary, path);
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw error;
+  }
+}
+
+/** Replaces a file by one with this content, at once. Raises PIW_DISK_FULL, PIW_NOT_WRITABLE. */
+export function replace(path: string, content: string | Uint8Array): void {
+  guarded(path, () => {
+    putInPlace(writeTemporary(path, content), path);
+  });
+}
+
+/**
+ * Lets `name` stand for the file `target` in its folder: one file with two names, so that both are replaced at
+ * once. Nothing is done where it does already. Raises PIW_DISK_FULL, PIW_NOT_WRITABLE.
+ */
+export function alias(folder: string, name: string, target: string): void {
+  const path = join(folder, name);
+  guarded(path, () => {
+    try {
+      if (readlinkSync(path) === target) return;
+    } catch (error) {
+      if (!['ENOENT', 'EINVAL'].includes(codeOf(error))) throw error;
+    }
+    const temporary = inFolder(path, (its) => {
+      symlinkSync(target, its);
+    });
+    putInPlace(temporary, path);
+  });
+}
+
+/** The same as `replace`, but a file that has the content already is left alone, with its age and its compressed form. */
+export function writeAtomic(path: string, content: string | Uint8Array): void {
+  const bytes = typeof content === 'string' ? Buffer.from(content) : content;
+  if (!guarded(path, () => holds(path, bytes))) replace(path, bytes);
+}
+
+function holds(path: string, bytes: Uint8Array): boolean {
+  let file: number;
+  try {
+    file = openSync(path, 'r');
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return false;
+    throw error;
+  }
+  try {
+    return fstatSync(file).size === bytes.length && readFileSync(file).equals(bytes);
+  } finally {
+    closeSync(file);
+  }
+}
+
+/** A file's text; undefined where there is none. */
+export function contentOf(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/** The first `count` bytes of a file, as Latin-1 text; undefined where there is none. */
+export function headOf(path: string, count: number): string | undefined {
+  let file: number;
+  try {
+    file = openSync(path, 'r');
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+  try {
+    const head = Buffer.alloc(count);
+    return head.toString('latin1', 0, readSync(file, head, 0, count, 0));
+  } finally {
+    closeSync(file);
+  }
+}
+
+/** Takes files away, in this order, with what was compressed of them, and their folder if nothing else is in it. */
 export function removeFiles(folder: string, names: readonly string[]): void {
   guarded(folder, () => {
-    for (const name of names) rmSync(join(folder, name), { force: true });
+    for (const name of names) {
+      unlinkIfThere(join(folder, `${name}${PACKED}`));
+      unlinkIfThere(join(folder, name));
+    }
     try {
       rmdirSync(folder);
     } catch (error) {
-      if (!['ENOENT', 'ENOTEMPTY', 'EEXIST'].includes((error as NodeJS.ErrnoException).code ?? ''))
-        throw error;
+      if (!['ENOENT', 'ENOTEMPTY', 'EEXIST'].includes(codeOf(error))) throw error;
     }
   });
 }
 
-/** Removes what a process that was killed has left, in this folder only. */
+/** Removes what a process that was killed has left, in this folder only. What is younger may be another's work. */
 export function removeTemporary(folder: string): void {
+  const before = Date.now() - 3_600_000;
   guarded(folder, () => {
-    for (const name of readdirSync(folder))
-      if (name.startsWith(TEMPORARY)) rmSync(join(folder, name), { force: true });
+    for (const name of readdirSync(folder)) {
+      if (!name.startsWith(TEMPORARY)) continue;
+      const path = join(folder, name);
+      if ((statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? Infinity) < before)
+        rmSync(path, { force: true });
+    }
   });
 }
+
+function unlinkIfThere(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch (error) {
+    if (codeOf(error) !== 'ENOENT') throw error;
+  }
+}
+
+const codeOf = (error: unknown): string => (error as NodeJS.ErrnoException).code ?? '';
 
 export function guarded<T>(path: string, what: () => T): T {
   try {
     return what();
   } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code ?? '';
+    const code = codeOf(error);
     if (code === 'ENOSPC' || code === 'EDQUOT')
       throw new PiwError('PIW_DISK_FULL', `the disk that holds ${path} is full`, { cause: error });
     if (['EACCES', 'EPERM', 'EROFS', 'ENOTDIR'].includes(code)) {

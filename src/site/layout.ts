@@ -29,7 +29,7 @@ export function logPath(buildId: number, form: 'html' | 'txt' = 'html'): string 
 
 /**
  * The forms of one page of the simple index: a static server gives one of them by what the client
- * accepts, and index.html to one that asks for nothing in particular.
+ * accepts, and index.html to one that asks for nothing in particular. index.v1_html is a symbolic link to it.
  */
 export const SIBLINGS = ['index.html', 'index.v1_html', 'index.v1_json'] as const;
 

@@ -1,10 +1,28 @@
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { normalise } from '../wheels/names.js';
-import { removeFiles, writeAtomic } from './atomic.js';
+import { alias, contentOf, guarded, headOf, removeFiles, replace, writeAtomic } from './atomic.js';
+import { Growing } from './growing.js';
 import { SIBLINGS, simplePath } from './layout.js';
-import { projectHtml, projectJson, rootHtml, rootJson, type SimpleProject } from './simple.js';
+import {
+  HEAD_BYTES,
+  ROOT_HTML,
+  ROOT_JSON,
+  projectHtml,
+  projectJson,
+  serialOf,
+  withSerial,
+  type SimpleProject,
+} from './simple.js';
 
-/** The simple index under the output path, which pip, uv and Poetry install from; all of it but the wheels. */
+const [HTML, V1_HTML, V1_JSON] = SIBLINGS;
+
+/**
+ * The simple index under the output path, which pip, uv and Poetry install from; all of it but the wheels.
+ *
+ * The two forms in HTML are one file: index.v1_html is another name for index.html. A page's JSON bears its serial, and is in its place after its HTML: so it tells of both. Who comes with a
+ * lower serial than the page has comes too late, and writes nothing.
+ */
 export class SimpleIndex {
   readonly #root: string;
 
@@ -12,24 +30,88 @@ export class SimpleIndex {
     this.#root = outputPath;
   }
 
-  /** The names of all packages that have a file. */
-  writeRoot(names: readonly string[]): void {
-    this.#siblings(simplePath(), rootHtml(names), rootJson(names));
+  /** Makes the folder. Raises PIW_NOT_WRITABLE. */
+  setUp(): void {
+    const folder = this.#path(simplePath());
+    guarded(folder, () => mkdirSync(folder, { recursive: true }));
   }
 
-  /** A package's page of the simple index; its files are in their places by now. */
-  write(project: SimpleProject): void {
-    this.#siblings(simplePath(project.name), projectHtml(project), projectJson(project));
+  /**
+   * Writes a package's page, whose files are in their places by now, under this serial; one that says the same already
+   * keeps the one it has, if the root has it under that (`listed`). Gives the serial of the page as it
+   * stands there then, which is higher where another writer was faster. Raises PIW_DISK_FULL, PIW_NOT_WRITABLE.
+   */
+  write(project: SimpleProject, serial: number, listed: number | null = null): number {
+    const folder = this.#path(simplePath(project.name));
+    const index = join(folder, HTML);
+    const v1Json = join(folder, V1_JSON);
+    const rest = projectJson(project);
+    const before = guarded(v1Json, () => contentOf(v1Json));
+    const its = serialOf(before?.slice(0, HEAD_BYTES)) ?? -1;
+    if (its > serial) return its;
+    const page = projectHtml(project);
+    if (its === listed && before === withSerial(its, rest)) {
+      writeAtomic(index, page);
+      alias(folder, V1_HTML, HTML);
+      return its;
+    }
+    replace(index, page);
+    alias(folder, V1_HTML, HTML);
+    replace(v1Json, withSerial(serial, rest));
+    return serial;
   }
 
-  /** Takes a package out of the simple index; its files go afterwards. */
-  remove(name: string): void {
-    removeFiles(join(this.#root, simplePath(normalise(name))), [...SIBLINGS].reverse());
+  /** There is a page of that package. */
+  has(name: string): boolean {
+    return SIBLINGS.some(
+      (sibling) => headOf(this.#path(simplePath(normalise(name)), sibling), 1) !== undefined,
+    );
   }
 
-  #siblings(folder: string, asHtml: string, asJson: string): void {
-    writeAtomic(join(this.#root, folder, 'index.v1_json'), asJson);
-    writeAtomic(join(this.#root, folder, 'index.v1_html'), asHtml);
-    writeAtomic(join(this.#root, folder, 'index.html'), asHtml);
+  /**
+   * Takes a package's page away, which names nothing, and which the root doesn't name. Not if another writer has
+   * put one there under a higher serial: false then.
+   */
+  remove(name: string, serial: number): boolean {
+    const folder = this.#path(simplePath(normalise(name)));
+    if ((serialOf(headOf(join(folder, V1_JSON), HEAD_BYTES)) ?? -1) > serial) return false;
+    removeFiles(folder, SIBLINGS);
+    return true;
+  }
+
+  /**
+   * Writes the root from its names in their order, as they come; only what is at hand of them is held. Whatever has
+   * a serial up to this one is written by now. Raises PIW_DISK_FULL, PIW_NOT_WRITABLE.
+   */
+  async writeRoot(
+    pages: AsyncIterable<readonly (readonly [name: string, serial: number])[]>,
+    serial: number,
+  ): Promise<void> {
+    const folder = this.#path(simplePath());
+    const asHtml = new Growing(join(folder, HTML));
+    const asJson = new Growing(join(folder, V1_JSON));
+    try {
+      asHtml.add(ROOT_HTML.begins);
+      asJson.add(ROOT_JSON.begins(serial));
+      let first = true;
+      for await (const page of pages) {
+        if (page.length === 0) continue;
+        asHtml.add(ROOT_HTML.names(page));
+        asJson.add(ROOT_JSON.names(page, serial, first));
+        first = false;
+      }
+      asHtml.add(ROOT_HTML.ends);
+      asJson.add(ROOT_JSON.ends);
+      asHtml.place();
+      alias(folder, V1_HTML, HTML);
+      asJson.place();
+    } finally {
+      asHtml.drop();
+      asJson.drop();
+    }
+  }
+
+  #path(...parts: readonly string[]): string {
+    return join(this.#root, ...parts);
   }
 }

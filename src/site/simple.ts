@@ -1,7 +1,7 @@
 import type { IndexedFile, Project } from '../protocols/oracle.js';
 import { escape } from './html.js';
 
-/** The simple index: PEP 503, 592, 629, 658, 691, 700, 714, 792; see docs of each rule below. */
+/** The simple index: PEP 503, 592, 629, 658, 691, 700, 714, 792, and the serials of PyPI's mirroring support. */
 export const API_VERSION = '1.4';
 
 export interface SimpleProject {
@@ -11,58 +11,89 @@ export interface SimpleProject {
   readonly files: readonly IndexedFile[];
 }
 
-/** A path of a file beside its index; `+` and `!` of versions stay readable to every client. */
-const href = (filename: string): string => encodeURIComponent(filename);
+/**
+ * How every JSON page begins, up to its serial: so it can be read from the first bytes of a file. Keys that begin
+ * with `_` are an index's own (PEP 691); this one is PyPI's.
+ */
+const JSON_BEGINS = `{"meta":{"api-version":"${API_VERSION}","_last-serial":`;
+/** No page's head is longer than this, up to its serial's end, bytes. */
+export const HEAD_BYTES = 80;
+
+/** The serial of a page, from how its JSON begins; undefined for what is no such page. */
+export function serialOf(head: string | undefined): number | undefined {
+  if (head?.startsWith(JSON_BEGINS) !== true) return undefined;
+  const digits = /^\d+/.exec(head.slice(JSON_BEGINS.length))?.[0];
+  return digits === undefined ? undefined : Number(digits);
+}
+
+/** The JSON page of a project but for its beginning, which only its serial makes another. */
+export const withSerial = (serial: number, rest: string): string => `${JSON_BEGINS}${String(serial)}${rest}`;
+
+const PLAIN_PATH = /^[\w.!~-]+$/;
+/** A path of a file beside its index. */
+const href = (filename: string): string =>
+  PLAIN_PATH.test(filename) ? filename : encodeURIComponent(filename);
+
+const PLAIN_TEXT = /^[\w.+!<>=~,*; ()/:-]*$/;
+const quote = (text: string): string => (PLAIN_TEXT.test(text) ? `"${text}"` : JSON.stringify(text));
 
 const head = (title: string, more = ''): string =>
   `<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta name="pypi:repository-version" content="${API_VERSION}">\n${more}<title>${escape(title)}</title>\n</head>\n<body>\n`;
+const FOOT = '</body>\n</html>\n';
 
-export function rootHtml(names: readonly string[]): string {
-  const anchors = names.map((name) => `<a href="${name}/">${name}</a><br>\n`).join('');
-  return `${head('Simple index')}${anchors}</body>\n</html>\n`;
-}
+/** The root, which has too many names to be held at once: how it begins, its names by the piece, and how it ends. */
+export const ROOT_HTML = {
+  begins: head('Simple index'),
+  names: (projects: readonly (readonly [name: string, serial: number])[]): string => {
+    let text = '';
+    for (const [name] of projects) text += `<a href="${name}/">${name}</a><br>\n`;
+    return text;
+  },
+  ends: FOOT,
+};
 
-export function rootJson(names: readonly string[]): string {
-  return JSON.stringify({ meta: { 'api-version': API_VERSION }, projects: names.map((name) => ({ name })) });
-}
+/** The same as JSON. No project has a higher serial there than the root itself. */
+export const ROOT_JSON = {
+  begins: (serial: number): string => withSerial(serial, '},"projects":['),
+  names: (
+    projects: readonly (readonly [name: string, serial: number])[],
+    most: number,
+    first: boolean,
+  ): string => {
+    let text = '';
+    for (const [name, serial] of projects)
+      text += `,{"name":"${name}","_last-serial":${String(Math.min(serial, most))}}`;
+    return first ? text.slice(1) : text;
+  },
+  ends: ']}',
+};
 
-/** One anchor a file, its text the filename; a quarantined project has none. */
+/** One anchor a file, its text the filename. */
 export function projectHtml({ name, status, files }: SimpleProject): string {
   const marker = status === 'active' ? '' : `<meta name="pypi:project-status" content="${status}">\n`;
-  const anchors = files.map((file) => {
-    const metadata = `sha256=${file.metadata_sha256}`;
-    const attributes = [
-      `href="${href(file.filename)}#sha256=${file.sha256}"`,
-      file.requires_python === null ? '' : `data-requires-python="${escape(file.requires_python)}"`,
-      file.yanked === null ? '' : `data-yanked="${escape(file.yanked)}"`,
-      `data-core-metadata="${metadata}"`,
-      `data-dist-info-metadata="${metadata}"`,
-    ];
-    return `<a ${attributes.filter((a) => a !== '').join(' ')}>${escape(file.filename)}</a><br>\n`;
-  });
-  return `${head(`Links for ${name}`, marker)}<h1>Links for ${escape(name)}</h1>\n${anchors.join('')}</body>\n</html>\n`;
+  let text = `${head(`Links for ${name}`, marker)}<h1>Links for ${escape(name)}</h1>\n`;
+  for (const { filename, sha256, requires_python: python, yanked, metadata_sha256: metadata } of files) {
+    text += `<a href="${href(filename)}#sha256=${sha256}"`;
+    if (python !== null) text += ` data-requires-python="${escape(python)}"`;
+    if (yanked !== null) text += ` data-yanked="${escape(yanked)}"`;
+    text += ` data-core-metadata="sha256=${metadata}" data-dist-info-metadata="sha256=${metadata}">${escape(filename)}</a><br>\n`;
+  }
+  return text + FOOT;
 }
 
-/** `dist-info-metadata` never stands in JSON: pip from 22.3 on fails on it. */
+/** All of it behind the serial. `dist-info-metadata` never stands in JSON: pip from 22.3 on fails on it. */
 export function projectJson({ name, status, versions, files }: SimpleProject): string {
-  return JSON.stringify({
-    meta: { 'api-version': API_VERSION },
-    name,
-    'project-status': { status },
-    versions,
-    files: files.map((file) => ({
-      filename: file.filename,
-      url: href(file.filename),
-      hashes: { sha256: file.sha256 },
-      size: file.filesize,
-      'upload-time': uploadTime(file.uploaded),
-      ...(file.requires_python === null ? {} : { 'requires-python': file.requires_python }),
-      yanked: file.yanked === null ? false : file.yanked === '' ? true : file.yanked,
-      'core-metadata': { sha256: file.metadata_sha256 },
-      provenance: null,
-    })),
-  });
+  let text = `},"name":${quote(name)},"project-status":{"status":"${status}"},"versions":[${versions.map(quote).join(',')}],"files":[`;
+  let comma = '';
+  for (const file of files) {
+    const { filename, sha256, filesize, uploaded, requires_python: python, yanked, metadata_sha256 } = file;
+    text += `${comma}{"filename":${quote(filename)},"url":"${href(filename)}","hashes":{"sha256":"${sha256}"},"size":${String(filesize)},"upload-time":"${uploadTime(uploaded)}"`;
+    if (python !== null) text += `,"requires-python":${quote(python)}`;
+    text += `,"yanked":${yanked === null ? 'false' : yanked === '' ? 'true' : quote(yanked)},"core-metadata":{"sha256":"${metadata_sha256}"},"provenance":null}`;
+    comma = ',';
+  }
+  return `${text}]}`;
 }
 
 /** `YYYY-MM-DDTHH:MM:SS.ffffffZ` */
-const uploadTime = (ms: number): string => new Date(ms).toISOString().replace(/\.(\d{3})Z$/, '.$1000Z');
+const uploadTime = (ms: number): string => `${new Date(ms).toISOString().slice(0, -1)}000Z`;

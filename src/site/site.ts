@@ -6,6 +6,7 @@ import type { Statistics } from '../protocols/statistics.js';
 import { normalise } from '../wheels/names.js';
 import { guarded, removeFiles, removeTemporary, writeAtomic } from './atomic.js';
 import { CSS } from './design.js';
+import { pack } from './pack.js';
 import { PACKED, homePath, logPath, notFoundPath, projectPath, statisticsPath } from './layout.js';
 import { homePage, notFoundPage, projectJson, projectPage, statisticsJson } from './pages.js';
 
@@ -54,6 +55,11 @@ export class Site {
     const folder = join(this.#root, projectPath(normalise(name)));
     removeFiles(join(folder, 'json'), ['index.json']);
     removeFiles(folder, ['index.html']);
+  }
+
+  /** Makes the compressed forms of what stands there of a package, or (null) of the root. */
+  pack(name: string | null): Promise<void> {
+    return pack(this.#root, name);
   }
 
   /** A build's log, compressed, as web servers hand it out. */

@@ -20,12 +20,18 @@ class Pages extends Actor {
   readonly asked: string[] = [];
   /** What is asked while this is set waits for it. */
   gate: Promise<void> | undefined;
+  /** Packages that have nothing to offer. */
+  readonly empty = new Set<string>();
+  readonly roots: number[] = [];
+  rootGate: Promise<void> | undefined;
+  readonly packed: (string | null)[] = [];
+  searches = 0;
   /** So many are refused. */
   failures = 0;
 
   override start(): void {
     const done = { verb: 'DONE' } as const;
-    const write = async (page: string) => {
+    const write = async (page: string): Promise<typeof done> => {
       this.asked.push(page);
       await this.gate;
       if (this.failures > 0) {
@@ -35,11 +41,27 @@ class Pages extends Actor {
       return done;
     };
     this.serve(scribe, {
-      PKG: ({ package: name }) => write(`PKG ${name}`),
+      PKG: async ({ package: name, serial, leave }) => {
+        await write(`PKG ${name}${leave ? ' leave' : ''}`);
+        const empty = this.empty.has(name);
+        return { verb: 'WRITTEN', serial: empty ? null : serial, stands: !leave };
+      },
+      ROOT: async ({ serial }) => {
+        this.roots.push(serial);
+        await this.rootGate;
+        return done;
+      },
+      PACK: ({ package: name }) => {
+        this.packed.push(name);
+        return done;
+      },
+      SITEMAP: () => done,
       PROJECT: ({ package: name }) => write(`PROJECT ${name}`),
       LOG: ({ build_id }) => write(`LOG ${String(build_id)}`),
-      SEARCH: () => write('SEARCH'),
-      DELVER: ({ package: name, version }) => write(`DELVER ${name} ${version}`),
+      SEARCH: () => {
+        this.searches += 1;
+        return done;
+      },
     });
   }
 }
@@ -77,7 +99,7 @@ async function stage(t: Test): Promise<Stage> {
   return { db, pages, client, start };
 }
 
-const backlog = (db: Database) => db.query('select kind, argument from pages_backlog');
+const backlog = (db: Database) => db.query("select kind, argument from pages_backlog where kind <> 'PACK'");
 
 void t.test('the first wish for a page is met at once, those that follow together', async (t) => {
   const { db, pages, client, start } = await stage(t);
@@ -141,7 +163,11 @@ void t.test('pages that people install from do not wait for a storm of logs', as
   await until(() => pages.asked.includes('PKG a'));
   t.ok((await backlog(db)).length > 100, 'most of the logs are still to come');
   await client.ask('DELVER', { package: 'a', version: '1.0' });
-  t.ok(pages.asked.includes('DELVER a 1.0'), 'nor does what a file waits for to be removed');
+  t.equal(
+    pages.asked.filter((page) => page === 'PKG a').length,
+    2,
+    'nor does what a file waits for to be removed',
+  );
   t.ok((await backlog(db)).length > 50);
 });
 
@@ -160,15 +186,78 @@ void t.test('a removal is answered when it is written, however long that takes',
   pages.gate = undefined;
   open();
   await Promise.all([removed, again]);
-  t.same(pages.asked, ['DELVER a 1.0', 'DELVER a 1.0'], 'once more for who asked meanwhile');
+  t.same(pages.asked, ['PKG a', 'PKG a'], 'once more for who asked meanwhile');
 });
 
 void t.test('a page that could not be written is tried again', async (t) => {
   const { db, pages, client, start } = await stage(t);
   start(0.1);
   pages.failures = 1;
-  await client.ask('SEARCH', {});
+  await client.ask('LOG', { build_id: 7 });
   await until(() => pages.asked.length === 2);
   await until(async () => (await backlog(db)).length === 0);
-  t.same(pages.asked, ['SEARCH', 'SEARCH']);
+  t.same(pages.asked, ['LOG 7', 'LOG 7']);
+});
+
+void t.test(
+  'the root follows what it says of a package, and is written no more than once in its time',
+  async (t) => {
+    const { pages, client, start } = await stage(t);
+    start(2);
+    await until(() => pages.roots.length === 1);
+    for (const name of ['a', 'b', 'c']) await client.ask('PKG', { package: name });
+    await until(() => pages.roots.length === 2);
+    t.same(pages.asked, ['PKG a', 'PKG b', 'PKG c'], 'all three at once');
+    const [before = 0, after = 0] = pages.roots;
+    t.ok(after >= before + 3, 'all that it names has a serial up to its own');
+    await until(() => pages.packed.includes(null) && pages.packed.includes('b'));
+    t.ok(pages.searches >= 1);
+  },
+);
+
+void t.test('an empty page goes once a root is written that does not name it', async (t) => {
+  const { db, pages, client, start } = await stage(t);
+  start(0.1);
+  pages.empty.add('a');
+  await until(() => pages.roots.length > 0);
+  let open: () => void = () => undefined;
+  pages.rootGate = new Promise((resolve) => (open = resolve));
+  await client.ask('DELPKG', { package: 'a' });
+  t.same(pages.asked, ['PKG a'], 'its files can go');
+  await until(() => pages.roots.length > 1);
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  t.same(pages.asked, ['PKG a'], 'but not its page');
+  t.same(await backlog(db), [{ kind: 'PKG', argument: 'a' }], 'also after a crash');
+  pages.rootGate = undefined;
+  open();
+  await until(() => pages.asked.includes('PKG a leave'));
+  await until(async () => (await backlog(db)).length === 0);
+});
+
+void t.test('serials go on where another Secretary has ended, and settle in their order', async (t) => {
+  const { db, pages, client, start } = await stage(t);
+  const first = start(0.1);
+  await client.ask('PKG', { package: 'a' });
+  const serialOf = async (name: string) => {
+    const [row] = await db.query<{ serial: number }>('select serial from listed where package = $1', [name]);
+    return row?.serial ?? 0;
+  };
+  await until(async () => (await serialOf('a')) > 0);
+  await first.stop();
+  start(0.1);
+  let open: () => void = () => undefined;
+  pages.gate = new Promise((resolve) => (open = resolve));
+  await client.ask('PKG', { package: 'b' });
+  await until(() => pages.asked.includes('PKG b'));
+  pages.gate = undefined;
+  const count = pages.roots.length;
+  await client.ask('PKG', { package: 'c' });
+  await until(async () => (await serialOf('c')) > 0);
+  await until(() => pages.roots.length > count);
+  t.ok((pages.roots.at(-1) ?? 0) < (await serialOf('c')), 'b, under a lower one, is still to come');
+  open();
+  await until(async () => (await serialOf('b')) > 0);
+  t.ok((await serialOf('b')) > (await serialOf('a')));
+  t.ok((await serialOf('b')) < (await serialOf('c')));
+  await until(async () => (pages.roots.at(-1) ?? 0) >= (await serialOf('c')));
 });

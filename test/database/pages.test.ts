@@ -1,6 +1,6 @@
 import t from 'tap';
 import { quarantine } from '../../src/database/packages.js';
-import { loadPages, noteDue, savePages } from '../../src/database/pages.js';
+import { listedPackages, loadPages, newSerials, noteDue, savePages } from '../../src/database/pages.js';
 import type { Database } from '../../src/database/pool.js';
 import { newVersions } from '../../src/database/versions.js';
 import { testDatabase } from '../helpers/database.js';
@@ -9,7 +9,7 @@ import { someRelease } from '../helpers/rows.js';
 /** What is due, which is taken out. */
 async function due(db: Database): Promise<string[]> {
   const pages = [...(await loadPages(db, false, 0)), ...(await loadPages(db, true, 0))];
-  await savePages(db, [], pages);
+  await savePages(db, { pages: [], written: pages, listed: [] });
   return pages.map(([kind, argument]) => `${kind} ${argument}`);
 }
 
@@ -41,4 +41,21 @@ void t.test('a page that is named twice is noted once', async (t) => {
     ['PKG', 'b'],
   ]);
   t.same(await due(db), ['PKG b', 'LOG 7']);
+});
+
+void t.test('a package is listed under the highest serial that was said of it', async (t) => {
+  const { db } = await testDatabase(t);
+  const say = (...listed: [string, number | null][]) => savePages(db, { pages: [], written: [], listed });
+  const listed = () => listedPackages(db, { after: '', limit: 10 });
+  await say(['b', 7], ['a', 5]);
+  await say(['b', 6]);
+  t.same(await listed(), [
+    ['a', 5],
+    ['b', 7],
+  ]);
+  t.same(await listedPackages(db, { after: 'a', limit: 1 }), [['b', 7]]);
+  await say(['a', null]);
+  t.same(await listed(), [['b', 7]]);
+  const [one, two] = [await newSerials(db), await newSerials(db)];
+  t.ok(two.first >= one.first + one.count, 'serials are given out once');
 });

@@ -1,0 +1,137 @@
+/** One Scribe's disk work: `pages-writer.js FOLDER render|write VERSIONS FILES PACKAGES SECONDS`, for the bench `pages`. */
+import { createHash } from 'node:crypto';
+import { mkdirSync, readFileSync, readdirSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { IndexedFile, Project, ProjectFile } from '../../src/protocols/oracle.js';
+import { replace } from '../../src/site/atomic.js';
+import { SimpleIndex } from '../../src/site/simple-index.js';
+import { Site } from '../../src/site/site.js';
+
+const [folder = '', mode = '', ...numbers] = process.argv.slice(2);
+const [versions = 0, perVersion = 0, packages = 0, seconds = 0] = numbers.map(Number);
+const TARGETS = ['cp39', 'cp311', 'cp312', 'cp313'];
+const sha = (text: string): string => createHash('sha256').update(text).digest('hex');
+const METADATA = `Metadata-Version: 2.4\nName: demo\nVersion: 1.0\n${'Classifier: Programming Language :: Python\n'.repeat(30)}`;
+
+/** A package as the database tells of it; each round has changed something in each of its pages. */
+function project(name: string, round: number): Project {
+  const files: ProjectFile[] = [];
+  const all: Project['versions'] = Array.from({ length: versions }, (_, n) => {
+    const version = `1.${String(versions - n)}.${String(n === 0 ? round : 0)}`;
+    for (const abi of TARGETS.slice(0, perVersion)) {
+      const filename = `${name.replaceAll('-', '_')}-${version}-${abi}-${abi}-linux_aarch64.whl`;
+      files.push({
+        ...{
+          filename,
+          version,
+          filesize: 1_234_567 + n,
+          sha256: sha(filename),
+          metadata_sha256: sha(version),
+        },
+        ...{ requires_python: '>=3.9', yanked: null, uploaded: 1.7e12 + n * 1e8, build_id: 1_000_000 + n },
+        ...{
+          serves: [[abi, 'linux_aarch64']],
+          dependencies: { apt: ['libopenblas0', 'libgfortran5'] },
+          downloads: n,
+        },
+      });
+    }
+    return {
+      ...{
+        version,
+        released: 1.7e12 + n * 1e8,
+        skip: null,
+        yanked: null,
+        has_sdist: true,
+        requires_python: '>=3.9',
+      },
+      targets: TARGETS.slice(0, perVersion).map((abi) => ({
+        ...{
+          abi,
+          platform: 'linux_aarch64',
+          state: 'built' as const,
+          build_id: 1_000_000 + n,
+          failure_class: null,
+        },
+        ...{ held_until: null, filename: `${name}-${version}-${abi}-${abi}-linux_aarch64.whl` },
+      })),
+    };
+  });
+  return {
+    ...{ package: name, description: 'A package of the usual kind', status: 'active', skip: null },
+    ...{ downloads: 123_456 + round, downloads_last_month: 1234, versions: all, files },
+  };
+}
+
+/** What the writers are given of it. */
+interface Given {
+  readonly project: Project;
+  readonly files: readonly IndexedFile[];
+  readonly versions: readonly string[];
+}
+
+const index = new SimpleIndex(folder);
+const site = new Site({ outputPath: folder, publicUrl: 'https://farm.example/' });
+mkdirSync(folder, { recursive: true });
+index.setUp();
+site.setUp();
+
+const ROUNDS = 2;
+const given: Given[][] = Array.from({ length: ROUNDS }, (_, round) =>
+  Array.from({ length: packages }, (__, n) => {
+    const its = project(`package-${String(n)}`, round);
+    return {
+      project: its,
+      files: [...its.files].reverse(),
+      versions: its.versions.map(({ version }) => version).reverse(),
+    };
+  }),
+);
+
+let serial = 0;
+function render({ project: its, files, versions: numbersOf }: Given): void {
+  serial += 1;
+  const name = its.package;
+  replace(join(folder, 'simple', name, `${files.at(-1)?.filename ?? ''}.metadata`), METADATA);
+  index.write({ name, status: its.status, versions: numbersOf, files }, serial, serial - packages);
+  site.writeProject(its);
+}
+
+/** What stands there of a package, as [path, contents]. */
+function contents(name: string): (readonly [string, Buffer])[] {
+  const paths = [
+    ...['index.html', 'index.v1_json'].map((file) => join(folder, 'simple', name, file)),
+    ...['index.html', 'json/index.json'].map((file) => join(folder, 'project', name, file)),
+  ];
+  const metadata = readdirSync(join(folder, 'simple', name)).find((file) => file.endsWith('.metadata')) ?? '';
+  return [...paths, join(folder, 'simple', name, metadata)].map(
+    (path) => [path, readFileSync(path)] as const,
+  );
+}
+
+for (const one of given[0] ?? []) render(one);
+const stored = (given[0] ?? []).map(({ project: its }) => contents(its.package));
+process.once('disconnect', () => process.exit());
+process.once('message', () => {
+  const began = performance.now();
+  const end = began + seconds * 1000;
+  let count = 0;
+  while (performance.now() < end) {
+    const place = count % packages;
+    if (mode === 'render') {
+      const one = given[(Math.floor(count / packages) + 1) % ROUNDS]?.[place];
+      if (one) render(one);
+    } else {
+      for (const [path, bytes] of stored[place] ?? []) {
+        writeFileSync(`${path}.tmp`, bytes);
+        renameSync(`${path}.tmp`, path);
+      }
+    }
+    count += 1;
+  }
+  const took = (performance.now() - began) / 1000;
+  const its = contents('package-0');
+  const kb = its.reduce((total, [path]) => total + statSync(path).size, 0) / 1000;
+  process.send?.({ rate: count / took, files: its.length, kb });
+});
+process.send?.({ ready: true });

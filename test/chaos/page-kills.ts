@@ -1,0 +1,280 @@
+/**
+ * A storm of changes, while Scribes and Secretaries are killed with SIGKILL at random. When it is over, the site
+ * has to be what the database says: it is compared, file by file, with one that is written afresh.
+ *
+ *     node dist/test/chaos/page-kills.js [--updates N] [--packages N] [--seed N]
+ *
+ * Prints how many died, and how long after the last change the site stood; exits with 1 if anything is not as
+ * it must be.
+ */
+import { fork, type ChildProcess } from 'node:child_process';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, relative } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { Client } from '../../src/actor/client.js';
+import { Bus } from '../../src/bus/bus.js';
+import { SETTINGS, loadSettings } from '../../src/config.js';
+import { logBuilds } from '../../src/database/builds.js';
+import { migrate } from '../../src/database/migrations.js';
+import {
+  allPackages,
+  deletePackage,
+  offeredPackages,
+  quarantine,
+  skipPackage,
+} from '../../src/database/packages.js';
+import { listedPackages } from '../../src/database/pages.js';
+import { Database } from '../../src/database/pool.js';
+import { packageFiles, project } from '../../src/database/projects.js';
+import { addTarget } from '../../src/database/targets.js';
+import { deleteBuilds, newVersions, yankVersion } from '../../src/database/versions.js';
+import type { LoggedBuild } from '../../src/protocols/oracle.js';
+import { secretary } from '../../src/protocols/web.js';
+import { SimpleIndex } from '../../src/site/simple-index.js';
+import { Site } from '../../src/site/site.js';
+import { startServers } from '../helpers/servers.js';
+import { PLATFORM, someRelease } from '../helpers/rows.js';
+
+const { values } = parseArgs({
+  options: {
+    updates: { type: 'string', default: '10000' },
+    packages: { type: 'string', default: '150' },
+    seed: { type: 'string', default: '1' },
+  },
+});
+const UPDATES = Number(values.updates);
+const PACKAGES = Number(values.packages);
+const CAST = ['the-oracle', 'the-scribe', 'the-scribe', 'the-secretary', 'the-secretary'];
+const VICTIMS = CAST.map((task, place) => (task === 'the-oracle' ? -1 : place)).filter((place) => place >= 0);
+
+/** mulberry32: the same storm for the same seed. */
+let state = Number(values.seed);
+function chance(): number {
+  state = (state + 0x6d2b79f5) | 0;
+  let t = Math.imul(state ^ (state >>> 15), 1 | state);
+  t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+  return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+}
+const below = (n: number): number => Math.floor(chance() * n);
+
+const folder = mkdtempSync(join(tmpdir(), 'piw-chaos-'));
+chmodSync(folder, 0o755);
+const output = join(folder, 'www');
+mkdirSync(output);
+const servers = await startServers(folder, console.log);
+const admin = await Database.open(servers.dsn, 'chaos');
+await admin.query('create database chaos');
+const url = new URL(servers.dsn);
+url.pathname = '/chaos';
+await migrate(url.href, { user: decodeURIComponent(url.username) });
+const db = await Database.open(url.href, 'chaos');
+for (const abi of ['cp311', 'cp312'])
+  await addTarget(db, { abi, platform: PLATFORM, py_version_tag: abi, skip: null });
+
+const settings = loadSettings(
+  { nats: servers.nats, dsn: url.href, 'output-path': output, 'dev-mode': 'true', prefix: 'chaos' },
+  '/dev/null',
+);
+/** Whether those who end are started again, and whether they are killed. */
+const life = { over: false, killing: true };
+let deaths = 0;
+const children: ChildProcess[] = [];
+function start(place: number): void {
+  const child = fork(
+    fileURLToPath(new URL('../../src/actor-process.js', import.meta.url)),
+    [CAST[place] ?? '', '-q'],
+    {
+      env: { ...process.env, [SETTINGS]: JSON.stringify(settings) },
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    },
+  );
+  children[place] = child;
+  child.once('exit', (code) => {
+    if (life.over) return;
+    if (code !== null && code !== 0)
+      console.log(`${CAST[place] ?? ''} ended by itself, with ${String(code)}`);
+    setTimeout(() => {
+      if (!life.over) start(place);
+    }, 200);
+  });
+}
+CAST.forEach((_, place) => {
+  start(place);
+});
+
+const bus = await Bus.connect({ address: servers.nats, name: 'chaos', prefix: 'chaos' });
+const client = new Client(bus, secretary, undefined, { timeoutMs: 60_000, patienceMs: 300_000 });
+const nameOf = (n: number): string => `package-${String(n)}`;
+const version = (): string => `1.${String(below(6))}`;
+let files = 0;
+
+/** A build that has worked or failed, as an import: its files needn't be there for their pages to be written. */
+function build(name: string): LoggedBuild {
+  const number = version();
+  const works = chance() < 0.7;
+  files += 1;
+  const filename = `${name.replace('-', '_')}-${number}-${String(files)}-cp311-cp311-${PLATFORM}.whl`;
+  return {
+    ...{ lease: null, slave_id: null, package: name, version: number, abi: 'cp311', platform: PLATFORM },
+    ...{ status: works, failure_class: works ? null : 'compiler', duration_s: 1, served: [] },
+    output: `build ${String(files)} of ${name}\nerror: something\n`,
+    files: works
+      ? [
+          [
+            [filename, 1000 + files, 'a'.repeat(64), 'x', number, 'cp311', 'cp311', PLATFORM, null, {}, true],
+            'b'.repeat(64),
+          ],
+        ]
+      : [],
+  };
+}
+
+async function update(): Promise<void> {
+  const name = nameOf(below(PACKAGES));
+  const what = chance();
+  if (what < 0.6) {
+    await newVersions(
+      db,
+      name,
+      'feed',
+      Array.from({ length: 6 }, (_, n) => someRelease(`1.${String(n)}`)),
+    );
+    await logBuilds(db, [build(name)]);
+  } else if (what < 0.75) await yankVersion(db, name, version(), chance() < 0.5 ? null : 'broken');
+  else if (what < 0.8) await quarantine(db, name, null, chance() < 0.5);
+  else if (what < 0.85) await skipPackage(db, name, chance() < 0.5 ? null : 'not here');
+  else if (what < 0.95) {
+    const number = version();
+    await deleteBuilds(db, name, number);
+    // As an administrator's removal does, which has the files go when this is answered.
+    waiting.add(client.ask('DELVER', { package: name, version: number }));
+  } else {
+    await deletePackage(db, name);
+    waiting.add(client.ask('DELPKG', { package: name }));
+  }
+}
+
+const waiting = new Set<Promise<unknown>>();
+await client.ask('SEARCH', {});
+console.log(`${String(UPDATES)} changes of ${String(PACKAGES)} packages`);
+const killer = (async () => {
+  for (; life.killing; deaths += 1) {
+    children[VICTIMS[below(VICTIMS.length)] ?? 0]?.kill('SIGKILL');
+    await sleep(200 + below(1500));
+  }
+})();
+const began = performance.now();
+for (let n = 0; n < UPDATES; n += 1) await update();
+const stormed = performance.now();
+console.log(
+  `over in ${((stormed - began) / 1000).toFixed(0)} s, with ${String(deaths)} deaths; killing goes on for 10 s`,
+);
+await sleep(10_000);
+const died = deaths;
+
+/** Nothing is due, and the root is as the database has it. */
+async function settled(): Promise<boolean> {
+  const [row] = await db.query<{ due: number }>('select count(*) as due from pages_backlog');
+  if (row?.due !== 0) return false;
+  const listed = (await listedPackages(db, { after: '', limit: 100_000 })).map(([name]) => name);
+  const root = JSON.parse(readFileSync(join(output, 'simple/index.v1_json'), 'utf8')) as {
+    projects: { name: string }[];
+  };
+  return JSON.stringify(listed) === JSON.stringify(root.projects.map(({ name }) => name));
+}
+
+/** Ends the killing, and waits until the site stands. */
+async function rest(): Promise<void> {
+  life.killing = false;
+  await killer;
+  const end = performance.now() + 600_000;
+  while (!(await settled())) {
+    if (performance.now() > end) throw new Error('the site did not settle within ten minutes');
+    await sleep(250);
+  }
+  await Promise.all(waiting);
+}
+
+let faults = 0;
+const fault = (text: string): void => {
+  faults += 1;
+  if (faults <= 30) console.log(`  ${text}`);
+};
+
+/** Every file below a folder that is a page, but for what is compressed of it. */
+function pagesIn(root: string): Map<string, string> {
+  const found = new Map<string, string>();
+  for (const top of ['simple', 'project']) {
+    for (const entry of readdirSync(join(root, top), { recursive: true, withFileTypes: true })) {
+      const path = join(entry.parentPath, entry.name);
+      if (entry.isDirectory() || entry.name.endsWith('.gz')) continue;
+      if (entry.name.startsWith('.tmp-')) continue;
+      // What another state was written under tells nothing of what it says.
+      found.set(relative(root, path), readFileSync(path, 'utf8').replace(/"_(last-)?serial":\d+/g, ''));
+    }
+  }
+  return found;
+}
+
+async function compare(): Promise<void> {
+  const afresh = join(folder, 'afresh');
+  const index = new SimpleIndex(afresh);
+  const site = new Site({ outputPath: afresh, publicUrl: settings['public-url'] });
+  mkdirSync(afresh);
+  index.setUp();
+  site.setUp();
+  for (const name of await allPackages(db)) {
+    const its = await packageFiles(db, name, false);
+    const page = { name, status: its.status, versions: its.versions, files: its.files };
+    const stood = existsSync(join(output, 'simple', name));
+    if (its.files.length > 0 || (its.status === 'quarantined' && stood)) index.write(page, 1);
+    const all = await project(db, name);
+    if (all) site.writeProject(all);
+  }
+  const offered = await offeredPackages(db, { after: '', limit: 100_000 }, false);
+  await index.writeRoot(
+    (async function* () {
+      yield await Promise.resolve(offered.map((name) => [name, 1] as const));
+    })(),
+    1,
+  );
+  const wanted = pagesIn(afresh);
+  const there = pagesIn(output);
+  console.log(
+    `${String(wanted.size)} pages are compared, of ${String(offered.length)} packages that offer something`,
+  );
+  for (const [path, text] of wanted)
+    if (!there.has(path)) fault(`${path} is missing`);
+    else if (there.get(path) !== text) fault(`${path} is of another state`);
+  for (const path of there.keys()) if (!wanted.has(path)) fault(`${path} should not be there`);
+  const builds = await db.query<{ build_id: number }>('select build_id from builds');
+  for (const { build_id: id } of builds) {
+    const digits = String(id).padStart(10, '0');
+    if (!existsSync(join(output, `logs/${digits.slice(0, 4)}/${digits.slice(4)}.txt.gz`)))
+      fault(`the log of build ${String(id)} is missing`);
+  }
+  console.log(`${String(builds.length)} logs`);
+}
+
+try {
+  await rest();
+  console.log(
+    `${String(died)} deaths; the site stood ${((performance.now() - stormed) / 1000).toFixed(0)} s after the last change`,
+  );
+  await compare();
+} catch (error) {
+  fault(error instanceof Error ? (error.stack ?? error.message) : String(error));
+} finally {
+  life.over = true;
+  for (const child of children) child.kill('SIGKILL');
+  await bus.drain();
+  await db.close();
+  await admin.close();
+  await servers.stop();
+  rmSync(folder, { recursive: true, force: true });
+}
+console.log(faults === 0 ? 'the site is what the database says' : `${String(faults)} faults`);
+process.exitCode = faults === 0 && died > 0 ? 0 : 1;

@@ -1,0 +1,190 @@
+import {
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { gunzipSync } from 'node:zlib';
+import t from 'tap';
+import type { IndexedFile } from '../../src/protocols/oracle.js';
+import { pack } from '../../src/site/pack.js';
+import { SimpleIndex } from '../../src/site/simple-index.js';
+import { HEAD_BYTES, serialOf } from '../../src/site/simple.js';
+
+const EVIL = `<script>alert("x")</script>&'`;
+const file: IndexedFile = {
+  filename: 'demo-1.0+local-py3-none-any.whl',
+  version: '1.0+local',
+  filesize: 1234,
+  sha256: 'ab'.repeat(32),
+  metadata_sha256: 'cd'.repeat(32),
+  requires_python: `>=3.8 ${EVIL}`,
+  yanked: EVIL,
+  uploaded: Date.UTC(2026, 0, 2, 3, 4, 5, 678),
+};
+const demo = { name: 'demo', status: 'active', versions: ['1.0+local'], files: [file] } as const;
+
+function folder() {
+  const output = mkdtempSync(join(tmpdir(), 'piw-simple-'));
+  const index = new SimpleIndex(output);
+  index.setUp();
+  return { output, index, read: (path: string) => readFileSync(join(output, path), 'utf8') };
+}
+
+async function* names(...pages: (readonly [string, number])[][]) {
+  for (const page of pages) yield await Promise.resolve(page);
+}
+
+void t.test('the simple index says of each file what a client needs', (t) => {
+  const { index, read } = folder();
+  index.write(demo, 7);
+  const json = JSON.parse(read('simple/demo/index.v1_json')) as Record<string, unknown>;
+  t.same(json, {
+    meta: { 'api-version': '1.4', '_last-serial': 7 },
+    name: 'demo',
+    'project-status': { status: 'active' },
+    versions: ['1.0+local'],
+    files: [
+      {
+        filename: file.filename,
+        url: 'demo-1.0%2Blocal-py3-none-any.whl',
+        hashes: { sha256: file.sha256 },
+        size: 1234,
+        'upload-time': '2026-01-02T03:04:05.678000Z',
+        'requires-python': `>=3.8 ${EVIL}`,
+        yanked: EVIL,
+        'core-metadata': { sha256: file.metadata_sha256 },
+        provenance: null,
+      },
+    ],
+  });
+  const html = read('simple/demo/index.html');
+  t.match(html, `href="demo-1.0%2Blocal-py3-none-any.whl#sha256=${file.sha256}"`);
+  t.match(html, `data-dist-info-metadata="sha256=${file.metadata_sha256}"`);
+  t.notMatch(html, /<script>/);
+  t.equal(read('simple/demo/index.v1_html'), html);
+  t.end();
+});
+
+void t.test('the root names what it is given, by the piece, and no serial above its own', async (t) => {
+  const { index, read } = folder();
+  await index.writeRoot(names([['a', 3]], [], [['b', 9]]), 8);
+  t.same(JSON.parse(read('simple/index.v1_json')), {
+    meta: { 'api-version': '1.4', '_last-serial': 8 },
+    projects: [
+      { name: 'a', '_last-serial': 3 },
+      { name: 'b', '_last-serial': 8 },
+    ],
+  });
+  t.match(read('simple/index.html'), '<a href="a/">a</a><br>\n<a href="b/">b</a><br>\n</body>');
+  t.equal(read('simple/index.v1_html'), read('simple/index.html'));
+  await index.writeRoot(names(), 9);
+  t.same(JSON.parse(read('simple/index.v1_json')), {
+    meta: { 'api-version': '1.4', '_last-serial': 9 },
+    projects: [],
+  });
+  t.end();
+});
+
+void t.test('a root that could not be written whole leaves the old one, and nothing else', async (t) => {
+  const { output, index, read } = folder();
+  await index.writeRoot(names([['a', 3]]), 3);
+  const before = read('simple/index.v1_json');
+  const broken = async function* () {
+    yield await Promise.resolve([['b', 4]] as const);
+    throw new Error('the database is away');
+  };
+  await t.rejects(index.writeRoot(broken(), 4), /away/);
+  t.equal(read('simple/index.v1_json'), before);
+  t.same(readdirSync(join(output, 'simple')).sort(), ['index.html', 'index.v1_html', 'index.v1_json']);
+});
+
+void t.test('who comes too late writes nothing, and takes nothing away', (t) => {
+  const { index, read } = folder();
+  t.equal(index.write(demo, 7), 7);
+  t.equal(index.write({ ...demo, files: [] }, 6), 7, 'an older state');
+  t.match(read('simple/demo/index.v1_json'), /"_last-serial":7.*demo-1\.0/);
+  t.match(read('simple/demo/index.html'), 'demo-1.0');
+  t.notOk(index.remove('demo', 6));
+  t.ok(index.has('demo'));
+  t.ok(index.remove('demo', 8));
+  t.notOk(index.has('demo'));
+  t.end();
+});
+
+void t.test('a page that says the same keeps its serial and its age, if the root has it so', (t) => {
+  const { output, index } = folder();
+  const page = join(output, 'simple/demo/index.html');
+  index.write(demo, 7);
+  utimesSync(page, 1000, 1000);
+  t.equal(index.write(demo, 8, 7), 7);
+  t.equal(statSync(page).mtimeMs, 1e6);
+  t.equal(index.write(demo, 9, 3), 9, 'mirrors have to see it again');
+  t.equal(index.write({ ...demo, status: 'archived' }, 10, 9), 10);
+  t.not(statSync(page).mtimeMs, 1e6);
+  t.end();
+});
+
+void t.test('a page that was broken off in the middle is made whole by the next one', (t) => {
+  const { output, index, read } = folder();
+  index.write(demo, 7);
+  for (const name of ['index.html', 'index.v1_html']) {
+    rmSync(join(output, 'simple/demo', name));
+    writeFileSync(join(output, 'simple/demo', name), 'of another state');
+  }
+  t.equal(index.write(demo, 8, 7), 7);
+  t.match(read('simple/demo/index.html'), 'demo-1.0');
+  t.equal(read('simple/demo/index.v1_html'), read('simple/demo/index.html'));
+  t.end();
+});
+
+void t.test(
+  'a page that has stood still is compressed, and what is compressed goes before the page does',
+  async (t) => {
+    const { output, index, read } = folder();
+    const files = Array.from({ length: 20 }, (_, n) => ({
+      ...file,
+      filename: `demo-1.${String(n)}-py3-none-any.whl`,
+    }));
+    index.write({ ...demo, files }, 7);
+    const small = { ...demo, name: 'small' };
+    index.write(small, 8);
+    for (const name of ['demo', 'small', 'absent']) await pack(output, name);
+    const folderOf = join(output, 'simple/demo');
+    for (const name of ['index.html', 'index.v1_json']) {
+      t.equal(
+        gunzipSync(readFileSync(join(folderOf, `${name}.gz`))).toString(),
+        read(`simple/demo/${name}`),
+        name,
+      );
+      const age = (file: string) => Math.floor(statSync(join(folderOf, file)).mtimeMs);
+      t.equal(age(`${name}.gz`), age(name), 'servers say the same of how old it is');
+    }
+    t.equal(readdirSync(folderOf).length, 5, 'nothing temporary stays');
+    t.notOk(existsSync(join(output, 'simple/small/index.html.gz')), 'what is small is sent as it is');
+    index.write(demo, 9);
+    t.same(readdirSync(folderOf).sort(), ['index.html', 'index.v1_html', 'index.v1_json']);
+    await pack(output, 'demo');
+    index.remove('demo', 10);
+    t.notOk(existsSync(folderOf));
+  },
+);
+
+void t.test('the serial is told from the first bytes, of our pages alone', (t) => {
+  t.equal(serialOf('{"meta":{"api-version":"1.4","_last-serial":12},"name"'), 12);
+  t.equal(
+    serialOf(
+      `{"meta":{"api-version":"1.4","_last-serial":${String(Number.MAX_SAFE_INTEGER)}}`.slice(0, HEAD_BYTES),
+    ),
+    Number.MAX_SAFE_INTEGER,
+  );
+  for (const other of [undefined, '', '{"meta":{"api-version":"1.4"},"name":"six"', '<html>'])
+    t.equal(serialOf(other), undefined);
+  t.end();
+});
