@@ -105,7 +105,8 @@ export function writeAtomic(path: string, content: string | Uint8Array): void {
   if (!guarded(path, () => holds(path, bytes))) replace(path, bytes);
 }
 
-function holds(path: string, bytes: Uint8Array): boolean {
+/** The file says these bytes behind the first `from` of its own. */
+export function holds(path: string, bytes: Uint8Array, from = 0): boolean {
   let file: number;
   try {
     file = openSync(path, 'r');
@@ -114,19 +115,9 @@ function holds(path: string, bytes: Uint8Array): boolean {
     throw error;
   }
   try {
-    return fstatSync(file).size === bytes.length && readFileSync(file).equals(bytes);
+    return fstatSync(file).size === from + bytes.length && readFileSync(file).subarray(from).equals(bytes);
   } finally {
     closeSync(file);
-  }
-}
-
-/** A file's text; undefined where there is none. */
-export function contentOf(path: string): string | undefined {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch (error) {
-    if (codeOf(error) === 'ENOENT') return undefined;
-    throw error;
   }
 }
 

@@ -1,17 +1,18 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { normalise } from '../wheels/names.js';
-import { alias, contentOf, guarded, headOf, removeFiles, replace, writeAtomic } from './atomic.js';
+import { alias, guarded, headOf, holds, removeFiles, replace, writeAtomic } from './atomic.js';
 import { Growing } from './growing.js';
 import { SIBLINGS, simplePath } from './layout.js';
+import { PageBuffer } from './page-buffer.js';
 import {
   HEAD_BYTES,
   ROOT_HTML,
   ROOT_JSON,
+  beginsWith,
   projectHtml,
   projectJson,
   serialOf,
-  withSerial,
   type SimpleProject,
 } from './simple.js';
 
@@ -25,6 +26,8 @@ const [HTML, V1_HTML, V1_JSON] = SIBLINGS;
  */
 export class SimpleIndex {
   readonly #root: string;
+  readonly #html = new PageBuffer();
+  readonly #json = new PageBuffer();
 
   constructor(outputPath: string) {
     this.#root = outputPath;
@@ -45,19 +48,24 @@ export class SimpleIndex {
     const folder = this.#path(simplePath(project.name));
     const index = join(folder, HTML);
     const v1Json = join(folder, V1_JSON);
-    const rest = projectJson(project);
-    const before = guarded(v1Json, () => contentOf(v1Json));
-    const its = serialOf(before?.slice(0, HEAD_BYTES)) ?? -1;
+    const before = guarded(v1Json, () => headOf(v1Json, HEAD_BYTES));
+    const its = serialOf(before) ?? -1;
     if (its > serial) return its;
-    const page = projectHtml(project);
-    if (its === listed && before === withSerial(its, rest)) {
-      writeAtomic(index, page);
+    this.#html.clear();
+    projectHtml(project, this.#html);
+    this.#json.clear();
+    this.#json.add(beginsWith(serial));
+    const head = this.#json.length;
+    projectJson(project, this.#json);
+    const same = () => holds(v1Json, this.#json.bytes.subarray(head), beginsWith(its).length);
+    if (its === listed && guarded(v1Json, same)) {
+      writeAtomic(index, this.#html.bytes);
       alias(folder, V1_HTML, HTML);
       return its;
     }
-    replace(index, page);
+    replace(index, this.#html.bytes);
     alias(folder, V1_HTML, HTML);
-    replace(v1Json, withSerial(serial, rest));
+    replace(v1Json, this.#json.bytes);
     return serial;
   }
 

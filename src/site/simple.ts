@@ -1,5 +1,6 @@
 import type { IndexedFile, Project } from '../protocols/oracle.js';
 import { escape } from './html.js';
+import type { PageBuffer } from './page-buffer.js';
 
 /** The simple index: PEP 503, 592, 629, 658, 691, 700, 714, 792, and the serials of PyPI's mirroring support. */
 export const API_VERSION = '1.4';
@@ -26,8 +27,8 @@ export function serialOf(head: string | undefined): number | undefined {
   return digits === undefined ? undefined : Number(digits);
 }
 
-/** The JSON page of a project but for its beginning, which only its serial makes another. */
-export const withSerial = (serial: number, rest: string): string => `${JSON_BEGINS}${String(serial)}${rest}`;
+/** How a JSON page begins under this serial; what follows is the same whatever the serial is. */
+export const beginsWith = (serial: number): string => `${JSON_BEGINS}${String(serial)}`;
 
 const PLAIN_PATH = /^[\w.!~-]+$/;
 /** A path of a file beside its index. */
@@ -54,7 +55,7 @@ export const ROOT_HTML = {
 
 /** The same as JSON. No project has a higher serial there than the root itself. */
 export const ROOT_JSON = {
-  begins: (serial: number): string => withSerial(serial, '},"projects":['),
+  begins: (serial: number): string => `${beginsWith(serial)}},"projects":[`,
   names: (
     projects: readonly (readonly [name: string, serial: number])[],
     most: number,
@@ -69,31 +70,55 @@ export const ROOT_JSON = {
 };
 
 /** One anchor a file, its text the filename. */
-export function projectHtml({ name, status, files }: SimpleProject): string {
+export function projectHtml({ name, status, files }: SimpleProject, page: PageBuffer): void {
   const marker = status === 'active' ? '' : `<meta name="pypi:project-status" content="${status}">\n`;
-  let text = `${head(`Links for ${name}`, marker)}<h1>Links for ${escape(name)}</h1>\n`;
+  page.add(`${head(`Links for ${name}`, marker)}<h1>Links for ${escape(name)}</h1>\n`);
   for (const { filename, sha256, requires_python: python, yanked, metadata_sha256: metadata } of files) {
-    text += `<a href="${href(filename)}#sha256=${sha256}"`;
-    if (python !== null) text += ` data-requires-python="${escape(python)}"`;
-    if (yanked !== null) text += ` data-yanked="${escape(yanked)}"`;
-    text += ` data-core-metadata="sha256=${metadata}" data-dist-info-metadata="sha256=${metadata}">${escape(filename)}</a><br>\n`;
+    const its = [
+      python === null ? '' : ` data-requires-python="${escape(python)}"`,
+      yanked === null ? '' : ` data-yanked="${escape(yanked)}"`,
+    ].join('');
+    page.add(
+      `<a href="${href(filename)}#sha256=${sha256}"${its} data-core-metadata="sha256=${metadata}" data-dist-info-metadata="sha256=${metadata}">${escape(filename)}</a><br>\n`,
+    );
   }
-  return text + FOOT;
+  page.add(FOOT);
 }
 
 /** All of it behind the serial. `dist-info-metadata` never stands in JSON: pip from 22.3 on fails on it. */
-export function projectJson({ name, status, versions, files }: SimpleProject): string {
-  let text = `},"name":${quote(name)},"project-status":{"status":"${status}"},"versions":[${versions.map(quote).join(',')}],"files":[`;
+export function projectJson({ name, status, versions, files }: SimpleProject, page: PageBuffer): void {
+  page.add(
+    `},"name":${quote(name)},"project-status":{"status":"${status}"},"versions":[${versions.map(quote).join(',')}],"files":[`,
+  );
   let comma = '';
   for (const file of files) {
-    const { filename, sha256, filesize, uploaded, requires_python: python, yanked, metadata_sha256 } = file;
-    text += `${comma}{"filename":${quote(filename)},"url":"${href(filename)}","hashes":{"sha256":"${sha256}"},"size":${String(filesize)},"upload-time":"${uploadTime(uploaded)}"`;
-    if (python !== null) text += `,"requires-python":${quote(python)}`;
-    text += `,"yanked":${yanked === null ? 'false' : yanked === '' ? 'true' : quote(yanked)},"core-metadata":{"sha256":"${metadata_sha256}"},"provenance":null}`;
+    const { filename, sha256, filesize, requires_python: python, yanked, metadata_sha256: metadata } = file;
+    const requires = python === null ? '' : `,"requires-python":${quote(python)}`;
+    const mark = yanked === null ? 'false' : yanked === '' ? 'true' : quote(yanked);
+    page.add(
+      `${comma}{"filename":${quote(filename)},"url":"${href(filename)}","hashes":{"sha256":"${sha256}"},"size":${String(filesize)},"upload-time":"${uploadTime(file.uploaded)}"${requires},"yanked":${mark},"core-metadata":{"sha256":"${metadata}"},"provenance":null}`,
+    );
     comma = ',';
   }
-  return `${text}]}`;
+  page.add(']}');
 }
 
-/** `YYYY-MM-DDTHH:MM:SS.ffffffZ` */
-const uploadTime = (ms: number): string => `${new Date(ms).toISOString().slice(0, -1)}000Z`;
+const DAY_MS = 86_400_000;
+let dayNumber = -1;
+let dayText = '';
+const two = (n: number): string => (n < 10 ? `0${String(n)}` : String(n));
+const three = (n: number): string => (n < 100 ? `0${two(n)}` : String(n));
+
+/**
+ * `YYYY-MM-DDTHH:MM:SS.ffffffZ`. What toISOString gives, but for the microseconds; it takes half of the time that
+ * all else of a file does, and files of one day stand together.
+ */
+function uploadTime(ms: number): string {
+  const number = Math.floor(ms / DAY_MS);
+  if (number !== dayNumber) {
+    dayNumber = number;
+    dayText = new Date(number * DAY_MS).toISOString().slice(0, 11);
+  }
+  const of = Math.floor(ms) - number * DAY_MS;
+  return `${dayText}${two(Math.floor(of / 3_600_000))}:${two(Math.floor(of / 60_000) % 60)}:${two(Math.floor(of / 1000) % 60)}.${three(of % 1000)}000Z`;
+}
