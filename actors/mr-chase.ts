@@ -14,6 +14,8 @@ import { compareTargets } from '../src/wheels/tags.js';
 type Import = Body<typeof chase.verbs, 'IMPORT'>;
 type Told = Answer<typeof chase.verbs, 'SENT'>;
 
+/** How many pages are noted as due at once. */
+const DUE_AT_ONCE = 1000;
 /** The NATS user of importers, in whose bucket their files travel. */
 export const IMPORTER = 'importer';
 /** How often one file is asked for before the import counts as failed. */
@@ -301,11 +303,14 @@ export class MrChase extends Actor {
     }
     if (part === 'SEARCH' || part === 'ALL') await this.#secretary.ask('SEARCH', {});
     if (part === 'SITEMAP' || part === 'ALL') await this.#secretary.ask('SITEMAP', {});
-    for (const each of names) {
-      if (part === 'INDEX' || part === 'ALL') await this.#secretary.ask('PKG', { package: each });
-      if (part === 'PROJECT') await this.#secretary.ask('PROJECT', { package: each });
-      if (part === 'LOG') await this.#logs(each);
+    if (name === null && (part === 'INDEX' || part === 'ALL')) await this.#secretary.ask('ROOT', {});
+    // The Secretary finds them in the database: of a whole index, one by one would take hours.
+    const kind = part === 'PROJECT' ? 'PROJECT' : part === 'INDEX' || part === 'ALL' ? 'PKG' : undefined;
+    for (let at = 0; kind !== undefined && at < names.length; at += DUE_AT_ONCE) {
+      const pages = names.slice(at, at + DUE_AT_ONCE).map((each): [string, string] => [kind, each]);
+      await this.#database.ask('SAVEPAGES', { pages, written: [], listed: [] });
     }
+    if (part === 'LOG') for (const each of names) await this.#logs(each);
     return { verb: 'DONE' };
   }
 

@@ -8,7 +8,7 @@ import type { Site } from '../src/site/site.js';
 
 const DONE = { verb: 'DONE' } as const;
 /** Names that are asked for at once, of all that the root names. */
-const NAMES = 10_000;
+const NAMES = 2000;
 /**
  * Who took longer than this from what the database said to the last file, milliseconds, may have been overtaken:
  * the Secretary has given the page to another by then. It is less than the Secretary's patience.

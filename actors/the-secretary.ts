@@ -123,6 +123,10 @@ export class TheSecretary extends Actor {
       });
       return done;
     };
+    const again = (kind: Kind) => {
+      this.#wishAgain(kind);
+      return done;
+    };
     this.serve(secretary, {
       HOME: ({ statistics }) => {
         // The newest figures are the ones that count; a crash only waits for the next.
@@ -133,14 +137,9 @@ export class TheSecretary extends Actor {
       PKG: ({ package: name }) => noted('PKG', name),
       PROJECT: ({ package: name }) => noted('PROJECT', name),
       LOG: ({ build_id }) => noted('LOG', String(build_id)),
-      SEARCH: () => {
-        this.#wishAgain('SEARCH');
-        return done;
-      },
-      SITEMAP: () => {
-        this.#wishAgain('SITEMAP');
-        return done;
-      },
+      SEARCH: () => again('SEARCH'),
+      SITEMAP: () => again('SITEMAP'),
+      ROOT: () => again('ROOT'),
       DELPKG: ({ package: name }) => urgent('DELPKG', name),
       DELVER: ({ package: name, version }) => urgent('DELVER', `${name} ${version}`),
     });

@@ -19,6 +19,8 @@ export const secretary = new Protocol('web', {
   /** Answered when the index names nothing of it any more, so that its files can go. */
   DELPKG: { fields: { package: Package }, answers: DONE },
   DELVER: { fields: { package: Package, version: Version }, answers: DONE },
+  /** The root of the simple index, which follows by itself when a package's page changes. */
+  ROOT: { fields: {}, answers: DONE },
 });
 
 /** The same from the Secretary to a Scribe: answered when it is written. A serial is higher each time. */

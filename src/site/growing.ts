@@ -1,10 +1,15 @@
 import { closeSync, openSync, rmSync, writeSync } from 'node:fs';
 import { guarded, inFolder, putInPlace } from './atomic.js';
+import { PageBuffer } from './page-buffer.js';
+
+/** How much of it goes to the disk at once, bytes. */
+const AT_ONCE = 256 * 1024;
 
 /** A page that is too large to be held: it grows in a temporary file, and is put in its place when it is whole. */
 export class Growing {
   readonly #path: string;
   readonly #file: number;
+  readonly #buffer = new PageBuffer();
   #temporary: string | undefined;
 
   /** Begins a file that will stand at this path. Raises PIW_DISK_FULL, PIW_NOT_WRITABLE, as all here. */
@@ -20,16 +25,23 @@ export class Growing {
   }
 
   add(text: string): void {
-    const bytes = Buffer.from(text);
+    this.#buffer.add(text);
+    if (this.#buffer.length >= AT_ONCE) this.#flush();
+  }
+
+  #flush(): void {
+    const { bytes } = this.#buffer;
     guarded(this.#path, () => {
       for (let written = 0; written < bytes.length;) written += writeSync(this.#file, bytes, written);
     });
+    this.#buffer.clear();
   }
 
   /** Puts it in its place. */
   place(): void {
     const temporary = this.#temporary;
     if (temporary === undefined) return;
+    this.#flush();
     this.#temporary = undefined;
     guarded(this.#path, () => {
       putInPlace(temporary, this.#path);
