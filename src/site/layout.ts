@@ -13,7 +13,12 @@ export const notFoundPath = '404.html';
 export const statisticsPath = 'statistics.json';
 /** The search's files. */
 export const searchPath = 'search';
+/** The list of the packages that begin so, for whoever has no script; below the search's folder. */
+export const browsePath = (prefix: string): string => `search/names/${prefix}.html`;
 export const sitemapPath = 'sitemap.xml';
+/** The sitemap's parts. */
+export const sitemapsPath = 'sitemaps';
+export const robotsPath = 'robots.txt';
 /** The parts of the sitemap, from 1. */
 export const sitemapPart = (part: number): string => `sitemaps/${String(part).padStart(4, '0')}.xml`;
 

@@ -5,8 +5,8 @@ import { alias, guarded, headOf, holds, removeFiles, replace, writeAtomic } from
 import { Growing } from './growing.js';
 import { SIBLINGS, simplePath } from './layout.js';
 import { PageBuffer } from './page-buffer.js';
+import { HEAD_BYTES } from './serial.js';
 import {
-  HEAD_BYTES,
   ROOT_HTML,
   ROOT_JSON,
   beginsWith,

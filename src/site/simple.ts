@@ -1,6 +1,7 @@
 import type { IndexedFile, Project } from '../protocols/oracle.js';
 import { escape } from './html.js';
 import type { PageBuffer } from './page-buffer.js';
+import { serialIn } from './serial.js';
 
 /** The simple index: PEP 503, 592, 629, 658, 691, 700, 714, 792, and the serials of PyPI's mirroring support. */
 export const API_VERSION = '1.4';
@@ -17,15 +18,8 @@ export interface SimpleProject {
  * with `_` are an index's own (PEP 691); this one is PyPI's.
  */
 const JSON_BEGINS = `{"meta":{"api-version":"${API_VERSION}","_last-serial":`;
-/** No page's head is longer than this, up to its serial's end, bytes. */
-export const HEAD_BYTES = 80;
-
 /** The serial of a page, from how its JSON begins; undefined for what is no such page. */
-export function serialOf(head: string | undefined): number | undefined {
-  if (head?.startsWith(JSON_BEGINS) !== true) return undefined;
-  const digits = /^\d+/.exec(head.slice(JSON_BEGINS.length))?.[0];
-  return digits === undefined ? undefined : Number(digits);
-}
+export const serialOf = (head: string | undefined): number | undefined => serialIn(head, JSON_BEGINS);
 
 /** How a JSON page begins under this serial; what follows is the same whatever the serial is. */
 export const beginsWith = (serial: number): string => `${JSON_BEGINS}${String(serial)}`;

@@ -94,7 +94,7 @@ function render({ project: its, files, versions: numbersOf }: Given): void {
   const name = its.package;
   replace(join(folder, 'simple', name, `${files.at(-1)?.filename ?? ''}.metadata`), METADATA);
   index.write({ name, status: its.status, versions: numbersOf, files }, serial, serial - packages);
-  site.writeProject(its);
+  site.writeProject(its, serial);
 }
 
 /** What stands there of a package, as [path, contents]. */

@@ -232,7 +232,7 @@ async function compare(): Promise<void> {
     const stood = existsSync(join(output, 'simple', name));
     if (its.files.length > 0 || (its.status === 'quarantined' && stood)) index.write(page, 1);
     const all = await project(db, name);
-    if (all) site.writeProject(all);
+    if (all) site.writeProject(all, 1);
   }
   const offered = await offeredPackages(db, { after: '', limit: 100_000 }, false);
   await index.writeRoot(

@@ -15,7 +15,8 @@ import t from 'tap';
 import type { IndexedFile } from '../../src/protocols/oracle.js';
 import { pack } from '../../src/site/pack.js';
 import { SimpleIndex } from '../../src/site/simple-index.js';
-import { HEAD_BYTES, serialOf } from '../../src/site/simple.js';
+import { HEAD_BYTES } from '../../src/site/serial.js';
+import { serialOf } from '../../src/site/simple.js';
 
 const EVIL = `<script>alert("x")</script>&'`;
 const file: IndexedFile = {

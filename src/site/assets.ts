@@ -1,0 +1,26 @@
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+
+const FOLDER = fileURLToPath(new URL('../../../src/site/static/', import.meta.url));
+
+/** A file that never changes under its name: the name holds a digest of it, so that it can be kept for ever. */
+export interface Asset {
+  /** Below the output path, as `static/site.1f2e3d4c5b6a.css`. */
+  readonly path: string;
+  readonly content: Buffer;
+}
+
+function asset(name: string): Asset {
+  const content = readFileSync(`${FOLDER}${name}`);
+  const digest = createHash('sha256').update(content).digest('hex').slice(0, 12);
+  return { path: `static/${name.replace(/(?=\.[a-z]+$)/, `.${digest}`)}`, content };
+}
+
+/** Everything that pages load beside themselves. */
+export const ASSETS = {
+  style: asset('site.css'),
+  script: asset('site.js'),
+  mark: asset('mark.svg'),
+  share: asset('share.png'),
+} as const;

@@ -1,0 +1,192 @@
+import type { SlaveRow } from '../protocols/control.js';
+import type { Answer } from '../protocols/protocol.js';
+import type { OracleVerbs } from '../protocols/oracle.js';
+import type { Statistics } from '../protocols/statistics.js';
+import { page } from './design.js';
+import { figures } from './figures.js';
+import { bytes, count, countOf, day, duration, html, moment, type Html } from './html.js';
+import { farmPath } from './layout.js';
+
+export type Queue = Answer<OracleVerbs, 'QUEUE'>;
+/** What the site tells of a slave: not whose it is. */
+export type ShownSlave = Omit<SlaveRow, 'user'>;
+
+/** Where the figures don't come from now, the page says how old they are. */
+const OLD_S = 120;
+const PRIORITIES = ['backlog', 'releases of today', 'requests'];
+/** Of larger farms, those that do something come first, and the rest is counted. */
+const MOST_SLAVES = 1000;
+
+/** What a slave's activity is called, and which colour it has. */
+const ACTIVITIES: Readonly<Record<string, readonly [words: string, colour: string]>> = {
+  building: ['building', 'building'],
+  sending: ['handing in', 'built'],
+  idle: ['ready', 'waiting'],
+  waiting: ['waiting for work', 'waiting'],
+  resting: ['resting', 'failed'],
+  gone: ['gone', 'none'],
+};
+
+/** The queue and the slaves at the moment `now`; null for what did not answer. */
+export function farmPage(
+  statistics: Statistics,
+  queue: Queue | null,
+  slaves: readonly ShownSlave[] | null,
+  now: number,
+  publicUrl: string | null,
+): string {
+  return page(
+    {
+      title: 'The farm – piw',
+      description: 'What waits to be built, and who builds what.',
+      root: './',
+      publicUrl,
+      path: farmPath,
+      at: 'farm',
+      kind: 'farm',
+    },
+    html`<h1>The farm</h1>
+      <p class="lead">
+        What waits to be built, and who builds what, as of ${moment(now)}. This page is written anew every
+        minute.
+      </p>
+      <section aria-labelledby="queue">
+        <h2 id="queue">Queue</h2>
+        ${queue === null ? quiet('The database') : queued(queue, statistics)}
+      </section>
+      <section aria-labelledby="slaves">
+        <h2 id="slaves">Slaves</h2>
+        ${slaves === null ? quiet('The Slave Driver') : working(slaves, now)}
+      </section>
+      <section aria-labelledby="machine">
+        <h2 id="machine">Storage</h2>
+        ${figures(statistics, 'facts', ['disk_total', 'disk_free', 'files_bytes', 'database_bytes', 'last_event'])}
+      </section>`,
+  );
+}
+
+const quiet = (who: string): Html =>
+  html`<p class="notice failed">
+    ${who} did not answer when this page was written, so there is nothing to show here. The next writing is a
+    minute later.
+  </p>`;
+
+function queued(queue: Queue, statistics: Statistics): Html {
+  const waiting = queue.lengths.reduce((sum, [, , , length]) => sum + length, 0);
+  const targets = new Map<string, { abi: string; platform: string; by: number[]; oldest: number | null }>();
+  for (const [abi, platform] of statistics.queue)
+    targets.set(`${abi} ${platform}`, { abi, platform, by: [0, 0, 0], oldest: null });
+  for (const [abi, platform, priority, length, oldest] of queue.lengths) {
+    const row = targets.get(`${abi} ${platform}`) ?? { abi, platform, by: [0, 0, 0], oldest: null };
+    targets.set(`${abi} ${platform}`, row);
+    row.by[priority] = (row.by[priority] ?? 0) + length;
+    if (oldest !== null && (row.oldest === null || oldest < row.oldest)) row.oldest = oldest;
+  }
+  const pace: readonly (readonly [string, string])[] = [
+    ['waiting', `${queue.estimated ? 'about ' : ''}${count(waiting)}`],
+    ['being built', count(queue.building)],
+    ['held back after failures that pass', count(queue.held)],
+    ['ended in the last minute', count(queue.last_minute)],
+    ['ended in the last hour', count(queue.last_hour)],
+    [
+      'time left at this pace',
+      waiting === 0
+        ? 'none'
+        : queue.last_hour === 0
+          ? 'unknown'
+          : duration((waiting / queue.last_hour) * 3600),
+    ],
+  ];
+  return html`<dl class="figures">
+      ${pace.map(
+        ([term, value]) =>
+          html`<div>
+            <dt>${term}</dt>
+            <dd>${value}</dd>
+          </div>`,
+      )}
+    </dl>
+    ${queue.age_s > OLD_S && html`<p class="soft">The lengths were counted ${duration(queue.age_s)} before.</p>`}
+    ${
+      targets.size === 0
+        ? html`<p class="empty">
+            Nothing is built for any target yet: <code>piw abi add</code> registers one.
+          </p>`
+        : html`<div class="scroll" tabindex="0" role="region" aria-label="The queue by target">
+            <table>
+              <thead>
+                <tr>
+                  <th scope="col">ABI</th>
+                  <th scope="col">platform</th>
+                  ${PRIORITIES.toReversed().map((name) => html`<th scope="col" class="n">${name}</th>`)}
+                  <th scope="col" class="n">oldest release</th>
+                </tr>
+              </thead>
+              <tbody>
+                ${[...targets.values()].map(
+                  ({ abi, platform, by, oldest }) =>
+                    html`<tr>
+                      <th scope="row">${abi}</th>
+                      <td>${platform}</td>
+                      ${by.toReversed().map((length) => html`<td class="n">${count(length)}</td>`)}
+                      <td class="n">${oldest === null ? '' : day(oldest)}</td>
+                    </tr>`,
+                )}
+              </tbody>
+            </table>
+          </div>`
+    }`;
+}
+
+function working(slaves: readonly ShownSlave[], now: number): Html {
+  if (slaves.length === 0)
+    return html`<p class="empty">No slave is connected. <code>piw slave</code> starts one.</p>`;
+  const order = ['building', 'sending', 'idle', 'waiting', 'resting', 'gone'];
+  const rank = ({ state }: ShownSlave) => (order.indexOf(state) + order.length + 1) % (order.length + 1);
+  const sorted = [...slaves].sort((a, b) => rank(a) - rank(b) || a.slave_id - b.slave_id);
+  const states = order
+    .map((state) => [state, slaves.filter((slave) => slave.state === state).length] as const)
+    .filter(([, number]) => number > 0);
+  return html`<p>
+      ${countOf(slaves.length, 'slave')}:
+      ${states.map(([state, number], i) => html`${i > 0 && ', '}${count(number)} ${ACTIVITIES[state]?.[0] ?? state}`)}.
+    </p>
+    <div class="scroll" tabindex="0" role="region" aria-label="Slaves">
+      <table>
+        <thead>
+          <tr>
+            <th scope="col">slave</th>
+            <th scope="col">builds for</th>
+            <th scope="col">state</th>
+            <th scope="col">what</th>
+            <th scope="col" class="n">for</th>
+            <th scope="col" class="n">memory free</th>
+            <th scope="col" class="n">load</th>
+          </tr>
+        </thead>
+        <tbody>
+          ${sorted.slice(0, MOST_SLAVES).map((slave) => slaveRow(slave, now))}
+        </tbody>
+      </table>
+    </div>
+    ${sorted.length > MOST_SLAVES && html`<p class="soft">And ${countOf(sorted.length - MOST_SLAVES, 'more slave')}.</p>`}`;
+}
+
+function slaveRow(slave: ShownSlave, now: number): Html {
+  const [words, colour] = ACTIVITIES[slave.state] ?? [slave.state, 'none'];
+  const what =
+    slave.package === null
+      ? html`${slave.note ?? ''}`
+      : html`<a href="project/${encodeURIComponent(slave.package)}/">${slave.package}</a>
+          ${slave.version}${slave.note !== null && html` <span class="soft">${slave.note}</span>`}`;
+  const [, , , memory, load] = slave.stats ?? [0, 0, 0, null, null];
+  return html`<tr>
+    <th scope="row">${slave.label} <small>${slave.slave_id}</small></th>
+    <td>${slave.abi} <small>${slave.platform}</small></td>
+    <td><span class="state ${colour}">${words}</span></td>
+    <td>${what}</td>
+    <td class="n">${duration(Math.max(0, now - slave.since) / 1000)}</td>
+    <td class="n">${memory === null ? '' : bytes(memory)}</td>
+    <td class="n">${load === null ? '' : load.toFixed(1)}</td>
+  </tr> `;
+}

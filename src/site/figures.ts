@@ -1,0 +1,51 @@
+import type { Statistics } from '../protocols/statistics.js';
+import { bytes, count, html, moment, type Html } from './html.js';
+
+type Unit = 'count' | 'bytes' | 'time';
+/** The statistics that are one number each. */
+type Figure = {
+  [K in keyof Statistics]: Statistics[K] extends number | null ? K : never;
+}[keyof Statistics];
+
+/** What each figure is called on every page, and what it counts; in the order in which they are shown. */
+export const FIGURES = {
+  packages: ['packages', 'count'],
+  versions: ['versions', 'count'],
+  files: ['wheels', 'count'],
+  files_bytes: ['size of the wheels', 'bytes'],
+  builds: ['builds', 'count'],
+  builds_failed: ['of them failed', 'count'],
+  builds_last_hour: ['builds in the last hour', 'count'],
+  builds_last_day: ['builds in the last 24 hours', 'count'],
+  downloads: ['downloads', 'count'],
+  downloads_last_day: ['downloads in the last day', 'count'],
+  downloads_last_month: ['downloads in 30 days', 'count'],
+  disk_total: ['disk', 'bytes'],
+  disk_free: ['of it free', 'bytes'],
+  database_bytes: ['database', 'bytes'],
+  last_event: ['last news from the index', 'time'],
+} as const satisfies Record<Figure, readonly [label: string, unit: Unit]>;
+
+export type FigureName = keyof typeof FIGURES;
+const NAMES = Object.keys(FIGURES) as readonly FigureName[];
+
+/** A figure as people read it. */
+export function figure(statistics: Statistics, name: FigureName): Html {
+  const value = statistics[name];
+  if (value === null) return html`–`;
+  const unit: Unit = FIGURES[name][1];
+  if (unit === 'time') return moment(value);
+  return html`${unit === 'bytes' ? bytes(value) : count(value)}`;
+}
+
+/** The figures as a list of names and values; without names, all of them. */
+export const figures = (statistics: Statistics, kind: string, names: readonly FigureName[] = NAMES): Html =>
+  html`<dl class="${kind}">
+    ${names.map(
+      (name) =>
+        html`<div>
+          <dt>${FIGURES[name][0]}</dt>
+          <dd>${figure(statistics, name)}</dd>
+        </div>`,
+    )}
+  </dl>`;

@@ -1,0 +1,116 @@
+import type { EndedBuild, Front } from '../protocols/site.js';
+import type { Statistics } from '../protocols/statistics.js';
+import { BUILDS, DOWNLOADS, chart, wheel } from './charts.js';
+import { page, searchForm, stateOf } from './design.js';
+import { figures } from './figures.js';
+import { count, duration, html, moment, raw, type Html } from './html.js';
+import { configurationCards } from './install.js';
+import { faqPath, farmPath, homePath, logPath, packagesPath } from './layout.js';
+
+/** In large, below the search; all of them stand further down. */
+const FIRST = [
+  'packages',
+  'versions',
+  'files',
+  'files_bytes',
+  'builds_last_day',
+  'downloads_last_month',
+] as const;
+
+export function homePage(statistics: Statistics, front: Front, publicUrl: string | null): string {
+  const abis = [...new Set(statistics.queue.map(([abi]) => abi))];
+  const platforms = [...new Set(statistics.queue.map(([, platform]) => platform))];
+  const lastDay = statistics.builds_last_day;
+  return page(
+    {
+      title: 'piw: Python wheels, built from source',
+      description: `${count(statistics.files)} wheels of ${count(statistics.packages)} packages, for pip, uv and Poetry.`,
+      root: './',
+      publicUrl,
+      path: homePath,
+      kind: 'home',
+      searches: true,
+    },
+    html`<section class="hero">
+        <div>
+          <h1>Python wheels, built&nbsp;from&nbsp;source</h1>
+          <p class="lead">
+            This farm builds what projects publish as source, and offers the wheels as an index that pip, uv
+            and Poetry install from.
+          </p>
+          ${searchForm('./', 'large')}
+          ${platforms.length > 0 && html`<p class="for"><span>Built for</span> ${abis.map((abi) => html`<span class="tag">${abi}</span> `)}<span>on</span> ${platforms.map((platform) => html`<span class="tag">${platform}</span> `)}</p>`}
+        </div>
+        ${wheel(front.history, [count(lastDay), lastDay === 1 ? 'build today' : 'builds in a day'])}
+      </section>
+      ${figures(statistics, 'figures', FIRST)}
+      <div class="two">${chart(BUILDS, front.history)}${chart(DOWNLOADS, front.history)}</div>
+      <div class="two">
+        <section class="card" aria-labelledby="latest">
+          <h2 id="latest">Latest builds</h2>
+          ${latest(front.latest)}
+        </section>
+        <section class="card" aria-labelledby="popular">
+          <h2 id="popular">Most downloaded</h2>
+          ${popular(front.popular)}
+        </section>
+      </div>
+      <section aria-labelledby="use">
+        <h2 id="use">Use this farm</h2>
+        <p>
+          Name its index to your installer, for once or for good. Wheels are checked by hash, and what is not
+          here yet is still found on PyPI. <a href="${faqPath}#pip">More about each of these</a>
+        </p>
+        ${configurationCards(publicUrl)}
+      </section>
+      <section aria-labelledby="all">
+        <h2 id="all">All figures</h2>
+        ${figures(statistics, 'facts')}
+        <p class="soft">
+          The same <a href="statistics.json">as JSON</a>. What waits, and who builds it, is on the page of
+          <a href="${farmPath}">the farm</a>.
+        </p>
+      </section>`,
+  );
+}
+
+function latest(builds: readonly EndedBuild[]): Html {
+  if (builds.length === 0)
+    return html`<p class="empty">Nothing has been built yet. <a href="${farmPath}">See what waits.</a></p>`;
+  return html`<ul class="rows">
+    ${builds.slice(0, 12).map(
+      (build) =>
+        html`<li>
+          ${stateOf(build.status ? 'built' : 'failed')}
+          <a class="name" href="project/${build.package}/">${build.package} ${build.version}</a>
+          <span class="soft">${build.abi}</span>
+          <span class="soft end"
+            ><a href="${logPath(build.build_id)}${!build.status && raw('#why')}"
+              >log<span class="unseen"> of ${build.package} ${build.version} for ${build.abi}</span></a
+            >
+            · ${duration(build.duration_s)} · ${moment(build.built)}</span
+          >
+        </li>`,
+    )}
+  </ul>`;
+}
+
+function popular(packages: Front['popular']): Html {
+  if (packages.length === 0)
+    return html`<p class="empty">
+      Nothing has been downloaded yet. <a href="${packagesPath}">All packages</a>
+    </p>`;
+  const most = Math.max(...packages.map(([, downloads]) => downloads), 1);
+  return html`<ol class="ranks">
+    ${packages.slice(0, 12).map(
+      ([name, downloads]) =>
+        html`<li>
+          <a class="name" href="project/${name}/">${name}</a
+          ><meter min="0" max="${most}" value="${downloads}" aria-hidden="true"></meter
+          ><span class="n">${count(downloads)}<span class="unseen"> downloads in 30 days</span></span>
+        </li>`,
+    )}
+  </ol>`;
+}
+
+export const statisticsJson = (statistics: Statistics): string => JSON.stringify(statistics);

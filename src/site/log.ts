@@ -1,0 +1,92 @@
+import type { BuildRecord } from '../protocols/oracle.js';
+import { page, stateOf } from './design.js';
+import { failureSentence } from './failures.js';
+import { countOf, bytes, duration, html, moment, raw, type Html } from './html.js';
+import { logPath } from './layout.js';
+import { lineKind, readLog, type Log, type Part } from './log-lines.js';
+import { noStyle, terminalLine, type Style } from './terminal.js';
+
+const ROOT = '../../';
+/** Lines are put into blocks of so many, which a browser lays out only when they come into view. */
+const BLOCK = 200;
+
+/** A build, as GETBUILD tells of it, with its number. */
+export type Build = Pick<
+  BuildRecord,
+  'package' | 'version' | 'abi' | 'platform' | 'status' | 'failure_class' | 'built' | 'duration_s' | 'output'
+> & { readonly build_id: number };
+
+/** The page of a build's log. However long the log, the page is of a size that a browser shows at once. */
+export function logHtml(build: Build, publicUrl: string | null): string {
+  const { package: name, version, abi, platform, status, failure_class } = build;
+  const log = readLog(build.output, !status, failure_class);
+  const raws = `${ROOT}${logPath(build.build_id, 'txt')}`;
+  return page(
+    {
+      title: `Log of ${name} ${version} for ${abi} – piw`,
+      description: `${name} ${version} for ${abi} on ${platform}: ${status ? 'built' : 'failed'}.`,
+      root: ROOT,
+      publicUrl,
+      path: logPath(build.build_id),
+      kind: 'log',
+    },
+    html`<h1><a href="${ROOT}project/${name}/">${name}</a> <span class="version">${version}</span></h1>
+      <p class="meta">
+        ${stateOf(status ? 'built' : 'failed')} <span>for ${abi} on ${platform}</span>
+        <span>in ${duration(build.duration_s)}</span> <span>${moment(build.built)}</span>
+        <span>build ${build.build_id}</span>
+      </p>
+      ${!status && why(log, failure_class)}
+      <p class="soft">
+        ${countOf(log.count, 'line')}, ${bytes(build.output.length)}.
+        <a href="${raws}">The whole log as text</a
+        >${log.parts.length > 1 && '; this page leaves out the middle of it'}
+      </p>
+      ${log.count === 0 ? html`<p class="empty">It said nothing.</p>` : raw(`<div class="lines">${lines(log, raws)}</div>`)}`,
+  );
+}
+
+/** On top: why it failed, what to do, and where to look. */
+function why({ failing, lastWord, count }: Log, its: string | null): Html {
+  const word = lastWord === undefined ? undefined : lastWord.charAt(0).toUpperCase() + lastWord.slice(1);
+  return html`<div class="notice failed">
+    ${word !== undefined && html`<p><b>${word}</b></p>`}
+    <p>${failureSentence(its)}</p>
+    ${failing !== undefined && count > 0 && html`<p><a href="#why">Go to line ${failing}</a>, which tells most of it.</p>`}
+  </div>`;
+}
+
+function lines({ parts, count, failing }: Log, raws: string): string {
+  const style = noStyle();
+  let [out, next] = ['', 1];
+  for (const part of parts) {
+    out += gap(next, part.first, raws) + blocks(part, failing, style);
+    next = part.first + part.lines.length;
+  }
+  return out + gap(next, count + 1, raws);
+}
+
+const gap = (next: number, first: number, raws: string): string =>
+  next >= first
+    ? ''
+    : `<p class="gap">Lines ${String(next)} to ${String(first - 1)} are only in <a href="${raws}">the whole log</a>.</p>`;
+
+function blocks({ first, lines: all }: Part, failing: number | undefined, style: Style): string {
+  let out = '';
+  for (let from = 0; from < all.length; from += BLOCK) {
+    out += '<div class="block">';
+    const to = Math.min(from + BLOCK, all.length);
+    for (let i = from; i < to; i += 1) out += row(first + i, all[i] ?? '', failing === first + i, style);
+    out += '</div>\n';
+  }
+  return out;
+}
+
+function row(number: number, line: string, fails: boolean, style: Style): string {
+  const n = String(number);
+  const shown = terminalLine(line, style);
+  const kind = lineKind(line);
+  const kinds = fails ? ' class="failing"' : kind === undefined ? '' : ` class="${kind}"`;
+  const text = fails ? `<mark id="why">${shown}</mark>` : shown;
+  return `<div id="L${n}"${kinds}><a href="#L${n}">${n}</a>${text === '' ? '<br>' : text}</div>`;
+}

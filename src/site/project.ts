@@ -1,0 +1,152 @@
+import type { Project, ProjectFile, ProjectVersion, VersionOnTarget } from '../protocols/oracle.js';
+import { page, typed } from './design.js';
+import { failureSentence } from './failures.js';
+import { bytes, count, day, html, raw, type Html } from './html.js';
+import { pipLine, simpleUrl } from './install.js';
+import { farmPath, logPath, projectPath } from './layout.js';
+import { PROJECT_ROOT as ROOT, byVersion, files, type Offered } from './project-files.js';
+import { matrix } from './project-matrix.js';
+
+/**
+ * The page of a project. Large ones have thousands of cells and files, so what is there once for each of them is put
+ * together by hand, each value escaped in its place (measured in test/bench).
+ */
+export function projectHtml(project: Project, publicUrl: string | null): string {
+  const { package: name, description } = project;
+  const offered: Offered = project.status === 'quarantined' ? new Map() : byVersion(project.files);
+  const newest = project.versions.find(({ version, yanked }) => yanked === null && offered.has(version));
+  return page(
+    {
+      title: `${name} – piw`,
+      description: description ?? `Wheels of ${name}, built from source.`,
+      root: ROOT,
+      publicUrl,
+      path: `${projectPath(name)}/index.html`,
+      at: 'packages',
+      kind: 'project',
+    },
+    html`<h1>${name}${newest && html` <span class="version">${newest.version}</span>`}</h1>
+      ${description !== null && html`<p class="lead">${description}</p>`} ${verdict(project, newest)}
+      <div class="two uneven">
+        <div>${install(project, offered, newest, publicUrl)}</div>
+        ${facts(project, offered)}
+      </div>
+      <section aria-labelledby="versions">
+        <h2 id="versions">Versions</h2>
+        ${project.versions.length === 0 ? html`<p class="empty">The index has told of no version yet.</p>` : raw(matrix(project))}
+      </section>
+      <section aria-labelledby="files">
+        <h2 id="files">Files</h2>
+        ${offered.size === 0 ? html`<p class="empty">There is no wheel of it here.</p>` : raw(files(project, offered))}
+      </section>`,
+  );
+}
+
+/** In a sentence: is it here, and if not, why not? */
+function verdict(project: Project, newest: ProjectVersion | undefined): Html {
+  const notice = (kind: string, text: Html) => html`<p class="notice ${kind}">${text}</p>`;
+  const of = project.versions.find(({ yanked, skip }) => yanked === null && skip === null);
+  const states = (its: VersionOnTarget['state']) =>
+    (of?.targets ?? []).filter(({ state }) => state === its).map(({ abi }) => abi);
+  const abis = (its: VersionOnTarget['state']) => [...new Set(states(its))].join(', ');
+  const failed = of?.targets.find(({ state }) => state === 'failed');
+  return html`${project.status === 'quarantined' && notice('failed', html`<b>Quarantined.</b> The index suspects it of doing harm, so nothing of it is offered or built until that is cleared.`)}
+  ${(project.status === 'archived' || project.status === 'deprecated') && notice('waiting', html`<b>This project is ${project.status}.</b> Its people say not to expect new releases. What is here stays.`)}
+  ${project.skip !== null && notice('none', html`<b>It is not built here:</b> ${project.skip}`)}
+  ${
+    project.status !== 'quarantined' &&
+    project.skip === null &&
+    of &&
+    (of.version === newest?.version
+      ? failed &&
+        notice(
+          'building',
+          html`The newest version, ${of.version}, is built for ${abis('built')}, and failed for
+            ${abis('failed')}: <a href="#versions">why</a>.`,
+        )
+      : failed
+        ? notice(
+            'failed',
+            html`<b>The newest version, ${of.version}, is not here.</b>
+              ${failureSentence(failed.failure_class)}
+              ${failed.build_id !== null && logLink(failed.build_id, failed.abi)}`,
+          )
+        : states('building').length > 0
+          ? notice('building', html`The newest version, ${of.version}, is being built just now.`)
+          : states('waiting').length > 0
+            ? notice(
+                'waiting',
+                html`The newest version, ${of.version}, waits to be built.
+                  <a href="${ROOT}${farmPath}">See the queue.</a>`,
+              )
+            : !of.has_sdist &&
+              notice(
+                'none',
+                html`The newest version, ${of.version}, was published without source, so it can’t be built
+                here.`,
+              ))
+  }`;
+}
+
+const logLink = (build: number, abi: string): Html =>
+  html`<a href="${ROOT}${logPath(build)}#why">Log of ${abi}</a>`;
+
+function install(
+  { package: name }: Project,
+  offered: Offered,
+  newest: ProjectVersion | undefined,
+  publicUrl: string | null,
+): Html {
+  if (offered.size === 0) return html``;
+  const needed = wanted(newest ? (offered.get(newest.version) ?? []) : []);
+  return html`<h2>Install</h2>
+    ${typed(pipLine(simpleUrl(publicUrl), name), 'To install it')}
+    ${
+      needed.apt.length > 0 &&
+      html`<p>Its wheels use libraries of the system. On Debian, Ubuntu or Raspberry Pi OS:</p>
+        ${typed(`sudo apt install ${needed.apt.join(' ')}`, 'To install what it needs')}`
+    }
+    ${needed.others.length > 0 && html`<p class="soft">No package is known to have these, which it needs too: ${needed.others.join(', ')}</p>`}
+    <p class="soft">uv and Poetry: see <a href="${ROOT}#use">how to use this farm</a>.</p>`;
+}
+
+/** What the files need of the system: Debian's packages, and libraries that no package is known to have. */
+function wanted(files: readonly ProjectFile[]): { readonly apt: string[]; readonly others: string[] } {
+  const all = (system: string) =>
+    [...new Set(files.flatMap(({ dependencies }) => dependencies[system] ?? []))].sort();
+  return { apt: all('apt'), others: all('') };
+}
+
+function facts(project: Project, offered: Offered): Html {
+  let [wheels, size] = [0, 0];
+  for (const files of offered.values())
+    for (const file of files) [wheels, size] = [wheels + 1, size + file.filesize];
+  const [latest] = project.versions;
+  const rows: readonly (readonly [string, Html])[] = [
+    ['downloads in 30 days', html`${count(project.downloads_last_month)}`],
+    ['downloads', html`${count(project.downloads)}`],
+    ['wheels', html`${count(wheels)}${wheels > 0 && `, ${bytes(size)}`}`],
+    ['versions', html`${count(project.versions.length)}`],
+    [
+      'newest release',
+      html`${latest === undefined || latest.released === null ? '–' : day(latest.released)}`,
+    ],
+  ];
+  return html`<div class="aside">
+    <dl class="facts">
+      ${rows.map(
+        ([term, value]) =>
+          html`<div>
+            <dt>${term}</dt>
+            <dd>${value}</dd>
+          </div>`,
+      )}
+    </dl>
+    <p class="soft">
+      ${offered.size > 0 && html`<a href="${ROOT}simple/${project.package}/">Simple index</a> · `}<a
+        href="json/"
+        >This page as JSON</a
+      >
+    </p>
+  </div>`;
+}

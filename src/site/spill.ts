@@ -1,0 +1,57 @@
+import { appendFileSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { guarded } from './atomic.js';
+
+const BUFFERED_CHARS = 6_000_000;
+const ABANDONED_MS = 3_600_000;
+/** No web server shows what begins with a dot. */
+const NAME = '.tmp-spill-';
+
+/**
+ * Lines, put aside on the disk by what they are sorted by first, so that no more than one part of them is in memory
+ * at a time. Lines hold no line feed; parts are named with letters and digits.
+ */
+export class Spill {
+  readonly #folder: string;
+  readonly #buffers = new Map<string, string[]>();
+  #buffered = 0;
+
+  /** Below a folder that is there; removes what processes that were killed have left in it. */
+  constructor(folder: string) {
+    for (const name of readdirSync(folder))
+      if (name.startsWith(NAME) && Date.now() - statSync(join(folder, name)).mtimeMs > ABANDONED_MS)
+        rmSync(join(folder, name), { recursive: true, force: true });
+    this.#folder = guarded(folder, () => mkdtempSync(join(folder, NAME)));
+  }
+
+  add(part: string, line: string): void {
+    const buffer = this.#buffers.get(part);
+    if (buffer) buffer.push(line);
+    else this.#buffers.set(part, [line]);
+    this.#buffered += line.length;
+    if (this.#buffered > BUFFERED_CHARS) this.#flush();
+  }
+
+  #flush(): void {
+    guarded(this.#folder, () => {
+      for (const [part, lines] of this.#buffers)
+        if (lines.length > 0) appendFileSync(join(this.#folder, part), `${lines.join('\n')}\n`);
+    });
+    this.#buffers.clear();
+    this.#buffered = 0;
+  }
+
+  /** The names of all parts, sorted; nothing can be added from then on. */
+  parts(): readonly string[] {
+    this.#flush();
+    return readdirSync(this.#folder).sort();
+  }
+
+  lines(part: string): readonly string[] {
+    return readFileSync(join(this.#folder, part), 'utf8').split('\n').slice(0, -1);
+  }
+
+  remove(): void {
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,74 @@
+import { escape } from './html.js';
+
+/**
+ * What a terminal would have shown of a line, as HTML: colours and bold become classes, and every other sequence
+ * (moving the cursor, setting titles, links) is left out; nothing of it is passed on. Of a line that was written
+ * over itself, as progress bars do, the last state counts. Control characters are left out.
+ */
+export function terminalLine(line: string, style: Style): string {
+  const shown = lastState(line);
+  if (!UNPRINTABLE.test(shown)) return wrapped(shown, style);
+  let [out, from] = ['', 0];
+  SEQUENCE.lastIndex = 0;
+  for (let match = SEQUENCE.exec(shown); match; match = SEQUENCE.exec(shown)) {
+    out += wrapped(printable(shown.slice(from, match.index)), style);
+    from = match.index + match[0].length;
+    if (match[1] !== undefined) select(match[1], style);
+  }
+  return out + wrapped(printable(shown.slice(from)), style);
+}
+
+/** What was chosen last, and holds until something else is: also for the lines that follow. */
+export interface Style {
+  /** 0 to 15, or undefined for the reader's own. */
+  colour: number | undefined;
+  bold: boolean;
+}
+
+export const noStyle = (): Style => ({ colour: undefined, bold: false });
+
+// eslint-disable-next-line no-control-regex
+const UNPRINTABLE = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/;
+// CSI with its parameters (group 1: those of SGR), OSC and its like up to their end, two-character sequences.
+const SEQUENCE =
+  // eslint-disable-next-line no-control-regex
+  /(?:\u001b\[|\u009b)(?:([\d;:]{0,100})m|[0-?]{0,100}[ -/]{0,20}[@-~])|(?:\u001b[\]PX^_]|[\u0090\u0098\u009d-\u009f])[^\u0007\u001b\u009c]{0,5000}(?:\u0007|\u001b\\|\u009c)?|\u001b[ -/]{0,4}[0-~]/g;
+
+// eslint-disable-next-line no-control-regex
+const printable = (text: string): string => text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, '');
+
+function lastState(line: string): string {
+  const text = line.endsWith('\r') ? line.slice(0, -1) : line;
+  const at = text.lastIndexOf('\r');
+  return at < 0 ? text : text.slice(at + 1);
+}
+
+function wrapped(text: string, { colour, bold }: Style): string {
+  if (text === '') return '';
+  if (colour === undefined && !bold) return escape(text);
+  const kinds = [colour === undefined ? '' : `c${String(colour)}`, bold ? 'bold' : ''].filter(
+    (kind) => kind !== '',
+  );
+  return `<span class="${kinds.join(' ')}">${escape(text)}</span>`;
+}
+
+/** SGR: what of it the site has a look for. */
+function select(parameters: string, style: Style): void {
+  const numbers = parameters.split(/[;:]/).map(Number);
+  for (let i = 0; i < numbers.length; i += 1) {
+    const n = numbers[i] ?? 0;
+    if (n === 0) [style.colour, style.bold] = [undefined, false];
+    else if (n === 1) style.bold = true;
+    else if (n === 22) style.bold = false;
+    else if (n >= 30 && n <= 37) style.colour = n - 30;
+    else if (n >= 90 && n <= 97) style.colour = n - 90 + 8;
+    else if (n === 39) style.colour = undefined;
+    else if (n === 38 || n === 48) {
+      // One of 256 colours, or red, green and blue: only the first sixteen have a look here.
+      const among = numbers[i + 1];
+      const chosen = numbers[i + 2] ?? 0;
+      if (n === 38) style.colour = among === 5 && chosen < 16 ? chosen : undefined;
+      i += among === 2 ? 4 : 2;
+    }
+  }
+}

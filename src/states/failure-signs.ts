@@ -1,0 +1,272 @@
+import type { FailureClass } from './failure.js';
+
+/** What a sign says only under a condition, which src/builder/failure.ts knows to check. */
+export type Condition =
+  'cut-off' | 'for-itself' | 'itself' | 'listed' | 'not-starved' | 'perhaps-starved' | 'program' | 'unfound';
+
+/** What in a log tells why a build failed. */
+export interface FailureSign {
+  readonly failureClass: FailureClass;
+  /** Without the flag `g`. Nothing in it may repeat without a bound: logs are strangers' work. */
+  readonly pattern: RegExp;
+  /** `$1` stands for what the first group that matched holds. */
+  readonly sentence: string;
+  /** What `$1` is the name of, if a package of the system may have it. */
+  readonly wanted?: 'header' | 'library' | 'module';
+  /** Further, what must be true of a match. */
+  readonly when?: Condition;
+}
+
+/** Something of a build's own looked for an address, and got none. */
+const NO_ANSWER = /urlopen error|Could not resolve host|Temporary failure in name resolution/;
+
+/** Somebody sent SIGKILL to a process of the build. */
+const KILLED = /Killed signal terminated program|exit code: (?:-9|137)\b|signal: 9, SIGKILL/;
+
+/**
+ * The signs by which a failure is known, the surest first: the first entry that is found counts, and of
+ * its matches the last, for what a build tries out on its way may fail without harm. To know another
+ * kind, add an entry where it belongs, and the log that showed it to the test. The wordings are those of
+ * pip 23.0 to 26.3, GCC, ld, setuptools, Meson, CMake and Cargo.
+ */
+export const FAILURE_SIGNS: readonly FailureSign[] = [
+  {
+    failureClass: 'disk',
+    pattern: /No space left on device|Disk quota exceeded|\[Errno (?:28|122)\]/,
+    sentence: "the slave's disk is full",
+  },
+  {
+    failureClass: 'memory',
+    pattern: /MemoryError\b|Cannot allocate memory|virtual memory exhausted/,
+    sentence: "the slave's memory was not enough",
+  },
+  {
+    failureClass: 'memory',
+    pattern: KILLED,
+    sentence: "the slave's memory was not enough",
+    when: 'perhaps-starved',
+  },
+  {
+    failureClass: 'killed',
+    pattern: KILLED,
+    sentence: 'something killed one of its processes, and not for want of memory',
+  },
+  {
+    failureClass: 'other',
+    pattern: /\bFile too large\b|\[Errno 27\]|File size limit exceeded|exit code: (?:-25|153)\b/,
+    sentence: 'it wrote a file that is larger than a file may be on this slave',
+  },
+  {
+    failureClass: 'other',
+    pattern: /\bToo many open files\b|\[Errno 24\]/,
+    sentence: 'it opened more files at once than it may on this slave',
+  },
+  {
+    failureClass: 'hash-mismatch',
+    pattern: /THESE PACKAGES DO NOT MATCH THE HASHES/,
+    sentence: 'what was downloaded has another hash than the index says',
+  },
+  {
+    failureClass: 'network',
+    pattern:
+      /Retrying \(Retry\(total=0,|HTTPS?ConnectionPool\(host=|\b(?:ReadTimeout|IncompleteRead|Protocol|SSL)Error\b/,
+    sentence: 'the index could not be reached',
+    when: 'unfound',
+  },
+  {
+    failureClass: 'network',
+    pattern: /^pip\._vendor\.(?:urllib3|requests)\.exceptions\.(\w{1,60})/m,
+    sentence: 'the index could not be reached ($1)',
+  },
+  {
+    failureClass: 'no-sdist',
+    pattern: /ERROR: HTTP error (?:404|410) while getting/,
+    sentence: 'the index lists its source, which is not there',
+  },
+  {
+    failureClass: 'index',
+    pattern: /ERROR: HTTP error (\d{3}) while getting/,
+    sentence: 'the index answered with status $1 to a file that it lists',
+  },
+  {
+    failureClass: 'index',
+    pattern: /The repository located at (\S{1,200}) is not a trusted or secure host/,
+    sentence: 'pip does not trust $1',
+    when: 'unfound',
+  },
+  {
+    failureClass: 'index',
+    pattern: /Skipping page \S{1,500} because the \w{1,10} request got Content-Type: ([\w/+-]{1,100})/,
+    sentence: 'the index answered with something that is no page of it ($1)',
+    when: 'unfound',
+  },
+  {
+    failureClass: 'python-version',
+    pattern: /Package '([^'\n]{1,200})' requires a different Python: \S{1,40} not in '([^'\n]{1,200})'/,
+    sentence: 'this version of Python is not among those that it supports',
+    when: 'itself',
+  },
+  {
+    failureClass: 'python-version',
+    pattern: /Ignored the following versions that require a different python version: ([^\n]{1,100000})/,
+    sentence: 'this version of Python is not among those that it supports',
+    when: 'listed',
+  },
+  {
+    failureClass: 'bad-sdist',
+    pattern: /has inconsistent (?:version|name): [^\n]{0,100}metadata has '([^'\n]{1,100})'/i,
+    sentence: 'its source says of itself that it is $1',
+  },
+  {
+    failureClass: 'bad-sdist',
+    pattern:
+      /metadata for package (?:\S{1,200}) produced metadata for project name (\S{1,200}?)(?:\.\s|\s|$)/,
+    sentence: 'its source says of itself that it is $1',
+    when: 'for-itself',
+  },
+  {
+    failureClass: 'bad-sdist',
+    pattern:
+      /does not appear to be a Python project|^(?:tarfile\.\w{1,40}Error|zipfile\.BadZipFile|gzip\.BadGzipFile)\b/m,
+    sentence: 'its source archive is broken or holds no Python project',
+  },
+  {
+    failureClass: 'bad-sdist',
+    pattern:
+      /Failed to parse pyproject\.toml|invalid pyproject\.toml config|The Poetry configuration is invalid|flit_core\.config\.ConfigError/,
+    sentence: 'its pyproject.toml is not what the backend that it names takes',
+  },
+  {
+    failureClass: 'no-wheel',
+    pattern:
+      /Building wheel for \S{1,200} failed: \[Errno 2\] No such file or directory: '[^'\n]{1,1000}\.whl'/,
+    sentence: 'its backend says that it made a wheel, and made none',
+  },
+  {
+    failureClass: 'wrong-wheel',
+    pattern: /Built wheel for \S{1,200} is invalid: ([^\n]{1,300})/,
+    sentence: 'pip refuses the wheel that it made: $1',
+  },
+  {
+    failureClass: 'wrong-wheel',
+    pattern: /ERROR: Wheel '[^'\n]{1,200}' located at [^\n]{1,1000} is invalid/,
+    sentence: "pip can't read the wheel that it made",
+  },
+  {
+    failureClass: 'missing-header',
+    pattern: /fatal error: ['"]?([\w./+-]{1,200}\.(?:h|hh|hpp|hxx))['"]?(?:: No such file| file not found)/,
+    sentence: 'it needs the header $1, which this slave does not have',
+    wanted: 'header',
+  },
+  {
+    failureClass: 'missing-library',
+    pattern: /\bcannot find -l([\w.+-]{1,100})|library not found for -l([\w.+-]{1,100})/,
+    sentence: 'it needs the library $1, which this slave does not have',
+    wanted: 'library',
+  },
+  {
+    failureClass: 'missing-library',
+    pattern:
+      /No package '([^'\n]{1,100})' found|Package '?([\w.+-]{1,100})'? was not found in the pkg-config|ERROR: Dependency "([^"\n]{1,100})" not found/,
+    sentence: 'it needs $1, which pkg-config does not find on this slave',
+    wanted: 'module',
+  },
+  {
+    failureClass: 'missing-library',
+    pattern:
+      /\b([A-Za-z0-9]{2,20}[-_]config)\b[^\n:]{0,40}(?:: (?:command )?not found| not found|: No such file)|No such file or directory: '([A-Za-z0-9]{2,20}[-_]config)'|Could not run ([A-Za-z0-9]{2,20}-config)/,
+    sentence: 'it needs the program $1, which this slave does not have',
+    wanted: 'module',
+  },
+  {
+    failureClass: 'missing-library',
+    pattern:
+      /CMake Error at [^\n]{1,500}:\n {1,8}Could NOT find (\w{1,60})|headers or library files could not be found for (\w{1,60})|make sure the (\w{1,60}) and libxslt development packages/,
+    sentence: 'it needs $1, which it does not find on this slave',
+    wanted: 'module',
+  },
+  {
+    failureClass: 'missing-library',
+    pattern: /Trying pkg-config --exists (\S{1,100})\n[^]{0,3000}?Can not find valid pkg-config name/,
+    sentence: 'it needs $1, which pkg-config does not find on this slave',
+    wanted: 'module',
+  },
+  {
+    failureClass: 'missing-library',
+    pattern: /\blib([\w+-]{1,100})\.so[\d.]{0,20}: cannot open shared object file/,
+    sentence: 'it needs the library $1, which this slave does not have',
+    wanted: 'library',
+  },
+  {
+    failureClass: 'missing-library',
+    pattern:
+      /error: command '([\w.+/-]{1,100})' failed: No such file|unable to execute '([\w.+/-]{1,100})': No such file|No such file or directory: '([a-z][\w.+-]{0,40})'\n|\b([a-z][\w.+-]{1,40}): (?:command )?not found\b|Program '?([\w.+-]{1,40})'? not found or not executable/,
+    sentence: 'it needs the program $1, which this slave does not have',
+    wanted: 'module',
+    when: 'program',
+  },
+  {
+    failureClass: 'compiler',
+    pattern:
+      /can't find Rust compiler|Cargo, the Rust package manager, is not installed|No such file or directory: '(?:cargo|rustc)'/,
+    sentence: 'it needs a Rust compiler, and this slave has none',
+  },
+  {
+    failureClass: 'compiler',
+    pattern:
+      /error: command '([^'\n]{1,200})' failed: No such file|unable to execute '([^'\n]{1,200})'|No such file or directory: '((?:[\w./-]{0,100}[/-])?(?:cc|gcc|g\+\+|c\+\+|clang|clang\+\+|gfortran))'|\b(cc|gcc|g\+\+|c\+\+|clang|gfortran): (?:command )?not found|Unknown compiler\(s\)|No (?:CMAKE_)?\w{1,10}_?COMPILER could be found/,
+    sentence: 'it needs a compiler, and this slave has none (on Debian: apt install build-essential)',
+  },
+  {
+    failureClass: 'no-sdist',
+    pattern: /No matching distribution found for ([A-Za-z0-9._-]{1,200})/,
+    sentence: 'the index has no source of this version',
+    when: 'itself',
+  },
+  {
+    failureClass: 'build-requirement',
+    pattern: /No matching distribution found for ([^\s;]{1,200})/,
+    sentence: 'it needs $1 to be built, of which the index has nothing for this slave',
+  },
+  {
+    failureClass: 'build-requirement',
+    pattern:
+      /ResolutionImpossible|Some build dependencies for [^\n]{1,1000} (?:conflict|are missing)|Failed to build '[^'\n]{1,200}' when installing build dependencies|installing? build dependencies[^\n]{0,200} did not run successfully/,
+    sentence: 'what it needs to be built could not be installed',
+  },
+  {
+    failureClass: 'build-requirement',
+    pattern: /No module named '?(pkg_resources)\b|setup command: (use_2to3) is invalid/,
+    sentence: 'it needs $1, which newer versions of setuptools do not have',
+  },
+  {
+    failureClass: 'python-version',
+    pattern:
+      /ModuleNotFoundError: No module named '(imp|distutils|asyncore|asynchat|smtpd|cgi|pipes|telnetlib|imghdr|lib2to3)(?:\.[\w.]{1,100})?'|has no attribute '(SafeConfigParser|readfp)'/,
+    sentence: 'it needs $1, which this version of Python does not have any more',
+  },
+  {
+    failureClass: 'build-requirement',
+    pattern:
+      /ModuleNotFoundError: No module named '([^'\n]{1,200})'|ImportError: No module named '?([\w.]{1,200})/,
+    sentence: 'it needs the module $1 to be built, and does not say so, or brings it along in vain',
+  },
+  {
+    failureClass: 'network',
+    pattern: NO_ANSWER,
+    sentence: 'its build wanted something from the network, which builds do not have on this slave',
+    when: 'cut-off',
+  },
+  {
+    failureClass: 'network',
+    pattern: NO_ANSWER,
+    sentence: 'its build wanted something from the network that it did not get',
+  },
+  {
+    failureClass: 'compiler',
+    pattern:
+      /error: command '[^'\n]{1,200}' failed with exit|^[^\n]{1,500}:\d{1,7}:\d{1,7}: (?:fatal )?error: |ld returned \d{1,3} exit status|error: could not compile /m,
+    sentence: 'it does not compile',
+    when: 'not-starved',
+  },
+];

@@ -1,0 +1,75 @@
+import { accessSync, constants } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { reason } from '../../src/errors.js';
+
+/** What a Chromium on PATH may be called. */
+const NAMES = ['chromium', 'chromium-browser', 'google-chrome-stable', 'google-chrome', 'chrome'];
+/** Where npm's Chromium isn't used; it is meant for a function of a cloud, and crashes there less with these. */
+const ARGUMENTS = ['--no-sandbox', '--disable-dev-shm-usage', '--disable-gpu'];
+
+interface Playwright {
+  readonly chromium: {
+    readonly launch: (options: {
+      readonly executablePath: string;
+      readonly args: readonly string[];
+      readonly headless: boolean;
+    }) => Promise<unknown>;
+  };
+}
+interface PackedChromium {
+  readonly default: { executablePath(): Promise<string>; readonly args: readonly string[] };
+}
+
+/**
+ * A real browser without a window, as playwright's `Browser`: the Chromium that comes with npm's packages, or, where
+ * there is none for this processor or it doesn't start, one on PATH. Its packages are development dependencies; so
+ * that a benchmark can do without their types, they are not imported by name. Throws where there is none.
+ */
+export async function startBrowser(): Promise<unknown> {
+  const troubles: string[] = [];
+  const { chromium } = await load<Playwright>('playwright-core');
+  const launch = (executablePath: string, args: readonly string[]): Promise<unknown> =>
+    chromium.launch({ executablePath, args, headless: true });
+  if (process.arch === 'x64') {
+    try {
+      const packed = (await load<PackedChromium>('@sparticuz/chromium')).default;
+      // In one process with its pages it ends when the first of them does.
+      const args = packed.args.filter((one) => one !== '--single-process');
+      return await launch(await packed.executablePath(), args);
+    } catch (error) {
+      troubles.push(reason(error));
+    }
+  }
+  for (const path of onPath()) {
+    try {
+      return await launch(path, ARGUMENTS);
+    } catch (error) {
+      troubles.push(`${path}: ${reason(error)}`);
+    }
+  }
+  throw new Error(
+    `no Chromium starts here, neither that of npm's @sparticuz/chromium (x64 only) nor one on PATH (apt install chromium) ${troubles.join('; ')}`,
+  );
+}
+
+async function load<T>(name: string): Promise<T> {
+  try {
+    return (await import(name)) as T;
+  } catch (error) {
+    throw new Error(`npm's ${name} is not installed: npm ci installs it`, { cause: error });
+  }
+}
+
+function onPath(): string[] {
+  const folders = (process.env['PATH'] ?? '').split(delimiter);
+  return folders
+    .flatMap((folder) => NAMES.map((name) => join(folder, name)))
+    .filter((path) => {
+      try {
+        accessSync(path, constants.X_OK);
+        return true;
+      } catch {
+        return false;
+      }
+    });
+}

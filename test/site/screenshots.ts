@@ -1,0 +1,111 @@
+/**
+ * Pictures of the site for docs/, of a sample farm in a real browser: `node dist/test/site/screenshots.js [FOLDER]`,
+ * after `npm test` or `node src/setup.mjs prepare`. `--all` (or `--all=PAGE,…`) makes pages in light and dark, at phone's and
+ * desk's width, to look at. `--share` makes the picture that other sites show with a link (src/site/static/share.png).
+ */
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Browser, Page } from 'playwright-core';
+import { startWebServer } from '../../src/farm/web-server.js';
+import { startBrowser } from '../helpers/browser.js';
+import { PAGES, writeSample } from './sample-site.js';
+
+/** The pictures in docs/: [file, page, width, height, colours, what is searched for]. */
+const PICTURES = [
+  ['site-home', 'home', 1280, 1000, 'light', ''],
+  ['site-home-dark', 'home', 1280, 1000, 'dark', ''],
+  ['site-search', 'packages', 1280, 900, 'light', 'rest'],
+  ['site-project', 'project', 1280, 1000, 'light', ''],
+  ['site-log', 'log', 1280, 900, 'dark', ''],
+  ['site-phone', 'project', 390, 844, 'light', ''],
+] as const;
+
+const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
+
+async function picture(page: Page, url: string, path: string, query: string, whole: boolean): Promise<void> {
+  await page.goto(url);
+  if (query !== '') {
+    await page.fill('form[data-live] input', query);
+    await page.waitForSelector('.results .found li');
+  }
+  await page.waitForLoadState('networkidle');
+  await page.screenshot({ path, fullPage: whole });
+}
+
+async function take(browser: Browser, base: string, folder: string): Promise<void> {
+  for (const [file, name, width, height, colorScheme, query] of PICTURES) {
+    const page = await browser.newPage({ viewport: { width, height }, colorScheme });
+    const at = name === 'log' ? '#why' : '';
+    await picture(page, `${base}${PAGES[name]}${at}`, join(folder, `${file}.png`), query, false);
+    await page.close();
+  }
+}
+
+async function takeAll(
+  browser: Browser,
+  base: string,
+  folder: string,
+  only: readonly string[],
+): Promise<void> {
+  for (const colorScheme of ['light', 'dark'] as const)
+    for (const [width, height] of [
+      [1280, 900],
+      [360, 740],
+    ] as const) {
+      const page = await browser.newPage({ viewport: { width, height }, colorScheme });
+      for (const [name, path] of Object.entries(PAGES)) {
+        if (only.length > 0 && !only.includes(name)) continue;
+        const file = join(folder, `${name}-${colorScheme}-${String(width)}.png`);
+        await picture(page, `${base}${path}`, file, '', true);
+      }
+      if (only.length === 0)
+        await picture(
+          page,
+          `${base}${PAGES.packages}`,
+          join(folder, `search-${colorScheme}-${String(width)}.png`),
+          'rest',
+          true,
+        );
+      await page.close();
+    }
+}
+
+/** The mark and the words, as wide as sites want it. */
+async function share(browser: Browser, base: string): Promise<void> {
+  const page = await browser.newPage({ viewport: { width: 1200, height: 630 }, colorScheme: 'light' });
+  await page.goto(base);
+  await page.addStyleTag({ url: `${base}share.css` });
+  await page.screenshot({ path: join(ROOT, 'src/site/static/share.png') });
+  await page.close();
+}
+
+const SHARE = `.top,.figures,.two,main>section:not(.hero),footer,.search,.for{display:none!important}
+main{max-width:none!important;padding:0 80px!important;display:grid;align-items:center;height:630px}
+.hero{grid-template-columns:1fr 460px!important;padding:0!important;margin:0!important}
+.hero h1{font-size:86px!important}.hero .lead{font-size:27px!important}.wheel{width:460px!important}`;
+
+const words = process.argv.slice(2);
+const all = words.find((word) => word.startsWith('--all'));
+const folder = mkdtempSync(join(tmpdir(), 'piw-pictures-'));
+try {
+  const now = Date.now();
+  await writeSample(folder, null, now);
+  writeFileSync(join(folder, 'share.css'), SHARE);
+  const server = await startWebServer({ root: folder, host: '127.0.0.1', port: 0 });
+  const base = `http://127.0.0.1:${String(server.port)}/`;
+  const browser = (await startBrowser()) as Browser;
+  try {
+    const output = words.find((word) => !word.startsWith('-')) ?? join(ROOT, 'docs');
+    mkdirSync(output, { recursive: true });
+    if (words.includes('--share')) await share(browser, base);
+    else if (all !== undefined) await takeAll(browser, base, output, all.split('=')[1]?.split(',') ?? []);
+    else await take(browser, base, output);
+  } finally {
+    await browser.close();
+    await server.close();
+  }
+} finally {
+  rmSync(folder, { recursive: true, force: true });
+}
