@@ -41,8 +41,8 @@ const TYPES: Readonly<Record<string, string>> = {
   '.v1_html': HTML_TYPE,
   '.v1_json': JSON_TYPE,
 };
-/** What never changes under its name: wheels, and what bears a digest in its name. */
-const LASTING = /\.whl$|\/static\/[^/]+\.[0-9a-f]{8,}\.\w+$/;
+/** What never changes under its name: wheels with their metadata, and what bears a digest in its name. */
+const LASTING = /\.whl(?:\.metadata)?$|\/static\/[^/]+\.[0-9a-f]{8,}\.\w+$/;
 const SECURITY = {
   'access-control-allow-origin': '*',
   'x-content-type-options': 'nosniff',
@@ -121,7 +121,7 @@ async function answer(root: string, request: IncomingMessage, response: ServerRe
     return;
   }
   const target = path.endsWith('/')
-    ? `${path}${path.endsWith('/json/') ? 'index.json' : 'index.html'}`
+    ? `${path}${/^\/project\/[^/]+\/json\/$/.test(path) ? 'index.json' : 'index.html'}`
     : path;
   const found = await openPage(join(root, target), request);
   if (found === 'folder') moved(response, `${path}/`);
@@ -139,6 +139,8 @@ async function simplePage(
   // The JSON is replaced last: so the page that is opened after it is no older than this says.
   const head = await headOf(join(root, path, 'index.v1_json'));
   response.setHeader('vary', 'Accept, Accept-Encoding');
+  // One that is empty is none.
+  if (request.headers.accept?.trim() === '') delete request.headers.accept;
   for (const accepted of new Negotiator(request).mediaTypes(FORMS.map(([accept]) => accept))) {
     const [, file = '', type = ''] = FORMS.find(([accept]) => accept === accepted) ?? [];
     const found = await openPage(join(root, path, file), request);
@@ -178,7 +180,7 @@ function cleanPath(url: string): string | undefined {
   if (!path.startsWith('/') || path.includes('\\') || /[\u0000-\u001f]/.test(path)) return undefined;
   // No `..`, and nothing that begins with a dot: neither a way out nor a file on its way in.
   if (path.split('/').some((part) => part.startsWith('.'))) return undefined;
-  return path;
+  return path.replace(/\/{2,}/g, '/');
 }
 
 /** PEP 503: one spelling of a name, with a slash behind it; and the short form of a project's page. */
