@@ -16,7 +16,7 @@ export interface Outcome {
   readonly failed: number;
   readonly skipped: number;
   readonly seconds: number;
-  /** What a person needs to see of the failures; empty if there are none. */
+  /** What a person needs to see of what failed, and of what was skipped; empty if there is neither. */
   readonly report: readonly string[];
 }
 
@@ -142,6 +142,15 @@ function shown({ lines }: Point): string[] {
     .filter((line) => !/^\s*(ok \d+|1\.\.\d+|$)/.test(line));
 }
 
+/** A line for each test that was skipped, with what it says of why. */
+function skips(points: readonly Point[], skipAll: string | null): string[] {
+  const lines = points
+    .filter(({ skipped }) => skipped)
+    .map(({ lines }) => lines.find((line) => line.startsWith('ok')));
+  const said = lines.map((line) => line?.replace(/^ok \d+ - /, '').replace(/ # time=\S+/, '') ?? '');
+  return [...said, ...(skipAll === null ? [] : [skipAll])].map((line) => `skipped: ${line}`);
+}
+
 function judge({ stdout, stderr, trouble }: Ended, left: readonly string[], seconds: number): Outcome {
   const { points, planned, skipAll, bailout, unfinished } = readTap(stdout);
   const failures = points.filter(({ ok, skipped }) => !ok && !skipped);
@@ -158,5 +167,11 @@ function judge({ stdout, stderr, trouble }: Ended, left: readonly string[], seco
   const failed = failures.length + (faults.length > 0 ? 1 : 0);
   const lastWords = stderr.split('\n').filter((line) => line.trim() !== '');
   const report = failed === 0 ? [] : [...failures.flatMap(shown), ...faults, ...lastWords];
-  return { passed, failed, skipped: skipped + (skipAll === null ? 0 : 1), seconds, report };
+  return {
+    passed,
+    failed,
+    skipped: skipped + (skipAll === null ? 0 : 1),
+    seconds,
+    report: [...skips(points, skipAll), ...report],
+  };
 }

@@ -1,0 +1,92 @@
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { debian } from '../debian.js';
+import type { ServedBy } from './served-by.js';
+import { filledIn, replaced, siteFile, type Site } from './site.js';
+import { start } from './started.js';
+
+/** What Debian enables when it installs apache2; the site's own file names what it needs besides. */
+const DEFAULT_MODULES =
+  'access_compat alias auth_basic authn_core authn_file authz_core authz_host authz_user autoindex deflate dir env filter mime mpm_event negotiation reqtimeout setenvif status';
+const DEFAULT_CONF = ['charset', 'localized-error-pages', 'security'];
+
+/** Debian's Apache, with what Debian enables, what our site file names, and that file. */
+export async function apache(site: Site): Promise<ServedBy> {
+  const files = await debian(['apache2'], '/usr/sbin/apache2');
+  const { folder, ports } = site;
+  const from = `${files.root}/etc/apache2`;
+  const text = siteFile('apache/piwheels.conf');
+  const named = /a2enmod (.+)$/m.exec(text)?.[1] ?? '';
+  for (const name of ['mods-enabled', 'conf-enabled', 'sites-enabled', 'run', 'lock'])
+    mkdirSync(join(folder, name));
+  const modules = withDependencies(from, [...DEFAULT_MODULES.split(' '), ...named.split(' ')]);
+  for (const name of modules) {
+    for (const ending of ['load', 'conf']) {
+      const path = `${from}/mods-available/${name}.${ending}`;
+      if (!existsSync(path)) continue;
+      const its = readFileSync(path, 'utf8').replaceAll(
+        /\/usr\/(lib|share)\/apache2/g,
+        `${files.root}/usr/$1/apache2`,
+      );
+      writeFileSync(join(folder, `mods-enabled/${name}.${ending}`), mimeTypes(its, files.root));
+    }
+  }
+  for (const name of DEFAULT_CONF)
+    writeFileSync(
+      join(folder, `conf-enabled/${name}.conf`),
+      readFileSync(`${from}/conf-available/${name}.conf`, 'utf8'),
+    );
+  writeFileSync(
+    join(folder, 'ports.conf'),
+    `Listen 127.0.0.1:${String(ports.http)}\nListen 127.0.0.1:${String(ports.https)}\n`,
+  );
+  const pipe = join(folder, 'log/pipe.log');
+  const site_ = replaced(text, [
+    ...filledIn(site),
+    ['VirtualHost *:80', `VirtualHost *:${String(ports.http)}`],
+    ['_default_:443', `_default_:${String(ports.https)}`],
+    [
+      '|/usr/bin/setpriv --reuid=piwheels --regid=piwheels --init-groups --reset-env /usr/local/bin/piw logger --drop',
+      `|/usr/bin/tee -a ${pipe}`,
+    ],
+  ]);
+  writeFileSync(join(folder, 'sites-enabled/piwheels.conf'), site_);
+  writeFileSync(join(folder, 'apache2.conf'), readFileSync(`${from}/apache2.conf`, 'utf8'));
+  const program = `${files.root}/usr/sbin/apache2`;
+  return start(
+    site,
+    'Apache',
+    program,
+    ['-DFOREGROUND', '-d', folder, '-f', join(folder, 'apache2.conf')],
+    files,
+    {
+      file: 'ssl_access.log',
+      pipe: 'pipe.log',
+      environment: {
+        APACHE_RUN_USER: 'www-data',
+        APACHE_RUN_GROUP: 'www-data',
+        APACHE_PID_FILE: join(folder, 'apache2.pid'),
+        APACHE_RUN_DIR: join(folder, 'run'),
+        APACHE_LOCK_DIR: join(folder, 'lock'),
+        APACHE_LOG_DIR: join(folder, 'log'),
+      },
+    },
+  );
+}
+
+/** Debian's list of types comes in a package of its own, which may be on the machine already. */
+const mimeTypes = (text: string, root: string): string =>
+  existsSync('/etc/mime.types') ? text : text.replaceAll('/etc/mime.types', `${root}/etc/mime.types`);
+
+/** Modules with those that they depend on, as a2enmod reads it from their files. */
+function withDependencies(from: string, names: readonly string[]): Set<string> {
+  const all = new Set<string>();
+  const add = (name: string): void => {
+    if (name === '' || all.has(name)) return;
+    all.add(name);
+    const its = readFileSync(`${from}/mods-available/${name}.load`, 'utf8');
+    for (const one of /^# Depends: (.+)$/m.exec(its)?.[1]?.split(' ') ?? []) add(one);
+  };
+  for (const name of names) add(name);
+  return all;
+}

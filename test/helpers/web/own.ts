@@ -1,0 +1,34 @@
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { startWebServer } from '../../../src/farm/web-server.js';
+import type { Logged, ServedBy } from './served-by.js';
+
+/** Our own, in this process; its requests are seen where Node tells of them. */
+export async function own(output: string): Promise<ServedBy> {
+  const server = await startWebServer({ root: output, host: '127.0.0.1', port: 0 });
+  const requests: Logged[] = [];
+  const onFinish = (message: unknown): void => {
+    const { request, response } = message as { request: IncomingMessage; response: ServerResponse };
+    if (request.socket.localPort !== server.port) return;
+    requests.push({
+      method: request.method ?? '',
+      path: request.url ?? '',
+      status: response.statusCode,
+      agent: request.headers['user-agent'] ?? '',
+    });
+  };
+  subscribe('http.server.response.finish', onFinish);
+  return {
+    kind: 'piw web',
+    version: '',
+    url: `http://127.0.0.1:${String(server.port)}`,
+    plainUrl: undefined,
+    ca: undefined,
+    log: () => Promise.resolve([...requests]),
+    logFiles: () => Promise.resolve({ file: '', pipe: '' }),
+    stop: async () => {
+      unsubscribe('http.server.response.finish', onFinish);
+      await server.close();
+    },
+  };
+}

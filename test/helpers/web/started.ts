@@ -1,0 +1,110 @@
+import { execFileSync } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ManagedProcess } from '../../../src/farm/process.js';
+import type { Unpacked } from '../debian.js';
+import type { Kind, Logged, ServedBy } from './served-by.js';
+import type { Site } from './site.js';
+
+interface Details {
+  /** Its log of requests, in log/; and what it has written to a program, if it can. */
+  readonly file: string;
+  readonly pipe: string | undefined;
+  readonly environment: NodeJS.ProcessEnv;
+}
+
+/** Starts a server whose configuration is written, and waits until it can be reached. */
+export async function start(
+  site: Site,
+  kind: Kind,
+  program: string,
+  args: readonly string[],
+  files: Unpacked,
+  { file, pipe, environment }: Details,
+): Promise<ServedBy> {
+  const { folder, ports } = site;
+  const env = { PATH: process.env['PATH'], ...files.env, ...environment };
+  const server = new ManagedProcess({
+    name: kind,
+    command: program,
+    args,
+    env,
+    cwd: folder,
+    account: undefined,
+    logFile: join(folder, 'log/start.log'),
+    stopSignal: 'SIGTERM',
+    graceMs: 5000,
+    ready: (signal) => reachable(ports.https, signal),
+    readyMs: 20_000,
+    onFailure: (error) => {
+      process.stderr.write(`${error.message}\n`);
+    },
+    log: () => undefined,
+  });
+  await server.start();
+  const url = `https://localhost:${String(ports.https)}`;
+  const read = async (name: string) => readFile(join(folder, 'log', name), 'utf8').catch(() => '');
+  const mark = marker(site, async () => read(file));
+  return {
+    kind,
+    version: versionOf(program, env),
+    url,
+    plainUrl: `http://localhost:${String(ports.http)}`,
+    ca: site.ca,
+    log: async () => logged(await mark()),
+    logFiles: async () => ({ file: await mark(), pipe: pipe === undefined ? '' : await read(pipe) }),
+    stop: () => server.stop(),
+  };
+}
+
+function versionOf(program: string, env: NodeJS.ProcessEnv): string {
+  const out = execFileSync('/bin/sh', ['-c', '"$1" -v 2>&1', 'sh', program], { env, encoding: 'utf8' });
+  return /(?:nginx|Apache)\/([\d.]+)/.exec(out)?.[1] ?? out.trim();
+}
+
+async function reachable(port: number, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    const open = await new Promise<boolean>((resolve) => {
+      const socket = connect({ port, host: '127.0.0.1' }, () => {
+        socket.destroy();
+        resolve(true);
+      });
+      socket.once('error', () => {
+        resolve(false);
+      });
+    });
+    if (open) return;
+    await sleep(20);
+  }
+}
+
+const MARK = '/no-such-page-but-a-mark-';
+
+/** Reads the log when it holds a request that was made for this: then the earlier ones stand before it. */
+function marker(site: Site, read: () => Promise<string>): () => Promise<string> {
+  let count = 0;
+  return async () => {
+    count += 1;
+    const path = `${MARK}${String(count)}`;
+    execFileSync('openssl', ['s_client', '-quiet', '-connect', `127.0.0.1:${String(site.ports.https)}`], {
+      input: `GET ${path} HTTP/1.0\r\nHost: localhost\r\n\r\n`,
+      stdio: ['pipe', 'ignore', 'ignore'],
+    });
+    for (;;) {
+      const text = await read();
+      if (text.includes(`${path} `)) return text;
+      await sleep(10);
+    }
+  };
+}
+
+const LINE = / "(\S+) (\S+) [^"]*" (\d{3}) \S+ "[^"]*" "(.*)"$/;
+
+function logged(text: string): Logged[] {
+  return text.split('\n').flatMap((line) => {
+    const [, method = '', path = '', status, agent = ''] = LINE.exec(line) ?? [];
+    return method === '' || path.startsWith(MARK) ? [] : [{ method, path, status: Number(status), agent }];
+  });
+}

@@ -1,0 +1,43 @@
+import { readFileSync } from 'node:fs';
+import { request as plain, type IncomingHttpHeaders } from 'node:http';
+import { request as secure } from 'node:https';
+
+export interface Answer {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly body: Buffer;
+}
+
+/** One request on a connection of its own, with the path as it stands: `fetch` would tidy it up before it leaves. */
+export function ask(
+  base: string,
+  ca: string | undefined,
+  path: string,
+  { method = 'GET', headers = {} }: { method?: string; headers?: Readonly<Record<string, string>> } = {},
+): Promise<Answer> {
+  const { hostname, port } = new URL(base);
+  // The servers listen on the loopback address, whatever localhost is here.
+  const common = {
+    host: hostname === 'localhost' ? '127.0.0.1' : hostname,
+    port,
+    path,
+    method,
+    agent: false,
+  };
+  const all = { host: `${hostname}:${port}`, ...headers };
+  return new Promise((resolve, reject) => {
+    const asked = ca
+      ? secure({ ...common, headers: all, ca: readFileSync(ca), servername: 'localhost' })
+      : plain({ ...common, headers: all });
+    asked.on('response', (response) => {
+      const pieces: Buffer[] = [];
+      response.on('data', (piece: Buffer) => pieces.push(piece));
+      response.on('error', reject);
+      response.on('end', () => {
+        resolve({ status: response.statusCode ?? 0, headers: response.headers, body: Buffer.concat(pieces) });
+      });
+    });
+    asked.on('error', reject);
+    asked.end();
+  });
+}

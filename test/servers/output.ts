@@ -1,0 +1,66 @@
+import { mkdirSync, mkdtempSync, utimesSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import {
+  logPath,
+  notFoundPath,
+  packagesPath,
+  PACKED,
+  projectPath,
+  simplePath,
+} from '../../src/site/layout.js';
+
+export const WHEEL = 'demo_pkg-1.0+local.1-py3-none-any.whl';
+export const LOG = 'a log\n'.repeat(1000);
+export const LOG_BUILD = 12;
+/** What stands in each file, by its path. */
+export const CONTENTS: Readonly<Record<string, string>> = {
+  'index.html': '<!DOCTYPE html>home',
+  [packagesPath]: '<!DOCTYPE html>packages',
+  [notFoundPath]: '<!DOCTYPE html>not here',
+  'robots.txt': 'User-agent: *\n',
+  'static/site.css': 'body {}\n',
+  'static/site.0123abcd.js': '1\n',
+  'statistics.json': '{}',
+  [`${simplePath()}/index.html`]: '<!DOCTYPE html>root',
+  [`${simplePath()}/index.v1_html`]: '<!DOCTYPE html>root, v1',
+  [`${simplePath()}/index.v1_json`]: '{"meta":{},"projects":[]}',
+  [`${simplePath('demo-pkg')}/index.html`]: '<!DOCTYPE html>demo-pkg',
+  [`${simplePath('demo-pkg')}/index.v1_html`]: '<!DOCTYPE html>demo-pkg, v1',
+  [`${simplePath('demo-pkg')}/index.v1_json`]: '{"name":"demo-pkg","files":[]}',
+  [`${simplePath('demo-pkg')}/${WHEEL}`]: '0123456789',
+  [`${simplePath('demo-pkg')}/${WHEEL}.metadata`]: 'Metadata-Version: 2.1\n',
+  [`${projectPath('demo-pkg')}/index.html`]: '<!DOCTYPE html>demo-pkg, for people',
+  [`${projectPath('demo-pkg')}/json/index.json`]: '{"package":"demo-pkg"}',
+  // There may be a package of this name.
+  [`${projectPath('json')}/index.html`]: '<!DOCTYPE html>json, for people',
+  '.secret': 'x',
+  '.transfers/1': 'x',
+  [`${simplePath('demo-pkg')}/.tmp-0123`]: 'half a page',
+};
+/** Those of which there is a compressed sibling. */
+export const PACKED_PAGES = [
+  'index.html',
+  `${simplePath('demo-pkg')}/index.v1_json`,
+  `${projectPath('demo-pkg')}/index.html`,
+];
+
+/** When all of it was written: not in the last minutes, for some servers believe no time to come. */
+const AN_HOUR_AGO = new Date(Date.now() - 3_600_000);
+
+/** An output path with a file of each kind. */
+export function makeOutput(): string {
+  const root = mkdtempSync(join(tmpdir(), 'piw-output-'));
+  const put = (path: string, content: string | Buffer): string => {
+    const whole = join(root, path);
+    mkdirSync(dirname(whole), { recursive: true });
+    writeFileSync(whole, content, { mode: 0o644 });
+    utimesSync(whole, AN_HOUR_AGO, AN_HOUR_AGO);
+    return whole;
+  };
+  for (const [path, content] of Object.entries(CONTENTS)) put(path, content);
+  for (const form of ['txt', 'html'] as const) put(logPath(LOG_BUILD, form) + PACKED, gzipSync(LOG));
+  for (const path of PACKED_PAGES) put(path + PACKED, gzipSync(CONTENTS[path] ?? ''));
+  return root;
+}

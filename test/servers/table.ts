@@ -1,0 +1,528 @@
+import { logPath } from '../../src/site/layout.js';
+import type { Kind } from '../helpers/web-servers.js';
+import { CONTENTS, LOG, LOG_BUILD, WHEEL } from './output.js';
+
+export const JSON_TYPE = 'application/vnd.pypi.simple.v1+json';
+export const HTML_TYPE = 'application/vnd.pypi.simple.v1+html';
+const PIP = `${JSON_TYPE}, ${HTML_TYPE}; q=0.1, text/html; q=0.01`;
+const BROWSER = 'text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8';
+
+/** What a request has to be answered with; what isn't named may be as it likes. */
+export interface Expectation {
+  readonly title: string;
+  readonly path: string;
+  readonly method?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly status: number;
+  readonly type?: string | RegExp;
+  /** The body, unpacked where it comes packed. */
+  readonly body?: string;
+  /** Where it is redirected to: a path, and what stands before it is not looked at. */
+  readonly location?: string;
+  /** Of the answer's headers; null: is not there. */
+  readonly with?: Readonly<Record<string, string | RegExp | null>>;
+  /** What else one of the servers may answer, and why that can't be helped. */
+  readonly unless?: Partial<Readonly<Record<Kind, readonly [status: number, reason: string]>>>;
+}
+
+const accepting = (accept: string) => ({ headers: { accept } });
+const project = '/simple/demo-pkg/';
+const page = (form: string): string => CONTENTS[`simple/demo-pkg/index.${form}`] ?? '';
+const wheel = `${project}${WHEEL}`;
+const HTML = 'text/html; charset=utf-8';
+const logText = `/${logPath(LOG_BUILD, 'txt')}`;
+
+/** [Accept, the form that it gets]. */
+const NEGOTIATED: readonly (readonly [accept: string, form: 'html' | 'v1_html' | 'v1_json'])[] = [
+  [PIP, 'v1_json'],
+  [`${JSON_TYPE}, ${HTML_TYPE};q=0.2, text/html;q=0.01`, 'v1_json'],
+  [BROWSER, 'html'],
+  ['*/*', 'html'],
+  ['', 'html'],
+  ['text/html', 'html'],
+  ['TEXT/HTML', 'html'],
+  ['text/*', 'html'],
+  [HTML_TYPE, 'v1_html'],
+  [JSON_TYPE, 'v1_json'],
+  [JSON_TYPE.toUpperCase(), 'v1_json'],
+  ['application/vnd.pypi.simple.latest+json', 'v1_json'],
+  ['application/vnd.pypi.simple.latest+html', 'v1_html'],
+  [`application/vnd.pypi.simple.latest+json;q=0.2, application/vnd.pypi.simple.latest+html;q=0.3`, 'v1_html'],
+  [`${JSON_TYPE};q=0.5, text/html;q=0.6`, 'html'],
+  [`${JSON_TYPE};q=0.5, text/html;q=0.49`, 'v1_json'],
+  [`${JSON_TYPE};q=0.51, text/html;q=0.5`, 'v1_json'],
+  [`${JSON_TYPE};q=0.099, text/html;q=0.1`, 'html'],
+  [`${JSON_TYPE};q=0.1234567, text/html;q=0.1234568`, 'html'],
+  [`${JSON_TYPE} ; q=0.900 , text/html ; q=0.91`, 'html'],
+  [`${JSON_TYPE};q=1.0, text/html;q=0.999`, 'v1_json'],
+  [`text/html;q=0.999, ${JSON_TYPE};q=1.000`, 'v1_json'],
+  [`text/html;q=0, */*;q=0.1, ${HTML_TYPE};q=0.2`, 'v1_html'],
+  [`${JSON_TYPE};q=0, ${HTML_TYPE};q=0.001`, 'v1_html'],
+  [`${JSON_TYPE}, */*`, 'v1_json'],
+  [`*/*, ${HTML_TYPE}`, 'v1_html'],
+  ['image/png, */*;q=0.1', 'html'],
+  [`application/json, ${HTML_TYPE}`, 'v1_html'],
+];
+const TYPE = { html: HTML, v1_html: HTML_TYPE, v1_json: JSON_TYPE };
+const REFUSED = [
+  'image/png',
+  'application/json',
+  'text/plain, application/xhtml+xml',
+  `${JSON_TYPE};q=0`,
+  `text/html;q=0.0, ${JSON_TYPE};q=0.000`,
+  'application/vnd.pypi.simple.v2+json',
+  `x${JSON_TYPE}`,
+  `${JSON_TYPE}x`,
+];
+
+/** [asked for, where it is]. */
+const MOVED: readonly (readonly [from: string, to: string])[] = [
+  ['/simple', '/simple/'],
+  ['/simple/demo-pkg', '/simple/demo-pkg/'],
+  ['/simple/Demo-Pkg/', '/simple/demo-pkg/'],
+  ['/simple/demo_pkg', '/simple/demo-pkg/'],
+  ['/simple/demo.pkg/', '/simple/demo-pkg/'],
+  ['/simple/DEMO._-PKG', '/simple/demo-pkg/'],
+  ['/simple/demo--pkg/', '/simple/demo-pkg/'],
+  ['/simple/De%6Do_Pkg/', '/simple/demo-pkg/'],
+  ['/simple/A.B_C-D.E_F.G--H/', '/simple/a-b-c-d-e-f-g-h/'],
+  ['/simple/ABCDEFGHIJKLMNOPQRSTUVWXYZ/', '/simple/abcdefghijklmnopqrstuvwxyz/'],
+  ['/simple/X', '/simple/x/'],
+  [`/simple/Demo_Pkg/${WHEEL}`, `/simple/demo-pkg/${WHEEL}`],
+  [`/simple/Demo_Pkg/${WHEEL.replace('+', '%2B')}`, `/simple/demo-pkg/${WHEEL}`],
+  ['/project/demo-pkg', '/project/demo-pkg/'],
+  ['/project/Demo_Pkg/', '/project/demo-pkg/'],
+  ['/project/Demo_Pkg/json/', '/project/demo-pkg/json/'],
+  ['/project/demo-pkg/json', '/project/demo-pkg/json/'],
+  ['/project', '/packages.html'],
+  ['/project/', '/packages.html'],
+  ['/p/demo-pkg', '/project/demo-pkg/'],
+  ['/p/demo-pkg/', '/project/demo-pkg/'],
+  ['/p/Demo.Pkg', '/project/demo-pkg/'],
+  ['/static', '/static/'],
+];
+
+/** Asked for with these, nothing is found, and the farm's own page says so. */
+const MISSING = [
+  '/nothing',
+  '/nothing/',
+  '/simple/nothing/',
+  '/project/nothing/',
+  '/simple/demo-pkg/nothing-1.0-py3-none-any.whl',
+  `${wheel}/`,
+  '/simple/demo-pkg/index',
+  '/logs/0000/999999.txt',
+  '/logs/',
+  '/static/',
+  '/.secret',
+  '/.transfers/1',
+  '/simple/demo-pkg/.tmp-0123',
+  '/%2esecret',
+  '/simple/demo-pkg/%2etmp-0123',
+  '/simple/./demo-pkg/',
+  '/simple/demo-pkg/../demo-pkg/',
+  '/simple/demo-pkg/%2e%2e/demo-pkg/',
+  '/simple/nothing%00',
+  '/a\\b',
+  '/%ff',
+  `/${'x'.repeat(300)}`,
+  `/simple/${'x'.repeat(300)}/`,
+  `/${'x/'.repeat(2000)}`,
+];
+/** No way out, whatever the answer is called. */
+const ESCAPES = [
+  '/../etc/passwd',
+  '/%2e%2e/etc/passwd',
+  '/simple/../../etc/passwd',
+  '/..%2f..%2fetc/passwd',
+  '/%2e%2e%2f%2e%2e%2fetc%2fpasswd',
+  '/simple/..\\..\\etc/passwd',
+  '//etc/passwd',
+  '/simple/%00',
+];
+
+const SECURITY = {
+  'x-content-type-options': 'nosniff',
+  'referrer-policy': 'no-referrer',
+  'content-security-policy': /default-src 'none'/,
+  'access-control-allow-origin': '*',
+};
+const FOREVER = 'public, max-age=31536000, immutable';
+
+const BAD_REQUEST = [400, 'it calls such a path a bad request before it reads any setting'] as const;
+
+/**
+ * All three servers answer alike, but for what stands in `unless`, and for this, which has no line in the table:
+ *
+ * - X-PyPI-Last-Serial comes from our own server only: the others can't read a header out of a page. All three
+ *   give the serial where PEP 691 clients look, in the JSON's meta._last-serial.
+ * - Of two forms that a client wants equally much, nginx and Apache send JSON, our own the one that Accept names first.
+ * - A q of `…latest+json` counts with nginx and Apache only where the same form isn't named as `v1` too.
+ * - Apache leaves Access-Control-Allow-Origin out of a 304 (browsers go on with the one they have), and sends an
+ *   empty Allow beside the right one.
+ */
+export const TABLE: readonly Expectation[] = [
+  {
+    title: 'the home page',
+    path: '/',
+    status: 200,
+    type: HTML,
+    body: CONTENTS['index.html'] ?? '',
+    with: { ...SECURITY, 'cache-control': 'no-cache' },
+  },
+  { title: 'a page by its name', path: '/packages.html', status: 200, type: HTML, with: SECURITY },
+  { title: 'a query is no matter', path: '/packages.html?q=.x/../y', status: 200, type: HTML },
+  {
+    title: 'a stylesheet',
+    path: '/static/site.css',
+    status: 200,
+    type: 'text/css; charset=utf-8',
+    with: { ...SECURITY, 'cache-control': 'no-cache' },
+  },
+  {
+    title: 'what bears its hash in its name is kept for ever',
+    path: '/static/site.0123abcd.js',
+    status: 200,
+    type: /^text\/javascript/,
+    with: { 'cache-control': FOREVER },
+  },
+  { title: 'statistics', path: '/statistics.json', status: 200, type: 'application/json', with: SECURITY },
+  { title: 'plain text', path: '/robots.txt', status: 200, type: 'text/plain; charset=utf-8' },
+  {
+    title: "a project's page",
+    path: '/project/demo-pkg/',
+    status: 200,
+    type: HTML,
+    body: CONTENTS['project/demo-pkg/index.html'] ?? '',
+  },
+  {
+    title: "a project's page as JSON",
+    path: '/project/demo-pkg/json/',
+    status: 200,
+    type: 'application/json',
+    body: '{"package":"demo-pkg"}',
+    with: SECURITY,
+  },
+  {
+    title: 'the page of a project called json',
+    path: '/project/json/',
+    status: 200,
+    type: HTML,
+    body: CONTENTS['project/json/index.html'] ?? '',
+  },
+
+  ...NEGOTIATED.map(([accept, form]): Expectation => ({
+    title: `${form} for Accept: ${accept}`,
+    path: project,
+    ...accepting(accept),
+    status: 200,
+    type: TYPE[form],
+    body: page(form),
+    with: { ...SECURITY, vary: /\baccept\b(?!-)/i, 'cache-control': 'no-cache' },
+  })),
+  {
+    title: 'text/html without any Accept',
+    path: project,
+    status: 200,
+    type: HTML,
+    body: page('html'),
+    with: { vary: /\baccept\b(?!-)/i },
+  },
+  {
+    title: 'the root as JSON',
+    path: '/simple/',
+    ...accepting(PIP),
+    status: 200,
+    type: JSON_TYPE,
+    body: CONTENTS['simple/index.v1_json'] ?? '',
+  },
+  { title: 'the root for a browser', path: '/simple/', ...accepting(BROWSER), status: 200, type: HTML },
+  ...REFUSED.map((accept): Expectation => ({
+    title: `nothing for Accept: ${accept}`,
+    path: project,
+    ...accepting(accept),
+    status: 406,
+    type: /^text\/(plain|html)/,
+    with: { vary: /\baccept\b(?!-)/i },
+  })),
+  {
+    title: 'a form by its own name',
+    path: `${project}index.v1_json`,
+    status: 200,
+    type: JSON_TYPE,
+    body: page('v1_json'),
+  },
+  {
+    title: 'a form of the root by its own name',
+    path: '/simple/index.v1_html',
+    status: 200,
+    type: HTML_TYPE,
+  },
+  {
+    title: 'a project that is not there is not there in any form',
+    path: '/simple/nothing/',
+    ...accepting('image/png'),
+    status: 404,
+  },
+
+  ...MOVED.flatMap(([from, to]): Expectation[] => [
+    { title: `${from} is at ${to}`, path: from, status: 301, location: to },
+    {
+      title: `${from} is at ${to}, says HEAD`,
+      path: from,
+      method: 'HEAD',
+      status: 301,
+      location: to,
+      body: '',
+    },
+  ]),
+  {
+    title: 'a redirect goes nowhere else for a line break in the path',
+    path: '/simple/Demo/%0d%0aSet-Cookie:%20a=b',
+    status: 301,
+    with: { 'set-cookie': null },
+    unless: { 'piw web': [404, 'no file has such a name'] },
+  },
+
+  {
+    title: 'a wheel',
+    path: wheel,
+    status: 200,
+    type: 'application/octet-stream',
+    body: '0123456789',
+    with: {
+      ...SECURITY,
+      'cache-control': FOREVER,
+      'accept-ranges': 'bytes',
+      'content-length': '10',
+      'content-encoding': null,
+      etag: /^"/,
+      'last-modified': /GMT$/,
+    },
+  },
+  { title: 'a wheel with its + escaped', path: wheel.replace('+', '%2B'), status: 200, body: '0123456789' },
+  {
+    title: 'a wheel never comes packed',
+    path: wheel,
+    headers: { 'accept-encoding': 'gzip' },
+    status: 200,
+    body: '0123456789',
+    with: { 'content-encoding': null, 'content-length': '10' },
+  },
+  {
+    title: "a wheel's metadata",
+    path: `${wheel}.metadata`,
+    status: 200,
+    type: 'text/plain; charset=utf-8',
+    body: 'Metadata-Version: 2.1\n',
+    with: { 'cache-control': FOREVER },
+  },
+  {
+    title: 'HEAD of a wheel',
+    path: wheel,
+    method: 'HEAD',
+    status: 200,
+    body: '',
+    with: { 'content-length': '10', 'accept-ranges': 'bytes' },
+  },
+  { title: 'HEAD of a page', path: project, method: 'HEAD', status: 200, body: '', type: HTML },
+  { title: 'HEAD of nothing', path: '/nothing', method: 'HEAD', status: 404, body: '' },
+  {
+    title: 'a range in the middle',
+    path: wheel,
+    headers: { range: 'bytes=2-4' },
+    status: 206,
+    body: '234',
+    with: { 'content-range': 'bytes 2-4/10', 'content-length': '3' },
+  },
+  {
+    title: 'a range to the end',
+    path: wheel,
+    headers: { range: 'bytes=7-' },
+    status: 206,
+    body: '789',
+    with: { 'content-range': 'bytes 7-9/10' },
+  },
+  {
+    title: 'the last bytes',
+    path: wheel,
+    headers: { range: 'bytes=-3' },
+    status: 206,
+    body: '789',
+    with: { 'content-range': 'bytes 7-9/10' },
+  },
+  {
+    title: 'more last bytes than there are',
+    path: wheel,
+    headers: { range: 'bytes=-30' },
+    status: 206,
+    body: '0123456789',
+  },
+  {
+    title: 'a range beyond the end is cut',
+    path: wheel,
+    headers: { range: 'bytes=8-100' },
+    status: 206,
+    body: '89',
+  },
+  {
+    title: 'a range behind the end',
+    path: wheel,
+    headers: { range: 'bytes=20-' },
+    status: 416,
+    with: { 'content-range': 'bytes */10' },
+    unless: { Apache: [416, 'it does not say how long the file is'] },
+  },
+  {
+    title: 'several ranges are all of it',
+    path: wheel,
+    headers: { range: 'bytes=0-1,4-5' },
+    status: 200,
+    body: '0123456789',
+  },
+  {
+    title: 'another unit is no range',
+    path: wheel,
+    headers: { range: 'lines=0-1' },
+    status: 200,
+    body: '0123456789',
+  },
+  {
+    title: 'a range of another version is all of it',
+    path: wheel,
+    headers: { range: 'bytes=2-4', 'if-range': '"another"' },
+    status: 200,
+    body: '0123456789',
+  },
+
+  {
+    title: 'a page comes packed to who takes it so',
+    path: project,
+    headers: { accept: JSON_TYPE, 'accept-encoding': 'gzip, deflate, br' },
+    status: 200,
+    type: JSON_TYPE,
+    body: page('v1_json'),
+    with: { 'content-encoding': 'gzip', vary: /accept-encoding/i },
+  },
+  {
+    title: 'and plain to who does not',
+    path: project,
+    headers: { accept: JSON_TYPE, 'accept-encoding': 'identity' },
+    status: 200,
+    type: JSON_TYPE,
+    body: page('v1_json'),
+    with: { 'content-encoding': null, vary: /accept-encoding/i },
+  },
+  {
+    title: 'and plain to who says gzip;q=0',
+    path: project,
+    headers: { accept: JSON_TYPE, 'accept-encoding': 'gzip;q=0, br' },
+    status: 200,
+    body: page('v1_json'),
+    with: { 'content-encoding': null },
+  },
+  {
+    title: 'a page without a packed sibling comes as it is',
+    path: project,
+    headers: { accept: HTML_TYPE, 'accept-encoding': 'gzip' },
+    status: 200,
+    type: HTML_TYPE,
+    body: page('v1_html'),
+    with: { 'content-encoding': null },
+  },
+  {
+    title: 'the home page packed',
+    path: '/',
+    headers: { 'accept-encoding': 'gzip' },
+    status: 200,
+    type: HTML,
+    body: CONTENTS['index.html'] ?? '',
+    with: { 'content-encoding': 'gzip' },
+  },
+  {
+    title: 'a project page packed',
+    path: '/project/demo-pkg/',
+    headers: { 'accept-encoding': 'gzip' },
+    status: 200,
+    type: HTML,
+    body: CONTENTS['project/demo-pkg/index.html'] ?? '',
+    with: { 'content-encoding': 'gzip' },
+  },
+
+  {
+    title: 'a log as it is stored',
+    path: logText,
+    headers: { 'accept-encoding': 'gzip' },
+    status: 200,
+    type: 'text/plain; charset=utf-8',
+    body: LOG,
+    with: { ...SECURITY, 'content-encoding': 'gzip', vary: /accept-encoding/i },
+  },
+  {
+    title: 'a log unpacked',
+    path: logText,
+    status: 200,
+    type: 'text/plain; charset=utf-8',
+    body: LOG,
+    with: { 'content-encoding': null, vary: /accept-encoding/i },
+  },
+  {
+    title: 'a log unpacked for gzip;q=0',
+    path: logText,
+    headers: { 'accept-encoding': 'gzip;q=0.0' },
+    status: 200,
+    body: LOG,
+    with: { 'content-encoding': null },
+  },
+  {
+    title: "a log's page",
+    path: `/${logPath(LOG_BUILD)}`,
+    headers: { 'accept-encoding': 'gzip' },
+    status: 200,
+    type: HTML,
+    body: LOG,
+    with: { 'content-encoding': 'gzip' },
+  },
+  { title: 'HEAD of a log', path: logText, method: 'HEAD', status: 200, body: '' },
+
+  ...['POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS'].map((method): Expectation => ({
+    title: `${method} is not for readers`,
+    path: project,
+    method,
+    status: 405,
+    with: { allow: /^GET, HEAD(, )?$/ },
+  })),
+  { title: 'POST of what is not there', path: '/nothing', method: 'POST', status: 405 },
+
+  ...MISSING.map((path): Expectation => ({
+    title: `no ${path.slice(0, 60)}`,
+    path,
+    status: 404,
+    type: HTML,
+    body: CONTENTS['404.html'] ?? '',
+    with: { ...SECURITY, 'cache-control': null },
+    ...(path.includes('%00') ? { unless: { nginx: BAD_REQUEST } } : {}),
+  })),
+  {
+    title: 'two slashes are one',
+    path: '//simple//demo-pkg//',
+    ...accepting(JSON_TYPE),
+    status: 200,
+    type: JSON_TYPE,
+    body: page('v1_json'),
+  },
+  {
+    title: 'two slashes are one in a redirect',
+    path: '//simple//Demo_Pkg',
+    status: 301,
+    location: '/simple/demo-pkg/',
+  },
+  {
+    title: 'a path that is longer than any',
+    path: `/${'x'.repeat(20_000)}`,
+    status: 414,
+    unless: { 'piw web': [431, "Node's limit is one for all headers"] },
+  },
+];
+
+export { BAD_REQUEST, ESCAPES };
