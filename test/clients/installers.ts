@@ -1,0 +1,107 @@
+import { execFile } from 'node:child_process';
+import { existsSync, mkdtempSync, renameSync, rmSync, statSync, utimesSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
+import { reason } from '../../src/errors.js';
+import { cacheFolder } from '../../src/farm/cache.js';
+import { findPython } from '../../src/farm/python.js';
+import { Missing } from '../helpers/debian.js';
+
+const run = promisify(execFile);
+const LIMIT_MS = 180_000;
+/** After so long the newest one is asked for again. */
+const STALE_MS = 7 * 24 * 3_600_000;
+
+export const CLIENTS = ['pip 22.2', 'pip here', 'pip newest', 'uv', 'Poetry'] as const;
+export type ClientName = (typeof CLIENTS)[number];
+
+/** A client of an index, ready to be run. */
+export interface Client {
+  readonly name: ClientName;
+  readonly version: string;
+  /** The Python that environments are made with. */
+  readonly python: string;
+  /** The program, and what stands before its arguments. pip is run by the Python of an environment. */
+  readonly command: (environment: string) => readonly [program: string, ...args: string[]];
+}
+
+/**
+ * The clients, from the index that pip is configured with, in the user's cache: there, they are found again. `pip here`
+ * is what came with the machine's Python. Raises Missing, with pip's last line, where one can't be had.
+ */
+export async function findClient(name: ClientName): Promise<Client> {
+  const python = (await findPython(undefined, undefined)).path;
+  const pip = (folder: string): Client['command'] => {
+    return (environment) => [join(environment, 'bin/python'), join(folder, 'pip')];
+  };
+  switch (name) {
+    case 'pip 22.2': {
+      const old = await olderPython(python);
+      return client(name, old, pip(await fetched(python, name, ['--no-deps', 'pip==22.2'])));
+    }
+    case 'pip newest':
+      return client(name, python, pip(await fetched(python, name, ['--no-deps', 'pip'])));
+    case 'pip here': {
+      const { stdout } = await run(python, ['-c', 'import pip; print(pip.__file__)'], { cwd: '/' });
+      return client(name, python, pip(dirname(dirname(stdout.trim()))));
+    }
+    case 'uv': {
+      const program = join(await fetched(python, name, ['--no-deps', 'uv']), 'bin/uv');
+      return client(name, python, () => [program]);
+    }
+    case 'Poetry': {
+      const folder = await fetched(python, name, ['poetry']);
+      return client(name, python, () => ['/usr/bin/env', `PYTHONPATH=${folder}`, python, '-m', 'poetry']);
+    }
+  }
+}
+
+/** A Python that is older than 3.12, with which pip 22.2 doesn't start. */
+async function olderPython(python: string): Promise<string> {
+  const program = 'import sys; assert sys.version_info < (3, 12); import venv; print(sys.executable)';
+  for (const candidate of [python, 'python3.11', 'python3.10', 'python3.9']) {
+    const found = await run(candidate, ['-c', program], { cwd: '/' }).catch(() => undefined);
+    if (found) return found.stdout.trim();
+  }
+  throw new Missing('pip 22.2 needs a Python older than 3.12, and there is none on PATH');
+}
+
+async function client(name: ClientName, python: string, command: Client['command']): Promise<Client> {
+  // Any environment will do to ask for the version: the machine's own.
+  const [program, ...args] = command(dirname(dirname(python)));
+  const { stdout } = await run(existsSync(program) ? program : python, [...args, '--version'], {
+    cwd: '/',
+    timeout: LIMIT_MS,
+    env: { ...process.env, NO_COLOR: '1' },
+  });
+  return { name, version: /\d+(?:\.\d+)+/.exec(stdout)?.[0] ?? stdout.trim(), python, command };
+}
+
+/** A folder with what pip installs for these arguments; another is made when it is old, if that is possible. */
+async function fetched(python: string, name: ClientName, args: readonly string[]): Promise<string> {
+  const parent = cacheFolder('clients');
+  const { stdout } = await run(python, ['-c', 'import sys; print("cp%d%d" % sys.version_info[:2])']);
+  const folder = join(parent, `${name.toLowerCase().replace(' ', '-')}-${stdout.trim()}-${process.arch}`);
+  if (existsSync(folder) && Date.now() - statSync(folder).mtimeMs < STALE_MS) return folder;
+  const work = mkdtempSync(join(parent, '.fetch-'));
+  try {
+    const quiet = ['-q', '--no-input', '--disable-pip-version-check', '--no-warn-script-location'];
+    await run(python, ['-m', 'pip', 'install', ...quiet, '--target', join(work, 'its'), ...args], {
+      cwd: work,
+      timeout: LIMIT_MS,
+      maxBuffer: 16 * 1024 * 1024,
+    });
+    if (existsSync(folder)) renameSync(folder, join(work, 'old'));
+    renameSync(join(work, 'its'), folder);
+    utimesSync(folder, new Date(), new Date());
+  } catch (error) {
+    // What is old, or what another test has made meanwhile, will do.
+    if (existsSync(folder)) return folder;
+    throw new Missing(`${name} can't be had with pip: ${lastLine(reason(error))}`, { cause: error });
+  } finally {
+    rmSync(work, { recursive: true, force: true });
+  }
+  return folder;
+}
+
+const lastLine = (text: string): string => text.trim().split('\n').at(-1) ?? '';

@@ -1,0 +1,184 @@
+import { execFile } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import type { Logged, ServedBy } from '../helpers/web-servers.js';
+import type { Client } from './installers.js';
+import type { Shelf } from './shelf.js';
+
+const exec = promisify(execFile);
+const LIMIT_MS = 120_000;
+
+export interface Ran {
+  readonly code: number;
+  /** stdout and stderr. */
+  readonly output: string;
+  readonly stdout: string;
+}
+
+/** What was asked of the server, by what it is. */
+export interface Asked {
+  /** Names of the projects whose page of the simple index was read. */
+  readonly pages: readonly string[];
+  /** Filenames of wheels that were read, whole or in part. */
+  readonly wheels: readonly string[];
+  /** Filenames of wheels of which the metadata was read. */
+  readonly metadata: readonly string[];
+  /** Everything else, and everything that was not answered as a file that is there. */
+  readonly others: readonly string[];
+}
+
+/**
+ * One use of a client: a virtual environment, a home and a folder to work in, all of them new; and the requests that
+ * the server gets meanwhile. Nothing else is in reach: of proxies, there is one that nobody listens at.
+ */
+export class Session {
+  readonly folder: string;
+  readonly index: string;
+  readonly #client: Client;
+  readonly #server: ServedBy;
+  readonly shelf: Shelf;
+  #first = 0;
+  #seen = 0;
+
+  private constructor(client: Client, server: ServedBy, shelf: Shelf) {
+    this.#client = client;
+    this.#server = server;
+    this.shelf = shelf;
+    this.folder = mkdtempSync(join(tmpdir(), 'piw-client-'));
+    this.index = `${server.url}/simple/`;
+    mkdirSync(join(this.folder, 'work'));
+  }
+
+  static async open(client: Client, server: ServedBy, shelf: Shelf): Promise<Session> {
+    const session = new Session(client, server, shelf);
+    await exec(client.python, ['-m', 'venv', '--without-pip', session.environment], { timeout: LIMIT_MS });
+    session.#first = (await server.log()).length;
+    session.#seen = session.#first;
+    return session;
+  }
+
+  close(): void {
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  get environment(): string {
+    return join(this.folder, 'environment');
+  }
+
+  write(name: string, text: string): string {
+    const path = join(this.folder, 'work', name);
+    writeFileSync(path, text);
+    return path;
+  }
+
+  /** Runs the client in the folder to work in. */
+  async run(...args: readonly string[]): Promise<Ran> {
+    const [program, ...before] = this.#client.command(this.environment);
+    return this.#execute(program, [...before, ...args]);
+  }
+
+  /** Runs the client, and raises an error with what it says unless it succeeds. */
+  async must(...args: readonly string[]): Promise<Ran> {
+    const ran = await this.run(...args);
+    if (ran.code !== 0)
+      throw new Error(`${args.join(' ')} exited with ${String(ran.code)}:\n${ran.output.slice(-3000)}`);
+    return ran;
+  }
+
+  /** What is installed of the shelf, by normalised name, as the environment's own Python sees it. */
+  async installed(): Promise<Record<string, string>> {
+    const program = `import json, re, importlib.metadata as m
+print(json.dumps({re.sub("[-_.]+", "-", d.metadata["Name"]).lower(): d.version for d in m.distributions()}))`;
+    const all = JSON.parse((await this.#python(program)).stdout) as Record<string, string>;
+    return Object.fromEntries(Object.entries(all).filter(([name]) => name.startsWith('shelf-')));
+  }
+
+  /** The build that an installed module of the shelf says it is of. */
+  async build(module: string): Promise<string> {
+    return (await this.#python(`import ${module}; print(${module}.BUILD)`)).stdout.trim();
+  }
+
+  /** What the server was asked since the session began, or since this was asked for. */
+  async asked(): Promise<Asked> {
+    const all = await this.#server.log();
+    const fresh = all.slice(this.#seen);
+    this.#seen = all.length;
+    return sorted(fresh);
+  }
+
+  /** The requests since the session began for what is not there, or for what no installation needs. */
+  async strays(): Promise<readonly string[]> {
+    return sorted((await this.#server.log()).slice(this.#first)).others;
+  }
+
+  async #python(program: string): Promise<Ran> {
+    return this.#execute(join(this.environment, 'bin/python'), ['-I', '-c', program]);
+  }
+
+  async #execute(program: string, args: readonly string[]): Promise<Ran> {
+    try {
+      const { stdout, stderr } = await exec(program, args, {
+        cwd: join(this.folder, 'work'),
+        env: this.#surroundings(),
+        timeout: LIMIT_MS,
+        maxBuffer: 16 * 1024 * 1024,
+      });
+      return { code: 0, stdout, output: stdout + stderr };
+    } catch (error) {
+      const { code, stdout, stderr } = error as { code?: unknown; stdout?: string; stderr?: string };
+      if (typeof code !== 'number') throw error;
+      return { code, stdout: stdout ?? '', output: `${stdout ?? ''}${stderr ?? ''}` };
+    }
+  }
+
+  #surroundings(): NodeJS.ProcessEnv {
+    const { ca } = this.#server;
+    const nowhere = 'http://127.0.0.1:9';
+    return {
+      PATH: process.env['PATH'],
+      HOME: this.folder,
+      LANG: 'C.UTF-8',
+      NO_COLOR: '1',
+      VIRTUAL_ENV: this.environment,
+      HTTP_PROXY: nowhere,
+      HTTPS_PROXY: nowhere,
+      http_proxy: nowhere,
+      https_proxy: nowhere,
+      NO_PROXY: 'localhost,127.0.0.1',
+      no_proxy: 'localhost,127.0.0.1',
+      ...(ca === undefined ? {} : { PIP_CERT: ca, SSL_CERT_FILE: ca, REQUESTS_CA_BUNDLE: ca }),
+      PIP_CONFIG_FILE: '/dev/null',
+      PIP_NO_INPUT: '1',
+      PIP_DISABLE_PIP_VERSION_CHECK: '1',
+      PIP_NO_CACHE_DIR: '1',
+      PIP_RETRIES: '0',
+      UV_CACHE_DIR: join(this.folder, 'uv-cache'),
+      UV_PYTHON_DOWNLOADS: 'never',
+      UV_HTTP_RETRIES: '0',
+      POETRY_CACHE_DIR: join(this.folder, 'poetry-cache'),
+      POETRY_CONFIG_DIR: join(this.folder, 'poetry-config'),
+      POETRY_NO_INTERACTION: '1',
+    };
+  }
+}
+
+function sorted(requests: readonly Logged[]): Asked {
+  const pages: string[] = [];
+  const wheels: string[] = [];
+  const metadata: string[] = [];
+  const others: string[] = [];
+  for (const { method, path, status } of requests) {
+    const there = [200, 206, 304].includes(status) && (method === 'GET' || method === 'HEAD');
+    const [, project, file] = /^\/simple\/([^/]+)\/([^/]*)$/.exec(decodeURIComponent(path)) ?? [];
+    if (!there || project === undefined || file === undefined)
+      others.push(`${method} ${path} ${String(status)}`);
+    else if (file === '') pages.push(project);
+    else if (file.endsWith('.whl')) wheels.push(file);
+    else if (file.endsWith('.whl.metadata')) metadata.push(file.slice(0, -'.metadata'.length));
+    else others.push(`${method} ${path} ${String(status)}`);
+  }
+  const once = (names: readonly string[]) => [...new Set(names)].sort();
+  return { pages: once(pages), wheels: [...wheels].sort(), metadata: once(metadata), others };
+}

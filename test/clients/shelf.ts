@@ -1,0 +1,141 @@
+import { createHash } from 'node:crypto';
+import { mkdirSync, mkdtempSync, statSync, writeFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import type { IndexedFile } from '../../src/protocols/oracle.js';
+import { simplePath } from '../../src/site/layout.js';
+import { SimpleIndex } from '../../src/site/simple-index.js';
+import { readWheel } from '../../src/wheels/wheel.js';
+import { makeWheel, sha256 } from '../helpers/wheel.js';
+
+/** A wheel on the shelf. */
+interface Release {
+  readonly version: string;
+  readonly build?: string;
+  readonly requires?: readonly string[];
+  readonly python?: string;
+  readonly yanked?: string;
+  /** The day of its upload. */
+  readonly day: string;
+}
+
+export const YANK_REASON = 'eats "things" <raw> & burns them';
+/** A project that others ask for, and that there is none of. */
+export const MISSING = 'shelf-nowhere';
+/** Releases of shelf-deep; the older ones are the only ones whose requirements can be met. */
+export const DEEP = { all: 20, sound: 3 };
+const days = (count: number, of: (number: number) => Omit<Release, 'version' | 'day'>): Release[] =>
+  Array.from({ length: count }, (_, place) => {
+    const number = place + 1;
+    return {
+      version: `${String(number)}.0`,
+      day: `2023-01-${String(number).padStart(2, '0')}`,
+      ...of(number),
+    };
+  });
+
+/** All projects, as wheels spell their names. Whatever a test expects follows from what stands here. */
+const PROJECTS: Readonly<Record<string, readonly Release[]>> = {
+  shelf_demo: [
+    { version: '1.0', day: '2024-01-10' },
+    { version: '1.1', day: '2024-02-10' },
+    { version: '1.1', build: '2', day: '2024-02-11' },
+    { version: '1.2+local.1', day: '2024-03-10' },
+    { version: '2.0', day: '2024-04-10', yanked: YANK_REASON },
+    { version: '3.0', day: '2024-05-10', python: '>=4' },
+  ],
+  'Shelf.Lib': ['1.0', '1.1', '1.2', '1.3'].map((version) => ({ version, day: '2024-01-01' })),
+  shelf_app: [{ version: '1.0', day: '2024-01-15', requires: ['shelf-demo', 'Shelf_Lib>=1.1'] }],
+  // The newer ones ask for what no release of shelf-lib is.
+  shelf_deep: days(DEEP.all, (number) => (number > DEEP.sound ? { requires: ['shelf-lib>=99'] } : {})),
+  shelf_top: [{ version: '1.0', day: '2024-01-20', requires: ['shelf-deep', 'shelf-lib<1.3'] }],
+  // The newer ones ask for a project that there is none of.
+  shelf_gone: days(5, (number) => (number > 2 ? { requires: [MISSING] } : {})),
+};
+
+export interface Shelf {
+  /** The output path. */
+  readonly output: string;
+  /** By filename. */
+  readonly sha256: ReadonlyMap<string, string>;
+}
+
+/** An output path that is written by what a farm writes it with, with real wheels. */
+export async function makeShelf(): Promise<Shelf> {
+  const output = mkdtempSync(join(tmpdir(), 'piw-shelf-'));
+  const index = new SimpleIndex(output);
+  const hashes = new Map<string, string>();
+  const pages: [name: string, serial: number][] = [];
+  index.setUp();
+  for (const [distribution, releases] of Object.entries(PROJECTS)) {
+    const name = distribution.toLowerCase().replace(/[-_.]+/g, '-');
+    const folder = join(output, simplePath(name));
+    mkdirSync(folder, { recursive: true });
+    const files: IndexedFile[] = [];
+    for (const release of releases) files.push(await publish(folder, distribution, release));
+    for (const file of files) hashes.set(file.filename, file.sha256);
+    const serial = pages.length + 1;
+    const versions = [...new Set(releases.map((one) => one.version))];
+    pages.push([name, index.write({ name, status: 'active', versions, files }, serial)]);
+  }
+  await index.writeRoot(inOrder(pages.sort()), pages.length);
+  return { output, sha256: hashes };
+}
+
+/** As a database would give them. */
+async function* inOrder<Row>(rows: readonly Row[]): AsyncGenerator<readonly Row[]> {
+  yield await Promise.resolve(rows);
+}
+
+async function publish(folder: string, distribution: string, release: Release): Promise<IndexedFile> {
+  const { version, requires = [], python = '>=3.8', yanked, day } = release;
+  const path = await makeInstallable(folder, distribution, release);
+  const wheel = await readWheel(path);
+  writeFileSync(`${path}.metadata`, wheel.metadata);
+  if (requires.length > 0 && !wheel.metadata.includes('Requires-Dist'))
+    throw new Error(`${path} asks for nothing`);
+  return {
+    filename: basename(path),
+    version,
+    filesize: statSync(path).size,
+    sha256: sha256(await readFile(path)),
+    metadata_sha256: wheel.metadataSha256,
+    requires_python: python,
+    yanked: yanked ?? null,
+    uploaded: Date.parse(`${day}T12:00:00Z`),
+  };
+}
+
+/** A wheel with one module, which says what it is, and the RECORD that installers check. */
+async function makeInstallable(folder: string, distribution: string, release: Release): Promise<string> {
+  const { version, build, requires = [], python = '>=3.8' } = release;
+  const name = distribution.replace(/[-.]+/g, '_');
+  const info = `${distribution}-${version}.dist-info`;
+  const module = `VERSION = "${version}"\nBUILD = "${build ?? ''}"\n`;
+  const asked = requires.map((one) => `Requires-Dist: ${one}\n`).join('');
+  const metadata = `Metadata-Version: 2.1\nName: ${distribution}\nVersion: ${version}\nRequires-Python: ${python}\n${asked}`;
+  const wheel = `Wheel-Version: 1.0\nGenerator: a test\nRoot-Is-Purelib: true\n${build === undefined ? '' : `Build: ${build}\n`}Tag: py3-none-any\n`;
+  const contents = {
+    [`${name.toLowerCase()}.py`]: module,
+    [`${info}/METADATA`]: metadata,
+    [`${info}/WHEEL`]: wheel,
+  };
+  const record = Object.entries(contents)
+    .map(
+      ([path, text]) =>
+        `${path},sha256=${createHash('sha256').update(text).digest('base64url')},${String(Buffer.byteLength(text))}\n`,
+    )
+    .join('');
+  return makeWheel(folder, {
+    name: distribution,
+    version,
+    ...(build === undefined ? {} : { build }),
+    metadata,
+    wheel,
+    files: {
+      [`${name.toLowerCase()}.py`]: Buffer.from(module),
+      [`${info}/RECORD`]: Buffer.from(`${record}${info}/RECORD,,\n`),
+    },
+  });
+}
