@@ -32,10 +32,12 @@ function faults(expected: Expectation, kind: Kind, { status, headers, body }: An
   return found;
 }
 
+const output = makeOutput();
+
 /** The server, or why it can't be had on this machine. */
 async function tryToServe(kind: Kind): Promise<ServedBy | string> {
   try {
-    return await serve(kind, makeOutput());
+    return await serve(kind, output);
   } catch (error) {
     if (error instanceof Missing) return error.message;
     throw error;
@@ -50,7 +52,7 @@ for (const [kind, server] of servers) {
     continue;
   }
   t.teardown(() => server.stop());
-  void t.test(`${kind} ${server.version} serves an output path`, async (t) => {
+  void t.test(`${[kind, server.version].join(' ').trim()} serves an output path`, async (t) => {
     const get = (path: string, options: Parameters<typeof ask>[3] = {}) =>
       ask(server.url, server.ca, path, options);
 
@@ -58,6 +60,16 @@ for (const [kind, server] of servers) {
       for (const expected of TABLE) {
         const { title, path, method = 'GET', headers = {} } = expected;
         t.same(faults(expected, kind, await get(path, { method, headers })), [], title);
+      }
+    });
+
+    await t.test(`${kind} sends the same headers for safety as our own server`, async (t) => {
+      const own = await serve('piw web', output);
+      t.teardown(() => own.stop());
+      for (const path of ['/', '/nothing', `/simple/demo-pkg/${WHEEL}`]) {
+        const [ours, its] = [(await ask(own.url, own.ca, path)).headers, (await get(path)).headers];
+        for (const name of ['content-security-policy', 'referrer-policy', 'x-content-type-options'])
+          t.equal(its[name], ours[name] ?? 'none', `${name} of ${path}`);
       }
     });
 
