@@ -9,6 +9,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<{ default: Command.Class }
   'abi:unskip': () => import('./abi/unskip.js'),
   actor: () => import('./actor.js'),
   add: () => import('./add.js'),
+  check: () => import('./check.js'),
   farm: () => import('./farm.js'),
   feed: () => import('./feed.js'),
   import: () => import('./import.js'),

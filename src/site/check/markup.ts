@@ -1,0 +1,125 @@
+import { Parser } from 'htmlparser2';
+
+export interface Anchor {
+  readonly href: string | undefined;
+  readonly text: string;
+  readonly attributes: Readonly<Record<string, string>>;
+}
+
+/** Something that a page points at. */
+export interface Reference {
+  readonly tag: string;
+  readonly url: string;
+  /** The browser fetches it by itself. */
+  readonly loads: boolean;
+}
+
+/** What the rules ask of a page of HTML. */
+export interface Markup {
+  readonly doctype: boolean;
+  /** Its last tag is the end of html. */
+  readonly closed: boolean;
+  readonly lang: string | undefined;
+  readonly title: string;
+  /** The contents of its meta elements, by `name`, `property` or `http-equiv`, in lower case. */
+  readonly metas: ReadonlyMap<string, string>;
+  readonly references: readonly Reference[];
+  /** Each script, style or handler that stands in the page itself. */
+  readonly inline: readonly string[];
+  readonly ids: ReadonlySet<string>;
+  readonly repeatedIds: readonly string[];
+}
+
+/** Which attributes point somewhere, and of which elements the browser follows them by itself. */
+const POINTERS: Readonly<Record<string, boolean>> = {
+  href: false,
+  src: true,
+  srcset: true,
+  poster: true,
+  data: true,
+  action: true,
+  formaction: true,
+  'xlink:href': true,
+};
+/** Links that are only told. */
+const TOLD_LINKS = /^(canonical|alternate|author|help|license|next|prev|search)$/i;
+/** Scripts that hold data and run nothing. */
+const DATA_SCRIPT = /^(application\/(ld\+)?json|text\/plain)$/i;
+
+/**
+ * Reads a page of HTML as a browser would, faults and all. `onAnchor` gets each `a` as it ends, and then none of them
+ * is among the references: the root of the index has hundreds of thousands, which nobody wants to keep.
+ */
+export function readMarkup(text: string, onAnchor?: (anchor: Anchor) => void): Markup {
+  const metas = new Map<string, string>();
+  const references: Reference[] = [];
+  const inline: string[] = [];
+  const ids = new Set<string>();
+  const repeatedIds: string[] = [];
+  let doctype = false;
+  let lang: string | undefined;
+  let title: string | undefined;
+  let inTitle = false;
+  let anchor: { attributes: Record<string, string>; text: string } | undefined;
+  const parser = new Parser({
+    onprocessinginstruction: (name, data) => {
+      if (/^!doctype$/i.test(name) && /^!doctype\s+html\s*$/i.test(data)) doctype = true;
+    },
+    onopentag: (tag, attributes) => {
+      if (tag === 'html') lang = attributes['lang'];
+      if (tag === 'title' && title === undefined) {
+        inTitle = true;
+        title = '';
+      }
+      const named = attributes['name'] ?? attributes['property'] ?? attributes['http-equiv'];
+      if (tag === 'meta' && named !== undefined) metas.set(named.toLowerCase(), attributes['content'] ?? '');
+      const id = attributes['id'];
+      if (id !== undefined) {
+        if (ids.has(id)) repeatedIds.push(id);
+        ids.add(id);
+      }
+      inline.push(...inlineOf(tag, attributes));
+      if (tag === 'a') anchor = { attributes, text: '' };
+      if (tag === 'a' && onAnchor) return;
+      for (const [name, url] of Object.entries(attributes)) {
+        const loads = POINTERS[name];
+        if (loads === undefined) continue;
+        const link = tag === 'link' && !TOLD_LINKS.test(attributes['rel'] ?? '');
+        if (name === 'srcset')
+          for (const one of url.split(','))
+            references.push({ tag, url: one.trim().split(/\s/)[0] ?? '', loads });
+        else references.push({ tag, url, loads: loads || link || tag === 'base' || tag === 'use' });
+      }
+    },
+    ontext: (piece) => {
+      if (inTitle) title = (title ?? '') + piece;
+      if (anchor) anchor.text += piece;
+    },
+    onclosetag: (tag) => {
+      if (tag === 'title') inTitle = false;
+      if (tag !== 'a' || !anchor) return;
+      onAnchor?.({ href: anchor.attributes['href'], ...anchor });
+      anchor = undefined;
+    },
+  });
+  for (let at = 0; at < text.length; at += SLICE) parser.write(text.slice(at, at + SLICE));
+  parser.end();
+  const closed = /<\/html>\s*(<!--[^>]*-->\s*)?$/i.test(text.slice(-1000));
+  return { doctype, closed, lang, title: (title ?? '').trim(), metas, references, inline, ids, repeatedIds };
+}
+
+/** Characters; the parser keeps what it is given until it has read it. */
+const SLICE = 256 * 1024;
+
+function inlineOf(tag: string, attributes: Readonly<Record<string, string>>): readonly string[] {
+  const found: string[] = [];
+  if (tag === 'style') found.push('<style>');
+  if (tag === 'script' && attributes['src'] === undefined && !DATA_SCRIPT.test(attributes['type'] ?? ''))
+    found.push('<script>');
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name === 'style') found.push(`<${tag} style>`);
+    if (/^on[a-z]+$/.test(name)) found.push(`<${tag} ${name}>`);
+    if (name in POINTERS && /^\s*javascript:/i.test(value)) found.push(`<${tag} ${name}="javascript:…">`);
+  }
+  return found;
+}

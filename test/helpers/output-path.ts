@@ -1,0 +1,198 @@
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, dirname, join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import type { IndexedFile, Project } from '../../src/protocols/oracle.js';
+import type { Statistics } from '../../src/protocols/statistics.js';
+import { SIBLINGS } from '../../src/site/layout.js';
+import { SimpleIndex } from '../../src/site/simple-index.js';
+import { Site } from '../../src/site/site.js';
+import { hashFile, readWheel } from '../../src/wheels/wheel.js';
+import { makeWheel, type WheelParts } from './wheel.js';
+
+type Given = WheelParts & { readonly version: string; readonly yanked?: string };
+
+const STATISTICS: Statistics = {
+  ...{ packages: 3, versions: 8, builds: 9, builds_failed: 1, builds_last_hour: 0, builds_last_day: 1 },
+  ...{ files: 9, files_bytes: 7000, downloads: 12, downloads_last_day: 1, downloads_last_month: 5 },
+  ...{ queue: [['cp311', 'linux_x86_64', 4]], slaves: [], disk_total: 100, disk_free: 50, database_bytes: 9 },
+  last_event: 1.7e12,
+};
+
+const metadata = (name: string, version: string, more = ''): string =>
+  `Metadata-Version: 2.1\nName: ${name}\nVersion: ${version}\n${more}\nWhat it is for.\n`;
+
+/** Three projects: with versions in an order that text hasn't, yanked ones, build tags, and a name that isn't normalised. */
+const PROJECTS: Readonly<Record<string, readonly Given[]>> = {
+  demo: [
+    { version: '1.0rc1', yanked: 'a "bad" <b>build</b> & more' },
+    { version: '1.0' },
+    { version: '1.0+local.2', metadata: metadata('demo', '1.0+local.2', 'Requires-Python: >=3.8,<4\n') },
+    { version: '1.2', yanked: '' },
+    { version: '1.10', tag: 'cp311-cp311-linux_x86_64' },
+    { version: '1.10', tag: 'cp312-cp312-linux_x86_64', build: '2' },
+  ],
+  'old-one': [{ name: 'Old_One', version: '0.1', metadata: metadata('Old-One', '0.1') }],
+  'zope-interface': [
+    { name: 'zope.interface', version: '7.0' },
+    { name: 'zope.interface', version: '7.0.post1' },
+  ],
+};
+
+/** An output path as the product writes one, with real wheels, logs and compressed pages, and nothing wrong in it. */
+export async function makeOutputPath(): Promise<string> {
+  const output = mkdtempSync(join(tmpdir(), 'piw-output-'));
+  const site = new Site({ outputPath: output, publicUrl: 'http://127.0.0.1:1/' });
+  const index = new SimpleIndex(output);
+  site.setUp();
+  let buildId = 1_000_000;
+  const serials: (readonly [string, number])[] = [];
+  for (const [name, wheels] of Object.entries(PROJECTS)) {
+    const status = name === 'old-one' ? 'archived' : 'active';
+    const folder = join(output, 'simple', name);
+    mkdirSync(folder, { recursive: true });
+    const files: IndexedFile[] = [];
+    for (const { yanked = null, ...parts } of wheels)
+      files.push(await publish(folder, { name, ...parts }, yanked));
+    const versions = [...new Set(files.map(({ version }) => version))];
+    buildId += 1;
+    serials.push([name, index.write({ name, status, versions, files }, buildId)]);
+    site.writeLog(buildId, 'building\nbuilt\n');
+    site.writeProject(projectOf(name, status, files, buildId));
+  }
+  const pages = async function* () {
+    yield await Promise.resolve(serials);
+  };
+  await index.writeRoot(pages(), buildId + 1);
+  site.writeHome(STATISTICS);
+  completeSite(output);
+  for (const page of ['simple/index.html', 'simple/demo/index.v1_json', 'index.html']) pack(output, page);
+  return output;
+}
+
+/** Writes a wheel and its metadata into a project's folder, and says what the index says of it. */
+export async function publish(
+  folder: string,
+  parts: WheelParts & { readonly version: string },
+  yanked: string | null = null,
+): Promise<IndexedFile> {
+  const path = await makeWheel(folder, parts);
+  const wheel = await readWheel(path);
+  writeFileSync(`${path}.metadata`, wheel.metadata);
+  return {
+    filename: basename(path),
+    version: parts.version,
+    filesize: statSync(path).size,
+    sha256: (await hashFile(path)).sha256,
+    metadata_sha256: wheel.metadataSha256,
+    requires_python: wheel.requiresPython,
+    yanked,
+    uploaded: Date.UTC(2026, 0, 2, 3, 4, 5, 678),
+  };
+}
+
+export function projectOf(
+  name: string,
+  status: Project['status'],
+  files: readonly IndexedFile[],
+  buildId: number,
+): Project {
+  const versions = [...new Set(files.map(({ version }) => version))].reverse();
+  const target = { abi: 'cp311', platform: 'linux_x86_64' };
+  return {
+    package: name,
+    description: 'A <project> & "more"',
+    status,
+    skip: null,
+    downloads: 5,
+    downloads_last_month: 4,
+    versions: versions.map((version) => ({
+      ...{ version, released: 1.7e12, skip: null, yanked: null, has_sdist: true, requires_python: null },
+      targets: [
+        {
+          ...target,
+          ...{ state: 'built' as const, build_id: buildId, failure_class: null, held_until: null },
+          filename: files[0]?.filename ?? null,
+        },
+      ],
+    })),
+    files: files.map((file) => ({
+      ...file,
+      ...{ build_id: buildId, serves: [['cp311', 'linux_x86_64']], dependencies: {}, downloads: 0 },
+    })),
+  };
+}
+
+/** Compresses a page as the slow pass does. */
+export function pack(output: string, page: string): void {
+  const path = join(output, page);
+  const { mtime } = statSync(path);
+  writeFileSync(`${path}.gz`, gzipSync(readFileSync(path)));
+  utimesSync(`${path}.gz`, mtime, mtime);
+}
+
+/** The pages that every site has, as far as this helper makes none of them by the product's own code. */
+function completeSite(output: string): void {
+  const urls = (paths: readonly string[]) =>
+    `<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">${paths
+      .map((path) => `<url><loc>https://farm.example/${path}</loc></url>`)
+      .join('')}</urlset>`;
+  const extra: Readonly<Record<string, string>> = {
+    'sitemaps/0001.xml': urls(['', 'project/demo/', 'faq.html']),
+    'sitemap.xml':
+      '<?xml version="1.0"?>\n<sitemapindex xmlns="http://www.sitemaps.org/schemas/sitemap/0.9"><sitemap><loc>https://farm.example/sitemaps/0001.xml</loc></sitemap></sitemapindex>',
+    'robots.txt': 'User-agent: *\nAllow: /\n\nSitemap: https://farm.example/sitemap.xml\n',
+  };
+  for (const [path, text] of Object.entries(extra)) {
+    if (existsSync(join(output, path))) continue;
+    mkdirSync(dirname(join(output, path)), { recursive: true });
+    writeFileSync(join(output, path), text);
+  }
+  for (const page of ['packages.html', 'farm.html', 'faq.html'])
+    if (!existsSync(join(output, page))) copyFileSync(join(output, 'index.html'), join(output, page));
+}
+
+/** Changes a page's text. */
+export function edit(output: string, path: string, change: (text: string) => string): void {
+  const text = readFileSync(join(output, path), 'utf8');
+  const changed = change(text);
+  if (changed === text) throw new Error(`nothing was changed in ${path}`);
+  writeFileSync(join(output, path), changed);
+}
+
+/** Changes all forms of a page alike: HTML as text, JSON as what it stands for. */
+export function editForms(
+  output: string,
+  folder: string,
+  html: ((text: string) => string) | undefined,
+  json: ((page: Page) => void) | undefined,
+): void {
+  for (const sibling of SIBLINGS) {
+    const path = `${folder}/${sibling}`;
+    if (sibling.endsWith('json') && json)
+      edit(output, path, (text) => {
+        const page = JSON.parse(text) as Page;
+        json(page);
+        return JSON.stringify(page);
+      });
+    if (!sibling.endsWith('json') && html) edit(output, path, html);
+  }
+}
+
+/** A page of the simple index in JSON, which may be anything once it is wrong. */
+export interface Page {
+  [key: string]: unknown;
+  meta: Record<string, unknown>;
+  versions: string[];
+  projects: Record<string, unknown>[];
+  files: Record<string, unknown>[];
+}

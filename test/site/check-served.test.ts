@@ -1,0 +1,415 @@
+import { gzipSync } from 'node:zlib';
+import t from 'tap';
+import { startWebServer } from '../../src/farm/web-server.js';
+import type { Fault } from '../../src/site/check/faults.js';
+import { JSON_TYPE } from '../../src/site/check/manners.js';
+import { RULES, type RuleId } from '../../src/site/check/rules.js';
+import type { Which } from '../../src/site/check/sample.js';
+import { checkServed } from '../../src/site/check/served.js';
+import { piwWith } from '../helpers/command.js';
+import { misbehave, type Misbehaviour, type Passing } from '../helpers/misbehaving-server.js';
+import { makeOutputPath } from '../helpers/output-path.js';
+
+t.setTimeout(120_000);
+
+const good = await makeOutputPath();
+const own = await startWebServer({ root: good, host: '127.0.0.1', port: 0 });
+t.teardown(() => own.close());
+
+async function faultsOf(address: string, which: Which = { kind: 'all' }): Promise<readonly Fault[]> {
+  const faults: Fault[] = [];
+  await checkServed(address, {
+    ...{ which, whole: true, waits: [], settleMs: 0 },
+    report: (fault) => faults.push(fault),
+  });
+  return faults;
+}
+
+const isIndex = (url = ''): boolean => /^\/simple\/([^/]+\/)?$/.test(url);
+const isWheel = (url = ''): boolean => url.endsWith('.whl');
+const plainly: Misbehaviour['asks'] = (headers) => {
+  headers['accept-encoding'] = 'identity';
+};
+const compressed = (body: Buffer) => (answer: Passing) => {
+  answer.headers['content-encoding'] = 'gzip';
+  answer.body = gzipSync(body);
+};
+
+/** What a server does wrong, and which rules find it. */
+const WRONG: readonly (readonly [what: string, rules: readonly RuleId[], how: Misbehaviour])[] = [
+  [
+    'the JSON as application/json',
+    ['http-type', 'http-quality', 'http-latest', 'http-head'],
+    {
+      answers: ({ headers }, { url, method }) => {
+        if (isIndex(url) && headers['content-type'] === JSON_TYPE && method === 'GET')
+          headers['content-type'] = 'application/json';
+      },
+    },
+  ],
+  [
+    'HTML whatever is asked for',
+    ['http-type', 'http-quality', 'http-latest', 'http-406', 'http-etag-shared', 'json-parse'],
+    {
+      asks: (headers) => {
+        headers.accept = 'text/html';
+      },
+    },
+  ],
+  [
+    'the first form that the client names, whatever its q',
+    ['http-quality'],
+    {
+      asks: (headers) => {
+        const first = headers.accept?.split(/[,;]/)[0];
+        if (first !== undefined) headers.accept = first;
+      },
+    },
+  ],
+  [
+    '“latest” as the type of the answer',
+    ['http-latest'],
+    {
+      answers: ({ headers }, { headers: asked }) => {
+        if (asked.accept?.includes('latest')) headers['content-type'] = asked.accept;
+      },
+    },
+  ],
+  [
+    'no Vary',
+    ['http-vary', 'http-gzip-vary'],
+    {
+      answers: ({ headers }) => {
+        delete headers.vary;
+      },
+    },
+  ],
+  [
+    'HTML instead of 406',
+    ['http-406'],
+    {
+      answers: (answer) => {
+        if (answer.status === 406) answer.status = 200;
+      },
+    },
+  ],
+  [
+    'a page without its slash',
+    ['http-slash', 'http-normalise'],
+    {
+      answers: (answer, { url = '' }) => {
+        if (/^\/simple(\/[^/]+)?$/.test(url) && answer.status === 301) answer.status = 200;
+      },
+    },
+  ],
+  [
+    'nothing under the short addresses',
+    ['http-short'],
+    {
+      answers: (answer, { url = '' }) => {
+        if (url.startsWith('/p/') || url === '/project/') answer.status = 404;
+      },
+    },
+  ],
+  [
+    'nothing under a name in capitals',
+    ['http-normalise'],
+    {
+      answers: (answer, { url = '' }) => {
+        if (/[A-Z]/.test(url.replace(/\/[^/]+\.whl.*/, ''))) answer.status = 404;
+      },
+    },
+  ],
+  [
+    'redirects to another host',
+    ['http-slash', 'http-normalise', 'http-short'],
+    {
+      answers: ({ headers }) => {
+        if (headers.location !== undefined) headers.location = `https://elsewhere.example${headers.location}`;
+      },
+    },
+  ],
+  [
+    'no ETag',
+    ['http-etag'],
+    {
+      answers: ({ headers }) => {
+        delete headers.etag;
+      },
+    },
+  ],
+  [
+    'one ETag for all forms',
+    ['http-etag-shared', 'http-304'],
+    {
+      answers: ({ headers }, { url }) => {
+        if (isIndex(url) && headers.etag !== undefined) headers.etag = '"same"';
+      },
+    },
+  ],
+  [
+    'the page again to who has it',
+    ['http-304'],
+    {
+      asks: (headers) => {
+        delete headers['if-none-match'];
+        delete headers['if-modified-since'];
+      },
+    },
+  ],
+  [
+    '304 to who has something else',
+    ['http-304'],
+    {
+      asks: (headers) => {
+        if (headers['if-none-match'] === '"other"') headers['if-none-match'] = '*';
+      },
+    },
+  ],
+  [
+    'other headers for HEAD',
+    ['http-head'],
+    {
+      answers: ({ headers }, { method, url }) => {
+        if (method === 'HEAD' && isIndex(url)) headers['content-type'] = 'text/plain';
+      },
+    },
+  ],
+  [
+    'no ranges',
+    ['http-ranges', 'http-416', 'http-if-range'],
+    {
+      asks: (headers) => {
+        delete headers.range;
+      },
+      answers: ({ headers }) => {
+        delete headers['accept-ranges'];
+      },
+    },
+  ],
+  [
+    'ranges that are one byte off',
+    ['http-ranges'],
+    {
+      answers: (answer) => {
+        if (answer.status === 206) answer.body = Buffer.concat([answer.body.subarray(1), Buffer.from('x')]);
+      },
+    },
+  ],
+  [
+    'the whole file behind its end',
+    ['http-416'],
+    {
+      answers: (answer) => {
+        if (answer.status === 416) answer.status = 200;
+      },
+    },
+  ],
+  [
+    'a range whatever If-Range says',
+    ['http-if-range'],
+    {
+      asks: (headers) => {
+        delete headers['if-range'];
+      },
+    },
+  ],
+  [
+    'a compressed page of an older state',
+    ['http-gzip'],
+    {
+      asks: plainly,
+      answers: (answer, { url, headers, method }) => {
+        if (!isIndex(url) || answer.status !== 200) return;
+        answer.headers.vary = 'Accept, Accept-Encoding';
+        if (headers['accept-encoding'] !== 'gzip') return;
+        answer.headers.etag = `W/${String(answer.headers.etag)}`;
+        if (method === 'GET') compressed(Buffer.from('an older page'))(answer);
+      },
+    },
+  ],
+  [
+    'compressed pages without a Vary for it, with one ETag',
+    ['http-gzip-vary', 'http-etag-shared'],
+    {
+      asks: plainly,
+      answers: (answer, { url, headers, method }) => {
+        if (isIndex(url)) answer.headers.vary = 'Accept';
+        if (
+          isIndex(url) &&
+          answer.status === 200 &&
+          headers['accept-encoding'] === 'gzip' &&
+          method === 'GET'
+        )
+          compressed(answer.body)(answer);
+      },
+    },
+  ],
+  [
+    'compressed pages to who refuses them',
+    ['http-gzip-refused'],
+    {
+      answers: (answer, { headers }) => {
+        if (answer.status === 200 && headers['accept-encoding']?.startsWith('gzip;q=0'))
+          compressed(answer.body)(answer);
+      },
+    },
+  ],
+  [
+    'wheels that are compressed on the way',
+    ['http-file-encoded'],
+    {
+      answers: ({ headers }, { url, headers: asked }) => {
+        if (isWheel(url) && asked['accept-encoding']?.includes('gzip')) headers['content-encoding'] = 'gzip';
+      },
+    },
+  ],
+  [
+    'a friendly page with 200 for what is not there',
+    ['http-404', 'http-hidden'],
+    {
+      answers: (answer) => {
+        if (answer.status === 404) answer.status = 200;
+      },
+    },
+  ],
+  [
+    'what is hidden',
+    ['http-hidden'],
+    {
+      answers: (answer, { url }) => {
+        if (url?.startsWith('/.transfers')) answer.status = 200;
+      },
+    },
+  ],
+  [
+    'another serial than the page has',
+    ['http-serial'],
+    {
+      answers: ({ headers }, { url }) => {
+        if (isIndex(url)) headers['x-pypi-last-serial'] = '123456';
+      },
+    },
+  ],
+  [
+    'no nosniff',
+    ['http-nosniff'],
+    {
+      answers: ({ headers }) => {
+        delete headers['x-content-type-options'];
+      },
+    },
+  ],
+  [
+    'less than it has announced',
+    ['http-length'],
+    {
+      answers: (answer, { url }) => {
+        answer.cut = url === '/' && answer.status === 200;
+      },
+    },
+  ],
+  [
+    'cookies',
+    ['http-cookie'],
+    {
+      answers: ({ headers }) => {
+        headers['set-cookie'] = 'seen=1';
+      },
+    },
+  ],
+  [
+    'a project that is broken',
+    ['http-answer'],
+    {
+      answers: (answer, { url }) => {
+        if (url === '/simple/demo/') answer.status = 500;
+      },
+    },
+  ],
+  [
+    'a wheel with another bit',
+    ['file-hash'],
+    {
+      answers: (answer, { url, headers }) => {
+        if (isWheel(url) && headers.range === undefined)
+          answer.body = Buffer.from(answer.body.map((byte, i) => (i === 40 ? byte ^ 1 : byte)));
+      },
+    },
+  ],
+  [
+    'a wheel that is not there',
+    ['file-missing'],
+    {
+      answers: (answer, { url }) => {
+        if (isWheel(url) && url?.includes('1.10') === true) answer.status = 404;
+      },
+    },
+  ],
+  [
+    'metadata that is not there',
+    ['metadata-missing'],
+    {
+      answers: (answer, { url }) => {
+        if (url?.endsWith('.metadata')) answer.status = 404;
+      },
+    },
+  ],
+  [
+    'metadata of something else',
+    ['metadata-hash', 'metadata-bytes'],
+    {
+      answers: (answer, { url }) => {
+        if (url?.endsWith('.metadata')) answer.body = Buffer.from('another');
+      },
+    },
+  ],
+  [
+    'a page that loads from another host',
+    ['foreign-host'],
+    {
+      answers: (answer, { url }) => {
+        if (url === '/project/demo/')
+          answer.body = Buffer.from(
+            answer.body
+              .toString()
+              .replace('</body>', '<script src="https://cdn.example/x.js"></script></body>'),
+          );
+      },
+    },
+  ],
+];
+
+void t.test('our own server has no fault', async (t) => {
+  t.same(await faultsOf(`http://127.0.0.1:${String(own.port)}/`), []);
+  t.same(await faultsOf(`http://127.0.0.1:${String(own.port)}/simple/`), []);
+});
+
+void t.test('what passes unchanged has no fault', async (t) => {
+  t.same(await faultsOf(await misbehave(t, own.port, {})), []);
+});
+
+void t.test('a server that gives anything else is found out, by the rules for it and no other', async (t) => {
+  for (const [what, rules, how] of WRONG) {
+    const faults = await faultsOf(await misbehave(t, own.port, how), { kind: 'names', names: ['demo'] });
+    const found = [...new Set(faults.map(({ rule }) => rule))].sort();
+    t.same(found, [...rules].sort(), what, { faults });
+  }
+});
+
+void t.test('each rule of a server is broken by some server', (t) => {
+  const broken = new Set(WRONG.flatMap(([, rules]) => rules));
+  const left = Object.keys(RULES).filter((rule) => rule.startsWith('http-') && !broken.has(rule as RuleId));
+  t.same(left, []);
+  t.end();
+});
+
+void t.test('piw check reads a server, too', async (t) => {
+  const piw = piwWith({});
+  const said = await piw('check', `http://127.0.0.1:${String(own.port)}/`, '--sample', '2');
+  t.match(said, { code: 0, err: '', out: /^2 packages and \d+ things in all: 0 faults, 0 warnings\.\n$/ });
+});
+
+void t.test('where no server is, it says so', async (t) => {
+  await t.rejects(faultsOf('http://127.0.0.1:1/'), { code: 'PIW_UNREACHABLE' });
+});
