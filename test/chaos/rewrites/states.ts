@@ -1,0 +1,81 @@
+import { createHash } from 'node:crypto';
+import type { IndexedFile } from '../../../src/protocols/oracle.js';
+import type { SimpleProject } from '../../../src/site/simple.js';
+import { metadataBytes, wheelBytes } from './wheels.js';
+
+/**
+ * What the writer writes, as a function of a project's name and a number: so a reader that finds the number on a
+ * page knows all of the page. No name of a project or of a file is ever used again, so whatever a page still names
+ * after it was found missing is a fault, and not one that has come back.
+ *
+ * A project has four or five versions, and in each six states one comes and the oldest goes:
+ *
+ *     0  four versions        1  the newest is yanked, for a reason    2  it isn't, and a fifth is there
+ *     3  the second is yanked 4  the project is archived               5  it isn't, and the first is gone
+ */
+export const LAST = 59;
+
+/** One state of a project. */
+export interface State {
+  readonly versions: readonly string[];
+  readonly archived: boolean;
+  /** The reason by version. */
+  readonly yanked: ReadonlyMap<string, string>;
+}
+
+export function stateOf(n: number): State {
+  const [cycle, phase] = [Math.floor(n / 6), n % 6];
+  const [from, to] = [cycle + (phase === 5 ? 1 : 0), cycle + (phase < 2 ? 3 : 4)];
+  const versions = Array.from({ length: to - from + 1 }, (_, i) => `1.${String(from + i)}`);
+  const yanked = new Map<string, string>();
+  if (phase === 1) yanked.set(versions.at(-1) ?? '', `"broken" in <${String(n)}>`);
+  if (phase === 3) yanked.set(versions[1] ?? '', '');
+  return { versions, archived: phase === 4, yanked };
+}
+
+export const filenameOf = (name: string, version: string): string => `${name}-${version}-py3-none-any.whl`;
+const sha256 = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex');
+
+/** Both digests of a file by its name; they are asked for again and again. */
+const digests = new Map<
+  string,
+  { readonly wheel: string; readonly metadata: string; readonly size: number }
+>();
+const KNOWN = 10_000;
+
+export function digestsOf(name: string, version: string) {
+  const key = filenameOf(name, version);
+  const known = digests.get(key);
+  if (known) return known;
+  const wheel = wheelBytes(name, version);
+  const made = { wheel: sha256(wheel), metadata: sha256(metadataBytes(name, version)), size: wheel.length };
+  if (digests.size >= KNOWN) digests.clear();
+  digests.set(key, made);
+  return made;
+}
+
+/** What tells of which state a page is: each of its files bears it, so a page of two states has two. */
+export const markOf = (n: number): string => `>=3.8,!=2.${String(n)}`;
+export function numberOf(requiresPython: string | null): number | undefined {
+  const match = /^>=3\.8,!=2\.(\d+)$/.exec(requiresPython ?? '');
+  return match ? Number(match[1]) : undefined;
+}
+
+/** State `n` as the product is asked to write it. */
+export function projectOf(name: string, n: number): SimpleProject {
+  const { versions, archived, yanked } = stateOf(n);
+  const files = versions.map((version): IndexedFile => {
+    const { wheel, metadata, size } = digestsOf(name, version);
+    return {
+      ...{
+        filename: filenameOf(name, version),
+        version,
+        filesize: size,
+        sha256: wheel,
+        metadata_sha256: metadata,
+      },
+      ...{ requires_python: markOf(n), yanked: yanked.get(version) ?? null, uploaded: Date.UTC(2026, 0, 2) },
+    };
+  });
+  return { name, status: archived ? 'archived' : 'active', versions, files };
+}

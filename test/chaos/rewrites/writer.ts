@@ -1,0 +1,154 @@
+/**
+ * Rewrites the pages of some projects as fast as it can, by the product's own code and in its order: a wheel, its
+ * metadata, the page, the root; and the reverse to remove them. Run by ../rewrites.ts:
+ *
+ *     node writer.js OUTPUT-PATH PROJECTS HOW
+ *
+ * `HOW` is `right`; or one of the ways in which it isn't to be done, to see that the readers find it: `torn` (pages
+ * are written in two halves where they stand), `early` (a page names a wheel before it is there), `late` (a wheel is
+ * removed before the page is changed), `back` (sometimes an older state is written over a newer one).
+ */
+import { closeSync, mkdirSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { setImmediate as breathe, setTimeout as sleep } from 'node:timers/promises';
+import { writeAtomic } from '../../../src/site/atomic.js';
+import { SIBLINGS } from '../../../src/site/layout.js';
+import { pack } from '../../../src/site/pack.js';
+import { SimpleIndex } from '../../../src/site/simple-index.js';
+import type { SimpleProject } from '../../../src/site/simple.js';
+import { WheelStore } from '../../../src/wheels/store.js';
+import { LAST, filenameOf, projectOf, stateOf } from './states.js';
+import { metadataBytes, wheelBytes } from './wheels.js';
+
+export const WAYS = ['right', 'torn', 'early', 'late', 'back'] as const;
+export type Way = (typeof WAYS)[number];
+
+/** A project with its state; its name is its place and how many were there before it. */
+interface Slot {
+  readonly name: string;
+  n: number;
+  /** Of its page. */
+  serial: number;
+}
+
+class Writer {
+  readonly #output: string;
+  readonly #way: Way;
+  readonly #index: SimpleIndex;
+  readonly #store: WheelStore;
+  readonly #slots: Slot[] = [];
+  /** Where pages are written that are put in their places in another way. */
+  readonly #aside: string;
+  #made = 0;
+  #serial = 0;
+  states = 0;
+
+  constructor(output: string, way: Way) {
+    this.#output = output;
+    this.#way = way;
+    this.#index = new SimpleIndex(output);
+    this.#store = new WheelStore(output, 'chaos');
+    this.#aside = join(dirname(output), 'aside');
+  }
+
+  async begin(projects: number): Promise<void> {
+    await this.#store.setUp();
+    for (let i = 0; i < projects; i += 1) this.#slots.push(this.#open());
+    await this.#writeRoot();
+  }
+
+  /** The next state of any project; behind the last one it goes, and another comes. */
+  async step(): Promise<void> {
+    const at = Math.floor(Math.random() * this.#slots.length);
+    const slot = this.#slots[at];
+    if (!slot) return;
+    this.states += 1;
+    if (slot.n === LAST) {
+      this.#slots[at] = this.#open();
+      await this.#writeRoot();
+      const { versions } = stateOf(slot.n);
+      if (this.#way === 'late') await this.#remove(slot.name, versions);
+      this.#index.remove(slot.name, this.#serial);
+      await this.#remove(slot.name, versions);
+      return;
+    }
+    const [before, after] = [stateOf(slot.n).versions, stateOf(slot.n + 1).versions];
+    slot.n += 1;
+    const gone = before.filter((version) => !after.includes(version));
+    const come = after.filter((version) => !before.includes(version));
+    if (this.#way === 'late') await this.#remove(slot.name, gone);
+    if (this.#way !== 'early') this.#publish(slot.name, come);
+    slot.serial = this.#write(projectOf(slot.name, slot.n));
+    if (this.#way === 'early') {
+      await sleep(1);
+      this.#publish(slot.name, come);
+    }
+    await this.#remove(slot.name, gone);
+    if (this.#way === 'back' && slot.n % 6 === 1) slot.serial = this.#write(projectOf(slot.name, slot.n - 1));
+    // As a slow pass does, at times.
+    if (Math.random() < 0.3) await pack(this.#output, slot.name);
+  }
+
+  #open(): Slot {
+    this.#made += 1;
+    const slot = { name: `chaos${String(this.#made)}`, n: 0, serial: 0 };
+    if (this.#way !== 'early') this.#publish(slot.name, stateOf(0).versions);
+    slot.serial = this.#write(projectOf(slot.name, 0));
+    if (this.#way === 'early') this.#publish(slot.name, stateOf(0).versions);
+    return slot;
+  }
+
+  #publish(name: string, versions: readonly string[]): void {
+    for (const version of versions) {
+      const path = join(this.#output, 'simple', name, filenameOf(name, version));
+      writeAtomic(path, wheelBytes(name, version));
+      writeAtomic(`${path}.metadata`, metadataBytes(name, version));
+    }
+  }
+
+  async #remove(name: string, versions: readonly string[]): Promise<void> {
+    for (const version of versions) await this.#store.remove(name, filenameOf(name, version));
+  }
+
+  async #writeRoot(): Promise<void> {
+    const listed = this.#slots.map(({ name, serial }) => [name, serial] as const);
+    listed.sort(([a], [b]) => (a < b ? -1 : 1));
+    const pages = async function* () {
+      yield await Promise.resolve(listed);
+    };
+    await this.#index.writeRoot(pages(), this.#serial);
+    await pack(this.#output, null);
+  }
+
+  /** Gives its serial. */
+  #write(project: SimpleProject): number {
+    this.#serial += 1;
+    if (this.#way !== 'torn') return this.#index.write(project, this.#serial);
+    new SimpleIndex(this.#aside).write(project, this.#serial);
+    const folder = join('simple', project.name);
+    mkdirSync(join(this.#output, folder), { recursive: true });
+    for (const sibling of SIBLINGS) {
+      const bytes = readFileSync(join(this.#aside, folder, sibling));
+      const file = openSync(join(this.#output, folder, sibling), 'w');
+      const half = Math.floor(bytes.length / 2);
+      writeSync(file, bytes.subarray(0, half));
+      writeSync(file, bytes.subarray(half));
+      closeSync(file);
+    }
+    return this.#serial;
+  }
+}
+
+const [, , output = '', projects = '', way = ''] = process.argv;
+const writer = new Writer(output, WAYS.find((one) => one === way) ?? 'right');
+await writer.begin(Number(projects));
+process.send?.({ ready: true });
+let told = performance.now();
+while (process.connected) {
+  for (let i = 0; i < 20; i += 1) await writer.step();
+  if (performance.now() - told > 200) {
+    told = performance.now();
+    process.send?.({ states: writer.states });
+  }
+  await breathe();
+}

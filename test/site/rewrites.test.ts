@@ -1,0 +1,47 @@
+import t from 'tap';
+import { checkOutput } from '../../src/site/check/output.js';
+import { rewrites } from '../chaos/rewrites/run.js';
+
+t.setTimeout(120_000);
+
+void t.test(
+  'whoever reads while pages are rewritten gets whole pages, and every file that they name',
+  async (t) => {
+    const { reads, http, states, faults } = await rewrites({ reads: 20_000, way: 'right' });
+    t.same(faults, []);
+    t.ok(reads >= 20_000 && http > 0 && states > 0);
+  },
+);
+
+void t.test('a check of pages that are being rewritten calls nothing a fault that is none', async (t) => {
+  const rules = new Set<string>();
+  let projects = 0;
+  const beside = async (output: string): Promise<void> => {
+    for (let i = 0; i < 3; i += 1) {
+      const checked = await checkOutput(output, {
+        ...{ which: { kind: 'all' }, whole: true, waits: [50, 200, 500], settleMs: 60_000 },
+        report: ({ rule }) => rules.add(rule),
+      });
+      projects += checked.projects;
+    }
+  };
+  const { faults } = await rewrites({ reads: 1000, way: 'right', readers: [1, 0], beside });
+  t.same(faults, []);
+  t.ok(projects > 0);
+  // There are no pages for people here, and requires-python is what tells the states apart.
+  for (const rule of ['project-page', 'project-json', 'site-page', 'site-extra', 'wheel-requires-python'])
+    rules.delete(rule);
+  t.same([...rules], []);
+});
+
+void t.test('the same readers find out a writer that does it wrong', async (t) => {
+  for (const [way, fault] of [
+    ['torn', /: (html|json|siblings|versions)-/],
+    ['early', /names it after it was found missing/],
+    ['late', /names it after it was found missing/],
+    ['back', /state \d+ after \d+/],
+  ] as const) {
+    const { reads, faults } = await rewrites({ reads: 200_000, faults: 1, way, readers: [2, 0] });
+    t.match(faults[0], fault, `${way}, found after ${String(reads)} reads`);
+  }
+});
