@@ -131,7 +131,7 @@ export const CAST: readonly Part<Settings>[] = [
     count: 1,
     load: async () => {
       const { Lumberjack } = await import('./lumberjack.js');
-      return (context) => new Lumberjack(context);
+      return (context, settings) => new Lumberjack(context, { keepMonths: settings['keep-downloads'] });
     },
   },
   {

@@ -1,30 +1,38 @@
 import { Actor, type ActorContext } from '../src/actor/actor.js';
 import { Client } from '../src/actor/client.js';
 import { lumberjack } from '../src/protocols/logger.js';
-import { oracle, type LogRow } from '../src/protocols/oracle.js';
+import { oracle } from '../src/protocols/oracle.js';
 
-/** Takes what the web server's log said, from piw logger, to the database. Any number share the work. */
+export interface LumberjackSettings {
+  /** Single downloads and visits are kept for so many months, the present one included; 0: for good. */
+  readonly keepMonths: number;
+}
+
+const HOUR_S = 3600;
+
+/**
+ * Takes what the web server's log said, from piw logger, to the database, and answers when it is there; until then
+ * piw logger has it, and says it again. Any number share the work.
+ */
 export class Lumberjack extends Actor {
   readonly #database: Client<typeof oracle.verbs>;
+  readonly #settings: LumberjackSettings;
 
-  constructor(context: ActorContext) {
+  constructor(context: ActorContext, settings: LumberjackSettings) {
     super(context);
-    this.#database = new Client(this.bus, oracle, undefined, { timeoutMs: 10_000, patienceMs: 30_000 });
+    this.#settings = settings;
+    this.#database = new Client(this.bus, oracle, undefined, { timeoutMs: 30_000, patienceMs: 60_000 });
   }
 
   override start(): void {
-    const log =
-      (verb: keyof typeof lumberjack.verbs) =>
-      async ({ rows }: { readonly rows: readonly LogRow[] }) => {
-        await this.#database.ask(verb, { rows: [...rows] });
-        return { verb: 'DONE' } as const;
-      };
     this.serve(lumberjack, {
-      LOGDOWNLOAD: log('LOGDOWNLOAD'),
-      LOGSEARCH: log('LOGSEARCH'),
-      LOGPROJECT: log('LOGPROJECT'),
-      LOGJSON: log('LOGJSON'),
-      LOGPAGE: log('LOGPAGE'),
+      LOGS: (message) => this.#database.ask('LOGS', message),
+      LOGENTRIES: (message) => this.#database.ask('LOGENTRIES', message),
     });
+    const { keepMonths } = this.#settings;
+    if (keepMonths > 0)
+      this.every(HOUR_S, async () => {
+        await this.#database.ask('DROPLOGS', { months: keepMonths });
+      });
   }
 }

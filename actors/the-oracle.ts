@@ -6,6 +6,7 @@ import * as downloads from '../src/database/downloads.js';
 import * as feeds from '../src/database/feed.js';
 import { applyEvents } from '../src/database/feed-events.js';
 import * as feedPages from '../src/database/feed-pages.js';
+import { logsOf } from '../src/database/logs.js';
 import * as packages from '../src/database/packages.js';
 import * as pages from '../src/database/pages.js';
 import type { Database } from '../src/database/pool.js';
@@ -19,7 +20,7 @@ import { statistics } from '../src/database/statistics.js';
 import * as targets from '../src/database/targets.js';
 import * as versions from '../src/database/versions.js';
 import { feed, projectFromTuple, versionFromTuple } from '../src/protocols/feed.js';
-import { oracle, type LogRow } from '../src/protocols/oracle.js';
+import { oracle } from '../src/protocols/oracle.js';
 import type { Statistics } from '../src/protocols/statistics.js';
 
 const DONE = { verb: 'DONE' } as const;
@@ -61,12 +62,6 @@ export class TheOracle extends Actor {
   override start(): void {
     const db = this.#db;
     const { offersGone, first, retryDelayS } = this.#settings;
-    const hits =
-      (kind: 'search' | 'project' | 'json' | 'page') =>
-      async (message: { readonly rows: readonly LogRow[] }) => {
-        await downloads.logHits(db, kind, message.rows);
-        return DONE;
-      };
     const done = async (change: Promise<unknown>): Promise<typeof DONE> => {
       await change;
       return DONE;
@@ -144,11 +139,9 @@ export class TheOracle extends Actor {
             outcomes: outcomes.map(({ outcome, buildId, againS }) => [outcome, buildId, againS]),
           };
         },
-        LOGDOWNLOAD: (m) => done(downloads.logDownloads(db, m.rows)),
-        LOGSEARCH: hits('search'),
-        LOGPROJECT: hits('project'),
-        LOGJSON: hits('json'),
-        LOGPAGE: hits('page'),
+        LOGS: async (m) => ({ verb: 'POSITIONS', positions: [...(await logsOf(db, m.head, m.fresh))] }),
+        LOGENTRIES: async (m) => ({ verb: 'COUNTED', ...(await downloads.logEntries(db, m)) }),
+        DROPLOGS: (m) => done(downloads.dropLogs(db, m.months)),
         LISTED: async (m) => ({ verb: 'LISTED', projects: await pages.listedPackages(db, m) }),
         NEWSERIALS: async () => ({ verb: 'SERIALS', ...(await pages.newSerials(db)) }),
         SAVEPAGES: async (m) => ({

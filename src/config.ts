@@ -90,6 +90,19 @@ export const KEYS = {
   'public-url': text(),
   /** The target of a slave that says HELLO is registered. */
   'register-targets': flag,
+  /** Single downloads and visits are kept for so many months, the present one included; 0: for good. */
+  'keep-downloads': whole(0),
+  /** What the web server's log is like; `auto` finds out, line by line. */
+  format: choice('auto', ['auto', 'common', 'common_vhost', 'combined', 'combined_vhost', 'nginx', 'json']),
+  /** What the logger can't hand over is let go, and not kept on its disk. */
+  drop: flag,
+  /** Where it is kept, and how much of it, MB. */
+  spool: path(),
+  'spool-limit': whole(1024, 1),
+  /** A MaxMind database of countries or cities. */
+  'geoip-database': path(),
+  /** What is kept of who asked: the address as it stands, its network (/24, /48), or nothing. */
+  'log-hosts': choice('keep', ['keep', 'truncate', 'drop']),
   'allow-root': flag,
   'allow-superuser': flag,
   'dev-mode': flag,

@@ -1,24 +1,48 @@
-import { open, type FileHandle } from 'node:fs/promises';
-import { createInterface } from 'node:readline';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
 import { Args, Flags } from '@oclif/core';
-import { Client } from '../actor/client.js';
-import { PiwError, reason } from '../errors.js';
-import { lumberjack } from '../protocols/logger.js';
-import type { LogRow } from '../protocols/oracle.js';
-import { parseLine, type LogKind } from '../weblog/line.js';
-import { EXIT_CODES, PiwCommand, natsFlags } from './base.js';
+import { KEYS, type Settings } from '../config.js';
+import { runs, startTime } from '../farm/process.js';
+import { Countries, Hosts } from '../weblog/hosts.js';
+import { LineReader } from '../weblog/reader.js';
+import { Spool } from '../weblog/spool.js';
+import { EXIT_CODES, PiwCommand, natsFlags, untilSignal } from './base.js';
+import type { LoggerContext } from './logger/context.js';
+import { countFiles } from './logger/files.js';
+import { dropPipe, keepPipe } from './logger/pipe.js';
+import { Summary, type LoggerResult } from './logger/summary.js';
 
-/** Rows of one message, and how long a row waits for others, milliseconds. */
-const BATCH = 1000;
+/** How long a line waits for others, milliseconds. */
 const DELAY_MS = 1000;
+/** How often the country database is looked at, whether it is another one. */
+const REFRESH_MS = 3600_000;
 
 export default class Logger extends PiwCommand {
   static override summary = "Pass a web server's log on to the farm, which counts downloads and visits.";
-  static override description = `Reads Apache's combined format, with or without the virtual host, from files or from a pipe.
+  static override description = `Reads logs from files, compressed (.gz) or not, or from a pipe.
+
+From files, a line is counted once, however often and under whatever name it is read: the farm knows how far
+each log has been counted, and knows it again by its contents when it was renamed, compressed or copied and
+emptied. So a timer may run it over all of them. What isn't a whole line yet is left for the next time.
+
+From a pipe, it goes on until that is closed, which may be months. What comes while the farm is away is kept in the
+spool folder and counted when the farm is back, by whichever logger is there then; with --drop it is let
+go. A full spool (--spool-limit) lets go as well.
+
+A download is a GET of a wheel that was answered 200; parts of one (206) are none.
+
+Formats: common, combined, and both with the virtual host first, are Apache's; nginx is nginx' own default; auto
+tells these and json apart, line by line. For json, this is nginx' log_format:
+  log_format piw escape=json '{"time":"$time_iso8601","host":"$remote_addr","request":"$request",'
+                             '"status":$status,"agent":"$http_user_agent"}';
+and Apache's:
+  LogFormat "{\\"time\\":\\"%{%Y-%m-%dT%H:%M:%S%z}t\\",\\"host\\":\\"%h\\",\\"request\\":\\"%r\\",\\"status\\":%>s,\\"agent\\":\\"%{User-Agent}i\\"}" piw
 
 ${EXIT_CODES}`;
   static override examples = [
-    '<%= config.bin %> logger /var/log/apache2/ssl_access.log',
+    '<%= config.bin %> logger /var/log/apache2/access.log /var/log/apache2/access.log.1',
+    '<%= config.bin %> logger --format nginx /var/log/nginx/access.log*',
+    'CustomLog "|/usr/local/bin/piw logger --format combined" combined',
     'CustomLog "|/usr/local/bin/piw logger --drop" combined',
   ];
   static override strict = false;
@@ -26,64 +50,77 @@ ${EXIT_CODES}`;
     files: Args.string({ ignoreStdin: true, description: 'the logs; - or none: standard input' }),
   };
   static override flags = {
+    format: Flags.string({
+      helpValue: 'FORMAT',
+      options: KEYS.format.choices,
+      description: `what the lines are like: ${KEYS.format.choices.join(', ')} (default: ${KEYS.format.fallback})`,
+    }),
     drop: Flags.boolean({
       default: false,
-      description: 'let go what the farm does not take, instead of ending',
+      description: 'let go what comes by the pipe while the farm is away, instead of keeping it',
+    }),
+    spool: Flags.string({
+      helpValue: 'PATH',
+      description: 'keep it here (default: /var/spool/piw for root, else ~/.local/state/piw/spool)',
+    }),
+    'spool-limit': Flags.string({
+      helpValue: 'MB',
+      description: `keep no more than this (default: ${String(KEYS['spool-limit'].fallback)})`,
+    }),
+    'geoip-database': Flags.string({
+      helpValue: 'FILE',
+      description: 'note the country of who asks, by this MaxMind database (.mmdb)',
+    }),
+    'log-hosts': Flags.string({
+      helpValue: 'HOW',
+      options: KEYS['log-hosts'].choices,
+      description:
+        'of who asks, keep the address (default), truncate it to its network (/24, /48), or drop it',
     }),
     ...natsFlags,
   };
   static override enableJsonFlag = true;
 
-  async run(): Promise<unknown> {
+  async run(): Promise<LoggerResult> {
     const { argv, flags } = await this.parse(Logger);
-    const bus = await this.connect(this.settings(flags));
-    const master = new Client(bus, lumberjack, undefined, {
-      timeoutMs: 10_000,
-      patienceMs: flags.drop ? 10_000 : 60_000,
-    });
-    const counts = { rows: 0, passed: 0, dropped: 0 };
-    const waiting = new Map<LogKind, LogRow[]>();
-    const send = async (kind: LogKind): Promise<void> => {
-      const rows = waiting.get(kind) ?? [];
-      waiting.delete(kind);
-      if (rows.length === 0) return;
-      try {
-        await master.ask(kind, { rows });
-        counts.passed += rows.length;
-      } catch (error) {
-        if (!flags.drop || !(error instanceof PiwError)) throw error;
-        counts.dropped += rows.length;
-      }
+    const settings = this.settings(flags);
+    const database = settings['geoip-database'];
+    const countries = database === null ? undefined : await Countries.open(database);
+    const refreshing = setInterval(() => void countries?.refresh(), REFRESH_MS);
+    const hosts = new Hosts(settings['log-hosts'], countries);
+    const context: LoggerContext = {
+      reader: new LineReader(settings.format),
+      hostOf: (raw) => hosts.of(raw),
+      delayMs: DELAY_MS,
+      said: this.createLog('logger', flags),
+      signal: untilSignal(),
+      connect: () => this.connect(settings),
     };
-    let sent = Date.now();
+    const names = argv.length > 0 ? (argv as string[]) : ['-'];
+    const files = names.filter((name) => name !== '-');
+    const summary = new Summary();
     try {
-      for (const name of argv.length > 0 ? (argv as string[]) : ['-']) {
-        const input = name === '-' ? process.stdin : (await openLog(name)).createReadStream();
-        for await (const line of createInterface({ input, crlfDelay: Infinity })) {
-          const entry = parseLine(line);
-          if (!entry) continue;
-          counts.rows += 1;
-          const rows = waiting.get(entry.kind) ?? [];
-          rows.push(entry.row);
-          waiting.set(entry.kind, rows);
-          if (rows.length < BATCH && Date.now() - sent < DELAY_MS) continue;
-          for (const kind of [...waiting.keys()]) await send(kind);
-          sent = Date.now();
-        }
-      }
-      for (const kind of [...waiting.keys()]) await send(kind);
+      if (files.length > 0) await countFiles(files, context, summary);
+      if (files.length < names.length && settings.drop) await dropPipe(process.stdin, context, summary);
+      else if (files.length < names.length)
+        await keepPipe(process.stdin, context, summary, spoolOf(settings));
     } finally {
-      await bus.drain();
+      clearInterval(refreshing);
     }
-    this.log(`${String(counts.passed)} entries were passed on, ${String(counts.dropped)} dropped.`);
-    return counts;
+    for (const line of summary.text()) this.log(line);
+    if (summary.failed) process.exitCode = 1;
+    return summary.result();
   }
 }
 
-async function openLog(name: string): Promise<FileHandle> {
-  try {
-    return await open(name);
-  } catch (error) {
-    throw new PiwError('PIW_USAGE', `${name} can't be read: ${reason(error)}`, { cause: error });
-  }
+function spoolOf(settings: Settings): Spool {
+  const mine = process.getuid?.() === 0 ? '/var/spool/piw' : join(stateHome(), 'piw', 'spool');
+  return Spool.open({
+    folder: settings.spool ?? mine,
+    limitBytes: settings['spool-limit'] * 1e6,
+    owner: `${String(process.pid)} ${startTime(process.pid)}`,
+    runs: (owner) => runs(owner) !== undefined,
+  });
 }
+
+const stateHome = (): string => process.env['XDG_STATE_HOME'] ?? join(homedir(), '.local', 'state');

@@ -1,5 +1,6 @@
 import { userInfo } from 'node:os';
 import pg from 'pg';
+import copyStreams from 'pg-copy-streams';
 import { PiwError, reason } from '../errors.js';
 
 export type Client = pg.PoolClient;
@@ -8,6 +9,12 @@ export type Row = Readonly<Record<string, unknown>>;
 /** Anything that a query can be put to: the pool, or the connection of a transaction. */
 export interface Queryable {
   query<R extends Row>(sql: string, values?: readonly unknown[]): Promise<readonly R[]>;
+}
+
+/** The connection of a transaction. */
+export interface Transaction extends Queryable {
+  /** `sql` is a COPY … FROM STDIN, and `rows` what is copied, in PostgreSQL's text format. */
+  copy(sql: string, rows: string): Promise<void>;
 }
 
 /** Connections of one process. An actor that needs more at once waits; PostgreSQL has 100 in all. */
@@ -78,7 +85,7 @@ export class Database implements Queryable {
    * Does `what` in one transaction, again if it lost a race with another one. So `what` must have no
    * effect of its own beside the database.
    */
-  async transaction<T>(what: (db: Queryable) => Promise<T>): Promise<T> {
+  async transaction<T>(what: (db: Transaction) => Promise<T>): Promise<T> {
     return await raced(() => guarded(() => this.#once(what)));
   }
 
@@ -125,7 +132,7 @@ export class Database implements Queryable {
     await this.#pool.end();
   }
 
-  async #once<T>(what: (db: Queryable) => Promise<T>): Promise<T> {
+  async #once<T>(what: (db: Transaction) => Promise<T>): Promise<T> {
     const client = await this.#pool.connect();
     let broken: Error | undefined;
     // Without a listener an error between two queries would end the process.
@@ -133,7 +140,10 @@ export class Database implements Queryable {
     client.on('error', onError);
     try {
       await client.query('begin');
-      const result = await what({ query: (sql, values = []) => run(client, sql, values) });
+      const result = await what({
+        query: (sql, values = []) => run(client, sql, values),
+        copy: (sql, rows) => copy(client, sql, rows),
+      });
       await client.query('commit');
       return result;
     } catch (error) {
@@ -170,6 +180,15 @@ async function run<R extends Row>(
     ...(name === undefined ? {} : { name }),
   });
   return result.rows;
+}
+
+async function copy(client: pg.PoolClient, sql: string, rows: string): Promise<void> {
+  const stream = client.query(copyStreams.from(sql));
+  await new Promise<void>((resolve, reject) => {
+    stream.once('error', reject);
+    stream.once('finish', resolve);
+    stream.end(Buffer.from(rows, 'utf8'));
+  });
 }
 
 const names = new Map<string, string>();

@@ -108,9 +108,10 @@ async function downloadsOf(
   name: string,
 ): Promise<Pick<Project, 'downloads' | 'downloads_last_month'>> {
   const [row] = await db.query<Rows<Pick<Project, 'downloads' | 'downloads_last_month'>>>(
-    `select count(*) as downloads, count(*) filter (where accessed_at > now() - interval '30 days') as downloads_last_month
-     from packages p join versions v using (package_id) join files f using (version_id) join downloads d using (filename)
-     where p.package = $1`,
+    `select coalesce(sum(d.downloads), 0)::bigint as downloads,
+       coalesce(sum(d.downloads) filter (where d.day > (now() at time zone 'UTC')::date - 30), 0)::bigint
+         as downloads_last_month
+     from packages p join download_days d using (package_id) where p.package = $1`,
     [name],
   );
   return row ?? { downloads: 0, downloads_last_month: 0 };
@@ -152,7 +153,7 @@ async function versions(db: Queryable, name: string): Promise<ProjectVersion[]> 
 async function files(db: Queryable, name: string): Promise<ProjectFile[]> {
   const rows = await db.query<Rows<ProjectFile>>(
     `select ${FILE_COLUMNS}, f.build_id, f.dependencies,
-       (select count(*) from downloads d where d.filename = f.filename) as downloads,
+       coalesce((select d.downloads from file_downloads d where d.file_id = f.file_id), 0) as downloads,
        coalesce((select json_agg(json_build_array(t.abi, t.platform) order by t.rank, t.platform)
          from tag_covers c join targets t using (target_id) where c.tag_id = f.tag_id), '[]') as serves
      from files f join versions v using (version_id) join packages p using (package_id)

@@ -24,6 +24,7 @@ import {
 import { Protocol, type Answer } from './protocol.js';
 import { Front } from './site.js';
 import { Statistics } from './statistics.js';
+import { LOG_VERBS } from './weblog.js';
 
 /** Where a package or version is known from. What a feed brought, a feed can take away. */
 export const ORIGINS = ['feed', 'add', 'import'] as const;
@@ -154,25 +155,6 @@ export const Project = Type.Object({
   files: listOf(ProjectFile, 100_000),
 });
 export type Project = Static<typeof Project>;
-
-/** One line of a web server's log that meant something. `what`: a filename, a package or a page. */
-export const LogRow = Type.Tuple([
-  orNull(ShortText), // host
-  Time,
-  ShortText, // what
-  orNull(ShortText), // arch
-  orNull(ShortText), // distro_name
-  orNull(ShortText), // distro_version
-  orNull(ShortText), // os_name
-  orNull(ShortText), // os_version
-  orNull(ShortText), // py_name
-  orNull(ShortText), // py_version
-  orNull(ShortText), // installer_name
-  orNull(ShortText), // installer_version
-  orNull(ShortText), // setuptools_version
-]);
-export type LogRow = Static<typeof LogRow>;
-const LogRows = { fields: { rows: listOf(LogRow, 10_000) }, answers: DONE };
 
 export const Target = Type.Object({
   abi: Tag,
@@ -402,11 +384,9 @@ export const oracle = new Protocol('db', {
     fields: { builds: listOf(LoggedBuild, 1000) },
     answers: { LOGGED: { outcomes: listOf(Outcome, 1000) } },
   },
-  LOGDOWNLOAD: LogRows,
-  LOGSEARCH: LogRows,
-  LOGPROJECT: LogRows,
-  LOGJSON: LogRows,
-  LOGPAGE: LogRows,
+  ...LOG_VERBS,
+  /** Forgets single downloads and visits of all months but the last so many; what they add up to stays. */
+  DROPLOGS: { fields: { months: Count }, answers: DONE },
   /** A thousand serials for pages, from `first` on, that nobody was ever given. */
   NEWSERIALS: { fields: {}, answers: { SERIALS: { first: Count, count: Count } } },
   /**

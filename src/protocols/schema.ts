@@ -102,8 +102,19 @@ function intersect<A, B>([a, b]: readonly [Schema<A>, Schema<B>]): Schema<A & B>
   return schema(`${a.what}, and ${b.what}`, (value) => a.is(value) && b.is(value));
 }
 
+/** So many at most, and always a multiple of `of`. */
+function bytes({
+  maxLength = Infinity,
+  of = 1,
+}: { maxLength?: number; of?: number } = {}): Schema<Uint8Array> {
+  const is = (value: unknown) =>
+    value instanceof Uint8Array && value.length <= maxLength && value.length % of === 0;
+  return schema('bytes, as many as agreed', is);
+}
+
 export const Type = {
   String: text,
+  Bytes: bytes,
   Number: number,
   Integer: integer,
   Boolean: () => schema<boolean>('true or false', (value) => typeof value === 'boolean'),

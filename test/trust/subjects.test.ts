@@ -111,7 +111,7 @@ void t.test('a slave reaches nothing on NATS but what is its own', async (t) => 
       'chase.s.REMPKG',
       'secretary.PKG',
       'scribe.PKG',
-      'lumberjack.LOGDOWNLOAD',
+      'lumberjack.LOGENTRIES',
       'status.BUILD',
       'feed.ACCEPT',
     ])

@@ -1,0 +1,85 @@
+import type { Outcome } from '../../weblog/counting.js';
+import { addTally, noLines, type Tally } from '../../weblog/stretch.js';
+
+/** What `--json` prints. */
+export interface LoggerResult {
+  readonly lines: number;
+  readonly downloads: number;
+  readonly searches: number;
+  readonly projects: number;
+  readonly json: number;
+  readonly pages: number;
+  /** Downloads of files that aren't here, which are among the downloads. */
+  readonly unknown: number;
+  /** Lines that couldn't be read, and the first of them: in which log, after how many bytes of it. */
+  readonly bad: number;
+  readonly first_bad: { readonly log: string; readonly byte: number; readonly text: string } | null;
+  /** Lines that were let go. */
+  readonly dropped: number;
+  /** Lines that the farm refused. */
+  readonly refused: number;
+  /** Bytes that are left in the spool. */
+  readonly spooled: number;
+  /** Bytes of what the logs hold, uncompressed: counted before, and now. */
+  readonly files: readonly { readonly name: string; readonly before: number; readonly counted: number }[];
+}
+
+/** What one run of piw logger came to. */
+export class Summary {
+  /** Something that was asked for wasn't done. */
+  failed = false;
+  dropped = 0;
+  spooled = 0;
+  readonly #tally: Tally = noLines();
+  #unknown = 0;
+  #refused = 0;
+  #refusal: string | undefined;
+  #firstBad: LoggerResult['first_bad'] = null;
+  readonly #files: LoggerResult['files'][number][] = [];
+
+  add(name: string, { tally, unknown, refused, refusal }: Omit<Outcome, 'before' | 'upto'>): void {
+    const { firstBad } = tally;
+    if (firstBad) this.#firstBad ??= { log: name, byte: firstBad.at, text: firstBad.text };
+    addTally(this.#tally, tally);
+    this.#unknown += unknown;
+    this.#refused += refused;
+    this.#refusal ??= refusal;
+    if (refused > 0) this.failed = true;
+  }
+
+  addFile(name: string, outcome: Outcome): void {
+    this.add(name, outcome);
+    this.#files.push({ name, before: outcome.before, counted: outcome.upto - outcome.before });
+  }
+
+  result(): LoggerResult {
+    const { lines, bad, entries } = this.#tally;
+    return {
+      ...{ lines, ...entries, unknown: this.#unknown, bad, first_bad: this.#firstBad },
+      ...{ dropped: this.dropped, refused: this.#refused, spooled: this.spooled, files: this.#files },
+    };
+  }
+
+  /** The same for people. */
+  text(): readonly string[] {
+    const { lines, downloads, searches, projects, json, pages, unknown, bad, refused } = this.result();
+    const said = [
+      `${count(lines, 'line')}: ${count(downloads, 'download')}, ${count(searches, 'search', 'es')}, ` +
+        `${count(projects, 'project page')}, ${count(json, 'JSON page')}, ${count(pages, 'other page')}.`,
+    ];
+    if (unknown > 0) said.push(`${count(unknown, 'download')} of files that are not here were passed over.`);
+    if (bad > 0 && this.#firstBad) {
+      const { log, byte, text } = this.#firstBad;
+      said.push(
+        `${count(bad, 'line')} could not be read; the first is in ${log}, after ${count(byte, 'byte')}: ${text}`,
+      );
+    }
+    if (refused > 0) said.push(`${count(refused, 'line')} were refused: ${this.#refusal ?? ''}.`);
+    if (this.dropped > 0) said.push(`${count(this.dropped, 'line')} were let go.`);
+    return said;
+  }
+}
+
+function count(number: number, noun: string, plural = 's'): string {
+  return `${number.toLocaleString('en')} ${noun}${number === 1 ? '' : plural}`;
+}

@@ -1,0 +1,153 @@
+import { open, type FileHandle } from 'node:fs/promises';
+import { pipeline } from 'node:stream/promises';
+import { createGunzip } from 'node:zlib';
+import { HEAD_LIMIT, Lines, headOf, lastOf, type Block, type Source } from './source.js';
+
+const BLOCK_BYTES = 1024 * 1024;
+
+/** Opens a log, compressed or not, whatever it is called. Raises what the file system does. */
+export async function openLog(
+  path: string,
+): Promise<Source & { readonly size: number; close(): Promise<void> }> {
+  const handle = await open(path);
+  try {
+    const { size } = await handle.stat();
+    const magic = Buffer.alloc(2);
+    await handle.read(magic, 0, 2, 0);
+    return magic[0] === 0x1f && magic[1] === 0x8b
+      ? new CompressedLog(path, handle, size)
+      : new PlainLog(path, handle, size);
+  } catch (error) {
+    await handle.close();
+    throw error;
+  }
+}
+
+/**
+ * A log that a server may be writing to. What stands behind its last newline isn't whole yet, and is left for
+ * the next time. The file stays open, so that it is read to its end also when it is renamed meanwhile.
+ */
+class PlainLog implements Source {
+  readonly name: string;
+  readonly size: number;
+  readonly #handle: FileHandle;
+  /** What it was known by when that was asked for. */
+  #head: string | undefined;
+
+  constructor(name: string, handle: FileHandle, size: number) {
+    [this.name, this.size, this.#handle] = [name, size, handle];
+  }
+
+  async head(): Promise<string | undefined> {
+    this.#head = await this.#present();
+    return this.#head;
+  }
+
+  async before(place: number): Promise<Buffer | undefined> {
+    const { size } = await this.#handle.stat();
+    return size < place ? undefined : await bytesBefore(this.#handle, place);
+  }
+
+  async *blocks(from: number): AsyncGenerator<Block> {
+    const lines = new Lines(from);
+    for (let at = from; ;) {
+      const bytes = await readAt(this.#handle, at, BLOCK_BYTES);
+      if (bytes.length === 0) return;
+      // Copied and emptied (copytruncate) it is another log. What was read before this look is of the one it was.
+      if ((await this.#present()) !== this.#head) return;
+      at += bytes.length;
+      yield* lines.add(bytes);
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#handle.close();
+  }
+
+  async #present(): Promise<string | undefined> {
+    return headOf(await readAt(this.#handle, 0, HEAD_LIMIT));
+  }
+}
+
+/** A log that was compressed, and so is complete: what stands behind its last newline is a line as well. */
+class CompressedLog implements Source {
+  readonly name: string;
+  readonly size: number;
+  readonly #handle: FileHandle;
+
+  constructor(name: string, handle: FileHandle, size: number) {
+    [this.name, this.size, this.#handle] = [name, size, handle];
+  }
+
+  async head(): Promise<string | undefined> {
+    const parts: Buffer[] = [];
+    let length = 0;
+    for await (const bytes of this.#contents()) {
+      parts.push(bytes);
+      length += bytes.length;
+      if (length >= HEAD_LIMIT || bytes.includes(0x0a)) break;
+    }
+    const head = Buffer.concat(parts);
+    return headOf(head) ?? (head.length > 0 ? headOf(Buffer.concat([head, NEWLINE])) : undefined);
+  }
+
+  async before(place: number): Promise<Buffer | undefined> {
+    let at = 0;
+    let last: Buffer = Buffer.alloc(0);
+    if (place === 0) return last;
+    for await (const bytes of this.#contents()) {
+      last = lastOf(Buffer.concat([last, bytes.subarray(0, place - at)]));
+      at += bytes.length;
+      if (at >= place) return last;
+    }
+    return undefined;
+  }
+
+  async *blocks(from: number): AsyncGenerator<Block> {
+    const lines = new Lines(from);
+    let at = 0;
+    for await (const bytes of this.#contents()) {
+      if (at + bytes.length > from) yield* lines.add(bytes.subarray(Math.max(0, from - at)));
+      at += bytes.length;
+    }
+    yield* lines.rest();
+  }
+
+  async close(): Promise<void> {
+    await this.#handle.close();
+  }
+
+  /** It raises where the file is broken or cut off: it may still be being compressed. */
+  async *#contents(): AsyncGenerator<Buffer> {
+    const gunzip = createGunzip({ chunkSize: BLOCK_BYTES });
+    const unpacking = pipeline(this.#packed(), gunzip);
+    // Whoever reads gets the error as well.
+    unpacking.catch(() => undefined);
+    for await (const bytes of gunzip) yield bytes as Buffer;
+    await unpacking;
+  }
+
+  async *#packed(): AsyncGenerator<Buffer> {
+    for (let at = 0; ;) {
+      const bytes = await readAt(this.#handle, at, BLOCK_BYTES);
+      if (bytes.length === 0) return;
+      at += bytes.length;
+      yield bytes;
+    }
+  }
+}
+
+const NEWLINE = Buffer.from('\n');
+
+/** As many bytes as are there. */
+export async function readAt(handle: FileHandle, place: number, length: number): Promise<Buffer> {
+  const buffer = Buffer.allocUnsafe(length);
+  const { bytesRead } = await handle.read(buffer, 0, length, place);
+  return buffer.subarray(0, bytesRead);
+}
+
+/** What a mark is made of. */
+export async function bytesBefore(handle: FileHandle, place: number): Promise<Buffer> {
+  const begin = Math.max(0, place - 4096);
+  return await readAt(handle, begin, place - begin);
+}

@@ -1,0 +1,265 @@
+import { randomBytes } from 'node:crypto';
+import { mkdirSync, readdirSync, statSync } from 'node:fs';
+import { open, unlink, type FileHandle } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { PiwError, reason } from '../errors.js';
+import { bytesBefore, readAt } from './log-file.js';
+import { Lines, type Block, type Source } from './source.js';
+
+/** A piece ends with the line that makes it so long; bytes. */
+const PIECE_BYTES = 16 * 1024 * 1024;
+const READ_BYTES = 1024 * 1024;
+
+export interface SpoolOptions {
+  readonly folder: string;
+  /** Of all that is in the folder. */
+  readonly limitBytes: number;
+  /** Names this process, also to those that come after it. */
+  readonly owner: string;
+  /** Whether the process of that name still runs. */
+  readonly runs: (owner: string) => boolean;
+}
+
+/**
+ * Where the lines from a pipe are kept until they are counted: a folder of pieces, each of which is read like a log
+ * file. All that comes is written here first, and so survives this process; once a second it is brought to the disk, and
+ * survives the machine. A piece has one owner, who alone writes it; one whose owner has ended is taken over by the
+ * next that comes. Two may take over the same one: how far it is counted is known to the farm, so neither counts
+ * what the other has.
+ *
+ * Pieces are called TIME-PID_START-RANDOM.log, so that they sort as they were begun.
+ */
+export class Spool {
+  readonly folder: string;
+  readonly #options: SpoolOptions;
+  /** Those that wait to be read, and the names of all that did. */
+  readonly #pieces: Piece[] = [];
+  readonly #known = new Set<string>();
+  #current: Piece | undefined;
+  #bytes = 0;
+  #closed = false;
+  #wake: () => void = () => undefined;
+
+  private constructor(options: SpoolOptions) {
+    this.folder = options.folder;
+    this.#options = options;
+  }
+
+  /** Makes the folder if it is missing, and takes over what is left there. Raises PIW_NOT_WRITABLE. */
+  static open(options: SpoolOptions): Spool {
+    const { folder } = options;
+    try {
+      mkdirSync(folder, { recursive: true, mode: 0o700 });
+      const spool = new Spool(options);
+      spool.look();
+      return spool;
+    } catch (error) {
+      const text = `the spool folder ${folder} can't be used: ${reason(error)}`;
+      throw new PiwError('PIW_NOT_WRITABLE', text, { cause: error });
+    }
+  }
+
+  /** Takes over what others have left since, and sees how much there is in all. */
+  look(): void {
+    const { folder, runs } = this.#options;
+    let bytes = 0;
+    for (const name of readdirSync(folder).sort()) {
+      const owner = NAME.exec(name)?.[1]?.replace('_', ' ');
+      if (owner === undefined) continue;
+      bytes += statSync(join(folder, name), { throwIfNoEntry: false })?.size ?? 0;
+      if (this.#known.has(name) || runs(owner)) continue;
+      this.#known.add(name);
+      this.#pieces.push(new Piece(folder, name));
+    }
+    this.#bytes = bytes;
+    this.#wake();
+  }
+
+  /** Bytes that are in the folder, counted ones of unfinished pieces included. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** Keeps whole lines. False: there is no room for them. Raises PIW_NOT_WRITABLE where the disk is full. */
+  async add(lines: Buffer): Promise<boolean> {
+    if (this.#bytes + lines.length > this.#options.limitBytes) return false;
+    try {
+      this.#current ??= await this.#begin();
+      await this.#current.write(lines);
+    } catch (error) {
+      const text = `the spool folder ${this.folder} can't be written to: ${reason(error)}`;
+      throw new PiwError('PIW_NOT_WRITABLE', text, { cause: error });
+    }
+    this.#bytes += lines.length;
+    if (this.#current.size >= PIECE_BYTES) await this.#end();
+    return true;
+  }
+
+  /** Brings what was added to the disk. */
+  async sync(): Promise<void> {
+    await this.#current?.sync();
+  }
+
+  /** Nothing more is added; pieces() ends after the last one. */
+  async close(): Promise<void> {
+    await this.#end();
+    this.#closed = true;
+    this.#wake();
+  }
+
+  /** The pieces, in the order in which they were begun, each once; it waits for further ones. */
+  async *pieces(): AsyncGenerator<Piece> {
+    for (;;) {
+      const piece = this.#pieces.shift();
+      if (piece) yield piece;
+      else if (this.#closed) return;
+      else await new Promise<void>((resolve) => (this.#wake = resolve));
+    }
+  }
+
+  /** All of it was counted. */
+  async done(piece: Piece): Promise<void> {
+    this.#bytes -= await piece.remove();
+    this.#known.delete(basename(piece.name));
+  }
+
+  async #begin(): Promise<Piece> {
+    const { folder, owner } = this.#options;
+    const time = String(Date.now()).padStart(15, '0');
+    const name = `${time}-${owner.replace(' ', '_')}-${randomBytes(6).toString('hex')}.log`;
+    const piece = new Piece(folder, name, true);
+    this.#known.add(name);
+    await piece.create();
+    this.#pieces.push(piece);
+    this.#wake();
+    return piece;
+  }
+
+  async #end(): Promise<void> {
+    const piece = this.#current;
+    this.#current = undefined;
+    await piece?.end();
+  }
+}
+
+const NAME = /^\d{15}-(\d+_\d*)-[0-9a-f]{12}\.log$/;
+
+/** How often somebody who waits for more of a piece is told that time has passed, milliseconds. */
+const TICK_MS = 250;
+
+/** A piece of the spool. Its name is its own, and so what it is known by. */
+export class Piece implements Source {
+  readonly name: string;
+  readonly #head: string;
+  #size = 0;
+  #handle: FileHandle | undefined;
+  #growing: boolean;
+  #dirty = false;
+  #wake: () => void = () => undefined;
+
+  constructor(folder: string, name: string, growing = false) {
+    this.name = join(folder, name);
+    this.#head = `spool ${name}`;
+    this.#growing = growing;
+  }
+
+  get size(): number {
+    return this.#size;
+  }
+
+  async create(): Promise<void> {
+    this.#handle = await open(this.name, 'wx+', 0o600);
+    // A file whose name isn't on the disk is lost with the machine.
+    const folder = await open(join(this.name, '..'));
+    await folder.sync().finally(() => folder.close());
+  }
+
+  async write(lines: Buffer): Promise<void> {
+    const begun = this.#size;
+    try {
+      for (let done = 0; done < lines.length;) {
+        const wrote = await this.#handle?.write(lines, done, lines.length - done, begun + done);
+        done += wrote?.bytesWritten ?? lines.length;
+      }
+    } catch (error) {
+      // Half of them is none of them.
+      await this.#handle?.truncate(begun).catch(() => undefined);
+      throw error;
+    }
+    this.#size = begun + lines.length;
+    this.#dirty = true;
+    this.#wake();
+  }
+
+  async sync(): Promise<void> {
+    if (!this.#dirty) return;
+    this.#dirty = false;
+    await this.#handle?.datasync();
+  }
+
+  async end(): Promise<void> {
+    await this.sync();
+    this.#growing = false;
+    this.#wake();
+  }
+
+  head(): Promise<string> {
+    return Promise.resolve(this.#head);
+  }
+
+  async before(place: number): Promise<Buffer | undefined> {
+    const handle = await this.#open();
+    const { size } = await handle.stat();
+    return size < place ? undefined : await bytesBefore(handle, place);
+  }
+
+  /** While it is being written, it waits for more. */
+  async *blocks(from: number): AsyncGenerator<Block> {
+    const handle = await this.#open();
+    const lines = new Lines(from);
+    for (let at = from; ;) {
+      const growing = this.#growing;
+      const end = growing ? this.#size - at : READ_BYTES;
+      const bytes = end > 0 ? await readAt(handle, at, Math.min(READ_BYTES, end)) : NONE;
+      at += bytes.length;
+      yield* lines.add(bytes);
+      if (bytes.length > 0) continue;
+      if (!growing) return;
+      await this.#more(at);
+      yield { from: at, to: at, bytes: NONE };
+    }
+  }
+
+  /** Gives how large it was. */
+  async remove(): Promise<number> {
+    const handle = await this.#open().catch(() => undefined);
+    const size = (await handle?.stat())?.size ?? 0;
+    await handle?.close();
+    this.#handle = undefined;
+    await unlink(this.name).catch(() => undefined);
+    return size;
+  }
+
+  async close(): Promise<void> {
+    await this.#handle?.close();
+    this.#handle = undefined;
+  }
+
+  async #open(): Promise<FileHandle> {
+    this.#handle ??= await open(this.name);
+    return this.#handle;
+  }
+
+  async #more(at: number): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, TICK_MS);
+      this.#wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+      if (this.#size > at || !this.#growing) this.#wake();
+    });
+  }
+}
+
+const NONE = Buffer.alloc(0);

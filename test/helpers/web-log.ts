@@ -1,0 +1,76 @@
+import { logEntries } from '../../src/database/downloads.js';
+import { logsOf } from '../../src/database/logs.js';
+import type { Database } from '../../src/database/pool.js';
+import type { Farm } from '../../src/weblog/counting.js';
+
+/** One request, as a web server logs it. */
+export interface Asked {
+  readonly path?: string;
+  readonly status?: number;
+  readonly agent?: string;
+  readonly host?: string;
+  readonly method?: string;
+  /** Milliseconds since 1970. */
+  readonly at?: number;
+}
+
+/** An hour ago, to the second. */
+export const RECENTLY = Math.floor(Date.now() / 1000 - 3600) * 1000;
+/** The wheel of which someFiles makes some. */
+export const wheelOf = (name: string, version = '1.0'): string => `${name}-${version}-py3-none-any.whl`;
+export const pathOf = (name: string, version?: string): string => `/simple/${name}/${wheelOf(name, version)}`;
+
+/** As Apache's %t has it, in UTC. */
+export function apacheTime(at: number): string {
+  const text = new Date(at).toUTCString();
+  return `${text.slice(5, 16).replaceAll(' ', '/')}:${text.slice(17, 25)} +0000`;
+}
+
+/** A line of the combined format, of a download if nothing else is said. */
+export function combined(asked: Asked = {}): string {
+  const { path = pathOf('demo'), status = 200, agent = 'pip/23.2', host = '192.0.2.7' } = asked;
+  const { method = 'GET', at = RECENTLY } = asked;
+  return `${host} - - [${apacheTime(at)}] "${method} ${path} HTTP/1.1" ${String(status)} 1234 "-" "${agent.replaceAll('"', '\\"')}"\n`;
+}
+
+/** So many lines, each of another host; `from` keeps them apart from those of before. */
+export const lines = (count: number, asked: Asked = {}, from = 0): string =>
+  Array.from({ length: count }, (_, i) =>
+    combined({ host: `10.0.${String((from + i) >> 8)}.${String((from + i) & 255)}`, ...asked }),
+  ).join('');
+
+/** Packages, each with a version 1.0 and its wheel. */
+export async function someFiles(db: Database, ...names: readonly string[]): Promise<void> {
+  await db.query(`insert into packages (package, origin) select n, 'feed' from unnest($1::text[]) as n`, [
+    names,
+  ]);
+  await db.query(`insert into tags (py, abi, platform) values ('py3', 'none', 'any') on conflict do nothing`);
+  await db.query(
+    `with new as (
+       insert into versions (package_id, version, sort_key, has_sdist, origin)
+       select package_id, '1.0', '1.0', false, 'feed' from packages where package = any ($1)
+       returning version_id, package_id)
+     insert into files (filename, version_id, filesize, sha256, metadata_sha256, tag_id)
+     select package || '-1.0-py3-none-any.whl', version_id, 1, '', '', (select min(tag_id) from tags)
+     from new join packages using (package_id)`,
+    [names],
+  );
+}
+
+/** The farm without what lies between it and the logger. */
+export const farmOf = (db: Database): Farm => ({
+  logs: (head, fresh) => logsOf(db, head, fresh),
+  count: (stretch) => logEntries(db, stretch),
+});
+
+/** Rows of downloads, and their three sums, which are to be the same. */
+export async function counted(db: Database): Promise<number> {
+  const [row] = await db.query<{ rows: number; files: number; days: number; hours: number }>(
+    `select (select count(*) from downloads) as rows,
+       (select coalesce(sum(downloads), 0)::bigint from file_downloads) as files,
+       (select coalesce(sum(downloads), 0)::bigint from download_days) as days,
+       (select coalesce(sum(downloads), 0)::bigint from download_hours) as hours`,
+  );
+  if (!row || new Set(Object.values(row)).size > 1) throw new Error(`it adds up to ${JSON.stringify(row)}`);
+  return row.rows;
+}

@@ -1,0 +1,70 @@
+import t from 'tap';
+import { answered, asked } from '../../src/weblog/asked.js';
+
+const get = (path: string) => asked(`GET ${path} HTTP/1.1`);
+const wheel = 'demo-1.0+local-cp311-cp311-linux_armv7l.whl';
+
+void t.test('what is asked for is told by its address', (t) => {
+  const told: readonly (readonly [string, string, string])[] = [
+    [`/simple/demo/${wheel}`, 'downloads', wheel],
+    [`/simple/demo/${wheel.replace('+', '%2B')}`, 'downloads', wheel],
+    [`/simple/demo/${wheel}?x=1#sha256=y`, 'downloads', wheel],
+    [`http://farm.example/simple/demo/${wheel}`, 'downloads', wheel],
+    ['/simple/demo/', 'searches', 'demo'],
+    ['/simple/demo', 'searches', 'demo'],
+    ['/simple/De_mo.x/', 'searches', 'de-mo-x'],
+    ['/simple/demo/index.v1_json', 'searches', 'demo'],
+    ['/project/demo/', 'projects', 'demo'],
+    ['/project/demo', 'projects', 'demo'],
+    ['/project/demo/index.html', 'projects', 'demo'],
+    ['/project/demo/json/', 'json', 'demo'],
+    ['/project/demo/json', 'json', 'demo'],
+    ['/project/demo/json/index.json', 'json', 'demo'],
+    ['/', 'pages', '/'],
+    ['/?utm=1', 'pages', '/'],
+    ['/packages.html', 'pages', '/packages.html'],
+    ['/logs/0001/234567.html', 'pages', '/logs/0001/234567.html'],
+  ];
+  for (const [path, kind, what] of told) t.same(get(path), { kind, what }, path);
+  t.same(asked('GET /simple/demo/'), { kind: 'searches', what: 'demo' }, 'HTTP/0.9 has no version');
+  t.end();
+});
+
+void t.test('what is none of these is nothing', (t) => {
+  const none = [
+    '',
+    '*',
+    '//',
+    `/simple/demo/${wheel}.metadata`,
+    `/simple/demo/x/${wheel}`,
+    '/simple/',
+    '/simple/-demo-/',
+    '/simple/demo/%00.whl',
+    '/simple/demo/a%2fb.whl',
+    '/simple/%ZZ/',
+    '/simple/%ff/',
+    '/simple/../etc/passwd',
+    `/simple/demo/${'x'.repeat(300)}.whl`,
+    '/project/demo/xml/',
+    '/static/site.css',
+    '/robots.txt',
+    'example.org:443',
+  ];
+  for (const path of none) t.equal(get(path), null, path);
+  for (const method of ['HEAD', 'POST', 'get', 'OPTIONS'])
+    t.equal(asked(`${method} /simple/demo/ HTTP/1.1`), null, method);
+  t.equal(asked('-'), null);
+  t.end();
+});
+
+void t.test('a download is a whole one, and a look at a page may find nothing new', (t) => {
+  t.same(
+    [200, 206, 304, 404].map((status) => answered('downloads', status)),
+    [true, false, false, false],
+  );
+  t.same(
+    [200, 206, 304, 404].map((status) => answered('searches', status)),
+    [true, false, true, false],
+  );
+  t.end();
+});
