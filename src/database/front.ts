@@ -10,9 +10,9 @@ export async function front(db: Queryable): Promise<Front> {
      order by b.build_id desc limit 20`,
   );
   const popular = await db.query<{ package: string; downloads: number }>(
-    `select p.package, count(*) as downloads
-     from downloads d join files f using (filename) join versions v using (version_id) join packages p using (package_id)
-     where d.accessed_at > now() - interval '30 days' group by p.package_id order by 2 desc, 1 limit 20`,
+    `select p.package, sum(d.downloads)::bigint as downloads
+     from download_days d join packages p using (package_id)
+     where d.day > (now() at time zone 'UTC')::date - 30 group by p.package_id order by 2 desc, 1 limit 20`,
   );
   return {
     history: { hours: [], days: [], months: [] },

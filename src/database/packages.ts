@@ -111,8 +111,8 @@ export async function searchIndex(
   }>(
     `select p.package, p.description,
        (select count(*) from versions v join files f using (version_id) where v.package_id = p.package_id) as files,
-       (select count(*) from versions v join files f using (version_id) join downloads d using (filename)
-         where v.package_id = p.package_id and d.accessed_at > now() - interval '30 days') as downloads
+       coalesce((select sum(d.downloads) from download_days d
+         where d.package_id = p.package_id and d.day > (now() at time zone 'UTC')::date - 30), 0)::bigint as downloads
      from packages p where p.package collate "C" > $1 order by p.package collate "C" limit $2`,
     [page.after, page.limit],
   );

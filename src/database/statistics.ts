@@ -20,8 +20,10 @@ export async function statistics(db: Queryable): Promise<Statistics> {
           count(*) filter (where built_at > now() - interval '1 hour') as builds_last_hour,
           count(*) filter (where built_at > now() - interval '1 day') as builds_last_day from builds) b,
        (select count(*) as files, coalesce(sum(filesize), 0)::bigint as files_bytes from files) f,
-       (select count(*) as downloads, count(*) filter (where accessed_at > now() - interval '1 day') as downloads_last_day,
-          count(*) filter (where accessed_at > now() - interval '30 days') as downloads_last_month from downloads) d`,
+       (select coalesce(sum(downloads), 0)::bigint as downloads,
+          coalesce(sum(downloads) filter (where hour > now() - interval '1 day'), 0)::bigint as downloads_last_day,
+          coalesce(sum(downloads) filter (where hour > now() - interval '30 days'), 0)::bigint as downloads_last_month
+        from download_hours) d`,
   );
   if (!row) throw new Error('the statistics have one row');
   return { ...row, queue: await lengths(db), slaves: [], disk_total: 0, disk_free: 0 };
