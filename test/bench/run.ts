@@ -10,13 +10,14 @@ import { parseArgs } from 'node:util';
 import { PiwError, reason } from '../../src/errors.js';
 import type { Bench, Figures } from './bench.js';
 import { dispatch } from './dispatch.js';
+import { downloads } from './downloads.js';
 import { pages } from './pages.js';
 import { publish } from './publish.js';
 import { queue } from './queue.js';
 import { release } from './release.js';
 import { transfer } from './transfer.js';
 
-const BENCHES: readonly Bench[] = [dispatch, pages, publish, queue, release, transfer];
+const BENCHES: readonly Bench[] = [dispatch, downloads, pages, publish, queue, release, transfer];
 
 async function main(argv: readonly string[]): Promise<number> {
   const name = argv.find((word) => !word.startsWith('-'));

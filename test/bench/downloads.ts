@@ -1,0 +1,260 @@
+import { spawn } from 'node:child_process';
+import { createWriteStream } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { formatConfig } from '../../src/config.js';
+import { logEntries } from '../../src/database/downloads.js';
+import { logsOf } from '../../src/database/logs.js';
+import { Database } from '../../src/database/pool.js';
+import { Hosts } from '../../src/weblog/hosts.js';
+import { LineReader } from '../../src/weblog/reader.js';
+import { Stretch } from '../../src/weblog/stretch.js';
+import type { Bench } from './bench.js';
+import { cpuSeconds } from './cpu.js';
+import { logLines, packageOf, filenameOf, type LogShape } from './log-lines.js';
+import { onStage } from './stage.js';
+
+const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
+/** Rows of one COPY, as in a message. */
+const BATCH = 10_000;
+const TABLES = ['downloads', 'page_hits', 'file_downloads', 'download_days', 'download_hours', 'logs'];
+const DAY_MS = 86_400_000;
+
+/**
+ * From a pipe to the database: the log is written by `cat` into a real `piw logger`, whose lines go by NATS, Lumberjack
+ * and the Oracle into PostgreSQL, and the time is taken until the last of them is in the farm's sum.
+ */
+export const downloads: Bench = {
+  name: 'downloads',
+  summary: "from a web server's log in a pipe to rows and sums in the database",
+  options: { lines: 1_000_000, files: 10_000, 'per-second': 2000 },
+  async run({ lines = 0, files = 0, 'per-second': perSecond = 1 }, say) {
+    return await onStage(say, async ({ nats, dsn, folder, limits, pids, startMaster, settle }) => {
+      const shape: LogShape = { lines, files, perSecond, begin: Date.now() - 2 * DAY_MS };
+      const database = await Database.open(dsn, 'bench');
+      try {
+        say(`${String(files)} files, and a log of ${String(lines)} lines`);
+        await addFiles(database, files);
+        const log = folder.join('access.log');
+        const bytes = await writeLog(log, shape);
+        const parsed = parseRate(shape);
+        const copied = await copyRate(database, shape);
+        const unnested = await unnestRate(database, shape);
+        const direct = await directRate(database, shape);
+        for (const table of TABLES) await database.query(`delete from ${table}`);
+        await settle();
+        const master = startMaster({});
+        const config = folder.writeSecret('logger.conf', formatConfig({ nats: nats.master }));
+        await answering(database, nats.master, config);
+        say('the pipe');
+        const cpu = () =>
+          cpuSeconds({ nats: pids.nats, postgres: pids.postgres, master: master.pid, logger: pipe.pid });
+        const began = performance.now();
+        const pipe = spawn(
+          'sh',
+          [
+            '-c',
+            `cat "$1" | "$2" "$3" logger -c "$4" --spool "$5"`,
+            'sh',
+            log,
+            process.execPath,
+            BIN,
+            config,
+            folder.sub('spool'),
+          ],
+          { stdio: ['ignore', 'inherit', 'inherit'] },
+        );
+        const before = cpu();
+        const ended = once(pipe, 'exit');
+        let used = before;
+        for (;;) {
+          const [row] = await database.query<{ sum: number }>(
+            'select coalesce(sum(downloads), 0)::bigint as sum from download_hours',
+          );
+          const count = row?.sum ?? 0;
+          if (count >= lines) break;
+          if (pipe.exitCode !== null) throw new Error(`piw logger ended after ${String(count)}`);
+          used = cpu();
+          await sleep(50);
+        }
+        const took = (performance.now() - began) / 1000;
+        await ended;
+        const [rows] = await database.query<{ count: number }>('select count(*) from downloads');
+        if (rows?.count !== lines) throw new Error(`${String(rows?.count)} rows of ${String(lines)} lines`);
+        const figures = {
+          downloads_per_s: lines / took,
+          took_s: took,
+          lines,
+          bytes_per_line: bytes / lines,
+          ...Object.fromEntries(
+            [...used]
+              .map(([task, seconds]) => [task, seconds - (before.get(task) ?? 0)] as const)
+              .filter(([, seconds]) => seconds > 0.5)
+              .map(([task, seconds]) => [
+                `cpu_${task.replaceAll('-', '_')}_us_per_line`,
+                (seconds / lines) * 1e6,
+              ]),
+          ),
+        };
+        return {
+          figures,
+          limits: {
+            copy_rows_per_s: copied,
+            unnest_rows_per_s: unnested,
+            with_sums_rows_per_s: direct,
+            parse_lines_per_s: parsed,
+            ...limits,
+          },
+        };
+      } finally {
+        await database.close();
+      }
+    });
+  },
+};
+
+export async function addFiles(database: Database, files: number): Promise<void> {
+  const numbers = Array.from({ length: files }, (_, n) => n);
+  const names = [...new Set(numbers.map(packageOf))];
+  await database.query(
+    `insert into packages (package, origin) select n, 'feed' from unnest($1::text[]) as n`,
+    [names],
+  );
+  await database.query(
+    `insert into versions (package_id, version, sort_key, has_sdist, origin)
+     select package_id, '1.' || n, n::text, true, 'feed' from packages, generate_series(0, 7) as n`,
+  );
+  await database.query(`insert into tags (py, abi, platform) values ('cp311', 'cp311', 'linux_armv7l')`);
+  await database.query(
+    `insert into files (filename, version_id, filesize, sha256, metadata_sha256, tag_id)
+     select f.filename, v.version_id, 1, '', '', 1
+     from unnest($1::text[], $2::text[], $3::text[]) as f (filename, package, version)
+     join packages using (package) join versions v using (package_id, version)`,
+    [numbers.map(filenameOf), numbers.map(packageOf), numbers.map((n) => `1.${String(n % 8)}`)],
+  );
+}
+
+async function writeLog(path: string, shape: LogShape): Promise<number> {
+  const out = createWriteStream(path);
+  let bytes = 0;
+  for (const part of logLines(shape)) {
+    bytes += part.length;
+    if (!out.write(part)) await once(out, 'drain');
+  }
+  out.end();
+  await once(out, 'close');
+  return bytes;
+}
+
+/** Lines that are read a second, and nothing done with them. */
+export function parseRate(shape: LogShape): number {
+  const parts = [...logLines({ ...shape, lines: 200_000 })];
+  const reader = new LineReader('auto');
+  const hosts = new Hosts('keep');
+  const began = performance.now();
+  for (const part of parts) {
+    const stretch = new Stretch(0, (raw) => hosts.of(raw));
+    const text = Buffer.from(part).toString('latin1');
+    for (let read = 0; read < text.length;) read += reader.read(text, read, 0, stretch);
+  }
+  return 200_000 / ((performance.now() - began) / 1000);
+}
+
+/** Stretches of such a log, as messages have them. */
+function* stretches(shape: LogShape, lines: number) {
+  const reader = new LineReader('auto');
+  const hosts = new Hosts('keep');
+  let stretch = new Stretch(0, (raw) => hosts.of(raw));
+  let at = 0;
+  for (const part of logLines({ ...shape, lines })) {
+    for (let read = 0; read < part.length;) {
+      read += reader.read(part, read, 0, stretch);
+      if (!stretch.full) continue;
+      yield { stretch, from: at, to: (at += stretch.tally.lines) };
+      stretch = new Stretch(0, (raw) => hosts.of(raw));
+    }
+  }
+  if (stretch.tally.lines > 0) yield { stretch, from: at, to: at + stretch.tally.lines };
+}
+
+const COLUMNS = `file_id, accessed_at, accessed_by, country, arch, distro_name, distro_version, os_name, os_version, py_name,
+  py_version, installer_name, installer_version, setuptools_version`;
+const LIMIT_ROWS = 200_000;
+
+/** The rows themselves, in batches. */
+async function batches(database: Database, shape: LogShape): Promise<(string | number | null)[][][]> {
+  const files = await database.query<{ filename: string; file_id: number }>(
+    'select filename, file_id from files',
+  );
+  const ids = new Map(files.map(({ filename, file_id }) => [filename, file_id]));
+  const rows = [...stretches(shape, LIMIT_ROWS)].flatMap(({ stretch }) => {
+    const { hosts, whats, agents, entries } = stretch.finish(1, 1, '');
+    const numbers = new Uint32Array(entries.buffer, 0, entries.length / 4);
+    return Array.from({ length: numbers.length / 5 }, (_, i) => {
+      const [, time = 0, host = 0, what = 0, agent = 0] = numbers.subarray(5 * i, 5 * i + 5);
+      return [
+        ...[ids.get(whats[what] ?? '') ?? 0, new Date(time * 1000).toISOString()],
+        ...[...(hosts[host] ?? []), ...(agents[agent] ?? [])],
+      ];
+    });
+  });
+  const all: (string | number | null)[][][] = [];
+  for (let at = 0; at < rows.length; at += BATCH) all.push(rows.slice(at, at + BATCH));
+  const months = [shape.begin, Date.now()].map((time) => new Date(time).toISOString().slice(0, 10));
+  await database.query('select make_log_months($1::date[])', [months]);
+  return all;
+}
+
+/** The same rows, by COPY into the same table by one connection, a transaction for each batch. */
+export async function copyRate(database: Database, shape: LogShape): Promise<number> {
+  const texts = (await batches(database, shape)).map((rows) =>
+    rows.map((row) => `${row.map((field) => field ?? '\\N').join('\t')}\n`).join(''),
+  );
+  const began = performance.now();
+  for (const text of texts)
+    await database.transaction((db) => db.copy(`copy downloads (${COLUMNS}) from stdin`, text));
+  return LIMIT_ROWS / ((performance.now() - began) / 1000);
+}
+
+/** The same by `insert … select from unnest`. */
+async function unnestRate(database: Database, shape: LogShape): Promise<number> {
+  const types = ['bigint', 'timestamptz', ...Array.from({ length: 12 }, () => 'text')];
+  const sql = `insert into downloads (${COLUMNS}) select * from unnest(${types.map((type, i) => `$${String(i + 1)}::${type}[]`).join(', ')})`;
+  const columns = (await batches(database, shape)).map((rows) =>
+    types.map((_, i) => rows.map((row) => row[i])),
+  );
+  const began = performance.now();
+  for (const one of columns) await database.query(sql, one);
+  return LIMIT_ROWS / ((performance.now() - began) / 1000);
+}
+
+/** What the Oracle does with the messages, in this process: rows, sums, and how far the log is counted. */
+export async function directRate(database: Database, shape: LogShape): Promise<number> {
+  const [position] = await logsOf(database, `limit ${String(Math.random())}`, true);
+  const messages = [...stretches(shape, LIMIT_ROWS)].map(({ stretch, from, to }) => ({
+    ...stretch.finish(position?.[0] ?? 0, to, String(to)),
+    from,
+  }));
+  const began = performance.now();
+  for (const message of messages) {
+    const { counted } = await logEntries(database, message);
+    if (!counted) throw new Error('it was not counted');
+  }
+  return LIMIT_ROWS / ((performance.now() - began) / 1000);
+}
+
+/** Until the farm takes a log. */
+async function answering(database: Database, address: string, config: string): Promise<void> {
+  const log = join(config, '..', 'one.log');
+  const out = createWriteStream(log);
+  out.end('192.0.2.1 - - [21/Nov/2024:23:04:07 +0000] "GET /none.css HTTP/1.1" 200 1\n');
+  await once(out, 'close');
+  const logger = spawn(process.execPath, [BIN, 'logger', '-q', '-c', config, log], {
+    stdio: ['ignore', 'ignore', 'inherit'],
+  });
+  const [code] = (await once(logger, 'exit')) as [number];
+  if (code !== 0) throw new Error(`piw logger ended with ${String(code)} at ${address}`);
+  await database.query('select 1');
+}
