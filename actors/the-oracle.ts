@@ -17,11 +17,11 @@ import { packageQueue, type QueueOrder } from '../src/database/queue-report.js';
 import { front } from '../src/database/front.js';
 import { helloSlave, setSlaves } from '../src/database/slaves.js';
 import { statistics } from '../src/database/statistics.js';
+import { sumUp } from '../src/database/sums.js';
 import * as targets from '../src/database/targets.js';
 import * as versions from '../src/database/versions.js';
 import { feed, projectFromTuple, versionFromTuple } from '../src/protocols/feed.js';
 import { oracle } from '../src/protocols/oracle.js';
-import type { Statistics } from '../src/protocols/statistics.js';
 
 const DONE = { verb: 'DONE' } as const;
 /** What no lease is about. */
@@ -45,7 +45,6 @@ export class TheOracle extends Actor {
   readonly #db: Database;
 
   readonly #count: Aged<QueueCount>;
-  readonly #statistics: Aged<Statistics>;
   readonly #settings: OracleSettings;
 
   constructor(context: ActorContext, database: Database, settings: Partial<OracleSettings> = {}) {
@@ -56,7 +55,6 @@ export class TheOracle extends Actor {
       () => countQueue(database),
       () => estimateQueue(database),
     );
-    this.#statistics = new Aged(() => statistics(database));
   }
 
   override start(): void {
@@ -99,7 +97,8 @@ export class TheOracle extends Actor {
         GETSKIP: async (m) => ({ verb: 'SKIP', skip: await versions.skipReason(db, m.package, m.version) }),
         GETPYPI: async () => ({ verb: 'PYPI', serial: await control.pypiSerial(db) }),
         SETPYPI: (m) => done(control.setPypiSerial(db, m.serial, m.fence)),
-        GETSTATS: async () => ({ verb: 'STATS', statistics: (await this.#statistics.get()).value }),
+        SUMUP: async (m) => ({ verb: 'SUMMED', more: await sumUp(db, m.fence) }),
+        GETSTATS: async () => ({ verb: 'STATS', statistics: await statistics(db) }),
         QUEUE: async () => {
           const { value, ageMs } = await this.#count.get();
           return { verb: 'QUEUE', ...value, age_s: ageMs / 1000, ...(await queuePace(db)) };

@@ -1,22 +1,71 @@
-import type { EndedBuild, Front } from '../protocols/site.js';
+import type { EndedBuild, Front, History } from '../protocols/site.js';
 import type { Queryable, Row } from './pool.js';
+
+type Step = History['hours'][number];
+
+/** How many builds and packages the home page names. */
+const NAMED = 20;
 
 /** What the home page shows beside the statistics. */
 export async function front(db: Queryable): Promise<Front> {
-  const latest = await db.query<EndedBuild & Row>(
+  return {
+    history: {
+      hours: await steps(db, 'hour', 48),
+      days: await steps(db, 'day', 365),
+      months: await steps(db, 'month', 1200, 'greatest(first, known)'),
+    },
+    latest: [...(await latest(db))],
+    popular: await popular(db),
+  };
+}
+
+/**
+ * What each of the last `count` hours, days or months (of UTC) came to, the one under way included, without a gap.
+ * `from` is where that begins, if not with the `first`: `known` is the step in which anything happened first.
+ */
+async function steps(
+  db: Queryable,
+  step: 'hour' | 'day' | 'month',
+  count: number,
+  from = 'first',
+): Promise<Step[]> {
+  const rows = await db.query<{ began: number; builds: number; failed: number; downloads: number }>(
+    // Times without a zone are UTC's here: a day is 24 hours, whatever the session's own zone has.
+    `with span as (
+       select ${from} as starts, this as ends from (
+         select this, this - interval '${String(count - 1)} ${step}' as first, known
+         from date_trunc('${step}', now() at time zone 'UTC') this, date_trunc('${step}', least(now(), (
+           select min(began) from history_now where step = 'month')) at time zone 'UTC') known) n
+     ), sums as (
+       select began, sum(value) filter (where figure = 'builds') as builds,
+         sum(value) filter (where figure in ('builds_failed', 'builds_retried')) as failed,
+         sum(value) filter (where figure = 'downloads') as downloads
+       -- One more step than is asked for, in a form that tells the planner how few they are.
+       from history_now where step = '${step}' and began > now() - interval '${String(count + 1)} ${step}' group by began
+     )
+     select floor(extract(epoch from began) * 1000)::float8 as began, coalesce(builds, 0)::bigint as builds,
+       coalesce(failed, 0)::bigint as failed, coalesce(downloads, 0)::bigint as downloads
+     from (
+       select at at time zone 'UTC' as began from span, generate_series(starts, ends, '1 ${step}') at) s
+     left join sums using (began) order by began`,
+  );
+  return rows.map(({ began, builds, failed, downloads }): Step => [began, builds, failed, downloads]);
+}
+
+async function latest(db: Queryable): Promise<readonly EndedBuild[]> {
+  return await db.query<EndedBuild & Row>(
     `select b.build_id, p.package, v.version, t.abi, t.platform, b.status, b.failure_class,
        floor(extract(epoch from b.built_at) * 1000)::float8 as built, extract(epoch from b.duration)::float8 as duration_s
      from builds b join versions v using (version_id) join packages p using (package_id) join targets t using (target_id)
-     order by b.build_id desc limit 20`,
+     order by b.build_id desc limit ${String(NAMED)}`,
   );
-  const popular = await db.query<{ package: string; downloads: number }>(
-    `select p.package, sum(d.downloads)::bigint as downloads
-     from download_days d join packages p using (package_id)
-     where d.day > (now() at time zone 'UTC')::date - 30 group by p.package_id order by 2 desc, 1 limit 20`,
+}
+
+/** As they were when the month was last summed up: see sums.ts. What is quarantined is hidden everywhere. */
+async function popular(db: Queryable): Promise<Front['popular']> {
+  const rows = await db.query<{ package: string; downloads: number }>(
+    `select p.package, m.downloads from package_month m join packages p using (package_id)
+     where p.status <> 'quarantined' order by m.downloads desc, m.package_id limit ${String(NAMED)}`,
   );
-  return {
-    history: { hours: [], days: [], months: [] },
-    latest: [...latest],
-    popular: popular.map((row) => [row.package, row.downloads]),
-  };
+  return rows.map((row) => [row.package, row.downloads]);
 }

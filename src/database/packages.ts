@@ -98,7 +98,10 @@ export async function deletePackage(database: Database, name: string): Promise<r
   });
 }
 
-/** [package, description, files, downloads of 30 days], by name, after that one. */
+/**
+ * [package, description, files, downloads of 30 days], by name, after that one. The downloads are as they were when
+ * the month was last summed up: see sums.ts.
+ */
 export async function searchIndex(
   db: Queryable,
   page: { readonly after: string; readonly limit: number },
@@ -109,11 +112,12 @@ export async function searchIndex(
     files: number;
     downloads: number;
   }>(
-    `select p.package, p.description,
-       (select count(*) from versions v join files f using (version_id) where v.package_id = p.package_id) as files,
-       coalesce((select sum(d.downloads) from download_days d
-         where d.package_id = p.package_id and d.day > (now() at time zone 'UTC')::date - 30), 0)::bigint as downloads
-     from packages p where p.package collate "C" > $1 order by p.package collate "C" limit $2`,
+    `select p.package, p.description, coalesce(f.files, 0) as files, coalesce(m.downloads, 0) as downloads
+     from (
+       select package_id, package, description from packages
+       where package collate "C" > $1 order by package collate "C" limit $2) p
+     left join package_files f using (package_id) left join package_month m using (package_id)
+     order by p.package collate "C"`,
     [page.after, page.limit],
   );
   return rows.map((row) => [row.package, row.description, row.files, row.downloads]);

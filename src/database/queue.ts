@@ -220,15 +220,6 @@ export async function leaseOf(
   return row;
 }
 
-/** [abi, platform, builds that wait] of every target. */
-export async function lengths(db: Queryable): Promise<[string, string, number][]> {
-  const rows = await db.query<{ abi: string; platform: string; waiting: number }>(
-    `select t.abi, t.platform, count(q.version_id) filter (where q.slave_id is null) as waiting
-     from targets t left join queue q using (target_id) group by t.target_id order by t.rank, t.platform`,
-  );
-  return rows.map(({ abi, platform, waiting }) => [abi, platform, waiting]);
-}
-
 function held(leases: readonly Held[]): [number[], number[]] {
   return [leases.map(([lease]) => lease), leases.map(([, slave]) => slave)];
 }

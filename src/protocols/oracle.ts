@@ -293,6 +293,11 @@ export const oracle = new Protocol('db', {
   GETPYPI: { fields: {}, answers: { PYPI: { serial: Count } }, reads: true },
   /** `fence` is the revision of the sender's lease; a serial from an older holder is refused. */
   SETPYPI: { fields: { serial: Count, fence: Count }, answers: DONE },
+  /**
+   * Sums up what the statistics and their history consist of, or (`more`) a part of it; `fence` as in SETPYPI. Until
+   * then, what is new counts all the same, but costs more.
+   */
+  SUMUP: { fields: { fence: Count }, answers: { SUMMED: { more: Flag } } },
   GETSTATS: { fields: {}, answers: { STATS: { statistics: Statistics } }, reads: true },
 
   /**

@@ -15,10 +15,16 @@ import {
 
 /** What the pages show that is about no project. */
 
-/** [when the step began, builds that ended in it, of them failed, downloads]: what it all came to. */
+/**
+ * [when the step began, builds that ended in it, of them failed (for good or to be tried again), downloads]: what it
+ * all came to, whatever was removed since. The rest of the builds have succeeded.
+ */
 const Step = Type.Tuple([Time, Count, Count, Count]);
 
-/** Builds and downloads by hour (the last two days), by day (a year) and by month; the oldest first, the last one unfinished. */
+/**
+ * Builds and downloads by hour (the last 48), by day (365) and by month (since the first of which anything is known),
+ * all of UTC; the oldest first, without a gap, the last one unfinished.
+ */
 export const History = Type.Object({
   hours: listOf(Step, 100),
   days: listOf(Step, 400),
