@@ -1,5 +1,6 @@
 import type { ProjectChange, VersionChange } from '../protocols/feed.js';
 import { changeVersions, insertVersions } from './feed-versions.js';
+import { noteEvent } from './feed.js';
 import { fence } from './fences.js';
 import { noteDue, notePackages } from './pages.js';
 import type { Database, Queryable } from './pool.js';
@@ -28,7 +29,7 @@ export async function applyEvents(
     // Before any version gets its number: see fillSlice in targets.ts.
     await db.query(`select hold_versions('{}')`);
     const wiped = await wipeVersions(db, events.projects);
-    if (events.projects.length > 0) await applyProjects(db, events.projects);
+    const projects = events.projects.length > 0 ? await applyProjects(db, events.projects) : 0;
     const fresh = await insertVersions(db, events.versions);
     const made = new Set(fresh.map(({ at }) => at));
     const known = events.versions.filter((_, at) => !made.has(at));
@@ -47,12 +48,13 @@ export async function applyEvents(
     await db.query('update feed set serial = $1, read_serial = $2, cut_time = $3, cut_serial = $4', [
       ...events.position,
     ]);
+    if (projects + wiped.length + changed.length + fresh.length > 0) await noteEvent(db);
     if (ids.length + fresh.length > 0) await hint(db);
   });
 }
 
-/** Projects that came, went, or are quarantined. Each that is there gets a look at its page. */
-async function applyProjects(db: Queryable, projects: readonly ProjectChange[]): Promise<void> {
+/** Projects that came, went, or are quarantined; how many. Each that is there gets a look at its page. */
+async function applyProjects(db: Queryable, projects: readonly ProjectChange[]): Promise<number> {
   const names = projects.map(({ name }) => name);
   const rows = await db.query<{ package: string }>('select package from packages where package = any ($1)', [
     names,
@@ -65,7 +67,7 @@ async function applyProjects(db: Queryable, projects: readonly ProjectChange[]):
     projects.map(({ present }) => present),
     projects.map(({ quarantined }) => quarantined),
   ];
-  await db.query(
+  const [done] = await db.query<{ changed: number }>(
     `with given as (
        select * from unnest($1::text[], $2::bigint[], $3::bool[], $4::bool[], $5::bool[])
          as g (name, serial, wiped, present, quarantined)
@@ -87,14 +89,16 @@ async function applyProjects(db: Queryable, projects: readonly ProjectChange[]):
        where p.package = g.name and (p.page_serial < g.serial or (g.wiped and p.missing is not null))
          and (g.wiped or g.quarantined is not null or g.present is distinct from (p.gone is null))
        returning p.package_id
+     ), wanted as (
+       insert into looks (package_id, urgent, serial)
+       select package_id, false, serial from (
+         select m.package_id, g.serial from made m join given g on g.name = m.package where g.present is distinct from false
+         union all
+         select p.package_id, g.serial from packages p join given g on g.name = p.package
+         where p.page_serial < g.serial and g.present is distinct from false) f order by package_id
+       on conflict (package_id) do update set serial = greatest(looks.serial, excluded.serial)
      )
-     insert into looks (package_id, urgent, serial)
-     select package_id, false, serial from (
-       select m.package_id, g.serial from made m join given g on g.name = m.package where g.present is distinct from false
-       union all
-       select p.package_id, g.serial from packages p join given g on g.name = p.package
-       where p.page_serial < g.serial and g.present is distinct from false) f order by package_id
-     on conflict (package_id) do update set serial = greatest(looks.serial, excluded.serial)`,
+     select (select count(*) from made) + (select count(*) from changed) as changed`,
     columns,
   );
   await notePackages(db, [...known]);
@@ -103,6 +107,7 @@ async function applyProjects(db: Queryable, projects: readonly ProjectChange[]):
     db,
     names.filter((name) => !known.has(name)).map((name) => ['PROJECT', name]),
   );
+  return done?.changed ?? 0;
 }
 
 /** The versions of projects that were removed are gone; their numbers. */

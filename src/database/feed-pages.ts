@@ -1,6 +1,6 @@
 import type { Project, Release } from '../protocols/oracle.js';
 import { sortKey } from '../wheels/versions.js';
-import { postpone } from './feed.js';
+import { noteEvent, postpone } from './feed.js';
 import { fence } from './fences.js';
 import { newPackage } from './packages.js';
 import { notePackages } from './pages.js';
@@ -43,8 +43,9 @@ export async function applyPage(
       page_serial: number;
       status: string;
       gone: boolean;
+      etag: string | null;
     }>(
-      `select package_id, page_serial, status, gone is not null as gone from packages where package = $1 for update`,
+      `select package_id, page_serial, status, gone is not null as gone, etag from packages where package = $1 for update`,
       [name],
     );
     if (!before || (serial > 0 && serial < before.page_serial)) {
@@ -64,6 +65,8 @@ export async function applyPage(
       await notePackages(db, [name]);
       await hint(db);
     }
+    const differs = serial > before.page_serial || (etag !== null && etag !== before.etag);
+    if (differs || changed.length + gone.length + all.length > 0) await noteEvent(db);
     // One that must have reached a higher serial is looked at again.
     const looked = await db.query(
       'delete from looks where package_id = $1 and (serial <= $2 or $2 = 0) returning 1',
@@ -161,7 +164,9 @@ export async function settleVersions(
       db,
       changed.map(({ version_id }) => version_id),
     );
-    if (changed.length > 0) await notePackages(db, [list.package]);
+    if (changed.length === 0) return;
+    await notePackages(db, [list.package]);
+    await noteEvent(db);
   });
 }
 
@@ -191,6 +196,8 @@ export async function missingPage(
       db,
       gone.map(({ version_id }) => version_id),
     );
-    if (gone.length > 0) await notePackages(db, [name]);
+    if (gone.length === 0) return;
+    await notePackages(db, [name]);
+    await noteEvent(db);
   });
 }

@@ -10,6 +10,13 @@ export async function feedPosition(db: Queryable): Promise<FeedPosition> {
   return row ?? { serial: 0, read: 0, cut_time: 0, cut_serial: 0, compared: null, held: null, accepted: 0 };
 }
 
+/** The index has told something new: that is what the statistics call its last event. */
+export async function noteEvent(db: Queryable): Promise<void> {
+  await db.query(
+    `update feed set last_event = now() where last_event is null or last_event < now() - interval '1 second'`,
+  );
+}
+
 /** The pages of these projects are to be read; what is unknown is made. */
 export async function wantLooks(
   database: Database,

@@ -1,5 +1,6 @@
 import type { Origin, Release } from '../protocols/oracle.js';
 import { sortKey } from '../wheels/versions.js';
+import { noteEvent } from './feed.js';
 import { newPackage } from './packages.js';
 import { noteDue, notePackages } from './pages.js';
 import type { Database, Queryable } from './pool.js';
@@ -52,6 +53,7 @@ export async function newVersions(
     await requeue(db, changed);
     if (changed.length > 0) {
       await notePackages(db, [name]);
+      if (origin === 'feed') await noteEvent(db);
       await hint(db);
     }
     return created;

@@ -281,6 +281,59 @@ for (const json of [true, false]) {
   });
 }
 
+const FEEDS: Readonly<Record<string, readonly [FakePypiOptions, Partial<CloudGazerSettings>]>> = {
+  'a changelog': [{}, {}],
+  'serials in its root': [{ pypi: false }, ANY_INDEX.settings],
+  ETags: [{ pypi: false, serials: false }, ANY_INDEX.settings],
+  'nothing but pages': [{ pypi: false, json: false, serials: false, etags: false }, ANY_INDEX.settings],
+};
+
+for (const [what, [options, settings]] of Object.entries(FEEDS)) {
+  void t.test(`of an index with ${what} it is known when it has last told something new`, async (t) => {
+    const world = small(3);
+    const pypi = await FakePypi.start(world, options);
+    t.teardown(() => pypi.close());
+    const { db } = await follow(t, pypi, { settings });
+    /** Until everything was asked for once more, and then some. */
+    const quiet = async () => {
+      const before = pypi.requests.length;
+      await until(async () => {
+        const rows = await db.query(`select from feed where read_serial = serial`);
+        return rows.length === 1 && pypi.requests.length > before + 12;
+      });
+    };
+    const agesAgo = `now() - interval '1 hour'`;
+    const isLate = async () =>
+      (await db.query(`select from feed where last_event > now() - interval '10 minutes'`)).length === 1;
+    await until(async () => (await offered(db)) === 'p0 1.0, p1 1.0, p2 1.0');
+    t.ok(await isLate(), 'what was there already is new to the farm');
+    await quiet();
+    await db.query(`update feed set last_event = ${agesAgo}`);
+    await quiet();
+    t.notOk(await isLate(), 'what says nothing new is no event');
+    const changes = [
+      () => {
+        release(world, 'p1', '1.1');
+      },
+      () => {
+        world.yankRelease('p2', '1.0', 'broken');
+      },
+      () => {
+        world.removeProject('p0');
+      },
+    ];
+    for (const change of changes) {
+      change();
+      await until(isLate);
+      // What a changelog has told comes once more when it has settled.
+      await quiet();
+      await db.query(`update feed set last_event = ${agesAgo}`);
+    }
+    await quiet();
+    t.notOk(await isLate());
+  });
+}
+
 void t.test('of a large index with neither serials nor ETags only new names are seen', async (t) => {
   const world = small(250);
   const pypi = await FakePypi.start(world, { pypi: false, serials: false, etags: false });
