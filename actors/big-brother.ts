@@ -1,5 +1,7 @@
 import { Actor, type ActorContext } from '../src/actor/actor.js';
+import type { Clock } from '../src/actor/clock.js';
 import { Client } from '../src/actor/client.js';
+import { bigBrother } from '../src/protocols/big-brother.js';
 import { slaveControl, status } from '../src/protocols/control.js';
 import { PiwError } from '../src/errors.js';
 import { fileSystem } from '../src/protocols/file-juggler.js';
@@ -11,51 +13,93 @@ export interface BigBrotherSettings {
   readonly intervalS: number;
 }
 
+/** What a task has said holds for so long if it doesn't answer any more, milliseconds. */
+const HOLDS_MS = 300_000;
+
 /**
  * Puts the statistics together, from the database, the file system and the slaves, and sends them to
- * the home page and to whoever watches.
+ * the home page and to whoever watches. It also has the database sum up what they and their history consist of.
+ * After a time away there is more to sum up, and nothing is missing.
  */
 export class BigBrother extends Actor {
   readonly #settings: BigBrotherSettings;
   readonly #database: Client<typeof oracle.verbs>;
-  readonly #files: Client<typeof fileSystem.verbs>;
-  readonly #slaves: Client<typeof slaveControl.verbs>;
   readonly #secretary: Client<typeof secretary.verbs>;
   readonly #status: Client<typeof status.verbs>;
+  readonly #space: LastSaid<{ readonly total: number; readonly free: number }>;
+  readonly #slaves: LastSaid<Statistics['slaves']>;
 
   constructor(context: ActorContext, settings: BigBrotherSettings) {
     super(context);
     this.#settings = settings;
     this.#database = new Client(this.bus, oracle, undefined, { timeoutMs: 30_000 });
-    this.#files = new Client(this.bus, fileSystem);
-    this.#slaves = new Client(this.bus, slaveControl);
     this.#secretary = new Client(this.bus, secretary);
     this.#status = new Client(this.bus, status);
+    // They answer from memory, or not at all: the other figures don't wait for them.
+    const files = new Client(this.bus, fileSystem, undefined, { timeoutMs: 2000 });
+    const slaves = new Client(this.bus, slaveControl, undefined, { timeoutMs: 2000 });
+    this.#space = new LastSaid(this.clock, () => files.ask('STATVFS', {}));
+    this.#slaves = new LastSaid(this.clock, async () => {
+      const states = new Map<string, number>();
+      for (const { state } of (await slaves.ask('HELLO', {})).slaves)
+        states.set(state, (states.get(state) ?? 0) + 1);
+      return [...states].sort();
+    });
   }
 
   override start(): void {
-    this.every(this.#settings.intervalS, () => this.#gather());
+    this.serve(bigBrother, {
+      GATHER: async () => ({ verb: 'STATISTICS', statistics: await this.#gather() }),
+    });
+    this.every(this.#settings.intervalS, async () => {
+      await this.#sumUp();
+      const statistics = await this.#gather();
+      await this.#status.publish('STATISTICS', { statistics });
+      await this.#secretary.ask('HOME', { statistics });
+    });
   }
 
-  async #gather(): Promise<void> {
-    const { statistics: counted } = await this.#database.ask('GETSTATS', {});
-    const space = await this.#files.ask('STATVFS', {}).catch(unavailable);
-    const seen = await this.#slaves.ask('HELLO', {}).catch(unavailable);
-    const states = new Map<string, number>();
-    for (const { state } of seen?.slaves ?? []) states.set(state, (states.get(state) ?? 0) + 1);
-    const statistics: Statistics = {
+  /** As much as there is, but no longer than until the figures are due again. */
+  async #sumUp(): Promise<void> {
+    const end = this.clock.now() + this.#settings.intervalS * 1000;
+    for (let more = true; more && this.clock.now() < end && !this.isStopping();)
+      ({ more } = await this.#database.ask('SUMUP', { fence: this.context.fence() }));
+  }
+
+  async #gather(): Promise<Statistics> {
+    const [{ statistics: counted }, space, slaves] = await Promise.all([
+      this.#database.ask('GETSTATS', {}),
+      this.#space.get(),
+      this.#slaves.get(),
+    ]);
+    return {
       ...counted,
-      slaves: [...states],
+      slaves: slaves ?? [],
       disk_total: space?.total ?? 0,
       disk_free: space?.free ?? 0,
     };
-    await this.#status.publish('STATISTICS', { statistics });
-    await this.#secretary.ask('HOME', { statistics });
   }
 }
 
-/** A task that doesn't answer now costs its own figures, not all of them. */
-function unavailable(error: unknown): undefined {
-  if (!(error instanceof PiwError)) throw error;
-  return undefined;
+/** A task that doesn't answer now costs its own figures, not all of them, and those only after a while. */
+class LastSaid<T> {
+  readonly #clock: Clock;
+  readonly #ask: () => Promise<T>;
+  #said: { readonly what: T; readonly at: number } | undefined;
+
+  constructor(clock: Clock, ask: () => Promise<T>) {
+    this.#clock = clock;
+    this.#ask = ask;
+  }
+
+  async get(): Promise<T | undefined> {
+    try {
+      const what = await this.#ask();
+      this.#said = { what, at: this.#clock.now() };
+    } catch (error) {
+      if (!(error instanceof PiwError)) throw error;
+      if (this.#said && this.#clock.now() - this.#said.at > HOLDS_MS) this.#said = undefined;
+    }
+    return this.#said?.what;
+  }
 }

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { Actor, type ActorContext, type From } from '../src/actor/actor.js';
 import { Client } from '../src/actor/client.js';
 import { PiwError } from '../src/errors.js';
+import { bigBrother } from '../src/protocols/big-brother.js';
 import { chase, type Part } from '../src/protocols/chase.js';
 import { fileSystem } from '../src/protocols/file-juggler.js';
 import { PRIORITY, oracle, type LoggedBuild } from '../src/protocols/oracle.js';
@@ -63,6 +64,7 @@ export class MrChase extends Actor {
   readonly #database: Client<typeof oracle.verbs>;
   readonly #files: Client<typeof fileSystem.verbs>;
   readonly #secretary: Client<typeof secretary.verbs>;
+  readonly #bigBrother: Client<typeof bigBrother.verbs>;
 
   constructor(context: ActorContext, settings: ChaseSettings) {
     super(context);
@@ -71,6 +73,7 @@ export class MrChase extends Actor {
     this.#database = new Client(this.bus, oracle, undefined, patient);
     this.#files = new Client(this.bus, fileSystem, undefined, patient);
     this.#secretary = new Client(this.bus, secretary, undefined, patient);
+    this.#bigBrother = new Client(this.bus, bigBrother, undefined, { timeoutMs: 10_000 });
   }
 
   override start(): void {
@@ -296,11 +299,6 @@ export class MrChase extends Actor {
   async #rebuild(part: Part, name: string | null): Promise<{ verb: 'DONE' }> {
     if (name !== null) await this.#mustExist(name, null);
     const names = name === null ? (await this.#database.ask('ALLPKGS', {})).names : [name];
-    if (part === 'HOME' || part === 'ALL') {
-      await this.#secretary.ask('HOME', {
-        statistics: (await this.#database.ask('GETSTATS', {})).statistics,
-      });
-    }
     if (part === 'SEARCH' || part === 'ALL') await this.#secretary.ask('SEARCH', {});
     if (part === 'SITEMAP' || part === 'ALL') await this.#secretary.ask('SITEMAP', {});
     if (name === null && (part === 'INDEX' || part === 'ALL')) await this.#secretary.ask('ROOT', {});
@@ -311,6 +309,11 @@ export class MrChase extends Actor {
       await this.#database.ask('SAVEPAGES', { pages, written: [], listed: [] });
     }
     if (part === 'LOG') for (const each of names) await this.#logs(each);
+    // Last: where Big Brother doesn't answer, everything else is done.
+    if (part === 'HOME' || part === 'ALL') {
+      const { statistics } = await this.#bigBrother.ask('GATHER', {});
+      await this.#secretary.ask('HOME', { statistics });
+    }
     return { verb: 'DONE' };
   }
 

@@ -10,19 +10,25 @@ type Figure = {
 /** What each figure is called on every page, and what it counts; in the order in which they are shown. */
 export const FIGURES = {
   packages: ['packages', 'count'],
+  packages_built: ['of them with a wheel', 'count'],
   versions: ['versions', 'count'],
   files: ['wheels', 'count'],
   files_bytes: ['size of the wheels', 'bytes'],
   builds: ['builds', 'count'],
   builds_failed: ['of them failed', 'count'],
+  builds_retried: ['of them to be tried again', 'count'],
   builds_last_hour: ['builds in the last hour', 'count'],
   builds_last_day: ['builds in the last 24 hours', 'count'],
+  builds_succeeded_last_day: ['of them succeeded', 'count'],
+  building: ['being built now', 'count'],
+  oldest_release: ['oldest release that waits', 'time'],
   downloads: ['downloads', 'count'],
   downloads_last_day: ['downloads in the last day', 'count'],
   downloads_last_month: ['downloads in 30 days', 'count'],
   disk_total: ['disk', 'bytes'],
   disk_free: ['of it free', 'bytes'],
   database_bytes: ['database', 'bytes'],
+  counted: ['counted', 'time'],
   last_event: ['last news from the index', 'time'],
 } as const satisfies Record<Figure, readonly [label: string, unit: Unit]>;
 

@@ -80,12 +80,18 @@ export async function* inPages(
 }
 
 export const emptyStatistics: Statistics = {
+  counted: 1.7e12,
   packages: 0,
+  packages_built: 0,
   versions: 0,
   builds: 0,
   builds_failed: 0,
+  builds_retried: 0,
   builds_last_hour: 0,
   builds_last_day: 0,
+  builds_succeeded_last_day: 0,
+  building: 0,
+  oldest_release: null,
   files: 0,
   files_bytes: 0,
   downloads: 0,
@@ -102,12 +108,18 @@ export const emptyFront: Front = { history: { hours: [], days: [], months: [] },
 
 export function sampleStatistics(now: number): Statistics {
   return {
+    counted: now - 3000,
     packages: 701_482,
+    packages_built: 402_771,
     versions: 7_914_207,
     builds: 9_204_118,
     builds_failed: 1_377_902,
+    builds_retried: 21_040,
     builds_last_hour: 214,
     builds_last_day: 4871,
+    builds_succeeded_last_day: 4120,
+    building: 9,
+    oldest_release: now - 5_400_000,
     files: 2_481_906,
     files_bytes: 3.42e12,
     downloads: 214_882_013,

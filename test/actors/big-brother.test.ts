@@ -1,0 +1,146 @@
+import { mkdtemp } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { Actor } from '../../src/actor/actor.js';
+import { systemClock } from '../../src/actor/clock.js';
+import { Client } from '../../src/actor/client.js';
+import type { Bus } from '../../src/bus/bus.js';
+import { newVersions } from '../../src/database/versions.js';
+import { createLog } from '../../src/log.js';
+import { bigBrother } from '../../src/protocols/big-brother.js';
+import { status } from '../../src/protocols/control.js';
+import { oracle } from '../../src/protocols/oracle.js';
+import type { Statistics } from '../../src/protocols/statistics.js';
+import { secretary } from '../../src/protocols/web.js';
+import { testBus, until } from '../helpers/bus.js';
+import { piwWith, runTask, runTasks } from '../helpers/command.js';
+import { testDatabase } from '../helpers/database.js';
+import { makes, testMaster, testSlave } from '../helpers/master.js';
+import { someRelease, someTarget } from '../helpers/rows.js';
+
+t.setTimeout(120_000);
+
+/** Hears what Big Brother says, in the place of the Secretary and of whoever watches. */
+class Audience extends Actor {
+  readonly homes: Statistics[] = [];
+  readonly published: Statistics[] = [];
+
+  override start(): void {
+    this.serve(secretary, {
+      HOME: ({ statistics }) => {
+        this.homes.push(statistics);
+        return { verb: 'DONE' };
+      },
+    });
+    this.serve(status, { STATISTICS: ({ statistics }) => this.published.push(statistics) }, { queue: null });
+  }
+}
+
+function audience(t: Test, bus: Bus): Audience {
+  const heard = new Audience({
+    ...{ task: 'the-secretary', bus, log: createLog('test', 'error', () => undefined), clock: systemClock },
+    ...{ pausing: 'ignores', fence: () => 0, crash: (error) => t.fail(String(error)) },
+  });
+  heard.start();
+  t.teardown(() => heard.stop());
+  return heard;
+}
+
+void t.test('the same figures go to the home page, to who watches and to who asks', async (t) => {
+  const { db, bus, settings, prefix } = await testMaster(t, {
+    versions: ['1.0', '2.0'],
+    tasks: ['the-oracle', 'file-juggler', 'the-architect', 'slave-driver', 'mr-chase'],
+  });
+  const heard = audience(t, bus);
+  const slave = await testSlave(t, prefix, makes);
+  await until(async () => (await db.query('select from builds')).length === 2);
+  // Away for a while: nothing of that is lost.
+  t.same(await db.query('select 1 from history'), []);
+  runTask(t, 'big-brother', { ...settings, 'dev-mode': true });
+  await until(() => heard.homes.length > 0 && heard.published.length > 0);
+  t.same(heard.published[0], heard.homes[0]);
+  t.match(heard.homes[0], {
+    packages: 1,
+    packages_built: 1,
+    versions: 2,
+    builds: 2,
+    builds_last_hour: 2,
+    files: 2,
+  });
+  t.ok((heard.homes[0]?.disk_total ?? 0) > (heard.homes[0]?.disk_free ?? 0));
+  t.same(
+    heard.homes[0]?.slaves.map(([, count]) => count),
+    [1],
+  );
+  t.same(await db.query('select 1 from figure_changes'), [], 'it is summed up');
+  const lasting = [
+    'packages',
+    'builds',
+    'builds_last_day',
+    'files_bytes',
+    'queue',
+    'last_event',
+    'disk_total',
+  ];
+  const told = JSON.parse(JSON.stringify(heard.homes[0], lasting)) as object;
+  const { statistics } = await new Client(bus, bigBrother).ask('GATHER', {});
+  t.match(statistics, told);
+  const piw = piwWith(settings);
+  const { out } = await piw('monitor', '--json');
+  t.match(JSON.parse(out), { statistics: told, slaves: [{}] });
+  t.match(await piw('monitor'), {
+    code: 0,
+    out: /^builds +2, 0 failed[^]*^index +last told something new \d+ s ago$/m,
+  });
+  const before = heard.homes.length;
+  t.match(await piw('rebuild', 'home'), { code: 0 });
+  await until(() => heard.homes.length > before);
+  slave.stop();
+  await slave.ended;
+});
+
+void t.test('what is away costs its own figures, and those only after a while', async (t) => {
+  const { db, dsn } = await testDatabase(t);
+  await someTarget(db, 'cp311');
+  await newVersions(db, 'demo', 'feed', [someRelease('1.0', { priority: 1 })]);
+  const output = await mkdtemp(join(tmpdir(), 'piw-away-'));
+  const said: string[] = [];
+  // Nobody is there but who knows the figures.
+  const own = runTasks(t, ['the-oracle'], { dsn, 'output-path': output, 'dev-mode': true });
+  const bus = await testBus(t, own.prefix);
+  const heard = audience(t, bus);
+  let now = Date.now();
+  const clock = { now: () => now, after: (ms: number, what: () => void) => systemClock.after(ms / 50, what) };
+  const first = runTask(t, 'big-brother', own, { said, clock });
+  await until(() => heard.homes.length > 0);
+  t.match(heard.homes[0], { packages: 1, slaves: [], disk_total: 0, disk_free: 0, oldest_release: 1.7e12 });
+  t.match(heard.homes[0]?.queue, [['cp311', 'linux_x86_64', 1]]);
+  t.type(heard.homes[0]?.last_event, 'number');
+  const juggler = runTask(t, 'file-juggler', own);
+  await until(() => (heard.homes.at(-1)?.disk_total ?? 0) > 0);
+  await juggler.stop();
+  const before = heard.homes.length;
+  await until(() => heard.homes.length > before + 1);
+  t.ok((heard.homes.at(-1)?.disk_total ?? 0) > 0, 'what was known holds for some minutes');
+  now += 301_000;
+  await until(() => heard.homes.at(-1)?.disk_total === 0);
+  // While one is at work another one stands by, and takes over.
+  const second = runTask(t, 'big-brother', own, { said, clock });
+  await first.stop();
+  const told = heard.homes.length;
+  await until(() => heard.homes.length > told, 10_000);
+  t.equal(said.filter((line) => line.includes('at work')).length, 2);
+  await second.stop();
+});
+
+void t.test('the Oracle answers for all of it within one message', async (t) => {
+  const { db, dsn } = await testDatabase(t);
+  await newVersions(db, 'demo', 'feed', [someRelease('1.0')]);
+  const { prefix } = runTasks(t, ['the-oracle'], { dsn });
+  const client = new Client(await testBus(t, prefix), oracle, undefined, { patienceMs: 20_000 });
+  t.match(await client.ask('GETHOME', {}), { front: { latest: [], popular: [] } });
+  t.match(await client.ask('SEARCHINDEX', { after: '', limit: 10 }), { packages: [['demo', null, 0, 0]] });
+  t.match(await client.ask('SUMUP', { fence: 1 }), { more: false });
+  await t.rejects(client.ask('SUMUP', { fence: 0 }), { code: 'PIW_FENCED' });
+});
