@@ -1,32 +1,17 @@
-import {
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  statSync,
-  utimesSync,
-  writeFileSync,
-} from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { basename, dirname, join } from 'node:path';
+import { basename, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
-import type { IndexedFile, Project } from '../../src/protocols/oracle.js';
-import type { Statistics } from '../../src/protocols/statistics.js';
+import type { IndexedFile, Project, SearchRow } from '../../src/protocols/oracle.js';
 import { SIBLINGS } from '../../src/site/layout.js';
+import type { Build } from '../../src/site/log.js';
 import { SimpleIndex } from '../../src/site/simple-index.js';
 import { Site } from '../../src/site/site.js';
 import { hashFile, readWheel } from '../../src/wheels/wheel.js';
+import { emptyFront, emptyStatistics } from '../site/sample-site.js';
 import { makeWheel, type WheelParts } from './wheel.js';
 
 type Given = WheelParts & { readonly version: string; readonly yanked?: string };
-
-const STATISTICS: Statistics = {
-  ...{ packages: 3, versions: 8, builds: 9, builds_failed: 1, builds_last_hour: 0, builds_last_day: 1 },
-  ...{ files: 9, files_bytes: 7000, downloads: 12, downloads_last_day: 1, downloads_last_month: 5 },
-  ...{ queue: [['cp311', 'linux_x86_64', 4]], slaves: [], disk_total: 100, disk_free: 50, database_bytes: 9 },
-  last_event: 1.7e12,
-};
 
 const metadata = (name: string, version: string, more = ''): string =>
   `Metadata-Version: 2.1\nName: ${name}\nVersion: ${version}\n${more}\nWhat it is for.\n`;
@@ -51,7 +36,7 @@ const PROJECTS: Readonly<Record<string, readonly Given[]>> = {
 /** An output path as the product writes one, with real wheels, logs and compressed pages, and nothing wrong in it. */
 export async function makeOutputPath(): Promise<string> {
   const output = mkdtempSync(join(tmpdir(), 'piw-output-'));
-  const site = new Site({ outputPath: output, publicUrl: 'http://127.0.0.1:1/' });
+  const site = new Site({ outputPath: output, publicUrl: 'https://farm.example/' });
   const index = new SimpleIndex(output);
   site.setUp();
   let buildId = 1_000_000;
@@ -66,15 +51,21 @@ export async function makeOutputPath(): Promise<string> {
     const versions = [...new Set(files.map(({ version }) => version))];
     buildId += 1;
     serials.push([name, index.write({ name, status, versions, files }, buildId)]);
-    site.writeLog(buildId, 'building\nbuilt\n');
-    site.writeProject(projectOf(name, status, files, buildId));
+    await site.writeLog(buildOf(name, buildId));
+    site.writeProject(projectOf(name, status, files, buildId), buildId);
   }
   const pages = async function* () {
     yield await Promise.resolve(serials);
   };
   await index.writeRoot(pages(), buildId + 1);
-  site.writeHome(STATISTICS);
-  completeSite(output);
+  const rows = Object.entries(PROJECTS).map(([name, files]): SearchRow => [name, null, files.length, 5]);
+  const found = async function* () {
+    yield await Promise.resolve(rows);
+  };
+  site.writeHome(emptyStatistics, emptyFront);
+  site.writeFarm(emptyStatistics, null, null, Date.UTC(2026, 0, 2));
+  await site.writeSearch(found());
+  await site.writeSitemap(found());
   for (const page of ['simple/index.html', 'simple/demo/index.v1_json', 'index.html']) pack(output, page);
   return output;
 }
@@ -99,6 +90,18 @@ export async function publish(
     uploaded: Date.UTC(2026, 0, 2, 3, 4, 5, 678),
   };
 }
+
+const buildOf = (name: string, buildId: number): Build => ({
+  ...{
+    build_id: buildId,
+    package: name,
+    version: '1.0',
+    abi: 'cp311',
+    platform: 'linux_x86_64',
+    status: true,
+  },
+  ...{ failure_class: null, built: Date.UTC(2026, 0, 2), duration_s: 12, output: 'building\nbuilt\n' },
+});
 
 export function projectOf(
   name: string,
@@ -138,27 +141,6 @@ export function pack(output: string, page: string): void {
   const { mtime } = statSync(path);
   writeFileSync(`${path}.gz`, gzipSync(readFileSync(path)));
   utimesSync(`${path}.gz`, mtime, mtime);
-}
-
-/** The pages that every site has, as far as this helper makes none of them by the product's own code. */
-function completeSite(output: string): void {
-  const urls = (paths: readonly string[]) =>
-    `<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">${paths
-      .map((path) => `<url><loc>https://farm.example/${path}</loc></url>`)
-      .join('')}</urlset>`;
-  const extra: Readonly<Record<string, string>> = {
-    'sitemaps/0001.xml': urls(['', 'project/demo/', 'faq.html']),
-    'sitemap.xml':
-      '<?xml version="1.0"?>\n<sitemapindex xmlns="http://www.sitemaps.org/schemas/sitemap/0.9"><sitemap><loc>https://farm.example/sitemaps/0001.xml</loc></sitemap></sitemapindex>',
-    'robots.txt': 'User-agent: *\nAllow: /\n\nSitemap: https://farm.example/sitemap.xml\n',
-  };
-  for (const [path, text] of Object.entries(extra)) {
-    if (existsSync(join(output, path))) continue;
-    mkdirSync(dirname(join(output, path)), { recursive: true });
-    writeFileSync(join(output, path), text);
-  }
-  for (const page of ['packages.html', 'farm.html', 'faq.html'])
-    if (!existsSync(join(output, page))) copyFileSync(join(output, 'index.html'), join(output, page));
 }
 
 /** Changes a page's text. */

@@ -113,13 +113,16 @@ void t.test('piw check says what it has found, and exits with 1 for a fault', as
   const sound = await piw('check', good);
   t.match(sound, { code: 0, err: '', out: /^3 packages and \d+ things in all: 0 faults, 0 warnings\.\n$/ });
   const path = copy();
-  rmSync(join(path, 'project/old-one/index.html'));
+  rmSync(join(path, 'simple/demo/demo-1.0-py3-none-any.whl.metadata'));
   const said = await piw('check', path, '--still');
   t.match(said, { code: 1, err: '' });
-  t.match(said.out, 'project-page: project/old-one/index.html: nothing; expected: a page\n');
+  t.match(
+    said.out,
+    'metadata-missing: simple/demo/demo-1.0-py3-none-any.whl.metadata: nothing; expected: the METADATA of the wheel\n',
+  );
   const asJson = await piw('check', path, '--still', '--json', '--no-hashes');
   t.equal(asJson.code, 1);
-  t.match(JSON.parse(asJson.out), { faults: 1, warnings: 0, by_rule: { 'project-page': 1 } });
+  t.match(JSON.parse(asJson.out), { faults: 1, warnings: 0, by_rule: { 'metadata-missing': 1 } });
   const rules = await piw('check', '--rules');
   for (const rule of Object.keys(RULES)) t.match(rules.out, `${rule} `);
   t.match(await piw('check', join(path, 'project')), { code: 2, err: /is no output path/ });

@@ -601,14 +601,18 @@ const page = (path: string, from: string | RegExp, to: string) => (output: strin
 };
 
 export const SITE_FAULTS: readonly Planted[] = [
-  planted('a project without a page for people', ['project-page'], (output) => {
-    rmSync(join(output, 'project/old-one/index.html'));
-  }),
+  planted(
+    'a project without a page for people',
+    ['project-page', 'link-broken', 'sitemap-link'],
+    (output) => {
+      rmSync(join(output, 'project/old-one/index.html'));
+    },
+  ),
   planted('a project without its JSON', ['project-json', 'link-broken'], (output) => {
     rmSync(join(output, 'project/old-one/json'), { recursive: true });
   }),
   planted('a project’s JSON that is cut off', 'json-parse', (output) => {
-    edit(output, 'project/demo/json/index.json', (text) => text.slice(0, -1));
+    edit(output, 'project/demo/json/index.json', (text) => text.slice(0, -3));
   }),
   planted('a project’s JSON with another hash', 'project-json', (output) => {
     edit(output, 'project/demo/json/index.json', replace(/"sha256":"[0-9a-f]+"/, `"sha256":"${OTHER}"`));
@@ -695,6 +699,10 @@ export const SITE_FAULTS: readonly Planted[] = [
   planted('a sitemap that is not there', 'sitemap-link', (output) => {
     rmSync(join(output, 'sitemaps/0001.xml'));
   }),
-  planted('robots that keep everybody out', 'robots', page('robots.txt', 'Allow: /', 'Disallow: /')),
+  planted(
+    'robots that keep everybody out',
+    'robots',
+    page('robots.txt', 'User-agent: *', 'User-agent: *\nDisallow: /'),
+  ),
   planted('robots that do not name the sitemap', 'robots', page('robots.txt', /Sitemap: .*/, '')),
 ];

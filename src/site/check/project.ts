@@ -157,9 +157,10 @@ function holdPeople(place: Place, name: string, listing: Listing, tell: Tell): v
 /** The JSON for people has the files of the simple index, with their hashes. */
 export function holdProjectJson(json: Json, name: string, listing: Listing, path: string, tell: Tell): void {
   if (json['package'] !== name) tell('project-json', `${path} package`, quote(json['package']), name);
-  const files = Array.isArray(json['files']) ? (json['files'] as readonly unknown[]) : [];
   const known = new Map(
-    files.flatMap((file) => (isObject(file) ? [[file['filename'], file['sha256']] as const] : [])),
+    listOf(json['versions'])
+      .flatMap((version) => listOf(version['files']))
+      .map((file) => [file['filename'], file['sha256']] as const),
   );
   for (const { filename, sha256 } of listing.files)
     if (sha256 !== null && known.get(filename) !== sha256)
@@ -172,3 +173,5 @@ export function holdProjectJson(json: Json, name: string, listing: Listing, path
       `${String(listing.files.length)} files`,
     );
 }
+
+const listOf = (value: unknown): readonly Json[] => (Array.isArray(value) ? value.filter(isObject) : []);
