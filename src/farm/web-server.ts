@@ -3,6 +3,7 @@ import { open, stat, type FileHandle } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { extname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { createGunzip } from 'node:zlib';
 import Negotiator from 'negotiator';
 import { PiwError, reason } from '../errors.js';
@@ -43,6 +44,9 @@ const TYPES: Readonly<Record<string, string>> = {
 };
 /** What never changes under its name: wheels with their metadata, and what bears a digest in its name. */
 const LASTING = /\.whl(?:\.metadata)?$|\/static\/[^/]+\.[0-9a-f]{8,}\.\w+$/;
+/** So many times, and so often, a page is looked for that is there in other forms than the client accepts. */
+const LOOKS = 4;
+const PAUSE_MS = 25;
 const SECURITY = {
   'access-control-allow-origin': '*',
   'x-content-type-options': 'nosniff',
@@ -141,20 +145,31 @@ async function simplePage(
   response.setHeader('vary', 'Accept, Accept-Encoding');
   // One that is empty is none.
   if (request.headers.accept?.trim() === '') delete request.headers.accept;
-  for (const accepted of new Negotiator(request).mediaTypes(FORMS.map(([accept]) => accept))) {
-    const [, file = '', type = ''] = FORMS.find(([accept]) => accept === accepted) ?? [];
-    const found = await openPage(join(root, path, file), request);
-    // Of an index that another program has written there may be one form only.
-    if (!found || found === 'folder') continue;
-    const serial = serialOf(head);
-    if (serial !== undefined) response.setHeader('x-pypi-last-serial', String(serial));
-    await give(found, { type, form: extname(file).slice(1) }, request, response);
-    return;
+  const accepted = new Negotiator(request).mediaTypes(FORMS.map(([accept]) => accept));
+  for (let looks = LOOKS; ; looks -= 1) {
+    for (const one of accepted) {
+      const [, file = '', type = ''] = FORMS.find(([accept]) => accept === one) ?? [];
+      const found = await openPage(join(root, path, file), request);
+      // Of an index that another program has written there may be one form only.
+      if (!found || found === 'folder') continue;
+      const serial = serialOf(head);
+      if (serial !== undefined) response.setHeader('x-pypi-last-serial', String(serial));
+      await give(found, { type, form: extname(file).slice(1) }, request, response);
+      return;
+    }
+    const forms: string[] = [];
+    for (const [accept, file] of FORMS) if (await isFile(join(root, path, file))) forms.push(accept);
+    if (forms.length === 0) {
+      await notFound(root, request, response);
+      return;
+    }
+    if (accepted.length === 0 || looks === 1) {
+      send(response, 406, 'text/plain', `One of: ${forms.join(', ')}\n`);
+      return;
+    }
+    // A page that comes or goes has only some of its forms for a moment.
+    await sleep(PAUSE_MS);
   }
-  const forms: string[] = [];
-  for (const [accept, file] of FORMS) if (await isFile(join(root, path, file))) forms.push(accept);
-  if (forms.length === 0) await notFound(root, request, response);
-  else send(response, 406, 'text/plain', `One of: ${forms.join(', ')}\n`);
 }
 
 const isFile = (path: string): Promise<boolean> =>
