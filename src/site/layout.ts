@@ -23,8 +23,8 @@ export const robotsPath = 'robots.txt';
 export const sitemapPart = (part: number): string => `sitemaps/${String(part).padStart(4, '0')}.xml`;
 
 /**
- * A build's log, as a page for people (`html`) and as it is (`txt`): by build, so that no folder gets more than
- * some thousands of them. `logs/0001/234567.html` is of build 1234567. This is the address; it is stored
+ * A build's log, as a page for people (`html`) and as it is (`txt`): by build, a
+ * million to a folder. `logs/0001/234567.html` is of build 1234567. This is the address; it is stored
  * compressed only, under the same name with `.gz` behind it.
  */
 export function logPath(buildId: number, form: 'html' | 'txt' = 'html'): string {
