@@ -63,6 +63,8 @@ export class Database implements Queryable {
       statement_timeout: STATEMENT_LIMIT_MS,
       allowExitOnIdle: true,
       options: [
+        // What has enable_seqscan off looks costly to the planner, which would compile it anew each time, for a second.
+        '-c jit=off',
         ...(options.schema === undefined ? [] : [`-c search_path=${options.schema}`]),
         ...(options.relaxed ? ['-c synchronous_commit=off'] : []),
         ...(options.byKey ? ['-c plan_cache_mode=force_generic_plan -c enable_seqscan=off'] : []),
