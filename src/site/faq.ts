@@ -250,6 +250,6 @@ const JSON_KEYS: readonly (readonly [string, string])[] = [
   ],
   [
     'versions[].files[]',
-    'filename, url, size, sha256, metadata_sha256, uploaded, requires_python, yanked, serves (abi, platform), needs (apt: packages; other: libraries), downloads, log',
+    'filename, url, size, sha256, uploaded, requires_python, yanked, serves (abi, platform), needs (apt: packages; other: libraries), downloads',
   ],
 ];

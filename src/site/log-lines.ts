@@ -1,5 +1,6 @@
 import { failureClass } from '../states/failure.js';
 import { FAILURE_SIGNS } from '../states/failure-signs.js';
+import { withoutSequences } from './terminal.js';
 
 /** Lines of a log, by number from 1, both ends included. */
 export interface Part {
@@ -113,21 +114,28 @@ function failingLine(
   line: (number: number) => string,
 ): number {
   const found = failureClass(its);
-  const start = Math.max(0, output.length - LOOKED_AT);
-  const looked = start === 0 ? output : output.slice(start);
+  // From the beginning of a line on, so that lines can be counted.
+  const from = output.length <= LOOKED_AT ? 0 : output.indexOf('\n', output.length - LOOKED_AT) + 1;
+  const looked = withoutSequences(from === 0 ? output : output.slice(from));
   for (const { failureClass: of, pattern } of FAILURE_SIGNS) {
     if (of !== found) continue;
     let at = -1;
-    for (const match of looked.matchAll(new RegExp(pattern, `${pattern.flags}g`))) at = start + match.index;
-    if (at >= 0) return numberAt(ends, at);
+    for (const match of looked.matchAll(new RegExp(pattern, `${pattern.flags}g`))) at = match.index;
+    if (at >= 0) return (from === 0 ? 0 : numberAt(ends, from - 1)) + linesBefore(looked, at) + 1;
   }
   const last = ends.length;
   const [first, own] = [Math.max(1, last - 2000), LAST_WORD.test(line(last)) ? last - 1 : last];
   // Of these it is known that the end of the log shows what it was at.
   if (['timeout', 'silent', 'killed', 'log-limit'].includes(found)) return Math.max(1, own);
   for (let number = own; number >= first; number -= 1)
-    if (TROUBLE.test(line(number).slice(0, 1000))) return number;
+    if (TROUBLE.test(withoutSequences(line(number).slice(0, 1000)))) return number;
   return Math.max(1, own);
+}
+
+function linesBefore(text: string, place: number): number {
+  let lines = 0;
+  for (let at = text.indexOf('\n'); at >= 0 && at < place; at = text.indexOf('\n', at + 1)) lines += 1;
+  return lines;
 }
 
 /** The number of the line that a place is in. */
@@ -143,7 +151,7 @@ function numberAt(ends: readonly number[], at: number): number {
 
 /** What a line looks like: an error, a warning, a step of pip's, or anything else. */
 export function lineKind(line: string): 'error' | 'warning' | 'step' | undefined {
-  const start = line.slice(0, 500);
+  const start = withoutSequences(line.slice(0, 500));
   if (TROUBLE.test(start)) return 'error';
   if (WARNING.test(start)) return 'warning';
   return /^(?:\S|piw: )/.test(start) &&

@@ -1,6 +1,7 @@
 import type { Project, ProjectFile, ProjectVersion } from '../protocols/oracle.js';
 import { isPrerelease } from '../wheels/versions.js';
 import { failureSentence } from './failures.js';
+import { day } from './html.js';
 import { logPath } from './layout.js';
 import { serialIn } from './serial.js';
 
@@ -19,50 +20,65 @@ export const projectBegins = (serial: number): string => `${BEGINS}${String(seri
  * tell which is the older. Put together by hand, for speed: the largest projects have thousands of files.
  */
 export function projectJson(project: Project, serial: number, publicUrl: string | null): string {
-  const base = publicUrl ?? '../../../';
-  const offered = project.status === 'quarantined' ? [] : project.files;
-  const files = new Map<string, string[]>();
-  for (const file of offered) {
-    const text = fileJson(file, `${base}simple/${project.package}/`, base);
+  const base = text(publicUrl ?? '../../../').slice(0, -1);
+  const folder = `${base}simple/${project.package}/`;
+  const files = new Map<string, string>();
+  for (const file of project.status === 'quarantined' ? [] : project.files) {
     const known = files.get(file.version);
-    if (known) known.push(text);
-    else files.set(file.version, [text]);
+    const its = fileJson(file, folder);
+    files.set(file.version, known === undefined ? its : `${known},\n${its}`);
   }
-  const versions = project.versions.map((version) => versionJson(version, files.get(version.version), base));
-  return `${projectBegins(serial)},"package":${text(project.package)},"description":${text(project.description)},"status":"${project.status}","skipped":${text(project.skip)},"downloads":{"all":${String(project.downloads)},"last_30_days":${String(project.downloads_last_month)}},"simple":${text(`${base}simple/${project.package}/`)},"versions":[${versions.join(',\n')}]}\n`;
+  let versions = '';
+  for (const version of project.versions)
+    versions += `${versions === '' ? '' : ',\n'}${versionJson(version, files.get(version.version) ?? '', base)}`;
+  return `${projectBegins(serial)},"package":${text(project.package)},"description":${text(project.description)},"status":"${project.status}","skipped":${text(project.skip)},"downloads":{"all":${String(project.downloads)},"last_30_days":${String(project.downloads_last_month)}},"simple":${folder}","versions":[${versions}]}\n`;
 }
 
-function versionJson(its: ProjectVersion, files: readonly string[] | undefined, base: string): string {
-  const targets = its.targets.map(
-    ({ abi, platform, state, build_id, failure_class, held_until, filename }) => {
-      const failure =
-        failure_class === null
-          ? 'null'
-          : `{"class":${text(failure_class)},"why":${text(failureSentence(failure_class))}}`;
-      return `{"abi":${text(abi)},"platform":${text(platform)},"state":"${state}","failure":${failure},"retried_after":${time(held_until)},"log":${logUrl(build_id, base)},"filename":${text(filename)}}`;
-    },
-  );
-  return `{"version":${text(its.version)},"released":${time(its.released)},"prerelease":${String(isPre(its.version))},"yanked":${yank(its.yanked)},"skipped":${text(its.skip)},"has_source":${String(its.has_sdist)},"requires_python":${text(its.requires_python)},"targets":[${targets.join(',')}],"files":[${(files ?? []).join(',')}]}`;
+/** `base` is JSON's text of the site's address, without the quote at its end. */
+function versionJson(its: ProjectVersion, files: string, base: string): string {
+  let targets = '';
+  for (const { abi, platform, state, build_id, failure_class, held_until, filename } of its.targets) {
+    const failure =
+      failure_class === null
+        ? 'null'
+        : `{"class":${text(failure_class)},"why":${text(failureSentence(failure_class))}}`;
+    targets += `${targets === '' ? '' : ','}{"abi":${text(abi)},"platform":${text(platform)},"state":"${state}","failure":${failure},"retried_after":${time(held_until)},"log":${logUrl(build_id, base)},"filename":${text(filename)}}`;
+  }
+  return `{"version":${text(its.version)},"released":${time(its.released)},"prerelease":${String(isPre(its.version))},"yanked":${yank(its.yanked)},"skipped":${text(its.skip)},"has_source":${String(its.has_sdist)},"requires_python":${text(its.requires_python)},"targets":[${targets}],"files":[${files}]}`;
 }
 
-function fileJson(file: ProjectFile, folder: string, base: string): string {
-  const url = `${folder}${encodeURIComponent(file.filename)}`;
-  const serves = file.serves.map(([abi, platform]) => `{"abi":${text(abi)},"platform":${text(platform)}}`);
-  const { apt = [], ['']: others = [] } = file.dependencies;
-  return `{"filename":${text(file.filename)},"url":${text(url)},"size":${String(file.filesize)},"sha256":"${file.sha256}","metadata_sha256":"${file.metadata_sha256}","uploaded":${time(file.uploaded)},"requires_python":${text(file.requires_python)},"yanked":${yank(file.yanked)},"serves":[${serves.join(',')}],"needs":{"apt":${list(apt)},"other":${list(others)}},"downloads":${String(file.downloads)},"log":${logUrl(file.build_id, base)}}`;
+function fileJson(file: ProjectFile, folder: string): string {
+  const { filename, dependencies } = file;
+  let serves = '';
+  for (const [abi, platform] of file.serves)
+    serves += `${serves === '' ? '' : ','}{"abi":${text(abi)},"platform":${text(platform)}}`;
+  const url = `${folder}${PATH.test(filename) ? filename : encodeURIComponent(filename)}"`;
+  return `{"filename":${text(filename)},"url":${url},"size":${String(file.filesize)},"sha256":"${file.sha256}","uploaded":${time(file.uploaded)},"requires_python":${text(file.requires_python)},"yanked":${yank(file.yanked)},"serves":[${serves}],"needs":{"apt":${list(dependencies['apt'])},"other":${list(dependencies[''])}},"downloads":${String(file.downloads)}}`;
 }
 
-// Nothing that JSON would have to escape, which most text is free of.
-const PLAIN = /^[ !#-[\]-~]*$/;
+/** What JSON would have to escape, which most text is free of. */
+const SPECIAL = /[^ !#-[\]-~]/;
+/** What an address takes as it stands. */
+const PATH = /^[\w.-]*$/;
 
 const text = (value: string | null): string =>
-  value === null ? 'null' : PLAIN.test(value) ? `"${value}"` : JSON.stringify(value);
-const list = (values: readonly string[]): string => `[${values.map(text).join(',')}]`;
+  value === null ? 'null' : SPECIAL.test(value) ? JSON.stringify(value) : `"${value}"`;
+const list = (values: readonly string[] = []): string =>
+  values.length === 0 ? '[]' : `[${values.map(text).join(',')}]`;
 /** As in the simple index: false, true, or the reason. */
 const yank = (reason: string | null): string =>
   reason === null ? 'false' : reason === '' ? 'true' : text(reason);
 const logUrl = (build: number | null, base: string): string =>
-  build === null ? 'null' : text(`${base}${logPath(build, 'txt')}`);
-const time = (ms: number | null): string => (ms === null ? 'null' : `"${new Date(ms).toISOString()}"`);
+  build === null ? 'null' : `${base}${logPath(build, 'txt')}"`;
 /** Only a version with a letter in it can be one. */
 const isPre = (version: string): boolean => /[a-z]/i.test(version) && isPrerelease(version);
+
+const TWO = Array.from({ length: 60 }, (_, n) => String(n).padStart(2, '0'));
+const DAY_MS = 86_400_000;
+
+/** As `Date.toISOString`, to the second, at a fifth of its cost. */
+function time(ms: number | null): string {
+  if (ms === null) return 'null';
+  const second = Math.floor((ms % DAY_MS) / 1000);
+  return `"${day(ms)}T${TWO[Math.floor(second / 3600)] ?? ''}:${TWO[Math.floor(second / 60) % 60] ?? ''}:${TWO[second % 60] ?? ''}Z"`;
+}

@@ -15,9 +15,10 @@ import { pages } from './pages.js';
 import { publish } from './publish.js';
 import { queue } from './queue.js';
 import { release } from './release.js';
+import { site } from './site.js';
 import { transfer } from './transfer.js';
 
-const BENCHES: readonly Bench[] = [dispatch, downloads, pages, publish, queue, release, transfer];
+const BENCHES: readonly Bench[] = [dispatch, downloads, pages, publish, queue, release, site, transfer];
 
 async function main(argv: readonly string[]): Promise<number> {
   const name = argv.find((word) => !word.startsWith('-'));

@@ -380,7 +380,7 @@ export async function writeSample(
   site.writeFarm(statistics, sampleQueue(now), sampleSlaves(now), now);
   for (const [name, about] of KNOWN)
     site.writeProject(sampleProject(name, about, name === 'numpy' ? 40 : 8, now), 7);
-  await site.writeLog(sampleBuild(FAILED_BUILD, 600, now));
+  await site.writeLog(sampleBuild(FAILED_BUILD, 300, now));
   await site.writeSearch(inPages(sampleRows(packages)));
   await site.writeSitemap(inPages(sampleRows(packages)));
   mkdirSync(join(folder, 'simple'), { recursive: true });

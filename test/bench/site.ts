@@ -1,0 +1,191 @@
+import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { startWebServer } from '../../src/farm/web-server.js';
+import type { SearchRow } from '../../src/protocols/oracle.js';
+import { Site } from '../../src/site/site.js';
+import { startBrowser } from '../helpers/browser.js';
+import type { Bench, Figures } from './bench.js';
+import { packageRows, sampleOf } from './pypi-names.js';
+
+/** Names that are searched for, letter by letter. */
+const SEARCHED = 2000;
+/** And in the browser. */
+const TYPED = 40;
+
+/**
+ * The search over as many names as PyPI has: what it takes to write it, how many bytes a visitor loads for one search,
+ * and how soon there is a first result in a real browser.
+ */
+export const site: Bench = {
+  name: 'site',
+  summary: 'the search over all names: writing it, and using it in a browser',
+  options: { names: 700_000 },
+  async run({ names = 700_000 }, say) {
+    const folder = mkdtempSync(join(tmpdir(), 'piw-bench-site-'));
+    try {
+      const limits = { write_rename_per_s: writesPerSecond(folder) };
+      return { figures: { ...(await searchFigures(folder, names, say)) }, limits };
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
+  },
+};
+
+async function searchFigures(folder: string, names: number, say: (line: string) => void): Promise<Figures> {
+  say(`writing the search over ${String(names)} names`);
+  const its = new Site({ outputPath: folder, publicUrl: null });
+  its.setUp();
+  let most = 0;
+  const watch = setInterval(() => {
+    most = Math.max(most, process.memoryUsage.rss());
+  }, 20);
+  const before = process.memoryUsage.rss();
+  const began = performance.now();
+  await its.writeSearch(inPages(packageRows(names)));
+  const written = performance.now() - began;
+  const again = performance.now();
+  await its.writeSearch(inPages(packageRows(names)));
+  const rewritten = performance.now() - again;
+  clearInterval(watch);
+  say(`what ${String(SEARCHED)} searches load`);
+  const loads = [...sampleOf(names, SEARCHED)].map((name) => loaded(folder, name));
+  const first = await firstResults(folder, [...sampleOf(names, TYPED)], say);
+  return {
+    search_write_ms: written,
+    // With all that Node and the program take before it, which is the second figure.
+    search_write_rss_mb: most / 1e6,
+    rss_before_mb: before / 1e6,
+    search_write_unchanged_ms: rewritten,
+    // As the files are, and as servers send them that compress.
+    search_bytes_largest: Math.max(...loads.map(({ plain }) => plain)),
+    search_bytes_largest_compressed: Math.max(...loads.map(({ packed }) => packed)),
+    search_bytes_mean: loads.reduce((sum, { plain }) => sum + plain, 0) / loads.length,
+    ...first,
+  };
+}
+
+/** Files as large as those of the search, written and renamed with nothing else. */
+function writesPerSecond(folder: string): number {
+  const content = Buffer.alloc(5000, 1);
+  mkdirSync(join(folder, 'limit'));
+  const began = performance.now();
+  for (let i = 0; i < 5000; i += 1) {
+    writeFileSync(join(folder, 'limit/new'), content);
+    renameSync(join(folder, 'limit/new'), join(folder, `limit/${String(i)}`));
+  }
+  const took = performance.now() - began;
+  rmSync(join(folder, 'limit'), { recursive: true });
+  return 5000 / (took / 1000);
+}
+
+async function* inPages(rows: Iterable<SearchRow>): AsyncGenerator<readonly SearchRow[]> {
+  let page: SearchRow[] = [];
+  for (const row of rows) {
+    page.push(row);
+    if (page.length < 5000) continue;
+    await Promise.resolve();
+    yield page;
+    page = [];
+  }
+  yield page;
+}
+
+interface Node {
+  readonly p: string;
+  readonly c?: string;
+  readonly t?: readonly (readonly [string])[];
+  readonly r: readonly (readonly [string])[];
+}
+
+/** What the page's script loads while a name is typed letter by letter, by what search-tree.ts says of the files. */
+function loaded(folder: string, name: string): { readonly plain: number; readonly packed: number } {
+  const key = name.replaceAll('-', '');
+  const seen = new Map<string, { node: Node; plain: number; packed: number }>();
+  const load = (prefix: string): Node => {
+    const known = seen.get(prefix);
+    if (known) return known.node;
+    const path = prefix.length <= 2 ? prefix : `${prefix.slice(0, 2)}/${prefix}`;
+    const content = readFileSync(join(folder, `search/${path}.json`));
+    const node = JSON.parse(content.toString()) as Node;
+    seen.set(prefix, { node, plain: content.length, packed: gzipSync(content).length });
+    return node;
+  };
+  let last: Node | undefined;
+  for (let length = 1; length <= key.length; length += 1) {
+    const typed = key.slice(0, length);
+    let node = load(typed.slice(0, 2));
+    while (
+      typed.length > node.p.length &&
+      typed.startsWith(node.p) &&
+      node.c?.includes(typed.charAt(node.p.length))
+    )
+      node = load(typed.slice(0, node.p.length + 1));
+    last = node;
+  }
+  const found = [...(last?.t ?? []), ...(last?.r ?? [])].some(([one]) => one === name);
+  if (!found) throw new Error(`${name} is not found by its own name`);
+  const files = [...seen.values()];
+  return {
+    plain: files.reduce((sum, { plain }) => sum + plain, 0),
+    packed: files.reduce((sum, { packed }) => sum + packed, 0),
+  };
+}
+
+/** What is used of playwright, whose types a benchmark can't count on. */
+interface Browser {
+  newPage(): Promise<Page>;
+  close(): Promise<void>;
+}
+interface Page {
+  goto(url: string): Promise<unknown>;
+  evaluate<T>(script: string): Promise<T>;
+  close(): Promise<void>;
+}
+
+/** From the first key until the first result stands in the page, by the page's own clock; and for whole names at once. */
+async function firstResults(
+  folder: string,
+  names: readonly string[],
+  say: (line: string) => void,
+): Promise<Figures> {
+  const server = await startWebServer({ root: folder, host: '127.0.0.1', port: 0 });
+  const browser = (await startBrowser()) as Browser;
+  const base = `http://127.0.0.1:${String(server.port)}/packages.html`;
+  const measure = async (text: string): Promise<number> => {
+    const page = await browser.newPage();
+    await page.goto(base);
+    const took = await page.evaluate<number>(`new Promise((resolve) => {
+      const input = document.querySelector('form[data-live] input');
+      const began = performance.now();
+      new MutationObserver(() => {
+        if (document.querySelector('.results .found li')) resolve(performance.now() - began);
+      }).observe(document.querySelector('.results'), { childList: true, subtree: true });
+      input.value = ${JSON.stringify(text)};
+      input.dispatchEvent(new Event('input'));
+    })`);
+    await page.close();
+    return took;
+  };
+  try {
+    say(`${String(names.length)} searches in a browser`);
+    const first: number[] = [];
+    const whole: number[] = [];
+    for (const name of names) {
+      first.push(await measure(name.charAt(0)));
+      whole.push(await measure(name));
+    }
+    const median = (values: number[]): number =>
+      values.sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
+    return {
+      search_first_result_ms: median(first),
+      search_first_result_longest_ms: Math.max(...first),
+      search_whole_name_ms: median(whole),
+      search_whole_name_longest_ms: Math.max(...whole),
+    };
+  } finally {
+    await browser.close();
+    await server.close();
+  }
+}

@@ -1,0 +1,235 @@
+import { mkdtempSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
+import t from 'tap';
+import { startWebServer } from '../../src/farm/web-server.js';
+import { Site } from '../../src/site/site.js';
+import { startBrowser } from '../helpers/browser.js';
+import { marked, MARKED_BUILD, markedRows } from './marked.js';
+import { PAGES, emptyFront, emptyStatistics, inPages, sampleBuild, writeSample } from './sample-site.js';
+
+t.setTimeout(120_000);
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+const LONG_BUILD = 600_000;
+
+const folder = mkdtempSync(join(tmpdir(), 'piw-browser-'));
+const now = Date.now();
+const site = await writeSample(folder, null, now);
+await site.writeLog(sampleBuild(LONG_BUILD, 100_000, now));
+const server = await startWebServer({ root: folder, host: '127.0.0.1', port: 0 });
+const base = `http://127.0.0.1:${String(server.port)}/`;
+const browser = (await startBrowser()) as Browser;
+t.teardown(async () => {
+  await browser.close();
+  await server.close();
+});
+
+interface Visit {
+  readonly page: Page;
+  /** What went wrong in the browser: errors of scripts, what the policy forbade, dialogs, requests elsewhere. */
+  readonly troubles: string[];
+}
+
+/** Visits pages with a fresh browser's profile; whatever the pages do amiss is remembered. */
+async function visit(options: BrowserContextOptions, what: (its: Visit) => Promise<void>): Promise<string[]> {
+  const context = await browser.newContext(options);
+  const page = await context.newPage();
+  const troubles: string[] = [];
+  page.on('pageerror', (error) => troubles.push(`error: ${error.message}`));
+  page.on('console', (message) => {
+    if (message.type() === 'error' && !message.text().includes('status of 404')) troubles.push(message.text());
+  });
+  page.on('dialog', (dialog) => {
+    troubles.push(`dialog: ${dialog.message()}`);
+    void dialog.dismiss();
+  });
+  page.on('request', (request) => {
+    if (!request.url().startsWith(base)) troubles.push(`elsewhere: ${request.url()}`);
+  });
+  await what({ page, troubles });
+  await context.close();
+  return troubles;
+}
+
+/** How much wider than the window the page is, in pixels. */
+const overflow = (page: Page): Promise<number> =>
+  page.evaluate('document.documentElement.scrollWidth - document.documentElement.clientWidth');
+
+/** axe's serious and critical findings; in the dark, those of colours, for all else is as in the light. */
+async function findings(page: Page, rules: readonly string[] = []): Promise<string[]> {
+  // From the debugger, which the page's policy doesn't bind.
+  await page.evaluate(AXE);
+  return await page.evaluate(`axe.run(${rules.length === 0 ? '' : JSON.stringify({ runOnly: rules })}).then(({ violations }) => violations
+    .filter(({ impact }) => impact === 'serious' || impact === 'critical')
+    .map(({ id, nodes }) => id + ': ' + nodes.map(({ html }) => html).slice(0, 3).join(' ')))`);
+}
+
+void t.test('the search finds while one types, by any word, and leads to the project', async (t) => {
+  const troubles = await visit({}, async ({ page }) => {
+    await page.goto(`${base}packages.html`);
+    const began = performance.now();
+    await page.keyboard.type('r');
+    await page.waitForSelector('.results .found li');
+    t.comment(`first result after ${(performance.now() - began).toFixed(0)} ms`);
+    await page.keyboard.type('est');
+    await page.waitForSelector('.found a:text-is("django-rest-framework")');
+    t.equal(await page.inputValue('form[data-live] input'), 'rest', 'the field has the focus from the start');
+    t.match(page.url(), /\?q=rest$/);
+    await page.fill('form[data-live] input', 'Scikit_Learn');
+    await page.waitForSelector('.found a:text-is("scikit-learn")');
+    t.equal(await page.locator('.results .found a').first().textContent(), 'scikit-learn');
+    await page.fill('form[data-live] input', 'zzzzzzz');
+    await page.waitForSelector('.results p:has-text("Nothing here begins with")');
+    await page.goto(`${base}packages.html?q=markups`);
+    await page.waitForSelector('.found a:text-is("markupsafe")');
+    await page.keyboard.press('ArrowDown');
+    await page.keyboard.press('Enter');
+    await page.waitForURL(/\/project\/markupsafe\/$/);
+    t.match(await page.textContent('h1'), 'markupsafe');
+  });
+  t.same(troubles, []);
+});
+
+void t.test('a lost visitor is answered from the address', async (t) => {
+  const troubles = await visit({}, async ({ page }) => {
+    await page.goto(`${base}project/Scikit_Lea/3.0`);
+    await page.waitForSelector('.found a:text-is("scikit-learn")');
+  });
+  t.same(troubles, []);
+});
+
+void t.test('the slash leads into the search, and Tab first to the contents', async (t) => {
+  const troubles = await visit({}, async ({ page }) => {
+    await page.goto(`${base}${PAGES.project}`);
+    await page.keyboard.press('Tab');
+    t.equal(await page.evaluate('document.activeElement.textContent'), 'Skip to the content');
+    await page.keyboard.press('Enter');
+    t.equal(await page.evaluate('document.activeElement.id'), 'content');
+    await page.keyboard.press('/');
+    t.equal(await page.evaluate('document.activeElement.name'), 'q');
+    await page.keyboard.type('pillow');
+    await page.keyboard.press('Enter');
+    await page.waitForSelector('.found a:text-is("pillow")');
+  });
+  t.same(troubles, []);
+});
+
+void t.test('a log shows the failing line, marked, in view, without reading all of a long one', async (t) => {
+  const troubles = await visit({ viewport: { width: 1280, height: 800 } }, async ({ page }) => {
+    await page.goto(`${base}${PAGES.project}`);
+    for (const build of ['500042', '600000']) {
+      const began = performance.now();
+      await page.goto(`${base}logs/0000/${build}.html#why`);
+      const failing = page.locator('.failing');
+      t.match(await failing.textContent(), 'fatal error: libxml/xmlversion.h');
+      await page.waitForFunction(`(() => {
+        const { top, bottom } = document.querySelector('.failing').getBoundingClientRect();
+        return top > 0 && bottom < innerHeight;
+      })()`);
+      t.comment(
+        `log ${build} with its failing line in view after ${(performance.now() - began).toFixed(0)} ms`,
+      );
+      t.match(await page.textContent('.notice'), 'It needs the header libxml/xmlversion.h');
+    }
+    t.match(await page.textContent('.gap'), /Lines \d+ to \d+ are only in the whole log/);
+    t.notMatch(await page.content(), '\u001b');
+  });
+  t.same(troubles, []);
+});
+
+void t.test('without JavaScript everything is there', async (t) => {
+  const troubles = await visit({ javaScriptEnabled: false }, async ({ page }) => {
+    await page.goto(base);
+    t.equal(await page.locator('form.search').count(), 1);
+    t.notOk(await page.isVisible('form.search'), 'no search that would not answer');
+    await page.click('nav >> text=Packages');
+    await page.click('summary:has-text("n")');
+    await page.click('.letters [open] a:text-matches("^nu")');
+    await page.click('.names a:text-is("numpy")');
+    t.match(await page.textContent('h1'), 'numpy');
+    await page.click('.why a >> nth=0');
+    t.equal(new URL(page.url()).hash, '#why');
+    await page.goto(base);
+    await page.click('label:text-is("48 hours")');
+    t.ok(await page.isVisible('.panel.hours'));
+  });
+  t.same(troubles, []);
+});
+
+void t.test(
+  'no page scrolls sideways, from 320 pixels to 4K, light and dark, and axe finds nothing serious',
+  async (t) => {
+    for (const colorScheme of ['light', 'dark'] as const) {
+      const troubles = await visit(
+        { colorScheme, viewport: { width: 1280, height: 900 } },
+        async ({ page }) => {
+          for (const [name, path] of Object.entries(PAGES)) {
+            await page.goto(`${base}${path}`);
+            await page.waitForLoadState('networkidle');
+            t.same(
+              await findings(page, colorScheme === 'dark' ? ['color-contrast'] : []),
+              [],
+              `${name}, ${colorScheme}`,
+            );
+            if (colorScheme === 'dark') continue;
+            for (const width of [320, 3840]) {
+              await page.setViewportSize({ width, height: 900 });
+              t.equal(await overflow(page), 0, `${name} at ${String(width)} pixels`);
+            }
+            await page.setViewportSize({ width: 1280, height: 900 });
+          }
+          const paper = await page.evaluate('getComputedStyle(document.documentElement).backgroundColor');
+          const light = String(paper)
+            .match(/\d+/g)
+            ?.some((part) => Number(part) > 128);
+          t.equal(light, colorScheme === 'light');
+        },
+      );
+      t.same(troubles, []);
+    }
+  },
+);
+
+void t.test('pages with markup in every field run nothing and stay in shape', async (t) => {
+  const evil = new Site({ outputPath: folder, publicUrl: null });
+  await marked(evil, now);
+  await evil.writeSearch(inPages(markedRows()));
+  const troubles = await visit({ viewport: { width: 320, height: 700 } }, async ({ page }) => {
+    for (const path of [
+      '',
+      'farm.html',
+      'project/demo/',
+      `logs/0000/${String(MARKED_BUILD)}.html`,
+      'packages.html?q=demo',
+    ]) {
+      await page.goto(`${base}${path}`);
+      await page.waitForLoadState('networkidle');
+      if (path.includes('?q')) await page.waitForSelector('.results .found li');
+      t.match(await page.textContent('body'), '<script>alert', `${path} shows it as text`);
+      t.equal(await page.evaluate('document.querySelectorAll("img, iframe, main script, b b").length'), 0);
+      t.equal(await overflow(page), 0, path);
+    }
+  });
+  t.same(troubles, []);
+});
+
+void t.test('a farm that has just started has pages, too', async (t) => {
+  site.writeHome(emptyStatistics, emptyFront);
+  site.writeFarm(emptyStatistics, null, null, now);
+  await site.writeSearch(inPages([]));
+  const troubles = await visit({ viewport: { width: 320, height: 700 } }, async ({ page }) => {
+    for (const path of ['', 'farm.html', 'packages.html']) {
+      await page.goto(`${base}${path}`);
+      await page.waitForLoadState('networkidle');
+      t.same(await findings(page), [], path);
+      t.equal(await overflow(page), 0, path);
+    }
+    t.match(await page.textContent('main'), 'No package is known here yet');
+    await page.goto(`${base}farm.html`);
+    t.match(await page.textContent('main'), 'The Slave Driver did not answer');
+  });
+  t.same(troubles, []);
+});
