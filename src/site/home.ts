@@ -1,7 +1,7 @@
 import type { EndedBuild, Front } from '../protocols/site.js';
 import type { Statistics } from '../protocols/statistics.js';
 import { BUILDS, DOWNLOADS, chart, wheel } from './charts.js';
-import { page, searchForm, stateOf } from './design.js';
+import { page, searchForm } from './design.js';
 import { figures } from './figures.js';
 import { count, duration, html, moment, raw, type Html } from './html.js';
 import { configurationCards } from './install.js';
@@ -81,15 +81,18 @@ function latest(builds: readonly EndedBuild[]): Html {
     ${builds.slice(0, 12).map(
       (build) =>
         html`<li>
-          ${stateOf(build.status ? 'built' : 'failed')}
-          <a class="name" href="project/${build.package}/">${build.package} ${build.version}</a>
-          <span class="soft">${build.abi}</span>
-          <span class="soft end"
-            ><a href="${logPath(build.build_id)}${!build.status && raw('#why')}"
-              >log<span class="unseen"> of ${build.package} ${build.version} for ${build.abi}</span></a
-            >
-            · ${duration(build.duration_s)} · ${moment(build.built)}</span
+          <a
+            class="state ${build.status ? 'built' : 'failed'}"
+            href="${logPath(build.build_id)}${!build.status && raw('#why')}"
+            >${build.status ? 'built' : 'failed'}<span class="unseen"
+              >: log of ${build.package} ${build.version} for ${build.abi}</span
+            ></a
           >
+          <span
+            ><a class="name" href="project/${build.package}/">${build.package} ${build.version}</a>
+            <span class="soft">${build.abi}</span></span
+          >
+          <span class="soft end">in ${duration(build.duration_s)}, ${moment(build.built)}</span>
         </li>`,
     )}
   </ul>`;

@@ -34,8 +34,8 @@ export interface TreeFile {
 /** So many results are shown for a search. */
 export const RESULTS = 20;
 /** A file holds so many bytes of rows if nothing branches off it, and so many if something does. */
-const LEAF_BYTES = 9000;
-const REST_BYTES = 3500;
+const LEAF_BYTES = 20_000;
+const REST_BYTES = 6000;
 
 /** The most downloaded first; of those alike names that begin with what is looked for, then the shortest. */
 function better(a: Entry, b: Entry): number {

@@ -4,8 +4,11 @@ import { reason } from '../../src/errors.js';
 
 /** What a Chromium on PATH may be called. */
 const NAMES = ['chromium', 'chromium-browser', 'google-chrome-stable', 'google-chrome', 'chrome'];
-/** Where npm's Chromium isn't used; it is meant for a function of a cloud, and crashes there less with these. */
+/** For one on PATH; in containers it needs them. */
 const ARGUMENTS = ['--no-sandbox', '--disable-dev-shm-usage', '--disable-gpu'];
+
+/** In one process with its pages it ends when the first of them does; and the web's own rules are to hold. */
+const UNWANTED = ['--single-process', '--disable-web-security', '--allow-running-insecure-content'];
 
 interface Playwright {
   readonly chromium: {
@@ -33,8 +36,7 @@ export async function startBrowser(): Promise<unknown> {
   if (process.arch === 'x64') {
     try {
       const packed = (await load<PackedChromium>('@sparticuz/chromium')).default;
-      // In one process with its pages it ends when the first of them does.
-      const args = packed.args.filter((one) => one !== '--single-process');
+      const args = packed.args.filter((one) => !UNWANTED.includes(one));
       return await launch(await packed.executablePath(), args);
     } catch (error) {
       troubles.push(reason(error));

@@ -2,62 +2,14 @@ import { mkdtempSync, readFileSync, readdirSync, utimesSync, writeFileSync } fro
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
+import { Parser } from 'htmlparser2';
 import t from 'tap';
-import type { IndexedFile, Project } from '../../src/protocols/oracle.js';
 import { pipLine } from '../../src/site/install.js';
 import type { Build } from '../../src/site/log.js';
-import { SimpleIndex } from '../../src/site/simple-index.js';
+import { logPath } from '../../src/site/layout.js';
 import { Site } from '../../src/site/site.js';
-
-const EVIL = `<script>alert("x")</script>&'`;
-const file: IndexedFile = {
-  filename: 'demo-1.0+local-py3-none-any.whl',
-  version: '1.0+local',
-  filesize: 1234,
-  sha256: 'ab'.repeat(32),
-  metadata_sha256: 'cd'.repeat(32),
-  requires_python: `>=3.8 ${EVIL}`,
-  yanked: EVIL,
-  uploaded: Date.UTC(2026, 0, 2, 3, 4, 5, 678),
-};
-const project: Project = {
-  package: 'demo',
-  description: EVIL,
-  status: 'active',
-  skip: EVIL,
-  downloads: 5,
-  downloads_last_month: 4,
-  versions: [
-    {
-      version: '1.0+local',
-      released: 1.7e12,
-      skip: EVIL,
-      yanked: EVIL,
-      has_sdist: true,
-      requires_python: EVIL,
-      targets: [
-        {
-          abi: 'cp311',
-          platform: 'linux_x86_64',
-          state: 'failed',
-          build_id: 12,
-          failure_class: 'compiler',
-          held_until: null,
-          filename: null,
-        },
-      ],
-    },
-  ],
-  files: [
-    {
-      ...file,
-      build_id: 12,
-      serves: [['cp311', 'linux_x86_64']],
-      dependencies: { apt: ['libffi8'] },
-      downloads: 3,
-    },
-  ],
-};
+import { MARKED_BUILD, MARKUP, marked, markedRows } from './marked.js';
+import { inPages } from './sample-site.js';
 
 const sampleLog: Build = {
   build_id: 12,
@@ -76,18 +28,57 @@ function site() {
   const output = mkdtempSync(join(tmpdir(), 'piw-site-'));
   const its = new Site({ outputPath: output, publicUrl: 'http://127.0.0.1:1/' });
   its.setUp();
-  const index = new SimpleIndex(output);
-  return { output, site: its, index, read: (path: string) => readFileSync(join(output, path), 'utf8') };
+  return { output, site: its, read: (path: string) => readFileSync(join(output, path), 'utf8') };
 }
 
-void t.test('markup in every field of a project stays text', (t) => {
-  const { site: its, read } = site();
-  its.writeProject(project, 7);
-  const html = read('project/demo/index.html');
-  t.notMatch(html, /<script>/);
-  t.match(html, '&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt;&amp;&#39;');
-  t.match(html, 'logs/0000/000012.html#why');
-  t.end();
+/** Every element that the site's own templates make, and every attribute. */
+const ELEMENTS =
+  'a b body br button circle code dd details div dl dt fieldset footer form g h1 h2 h3 head header html input kbd label legend li link main mark meta meter nav ol p path pre rect script section small span summary svg table tbody td text th thead time title tr ul'.split(
+    ' ',
+  );
+const ATTRIBUTES =
+  'action aria-current aria-hidden aria-label aria-labelledby autocapitalize autocomplete charset checked class colspan content cx cy d data-browse data-live data-root datetime fill for height href http-equiv id lang max maxlength method min name open placeholder preserveaspectratio property r rel role scope spellcheck src stroke stroke-linecap stroke-width tabindex type value viewbox width x y'.split(
+    ' ',
+  );
+
+void t.test('markup in every field of every page makes no element and no attribute', async (t) => {
+  const { site: its, read, output } = site();
+  await marked(its, Date.UTC(2026, 10, 21));
+  await its.writeSearch(inPages(markedRows()));
+  const log = gunzipSync(readFileSync(join(output, `${logPath(MARKED_BUILD)}.gz`))).toString();
+  const pages = {
+    home: read('index.html'),
+    farm: read('farm.html'),
+    project: read('project/demo/index.html'),
+    packages: read('packages.html'),
+    list: read('search/names/de.html'),
+    log,
+  };
+  for (const [name, html] of Object.entries(pages)) {
+    let text = '';
+    let scripts = 0;
+    const parser = new Parser({
+      onopentag: (element, attributes) => {
+        if (!ELEMENTS.includes(element)) t.fail(`${name} has an element ${element}`);
+        if (element === 'script') scripts += 1;
+        for (const [attribute, value] of Object.entries(attributes)) {
+          if (!ATTRIBUTES.includes(attribute)) t.fail(`${name} has an attribute ${attribute}`);
+          if (/^\s*javascript:/i.test(value)) t.fail(`${name} has a script as an address`);
+        }
+      },
+      ontext: (data) => {
+        text += data;
+      },
+    });
+    parser.end(html);
+    t.equal(scripts, 1, `${name} has the site's script alone`);
+    // A list of names alone shows nothing else of its packages.
+    if (name !== 'list') t.match(text, MARKUP, `${name} shows it as text`);
+    // eslint-disable-next-line no-control-regex
+    t.notMatch(html, /[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/, `${name} has no control character`);
+  }
+  t.match(JSON.parse(read('project/demo/json/index.json')), { description: MARKUP, skipped: MARKUP });
+  t.match(read('project/demo/json/index.json'), /^\{"_last-serial":1,/);
 });
 
 void t.test('nothing temporary stays', async (t) => {

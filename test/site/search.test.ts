@@ -1,0 +1,144 @@
+import { existsSync, mkdtempSync, readFileSync, readdirSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t from 'tap';
+import type { SearchRow } from '../../src/protocols/oracle.js';
+import { Site } from '../../src/site/site.js';
+import { inPages, sampleRows } from './sample-site.js';
+
+t.setTimeout(120_000);
+
+interface Node {
+  readonly p: string;
+  readonly c?: string;
+  readonly t?: readonly (readonly [string])[];
+  readonly r: readonly (readonly [string])[];
+}
+
+function stage(publicUrl: string | null = null) {
+  const output = mkdtempSync(join(tmpdir(), 'piw-search-'));
+  const site = new Site({ outputPath: output, publicUrl });
+  site.setUp();
+  const files = (): string[] =>
+    readdirSync(join(output, 'search'), { recursive: true, encoding: 'utf8' })
+      .filter((path) => path.endsWith('.json'))
+      .sort();
+  /** What the page's script finds, by following the files. */
+  const find = (key: string): readonly string[] => {
+    const read = (prefix: string): Node | undefined => {
+      const path = join(output, 'search', prefix.length <= 2 ? prefix : `${prefix.slice(0, 2)}/${prefix}`);
+      return existsSync(`${path}.json`)
+        ? (JSON.parse(readFileSync(`${path}.json`, 'utf8')) as Node)
+        : undefined;
+    };
+    let node = read(key.slice(0, 2));
+    while (
+      node &&
+      key.length > node.p.length &&
+      key.startsWith(node.p) &&
+      node.c?.includes(key.charAt(node.p.length))
+    )
+      node = read(key.slice(0, node.p.length + 1));
+    return (node?.t && node.p.startsWith(key) ? node.t : (node?.r ?? [])).map(([name]) => name);
+  };
+  return { output, site, files, find };
+}
+
+const row = (name: string, downloads: number): SearchRow => [name, null, 1, downloads];
+
+void t.test(
+  'every name is found by itself, and by each of its words the most downloaded ones are',
+  async (t) => {
+    const { site, find, files } = stage();
+    const rows = sampleRows(6000);
+    await site.writeSearch(inPages(rows));
+    t.ok(files().length > 50, `${String(files().length)} files`);
+    for (const [name] of rows) {
+      const key = name.replaceAll('-', '');
+      if (!find(key).includes(name)) t.fail(`${name} is not found`);
+    }
+    for (const word of ['rest', 're', 'd', 'pytest', 'image', 'x']) {
+      const wanted = rows
+        .filter(([name]) => name.split('-').some((_, i, all) => all.slice(i).join('').startsWith(word)))
+        .sort(([, , , a], [, , , b]) => b - a);
+      // Downloads are rounded: those that differ by little may be in another order.
+      const [best] = wanted;
+      t.ok(best && find(word).includes(best[0]), `${word} finds ${best?.[0] ?? ''}`);
+    }
+  },
+);
+
+void t.test(
+  'a word that ends thousands of names leads to the best of them, in files that stay small',
+  async (t) => {
+    const { site, find, files, output } = stage();
+    const rows = Array.from({ length: 6000 }, (_, i) => row(`p${String(i)}-sdk`, i)).sort(([a], [b]) =>
+      a < b ? -1 : 1,
+    );
+    await site.writeSearch(inPages(rows));
+    t.match(find('sdk')[0], /^p5\d{3}-sdk$/);
+    t.match(find('p3777'), ['p3777-sdk']);
+    for (const file of files()) {
+      const { size } = statSync(join(output, 'search', file));
+      if (size > 40_000) t.fail(`${file} has ${String(size)} bytes`);
+    }
+  },
+);
+
+void t.test('writing again touches what changed alone, and takes away what is needed no more', async (t) => {
+  const { site, files, find, output } = stage();
+  const rows = sampleRows(3000);
+  await site.writeSearch(inPages(rows));
+  const times = new Map(files().map((file) => [file, statSync(join(output, 'search', file)).ino]));
+  await site.writeSearch(inPages(rows.filter(([name]) => name !== 'numpy')));
+  const changed = files().filter((file) => times.get(file) !== statSync(join(output, 'search', file)).ino);
+  t.ok(changed.length <= 4, changed.join(' '));
+  t.notOk(find('numpy').includes('numpy'));
+  await site.writeSearch(inPages([row('only', 0)]));
+  t.same(files(), ['o.json', 'on.json']);
+  t.same(readdirSync(join(output, 'search')).sort(), ['names', 'o.json', 'on.json']);
+  t.same(readdirSync(join(output, 'search/names')), ['on.html']);
+});
+
+void t.test(
+  'at every moment while it is written anew, everybody finds what was and stays there',
+  async (t) => {
+    const { site, find } = stage();
+    const many = sampleRows(3000);
+    const stays = many.filter((_, i) => i % 10 === 0);
+    await site.writeSearch(inPages(many));
+    const state = { writing: true };
+    const rewriting = (async () => {
+      for (let round = 0; round < 3; round += 1)
+        await site.writeSearch(inPages(round % 2 === 0 ? stays : many));
+      state.writing = false;
+    })();
+    let asked = 0;
+    while (state.writing) {
+      const [name] = stays[asked % stays.length] ?? [''];
+      if (!find(name.replaceAll('-', '')).includes(name)) t.fail(`${name} was not found`);
+      asked += 1;
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    await rewriting;
+    t.ok(asked > 10, `${String(asked)} searches meanwhile`);
+  },
+);
+
+void t.test(
+  'the sitemap names every project, 50,000 addresses a part, and nothing where the address is unknown',
+  async (t) => {
+    const { site, output } = stage('https://farm.example');
+    const rows = Array.from({ length: 100_100 }, (_, i) => row(`p${String(i)}`, 0));
+    await site.writeSitemap(inPages(rows));
+    t.same(readdirSync(join(output, 'sitemaps')).sort(), ['0001.xml', '0002.xml', '0003.xml']);
+    t.equal(readFileSync(join(output, 'sitemaps/0001.xml'), 'utf8').split('<loc>').length - 1, 50_000);
+    t.match(readFileSync(join(output, 'sitemap.xml'), 'utf8'), 'https://farm.example/sitemaps/0003.xml');
+    t.match(readFileSync(join(output, 'robots.txt'), 'utf8'), 'Sitemap: https://farm.example/sitemap.xml');
+    await site.writeSitemap(inPages(rows.slice(0, 10)));
+    t.same(readdirSync(join(output, 'sitemaps')), ['0001.xml']);
+    const unknown = stage();
+    await unknown.site.writeSitemap(inPages(rows));
+    t.notOk(existsSync(join(unknown.output, 'sitemap.xml')));
+  },
+);
