@@ -24,6 +24,7 @@ import {
 } from './layout.js';
 import { logHtml, type Build } from './log.js';
 import { pack } from './pack.js';
+import { PageBuffer } from './page-buffer.js';
 import { notFoundPage, packagesPage } from './packages.js';
 import { projectHtml } from './project.js';
 import { projectBegins, projectJson, projectSerialOf } from './project-json.js';
@@ -51,6 +52,8 @@ export type SearchPages = AsyncIterable<readonly SearchRow[]>;
 export class Site {
   readonly #root: string;
   readonly #publicUrl: string | null;
+  readonly #page = new PageBuffer();
+  readonly #json = new PageBuffer();
   /** Of the search there is one writer at a time in this process. */
   #searching: Promise<void> = Promise.resolve();
 
@@ -101,15 +104,17 @@ export class Site {
     const json = join(folder, 'json/index.json');
     const its = guarded(json, () => projectSerialOf(headOf(json, HEAD_BYTES))) ?? -1;
     if (its > serial) return;
-    const page = projectHtml(project, this.#publicUrl);
-    const text = projectJson(project, serial, this.#publicUrl);
-    const rest = Buffer.from(text.slice(projectBegins(serial).length));
+    this.#page.clear();
+    this.#page.add(projectHtml(project, this.#publicUrl));
+    this.#json.clear();
+    this.#json.add(projectJson(project, serial, this.#publicUrl));
+    const rest = this.#json.bytes.subarray(projectBegins(serial).length);
     if (guarded(json, () => holds(json, rest, projectBegins(its).length))) {
-      writeAtomic(join(folder, 'index.html'), page);
+      writeAtomic(join(folder, 'index.html'), this.#page.bytes);
       return;
     }
-    replace(join(folder, 'index.html'), page);
-    replace(json, text);
+    replace(join(folder, 'index.html'), this.#page.bytes);
+    replace(json, this.#json.bytes);
   }
 
   removeProject(name: string): void {

@@ -8,6 +8,7 @@ import { Site } from '../../src/site/site.js';
 import { startBrowser } from '../helpers/browser.js';
 import type { Bench, Figures } from './bench.js';
 import { packageRows, sampleOf } from './pypi-names.js';
+import { measureRoot } from './root.js';
 
 /** Names that are searched for, letter by letter. */
 const SEARCHED = 2000;
@@ -15,18 +16,19 @@ const SEARCHED = 2000;
 const TYPED = 40;
 
 /**
- * The search over as many names as PyPI has: what it takes to write it, how many bytes a visitor loads for one search,
+ * The root of the simple index (root.ts), and the search over as many names as PyPI has: what it takes to write it, how many bytes a visitor loads for one search,
  * and how soon there is a first result in a real browser.
  */
 export const site: Bench = {
   name: 'site',
-  summary: 'the search over all names: writing it, and using it in a browser',
-  options: { names: 700_000 },
-  async run({ names = 700_000 }, say) {
+  summary: 'the root index and the search over all names: writing them, and searching in a browser',
+  options: { names: 700_000, root: 500_000 },
+  async run({ names = 700_000, root = 500_000 }, say) {
     const folder = mkdtempSync(join(tmpdir(), 'piw-bench-site-'));
     try {
-      const limits = { write_rename_per_s: writesPerSecond(folder) };
-      return { figures: { ...(await searchFigures(folder, names, say)) }, limits };
+      const ofRoot = await measureRoot(root, 5, say);
+      const limits = { ...ofRoot.limits, write_rename_per_s: writesPerSecond(folder) };
+      return { figures: { ...ofRoot.figures, ...(await searchFigures(folder, names, say)) }, limits };
     } finally {
       rmSync(folder, { recursive: true, force: true });
     }
