@@ -1,6 +1,7 @@
 /**
  * A storm of changes, while Scribes and Secretaries are killed with SIGKILL at random. When it is over, the site
- * has to be what the database says: it is compared, file by file, with one that is written afresh.
+ * has to be what the database says: it is compared, file by file, with one that is written afresh; and so has a
+ * mirror that has followed by difference all the while.
  *
  *     node dist/test/chaos/page-kills.js [--updates N] [--packages N] [--seed N]
  *
@@ -166,6 +167,63 @@ const killer = (async () => {
     await sleep(200 + below(1500));
   }
 })();
+let faults = 0;
+const fault = (text: string): void => {
+  faults += 1;
+  if (faults <= 30) console.log(`  ${text}`);
+};
+
+/** What a mirror has, that follows by difference: the files of each project, and up to which serial it is. */
+const mirror = { serial: -1, projects: new Map<string, string>(), looks: 0, pages: 0 };
+
+interface Root {
+  readonly meta: { readonly '_last-serial': number };
+  readonly projects: readonly { readonly name: string; readonly '_last-serial': number }[];
+}
+const read = (...path: string[]): string => readFileSync(join(output, 'simple', ...path), 'utf8');
+/** What a page says, but for its serial. */
+const said = (page: string): string => page.replace(/^.*?"name":/, '');
+
+/** One look at the root, and at each project that is there under a serial that is higher than the last root's. */
+function follow(): void {
+  let root: Root;
+  try {
+    root = JSON.parse(read('index.v1_json')) as Root;
+  } catch {
+    // The first root is still to come.
+    return;
+  }
+  const upTo = root.meta['_last-serial'];
+  if (upTo < mirror.serial)
+    fault(`the root's serial went back from ${String(mirror.serial)} to ${String(upTo)}`);
+  const named = new Set<string>();
+  for (const { name, '_last-serial': serial } of root.projects) {
+    named.add(name);
+    if (serial > upTo) fault(`the root has ${name} under a higher serial than its own`);
+    if (serial <= mirror.serial && mirror.projects.has(name)) continue;
+    try {
+      const page = read(name, 'index.v1_json');
+      const its = Number(/"_last-serial":(\d+)/.exec(page)?.[1]);
+      if (!(its >= serial))
+        fault(`${name} is under ${String(its)}, and the root has it under ${String(serial)}`);
+      mirror.projects.set(name, said(page));
+      mirror.pages += 1;
+    } catch {
+      // It has gone since the root was read, which the next one tells.
+      mirror.projects.delete(name);
+    }
+  }
+  for (const name of mirror.projects.keys()) if (!named.has(name)) mirror.projects.delete(name);
+  mirror.serial = upTo;
+  mirror.looks += 1;
+}
+
+const mirroring = (async () => {
+  while (life.killing) {
+    follow();
+    await sleep(100 + Math.floor(Math.random() * 200));
+  }
+})();
 const began = performance.now();
 for (let n = 0; n < UPDATES; n += 1) await update();
 const stormed = performance.now();
@@ -190,6 +248,7 @@ async function settled(): Promise<boolean> {
 async function rest(): Promise<void> {
   life.killing = false;
   await killer;
+  await mirroring;
   const end = performance.now() + 600_000;
   while (!(await settled())) {
     if (performance.now() > end) throw new Error('the site did not settle within ten minutes');
@@ -197,12 +256,6 @@ async function rest(): Promise<void> {
   }
   await Promise.all(waiting);
 }
-
-let faults = 0;
-const fault = (text: string): void => {
-  faults += 1;
-  if (faults <= 30) console.log(`  ${text}`);
-};
 
 /** Every file below a folder that is a page, but for what is compressed of it. */
 function pagesIn(root: string): Map<string, string> {
@@ -250,6 +303,15 @@ async function compare(): Promise<void> {
     if (!there.has(path)) fault(`${path} is missing`);
     else if (there.get(path) !== text) fault(`${path} is of another state`);
   for (const path of there.keys()) if (!wanted.has(path)) fault(`${path} should not be there`);
+  follow();
+  for (const name of offered)
+    if (mirror.projects.get(name) !== said(read(name, 'index.v1_json')))
+      fault(`a mirror that follows by difference has another ${name}`);
+  if (mirror.projects.size !== offered.length)
+    fault(`a mirror has ${String(mirror.projects.size)} projects of ${String(offered.length)}`);
+  console.log(
+    `a mirror has followed by difference: ${String(mirror.looks)} roots, ${String(mirror.pages)} pages`,
+  );
   const builds = await db.query<{ build_id: number }>('select build_id from builds');
   for (const { build_id: id } of builds) {
     const digits = String(id).padStart(10, '0');
