@@ -83,7 +83,7 @@ function versionRow(
   const row = `<tr><th scope="row">${escape(version.version)}${marks}</th><td class="n">${released === null ? '' : day(released)}</td>${cells}</tr>\n`;
   return why === ''
     ? row
-    : `${row}<tr class="why"><td colspan="${String(columns.length + 2)}">${why.replace(/<br>$/, '')}</td></tr>\n`;
+    : `${row}<tr class="why"><td colspan="${String(columns.length + 2)}"><div>${why.replace(/<br>$/, '')}</div></td></tr>\n`;
 }
 
 function cell(

@@ -125,7 +125,7 @@ function facts(project: Project, offered: Offered): Html {
   const rows: readonly (readonly [string, Html])[] = [
     ['downloads in 30 days', html`${count(project.downloads_last_month)}`],
     ['downloads', html`${count(project.downloads)}`],
-    ['wheels', html`${count(wheels)}${wheels > 0 && `, ${bytes(size)}`}`],
+    ['wheels', html`${count(wheels)}${wheels > 0 && ` (${bytes(size)})`}`],
     ['versions', html`${count(project.versions.length)}`],
     [
       'newest release',

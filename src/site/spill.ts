@@ -2,10 +2,16 @@ import { appendFileSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSyn
 import { join } from 'node:path';
 import { guarded } from './atomic.js';
 
+/** So much is in memory at most; of it the larger parts go to the disk, so that few files are opened for small pieces. */
 const BUFFERED_CHARS = 6_000_000;
 const ABANDONED_MS = 3_600_000;
 /** No web server shows what begins with a dot. */
 const NAME = '.tmp-spill-';
+
+interface Buffered {
+  readonly lines: string[];
+  chars: number;
+}
 
 /**
  * Lines, put aside on the disk by what they are sorted by first, so that no more than one part of them is in memory
@@ -13,8 +19,8 @@ const NAME = '.tmp-spill-';
  */
 export class Spill {
   readonly #folder: string;
-  readonly #buffers = new Map<string, string[]>();
-  #buffered = 0;
+  readonly #buffers = new Map<string, Buffered>();
+  #chars = 0;
 
   /** Below a folder that is there; removes what processes that were killed have left in it. */
   constructor(folder: string) {
@@ -25,25 +31,29 @@ export class Spill {
   }
 
   add(part: string, line: string): void {
-    const buffer = this.#buffers.get(part);
-    if (buffer) buffer.push(line);
-    else this.#buffers.set(part, [line]);
-    this.#buffered += line.length;
-    if (this.#buffered > BUFFERED_CHARS) this.#flush();
+    let buffered = this.#buffers.get(part);
+    if (!buffered) this.#buffers.set(part, (buffered = { lines: [], chars: 0 }));
+    buffered.lines.push(line);
+    buffered.chars += line.length;
+    this.#chars += line.length;
+    if (this.#chars > BUFFERED_CHARS) this.#flush(this.#chars / this.#buffers.size);
   }
 
-  #flush(): void {
+  /** Puts aside the parts of which at least so much is in memory. */
+  #flush(least: number): void {
     guarded(this.#folder, () => {
-      for (const [part, lines] of this.#buffers)
-        if (lines.length > 0) appendFileSync(join(this.#folder, part), `${lines.join('\n')}\n`);
+      for (const [part, { lines, chars }] of this.#buffers) {
+        if (chars < least) continue;
+        appendFileSync(join(this.#folder, part), `${lines.join('\n')}\n`);
+        this.#buffers.delete(part);
+        this.#chars -= chars;
+      }
     });
-    this.#buffers.clear();
-    this.#buffered = 0;
   }
 
   /** The names of all parts, sorted; nothing can be added from then on. */
   parts(): readonly string[] {
-    this.#flush();
+    this.#flush(0);
     return readdirSync(this.#folder).sort();
   }
 

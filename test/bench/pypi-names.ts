@@ -24,7 +24,7 @@ const FAMILIES = [
  * with long beginnings in common; most with a line about them, and downloads as a power law.
  */
 export function* packageRows(count: number): Generator<SearchRow> {
-  const names = allNames(count);
+  const names = namesOf(count);
   const random = numbers(11);
   for (const name of names) {
     const files = random() < 0.12 ? 0 : Math.floor(random() * 40);
@@ -36,13 +36,14 @@ export function* packageRows(count: number): Generator<SearchRow> {
 
 /** Some of the names, spread over all of them. */
 export function* sampleOf(count: number, size: number): Generator<string> {
-  const names = allNames(count);
+  const names = namesOf(count);
   for (let i = 0; i < size; i += 1) yield names[Math.floor(((i + 0.5) / size) * names.length)] ?? '';
 }
 
 let made: { readonly count: number; readonly names: readonly string[] } | undefined;
 
-function allNames(count: number): readonly string[] {
+/** The names alone, made up once. */
+export function namesOf(count: number): readonly string[] {
   if (made?.count === count) return made.names;
   const random = numbers(5);
   const names = new Set<string>();

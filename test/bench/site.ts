@@ -7,7 +7,7 @@ import type { SearchRow } from '../../src/protocols/oracle.js';
 import { Site } from '../../src/site/site.js';
 import { startBrowser } from '../helpers/browser.js';
 import type { Bench, Figures } from './bench.js';
-import { packageRows, sampleOf } from './pypi-names.js';
+import { namesOf, packageRows, sampleOf } from './pypi-names.js';
 import { measureRoot } from './root.js';
 
 /** Names that are searched for, letter by letter. */
@@ -36,7 +36,9 @@ export const site: Bench = {
 };
 
 async function searchFigures(folder: string, names: number, say: (line: string) => void): Promise<Figures> {
-  say(`writing the search over ${String(names)} names`);
+  say(`making up ${String(names)} names`);
+  namesOf(names);
+  say('writing the search over them');
   const its = new Site({ outputPath: folder, publicUrl: null });
   its.setUp();
   let most = 0;
@@ -56,7 +58,7 @@ async function searchFigures(folder: string, names: number, say: (line: string) 
   const first = await firstResults(folder, [...sampleOf(names, TYPED)], say);
   return {
     search_write_ms: written,
-    // With all that Node and the program take before it, which is the second figure.
+    // Of all of the process: Node, and the names as they were made up, are the second figure.
     search_write_rss_mb: most / 1e6,
     rss_before_mb: before / 1e6,
     search_write_unchanged_ms: rewritten,

@@ -63,7 +63,7 @@ const overflow = (page: Page): Promise<number> =>
 async function findings(page: Page, rules: readonly string[] = []): Promise<string[]> {
   // From the debugger, which the page's policy doesn't bind.
   await page.evaluate(AXE);
-  return await page.evaluate(`axe.run(${rules.length === 0 ? '' : JSON.stringify({ runOnly: rules })}).then(({ violations }) => violations
+  return await page.evaluate(`axe.run(${JSON.stringify({ resultTypes: ['violations'], ...(rules.length === 0 ? {} : { runOnly: rules }) })}).then(({ violations }) => violations
     .filter(({ impact }) => impact === 'serious' || impact === 'critical')
     .map(({ id, nodes }) => id + ': ' + nodes.map(({ html }) => html).slice(0, 3).join(' ')))`);
 }
@@ -168,6 +168,8 @@ void t.test(
         { colorScheme, viewport: { width: 1280, height: 900 } },
         async ({ page }) => {
           for (const [name, path] of Object.entries(PAGES)) {
+            // These have all the colours that there are.
+            if (colorScheme === 'dark' && !['home', 'project', 'log', 'farm'].includes(name)) continue;
             await page.goto(`${base}${path}`);
             t.same(
               await findings(page, colorScheme === 'dark' ? ['color-contrast'] : []),

@@ -379,8 +379,8 @@ export async function writeSample(
   site.writeHome(statistics, sampleFront(now));
   site.writeFarm(statistics, sampleQueue(now), sampleSlaves(now), now);
   for (const [name, about] of KNOWN)
-    site.writeProject(sampleProject(name, about, name === 'numpy' ? 40 : 8, now), 7);
-  await site.writeLog(sampleBuild(FAILED_BUILD, 300, now));
+    site.writeProject(sampleProject(name, about, name === 'numpy' ? 30 : 8, now), 7);
+  await site.writeLog(sampleBuild(FAILED_BUILD, 160, now));
   await site.writeSearch(inPages(sampleRows(packages)));
   await site.writeSitemap(inPages(sampleRows(packages)));
   mkdirSync(join(folder, 'simple'), { recursive: true });

@@ -18,7 +18,7 @@ const PICTURES = [
   ['site-home-dark', 'home', 1280, 1000, 'dark', ''],
   ['site-search', 'packages', 1280, 900, 'light', 'rest'],
   ['site-project', 'project', 1280, 1000, 'light', ''],
-  ['site-log', 'log', 1280, 900, 'dark', ''],
+  ['site-log', 'log', 1280, 760, 'dark', ''],
   ['site-phone', 'project', 390, 844, 'light', ''],
 ] as const;
 
@@ -84,7 +84,7 @@ async function share(browser: Browser, base: string): Promise<void> {
 const SHARE = `.top,.figures,.two,main>section:not(.hero),footer,.search,.for{display:none!important}
 main{max-width:none!important;padding:0 80px!important;display:grid;align-items:center;height:630px}
 .hero{grid-template-columns:1fr 460px!important;padding:0!important;margin:0!important}
-.hero h1{font-size:86px!important}.hero .lead{font-size:27px!important}.wheel{width:460px!important}`;
+.hero h1{font-size:57px!important}.hero .lead{font-size:27px!important}.wheel{width:460px!important}`;
 
 const words = process.argv.slice(2);
 const all = words.find((word) => word.startsWith('--all'));

@@ -57,7 +57,7 @@ void t.test(
       const key = name.replaceAll('-', '');
       if (!find(key).includes(name)) t.fail(`${name} is not found`);
     }
-    for (const word of ['rest', 're', 'd', 'pytest', 'image', 'x']) {
+    for (const word of ['rest', 're', 'd', 'parser', 'image', 'x']) {
       const wanted = rows
         .filter(([name]) => name.split('-').some((_, i, all) => all.slice(i).join('').startsWith(word)))
         .sort(([, , , a], [, , , b]) => b - a);
@@ -77,7 +77,7 @@ void t.test(
     );
     await site.writeSearch(inPages(rows));
     t.match(find('sdk')[0], /^p5\d{3}-sdk$/);
-    t.match(find('p3777'), ['p3777-sdk']);
+    t.ok(find('p3777').includes('p3777-sdk'));
     for (const file of files()) {
       const { size } = statSync(join(output, 'search', file));
       if (size > 40_000) t.fail(`${file} has ${String(size)} bytes`);
