@@ -6,6 +6,7 @@ import { oracle } from '../src/protocols/oracle.js';
 import type { Statistics } from '../src/protocols/statistics.js';
 import { scribe, secretary } from '../src/protocols/web.js';
 import {
+  ALL,
   KEPT,
   Page,
   packageOf,
@@ -22,6 +23,8 @@ export interface SecretarySettings {
   readonly bufferS: number;
 }
 
+/** How long it goes on writing when it is told to end, milliseconds. */
+const LAST_MS = 10_000;
 /** How often the backlog in the database is looked at, seconds: what a crash left, and failed builds. */
 const LOOK_S = 2;
 /** With so many pages in mind whose time has come, or of which it has not, the backlog isn't looked at. */
@@ -75,6 +78,8 @@ export class TheSecretary extends Actor {
   readonly #saved: Batch<Saved, number>;
   readonly #bufferMs: number;
   #statistics: Statistics | undefined;
+  /** How long each of those that show all packages took the last time, milliseconds. */
+  readonly #took = new Map<string, number>();
   #hands = HANDS;
   /** What is ready, in its order: pages that people install from, and the rest. */
   readonly #lanes: Readonly<Record<Lane, Page[]>> = { front: [], back: [] };
@@ -160,6 +165,32 @@ export class TheSecretary extends Actor {
     });
   }
 
+  /**
+   * What is due is written before it ends, as far as there is time: a farm that was told to build something, and to end
+   * then, leaves a whole site. The rest is kept, and found by the next Secretary.
+   */
+  protected override async stopped(): Promise<void> {
+    const end = this.clock.now() + LAST_MS;
+    try {
+      // Another Secretary may be at work by now.
+      this.context.fence();
+      await this.#look();
+    } catch (error) {
+      if (!(error instanceof PiwError)) throw error;
+      return;
+    }
+    // What shows all packages comes last, and only if it is soon done.
+    const all = ['the root index', 'SEARCH', 'SITEMAP'];
+    const rank = (page: Page): number => all.indexOf(page.key);
+    const due = [...this.#pages.values()].sort((a, b) => rank(a) - rank(b));
+    for (const page of due) {
+      const { unmet, tries, afterRoot, key } = page;
+      if (this.clock.now() + (this.#took.get(key) ?? 0) > end) return;
+      if (unmet && tries === 0 && afterRoot === 0 && verbFor(page.wishes()) !== 'PACK')
+        await this.#write(page, () => undefined);
+    }
+  }
+
   async #look(): Promise<void> {
     for (const rest of [false, true]) {
       for (let more = true; more && !this.#isEnough(rest);) {
@@ -223,6 +254,8 @@ export class TheSecretary extends Actor {
   }
 
   #handOut(): void {
+    // What is due at the end is written one by one.
+    if (this.isStopping()) return;
     while (this.#hands > 0) {
       const page = this.#next('front');
       if (!page) break;
@@ -235,7 +268,7 @@ export class TheSecretary extends Actor {
         });
       });
     }
-    if (this.#backBusy || this.isStopping()) return;
+    if (this.#backBusy) return;
     const page = this.#next('back');
     if (!page) return;
     this.#backBusy = true;
@@ -260,6 +293,7 @@ export class TheSecretary extends Actor {
       await this.#meet(page, verb, wishes, free);
       const now = this.clock.now();
       const bufferMs = this.#bufferOf(verb, now - began);
+      if (ALL.has(verb)) this.#took.set(page.key, now - began);
       if (verb !== 'PACK') this.#written.set(page.key, { at: now, bufferMs });
       page.tries = 0;
       page.met(wishes);

@@ -21,6 +21,9 @@ const FRONT: ReadonlySet<Kind> = new Set([...OF_INDEX, 'HOME', 'ROOT']);
 /** Those that are kept in the database; the rest is due after every start of a Secretary, or comes again by itself. */
 export const KEPT: ReadonlySet<Kind> = new Set([...OF_PACKAGE, 'LOG']);
 
+/** Those that show all packages, and may take long. */
+export const ALL: ReadonlySet<Kind> = new Set(['ROOT', 'SEARCH', 'SITEMAP']);
+
 /** The name of the page, or of the pages that belong together, that a wish is about. PACK of nothing is of the root. */
 export function pageOf(kind: Kind, argument: string): string {
   if (OF_PACKAGE.has(kind)) return argument === '' ? 'the root index' : `the pages of ${packageOf(argument)}`;

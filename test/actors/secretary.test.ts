@@ -138,11 +138,13 @@ void t.test('what was due when a Secretary ended is written by the next one', as
   await until(async () => pages.asked.length === 1 && (await backlog(db)).length === 0);
   // For a minute nothing more is written of it.
   await client.ask('PKG', { package: 'a' });
+  // Its last try fails.
+  pages.failures = 1;
   await first.stop();
   t.equal((await backlog(db)).length, 1);
   start(60);
   await until(async () => (await backlog(db)).length === 0);
-  t.same(pages.asked, ['PKG a', 'PKG a']);
+  t.same(pages.asked, ['PKG a', 'PKG a', 'PKG a']);
 });
 
 void t.test('what is due in the database is found, also without a word', async (t) => {
@@ -260,4 +262,22 @@ void t.test('serials go on where another Secretary has ended, and settle in thei
   t.ok((await serialOf('b')) > (await serialOf('a')));
   t.ok((await serialOf('b')) < (await serialOf('c')));
   await until(async () => (pages.roots.at(-1) ?? 0) >= (await serialOf('c')));
+});
+
+void t.test('what is due is written before it ends, and the root after it', async (t) => {
+  const { db, pages, client, start } = await stage(t);
+  const secretaryOne = start(60);
+  await until(() => pages.roots.length === 1 && pages.searches === 1);
+  await client.ask('PKG', { package: 'a' });
+  await client.ask('LOG', { build_id: 7 });
+  await until(async () => (await backlog(db)).length === 0);
+  // Of which only a log was written, and the root is due in ten seconds, and 'a' in a minute.
+  await client.ask('PKG', { package: 'a' });
+  await db.query(`insert into pages_backlog (kind, argument) values ('LOG', '8')`);
+  const roots = pages.roots.length;
+  await secretaryOne.stop();
+  t.same(pages.asked, ['PKG a', 'LOG 7', 'PKG a', 'LOG 8']);
+  t.equal(pages.roots.length, roots + 1);
+  t.equal(pages.searches, 2);
+  t.same(await backlog(db), []);
 });
