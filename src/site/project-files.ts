@@ -1,5 +1,6 @@
 import type { Project, ProjectFile } from '../protocols/oracle.js';
 import { bytes, countOf, day, escape, pathPart } from './html.js';
+import type { PageBuffer } from './page-buffer.js';
 
 /** From a project's page to the top of the site. */
 export const PROJECT_ROOT = '../../';
@@ -19,30 +20,34 @@ export function byVersion(files: readonly ProjectFile[]): Offered {
   return by;
 }
 
-/** The files of each version; those of the newest are in sight. */
-export function files(project: Project, offered: Offered): string {
+/** Adds the files of each version; those of the newest are in sight. */
+export function addFiles(project: Project, offered: Offered, page: PageBuffer): void {
   const folder = `${PROJECT_ROOT}simple/${project.package}/`;
-  let [seen, shown, older] = ['', 0, ''];
-  for (const { version } of project.versions) {
-    const its = offered.get(version);
-    if (!its) continue;
-    shown += 1;
-    const group = fileGroup(version, its, folder, shown === 1);
-    if (shown <= AT_ONCE) seen += group;
-    else older += group;
+  const shown = project.versions.filter(({ version }) => offered.has(version));
+  for (const [n, { version }] of shown.entries()) {
+    if (n === AT_ONCE)
+      page.add(
+        `<details class="older"><summary>Files of ${countOf(shown.length - AT_ONCE, 'older version')}</summary>`,
+      );
+    addGroup(version, offered.get(version) ?? [], folder, n === 0, page);
   }
-  return older === ''
-    ? seen
-    : `${seen}<details class="older"><summary>Files of ${countOf(shown - AT_ONCE, 'older version')}</summary>${older}</details>`;
+  if (shown.length > AT_ONCE) page.add('</details>');
 }
 
-function fileGroup(version: string, its: readonly ProjectFile[], folder: string, open: boolean): string {
-  let [rows, size] = ['', 0];
-  for (const file of its) {
-    rows += fileRow(file, folder);
-    size += file.filesize;
-  }
-  return `<details class="files"${open ? ' open' : ''}><summary>${escape(version)} <span>${countOf(its.length, 'wheel')}, ${bytes(size)}</span></summary><ul>\n${rows}</ul></details>\n`;
+function addGroup(
+  version: string,
+  its: readonly ProjectFile[],
+  folder: string,
+  open: boolean,
+  page: PageBuffer,
+): void {
+  let size = 0;
+  for (const file of its) size += file.filesize;
+  page.add(
+    `<details class="files"${open ? ' open' : ''}><summary>${escape(version)} <span>${countOf(its.length, 'wheel')}, ${bytes(size)}</span></summary><ul>\n`,
+  );
+  for (const file of its) page.add(fileRow(file, folder));
+  page.add('</ul></details>\n');
 }
 
 function fileRow(file: ProjectFile, folder: string): string {

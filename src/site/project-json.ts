@@ -3,6 +3,8 @@ import { isPrerelease } from '../wheels/versions.js';
 import { failureSentence } from './failures.js';
 import { day } from './html.js';
 import { logPath } from './layout.js';
+import type { PageBuffer } from './page-buffer.js';
+import { byVersion, type Offered } from './project-files.js';
 import { serialIn } from './serial.js';
 
 const BEGINS = '{"_last-serial":';
@@ -19,23 +21,34 @@ export const projectBegins = (serial: number): string => `${BEGINS}${String(seri
  * UTC, sizes bytes. It begins with the serial under which it was written, so that of two states the first few bytes
  * tell which is the older. Put together by hand, for speed: the largest projects have thousands of files.
  */
-export function projectJson(project: Project, serial: number, publicUrl: string | null): string {
+export function projectJson(
+  project: Project,
+  serial: number,
+  publicUrl: string | null,
+  page: PageBuffer,
+): void {
   const base = text(publicUrl ?? '../../../').slice(0, -1);
   const folder = `${base}simple/${project.package}/`;
-  const files = new Map<string, string>();
-  for (const file of project.status === 'quarantined' ? [] : project.files) {
-    const known = files.get(file.version);
-    const its = fileJson(file, folder);
-    files.set(file.version, known === undefined ? its : `${known},\n${its}`);
+  const offered: Offered = project.status === 'quarantined' ? new Map() : byVersion(project.files);
+  page.add(
+    `${projectBegins(serial)},"package":${text(project.package)},"description":${text(project.description)},"status":"${project.status}","skipped":${text(project.skip)},"downloads":{"all":${String(project.downloads)},"last_30_days":${String(project.downloads_last_month)}},"simple":${folder}","versions":[`,
+  );
+  let comma = '';
+  for (const version of project.versions) {
+    page.add(`${comma}${versionJson(version, base)}`);
+    comma = '';
+    for (const file of offered.get(version.version) ?? []) {
+      page.add(`${comma}${fileJson(file, folder)}`);
+      comma = ',\n';
+    }
+    page.add(']}');
+    comma = ',\n';
   }
-  let versions = '';
-  for (const version of project.versions)
-    versions += `${versions === '' ? '' : ',\n'}${versionJson(version, files.get(version.version) ?? '', base)}`;
-  return `${projectBegins(serial)},"package":${text(project.package)},"description":${text(project.description)},"status":"${project.status}","skipped":${text(project.skip)},"downloads":{"all":${String(project.downloads)},"last_30_days":${String(project.downloads_last_month)}},"simple":${folder}","versions":[${versions}]}\n`;
+  page.add(']}\n');
 }
 
-/** `base` is JSON's text of the site's address, without the quote at its end. */
-function versionJson(its: ProjectVersion, files: string, base: string): string {
+/** All of it but its files. `base` is JSON's text of the site's address, without the quote at its end. */
+function versionJson(its: ProjectVersion, base: string): string {
   let targets = '';
   for (const { abi, platform, state, build_id, failure_class, held_until, filename } of its.targets) {
     const failure =
@@ -44,7 +57,7 @@ function versionJson(its: ProjectVersion, files: string, base: string): string {
         : `{"class":${text(failure_class)},"why":${text(failureSentence(failure_class))}}`;
     targets += `${targets === '' ? '' : ','}{"abi":${text(abi)},"platform":${text(platform)},"state":"${state}","failure":${failure},"retried_after":${time(held_until)},"log":${logUrl(build_id, base)},"filename":${text(filename)}}`;
   }
-  return `{"version":${text(its.version)},"released":${time(its.released)},"prerelease":${String(isPre(its.version))},"yanked":${yank(its.yanked)},"skipped":${text(its.skip)},"has_source":${String(its.has_sdist)},"requires_python":${text(its.requires_python)},"targets":[${targets}],"files":[${files}]}`;
+  return `{"version":${text(its.version)},"released":${time(its.released)},"prerelease":${String(isPre(its.version))},"yanked":${yank(its.yanked)},"skipped":${text(its.skip)},"has_source":${String(its.has_sdist)},"requires_python":${text(its.requires_python)},"targets":[${targets}],"files":[`;
 }
 
 function fileJson(file: ProjectFile, folder: string): string {

@@ -5,6 +5,7 @@ import { STATES } from './design.js';
 import { failureSentence } from './failures.js';
 import { countOf, day, escape } from './html.js';
 import { logPath } from './layout.js';
+import type { PageBuffer } from './page-buffer.js';
 import { AT_ONCE, PROJECT_ROOT as ROOT } from './project-files.js';
 
 interface Column {
@@ -12,8 +13,8 @@ interface Column {
   readonly platform: string;
 }
 
-/** Versions × targets, and under each version why something isn't there. */
-export function matrix(project: Project): string {
+/** Adds versions × targets, and under each version why something isn't there. */
+export function addMatrix(project: Project, page: PageBuffer): void {
   const columns: Column[] = [];
   const places = new Map<string, number>();
   for (const { targets } of project.versions)
@@ -30,19 +31,21 @@ export function matrix(project: Project): string {
         `<th scope="col">${escape(abi)}${platforms.size > 1 ? `<small>${escape(platform)}</small>` : ''}</th>`,
     )
     .join('');
-  const table = (versions: readonly ProjectVersion[], label: string): string => {
-    let rows = '';
-    for (const version of versions) rows += versionRow(project, version, columns, places);
-    return `<div class="scroll" tabindex="0" role="region" aria-label="${label}"><table class="matrix"><thead><tr><th scope="col">version</th><th scope="col">released</th>${header}</tr></thead><tbody>\n${rows}</tbody></table></div>`;
+  const table = (versions: readonly ProjectVersion[], label: string): void => {
+    page.add(
+      `<div class="scroll" tabindex="0" role="region" aria-label="${label}"><table class="matrix"><thead><tr><th scope="col">version</th><th scope="col">released</th>${header}</tr></thead><tbody>\n`,
+    );
+    for (const version of versions) page.add(versionRow(project, version, columns, places));
+    page.add('</tbody></table></div>');
   };
-  const on =
-    platforms.size === 1 && columns[0] ? `<p class="soft">All for ${escape(columns[0].platform)}.</p>` : '';
+  if (platforms.size === 1 && columns[0])
+    page.add(`<p class="soft">All for ${escape(columns[0].platform)}.</p>`);
+  table(project.versions.slice(0, AT_ONCE), 'Versions and what they are built for');
   const older = project.versions.slice(AT_ONCE);
-  return `${on}${table(project.versions.slice(0, AT_ONCE), 'Versions and what they are built for')}${
-    older.length === 0
-      ? ''
-      : `<details class="older"><summary>${countOf(older.length, 'older version')}</summary>${table(older, 'Older versions and what they are built for')}</details>`
-  }`;
+  if (older.length === 0) return;
+  page.add(`<details class="older"><summary>${countOf(older.length, 'older version')}</summary>`);
+  table(older, 'Older versions and what they are built for');
+  page.add('</details>');
 }
 
 function versionRow(

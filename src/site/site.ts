@@ -105,9 +105,9 @@ export class Site {
     const its = guarded(json, () => projectSerialOf(headOf(json, HEAD_BYTES))) ?? -1;
     if (its > serial) return;
     this.#page.clear();
-    this.#page.add(projectHtml(project, this.#publicUrl));
+    projectHtml(project, this.#publicUrl, this.#page);
     this.#json.clear();
-    this.#json.add(projectJson(project, serial, this.#publicUrl));
+    projectJson(project, serial, this.#publicUrl, this.#json);
     const rest = this.#json.bytes.subarray(projectBegins(serial).length);
     if (guarded(json, () => holds(json, rest, projectBegins(its).length))) {
       writeAtomic(join(folder, 'index.html'), this.#page.bytes);

@@ -1,14 +1,15 @@
-/** One Scribe's disk work: `pages-writer.js FOLDER render|write VERSIONS FILES PACKAGES SECONDS`, for the bench `pages`. */
+/** One Scribe's disk work: `pages-writer.js FOLDER render|write VERSIONS FILES PACKAGES`, for the bench `pages`. */
 import { createHash } from 'node:crypto';
-import { mkdirSync, readFileSync, readdirSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { decode, encode } from '@msgpack/msgpack';
 import type { IndexedFile, Project, ProjectFile } from '../../src/protocols/oracle.js';
 import { replace } from '../../src/site/atomic.js';
 import { SimpleIndex } from '../../src/site/simple-index.js';
 import { Site } from '../../src/site/site.js';
 
 const [folder = '', mode = '', ...numbers] = process.argv.slice(2);
-const [versions = 0, perVersion = 0, packages = 0, seconds = 0] = numbers.map(Number);
+const [versions = 0, perVersion = 0, packages = 0] = numbers.map(Number);
 const TARGETS = ['cp39', 'cp311', 'cp312', 'cp313'];
 const sha = (text: string): string => createHash('sha256').update(text).digest('hex');
 const METADATA = `Metadata-Version: 2.4\nName: demo\nVersion: 1.0\n${'Classifier: Programming Language :: Python\n'.repeat(30)}`;
@@ -77,9 +78,12 @@ index.setUp();
 site.setUp();
 
 const ROUNDS = 2;
-const given: Given[][] = Array.from({ length: ROUNDS }, (_, round) =>
-  Array.from({ length: packages }, (__, n) => {
-    const its = project(`package-${String(n)}`, round);
+/** A Scribe has one package in its hands, and not thousands: a few stand for all, each under its own name. */
+const DISTINCT = 4;
+const distinct: Given[][] = Array.from({ length: ROUNDS }, (_, round) =>
+  Array.from({ length: DISTINCT }, (__, n) => {
+    // As it comes out of a message.
+    const its = decode(encode(project(`package-${String(n)}`, round))) as Project;
     return {
       project: its,
       files: [...its.files].reverse(),
@@ -87,6 +91,13 @@ const given: Given[][] = Array.from({ length: ROUNDS }, (_, round) =>
     };
   }),
 );
+
+function* given(round: number): Generator<Given> {
+  for (let n = 0; n < packages; n += 1) {
+    const its = distinct[round]?.[n % DISTINCT];
+    if (its) yield { ...its, project: { ...its.project, package: `package-${String(n)}` } };
+  }
+}
 
 let serial = 0;
 function render({ project: its, files, versions: numbersOf }: Given): void {
@@ -109,29 +120,42 @@ function contents(name: string): (readonly [string, Buffer])[] {
   );
 }
 
-for (const one of given[0] ?? []) render(one);
-const stored = (given[0] ?? []).map(({ project: its }) => contents(its.package));
-process.once('disconnect', () => process.exit());
-process.once('message', () => {
+/** The files that a limit's round writes, by package: what the writers have made of the other round. */
+const stored = new Map<string, (readonly [string, Buffer])[]>();
+
+function turn(round: number): number {
   const began = performance.now();
-  const end = began + seconds * 1000;
-  let count = 0;
-  while (performance.now() < end) {
-    const place = count % packages;
-    if (mode === 'render') {
-      const one = given[(Math.floor(count / packages) + 1) % ROUNDS]?.[place];
-      if (one) render(one);
-    } else {
-      for (const [path, bytes] of stored[place] ?? []) {
+  for (const one of given(round)) {
+    if (mode === 'render') render(one);
+    else {
+      for (const [path, bytes] of stored.get(one.project.package) ?? []) {
         writeFileSync(`${path}.tmp`, bytes);
         renameSync(`${path}.tmp`, path);
       }
     }
-    count += 1;
   }
-  const took = (performance.now() - began) / 1000;
+  return (performance.now() - began) / 1000;
+}
+
+if (mode === 'write') {
+  // The folders are there for both: an index that was there before.
+  for (const one of given(0)) {
+    render(one);
+    const its = contents(one.project.package);
+    stored.set(one.project.package, its);
+    for (const [path] of its) rmSync(path);
+  }
+} else {
+  for (const { project: its } of given(0))
+    for (const path of [join('simple', its.package), join('project', its.package, 'json')])
+      mkdirSync(join(folder, path), { recursive: true });
+}
+
+process.once('disconnect', () => process.exit());
+process.on('message', ({ round }: { round: number }) => {
+  const took = turn(round);
   const its = contents('package-0');
   const kb = its.reduce((total, [path]) => total + statSync(path).size, 0) / 1000;
-  process.send?.({ rate: count / took, files: its.length, kb });
+  process.send?.({ rate: packages / took, files: its.length, kb });
 });
 process.send?.({ ready: true });

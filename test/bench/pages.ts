@@ -1,7 +1,8 @@
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Bench, Figures } from './bench.js';
+import type { Bench } from './bench.js';
 import { Worker } from './processes.js';
 
 /** What a worker says at the end of a phase: packages a second. */
@@ -12,61 +13,71 @@ interface Said {
 }
 
 const SHAPES = {
-  small: { versions: 10, files: 4, packages: 100 },
-  large: { versions: 300, files: 4, packages: 10 },
+  small: { versions: 10, files: 4 },
+  large: { versions: 300, files: 4 },
 } as const;
+/** Written first where there was nothing, then in the place of what is there. */
+const ROUNDS = ['new', 'replaced'] as const;
 
 /**
  * How many packages a second get all that is theirs written anew, from what the database has said to the last
- * rename: the three pages of the simple index, the project's page and its JSON, and the METADATA of the file
- * that is new; by so many Scribes, each a process. The limit: the same files with the same contents, written
- * beside and renamed, by as many processes, with nothing else.
+ * rename: the pages of the simple index, the project's page and its JSON, and the METADATA of the file that is new; by
+ * so many Scribes, each a process with packages of its own. The limit: the same files with the same contents,
+ * written beside and renamed, by as many processes, with nothing else. What is replaced takes longer: the file system
+ * brings the new file to the disk first, and has the room of the old one to give back.
  */
 export const pages: Bench = {
   name: 'pages',
-  summary: 'packages a second whose pages are rendered and replaced',
-  options: { seconds: 10, scribes: 2 },
-  run: async ({ seconds = 10, scribes = 2 }, say) => {
+  summary: 'packages a second whose pages are rendered and put in their place',
+  options: { small: 2000, large: 100, scribes: 2 },
+  run: async ({ small = 2000, large = 100, scribes = 2 }, say) => {
     const figures: Record<string, number> = {};
     const limits: Record<string, number> = {};
-    for (const [name, { versions, files, packages }] of Object.entries(SHAPES)) {
-      const said = { render: [] as Said[], write: [] as Said[] };
+    for (const [name, { versions, files }] of Object.entries(SHAPES)) {
+      const packages = Math.ceil((name === 'small' ? small : large) / scribes);
       for (const mode of ['render', 'write'] as const) {
         say(
-          `${name}: ${String(versions)} versions of ${String(files)} files, ${mode === 'render' ? 'rendered and replaced' : 'replaced only'}`,
+          `${name}: ${String(packages * scribes)} packages, ${mode === 'render' ? 'rendered and written' : 'written only'}`,
         );
-        const folder = mkdtempSync(join(tmpdir(), 'piw-bench-'));
-        const workers = Array.from(
-          { length: scribes },
-          (_, n) =>
-            new Worker(
-              './pages-writer.js',
-              ...[join(folder, String(n)), mode, ...[versions, files, packages, seconds].map(String)],
-            ),
-        );
-        try {
-          for (const worker of workers) await worker.hear();
-          for (const worker of workers) worker.say({ go: true });
-          for (const worker of workers) said[mode].push((await worker.hear()) as Said);
-        } finally {
-          for (const worker of workers) worker.end();
-          rmSync(folder, { recursive: true, force: true });
+        const said = await measured(scribes, mode, [versions, files, packages]);
+        const rates = said.map((of) => of.reduce((total, { rate }) => total + rate, 0));
+        const prefix = mode === 'render' ? `pages_${name}` : `write_rename_${name}`;
+        const into = mode === 'render' ? figures : limits;
+        into[`${prefix}_per_s`] = ROUNDS.length / rates.reduce((sum, rate) => sum + 1 / rate, 0);
+        for (const [n, round] of ROUNDS.entries()) into[`${prefix}_${round}_per_s`] = rates[n] ?? 0;
+        if (mode === 'render') {
+          figures[`pages_${name}_files`] = said[0]?.[0]?.files ?? 0;
+          figures[`pages_${name}_kb`] = said[0]?.[0]?.kb ?? 0;
         }
       }
-      Object.assign(figures, summed(`pages_${name}`, said.render));
-      limits[`write_rename_${name}_per_s`] = sum(said.write);
-      figures[`pages_${name}_share_of_limit`] = sum(said.render) / sum(said.write);
+      figures[`pages_${name}_share_of_limit`] =
+        (figures[`pages_${name}_per_s`] ?? 0) / (limits[`write_rename_${name}_per_s`] ?? 1);
     }
     return { figures, limits };
   },
 };
 
-const sum = (all: readonly Said[]): number => all.reduce((total, { rate }) => total + rate, 0);
-
-function summed(name: string, all: readonly Said[]): Figures {
-  return {
-    [`${name}_per_s`]: sum(all),
-    [`${name}_files`]: all[0]?.files ?? 0,
-    [`${name}_kb`]: all[0]?.kb ?? 0,
-  };
+/** What each of the workers says of each round. */
+async function measured(scribes: number, mode: string, shape: readonly number[]): Promise<Said[][]> {
+  const folder = mkdtempSync(join(tmpdir(), 'piw-bench-'));
+  const workers = Array.from(
+    { length: scribes },
+    (_, n) => new Worker('./pages-writer.js', join(folder, String(n)), mode, ...shape.map(String)),
+  );
+  try {
+    for (const worker of workers) await worker.hear();
+    const said: Said[][] = [];
+    for (const [round] of ROUNDS.entries()) {
+      // What the round before has left to be written back is not this one's.
+      spawnSync('sync');
+      for (const worker of workers) worker.say({ round });
+      const of: Said[] = [];
+      for (const worker of workers) of.push((await worker.hear()) as Said);
+      said.push(of);
+    }
+    return said;
+  } finally {
+    for (const worker of workers) worker.end();
+    rmSync(folder, { recursive: true, force: true });
+  }
 }
