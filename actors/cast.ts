@@ -6,6 +6,8 @@ import type { WatchSettings } from '../src/pypi/watch-list.js';
 /** What a build may use: bytes of its log, bytes of one wheel. */
 const LOG_BYTES = 16 * 1024 * 1024;
 const WHEEL_BYTES = 2 * 1024 ** 3;
+/** A Scribe's pages are megabytes of small pieces. */
+export const SCRIBE_ROOM_MB = 16;
 
 /**
  * The cast: every task of the farm, in the order in which a master starts them. All restart alike:
@@ -47,6 +49,7 @@ export const CAST: readonly Part<Settings>[] = [
     count: 1,
     // What it has to write is kept by the database; slaves are not to wait for it.
     nice: 10,
+    roomMb: SCRIBE_ROOM_MB,
     load: async () => {
       const { TheScribe } = await import('./the-scribe.js');
       const { SimpleIndex } = await import('../src/site/simple-index.js');

@@ -21,6 +21,8 @@ export interface Part<S> {
   readonly count: number;
   /** How much it stands back for the others where processors are short, 0 to 19. */
   readonly nice?: number;
+  /** Room for what is new in its process, MB, if not the usual: see src/node-flags.ts. */
+  readonly roomMb?: number;
   /**
    * Loads the code of its actor, which no other process pays for, and gives how one is made. One that
    * stands by has loaded it before: its files may be of another version when its turn comes.

@@ -10,7 +10,7 @@ import { checkVersion } from '../database/migrations.js';
 import { Database, refuseSuperuser } from '../database/pool.js';
 import { PiwError } from '../errors.js';
 import type { Log } from '../log.js';
-import { NODE_FLAGS } from '../node-flags.js';
+import { nodeFlags } from '../node-flags.js';
 import { readWatchList } from '../pypi/watch-list.js';
 import { EXIT_CODES, PiwCommand, rebuiltFlag, tlsFlags, untilSignal } from './base.js';
 
@@ -184,11 +184,11 @@ function children(
     'file-juggler': settings.jugglers,
   };
   const detailed = debug.map((task) => task.replaceAll('_', '-'));
-  return CAST.flatMap(({ task, count }) => {
+  return CAST.flatMap(({ task, count, roomMb }) => {
     const verbosity =
       level === 'debug' || detailed.includes(task) ? ['-v'] : level === 'warning' ? ['-q'] : [];
     const args = [
-      ...NODE_FLAGS,
+      ...nodeFlags(roomMb),
       program,
       task,
       ...verbosity,

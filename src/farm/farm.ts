@@ -8,7 +8,7 @@ import { migrate } from '../database/migrations.js';
 import { Database } from '../database/pool.js';
 import { endHolds } from '../database/queue.js';
 import { PiwError } from '../errors.js';
-import { NODE_FLAGS } from '../node-flags.js';
+import { nodeFlags } from '../node-flags.js';
 import { status } from '../protocols/control.js';
 import { oracle } from '../protocols/oracle.js';
 import { SimpleIndex } from '../pypi/index-reader.js';
@@ -375,7 +375,7 @@ export class Farm {
     const process_ = new ManagedProcess({
       name,
       command: program.node,
-      args: [...NODE_FLAGS, join(program.root, 'dist', 'src', 'bin.js'), ...child.args],
+      args: [...nodeFlags(), join(program.root, 'dist', 'src', 'bin.js'), ...child.args],
       env: { PATH: process.env['PATH'], HOME: home, LANG: 'C.UTF-8', ...certificates(), ...child.env },
       account: folder.account,
       cwd: folder.path,

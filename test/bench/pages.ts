@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { SCRIBE_ROOM_MB } from '../../actors/cast.js';
 import type { Bench } from './bench.js';
 import { Worker } from './processes.js';
 
@@ -62,7 +63,8 @@ async function measured(scribes: number, mode: string, shape: readonly number[])
   const folder = mkdtempSync(join(tmpdir(), 'piw-bench-'));
   const workers = Array.from(
     { length: scribes },
-    (_, n) => new Worker('./pages-writer.js', join(folder, String(n)), mode, ...shape.map(String)),
+    (_, n) =>
+      new Worker(['./pages-writer.js', SCRIBE_ROOM_MB], join(folder, String(n)), mode, ...shape.map(String)),
   );
   try {
     for (const worker of workers) await worker.hear();

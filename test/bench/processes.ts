@@ -1,7 +1,7 @@
 import { fork, type ChildProcess } from 'node:child_process';
 import { readFileSync, readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { NODE_FLAGS } from '../../src/node-flags.js';
+import { nodeFlags } from '../../src/node-flags.js';
 
 /** A program of this folder in a process of its own. */
 export class Worker {
@@ -10,9 +10,11 @@ export class Worker {
   #waiting: ((message: unknown) => void) | undefined;
   #ended: ((error: Error) => void) | undefined;
 
-  constructor(program: string, ...args: readonly string[]) {
-    this.#child = fork(fileURLToPath(new URL(program, import.meta.url)), args, {
-      execArgv: [...NODE_FLAGS],
+  /** `program` may come with the room for what is new in its process, MB. */
+  constructor(program: string | readonly [program: string, roomMb: number], ...args: readonly string[]) {
+    const [name, room] = typeof program === 'string' ? [program] : program;
+    this.#child = fork(fileURLToPath(new URL(name, import.meta.url)), args, {
+      execArgv: [...nodeFlags(room)],
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     });
     this.#child.on('message', (message) => {
@@ -20,7 +22,7 @@ export class Worker {
       else this.#heard.push(message);
       this.#waiting = undefined;
     });
-    this.#child.once('exit', (code) => this.#ended?.(new Error(`${program} ended with ${String(code)}`)));
+    this.#child.once('exit', (code) => this.#ended?.(new Error(`${name} ended with ${String(code)}`)));
   }
 
   get pid(): number {
