@@ -19,6 +19,8 @@ const PICTURES = [
   ['site-search', 'packages', 1280, 900, 'light', 'rest'],
   ['site-project', 'project', 1280, 1000, 'light', ''],
   ['site-log', 'log', 1280, 760, 'dark', ''],
+  ['site-farm', 'farm', 1280, 900, 'light', ''],
+  ['site-faq', 'faq', 1280, 900, 'dark', ''],
   ['site-phone', 'project', 390, 844, 'light', ''],
 ] as const;
 
