@@ -372,7 +372,7 @@ export class TheSecretary extends Actor {
   async #root(): Promise<void> {
     this.#roots.begun += 1;
     const number = this.#roots.begun;
-    await this.#all.ask('ROOT', { serial: this.#serials.settled() });
+    await this.#all.ask('ROOT', { serial: await this.#serials.settled() });
     this.#roots.done = number;
     this.#wishAgain('PACK');
   }

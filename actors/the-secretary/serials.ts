@@ -16,10 +16,7 @@ export class Serials {
 
   /** The next one. It is under way until it is done. Raises what `reserve` raises. */
   async take(): Promise<number> {
-    while (this.#next >= this.#end) {
-      this.#reserving ??= this.#more().finally(() => (this.#reserving = undefined));
-      await this.#reserving;
-    }
+    while (this.#next >= this.#end) await this.#reserved();
     const serial = this.#next;
     this.#next += 1;
     this.#underWay.add(serial);
@@ -31,9 +28,16 @@ export class Serials {
     this.#underWay.delete(serial);
   }
 
-  /** Every page that will ever have this serial or a lower one has it by now. */
-  settled(): number {
-    return Math.max(0, (this.#underWay.size > 0 ? Math.min(...this.#underWay) : this.#next) - 1);
+  /** Every page that will ever have this serial or a lower one has it by now. Raises what `reserve` raises. */
+  async settled(): Promise<number> {
+    // Whoever was at work before has given out lower ones than those that are reserved now.
+    if (this.#end === 0) await this.#reserved();
+    return (this.#underWay.size > 0 ? Math.min(...this.#underWay) : this.#next) - 1;
+  }
+
+  #reserved(): Promise<void> {
+    this.#reserving ??= this.#more().finally(() => (this.#reserving = undefined));
+    return this.#reserving;
   }
 
   async #more(): Promise<void> {

@@ -246,7 +246,10 @@ void t.test('serials go on where another Secretary has ended, and settle in thei
   };
   await until(async () => (await serialOf('a')) > 0);
   await first.stop();
+  const roots = pages.roots.length;
   start(0.1);
+  await until(() => pages.roots.length > roots);
+  t.ok((pages.roots.at(-1) ?? 0) >= (await serialOf('a')), 'its first root has all that there was');
   let open: () => void = () => undefined;
   pages.gate = new Promise((resolve) => (open = resolve));
   await client.ask('PKG', { package: 'b' });
