@@ -1,28 +1,39 @@
 -- What a package falls back to on PyPy, or without a GIL, doesn't keep its extension from being built for CPython.
 
 -- Which kinds of Python a wheel serves of those that its tags admit, of which tag_covers has the sum: `all`, or
--- `pypy` or `free-threaded` or both, joined with a dot. See reachOf in src/wheels/tags.ts.
-alter table tags
-    add column reach text not null default 'all',
-    drop constraint tags_py_abi_platform_key,
-    add unique (py, abi, platform, reach);
+-- `pypy` or `free-threaded` or both, joined with a dot. See reachOf in src/wheels/tags.ts. For a few days this
+-- stood in the migration before: what was made then has it, and nothing is done here.
+create temporary table narrowed (
+    filename text, version_id bigint, py text, abi text, platform text, reach text
+) on commit drop;
+do $$ begin
+    if exists (
+        select from pg_attribute where attrelid = 'tags'::regclass and attname = 'reach' and not attisdropped
+    ) then
+        return;
+    end if;
+    alter table tags
+        add column reach text not null default 'all',
+        drop constraint tags_py_abi_platform_key,
+        add unique (py, abi, platform, reach);
 
--- The same of pure wheels that PyPy and free-threaded slaves have built before there was a reach.
-create temporary table of_kind on commit drop as
-select target_id, case when rank >= 2000000 then 'pypy' else 'free-threaded' end as kind
-from targets where rank >= 1000000;
-create temporary table narrowed on commit drop as
-select f.filename, f.version_id, g.py, g.abi, g.platform, k.kind as reach
-from files f join tags g using (tag_id) join builds b using (build_id) join of_kind k using (target_id)
-where g.abi = 'none' and g.platform = 'any' and b.lease is not null;
-insert into tags (py, abi, platform, reach) select distinct py, abi, platform, reach from narrowed;
-insert into tag_covers
-select n.tag_id, c.target_id
-from tags n join tags g using (py, abi, platform) join tag_covers c on c.tag_id = g.tag_id
-    join of_kind k on k.target_id = c.target_id and k.kind = n.reach
-where g.reach = 'all' and n.reach <> 'all';
-update files f set tag_id = g.tag_id
-from narrowed n join tags g using (py, abi, platform, reach) where f.filename = n.filename;
+    -- The same of pure wheels that PyPy and free-threaded slaves have built before there was a reach.
+    create temporary table of_kind on commit drop as
+    select target_id, case when rank >= 2000000 then 'pypy' else 'free-threaded' end as kind
+    from targets where rank >= 1000000;
+    insert into narrowed
+    select f.filename, f.version_id, g.py, g.abi, g.platform, k.kind as reach
+    from files f join tags g using (tag_id) join builds b using (build_id) join of_kind k using (target_id)
+    where g.abi = 'none' and g.platform = 'any' and b.lease is not null;
+    insert into tags (py, abi, platform, reach) select distinct py, abi, platform, reach from narrowed;
+    insert into tag_covers
+    select n.tag_id, c.target_id
+    from tags n join tags g using (py, abi, platform) join tag_covers c on c.tag_id = g.tag_id
+        join of_kind k on k.target_id = c.target_id and k.kind = n.reach
+    where g.reach = 'all' and n.reach <> 'all';
+    update files f set tag_id = g.tag_id
+    from narrowed n join tags g using (py, abi, platform, reach) where f.filename = n.filename;
+end $$;
 
 -- What should be queued. A candidate is an open target for which no attempt was made that counts, and that no
 -- file of the version serves. It is due when it is the lowest candidate of its platform, or when an earlier

@@ -9,11 +9,10 @@ create table listed (
 );
 
 -- Serials of pages are given out a thousand at a time, so that none is ever given out twice.
-delete from pages_backlog where kind in ('SEARCH', 'SITEMAP');
-
 create sequence serials increment by 1000 start 1000;
 
--- Pages that people install from before the rest.
+-- Pages that people install from before the rest. What shows all packages is due after every start by itself.
+delete from pages_backlog where kind in ('SEARCH', 'SITEMAP');
 drop index pages_next;
 create index pages_next on pages_backlog ((kind in ('LOG', 'PROJECT', 'PACK')), note);
 
@@ -26,3 +25,5 @@ insert into pages_backlog (kind, argument)
 select case when l.package is null then 'PROJECT' else 'PKG' end, p.package
 from packages p left join listed l using (package)
 on conflict do nothing;
+-- And of each build's log there is a page, too.
+insert into pages_backlog (kind, argument) select 'LOG', build_id::text from builds on conflict do nothing;

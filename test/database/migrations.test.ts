@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { checkVersion, migrate, schemaVersion } from '../../src/database/migrations.js';
 import { Database, refuseSuperuser } from '../../src/database/pool.js';
+import { statistics } from '../../src/database/statistics.js';
 import { adminDsn, emptyDatabase, testDatabase } from '../helpers/database.js';
 
 const SQL = fileURLToPath(new URL('../../../sql/', import.meta.url));
@@ -58,6 +59,52 @@ void t.test('what PyPy had built before anybody asked who built it serves PyPy a
       { filename: 'pure-1.0-py3-none-any.whl', serves: [1, 2, 3, 4] },
     ],
   );
+});
+
+void t.test(
+  'tables of the days when version 3 had the reach of wheels already go on from there',
+  async (t) => {
+    const { db, dsn } = await emptyDatabase(t);
+    for (const number of [1, 2, 3, 4])
+      await db.query(await readFile(join(SQL, `00000${String(number)}.sql`), 'utf8'));
+    await db.query(`
+    insert into configuration (schema_version) values (3);
+    insert into tags (py, abi, platform, reach) values ('py3', 'none', 'any', 'all'), ('py3', 'none', 'any', 'pypy')`);
+    t.same(await migrate(dsn, { user: userOf(dsn) }), { from: 3, to: schemaVersion() });
+    t.same(await db.query('select reach from tags order by tag_id'), [{ reach: 'all' }, { reach: 'pypy' }]);
+  },
+);
+
+void t.test('of a farm from before there were serials and pages of logs, all pages are due', async (t) => {
+  const { db, dsn } = await emptyDatabase(t);
+  for (const number of [1, 2, 3, 4])
+    await db.query(await readFile(join(SQL, `00000${String(number)}.sql`), 'utf8'));
+  await db.query(`
+    insert into configuration (schema_version) values (4);
+    insert into targets (abi, platform, py_version_tag, rank) values ('cp311', 'linux_x86_64', 'cp311', 3011);
+    insert into packages (package, origin) values ('demo', 'feed'), ('failing', 'feed');
+    insert into versions (package_id, version, sort_key, has_sdist, origin) values
+      (1, '1.0', '1.0', true, 'feed'), (2, '1.0', '1.0', true, 'feed');
+    insert into builds (version_id, target_id, lease, duration, status, output) values
+      (1, 1, 1, '1 s', true, ''), (2, 1, 2, '1 s', false, '');
+    insert into tags (py, abi, platform) values ('cp311', 'cp311', 'linux_x86_64');
+    insert into files (filename, version_id, build_id, filesize, sha256, metadata_sha256, tag_id) values
+      ('demo-1.0-cp311-cp311-linux_x86_64.whl', 1, 1, 7, '', '', 1);
+    insert into downloads (filename, accessed_at) values
+      ('demo-1.0-cp311-cp311-linux_x86_64.whl', '2026-10-31 23:30Z'), ('demo-1.0-cp311-cp311-linux_x86_64.whl', now())`);
+  await migrate(dsn, { user: userOf(dsn) });
+  t.same(await db.query('select kind, argument from pages_backlog order by kind, argument'), [
+    { kind: 'LOG', argument: '1' },
+    { kind: 'LOG', argument: '2' },
+    { kind: 'PKG', argument: 'demo' },
+    { kind: 'PROJECT', argument: 'failing' },
+  ]);
+  t.same(await db.query('select package from listed'), [{ package: 'demo' }]);
+  t.same(await db.query('select downloads from file_downloads'), [{ downloads: 2 }]);
+  t.match(await statistics(db), {
+    ...{ packages: 2, packages_built: 1, versions: 2, builds: 2, builds_failed: 1, files: 1, files_bytes: 7 },
+    downloads: 2,
+  });
 });
 
 void t.test("a database of piwheels' own is recognised and left as it is", async (t) => {
