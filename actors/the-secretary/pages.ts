@@ -59,13 +59,11 @@ export class Page {
     this.at = at;
   }
 
-  /** False if it is no news. */
-  wish(wish: Wish): boolean {
+  /** Nothing is done if it is no news. */
+  wish(wish: Wish): void {
     const key = `${wish.kind} ${wish.argument}`;
     const known = this.#wishes.get(key);
-    if (known && known.note >= wish.note) return false;
-    this.#wishes.set(key, wish);
-    return true;
+    if (!known || known.note < wish.note) this.#wishes.set(key, wish);
   }
 
   /** Calls `tell` when that wish is met. */

@@ -5,12 +5,14 @@ import type { Database, Queryable, Row } from './pool.js';
 import { hint, requeue } from './queue.js';
 
 /**
- * New targets, new tags and new specifiers take this lock, so that none misses the other: each works
- * out what it means for all of the others that are there.
+ * Held alone by who makes a target, for a moment; hold_versions() in sql/ shares it, and so does who makes a
+ * tag or a specifier, so that none misses the other: each works out what it means for all of the others that
+ * are there. Whoever takes it while holding a target's row holds that row `for no key update`, which doesn't
+ * stop those who share the lock from naming the target.
  */
-const RELATIONS_LOCK = 0x706978;
-/** Held alone by who makes a target, for a moment; hold_versions() in sql/ shares it. */
 const TARGETS_LOCK = 7_367_033;
+/** Held by who makes a target, before anything else, so that of two who make the same one the second sees it. */
+const MAKERS_LOCK = 0x706978;
 /** How many versions one slice is about. */
 const SLICE = 1000;
 /** So many slices are done at once by who changes a target: enough for a small farm. */
@@ -18,8 +20,9 @@ const AT_ONCE = 3;
 /** Of a target that takes part for no version. */
 const NONE = '9223372036854775807';
 
-async function lockRelations(db: Queryable): Promise<void> {
-  await db.query('select pg_advisory_xact_lock($1)', [RELATIONS_LOCK]);
+/** Until the transaction ends no target is made. */
+async function shareTargets(db: Queryable): Promise<void> {
+  await db.query('select pg_advisory_xact_lock_shared($1)', [TARGETS_LOCK]);
 }
 
 interface TargetRow {
@@ -59,9 +62,9 @@ export async function addTarget(
 ): Promise<void> {
   const parsed = parseTarget(abi, platform);
   await database.transaction(async (db) => {
-    await lockRelations(db);
+    await db.query('select pg_advisory_xact_lock($1)', [MAKERS_LOCK]);
     const [known] = await db.query<{ target_id: number }>(
-      'select target_id from targets where abi = $1 and platform = $2 for update',
+      'select target_id from targets where abi = $1 and platform = $2 for no key update',
       [abi, platform],
     );
     // Alone for a moment: all versions whose numbers are below the target's first one are there, and
@@ -136,7 +139,7 @@ export async function fillSlice(database: Database, size = SLICE): Promise<boole
     }>(
       `select target_id, skip, leaving and filled_from = ${NONE} as drained from targets
        where (skip is null and filled_from > 0) or (skip is not null and filled_from < ${NONE}) or leaving
-       order by skip is null, target_id limit 1 for update skip locked`,
+       order by skip is null, target_id limit 1 for no key update skip locked`,
     );
     if (!target) return false;
     if (target.drained) await forgetSome(db, target.target_id, size);
@@ -198,7 +201,8 @@ export async function specifierIds(
   db: Queryable,
   specifiers: readonly string[],
 ): Promise<ReadonlyMap<string, number>> {
-  const wanted = [...new Set(specifiers)];
+  // Sorted, so that of two who make the same the one waits for the other, and never each for the other.
+  const wanted = [...new Set(specifiers)].sort();
   const find = async () =>
     new Map(
       (
@@ -211,7 +215,7 @@ export async function specifierIds(
   if (wanted.length === 0) return new Map();
   const known = await find();
   if (known.size === wanted.length) return known;
-  await lockRelations(db);
+  await shareTargets(db);
   const there = await allTargets(db);
   for (const specifier of wanted.filter((one) => !known.has(one))) {
     const [row] = await db.query<{ specifier_id: number }>(
@@ -241,7 +245,7 @@ export async function tagId(db: Queryable, tag: WheelTags): Promise<number> {
     )[0]?.tag_id;
   const known = await find();
   if (known !== undefined) return known;
-  await lockRelations(db);
+  await shareTargets(db);
   const [row] = await db.query<{ tag_id: number }>(
     'insert into tags (py, abi, platform, reach) values ($1, $2, $3, $4) on conflict do nothing returning tag_id',
     [tag.py, tag.abi, tag.platform, tag.reach],

@@ -18,7 +18,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { PiwError, reason } from '../errors.js';
+import { codeOf, diskError } from '../wheels/disk.js';
 import { PACKED } from './layout.js';
 
 /** Temporary files begin so; no web server shows them. */
@@ -174,18 +174,11 @@ function unlinkIfThere(path: string): void {
   }
 }
 
-const codeOf = (error: unknown): string => (error as NodeJS.ErrnoException).code ?? '';
-
+/** Turns what a file system refuses for its own reasons into PIW_DISK_FULL or PIW_NOT_WRITABLE. */
 export function guarded<T>(path: string, what: () => T): T {
   try {
     return what();
   } catch (error) {
-    const code = codeOf(error);
-    if (code === 'ENOSPC' || code === 'EDQUOT')
-      throw new PiwError('PIW_DISK_FULL', `the disk that holds ${path} is full`, { cause: error });
-    if (['EACCES', 'EPERM', 'EROFS', 'ENOTDIR'].includes(code)) {
-      throw new PiwError('PIW_NOT_WRITABLE', `${path} can't be written: ${reason(error)}`, { cause: error });
-    }
-    throw error;
+    throw diskError(path, error);
   }
 }

@@ -1,7 +1,16 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { normalise } from '../wheels/names.js';
-import { alias, guarded, headOf, holds, removeFiles, replace, writeAtomic } from './atomic.js';
+import {
+  alias,
+  guarded,
+  headOf,
+  holds,
+  removeFiles,
+  removeTemporary,
+  replace,
+  writeAtomic,
+} from './atomic.js';
 import { Growing } from './growing.js';
 import { SIBLINGS, simplePath } from './layout.js';
 import { PageBuffer } from './page-buffer.js';
@@ -33,10 +42,11 @@ export class SimpleIndex {
     this.#root = outputPath;
   }
 
-  /** Makes the folder. Raises PIW_NOT_WRITABLE. */
+  /** Makes the folder, and takes out of it what was left by one that was killed. Raises PIW_NOT_WRITABLE. */
   setUp(): void {
     const folder = this.#path(simplePath());
     guarded(folder, () => mkdirSync(folder, { recursive: true }));
+    removeTemporary(folder);
   }
 
   /**

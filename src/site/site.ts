@@ -65,10 +65,10 @@ export class Site {
   /** Makes the output path, with what never changes, and a first state of what everything links to. Raises PIW_NOT_WRITABLE. */
   setUp(): void {
     guarded(this.#root, () => {
-      for (const folder of ['', 'simple', 'project', 'logs', 'static', 'search'])
+      for (const folder of ['', 'project', 'logs', 'static', 'search'])
         mkdirSync(join(this.#root, folder), { recursive: true });
     });
-    for (const folder of ['', 'simple', 'static']) removeTemporary(join(this.#root, folder));
+    for (const folder of ['', 'static']) removeTemporary(join(this.#root, folder));
     for (const { path, content } of Object.values(ASSETS)) this.#write(path, content);
     this.#write(notFoundPath, notFoundPage(this.#publicUrl));
     this.#write(faqPath, faqPage(this.#publicUrl));
