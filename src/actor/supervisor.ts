@@ -20,14 +20,20 @@ export interface SupervisorOptions {
   readonly log: Log;
   /** For the ping; without it only the heartbeat is watched. */
   readonly bus?: Bus;
+  /** How often a heartbeat is looked for, milliseconds; a second if nothing is said. */
+  readonly lookEveryMs?: number;
 }
 
 /** Restarts of one child within RESTART_WINDOW_MS that are one too many. */
 const MAX_RESTARTS = 5;
 const RESTART_WINDOW_MS = 60_000;
 const BACK_OFF_MS = { first: 500, most: 30_000 };
-/** A process whose event loop didn't turn for so long is stuck. */
-const BEAT_LIMIT_MS = 15_000;
+/**
+ * A process of which so many looks in a row found no beat is stuck: for 15 seconds in which the supervisor had time
+ * to look. When the whole machine stood still (it slept, or was too busy), nobody is at fault.
+ */
+const LOOKS_WITHOUT_BEAT = 15;
+const LOOK_EVERY_MS = 1000;
 const PING_EVERY_MS = 5000;
 const PINGS_MISSED = 3;
 
@@ -106,7 +112,7 @@ class Child {
   #ended: Promise<void> = Promise.resolve();
   #restarts: number[] = [];
   #stopping = false;
-  #beat = 0;
+  #silent = 0;
   #missed = 0;
   #answered = false;
   #watch: NodeJS.Timeout | undefined;
@@ -124,16 +130,17 @@ class Child {
     this.#instance = randomUUID();
     this.#missed = 0;
     this.#answered = false;
-    this.#beat = performance.now();
+    this.#silent = 0;
     const child = spawn(this.#spec.command, this.#spec.args, {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
       env: { ...this.#options.env, PIW_INSTANCE: this.#instance },
     });
     this.#process = child;
-    child.on('message', () => (this.#beat = performance.now()));
+    child.on('message', () => (this.#silent = 0));
     this.#watch = setInterval(() => {
-      if (performance.now() - this.#beat > BEAT_LIMIT_MS) this.#kill('its event loop is stuck');
-    }, 1000);
+      this.#silent += 1;
+      if (this.#silent > LOOKS_WITHOUT_BEAT) this.#kill('its event loop is stuck');
+    }, this.#options.lookEveryMs ?? LOOK_EVERY_MS);
     this.#ended = new Promise((resolve) => {
       let over = false;
       const end = (why: string, code: number | null) => {

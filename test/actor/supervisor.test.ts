@@ -62,3 +62,43 @@ void t.test(
     t.ok(notes(file).some((line) => line.startsWith('stop good')));
   },
 );
+
+const LOOK_EVERY_MS = 100;
+
+void t.test('a child whose event loop is stuck is killed, and started again', async (t) => {
+  const file = join(folder, 'c');
+  appendFileSync(file, '');
+  const stop = new AbortController();
+  const stuck = child('stuck', file, 'setTimeout(() => { for (;;); }, 300);');
+  const supervisor = new Supervisor({
+    ...{ children: [child('good', file), stuck], env: process.env, log, lookEveryMs: LOOK_EVERY_MS },
+  });
+  const running = supervisor.run(stop.signal);
+  const starts = (name: string) => notes(file).filter((line) => line.startsWith(`start ${name}`)).length;
+  await until(() => starts('stuck') >= 2);
+  t.equal(starts('good'), 1);
+  stop.abort();
+  await running;
+});
+
+void t.test('that the whole machine stood still is no child’s fault', async (t) => {
+  const file = join(folder, 'd');
+  appendFileSync(file, '');
+  const stop = new AbortController();
+  const supervisor = new Supervisor({
+    ...{ children: [child('one', file)], env: process.env, log, lookEveryMs: LOOK_EVERY_MS },
+  });
+  const running = supervisor.run(stop.signal);
+  await until(() => notes(file).length === 1);
+  const pid = Number(notes(file)[0]?.split(' ')[2]);
+  process.kill(pid, 'SIGSTOP');
+  // Nothing of this process turns meanwhile either.
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 30 * LOOK_EVERY_MS);
+  process.kill(pid, 'SIGCONT');
+  for (let looks = 0; looks < 5; looks += 1)
+    await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
+  t.equal(notes(file).length, 1, 'it runs still');
+  stop.abort();
+  await running;
+  t.same(notes(file).at(-1), `stop one ${String(pid)}`);
+});
