@@ -1,6 +1,9 @@
+/** Of what installers send nothing is longer; whoever makes up longer ones could fill the memory with them. Bytes. */
+const LONGEST = 1024;
+
 /**
  * What a function gave for texts that come again and again, in bounded memory: of those that weren't asked for
- * while `size` new ones came, nothing is kept.
+ * while `size` new ones came, nothing is kept, nor of long ones.
  */
 export class Remembered<T> {
   readonly #find: (text: string) => T;
@@ -17,6 +20,7 @@ export class Remembered<T> {
   get(text: string): T {
     const known = this.#young.get(text);
     if (known !== undefined) return known;
+    if (text.length > LONGEST) return this.#find(text);
     const value = this.#old.get(text) ?? this.#find(text);
     if (this.#young.size >= this.#size) {
       this.#old = this.#young;
@@ -25,11 +29,5 @@ export class Remembered<T> {
     // A copy: the text is a piece of a block of a megabyte, which would be kept with it.
     this.#young.set(Buffer.from(text, 'latin1').toString('latin1'), value);
     return value;
-  }
-
-  /** What was given before isn't true any more. */
-  forget(): void {
-    this.#young = new Map();
-    this.#old = new Map();
   }
 }
