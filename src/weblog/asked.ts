@@ -27,11 +27,11 @@ export function asked(request: string): Asked | null {
 export const answered = (kind: LogKind, status: number): boolean =>
   status === 200 || (status === 304 && kind !== 'downloads');
 
-/** The path of a target, decoded; '' if it is none. */
+/** The path of a target, decoded, and with single slashes, as servers take it; '' if it is none. */
 function path(target: string): string {
   const encoded = unescape(target).replace(/^https?:\/\/[^/?#]*/i, '');
   try {
-    return decodeURIComponent(utf8(encoded.replace(/[?#].*$/s, '')));
+    return decodeURIComponent(utf8(encoded.replace(/[?#].*$/s, ''))).replace(/\/{2,}/g, '/');
   } catch {
     return '';
   }

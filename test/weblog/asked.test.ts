@@ -21,6 +21,8 @@ void t.test('what is asked for is told by its address', (t) => {
     ['/project/demo/json', 'json', 'demo'],
     ['/project/demo/json/index.json', 'json', 'demo'],
     ['/', 'pages', '/'],
+    // Of an index that was configured with a slash too many.
+    [`//simple//demo/${wheel}`, 'downloads', wheel],
     ['/?utm=1', 'pages', '/'],
     ['/packages.html', 'pages', '/packages.html'],
     ['/logs/0001/234567.html', 'pages', '/logs/0001/234567.html'],
@@ -34,7 +36,6 @@ void t.test('what is none of these is nothing', (t) => {
   const none = [
     '',
     '*',
-    '//',
     `/simple/demo/${wheel}.metadata`,
     `/simple/demo/x/${wheel}`,
     '/simple/',
