@@ -7,6 +7,7 @@ import { chase, type Part } from '../src/protocols/chase.js';
 import { fileSystem } from '../src/protocols/file-juggler.js';
 import { PRIORITY, oracle, type LoggedBuild } from '../src/protocols/oracle.js';
 import type { Answer, Body } from '../src/protocols/protocol.js';
+import type { Statistics } from '../src/protocols/statistics.js';
 import { secretary } from '../src/protocols/web.js';
 import { fileFromMessage, fileToMessage, type FileState } from '../src/states/file-state.js';
 import { refuseImport } from '../src/wheels/accept.js';
@@ -73,7 +74,7 @@ export class MrChase extends Actor {
     this.#database = new Client(this.bus, oracle, undefined, patient);
     this.#files = new Client(this.bus, fileSystem, undefined, patient);
     this.#secretary = new Client(this.bus, secretary, undefined, patient);
-    this.#bigBrother = new Client(this.bus, bigBrother, undefined, { timeoutMs: 10_000 });
+    this.#bigBrother = new Client(this.bus, bigBrother, undefined, { timeoutMs: 10_000, once: true });
   }
 
   override start(): void {
@@ -309,12 +310,19 @@ export class MrChase extends Actor {
       await this.#database.ask('SAVEPAGES', { pages, written: [], listed: [] });
     }
     if (part === 'LOG') for (const each of names) await this.#logs(each);
-    // Last: where Big Brother doesn't answer, everything else is done.
-    if (part === 'HOME' || part === 'ALL') {
-      const { statistics } = await this.#bigBrother.ask('GATHER', {});
-      await this.#secretary.ask('HOME', { statistics });
-    }
+    if (part === 'HOME' || part === 'ALL')
+      await this.#secretary.ask('HOME', { statistics: await this.#statistics() });
     return { verb: 'DONE' };
+  }
+
+  /** Those of Big Brother; while there is none, what the database has of them. */
+  async #statistics(): Promise<Statistics> {
+    try {
+      return (await this.#bigBrother.ask('GATHER', {})).statistics;
+    } catch (error) {
+      if (!(error instanceof PiwError) || error.code !== 'PIW_NO_RESPONDERS') throw error;
+      return (await this.#database.ask('GETSTATS', {})).statistics;
+    }
   }
 
   async #logs(name: string): Promise<void> {

@@ -134,6 +134,19 @@ void t.test('what is away costs its own figures, and those only after a while', 
   await second.stop();
 });
 
+void t.test(
+  'the home page is written again, with what the database knows, while Big Brother is away',
+  async (t) => {
+    const { db, dsn } = await testDatabase(t);
+    await newVersions(db, 'demo', 'feed', [someRelease('1.0')]);
+    const own = runTasks(t, ['the-oracle', 'mr-chase'], { dsn });
+    const heard = audience(t, await testBus(t, own.prefix));
+    const piw = piwWith(own);
+    t.match(await piw('rebuild', 'home'), { code: 0 });
+    t.match(heard.homes, [{ packages: 1, versions: 1, slaves: [], disk_total: 0 }]);
+  },
+);
+
 void t.test('the Oracle answers for all of it within one message', async (t) => {
   const { db, dsn } = await testDatabase(t);
   await newVersions(db, 'demo', 'feed', [someRelease('1.0')]);
