@@ -1,6 +1,7 @@
 import { Actor, type ActorContext } from '../src/actor/actor.js';
 import type { Clock } from '../src/actor/clock.js';
 import { Client } from '../src/actor/client.js';
+import type { AskOptions } from '../src/bus/bus.js';
 import { bigBrother } from '../src/protocols/big-brother.js';
 import { slaveControl, status } from '../src/protocols/control.js';
 import { PiwError } from '../src/errors.js';
@@ -13,6 +14,8 @@ export interface BigBrotherSettings {
   readonly intervalS: number;
 }
 
+/** How long each of those that it asks may take when it is told to end. */
+const LAST = { timeoutMs: 2000, once: true } as const;
 /** What a task has said holds for so long if it doesn't answer any more, milliseconds. */
 const HOLDS_MS = 300_000;
 
@@ -59,6 +62,17 @@ export class BigBrother extends Actor {
     });
   }
 
+  /** A farm that was told to build something, and to end then, leaves figures that have all of it. */
+  protected override async stopped(): Promise<void> {
+    try {
+      // Another one may be at work by now.
+      this.context.fence();
+      await this.#secretary.ask('HOME', { statistics: await this.#gather(LAST) }, LAST);
+    } catch (error) {
+      if (!(error instanceof PiwError)) throw error;
+    }
+  }
+
   /** As much as there is, but no longer than until the figures are due again. */
   async #sumUp(): Promise<void> {
     const end = this.clock.now() + this.#settings.intervalS * 1000;
@@ -66,9 +80,9 @@ export class BigBrother extends Actor {
       ({ more } = await this.#database.ask('SUMUP', { fence: this.context.fence() }));
   }
 
-  async #gather(): Promise<Statistics> {
+  async #gather(options?: AskOptions): Promise<Statistics> {
     const [{ statistics: counted }, space, slaves] = await Promise.all([
-      this.#database.ask('GETSTATS', {}),
+      this.#database.ask('GETSTATS', {}, options),
       this.#space.get(),
       this.#slaves.get(),
     ]);

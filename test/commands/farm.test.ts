@@ -81,6 +81,8 @@ void t.test(
       .split('\n')
       .map((line) => JSON.parse(line) as { event: string; filenames?: string[] });
     t.equal(events.filter(({ event }) => event === 'published').length, 3);
+    const figures = JSON.parse(readFileSync(join(output, 'statistics.json'), 'utf8')) as object;
+    t.match(figures, { packages_built: 3 }, 'its last figures are those of the end');
     const page = JSON.parse(readFileSync(join(output, 'simple/piw-sample-native/index.v1_json'), 'utf8')) as {
       files: { filename: string; hashes: { sha256: string } }[];
     };
