@@ -35,6 +35,17 @@ export function piwWith(given: Given): Piw {
     });
 }
 
+/** A program that is `piw` with these settings, for others to run. */
+export function programWith(given: Given): string {
+  const folder = mkdtempSync(join(tmpdir(), 'piw-program-'));
+  const [config, program] = [join(folder, 'piwheels.conf'), join(folder, 'piw')];
+  writeFileSync(config, formatConfig(given));
+  writeFileSync(program, `#!/bin/sh\nexec '${process.execPath}' '${BIN}' "$@" -c '${config}'\n`, {
+    mode: 0o755,
+  });
+  return program;
+}
+
 export interface TasksOptions {
   /** Gets the lines of their log. */
   readonly said?: string[];

@@ -1,4 +1,4 @@
-import { chmodSync, mkdirSync, mkdtempSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { freePort } from '../../src/farm/ports.js';
@@ -11,14 +11,16 @@ import { certificate, type Site } from './web/site.js';
 export { KINDS } from './web/served-by.js';
 export type { Kind, Logged, ServedBy } from './web/served-by.js';
 
-/** Starts one of them on this output path. Raises an error that says what is missing where it can't be had. */
-export async function serve(kind: Kind, output: string): Promise<ServedBy> {
+/** Starts one of them on this output path, with a `piw` that counts its downloads, or one that doesn't. Raises an error that says what is missing where it can't be had. */
+export async function serve(kind: Kind, output: string, piw?: string): Promise<ServedBy> {
   if (kind === 'piw web') return own(output);
   const folder = mkdtempSync(join(tmpdir(), 'piw-web-'));
   // As root, the servers' workers are other users.
   for (const path of [folder, output]) chmodSync(path, 0o755);
   const ports = { http: await freePort(), https: await freePort() };
-  const site: Site = { folder, output, ports, ...certificate(folder) };
+  const idle = join(folder, 'piw');
+  writeFileSync(idle, '#!/bin/sh\nexec cat > /dev/null\n', { mode: 0o755 });
+  const site: Site = { folder, output, ports, piw: piw ?? idle, ...certificate(folder) };
   mkdirSync(join(folder, 'log'), { mode: 0o777 });
   return kind === 'nginx' ? nginx(site) : apache(site);
 }

@@ -1,6 +1,10 @@
 import { gunzipSync } from 'node:zlib';
 import t from 'tap';
+import { until } from '../helpers/bus.js';
+import { programWith, runTasks } from '../helpers/command.js';
+import { testDatabase } from '../helpers/database.js';
 import { Missing } from '../helpers/debian.js';
+import { someFiles } from '../helpers/web-log.js';
 import { KINDS, serve, type Kind, type ServedBy } from '../helpers/web-servers.js';
 import { ask, type Answer } from './ask.js';
 import { makeOutput, WHEEL } from './output.js';
@@ -33,11 +37,15 @@ function faults(expected: Expectation, kind: Kind, { status, headers, body }: An
 }
 
 const output = makeOutput();
+const { db, dsn } = await testDatabase(t);
+await someFiles(db, 'demo-pkg');
+await db.query('update files set filename = $1', [WHEEL]);
+const piw = programWith(runTasks(t, ['the-oracle', 'lumberjack'], { dsn }));
 
 /** The server, or why it can't be had on this machine. */
 async function tryToServe(kind: Kind): Promise<ServedBy | string> {
   try {
-    return await serve(kind, output);
+    return await serve(kind, output, piw);
   } catch (error) {
     if (error instanceof Missing) return error.message;
     throw error;
@@ -131,16 +139,17 @@ for (const [kind, server] of servers) {
         t.equal(answer.status, 302);
         t.match(answer.headers.location, /^https:\/\/localhost\/simple\/Demo\//);
       });
-      await t.test(`${kind} logs what piw logger reads`, async (t) => {
-        const agent = 'pip/26.0 {"ci":null,"installer":{"name":"pip"}}';
-        await get(`/simple/demo-pkg/${WHEEL}`, { headers: { 'user-agent': agent } });
-        const { file, pipe } = await server.logFiles();
-        const [last = ''] = file
-          .trim()
-          .split('\n')
-          .filter((line) => line.includes('pip/26.0'));
-        t.match(last, `"GET /simple/demo-pkg/${WHEEL} HTTP/1.1" 200`);
-        if (kind === 'Apache') t.match(pipe, last, 'and the program that it is piped to gets the same');
+      await t.test(`${kind} has its downloads counted as its site file says`, async (t) => {
+        for (const times of [1, 2]) {
+          const agent = `${kind}/26.0 {"ci":null,"cpu":"armv7l"}`;
+          await get(`/simple/demo-pkg/${WHEEL}`, { headers: { 'user-agent': agent } });
+          await server.count();
+          const counted = () =>
+            db.query('select accessed_by, arch from downloads where installer_name = $1', [kind]);
+          await until(async () => (await counted()).length >= times, 20_000);
+          const row = { accessed_by: '127.0.0.1', arch: 'armv7l' };
+          t.same(await counted(), times === 1 ? [row] : [row, row]);
+        }
       });
     }
   });

@@ -10,6 +10,9 @@ const DEFAULT_MODULES =
   'access_compat alias auth_basic authn_core authn_file authz_core authz_host authz_user autoindex deflate dir env filter mime mpm_event negotiation reqtimeout setenvif status';
 const DEFAULT_CONF = ['charset', 'localized-error-pages', 'security'];
 
+/** Apache is started as root, and its logger as the farm's user; without root there is but one user. */
+const SETPRIV = '/usr/bin/setpriv --reuid=piwheels --regid=piwheels --init-groups --reset-env ';
+
 /** Debian's Apache, with what Debian enables, what our site file names, and that file. */
 export async function apache(site: Site): Promise<ServedBy> {
   const files = await debian(['apache2'], '/usr/sbin/apache2');
@@ -40,15 +43,12 @@ export async function apache(site: Site): Promise<ServedBy> {
     join(folder, 'ports.conf'),
     `Listen 127.0.0.1:${String(ports.http)}\nListen 127.0.0.1:${String(ports.https)}\n`,
   );
-  const pipe = join(folder, 'log/pipe.log');
   const site_ = replaced(text, [
     ...filledIn(site),
     ['VirtualHost *:80', `VirtualHost *:${String(ports.http)}`],
     ['_default_:443', `_default_:${String(ports.https)}`],
-    [
-      '|/usr/bin/setpriv --reuid=piwheels --regid=piwheels --init-groups --reset-env /usr/local/bin/piw logger --drop',
-      `|/usr/bin/tee -a ${pipe}`,
-    ],
+    [SETPRIV, process.getuid?.() === 0 ? SETPRIV.replaceAll('=piwheels', '=root') : ''],
+    ['/usr/local/bin/piw logger', `${site.piw} logger`],
   ]);
   writeFileSync(join(folder, 'sites-enabled/piwheels.conf'), site_);
   writeFileSync(join(folder, 'apache2.conf'), readFileSync(`${from}/apache2.conf`, 'utf8'));
@@ -61,7 +61,6 @@ export async function apache(site: Site): Promise<ServedBy> {
     files,
     {
       file: 'ssl_access.log',
-      pipe: 'pipe.log',
       environment: {
         APACHE_RUN_USER: 'www-data',
         APACHE_RUN_GROUP: 'www-data',

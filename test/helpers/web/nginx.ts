@@ -21,6 +21,7 @@ export async function nginx(site: Site): Promise<ServedBy> {
     ...listen(80, ports.http),
     ...listen(443, ports.https),
     ['/var/log/nginx', join(folder, 'log')],
+    ['/usr/local/bin/piw', site.piw],
   ]);
   mkdirSync(join(folder, 'sites-enabled'));
   writeFileSync(join(folder, 'sites-enabled/piwheels'), text);
@@ -40,7 +41,7 @@ export async function nginx(site: Site): Promise<ServedBy> {
   const options = ['-p', folder, '-c', join(folder, 'nginx.conf'), '-e', join(folder, 'log/start.log')];
   return start(site, 'nginx', program, [...options, '-g', 'daemon off;'], files, {
     file: 'piwheels.log',
-    pipe: undefined,
+    counter: (/ExecStart=(.+)/.exec(text)?.[1] ?? '').split(' '),
     environment: {},
   });
 }

@@ -25,7 +25,7 @@ export async function own(output: string): Promise<ServedBy> {
     plainUrl: undefined,
     ca: undefined,
     log: () => Promise.resolve([...requests]),
-    logFiles: () => Promise.resolve({ file: '', pipe: '' }),
+    count: () => Promise.resolve(),
     stop: async () => {
       unsubscribe('http.server.response.finish', onFinish);
       await server.close();

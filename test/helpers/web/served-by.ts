@@ -21,7 +21,7 @@ export interface ServedBy {
   readonly ca: string | undefined;
   /** All requests so far, in their order. */
   log(): Promise<readonly Logged[]>;
-  /** What it logs, as it stands in its file; and what it has written to the program that it logs to. */
-  logFiles(): Promise<{ readonly file: string; readonly pipe: string }>;
+  /** Has what it has logged passed on to piw logger as its site file says, where it doesn't do so by itself. */
+  count(): Promise<void>;
   stop(): Promise<void>;
 }

@@ -13,6 +13,8 @@ export interface Site {
   readonly ca: string;
   readonly certificate: string;
   readonly key: string;
+  /** The program that counts downloads. */
+  readonly piw: string;
 }
 
 /** An authority, and a certificate of it for localhost: some clients take none that vouches for itself. */

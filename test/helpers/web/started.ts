@@ -1,17 +1,19 @@
-import { execFileSync } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
 import { ManagedProcess } from '../../../src/farm/process.js';
 import type { Unpacked } from '../debian.js';
 import type { Kind, Logged, ServedBy } from './served-by.js';
 import type { Site } from './site.js';
 
 interface Details {
-  /** Its log of requests, in log/; and what it has written to a program, if it can. */
+  /** Its log of requests, in log/. */
   readonly file: string;
-  readonly pipe: string | undefined;
+  /** The command that passes the log on, if it doesn't do so by itself. */
+  readonly counter?: readonly string[];
   readonly environment: NodeJS.ProcessEnv;
 }
 
@@ -22,7 +24,7 @@ export async function start(
   program: string,
   args: readonly string[],
   files: Unpacked,
-  { file, pipe, environment }: Details,
+  { file, counter: [counter, ...its] = [], environment }: Details,
 ): Promise<ServedBy> {
   const { folder, ports } = site;
   const env = { PATH: process.env['PATH'], ...files.env, ...environment };
@@ -45,8 +47,7 @@ export async function start(
   });
   await server.start();
   const url = `https://localhost:${String(ports.https)}`;
-  const read = async (name: string) => readFile(join(folder, 'log', name), 'utf8').catch(() => '');
-  const mark = marker(site, async () => read(file));
+  const mark = marker(site, async () => readFile(join(folder, 'log', file), 'utf8').catch(() => ''));
   return {
     kind,
     version: versionOf(program, env),
@@ -54,7 +55,10 @@ export async function start(
     plainUrl: `http://localhost:${String(ports.http)}`,
     ca: site.ca,
     log: async () => logged(await mark()),
-    logFiles: async () => ({ file: await mark(), pipe: pipe === undefined ? '' : await read(pipe) }),
+    count: async () => {
+      await mark();
+      if (counter !== undefined) await promisify(execFile)(counter, its);
+    },
     stop: () => server.stop(),
   };
 }
