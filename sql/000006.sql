@@ -100,6 +100,8 @@ declare
     partition regclass;
     dropped integer := 0;
 begin
+    -- Of two that do this at once the second one finds nothing left.
+    perform pg_advisory_xact_lock(7367034);
     for partition in
         select i.inhrelid::regclass from pg_inherits i join pg_class c on c.oid = i.inhrelid
         where i.inhparent in ('downloads'::regclass, 'page_hits'::regclass)

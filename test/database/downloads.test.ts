@@ -26,6 +26,14 @@ async function log(db: Database, ...entries: readonly (readonly [LogKind, string
   return await logEntries(db, stretch.finish(position?.[0] ?? 0, entries.length, 'm'));
 }
 
+/** How many wait for somebody's lock. */
+async function waiting(db: Database): Promise<number> {
+  const rows = await db.query(
+    'select 1 from pg_stat_activity where datname = current_database() and cardinality(pg_blocking_pids(pid)) > 0',
+  );
+  return rows.length;
+}
+
 const times = <T>(count: number, what: T): T[] => Array.from({ length: count }, () => what);
 const download = (name: string, at = RECENTLY) => ['downloads', wheelOf(name), at] as const;
 const sums = (db: Database) =>
@@ -146,12 +154,6 @@ void t.test('who deletes a file waits for downloads of it that are being written
   const { db } = await testDatabase(t);
   await someFiles(db, 'a');
   await log(db, download('a'));
-  const waiting = async () => {
-    const rows = await db.query(
-      'select 1 from pg_stat_activity where datname = current_database() and cardinality(pg_blocking_pids(pid)) > 0',
-    );
-    return rows.length;
-  };
   let goOn: () => void = () => undefined;
   const held = new Promise<void>((resolve) => (goOn = resolve));
   // It holds up what writes downloads just before its end.
@@ -160,9 +162,9 @@ void t.test('who deletes a file waits for downloads of it that are being written
     await held;
   });
   const logging = log(db, download('a'));
-  await until(async () => (await waiting()) === 1);
+  await until(async () => (await waiting(db)) === 1);
   const deleting = deleteBuilds(db, 'a', '1.0');
-  await Promise.race([deleting, until(async () => (await waiting()) === 2)]);
+  await Promise.race([deleting, until(async () => (await waiting(db)) === 2)]);
   goOn();
   await Promise.all([holding, logging, deleting]);
   t.same(await db.query('select file_id from downloads union select file_id from file_downloads'), []);
@@ -193,6 +195,19 @@ void t.test(
     t.equal(await counted(db), 1);
   },
 );
+
+void t.test('two who forget the same months are not in the way of each other', async (t) => {
+  const { db } = await testDatabase(t);
+  await db.query(`select make_log_months('{2020-01-01}')`);
+  let second: Promise<void> | undefined;
+  await db.transaction(async (first) => {
+    await first.query('select drop_log_months(1)');
+    second = dropLogs(db, 1);
+    await until(async () => (await waiting(db)) === 1);
+  });
+  await second;
+  t.equal((await db.query(`select from pg_inherits where inhparent = 'downloads'::regclass`)).length, 2);
+});
 
 void t.test('what goes into the tables is what was said, whatever it was', async (t) => {
   const { db } = await testDatabase(t);
