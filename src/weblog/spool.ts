@@ -37,6 +37,8 @@ export class Spool {
   readonly #known = new Set<string>();
   #current: Piece | undefined;
   #bytes = 0;
+  /** How many pieces are whole, and not yet counted. */
+  #whole = 0;
   #closed = false;
   #wake: () => void = () => undefined;
 
@@ -70,6 +72,7 @@ export class Spool {
       if (this.#known.has(name) || runs(owner)) continue;
       this.#known.add(name);
       this.#pieces.push(new Piece(folder, name));
+      this.#whole += 1;
     }
     this.#bytes = bytes;
     this.#wake();
@@ -80,13 +83,25 @@ export class Spool {
     return this.#bytes;
   }
 
-  /** Keeps whole lines. False: there is no room for them. Raises PIW_NOT_WRITABLE where the disk is full. */
+  /** There will be more room, when what is here already is counted. */
+  get empties(): boolean {
+    return this.#whole > 0;
+  }
+
+  /**
+   * Keeps whole lines. False: there is no room for them. Raises PIW_NOT_WRITABLE where the disk is full. Either way the
+   * piece that was begun ends here, so that it goes when it is counted.
+   */
   async add(lines: Buffer): Promise<boolean> {
-    if (this.#bytes + lines.length > this.#options.limitBytes) return false;
+    if (this.#bytes + lines.length > this.#options.limitBytes) {
+      await this.#makeRoom();
+      return false;
+    }
     try {
       this.#current ??= await this.#begin();
       await this.#current.write(lines);
     } catch (error) {
+      await this.#makeRoom();
       const text = `the spool folder ${this.folder} can't be written to: ${reason(error)}`;
       throw new PiwError('PIW_NOT_WRITABLE', text, { cause: error });
     }
@@ -120,6 +135,7 @@ export class Spool {
   /** All of it was counted. */
   async done(piece: Piece): Promise<void> {
     this.#bytes -= await piece.remove();
+    this.#whole -= 1;
     this.#known.delete(basename(piece.name));
   }
 
@@ -138,7 +154,12 @@ export class Spool {
   async #end(): Promise<void> {
     const piece = this.#current;
     this.#current = undefined;
+    if (piece) this.#whole += 1;
     await piece?.end();
+  }
+
+  async #makeRoom(): Promise<void> {
+    if (this.#current && this.#current.size > 0) await this.#end().catch(() => undefined);
   }
 }
 
@@ -198,9 +219,12 @@ export class Piece implements Source {
   }
 
   async end(): Promise<void> {
-    await this.sync();
-    this.#growing = false;
-    this.#wake();
+    try {
+      await this.sync();
+    } finally {
+      this.#growing = false;
+      this.#wake();
+    }
   }
 
   head(): Promise<string> {

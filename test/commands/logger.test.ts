@@ -218,6 +218,19 @@ void t.test('a spool has a limit, which is said when it is reached', async (t) =
   t.equal(spooled(spool), 0);
 });
 
+void t.test('a spool that is smaller than what comes loses nothing while the farm is there', async (t) => {
+  const { db, given, spool } = await stage(t);
+  const logger = pipeTo(t, { ...given, 'spool-limit': 1 }, '--json');
+  logger.write(lines(30_000));
+  await until(async () => (await counted(db)) > 20_000);
+  logger.write(lines(10, {}, 30_000));
+  logger.end();
+  t.equal(await logger.ended(), 0, logger.said.err);
+  t.match(JSON.parse(logger.said.out), { lines: 30_010, dropped: 0 });
+  t.equal(await counted(db), 30_010);
+  t.equal(spooled(spool), 0);
+});
+
 void t.test('the country is noted, and the address kept as far as is wished', async (t) => {
   const { db, folder, piw } = await stage(t);
   const database = join(folder, 'countries.mmdb');

@@ -58,12 +58,14 @@ export async function keepPipe(
   try {
     for await (const { bytes, tooLong } of piped(input, signal)) {
       while (spool.bytes > AHEAD_BYTES && farm.awayMs === 0 && failure === undefined) await sleep(20);
-      try {
-        if (!(await spool.add(tooLong ? Buffer.concat([bytes, NEWLINE]) : bytes)))
-          letGo.lines(bytes, `the spool ${spool.folder} is full`);
-      } catch (error) {
-        letGo.lines(bytes, reason(error));
+      const lines = tooLong ? Buffer.concat([bytes, NEWLINE]) : bytes;
+      let why = await kept(spool, lines);
+      // What the farm takes makes room.
+      while (why !== undefined && spool.empties && farm.awayMs === 0 && failure === undefined) {
+        await sleep(20);
+        why = await kept(spool, lines);
       }
+      if (why !== undefined) letGo.lines(bytes, why);
     }
     await spool.close();
     await orGivenUp(counting, farm, signal);
@@ -81,6 +83,15 @@ export async function keepPipe(
   summary.spooled = spool.bytes;
   if (spool.bytes > 0)
     said.warning(`${String(spool.bytes)} bytes are kept in ${spool.folder}; the next piw logger counts them`);
+}
+
+/** Undefined, or why there is no place for them. */
+async function kept(spool: Spool, lines: Buffer): Promise<string | undefined> {
+  try {
+    return (await spool.add(lines)) ? undefined : `the spool ${spool.folder} is full`;
+  } catch (error) {
+    return reason(error);
+  }
 }
 
 async function countSpool(
