@@ -1,0 +1,121 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { pipeline } from 'node:stream/promises';
+import { createGunzip } from 'node:zlib';
+import { POLICY_HEADER } from '../../site/design.js';
+import type { Opened } from './opened.js';
+
+/** What never changes under its name: wheels with their metadata, and what bears a digest in its name. */
+const LASTING = /\.whl(?:\.metadata)?$|\/static\/[^/]+\.[0-9a-f]{8,}\.\w+$/;
+/** What goes with every answer. */
+export const SECURITY = {
+  'access-control-allow-origin': '*',
+  'x-content-type-options': 'nosniff',
+  'referrer-policy': 'no-referrer',
+  'content-security-policy': POLICY_HEADER,
+};
+
+/** Sends an open file, which it closes. */
+export async function give(
+  opened: Opened,
+  as: { readonly type: string; readonly form?: string },
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  try {
+    await giveOpen(opened, as, request, response);
+  } finally {
+    await opened.file.close();
+  }
+}
+
+async function giveOpen(
+  opened: Opened,
+  { type, form = '' }: { readonly type: string; readonly form?: string },
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  const { path, as, stats } = opened;
+  const { size, mtime, mtimeMs, ino } = stats;
+  const variant = `${form}${as === 'packed' ? '-gzip' : ''}`;
+  const etag = `"${size.toString(16)}-${Math.floor(mtimeMs * 1000).toString(16)}-${ino.toString(16)}${variant}"`;
+  const whole = as === 'it is';
+  const headers: Record<string, string> = {
+    ...SECURITY,
+    etag,
+    'last-modified': mtime.toUTCString(),
+    'content-type': type,
+    ...(whole ? { 'accept-ranges': 'bytes' } : {}),
+    ...(as === 'packed' ? { 'content-encoding': 'gzip' } : {}),
+    ...(response.hasHeader('vary') || path.endsWith('.whl') ? {} : { vary: 'Accept-Encoding' }),
+    // A published file never changes; a page may at any time.
+    'cache-control': LASTING.test(path) ? 'public, max-age=31536000, immutable' : 'no-cache',
+  };
+  if (unchanged(request, etag, mtimeMs)) {
+    response.writeHead(304, headers).end();
+    return;
+  }
+  const range = whole && ifRange(request, etag) ? parseRange(request.headers.range, size) : 'all';
+  if (range === 'none') {
+    response.writeHead(416, { ...headers, 'content-range': `bytes */${String(size)}` }).end();
+    return;
+  }
+  const [start, end] = range === 'all' ? [0, size - 1] : range;
+  if (as !== 'to be unpacked') headers['content-length'] = String(end - start + 1);
+  if (range !== 'all') headers['content-range'] = `bytes ${String(start)}-${String(end)}/${String(size)}`;
+  response.writeHead(range === 'all' ? 200 : 206, headers);
+  if (request.method === 'HEAD' || size === 0) response.end();
+  else await stream(opened, start, end, response);
+}
+
+/** A reader that went away is no fault. */
+function left(error: unknown): void {
+  if ((error as NodeJS.ErrnoException).code !== 'ERR_STREAM_PREMATURE_CLOSE') throw error;
+}
+
+export async function stream(
+  { file, as }: Opened,
+  start: number,
+  end: number,
+  response: ServerResponse,
+): Promise<void> {
+  const reading = file.createReadStream({ start, end, autoClose: false });
+  if (as === 'to be unpacked') await pipeline(reading, createGunzip(), response).catch(left);
+  else await pipeline(reading, response).catch(left);
+}
+
+function unchanged(request: IncomingMessage, etag: string, mtimeMs: number): boolean {
+  const match = request.headers['if-none-match'];
+  if (match !== undefined)
+    return match
+      .split(',')
+      .some((one) => one.trim() === etag || one.trim() === '*' || one.trim() === `W/${etag}`);
+  const since = Date.parse(request.headers['if-modified-since'] ?? '');
+  return !Number.isNaN(since) && Math.floor(mtimeMs / 1000) * 1000 <= since;
+}
+
+function ifRange(request: IncomingMessage, etag: string): boolean {
+  const condition = request.headers['if-range'];
+  return condition === undefined || condition === etag;
+}
+
+/** One range of bytes, both ends included; several at once are answered with the whole file. */
+function parseRange(header: string | undefined, size: number): readonly [number, number] | 'all' | 'none' {
+  const match = /^bytes=(\d*)-(\d*)$/.exec(header?.trim() ?? '');
+  if (!match || (match[1] === '' && match[2] === '')) return 'all';
+  const [, from = '', to = ''] = match;
+  const start = from === '' ? Math.max(0, size - Number(to)) : Number(from);
+  const end = from === '' || to === '' ? size - 1 : Math.min(Number(to), size - 1);
+  return start <= end && start < size ? [start, end] : 'none';
+}
+
+export function moved(response: ServerResponse, location: string): void {
+  response.setHeader('location', location);
+  send(response, 301, 'text/plain', `${location}\n`);
+}
+
+/** A short answer in words. */
+export function send(response: ServerResponse, status: number, type: string, body: string): void {
+  response
+    .writeHead(status, { ...SECURITY, 'content-type': type, 'content-length': Buffer.byteLength(body) })
+    .end(body);
+}
