@@ -26,8 +26,12 @@ export default class Web extends PiwCommand {
     const { flags } = await this.parse(Web);
     const { 'output-path': root } = this.settings(flags);
     const signal = untilSignal();
-    const server = await startWebServer({ root, host: flags.host, port: flags.port });
-    this.createLog('web', flags).info(`serving ${root} on http://${flags.host}:${String(server.port)}/`);
+    const log = this.createLog('web', flags);
+    const onFault = (text: string): void => {
+      log.warning(text);
+    };
+    const server = await startWebServer({ root, host: flags.host, port: flags.port, onFault });
+    log.info(`serving ${root} on http://${flags.host}:${String(server.port)}/`);
     tellParent({ port: server.port });
     await new Promise<void>((resolve) => {
       if (signal.aborted) resolve();

@@ -2,6 +2,14 @@ import { createServer, type Server } from 'node:http';
 import { PiwError, reason } from '../errors.js';
 import { answer } from './web/answer.js';
 import { send } from './web/give.js';
+import { inTurn } from './web/turns.js';
+
+/** How long a client may take for its headers, and for all of a request, milliseconds; and how often that is looked at. */
+const ASKING = { headersTimeout: 10_000, requestTimeout: 30_000, connectionsCheckingInterval: 5000 };
+/** How long a connection without a request stays open, milliseconds. */
+const KEPT_MS = 5000;
+/** How long a client may take nothing of what it has asked for, milliseconds; Node looks twice. */
+const STALLED_MS = 30_000;
 
 export interface WebServer {
   readonly port: number;
@@ -10,22 +18,28 @@ export interface WebServer {
 
 /**
  * The farm's own small web server: it hands out what stands under `root`, and nothing else. Raises
- * PIW_PORT_IN_USE. Port 0: any that is free.
+ * PIW_PORT_IN_USE. Port 0: any that is free. `onFault` hears of what should not have happened; who asked is told
+ * only that it did.
  */
 export async function startWebServer(options: {
   readonly root: string;
   readonly host: string;
   readonly port: number;
+  readonly stalledMs?: number;
+  readonly onFault?: (text: string) => void;
 }): Promise<WebServer> {
-  const server = createServer(
-    { requestTimeout: 30_000, headersTimeout: 10_000, keepAliveTimeout: 5000 },
-    (request, response) => {
-      void answer(options.root, request, response).catch((error: unknown) => {
-        if (!response.headersSent) send(response, 500, 'text/plain', `${reason(error)}\n`);
-        else response.destroy();
-      });
-    },
-  );
+  const server = createServer({ ...ASKING, keepAliveTimeout: KEPT_MS }, (request, response) => {
+    inTurn(request, response, async () => {
+      try {
+        await answer(options.root, request, response);
+      } catch (error) {
+        options.onFault?.(`${request.url ?? ''} could not be answered: ${reason(error)}`);
+        if (response.headersSent) response.destroy();
+        else send(response, 500, 'text/plain', 'Something is wrong here.\n');
+      }
+    });
+  });
+  server.timeout = options.stalledMs ?? STALLED_MS;
   const port = await listen(server, options.host, options.port);
   return {
     port,
