@@ -62,6 +62,8 @@ const NEGOTIATED: readonly (readonly [accept: string, form: 'html' | 'v1_html' |
   [`*/*, ${HTML_TYPE}`, 'v1_html'],
   ['image/png, */*;q=0.1', 'html'],
   [`application/json, ${HTML_TYPE}`, 'v1_html'],
+  ['text/html; charset=utf-8', 'html'],
+  [`${JSON_TYPE}; charset="utf-8"; q=0.5, text/html; charset=utf-8; q=0.4`, 'v1_json'],
 ];
 const TYPE = { html: HTML, v1_html: HTML_TYPE, v1_json: JSON_TYPE };
 const REFUSED = [
@@ -277,6 +279,13 @@ export const TABLE: readonly Expectation[] = [
     },
   ]),
   {
+    title: 'what is escaped in a path is escaped in a redirect',
+    path: '/simple/Demo_Pkg/a%3Fb%23c%20d',
+    status: 301,
+    location: '/simple/demo-pkg/a%3Fb%23c%20d',
+    unless: { Apache: [403, 'it rewrites no path with an escaped question mark'] },
+  },
+  {
     title: 'a redirect goes nowhere else for a line break in the path',
     path: '/simple/Demo/%0d%0aSet-Cookie:%20a=b',
     status: 301,
@@ -393,6 +402,26 @@ export const TABLE: readonly Expectation[] = [
     headers: { range: 'bytes=2-4', 'if-range': '"another"' },
     status: 200,
     body: '0123456789',
+  },
+
+  {
+    title: 'what the client knows is another',
+    path: wheel,
+    headers: { 'if-match': '"another", W/"and-one"', range: 'bytes=2-4' },
+    status: 412,
+  },
+  { title: 'there is something', path: wheel, headers: { 'if-match': '*' }, status: 200 },
+  {
+    title: 'it has changed since',
+    path: wheel,
+    headers: { 'if-unmodified-since': 'Sat, 01 Jan 2000 00:00:00 GMT' },
+    status: 412,
+  },
+  {
+    title: 'it has not changed since',
+    path: wheel,
+    headers: { 'if-unmodified-since': 'Fri, 01 Jan 2100 00:00:00 GMT' },
+    status: 200,
   },
 
   {
@@ -516,6 +545,14 @@ export const TABLE: readonly Expectation[] = [
     path: '//simple//Demo_Pkg',
     status: 301,
     location: '/simple/demo-pkg/',
+  },
+  {
+    title: 'a request that names the server too',
+    path: 'http://localhost/simple/demo-pkg/',
+    ...accepting(JSON_TYPE),
+    status: 200,
+    type: JSON_TYPE,
+    body: page('v1_json'),
   },
   {
     title: 'a path that is longer than any',

@@ -5,7 +5,8 @@ import { isPackageName, normalise } from '../../wheels/names.js';
 export function cleanPath(url: string): string | undefined {
   let path: string;
   try {
-    path = decodeURIComponent(url.split(/[?#]/)[0] ?? '/');
+    // A request may name the server too (RFC 9112, 3.2.2): proxies have it so.
+    path = decodeURIComponent(url.replace(/^https?:\/\/[^/?#]*\/?/i, '/').split(/[?#]/)[0] ?? '/');
   } catch {
     return undefined;
   }
@@ -27,5 +28,5 @@ export function redirect(path: string): string | undefined {
   if (!match || !isPackageName(name) || name.endsWith('.html') || name.startsWith('index.v1_'))
     return undefined;
   const wanted = `/${kind}/${normalise(name)}${rest ?? '/'}`;
-  return wanted === path ? undefined : encodeURI(wanted);
+  return wanted === path ? undefined : wanted;
 }

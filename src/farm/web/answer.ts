@@ -81,9 +81,7 @@ async function simplePage(
   // The JSON is replaced last: so the page that is opened after it is no older than this says.
   const head = await headOf(join(root, path, 'index.v1_json'), HEAD_BYTES);
   response.setHeader('vary', 'Accept, Accept-Encoding');
-  // One that is empty is none.
-  if (request.headers.accept?.trim() === '') delete request.headers.accept;
-  const accepted = new Negotiator(request).mediaTypes(FORMS.map(([accept]) => accept));
+  const accepted = likes(request).mediaTypes(FORMS.map(([accept]) => accept));
   for (let looks = LOOKS; ; looks -= 1) {
     for (const one of accepted) {
       const [, file = '', type = ''] = FORMS.find(([accept]) => accept === one) ?? [];
@@ -108,6 +106,12 @@ async function simplePage(
     // A page that comes or goes has only some of its forms for a moment.
     await sleep(PAUSE_MS);
   }
+}
+
+/** What the client accepts: one that is empty is none, and of parameters (as charset) only q is looked at. */
+function likes({ headers: { accept = '' } }: IncomingMessage): Negotiator {
+  const plain = accept.replace(/;(?!\s*q\s*=)[^;,]*/gi, '').trim();
+  return new Negotiator({ headers: plain === '' ? {} : { accept: plain } });
 }
 
 async function notFound(root: string, request: IncomingMessage, response: ServerResponse): Promise<void> {

@@ -50,6 +50,10 @@ async function giveOpen(
     // A published file never changes; a page may at any time.
     'cache-control': LASTING.test(path) ? 'public, max-age=31536000, immutable' : 'no-cache',
   };
+  if (isAnother(request, etag, mtimeMs)) {
+    send(response, 412, 'text/plain', 'It is another by now.\n');
+    return;
+  }
   if (unchanged(request, etag, mtimeMs)) {
     response.writeHead(304, headers).end();
     return;
@@ -83,15 +87,24 @@ export async function stream(
   else await pipeline(reading, response).catch(left);
 }
 
+const tagsOf = (header: string): readonly string[] => header.split(',').map((one) => one.trim());
+
+/** The client wants what it knows, and nothing else (RFC 9110, 13.1.1 and 13.1.4). */
+function isAnother(request: IncomingMessage, etag: string, mtimeMs: number): boolean {
+  const match = request.headers['if-match'];
+  if (match !== undefined) return !tagsOf(match).some((one) => one === etag || one === '*');
+  return seconds(mtimeMs) > Date.parse(request.headers['if-unmodified-since'] ?? '');
+}
+
+/** The client knows it already. */
 function unchanged(request: IncomingMessage, etag: string, mtimeMs: number): boolean {
   const match = request.headers['if-none-match'];
-  if (match !== undefined)
-    return match
-      .split(',')
-      .some((one) => one.trim() === etag || one.trim() === '*' || one.trim() === `W/${etag}`);
-  const since = Date.parse(request.headers['if-modified-since'] ?? '');
-  return !Number.isNaN(since) && Math.floor(mtimeMs / 1000) * 1000 <= since;
+  if (match !== undefined) return tagsOf(match).some((one) => [etag, '*', `W/${etag}`].includes(one));
+  return seconds(mtimeMs) <= Date.parse(request.headers['if-modified-since'] ?? '');
 }
+
+/** A time as headers have it: in whole seconds. */
+const seconds = (ms: number): number => Math.floor(ms / 1000) * 1000;
 
 function ifRange(request: IncomingMessage, etag: string): boolean {
   const condition = request.headers['if-range'];
@@ -108,7 +121,9 @@ function parseRange(header: string | undefined, size: number): readonly [number,
   return start <= end && start < size ? [start, end] : 'none';
 }
 
-export function moved(response: ServerResponse, location: string): void {
+/** `path` is decoded. */
+export function moved(response: ServerResponse, path: string): void {
+  const location = encodeURI(path).replace(/[?#]/g, encodeURIComponent);
   response.setHeader('location', location);
   send(response, 301, 'text/plain', `${location}\n`);
 }
