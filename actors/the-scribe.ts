@@ -118,7 +118,7 @@ export class TheScribe extends Actor {
     const { project } = await this.#database.ask('PROJECT', { package: name });
     this.#inTime(asked);
     if (project) this.#site.writeProject(project, serial);
-    else this.#site.removeProject(name);
+    else this.#site.removeProject(name, serial);
     await this.#unlessLate(asked, 'PROJECT', name);
   }
 

@@ -1,4 +1,15 @@
-import { existsSync, openSync, closeSync, fstatSync, readFileSync, renameSync, utimesSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  fstatSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  type Stats,
+} from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
@@ -11,7 +22,8 @@ const WORTH_IT = 1400;
 
 /**
  * Makes the compressed forms of a package's pages, or (null) of the root's, for servers that send them as they
- * stand; not of index.v1_html, which hardly any client asks for. Nobody else may write these pages meanwhile. What is as it was isn't compressed again.
+ * stand; not of index.v1_html, which hardly any client asks for. What is replaced meanwhile gets none. What is as it
+ * was isn't compressed again.
  */
 export async function pack(outputPath: string, name: string | null): Promise<void> {
   const index = join(outputPath, simplePath(name ?? undefined));
@@ -32,16 +44,25 @@ async function packFile(path: string): Promise<void> {
   if (!page || page.bytes.length < WORTH_IT || existsSync(path + PACKED)) return;
   const temporary = writeTemporary(path, await compress(page.bytes, { level: 6 }));
   guarded(path, () => {
-    utimesSync(temporary, page.mtimeS, page.mtimeS);
-    renameSync(temporary, path + PACKED);
+    const { mtimeMs } = page.stats;
+    utimesSync(temporary, mtimeMs / 1000, mtimeMs / 1000);
+    // If this took too long, another has the page by now: what is compressed here would be in its place for good.
+    if (isStill(path, page.stats)) renameSync(temporary, path + PACKED);
+    else rmSync(temporary, { force: true });
+    if (!isStill(path, page.stats)) rmSync(path + PACKED, { force: true });
   });
 }
 
-function read(path: string): { bytes: Buffer; mtimeS: number } | undefined {
+function isStill(path: string, { ino, mtimeMs }: Stats): boolean {
+  const now = statSync(path, { throwIfNoEntry: false });
+  return now?.ino === ino && now.mtimeMs === mtimeMs;
+}
+
+function read(path: string): { bytes: Buffer; stats: Stats } | undefined {
   if (!existsSync(path)) return undefined;
   const file = openSync(path, 'r');
   try {
-    return { bytes: readFileSync(file), mtimeS: fstatSync(file).mtimeMs / 1000 };
+    return { bytes: readFileSync(file), stats: fstatSync(file) };
   } finally {
     closeSync(file);
   }

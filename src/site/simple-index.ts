@@ -99,7 +99,8 @@ export class SimpleIndex {
 
   /**
    * Writes the root from its names in their order, as they come; only what is at hand of them is held. Whatever has
-   * a serial up to this one is written by now. Raises PIW_DISK_FULL, PIW_NOT_WRITABLE.
+   * a serial up to this one is written by now. Where a root with a higher one stands by then, this one comes too late,
+   * and is let go. Raises PIW_DISK_FULL, PIW_NOT_WRITABLE.
    */
   async writeRoot(
     pages: AsyncIterable<readonly (readonly [name: string, serial: number])[]>,
@@ -120,6 +121,8 @@ export class SimpleIndex {
       }
       asHtml.add(ROOT_HTML.ends);
       asJson.add(ROOT_JSON.ends);
+      const v1Json = join(folder, V1_JSON);
+      if ((guarded(v1Json, () => serialOf(headOf(v1Json, HEAD_BYTES))) ?? -1) > serial) return;
       asHtml.place();
       alias(folder, V1_HTML, HTML);
       asJson.place();

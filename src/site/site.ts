@@ -117,8 +117,11 @@ export class Site {
     replace(json, this.#json.bytes);
   }
 
-  removeProject(name: string): void {
+  /** Takes a project's page away, unless another writer has put one there under a higher serial. */
+  removeProject(name: string, serial: number): void {
     const folder = join(this.#root, projectPath(normalise(name)));
+    const json = join(folder, 'json/index.json');
+    if ((guarded(json, () => projectSerialOf(headOf(json, HEAD_BYTES))) ?? -1) > serial) return;
     removeFiles(join(folder, 'json'), ['index.json']);
     removeFiles(folder, ['index.html']);
   }

@@ -106,6 +106,26 @@ void t.test('a root that could not be written whole leaves the old one, and noth
   t.same(readdirSync(join(output, 'simple')).sort(), ['index.html', 'index.v1_html', 'index.v1_json']);
 });
 
+void t.test('a root that took too long does not take the place of a later one', async (t) => {
+  const { output, index, read } = folder();
+  let go: () => void = () => undefined;
+  const stopped = new Promise<void>((resolve) => (go = resolve));
+  const slow = async function* () {
+    yield await Promise.resolve([['a', 3]] as const);
+    await stopped;
+  };
+  const early = index.writeRoot(slow(), 3);
+  await index.writeRoot(names([['a', 3]], [['b', 4]]), 4);
+  const [json, html] = [read('simple/index.v1_json'), read('simple/index.html')];
+  go();
+  await early;
+  t.equal(read('simple/index.v1_json'), json);
+  t.equal(read('simple/index.html'), html);
+  t.same(readdirSync(join(output, 'simple')).sort(), ['index.html', 'index.v1_html', 'index.v1_json']);
+  await index.writeRoot(names([['c', 4]]), 4);
+  t.match(read('simple/index.html'), 'c/', 'one that is as late as it says');
+});
+
 void t.test('who comes too late writes nothing, and takes nothing away', (t) => {
   const { index, read } = folder();
   t.equal(index.write(demo, 7), 7);
@@ -176,6 +196,33 @@ void t.test(
     t.notOk(existsSync(folderOf));
   },
 );
+
+void t.test('what is compressed of a page that is replaced meanwhile is thrown away', async (t) => {
+  const { output, index } = folder();
+  const of = (count: number) => ({
+    ...demo,
+    files: Array.from({ length: count }, (_, n) => ({
+      ...file,
+      filename: `demo-1.${String(n)}-py3-none-any.whl`,
+    })),
+  });
+  index.write(of(2000), 7);
+  const packing = pack(output, 'demo');
+  index.write(of(1999), 8);
+  await packing;
+  const folderOf = join(output, 'simple/demo');
+  for (const name of readdirSync(folderOf).filter((each) => each.endsWith('.gz')))
+    t.same(
+      gunzipSync(readFileSync(join(folderOf, name))),
+      readFileSync(join(folderOf, name.slice(0, -3))),
+      name,
+    );
+  t.notOk(existsSync(join(folderOf, 'index.html.gz')));
+  t.same(
+    readdirSync(folderOf).filter((each) => each.startsWith('.')),
+    [],
+  );
+});
 
 void t.test('the serial is told from the first bytes, of our pages alone', (t) => {
   t.equal(serialOf('{"meta":{"api-version":"1.4","_last-serial":12},"name"'), 12);

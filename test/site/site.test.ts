@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, readdirSync, utimesSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, readdirSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
@@ -99,4 +99,14 @@ void t.test('the pip line trusts a plain http host, but not this machine, which 
   t.match(pipLine('http://farm.lan/simple/', 'six'), '--trusted-host farm.lan');
   t.notMatch(pipLine('https://farm.example/simple/', 'six'), /trusted/);
   t.end();
+});
+
+void t.test('whoever finds too late that a project is gone takes no later page away', async (t) => {
+  const { site: its, read, output } = site();
+  await marked(its, Date.UTC(2026, 10, 21));
+  t.match(read('project/demo/json/index.json'), /^\{"_last-serial":1,/);
+  its.removeProject('demo', 0);
+  t.match(read('project/demo/index.html'), /<h1/);
+  its.removeProject('demo', 2);
+  t.notOk(existsSync(join(output, 'project/demo')));
 });
