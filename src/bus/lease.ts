@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { NatsError, type KV } from 'nats';
+import { DiscardPolicy, NatsError, StorageType, nanos, type KV } from 'nats';
 import { PiwError, reason } from '../errors.js';
 import type { Bus } from './bus.js';
 
@@ -56,9 +56,7 @@ export class Lease {
     let troubled = false;
     while (!signal.aborted) {
       try {
-        kv ??= await bus.connection
-          .jetstream()
-          .views.kv(`${bus.prefix}-leases`, { history: 1, ttl: LEASE_TTL_MS });
+        kv ??= await bucket(bus);
         const revision = await kv.create(name, new TextEncoder().encode(who));
         return new Lease(kv, name, who, revision);
       } catch (error) {
@@ -116,7 +114,32 @@ export class Lease {
   }
 }
 
-/** JetStream's code for "wrong last sequence": the key is another's. */
-function held(error: unknown): boolean {
-  return error instanceof NatsError && error.api_error?.err_code === 10071;
+/** JetStream's codes for "wrong last sequence" (the key is another's) and for a stream that somebody else has made. */
+const [HELD, MADE] = [10071, 10058];
+const codeOf = (error: unknown): number | undefined =>
+  error instanceof NatsError ? error.api_error?.err_code : undefined;
+const held = (error: unknown): boolean => codeOf(error) === HELD;
+
+/**
+ * The leases. Revisions are numbers of messages in the bucket's stream. Should NATS have lost what it stored, the
+ * database still knows the fences of before: so a new bucket begins with the time in milliseconds, which no earlier one
+ * can have reached, at a few messages a second.
+ */
+async function bucket(bus: Bus): Promise<KV> {
+  const name = `${bus.prefix}-leases`;
+  const { streams } = await bus.connection.jetstreamManager();
+  try {
+    await streams.info(`KV_${name}`);
+  } catch {
+    await streams
+      .add({
+        ...{ name: `KV_${name}`, subjects: [`$KV.${name}.>`], first_seq: Date.now() },
+        ...{ max_msgs_per_subject: 1, max_age: nanos(LEASE_TTL_MS), storage: StorageType.File },
+        ...{ discard: DiscardPolicy.New, allow_rollup_hdrs: true, allow_direct: true },
+      })
+      .catch((error: unknown) => {
+        if (codeOf(error) !== MADE) throw error;
+      });
+  }
+  return await bus.connection.jetstream().views.kv(name, { history: 1, ttl: LEASE_TTL_MS });
 }

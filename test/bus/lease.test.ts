@@ -36,3 +36,33 @@ void t.test('when the holder dies, the next one takes over within five seconds',
   await second?.release();
   await first?.release();
 });
+
+void t.test('who gets it after NATS has lost all that it stored has a higher fence too', async (t) => {
+  const prefix = ownPrefix();
+  const bus = await testBus(t, prefix);
+  const before = await Lease.acquire(bus, 'task', 'a', never);
+  await before?.release();
+  for (let n = 0; n < 20; n += 1) await (await Lease.acquire(bus, 'other', 'a', never))?.release();
+  const last = await Lease.acquire(bus, 'task', 'a', never);
+  await last?.release();
+  await (await bus.connection.jetstreamManager()).streams.delete(`KV_${prefix}-leases`);
+  const after = await Lease.acquire(bus, 'task', 'b', never);
+  t.ok((after?.fence ?? 0) > (last?.fence ?? 0), `${String(after?.fence)} after ${String(last?.fence)}`);
+  await after?.release();
+});
+
+void t.test('of many who make the first lease of a farm at once, one gets it', async (t) => {
+  const prefix = ownPrefix();
+  const buses = await Promise.all(Array.from({ length: 8 }, () => testBus(t, prefix)));
+  const over = new AbortController();
+  const got = await Promise.all(
+    buses.map((bus, n) =>
+      Lease.acquire(bus, 'task', String(n), over.signal).then((lease) => {
+        over.abort();
+        return lease;
+      }),
+    ),
+  );
+  t.equal(got.filter((lease) => lease !== undefined).length, 1);
+  for (const lease of got) await lease?.release();
+});
