@@ -307,7 +307,7 @@ export class MrChase extends Actor {
     const kind = part === 'PROJECT' ? 'PROJECT' : part === 'INDEX' || part === 'ALL' ? 'PKG' : undefined;
     for (let at = 0; kind !== undefined && at < names.length; at += DUE_AT_ONCE) {
       const pages = names.slice(at, at + DUE_AT_ONCE).map((each): [string, string] => [kind, each]);
-      await this.#database.ask('SAVEPAGES', { pages, written: [], listed: [] });
+      await this.#database.ask('SAVEPAGES', { fence: null, pages, written: [], listed: [] });
     }
     if (part === 'LOG') for (const each of names) await this.#logs(each);
     if (part === 'HOME' || part === 'ALL')

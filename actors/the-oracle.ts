@@ -142,7 +142,7 @@ export class TheOracle extends Actor {
         LOGENTRIES: async (m) => ({ verb: 'COUNTED', ...(await downloads.logEntries(db, m)) }),
         DROPLOGS: (m) => done(downloads.dropLogs(db, m.months)),
         LISTED: async (m) => ({ verb: 'LISTED', projects: await pages.listedPackages(db, m) }),
-        NEWSERIALS: async () => ({ verb: 'SERIALS', ...(await pages.newSerials(db)) }),
+        NEWSERIALS: async (m) => ({ verb: 'SERIALS', ...(await pages.newSerials(db, m.fence)) }),
         SAVEPAGES: async (m) => ({
           verb: 'NOTED',
           notes: [...(await pages.savePages(db, m))],

@@ -171,7 +171,7 @@ export class TheScribe extends Actor {
 
   async #unlessLate(asked: number, kind: 'PKG' | 'PROJECT', name: string): Promise<void> {
     if (performance.now() - asked <= LATE_MS) return;
-    await this.#database.ask('SAVEPAGES', { pages: [[kind, name]], written: [], listed: [] });
+    await this.#database.ask('SAVEPAGES', { fence: null, pages: [[kind, name]], written: [], listed: [] });
     throw new PiwError('PIW_TIMEOUT', `the page of ${name} took too long, and is due again`);
   }
 }

@@ -1,14 +1,14 @@
 import { Actor, type ActorContext } from '../src/actor/actor.js';
-import { Batch } from '../src/actor/batch.js';
 import { Client } from '../src/actor/client.js';
 import { PiwError } from '../src/errors.js';
 import { oracle } from '../src/protocols/oracle.js';
 import type { Statistics } from '../src/protocols/statistics.js';
 import { scribe, secretary } from '../src/protocols/web.js';
+import { Backlog, type Saved } from './the-secretary/backlog.js';
 import {
   ALL,
-  KEPT,
   Page,
+  ROOT,
   packageOf,
   pageOf,
   verbFor,
@@ -40,15 +40,6 @@ const SHARE_OF_ALL = 1 / 50;
 /** How long a Scribe may take, milliseconds: for a package's pages, and for what shows all packages. */
 const PATIENCE_MS = { page: 20_000, all: 600_000 };
 
-/** What the database is told of a page that was written. */
-interface Saved {
-  readonly written: readonly Wish[];
-  /** How the root names the package from now on, by the serial of its page; null: not at all. */
-  readonly listed?: readonly [name: string, serial: number | null];
-  /** What is due next. */
-  readonly next?: readonly [kind: Kind, argument: string];
-}
-
 /**
  * Buffers what is to be written. The first request for a page is written at once; those that come
  * within the buffer's time after that are written together at its end. DELPKG and DELVER are not
@@ -71,11 +62,10 @@ export class TheSecretary extends Actor {
   readonly #pages = new Map<string, Page>();
   /** When each page was written last, for as long as that matters. */
   readonly #written = new Map<string, { at: number; bufferMs: number }>();
-  readonly #database: Client<typeof oracle.verbs>;
+  readonly #backlog: Backlog;
   readonly #scribe: Client<typeof scribe.verbs>;
   readonly #all: Client<typeof scribe.verbs>;
   readonly #serials: Serials;
-  readonly #saved: Batch<Saved, number>;
   readonly #bufferMs: number;
   #statistics: Statistics | undefined;
   /** How long each of those that show all packages took the last time, milliseconds. */
@@ -84,8 +74,6 @@ export class TheSecretary extends Actor {
   /** What is ready, in its order: pages that people install from, and the rest. */
   readonly #lanes: Readonly<Record<Lane, Page[]>> = { front: [], back: [] };
   #backBusy = false;
-  /** How far the backlog has been read, by its notes. */
-  readonly #read = new Map<boolean, number>();
   /** What is not in the backlog gets its notes here: it is due again after every start. */
   #notes = 0;
   /** How many roots were begun, and are written. */
@@ -94,32 +82,23 @@ export class TheSecretary extends Actor {
   constructor(context: ActorContext, settings: SecretarySettings) {
     super(context);
     this.#bufferMs = settings.bufferS * 1000;
-    this.#database = new Client(this.bus, oracle, undefined, { timeoutMs: 10_000, patienceMs: 30_000 });
+    const database = new Client(this.bus, oracle, undefined, { timeoutMs: 10_000, patienceMs: 30_000 });
+    this.#backlog = new Backlog(database, () => this.context.fence());
     const patient = (ms: number) =>
       new Client(this.bus, scribe, undefined, { timeoutMs: ms, patienceMs: ms });
     this.#scribe = patient(PATIENCE_MS.page);
     this.#all = patient(PATIENCE_MS.all);
-    this.#serials = new Serials(() => this.#database.ask('NEWSERIALS', {}));
-    this.#saved = new Batch({
-      run: (saved) => this.#save(saved),
-      ...{ maxItems: 500, maxInFlight: 1, delayMs: 50 },
-    });
+    this.#serials = new Serials(async () => database.ask('NEWSERIALS', { fence: this.context.fence() }));
   }
 
   override start(): void {
     const done = { verb: 'DONE' } as const;
-    const keep = async (kind: Kind, argument: string): Promise<Wish> => {
-      const { notes } = await this.#database.ask('SAVEPAGES', {
-        ...{ pages: [[kind, argument]], written: [], listed: [] },
-      });
-      return { kind, argument, note: notes[0] ?? 0 };
-    };
     const noted = async (kind: Kind, argument: string) => {
-      this.#wish(await keep(kind, argument));
+      this.#wish(await this.#backlog.keep(kind, argument));
       return done;
     };
     const urgent = async (kind: Kind, argument: string) => {
-      const wish = await keep(kind, argument);
+      const wish = await this.#backlog.keep(kind, argument);
       const page = this.#wish(wish);
       await new Promise<void>((resolve) => {
         page.whenMet(wish, resolve);
@@ -157,9 +136,8 @@ export class TheSecretary extends Actor {
       },
       0.25,
     );
-    // Of two notes the higher may be committed first: now and then all of the backlog is read again.
     this.every(60, () => {
-      this.#read.clear();
+      this.#backlog.reread();
       const now = this.clock.now();
       for (const [key, { at, bufferMs }] of this.#written) if (at + bufferMs < now) this.#written.delete(key);
     });
@@ -180,7 +158,7 @@ export class TheSecretary extends Actor {
       return;
     }
     // What shows all packages comes last, and only if it is soon done.
-    const all = ['the root index', 'SEARCH', 'SITEMAP'];
+    const all = [ROOT, 'SEARCH', 'SITEMAP'];
     const rank = (page: Page): number => all.indexOf(page.key);
     const due = [...this.#pages.values()].sort((a, b) => rank(a) - rank(b));
     for (const page of due) {
@@ -194,12 +172,9 @@ export class TheSecretary extends Actor {
   async #look(): Promise<void> {
     for (const rest of [false, true]) {
       for (let more = true; more && !this.#isEnough(rest);) {
-        const after = this.#read.get(rest) ?? 0;
-        const { pages } = await this.#database.ask('LOADPAGES', { rest, after });
-        for (const [kind, argument, note] of pages) this.#wish({ kind: kind as Kind, argument, note });
-        const last = pages.at(-1);
-        if (last) this.#read.set(rest, last[2]);
-        more = pages.length > 0;
+        const wishes = await this.#backlog.more(rest);
+        for (const wish of wishes) this.#wish(wish);
+        more = wishes.length > 0;
       }
     }
   }
@@ -387,25 +362,7 @@ export class TheSecretary extends Actor {
   }
 
   async #note(saved: Saved): Promise<void> {
-    const kept = saved.written.filter(({ kind }) => KEPT.has(kind));
-    if (kept.length === 0 && !saved.next) return;
-    const note = await this.#saved.add({ ...saved, written: kept });
-    if (!saved.next) return;
-    const [kind, argument] = saved.next;
-    this.#wish({ kind, argument, note });
-  }
-
-  async #save(all: readonly Saved[]): Promise<readonly number[]> {
-    const { notes } = await this.#database.ask('SAVEPAGES', {
-      pages: all.flatMap(({ next }) => (next ? [[next[0], next[1]] as [string, string]] : [])),
-      written: all.flatMap(({ written }) =>
-        written.map(({ kind, argument, note }): [string, string, number] => [kind, argument, note]),
-      ),
-      listed: all.flatMap(({ listed }) =>
-        listed ? [[listed[0], listed[1]] as [string, number | null]] : [],
-      ),
-    });
-    const left = notes.values();
-    return all.map(({ next }) => (next ? (left.next().value ?? 0) : 0));
+    const next = await this.#backlog.note(saved);
+    if (next) this.#wish(next);
   }
 }

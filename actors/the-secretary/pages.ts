@@ -24,10 +24,13 @@ export const KEPT: ReadonlySet<Kind> = new Set([...OF_PACKAGE, 'LOG']);
 /** Those that show all packages, and may take long. */
 export const ALL: ReadonlySet<Kind> = new Set(['ROOT', 'SEARCH', 'SITEMAP']);
 
+/** The name of the simple index' root, among the pages. */
+export const ROOT = 'the root index';
+
 /** The name of the page, or of the pages that belong together, that a wish is about. PACK of nothing is of the root. */
 export function pageOf(kind: Kind, argument: string): string {
-  if (OF_PACKAGE.has(kind)) return argument === '' ? 'the root index' : `the pages of ${packageOf(argument)}`;
-  return kind === 'ROOT' ? 'the root index' : `${kind} ${argument}`.trimEnd();
+  if (OF_PACKAGE.has(kind)) return argument === '' ? ROOT : `the pages of ${packageOf(argument)}`;
+  return kind === 'ROOT' ? ROOT : `${kind} ${argument}`.trimEnd();
 }
 
 /** `six` of `six`, and of `six 1.17.0`. */

@@ -1,3 +1,5 @@
+import { PiwError } from '../errors.js';
+import { fence } from './fences.js';
 import type { Database, Queryable } from './pool.js';
 
 type Due = readonly [kind: string, argument: string, note: number];
@@ -41,8 +43,12 @@ export async function notePackages(db: Queryable, names: readonly string[]): Pro
   );
 }
 
-/** What the Secretary has to say of pages. */
+/** The holder of the lease that is asked for. */
+const TASK = 'the-secretary';
+
+/** What the Secretary has to say of pages; of others, who have no fence, only what is due is heard. */
 export interface Pages {
+  readonly fence: number | null;
   readonly pages: readonly (readonly [kind: string, argument: string])[];
   readonly written: readonly Due[];
   /** How packages are listed from now on: the serial of the page; null: not at all. */
@@ -51,13 +57,17 @@ export interface Pages {
 
 /**
  * Notes pages that are due, and gives their notes in the same order; takes out those that are
- * written, unless they have become due again since the note that comes with them.
+ * written, unless they have become due again since the note that comes with them. Raises PIW_FENCED for a
+ * Secretary that has been replaced: what it knows of how packages are listed is old.
  */
 export async function savePages(
   database: Database,
-  { pages, written, listed }: Pages,
+  { fence: revision, pages, written, listed }: Pages,
 ): Promise<readonly number[]> {
   return await database.transaction(async (db) => {
+    if (revision !== null) await fence(db, TASK, revision);
+    else if (written.length > 0 || listed.length > 0)
+      throw new PiwError('PIW_REFUSED', 'only a Secretary knows what was written');
     const stay = listed.filter(([, serial]) => serial !== null);
     const leave = listed.filter(([, serial]) => serial === null);
     if (stay.length > 0) {
@@ -110,11 +120,20 @@ export async function loadPages(
   return rows.map(({ kind, argument, note }) => [kind, argument, note]);
 }
 
-/** The first of a thousand serials that nobody was ever given, and how many they are. */
-export async function newSerials(db: Queryable): Promise<{ first: number; count: number }> {
-  const [row] = await db.query<{ first: number }>("select nextval('serials') as first");
-  if (!row) throw new Error('a sequence always has a next value');
-  return { first: row.first, count: 1000 };
+/**
+ * The first of a thousand serials that nobody was ever given, and how many they are. Raises PIW_FENCED: one that
+ * was replaced would get higher ones than who took over has.
+ */
+export async function newSerials(
+  database: Database,
+  revision: number,
+): Promise<{ first: number; count: number }> {
+  return await database.transaction(async (db) => {
+    await fence(db, TASK, revision);
+    const [row] = await db.query<{ first: number }>("select nextval('serials') as first");
+    if (!row) throw new Error('a sequence always has a next value');
+    return { first: row.first, count: 1000 };
+  });
 }
 
 /** What the root of the simple index names, by name, after that one. */

@@ -392,14 +392,16 @@ export const oracle = new Protocol('db', {
   ...LOG_VERBS,
   /** Forgets single downloads and visits of all months but the last so many; what they add up to stays. */
   DROPLOGS: { fields: { months: Count }, answers: DONE },
-  /** A thousand serials for pages, from `first` on, that nobody was ever given. */
-  NEWSERIALS: { fields: {}, answers: { SERIALS: { first: Count, count: Count } } },
+  /** A thousand serials for pages, from `first` on, that nobody was ever given; `fence` is the Secretary's. */
+  NEWSERIALS: { fields: { fence: Count }, answers: { SERIALS: { first: Count, count: Count } } },
   /**
    * The Secretary's backlog: pages that are due, [what, argument], answered with their notes; pages that are
-   * written; and how packages are listed from now on: [package, serial of its page; null: not at all].
+   * written; and how packages are listed from now on: [package, serial of its page; null: not at all]. Without the
+   * `fence` of a Secretary (null) only pages that are due may be said.
    */
   SAVEPAGES: {
     fields: {
+      fence: orNull(Count),
       pages: listOf(Page),
       written: listOf(DuePage),
       listed: listOf(Type.Tuple([Package, orNull(Count)])),

@@ -13,7 +13,7 @@ import { runTasks } from '../helpers/command.js';
 import { testDatabase } from '../helpers/database.js';
 import { someRelease } from '../helpers/rows.js';
 
-t.setTimeout(60_000);
+t.setTimeout(120_000);
 
 /** Stands for the Scribes: says what it was asked to write, and writes it when it is let. */
 class Pages extends Actor {
@@ -70,8 +70,10 @@ interface Stage {
   readonly db: Database;
   readonly pages: Pages;
   readonly client: Client<typeof secretary.verbs>;
-  /** Starts a Secretary, which ends with the test. */
-  start(bufferS: number): TheSecretary;
+  /** What they have warned of. */
+  readonly warnings: readonly string[];
+  /** Starts a Secretary, which ends with the test; with this revision of its lease. */
+  start(bufferS: number, fence?: number): TheSecretary;
 }
 
 /** A database with its Oracle, and the pages. */
@@ -79,9 +81,11 @@ async function stage(t: Test): Promise<Stage> {
   const { db, dsn } = await testDatabase(t);
   const { prefix } = runTasks(t, ['the-oracle'], { dsn });
   const bus = await testBus(t, prefix);
-  const context = (task: string) => ({
-    ...{ task, bus, log: createLog(task, 'error', () => undefined), clock: systemClock },
-    ...{ pausing: 'ignores' as const, fence: () => 0 },
+  const warnings: string[] = [];
+  const warned = (line: string): void => void warnings.push(line);
+  const context = (task: string, fence = 0) => ({
+    ...{ task, bus, log: createLog(task, 'warning', warned), clock: systemClock },
+    ...{ pausing: 'ignores' as const, fence: () => fence },
     crash: (error: unknown) => {
       throw error;
     },
@@ -90,13 +94,13 @@ async function stage(t: Test): Promise<Stage> {
   pages.start();
   t.teardown(() => pages.stop());
   const client = new Client(bus, secretary, undefined, { timeoutMs: 20_000, patienceMs: 20_000 });
-  const start = (bufferS: number) => {
-    const actor = new TheSecretary(context('the-secretary'), { bufferS });
+  const start = (bufferS: number, fence = 0) => {
+    const actor = new TheSecretary(context('the-secretary', fence), { bufferS });
     actor.start();
     t.teardown(() => actor.stop());
     return actor;
   };
-  return { db, pages, client, start };
+  return { db, pages, client, warnings, start };
 }
 
 const backlog = (db: Database) => db.query("select kind, argument from pages_backlog where kind <> 'PACK'");
@@ -285,4 +289,22 @@ void t.test('what is due is written before it ends, and the root after it', asyn
   t.equal(pages.roots.length, roots + 1);
   t.equal(pages.searches, 2);
   t.same(await backlog(db), []);
+});
+
+void t.test('what a Secretary that was replaced has still to say changes nothing', async (t) => {
+  const { db, pages, client, warnings, start } = await stage(t);
+  const listed = () => db.query('select package from listed');
+  start(60, 1);
+  let open: () => void = () => undefined;
+  pages.gate = new Promise((resolve) => (open = resolve));
+  await client.ask('PKG', { package: 'a' });
+  await until(() => pages.asked.length === 1);
+  pages.gate = undefined;
+  start(60, 2);
+  await until(async () => (await listed()).length === 1);
+  // The first one learns only now that there was nothing to offer.
+  pages.empty.add('a');
+  open();
+  await until(() => warnings.some((line) => line.includes('the pages of a is not written yet')));
+  t.same(await listed(), [{ package: 'a' }]);
 });

@@ -9,7 +9,7 @@ import { someRelease } from '../helpers/rows.js';
 /** What is due, which is taken out. */
 async function due(db: Database): Promise<string[]> {
   const pages = [...(await loadPages(db, false, 0)), ...(await loadPages(db, true, 0))];
-  await savePages(db, { pages: [], written: pages, listed: [] });
+  await savePages(db, { fence: 1, pages: [], written: pages, listed: [] });
   return pages.map(([kind, argument]) => `${kind} ${argument}`);
 }
 
@@ -45,7 +45,8 @@ void t.test('a page that is named twice is noted once', async (t) => {
 
 void t.test('a package is listed under the highest serial that was said of it', async (t) => {
   const { db } = await testDatabase(t);
-  const say = (...listed: [string, number | null][]) => savePages(db, { pages: [], written: [], listed });
+  const say = (...listed: [string, number | null][]) =>
+    savePages(db, { fence: 1, pages: [], written: [], listed });
   const listed = () => listedPackages(db, { after: '', limit: 10 });
   await say(['b', 7], ['a', 5]);
   await say(['b', 6]);
@@ -56,6 +57,20 @@ void t.test('a package is listed under the highest serial that was said of it', 
   t.same(await listedPackages(db, { after: 'a', limit: 1 }), [['b', 7]]);
   await say(['a', null]);
   t.same(await listed(), [['b', 7]]);
-  const [one, two] = [await newSerials(db), await newSerials(db)];
+  const [one, two] = [await newSerials(db, 1), await newSerials(db, 1)];
   t.ok(two.first >= one.first + one.count, 'serials are given out once');
+});
+
+void t.test('what is written is heard from the Secretary of today alone', async (t) => {
+  const { db } = await testDatabase(t);
+  const say = (fence: number | null, pages: [string, string][], serial?: number) =>
+    savePages(db, { fence, pages, written: [], listed: serial === undefined ? [] : [['a', serial]] });
+  await say(5, [], 7);
+  await newSerials(db, 6);
+  await t.rejects(say(5, [], 9), { code: 'PIW_FENCED' });
+  await t.rejects(newSerials(db, 5), { code: 'PIW_FENCED' });
+  await t.rejects(say(null, [], 9), { code: 'PIW_REFUSED' });
+  t.same(await listedPackages(db, { after: '', limit: 10 }), [['a', 7]]);
+  await say(null, [['PKG', 'a']]);
+  t.equal((await loadPages(db, false, 0)).length, 1, 'what is due, from anyone');
 });
