@@ -37,8 +37,13 @@ const REST = { times: 4, mostMs: 500 };
 const ROOT_MS = 10_000;
 /** What shows all packages at once may take long: it is written so rarely that it takes no more than this share of the time. */
 const SHARE_OF_ALL = 1 / 50;
-/** How long a Scribe may take, milliseconds: for a package's pages, and for what shows all packages. */
-const PATIENCE_MS = { page: 20_000, all: 600_000 };
+/**
+ * How long a Scribe may take, milliseconds: for a package's pages; for the root at least; and for what shows all
+ * packages at most. The root may take so many times as long as the last time: whoever installs is not to wait
+ * long for a Scribe that was killed at it.
+ */
+const PATIENCE_MS = { page: 20_000, root: 10_000, all: 600_000 };
+const ROOT_TIMES = 4;
 
 /**
  * Buffers what is to be written. The first request for a page is written at once; those that come
@@ -258,8 +263,13 @@ export class TheSecretary extends Actor {
     );
   }
 
-  /** `free` is called when the Scribe is done with it. */
-  async #write(page: Page, free: () => void): Promise<void> {
+  /** `done` is called once, when the Scribe is done with it, or it came to no Scribe. */
+  async #write(page: Page, done: () => void): Promise<void> {
+    let held = true;
+    const free = (): void => {
+      if (held) done();
+      held = false;
+    };
     const wishes = page.wishes();
     const verb = verbFor(wishes);
     page.state = 'writing';
@@ -277,9 +287,13 @@ export class TheSecretary extends Actor {
     } catch (error) {
       if (!(error instanceof PiwError)) throw error;
       page.tries += 1;
+      // It may have been too little time.
+      if (page.key === ROOT)
+        this.#took.set(ROOT, Math.max(this.#took.get(ROOT) ?? 0, this.clock.now() - began));
       page.at = this.clock.now() + Math.min(1000 * 2 ** page.tries, 60_000);
       this.log.warning(`${page.key} is not written yet: ${error.message}`);
     } finally {
+      free();
       page.state = 'waiting';
       this.#makeReady(page);
     }
@@ -315,7 +329,9 @@ export class TheSecretary extends Actor {
         await this.#scribe.ask('LOG', { build_id: Number(name) }).finally(free);
         break;
       case 'PACK':
-        await this.#all.ask('PACK', { package: name === '' ? null : name }).finally(free);
+        if (name === '')
+          await this.#scribe.ask('PACK', { package: null }, this.#rootPatience()).finally(free);
+        else await this.#scribe.ask('PACK', { package: name }).finally(free);
         break;
       case 'SEARCH':
       case 'SITEMAP':
@@ -347,9 +363,15 @@ export class TheSecretary extends Actor {
   async #root(): Promise<void> {
     this.#roots.begun += 1;
     const number = this.#roots.begun;
-    await this.#all.ask('ROOT', { serial: await this.#serials.settled() });
+    await this.#scribe.ask('ROOT', { serial: await this.#serials.settled() }, this.#rootPatience());
     this.#roots.done = number;
     this.#wishAgain('PACK');
+  }
+
+  #rootPatience(): { timeoutMs: number; patienceMs: number } {
+    const wanted = ROOT_TIMES * (this.#took.get(ROOT) ?? 0);
+    const ms = Math.min(Math.max(wanted, PATIENCE_MS.root), PATIENCE_MS.all);
+    return { timeoutMs: ms, patienceMs: ms };
   }
 
   async #underSerial(what: (serial: number) => Promise<void>): Promise<void> {

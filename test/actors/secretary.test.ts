@@ -291,6 +291,23 @@ void t.test('what is due is written before it ends, and the root after it', asyn
   t.same(await backlog(db), []);
 });
 
+void t.test('all hands are free again after no serials were to be had for a while', async (t) => {
+  const { db, pages, client, warnings, start } = await stage(t);
+  // As long as somebody newer is known, this one gets none.
+  await db.query("insert into fences (task, revision) values ('the-secretary', 7)");
+  start(0.1);
+  const names = Array.from('abcdefghijkl');
+  for (const name of names) await client.ask('PKG', { package: name });
+  await client.ask('PROJECT', { package: 'z' });
+  await until(() =>
+    [...names, 'z'].every((name) => warnings.some((line) => line.includes(`the pages of ${name} `))),
+  );
+  t.same(pages.asked, []);
+  await db.query('delete from fences');
+  await until(async () => (await backlog(db)).length === 0);
+  t.same([...pages.asked].sort(), [...names.map((name) => `PKG ${name}`), 'PROJECT z']);
+});
+
 void t.test('what a Secretary that was replaced has still to say changes nothing', async (t) => {
   const { db, pages, client, warnings, start } = await stage(t);
   const listed = () => db.query('select package from listed');
@@ -307,4 +324,15 @@ void t.test('what a Secretary that was replaced has still to say changes nothing
   open();
   await until(() => warnings.some((line) => line.includes('the pages of a is not written yet')));
   t.same(await listed(), [{ package: 'a' }]);
+});
+
+void t.test('a Scribe that was killed at the root does not hold it up for long', async (t) => {
+  const { pages, start } = await stage(t);
+  let open: () => void = () => undefined;
+  pages.rootGate = new Promise((resolve) => (open = resolve));
+  start(0.1);
+  await until(() => pages.roots.length === 1);
+  pages.rootGate = undefined;
+  await until(() => pages.roots.length === 2, 30_000);
+  open();
 });
