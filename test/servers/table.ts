@@ -423,6 +423,12 @@ export const TABLE: readonly Expectation[] = [
     headers: { 'if-unmodified-since': 'Fri, 01 Jan 2100 00:00:00 GMT' },
     status: 200,
   },
+  {
+    title: 'since when is no time',
+    path: wheel,
+    headers: { 'if-modified-since': '9999' },
+    status: 200,
+  },
 
   {
     title: 'a page comes packed to who takes it so',

@@ -93,15 +93,18 @@ const tagsOf = (header: string): readonly string[] => header.split(',').map((one
 function isAnother(request: IncomingMessage, etag: string, mtimeMs: number): boolean {
   const match = request.headers['if-match'];
   if (match !== undefined) return !tagsOf(match).some((one) => one === etag || one === '*');
-  return seconds(mtimeMs) > Date.parse(request.headers['if-unmodified-since'] ?? '');
+  return seconds(mtimeMs) > moment(request.headers['if-unmodified-since']);
 }
 
 /** The client knows it already. */
 function unchanged(request: IncomingMessage, etag: string, mtimeMs: number): boolean {
   const match = request.headers['if-none-match'];
   if (match !== undefined) return tagsOf(match).some((one) => [etag, '*', `W/${etag}`].includes(one));
-  return seconds(mtimeMs) <= Date.parse(request.headers['if-modified-since'] ?? '');
+  return seconds(mtimeMs) <= moment(request.headers['if-modified-since']);
 }
+
+/** Milliseconds since 1970 of a time in a header; NaN for what is none (RFC 9110, 5.6.7): such a header counts for nothing. */
+const moment = (text = ''): number => (/^[A-Z][a-z]+, .* GMT$/.test(text) ? Date.parse(text) : NaN);
 
 /** A time as headers have it: in whole seconds. */
 const seconds = (ms: number): number => Math.floor(ms / 1000) * 1000;
