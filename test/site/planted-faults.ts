@@ -132,6 +132,33 @@ export const PAGE_FAULTS: readonly Planted[] = [
     html(replace(/data-dist-info-metadata="[^"]*"/, `data-dist-info-metadata="sha256=${OTHER}"`)),
   ),
   planted(
+    'hashes of metadata that do not say their kind',
+    'html-metadata-twin',
+    html((text) => text.replaceAll('metadata="sha256=', 'metadata="')),
+  ),
+  planted(
+    'something of a rejected PEP in HTML',
+    'html-key',
+    html(replace('</head>', '<meta name="pypi:alternate-locations" content="https://elsewhere.example/">$&')),
+  ),
+  planted('an attribute that no specification has', 'html-key', html(replace('<a ', '<a data-size="12" '))),
+  planted(
+    'a base, from which addresses lead elsewhere',
+    'html-base',
+    html(replace('</head>', '<base href="/elsewhere/"></head>')),
+  ),
+  planted('JSON behind a byte order mark', 'json-parse', (output) => {
+    rmSync(join(output, DEMO, 'index.v1_json.gz'));
+    edit(output, `${DEMO}/index.v1_json`, (text) => `\uFEFF${text}`);
+  }),
+  planted(
+    'a gpg-sig that is neither true nor false',
+    'json-shape',
+    json((page) => {
+      file(page)['gpg-sig'] = 'yes';
+    }),
+  ),
+  planted(
     'a script in a page of the index',
     'inline-code',
     html(replace('</body>', '<script>alert(1)</script></body>')),

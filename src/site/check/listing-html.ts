@@ -5,6 +5,14 @@ import { holdQuiet } from './people.js';
 
 export const API_VERSION = '1.4';
 
+/** What accepted specifications have in HTML. That of PEP 708 (rejected) isn't among it. */
+const METAS = ['pypi:repository-version', 'pypi:project-status', 'pypi:project-status-reason'];
+const DATA = [
+  ...['data-requires-python', 'data-yanked', 'data-core-metadata', 'data-dist-info-metadata'],
+  ...['data-provenance', 'data-gpg-sig'],
+];
+const DIGEST = /^sha256=[0-9a-f]{64}$/;
+
 /** Reads a project's page in HTML, and holds what only HTML has. */
 export function listingOfHtml(text: string, path: string, tell: Tell): Listing {
   const files: ListedFile[] = [];
@@ -31,6 +39,10 @@ export function holdHead(markup: Markup, path: string, tell: Tell): void {
   else if (!markup.closed) tell('html-whole', path, 'another end', '</html>');
   const version = markup.metas.get('pypi:repository-version');
   if (version !== API_VERSION) tell('html-version', path, version ?? 'no version', API_VERSION);
+  const meta = [...markup.metas.keys()].find((name) => name.startsWith('pypi:') && !METAS.includes(name));
+  if (meta !== undefined) tell('html-key', path, meta, 'no such meta');
+  const base = markup.references.find(({ tag }) => tag === 'base');
+  if (base) tell('html-base', path, `<base href=${quote(base.url)}>`, 'none');
   holdQuiet(markup, path, tell);
 }
 
@@ -48,7 +60,9 @@ function fileOf({ href, text, attributes }: Anchor, path: string, tell: Tell): L
     tell('html-hash', file, fragment === '' ? 'no hash' : `#${fragment}`, '#sha256=…');
   const metadata = attributes['data-core-metadata'];
   const twin = attributes['data-dist-info-metadata'];
-  if (metadata === undefined || metadata !== twin || !SHA256.test(metadata.replace(/^sha256=/, '')))
+  const other = Object.keys(attributes).find((name) => name.startsWith('data-') && !DATA.includes(name));
+  if (other !== undefined) tell('html-key', file, other, 'no such attribute');
+  if (metadata === undefined || metadata !== twin || !DIGEST.test(metadata))
     tell(
       'html-metadata-twin',
       file,

@@ -136,6 +136,9 @@ function fileOf(value: unknown, page: string, tell: Tell): readonly ListedFile[]
   const provenance = value['provenance'] ?? null;
   if (provenance !== null && (typeof provenance !== 'string' || !URL.canParse(provenance)))
     tell('json-shape', `${path} provenance`, quote(provenance), 'an address, or null');
+  const signed = value['gpg-sig'];
+  if (signed !== undefined && typeof signed !== 'boolean')
+    tell('json-shape', `${path} gpg-sig`, quote(signed), 'false or true');
   holdUploadTime(value['upload-time'], path, tell);
   return [
     {

@@ -7,7 +7,8 @@ import { PACKED, packagesPath, projectPath } from '../layout.js';
 import type { Tell } from './faults.js';
 
 const unpack = promisify(gunzip);
-const decoder = new TextDecoder('utf-8', { fatal: true });
+/** A byte order mark stays: JSON may not begin with one. */
+const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /**
  * An output path, as the rules look at it. Names are below it, with `/` between them. Its calls are synchronous: with

@@ -29,6 +29,11 @@ export const RULES = {
     'data-core-metadata and data-dist-info-metadata are both there, and alike',
     'PEP 658, 714',
   ),
+  'html-key': fault(
+    'a page in HTML has no pypi: meta and no data- attribute that no accepted specification has',
+    'PEP 708, 833',
+  ),
+  'html-base': fault('no base element: addresses are relative to their page', OURS),
   'json-parse': fault('a page in JSON is one object of JSON', 'PEP 691'),
   'json-twice': fault('no key stands twice in one object', 'RFC 8259'),
   'json-shape': fault('each key has a value of its type', 'PEP 691, 700'),
