@@ -35,6 +35,12 @@ const compressed = (body: Buffer) => (answer: Passing) => {
   answer.body = gzipSync(body);
 };
 
+/** Changes the text of an answer; that to HEAD has none, and no length to compare. */
+const rewrite = (answer: Passing, change: (text: string) => string): void => {
+  delete answer.headers['content-length'];
+  answer.body = Buffer.from(change(answer.body.toString()));
+};
+
 /** What a server does wrong, and which rules find it. */
 const WRONG: readonly (readonly [what: string, rules: readonly RuleId[], how: Misbehaviour])[] = [
   [
@@ -338,6 +344,92 @@ const WRONG: readonly (readonly [what: string, rules: readonly RuleId[], how: Mi
     },
   ],
   [
+    'a wheel without a type',
+    ['http-type'],
+    {
+      answers: ({ headers }, { url }) => {
+        if (isWheel(url)) delete headers['content-type'];
+      },
+    },
+  ],
+  [
+    'metadata without a type',
+    ['http-type'],
+    {
+      answers: ({ headers }, { url }) => {
+        if (url?.endsWith('.metadata') === true) delete headers['content-type'];
+      },
+    },
+  ],
+  [
+    'pages without serials, and a root with them',
+    ['serial-number', 'http-serial'],
+    {
+      asks: plainly,
+      answers: (answer, { url }) => {
+        if (url === '/simple/demo/') rewrite(answer, (text) => text.replace(/,"_last-serial":\d+/, ''));
+      },
+    },
+  ],
+  [
+    'a project that offers nothing any more',
+    ['project-empty', 'project-json'],
+    {
+      asks: plainly,
+      answers: (answer, { url }) => {
+        if (url === '/simple/demo/')
+          rewrite(answer, (text) => text.replace(/"files":\[.*\]/, '"files":[]').replace(/<a .*/g, ''));
+      },
+    },
+  ],
+  [
+    'a page for people that is gone',
+    ['site-page', 'link-broken'],
+    {
+      answers: (answer, { url }) => {
+        if (url === '/farm.html') answer.status = 404;
+      },
+    },
+  ],
+  [
+    'a page for people with a script of its own',
+    ['inline-code'],
+    {
+      answers: (answer, { url }) => {
+        if (url === '/faq.html')
+          rewrite(answer, (text) => text.replace('</body>', '<script>alert(1)</script></body>'));
+      },
+    },
+  ],
+  [
+    'robots that are sent away',
+    ['robots'],
+    {
+      answers: (answer, { url }) => {
+        if (url === '/robots.txt') rewrite(answer, (text) => `${text}Disallow: /\n`);
+      },
+    },
+  ],
+  [
+    'a sitemap of pages that are elsewhere, cut off',
+    ['sitemap-address', 'sitemap-xml'],
+    {
+      answers: (answer, { url }) => {
+        if (url === '/sitemaps/0001.xml')
+          rewrite(answer, (text) => text.replace('farm.', 'elsewhere.').replace('</urlset>', ''));
+      },
+    },
+  ],
+  [
+    'a sitemap whose parts are gone',
+    ['sitemap-link'],
+    {
+      answers: (answer, { url }) => {
+        if (url?.startsWith('/sitemaps/') === true) answer.status = 404;
+      },
+    },
+  ],
+  [
     'a wheel that is not there',
     ['file-missing'],
     {
@@ -409,6 +501,27 @@ void t.test('piw check reads a server, too', async (t) => {
   const said = await piw('check', `http://127.0.0.1:${String(own.port)}/`, '--sample', '2');
   t.match(said, { code: 0, err: '', out: /^2 packages and \d+ things in all: 0 faults, 0 warnings\.\n$/ });
 });
+
+void t.test(
+  'a package that is not in the index has no fault, and one that nobody knows is said to be so',
+  async (t) => {
+    const address = await misbehave(t, own.port, {
+      asks: plainly,
+      answers: (answer, { url = '' }) => {
+        if (url.startsWith('/simple/demo/')) answer.status = 404;
+        if (url === '/project/demo/json/')
+          rewrite(answer, (text) => text.replace(/"versions":\[.*\]/s, '"versions":[]'));
+        if (url === '/simple/')
+          rewrite(answer, (text) => text.replace(/\{"name":"demo"[^}]*\},?|<a href="demo.*/, ''));
+      },
+    });
+    t.same(await faultsOf(address, { kind: 'names', names: ['demo'] }), []);
+    await t.rejects(faultsOf(address, { kind: 'names', names: ['old-one', 'nobody-s'] }), {
+      code: 'PIW_UNKNOWN_PACKAGE',
+      message: /nobody-s/,
+    });
+  },
+);
 
 void t.test('where no server is, it says so', async (t) => {
   await t.rejects(faultsOf('http://127.0.0.1:1/'), { code: 'PIW_UNREACHABLE' });

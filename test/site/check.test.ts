@@ -126,4 +126,5 @@ void t.test('piw check says what it has found, and exits with 1 for a fault', as
   const rules = await piw('check', '--rules');
   for (const rule of Object.keys(RULES)) t.match(rules.out, `${rule} `);
   t.match(await piw('check', join(path, 'project')), { code: 2, err: /is no output path/ });
+  t.match(await piw('check', path, '--package', 'dmeo'), { code: 1, err: /there is no package dmeo in / });
 });

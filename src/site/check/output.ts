@@ -34,7 +34,8 @@ const AT_ONCE = 4;
 
 /**
  * Holds every rule against an output path, also one that a farm is writing. It takes the memory of the names in the
- * root and of a few pages. Raises PIW_USAGE for a folder that is no output path.
+ * root and of a few pages. Raises PIW_USAGE for a folder that is no output path, PIW_UNKNOWN_PACKAGE for a name that
+ * nothing is there of.
  */
 export async function checkOutput(path: string, options: CheckOptions): Promise<Checked> {
   const place = new Place(path, options.settleMs);
@@ -45,6 +46,12 @@ export async function checkOutput(path: string, options: CheckOptions): Promise<
   const names = chosen(options.which, [...root.projects.keys()]);
   let projects = 0;
   const { progress, which, whole } = options;
+  const unknown =
+    which.kind === 'names' &&
+    names.find(
+      (name) => !root.projects.has(name) && !place.stat(simplePath(name)) && !place.stat(projectPath(name)),
+    );
+  if (unknown) throw new PiwError('PIW_UNKNOWN_PACKAGE', `there is no package ${unknown} in ${path}`);
   const units = async function* (): AsyncGenerator<Unit> {
     yield { look: (tell) => lookAtRoot(place, tell) };
     const project = (name: string): Unit => ({

@@ -1,8 +1,12 @@
+import { faqPath, farmPath, homePath, packagesPath } from '../layout.js';
 import type { Tell } from './faults.js';
 import type { Markup } from './markup.js';
 
 /** Addresses of pages are resolved against this host, which nobody has. */
 export const SITE = 'http://site.invalid/';
+
+/** The pages for people that each site has. */
+export const PAGES_OF_EACH_SITE = [homePath, packagesPath, farmPath, faqPath];
 
 /** What holds for every page that a browser may open: it loads nothing from elsewhere and runs nothing of its own. */
 export function holdQuiet(markup: Markup, path: string, tell: Tell, own: readonly string[] = []): void {

@@ -41,16 +41,10 @@ export async function lookAtProject(
   else if (there.length > 0 && !listed) tell('root-unlisted', folder, 'the root does not name it', 'it does');
   for (const page of pages)
     if (there.length > 0 && !there.includes(page)) tell('sibling-missing', page, 'nothing', 'a page');
-  const serial = root.projects.get(name) ?? null;
   if (first && listing) {
     const { path } = first;
     holdListing(listing, name, path, tell);
-    if (listed && listing.files.length === 0 && listing.status !== 'quarantined')
-      tell('project-empty', folder, 'a page without files', 'no page, or one with files');
-    if (listing.versions && (listing.serial === null) !== (root.serial === null))
-      tell('serial-number', path, listing.serial === null ? 'none' : 'one', 'as the root has it');
-    if (listing.serial !== null && serial !== null && listing.serial < serial)
-      tell('serial-behind', path, String(listing.serial), `${String(serial)}, as the root says, or more`);
+    holdToRoot(listing, name, root, path, tell);
     for (const file of listing.files) {
       holdUrl(file.url, file.filename, folder, path, tell);
       await holdFile(
@@ -96,6 +90,18 @@ async function holdSiblings(
     if (!first && listing) first = { path, listing };
   }
   return first;
+}
+
+/** Holds a page to what the root says of its project. */
+export function holdToRoot(listing: Listing, name: string, root: Root, path: string, tell: Tell): void {
+  const { files, status, versions, serial } = listing;
+  const its = root.projects.get(name);
+  if (its !== undefined && files.length === 0 && status !== 'quarantined')
+    tell('project-empty', simplePath(name), 'a page without files', 'no page, or one with files');
+  if (versions && (serial === null) !== (root.serial === null))
+    tell('serial-number', path, serial === null ? 'none' : 'one', 'as the root has it');
+  if (serial !== null && typeof its === 'number' && serial < its)
+    tell('serial-behind', path, String(serial), `${String(its)}, as the root says, or more`);
 }
 
 /** A file stands beside the page that lists it. */

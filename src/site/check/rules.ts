@@ -122,7 +122,7 @@ export const RULES = {
   robots: fault('robots.txt lets everybody in, and names the sitemap by its whole address', 'RFC 9309'),
   // What only a server shows.
   'http-answer': fault('the server answers, and with 200 for what is there', 'RFC 9110'),
-  'http-type': fault('an answer has the type that was asked for, by its real name', 'PEP 691'),
+  'http-type': fault('each answer has a type: the one that was asked for, by its real name', 'PEP 691'),
   'http-latest': fault('what is asked for as “latest” answers with its real version', 'PEP 691'),
   'http-vary': fault('an answer that depends on Accept says Vary: Accept', 'PEP 691, RFC 9110'),
   'http-406': fault('406 where the client accepts no form that there is', 'PEP 691'),

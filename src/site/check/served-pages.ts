@@ -1,10 +1,11 @@
-import { packagesPath, projectPath } from '../layout.js';
+import { homePath, packagesPath, projectPath, robotsPath, sitemapPath } from '../layout.js';
 import { typeOf, type Answer, type Server } from './client.js';
 import type { Tell } from './faults.js';
 import { holdPageManners, holdRedirect } from './manners.js';
 import { readMarkup } from './markup.js';
-import { holdPage, holdQuiet, innerLinks } from './people.js';
+import { PAGES_OF_EACH_SITE, holdPage, holdQuiet, innerLinks } from './people.js';
 import { textOf } from './place.js';
+import { holdRobots, holdSitemap } from './sitemap.js';
 
 /** Holds a page for people as it was answered; `known`: what begins so is held elsewhere. */
 export async function lookAtServedPage(
@@ -31,6 +32,20 @@ export async function lookAtServedPage(
   }
 }
 
+/** robots.txt and the sitemap; the pages that it names aren't asked for, they may be a million. */
+async function lookAtMaps(server: Server, tell: Tell): Promise<void> {
+  const read = async (path: string): Promise<string | undefined> => {
+    const { status, body } = await server.ask(encodeURI(path));
+    return status === 200 ? textOf(body, path, tell) : undefined;
+  };
+  const robots = await read(robotsPath);
+  const mapped = (await server.ask(sitemapPath, { method: 'HEAD' })).status === 200;
+  if (robots !== undefined) holdRobots(robots, mapped, tell);
+  if (robots === undefined || !mapped)
+    tell('site-extra', robots === undefined ? robotsPath : sitemapPath, 'nothing', 'a file');
+  await holdSitemap(read, () => true, tell);
+}
+
 /** What the server does beside the index: the home page, what isn't there, and what nobody may see. */
 export async function siteManners(server: Server, name: string | undefined, tell: Tell): Promise<void> {
   const home = await server.ask('');
@@ -39,6 +54,12 @@ export async function siteManners(server: Server, name: string | undefined, tell
     await lookAtServedPage(server, '', home, '/simple/', tell);
     await holdPageManners(server, '', {}, home, tell);
   }
+  for (const path of PAGES_OF_EACH_SITE.filter((one) => one !== homePath)) {
+    const answer = await server.ask(path);
+    if (answer.status !== 200) tell('site-page', path, String(answer.status), '200');
+    else await lookAtServedPage(server, path, answer, '/simple/', tell);
+  }
+  await lookAtMaps(server, tell);
   const statistics = await server.ask('statistics.json');
   if (statistics.status !== 200) tell('site-page', 'statistics.json', String(statistics.status), '200');
   else if (typeOf(statistics.headers) !== 'application/json')

@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PiwError } from '../../errors.js';
+import { projectPath, simplePath } from '../layout.js';
 import { Server, typeOf, words, type Answer } from './client.js';
 import { Notebook, quote, type Tell } from './faults.js';
 import { holdMetadata, holdWheel } from './files.js';
@@ -11,7 +12,7 @@ import { holdAlike, holdListing, wheelOf, type ListedFile, type Listing } from '
 import { FORMS, JSON_TYPE, PLAIN_TYPE, holdFileManners, holdIndexManners, holdNames } from './manners.js';
 import type { CheckOptions, Checked } from './output.js';
 import { textOf } from './place.js';
-import { holdProjectJson, holdUrl } from './project.js';
+import { holdProjectJson, holdToRoot, holdUrl } from './project.js';
 import { holdSameNames, rootOfHtml, rootOfJson, type Root } from './root.js';
 import { judge, type Unit } from './rounds.js';
 import { chosen } from './sample.js';
@@ -20,10 +21,12 @@ import { lookAtServedPage, siteManners } from './served-pages.js';
 /** Of so many projects it is asked how the server behaves; what they say is asked of all. */
 const MANNERS = 3;
 const AT_ONCE = 4;
+/** What the index has of a project that it has no page of. */
+const EMPTY: Listing = { status: 'active', reason: null, files: [], versions: [], serial: null };
 
 /**
  * Holds every rule against a site as its server gives it. Raises PIW_UNREACHABLE where there is no server, PIW_USAGE
- * where it has no index.
+ * where it has no index, PIW_UNKNOWN_PACKAGE for a name that nothing is there of.
  */
 export async function checkServed(address: string, options: CheckOptions): Promise<Checked> {
   const server = new Server(address);
@@ -41,6 +44,10 @@ async function walk(served: Served, options: CheckOptions): Promise<Checked> {
   let root = await served.root(new Notebook().tell);
   if (!root) throw new PiwError('PIW_USAGE', `${served.server.address}simple/ is no index`);
   const names = chosen(which, [...root.projects.keys()]);
+  if (which.kind === 'names')
+    for (const name of names)
+      if (!root.projects.has(name) && !(await served.knows(name)))
+        throw new PiwError('PIW_UNKNOWN_PACKAGE', `there is no package ${name} at ${served.server.address}`);
   let projects = 0;
   const units = function* (): Generator<Unit> {
     yield {
@@ -116,8 +123,19 @@ class Served {
     return root;
   }
 
+  /** There is a page of that package, in the index or for people. */
+  async knows(name: string): Promise<boolean> {
+    for (const folder of [simplePath(name), projectPath(name)])
+      if ((await this.server.ask(`${folder}/`, { method: 'HEAD' })).status === 200) return true;
+    return false;
+  }
+
   async project(name: string, root: Root, manners: boolean, tell: Tell): Promise<void> {
     const page = `simple/${name}/`;
+    if (!root.projects.has(name) && (await this.server.ask(page, { method: 'HEAD' })).status === 404) {
+      await this.#people(name, EMPTY, tell);
+      return;
+    }
     let first: { readonly listing: Listing; readonly path: string } | undefined;
     for (const type of FORMS) {
       const text = await this.#form(page, type, tell);
@@ -131,10 +149,8 @@ class Served {
     if (!first) return;
     const { listing, path } = first;
     holdListing(listing, name, path, tell);
-    const serial = root.projects.get(name) ?? null;
     if (!root.projects.has(name)) tell('root-unlisted', page, 'the root does not name it', 'it does');
-    if (listing.serial !== null && serial !== null && listing.serial < serial)
-      tell('serial-behind', path, String(listing.serial), `${String(serial)}, as the root says, or more`);
+    holdToRoot(listing, name, root, path, tell);
     for (const file of listing.files) {
       holdUrl(file.url.replace(this.server.address, '/'), file.filename, `simple/${name}`, path, tell);
       await this.#file(`${page}${encodeURIComponent(file.filename)}`, file, tell);
@@ -174,6 +190,7 @@ class Served {
       tell('file-missing', path, String(status), 'the file that the index lists');
       return;
     }
+    holdTyped(headers, path, tell);
     const length = headers['content-length'];
     if (length !== undefined && file.size !== null && Number(length) !== file.size) {
       tell('file-size', path, `${length} bytes`, `${String(file.size)} bytes`);
@@ -183,7 +200,10 @@ class Served {
     const there = metadata.status === 200;
     if (!there)
       tell('metadata-missing', `${path}.metadata`, String(metadata.status), 'the METADATA of the wheel');
-    else if (file.metadata !== null) holdMetadata(metadata.body, file.metadata, `${path}.metadata`, tell);
+    else {
+      holdTyped(metadata.headers, `${path}.metadata`, tell);
+      if (file.metadata !== null) holdMetadata(metadata.body, file.metadata, `${path}.metadata`, tell);
+    }
     if (!this.#whole) return;
     this.#files += 1;
     const to = join(this.#folder, String(this.#files));
@@ -214,6 +234,11 @@ class Served {
     const json = objectOf(body.toString('utf8'), at, tell);
     if (json) holdProjectJson(json, name, listing, at, tell);
   }
+}
+
+/** A file may have any type, but has one. */
+function holdTyped(headers: Answer['headers'], path: string, tell: Tell): void {
+  if (typeOf(headers) === '') tell('http-type', path, 'no Content-Type', 'one');
 }
 
 /** The header that mirrors read says what the page says. */

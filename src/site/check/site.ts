@@ -3,27 +3,17 @@ import { pipeline } from 'node:stream/promises';
 import { createGunzip, gunzip } from 'node:zlib';
 import { promisify } from 'node:util';
 import { reason } from '../../errors.js';
-import {
-  PACKED,
-  faqPath,
-  farmPath,
-  homePath,
-  notFoundPath,
-  packagesPath,
-  sitemapPath,
-  statisticsPath,
-} from '../layout.js';
+import { PACKED, notFoundPath, robotsPath, sitemapPath, statisticsPath } from '../layout.js';
 import type { Tell } from './faults.js';
 import { objectOf } from './listing-json.js';
 import { readMarkup } from './markup.js';
-import { decoded, holdPage, holdQuiet, innerLinks } from './people.js';
+import { PAGES_OF_EACH_SITE, holdPage, holdQuiet, innerLinks } from './people.js';
 import { textOf, type Place } from './place.js';
 import { Moved, type Unit } from './rounds.js';
-import { holdRobots, readSitemap } from './sitemap.js';
+import { holdRobots, holdSitemap } from './sitemap.js';
 
 const unpack = promisify(gunzip);
-const ROBOTS = 'robots.txt';
-const OF_EACH_SITE = [homePath, packagesPath, farmPath, faqPath, notFoundPath, statisticsPath];
+const OF_EACH_SITE = [...PAGES_OF_EACH_SITE, notFoundPath, statisticsPath];
 /** Folders that have units of their own. */
 const ELSEWHERE = ['simple', 'project', 'logs'];
 
@@ -56,9 +46,13 @@ function holdMarkup(place: Place, path: string, text: string, young: boolean, te
 /** What stands at the top of the output path, and in folders that are neither projects nor logs. */
 export function* siteUnits(place: Place): Generator<Unit> {
   yield {
-    look: (tell) => {
+    look: async (tell) => {
       lookAtEachSite(place, tell);
-      lookAtSitemap(place, tell);
+      await holdSitemap(
+        (path) => place.text(path, tell),
+        (address) => place.serves(address),
+        tell,
+      );
     },
   };
   yield* folderUnits(place, '');
@@ -92,62 +86,15 @@ function holdData(place: Place, path: string, tell: Tell): void {
 
 function lookAtEachSite(place: Place, tell: Tell): void {
   for (const path of OF_EACH_SITE) if (!place.isFile(path)) tell('site-page', path, 'nothing', 'a page');
-  for (const path of [sitemapPath, ROBOTS])
+  for (const path of [sitemapPath, robotsPath])
     if (!place.isFile(path)) tell('site-extra', path, 'nothing', 'a file');
   const statistics = place.text(statisticsPath, tell);
   if (statistics !== undefined)
     objectOf(statistics, statisticsPath, (_rule, path, found) => {
       tell('statistics-json', path, found, 'an object');
     });
-  const robots = place.text(ROBOTS, tell);
-  if (robots === undefined) return;
-  const maps = holdRobots(robots, ROBOTS, tell);
-  const there = place.isFile(sitemapPath);
-  if (there && !maps.some((map) => map.endsWith(`/${sitemapPath}`)))
-    tell('robots', ROBOTS, 'no Sitemap', `Sitemap: https://…/${sitemapPath}`);
-}
-
-function lookAtSitemap(place: Place, tell: Tell): void {
-  const text = place.text(sitemapPath, tell);
-  if (text === undefined) return;
-  const { kind, addresses } = readSitemap(text, sitemapPath, tell);
-  const hosts = new Set<string>();
-  const parts = kind === 'sitemapindex' ? pathsOf(addresses, sitemapPath, hosts, tell) : [];
-  if (kind === 'urlset') holdAddresses(place, addresses, sitemapPath, hosts, tell);
-  for (const part of parts) {
-    const inner = place.text(part, tell);
-    if (inner === undefined) tell('sitemap-link', sitemapPath, part, 'a sitemap that is there');
-    else holdAddresses(place, readSitemap(inner, part, tell).addresses, part, hosts, tell);
-  }
-}
-
-function holdAddresses(
-  place: Place,
-  addresses: readonly string[],
-  path: string,
-  hosts: Set<string>,
-  tell: Tell,
-): void {
-  for (const address of pathsOf(addresses, path, hosts, tell))
-    if (!place.serves(address)) tell('sitemap-link', path, `/${address}`, 'a page that is there');
-}
-
-/** Where the addresses lead below the site, whose own address only they tell. */
-function pathsOf(
-  addresses: readonly string[],
-  path: string,
-  hosts: Set<string>,
-  tell: Tell,
-): readonly string[] {
-  return addresses.flatMap((address) => {
-    const url = URL.canParse(address) ? new URL(address) : undefined;
-    if (url) hosts.add(url.host);
-    if (!url || hosts.size > 1) {
-      tell('sitemap-address', path, address, 'a whole address, of the same host as the others');
-      return [];
-    }
-    return [decoded(url.pathname).slice(1)];
-  });
+  const robots = place.text(robotsPath, tell);
+  if (robots !== undefined) holdRobots(robots, place.isFile(sitemapPath), tell);
 }
 
 /** Each log as it is stored. `whole`: it is unpacked, too. */
