@@ -55,7 +55,7 @@ const WRONG: readonly (readonly [what: string, rules: readonly RuleId[], how: Mi
   ],
   [
     'HTML whatever is asked for',
-    ['http-type', 'http-quality', 'http-latest', 'http-406', 'http-etag-shared', 'json-parse'],
+    ['http-type', 'http-quality', 'http-latest', 'http-406', 'json-parse'],
     {
       asks: (headers) => {
         headers.accept = 'text/html';

@@ -24,16 +24,19 @@ const CHOICES = [
 
 /** How the server gives one page of the index, `simple/` or `simple/NAME/`, to all kinds of clients. */
 export async function holdIndexManners(server: Server, path: string, tell: Tell): Promise<void> {
-  const strong = new Map<string, string>();
+  const strong = new Map<string, { readonly type: string; readonly body: Buffer }>();
   for (const type of FORMS) {
     const answer = await server.ask(path, { accept: type });
     if (!words(answer.headers, 'vary').includes('accept'))
       tell('http-vary', `${path} as ${type}`, `Vary: ${answer.headers.vary ?? ''}`, 'Vary: Accept');
     const { etag } = answer.headers;
-    const other = etag?.startsWith('"') ? strong.get(etag) : undefined;
-    if (other !== undefined)
-      tell('http-etag-shared', path, `${etag ?? ''} for ${other} and for ${type}`, 'an ETag for each');
-    if (etag?.startsWith('"')) strong.set(etag, type);
+    if (etag?.startsWith('"')) {
+      const other = strong.get(etag);
+      // The two forms of HTML may be one file.
+      if (other && !other.body.equals(answer.body))
+        tell('http-etag-shared', path, `${etag} for ${other.type} and for ${type}`, 'an ETag for each');
+      strong.set(etag, { type, body: answer.body });
+    }
     await holdPageManners(server, path, { accept: type }, answer, tell);
   }
   for (const [accept, type] of CHOICES) {

@@ -134,7 +134,7 @@ export const RULES = {
   'http-hidden': fault('what is on its way in is not served', OURS),
   'http-head': fault('HEAD gives the headers of GET, and no body', 'RFC 9110'),
   'http-etag': fault('an answer has an ETag, or a time of last change', 'RFC 9110'),
-  'http-etag-shared': fault('two forms of a page never share a strong ETag', 'RFC 9110'),
+  'http-etag-shared': fault('forms of a page that differ never share a strong ETag', 'RFC 9110'),
   'http-304': fault('304 for what the client has already', 'RFC 9110'),
   'http-ranges': fault('ranges of a wheel are given, with 206', 'RFC 9110'),
   'http-416': fault('416 for a range that the file hasn’t', 'RFC 9110'),

@@ -1,0 +1,36 @@
+import t from 'tap';
+import { piwWith } from '../helpers/command.js';
+import { Missing } from '../helpers/debian.js';
+import { makeOutputPath } from '../helpers/output-path.js';
+import { KINDS, serve, type Kind, type ServedBy } from '../helpers/web-servers.js';
+
+t.setTimeout(120_000);
+
+const output = await makeOutputPath();
+
+async function tryToServe(kind: Kind): Promise<ServedBy | string> {
+  try {
+    return await serve(kind, output);
+  } catch (error) {
+    if (error instanceof Missing) return error.message;
+    throw error;
+  }
+}
+
+for (const kind of KINDS) {
+  const server = await tryToServe(kind);
+  const title = `piw check finds no fault in a site that ${kind} serves`;
+  if (typeof server === 'string') {
+    void t.test(title, { skip: server }, () => undefined);
+    continue;
+  }
+  t.teardown(() => server.stop());
+  void t.test(title, async (t) => {
+    const piw = piwWith({});
+    // It is read once, when a process starts.
+    process.env['NODE_EXTRA_CA_CERTS'] = server.ca ?? '';
+    const { code, out, err } = await piw('check', `${server.url}/`);
+    t.match({ code, err }, { code: 0, err: '' }, out);
+    t.match(out, /^3 packages and \d+ things in all: 0 faults, 0 warnings\.\n$/);
+  });
+}
