@@ -90,7 +90,7 @@ export const ERRORS = {
   PIW_NOT_BUILT: { exit: 1, advice: 'The line of each package says why.' },
   PIW_INTERRUPTED: { exit: 130, advice: 'Run it again to go on where it stopped.' },
   PIW_ACTOR_FAILING: { exit: 70, advice: 'The log says why the task keeps ending.' },
-  PIW_INTERNAL: { exit: 70, advice: 'This is a fault of piw; --debug prints where.' },
+  PIW_INTERNAL: { exit: 70, advice: 'This is a fault of piw; --stack prints where.' },
 } as const satisfies Record<string, Kind>;
 
 export type ErrorCode = keyof typeof ERRORS;

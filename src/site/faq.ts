@@ -166,10 +166,11 @@ function questions(publicUrl: string | null): readonly Question[] {
       'Can I pin hashes?',
       html`<p>
         Yes: every file has its SHA-256 in the index, on its project’s page and in the JSON, and it never
-        changes. The hash of a wheel from here is not that of the project’s own wheel, nor of its source: a
-        lock file that is to work with both has to hold both, which <code>uv lock</code>,
-        <code>poetry lock</code> and <code>pip-compile --generate-hashes</code> see to if they know this index
-        when they lock.
+        changes. The hash of a wheel from here is not that of the project’s own wheel, nor of its source:
+        requirements that are to work with both have to hold both, which
+        <code>pip-compile --generate-hashes</code> sees to if it knows this index beside PyPI.
+        <code>uv lock</code> and <code>poetry lock</code> write down the files of one index, with its address:
+        those of this one, where it is named first and has the version.
       </p>`,
     ],
     [
@@ -211,9 +212,10 @@ function questions(publicUrl: string | null): readonly Question[] {
       'mirrors',
       'Can I mirror it?',
       html`<p>
-        Yes. The simple index has serials as PyPI’s has (<code>_last-serial</code> in its JSON, and
-        <code>X-PyPI-Last-Serial</code>), so that a mirror fetches only what has changed. Everything is a
-        static file: a mirror, or a cache between the farm and many machines, needs no more than a web server.
+        Yes. The simple index has serials as PyPI’s has (<code>_last-serial</code> in its JSON; piw’s own web
+        server also sends <code>X-PyPI-Last-Serial</code>), so that a mirror fetches only what has changed.
+        Everything is a static file: a mirror, or a cache between the farm and many machines, needs no more
+        than a web server.
       </p>`,
     ],
     [
