@@ -225,7 +225,7 @@ export class MrChase extends Actor {
   }
 
   async #addVersion(added: Body<typeof chase.verbs, 'ADDVER'>): Promise<{ verb: 'DONE' }> {
-    const { package: name, version, released, skip, unskip, yanked } = added;
+    const { package: name, version, released, skip, unskip, yanked, unyank } = added;
     await this.#mustExist(name, null);
     const release = {
       version,
@@ -237,11 +237,9 @@ export class MrChase extends Actor {
       requires_python: null,
       priority: PRIORITY.request,
     };
-    const { created } = await this.#database.ask('NEWVER', {
-      ...{ package: name, origin: 'add', releases: [release] },
-    });
-    if (created === 0 && yanked !== null)
-      await this.#database.ask('YANKVER', { package: name, version, yanked });
+    await this.#database.ask('NEWVER', { package: name, origin: 'add', releases: [release] });
+    if (yanked !== null) await this.#database.ask('YANKVER', { package: name, version, yanked });
+    else if (unyank) await this.#database.ask('UNYANKVER', { package: name, version });
     if (skip !== null || unskip)
       await this.#database.ask('SKIPVER', { package: name, version, skip: unskip ? null : skip });
     await this.#secretary.ask('PKG', { package: name });

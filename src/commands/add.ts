@@ -26,7 +26,15 @@ ${EXIT_CODES}`;
       helpValue: 'TIME',
       description: 'when the version was released (default: now)',
     }),
-    yank: Flags.string({ helpValue: 'REASON', description: 'mark the version as yanked' }),
+    yank: Flags.string({
+      helpValue: 'REASON',
+      description: 'mark the version as yanked, whatever the index says of it',
+    }),
+    unyank: Flags.boolean({
+      default: false,
+      description: 'take that mark away: what the index says counts again',
+      exclusive: ['yank'],
+    }),
     alias: Flags.string({
       char: 'a',
       helpValue: 'NAME',
@@ -40,6 +48,8 @@ ${EXIT_CODES}`;
   async run(): Promise<unknown> {
     const { args, flags } = await this.parse(Add);
     const name = packageName(args.package);
+    if (args.version === undefined && (flags.yank !== undefined || flags.unyank))
+      throw new PiwError('PIW_USAGE', 'what is yanked is a version: name one');
     const released = flags.released === undefined ? null : Date.parse(flags.released);
     if (released !== null && Number.isNaN(released)) {
       throw new PiwError(
@@ -59,7 +69,10 @@ ${EXIT_CODES}`;
       if (args.version === undefined) {
         await chase.ask('ADDPKG', { ...common, description: flags.description ?? null });
       } else {
-        await chase.ask('ADDVER', { ...common, version: args.version, released, yanked: flags.yank ?? null });
+        await chase.ask('ADDVER', {
+          ...common,
+          ...{ version: args.version, released, yanked: flags.yank ?? null, unyank: flags.unyank },
+        });
       }
     } finally {
       await bus.drain();

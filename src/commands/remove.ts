@@ -22,8 +22,16 @@ ${EXIT_CODES}`;
     yes: Flags.boolean({ default: false, char: 'y', description: 'do not ask' }),
     'no-rebuild': Flags.boolean({ default: false, char: 's', description: 'never build it again' }),
     skip: Flags.string({ helpValue: 'REASON', description: 'never build it again, for this reason' }),
-    yank: Flags.boolean({ default: false, description: 'only mark it as yanked; its files stay' }),
-    'all-versions': Flags.boolean({ default: false, description: 'remove the whole package' }),
+    yank: Flags.boolean({
+      default: false,
+      description:
+        'only mark it as yanked, whatever the index says; its files stay (piw add --unyank takes it back)',
+    }),
+    'all-versions': Flags.boolean({
+      default: false,
+      description: 'remove the whole package',
+      exclusive: ['yank'],
+    }),
     ...natsFlags,
   };
   static override enableJsonFlag = true;

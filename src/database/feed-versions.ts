@@ -101,7 +101,7 @@ export async function changeVersions(
   if (versions.length === 0) return [];
   const rows = await db.query<{ version_id: number }>(
     `with given as (
-       select v.version_id, v.origin, v.has_sdist, v.yanked, v.gone, v.missing, g.released, g.sdist, g.removed,
+       select v.version_id, v.origin, v.has_sdist, v.yanked, v.yank_kept, v.gone, v.missing, g.released, g.sdist, g.removed,
          -- A later page doesn't name it: it has no file there, or is quarantined.
          p.page_serial >= g.serial and not coalesce(g.quarantined, v.quarantined) and p.status <> 'quarantined' as bare,
          g.reset and not g.removed as anew,
@@ -120,7 +120,8 @@ export async function changeVersions(
        select version_id, anew, released, new_quarantined, new_gone, new_missing,
          -- Of what an administrator brought, no feed takes the source away.
          coalesce(sdist, has_sdist and not anew) and not bare or (origin <> 'feed' and has_sdist) as new_sdist,
-         case when its_yanked then coalesce(yanked, '') when anew or not its_yanked then null else yanked end as new_yanked
+         case when yank_kept then yanked when its_yanked then coalesce(yanked, '') when anew or not its_yanked then null
+           else yanked end as new_yanked
        from given
      )
      update versions v

@@ -62,16 +62,16 @@ export async function newVersions(
 
 /**
  * What an index says of a version that is known is what holds, but for one that an administrator brought:
- * that an index has no sdist of it takes nothing away.
+ * that an index has no sdist of it takes nothing away. Nor does it change an administrator's yank.
  */
-const TOLD = `set yanked = excluded.yanked, has_sdist = excluded.has_sdist or (v.origin <> 'feed' and v.has_sdist),
+const TOLD = `set yanked = case when v.yank_kept then v.yanked else excluded.yanked end, has_sdist = excluded.has_sdist or (v.origin <> 'feed' and v.has_sdist),
     sdist_url = excluded.sdist_url, sdist_sha256 = excluded.sdist_sha256, specifier_id = excluded.specifier_id,
     released = coalesce(excluded.released, v.released), priority = greatest(v.priority, excluded.priority),
     gone = null, missing = null,
     -- An index that names its files has it in no quarantine.
     quarantined = false
   where (v.yanked, v.has_sdist, v.sdist_url, v.sdist_sha256, v.specifier_id) is distinct from
-      (excluded.yanked, excluded.has_sdist or (v.origin <> 'feed' and v.has_sdist), excluded.sdist_url,
+      (case when v.yank_kept then v.yanked else excluded.yanked end, excluded.has_sdist or (v.origin <> 'feed' and v.has_sdist), excluded.sdist_url,
         excluded.sdist_sha256, excluded.specifier_id)
     or v.released is distinct from coalesce(excluded.released, v.released) or v.priority < excluded.priority
     or v.gone is not null or v.missing is not null or v.quarantined`;
@@ -156,14 +156,17 @@ export async function skipVersion(
   await change(database, name, version, 'skip = $3', skip);
 }
 
-/** Marked with a reason, which may be empty; null: not yanked any more. */
+/**
+ * An administrator's mark: with a reason, which may be empty, and then no feed takes it away; null: it isn't yanked,
+ * until a feed says so.
+ */
 export async function yankVersion(
   database: Database,
   name: string,
   version: string,
   yanked: string | null,
 ): Promise<void> {
-  await change(database, name, version, 'yanked = $3', yanked);
+  await change(database, name, version, 'yanked = $3, yank_kept = $3::text is not null', yanked);
 }
 
 /** Forgets builds, files and downloads of a version, which may then be built again. */
@@ -210,12 +213,12 @@ async function forget(db: Queryable, name: string, version: string): Promise<rea
   return files.map(({ filename }) => filename);
 }
 
-/** `set` names the column; it is written here, never by a caller from outside. */
+/** `set` names the columns; it is written here, never by a caller from outside. */
 async function change(
   database: Database,
   name: string,
   version: string,
-  set: 'skip = $3' | 'yanked = $3',
+  set: 'skip = $3' | 'yanked = $3, yank_kept = $3::text is not null',
   value: string | null,
 ): Promise<void> {
   await database.transaction(async (db) => {

@@ -64,6 +64,7 @@ export const chase = new Protocol('chase', {
       skip: orNull(ShortText),
       unskip: Flag,
       yanked: orNull(ShortText),
+      unyank: Flag,
       aliases: Aliases,
     },
     answers: DONE,

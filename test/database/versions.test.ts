@@ -2,7 +2,7 @@ import t from 'tap';
 import { applyEvents } from '../../src/database/feed-events.js';
 import { deletePackage, newPackage } from '../../src/database/packages.js';
 import type { Database } from '../../src/database/pool.js';
-import { newVersions } from '../../src/database/versions.js';
+import { newVersions, yankVersion } from '../../src/database/versions.js';
 import { fold } from '../../src/pypi/fold.js';
 import type { PackageName } from '../../src/wheels/names.js';
 import { testDatabase } from '../helpers/database.js';
@@ -38,6 +38,33 @@ void t.test('an administrator who names a version that the feed brought makes it
     await applyEvents(db, { fence: 0, position: [0, 0, 0, 0], projects, versions });
     t.match(await row(db), { origin: 'import', has_sdist: true, gone: false }, kind);
   }
+});
+
+void t.test('what an administrator has yanked stays so, whatever a feed says of it', async (t) => {
+  const { db } = await testDatabase(t);
+  const told = async (yanked: string | null) =>
+    newVersions(db, 'a', 'feed', [someRelease('1.0', { yanked })]);
+  const happened = async (kind: 'yank' | 'unyank' | 'add file', serial: number) => {
+    const file = kind === 'add file' ? { name: 'a-1.0.tar.gz', sdist: true } : null;
+    const event = { serial, time: 1e9, name: 'a' as PackageName, version: '1.0', kind, file };
+    await applyEvents(db, { fence: 0, position: [0, 0, 0, 0], ...fold([event]) });
+  };
+  await told(null);
+  await yankVersion(db, 'a', '1.0', 'harmful');
+  for (const yanked of [null, 'broken', '']) {
+    await told(yanked);
+    t.match(await row(db), { yanked: 'harmful' }, `a page that says ${String(yanked)}`);
+  }
+  for (const [at, kind] of (['yank', 'add file', 'unyank'] as const).entries()) {
+    await happened(kind, 10 + at);
+    t.match(await row(db), { yanked: 'harmful' }, kind);
+  }
+  await yankVersion(db, 'a', '1.0', null);
+  t.match(await row(db), { yanked: null }, 'until it is taken back');
+  await told('broken');
+  t.match(await row(db), { yanked: 'broken' }, 'then the feed’s word counts again');
+  await told(null);
+  t.match(await row(db), { yanked: null });
 });
 
 void t.test('a package that was gone is there again when an administrator adds it', async (t) => {
