@@ -1,5 +1,6 @@
 import type { FailureClass } from '../states/failure.js';
 import { FAILURE_SIGNS, type Condition } from '../states/failure-signs.js';
+import { withoutSequences } from '../states/sequences.js';
 import { isPackageName, normalise, type PackageName } from '../wheels/names.js';
 import { sameVersion } from '../wheels/versions.js';
 import { debianPackage } from './system-packages.js';
@@ -57,7 +58,7 @@ const MAX_LINE = 100_000;
 
 /** What the log of a build that failed by itself tells. */
 export function diagnose(evidence: Evidence): Failure {
-  const output = evidence.output
+  const output = withoutSequences(evidence.output)
     .split('\n')
     .map((line) => line.slice(0, MAX_LINE))
     .join('\n');

@@ -1,6 +1,6 @@
 import { failureClass } from '../states/failure.js';
 import { FAILURE_SIGNS } from '../states/failure-signs.js';
-import { withoutSequences } from './terminal.js';
+import { withoutSequences } from '../states/sequences.js';
 
 /** Lines of a log, by number from 1, both ends included. */
 export interface Part {
