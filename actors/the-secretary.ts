@@ -44,6 +44,8 @@ const SHARE_OF_ALL = 1 / 50;
  */
 const PATIENCE_MS = { page: 20_000, root: 10_000, all: 600_000 };
 const ROOT_TIMES = 4;
+/** What could not be written is tried again after 2 s, twice as long at each further time, at most so long. */
+const MOST_MS_BETWEEN_TRIES = 30_000;
 
 /**
  * Buffers what is to be written. The first request for a page is written at once; those that come
@@ -287,10 +289,13 @@ export class TheSecretary extends Actor {
     } catch (error) {
       if (!(error instanceof PiwError)) throw error;
       page.tries += 1;
-      // It may have been too little time.
+      // It may have been too little time: the next one gets twice as much.
       if (page.key === ROOT)
-        this.#took.set(ROOT, Math.max(this.#took.get(ROOT) ?? 0, this.clock.now() - began));
-      page.at = this.clock.now() + Math.min(1000 * 2 ** page.tries, 60_000);
+        this.#took.set(
+          ROOT,
+          Math.max(this.#took.get(ROOT) ?? 0, ((this.clock.now() - began) * 2) / ROOT_TIMES),
+        );
+      page.at = this.clock.now() + Math.min(1000 * 2 ** page.tries, MOST_MS_BETWEEN_TRIES);
       this.log.warning(`${page.key} is not written yet: ${error.message}`);
     } finally {
       free();
