@@ -149,7 +149,7 @@ export class TheOracle extends Actor {
         }),
         LOADPAGES: async (m) => ({
           verb: 'PAGES',
-          pages: [...(await pages.loadPages(db, m.rest, m.after))],
+          pages: [...(await pages.loadPages(db, m.lane, m.after))],
         }),
         GETPAUSED: async () => ({ verb: 'PAUSED', tasks: [...(await control.pausedTasks(db))] }),
         SETPAUSED: (m) => done(control.setPaused(db, m.task, m.paused)),

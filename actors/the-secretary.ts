@@ -1,21 +1,11 @@
 import { Actor, type ActorContext } from '../src/actor/actor.js';
 import { Client } from '../src/actor/client.js';
 import { PiwError } from '../src/errors.js';
-import { oracle } from '../src/protocols/oracle.js';
+import { PAGE_LANES, oracle, type PageLane } from '../src/protocols/oracle.js';
 import type { Statistics } from '../src/protocols/statistics.js';
 import { scribe, secretary } from '../src/protocols/web.js';
 import { Backlog, type Saved } from './the-secretary/backlog.js';
-import {
-  ALL,
-  Page,
-  ROOT,
-  packageOf,
-  pageOf,
-  verbFor,
-  type Kind,
-  type Lane,
-  type Wish,
-} from './the-secretary/pages.js';
+import { ALL, Page, ROOT, packageOf, pageOf, verbFor, type Kind, type Wish } from './the-secretary/pages.js';
 import { Serials } from './the-secretary/serials.js';
 
 export interface SecretarySettings {
@@ -78,9 +68,10 @@ export class TheSecretary extends Actor {
   /** How long each of those that show all packages took the last time, milliseconds. */
   readonly #took = new Map<string, number>();
   #hands = HANDS;
-  /** What is ready, in its order: pages that people install from, and the rest. */
-  readonly #lanes: Readonly<Record<Lane, Page[]>> = { front: [], back: [] };
-  #backBusy = false;
+  /** What is ready, each in its order. */
+  readonly #lanes: Readonly<Record<PageLane, Page[]>> = { front: [], projects: [], rest: [] };
+  /** The one hand for all that people don't install from; projects and the rest take turns. */
+  #slowHand: { busy: boolean; turn: PageLane } = { busy: false, turn: 'projects' };
   /** What is not in the backlog gets its notes here: it is due again after every start. */
   #notes = 0;
   /** How many roots were begun, and are written. */
@@ -177,20 +168,20 @@ export class TheSecretary extends Actor {
   }
 
   async #look(): Promise<void> {
-    for (const rest of [false, true]) {
-      for (let more = true; more && !this.#isEnough(rest);) {
-        const wishes = await this.#backlog.more(rest);
+    for (const lane of PAGE_LANES) {
+      for (let more = true; more && !this.#isEnough(lane);) {
+        const wishes = await this.#backlog.more(lane);
         for (const wish of wishes) this.#wish(wish);
         more = wishes.length > 0;
       }
     }
   }
 
-  #isEnough(rest: boolean): boolean {
+  #isEnough(lane: PageLane): boolean {
     let ready = 0;
     let waiting = 0;
     for (const page of this.#pages.values()) {
-      if (page.front === rest) continue;
+      if (page.lane !== lane) continue;
       if (page.state === 'ready') ready += 1;
       else waiting += 1;
     }
@@ -217,21 +208,21 @@ export class TheSecretary extends Actor {
     if (page.state === 'waiting') {
       if (page.at > this.clock.now() || page.afterRoot > this.#roots.done) return;
       page.state = 'ready';
-      page.lane = undefined;
+      page.queued = undefined;
     }
     if (page.state !== 'ready') return;
-    const lane = page.front ? 'front' : 'back';
+    const { lane } = page;
     // What was only to be compressed may be wished for by those who install while it waits for its turn.
-    if (page.lane === lane) return;
-    page.lane = lane;
+    if (page.queued === lane) return;
+    page.queued = lane;
     this.#lanes[lane].push(page);
     this.#handOut();
   }
 
   /** The next of a lane. */
-  #next(lane: Lane): Page | undefined {
+  #next(lane: PageLane): Page | undefined {
     let page = this.#lanes[lane].shift();
-    while (page && (page.state !== 'ready' || page.lane !== lane)) page = this.#lanes[lane].shift();
+    while (page && (page.state !== 'ready' || page.queued !== lane)) page = this.#lanes[lane].shift();
     return page;
   }
 
@@ -250,15 +241,17 @@ export class TheSecretary extends Actor {
         });
       });
     }
-    if (this.#backBusy) return;
-    const page = this.#next('back');
+    if (this.#slowHand.busy) return;
+    const { turn } = this.#slowHand;
+    const other = turn === 'rest' ? 'projects' : 'rest';
+    const page = this.#next(turn) ?? this.#next(other);
     if (!page) return;
-    this.#backBusy = true;
+    this.#slowHand = { busy: true, turn: other };
     const began = this.clock.now();
     void this.track(() =>
       this.#write(page, () => {
         this.clock.after(Math.min(REST.times * (this.clock.now() - began), REST.mostMs), () => {
-          this.#backBusy = false;
+          this.#slowHand.busy = false;
           this.#handOut();
         });
       }),

@@ -1,6 +1,6 @@
 import { Batch } from '../../src/actor/batch.js';
 import type { Client } from '../../src/actor/client.js';
-import type { oracle } from '../../src/protocols/oracle.js';
+import type { PageLane, oracle } from '../../src/protocols/oracle.js';
 import { KEPT, type Kind, type Wish } from './pages.js';
 
 /** What the database is told of a page that was written. */
@@ -21,7 +21,7 @@ export class Backlog {
   readonly #fence: () => number;
   readonly #saved: Batch<Saved, number>;
   /** How far it has been read, by its notes. */
-  readonly #read = new Map<boolean, number>();
+  readonly #read = new Map<PageLane, number>();
 
   /** `fence` gives the revision of the lease, and raises PIW_NOT_LEADER. */
   constructor(database: Client<typeof oracle.verbs>, fence: () => number) {
@@ -51,11 +51,11 @@ export class Backlog {
     return { kind, argument, note };
   }
 
-  /** What follows what was read the last time, in its order; none at its end. `rest`: what people don't install from. */
-  async more(rest: boolean): Promise<readonly Wish[]> {
-    const { pages } = await this.#database.ask('LOADPAGES', { rest, after: this.#read.get(rest) ?? 0 });
+  /** What follows what was read the last time, in its order; none at its end. */
+  async more(lane: PageLane): Promise<readonly Wish[]> {
+    const { pages } = await this.#database.ask('LOADPAGES', { lane, after: this.#read.get(lane) ?? 0 });
     const last = pages.at(-1);
-    if (last) this.#read.set(rest, last[2]);
+    if (last) this.#read.set(lane, last[2]);
     return pages.map(([kind, argument, note]) => ({ kind: kind as Kind, argument, note }));
   }
 

@@ -1,9 +1,8 @@
+import type { PageLane } from '../../src/protocols/oracle.js';
+
 /** What can be wished for: the name of a row in the backlog, whose argument says of what. */
 export type Kind =
   'PKG' | 'PROJECT' | 'DELPKG' | 'DELVER' | 'PACK' | 'LOG' | 'SEARCH' | 'SITEMAP' | 'HOME' | 'ROOT';
-
-/** What people install from, and the rest. */
-export type Lane = 'front' | 'back';
 
 /** A wish for a page. Its note is higher each time that the same is wished for. */
 export interface Wish {
@@ -50,7 +49,7 @@ export class Page {
   at: number;
   state: 'waiting' | 'ready' | 'writing' = 'waiting';
   /** Where it waits for its turn, once it is ready. */
-  lane: Lane | undefined;
+  queued: PageLane | undefined;
   tries = 0;
   /** Its empty page goes once that root has been written, by number; 0: it has none that is to go. */
   afterRoot = 0;
@@ -100,9 +99,11 @@ export class Page {
     return this.#wishes.size > 0;
   }
 
-  /** It goes before all that isn't: people install from it. */
-  get front(): boolean {
-    return this.wishes().some(({ kind }) => FRONT.has(kind));
+  /** Where it belongs, by what is wished for now. */
+  get lane(): PageLane {
+    const kinds = this.wishes().map(({ kind }) => kind);
+    if (kinds.some((kind) => FRONT.has(kind))) return 'front';
+    return kinds.includes('PROJECT') ? 'projects' : 'rest';
   }
 }
 

@@ -1,4 +1,5 @@
 import { PiwError } from '../errors.js';
+import type { PageLane } from '../protocols/oracle.js';
 import { fence } from './fences.js';
 import type { Database, Queryable } from './pool.js';
 
@@ -106,16 +107,16 @@ async function noted(db: Queryable, pages: Pages['pages']): Promise<readonly num
   return pages.map(([kind, argument]) => notes.get(`${kind} ${argument}`) ?? 0);
 }
 
-/** The pages that are due, in the order of their notes, after that one: those that people install from, or the `rest`. */
+/** The pages of a lane that are due, in the order of their notes, after that one: see the index pages_next. */
 export async function loadPages(
   db: Queryable,
-  rest: boolean,
+  lane: PageLane,
   after: number,
 ): Promise<readonly [string, string, number][]> {
   const rows = await db.query<{ kind: string; argument: string; note: number }>(
     `select kind, argument, note from pages_backlog
-     where (kind in ('LOG', 'PROJECT', 'PACK')) = $1 and note > $2 order by note limit ${String(MOST)}`,
-    [rest, after],
+     where lane_of(kind) = $1 and note > $2 order by note limit ${String(MOST)}`,
+    [lane, after],
   );
   return rows.map(({ kind, argument, note }) => [kind, argument, note]);
 }

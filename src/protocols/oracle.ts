@@ -97,6 +97,9 @@ export type IndexedFile = Static<typeof IndexedFile>;
 const FileOrigin = Type.Tuple([Package, Version, orNull(Tag), orNull(Tag)]);
 export type FileOrigin = Static<typeof FileOrigin>;
 
+/** Pages that are due: what people install from; what they read of a project; and the rest. */
+export const PAGE_LANES = ['front', 'projects', 'rest'] as const;
+export type PageLane = (typeof PAGE_LANES)[number];
 /** [package, description, files, downloads of 30 days]. */
 const SearchRow = Type.Tuple([Package, orNull(Text), Count, Count]);
 export type SearchRow = Static<typeof SearchRow>;
@@ -408,9 +411,9 @@ export const oracle = new Protocol('db', {
     },
     answers: { NOTED: { notes: listOf(Count) } },
   },
-  /** The pages that are due, after a note: those that people install from, or the `rest`. */
+  /** The pages that are due, after a note: those that people install from, those of projects, or the rest. */
   LOADPAGES: {
-    fields: { rest: Flag, after: Count },
+    fields: { lane: Type.Union(PAGE_LANES.map((lane) => Type.Literal(lane))), after: Count },
     answers: { PAGES: { pages: listOf(DuePage) } },
     reads: true,
   },

@@ -221,6 +221,21 @@ void t.test(
   },
 );
 
+void t.test('what people read of a project does not wait for the logs of a storm', async (t) => {
+  const { db, pages, start } = await stage(t);
+  await db.query(
+    `insert into pages_backlog (kind, argument) select 'LOG', n::text from generate_series(1, 2000) n`,
+  );
+  await db.query(`insert into pages_backlog (kind, argument) values ('PROJECT', 'a'), ('PROJECT', 'b')`);
+  start(60);
+  await until(() => pages.asked.includes('PROJECT b'));
+  t.ok(pages.asked.length < 20, pages.asked.join(', '));
+  t.ok(
+    pages.asked.some((asked) => asked.startsWith('LOG')),
+    'they take turns',
+  );
+});
+
 void t.test('an empty page goes once a root is written that does not name it', async (t) => {
   const { db, pages, client, start } = await stage(t);
   start(0.1);
