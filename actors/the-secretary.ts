@@ -60,7 +60,7 @@ export class TheSecretary extends Actor {
   /** When each page was written last, for as long as that matters. */
   readonly #written = new Map<string, { at: number; bufferMs: number }>();
   readonly #backlog: Backlog;
-  readonly #scribe: Client<typeof scribe.verbs>;
+  #scribe: Client<typeof scribe.verbs>;
   readonly #all: Client<typeof scribe.verbs>;
   readonly #serials: Serials;
   readonly #bufferMs: number;
@@ -155,6 +155,8 @@ export class TheSecretary extends Actor {
       if (!(error instanceof PiwError)) throw error;
       return;
     }
+    // Where there is no Scribe any more, it is not waited for.
+    this.#scribe = new Client(this.bus, scribe, undefined, { timeoutMs: LAST_MS, once: true });
     // What shows all packages comes last, and only if it is soon done.
     const all = [ROOT, 'SEARCH', 'SITEMAP'];
     const rank = (page: Page): number => all.indexOf(page.key);
@@ -164,6 +166,7 @@ export class TheSecretary extends Actor {
       if (this.clock.now() + (this.#took.get(key) ?? 0) > end) return;
       if (unmet && tries === 0 && afterRoot === 0 && verbFor(page.wishes()) !== 'PACK')
         await this.#write(page, () => undefined);
+      if (page.tries > tries) return;
     }
   }
 

@@ -57,7 +57,7 @@ for (const [removed, left] of [
     await db.query(`update versions set origin = 'add' where version = '3.0'`);
     const said: string[] = [];
     const settings = { dsn, removed, 'removal-grace': '2h', 'output-path': output };
-    const tasks = ['the-oracle', 'the-secretary', 'the-scribe', 'file-juggler', 'mr-chase'];
+    const tasks = ['the-oracle', 'the-scribe', 'the-secretary', 'file-juggler', 'mr-chase'];
     runTasks(t, tasks, settings, { said, clock: hurried });
     const folder = join(output, 'simple', 'a');
     const wheels = async () => (await readdir(folder)).filter((name) => name.endsWith('.whl')).sort();
