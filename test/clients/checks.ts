@@ -1,7 +1,7 @@
 import { deepStrictEqual } from 'node:assert/strict';
 import type { ServedBy } from '../helpers/web-servers.js';
 import type { Check, Checks } from './expected.js';
-import type { Client, ClientName } from './installers.js';
+import { OLD_PIPS, type Client, type ClientName } from './installers.js';
 import { PIP, PIP_BY_METADATA, PIP_BY_WHEEL, PIP_NEWEST } from './pip.js';
 import { POETRY } from './poetry.js';
 import { Session } from './session.js';
@@ -14,7 +14,7 @@ export function checksOf(client: ClientName): Checks {
   if (client === 'Poetry') return POETRY;
   return {
     ...PIP,
-    ...(client === 'pip 22.2' ? PIP_BY_WHEEL : PIP_BY_METADATA),
+    ...(OLD_PIPS.some((name) => name === client) ? PIP_BY_WHEEL : PIP_BY_METADATA),
     ...(client === 'pip newest' ? PIP_NEWEST : {}),
   };
 }

@@ -1,6 +1,6 @@
 /** What is most telling of the matrix, so that it takes no longer than it must; matrix.ts is all of it. */
 import t from 'tap';
-import { Missing } from '../helpers/debian.js';
+import { orMissing } from '../helpers/missing.js';
 import { KINDS, serve, type Kind, type ServedBy } from '../helpers/web-servers.js';
 import { checksOf, perform } from './checks.js';
 import { findClient, type Client, type ClientName } from './installers.js';
@@ -14,30 +14,21 @@ const CHOSEN: readonly (readonly [client: ClientName, kind: Kind, only?: readonl
   ['pip newest', 'piw web'],
   ['pip newest', 'nginx', ['install', 'backtracking']],
   ['pip newest', 'Apache', ['install', 'backtracking']],
-  ['pip here', 'Apache', ['by hash', 'yanked', 'backtracking']],
+  ['pip 23.0.1', 'Apache', ['by hash', 'yanked', 'backtracking']],
   ['pip 22.2', 'nginx', ['install', 'yanked', 'backtracking']],
   ['Poetry', 'nginx', ['lock and sync', 'yanked', 'backtracking']],
 ];
 
-/** What `make` gives, or why it can't be had on this machine. */
-async function had<T>(make: () => Promise<T>): Promise<T | string> {
-  try {
-    return await make();
-  } catch (error) {
-    if (error instanceof Missing) return error.message;
-    throw error;
-  }
-}
-
 const shelf = await makeShelf();
 const servers = new Map<Kind, ServedBy | string>();
 for (const kind of KINDS) {
-  const server = await had(() => serve(kind, shelf.output));
+  const server = await orMissing(() => serve(kind, shelf.output));
   servers.set(kind, server);
   if (typeof server !== 'string') t.teardown(() => server.stop());
 }
 const clients = new Map<ClientName, Client | string>();
-for (const [name] of CHOSEN) if (!clients.has(name)) clients.set(name, await had(() => findClient(name)));
+for (const [name] of CHOSEN)
+  if (!clients.has(name)) clients.set(name, await orMissing(() => findClient(name)));
 
 for (const [name, kind, only] of CHOSEN) {
   const client = clients.get(name);

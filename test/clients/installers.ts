@@ -2,17 +2,19 @@ import { execFile } from 'node:child_process';
 import { existsSync, mkdtempSync, renameSync, rmSync, statSync, utimesSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import { reason } from '../../src/errors.js';
 import { cacheFolder } from '../../src/farm/cache.js';
 import { findPython } from '../../src/farm/python.js';
-import { Missing } from '../helpers/debian.js';
+import { fetchTimeLeft, Missing, notFetched } from '../helpers/missing.js';
 
 const run = promisify(execFile);
-const LIMIT_MS = 180_000;
+/** For a client to say its version. */
+const VERSION_MS = 60_000;
 /** After so long the newest one is asked for again. */
 const STALE_MS = 7 * 24 * 3_600_000;
 
-export const CLIENTS = ['pip 22.2', 'pip here', 'pip newest', 'uv', 'Poetry'] as const;
+/** Two that read whole wheels, whatever an index offers of their metadata: the oldest one that reads JSON, and Debian 12's. */
+export const OLD_PIPS = ['pip 22.2', 'pip 23.0.1'] as const;
+export const CLIENTS = [...OLD_PIPS, 'pip newest', 'uv', 'Poetry'] as const;
 export type ClientName = (typeof CLIENTS)[number];
 
 /** A client of an index, ready to be run. */
@@ -26,8 +28,9 @@ export interface Client {
 }
 
 /**
- * The clients, from the index that pip is configured with, in the user's cache: there, they are found again. `pip here`
- * is what came with the machine's Python. Raises Missing, with pip's last line, where one can't be had.
+ * The clients, from the index that pip is configured with, in the user's cache: there, they are found again. The
+ * machine's own pip is none of them: what a test expects must not depend on it. Throws Missing, with pip's last line,
+ * where one can't be had.
  */
 export async function findClient(name: ClientName): Promise<Client> {
   const python = (await findPython(undefined, undefined)).path;
@@ -35,16 +38,13 @@ export async function findClient(name: ClientName): Promise<Client> {
     return (environment) => [join(environment, 'bin/python'), join(folder, 'pip')];
   };
   switch (name) {
-    case 'pip 22.2': {
-      const old = await olderPython(python);
-      return client(name, old, pip(await fetched(python, name, ['--no-deps', 'pip==22.2'])));
+    case 'pip 22.2':
+    case 'pip 23.0.1': {
+      const old = await olderPython(name, python);
+      return client(name, old, pip(await fetched(python, name, ['--no-deps', name.replace(' ', '==')])));
     }
     case 'pip newest':
       return client(name, python, pip(await fetched(python, name, ['--no-deps', 'pip'])));
-    case 'pip here': {
-      const { stdout } = await run(python, ['-c', 'import pip; print(pip.__file__)'], { cwd: '/' });
-      return client(name, python, pip(dirname(dirname(stdout.trim()))));
-    }
     case 'uv': {
       const program = join(await fetched(python, name, ['--no-deps', 'uv']), 'bin/uv');
       return client(name, python, () => [program]);
@@ -56,14 +56,14 @@ export async function findClient(name: ClientName): Promise<Client> {
   }
 }
 
-/** A Python that is older than 3.12, with which pip 22.2 doesn't start. */
-async function olderPython(python: string): Promise<string> {
+/** A Python older than 3.12, with which old pips don't start. */
+async function olderPython(name: ClientName, python: string): Promise<string> {
   const program = 'import sys; assert sys.version_info < (3, 12); import venv; print(sys.executable)';
   for (const candidate of [python, 'python3.11', 'python3.10', 'python3.9']) {
     const found = await run(candidate, ['-c', program], { cwd: '/' }).catch(() => undefined);
     if (found) return found.stdout.trim();
   }
-  throw new Missing('pip 22.2 needs a Python older than 3.12, and there is none on PATH');
+  throw new Missing(`${name} needs a Python older than 3.12, and there is none on PATH`);
 }
 
 async function client(name: ClientName, python: string, command: Client['command']): Promise<Client> {
@@ -71,7 +71,7 @@ async function client(name: ClientName, python: string, command: Client['command
   const [program, ...args] = command(dirname(dirname(python)));
   const { stdout } = await run(existsSync(program) ? program : python, [...args, '--version'], {
     cwd: '/',
-    timeout: LIMIT_MS,
+    timeout: VERSION_MS,
     env: { ...process.env, NO_COLOR: '1' },
   });
   return { name, version: /\d+(?:\.\d+)+/.exec(stdout)?.[0] ?? stdout.trim(), python, command };
@@ -88,7 +88,7 @@ async function fetched(python: string, name: ClientName, args: readonly string[]
     const quiet = ['-q', '--no-input', '--disable-pip-version-check', '--no-warn-script-location'];
     await run(python, ['-m', 'pip', 'install', ...quiet, '--target', join(work, 'its'), ...args], {
       cwd: work,
-      timeout: LIMIT_MS,
+      timeout: fetchTimeLeft(name),
       maxBuffer: 16 * 1024 * 1024,
     });
     if (existsSync(folder)) renameSync(folder, join(work, 'old'));
@@ -97,11 +97,9 @@ async function fetched(python: string, name: ClientName, args: readonly string[]
   } catch (error) {
     // What is old, or what another test has made meanwhile, will do.
     if (existsSync(folder)) return folder;
-    throw new Missing(`${name} can't be had with pip: ${lastLine(reason(error))}`, { cause: error });
+    throw notFetched(name, error);
   } finally {
     rmSync(work, { recursive: true, force: true });
   }
   return folder;
 }
-
-const lastLine = (text: string): string => text.trim().split('\n').at(-1) ?? '';

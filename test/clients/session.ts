@@ -48,7 +48,7 @@ export class Session {
     this.shelf = shelf;
     this.folder = mkdtempSync(join(tmpdir(), 'piw-client-'));
     this.index = `${server.url}/simple/`;
-    mkdirSync(join(this.folder, 'work'));
+    for (const name of ['work', 'tmp']) mkdirSync(join(this.folder, name));
   }
 
   static async open(client: Client, server: ServedBy, shelf: Shelf): Promise<Session> {
@@ -139,6 +139,8 @@ print(json.dumps({re.sub("[-_.]+", "-", d.metadata["Name"]).lower(): d.version f
     return {
       PATH: process.env['PATH'],
       HOME: this.folder,
+      // uv leaves locks there.
+      TMPDIR: join(this.folder, 'tmp'),
       LANG: 'C.UTF-8',
       NO_COLOR: '1',
       VIRTUAL_ENV: this.environment,

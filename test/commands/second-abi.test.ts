@@ -35,7 +35,9 @@ const PYTHONS = ['python3', 'pypy3'];
 
 const missing = PYTHONS.filter((python) => spawnSync(python, ['-m', 'pip', '--version']).status !== 0);
 const skip =
-  missing.length > 0 ? `no ${missing.join(' and ')} with pip here (on Debian: apt install pypy3)` : false;
+  missing.length > 0
+    ? `needs ${missing.join(' and ')} with pip, not installed here (on Debian: apt install pypy3)`
+    : false;
 
 void t.test('CPython and PyPy each get their own wheel of one farm', { skip }, async (t) => {
   const { db, dsn } = await testDatabase(t);

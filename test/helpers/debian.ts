@@ -4,10 +4,9 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { cacheFolder } from '../../src/farm/cache.js';
-import { reason } from '../../src/errors.js';
+import { fetchTimeLeft, notFetched } from './missing.js';
 
 const run = promisify(execFile);
-const LIMIT_MS = 240_000;
 
 /** A Debian package's files: on this machine (`/`), or unpacked somewhere, with the libraries that it needs. */
 export interface Unpacked {
@@ -17,13 +16,10 @@ export interface Unpacked {
   readonly env: NodeJS.ProcessEnv;
 }
 
-/** Neither on this machine nor to be had. */
-export class Missing extends Error {}
-
 /**
- * The files of Debian packages: the machine's own where `witness`, a file of theirs, is there, else fetched with
- * apt-get and unpacked in the cache, which needs no root and changes nothing else. Raises Missing, with one
- * line that says what, where neither can be had.
+ * Returns the files of Debian packages: the machine's own where `witness`, a file of theirs, is there, else fetched
+ * with apt-get and unpacked in the cache, which needs no root and changes nothing else. Throws Missing if they can
+ * not be fetched in time (missing.ts).
  */
 export async function debian(packages: readonly string[], witness: string): Promise<Unpacked> {
   if (existsSync(witness)) return { root: '', env: {} };
@@ -50,28 +46,24 @@ async function fetchInto(folder: string, root: string, packages: readonly string
       'APT::Sandbox::User=',
       'Debug::NoLocking=1',
       'Acquire::Retries=2',
+      'Acquire::http::Timeout=20',
       'Acquire::Languages=none',
     ].flatMap((option) => ['-o', option]);
-    const limits = { timeout: LIMIT_MS, maxBuffer: 64 * 1024 * 1024 };
-    await run('apt-get', ['-q', ...options, 'update'], limits);
-    await run(
-      'apt-get',
-      ['-q', '-y', ...options, 'install', '--no-install-recommends', '--download-only', ...packages],
-      limits,
-    );
+    const limited = async (program: string, args: readonly string[]): Promise<void> => {
+      const timeout = fetchTimeLeft(packages.join(', '));
+      await run(program, args, { timeout, killSignal: 'SIGKILL', maxBuffer: 64 * 1024 * 1024 });
+    };
+    await limited('apt-get', ['-q', ...options, 'update']);
+    const download = ['install', '--no-install-recommends', '--download-only'];
+    await limited('apt-get', ['-q', '-y', ...options, ...download, ...packages]);
     const archives = join(work, 'cache/archives');
     for (const name of readdirSync(archives).filter((one) => one.endsWith('.deb')))
-      await run('dpkg', ['-x', join(archives, name), join(work, 'root')], limits);
+      await limited('dpkg', ['-x', join(archives, name), join(work, 'root')]);
     renameSync(join(work, 'root'), root);
   } catch (error) {
     // Another test may have been faster.
     if (existsSync(root)) return;
-    const lines = reason(error).trim().split('\n');
-    const line = lines.find((one) => one.startsWith('E: ')) ?? lines[0] ?? '';
-    throw new Missing(
-      `there is no ${packages.join(', ')} on this machine, and none to be had from Debian with apt-get: ${line}`,
-      { cause: error },
-    );
+    throw notFetched(packages.join(', '), error);
   } finally {
     rmSync(work, { recursive: true, force: true });
   }

@@ -1,24 +1,15 @@
 import t from 'tap';
 import { piwWith } from '../helpers/command.js';
-import { Missing } from '../helpers/debian.js';
+import { orMissing } from '../helpers/missing.js';
 import { makeOutputPath } from '../helpers/output-path.js';
 import { KINDS, serve, type Kind, type ServedBy } from '../helpers/web-servers.js';
 
-t.setTimeout(120_000);
-
 const output = await makeOutputPath();
 
-async function tryToServe(kind: Kind): Promise<ServedBy | string> {
-  try {
-    return await serve(kind, output);
-  } catch (error) {
-    if (error instanceof Missing) return error.message;
-    throw error;
-  }
-}
+const servers: [Kind, ServedBy | string][] = [];
+for (const kind of KINDS) servers.push([kind, await orMissing(() => serve(kind, output))]);
 
-for (const kind of KINDS) {
-  const server = await tryToServe(kind);
+for (const [kind, server] of servers) {
   const title = `piw check finds no fault in a site that ${kind} serves`;
   if (typeof server === 'string') {
     void t.test(title, { skip: server }, () => undefined);

@@ -3,7 +3,7 @@ import t from 'tap';
 import { until } from '../helpers/bus.js';
 import { programWith, runTasks } from '../helpers/command.js';
 import { testDatabase } from '../helpers/database.js';
-import { Missing } from '../helpers/debian.js';
+import { orMissing } from '../helpers/missing.js';
 import { someFiles } from '../helpers/web-log.js';
 import { KINDS, serve, type Kind, type ServedBy } from '../helpers/web-servers.js';
 import { ask, type Answer } from './ask.js';
@@ -42,18 +42,8 @@ await someFiles(db, 'demo-pkg');
 await db.query('update files set filename = $1', [WHEEL]);
 const piw = programWith(runTasks(t, ['the-oracle', 'lumberjack'], { dsn }));
 
-/** The server, or why it can't be had on this machine. */
-async function tryToServe(kind: Kind): Promise<ServedBy | string> {
-  try {
-    return await serve(kind, output, piw);
-  } catch (error) {
-    if (error instanceof Missing) return error.message;
-    throw error;
-  }
-}
-
 const servers: [Kind, ServedBy | string][] = [];
-for (const kind of KINDS) servers.push([kind, await tryToServe(kind)]);
+for (const kind of KINDS) servers.push([kind, await orMissing(() => serve(kind, output, piw))]);
 for (const [kind, server] of servers) {
   if (typeof server === 'string') {
     void t.test(`${kind} serves an output path`, { skip: server }, () => undefined);

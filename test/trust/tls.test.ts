@@ -7,9 +7,12 @@ import { Bus } from '../../src/bus/bus.js';
 import { freePort } from '../../src/farm/ports.js';
 import { piwWith } from '../helpers/command.js';
 import { natsAddress } from '../helpers/bus.js';
+import { lacking } from '../helpers/missing.js';
 import { PASSWORDS, sampleServer } from '../helpers/nats.js';
 
 t.setTimeout(200_000);
+
+const skip = lacking('openssl');
 
 /** An authority of our own, and what it has vouched for: PEM files in one folder. */
 class Authority {
@@ -90,32 +93,36 @@ async function tlsServer(t: Test, authority: Authority, names: string, verify = 
 
 const refused = (why: RegExp) => ({ code: 'PIW_UNREACHABLE', message: why });
 
-void t.test('what is said is encrypted, to servers that somebody we trust vouches for', async (t) => {
-  const authority = new Authority();
-  const address = await tlsServer(t, authority, 'IP:127.0.0.1');
-  const tls = { ca: authority.ca };
-  const bus = await Bus.connect({ address, name: 'a', tls });
-  t.ok((await bus.rtt()) >= 0);
-  await bus.drain();
-  // The address needn't say it when there are files.
-  await (await Bus.connect({ address: address.replace('tls:', 'nats:'), name: 'a', tls })).drain();
+void t.test(
+  'what is said is encrypted, to servers that somebody we trust vouches for',
+  { skip },
+  async (t) => {
+    const authority = new Authority();
+    const address = await tlsServer(t, authority, 'IP:127.0.0.1');
+    const tls = { ca: authority.ca };
+    const bus = await Bus.connect({ address, name: 'a', tls });
+    t.ok((await bus.rtt()) >= 0);
+    await bus.drain();
+    // The address needn't say it when there are files.
+    await (await Bus.connect({ address: address.replace('tls:', 'nats:'), name: 'a', tls })).drain();
 
-  const untrusted = refused(/certificate is not trusted: (?:self.signed|unable to)/);
-  await t.rejects(Bus.connect({ address, name: 'a' }), untrusted, 'whom nobody vouches for');
-  await t.rejects(Bus.connect({ address, name: 'a', tls: { ca: new Authority().ca } }), untrusted);
-  await t.rejects(Bus.connect({ address, name: 'a', tls: { ca: '/nowhere' } }), { code: 'PIW_CONFIG' });
-  await t.rejects(Bus.connect({ address, name: 'a', tls: { cert: authority.ca } }), { code: 'PIW_CONFIG' });
+    const untrusted = refused(/certificate is not trusted: (?:self.signed|unable to)/);
+    await t.rejects(Bus.connect({ address, name: 'a' }), untrusted, 'whom nobody vouches for');
+    await t.rejects(Bus.connect({ address, name: 'a', tls: { ca: new Authority().ca } }), untrusted);
+    await t.rejects(Bus.connect({ address, name: 'a', tls: { ca: '/nowhere' } }), { code: 'PIW_CONFIG' });
+    await t.rejects(Bus.connect({ address, name: 'a', tls: { cert: authority.ca } }), { code: 'PIW_CONFIG' });
 
-  const other = await tlsServer(t, authority, 'DNS:nats.example.org');
-  await t.rejects(Bus.connect({ address: other, name: 'a', tls }), refused(/not trusted.*altnames/));
-});
+    const other = await tlsServer(t, authority, 'DNS:nats.example.org');
+    await t.rejects(Bus.connect({ address: other, name: 'a', tls }), refused(/not trusted.*altnames/));
+  },
+);
 
 void t.test('a server without TLS gets no credentials from who wants it', async (t) => {
   const address = natsAddress().replace('nats:', 'tls:');
   await t.rejects(Bus.connect({ address, name: 'a', patienceMs: 0 }), { code: 'PIW_UNREACHABLE' });
 });
 
-void t.test('servers may want to know who comes', async (t) => {
+void t.test('servers may want to know who comes', { skip }, async (t) => {
   const authority = new Authority();
   const address = await tlsServer(t, authority, 'IP:127.0.0.1', true);
   const own = authority.issue('master', 'DNS:master');
@@ -126,7 +133,7 @@ void t.test('servers may want to know who comes', async (t) => {
   await bus.drain();
 });
 
-void t.test('every command that connects takes it', async (t) => {
+void t.test('every command that connects takes it', { skip }, async (t) => {
   const authority = new Authority();
   const address = await tlsServer(t, authority, 'IP:127.0.0.1');
   const piw = piwWith({ nats: address, dsn: 'postgres://nobody@127.0.0.1:1/x' });

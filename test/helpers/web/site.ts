@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { lacking, Missing } from '../missing.js';
 
 const CONFIG = fileURLToPath(new URL('../../../../config/', import.meta.url));
 
@@ -17,8 +18,10 @@ export interface Site {
   readonly piw: string;
 }
 
-/** An authority, and a certificate of it for localhost: some clients take none that vouches for itself. */
+/** Makes an authority, and a certificate of it for localhost: some clients take none that vouches for itself. */
 export function certificate(folder: string): { ca: string; certificate: string; key: string } {
+  const lacks = lacking('openssl');
+  if (lacks !== false) throw new Missing(lacks);
   const at = (name: string) => join(folder, name);
   const openssl = (...args: string[]) =>
     execFileSync('openssl', args, { stdio: ['ignore', 'ignore', 'pipe'] });
