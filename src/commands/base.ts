@@ -20,6 +20,11 @@ export const tlsFlags = {
   'tls-key': Flags.string({ helpValue: 'FILE', description: 'the key of that certificate (PEM)' }),
 };
 
+export const prefixFlag = Flags.string({
+  helpValue: 'NAME',
+  description: "the first token of the farm's subjects",
+});
+
 /** Where the farm is, for the commands of an administrator. */
 export const natsFlags = {
   nats: Flags.string({ helpValue: 'ADDRESS', description: 'the NATS servers of the farm' }),

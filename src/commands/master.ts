@@ -12,7 +12,8 @@ import { PiwError } from '../errors.js';
 import type { Log } from '../log.js';
 import { nodeFlags } from '../node-flags.js';
 import { readWatchList } from '../pypi/watch-list.js';
-import { EXIT_CODES, PiwCommand, rebuiltFlag, tlsFlags, untilSignal } from './base.js';
+import { EXIT_CODES, PiwCommand, untilSignal } from './base.js';
+import { masterFlags } from './master-flags.js';
 
 export default class Master extends PiwCommand {
   static override summary = 'Run the whole cast of a farm on this machine, and keep it running.';
@@ -31,45 +32,9 @@ ${EXIT_CODES}`;
       description: 'the database (default: postgres:///piwheels)',
     }),
     'output-path': Flags.string({ char: 'o', helpValue: 'PATH', description: 'where the site is written' }),
-    rebuilt: rebuiltFlag,
     nats: Flags.string({ helpValue: 'ADDRESS', description: 'the NATS servers (default: localhost)' }),
-    ...tlsFlags,
-    prefix: Flags.string({ helpValue: 'NAME', description: "the first token of the farm's subjects" }),
-    'dev-mode': Flags.boolean({ description: 'shorter waits, for development and small farms' }),
-    debug: Flags.string({ helpValue: 'TASK', multiple: true, description: 'log this task in detail' }),
-    'pypi-xmlrpc': Flags.string({ helpValue: 'URL', description: "PyPI's XML-RPC service" }),
-    'pypi-simple': Flags.string({ helpValue: 'URL', description: "PyPI's simple API" }),
-    'pypi-json': Flags.string({ helpValue: 'URL', description: "PyPI's JSON API" }),
-    'index-url': Flags.string({ helpValue: 'URL', description: 'what slaves build from' }),
-    'extra-index-url': Flags.string({
-      helpValue: 'URL',
-      description: 'where slaves also look for build requirements',
-    }),
-    'own-index-url': Flags.string({
-      helpValue: 'URL',
-      description:
-        "where slaves find this farm's own wheels for build requirements, or none (default: in public-url)",
-    }),
-    'public-url': Flags.string({
-      helpValue: 'URL',
-      description: 'under which address people reach the site',
-    }),
-    watch: Flags.string({
-      helpValue: 'NAME',
-      multiple: true,
-      description: 'follow this package only, or those of a pattern like zope.*; can be repeated',
-    }),
-    'watch-file': Flags.string({
-      helpValue: 'FILE',
-      description: 'follow what this file lists, one a line; it is read again when it changes',
-    }),
-    'one-process': Flags.boolean({
-      default: false,
-      description: 'run every task in this process, for machines too small for one each',
-    }),
-    'register-targets': Flags.boolean({ description: 'build for whatever target a slave announces' }),
+    ...masterFlags,
     'allow-root': Flags.boolean({ description: 'run as root all the same' }),
-    'allow-superuser': Flags.boolean({ description: "use a PostgreSQL superuser's role all the same" }),
   };
 
   async run(): Promise<void> {

@@ -16,8 +16,9 @@ import { slaveConnection } from '../connection.js';
 import { PiwError } from '../errors.js';
 import type { Log } from '../log.js';
 import { PROTOCOL, VERSION } from '../version.js';
-import { EXIT_CODES, PiwCommand, tlsFlags, untilSignal } from './base.js';
+import { EXIT_CODES, PiwCommand, untilSignal } from './base.js';
 import { tellParent } from './parent.js';
+import { slaveFlags } from './slave-flags.js';
 
 export default class Slave extends PiwCommand {
   static override summary = 'Build packages for a farm, until it or the master is told to end.';
@@ -36,63 +37,7 @@ ${EXIT_CODES}`;
       helpValue: 'HOST',
       description: "the master's NATS server (default: localhost)",
     }),
-    timeout: Flags.string({
-      char: 't',
-      helpValue: 'DURATION',
-      description: 'how long a build may take, as 3h, 90m, 45s (default: 3h)',
-    }),
-    'silence-timeout': Flags.string({
-      helpValue: 'DURATION',
-      description: 'how long a build may say nothing (default: 1h)',
-    }),
-    'log-limit-fails': Flags.boolean({ description: 'a build whose log is longer than log-limit fails' }),
-    sandbox: Flags.string({
-      options: ['auto', 'required', 'none'],
-      description: 'build in a sandbox: if bubblewrap works here (auto), always, or never (default: auto)',
-    }),
-    'sandbox-network': Flags.string({
-      options: ['on', 'requirements', 'off'],
-      description:
-        'who has the network in the sandbox: builds; only pip, to download what they require; nobody (default: on)',
-    }),
-    'build-path': Flags.string({
-      helpValue: 'DIR',
-      multiple: true,
-      description: "where builds find further programs, as a Rust compiler's bin; can be repeated",
-    }),
-    ...tlsFlags,
-    'slave-key': Flags.string({ helpValue: 'FILE', description: 'the key that piw slaves add has made' }),
-    'slave-user': Flags.string({ helpValue: 'NAME', description: 'the name that it was made for' }),
-    prefix: Flags.string({ helpValue: 'NAME', description: "the first token of the farm's subjects" }),
-    python: Flags.string({
-      helpValue: 'PATH',
-      multiple: true,
-      description: 'build with this interpreter; can be repeated',
-    }),
-    label: Flags.string({
-      helpValue: 'TEXT',
-      description: "what people call it (default: the machine's name)",
-    }),
-    'work-dir': Flags.string({ helpValue: 'DIR', description: 'where builds are made' }),
-    'min-disk-free': Flags.integer({
-      helpValue: 'MB',
-      description: 'take no work with less of the disk free (default: 1024; 0: whatever is free)',
-    }),
-    'min-memory-free': Flags.integer({
-      helpValue: 'MB',
-      description: 'take no work with less memory free (default: 64)',
-    }),
-    'max-load': Flags.integer({
-      helpValue: 'NUMBER',
-      description: "take no work while the machine's load is above this (default: 0, whatever it is)",
-    }),
-    'max-temperature': Flags.integer({
-      helpValue: 'CELSIUS',
-      description: 'take no work while the machine is hotter than this (default: 85)',
-    }),
-    'allow-exposed': Flags.boolean({
-      description: 'build without a sandbox also where builds could read its key or write its code',
-    }),
+    ...slaveFlags,
     'allow-root': Flags.boolean({ description: 'run as root all the same' }),
     once: Flags.boolean({ default: false, description: 'end after one build' }),
   };
