@@ -271,6 +271,7 @@ export class BuildSlave {
       failure_class: result.failureClass,
       duration_s: result.durationS,
       output: result.output,
+      details: result.details,
       files: result.files.map((file) => fileToMessage(file)),
     };
     this.#sent.clear();

@@ -4,6 +4,8 @@ import { Client } from '../src/actor/client.js';
 import { PiwError } from '../src/errors.js';
 import { bigBrother } from '../src/protocols/big-brother.js';
 import { chase, type Part } from '../src/protocols/chase.js';
+import type { CoreMetadata } from '../src/protocols/fields.js';
+import { NO_DETAILS } from '../src/states/build-details.js';
 import { fileSystem } from '../src/protocols/file-juggler.js';
 import { PRIORITY, oracle, type LoggedBuild } from '../src/protocols/oracle.js';
 import type { Answer, Body } from '../src/protocols/protocol.js';
@@ -40,6 +42,7 @@ interface Importing {
     readonly file: FileState;
     id: string;
     metadata: string | undefined;
+    coreMetadata: CoreMetadata | null;
     /** Under which name it was published: with another build tag than announced, maybe. */
     published: string;
     tries: number;
@@ -131,6 +134,7 @@ export class MrChase extends Actor {
         file,
         id: `import-${file.filehash.slice(0, 40)}`,
         metadata: undefined,
+        coreMetadata: null,
         published: file.filename,
         tries: 0,
       })),
@@ -160,6 +164,7 @@ export class MrChase extends Actor {
     });
     if (verdict.verb === 'VERIFIED') {
       transfer.metadata = verdict.metadata_sha256;
+      transfer.coreMetadata = verdict.core_metadata;
       transfer.published = verdict.filename;
     } else if (verdict.verb !== 'AGAIN' || transfer.tries >= MAX_TRIES) {
       this.#imports.delete(session);
@@ -186,9 +191,11 @@ export class MrChase extends Actor {
       failure_class: request.status ? null : 'other',
       duration_s: request.duration_s,
       output: request.output,
-      files: importing.files.map(({ file, metadata, published: filename }) => [
+      details: NO_DETAILS,
+      files: importing.files.map(({ file, metadata, coreMetadata, published: filename }) => [
         fileToMessage({ ...file, filename, transferred: true }),
         metadata ?? '',
+        coreMetadata,
       ]),
       served: [],
     };

@@ -13,6 +13,7 @@ import {
   type SlaveAnswer,
   type SlaveHello,
 } from '../src/protocols/slave-driver.js';
+import { sentenceOf } from '../src/states/build-details.js';
 import { BuildState } from '../src/states/build-state.js';
 import { failureClass, failureKind } from '../src/states/failure.js';
 import { Sessions, type SessionKey } from '../src/states/sessions.js';
@@ -363,7 +364,9 @@ export class SlaveDriver extends Actor {
     if (built.status) slave.fine();
     if (!built.status || built.files.length === 0) {
       const failure = built.status ? 'no-wheel' : built.failure_class;
-      return this.#finish(slave, { ...built, status: false, failure_class: failure, files: [] }, []);
+      const reason = built.status ? 'the build succeeded but made no wheel' : built.details.reason;
+      const details = { ...built.details, reason };
+      return this.#finish(slave, { ...built, status: false, failure_class: failure, details, files: [] }, []);
     }
     const build = new BuildState(lease, built);
     const refusal = this.#results.refusal(build, hello.platform_tag);
@@ -426,9 +429,10 @@ export class SlaveDriver extends Actor {
   #refused(slave: SlaveState, built: Built, why: string): Promise<SlaveAnswer> {
     this.log.warning(`slave ${String(slave.slaveId)}: a file was refused: ${why}`);
     const output = `${built.output}\npiw: the master refused the result: ${why}\n`;
+    const details = { ...built.details, reason: sentenceOf(`the master refused the result: ${why}`) };
     return this.#finish(
       slave,
-      { ...built, status: false, failure_class: 'wrong-wheel', output, files: [] },
+      { ...built, ...{ status: false, failure_class: 'wrong-wheel', output, files: [] }, details },
       [],
     );
   }

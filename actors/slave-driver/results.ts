@@ -5,7 +5,6 @@ import type { Bus } from '../../src/bus/bus.js';
 import { PiwError, reason } from '../../src/errors.js';
 import type { Log } from '../../src/log.js';
 import { status } from '../../src/protocols/control.js';
-import type { FileTuple } from '../../src/protocols/fields.js';
 import { fileSystem } from '../../src/protocols/file-juggler.js';
 import { oracle, type FileOrigin, type LoggedBuild } from '../../src/protocols/oracle.js';
 import type { Built } from '../../src/protocols/slave-driver.js';
@@ -106,6 +105,7 @@ export class Results {
         transfer.published = verdict.filename;
         transfer.metadataSha256 = verdict.metadata_sha256;
         transfer.requiresPython = verdict.requires_python;
+        transfer.coreMetadata = verdict.core_metadata;
         return undefined;
       case 'AGAIN':
         this.#options.log.warning(`slave ${String(slave.slaveId)}, ${filename}: ${verdict.reason}`);
@@ -133,11 +133,12 @@ export class Results {
       ...{ lease: lease.lease, slave_id: slave.slaveId, package: name, version, abi, platform },
       ...{ status: worked, failure_class: failure, duration_s },
       output: `${built.output}${said(served)}`,
+      details: built.details,
       // What pip is told of a file is what the file itself says.
-      files: files.flatMap(({ file, published: filename, metadataSha256, requiresPython }) => {
+      files: files.flatMap(({ file, published: filename, metadataSha256, requiresPython, coreMetadata }) => {
         if (filename === undefined || metadataSha256 === undefined) return [];
         const its = { ...file, filename, requires_python: requiresPython, transferred: true };
-        return [[fileToMessage(its), metadataSha256] as [FileTuple, string]];
+        return [[fileToMessage(its), metadataSha256, coreMetadata] satisfies LoggedBuild['files'][number]];
       }),
       served,
     });

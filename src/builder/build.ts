@@ -1,6 +1,8 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PiwError, reason } from '../errors.js';
+import type { BuildDetails } from '../protocols/fields.js';
+import { NO_DETAILS, sentenceOf } from '../states/build-details.js';
 import type { FailureClass } from '../states/failure.js';
 import type { FileState } from '../states/file-state.js';
 import { normalise, parseRequirement, type PackageName } from '../wheels/names.js';
@@ -59,6 +61,7 @@ export interface BuildResult {
   readonly durationS: number;
   /** The log; of a failure, its last line begins with `piw: ` and says why in a sentence. */
   readonly output: string;
+  readonly details: BuildDetails;
   readonly files: readonly BuiltFile[];
 }
 
@@ -198,13 +201,14 @@ function resultOf(
   found: Failure | readonly BuiltFile[],
 ): BuildResult {
   if (!('failureClass' in found))
-    return { status: true, failureClass: null, durationS, output, files: found };
+    return { status: true, failureClass: null, durationS, output, details: NO_DETAILS, files: found };
   const last = `piw: ${request.package} ${request.version} was not built: ${found.sentence}`;
   return {
     status: false,
     failureClass: found.failureClass,
     durationS,
     output: `${output.trim() === '' ? '' : `${output.trimEnd()}\n`}${last}\n`,
+    details: { ...NO_DETAILS, reason: sentenceOf(found.sentence) },
     files: [],
   };
 }

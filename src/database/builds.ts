@@ -76,7 +76,7 @@ async function insertBuilds(
   retryDelayS: number,
 ): Promise<readonly Logged[]> {
   const kinds = builds.map((b) => failureKind(failureClass(b.failure_class)));
-  const arguments_ = Array.from({ length: 13 }, (_, i) => `$${String(i + 1)}`).join(', ');
+  const arguments_ = Array.from({ length: 16 }, (_, i) => `$${String(i + 1)}`).join(', ');
   return await db.query<Logged>(`select * from log_builds(${arguments_})`, [
     builds.map((b) => b.lease),
     builds.map((b) => b.slave_id),
@@ -92,6 +92,9 @@ async function insertBuilds(
     kinds.map(({ retries }) => retries),
     kinds.map(({ fresh }) => fresh ?? false),
     retryDelayS,
+    builds.map(({ details }) => details.reason),
+    builds.map(({ details }) => details.remark),
+    builds.map(({ details: { provenance } }) => (provenance === null ? null : JSON.stringify(provenance))),
   ]);
 }
 
@@ -110,8 +113,9 @@ export async function build(db: Queryable, buildId: number): Promise<Omit<BuildR
   const [row] = await db.query<Omit<BuildRecord, 'verb'> & Readonly<Record<string, unknown>>>(
     `select p.package, v.version, t.abi, t.platform, b.status, b.failure_class,
        floor(extract(epoch from b.built_at) * 1000)::float8 as built,
-       extract(epoch from b.duration)::float8 as duration_s, b.output
-     from builds b join versions v using (version_id) join packages p using (package_id) join targets t using (target_id)
+       extract(epoch from b.duration)::float8 as duration_s, b.output, s.label as slave,
+       json_build_object('reason', b.reason, 'remark', b.remark, 'provenance', b.provenance) as details
+     from builds b left join slaves s using (slave_id) join versions v using (version_id) join packages p using (package_id) join targets t using (target_id)
      where b.build_id = $1`,
     [buildId],
   );

@@ -1,4 +1,5 @@
 import { PiwError } from '../errors.js';
+import type { CoreMetadata } from '../protocols/fields.js';
 import type { LoggedBuild } from '../protocols/oracle.js';
 import { fileFromMessage, type FileState } from '../states/file-state.js';
 import { reachOf, widerReach, type Target, type WheelTags } from '../wheels/tags.js';
@@ -17,6 +18,7 @@ export interface FilesOfBuild extends Pick<LoggedBuild, 'files' | 'served'> {
 interface NewFile {
   readonly file: FileState;
   readonly metadataSha256: string;
+  readonly coreMetadata: CoreMetadata | null;
   readonly version: number;
   readonly buildId: number | null;
   readonly by: Target | undefined;
@@ -48,14 +50,14 @@ async function newFiles(db: Queryable, builds: readonly FilesOfBuild[]): Promise
   const tags = new Map<string, number>();
   const files: NewFile[] = [];
   for (const { version, buildId, by, files: its } of builds) {
-    for (const [tuple, metadataSha256] of its) {
+    for (const [tuple, metadataSha256, coreMetadata] of its) {
       const file = fileFromMessage(tuple);
       const { py_version_tag: py, abi_tag: abi, platform_tag: platform } = file;
       const reach = reachOf({ abi, platform }, by);
       const key = `${py}-${abi}-${platform} ${reach}`;
       const tag = tags.get(key) ?? (await tagId(db, { py, abi, platform, reach }));
       tags.set(key, tag);
-      files.push({ file, metadataSha256, version, buildId, by, tag });
+      files.push({ file, metadataSha256, coreMetadata, version, buildId, by, tag });
     }
   }
   return files;
@@ -73,9 +75,9 @@ async function insertNew(db: Queryable, files: readonly NewFile[]): Promise<Read
   const all = [...byName.values()];
   if (all.length === 0) return new Map();
   const rows = await db.query<{ filename: string; sha256: string; tag_id: number }>(
-    `insert into files (filename, version_id, build_id, filesize, sha256, metadata_sha256, tag_id, requires_python, dependencies)
+    `insert into files (filename, version_id, build_id, filesize, sha256, metadata_sha256, tag_id, requires_python, dependencies, core_metadata)
      select * from unnest(
-       $1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::int[], $8::text[], $9::jsonb[])
+       $1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::int[], $8::text[], $9::jsonb[], $10::jsonb[])
      on conflict (filename) do update set filename = excluded.filename
      returning filename, sha256, tag_id`,
     [
@@ -88,6 +90,7 @@ async function insertNew(db: Queryable, files: readonly NewFile[]): Promise<Read
       all.map(({ tag }) => tag),
       all.map(({ file }) => file.requires_python),
       all.map(({ file }) => JSON.stringify(file.dependencies)),
+      all.map(({ coreMetadata }) => (coreMetadata === null ? null : JSON.stringify(coreMetadata))),
     ],
   );
   for (const { filename, sha256 } of rows)

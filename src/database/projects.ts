@@ -127,16 +127,16 @@ async function versions(db: Queryable, name: string): Promise<ProjectVersion[]> 
     [name],
   );
   const states = await db.query<Rows<VersionOnTarget & { version_id: number }>>(
-    `select s.version_id, s.abi, s.platform, s.build_id, s.failure_class, s.filename, s.state,
+    `select s.version_id, s.abi, s.platform, s.build_id, s.failure_class, s.reason, s.remark, s.filename, s.state,
        floor(extract(epoch from s.held_until) * 1000)::float8 as held_until
      from packages p join standings s using (package_id)
      where p.package = $1 order by s.rank, s.platform`,
     [name],
   );
   const byVersion = new Map<number, VersionOnTarget[]>();
-  for (const { version_id, abi, platform, state, build_id, failure_class, held_until, filename } of states) {
+  for (const { version_id, ...state } of states) {
     const list = byVersion.get(version_id) ?? [];
-    list.push({ abi, platform, state, build_id, failure_class, held_until, filename });
+    list.push(state);
     byVersion.set(version_id, list);
   }
   return rows.map(({ version_id, version, released, skip, yanked, has_sdist, requires_python }) => ({
@@ -152,11 +152,13 @@ async function versions(db: Queryable, name: string): Promise<ProjectVersion[]> 
 
 async function files(db: Queryable, name: string): Promise<ProjectFile[]> {
   const rows = await db.query<Rows<ProjectFile>>(
-    `select ${FILE_COLUMNS}, f.build_id, f.dependencies,
+    `select ${FILE_COLUMNS}, f.build_id, f.dependencies, f.core_metadata, b.remark, b.provenance, s.label as slave,
+       floor(extract(epoch from b.built_at) * 1000)::float8 as built, extract(epoch from b.duration)::float8 as duration_s,
        coalesce((select d.downloads from file_downloads d where d.file_id = f.file_id), 0) as downloads,
        coalesce((select json_agg(json_build_array(t.abi, t.platform) order by t.rank, t.platform)
          from tag_covers c join targets t using (target_id) where c.tag_id = f.tag_id), '[]') as serves
      from files f join versions v using (version_id) join packages p using (package_id)
+       left join builds b on b.build_id = f.build_id left join slaves s using (slave_id)
      where p.package = $1 order by v.sort_key desc, f.filename`,
     [name],
   );

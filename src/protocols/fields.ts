@@ -13,6 +13,8 @@ export const Text = Type.String({ maxLength: 65_536, pattern: '^[^\\u0000]*$' })
 export const ShortText = Type.String({ maxLength: 1024, pattern: '^[^\\u0000]*$' });
 /** What people are shown as it stands: it can't begin a line of its own, or move a cursor. */
 export const Line = Type.String({ maxLength: 200, pattern: '^[^\\u0000-\\u001f\\u007f-\\u009f]*$' });
+/** A sentence for people. Like Line, and longer. */
+export const Sentence = Type.String({ maxLength: 1024, pattern: '^[^\\u0000-\\u001f\\u007f-\\u009f]*$' });
 /** A project's name, normalised as PEP 503 says. */
 export const Package = Type.String({ minLength: 1, maxLength: 200, pattern: '^[a-z0-9]+(-[a-z0-9]+)*$' });
 /** A version as its project spells it; it never holds a path. */
@@ -42,6 +44,46 @@ export const Dependencies = Type.Record(
   Type.String({ pattern: '^(?:[a-z]{2,10})?$' }),
   listOf(Type.String({ maxLength: 200, pattern: '^[A-Za-z0-9][A-Za-z0-9.+:_-]*$' }), 1000),
 );
+
+/** A URL that a page may link to. */
+const WebUrl = Type.String({ maxLength: 1024, pattern: '^https?://[^\\s\\u0000-\\u001f<>"]+$' });
+
+/** What a wheel's METADATA says of its project, read by the File Juggler from the wheel itself. */
+export const CoreMetadata = Type.Object({
+  summary: orNull(ShortText),
+  /** License-Expression, else the License field, else what the classifiers say. */
+  license: orNull(ShortText),
+  /** Project-URL and Home-page: [label, URL]. */
+  links: listOf(Type.Tuple([Line, WebUrl]), 50),
+  /** Requires-Dist, each as it stands. */
+  requires: listOf(ShortText, 500),
+});
+export type CoreMetadata = Static<typeof CoreMetadata>;
+
+/** What a build was made from and with. */
+export const Provenance = Type.Object({
+  /** The source distribution: its filename and SHA-256. */
+  sdist: orNull(Type.Tuple([FileName, Sha256])),
+  /** `CPython 3.11.7` */
+  python: Line,
+  /** The version of pip. */
+  pip: Line,
+  /** What was installed to build it: [name, version]. */
+  requirements: listOf(Type.Tuple([Line, Line]), 500),
+  /** SOURCE_DATE_EPOCH of the build, seconds since 1970; null if it had none. */
+  source_date_epoch: orNull(Count),
+});
+export type Provenance = Static<typeof Provenance>;
+
+/** What people are told of one build beside its class and its log. */
+export const BuildDetails = Type.Object({
+  /** Why it failed, in a sentence that names what was missing or wrong; null for a success. */
+  reason: orNull(Sentence),
+  /** What is unusual about a success, e.g. that its extension did not compile. */
+  remark: orNull(Sentence),
+  provenance: orNull(Provenance),
+});
+export type BuildDetails = Static<typeof BuildDetails>;
 
 /** A file state on the wire, in the order of the protocols' table. */
 export const FileTuple = Type.Tuple([

@@ -1,4 +1,15 @@
-import { Count, FileName, FileTuple, Flag, Package, Sha256, ShortText, Token, orNull } from './fields.js';
+import {
+  CoreMetadata,
+  Count,
+  FileName,
+  FileTuple,
+  Flag,
+  Package,
+  Sha256,
+  ShortText,
+  Token,
+  orNull,
+} from './fields.js';
 import { SMALL } from '../states/transfer-state.js';
 import { Protocol } from './protocol.js';
 
@@ -28,7 +39,12 @@ export const WINDOW = { near: 8 * 1024 * 1024, most: 16 * 1024 * 1024, nearMs: 4
 
 const verdict = {
   /** It is in its place, under this name. */
-  VERIFIED: { filename: FileName, metadata_sha256: Sha256, requires_python: orNull(ShortText) },
+  VERIFIED: {
+    filename: FileName,
+    metadata_sha256: Sha256,
+    requires_python: orNull(ShortText),
+    core_metadata: CoreMetadata,
+  },
   /** Bytes are missing or wrong: send it again. */
   AGAIN: { reason: ShortText },
   /** It will never do: not a wheel, or another file has this name. */

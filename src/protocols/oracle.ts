@@ -1,5 +1,7 @@
 import { Type, type Static } from './schema.js';
 import {
+  BuildDetails,
+  CoreMetadata,
   Count,
   DONE,
   Dependencies,
@@ -11,7 +13,9 @@ import {
   Lease,
   Output,
   Package,
+  Provenance,
   Seconds,
+  Sentence,
   Sha256,
   ShortText,
   Tag,
@@ -65,8 +69,9 @@ export const LoggedBuild = Type.Object({
   failure_class: orNull(FailureClass),
   duration_s: Seconds,
   output: Output,
-  /** Its wheels, all of them in their place, each with the digest of its METADATA. */
-  files: listOf(Type.Tuple([FileTuple, Sha256]), 100),
+  details: BuildDetails,
+  /** Its published wheels, each with the digest of its METADATA and what that says; null if it was not read. */
+  files: listOf(Type.Tuple([FileTuple, Sha256, orNull(CoreMetadata)]), 100),
   /** Wheels of it that another build has published before under the same name: those serve its target, too. */
   served: listOf(FileName, 100),
 });
@@ -115,6 +120,9 @@ export const VersionOnTarget = Type.Object({
   state: Type.Union(TARGET_STATE.map((s) => Type.Literal(s))),
   build_id: orNull(Id),
   failure_class: orNull(FailureClass),
+  /** Why its newest build failed, or what is unusual about a success. */
+  reason: orNull(Sentence),
+  remark: orNull(Sentence),
   /** It is held back until then, after a failure that may pass. */
   held_until: orNull(Time),
   /** The file that serves this target. */
@@ -137,6 +145,13 @@ export const ProjectFile = Type.Intersect([
   IndexedFile,
   Type.Object({
     build_id: orNull(Id),
+    /** The build that made it: when it ended, how long it took and on which slave; null for an import. */
+    built: orNull(Time),
+    duration_s: orNull(Seconds),
+    slave: orNull(ShortText),
+    provenance: orNull(Provenance),
+    remark: orNull(Sentence),
+    core_metadata: orNull(CoreMetadata),
     /** [abi, platform] of the registered targets that it serves. */
     serves: listOf(Type.Tuple([Tag, Tag]), 1000),
     dependencies: Dependencies,
@@ -278,6 +293,9 @@ export const oracle = new Protocol('db', {
         built: Time,
         duration_s: Seconds,
         output: Output,
+        details: BuildDetails,
+        /** The label of the slave; null for an import. */
+        slave: orNull(ShortText),
       },
     },
     reads: true,

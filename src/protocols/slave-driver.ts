@@ -1,5 +1,6 @@
 import { Type } from './schema.js';
 import {
+  BuildDetails,
   Count,
   FailureClass,
   FileName,
@@ -86,6 +87,7 @@ export const slaveDriver = new Protocol('slave', {
       failure_class: orNull(FailureClass),
       duration_s: Seconds,
       output: Output,
+      details: BuildDetails,
       files: Files,
     },
     answers: { ...send, ...done, ...bye },

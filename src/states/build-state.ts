@@ -1,4 +1,5 @@
 import { fileFromMessage, type FileState } from './file-state.js';
+import type { CoreMetadata } from '../protocols/fields.js';
 import type { Built } from '../protocols/slave-driver.js';
 
 /** What a lease is about: the build that was given out under it. */
@@ -21,6 +22,7 @@ export interface FileTransfer {
   /** Another build has published a file of this name meanwhile, which stays, and serves this one. */
   served: boolean;
   requiresPython: string | null;
+  coreMetadata: CoreMetadata | null;
   /** How often it has been asked for. */
   tries: number;
 }
@@ -45,6 +47,7 @@ export class BuildState {
       published: undefined,
       served: false,
       requiresPython: null,
+      coreMetadata: null,
       tries: 0,
     }));
   }

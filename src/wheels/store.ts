@@ -2,6 +2,7 @@ import { constants, existsSync, mkdirSync, openSync, readFileSync, unlinkSync } 
 import { access, mkdir, readdir, rm, rmdir, stat, statfs, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { PiwError } from '../errors.js';
+import type { CoreMetadata } from '../protocols/fields.js';
 import { fileFromMessage, fileToMessage, type FileState } from '../states/file-state.js';
 import type { ByteRange } from '../states/ranges.js';
 import { SMALL, TransferState } from '../states/transfer-state.js';
@@ -16,6 +17,7 @@ export type Verdict =
       readonly filename: string;
       readonly metadata_sha256: string;
       readonly requires_python: string | null;
+      readonly core_metadata: CoreMetadata;
     }
   | { readonly verb: 'AGAIN' | 'TAKEN'; readonly reason: string }
   | { readonly verb: 'REFUSED'; readonly code: string; readonly reason: string };
@@ -169,6 +171,7 @@ export class WheelStore {
         filename,
         metadata_sha256: wheel.metadataSha256,
         requires_python: wheel.requiresPython,
+        core_metadata: wheel.coreMetadata,
       };
     } catch (error) {
       if (

@@ -5,6 +5,8 @@ import type { Readable } from 'node:stream';
 import yauzl, { type Entry, type ZipFile } from 'yauzl';
 import { PiwError, reason } from '../errors.js';
 import type { FileState } from '../states/file-state.js';
+import type { CoreMetadata } from '../protocols/fields.js';
+import { coreMetadata, plainText, type Headers } from './core-metadata.js';
 import { isPackageName, normalise } from './names.js';
 import { parseWheelName, type WheelName } from './tags.js';
 import { sameVersion } from './versions.js';
@@ -36,7 +38,7 @@ export interface Wheel extends WheelName {
   /** As METADATA spells them. */
   readonly name: string;
   readonly requiresPython: string | null;
-  readonly summary: string | null;
+  readonly coreMetadata: CoreMetadata;
 }
 
 /**
@@ -69,8 +71,8 @@ export async function readWheel(
     metadata,
     metadataSha256: createHash('sha256').update(metadata).digest('hex'),
     name: its.name,
-    requiresPython: clean(headers.get('requires-python')?.[0], 1024),
-    summary: clean(headers.get('summary')?.[0], 1024),
+    requiresPython: plainText(headers.get('requires-python')?.[0], 1024),
+    coreMetadata: coreMetadata(headers),
   };
 }
 
@@ -296,7 +298,7 @@ async function contents(zip: ZipFile, entry: Entry, filename: string): Promise<B
 }
 
 /** The header fields of METADATA or WHEEL by lower-case name; what follows the first empty line is text. */
-function parseHeaders(text: string): ReadonlyMap<string, readonly string[]> {
+function parseHeaders(text: string): Headers {
   const headers = new Map<string, string[]>();
   let last: string[] | undefined;
   for (const line of text.split(/\r?\n/)) {
@@ -313,12 +315,6 @@ function parseHeaders(text: string): ReadonlyMap<string, readonly string[]> {
     headers.set(name, last);
   }
   return headers;
-}
-
-function clean(value: string | undefined, limit: number): string | null {
-  // eslint-disable-next-line no-control-regex
-  const plain = (value ?? '').replace(/[\u0000-\u001f]+/g, ' ').trim();
-  return plain === '' || plain === 'UNKNOWN' ? null : plain.slice(0, limit);
 }
 
 function bad(filename: string, why: string): PiwError {

@@ -16,6 +16,7 @@ import { runTasks } from '../helpers/command.js';
 import { testDatabase } from '../helpers/database.js';
 import { PLATFORM, someRelease, someTarget } from '../helpers/rows.js';
 import { announce, makeWheel } from '../helpers/wheel.js';
+import { NO_DETAILS } from '../../src/states/build-details.js';
 
 t.setTimeout(120_000);
 
@@ -47,6 +48,7 @@ void t.test('a slave whose file nobody takes keeps no other slave waiting', asyn
   const built = first
     .ask('BUILT', {
       ...{ lease: order.lease, status: true, failure_class: null, duration_s: 1, output: '' },
+      details: NO_DETAILS,
       files: [fileToMessage(file)],
     })
     .finally(() => (answered = true));

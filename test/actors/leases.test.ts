@@ -11,6 +11,7 @@ import { until } from '../helpers/bus.js';
 import { ABI, helloOf, testMaster, testSlave, type Pip } from '../helpers/master.js';
 import { PLATFORM, someSlave, someTarget } from '../helpers/rows.js';
 import { announce, makeWheel } from '../helpers/wheel.js';
+import { NO_DETAILS } from '../../src/states/build-details.js';
 
 t.setTimeout(120_000);
 
@@ -35,7 +36,7 @@ async function buildOnce(
     path = await makeWheel(workDir, { files: { 'demo.py': Buffer.from(contents) } });
     await built();
     const files = [{ ...(await announce(path)), path }];
-    return { status: true, failureClass: null, durationS: 1, output: contents, files };
+    return { status: true, failureClass: null, durationS: 1, output: contents, details: NO_DETAILS, files };
   };
   await (
     await testSlave(t, prefix, pip, { once: true, hello })
@@ -134,7 +135,7 @@ void t.test('two that build the same wheel at once: the first one stays, and ser
     await until(() => begun === 2);
     const path = await makeWheel(workDir, { files: { 'demo.py': randomBytes(100_000) } });
     const files = [{ ...(await announce(path)), path }];
-    return { status: true, failureClass: null, durationS: 1, output: 'log', files };
+    return { status: true, failureClass: null, durationS: 1, output: 'log', details: NO_DETAILS, files };
   };
   const slaves = await Promise.all(
     [PLATFORM, other].map((platform_tag) =>

@@ -9,6 +9,7 @@ import { until } from '../helpers/bus.js';
 import { runTasks } from '../helpers/command.js';
 import { testDatabase } from '../helpers/database.js';
 import { PLATFORM, someRelease, someTarget } from '../helpers/rows.js';
+import { NO_DETAILS } from '../../src/states/build-details.js';
 
 t.setTimeout(60_000);
 
@@ -43,8 +44,15 @@ for (const [removed, left] of [
       await logBuilds(db, [
         {
           ...{ lease: null, slave_id: null, package: 'a', version, abi: 'cp311', platform: PLATFORM },
-          ...{ status: true, failure_class: null, duration_s: 1, output: '', served: [] },
-          files: [[[...file, 'py3', 'none', 'any', null, {}, true], '0'.repeat(64)]],
+          ...{
+            status: true,
+            failure_class: null,
+            duration_s: 1,
+            output: '',
+            details: NO_DETAILS,
+            served: [],
+          },
+          files: [[[...file, 'py3', 'none', 'any', null, {}, true], '0'.repeat(64), null]],
         },
       ]);
     }

@@ -14,6 +14,7 @@ import { ABI, MASTER_TASKS, testMaster } from '../helpers/master.js';
 import { PLATFORM, someTarget } from '../helpers/rows.js';
 import { Session } from '../helpers/session.js';
 import { announce, makeWheel, sha256 } from '../helpers/wheel.js';
+import { NO_DETAILS } from '../../src/states/build-details.js';
 
 t.setTimeout(120_000);
 
@@ -44,8 +45,8 @@ async function stage(t: Test, { abi = ABI, version = '1.0', rebuilt = 'tag' }: E
   await logBuilds(db, [
     {
       ...{ lease: null, slave_id: null, package: 'demo', version, abi, platform: PLATFORM },
-      ...{ status: true, failure_class: null, duration_s: 1, output: '' },
-      files: [[file, '0'.repeat(64)]],
+      ...{ status: true, failure_class: null, duration_s: 1, output: '', details: NO_DETAILS },
+      files: [[file, '0'.repeat(64), null]],
       served: [],
     },
   ]);

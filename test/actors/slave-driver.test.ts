@@ -4,6 +4,7 @@ import { slaveDriver, type SlaveVerbs } from '../../src/protocols/slave-driver.j
 import { ABI, helloOf, testMaster } from '../helpers/master.js';
 import { STATS, Session } from '../helpers/session.js';
 import { makeWheel } from '../helpers/wheel.js';
+import { NO_DETAILS } from '../../src/states/build-details.js';
 
 t.setTimeout(180_000);
 
@@ -165,7 +166,7 @@ void t.test(
       const order = await idle();
       if (order.verb !== 'BUILD') return order.verb;
       const { lease, version } = order;
-      const how = { status: false, duration_s: 1, output: 'piw: why\n', files: [] };
+      const how = { status: false, duration_s: 1, output: 'piw: why\n', details: NO_DETAILS, files: [] };
       await client.ask('BUILT', { lease, failure_class, ...how });
       return version;
     };

@@ -35,6 +35,23 @@ function project(name: string, round: number): Project {
           dependencies: { apt: ['libopenblas0', 'libgfortran5'] },
           downloads: n,
         },
+        ...{
+          built: 1.7e12 + n * 1e8,
+          duration_s: 12.5,
+          slave: 'anvil',
+          provenance: {
+            sdist: [`${name}-${version}.tar.gz`, sha(name)],
+            python: 'CPython 3.11.7',
+            pip: '26.0',
+            requirements: [
+              ['setuptools', '80.9.0'],
+              ['wheel', '0.45.1'],
+            ],
+            source_date_epoch: 1_700_000_000,
+          },
+          remark: null,
+          core_metadata: null,
+        },
       });
     }
     return {
@@ -54,7 +71,8 @@ function project(name: string, round: number): Project {
           build_id: 1_000_000 + n,
           failure_class: null,
         },
-        ...{ held_until: null, filename: `${name}-${version}-${abi}-${abi}-linux_aarch64.whl` },
+        ...{ reason: null, remark: null, held_until: null },
+        filename: `${name}-${version}-${abi}-${abi}-linux_aarch64.whl`,
       })),
     };
   });

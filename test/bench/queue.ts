@@ -16,6 +16,7 @@ import type { Bench } from './bench.js';
 import { PLATFORM, abisOf, fillShape } from './pypi-shape.js';
 import { quantile } from './quantile.js';
 import { onStage } from './stage.js';
+import { NO_DETAILS } from '../../src/states/build-details.js';
 
 const SLAVES = 50;
 const ASKED_PER_SECOND = 500;
@@ -199,7 +200,14 @@ class Load {
           const [lease, , name, version] = grant;
           const result: LoggedBuild = {
             ...{ lease, slave_id: id, package: name, version, abi, platform: PLATFORM, status: false },
-            ...{ failure_class: 'compiler', duration_s: 1, output: LOG, files: [], served: [] },
+            ...{
+              failure_class: 'compiler',
+              duration_s: 1,
+              output: LOG,
+              details: NO_DETAILS,
+              files: [],
+              served: [],
+            },
           };
           logging.push(log.add(result));
         }

@@ -10,6 +10,7 @@ import type { Bench } from './bench.js';
 import { PLATFORM } from './pypi-shape.js';
 import { quantile } from './quantile.js';
 import { onStage } from './stage.js';
+import { NO_DETAILS } from '../../src/states/build-details.js';
 
 const ABI = 'cp311';
 const POLL_S = 1;
@@ -124,7 +125,7 @@ class IdleSlave {
         const at = Date.now();
         await this.#master.ask('BUILT', {
           ...{ lease: answer.lease, status: false, failure_class: 'compiler', duration_s: 1 },
-          ...{ output: 'failed', files: [] },
+          ...{ output: 'failed', details: NO_DETAILS, files: [] },
         });
         return { package: answer.package, at };
       }

@@ -6,6 +6,7 @@ import { sendFile } from '../../src/actor/send-file.js';
 import { Bus } from '../../src/bus/bus.js';
 import { PiwError } from '../../src/errors.js';
 import type { Stats } from '../../src/protocols/fields.js';
+import { NO_DETAILS } from '../../src/states/build-details.js';
 import { slaveDriver, type SlaveAnswer, type SlaveVerbs } from '../../src/protocols/slave-driver.js';
 import { fileToMessage } from '../../src/states/file-state.js';
 import { PROTOCOL, VERSION } from '../../src/version.js';
@@ -117,6 +118,7 @@ async function main({
           failure_class: wheel ? null : 'compiler',
           duration_s: 1.5,
           output: LOG,
+          details: NO_DETAILS,
           files: wheel ? [fileToMessage(wheel.file)] : [],
         });
         while (answer.verb === 'SEND' && wheel) {

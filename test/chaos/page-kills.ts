@@ -38,6 +38,7 @@ import { SimpleIndex } from '../../src/site/simple-index.js';
 import { Site } from '../../src/site/site.js';
 import { startServers } from '../helpers/servers.js';
 import { PLATFORM, someRelease } from '../helpers/rows.js';
+import { NO_DETAILS } from '../../src/states/build-details.js';
 
 const { values } = parseArgs({
   options: {
@@ -122,11 +123,13 @@ function build(name: string): LoggedBuild {
     ...{ lease: null, slave_id: null, package: name, version: number, abi: 'cp311', platform: PLATFORM },
     ...{ status: works, failure_class: works ? null : 'compiler', duration_s: 1, served: [] },
     output: `build ${String(files)} of ${name}\nerror: something\n`,
+    details: NO_DETAILS,
     files: works
       ? [
           [
             [filename, 1000 + files, 'a'.repeat(64), 'x', number, 'cp311', 'cp311', PLATFORM, null, {}, true],
             'b'.repeat(64),
+            null,
           ],
         ]
       : [],

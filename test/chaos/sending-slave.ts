@@ -13,6 +13,7 @@ import type { Answer, Body } from '../../src/protocols/protocol.js';
 import { slaveDriver, type SlaveAnswer, type SlaveVerbs } from '../../src/protocols/slave-driver.js';
 import { fileToMessage, type FileState } from '../../src/states/file-state.js';
 import { PROTOCOL, VERSION } from '../../src/version.js';
+import { NO_DETAILS } from '../../src/states/build-details.js';
 
 /** What is to be handed in. */
 export interface HandIn {
@@ -77,7 +78,7 @@ async function build(): Promise<HandIn> {
 async function handIn({ lease, path, file }: HandIn): Promise<string> {
   const built = () =>
     say('BUILT', {
-      ...{ lease, status: true, failure_class: null, duration_s: 1, output: 'built\n' },
+      ...{ lease, status: true, failure_class: null, duration_s: 1, output: 'built\n', details: NO_DETAILS },
       files: [fileToMessage(file)],
     });
   let sent = 0;

@@ -10,6 +10,7 @@ import { PROTOCOL, VERSION } from '../../src/version.js';
 import { natsAddress, ownPrefix, testBus, until } from '../helpers/bus.js';
 import { piwWith, piwWithTasks, type Piw } from '../helpers/command.js';
 import { testDatabase } from '../helpers/database.js';
+import { NO_DETAILS } from '../../src/states/build-details.js';
 
 t.setTimeout(200_000);
 
@@ -77,7 +78,15 @@ void t.test('an ABI is added, skipped, taken up again and removed', async (t) =>
   await logBuilds(db, [
     {
       ...{ lease: null, slave_id: null, package: 'demo', version: '1', abi: 'cp313t', platform: ARM },
-      ...{ status: false, failure_class: 'compiler', duration_s: 1, output: '', files: [], served: [] },
+      ...{
+        status: false,
+        failure_class: 'compiler',
+        duration_s: 1,
+        output: '',
+        details: NO_DETAILS,
+        files: [],
+        served: [],
+      },
     },
   ]);
   // There is nobody to ask.

@@ -10,6 +10,7 @@ import { natsAddress, ownPrefix } from '../helpers/bus.js';
 import { piwWith, piwWithTasks, type Piw } from '../helpers/command.js';
 import { testDatabase } from '../helpers/database.js';
 import { PLATFORM, someRelease, someSlave } from '../helpers/rows.js';
+import { NO_DETAILS } from '../../src/states/build-details.js';
 
 t.setTimeout(200_000);
 
@@ -24,6 +25,7 @@ const release = (version: string, day: number, more: Partial<Release> = {}): Rel
 const build = (version: string, tags: readonly [string, string, string] | null): LoggedBuild => ({
   ...{ lease: null, slave_id: null, package: 'demo', version, abi: 'cp39', platform: PLATFORM },
   ...{ status: tags !== null, failure_class: tags === null ? 'compiler' : null, duration_s: 1, output: '' },
+  details: NO_DETAILS,
   files: tags
     ? [
         [
@@ -39,6 +41,7 @@ const build = (version: string, tags: readonly [string, string, string] | null):
             true,
           ],
           '0'.repeat(64),
+          null,
         ],
       ]
     : [],

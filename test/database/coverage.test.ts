@@ -7,6 +7,7 @@ import { newVersions } from '../../src/database/versions.js';
 import { parseWheelName } from '../../src/wheels/tags.js';
 import { testDatabase } from '../helpers/database.js';
 import { PLATFORM, someRelease, someSlave, someTarget } from '../helpers/rows.js';
+import { NO_DETAILS } from '../../src/states/build-details.js';
 
 t.setTimeout(120_000);
 
@@ -39,17 +40,25 @@ interface Yield {
 
 const result = (abi: string, { files = [], contents = 'a', served = [] }: Yield) => ({
   ...{ lease: null, slave_id: null, package: 'demo', version: '1.0', abi, platform: PLATFORM },
-  ...{ status: true, failure_class: null, duration_s: 1, output: 'log', served: [...served] },
+  ...{
+    status: true,
+    failure_class: null,
+    duration_s: 1,
+    output: 'log',
+    details: NO_DETAILS,
+    served: [...served],
+  },
   files: files.map(
     (
       filename,
     ): [
       [string, number, string, string, string, string, string, string, null, Record<string, never>, true],
       string,
+      null,
     ] => {
       const { py, abi: its, platform } = parseWheelName(filename);
       const hash = contents.repeat(64);
-      return [[filename, 1, hash, 'demo', '1.0', py, its, platform, null, {}, true], hash];
+      return [[filename, 1, hash, 'demo', '1.0', py, its, platform, null, {}, true], hash, null];
     },
   ),
 });

@@ -1,6 +1,7 @@
 import t from 'tap';
 import { logBuilds } from '../../src/database/builds.js';
 import type { Database } from '../../src/database/pool.js';
+import { NO_DETAILS } from '../../src/states/build-details.js';
 import { front, grant, release, returnExpired } from '../../src/database/queue.js';
 import { packageQueue } from '../../src/database/queue-report.js';
 import { queuePace } from '../../src/database/queue-count.js';
@@ -47,6 +48,7 @@ async function fail(db: Database, slave: number, failure_class: string) {
           failure_class,
           duration_s: 1,
           output: 'log',
+          details: NO_DETAILS,
           files: [],
           served: [],
         },

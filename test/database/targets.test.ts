@@ -6,6 +6,7 @@ import { newVersions } from '../../src/database/versions.js';
 import { until } from '../helpers/bus.js';
 import { testDatabase } from '../helpers/database.js';
 import { someRelease } from '../helpers/rows.js';
+import { NO_DETAILS } from '../../src/states/build-details.js';
 
 t.setTimeout(120_000);
 
@@ -37,7 +38,15 @@ for (const [how, stop] of [
           abi: 'cp311',
           platform: 'linux_x86_64',
         },
-        ...{ status: false, failure_class: 'compiler', duration_s: 1, output: '', files: [], served: [] },
+        ...{
+          status: false,
+          failure_class: 'compiler',
+          duration_s: 1,
+          output: '',
+          details: NO_DETAILS,
+          files: [],
+          served: [],
+        },
       },
     ]);
     await stop(db);

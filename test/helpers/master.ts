@@ -18,6 +18,7 @@ import { runTasks } from './command.js';
 import { testDatabase } from './database.js';
 import { PLATFORM, someRelease, someTarget } from './rows.js';
 import { announce, makeWheel } from './wheel.js';
+import { NO_DETAILS } from '../../src/states/build-details.js';
 
 export const ABI = 'cp311';
 
@@ -81,14 +82,21 @@ export type Pip = (request: BuildRequest, workDir: string) => Promise<BuildResul
 export const makes: Pip = async ({ package: name, version }, workDir) => {
   const path = await makeWheel(workDir, { name, version });
   const files = [{ ...(await announce(path)), path }];
-  return { status: true, failureClass: null, durationS: 1, output: 'log', files };
+  return { status: true, failureClass: null, durationS: 1, output: 'log', details: NO_DETAILS, files };
 };
 
 /** Until it is told to end, as a build does that takes hours. */
 export const lasts: Pip = ({ signal }) =>
   new Promise((resolve) => {
     const end = () => {
-      resolve({ status: false, failureClass: 'killed', durationS: 1, output: '', files: [] });
+      resolve({
+        status: false,
+        failureClass: 'killed',
+        durationS: 1,
+        output: '',
+        details: NO_DETAILS,
+        files: [],
+      });
     };
     if (signal.aborted) end();
     else signal.addEventListener('abort', end, { once: true });

@@ -124,6 +124,7 @@ export function projectOf(
         {
           ...target,
           ...{ state: 'built' as const, build_id: buildId, failure_class: null, held_until: null },
+          ...{ reason: null, remark: null },
           filename: files[0]?.filename ?? null,
         },
       ],
@@ -131,6 +132,8 @@ export function projectOf(
     files: files.map((file) => ({
       ...file,
       ...{ build_id: buildId, serves: [['cp311', 'linux_x86_64']], dependencies: {}, downloads: 0 },
+      ...{ built: Date.UTC(2026, 0, 2), duration_s: 12, slave: 'anvil', provenance: null, remark: null },
+      core_metadata: null,
     })),
   };
 }

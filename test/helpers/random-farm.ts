@@ -18,6 +18,7 @@ import { fold } from '../../src/pypi/fold.js';
 import type { PackageName } from '../../src/wheels/names.js';
 import { chance } from './fake-pypi/chance.js';
 import { someRelease, someSlave } from './rows.js';
+import { NO_DETAILS } from '../../src/states/build-details.js';
 
 export const LINUX = 'linux_x86_64';
 export const ARM = 'linux_aarch64';
@@ -56,6 +57,7 @@ export const built = (
   failure_class: tags.length > 0 ? null : 'compiler',
   duration_s: 1,
   output: 'log',
+  details: NO_DETAILS,
   files: tags.map((tag) => {
     const [py = '', its = '', on = ''] = tag.split('-');
     serial += 1;
@@ -76,6 +78,7 @@ export const built = (
         true,
       ],
       hash,
+      null,
     ];
   }),
   served: [],

@@ -266,6 +266,11 @@ export function sampleProject(name: string, description: string, count: number, 
           state,
           build_id: state === 'built' || state === 'failed' ? 5_000_000 + i * 10 + t : null,
           failure_class: state === 'failed' ? 'missing-header' : null,
+          reason:
+            state === 'failed'
+              ? 'it needs the header cblas.h, which this slave does not have (on Debian: apt install libopenblas-dev)'
+              : null,
+          remark: null,
           held_until: null,
           filename: state === 'built' ? `${name}-${version}-${abi}-${abi}-${PLATFORM}.whl` : null,
         };
@@ -287,6 +292,29 @@ export function sampleProject(name: string, description: string, count: number, 
         serves: [[abi, PLATFORM]],
         dependencies: { apt: ['libopenblas0-pthread', 'libgfortran5'] },
         downloads: Math.floor(random() * 90_000),
+        built: released + 2 * HOUR,
+        duration_s: 3541,
+        slave: 'pi4-attic',
+        provenance: {
+          sdist: [`${name}-${version}.tar.gz`, digest],
+          python: 'CPython 3.11.2',
+          pip: '25.3',
+          requirements: [
+            ['Cython', '3.1.4'],
+            ['meson-python', '0.18.0'],
+          ],
+          source_date_epoch: Math.floor(released / 1000),
+        },
+        remark: null,
+        core_metadata: {
+          summary: description,
+          license: 'BSD-3-Clause',
+          links: [
+            ['Homepage', `https://${name}.example/`],
+            ['Source', `https://git.example/${name}/${name}`],
+          ],
+          requires: [],
+        },
       });
     }
   }

@@ -1,6 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import t from 'tap';
 import { encode } from '../../src/bus/codec.js';
+import { NO_DETAILS } from '../../src/states/build-details.js';
 import { until } from '../helpers/bus.js';
 import { RawNats } from '../helpers/raw-nats.js';
 import { STATS, stage } from './stage.js';
@@ -97,15 +98,26 @@ const MALFORMED: readonly (readonly [string, string, Uint8Array, RegExp])[] = [
     encode(['HELLO', '0/1', 1, 1, '../x', 'cp311', 'x', 'x', 'x', 'x', null, 1]),
     /py_version_tag/,
   ],
-  ['a file of another form', 'BUILT', encode(['BUILT', 1, true, null, 1, '', [['a.whl']]]), /files/],
-  ['a log that is a number', 'BUILT', encode(['BUILT', 1, true, null, 1, 1, []]), /output/],
+  [
+    'a file of another form',
+    'BUILT',
+    encode(['BUILT', 1, true, null, 1, '', NO_DETAILS, [['a.whl']]]),
+    /files/,
+  ],
+  ['a log that is a number', 'BUILT', encode(['BUILT', 1, true, null, 1, 1, NO_DETAILS, []]), /output/],
   [
     'a failure that is no word',
     'BUILT',
-    encode(['BUILT', 1, false, "x'; drop table builds; --", 1, '', []]),
+    encode(['BUILT', 1, false, "x'; drop table builds; --", 1, '', NO_DETAILS, []]),
     /failure_class/,
   ],
-  ['a build of no time', 'BUILT', encode(['BUILT', 1, true, null, -1, '', []]), /duration_s/],
+  ['a build of no time', 'BUILT', encode(['BUILT', 1, true, null, -1, '', NO_DETAILS, []]), /duration_s/],
+  [
+    'a reason that moves the cursor',
+    'BUILT',
+    encode(['BUILT', 1, false, 'other', 1, '', { ...NO_DETAILS, reason: '\u001b[2J' }, []]),
+    /details/,
+  ],
   ['a filename with a path', 'SENT', encode(['SENT', 1, '../../etc/passwd']), /filename/],
   ['an absolute filename', 'SENT', encode(['SENT', 1, '/etc/passwd']), /filename/],
   ['a filename with NUL', 'SENT', encode(['SENT', 1, 'a.whl\0.txt']), /filename/],

@@ -18,6 +18,7 @@ import { createLog } from '../../src/log.js';
 import { partsOf } from '../../src/protocols/file-juggler.js';
 import { oracle } from '../../src/protocols/oracle.js';
 import { PROTOCOL, VERSION } from '../../src/version.js';
+import { NO_DETAILS } from '../../src/states/build-details.js';
 import { until } from '../helpers/bus.js';
 import { testDatabase } from '../helpers/database.js';
 import { farmNats } from '../helpers/nats.js';
@@ -181,7 +182,14 @@ async function honest(t: Test, address: string, output: string): Promise<void> {
       const path = await makeWheel(workDir, { name, version, files: contents });
       const file = await announce(path);
       built = `${name}/${file.filename}`;
-      return { status: true, failureClass: null, durationS: 1, output: 'honest', files: [{ ...file, path }] };
+      return {
+        status: true,
+        failureClass: null,
+        durationS: 1,
+        output: 'honest',
+        details: NO_DETAILS,
+        files: [{ ...file, path }],
+      };
     },
     clean: () => Promise.resolve(),
   };
@@ -261,7 +269,17 @@ export class Mallory {
   }
 
   built(its: Lease, files: readonly unknown[], status = true): Promise<Told> {
-    return this.tell(its.session, 'BUILT', its.lease, status, status ? null : 'other', 1, 'log', files);
+    return this.tell(
+      its.session,
+      'BUILT',
+      its.lease,
+      status,
+      status ? null : 'other',
+      1,
+      'log',
+      NO_DETAILS,
+      files,
+    );
   }
 
   /** Stores bytes as one chunk, as of a small file and as of a large one, and waits until they are stored. */
