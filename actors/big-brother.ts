@@ -1,8 +1,11 @@
 import { Actor, type ActorContext } from '../src/actor/actor.js';
 import type { Clock } from '../src/actor/clock.js';
+import { ConditionBoard } from '../src/actor/conditions.js';
+import { ANNOUNCE_INTERVAL_S, TaskWatch, type WatchedTask } from '../src/actor/task-watch.js';
 import { Client } from '../src/actor/client.js';
 import type { AskOptions } from '../src/bus/bus.js';
 import { bigBrother } from '../src/protocols/big-brother.js';
+import { conditionReports } from '../src/protocols/conditions.js';
 import { slaveControl, status } from '../src/protocols/control.js';
 import { PiwError } from '../src/errors.js';
 import { fileSystem } from '../src/protocols/file-juggler.js';
@@ -12,6 +15,8 @@ import { secretary } from '../src/protocols/web.js';
 
 export interface BigBrotherSettings {
   readonly intervalS: number;
+  /** Those that have to be at work. */
+  readonly tasks: readonly WatchedTask[];
 }
 
 /** How long each of those that it asks may take when it is told to end. */
@@ -23,6 +28,9 @@ const HOLDS_MS = 300_000;
  * Puts the statistics together, from the database, the file system and the slaves, and sends them to
  * the home page and to whoever watches. It also has the database sum up what they and their history consist of.
  * After a time away there is more to sum up, and nothing is missing.
+ *
+ * He keeps what all processes report as their conditions, and puts it with the statistics. While the database is
+ * away he sends the figures that he has, which say when they were counted, with the conditions of now.
  */
 export class BigBrother extends Actor {
   readonly #settings: BigBrotherSettings;
@@ -31,10 +39,15 @@ export class BigBrother extends Actor {
   readonly #status: Client<typeof status.verbs>;
   readonly #space: LastSaid<{ readonly total: number; readonly free: number }>;
   readonly #slaves: LastSaid<Statistics['slaves']>;
+  readonly #board: ConditionBoard;
+  readonly #tasks: TaskWatch;
+  #counted: Statistics | undefined;
 
   constructor(context: ActorContext, settings: BigBrotherSettings) {
     super(context);
     this.#settings = settings;
+    this.#board = new ConditionBoard(this.clock);
+    this.#tasks = new TaskWatch(this.clock, settings.tasks);
     this.#database = new Client(this.bus, oracle, undefined, { timeoutMs: 30_000 });
     this.#secretary = new Client(this.bus, secretary);
     this.#status = new Client(this.bus, status);
@@ -53,12 +66,32 @@ export class BigBrother extends Actor {
   override start(): void {
     this.serve(bigBrother, {
       GATHER: async () => ({ verb: 'STATISTICS', statistics: await this.#gather() }),
+      CONDITIONS: () => ({ verb: 'CONDITIONS', conditions: [...this.#board.list()] }),
+    });
+    this.serve(
+      conditionReports,
+      {
+        REPORT: ({ source, conditions }) => {
+          if (this.#board.report(source, conditions)) void this.track(() => this.#send());
+        },
+      },
+      { queue: null, always: true },
+    );
+    this.serve(
+      status,
+      {
+        ACTOR: ({ task, working }) => {
+          this.#tasks.heard(task, working);
+        },
+      },
+      { verb: 'ACTOR', queue: null, always: true },
+    );
+    this.every(ANNOUNCE_INTERVAL_S, () => {
+      this.#tasks.tell(this.conditions, (task) => task !== this.context.task);
     });
     this.every(this.#settings.intervalS, async () => {
       await this.#sumUp();
-      const statistics = await this.#gather();
-      await this.#status.publish('STATISTICS', { statistics });
-      await this.#secretary.ask('HOME', { statistics });
+      await this.#send();
     });
   }
 
@@ -73,16 +106,38 @@ export class BigBrother extends Actor {
     }
   }
 
+  async #send(): Promise<void> {
+    const statistics = await this.#gather();
+    await this.#status.publish('STATISTICS', { statistics });
+    await this.#secretary.ask('HOME', { statistics });
+  }
+
   /** As much as there is, but no longer than until the figures are due again. */
   async #sumUp(): Promise<void> {
     const end = this.clock.now() + this.#settings.intervalS * 1000;
     for (let more = true; more && this.clock.now() < end && !this.isStopping();)
-      ({ more } = await this.#database.ask('SUMUP', { fence: this.context.fence() }));
+      ({ more } = await this.#database.ask('SUMUP', { fence: this.context.fence() }).catch(unlessAway));
+  }
+
+  /** Those that wait for the conditions don't wait long for figures, where there are some. */
+  #patience(): AskOptions {
+    return this.#counted ? { timeoutMs: 5000, once: true } : {};
+  }
+
+  /** The database's figures; while it is away, those that it gave last. */
+  async #count(options?: AskOptions): Promise<Statistics> {
+    try {
+      this.#counted = (await this.#database.ask('GETSTATS', {}, options ?? this.#patience())).statistics;
+    } catch (error) {
+      unlessAway(error);
+      if (!this.#counted) throw error;
+    }
+    return this.#counted;
   }
 
   async #gather(options?: AskOptions): Promise<Statistics> {
-    const [{ statistics: counted }, space, slaves] = await Promise.all([
-      this.#database.ask('GETSTATS', {}, options),
+    const [counted, space, slaves] = await Promise.all([
+      this.#count(options),
       this.#space.get(),
       this.#slaves.get(),
     ]);
@@ -91,8 +146,15 @@ export class BigBrother extends Actor {
       slaves: slaves ?? [],
       disk_total: space?.total ?? 0,
       disk_free: space?.free ?? 0,
+      conditions: [...this.#board.list()],
     };
   }
+}
+
+/** Nothing more is to be summed up while the database, or the Oracle before it, is away; the Oracle tells of that. */
+function unlessAway(error: unknown): { more: false } {
+  if (!(error instanceof PiwError) || error.code === 'PIW_FENCED') throw error;
+  return { more: false };
 }
 
 /** A task that doesn't answer now costs its own figures, not all of them, and those only after a while. */

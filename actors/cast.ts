@@ -124,7 +124,8 @@ export const CAST: readonly Part<Settings>[] = [
     count: 1,
     load: async () => {
       const { BigBrother } = await import('./big-brother.js');
-      return (context, settings) => new BigBrother(context, { intervalS: settings['dev-mode'] ? 5 : 30 });
+      return (context, settings) =>
+        new BigBrother(context, { intervalS: settings['dev-mode'] ? 5 : 30, tasks: CAST });
     },
   },
   {

@@ -124,13 +124,14 @@ export class TheScribe extends Actor {
 
   /** The home page, and the farm's: whoever doesn't answer at once is left out of it. */
   async #writeFront(statistics: Statistics): Promise<void> {
-    const { front } = await this.#database.ask('GETHOME', {});
-    this.#site.writeHome(statistics, front);
     const [queue, slaves] = await Promise.all([
       this.#now.ask('QUEUE', {}).catch(nobody),
       this.#slaves.ask('HELLO', {}).catch(nobody),
     ]);
     this.#site.writeFarm(statistics, queue, slaves?.slaves ?? null, this.clock.now());
+    // Last, and only with the database: what is wrong with the farm is told without it.
+    const { front } = await this.#now.ask('GETHOME', {});
+    this.#site.writeHome(statistics, front);
   }
 
   /** All packages, for the search and the sitemap. */

@@ -1,9 +1,11 @@
+import { randomUUID } from 'node:crypto';
 import type { Bus, Incoming, Line } from '../bus/bus.js';
 import { PiwError, reason } from '../errors.js';
 import type { Log } from '../log.js';
 import { packError, type Answer, type Protocol, type Said, type Verbs } from '../protocols/protocol.js';
 import { PROTOCOL, VERSION } from '../version.js';
 import type { Clock } from './clock.js';
+import { Conditions } from './conditions.js';
 import { FairShare } from './fair-share.js';
 
 /**
@@ -77,6 +79,8 @@ export abstract class Actor {
   protected readonly log: Log;
   protected readonly clock: Clock;
   readonly context: ActorContext;
+  /** What keeps this actor from its work, for the log, the site, the monitor and the statistics. */
+  readonly conditions: Conditions;
   readonly #served = new Set<Served>();
   readonly #timers = new Map<symbol, () => void>();
   readonly #running = new Set<Promise<void>>();
@@ -91,6 +95,12 @@ export abstract class Actor {
     this.bus = context.bus;
     this.log = context.log;
     this.clock = context.clock;
+    this.conditions = new Conditions(
+      context.bus,
+      context.log,
+      context.clock,
+      `${context.task}/${randomUUID()}`,
+    );
     this.#shares = new FairShare(context.clock);
   }
 
@@ -141,6 +151,7 @@ export abstract class Actor {
     await Promise.all([...this.#served].map((served) => this.#close(served)));
     await Promise.all(this.#running);
     await this.stopped();
+    this.conditions.close();
   }
 
   /** Opens a conversation; the function that is given back closes it again. */

@@ -1,12 +1,16 @@
-import { control, orders } from '../protocols/control.js';
+import { control, orders, status } from '../protocols/control.js';
 import { oracle } from '../protocols/oracle.js';
 import { slaveControl } from '../protocols/control.js';
 import { Actor, type ActorContext } from './actor.js';
 import { Client } from './client.js';
+import { ANNOUNCE_INTERVAL_S, TaskWatch, type WatchedTask } from './task-watch.js';
+
+const BIG_BROTHER = 'big-brother';
 
 /**
  * Takes an administrator's orders, in every master; one of them gets each. PAUSE is written to the
- * database before it is passed on, so that an actor that starts later finds it.
+ * database before it is passed on, so that an actor that starts later finds it. It also tells when nobody is at work
+ * as Big Brother, who tells the same of the other tasks: while he is away, it tells that of all of them.
  */
 export class ControlDesk extends Actor {
   readonly #quit: () => void;
@@ -14,10 +18,13 @@ export class ControlDesk extends Actor {
   readonly #database: Client<typeof oracle.verbs>;
   readonly #slaves: Client<typeof slaveControl.verbs>;
 
-  /** `quit` ends this master; every master of the farm hears the order. */
-  constructor(context: ActorContext, quit: () => void) {
+  readonly #tasks: TaskWatch;
+
+  /** `quit` ends this master; every master of the farm hears the order. `tasks` are the farm's. */
+  constructor(context: ActorContext, quit: () => void, tasks: readonly WatchedTask[]) {
     super(context);
     this.#quit = quit;
+    this.#tasks = new TaskWatch(this.clock, tasks);
     this.#orders = new Client(this.bus, orders);
     this.#database = new Client(this.bus, oracle, undefined, { timeoutMs: 5000, patienceMs: 15_000 });
     this.#slaves = new Client(this.bus, slaveControl, undefined, { timeoutMs: 5000 });
@@ -53,5 +60,18 @@ export class ControlDesk extends Actor {
       },
       { queue: null },
     );
+    this.serve(
+      status,
+      {
+        ACTOR: ({ task, working }) => {
+          this.#tasks.heard(task, working);
+        },
+      },
+      { verb: 'ACTOR', queue: null },
+    );
+    this.every(ANNOUNCE_INTERVAL_S, () => {
+      const alone = this.#tasks.isMissing(BIG_BROTHER);
+      this.#tasks.tell(this.conditions, (task) => alone || task === BIG_BROTHER);
+    });
   }
 }

@@ -4,12 +4,14 @@ import { Bus, type BusOptions } from '../bus/bus.js';
 import { Lease } from '../bus/lease.js';
 import { PiwError, reason } from '../errors.js';
 import type { Log } from '../log.js';
-import { actorPing, orders } from '../protocols/control.js';
+import { redactAddress } from '../bus/address.js';
+import { actorPing, orders, status } from '../protocols/control.js';
 import { oracle } from '../protocols/oracle.js';
 import { PROTOCOL } from '../version.js';
 import { Actor, type ActorContext, type Pausing } from './actor.js';
 import { Client } from './client.js';
 import { systemClock, type Clock } from './clock.js';
+import { ANNOUNCE_INTERVAL_S } from './task-watch.js';
 
 /** One task of the cast. `S` is what its actor has to know to begin. */
 export interface Part<S> {
@@ -59,8 +61,10 @@ export async function runActor<S>(part: Part<S>, settings: S, options: RunOption
   const bus = await Bus.connect({
     patienceMs: 60_000,
     ...options.bus,
-    onStatus: (text) => {
-      log.warning(text);
+    onStatus: (text, connected) => {
+      const server = redactAddress(options.bus.address);
+      if (connected) attendant.conditions.clear('nats-away', server);
+      else attendant.conditions.raise('nats-away', server, text);
     },
   });
   const ended = ending(signal);
@@ -163,6 +167,12 @@ class Attendant<S> extends Actor {
         served: this.#actor?.served ?? 0,
       }) as const;
     // Its supervisor asks for it by name; whoever wants to see them all asks all, and reads on.
+    const announcements = new Client(this.bus, status);
+    this.every(ANNOUNCE_INTERVAL_S, () => {
+      const { task, pid, served } = pong();
+      const working = this.#actor !== undefined && (this.#leader || this.#part.kind === 'pool');
+      return announcements.publish('ACTOR', { task, pid, served, working, host: hostname() });
+    });
     for (const name of [this.#options.instance ?? randomUUID(), 'all']) {
       this.serve(actorPing, { PING: pong }, { tokens: [actorPing.name, name], queue: null });
     }

@@ -45,7 +45,7 @@ export interface BusOptions {
   readonly inboxPrefix?: string;
   /** How long the first connection is tried, milliseconds. */
   readonly patienceMs?: number;
-  readonly onStatus?: (text: string) => void;
+  readonly onStatus?: (text: string, connected: boolean) => void;
 }
 
 export interface AskOptions {
@@ -282,15 +282,15 @@ export class Bus {
     return this.#claims.fetch(claim, bucket).then((body) => decode(body, limits));
   }
 
-  async #watch(say: (text: string) => void): Promise<void> {
+  async #watch(say: (text: string, connected: boolean) => void): Promise<void> {
     for await (const { type } of this.#nc.status()) {
       const what: string = type;
       if (what === 'disconnect') {
-        say('the connection to NATS broke');
+        say('the connection to NATS broke', false);
         const error = new PiwError('PIW_DISCONNECTED', 'the connection to NATS broke');
         for (const giveUp of this.#asked) giveUp(error);
       }
-      if (what === 'reconnect') say('connected to NATS again');
+      if (what === 'reconnect') say('connected to NATS again', true);
     }
   }
 }

@@ -80,9 +80,13 @@ ${EXIT_CODES}`;
         load: () =>
           Promise.resolve(
             (context) =>
-              new ControlDesk(context, () => {
-                quit.abort();
-              }),
+              new ControlDesk(
+                context,
+                () => {
+                  quit.abort();
+                },
+                CAST,
+              ),
           ),
       },
       settings,

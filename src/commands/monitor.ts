@@ -1,7 +1,8 @@
 import { Client } from '../actor/client.js';
 import { PiwError } from '../errors.js';
-import { figureLines } from '../monitor/figures.js';
+import { conditionLines, figureLines } from '../monitor/figures.js';
 import { bigBrother } from '../protocols/big-brother.js';
+import type { Condition } from '../protocols/conditions.js';
 import { slaveControl } from '../protocols/control.js';
 import type { Statistics } from '../protocols/statistics.js';
 import type { Bus } from '../bus/bus.js';
@@ -22,24 +23,41 @@ export default class Monitor extends PiwCommand {
     const bus = await this.connect(this.settings(flags));
     try {
       const slaveDriver = new Client(bus, slaveControl, undefined, { timeoutMs: 3000, patienceMs: 6000 });
-      const [{ slaves }, statistics] = await Promise.all([slaveDriver.ask('HELLO', {}), figures(bus)]);
+      const asked = slaveDriver.ask('HELLO', {});
+      asked.catch(() => undefined);
+      const [statistics, conditions] = await Promise.all([figures(bus), conditionsNow(bus)]);
+      if (conditions && conditions.length > 0)
+        this.log([...conditionLines(conditions, Date.now()), ''].join('\n'));
       if (statistics) this.log([...figureLines(statistics, Date.now()), ''].join('\n'));
+      const slaves = conditions ? await asked.then((answer) => answer.slaves, orNull) : (await asked).slaves;
       this.log(
-        slaves.length === 0 ? 'No slave has said HELLO yet.' : slaveTable(slaves, Date.now()).join('\n'),
+        slaves === null
+          ? 'The Slave Driver does not answer.'
+          : slaves.length === 0
+            ? 'No slave has said HELLO yet.'
+            : slaveTable(slaves, Date.now()).join('\n'),
       );
-      return { statistics, slaves };
+      return { statistics, slaves, conditions };
     } finally {
       await bus.drain();
     }
   }
 }
 
-/** All of the statistics; null while Big Brother doesn't answer. */
+/** Null for whoever does not answer; the other answers are shown. */
+function orNull(error: unknown): null {
+  if (!(error instanceof PiwError)) throw error;
+  return null;
+}
+
+/** All of the statistics; null while Big Brother doesn't answer, or has none because the database is away. */
 async function figures(bus: Bus): Promise<Statistics | null> {
-  try {
-    return (await new Client(bus, bigBrother, undefined, { timeoutMs: 4000 }).ask('GATHER', {})).statistics;
-  } catch (error) {
-    if (!(error instanceof PiwError)) throw error;
-    return null;
-  }
+  const asked = new Client(bus, bigBrother, undefined, { timeoutMs: 4000 }).ask('GATHER', {});
+  return await asked.then(({ statistics }) => statistics, orNull);
+}
+
+/** What keeps parts of the farm from their work; null while Big Brother doesn't answer. */
+async function conditionsNow(bus: Bus): Promise<readonly Condition[] | null> {
+  const asked = new Client(bus, bigBrother, undefined, { timeoutMs: 4000 }).ask('CONDITIONS', {});
+  return await asked.then(({ conditions }) => conditions, orNull);
 }

@@ -1,7 +1,10 @@
 import type { Statistics } from '../protocols/statistics.js';
 import type { Queryable, Row } from './pool.js';
 
-type Counted = Omit<Statistics, 'builds_succeeded_last_day' | 'slaves' | 'disk_total' | 'disk_free'> & {
+type Counted = Omit<
+  Statistics,
+  'builds_succeeded_last_day' | 'slaves' | 'disk_total' | 'disk_free' | 'conditions'
+> & {
   readonly builds_unlucky_last_day: number;
 };
 
@@ -54,6 +57,7 @@ export async function statistics(db: Queryable): Promise<Statistics> {
     slaves: [],
     disk_total: 0,
     disk_free: 0,
+    conditions: [],
   };
 }
 

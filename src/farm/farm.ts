@@ -12,6 +12,7 @@ import { nodeFlags } from '../node-flags.js';
 import { status } from '../protocols/control.js';
 import { oracle } from '../protocols/oracle.js';
 import { SimpleIndex } from '../pypi/index-reader.js';
+import { followConditions } from './conditions.js';
 import { certificates } from './certificates.js';
 import { DataFolder } from './folder.js';
 import { startNats } from './nats-server.js';
@@ -162,7 +163,12 @@ export class Farm {
     const site = new Output({ folder, path: output, account, say });
     await this.#web(program, folder, 'web', output, port);
     await this.#master(program, folder);
-    const bus = await Bus.connect({ address: nats.master, name: 'farm', prefix: PREFIX });
+    const bus = await Bus.connect({
+      ...{ address: nats.master, name: 'farm', prefix: PREFIX },
+      onStatus: (text, connected) => {
+        tell({ event: connected ? 'setup' : 'trouble', text });
+      },
+    });
     this.#running.push({ stop: () => bus.drain() });
     await ready(bus, signal);
     await site.restore(bus, signal);
@@ -170,6 +176,7 @@ export class Farm {
       await this.#slave(number, program, folder, nats.slaves[number - 1] ?? '', python, source.env);
     tell({ event: 'ready', url, index: `${url}simple/`, samples: source.samples, slaves });
     void this.#follow(bus);
+    void followConditions(bus, tell);
     return { wanted: source.wanted, url, bus };
   }
 

@@ -1,3 +1,4 @@
+import type { Condition } from '../protocols/conditions.js';
 import type { Statistics } from '../protocols/statistics.js';
 import { span } from './slave-table.js';
 
@@ -10,6 +11,12 @@ export function size(bytes: number): string {
   const number = unit === 0 ? String(bytes) : (bytes / 1000 ** unit).toPrecision(3);
   return `${number} ${UNITS[unit] ?? ''}`;
 }
+
+/** What is wrong now, a line each. `now` in ms since 1970. */
+export const conditionLines = (conditions: readonly Condition[], now: number): readonly string[] =>
+  conditions.map(
+    ({ kind, subject, since, text }) => `! ${kind} ${subject}, for ${span(now - since)}: ${text}`,
+  );
 
 /** The farm's figures as lines of text. `now` in ms since 1970. */
 export function figureLines(its: Statistics, now: number): readonly string[] {

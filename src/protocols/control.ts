@@ -74,9 +74,8 @@ export const status = new Protocol('status', {
       again_s: orNull(Type.Number()),
     },
   },
-  ACTOR: {
-    fields: { task: Task, host: ShortText, pid: Count, state: Type.String({ maxLength: 20 }), served: Count },
-  },
+  /** Said by each process every ANNOUNCE_INTERVAL_S: `working` unless it only stands by, paused or not. */
+  ACTOR: { fields: { task: Task, host: ShortText, pid: Count, working: Flag, served: Count } },
 });
 
 /** Every actor answers on its own: is the connection alive, and what has it done so far? */

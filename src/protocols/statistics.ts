@@ -1,3 +1,4 @@
+import { Condition, MAX_CONDITIONS } from './conditions.js';
 import { Type, type Static } from './schema.js';
 import { Count, Tag, Time, listOf, orNull } from './fields.js';
 
@@ -54,6 +55,8 @@ export const STATISTICS = {
    * of its changelog, or a page of a project that had changed. null: it never has.
    */
   last_event: orNull(Time),
+  /** What keeps parts of the farm from their work now, the oldest first. */
+  conditions: listOf(Condition, MAX_CONDITIONS),
 } as const;
 
 export const Statistics = Type.Object(STATISTICS, { additionalProperties: false });

@@ -1,4 +1,5 @@
 import type { SlaveRow } from '../protocols/control.js';
+import type { Condition } from '../protocols/conditions.js';
 import type { Answer } from '../protocols/protocol.js';
 import type { OracleVerbs } from '../protocols/oracle.js';
 import type { Statistics } from '../protocols/statistics.js';
@@ -50,6 +51,7 @@ export function farmPage(
         What waits to be built, and who builds what, as of ${moment(now)}. This page is written anew every
         minute.
       </p>
+      ${statistics.conditions.length > 0 && troubles(statistics.conditions)}
       <section aria-labelledby="queue">
         <h2 id="queue">Queue</h2>
         ${queue === null ? quiet('The database') : queued(queue, statistics)}
@@ -64,6 +66,20 @@ export function farmPage(
       </section>`,
   );
 }
+
+/** What keeps parts of the farm from their work. */
+const troubles = (conditions: readonly Condition[]): Html =>
+  html`<section aria-labelledby="conditions">
+    <h2 id="conditions">What is wrong now</h2>
+    <ul class="notice failed">
+      ${conditions.map(
+        ({ kind, subject, since, text }) =>
+          html`<li>
+            <strong>${kind.replaceAll('-', ' ')}</strong> ${subject}: ${text}, since ${moment(since)}
+          </li>`,
+      )}
+    </ul>
+  </section>`;
 
 const quiet = (who: string): Html =>
   html`<p class="notice failed">

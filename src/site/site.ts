@@ -81,16 +81,16 @@ export class Site {
 
   writeHome(statistics: Statistics, front: Front): void {
     this.#write(homePath, homePage(statistics, front, this.#publicUrl));
-    this.#write(statisticsPath, statisticsJson(statistics));
   }
 
-  /** The queue and the slaves at the moment `now`, milliseconds since 1970; null for what did not answer. */
+  /** The farm's page, and the statistics as JSON. The queue and the slaves at the moment `now`, milliseconds since 1970; null for what did not answer. */
   writeFarm(
     statistics: Statistics,
     queue: Queue | null,
     slaves: readonly ShownSlave[] | null,
     now: number,
   ): void {
+    this.#write(statisticsPath, statisticsJson(statistics));
     this.#write(farmPath, farmPage(statistics, queue, slaves, now, this.#publicUrl));
   }
 

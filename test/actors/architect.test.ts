@@ -18,6 +18,7 @@ const ABI = 'cp311';
 /** The polls of the Architect never come: what happens here, the database's hints have brought about. */
 const withoutPolls: Clock = {
   now: systemClock.now,
+  monotonicMs: systemClock.monotonicMs,
   after: (ms, what) => (ms >= 1000 ? () => undefined : systemClock.after(ms, what)),
 };
 

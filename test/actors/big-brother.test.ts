@@ -111,7 +111,11 @@ void t.test('what is away costs its own figures, and those only after a while', 
   const bus = await testBus(t, own.prefix);
   const heard = audience(t, bus);
   let now = Date.now();
-  const clock = { now: () => now, after: (ms: number, what: () => void) => systemClock.after(ms / 50, what) };
+  const clock = {
+    now: () => now,
+    monotonicMs: () => now,
+    after: (ms: number, what: () => void) => systemClock.after(ms / 50, what),
+  };
   const first = runTask(t, 'big-brother', own, { said, clock });
   await until(() => heard.homes.length > 0);
   t.match(heard.homes[0], { packages: 1, slaves: [], disk_total: 0, disk_free: 0, oldest_release: 1.7e12 });

@@ -149,7 +149,11 @@ void t.test('a slave that dies in the middle of a build', async (t) => {
   });
   let ahead = 0;
   runTask(t, 'the-architect', settings, {
-    clock: { ...systemClock, now: () => systemClock.now() + ahead },
+    clock: {
+      ...systemClock,
+      now: () => systemClock.now() + ahead,
+      monotonicMs: () => systemClock.monotonicMs() + ahead,
+    },
   });
   const [dead, other] = [session(), session()];
   await dead.say('HELLO');

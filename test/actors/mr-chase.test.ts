@@ -16,6 +16,7 @@ t.setTimeout(60_000);
 /** Whatever is to be done later is done soon. */
 const hurried = {
   now: systemClock.now,
+  monotonicMs: systemClock.monotonicMs,
   after: (ms: number, what: () => void) => systemClock.after(Math.min(ms, 100), what),
 };
 

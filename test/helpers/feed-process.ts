@@ -26,6 +26,7 @@ export function fastClock(speed = FAST): Clock {
   const began = Date.now();
   return {
     now: () => began + (Date.now() - began) * speed,
+    monotonicMs: () => performance.now() * speed,
     after: (ms, what) => {
       const timer = setTimeout(what, ms / speed);
       return () => {

@@ -103,6 +103,7 @@ export const emptyStatistics: Statistics = {
   disk_free: 0,
   database_bytes: 0,
   last_event: null,
+  conditions: [],
 };
 export const emptyFront: Front = { history: { hours: [], days: [], months: [] }, latest: [], popular: [] };
 
@@ -138,6 +139,7 @@ export function sampleStatistics(now: number): Statistics {
     disk_free: 3.1e12,
     database_bytes: 21.4e9,
     last_event: now - 42_000,
+    conditions: [],
   };
 }
 

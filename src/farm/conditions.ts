@@ -1,0 +1,38 @@
+import { ConditionBoard } from '../actor/conditions.js';
+import { systemClock } from '../actor/clock.js';
+import type { Bus } from '../bus/bus.js';
+import { PiwError } from '../errors.js';
+import { REPORT_INTERVAL_S, conditionReports, type Condition } from '../protocols/conditions.js';
+
+/** Tells the terminal of each condition when it begins and when it has ended, until the connection is closed. */
+export async function followConditions(
+  bus: Bus,
+  tell: (event: { readonly event: 'setup' | 'trouble'; readonly text: string }) => void,
+): Promise<void> {
+  const board = new ConditionBoard(systemClock);
+  let told = new Map<string, Condition>();
+  const show = (): void => {
+    const now = new Map<string, Condition>(board.list().map((one) => [`${one.kind} ${one.subject}`, one]));
+    for (const [name, { text }] of now)
+      if (!told.has(name)) tell({ event: 'trouble', text: `${name}: ${text}` });
+    for (const name of told.keys())
+      if (!now.has(name)) tell({ event: 'setup', text: `${name}: this is over` });
+    told = now;
+  };
+  // Those of a process that died end without a report.
+  const timer = setInterval(show, REPORT_INTERVAL_S * 1000);
+  try {
+    for await (const incoming of bus.subscribe(bus.subject(conditionReports.name, 'REPORT'))) {
+      try {
+        const { source, conditions } = conditionReports.unpack(await incoming.body());
+        board.report(source, conditions);
+        show();
+      } catch (error) {
+        if (!(error instanceof PiwError)) throw error;
+        // Of another version, or not from piw: the master's log says so.
+      }
+    }
+  } finally {
+    clearInterval(timer);
+  }
+}
