@@ -18,6 +18,7 @@ export class BuildLog {
   /** Bytes that have gone into the ring. */
   #rung = 0;
   #line = '';
+  #endsLine = true;
 
   /** A limit of at least two bytes; `onLine` hears each line that isn't empty, without its end. */
   constructor(limit: number, onLine: (line: string) => void) {
@@ -27,10 +28,16 @@ export class BuildLog {
 
   add(data: Buffer): void {
     this.#tell(data);
+    this.#endsLine = data.at(-1) === 0x0a;
     const first = data.subarray(0, this.#half - this.#headSize);
     if (first.length > 0) this.#head.push(first);
     this.#headSize += first.length;
     if (first.length < data.length) this.#keep(data.subarray(first.length));
+  }
+
+  /** Adds a line of the builder's own. */
+  note(line: string): void {
+    this.add(Buffer.from(`${this.#endsLine ? '' : '\n'}${line}\n`));
   }
 
   /**

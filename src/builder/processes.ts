@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { readFile, readdir, readlink } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 
@@ -14,13 +15,14 @@ const PAUSE_MS = 25;
  * it, like any other; and one that was started with an empty environment is known by its working or root
  * directory if that is still in the folder. One that has shed all three isn't found here, nor one of another
  * user's: those die with the namespace of a sandbox, or by the reaper (reaper.ts) where there is none. Linux alone
- * tells these things; elsewhere nothing is done. Gives the ids of those that are still there after ten seconds.
+ * tells these things; elsewhere nothing is done. `since` is as for processesOf(). Returns the ids of those that are
+ * still there after ten seconds.
  */
-export async function killProcessesOf(folder: string): Promise<readonly number[]> {
+export async function killProcessesOf(folder: string, since = 0): Promise<readonly number[]> {
   if (process.platform !== 'linux') return [];
   const deadline = performance.now() + PATIENCE_MS;
   for (;;) {
-    const found = await processesOf(folder);
+    const found = await processesOf(folder, since);
     if (found.length === 0 || performance.now() > deadline) return found;
     for (const pid of found) kill(pid, 'SIGKILL');
     await sleep(PAUSE_MS);
@@ -38,32 +40,21 @@ export function kill(pid: number, signal: NodeJS.Signals): void {
 }
 
 /**
- * The ids of the processes that this one has started, and those that they have, whatever these have shed. Orphans
- * are among them where they become this one's, or one of theirs: below a reaper, and in a process namespace.
+ * Returns the ids of the processes of the build in this folder, as far as killProcessesOf() knows them. Those that
+ * began before `since` (as ticksSinceBoot() counts) are passed over: reading what a process is costs several times
+ * as much as reading when it began, and a build's own are all younger than it.
  */
-export async function descendantsOf(ancestor: number): Promise<readonly number[]> {
-  const children = new Map<number, number[]>();
+export async function processesOf(folder: string, since = 0): Promise<readonly number[]> {
+  const found: number[] = [];
   for (const pid of await processIds()) {
-    const parent = Number((await statOf(pid))[1] ?? 0);
-    children.set(parent, [...(children.get(parent) ?? []), pid]);
-  }
-  const found: number[] = [];
-  for (let next: readonly number[] = [ancestor]; next.length > 0;) {
-    next = next.flatMap((pid) => children.get(pid) ?? []);
-    found.push(...next);
+    if (pid === process.pid || (since > 0 && Number(await startTime(pid)) < since)) continue;
+    if (await belongs(`/proc/${String(pid)}`, folder)) found.push(pid);
   }
   return found;
 }
 
-/** The ids of the processes of the build in this folder, as far as killProcessesOf() knows them. */
-export async function processesOf(folder: string): Promise<readonly number[]> {
-  const found: number[] = [];
-  for (const pid of await processIds())
-    if (pid !== process.pid && (await belongs(`/proc/${String(pid)}`, folder))) found.push(pid);
-  return found;
-}
-
-const processIds = async (): Promise<readonly number[]> =>
+/** Returns the ids of all processes that this one can see. */
+export const processIds = async (): Promise<readonly number[]> =>
   (await readdir('/proc')).filter((name) => /^\d+$/.test(name)).map(Number);
 
 async function belongs(entry: string, folder: string): Promise<boolean> {
@@ -77,6 +68,18 @@ async function belongs(entry: string, folder: string): Promise<boolean> {
     if (path === folder || path.startsWith(`${folder}/`)) return true;
   }
   return false;
+}
+
+/**
+ * Returns the time since the machine's start in the unit of startTime(), hundredths of a second on every Linux; 0
+ * where nothing tells.
+ */
+export function ticksSinceBoot(): number {
+  try {
+    return Math.floor(Number(readFileSync('/proc/uptime', 'latin1').split(' ')[0]) * 100) || 0;
+  } catch {
+    return 0;
+  }
 }
 
 /** When a process began, in the kernel's ticks: with its id this names it for good. `0` where nothing tells. */
@@ -97,7 +100,7 @@ export async function lives(pid: number, began: string): Promise<boolean> {
 }
 
 /** The fields of /proc/PID/stat from the third, the state, on; empty where nothing tells. */
-async function statOf(pid: number): Promise<readonly string[]> {
+export async function statOf(pid: number): Promise<readonly string[]> {
   const stat = await readFile(`/proc/${String(pid)}/stat`, 'latin1').catch(() => '');
   // The second is the command, in parentheses, and may hold anything.
   return stat === '' ? [] : stat.slice(stat.lastIndexOf(')') + 2).split(' ');

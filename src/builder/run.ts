@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { PiwError } from '../errors.js';
 import { BuildLog } from './log.js';
 import { ulimits, type Ending, type Limits } from './limits.js';
-import { kill, killProcessesOf } from './processes.js';
+import { kill, killProcessesOf, ticksSinceBoot } from './processes.js';
 import { watch } from './watch.js';
 
 export interface RunOptions {
@@ -63,6 +63,7 @@ export async function run(options: RunOptions): Promise<RunResult> {
   const { command, args, folder, env, limits, onLine } = options;
   const log = new BuildLog(limits.log, onLine);
   if (options.signal.aborted) return { code: null, signal: null, ended: 'killed', output: '', survivors: [] };
+  const since = ticksSinceBoot();
   const child = spawn('/bin/sh', ['-c', prelude(limits), String(limits.niceness), command, ...args], {
     cwd: folder,
     env: { ...env },
@@ -77,10 +78,10 @@ export async function run(options: RunOptions): Promise<RunResult> {
   try {
     let exit: Exit;
     try {
-      exit = await exitOf(child, child.stdout, options);
+      exit = await exitOf(child, child.stdout, { ...options, since, log });
     } finally {
       killGroup(child, 'SIGKILL');
-      survivors = await killProcessesOf(folder);
+      survivors = await killProcessesOf(folder, since);
     }
     // Whoever could write into it is dead; what they wrote is read to its end.
     await Promise.race([drained, sleep(DRAIN_MS, undefined, { ref: false })]);
@@ -104,7 +105,14 @@ function signalIn(code: number | null): string | null {
 async function exitOf(
   child: ChildProcess,
   output: Readable,
-  { folder, limits, timeoutMs, signal }: RunOptions,
+  {
+    folder,
+    limits,
+    timeoutMs,
+    signal,
+    since,
+    log,
+  }: RunOptions & { readonly since: number; readonly log: BuildLog },
 ): Promise<Exit> {
   let ended: Ending | undefined;
   const timers: NodeJS.Timeout[] = [];
@@ -147,7 +155,11 @@ async function exitOf(
         });
       }
       output.on('data', hear);
-      if (child.pid !== undefined) unwatch = watch({ folder, pid: child.pid }, limits, end);
+      const onNote = (line: string): void => {
+        log.note(line);
+      };
+      if (child.pid !== undefined)
+        unwatch = watch({ folder, pid: child.pid, since }, limits, { onLimit: end, onNote });
       signal.addEventListener('abort', abort, { once: true });
       child.once('error', reject);
       // Not `close`: a daemon that kept the pipe open would never let it come.

@@ -17,8 +17,11 @@ import { queue } from './queue.js';
 import { release } from './release.js';
 import { site } from './site.js';
 import { transfer } from './transfer.js';
+import { watcher } from './watcher.js';
 
-const BENCHES: readonly Bench[] = [dispatch, downloads, pages, publish, queue, release, site, transfer];
+const BENCHES: readonly Bench[] = [
+  ...[dispatch, downloads, pages, publish, queue, release, site, transfer, watcher],
+];
 
 async function main(argv: readonly string[]): Promise<number> {
   const name = argv.find((word) => !word.startsWith('-'));

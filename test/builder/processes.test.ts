@@ -10,6 +10,8 @@ import { interpreter, temporary, workshop } from './workshop.js';
 const index = await IndexServer.start([
   packFixture('lingers'),
   packFixture('lingers', { version: '2.0' }),
+  packFixture('hangs-on'),
+  packFixture('hangs-on', { version: '2.0' }),
   packFixture('plain'),
   packFixture('sheds', { version: '2.0' }),
 ]);
@@ -112,6 +114,40 @@ t.test('daemons don’t outlive a build that ended well, nor hold it up', onlyLi
   t.equal(told.pids.size, 3, result.output);
   t.strictSame(told.alive(), []);
 });
+
+for (const [mode, where] of [
+  ['auto', 'in a sandbox'],
+  ['none', 'below the reaper'],
+  [undefined, 'with nothing around it'],
+] as const)
+  t.test(
+    `a daemon that keeps the output open does not hold a build up, ${where}, and the log names it`,
+    onlyLinux,
+    async (t) => {
+      const workDir = temporary(t);
+      const env = { PIP_RETRIES: '0' };
+      const around = mode && {
+        confinement: await confine({ mode, network: 'on', interpreter, env, workDir, masked: [] }),
+      };
+      const { builder, request } = workshop(t, index.url, { workDir, env, ...around });
+      for (const [version, expected] of [
+        ['1.0', { status: true, failureClass: null }],
+        ['2.0', { status: false, failureClass: 'other', output: /RuntimeError: it does not build/ }],
+      ] as const) {
+        const lines: string[] = [];
+        const onLine = (line: string): void => void lines.push(line);
+        const result = await builder.build(request('hangs-on', { version, onLine, timeoutMs: 90_000 }));
+        t.match(result, expected, result.output);
+        const [, pid = '0'] =
+          /\npiw: killed process (\d+) \(.* its-daemon\): it kept the output of the build open after/.exec(
+            result.output,
+          ) ?? [];
+        t.ok(Number(pid) > 0, result.output);
+        t.notOk(runs(Number(pid)));
+        t.equal(lines.filter((line) => line.startsWith(`piw: killed process ${pid} `)).length, 1);
+      }
+    },
+  );
 
 t.test('a build that is not wanted any more is not begun', async (t) => {
   const { builder, request } = workshop(t, index.url);
