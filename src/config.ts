@@ -15,6 +15,8 @@ interface Key {
   readonly choices?: readonly string[];
   /** Of a whole number. */
   readonly least?: number;
+  /** Of a list: says what is wrong with an item, if anything is. */
+  readonly check?: (item: string) => string | undefined;
 }
 
 const text = <F extends string | null = null>(fallback: F = null as F) =>
@@ -24,6 +26,8 @@ const path = <F extends string | null = null>(fallback: F = null as F) =>
 const choice = <const C extends readonly string[]>(fallback: C[number], choices: C) =>
   ({ kind: 'choice', fallback, choices }) as const;
 const list = { kind: 'list', fallback: [] as readonly string[] } as const;
+/** `NAME=VALUE`, each a variable of the environment. */
+const variables = { ...list, check: badVariable } as const;
 const whole = (fallback: number, least = 0) => ({ kind: 'whole', fallback, least }) as const;
 /** `3h`, `90m`, `45s`; a plain number is seconds. */
 const duration = (seconds: number) => ({ kind: 'duration', fallback: seconds }) as const;
@@ -121,6 +125,7 @@ export const KEYS = {
   'silence-timeout': duration(3600),
   'log-limit': whole(16),
   'log-limit-fails': flag,
+  'output-limit': whole(1024),
   'build-memory': whole(0),
   'build-address-space': whole(0),
   'build-processes': whole(2000),
@@ -130,6 +135,8 @@ export const KEYS = {
   'build-niceness': whole(10),
   /** Folders of further programs that builds may use, as a Rust compiler's; before the system's. */
   'build-path': list,
+  /** Variables that builds get besides those that the builder sets. */
+  'build-env': variables,
   /** `auto`: builds are in one where bubblewrap works; `required`: or are not made; `none`: in none. */
   sandbox: text('auto'),
   /** In it, `on`: builds have the network; `requirements`: what downloads what they require has it, and they don't; `off`. */
@@ -259,8 +266,14 @@ export function parseDuration(value: string): number | undefined {
 function convert(name: string, key: Key, value: string | readonly string[] | boolean | number): unknown {
   const bad = (what: string) => new PiwError('PIW_CONFIG', `${name} = ${String(value)}: ${what}`);
   switch (key.kind) {
-    case 'list':
-      return Array.isArray(value) ? value : [String(value)];
+    case 'list': {
+      const items: readonly string[] = Array.isArray(value) ? value.map(String) : [String(value)];
+      for (const item of items) {
+        const trouble = key.check?.(item);
+        if (trouble !== undefined) throw new PiwError('PIW_CONFIG', `${name} = ${item}: ${trouble}`);
+      }
+      return items;
+    }
     case 'flag': {
       if (typeof value === 'boolean') return value;
       if (/^(true|yes|on|1|)$/i.test(String(value))) return true;
@@ -290,6 +303,17 @@ function convert(name: string, key: Key, value: string | readonly string[] | boo
     case 'text':
       return String(value);
   }
+}
+
+/** What builds have of their own, or what other settings are for; the builder's own marks. */
+const RESERVED_VARIABLES =
+  /^(?:PATH|HOME|TMPDIR|XDG_\w+_HOME|PIP_(?:CONFIG_FILE|INDEX_URL|NO_BINARY|ONLY_BINARY|USE_PEP517)|PIW_\w*)$/;
+
+function badVariable(item: string): string | undefined {
+  const [, name] = /^([A-Za-z_]\w*)=[^\0\r\n]*$/.exec(item) ?? [];
+  if (name === undefined) return 'it is NAME=VALUE, a variable of the environment';
+  if (name === 'PATH') return 'folders of further programs are named with build-path';
+  return RESERVED_VARIABLES.test(name) ? `the builder sets ${name} itself` : undefined;
 }
 
 /** A flag that stands on no command line is false there, which says nothing. */

@@ -2,6 +2,7 @@ import { mkdtempSync, writeFileSync } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
+import { variablesOf } from '../src/builder/environment.js';
 import { formatConfig, loadSettings, parseConfig, parseDuration, type Given } from '../src/config.js';
 import { PiwError } from '../src/errors.js';
 
@@ -86,6 +87,27 @@ void t.test('a flag is true or false in the usual words, and a path is absolute'
   t.equal(settings({ 'output-path': '~/www' })['output-path'], join(homedir(), 'www'));
   t.equal(settings({ 'output-path': 'www' })['output-path'], join(process.cwd(), 'www'));
   t.equal(settings({})['work-dir'], null);
+  t.end();
+});
+
+void t.test('a variable of builds is NAME=VALUE, and none that the builder sets', (t) => {
+  const { 'build-env': variables } = settings({ 'build-env': ['CFLAGS=-O2 -g', 'EMPTY=', '_a1=b=c'] });
+  t.strictSame(variablesOf(variables), { CFLAGS: '-O2 -g', EMPTY: '', _a1: 'b=c' });
+  t.strictSame(variablesOf(['A=1', 'A=2']), { A: '2' });
+  for (const wrong of ['CFLAGS', '=x', '1A=x', 'A-B=x', 'A=x\ny', 'A=\0'])
+    t.match(
+      refused(() => settings({ 'build-env': [wrong] })),
+      /: it is NAME=VALUE, a variable of the environment$/,
+    );
+  for (const name of ['HOME', 'TMPDIR', 'XDG_CACHE_HOME', 'PIP_CONFIG_FILE', 'PIW_BUILD'])
+    t.equal(
+      refused(() => settings({ 'build-env': ['A=1', `${name}=x`] })),
+      `build-env = ${name}=x: the builder sets ${name} itself`,
+    );
+  t.match(
+    refused(() => settings({ 'build-env': 'PATH=/opt/bin' })),
+    /named with build-path$/,
+  );
   t.end();
 });
 

@@ -17,6 +17,18 @@ const NAME = /^build-(\d+)-(\d+)-\w{6}$/;
 /** How long the system's own commands may take to remove a folder, milliseconds. */
 const REMOVAL_MS = 5 * 60_000;
 
+/**
+ * What builds get unless the configuration says otherwise. The first two as piwheels has them: packages look for
+ * PIWHEELS_BUILD (rapidfuzz then insists on its compiled part, SimplePyBLE takes the system's libfmt); and those
+ * that clone a repository while they are built, which is then no part of the sdist that is built, are refused it.
+ * Where that is allowed, git still asks nobody for a password.
+ */
+const DEFAULTS = {
+  PIWHEELS_BUILD: '1',
+  GIT_ALLOW_PROTOCOL: 'file',
+  GIT_TERMINAL_PROMPT: '0',
+} as const;
+
 export interface Surroundings {
   /** The interpreter's path. */
   readonly python: string;
@@ -33,10 +45,11 @@ export interface Surroundings {
  *   PATH       the interpreter's folder, those that the slave is configured with, the system's
  *   HOME, TMPDIR, XDG_CACHE_HOME, XDG_CONFIG_HOME, XDG_DATA_HOME, XDG_STATE_HOME   below the folder
  *   LANG       C.UTF-8
+ *   GIT_TERMINAL_PROMPT 0, GIT_ALLOW_PROTOCOL file, PIWHEELS_BUILD 1: as DEFAULTS says
  *   PYTHONUNBUFFERED   1, so that what a build says is heard when it says it
  *   PIP_CONFIG_FILE    /dev/null: pip reads no file of the machine's or the user's
  *   PIW_BUILD  the folder: the mark of the build's processes
- *   and what the farm hands in
+ *   and what the farm and the configuration hand in, which comes before DEFAULTS and no other
  */
 export class BuildFolder {
   /** Absolute, without links. */
@@ -47,6 +60,7 @@ export class BuildFolder {
     this.path = path;
     const home = join(path, 'home');
     this.env = {
+      ...DEFAULTS,
       ...given,
       PATH: [...new Set([dirname(python), ...programs, ...PATH])].join(':'),
       HOME: home,
@@ -98,6 +112,12 @@ export class BuildFolder {
     await remove(this.path);
   }
 }
+
+/** The variables of `NAME=VALUE` items; of two with one name the later counts. */
+export const variablesOf = (items: readonly string[]): Readonly<Record<string, string>> =>
+  Object.fromEntries(
+    items.map((item) => [item.slice(0, item.indexOf('=')), item.slice(item.indexOf('=') + 1)]),
+  );
 
 /** A folder in `workDir`, absolute and without links, that wipeLeftovers() removes if this process doesn't. */
 export async function newFolder(workDir: string): Promise<string> {

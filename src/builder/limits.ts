@@ -2,7 +2,7 @@ import type { Failure } from './failure.js';
 
 /**
  * What one build may use. Each has its own plain failure; 0 is no limit. Only memory, processes and free
- * disk are watched from outside, every second; the rest the system holds, or the builder itself.
+ * disk are watched from outside (watch.ts); the rest the system holds, or the builder itself.
  */
 export interface Limits {
   /** How long it may say nothing, milliseconds. */
@@ -11,6 +11,8 @@ export interface Limits {
   readonly log: number;
   /** Whether a longer log is a failure. */
   readonly logFails: boolean;
+  /** Bytes that it may print, whether they are kept or not. */
+  readonly output: number;
   /** Bytes of memory of its own that all of its processes have together. */
   readonly memory: number;
   /** Bytes of address space of each of its processes: for machines on which a second is too long. */
@@ -33,6 +35,7 @@ export const DEFAULT_LIMITS: Limits = {
   silenceMs: 3_600_000,
   log: 16 * MB,
   logFails: false,
+  output: 1024 * MB,
   memory: 0,
   addressSpace: 0,
   processes: 2000,
@@ -43,7 +46,8 @@ export const DEFAULT_LIMITS: Limits = {
 };
 
 /** Why a build was ended from here: a limit that it went over, or because it was told to. */
-export type Ending = 'timeout' | 'killed' | 'silent' | 'log-limit' | 'memory' | 'disk' | 'processes';
+export type Ending =
+  'timeout' | 'killed' | 'silent' | 'log-limit' | 'output-limit' | 'memory' | 'disk' | 'processes';
 
 /** The failure that an ending is, for a build with these limits and so many milliseconds of wall time. */
 export function failureOf(ending: Ending, limits: Limits, timeoutMs: number): Failure {
@@ -56,6 +60,8 @@ export function failureOf(ending: Ending, limits: Limits, timeoutMs: number): Fa
       return { failureClass: 'silent', sentence: `it said nothing for ${seconds(limits.silenceMs)}` };
     case 'log-limit':
       return { failureClass: 'log-limit', sentence: `its log has more than ${megabytes(limits.log)}` };
+    case 'output-limit':
+      return { failureClass: 'log-limit', sentence: `it printed more than ${megabytes(limits.output)}` };
     case 'memory':
       return {
         failureClass: 'memory',

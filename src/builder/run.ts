@@ -131,6 +131,7 @@ async function exitOf(
     said += data.length;
     silence?.refresh();
     if (limits.logFails && said > limits.log) end('log-limit');
+    if (limits.output > 0 && said > limits.output) end('output-limit');
   };
   let unwatch = (): void => undefined;
   try {

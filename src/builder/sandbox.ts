@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { lstat, mkdir, realpath, rm } from 'node:fs/promises';
+import { access, constants, lstat, mkdir, realpath, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { PiwError, reason } from '../errors.js';
@@ -64,7 +64,9 @@ export async function confine(options: SandboxOptions): Promise<Confinement> {
   const scratch = await newFolder(workDir);
   try {
     await mkdir(join(scratch, 'tmp'));
-    const around = await bubblewrap(options);
+    // Builds have another PATH than this process.
+    const found = { ...options, program: await onPath(options.program ?? 'bwrap') };
+    const around = await bubblewrap(found);
     const probe = async (command: readonly string[]): Promise<unknown> => {
       const [program = '', ...args] = [...around(scratch), ...command];
       return await promisify(execFile)(program, args, {
@@ -78,7 +80,7 @@ export async function confine(options: SandboxOptions): Promise<Confinement> {
     // Of root's processes, bubblewrap covers parts of /proc, and then the kernel refuses walls inside.
     if (process.getuid?.() === 0)
       throw new PiwError('PIW_CONFIG', "sandbox-network = requirements can't be had as root");
-    const hooks = wallsInside(options);
+    const hooks = wallsInside(found);
     const project = await probeProject(scratch);
     const pip = await pipWithWalls(scratch, interpreter.path, hooks);
     // It fails, as the project means it to.
@@ -97,6 +99,20 @@ export async function confine(options: SandboxOptions): Promise<Confinement> {
   } finally {
     await rm(scratch, { recursive: true, force: true });
   }
+}
+
+/** Returns where a program is on this process's PATH; as it is named, if it isn't there. */
+async function onPath(program: string): Promise<string> {
+  if (program.includes('/')) return program;
+  for (const folder of (process.env['PATH'] ?? '').split(':').filter((path) => path.startsWith('/'))) {
+    const path = join(folder, program);
+    const runs = await access(path, constants.X_OK).then(
+      () => true,
+      () => false,
+    );
+    if (runs) return path;
+  }
+  return program;
 }
 
 function whyNot(error: unknown): string {

@@ -12,7 +12,48 @@ export const slaveFlags = {
     helpValue: 'DURATION',
     description: 'how long a build may say nothing (default: 1h)',
   }),
+  'log-limit': Flags.integer({
+    helpValue: 'MB',
+    description: "how much of a build's log is kept, 1 to 60: its head and its tail (default: 16)",
+  }),
   'log-limit-fails': Flags.boolean({ description: 'a build whose log is longer than log-limit fails' }),
+  'output-limit': Flags.integer({
+    helpValue: 'MB',
+    description: 'how much a build may print, kept or not (default: 1024; 0: no limit)',
+  }),
+  'build-memory': Flags.integer({
+    helpValue: 'MB',
+    description: 'how much memory all processes of a build may have together (default: 0, no limit)',
+  }),
+  'build-address-space': Flags.integer({
+    helpValue: 'MB',
+    description: 'how much address space each of its processes may have (default: 0, no limit)',
+  }),
+  'build-processes': Flags.integer({
+    helpValue: 'NUMBER',
+    description: 'how many processes a build may have at once (default: 2000; 0: no limit)',
+  }),
+  'build-open-files': Flags.integer({
+    helpValue: 'NUMBER',
+    description: 'how many files each of its processes may have open (default: 4096; 0: no limit)',
+  }),
+  'build-file-size': Flags.integer({
+    helpValue: 'MB',
+    description: 'how large a file that it writes may be (default: 16384; 0: no limit)',
+  }),
+  'build-disk-free': Flags.integer({
+    helpValue: 'MB',
+    description: 'end a build that leaves less of the disk free (default: 256; 0: whatever is free)',
+  }),
+  'build-niceness': Flags.integer({
+    helpValue: '0..19',
+    description: 'how much a build gives way to other programs (default: 10)',
+  }),
+  'build-env': Flags.string({
+    helpValue: 'NAME=VALUE',
+    multiple: true,
+    description: 'a variable that builds get; they can read it, so no secret; can be repeated',
+  }),
   sandbox: Flags.string({
     options: ['auto', 'required', 'none'],
     description: 'build in a sandbox: if bubblewrap works here (auto), always, or never (default: auto)',

@@ -4,7 +4,7 @@ import { Flags } from '@oclif/core';
 import { BuildSlave } from '../../actors/build-slave.js';
 import { systemClock } from '../actor/clock.js';
 import { Builder } from '../builder/build.js';
-import { wipeLeftovers } from '../builder/environment.js';
+import { variablesOf, wipeLeftovers } from '../builder/environment.js';
 import { exposed } from '../builder/exposed.js';
 import type { Limits } from '../builder/limits.js';
 import { probe } from '../builder/interpreter.js';
@@ -69,7 +69,7 @@ ${EXIT_CODES}`;
       out.abort();
     });
     const pythons = settings.python.length > 0 ? settings.python : ['python3'];
-    const passed = environment();
+    const passed = { ...environment(), ...variablesOf(settings['build-env']) };
     const programs = settings['build-path'].map((folder) => resolve(folder));
     const secrets = [
       ...secretsOf(flags.configuration),
@@ -220,6 +220,7 @@ function limitsOf(settings: Settings): Limits {
     // A message holds 64 MB.
     log: Math.min(Math.max(settings['log-limit'], 1), 60) * MB,
     logFails: settings['log-limit-fails'],
+    output: settings['output-limit'] * MB,
     memory: settings['build-memory'] * MB,
     addressSpace: settings['build-address-space'] * MB,
     processes: settings['build-processes'],

@@ -29,8 +29,7 @@ const SENTENCES: Readonly<Record<FailureClass, string>> = {
   silent: 'It said nothing for so long that it was taken to hang: the end of the log shows what it was at.',
   memory: 'It needs more memory than the builders have: build it on a machine with more, or in fewer jobs.',
   disk: 'The disk of the builder was full, which is no fault of the package: a later attempt may do better.',
-  'log-limit':
-    'It printed more than a log may hold here, and was ended: the log has its beginning and its end.',
+  'log-limit': 'It printed more than a build may here, and was ended: the log has its beginning and its end.',
   killed: 'It was ended from outside, which says nothing of the package: a later attempt may do better.',
   'no-wheel': 'The build ended well but made no wheel: the project has to mend how it is built.',
   'wrong-wheel':

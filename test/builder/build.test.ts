@@ -94,7 +94,11 @@ t.test(
       [...output.matchAll(/env (\w+)=(.*)/g)].map(([, name = '', value = '']) => [name, value]),
     );
     t.notOk(variables.has('PIW_TEST_SECRET'));
-    t.match(Object.fromEntries(variables), { LANG: 'C.UTF-8', SSL_CERT_FILE: env.SSL_CERT_FILE });
+    t.match(Object.fromEntries(variables), {
+      ...{ LANG: 'C.UTF-8', SSL_CERT_FILE: env.SSL_CERT_FILE },
+      ...{ GIT_TERMINAL_PROMPT: '0', GIT_ALLOW_PROTOCOL: 'file', PIWHEELS_BUILD: '1' },
+    });
+    t.match(output, /an answer: ''\n.*has no terminal\n/s);
     for (const name of ['HOME', 'TMPDIR', 'XDG_CACHE_HOME', 'XDG_CONFIG_HOME', 'XDG_DATA_HOME'])
       t.ok(variables.get(name)?.startsWith(`${workDir}/build-`), name);
     t.match(variables.get('PATH'), /:\/[^:]+:\/opt\/rust\/bin:\/usr\/local\/sbin:/);
@@ -105,6 +109,18 @@ t.test(
     t.notOk(await exists(variables.get('HOME') ?? ''));
     t.strictSame(await readdir(workDir), []);
     t.strictSame(troubles, []);
+  },
+);
+
+t.test(
+  'variables that are handed in reach a build, before the builder’s defaults and not its own',
+  async (t) => {
+    const env = { PIP_RETRIES: '0', HOME: '/root', GIT_ALLOW_PROTOCOL: 'https', CFLAGS: '-O1 -DWORD="a b"' };
+    const { builder, request, workDir } = workshop(t, index.url, { env });
+    const { output } = await builder.build(request('litters'));
+    t.match(output, /\n *env CFLAGS=-O1 -DWORD="a b"\n/);
+    t.match(output, /\n *env GIT_ALLOW_PROTOCOL=https\n/);
+    t.match(output, `env HOME=${workDir}/`);
   },
 );
 

@@ -52,6 +52,15 @@ t.test(
 );
 
 t.test(
+  'a build that only prints is ended, however little of it is kept',
+  over(
+    'words',
+    { log: 64 * 1024, output: 2 * MB },
+    { failureClass: 'log-limit', sentence: 'it printed more than 2 MB' },
+  ),
+);
+
+t.test(
   'a build that leaves too little of the disk is ended',
   over(
     'silence',

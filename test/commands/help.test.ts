@@ -1,4 +1,5 @@
 import t from 'tap';
+import { DEFAULT_LIMITS } from '../../src/builder/limits.js';
 import { piwWith } from '../helpers/command.js';
 
 t.setTimeout(120_000);
@@ -23,4 +24,25 @@ void t.test('a command that there is not is one plain line', async (t) => {
     const line = `piw: there is no command ${words.join(' ')}. See piw --help.\n`;
     t.same(await piw(...words), { code: 2, out: '', err: line });
   }
+});
+
+void t.test('what a build may use is in the help, with its unit and default as they are', async (t) => {
+  const { out } = await piw('slave', '--help');
+  const help = out.replace(/\s+/g, ' ');
+  const MB = 1024 ** 2;
+  const { log, output, memory, addressSpace, processes, openFiles, fileSize, diskFree, niceness } =
+    DEFAULT_LIMITS;
+  for (const [option, value] of [
+    ['log-limit=MB', log / MB],
+    ['output-limit=MB', output / MB],
+    ['build-memory=MB', memory / MB],
+    ['build-address-space=MB', addressSpace / MB],
+    ['build-processes=NUMBER', processes],
+    ['build-open-files=NUMBER', openFiles],
+    ['build-file-size=MB', fileSize / MB],
+    ['build-disk-free=MB', diskFree / MB],
+    ['build-niceness=0..19', niceness],
+  ] as const)
+    t.match(help, new RegExp(`--${option} [^(]*\\(default: ${String(value)}[,;)]`), option);
+  t.match(help, '--build-env=NAME=VALUE...');
 });
