@@ -56,7 +56,11 @@ export const CAST: readonly Part<Settings>[] = [
       const { Site } = await import('../src/site/site.js');
       return (context, settings) => {
         const { 'output-path': outputPath, 'public-url': publicUrl } = settings;
-        return new TheScribe(context, new SimpleIndex(outputPath), new Site({ outputPath, publicUrl }));
+        return new TheScribe(
+          context,
+          new SimpleIndex(outputPath, publicUrl),
+          new Site({ outputPath, publicUrl }),
+        );
       };
     },
   },

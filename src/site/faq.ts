@@ -1,3 +1,4 @@
+import { bandersnatchConfig } from './bandersnatch.js';
 import { page, typed } from './design.js';
 import { html, type Html } from './html.js';
 import { configurationCards, pipLine, simpleUrl, trustedHost } from './install.js';
@@ -212,11 +213,24 @@ function questions(publicUrl: string | null): readonly Question[] {
       'mirrors',
       'Can I mirror it?',
       html`<p>
-        Yes. The simple index has serials as PyPI’s has (<code>_last-serial</code> in its JSON; piw’s own web
-        server also sends <code>X-PyPI-Last-Serial</code>), so that a mirror fetches only what has changed.
-        Everything is a static file: a mirror, or a cache between the farm and many machines, needs no more
-        than a web server.
-      </p>`,
+          Yes. The simple index has serials as PyPI’s has (<code>_last-serial</code> in its JSON; piw’s own
+          web server also sends <code>X-PyPI-Last-Serial</code>), so that a mirror fetches only what has
+          changed. Everything is a static file: a mirror, or a cache between the farm and many machines, needs
+          no more than a web server.
+        </p>
+        <p>
+          <a href="https://bandersnatch.readthedocs.io/">bandersnatch</a> 6.7 or later mirrors the farm with
+          this <code>bandersnatch.conf</code>. Without <code>api-method = simple</code> it asks for the list
+          of packages by XML-RPC, which the farm does not speak.
+        </p>
+        ${typed(bandersnatchConfig(publicUrl), 'To mirror this farm')}
+        <p>
+          <code>bandersnatch mirror</code> fetches all of it the first time, and then what has changed. A
+          package that is removed from the farm stays in the mirror, as it does with PyPI, until
+          <code>bandersnatch delete NAME</code> removes it. What mirrors read is <code>/pypi/NAME/json</code>,
+          with the keys of PyPI’s JSON API; its <code>info</code> has little more than the name and the newest
+          version.
+        </p>`,
     ],
     [
       'own',

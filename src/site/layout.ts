@@ -4,6 +4,10 @@ export const homePath = 'index.html';
 export const simplePath = (name?: string): string => (name === undefined ? 'simple' : `simple/${name}`);
 /** A project's folder: `index.html`, and the same as JSON in `json/index.json`. */
 export const projectPath = (name: string): string => `project/${name}`;
+/** A project's folder for PyPI's JSON API: `json` is a link to `SERIAL.json` beside it. */
+export const pypiPath = (name: string): string => `pypi/${name}`;
+/** A link to the simple index: the path that file addresses have to begin with in PyPI's JSON API. */
+export const FILES_LINK = 'packages';
 /** All packages, with the search. */
 export const packagesPath = 'packages.html';
 /** The queue and the slaves. */

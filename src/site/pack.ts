@@ -14,6 +14,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
 import { guarded, removeTemporary, writeTemporary } from './atomic.js';
+import { tidyPypi } from './pypi-files.js';
 import { PACKED, projectPath, simplePath } from './layout.js';
 
 const compress = promisify(gzip);
@@ -23,7 +24,7 @@ const WORTH_IT = 1400;
 /**
  * Makes the compressed forms of a package's pages, or (null) of the root's, for servers that send them as they
  * stand; not of index.v1_html, which hardly any client asks for. What is replaced meanwhile gets none. What is as it
- * was isn't compressed again.
+ * was isn't compressed again. What a package's PyPI JSON was before is removed.
  */
 export async function pack(outputPath: string, name: string | null): Promise<void> {
   const index = join(outputPath, simplePath(name ?? undefined));
@@ -32,6 +33,7 @@ export async function pack(outputPath: string, name: string | null): Promise<voi
     const project = join(outputPath, projectPath(name));
     folders.push([project, ['index.html']], [join(project, 'json'), ['index.json']]);
   }
+  if (name !== null) tidyPypi(outputPath, name);
   for (const [folder, files] of folders) {
     if (!existsSync(folder)) continue;
     for (const file of files) await packFile(join(folder, file));

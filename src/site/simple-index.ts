@@ -12,8 +12,10 @@ import {
   writeAtomic,
 } from './atomic.js';
 import { Growing } from './growing.js';
-import { SIBLINGS, simplePath } from './layout.js';
+import { FILES_LINK, SIBLINGS, simplePath } from './layout.js';
 import { PageBuffer } from './page-buffer.js';
+import { removePypi, writePypi } from './pypi-files.js';
+import { pypiJson } from './pypi-json.js';
 import { HEAD_BYTES } from './serial.js';
 import {
   ROOT_HTML,
@@ -28,24 +30,31 @@ import {
 const [HTML, V1_HTML, V1_JSON] = SIBLINGS;
 
 /**
- * The simple index under the output path, which pip, uv and Poetry install from; all of it but the wheels.
+ * The simple index under the output path, which pip, uv and Poetry install from, and the same as PyPI's JSON API,
+ * which bandersnatch mirrors from; all of it but the wheels.
  *
- * The two forms in HTML are one file: index.v1_html is another name for index.html. A page's JSON bears its serial, and is in its place after its HTML: so it tells of both. Who comes with a
- * lower serial than the page has comes too late, and writes nothing.
+ * The two forms in HTML are one file: index.v1_html is another name for index.html. A page's JSON bears its serial, and
+ * is in its place after its HTML and PyPI's JSON: so it tells of all of them. Who comes with a lower serial than the
+ * page has comes too late, and writes nothing.
  */
 export class SimpleIndex {
   readonly #root: string;
+  readonly #publicUrl: string | null;
   readonly #html = new PageBuffer();
   readonly #json = new PageBuffer();
+  readonly #pypi = new PageBuffer();
 
-  constructor(outputPath: string) {
+  /** `publicUrl`: the address under which mirrors reach the site; null if it isn't known. */
+  constructor(outputPath: string, publicUrl: string | null = null) {
     this.#root = outputPath;
+    this.#publicUrl = publicUrl?.replace(/\/*$/, '/') ?? null;
   }
 
   /** Makes the folder, and takes out of it what was left by one that was killed. Raises PIW_NOT_WRITABLE. */
   setUp(): void {
     const folder = this.#path(simplePath());
     guarded(folder, () => mkdirSync(folder, { recursive: true }));
+    alias(this.#root, FILES_LINK, simplePath());
     removeTemporary(folder);
   }
 
@@ -71,10 +80,12 @@ export class SimpleIndex {
     if (its === listed && guarded(v1Json, same)) {
       writeAtomic(index, this.#html.bytes);
       alias(folder, V1_HTML, HTML);
+      this.#writePypi(project, its);
       return its;
     }
     replace(index, this.#html.bytes);
     alias(folder, V1_HTML, HTML);
+    this.#writePypi(project, serial);
     replace(v1Json, this.#json.bytes);
     return serial;
   }
@@ -93,6 +104,7 @@ export class SimpleIndex {
   remove(name: string, serial: number): boolean {
     const folder = this.#path(simplePath(normalise(name)));
     if ((serialOf(headOf(join(folder, V1_JSON), HEAD_BYTES)) ?? -1) > serial) return false;
+    removePypi(this.#root, normalise(name));
     removeFiles(folder, SIBLINGS);
     return true;
   }
@@ -130,6 +142,12 @@ export class SimpleIndex {
       asHtml.drop();
       asJson.drop();
     }
+  }
+
+  #writePypi(project: SimpleProject, serial: number): void {
+    this.#pypi.clear();
+    pypiJson(project, serial, this.#publicUrl, this.#pypi);
+    writePypi(this.#root, project.name, serial, this.#pypi.bytes);
   }
 
   #path(...parts: readonly string[]): string {

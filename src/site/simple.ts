@@ -2,6 +2,7 @@ import type { IndexedFile, Project } from '../protocols/oracle.js';
 import { escape } from './html.js';
 import type { PageBuffer } from './page-buffer.js';
 import { serialIn } from './serial.js';
+import { uploadTime } from './upload-time.js';
 
 /** The simple index: PEP 503, 592, 629, 658, 691, 700, 714, 792, and the serials of PyPI's mirroring support. */
 export const API_VERSION = '1.4';
@@ -63,7 +64,10 @@ export const ROOT_JSON = {
   ends: ']}',
 };
 
-/** One anchor a file, its text the filename. */
+/**
+ * Writes one anchor for each file, its text the filename. `data-dist-info-metadata` is left out: with it, pip 22.3 to
+ * 23.0.1 finds no file of a project whose name isn't typed in normalised form.
+ */
 export function projectHtml({ name, status, files }: SimpleProject, page: PageBuffer): void {
   const marker = status === 'active' ? '' : `<meta name="pypi:project-status" content="${status}">\n`;
   page.add(`${head(`Links for ${name}`, marker)}<h1>Links for ${escape(name)}</h1>\n`);
@@ -73,13 +77,13 @@ export function projectHtml({ name, status, files }: SimpleProject, page: PageBu
       yanked === null ? '' : ` data-yanked="${escape(yanked)}"`,
     ].join('');
     page.add(
-      `<a href="${href(filename)}#sha256=${sha256}"${its} data-core-metadata="sha256=${metadata}" data-dist-info-metadata="sha256=${metadata}">${escape(filename)}</a><br>\n`,
+      `<a href="${href(filename)}#sha256=${sha256}"${its} data-core-metadata="sha256=${metadata}">${escape(filename)}</a><br>\n`,
     );
   }
   page.add(FOOT);
 }
 
-/** All of it behind the serial. `dist-info-metadata` never stands in JSON: pip from 22.3 on fails on it. */
+/** Writes everything that follows the serial. `dist-info-metadata` never stands in JSON: pip from 22.3 on fails on it. */
 export function projectJson({ name, status, versions, files }: SimpleProject, page: PageBuffer): void {
   page.add(
     `},"name":${quote(name)},"project-status":{"status":"${status}"},"versions":[${versions.map(quote).join(',')}],"files":[`,
@@ -95,24 +99,4 @@ export function projectJson({ name, status, versions, files }: SimpleProject, pa
     comma = ',';
   }
   page.add(']}');
-}
-
-const DAY_MS = 86_400_000;
-let dayNumber = -1;
-let dayText = '';
-const two = (n: number): string => (n < 10 ? `0${String(n)}` : String(n));
-const three = (n: number): string => (n < 100 ? `0${two(n)}` : String(n));
-
-/**
- * `YYYY-MM-DDTHH:MM:SS.ffffffZ`. What toISOString gives, but for the microseconds; it takes half of the time that
- * all else of a file does, and files of one day stand together.
- */
-function uploadTime(ms: number): string {
-  const number = Math.floor(ms / DAY_MS);
-  if (number !== dayNumber) {
-    dayNumber = number;
-    dayText = new Date(number * DAY_MS).toISOString().slice(0, 11);
-  }
-  const of = Math.floor(ms) - number * DAY_MS;
-  return `${dayText}${two(Math.floor(of / 3_600_000))}:${two(Math.floor(of / 60_000) % 60)}:${two(Math.floor(of / 1000) % 60)}.${three(of % 1000)}000Z`;
 }

@@ -56,6 +56,19 @@ export async function findClient(name: ClientName): Promise<Client> {
   }
 }
 
+/** A program of Python's that is no client of installations, with the environment that it needs. */
+export interface PythonProgram {
+  readonly command: readonly [program: string, ...args: string[]];
+  readonly env: Readonly<Record<string, string>>;
+}
+
+/** Finds bandersnatch, as `findClient` finds clients. Throws Missing. */
+export async function findBandersnatch(): Promise<PythonProgram> {
+  const python = (await findPython(undefined, undefined)).path;
+  const folder = await fetched(python, 'bandersnatch', ['bandersnatch>=6.7']);
+  return { command: [python, '-m', 'bandersnatch.main'], env: { PYTHONPATH: folder } };
+}
+
 /** A Python older than 3.12, with which old pips don't start. */
 async function olderPython(name: ClientName, python: string): Promise<string> {
   const program = 'import sys; assert sys.version_info < (3, 12); import venv; print(sys.executable)';
@@ -78,7 +91,11 @@ async function client(name: ClientName, python: string, command: Client['command
 }
 
 /** A folder with what pip installs for these arguments; another is made when it is old, if that is possible. */
-async function fetched(python: string, name: ClientName, args: readonly string[]): Promise<string> {
+async function fetched(
+  python: string,
+  name: ClientName | 'bandersnatch',
+  args: readonly string[],
+): Promise<string> {
   const parent = cacheFolder('clients');
   const { stdout } = await run(python, ['-c', 'import sys; print("cp%d%d" % sys.version_info[:2])']);
   const folder = join(parent, `${name.toLowerCase().replace(' ', '-')}-${stdout.trim()}-${process.arch}`);

@@ -87,12 +87,11 @@ export class Session {
     return ran;
   }
 
-  /** What is installed of the shelf, by normalised name, as the environment's own Python sees it. */
+  /** Returns what is installed, by normalised name, as the environment's own Python sees it. */
   async installed(): Promise<Record<string, string>> {
     const program = `import json, re, importlib.metadata as m
 print(json.dumps({re.sub("[-_.]+", "-", d.metadata["Name"]).lower(): d.version for d in m.distributions()}))`;
-    const all = JSON.parse((await this.#python(program)).stdout) as Record<string, string>;
-    return Object.fromEntries(Object.entries(all).filter(([name]) => name.startsWith('shelf-')));
+    return JSON.parse((await this.#python(program)).stdout) as Record<string, string>;
   }
 
   /** The build that an installed module of the shelf says it is of. */

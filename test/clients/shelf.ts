@@ -46,6 +46,8 @@ const PROJECTS: Readonly<Record<string, readonly Release[]>> = {
     { version: '3.0', day: '2024-05-10', python: '>=4' },
   ],
   'Shelf.Lib': ['1.0', '1.1', '1.2', '1.3'].map((version) => ({ version, day: '2024-01-01' })),
+  // Neither spelling of its name is the normalised one.
+  'Discord.Py': [{ version: '1.0', day: '2024-01-01' }],
   shelf_app: [{ version: '1.0', day: '2024-01-15', requires: ['shelf-demo', 'Shelf_Lib>=1.1'] }],
   // The newer ones ask for what no release of shelf-lib is.
   shelf_deep: days(DEEP.all, (number) => (number > DEEP.sound ? { requires: ['shelf-lib>=99'] } : {})),
@@ -59,6 +61,8 @@ export interface Shelf {
   readonly output: string;
   /** By filename. */
   readonly sha256: ReadonlyMap<string, string>;
+  /** By the normalised name of their project. */
+  readonly files: ReadonlyMap<string, readonly IndexedFile[]>;
 }
 
 /** An output path that is written by what a farm writes it with, with real wheels. */
@@ -66,6 +70,7 @@ export async function makeShelf(): Promise<Shelf> {
   const output = mkdtempSync(join(tmpdir(), 'piw-shelf-'));
   const index = new SimpleIndex(output);
   const hashes = new Map<string, string>();
+  const published = new Map<string, readonly IndexedFile[]>();
   const pages: [name: string, serial: number][] = [];
   index.setUp();
   for (const [distribution, releases] of Object.entries(PROJECTS)) {
@@ -75,20 +80,22 @@ export async function makeShelf(): Promise<Shelf> {
     const files: IndexedFile[] = [];
     for (const release of releases) files.push(await publish(folder, distribution, release));
     for (const file of files) hashes.set(file.filename, file.sha256);
+    published.set(name, files);
     const serial = pages.length + 1;
     const versions = [...new Set(releases.map((one) => one.version))];
     pages.push([name, index.write({ name, status: 'active', versions, files }, serial)]);
   }
   await index.writeRoot(inOrder(pages.sort()), pages.length);
-  return { output, sha256: hashes };
+  return { output, sha256: hashes, files: published };
 }
 
-/** As a database would give them. */
-async function* inOrder<Row>(rows: readonly Row[]): AsyncGenerator<readonly Row[]> {
+/** Yields rows as a database does. */
+export async function* inOrder<Row>(rows: readonly Row[]): AsyncGenerator<readonly Row[]> {
   yield await Promise.resolve(rows);
 }
 
-async function publish(folder: string, distribution: string, release: Release): Promise<IndexedFile> {
+/** Writes a wheel and its metadata into its project's folder. */
+export async function publish(folder: string, distribution: string, release: Release): Promise<IndexedFile> {
   const { version, requires = [], python = '>=3.8', yanked, day } = release;
   const path = await makeInstallable(folder, distribution, release);
   const wheel = await readWheel(path);

@@ -1,13 +1,15 @@
-import { mkdirSync, mkdtempSync, utimesSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import {
+  FILES_LINK,
   logPath,
   notFoundPath,
   packagesPath,
   PACKED,
   projectPath,
+  pypiPath,
   simplePath,
 } from '../../src/site/layout.js';
 
@@ -33,6 +35,7 @@ export const CONTENTS: Readonly<Record<string, string>> = {
   [`${simplePath('demo-pkg')}/${WHEEL}.metadata`]: 'Metadata-Version: 2.1\n',
   [`${projectPath('demo-pkg')}/index.html`]: '<!DOCTYPE html>demo-pkg, for people',
   [`${projectPath('demo-pkg')}/json/index.json`]: '{"package":"demo-pkg"}',
+  [`${pypiPath('demo-pkg')}/7.json`]: '{"last_serial":7,"info":{}}',
   // There may be a package of this name.
   [`${projectPath('json')}/index.html`]: '<!DOCTYPE html>json, for people',
   '.secret': 'x',
@@ -60,6 +63,8 @@ export function makeOutput(): string {
     return whole;
   };
   for (const [path, content] of Object.entries(CONTENTS)) put(path, content);
+  symlinkSync('7.json', join(root, pypiPath('demo-pkg'), 'json'));
+  symlinkSync(simplePath(), join(root, FILES_LINK));
   for (const form of ['txt', 'html'] as const) put(logPath(LOG_BUILD, form) + PACKED, gzipSync(LOG));
   for (const path of PACKED_PAGES) put(path + PACKED, gzipSync(CONTENTS[path] ?? ''));
   return root;

@@ -373,7 +373,7 @@ const WRONG: readonly (readonly [what: string, rules: readonly RuleId[], how: Mi
   ],
   [
     'a project that offers nothing any more',
-    ['project-empty', 'project-json'],
+    ['project-empty', 'project-json', 'pypi-json'],
     {
       asks: plainly,
       answers: (answer, { url }) => {

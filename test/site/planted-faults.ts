@@ -88,7 +88,8 @@ const replaceWheel = (change: (wheel: Buffer) => Buffer) => (output: string) => 
   const after = change(before);
   writeFileSync(join(output, path), after);
   rehash(output, sha256(before), sha256(after));
-  edit(output, 'project/demo/json/index.json', (text) => text.replaceAll(sha256(before), sha256(after)));
+  for (const page of ['project/demo/json/index.json', 'pypi/demo/json'])
+    edit(output, page, (text) => text.replaceAll(sha256(before), sha256(after)));
 };
 
 export const PAGE_FAULTS: readonly Planted[] = [
@@ -117,24 +118,24 @@ export const PAGE_FAULTS: readonly Planted[] = [
   ),
   planted('a bare > in data-requires-python', 'html-escaped', html(replace('"&gt;=3.8"', '">=3.8"'))),
   planted(
-    'metadata under its old name alone',
-    ['html-metadata-twin', 'siblings-metadata'],
+    'no hash of the metadata in HTML',
+    ['html-core-metadata', 'siblings-metadata'],
     html(replace(/ data-core-metadata="[^"]*"/, '')),
   ),
   planted(
-    'metadata under its new name alone',
-    'html-metadata-twin',
-    html(replace(/ data-dist-info-metadata="[^"]*"/, '')),
+    'metadata under its old name alone',
+    ['html-core-metadata', 'html-dist-info-metadata', 'siblings-metadata'],
+    html(replace('data-core-metadata', 'data-dist-info-metadata')),
   ),
   planted(
-    'two names of metadata that differ',
-    'html-metadata-twin',
-    html(replace(/data-dist-info-metadata="[^"]*"/, `data-dist-info-metadata="sha256=${OTHER}"`)),
+    'metadata under both names',
+    'html-dist-info-metadata',
+    html(replace(/data-core-metadata=("[^"]*")/, 'data-core-metadata=$1 data-dist-info-metadata=$1')),
   ),
   planted(
-    'hashes of metadata that do not say their kind',
-    'html-metadata-twin',
-    html((text) => text.replaceAll('metadata="sha256=', 'metadata="')),
+    'a hash of the metadata that does not say its kind',
+    'html-core-metadata',
+    html(replace('data-core-metadata="sha256=', 'data-core-metadata="')),
   ),
   planted(
     'something of a rejected PEP in HTML',
@@ -173,7 +174,7 @@ export const PAGE_FAULTS: readonly Planted[] = [
   }),
   planted(
     'files that are no list',
-    ['json-shape', 'siblings-files', 'project-empty', 'file-unlisted'],
+    ['json-shape', 'siblings-files', 'project-empty', 'file-unlisted', 'pypi-json'],
     json((page) => {
       Object.assign(page, { files: {} });
     }),
@@ -314,7 +315,7 @@ export const PAGE_FAULTS: readonly Planted[] = [
   ),
   planted(
     'a filename that no wheel has',
-    ['filename-wheel', 'file-unlisted', 'project-json'],
+    ['filename-wheel', 'file-unlisted', 'project-json', 'pypi-json'],
     all(
       (text) => text.replaceAll(WHEEL, 'demo-1.0.whl'),
       (page) => {
@@ -324,7 +325,7 @@ export const PAGE_FAULTS: readonly Planted[] = [
   ),
   planted(
     'a file of another project',
-    ['filename-project', 'wheel-broken', 'project-json'],
+    ['filename-project', 'wheel-broken', 'project-json', 'pypi-json'],
     async (output) => {
       const other = 'other-1.0-py3-none-any.whl';
       for (const ending of ['', '.metadata'])
@@ -419,13 +420,13 @@ export const PAGE_FAULTS: readonly Planted[] = [
       page.meta['_last-serial'] = '7';
     }),
   ),
-  planted('a page that is behind the root', 'serial-behind', (output) => {
+  planted('a page that is behind the root', ['serial-behind', 'pypi-json'], (output) => {
     serials(output, { root: 9, demo: 8 });
     json((page) => {
       page.meta['_last-serial'] = 7;
     })(output);
   }),
-  planted('a root that is behind a project', 'root-serial', (output) => {
+  planted('a root that is behind a project', ['root-serial', 'pypi-json'], (output) => {
     serials(output, { root: 9, demo: 8 });
     json((page) => {
       page.meta['_last-serial'] = 7;
@@ -529,7 +530,7 @@ export const SIBLING_FAULTS: readonly Planted[] = [
   ),
   planted(
     'a project that offers nothing',
-    ['project-empty', 'file-unlisted'],
+    ['project-empty', 'file-unlisted', 'pypi-json'],
     all(
       replace(/<a [^>]*>.*\n/g, ''),
       (page) => {
@@ -584,7 +585,11 @@ export const FILE_FAULTS: readonly Planted[] = [
   planted('metadata that no page lists', 'file-unlisted', (output) => {
     writeFileSync(join(output, DEMO, 'demo-9.0-py3-none-any.whl.metadata'), 'x');
   }),
-  planted('a wheel that its page has forgotten', ['file-unlisted', 'project-json'], unlist(LAST)),
+  planted(
+    'a wheel that its page has forgotten',
+    ['file-unlisted', 'project-json', 'pypi-json'],
+    unlist(LAST),
+  ),
   planted('a temporary file beside a wheel', 'temporary-left', (output) => {
     writeFileSync(join(output, DEMO, '.tmp-0123456789abcdef'), 'x');
   }),
@@ -635,6 +640,23 @@ export const SITE_FAULTS: readonly Planted[] = [
       rmSync(join(output, 'project/old-one/index.html'));
     },
   ),
+  planted('a project without its page in PyPI’s JSON', 'pypi-json', (output) => {
+    rmSync(join(output, 'pypi/demo/json'));
+  }),
+  planted('a page in PyPI’s JSON with another hash', 'pypi-json', (output) => {
+    const [hash = ''] = /[0-9a-f]{64}/.exec(readFileSync(join(output, 'pypi/demo/json'), 'utf8')) ?? [];
+    edit(output, 'pypi/demo/json', (text) => text.replaceAll(hash, OTHER));
+  }),
+  planted('a page in PyPI’s JSON of an older state', 'pypi-json', (output) => {
+    edit(output, 'pypi/demo/json', replace(/"last_serial":\d+/, '"last_serial":1'));
+  }),
+  planted('a page in PyPI’s JSON whose files mirrors can not place', 'pypi-json', (output) => {
+    edit(output, 'pypi/demo/json', replace(/\/packages\/demo\//g, '/simple/demo/'));
+  }),
+  planted('a page in PyPI’s JSON of a project that is gone', 'pypi-orphan', (output) => {
+    mkdirSync(join(output, 'pypi/gone'));
+    writeFileSync(join(output, 'pypi/gone/json'), '{}');
+  }),
   planted('a project without its JSON', ['project-json', 'link-broken'], (output) => {
     rmSync(join(output, 'project/old-one/json'), { recursive: true });
   }),

@@ -3,6 +3,7 @@ import {
   mkdtempSync,
   readFileSync,
   readdirSync,
+  readlinkSync,
   rmSync,
   statSync,
   utimesSync,
@@ -67,10 +68,56 @@ void t.test('the simple index says of each file what a client needs', (t) => {
   });
   const html = read('simple/demo/index.html');
   t.match(html, `href="demo-1.0%2Blocal-py3-none-any.whl#sha256=${file.sha256}"`);
-  t.match(html, `data-dist-info-metadata="sha256=${file.metadata_sha256}"`);
+  t.match(html, ` data-core-metadata="sha256=${file.metadata_sha256}">`);
+  t.notMatch(html, 'dist-info-metadata', 'which keeps pip 22.3 to 23.0.1 from finding the file');
   t.notMatch(html, /<script>/);
   t.equal(read('simple/demo/index.v1_html'), html);
   t.end();
+});
+
+void t.test("the same is there as PyPI's JSON, for mirrors", async (t) => {
+  const { output, index, read } = folder();
+  const whole = { ...file, filename: 'demo-1.0-py3-none-any.whl', version: '1.0', yanked: null };
+  const files = [whole, { ...whole, filename: 'demo-2.0a1-py3-none-any.whl', version: '2.0a1' }, file];
+  index.write({ ...demo, versions: ['1.0', '2.0a1', '1.0+local'], files }, 7);
+  const json = JSON.parse(read('pypi/demo/json')) as Record<string, unknown>;
+  t.match(json, {
+    last_serial: 7,
+    info: { name: 'demo', version: '1.0', yanked: false, yanked_reason: null },
+    urls: [{ filename: 'demo-1.0-py3-none-any.whl' }],
+    releases: { '1.0': [{ yanked: false }], '2.0a1': [{}], '1.0+local': [{ yanked_reason: EVIL }] },
+  });
+  t.same((json['releases'] as Record<string, unknown>)['1.0+local'], [
+    {
+      comment_text: '',
+      digests: { sha256: file.sha256 },
+      downloads: -1,
+      filename: file.filename,
+      has_sig: false,
+      packagetype: 'bdist_wheel',
+      python_version: 'py3',
+      requires_python: `>=3.8 ${EVIL}`,
+      size: 1234,
+      upload_time: '2026-01-02T03:04:05',
+      upload_time_iso_8601: '2026-01-02T03:04:05.678000Z',
+      url: '/packages/demo/demo-1.0%2Blocal-py3-none-any.whl',
+      yanked: true,
+      yanked_reason: EVIL,
+    },
+  ]);
+  const links = (name: string) => readlinkSync(join(output, name));
+  t.equal(links('packages'), 'simple', 'where the addresses lead');
+  t.equal(links('pypi/demo/json'), '7.json', 'the serial, for servers that send it in a header');
+  const known = new SimpleIndex(output, 'https://farm.example');
+  known.write(demo, 8);
+  known.write(demo, 9, 8);
+  t.match(read('pypi/demo/json'), '"url":"https://farm.example/packages/demo/demo-1.0%2Blocal');
+  t.match(read('pypi/demo/json'), '{"last_serial":8,', 'what says the same keeps its serial');
+  t.same(readdirSync(join(output, 'pypi/demo')).sort(), ['7.json', '8.json', 'json']);
+  await pack(output, 'demo');
+  t.same(readdirSync(join(output, 'pypi/demo')).sort(), ['8.json', 'json'], 'the one before goes later');
+  t.ok(known.remove('demo', 9));
+  t.notOk(existsSync(join(output, 'pypi/demo')));
 });
 
 void t.test('the root names what it is given, by the piece, and no serial above its own', async (t) => {

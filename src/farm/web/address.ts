@@ -1,4 +1,4 @@
-import { packagesPath } from '../../site/layout.js';
+import { packagesPath, pypiPath } from '../../site/layout.js';
 import { isPackageName, normalise } from '../../wheels/names.js';
 
 /** The path of a request, decoded; undefined for one that no page or file can have. */
@@ -23,6 +23,11 @@ export function redirect(path: string): string | undefined {
   if (/^\/project\/?$/.test(path)) return `/${packagesPath}`;
   const short = /^\/p\/([^/]+)\/?$/.exec(path)?.[1];
   if (short !== undefined && isPackageName(short)) return `/project/${normalise(short)}/`;
+  const [, mirrored = '', slash] = /^\/pypi\/([^/]+)\/json(\/)?$/.exec(path) ?? [];
+  if (isPackageName(mirrored)) {
+    const page = `/${pypiPath(normalise(mirrored))}/json`;
+    return page === path && slash === undefined ? undefined : page;
+  }
   const match = /^\/(simple|project)\/([^/]+)(\/.*)?$/.exec(path);
   const [, kind = '', name = '', rest] = match ?? [];
   if (!match || !isPackageName(name) || name.endsWith('.html') || name.startsWith('index.v1_'))

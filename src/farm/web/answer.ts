@@ -3,6 +3,7 @@ import { extname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import Negotiator from 'negotiator';
 import { notFoundPath } from '../../site/layout.js';
+import { pypiSerialOf } from '../../site/pypi-json.js';
 import { HEAD_BYTES } from '../../site/serial.js';
 import { serialOf } from '../../site/simple.js';
 import { cleanPath, redirect } from './address.js';
@@ -65,10 +66,15 @@ export async function answer(
   const target = path.endsWith('/')
     ? `${path}${/^\/project\/[^/]+\/json\/$/.test(path) ? 'index.json' : 'index.html'}`
     : path;
+  const mirrored = /^\/pypi\/[^/]+\/json$/.test(path);
+  // Read before the page is opened: so the page is no older than its header says.
+  const serial = mirrored ? pypiSerialOf(await headOf(join(root, target), HEAD_BYTES)) : undefined;
   const found = await openPage(join(root, target), request);
+  if (serial !== undefined && found) response.setHeader('x-pypi-last-serial', String(serial));
+  const type = TYPES[mirrored ? '.json' : extname(target)] ?? 'application/octet-stream';
   if (found === 'folder') moved(response, `${path}/`);
   else if (!found) await notFound(root, request, response);
-  else await give(found, { type: TYPES[extname(target)] ?? 'application/octet-stream' }, request, response);
+  else await give(found, { type }, request, response);
 }
 
 /** A page of the simple index in the form that the client likes best of those that there are. */

@@ -58,7 +58,9 @@ async function giveOpen(
     response.writeHead(304, headers).end();
     return;
   }
-  const range = whole && ifRange(request, etag) ? parseRange(request.headers.range, size) : 'all';
+  // A range means something with GET only (RFC 9110, 14.2).
+  const ranged = whole && request.method === 'GET' && ifRange(request, etag);
+  const range = ranged ? parseRange(request.headers.range, size) : 'all';
   if (range === 'none') {
     response.writeHead(416, { ...headers, 'content-range': `bytes */${String(size)}` }).end();
     return;

@@ -8,9 +8,10 @@ export const API_VERSION = '1.4';
 /** What accepted specifications have in HTML. That of PEP 708 (rejected) isn't among it. */
 const METAS = ['pypi:repository-version', 'pypi:project-status', 'pypi:project-status-reason'];
 const DATA = [
-  ...['data-requires-python', 'data-yanked', 'data-core-metadata', 'data-dist-info-metadata'],
-  ...['data-provenance', 'data-gpg-sig'],
+  ...['data-requires-python', 'data-yanked', 'data-core-metadata', 'data-provenance', 'data-gpg-sig'],
 ];
+/** The name that `data-core-metadata` had before PEP 714. */
+const OLD_METADATA = 'data-dist-info-metadata';
 const DIGEST = /^sha256=[0-9a-f]{64}$/;
 
 /** Reads a project's page in HTML, and holds what only HTML has. */
@@ -59,16 +60,13 @@ function fileOf({ href, text, attributes }: Anchor, path: string, tell: Tell): L
   if (sha256 === null || !SHA256.test(sha256))
     tell('html-hash', file, fragment === '' ? 'no hash' : `#${fragment}`, '#sha256=…');
   const metadata = attributes['data-core-metadata'];
-  const twin = attributes['data-dist-info-metadata'];
-  const other = Object.keys(attributes).find((name) => name.startsWith('data-') && !DATA.includes(name));
+  const { [OLD_METADATA]: oldMetadata, ...others } = attributes;
+  const other = Object.keys(others).find((name) => name.startsWith('data-') && !DATA.includes(name));
   if (other !== undefined) tell('html-key', file, other, 'no such attribute');
-  if (metadata === undefined || metadata !== twin || !DIGEST.test(metadata))
-    tell(
-      'html-metadata-twin',
-      file,
-      `data-core-metadata ${quote(metadata ?? 'missing')}, data-dist-info-metadata ${quote(twin ?? 'missing')}`,
-      'both sha256=…',
-    );
+  if (oldMetadata !== undefined)
+    tell('html-dist-info-metadata', file, OLD_METADATA, 'data-core-metadata alone');
+  if (metadata === undefined || !DIGEST.test(metadata))
+    tell('html-core-metadata', file, `data-core-metadata ${quote(metadata ?? 'missing')}`, 'sha256=…');
   return {
     filename,
     url,

@@ -5,6 +5,7 @@ import { Notebook, type Fault, type Tell } from './faults.js';
 import { Place } from './place.js';
 import { lookAtProject } from './project.js';
 import { holdSameNames, rootOfHtml, rootOfJson, type Root } from './root.js';
+import { lookForPypiOrphan } from './pypi.js';
 import { Moved, judge, type Judged, type Unit } from './rounds.js';
 import { chosen, type Which } from './sample.js';
 import { logUnits, lookAtPage, siteUnits } from './site.js';
@@ -75,6 +76,12 @@ export async function checkOutput(path: string, options: CheckOptions): Promise<
       if (entry.isDirectory() && !entry.name.startsWith('.') && !root.projects.has(entry.name))
         yield project(entry.name);
     }
+    for await (const entry of place.walk('pypi'))
+      yield {
+        look: (tell) => {
+          lookForPypiOrphan(place, entry, tell);
+        },
+      };
     for await (const entry of place.walk('project'))
       yield {
         look: async (tell) => {

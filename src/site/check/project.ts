@@ -8,6 +8,7 @@ import { isObject, listingOfJson, objectOf, type Json } from './listing-json.js'
 import { holdAlike, holdListing, type Listing } from './listing.js';
 import { SITE, decoded } from './people.js';
 import type { Place } from './place.js';
+import { holdPypiPage } from './pypi.js';
 import type { Root } from './root.js';
 import { Moved } from './rounds.js';
 
@@ -57,6 +58,7 @@ export async function lookAtProject(
       );
     }
   }
+  if (listing) holdPypiPage(place, name, listing, tell);
   holdRest(place, folder, listing, entries, tell);
   if (listing && listing.files.length > 0) holdPeople(place, name, listing, tell);
   // What was read before may be of another state than what was read after.

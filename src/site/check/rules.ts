@@ -25,9 +25,10 @@ export const RULES = {
   ),
   'html-hash': fault('the address of a file ends in #sha256= and 64 hexadecimal digits', 'PEP 503'),
   'html-escaped': fault('< and > are escaped in data-requires-python', 'PEP 503'),
-  'html-metadata-twin': fault(
-    'data-core-metadata and data-dist-info-metadata are both there, and alike',
-    'PEP 658, 714',
+  'html-core-metadata': fault('data-core-metadata is sha256= and 64 hexadecimal digits', 'PEP 658, 714'),
+  'html-dist-info-metadata': fault(
+    'data-dist-info-metadata is left out: with it, pip 22.3 to 23.0.1 finds no file of a project whose name is not typed in normalised form',
+    OURS,
   ),
   'html-key': fault(
     'a page in HTML has no pypi: meta and no data- attribute that no accepted specification has',
@@ -101,6 +102,11 @@ export const RULES = {
   'gzip-time': warning('a compressed page has the page’s time of last change', OURS),
   // Pages for people.
   'project-page': fault('each project of the index has a page for people', OURS),
+  'pypi-json': fault(
+    'each project of the index has its page in PyPI’s JSON API, with the same files and serial',
+    'PyPI’s JSON API',
+  ),
+  'pypi-orphan': fault('no page of PyPI’s JSON API is left of a project that the index has not', OURS),
   'project-json': fault('each project of the index has its JSON, with the same files', OURS),
   'site-page': fault('the pages that each site has are there', OURS),
   'site-extra': warning('sitemap.xml and robots.txt are there', 'sitemaps.org, RFC 9309'),

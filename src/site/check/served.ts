@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PiwError } from '../../errors.js';
-import { projectPath, simplePath } from '../layout.js';
+import { projectPath, pypiPath, simplePath } from '../layout.js';
 import { Server, typeOf, words, type Answer } from './client.js';
 import { Notebook, quote, type Tell } from './faults.js';
 import { holdMetadata, holdWheel } from './files.js';
@@ -13,6 +13,7 @@ import { FORMS, JSON_TYPE, PLAIN_TYPE, holdFileManners, holdIndexManners, holdNa
 import type { CheckOptions, Checked } from './output.js';
 import { textOf } from './place.js';
 import { holdProjectJson, holdToRoot, holdUrl } from './project.js';
+import { holdPypiJson } from './pypi.js';
 import { holdSameNames, rootOfHtml, rootOfJson, type Root } from './root.js';
 import { judge, type Unit } from './rounds.js';
 import { chosen } from './sample.js';
@@ -162,7 +163,25 @@ class Served {
       if (file?.size)
         await holdFileManners(this.server, page + encodeURIComponent(file.filename), file.size, tell);
     }
+    await this.#pypi(name, listing, tell);
     await this.#people(name, listing, tell);
+  }
+
+  /** PyPI's JSON: bandersnatch takes no page without its type and, in a header, its serial. */
+  async #pypi(name: string, listing: Listing, tell: Tell): Promise<void> {
+    if (listing.serial === null) return;
+    const path = `${pypiPath(name)}/json`;
+    const { status, headers, body } = await this.server.ask(path);
+    if (status !== 200) {
+      tell('pypi-json', path, String(status), '200');
+      return;
+    }
+    if (typeOf(headers) !== 'application/json') tell('http-type', path, typeOf(headers), 'application/json');
+    const serial = words(headers, 'x-pypi-last-serial')[0];
+    if (serial !== String(listing.serial))
+      tell('http-serial', path, serial ?? 'no X-PyPI-Last-Serial', String(listing.serial));
+    const text = textOf(body, path, tell);
+    if (text !== undefined) holdPypiJson(text, name, listing, path, tell);
   }
 
   /** One form of a page of the index; undefined where it isn't given. */

@@ -3,7 +3,7 @@ import { pipeline } from 'node:stream/promises';
 import { createGunzip, gunzip } from 'node:zlib';
 import { promisify } from 'node:util';
 import { reason } from '../../errors.js';
-import { PACKED, notFoundPath, robotsPath, sitemapPath, statisticsPath } from '../layout.js';
+import { FILES_LINK, PACKED, notFoundPath, robotsPath, sitemapPath, statisticsPath } from '../layout.js';
 import type { Tell } from './faults.js';
 import { objectOf } from './listing-json.js';
 import { readMarkup } from './markup.js';
@@ -15,7 +15,7 @@ import { holdRobots, holdSitemap } from './sitemap.js';
 const unpack = promisify(gunzip);
 const OF_EACH_SITE = [...PAGES_OF_EACH_SITE, notFoundPath, statisticsPath];
 /** Folders that have units of their own. */
-const ELSEWHERE = ['simple', 'project', 'logs'];
+const ELSEWHERE = ['simple', 'project', 'logs', 'pypi', FILES_LINK];
 
 /** A page for people on the disk: that it is quiet, and that its links lead somewhere. */
 export async function lookAtPage(place: Place, path: string, tell: Tell): Promise<void> {

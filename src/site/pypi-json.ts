@@ -1,0 +1,90 @@
+import type { IndexedFile } from '../protocols/oracle.js';
+import { isPrerelease } from '../wheels/versions.js';
+import type { PageBuffer } from './page-buffer.js';
+import { serialIn } from './serial.js';
+import type { SimpleProject } from './simple.js';
+import { uploadTime } from './upload-time.js';
+
+const BEGINS = '{"last_serial":';
+
+/** Returns the serial of a project's PyPI JSON from its first bytes; undefined for anything else. */
+export const pypiSerialOf = (head: string | undefined): number | undefined => serialIn(head, BEGINS);
+
+/**
+ * Writes what PyPI's JSON API has at `/pypi/NAME/json`: mirrors (bandersnatch) read a project's files from it. Fields
+ * and their types are PyPI's; those of which the farm knows nothing are null, as PyPI has them for a project that
+ * doesn't give them. File addresses lead to `/packages/`, the only path that bandersnatch takes; without a public
+ * address they are relative to the server's root.
+ */
+export function pypiJson(
+  project: SimpleProject,
+  serial: number,
+  publicUrl: string | null,
+  page: PageBuffer,
+): void {
+  const { name, files } = project;
+  const folder = `${publicUrl ?? '/'}packages/${name}/`;
+  const releases = new Map<string, IndexedFile[]>();
+  for (const version of project.versions) releases.set(version, []);
+  for (const file of files) {
+    const release = releases.get(file.version);
+    if (release) release.push(file);
+    else releases.set(file.version, [file]);
+  }
+  const latest = latestOf(releases);
+  page.add(`${BEGINS}${String(serial)},"info":${JSON.stringify(info(project, latest, publicUrl))},"urls":`);
+  page.add(filesJson(latest?.files ?? [], folder));
+  page.add(',"releases":{');
+  let comma = '';
+  for (const [version, released] of releases) {
+    page.add(`${comma}${JSON.stringify(version)}:${filesJson(released, folder)}`);
+    comma = ',';
+  }
+  page.add('},"vulnerabilities":[]}');
+}
+
+interface Release {
+  readonly version: string;
+  readonly files: readonly IndexedFile[];
+}
+
+/** Returns the newest release that has files: a final, unyanked one if there is any. Versions come in their order. */
+function latestOf(releases: ReadonlyMap<string, readonly IndexedFile[]>): Release | undefined {
+  const withFiles = [...releases]
+    .map(([version, files]): Release => ({ version, files }))
+    .filter(({ files }) => files.length > 0);
+  const unyanked = withFiles.filter(({ files }) => files.some(({ yanked }) => yanked === null));
+  return unyanked.findLast(({ version }) => !isPrerelease(version)) ?? unyanked.at(-1) ?? withFiles.at(-1);
+}
+
+function info({ name }: SimpleProject, latest: Release | undefined, publicUrl: string | null): unknown {
+  const url = `${publicUrl ?? '/'}project/${name}/`;
+  const yanked = latest?.files.map((file) => file.yanked) ?? [];
+  const allYanked = yanked.length > 0 && !yanked.includes(null);
+  return {
+    ...{ author: null, author_email: null, bugtrack_url: null, classifiers: [], description: null },
+    ...{ description_content_type: null, docs_url: null, download_url: null },
+    downloads: { last_day: -1, last_month: -1, last_week: -1 },
+    ...{ dynamic: null, home_page: null, keywords: null, license: null, license_expression: null },
+    ...{ license_files: null, maintainer: null, maintainer_email: null, name, package_url: url },
+    ...{ platform: null, project_url: url, project_urls: null, provides_extra: null, release_url: url },
+    ...{ requires_dist: null, requires_python: latest?.files[0]?.requires_python ?? null, summary: null },
+    ...{ version: latest?.version ?? null, yanked: allYanked },
+    yanked_reason: allYanked ? (yanked.find((reason) => reason !== '') ?? null) : null,
+  };
+}
+
+const filesJson = (files: readonly IndexedFile[], folder: string): string =>
+  `[${files.map((file) => JSON.stringify(fileOf(file, folder))).join(',')}]`;
+
+function fileOf(file: IndexedFile, folder: string): unknown {
+  const { filename, sha256, filesize, requires_python, yanked } = file;
+  const uploaded = uploadTime(file.uploaded);
+  return {
+    ...{ comment_text: '', digests: { sha256 }, downloads: -1, filename, has_sig: false },
+    ...{ packagetype: 'bdist_wheel', python_version: filename.split('-').at(-3) ?? '', requires_python },
+    ...{ size: filesize, upload_time: uploaded.slice(0, 19), upload_time_iso_8601: uploaded },
+    url: folder + encodeURIComponent(filename),
+    ...{ yanked: yanked !== null, yanked_reason: yanked === '' ? null : yanked },
+  };
+}

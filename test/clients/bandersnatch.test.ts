@@ -1,0 +1,139 @@
+/** The real bandersnatch, with the configuration that the page of questions shows. */
+import { execFile } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import t from 'tap';
+import type { IndexedFile } from '../../src/protocols/oracle.js';
+import { bandersnatchConfig } from '../../src/site/bandersnatch.js';
+import { SimpleIndex } from '../../src/site/simple-index.js';
+import { orMissing } from '../helpers/missing.js';
+import { sha256 } from '../helpers/wheel.js';
+import { KINDS, serve, type ServedBy } from '../helpers/web-servers.js';
+import { APP } from './expected.js';
+import { findBandersnatch, findClient, type PythonProgram } from './installers.js';
+import { pythonServer } from './python-server.js';
+import { Session } from './session.js';
+import { inOrder, makeShelf, publish, type Shelf } from './shelf.js';
+
+t.setTimeout(180_000);
+const run = promisify(execFile);
+
+/** Runs bandersnatch on its folder with the site as its master, and returns what it says. */
+async function runOn(
+  { command: [program, ...before], env }: PythonProgram,
+  server: ServedBy,
+  folder: string,
+  args: readonly string[],
+): Promise<string> {
+  const conf = join(folder, 'bandersnatch.conf');
+  const text = bandersnatchConfig(`${server.url}/`).replace('/srv/pypi', folder);
+  writeFileSync(conf, text);
+  const { ca } = server;
+  const { stderr } = await run(program, [...before, '-c', conf, ...args], {
+    cwd: folder,
+    timeout: 60_000,
+    env: {
+      PATH: process.env['PATH'],
+      HOME: folder,
+      ...env,
+      ...(ca === undefined ? {} : { SSL_CERT_FILE: ca }),
+    },
+  });
+  return stderr;
+}
+
+/** The files that a mirror has of a project, by their names. */
+const mirrored = (folder: string, name: string): readonly string[] => {
+  const files = join(folder, 'web/packages', name);
+  return existsSync(files) ? readdirSync(files).sort() : [];
+};
+
+/** Removes a release and a package, and publishes a release. */
+async function change(shelf: Shelf, publicUrl: string): Promise<void> {
+  const index = new SimpleIndex(shelf.output, publicUrl);
+  const simple = join(shelf.output, 'simple');
+  const names = [...shelf.files.keys()].sort();
+  const serials = new Map(names.map((name, n): [string, number] => [name, n + 1]));
+  let serial = names.length;
+  const write = (name: string, files: readonly IndexedFile[]): void => {
+    serial += 1;
+    const versions = [...new Set(files.map(({ version }) => version))];
+    serials.set(name, index.write({ name, status: 'active', versions, files }, serial));
+  };
+  const demo = shelf.files.get('shelf-demo') ?? [];
+  write(
+    'shelf-demo',
+    demo.filter(({ version }) => version !== '2.0'),
+  );
+  rmSync(join(simple, 'shelf-demo/shelf_demo-2.0-py3-none-any.whl'));
+  const lib = await publish(join(simple, 'shelf-lib'), 'Shelf.Lib', { version: '1.4', day: '2024-06-01' });
+  write('shelf-lib', [...(shelf.files.get('shelf-lib') ?? []), lib]);
+  write('shelf-gone', []);
+  serials.delete('shelf-gone');
+  await index.writeRoot(inOrder([...serials]), serial);
+  index.remove('shelf-gone', serial);
+}
+
+const program = await orMissing(findBandersnatch);
+const pip = await orMissing(() => findClient('pip newest'));
+
+for (const kind of KINDS) {
+  const title = `bandersnatch mirrors what ${kind} serves, then what has changed, and pip installs from the mirror`;
+  const shelf = await makeShelf();
+  const server = await orMissing(() => serve(kind, shelf.output));
+  if (typeof program === 'string' || typeof pip === 'string' || typeof server === 'string') {
+    const missing = [program, pip, server].filter((one) => typeof one === 'string').join('; ');
+    void t.test(title, { skip: missing }, () => undefined);
+    continue;
+  }
+  t.teardown(() => server.stop());
+  void t.test(title, async (t) => {
+    const folder = mkdtempSync(join(tmpdir(), 'piw-mirror-'));
+    t.teardown(() => {
+      rmSync(folder, { recursive: true, force: true });
+    });
+    const asked = async (): Promise<readonly string[]> =>
+      (await server.log()).flatMap(({ path }) => /^\/pypi\/(.+)\/json$/.exec(path)?.[1] ?? []);
+
+    const bandersnatch = (...args: string[]) => runOn(program, server, folder, args);
+    const first = await bandersnatch('mirror');
+    t.notMatch(first, /ERROR|Traceback/, first);
+    t.same([...(await asked())].sort(), [...shelf.files.keys()].sort());
+    for (const [name, files] of shelf.files) {
+      t.same(mirrored(folder, name), files.map(({ filename }) => filename).sort(), name);
+      for (const { filename, sha256: digest } of files)
+        t.equal(sha256(readFileSync(join(folder, 'web/packages', name, filename))), digest, filename);
+    }
+
+    const before = (await asked()).length;
+    await change(shelf, `${server.url}/`);
+    const second = await bandersnatch('mirror');
+    t.notMatch(second, /ERROR|Traceback/, second);
+    t.same((await asked()).slice(before).sort(), ['shelf-demo', 'shelf-lib'], 'only what has changed');
+    t.ok(mirrored(folder, 'shelf-lib').includes('Shelf.Lib-1.4-py3-none-any.whl'), 'the new release');
+    const page = readFileSync(join(folder, 'web/simple/shelf-demo/index.html'), 'utf8');
+    t.notMatch(page, 'shelf_demo-2.0', 'the removed release');
+    if (server.ca !== undefined) {
+      // It takes no master without https.
+      await bandersnatch('delete', 'shelf-gone');
+      t.same(
+        mirrored(folder, 'shelf-gone'),
+        [],
+        'the removed package, once it is deleted as the page advises',
+      );
+      t.notOk(existsSync(join(folder, 'web/simple/shelf-gone')));
+    }
+
+    const third = await bandersnatch('mirror');
+    t.match(third, '0 packages to sync', 'nothing has changed since');
+
+    const served = await pythonServer(pip.python, join(folder, 'web'));
+    t.teardown(() => served.stop());
+    const session = await Session.open(pip, served, shelf);
+    await session.must('install', '--index-url', session.index, 'shelf-app');
+    t.same(await session.installed(), { ...APP, 'shelf-lib': '1.4' });
+    session.close();
+  });
+}

@@ -1,0 +1,23 @@
+import { spawn } from 'node:child_process';
+import { freePort } from '../../src/farm/ports.js';
+import { until } from '../helpers/bus.js';
+import type { ServedBy } from '../helpers/web-servers.js';
+
+/** Starts Python's own web server on that folder: it hands out HTML, whatever is accepted. Its log is not read. */
+export async function pythonServer(python: string, folder: string): Promise<ServedBy> {
+  const port = await freePort();
+  const args = ['-m', 'http.server', '--bind', '127.0.0.1', '--directory', folder, String(port)];
+  const server = spawn(python, args, { stdio: 'ignore' });
+  const url = `http://127.0.0.1:${String(port)}`;
+  await until(async () => (await fetch(url).catch(() => undefined)) !== undefined);
+  return {
+    ...{ kind: 'piw web', version: '', url, plainUrl: undefined, ca: undefined },
+    log: () => Promise.resolve([]),
+    count: () => Promise.resolve(),
+    stop: async () => {
+      const ended = new Promise((resolve) => server.once('exit', resolve));
+      server.kill();
+      await ended;
+    },
+  };
+}
