@@ -10,9 +10,10 @@ const WHEEL_BYTES = 2 * 1024 ** 3;
 export const SCRIBE_ROOM_MB = 16;
 
 /**
- * The cast: every task of the farm, in the order in which a master starts them. All restart alike:
- * at once after 0.5 s, then later and later; a task that ends six times within a minute ends the
- * master (src/actor/supervisor.ts).
+ * The cast: every task of the farm, in the order in which a master starts them. All restart alike: after 0.5 s, then
+ * later and later; a task that fails six times in a row ends the master (src/actor/child.ts). They are stopped in
+ * waves, the highest first: what takes in work, what gives out builds, the Secretary while there are Scribes to
+ * write for it, those, and the database's Oracles, which all the others ask, last.
  */
 export const CAST: readonly Part<Settings>[] = [
   {
@@ -20,6 +21,7 @@ export const CAST: readonly Part<Settings>[] = [
     kind: 'pool',
     pausing: 'ignores',
     count: 2,
+    wave: 1,
     load: async () => {
       const { TheOracle } = await import('./the-oracle.js');
       const { Database } = await import('../src/database/pool.js');
@@ -36,6 +38,7 @@ export const CAST: readonly Part<Settings>[] = [
     kind: 'pool',
     pausing: 'ignores',
     count: 1,
+    wave: 2,
     load: async () => {
       const { FileJuggler } = await import('./file-juggler.js');
       return (context, settings) =>
@@ -47,6 +50,7 @@ export const CAST: readonly Part<Settings>[] = [
     kind: 'pool',
     pausing: 'stops',
     count: 1,
+    wave: 2,
     // What it has to write is kept by the database; slaves are not to wait for it.
     nice: 10,
     roomMb: SCRIBE_ROOM_MB,
@@ -69,6 +73,7 @@ export const CAST: readonly Part<Settings>[] = [
     kind: 'single',
     pausing: 'stops',
     count: 1,
+    wave: 3,
     nice: 10,
     load: async () => {
       const { TheSecretary } = await import('./the-secretary.js');
@@ -80,6 +85,7 @@ export const CAST: readonly Part<Settings>[] = [
     kind: 'single',
     pausing: 'stops',
     count: 1,
+    wave: 4,
     load: async () => {
       const { TheArchitect } = await import('./the-architect.js');
       const { Database } = await import('../src/database/pool.js');
@@ -97,6 +103,7 @@ export const CAST: readonly Part<Settings>[] = [
     kind: 'single',
     pausing: 'answers',
     count: 1,
+    wave: 4,
     load: async () => {
       const { SlaveDriver } = await import('./slave-driver.js');
       return (context, settings) =>
@@ -113,6 +120,7 @@ export const CAST: readonly Part<Settings>[] = [
     kind: 'single',
     pausing: 'stops',
     count: 1,
+    wave: 5,
     load: async () => {
       const { MrChase } = await import('./mr-chase.js');
       return (context, settings) =>
@@ -126,6 +134,7 @@ export const CAST: readonly Part<Settings>[] = [
     kind: 'single',
     pausing: 'stops',
     count: 1,
+    wave: 5,
     load: async () => {
       const { BigBrother } = await import('./big-brother.js');
       return (context, settings) =>
@@ -137,6 +146,7 @@ export const CAST: readonly Part<Settings>[] = [
     kind: 'pool',
     pausing: 'stops',
     count: 1,
+    wave: 5,
     load: async () => {
       const { Lumberjack } = await import('./lumberjack.js');
       return (context, settings) => new Lumberjack(context, { keepMonths: settings['keep-downloads'] });
@@ -147,6 +157,7 @@ export const CAST: readonly Part<Settings>[] = [
     kind: 'single',
     pausing: 'stops',
     count: 1,
+    wave: 5,
     load: async () => {
       const { CloudGazer } = await import('./cloud-gazer.js');
       const { SimpleIndex } = await import('../src/pypi/index-reader.js');

@@ -13,8 +13,8 @@ export interface SecretarySettings {
   readonly bufferS: number;
 }
 
-/** How long it goes on writing when it is told to end, milliseconds. */
-const LAST_MS = 10_000;
+/** How long it goes on writing when it is told to end, milliseconds: less than an actor has to finish. */
+const LAST_MS = 7000;
 /** How often the backlog in the database is looked at, seconds: what a crash left, and failed builds. */
 const LOOK_S = 2;
 /** With so many pages in mind whose time has come, or of which it has not, the backlog isn't looked at. */

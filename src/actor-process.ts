@@ -1,49 +1,7 @@
-import { parseArgs } from 'node:util';
-import { partOf } from '../actors/cast.js';
-import { runProcess } from './actor/run.js';
-import { SETTINGS, type Settings } from './config.js';
-import { masterConnection } from './connection.js';
-import { PiwError } from './errors.js';
-import { createLog, fileSink } from './log.js';
+import { endWithParent } from './actor/parent.js';
 
-/**
- * One task in a process of its own, as a master starts it: `node actor-process.js TASK [-v | -q] [-l FILE]`.
- * It is what `piw actor` does, without the command line's own code: a cast is a dozen such processes, and
- * each would load it, only to be told what the master knows already.
- */
-async function main(): Promise<number> {
-  const { values, positionals } = parseArgs({
-    options: {
-      verbose: { type: 'boolean', short: 'v' },
-      quiet: { type: 'boolean', short: 'q' },
-      'log-file': { type: 'string', short: 'l' },
-    },
-    allowPositionals: true,
-  });
-  const part = partOf(positionals[0] ?? '');
-  const handed = process.env[SETTINGS];
-  if (handed === undefined) throw new PiwError('PIW_USAGE', 'piw actor runs a task without a master');
-  const settings = JSON.parse(handed) as Settings;
-  const instance = process.env['PIW_INSTANCE'];
-  const level = values.verbose ? 'debug' : values.quiet ? 'warning' : 'info';
-  return await runProcess(part, settings, {
-    bus: { ...masterConnection(settings), name: part.task },
-    log: createLog(part.task, level, fileSink(values['log-file'])),
-    supervised: true,
-    ...(instance === undefined ? {} : { instance }),
-  });
-}
-
-function stackOf(error: unknown): string {
-  return error instanceof Error ? (error.stack ?? error.message) : String(error);
-}
-
-try {
-  process.exitCode = await main();
-} catch (error) {
-  const foreseen = error instanceof PiwError;
-  process.stderr.write(`piw: ${foreseen ? `${error.message}. ${error.advice}` : stackOf(error)}\n`);
-  process.exitCode = foreseen ? error.exit : 70;
-  // The line to the master would keep it alive.
-  if (process.connected) process.disconnect();
-}
+/** The entry of a task's process, see actor-main.ts. Nothing is loaded before the end of the master is noticed. */
+endWithParent();
+const { main } = await import('./actor-main.js');
+// Explicitly: a connection that the other side doesn't close would keep the process alive.
+process.exit(await main());

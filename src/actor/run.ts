@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
-import { hostname, setPriority } from 'node:os';
+import { hostname } from 'node:os';
 import { Bus, type BusOptions } from '../bus/bus.js';
 import { Lease } from '../bus/lease.js';
-import { PiwError, reason } from '../errors.js';
+import { PiwError } from '../errors.js';
 import type { Log } from '../log.js';
 import { redactAddress } from '../bus/address.js';
 import { actorPing, orders, status } from '../protocols/control.js';
@@ -21,6 +21,8 @@ export interface Part<S> {
   readonly pausing: Pausing;
   /** How many processes a master starts of it. */
   readonly count: number;
+  /** When it is stopped: before those of a lower wave (src/actor/waves.ts). 0 if left out. */
+  readonly wave?: number;
   /** How much it stands back for the others where processors are short, 0 to 19. */
   readonly nice?: number;
   /** Room for what is new in its process, MB, if not the usual: see src/node-flags.ts. */
@@ -45,10 +47,14 @@ export interface RunOptions {
   readonly clock?: Clock;
   /** A process of its own obeys QUIT to all; one under a supervisor leaves that to it. */
   readonly supervised?: boolean;
+  /** Called when a single begins to wait for its lease, and when the actor is at work. */
+  readonly onState?: (state: 'standing by' | 'at work') => void;
 }
 
-/** How long an actor may take to finish what it has, milliseconds. */
-export const STOP_LIMIT_MS = 20_000;
+/** How long an actor may take to finish what it has, milliseconds. Its supervisor waits a little longer. */
+const FINISH_LIMIT_MS = 10_000;
+/** How long a lease is handed back and a connection drained at the end, milliseconds. NATS may be away. */
+const [RELEASE_LIMIT_MS, DRAIN_LIMIT_MS] = [1000, 1000];
 
 /**
  * Runs one actor from its first connection to its end. It resolves when the actor was told to stop
@@ -91,6 +97,7 @@ export async function runActor<S>(part: Part<S>, settings: S, options: RunOption
   let actor: Actor | undefined;
   try {
     if (part.kind === 'single') {
+      options.onState?.('standing by');
       const who = `${hostname()}/${String(process.pid)}`;
       lease = await Lease.acquire(bus, part.task, who, ended.signal, (text) => {
         log.warning(text);
@@ -103,12 +110,13 @@ export async function runActor<S>(part: Part<S>, settings: S, options: RunOption
       actor = await make(context, settings);
       await attendant.take(actor, lease !== undefined);
       await actor.start();
+      options.onState?.('at work');
       log.info(lease ? `at work, with lease ${String(lease.fence)}` : 'at work');
     }
     await ended.promise;
   } finally {
-    await within(STOP_LIMIT_MS, stopAll(actor, attendant, lease, bus), () => {
-      log.error(`did not finish within ${String(STOP_LIMIT_MS / 1000)} s`);
+    await within(FINISH_LIMIT_MS, stopAll(actor, attendant, lease, bus), () => {
+      log.error(`did not finish within ${String(FINISH_LIMIT_MS / 1000)} s`);
     });
   }
 }
@@ -120,9 +128,10 @@ async function stopAll(
   bus: Bus,
 ): Promise<void> {
   await actor?.stop();
-  await lease?.release();
+  // One that can't be handed back runs out by itself.
+  if (lease) await within(RELEASE_LIMIT_MS, lease.release());
   await attendant.stop();
-  await bus.drain();
+  await bus.drain(DRAIN_LIMIT_MS);
 }
 
 /** Obeys orders and answers pings for an actor, whatever the actor is busy with. */
@@ -213,7 +222,7 @@ function ending(outer: AbortSignal) {
   return { end, promise, signal: controller.signal };
 }
 
-async function within(ms: number, what: Promise<void>, late: () => void): Promise<void> {
+async function within(ms: number, what: Promise<void>, late = (): void => undefined): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   const limit = new Promise<void>((resolve) => {
     timer = setTimeout(() => {
@@ -223,40 +232,4 @@ async function within(ms: number, what: Promise<void>, late: () => void): Promis
   });
   await Promise.race([what, limit]);
   clearTimeout(timer);
-}
-
-/** The exit codes by which an actor's process tells its supervisor why it ended. */
-export const STOOD_DOWN = 75;
-
-/** Runs an actor as this process: signals end it, a supervisor gets a beat every second. */
-export async function runProcess<S>(
-  part: Part<S>,
-  settings: S,
-  options: Omit<RunOptions, 'signal'>,
-): Promise<number> {
-  const controller = new AbortController();
-  const stop = () => {
-    controller.abort();
-  };
-  if (part.nice !== undefined) setPriority(part.nice);
-  process.once('SIGTERM', stop);
-  process.once('SIGINT', stop);
-  // The supervisor is gone: nobody would ever end this process.
-  process.once('disconnect', stop);
-  const beat = setInterval(() => process.connected && process.send?.({ beat: true }), 1000);
-  try {
-    await runActor(part, settings, { ...options, signal: controller.signal });
-    return 0;
-  } catch (error) {
-    if (error instanceof PiwError && error.code === 'PIW_NOT_LEADER') {
-      options.log.warning(error.message);
-      return STOOD_DOWN;
-    }
-    options.log.error(reason(error));
-    if (!(error instanceof PiwError) && error instanceof Error) options.log.error(error.stack ?? '');
-    return error instanceof PiwError ? error.exit : 70;
-  } finally {
-    clearInterval(beat);
-    if (process.connected) process.disconnect();
-  }
 }

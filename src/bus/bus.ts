@@ -218,10 +218,10 @@ export class Bus {
     return error ?? undefined;
   }
 
-  /** Lets what is under way be finished, and ends the connection. Limited to 5 s. */
-  async drain(): Promise<void> {
+  /** Lets what is under way be finished, for at most `limitMs`, and ends the connection. */
+  async drain(limitMs = 5000): Promise<void> {
     if (this.#nc.isClosed()) return;
-    const limit = new Promise<void>((resolve) => setTimeout(resolve, 5000).unref());
+    const limit = new Promise<void>((resolve) => setTimeout(resolve, limitMs).unref());
     await Promise.race([this.#nc.drain().catch(() => undefined), limit]);
     await this.#nc.close();
   }
@@ -396,10 +396,18 @@ function claimOf(msg: Msg): string | undefined {
   }
 }
 
+/** A subscription is drained for so long, milliseconds: a server that hangs would never say that it is. */
+const UNSUBSCRIBE_LIMIT_MS = 2000;
+
 async function stopped(sub: Subscription): Promise<void> {
   // With the connection gone there is nothing left to drain.
-  if (!sub.isClosed())
-    await sub.drain().catch(() => {
-      sub.unsubscribe();
-    });
+  if (sub.isClosed()) return;
+  let timer: NodeJS.Timeout | undefined;
+  const limit = new Promise<never>((_, reject) => {
+    timer = setTimeout(reject, UNSUBSCRIBE_LIMIT_MS);
+  });
+  await Promise.race([sub.drain(), limit]).catch(() => {
+    sub.unsubscribe();
+  });
+  clearTimeout(timer);
 }

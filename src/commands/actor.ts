@@ -1,6 +1,6 @@
 import { Args, Flags } from '@oclif/core';
 import { CAST, partOf } from '../../actors/cast.js';
-import { runProcess } from '../actor/run.js';
+import { runProcess } from '../actor/process.js';
 import { masterConnection } from '../connection.js';
 import { PiwError } from '../errors.js';
 import { EXIT_CODES, PiwCommand, rebuiltFlag, tlsFlags } from './base.js';

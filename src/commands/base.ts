@@ -1,4 +1,5 @@
 import { Command, Flags, type Interfaces } from '@oclif/core';
+import { onParentGone } from '../actor/parent.js';
 import { Bus } from '../bus/bus.js';
 import { KEYS, loadSettings, type Given, type Settings } from '../config.js';
 import { masterConnection } from '../connection.js';
@@ -85,12 +86,6 @@ export abstract class PiwCommand extends Command {
     });
   }
 
-  /** A child's line to its parent would keep it alive. */
-  protected override async finally(error: Error | undefined): Promise<void> {
-    if (process.connected) process.disconnect();
-    await super.finally(error);
-  }
-
   protected override catch(error: Error & { exitCode?: number; oclif?: { exit?: number } }): Promise<void> {
     if (error instanceof PiwError) {
       complain(`piw: ${error.message}. ${error.advice}`);
@@ -132,7 +127,6 @@ export function untilSignal(): AbortSignal {
   process.on('SIGINT', stop);
   process.on('SIGTERM', stop);
   process.on('SIGHUP', stop);
-  // Whoever started it as its child is gone.
-  process.once('disconnect', stop);
+  onParentGone(stop);
   return controller.signal;
 }

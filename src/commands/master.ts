@@ -1,19 +1,25 @@
 import { join } from 'node:path';
 import { Flags } from '@oclif/core';
-import { CAST, watchSettings } from '../../actors/cast.js';
+import { CAST, partOf, watchSettings } from '../../actors/cast.js';
 import { ControlDesk } from '../actor/control-desk.js';
 import { runActor } from '../actor/run.js';
+import { OneProcess } from '../actor/one-process.js';
 import { Supervisor, type ChildSpec } from '../actor/supervisor.js';
 import { SETTINGS, type Settings } from '../config.js';
 import { masterConnection } from '../connection.js';
 import { checkVersion } from '../database/migrations.js';
 import { Database, refuseSuperuser } from '../database/pool.js';
 import { PiwError } from '../errors.js';
-import type { Log } from '../log.js';
+import { createLog, fileSink } from '../log.js';
 import { nodeFlags } from '../node-flags.js';
 import { readWatchList } from '../pypi/watch-list.js';
+import { checkWritable } from '../wheels/disk.js';
 import { EXIT_CODES, PiwCommand, untilSignal } from './base.js';
 import { masterFlags } from './master-flags.js';
+import { tellParent } from './parent.js';
+
+/** How long the last messages may take at the end, milliseconds: NATS may be away. */
+const DRAIN_LIMIT_MS = 1000;
 
 export default class Master extends PiwCommand {
   static override summary = 'Run the whole cast of a farm on this machine, and keep it running.';
@@ -40,12 +46,16 @@ ${EXIT_CODES}`;
   async run(): Promise<void> {
     const { flags } = await this.parse(Master);
     const settings = this.settings(flags);
-    const log = this.createLog('master', flags);
+    const sink = fileSink(flags['log-file']);
+    const log = createLog('master', this.level(flags), sink);
     if (process.getuid?.() === 0 && !settings['allow-root']) {
       throw new PiwError('PIW_ROOT', 'the master does not run as root unless --allow-root is given');
     }
-    // The Cloud Gazer would only warn of it, for it may be edited at any time.
+    // Whatever can be checked is checked before anything starts. The Cloud Gazer would only warn of a watch list, for
+    // that may be edited at any time.
     readWatchList(watchSettings(settings));
+    checkWritable(settings['output-path']);
+    const debug = (flags.debug ?? []).map((task) => partOf(task).task);
     const signal = untilSignal();
     const database = await Database.open(settings.dsn, 'master');
     try {
@@ -58,18 +68,18 @@ ${EXIT_CODES}`;
     const quit = new AbortController();
     const ended = AbortSignal.any([signal, quit.signal]);
     const supervisor = flags['one-process']
-      ? new OneProcess(settings, (task) => this.createLog(task, flags))
+      ? new OneProcess({
+          ...{ parts: CAST, settings, connection: masterConnection(settings) },
+          log: (task) => createLog(task, debug.includes(task) ? 'debug' : this.level(flags), sink),
+        })
       : new Supervisor({
-          children: children(
-            settings,
-            flags.debug ?? [],
-            this.config.root,
-            flags['log-file'],
-            this.level(flags),
-          ),
+          children: children(settings, debug, this.config.root, flags['log-file'], this.level(flags)),
           env: { ...process.env, [SETTINGS]: JSON.stringify(settings) },
           log,
           bus,
+          onProgress: (progress) => {
+            tellParent({ starting: progress });
+          },
         });
     const desk = runActor(
       {
@@ -97,45 +107,16 @@ ${EXIT_CODES}`;
         supervised: true,
       },
     );
+    const running = [supervisor.run(ended), desk];
     try {
-      await Promise.all([supervisor.run(ended), desk]);
+      await Promise.all(running);
     } finally {
       quit.abort();
-      await bus.drain();
+      // Whichever failed: the children have ended before this process does.
+      await Promise.allSettled(running);
+      await bus.drain(DRAIN_LIMIT_MS);
     }
     log.info('ended');
-  }
-}
-
-/** The whole cast in this process. Nobody restarts a task here: if one fails, all end, and systemd decides. */
-class OneProcess {
-  readonly #settings: Settings;
-  readonly #log: (task: string) => Log;
-
-  constructor(settings: Settings, log: (task: string) => Log) {
-    this.#settings = settings;
-    this.#log = log;
-  }
-
-  async run(signal: AbortSignal): Promise<void> {
-    const failed = new AbortController();
-    const either = AbortSignal.any([signal, failed.signal]);
-    const running = CAST.map(async (part) => {
-      const bus = { ...masterConnection(this.#settings), name: part.task };
-      try {
-        await runActor(part, this.#settings, {
-          bus,
-          log: this.#log(part.task),
-          signal: either,
-          supervised: true,
-        });
-      } catch (error) {
-        failed.abort();
-        throw error;
-      }
-    });
-    const first = (await Promise.allSettled(running)).find(({ status }) => status === 'rejected');
-    if (first?.status === 'rejected') throw first.reason;
   }
 }
 
@@ -152,10 +133,8 @@ function children(
     'the-scribe': settings.scribes,
     'file-juggler': settings.jugglers,
   };
-  const detailed = debug.map((task) => task.replaceAll('_', '-'));
-  return CAST.flatMap(({ task, count, roomMb }) => {
-    const verbosity =
-      level === 'debug' || detailed.includes(task) ? ['-v'] : level === 'warning' ? ['-q'] : [];
+  return CAST.flatMap(({ task, count, roomMb, wave = 0 }) => {
+    const verbosity = level === 'debug' || debug.includes(task) ? ['-v'] : level === 'warning' ? ['-q'] : [];
     const args = [
       ...nodeFlags(roomMb),
       program,
@@ -167,6 +146,7 @@ function children(
       name: i === 0 ? task : `${task}/${String(i + 1)}`,
       command: process.execPath,
       args,
+      wave,
     }));
   });
 }

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { closeSync, fsync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, fsync, mkdirSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { PiwError, reason } from '../errors.js';
@@ -23,6 +23,20 @@ export function diskError(path: string, error: unknown): unknown {
     return new PiwError('PIW_NOT_WRITABLE', `${path} can't be written: ${reason(error)}`, { cause: error });
   }
   return error;
+}
+
+/** Throws PIW_NOT_WRITABLE, or PIW_DISK_FULL, unless a file can be made in this folder, which is made if need be. */
+export function checkWritable(folder: string): void {
+  const file = join(folder, `.tmp-${randomBytes(6).toString('hex')}`);
+  try {
+    mkdirSync(folder, { recursive: true });
+    closeSync(openSync(file, 'wx'));
+    rmSync(file);
+  } catch (error) {
+    const known = diskError(folder, error);
+    if (known instanceof PiwError) throw known;
+    throw new PiwError('PIW_NOT_WRITABLE', `${folder} can't be written: ${reason(error)}`, { cause: error });
+  }
 }
 
 /** The system's own name of an error, as ENOENT; empty for what has none. */

@@ -1,12 +1,13 @@
 import { appendFileSync, mkdtempSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import t from 'tap';
-import { Supervisor, type ChildSpec } from '../../src/actor/supervisor.js';
+import t, { type Test } from 'tap';
+import { Supervisor, type ChildSpec, type SupervisorOptions } from '../../src/actor/supervisor.js';
 import { createLog } from '../../src/log.js';
 import { until } from '../helpers/bus.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'piw-supervisor-'));
+const BACK_OFF_MS = { first: 10, most: 20 };
 const log = createLog('supervisor', 'error', () => undefined);
 
 /** A child that notes its start and its end in a file, and does `more`. */
@@ -52,18 +53,17 @@ void t.test(
   async (t) => {
     const file = join(folder, 'b');
     appendFileSync(file, '');
-    t.setTimeout(90_000);
     const children = [child('good', file), child('bad', file, 'process.exit(3);')];
-    const supervisor = new Supervisor({ children, env: process.env, log });
+    const supervisor = new Supervisor({ children, env: process.env, log, backOffMs: BACK_OFF_MS });
     await t.rejects(supervisor.run(new AbortController().signal), {
       code: 'PIW_ACTOR_FAILING',
-      message: /^bad ended with exit code 3, 6 times/,
+      message: /^bad ended with exit code 3, 6 times in a row/,
     });
     t.ok(notes(file).some((line) => line.startsWith('stop good')));
   },
 );
 
-const LOOK_EVERY_MS = 100;
+const CHECK_EVERY_MS = 100;
 
 void t.test('a child whose event loop is stuck is killed, and started again', async (t) => {
   const file = join(folder, 'c');
@@ -71,7 +71,7 @@ void t.test('a child whose event loop is stuck is killed, and started again', as
   const stop = new AbortController();
   const stuck = child('stuck', file, 'setTimeout(() => { for (;;); }, 300);');
   const supervisor = new Supervisor({
-    ...{ children: [child('good', file), stuck], env: process.env, log, lookEveryMs: LOOK_EVERY_MS },
+    ...{ children: [child('good', file), stuck], env: process.env, log, checkEveryMs: CHECK_EVERY_MS },
   });
   const running = supervisor.run(stop.signal);
   const starts = (name: string) => notes(file).filter((line) => line.startsWith(`start ${name}`)).length;
@@ -86,19 +86,144 @@ void t.test('that the whole machine stood still is no child’s fault', async (t
   appendFileSync(file, '');
   const stop = new AbortController();
   const supervisor = new Supervisor({
-    ...{ children: [child('one', file)], env: process.env, log, lookEveryMs: LOOK_EVERY_MS },
+    ...{ children: [child('one', file)], env: process.env, log, checkEveryMs: CHECK_EVERY_MS },
   });
   const running = supervisor.run(stop.signal);
   await until(() => notes(file).length === 1);
   const pid = Number(notes(file)[0]?.split(' ')[2]);
   process.kill(pid, 'SIGSTOP');
   // Nothing of this process turns meanwhile either.
-  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 30 * LOOK_EVERY_MS);
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 30 * CHECK_EVERY_MS);
   process.kill(pid, 'SIGCONT');
-  for (let looks = 0; looks < 5; looks += 1)
-    await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
+  for (let checks = 0; checks < 5; checks += 1)
+    await new Promise((resolve) => setTimeout(resolve, CHECK_EVERY_MS));
   t.equal(notes(file).length, 1, 'it runs still');
   stop.abort();
   await running;
   t.same(notes(file).at(-1), `stop one ${String(pid)}`);
+});
+
+/** Runs these until the test ends or `stop` is called; what it says is in `said`. */
+function supervise(t: Test, children: readonly ChildSpec[], more: Partial<SupervisorOptions> = {}) {
+  const stopping = new AbortController();
+  const said: string[] = [];
+  const supervisor = new Supervisor({
+    ...{ children, env: process.env, backOffMs: BACK_OFF_MS, ...more },
+    log: createLog('supervisor', 'info', (line) => said.push(line)),
+  });
+  const running = supervisor.run(stopping.signal);
+  running.catch(() => undefined);
+  const stop = async () => {
+    stopping.abort();
+    await running;
+  };
+  t.teardown(() => stop().catch(() => undefined));
+  return { running, said, stop };
+}
+
+/** A child that runs `script`, in which `note(TEXT)` writes to the file. */
+function scripted(name: string, file: string, script: string): ChildSpec {
+  appendFileSync(file, '');
+  const text = `
+    const note = (what) => require('fs').appendFileSync(${JSON.stringify(file)}, what + ' ${name} ' + process.pid + '\\n');
+    const beat = (state) => process.send({ beat: true, ...(state && { state }) });
+    const beats = (state) => { beat(state); setInterval(() => process.connected && beat(state), 20); };
+    note('start');
+    ${script}`;
+  return { name, command: process.execPath, args: ['-e', text] };
+}
+
+const count = (file: string, what: string): number =>
+  notes(file).filter((line) => line.startsWith(what)).length;
+
+void t.test('a child that takes long to start is left alone until its first beat', async (t) => {
+  const file = join(folder, 'slow');
+  // Longer than a child that works may be silent: 15 checks.
+  const slow = scripted('slow', file, "setTimeout(() => { note('beat'); beats('at work'); }, 4000);");
+  const { said, stop } = supervise(t, [slow], { checkEveryMs: CHECK_EVERY_MS });
+  await until(() => count(file, 'beat') > 0 || count(file, 'start') > 1);
+  t.equal(count(file, 'start'), 1);
+  await stop();
+  t.notOk(said.some((line) => line.includes('killed')));
+});
+
+void t.test('a child that never gets to work is killed', async (t) => {
+  const file = join(folder, 'never');
+  const never = scripted('never', file, 'setInterval(() => undefined, 1000);');
+  const { said } = supervise(t, [never], { checkEveryMs: 20 });
+  await until(() => count(file, 'start') > 1);
+  t.ok(said.some((line) => line.includes('never is killed: it did not get to work in time')));
+});
+
+void t.test('a child that is stopped with SIGSTOP is killed', async (t) => {
+  const file = join(folder, 'stopped');
+  const { said } = supervise(t, [scripted('stopped', file, "beats('at work'); note('beat');")], {
+    checkEveryMs: CHECK_EVERY_MS,
+  });
+  await until(() => count(file, 'beat') > 0);
+  process.kill(Number(notes(file)[0]?.split(' ')[2]), 'SIGSTOP');
+  await until(() => count(file, 'start') > 1);
+  t.ok(said.some((line) => line.includes('its event loop is stuck')));
+});
+
+void t.test('only so many start at once, in the order of the cast', async (t) => {
+  const file = join(folder, 'order');
+  const child = (name: string) =>
+    scripted(name, file, "setTimeout(() => { note('beat'); beats('at work'); }, 200);");
+  const progress: string[] = [];
+  supervise(t, ['one', 'two', 'three'].map(child), {
+    startsAtOnce: 1,
+    onProgress: ({ ready, of, missing }) =>
+      progress.push(`${String(ready)}/${String(of)} ${missing.join().replace(/ \(.*?\)/g, '')}`),
+  });
+  await until(() => progress.includes('3/3 '));
+  t.same(
+    notes(file).map((line) => line.replace(/ \d+$/, '')),
+    ['one', 'two', 'three'].flatMap((name) => [`start ${name}`, `beat ${name}`]),
+  );
+});
+
+void t.test('failures in a row end the supervisor however long they are apart', async (t) => {
+  const file = join(folder, 'rhythm');
+  const flaky = scripted('flaky', file, "beats('at work'); setTimeout(() => process.exit(9), 300);");
+  const { running } = supervise(t, [flaky], { checkEveryMs: CHECK_EVERY_MS });
+  await t.rejects(running, {
+    code: 'PIW_ACTOR_FAILING',
+    message: 'flaky ended with exit code 9, 6 times in a row',
+  });
+  t.equal(count(file, 'start'), 6);
+});
+
+void t.test('a child that has worked for a while has no failures behind it', async (t) => {
+  const file = join(folder, 'healthy');
+  // At work for 60 checks and more, each time.
+  const healthy = scripted('healthy', file, "beats('at work'); setTimeout(() => process.exit(9), 800);");
+  const { stop } = supervise(t, [healthy], { checkEveryMs: 5 });
+  await until(() => count(file, 'start') > 6, 40_000);
+  await stop();
+});
+
+void t.test('a child that can’t reach a server is started again for as long as it takes', async (t) => {
+  const file = join(folder, 'away');
+  const away = scripted(
+    'away',
+    file,
+    `process.send({ failure: { code: 'PIW_UNREACHABLE', text: 'NATS is away' } }, () => process.exit(5));`,
+  );
+  const { said, stop } = supervise(t, [away]);
+  await until(() => count(file, 'start') > 8);
+  t.ok(said.some((line) => line.includes('away ended with exit code 5: NATS is away; starting it again in')));
+  await stop();
+});
+
+void t.test('a child that ends for its configuration is not started again', async (t) => {
+  const file = join(folder, 'config');
+  const wrong = scripted(
+    'wrong',
+    file,
+    `process.send({ failure: { code: 'PIW_NOT_WRITABLE', text: '/etc/www can’t be written' } }, () => process.exit(2));`,
+  );
+  const { running } = supervise(t, [child('good', file), wrong]);
+  await t.rejects(running, { code: 'PIW_NOT_WRITABLE', message: '/etc/www can’t be written' });
+  t.equal(count(file, 'start wrong'), 1);
 });

@@ -30,6 +30,48 @@ void t.test('a watch list that is wrong keeps a master from beginning', (t) => {
   t.end();
 });
 
+void t.test('an output path that can’t be written keeps a master from beginning', (t) => {
+  // A server that isn't there: it is not even asked for.
+  const args = [
+    BIN,
+    'master',
+    '-c',
+    '/dev/null',
+    '--allow-root',
+    '--nats',
+    '127.0.0.1:1',
+    '-d',
+    'postgres://127.0.0.1:1/x',
+  ];
+  const { status, stderr } = spawnSync(process.execPath, [...args, '-o', '/dev/null/www'], {
+    encoding: 'utf8',
+  });
+  t.equal(status, 2);
+  t.match(
+    stderr,
+    /^piw: \/dev\/null\/www can't be written: .*\. Choose a folder that this user can write to.*\n$/,
+  );
+  t.end();
+});
+
+void t.test('a task of --debug that there is not keeps a master from beginning', (t) => {
+  const args = [
+    BIN,
+    'master',
+    '-c',
+    '/dev/null',
+    '--allow-root',
+    '-o',
+    mkdtempSync(join(tmpdir(), 'piw-www-')),
+  ];
+  const { status, stderr } = spawnSync(process.execPath, [...args, '--debug', 'the-orakel'], {
+    encoding: 'utf8',
+  });
+  t.equal(status, 2, stderr);
+  t.match(stderr, /the-orakel/);
+  t.end();
+});
+
 for (const how of ['a process each', 'one process']) {
   void t.test(
     `a master with ${how} builds, pauses, resumes and quits`,
@@ -115,7 +157,11 @@ for (const how of ['a process each', 'one process']) {
       const { slaves } = await driver.ask('HELLO', {});
       t.match(slaves, [{ label: 'test' }]);
       await desk.ask('QUIT', { task: '*', slaves: true });
+      const told = performance.now();
       t.equal(await master.ended, 0, master.said());
+      const seconds = (performance.now() - told) / 1000;
+      t.ok(seconds < 20, `it ended after ${seconds.toFixed(1)} s`);
+      t.notMatch(master.said(), /MaxListenersExceeded|did not finish/);
       t.match(slave.said(), /this is slave \d+/);
     },
   );

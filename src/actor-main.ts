@@ -1,0 +1,50 @@
+import { parseArgs } from 'node:util';
+import { partOf } from '../actors/cast.js';
+import { reportFailure, runProcess } from './actor/process.js';
+import { SETTINGS, type Settings } from './config.js';
+import { masterConnection } from './connection.js';
+import { PiwError } from './errors.js';
+import { createLog, fileSink } from './log.js';
+
+/**
+ * Runs one task in a process of its own, as a master starts it: `node actor-process.js TASK [-v | -q] [-l FILE]`.
+ * It is what `piw actor` does, without the command line's own code: a cast is a dozen such processes, and
+ * each would load it, only to be told what the master knows already. Returns the exit code.
+ */
+export async function main(): Promise<number> {
+  try {
+    return await run();
+  } catch (error) {
+    const foreseen = error instanceof PiwError;
+    process.stderr.write(`piw: ${foreseen ? `${error.message}. ${error.advice}` : stackOf(error)}\n`);
+    if (foreseen) await reportFailure(error);
+    return foreseen ? error.exit : 70;
+  }
+}
+
+async function run(): Promise<number> {
+  const { values, positionals } = parseArgs({
+    options: {
+      verbose: { type: 'boolean', short: 'v' },
+      quiet: { type: 'boolean', short: 'q' },
+      'log-file': { type: 'string', short: 'l' },
+    },
+    allowPositionals: true,
+  });
+  const part = partOf(positionals[0] ?? '');
+  const handed = process.env[SETTINGS];
+  if (handed === undefined) throw new PiwError('PIW_USAGE', 'piw actor runs a task without a master');
+  const settings = JSON.parse(handed) as Settings;
+  const instance = process.env['PIW_INSTANCE'];
+  const level = values.verbose ? 'debug' : values.quiet ? 'warning' : 'info';
+  return await runProcess(part, settings, {
+    bus: { ...masterConnection(settings), name: part.task },
+    log: createLog(part.task, level, fileSink(values['log-file'])),
+    supervised: true,
+    ...(instance === undefined ? {} : { instance }),
+  });
+}
+
+function stackOf(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}

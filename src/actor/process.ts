@@ -1,0 +1,126 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { getPriority, setPriority } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { PiwError, reason } from '../errors.js';
+import type { Log } from '../log.js';
+import { onParentGone } from './parent.js';
+import { runActor, type Part, type RunOptions } from './run.js';
+
+/** The exit code by which an actor's process tells its supervisor that it lost its lease: that is no failure. */
+export const STOOD_DOWN = 75;
+/** How often an actor's process tells its supervisor that its event loop turns, milliseconds. */
+const BEAT_EVERY_MS = 1000;
+/** A process without its master has this long to finish, milliseconds. */
+const ORPHAN_LIMIT_MS = 7000;
+
+/** How far an actor is: its code is loaded; it waits for the lease of another process; it works. */
+export type ActorState = 'loaded' | 'standing by' | 'at work';
+
+/** What an actor's process tells its supervisor over IPC. */
+export type ChildMessage =
+  | { readonly beat: true; readonly state?: ActorState }
+  | { readonly failure: { readonly code: string; readonly text: string } };
+
+/** Runs an actor as this process: signals end it, a supervisor gets a beat every second. Returns the exit code. */
+export async function runProcess<S>(
+  part: Part<S>,
+  settings: S,
+  options: Omit<RunOptions, 'signal'>,
+): Promise<number> {
+  const controller = new AbortController();
+  const stop = () => {
+    controller.abort();
+  };
+  process.once('SIGTERM', stop);
+  process.once('SIGINT', stop);
+  onParentGone(() => {
+    options.log.warning('the master is gone: ending');
+    setTimeout(() => process.exit(70), ORPHAN_LIMIT_MS);
+    stop();
+  });
+  await yieldTo(part.nice, options.log);
+  let beats: NodeJS.Timeout | undefined;
+  let state: ActorState = 'loaded';
+  const beat = (): void => {
+    void tellSupervisor({ beat: true, state });
+  };
+  try {
+    // The first beat says that the code is loaded, which takes long on a busy machine.
+    await part.load();
+    beats = setInterval(beat, BEAT_EVERY_MS);
+    beat();
+    await runActor(part, settings, {
+      ...options,
+      signal: controller.signal,
+      onState: (now) => {
+        state = now;
+        beat();
+      },
+    });
+    return 0;
+  } catch (error) {
+    if (error instanceof PiwError && error.code === 'PIW_NOT_LEADER') {
+      options.log.warning(error.message);
+      return STOOD_DOWN;
+    }
+    options.log.error(reason(error));
+    if (error instanceof PiwError) await reportFailure(error);
+    else if (error instanceof Error) options.log.error(error.stack ?? '');
+    return error instanceof PiwError ? error.exit : 70;
+  } finally {
+    clearInterval(beats);
+  }
+}
+
+/** Tells the supervisor why this process is about to end. */
+export async function reportFailure({ code, message }: PiwError): Promise<void> {
+  await tellSupervisor({ failure: { code, text: message } });
+}
+
+/** Resolves when the message is written, or can't be. */
+function tellSupervisor(message: ChildMessage): Promise<void> {
+  return new Promise((resolve) => {
+    const written = (): void => {
+      resolve();
+    };
+    if (process.connected && process.send) process.send(message, undefined, undefined, written);
+    else written();
+  });
+}
+
+/** How often the niceness of a session is tried: the kernel lets one process of the machine set it every 100 ms. */
+const TRIES = 5;
+const TRY_AGAIN_MS = 150;
+
+/**
+ * Raises this process's niceness to `nice`; one that is higher already stays. Linux may schedule by session
+ * (sched_autogroup), and then weighs the processes within one only: a process that leads its own gives it the same
+ * niceness. Where the system refuses, the process runs at the niceness that it has.
+ */
+async function yieldTo(nice = 0, log: Log): Promise<void> {
+  try {
+    if (getPriority() < nice) setPriority(nice);
+  } catch (error) {
+    log.warning(`the niceness could not be raised to ${String(nice)}: ${reason(error)}`);
+  }
+  const niceness = getPriority();
+  if (niceness <= 0 || !leadsSession()) return;
+  for (let tries = 0; tries < TRIES; tries += 1) {
+    try {
+      writeFileSync('/proc/self/autogroup', String(niceness));
+      return;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') return;
+    }
+    await sleep(TRY_AGAIN_MS);
+  }
+}
+
+function leadsSession(): boolean {
+  try {
+    const stat = readFileSync('/proc/self/stat', 'latin1');
+    return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[3]) === process.pid;
+  } catch {
+    return false;
+  }
+}

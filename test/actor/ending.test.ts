@@ -1,0 +1,120 @@
+import { spawn, spawnSync } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import t from 'tap';
+import { SilenceMeter } from '../../src/actor/activity.js';
+import { stopInWaves, type Stoppable } from '../../src/actor/waves.js';
+import { SETTINGS, loadSettings } from '../../src/config.js';
+import { natsAddress, ownPrefix, until } from '../helpers/bus.js';
+
+const ACTOR = fileURLToPath(new URL('../../src/actor-process.js', import.meta.url));
+const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
+
+/** Whether a process runs; one that nobody has waited for doesn't. */
+const isRunning = (pid: number): boolean =>
+  spawnSync('ps', ['-o', 'stat=', '-p', String(pid)], { encoding: 'utf8' })
+    .stdout.trim()
+    .replace(/^Z.*/, '') !== '';
+
+/** Starts a program as a child of a process that is killed after `ms`; returns the child's number. */
+async function orphan(args: readonly string[], env: NodeJS.ProcessEnv, ms: number): Promise<number> {
+  const script = `
+    const { spawn } = require('child_process');
+    const options = { stdio: ['ignore', 'ignore', 'ignore', 'ipc'], detached: true };
+    const child = spawn(process.execPath, ${JSON.stringify(args)}, options);
+    console.log(child.pid);`;
+  const parent = spawn(process.execPath, ['-e', script], { env: { ...process.env, ...env } });
+  const ended = new Promise((resolve) => parent.once('exit', resolve));
+  for await (const line of createInterface({ input: parent.stdout })) {
+    await sleep(ms);
+    parent.kill('SIGKILL');
+    await ended;
+    return Number(line);
+  }
+  throw new Error('the parent said nothing');
+}
+
+const settings = loadSettings({ nats: natsAddress(), prefix: ownPrefix() }, '/dev/null');
+const FIRST_SECOND_MS = [0, 50, 100, 200, 400, 800];
+
+void t.test('an actor ends with its master, also while it is still loading', async (t) => {
+  const env = { [SETTINGS]: JSON.stringify(settings) };
+  const started = FIRST_SECOND_MS.map((ms) => orphan([ACTOR, 'mr-chase', '-q'], env, ms));
+  const children = await Promise.all(started);
+  await until(() => !children.some(isRunning)).catch(() => undefined);
+  t.same(children.filter(isRunning), []);
+  for (const pid of children.filter(isRunning)) process.kill(pid, 'SIGKILL');
+});
+
+void t.test('so does a command that a farm runs', async (t) => {
+  const args = [BIN, 'web', '-c', '/dev/null', '-o', '/tmp', '--port', '0'];
+  const children = await Promise.all(FIRST_SECOND_MS.map((ms) => orphan(args, {}, ms)));
+  await until(() => !children.some(isRunning)).catch(() => undefined);
+  t.same(children.filter(isRunning), []);
+  for (const pid of children.filter(isRunning)) process.kill(pid, 'SIGKILL');
+});
+
+void t.test('silence is time in which a process could have run', async (t) => {
+  const busy = spawn(process.execPath, ['-e', 'for (;;);']);
+  const idle = spawn(process.execPath, ['-e', 'setInterval(() => undefined, 10_000)']);
+  t.teardown(() => {
+    busy.kill('SIGKILL');
+    idle.kill('SIGKILL');
+  });
+  const asleep = new SilenceMeter(idle.pid);
+  await until(() => asleep.add(1000) >= 5000);
+  const spinning = new SilenceMeter(busy.pid);
+  await until(() => spinning.add(1000) >= 2000);
+  // Asked again at once: it has had next to nothing of a processor meanwhile.
+  const before = spinning.add(1000);
+  t.ok(spinning.add(1000) - before < 500, 'a process that waits for a processor is not silent');
+  spinning.reset();
+  t.ok(spinning.add(1000) < 500);
+  t.equal(new SilenceMeter(undefined).add(1000), 1000, 'without /proc all of the time counts');
+});
+
+/** Something that ends `ms` after it was told to; never, if left out. It notes what happens. */
+function stoppable(name: string, wave: number, notes: string[], ms?: number): Stoppable {
+  let resolve: () => void = () => undefined;
+  const ended = new Promise<void>((done) => (resolve = done));
+  return {
+    wave,
+    ended,
+    stop: () => {
+      notes.push(`stop ${name}`);
+      if (ms !== undefined) setTimeout(resolve, ms);
+    },
+    kill: () => {
+      notes.push(`kill ${name}`);
+      resolve();
+    },
+  };
+}
+
+void t.test(
+  'waves are stopped in their order, and one that hangs delays the others within the limit',
+  async (t) => {
+    const notes: string[] = [];
+    const items = [
+      stoppable('oracle', 1, notes, 10),
+      stoppable('scribe', 2, notes, 10),
+      stoppable('hanging', 2, notes),
+      stoppable('gazer', 3, notes, 10),
+    ];
+    const began = performance.now();
+    await stopInWaves(items, { limitMs: 1000, reserveMs: 300 });
+    t.ok(performance.now() - began >= 950);
+    t.same(notes, ['stop gazer', 'stop scribe', 'stop hanging', 'stop oracle', 'kill hanging']);
+  },
+);
+
+void t.test('without an order all are told at once', async (t) => {
+  const notes: string[] = [];
+  const began = performance.now();
+  await stopInWaves([stoppable('a', 1, notes, 200), stoppable('b', 2, notes, 200)], {
+    ...{ limitMs: 60_000, reserveMs: 2000, atOnce: true },
+  });
+  t.ok(performance.now() - began < 30_000);
+  t.same(notes, ['stop a', 'stop b']);
+});
