@@ -48,6 +48,8 @@ export const release: Bench = {
         const polled: number[] = [];
         for (let n = 0; n < releases; n += 1) {
           const name = `bench-release-${String(n)}`;
+          // Requests are listed in the order of their answers: those from here on show the release.
+          const earlier = pypi.requests.length;
           world.now = Math.floor(Date.now() / 1000);
           world.create(name);
           world.newRelease(name, '1.0');
@@ -58,12 +60,12 @@ export const release: Bench = {
           const shown = Date.now();
           const built = await idle.build(LIMIT_MS);
           if (built?.package !== name) throw new Error(`${name} was not built: ${JSON.stringify(built)}`);
-          const asked = pypi.requests.find(
-            ({ time, call }) => time >= shown && call?.startsWith('changelog_last'),
-          );
+          const asked = pypi.requests.slice(earlier).find(({ call }) => call?.startsWith('changelog_'));
           if (!asked) throw new Error('it was built before the index was asked');
-          way.push(built.at - asked.time);
-          polled.push(asked.time - shown);
+          // A request that began before the release was there, and whose answer shows it, counts from the release.
+          const seen = Math.max(shown, asked.time);
+          way.push(built.at - seen);
+          polled.push(seen - shown);
           // Not in step with the polls.
           await sleep(100 + Math.random() * 1000);
         }

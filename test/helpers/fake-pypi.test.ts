@@ -1,4 +1,6 @@
 import { execFile, spawnSync } from 'node:child_process';
+import { request, type IncomingMessage } from 'node:http';
+import { text } from 'node:stream/consumers';
 import { promisify } from 'node:util';
 import t, { type Test } from 'tap';
 import { FakePypi, World, normalised, randomWorld, type FakePypiOptions } from './fake-pypi.js';
@@ -508,3 +510,25 @@ void t.test('Timestamps may disagree with serials, and the truth goes with them'
     world.events.map((event) => event[4]),
   );
 });
+
+void t.test(
+  'a request that began before a release and is answered after it is listed after it',
+  async (t) => {
+    const world = small();
+    const pypi = await start(t, world);
+    const body = `<?xml version='1.0'?><methodCall><methodName>changelog_last_serial</methodName></methodCall>`;
+    const asked = request(`${pypi.url}/pypi`, { method: 'POST', headers: { 'content-length': body.length } });
+    const answered = new Promise<IncomingMessage>((resolve) => asked.once('response', resolve));
+    asked.flushHeaders();
+    // One connection later, the server has read what came before.
+    await rpc(pypi, 'changelog_last_serial');
+    const earlier = pypi.requests.length;
+    world.newRelease('my-package', '2.0');
+    asked.end(body);
+    t.match(await text(await answered), `<int>${String(world.serial)}</int>`);
+    t.strictSame(
+      pypi.requests.slice(earlier).map(({ call }) => call),
+      ['changelog_last_serial()'],
+    );
+  },
+);

@@ -54,7 +54,7 @@ const XML = 'text/xml; charset=utf-8';
 
 /** A PyPI, as its readers see it: XML-RPC, JSON and the simple API of a world, on a port of 127.0.0.1. */
 export class FakePypi {
-  /** In the order in which they came. */
+  /** In the order in which they were answered. */
   readonly requests: SeenRequest[] = [];
   visible: number;
   readonly #server: Server;
