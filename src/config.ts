@@ -167,6 +167,8 @@ type ValueOf<K extends Key> = K extends { kind: 'list' }
 
 /** Every setting with its value. Durations are in seconds; paths are absolute. */
 export type Settings = { readonly [K in KeyName]: ValueOf<(typeof KEYS)[K]> };
+/** Those that somebody has set. */
+export type SetSettings = { readonly [K in KeyName]?: NonNullable<Settings[K]> | undefined };
 export type Given = Partial<Record<KeyName, string | readonly string[] | boolean | number | undefined>>;
 
 /** The variable in which a master hands its settings to its actors, which read no configuration. */
@@ -196,8 +198,26 @@ export function defaultDataDir(): string {
  * that can't be read.
  */
 export function loadSettings(given: Given, file?: string): Settings {
+  const files = file === undefined ? defaultFiles().filter((name) => readable(name)) : [file];
+  const set = setIn(given, files);
+  const settings = Object.entries(KEYS).map(([name, { fallback }]) => [
+    name,
+    set[name as KeyName] ?? fallback,
+  ]);
+  return Object.fromEntries(settings) as Settings;
+}
+
+/**
+ * Returns what is `given` on the command line or else set in `file`, without the default places and values. Throws as
+ * loadSettings does.
+ */
+export function setSettings(given: Given, file: string | undefined): SetSettings {
+  return setIn(given, file === undefined ? [] : [file]);
+}
+
+function setIn(given: Given, files: readonly string[]): SetSettings {
   const fromFiles: Given = {};
-  for (const name of file === undefined ? defaultFiles().filter((f) => readable(f)) : [file]) {
+  for (const name of files) {
     let contents: string;
     try {
       contents = readFileSync(name, 'utf8');
@@ -207,12 +227,12 @@ export function loadSettings(given: Given, file?: string): Settings {
     Object.assign(fromFiles, parseConfig(contents, name));
   }
   const merged = { ...fromFiles, ...onlyGiven(given) };
-  const settings: Record<string, unknown> = {};
+  const set: Record<string, unknown> = {};
   for (const [name, key] of Object.entries(KEYS)) {
     const value = merged[name as KeyName];
-    settings[name] = value === undefined ? key.fallback : convert(name, key, value);
+    if (value !== undefined) set[name] = convert(name, key, value);
   }
-  return settings as Settings;
+  return set;
 }
 
 function readable(file: string): boolean {

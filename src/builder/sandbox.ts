@@ -12,6 +12,8 @@ import { reaper } from './reaper.js';
 export interface Confinement {
   /** What every log begins with where nothing does. */
   readonly notice: string | undefined;
+  /** Why there is no sandbox although one was asked for, and what to install; undefined if there is one, or none is to be. */
+  readonly unavailable?: string;
   /** The command, and the first of its arguments, that a build in this folder is run by; empty: none. */
   readonly around: (folder: string) => readonly string[];
   /** In there, what a backend's hooks are run by if they are to have less than pip; `kept` is theirs to read only. */
@@ -95,7 +97,7 @@ export async function confine(options: SandboxOptions): Promise<Confinement> {
     if (error instanceof PiwError) throw error;
     const why = whyNot(error);
     if (mode === 'required') throw new PiwError('PIW_CONFIG', `sandbox = required, and ${why}`);
-    return without(why);
+    return { ...without(why), unavailable: why };
   } finally {
     await rm(scratch, { recursive: true, force: true });
   }

@@ -1,26 +1,44 @@
 import { resolve } from 'node:path';
 import { Args, Flags } from '@oclif/core';
-import { defaultDataDir, farmFile } from '../config.js';
+import { watchSettings } from '../../actors/cast.js';
+import { defaultDataDir, farmFile, loadSettings, setSettings } from '../config.js';
 import { PiwError } from '../errors.js';
 import { jsonDisplay, liveDisplay, plainDisplay } from '../farm/display.js';
-import { Farm } from '../farm/farm.js';
+import { Farm, isDemonstration } from '../farm/farm.js';
+import { readWatchList } from '../pypi/watch-list.js';
 import { parseRequirement } from '../wheels/names.js';
-import { EXIT_CODES, PiwCommand, rebuiltFlag, untilSignal } from './base.js';
+import { EXIT_CODES, PiwCommand, untilSignal } from './base.js';
+import { masterFlags } from './master-flags.js';
+import { slaveFlags } from './slave-flags.js';
+
+/** Returns these options as a group of their own in the help. */
+function grouped<Options extends Readonly<Record<string, object>>>(
+  helpGroup: string,
+  options: Options,
+): Options {
+  return Object.fromEntries(
+    Object.entries(options).map(([name, option]) => [name, { ...option, helpGroup }]),
+  ) as Options;
+}
 
 export default class FarmCommand extends PiwCommand {
   static override summary = 'Run a whole farm on this machine: servers, master, slaves and a web server.';
   static override description = `It builds the packages that are named (the newest version if none is given), or a short list that shows
-what it can do, follows the index for new releases of them, and goes on until Ctrl+C. With --once it ends when the
-named packages are published. Everything that it needs and that is not on the machine, it brings along; what it
+what it can do, follows the index for new releases of them, and goes on until Ctrl+C. With --once it ends when they
+are published. Everything that it needs and that is not on the machine, it brings along; what it
 keeps is in the data folder, where the next start finds it.
 
 Building a package runs its authors' code, here on the master's own machine: this is for trying out, and for
 packages that you trust.
 
-${EXIT_CODES} With --once: 0 if all named packages were published, 1 if any was not.`;
+It takes every option of piw master and piw slave, for its own master and slaves. Unlike other commands it reads no
+configuration file but the one named with -c, where every key holds that a master or a slave knows.
+
+${EXIT_CODES} With --once: 0 if all of them were published, 1 if any was not.`;
   static override examples = [
     '<%= config.bin %> farm',
     '<%= config.bin %> farm --once --output-path ./wheels six markupsafe==3.0.2',
+    '<%= config.bin %> farm -c my-farm.conf --timeout 30m --sandbox required',
     '<%= config.bin %> farm --slaves 2 --port 8000 --index-url https://pypi.org/simple numpy',
   ];
   static override strict = false;
@@ -28,9 +46,11 @@ ${EXIT_CODES} With --once: 0 if all named packages were published, 1 if any was 
     packages: Args.string({ ignoreStdin: true, description: 'NAME or NAME==VERSION; any number of them' }),
   };
   static override flags = {
+    ...grouped('MASTER', masterFlags),
+    ...grouped('SLAVE', slaveFlags),
     once: Flags.boolean({
       default: false,
-      description: 'end when the named packages are published, or can not be',
+      description: 'end when the packages are published, or can not be',
     }),
     port: Flags.integer({
       min: 0,
@@ -48,7 +68,6 @@ ${EXIT_CODES} With --once: 0 if all named packages were published, 1 if any was 
       helpValue: 'DIR',
       description: 'where the site and the wheels are written',
     }),
-    rebuilt: rebuiltFlag,
     'data-dir': Flags.string({ helpValue: 'DIR', description: 'where the farm keeps its data' }),
     'index-url': Flags.string({
       helpValue: 'URL',
@@ -65,16 +84,23 @@ ${EXIT_CODES} With --once: 0 if all named packages were published, 1 if any was 
       description: 'where the private nats-server listens, for slaves elsewhere (default: this machine only)',
       exclusive: ['nats'],
     }),
-    python: Flags.string({ helpValue: 'PATH', description: 'the interpreter that builds' }),
     json: Flags.boolean({ default: false, description: 'print one JSON object a line' }),
   };
 
   async run(): Promise<void> {
     const { argv, flags } = await this.parse(FarmCommand);
     const requirements = (argv as string[]).map(parseRequirement);
-    if (flags.once && requirements.length === 0) {
-      throw new PiwError('PIW_USAGE', '--once waits for the packages that are named; name at least one');
+    const set = setSettings(flags, flags.configuration);
+    const demonstration = isDemonstration({ requirements, set });
+    if (flags.once && requirements.length === 0 && !demonstration) {
+      throw new PiwError(
+        'PIW_USAGE',
+        '--once waits for the packages that are named on the command line, not for those of watch; name at least one',
+      );
     }
+    // The master would refuse it, and be started again.
+    readWatchList(watchSettings(loadSettings({ ...set }, '/dev/null')));
+    const verbosity = flags.verbose ? ['-v'] : flags.quiet ? ['-q'] : [];
     const signal = untilSignal();
     const interrupted = new Promise<never>((_, reject) => {
       const stop = () => {
@@ -91,21 +117,21 @@ ${EXIT_CODES} With --once: 0 if all named packages were published, 1 if any was 
       once: flags.once,
       port: flags.port,
       slaves: flags.slaves,
-      outputPath: flags['output-path'] === undefined ? undefined : resolve(flags['output-path']),
-      rebuilt: flags.rebuilt,
+      set,
       dataDir,
-      indexUrl: flags['index-url'],
-      dsn: flags.dsn,
-      nats: flags.nats,
       natsListen: flags['nats-listen'],
-      python: flags.python,
+      masterArgs: [
+        ...verbosity,
+        ...(flags['one-process'] ? ['--one-process'] : []),
+        ...(flags.debug ?? []).flatMap((task) => ['--debug', task]),
+      ],
+      slaveArgs: verbosity,
       root: this.config.root,
       signal,
       tell: (event) => {
         display.tell(event);
       },
     });
-    const demonstration = requirements.length === 0;
     const elsewhere = dataDir === defaultDataDir() ? undefined : farmFile(dataDir);
     const work = this.#work(farm, { once: flags.once, demonstration, elsewhere }, signal, (text) => {
       display.tell({ event: 'setup', text });
@@ -138,6 +164,7 @@ ${EXIT_CODES} With --once: 0 if all named packages were published, 1 if any was 
     await farm.finish(bus, url, wanted);
     if (signal.aborted) return;
     const failed = wanted.filter(({ state }) => state !== 'published');
+    if (its.demonstration) say('That was the demonstration. Next: npm start -- PACKAGE, or npx piw --help.');
     if (its.once) {
       if (failed.length === 0) return;
       throw new PiwError(
@@ -145,7 +172,6 @@ ${EXIT_CODES} With --once: 0 if all named packages were published, 1 if any was 
         `${String(failed.length)} of ${String(wanted.length)} packages were not built`,
       );
     }
-    if (its.demonstration) say('That was the demonstration. Next: npm start -- PACKAGE, or npx piw --help.');
     if (its.elsewhere !== undefined)
       say(`Its commands are told where it is: npx piw queue -c ${its.elsewhere}`);
     say('The farm goes on following the index. Ctrl+C ends it.');

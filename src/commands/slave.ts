@@ -8,7 +8,7 @@ import { variablesOf, wipeLeftovers } from '../builder/environment.js';
 import { exposed } from '../builder/exposed.js';
 import type { Limits } from '../builder/limits.js';
 import { probe } from '../builder/interpreter.js';
-import { confine } from '../builder/sandbox.js';
+import { confine, type Confinement } from '../builder/sandbox.js';
 import { workFolder } from '../builder/work-folder.js';
 import { Bus } from '../bus/bus.js';
 import { defaultFiles, type Settings } from '../config.js';
@@ -85,7 +85,7 @@ ${EXIT_CODES}`;
           masked: [...secrets, this.config.root, ...homes()],
         });
         if (confinement.notice !== undefined) {
-          log.warning(confinement.notice);
+          this.#sayUnconfined(confinement, log, flags['log-file'] !== undefined);
           await this.#guard(secrets, log, settings['allow-exposed']);
         }
         const slave = new BuildSlave({
@@ -133,6 +133,22 @@ ${EXIT_CODES}`;
     } finally {
       await bus.drain();
     }
+  }
+
+  #saidUnconfined = false;
+
+  /** Says once, for all interpreters, that builds are not sandboxed: in the log, at the terminal, and to the farm. */
+  #sayUnconfined({ notice = '', unavailable }: Confinement, log: Log, hasLogFile: boolean): void {
+    if (this.#saidUnconfined) return;
+    this.#saidUnconfined = true;
+    if (unavailable === undefined) {
+      log.warning(notice);
+      return;
+    }
+    const text = `builds run without a sandbox: ${unavailable}`;
+    log.warning(text);
+    if (hasLogFile) process.stderr.write(`piw: ${text}\n`);
+    tellParent({ progress: { state: 'unconfined', text } });
   }
 
   /**

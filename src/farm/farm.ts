@@ -3,7 +3,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from '../actor/client.js';
 import { Bus } from '../bus/bus.js';
 import { parseAddress } from '../bus/address.js';
-import { farmFile, formatConfig, parseConfig, type Given } from '../config.js';
+import { farmFile, formatConfig, loadSettings, parseConfig, type SetSettings } from '../config.js';
+import { masterConnection } from '../connection.js';
 import { migrate } from '../database/migrations.js';
 import { Database } from '../database/pool.js';
 import { endHolds } from '../database/queue.js';
@@ -14,6 +15,7 @@ import { oracle } from '../protocols/oracle.js';
 import { SimpleIndex } from '../pypi/index-reader.js';
 import { followConditions } from './conditions.js';
 import { certificates } from './certificates.js';
+import { ineffective, masterConfiguration, setWorkDir, slaveConfiguration } from './configuration.js';
 import { DataFolder } from './folder.js';
 import { startNats } from './nats-server.js';
 import { freePort, isFree } from './ports.js';
@@ -32,16 +34,14 @@ export interface FarmOptions {
   readonly once: boolean;
   readonly port: number | undefined;
   readonly slaves: number;
-  readonly outputPath: string | undefined;
-  /** See src/config.ts. */
-  readonly rebuilt: string | undefined;
+  /** What its user has set, for the farm itself, its master and its slaves. */
+  readonly set: SetSettings;
   readonly dataDir: string;
-  readonly indexUrl: string | undefined;
-  readonly dsn: string | undefined;
-  readonly nats: string | undefined;
+  /** Further options of its master's and its slaves' commands. */
+  readonly masterArgs: readonly string[];
+  readonly slaveArgs: readonly string[];
   /** Where its own nats-server listens: HOST or HOST:PORT; the loopback address if left out. */
   readonly natsListen?: string | undefined;
-  readonly python: string | undefined;
   /** The folder with package.json and dist/. */
   readonly root: string;
   readonly signal: AbortSignal;
@@ -98,10 +98,16 @@ export type FarmEvent =
     }
   | { readonly event: 'trouble'; readonly text: string };
 
+/** Whether the farm was told nothing to build or to follow, so that it shows what it can do. */
+export function isDemonstration({ requirements, set }: Pick<FarmOptions, 'requirements' | 'set'>): boolean {
+  const follows = set.watch !== undefined || set['watch-file'] !== undefined || set['watch-only'] === false;
+  return requirements.length === 0 && !follows;
+}
+
 /** What a farm builds that was told nothing: a pure package, one with a C extension, one with several files. */
 const DEMONSTRATION: readonly string[] = ['six', 'markupsafe', 'wrapt'];
 const DEFAULT_PORT = 8080;
-const PREFIX = 'piw';
+const DEFAULT_PREFIX = 'piw';
 /** What a slave is short of until somebody makes room. */
 const ROOM: ReadonlySet<string> = new Set(['disk', 'memory']);
 
@@ -115,6 +121,7 @@ export class Farm {
   #wanted: readonly Wanted[] = [];
   /** What slaves are short of. */
   readonly #resting = new Map<number, unknown>();
+  #saidUnconfined = false;
   #fail: (error: PiwError) => void = () => undefined;
   /** Rejects when something ended that can't be kept alive. */
   readonly failed: Promise<never>;
@@ -127,14 +134,22 @@ export class Farm {
 
   /** Brings the farm up. What was asked for and can't be built is in what it gives, as failed. */
   async start(): Promise<{ readonly wanted: readonly Wanted[]; readonly url: string; readonly bus: Bus }> {
-    const { tell, root, signal, slaves } = this.#options;
+    const { tell, root, signal, slaves, set } = this.#options;
     const say = (text: string) => {
       tell({ event: 'setup', text });
     };
+    const trouble = (text: string) => {
+      tell({ event: 'trouble', text });
+    };
+    const idle = ineffective(set);
+    if (idle.length > 0)
+      trouble(`${idle.join(', ')}: not used, because this farm runs a nats-server of its own`);
     const account = unprivileged();
     if (account) say(`Running as root: everything but this command runs as ${account.name}.`);
     const port = await this.#port();
-    const python = await findPython(this.#options.python, account);
+    const pythons: Python[] = [];
+    for (const path of set.python ?? [undefined]) pythons.push(await findPython(path, account));
+    const [python = await findPython(undefined, account)] = pythons;
     const program = stage(root, account);
     const folder = DataFolder.open(reachable(this.#options.dataDir, account, say), account);
     this.#running.push({
@@ -142,19 +157,14 @@ export class Farm {
         folder.close();
       },
     });
-    const output = reachable(this.#options.outputPath ?? folder.join('www'), account, say);
+    const output = reachable(set['output-path'] ?? folder.join('www'), account, say);
     signal.throwIfAborted();
     const source = await this.#source(python, folder, program);
-    const trouble = (text: string) => {
-      tell({ event: 'trouble', text });
-    };
     const services = { folder, log: trouble, onFailure: this.#fail, signal };
     const nats =
-      this.#options.nats === undefined
-        ? await this.#nats(services, python, say)
-        : external(this.#options.nats, slaves);
-    const database = this.#options.dsn === undefined ? await this.#postgres(services, say) : undefined;
-    const dsn = database?.dsn ?? this.#options.dsn ?? '';
+      set.nats === undefined ? await this.#nats(services, python, say) : external(set.nats, slaves);
+    const database = set.dsn === undefined ? await this.#postgres(services, say) : undefined;
+    const dsn = database?.dsn ?? set.dsn ?? '';
     await migrate(database?.adminDsn ?? dsn, { user: database?.role ?? roleOf(dsn) });
     await tryAgain(dsn);
     signal.throwIfAborted();
@@ -164,7 +174,8 @@ export class Farm {
     await this.#web(program, folder, 'web', output, port);
     await this.#master(program, folder);
     const bus = await Bus.connect({
-      ...{ address: nats.master, name: 'farm', prefix: PREFIX },
+      ...this.#connection(nats),
+      name: 'farm',
       onStatus: (text, connected) => {
         tell({ event: connected ? 'setup' : 'trouble', text });
       },
@@ -173,7 +184,7 @@ export class Farm {
     await ready(bus, signal);
     await site.restore(bus, signal);
     for (let number = 1; number <= slaves; number += 1)
-      await this.#slave(number, program, folder, nats.slaves[number - 1] ?? '', python, source.env);
+      await this.#slave(number, program, folder, nats, { pythons, env: source.env }, say);
     tell({ event: 'ready', url, index: `${url}simple/`, samples: source.samples, slaves });
     void this.#follow(bus);
     void followConditions(bus, tell);
@@ -224,17 +235,16 @@ export class Farm {
 
   /** The index that is followed and built from; our own samples where none can be reached. */
   async #source(python: Python, folder: DataFolder, program: Program): Promise<Source> {
-    const { requirements, tell, once } = this.#options;
+    const { requirements, tell, once, set } = this.#options;
     const pip = await pipSettings(python);
-    const url = this.#options.indexUrl ?? pip.indexUrl;
+    const url = set['pypi-simple'] ?? set['index-url'] ?? pip.indexUrl;
     const index = new SimpleIndex(url, { timeoutMs: 30_000 });
-    const asked =
-      requirements.length > 0
-        ? requirements
-        : DEMONSTRATION.map((name) => ({ name, version: undefined }) as Requirement);
+    const asked = isDemonstration(this.#options)
+      ? DEMONSTRATION.map((name) => ({ name, version: undefined }) as Requirement)
+      : requirements;
     try {
       const wanted = await resolve(index, asked);
-      return { url, env: pip.env, samples: false, wanted };
+      return { url, builtFrom: set['index-url'] ?? url, env: pip.env, samples: false, wanted };
     } catch (error) {
       if (!(error instanceof PiwError) || (once && requirements.length > 0)) throw error;
       tell({ event: 'trouble', text: `${error.message}: building the samples that ship with piw instead` });
@@ -248,13 +258,30 @@ export class Farm {
       new SimpleIndex(own),
       names.map((name) => ({ name, version: undefined }) as Requirement),
     );
-    return { url: own, env: {}, samples: true, wanted };
+    return { url: own, builtFrom: own, env: {}, samples: true, wanted };
+  }
+
+  get #prefix(): string {
+    return this.#options.set.prefix ?? DEFAULT_PREFIX;
+  }
+
+  /** How the farm itself comes to NATS. */
+  #connection(nats: Nats): ReturnType<typeof masterConnection> {
+    if (nats.usersFile !== undefined) return { address: nats.master, prefix: this.#prefix };
+    return masterConnection(loadSettings({ ...this.#options.set, prefix: this.#prefix }, '/dev/null'));
   }
 
   async #nats(services: Services, python: Python, say: (text: string) => void): Promise<Nats> {
     const { slaves, natsListen: listen } = this.#options;
     const names = Array.from({ length: slaves }, (_, i) => `slave-${String(i + 1)}`);
-    const nats = await startNats({ ...services, python, prefix: PREFIX, slaves: names, listen, log: say });
+    const nats = await startNats({
+      ...services,
+      python,
+      prefix: this.#prefix,
+      slaves: names,
+      listen,
+      log: say,
+    });
     this.#running.push(nats.process);
     return nats;
   }
@@ -282,28 +309,22 @@ export class Farm {
         `${name}==${version ?? ''}`,
       ]);
     const samples = its.source.samples;
-    const given: Given = {
+    const { set } = this.#options;
+    // What was watched on the index is no part of the samples, nor the other way round.
+    const watched = samples ? [] : (set.watch ?? known.filter((one) => !one.startsWith('piw-sample-')));
+    const given = masterConfiguration(set, {
       nats: its.nats.master,
-      // Of a server that somebody else runs, they know where its slaves' users are.
-      ...(its.nats.usersFile === undefined ? {} : { 'nats-users': its.nats.usersFile }),
-      ...(its.nats.pidFile === undefined ? {} : { 'nats-pid': [its.nats.pidFile] }),
+      ...(its.nats.usersFile === undefined ? {} : { usersFile: its.nats.usersFile }),
+      ...(its.nats.pidFile === undefined ? {} : { pidFile: its.nats.pidFile }),
       dsn: its.dsn,
-      prefix: PREFIX,
-      'output-path': its.output,
-      ...(this.#options.rebuilt === undefined ? {} : { rebuilt: this.#options.rebuilt }),
-      'pypi-simple': its.source.url,
-      'index-url': its.source.url,
-      'public-url': its.url,
-      // What was watched on the index is no part of the samples, nor the other way round.
-      watch: [
-        ...new Set([...(samples ? [] : known.filter((one) => !one.startsWith('piw-sample-'))), ...asked]),
-      ],
-      'watch-only': true,
-      history: 'newest',
-      'poll-interval': '60s',
-      'register-targets': true,
-      'dev-mode': true,
-    };
+      prefix: this.#prefix,
+      outputPath: its.output,
+      url: its.url,
+      followed: its.source.url,
+      builtFrom: its.source.builtFrom,
+      samples,
+      watch: [...new Set([...watched, ...asked])],
+    });
     folder.writeSecret('piwheels.conf', `# Written by piw farm at each start.\n${formatConfig(given)}`);
   }
 
@@ -326,9 +347,10 @@ export class Farm {
     await this.#spawn(folder, {
       name: 'master',
       program,
-      args: ['master', '-c', folder.join('piwheels.conf')],
+      args: ['master', '-c', folder.join('piwheels.conf'), ...this.#options.masterArgs],
       env: {},
       graceMs: 60_000,
+      logFile: this.#options.set['log-file'],
     });
   }
 
@@ -336,28 +358,30 @@ export class Farm {
     number: number,
     program: Program,
     folder: DataFolder,
-    nats: string,
-    python: Python,
-    env: Readonly<Record<string, string>>,
+    nats: Nats,
+    its: { readonly pythons: readonly Python[]; readonly env: Readonly<Record<string, string>> },
+    say: (text: string) => void,
   ): Promise<void> {
+    const { set, slaves, slaveArgs } = this.#options;
     const name = `slave-${String(number)}`;
-    const work = folder.sub(name);
-    const given: Given = {
-      master: nats,
-      prefix: PREFIX,
-      python: [python.path],
-      'work-dir': work,
-      label: name,
-      // They are for trying out, on the machine of the master itself.
-      'allow-exposed': true,
-    };
+    const elsewhere = setWorkDir(set, name);
+    const given = slaveConfiguration(set, {
+      name,
+      isAlone: slaves === 1,
+      master: nats.slaves[number - 1] ?? '',
+      ownServer: nats.usersFile !== undefined,
+      prefix: this.#prefix,
+      pythons: its.pythons.map(({ path }) => path),
+      workDir: elsewhere === undefined ? folder.sub(name) : reachable(elsewhere, folder.account, say),
+    });
     folder.writeSecret(`${name}.conf`, formatConfig(given));
     await this.#spawn(folder, {
       name,
       program,
-      args: ['slave', '-c', folder.join(`${name}.conf`)],
-      env: { PIW_BUILD_ENV: JSON.stringify(env) },
+      args: ['slave', '-c', folder.join(`${name}.conf`), ...slaveArgs],
+      env: { PIW_BUILD_ENV: JSON.stringify(its.env) },
       graceMs: 20_000,
+      logFile: set['log-file'],
       onMessage: (message) => {
         this.#progress(number, message);
       },
@@ -372,6 +396,8 @@ export class Farm {
       readonly args: readonly string[];
       readonly env: NodeJS.ProcessEnv;
       readonly graceMs?: number;
+      /** Default: one of its own in the data folder. */
+      readonly logFile?: string | undefined;
       readonly ready?: () => Promise<void>;
       readonly onMessage?: (message: unknown) => void;
     },
@@ -386,7 +412,7 @@ export class Farm {
       env: { PATH: process.env['PATH'], HOME: home, LANG: 'C.UTF-8', ...certificates(), ...child.env },
       account: folder.account,
       cwd: folder.path,
-      logFile: folder.writeLog(`${name}.log`),
+      logFile: child.logFile ?? folder.writeLog(`${name}.log`),
       stopSignal: 'SIGTERM',
       graceMs: child.graceMs ?? 10_000,
       ready: child.ready ?? (() => Promise.resolve()),
@@ -418,6 +444,12 @@ export class Farm {
         if (this.#resting.get(slave) === progress['of']) return;
         this.#resting.set(slave, progress['of']);
         this.#trouble(slave, `takes no work: ${String(progress['text'])}`, ROOM.has(String(progress['of'])));
+        return;
+      case 'unconfined':
+        // All slaves are on this machine.
+        if (this.#saidUnconfined) return;
+        this.#saidUnconfined = true;
+        tell({ event: 'trouble', text: String(progress['text']) });
         return;
       case 'trouble':
         this.#trouble(slave, String(progress['text']), progress['code'] === 'PIW_DISK_FULL');
@@ -461,7 +493,10 @@ interface Services {
 }
 
 interface Source {
+  /** The index that is followed. */
   readonly url: string;
+  /** The one that slaves build from. */
+  readonly builtFrom: string;
   /** By which builds reach the index. */
   readonly env: Readonly<Record<string, string>>;
   readonly samples: boolean;

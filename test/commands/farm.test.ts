@@ -1,5 +1,13 @@
 import { execFile, spawn } from 'node:child_process';
-import { chmodSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -166,6 +174,43 @@ void t.test(
   },
 );
 
+void t.test(
+  'with --once and no names it builds the demonstration and ends with 0',
+  { skip: lacking('cc') },
+  async (t) => {
+    const unreachable = `http://127.0.0.1:${String(await freePort())}/simple`;
+    const args = ['--once', '--port', '0', '--data-dir', join(folder(), 'data'), '--index-url', unreachable];
+    const { code, out, err } = await farm(args);
+    t.equal(code, 0, out + err);
+    t.match(out, /published piw_sample_native/);
+    t.equal(out.match(/^published /gm)?.length, 3);
+  },
+);
+
+void t.test('what -c and the command line set is what its master and slaves go by', async (t) => {
+  const here = folder();
+  const index = await samples(t);
+  const file = join(here, 'my.conf');
+  const log = join(here, 'farm.log');
+  writeFileSync(
+    file,
+    `index-url = ${index}\noutput-path = ${join(here, 'www')}\ntimeout = 3h\nlabel = attic\nslave-user = me\nlog-file = ${log}\n`,
+  );
+  const args = ['--once', '--port', '0', '--data-dir', join(here, 'data'), '--slaves', '2', '-c', file];
+  // No build is done so soon.
+  const { code, out } = await farm([...args, '--timeout', '0.05', 'piw-sample-pure']);
+  t.equal(code, 1, out);
+  t.match(out, /^FAILED piw-sample-pure 1\.0 for \w+ \(timeout\)/m);
+  t.match(out, /^! slave-user: not used, because this farm runs a nats-server of its own$/m);
+  const said = readFileSync(log, 'utf8');
+  t.match(said, /the-oracle: at work/);
+  t.match(said, /this is slave 1/);
+  t.ok(existsSync(join(here, 'www/index.html')));
+  t.match(readFileSync(join(here, 'data/slave-2.conf'), 'utf8'), /^label = attic slave-2$/m);
+  if (lacking('bwrap') !== false)
+    t.equal(out.match(/^! builds run without a sandbox: .*apt install bubblewrap/gm)?.length, 1, out);
+});
+
 void t.test('what is wrong is one plain line with its exit code, and nothing is left running', async (t) => {
   const here = folder();
   const data = join(here, 'data');
@@ -203,7 +248,9 @@ void t.test('what is wrong is one plain line with its exit code, and nothing is 
       /no requirement/,
     ],
     [['--port', '0', '--data-dir', data, '--index-url', index, '--once', 'six>=1'], 2, /no requirement/],
-    [['--once'], 2, /name at least one/],
+    [['--once', '--watch', 'six'], 2, /name at least one/],
+    [['--once', 'six', '-c', '/nowhere.conf'], 2, /\/nowhere\.conf can't be read/],
+    [['--timeout', 'soon'], 2, /timeout = soon/],
     [['--nonsense'], 2, /[Nn]onexistent flag/],
   ];
   for (const [args, code, line] of cases) {

@@ -1,5 +1,13 @@
 import { spawn } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -63,6 +71,38 @@ void t.test('a folder for builds that somebody else has laid is not taken', asyn
     t.equal(await slave.ended, 2, slave.said());
     t.match(slave.said(), /is not this user's alone; name another with --work-dir/);
   }
+});
+
+void t.test('that bubblewrap is missing is said once at the terminal, with what to do', async (t) => {
+  const its = await testMaster(t, { versions: [] });
+  const work = mkdtempSync(join(tmpdir(), 'piw-slave-work-'));
+  const log = join(work, 'slave.log');
+  const pythons = [interpreter.path, interpreter.path].flatMap((path) => ['--python', path]);
+  const options = [
+    '-m',
+    its.settings.nats,
+    '--prefix',
+    its.prefix,
+    '--work-dir',
+    work,
+    '-l',
+    log,
+    ...pythons,
+  ];
+  const isConnected = () => existsSync(log) && readFileSync(log, 'utf8').includes('this is slave');
+  // Where there is no bubblewrap on PATH.
+  const slave = startSlave(options, { PATH: '/nowhere' });
+  await until(isConnected, 60_000);
+  slave.child.kill('SIGTERM');
+  t.equal(await slave.ended, 0, slave.said());
+  t.match(slave.said(), /^piw: builds run without a sandbox: .*apt install bubblewrap\)\n$/);
+
+  writeFileSync(log, '');
+  const meant = startSlave([...options, '--sandbox', 'none']);
+  await until(isConnected, 60_000);
+  meant.child.kill('SIGTERM');
+  t.equal(await meant.ended, 0);
+  t.equal(meant.said(), '', 'nothing where no sandbox is wanted');
 });
 
 void t.test('a slave of several interpreters of which one can’t go on ends all in good order', async (t) => {

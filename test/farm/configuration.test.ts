@@ -1,0 +1,120 @@
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import t from 'tap';
+import FarmCommand from '../../src/commands/farm.js';
+import Master from '../../src/commands/master.js';
+import Slave from '../../src/commands/slave.js';
+import {
+  formatConfig,
+  KEYS,
+  loadSettings,
+  setSettings,
+  type Given,
+  type Settings,
+} from '../../src/config.js';
+import {
+  ineffective,
+  masterConfiguration,
+  setWorkDir,
+  slaveConfiguration,
+} from '../../src/farm/configuration.js';
+
+const OTHER_SERVER = {
+  ...{ nats: 'nats://own', dsn: 'postgresql://own' },
+  ...{ prefix: 'piw', outputPath: '/www', url: 'http://127.0.0.1/', followed: 'https://a.example/simple' },
+  ...{ builtFrom: 'https://a.example/simple', samples: false, watch: ['six'] },
+};
+const MASTER = { ...OTHER_SERVER, usersFile: '/data/users', pidFile: '/data/pid' };
+const SLAVE = {
+  ...{ name: 'slave-1', isAlone: true, master: 'nats://own-slave', ownServer: true, prefix: 'piw' },
+  ...{ pythons: ['/usr/bin/python3'], workDir: '/data/slave-1' },
+};
+
+/** Settings as the command reads them that is given this configuration in a file. */
+function readBack(given: Given): Settings {
+  const file = join(mkdtempSync(join(tmpdir(), 'piw-configuration-')), 'piwheels.conf');
+  writeFileSync(file, formatConfig(given));
+  return loadSettings({}, file);
+}
+
+/** A value for each key that is not its default. */
+function otherThanDefault(): Given {
+  const values = Object.entries(KEYS).map(([name, key]) => {
+    switch (key.kind) {
+      case 'flag':
+        return [name, true];
+      case 'whole':
+      case 'duration':
+        return [name, 77];
+      case 'list':
+        return [name, name === 'build-env' ? ['ONE=1', 'TWO=2'] : ['/set/one', '/set/two']];
+      case 'choice':
+        return [name, key.choices.find((choice) => choice !== key.fallback)];
+      default:
+        return [name, '/set'];
+    }
+  });
+  return Object.fromEntries(values) as Given;
+}
+
+t.test('the farm takes every option of its master and its slaves', (t) => {
+  const farm = Object.keys(FarmCommand.flags);
+  // The farm is the one who runs them, and gives its slaves their addresses.
+  const own = ['allow-root', 'master', 'once'];
+  for (const command of [Master, Slave])
+    for (const name of Object.keys(command.flags).filter((flag) => !own.includes(flag)))
+      t.ok(farm.includes(name), name);
+  t.end();
+});
+
+t.test('each key that is set reaches the master or the slaves', (t) => {
+  const set = setSettings(otherThanDefault(), undefined);
+  const configurations = [
+    masterConfiguration(set, OTHER_SERVER),
+    slaveConfiguration(set, { ...SLAVE, ownServer: false, master: '/set', pythons: set.python ?? [] }),
+  ].map(readBack);
+  // What the farm gives them is in the facts, and its log-file is where it writes their output.
+  const known = Object.keys({ ...MASTER, nats: 0, dsn: 0, prefix: 0, watch: 0, 'output-path': 0 }).concat(
+    ...['pypi-simple', 'index-url', 'work-dir', 'log-file', 'spool', 'user'],
+  );
+  for (const name of Object.keys(KEYS).filter((key) => !known.includes(key))) {
+    const key = name as keyof Settings;
+    t.ok(
+      configurations.some((configuration) => JSON.stringify(configuration[key]) === JSON.stringify(set[key])),
+      name,
+    );
+  }
+  t.end();
+});
+
+t.test('what is set comes before the defaults of the farm, and after what it alone knows', (t) => {
+  const set = setSettings({ nats: 'nats://other', 'poll-interval': '5m', dsn: 'postgresql://x' }, undefined);
+  const defaults = readBack(masterConfiguration({}, MASTER));
+  t.match(defaults, { 'poll-interval': 60, history: 'newest', nats: 'nats://own', watch: ['six'] });
+  const master = readBack(masterConfiguration(set, MASTER));
+  t.match(master, { 'poll-interval': 300, nats: 'nats://own', dsn: 'postgresql://own' });
+  t.end();
+});
+
+t.test('a slave is told no secrets of the master', (t) => {
+  const set = setSettings({ nats: 'nats://me:secret@x', dsn: 'postgresql://me:secret@x' }, undefined);
+  t.notMatch(formatConfig(slaveConfiguration(set, { ...SLAVE, ownServer: false })), /secret/);
+  t.end();
+});
+
+t.test('slaves share neither a label nor a folder, and their folders are those that were meant', (t) => {
+  const set = setSettings({ label: 'attic', 'work-dir': '/builds', 'build-path': ['rust/bin'] }, undefined);
+  t.match(slaveConfiguration(set, SLAVE), { label: 'attic', 'build-path': [resolve('rust/bin')] });
+  t.match(slaveConfiguration(set, { ...SLAVE, isAlone: false }), { label: 'attic slave-1' });
+  t.equal(setWorkDir(set, 'slave-2'), '/builds/slave-2');
+  t.equal(slaveConfiguration({}, SLAVE).label, 'slave-1');
+  t.end();
+});
+
+t.test('what has no effect with a nats-server of the farm itself is named', (t) => {
+  const set = setSettings({ 'slave-key': '/key', timeout: '3h', 'tls-ca': '/ca' }, undefined);
+  t.strictSame(ineffective(set), ['tls-ca', 'slave-key']);
+  t.strictSame(ineffective({ ...set, nats: 'tls://servers' }), []);
+  t.end();
+});
