@@ -41,6 +41,8 @@ function canEnter(path: string, account: Account): boolean {
 function linked(wanted: string, account: Account, say: (line: string) => void): string {
   const name = createHash('sha256').update(wanted).digest('hex').slice(0, 12);
   const target = join(ELSEWHERE, name);
+  // First what may fail: nothing is left in ELSEWHERE of a folder that can't be made.
+  mkdirSync(dirname(wanted), { recursive: true });
   mkdirSync(target, { recursive: true, mode: 0o755 });
   give(target, account);
   if (existsSync(wanted)) {
@@ -55,7 +57,6 @@ function linked(wanted: string, account: Account, say: (line: string) => void): 
       });
     }
   }
-  mkdirSync(dirname(wanted), { recursive: true });
   symlinkSync(target, wanted);
   say(`${account.name} can't reach ${wanted}: it is a link to ${target}`);
   return target;

@@ -228,6 +228,8 @@ void t.test('what is wrong is one plain line with its exit code, and nothing is 
   const account = unprivileged();
   if (account) for (const path of [foreign, other]) await giveTree(path, account);
   const common = ['--index-url', index, '--once', 'piw-sample-pure'];
+  const linked = () => (existsSync('/var/lib/piw/linked') ? readdirSync('/var/lib/piw/linked') : []);
+  const before = linked();
   const cases: [readonly string[], number, RegExp][] = [
     [['--port', String(taken.port), '--data-dir', data, ...common], 4, /port \d+ is taken/],
     [['--port', '0', '--data-dir', foreign, ...common], 2, /holds other things than a farm/],
@@ -260,4 +262,5 @@ void t.test('what is wrong is one plain line with its exit code, and nothing is 
     t.equal(result.err.trim().split('\n').length, 1, 'one line');
     t.notMatch(result.err, /^\s+at /m);
   }
+  t.strictSame(linked(), before, 'no folder is left where the output path could not be made');
 });
