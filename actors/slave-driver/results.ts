@@ -148,6 +148,7 @@ export class Results {
     await this.#status.publish('BUILD', {
       ...{ slave_id: slave.slaveId, package: name, version, abi },
       ...{ status: worked, failure_class: failure, duration_s, again_s },
+      reason: worked ? null : built.details.reason,
     });
     if (files.length === 0) return;
     // The pages are noted with the build itself; this only makes a new file's page come sooner.

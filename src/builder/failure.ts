@@ -1,5 +1,6 @@
 import type { FailureClass } from '../states/failure.js';
-import { FAILURE_SIGNS, type Condition } from '../states/failure-signs.js';
+import { findCause, lineAt, ownError } from '../states/failure-cause.js';
+import type { Condition } from '../states/failure-signs.js';
 import { withoutSequences } from '../states/sequences.js';
 import { isPackageName, normalise, type PackageName } from '../wheels/names.js';
 import { sameVersion } from '../wheels/versions.js';
@@ -56,28 +57,42 @@ const CONDITIONS: Readonly<
 /** Longer lines are looked at in their first part. */
 const MAX_LINE = 100_000;
 
-/** What the log of a build that failed by itself tells. */
+/**
+ * Returns why a build that failed by itself did so, by its log. Where no sign is known, the sentence quotes the
+ * build's own last error.
+ */
 export function diagnose(evidence: Evidence): Failure {
   const output = withoutSequences(evidence.output)
     .split('\n')
     .map((line) => line.slice(0, MAX_LINE))
     .join('\n');
   const unfound = UNFOUND.test(output);
-  for (const { failureClass, pattern, sentence, wanted, when } of FAILURE_SIGNS) {
-    let match: RegExpExecArray | undefined;
-    for (const found of output.matchAll(new RegExp(pattern, `${pattern.flags}g`)))
-      if (when === undefined || CONDITIONS[when](found, evidence, unfound)) match = found;
-    if (!match) continue;
-    const detail = match.slice(1).find((group) => group) ?? '';
-    // What the log says becomes part of one line of ours.
-    // eslint-disable-next-line no-control-regex
-    const plain = detail.replace(/[\u0000-\u001f\u007f]+/g, ' ');
-    const found = wanted && debianPackage(wanted, plain);
+  const cause = findCause(
+    output,
+    ({ when }, match) => when === undefined || CONDITIONS[when](match, evidence, unfound),
+  );
+  if (cause) {
+    const { sign, match } = cause;
+    const { failureClass, sentence, wanted } = sign;
+    const detail = onOneLine(match.groups?.['detail'] ?? match.slice(1).find((group) => group) ?? '');
+    const found = wanted && debianPackage(wanted, detail);
     const debian = found === 'python3-dev' && evidence.implementation === 'PyPy' ? 'pypy3-dev' : found;
     const advice = debian === undefined ? '' : ` (on Debian: apt install ${debian})`;
-    return { failureClass, sentence: `${sentence.replace('$1', () => plain)}${advice}` };
+    const quote = failureClass === 'other' ? `: "${onOneLine(lineAt(output, match.index))}"` : '';
+    return { failureClass, sentence: `${sentence.replace('$1', () => detail)}${advice}${quote}` };
   }
   if (evidence.starved === true)
     return { failureClass: 'memory', sentence: 'the system killed a process for want of memory meanwhile' };
-  return { failureClass: 'other', sentence: 'the log says why' };
+  const own = ownError(output);
+  if (!own) return { failureClass: 'other', sentence: 'it ended with an error and printed nothing' };
+  return {
+    failureClass: 'other',
+    sentence: `no known cause; the build's last ${own.kind} was "${onOneLine(own.text)}"`,
+  };
+}
+
+/** What a log says becomes part of one line of ours. */
+function onOneLine(text: string): string {
+  // eslint-disable-next-line no-control-regex
+  return text.replace(/[\u0000-\u001f\u007f]+/g, ' ');
 }

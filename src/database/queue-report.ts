@@ -19,6 +19,8 @@ interface Found extends Row {
   readonly filename: string | null;
   readonly build_id: number | null;
   readonly failure_class: string | null;
+  /** Why its newest build failed, in a sentence. */
+  readonly reason: string | null;
   /** Why it isn't eligible at all. */
   readonly barred: string | null;
   readonly admitted: boolean;
@@ -33,7 +35,7 @@ interface Found extends Row {
 export async function packageQueue(db: Queryable, name: string, first: QueueOrder): Promise<QueuedVersion[]> {
   const rows = await db.query<Found>(
     `select s.version_id, s.target_id, v.version, s.abi, s.platform, s.state, s.priority,
-       l.label as slave, s.filename, s.build_id, s.failure_class,
+       l.label as slave, s.filename, s.build_id, s.failure_class, s.reason,
        case when v.skip is not null then 'skipped because ' || v.skip
          when p.skip is not null then 'the package is skipped because ' || p.skip
          when p.gone is not null or v.gone is not null then 'the index has it no more'
@@ -58,11 +60,11 @@ export async function packageQueue(db: Queryable, name: string, first: QueueOrde
     const ahead = queued.get(place);
     if (row.priority !== null && ahead === undefined) queued.set(place, abi);
     const position = positions.get(row) ?? null;
-    return [version, abi, platform, state, position, reason(row, position, ahead)];
+    return [version, abi, platform, state, position, standing(row, position, ahead)];
   });
 }
 
-function reason(row: Found, position: number | null, ahead: string | undefined): string {
+function standing(row: Found, position: number | null, ahead: string | undefined): string {
   const { filename, slave, failure_class, build_id, barred } = row;
   switch (row.state) {
     case 'built':
@@ -71,12 +73,11 @@ function reason(row: Found, position: number | null, ahead: string | undefined):
       return `slave ${slave ?? ''} has it`;
     case 'waiting':
       if (row.held_until !== null) {
-        const failure = failure_class === null ? '' : ` after ${failure_class}, build ${String(build_id)}`;
-        return `tried again${failure}, at ${new Date(row.held_until).toISOString().slice(0, 16).replace('T', ' ')} UTC`;
+        return `tried again${failure_class === null ? '' : ` after ${failureOf(row)}`}, at ${new Date(row.held_until).toISOString().slice(0, 16).replace('T', ' ')} UTC`;
       }
       return position === null ? BEYOND : '';
     case 'failed':
-      return `${failure_class ?? 'other'}, build ${String(build_id)}`;
+      return failureOf(row);
     case 'none':
       if (barred !== null) return barred;
       if (!row.admitted) return `it requires Python ${row.requires_python ?? ''}`;
@@ -86,6 +87,9 @@ function reason(row: Found, position: number | null, ahead: string | undefined):
       return 'it is not due';
   }
 }
+
+const failureOf = ({ failure_class, build_id, reason }: Found): string =>
+  `${failure_class ?? 'other'}, build ${String(build_id)}${reason === null ? '' : `: ${reason}`}`;
 
 const BEYOND = `more than ${COUNTED.toLocaleString('en')} builds come before it`;
 

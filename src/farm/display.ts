@@ -118,7 +118,7 @@ function lines(event: FarmEvent): readonly string[] {
       return event.status
         ? [`built ${event.package} ${event.version} for ${event.abi} in ${event.duration_s.toFixed(1)} s`]
         : [
-            `FAILED ${event.package} ${event.version} for ${event.abi} (${event.failure_class ?? 'other'}) after ${event.duration_s.toFixed(1)} s${again(event.again_s)}`,
+            `FAILED ${event.package} ${event.version} for ${event.abi} (${event.failure_class ?? 'other'}) after ${event.duration_s.toFixed(1)} s${event.why === null ? '' : `: ${event.why}`}${again(event.again_s)}`,
           ];
     case 'published':
       return [`published ${event.filenames.join(', ')}`];

@@ -80,6 +80,8 @@ export type FarmEvent =
       readonly abi: string;
       readonly status: boolean;
       readonly failure_class: string | null;
+      /** Why it failed, in a sentence. */
+      readonly why: string | null;
       readonly duration_s: number;
       /** A failure that may pass: it is tried again so many seconds from now. */
       readonly again_s: number | null;
@@ -470,7 +472,16 @@ export class Farm {
     for await (const incoming of bus.subscribe(bus.subject(status.name, 'BUILD'))) {
       const said = status.unpack(await incoming.body());
       if (said.verb !== 'BUILD') continue;
-      const { package: name, version, abi, status: worked, failure_class, duration_s, again_s } = said;
+      const {
+        package: name,
+        version,
+        abi,
+        status: worked,
+        failure_class,
+        reason: why,
+        duration_s,
+        again_s,
+      } = said;
       this.#options.tell({
         event: 'built',
         package: name,
@@ -478,6 +489,7 @@ export class Farm {
         abi,
         status: worked,
         failure_class,
+        why,
         duration_s,
         again_s,
       });

@@ -4,6 +4,7 @@ import { PiwError } from '../errors.js';
 import { oracle } from '../protocols/oracle.js';
 import { SimpleIndex, type IndexProject } from '../pypi/index-reader.js';
 import { newest, releases } from '../pypi/releases.js';
+import { logPath } from '../site/layout.js';
 import type { PackageName } from '../wheels/names.js';
 import { sameVersion } from '../wheels/versions.js';
 
@@ -94,17 +95,10 @@ export async function look(
     const open = version.targets.some(({ state }) => state === 'waiting' || state === 'building');
     const failed = version.targets.find(({ state }) => state === 'failed') ?? (patient ? undefined : passing);
     if (failed && (!open || failed === passing)) {
-      const build =
-        failed.build_id === null ? undefined : await database.ask('GETBUILD', { build_id: failed.build_id });
-      const sentence = build?.output
-        .trimEnd()
-        .split('\n')
-        .findLast((line) => line.startsWith('piw: '))
-        ?.slice(5);
-      Object.assign(one, {
-        state: 'failed',
-        why: `${sentence ?? `${one.name} ${one.version ?? ''} failed (${failed.failure_class ?? 'other'})`}${failed === passing ? '; this may pass: run it again' : ''}`,
-      });
+      const why = failed.reason ?? `failed as ${failed.failure_class ?? 'other'}`;
+      const log = failed.build_id === null ? '' : ` (log: ${logPath(failed.build_id, 'txt')}.gz)`;
+      const retry = failed === passing ? '; this may pass: run it again' : '';
+      Object.assign(one, { state: 'failed', why: `${why}${log}${retry}` });
       continue;
     }
     const filenames = [

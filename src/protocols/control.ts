@@ -1,5 +1,18 @@
 import { Type, type Static } from './schema.js';
-import { Count, DONE, Flag, Id, ShortText, Stats, Tag, Time, Token, listOf, orNull } from './fields.js';
+import {
+  Count,
+  DONE,
+  Flag,
+  Id,
+  Sentence,
+  ShortText,
+  Stats,
+  Tag,
+  Time,
+  Token,
+  listOf,
+  orNull,
+} from './fields.js';
 import { Protocol } from './protocol.js';
 import { Statistics } from './statistics.js';
 
@@ -69,6 +82,7 @@ export const status = new Protocol('status', {
       abi: Tag,
       status: Flag,
       failure_class: orNull(ShortText),
+      reason: orNull(Sentence),
       duration_s: Type.Number(),
       /** A failure that may pass: it is tried again so many seconds from now. */
       again_s: orNull(Type.Number()),

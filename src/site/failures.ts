@@ -39,3 +39,9 @@ const SENTENCES: Readonly<Record<FailureClass, string>> = {
 
 /** The sentence of a class; of one that is unknown, that of `other`. */
 export const failureSentence = (name: string | null): string => SENTENCES[failureClass(name)];
+
+/** The sentence of one build, as a sentence of a page: begins with a capital letter and ends with a full stop. */
+export function reasonSentence(reason: string): string {
+  const sentence = reason.charAt(0).toUpperCase() + reason.slice(1);
+  return /[.!?]$/.test(sentence) ? sentence : `${sentence}.`;
+}

@@ -262,7 +262,7 @@ const JSON_KEYS: readonly (readonly [string, string])[] = [
   ['versions[].has_source, requires_python', 'what decides whether it can be built, and for what'],
   [
     'versions[].targets[]',
-    'abi, platform, state (built, failed, building, waiting, none), failure (class and why, or null), retried_after, log, filename (of the file that serves it)',
+    'abi, platform, state (built, failed, building, waiting, none), failure (class; why: the advice for that class; reason: what went wrong in this build, or null), remark (what is unusual about a success, or null), retried_after, log, filename (of the file that serves it)',
   ],
   [
     'versions[].files[]',

@@ -1,5 +1,5 @@
 import { failureClass } from '../states/failure.js';
-import { FAILURE_SIGNS } from '../states/failure-signs.js';
+import { findCause, ownError } from '../states/failure-cause.js';
 import { withoutSequences } from '../states/sequences.js';
 
 /** Lines of a log, by number from 1, both ends included. */
@@ -104,8 +104,8 @@ function withinLimit(parts: readonly Part[], failing: number | undefined): reado
 }
 
 /**
- * The line with the last sign of that failure, found as the builder has found it; else the last that looks like an
- * error; else the last one.
+ * The line by which the builder knew that failure: that of its sign, else the build's own last error, else the last
+ * one.
  */
 function failingLine(
   output: string,
@@ -116,20 +116,19 @@ function failingLine(
   const found = failureClass(its);
   // From the beginning of a line on, so that lines can be counted.
   const from = output.length <= LOOKED_AT ? 0 : output.indexOf('\n', output.length - LOOKED_AT) + 1;
-  const looked = withoutSequences(from === 0 ? output : output.slice(from));
-  for (const { failureClass: of, pattern } of FAILURE_SIGNS) {
-    if (of !== found) continue;
-    let at = -1;
-    for (const match of looked.matchAll(new RegExp(pattern, `${pattern.flags}g`))) at = match.index;
-    if (at >= 0) return (from === 0 ? 0 : numberAt(ends, from - 1)) + linesBefore(looked, at) + 1;
-  }
+  // The builder's own last line quotes the one that is looked for.
+  const to = LAST_WORD.test(line(ends.length)) ? (ends.at(-2) ?? 0) : undefined;
+  const looked = withoutSequences(output.slice(from, to));
+  const lineOf = (at: number): number =>
+    (from === 0 ? 0 : numberAt(ends, from - 1)) + linesBefore(looked, at) + 1;
+  const cause = findCause(looked, (sign) => sign.failureClass === found);
+  if (cause) return lineOf(cause.match.index);
   const last = ends.length;
-  const [first, own] = [Math.max(1, last - 2000), LAST_WORD.test(line(last)) ? last - 1 : last];
+  const own = LAST_WORD.test(line(last)) ? last - 1 : last;
   // Of these it is known that the end of the log shows what it was at.
   if (['timeout', 'silent', 'killed', 'log-limit'].includes(found)) return Math.max(1, own);
-  for (let number = own; number >= first; number -= 1)
-    if (TROUBLE.test(withoutSequences(line(number).slice(0, 1000)))) return number;
-  return Math.max(1, own);
+  const error = ownError(looked);
+  return error ? lineOf(error.at) : Math.max(1, own);
 }
 
 function linesBefore(text: string, place: number): number {

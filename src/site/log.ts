@@ -1,6 +1,6 @@
 import type { BuildRecord } from '../protocols/oracle.js';
 import { page, stateOf } from './design.js';
-import { failureSentence } from './failures.js';
+import { failureSentence, reasonSentence } from './failures.js';
 import { countOf, bytes, duration, html, moment, raw, type Html } from './html.js';
 import { logPath } from './layout.js';
 import { lineKind, readLog, type Log, type Part } from './log-lines.js';
@@ -13,7 +13,16 @@ const BLOCK = 200;
 /** A build, as GETBUILD tells of it, with its number. */
 export type Build = Pick<
   BuildRecord,
-  'package' | 'version' | 'abi' | 'platform' | 'status' | 'failure_class' | 'built' | 'duration_s' | 'output'
+  | 'package'
+  | 'version'
+  | 'abi'
+  | 'platform'
+  | 'status'
+  | 'failure_class'
+  | 'built'
+  | 'duration_s'
+  | 'output'
+  | 'details'
 > & { readonly build_id: number };
 
 /** The page of a build's log. However long the log, the page is of a size that a browser shows at once. */
@@ -36,7 +45,8 @@ export function logHtml(build: Build, publicUrl: string | null): string {
         <span>in ${duration(build.duration_s)}</span> <span>${moment(build.built)}</span>
         <span>build ${build.build_id}</span>
       </p>
-      ${!status && why(log, failure_class)}
+      ${!status && why(log, build)}
+      ${build.details.remark !== null && html`<p class="notice building">${reasonSentence(build.details.remark)}</p>`}
       <p class="soft">
         ${countOf(log.count, 'line')}, ${bytes(build.output.length)}.
         <a href="${raws}">The whole log as text</a
@@ -47,11 +57,12 @@ export function logHtml(build: Build, publicUrl: string | null): string {
 }
 
 /** On top: why it failed, what to do, and where to look. */
-function why({ failing, lastWord, count }: Log, its: string | null): Html {
-  const word = lastWord === undefined ? undefined : lastWord.charAt(0).toUpperCase() + lastWord.slice(1);
+function why({ failing, lastWord, count }: Log, { details, failure_class }: Build): Html {
+  // Builds from before the reason was kept say it in their last line.
+  const reason = details.reason ?? lastWord;
   return html`<div class="notice failed">
-    ${word !== undefined && html`<p><b>${word}</b></p>`}
-    <p>${failureSentence(its)}</p>
+    ${reason !== undefined && html`<p><b>${reasonSentence(reason)}</b></p>`}
+    <p>${failureSentence(failure_class)}</p>
     ${failing !== undefined && count > 0 && html`<p><a href="#why">Go to line ${failing}</a>, which tells most of it.</p>`}
   </div>`;
 }

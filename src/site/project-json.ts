@@ -50,12 +50,13 @@ export function projectJson(
 /** All of it but its files. `base` is JSON's text of the site's address, without the quote at its end. */
 function versionJson(its: ProjectVersion, base: string): string {
   let targets = '';
-  for (const { abi, platform, state, build_id, failure_class, held_until, filename } of its.targets) {
+  for (const target of its.targets) {
+    const { abi, platform, state, build_id, failure_class, reason, remark, held_until, filename } = target;
     const failure =
       failure_class === null
         ? 'null'
-        : `{"class":${text(failure_class)},"why":${text(failureSentence(failure_class))}}`;
-    targets += `${targets === '' ? '' : ','}{"abi":${text(abi)},"platform":${text(platform)},"state":"${state}","failure":${failure},"retried_after":${time(held_until)},"log":${logUrl(build_id, base)},"filename":${text(filename)}}`;
+        : `{"class":${text(failure_class)},"why":${text(failureSentence(failure_class))},"reason":${text(reason)}}`;
+    targets += `${targets === '' ? '' : ','}{"abi":${text(abi)},"platform":${text(platform)},"state":"${state}","failure":${failure},"remark":${text(remark)},"retried_after":${time(held_until)},"log":${logUrl(build_id, base)},"filename":${text(filename)}}`;
   }
   return `{"version":${text(its.version)},"released":${time(its.released)},"prerelease":${String(isPre(its.version))},"yanked":${yank(its.yanked)},"skipped":${text(its.skip)},"has_source":${String(its.has_sdist)},"requires_python":${text(its.requires_python)},"targets":[${targets}],"files":[`;
 }

@@ -2,7 +2,7 @@ import type { Project, ProjectVersion, VersionOnTarget } from '../protocols/orac
 import { parseTarget, pythonOf } from '../wheels/tags.js';
 import { admits } from '../wheels/versions.js';
 import { STATES } from './design.js';
-import { failureSentence } from './failures.js';
+import { failureSentence, reasonSentence } from './failures.js';
 import { countOf, day, escape } from './html.js';
 import { logPath } from './layout.js';
 import type { PageBuffer } from './page-buffer.js';
@@ -127,12 +127,15 @@ function reasons(targets: readonly VersionOnTarget[]): string {
   const classes = new Map<string, VersionOnTarget[]>();
   for (const target of targets) {
     if (target.failure_class === null || (target.state !== 'failed' && target.held_until === null)) continue;
-    const alike = classes.get(target.failure_class);
+    const key = JSON.stringify([target.failure_class, target.reason]);
+    const alike = classes.get(key);
     if (alike) alike.push(target);
-    else classes.set(target.failure_class, [target]);
+    else classes.set(key, [target]);
   }
-  return [...classes]
-    .map(([name, alike]) => {
+  return [...classes.values()]
+    .map((alike) => {
+      const { failure_class = null, reason = null } = alike[0] ?? {};
+      const said = reason === null ? '' : `${escape(reasonSentence(reason))} `;
       const logs = alike
         .filter(({ build_id }) => build_id !== null)
         .map(
@@ -141,7 +144,7 @@ function reasons(targets: readonly VersionOnTarget[]): string {
       const held = Math.max(...alike.map(({ held_until }) => held_until ?? 0));
       const again =
         held === 0 ? '' : ` It is tried again after ${new Date(held).toISOString().slice(11, 16)} UTC.`;
-      return `<b>${alike.map(({ abi }) => escape(abi)).join(', ')}</b> ${escape(failureSentence(name))}${again} ${logs.join(' ')}`;
+      return `<b>${alike.map(({ abi }) => escape(abi)).join(', ')}</b> ${said}${escape(failureSentence(failure_class))}${again} ${logs.join(' ')}`;
     })
     .join('<br>');
 }

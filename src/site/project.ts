@@ -1,6 +1,6 @@
 import type { Project, ProjectFile, ProjectVersion, VersionOnTarget } from '../protocols/oracle.js';
 import { page, typed } from './design.js';
-import { failureSentence } from './failures.js';
+import { failureSentence, reasonSentence } from './failures.js';
 import { bytes, count, day, html, raw, type Html } from './html.js';
 import { pipLine, simpleUrl } from './install.js';
 import { farmPath, logPath, projectPath } from './layout.js';
@@ -79,7 +79,7 @@ function verdict(project: Project, newest: ProjectVersion | undefined): Html {
         ? notice(
             'failed',
             html`<b>The newest version, ${of.version}, is not here.</b>
-              ${failureSentence(failed.failure_class)}
+              ${failed.reason !== null && html`${reasonSentence(failed.reason)} `}${failureSentence(failed.failure_class)}
               ${failed.build_id !== null && logLink(failed.build_id, failed.abi)}`,
           )
         : states('building').length > 0

@@ -247,9 +247,24 @@ const LOGS: readonly [failureClass: string, sentence: RegExp, log: string][] = [
     /does not compile/,
     "  x.c: In function ‘f’:\n  x.c:1:16: error: ‘y’ undeclared (first use in this function)\n  error: command '/usr/bin/gcc' failed with exit code 1\n",
   ],
+  [
+    'compiler',
+    /does not compile: ‘y’ undeclared/,
+    "  a.c:9:1: error: of another file\n  x.c:1:16: error: ‘y’ undeclared\n  x.c:7:1: error: that follows from it\n  error: command '/usr/bin/gcc' failed with exit code 1\n",
+  ],
+  [
+    'compiler',
+    /does not link: undefined reference to `f'/,
+    "  m.c:(.text+0x1): undefined reference to `f'\n",
+  ],
   ['compiler', /does not compile/, '  error: could not compile `thing` (lib) due to 2 previous errors\n'],
-  ['other', /the log says why/, 'RuntimeError: of its own making\n'],
-  ['other', /the log says why/, ''],
+  ['other', /last error was "RuntimeError: of its own making"$/, 'RuntimeError: of its own making\n'],
+  [
+    'other',
+    /last line was "Nothing to be done\."$/,
+    'Nothing to be done.\nerror: subprocess-exited-with-error\n',
+  ],
+  ['other', /printed nothing$/, ''],
 ];
 
 t.test('each kind of failure is known by its log', (t) => {

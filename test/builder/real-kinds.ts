@@ -8,8 +8,8 @@
  * 1 if anything is not as expected. As root it builds as an unprivileged user, with a copy of root's Rust
  * compiler if only root can reach that.
  */
-import { execFileSync, spawn } from 'node:child_process';
-import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -17,10 +17,11 @@ import { parseArgs } from 'node:util';
 import { Builder, type BuildRequest, type BuildResult } from '../../src/builder/build.js';
 import { probe } from '../../src/builder/interpreter.js';
 import { confine } from '../../src/builder/sandbox.js';
-import { as, can, give, unprivileged } from '../../src/farm/privileges.js';
+import { can, type unprivileged } from '../../src/farm/privileges.js';
 import { findPython, pipSettings } from '../../src/farm/python.js';
 import { expectedTags, KINDS } from './kinds.js';
 import { startMisfits } from './misfits.js';
+import { runUnprivileged } from './unprivileged.js';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -33,33 +34,10 @@ const { values, positionals } = parseArgs({
   },
 });
 const LIMIT_MS = 20 * 60_000;
-const account = unprivileged();
-
-process.exitCode = account === undefined ? await build() : await buildAs(account);
-
-/** Runs this file once more, as somebody else, in a folder of theirs. */
-async function buildAs(account: NonNullable<ReturnType<typeof unprivileged>>): Promise<number> {
-  const folder = mkdtempSync(join(tmpdir(), 'piw-kinds-'));
-  chmodSync(folder, 0o755);
-  try {
-    const own = join(folder, 'own');
-    execFileSync('mkdir', [own]);
-    give(own, account);
-    const programs = [...values.programs, ...rustFor(account, folder)].map((path) => `--programs=${path}`);
-    const child = spawn(
-      process.execPath,
-      [fileURLToPath(import.meta.url), ...process.argv.slice(2), ...programs, `--folder=${own}`],
-      { ...as(account), stdio: 'inherit', env: { ...process.env, HOME: own, TMPDIR: own } },
-    );
-    return await new Promise((resolve) =>
-      child.once('close', (code) => {
-        resolve(code ?? 1);
-      }),
-    );
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
-}
+process.exitCode =
+  (await runUnprivileged(fileURLToPath(import.meta.url), (account, folder) =>
+    [...values.programs, ...rustFor(account, folder)].map((path) => `--programs=${path}`),
+  )) ?? (await build());
 
 /** Where the account finds the Rust compiler that is on PATH: a copy, if it can't reach it. */
 function rustFor(account: ReturnType<typeof unprivileged>, folder: string): readonly string[] {

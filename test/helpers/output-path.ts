@@ -8,6 +8,7 @@ import type { Build } from '../../src/site/log.js';
 import { SimpleIndex } from '../../src/site/simple-index.js';
 import { Site } from '../../src/site/site.js';
 import { hashFile, readWheel } from '../../src/wheels/wheel.js';
+import { NO_DETAILS } from '../../src/states/build-details.js';
 import { emptyFront, emptyStatistics } from '../site/sample-site.js';
 import { makeWheel, type WheelParts } from './wheel.js';
 
@@ -100,7 +101,13 @@ const buildOf = (name: string, buildId: number): Build => ({
     platform: 'linux_x86_64',
     status: true,
   },
-  ...{ failure_class: null, built: Date.UTC(2026, 0, 2), duration_s: 12, output: 'building\nbuilt\n' },
+  ...{
+    failure_class: null,
+    built: Date.UTC(2026, 0, 2),
+    duration_s: 12,
+    output: 'building\nbuilt\n',
+    details: NO_DETAILS,
+  },
 });
 
 export function projectOf(

@@ -6,6 +6,7 @@ import type { Statistics } from '../../src/protocols/statistics.js';
 import type { Queue, ShownSlave } from '../../src/site/farm.js';
 import { Site } from '../../src/site/site.js';
 import type { Build } from '../../src/site/log.js';
+import { NO_DETAILS } from '../../src/states/build-details.js';
 
 /** A farm for Raspberry Pis some years after it was started, as its site would show it. */
 
@@ -367,6 +368,11 @@ export function sampleBuild(buildId: number, lines: number, now: number): Build 
     failure_class: 'missing-header',
     built: now - 600_000,
     duration_s: 412,
+    details: {
+      ...NO_DETAILS,
+      reason:
+        'it needs the header libxml/xmlversion.h, which this slave does not have (on Debian: apt install libxml2-dev)',
+    },
     output: [
       ...PASSED,
       ...middle,

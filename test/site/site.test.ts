@@ -8,6 +8,7 @@ import { pipLine } from '../../src/site/install.js';
 import type { Build } from '../../src/site/log.js';
 import { logPath } from '../../src/site/layout.js';
 import { Site } from '../../src/site/site.js';
+import { NO_DETAILS } from '../../src/states/build-details.js';
 import { MARKED_BUILD, MARKUP, marked, markedRows } from './marked.js';
 import { inPages } from './sample-site.js';
 
@@ -22,6 +23,7 @@ const sampleLog: Build = {
   built: 0,
   duration_s: 1,
   output: 'a log',
+  details: NO_DETAILS,
 };
 
 function site() {

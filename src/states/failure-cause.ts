@@ -1,0 +1,96 @@
+import type { FailureSign } from './failure-signs.js';
+import { FAILURE_SIGNS } from './failure-signs.js';
+
+/** Where a log says why its build failed. */
+export interface Cause {
+  readonly sign: FailureSign;
+  readonly match: RegExpExecArray;
+}
+
+/**
+ * Returns the surest sign in `text` (a log without terminal sequences) that `accepts` admits, and which of its
+ * matches counts; undefined where there is none. Of several matches the last counts, because what a build tries out
+ * on its way may fail without harm. A compiler's first error in the file that it stopped at says more than those
+ * that follow from it, so a sign with `firstOf` counts the first match with the same text in that group.
+ */
+export function findCause(
+  text: string,
+  accepts: (sign: FailureSign, match: RegExpExecArray) => boolean,
+): Cause | undefined {
+  for (const sign of FAILURE_SIGNS) {
+    const { pattern, firstOf } = sign;
+    const firsts = new Map<string, RegExpExecArray>();
+    let last: RegExpExecArray | undefined;
+    for (const match of text.matchAll(new RegExp(pattern, `${pattern.flags}g`))) {
+      if (!accepts(sign, match)) continue;
+      last = match;
+      if (firstOf === undefined) continue;
+      const key = match.groups?.[firstOf] ?? '';
+      if (!firsts.has(key) && firsts.size < MAX_FILES) firsts.set(key, match);
+    }
+    if (!last) continue;
+    const first = firstOf === undefined ? undefined : firsts.get(last.groups?.[firstOf] ?? '');
+    return { sign, match: first ?? last };
+  }
+  return undefined;
+}
+
+/** Of more files than this the first error is not remembered. */
+const MAX_FILES = 10_000;
+
+/** A line of a build's own output; `kind`: whether it looks like an error, or is only the last one. */
+export interface OwnLine {
+  readonly kind: 'error' | 'line';
+  /** Where it begins in the log. */
+  readonly at: number;
+  /** Without surrounding space, at most MAX_QUOTE characters. */
+  readonly text: string;
+}
+
+const MAX_QUOTE = 300;
+/** Lines from the log's end that are searched. */
+const MAX_LINES = 20_000;
+
+/** What pip and this program print around the output of a build. */
+const WRAPPER =
+  /^\s*(?:│|╰─>|×|\[end of output\]|note: |hint: |piw: |cwd: |full command: |Complete output |\[\d+ lines of output\])|subprocess-exited-with-error|metadata-generation-failed|failed-wheel-build|CalledProcessError: Command|ERROR: Failed (?:building|to build)|Failed building wheel|Could not build wheels|Failed to build [\w. '-]+(?:when |$)|did not run successfully|^\s*Running setup\.py |This error originates from a subprocess|^\s*(?:Getting requirements to build wheel|Preparing metadata|Building wheel for|Installing build dependencies)\b|^\s*(?:ERROR: )?Command errored out with exit status/;
+
+/** The last line of a traceback: `SomethingError: text`, with the module's name or without. */
+const EXCEPTION =
+  /^\s*(?:[|E]\s+)?((?:[A-Za-z_]\w{0,60}\.){0,8}[A-Z_]\w{0,60}(?:Error|Exception|Exit|Failure|NotFound|Interrupt|Invalid[A-Z]\w{0,30}|Warning)|(?:\w{1,60}\.){0,8}Invalid[A-Z]\w{0,60})(?::\s.*)?$/;
+const ERROR = /\b(?:fatal )?error\b\s?[:!]|^\s*fatal: |\bERROR\b/i;
+
+/**
+ * Returns the line of the build's own output that says most about why it failed: its last exception, else its last
+ * line that speaks of an error, else its last line; undefined where it printed nothing. `text` is a log without
+ * terminal sequences.
+ */
+export function ownError(text: string): OwnLine | undefined {
+  let error: OwnLine | undefined;
+  let last: OwnLine | undefined;
+  let end = text.length;
+  for (let count = 0; count < MAX_LINES && end >= 0; count += 1) {
+    const at = text.lastIndexOf('\n', end - 1) + 1;
+    const line = text.slice(at, Math.min(end, at + 2000)).replace(/\r$/, '');
+    end = at - 1;
+    if (line.trim() !== '' && !WRAPPER.test(line)) {
+      const quoted = { at, text: line.trim().slice(0, MAX_QUOTE) };
+      if (EXCEPTION.test(line)) return { kind: 'error', ...quoted };
+      if (!error && ERROR.test(line)) error = { kind: 'error', ...quoted };
+      last ??= { kind: 'line', ...quoted };
+    }
+    if (at === 0) break;
+  }
+  return error ?? last;
+}
+
+/** Returns the line of `text` that holds the character at `place`, without surrounding space. */
+export function lineAt(text: string, place: number): string {
+  const end = text.indexOf('\n', place);
+  const from = text.lastIndexOf('\n', place - 1) + 1;
+  return text
+    .slice(from, end < 0 ? undefined : end)
+    .replace(/^[\s│|]+/, '')
+    .trimEnd()
+    .slice(0, MAX_QUOTE);
+}

@@ -1,0 +1,358 @@
+import { createHash } from 'node:crypto';
+import { gzipSync } from 'node:zlib';
+import { tarGz } from '../../src/farm/sdist.js';
+import type { FailureClass } from '../../src/states/failure.js';
+import type { Sdist } from '../helpers/sdist.js';
+
+/** A source distribution that does not build, and what has to be said of it. */
+export interface Failing {
+  readonly name: string;
+  readonly version: string;
+  readonly failureClass: FailureClass;
+  readonly sentence: RegExp;
+  /** A part of the line that the page of its log marks. */
+  readonly marked: RegExp;
+  /** Its archive; left out: the index that pip is configured with has it. */
+  readonly sdist?: Sdist;
+}
+
+type Files = Readonly<Record<string, string>>;
+
+const SETUPTOOLS =
+  '[build-system]\nrequires = ["setuptools<81", "wheel"]\nbuild-backend = "setuptools.build_meta"\n';
+const setup = (body: string): Files => ({ 'setup.py': body, 'pyproject.toml': SETUPTOOLS });
+const native = (source: string): Files => ({
+  ...setup(
+    "from setuptools import Extension, setup\nsetup(name='NAME', version='1.0', ext_modules=[Extension('m', ['m.c'])])\n",
+  ),
+  'm.c': source,
+});
+
+let number = 0;
+
+function failing(
+  what: string,
+  failureClass: FailureClass,
+  sentence: RegExp,
+  marked: RegExp,
+  files: Files | ((stem: string) => Buffer),
+): Failing {
+  number += 1;
+  const name = `piw-failing-${String(number)}-${what}`;
+  const stem = `${name.replaceAll('-', '_')}-1.0`;
+  const about = `Metadata-Version: 2.1\nName: ${name}\nVersion: 1.0\n`;
+  const contents =
+    typeof files === 'function'
+      ? files(stem)
+      : tarGz([
+          ...Object.entries(files).map(
+            ([path, text]) => [`${stem}/${path}`, Buffer.from(text.replaceAll('NAME', name))] as const,
+          ),
+          [`${stem}/PKG-INFO`, Buffer.from(about)],
+        ]);
+  const sha256 = createHash('sha256').update(contents).digest('hex');
+  const sdist = { name, filename: `${stem}.tar.gz`, contents, sha256, requiresPython: '>=3.9' };
+  return { name, version: '1.0', failureClass, sentence, marked, sdist };
+}
+
+/** An entry of a tar archive of another type than a file: `6` is a FIFO, `3` a character device, `2` a link. */
+function special(name: string, type: string, link = ''): Buffer {
+  const block = Buffer.alloc(512);
+  block.write(name, 0, 100, 'latin1');
+  for (const [at, width] of [
+    [100, 8],
+    [108, 8],
+    [116, 8],
+    [124, 12],
+    [136, 12],
+  ] as const)
+    block.write(`${(at === 100 ? 0o644 : 0).toString(8).padStart(width - 1, '0')}\0`, at, 'latin1');
+  block.write('        ', 148, 'latin1');
+  block.write(type, 156, 'latin1');
+  block.write(link, 157, 100, 'latin1');
+  block.write('ustar\0', 257, 'latin1');
+  block.write('00', 263, 'latin1');
+  const sum = block.reduce((total, byte) => total + byte, 0);
+  block.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148, 'latin1');
+  return gzipSync(Buffer.concat([block, Buffer.alloc(1024)]));
+}
+
+const SETUP = "from setuptools import setup\nsetup(name='NAME', version='1.0')\n";
+
+export const FAILING: readonly Failing[] = [
+  failing(
+    'setuptools-import',
+    'build-requirement',
+    /imports Distribution2 from setuptools/,
+    /cannot import name 'Distribution2'/,
+    setup(`from setuptools import Distribution2\n${SETUP}`),
+  ),
+  failing(
+    'distutils-import',
+    'build-requirement',
+    /imports log2 from setuptools/,
+    /cannot import name 'log2'/,
+    setup(`from distutils import log2\n${SETUP}`),
+  ),
+  failing(
+    'cython-sources',
+    'build-requirement',
+    /relies on cython_sources/,
+    /cython_sources/,
+    setup(`class A: pass\n${SETUP}raise AttributeError('cython_sources')\n`),
+  ),
+  failing(
+    'numpy-setup',
+    'build-requirement',
+    /relies on __NUMPY_SETUP__/,
+    /__NUMPY_SETUP__/,
+    setup(`{}.__NUMPY_SETUP__ = True\n${SETUP}`),
+  ),
+  failing(
+    'longintrepr',
+    'python-version',
+    /longintrepr\.h, which Python 3\.11 and later do not have/,
+    /longintrepr\.h: No such file/,
+    native('#include <longintrepr.h>\n'),
+  ),
+  failing(
+    'print-statement',
+    'python-version',
+    /written for Python 2 \(Missing parentheses/,
+    /SyntaxError: Missing parentheses/,
+    setup(`print "hello"\n${SETUP}`),
+  ),
+  failing(
+    'except-comma',
+    'python-version',
+    /written for Python 2 \(multiple exception types/,
+    /SyntaxError: multiple exception types/,
+    setup(`try:\n    pass\nexcept ValueError, e:\n    pass\n${SETUP}`),
+  ),
+  failing(
+    'unicode-name',
+    'python-version',
+    /written for Python 2 \(name 'unicode'/,
+    /NameError: name 'unicode'/,
+    setup(`unicode('x')\n${SETUP}`),
+  ),
+  failing(
+    'urllib2',
+    'python-version',
+    /written for Python 2 \(No module named 'urllib2'/,
+    /No module named 'urllib2'/,
+    setup(`import urllib2\n${SETUP}`),
+  ),
+  failing(
+    'invalid-version',
+    'bad-sdist',
+    /not valid: '?1\.0-nonsense-of-ours/,
+    /Invalid version/,
+    setup(
+      "from packaging.version import Version\nVersion('1.0-nonsense-of-ours')\n".replace(
+        'from packaging',
+        'from setuptools._vendor.packaging',
+      ) + SETUP,
+    ),
+  ),
+  failing(
+    'invalid-specifier',
+    'bad-sdist',
+    /not valid|refuses its setup\.py/,
+    /Invalid specifier|python_requires|setup command/,
+    setup("from setuptools import setup\nsetup(name='NAME', version='1.0', python_requires='>=3.')\n"),
+  ),
+  failing(
+    'invalid-requirement',
+    'bad-sdist',
+    /refuses its setup\.py: 'install_requires' must be/,
+    /error in .* setup command/,
+    setup("from setuptools import setup\nsetup(name='NAME', version='1.0', install_requires=['a b c'])\n"),
+  ),
+  failing('truncated-gzip', 'bad-sdist', /truncated or damaged|archive is broken/, /Error/, (stem) => {
+    const whole = tarGz([
+      [`${stem}/setup.py`, Buffer.from(SETUP)],
+      [`${stem}/data.bin`, createHash('sha512').update('x').digest()],
+      ...Array.from({ length: 200 }, (_, n): [string, Buffer] => [
+        `${stem}/${String(n)}.txt`,
+        createHash('sha512').update(String(n)).digest(),
+      ]),
+    ]);
+    return whole.subarray(0, Math.floor(whole.length / 2));
+  }),
+  failing('not-gzip', 'bad-sdist', /archive is broken|truncated or damaged/, /Error/, () =>
+    Buffer.from('This is no archive.\n'.repeat(100)),
+  ),
+  failing('fifo', 'bad-sdist', /archive|no Python project|must not be unpacked/, /./, (stem) =>
+    special(`${stem}/pipe`, '6'),
+  ),
+  failing('device', 'bad-sdist', /archive|no Python project|must not be unpacked/, /./, (stem) =>
+    special(`${stem}/null`, '3'),
+  ),
+  failing('outside', 'bad-sdist', /must not be unpacked|archive is broken/, /outside|Error/, (stem) =>
+    tarGz([
+      [`${stem}/setup.py`, Buffer.from(SETUP)],
+      [`${stem}/../../escaped.txt`, Buffer.from('x')],
+    ]),
+  ),
+  failing(
+    'asks',
+    'other',
+    /asks a question, .*EOFError: EOF when reading a line/,
+    /EOFError: EOF when reading a line/,
+    setup(`input('Which compiler? ')\n${SETUP}`),
+  ),
+  failing('asks-tty', 'other', /asks a question/, /\/dev\/tty/, setup(`open('/dev/tty')\n${SETUP}`)),
+  failing(
+    'asks-password',
+    'other',
+    /asks a question/,
+    /termios\.error|EOF when reading a line/,
+    setup(`import getpass\ngetpass.getpass()\n${SETUP}`),
+  ),
+  failing(
+    'git',
+    'bad-sdist',
+    /takes its version from a Git repository/,
+    /not a git repository/,
+    setup(`import subprocess\nsubprocess.run(['git', '-C', '/', 'describe'], check=True)\n${SETUP}`),
+  ),
+  failing('scm', 'bad-sdist', /takes its version from a Git repository/, /unable to detect version/, {
+    'pyproject.toml':
+      '[build-system]\nrequires = ["setuptools<81", "setuptools-scm<9"]\nbuild-backend = "setuptools.build_meta"\n[project]\nname = "NAME-x"\ndynamic = ["version"]\n[tool.setuptools_scm]\nparentdir_prefix_version = "no-"\nfallback_root = "/"\n',
+  }),
+  failing('abort', 'other', /crashed: ".*exit code: -6/, /exit code: -6/, setup('import os\nos.abort()\n')),
+  failing(
+    'segfault',
+    'other',
+    /crashed: ".*exit code: -11/,
+    /exit code: -11/,
+    setup('import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n'),
+  ),
+  failing(
+    'latin1-metadata',
+    'other',
+    /UnicodeDecodeError|not UTF-8|no known cause/,
+    /UnicodeDecodeError|decod/,
+    setup("open('x', 'wb').write(b'\\xe9')\nopen('x', encoding='utf-8').read()\n"),
+  ),
+  failing(
+    'missing-file',
+    'bad-sdist',
+    /lacks README\.rst, which its build reads/,
+    /No such file or directory: 'README\.rst'/,
+    setup(`open('README.rst').read()\n${SETUP}`),
+  ),
+  failing(
+    'missing-package',
+    'bad-sdist',
+    /lacks nowhere, which its build reads/,
+    /package directory 'nowhere'/,
+    setup("from setuptools import setup\nsetup(name='NAME', version='1.0', packages=['nowhere'])\n"),
+  ),
+  failing('flat-layout', 'bad-sdist', /cannot tell which of its folders/, /Multiple top-level packages/, {
+    'pyproject.toml': `${SETUPTOOLS}[project]\nname = "NAME"\nversion = "1.0"\n`,
+    'one/__init__.py': '',
+    'two/__init__.py': '',
+  }),
+  failing(
+    'pyproject',
+    'bad-sdist',
+    /pyproject\.toml is not what/,
+    /invalid pyproject\.toml|configuration error|Failed to parse/,
+    { 'pyproject.toml': `${SETUPTOOLS}[project]\nname = 5\n` },
+  ),
+  failing(
+    'sys-exit',
+    'other',
+    /last line was "This package needs the moon\."/,
+    /needs the moon/,
+    setup("import sys\nsys.exit('This package needs the moon.')\n"),
+  ),
+  failing(
+    'own-error',
+    'other',
+    /last error was "RuntimeError: of its own making"/,
+    /RuntimeError: of its own making/,
+    setup("raise RuntimeError('of its own making')\n"),
+  ),
+  failing(
+    'header',
+    'missing-header',
+    /the header lber\.h, .*apt install libldap/,
+    /lber\.h: No such file/,
+    native('#include <lber.h>\n'),
+  ),
+  failing('library', 'missing-library', /the library nowhere/, /cannot find -lnowhere/, {
+    ...native('#include <Python.h>\nPyMODINIT_FUNC PyInit_m(void) { return 0; }\n'),
+    'setup.py':
+      "from setuptools import Extension, setup\nsetup(name='NAME', version='1.0', ext_modules=[Extension('m', ['m.c'], libraries=['nowhere'])])\n",
+  }),
+  failing(
+    'compile',
+    'compiler',
+    /does not compile: .*undeclared|does not compile: unknown type name/,
+    /m\.c:\d+:\d+: error/,
+    native('#include <Python.h>\nint f(void) { return nothing; }\n'),
+  ),
+  failing(
+    'program',
+    'missing-library',
+    /the program pg_config/,
+    /pg_config/,
+    setup("import subprocess\nsubprocess.run(['pg_config'])\n"),
+  ),
+  failing(
+    'no-module',
+    'build-requirement',
+    /needs the module numpy_of_old/,
+    /No module named 'numpy_of_old'/,
+    setup(`import numpy_of_old\n${SETUP}`),
+  ),
+  failing(
+    'python-range',
+    'python-version',
+    /refuses this version of Python: Cannot install on Python version/,
+    /Cannot install on Python version/,
+    setup(
+      "raise RuntimeError('Cannot install on Python version 3.11.7; only versions >=3.6,<3.10 are supported.')\n",
+    ),
+  ),
+  failing(
+    'removed',
+    'python-version',
+    /uses ImpImporter, which this version of Python no longer has|uses Mapping, which/,
+    /cannot import name 'Mapping'/,
+    setup(`from collections import Mapping\n${SETUP}`),
+  ),
+  failing('requirement', 'build-requirement', /needs piw-nowhere-at-all/, /piw-nowhere-at-all/, {
+    'pyproject.toml': '[build-system]\nrequires = ["piw-nowhere-at-all"]\nbuild-backend = "x"\n',
+  }),
+  failing('backend', 'build-requirement', /./, /Cannot import|BackendUnavailable/, {
+    'pyproject.toml': '[build-system]\nrequires = []\nbuild-backend = "no_backend_of_this_name"\n',
+  }),
+  failing(
+    'disk-word',
+    'other',
+    /last error was "ValueError: /,
+    /ValueError: /,
+    setup("raise ValueError('the data is not what it was')\n"),
+  ),
+  ...(
+    [
+      ['suds', '1.1.2', 'python-version', /./, /./],
+      ['python-networkdays', '1.1', 'bad-sdist', /./, /./],
+      ['pyyaml', '5.4.1', 'build-requirement', /cython_sources/, /cython_sources/],
+      ['markupsafe', '1.0', 'build-requirement', /imports Feature from setuptools/, /Feature/],
+      ['markupsafe', '0.9', 'build-requirement', /./, /./],
+      ['pycrypto', '2.6.1', 'compiler', /./, /./],
+      ['python-ldap', '3.4.4', 'missing-header', /lber\.h/, /lber\.h/],
+      ['psycopg2', '2.9.9', 'missing-library', /pg_config/, /pg_config/],
+      ['mysqlclient', '2.2.4', 'missing-library', /mysqlclient/, /pkg-config/],
+      ['dbus-python', '1.3.2', 'missing-library', /dbus/, /dbus/],
+      ['pycairo', '1.26.0', 'missing-library', /cairo/, /cairo/],
+    ] as const
+  ).map(([name, version, failureClass, sentence, marked]) => ({
+    ...{ name, version, failureClass, sentence, marked },
+  })),
+];

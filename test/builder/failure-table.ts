@@ -1,0 +1,98 @@
+/**
+ * Builds source distributions that fail, each in its own way (failing-sdists.ts: ours, and real ones from the index
+ * that pip is configured with), and prints what a user is told of each.
+ *
+ *     node dist/test/builder/failure-table.js [--list] [--ours] [--python PATH] [NAME…]
+ *
+ * Prints a line for each: name, class, sentence, and the line of the log that its page marks. Exits with 1 if any of
+ * them is not as failing-sdists.ts says, or is `other` without a quotation of the error itself.
+ */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { Builder, type BuildResult } from '../../src/builder/build.js';
+import { probe } from '../../src/builder/interpreter.js';
+import { confine } from '../../src/builder/sandbox.js';
+import { findPython, pipSettings } from '../../src/farm/python.js';
+import { readLog } from '../../src/site/log-lines.js';
+import { FAILING, type Failing } from './failing-sdists.js';
+import { IndexServer } from './index-server.js';
+import { runUnprivileged } from './unprivileged.js';
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    list: { type: 'boolean', default: false },
+    ours: { type: 'boolean', default: false },
+    python: { type: 'string' },
+    folder: { type: 'string' },
+  },
+});
+const LIMIT_MS = 10 * 60_000;
+
+const wanted = FAILING.filter(
+  ({ name, sdist }) =>
+    (positionals.length === 0 || positionals.some((part) => name.includes(part))) && (sdist || !values.ours),
+);
+if (values.list)
+  for (const { name, version, failureClass } of wanted) console.log(name, version, failureClass);
+else process.exitCode = (await runUnprivileged(fileURLToPath(import.meta.url))) ?? (await main());
+
+async function main(): Promise<number> {
+  const folder = values.folder ?? mkdtempSync(join(tmpdir(), 'piw-failures-'));
+  const python = await findPython(values.python, undefined);
+  const { indexUrl, env } = await pipSettings(python);
+  const interpreter = await probe(python.path, env);
+  const confinement = await confine({
+    ...{ mode: 'auto', network: 'on', interpreter, programs: [], masked: [], env, workDir: folder },
+  });
+  const own = await IndexServer.start(wanted.flatMap(({ sdist }) => sdist ?? []));
+  const builder = new Builder({ interpreter, workDir: folder, env, confinement, log: console.error });
+  let wrong = 0;
+  try {
+    for (const one of wanted) {
+      const result = await builder.build({
+        ...{ package: one.name, version: one.version, sdistSha256: null, timeoutMs: LIMIT_MS },
+        ...{ signal: new AbortController().signal, onLine: () => undefined },
+        // Ours come from our own index, what they require from the configured one.
+        ...(one.sdist ? { indexUrl: own.url, extraIndexUrl: indexUrl } : { indexUrl, extraIndexUrl: null }),
+      });
+      await builder.clean();
+      const marked = markedLine(result);
+      const faults = faultsOf(one, result, marked);
+      if (faults.length > 0) wrong += 1;
+      console.log(
+        `${faults.length > 0 ? 'FAILED' : 'ok    '} ${one.name} ${one.version}: ${String(result.failureClass)}`,
+      );
+      console.log(`         says:  ${result.details.reason ?? ''}`);
+      console.log(`         marks: ${marked}`);
+      for (const fault of faults) console.log(`         ${fault}`);
+    }
+  } finally {
+    await own.stop();
+  }
+  if (values.folder === undefined) rmSync(folder, { recursive: true, force: true });
+  console.log(`${String(wanted.length - wrong)} of ${String(wanted.length)} as expected`);
+  return wrong === 0 ? 0 : 1;
+}
+
+function markedLine({ output, failureClass }: BuildResult): string {
+  const { failing, parts } = readLog(output, true, failureClass);
+  for (const { first, lines } of parts)
+    if (failing !== undefined && failing >= first && failing < first + lines.length)
+      return (lines[failing - first] ?? '').trim();
+  return '';
+}
+
+function faultsOf(one: Failing, { failureClass, details }: BuildResult, marked: string): readonly string[] {
+  const reason = details.reason ?? '';
+  const quotes = failureClass !== 'other' || /"[^"]{3,}/.test(reason) || /printed nothing/.test(reason);
+  return [
+    ...(failureClass === one.failureClass ? [] : [`its class is not ${one.failureClass}`]),
+    ...(one.sentence.test(reason) ? [] : [`its sentence is not like ${String(one.sentence)}`]),
+    ...(one.marked.test(marked) ? [] : [`its marked line is not like ${String(one.marked)}`]),
+    ...(quotes ? [] : ['it quotes no error']),
+  ];
+}
