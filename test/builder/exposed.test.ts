@@ -41,7 +41,7 @@ t.test('what this user has, it can make writable', async (t) => {
 
 t.test(
   'code is exposed where it could be replaced',
-  { skip: !ROOT && 'all here is this user’s' },
+  { skip: !ROOT && 'needs root: everything here belongs to this user' },
   async (t) => {
     // It is root's, but for one folder above it.
     t.strictSame(await exposed({ secrets: [], kept: [join(THEIRS, 'ours/theirs/code')] }), [

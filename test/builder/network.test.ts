@@ -13,7 +13,7 @@ const account = unprivileged();
 
 if (account === undefined) await tests();
 else {
-  const skip = can(account, 'r', FILE) ? false : `${account.name} can't read this clone`;
+  const skip = can(account, 'r', FILE) ? false : `needs a clone that ${account.name} can read`;
   t.test(`the tests below, as ${account.name}`, { skip }, async (t) => {
     const child = spawn(process.execPath, [FILE], { ...as(account), stdio: ['ignore', 'pipe', 'inherit'] });
     let said = '';

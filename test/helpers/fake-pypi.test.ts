@@ -212,7 +212,8 @@ except xmlrpc.client.Fault as fault:
 print(json.dumps(found))
 `;
 
-const NO_PYTHON = spawnSync('python3', ['-c', 'import xmlrpc.client']).status !== 0 && 'there is no python3';
+const NO_PYTHON =
+  spawnSync('python3', ['-c', 'import xmlrpc.client']).status !== 0 && 'needs python3 with xmlrpc.client';
 
 void t.test("Python's own reader understands the changelog", { skip: NO_PYTHON }, async (t) => {
   const world = randomWorld(3, 400, { gaps: 0.2 });
