@@ -34,7 +34,8 @@ const LIMIT_MS = 10 * 60_000;
 
 const wanted = FAILING.filter(
   ({ name, sdist }) =>
-    (positionals.length === 0 || positionals.some((part) => name.includes(part))) && (sdist !== undefined || !values.ours),
+    (positionals.length === 0 || positionals.some((part) => name.includes(part))) &&
+    (sdist !== undefined || !values.ours),
 );
 if (values.list)
   for (const { name, version, failureClass } of wanted) console.log(name, version, failureClass);
