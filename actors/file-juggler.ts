@@ -13,13 +13,14 @@ import {
   transfer,
   transferOf,
 } from '../src/protocols/file-juggler.js';
-import type { Answer } from '../src/protocols/protocol.js';
+import type { Answer, Body } from '../src/protocols/protocol.js';
 import { fileFromMessage } from '../src/states/file-state.js';
 import { SMALL } from '../src/states/transfer-state.js';
 import type { Arriving } from '../src/wheels/arriving.js';
 import { WheelStore, type Verdict } from '../src/wheels/store.js';
 import { Lines, type Line } from './file-juggler/lines.js';
 
+type Verify = Body<typeof fileSystem.verbs, 'VERIFY'>;
 type Next = Answer<typeof transfer.verbs, 'CHUNK'>;
 
 /** A transfer that nothing comes for so long is laid down; the next HELLO takes it up again. */
@@ -38,7 +39,7 @@ const REMOVE_S = 1;
 export interface JugglerSettings {
   readonly outputPath: string;
   /** What becomes of a wheel that was built again, where other bytes have its name. */
-  readonly rebuilt: 'refuse' | 'tag';
+  readonly rebuilt: 'refuse' | 'tag-removed' | 'tag';
 }
 
 /** One transfer in these hands: its file, and the loop that writes what comes of it. */
@@ -93,7 +94,10 @@ export class FileJuggler extends Actor {
 
   constructor(context: ActorContext, settings: JugglerSettings) {
     super(context);
-    this.#store = new WheelStore(settings.outputPath, this.#me, settings.rebuilt === 'tag');
+    this.#store = new WheelStore(settings.outputPath, this.#me, {
+      published: settings.rebuilt === 'tag',
+      removed: settings.rebuilt !== 'refuse',
+    });
     this.#lines = new Lines(this.bus.objects, (bucket, chunk) => {
       const reading = this.#readings.get(transferOf(chunk.object));
       if (reading?.bucket === bucket) this.#write(reading, chunk);
@@ -116,7 +120,7 @@ export class FileJuggler extends Actor {
       juggler,
       {
         HELLO: ({ transfer_id, user, session }) => this.#hello(transfer_id, user, session),
-        VERIFY: ({ transfer_id, package: name, rebuilt }) => this.#verify(transfer_id, name, rebuilt),
+        VERIFY: (request) => this.#verify(request),
       },
       { tokens: [juggler.name, this.#me], queue: null },
     );
@@ -129,7 +133,7 @@ export class FileJuggler extends Actor {
         const owner = this.#store.owner(transfer_id) ?? this.#me;
         return { verb: 'EXPECTED', transfer_id: inHandsOf(transfer_id, owner) };
       },
-      VERIFY: ({ transfer_id, package: name, rebuilt }) => this.#verify(transfer_id, name, rebuilt),
+      VERIFY: (request) => this.#verify(request),
       REMOVE: async ({ package: name, filename }) => {
         await this.#store.remove(name, filename);
         this.log.info(`removed ${name}/${filename}`);
@@ -305,25 +309,22 @@ export class FileJuggler extends Actor {
     return undefined;
   }
 
-  #verify(transferId: string, name: string, rebuilt: boolean): Promise<Verdict> {
+  #verify(request: Verify): Promise<Verdict> {
+    const transferId = request.transfer_id;
     const { id } = partsOf(transferId);
     return this.#inTurn(id, async () => {
       const known = this.#verdicts.get(id);
       if (known) return known;
       const handed = await this.#handOn(transferId, (client) =>
-        client.ask(
-          'VERIFY',
-          { transfer_id: transferId, package: name, rebuilt },
-          { timeoutMs: 30_000, once: true },
-        ),
+        client.ask('VERIFY', request, { timeoutMs: 30_000, once: true }),
       );
-      return handed ?? (await this.#publish(id, name, rebuilt));
+      return handed ?? (await this.#publish(id, request));
     });
   }
 
-  async #publish(id: string, name: string, rebuilt: boolean): Promise<Verdict> {
+  async #publish(id: string, { package: name, rebuilt, past }: Verify): Promise<Verdict> {
     const reading = await this.#end(id);
-    const verdict = await this.#store.verify(id, name, reading?.arriving, rebuilt);
+    const verdict = await this.#store.verify(id, name, reading?.arriving, rebuilt, past);
     if (verdict.verb === 'AGAIN') {
       // What NATS has of it may be what was wrong.
       if (reading) await this.#removeStored(reading);

@@ -156,11 +156,13 @@ export class MrChase extends Actor {
     if (!importing || !transfer) {
       throw new PiwError('PIW_UNKNOWN_TRANSFER', `no import of ${filename} is under way here`);
     }
+    const { files: past } = await this.#database.ask('PUBLISHED', { filename });
     const verdict = await this.#files.ask('VERIFY', {
       transfer_id: transfer.id,
       package: importing.request.package,
       // An administrator's own is newer than whatever is there.
       rebuilt: true,
+      past,
     });
     if (verdict.verb === 'VERIFIED') {
       transfer.metadata = verdict.metadata_sha256;

@@ -3,6 +3,7 @@ import { Aged } from '../src/database/aged.js';
 import * as builds from '../src/database/builds.js';
 import * as control from '../src/database/control.js';
 import * as downloads from '../src/database/downloads.js';
+import { publishedLike } from '../src/database/files.js';
 import * as feeds from '../src/database/feed.js';
 import { applyEvents } from '../src/database/feed-events.js';
 import * as feedPages from '../src/database/feed-pages.js';
@@ -87,6 +88,7 @@ export class TheOracle extends Actor {
         }),
         VERFILES: (m) => freed(projects.versionFiles(db, m.package, m.version)),
         FILEORIGIN: async (m) => ({ verb: 'ORIGIN', origin: await projects.fileOrigin(db, m.filename) }),
+        PUBLISHED: async (m) => ({ verb: 'PUBLISHED', files: await publishedLike(db, m.filename) }),
         PROJECT: async (m) => ({ verb: 'PROJECT', project: await projects.project(db, m.package) }),
         SEARCHINDEX: async (m) => ({ verb: 'INDEX', packages: [...(await packages.searchIndex(db, m))] }),
         GETHOME: async () => ({ verb: 'HOME', front: await front(db) }),

@@ -51,8 +51,11 @@ export const KEYS = {
   dsn: text('postgres:///piwheels'),
   user: text('piwheels'),
   'output-path': path('/var/www/piwheels'),
-  /** Of a wheel whose name is published with other contents: `refuse` it, or `tag`: it gets the next build tag. */
-  rebuilt: choice('refuse', ['refuse', 'tag']),
+  /**
+   * A wheel whose name stands for other contents: `refuse` it; `tag-removed`: it gets the next build tag where the
+   * first wheel of that name was removed; `tag`: also where that wheel is still published.
+   */
+  rebuilt: choice('tag-removed', ['refuse', 'tag-removed', 'tag']),
   'pypi-simple': text('https://pypi.org/simple'),
   /** These two of PyPI itself if it is what pypi-simple is, and else none. */
   'pypi-xmlrpc': text(),

@@ -82,6 +82,11 @@ export const ERRORS = {
     advice:
       'A published file never changes: give this one a build tag, set rebuilt = tag, or remove the version first.',
   },
+  PIW_NAME_SPENT: {
+    exit: 1,
+    advice:
+      'A name that was published stands for those bytes for ever: set rebuilt = tag-removed, or give this one a build tag.',
+  },
   PIW_FILE_CHANGED: { exit: 1, advice: 'Leave the file as it is until it has been sent.' },
   PIW_BAD_WHEEL: { exit: 1, advice: 'The message says what was wrong with the wheel.' },
   PIW_DISK_FULL: { exit: 1, advice: 'Make room on the file system of the output path.' },

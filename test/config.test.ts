@@ -41,10 +41,10 @@ void t.test('a setting that is one of a few is none of another spelling', (t) =>
     refused(() => settings({ removed: 'hidden' })),
     'removed = hidden: it is one of keep, hide, delete',
   );
-  t.equal(settings({}).rebuilt, 'refuse');
+  t.equal(settings({}).rebuilt, 'tag-removed');
   t.equal(
     refused(() => settings({ rebuilt: 'replace' })),
-    'rebuilt = replace: it is one of refuse, tag',
+    'rebuilt = replace: it is one of refuse, tag-removed, tag',
   );
   t.match(
     refused(() => settings({ history: '' })),

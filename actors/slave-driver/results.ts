@@ -95,10 +95,12 @@ export class Results {
    */
   async verify(slave: SlaveState, build: BuildState, transfer: FileTransfer): Promise<string | undefined> {
     const { filename } = transfer.file;
+    const { files: past } = await this.#database.ask('PUBLISHED', { filename });
     const verdict = await this.#files.ask('VERIFY', {
       transfer_id: transfer.transferId,
       package: build.lease.package,
       rebuilt: slave.rebuilt.has(filename),
+      past,
     });
     switch (verdict.verb) {
       case 'VERIFIED':

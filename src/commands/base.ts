@@ -37,7 +37,7 @@ export const rebuiltFlag = Flags.string({
   helpValue: 'HOW',
   options: KEYS.rebuilt.choices,
   description:
-    'a wheel that is built or imported again with other contents: refuse it (default), or tag: publish it with the next build tag',
+    "a wheel whose name stands for other contents: refuse it; tag-removed (default): give it the next build tag where the name's first wheel was removed; tag: also where that is still published",
 });
 
 type BaseFlags = Interfaces.InferredFlags<(typeof PiwCommand)['baseFlags']>;

@@ -3,6 +3,7 @@ import type { CoreMetadata } from '../protocols/fields.js';
 import type { LoggedBuild } from '../protocols/oracle.js';
 import { fileFromMessage, type FileState } from '../states/file-state.js';
 import { reachOf, widerReach, type Target, type WheelTags } from '../wheels/tags.js';
+import { wheelStem } from '../wheels/names.js';
 import type { Queryable, Row } from './pool.js';
 import { tagId } from './targets.js';
 
@@ -95,6 +96,7 @@ async function insertNew(db: Queryable, files: readonly NewFile[]): Promise<Read
   );
   for (const { filename, sha256 } of rows)
     if (byName.get(filename)?.file.filehash !== sha256) throw otherContents(filename);
+  await remember(db, all);
   return new Map(rows.map(({ filename, tag_id }) => [filename, tag_id]));
 }
 
@@ -111,6 +113,26 @@ async function widen(db: Queryable, { filename, version, by }: Yielded): Promise
     filename,
     await tagId(db, { ...tags, reach }),
   ]);
+}
+
+/** Remembers for ever what these names stand for. Throws PIW_FILE_EXISTS for one that stood for other bytes. */
+async function remember(db: Queryable, files: readonly NewFile[]): Promise<void> {
+  const spent = await db.query<{ filename: string }>(
+    `with given as (select * from unnest($1::text[], $2::text[]) as g (filename, sha256)),
+     added as (insert into published (filename, sha256) select * from given on conflict (filename) do nothing)
+     select g.filename from given g join published p using (filename) where p.sha256 <> g.sha256`,
+    [files.map(({ file }) => file.filename), files.map(({ file }) => file.filehash)],
+  );
+  if (spent[0]) throw otherContents(spent[0].filename);
+}
+
+/** What was ever published of the project and version in this wheel's name: [filename, SHA-256]. */
+export async function publishedLike(db: Queryable, filename: string): Promise<[string, string][]> {
+  const rows = await db.query<{ filename: string; sha256: string }>(
+    'select filename, sha256 from published where wheel_stem(filename) = $1 order by filename',
+    [wheelStem(filename)],
+  );
+  return rows.map((row) => [row.filename, row.sha256]);
 }
 
 const otherContents = (filename: string): PiwError =>

@@ -8,10 +8,12 @@ import {
   Sha256,
   ShortText,
   Token,
+  listOf,
   orNull,
 } from './fields.js';
 import { SMALL } from '../states/transfer-state.js';
 import { Protocol } from './protocol.js';
+import { Type, type Static } from './schema.js';
 
 const fetch = { FETCH: { offset: Count, length: Count } };
 const done = { DONE: {} };
@@ -52,8 +54,16 @@ const verdict = {
   /** Another file has this name. If it was built again, it may have a build tag: send it again, and say so. */
   TAKEN: { reason: ShortText },
 };
-/** `rebuilt`: whatever has its name is an earlier build of the same, so it is no other's work that it takes over. */
-const verify = { transfer_id: Token, package: Package, rebuilt: Flag };
+/** Wheels that were ever published: [filename, SHA-256]. */
+export const Published = listOf(Type.Tuple([FileName, Sha256]), 100_000);
+export type Published = Static<typeof Published>;
+
+/**
+ * `rebuilt`: whatever has its name is an earlier build of the same, so it is no other's work that it takes over.
+ * `past`: what was ever published of this project and version, also what was removed since. Installers and mirrors
+ * hold on to a name with its hash, so no name of these may ever stand for other bytes.
+ */
+const verify = { transfer_id: Token, package: Package, rebuilt: Flag, past: Published };
 
 /** What the other actors ask of the File Juggler. */
 export const fileSystem = new Protocol('fs', {
@@ -67,7 +77,8 @@ export const fileSystem = new Protocol('fs', {
    * Is the transfer whole and as announced? Then it is in its place now, with its metadata beside it.
    * VERIFIED also says so of a file that was there before with the same bytes, be it under a build tag. With
    * other bytes it is REFUSED, or gets the next build tag, as configured: the latter only if it was `rebuilt`, and
-   * is TAKEN otherwise.
+   * is TAKEN otherwise. Where the name stands for other bytes in `past` and is free now, REFUSED says
+   * PIW_NAME_SPENT.
    */
   VERIFY: { fields: verify, answers: verdict },
   REMOVE: { fields: { package: Package, filename: FileName }, answers: done },

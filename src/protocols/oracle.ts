@@ -25,6 +25,7 @@ import {
   listOf,
   orNull,
 } from './fields.js';
+import { Published } from './file-juggler.js';
 import { Protocol, type Answer } from './protocol.js';
 import { Front } from './site.js';
 import { Statistics } from './statistics.js';
@@ -271,6 +272,8 @@ export const oracle = new Protocol('db', {
     answers: { ORIGIN: { origin: orNull(FileOrigin) } },
     reads: true,
   },
+  /** What was ever published of the project and version in this wheel's name, also what was removed since. */
+  PUBLISHED: { fields: { filename: FileName }, answers: { PUBLISHED: { files: Published } }, reads: true },
   PROJECT: { fields: { package: Package }, answers: { PROJECT: { project: orNull(Project) } }, reads: true },
   /** [package, description, files, downloads of 30 days], by name, after that one: for the search and the sitemap. */
   SEARCHINDEX: {

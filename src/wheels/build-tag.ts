@@ -44,29 +44,53 @@ export function alike(wheel: WheelName, names: readonly string[]): readonly Whee
 /**
  * Links a wheel that is on the disk, as `part`, into its folder, and gives the name that it has there: its own if
  * that is free; that of a wheel like it with the same bytes, if there is one, so whoever asks twice gets the same
- * name; else, if `tags`, its own with the next build tag. The WHEEL file inside stays as it was built, also its line
+ * name; else, as `tags` says, its own with the next build tag. A name that stood for other bytes (in `past`) is never
+ * taken again, also where nothing has it now. The WHEEL file inside stays as it was built, also its line
  * `Build`, which no installer reads: bytes that were verified are never changed. A name is taken by a link, which
- * fails where one is: of two who want the same at once, the other looks again. Raises PIW_FILE_EXISTS.
+ * fails where one is: of two who want the same at once, the other looks again. Throws PIW_FILE_EXISTS where another
+ * wheel has the name, PIW_NAME_SPENT where one had it.
  */
 export async function takeName(
   part: string,
   folder: string,
   file: FileState,
-  tags: boolean,
+  tags: TagPolicy,
+  past: Past,
 ): Promise<string> {
   const wheel = parseWheelName(file.filename);
+  const stoodFor = new Map(past);
+  const free = (name: string): boolean => (stoodFor.get(name) ?? file.filehash) === file.filehash;
   for (;;) {
-    if (await linked(part, join(folder, file.filename))) return file.filename;
-    const others = alike(wheel, await readdir(folder));
-    for (const { filename } of others) if (await holds(join(folder, filename), file)) return filename;
-    const why = `${file.filename} is published already, with other contents`;
-    if (!tags) throw new PiwError('PIW_FILE_EXISTS', why);
-    const next = nextName(wheel, others);
+    if (free(file.filename) && (await linked(part, join(folder, file.filename)))) return file.filename;
+    const there = alike(wheel, await readdir(folder));
+    for (const { filename } of there) if (await holds(join(folder, filename), file)) return filename;
+    // A wheel that was removed comes back under the name that it had.
+    const same = alike(wheel, [...stoodFor.keys()]).find(
+      ({ filename }) => stoodFor.get(filename) === file.filehash,
+    );
+    if (same && (await linked(part, join(folder, same.filename)))) return same.filename;
+    const spent = !there.some(({ filename }) => filename === file.filename);
+    const code = spent ? 'PIW_NAME_SPENT' : 'PIW_FILE_EXISTS';
+    const why = `${file.filename} ${spent ? 'was published before' : 'is published already'}, with other contents`;
+    if (!(spent ? tags.removed : tags.published)) throw new PiwError(code, why);
+    const next = nextName(
+      wheel,
+      alike(wheel, [...there.map(({ filename }) => filename), ...stoodFor.keys()]),
+    );
     if (next.length > LONGEST_NAME)
-      throw new PiwError('PIW_FILE_EXISTS', `${why}, and its name is too long for a build tag`);
+      throw new PiwError(code, `${why}, and its name is too long for a build tag`);
     if (await linked(part, join(folder, next))) return next;
   }
 }
+
+/** Whether a wheel gets a build tag where its name is another's: one that is published, or one that was removed. */
+export interface TagPolicy {
+  readonly published: boolean;
+  readonly removed: boolean;
+}
+
+/** What names stood for: [filename, SHA-256]. */
+export type Past = readonly (readonly [filename: string, sha256: string])[];
 
 /** True: `path` is that file now; false: something has this name. */
 async function linked(part: string, path: string): Promise<boolean> {

@@ -45,3 +45,12 @@ export function parseRequirement(text: string): {
   }
   return { name: normalise(name), version };
 }
+
+/**
+ * The part of a wheel's filename that names its project and version, in one spelling: what wheels that could take
+ * each other's place have in common. The SQL function wheel_stem does the same.
+ */
+export function wheelStem(filename: string): string {
+  const [distribution = '', version = ''] = filename.split('-');
+  return `${distribution.replace(/[-_.]+/g, '-').toLowerCase()} ${version.toLowerCase()}`;
+}

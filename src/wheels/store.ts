@@ -7,7 +7,7 @@ import { fileFromMessage, fileToMessage, type FileState } from '../states/file-s
 import type { ByteRange } from '../states/ranges.js';
 import { SMALL, TransferState } from '../states/transfer-state.js';
 import { Arriving, type Expected } from './arriving.js';
-import { takeName } from './build-tag.js';
+import { takeName, type Past, type TagPolicy } from './build-tag.js';
 import { codeOf, flush, onDisk, putInPlace, writeBeside } from './disk.js';
 import { hashFile, readWheel } from './wheel.js';
 
@@ -44,15 +44,15 @@ export class WheelStore {
   readonly #root: string;
   readonly #transfers: string;
   readonly #me: string;
-  readonly #tags: boolean;
+  readonly #tags: TagPolicy;
   /** The small files that are expected. */
   readonly #small = new Map<string, Expected & { readonly since: number }>();
 
   /**
-   * `me` names this process among those that use the same folder. `tags`: a wheel that was built again may have a
-   * build tag.
+   * `me` names this process among those that use the same folder. `tags`: where a wheel that was built again may
+   * have a build tag.
    */
-  constructor(outputPath: string, me: string, tags = false) {
+  constructor(outputPath: string, me: string, tags: TagPolicy = { published: false, removed: false }) {
     this.#root = outputPath;
     this.#transfers = join(outputPath, '.transfers');
     this.#me = me;
@@ -141,7 +141,13 @@ export class WheelStore {
    * is for whoever says that it was `rebuilt`. `seen` is what came into these hands, closed; without it, or where it
    * can't tell the digest, the file is read again.
    */
-  async verify(transferId: string, packageName: string, seen?: Arriving, rebuilt = false): Promise<Verdict> {
+  async verify(
+    transferId: string,
+    packageName: string,
+    seen?: Arriving,
+    rebuilt = false,
+    past: Past = [],
+  ): Promise<Verdict> {
     const expected = this.#expected(transferId);
     if (!expected) throw new PiwError('PIW_UNKNOWN_TRANSFER', `no transfer ${transferId} is expected`);
     const { file } = expected;
@@ -163,7 +169,14 @@ export class WheelStore {
       const wheel = await readWheel(seen?.whole ?? part, { filename: file.filename });
       const target = this.pathOf(packageName, file.filename);
       const filename = await onDisk(target, () =>
-        this.#publish(seen?.whole ?? part, target, file, wheel.metadata, rebuilt && this.#tags),
+        this.#publish(
+          seen?.whole ?? part,
+          target,
+          file,
+          wheel.metadata,
+          { ...this.#tags, published: rebuilt && this.#tags.published },
+          past,
+        ),
       );
       await this.forget(transferId);
       return {
@@ -176,11 +189,11 @@ export class WheelStore {
     } catch (error) {
       if (
         !(error instanceof PiwError) ||
-        (error.code !== 'PIW_BAD_WHEEL' && error.code !== 'PIW_FILE_EXISTS')
+        !['PIW_BAD_WHEEL', 'PIW_FILE_EXISTS', 'PIW_NAME_SPENT'].includes(error.code)
       )
         throw error;
       await this.forget(transferId);
-      if (error.code === 'PIW_FILE_EXISTS' && this.#tags && !rebuilt)
+      if (error.code === 'PIW_FILE_EXISTS' && this.#tags.published && !rebuilt)
         return { verb: 'TAKEN', reason: error.message };
       return { verb: 'REFUSED', code: error.code, reason: error.message };
     }
@@ -254,7 +267,8 @@ export class WheelStore {
     target: string,
     file: FileState,
     metadata: Buffer,
-    tags: boolean,
+    tags: TagPolicy,
+    past: Past,
   ): Promise<string> {
     const folder = dirname(target);
     const made = existsSync(folder) ? undefined : mkdirSync(folder, { recursive: true });
@@ -264,7 +278,7 @@ export class WheelStore {
     ]);
     let filename: string;
     try {
-      filename = await takeName(part, folder, file, tags);
+      filename = await takeName(part, folder, file, tags, past);
     } catch (error) {
       await rm(aside, { force: true });
       throw error;

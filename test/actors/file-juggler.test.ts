@@ -55,7 +55,7 @@ async function stage(t: Test, jugglers = 1, given: Given = {}) {
     called.set(id, (await files.ask('EXPECT', its)).transfer_id);
   };
   const verify = (id: string, name = 'demo', rebuilt = false) =>
-    files.ask('VERIFY', { transfer_id: called.get(id) ?? id, package: name, rebuilt });
+    files.ask('VERIFY', { transfer_id: called.get(id) ?? id, package: name, rebuilt, past: [] });
   const published = (file: FileState) => join(output, 'simple', file.package_tag, file.filename);
   return { prefix, output, said, start, stops, bus, files, wheel, expect, verify, published };
 }

@@ -107,7 +107,7 @@ void t.test('what became of it is found by a Slave Driver that knows nothing of 
   // It has the file published, and is killed before it has heard of that.
   const files = new Client(bus, fileSystem, undefined, { timeoutMs: 5000 });
   const id = `${String(one.lease)}-0`;
-  await files.ask('VERIFY', { transfer_id: id, package: 'demo', rebuilt: true });
+  await files.ask('VERIFY', { transfer_id: id, package: 'demo', rebuilt: true, past: [] });
   await driver.stop();
   runTask(t, 'slave-driver', settings);
   t.equal(await one.say('SENT'), 'PIW_UNKNOWN_SLAVE');

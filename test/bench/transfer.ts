@@ -131,7 +131,7 @@ async function deliver(bus: Bus, slave: Worker, { path, file }: Job): Promise<nu
   slave.say({ transferId, path, file });
   const report = (await slave.hear()) as SendReport;
   if (report.error !== undefined) throw new Error(report.error);
-  const what = { transfer_id: transferId, package: file.package_tag, rebuilt: false };
+  const what = { transfer_id: transferId, package: file.package_tag, rebuilt: false, past: [] };
   const verdict = await files.ask('VERIFY', what);
   const took = performance.now() - began;
   if (verdict.verb !== 'VERIFIED') throw new Error(`${file.filename}: ${verdict.reason}`);

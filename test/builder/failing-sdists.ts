@@ -298,9 +298,9 @@ export const FAILING: readonly Failing[] = [
   failing(
     'program',
     'missing-library',
-    /the program pg_config/,
-    /pg_config/,
-    setup("import subprocess\nsubprocess.run(['pg_config'])\n"),
+    /the program gperf/,
+    /gperf/,
+    setup("import subprocess\nsubprocess.run(['gperf'])\n"),
   ),
   failing(
     'no-module',
@@ -328,7 +328,7 @@ export const FAILING: readonly Failing[] = [
   failing('requirement', 'build-requirement', /needs piw-nowhere-at-all/, /piw-nowhere-at-all/, {
     'pyproject.toml': '[build-system]\nrequires = ["piw-nowhere-at-all"]\nbuild-backend = "x"\n',
   }),
-  failing('backend', 'build-requirement', /./, /Cannot import|BackendUnavailable/, {
+  failing('backend', 'build-requirement', /./, /no_backend_of_this_name/, {
     'pyproject.toml': '[build-system]\nrequires = []\nbuild-backend = "no_backend_of_this_name"\n',
   }),
   failing(
@@ -340,14 +340,14 @@ export const FAILING: readonly Failing[] = [
   ),
   ...(
     [
-      ['suds', '1.1.2', 'python-version', /./, /./],
-      ['python-networkdays', '1.1', 'bad-sdist', /./, /./],
+      ['suds', '1.1.2', 'build-requirement', /imports normalize_path/, /normalize_path/],
+      ['python-networkdays', '1.1', 'bad-sdist', /python_requires/, /python_requires/],
       ['pyyaml', '5.4.1', 'build-requirement', /cython_sources/, /cython_sources/],
       ['markupsafe', '1.0', 'build-requirement', /imports Feature from setuptools/, /Feature/],
-      ['markupsafe', '0.9', 'build-requirement', /./, /./],
-      ['pycrypto', '2.6.1', 'compiler', /./, /./],
+      ['markupsafe', '0.9', 'python-version', /Python 2/, /SyntaxError/],
+      ['pycrypto', '2.6.1', 'python-version', /longintrepr\.h/, /longintrepr\.h/],
       ['python-ldap', '3.4.4', 'missing-header', /lber\.h/, /lber\.h/],
-      ['psycopg2', '2.9.9', 'missing-library', /pg_config/, /pg_config/],
+      ['pygraphviz', '1.11', 'missing-header', /graphviz\/cgraph\.h/, /cgraph\.h/],
       ['mysqlclient', '2.2.4', 'missing-library', /mysqlclient/, /pkg-config/],
       ['dbus-python', '1.3.2', 'missing-library', /dbus/, /dbus/],
       ['pycairo', '1.26.0', 'missing-library', /cairo/, /cairo/],

@@ -6,6 +6,7 @@ import type { Stats } from '../../src/protocols/fields.js';
 import { bucketOf, objectOf, transfer } from '../../src/protocols/file-juggler.js';
 import type { Answer } from '../../src/protocols/protocol.js';
 import { slaveDriver, type SlaveAnswer, type SlaveVerbs } from '../../src/protocols/slave-driver.js';
+import { NO_DETAILS } from '../../src/states/build-details.js';
 import { fileToMessage, type FileState } from '../../src/states/file-state.js';
 import { helloOf } from './master.js';
 import { announce } from './wheel.js';
@@ -81,7 +82,15 @@ export class Session {
         return { lease, stats: STATS };
       case 'BUILT': {
         const files = [fileToMessage(await file())];
-        return { lease, status: true, failure_class: null, duration_s: 1, output: 'log', files };
+        return {
+          lease,
+          status: true,
+          failure_class: null,
+          duration_s: 1,
+          output: 'log',
+          details: NO_DETAILS,
+          files,
+        };
       }
       case 'SENT':
         return { lease, filename: (await file()).filename };

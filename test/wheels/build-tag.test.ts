@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { randomBytes } from 'node:crypto';
 import t from 'tap';
 import type { FileState } from '../../src/states/file-state.js';
-import { alike, nextName } from '../../src/wheels/build-tag.js';
+import { alike, nextName, type Past, type TagPolicy } from '../../src/wheels/build-tag.js';
 import { WheelStore, type Verdict } from '../../src/wheels/store.js';
 import { LONGEST_NAME, parseWheelName } from '../../src/wheels/tags.js';
 import { announce, makeWheel, sha256, type WheelParts } from '../helpers/wheel.js';
@@ -26,16 +26,23 @@ async function built(parts: WheelParts = {}): Promise<Built> {
 
 let transfers = 0;
 
-async function publish(store: WheelStore, { bytes, file }: Built, rebuilt = true): Promise<Verdict> {
+async function publish(
+  store: WheelStore,
+  { bytes, file }: Built,
+  rebuilt = true,
+  past: Past = [],
+): Promise<Verdict> {
   const transferId = `x-${String((transfers += 1))}`;
   await store.expect({ transferId, sender: 'pi', file });
   const arriving = await store.arriving(transferId, 'pi');
   arriving?.write(0, bytes);
   await arriving?.close();
-  return await store.verify(transferId, 'demo', arriving, rebuilt);
+  return await store.verify(transferId, 'demo', arriving, rebuilt, past);
 }
 
-async function arrange(tags = true) {
+const ALWAYS: TagPolicy = { published: true, removed: true };
+
+async function arrange(tags: TagPolicy = ALWAYS) {
   const output = join(mkdtempSync(join(tmpdir(), 'piw-tags-')), 'www');
   const folder = join(output, 'simple', 'demo');
   const open = async (me: string) => {
@@ -127,7 +134,7 @@ void t.test('a wheel that was not built again is told that its name is taken', a
 });
 
 void t.test('where no build tags are wanted, nobody gets one', async (t) => {
-  const { store, wheels } = await arrange(false);
+  const { store, wheels } = await arrange({ published: false, removed: false });
   await publish(store, await built());
   for (const rebuilt of [true, false])
     t.match(await publish(store, await built(), rebuilt), { verb: 'REFUSED', code: 'PIW_FILE_EXISTS' });
@@ -195,4 +202,36 @@ void t.test('bytes of a name that nothing publishes are nobody else’s', async 
   // Other tags, other wheel: the same bytes there don't count.
   writeFileSync(join(folder, 'demo-1.0-cp311-none-any.whl'), second.bytes);
   t.match(await publish(store, second), { verb: 'VERIFIED', filename: tagged('1') });
+});
+
+void t.test(
+  'a name that stood for other bytes is never taken again, also when its wheel is gone',
+  async (t) => {
+    const [first, second] = [await built(), await built()];
+    const past: Past = [[PLAIN, first.file.filehash]];
+    const refusing = await arrange({ published: false, removed: false });
+    t.match(await publish(refusing.store, second, true, past), { verb: 'REFUSED', code: 'PIW_NAME_SPENT' });
+    t.match(await publish(refusing.store, first, true, past), { verb: 'VERIFIED', filename: PLAIN });
+
+    const tagging = await arrange({ published: false, removed: true });
+    t.match(await publish(tagging.store, second, true, past), { verb: 'VERIFIED', filename: tagged('1') });
+    t.match(
+      await publish(tagging.store, second, true, [...past, [tagged('1'), second.file.filehash]]),
+      { verb: 'VERIFIED', filename: tagged('1') },
+      'and the same bytes keep the name that they got',
+    );
+  },
+);
+
+void t.test('the same bytes come back under the name that they had', async (t) => {
+  const [first, second] = [await built(), await built()];
+  const past: Past = [
+    [PLAIN, first.file.filehash],
+    [tagged('4'), second.file.filehash],
+  ];
+  const { store, wheels } = await arrange();
+  t.match(await publish(store, second, true, past), { verb: 'VERIFIED', filename: tagged('4') });
+  const third = await built();
+  t.match(await publish(store, third, true, past), { verb: 'VERIFIED', filename: tagged('5') });
+  t.same(wheels(), [tagged('4'), tagged('5')]);
 });
