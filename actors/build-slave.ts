@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { Client } from '../src/actor/client.js';
 import type { Clock } from '../src/actor/clock.js';
-import { readerOf, sendFile } from '../src/actor/send-file.js';
+import { readerOf, reportUnstored, sendFile } from '../src/actor/send-file.js';
 import type { Builder, BuildResult, BuiltFile } from '../src/builder/build.js';
 import { machineStats } from '../src/builder/machine.js';
 import type { Bus } from '../src/bus/bus.js';
@@ -45,8 +45,8 @@ export type SlaveProgress =
   | { readonly state: 'resting'; readonly of: Unfit['of']; readonly text: string }
   | { readonly state: 'idle' };
 
-/** How long to wait before something that failed is tried again: 1 s, doubled up to 30 s. */
-const backOff = (tries: number): number => Math.min(1000 * 2 ** tries, 30_000);
+/** How long to wait before something that failed is tried again: 1 s, doubled up to 5 s. */
+const backOff = (tries: number): number => Math.min(1000 * 2 ** tries, 5000);
 /** How long a slave whose disk was full waits before it asks for work again, milliseconds. */
 const FULL_MS = 30_000;
 
@@ -344,6 +344,11 @@ export class BuildSlave {
         }
         this.#options.log.warning(`${verb} is said again: ${error.message}`);
         this.#progress({ state: 'trouble', text: error.message, code: error.code });
+        if (error.code === 'PIW_NATS_STORAGE') {
+          // It is the bucket of large messages, too.
+          const { bus, user } = this.#options;
+          await reportUnstored({ bus, user, session: this.#session });
+        }
         await wait(this.#options.clock, backOff(tries), signal);
       }
     }

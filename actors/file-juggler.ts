@@ -33,6 +33,8 @@ const senderOf = ({ tokens }: From): string => tokens[1] ?? '';
 const OBJECTS = 1000;
 /** How many verdicts are kept for those who ask again. */
 const VERDICTS = 1000;
+/** How often it is looked whether NATS stores again what it didn't store, seconds. */
+const REPAIR_S = 5;
 /** How often what NATS has of small files that are over is removed, seconds: of all of a bucket at once. */
 const REMOVE_S = 1;
 
@@ -90,6 +92,8 @@ export class FileJuggler extends Actor {
   /** Buckets in which something is left of small files that are over. */
   readonly #leftIn = new Set<string>();
   readonly #buckets = new Set<string>();
+  /** Buckets in which NATS stores nothing, as far as is known. */
+  readonly #unstored = new Set<string>();
   readonly #verdicts = new Map<string, Verdict>();
 
   constructor(context: ActorContext, settings: JugglerSettings) {
@@ -117,6 +121,16 @@ export class FileJuggler extends Actor {
       { tokens: ['slave', '*', '*', transfer.name], verb: 'HELLO', senderOf },
     );
     this.serve(
+      transfer,
+      {
+        UNSTORED: async (_, from) => {
+          await this.#repair(bucketOf(this.bus.prefix, senderOf(from)));
+          return { verb: 'DONE' };
+        },
+      },
+      { tokens: ['slave', '*', '*', transfer.name], verb: 'UNSTORED', senderOf },
+    );
+    this.serve(
       juggler,
       {
         HELLO: ({ transfer_id, user, session }) => this.#hello(transfer_id, user, session),
@@ -140,6 +154,9 @@ export class FileJuggler extends Actor {
         return { verb: 'DONE' };
       },
       STATVFS: async () => ({ verb: 'STATVFS', ...(await this.#store.space()) }),
+    });
+    this.every(REPAIR_S, async () => {
+      for (const bucket of this.#unstored) await this.#repair(bucket);
     });
     this.every(REMOVE_S, () => this.#removeSmall());
     this.every(IDLE_MS / 2000, () => this.#layDown());
@@ -200,6 +217,8 @@ export class FileJuggler extends Actor {
           const its = this.#sessions.get(key);
           return its ? this.#chunk(its, offset, length) : undefined;
         },
+        // Any juggler answers that.
+        UNSTORED: () => undefined,
       },
       { tokens: ['slave', user, session, transfer.name], queue: null, senderOf },
     );
@@ -349,18 +368,24 @@ export class FileJuggler extends Actor {
   /** By name, chunks and metadata go together; what nobody here has seen of the transfer, the sweep finds. */
   async #removeStored({ arriving, bucket, objects }: Reading): Promise<void> {
     if (arriving.state.size <= SMALL) this.#leftIn.add(bucket);
-    else
-      await this.bus.objects.remove(
-        bucket,
-        ...(objects.size < OBJECTS ? objects : [`${arriving.transferId}.*`]),
-      );
+    else await this.#remove(bucket, ...(objects.size < OBJECTS ? objects : [`${arriving.transferId}.*`]));
   }
 
   /** What is under way of small files may be removed with what is over: nobody reads it from there. */
   async #removeSmall(): Promise<void> {
     const buckets = [...this.#leftIn];
     this.#leftIn.clear();
-    for (const bucket of buckets) await this.bus.objects.remove(bucket, '*');
+    for (const bucket of buckets) await this.#remove(bucket, '*');
+  }
+
+  /** From a disk that is full nothing can be removed; the bucket is made anew, or what is in it expires. */
+  async #remove(bucket: string, ...objects: readonly string[]): Promise<void> {
+    try {
+      await this.bus.objects.remove(bucket, ...objects);
+    } catch (error) {
+      if (!(error instanceof PiwError) || error.code !== 'PIW_NATS_STORAGE') throw error;
+      this.#unstored.add(bucket);
+    }
   }
 
   /** Lays a transfer down: what has come is noted, and nobody writes to it any more. */
@@ -407,6 +432,24 @@ export class FileJuggler extends Actor {
     this.#buckets.add(name);
   }
 
+  /** Sees to a bucket in which NATS stores nothing. Throws PIW_NATS_STORAGE while that doesn't help. */
+  async #repair(bucket: string): Promise<void> {
+    await this.#inTurn(bucket, async () => {
+      try {
+        if (await this.bus.objects.repair(bucketFor(bucket)))
+          this.log.warning(`NATS stored nothing in the bucket ${bucket}; it was made anew`);
+        this.#unstored.delete(bucket);
+        this.conditions.clear('nats-not-storing', bucket);
+      } catch (error) {
+        if (error instanceof PiwError && error.code === 'PIW_NATS_STORAGE') {
+          this.#unstored.add(bucket);
+          this.conditions.raise('nats-not-storing', bucket, error.message);
+        }
+        throw error;
+      }
+    });
+  }
+
   /** Transfers whose sender did not come back within a day, and chunks that belong to none. */
   async #sweep(): Promise<void> {
     for (const { transferId } of await this.#store.sweep(DAY_MS, this.clock.now())) {
@@ -421,7 +464,7 @@ export class FileJuggler extends Actor {
       });
       if (stale.length === 0) continue;
       this.log.info(`${bucket}: ${String(stale.length)} objects of no transfer are removed`);
-      await this.bus.objects.remove(bucket, ...stale);
+      await this.#remove(bucket, ...stale);
     }
   }
 }

@@ -62,6 +62,10 @@ export const ERRORS = {
   PIW_PROTOCOL_VERSION: { exit: 6, advice: 'Run the same version of piw on every machine.' },
   PIW_MESSAGE_INVALID: { exit: 70, advice: 'The sender is of another version, or is not piw.' },
   PIW_OBJECT_BROKEN: { exit: 70, advice: 'It is sent again by itself; if not, look at the log.' },
+  PIW_NATS_STORAGE: {
+    exit: 5,
+    advice: 'Make room on the disk of nats-server (its store_dir); its own log says what it could not write.',
+  },
   PIW_TOO_LARGE: { exit: 1, advice: 'It is over a limit; the message says which.' },
   PIW_NOT_LEADER: { exit: 70, advice: 'Another one holds the lease; ask again.' },
   PIW_UNKNOWN_TASK: { exit: 2, advice: 'piw actor --list names them.' },

@@ -99,8 +99,10 @@ export async function runActor<S>(part: Part<S>, settings: S, options: RunOption
     if (part.kind === 'single') {
       options.onState?.('standing by');
       const who = `${hostname()}/${String(process.pid)}`;
-      lease = await Lease.acquire(bus, part.task, who, ended.signal, (text) => {
-        log.warning(text);
+      lease = await Lease.acquire(bus, part.task, who, ended.signal, {
+        onTrouble: (text) => {
+          log.warning(text);
+        },
       });
       void lease?.lost.then(() => {
         ended.end(new PiwError('PIW_NOT_LEADER', 'the lease was lost; standing by'));
@@ -127,6 +129,7 @@ async function stopAll(
   lease: Lease | undefined,
   bus: Bus,
 ): Promise<void> {
+  await bus.leave();
   await actor?.stop();
   // One that can't be handed back runs out by itself.
   if (lease) await within(RELEASE_LIMIT_MS, lease.release());

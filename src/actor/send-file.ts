@@ -33,14 +33,16 @@ export interface Sending {
 type Juggler = Client<typeof transfer.verbs>;
 type Next = Answer<typeof transfer.verbs, 'CHUNK'>;
 
-/** How long to wait before what failed is tried again: 0.1 s, doubled up to 30 s. */
-const backOff = (tries: number): number => Math.min(100 * 2 ** tries, 30_000);
+/** How long to wait before what failed is tried again: 0.1 s, doubled up to 5 s. */
+const backOff = (tries: number): number => Math.min(100 * 2 ** tries, 5000);
 /** Breaks in a row, without a byte between them, that end it: two minutes and more. */
-const MAX_BREAKS = 12;
+const MAX_BREAKS = 30;
 /** How long one HELLO and one CHUNK wait for their answers, milliseconds, and how often CHUNK is said. */
 const HELLO_MS = 3000;
 const CHUNK_MS = 2000;
 const CHUNK_ASKED = 10;
+/** How long the File Juggler may take to make a bucket anew, milliseconds. */
+const REPAIR_MS = 20_000;
 /** Errors that the same again would only bring about again. */
 const FINAL: ReadonlySet<string> = new Set(['PIW_UNKNOWN_TRANSFER', 'PIW_FILE_CHANGED']);
 
@@ -80,10 +82,30 @@ export async function sendFile(sending: Sending): Promise<void> {
       if (signal?.aborted || !(error instanceof PiwError) || FINAL.has(error.code)) throw error;
       if (breaks >= MAX_BREAKS) throw error;
       sending.onTrouble?.(error);
+      if (error.code === 'PIW_NATS_STORAGE') await reportUnstored(sending);
       await pause(clock, backOff(breaks), signal);
       breaks += 1;
       answer = undefined;
     }
+  }
+}
+
+/**
+ * Tells the File Juggler that NATS doesn't store what this sender writes; resolves when it does again, or when it was
+ * of no use.
+ */
+export async function reportUnstored({
+  bus,
+  user,
+  session,
+  onTrouble,
+}: Pick<Sending, 'bus' | 'user' | 'session' | 'onTrouble'>): Promise<void> {
+  const juggler = new Client(bus, transfer, ['slave', user, session, transfer.name]);
+  try {
+    await juggler.ask('UNSTORED', {}, { timeoutMs: REPAIR_MS, once: true });
+  } catch (error) {
+    if (!(error instanceof PiwError)) throw error;
+    onTrouble?.(error);
   }
 }
 
@@ -98,6 +120,8 @@ class Range {
   /** Bytes that were sent, of pieces that have not been answered. */
   #unanswered = 0;
   readonly #window: number;
+  /** NATS stores nothing of it: it only passes by. */
+  #unstored = false;
   #failure: Error | undefined;
   #last: Next = { verb: 'DONE' };
 
@@ -167,7 +191,16 @@ class Range {
   /** Says CHUNK for a piece of which everything has been sent. */
   #piece(offset: number, length: number, stored: readonly Promise<void>[], onArrived: () => void): void {
     const arrived = async (): Promise<void> => {
-      const [answer] = await Promise.all([this.#chunk(offset, length), ...stored]);
+      // What is written need not be stored as well; but no more is under way than NATS can store, if it stores anything.
+      const storing = Promise.all(stored).then(() => undefined, storageError);
+      storing.catch(() => undefined);
+      const waits = this.#unstored ? undefined : storing;
+      const [answer, unstored] = await Promise.all([this.#chunk(offset, length), waits]);
+      if (unstored && !this.#unstored) {
+        this.#unstored = true;
+        this.#sending.onTrouble?.(unstored);
+        void reportUnstored(this.#sending);
+      }
       if (answer.verb === 'FETCH' && answer.offset < offset + length) {
         throw new PiwError('PIW_OBJECT_BROKEN', `bytes from ${String(answer.offset)} on got lost`);
       }
@@ -214,6 +247,12 @@ class Range {
       `${this.#sending.file.filename} is not what was announced any more`,
     );
   }
+}
+
+/** The error, if it says that NATS doesn't store; throws any other. */
+function storageError(error: unknown): PiwError {
+  if (error instanceof PiwError && error.code === 'PIW_NATS_STORAGE') return error;
+  throw error;
 }
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));

@@ -16,6 +16,7 @@ import { PiwError, reason } from '../errors.js';
 import { parseAddress, redactAddress } from './address.js';
 import { Claims } from './claims.js';
 import { OURS, STRANGERS, decode, encode } from './codec.js';
+import { busError, codeOf, within } from './errors.js';
 import { publicKeyOf } from './nkey.js';
 import { Objects } from './objects.js';
 import { connectWire } from './wire.js';
@@ -78,10 +79,19 @@ export interface Line extends AsyncIterable<Incoming> {
 const CLAIM = 'Piw-Claim';
 /** Left of max_payload for the headers of a message. */
 const HEADROOM = 4096;
+/** A server that answers a ping no sooner than this is away, milliseconds. */
+const PING_LIMIT_MS = 5000;
+/** How often it is pinged, and how late an answer is told as none. */
+const PING_INTERVAL_MS = 2000;
+const SILENCE_MS = 4000;
+/** How long it may take to end a subscription, or the connection, while the server answers nothing. */
+const END_LIMIT_MS = 2000;
+const DRAIN_LIMIT_MS = 5000;
 
 /**
  * The one adapter around NATS. It connects, and reconnects for as long as the process lives; asks
- * with a limit; carries bodies of any size; and turns every error into one of piw's.
+ * with a limit; carries bodies of any size; and turns every error into one of piw's: whatever of it is
+ * called, awaited or iterated throws PiwErrors and nothing else, in any state of the connection.
  *
  * While the connection is down, what is published is lost and what is asked waits and is asked
  * again: an answer that was lost with the connection is not waited for until its time is up.
@@ -94,6 +104,8 @@ export class Bus {
   readonly #limit: number;
   /** How to give up each question that is under way. */
   readonly #asked = new Set<(error: Error) => void>();
+  /** The server doesn't answer, and the process is about to end. */
+  #abandoned = false;
 
   private constructor(nc: NatsConnection, options: BusOptions) {
     this.#nc = nc;
@@ -169,7 +181,8 @@ export class Bus {
       } catch (error) {
         const known = askError(error, subject);
         const pause = known.code === 'PIW_NO_RESPONDERS' ? 100 : 20;
-        const again = !options.once && (known.code !== 'PIW_DISCONNECTED' || !this.#nc.isClosed());
+        const gone = this.#abandoned || this.#nc.isClosed();
+        const again = !options.once && (known.code !== 'PIW_DISCONNECTED' || !gone);
         if (options.signal?.aborted || !again || !AGAIN.has(known.code) || Date.now() + pause >= deadline)
           throw known;
         await new Promise((resolve) => setTimeout(resolve, pause));
@@ -180,15 +193,26 @@ export class Bus {
   /** Says something that nobody answers, and that may be lost. */
   async publish(subject: string, body: unknown): Promise<void> {
     const { payload, header } = await this.#wrap(body);
-    if (!this.#nc.isClosed()) this.#nc.publish(subject, payload, header ? { headers: header } : {});
+    try {
+      this.#nc.publish(subject, payload, header ? { headers: header } : {});
+    } catch (error) {
+      // A connection that has ended, or is about to, says nothing any more.
+      const known = busError(error, `publishing on ${subject}`);
+      if (known.code !== 'PIW_DISCONNECTED') throw known;
+    }
   }
 
   /**
    * Opens a subscription; with `queue`, each message reaches only one of the group. `bucketOf` says
    * which bucket the sender on a subject may have put a large body into; without it, the farm's own.
+   * Throws PIW_DISCONNECTED when the connection has ended; reading throws PIW_REFUSED where the servers don't let us
+   * listen.
    */
   subscribe(subject: string, options: { queue?: string; bucketOf?: (subject: string) => string } = {}): Line {
-    const sub = this.#nc.subscribe(subject, options.queue === undefined ? {} : { queue: options.queue });
+    const doing = `subscribing to ${subject}`;
+    const sub = orBusError(doing, () =>
+      this.#nc.subscribe(subject, options.queue === undefined ? {} : { queue: options.queue }),
+    );
     const incoming = (msg: Msg): Incoming => ({
       subject: msg.subject,
       asked: msg.reply !== undefined && msg.reply !== '',
@@ -196,34 +220,64 @@ export class Bus {
       body: () => this.#read(msg, options.bucketOf?.(msg.subject)),
       answer: async (body) => {
         const { payload, header } = await this.#wrap(body);
-        msg.respond(payload, header ? { headers: header } : {});
+        orBusError(`answering on ${msg.subject}`, () =>
+          msg.respond(payload, header ? { headers: header } : {}),
+        );
       },
     });
     return {
-      stop: () => stopped(sub),
+      stop: () => stopped(sub, this.#abandoned ? 0 : END_LIMIT_MS),
       async *[Symbol.asyncIterator]() {
-        for await (const msg of sub) yield incoming(msg);
+        try {
+          for await (const msg of sub) yield incoming(msg);
+        } catch (error) {
+          throw busError(error, doing);
+        }
       },
     };
   }
 
-  /** Everything said so far has reached the server; the round trip in milliseconds. */
-  async rtt(): Promise<number> {
-    return await this.#nc.rtt();
+  /**
+   * Returns the round trip to the server in milliseconds: everything published before has reached it.
+   * Throws PIW_DISCONNECTED, or PIW_TIMEOUT after `limitMs`.
+   */
+  async rtt(limitMs = PING_LIMIT_MS): Promise<number> {
+    return await within(limitMs, this.#nc.rtt(), 'a ping to NATS');
   }
 
   /** Resolves when the connection has ended for good: undefined, or why. */
-  async closed(): Promise<Error | undefined> {
+  async closed(): Promise<PiwError | undefined> {
     const error = await this.#nc.closed();
-    return error ?? undefined;
+    return error ? busError(error, 'the connection to NATS', 'PIW_DISCONNECTED') : undefined;
   }
 
-  /** Lets what is under way be finished, for at most `limitMs`, and ends the connection. */
-  async drain(limitMs = 5000): Promise<void> {
+  /**
+   * Prepares for the end of the process: when the server doesn't answer within 2 s, everything that is asked, now or
+   * later, throws PIW_DISCONNECTED, and nothing waits for the server any more.
+   */
+  async leave(): Promise<void> {
+    if (await this.#answers()) return;
+    this.#abandoned = true;
+    this.#giveUpAll();
+  }
+
+  /** Finishes what is under way, for at most `limitMs`, and ends the connection: at once if nothing answers. */
+  async drain(limitMs = DRAIN_LIMIT_MS): Promise<void> {
     if (this.#nc.isClosed()) return;
-    const limit = new Promise<void>((resolve) => setTimeout(resolve, limitMs).unref());
-    await Promise.race([this.#nc.drain().catch(() => undefined), limit]);
+    if (!this.#abandoned) await within(limitMs, this.#nc.drain(), 'draining').catch(() => undefined);
     await this.#nc.close();
+  }
+
+  async #answers(): Promise<boolean> {
+    return await this.rtt(END_LIMIT_MS).then(
+      () => true,
+      () => false,
+    );
+  }
+
+  #giveUpAll(): void {
+    const error = new PiwError('PIW_DISCONNECTED', 'the connection to NATS broke');
+    for (const giveUp of this.#asked) giveUp(error);
   }
 
   /** For src/bus only: what leases and object transfers are made of. */
@@ -253,6 +307,10 @@ export class Bus {
         reject(error);
       };
       this.#asked.add(giveUp);
+      if (this.#abandoned) {
+        giveUp(new PiwError('PIW_DISCONNECTED', 'the connection to NATS is down'));
+        return;
+      }
       if (signal?.aborted) {
         abort();
         return;
@@ -282,15 +340,36 @@ export class Bus {
     return this.#claims.fetch(claim, bucket).then((body) => decode(body, limits));
   }
 
+  /**
+   * Tells when the server is away and when it is back. Answers to whatever was asked before are not waited for then:
+   * who was to give them may have gone, or never have heard the question.
+   */
   async #watch(say: (text: string, connected: boolean) => void): Promise<void> {
+    let away = false;
+    const tell = (text: string, connected: boolean) => {
+      away = !connected;
+      say(text, connected);
+      this.#giveUpAll();
+    };
+    // A server that hangs keeps its connections: the client library takes half a minute to notice.
+    const ping = async () => {
+      const late = setTimeout(() => {
+        if (!this.#nc.isClosed()) tell('NATS does not answer', false);
+      }, SILENCE_MS).unref();
+      try {
+        await this.#nc.rtt();
+        if (away) tell('NATS answers again', true);
+      } catch {
+        // The connection broke, which is told below.
+      }
+      clearTimeout(late);
+      if (!this.#nc.isClosed()) setTimeout(() => void ping(), PING_INTERVAL_MS).unref();
+    };
+    void ping();
     for await (const { type } of this.#nc.status()) {
       const what: string = type;
-      if (what === 'disconnect') {
-        say('the connection to NATS broke', false);
-        const error = new PiwError('PIW_DISCONNECTED', 'the connection to NATS broke');
-        for (const giveUp of this.#asked) giveUp(error);
-      }
-      if (what === 'reconnect') say('connected to NATS again', true);
+      if (what === 'disconnect') tell('the connection to NATS broke', false);
+      if (what === 'reconnect') tell('connected to NATS again', true);
     }
   }
 }
@@ -364,27 +443,20 @@ const DISTRUST = /CERT|UNABLE_TO_|SELF_SIGNED|ALTNAME/;
 
 const AGAIN: ReadonlySet<string> = new Set(['PIW_TIMEOUT', 'PIW_NO_RESPONDERS', 'PIW_DISCONNECTED']);
 
-/** The client library's own codes, as text. */
-const codeOf = (error: unknown): string => (error instanceof NatsError ? error.code : '');
-const GONE: {
-  readonly noResponders: string;
-  readonly timeout: string;
-  readonly connection: readonly string[];
-} = {
-  noResponders: Nats.NoResponders,
-  timeout: Nats.Timeout,
-  connection: [Nats.ConnectionClosed, Nats.ConnectionDraining, Nats.Disconnect],
-};
-
 function askError(error: unknown, subject: string): PiwError {
-  if (error instanceof PiwError) return error;
-  const code = codeOf(error);
-  if (code === GONE.noResponders) return new PiwError('PIW_NO_RESPONDERS', `nobody answers on ${subject}`);
-  if (code === GONE.timeout) return new PiwError('PIW_TIMEOUT', `no answer on ${subject} in time`);
-  if (GONE.connection.includes(code)) {
-    return new PiwError('PIW_DISCONNECTED', 'the connection to NATS has ended', { cause: error });
+  const known = busError(error, `asking on ${subject}`);
+  if (known === error) return known;
+  if (known.code === 'PIW_NO_RESPONDERS') return new PiwError(known.code, `nobody answers on ${subject}`);
+  if (known.code === 'PIW_TIMEOUT') return new PiwError(known.code, `no answer on ${subject} in time`);
+  return known;
+}
+
+function orBusError<T>(doing: string, what: () => T): T {
+  try {
+    return what();
+  } catch (error) {
+    throw busError(error, doing);
   }
-  return new PiwError('PIW_UNREACHABLE', `asking on ${subject} failed: ${reason(error)}`, { cause: error });
 }
 
 /** Headers are read when they are looked at, and then the client library raises an error of its own. */
@@ -396,18 +468,10 @@ function claimOf(msg: Msg): string | undefined {
   }
 }
 
-/** A subscription is drained for so long, milliseconds: a server that hangs would never say that it is. */
-const UNSUBSCRIBE_LIMIT_MS = 2000;
-
-async function stopped(sub: Subscription): Promise<void> {
-  // With the connection gone there is nothing left to drain.
+async function stopped(sub: Subscription, limitMs: number): Promise<void> {
+  // With the connection gone there is nothing left to drain; a server that hangs would be waited for.
   if (sub.isClosed()) return;
-  let timer: NodeJS.Timeout | undefined;
-  const limit = new Promise<never>((_, reject) => {
-    timer = setTimeout(reject, UNSUBSCRIBE_LIMIT_MS);
-  });
-  await Promise.race([sub.drain(), limit]).catch(() => {
+  await within(limitMs, sub.drain(), 'ending a subscription').catch(() => {
     sub.unsubscribe();
   });
-  clearTimeout(timer);
 }

@@ -2,6 +2,8 @@ import { randomUUID } from 'node:crypto';
 import { PiwError } from '../errors.js';
 import type { Objects } from './objects.js';
 
+const isStorage = (error: unknown): boolean => error instanceof PiwError && error.code === 'PIW_NATS_STORAGE';
+
 /** The largest body, bytes: every package's name. */
 const MAX_BODY = 256 * 1024 * 1024;
 /** Of somebody who has a bucket of its own, a slave: a build's log of 60 MB, in UTF-8. */
@@ -38,15 +40,21 @@ export class Claims {
         `a message of ${String(bytes.length)} bytes is over the limit of ${String(MAX_BODY)}`,
       );
     }
+    const bucket = { name: this.#bucket, maxAgeMs: HOUR_MS, maxBytes: MAX_BUCKET };
     if (!this.#made) {
-      this.#ensured ??= this.#objects.ensure({ name: this.#bucket, maxAgeMs: HOUR_MS, maxBytes: MAX_BUCKET });
+      this.#ensured ??= this.#objects.ensure(bucket);
       await this.#ensured.catch((error: unknown) => {
         this.#ensured = undefined;
         throw error;
       });
     }
     const object = `claim.${randomUUID()}`;
-    const { sha256 } = await this.#objects.write(this.#bucket, object, [bytes]);
+    const write = () => this.#objects.write(this.#bucket, object, [bytes]);
+    const { sha256 } = await write().catch(async (error: unknown) => {
+      if (this.#made || !isStorage(error)) throw error;
+      await this.#objects.repair(bucket);
+      return await write();
+    });
     return [this.#bucket, object, String(bytes.length), sha256].join(' ');
   }
 

@@ -1,81 +1,100 @@
+import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { DiscardPolicy, NatsError, StorageType, nanos, type KV } from 'nats';
 import { PiwError, reason } from '../errors.js';
 import type { Bus } from './bus.js';
+import { LEASE_TTL_MS, LeaseBucket, type Entry } from './lease-bucket.js';
 
-/** A lease that isn't renewed is free after this; the holder renews three times as often. */
-export const LEASE_TTL_MS = 3000;
+export { LEASE_TTL_MS } from './lease-bucket.js';
+
+/** An entry that nobody has renewed for this long is no lease: NATS should have let go of it. */
+const STALE_MS = 3 * LEASE_TTL_MS;
+/** Nobody has led a task for this long: said once, and again at this interval, milliseconds. */
+const VACANT_MS = 2 * LEASE_TTL_MS;
+const REPEAT_MS = 5 * 60_000;
+
+export interface AcquireOptions {
+  /** Told when a task has been without a leader for a while, then every five minutes, and when it has one again. */
+  readonly onTrouble?: (text: string) => void;
+}
 
 /**
- * A lease says who is the one of a kind: a key in a NATS KV bucket whose entries live for
- * LEASE_TTL_MS. Its states:
+ * A lease says which process leads a task: an entry in a NATS KV bucket that expires after LEASE_TTL_MS (see
+ * LeaseBucket). Its states:
  *
- *   waiting   somebody else has it; `create` is tried every third of the TTL
- *   held      we made the key; it is renewed by `update` on the revision that we know
- *   lost      a renewal was refused, or none got through for the TTL: somebody else may have it
- *   released  we removed the key: the next one gets it at its next try
+ *   waiting   another process has it; every third of the TTL this one tries to create the entry
+ *   held      we created the entry; it is renewed by an update of the revision that we know
+ *   lost      another process has created the entry, or no renewal got through for the TTL
+ *   released  we removed the entry: the next one gets it at its next try
  *
- * waiting leads to held; held to lost or released; nothing leads back: a new tenure is a new Lease.
- * `fence` is the revision at which the key was made. Every later holder's is higher, so whoever acts
+ * waiting leads to held; held to lost or released; nothing leads back: a new tenure is a new Lease. When nats-server
+ * was restarted, and has lost the bucket, the holder creates the entry again if it is the first to do so.
+ *
+ * `fence` is the revision at which the entry was first created. Every later holder's is higher, so whoever acts
  * on the lease passes it along, and the database refuses one that is older than what it has seen:
  * a holder that slept may wake up and believe that it still holds.
  */
 export class Lease {
   readonly fence: number;
   readonly lost: Promise<void>;
-  readonly #kv: KV;
+  readonly #bucket: LeaseBucket;
   readonly #key: string;
-  readonly #who: string;
+  /** The entry's contents: nobody else's, so that a write whose acknowledgement was lost is recognised. */
+  readonly #value: string;
   readonly #resolveLost: () => void;
   #revision: number;
-  #renewed = performance.now();
+  #renewed: number;
   #timer: NodeJS.Timeout | undefined;
   #over = false;
 
-  private constructor(kv: KV, key: string, who: string, revision: number) {
-    this.#kv = kv;
+  /** `asked`: when the entry was asked for; the TTL can't have begun before. */
+  private constructor(bucket: LeaseBucket, key: string, entry: Entry, asked: number) {
+    this.#bucket = bucket;
     this.#key = key;
-    this.#who = who;
-    this.#revision = revision;
-    this.fence = revision;
+    this.#value = entry.value;
+    this.#revision = entry.revision;
+    this.#renewed = asked;
+    this.fence = entry.revision;
     let resolve = (): void => undefined;
     this.lost = new Promise((done) => (resolve = done));
     this.#resolveLost = resolve;
     this.#later();
   }
 
-  /** Waits, for as long as it takes or until `signal`, and gives the lease; undefined if aborted. */
+  /** Waits, for as long as it takes or until `signal`, and returns the lease; undefined if aborted. */
   static async acquire(
     bus: Bus,
     name: string,
     who: string,
     signal: AbortSignal,
-    onTrouble: (text: string) => void = () => undefined,
+    { onTrouble = () => undefined }: AcquireOptions = {},
   ): Promise<Lease | undefined> {
-    let kv: KV | undefined;
-    let troubled = false;
+    const bucket = new LeaseBucket(bus.connection, bus.prefix);
+    const value = `${who} ${randomUUID()}`;
+    const vacancy = new Vacancy(name, onTrouble);
     while (!signal.aborted) {
+      const asked = performance.now();
       try {
-        kv ??= await bucket(bus);
-        const revision = await kv.create(name, new TextEncoder().encode(who));
-        return new Lease(kv, name, who, revision);
-      } catch (error) {
-        if (!held(error) && !troubled) {
-          troubled = true;
-          onTrouble(`the lease ${name} can't be asked for: ${reason(error)}`);
+        const revision = await create(bucket, name, value);
+        if (revision !== undefined) {
+          vacancy.over();
+          return new Lease(bucket, name, { revision, value }, asked);
         }
+        await vacancy.inspect(bucket);
+      } catch (error) {
+        vacancy.failed(error);
       }
+      vacancy.tell();
       await sleep(LEASE_TTL_MS / 3, undefined, { signal }).catch(() => undefined);
     }
     return undefined;
   }
 
-  /** False as soon as another one may hold it, also when no message has got through. */
+  /** False as soon as another process may hold it, also when no message has got through. */
   get held(): boolean {
     return !this.#over && performance.now() - this.#renewed < LEASE_TTL_MS;
   }
 
-  /** Raises PIW_NOT_LEADER unless held. */
+  /** Throws PIW_NOT_LEADER unless held. */
   check(): void {
     if (!this.held) throw new PiwError('PIW_NOT_LEADER', `the lease ${this.#key} is not held any more`);
   }
@@ -84,7 +103,7 @@ export class Lease {
     if (this.#over) return;
     this.#end();
     // If it can't be removed it runs out by itself.
-    await this.#kv.delete(this.#key, { previousSeq: this.#revision }).catch(() => undefined);
+    await this.#bucket.remove(this.#key, this.#revision).catch(() => undefined);
   }
 
   #later(): void {
@@ -93,19 +112,39 @@ export class Lease {
 
   async #renew(): Promise<void> {
     const began = performance.now();
+    let taken = false;
     try {
-      this.#revision = await this.#kv.update(this.#key, new TextEncoder().encode(this.#who), this.#revision);
-      this.#renewed = began;
-    } catch (error) {
-      if (held(error) || began - this.#renewed > LEASE_TTL_MS) {
-        if (!this.#over) {
-          this.#end();
-          this.#resolveLost();
-        }
-        return;
+      const revision = await this.#write();
+      taken = revision === undefined;
+      if (revision !== undefined) {
+        this.#revision = revision;
+        this.#renewed = began;
       }
+    } catch {
+      // It is tried again for as long as nobody else can have it.
     }
-    if (!this.#over) this.#later();
+    if (this.#over) return;
+    if (!taken && performance.now() - this.#renewed < LEASE_TTL_MS) {
+      this.#later();
+      return;
+    }
+    this.#end();
+    this.#resolveLost();
+  }
+
+  /** The entry's new revision; undefined when it is another's. */
+  async #write(): Promise<number | undefined> {
+    try {
+      const revision = await this.#bucket.write(this.#key, this.#value, this.#revision);
+      if (revision !== undefined) return revision;
+    } catch (error) {
+      if (!isMissing(error)) throw error;
+      return await create(this.#bucket, this.#key, this.#value);
+    }
+    // It may be ours under a revision whose acknowledgement never came, or gone because the bucket was made anew.
+    const entry = await this.#bucket.read(this.#key);
+    if (entry) return entry.value === this.#value ? entry.revision : undefined;
+    return await create(this.#bucket, this.#key, this.#value);
   }
 
   #end(): void {
@@ -114,32 +153,89 @@ export class Lease {
   }
 }
 
-/** JetStream's codes for "wrong last sequence" (the key is another's) and for a stream that somebody else has made. */
-const [HELD, MADE] = [10071, 10058];
-const codeOf = (error: unknown): number | undefined =>
-  error instanceof NatsError ? error.api_error?.err_code : undefined;
-const held = (error: unknown): boolean => codeOf(error) === HELD;
-
 /**
- * The leases. Revisions are numbers of messages in the bucket's stream. Should NATS have lost what it stored, the
- * database still knows the fences of before: so a new bucket begins with the time in milliseconds, which no earlier one
- * can have reached, at a few messages a second.
+ * What a process that waits for a lease knows of its holder. Each renewal gives the entry another revision: whether it
+ * is renewed shows in that, whatever the clocks of this machine and of the servers say.
  */
-async function bucket(bus: Bus): Promise<KV> {
-  const name = `${bus.prefix}-leases`;
-  const { streams } = await bus.connection.jetstreamManager();
-  try {
-    await streams.info(`KV_${name}`);
-  } catch {
-    await streams
-      .add({
-        ...{ name: `KV_${name}`, subjects: [`$KV.${name}.>`], first_seq: Date.now() },
-        ...{ max_msgs_per_subject: 1, max_age: nanos(LEASE_TTL_MS), storage: StorageType.File },
-        ...{ discard: DiscardPolicy.New, allow_rollup_hdrs: true, allow_direct: true },
-      })
-      .catch((error: unknown) => {
-        if (codeOf(error) !== MADE) throw error;
-      });
+class Vacancy {
+  readonly #name: string;
+  readonly #say: (text: string) => void;
+  /** The last time that there was a sign of a holder, and since when there is none, for the reader. */
+  #sign = performance.now();
+  #since = new Date();
+  #revision: number | undefined;
+  #why = 'it is not renewed';
+  #told: number | undefined;
+  /** What was done last about an entry that should have expired. */
+  #remedy: { readonly removed: boolean; readonly at: number } | undefined;
+
+  constructor(name: string, say: (text: string) => void) {
+    this.#name = name;
+    this.#say = say;
   }
-  return await bus.connection.jetstream().views.kv(name, { history: 1, ttl: LEASE_TTL_MS });
+
+  /** Looks who holds it, and removes an entry that nobody has renewed for STALE_MS. */
+  async inspect(bucket: LeaseBucket): Promise<void> {
+    const entry = await bucket.read(this.#name);
+    if (entry !== undefined && entry.revision !== this.#revision) {
+      this.#revision = entry.revision;
+      this.over();
+      return;
+    }
+    const now = performance.now();
+    const holder = entry?.value.split(' ')[0];
+    this.#why = holder === undefined ? REFUSED : `NATS keeps the lease of ${holder}, which is not renewed`;
+    if (now - (this.#remedy?.at ?? this.#sign) < STALE_MS) return;
+    const removed = entry !== undefined && this.#remedy?.removed !== true;
+    this.#remedy = { removed, at: now };
+    const what = removed ? 'removing it' : 'making the bucket of leases anew';
+    this.#say(`${this.#name}: ${this.#why} for ${String(Math.round((now - this.#sign) / 1000))} s: ${what}`);
+    if (removed) await bucket.remove(this.#name, entry.revision);
+    else await bucket.remake();
+  }
+
+  failed(error: unknown): void {
+    this.#why = reason(error);
+  }
+
+  /** There is a holder. */
+  over(): void {
+    if (this.#told !== undefined) {
+      const seconds = Math.round((performance.now() - this.#sign) / 1000);
+      this.#say(`${this.#name} has a leader again, after ${String(seconds)} s`);
+    }
+    this.#sign = performance.now();
+    this.#since = new Date();
+    this.#told = undefined;
+    this.#remedy = undefined;
+  }
+
+  /** Says that there is no leader, once it is so for a while, and at intervals. */
+  tell(): void {
+    const now = performance.now();
+    if (now - this.#sign < VACANT_MS || (this.#told !== undefined && now - this.#told < REPEAT_MS)) return;
+    this.#told = now;
+    this.#say(`${this.#name} has no leader since ${this.#since.toISOString()}: ${this.#why}`);
+  }
 }
+
+const REFUSED = 'NATS refuses a lease that nobody has';
+
+/** The revision of the entry that is made; undefined where there is one. The bucket is made if it is missing. */
+async function create(bucket: LeaseBucket, name: string, value: string): Promise<number | undefined> {
+  let revision: number | undefined;
+  try {
+    revision = await bucket.write(name, value, 0);
+  } catch (error) {
+    if (!isMissing(error)) throw error;
+    await bucket.ensure();
+    revision = await bucket.write(name, value, 0);
+  }
+  if (revision !== undefined) return revision;
+  // It may be ours: the acknowledgement of an earlier try never came. Its time runs since then.
+  const entry = await bucket.read(name);
+  return entry?.value === value ? await bucket.write(name, value, entry.revision) : undefined;
+}
+
+const isMissing = (error: unknown): boolean =>
+  error instanceof PiwError && error.code === 'PIW_NO_RESPONDERS';

@@ -8,12 +8,15 @@ import {
   StorageType,
   headers,
   nanos,
+  type ConsumerMessages,
   type JetStreamClient,
   type JetStreamManager,
   type MsgHdrs,
   type NatsConnection,
+  type Subscription,
 } from 'nats';
 import { PiwError, reason } from '../errors.js';
+import { busError, isNoResponders, isTimeout, jetStreamCode, within } from './errors.js';
 import { giveBack } from './wire.js';
 
 /** Bytes of one chunk: the fastest of what was measured, well under the default max_payload. */
@@ -22,8 +25,16 @@ export const CHUNK_SIZE = 512 * 1024;
 export const WINDOW = 16;
 /** Chunks that the server may send before they are asked for; 2 MB. */
 const READ_AHEAD = 4;
-/** How long it is tried to get one chunk stored, milliseconds. */
+/** How long it is tried to get one chunk stored, milliseconds, and how long one try may take. */
 const PATIENCE_MS = 30_000;
+const STORE_LIMIT_MS = 5000;
+/** Tried for longer than this, more than once, and not stored by a server that works: that is no coincidence. */
+const REFUSED_MS = 3000;
+/** How often, and how long, it is tried to store a few bytes before a bucket counts as broken. */
+const PROBES = 2;
+const PROBE_LIMIT_MS = 2000;
+/** The object whose metadata these bytes are; under `claim`, where nobody looks for transfers. */
+const PROBE = 'claim.probe';
 const OFFSET = 'Piw-Offset';
 const HOUR_MS = 3_600_000;
 
@@ -110,9 +121,29 @@ export class Objects {
   }
 
   /**
+   * Makes sure that NATS stores what is sent to a bucket, and makes it anew where it doesn't, empty. nats-server gives
+   * up a stream at the first error that its disk returns: it takes nothing more, without an answer, also when there is
+   * room again. Returns whether it was made anew. Throws PIW_NATS_STORAGE while that doesn't help. Needs the rights of
+   * a master.
+   */
+  async repair(bucket: Bucket): Promise<boolean> {
+    await this.ensure(bucket);
+    if (await this.#stores(bucket.name)) return false;
+    try {
+      const jsm = await this.#jsm();
+      await jsm.streams.delete(stream(bucket.name));
+    } catch (error) {
+      if (!missing(error)) throw objectError(error);
+    }
+    await this.ensure(bucket);
+    if (!(await this.#stores(bucket.name))) throw notStored('the disk of nats-server may be full');
+    return true;
+  }
+
+  /**
    * Writes the bytes of `source` as chunks of `object`, no more than WINDOW unacknowledged, and its
    * metadata. A chunk that isn't acknowledged is sent again; PIW_OBJECT_BROKEN when it still isn't after
-   * PATIENCE_MS.
+   * PATIENCE_MS, PIW_NATS_STORAGE when the server works but doesn't store it.
    */
   async write(
     bucket: string,
@@ -154,7 +185,7 @@ export class Objects {
    */
   live(bucket: string, object: string): LiveChunks {
     const prefix = `$O.${bucket}.C.`;
-    const sub = this.#nc.subscribe(prefix + object);
+    const sub = this.#subscribe(prefix + object);
     return {
       get received() {
         return sub.getReceived();
@@ -163,10 +194,14 @@ export class Objects {
         sub.unsubscribe();
       },
       async *[Symbol.asyncIterator]() {
-        for await (const message of sub) {
-          const offset = numberIn(message, OFFSET);
-          yield { object: message.subject.slice(prefix.length), offset, data: message.data };
-          giveBack(message.data);
+        try {
+          for await (const message of sub) {
+            const offset = numberIn(message, OFFSET);
+            yield { object: message.subject.slice(prefix.length), offset, data: message.data };
+            giveBack(message.data);
+          }
+        } catch (error) {
+          throw objectError(error);
         }
       },
     };
@@ -201,12 +236,7 @@ export class Objects {
         .catch((error: unknown) => {
           throw objectError(error);
         });
-      const reader = await this.#js.consumers.get(name, consumer.name);
-      const messages = await reader.consume({
-        max_messages: READ_AHEAD,
-        expires: 5000,
-        idle_heartbeat: 1000,
-      });
+      const messages = await this.#consume(name, consumer.name);
       const stop = () => {
         messages.stop();
       };
@@ -232,6 +262,23 @@ export class Objects {
         // It would be forgotten by itself a minute later.
         void jsm.consumers.delete(name, consumer.name).catch(() => undefined);
       }
+    }
+  }
+
+  #subscribe(subject: string): Subscription {
+    try {
+      return this.#nc.subscribe(subject);
+    } catch (error) {
+      throw objectError(error);
+    }
+  }
+
+  async #consume(name: string, consumer: string): Promise<ConsumerMessages> {
+    try {
+      const reader = await this.#js.consumers.get(name, consumer);
+      return await reader.consume({ max_messages: READ_AHEAD, expires: 5000, idle_heartbeat: 1000 });
+    } catch (error) {
+      throw objectError(error);
     }
   }
 
@@ -359,17 +406,48 @@ export class Objects {
     header: MsgHdrs,
     signal: AbortSignal | undefined,
   ): Promise<void> {
-    const deadline = Date.now() + PATIENCE_MS;
+    const began = performance.now();
+    let refusals = 0;
     for (;;) {
       try {
-        await this.#js.publish(subject, data, { msgID, headers: header, timeout: 5000 });
+        await this.#js.publish(subject, data, { msgID, headers: header, timeout: STORE_LIMIT_MS });
         return;
       } catch (error) {
-        const final =
-          error instanceof NatsError && error.api_error !== undefined && error.api_error.code !== 503;
-        if (final || signal?.aborted || this.#nc.isClosed() || Date.now() > deadline)
-          throw objectError(error);
+        const took = performance.now() - began;
+        const final = error instanceof NatsError && error.api_error && error.api_error.code !== 503;
+        if (final || signal?.aborted || this.#nc.isClosed() || took > PATIENCE_MS) throw objectError(error);
+        if (await this.#isNotStored(error)) refusals += 1;
+        if (refusals > 1 && took > REFUSED_MS) throw notStored(reasonOf(error), error);
         await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+    }
+  }
+
+  /** Whether the server works, but doesn't store this: there is no bucket, or its disk is full. */
+  async #isNotStored(error: unknown): Promise<boolean> {
+    if (isStorage(error) || isNoResponders(error)) return true;
+    return isTimeout(error) && (await this.#answers());
+  }
+
+  async #answers(): Promise<boolean> {
+    return await within(PROBE_LIMIT_MS, this.#nc.rtt(), 'a ping to NATS').then(
+      () => true,
+      () => false,
+    );
+  }
+
+  /** Stores a few bytes; false when the server works and they aren't stored. Throws PIW_OBJECT_BROKEN when it doesn't. */
+  async #stores(bucket: string): Promise<boolean> {
+    const header = headers();
+    header.set(JsHeaders.RollupHdr, JsHeaders.RollupValueSubject);
+    const subject = metaSubject(bucket, PROBE);
+    for (let tries = 1; ; tries += 1) {
+      try {
+        await this.#js.publish(subject, new Uint8Array(0), { headers: header, timeout: PROBE_LIMIT_MS });
+        return true;
+      } catch (error) {
+        if (!(await this.#isNotStored(error))) throw objectError(error);
+        if (tries === PROBES) return false;
       }
     }
   }
@@ -391,6 +469,12 @@ function numberIn(message: { readonly headers?: MsgHdrs | undefined }, name: str
   } catch {
     return NaN;
   }
+}
+
+/** Why the server may not have stored something, for the user. */
+function reasonOf(error: unknown): string {
+  if (isNoResponders(error)) return 'there is no bucket for it';
+  return isTimeout(error) ? 'the disk of nats-server may be full' : reason(error);
 }
 
 type Send = (subject: string, data: Uint8Array, id: string, header: MsgHdrs) => Promise<void>;
@@ -467,9 +551,21 @@ function lostConsumer(error: unknown): boolean {
   );
 }
 
+/** The code is the same for whatever broke: the answer to it is to send, or read, again. */
 function objectError(error: unknown): PiwError {
   if (error instanceof PiwError) return error;
-  return new PiwError('PIW_OBJECT_BROKEN', `the transfer through NATS failed: ${reason(error)}`, {
-    cause: error,
-  });
+  if (isStorage(error)) return notStored(reason(error), error);
+  const { message } = busError(error, 'the transfer through NATS');
+  return new PiwError('PIW_OBJECT_BROKEN', message, { cause: error });
 }
+
+function notStored(why: string, cause?: unknown): PiwError {
+  return new PiwError('PIW_NATS_STORAGE', `NATS does not store what is sent to it: ${why}`, { cause });
+}
+
+/** JetStream's codes for "insufficient storage", "insufficient memory" and "error creating store for stream". */
+const STORAGE: ReadonlySet<number | undefined> = new Set([10023, 10028, 10047, 10049]);
+
+/** The server says that it has no room; one of its other errors may contain the operating system's. */
+const isStorage = (error: unknown): boolean =>
+  STORAGE.has(jetStreamCode(error)) || (error instanceof NatsError && /no space left/i.test(error.message));

@@ -1,4 +1,4 @@
-import { createConnection, type Socket } from 'node:net';
+import { createConnection, type OnReadOpts, type Socket } from 'node:net';
 import type { ConnectionOptions, NatsConnection } from 'nats';
 import { NatsConnectionImpl, setTransportFactory } from 'nats/lib/nats-base-client/internal_mod.js';
 import { Parser } from 'nats/lib/nats-base-client/parser.js';
@@ -42,36 +42,55 @@ export function giveBack(bytes: Uint8Array): void {
   rooms.giveBack(bytes);
 }
 
-/** The library's own transport, but that a connection without TLS reads into one buffer. */
+/**
+ * The library's own transport, except that a connection without TLS reads into one buffer, and that a transport that
+ * was given up has no socket.
+ *
+ * By itself the library forgets a transport whose server accepts the connection (the kernel does, for a server that
+ * hangs) but doesn't greet within the time limit. When the server runs on it greets them all: each forgotten transport
+ * then counts as connected, is closed by the server because it never logs in, and that close makes the client open
+ * another connection beside the one that it has, with every subscription again, which nothing ever closes.
+ */
 class Wire extends NodeTransport {
+  #raw: Socket | undefined;
+  #abandoned = false;
+
+  override async connect(...to: Parameters<NodeTransport['connect']>): Promise<void> {
+    await super.connect(...to);
+    if (!this.#abandoned) return;
+    this.#discard();
+    throw new Error('given up');
+  }
+
+  /** Closes it in whatever state it is: also while it is being dialled, or waits to be greeted. */
+  override async close(error?: Error): Promise<void> {
+    if (this.connected) await super.close(error);
+    else this.#discard();
+  }
+
+  /** Leaves a connection that nothing comes from. The library would first wait until all has been written. */
+  override disconnect(): void {
+    if (this.connected) void this.close();
+  }
+
+  #discard(): void {
+    this.#abandoned = true;
+    this.done = true;
+    for (const socket of [this.socket, this.#raw]) {
+      // Between two stages of a connection nobody listens, and an error that nobody hears would end the process.
+      socket?.on('error', () => undefined);
+      socket?.destroy();
+    }
+  }
+
   override dial(to: { hostname: string; port: number }): Promise<Socket> {
-    if (this.options.tls) return super.dial(to);
-    const buffer = Buffer.allocUnsafeSlow(READ);
-    const state = { parsed: true };
-    reading.set(buffer.buffer, state);
     return new Promise((resolve, reject) => {
       let failure: Error | undefined;
       const socket = createConnection({
         ...{ host: to.hostname, port: to.port, noDelay: true },
-        onread: {
-          buffer,
-          // Node comes back here only when everything has run that waited for these bytes, so that they have been
-          // parsed by then.
-          callback: (count) => {
-            if (!state.parsed) {
-              socket.destroy(new Error('bytes came before those that came before them were read'));
-              return false;
-            }
-            // The greeting is looked at before there is a parser.
-            state.parsed = !this.connected;
-            socket.emit(
-              'data',
-              this.connected ? buffer.subarray(0, count) : Buffer.from(buffer.subarray(0, count)),
-            );
-            return true;
-          },
-        },
+        ...(this.options.tls ? {} : { onread: this.#intoOneBuffer() }),
       });
+      this.#raw = socket;
       socket.once('connect', () => {
         socket.removeAllListeners();
         resolve(socket);
@@ -81,6 +100,28 @@ class Wire extends NodeTransport {
         reject(failure ?? new Error('closed'));
       });
     });
+  }
+
+  #intoOneBuffer(): OnReadOpts {
+    const buffer = Buffer.allocUnsafeSlow(READ);
+    const state = { parsed: true };
+    reading.set(buffer.buffer, state);
+    return {
+      buffer,
+      // Node comes back here only when everything has run that waited for these bytes, so that they have been
+      // parsed by then.
+      callback: (count) => {
+        if (!state.parsed) {
+          this.#raw?.destroy(new Error('bytes came before those that came before them were read'));
+          return false;
+        }
+        // The greeting is looked at before there is a parser.
+        state.parsed = !this.connected;
+        const bytes = buffer.subarray(0, count);
+        this.#raw?.emit('data', this.connected ? bytes : Buffer.from(bytes));
+        return true;
+      },
+    };
   }
 }
 

@@ -32,6 +32,8 @@ const done = { DONE: {} };
 export const transfer = new Protocol('file', {
   HELLO: { fields: { transfer_id: Token }, answers: { ...fetch, ...done } },
   CHUNK: { fields: { offset: Count, length: Count }, answers: { ...fetch, ...done } },
+  /** NATS doesn't store what this sender writes to its bucket. DONE: it does now, in a new bucket if need be. */
+  UNSTORED: { fields: {}, answers: done },
 });
 
 /** Bytes that one CHUNK is about. */

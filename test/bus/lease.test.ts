@@ -1,6 +1,8 @@
 import t from 'tap';
 import { Lease } from '../../src/bus/lease.js';
-import { ownPrefix, testBus } from '../helpers/bus.js';
+import { ownPrefix, testBus, until } from '../helpers/bus.js';
+
+t.setTimeout(60_000);
 
 const never = new AbortController().signal;
 
@@ -45,11 +47,31 @@ void t.test('who gets it after NATS has lost all that it stored has a higher fen
   for (let n = 0; n < 20; n += 1) await (await Lease.acquire(bus, 'other', 'a', never))?.release();
   const last = await Lease.acquire(bus, 'task', 'a', never);
   await last?.release();
-  await (await bus.connection.jetstreamManager()).streams.delete(`KV_${prefix}-leases`);
+  await (await bus.connection.jetstreamManager()).streams.delete(`KV_${prefix}-leaders`);
   const after = await Lease.acquire(bus, 'task', 'b', never);
   t.ok((after?.fence ?? 0) > (last?.fence ?? 0), `${String(after?.fence)} after ${String(last?.fence)}`);
   await after?.release();
 });
+
+void t.test(
+  'who gets it after a restart of NATS has a higher fence although the clock was set back',
+  async (t) => {
+    const prefix = ownPrefix();
+    const bus = await testBus(t, prefix);
+    const { streams } = await bus.connection.jetstreamManager();
+    const before = await Lease.acquire(bus, 'task', 'a', never);
+    await before?.release();
+    const { now } = Date;
+    t.teardown(() => (Date.now = now));
+    Date.now = () => now() - 86_400_000;
+    for (const time of ['first', 'second']) {
+      await streams.delete(`KV_${prefix}-leaders`);
+      const after = await Lease.acquire(bus, 'task', 'b', never);
+      t.ok((after?.fence ?? 0) > (before?.fence ?? 0) + 1e9, `the ${time} time`);
+      await after?.release();
+    }
+  },
+);
 
 void t.test('of many who make the first lease of a farm at once, one gets it', async (t) => {
   const prefix = ownPrefix();
@@ -65,4 +87,72 @@ void t.test('of many who make the first lease of a farm at once, one gets it', a
   );
   t.equal(got.filter((lease) => lease !== undefined).length, 1);
   for (const lease of got) await lease?.release();
+});
+
+void t.test(
+  'leases are kept in memory, and the bucket of an earlier version makes room for them',
+  async (t) => {
+    const prefix = ownPrefix();
+    const bus = await testBus(t, prefix);
+    const { streams } = await bus.connection.jetstreamManager();
+    const later = Date.now() + 3_600_000;
+    await streams.add({
+      name: `KV_${prefix}-leases`,
+      subjects: [`$KV.${prefix}-leases.>`],
+      first_seq: later,
+    });
+    const lease = await Lease.acquire(bus, 'task', 'a', never);
+    t.ok((lease?.fence ?? 0) >= later, 'with a higher fence, even if the clock was set back');
+    t.equal((await streams.info(`KV_${prefix}-leaders`)).config.storage, 'memory');
+    await t.rejects(streams.info(`KV_${prefix}-leases`), /not found/);
+    await lease?.release();
+  },
+);
+
+void t.test('an entry that is never renewed is no lease: this is said, and it is removed', async (t) => {
+  const prefix = ownPrefix();
+  const bus = await testBus(t, prefix);
+  // NATS keeps it, as it does when it can't expire what a full disk held.
+  const { streams } = await bus.connection.jetstreamManager();
+  await streams.add({
+    name: `KV_${prefix}-leaders`,
+    subjects: [`$KV.${prefix}-leaders.>`],
+    max_msgs_per_subject: 1,
+  });
+  await bus.connection.jetstream().publish(`$KV.${prefix}-leaders.task`, 'gone/1 x');
+  const said: string[] = [];
+  const lease = await Lease.acquire(bus, 'task', 'a', never, { onTrouble: (text) => said.push(text) });
+  t.match(said, [
+    /^task has no leader since .*: NATS keeps the lease of gone\/1, which is not renewed$/,
+    /^task: NATS keeps the lease of gone\/1, which is not renewed for \d+ s: removing it$/,
+    /^task has a leader again, after \d+ s$/,
+  ]);
+  await lease?.release();
+});
+
+void t.test('holders keep their leases when NATS has lost the bucket, as at a restart', async (t) => {
+  const prefix = ownPrefix();
+  const [bus, other] = await Promise.all([testBus(t, prefix), testBus(t, prefix)]);
+  const [one, two] = await Promise.all(['one', 'two'].map((name) => Lease.acquire(bus, name, 'a', never)));
+  const over = new AbortController();
+  t.teardown(() => {
+    over.abort();
+  });
+  const { streams } = await bus.connection.jetstreamManager();
+  const entries = async () => {
+    const info = await streams.info(`KV_${prefix}-leaders`, { subjects_filter: '>' }).catch(() => undefined);
+    return Object.keys(info?.state.subjects ?? {}).length;
+  };
+  let lost = false;
+  void Promise.race([one?.lost, two?.lost]).then(() => (lost = true));
+  await streams.delete(`KV_${prefix}-leaders`);
+  await until(async () => lost || (await entries()) === 2);
+  const waiting = Lease.acquire(other, 'one', 'b', over.signal);
+  t.equal(lost, false);
+  t.ok(one?.held);
+  t.ok(two?.held);
+  over.abort();
+  t.equal(await waiting, undefined);
+  await one?.release();
+  await two?.release();
 });

@@ -1,7 +1,10 @@
 import { createHash, randomBytes } from 'node:crypto';
 import t from 'tap';
 import { giveBack } from '../../src/bus/wire.js';
-import { ownPrefix, testBus } from '../helpers/bus.js';
+import { ownPrefix, testBus, until } from '../helpers/bus.js';
+import { OwnNats } from '../helpers/own-nats.js';
+
+t.setTimeout(60_000);
 
 const KB = 1024;
 const digest = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
@@ -63,4 +66,51 @@ void t.test('the room of a message that was given back is used again, and no oth
   const last = await next(large);
   t.not(last.buffer, small.buffer);
   t.not(last.buffer, other.buffer);
+});
+
+void t.test('a server that hung has the same connections and subscriptions when it runs on', async (t) => {
+  const nats = await OwnNats.start(t);
+  const said: string[] = [];
+  const bus = await nats.connect(t, { onStatus: (text) => said.push(text) });
+  const subscription = bus.subscribe(bus.subject('x'), { queue: 'q' });
+  const reading = (async () => {
+    for await (const message of subscription) await message.answer(await message.body());
+  })();
+  t.equal(await bus.ask(bus.subject('x'), 1), 1);
+  const before = await nats.figures();
+  nats.signal('SIGSTOP');
+  let dials = 0;
+  void (async () => {
+    for await (const { type } of bus.connection.status()) {
+      const event: string = type;
+      if (event === 'reconnecting') dials += 1;
+    }
+  })();
+  // The client takes half a minute to notice; here it is told. The kernel accepts what it dials, nobody greets it.
+  await bus.connection.reconnect();
+  await until(() => dials === 2);
+  nats.signal('SIGCONT');
+  t.equal(await bus.ask(bus.subject('x'), 2, { patienceMs: 10_000 }), 2);
+  // The connection of before, and each dial that was given up; the server ends after two seconds what doesn't log in.
+  await until(async () => (await nats.closedConnections()) >= 2);
+  t.equal(await bus.ask(bus.subject('x'), 3, { patienceMs: 10_000 }), 3);
+  t.same(await nats.figures(), before);
+  t.equal(said.filter((text) => text.includes('again')).length, 1, 'it came back once');
+  await bus.drain();
+  await reading;
+});
+
+void t.test('a connection ends within three seconds while the server hangs', async (t) => {
+  const nats = await OwnNats.start(t);
+  const bus = await nats.connect(t);
+  const subscription = bus.subscribe(bus.subject('x'));
+  const asking = bus.ask(bus.subject('nobody'), 1, { timeoutMs: 20_000 });
+  nats.signal('SIGSTOP');
+  const began = performance.now();
+  const failed = t.rejects(asking, { code: 'PIW_DISCONNECTED' });
+  await bus.leave();
+  await failed;
+  await subscription.stop();
+  await bus.drain();
+  t.ok(performance.now() - began < 3000, `it took ${String(Math.round(performance.now() - began))} ms`);
 });

@@ -93,7 +93,7 @@ void t.test('a slave reaches nothing on NATS but what is its own', async (t) => 
     ])
       await publish(`$JS.API.${call}`, Buffer.from(''));
     await publish('$JS.ACK.OBJ_piw-slave-victim.x.1.1.1.1.1');
-    await publish('$KV.piw-leases.slave-driver', Buffer.from('mallory'));
+    await publish('$KV.piw-leaders.slave-driver', Buffer.from('mallory'));
     await publish('$O.piw-claims.C.x', Buffer.from('x'));
   });
   await t.test('the farm’s', async () => {
@@ -124,7 +124,7 @@ void t.test('a slave reaches nothing on NATS but what is its own', async (t) => 
     const listening = (async () => {
       for await (const { subject } of spy) heard.push(subject);
     })();
-    const leases = () => bus.connection.jetstream().views.kv('piw-leases');
+    const leases = () => bus.connection.jetstream().views.kv('piw-leaders');
     const holder = async () => (await (await leases()).get('slave-driver'))?.string();
     const before = await holder();
     t.ok(before);
@@ -132,8 +132,8 @@ void t.test('a slave reaches nothing on NATS but what is its own', async (t) => 
     const targets = [
       'piw.forged.answer',
       'piw.orders.QUIT',
-      '$KV.piw-leases.slave-driver',
-      '$KV.piw-leases.the-architect',
+      '$KV.piw-leaders.slave-driver',
+      '$KV.piw-leaders.the-architect',
       '$JS.API.STREAM.PURGE.OBJ_piw-slave-victim',
       '$JS.API.STREAM.MSG.DELETE.OBJ_piw-slave-victim',
       '$JS.API.STREAM.DELETE.OBJ_piw-slave-victim',

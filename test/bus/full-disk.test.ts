@@ -1,0 +1,45 @@
+import t from 'tap';
+import { Lease } from '../../src/bus/lease.js';
+import { OwnNats } from '../helpers/own-nats.js';
+
+t.setTimeout(120_000);
+
+const skip = process.getuid?.() === 0 ? false : 'only root can mount a disk that is soon full';
+const never = new AbortController().signal;
+
+void t.test('leases are held and taken while the disk of nats-server is full', { skip }, async (t) => {
+  const nats = await OwnNats.start(t, { diskMb: 8 });
+  const bus = await nats.connect(t);
+  const held = await Lease.acquire(bus, 'held', 'a', never);
+  nats.fillDisk();
+  const taken = await Lease.acquire(bus, 'taken', 'a', never);
+  await taken?.release();
+  const again = await Lease.acquire(bus, 'taken', 'a', never);
+  t.ok((again?.fence ?? 0) > (taken?.fence ?? 0));
+  t.ok(held?.held);
+  await held?.release();
+  await again?.release();
+});
+
+void t.test('what NATS stopped storing because its disk was full is stored again', { skip }, async (t) => {
+  const nats = await OwnNats.start(t, { diskMb: 8 });
+  const bus = await nats.connect(t);
+  const bucket = { name: 'b', maxAgeMs: 60_000, maxBytes: 4e6, lastChunks: 10 };
+  const write = () => bus.objects.write('b', 'object', [Buffer.alloc(100_000)]);
+  const largeBody = () => bus.publish(bus.subject('x'), 'x'.repeat(1_200_000));
+  await bus.objects.ensure(bucket);
+  await largeBody();
+  nats.fillDisk();
+  // It is refused, or makes room for itself.
+  const large = largeBody().catch(() => undefined);
+  const full = { code: 'PIW_NATS_STORAGE', message: /does not store what is sent to it/ };
+  await t.rejects(write(), full);
+  nats.freeDisk();
+  await t.rejects(write(), full, 'of itself it never does');
+  t.equal(await bus.objects.repair(bucket), true);
+  await write();
+  t.equal(await bus.objects.count('b', 'object'), 1);
+  await large;
+  await largeBody();
+  t.equal(await bus.objects.repair(bucket), false, 'there is nothing to do');
+});

@@ -1,0 +1,124 @@
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
+import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Test } from 'tap';
+import { freePort } from '../../src/farm/ports.js';
+import { Bus, type BusOptions } from '../../src/bus/bus.js';
+import { until } from './bus.js';
+import { natsBinary } from './nats.js';
+
+/** What a server says of itself on its monitoring port. */
+export interface NatsFigures {
+  readonly connections: number;
+  readonly subscriptions: number;
+  readonly consumers: number;
+}
+
+/** A nats-server with JetStream for one test, which stops, hangs and starts as the test wants. */
+export class OwnNats {
+  readonly address: string;
+  readonly folder: string;
+  readonly #binary: string;
+  readonly #monitor: string;
+  #child: ChildProcess | undefined;
+
+  private constructor(binary: string, folder: string, port: number, monitor: number) {
+    this.#binary = binary;
+    this.folder = folder;
+    this.address = `nats://127.0.0.1:${String(port)}`;
+    this.#monitor = `http://127.0.0.1:${String(monitor)}`;
+    // What buckets may hold is set aside, however small the disk is.
+    const config = `listen: 127.0.0.1:${String(port)}\nhttp: 127.0.0.1:${String(monitor)}\njetstream { store_dir: ${JSON.stringify(this.store)}, max_file_store: 1TB }\n`;
+    writeFileSync(join(folder, 'nats.conf'), config);
+  }
+
+  /** `diskMb`: its store is a file system of that size, which takes root. */
+  static async start(t: Test, { diskMb }: { readonly diskMb?: number } = {}): Promise<OwnNats> {
+    const folder = mkdtempSync(join(tmpdir(), 'piw-nats-'));
+    const nats = new OwnNats(await natsBinary(t), folder, await freePort(), await freePort());
+    mkdirSync(nats.store);
+    if (diskMb !== undefined)
+      execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${String(diskMb)}m`, 'tmpfs', nats.store]);
+    t.teardown(async () => {
+      await nats.end('SIGKILL');
+      if (diskMb !== undefined) execFileSync('umount', [nats.store]);
+      rmSync(folder, { recursive: true, force: true });
+    });
+    await nats.start();
+    return nats;
+  }
+
+  get store(): string {
+    return join(this.folder, 'store');
+  }
+
+  /** Until `freeDisk`, nothing more can be written to its store. */
+  fillDisk(): void {
+    const file = openSync(join(this.store, 'filler'), 'w');
+    try {
+      for (;;) writeSync(file, Buffer.alloc(64 * 1024));
+    } catch (error) {
+      if (!String(error).includes('ENOSPC')) throw error;
+    } finally {
+      closeSync(file);
+    }
+  }
+
+  freeDisk(): void {
+    rmSync(join(this.store, 'filler'));
+  }
+
+  async start(): Promise<void> {
+    const log = openSync(join(this.folder, 'log'), 'a');
+    this.#child = spawn(this.#binary, ['-c', join(this.folder, 'nats.conf')], {
+      stdio: ['ignore', log, log],
+    });
+    await until(() =>
+      this.figures()
+        .then(() => true)
+        .catch(() => false),
+    );
+  }
+
+  /** Ends it, and waits until it has; a server that hangs ends too. */
+  async end(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
+    const child = this.#child;
+    this.#child = undefined;
+    if (child?.exitCode !== null) return;
+    const ended = new Promise((resolve) => child.once('exit', resolve));
+    child.kill(signal);
+    child.kill('SIGCONT');
+    await ended;
+  }
+
+  signal(signal: 'SIGSTOP' | 'SIGCONT'): void {
+    this.#child?.kill(signal);
+  }
+
+  async connect(t: Test, options: Partial<BusOptions> = {}): Promise<Bus> {
+    const bus = await Bus.connect({ address: this.address, name: t.name, ...options });
+    t.teardown(() => bus.drain());
+    return bus;
+  }
+
+  async figures(): Promise<NatsFigures> {
+    const [connz, subsz, jsz] = await Promise.all(['connz', 'subsz', 'jsz'].map((path) => this.#get(path)));
+    if (connz === undefined || subsz === undefined || jsz === undefined) throw new Error('no figures');
+    return {
+      connections: connz['num_connections'] ?? NaN,
+      subscriptions: subsz['num_subscriptions'] ?? NaN,
+      consumers: jsz['consumers'] ?? NaN,
+    };
+  }
+
+  /** How many connections have ended since it was started. */
+  async closedConnections(): Promise<number> {
+    return (await this.#get('connz?state=closed'))['total'] ?? NaN;
+  }
+
+  async #get(path: string): Promise<Record<string, number>> {
+    const answer = await fetch(`${this.#monitor}/${path}`, { signal: AbortSignal.timeout(2000) });
+    return (await answer.json()) as Record<string, number>;
+  }
+}
