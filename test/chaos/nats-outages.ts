@@ -1,0 +1,159 @@
+/**
+ * A farm at work whose nats-server fails in every way that it can: its disk is full for 25 s, it hangs for 60 s, and it
+ * is restarted 20 times, in five ways in turn. Builds must go on by themselves within 15 s of its return (30 s for
+ * the disk), nothing may crash, and nothing may be connected or subscribed twice.
+ *
+ *     node dist/test/chaos/nats-outages.js [full] [hang] [restarts] [--restarts N] [--slaves N]
+ *
+ * Prints a line for each outage; exits with 1 if anything is not as it must be. The full disk takes root.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { parseArgs } from 'node:util';
+import { withOutageFarm, type Figures, type OutageFarm, type OutageNats } from './outage-farm.js';
+
+interface Outage {
+  readonly name: string;
+  /** Builds go on so many seconds after its end. */
+  readonly limitS: number;
+  /** Resolves when the server works again. */
+  readonly run: (nats: OutageNats) => Promise<void>;
+}
+
+const restart = (name: string, end: (nats: OutageNats) => Promise<void>): Outage => ({
+  name,
+  limitS: 15,
+  run: async (nats) => {
+    await end(nats);
+    await nats.start();
+  },
+});
+
+const hang = (seconds: number): Outage => ({
+  name: `SIGSTOP for ${String(seconds)} s`,
+  limitS: 15,
+  run: async (nats) => {
+    nats.signal('SIGSTOP');
+    await sleep(seconds * 1000);
+    nats.signal('SIGCONT');
+  },
+});
+
+const full: Outage = {
+  name: 'disk full for 25 s',
+  limitS: 30,
+  run: async (nats) => {
+    nats.fillDisk();
+    await sleep(25_000);
+    nats.freeDisk();
+  },
+};
+
+const RESTARTS: readonly Outage[] = [
+  restart('SIGTERM, restart', (nats) => nats.end('SIGTERM')),
+  restart('SIGKILL, restart', (nats) => nats.end('SIGKILL')),
+  restart('lame duck, restart', (nats) => nats.end('SIGUSR2')),
+  hang(8),
+  restart('SIGKILL, store emptied', async (nats) => {
+    await nats.end('SIGKILL');
+    nats.empty();
+  }),
+];
+
+/** How long to wait for builds, seconds, before an outage counts as one without a return. */
+const GIVE_UP_S = 240;
+/** How long connections may take to be as before, seconds. */
+const SETTLE_S = 20;
+/** Subscriptions come and go with files that are under way; doubled ones are more than that. */
+const SLACK = 1.25;
+const CRASH = /fault of piw|this should not have happened|unhandled|^\s+at .*[:(]\d+:\d+\)?$|NatsError/i;
+
+const { values, positionals } = parseArgs({
+  options: { restarts: { type: 'string', default: '20' }, slaves: { type: 'string', default: '8' } },
+  allowPositionals: true,
+});
+const wanted = (name: string) => positionals.length === 0 || positionals.includes(name);
+const outages: Outage[] = [
+  ...(wanted('full') ? [full] : []),
+  ...(wanted('hang') ? [hang(60)] : []),
+  ...(wanted('restarts')
+    ? Array.from({ length: Number(values.restarts) }, (_, n) => RESTARTS[n % RESTARTS.length] ?? full)
+    : []),
+];
+
+const slaves = Number(values.slaves);
+let faults = 0;
+const row = (...cells: readonly string[]) => {
+  console.log(cells.map((cell, n) => (n === 0 ? cell.padEnd(24) : cell.padStart(18))).join(''));
+};
+
+/** Seconds until so many more builds are logged than there are now. */
+async function untilBuilds(farm: OutageFarm, more: number): Promise<number> {
+  const began = performance.now();
+  const least = (await farm.builds()) + more;
+  for (;;) {
+    const seconds = (performance.now() - began) / 1000;
+    if (seconds > GIVE_UP_S || (await farm.builds()) >= least) return seconds;
+    await sleep(100);
+  }
+}
+
+const isAsBefore = (now: Figures, before: Figures): boolean =>
+  now.connections === before.connections &&
+  now.consumers <= before.consumers &&
+  now.subscriptions <= before.subscriptions * SLACK;
+
+async function settled(farm: OutageFarm, before: Figures): Promise<Figures> {
+  const end = performance.now() + SETTLE_S * 1000;
+  for (;;) {
+    const now = await farm.nats.figures();
+    if (now && (isAsBefore(now, before) || performance.now() > end)) return now;
+    await sleep(500);
+  }
+}
+
+const show = ({ connections, consumers, subscriptions }: Figures) =>
+  `${String(connections)}/${String(consumers)}/${String(subscriptions)}`;
+
+await withOutageFarm(slaves, console.error, async (farm) => {
+  console.error('waiting for builds');
+  if ((await untilBuilds(farm, slaves * 5)) > GIVE_UP_S) {
+    console.log(farm.log());
+    throw new Error('the farm does not build');
+  }
+  row('outage', 'first build, s', `${String(slaves * 2)} builds, s`, 'crash lines', 'before', 'after');
+  for (const outage of outages) {
+    if (outage === full && !farm.nats.hasDisk) {
+      row(outage.name, 'takes root');
+      continue;
+    }
+    const before = await farm.nats.figures();
+    if (!before) throw new Error('nats-server does not answer');
+    const from = farm.log().length;
+    await outage.run(farm.nats);
+    const began = performance.now();
+    const first = await untilBuilds(farm, 1);
+    await untilBuilds(farm, slaves * 2 - 1);
+    const took = (performance.now() - began) / 1000;
+    const after = await settled(farm, before);
+    const crashes = farm
+      .log()
+      .slice(from)
+      .split('\n')
+      .filter((line) => CRASH.test(line));
+    const right = took <= outage.limitS && crashes.length === 0 && isAsBefore(after, before);
+    if (!right) faults += 1;
+    const mark = right ? '' : '  NOT AS IT MUST BE';
+    row(
+      outage.name,
+      first.toFixed(1),
+      took.toFixed(1),
+      String(crashes.length),
+      show(before),
+      show(after) + mark,
+    );
+    for (const line of crashes.slice(0, 10)) console.log(`    ${line}`);
+  }
+  if (process.env['PIW_OUTAGE_LOG'] !== undefined) console.error(farm.log());
+});
+console.log('before, after: connections/consumers/subscriptions');
+process.exitCode = faults === 0 ? 0 : 1;
