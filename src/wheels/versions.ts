@@ -101,6 +101,21 @@ export function isPrerelease(version: string): boolean {
   return parts !== undefined && (parts.pre !== undefined || parts.dev !== undefined);
 }
 
+/** One clause of a specifier, as packaging reads it: an operator and a version, with `.*` only behind == and !=. */
+const CLAUSE =
+  /^\s*(?:===\s*[^\s,;()]+|(?:==|!=)\s*(?:\d+!)?\d+(?:\.\d+)*\.\*|(?:~=|==|!=|<=|>=|<|>)\s*([^\s,*]+))\s*$/;
+
+/**
+ * Returns whether installers can read `specifier` as a set of version specifiers (PEP 440): those that can't, as
+ * `>=3.`, make uv pass over every file that carries them.
+ */
+export function isSpecifier(specifier: string): boolean {
+  return specifier.split(',').every((clause) => {
+    const match = CLAUSE.exec(clause);
+    return clause.trim() === '' || (match !== null && (match[1] === undefined || isPep440(match[1])));
+  });
+}
+
 /**
  * Whether a requires-python admits some interpreter of this version, `X.Y`. A target says no more than
  * that, so its latest bug fix release is asked for. As in pip, a specifier that makes no sense admits

@@ -9,7 +9,7 @@ import type { CoreMetadata } from '../protocols/fields.js';
 import { coreMetadata, plainText, type Headers } from './core-metadata.js';
 import { isPackageName, normalise } from './names.js';
 import { parseWheelName, type WheelName } from './tags.js';
-import { sameVersion } from './versions.js';
+import { isSpecifier, sameVersion } from './versions.js';
 
 /** Bounds of what is believed to be a wheel. */
 const LIMITS = {
@@ -37,6 +37,7 @@ export interface Wheel extends WheelName {
   readonly metadataSha256: string;
   /** As METADATA spells them. */
   readonly name: string;
+  /** Requires-Python; null where METADATA has none, or one that installers can't read. */
   readonly requiresPython: string | null;
   readonly coreMetadata: CoreMetadata;
 }
@@ -57,21 +58,30 @@ export async function readWheel(
   const metadata = found.get('METADATA');
   const wheel = found.get('WHEEL');
   if (!metadata || !wheel) throw bad(filename, 'it has no METADATA or no WHEEL');
-  const headers = parseHeaders(metadata.toString('utf8'));
+  const headers = parseHeaders(utf8(metadata, filename));
+  const format = headers.get('metadata-version')?.[0] ?? '1.0';
+  if (!/^[12]\.\d{1,3}$/.test(format))
+    throw bad(
+      filename,
+      `its METADATA is of version ${JSON.stringify(format.slice(0, 20))}; installers read 1.0 to 2.x`,
+    );
   const its = { name: headers.get('name')?.[0] ?? '', version: headers.get('version')?.[0] ?? '' };
+  // What setuptools calls a project whose configuration it could not read.
+  if (its.name === 'UNKNOWN') throw bad(filename, 'its METADATA names no project: it says UNKNOWN');
   if (!isPackageName(its.name) || normalise(its.name) !== normalise(name.distribution)) {
     throw bad(filename, `its METADATA is of ${JSON.stringify(its.name.slice(0, 100))}`);
   }
   if (its.version.length > LIMITS.version || !sameVersion(its.version, unescapeVersion(name.version))) {
     throw bad(filename, `its METADATA says version ${JSON.stringify(its.version.slice(0, 100))}`);
   }
+  const requiresPython = plainText(headers.get('requires-python')?.[0], 1024);
   checkTags(name, parseHeaders(wheel.toString('utf8')).get('tag') ?? []);
   return {
     ...name,
     metadata,
     metadataSha256: createHash('sha256').update(metadata).digest('hex'),
     name: its.name,
-    requiresPython: plainText(headers.get('requires-python')?.[0], 1024),
+    requiresPython: requiresPython !== null && isSpecifier(requiresPython) ? requiresPython : null,
     coreMetadata: coreMetadata(headers),
   };
 }
@@ -295,6 +305,15 @@ async function contents(zip: ZipFile, entry: Entry, filename: string): Promise<B
     pieces.push(piece as Buffer);
   }
   return Buffer.concat(pieces);
+}
+
+/** METADATA is UTF-8 (core metadata specification). Throws PIW_BAD_WHEEL where it is not. */
+function utf8(contents: Buffer, filename: string): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(contents);
+  } catch {
+    throw bad(filename, 'its METADATA is not UTF-8');
+  }
 }
 
 /** The header fields of METADATA or WHEEL by lower-case name; what follows the first empty line is text. */

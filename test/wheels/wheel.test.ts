@@ -50,3 +50,29 @@ t.test('a version as long as METADATA may be is none', async (t) => {
     message: /says version "1\.0/,
   });
 });
+
+t.test('METADATA that installers refuse is refused, with what is wrong with it', async (t) => {
+  for (const [metadata, message] of [
+    ['Metadata-Version: 9.0\nName: demo\nVersion: 1.0\n', /its METADATA is of version "9\.0"/],
+    ['Metadata-Version: 2.1\nName: UNKNOWN\nVersion: 0.0.0\n', /names no project/],
+  ] as const)
+    await t.rejects(readWheel(wheelOf([], [], metadata), { filename: NAME }), {
+      code: 'PIW_BAD_WHEEL',
+      message,
+    });
+  const latin1 = zip([
+    { name: 'demo-1.0.dist-info/METADATA', data: Buffer.from(`${METADATA}Summary: caf\u00e9\n`, 'latin1') },
+    { name: 'demo-1.0.dist-info/WHEEL', data: '' },
+  ]);
+  await t.rejects(readWheel(latin1, { filename: NAME }), { message: /its METADATA is not UTF-8/ });
+});
+
+t.test('a Requires-Python that installers cannot read is not passed on', async (t) => {
+  const read = async (specifier: string) =>
+    (await readWheel(wheelOf([], [], `${METADATA}Requires-Python: ${specifier}\n`), { filename: NAME }))
+      .requiresPython;
+  for (const sound of ['>=3.8', '>=2.7, !=3.0.*, !=3.1.*, <4', '~=3.9', '==3.11.*', '>=3.8.0rc1', '===3.11'])
+    t.equal(await read(sound), sound);
+  for (const broken of ['>=3.', '3.8', '>=3.x', '>=3.8 <4', '>3.*', 'python', '>=3.8; sys_platform'])
+    t.equal(await read(broken), null, broken);
+});
