@@ -121,7 +121,7 @@ export const variablesOf = (items: readonly string[]): Readonly<Record<string, s
 
 /** A folder in `workDir`, absolute and without links, that wipeLeftovers() removes if this process doesn't. */
 export async function newFolder(workDir: string): Promise<string> {
-  const name = `build-${String(process.pid)}-${await startTime(process.pid)}-`;
+  const name = `build-${String(process.pid)}-${startTime(process.pid)}-`;
   return await mkdtemp(join(await realpath(workDir), name));
 }
 
@@ -148,7 +148,7 @@ export async function wipeLeftovers(workDir: string): Promise<readonly string[]>
   const root = await realpath(workDir).catch(() => workDir);
   for (const name of await readdir(root).catch(() => [])) {
     const [, pid, began = ''] = NAME.exec(name) ?? [];
-    if (pid === undefined || (await lives(Number(pid), began))) continue;
+    if (pid === undefined || lives(Number(pid), began)) continue;
     const path = join(root, name);
     await killProcessesOf(path);
     await remove(path).catch((error: unknown) => {

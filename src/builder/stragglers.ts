@@ -32,7 +32,7 @@ export class Stragglers {
     for (const [pid, children] of tree) {
       for (const child of children) {
         // A zombie has no children: they are another process's by then.
-        if (tree.get(child)?.length !== 0 || (await statOf(child))[0] !== 'Z') continue;
+        if (tree.get(child)?.length !== 0 || statOf(child)[0] !== 'Z') continue;
         zombies.add(child);
         if (this.#zombies.has(child) && !waiting.includes(pid) && (await isPip(pid))) waiting.push(pid);
       }

@@ -1,7 +1,7 @@
-import { readFile, statfs } from 'node:fs/promises';
+import { statfs } from 'node:fs/promises';
 import type { Ending, Limits } from './limits.js';
 import { treeOf } from './process-tree.js';
-import { kill, processesOf } from './processes.js';
+import { contentsOf, kill, processesOf } from './processes.js';
 import { Stragglers } from './stragglers.js';
 
 /** How often a build is looked at, milliseconds. */
@@ -80,7 +80,7 @@ async function exceeded(
   if (limits.processes > 0 && pids.size > limits.processes) return 'processes';
   if (limits.memory === 0) return undefined;
   let memory = 0;
-  for (const pid of pids) memory += await ownMemory(pid);
+  for (const pid of pids) memory += ownMemory(pid);
   return memory > limits.memory ? 'memory' : undefined;
 }
 
@@ -102,7 +102,7 @@ class BuildProcesses {
   /** Returns the ids of all that are known, and kills what keeps pip waiting. */
   async look(): Promise<ReadonlySet<number>> {
     const { pid, folder, since } = this.#build;
-    const tree = await treeOf(pid);
+    const tree = treeOf(pid);
     if (performance.now() >= this.#fullLookDue) {
       const began = performance.now();
       this.#strays = (await processesOf(folder, since)).filter((stray) => !tree.has(stray));
@@ -134,8 +134,8 @@ async function freeDisk(folder: string): Promise<number> {
  * Bytes of memory that would be free if this process ended, roughly: what it shares with its parent since
  * a fork is counted for each of them, and the files that it has mapped for none.
  */
-async function ownMemory(pid: number): Promise<number> {
-  const status = await readFile(`/proc/${String(pid)}/status`, 'latin1').catch(() => '');
+function ownMemory(pid: number): number {
+  const status = contentsOf(`/proc/${String(pid)}/status`);
   return [/^RssAnon:\s*(\d+) kB$/m, /^RssShmem:\s*(\d+) kB$/m]
     .map((line) => Number(line.exec(status)?.[1] ?? 0) * 1024)
     .reduce((sum, bytes) => sum + bytes, 0);
