@@ -9,12 +9,13 @@ import { normalise, parseRequirement, type PackageName } from '../wheels/names.j
 import { isPep440, sameVersion } from '../wheels/versions.js';
 import { describeWheel } from '../wheels/wheel.js';
 import { accessTo, hideSecrets, type Access } from './access.js';
-import { buildArguments, lookArguments, PIP, pipEnvironment, requirementsFor } from './command.js';
+import { buildArguments, lookArguments, pipEnvironment, requirementsFor } from './command.js';
 import { BuildFolder, wipeLeftovers } from './environment.js';
 import { diagnose, type Evidence, type Failure } from './failure.js';
 import { pipWithWalls } from './hooks.js';
 import { indexTrouble, listsNothing } from './index-check.js';
 import type { Interpreter } from './interpreter.js';
+import { pipCommand, writeLauncher } from './launcher.js';
 import { DEFAULT_LIMITS, failureOf, type Limits } from './limits.js';
 import { nativeDependencies } from './natives.js';
 import { oomKills } from './oom.js';
@@ -91,7 +92,7 @@ export class Builder {
    * PIW_BAD_REQUIREMENT, PIW_DISK_FULL, PIW_NOT_WRITABLE, PIW_NO_PYTHON, PIW_CONFIG.
    */
   async build(request: BuildRequest): Promise<BuildResult> {
-    const { interpreter, workDir, env, programs = [], log } = this.#options;
+    const { interpreter, workDir, env, programs = [], log, confinement } = this.#options;
     const { name } = parseRequirement(`${request.package}==${request.version}`);
     await this.clean();
     for (const trouble of await wipeLeftovers(workDir)) log(trouble);
@@ -103,7 +104,7 @@ export class Builder {
       return resultOf(request, 0, '', { failureClass: 'index', sentence: error.message });
     }
     const folder = await BuildFolder.create(workDir, {
-      ...{ python: interpreter.path, programs, given: pipEnvironment(env, access) },
+      ...{ interpreter, programs, given: pipEnvironment(env, access), seenAt: confinement.seenAt },
     });
     this.#folder = folder;
     if (access.netrc !== '') await folder.write('home/.netrc', access.netrc);
@@ -113,11 +114,11 @@ export class Builder {
       'requirements.txt',
       requirementsFor(name, request.version, request.sdistSha256),
     );
-    const args = buildArguments({ package: name, requirements, wheels: folder.wheels });
-    const { notice } = this.#options.confinement;
+    const args = buildArguments({ package: name, requirements, wheels: folder.seen('wheels') });
+    const { notice } = confinement;
     if (notice !== undefined) request.onLine(notice);
     const killed = await oomKills();
-    const result = await this.#pip(folder, args, request, hide);
+    const result = await this.#pip(folder, name, args, request, hide);
     const killedSince = await oomKills();
     const starved = killed === undefined || killedSince === undefined ? undefined : killedSince > killed;
     const durationS = (performance.now() - began) / 1000;
@@ -142,6 +143,7 @@ export class Builder {
   /** Runs pip in the build's folder; what it says is heard and kept without the secrets. */
   async #pip(
     folder: BuildFolder,
+    name: PackageName,
     args: readonly string[],
     { timeoutMs, signal, onLine }: Pick<BuildRequest, 'timeoutMs' | 'signal' | 'onLine'>,
     hide: (text: string) => string,
@@ -150,8 +152,8 @@ export class Builder {
     const { path } = interpreter;
     const pip =
       confinement.hooks === undefined
-        ? [path, ...PIP]
-        : await pipWithWalls(folder.path, path, confinement.hooks);
+        ? pipCommand(path, await writeLauncher(folder.path), name)
+        : await pipWithWalls(folder.path, path, name, confinement.hooks);
     const [command = path, ...rest] = [...confinement.around(folder.path), ...pip, ...args];
     const result = await run({
       command,
@@ -186,7 +188,7 @@ export class Builder {
     const missing = /No matching distribution found for ([A-Za-z0-9._-]{1,200})/.exec(output)?.[1];
     if (!UNSURE.includes(failure.failureClass) || missing === undefined) return failure;
     const look = { timeoutMs: LOOK_MS, signal, onLine: () => undefined };
-    const { output: said } = await this.#pip(folder, lookArguments(missing), look, (text) => text);
+    const { output: said } = await this.#pip(folder, name, lookArguments(missing), look, (text) => text);
     const known = sdistSha256 !== null && failure.failureClass === 'no-sdist' && isPep440(version);
     if (known && listsNothing(said))
       return { failureClass: 'index', sentence: 'the index lists nothing of it, whose source is known' };

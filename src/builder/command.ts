@@ -8,8 +8,6 @@ export interface PipBuild {
   readonly wheels: string;
 }
 
-/** How an interpreter runs its pip. `-I`: no variable and no folder brings in another one. */
-export const PIP: readonly string[] = ['-I', '-m', 'pip'];
 /** What holds for each of pip's commands here. */
 const QUIET = ['--no-input', '--disable-pip-version-check', '--no-color'];
 

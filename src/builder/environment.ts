@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { PiwError, reason } from '../errors.js';
 import { codeOf, onDisk } from '../wheels/disk.js';
+import type { Interpreter } from './interpreter.js';
 import { killProcessesOf, lives, MARK, startTime } from './processes.js';
 
 /** Nothing else of the slave's own environment reaches a build. */
@@ -18,24 +19,48 @@ const NAME = /^build-(\d+)-(\d+)-\w{6}$/;
 const REMOVAL_MS = 5 * 60_000;
 
 /**
- * What builds get unless the configuration says otherwise. The first two as piwheels has them: packages look for
- * PIWHEELS_BUILD (rapidfuzz then insists on its compiled part, SimplePyBLE takes the system's libfmt); and those
- * that clone a repository while they are built, which is then no part of the sdist that is built, are refused it.
- * Where that is allowed, git still asks nobody for a password.
+ * What builds get unless the configuration says otherwise.
+ *
+ * - As piwheels has it: packages look for PIWHEELS_BUILD (rapidfuzz then insists on its compiled part, SimplePyBLE
+ *   takes the system's libfmt); and those that clone a repository while they are built, which is then no part of the
+ *   sdist that is built, are refused it. Where that is allowed, git still asks nobody for a password.
+ * - What a build yields depends on neither chance nor place: the order of sets of strings, the time zone, the language.
  */
 const DEFAULTS = {
   PIWHEELS_BUILD: '1',
   GIT_ALLOW_PROTOCOL: 'file',
   GIT_TERMINAL_PROMPT: '0',
+  PYTHONHASHSEED: '0',
+  TZ: 'UTC',
+  LANG: 'C.UTF-8',
+  LC_ALL: 'C.UTF-8',
 } as const;
 
+/** Where builds in a sandbox see their folder: the same for all, for compilers write down where they were. */
+export const SEEN_AT = '/tmp/piw-build';
+
+/**
+ * Makes GCC and Clang write down SEEN_AT for the folder in which they are. In CPPFLAGS, for there it comes in addition:
+ * a package's configure script has defaults for CFLAGS, and takes none of them where CFLAGS is set.
+ */
+function withPrefixMap(
+  given: Readonly<Record<string, string>>,
+  path: string,
+): Readonly<Record<string, string>> {
+  // Shells and Makefiles split it into words.
+  if (!/^[\w./+@-]+$/.test(path)) return {};
+  const flags = [given['CPPFLAGS'] ?? '', `-ffile-prefix-map=${path}=${SEEN_AT}`];
+  return { CPPFLAGS: flags.join(' ').trim() };
+}
+
 export interface Surroundings {
-  /** The interpreter's path. */
-  readonly python: string;
+  readonly interpreter: Pick<Interpreter, 'path' | 'mapsPaths'>;
   /** Folders of further programs, as a Rust compiler's: absolute. */
   readonly programs: readonly string[];
   /** What the farm hands in: how pip reaches the index (addresses, certificates, proxies). */
   readonly given: Readonly<Record<string, string>>;
+  /** Where the build sees its folder, if that is elsewhere. */
+  readonly seenAt?: string | undefined;
 }
 
 /**
@@ -43,9 +68,8 @@ export interface Surroundings {
  * environment:
  *
  *   PATH       the interpreter's folder, those that the slave is configured with, the system's
- *   HOME, TMPDIR, XDG_CACHE_HOME, XDG_CONFIG_HOME, XDG_DATA_HOME, XDG_STATE_HOME   below the folder
- *   LANG       C.UTF-8
- *   GIT_TERMINAL_PROMPT 0, GIT_ALLOW_PROTOCOL file, PIWHEELS_BUILD 1: as DEFAULTS says
+ *   HOME, TMPDIR, XDG_CACHE_HOME, XDG_CONFIG_HOME, XDG_DATA_HOME, XDG_STATE_HOME   below the folder, as the build sees it
+ *   DEFAULTS   above; and CPPFLAGS, outside a sandbox
  *   PYTHONUNBUFFERED   1, so that what a build says is heard when it says it
  *   PIP_CONFIG_FILE    /dev/null: pip reads no file of the machine's or the user's
  *   PIW_BUILD  the folder: the mark of the build's processes
@@ -56,20 +80,23 @@ export class BuildFolder {
   readonly path: string;
   readonly env: Readonly<Record<string, string>>;
 
-  private constructor(path: string, { python, programs, given }: Surroundings) {
+  readonly #seenAt: string;
+
+  private constructor(path: string, { interpreter, programs, given, seenAt }: Surroundings) {
     this.path = path;
-    const home = join(path, 'home');
+    this.#seenAt = seenAt ?? path;
+    const home = this.seen('home');
     this.env = {
       ...DEFAULTS,
       ...given,
-      PATH: [...new Set([dirname(python), ...programs, ...PATH])].join(':'),
+      ...(interpreter.mapsPaths && seenAt === undefined ? withPrefixMap(given, path) : {}),
+      PATH: [...new Set([dirname(interpreter.path), ...programs, ...PATH])].join(':'),
       HOME: home,
-      TMPDIR: join(path, 'tmp'),
-      XDG_CACHE_HOME: join(path, 'cache'),
+      TMPDIR: this.seen('tmp'),
+      XDG_CACHE_HOME: this.seen('cache'),
       XDG_CONFIG_HOME: join(home, '.config'),
       XDG_DATA_HOME: join(home, '.local', 'share'),
       XDG_STATE_HOME: join(home, '.local', 'state'),
-      LANG: 'C.UTF-8',
       PYTHONUNBUFFERED: '1',
       PIP_CONFIG_FILE: '/dev/null',
       [MARK]: path,
@@ -88,6 +115,11 @@ export class BuildFolder {
 
   get wheels(): string {
     return join(this.path, 'wheels');
+  }
+
+  /** Where the build sees a part of it. */
+  seen(part: (typeof PARTS)[number]): string {
+    return join(this.#seenAt, part);
   }
 
   /** Writes a file into it, mode 0600, and gives its path. Raises as create() does. */

@@ -1,19 +1,7 @@
 import { mkdir, readFile, readlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-
-/**
- * Runs pip, or the file that is named, with another program in the place of its interpreter. `-I` keeps
- * out of it whatever a build has left in its home.
- */
-const LAUNCH = `
-import runpy, sys
-sys.executable = sys.argv[1]
-del sys.argv[:2]
-if sys.argv[0] == 'pip':
-    runpy.run_module('pip', run_name='__main__', alter_sys=True)
-else:
-    runpy.run_path(sys.argv[0], run_name='__main__')
-`;
+import type { PackageName } from '../wheels/names.js';
+import { pipCommand, writeLauncher } from './launcher.js';
 
 const quoted = (word: string): string => `'${word.replaceAll("'", String.raw`'\''`)}'`;
 
@@ -23,9 +11,14 @@ const quoted = (word: string): string => `'${word.replaceAll("'", String.raw`'\'
  * package, or of a requirement that comes as source. The other pip runs as it would, with this script in
  * its turn; everything else runs within the walls.
  */
-const standIn = (python: string, launch: string, walls: readonly string[]): string => `#!/bin/sh
+const standIn = (
+  python: string,
+  launch: string,
+  name: PackageName,
+  walls: readonly string[],
+): string => `#!/bin/sh
 case "$1" in
-  */__pip-runner__.py | */pip) exec ${quoted(python)} -I ${quoted(launch)} "$0" "$@" ;;
+  */__pip-runner__.py | */pip) exec ${[python, '-I', launch, name].map(quoted).join(' ')} "$0" "$@" ;;
   *) exec ${[...walls, python].map(quoted).join(' ')} "$@" ;;
 esac
 `;
@@ -43,14 +36,13 @@ esac
 export async function pipWithWalls(
   folder: string,
   python: string,
+  name: PackageName,
   walls: (kept: string) => readonly string[],
 ): Promise<readonly string[]> {
-  const kept = join(folder, 'pip');
-  await mkdir(kept, { recursive: true, mode: 0o700 });
-  const [launch, script] = [join(kept, 'launch.py'), join(kept, 'python')];
-  await writeFile(launch, LAUNCH, { mode: 0o600 });
-  await writeFile(script, standIn(python, launch, walls(kept)), { mode: 0o700 });
-  return [python, '-I', launch, script, 'pip'];
+  const kept = await writeLauncher(folder);
+  const script = join(kept, 'python');
+  await writeFile(script, standIn(python, join(kept, 'launch.py'), name, walls(kept)), { mode: 0o700 });
+  return pipCommand(python, kept, name, script);
 }
 
 /** Notes which network its hook sees, and goes no further. */

@@ -17,6 +17,8 @@ export interface Interpreter {
   /** `linux_x86_64` */
   readonly platformTag: string;
   readonly pipVersion: string;
+  /** Whether its C compiler knows -ffile-prefix-map (GCC from 8, Clang from 10 on). */
+  readonly mapsPaths: boolean;
   /** The folders that it is installed in: a virtual environment's, and its own. */
   readonly prefixes: readonly string[];
   readonly osName: string;
@@ -33,7 +35,7 @@ const LIMITS = { timeout: 20_000, maxBuffer: 1024 * 1024 };
  * its platform. Old Pythons can read this far, to be told that they are too old.
  */
 const QUESTION = `
-import json, platform, sys, sysconfig
+import json, os, platform, subprocess, sys, sysconfig
 try:
     import pip
     pip = pip.__version__
@@ -46,9 +48,17 @@ abi = soabi.replace('-', '_') if py.startswith('pp') else py + getattr(sys, 'abi
 where = sysconfig.get_platform().replace('-', '_').replace('.', '_')
 if sys.maxsize <= 2 ** 32:
     where = {'linux_x86_64': 'linux_i686', 'linux_aarch64': 'linux_armv7l'}.get(where, where)
+maps = False
+try:
+    with open(os.devnull, 'w') as null:
+        words = (sysconfig.get_config_var('CC') or 'cc').split()
+        words += ['-ffile-prefix-map=/a=/b', '-E', '-x', 'c', os.devnull]
+        maps = subprocess.call(words, stdout=null, stderr=null) == 0
+except OSError:
+    pass
 print(json.dumps({
     'path': sys.executable, 'version': platform.python_version(), 'py': py, 'abi': abi,
-    'implementation': platform.python_implementation(), 'platform': where, 'pip': pip,
+    'implementation': platform.python_implementation(), 'platform': where, 'pip': pip, 'maps': maps,
     'prefixes': [sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix],
 }))
 `;
@@ -85,6 +95,7 @@ export async function probe(python: string, env: Readonly<Record<string, string>
     abiTag: text('abi', /^[a-z0-9_]+$/),
     platformTag: text('platform', /^[a-z0-9_]+$/),
     pipVersion,
+    mapsPaths: answer['maps'] === true,
     prefixes: Array.isArray(answer['prefixes']) ? [...new Set(answer['prefixes'].map(String))] : [],
     osName: os.get('NAME') ?? process.platform,
     osVersion: os.get('VERSION_ID') ?? '',

@@ -3,7 +3,8 @@ import { access, constants, lstat, mkdir, realpath, rm } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { PiwError, reason } from '../errors.js';
-import { newFolder } from './environment.js';
+import { normalise } from '../wheels/names.js';
+import { newFolder, SEEN_AT } from './environment.js';
 import { cutsOff, pipWithWalls, probeProject } from './hooks.js';
 import type { Interpreter } from './interpreter.js';
 import { reaper } from './reaper.js';
@@ -16,6 +17,8 @@ export interface Confinement {
   readonly unavailable?: string;
   /** The command, and the first of its arguments, that a build in this folder is run by; empty: none. */
   readonly around: (folder: string) => readonly string[];
+  /** Where a build sees its folder in there, as well as where it is. */
+  readonly seenAt?: string;
   /** In there, what a backend's hooks are run by if they are to have less than pip; `kept` is theirs to read only. */
   readonly hooks?: (kept: string) => readonly string[];
 }
@@ -78,13 +81,13 @@ export async function confine(options: SandboxOptions): Promise<Confinement> {
       });
     };
     await probe([interpreter.path, '-I', '-c', 'import pip']);
-    if (network !== 'requirements') return { notice: undefined, around };
+    if (network !== 'requirements') return { notice: undefined, around, seenAt: SEEN_AT };
     // Of root's processes, bubblewrap covers parts of /proc, and then the kernel refuses walls inside.
     if (process.getuid?.() === 0)
       throw new PiwError('PIW_CONFIG', "sandbox-network = requirements can't be had as root");
     const hooks = wallsInside(found);
     const project = await probeProject(scratch);
-    const pip = await pipWithWalls(scratch, interpreter.path, hooks);
+    const pip = await pipWithWalls(scratch, interpreter.path, normalise('probe'), hooks);
     // It fails, as the project means it to.
     const said = await probe([...pip, 'wheel', '--no-index', '--no-deps', project]).catch(whyNot);
     if (!(await cutsOff(project)))
@@ -92,7 +95,7 @@ export async function confine(options: SandboxOptions): Promise<Confinement> {
         'PIW_CONFIG',
         `sandbox-network = requirements can't be had here, on and off can (${String(said)})`,
       );
-    return { notice: undefined, around, hooks };
+    return { notice: undefined, around, seenAt: SEEN_AT, hooks };
   } catch (error) {
     if (error instanceof PiwError) throw error;
     const why = whyNot(error);
@@ -130,7 +133,7 @@ function whyNot(error: unknown): string {
 
 /**
  * The walls: process, IPC, host name, cgroup and mount namespaces of its own; everything can be read and
- * nothing written but the build's folder, which is /tmp, /var/tmp and /dev/shm as well; no capability, even of
+ * nothing written but the build's folder, of which a part is /tmp, /var/tmp and /dev/shm as well; no capability, even of
  * root's. Out of sight: what is masked, /run with its sockets, and the other builds. What lies upon these is
  * empty and can't be written either: what a build put there would take memory that is counted as nobody's.
  * When the slave ends, so does what is in there.
@@ -173,7 +176,7 @@ async function bubblewrap(options: SandboxOptions): Promise<(folder: string) => 
     ...(hasRun ? ['--tmpfs', '/run'] : []),
     ...own.flatMap((path) => ['--bind', join(folder, 'tmp'), path]),
     ...mounts.flatMap(({ args }) => args),
-    ...['--tmpfs', workDir, '--bind', folder, folder, '--chdir', folder],
+    ...['--tmpfs', workDir, '--bind', folder, folder, '--bind', folder, SEEN_AT, '--chdir', folder],
     ...empty.flatMap((path) => ['--remount-ro', path]),
     // A shell's exit code tells what can't be run from what failed.
     ...['--', '/bin/sh', '-c', 'exec "$0" "$@"'],

@@ -4,12 +4,12 @@ import { gzipSync } from 'node:zlib';
 
 /**
  * Packs files into a `.tar.gz` (POSIX ustar), always the same bytes for the same files. Names are
- * short and plain, as those of our own samples are.
+ * short and plain, as those of our own samples are; times are in seconds since 1970, and 0 if not given.
  */
-export function tarGz(files: readonly (readonly [name: string, contents: Buffer])[]): Buffer {
-  const blocks = files.flatMap(([name, contents]) => {
+export function tarGz(files: readonly (readonly [name: string, contents: Buffer, time?: number])[]): Buffer {
+  const blocks = files.flatMap(([name, contents, time = 0]) => {
     const padding = Buffer.alloc((512 - (contents.length % 512)) % 512);
-    return [header(name, contents.length), contents, padding];
+    return [header(name, contents.length, time), contents, padding];
   });
   return gzipSync(Buffer.concat([...blocks, Buffer.alloc(1024)]));
 }
@@ -21,7 +21,7 @@ export function folderFiles(path: string, as: string): (readonly [string, Buffer
     .map((name) => [`${as}/${name}`, readFileSync(join(path, name))] as const);
 }
 
-function header(name: string, size: number): Buffer {
+function header(name: string, size: number, time: number): Buffer {
   const block = Buffer.alloc(512);
   const octal = (value: number, width: number) => `${value.toString(8).padStart(width - 1, '0')}\0`;
   block.write(name, 0, 100, 'latin1');
@@ -29,7 +29,7 @@ function header(name: string, size: number): Buffer {
   block.write(octal(0, 8), 108, 'latin1');
   block.write(octal(0, 8), 116, 'latin1');
   block.write(octal(size, 12), 124, 'latin1');
-  block.write(octal(0, 12), 136, 'latin1');
+  block.write(octal(time, 12), 136, 'latin1');
   block.write('        ', 148, 'latin1');
   block.write('0', 156, 'latin1');
   block.write('ustar\0', 257, 'latin1');

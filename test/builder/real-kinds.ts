@@ -8,7 +8,6 @@
  * 1 if anything is not as expected. As root it builds as an unprivileged user, with a copy of root's Rust
  * compiler if only root can reach that.
  */
-import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -17,10 +16,11 @@ import { parseArgs } from 'node:util';
 import { Builder, type BuildRequest, type BuildResult } from '../../src/builder/build.js';
 import { probe } from '../../src/builder/interpreter.js';
 import { confine } from '../../src/builder/sandbox.js';
-import { can, type unprivileged } from '../../src/farm/privileges.js';
+import type { Account } from '../../src/farm/privileges.js';
 import { findPython, pipSettings } from '../../src/farm/python.js';
 import { expectedTags, KINDS } from './kinds.js';
 import { startMisfits } from './misfits.js';
+import { rustFor } from './rust.js';
 import { runUnprivileged } from './unprivileged.js';
 
 const { values, positionals } = parseArgs({
@@ -36,28 +36,17 @@ const { values, positionals } = parseArgs({
 const LIMIT_MS = 20 * 60_000;
 process.exitCode =
   (await runUnprivileged(fileURLToPath(import.meta.url), (account, folder) =>
-    [...values.programs, ...rustFor(account, folder)].map((path) => `--programs=${path}`),
+    [...values.programs, ...rust(account, folder)].map((path) => `--programs=${path}`),
   )) ?? (await build());
 
-/** Where the account finds the Rust compiler that is on PATH: a copy, if it can't reach it. */
-function rustFor(account: ReturnType<typeof unprivileged>, folder: string): readonly string[] {
-  if (positionals.length > 0 && !KINDS.some(({ name, needs }) => needs && positionals.includes(name)))
-    return [];
-  let sysroot: string;
-  try {
-    sysroot = execFileSync('rustc', ['--print', 'sysroot'], { encoding: 'utf8' }).trim();
-  } catch {
-    return [];
-  }
-  if (can(account, 'x', join(sysroot, 'bin', 'cargo'))) return [join(sysroot, 'bin')];
-  const copy = join(folder, 'rust');
-  execFileSync('cp', ['-a', sysroot, copy]);
-  return [join(copy, 'bin')];
+function rust(account: Account | undefined, folder: string): readonly string[] {
+  const wanted = KINDS.some(({ name, needs }) => needs !== undefined && positionals.includes(name));
+  return positionals.length === 0 || wanted ? rustFor(account, folder) : [];
 }
 
 async function build(): Promise<number> {
   const folder = values.folder ?? mkdtempSync(join(tmpdir(), 'piw-kinds-'));
-  const programs = values.programs.length > 0 ? values.programs : rustFor(undefined, folder);
+  const programs = values.programs.length > 0 ? values.programs : rust(undefined, folder);
   const python = await findPython(values.python, undefined);
   const { indexUrl, env } = await pipSettings(python);
   const interpreter = await probe(python.path, env);

@@ -16,7 +16,7 @@ export interface Sdist {
 
 /**
  * Packs a folder of test/fixtures/sdists, with the module that their backends share. The same folder
- * always gives the same bytes. With `as` it goes by the name of another.
+ * always gives the same bytes. With `as` it goes by the name of another; `times` are those of its first files.
  */
 export function packFixture(
   fixture: string,
@@ -24,16 +24,18 @@ export function packFixture(
     version = '1.0',
     requiresPython = '>=3.9',
     as = fixture,
-  }: { version?: string; requiresPython?: string; as?: string } = {},
+    times = [],
+  }: { version?: string; requiresPython?: string; as?: string; times?: readonly number[] } = {},
 ): Sdist {
   const name = `piw-fixture-${as}`;
   const stem = `${name.replaceAll('-', '_')}-${version}`;
   const about = `Metadata-Version: 2.1\nName: ${name}\nVersion: ${version}\nRequires-Python: ${requiresPython}\n`;
-  const contents = tarGz([
+  const files = [
     ...folderFiles(`${FIXTURES}${fixture}`, stem),
-    [`${stem}/wheelwright.py`, readFileSync(`${FIXTURES}wheelwright.py`)],
-    [`${stem}/PKG-INFO`, Buffer.from(about)],
-  ]);
+    [`${stem}/wheelwright.py`, readFileSync(`${FIXTURES}wheelwright.py`)] as const,
+    [`${stem}/PKG-INFO`, Buffer.from(about)] as const,
+  ];
+  const contents = tarGz(files.map(([path, file], i) => [path, file, times[i] ?? 0]));
   const sha256 = createHash('sha256').update(contents).digest('hex');
   return { name, filename: `${stem}.tar.gz`, contents, sha256, requiresPython };
 }
