@@ -1,6 +1,6 @@
 /**
- * A farm at work whose nats-server fails in every way that it can: its disk is full for 25 s, it hangs for 60 s, and it
- * is restarted 20 times, in five ways in turn. Builds must go on by themselves within 15 s of its return (30 s for
+ * A farm at work whose nats-server fails in every way that it can: its disk is full for 25 s, it hangs for 30 and 60 s, and
+ * it is restarted 20 times, in five ways in turn. Builds must go on by themselves within 15 s of its return (30 s for
  * the disk), nothing may crash, and nothing may be connected or subscribed twice.
  *
  *     node dist/test/chaos/nats-outages.js [full] [hang] [restarts] [--restarts N] [--slaves N]
@@ -74,7 +74,7 @@ const { values, positionals } = parseArgs({
 const wanted = (name: string) => positionals.length === 0 || positionals.includes(name);
 const outages: Outage[] = [
   ...(wanted('full') ? [full] : []),
-  ...(wanted('hang') ? [hang(60)] : []),
+  ...(wanted('hang') ? [hang(30), hang(60)] : []),
   ...(wanted('restarts')
     ? Array.from({ length: Number(values.restarts) }, (_, n) => RESTARTS[n % RESTARTS.length] ?? full)
     : []),
