@@ -101,7 +101,8 @@ ${EXIT_CODES} With --once: 0 if all of them were published, 1 if any was not.`;
     // The master would refuse it, and be started again.
     readWatchList(watchSettings(loadSettings({ ...set }, '/dev/null')));
     const verbosity = flags.verbose ? ['-v'] : flags.quiet ? ['-q'] : [];
-    const signal = untilSignal();
+    const over = new AbortController();
+    const signal = AbortSignal.any([untilSignal(), over.signal]);
     const interrupted = new Promise<never>((_, reject) => {
       const stop = () => {
         reject(new PiwError('PIW_INTERRUPTED', 'interrupted'));
@@ -144,6 +145,8 @@ ${EXIT_CODES} With --once: 0 if all of them were published, 1 if any was not.`;
         throw error;
     } finally {
       display.close();
+      // Of a farm that has failed nothing more is waited for.
+      over.abort();
       // What was begun is finished before what it began is ended.
       await work.catch(() => undefined);
       await farm.stop();

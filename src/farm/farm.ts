@@ -8,7 +8,7 @@ import { masterConnection } from '../connection.js';
 import { migrate } from '../database/migrations.js';
 import { Database } from '../database/pool.js';
 import { endHolds } from '../database/queue.js';
-import { PiwError } from '../errors.js';
+import { ERRORS, PiwError } from '../errors.js';
 import { nodeFlags } from '../node-flags.js';
 import { status } from '../protocols/control.js';
 import { oracle } from '../protocols/oracle.js';
@@ -419,6 +419,7 @@ export class Farm {
       graceMs: child.graceMs ?? 10_000,
       ready: child.ready ?? (() => Promise.resolve()),
       readyMs: 60_000,
+      configurationCode: ERRORS.PIW_CONFIG.exit,
       onFailure: this.#fail,
       onMessage: child.onMessage ?? (() => undefined),
       log: (text) => {

@@ -21,7 +21,9 @@ export interface ProcessOptions {
   /** Resolves when it can be used; raises if it can't. */
   readonly ready: (signal: AbortSignal) => Promise<void>;
   readonly readyMs: number;
-  /** It ended by itself too often: nothing is done any more. */
+  /** The exit code by which it says that its configuration is wrong: then it is not started again. */
+  readonly configurationCode?: number;
+  /** Its configuration is wrong, or it ended by itself too often: it is not started again. */
   readonly onFailure: (error: PiwError) => void;
   /** What it says over IPC, if it does. */
   readonly onMessage?: (message: unknown) => void;
@@ -37,7 +39,8 @@ const BACK_OFF_MS = { first: 500, most: 30_000 };
  *
  *   starting   until `ready`; if that fails, start() raises PIW_SERVER_FAILED with the log's last line
  *   running    until it ends: by itself, and it is started again after 0.5 s, twice as long at each
- *              further time; after more than five times in a minute onFailure is called
+ *              further time; after more than five times in a minute, or at once where it says that its
+ *              configuration is wrong, onFailure is called
  *   stopped    by stop(), for good
  *
  * It has a process group of its own: Ctrl+C at the terminal reaches the farm alone, which stops
@@ -112,20 +115,27 @@ export class ManagedProcess {
     if (pidFile !== undefined && child.pid !== undefined)
       writeFileSync(pidFile, `${String(child.pid)} ${startTime(child.pid)}\n`);
     this.#ended = new Promise((resolve) => {
-      const end = (why: string) => {
+      const end = (why: string, code: number | null = null) => {
         if (this.#child !== child) return;
         this.#child = undefined;
         if (pidFile !== undefined) rmSync(pidFile, { force: true });
         resolve();
-        this.#restart(why);
+        if (code !== null && code === this.#options.configurationCode) this.#refuse();
+        else this.#restart(why);
       };
       child.once('error', (error) => {
         end(reason(error));
       });
       child.once('exit', (code, signal) => {
-        end(signal ? `was ended by ${signal}` : `ended with exit code ${String(code)}`);
+        end(signal ? `was ended by ${signal}` : `ended with exit code ${String(code)}`, code);
       });
     });
+  }
+
+  /** Reports what it said of its configuration. */
+  #refuse(): void {
+    const { name, onFailure } = this.#options;
+    if (!this.#stopping) onFailure(new PiwError('PIW_CONFIG', `${name} does not start: ${this.#lastLine()}`));
   }
 
   #restart(why: string): void {

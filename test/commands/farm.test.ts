@@ -23,7 +23,7 @@ import { sha256 } from '../helpers/wheel.js';
 
 const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
 const run = promisify(execFile);
-t.setTimeout(280_000);
+t.setTimeout(330_000);
 
 /** A folder that an unprivileged user can enter, as most people's are. */
 function folder(): string {
@@ -224,6 +224,8 @@ void t.test('what is wrong is one plain line with its exit code, and nothing is 
   await mkdir(other);
   writeFileSync(join(other, 'piw-farm.json'), '{"format":99}');
   writeFileSync(join(here, 'file'), '');
+  const wrong = join(here, 'wrong.conf');
+  writeFileSync(wrong, 'sandbox = maybe\n');
   // As they would be if an earlier farm had made them.
   const account = unprivileged();
   if (account) for (const path of [foreign, other]) await giveTree(path, account);
@@ -254,6 +256,11 @@ void t.test('what is wrong is one plain line with its exit code, and nothing is 
     [['--once', 'six', '-c', '/nowhere.conf'], 2, /\/nowhere\.conf can't be read/],
     [['--timeout', 'soon'], 2, /timeout = soon/],
     [['--nonsense'], 2, /[Nn]onexistent flag/],
+    [
+      ['--port', '0', '--data-dir', data, '-c', wrong, ...common],
+      2,
+      /slave-1 does not start: .*sandbox = maybe: it is auto, required or none/,
+    ],
   ];
   for (const [args, code, line] of cases) {
     const result = await farm(args);
