@@ -5,6 +5,7 @@ import { readerOf, reportUnstored, sendFile } from '../src/actor/send-file.js';
 import type { Builder, BuildResult, BuiltFile } from '../src/builder/build.js';
 import { machineStats } from '../src/builder/machine.js';
 import type { Bus } from '../src/bus/bus.js';
+import { whileWaiting } from '../src/bus/waiting.js';
 import { PiwError, reason } from '../src/errors.js';
 import type { Log } from '../src/log.js';
 import type { Answer, Body } from '../src/protocols/protocol.js';
@@ -335,7 +336,8 @@ export class BuildSlave {
   ): Promise<Answer<SlaveVerbs, K>> {
     for (let tries = 0; ; tries += 1) {
       try {
-        return await this.#master.ask(verb, body, { signal });
+        const ask = () => this.#master.ask(verb, body, { signal });
+        return await (verb === 'HELLO' ? whileWaiting(this.#reportWaiting, ask) : ask());
       } catch (error) {
         if (aborted(signal) || !(error instanceof PiwError) || FINAL.has(error.code)) throw error;
         if (error.code === 'PIW_UNKNOWN_SLAVE' && verb !== 'HELLO') {
@@ -353,6 +355,10 @@ export class BuildSlave {
       }
     }
   }
+
+  readonly #reportWaiting = (): void => {
+    this.#options.log.info('waiting for the master to answer: nobody there serves slaves yet');
+  };
 
   async #bye(): Promise<void> {
     if (this.#slaveId === 0) return;

@@ -38,7 +38,6 @@ export async function runProcess<S>(
     setTimeout(() => process.exit(70), ORPHAN_LIMIT_MS);
     stop();
   });
-  await yieldTo(part.nice, options.log);
   let beats: NodeJS.Timeout | undefined;
   let state: ActorState = 'loaded';
   const beat = (): void => {
@@ -49,6 +48,7 @@ export async function runProcess<S>(
     await part.load();
     beats = setInterval(beat, BEAT_EVERY_MS);
     beat();
+    if (part.nice !== undefined) await yieldTo(part.nice, options.log);
     await runActor(part, settings, {
       ...options,
       signal: controller.signal,
@@ -91,23 +91,27 @@ function tellSupervisor(message: ChildMessage): Promise<void> {
 /** How often the niceness of a session is tried: the kernel lets one process of the machine set it every 100 ms. */
 const TRIES = 5;
 const TRY_AGAIN_MS = 150;
+/**
+ * The most that a session yields. It weighs against all other sessions, and not only against those of the other tasks:
+ * beside many of them, a session of niceness 10 would get next to nothing.
+ */
+const MAX_SESSION_NICENESS = 5;
 
 /**
  * Raises this process's niceness to `nice`; one that is higher already stays. Linux may schedule by session
- * (sched_autogroup), and then weighs the processes within one only: a process that leads its own gives it the same
- * niceness. Where the system refuses, the process runs at the niceness that it has.
+ * (sched_autogroup), and then a niceness counts within the session only: a process that leads its own gives the session
+ * one, too. Where the system refuses, the process runs at the niceness that it has.
  */
-async function yieldTo(nice = 0, log: Log): Promise<void> {
+export async function yieldTo(nice: number, log: Pick<Log, 'warning'>): Promise<void> {
   try {
     if (getPriority() < nice) setPriority(nice);
   } catch (error) {
     log.warning(`the niceness could not be raised to ${String(nice)}: ${reason(error)}`);
   }
-  const niceness = getPriority();
-  if (niceness <= 0 || !leadsSession()) return;
+  if (!leadsSession()) return;
   for (let tries = 0; tries < TRIES; tries += 1) {
     try {
-      writeFileSync('/proc/self/autogroup', String(niceness));
+      writeFileSync('/proc/self/autogroup', String(Math.min(nice, MAX_SESSION_NICENESS)));
       return;
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') return;

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { Bus, type BusOptions } from '../bus/bus.js';
 import { Lease } from '../bus/lease.js';
+import { whileWaiting } from '../bus/waiting.js';
 import { PiwError } from '../errors.js';
 import type { Log } from '../log.js';
 import { redactAddress } from '../bus/address.js';
@@ -53,6 +54,8 @@ export interface RunOptions {
 
 /** How long an actor may take to finish what it has, milliseconds. Its supervisor waits a little longer. */
 const FINISH_LIMIT_MS = 10_000;
+/** How long an actor waits for the database's actor to get to work, milliseconds: minutes, on a busy machine. */
+const ORACLE_PATIENCE_MS = 5 * 60_000;
 /** How long a lease is handed back and a connection drained at the end, milliseconds. NATS may be away. */
 const [RELEASE_LIMIT_MS, DRAIN_LIMIT_MS] = [1000, 1000];
 
@@ -67,12 +70,21 @@ export async function runActor<S>(part: Part<S>, settings: S, options: RunOption
   const bus = await Bus.connect({
     patienceMs: 60_000,
     ...options.bus,
+    signal,
+    onWaiting: (text) => {
+      log.warning(text);
+    },
     onStatus: (text, connected) => {
       const server = redactAddress(options.bus.address);
       if (connected) attendant.conditions.clear('nats-away', server);
       else attendant.conditions.raise('nats-away', server, text);
     },
+  }).catch((error: unknown) => {
+    // It was told to end before it was connected.
+    if (error instanceof PiwError && error.code === 'PIW_INTERRUPTED') return undefined;
+    throw error;
   });
+  if (!bus) return;
   const ended = ending(signal);
   void bus.closed().then(() => {
     ended.end(new PiwError('PIW_DISCONNECTED', 'the connection to NATS has ended'));
@@ -95,7 +107,8 @@ export async function runActor<S>(part: Part<S>, settings: S, options: RunOption
   const attendant = new Attendant({ ...context, pausing: 'ignores' }, part, options, ended.end);
   attendant.start();
   let actor: Actor | undefined;
-  try {
+  const isEnding = (): boolean => ended.signal.aborted;
+  const work = async (): Promise<void> => {
     if (part.kind === 'single') {
       options.onState?.('standing by');
       const who = `${hostname()}/${String(process.pid)}`;
@@ -108,14 +121,18 @@ export async function runActor<S>(part: Part<S>, settings: S, options: RunOption
         ended.end(new PiwError('PIW_NOT_LEADER', 'the lease was lost; standing by'));
       });
     }
-    if (!ended.signal.aborted) {
-      actor = await make(context, settings);
-      await attendant.take(actor, lease !== undefined);
-      await actor.start();
-      options.onState?.('at work');
-      log.info(lease ? `at work, with lease ${String(lease.fence)}` : 'at work');
-    }
-    await ended.promise;
+    if (isEnding()) return;
+    actor = await make(context, settings);
+    await attendant.take(actor, lease !== undefined);
+    await actor.start();
+    if (isEnding()) return;
+    options.onState?.('at work');
+    log.info(lease ? `at work, with lease ${String(lease.fence)}` : 'at work');
+  };
+  try {
+    const working = work();
+    // Whoever is told to end doesn't wait first for what it needs to begin.
+    await Promise.race([working.then(() => ended.promise), ended.promise]);
   } finally {
     await within(FINISH_LIMIT_MS, stopAll(actor, attendant, lease, bus), () => {
       log.error(`did not finish within ${String(FINISH_LIMIT_MS / 1000)} s`);
@@ -196,7 +213,12 @@ class Attendant<S> extends Actor {
     this.#leader = leader;
     if (this.#part.pausing === 'ignores') return;
     const database = new Client(this.bus, oracle);
-    const { tasks } = await database.ask('GETPAUSED', {}, { timeoutMs: 2000, patienceMs: 60_000 });
+    const { tasks } = await whileWaiting(
+      () => {
+        this.log.info('waiting for the-oracle, which knows what is paused');
+      },
+      () => database.ask('GETPAUSED', {}, { timeoutMs: 2000, patienceMs: ORACLE_PATIENCE_MS }),
+    );
     if (tasks.includes('*') || tasks.includes(this.#part.task)) await actor.pause(true);
   }
 }

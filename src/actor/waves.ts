@@ -13,7 +13,7 @@ export interface WaveOptions {
   /** All of it takes no longer than this; then whatever is left is killed. */
   readonly limitMs: number;
   /** What is left for each later wave when one doesn't end. */
-  readonly reserveMs: number;
+  readonly reserveMs: number | ((wave: number) => number);
   /** Nothing is gained by the order: all are told at once. */
   readonly atOnce?: boolean;
 }
@@ -39,8 +39,11 @@ export async function stopInWaves(items: readonly Stoppable[], options: WaveOpti
   for (const [at, wave] of waves.entries()) {
     const members = items.filter((item) => atOnce || item.wave === wave);
     for (const item of members) item.stop();
-    const later = waves.length - 1 - at;
-    await within(end - performance.now() - later * reserveMs, members);
+    const later = waves
+      .slice(at + 1)
+      .map((one) => (typeof reserveMs === 'number' ? reserveMs : reserveMs(one)));
+    const reserved = later.reduce((sum, ms) => sum + ms, 0);
+    await within(end - performance.now() - reserved, members);
   }
   await within(end - performance.now(), items);
   for (const item of left) item.kill();

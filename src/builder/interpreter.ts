@@ -27,7 +27,8 @@ export interface Interpreter {
   readonly board: string | null;
 }
 
-const LIMITS = { timeout: 20_000, maxBuffer: 1024 * 1024 };
+/** Long, for a machine that is busy. */
+const LIMITS = { timeout: 120_000, maxBuffer: 1024 * 1024 };
 
 /**
  * What wheels of this interpreter's own are tagged with (packaging.tags and bdist_wheel agree): a

@@ -1,5 +1,6 @@
 import { accessSync, constants } from 'node:fs';
 import { isIP } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { checkServerIdentity, type PeerCertificate } from 'node:tls';
 import {
   ErrorCode as Nats,
@@ -19,6 +20,7 @@ import { OURS, STRANGERS, decode, encode } from './codec.js';
 import { busError, codeOf, within } from './errors.js';
 import { publicKeyOf } from './nkey.js';
 import { Objects } from './objects.js';
+import { whileWaiting } from './waiting.js';
 import { connectWire } from './wire.js';
 
 /** Files in PEM. With any of them, or a tls:// address, a server without TLS is refused. */
@@ -46,6 +48,10 @@ export interface BusOptions {
   readonly inboxPrefix?: string;
   /** How long the first connection is tried, milliseconds. */
   readonly patienceMs?: number;
+  /** Gives up the first connection. */
+  readonly signal?: AbortSignal;
+  /** Told what the first connection waits for, after two seconds and then at intervals. */
+  readonly onWaiting?: (text: string) => void;
   readonly onStatus?: (text: string, connected: boolean) => void;
 }
 
@@ -121,41 +127,50 @@ export class Bus {
   }
 
   /**
-   * Raises PIW_UNREACHABLE when there is no connection within patienceMs (default 10 s), and at once
-   * where the servers refuse us or we don't trust them; PIW_CONFIG for a key or a file that can't be used.
+   * Throws PIW_UNREACHABLE when there is no connection within patienceMs (default 10 s), and at once
+   * where the servers refuse us or we don't trust them; PIW_CONFIG for a key or a file that can't be used;
+   * PIW_INTERRUPTED when the signal is aborted.
    */
   static async connect(options: BusOptions): Promise<Bus> {
+    const { signal, onWaiting } = options;
     const { servers } = parseAddress(options.address);
     const security = { ...whoWeAre(options), ...encryption(options) };
-    const deadline = Date.now() + (options.patienceMs ?? 10_000);
-    for (;;) {
-      try {
-        const nc = await connectWire({
-          servers: [...servers],
-          name: options.name,
-          ...security,
-          ...(options.inboxPrefix === undefined ? {} : { inboxPrefix: options.inboxPrefix }),
-          maxReconnectAttempts: -1,
-          reconnectTimeWait: 200,
-          reconnectJitter: 200,
-          pingInterval: 10_000,
-          maxPingOut: 2,
-          timeout: 5000,
-          // A stack for each question costs more than the question.
-          noAsyncTraces: true,
-          ignoreClusterUpdates: servers.length === 1,
-        });
-        return new Bus(nc, options);
-      } catch (error) {
-        const final = finalReason(error);
-        if (final !== undefined || Date.now() > deadline) {
-          const why = final ?? reason(error);
-          const text = `NATS at ${redactAddress(options.address)} can't be used: ${why}`;
-          throw new PiwError('PIW_UNREACHABLE', text, { cause: error });
+    const where = `NATS at ${redactAddress(options.address)}`;
+    const deadline = performance.now() + (options.patienceMs ?? 10_000);
+    let why = 'no answer yet';
+    const report = (): void => {
+      const left = Math.max(0, Math.ceil((deadline - performance.now()) / 1000));
+      onWaiting?.(`waiting for ${where} (${why}); giving up in ${String(left)} s`);
+    };
+    return await whileWaiting(report, async () => {
+      for (;;) {
+        try {
+          const connecting = connectWire({
+            servers: [...servers],
+            name: options.name,
+            ...security,
+            ...(options.inboxPrefix === undefined ? {} : { inboxPrefix: options.inboxPrefix }),
+            maxReconnectAttempts: -1,
+            reconnectTimeWait: 200,
+            reconnectJitter: 200,
+            pingInterval: 10_000,
+            maxPingOut: 2,
+            timeout: 5000,
+            // A stack for each question costs more than the question.
+            noAsyncTraces: true,
+            ignoreClusterUpdates: servers.length === 1,
+          });
+          return new Bus(await unlessAborted(connecting, signal, (nc) => nc.close()), options);
+        } catch (error) {
+          if (error instanceof PiwError) throw error;
+          const final = finalReason(error);
+          why = final ?? causeOf(error);
+          if (final !== undefined || performance.now() > deadline)
+            throw new PiwError('PIW_UNREACHABLE', `${where} can't be used: ${why}`, { cause: error });
+          await unlessAborted(sleep(200), signal);
         }
-        await new Promise((resolve) => setTimeout(resolve, 200));
       }
-    }
+    });
   }
 
   /** `<prefix>.a.b.c` */
@@ -374,6 +389,29 @@ export class Bus {
   }
 }
 
+/** Throws PIW_INTERRUPTED as soon as the signal is aborted; what `promise` resolves with later is disposed of. */
+async function unlessAborted<T>(
+  promise: Promise<T>,
+  signal: AbortSignal | undefined,
+  dispose: (late: T) => unknown = () => undefined,
+): Promise<T> {
+  if (!signal) return await promise;
+  let abort = (): void => undefined;
+  const aborted = new Promise<never>((_, reject) => {
+    abort = () => {
+      promise.then(dispose, () => undefined);
+      reject(new PiwError('PIW_INTERRUPTED', 'the connection to NATS was given up'));
+    };
+  });
+  signal.addEventListener('abort', abort, { once: true });
+  if (signal.aborted) abort();
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    signal.removeEventListener('abort', abort);
+  }
+}
+
 /** How the server learns who is connecting. */
 function whoWeAre({ address, seed }: BusOptions): ConnectionOptions {
   const its = parseAddress(address);
@@ -435,6 +473,11 @@ function finalReason(error: unknown): string | undefined {
   return typeof its === 'string' && DISTRUST.test(its)
     ? `its certificate is not trusted: ${reason(cause)}`
     : undefined;
+}
+
+/** What went wrong below the client library, whose own text is a code. */
+function causeOf(error: unknown): string {
+  return reason(error instanceof NatsError ? (error.chainedError ?? error) : error);
 }
 
 const AUTHORIZATION: string = Nats.AuthorizationViolation;

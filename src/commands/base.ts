@@ -77,12 +77,16 @@ export abstract class PiwCommand extends Command {
     return createLog(who, this.level(flags), fileSink(flags['log-file']));
   }
 
-  /** A connection for one command; it is given up after a few seconds. */
-  protected async connect(settings: Settings): Promise<Bus> {
+  /** A connection for one command; it is given up after `patienceMs`. */
+  protected async connect(settings: Settings, patienceMs = 3000, signal?: AbortSignal): Promise<Bus> {
     return await Bus.connect({
       ...masterConnection(settings),
       name: `piw ${this.words}`,
-      patienceMs: 3000,
+      patienceMs,
+      ...(signal === undefined ? {} : { signal }),
+      onWaiting: (text) => {
+        complain(`piw: ${text}`);
+      },
     });
   }
 

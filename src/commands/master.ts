@@ -20,6 +20,7 @@ import { tellParent } from './parent.js';
 
 /** How long the last messages may take at the end, milliseconds: NATS may be away. */
 const DRAIN_LIMIT_MS = 1000;
+const NATS_PATIENCE_MS = 60_000;
 
 export default class Master extends PiwCommand {
   static override summary = 'Run the whole cast of a farm on this machine, and keep it running.';
@@ -64,7 +65,8 @@ ${EXIT_CODES}`;
     } finally {
       await database.close();
     }
-    const bus = await this.connect(settings);
+    // At boot, the servers may come later than their master.
+    const bus = await this.connect(settings, NATS_PATIENCE_MS, signal);
     const quit = new AbortController();
     const ended = AbortSignal.any([signal, quit.signal]);
     const supervisor = flags['one-process']

@@ -10,7 +10,7 @@ import type { Limits } from '../builder/limits.js';
 import { probe } from '../builder/interpreter.js';
 import { confine, type Confinement } from '../builder/sandbox.js';
 import { workFolder } from '../builder/work-folder.js';
-import { Bus } from '../bus/bus.js';
+import { Bus, type BusOptions } from '../bus/bus.js';
 import { defaultFiles, type Settings } from '../config.js';
 import { slaveConnection } from '../connection.js';
 import { PiwError } from '../errors.js';
@@ -54,20 +54,6 @@ ${EXIT_CODES}`;
     const workDir = await workFolder(settings['work-dir']);
     // Before anything else: they may be what fills the disk, so that no work would be asked for.
     for (const trouble of await wipeLeftovers(workDir)) log.warning(trouble);
-    const connecting = Bus.connect({
-      ...connection,
-      name: `slave ${settings.label ?? hostname()}`,
-      patienceMs: 60_000,
-      onStatus: (text) => {
-        log.warning(text);
-      },
-    });
-    const bus = await Promise.race([connecting, abortOf(signal)]);
-    if (!bus) return this.exit(0);
-    const out = new AbortController();
-    void bus.closed().then(() => {
-      out.abort();
-    });
     const pythons = settings.python.length > 0 ? settings.python : ['python3'];
     const passed = { ...environment(), ...variablesOf(settings['build-env']) };
     const programs = settings['build-path'].map((folder) => resolve(folder));
@@ -75,8 +61,9 @@ ${EXIT_CODES}`;
       ...secretsOf(flags.configuration),
       ...[settings['slave-key'], settings['tls-key']].filter((file) => file !== null),
     ];
-    try {
-      await together(AbortSignal.any([signal, out.signal]), pythons, async (python, signal) => {
+    // What is wrong here is said at once, and not when the master can be reached.
+    const builders = await Promise.all(
+      pythons.map(async (python) => {
         const interpreter = await probe(python, passed);
         const confinement = await confine({
           mode: settings.sandbox,
@@ -88,6 +75,18 @@ ${EXIT_CODES}`;
           this.#sayUnconfined(confinement, log, flags['log-file'] !== undefined);
           await this.#guard(secrets, log, settings['allow-exposed']);
         }
+        return { interpreter, confinement };
+      }),
+    );
+    const bus = await this.#connect(connection, settings, log, signal);
+    if (!bus) return this.exit(0);
+    const out = new AbortController();
+    void bus.closed().then(() => {
+      out.abort();
+    });
+    const either = AbortSignal.any([signal, out.signal]);
+    try {
+      await together(either, builders, async ({ interpreter, confinement }, signal) => {
         const slave = new BuildSlave({
           bus,
           log,
@@ -151,6 +150,31 @@ ${EXIT_CODES}`;
     tellParent({ progress: { state: 'unconfined', text } });
   }
 
+  /** Undefined if it was told to end meanwhile. */
+  async #connect(
+    connection: Omit<BusOptions, 'name'>,
+    settings: Settings,
+    log: Log,
+    signal: AbortSignal,
+  ): Promise<Bus | undefined> {
+    const warn = (text: string): void => {
+      log.warning(text);
+    };
+    try {
+      return await Bus.connect({
+        ...connection,
+        name: `slave ${settings.label ?? hostname()}`,
+        patienceMs: 60_000,
+        signal,
+        onStatus: warn,
+        onWaiting: warn,
+      });
+    } catch (error) {
+      if (signal.aborted) return undefined;
+      throw error;
+    }
+  }
+
   /**
    * Without a sandbox, what is built could speak to the master as this slave, or become it, or leave something in
    * its home. Raises PIW_CONFIG where that is so, unless it is allowed, for trying out.
@@ -198,15 +222,6 @@ async function together<T>(
   );
   if (errors.length > 0) throw errors[0];
 }
-
-const abortOf = (signal: AbortSignal): Promise<undefined> =>
-  new Promise((resolve) => {
-    const over = () => {
-      resolve(undefined);
-    };
-    if (signal.aborted) over();
-    signal.addEventListener('abort', over);
-  });
 
 /**
  * Where the slave's key may be: the configuration, and the folder that it is in, for piw farm and people

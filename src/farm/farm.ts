@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Client } from '../actor/client.js';
+import { stopInWaves, type Stoppable } from '../actor/waves.js';
 import { Bus } from '../bus/bus.js';
 import { parseAddress } from '../bus/address.js';
 import { farmFile, formatConfig, loadSettings, parseConfig, type SetSettings } from '../config.js';
@@ -11,7 +11,6 @@ import { endHolds } from '../database/queue.js';
 import { ERRORS, PiwError } from '../errors.js';
 import { nodeFlags } from '../node-flags.js';
 import { status } from '../protocols/control.js';
-import { oracle } from '../protocols/oracle.js';
 import { SimpleIndex } from '../pypi/index-reader.js';
 import { followConditions } from './conditions.js';
 import { certificates } from './certificates.js';
@@ -20,6 +19,7 @@ import { DataFolder } from './folder.js';
 import { startNats } from './nats-server.js';
 import { freePort, isFree } from './ports.js';
 import { Output } from './output.js';
+import { StartUp } from './start-up.js';
 import { startPostgres } from './postgres.js';
 import { unprivileged } from './privileges.js';
 import { ManagedProcess } from './process.js';
@@ -113,13 +113,28 @@ const DEFAULT_PREFIX = 'piw';
 /** What a slave is short of until somebody makes room. */
 const ROOM: ReadonlySet<string> = new Set(['disk', 'memory']);
 
+/** In what order everything ends: slaves hand back what they build, a master needs its servers. */
+const WAVES = { slaves: 5, connection: 4, master: 3, web: 2, servers: 1, folder: 0 };
+/** All of it takes no longer; a master with a server that hangs takes most of it. */
+const STOP = {
+  limitMs: 20_000,
+  reserveMs: (wave: number): number => ({ [WAVES.master]: 12_000, [WAVES.servers]: 3000 })[wave] ?? 0,
+};
+const DRAIN_LIMIT_MS = 2000;
+/** How long the first connection may take, on a machine that is busy. */
+const NATS_PATIENCE_MS = 120_000;
+/** Exit codes of what isn't started again, beside a wrong configuration: something missing, another version. */
+const FINAL_CODES = [3, 6];
+
 /**
  * A whole farm on one machine: its servers, a master, slaves, a web server. start() brings them up in
  * that order; stop() takes them down in reverse, also when start() was broken off in the middle.
  */
 export class Farm {
   readonly #options: FarmOptions;
-  readonly #running: { readonly stop: () => Promise<void> | void }[] = [];
+  readonly #running: Stoppable[] = [];
+  /** How far the master says it is. */
+  readonly #startUp: StartUp;
   #wanted: readonly Wanted[] = [];
   /** What slaves are short of. */
   readonly #resting = new Map<number, unknown>();
@@ -132,6 +147,9 @@ export class Farm {
     this.#options = options;
     this.failed = new Promise<never>((_, reject) => (this.#fail = reject));
     this.failed.catch(() => undefined);
+    this.#startUp = new StartUp((text) => {
+      options.tell({ event: 'setup', text });
+    });
   }
 
   /** Brings the farm up. What was asked for and can't be built is in what it gives, as failed. */
@@ -154,10 +172,8 @@ export class Farm {
     const [python = await findPython(undefined, account)] = pythons;
     const program = stage(root, account);
     const folder = DataFolder.open(reachable(this.#options.dataDir, account, say), account);
-    this.#running.push({
-      stop: () => {
-        folder.close();
-      },
+    this.#stopLater(WAVES.folder, () => {
+      folder.close();
     });
     const output = reachable(set['output-path'] ?? folder.join('www'), account, say);
     signal.throwIfAborted();
@@ -178,12 +194,13 @@ export class Farm {
     const bus = await Bus.connect({
       ...this.#connection(nats),
       name: 'farm',
+      ...{ patienceMs: NATS_PATIENCE_MS, signal, onWaiting: say },
       onStatus: (text, connected) => {
         tell({ event: connected ? 'setup' : 'trouble', text });
       },
     });
-    this.#running.push({ stop: () => bus.drain() });
-    await ready(bus, signal);
+    this.#stopLater(WAVES.connection, () => bus.drain(DRAIN_LIMIT_MS));
+    await this.#startUp.finished(bus, signal);
     await site.restore(bus, signal);
     for (let number = 1; number <= slaves; number += 1)
       await this.#slave(number, program, folder, nats, { pythons, env: source.env }, say);
@@ -223,8 +240,28 @@ export class Farm {
     say();
   }
 
+  /** Ends everything, within STOP.limitMs. */
   async stop(): Promise<void> {
-    for (const part of this.#running.splice(0).reverse()) await part.stop();
+    await stopInWaves(this.#running.splice(0), STOP);
+  }
+
+  #stopLater(wave: number, stop: () => Promise<void> | void, kill = (): void => undefined): void {
+    let resolve = (): void => undefined;
+    const ended = new Promise<void>((done) => (resolve = done));
+    const end = async (): Promise<void> => {
+      await stop();
+    };
+    this.#running.push({ wave, ended, kill, stop: () => void end().finally(resolve) });
+  }
+
+  #stopProcessLater(wave: number, child: ManagedProcess): void {
+    this.#stopLater(
+      wave,
+      () => child.stop(),
+      () => {
+        child.kill();
+      },
+    );
   }
 
   async #port(): Promise<number> {
@@ -284,13 +321,13 @@ export class Farm {
       listen,
       log: say,
     });
-    this.#running.push(nats.process);
+    this.#stopProcessLater(WAVES.servers, nats.process);
     return nats;
   }
 
   async #postgres(services: Services, say: (text: string) => void) {
     const postgres = await startPostgres({ ...services, log: say });
-    this.#running.push(postgres.process);
+    this.#stopProcessLater(WAVES.servers, postgres.process);
     return postgres;
   }
 
@@ -351,8 +388,12 @@ export class Farm {
       program,
       args: ['master', '-c', folder.join('piwheels.conf'), ...this.#options.masterArgs],
       env: {},
-      graceMs: 60_000,
       logFile: this.#options.set['log-file'],
+      graceMs: 20_000,
+      wave: WAVES.master,
+      onMessage: (message) => {
+        this.#startUp.heard(message);
+      },
     });
   }
 
@@ -384,6 +425,7 @@ export class Farm {
       env: { PIW_BUILD_ENV: JSON.stringify(its.env) },
       graceMs: 20_000,
       logFile: set['log-file'],
+      wave: WAVES.slaves,
       onMessage: (message) => {
         this.#progress(number, message);
       },
@@ -400,6 +442,7 @@ export class Farm {
       readonly graceMs?: number;
       /** Default: one of its own in the data folder. */
       readonly logFile?: string | undefined;
+      readonly wave?: number;
       readonly ready?: () => Promise<void>;
       readonly onMessage?: (message: unknown) => void;
     },
@@ -420,13 +463,15 @@ export class Farm {
       ready: child.ready ?? (() => Promise.resolve()),
       readyMs: 60_000,
       configurationCode: ERRORS.PIW_CONFIG.exit,
+      signal: this.#options.signal,
+      finalCodes: FINAL_CODES,
       onFailure: this.#fail,
       onMessage: child.onMessage ?? (() => undefined),
       log: (text) => {
         this.#options.tell({ event: 'trouble', text });
       },
     });
-    this.#running.push(process_);
+    this.#stopProcessLater(child.wave ?? WAVES.web, process_);
     await process_.start();
   }
 
@@ -540,10 +585,4 @@ async function tryAgain(dsn: string): Promise<void> {
 function roleOf(dsn: string): string {
   const url = URL.canParse(dsn) ? new URL(dsn) : undefined;
   return url && url.username !== '' ? decodeURIComponent(url.username) : (process.env['USER'] ?? 'piwheels');
-}
-
-/** The cast is at work when the database answers through it. */
-async function ready(bus: Bus, signal: AbortSignal): Promise<void> {
-  const database = new Client(bus, oracle, undefined, { timeoutMs: 2000, patienceMs: 120_000, signal });
-  await database.ask('GETABIS', {});
 }

@@ -52,6 +52,8 @@ interface Kept {
   readonly slaves: Readonly<Record<string, string>>;
 }
 
+/** Long, for a machine that is busy, milliseconds. */
+const VERSION_LIMIT_MS = 60_000;
 /** 2.9 rejects parts of our configuration, and has known faults in JetStream. */
 const OLDEST = [2, 10];
 
@@ -60,9 +62,11 @@ async function onPath(folder: DataFolder, log: (line: string) => void): Promise<
   for (const place of (process.env['PATH'] ?? '').split(delimiter)) {
     const path = join(place, 'nats-server');
     if (!can(folder.account, 'x', path)) continue;
-    const { stdout } = await promisify(execFile)(path, ['--version'], { timeout: 5000 }).catch(() => ({
-      stdout: '',
-    }));
+    const { stdout } = await promisify(execFile)(path, ['--version'], { timeout: VERSION_LIMIT_MS }).catch(
+      () => ({
+        stdout: '',
+      }),
+    );
     const [, major, minor] = (/v(\d+)\.(\d+)/.exec(stdout) ?? []).map(Number);
     if (major === undefined || minor === undefined) continue;
     if (major > (OLDEST[0] ?? 0) || minor >= (OLDEST[1] ?? 0)) return path;
@@ -131,6 +135,7 @@ export async function startNats({
     graceMs: 10_000,
     ready: (signal) => greeted(port, signal),
     readyMs: 60_000,
+    signal,
     onFailure,
     log,
   });

@@ -64,7 +64,7 @@ function places(): readonly string[] {
 
 function majorOf(bin: string): number | undefined {
   try {
-    const said = execFileSync(join(bin, 'postgres'), ['--version'], { encoding: 'utf8', timeout: 5000 });
+    const said = execFileSync(join(bin, 'postgres'), ['--version'], { encoding: 'utf8', timeout: 60_000 });
     return Number(/(\d+)(?:\.|\s|$|devel|beta|rc)/.exec(said)?.[1]);
   } catch {
     return undefined;

@@ -55,7 +55,7 @@ export function can(account: Account | undefined, mode: 'r' | 'w' | 'x', path: s
   const test = spawnSync('/bin/sh', ['-c', `test -${mode} "$1"`, 'sh', path], {
     ...as(account),
     stdio: 'ignore',
-    timeout: 5000,
+    timeout: 60_000,
   });
   return test.status === 0;
 }

@@ -1,6 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
-import { closeSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { activityOf } from '../actor/activity.js';
 import { PiwError, reason } from '../errors.js';
 import { as, type Account } from './privileges.js';
 
@@ -18,11 +19,16 @@ export interface ProcessOptions {
   /** How it is told to end, and how long it may take, milliseconds. */
   readonly stopSignal: NodeJS.Signals;
   readonly graceMs: number;
-  /** Resolves when it can be used; raises if it can't. */
-  readonly ready: (signal: AbortSignal) => Promise<void>;
+  /** Resolves when it can be used; throws if it can't. Calls `progress` when it sees that it is on its way. */
+  readonly ready: (signal: AbortSignal, progress: () => void) => Promise<void>;
+  /** How long nothing may be seen of it on its way there, milliseconds: no processor time, no output, no progress. */
   readonly readyMs: number;
   /** The exit code by which it says that its configuration is wrong: then it is not started again. */
   readonly configurationCode?: number;
+  /** Further exit codes after which starting it again would change nothing. */
+  readonly finalCodes?: readonly number[];
+  /** Gives up the start. */
+  readonly signal?: AbortSignal;
   /** Its configuration is wrong, or it ended by itself too often: it is not started again. */
   readonly onFailure: (error: PiwError) => void;
   /** What it says over IPC, if it does. */
@@ -30,16 +36,21 @@ export interface ProcessOptions {
   readonly log: (line: string) => void;
 }
 
-const MAX_RESTARTS = 5;
-const RESTART_WINDOW_MS = 60_000;
+/** Ends in a row after which it is given up; one that ran for so long has none behind it. */
+const MAX_ENDS = 5;
+const HEALTHY_MS = 60_000;
+/** However much it does: by then it must be ready. */
+const START_LIMIT_MS = 15 * 60_000;
+const LOOK_EVERY_MS = 1000;
 const BACK_OFF_MS = { first: 500, most: 30_000 };
 
 /**
  * A process that the farm keeps alive: a server, the master, a slave. It is
  *
- *   starting   until `ready`; if that fails, start() raises PIW_SERVER_FAILED with the log's last line
+ *   starting   until `ready`; if that fails, or nothing is seen of it for too long, start() throws PIW_SERVER_FAILED
+ *              with the log's last line
  *   running    until it ends: by itself, and it is started again after 0.5 s, twice as long at each
- *              further time; after more than five times in a minute, or at once where it says that its
+ *              further time; after more than five times in a row, or at once where it says that its
  *              configuration is wrong, onFailure is called
  *   stopped    by stop(), for good
  *
@@ -51,7 +62,8 @@ export class ManagedProcess {
   #child: ChildProcess | undefined;
   #ended: Promise<void> = Promise.resolve();
   #stopping = false;
-  #restarts: number[] = [];
+  #ends = 0;
+  #startedAt = 0;
   #again: NodeJS.Timeout | undefined;
 
   constructor(options: ProcessOptions) {
@@ -64,25 +76,62 @@ export class ManagedProcess {
 
   /** Starts it and waits until it is ready. */
   async start(): Promise<void> {
-    const { ready, readyMs, name } = this.#options;
+    const { ready, name, signal } = this.#options;
     this.#spawn();
-    const limit = AbortSignal.timeout(readyMs);
+    const over = new AbortController();
     const died = this.#ended.then(() => {
       throw new PiwError('PIW_SERVER_FAILED', `${name} did not start: ${this.#lastLine()}`);
     });
     died.catch(() => undefined);
-    const late = new Promise<never>((_, reject) => {
-      limit.addEventListener('abort', () => {
-        reject(new PiwError('PIW_SERVER_FAILED', `${name} was not ready in time: ${this.#lastLine()}`));
-      });
+    let progressed = true;
+    const stalled = this.#stalled(over.signal, () => {
+      const was = progressed;
+      progressed = false;
+      return was;
     });
-    late.catch(() => undefined);
+    stalled.catch(() => undefined);
+    const interrupted = new Promise<never>((_, reject) => {
+      const interrupt = (): void => {
+        reject(new PiwError('PIW_INTERRUPTED', 'interrupted'));
+      };
+      if (signal?.aborted) interrupt();
+      signal?.addEventListener('abort', interrupt, { once: true });
+      over.signal.addEventListener('abort', () => signal?.removeEventListener('abort', interrupt));
+    });
+    interrupted.catch(() => undefined);
     try {
-      await Promise.race([ready(limit), died, late]);
+      const progress = (): void => {
+        progressed = true;
+      };
+      await Promise.race([ready(over.signal, progress), died, stalled, interrupted]);
     } catch (error) {
       await this.stop();
       throw error;
+    } finally {
+      over.abort();
     }
+  }
+
+  /** Throws when nothing has been seen of it for readyMs, or when the start takes too long in all. */
+  async #stalled(signal: AbortSignal, hasProgressed: () => boolean): Promise<never> {
+    const { name, readyMs } = this.#options;
+    const began = performance.now();
+    let silentMs = 0;
+    let [cpuMs, size] = [0, 0];
+    while (silentMs < readyMs && performance.now() - began < START_LIMIT_MS) {
+      await sleep(LOOK_EVERY_MS, undefined, { signal });
+      const activity = activityOf(this.pid);
+      const written = statSync(this.#options.logFile, { throwIfNoEntry: false })?.size ?? 0;
+      const busy = activity !== undefined && (activity.runnable || activity.cpuMs > cpuMs);
+      silentMs = busy || written > size || hasProgressed() ? 0 : silentMs + LOOK_EVERY_MS;
+      [cpuMs, size] = [activity?.cpuMs ?? 0, written];
+    }
+    throw new PiwError('PIW_SERVER_FAILED', `${name} was not ready in time: ${this.#lastLine()}`);
+  }
+
+  /** Ends it at once. */
+  kill(): void {
+    this.#kill('SIGKILL');
   }
 
   /** Tells it to end, kills it when it doesn't, and waits until it has. */
@@ -111,6 +160,7 @@ export class ManagedProcess {
     });
     closeSync(log);
     this.#child = child;
+    this.#startedAt = performance.now();
     if (onMessage) child.on('message', onMessage);
     if (pidFile !== undefined && child.pid !== undefined)
       writeFileSync(pidFile, `${String(child.pid)} ${startTime(child.pid)}\n`);
@@ -121,7 +171,7 @@ export class ManagedProcess {
         if (pidFile !== undefined) rmSync(pidFile, { force: true });
         resolve();
         if (code !== null && code === this.#options.configurationCode) this.#refuse();
-        else this.#restart(why);
+        else this.#restart(why, code);
       };
       child.once('error', (error) => {
         end(reason(error));
@@ -138,22 +188,18 @@ export class ManagedProcess {
     if (!this.#stopping) onFailure(new PiwError('PIW_CONFIG', `${name} does not start: ${this.#lastLine()}`));
   }
 
-  #restart(why: string): void {
+  #restart(why: string, code: number | null): void {
     if (this.#stopping) return;
-    const { name, log, onFailure } = this.#options;
-    const now = performance.now();
-    this.#restarts = [...this.#restarts.filter((at) => now - at < RESTART_WINDOW_MS), now];
-    const times = this.#restarts.length;
-    if (times > MAX_RESTARTS) {
-      onFailure(
-        new PiwError(
-          'PIW_SERVER_FAILED',
-          `${name} ${why}, ${String(times)} times within a minute: ${this.#lastLine()}`,
-        ),
-      );
+    const { name, log, onFailure, finalCodes = [] } = this.#options;
+    if (performance.now() - this.#startedAt >= HEALTHY_MS) this.#ends = 0;
+    this.#ends += 1;
+    const isFinal = code !== null && finalCodes.includes(code);
+    if (isFinal || this.#ends > MAX_ENDS) {
+      const times = isFinal ? '' : `, ${String(this.#ends)} times in a row`;
+      onFailure(new PiwError('PIW_SERVER_FAILED', `${name} ${why}${times}: ${this.#lastLine()}`));
       return;
     }
-    const pause = Math.min(BACK_OFF_MS.first * 2 ** (times - 1), BACK_OFF_MS.most);
+    const pause = Math.min(BACK_OFF_MS.first * 2 ** (this.#ends - 1), BACK_OFF_MS.most);
     log(`${name} ${why}; starting it again`);
     this.#again = setTimeout(() => {
       this.#spawn();
@@ -162,7 +208,10 @@ export class ManagedProcess {
 
   #kill(signal: NodeJS.Signals): void {
     try {
+      // PostgreSQL's sessions end by themselves without it, but not while they are stopped.
+      const sessions = signal === 'SIGKILL' ? childrenOf(this.pid) : [];
       this.#child?.kill(signal);
+      for (const pid of sessions) killIfThere(pid);
     } catch (error) {
       this.#options.log(`${this.#options.name} could not be signalled: ${reason(error)}`);
     }
@@ -175,6 +224,24 @@ export class ManagedProcess {
     } catch {
       return `see ${this.#options.logFile}`;
     }
+  }
+}
+
+function killIfThere(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // It has ended.
+  }
+}
+
+function childrenOf(pid: number | undefined): readonly number[] {
+  if (pid === undefined) return [];
+  try {
+    const children = readFileSync(`/proc/${String(pid)}/task/${String(pid)}/children`, 'utf8');
+    return children.split(' ').filter(Boolean).map(Number);
+  } catch {
+    return [];
   }
 }
 

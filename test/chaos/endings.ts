@@ -1,0 +1,249 @@
+/**
+ * How a master ends. First it is killed with SIGKILL, again and again, from the moment its children exist to five
+ * seconds later: after ten seconds none of them may run. Then it gets SIGTERM with NATS, PostgreSQL or both stopped
+ * (SIGSTOP) or gone, with a process for each task and with one for all: everything must have ended within 20 s.
+ *
+ *     node dist/test/chaos/endings.js [--kills 40] [--only TEXT]
+ *
+ * Prints a line for each end; exits with 1 if anything is not as it must be. `--only`: the endings whose name has it.
+ */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { chmodSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { migrate } from '../../src/database/migrations.js';
+import { DataFolder } from '../../src/farm/folder.js';
+import { startNats, type RunningNats } from '../../src/farm/nats-server.js';
+import { startPostgres, type RunningPostgres } from '../../src/farm/postgres.js';
+import { unprivileged } from '../../src/farm/privileges.js';
+import { findPython } from '../../src/farm/python.js';
+
+const { values } = parseArgs({
+  options: { kills: { type: 'string', default: '40' }, only: { type: 'string', default: '' } },
+});
+const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
+const KILL_WITHIN_MS = 5000;
+const ORPHANS_GONE_MS = 10_000;
+const END_LIMIT_MS = 20_000;
+const READY_LIMIT_MS = 120_000;
+
+const account = unprivileged();
+const parent = mkdtempSync(join(tmpdir(), 'piw-endings-'));
+chmodSync(parent, 0o755);
+const folder = DataFolder.open(join(parent, 'servers'), account);
+const output = join(parent, 'www');
+const python = await findPython(undefined, account);
+const services = {
+  folder,
+  onFailure: (error: Error) => {
+    console.log(`  ${error.message}`);
+  },
+  log: () => undefined,
+  signal: new AbortController().signal,
+};
+const withNats = () => startNats({ ...services, python, prefix: 'piw' });
+const withPostgres = () => startPostgres(services);
+let nats: RunningNats = await withNats();
+let postgres: RunningPostgres = await withPostgres();
+await migrate(postgres.adminDsn, { user: postgres.role });
+
+/** Every process that `matches`, by its words and its environment. */
+function processes(matches: (words: readonly string[], environment: string) => boolean): number[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .filter((pid) => {
+      try {
+        const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+        return matches(words, readFileSync(`/proc/${pid}/environ`, 'latin1'));
+      } catch {
+        return false;
+      }
+    })
+    .map(Number);
+}
+
+const actors = (): number[] =>
+  processes(
+    (words, environment) =>
+      words.some((word) => word.endsWith('/actor-process.js')) && environment.includes(output),
+  );
+
+const parentOf = (pid: number): number => {
+  try {
+    const stat = readFileSync(`/proc/${String(pid)}/stat`, 'latin1');
+    return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
+  } catch {
+    return 0;
+  }
+};
+
+/** PostgreSQL and all of its sessions. */
+function postgresTree(): number[] {
+  const { pid } = postgres.process;
+  if (pid === undefined) return [];
+  return [pid, ...processes(() => true).filter((one) => parentOf(one) === pid)];
+}
+
+interface Master {
+  readonly process: ChildProcess;
+  readonly ended: Promise<number | null>;
+  readonly said: () => string;
+}
+
+function startMaster(...more: readonly string[]): Master {
+  const args = [BIN, 'master', '-c', '/dev/null', '--allow-root', '--dev-mode', '--nats', nats.master];
+  const where = [
+    '-d',
+    postgres.dsn,
+    '-o',
+    output,
+    '--pypi-simple',
+    'http://127.0.0.1:1/simple',
+    '--watch',
+    'six',
+  ];
+  const child = spawn(process.execPath, [...args, ...where, ...more], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  let said = '';
+  child.stderr.on('data', (data: Buffer) => (said += data.toString()));
+  const ended = new Promise<number | null>((resolve) => child.once('exit', resolve));
+  return { process: child, ended, said: () => said };
+}
+
+async function until(condition: () => boolean, limitMs: number): Promise<boolean> {
+  const end = performance.now() + limitMs;
+  while (!condition()) {
+    if (performance.now() > end) return false;
+    await sleep(50);
+  }
+  return true;
+}
+
+const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;
+let faults = 0;
+function report(name: string, right: boolean, text: string): void {
+  console.log(`${name.padEnd(44)} ${text}${right ? '' : '  NOT AS IT MUST BE'}`);
+  if (!right) faults += 1;
+}
+
+const kills = Number(values.kills);
+let longest = 0;
+for (let at = 0; at < kills; at += 1) {
+  const master = startMaster();
+  if (!(await until(() => actors().length > 0, READY_LIMIT_MS))) {
+    report('SIGKILL', false, `the master did not start: ${master.said()}`);
+    break;
+  }
+  const afterMs = (at / Math.max(1, kills - 1)) * KILL_WITHIN_MS;
+  await sleep(afterMs);
+  const children = actors().length;
+  master.process.kill('SIGKILL');
+  const began = performance.now();
+  const gone = await until(() => actors().length === 0, ORPHANS_GONE_MS);
+  const tookMs = performance.now() - began;
+  longest = Math.max(longest, tookMs);
+  report(
+    `SIGKILL ${seconds(afterMs)} after the first child`,
+    gone,
+    `${String(children)} children, ${gone ? `gone after ${seconds(tookMs)}` : `${String(actors().length)} live on`}`,
+  );
+  for (const pid of actors()) process.kill(pid, 'SIGKILL');
+}
+if (kills > 0) console.log(`the longest took ${seconds(longest)}`);
+
+const signalAll = (pids: readonly (number | undefined)[], signal: NodeJS.Signals): void => {
+  for (const pid of pids) if (pid !== undefined) process.kill(pid, signal);
+};
+/** What is away, and how it comes back. */
+const ABSENCES: Readonly<Record<string, () => Promise<() => Promise<void>>>> = {
+  nothing: () => Promise.resolve(() => Promise.resolve()),
+  'NATS stopped': () => {
+    const pids = [nats.process.pid];
+    signalAll(pids, 'SIGSTOP');
+    return Promise.resolve(() => {
+      signalAll(pids, 'SIGCONT');
+      return Promise.resolve();
+    });
+  },
+  'PostgreSQL stopped': () => {
+    const pids = postgresTree();
+    signalAll(pids, 'SIGSTOP');
+    return Promise.resolve(() => {
+      // Sessions may have ended since.
+      for (const pid of pids) if (parentOf(pid) > 0) process.kill(pid, 'SIGCONT');
+      return Promise.resolve();
+    });
+  },
+  'both stopped': () => {
+    const pids = [nats.process.pid, ...postgresTree()];
+    signalAll(pids, 'SIGSTOP');
+    return Promise.resolve(() => {
+      for (const pid of pids) if (pid !== undefined && parentOf(pid) > 0) process.kill(pid, 'SIGCONT');
+      return Promise.resolve();
+    });
+  },
+  'NATS gone': async () => {
+    await nats.process.stop();
+    return async () => {
+      nats = await withNats();
+    };
+  },
+  'PostgreSQL gone': async () => {
+    await postgres.process.stop();
+    return async () => {
+      postgres = await withPostgres();
+    };
+  },
+  'both gone': async () => {
+    await Promise.all([nats.process.stop(), postgres.process.stop()]);
+    return async () => {
+      nats = await withNats();
+      postgres = await withPostgres();
+    };
+  },
+};
+
+for (const [how, flags] of [
+  ['a process each', []],
+  ['one process', ['--one-process']],
+] as const) {
+  for (const [absence, begin] of Object.entries(ABSENCES)) {
+    const name = `SIGTERM, ${how}, ${absence} away`
+      .replace('gone away', 'gone')
+      .replace('stopped away', 'stopped');
+    if (!name.includes(values.only)) continue;
+    const master = startMaster(...flags);
+    const atWork = () => master.said().match(/: at work/g)?.length ?? 0;
+    if (!(await until(() => atWork() >= 10, READY_LIMIT_MS))) {
+      report(name, false, `the master did not get to work:\n${master.said()}`);
+      master.process.kill('SIGTERM');
+      await master.ended;
+      continue;
+    }
+    const end = await begin();
+    await sleep(2000);
+    const began = performance.now();
+    master.process.kill('SIGTERM');
+    const over = () => master.process.exitCode !== null && actors().length === 0;
+    const right = await until(over, END_LIMIT_MS * 2);
+    const tookMs = performance.now() - began;
+    report(
+      name,
+      right && tookMs < END_LIMIT_MS,
+      `${right ? '' : 'did not end after '}${seconds(tookMs)}, exit code ${String(master.process.exitCode)}`,
+    );
+    if (!right || tookMs >= END_LIMIT_MS) console.log(master.said());
+    for (const pid of actors()) process.kill(pid, 'SIGKILL');
+    if (master.process.exitCode === null) master.process.kill('SIGKILL');
+    await end();
+  }
+}
+await Promise.all([nats.process.stop(), postgres.process.stop()]);
+folder.close();
+rmSync(parent, { recursive: true, force: true });
+console.log(faults === 0 ? 'everything ended as it must' : `${String(faults)} faults`);
+process.exit(faults === 0 ? 0 : 1);
