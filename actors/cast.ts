@@ -112,6 +112,7 @@ export const CAST: readonly Part<Settings>[] = [
           extraIndexUrl: extraIndexes(settings),
           registerTargets: settings['register-targets'],
           limits: [settings.timeout, LOG_BYTES, WHEEL_BYTES],
+          refuseIncomplete: settings.incomplete === 'refuse',
         });
     },
   },

@@ -29,6 +29,8 @@ export interface SlaveDriverSettings {
   readonly registerTargets: boolean;
   /** What a build may use: seconds, bytes of log, bytes of a wheel. */
   readonly limits: readonly [number, number, number];
+  /** Wheels that lack their compiled part are not published. */
+  readonly refuseIncomplete: boolean;
 }
 
 type Told = Promise<SlaveAnswer> | SlaveAnswer;
@@ -367,6 +369,15 @@ export class SlaveDriver extends Actor {
       const reason = built.status ? 'the build succeeded but made no wheel' : built.details.reason;
       const details = { ...built.details, reason };
       return this.#finish(slave, { ...built, status: false, failure_class: failure, details, files: [] }, []);
+    }
+    const { remark } = built.details;
+    if (remark !== null && this.#settings.refuseIncomplete) {
+      const details = { ...built.details, reason: remark, remark: null };
+      return this.#finish(
+        slave,
+        { ...built, status: false, failure_class: 'incomplete', details, files: [] },
+        [],
+      );
     }
     const build = new BuildState(lease, built);
     const refusal = this.#results.refusal(build, hello.platform_tag);

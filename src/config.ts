@@ -56,6 +56,8 @@ export const KEYS = {
    * first wheel of that name was removed; `tag`: also where that wheel is still published.
    */
   rebuilt: choice('tag-removed', ['refuse', 'tag-removed', 'tag']),
+  /** A wheel without the compiled part that its package has: `publish` it with a remark, or `refuse` it. */
+  incomplete: choice('publish', ['publish', 'refuse']),
   'pypi-simple': text('https://pypi.org/simple'),
   /** These two of PyPI itself if it is what pypi-simple is, and else none. */
   'pypi-xmlrpc': text(),

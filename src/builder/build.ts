@@ -14,10 +14,11 @@ import { BuildFolder, wipeLeftovers } from './environment.js';
 import { diagnose, type Evidence, type Failure } from './failure.js';
 import { pipWithWalls } from './hooks.js';
 import { indexTrouble, listsNothing } from './index-check.js';
+import { missingParts, type MadeWheel } from './incomplete.js';
 import type { Interpreter } from './interpreter.js';
 import { pipCommand, writeLauncher } from './launcher.js';
 import { DEFAULT_LIMITS, failureOf, type Limits } from './limits.js';
-import { nativeDependencies } from './natives.js';
+import { nativeParts } from './natives.js';
 import { oomKills } from './oom.js';
 import { run, type RunResult } from './run.js';
 import type { Confinement } from './sandbox.js';
@@ -122,10 +123,15 @@ export class Builder {
     const killedSince = await oomKills();
     const starved = killed === undefined || killedSince === undefined ? undefined : killedSince > killed;
     const durationS = (performance.now() - began) / 1000;
+    const evidence: Evidence = {
+      ...{ name, version: request.version, output: result.output, starved },
+      implementation: interpreter.implementation,
+      cutOff: this.#options.confinement.hooks !== undefined,
+    };
     const failure =
       endOf(result, this.#limits, request.timeoutMs, starved) ??
-      (await this.#failureOf({ ...result, starved }, name, request, folder));
-    const found = failure ?? (await wheelsIn(folder, name, request.version));
+      (result.code === 0 ? undefined : await this.#failureOf(evidence, request, folder));
+    const found = failure ?? (await wheelsIn(folder, evidence));
     const head = notice === undefined ? '' : `${notice}\n`;
     return resultOf(request, durationS, `${head}${result.output}`, found);
   }
@@ -176,19 +182,15 @@ export class Builder {
 
   /** Why pip failed, by its log; by the index itself where pip would say the same whether it answers or not. */
   async #failureOf(
-    { code, output, starved }: Pick<RunResult, 'code' | 'output'> & Pick<Evidence, 'starved'>,
-    name: PackageName,
+    evidence: Evidence,
     { version, sdistSha256, signal }: BuildRequest,
     folder: BuildFolder,
-  ): Promise<Failure | undefined> {
-    if (code === 0) return undefined;
-    const { implementation } = this.#options.interpreter;
-    const cutOff = this.#options.confinement.hooks !== undefined;
-    const failure = diagnose({ name, version, output, implementation, starved, cutOff });
-    const missing = /No matching distribution found for ([A-Za-z0-9._-]{1,200})/.exec(output)?.[1];
+  ): Promise<Failure> {
+    const failure = diagnose(evidence);
+    const missing = /No matching distribution found for ([A-Za-z0-9._-]{1,200})/.exec(evidence.output)?.[1];
     if (!UNSURE.includes(failure.failureClass) || missing === undefined) return failure;
     const look = { timeoutMs: LOOK_MS, signal, onLine: () => undefined };
-    const { output: said } = await this.#pip(folder, name, lookArguments(missing), look, (text) => text);
+    const { output: said } = await this.#pip(folder, evidence.name, lookArguments(missing), look, (text) => text);
     const known = sdistSha256 !== null && failure.failureClass === 'no-sdist' && isPep440(version);
     if (known && listsNothing(said))
       return { failureClass: 'index', sentence: 'the index lists nothing of it, whose source is known' };
@@ -200,10 +202,13 @@ function resultOf(
   request: BuildRequest,
   durationS: number,
   output: string,
-  found: Failure | readonly BuiltFile[],
+  found: Failure | Success,
 ): BuildResult {
   if (!('failureClass' in found))
-    return { status: true, failureClass: null, durationS, output, details: NO_DETAILS, files: found };
+    return {
+      ...{ status: true, failureClass: null, durationS, output, files: found.files },
+      details: { ...NO_DETAILS, remark: found.remark === null ? null : sentenceOf(found.remark) },
+    };
   const last = `piw: ${request.package} ${request.version} was not built: ${found.sentence}`;
   return {
     status: false,
@@ -230,12 +235,15 @@ function endOf(
   return signal === null ? undefined : { failureClass: 'killed', sentence: `${signal} ended it` };
 }
 
+/** What a build has made, and what it lacks. */
+interface Success {
+  readonly files: readonly BuiltFile[];
+  readonly remark: string | null;
+}
+
 /** The wheels that a build has made, each opened and found to be what it is named. */
-async function wheelsIn(
-  folder: BuildFolder,
-  name: PackageName,
-  version: string,
-): Promise<Failure | readonly BuiltFile[]> {
+async function wheelsIn(folder: BuildFolder, evidence: Evidence): Promise<Failure | Success> {
+  const { name, version } = evidence;
   // The build could write here, too: what is no file, or a link to one, is not looked at.
   const entries = await readdir(folder.wheels, { withFileTypes: true }).catch(() => []);
   const filenames = entries.flatMap((entry) =>
@@ -249,6 +257,7 @@ async function wheelsIn(
   }
   try {
     const files: BuiltFile[] = [];
+    const made: MadeWheel[] = [];
     for (const filename of filenames.sort()) {
       const path = join(folder.wheels, filename);
       const file = await describeWheel(path);
@@ -256,10 +265,11 @@ async function wheelsIn(
       const its = file.package_version_tag.replaceAll('_', '-');
       if (normalise(file.package_tag) !== name || !sameVersion(its, version.replaceAll('_', '-')))
         throw new PiwError('PIW_BAD_WHEEL', `${filename} is not of ${name} ${version}`);
-      const dependencies = await folder.inScratch((scratch) => nativeDependencies(path, scratch));
+      const { dependencies, compiled } = await folder.inScratch((scratch) => nativeParts(path, scratch));
       files.push({ ...file, dependencies, path });
+      made.push({ file, compiled });
     }
-    return files;
+    return { files, remark: missingParts(made, evidence) };
   } catch (error) {
     if (!(error instanceof PiwError) || error.code !== 'PIW_BAD_WHEEL') throw error;
     return { failureClass: 'wrong-wheel', sentence: error.message };

@@ -1,5 +1,5 @@
 import type { FailureClass } from '../states/failure.js';
-import { findCause, lineAt, ownError } from '../states/failure-cause.js';
+import { findCause, lineAt, ownError, type Cause } from '../states/failure-cause.js';
 import type { Condition } from '../states/failure-signs.js';
 import { withoutSequences } from '../states/sequences.js';
 import { isPackageName, normalise, type PackageName } from '../wheels/names.js';
@@ -73,13 +73,9 @@ export function diagnose(evidence: Evidence): Failure {
   );
   if (cause) {
     const { sign, match } = cause;
-    const { failureClass, sentence, wanted } = sign;
-    const detail = onOneLine(match.groups?.['detail'] ?? match.slice(1).find((group) => group) ?? '');
-    const found = wanted && debianPackage(wanted, detail);
-    const debian = found === 'python3-dev' && evidence.implementation === 'PyPy' ? 'pypy3-dev' : found;
-    const advice = debian === undefined ? '' : ` (on Debian: apt install ${debian})`;
+    const { failureClass } = sign;
     const quote = failureClass === 'other' ? `: "${onOneLine(lineAt(output, match.index))}"` : '';
-    return { failureClass, sentence: `${sentence.replace('$1', () => detail)}${advice}${quote}` };
+    return { failureClass, sentence: `${sentenceOf(cause, evidence)}${quote}` };
   }
   if (evidence.starved === true)
     return { failureClass: 'memory', sentence: 'the system killed a process for want of memory meanwhile' };
@@ -89,6 +85,34 @@ export function diagnose(evidence: Evidence): Failure {
     failureClass: 'other',
     sentence: `no known cause; the build's last ${own.kind} was "${onOneLine(own.text)}"`,
   };
+}
+
+/** The classes that say that something did not compile. */
+const NOT_COMPILED: readonly FailureClass[] = ['compiler', 'missing-header', 'missing-library'];
+
+/**
+ * Returns why something did not compile in a build that succeeded all the same, by its log; undefined where nothing
+ * says so. `classes`: which signs count.
+ */
+export function compilerTrouble(
+  evidence: Evidence,
+  classes: readonly FailureClass[] = NOT_COMPILED,
+): string | undefined {
+  const output = withoutSequences(evidence.output);
+  const cause = findCause(
+    output,
+    ({ failureClass, when }, match) =>
+      classes.includes(failureClass) && (when === undefined || CONDITIONS[when](match, evidence, false)),
+  );
+  return cause && sentenceOf(cause, evidence);
+}
+
+function sentenceOf({ sign: { sentence, wanted }, match }: Cause, { implementation }: Evidence): string {
+  const detail = onOneLine(match.groups?.['detail'] ?? match.slice(1).find((group) => group) ?? '');
+  const found = wanted && debianPackage(wanted, detail);
+  const debian = found === 'python3-dev' && implementation === 'PyPy' ? 'pypy3-dev' : found;
+  const advice = debian === undefined ? '' : ` (on Debian: apt install ${debian})`;
+  return `${sentence.replace('$1', () => detail)}${advice}`;
 }
 
 /** What a log says becomes part of one line of ours. */

@@ -9,52 +9,66 @@ import { ownersOf } from './owners.js';
 const OF_LIBC =
   /^(?:ld-linux.*|ld64|ld-musl-.*|ld|libc|libc\.musl-.*|libm|libpthread|libdl|librt|libutil|linux-vdso.*)\.so(?:\.\d+)?$/;
 
+/** Libraries and extensions by their name: of other systems than Linux, or too large to look at. */
+const COMPILED = /\.(?:so(?:\.[\d.]{1,20})?|pyd|dll|dylib)$/;
+
 /** Larger files of a wheel are not looked at, nor what comes after so many bytes in all, or libraries. */
 const LIMITS = { file: 2 * 1024 ** 3, all: 8 * 1024 ** 3, libraries: 1000 };
 
 /**
- * What a wheel needs of the system: the packages that have the libraries that its ELF files name and it
- * doesn't bring along, by package manager; under '' the libraries that no package here has. A file at a
- * time is unpacked into `scratch`. The wheel was found to be sound before; what of it can't be unpacked all the
- * same raises PIW_BAD_WHEEL, and what the system says of `scratch` is raised as it is.
+ * Returns what of a wheel is native: whether it holds a compiled file, and what these need of the system, by package
+ * manager: the packages that have the libraries that its ELF files name and it doesn't bring along; under '' the
+ * libraries that no package here has. A file at a time is unpacked into `scratch`. The wheel was found to be sound
+ * before; what of it can't be unpacked all the same throws PIW_BAD_WHEEL, and what the system says of `scratch` is
+ * thrown as it is.
  */
-export async function nativeDependencies(
+export async function nativeParts(
   path: string,
   scratch: string,
-): Promise<Readonly<Record<string, readonly string[]>>> {
-  const { needed, names } = await librariesOf(path, scratch).catch((error: unknown) => {
+): Promise<{
+  readonly compiled: boolean;
+  readonly dependencies: Readonly<Record<string, readonly string[]>>;
+}> {
+  const { needed, names, compiled } = await librariesOf(path, scratch).catch((error: unknown) => {
     // Of the file system's errors, and of no other, it is told which call failed.
     if ((error as NodeJS.ErrnoException).syscall !== undefined) throw error;
     throw new PiwError('PIW_BAD_WHEEL', `${basename(path)}: ${reason(error)}`, { cause: error });
   });
   const missing = [...needed].filter((name) => !names.has(name) && !OF_LIBC.test(name));
-  return await ownersOf(missing.sort().slice(0, LIMITS.libraries));
+  return { compiled, dependencies: await ownersOf(missing.sort().slice(0, LIMITS.libraries)) };
 }
 
 async function librariesOf(
   path: string,
   scratch: string,
-): Promise<{ readonly needed: ReadonlySet<string>; readonly names: ReadonlySet<string> }> {
+): Promise<{
+  readonly needed: ReadonlySet<string>;
+  readonly names: ReadonlySet<string>;
+  readonly compiled: boolean;
+}> {
   const zip = await yauzl.openPromise(path, { lazyEntries: true, autoClose: false });
   const needed = new Set<string>();
   const names = new Set<string>();
   let left = LIMITS.all;
+  let compiled = false;
   try {
     for await (const entry of zip.eachEntry()) {
       if (entry.fileName.endsWith('/')) continue;
       names.add(basename(entry.fileName));
+      compiled ||= COMPILED.test(entry.fileName);
       // Everything but Python's own: programs bear any name, or none that tells.
       if (/\.(?:py|pyi|pyc|txt|json|h|hpp)$/.test(entry.fileName)) continue;
       if (entry.uncompressedSize > LIMITS.file || entry.uncompressedSize > left) continue;
       const stream = await elfIn(zip, entry);
       if (!stream) continue;
+      compiled = true;
       left -= entry.uncompressedSize;
       for (const name of await neededIn(stream, scratch)) needed.add(name);
     }
   } finally {
     zip.close();
   }
-  return { needed, names };
+  return { needed, names, compiled };
 }
 
 /** The entry's contents if they are an ELF file's. Raises what yauzl has to say of a broken entry. */

@@ -1,9 +1,16 @@
 import { Flags } from '@oclif/core';
+import { KEYS } from '../config.js';
 import { prefixFlag, rebuiltFlag, tlsFlags } from './base.js';
 
 /** What a master can be told, alone or as a part of `piw farm`: each option is declared once, here. */
 export const masterFlags = {
   rebuilt: rebuiltFlag,
+  incomplete: Flags.string({
+    helpValue: 'HOW',
+    options: KEYS.incomplete.choices,
+    description:
+      'a wheel whose compiled part did not compile: publish it with a remark (default), or refuse it',
+  }),
   ...tlsFlags,
   prefix: prefixFlag,
   'dev-mode': Flags.boolean({ description: 'shorter waits, for development and small farms' }),

@@ -79,7 +79,7 @@ export type Provenance = Static<typeof Provenance>;
 export const BuildDetails = Type.Object({
   /** Why it failed, in a sentence that names what was missing or wrong; null for a success. */
   reason: orNull(Sentence),
-  /** What is unusual about a success, e.g. that its extension did not compile. */
+  /** What a success lacks, e.g. an extension that did not compile. */
   remark: orNull(Sentence),
   provenance: orNull(Provenance),
 });

@@ -34,6 +34,8 @@ const SENTENCES: Readonly<Record<FailureClass, string>> = {
   'no-wheel': 'The build ended well but made no wheel: the project has to mend how it is built.',
   'wrong-wheel':
     'It made a wheel of something else, or a broken one, which is not published: the project has to mend how it is built.',
+  incomplete:
+    'It built without its compiled part, which did not compile here, and this farm publishes no such wheels: the log has the compiler’s first error.',
   other: 'The build failed in a way that is not known here: the log has all that it said.',
 };
 

@@ -46,6 +46,8 @@ export const FAILURES = {
   'no-wheel': FINAL,
   /** It made a wheel of something else, or one that is broken. */
   'wrong-wheel': FINAL,
+  /** It made a wheel without its compiled part, and this farm publishes none such. */
+  incomplete: FINAL,
   other: FINAL,
 } as const satisfies Record<string, Kind>;
 

@@ -5,7 +5,7 @@ import { pipeline } from 'node:stream/promises';
 import t from 'tap';
 import yazl from 'yazl';
 import { neededLibraries } from '../../src/builder/elf.js';
-import { nativeDependencies } from '../../src/builder/natives.js';
+import { nativeParts } from '../../src/builder/natives.js';
 import { lacking } from '../helpers/missing.js';
 import { temporary } from './workshop.js';
 
@@ -120,12 +120,12 @@ t.test(
       'x.libs/libown.so.1': of('libown.so.1'),
     });
     const manager = existsSync('/usr/bin/dpkg-query') ? { apt: ['zlib1g'] } : {};
-    t.match(await nativeDependencies(wheel, folder), { ...manager, '': ['libnobodys.so.3'] });
+    t.match((await nativeParts(wheel, folder)).dependencies, { ...manager, '': ['libnobodys.so.3'] });
   },
 );
 
 t.test('a wheel without native code needs nothing', async (t) => {
   const folder = temporary(t);
   const wheel = await zip(join(folder, 'x.whl'), { 'x.py': Buffer.from(''), data: Buffer.from('\x7fEL') });
-  t.strictSame(Object.values(await nativeDependencies(wheel, folder)).flat(), []);
+  t.strictSame(Object.values((await nativeParts(wheel, folder)).dependencies).flat(), []);
 });

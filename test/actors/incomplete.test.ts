@@ -1,0 +1,26 @@
+import t from 'tap';
+import { NO_DETAILS } from '../../src/states/build-details.js';
+import { makes, testMaster, testSlave, type Pip } from '../helpers/master.js';
+import { until } from '../helpers/bus.js';
+
+const REMARK = 'its optional extension demo._speedups is missing: it does not compile';
+const pip: Pip = async (request, workDir) => ({
+  ...(await makes(request, workDir)),
+  details: { ...NO_DETAILS, remark: REMARK },
+});
+
+for (const [incomplete, expected] of [
+  ['publish', { status: true, failure_class: null, reason: null, remark: REMARK, files: 1 }],
+  ['refuse', { status: false, failure_class: 'incomplete', reason: REMARK, remark: null, files: 0 }],
+] as const) {
+  void t.test(`a wheel that lacks its compiled part: ${incomplete}`, async (t) => {
+    const master = await testMaster(t, { given: { incomplete } });
+    await testSlave(t, master.prefix, pip);
+    const rows = () =>
+      master.db.query<{ status: boolean }>(
+        `select status, failure_class, reason, remark, (select count(*)::int from files) as files from builds`,
+      );
+    await until(async () => (await rows()).length > 0);
+    t.match(await rows(), [expected]);
+  });
+}

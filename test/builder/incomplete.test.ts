@@ -1,0 +1,69 @@
+import t from 'tap';
+import { missingParts, type MadeWheel } from '../../src/builder/incomplete.js';
+import { normalise } from '../../src/wheels/names.js';
+import { packFixture } from '../helpers/sdist.js';
+import { IndexServer } from './index-server.js';
+import { workshop } from './workshop.js';
+
+const wheel = (abi_tag: string, platform_tag: string, compiled: boolean): MadeWheel => ({
+  file: { filename: `demo-1.0-cp311-${abi_tag}-${platform_tag}.whl`, abi_tag, platform_tag },
+  compiled,
+});
+const lacks = (output: string, ...wheels: readonly MadeWheel[]) =>
+  missingParts(wheels, { name: normalise('demo'), version: '1.0', output });
+
+const ERROR =
+  "  speedup.c:1:30: error: ‘nothing’ undeclared\n  error: command '/usr/bin/gcc' failed with exit code 1\n";
+
+t.test('a wheel for one platform without a compiled file is told from a good one', (t) => {
+  t.equal(lacks('', wheel('cp311', 'linux_x86_64', true)), null);
+  t.equal(
+    lacks(ERROR, wheel('cp311', 'linux_x86_64', false)),
+    'its wheel is tagged cp311-linux_x86_64, but holds no compiled file: it does not compile: ‘nothing’ undeclared',
+  );
+  t.match(lacks('', wheel('none', 'linux_x86_64', false)), /holds no compiled file$/);
+  t.end();
+});
+
+t.test('an optional extension that did not compile is named', (t) => {
+  const output = `${ERROR}  WARNING: building extension "demo._speedups" failed: command '/usr/bin/gcc' failed with exit code 1\n`;
+  t.match(
+    lacks(output, wheel('cp311', 'linux_x86_64', true)),
+    /^its optional extension demo\._speedups is missing: /,
+  );
+  t.end();
+});
+
+t.test('a pure wheel of a build that could not compile something lacks it', (t) => {
+  t.match(
+    lacks(ERROR, wheel('none', 'any', false)),
+    /^it was built without its compiled part: it does not compile/,
+  );
+  t.equal(lacks('Successfully built demo\n', wheel('none', 'any', false)), null);
+  t.equal(
+    lacks("  No package 'libfoo' found\n", wheel('none', 'any', false)),
+    null,
+    'a library that was asked after',
+  );
+  t.end();
+});
+
+t.test('a build says what its wheel lacks, with the compiler’s first error', async (t) => {
+  const versions = ['1.0', '2.0', '3.0'];
+  const index = await IndexServer.start(versions.map((version) => packFixture('optional', { version })));
+  t.teardown(() => index.stop());
+  const { builder, request } = workshop(t, index.url);
+  for (const [version, remark] of [
+    [
+      '1.0',
+      /^its wheel is tagged cp311-\S+, but holds no compiled file: it does not compile: .nothing. undeclared/,
+    ],
+    ['2.0', /^it was built without its compiled part: it does not compile: .nothing. undeclared/],
+    ['3.0', null],
+  ] as const) {
+    const result = await builder.build(request('optional', { version }));
+    t.ok(result.status, result.output);
+    if (remark === null) t.equal(result.details.remark, null);
+    else t.match(result.details.remark, remark);
+  }
+});
