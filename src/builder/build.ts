@@ -190,7 +190,13 @@ export class Builder {
     const missing = /No matching distribution found for ([A-Za-z0-9._-]{1,200})/.exec(evidence.output)?.[1];
     if (!UNSURE.includes(failure.failureClass) || missing === undefined) return failure;
     const look = { timeoutMs: LOOK_MS, signal, onLine: () => undefined };
-    const { output: said } = await this.#pip(folder, evidence.name, lookArguments(missing), look, (text) => text);
+    const { output: said } = await this.#pip(
+      folder,
+      evidence.name,
+      lookArguments(missing),
+      look,
+      (text) => text,
+    );
     const known = sdistSha256 !== null && failure.failureClass === 'no-sdist' && isPep440(version);
     if (known && listsNothing(said))
       return { failureClass: 'index', sentence: 'the index lists nothing of it, whose source is known' };
