@@ -1,8 +1,8 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PiwError, reason } from '../errors.js';
-import type { BuildDetails } from '../protocols/fields.js';
-import { NO_DETAILS, sentenceOf } from '../states/build-details.js';
+import type { BuildDetails, Provenance } from '../protocols/fields.js';
+import { sentenceOf } from '../states/build-details.js';
 import type { FailureClass } from '../states/failure.js';
 import type { FileState } from '../states/file-state.js';
 import { normalise, parseRequirement, type PackageName } from '../wheels/names.js';
@@ -20,6 +20,7 @@ import { pipCommand, writeLauncher } from './launcher.js';
 import { DEFAULT_LIMITS, failureOf, type Limits } from './limits.js';
 import { nativeParts } from './natives.js';
 import { oomKills } from './oom.js';
+import { provenanceOf } from './provenance.js';
 import { run, type RunResult } from './run.js';
 import type { Confinement } from './sandbox.js';
 
@@ -133,7 +134,8 @@ export class Builder {
       (result.code === 0 ? undefined : await this.#failureOf(evidence, request, folder));
     const found = failure ?? (await wheelsIn(folder, evidence));
     const head = notice === undefined ? '' : `${notice}\n`;
-    return resultOf(request, durationS, `${head}${result.output}`, found);
+    const provenance = await provenanceOf(folder.path, result.output, interpreter);
+    return resultOf(request, durationS, `${head}${result.output}`, found, provenance);
   }
 
   /** Ends what is left of the last build, and removes its folder. */
@@ -209,11 +211,12 @@ function resultOf(
   durationS: number,
   output: string,
   found: Failure | Success,
+  provenance: Provenance | null = null,
 ): BuildResult {
   if (!('failureClass' in found))
     return {
       ...{ status: true, failureClass: null, durationS, output, files: found.files },
-      details: { ...NO_DETAILS, remark: found.remark === null ? null : sentenceOf(found.remark) },
+      details: { reason: null, provenance, remark: found.remark === null ? null : sentenceOf(found.remark) },
     };
   const last = `piw: ${request.package} ${request.version} was not built: ${found.sentence}`;
   return {
@@ -221,7 +224,7 @@ function resultOf(
     failureClass: found.failureClass,
     durationS,
     output: `${output.trim() === '' ? '' : `${output.trimEnd()}\n`}${last}\n`,
-    details: { ...NO_DETAILS, reason: sentenceOf(found.sentence) },
+    details: { remark: null, provenance, reason: sentenceOf(found.sentence) },
     files: [],
   };
 }

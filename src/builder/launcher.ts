@@ -12,14 +12,16 @@ import type { PackageName } from '../wheels/names.js';
  *   package's source, from 1980 on, where ZIP begins; files from the future don't count. Backends and compilers take
  *   it for the current time. What pip opens as the first file that has the package's name and an sdist's ending is
  *   the source; pip passes its variables on to the hooks that it runs after that.
+ * - The source's name, SHA-256 and SOURCE_DATE_EPOCH are noted beside the script: see provenance.ts.
  * - With a stand-in that isn't empty, pip takes it for its interpreter (hooks.ts).
  *
  * `-I` keeps out of it whatever a build has left in its home. Everything here that a pip of another version does not
  * want is without effect, and fails nothing.
  */
 const LAUNCH = `
-import itertools, os, runpy, sys, tempfile, time, uuid
+import itertools, json, os, runpy, sys, tempfile, time, uuid
 
+NOTES = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'source.json')
 ENDINGS = ('.tar.gz', '.tgz', '.zip', '.tar.bz2', '.tar.xz', '.tar')
 ZIP_BEGINS = 315532800
 
@@ -48,6 +50,21 @@ def newest(path):
         return ZIP_BEGINS
 
 
+def note(path):
+    import hashlib
+    digest = hashlib.sha256()
+    try:
+        with open(path, 'rb') as archive:
+            for piece in iter(lambda: archive.read(1 << 20), b''):
+                digest.update(piece)
+        facts = [os.path.basename(path), digest.hexdigest(), int(os.environ['SOURCE_DATE_EPOCH'])]
+        with open(NOTES, 'w') as file:
+            json.dump(facts, file)
+    except OSError:
+        # What is not known of the source is left out.
+        pass
+
+
 def date_by(package):
     reading = False
 
@@ -62,6 +79,7 @@ def date_by(package):
         if name.startswith(package + '-'):
             reading = True
             os.environ['SOURCE_DATE_EPOCH'] = str(newest(path))
+            note(path)
             reading = False
 
     sys.addaudithook(hook)
@@ -80,9 +98,12 @@ else:
     runpy.run_path(sys.argv[0], run_name='__main__')
 `;
 
+/** The folder of the launcher, below that of the build. */
+export const LAUNCHER_FOLDER = 'pip';
+
 /** Writes it into a folder of its own below the one that is given, and returns that. Raises what Node does. */
 export async function writeLauncher(folder: string): Promise<string> {
-  const kept = join(folder, 'pip');
+  const kept = join(folder, LAUNCHER_FOLDER);
   await mkdir(kept, { recursive: true, mode: 0o700 });
   await writeFile(join(kept, 'launch.py'), LAUNCH, { mode: 0o600 });
   return kept;
