@@ -1,6 +1,7 @@
 import { createServer, type Server } from 'node:http';
 import { PiwError, reason } from '../errors.js';
 import { answer } from './web/answer.js';
+import { Connections, type ConnectionLimits } from './web/connections.js';
 import { send } from './web/give.js';
 import { inTurn } from './web/turns.js';
 
@@ -8,8 +9,6 @@ import { inTurn } from './web/turns.js';
 const ASKING = { headersTimeout: 10_000, requestTimeout: 30_000, connectionsCheckingInterval: 5000 };
 /** How long a connection without a request stays open, milliseconds. */
 const KEPT_MS = 5000;
-/** How long a client may take nothing of what it has asked for, milliseconds; Node looks twice. */
-const STALLED_MS = 30_000;
 
 export interface WebServer {
   readonly port: number;
@@ -17,19 +16,22 @@ export interface WebServer {
 }
 
 /**
- * The farm's own small web server: it hands out what stands under `root`, and nothing else. Raises
- * PIW_PORT_IN_USE. Port 0: any that is free. `onFault` hears of what should not have happened; who asked is told
- * only that it did.
+ * The farm's own small web server: it hands out what stands under `root`, and nothing else. Throws
+ * PIW_PORT_IN_USE. Port 0: any that is free. `limits`: of connections, see web/connections.ts. `onFault` hears of what
+ * should not have happened; who asked is told only that it did.
  */
 export async function startWebServer(options: {
   readonly root: string;
   readonly host: string;
   readonly port: number;
-  readonly stalledMs?: number;
+  readonly limits?: Partial<ConnectionLimits>;
   readonly onFault?: (text: string) => void;
 }): Promise<WebServer> {
   const server = createServer({ ...ASKING, keepAliveTimeout: KEPT_MS }, (request, response) => {
+    // One of a connection that was refused.
+    if (!request.socket.writable) return;
     inTurn(request, response, async () => {
+      response.once('close', connections.answering(request.socket));
       try {
         await answer(options.root, request, response);
       } catch (error) {
@@ -39,7 +41,7 @@ export async function startWebServer(options: {
       }
     });
   });
-  server.timeout = options.stalledMs ?? STALLED_MS;
+  const connections = new Connections(server, options.limits);
   const port = await listen(server, options.host, options.port);
   return {
     port,

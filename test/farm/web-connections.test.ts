@@ -3,23 +3,24 @@ import { connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import type { ConnectionLimits } from '../../src/farm/web/connections.js';
 import { startWebServer } from '../../src/farm/web-server.js';
 import { until } from '../helpers/bus.js';
 
 t.setTimeout(60_000);
 
 /** A folder with a file that is larger than all that lies between server and client, and the server, in this process. */
-async function stage(t: Test, stalledMs = 60_000) {
+async function stage(t: Test, limits: Partial<ConnectionLimits> = {}) {
   const output = mkdtempSync(join(tmpdir(), 'piw-web-'));
   const large = join(output, 'large.txt');
   writeFileSync(large, Buffer.alloc(50_000_000, 'x'));
   for (const name of ['a', 'b', 'c']) writeFileSync(join(output, `${name}.txt`), name);
   const faults: string[] = [];
   const onFault = (text: string): void => void faults.push(text);
-  const server = await startWebServer({ root: output, host: '127.0.0.1', port: 0, stalledMs, onFault });
+  const server = await startWebServer({ root: output, host: '127.0.0.1', port: 0, limits, onFault });
   t.teardown(() => server.close());
-  const open = (): Socket => {
-    const socket = connect(server.port, '127.0.0.1');
+  const open = (localAddress = '127.0.0.1'): Socket => {
+    const socket = connect({ port: server.port, host: '127.0.0.1', localAddress });
     socket.on('error', () => undefined);
     t.teardown(() => socket.destroy());
     return socket;
@@ -74,13 +75,81 @@ void t.test('who asks for more ahead than anybody does is heard no more', async 
 });
 
 void t.test('who takes nothing of what was asked for is let go', async (t) => {
-  const { large, open } = await stage(t, 300);
+  const { large, open } = await stage(t, { stalledMs: 300 });
   const socket = open();
   socket.write(get('/large.txt'));
   await new Promise((resolve) => socket.once('readable', resolve));
   t.equal(opened(large), 1);
   await until(() => opened(large) === 0);
 });
+
+/** Sends a request, and returns how the answer to it begins; '' for none. */
+async function statusOf(socket: Socket, path: string): Promise<string> {
+  socket.write(get(path, 'Connection: close\r\n'));
+  let text = '';
+  socket.on('data', (data: Buffer) => (text += data.toString()));
+  await new Promise((resolve) => socket.once('close', resolve));
+  return text.slice(0, 12);
+}
+
+/** Opens connections that ask for a large file and read nothing of it. */
+async function stalled(open: (address?: string) => Socket, count: number, address?: string): Promise<void> {
+  for (let n = 0; n < count; n += 1) {
+    const socket = open(address);
+    await new Promise((resolve) => socket.once('connect', resolve));
+    socket.write(get('/large.txt'));
+  }
+}
+
+void t.test('stalled readers keep nobody from being answered, not even at their own address', async (t) => {
+  const { large, open } = await stage(t, { perAddress: 20 });
+  await stalled(open, 60);
+  t.ok(opened(large) <= 20, `${String(opened(large))} of 60 have the file open`);
+  await until(async () => (await statusOf(open(), '/a.txt')) === 'HTTP/1.1 200');
+  t.equal(await statusOf(open('127.0.0.2'), '/a.txt'), 'HTTP/1.1 200', 'and another address at once');
+});
+
+void t.test('where all connections are taken, the address with the most of them makes room', async (t) => {
+  const { large, open } = await stage(t, { perAddress: 20, total: 25 });
+  await stalled(open, 5, '127.0.0.3');
+  await stalled(open, 20, '127.0.0.2');
+  await until(() => opened(large) === 25);
+  await until(async () => (await statusOf(open(), '/a.txt')) === 'HTTP/1.1 200');
+  await stalled(open, 10);
+  await until(() => opened(large) === 25);
+  const others = open('127.0.0.3');
+  t.equal(await statusOf(others, '/b.txt'), 'HTTP/1.1 200');
+});
+
+void t.test('an address whose connections are all at work gets 503 for one more', async (t) => {
+  const { open } = await stage(t, { perAddress: 3 });
+  for (let n = 0; n < 3; n += 1) open().write('GET /a.txt HTTP/1.1\r\n');
+  const one = open();
+  t.equal(await statusOf(one, '/a.txt'), 'HTTP/1.1 503');
+});
+
+void t.test(
+  'who takes an answer more slowly than anybody has to is disconnected, and nobody else',
+  async (t) => {
+    for (const [minRate, kept] of [
+      [100_000_000, false],
+      [1000, true],
+    ] as const) {
+      const { large, open } = await stage(t, { stalledMs: 600, minRate });
+      const socket = open();
+      let ended = false;
+      socket.once('close', () => (ended = true));
+      socket.write(get('/large.txt'));
+      await new Promise((resolve) => socket.once('readable', resolve));
+      // Some 3 MB a second, so that the socket is never still.
+      const reading = setInterval(() => socket.read(Math.min(64 * 1024, socket.readableLength)), 20);
+      const began = performance.now();
+      await until(() => ended || performance.now() - began > 3000);
+      clearInterval(reading);
+      t.equal(opened(large), kept ? 1 : 0, `at least ${String(minRate)} bytes a second`);
+    }
+  },
+);
 
 void t.test('of what should not have happened the client is told no more than that it did', async (t) => {
   const { output, faults, url } = await stage(t);
