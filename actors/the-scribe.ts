@@ -149,8 +149,9 @@ export class TheScribe extends Actor {
       const build = await this.#database.ask('GETBUILD', { build_id: buildId });
       await this.#site.writeLog({ ...build, build_id: buildId });
     } catch (error) {
-      // It was removed between the request and now.
       if (!(error instanceof PiwError) || error.code !== 'PIW_REFUSED') throw error;
+      // The build was deleted, and its log with it.
+      this.#site.removeLog(buildId);
     }
   }
 

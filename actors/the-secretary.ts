@@ -302,6 +302,8 @@ export class TheSecretary extends Actor {
 
   /** How long a page that took so long isn't written again. */
   #bufferOf(verb: Kind, tookMs: number): number {
+    // A log is written once, and removed once.
+    if (verb === 'LOG') return 0;
     if (verb === 'ROOT') return Math.min(ROOT_MS, this.#bufferMs);
     if (verb === 'SEARCH' || verb === 'SITEMAP') return Math.max(this.#bufferMs, tookMs / SHARE_OF_ALL);
     return this.#bufferMs;

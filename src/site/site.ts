@@ -1,5 +1,5 @@
 import { existsSync, mkdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
 import type { Project, SearchRow } from '../protocols/oracle.js';
@@ -139,6 +139,12 @@ export class Site {
     ] as const;
     for (const [form, text] of forms)
       this.#write(`${logPath(build.build_id, form)}${PACKED}`, await packed(text, { level: LEVEL }));
+  }
+
+  /** Removes a build's log in all of its forms. */
+  removeLog(buildId: number): void {
+    const [html, txt] = [logPath(buildId, 'html'), logPath(buildId, 'txt')];
+    removeFiles(join(this.#root, dirname(html)), [basename(html), basename(txt)]);
   }
 
   /** The search, the page of all packages, and their lists. See search.ts. */
