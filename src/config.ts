@@ -101,6 +101,8 @@ export const KEYS = {
   'register-targets': flag,
   /** Single downloads and visits are kept for so many months, the present one included; 0: for good. */
   'keep-downloads': whole(0),
+  /** The path of the farm's site on the web server whose log is read; that of `public-url` if it isn't given. */
+  'path-prefix': text(),
   /** What the web server's log is like; `auto` finds out, line by line. */
   format: choice('auto', ['auto', 'common', 'common_vhost', 'combined', 'combined_vhost', 'nginx', 'json']),
   /** What the logger can't hand over is let go, and not kept on its disk. */

@@ -1,21 +1,10 @@
-import { homedir } from 'node:os';
-import { join } from 'node:path';
 import { Args, Flags } from '@oclif/core';
-import { KEYS, type Settings } from '../config.js';
-import { runs, startTime } from '../farm/process.js';
-import { Countries, Hosts } from '../weblog/hosts.js';
-import { LineReader } from '../weblog/reader.js';
-import { Spool } from '../weblog/spool.js';
+import { KEYS } from '../config.js';
 import { EXIT_CODES, PiwCommand, natsFlags, untilSignal } from './base.js';
-import type { LoggerContext } from './logger/context.js';
 import { countFiles } from './logger/files.js';
 import { dropPipe, keepPipe } from './logger/pipe.js';
+import { openSpool, setUp } from './logger/set-up.js';
 import { Summary, type LoggerResult } from './logger/summary.js';
-
-/** How long a line waits for others, milliseconds. */
-const DELAY_MS = 1000;
-/** How often the country database is looked at, whether it is another one. */
-const REFRESH_MS = 3600_000;
 
 export default class Logger extends PiwCommand {
   static override summary = "Pass a web server's log on to the farm, which counts downloads and visits.";
@@ -29,7 +18,7 @@ From a pipe, it goes on until that is closed, which may be months. What comes wh
 spool folder and counted when the farm is back, by whichever logger is there then; with --drop it is let
 go. A full spool (--spool-limit) lets go as well.
 
-A download is a GET of a wheel that was answered 200; parts of one (206) are none.
+A download is a GET of a wheel that was answered 200; parts of one (206) are none. What isn't counted is said at the end.
 
 Formats: common, combined, and both with the virtual host first, are Apache's; nginx is nginx' own default; auto
 tells these and json apart, line by line. For json, this is nginx' log_format:
@@ -67,6 +56,10 @@ ${EXIT_CODES}`;
       helpValue: 'MB',
       description: `keep no more than this (default: ${String(KEYS['spool-limit'].fallback)})`,
     }),
+    'path-prefix': Flags.string({
+      helpValue: 'PATH',
+      description: "where the farm's site is on the web server, as /farm (default: the path of public-url)",
+    }),
     'geoip-database': Flags.string({
       helpValue: 'FILE',
       description: 'note the country of who asks, by this MaxMind database (.mmdb)',
@@ -84,18 +77,11 @@ ${EXIT_CODES}`;
   async run(): Promise<LoggerResult> {
     const { argv, flags } = await this.parse(Logger);
     const settings = this.settings(flags);
-    const database = settings['geoip-database'];
-    const countries = database === null ? undefined : await Countries.open(database);
-    const refreshing = setInterval(() => void countries?.refresh(), REFRESH_MS);
-    const hosts = new Hosts(settings['log-hosts'], countries);
-    const context: LoggerContext = {
-      reader: new LineReader(settings.format),
-      hostOf: (raw) => hosts.of(raw),
-      delayMs: DELAY_MS,
+    const { context, close } = await setUp(settings, settings.format, {
       said: this.createLog('logger', flags),
       signal: untilSignal(),
       connect: () => this.connect(settings),
-    };
+    });
     const names = argv.length > 0 ? (argv as string[]) : ['-'];
     const files = names.filter((name) => name !== '-');
     const summary = new Summary();
@@ -103,24 +89,12 @@ ${EXIT_CODES}`;
       if (files.length > 0) await countFiles(files, context, summary);
       if (files.length < names.length && settings.drop) await dropPipe(process.stdin, context, summary);
       else if (files.length < names.length)
-        await keepPipe(process.stdin, context, summary, spoolOf(settings));
+        await keepPipe(process.stdin, context, summary, openSpool(settings));
     } finally {
-      clearInterval(refreshing);
+      close();
     }
     for (const line of summary.text()) this.log(line);
     if (summary.failed) process.exitCode = 1;
     return summary.result();
   }
 }
-
-function spoolOf(settings: Settings): Spool {
-  const mine = process.getuid?.() === 0 ? '/var/spool/piw' : join(stateHome(), 'piw', 'spool');
-  return Spool.open({
-    folder: settings.spool ?? mine,
-    limitBytes: settings['spool-limit'] * 1e6,
-    owner: `${String(process.pid)} ${startTime(process.pid)}`,
-    runs: (owner) => runs(owner) !== undefined,
-  });
-}
-
-const stateHome = (): string => process.env['XDG_STATE_HOME'] ?? join(homedir(), '.local', 'state');

@@ -1,12 +1,23 @@
 import { Flags } from '@oclif/core';
-import { startWebServer } from '../farm/web-server.js';
-import { EXIT_CODES, PiwCommand, untilSignal } from './base.js';
+import type { Settings } from '../config.js';
+import { PiwError } from '../errors.js';
+import { startWebServer, type Answered } from '../farm/web-server.js';
+import type { Log } from '../log.js';
+import { EXIT_CODES, PiwCommand, natsFlags, untilSignal } from './base.js';
 import { tellParent } from './parent.js';
+import { AnswerCounter } from './web/answer-counter.js';
 
 export default class Web extends PiwCommand {
   static override summary = "Serve a farm's site and index, for farms without a web server of their own.";
-  static override description = EXIT_CODES;
-  static override examples = ['<%= config.bin %> web -o /var/www/piwheels --port 8080'];
+  static override description = `Downloads and visits are counted by the farm, which is found as every command finds it (--nats). What is asked for
+while the farm is away is kept in the spool folder and counted when it is back; with --drop it is not counted, and with
+--no-count nothing is.
+
+${EXIT_CODES}`;
+  static override examples = [
+    '<%= config.bin %> web -o /var/www/piwheels --port 8080',
+    '<%= config.bin %> web -o /var/www/piwheels --no-count',
+  ];
   static override flags = {
     'output-path': Flags.string({ char: 'o', helpValue: 'PATH', description: 'what is served' }),
     port: Flags.integer({
@@ -20,17 +31,37 @@ export default class Web extends PiwCommand {
       helpValue: 'ADDRESS',
       description: 'the address that it listens on',
     }),
+    count: Flags.boolean({
+      default: true,
+      allowNo: true,
+      description: 'have the farm count downloads and visits',
+    }),
+    drop: Flags.boolean({
+      default: false,
+      description: 'count nothing of what is asked for while the farm is away, instead of keeping it',
+    }),
+    spool: Flags.string({
+      helpValue: 'PATH',
+      description: 'keep it here (default: /var/spool/piw for root, else ~/.local/state/piw/spool)',
+    }),
+    ...natsFlags,
   };
 
   async run(): Promise<void> {
     const { flags } = await this.parse(Web);
-    const { 'output-path': root } = this.settings(flags);
+    const { count, ...given } = flags;
+    const settings = this.settings(given);
+    const { 'output-path': root } = settings;
     const signal = untilSignal();
     const log = this.createLog('web', flags);
     const onFault = (text: string): void => {
       log.warning(text);
     };
-    const server = await startWebServer({ root, host: flags.host, port: flags.port, onFault });
+    const counter = count ? await this.#counter(settings, log) : undefined;
+    const onAnswered = (answered: Answered): void => {
+      counter?.add(answered);
+    };
+    const server = await startWebServer({ root, host: flags.host, port: flags.port, onFault, onAnswered });
     log.info(`serving ${root} on http://${flags.host}:${String(server.port)}/`);
     tellParent({ port: server.port });
     await new Promise<void>((resolve) => {
@@ -44,5 +75,17 @@ export default class Web extends PiwCommand {
       );
     });
     await server.close();
+    await counter?.end();
+  }
+
+  /** A site whose downloads can't be counted is served all the same. */
+  async #counter(settings: Settings, log: Log): Promise<AnswerCounter | undefined> {
+    try {
+      return await AnswerCounter.start(settings, log, () => this.connect(settings));
+    } catch (error) {
+      if (!(error instanceof PiwError)) throw error;
+      log.error(`downloads are not counted: ${error.message}. ${error.advice}`);
+      return undefined;
+    }
   }
 }

@@ -57,6 +57,8 @@ export interface MasterFacts {
   readonly dsn: string;
   readonly prefix: string;
   readonly outputPath: string;
+  /** Where the farm's web server keeps what it can't have counted while the rest of the farm is away. */
+  readonly spool: string;
   /** The address of the farm's own web server. */
   readonly url: string;
   readonly followed: string;
@@ -71,6 +73,7 @@ export function masterConfiguration(set: SetSettings, facts: MasterFacts): Given
   const ownServer = usersFile !== undefined;
   return {
     'public-url': facts.url,
+    spool: facts.spool,
     'watch-only': true,
     history: 'newest',
     'poll-interval': '60s',

@@ -189,8 +189,9 @@ export class Farm {
     const url = `http://127.0.0.1:${String(port)}/`;
     this.#configure(folder, { nats, dsn, output, url, source });
     const site = new Output({ folder, path: output, account, say });
-    await this.#web(program, folder, 'web', output, port);
     await this.#master(program, folder);
+    // After the master, and so ended before it: what was downloaded at last is counted.
+    await this.#web(program, folder, 'web', output, port, ['-c', folder.join('piwheels.conf')]);
     const bus = await Bus.connect({
       ...this.#connection(nats),
       name: 'farm',
@@ -291,7 +292,7 @@ export class Farm {
     const samples = folder.sub('samples', 0o755);
     const names = writeSampleIndex(samples);
     const port = await freePort();
-    await this.#web(program, folder, 'samples', samples, port);
+    await this.#web(program, folder, 'samples', samples, port, ['-c', '/dev/null', '--no-count']);
     const own = `http://127.0.0.1:${String(port)}/simple/`;
     const wanted = await resolve(
       new SimpleIndex(own),
@@ -358,6 +359,7 @@ export class Farm {
       dsn: its.dsn,
       prefix: this.#prefix,
       outputPath: its.output,
+      spool: folder.sub('spool'),
       url: its.url,
       followed: its.source.url,
       builtFrom: its.source.builtFrom,
@@ -367,13 +369,20 @@ export class Farm {
     folder.writeSecret('piwheels.conf', `# Written by piw farm at each start.\n${formatConfig(given)}`);
   }
 
-  async #web(program: Program, folder: DataFolder, name: string, root: string, port: number): Promise<void> {
+  async #web(
+    program: Program,
+    folder: DataFolder,
+    name: string,
+    root: string,
+    port: number,
+    more: readonly string[],
+  ): Promise<void> {
     let listening: () => void = () => undefined;
     const heard = new Promise<void>((done) => (listening = done));
     await this.#spawn(folder, {
       name,
       program,
-      args: ['web', '-c', '/dev/null', '-o', root, '--port', String(port)],
+      args: ['web', ...more, '-o', root, '--port', String(port)],
       env: {},
       ready: () => heard,
       onMessage: () => {

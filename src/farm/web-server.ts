@@ -1,7 +1,7 @@
-import { createServer, type Server } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { PiwError, reason } from '../errors.js';
 import { answer } from './web/answer.js';
-import { Connections, type ConnectionLimits } from './web/connections.js';
+import { Connections, addressOf, type ConnectionLimits } from './web/connections.js';
 import { send } from './web/give.js';
 import { inTurn } from './web/turns.js';
 
@@ -9,6 +9,17 @@ import { inTurn } from './web/turns.js';
 const ASKING = { headersTimeout: 10_000, requestTimeout: 30_000, connectionsCheckingInterval: 5000 };
 /** How long a connection without a request stays open, milliseconds. */
 const KEPT_MS = 5000;
+
+/** A request that was answered whole. */
+export interface Answered {
+  /** When it was answered, milliseconds since 1970. */
+  readonly time: number;
+  readonly host: string;
+  readonly method: string;
+  readonly url: string;
+  readonly status: number;
+  readonly agent: string;
+}
 
 export interface WebServer {
   readonly port: number;
@@ -18,7 +29,7 @@ export interface WebServer {
 /**
  * The farm's own small web server: it hands out what stands under `root`, and nothing else. Throws
  * PIW_PORT_IN_USE. Port 0: any that is free. `limits`: of connections, see web/connections.ts. `onFault` hears of what
- * should not have happened; who asked is told only that it did.
+ * should not have happened; who asked is told only that it did. `onAnswered` hears of each answer that was sent whole.
  */
 export async function startWebServer(options: {
   readonly root: string;
@@ -26,10 +37,15 @@ export async function startWebServer(options: {
   readonly port: number;
   readonly limits?: Partial<ConnectionLimits>;
   readonly onFault?: (text: string) => void;
+  readonly onAnswered?: (answered: Answered) => void;
 }): Promise<WebServer> {
   const server = createServer({ ...ASKING, keepAliveTimeout: KEPT_MS }, (request, response) => {
     // One of a connection that was refused.
     if (!request.socket.writable) return;
+    const host = addressOf(request.socket);
+    response.once('close', () => {
+      if (response.writableFinished) options.onAnswered?.(answeredOf(host, request, response));
+    });
     inTurn(request, response, async () => {
       response.once('close', connections.answering(request.socket));
       try {
@@ -56,6 +72,12 @@ export async function startWebServer(options: {
         }, 2000).unref();
       }),
   };
+}
+
+function answeredOf(host: string, request: IncomingMessage, response: ServerResponse): Answered {
+  const { method = '', url = '', headers } = request;
+  const agent = headers['user-agent'] ?? '';
+  return { time: Date.now(), host, method, url, status: response.statusCode, agent };
 }
 
 function listen(server: Server, host: string, port: number): Promise<number> {

@@ -14,13 +14,42 @@ export interface Asked {
  *   a wheel to read its metadata, several of them for one, and go on where a download broke off, whose beginning was a
  *   200. Not 304 either: who is answered so has it. Nor is a `.metadata` file a download, or anything else here: it
  *   is asked for of many versions of which one is then installed.
- * - A search is a look at a package's simple index; its answer may be 304, for installers keep it for a while.
+ * - A read of a package's page of the simple index (kind `searches`) may be answered 304, for
+ *   installers keep it for a while.
  * - So may that of a project's page, of its JSON, and of another page.
+ *
+ * `prefix` is where the farm's site is on its server, as `publicPath` returns it. Paths without it are understood too:
+ * a server behind a proxy logs those.
  */
-export function asked(request: string): Asked | null {
-  if (!request.startsWith('GET ')) return null;
+export function asked(request: string, prefix = ''): Asked | null {
+  const target = targetOf(request);
+  if (target === undefined) return null;
+  const whole = path(target);
+  const within = prefix !== '' && (whole === prefix || whole.startsWith(`${prefix}/`));
+  return meaning(within ? whole.slice(prefix.length) || '/' : whole);
+}
+
+/** Returns whether the request is for a wheel; of those that `asked` makes nothing of, the farm may be elsewhere. */
+export const isWheel = (request: string): boolean => path(targetOf(request) ?? '').endsWith('.whl');
+
+/** Returns the path of the public address without the slash at its end: '' for one that has none, or isn't known. */
+export function publicPath(publicUrl: string | null): string {
+  if (publicUrl === null || !URL.canParse(publicUrl)) return '';
+  return cleanPrefix(new URL(publicUrl).pathname);
+}
+
+/** Returns a prefix as `asked` takes it: `/farm` of `farm/`, '' of `/`. */
+export const cleanPrefix = (prefix: string): string =>
+  prefix
+    .replace(/^\/*/, '/')
+    .replace(/\/+$/, '')
+    .replace(/\/{2,}/g, '/');
+
+/** Returns the target of a GET; undefined for anything else. */
+function targetOf(request: string): string | undefined {
+  if (!request.startsWith('GET ')) return undefined;
   const end = request.lastIndexOf(' HTTP/');
-  return meaning(path(request.slice(4, end < 0 ? undefined : end)));
+  return request.slice(4, end < 0 ? undefined : end);
 }
 
 /** See there: whether it counts with this status. */
@@ -37,6 +66,8 @@ function path(target: string): string {
   }
 }
 
+/** FILES_LINK in src/site/layout.ts. */
+const FILES = 'packages';
 const NAME = /^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,198}[A-Za-z0-9])?$/;
 // eslint-disable-next-line no-control-regex
 const WHEEL = /^[^/\\\s\u0000-\u001f\u007f-\u009f]{1,251}\.whl$/;
@@ -45,6 +76,9 @@ function meaning(path: string): Asked | null {
   const [empty, folder = '', name = '', rest = '', ...more] = path.split('/');
   if (empty !== '' || folder === '') return path === '/' ? { kind: 'pages', what: '/' } : null;
   const below = [rest, ...more].join('/').replace(/(^|\/)index\.[\w.]+$/, '$1');
+  // Where PyPI's JSON has the wheels, for mirrors.
+  if (folder === FILES && NAME.test(name))
+    return WHEEL.test(below) ? { kind: 'downloads', what: clean(below, 255) } : null;
   if (folder === 'simple' && NAME.test(name)) {
     if (below === '') return { kind: 'searches', what: normalised(name) };
     return WHEEL.test(below) ? { kind: 'downloads', what: clean(below, 255) } : null;

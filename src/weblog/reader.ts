@@ -1,6 +1,6 @@
 import type { LogHost } from '../protocols/weblog.js';
 import { agentOf } from './agents.js';
-import { answered, asked } from './asked.js';
+import { answered, asked, isWheel } from './asked.js';
 import { scanner, type Format } from './lines.js';
 import { Remembered } from './remembered.js';
 import type { Stretch } from './stretch.js';
@@ -16,10 +16,12 @@ const REQUESTS = 50_000;
 export class LineReader {
   readonly #scan: ReturnType<typeof scanner>;
   readonly #agents = new Remembered(AGENTS, agentOf);
-  readonly #requests = new Remembered(REQUESTS, asked);
+  readonly #requests;
 
-  constructor(format: Format) {
+  /** `prefix`: the path of the farm's site, see `asked`. */
+  constructor(format: Format, prefix = '') {
     this.#scan = scanner(format);
+    this.#requests = new Remembered(REQUESTS, (request) => asked(request, prefix));
   }
 
   /**
@@ -51,6 +53,10 @@ export class LineReader {
     const what = this.#requests.get(request);
     if (what && answered(what.kind, status))
       stretch.add(what.kind, time, host, what.what, this.#agents.get(agent));
+    else if (!what && status === 200 && isWheel(request)) {
+      tally.elsewhere += 1;
+      tally.firstElsewhere ??= clean(request, 200);
+    }
   }
 }
 

@@ -24,11 +24,14 @@ export interface Tally {
   lines: number;
   bad: number;
   firstBad: BadLine | undefined;
+  /** Downloads of wheels at paths where this farm has none, and the first request of them. */
+  elsewhere: number;
+  firstElsewhere: string | undefined;
   readonly entries: Record<LogKind, number>;
 }
 
 export const noLines = (): Tally => ({
-  ...{ lines: 0, bad: 0, firstBad: undefined },
+  ...{ lines: 0, bad: 0, firstBad: undefined, elsewhere: 0, firstElsewhere: undefined },
   entries: { downloads: 0, searches: 0, projects: 0, json: 0, pages: 0 },
 });
 
@@ -119,5 +122,7 @@ export function addTally(sum: Tally, more: Tally): void {
   sum.lines += more.lines;
   sum.bad += more.bad;
   sum.firstBad ??= more.firstBad;
+  sum.elsewhere += more.elsewhere;
+  sum.firstElsewhere ??= more.firstElsewhere;
   for (const [kind, count] of Object.entries(more.entries)) sum.entries[kind as LogKind] += count;
 }

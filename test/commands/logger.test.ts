@@ -12,7 +12,7 @@ import { piwWith, runTask, runTasks } from '../helpers/command.js';
 import { testDatabase } from '../helpers/database.js';
 import { mmdb } from '../helpers/mmdb.js';
 import { farmNats } from '../helpers/nats.js';
-import { combined, counted, lines, someFiles } from '../helpers/web-log.js';
+import { combined, counted, lines, pathOf, someFiles } from '../helpers/web-log.js';
 
 const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
 const FARM = ['the-oracle', 'lumberjack'];
@@ -80,8 +80,9 @@ void t.test(
       { name: old, before: 0, counted: lines(100).length },
     ];
     t.same(JSON.parse(ran.out), {
-      ...{ lines: 117, downloads: 111, searches: 1, projects: 1, json: 1, pages: 1, unknown: 1, bad: 1 },
+      ...{ lines: 117, downloads: 111, index_pages: 1, projects: 1, json: 1, pages: 1, unknown: 1, bad: 1 },
       first_bad: { log, byte: lines(10, {}, 100).length, text: 'nonsense' },
+      ...{ other: 1, elsewhere: 0, first_elsewhere: null },
       ...{ dropped: 0, refused: 0, spooled: 0, files },
     });
     t.equal(await counted(db), 110);
@@ -89,7 +90,7 @@ void t.test(
     const again = await piw('logger', '--format', 'combined', log, old);
     t.match(again, {
       code: 0,
-      out: /^5 lines: 5 downloads, 0 searches, 0 project pages, 0 JSON pages, 0 other pages\.\n$/,
+      out: '5 lines: 5 downloads, 0 index pages, 0 project pages, 0 JSON pages, 0 other pages, 0 requests of no kind that is counted.\n',
     });
     t.equal(await counted(db), 115);
     const missing = await piw('logger', join(folder, 'nowhere'), log);
@@ -97,6 +98,34 @@ void t.test(
     t.match(await piw('logger', '--format', 'iis', log), { code: 2, err: /format/ });
   },
 );
+
+void t.test('a site below a path is recognised by it, and what is not recognised is said', async (t) => {
+  const { db, folder, given, piw } = await stage(t);
+  const log = join(folder, 'access.log');
+  const path = `/farm${pathOf('demo')}`;
+  const below =
+    lines(12, { path }) +
+    combined({ path: '/farm/simple/demo/' }) +
+    combined({ path: '/elsewhere/' }) +
+    combined({ path, status: 404 });
+  writeFileSync(log, below);
+  const without = await piw('logger', log);
+  t.match(without, {
+    code: 0,
+    out: /^15 lines: 0 downloads, .* 3 requests of no kind that is counted\.\n12 downloads of wheels at paths where this farm has none were not counted; the first is GET \/farm\/simple\/demo\/demo-1\.0-.*--path-prefix\.\n$/,
+  });
+  t.equal(await counted(db), 0);
+  for (const [n, more] of [
+    { 'public-url': 'https://example.org/farm/' },
+    { 'path-prefix': 'farm/' },
+  ].entries()) {
+    // Another log each time.
+    writeFileSync(log, combined({ path: `/${String(n)}` }) + below);
+    const ran = await piwWith({ ...given, ...more })('logger', log);
+    t.match(ran, { code: 0, out: /^16 lines: 12 downloads, 1 index page, .* 3 requests of no/ }, ran.out);
+  }
+  t.equal(await counted(db), 24);
+});
 
 void t.test('what comes by a pipe is counted soon, also when nothing follows it', async (t) => {
   const { db, given, spool } = await stage(t);

@@ -22,7 +22,13 @@ import {
 
 const OTHER_SERVER = {
   ...{ nats: 'nats://own', dsn: 'postgresql://own' },
-  ...{ prefix: 'piw', outputPath: '/www', url: 'http://127.0.0.1/', followed: 'https://a.example/simple' },
+  ...{
+    prefix: 'piw',
+    outputPath: '/www',
+    spool: '/data/spool',
+    url: 'http://127.0.0.1/',
+    followed: 'https://a.example/simple',
+  },
   ...{ builtFrom: 'https://a.example/simple', samples: false, watch: ['six'] },
 };
 const MASTER = { ...OTHER_SERVER, usersFile: '/data/users', pidFile: '/data/pid' };

@@ -142,7 +142,7 @@ void t.test(
       socket.write(get('/large.txt'));
       await new Promise((resolve) => socket.once('readable', resolve));
       // Some 3 MB a second, so that the socket is never still.
-      const reading = setInterval(() => socket.read(Math.min(64 * 1024, socket.readableLength)), 20);
+      const reading = setInterval(() => void socket.read(Math.min(64 * 1024, socket.readableLength)), 20);
       const began = performance.now();
       await until(() => ended || performance.now() - began > 3000);
       clearInterval(reading);

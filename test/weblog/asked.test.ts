@@ -1,5 +1,5 @@
 import t from 'tap';
-import { answered, asked } from '../../src/weblog/asked.js';
+import { answered, asked, cleanPrefix, isWheel, publicPath } from '../../src/weblog/asked.js';
 
 const get = (path: string) => asked(`GET ${path} HTTP/1.1`);
 const wheel = 'demo-1.0+local-cp311-cp311-linux_armv7l.whl';
@@ -10,6 +10,8 @@ void t.test('what is asked for is told by its address', (t) => {
     [`/simple/demo/${wheel.replace('+', '%2B')}`, 'downloads', wheel],
     [`/simple/demo/${wheel}?x=1#sha256=y`, 'downloads', wheel],
     [`http://farm.example/simple/demo/${wheel}`, 'downloads', wheel],
+    // Where mirrors find it.
+    [`/packages/demo/${wheel.replace('+', '%2B')}`, 'downloads', wheel],
     ['/simple/demo/', 'searches', 'demo'],
     ['/simple/demo', 'searches', 'demo'],
     ['/simple/De_mo.x/', 'searches', 'de-mo-x'],
@@ -29,6 +31,31 @@ void t.test('what is asked for is told by its address', (t) => {
   ];
   for (const [path, kind, what] of told) t.same(get(path), { kind, what }, path);
   t.same(asked('GET /simple/demo/'), { kind: 'searches', what: 'demo' }, 'HTTP/0.9 has no version');
+  t.end();
+});
+
+void t.test('a site below a path is understood with its path, and without it', (t) => {
+  const demo = { kind: 'downloads', what: wheel };
+  const below = (path: string) => asked(`GET ${path} HTTP/1.1`, '/a/farm');
+  t.same(below(`/a/farm/simple/demo/${wheel}`), demo);
+  t.same(below(`/simple/demo/${wheel}`), demo, 'as behind a proxy');
+  t.same(below('/a/farm'), { kind: 'pages', what: '/' });
+  t.same(below('/a/farm/'), { kind: 'pages', what: '/' });
+  t.equal(below(`/a/farmer/simple/demo/${wheel}`), null);
+  t.equal(get(`/a/farm/simple/demo/${wheel}`), null);
+  t.ok(isWheel(`GET /a/farm/simple/demo/${wheel.replace('+', '%2B')}?x HTTP/1.1`));
+  for (const request of [`HEAD /${wheel} HTTP/1.1`, `GET /${wheel}.metadata HTTP/1.1`, '-'])
+    t.notOk(isWheel(request), request);
+  for (const [url, path] of [
+    [null, ''],
+    ['https://example.org', ''],
+    ['https://example.org/', ''],
+    ['https://example.org/a/farm/', '/a/farm'],
+    ['nonsense', ''],
+  ] as const)
+    t.equal(publicPath(url), path, String(url));
+  for (const prefix of ['a/farm', '/a/farm/', '//a//farm//']) t.equal(cleanPrefix(prefix), '/a/farm', prefix);
+  t.equal(cleanPrefix('/'), '');
   t.end();
 });
 

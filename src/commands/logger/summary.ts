@@ -5,7 +5,8 @@ import { addTally, noLines, type Tally } from '../../weblog/stretch.js';
 export interface LoggerResult {
   readonly lines: number;
   readonly downloads: number;
-  readonly searches: number;
+  /** Reads of packages' pages of the simple index. */
+  readonly index_pages: number;
   readonly projects: number;
   readonly json: number;
   readonly pages: number;
@@ -14,6 +15,11 @@ export interface LoggerResult {
   /** Lines that couldn't be read, and the first of them: in which log, after how many bytes of it. */
   readonly bad: number;
   readonly first_bad: { readonly log: string; readonly byte: number; readonly text: string } | null;
+  /** Lines that could be read and are of nothing that is counted. */
+  readonly other: number;
+  /** Downloads of wheels at paths where this farm has none, which are not counted, and the first request of them. */
+  readonly elsewhere: number;
+  readonly first_elsewhere: string | null;
   /** Lines that were let go. */
   readonly dropped: number;
   /** Lines that the farm refused. */
@@ -53,20 +59,31 @@ export class Summary {
   }
 
   result(): LoggerResult {
-    const { lines, bad, entries } = this.#tally;
+    const { lines, bad, entries, elsewhere, firstElsewhere } = this.#tally;
+    const { downloads, searches, projects, json, pages } = entries;
+    const other = lines - bad - elsewhere - (downloads + searches + projects + json + pages);
     return {
-      ...{ lines, ...entries, unknown: this.#unknown, bad, first_bad: this.#firstBad },
+      ...{ lines, downloads, index_pages: searches, projects, json, pages },
+      ...{ unknown: this.#unknown, bad, first_bad: this.#firstBad },
+      ...{ other, elsewhere, first_elsewhere: firstElsewhere ?? null },
       ...{ dropped: this.dropped, refused: this.#refused, spooled: this.spooled, files: this.#files },
     };
   }
 
   /** The same for people. */
   text(): readonly string[] {
-    const { lines, downloads, searches, projects, json, pages, unknown, bad, refused } = this.result();
+    const { lines, downloads, index_pages, projects, json, pages, other } = this.result();
+    const { unknown, bad, elsewhere, first_elsewhere, refused } = this.result();
     const said = [
-      `${count(lines, 'line')}: ${count(downloads, 'download')}, ${count(searches, 'search', 'es')}, ` +
-        `${count(projects, 'project page')}, ${count(json, 'JSON page')}, ${count(pages, 'other page')}.`,
+      `${count(lines, 'line')}: ${count(downloads, 'download')}, ${count(index_pages, 'index page')}, ` +
+        `${count(projects, 'project page')}, ${count(json, 'JSON page')}, ${count(pages, 'other page')}, ` +
+        `${count(other, 'request')} of no kind that is counted.`,
     ];
+    if (elsewhere > 0)
+      said.push(
+        `${count(elsewhere, 'download')} of wheels at paths where this farm has none were not counted; the first is ` +
+          `${first_elsewhere ?? ''}. If they are this farm's, give --path-prefix.`,
+      );
     if (unknown > 0) said.push(`${count(unknown, 'download')} of files that are not here were passed over.`);
     if (bad > 0 && this.#firstBad) {
       const { log, byte, text } = this.#firstBad;
@@ -80,6 +97,6 @@ export class Summary {
   }
 }
 
-function count(number: number, noun: string, plural = 's'): string {
-  return `${number.toLocaleString('en')} ${noun}${number === 1 ? '' : plural}`;
+function count(number: number, noun: string): string {
+  return `${number.toLocaleString('en')} ${noun}${number === 1 ? '' : 's'}`;
 }
