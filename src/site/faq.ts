@@ -178,7 +178,8 @@ function questions(publicUrl: string | null): readonly Question[] {
       'json',
       'Is there a JSON API?',
       html`<p>
-          Two. Installers and mirrors use the simple index (<code>${url}</code>), JSON of version 1.4 by
+          Two, and for <a href="#mirrors">mirrors</a> that of PyPI. Installers use the simple index
+          (<code>${url}</code>), JSON of version 1.4 by
           <code>Accept: application/vnd.pypi.simple.v1+json</code>. What a project’s page shows is there for
           programs, too:
         </p>

@@ -1,7 +1,7 @@
 import { readdirSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { codeOf } from '../wheels/disk.js';
-import { alias, guarded, removeFiles, writeAtomic } from './atomic.js';
+import { alias, guarded, removeFiles, replace, writeAtomic } from './atomic.js';
 import { pypiPath } from './layout.js';
 
 const LINK = 'json';
@@ -16,9 +16,13 @@ export function writePypi(outputPath: string, name: string, serial: number, page
   const folder = join(outputPath, pypiPath(name));
   const file = `${String(serial)}.json`;
   const before = targetOf(folder);
-  writeAtomic(join(folder, file), page);
+  if (before === file) {
+    writeAtomic(join(folder, file), page);
+    return;
+  }
+  replace(join(folder, file), page);
   alias(folder, LINK, file);
-  if (before !== file) removeOthers(folder, [file, before]);
+  if (before !== undefined) removeOthers(folder, [file, before]);
 }
 
 /** Removes the pages that the link doesn't lead to any more. */
@@ -35,10 +39,8 @@ export function removePypi(outputPath: string, name: string): void {
 }
 
 function removeOthers(folder: string, kept: readonly (string | undefined)[]): void {
-  removeFiles(
-    folder,
-    pagesIn(folder).filter((page) => !kept.includes(page)),
-  );
+  const others = pagesIn(folder).filter((page) => !kept.includes(page));
+  if (others.length > 0) removeFiles(folder, others);
 }
 
 const pagesIn = (folder: string): readonly string[] =>

@@ -23,7 +23,7 @@ export function pypiJson(
   page: PageBuffer,
 ): void {
   const { name, files } = project;
-  const folder = `${publicUrl ?? '/'}packages/${name}/`;
+  const folder = JSON.stringify(`${publicUrl ?? '/'}packages/${name}/`).slice(1, -1);
   const releases = new Map<string, IndexedFile[]>();
   for (const version of project.versions) releases.set(version, []);
   for (const file of files) {
@@ -33,11 +33,12 @@ export function pypiJson(
   }
   const latest = latestOf(releases);
   page.add(`${BEGINS}${String(serial)},"info":${JSON.stringify(info(project, latest, publicUrl))},"urls":`);
-  page.add(filesJson(latest?.files ?? [], folder));
+  addFiles(latest?.files ?? [], folder, page);
   page.add(',"releases":{');
   let comma = '';
   for (const [version, released] of releases) {
-    page.add(`${comma}${JSON.stringify(version)}:${filesJson(released, folder)}`);
+    page.add(`${comma}${quote(version)}:`);
+    addFiles(released, folder, page);
     comma = ',';
   }
   page.add('},"vulnerabilities":[]}');
@@ -74,17 +75,24 @@ function info({ name }: SimpleProject, latest: Release | undefined, publicUrl: s
   };
 }
 
-const filesJson = (files: readonly IndexedFile[], folder: string): string =>
-  `[${files.map((file) => JSON.stringify(fileOf(file, folder))).join(',')}]`;
-
-function fileOf(file: IndexedFile, folder: string): unknown {
-  const { filename, sha256, filesize, requires_python, yanked } = file;
-  const uploaded = uploadTime(file.uploaded);
-  return {
-    ...{ comment_text: '', digests: { sha256 }, downloads: -1, filename, has_sig: false },
-    ...{ packagetype: 'bdist_wheel', python_version: filename.split('-').at(-3) ?? '', requires_python },
-    ...{ size: filesize, upload_time: uploaded.slice(0, 19), upload_time_iso_8601: uploaded },
-    url: folder + encodeURIComponent(filename),
-    ...{ yanked: yanked !== null, yanked_reason: yanked === '' ? null : yanked },
-  };
+/** Put together by hand, as the pages of the simple index are: the largest projects have thousands of files. */
+function addFiles(files: readonly IndexedFile[], folder: string, page: PageBuffer): void {
+  let comma = '';
+  page.add('[');
+  for (const file of files) {
+    const { filename, sha256, filesize, requires_python: python, yanked } = file;
+    const uploaded = uploadTime(file.uploaded);
+    const name = PLAIN.test(filename) ? filename : encodeURIComponent(filename);
+    page.add(
+      `${comma}{"comment_text":"","digests":{"sha256":"${sha256}"},"downloads":-1,"filename":${quote(filename)},"has_sig":false,"packagetype":"bdist_wheel","python_version":${quote(filename.split('-').at(-3) ?? '')},"requires_python":${orNull(python)},"size":${String(filesize)},"upload_time":"${uploaded.slice(0, 19)}","upload_time_iso_8601":"${uploaded}","url":"${folder}${name}","yanked":${String(yanked !== null)},"yanked_reason":${orNull(yanked === '' ? null : yanked)}}`,
+    );
+    comma = ',';
+  }
+  page.add(']');
 }
+
+/** What JSON and an address take as it stands. */
+const PLAIN = /^[\w.-]*$/;
+const PLAIN_TEXT = /^[\w.+!<>=~,*; ()/:-]*$/;
+const quote = (text: string): string => (PLAIN_TEXT.test(text) ? `"${text}"` : JSON.stringify(text));
+const orNull = (text: string | null): string => (text === null ? 'null' : quote(text));
