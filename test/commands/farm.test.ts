@@ -32,10 +32,10 @@ function folder(): string {
   return path;
 }
 
-/** Runs `piw farm` to its end. */
+/** Runs `piw farm` to its end; with Ctrl+C once it has said `when`, and `then` is done with its site's address. */
 async function farm(
   args: readonly string[],
-  signal?: { readonly when: RegExp },
+  signal?: { readonly when: RegExp; readonly then?: (url: string) => Promise<void> },
 ): Promise<{ code: number | null; out: string; err: string }> {
   const child = spawn(process.execPath, [BIN, 'farm', ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
   let out = '';
@@ -45,7 +45,8 @@ async function farm(
     out += data.toString();
     if (signal?.when.test(out) && !sent) {
       sent = true;
-      child.kill('SIGINT');
+      const url = /at work: (http:\S+)/.exec(out)?.[1] ?? '';
+      void (signal.then?.(url) ?? Promise.resolve()).finally(() => child.kill('SIGINT'));
     }
   });
   child.stderr.on('data', (data: Buffer) => (err += data.toString()));
@@ -157,17 +158,27 @@ void t.test(
 );
 
 void t.test(
-  'with no index in reach it says so and builds the samples; Ctrl+C ends it with 0',
+  'with no index in reach it says so and builds the samples, counts downloads of them, and ends with 0 at Ctrl+C',
   { skip: lacking('cc') },
   async (t) => {
     const here = folder();
+    let downloaded = 0;
     const unreachable = `http://me:secret@127.0.0.1:${String(await freePort())}/simple`;
     const { code, out, err } = await farm(
       ['--port', '0', '--data-dir', join(here, 'data'), '--index-url', unreachable],
       {
         when: /published piw_sample_native/,
+        then: async (url) => {
+          const index = `${url}simple/piw-sample-native/`;
+          const page = await (await fetch(index)).text();
+          const wheel = await fetch(new URL(/href="([^"#]+)/.exec(page)?.[1] ?? '', index));
+          downloaded = (await wheel.arrayBuffer()).byteLength;
+        },
       },
     );
+    t.ok(downloaded > 1000, `${String(downloaded)} bytes of a wheel`);
+    const figures = JSON.parse(readFileSync(join(here, 'data/www/statistics.json'), 'utf8')) as object;
+    t.match(figures, { downloads: 1 }, 'its last figures');
     t.equal(code, 0, err);
     t.match(out, /can't be read: .*building the samples/);
     t.notMatch(out + err, /secret/, 'a password in the address is never printed');
