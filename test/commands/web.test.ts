@@ -95,7 +95,7 @@ void t.test('piw web counts nothing with --no-count, and serves where nothing ca
   await silent.get(WHEEL);
   t.equal(await silent.stop(), 0);
   t.throws(() => readdirSync(spool), 'there is no spool');
-  const unable = await web(t, config, '--spool', '/proc/no-such-folder');
+  const unable = await web(t, config, '--spool', join(config, 'spool'));
   t.equal(Buffer.from(await unable.get(WHEEL)).toString(), 'a wheel');
   t.match(unable.log(), /downloads are not counted: /);
   t.equal(await unable.stop(), 0);

@@ -6,6 +6,7 @@ import { cleanPrefix, publicPath } from '../../weblog/asked.js';
 import { Countries, Hosts } from '../../weblog/hosts.js';
 import { LineReader } from '../../weblog/reader.js';
 import { Spool } from '../../weblog/spool.js';
+import { diskError } from '../../wheels/disk.js';
 import type { LoggerContext } from './context.js';
 
 /** How long a line waits for others, milliseconds. */
@@ -44,15 +45,20 @@ export async function setUp<Rest>(
   };
 }
 
-/** Opens the spool of these settings, for this process. */
+/** Opens the spool of these settings, for this process. Throws PIW_NOT_WRITABLE, PIW_DISK_FULL. */
 export function openSpool(settings: Settings): Spool {
   const own = process.getuid?.() === 0 ? '/var/spool/piw' : join(stateHome(), 'piw', 'spool');
-  return Spool.open({
-    folder: settings.spool ?? own,
-    limitBytes: settings['spool-limit'] * 1e6,
-    owner: `${String(process.pid)} ${startTime(process.pid)}`,
-    runs: (owner) => runs(owner) !== undefined,
-  });
+  const folder = settings.spool ?? own;
+  try {
+    return Spool.open({
+      folder,
+      limitBytes: settings['spool-limit'] * 1e6,
+      owner: `${String(process.pid)} ${startTime(process.pid)}`,
+      runs: (owner) => runs(owner) !== undefined,
+    });
+  } catch (error) {
+    throw diskError(folder, error);
+  }
 }
 
 const stateHome = (): string => process.env['XDG_STATE_HOME'] ?? join(homedir(), '.local', 'state');
