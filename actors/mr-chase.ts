@@ -91,6 +91,7 @@ export class MrChase extends Actor {
         REMPKG: ({ package: name, skip }) => this.#removePackage(name, skip),
         REMVER: (removed) => this.#removeVersion(removed),
         REBUILD: ({ part, package: name }) => this.#rebuild(part, name),
+        RETRY: (request) => this.#retry(request),
       },
       { tokens: [chase.name, '*'] },
     );
@@ -339,6 +340,17 @@ export class MrChase extends Actor {
     );
     for (const build_id of new Set(builds))
       if (build_id !== null) await this.#secretary.ask('LOG', { build_id });
+  }
+
+  /** One page of a run, which the command asks for page by page: so it can be interrupted and repeated. */
+  async #retry(request: Body<typeof chase.verbs, 'RETRY'>): Promise<Answer<typeof chase.verbs, 'RETRY'>> {
+    const { package: name, version } = request.filter;
+    if (name !== null) await this.#mustExist(name, version);
+    const page = await this.#database.ask('RETRY', request);
+    const count = page.classes.reduce((sum, [, failures]) => sum + failures, 0);
+    if (!request.dry_run && count > 0)
+      this.log.info(`${String(count)} failures are back in the queue: an administrator asked for it`);
+    return page;
   }
 
   async #mustExist(name: string, version: string | null): Promise<void> {

@@ -16,6 +16,7 @@ import { leaseOf } from '../src/database/queue.js';
 import { countQueue, estimateQueue, queuePace, type QueueCount } from '../src/database/queue-count.js';
 import { packageQueue, type QueueOrder } from '../src/database/queue-report.js';
 import { front } from '../src/database/front.js';
+import { retryBuilds } from '../src/database/retries.js';
 import { helloSlave, setSlaves } from '../src/database/slaves.js';
 import { statistics } from '../src/database/statistics.js';
 import { sumUp } from '../src/database/sums.js';
@@ -105,6 +106,7 @@ export class TheOracle extends Actor {
           const { value, ageMs } = await this.#count.get();
           return { verb: 'QUEUE', ...value, age_s: ageMs / 1000, ...(await queuePace(db)) };
         },
+        RETRY: async (m) => ({ verb: 'RETRIED', ...(await retryBuilds(db, m)) }),
         QUEUEPKG: async (m) => ({
           verb: 'STANDS',
           exists: await packages.packageExists(db, m.package),

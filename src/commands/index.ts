@@ -20,6 +20,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<{ default: Command.Class }
   queue: () => import('./queue.js'),
   rebuild: () => import('./rebuild.js'),
   remove: () => import('./remove.js'),
+  retry: () => import('./retry.js'),
   slave: () => import('./slave.js'),
   'slaves:add': () => import('./slaves/add.js'),
   'slaves:kill': () => import('./slaves/kill.js'),

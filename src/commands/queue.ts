@@ -90,7 +90,10 @@ function versionTable(versions: readonly QueuedVersion[]): readonly string[] {
     version,
     platforms.size > 1 ? `${abi} ${platform}` : abi,
     state === 'none' ? '-' : state,
-    position === null ? plain(why) : `position ${thousands(position)}`,
+    [
+      ...(position === null ? [] : [`position ${thousands(position)}`]),
+      ...(why === '' ? [] : [plain(why)]),
+    ].join(', '),
   ]);
   return table([['version', 'ABI', 'state', ''], ...rows]);
 }

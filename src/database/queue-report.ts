@@ -21,6 +21,8 @@ interface Found extends Row {
   readonly failure_class: string | null;
   /** Why its newest build failed, in a sentence. */
   readonly reason: string | null;
+  /** Why its newest build no longer counts; null: it does. */
+  readonly put_back: 'retry' | 'unconfirmed' | null;
   /** Why it isn't eligible at all. */
   readonly barred: string | null;
   readonly admitted: boolean;
@@ -35,7 +37,7 @@ interface Found extends Row {
 export async function packageQueue(db: Queryable, name: string, first: QueueOrder): Promise<QueuedVersion[]> {
   const rows = await db.query<Found>(
     `select s.version_id, s.target_id, v.version, s.abi, s.platform, s.state, s.priority,
-       l.label as slave, s.filename, s.build_id, s.failure_class, s.reason,
+       l.label as slave, s.filename, s.build_id, s.failure_class, s.reason, s.put_back,
        case when v.skip is not null then 'skipped because ' || v.skip
          when p.skip is not null then 'the package is skipped because ' || p.skip
          when p.gone is not null or v.gone is not null then 'the index has it no more'
@@ -75,7 +77,7 @@ function standing(row: Found, position: number | null, ahead: string | undefined
       if (row.held_until !== null) {
         return `tried again${failure_class === null ? '' : ` after ${failureOf(row)}`}, at ${new Date(row.held_until).toISOString().slice(0, 16).replace('T', ' ')} UTC`;
       }
-      return position === null ? BEYOND : '';
+      return [putBackReason(row), position === null ? BEYOND : ''].filter((text) => text !== '').join('; ');
     case 'failed':
       return failureOf(row);
     case 'none':
@@ -90,6 +92,14 @@ function standing(row: Found, position: number | null, ahead: string | undefined
 
 const failureOf = ({ failure_class, build_id, reason }: Found): string =>
   `${failure_class ?? 'other'}, build ${String(build_id)}${reason === null ? '' : `: ${reason}`}`;
+
+/** Why a version that has failed waits again. */
+function putBackReason(row: Found): string {
+  if (row.put_back === null) return '';
+  return row.put_back === 'retry'
+    ? `put back after ${failureOf(row)}`
+    : `another slave is to confirm ${failureOf(row)}`;
+}
 
 const BEYOND = `more than ${COUNTED.toLocaleString('en')} builds come before it`;
 

@@ -17,6 +17,7 @@ import {
   orNull,
 } from './fields.js';
 import { Protocol } from './protocol.js';
+import { RETRY } from './retry.js';
 
 /** The parts of the site that can be written again by request. */
 export const PARTS = ['HOME', 'SEARCH', 'PROJECT', 'INDEX', 'LOG', 'SITEMAP', 'ALL'] as const;
@@ -78,4 +79,5 @@ export const chase = new Protocol('chase', {
     fields: { part: Type.Union(PARTS.map((part) => Type.Literal(part))), package: orNull(Package) },
     answers: DONE,
   },
+  RETRY,
 });

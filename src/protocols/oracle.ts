@@ -27,6 +27,7 @@ import {
 } from './fields.js';
 import { Published } from './file-juggler.js';
 import { Protocol, type Answer } from './protocol.js';
+import { RETRY } from './retry.js';
 import { Front } from './site.js';
 import { Statistics } from './statistics.js';
 import { LOG_VERBS } from './weblog.js';
@@ -413,6 +414,7 @@ export const oracle = new Protocol('db', {
     fields: { builds: listOf(LoggedBuild, 1000) },
     answers: { LOGGED: { outcomes: listOf(Outcome, 1000) } },
   },
+  RETRY,
   ...LOG_VERBS,
   /** Forgets single downloads and visits of all months but the last so many; what they add up to stays. */
   DROPLOGS: { fields: { months: Count }, answers: DONE },

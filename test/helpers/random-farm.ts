@@ -4,6 +4,7 @@ import { logBuilds } from '../../src/database/builds.js';
 import { newPackage, quarantine, skipPackage } from '../../src/database/packages.js';
 import type { Database } from '../../src/database/pool.js';
 import { front, grant, release, returnExpired, type Waiting } from '../../src/database/queue.js';
+import { putBack, retryBuilds } from '../../src/database/retries.js';
 import { addTarget, fillSlice, removeTarget } from '../../src/database/targets.js';
 import {
   deleteBuilds,
@@ -13,6 +14,7 @@ import {
   yankVersion,
 } from '../../src/database/versions.js';
 import type { LoggedBuild } from '../../src/protocols/oracle.js';
+import type { FailureFilter } from '../../src/protocols/retry.js';
 import type { ChangeEvent } from '../../src/pypi/changelog.js';
 import { fold } from '../../src/pypi/fold.js';
 import type { PackageName } from '../../src/wheels/names.js';
@@ -102,6 +104,11 @@ const TARGETS: readonly (readonly [string, string])[] = [
   ['pypy39_pp73', LINUX],
   ['pypy310_pp73', ARM],
 ];
+/** Every failure there is. */
+export const ANY_FAILURE: FailureFilter = {
+  ...{ package: null, version: null, classes: [], slave: null, since: null, until: null },
+  ...{ abi: null, platform: null, text: null, regexp: false },
+};
 const SPECIFIERS = [null, '>=3.10', '<3.11', '>=3.9,!=3.11.*'];
 
 /** One thing that is done to a farm. */
@@ -265,6 +272,34 @@ export class RandomFarm {
         if (held) await release(db, [[held.lease, this.#slave]], pick([0, 60]));
       },
       expire: () => returnExpired(db),
+      retry: () => {
+        const chosen = {
+          package: pick([null, null, name()]),
+          version: pick([null, null, version()]),
+          abi: pick([null, null, 'cp39', 'cp311']),
+          classes: pick([[], ['compiler'], ['network', 'no-sdist']]),
+        };
+        return retryBuilds(db, {
+          filter: { ...ANY_FAILURE, ...chosen },
+          dry_run: false,
+          after: 0,
+          upto: null,
+        });
+      },
+      'put back unconfirmed': async () => {
+        const failures = await db.query<{
+          build_id: number;
+          version_id: number;
+          target_id: number;
+          package: string;
+        }>(
+          `select build_id, version_id, target_id, package
+           from builds b join versions using (version_id) join packages using (package_id)
+           where b.slave_id is not null and not b.status and not b.passing and b.put_back is null
+           order by b.build_id`,
+        );
+        await db.transaction((within) => putBack(within, failures, 'unconfirmed'));
+      },
     };
   }
 }

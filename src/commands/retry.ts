@@ -1,0 +1,194 @@
+import { Args, Flags } from '@oclif/core';
+import { parseDuration } from '../config.js';
+import { PiwError } from '../errors.js';
+import type { FailedBuild, FailureFilter } from '../protocols/retry.js';
+import { FAILURES } from '../states/failure.js';
+import { chaseOf, packageName, type Chase } from './administer.js';
+import { EXIT_CODES, PiwCommand, natsFlags } from './base.js';
+import { confirm } from './initdb.js';
+import { table } from './table.js';
+
+/** What a whole run has put back, or (a dry run) would. */
+interface Retried {
+  readonly total: number;
+  readonly classes: Readonly<Record<string, number>>;
+  readonly examples: readonly FailedBuild[];
+}
+
+const EXAMPLES = 5;
+/** How often progress is shown, milliseconds. */
+const PROGRESS_MS = 1000;
+
+export default class Retry extends PiwCommand {
+  static override summary = 'Put failed builds back into the queue.';
+  static override description = `All conditions that you give must hold. Only a build that failed for good is put back: one whose newest attempt
+failed, which no wheel serves, and which may be built at all. Old builds keep their page and their log. What is put
+back waits in the backlog, behind requests and new releases. A second run puts nothing back, until builds have failed
+again.
+
+A time is a date or time of ISO 8601 (2026-11-30, 2026-11-30T14:00Z; without a zone in local time), or how long ago it
+was: 90m, 3h, 2d. A regular expression is PostgreSQL's; (?i) at its beginning ignores case.
+
+${EXIT_CODES}`;
+  static override examples = [
+    '<%= config.bin %> retry --slave pi4 --since 2h --dry-run',
+    '<%= config.bin %> retry --class compiler --class other --since 2026-11-30 --until 2026-12-01',
+    '<%= config.bin %> retry --text "libffi" --abi cp311 --yes',
+    '<%= config.bin %> retry --text "error: .*-Werror" --regexp',
+    '<%= config.bin %> retry numpy 1.26.4',
+    '<%= config.bin %> retry --all',
+  ];
+  static override args = {
+    package: Args.string({ ignoreStdin: true, description: 'builds of this package' }),
+    version: Args.string({ ignoreStdin: true, description: 'builds of this version of it' }),
+  };
+  static override flags = {
+    class: Flags.string({
+      multiple: true,
+      multipleNonGreedy: true,
+      helpValue: 'CLASS',
+      options: Object.keys(FAILURES),
+      description: 'builds that failed with this class; can be repeated',
+    }),
+    slave: Flags.string({
+      helpValue: 'SLAVE',
+      description: "builds of this slave: its number, its user's name or its label",
+    }),
+    since: Flags.string({ helpValue: 'TIME', description: 'builds that ended at this time or later' }),
+    until: Flags.string({ helpValue: 'TIME', description: 'builds that ended before this time' }),
+    abi: Flags.string({ helpValue: 'ABI', description: 'builds for this ABI' }),
+    platform: Flags.string({ helpValue: 'PLATFORM', description: 'builds for this platform' }),
+    text: Flags.string({ helpValue: 'TEXT', description: 'builds whose log contains this text' }),
+    regexp: Flags.boolean({
+      default: false,
+      description: 'the text is a regular expression',
+    }),
+    all: Flags.boolean({ default: false, description: 'every failed build of the farm' }),
+    'dry-run': Flags.boolean({
+      default: false,
+      char: 'n',
+      description: 'only print how many builds it would be, by class, and some examples',
+    }),
+    yes: Flags.boolean({ default: false, char: 'y', description: 'do not ask' }),
+    ...natsFlags,
+  };
+  static override enableJsonFlag = true;
+
+  async run(): Promise<unknown> {
+    const { args, flags } = await this.parse(Retry);
+    const now = Date.now();
+    const filter: FailureFilter = {
+      package: args.package === undefined ? null : packageName(args.package),
+      version: args.version ?? null,
+      classes: flags.class ?? [],
+      slave: flags.slave ?? null,
+      since: flags.since === undefined ? null : timeOf('since', flags.since, now),
+      until: flags.until === undefined ? null : timeOf('until', flags.until, now),
+      abi: flags.abi ?? null,
+      platform: flags.platform ?? null,
+      text: flags.text ?? null,
+      regexp: flags.regexp,
+    };
+    const { regexp, classes, ...conditions } = filter;
+    if (regexp && filter.text === null) throw new PiwError('PIW_USAGE', '--regexp needs --text');
+    const named = classes.length > 0 || Object.values(conditions).some((value) => value !== null);
+    if (named === flags.all)
+      throw new PiwError(
+        'PIW_USAGE',
+        'name the builds, by a package or an option, or give --all for every failed one',
+      );
+    if (filter.text === '') throw new PiwError('PIW_USAGE', '--text is empty');
+    const dry = flags['dry-run'];
+    const bus = await this.connect(this.settings(flags));
+    try {
+      const chase = chaseOf(bus);
+      if (dry || !flags.yes) {
+        const found = await this.#through(chase, filter, true);
+        this.#print(found, dry ? 'would be put back' : 'are to be put back');
+        if (dry) return { ...resultOf(found), dry_run: true };
+        if (found.total > 0 && !(await confirm(`Put ${builds(found.total)} back into the queue?`)))
+          throw new PiwError('PIW_UNCONFIRMED', 'nothing was put back');
+      }
+      const done = await this.#through(chase, filter, false);
+      this.#print(done, done.total === 1 ? 'is back in the queue' : 'are back in the queue', flags.yes);
+      return { ...resultOf(done), dry_run: false };
+    } finally {
+      await bus.drain();
+    }
+  }
+
+  /** Asks for page after page, up to the builds that had ended when it began. */
+  async #through(chase: Chase, filter: FailureFilter, dry: boolean): Promise<Retried> {
+    const classes: Record<string, number> = {};
+    const examples: FailedBuild[] = [];
+    let total = 0;
+    let shown = performance.now();
+    let upto: number | null = null;
+    for (let after: number | null = 0; after !== null;) {
+      const page: Awaited<ReturnType<typeof ask>> = await ask(chase, { filter, dry_run: dry, after, upto });
+      for (const [failureClass, count] of page.classes) {
+        classes[failureClass] = (classes[failureClass] ?? 0) + count;
+        total += count;
+      }
+      examples.push(...page.examples.slice(0, EXAMPLES - examples.length));
+      upto = page.upto;
+      after = page.next;
+      if (after === null || performance.now() - shown < PROGRESS_MS) continue;
+      shown = performance.now();
+      const share = upto === 0 ? 100 : Math.floor((after / upto) * 100);
+      process.stderr.write(
+        `${builds(total)} ${dry ? 'found' : 'put back'}, ${String(share)} % looked through\n`,
+      );
+    }
+    return { total, classes, examples };
+  }
+
+  #print({ total, classes, examples }: Retried, what: string, details = true): void {
+    this.log(
+      `${total === 0 ? 'No failed build' : builds(total)} ${total === 0 ? 'is to be put back' : what}.`,
+    );
+    if (total === 0 || !details) return;
+    const rows = Object.entries(classes).sort(([, a], [, b]) => b - a);
+    for (const row of table(
+      rows.map(([name, count]) => [`  ${name}`, count.toLocaleString('en')]),
+      1,
+    ))
+      this.log(row);
+    this.log('For example:');
+    const lines = examples.map(([id, name, version, abi, platform, failureClass, ended]) => [
+      ...[`  ${name} ${version}`, `${abi} ${platform}`, failureClass ?? 'other', `build ${String(id)}`],
+      new Date(ended).toISOString().slice(0, 16).replace('T', ' '),
+    ]);
+    for (const row of table(lines)) this.log(row);
+  }
+}
+
+const ask = (chase: Chase, request: Parameters<typeof chase.ask<'RETRY'>>[1]) => chase.ask('RETRY', request);
+
+/** Milliseconds since 1970 of a time, or of a duration before now. Throws PIW_USAGE. */
+function timeOf(option: string, typed: string, now: number): number {
+  const seconds = parseDuration(typed);
+  // A year alone is a date of ISO 8601, and no duration.
+  if (seconds !== undefined && !/^\d{4}$/.test(typed)) return Math.max(0, now - seconds * 1000);
+  const time = /^\d{4}(-\d\d(-\d\d)?)?/.test(typed) ? Date.parse(localDate(typed)) : NaN;
+  if (Number.isNaN(time) || time < 0)
+    throw new PiwError(
+      'PIW_USAGE',
+      `--${option} ${typed}: write it as 2026-11-30, 2026-11-30T14:00Z, 90m, 3h or 2d`,
+    );
+  return time;
+}
+
+/** JavaScript takes a date alone for UTC's, and a time without a zone for the local one. */
+const localDate = (typed: string): string => (/^\d{4}-\d\d-\d\d$/.test(typed) ? `${typed}T00:00` : typed);
+
+const builds = (count: number): string => `${count.toLocaleString('en')} ${count === 1 ? 'build' : 'builds'}`;
+
+const resultOf = ({ total, classes, examples }: Retried) => ({
+  builds: total,
+  classes,
+  examples: examples.map(([build_id, name, version, abi, platform, failure_class, ended]) => ({
+    ...{ build_id, package: name, version, abi, platform, failure_class },
+    ended: new Date(ended).toISOString(),
+  })),
+});

@@ -1,0 +1,190 @@
+import { PiwError, reason } from '../errors.js';
+import type { FailedBuild, FailureFilter } from '../protocols/retry.js';
+import { noteDue } from './pages.js';
+import { sqlState, type Database, type Queryable, type Row } from './pool.js';
+import { hint, refill } from './queue.js';
+
+/** The most failures that one transaction puts back. */
+const BATCH_SIZE = 500;
+/** The most failures that one transaction looks through; fewer where their logs are searched, which may be long. */
+const SCAN_SIZE = { plain: 20_000, logs: 1000 };
+const EXAMPLES = 5;
+/** SQLSTATE of a pattern that is not a regular expression. */
+const INVALID_REGEXP = '2201B';
+
+export interface RetryRequest {
+  readonly filter: FailureFilter;
+  readonly dry_run: boolean;
+  readonly after: number;
+  readonly upto: number | null;
+}
+
+/** What one transaction has put back, or would. */
+export interface RetryPage {
+  readonly next: number | null;
+  readonly upto: number;
+  readonly classes: [failureClass: string, count: number][];
+  readonly examples: FailedBuild[];
+}
+
+interface Failed extends Row {
+  readonly build_id: number | null;
+  readonly version_id: number;
+  readonly target_id: number;
+  readonly package: string;
+  readonly version: string;
+  readonly abi: string;
+  readonly platform: string;
+  readonly failure_class: string | null;
+  readonly ended: number;
+  /** How many failures were looked through, and the last of them. */
+  readonly scanned: number;
+  readonly last: number | null;
+}
+
+/**
+ * Puts failures back into the queue, some hundred in one transaction; see RETRY in src/protocols/retry.ts. Only the
+ * newest attempt for a target is put back, if it failed for good, nothing serves the target, and its version may be
+ * built at all. The builds stay, marked, with their logs. Throws PIW_USAGE for an invalid regular expression.
+ */
+export async function retryBuilds(database: Database, request: RetryRequest): Promise<RetryPage> {
+  const { filter, dry_run, after } = request;
+  const scan = filter.text === null ? SCAN_SIZE.plain : SCAN_SIZE.logs;
+  try {
+    return await database.transaction(async (db) => {
+      // Each build's version, files and targets are looked up by key, however many builds the planner expects.
+      await db.query(
+        `select set_config(name, 'off', true)
+         from unnest(array['enable_seqscan', 'enable_hashjoin', 'enable_mergejoin']) as name`,
+      );
+      const upto = request.upto ?? (await newestBuild(db));
+      const rows = await failures(db, filter, { after, upto, scan });
+      const found = rows.filter(({ build_id }) => build_id !== null);
+      const { scanned = 0, last = null } = rows[0] ?? {};
+      const done = found.length < BATCH_SIZE && scanned < scan;
+      const next = done ? null : found.length < BATCH_SIZE ? last : (found.at(-1)?.build_id ?? last);
+      const chosen = dry_run ? found : await putBack(db, found, 'retry');
+      const counts = new Map<string, number>();
+      for (const { failure_class } of chosen)
+        counts.set(failure_class ?? 'other', (counts.get(failure_class ?? 'other') ?? 0) + 1);
+      return { next, upto, classes: [...counts], examples: chosen.slice(0, EXAMPLES).map(tupleOf) };
+    });
+  } catch (error) {
+    if (sqlState(error) !== INVALID_REGEXP) throw error;
+    throw new PiwError(
+      'PIW_USAGE',
+      `${JSON.stringify(filter.text)} is not a regular expression: ${reason(error)}`,
+    );
+  }
+}
+
+async function newestBuild(db: Queryable): Promise<number> {
+  const [row] = await db.query<{ newest: number | null }>('select max(build_id) as newest from builds');
+  return row?.newest ?? 0;
+}
+
+/** The failures of the next page that agree with the filter; one row without a build if there is none. */
+async function failures(
+  db: Queryable,
+  filter: FailureFilter,
+  { after, upto, scan }: { readonly after: number; readonly upto: number; readonly scan: number },
+): Promise<readonly Failed[]> {
+  const values: unknown[] = [after, upto];
+  const bind = (value: unknown): string => `$${String(values.push(value))}`;
+  const ofVersion: string[] = [];
+  if (filter.package !== null) ofVersion.push(`p.package = ${bind(filter.package)}`);
+  if (filter.version !== null) ofVersion.push(`v.version = ${bind(filter.version)}`);
+  const indexed =
+    ofVersion.length === 0
+      ? ''
+      : `and b.version_id in (select v.version_id from versions v join packages p using (package_id)
+           where ${ofVersion.join(' and ')})`;
+  const plain: string[] = ['true'];
+  if (filter.classes.length > 0)
+    plain.push(`coalesce(s.failure_class, 'other') = any (${bind(filter.classes)})`);
+  if (filter.slave !== null) {
+    const slave = bind(filter.slave);
+    plain.push(`s.slave_id in (
+      select slave_id from slaves where slave_id::text = ${slave} or nats_user = ${slave} or label = ${slave})`);
+  }
+  if (filter.since !== null) plain.push(`s.built_at >= to_timestamp(${bind(filter.since / 1000)}::float8)`);
+  if (filter.until !== null) plain.push(`s.built_at < to_timestamp(${bind(filter.until / 1000)}::float8)`);
+  if (filter.abi !== null) plain.push(`t.abi = ${bind(filter.abi)}`);
+  if (filter.platform !== null) plain.push(`t.platform = ${bind(filter.platform)}`);
+  let inLog = 'true';
+  if (filter.text !== null) {
+    const text = `${bind(filter.text)}::text`;
+    const output = '(select output from builds b where b.build_id = m.build_id)';
+    inLog = filter.regexp ? `${output} ~ ${text}` : `position(${text} in ${output}) > 0`;
+  }
+  return await db.query<Failed>(
+    `with scanned as materialized (
+       select b.build_id, b.version_id, b.target_id, b.failure_class, b.slave_id, b.built_at
+       from builds b
+       where not b.status and not b.passing and b.put_back is null and b.build_id > $1 and b.build_id <= $2 ${indexed}
+       order by b.build_id limit ${String(scan)}
+     ), matching as materialized (
+       select s.*, t.abi, t.platform
+       from scanned s join targets t using (target_id)
+       where ${plain.join(' and ')}
+         -- It is the newest attempt that counts, and no attempt has succeeded.
+         and not exists (
+           select from builds n
+           where n.version_id = s.version_id and n.target_id = s.target_id and not n.passing and n.put_back is null
+             and (n.status or n.build_id > s.build_id))
+         and not exists (
+           select from files f join tag_covers c using (tag_id)
+           where f.version_id = s.version_id and c.target_id = s.target_id)
+         and exists (
+           select from open_targets o where o.version_id = s.version_id and o.target_id = s.target_id)
+     ), found as (
+       select m.* from matching m where ${inLog} order by m.build_id limit ${String(BATCH_SIZE)}
+     )
+     select f.build_id, f.version_id, f.target_id, p.package, v.version, f.abi, f.platform, f.failure_class,
+       floor(extract(epoch from f.built_at) * 1000)::float8 as ended, a.scanned, a.last
+     from (select count(*) as scanned, max(build_id) as last from scanned) a
+     left join (found f join versions v using (version_id) join packages p using (package_id)) on true
+     order by f.build_id`,
+    values,
+  );
+}
+
+/**
+ * Marks these failures, and earlier ones of the same version and target, so that they no longer count, and makes the
+ * queue right. Returns those that were still to be marked once the transaction held their versions.
+ */
+export async function putBack<B extends Pick<Failed, 'build_id' | 'version_id' | 'target_id' | 'package'>>(
+  db: Queryable,
+  builds: readonly B[],
+  mark: 'retry' | 'unconfirmed',
+): Promise<readonly B[]> {
+  if (builds.length === 0) return [];
+  const versions = [...new Set(builds.map(({ version_id }) => version_id))];
+  await db.query('select hold_versions($1)', [versions]);
+  const rows = await db.query<{ build_id: number }>(
+    `update builds b set put_back = $3
+     from unnest($1::bigint[], $2::integer[]) as g (version_id, target_id)
+     where b.version_id = g.version_id and b.target_id = g.target_id
+       and not b.status and not b.passing and b.put_back is null
+     returning b.build_id`,
+    [builds.map((one) => one.version_id), builds.map((one) => one.target_id), mark],
+  );
+  await refill(db, versions);
+  const marked = new Set(rows.map(({ build_id }) => build_id));
+  await noteDue(db, [
+    ...builds.map((one) => ['PROJECT', one.package] as const),
+    ...rows.map(({ build_id }) => ['LOG', String(build_id)] as const),
+  ]);
+  await hint(db);
+  return builds.filter(({ build_id }) => build_id !== null && marked.has(build_id));
+}
+
+const tupleOf = (row: Failed): FailedBuild => [
+  row.build_id ?? 0,
+  row.package,
+  row.version,
+  row.abi,
+  row.platform,
+  row.failure_class,
+  row.ended,
+];
