@@ -20,6 +20,7 @@ import { Sessions, type SessionKey } from '../src/states/sessions.js';
 import { SlaveState, targetOf } from '../src/states/slave-state.js';
 import { PROTOCOL, VERSION } from '../src/version.js';
 import { refuseTarget } from '../src/wheels/accept.js';
+import { Health } from './slave-driver/health.js';
 import { Leases } from './slave-driver/leases.js';
 import { Results } from './slave-driver/results.js';
 
@@ -41,6 +42,8 @@ const DONE = { verb: 'DONE' } as const;
 const SLEEP_S = 10;
 /** How often it is looked whether a target that was unknown is registered by now, seconds. */
 const TARGETS_S = 5;
+/** How often it is reviewed what has become of the failures of slaves that are set aside, seconds. */
+const REVIEW_S = 5;
 /** How often the leases of those who send are renewed, seconds. */
 const SENDING_S = 5;
 /** What a slave was to give up may be another's so much later, seconds: not the same one's again at once. */
@@ -90,6 +93,7 @@ export class SlaveDriver extends Actor {
   readonly #status: Client<typeof status.verbs>;
   readonly #leases: Leases;
   readonly #results: Results;
+  readonly #health: Health;
 
   constructor(context: ActorContext, settings: SlaveDriverSettings) {
     super(context);
@@ -101,6 +105,9 @@ export class SlaveDriver extends Actor {
     this.#results = new Results({
       ...{ bus, log, maxFile: settings.limits[2], slaves: this.#slaves },
       track: (what) => this.track(what),
+    });
+    this.#health = new Health({
+      ...{ bus, log, clock: this.clock, conditions: this.conditions, slaves: this.#slaves },
     });
   }
 
@@ -155,6 +162,7 @@ export class SlaveDriver extends Actor {
         return DONE;
       },
       WAKE: async ({ slave_id }) => {
+        for (const slave of this.#slaves.named(slave_id)) await this.#health.wake(slave);
         await this.#wish(slave_id, { asleep: false, kill: null }, (slave) => {
           slave.asleep = false;
           slave.fine();
@@ -185,6 +193,7 @@ export class SlaveDriver extends Actor {
     this.every(0.25, () => this.#tell());
     this.every(SENDING_S, () => this.#leases.keepSending(this.#slaves, this.clock.now()));
     this.every(TARGETS_S, () => this.#lookForTargets());
+    this.every(REVIEW_S, () => this.#health.review());
     this.every(
       60,
       () => {
@@ -214,7 +223,7 @@ export class SlaveDriver extends Actor {
     }
     this.#admit(key);
     await this.#bucket(user);
-    const { slave_id, known_target, asleep, kill } = await this.#database.ask('HELLOSLAVE', {
+    const { slave_id, known_target, asleep, kill, set_aside } = await this.#database.ask('HELLOSLAVE', {
       user,
       session,
       label: hello.label,
@@ -232,6 +241,7 @@ export class SlaveDriver extends Actor {
     const slave = known ?? new SlaveState(slave_id, user, session, hello, known_target, now);
     Object.assign(slave, { hello, known: known_target, asleep, kill, lastSeen: now });
     if (!known) this.#slaves.add(slave);
+    await this.#health.greet(slave, set_aside);
     if (Math.abs(hello.clock - now) > CLOCK_MS)
       this.log.warning(
         `the clock of slave ${String(slave_id)} (${hello.label}) differs from this one by minutes`,
@@ -274,8 +284,11 @@ export class SlaveDriver extends Actor {
     const why = slave.idleBecause(this.clock.now());
     if (why !== undefined) return this.#sleep(slave, why);
     if (!slave.known) return this.#sleep(slave, 'nothing is built for its ABI and platform');
+    const aside = this.#health.idleBecause(slave);
+    if (aside !== undefined) return this.#sleep(slave, aside, 'resting');
     const grant = await this.#leases.next(slave);
     if (grant === null) return this.#sleep(slave);
+    this.#health.granted(slave);
     const [lease, , name, version, sdist_url, sdist_sha256] = grant;
     const { abi_tag: abi, platform_tag: platform } = slave.hello;
     slave.lease = { lease, package: name, version, abi, platform };
@@ -364,6 +377,15 @@ export class SlaveDriver extends Actor {
     if (slave.skip) return await this.#skipped(slave);
     if (!built.status && (await this.#outOfOrder(slave, built))) return this.#done(slave);
     if (built.status) slave.fine();
+    if (built.status && built.details.remark !== null && this.#health.hasBetter(slave)) {
+      const reason = sentenceOf(`the slave is at fault: ${hello.lacks.join('; ')}`);
+      const failed = { status: false, failure_class: 'no-compiler', files: [] };
+      return this.#finish(slave, {
+        ...built,
+        ...failed,
+        details: { ...built.details, reason, remark: null },
+      });
+    }
     if (!built.status || built.files.length === 0) {
       const failure = built.status ? 'no-wheel' : built.failure_class;
       const reason = built.status ? 'the build succeeded but made no wheel' : built.details.reason;
@@ -450,7 +472,19 @@ export class SlaveDriver extends Actor {
 
   /** Logs the result, which ends the lease. */
   async #finish(slave: SlaveState, built: Built, files: BuildState['files'] = []): Promise<SlaveAnswer> {
-    await this.#results.log(slave, built, files);
+    const { package: name = '' } = slave.lease ?? {};
+    const counts = await this.#results.log(slave, built, files);
+    if (counts) {
+      const { status: worked, failure_class: failureClass, duration_s: durationS } = built;
+      await this.#health
+        .note(slave, { package: name, failed: !worked, failureClass, durationS })
+        .catch((error: unknown) => {
+          if (!(error instanceof PiwError)) throw error;
+          this.log.warning(
+            `slave ${String(slave.slaveId)} is compared with the others later: ${error.message}`,
+          );
+        });
+    }
     return this.#done(slave);
   }
 
@@ -475,6 +509,7 @@ export class SlaveDriver extends Actor {
       slave.become('gone', this.clock.now());
       this.#show(slave);
       this.#slaves.delete(slave);
+      this.#health.gone(slave);
       this.log.info(`slave ${String(slave.slaveId)} (${slave.hello.label}) says BYE`);
     }
     return { verb: 'BYE', reason: 'goodbye' };

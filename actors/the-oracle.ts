@@ -17,6 +17,7 @@ import { countQueue, estimateQueue, queuePace, type QueueCount } from '../src/da
 import { packageQueue, type QueueOrder } from '../src/database/queue-report.js';
 import { front } from '../src/database/front.js';
 import { retryBuilds } from '../src/database/retries.js';
+import * as health from '../src/database/slave-health.js';
 import { helloSlave, setSlaves } from '../src/database/slaves.js';
 import { statistics } from '../src/database/statistics.js';
 import { sumUp } from '../src/database/sums.js';
@@ -106,6 +107,14 @@ export class TheOracle extends Actor {
           const { value, ageMs } = await this.#count.get();
           return { verb: 'QUEUE', ...value, age_s: ageMs / 1000, ...(await queuePace(db)) };
         },
+        OUTCOMES: async () => ({ verb: 'OUTCOMES', outcomes: await health.recentOutcomes(db) }),
+        SETASIDE: ({ slave_id, reason, since }) =>
+          done(
+            reason === null
+              ? health.endSetAside(db, slave_id)
+              : health.setAside(db, { slave_id, reason, since }),
+          ),
+        REVIEW: async (m) => ({ verb: 'REVIEWED', slaves: await health.reviewSlaves(db, m.slave_ids) }),
         RETRY: async (m) => ({ verb: 'RETRIED', ...(await retryBuilds(db, m)) }),
         QUEUEPKG: async (m) => ({
           verb: 'STANDS',

@@ -122,11 +122,14 @@ export class Results {
     }
   }
 
-  /** Logs a result, which ends its lease. */
-  async log(slave: SlaveState, built: Built, files: readonly FileTransfer[]): Promise<void> {
+  /**
+   * Logs a result, which ends its lease. Returns whether it says something about the slave: a success or a failure
+   * for good, which was logged just now.
+   */
+  async log(slave: SlaveState, built: Built, files: readonly FileTransfer[]): Promise<boolean> {
     const { log, track } = this.#options;
     const { lease } = slave;
-    if (!lease) return;
+    if (!lease) return false;
     const { package: name, version, abi, platform } = lease;
     const { status: worked, duration_s } = built;
     const failure = worked ? null : failureClass(built.failure_class);
@@ -146,19 +149,21 @@ export class Results {
     });
     log.debug(`slave ${String(slave.slaveId)}: ${name} ${version} is ${outcome}`);
     if (outcome === 'lost') await this.#takeBack(slave, files);
-    if (outcome !== 'logged' || buildId === null) return;
+    if (outcome !== 'logged' || buildId === null) return false;
     await this.#status.publish('BUILD', {
       ...{ slave_id: slave.slaveId, package: name, version, abi },
       ...{ status: worked, failure_class: failure, duration_s, again_s },
       reason: worked ? null : built.details.reason,
     });
-    if (files.length === 0) return;
+    const counts = again_s === null;
+    if (files.length === 0) return counts;
     // The pages are noted with the build itself; this only makes a new file's page come sooner.
     void track(async () => {
       await this.#secretary.ask('PKG', { package: name }).catch((error: unknown) => {
         log.info(`the Secretary will find ${name} later: ${reason(error)}`);
       });
     });
+    return counts;
   }
 
   /**

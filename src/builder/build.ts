@@ -23,6 +23,7 @@ import { oomKills } from './oom.js';
 import { provenanceOf } from './provenance.js';
 import { run, type RunResult } from './run.js';
 import type { Confinement } from './sandbox.js';
+import { LACKS, type Lack } from './toolchain.js';
 
 export interface BuilderOptions {
   readonly interpreter: Interpreter;
@@ -34,6 +35,8 @@ export interface BuilderOptions {
   readonly programs?: readonly string[];
   readonly log: (line: string) => void;
   readonly confinement: Confinement;
+  /** What this slave was found to lack: what fails for it is no fault of the package. */
+  readonly lacks?: readonly Lack[];
   /** What is not given is as in DEFAULT_LIMITS. */
   readonly limits?: Partial<Limits>;
 }
@@ -132,7 +135,7 @@ export class Builder {
     const failure =
       endOf(result, this.#limits, request.timeoutMs, starved) ??
       (result.code === 0 ? undefined : await this.#failureOf(evidence, request, folder));
-    const found = failure ?? (await wheelsIn(folder, evidence));
+    const found = withLack(failure ?? (await wheelsIn(folder, evidence)), this.#options.lacks ?? []);
     const head = notice === undefined ? '' : `${notice}\n`;
     const provenance = await provenanceOf(folder.path, result.output, interpreter);
     return resultOf(request, durationS, `${head}${result.output}`, found, provenance);
@@ -204,6 +207,19 @@ export class Builder {
       return { failureClass: 'index', sentence: 'the index lists nothing of it, whose source is known' };
     return indexTrouble(said) ?? failure;
   }
+}
+
+/** The same, unless the slave is at fault: it lacks what the build failed for. */
+function withLack(found: Failure | Success, lacks: readonly Lack[]): Failure | Success {
+  if (!('failureClass' in found)) return found;
+  const { failureClass, sentence } = found;
+  const lack = lacks.find((one) =>
+    one === 'compiler'
+      ? ['compiler', 'missing-header'].includes(failureClass)
+      : failureClass === 'missing-header' && sentence.includes(' Python.h'),
+  );
+  if (lack === undefined) return found;
+  return { failureClass: 'no-compiler', sentence: `the slave is at fault: ${LACKS[lack]}` };
 }
 
 function resultOf(

@@ -8,6 +8,7 @@ import { variablesOf, wipeLeftovers } from '../builder/environment.js';
 import { exposed } from '../builder/exposed.js';
 import type { Limits } from '../builder/limits.js';
 import { probe } from '../builder/interpreter.js';
+import { LACKS, lackingTools } from '../builder/toolchain.js';
 import { confine, type Confinement } from '../builder/sandbox.js';
 import { workFolder } from '../builder/work-folder.js';
 import { Bus, type BusOptions } from '../bus/bus.js';
@@ -75,7 +76,18 @@ ${EXIT_CODES}`;
           this.#sayUnconfined(confinement, log, flags['log-file'] !== undefined);
           await this.#guard(secrets, log, settings['allow-exposed']);
         }
-        return { interpreter, confinement };
+        const lacks = await lackingTools({
+          ...{ interpreter, workDir, env: passed, programs, confinement },
+          log: (line) => {
+            log.warning(line);
+          },
+        });
+        for (const lack of lacks) {
+          const text = `${interpreter.path}: ${LACKS[lack]}; packages that need it are left to other slaves`;
+          log.warning(text);
+          if (flags['log-file'] !== undefined) process.stderr.write(`piw: ${text}\n`);
+        }
+        return { interpreter, confinement, lacks };
       }),
     );
     const bus = await this.#connect(connection, settings, log, signal);
@@ -86,7 +98,7 @@ ${EXIT_CODES}`;
     });
     const either = AbortSignal.any([signal, out.signal]);
     try {
-      await together(either, builders, async ({ interpreter, confinement }, signal) => {
+      await together(either, builders, async ({ interpreter, confinement, lacks }, signal) => {
         const slave = new BuildSlave({
           bus,
           log,
@@ -97,6 +109,7 @@ ${EXIT_CODES}`;
             env: passed,
             programs,
             confinement,
+            lacks,
             limits: limitsOf(settings),
             log: (line) => {
               log.warning(line);
@@ -123,6 +136,7 @@ ${EXIT_CODES}`;
             os_name: line(interpreter.osName),
             os_version: line(interpreter.osVersion),
             board: interpreter.board === null ? null : line(interpreter.board),
+            lacks: lacks.map((lack) => line(LACKS[lack])),
           },
         });
         await slave.run(signal);

@@ -113,7 +113,7 @@ export async function build(db: Queryable, buildId: number): Promise<Omit<BuildR
   const [row] = await db.query<Omit<BuildRecord, 'verb'> & Readonly<Record<string, unknown>>>(
     `select p.package, v.version, t.abi, t.platform, b.status, b.failure_class,
        floor(extract(epoch from b.built_at) * 1000)::float8 as built,
-       extract(epoch from b.duration)::float8 as duration_s, b.output, s.label as slave,
+       extract(epoch from b.duration)::float8 as duration_s, b.output, s.label as slave, b.put_back,
        json_build_object('reason', b.reason, 'remark', b.remark, 'provenance', b.provenance) as details
      from builds b left join slaves s using (slave_id) join versions v using (version_id) join packages p using (package_id) join targets t using (target_id)
      where b.build_id = $1`,

@@ -1,3 +1,4 @@
+import type { PutBack } from '../protocols/retry.js';
 import type { QueuedVersion, TARGET_STATE } from '../protocols/oracle.js';
 import type { Queryable, Row } from './pool.js';
 
@@ -22,7 +23,7 @@ interface Found extends Row {
   /** Why its newest build failed, in a sentence. */
   readonly reason: string | null;
   /** Why its newest build no longer counts; null: it does. */
-  readonly put_back: 'retry' | 'unconfirmed' | null;
+  readonly put_back: PutBack | null;
   /** Why it isn't eligible at all. */
   readonly barred: string | null;
   readonly admitted: boolean;

@@ -1,5 +1,5 @@
 import { PiwError, reason } from '../errors.js';
-import type { FailedBuild, FailureFilter } from '../protocols/retry.js';
+import type { FailedBuild, FailureFilter, PutBack } from '../protocols/retry.js';
 import { noteDue } from './pages.js';
 import { sqlState, type Database, type Queryable, type Row } from './pool.js';
 import { hint, refill } from './queue.js';
@@ -156,7 +156,7 @@ async function failures(
 export async function putBack<B extends Pick<Failed, 'build_id' | 'version_id' | 'target_id' | 'package'>>(
   db: Queryable,
   builds: readonly B[],
-  mark: 'retry' | 'unconfirmed',
+  mark: PutBack,
 ): Promise<readonly B[]> {
   if (builds.length === 0) return [];
   const versions = [...new Set(builds.map(({ version_id }) => version_id))];

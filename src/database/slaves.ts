@@ -2,6 +2,7 @@ import type { Body } from '../protocols/protocol.js';
 import type { Kill, OracleVerbs } from '../protocols/oracle.js';
 import type { Answer } from '../protocols/protocol.js';
 import type { Database, Queryable, Row } from './pool.js';
+import { setAsideOf } from './slave-health.js';
 import { addTarget } from './targets.js';
 
 type SlaveRecord = Omit<Answer<OracleVerbs, 'HELLOSLAVE'>, 'verb'>;
@@ -14,11 +15,13 @@ export async function helloSlave(
   database: Database,
   slave: Body<OracleVerbs, 'HELLOSLAVE'>,
 ): Promise<SlaveRecord> {
-  const [row] = await database.query<Omit<SlaveRecord, 'known_target'> & Row>(
+  const [row] = await database.query<
+    Omit<SlaveRecord, 'known_target' | 'set_aside'> & Row & { readonly created: boolean }
+  >(
     `insert into slaves (nats_user, session, label, abi, platform, py_version_tag, os_name, os_version, board)
      values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
      on conflict (nats_user, session) do update set label = excluded.label
-     returning slave_id, asleep, kill`,
+     returning slave_id, asleep, kill, (xmax = 0) as created`,
     [
       slave.user,
       slave.session,
@@ -40,7 +43,12 @@ export async function helloSlave(
     ).length > 0;
   if (slave.register && !(await known())) await addTarget(database, { ...slave, skip: null });
   if (!row) throw new Error('an insert gives its row');
-  return { ...row, known_target: await known() };
+  const { created, ...record } = row;
+  return {
+    ...record,
+    known_target: await known(),
+    set_aside: await setAsideOf(database, record.slave_id, created),
+  };
 }
 
 /** Notes what an administrator wishes of these slaves; null leaves it as it is. */

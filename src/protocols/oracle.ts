@@ -27,8 +27,9 @@ import {
 } from './fields.js';
 import { Published } from './file-juggler.js';
 import { Protocol, type Answer } from './protocol.js';
-import { RETRY } from './retry.js';
+import { PutBack, RETRY } from './retry.js';
 import { Front } from './site.js';
+import { HEALTH_VERBS, SetAside } from './slave-health.js';
 import { Statistics } from './statistics.js';
 import { LOG_VERBS } from './weblog.js';
 
@@ -300,6 +301,8 @@ export const oracle = new Protocol('db', {
         details: BuildDetails,
         /** The label of the slave; null for an import. */
         slave: orNull(ShortText),
+        /** Why this failure does not count as an attempt any more; null: it does. */
+        put_back: orNull(PutBack),
       },
     },
     reads: true,
@@ -392,7 +395,16 @@ export const oracle = new Protocol('db', {
       /** Register the slave's target if it is unknown. */
       register: Flag,
     },
-    answers: { SLAVE: { slave_id: Id, known_target: Flag, asleep: Flag, kill: orNull(Kill) } },
+    answers: {
+      SLAVE: {
+        slave_id: Id,
+        known_target: Flag,
+        asleep: Flag,
+        kill: orNull(Kill),
+        /** It is set aside, or an earlier session of it was. */
+        set_aside: orNull(SetAside),
+      },
+    },
   },
   /** What an administrator wishes of these slaves; null leaves it as it is. */
   SETSLAVES: {
@@ -415,6 +427,7 @@ export const oracle = new Protocol('db', {
     answers: { LOGGED: { outcomes: listOf(Outcome, 1000) } },
   },
   RETRY,
+  ...HEALTH_VERBS,
   ...LOG_VERBS,
   /** Forgets single downloads and visits of all months but the last so many; what they add up to stays. */
   DROPLOGS: { fields: { months: Count }, answers: DONE },

@@ -13,6 +13,14 @@ import {
   orNull,
 } from './fields.js';
 
+/**
+ * Why a failure is not final: an administrator has put its build back into the queue, or its slave was set aside and no
+ * other slave has confirmed it.
+ */
+export const PUT_BACK = ['retry', 'unconfirmed'] as const;
+export const PutBack = Type.Union(PUT_BACK.map((why) => Type.Literal(why)));
+export type PutBack = Static<typeof PutBack>;
+
 /** Which failures are meant: those that agree with everything that is not null. */
 export const FailureFilter = Type.Object({
   package: orNull(Package),

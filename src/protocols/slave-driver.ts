@@ -19,6 +19,7 @@ import {
   Time,
   Token,
   Version,
+  listOf,
   orNull,
 } from './fields.js';
 import { Protocol, type AnyAnswer, type Body } from './protocol.js';
@@ -55,6 +56,8 @@ export const slaveDriver = new Protocol('slave', {
       os_name: Line,
       os_version: Line,
       board: orNull(Line),
+      /** What it has not that builds may need, each in some words. */
+      lacks: listOf(Line, 10),
       clock: Time,
     },
     answers: { HELLO: { slave_id: Id, index_url: ShortText, extra_index_url: orNull(ShortText) }, ...bye },

@@ -19,6 +19,8 @@ const SENTENCES: Readonly<Record<FailureClass, string>> = {
     'A library or a program that the build needs is missing on the builders: the log names it; with it installed, it may build on a machine of your own.',
   compiler:
     'Its code does not compile here, or there is no compiler for its language: look for a newer version, or show the project the log.',
+  'no-compiler':
+    'The slave that tried it has no compiler, which is no fault of the package: another slave gets it, or a later attempt may do better.',
   'python-version':
     'This version is not for this Python: take a version of the package that supports it, or another Python.',
   network:

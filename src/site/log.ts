@@ -1,4 +1,5 @@
 import type { BuildRecord } from '../protocols/oracle.js';
+import type { PutBack } from '../protocols/retry.js';
 import { page, stateOf } from './design.js';
 import { failureSentence, reasonSentence } from './failures.js';
 import { countOf, bytes, duration, html, moment, raw, type Html } from './html.js';
@@ -23,7 +24,15 @@ export type Build = Pick<
   | 'duration_s'
   | 'output'
   | 'details'
-> & { readonly build_id: number };
+> &
+  Partial<Pick<BuildRecord, 'put_back'>> & { readonly build_id: number };
+
+/** Why a failure is not the last word. */
+const NOT_FINAL: Readonly<Record<PutBack, string>> = {
+  retry: 'This failure is not final: the build was put back into the queue.',
+  unconfirmed:
+    'This failure is not final: most builds of this slave failed, unlike those of others, and so another slave was given the build, too.',
+};
 
 /** The page of a build's log. However long the log, the page is of a size that a browser shows at once. */
 export function logHtml(build: Build, publicUrl: string | null): string {
@@ -57,12 +66,13 @@ export function logHtml(build: Build, publicUrl: string | null): string {
 }
 
 /** On top: why it failed, what to do, and where to look. */
-function why({ failing, lastWord, count }: Log, { details, failure_class }: Build): Html {
+function why({ failing, lastWord, count }: Log, { details, failure_class, put_back = null }: Build): Html {
   // Builds from before the reason was kept say it in their last line.
   const reason = details.reason ?? lastWord;
   return html`<div class="notice failed">
     ${reason !== undefined && html`<p><b>${reasonSentence(reason)}</b></p>`}
     <p>${failureSentence(failure_class)}</p>
+    ${put_back !== null && html`<p>${NOT_FINAL[put_back]}</p>`}
     ${failing !== undefined && count > 0 && html`<p><a href="#why">Go to line ${failing}</a>, which tells most of it.</p>`}
   </div>`;
 }

@@ -25,8 +25,10 @@ export const FAILURES = {
   'build-requirement': FINAL,
   'missing-header': FINAL,
   'missing-library': FINAL,
-  /** It doesn't compile, or there is no compiler for it. */
+  /** It doesn't compile, or needs a compiler for its language that the slave does not have. */
   compiler: FINAL,
+  /** The slave has no compiler, as it found out at its start: another one may have. */
+  'no-compiler': SURROUNDINGS,
   /** It is not for this version of Python. */
   'python-version': FINAL,
   /** The index could not be reached. */

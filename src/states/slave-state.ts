@@ -44,6 +44,8 @@ export class SlaveState {
   kill: Kill | null = null;
   asleep = false;
   skip = false;
+  /** It gets no work but a probe now and then, for its builds fail more often than those of others. */
+  setAside: { readonly since: number; readonly reason: string; nextProbe: number } | undefined;
   /** Why it does nothing, for people. */
   note: string | null = null;
   /** How many of its builds have failed in a row for reasons of its surroundings. */

@@ -24,7 +24,7 @@ const ABI = 'cp311';
 const HELLO: SlaveHello = {
   ...{ version: `${VERSION}/${String(PROTOCOL)}`, build_timeout_s: 100, busy_interval_s: 30 },
   ...{ py_version_tag: ABI, abi_tag: ABI, platform_tag: PLATFORM, label: 'x' },
-  ...{ os_name: 'x', os_version: 'x', board: null, clock: 0 },
+  ...{ os_name: 'x', os_version: 'x', board: null, lacks: [], clock: 0 },
 };
 
 void t.test('a slave whose file nobody takes keeps no other slave waiting', async (t) => {

@@ -110,7 +110,7 @@ async function firstBuild(address: string, abi: string, started: number): Promis
   await client.ask('HELLO', {
     ...{ version: `${VERSION}/${String(PROTOCOL)}`, build_timeout_s: 3600, busy_interval_s: 30 },
     ...{ py_version_tag: abi, abi_tag: abi, platform_tag: PLATFORM, label: 'first', os_name: 'none' },
-    ...{ os_version: '', board: null, clock: Date.now() },
+    ...{ os_version: '', board: null, lacks: [], clock: Date.now() },
   });
   for (;;) {
     const answer = await client.ask('IDLE', { stats: [100e9, 50e9, 8e9, 4e9, 1, null] });

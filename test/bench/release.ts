@@ -112,7 +112,7 @@ class IdleSlave {
     await slave.#master.ask('HELLO', {
       ...{ version: `${VERSION}/${String(PROTOCOL)}`, build_timeout_s: 3600, busy_interval_s: 30 },
       ...{ py_version_tag: ABI, abi_tag: ABI, platform_tag: PLATFORM, label: 'idle', os_name: 'none' },
-      ...{ os_version: '', board: null, clock: Date.now() },
+      ...{ os_version: '', board: null, lacks: [], clock: Date.now() },
     });
     return slave;
   }

@@ -168,6 +168,7 @@ async function hello(master: Client<typeof slaveDriver.verbs>, number: number): 
     os_name: 'none',
     os_version: '',
     board: null,
+    lacks: [],
     clock: Date.now(),
   });
   if (answer.verb !== 'HELLO') throw new PiwError('PIW_REFUSED', answer.reason);

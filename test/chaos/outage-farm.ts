@@ -280,7 +280,7 @@ async function startSlave(
     hello: {
       ...{ version: `${VERSION}/${String(PROTOCOL)}`, build_timeout_s: 3600, busy_interval_s: 30 },
       ...{ py_version_tag: 'cp311', abi_tag: 'cp311', platform_tag: 'linux_x86_64' },
-      ...{ label: `slave ${String(number)}`, os_name: 'none', os_version: '', board: null },
+      ...{ label: `slave ${String(number)}`, os_name: 'none', os_version: '', board: null, lacks: [] },
     },
   });
   const ended = slave.run(controller.signal).catch((error: unknown) => {

@@ -58,7 +58,7 @@ async function hello(): Promise<void> {
   await say('HELLO', {
     ...{ version: `${VERSION}/${String(PROTOCOL)}`, build_timeout_s: 3600, busy_interval_s: 30 },
     ...{ py_version_tag: 'cp311', abi_tag: 'cp311', platform_tag: 'linux_x86_64', label: 'chaos' },
-    ...{ os_name: 'none', os_version: '', board: null, clock: Date.now() },
+    ...{ os_name: 'none', os_version: '', board: null, lacks: [], clock: Date.now() },
   });
 }
 

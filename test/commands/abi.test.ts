@@ -168,7 +168,7 @@ void t.test('a slave of an unknown target waits until piw abi add, which its mas
   await slave.ask('HELLO', {
     ...{ version: `${VERSION}/${String(PROTOCOL)}`, build_timeout_s: 3600, busy_interval_s: 30 },
     ...{ py_version_tag: 'cp311', abi_tag: 'cp311', platform_tag: ARM, label: 'anvil', os_name: '' },
-    ...{ os_version: '', board: null, clock: Date.now() },
+    ...{ os_version: '', board: null, lacks: [], clock: Date.now() },
   });
   const idle = async () => (await slave.ask('IDLE', { stats: [1e9, 1e9, 1e9, 1e9, 1, null] })).verb;
   t.equal(await idle(), 'SLEEP');

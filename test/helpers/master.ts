@@ -72,7 +72,7 @@ export async function testMaster(
 export const helloOf = (label = 'anvil'): Omit<SlaveHello, 'clock'> => ({
   ...{ version: `${VERSION}/${String(PROTOCOL)}`, build_timeout_s: 100, busy_interval_s: 30 },
   ...{ py_version_tag: ABI, abi_tag: ABI, platform_tag: PLATFORM, label },
-  ...{ os_name: 'x', os_version: 'x', board: null },
+  ...{ os_name: 'x', os_version: 'x', board: null, lacks: [] },
 });
 
 /** Builds in the place of pip: what it makes is up to the test. */

@@ -7,7 +7,7 @@ const DAY_MS = 24 * HOUR_MS;
 const HELLO = {
   ...{ version: '0/1', build_timeout_s: 100, busy_interval_s: 30, clock: 0 },
   ...{ py_version_tag: 'cp311', abi_tag: 'cp311', platform_tag: 'linux_x86_64' },
-  ...{ label: 'anvil', os_name: 'x', os_version: 'x', board: null },
+  ...{ label: 'anvil', os_name: 'x', os_version: 'x', board: null, lacks: [] },
 };
 const slaveOf = (session: string, now: number): SlaveState =>
   new SlaveState(1, 'pi', session, HELLO, true, now);

@@ -218,7 +218,7 @@ async function honest(t: Test, address: string, output: string): Promise<void> {
 const hello = (label: string) => ({
   ...{ version: `${VERSION}/${String(PROTOCOL)}`, build_timeout_s: 100, busy_interval_s: 30 },
   ...{ py_version_tag: ABI, abi_tag: ABI, platform_tag: PLATFORM, label },
-  ...{ os_name: 'x', os_version: 'x', board: null },
+  ...{ os_name: 'x', os_version: 'x', board: null, lacks: [] },
 });
 
 export const STATS = [1, 1, 1, 1, 0, null];

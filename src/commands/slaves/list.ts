@@ -16,7 +16,8 @@ const isConnected = ({ state, last_seen }: SlaveRow): boolean =>
 export default class SlavesList extends PiwCommand {
   static override summary = 'List the slaves that may build for this farm.';
   static override description = `For each of them its public key and when it was added, and, if the farm can be reached, whether it is
-connected, or when it was last seen since the master began.
+connected, or when it was last seen since the master began, and why it does nothing: it may be set aside, because its
+builds fail more often than those of others.
 
 ${EXIT_CODES}`;
   static override examples = ['<%= config.bin %> slaves list', '<%= config.bin %> slaves list --json'];
@@ -34,14 +35,19 @@ ${EXIT_CODES}`;
       return {
         ...user,
         connected: known ? sessions.some((row) => isConnected(row)) : null,
+        notes: sessions.flatMap((row) => (isConnected(row) && row.note !== null ? [row.note] : [])),
         last_seen: last === 0 ? null : new Date(last).toISOString().replace(/\.\d+/, ''),
       };
     });
     if (slaves.length === 0) this.log('No slave may build yet: piw slaves add NAME lets one.');
     else {
-      const rows = slaves.map(({ name, label, publicKey, added, connected, last_seen }) => [
+      const rows = slaves.map(({ name, label, publicKey, added, connected, last_seen, notes }) => [
         ...[name, plain(label ?? ''), publicKey, added],
-        connected === null ? 'unknown' : connected ? 'connected' : (last_seen ?? 'not seen'),
+        connected === null
+          ? 'unknown'
+          : connected
+            ? ['connected', ...notes.map(plain)].join('; ')
+            : (last_seen ?? 'not seen'),
       ]);
       for (const line of table([['slave', 'label', 'public key', 'added', 'last seen'], ...rows]))
         this.log(line);

@@ -1,0 +1,140 @@
+import type { SetAside, SlaveOutcome, SlaveReview } from '../protocols/slave-health.js';
+import type { Database, Queryable, Row } from './pool.js';
+import { putBack } from './retries.js';
+
+/** The most failures of one slave that one transaction puts back. */
+const BATCH_SIZE = 500;
+/** How many of the newest builds tell how healthy the slaves are, and how old they may be. */
+const RECENT = { builds: 3000, age: '1 day' };
+/** What a set-aside slave that has left has left behind is looked after for so long. */
+const REVIEWED_FOR = '7 days';
+
+/**
+ * Sets a slave aside. Its failures since `since` (milliseconds since 1970), and those before it up to its last
+ * success (of seven days at most), count only once another slave has confirmed them; reviewSlaves() puts them back.
+ */
+export async function setAside(
+  database: Database,
+  { slave_id, reason, since }: { readonly slave_id: number; readonly reason: string; readonly since: number },
+): Promise<void> {
+  await database.query(
+    `update slaves set set_aside = coalesce(set_aside, now()), set_aside_reason = $2,
+       suspect_after = least(suspect_after, (
+         select coalesce(max(build_id) filter (where slave_id = $1 and status), min(build_id) - 1, 0) from builds
+         where built_at < to_timestamp($3::float8 / 1000)
+           and built_at > to_timestamp($3::float8 / 1000) - interval '7 days'))
+     where slave_id = $1`,
+    [slave_id, reason, since],
+  );
+}
+
+/** Takes it back, for the slave and for earlier sessions of it. What was put back stays in the queue. */
+export async function endSetAside(database: Database, slaveId: number): Promise<void> {
+  await database.query(
+    `update slaves s set set_aside = null, set_aside_reason = null, suspect_after = null
+     from slaves o
+     where o.slave_id = $1 and s.set_aside is not null
+       and (s.nats_user, s.label, s.abi, s.platform) = (o.nats_user, o.label, o.abi, o.platform)`,
+    [slaveId],
+  );
+}
+
+/** By which session a slave is set aside: this one or, where it is new, an earlier one of the same slave. */
+export async function setAsideOf(db: Queryable, slaveId: number, isNew: boolean): Promise<SetAside | null> {
+  const [row] = await db.query<Row & { slave_id: number; since: number; reason: string }>(
+    `select s.slave_id, floor(extract(epoch from s.set_aside) * 1000)::float8 as since,
+       coalesce(s.set_aside_reason, '') as reason
+     from slaves o join slaves s on (s.nats_user, s.label, s.abi, s.platform) = (o.nats_user, o.label, o.abi, o.platform)
+     where o.slave_id = $1 and s.set_aside is not null and (s.slave_id = $1 or $2)
+     order by s.slave_id <> $1, s.slave_id desc limit 1`,
+    [slaveId, isNew],
+  );
+  return row ? [row.slave_id, row.since, row.reason] : null;
+}
+
+/** The results of the newest builds, in the order in which they ended, by which the slaves are compared. */
+export async function recentOutcomes(db: Queryable): Promise<SlaveOutcome[]> {
+  const rows = await db.query<{
+    slave_id: number;
+    abi: string;
+    platform: string;
+    package: string;
+    failure_class: string | null;
+    failed: boolean;
+    ended: number;
+    duration_s: number;
+  }>(
+    `select b.slave_id, t.abi, t.platform, p.package, b.failure_class, not b.status as failed,
+       floor(extract(epoch from b.built_at) * 1000)::float8 as ended, extract(epoch from b.duration)::float8 as duration_s
+     from builds b join slaves s using (slave_id) join targets t using (target_id)
+       join versions v using (version_id) join packages p using (package_id)
+     where b.build_id > (select coalesce(max(build_id), 0) from builds) - ${String(RECENT.builds)}
+       and b.built_at > now() - interval '${RECENT.age}' and not b.passing
+       -- What was put back is forgotten, unless its slave is still set aside for it.
+       and (b.put_back is null or (b.put_back = 'unconfirmed' and s.set_aside is not null))
+     order by b.build_id`,
+  );
+  return rows.map((row): SlaveOutcome => [
+    ...([row.slave_id, row.abi, row.platform, row.package, row.failed, row.failure_class] as const),
+    ...([row.ended, row.duration_s] as const),
+  ]);
+}
+
+/**
+ * Puts the failures of the slaves that are set aside, of these ones and of others that were lately, back into the queue, some hundred of each at a time, and tells
+ * what has become of those that were put back before. A failure that another slave has confirmed stays.
+ */
+export async function reviewSlaves(database: Database, slaveIds: readonly number[]): Promise<SlaveReview[]> {
+  const slaves = await database.query<{ slave_id: number }>(
+    `select slave_id from slaves
+     where set_aside is not null and (slave_id = any ($1) or set_aside > now() - interval '${REVIEWED_FOR}')
+     order by slave_id`,
+    [slaveIds],
+  );
+  const reviews: SlaveReview[] = [];
+  for (const { slave_id } of slaves) {
+    const count = await putBackUnconfirmed(database, slave_id);
+    const { confirmed, refuted } = await verdicts(database, slave_id);
+    reviews.push([slave_id, count, count >= BATCH_SIZE, confirmed, refuted]);
+  }
+  return reviews;
+}
+
+async function putBackUnconfirmed(database: Database, slaveId: number): Promise<number> {
+  return await database.transaction(async (db) => {
+    const rows = await db.query<{ build_id: number; version_id: number; target_id: number; package: string }>(
+      `select b.build_id, b.version_id, b.target_id, p.package
+       from slaves s join builds b on b.slave_id = s.slave_id and b.build_id > s.suspect_after
+         join versions v using (version_id) join packages p using (package_id)
+       where s.slave_id = $1 and s.set_aside is not null
+         and not b.status and not b.passing and b.put_back is null
+         and not exists (
+           select from builds o
+           where o.version_id = b.version_id and o.target_id = b.target_id and o.slave_id <> b.slave_id
+             and not o.status and not o.passing and o.put_back is distinct from 'unconfirmed')
+       order by b.build_id limit ${String(BATCH_SIZE)}`,
+      [slaveId],
+    );
+    return (await putBack(db, rows, 'unconfirmed')).length;
+  });
+}
+
+/** How other slaves have fared with what this one has failed with. */
+async function verdicts(
+  db: Queryable,
+  slaveId: number,
+): Promise<{ readonly confirmed: number; readonly refuted: number }> {
+  const [row] = await db.query<{ confirmed: number; refuted: number }>(
+    `select count(*) filter (where o.failed and not o.built) as confirmed, count(*) filter (where o.built) as refuted
+     from slaves s join builds b on b.slave_id = s.slave_id and b.build_id > s.suspect_after
+       cross join lateral (
+         select coalesce(bool_or(status), false) as built, coalesce(bool_or(
+           not status and not passing and put_back is distinct from 'unconfirmed'), false) as failed
+         from builds o
+         where o.version_id = b.version_id and o.target_id = b.target_id and o.slave_id <> b.slave_id
+           and o.build_id > b.build_id) o
+     where s.slave_id = $1 and b.put_back = 'unconfirmed'`,
+    [slaveId],
+  );
+  return row ?? { confirmed: 0, refuted: 0 };
+}
