@@ -1,0 +1,105 @@
+/** A lock file outlives the wheels that it names: what was removed and is built again installs by the old hashes. */
+import { execFile, spawn } from 'node:child_process';
+import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import t from 'tap';
+import { formatConfig } from '../../src/config.js';
+import { startWebServer } from '../../src/farm/web-server.js';
+import { IndexServer } from '../builder/index-server.js';
+import { natsAddress, ownPrefix, until } from '../helpers/bus.js';
+import { piwWith } from '../helpers/command.js';
+import { testDatabase } from '../helpers/database.js';
+import { orMissing } from '../helpers/missing.js';
+import { packFixture } from '../helpers/sdist.js';
+import { findClient } from './installers.js';
+
+t.setTimeout(280_000);
+const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
+const TITLE = 'uv sync --frozen installs a wheel that was removed and built again after uv lock';
+const NAME = 'piw-fixture-dated';
+const exec = promisify(execFile);
+
+const uv = await orMissing(() => findClient('uv'));
+if (typeof uv === 'string') void t.test(TITLE, { skip: uv }, () => undefined);
+else
+  void t.test(TITLE, async (t) => {
+    const index = await IndexServer.start([packFixture('dated', { version: '2.0' })]);
+    t.teardown(() => index.stop());
+    const { db, dsn } = await testDatabase(t);
+    const folder = mkdtempSync(join(tmpdir(), 'piw-frozen-'));
+    const output = join(folder, 'www');
+    const web = await startWebServer({ root: output, host: '127.0.0.1', port: 0 });
+    t.teardown(() => web.close());
+    const own = `http://127.0.0.1:${String(web.port)}`;
+    const settings = {
+      ...{ nats: natsAddress(), master: natsAddress(), prefix: ownPrefix(), dsn, 'output-path': output },
+      ...{ 'public-url': own, 'pypi-simple': index.url, watch: [NAME], 'poll-interval': '1s' },
+      ...{ 'dev-mode': true, 'register-targets': true, 'allow-root': true, 'allow-superuser': true },
+      ...{ 'work-dir': join(folder, 'work'), 'allow-exposed': true },
+    };
+    let said = '';
+    const start = (command: string, more: Readonly<Record<string, string>> = {}): (() => Promise<void>) => {
+      const config = join(folder, `${command}.conf`);
+      writeFileSync(config, formatConfig({ ...settings, ...more }));
+      const child = spawn(process.execPath, [BIN, command, '-c', config], {
+        stdio: ['ignore', 'ignore', 'pipe'],
+      });
+      child.stderr.on('data', (data: Buffer) => (said += data.toString()));
+      const ended = new Promise<void>((resolve) =>
+        child.once('close', () => {
+          resolve();
+        }),
+      );
+      const stop = async (): Promise<void> => {
+        child.kill('SIGTERM');
+        await ended;
+      };
+      t.teardown(stop);
+      return stop;
+    };
+    const listed = async (): Promise<readonly string[]> => {
+      const page = await fetch(`${own}/simple/${NAME}/`, { headers: { accept: 'text/html' } });
+      return page.ok ? [...(await page.text()).matchAll(/href="([^"]+)"/g)].map(([, link = '']) => link) : [];
+    };
+    const published = async (): Promise<readonly string[]> => {
+      await until(async () => (await listed()).length > 0, 90_000).catch((error: unknown) => {
+        t.comment(said);
+        throw error;
+      });
+      return await listed();
+    };
+
+    start('master');
+    const stopSlave = start('slave');
+    const first = await published();
+
+    const project = join(folder, 'project');
+    mkdirSync(project);
+    writeFileSync(
+      join(project, 'pyproject.toml'),
+      `[project]\nname = "app"\nversion = "1"\nrequires-python = ">=3.9"\ndependencies = ["${NAME}"]\n`,
+    );
+    const run = async (...args: readonly string[]): Promise<void> => {
+      const [program, ...before] = uv.command(folder);
+      const env = {
+        PATH: process.env['PATH'],
+        HOME: folder,
+        UV_PYTHON_DOWNLOADS: 'never',
+        UV_PYTHON: uv.python,
+      };
+      await exec(program, [...before, ...args, '--no-cache'], { cwd: project, env, timeout: 120_000 });
+    };
+    await run('lock', '--default-index', `${own}/simple/`);
+
+    // Built again later, by another slave, in another folder.
+    await stopSlave();
+    t.match(await piwWith(settings)('remove', '--yes', NAME, '2.0'), { code: 0 });
+    await until(async () => (await listed()).length === 0, 30_000);
+    start('slave', { 'work-dir': join(folder, 'elsewhere') });
+    t.same(await published(), first, 'the same bytes under the same name');
+    t.match(await db.query('select count(*)::int as count from published'), [{ count: 1 }]);
+    await run('sync', '--frozen', '--no-install-project', '--default-index', `${own}/simple/`);
+  });
