@@ -114,7 +114,11 @@ t.test(
   over(
     'file size',
     { fileSize: 32 * MB },
-    { failureClass: 'other', sentence: 'it wrote a file that is larger than a file may be on this slave' },
+    {
+      failureClass: 'other',
+      sentence:
+        'it wrote a file that is larger than a file may be on this slave: "OSError: [Errno 27] File too large"',
+    },
   ),
 );
 
@@ -123,6 +127,9 @@ t.test(
   over(
     'files',
     { openFiles: 512 },
-    { failureClass: 'other', sentence: 'it opened more files at once than it may on this slave' },
+    {
+      failureClass: 'other',
+      sentence: `it opened more files at once than it may on this slave: "OSError: [Errno 24] Too many open files: '/dev/null'"`,
+    },
   ),
 );
