@@ -73,6 +73,8 @@ export class BuildSlave {
   /** The transfers of this build that came to their end: one that is asked for again was found wrong. */
   readonly #sent = new Set<string>();
   #slaveId = 0;
+  /** HELLO was said, if not answered: the master may know this session. */
+  #introduced = false;
   #index: { url: string; extra: string | null } = { url: '', extra: null };
   #woken: () => void = () => undefined;
   /** How often it was woken. */
@@ -128,6 +130,7 @@ export class BuildSlave {
 
   async #hello(signal: AbortSignal = this.#stop.signal): Promise<boolean> {
     const hello = { ...this.#options.hello, clock: this.#options.clock.now() };
+    this.#introduced = true;
     const answer = await this.#say('HELLO', hello, signal);
     if (answer.verb === 'BYE')
       throw new PiwError('PIW_PROTOCOL_VERSION', `the master said: ${answer.reason}`);
@@ -361,7 +364,7 @@ export class BuildSlave {
   };
 
   async #bye(): Promise<void> {
-    if (this.#slaveId === 0) return;
+    if (!this.#introduced) return;
     // The master may be away; its leases run out by themselves.
     const tokens = [slaveDriver.name, this.#options.user, this.#session];
     const farewell = new Client(this.#options.bus, slaveDriver, tokens, { timeoutMs: 3000 });

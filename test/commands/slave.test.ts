@@ -105,35 +105,50 @@ void t.test('that bubblewrap is missing is said once at the terminal, with what 
   t.equal(meant.said(), '', 'nothing where no sandbox is wanted');
 });
 
-void t.test('a slave of several interpreters of which one can’t go on ends all in good order', async (t) => {
-  const index = await IndexServer.start([packFixture('lingers')]);
-  t.teardown(() => index.stop());
-  const its = await testMaster(t, { versions: [], given: { 'index-url': index.url } });
-  const { abiTag: abi, platformTag: platform } = interpreter;
-  await someTarget(its.db, abi, { platform });
-  await newVersions(its.db, 'piw-fixture-lingers', 'feed', [someRelease('1.0', { priority: 2 })]);
+void t.test(
+  'a slave of several interpreters of which the master refuses one ends all in good order',
+  async (t) => {
+    const index = await IndexServer.start([packFixture('lingers')]);
+    t.teardown(() => index.stop());
+    const its = await testMaster(t, { versions: [], given: { 'index-url': index.url } });
+    const { abiTag: abi, platformTag: platform } = interpreter;
+    await someTarget(its.db, abi, { platform });
+    await newVersions(its.db, 'piw-fixture-lingers', 'feed', [someRelease('1.0', { priority: 2 })]);
+    const work = mkdtempSync(join(tmpdir(), 'piw-slave-work-'));
+    // It says that it has an ABI that no Python of its version has.
+    const odd = join(work, 'python');
+    writeFileSync(odd, `#!/bin/sh\n${interpreter.path} "$@" | sed 's/"abi": "[a-z0-9]*"/"abi": "cp399"/'\n`, {
+      mode: 0o755,
+    });
+    const options = [
+      '--python',
+      interpreter.path,
+      '--python',
+      odd,
+      '--label',
+      `the\nattic ${'x'.repeat(300)}`,
+    ];
+    const { nats, prefix } = its.settings;
+    const slave = startSlave(
+      ['-m', nats, '--prefix', prefix, '--work-dir', join(work, 'builds'), ...options],
+      {
+        PIW_BUILD_ENV: JSON.stringify({ PIP_RETRIES: '0' }),
+      },
+    );
+    t.equal(await slave.ended, 6, slave.said());
+    t.match(slave.said(), /the master said: there is no Python cp\d+ with the ABI cp399/);
+    t.same(await its.slaves(), [], 'the other has said BYE');
+    t.same(await its.db.query('select 1 from queue where lease is not null'), []);
+    const rows = await its.db.query<{ label: string }>('select label from slaves');
+    t.match(rows[0]?.label, /^the attic x{190}$/, 'whatever it is called');
+  },
+);
+
+void t.test('an interpreter that is none ends a slave before it asks for work', async (t) => {
   const work = mkdtempSync(join(tmpdir(), 'piw-slave-work-'));
-  const ready = join(work, 'ready');
-  // It answers, after a while, that it is none.
-  const slow = join(work, 'python');
-  writeFileSync(slow, `#!/bin/sh\nwhile ! [ -e ${ready} ]; do sleep 0.1; done\nexit 1\n`, { mode: 0o755 });
-  const options = [
-    '--python',
-    interpreter.path,
-    '--python',
-    slow,
-    '--label',
-    `the\nattic ${'x'.repeat(300)}`,
-  ];
-  const { nats, prefix } = its.settings;
-  const slave = startSlave(['-m', nats, '--prefix', prefix, '--work-dir', join(work, 'builds'), ...options], {
-    PIW_BUILD_ENV: JSON.stringify({ PIP_RETRIES: '0' }),
-  });
-  await its.untilSlave(({ state }) => state === 'building');
-  t.match((await its.slaves())[0]?.label, /^the attic x{190}$/, 'whatever it is called');
-  writeFileSync(ready, '');
+  const none = join(work, 'python');
+  writeFileSync(none, '#!/bin/sh\nexit 1\n', { mode: 0o755 });
+  const slave = startSlave(['-m', 'nats://pi:none@127.0.0.1:1', '--work-dir', work, '--python', none]);
   t.equal(await slave.ended, 3, slave.said());
   t.match(slave.said(), /it gave no answer that makes sense/);
-  t.same(await its.slaves(), [], 'the other has said BYE');
-  t.same(await its.db.query('select 1 from queue where lease is not null'), []);
 });
