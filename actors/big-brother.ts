@@ -1,5 +1,5 @@
 import { Actor, type ActorContext } from '../src/actor/actor.js';
-import type { Clock } from '../src/actor/clock.js';
+import { systemClock, type Clock } from '../src/actor/clock.js';
 import { ConditionBoard } from '../src/actor/conditions.js';
 import { ANNOUNCE_INTERVAL_S, TaskWatch, type WatchedTask } from '../src/actor/task-watch.js';
 import { Client } from '../src/actor/client.js';
@@ -47,7 +47,7 @@ export class BigBrother extends Actor {
     super(context);
     this.#settings = settings;
     this.#board = new ConditionBoard(this.clock);
-    this.#tasks = new TaskWatch(this.clock, settings.tasks);
+    this.#tasks = new TaskWatch(systemClock, settings.tasks);
     this.#database = new Client(this.bus, oracle, undefined, { timeoutMs: 30_000 });
     this.#secretary = new Client(this.bus, secretary);
     this.#status = new Client(this.bus, status);
@@ -114,8 +114,8 @@ export class BigBrother extends Actor {
 
   /** As much as there is, but no longer than until the figures are due again. */
   async #sumUp(): Promise<void> {
-    const end = this.clock.now() + this.#settings.intervalS * 1000;
-    for (let more = true; more && this.clock.now() < end && !this.isStopping();)
+    const end = this.clock.monotonicMs() + this.#settings.intervalS * 1000;
+    for (let more = true; more && this.clock.monotonicMs() < end && !this.isStopping();)
       ({ more } = await this.#database.ask('SUMUP', { fence: this.context.fence() }).catch(unlessAway));
   }
 
@@ -171,10 +171,10 @@ class LastSaid<T> {
   async get(): Promise<T | undefined> {
     try {
       const what = await this.#ask();
-      this.#said = { what, at: this.#clock.now() };
+      this.#said = { what, at: this.#clock.monotonicMs() };
     } catch (error) {
       if (!(error instanceof PiwError)) throw error;
-      if (this.#said && this.#clock.now() - this.#said.at > HOLDS_MS) this.#said = undefined;
+      if (this.#said && this.#clock.monotonicMs() - this.#said.at > HOLDS_MS) this.#said = undefined;
     }
     return this.#said?.what;
   }

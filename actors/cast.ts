@@ -26,7 +26,7 @@ export const CAST: readonly Part<Settings>[] = [
       const { TheOracle } = await import('./the-oracle.js');
       const { Database } = await import('../src/database/pool.js');
       return async (context, settings) =>
-        new TheOracle(context, await Database.open(settings.dsn, context.task), {
+        new TheOracle(context, await Database.open(settings.dsn, context.task, { lazy: true }), {
           offersGone: settings.removed === 'keep',
           first: settings['backlog-order'] === 'oldest' ? 'oldest' : 'newest',
           retryDelayS: settings['retry-delay'],
@@ -90,7 +90,9 @@ export const CAST: readonly Part<Settings>[] = [
       const { TheArchitect } = await import('./the-architect.js');
       const { Database } = await import('../src/database/pool.js');
       return async (context, settings) => {
-        const database = await Database.open(settings.dsn, context.task, { relaxed: true, byKey: true });
+        const database = await Database.open(settings.dsn, context.task, {
+          ...{ relaxed: true, byKey: true, lazy: true },
+        });
         return new TheArchitect(context, database, {
           first: settings['backlog-order'],
           weights: [settings['weight-requests'], settings['weight-releases'], settings['weight-backlog']],

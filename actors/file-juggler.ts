@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { steadyTime } from '../src/actor/clock.js';
 import { Actor, type ActorContext, type From } from '../src/actor/actor.js';
 import { Client } from '../src/actor/client.js';
 import { DAY_MS, type Chunk } from '../src/bus/objects.js';
@@ -96,8 +97,12 @@ export class FileJuggler extends Actor {
   readonly #unstored = new Set<string>();
   readonly #verdicts = new Map<string, Verdict>();
 
+  /** For the age of files. */
+  readonly #now: () => number;
+
   constructor(context: ActorContext, settings: JugglerSettings) {
     super(context);
+    this.#now = steadyTime(this.clock);
     this.#store = new WheelStore(settings.outputPath, this.#me, {
       published: settings.rebuilt === 'tag',
       removed: settings.rebuilt !== 'refuse',
@@ -142,7 +147,7 @@ export class FileJuggler extends Actor {
       EXPECT: async ({ transfer_id, sender, file_state }) => {
         await this.#bucket(sender);
         const expected = { transferId: transfer_id, sender, file: fileFromMessage(file_state) };
-        await this.#store.expect(expected, this.clock.now());
+        await this.#store.expect(expected, this.#now());
         this.#verdicts.delete(transfer_id);
         const owner = this.#store.owner(transfer_id) ?? this.#me;
         return { verb: 'EXPECTED', transfer_id: inHandsOf(transfer_id, owner) };
@@ -193,7 +198,7 @@ export class FileJuggler extends Actor {
    */
   #listen(user: string, session: string, id: string): void {
     const key = `${user}.${session}`;
-    const lastSeen = this.clock.now();
+    const lastSeen = this.clock.monotonicMs();
     const before = this.#sessions.get(key);
     if (before?.id === id) {
       before.lastSeen = lastSeen;
@@ -234,7 +239,7 @@ export class FileJuggler extends Actor {
 
   async #chunk(session: Session, offset: number, length: number): Promise<Next> {
     const { id } = session;
-    session.lastSeen = this.clock.now();
+    session.lastSeen = this.clock.monotonicMs();
     const reading = this.#readings.get(id);
     if (!reading) throw new PiwError('PIW_UNREACHABLE', 'this transfer was laid down; say HELLO');
     await reading.line.written();
@@ -245,7 +250,7 @@ export class FileJuggler extends Actor {
 
   #next(reading: Reading): Next {
     if (reading.failure !== undefined) throw reading.failure;
-    reading.lastSeen = this.clock.now();
+    reading.lastSeen = this.clock.monotonicMs();
     reading.arriving.note();
     const range = reading.arriving.state.fetch();
     if (!range) return { verb: 'DONE' };
@@ -267,7 +272,7 @@ export class FileJuggler extends Actor {
     const arriving = await this.#store.arriving(id, user);
     if (!arriving) throw new PiwError('PIW_UNREACHABLE', 'another took this transfer over; say HELLO');
     const reading: Reading = {
-      ...{ arriving, bucket, objects: new Set(), lastSeen: this.clock.now() },
+      ...{ arriving, bucket, objects: new Set(), lastSeen: this.clock.monotonicMs() },
       line: this.#lines.open(bucket, id, arriving.state.size, (chunk) => {
         this.#write(reading, chunk);
       }),
@@ -405,7 +410,7 @@ export class FileJuggler extends Actor {
   }
 
   async #layDown(): Promise<void> {
-    const before = this.clock.now() - IDLE_MS;
+    const before = this.clock.monotonicMs() - IDLE_MS;
     for (const [id, reading] of this.#readings) {
       if (reading.lastSeen < before) await this.#inTurn(id, () => this.#end(id));
     }
@@ -452,7 +457,7 @@ export class FileJuggler extends Actor {
 
   /** Transfers whose sender did not come back within a day, and chunks that belong to none. */
   async #sweep(): Promise<void> {
-    for (const { transferId } of await this.#store.sweep(DAY_MS, this.clock.now())) {
+    for (const { transferId } of await this.#store.sweep(DAY_MS, this.#now())) {
       this.log.info(`transfer ${transferId} was given up: its sender never came back`);
       await this.#inTurn(transferId, () => this.#end(transferId));
     }

@@ -97,7 +97,7 @@ export class MrChase extends Actor {
     );
     this.every(SWEEP.everyS, () => this.#sweep(), 60);
     this.every(600, () => {
-      const before = this.clock.now() - FORGET_MS;
+      const before = this.clock.monotonicMs() - FORGET_MS;
       for (const [session, { since }] of this.#imports) if (since < before) this.#imports.delete(session);
     });
   }
@@ -139,7 +139,7 @@ export class MrChase extends Actor {
         published: file.filename,
         tries: 0,
       })),
-      since: this.clock.now(),
+      since: this.clock.monotonicMs(),
     };
     for (const transfer of importing.files) {
       const { id, file } = transfer;

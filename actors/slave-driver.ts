@@ -1,3 +1,4 @@
+import { wallTime } from '../src/actor/clock.js';
 import { Actor, type ActorContext, type From } from '../src/actor/actor.js';
 import { Client } from '../src/actor/client.js';
 import { PiwError, reason } from '../src/errors.js';
@@ -50,6 +51,8 @@ const SENDING_S = 5;
 const SKIPPED_S = 600;
 /** What a slave that is out of order had is another's so much later, seconds. */
 const HELD_S = 60;
+/** A build whose result the database refuses is not given out again for this long, seconds: it would go the same way. */
+const UNLOGGABLE_HOLD_S = 3600;
 /** What a build may take over its limit, for what is done before and after it, seconds. */
 const OVERTIME_S = 3600;
 /** How long it is waited for slaves to hear that they are to end, milliseconds. */
@@ -95,13 +98,28 @@ export class SlaveDriver extends Actor {
   readonly #results: Results;
   readonly #health: Health;
 
+  readonly #wallTime = (monotonicMs: number): number => wallTime(this.clock, monotonicMs);
+
   constructor(context: ActorContext, settings: SlaveDriverSettings) {
     super(context);
     this.#settings = settings;
     const { bus, log } = this;
     this.#database = new Client(bus, oracle, undefined, { timeoutMs: 10_000, patienceMs: 30_000 });
     this.#status = new Client(bus, status);
-    this.#leases = new Leases(bus, this.clock, () => this.context.fence());
+    this.#leases = new Leases(
+      bus,
+      this.clock,
+      () => this.context.fence(),
+      (error) => {
+        if (error)
+          this.conditions.raise(
+            'no-builds',
+            context.task,
+            `no build can be had: ${error.code}: ${error.message}`,
+          );
+        else this.conditions.clear('no-builds', context.task);
+      },
+    );
     this.#results = new Results({
       ...{ bus, log, maxFile: settings.limits[2], slaves: this.#slaves },
       track: (what) => this.track(what),
@@ -117,7 +135,7 @@ export class SlaveDriver extends Actor {
       (message: M, from: From): Promise<never> =>
         this.#inTurn(from, async () => {
           const slave = this.#slaves.known(sessionOf(from));
-          slave.lastSeen = this.clock.now();
+          slave.lastSeen = this.clock.monotonicMs();
           if (slave.kill === 'now') return (await this.#dismiss(slave)) as never;
           return (await handle(slave, message)) as never;
         });
@@ -174,7 +192,7 @@ export class SlaveDriver extends Actor {
         return DONE;
       },
       HELLO: async () => {
-        const slaves = [...this.#slaves].map((slave) => slave.row());
+        const slaves = [...this.#slaves].map((slave) => slave.row(this.#wallTime));
         for (const slave of slaves) await this.#status.publish('SLAVE', { slave });
         return { verb: 'SLAVES', slaves } as const;
       },
@@ -191,13 +209,13 @@ export class SlaveDriver extends Actor {
       { queue: null },
     );
     this.every(0.25, () => this.#tell());
-    this.every(SENDING_S, () => this.#leases.keepSending(this.#slaves, this.clock.now()));
+    this.every(SENDING_S, () => this.#leases.keepSending(this.#slaves, this.clock.monotonicMs()));
     this.every(TARGETS_S, () => this.#lookForTargets());
     this.every(REVIEW_S, () => this.#health.review());
     this.every(
       60,
       () => {
-        this.#slaves.forget(this.clock.now());
+        this.#slaves.forget(this.clock.monotonicMs());
       },
       60,
     );
@@ -235,14 +253,14 @@ export class SlaveDriver extends Actor {
       board: hello.board,
       register: this.#settings.registerTargets,
     });
-    const now = this.clock.now();
+    const now = this.clock.monotonicMs();
     // One that is known began anew on our side only: what it was given is still its own.
     const known = this.#slaves.get(key);
     const slave = known ?? new SlaveState(slave_id, user, session, hello, known_target, now);
     Object.assign(slave, { hello, known: known_target, asleep, kill, lastSeen: now });
     if (!known) this.#slaves.add(slave);
     await this.#health.greet(slave, set_aside);
-    if (Math.abs(hello.clock - now) > CLOCK_MS)
+    if (Math.abs(hello.clock - this.clock.now()) > CLOCK_MS)
       this.log.warning(
         `the clock of slave ${String(slave_id)} (${hello.label}) differs from this one by minutes`,
       );
@@ -266,7 +284,7 @@ export class SlaveDriver extends Actor {
   /** A user that begins too many sessions is told of in the log, once. */
   #admit(key: SessionKey): void {
     try {
-      this.#slaves.admit(key, this.clock.now());
+      this.#slaves.admit(key, this.clock.monotonicMs());
       this.#tooMany.delete(key.user);
     } catch (error) {
       if (!this.#tooMany.has(key.user)) this.log.warning(reason(error));
@@ -281,7 +299,7 @@ export class SlaveDriver extends Actor {
     // It has forgotten what it was doing (it never got BUILD, or lost its result).
     await this.#leases.giveBack(slave);
     if (this.paused) return this.#sleep(slave, 'the master is paused');
-    const why = slave.idleBecause(this.clock.now());
+    const why = slave.idleBecause(this.clock.monotonicMs(), this.#wallTime);
     if (why !== undefined) return this.#sleep(slave, why);
     if (!slave.known) return this.#sleep(slave, 'nothing is built for its ABI and platform');
     const aside = this.#health.idleBecause(slave);
@@ -303,7 +321,7 @@ export class SlaveDriver extends Actor {
       limits: [...this.#settings.limits],
     };
     slave.order = order;
-    slave.become('building', this.clock.now());
+    slave.become('building', this.clock.monotonicMs());
     this.log.debug(`slave ${String(slave.slaveId)} builds ${name} ${version}`);
     this.#show(slave);
     return order;
@@ -327,7 +345,7 @@ export class SlaveDriver extends Actor {
     activity: 'waiting' | 'resting' = 'waiting',
   ): SlaveAnswer {
     if (slave.activity !== activity || slave.note !== why) {
-      slave.become(activity, this.clock.now(), why);
+      slave.become(activity, this.clock.monotonicMs(), why);
       this.#show(slave);
     }
     return { verb: 'SLEEP', seconds: SLEEP_S, paused: this.paused || slave.asleep };
@@ -355,12 +373,12 @@ export class SlaveDriver extends Actor {
     slave.order = undefined;
     if (slave.skip) return await this.#skipped(slave);
     const most = Math.min(this.#settings.limits[0], slave.hello.build_timeout_s) + OVERTIME_S;
-    if (slave.activity === 'building' && this.clock.now() - slave.since > most * 1000) {
+    if (slave.activity === 'building' && this.clock.monotonicMs() - slave.since > most * 1000) {
       this.log.warning(`slave ${String(slave.slaveId)}: its build takes longer than it may; it goes back`);
       await this.#leases.giveBack(slave, HELD_S);
       return this.#done(slave);
     }
-    if (slave.activity !== 'sending') slave.become('building', this.clock.now());
+    if (slave.activity !== 'sending') slave.become('building', this.clock.monotonicMs());
     return (await this.#leases.keep(slave)) ? { verb: 'CONT' } : this.#done(slave);
   }
 
@@ -432,7 +450,7 @@ export class SlaveDriver extends Actor {
       slave.fine();
       return false;
     }
-    const restMs = slave.trouble(this.clock.now());
+    const restMs = slave.trouble(this.clock.monotonicMs());
     if (restMs === 0) return false;
     const last = output.trimEnd().split('\n').at(-1) ?? '';
     this.log.warning(
@@ -452,7 +470,7 @@ export class SlaveDriver extends Actor {
     if (!next) return this.#finish(slave, build.built, build.files);
     next.tries += 1;
     if (slave.activity !== 'sending') {
-      slave.become('sending', this.clock.now());
+      slave.become('sending', this.clock.monotonicMs());
       this.#show(slave);
     }
     return { verb: 'SEND', filename: next.file.filename, transfer_id: next.transferId };
@@ -473,7 +491,18 @@ export class SlaveDriver extends Actor {
   /** Logs the result, which ends the lease. */
   async #finish(slave: SlaveState, built: Built, files: BuildState['files'] = []): Promise<SlaveAnswer> {
     const { package: name = '' } = slave.lease ?? {};
-    const counts = await this.#results.log(slave, built, files);
+    let counts = false;
+    try {
+      counts = await this.#results.log(slave, built, files);
+    } catch (error) {
+      if (!(error instanceof PiwError)) throw error;
+      // The slave would only say the same again, and get the same answer.
+      if (error.code === 'PIW_FILE_EXISTS' && files.length > 0)
+        return this.#refused(slave, built, error.message);
+      if (error.code !== 'PIW_DATABASE_FAULT') throw error;
+      this.log.error(`slave ${String(slave.slaveId)}: its result can't be logged: ${error.message}`);
+      await this.#leases.giveBack(slave, UNLOGGABLE_HOLD_S);
+    }
     if (counts) {
       const { status: worked, failure_class: failureClass, duration_s: durationS } = built;
       await this.#health
@@ -490,14 +519,14 @@ export class SlaveDriver extends Actor {
 
   #done(slave: SlaveState): SlaveAnswer {
     slave.clear();
-    slave.become('idle', this.clock.now());
+    slave.become('idle', this.clock.monotonicMs());
     this.#show(slave);
     return DONE;
   }
 
   async #dismiss(slave: SlaveState): Promise<SlaveAnswer> {
     await this.#leases.giveBack(slave);
-    slave.become('gone', this.clock.now());
+    slave.become('gone', this.clock.monotonicMs());
     this.#show(slave);
     return { verb: 'BYE', reason: 'an administrator said so' };
   }
@@ -506,7 +535,7 @@ export class SlaveDriver extends Actor {
     const slave = this.#slaves.get(sessionOf(from));
     if (slave) {
       await this.#leases.giveBack(slave);
-      slave.become('gone', this.clock.now());
+      slave.become('gone', this.clock.monotonicMs());
       this.#show(slave);
       this.#slaves.delete(slave);
       this.#health.gone(slave);
@@ -561,8 +590,8 @@ export class SlaveDriver extends Actor {
 
   /** Until they were told BYE; those that say nothing are not waited for. */
   async #untilGone(slaves: readonly SlaveState[]): Promise<void> {
-    const until = this.clock.now() + GONE_MS;
-    while (this.clock.now() < until && slaves.some(({ activity }) => activity !== 'gone'))
+    const until = this.clock.monotonicMs() + GONE_MS;
+    while (this.clock.monotonicMs() < until && slaves.some(({ activity }) => activity !== 'gone'))
       await new Promise<void>((resolve) => this.clock.after(50, resolve));
   }
 
@@ -584,7 +613,7 @@ export class SlaveDriver extends Actor {
   async #tell(): Promise<void> {
     const changed = [...this.#changed];
     this.#changed.clear();
-    for (const slave of changed) await this.#status.publish('SLAVE', { slave: slave.row() });
+    for (const slave of changed) await this.#status.publish('SLAVE', { slave: slave.row(this.#wallTime) });
   }
 
   #bucket(user: string): Promise<void> {

@@ -1,4 +1,6 @@
 import { Actor, type ActorContext, type Handlers } from '../src/actor/actor.js';
+import { Membership } from '../src/actor/membership.js';
+import { registryOf } from '../src/database/installation.js';
 import { Batch } from '../src/actor/batch.js';
 import { Client } from '../src/actor/client.js';
 import type { Database } from '../src/database/pool.js';
@@ -38,6 +40,8 @@ const REST_MS = 20;
 const GRACE_MS = 60_000;
 /** A server that answers no sooner than this was away. */
 const AWAY_MS = 5000;
+/** A difference of clocks that changes by this much between two checks was changed by somebody, milliseconds. */
+const CLOCK_JUMP_MS = 5000;
 /** A target that nobody asked for during so long is looked after no more. A slave that waits asks more often. */
 const FORGET_MS = 60_000;
 
@@ -87,8 +91,10 @@ export class TheArchitect extends Actor {
   readonly #grants: Batch<Asked, queue.Granted | PiwError | undefined>;
   /** Builds that are being given out. */
   readonly #going = new Set<string>();
-  /** Until then no lease runs out, milliseconds since 1970. */
+  /** Until then no lease runs out, by the monotonic clock. */
   #graceUntil: number;
+  /** The database's clock, less the monotonic one of this process. */
+  #clockDifference: number | undefined;
   /** Takes back the call that a hint has brought about. */
   #hinted: (() => void) | undefined;
 
@@ -101,7 +107,7 @@ export class TheArchitect extends Actor {
     this.#database = database;
     this.#settings = settings;
     this.#pending = new Client(this.bus, pending);
-    this.#graceUntil = this.clock.now() + GRACE_MS;
+    this.#graceUntil = this.clock.monotonicMs() + GRACE_MS;
     this.#grants = new Batch({
       run: (asked) => this.#grant(asked),
       ...{ maxItems: 200, maxInFlight: 2, delayMs: 0 },
@@ -109,6 +115,19 @@ export class TheArchitect extends Actor {
   }
 
   override start(): void {
+    this.#database.tellTo(this.conditions);
+    void this.track(async () => {
+      try {
+        const farm = new Membership(this.bus, registryOf(this.#database));
+        if (await farm.join(() => this.isStopping())) this.#begin();
+      } catch (error) {
+        this.context.crash(error);
+      }
+    });
+  }
+
+  /** Only once it is known that the database is this farm's. */
+  #begin(): void {
     const given: Partial<Handlers<typeof builds.verbs>> = {
       NEXT: async ({ fence, lease_s, wants }) => {
         this.context.fence();
@@ -154,8 +173,12 @@ export class TheArchitect extends Actor {
     return await Promise.all(
       wants.map(async ([slaveId, abi, platform]) => {
         const target = this.#target(abi, platform);
-        target.askedAt = this.clock.now();
-        const granted = await this.#give(target, { slaveId, leaseS, fence });
+        target.askedAt = this.clock.monotonicMs();
+        const granted = await this.#give(target, { slaveId, leaseS, fence }).catch((error: unknown) => {
+          // The slave is told as soon as the database is back.
+          target.turnedAway = true;
+          throw error;
+        });
         if (granted instanceof PiwError) throw granted;
         if (!granted) {
           target.turnedAway = true;
@@ -178,13 +201,13 @@ export class TheArchitect extends Actor {
       const granted = await this.#grants.add({ ...next, ...whose });
       if (granted) return granted;
       // What is in mind is old: others of it may have gone, too.
-      target.lookedAt = 0;
+      target.lookedAt = -Infinity;
     }
     return undefined;
   }
 
   async #take(target: Target): Promise<queue.Waiting | undefined> {
-    const age = this.clock.now() - target.lookedAt;
+    const age = this.clock.monotonicMs() - target.lookedAt;
     if (age > FRESH_MS) target.most = Math.max(AHEAD.least, Math.floor(target.most / 2));
     const nothing = () => target.ahead.every(({ list }) => list.length === 0);
     if (age > FRESH_MS || nothing()) await this.#look(target);
@@ -228,7 +251,7 @@ export class TheArchitect extends Actor {
     target.looking ??= (async () => {
       try {
         const { abi, platform, ahead, most } = target;
-        target.lookedAt = this.clock.now();
+        target.lookedAt = this.clock.monotonicMs();
         for (const one of ahead) {
           const order = { abi, platform, priority: one.priority, first: this.#settings.first };
           const count = most + this.#going.size;
@@ -257,7 +280,7 @@ export class TheArchitect extends Actor {
   /** Looks what has come to targets and priorities that had nothing, and to those that slaves wait for. */
   async #seek(): Promise<void> {
     for (const [key, target] of this.#targets) {
-      if (this.clock.now() - target.askedAt > FORGET_MS) {
+      if (this.clock.monotonicMs() - target.askedAt > FORGET_MS) {
         this.#targets.delete(key);
         continue;
       }
@@ -271,26 +294,43 @@ export class TheArchitect extends Actor {
 
   /** Returns what slaves fell silent over; not what they could not renew because this side was away. */
   async #expire(): Promise<void> {
-    const began = this.clock.now();
+    const began = this.clock.monotonicMs();
     try {
       await this.bus.rtt();
-      if (this.clock.now() - began > AWAY_MS) this.#graceUntil = this.clock.now() + GRACE_MS;
-      if (this.clock.now() < this.#graceUntil) return;
+      if (this.clock.monotonicMs() - began > AWAY_MS) this.#graceUntil = this.clock.monotonicMs() + GRACE_MS;
+      await this.#followClock();
+      if (this.clock.monotonicMs() < this.#graceUntil) return;
       const lost = await queue.returnExpired(this.#database);
       if (lost > 0) this.log.info(`${String(lost)} leases ran out; their builds are in the queue again`);
     } catch (error) {
-      this.#graceUntil = this.clock.now() + GRACE_MS;
+      this.#graceUntil = this.clock.monotonicMs() + GRACE_MS;
       throw error;
     }
+  }
+
+  /** Leases end by the database's clock. When that is set, they are moved with it, and nobody loses one for it. */
+  async #followClock(): Promise<void> {
+    const before = this.clock.monotonicMs();
+    const time = await queue.databaseTime(this.#database);
+    const now = this.clock.monotonicMs();
+    // A slow answer says nothing about the clock.
+    if (now - before > CLOCK_JUMP_MS) return;
+    const difference = time - now;
+    const jump = difference - (this.#clockDifference ?? difference);
+    this.#clockDifference = difference;
+    if (Math.abs(jump) < CLOCK_JUMP_MS) return;
+    const seconds = String(Math.round(Math.abs(jump) / 1000));
+    this.log.warning(`the database's clock was set ${jump > 0 ? 'forward' : 'back'} by ${seconds} s`);
+    await queue.moveLeases(this.#database, jump);
   }
 
   /** Makes the queue follow the targets, until it does or it is time to look again. */
   async #fill(): Promise<void> {
     while (!this.isStopping() && !this.paused) {
-      const began = this.clock.now();
+      const began = this.clock.monotonicMs();
       this.context.fence();
       if (!(await fillSlice(this.#database))) return;
-      const rest = Math.max(REST_MS, this.clock.now() - began);
+      const rest = Math.max(REST_MS, this.clock.monotonicMs() - began);
       await new Promise<void>((resolve) => this.clock.after(rest, resolve));
     }
   }
@@ -313,7 +353,7 @@ export class TheArchitect extends Actor {
     }));
     const target: Target = {
       ...{ abi, platform, ahead, looking: undefined, most: AHEAD.least },
-      ...{ lookedAt: 0, askedAt: 0, turnedAway: false },
+      ...{ lookedAt: -Infinity, askedAt: -Infinity, turnedAway: false },
     };
     this.#targets.set(key, target);
     return target;

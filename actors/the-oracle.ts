@@ -1,3 +1,9 @@
+import { systemClock } from '../src/actor/clock.js';
+import { BEAT_INTERVAL_S } from '../src/actor/identity.js';
+import { Membership } from '../src/actor/membership.js';
+import { registryOf } from '../src/database/installation.js';
+import { PiwError } from '../src/errors.js';
+import { farmIdentity } from '../src/protocols/farm.js';
 import { Actor, type ActorContext } from '../src/actor/actor.js';
 import { Aged } from '../src/database/aged.js';
 import * as builds from '../src/database/builds.js';
@@ -46,6 +52,8 @@ export interface OracleSettings {
  */
 export class TheOracle extends Actor {
   readonly #db: Database;
+  readonly #farm: Membership;
+  #cancelBeat: () => void = () => undefined;
 
   readonly #count: Aged<QueueCount>;
   readonly #settings: OracleSettings;
@@ -53,6 +61,7 @@ export class TheOracle extends Actor {
   constructor(context: ActorContext, database: Database, settings: Partial<OracleSettings> = {}) {
     super(context);
     this.#db = database;
+    this.#farm = new Membership(this.bus, registryOf(database));
     this.#settings = { offersGone: false, first: 'newest', retryDelayS: builds.RETRY_DELAY_S, ...settings };
     this.#count = new Aged(
       () => countQueue(database),
@@ -61,6 +70,50 @@ export class TheOracle extends Actor {
   }
 
   override start(): void {
+    this.#db.tellTo(this.conditions);
+    void this.track(() => this.#join());
+  }
+
+  /** Nobody is answered from a database that may be another farm's. */
+  async #join(): Promise<void> {
+    const farm = this.#farm;
+    try {
+      if (!(await farm.join(() => this.isStopping()))) return;
+    } catch (error) {
+      this.context.crash(error);
+      return;
+    }
+    const obey = async (what: () => Promise<void> | void): Promise<void> => {
+      try {
+        await what();
+      } catch (error) {
+        if (error instanceof PiwError && error.code !== 'PIW_OTHER_FARM') throw error;
+        this.context.crash(error);
+      }
+    };
+    this.serve(farmIdentity, { WHO: ({ version }) => farm.who(version) }, { verb: 'WHO', queue: null });
+    this.serve(
+      farmIdentity,
+      {
+        HERE: (here) =>
+          obey(() => {
+            farm.heard(here);
+          }),
+      },
+      { verb: 'HERE', queue: null },
+    );
+    // Other farms have clocks of their own.
+    const beat = (): void => {
+      this.#cancelBeat = systemClock.after(BEAT_INTERVAL_S * 1000, () => {
+        void this.track(() => obey(() => farm.beat())).then(beat);
+      });
+      if (this.isStopping()) this.#cancelBeat();
+    };
+    beat();
+    this.#serve();
+  }
+
+  #serve(): void {
     const db = this.#db;
     const { offersGone, first, retryDelayS } = this.#settings;
     const done = async (change: Promise<unknown>): Promise<typeof DONE> => {
@@ -211,6 +264,7 @@ export class TheOracle extends Actor {
   }
 
   protected override async stopped(): Promise<void> {
+    this.#cancelBeat();
     await this.#db.close();
   }
 }

@@ -136,7 +136,7 @@ export class TheSecretary extends Actor {
     );
     this.every(60, () => {
       this.#backlog.reread();
-      const now = this.clock.now();
+      const now = this.clock.monotonicMs();
       for (const [key, { at, bufferMs }] of this.#written) if (at + bufferMs < now) this.#written.delete(key);
     });
   }
@@ -146,7 +146,7 @@ export class TheSecretary extends Actor {
    * then, leaves a whole site. The rest is kept, and found by the next Secretary.
    */
   protected override async stopped(): Promise<void> {
-    const end = this.clock.now() + LAST_MS;
+    const end = this.clock.monotonicMs() + LAST_MS;
     try {
       // Another Secretary may be at work by now.
       this.context.fence();
@@ -163,7 +163,7 @@ export class TheSecretary extends Actor {
     const due = [...this.#pages.values()].sort((a, b) => rank(a) - rank(b));
     for (const page of due) {
       const { unmet, tries, afterRoot, key } = page;
-      if (this.clock.now() + (this.#took.get(key) ?? 0) > end) return;
+      if (this.clock.monotonicMs() + (this.#took.get(key) ?? 0) > end) return;
       if (unmet && tries === 0 && afterRoot === 0 && verbFor(page.wishes()) !== 'PACK')
         await this.#write(page, () => undefined);
       if (page.tries > tries) return;
@@ -209,7 +209,7 @@ export class TheSecretary extends Actor {
 
   #makeReady(page: Page): void {
     if (page.state === 'waiting') {
-      if (page.at > this.clock.now() || page.afterRoot > this.#roots.done) return;
+      if (page.at > this.clock.monotonicMs() || page.afterRoot > this.#roots.done) return;
       page.state = 'ready';
       page.queued = undefined;
     }
@@ -250,10 +250,10 @@ export class TheSecretary extends Actor {
     const page = this.#next(turn) ?? this.#next(other);
     if (!page) return;
     this.#slowHand = { busy: true, turn: other };
-    const began = this.clock.now();
+    const began = this.clock.monotonicMs();
     void this.track(() =>
       this.#write(page, () => {
-        this.clock.after(Math.min(REST.times * (this.clock.now() - began), REST.mostMs), () => {
+        this.clock.after(Math.min(REST.times * (this.clock.monotonicMs() - began), REST.mostMs), () => {
           this.#slowHand.busy = false;
           this.#handOut();
         });
@@ -271,10 +271,10 @@ export class TheSecretary extends Actor {
     const wishes = page.wishes();
     const verb = verbFor(wishes);
     page.state = 'writing';
-    const began = this.clock.now();
+    const began = this.clock.monotonicMs();
     try {
       await this.#meet(page, verb, wishes, free);
-      const now = this.clock.now();
+      const now = this.clock.monotonicMs();
       const bufferMs = this.#bufferOf(verb, now - began);
       if (ALL.has(verb)) this.#took.set(page.key, now - began);
       if (verb !== 'PACK') this.#written.set(page.key, { at: now, bufferMs });
@@ -289,9 +289,9 @@ export class TheSecretary extends Actor {
       if (page.key === ROOT)
         this.#took.set(
           ROOT,
-          Math.max(this.#took.get(ROOT) ?? 0, ((this.clock.now() - began) * 2) / ROOT_TIMES),
+          Math.max(this.#took.get(ROOT) ?? 0, ((this.clock.monotonicMs() - began) * 2) / ROOT_TIMES),
         );
-      page.at = this.clock.now() + Math.min(1000 * 2 ** page.tries, MOST_MS_BETWEEN_TRIES);
+      page.at = this.clock.monotonicMs() + Math.min(1000 * 2 ** page.tries, MOST_MS_BETWEEN_TRIES);
       this.log.warning(`${page.key} is not written yet: ${error.message}`);
     } finally {
       free();

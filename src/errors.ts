@@ -45,6 +45,11 @@ export const ERRORS = {
   },
   PIW_SERVER_FAILED: { exit: 3, advice: 'Its own log, named above, says why.' },
   PIW_IN_USE: { exit: 4, advice: 'Stop the other one, or choose another folder.' },
+  PIW_OTHER_FARM: {
+    exit: 4,
+    advice:
+      'Stop the other farm, or give this one a database of its own, and a prefix or NATS servers of its own.',
+  },
   PIW_PORT_IN_USE: { exit: 4, advice: 'Choose another with --port, or 0 for any free one.' },
   PIW_UNREACHABLE: { exit: 5, advice: 'Check the address and that the server is running.' },
   PIW_TIMEOUT: { exit: 5, advice: 'The farm did not answer in time; is it running?' },
@@ -57,6 +62,10 @@ export const ERRORS = {
   PIW_INDEX: { exit: 5, advice: 'Check the index and the network.' },
   PIW_DATABASE: { exit: 5, advice: 'Check that PostgreSQL is running and the DSN is right.' },
   PIW_DATA_VERSION: { exit: 6, advice: 'Use the version of piw that made it, or another folder.' },
+  PIW_DATABASE_FAULT: {
+    exit: 70,
+    advice: 'This is a fault of piw, or of its tables; piw initdb checks their version.',
+  },
   PIW_DATABASE_VERSION: { exit: 6, advice: 'Run piw initdb to bring the database to this version.' },
   PIW_DATABASE_FOREIGN: { exit: 6, advice: 'Give piw a database of its own.' },
   PIW_PROTOCOL_VERSION: { exit: 6, advice: 'Run the same version of piw on every machine.' },

@@ -75,7 +75,7 @@ export class Health {
     const [session, since, reason] = found;
     if (session !== slave.slaveId) {
       const live = [...this.#options.slaves].some(
-        (other) => other.slaveId === session && other.lastSeen > clock.now() - LIVE_MS,
+        (other) => other.slaveId === session && other.lastSeen > clock.monotonicMs() - LIVE_MS,
       );
       if (live) return;
       await this.#database.ask('SETASIDE', { slave_id: slave.slaveId, reason, since });
@@ -92,7 +92,7 @@ export class Health {
         targetOf(hello) === targetOf(slave.hello) &&
         hello.lacks.length === 0 &&
         setAside === undefined &&
-        lastSeen > clock.now() - LIVE_MS,
+        lastSeen > clock.monotonicMs() - LIVE_MS,
     );
   }
 

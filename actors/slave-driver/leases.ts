@@ -28,8 +28,19 @@ export class Leases {
   /** How often each target became ready. */
   readonly #ready = new Map<string, number>();
 
-  /** `fence`: the revision of the Slave Driver's own lease. */
-  constructor(bus: Bus, clock: Clock, fence: () => number) {
+  readonly #refused: (error: PiwError | undefined) => void;
+
+  /**
+   * `fence`: the revision of the Slave Driver's own lease. `refused` hears why no build can be had, and undefined when
+   * one can again: the slaves are only told to wait.
+   */
+  constructor(
+    bus: Bus,
+    clock: Clock,
+    fence: () => number,
+    refused: (error: PiwError | undefined) => void = () => undefined,
+  ) {
+    this.#refused = refused;
     this.#clock = clock;
     this.#fence = fence;
     this.#database = new Client(bus, oracle, undefined, { timeoutMs: 10_000, patienceMs: 30_000 });
@@ -55,18 +66,25 @@ export class Leases {
     const target = targetOf(slave.hello);
     for (let asked = 1; ; asked += 1) {
       const before = this.#ready.get(target);
-      const grant = await this.#next.add(slave).catch((error: unknown) => {
-        if (error instanceof PiwError) return null;
-        throw error;
-      });
-      if (grant !== null) slave.renewed = this.#clock.now();
+      const grant = await this.#next.add(slave).then(
+        (granted) => {
+          this.#refused(undefined);
+          return granted;
+        },
+        (error: unknown) => {
+          if (!(error instanceof PiwError)) throw error;
+          this.#refused(error);
+          return null;
+        },
+      );
+      if (grant !== null) slave.renewed = this.#clock.monotonicMs();
       if (grant !== null || asked >= ASKED || this.#ready.get(target) === before) return grant;
     }
   }
 
   /** Renews a slave's lease; false: it is another's by now. */
   async keep(slave: SlaveState): Promise<boolean> {
-    slave.renewed = this.#clock.now();
+    slave.renewed = this.#clock.monotonicMs();
     return await this.#renew.add(slave).catch((error: unknown) => {
       // Whether it was renewed can't be known now; it is asked again soon.
       if (error instanceof PiwError) return true;
@@ -76,7 +94,7 @@ export class Leases {
 
   /** The same, unless that was done a moment ago. */
   async keepLately(slave: SlaveState): Promise<boolean> {
-    return this.#clock.now() - slave.renewed < LATELY_MS || (await this.keep(slave));
+    return this.#clock.monotonicMs() - slave.renewed < LATELY_MS || (await this.keep(slave));
   }
 
   /** Renews those of slaves that send, of which one is verified for minutes on a slow disk. */

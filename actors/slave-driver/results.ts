@@ -24,6 +24,12 @@ const FILES = 2;
 /** How long it is waited until a file is listed that another slave has just handed in, and how often it is looked. */
 const LISTED = { tries: 50, pauseMs: 200 };
 
+/** Of one result, and not of the database or the way to it: the others of its batch are logged without it. */
+const OF_ONE_RESULT: ReadonlySet<string> = new Set([
+  ...['PIW_FILE_EXISTS', 'PIW_DATABASE_FAULT', 'PIW_REFUSED', 'PIW_MESSAGE_INVALID', 'PIW_INTERNAL'],
+  ...['PIW_TOO_LARGE', 'PIW_UNKNOWN_TARGET'],
+]);
+
 export interface ResultsOptions {
   readonly bus: Bus;
   readonly log: Log;
@@ -54,6 +60,7 @@ export class Results {
     this.#status = new Client(bus, status);
     this.#logged = new Batch<LoggedBuild, Outcome>({
       run: async (results) => (await this.#database.ask('LOGBUILD', { builds: [...results] })).outcomes,
+      isOfItem: (error) => error instanceof PiwError && OF_ONE_RESULT.has(error.code),
       maxItems: 64,
       size: (result) => result.output.length,
       maxBytes: 8 * 1024 * 1024,
@@ -201,7 +208,14 @@ export class Results {
 
   /** Removes what was published of a build that nobody wants any more, unless it is listed or another's too. */
   async #takeBack(slave: SlaveState, files: readonly FileTransfer[]): Promise<void> {
-    const name = slave.lease?.package ?? '';
+    const { package: name = '', version = '' } = slave.lease ?? {};
+    if (files.every(({ published }) => published === undefined)) return;
+    // An Oracle that doesn't know the version may be of another database: its word is no order to remove anything.
+    const { exists } = await this.#database.ask('VEREXISTS', { package: name, version });
+    if (!exists) {
+      this.#options.log.warning(`files of ${name} ${version} stay: the database does not know that version`);
+      return;
+    }
     for (const { published } of files) {
       if (published === undefined) continue;
       // Whoever is about to hand it in finds it there, and has it listed.

@@ -88,6 +88,7 @@ export abstract class Actor {
   #stopping = false;
   #count = 0;
   #refusals = { since: 0, count: 0, said: new Set<string>() };
+  readonly #warned = new Map<string, number>();
   readonly #shares: FairShare;
 
   constructor(context: ActorContext) {
@@ -226,7 +227,7 @@ export abstract class Actor {
       try {
         await what();
       } catch (error) {
-        if (error instanceof PiwError) this.log.warning(error.message);
+        if (error instanceof PiwError) this.#warn(error.message);
         else this.context.crash(error);
       }
     })();
@@ -235,9 +236,18 @@ export abstract class Actor {
     this.#running.delete(doing);
   }
 
+  /** What fails again at each interval is logged once a minute: what lasts is a condition, and tells when it ends. */
+  #warn(text: string): void {
+    const now = this.clock.monotonicMs();
+    for (const [known, at] of this.#warned) if (now - at >= WARN_AGAIN_MS) this.#warned.delete(known);
+    if (this.#warned.has(text)) return;
+    this.#warned.set(text, now);
+    this.log.warning(text);
+  }
+
   /** Whoever sends nonsense all day long is not to fill the disk with what is said of it. */
   #refused(text: string, once = false): void {
-    const now = this.clock.now();
+    const now = this.clock.monotonicMs();
     const { since, count } = this.#refusals;
     if (now - since >= REFUSALS.ms) {
       if (count > REFUSALS.lines)
@@ -295,7 +305,10 @@ export abstract class Actor {
       else if (error.code === 'PIW_MESSAGE_INVALID') {
         if (sender !== undefined) this.#shares.nonsense(sender);
         this.#refused(`on ${incoming.subject}: ${error.message}`);
-      } else this.log.debug(`on ${incoming.subject}: ${verb}: ${error.message}`);
+      } else if (error.exit === 70)
+        // A fault, or a process that was replaced and doesn't know it: whoever asked may not say so anywhere.
+        this.#refused(`on ${incoming.subject}: ${verb}: ${error.code}: ${error.message}`, true);
+      else this.log.debug(`on ${incoming.subject}: ${verb}: ${error.message}`);
       answer = known
         ? packError(error.code, `${error.message}${error.code === 'PIW_MESSAGE_INVALID' ? OURS : ''}`)
         : packError('PIW_INTERNAL', `${verb} failed: ${reason(error)}`);
@@ -312,6 +325,8 @@ export abstract class Actor {
 
 /** A message that makes no sense is most often one of another version. */
 const OURS = `; this is piw ${VERSION} with protocol ${String(PROTOCOL)}`;
+/** How long the same warning of something that is done at intervals is not logged again, milliseconds. */
+const WARN_AGAIN_MS = 60_000;
 /** How many lines of messages that were refused are logged in so many milliseconds. */
 const REFUSALS = { lines: 100, ms: 10_000 };
 

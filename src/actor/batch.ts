@@ -16,6 +16,11 @@ export interface BatchOptions<I, O> {
    * end of this turn.
    */
   readonly delayMs: number;
+  /**
+   * Whether an error is of one of the items, and not of the surroundings. Then the batch is run again in halves, until
+   * the bad item fails alone: a run that fails must have had no effect. Without it, all of a batch fail together.
+   */
+  readonly isOfItem?: (error: unknown) => boolean;
 }
 
 interface Waiting<I, O> {
@@ -99,16 +104,27 @@ export class Batch<I, O> {
 
   async #run(batch: readonly Waiting<I, O>[]): Promise<void> {
     try {
+      await this.#settle(batch);
+    } finally {
+      this.#inFlight -= 1;
+      this.#flush();
+    }
+  }
+
+  /** Gives each item of the batch its result or its error. */
+  async #settle(batch: readonly Waiting<I, O>[]): Promise<void> {
+    try {
       const results = await this.#options.run(batch.map(({ item }) => item));
       batch.forEach(({ resolve, reject }, i) => {
         if (i < results.length) resolve(results[i] as O);
         else reject(new Error(`a batch of ${String(batch.length)} got ${String(results.length)} results`));
       });
     } catch (error) {
-      for (const { reject } of batch) reject(error);
-    } finally {
-      this.#inFlight -= 1;
-      this.#flush();
+      if (batch.length > 1 && this.#options.isOfItem?.(error)) {
+        const half = Math.ceil(batch.length / 2);
+        await this.#settle(batch.slice(0, half));
+        await this.#settle(batch.slice(half));
+      } else for (const { reject } of batch) reject(error);
     }
   }
 }

@@ -57,8 +57,10 @@ const PINGS_MISSED = 4;
 const PING_TIMEOUT_MS = 8000;
 /** A process that did not beat so often since the last ping had no time to answer. */
 const BEATS_FOR_A_PING = 5;
-/** What starting it again would not change: its configuration is wrong, or something is of another version. */
-const FINAL: ReadonlySet<number | null> = new Set([2, 6]);
+/** What starting it again would not change: its configuration is wrong, another farm is in the way, or
+ * something is of another version.
+ */
+const FINAL: ReadonlySet<number | null> = new Set([2, 4, 6]);
 /** A server is out of reach: that is no fault of the child's. */
 const OUT_OF_REACH = 5;
 /** How long the last messages of a process that has ended may take, milliseconds. */

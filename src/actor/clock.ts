@@ -13,6 +13,19 @@ export interface Clock {
   after(ms: number, what: () => void): () => void;
 }
 
+/** When something happened by the time of day of now, given when by the monotonic clock. */
+export const wallTime = (clock: Clock, monotonicMs: number): number =>
+  Math.round(clock.now() - (clock.monotonicMs() - monotonicMs));
+
+/**
+ * The time of day as it was when this was made, going on by the monotonic clock: for comparing with files' times, where
+ * a clock that is set must not make everything old at once.
+ */
+export function steadyTime(clock: Clock): () => number {
+  const ahead = clock.now() - clock.monotonicMs();
+  return () => clock.monotonicMs() + ahead;
+}
+
 export const systemClock: Clock = {
   now: () => Date.now(),
   monotonicMs: () => performance.now(),

@@ -2,7 +2,10 @@ import { control, orders, status } from '../protocols/control.js';
 import { oracle } from '../protocols/oracle.js';
 import { slaveControl } from '../protocols/control.js';
 import { Actor, type ActorContext } from './actor.js';
+import { farmIdentity } from '../protocols/farm.js';
 import { Client } from './client.js';
+import type { Identity } from './identity.js';
+import { answerWho } from './membership.js';
 import { ANNOUNCE_INTERVAL_S, TaskWatch, type WatchedTask } from './task-watch.js';
 
 const BIG_BROTHER = 'big-brother';
@@ -19,12 +22,14 @@ export class ControlDesk extends Actor {
   readonly #slaves: Client<typeof slaveControl.verbs>;
 
   readonly #tasks: TaskWatch;
+  readonly #identity: Identity | undefined;
 
-  /** `quit` ends this master; every master of the farm hears the order. `tasks` are the farm's. */
-  constructor(context: ActorContext, quit: () => void, tasks: readonly WatchedTask[]) {
+  /** `quit` ends this master; every master of the farm hears the order. `tasks` and `identity` are the farm's. */
+  constructor(context: ActorContext, quit: () => void, tasks: readonly WatchedTask[], identity?: Identity) {
     super(context);
     this.#quit = quit;
     this.#tasks = new TaskWatch(this.clock, tasks);
+    this.#identity = identity;
     this.#orders = new Client(this.bus, orders);
     this.#database = new Client(this.bus, oracle, undefined, { timeoutMs: 5000, patienceMs: 15_000 });
     this.#slaves = new Client(this.bus, slaveControl, undefined, { timeoutMs: 5000 });
@@ -69,9 +74,29 @@ export class ControlDesk extends Actor {
       },
       { verb: 'ACTOR', queue: null },
     );
+    this.#identify();
     this.every(ANNOUNCE_INTERVAL_S, () => {
       const alone = this.#tasks.isMissing(BIG_BROTHER);
       this.#tasks.tell(this.conditions, (task) => alone || task === BIG_BROTHER);
     });
+  }
+
+  /** Tells whoever comes to this prefix whose it is, also while no Oracle is there, and of which version. */
+  #identify(): void {
+    const identity = this.#identity;
+    if (!identity) return;
+    this.serve(
+      farmIdentity,
+      {
+        WHO: ({ version }) => {
+          const answer = answerWho(identity, version);
+          if (answer.verb === 'BYE') this.log.warning(`a process of version ${version} was refused`);
+          return answer;
+        },
+      },
+      { verb: 'WHO', queue: null },
+    );
+    const announcements = new Client(this.bus, farmIdentity);
+    this.every(ANNOUNCE_INTERVAL_S, () => announcements.publish('HERE', identity));
   }
 }

@@ -34,7 +34,7 @@ export class FairShare {
   }
 
   #of(sender: string): { tokens: number; at: number } {
-    const now = this.#clock.now();
+    const now = this.#clock.monotonicMs();
     const its = this.#left.get(sender) ?? { tokens: RATE * SAVED_S, at: now };
     this.#left.set(sender, its);
     its.tokens = Math.min(RATE * SAVED_S, its.tokens + (Math.max(0, now - its.at) / 1000) * RATE);

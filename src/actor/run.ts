@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Bus, type BusOptions } from '../bus/bus.js';
 import { Lease } from '../bus/lease.js';
-import { whileWaiting } from '../bus/waiting.js';
 import { PiwError } from '../errors.js';
 import type { Log } from '../log.js';
 import { redactAddress } from '../bus/address.js';
@@ -11,7 +11,10 @@ import { oracle } from '../protocols/oracle.js';
 import { PROTOCOL } from '../version.js';
 import { Actor, type ActorContext, type Pausing } from './actor.js';
 import { Client } from './client.js';
+import { farmIdentity } from '../protocols/farm.js';
 import { systemClock, type Clock } from './clock.js';
+import type { Conditions } from './conditions.js';
+import { OWN_VERSION, refuseVersion, whoIsThere, type Identity } from './identity.js';
 import { ANNOUNCE_INTERVAL_S } from './task-watch.js';
 
 /** One task of the cast. `S` is what its actor has to know to begin. */
@@ -54,8 +57,6 @@ export interface RunOptions {
 
 /** How long an actor may take to finish what it has, milliseconds. Its supervisor waits a little longer. */
 const FINISH_LIMIT_MS = 10_000;
-/** How long an actor waits for the database's actor to get to work, milliseconds: minutes, on a busy machine. */
-const ORACLE_PATIENCE_MS = 5 * 60_000;
 /** How long a lease is handed back and a connection drained at the end, milliseconds. NATS may be away. */
 const [RELEASE_LIMIT_MS, DRAIN_LIMIT_MS] = [1000, 1000];
 
@@ -67,6 +68,7 @@ const [RELEASE_LIMIT_MS, DRAIN_LIMIT_MS] = [1000, 1000];
 export async function runActor<S>(part: Part<S>, settings: S, options: RunOptions): Promise<void> {
   const { log, signal } = options;
   const make = await part.load();
+  const told: { conditions?: Conditions } = {};
   const bus = await Bus.connect({
     patienceMs: 60_000,
     ...options.bus,
@@ -76,8 +78,9 @@ export async function runActor<S>(part: Part<S>, settings: S, options: RunOption
     },
     onStatus: (text, connected) => {
       const server = redactAddress(options.bus.address);
-      if (connected) attendant.conditions.clear('nats-away', server);
-      else attendant.conditions.raise('nats-away', server, text);
+      if (!told.conditions) log.warning(text);
+      else if (connected) told.conditions.clear('nats-away', server);
+      else told.conditions.raise('nats-away', server, text);
     },
   }).catch((error: unknown) => {
     // It was told to end before it was connected.
@@ -85,6 +88,7 @@ export async function runActor<S>(part: Part<S>, settings: S, options: RunOption
     throw error;
   });
   if (!bus) return;
+  if (!options.supervised) await refuseOtherVersion(bus);
   const ended = ending(signal);
   void bus.closed().then(() => {
     ended.end(new PiwError('PIW_DISCONNECTED', 'the connection to NATS has ended'));
@@ -104,8 +108,15 @@ export async function runActor<S>(part: Part<S>, settings: S, options: RunOption
       ended.end(error instanceof Error ? error : new Error(String(error)));
     },
   };
-  const attendant = new Attendant({ ...context, pausing: 'ignores' }, part, options, ended.end);
+  // It speaks with other processes, which have clocks of their own.
+  const attendant = new Attendant(
+    { ...context, clock: systemClock, pausing: 'ignores' },
+    part,
+    options,
+    ended.end,
+  );
   attendant.start();
+  told.conditions = attendant.conditions;
   let actor: Actor | undefined;
   const isEnding = (): boolean => ended.signal.aborted;
   const work = async (): Promise<void> => {
@@ -123,7 +134,8 @@ export async function runActor<S>(part: Part<S>, settings: S, options: RunOption
     }
     if (isEnding()) return;
     actor = await make(context, settings);
-    await attendant.take(actor, lease !== undefined);
+    await attendant.take(actor, lease !== undefined, ended.signal);
+    if (isEnding()) return;
     await actor.start();
     if (isEnding()) return;
     options.onState?.('at work');
@@ -137,6 +149,18 @@ export async function runActor<S>(part: Part<S>, settings: S, options: RunOption
     await within(FINISH_LIMIT_MS, stopAll(actor, attendant, lease, bus), () => {
       log.error(`did not finish within ${String(FINISH_LIMIT_MS / 1000)} s`);
     });
+  }
+}
+
+/** A process that no master has started may be of another version than the farm that it comes to. */
+async function refuseOtherVersion(bus: Bus): Promise<void> {
+  try {
+    await whoIsThere(bus);
+  } catch (error) {
+    // Where the connection breaks just now, what the farm says of itself every few seconds will do.
+    if (error instanceof PiwError && error.code === 'PIW_DISCONNECTED') return;
+    await bus.drain(DRAIN_LIMIT_MS);
+    throw error;
   }
 }
 
@@ -196,6 +220,15 @@ class Attendant<S> extends Actor {
         served: this.#actor?.served ?? 0,
       }) as const;
     // Its supervisor asks for it by name; whoever wants to see them all asks all, and reads on.
+    // It may have come before the farm's master.
+    const check = ({ version }: Identity) => {
+      const reason = refuseVersion(version);
+      if (reason === undefined || this.#options.supervised) return;
+      this.#end(
+        new PiwError('PIW_PROTOCOL_VERSION', `the farm is of version ${version}, and this is ${OWN_VERSION}`),
+      );
+    };
+    this.serve(farmIdentity, { HERE: check }, { verb: 'HERE', queue: null });
     const announcements = new Client(this.bus, status);
     this.every(ANNOUNCE_INTERVAL_S, () => {
       const { task, pid, served } = pong();
@@ -207,19 +240,28 @@ class Attendant<S> extends Actor {
     }
   }
 
-  /** The actor begins, paused if the database says so. */
-  async take(actor: Actor, leader: boolean): Promise<void> {
+  /** The actor begins, paused if the database says so; until the database answers, or `signal`, it does not. */
+  async take(actor: Actor, leader: boolean, signal: AbortSignal): Promise<void> {
     this.#actor = actor;
     this.#leader = leader;
     if (this.#part.pausing === 'ignores') return;
     const database = new Client(this.bus, oracle);
-    const { tasks } = await whileWaiting(
-      () => {
-        this.log.info('waiting for the-oracle, which knows what is paused');
-      },
-      () => database.ask('GETPAUSED', {}, { timeoutMs: 2000, patienceMs: ORACLE_PATIENCE_MS }),
-    );
-    if (tasks.includes('*') || tasks.includes(this.#part.task)) await actor.pause(true);
+    while (!signal.aborted) {
+      try {
+        const { tasks } = await database.ask('GETPAUSED', {}, { timeoutMs: 2000, patienceMs: 5000, signal });
+        if (tasks.includes('*') || tasks.includes(this.#part.task)) await actor.pause(true);
+        break;
+      } catch (error) {
+        if (!(error instanceof PiwError)) throw error;
+        this.conditions.raise(
+          'waits-for-database',
+          this.#part.task,
+          `${this.#part.task} can't begin: ${error.message}`,
+        );
+        await sleep(1000, undefined, { signal }).catch(() => undefined);
+      }
+    }
+    this.conditions.clear('waits-for-database', this.#part.task);
   }
 }
 

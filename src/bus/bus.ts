@@ -173,6 +173,12 @@ export class Bus {
     });
   }
 
+  /** Which NATS this is, in its own words: the cluster's name, or the server's id, which a restart changes. */
+  get server(): string {
+    const { cluster, server_id } = this.#nc.info ?? {};
+    return cluster === undefined || cluster === '' ? (server_id ?? '') : cluster;
+  }
+
   /** `<prefix>.a.b.c` */
   subject(...tokens: readonly string[]): string {
     return [this.prefix, ...tokens].join('.');
@@ -186,11 +192,11 @@ export class Bus {
    */
   async ask(subject: string, body: unknown, options: AskOptions = {}): Promise<unknown> {
     const timeoutMs = options.timeoutMs ?? 5000;
-    const deadline = Date.now() + Math.max(options.patienceMs ?? 0, timeoutMs);
+    const deadline = performance.now() + Math.max(options.patienceMs ?? 0, timeoutMs);
     const { payload, header } = await this.#wrap(body);
     for (;;) {
       try {
-        const timeout = Math.max(1, Math.min(timeoutMs, deadline - Date.now()));
+        const timeout = Math.max(1, Math.min(timeoutMs, deadline - performance.now()));
         const answer = await this.#request(subject, payload, timeout, header, options.signal);
         return await this.#read(answer);
       } catch (error) {
@@ -198,7 +204,12 @@ export class Bus {
         const pause = known.code === 'PIW_NO_RESPONDERS' ? 100 : 20;
         const gone = this.#abandoned || this.#nc.isClosed();
         const again = !options.once && (known.code !== 'PIW_DISCONNECTED' || !gone);
-        if (options.signal?.aborted || !again || !AGAIN.has(known.code) || Date.now() + pause >= deadline)
+        if (
+          options.signal?.aborted ||
+          !again ||
+          !AGAIN.has(known.code) ||
+          performance.now() + pause >= deadline
+        )
           throw known;
         await new Promise((resolve) => setTimeout(resolve, pause));
       }

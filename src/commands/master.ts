@@ -1,6 +1,9 @@
 import { join } from 'node:path';
 import { Flags } from '@oclif/core';
 import { CAST, partOf, watchSettings } from '../../actors/cast.js';
+import type { Bus } from '../bus/bus.js';
+import { joinFarm, type Identity } from '../actor/identity.js';
+import { leaveInstallation, registryOf } from '../database/installation.js';
 import { ControlDesk } from '../actor/control-desk.js';
 import { runActor } from '../actor/run.js';
 import { OneProcess } from '../actor/one-process.js';
@@ -9,8 +12,8 @@ import { SETTINGS, type Settings } from '../config.js';
 import { masterConnection } from '../connection.js';
 import { checkVersion } from '../database/migrations.js';
 import { Database, refuseSuperuser } from '../database/pool.js';
-import { PiwError } from '../errors.js';
-import { createLog, fileSink } from '../log.js';
+import { PiwError, reason } from '../errors.js';
+import { createLog, type Log, fileSink } from '../log.js';
 import { nodeFlags } from '../node-flags.js';
 import { readWatchList } from '../pypi/watch-list.js';
 import { checkWritable } from '../wheels/disk.js';
@@ -58,15 +61,7 @@ ${EXIT_CODES}`;
     checkWritable(settings['output-path']);
     const debug = (flags.debug ?? []).map((task) => partOf(task).task);
     const signal = untilSignal();
-    const database = await Database.open(settings.dsn, 'master');
-    try {
-      await checkVersion(database);
-      if (!settings['allow-superuser']) await refuseSuperuser(database);
-    } finally {
-      await database.close();
-    }
-    // At boot, the servers may come later than their master.
-    const bus = await this.connect(settings, NATS_PATIENCE_MS, signal);
+    const { bus, identity } = await this.#join(settings, log, signal);
     const quit = new AbortController();
     const ended = AbortSignal.any([signal, quit.signal]);
     const supervisor = flags['one-process']
@@ -98,6 +93,7 @@ ${EXIT_CODES}`;
                   quit.abort();
                 },
                 CAST,
+                identity,
               ),
           ),
       },
@@ -116,11 +112,53 @@ ${EXIT_CODES}`;
       quit.abort();
       // Whichever failed: the children have ended before this process does.
       await Promise.allSettled(running);
+      await leave(settings.dsn, identity.holder, log);
       await bus.drain(DRAIN_LIMIT_MS);
     }
     log.info('ended');
   }
+
+  /** Checks both servers, and that this farm may have them: before anything is started, and nothing is changed. */
+  async #join(
+    settings: Settings,
+    log: Log,
+    signal: AbortSignal,
+  ): Promise<{ readonly bus: Bus; readonly identity: Identity }> {
+    const database = await Database.open(settings.dsn, 'master');
+    try {
+      await checkVersion(database);
+      if (!settings['allow-superuser']) await refuseSuperuser(database);
+      // At boot, the servers may come later than their master.
+      const bus = await this.connect(settings, NATS_PATIENCE_MS, signal);
+      try {
+        const identity = await joinFarm(bus, registryOf(database), (text) => {
+          log.warning(text);
+        });
+        return { bus, identity };
+      } catch (error) {
+        await bus.drain(DRAIN_LIMIT_MS);
+        throw error;
+      }
+    } finally {
+      await database.close();
+    }
+  }
 }
+
+/** Lets the next master begin at once, also over other servers; while the database is away, it waits a little. */
+async function leave(dsn: string, holder: string, log: Log): Promise<void> {
+  const database = await Database.open(dsn, 'master', { lazy: true, connections: 1 });
+  const leaving = leaveInstallation(database, holder)
+    .catch((error: unknown) => {
+      log.warning(`the database is not told that this farm has ended: ${reason(error)}`);
+    })
+    .finally(() => database.close());
+  let timer: NodeJS.Timeout | undefined;
+  await Promise.race([leaving, new Promise((resolve) => (timer = setTimeout(resolve, LEAVE_LIMIT_MS)))]);
+  clearTimeout(timer);
+}
+
+const LEAVE_LIMIT_MS = 1000;
 
 function children(
   settings: Settings,

@@ -1,3 +1,4 @@
+import { hostname } from 'node:os';
 import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -86,6 +87,7 @@ export async function migrate(
           [number],
         );
       }
+      await db.query(`update installation set name = $1 where name = ''`, [hostname()]);
       await grant(db, options.user);
       return { from, to };
     });

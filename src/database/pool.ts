@@ -1,7 +1,10 @@
 import { userInfo } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import copyStreams from 'pg-copy-streams';
 import { PiwError, reason } from '../errors.js';
+import { verdictOf } from './sql-states.js';
+import { TROUBLES, TroubleWatch, type Teller } from './trouble.js';
 
 export type Client = pg.PoolClient;
 export type Row = Readonly<Record<string, unknown>>;
@@ -20,31 +23,39 @@ export interface Transaction extends Queryable {
 /** Connections of one process. An actor that needs more at once waits; PostgreSQL has 100 in all. */
 const CONNECTIONS = 6;
 const STATEMENT_LIMIT_MS = 60_000;
-/** A transaction that lost a race with another is tried so often in all. */
+/** Attempts at a transaction that another one was in the way of, and the pause before each further one, at most. */
 const TRIES = 5;
-/** SQLSTATEs of a lost race: serialization_failure, deadlock_detected. */
-const LOST_RACE: ReadonlySet<string> = new Set(['40001', '40P01']);
+const RACE_PAUSE_MS = 30;
 
 // Counts and sizes are far from 2^53; as text they would have to be converted everywhere.
 pg.types.setTypeParser(pg.types.builtins.INT8, Number);
 
 /**
- * PostgreSQL, behind a pool that reconnects by itself. A connection that can't be had or breaks is
- * PIW_DATABASE, which an actor answers with and lives: whoever asked asks again.
+ * PostgreSQL, behind a pool that reconnects by itself. While the server can't do what is asked of it (sql-states.ts has
+ * the cases), every request throws PIW_DATABASE, with which an actor answers and lives: whoever asked asks again. What
+ * no repetition helps is PIW_DATABASE_FAULT. Nothing else of the driver leaves this class.
  */
 export class Database implements Queryable {
   readonly #pool: pg.Pool;
   readonly #config: pg.PoolConfig;
+  readonly #trouble: TroubleWatch;
 
   private constructor(config: pg.PoolConfig) {
     this.#config = config;
     this.#pool = new pg.Pool(config);
     // An idle connection that breaks is only thrown away.
     this.#pool.on('error', () => undefined);
+    const { host = '', port = 0, database = '' } = config;
+    this.#trouble = new TroubleWatch(`${host}:${String(port)}/${database}`, async () => {
+      const { rows } = await this.#pool.query<{ transaction_read_only: string }>(
+        'show transaction_read_only',
+      );
+      return rows[0]?.transaction_read_only === 'off';
+    });
   }
 
   /**
-   * Opens a pool for this DSN and tries it; `name` is shown in PostgreSQL's own lists, `schema` is
+   * Opens a pool for this DSN and tries it, unless it is `lazy`: then the server may be away for now. `name` is shown in PostgreSQL's own lists, `schema` is
    * where the tables are (default: the role's own search path). A `relaxed` one doesn't wait until a
    * change is on the disk: a crash of PostgreSQL may undo the last moments. One that asks `byKey` has each
    * statement planned once, for an index; to plan costs more than to find a few rows. Raises PIW_DATABASE.
@@ -52,7 +63,13 @@ export class Database implements Queryable {
   static async open(
     dsn: string,
     name: string,
-    options: { schema?: string; connections?: number; relaxed?: boolean; byKey?: boolean } = {},
+    options: {
+      schema?: string;
+      connections?: number;
+      relaxed?: boolean;
+      byKey?: boolean;
+      lazy?: boolean;
+    } = {},
   ): Promise<Database> {
     const database = new Database({
       ...connection(dsn),
@@ -70,6 +87,7 @@ export class Database implements Queryable {
         ...(options.byKey ? ['-c plan_cache_mode=force_generic_plan -c enable_seqscan=off'] : []),
       ].join(' '),
     });
+    if (options.lazy) return database;
     try {
       await database.query('select 1');
     } catch (error) {
@@ -79,8 +97,13 @@ export class Database implements Queryable {
     return database;
   }
 
+  /** Tells from now on what the server suffers from, and when that is over. */
+  tellTo(teller: Teller): void {
+    this.#trouble.tellTo(teller);
+  }
+
   async query<R extends Row>(sql: string, values: readonly unknown[] = []): Promise<readonly R[]> {
-    return await raced(() => guarded(() => run<R>(this.#pool, sql, values)));
+    return await this.#guarded(() => run<R>(this.#pool, sql, values));
   }
 
   /**
@@ -88,7 +111,7 @@ export class Database implements Queryable {
    * effect of its own beside the database.
    */
   async transaction<T>(what: (db: Transaction) => Promise<T>): Promise<T> {
-    return await raced(() => guarded(() => this.#once(what)));
+    return await this.#guarded(() => this.#once(what));
   }
 
   /**
@@ -131,7 +154,33 @@ export class Database implements Queryable {
   }
 
   async close(): Promise<void> {
+    this.#trouble.close();
     await this.#pool.end();
+  }
+
+  /** Tries again what another transaction was in the way of: nothing of it has happened. */
+  async #guarded<T>(what: () => Promise<T>): Promise<T> {
+    for (let tries = 1; ; tries += 1) {
+      try {
+        return await what();
+      } catch (error) {
+        const verdict = error instanceof PiwError ? undefined : verdictOf(error);
+        if (verdict === undefined) throw error;
+        if (verdict === 'fault')
+          throw new PiwError(
+            'PIW_DATABASE_FAULT',
+            `the database refuses a request: ${reason(error)} (SQLSTATE ${sqlState(error)})`,
+            { cause: error },
+          );
+        if (verdict === 'retry' && tries < TRIES) {
+          await sleep(Math.random() * RACE_PAUSE_MS * tries);
+          continue;
+        }
+        const text = `${TROUBLES[verdict].text}: ${reason(error)}`;
+        this.#trouble.failed(verdict, text);
+        throw new PiwError('PIW_DATABASE', text, { cause: error });
+      }
+    }
   }
 
   async #once<T>(what: (db: Transaction) => Promise<T>): Promise<T> {
@@ -154,17 +203,6 @@ export class Database implements Queryable {
     } finally {
       client.off('error', onError);
       client.release(broken);
-    }
-  }
-}
-
-/** Does again what lost a race with another transaction: nothing of it has happened. */
-async function raced<T>(what: () => Promise<T>): Promise<T> {
-  for (let tries = 1; ; tries += 1) {
-    try {
-      return await what();
-    } catch (error) {
-      if (tries >= TRIES || !LOST_RACE.has(sqlState(error))) throw error;
     }
   }
 }
@@ -206,31 +244,6 @@ function nameOf(sql: string): string {
 export function sqlState(error: unknown): string {
   const inner = error instanceof PiwError ? error.cause : error;
   return typeof inner === 'object' && inner !== null && 'code' in inner ? String(inner.code) : '';
-}
-
-/** Classes of SQLSTATE that speak of the connection or the server, not of what was asked. */
-const AWAY = /^(08|57P|53|58)/;
-
-async function guarded<T>(what: () => Promise<T>): Promise<T> {
-  try {
-    return await what();
-  } catch (error) {
-    if (error instanceof PiwError) throw error;
-    const state = sqlState(error);
-    const system = /^(ECONN|ENOENT|EPIPE|ETIMEDOUT|EHOST|ENOTFOUND)/.test(state);
-    const broken = state === '' && /terminat|connection|timeout/i.test(reason(error));
-    if (
-      system ||
-      broken ||
-      AWAY.test(state) ||
-      state.startsWith('28') ||
-      state === '3D000' ||
-      state === '57014'
-    ) {
-      throw new PiwError('PIW_DATABASE', `the database: ${reason(error)}`, { cause: error });
-    }
-    throw error;
-  }
 }
 
 /**

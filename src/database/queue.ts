@@ -196,6 +196,27 @@ export async function returnExpired(db: Queryable): Promise<number> {
   return row?.lost ?? 0;
 }
 
+/** What time the database has, milliseconds since 1970. */
+export async function databaseTime(db: Queryable): Promise<number> {
+  const [row] = await db.query<{ now: number }>(
+    'select (extract(epoch from clock_timestamp()) * 1000)::float8 as now',
+  );
+  return row?.now ?? 0;
+}
+
+/**
+ * Moves the ends of leases with the database's clock, which was set forward by `ms`, or back where that is negative.
+ * Only those that can't have been given out since: what has run out by now, or lasts for longer than any lease does.
+ */
+export async function moveLeases(db: Queryable, ms: number): Promise<void> {
+  await db.query(
+    `update queue set leased_until = leased_until + $1::float8 * interval '1 millisecond'
+     where lease is not null and slave_id is not null and case when $1::float8 > 0 then leased_until < clock_timestamp()
+       else leased_until > clock_timestamp() + interval '1 hour' end`,
+    [ms],
+  );
+}
+
 /** Ends that builds of these versions (left out: of any) are held back after failures that pass. */
 export async function endHolds(db: Queryable, versions: readonly number[] | null = null): Promise<void> {
   await db.query(

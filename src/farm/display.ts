@@ -60,7 +60,7 @@ export function liveDisplay(): Display {
     const rows = [...slaves]
       .sort(([a], [b]) => a - b)
       .map(([number, { text, since, detail }]) => {
-        const seconds = Math.floor((Date.now() - since) / 1000);
+        const seconds = Math.floor((performance.now() - since) / 1000);
         const head = `slave-${String(number)}  ${text}`;
         return text === 'idle'
           ? `\u001b[2m${head}\u001b[22m`
@@ -73,7 +73,7 @@ export function liveDisplay(): Display {
   timer.unref();
   const set = (number: number, text: string, detail: string) => {
     const before = slaves.get(number);
-    slaves.set(number, { text, detail, since: before?.text === text ? before.since : Date.now() });
+    slaves.set(number, { text, detail, since: before?.text === text ? before.since : performance.now() });
   };
   return {
     tell: (event) => {

@@ -3,7 +3,7 @@ import { Throttled } from './http.js';
 
 /** What an actor's clock does, and a test's. */
 interface Clock {
-  now(): number;
+  monotonicMs(): number;
   after(ms: number, what: () => void): () => void;
 }
 
@@ -31,7 +31,7 @@ export class Pace {
   /** Waits for the next turn; at most until the signal, after which there is nothing to be asked any more. */
   async turn(signal: AbortSignal): Promise<void> {
     if (signal.aborted) return;
-    const now = this.#clock.now();
+    const now = this.#clock.monotonicMs();
     const at = Math.max(now, this.#next);
     this.#next = at + this.#stepMs;
     if (at === now) return;
@@ -47,7 +47,7 @@ export class Pace {
   }
 
   isResting(): boolean {
-    return this.#clock.now() < this.#restUntil;
+    return this.#clock.monotonicMs() < this.#restUntil;
   }
 
   /** Begins a rest, which is longer after each error, and at least as long as the index asks for; milliseconds. */
@@ -57,7 +57,7 @@ export class Pace {
     const ms = error instanceof Throttled ? Math.max(error.waitMs, doubled) : doubled;
     // Of several pages that were asked for together, all may fail: that is one time.
     if (!this.isResting()) this.#errors.set(which, errors + 1);
-    this.#restUntil = Math.max(this.#restUntil, this.#clock.now() + ms);
+    this.#restUntil = Math.max(this.#restUntil, this.#clock.monotonicMs() + ms);
     return ms;
   }
 

@@ -20,7 +20,7 @@ export interface SessionKey {
 /** The slaves that have said HELLO, each by its session. */
 export class Sessions implements Iterable<SlaveState> {
   readonly #slaves = new Map<string, SlaveState>();
-  /** Until when each user has used up its new sessions, at one in SESSION_MS, milliseconds since 1970. */
+  /** Until when each user has used up its new sessions, at one in SESSION_MS, by the monotonic clock. */
   readonly #begun = new Map<string, number>();
 
   [Symbol.iterator](): Iterator<SlaveState> {
@@ -49,9 +49,8 @@ export class Sessions implements Iterable<SlaveState> {
   /** A session is about to begin. Raises PIW_REFUSED where its user begins too many. */
   admit(key: SessionKey, now: number): void {
     if (this.get(key)) return;
-    const begun = this.#begun.get(key.user) ?? 0;
-    // It is never set so far ahead: the clock was set back meanwhile.
-    const until = (begun > now + MOST * SESSION_MS ? now : Math.max(begun, now)) + SESSION_MS;
+    const begun = this.#begun.get(key.user) ?? -Infinity;
+    const until = Math.max(begun, now) + SESSION_MS;
     if (until > now + MOST * SESSION_MS)
       throw new PiwError('PIW_REFUSED', `${key.user} begins too many sessions`);
     this.#begun.set(key.user, until);

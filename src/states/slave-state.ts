@@ -20,6 +20,9 @@ export type SlaveActivity = 'idle' | 'waiting' | 'resting' | 'building' | 'sendi
 const TROUBLES = 3;
 const REST_MS = { first: 60_000, longest: 1_800_000 };
 
+/** What people read for a time of the monotonic clock: milliseconds since 1970. */
+type WallTime = (monotonicMs: number) => number;
+
 /** What is known of one session of one slave. All of it can be had again from the slave's HELLO. */
 export class SlaveState {
   readonly slaveId: number;
@@ -30,8 +33,8 @@ export class SlaveState {
   known: boolean;
   activity: SlaveActivity = 'idle';
   lease: LeaseState | undefined;
-  /** When its lease was given or renewed last, milliseconds since 1970. */
-  renewed = 0;
+  /** When its lease was given or renewed last, by the monotonic clock, as all times here. */
+  renewed = -Infinity;
   /** The answer that gave out the lease, for a slave that did not get it. */
   order: unknown;
   build: BuildState | undefined;
@@ -98,11 +101,10 @@ export class SlaveState {
   }
 
   /** Why it is to get no work now; undefined: it may. */
-  idleBecause(now: number): string | undefined {
+  idleBecause(now: number, wallTime: WallTime): string | undefined {
     if (this.asleep) return 'an administrator said so';
-    // Where it is further ahead, the clock was set back meanwhile.
-    if (now >= this.#restUntil || this.#restUntil - now > REST_MS.longest) return undefined;
-    const until = new Date(this.#restUntil).toISOString().slice(11, 16);
+    if (now >= this.#restUntil) return undefined;
+    const until = new Date(wallTime(this.#restUntil)).toISOString().slice(11, 16);
     return `${String(this.#troubles)} builds in a row failed for reasons of its surroundings; the next at ${until} UTC`;
   }
 
@@ -121,7 +123,7 @@ export class SlaveState {
     return Math.min(Math.max(60, this.hello.busy_interval_s * 3), 3600);
   }
 
-  row(): SlaveRow {
+  row(wallTime: WallTime): SlaveRow {
     return {
       slave_id: this.slaveId,
       user: this.user,
@@ -131,8 +133,8 @@ export class SlaveState {
       state: this.activity,
       package: this.lease?.package ?? null,
       version: this.lease?.version ?? null,
-      since: this.since,
-      last_seen: this.lastSeen,
+      since: wallTime(this.since),
+      last_seen: wallTime(this.lastSeen),
       note: this.note,
       stats: this.stats ?? null,
     };

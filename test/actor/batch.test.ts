@@ -96,3 +96,37 @@ void t.test(
     t.same(await Promise.all(rest), [8, 9]);
   },
 );
+
+void t.test('an item that spoils its batch fails alone', async (t) => {
+  let runs = 0;
+  const batch = new Batch<number, number>({
+    run: (items) => {
+      runs += 1;
+      if (items.includes(17)) return Promise.reject(new Error('17 is refused'));
+      return Promise.resolve(items);
+    },
+    isOfItem: (error) => error instanceof Error && error.message.includes('refused'),
+    ...{ maxItems: 64, maxInFlight: 1, delayMs: 1 },
+  });
+  const results = await Promise.allSettled(Array.from({ length: 64 }, (_, n) => batch.add(n)));
+  t.same(
+    results.flatMap(({ status }, n) => (status === 'rejected' ? [n] : [])),
+    [17],
+  );
+  t.ok(runs <= 13, `by halves: ${String(runs)} runs`);
+});
+
+void t.test('an error of the surroundings is every item’s, and nothing is run again', async (t) => {
+  let runs = 0;
+  const batch = new Batch<number, number>({
+    run: () => {
+      runs += 1;
+      return Promise.reject(new Error('away'));
+    },
+    isOfItem: () => false,
+    ...{ maxItems: 64, maxInFlight: 1, delayMs: 1 },
+  });
+  const results = await Promise.allSettled([1, 2, 3].map((n) => batch.add(n)));
+  t.ok(results.every(({ status }) => status === 'rejected'));
+  t.equal(runs, 1);
+});

@@ -135,7 +135,7 @@ async function isTaken(settings: Settings, name: string, seed: string): Promise<
   const { servers, tls } = parseAddress(settings.nats);
   const master = `${tls ? 'tls' : 'nats'}://${servers.join(',')}`;
   const { user, ...its } = slaveConnection({ ...settings, master, nkey: seed, 'slave-user': name });
-  for (const end = Date.now() + TAKEN_MS; Date.now() < end;) {
+  for (const end = performance.now() + TAKEN_MS; performance.now() < end;) {
     try {
       const bus = await Bus.connect({ ...its, name: `piw slaves add ${user}`, patienceMs: 0 });
       await bus.drain();

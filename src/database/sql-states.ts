@@ -1,0 +1,123 @@
+import pg from 'pg';
+
+/**
+ * What an error of PostgreSQL means for piw. All but `retry` and `fault` are states of the server that pass, or that an
+ * administrator ends: nobody's request was wrong, and the same request works when the state is over.
+ */
+export type Verdict =
+  /** It can't be reached, is starting or ending, or dropped the connection. */
+  | 'away'
+  /** It takes reads only: it is a standby, or was told to. */
+  | 'read-only'
+  /** Its disk is full. */
+  | 'full'
+  /** It has no connection or no memory left. */
+  | 'busy'
+  /** It took longer than STATEMENT_LIMIT_MS. */
+  | 'slow'
+  /** It doesn't let our role in, or not do this: a password, pg_hba.conf or a grant has changed. */
+  | 'denied'
+  /** It says itself that what it stores, or its own code, is broken. */
+  | 'damaged'
+  /** Another transaction was in the way: the same one is tried again at once. */
+  | 'retry'
+  /** The statement or its values are wrong. That is a fault of piw, and no repetition helps. */
+  | 'fault';
+
+/**
+ * Every class of SQLSTATE (PostgreSQL's manual, appendix A), and the codes that differ from their class. The longest
+ * prefix decides. What isn't here (a class of an extension, or of a version to come) is a fault.
+ */
+const VERDICTS: Readonly<Record<string, Verdict>> = {
+  // 00, 01, 02: success, warning, no data: never errors.
+  '03': 'fault', // SQL statement not yet complete
+  '08': 'away', // connection exception
+  '08P01': 'fault', // protocol violation: of the driver, or of what stands between
+  '09': 'fault', // triggered action exception
+  '0A': 'fault', // feature not supported
+  '0B': 'fault', // invalid transaction initiation
+  '0F': 'fault', // locator exception
+  '0L': 'fault', // invalid grantor
+  '0P': 'denied', // invalid role specification: the role was dropped
+  '0Z': 'fault', // diagnostics exception
+  '20': 'fault', // case not found
+  '21': 'fault', // cardinality violation
+  '22': 'fault', // data exception: piw let through what a column can't hold
+  '23': 'fault', // integrity constraint violation: piw let through what the tables don't allow
+  '24': 'fault', // invalid cursor state
+  '25': 'fault', // invalid transaction state
+  '25006': 'read-only', // read-only transaction: after a fail-over this is the standby
+  '25P03': 'away', // idle in transaction for too long: this process was stopped meanwhile
+  '25P04': 'slow', // transaction timeout
+  '26': 'fault', // invalid SQL statement name
+  '27': 'fault', // triggered data change violation
+  '28': 'denied', // invalid authorization, invalid password
+  '2B': 'fault', // dependent privilege descriptors still exist
+  '2D': 'fault', // invalid transaction termination
+  '2F': 'fault', // SQL routine exception
+  '2F002': 'read-only', // modifying SQL data not permitted
+  '34': 'fault', // invalid cursor name
+  '38': 'fault', // external routine exception
+  '39': 'fault', // external routine invocation exception
+  '3B': 'fault', // savepoint exception
+  '3D': 'denied', // invalid catalog name: the database doesn't exist, e.g. while it is being restored
+  '3F': 'fault', // invalid schema name
+  '40': 'retry', // transaction rollback: serialization failure 40001, deadlock 40P01
+  '40002': 'fault', // integrity constraint violation at commit
+  '40003': 'away', // nobody knows whether it was committed: as when the connection breaks at commit
+  '42': 'fault', // syntax error or access rule violation
+  '42501': 'denied', // insufficient privilege
+  '44': 'fault', // WITH CHECK OPTION violation
+  '53': 'busy', // insufficient resources: too many connections 53300, out of memory 53200
+  '53100': 'full', // disk full
+  '54': 'fault', // program limit exceeded
+  '55': 'fault', // object not in prerequisite state, and others
+  '55000': 'denied', // the database accepts no connections: an administrator is at work on it
+  '55006': 'retry', // object in use
+  '55P03': 'retry', // lock not available
+  '57': 'away', // operator intervention: shutdown 57P01, crash 57P02, starting up 57P03
+  '57014': 'slow', // query canceled: by statement_timeout, or by an administrator
+  '57P04': 'denied', // database dropped
+  '58': 'away', // system error outside PostgreSQL: its disk doesn't answer, a file is gone
+  '72': 'retry', // snapshot too old
+  F0: 'away', // configuration file error, lock file exists
+  HV: 'fault', // foreign data wrapper error
+  P0: 'fault', // PL/pgSQL error
+  XX: 'damaged', // internal error, data corrupted, index corrupted
+};
+
+/** Errors of the driver that have no code of any kind, whole. */
+const AWAY_TEXTS: ReadonlySet<string> = new Set([
+  'Connection terminated',
+  'Connection terminated unexpectedly',
+  'Connection terminated due to connection timeout',
+  'Client has encountered a connection error and is not queryable',
+  'Client was closed and is not queryable',
+  'Cannot use a pool after calling end on the pool',
+  'timeout expired',
+  'timeout exceeded when trying to connect',
+]);
+const SLOW_TEXTS: ReadonlySet<string> = new Set(['Query read timeout']);
+
+/** Of a code, the verdict of its longest known prefix. */
+export function verdictOfState(state: string): Verdict {
+  return VERDICTS[state] ?? VERDICTS[state.slice(0, 2)] ?? 'fault';
+}
+
+/** The verdict on an error that was thrown by the driver; undefined for one that was not: it is ours. */
+export function verdictOf(error: unknown): Verdict | undefined {
+  if (error instanceof pg.DatabaseError) return verdictOfState(error.code ?? '');
+  if (!(error instanceof Error)) return undefined;
+  // The system's codes come with the call that failed, those of TLS with neither.
+  const { code, syscall } = error as NodeJS.ErrnoException;
+  if (
+    syscall !== undefined ||
+    (code !== undefined && /^(E[A-Z]+|ERR_TLS_.*|ERR_SSL_.*|.*CERT.*)$/.test(code))
+  )
+    return 'away';
+  if (AWAY_TEXTS.has(error.message)) return 'away';
+  // The driver's own word about a password that is missing, or TLS that the server doesn't have.
+  if (error.message.startsWith('SASL: ') || error.message.startsWith('The server does not support SSL'))
+    return 'denied';
+  return SLOW_TEXTS.has(error.message) ? 'slow' : undefined;
+}

@@ -1,0 +1,125 @@
+import t, { type Test } from 'tap';
+import { newVersions } from '../../src/database/versions.js';
+import { Database } from '../../src/database/pool.js';
+import { ConditionBoard } from '../../src/actor/conditions.js';
+import { systemClock } from '../../src/actor/clock.js';
+import { conditionReports } from '../../src/protocols/conditions.js';
+import type { Bus } from '../../src/bus/bus.js';
+import { until } from '../helpers/bus.js';
+import { adminDsn } from '../helpers/database.js';
+import { MASTER_TASKS, makes, testMaster, testSlave } from '../helpers/master.js';
+import { someRelease } from '../helpers/rows.js';
+import { runTask } from '../helpers/command.js';
+
+t.setTimeout(180_000);
+
+/** What an administrator, a fail-over or too many clients can do to one database. */
+const OUTAGES: readonly (readonly [name: string, condition: string, begin: string, end: string])[] = [
+  [
+    'read-only',
+    'database-read-only',
+    'set default_transaction_read_only = on',
+    'reset default_transaction_read_only',
+  ],
+  ['out of connections', 'database-busy', 'connection limit 0', 'connection limit -1'],
+  ['closed', 'database-denied', 'allow_connections false', 'allow_connections true'],
+];
+
+/** The conditions that anybody reports. */
+function board(t: Test, bus: Bus): ConditionBoard {
+  const conditions = new ConditionBoard(systemClock);
+  const subscription = bus.subscribe(bus.subject('conditions', 'REPORT'));
+  void (async () => {
+    for await (const incoming of subscription) {
+      const report = conditionReports.unpack(await incoming.body());
+      conditions.report(report.source, report.conditions);
+    }
+  })();
+  t.teardown(() => subscription.stop());
+  return conditions;
+}
+
+for (const [name, condition, begin, end] of OUTAGES) {
+  void t.test(`a database that is ${name} costs time, and nothing else`, async (t) => {
+    const versions = Array.from({ length: 3 }, (_, i) => `1.${String(i)}`);
+    const role = `r${String(process.pid)}${String(OUTAGES.findIndex(([one]) => one === name))}`;
+    const { db, bus, settings, prefix, said } = await testMaster(t, { versions, tasks: [] });
+    const admin = await Database.open(adminDsn(), 'outage');
+    // Superusers are let in whatever the limit.
+    const url = new URL(String(settings.dsn));
+    const database = url.pathname.slice(1);
+    await admin.query(`create role ${role} login password 'x'`);
+    await db.query(`grant all on all tables in schema public to ${role}`);
+    await db.query(`grant all on all sequences in schema public to ${role}`);
+    t.teardown(async () => {
+      await db.query(`drop owned by ${role}`).catch(() => undefined);
+      await admin.query(`drop role ${role}`).catch(() => undefined);
+      await admin.close();
+    });
+    [url.username, url.password] = [role, 'x'];
+    const tasks = MASTER_TASKS.map((task) => runTask(t, task, { ...settings, dsn: url.href }, { said }));
+    t.equal(tasks.length, MASTER_TASKS.length);
+    const conditions = board(t, bus);
+    const slave = await testSlave(t, prefix, makes);
+    const builds = async () => await db.query<{ status: boolean }>('select status from builds');
+    await until(async () => (await builds()).length === 3);
+    const others = `select pg_terminate_backend(pid) from pg_stat_activity where datname = '${database}' and usename = '${role}'`;
+    await admin.query(`alter database ${database} ${begin}`);
+    await admin.query(others);
+    await until(() => conditions.list().some(({ kind }) => kind === condition));
+    // A task that is started meanwhile waits, too.
+    const late = runTask(t, 'the-oracle', { ...settings, dsn: url.href }, { said });
+    // The connections that the test has already are not concerned.
+    await newVersions(
+      db,
+      'demo',
+      'feed',
+      ['2.0', '2.1', '2.2'].map((version) => someRelease(version)),
+    );
+    await admin.query(`alter database ${database} ${end}`);
+    await admin.query(others);
+    const returned = performance.now();
+    await until(async () => (await builds()).length === 6, 30_000);
+    t.ok(performance.now() - returned < 15_000, 'work goes on within 15 seconds');
+    t.same(
+      (await builds()).filter(({ status }) => !status),
+      [],
+      'nothing is recorded against a package',
+    );
+    await until(() => !conditions.list().some(({ kind }) => kind === condition));
+    t.match(said.join('\n'), new RegExp(`condition began kind=${condition} `));
+    await late.stop();
+    slave.stop();
+    await slave.ended;
+  });
+}
+
+void t.test('a result that the database refuses fails alone, and is recorded with the reason', async (t) => {
+  const { db, prefix } = await testMaster(t, { versions: ['1.0'] });
+  const slaves = await Promise.all(['a', 'b', 'c'].map(() => testSlave(t, prefix, makes)));
+  const builds = async () =>
+    await db.query<{ version: string; status: boolean; reason: string | null }>(
+      'select version, status, reason from builds join versions using (version_id) order by version',
+    );
+  await until(async () => (await builds()).length === 1);
+  // A file of that name was lost from the disk.
+  await db.query(`update files set filename = 'demo-2.0-py3-none-any.whl'`);
+  await newVersions(
+    db,
+    'demo',
+    'feed',
+    ['2.0', '2.1', '2.2', '2.3'].map((version) => someRelease(version)),
+  );
+  await until(async () => (await builds()).length === 5);
+  t.match(await builds(), [
+    { version: '1.0', status: true },
+    {
+      version: '2.0',
+      status: false,
+      reason: /demo-2\.0-py3-none-any\.whl is known already, with other contents/,
+    },
+    ...['2.1', '2.2', '2.3'].map((version) => ({ version, status: true })),
+  ]);
+  for (const slave of slaves) slave.stop();
+  await Promise.all(slaves.map(({ ended }) => ended));
+});

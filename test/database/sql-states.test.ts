@@ -1,0 +1,87 @@
+import t from 'tap';
+import { Database } from '../../src/database/pool.js';
+import { verdictOf, verdictOfState } from '../../src/database/sql-states.js';
+import { emptyDatabase } from '../helpers/database.js';
+
+void t.test('a code is judged by its longest known prefix', (t) => {
+  for (const [state, verdict] of [
+    ['25006', 'read-only'],
+    ['25P02', 'fault'],
+    ['53100', 'full'],
+    ['53200', 'busy'],
+    ['53300', 'busy'],
+    ['57014', 'slow'],
+    ['57P01', 'away'],
+    ['57P03', 'away'],
+    ['08006', 'away'],
+    ['08P01', 'fault'],
+    ['40001', 'retry'],
+    ['40P01', 'retry'],
+    ['40003', 'away'],
+    ['55P03', 'retry'],
+    ['28P01', 'denied'],
+    ['42501', 'denied'],
+    ['42P01', 'fault'],
+    ['23505', 'fault'],
+    ['22021', 'fault'],
+    ['58030', 'away'],
+    ['XX001', 'damaged'],
+    ['ZZ999', 'fault'],
+  ] as const)
+    t.equal(verdictOfState(state), verdict, state);
+  t.end();
+});
+
+void t.test('an error of the system is the server being away, and one of ours is nobody else’s', (t) => {
+  const system = Object.assign(new Error('connect ECONNREFUSED'), {
+    code: 'ECONNREFUSED',
+    syscall: 'connect',
+  });
+  t.equal(verdictOf(system), 'away');
+  t.equal(verdictOf(new Error('Connection terminated unexpectedly')), 'away');
+  t.equal(verdictOf(new Error('the connection of our own making')), undefined);
+  t.equal(verdictOf(new TypeError('x is not a function')), undefined);
+  t.end();
+});
+
+void t.test('what the database refuses is a coded error, told once while it lasts', async (t) => {
+  const { db: admin, dsn } = await emptyDatabase(t);
+  const [row] = await admin.query<{ name: string }>('select current_database() as name');
+  const name = row?.name ?? '';
+  await admin.query('create table things (id int primary key)');
+  await t.rejects(admin.query('insert into things values (1), (1)'), { code: 'PIW_DATABASE_FAULT' });
+  await t.rejects(admin.query('select * from nothing'), { code: 'PIW_DATABASE_FAULT' });
+  const told: string[] = [];
+  // The probe's timer keeps no process alive.
+  const alive = setInterval(() => undefined, 1000);
+  t.teardown(() => {
+    clearInterval(alive);
+  });
+  const db = await Database.open(dsn, 'test');
+  t.teardown(() => db.close());
+  const over = new Promise<void>((resolve) => {
+    db.tellTo({
+      raise: (kind, subject) => told.push(`+ ${kind} ${subject.replace(/^.*\//, '')}`),
+      clear: (kind) => {
+        told.push(`- ${kind}`);
+        resolve();
+      },
+    });
+  });
+  await admin.query(`alter database ${name} set default_transaction_read_only = on`);
+  await admin.query(
+    'select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()',
+  );
+  await db.query('select 1').catch(() => undefined);
+  await t.rejects(db.query('insert into things values (2)'), {
+    code: 'PIW_DATABASE',
+    message: /^the database takes no writes: /,
+  });
+  t.same(told.at(-1), `+ database-read-only ${name}`);
+  await admin.query(`alter database ${name} reset default_transaction_read_only`);
+  await admin.query(
+    'select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()',
+  );
+  await over;
+  await db.query('insert into things values (2)');
+});
