@@ -98,17 +98,19 @@ export class TheScribe extends Actor {
     leave: boolean,
   ): Promise<{ serial: number | null; stands: boolean }> {
     const asked = performance.now();
-    const { status, versions, files, listed } = await this.#database.ask('PKGFILES', { package: name });
+    const { status, versions, files, metadata, listed } = await this.#database.ask('PKGFILES', {
+      package: name,
+    });
     this.#inTime(asked);
     if (files.length > 0) {
-      const its = this.#index.write({ name, status, versions, files }, serial, listed);
+      const its = this.#index.write({ name, status, versions, files, metadata }, serial, listed);
       await this.#unlessLate(asked, 'PKG', name);
       return { serial: its, stands: true };
     }
     if (!this.#index.has(name)) return { serial: null, stands: false };
     // A page that says that the project is quarantined tells more than none.
     if (leave && status !== 'quarantined') return { serial: null, stands: !this.#index.remove(name, serial) };
-    this.#index.write({ name, status, versions, files }, serial, null);
+    this.#index.write({ name, status, versions, files, metadata }, serial, null);
     await this.#unlessLate(asked, 'PKG', name);
     return { serial: null, stands: status !== 'quarantined' };
   }

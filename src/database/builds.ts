@@ -53,6 +53,7 @@ export async function logBuilds(
         return [{ version, buildId, by, files, served }];
       }),
     );
+    await describePackages(db, builds, logged);
     const versions = logged.flatMap(({ outcome, version_id }) =>
       outcome === 'logged' && version_id !== null ? [version_id] : [],
     );
@@ -64,6 +65,33 @@ export async function logBuilds(
       outcomes[at] = { outcome, buildId: build_id, againS: again };
     return outcomes;
   });
+}
+
+/**
+ * Describes packages of which nobody has given a description by the summary in their wheels' METADATA. A package that
+ * another transaction holds is left to its next build, so that the two never wait for each other.
+ */
+async function describePackages(
+  db: Queryable,
+  builds: readonly LoggedBuild[],
+  logged: readonly Logged[],
+): Promise<void> {
+  const summaries = new Map<string, string>();
+  for (const { at, outcome } of logged) {
+    const build = builds[at];
+    if (outcome !== 'logged' || !build) continue;
+    for (const [, , metadata] of build.files)
+      if (metadata?.summary) summaries.set(build.package, metadata.summary);
+  }
+  if (summaries.size === 0) return;
+  await db.query(
+    `with given as (select * from unnest($1::text[], $2::text[]) as g (package, summary)),
+     undescribed as (
+       select package_id, summary from packages join given using (package)
+       where description is null for no key update of packages skip locked)
+     update packages p set description = u.summary from undescribed u where p.package_id = u.package_id`,
+    [[...summaries.keys()], [...summaries.values()]],
+  );
 }
 
 /**

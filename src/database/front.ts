@@ -55,7 +55,8 @@ async function steps(
 async function latest(db: Queryable): Promise<readonly EndedBuild[]> {
   return await db.query<EndedBuild & Row>(
     `select b.build_id, p.package, v.version, t.abi, t.platform, b.status, b.failure_class,
-       floor(extract(epoch from b.built_at) * 1000)::float8 as built, extract(epoch from b.duration)::float8 as duration_s
+       floor(extract(epoch from b.built_at) * 1000)::float8 as built, extract(epoch from b.duration)::float8 as duration_s,
+       b.slave_id is null and b.status as imported
      from builds b join versions v using (version_id) join packages p using (package_id) join targets t using (target_id)
      order by b.build_id desc limit ${String(NAMED)}`,
   );

@@ -6,6 +6,8 @@ import type {
   ProjectVersion,
   VersionOnTarget,
 } from '../protocols/oracle.js';
+import type { CoreMetadata } from '../protocols/fields.js';
+import { newestRelease } from '../wheels/newest-release.js';
 import type { Queryable, Row } from './pool.js';
 
 type Rows<T> = T & Row;
@@ -26,6 +28,7 @@ export async function packageFiles(
   status: Project['status'];
   versions: string[];
   files: IndexedFile[];
+  metadata: CoreMetadata | null;
   listed: number | null;
 }> {
   const [row] = await db.query<{
@@ -38,7 +41,7 @@ export async function packageFiles(
     [name],
   );
   const { status = null, listed = null } = row ?? {};
-  const nothing = { versions: [], files: [], listed };
+  const nothing = { versions: [], files: [], metadata: null, listed };
   if (!row || status === null) return { exists: false, status: 'active', ...nothing };
   if (status === 'quarantined' || (row.gone && !gone)) return { exists: true, status, ...nothing };
   const files = await db.query<Rows<IndexedFile>>(
@@ -59,8 +62,27 @@ export async function packageFiles(
     status,
     versions: versions.map(({ version }) => version),
     files: [...files],
+    metadata: await newestMetadata(db, files),
     listed,
   };
+}
+
+/** What the METADATA of the newest release says. The files come in the order of their versions. */
+async function newestMetadata(db: Queryable, files: readonly IndexedFile[]): Promise<CoreMetadata | null> {
+  const releases = new Map<string, IndexedFile[]>();
+  for (const file of files) {
+    const release = releases.get(file.version);
+    if (release) release.push(file);
+    else releases.set(file.version, [file]);
+  }
+  const newest = newestRelease(releases);
+  if (!newest) return null;
+  const [row] = await db.query<{ core_metadata: CoreMetadata }>(
+    `select core_metadata from files where filename = any ($1) and core_metadata is not null
+     order by filename limit 1`,
+    [newest.files.map(({ filename }) => filename)],
+  );
+  return row?.core_metadata ?? null;
 }
 
 export async function versionFiles(db: Queryable, name: string, version: string): Promise<readonly string[]> {

@@ -249,6 +249,8 @@ export const oracle = new Protocol('db', {
         status: ProjectStatus,
         versions: listOf(Version, 100_000),
         files: listOf(IndexedFile, 100_000),
+        /** What the METADATA of its newest release says; null where that is unknown. */
+        metadata: orNull(CoreMetadata),
         /** The serial under which the root names it; null: it doesn't. */
         listed: orNull(Count),
       },

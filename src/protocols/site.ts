@@ -43,6 +43,8 @@ export const EndedBuild = Type.Object({
   failure_class: orNull(FailureClass),
   built: Time,
   duration_s: Seconds,
+  /** Its wheels were handed in by an administrator, and no slave has built it. */
+  imported: Flag,
 });
 export type EndedBuild = Static<typeof EndedBuild>;
 

@@ -229,8 +229,8 @@ function questions(publicUrl: string | null): readonly Question[] {
           <code>bandersnatch mirror</code> fetches all of it the first time, and then what has changed. A
           package that is removed from the farm stays in the mirror, as it does with PyPI, until
           <code>bandersnatch delete NAME</code> removes it. What mirrors read is <code>/pypi/NAME/json</code>,
-          with the keys of PyPI’s JSON API; its <code>info</code> has little more than the name and the newest
-          version.
+          with the keys of PyPI’s JSON API; its <code>info</code> has the name, the newest version, and of its
+          METADATA the summary, the licence, the links and the requirements.
         </p>`,
     ],
     [
@@ -252,6 +252,10 @@ const JSON_KEYS: readonly (readonly [string, string])[] = [
   ],
   ['package', 'the name, normalised'],
   ['description', 'one line, or null'],
+  [
+    'metadata',
+    'what the METADATA of the newest wheel says: version (of that wheel), summary, license, links (label, url), requires_dist; or null',
+  ],
   ['status', 'active, archived, deprecated or quarantined; of a quarantined project no file is listed'],
   ['skipped', 'why none of it is built, or null'],
   ['downloads', 'all, last_30_days'],
@@ -268,5 +272,13 @@ const JSON_KEYS: readonly (readonly [string, string])[] = [
   [
     'versions[].files[]',
     'filename, url, size, sha256, uploaded, requires_python, yanked, serves (abi, platform), needs (apt: packages; other: libraries), downloads',
+  ],
+  [
+    'versions[].files[].remark, imported, build',
+    'what is unusual about it, or null; whether it was imported instead of built here; build (ended, seconds, slave, log), or null',
+  ],
+  [
+    'versions[].files[].provenance',
+    'what it was built from and with: source (filename and sha256 of the sdist), python, pip, build_requirements (name, version), source_date_epoch; or null',
   ],
 ];

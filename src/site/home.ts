@@ -3,7 +3,7 @@ import type { Statistics } from '../protocols/statistics.js';
 import { BUILDS, DOWNLOADS, chart, wheel } from './charts.js';
 import { page, searchForm } from './design.js';
 import { figures } from './figures.js';
-import { count, duration, html, moment, raw, type Html } from './html.js';
+import { count, countOf, duration, html, moment, raw, type Html } from './html.js';
 import { configurationCards } from './install.js';
 import { faqPath, farmPath, homePath, logPath, packagesPath } from './layout.js';
 
@@ -74,28 +74,55 @@ export function homePage(statistics: Statistics, front: Front, publicUrl: string
   );
 }
 
+/** So many lines of latest builds are shown. */
+const LATEST = 12;
+
+/** The latest builds: those of one package and version that ended alike, one after the other, share a line. */
 function latest(builds: readonly EndedBuild[]): Html {
   if (builds.length === 0)
     return html`<p class="empty">Nothing has been built yet. <a href="${farmPath}">See what waits.</a></p>`;
   return html`<ul class="rows">
-    ${builds.slice(0, 12).map(
-      (build) =>
-        html`<li>
-          <a
-            class="state ${build.status ? 'built' : 'failed'}"
-            href="${logPath(build.build_id)}${!build.status && raw('#why')}"
-            >${build.status ? 'built' : 'failed'}<span class="unseen"
-              >: log of ${build.package} ${build.version} for ${build.abi}</span
-            ></a
-          >
-          <span
-            ><a class="name" href="project/${build.package}/">${build.package} ${build.version}</a>
-            <span class="soft">${build.abi}</span></span
-          >
-          <span class="soft end">in ${duration(build.duration_s)}, ${moment(build.built)}</span>
-        </li>`,
-    )}
+    ${grouped(builds).slice(0, LATEST).map(latestRow)}
   </ul>`;
+}
+
+type Group = readonly [newest: EndedBuild, ...older: EndedBuild[]];
+
+/** Puts builds of the same package together, at the place of the newest of them. */
+function grouped(builds: readonly EndedBuild[]): readonly Group[] {
+  const groups = new Map<string, [EndedBuild, ...EndedBuild[]]>();
+  for (const build of builds) {
+    const key = `${build.package} ${stateWord(build)}`;
+    const group = groups.get(key);
+    if (group) group.push(build);
+    else groups.set(key, [build]);
+  }
+  return [...groups.values()];
+}
+
+const stateWord = ({ status, imported }: EndedBuild): string =>
+  !status ? 'failed' : imported ? 'imported' : 'built';
+
+function latestRow([build, ...older]: Group): Html {
+  const word = stateWord(build);
+  const sameVersion = older.filter(({ version }) => version === build.version);
+  const abis = [...new Set([build, ...sameVersion].map(({ abi }) => abi))].sort();
+  const others = new Set(older.map(({ version }) => version));
+  others.delete(build.version);
+  const more = others.size === 0 ? '' : ` and ${countOf(others.size, 'other version')}`;
+  const took = build.imported || older.length > 0 ? '' : `in ${duration(build.duration_s)}, `;
+  return html`<li>
+    <a
+      class="state ${build.status ? 'built' : 'failed'}"
+      href="${logPath(build.build_id)}${!build.status && raw('#why')}"
+      >${word}<span class="unseen">: log of ${build.package} ${build.version} for ${build.abi}</span></a
+    >
+    <span
+      ><a class="name" href="project/${build.package}/">${build.package} ${build.version}</a>
+      <span class="soft">${abis.join(', ')}${more}</span></span
+    >
+    <span class="soft end">${took}${moment(build.built)}</span>
+  </li>`;
 }
 
 function popular(packages: Front['popular']): Html {

@@ -24,6 +24,7 @@ export type Build = Pick<
   | 'duration_s'
   | 'output'
   | 'details'
+  | 'slave'
 > &
   Partial<Pick<BuildRecord, 'put_back'>> & { readonly build_id: number };
 
@@ -38,11 +39,12 @@ const NOT_FINAL: Readonly<Record<PutBack, string>> = {
 export function logHtml(build: Build, publicUrl: string | null): string {
   const { package: name, version, abi, platform, status, failure_class } = build;
   const log = readLog(build.output, !status, failure_class);
+  const imported = status && build.slave === null;
   const raws = `${ROOT}${logPath(build.build_id, 'txt')}`;
   return page(
     {
       title: `Log of ${name} ${version} for ${abi} – piw`,
-      description: `${name} ${version} for ${abi} on ${platform}: ${status ? 'built' : 'failed'}.`,
+      description: `${name} ${version} for ${abi} on ${platform}: ${!status ? 'failed' : imported ? 'imported' : 'built'}.`,
       root: ROOT,
       publicUrl,
       path: logPath(build.build_id),
@@ -50,8 +52,10 @@ export function logHtml(build: Build, publicUrl: string | null): string {
     },
     html`<h1><a href="${ROOT}project/${name}/">${name}</a> <span class="version">${version}</span></h1>
       <p class="meta">
-        ${stateOf(status ? 'built' : 'failed')} <span>for ${abi} on ${platform}</span>
-        <span>in ${duration(build.duration_s)}</span> <span>${moment(build.built)}</span>
+        ${stateOf(status ? 'built' : 'failed', imported ? 'imported' : undefined)}
+        <span>for ${abi} on ${platform}</span>
+        ${!imported && html`<span>in ${duration(build.duration_s)}${build.slave !== null && ` by ${build.slave}`}</span>`}
+        <span>${moment(build.built)}</span>
         <span>build ${build.build_id}</span>
       </p>
       ${!status && why(log, build)}
@@ -61,7 +65,7 @@ export function logHtml(build: Build, publicUrl: string | null): string {
         <a href="${raws}">The whole log as text</a
         >${log.parts.length > 1 && '; this page leaves out the middle of it'}
       </p>
-      ${log.count === 0 ? html`<p class="empty">It said nothing.</p>` : raw(`<div class="lines">${lines(log, raws)}</div>`)}`,
+      ${log.count === 0 ? html`<p class="empty">${imported ? 'It was not built here, so there is no log.' : 'It said nothing.'}</p>` : raw(`<div class="lines">${lines(log, raws)}</div>`)}`,
   );
 }
 

@@ -1,5 +1,7 @@
 import type { Project, ProjectFile } from '../protocols/oracle.js';
-import { bytes, countOf, day, escape, pathPart } from './html.js';
+import { reasonSentence } from './failures.js';
+import { bytes, countOf, day, duration, escape, pathPart } from './html.js';
+import { logPath } from './layout.js';
 import type { PageBuffer } from './page-buffer.js';
 
 /** From a project's page to the top of the site. */
@@ -9,6 +11,10 @@ export const AT_ONCE = 25;
 
 /** The files that a project offers, by version. */
 export type Offered = ReadonlyMap<string, readonly ProjectFile[]>;
+
+/** Returns true for a wheel that an administrator handed in: no slave of this farm has built it. */
+export const isImported = ({ build_id, slave }: Pick<ProjectFile, 'build_id' | 'slave'>): boolean =>
+  build_id !== null && slave === null;
 
 export function byVersion(files: readonly ProjectFile[]): Offered {
   const by = new Map<string, ProjectFile[]>();
@@ -51,13 +57,46 @@ function addGroup(
 }
 
 function fileRow(file: ProjectFile, folder: string): string {
-  const { filename, requires_python, yanked, dependencies } = file;
-  const apt = dependencies['apt'];
-  return `<li><a href="${folder}${pathPart(filename)}">${escape(filename)}</a>${
-    yanked === null ? '' : ' <b class="badge failed">yanked</b>'
-  }<span>${bytes(file.filesize)}</span><span>${day(file.uploaded)}</span><span>${
-    requires_python === null || requires_python === '' ? 'any Python' : `Python ${escape(requires_python)}`
-  }</span><span>${countOf(file.downloads, 'download')}</span>${
-    apt === undefined || apt.length === 0 ? '' : `<span>needs ${escape(apt.join(' '))}</span>`
-  }<code>sha256:${file.sha256}</code></li>\n`;
+  const { filename, requires_python, yanked, remark, dependencies } = file;
+  const apt = dependencies['apt'] ?? [];
+  const facts = [
+    bytes(file.filesize),
+    day(file.uploaded),
+    requires_python === null || requires_python === '' ? 'any Python' : `Python ${escape(requires_python)}`,
+    countOf(file.downloads, 'download'),
+  ];
+  if (apt.length > 0) facts.push(`needs ${escape(apt.join(' '))}`);
+  const badges = `${yanked === null ? '' : ' <b class="badge failed">yanked</b>'}${remark === null ? '' : ' <b class="badge building">remark</b>'}`;
+  const said = remark === null ? '' : `<p class="remark">${escape(reasonSentence(remark))}</p>`;
+  return `<li><div class="file"><a href="${folder}${pathPart(filename)}">${escape(filename)}</a>${badges}</div>${said}<div class="soft">${facts.join(' · ')}</div><code class="hash">sha256:${file.sha256}</code>${origin(file)}</li>\n`;
 }
+
+/** When, where and for how long a wheel was built, and, folded away, from what and with what. */
+function origin(file: ProjectFile): string {
+  const { build_id, built, duration_s, slave, provenance } = file;
+  if (build_id === null || built === null) return '';
+  const log = ` <a href="${PROJECT_ROOT}${logPath(build_id)}">Log<span class="unseen"> of ${escape(file.filename)}</span></a>`;
+  const how = isImported(file)
+    ? `Imported on ${day(built)}`
+    : `Built on ${day(built)} by ${escape(slave ?? '')} in ${duration(duration_s ?? 0)}`;
+  if (provenance === null) return `<div class="soft">${how}.${isImported(file) ? '' : log}</div>`;
+  const { sdist, python, pip, requirements, source_date_epoch } = provenance;
+  const rows: string[] = [];
+  const row = (term: string, value: string) => rows.push(`<dt>${term}</dt><dd>${value}</dd>`);
+  if (sdist) row('source', `${escape(sdist[0])}<code class="hash">sha256:${sdist[1]}</code>`);
+  row('Python', escape(python));
+  row('pip', escape(pip));
+  row(
+    'built with',
+    requirements.length === 0
+      ? 'nothing else'
+      : requirements.map(([name, version]) => `${escape(name)} ${escape(version)}`).join(', '),
+  );
+  if (source_date_epoch !== null) row('time stamps', `${time(source_date_epoch)} (SOURCE_DATE_EPOCH)`);
+  return `<details class="origin"><summary>${how}</summary><dl>${rows.join('')}</dl><p>${log}</p></details>`;
+}
+
+const time = (seconds: number): string =>
+  Math.abs(seconds) > 8.64e12
+    ? String(seconds)
+    : new Date(seconds * 1000).toISOString().slice(0, 19).replace('T', ' ') + ' UTC';

@@ -4,7 +4,8 @@ import { failureSentence } from './failures.js';
 import { day } from './html.js';
 import { logPath } from './layout.js';
 import type { PageBuffer } from './page-buffer.js';
-import { byVersion, type Offered } from './project-files.js';
+import { byVersion, isImported, type Offered } from './project-files.js';
+import { newestMetadata, type NewestMetadata } from './project-metadata.js';
 import { serialIn } from './serial.js';
 
 const BEGINS = '{"_last-serial":';
@@ -30,15 +31,16 @@ export function projectJson(
   const base = text(publicUrl ?? '../../../').slice(0, -1);
   const folder = `${base}simple/${project.package}/`;
   const offered: Offered = project.status === 'quarantined' ? new Map() : byVersion(project.files);
+  const metadata = newestMetadata(project, offered);
   page.add(
-    `${projectBegins(serial)},"package":${text(project.package)},"description":${text(project.description)},"status":"${project.status}","skipped":${text(project.skip)},"downloads":{"all":${String(project.downloads)},"last_30_days":${String(project.downloads_last_month)}},"simple":${folder}","versions":[`,
+    `${projectBegins(serial)},"package":${text(project.package)},"description":${text(project.description)},"metadata":${metadataJson(metadata)},"status":"${project.status}","skipped":${text(project.skip)},"downloads":{"all":${String(project.downloads)},"last_30_days":${String(project.downloads_last_month)}},"simple":${folder}","versions":[`,
   );
   let comma = '';
   for (const version of project.versions) {
     page.add(`${comma}${versionJson(version, base)}`);
     comma = '';
     for (const file of offered.get(version.version) ?? []) {
-      page.add(`${comma}${fileJson(file, folder)}`);
+      page.add(`${comma}${fileJson(file, folder, base)}`);
       comma = ',\n';
     }
     page.add(']}');
@@ -46,6 +48,17 @@ export function projectJson(
   }
   page.add(']}\n');
 }
+
+const metadataJson = (metadata: NewestMetadata | undefined): string =>
+  metadata === undefined
+    ? 'null'
+    : JSON.stringify({
+        version: metadata.version,
+        summary: metadata.summary,
+        license: metadata.license,
+        links: metadata.links.map(([label, url]) => ({ label, url })),
+        requires_dist: metadata.requires,
+      });
 
 /** All of it but its files. `base` is JSON's text of the site's address, without the quote at its end. */
 function versionJson(its: ProjectVersion, base: string): string {
@@ -61,13 +74,32 @@ function versionJson(its: ProjectVersion, base: string): string {
   return `{"version":${text(its.version)},"released":${time(its.released)},"prerelease":${String(isPre(its.version))},"yanked":${yank(its.yanked)},"skipped":${text(its.skip)},"has_source":${String(its.has_sdist)},"requires_python":${text(its.requires_python)},"targets":[${targets}],"files":[`;
 }
 
-function fileJson(file: ProjectFile, folder: string): string {
+/** Where a wheel comes from: the build that made it, and the source and the tools of that build. */
+function originJson(file: ProjectFile, base: string): string {
+  const { build_id, built, duration_s, slave, remark, provenance } = file;
+  const imported = isImported(file);
+  const build =
+    build_id === null || imported
+      ? 'null'
+      : `{"ended":${time(built)},"seconds":${String(duration_s ?? 0)},"slave":${text(slave)},"log":${logUrl(build_id, base)}}`;
+  return `"remark":${text(remark)},"imported":${String(imported)},"build":${build},"provenance":${provenanceJson(provenance)}`;
+}
+
+function provenanceJson(provenance: ProjectFile['provenance']): string {
+  if (provenance === null) return 'null';
+  const { sdist, python, pip, requirements, source_date_epoch } = provenance;
+  const source = sdist === null ? 'null' : `{"filename":${text(sdist[0])},"sha256":"${sdist[1]}"}`;
+  const tools = requirements.map(([name, version]) => `{"name":${text(name)},"version":${text(version)}}`);
+  return `{"source":${source},"python":${text(python)},"pip":${text(pip)},"build_requirements":[${tools.join(',')}],"source_date_epoch":${String(source_date_epoch)}}`;
+}
+
+function fileJson(file: ProjectFile, folder: string, base: string): string {
   const { filename, dependencies } = file;
   let serves = '';
   for (const [abi, platform] of file.serves)
     serves += `${serves === '' ? '' : ','}{"abi":${text(abi)},"platform":${text(platform)}}`;
   const url = `${folder}${PATH.test(filename) ? filename : encodeURIComponent(filename)}"`;
-  return `{"filename":${text(filename)},"url":${url},"size":${String(file.filesize)},"sha256":"${file.sha256}","uploaded":${time(file.uploaded)},"requires_python":${text(file.requires_python)},"yanked":${yank(file.yanked)},"serves":[${serves}],"needs":{"apt":${list(dependencies['apt'])},"other":${list(dependencies[''])}},"downloads":${String(file.downloads)}}`;
+  return `{"filename":${text(filename)},"url":${url},"size":${String(file.filesize)},"sha256":"${file.sha256}","uploaded":${time(file.uploaded)},"requires_python":${text(file.requires_python)},"yanked":${yank(file.yanked)},"serves":[${serves}],"needs":{"apt":${list(dependencies['apt'])},"other":${list(dependencies[''])}},"downloads":${String(file.downloads)},${originJson(file, base)}}`;
 }
 
 /** What JSON would have to escape, which most text is free of. */

@@ -6,7 +6,7 @@ import { failureSentence, reasonSentence } from './failures.js';
 import { countOf, day, escape } from './html.js';
 import { logPath } from './layout.js';
 import type { PageBuffer } from './page-buffer.js';
-import { AT_ONCE, PROJECT_ROOT as ROOT } from './project-files.js';
+import { AT_ONCE, PROJECT_ROOT as ROOT, isImported } from './project-files.js';
 
 interface Column {
   readonly abi: string;
@@ -24,6 +24,7 @@ export function addMatrix(project: Project, page: PageBuffer): void {
       places.set(key, columns.length);
       columns.push({ abi, platform });
     }
+  const imported = new Set(project.files.filter(isImported).map(({ filename }) => filename));
   const platforms = new Set(columns.map(({ platform }) => platform));
   const header = columns
     .map(
@@ -35,7 +36,7 @@ export function addMatrix(project: Project, page: PageBuffer): void {
     page.add(
       `<div class="scroll" tabindex="0" role="region" aria-label="${label}"><table class="matrix"><thead><tr><th scope="col">version</th><th scope="col">released</th>${header}</tr></thead><tbody>\n`,
     );
-    for (const version of versions) page.add(versionRow(project, version, columns, places));
+    for (const version of versions) page.add(versionRow(project, version, columns, places, imported));
     page.add('</tbody></table></div>');
   };
   if (platforms.size === 1 && columns[0])
@@ -53,6 +54,7 @@ function versionRow(
   version: ProjectVersion,
   columns: readonly Column[],
   places: ReadonlyMap<string, number>,
+  imported: ReadonlySet<string>,
 ): string {
   const { targets, yanked, skip, has_sdist, released } = version;
   let cells = '';
@@ -66,11 +68,12 @@ function versionRow(
       for (; place < its; place += 1) cells += '<td></td>';
     }
     place += 1;
-    cells += cell(project, version, target);
+    cells += cell(project, version, target, imported);
     if (target.failure_class !== null && (target.state === 'failed' || target.held_until !== null))
       why ||= reasons(targets);
   }
   for (; place < columns.length; place += 1) cells += '<td></td>';
+  const here = targets.some(({ state }) => state === 'built');
   let marks = '';
   if (yanked !== null) {
     marks += '<b class="badge failed">yanked</b>';
@@ -78,8 +81,8 @@ function versionRow(
   }
   if (skip !== null) {
     marks += '<b class="badge none">skipped</b>';
-    why = `Not built because it is skipped: ${escape(skip)}<br>${why}`;
-  } else if (!has_sdist) {
+    why = `Not built${here ? ' again' : ''} because it is skipped: ${escape(skip)}<br>${why}`;
+  } else if (!has_sdist && !here) {
     marks += '<b class="badge none">no source</b>';
     why = `Not built because it was published without source.<br>${why}`;
   }
@@ -92,8 +95,11 @@ function versionRow(
 function cell(
   project: Project,
   version: ProjectVersion,
-  { state, build_id, abi, platform }: VersionOnTarget,
+  { state, build_id, abi, platform, filename }: VersionOnTarget,
+  imported: ReadonlySet<string>,
 ): string {
+  if (state === 'built' && filename !== null && imported.has(filename))
+    return `<td class="built">imported</td>`;
   const words = state === 'none' ? notBuilt(project, version, abi, platform) : STATES[state];
   if (build_id === null) return `<td class="${state}">${words}</td>`;
   return `<td class="${state}"><a href="${ROOT}${logPath(build_id)}${state === 'failed' ? '#why' : ''}">${words}</a></td>`;
@@ -103,7 +109,8 @@ function cell(
 function notBuilt(project: Project, version: ProjectVersion, abi: string, platform: string): string {
   if (version.skip !== null || project.skip !== null) return 'skipped';
   if (version.yanked !== null) return 'yanked';
-  if (!version.has_sdist) return 'no source';
+  if (!version.has_sdist)
+    return version.targets.some(({ state }) => state === 'built') ? 'no wheel' : 'no source';
   if (version.requires_python !== null && !isFor(version.requires_python, abi, platform))
     return 'other Python';
   return STATES.none;

@@ -7,6 +7,7 @@ import { farmPath, logPath, projectPath } from './layout.js';
 import type { PageBuffer } from './page-buffer.js';
 import { PROJECT_ROOT as ROOT, addFiles, byVersion, type Offered } from './project-files.js';
 import { addMatrix } from './project-matrix.js';
+import { newestMetadata, projectLinks, requirements, type NewestMetadata } from './project-metadata.js';
 
 /** Stands in the page for what is added to it row by row. No text has it, for all of it is escaped. */
 const HERE = '<!-- here -->';
@@ -16,9 +17,11 @@ const HERE = '<!-- here -->';
  * put together by hand, each value escaped in its place, and goes straight into the buffer (measured in test/bench).
  */
 export function projectHtml(project: Project, publicUrl: string | null, into: PageBuffer): void {
-  const { package: name, description } = project;
+  const { package: name } = project;
   const offered: Offered = project.status === 'quarantined' ? new Map() : byVersion(project.files);
   const newest = project.versions.find(({ version, yanked }) => yanked === null && offered.has(version));
+  const metadata = newestMetadata(project, offered);
+  const description = metadata?.summary ?? project.description;
   const [before = '', between = '', after = ''] = page(
     {
       title: `${name} – piw`,
@@ -32,8 +35,8 @@ export function projectHtml(project: Project, publicUrl: string | null, into: Pa
     html`<h1>${name}${newest && html` <span class="version">${newest.version}</span>`}</h1>
       ${description !== null && html`<p class="lead">${description}</p>`} ${verdict(project, newest)}
       <div class="two uneven">
-        <div>${install(project, offered, newest, publicUrl)}</div>
-        ${facts(project, offered)}
+        <div>${install(project, offered, newest, publicUrl)} ${metadata && requirements(metadata)}</div>
+        ${facts(project, offered, metadata)}
       </div>
       <section aria-labelledby="versions">
         <h2 id="versions">Versions</h2>
@@ -128,7 +131,14 @@ function wanted(files: readonly ProjectFile[]): { readonly apt: string[]; readon
   return { apt: all('apt'), others: all('') };
 }
 
-function facts(project: Project, offered: Offered): Html {
+/** Some projects put the whole text of their licence where its name belongs. */
+const LICENSE_CHARS = 120;
+function shortened(license: string): string {
+  const line = license.replace(/\s+/g, ' ').trim();
+  return line.length <= LICENSE_CHARS ? line : `${line.slice(0, LICENSE_CHARS)}…`;
+}
+
+function facts(project: Project, offered: Offered, metadata: NewestMetadata | undefined): Html {
   let [wheels, size] = [0, 0];
   for (const files of offered.values())
     for (const file of files) [wheels, size] = [wheels + 1, size + file.filesize];
@@ -143,6 +153,7 @@ function facts(project: Project, offered: Offered): Html {
       html`${latest === undefined || latest.released === null ? '–' : day(latest.released)}`,
     ],
   ];
+  const license = metadata?.license ?? null;
   return html`<div class="aside">
     <dl class="facts">
       ${rows.map(
@@ -152,7 +163,15 @@ function facts(project: Project, offered: Offered): Html {
             <dd>${value}</dd>
           </div>`,
       )}
+      ${
+        license !== null &&
+        html`<div class="text">
+          <dt>licence</dt>
+          <dd>${shortened(license)}</dd>
+        </div>`
+      }
     </dl>
+    ${metadata && projectLinks(metadata)}
     <p class="soft">
       ${offered.size > 0 && html`<a href="${ROOT}simple/${project.package}/">Simple index</a> · `}<a
         href="json/"

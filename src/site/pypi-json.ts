@@ -1,5 +1,5 @@
 import type { IndexedFile } from '../protocols/oracle.js';
-import { isPrerelease } from '../wheels/versions.js';
+import { newestRelease, type Release } from '../wheels/newest-release.js';
 import type { PageBuffer } from './page-buffer.js';
 import { serialIn } from './serial.js';
 import type { SimpleProject } from './simple.js';
@@ -31,7 +31,7 @@ export function pypiJson(
     if (release) release.push(file);
     else releases.set(file.version, [file]);
   }
-  const latest = latestOf(releases);
+  const latest = newestRelease(releases);
   page.add(`${BEGINS}${String(serial)},"info":${JSON.stringify(info(project, latest, publicUrl))},"urls":`);
   addFiles(latest?.files ?? [], folder, page);
   page.add(',"releases":{');
@@ -44,32 +44,37 @@ export function pypiJson(
   page.add('},"vulnerabilities":[]}');
 }
 
-interface Release {
-  readonly version: string;
-  readonly files: readonly IndexedFile[];
-}
-
-/** Returns the newest release that has files: a final, unyanked one if there is any. Versions come in their order. */
-function latestOf(releases: ReadonlyMap<string, readonly IndexedFile[]>): Release | undefined {
-  const withFiles = [...releases]
-    .map(([version, files]): Release => ({ version, files }))
-    .filter(({ files }) => files.length > 0);
-  const unyanked = withFiles.filter(({ files }) => files.some(({ yanked }) => yanked === null));
-  return unyanked.findLast(({ version }) => !isPrerelease(version)) ?? unyanked.at(-1) ?? withFiles.at(-1);
-}
-
-function info({ name }: SimpleProject, latest: Release | undefined, publicUrl: string | null): unknown {
+function info(
+  { name, metadata = null }: SimpleProject,
+  latest: Release<IndexedFile> | undefined,
+  publicUrl: string | null,
+): unknown {
   const url = `${publicUrl ?? '/'}project/${name}/`;
+  const links = metadata?.links ?? [];
+  const homePage = links.find(([label]) => /^home[ -]?page$/i.test(label))?.[1] ?? null;
   const yanked = latest?.files.map((file) => file.yanked) ?? [];
   const allYanked = yanked.length > 0 && !yanked.includes(null);
   return {
     ...{ author: null, author_email: null, bugtrack_url: null, classifiers: [], description: null },
     ...{ description_content_type: null, docs_url: null, download_url: null },
     downloads: { last_day: -1, last_month: -1, last_week: -1 },
-    ...{ dynamic: null, home_page: null, keywords: null, license: null, license_expression: null },
+    ...{
+      dynamic: null,
+      home_page: homePage,
+      keywords: null,
+      license: metadata?.license ?? null,
+      license_expression: null,
+    },
     ...{ license_files: null, maintainer: null, maintainer_email: null, name, package_url: url },
-    ...{ platform: null, project_url: url, project_urls: null, provides_extra: null, release_url: url },
-    ...{ requires_dist: null, requires_python: latest?.files[0]?.requires_python ?? null, summary: null },
+    ...{
+      platform: null,
+      project_url: url,
+      project_urls: links.length === 0 ? null : Object.fromEntries(links),
+      provides_extra: null,
+      release_url: url,
+    },
+    requires_dist: metadata === null || metadata.requires.length === 0 ? null : metadata.requires,
+    ...{ requires_python: latest?.files[0]?.requires_python ?? null, summary: metadata?.summary ?? null },
     ...{ version: latest?.version ?? null, yanked: allYanked },
     yanked_reason: allYanked ? (yanked.find((reason) => reason !== '') ?? null) : null,
   };

@@ -1,3 +1,4 @@
+import type { CoreMetadata } from '../protocols/fields.js';
 import type { IndexedFile, Project } from '../protocols/oracle.js';
 import { escape } from './html.js';
 import type { PageBuffer } from './page-buffer.js';
@@ -12,6 +13,8 @@ export interface SimpleProject {
   readonly status: Project['status'];
   readonly versions: readonly string[];
   readonly files: readonly IndexedFile[];
+  /** What the METADATA of its newest release says, where that is known. */
+  readonly metadata?: CoreMetadata | null;
 }
 
 /**

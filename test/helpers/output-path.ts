@@ -104,6 +104,7 @@ const buildOf = (name: string, buildId: number): Build => ({
   ...{
     failure_class: null,
     built: Date.UTC(2026, 0, 2),
+    slave: 'anvil',
     duration_s: 12,
     output: 'building\nbuilt\n',
     details: NO_DETAILS,

@@ -115,6 +115,7 @@ export async function marked(site: Site, now: number): Promise<void> {
     failure_class: MARKUP,
     built: now,
     duration_s: 1,
+    slave: MARKUP,
     details: { reason: MARKUP, remark: MARKUP, provenance: null },
     output: `${MARKUP}\n\u001b[31m${MARKUP}\u001b[0m\n\u001b]8;;javascript:alert(1)\u0007${MARKUP}\u001b]8;;\u0007\nerror: ${MARKUP}\npiw: demo 1.0 was not built: ${MARKUP}\n`,
   });

@@ -169,6 +169,7 @@ export function sampleFront(now: number): Front {
     failure_class: i % 5 === 3 ? 'missing-header' : null,
     built: now - i * 47_000 - 5000,
     duration_s: 3.4 * (i + 1) ** 2,
+    imported: false,
   }));
   const month = 30.44 * DAY;
   return {
@@ -316,7 +317,10 @@ export function sampleProject(name: string, description: string, count: number, 
             ['Homepage', `https://${name}.example/`],
             ['Source', `https://git.example/${name}/${name}`],
           ],
-          requires: [],
+          requires: [
+            'typing-extensions>=4',
+            ...Array.from({ length: 9 }, (_, n) => `example-${String(n)}; extra == "all"`),
+          ],
         },
       });
     }
@@ -368,6 +372,7 @@ export function sampleBuild(buildId: number, lines: number, now: number): Build 
     failure_class: 'missing-header',
     built: now - 600_000,
     duration_s: 412,
+    slave: 'pi4-attic',
     details: {
       ...NO_DETAILS,
       reason:

@@ -22,6 +22,7 @@ const sampleLog: Build = {
   failure_class: null,
   built: 0,
   duration_s: 1,
+  slave: 'anvil',
   output: 'a log',
   details: NO_DETAILS,
 };

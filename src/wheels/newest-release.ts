@@ -1,0 +1,20 @@
+import { isPrerelease } from './versions.js';
+
+export interface Release<File> {
+  readonly version: string;
+  readonly files: readonly File[];
+}
+
+/**
+ * Returns the newest release that has files: a final, unyanked one if there is any. The releases come in the order of
+ * their versions, the oldest first.
+ */
+export function newestRelease<File extends { readonly yanked: string | null }>(
+  releases: ReadonlyMap<string, readonly File[]>,
+): Release<File> | undefined {
+  const withFiles = [...releases]
+    .map(([version, files]): Release<File> => ({ version, files }))
+    .filter(({ files }) => files.length > 0);
+  const unyanked = withFiles.filter(({ files }) => files.some(({ yanked }) => yanked === null));
+  return unyanked.findLast(({ version }) => !isPrerelease(version)) ?? unyanked.at(-1) ?? withFiles.at(-1);
+}

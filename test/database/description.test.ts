@@ -1,0 +1,62 @@
+import t from 'tap';
+import { logBuilds } from '../../src/database/builds.js';
+import { front } from '../../src/database/front.js';
+import { newPackage, searchIndex } from '../../src/database/packages.js';
+import type { Database } from '../../src/database/pool.js';
+import { packageFiles } from '../../src/database/projects.js';
+import { newVersions } from '../../src/database/versions.js';
+import type { LoggedBuild } from '../../src/protocols/oracle.js';
+import { NO_DETAILS } from '../../src/states/build-details.js';
+import { testDatabase } from '../helpers/database.js';
+import { PLATFORM, someRelease, someTarget } from '../helpers/rows.js';
+
+t.setTimeout(120_000);
+
+const metadata = (summary: string | null) => ({
+  ...{ summary, license: 'MIT', requires: ['six'] },
+  links: [['Homepage', 'https://demo.example/']] as [string, string][],
+});
+
+const imported = (version: string, summary: string | null): LoggedBuild => ({
+  ...{ lease: null, slave_id: null, package: 'demo', version, abi: 'cp311', platform: PLATFORM },
+  ...{ status: true, failure_class: null, duration_s: 0, output: '', details: NO_DETAILS, served: [] },
+  files: [
+    [
+      [
+        ...([`demo-${version}-py3-none-any.whl`, 1, 'ab'.repeat(32), 'demo', version] as const),
+        ...(['py3', 'none', 'any', null, {}, true] as const),
+      ],
+      'cd'.repeat(32),
+      metadata(summary),
+    ],
+  ],
+});
+
+const described = async (db: Database) =>
+  (await searchIndex(db, { after: '', limit: 10 })).map(([, description]) => description);
+
+void t.test("a wheel's summary describes a package that nobody has described", async (t) => {
+  const { db } = await testDatabase(t);
+  await someTarget(db, 'cp311');
+  await newVersions(db, 'demo', 'feed', [someRelease('1.0'), someRelease('2.0')]);
+  await logBuilds(db, [imported('1.0', null)]);
+  t.same(await described(db), [null], 'this METADATA has no summary');
+  await logBuilds(db, [imported('2.0', 'A demonstration.')]);
+  t.same(await described(db), ['A demonstration.']);
+  const files = await packageFiles(db, 'demo', false);
+  t.same(files.metadata, metadata('A demonstration.'), "the newest release's");
+  const { latest } = await front(db);
+  t.same(
+    latest.map(({ imported: its }) => its),
+    [true, true],
+  );
+});
+
+void t.test("a wheel's summary leaves a description that was given as it is", async (t) => {
+  const { db } = await testDatabase(t);
+  await someTarget(db, 'cp311');
+  await newPackage(db, { package: 'demo', description: 'Given.', origin: 'add', aliases: [] });
+  await newVersions(db, 'demo', 'feed', [someRelease('1.0')]);
+  await logBuilds(db, [imported('1.0', 'A demonstration.')]);
+  t.same(await described(db), ['Given.']);
+});

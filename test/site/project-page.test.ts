@@ -1,0 +1,97 @@
+import { mkdtempSync, readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t from 'tap';
+import type { Project, ProjectFile } from '../../src/protocols/oracle.js';
+import { Site } from '../../src/site/site.js';
+import { PLATFORM, sampleProject } from './sample-site.js';
+
+const now = Date.UTC(2026, 10, 30);
+
+/** Writes a project's page, and reads it as a browser and as a program get it. */
+function written(project: Project): { readonly page: string; readonly json: Record<string, unknown> } {
+  const output = mkdtempSync(join(tmpdir(), 'piw-project-'));
+  const site = new Site({ outputPath: output, publicUrl: null });
+  site.setUp();
+  site.writeProject(project, 1);
+  const read = (path: string) => readFileSync(join(output, 'project', project.package, path), 'utf8');
+  return {
+    page: read('index.html').replace(/\s+/g, ' '),
+    json: JSON.parse(read('json/index.json')) as Record<string, unknown>,
+  };
+}
+
+const [sample, file] = ((): [Project, ProjectFile] => {
+  const project = sampleProject('demo', 'A demonstration.', 1, now);
+  const [first] = project.files;
+  if (!first) throw new Error('the sample has no file');
+  return [project, first];
+})();
+
+void t.test("the newest wheel's METADATA is on the page and in the JSON", (t) => {
+  const { page, json } = written({ ...sample, description: null });
+  t.match(page, '<p class="lead">A demonstration.</p>');
+  t.match(page, /licence<\/dt> <dd>BSD-3-Clause</);
+  t.match(page, '<a href="https://demo.example/" rel="nofollow noopener">Homepage</a>');
+  t.match(page, 'requires 10 packages</summary>', 'a long list is folded');
+  t.match(page, '<code>typing-extensions&gt;=4</code>');
+  t.match(json['metadata'], {
+    ...{ version: file.version, summary: 'A demonstration.', license: 'BSD-3-Clause' },
+    links: [{ label: 'Homepage', url: 'https://demo.example/' }],
+    requires_dist: ['typing-extensions>=4'],
+  });
+  t.end();
+});
+
+void t.test('each wheel tells its source, and when, where and with what it was built', (t) => {
+  const remark = 'the extension demo._fast did not compile';
+  const { page, json } = written({ ...sample, files: [{ ...file, remark }] });
+  t.match(page, /<summary>Built on \d{4}-\d\d-\d\d by pi4-attic in 59 min<\/summary>/);
+  const [name, digest] = file.provenance?.sdist ?? ['', ''];
+  t.match(page, `<dt>source</dt><dd>${name}<code class="hash">sha256:${digest}</code>`);
+  t.match(page, '<dt>Python</dt><dd>CPython 3.11.2</dd><dt>pip</dt><dd>25.3</dd>');
+  t.match(page, '<dd>Cython 3.1.4, meson-python 0.18.0</dd>');
+  t.match(page, '<b class="badge building">remark</b>');
+  t.match(page, 'The extension demo._fast did not compile.</p>');
+  t.match(json, {
+    versions: [
+      {
+        files: [
+          {
+            ...{ remark, imported: false, build: { seconds: 3541, slave: 'pi4-attic' } },
+            provenance: {
+              source: { filename: name, sha256: digest },
+              ...{ python: 'CPython 3.11.2', pip: '25.3' },
+              build_requirements: [{ name: 'Cython', version: '3.1.4' }],
+            },
+          },
+        ],
+      },
+    ],
+  });
+  t.end();
+});
+
+void t.test('an imported wheel is called that, and nothing says that it could not be built', (t) => {
+  const filename = `demo-1.0-cp39-cp39-${PLATFORM}.whl`;
+  const { page, json } = written({
+    ...sample,
+    versions: sample.versions.map((version) => ({
+      ...version,
+      has_sdist: false,
+      targets: version.targets.map((target, i) => ({
+        ...target,
+        ...(i === 0
+          ? { state: 'built' as const, filename, build_id: 7 }
+          : { state: 'none' as const, filename: null, build_id: null }),
+      })),
+    })),
+    files: [{ ...file, filename, build_id: 7, slave: null, duration_s: 0, provenance: null }],
+  });
+  t.match(page, '<td class="built">imported</td>');
+  t.match(page, /<div class="soft">Imported on \d{4}-\d\d-\d\d\.<\/div>/);
+  t.notMatch(page, /no source|not built because|>built</i);
+  t.notMatch(page, /0\.0 s/);
+  t.match(json, { versions: [{ files: [{ imported: true, build: null, provenance: null }] }] });
+  t.end();
+});
