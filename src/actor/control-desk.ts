@@ -10,6 +10,9 @@ import { ANNOUNCE_INTERVAL_S, TaskWatch, type WatchedTask } from './task-watch.j
 
 const BIG_BROTHER = 'big-brother';
 
+/** A start that takes longer than this is a condition, too. */
+const START_LIMIT_MS = 5 * 60_000;
+
 /**
  * Takes an administrator's orders, in every master; one of them gets each. PAUSE is written to the
  * database before it is passed on, so that an actor that starts later finds it. It also tells when nobody is at work
@@ -23,13 +26,24 @@ export class ControlDesk extends Actor {
 
   readonly #tasks: TaskWatch;
   readonly #identity: Identity | undefined;
+  readonly #isStarting: () => boolean;
 
-  /** `quit` ends this master; every master of the farm hears the order. `tasks` and `identity` are the farm's. */
-  constructor(context: ActorContext, quit: () => void, tasks: readonly WatchedTask[], identity?: Identity) {
+  /**
+   * `quit` ends this master; every master of the farm hears the order. `tasks` and `identity` are the farm's. While
+   * `isStarting`, the supervisor says which tasks are not there yet, and no condition does.
+   */
+  constructor(
+    context: ActorContext,
+    quit: () => void,
+    tasks: readonly WatchedTask[],
+    identity?: Identity,
+    isStarting: () => boolean = () => false,
+  ) {
     super(context);
     this.#quit = quit;
     this.#tasks = new TaskWatch(this.clock, tasks);
     this.#identity = identity;
+    this.#isStarting = isStarting;
     this.#orders = new Client(this.bus, orders);
     this.#database = new Client(this.bus, oracle, undefined, { timeoutMs: 5000, patienceMs: 15_000 });
     this.#slaves = new Client(this.bus, slaveControl, undefined, { timeoutMs: 5000 });
@@ -75,9 +89,11 @@ export class ControlDesk extends Actor {
       { verb: 'ACTOR', queue: null },
     );
     this.#identify();
+    const began = this.clock.monotonicMs();
     this.every(ANNOUNCE_INTERVAL_S, () => {
       const alone = this.#tasks.isMissing(BIG_BROTHER);
-      this.#tasks.tell(this.conditions, (task) => alone || task === BIG_BROTHER);
+      const starting = this.#isStarting() && this.clock.monotonicMs() - began < START_LIMIT_MS;
+      this.#tasks.tell(this.conditions, (task) => !starting && (alone || task === BIG_BROTHER));
     });
   }
 

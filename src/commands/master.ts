@@ -64,6 +64,7 @@ ${EXIT_CODES}`;
     const { bus, identity } = await this.#join(settings, log, signal);
     const quit = new AbortController();
     const ended = AbortSignal.any([signal, quit.signal]);
+    let starting = !flags['one-process'];
     const supervisor = flags['one-process']
       ? new OneProcess({
           ...{ parts: CAST, settings, connection: masterConnection(settings) },
@@ -75,6 +76,7 @@ ${EXIT_CODES}`;
           log,
           bus,
           onProgress: (progress) => {
+            starting = progress.ready < progress.of;
             tellParent({ starting: progress });
           },
         });
@@ -94,6 +96,7 @@ ${EXIT_CODES}`;
                 },
                 CAST,
                 identity,
+                () => starting,
               ),
           ),
       },
