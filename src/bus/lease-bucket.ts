@@ -23,6 +23,8 @@ const REPLICAS = 3;
 /** JetStream's codes for "wrong last sequence", "stream not found", "stream name already in use". */
 const [WRONG_SEQUENCE, NO_STREAM, STREAM_EXISTS] = [10071, 10059, 10058];
 const NO_MESSAGE = 10037;
+/** nats-server sets this much of its memory aside for the bucket; a lease has about 100 bytes. */
+const MAX_BYTES = 128 * 1024;
 
 export interface Entry {
   readonly revision: number;
@@ -131,7 +133,7 @@ export class LeaseBucket {
     await this.#make({
       ...{ name: this.#stream, subjects: [this.#subject('>')], first_seq: first },
       ...{ max_msgs_per_subject: 1, max_age: nanos(LEASE_TTL_MS), storage: StorageType.Memory },
-      ...{ discard: DiscardPolicy.New, allow_rollup_hdrs: true, allow_direct: true, max_bytes: 1024 * 1024 },
+      ...{ discard: DiscardPolicy.New, allow_rollup_hdrs: true, allow_direct: true, max_bytes: MAX_BYTES },
     });
     await this.#note(first);
   }

@@ -181,6 +181,8 @@ max_payload: 1MB
 max_pending: 64MB
 jetstream {
   store_dir: ${JSON.stringify(store)}
+  # A bound for what is set aside, which would otherwise follow from GOMEMLIMIT; leases take 128 KiB.
+  max_memory_store: 256MB
 }
 ${accounts({ prefix, masters: [`{ user: master, password: ${JSON.stringify(masterPass)} }`], slavesFile: `./${USERS}` })}`;
 }
