@@ -16,6 +16,8 @@ const NAMES = 2000;
  * the Secretary has given the page to another by then. It is less than the Secretary's patience.
  */
 const LATE_MS = 15_000;
+/** How often it looks whether a full disk has room again, seconds. */
+const PROBE_S = 2;
 
 /** Nobody is there to answer; a fault of ours is one still. */
 function nobody(error: unknown): null {
@@ -29,6 +31,9 @@ function nobody(error: unknown): null {
  *
  * A Scribe that was stopped in the middle, for longer than the Secretary waits for it, would write what is old by
  * then: it doesn't. Should it have been stopped between the last look and the last file, it has the page written again.
+ *
+ * While the disk of the output path is full or read-only, every request is answered with that, at once. The Secretary
+ * keeps the pages, and asks again.
  */
 export class TheScribe extends Actor {
   readonly #index: SimpleIndex;
@@ -37,58 +42,78 @@ export class TheScribe extends Actor {
   /** The same, and the Slave Driver, for what is shown only if it is there now. */
   readonly #now: Client<typeof oracle.verbs>;
   readonly #slaves: Client<typeof slaveControl.verbs>;
+  readonly #disk: ReturnType<Site['watchDisk']>;
+  /** The folders and what never changes are in their places. */
+  #ready = false;
 
   constructor(context: ActorContext, index: SimpleIndex, site: Site) {
     super(context);
     this.#index = index;
     this.#site = site;
+    this.#disk = site.watchDisk(
+      ({ kind, text }) => {
+        this.conditions.raise(kind, site.outputPath, text);
+      },
+      ({ kind }) => {
+        this.conditions.clear(kind, site.outputPath);
+      },
+    );
     this.#database = new Client(this.bus, oracle, undefined, { timeoutMs: 20_000, patienceMs: 50_000 });
     this.#now = new Client(this.bus, oracle, undefined, { timeoutMs: 5000 });
     this.#slaves = new Client(this.bus, slaveControl, undefined, { timeoutMs: 5000 });
   }
 
   override start(): void {
-    this.#index.setUp();
-    this.#site.setUp();
+    try {
+      this.#setUp();
+    } catch (error) {
+      // A disk that is full at the start is waited for as at any other time.
+      this.#disk.failed(error);
+      if (this.#disk.trouble?.code !== 'PIW_DISK_FULL') throw error;
+    }
+    const writing =
+      <M, A>(write: (message: M) => Promise<A>) =>
+      (message: M): Promise<A> =>
+        this.#disk.during(() => {
+          this.#disk.check();
+          this.#setUp();
+          return write(message);
+        });
+    const done = async (written: Promise<void>): Promise<typeof DONE> => {
+      await written;
+      return DONE;
+    };
     this.serve(
       scribe,
       {
-        HOME: async ({ statistics }) => {
-          await this.#writeFront(statistics);
-          return DONE;
-        },
-        PKG: async ({ package: name, serial, leave }) => {
+        HOME: writing(({ statistics }: { statistics: Statistics }) => done(this.#writeFront(statistics))),
+        PKG: writing(async (page: { package: string; serial: number; leave: boolean }) => {
+          const { package: name, serial, leave } = page;
           const written = await this.#writeIndex(name, serial, leave);
           await this.#writeProject(name, serial);
-          return { verb: 'WRITTEN', ...written };
-        },
-        PROJECT: async ({ package: name, serial }) => {
-          await this.#writeProject(name, serial);
-          return DONE;
-        },
-        LOG: async ({ build_id }) => {
-          await this.#writeLog(build_id);
-          return DONE;
-        },
-        SEARCH: async () => {
-          await this.#site.writeSearch(this.#packages());
-          return DONE;
-        },
-        SITEMAP: async () => {
-          await this.#site.writeSitemap(this.#packages());
-          return DONE;
-        },
-        ROOT: async ({ serial }) => {
-          await this.#index.writeRoot(this.#listed(), serial);
-          return DONE;
-        },
-        PACK: async ({ package: name }) => {
-          await this.#site.pack(name);
-          return DONE;
-        },
+          return { verb: 'WRITTEN', ...written } as const;
+        }),
+        PROJECT: writing((page: { package: string; serial: number }) =>
+          done(this.#writeProject(page.package, page.serial)),
+        ),
+        LOG: writing(({ build_id }: { build_id: number }) => done(this.#writeLog(build_id))),
+        SEARCH: writing(() => done(this.#site.writeSearch(this.#packages()))),
+        SITEMAP: writing(() => done(this.#site.writeSitemap(this.#packages()))),
+        ROOT: writing(({ serial }: { serial: number }) =>
+          done(this.#index.writeRoot(this.#listed(), serial)),
+        ),
+        PACK: writing(({ package: name }: { package: string | null }) => done(this.#site.pack(name))),
       },
       { concurrency: 8 },
     );
+    this.every(PROBE_S, () => this.#disk.probe(), PROBE_S);
+  }
+
+  #setUp(): void {
+    if (this.#ready) return;
+    this.#index.setUp();
+    this.#site.setUp();
+    this.#ready = true;
   }
 
   /** The simple index first, which people install from. */

@@ -34,6 +34,8 @@ const SHARE_OF_ALL = 1 / 50;
  */
 const PATIENCE_MS = { page: 20_000, root: 10_000, all: 600_000 };
 const ROOT_TIMES = 4;
+/** How often one page is tried while the disk that all of them are written to is full, milliseconds. */
+const FULL_MS = 3000;
 /** What could not be written is tried again after 2 s, twice as long at each further time, at most so long. */
 const MOST_MS_BETWEEN_TRIES = 30_000;
 
@@ -51,6 +53,9 @@ const MOST_MS_BETWEEN_TRIES = 30_000;
  * The root of the simple index follows: it is due whenever what it says of a package has changed. A package comes
  * into it after its page is written; one that has nothing to offer any more keeps an empty page until a root
  * that doesn't name it is written.
+ *
+ * While the disk that the pages are written to is full or read-only, one page is tried every few seconds. The others
+ * stay due, and are written at once when that one could be.
  *
  * Build logs, project pages alone, and what is to be compressed are written one at a time, with a pause after each: of a
  * storm of failed builds there are thousands, and they are not to slow down what gives out the next ones.
@@ -74,6 +79,8 @@ export class TheSecretary extends Actor {
   #slowHand: { busy: boolean; turn: PageLane } = { busy: false, turn: 'projects' };
   /** What is not in the backlog gets its notes here: it is due again after every start. */
   #notes = 0;
+  /** Why nothing can be written now, and when the next page is tried, milliseconds by the monotonic clock. */
+  #stalled: { readonly began: number; nextAt: number } | undefined;
   /** How many roots were begun, and are written. */
   readonly #roots = { begun: 0, done: 0 };
 
@@ -131,6 +138,7 @@ export class TheSecretary extends Actor {
       0.25,
       () => {
         for (const page of this.#pages.values()) this.#makeReady(page);
+        if (this.#stalled) this.#handOut();
       },
       0.25,
     );
@@ -166,7 +174,7 @@ export class TheSecretary extends Actor {
       if (this.clock.monotonicMs() + (this.#took.get(key) ?? 0) > end) return;
       if (unmet && tries === 0 && afterRoot === 0 && verbFor(page.wishes()) !== 'PACK')
         await this.#write(page, () => undefined);
-      if (page.tries > tries) return;
+      if (page.tries > tries || this.#stalled) return;
     }
   }
 
@@ -232,9 +240,10 @@ export class TheSecretary extends Actor {
   #handOut(): void {
     // What is due at the end is written one by one.
     if (this.isStopping()) return;
-    while (this.#hands > 0) {
+    while (this.#hands > 0 && this.#mayTry()) {
       const page = this.#next('front');
       if (!page) break;
+      this.#tries();
       this.#hands -= 1;
       void this.track(async () => {
         await this.#write(page, () => {
@@ -244,11 +253,12 @@ export class TheSecretary extends Actor {
         });
       });
     }
-    if (this.#slowHand.busy) return;
+    if (this.#slowHand.busy || !this.#mayTry()) return;
     const { turn } = this.#slowHand;
     const other = turn === 'rest' ? 'projects' : 'rest';
     const page = this.#next(turn) ?? this.#next(other);
     if (!page) return;
+    this.#tries();
     this.#slowHand = { busy: true, turn: other };
     const began = this.clock.monotonicMs();
     void this.track(() =>
@@ -274,6 +284,7 @@ export class TheSecretary extends Actor {
     const began = this.clock.monotonicMs();
     try {
       await this.#meet(page, verb, wishes, free);
+      this.#goesOn();
       const now = this.clock.monotonicMs();
       const bufferMs = this.#bufferOf(verb, now - began);
       if (ALL.has(verb)) this.#took.set(page.key, now - began);
@@ -284,6 +295,10 @@ export class TheSecretary extends Actor {
       if (!page.unmet) this.#pages.delete(page.key);
     } catch (error) {
       if (!(error instanceof PiwError)) throw error;
+      if (this.#stall(error)) {
+        page.at = this.clock.monotonicMs();
+        return;
+      }
       page.tries += 1;
       // It may have been too little time: the next one gets twice as much.
       if (page.key === ROOT)
@@ -298,6 +313,33 @@ export class TheSecretary extends Actor {
       page.state = 'waiting';
       this.#makeReady(page);
     }
+  }
+
+  /** Whether an error is about the disk of all pages: then only one of them is tried from now on, every few seconds. */
+  #stall(error: PiwError): boolean {
+    if (error.code !== 'PIW_DISK_FULL' && error.code !== 'PIW_DISK_READ_ONLY') return false;
+    if (!this.#stalled) this.log.warning(`pages wait: ${error.message}`);
+    const now = this.clock.monotonicMs();
+    this.#stalled = { began: this.#stalled?.began ?? now, nextAt: now + FULL_MS };
+    return true;
+  }
+
+  /** A page could be written: so can the others. */
+  #goesOn(): void {
+    if (!this.#stalled) return;
+    const seconds = (this.clock.monotonicMs() - this.#stalled.began) / 1000;
+    this.log.info(`pages are written again, after ${seconds.toFixed(0)} s`);
+    this.#stalled = undefined;
+  }
+
+  /** Whether a page may be handed out now. While nothing can be written, that is so for one page at a time. */
+  #mayTry(): boolean {
+    return !this.#stalled || this.clock.monotonicMs() >= this.#stalled.nextAt;
+  }
+
+  /** A page is handed out. */
+  #tries(): void {
+    if (this.#stalled) this.#stalled.nextAt = this.clock.monotonicMs() + FULL_MS;
   }
 
   /** How long a page that took so long isn't written again. */

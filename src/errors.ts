@@ -102,7 +102,12 @@ export const ERRORS = {
   },
   PIW_FILE_CHANGED: { exit: 1, advice: 'Leave the file as it is until it has been sent.' },
   PIW_BAD_WHEEL: { exit: 1, advice: 'The message says what was wrong with the wheel.' },
-  PIW_DISK_FULL: { exit: 1, advice: 'Make room on the file system of the output path.' },
+  PIW_DISK_FULL: { exit: 1, advice: 'Make room on that disk; the work then goes on by itself.' },
+  PIW_DISK_READ_ONLY: {
+    exit: 2,
+    advice: 'Mount that file system writable again; the system log says why it is not.',
+  },
+  PIW_DISK_ERROR: { exit: 1, advice: 'Check that disk and its mount; the system log says more.' },
   PIW_REFUSED: { exit: 1, advice: 'The message says why.' },
   PIW_UNCONFIRMED: { exit: 1, advice: 'Answer y at the terminal, or give --yes.' },
   PIW_NOT_BUILT: { exit: 1, advice: 'The line of each package says why.' },
@@ -137,6 +142,18 @@ export class PiwError extends Error {
     return new PiwError(code in ERRORS ? (code as ErrorCode) : 'PIW_REFUSED', text);
   }
 }
+
+/** Codes of trouble with a disk of this machine, which no sender of a file can do anything about. */
+const DISK_TROUBLE: ReadonlySet<string> = new Set<ErrorCode>([
+  'PIW_DISK_FULL',
+  'PIW_DISK_READ_ONLY',
+  'PIW_DISK_ERROR',
+  'PIW_NOT_WRITABLE',
+]);
+
+/** Whether an error is about a disk, and not about what was to be written to it. */
+export const isDiskTrouble = (error: unknown): error is PiwError =>
+  error instanceof PiwError && DISK_TROUBLE.has(error.code);
 
 /** The message of whatever was thrown. */
 export function reason(thrown: unknown): string {

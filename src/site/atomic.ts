@@ -30,12 +30,14 @@ let made = 0;
 /**
  * A file beside `path` with this content, under a name that no web server shows; its folder is made. The caller
  * puts it in its place. Synchronous, as all here, because an actor that does nothing but write is faster so
- * (measured). Raises what the file system raises.
+ * (measured). Throws what diskError() gives, as all here.
  */
 export function writeTemporary(path: string, content: string | Uint8Array): string {
-  return inFolder(path, (temporary) => {
-    writeFileSync(temporary, content, { mode: 0o644, flag: 'wx' });
-  });
+  return guarded(path, () =>
+    inFolder(path, (temporary) => {
+      writeFileSync(temporary, content, { mode: 0o644, flag: 'wx' });
+    }),
+  );
 }
 
 /** The same with a writer of one's own. */
@@ -157,7 +159,9 @@ export function removeFiles(folder: string, names: readonly string[]): void {
 export function removeTemporary(folder: string): void {
   const before = Date.now() - 3_600_000;
   guarded(folder, () => {
-    for (const name of readdirSync(folder)) {
+    // Another process may have just removed the folder.
+    const names = existsSync(folder) ? readdirSync(folder) : [];
+    for (const name of names) {
       if (!name.startsWith(TEMPORARY)) continue;
       const path = join(folder, name);
       if ((statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? Infinity) < before)
@@ -174,7 +178,7 @@ function unlinkIfThere(path: string): void {
   }
 }
 
-/** Turns what a file system refuses for its own reasons into PIW_DISK_FULL or PIW_NOT_WRITABLE. */
+/** Runs `what`; throws what diskError() makes of a file system's error. For what is asynchronous: onDisk(). */
 export function guarded<T>(path: string, what: () => T): T {
   try {
     return what();

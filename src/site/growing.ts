@@ -12,7 +12,7 @@ export class Growing {
   readonly #buffer = new PageBuffer();
   #temporary: string | undefined;
 
-  /** Begins a file that will stand at this path. Raises PIW_DISK_FULL, PIW_NOT_WRITABLE, as all here. */
+  /** Begins a file that will stand at this path. Throws what diskError() gives, as all here. */
   constructor(path: string) {
     this.#path = path;
     let file = -1;
@@ -50,7 +50,12 @@ export class Growing {
 
   /** To be called at the end, whatever has happened. */
   drop(): void {
-    closeSync(this.#file);
-    if (this.#temporary !== undefined) rmSync(this.#temporary, { force: true });
+    guarded(this.#path, () => {
+      try {
+        closeSync(this.#file);
+      } finally {
+        if (this.#temporary !== undefined) rmSync(this.#temporary, { force: true });
+      }
+    });
   }
 }

@@ -13,6 +13,7 @@ import {
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
+import { codeOf } from '../wheels/disk.js';
 import { guarded, removeTemporary, writeTemporary } from './atomic.js';
 import { tidyPypi } from './pypi-files.js';
 import { PACKED, projectPath, simplePath } from './layout.js';
@@ -46,11 +47,14 @@ async function packFile(path: string): Promise<void> {
   if (!page || page.bytes.length < WORTH_IT || existsSync(path + PACKED)) return;
   const temporary = writeTemporary(path, await compress(page.bytes, { level: 6 }));
   guarded(path, () => {
-    const { mtimeMs } = page.stats;
-    utimesSync(temporary, mtimeMs / 1000, mtimeMs / 1000);
-    // If this took too long, another has the page by now: what is compressed here would be in its place for good.
-    if (isStill(path, page.stats)) renameSync(temporary, path + PACKED);
-    else rmSync(temporary, { force: true });
+    try {
+      const { mtimeMs } = page.stats;
+      utimesSync(temporary, mtimeMs / 1000, mtimeMs / 1000);
+      // If this took too long, another has the page by now: what is compressed here would be in its place for good.
+      if (isStill(path, page.stats)) renameSync(temporary, path + PACKED);
+    } finally {
+      rmSync(temporary, { force: true });
+    }
     if (!isStill(path, page.stats)) rmSync(path + PACKED, { force: true });
   });
 }
@@ -61,8 +65,13 @@ function isStill(path: string, { ino, mtimeMs }: Stats): boolean {
 }
 
 function read(path: string): { bytes: Buffer; stats: Stats } | undefined {
-  if (!existsSync(path)) return undefined;
-  const file = openSync(path, 'r');
+  let file: number;
+  try {
+    file = openSync(path, 'r');
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return undefined;
+    throw error;
+  }
   try {
     return { bytes: readFileSync(file), stats: fstatSync(file) };
   } finally {

@@ -92,9 +92,8 @@ export class SimpleIndex {
 
   /** There is a page of that package. */
   has(name: string): boolean {
-    return SIBLINGS.some(
-      (sibling) => headOf(this.#path(simplePath(normalise(name)), sibling), 1) !== undefined,
-    );
+    const folder = this.#path(simplePath(normalise(name)));
+    return guarded(folder, () => SIBLINGS.some((sibling) => headOf(join(folder, sibling), 1) !== undefined));
   }
 
   /**
@@ -103,7 +102,8 @@ export class SimpleIndex {
    */
   remove(name: string, serial: number): boolean {
     const folder = this.#path(simplePath(normalise(name)));
-    if ((serialOf(headOf(join(folder, V1_JSON), HEAD_BYTES)) ?? -1) > serial) return false;
+    const head = guarded(folder, () => headOf(join(folder, V1_JSON), HEAD_BYTES));
+    if ((serialOf(head) ?? -1) > serial) return false;
     removePypi(this.#root, normalise(name));
     removeFiles(folder, SIBLINGS);
     return true;
@@ -120,8 +120,9 @@ export class SimpleIndex {
   ): Promise<void> {
     const folder = this.#path(simplePath());
     const asHtml = new Growing(join(folder, HTML));
-    const asJson = new Growing(join(folder, V1_JSON));
+    let asJson: Growing | undefined;
     try {
+      asJson = new Growing(join(folder, V1_JSON));
       asHtml.add(ROOT_HTML.begins);
       asJson.add(ROOT_JSON.begins(serial));
       let first = true;
@@ -140,7 +141,7 @@ export class SimpleIndex {
       asJson.place();
     } finally {
       asHtml.drop();
-      asJson.drop();
+      asJson?.drop();
     }
   }
 

@@ -5,6 +5,7 @@ import { gzip } from 'node:zlib';
 import type { Project, SearchRow } from '../protocols/oracle.js';
 import type { Front } from '../protocols/site.js';
 import type { Statistics } from '../protocols/statistics.js';
+import { DiskWatch, type DiskTrouble } from '../wheels/disk-watch.js';
 import { normalise } from '../wheels/names.js';
 import { ASSETS } from './assets.js';
 import { guarded, headOf, holds, removeFiles, removeTemporary, replace, writeAtomic } from './atomic.js';
@@ -77,6 +78,15 @@ export class Site {
         packagesPath,
         packagesPage({ packages: 0, letters: [], popular: [], few: [] }, this.#publicUrl),
       );
+  }
+
+  get outputPath(): string {
+    return this.#root;
+  }
+
+  /** Watches the disk that it is written to; `began` and `ended` are called when that is full or read-only, and when not. */
+  watchDisk(began: (trouble: DiskTrouble) => void, ended: (trouble: DiskTrouble) => void): DiskWatch {
+    return new DiskWatch(this.#root, began, ended);
   }
 
   writeHome(statistics: Statistics, front: Front): void {

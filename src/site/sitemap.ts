@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { SearchRow } from '../protocols/oracle.js';
-import { removeFiles, writeAtomic } from './atomic.js';
+import { guarded, removeFiles, writeAtomic } from './atomic.js';
 import { escape } from './html.js';
 import {
   faqPath,
@@ -54,10 +54,13 @@ export async function writeSitemap(
       join(outputPath, robotsPath),
       `User-agent: *\nDisallow: /search/\nSitemap: ${publicUrl}${sitemapPath}\n`,
     );
-  } else for (const path of [robotsPath, sitemapPath]) rmSync(join(outputPath, path), { force: true });
+  } else
+    guarded(outputPath, () => {
+      for (const path of [robotsPath, sitemapPath]) rmSync(join(outputPath, path), { force: true });
+    });
   const folder = join(outputPath, sitemapsPath);
   if (!existsSync(folder)) return;
-  const others = readdirSync(folder).filter(
+  const others = guarded(folder, () => readdirSync(folder)).filter(
     (name) =>
       !name.startsWith('.') &&
       !parts.some((part) => part.startsWith(`${sitemapsPath}/${name.replace(/\.gz$/, '')}`)),

@@ -24,10 +24,16 @@ export class Spill {
 
   /** Below a folder that is there; removes what processes that were killed have left in it. */
   constructor(folder: string) {
-    for (const name of readdirSync(folder))
-      if (name.startsWith(NAME) && Date.now() - statSync(join(folder, name)).mtimeMs > ABANDONED_MS)
-        rmSync(join(folder, name), { recursive: true, force: true });
-    this.#folder = guarded(folder, () => mkdtempSync(join(folder, NAME)));
+    this.#folder = guarded(folder, () => {
+      for (const name of readdirSync(folder)) {
+        if (!name.startsWith(NAME)) continue;
+        // Another process may have just removed its own.
+        const stats = statSync(join(folder, name), { throwIfNoEntry: false });
+        if (stats && Date.now() - stats.mtimeMs > ABANDONED_MS)
+          rmSync(join(folder, name), { recursive: true, force: true });
+      }
+      return mkdtempSync(join(folder, NAME));
+    });
   }
 
   add(part: string, line: string): void {
@@ -54,14 +60,17 @@ export class Spill {
   /** The names of all parts, sorted; nothing can be added from then on. */
   parts(): readonly string[] {
     this.#flush(0);
-    return readdirSync(this.#folder).sort();
+    return guarded(this.#folder, () => readdirSync(this.#folder)).sort();
   }
 
   lines(part: string): readonly string[] {
-    return readFileSync(join(this.#folder, part), 'utf8').split('\n').slice(0, -1);
+    const text = guarded(this.#folder, () => readFileSync(join(this.#folder, part), 'utf8'));
+    return text.split('\n').slice(0, -1);
   }
 
   remove(): void {
-    rmSync(this.#folder, { recursive: true, force: true });
+    guarded(this.#folder, () => {
+      rmSync(this.#folder, { recursive: true, force: true });
+    });
   }
 }

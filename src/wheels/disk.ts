@@ -4,7 +4,7 @@ import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { PiwError, reason } from '../errors.js';
 
-/** Turns what a file system refuses for its own reasons into an error that says so. */
+/** Runs `what`; throws what diskError() makes of a file system's error. */
 export async function onDisk<T>(path: string, what: () => Promise<T> | T): Promise<T> {
   try {
     return await what();
@@ -13,16 +13,31 @@ export async function onDisk<T>(path: string, what: () => Promise<T> | T): Promi
   }
 }
 
-/** PIW_DISK_FULL or PIW_NOT_WRITABLE for what they stand for; anything else as it is. */
+/**
+ * Returns the PiwError that a file system's error stands for: PIW_DISK_FULL, PIW_DISK_READ_ONLY, PIW_NOT_WRITABLE, and
+ * PIW_DISK_ERROR for all others, such as EIO. Returns anything that no system call has failed with unchanged.
+ */
 export function diskError(path: string, error: unknown): unknown {
-  const code = codeOf(error);
-  if (code === 'ENOSPC' || code === 'EDQUOT') {
-    return new PiwError('PIW_DISK_FULL', `the disk that holds ${path} is full`, { cause: error });
+  const cause = { cause: error };
+  switch (codeOf(error)) {
+    case 'ENOSPC':
+    case 'EDQUOT':
+      return new PiwError('PIW_DISK_FULL', `the disk that holds ${path} is full`, cause);
+    case 'EROFS':
+      return new PiwError('PIW_DISK_READ_ONLY', `the file system that holds ${path} is read-only`, cause);
+    case 'EACCES':
+    case 'EPERM':
+    case 'ENOTDIR':
+      return new PiwError('PIW_NOT_WRITABLE', `${path} can't be written: ${reason(error)}`, cause);
   }
-  if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS' || code === 'ENOTDIR') {
-    return new PiwError('PIW_NOT_WRITABLE', `${path} can't be written: ${reason(error)}`, { cause: error });
-  }
-  return error;
+  if (!ofFileSystem(error)) return error;
+  return new PiwError('PIW_DISK_ERROR', `the disk that holds ${path} fails: ${reason(error)}`, cause);
+}
+
+/** Whether a system call on a file failed. Processes and sockets fail with the same kind of error. */
+function ofFileSystem(error: unknown): boolean {
+  if (!(error instanceof Error) || !('errno' in error) || !('syscall' in error)) return false;
+  return !/^(spawn|connect|getaddrinfo|bind|listen)/.test(String(error.syscall));
 }
 
 /** Throws PIW_NOT_WRITABLE, or PIW_DISK_FULL, unless a file can be made in this folder, which is made if need be. */
@@ -52,10 +67,10 @@ export function writeAll(file: number, data: Uint8Array, offset: number): void {
 const sync = promisify(fsync);
 
 /**
- * A file beside `path`, with these bytes on the disk; the caller renames or removes it. But for the sync, the calls
+ * A file beside `path`, with these bytes on the disk (not yet if not `synced`); the caller renames or removes it. But for the sync, the calls
  * are synchronous, here and below: for a few KB, handing each call to a thread costs more than the call.
  */
-export async function writeBeside(path: string, body: Uint8Array): Promise<string> {
+export async function writeBeside(path: string, body: Uint8Array, synced = true): Promise<string> {
   const temporary = join(
     dirname(path),
     `.tmp-${basename(path).slice(0, 100)}-${randomBytes(6).toString('hex')}`,
@@ -64,7 +79,7 @@ export async function writeBeside(path: string, body: Uint8Array): Promise<strin
     const file = openSync(temporary, 'wx', 0o644);
     try {
       writeAll(file, body, 0);
-      await sync(file);
+      if (synced) await sync(file);
     } finally {
       closeSync(file);
     }

@@ -1,0 +1,124 @@
+import { statfsSync } from 'node:fs';
+import { mkdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { PiwError, isDiskTrouble, type ErrorCode } from '../errors.js';
+import { onDisk, writeBeside } from './disk.js';
+
+/** Trouble that concerns all of a disk. An error of a single file, as EIO, says nothing about the next one. */
+const OF_WHOLE_DISK: Partial<Record<ErrorCode, DiskTrouble['kind']>> = {
+  PIW_DISK_FULL: 'disk-full',
+  PIW_DISK_READ_ONLY: 'disk-read-only',
+};
+
+/** What is wrong with a disk. */
+export interface DiskTrouble {
+  readonly code: ErrorCode;
+  /** What people call it. */
+  readonly kind: 'disk-full' | 'disk-read-only';
+  readonly text: string;
+}
+
+/** What a probe writes: more than the few blocks that a disk keeps back for a file's name. */
+const PROBE = Buffer.alloc(64 * 1024, 'p');
+/**
+ * So many bytes must be free more than when it was full: what failed may have needed more than was left, and would fail
+ * again.
+ */
+const MORE_BYTES = 1024 * 1024;
+/**
+ * Where the free space doesn't grow, because what failed has given back what it took, it is tried again after this time,
+ * and after twice as long each time that was in vain, milliseconds.
+ */
+const RETRY_MS = { first: 5000, longest: 300_000 };
+
+/**
+ * Whether the disk that holds a folder is full or read-only. Work on that disk reports what it failed with (`failed`); from
+ * then on the trouble lasts until there is more room, or time to try again, and a probe has written a file there
+ * (`probe`, to be called every few seconds). So its beginning and its end are each told once, however much work fails meanwhile.
+ */
+export class DiskWatch {
+  readonly #folder: string;
+  readonly #began: (trouble: DiskTrouble) => void;
+  readonly #ended: (trouble: DiskTrouble) => void;
+  #trouble: DiskTrouble | undefined;
+  #free = 0;
+  #since = 0;
+  #retryMs = RETRY_MS.first;
+  #probing: Promise<void> | undefined;
+
+  /** `began` and `ended` are called when the trouble begins and when it is over. */
+  constructor(
+    folder: string,
+    began: (trouble: DiskTrouble) => void,
+    ended: (trouble: DiskTrouble) => void = () => undefined,
+  ) {
+    this.#folder = folder;
+    this.#began = began;
+    this.#ended = ended;
+  }
+
+  get trouble(): DiskTrouble | undefined {
+    return this.#trouble;
+  }
+
+  /** Notes that work failed with `error`. Anything but trouble with the whole disk is ignored. */
+  failed(error: unknown): void {
+    const kind = error instanceof PiwError ? OF_WHOLE_DISK[error.code] : undefined;
+    if (this.#trouble || !(error instanceof PiwError) || kind === undefined) return;
+    this.#free = this.#freeBytes();
+    this.#since = performance.now();
+    this.#trouble = { code: error.code, kind, text: error.message };
+    this.#began(this.#trouble);
+  }
+
+  /** Throws the trouble that there is now. */
+  check(): void {
+    if (this.#trouble) throw new PiwError(this.#trouble.code, this.#trouble.text);
+  }
+
+  /** Runs `what`, and notes what it fails with. */
+  async during<T>(what: () => Promise<T> | T): Promise<T> {
+    try {
+      return await what();
+    } catch (error) {
+      this.failed(error);
+      throw error;
+    }
+  }
+
+  /** Ends the trouble if a file can be written to the folder. Does nothing while there is none. */
+  async probe(): Promise<void> {
+    if (!this.#trouble) return;
+    this.#probing ??= this.#probe().finally(() => (this.#probing = undefined));
+    await this.#probing;
+  }
+
+  async #probe(): Promise<void> {
+    const trouble = this.#trouble;
+    if (!trouble) return;
+    const grown = this.#freeBytes() >= this.#free + MORE_BYTES;
+    if (trouble.kind === 'disk-full' && !grown && performance.now() < this.#since + this.#retryMs) return;
+    try {
+      await onDisk(this.#folder, async () => {
+        await mkdir(this.#folder, { recursive: true });
+        await rm(await writeBeside(join(this.#folder, 'probe'), PROBE), { force: true });
+      });
+    } catch (error) {
+      if (!isDiskTrouble(error)) throw error;
+      return;
+    }
+    this.#retryMs = grown ? RETRY_MS.first : Math.min(2 * this.#retryMs, RETRY_MS.longest);
+    this.#trouble = undefined;
+    this.#ended(trouble);
+  }
+
+  /** Bytes; where that can't be told, so few that any room is more. */
+  #freeBytes(): number {
+    try {
+      const { bavail, bsize } = statfsSync(this.#folder);
+      return bavail * bsize;
+    } catch {
+      return -MORE_BYTES;
+    }
+  }
+}

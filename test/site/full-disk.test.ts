@@ -1,0 +1,90 @@
+import { mkdirSync, mkdtempSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { PiwError } from '../../src/errors.js';
+import { SimpleIndex } from '../../src/site/simple-index.js';
+import { Site } from '../../src/site/site.js';
+import { NO_DETAILS } from '../../src/states/build-details.js';
+import { projectOf } from '../helpers/output-path.js';
+import { fill, onSmallDisk } from '../helpers/small-disk.js';
+import { emptyFront, emptyStatistics } from './sample-site.js';
+
+const NAMES = 2000;
+
+async function* once<T>(page: readonly T[]): AsyncGenerator<readonly T[]> {
+  yield await Promise.resolve(page);
+}
+
+/** Everything that is written of a site, by the method that writes it; what each says is new at every call. */
+function writers(output: string): Readonly<Record<string, () => unknown>> {
+  const site = new Site({ outputPath: output, publicUrl: 'https://farm.example/' });
+  const index = new SimpleIndex(output);
+  const names = Array.from({ length: NAMES }, (_, n) => `package-${String(n)}-${String(Math.random())}`);
+  const file = {
+    ...{ filename: 'demo-1.0-py3-none-any.whl', version: '1.0', filesize: 1, sha256: 'a'.repeat(64) },
+    ...{ metadata_sha256: 'b'.repeat(64), requires_python: null, yanked: null, uploaded: Date.now() },
+  };
+  const project = { ...projectOf('demo', 'active', [file], 1), description: names.join(' ') };
+  return {
+    setUp: () => {
+      index.setUp();
+      site.setUp();
+    },
+    writeHome: () => {
+      site.writeHome({ ...emptyStatistics, packages: Math.floor(Math.random() * 1e9) }, emptyFront);
+    },
+    writeProject: () => {
+      site.writeProject(project, Date.now());
+    },
+    write: () => index.write({ name: 'demo', status: 'active', versions: [], files: [file] }, Date.now()),
+    writeRoot: () => index.writeRoot(once(names.map((name): [string, number] => [name, 1])), Date.now()),
+    writeSearch: () => site.writeSearch(once(names.map((name) => [name, name, 1, 1] as const))),
+    writeSitemap: () => site.writeSitemap(once(names.map((name) => [name, name, 1, 1] as const))),
+    writeLog: () =>
+      site.writeLog({
+        ...{ build_id: 1_000_001, package: 'demo', version: '1.0', abi: 'cp311', platform: 'linux_x86_64' },
+        ...{ status: true, failure_class: null, built: 0, duration_s: 1, output: names.join('\n') },
+        details: NO_DETAILS,
+        slave: null,
+      }),
+    pack: () => {
+      const folder = join(output, 'project', 'packed');
+      mkdirSync(folder, { recursive: true });
+      return site.pack('packed');
+    },
+  };
+}
+
+/** The names of files that are on their way, anywhere below. */
+const temporary = (output: string): readonly string[] =>
+  readdirSync(output, { recursive: true, encoding: 'utf8' }).filter((path) => /(^|\/)\.tmp-/.test(path));
+
+async function tests(disk: string): Promise<void> {
+  await t.test(
+    'a site that is written to a full disk raises PIW_DISK_FULL, and nothing else',
+    async (t: Test) => {
+      const output = mkdtempSync(join(disk, 'www-'));
+      const page = join(output, 'project', 'packed', 'index.html');
+      mkdirSync(join(output, 'project', 'packed'), { recursive: true });
+      writeFileSync(page, Array.from({ length: 50_000 }, (_, n) => String(n * 7919)).join(' '));
+      const makeRoom = fill(disk);
+      t.teardown(makeRoom);
+      for (const [name, write] of Object.entries(writers(output))) {
+        try {
+          await write();
+          t.fail(`${name} needs no room`);
+        } catch (error) {
+          t.ok(error instanceof PiwError, `${name}: ${String(error)}`);
+          t.match(error, { code: 'PIW_DISK_FULL' }, name);
+        }
+        t.same(temporary(output), [], `${name} leaves nothing behind`);
+      }
+      makeRoom();
+      for (const [name, write] of Object.entries(writers(output)))
+        await t.resolves(Promise.resolve().then(write), `${name}, when there is room`);
+      t.ok(statSync(`${page}.gz`).size > 0);
+    },
+  );
+}
+
+await onSmallDisk(import.meta.url, 32, tests);
