@@ -4,6 +4,7 @@ import type { Clock } from '../src/actor/clock.js';
 import { readerOf, reportUnstored, sendFile } from '../src/actor/send-file.js';
 import type { Builder, BuildResult, BuiltFile } from '../src/builder/build.js';
 import { machineStats } from '../src/builder/machine.js';
+import { watchDisk } from '../src/builder/work-folder.js';
 import type { Bus } from '../src/bus/bus.js';
 import { whileWaiting } from '../src/bus/waiting.js';
 import { PiwError, reason } from '../src/errors.js';
@@ -48,22 +49,26 @@ export type SlaveProgress =
 
 /** How long to wait before something that failed is tried again: 1 s, doubled up to 5 s. */
 const backOff = (tries: number): number => Math.min(1000 * 2 ** tries, 5000);
-/** How long a slave whose disk was full waits before it asks for work again, milliseconds. */
-const FULL_MS = 30_000;
+/** Longest pause between two questions whether the master can take files, seconds. */
+const MAX_WAIT_S = 10;
 
 /**
  * A build slave. It asks, and does what it is told:
  *
  *   HELLO --HELLO--> IDLE --BUILD--> building --BUILT--> --SEND--> sending --SENT--> --DONE--> IDLE
  *                     |  --SLEEP--> wait, at most as long as it says; WAKE ends it --> IDLE
- *                    REST in place of IDLE while this machine can't do any work, and says why
+ *                    REST in place of IDLE while this machine can't do any work, as while its disk is full
  *   building, sending: BUSY at intervals, and when it is woken; CONT: go on; DONE: stop, it isn't wanted any more
+ *   BUILT, SENT: WAIT while the master's disk is full or fails; say the same again until it is well
  *   BYE, as an answer to anything, or a signal: kill the build, wipe its folder, say BYE, end
  *
  * While the master is away it builds on, and repeats what it has to say until it is answered. A
  * master that began anew doesn't know this session (PIW_UNKNOWN_SLAVE): HELLO, and the same again;
  * or doesn't know what it was sent (PIW_UNKNOWN_TRANSFER): BUILT again, and only what is missing of
  * its files is sent. The files stay until DONE.
+ *
+ * A build that ran out of disk goes back to the queue, and the slave rests until there is more room. Only if the same
+ * build fails so again after that does it need more than this disk has: then its failure is handed in.
  */
 export class BuildSlave {
   readonly #options: SlaveOptions;
@@ -81,11 +86,17 @@ export class BuildSlave {
   #wakes = 0;
   /** Why this machine could do no work when it was looked at last. */
   #unfit: Unfit['of'] | undefined;
+  readonly #disk: ReturnType<typeof watchDisk>;
+  /** Builds that ran out of disk once. */
+  readonly #ranOut = new Set<string>();
 
   constructor(options: SlaveOptions) {
     this.#options = options;
     const tokens = [slaveDriver.name, options.user, this.#session];
     const signal = this.#stop.signal;
+    this.#disk = watchDisk(options.workDir, ({ text, code }) => {
+      this.#progress({ state: 'trouble', text, code });
+    });
     this.#master = new Client(options.bus, slaveDriver, tokens, {
       ...{ timeoutMs: 20_000, patienceMs: 20_000, signal },
     });
@@ -164,7 +175,9 @@ export class BuildSlave {
   async #ask(): Promise<Answer<SlaveVerbs, 'IDLE'> | Answer<SlaveVerbs, 'REST'>> {
     const { workDir, thresholds, log } = this.#options;
     const stats = await machineStats(workDir);
-    const why = unfit(stats, thresholds);
+    await this.#disk.probe();
+    const { trouble } = this.#disk;
+    const why: Unfit | undefined = trouble ? { of: 'disk', text: trouble.text } : unfit(stats, thresholds);
     if (why && why.of !== this.#unfit) log.warning(`no work for now: ${why.text}`);
     if (!why && this.#unfit !== undefined) log.info('ready to work again');
     this.#unfit = why?.of;
@@ -213,12 +226,13 @@ export class BuildSlave {
         log.info(
           `${name} ${version} ${result.status ? 'was built' : `failed (${String(result.failureClass)})`} in ${result.durationS.toFixed(1)} s`,
         );
-        goesOn = await this.#handIn(lease, result, signal);
+        if (!this.#ranOutOfDisk(order, result)) goesOn = await this.#handIn(lease, result, signal);
       }
     } catch (error) {
       // What the master doesn't want any more is broken off wherever it was.
-      if (!aborted(signal)) await this.#waitForRoom(error);
-      else if (!isGivenUp(error)) throw error;
+      const broken = aborted(signal) && isGivenUp(error);
+      this.#disk.failed(error);
+      if (!broken && !this.#disk.trouble) throw error;
     } finally {
       over.abort();
       await builder.clean();
@@ -229,12 +243,22 @@ export class BuildSlave {
     return goesOn && last !== 'BYE';
   }
 
-  /** With a full disk it waits for room; its build goes back to the queue. Whatever else it was is raised. */
-  async #waitForRoom(error: unknown): Promise<void> {
-    if (!(error instanceof PiwError) || error.code !== 'PIW_DISK_FULL') throw error;
-    this.#options.log.error(error.message);
-    this.#progress({ state: 'trouble', text: error.message, code: error.code });
-    await wait(this.#options.clock, FULL_MS, this.#stop.signal);
+  /**
+   * Whether a build ran out of disk for the first time. That says nothing of its package yet: whatever else is on this
+   * disk may have taken the room. So it goes back to the queue with the slave's next REST or IDLE.
+   */
+  #ranOutOfDisk(order: BuildOrder, { failureClass }: BuildResult): boolean {
+    const build = `${order.package} ${order.version}`;
+    if (failureClass !== 'disk') {
+      this.#ranOut.delete(build);
+      return false;
+    }
+    if (this.#ranOut.delete(build)) return false;
+    this.#ranOut.add(build);
+    const { workDir, log } = this.#options;
+    log.warning(`${build} goes back to the queue: there was no room for its build in ${workDir}`);
+    this.#disk.failed(new PiwError('PIW_DISK_FULL', `the disk that holds ${workDir} is full`));
+    return true;
   }
 
   /**
@@ -279,20 +303,41 @@ export class BuildSlave {
       files: result.files.map((file) => fileToMessage(file)),
     };
     this.#sent.clear();
-    let answer: SlaveAnswer = await this.#say('BUILT', built, signal);
-    while (answer.verb === 'SEND') {
-      const { filename, transfer_id }: { filename: string; transfer_id: string } = answer;
+    const sayBuilt = () => this.#say('BUILT', built, signal);
+    const saySent = async (filename: string): Promise<SlaveAnswer> => {
+      try {
+        return await this.#say('SENT', { lease, filename }, signal);
+      } catch (error) {
+        if (!(error instanceof PiwError) || error.code !== 'PIW_UNKNOWN_TRANSFER') throw error;
+        return await sayBuilt();
+      }
+    };
+    let repeat: () => Promise<SlaveAnswer> = sayBuilt;
+    let waiting: string | undefined;
+    for (;;) {
+      const answer: SlaveAnswer = await repeat();
+      if (answer.verb === 'WAIT') {
+        this.#waits(answer.reason, waiting);
+        waiting = answer.reason;
+        await wait(this.#options.clock, Math.min(answer.seconds, MAX_WAIT_S) * 1000, signal);
+        continue;
+      }
+      if (waiting !== undefined) this.#options.log.info('the master takes files again');
+      waiting = undefined;
+      if (answer.verb !== 'SEND') return answer.verb !== 'BYE';
+      const { filename, transfer_id } = answer;
       const file = result.files.find((one) => one.filename === filename);
       if (!file) throw new Error(`the master asked for ${filename}, which was not built`);
       if (!(await this.#transfer(file, transfer_id, signal))) return true;
-      try {
-        answer = await this.#say('SENT', { lease, filename }, signal);
-      } catch (error) {
-        if (!(error instanceof PiwError) || error.code !== 'PIW_UNKNOWN_TRANSFER') throw error;
-        answer = await this.#say('BUILT', built, signal);
-      }
+      repeat = () => saySent(filename);
     }
-    return answer.verb !== 'BYE';
+  }
+
+  /** Tells once why the master can't take the files. The master renews the lease meanwhile, and ends the wait. */
+  #waits(why: string, before: string | undefined): void {
+    if (why === before) return;
+    this.#options.log.warning(`waiting with what was built, for the master: ${why}`);
+    this.#progress({ state: 'trouble', text: `waiting for the master: ${why}`, code: 'PIW_REFUSED' });
   }
 
   /**

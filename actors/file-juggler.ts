@@ -3,7 +3,7 @@ import { steadyTime } from '../src/actor/clock.js';
 import { Actor, type ActorContext, type From } from '../src/actor/actor.js';
 import { Client } from '../src/actor/client.js';
 import { DAY_MS, type Chunk } from '../src/bus/objects.js';
-import { PiwError } from '../src/errors.js';
+import { PiwError, isDiskTrouble } from '../src/errors.js';
 import {
   bucketFor,
   bucketOf,
@@ -18,6 +18,7 @@ import type { Answer, Body } from '../src/protocols/protocol.js';
 import { fileFromMessage } from '../src/states/file-state.js';
 import { SMALL } from '../src/states/transfer-state.js';
 import type { Arriving } from '../src/wheels/arriving.js';
+import { DiskWatch } from '../src/wheels/disk-watch.js';
 import { WheelStore, type Verdict } from '../src/wheels/store.js';
 import { Lines, type Line } from './file-juggler/lines.js';
 
@@ -38,6 +39,8 @@ const VERDICTS = 1000;
 const REPAIR_S = 5;
 /** How often what NATS has of small files that are over is removed, seconds: of all of a bucket at once. */
 const REMOVE_S = 1;
+/** How often it looks whether a full disk has room again, seconds. */
+const PROBE_S = 2;
 
 export interface JugglerSettings {
   readonly outputPath: string;
@@ -74,7 +77,8 @@ interface Session {
  *            first range that isn't there: all of it at first
  *   CHUNK    a piece has been sent: it has passed before this message did, so it is written by now, or it
  *            got lost; the answer is the next range that is missing, or DONE
- *   VERIFY   (from whoever said EXPECT) digest, contents, then the file is published
+ *   VERIFY   (from whoever said EXPECT) digest, contents, then the file is published. Until that has succeeded, or
+ *            the file is known to be of no use, everything that has arrived of it stays
  *
  * Bytes go to the disk as they come, and what is there is noted beside them before CHUNK is answered. So when
  * the sender, the juggler or NATS breaks off, the sender says HELLO again, to any juggler, and only what is
@@ -96,6 +100,7 @@ export class FileJuggler extends Actor {
   /** Buckets in which NATS stores nothing, as far as is known. */
   readonly #unstored = new Set<string>();
   readonly #verdicts = new Map<string, Verdict>();
+  readonly #disk: DiskWatch;
 
   /** For the age of files. */
   readonly #now: () => number;
@@ -107,6 +112,15 @@ export class FileJuggler extends Actor {
       published: settings.rebuilt === 'tag',
       removed: settings.rebuilt !== 'refuse',
     });
+    this.#disk = new DiskWatch(
+      settings.outputPath,
+      ({ kind, text }) => {
+        this.conditions.raise(kind, settings.outputPath, text);
+      },
+      ({ kind }) => {
+        this.conditions.clear(kind, settings.outputPath);
+      },
+    );
     this.#lines = new Lines(this.bus.objects, (bucket, chunk) => {
       const reading = this.#readings.get(transferOf(chunk.object));
       if (reading?.bucket === bucket) this.#write(reading, chunk);
@@ -140,6 +154,7 @@ export class FileJuggler extends Actor {
       {
         HELLO: ({ transfer_id, user, session }) => this.#hello(transfer_id, user, session),
         VERIFY: (request) => this.#verify(request),
+        FORGET: ({ transfer_id }) => this.#forget(transfer_id),
       },
       { tokens: [juggler.name, this.#me], queue: null },
     );
@@ -147,22 +162,36 @@ export class FileJuggler extends Actor {
       EXPECT: async ({ transfer_id, sender, file_state }) => {
         await this.#bucket(sender);
         const expected = { transferId: transfer_id, sender, file: fileFromMessage(file_state) };
-        await this.#store.expect(expected, this.#now());
+        await this.#disk.during(() => this.#store.expect(expected, this.#now()));
         this.#verdicts.delete(transfer_id);
         const owner = this.#store.owner(transfer_id) ?? this.#me;
         return { verb: 'EXPECTED', transfer_id: inHandsOf(transfer_id, owner) };
       },
       VERIFY: (request) => this.#verify(request),
-      REMOVE: async ({ package: name, filename }) => {
-        await this.#store.remove(name, filename);
-        this.log.info(`removed ${name}/${filename}`);
-        return { verb: 'DONE' };
+      FORGET: ({ transfer_id }) => this.#forget(transfer_id),
+      STANDING: async ({ package: name, filename }) => ({
+        verb: 'STANDS',
+        standing: (await this.#store.standing(name, filename)) ?? null,
+      }),
+      CLAIM: async ({ package: name, filename }) => ({
+        verb: 'STANDS',
+        standing: (await this.#store.claim(name, filename)) ?? null,
+      }),
+      REMOVE: async ({ package: name, filename, stamp }) => {
+        const verb = await this.#store.remove(name, filename, stamp);
+        this.log.info(
+          verb === 'DONE'
+            ? `removed ${name}/${filename}`
+            : `${name}/${filename} stays: it was published or claimed again meanwhile`,
+        );
+        return { verb };
       },
       STATVFS: async () => ({ verb: 'STATVFS', ...(await this.#store.space()) }),
     });
     this.every(REPAIR_S, async () => {
       for (const bucket of this.#unstored) await this.#repair(bucket);
     });
+    this.every(PROBE_S, () => this.#disk.probe(), PROBE_S);
     this.every(REMOVE_S, () => this.#removeSmall());
     this.every(IDLE_MS / 2000, () => this.#layDown());
     this.every(3600, () => this.#sweep());
@@ -262,6 +291,8 @@ export class FileJuggler extends Actor {
     if (known) {
       if (known.arriving.sender !== user)
         throw new PiwError('PIW_UNKNOWN_TRANSFER', `no transfer ${id} is expected from ${user}`);
+      // What could not be written is asked for again; the disk may have room by now.
+      if (isDiskTrouble(known.failure)) known.failure = undefined;
       if (known.failure === undefined) return known;
       await this.#end(id);
     }
@@ -283,13 +314,14 @@ export class FileJuggler extends Actor {
     return reading;
   }
 
-  /** A failure is the answer to the next question, and the end of this reading. */
+  /** A failure is the answer to the next question. Nothing is written after it until the next HELLO. */
   #write(reading: Reading, { object, offset, data }: Chunk): void {
     if (reading.failure !== undefined) return;
     try {
       if (reading.objects.size < OBJECTS) reading.objects.add(object);
       reading.arriving.write(offset, data);
     } catch (error) {
+      this.#disk.failed(error);
       reading.failure = error instanceof Error ? error : new Error(String(error));
     }
   }
@@ -347,17 +379,27 @@ export class FileJuggler extends Actor {
   }
 
   async #publish(id: string, { package: name, rebuilt, past }: Verify): Promise<Verdict> {
-    const reading = await this.#end(id);
+    const reading = this.#readings.get(id);
+    await reading?.line.written();
+    await reading?.recovering?.catch(() => undefined);
     const verdict = await this.#store.verify(id, name, reading?.arriving, rebuilt, past);
+    if (verdict.verb === 'LATER') {
+      if (reading) reading.lastSeen = this.clock.monotonicMs();
+      this.#disk.failed(PiwError.fromAnswer(verdict.code, verdict.reason));
+      return verdict;
+    }
+    // The file that is in its way may be gone when it is asked for again; until FORGET, it stays.
+    if (verdict.verb === 'TAKEN' || (verdict.verb === 'REFUSED' && verdict.code === 'PIW_FILE_EXISTS')) {
+      if (reading) reading.lastSeen = this.clock.monotonicMs();
+      return verdict;
+    }
+    await this.#end(id);
     if (verdict.verb === 'AGAIN') {
       // What NATS has of it may be what was wrong.
       if (reading) await this.#removeStored(reading);
       return verdict;
     }
-    // The file that is in its way may be gone when it comes again.
-    const inItsWay =
-      verdict.verb === 'TAKEN' || (verdict.verb === 'REFUSED' && verdict.code === 'PIW_FILE_EXISTS');
-    if (!inItsWay) this.#verdicts.set(id, verdict);
+    this.#verdicts.set(id, verdict);
     for (const old of this.#verdicts.keys()) {
       if (this.#verdicts.size <= VERDICTS) break;
       this.#verdicts.delete(old);
@@ -368,6 +410,22 @@ export class FileJuggler extends Actor {
       void this.track(() => this.#removeStored(reading));
     }
     return verdict;
+  }
+
+  #forget(transferId: string): Promise<{ verb: 'DONE' }> {
+    const { id } = partsOf(transferId);
+    return this.#inTurn(id, async () => {
+      if (this.#store.knows(id) || partsOf(transferId).juggler !== this.#me) {
+        const handed = await this.#handOn(transferId, (client) =>
+          client.ask('FORGET', { transfer_id: transferId }, { timeoutMs: 10_000, once: true }),
+        );
+        if (handed) return handed;
+      }
+      const reading = await this.#end(id);
+      await this.#store.forget(id);
+      if (reading) await this.#removeStored(reading);
+      return { verb: 'DONE' };
+    });
   }
 
   /** By name, chunks and metadata go together; what nobody here has seen of the transfer, the sweep finds. */

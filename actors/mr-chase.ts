@@ -1,12 +1,12 @@
 import { randomBytes } from 'node:crypto';
 import { Actor, type ActorContext, type From } from '../src/actor/actor.js';
 import { Client } from '../src/actor/client.js';
-import { PiwError } from '../src/errors.js';
+import { PiwError, isDiskTrouble } from '../src/errors.js';
 import { bigBrother } from '../src/protocols/big-brother.js';
 import { chase, type Part } from '../src/protocols/chase.js';
 import type { CoreMetadata } from '../src/protocols/fields.js';
 import { NO_DETAILS } from '../src/states/build-details.js';
-import { fileSystem } from '../src/protocols/file-juggler.js';
+import { fileSystem, partsOf } from '../src/protocols/file-juggler.js';
 import { PRIORITY, oracle, type LoggedBuild } from '../src/protocols/oracle.js';
 import type { Answer, Body } from '../src/protocols/protocol.js';
 import type { Statistics } from '../src/protocols/statistics.js';
@@ -22,8 +22,10 @@ type Told = Answer<typeof chase.verbs, 'SENT'>;
 const DUE_AT_ONCE = 1000;
 /** The NATS user of importers, in whose bucket their files travel. */
 export const IMPORTER = 'importer';
-/** How often one file is asked for before the import counts as failed. */
-const MAX_TRIES = 3;
+/** How often one file may arrive damaged before the import counts as failed. */
+const MAX_DAMAGED = 5;
+/** Seconds after which an importer asks again whether its file can be taken. */
+const WAIT_S = 5;
 const FORGET_MS = 3_600_000;
 
 export interface ChaseSettings {
@@ -45,7 +47,7 @@ interface Importing {
     coreMetadata: CoreMetadata | null;
     /** Under which name it was published: with another build tag than announced, maybe. */
     published: string;
-    tries: number;
+    damaged: number;
   }[];
   readonly since: number;
 }
@@ -137,14 +139,18 @@ export class MrChase extends Actor {
         metadata: undefined,
         coreMetadata: null,
         published: file.filename,
-        tries: 0,
+        damaged: 0,
       })),
       since: this.clock.monotonicMs(),
     };
-    for (const transfer of importing.files) {
-      const { id, file } = transfer;
-      const its = { transfer_id: id, sender: IMPORTER, file_state: fileToMessage(file) };
-      transfer.id = (await this.#files.ask('EXPECT', its)).transfer_id;
+    try {
+      for (const transfer of importing.files) {
+        const { id, file } = transfer;
+        const its = { transfer_id: id, sender: IMPORTER, file_state: fileToMessage(file) };
+        transfer.id = (await this.#files.ask('EXPECT', its)).transfer_id;
+      }
+    } catch (error) {
+      return laterIfDisk(error);
     }
     this.#imports.set(session, importing);
     this.log.info(`import of ${request.package} ${request.version}, ${String(files.length)} files`);
@@ -158,28 +164,41 @@ export class MrChase extends Actor {
       throw new PiwError('PIW_UNKNOWN_TRANSFER', `no import of ${filename} is under way here`);
     }
     const { files: past } = await this.#database.ask('PUBLISHED', { filename });
-    const verdict = await this.#files.ask('VERIFY', {
+    const its = {
       transfer_id: transfer.id,
       package: importing.request.package,
       // An administrator's own is newer than whatever is there.
       rebuilt: true,
       past,
-    });
-    if (verdict.verb === 'VERIFIED') {
-      transfer.metadata = verdict.metadata_sha256;
-      transfer.coreMetadata = verdict.core_metadata;
-      transfer.published = verdict.filename;
-    } else if (verdict.verb !== 'AGAIN' || transfer.tries >= MAX_TRIES) {
-      this.#imports.delete(session);
-      throw PiwError.fromAnswer('code' in verdict ? verdict.code : 'PIW_FILE_REFUSED', verdict.reason);
+    };
+    const verdict = await this.#files.ask('VERIFY', its).catch(laterIfDisk);
+    switch (verdict.verb) {
+      case 'WAIT':
+        return verdict;
+      case 'LATER':
+        return { verb: 'WAIT', seconds: WAIT_S, reason: verdict.reason };
+      case 'VERIFIED':
+        transfer.metadata = verdict.metadata_sha256;
+        transfer.coreMetadata = verdict.core_metadata;
+        transfer.published = verdict.filename;
+        return this.#next(session, importing);
+      case 'AGAIN':
+        transfer.damaged += 1;
+        if (transfer.damaged < MAX_DAMAGED) return this.#next(session, importing);
+        break;
+      case 'REFUSED':
+      case 'TAKEN':
+        await this.#files.ask('FORGET', { transfer_id: transfer.id });
     }
-    return this.#next(session, importing);
+    this.#imports.delete(session);
+    throw PiwError.fromAnswer('code' in verdict ? verdict.code : 'PIW_FILE_REFUSED', verdict.reason);
   }
 
   async #next(session: string, importing: Importing): Promise<Told> {
-    const next = importing.files.find(({ metadata }) => metadata === undefined);
+    let next = importing.files.find(({ metadata }) => metadata === undefined);
+    // The first of many may have been published long ago: claimed once more, they are nobody else's until they are logged.
+    if (!next && importing.files.length > 1) next = await this.#claim(importing);
     if (next) {
-      next.tries += 1;
       return { verb: 'SEND', filename: next.file.filename, transfer_id: next.id };
     }
     const { request, abi, platform } = importing;
@@ -206,6 +225,23 @@ export class MrChase extends Actor {
     this.#imports.delete(session);
     await this.#secretary.ask('PKG', { package: request.package });
     return { verb: 'DONE', filenames: importing.files.map(({ published }) => published) };
+  }
+
+  /** Claims all files of an import. Returns one that is gone, to be sent again. */
+  async #claim({ request, files }: Importing): Promise<Importing['files'][number] | undefined> {
+    for (const transfer of files) {
+      const { published: filename } = transfer;
+      const { standing } = await this.#files.ask('CLAIM', { package: request.package, filename });
+      if (standing) continue;
+      const its = { sender: IMPORTER, file_state: fileToMessage(transfer.file) };
+      const { transfer_id } = await this.#files.ask('EXPECT', {
+        transfer_id: partsOf(transfer.id).id,
+        ...its,
+      });
+      Object.assign(transfer, { id: transfer_id, metadata: undefined });
+      return transfer;
+    }
+    return undefined;
   }
 
   /** The target that an import is logged for: the one given, else the first file's, else the lowest. */
@@ -258,6 +294,7 @@ export class MrChase extends Actor {
 
   async #removePackage(name: string, skip: string | null): Promise<{ verb: 'DONE' }> {
     await this.#mustExist(name, null);
+    const stamps = await this.#stamps(name);
     const files = await this.#database.ask('PKGFILES', { package: name });
     if (skip !== null) await this.#database.ask('SKIPPKG', { package: name, skip });
     const freed: string[] = [];
@@ -268,7 +305,7 @@ export class MrChase extends Actor {
       }
     }
     await this.#secretary.ask('DELPKG', { package: name });
-    await this.#withdraw(name, freed);
+    await this.#withdraw(name, freed, stamps);
     return { verb: 'DONE' };
   }
 
@@ -282,9 +319,10 @@ export class MrChase extends Actor {
     }
     // Skipped first, or it would be given out again between the two.
     if (skip !== null) await this.#database.ask('SKIPVER', { package: name, version, skip });
+    const stamps = await this.#stamps(name, version);
     const { filenames } = await this.#database.ask('DELBUILD', { package: name, version });
     await this.#secretary.ask('DELVER', { package: name, version });
-    await this.#withdraw(name, filenames);
+    await this.#withdraw(name, filenames, stamps);
     return { verb: 'DONE' };
   }
 
@@ -300,9 +338,38 @@ export class MrChase extends Actor {
     }
   }
 
-  /** The index no longer names the files by now: a reader never follows a link to nothing. */
-  async #withdraw(name: string, filenames: readonly string[]): Promise<void> {
-    for (const filename of filenames) await this.#files.ask('REMOVE', { package: name, filename });
+  /** How the files of a package stand, before the database forgets them. */
+  async #stamps(name: string, version?: string): Promise<ReadonlyMap<string, string>> {
+    const stamps = new Map<string, string>();
+    const { files } = await this.#database.ask('PKGFILES', { package: name });
+    for (const { filename, version: its } of files) {
+      if (version !== undefined && its !== version) continue;
+      const { standing } = await this.#files.ask('STANDING', { package: name, filename });
+      if (standing) stamps.set(filename, standing.stamp);
+    }
+    return stamps;
+  }
+
+  /**
+   * Removes files that the index no longer names: a reader never follows a link to nothing. One that was published again
+   * since the database forgot it is another build's, and stays.
+   */
+  async #withdraw(
+    name: string,
+    filenames: readonly string[],
+    stamps: ReadonlyMap<string, string>,
+  ): Promise<void> {
+    for (const filename of filenames) {
+      const stamp = stamps.get(filename) ?? (await this.#unlisted(name, filename));
+      if (stamp !== undefined) await this.#files.ask('REMOVE', { package: name, filename, stamp });
+    }
+  }
+
+  /** The stamp of a file that came too late to have one, and that nothing lists; undefined: it stays, or is gone. */
+  async #unlisted(name: string, filename: string): Promise<string | undefined> {
+    const { standing } = await this.#files.ask('STANDING', { package: name, filename });
+    const { origin } = await this.#database.ask('FILEORIGIN', { filename });
+    return origin ? undefined : standing?.stamp;
   }
 
   async #rebuild(part: Part, name: string | null): Promise<{ verb: 'DONE' }> {
@@ -360,6 +427,12 @@ export class MrChase extends Actor {
     const known = await this.#database.ask('VEREXISTS', { package: name, version });
     if (!known.exists) throw new PiwError('PIW_UNKNOWN_VERSION', `there is no version ${version} of ${name}`);
   }
+}
+
+/** The answer to an importer if a disk of the farm's is in the way. Throws any other error. */
+function laterIfDisk(error: unknown): { verb: 'WAIT'; seconds: number; reason: string } {
+  if (!isDiskTrouble(error)) throw error;
+  return { verb: 'WAIT', seconds: WAIT_S, reason: error.message };
 }
 
 const sessionOf = (from: From): string => from.tokens[1] ?? randomBytes(8).toString('hex');

@@ -23,7 +23,7 @@ import { PROTOCOL, VERSION } from '../src/version.js';
 import { refuseTarget } from '../src/wheels/accept.js';
 import { Health } from './slave-driver/health.js';
 import { Leases } from './slave-driver/leases.js';
-import { Results } from './slave-driver/results.js';
+import { Results, type FileVerdict } from './slave-driver/results.js';
 
 export interface SlaveDriverSettings {
   readonly indexUrl: string;
@@ -47,6 +47,8 @@ const TARGETS_S = 5;
 const REVIEW_S = 5;
 /** How often the leases of those who send are renewed, seconds. */
 const SENDING_S = 5;
+/** How often it looks for files of lost builds whose time has come, seconds. */
+const CLEAN_UP_S = 60;
 /** What a slave was to give up may be another's so much later, seconds: not the same one's again at once. */
 const SKIPPED_S = 600;
 /** What a slave that is out of order had is another's so much later, seconds. */
@@ -74,7 +76,8 @@ const QUESTIONS = 1000;
  *   BUILT   a failure is logged; files of a success are checked against the lease, announced to the
  *           File Juggler and asked for, one by one
  *   SENT    the File Juggler verifies; then the next file, or, when all are in place, the build is
- *           logged and its pages are due
+ *           logged and its pages are due. While the farm's disk is full or fails, the slave is told to WAIT:
+ *           it keeps its lease and its files, and what has arrived of them stays
  *
  * Everything is kept by the database (leases, results) or the slave (the files, until DONE). What is
  * in memory here is lost with the process: a session that isn't known is answered
@@ -210,6 +213,7 @@ export class SlaveDriver extends Actor {
     );
     this.every(0.25, () => this.#tell());
     this.every(SENDING_S, () => this.#leases.keepSending(this.#slaves, this.clock.monotonicMs()));
+    this.every(CLEAN_UP_S, () => this.#results.cleanUp(), CLEAN_UP_S);
     this.every(TARGETS_S, () => this.#lookForTargets());
     this.every(REVIEW_S, () => this.#health.review());
     this.every(
@@ -422,10 +426,10 @@ export class SlaveDriver extends Actor {
     const build = new BuildState(lease, built);
     const refusal = this.#results.refusal(build, hello.platform_tag);
     if (refusal !== undefined) return this.#refused(slave, built, refusal);
-    if (!(await this.#leases.keepLately(slave))) return this.#lost(slave);
+    if (!(await this.#leases.ensure(slave))) return this.#lost(slave);
     slave.build = build;
-    await this.#results.expect(slave, build);
-    return this.#send(slave, build);
+    const expected = await this.#results.expect(slave, build);
+    return expected.is === 'wait' ? this.#wait(slave, expected) : this.#send(slave, build);
   }
 
   async #sent(slave: SlaveState, lease: number, filename: string): Promise<SlaveAnswer> {
@@ -436,9 +440,38 @@ export class SlaveDriver extends Actor {
     }
     if (slave.skip) return await this.#skipped(slave);
     // What is verified is published: not for a build that is another's by now.
-    if (!(await this.#leases.keepLately(slave))) return this.#lost(slave);
-    const refusal = await this.#results.verify(slave, build, transfer);
-    return refusal === undefined ? this.#send(slave, build) : this.#refused(slave, build.built, refusal);
+    if (!(await this.#leases.ensure(slave))) return this.#lost(slave);
+    const verdict = await this.#results.verify(slave, build, transfer);
+    switch (verdict.is) {
+      case 'refused':
+        return this.#refused(slave, build.built, verdict.why);
+      case 'given up':
+        return this.#givenUp(slave, verdict.why);
+      case 'wait':
+        return this.#wait(slave, verdict);
+      default:
+        return this.#send(slave, build);
+    }
+  }
+
+  /** The farm can't take its files now. It is no fault of the slave's, nor of what it has built. */
+  #wait(slave: SlaveState, { why, seconds }: Extract<FileVerdict, { is: 'wait' }>): SlaveAnswer {
+    if (slave.activity !== 'sending' || slave.note !== why) {
+      this.log.info(`slave ${String(slave.slaveId)} waits with its files: ${why}`);
+      slave.become('sending', this.clock.monotonicMs(), why);
+      this.#show(slave);
+    }
+    return { verb: 'WAIT', seconds, reason: why };
+  }
+
+  /** Its file arrives damaged again and again: the build is another slave's for now, and nothing is recorded. */
+  async #givenUp(slave: SlaveState, why: string): Promise<SlaveAnswer> {
+    this.log.warning(
+      `slave ${String(slave.slaveId)}: a file was refused, and its build goes back to the queue: ${why}`,
+    );
+    slave.trouble(this.clock.monotonicMs());
+    await this.#leases.giveBack(slave, HELD_S);
+    return this.#done(slave);
   }
 
   /**
@@ -468,8 +501,7 @@ export class SlaveDriver extends Actor {
   async #send(slave: SlaveState, build: BuildState): Promise<SlaveAnswer> {
     const next = build.nextFile;
     if (!next) return this.#finish(slave, build.built, build.files);
-    next.tries += 1;
-    if (slave.activity !== 'sending') {
+    if (slave.activity !== 'sending' || slave.note !== null) {
       slave.become('sending', this.clock.monotonicMs());
       this.#show(slave);
     }

@@ -11,6 +11,8 @@ import { targetOf, type SlaveState } from '../../src/states/slave-state.js';
 const ASKED = 3;
 /** A lease that was renewed so short a time ago has not run out: it is not renewed again for a file, milliseconds. */
 const LATELY_MS = 10_000;
+/** A lease is taken as expired this long before it is, for what is done under it takes time, milliseconds. */
+const MARGIN_MS = 20_000;
 /** For how long after its last word the lease of one that sends is renewed, milliseconds. */
 const SENDING_MS = 3_600_000;
 
@@ -66,6 +68,7 @@ export class Leases {
     const target = targetOf(slave.hello);
     for (let asked = 1; ; asked += 1) {
       const before = this.#ready.get(target);
+      const sent = this.#clock.monotonicMs();
       const grant = await this.#next.add(slave).then(
         (granted) => {
           this.#refused(undefined);
@@ -77,24 +80,44 @@ export class Leases {
           return null;
         },
       );
-      if (grant !== null) slave.renewed = this.#clock.monotonicMs();
+      if (grant !== null) slave.renewed = sent;
       if (grant !== null || asked >= ASKED || this.#ready.get(target) === before) return grant;
     }
   }
 
-  /** Renews a slave's lease; false: it is another's by now. */
+  /** Renews a slave's lease. False: it is another's by now. True also if nobody answers: it is asked again soon. */
   async keep(slave: SlaveState): Promise<boolean> {
-    slave.renewed = this.#clock.monotonicMs();
-    return await this.#renew.add(slave).catch((error: unknown) => {
-      // Whether it was renewed can't be known now; it is asked again soon.
+    try {
+      return await this.#renewed(slave);
+    } catch (error) {
       if (error instanceof PiwError) return true;
       throw error;
-    });
+    }
   }
 
-  /** The same, unless that was done a moment ago. */
-  async keepLately(slave: SlaveState): Promise<boolean> {
-    return this.#clock.monotonicMs() - slave.renewed < LATELY_MS || (await this.keep(slave));
+  /**
+   * Makes sure that the slave holds its lease for a while, so that what it has built may be published; it is renewed
+   * unless that was confirmed a moment ago. False: it is another's by now. Throws what the Architect's silence is called
+   * if the lease may have run out meanwhile.
+   */
+  async ensure(slave: SlaveState): Promise<boolean> {
+    const age = (): number => this.#clock.monotonicMs() - slave.renewed;
+    if (age() < LATELY_MS) return true;
+    try {
+      return await this.#renewed(slave);
+    } catch (error) {
+      if (error instanceof PiwError && age() < slave.leaseSeconds * 1000 - MARGIN_MS) return true;
+      throw error;
+    }
+  }
+
+  /** Nothing counts as renewed before the answer is in. */
+  async #renewed(slave: SlaveState): Promise<boolean> {
+    const sent = this.#clock.monotonicMs();
+    const { lease } = slave;
+    const held = await this.#renew.add(slave);
+    if (held && slave.lease === lease) slave.renewed = sent;
+    return held;
   }
 
   /** Renews those of slaves that send, of which one is verified for minutes on a slow disk. */

@@ -2,11 +2,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Batch } from '../../src/actor/batch.js';
 import { Client } from '../../src/actor/client.js';
 import type { Bus } from '../../src/bus/bus.js';
-import { PiwError, reason } from '../../src/errors.js';
+import { PiwError, isDiskTrouble, reason } from '../../src/errors.js';
 import type { Log } from '../../src/log.js';
 import { status } from '../../src/protocols/control.js';
 import { fileSystem } from '../../src/protocols/file-juggler.js';
 import { oracle, type FileOrigin, type LoggedBuild } from '../../src/protocols/oracle.js';
+import type { Answer } from '../../src/protocols/protocol.js';
 import type { Built } from '../../src/protocols/slave-driver.js';
 import { secretary } from '../../src/protocols/web.js';
 import type { BuildState, FileTransfer, LeaseState } from '../../src/states/build-state.js';
@@ -15,10 +16,20 @@ import { fileToMessage } from '../../src/states/file-state.js';
 import type { SlaveState } from '../../src/states/slave-state.js';
 import { refuseFile } from '../../src/wheels/accept.js';
 
+type Verdict = Answer<typeof fileSystem.verbs, 'VERIFY'>;
+type Standing = NonNullable<Extract<Verdict, { verb: 'TAKEN' }>['standing']>;
 type Outcome = readonly [outcome: string, buildId: number | null, againS: number | null];
 
-/** How often one file is asked for before its build counts as failed. */
-const MAX_TRIES = 3;
+/** How often one file may arrive damaged. After that its build goes back to the queue: no package is to blame for it. */
+const MAX_DAMAGED = 5;
+/** Seconds after which a slave asks again whether its file can be taken. */
+const WAIT_S = 5;
+/**
+ * A published file that nothing lists is nobody's after so many seconds: whoever publishes or claims one has it logged
+ * sooner, however slow the database.
+ */
+const CLAIM_S = 300;
+const MAX_LEFTOVERS = 1000;
 /** The bytes of all files of one build, in those of the largest single one. */
 const FILES = 2;
 /** How long it is waited until a file is listed that another slave has just handed in, and how often it is looked. */
@@ -41,6 +52,30 @@ export interface ResultsOptions {
   readonly track: (what: () => Promise<void>) => Promise<void>;
 }
 
+/**
+ * What became of a file that a slave has sent:
+ *
+ *   taken     it is in its place, or another's serves for it
+ *   damaged   bytes were lost or changed on the way; the slave is asked for it again
+ *   given up  it has arrived damaged too often; the build goes back to the queue, and no failure is recorded
+ *   refused   the file itself will never do; the build is a failure, of class wrong-wheel
+ *   wait      the farm's own disk is in the way; what has arrived stays, and the slave asks again
+ */
+export type FileVerdict =
+  | { readonly is: 'taken' | 'damaged' }
+  | { readonly is: 'given up' | 'refused'; readonly why: string }
+  | { readonly is: 'wait'; readonly why: string; readonly seconds: number };
+
+/** A file that was published for a build that nobody wants any more, and since when, by the monotonic clock. */
+interface Leftover {
+  readonly package: string;
+  readonly filename: string;
+  readonly stamp: string;
+  readonly since: number;
+}
+
+const TAKEN: FileVerdict = { is: 'taken' };
+
 /** What slaves have built: held against their leases, handed to the File Juggler, and logged. */
 export class Results {
   readonly #options: ResultsOptions;
@@ -49,6 +84,7 @@ export class Results {
   readonly #secretary: Client<typeof secretary.verbs>;
   readonly #status: Client<typeof status.verbs>;
   readonly #logged: Batch<LoggedBuild, Outcome>;
+  readonly #leftovers: Leftover[] = [];
 
   constructor(options: ResultsOptions) {
     const { bus } = options;
@@ -84,48 +120,63 @@ export class Results {
     return bytes > most ? `its files have ${String(bytes)} bytes, more than ${String(most)}` : undefined;
   }
 
-  /** Announces the files of a build to the File Juggler. */
-  async expect({ user }: SlaveState, { files }: BuildState): Promise<void> {
-    for (const transfer of files) {
-      const { transfer_id } = await this.#files.ask('EXPECT', {
-        transfer_id: transfer.transferId,
-        sender: user,
-        file_state: fileToMessage({ ...transfer.file, transferred: false }),
-      });
-      transfer.transferId = transfer_id;
+  /** Announces the files of a build to the File Juggler. Returns what to wait for if its disk is in the way. */
+  async expect({ user }: SlaveState, { files }: BuildState): Promise<FileVerdict> {
+    try {
+      for (const transfer of files) {
+        const { transfer_id } = await this.#files.ask('EXPECT', {
+          transfer_id: transfer.transferId,
+          sender: user,
+          file_state: fileToMessage({ ...transfer.file, transferred: false }),
+        });
+        transfer.transferId = transfer_id;
+      }
+      return TAKEN;
+    } catch (error) {
+      if (!isDiskTrouble(error)) throw error;
+      return { is: 'wait', why: error.message, seconds: WAIT_S };
     }
   }
 
-  /**
-   * Has a file verified and published that a slave has sent. Gives why it will never do; undefined: it is in its
-   * place, or is to be sent again.
-   */
-  async verify(slave: SlaveState, build: BuildState, transfer: FileTransfer): Promise<string | undefined> {
+  /** Has a file verified and published that a slave has sent. */
+  async verify(slave: SlaveState, build: BuildState, transfer: FileTransfer): Promise<FileVerdict> {
     const { filename } = transfer.file;
-    const { files: past } = await this.#database.ask('PUBLISHED', { filename });
-    const verdict = await this.#files.ask('VERIFY', {
-      transfer_id: transfer.transferId,
-      package: build.lease.package,
-      rebuilt: slave.rebuilt.has(filename),
-      past,
-    });
+    const verdict = await this.#verify(slave, build, transfer);
     switch (verdict.verb) {
       case 'VERIFIED':
         transfer.published = verdict.filename;
+        transfer.stamp = verdict.stamp;
         transfer.metadataSha256 = verdict.metadata_sha256;
         transfer.requiresPython = verdict.requires_python;
         transfer.coreMetadata = verdict.core_metadata;
-        return undefined;
+        return TAKEN;
       case 'AGAIN':
         this.#options.log.warning(`slave ${String(slave.slaveId)}, ${filename}: ${verdict.reason}`);
-        return transfer.tries >= MAX_TRIES ? verdict.reason : undefined;
+        transfer.damaged += 1;
+        return transfer.damaged < MAX_DAMAGED ? { is: 'damaged' } : { is: 'given up', why: verdict.reason };
+      case 'LATER':
+        return { is: 'wait', why: verdict.reason, seconds: WAIT_S };
       case 'REFUSED':
-        if (verdict.code !== 'PIW_FILE_EXISTS') return verdict.reason;
-        transfer.served = await this.#serves(slave, filename);
-        return transfer.served ? undefined : verdict.reason;
+        if (verdict.code !== 'PIW_FILE_EXISTS') return { is: 'refused', why: verdict.reason };
+        return await this.#inItsWay(slave, build, transfer, verdict.standing);
       case 'TAKEN':
-        transfer.served = await this.#serves(slave, filename, true);
-        return transfer.served ? undefined : verdict.reason;
+        return await this.#inItsWay(slave, build, transfer, verdict.standing, true);
+    }
+  }
+
+  /** The File Juggler's verdict. Trouble with its disk that it raises, when it takes a transfer over, is LATER too. */
+  async #verify(slave: SlaveState, build: BuildState, { file, transferId }: FileTransfer): Promise<Verdict> {
+    const { files: past } = await this.#database.ask('PUBLISHED', { filename: file.filename });
+    try {
+      return await this.#files.ask('VERIFY', {
+        transfer_id: transferId,
+        package: build.lease.package,
+        rebuilt: slave.rebuilt.has(file.filename),
+        past,
+      });
+    } catch (error) {
+      if (!isDiskTrouble(error)) throw error;
+      return { verb: 'LATER', code: error.code, reason: error.message };
     }
   }
 
@@ -155,7 +206,7 @@ export class Results {
       served,
     });
     log.debug(`slave ${String(slave.slaveId)}: ${name} ${version} is ${outcome}`);
-    if (outcome === 'lost') await this.#takeBack(slave, files);
+    if (outcome === 'lost') await this.#leaveBehind(slave, files);
     if (outcome !== 'logged' || buildId === null) return false;
     await this.#status.publish('BUILD', {
       ...{ slave_id: slave.slaveId, package: name, version, abi },
@@ -174,40 +225,64 @@ export class Results {
   }
 
   /**
-   * A file of this name is there already. One that is listed stays, and serves this build too: two have built the
+   * Decides about a file whose name another has. One that is listed stays, and serves this build too: two have built the
    * same wheel at once, for two targets, and the first one counts. But where `tags` are given, one that was built for
-   * the same target has been built again, and the slave's gets one. One that nothing lists was left by a removal, or
-   * by a result that came to no end: it makes room for the slave's. In these two cases that is asked for again:
-   * raises PIW_UNKNOWN_TRANSFER. False: room was made before, and here is another one.
+   * the same target has been built again, and the slave's gets one: it is asked for again (PIW_UNKNOWN_TRANSFER). One
+   * that is not listed yet may be about to be, by another slave, an import or another master's Slave Driver: it is waited
+   * for. Only one that nobody has claimed for CLAIM_S was left behind, and makes room.
    */
-  async #serves(slave: SlaveState, filename: string, tags = false): Promise<boolean> {
-    const { package: name = '' } = slave.lease ?? {};
+  async #inItsWay(
+    slave: SlaveState,
+    build: BuildState,
+    transfer: FileTransfer,
+    standing: Standing | null,
+    tags = false,
+  ): Promise<FileVerdict> {
+    const { filename } = transfer.file;
+    const path = `${build.lease.package}/${filename}`;
     for (let tries = 1; tries <= LISTED.tries; tries += 1) {
       // Before the question: whoever has it no more by now has had it listed.
       const others = this.#anotherHas(slave, ({ published }) => published === filename);
       const { origin } = await this.#database.ask('FILEORIGIN', { filename });
       if (origin) {
-        if (!tags || !isOf(slave.lease, origin)) return true;
+        if (!tags || !isOf(slave.lease, origin)) {
+          transfer.served = true;
+          await this.#forget(transfer);
+          return TAKEN;
+        }
         slave.rebuilt.add(filename);
-        this.#options.log.info(`${name}/${filename} was built again; it gets a build tag`);
-        break;
+        this.#options.log.info(`${path} was built again; it gets a build tag`);
+        slave.build = undefined;
+        throw new PiwError('PIW_UNKNOWN_TRANSFER', `${filename} is to be sent again`);
       }
-      if (!others) {
-        if (slave.madeRoom.has(filename)) return false;
-        slave.madeRoom.add(filename);
-        this.#options.log.warning(`${name}/${filename} is listed nowhere; it is removed for a new one`);
-        await this.#files.ask('REMOVE', { package: name, filename });
-        break;
-      }
+      if (!others) break;
       // It will be listed any moment, unless that one has lost its lease.
       await sleep(LISTED.pauseMs);
     }
-    slave.build = undefined;
-    throw new PiwError('PIW_UNKNOWN_TRANSFER', `${filename} is to be sent again`);
+    // One that a lost build of ours has left behind is nobody's at once: with this stamp nobody has claimed it since.
+    const ours = this.#leftovers.some((left) => left.filename === filename && left.stamp === standing?.stamp);
+    if (standing && (ours || standing.age_s >= CLAIM_S)) {
+      this.#options.log.warning(`${path} is listed nowhere; it is removed for a new one`);
+      const { stamp } = standing;
+      await this.#files.ask('REMOVE', { package: build.lease.package, filename, stamp });
+      return await this.verify(slave, build, transfer);
+    }
+    const why = `${path} was published by another build, and is not listed yet`;
+    return { is: 'wait', why, seconds: WAIT_S };
   }
 
-  /** Removes what was published of a build that nobody wants any more, unless it is listed or another's too. */
-  async #takeBack(slave: SlaveState, files: readonly FileTransfer[]): Promise<void> {
+  /** Where it isn't done now, the File Juggler does it by itself within a day. */
+  async #forget({ transferId, file }: FileTransfer): Promise<void> {
+    await this.#files.ask('FORGET', { transfer_id: transferId }).catch((error: unknown) => {
+      this.#options.log.info(`the transfer of ${file.filename} is forgotten later: ${reason(error)}`);
+    });
+  }
+
+  /**
+   * Notes what was published of a build that nobody wants any more. It isn't removed yet: another may have published or
+   * claimed the same, and an Oracle that doesn't know a build gives no order to delete its files.
+   */
+  async #leaveBehind(slave: SlaveState, files: readonly FileTransfer[]): Promise<void> {
     const { package: name = '', version = '' } = slave.lease ?? {};
     if (files.every(({ published }) => published === undefined)) return;
     // An Oracle that doesn't know the version may be of another database: its word is no order to remove anything.
@@ -216,16 +291,26 @@ export class Results {
       this.#options.log.warning(`files of ${name} ${version} stay: the database does not know that version`);
       return;
     }
-    for (const { published } of files) {
-      if (published === undefined) continue;
-      // Whoever is about to hand it in finds it there, and has it listed.
-      if (this.#anotherHas(slave, (its) => [its.published, its.file.filename].includes(published))) continue;
-      const { origin } = await this.#database.ask('FILEORIGIN', { filename: published });
-      if (origin) continue;
+    for (const { published, stamp } of files) {
+      if (published === undefined || stamp === undefined || this.#leftovers.length >= MAX_LEFTOVERS) continue;
       this.#options.log.warning(
-        `${name}/${published} is of a build that is not wanted any more; it is removed`,
+        `${name}/${published} is of a build that is not wanted any more; it goes if nothing lists it within ${String(CLAIM_S)} s`,
       );
-      await this.#files.ask('REMOVE', { package: name, filename: published });
+      this.#leftovers.push({ package: name, filename: published, stamp, since: performance.now() });
+    }
+  }
+
+  /**
+   * Removes files that were left behind CLAIM_S ago, unless they are listed by now, or were published or claimed again.
+   * What a Slave Driver that ended had noted stays on the disk; piw check reports it.
+   */
+  async cleanUp(now = performance.now()): Promise<void> {
+    const due = this.#leftovers.filter(({ since }) => since + CLAIM_S * 1000 <= now);
+    for (const leftover of due) {
+      const { package: name, filename, stamp } = leftover;
+      const { origin } = await this.#database.ask('FILEORIGIN', { filename });
+      if (!origin) await this.#files.ask('REMOVE', { package: name, filename, stamp });
+      this.#leftovers.splice(this.#leftovers.indexOf(leftover), 1);
     }
   }
 

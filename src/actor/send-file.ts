@@ -3,7 +3,7 @@ import { closeSync, openSync, readSync } from 'node:fs';
 import type { Bus } from '../bus/bus.js';
 import { BufferPool } from '../bus/buffer-pool.js';
 import { CHUNK_SIZE } from '../bus/objects.js';
-import { PiwError, reason } from '../errors.js';
+import { PiwError, isDiskTrouble, reason } from '../errors.js';
 import { PIECE, WINDOW, bucketOf, objectOf, transfer } from '../protocols/file-juggler.js';
 import type { Answer } from '../protocols/protocol.js';
 import { Client } from './client.js';
@@ -37,6 +37,11 @@ type Next = Answer<typeof transfer.verbs, 'CHUNK'>;
 const backOff = (tries: number): number => Math.min(100 * 2 ** tries, 5000);
 /** Breaks in a row, without a byte between them, that end it: two minutes and more. */
 const MAX_BREAKS = 30;
+/**
+ * How long to wait between two attempts while the receiver's disk is full or fails, and for how long in all,
+ * milliseconds. The sender can do nothing about it, so these attempts are no breaks.
+ */
+const DISK = { pauseMs: 3000, patienceMs: 3_600_000 };
 /** How long one HELLO and one CHUNK wait for their answers, milliseconds, and how often CHUNK is said. */
 const HELLO_MS = 3000;
 const CHUNK_MS = 2000;
@@ -52,6 +57,7 @@ const FINAL: ReadonlySet<string> = new Set(['PIW_UNKNOWN_TRANSFER', 'PIW_FILE_CH
  *
  *     HELLO --FETCH--> write the range's chunks, CHUNK for each piece --> FETCH: the next range | DONE
  *     any break: give up what is under way, wait 0.1 s, twice as long at each further one, HELLO again
+ *     the receiver's disk is full or fails: the same, but every 3 s, for an hour
  *
  * Raises PIW_UNKNOWN_TRANSFER when nobody expects it any more; PIW_FILE_CHANGED when the file is not what was
  * announced; and what the last break was of, after MAX_BREAKS in a row that brought nothing.
@@ -60,6 +66,8 @@ export async function sendFile(sending: Sending): Promise<void> {
   const { bus, clock, user, session, signal } = sending;
   const juggler = new Client(bus, transfer, ['slave', user, session, transfer.name]);
   let breaks = 0;
+  let diskMs = 0;
+  let told: string | undefined;
   let answer: Next | undefined;
   let window = WINDOW.near;
   for (;;) {
@@ -77,15 +85,28 @@ export async function sendFile(sending: Sending): Promise<void> {
       }
       if (answer.verb === 'DONE') return;
       const range: { offset: number; length: number } = answer;
-      answer = await new Range(sending, juggler, range, window).send(() => (breaks = 0));
+      answer = await new Range(sending, juggler, range, window).send(() => {
+        breaks = 0;
+        diskMs = 0;
+        told = undefined;
+      });
     } catch (error) {
       if (signal?.aborted || !(error instanceof PiwError) || FINAL.has(error.code)) throw error;
+      answer = undefined;
+      const ofDisk: boolean = isDiskTrouble(error);
+      if (ofDisk) {
+        if (diskMs >= DISK.patienceMs) throw error;
+        if (told !== error.message) sending.onTrouble?.(error);
+        told = error.message;
+        await pause(clock, DISK.pauseMs, signal);
+        diskMs += DISK.pauseMs;
+        continue;
+      }
       if (breaks >= MAX_BREAKS) throw error;
       sending.onTrouble?.(error);
       if (error.code === 'PIW_NATS_STORAGE') await reportUnstored(sending);
       await pause(clock, backOff(breaks), signal);
       breaks += 1;
-      answer = undefined;
     }
   }
 }

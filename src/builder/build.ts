@@ -161,10 +161,11 @@ export class Builder {
   ): Promise<RunResult> {
     const { interpreter, log, confinement } = this.#options;
     const { path } = interpreter;
+    const { hooks } = confinement;
     const pip =
-      confinement.hooks === undefined
-        ? pipCommand(path, await writeLauncher(folder.path), name)
-        : await pipWithWalls(folder.path, path, name, confinement.hooks);
+      hooks === undefined
+        ? pipCommand(path, await folder.making(() => writeLauncher(folder.path)), name)
+        : await folder.making(() => pipWithWalls(folder.path, path, name, hooks));
     const [command = path, ...rest] = [...confinement.around(folder.path), ...pip, ...args];
     const result = await run({
       command,

@@ -125,8 +125,13 @@ export class BuildFolder {
   /** Writes a file into it, mode 0600, and gives its path. Raises as create() does. */
   async write(name: string, contents: string): Promise<string> {
     const path = join(this.path, name);
-    await making(this.path, () => writeFile(path, contents, { mode: 0o600 }));
+    await this.making(() => writeFile(path, contents, { mode: 0o600 }));
     return path;
+  }
+
+  /** Runs what writes files into it. Throws as create() does. */
+  async making<T>(what: () => Promise<T>): Promise<T> {
+    return await making(this.path, what);
   }
 
   /**

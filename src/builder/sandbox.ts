@@ -3,6 +3,7 @@ import { access, constants, lstat, mkdir, realpath, rm } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { PiwError, reason } from '../errors.js';
+import { onDisk } from '../wheels/disk.js';
 import { normalise } from '../wheels/names.js';
 import { newFolder, SEEN_AT } from './environment.js';
 import { cutsOff, pipWithWalls, probeProject } from './hooks.js';
@@ -66,7 +67,7 @@ export async function confine(options: SandboxOptions): Promise<Confinement> {
     around: () => reaper(interpreter.path),
   });
   if (mode === 'none') return without('the configuration says so');
-  const scratch = await newFolder(workDir);
+  const scratch = await onDisk(workDir, () => newFolder(workDir));
   try {
     await mkdir(join(scratch, 'tmp'));
     // Builds have another PATH than this process.

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PiwError } from '../errors.js';
 import { onDisk } from '../wheels/disk.js';
+import { DiskWatch, type DiskTrouble } from '../wheels/disk-watch.js';
 
 /**
  * The folder in which a slave makes its builds: the one that was named, or else one in the system's temporary
@@ -17,4 +18,9 @@ export async function workFolder(named: string | null): Promise<string> {
   const its = await lstat(folder);
   if (its.isDirectory() && its.uid === user && (its.mode & 0o022) === 0) return folder;
   throw new PiwError('PIW_NOT_WRITABLE', `${folder} is not this user's alone; name another with --work-dir`);
+}
+
+/** Watches the disk of a work folder; `began` is called when it is full or read-only. */
+export function watchDisk(workDir: string, began: (trouble: DiskTrouble) => void): DiskWatch {
+  return new DiskWatch(workDir, began);
 }

@@ -1,12 +1,15 @@
 import { randomBytes } from 'node:crypto';
 import { readFile, rm } from 'node:fs/promises';
 import { basename } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Args, Flags } from '@oclif/core';
 import { IMPORTER } from '../../actors/mr-chase.js';
 import { systemClock } from '../actor/clock.js';
 import { readerOf, sendFile } from '../actor/send-file.js';
 import { parseDuration } from '../config.js';
 import { PiwError, reason } from '../errors.js';
+import type { chase } from '../protocols/chase.js';
+import type { Answer } from '../protocols/protocol.js';
 import { fileToMessage } from '../states/file-state.js';
 import { describeWheel } from '../wheels/wheel.js';
 import { chaseOf, packageName } from './administer.js';
@@ -65,16 +68,23 @@ ${EXIT_CODES}`;
     let published: readonly string[];
     try {
       const session = randomBytes(8).toString('hex');
-      const chase = chaseOf(bus);
-      let answer = await chase.ask('IMPORT', {
-        abi: flags.abi ?? null,
-        package: name,
-        version,
-        status: true,
-        duration_s: duration,
-        output,
-        files: files.map(({ file }) => fileToMessage(file)),
-      });
+      const master = chaseOf(bus);
+      const trouble = (text: string): void => {
+        this.warn(text);
+      };
+      let answer = await unlessWait(
+        () =>
+          master.ask('IMPORT', {
+            abi: flags.abi ?? null,
+            package: name,
+            version,
+            status: true,
+            duration_s: duration,
+            output,
+            files: files.map(({ file }) => fileToMessage(file)),
+          }),
+        trouble,
+      );
       while (answer.verb === 'SEND') {
         const { filename, transfer_id } = answer;
         const one = files.find(({ file }) => file.filename === filename);
@@ -83,10 +93,10 @@ ${EXIT_CODES}`;
           ...{ bus, clock: systemClock, user: IMPORTER, session, transferId: transfer_id, file: one.file },
           read: readerOf(one.path),
           onTrouble: (error) => {
-            this.warn(`sending ${filename}: ${error.message}`);
+            trouble(`sending ${filename}: ${error.message}`);
           },
         });
-        answer = await chase.ask('SENT', { filename });
+        answer = await unlessWait(() => master.ask('SENT', { filename }), trouble);
       }
       published = answer.filenames;
     } finally {
@@ -99,6 +109,29 @@ ${EXIT_CODES}`;
       if (its !== filename) this.log(`${filename} is published as ${its}: it was there with other contents.`);
     });
     return { package: name, version, files: published };
+  }
+}
+
+type Told = Answer<typeof chase.verbs, 'SENT'>;
+
+/** How long an import waits for a disk of the master's, seconds. */
+const PATIENCE_S = 3600;
+
+/** The answer to `ask`, which is repeated while the master says WAIT. Throws PIW_DISK_FULL after an hour. */
+async function unlessWait(
+  ask: () => Promise<Told>,
+  tell: (text: string) => void,
+): Promise<Exclude<Told, { verb: 'WAIT' }>> {
+  let told: string | undefined;
+  for (let waitedS = 0; ;) {
+    const answer = await ask();
+    if (answer.verb !== 'WAIT') return answer;
+    const { seconds, reason: why } = answer;
+    if (waitedS >= PATIENCE_S) throw new PiwError('PIW_DISK_FULL', `waited for an hour: ${why}`);
+    if (told !== why) tell(`waiting for the master: ${why}`);
+    told = why;
+    await sleep(seconds * 1000);
+    waitedS += seconds;
   }
 }
 

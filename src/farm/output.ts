@@ -75,7 +75,10 @@ export class Output {
     for (const version of lost) {
       const { filenames } = await database.ask('DELBUILD', { package: name, version });
       const juggler = new Client(bus, fileSystem, undefined, PATIENT);
-      for (const filename of filenames) await juggler.ask('REMOVE', { package: name, filename });
+      for (const filename of filenames) {
+        const { standing } = await juggler.ask('STANDING', { package: name, filename });
+        if (standing) await juggler.ask('REMOVE', { package: name, filename, stamp: standing.stamp });
+      }
     }
     const gone = away.filter(({ version }) => lost.has(version)).length;
     return { copied: away.length - gone, forgotten: lost.size };

@@ -24,6 +24,8 @@ export const PARTS = ['HOME', 'SEARCH', 'PROJECT', 'INDEX', 'LOG', 'SITEMAP', 'A
 export type Part = (typeof PARTS)[number];
 const Aliases = listOf(ShortText, 1000);
 const send = { SEND: { filename: FileName, transfer_id: Token } };
+/** The farm's own disk is in the way. What has arrived stays; say the same again in so many seconds. */
+const wait = { WAIT: { seconds: Seconds, reason: ShortText } };
 /** The names under which the files are published: with other build tags than announced, maybe. */
 const imported = { DONE: { filenames: listOf(FileName, 100) } };
 
@@ -43,10 +45,10 @@ export const chase = new Protocol('chase', {
       output: Output,
       files: Files,
     },
-    answers: { ...send, ...imported },
+    answers: { ...send, ...wait, ...imported },
   },
   /** That file is on its way. */
-  SENT: { fields: { filename: FileName }, answers: { ...send, ...imported } },
+  SENT: { fields: { filename: FileName }, answers: { ...send, ...wait, ...imported } },
   ADDPKG: {
     fields: {
       package: Package,

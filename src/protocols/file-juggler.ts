@@ -5,6 +5,7 @@ import {
   FileTuple,
   Flag,
   Package,
+  Seconds,
   Sha256,
   ShortText,
   Token,
@@ -41,6 +42,12 @@ export const PIECE = 1024 * 1024;
 /** Bytes that may be under way of one file: where NATS is near, within `nearMs` there and back, and on a long line. */
 export const WINDOW = { near: 8 * 1024 * 1024, most: 16 * 1024 * 1024, nearMs: 4 };
 
+/**
+ * How a published file stands: a stamp that changes whenever it is published or claimed again, also with the same bytes;
+ * and how long ago that was.
+ */
+const Standing = Type.Object({ stamp: ShortText, age_s: Seconds }, { additionalProperties: false });
+
 const verdict = {
   /** It is in its place, under this name. */
   VERIFIED: {
@@ -48,13 +55,16 @@ const verdict = {
     metadata_sha256: Sha256,
     requires_python: orNull(ShortText),
     core_metadata: CoreMetadata,
+    stamp: ShortText,
   },
-  /** Bytes are missing or wrong: send it again. */
+  /** The transfer was damaged: bytes are missing or wrong. Send it again. */
   AGAIN: { reason: ShortText },
+  /** The farm's own disk is in the way, and says nothing of the file. What has arrived stays; say VERIFY again. */
+  LATER: { code: ShortText, reason: ShortText },
   /** It will never do: not a wheel, or another file has this name. */
-  REFUSED: { code: ShortText, reason: ShortText },
+  REFUSED: { code: ShortText, reason: ShortText, standing: orNull(Standing) },
   /** Another file has this name. If it was built again, it may have a build tag: send it again, and say so. */
-  TAKEN: { reason: ShortText },
+  TAKEN: { reason: ShortText, standing: orNull(Standing) },
 };
 /** Wheels that were ever published: [filename, SHA-256]. */
 export const Published = listOf(Type.Tuple([FileName, Sha256]), 100_000);
@@ -83,7 +93,28 @@ export const fileSystem = new Protocol('fs', {
    * PIW_NAME_SPENT.
    */
   VERIFY: { fields: verify, answers: verdict },
-  REMOVE: { fields: { package: Package, filename: FileName }, answers: done },
+  /** Ends a transfer whose file is not wanted any more; what has arrived of it is removed. */
+  FORGET: { fields: { transfer_id: Token }, answers: done },
+  /** How a published file stands; null: there is none. */
+  STANDING: {
+    fields: { package: Package, filename: FileName },
+    answers: { STANDS: { standing: orNull(Standing) } },
+    reads: true,
+  },
+  /** Claims a published file for a build that is logged soon: nobody removes it meanwhile. Null: it is gone. */
+  CLAIM: {
+    fields: { package: Package, filename: FileName },
+    answers: { STANDS: { standing: orNull(Standing) } },
+  },
+  /**
+   * Removes a published file and its metadata if it still has this stamp. KEPT: somebody has published or claimed it
+   * since. To decide that a file may go and to remove it are two steps, and this may be said twice: the stamp from
+   * before the decision makes both harmless.
+   */
+  REMOVE: {
+    fields: { package: Package, filename: FileName, stamp: ShortText },
+    answers: { ...done, KEPT: {} },
+  },
   /** Total and free bytes of the file system that holds the output path. */
   STATVFS: { fields: {}, answers: { STATVFS: { total: Count, free: Count } }, reads: true },
 });
@@ -95,6 +126,7 @@ export const fileSystem = new Protocol('fs', {
 export const juggler = new Protocol('juggler', {
   HELLO: { fields: { transfer_id: Token, user: Token, session: Token }, answers: { ...fetch, ...done } },
   VERIFY: { fields: verify, answers: verdict },
+  FORGET: { fields: { transfer_id: Token }, answers: done },
 });
 
 /**

@@ -33,12 +33,16 @@ import { Protocol, type AnyAnswer, type Body } from './protocol.js';
  *     REST  -> SLEEP          I can't do anything now, because -> say it again
  *     BUSY  -> CONT | DONE    still at it -> go on | stop, it isn't yours any more
  *     BUILT -> SEND | DONE    how it ended -> hand in this file | forget it all
+ *           -> WAIT           ... the master can't take it now, because -> say it again
  *     SENT  -> SEND | DONE    that file is on its way -> (again, or) the next one | forget it all
+ *           -> WAIT           ... the file has arrived, but the master can't publish it now -> say it again
  *     BYE   -> BYE            I am leaving
  */
 const bye = { BYE: { reason: ShortText } };
 const send = { SEND: { filename: FileName, transfer_id: Token } };
 const done = { DONE: {} };
+/** The trouble is the master's own. The slave keeps what it has built, and repeats itself in so many seconds. */
+const wait = { WAIT: { seconds: Seconds, reason: ShortText } };
 
 /** What a build may use: seconds in all, bytes of log kept, bytes of one wheel. */
 export const Limits = Type.Tuple([Seconds, Count, Count]);
@@ -93,9 +97,12 @@ export const slaveDriver = new Protocol('slave', {
       details: BuildDetails,
       files: Files,
     },
-    answers: { ...send, ...done, ...bye },
+    answers: { ...send, ...wait, ...done, ...bye },
   },
-  SENT: { fields: { lease: Lease, filename: FileName }, answers: { ...send, ...done, ...bye } },
+  SENT: {
+    fields: { lease: Lease, filename: FileName },
+    answers: { ...send, ...wait, ...done, ...bye },
+  },
   BYE: { fields: {}, answers: bye },
 });
 

@@ -19,12 +19,14 @@ export interface FileTransfer {
   metadataSha256: string | undefined;
   /** Under which name it was published: with another build tag than announced, maybe. */
   published: string | undefined;
+  /** How it stood when it was published: see published.ts in wheels. */
+  stamp: string | undefined;
   /** Another build has published a file of this name meanwhile, which stays, and serves this one. */
   served: boolean;
   requiresPython: string | null;
   coreMetadata: CoreMetadata | null;
-  /** How often it has been asked for. */
-  tries: number;
+  /** How often it has arrived with bytes missing or wrong. */
+  damaged: number;
 }
 
 /**
@@ -45,10 +47,11 @@ export class BuildState {
       transferId: `${String(lease.lease)}-${String(i)}`,
       metadataSha256: undefined,
       published: undefined,
+      stamp: undefined,
       served: false,
       requiresPython: null,
       coreMetadata: null,
-      tries: 0,
+      damaged: 0,
     }));
   }
 

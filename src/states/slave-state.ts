@@ -33,13 +33,14 @@ export class SlaveState {
   known: boolean;
   activity: SlaveActivity = 'idle';
   lease: LeaseState | undefined;
-  /** When its lease was given or renewed last, by the monotonic clock, as all times here. */
+  /**
+   * When the last request was sent that gave or renewed its lease, as its answer confirmed; milliseconds by the monotonic
+   * clock.
+   */
   renewed = -Infinity;
   /** The answer that gave out the lease, for a slave that did not get it. */
   order: unknown;
   build: BuildState | undefined;
-  /** Files that were removed, because nothing listed them, to make room for those of this build. */
-  readonly madeRoom = new Set<string>();
   /** Files of this build that an earlier build for the same target has published, with other contents. */
   readonly rebuilt = new Set<string>();
   stats: Stats | undefined;
@@ -111,9 +112,9 @@ export class SlaveState {
   /** Nothing is being built any more. */
   clear(): void {
     this.lease = undefined;
+    this.renewed = -Infinity;
     this.order = undefined;
     this.build = undefined;
-    this.madeRoom.clear();
     this.rebuilt.clear();
     this.skip = false;
   }

@@ -33,6 +33,8 @@ export class Arriving implements Expected {
   #hashed = 0;
   #unnoted: ByteRange | undefined;
   #unsynced = 0;
+  /** Writing the last note failed: part of it may be in the file. */
+  #torn = false;
   #syncing: Promise<void> | undefined;
   #failure: unknown;
 
@@ -50,7 +52,7 @@ export class Arriving implements Expected {
 
   /**
    * Bytes have come; they are not looked at any more when this returns. What is no part of the file, or is there, is
-   * left out. Raises PIW_DISK_FULL.
+   * left out. Throws what diskError() gives.
    */
   write(offset: number, data: Uint8Array): void {
     if (!this.state.wants(offset, data.length)) return;
@@ -70,12 +72,25 @@ export class Arriving implements Expected {
     if (this.#open && this.#unsynced >= SYNC_BYTES) this.#sync(this.#open.part);
   }
 
-  /** Notes which ranges are there, for whoever goes on after this process. */
+  /**
+   * Notes which ranges are there, for whoever goes on after this process. A range that could not be noted is noted the
+   * next time. Throws what diskError() gives.
+   */
   note(): void {
     const range = this.#unnoted;
     if (!range || !this.#open) return;
+    // A torn note gets a line of its own. Digits that are missing at its end make its range shorter, never wrong.
+    const line = Buffer.from(
+      `${this.#torn ? '\n' : ''}${String(range.start)} ${String(range.end - range.start)}\n`,
+    );
+    this.#torn = true;
+    try {
+      for (let written = 0; written < line.length;) written += writeSync(this.#open.notes, line, written);
+    } catch (error) {
+      throw diskError(this.file.filename, error);
+    }
+    this.#torn = false;
     this.#unnoted = undefined;
-    writeSync(this.#open.notes, `${String(range.start)} ${String(range.end - range.start)}\n`);
   }
 
   /** SHA-256 of what is on the disk, hexadecimal, if all of it came in order and into these hands. */
@@ -84,7 +99,16 @@ export class Arriving implements Expected {
     return this.#hash.copy().digest('hex');
   }
 
-  /** Ends it here; what has come stays, but of a small file. Raises what the disk said of bytes that it had taken. */
+  /**
+   * Waits for the disk. Throws what diskError() gives if it has lost bytes that it had accepted: an error like this is
+   * reported once, so nobody who syncs the file later is told.
+   */
+  async settle(): Promise<void> {
+    await this.#syncing;
+    if (this.#failure !== undefined) throw diskError(this.file.filename, this.#failure);
+  }
+
+  /** Closes its files, which stay; the bytes of a small file are gone. Throws as settle() and note() do. */
   async close(): Promise<void> {
     await this.#syncing;
     try {
@@ -95,8 +119,7 @@ export class Arriving implements Expected {
         closeSync(this.#open.notes);
       }
     }
-
-    if (this.#failure !== undefined) throw diskError(this.file.filename, this.#failure);
+    await this.settle();
   }
 
   #digest(start: number, bytes: Uint8Array): void {

@@ -4,6 +4,7 @@ import { PiwError } from '../errors.js';
 import type { FileState } from '../states/file-state.js';
 import { codeOf } from './disk.js';
 import { normalise } from './names.js';
+import { claim } from './published.js';
 import { LONGEST_NAME, parseWheelName, type WheelName } from './tags.js';
 import { sameVersion } from './versions.js';
 import { hashFile } from './wheel.js';
@@ -43,8 +44,8 @@ export function alike(wheel: WheelName, names: readonly string[]): readonly Whee
 
 /**
  * Links a wheel that is on the disk, as `part`, into its folder, and gives the name that it has there: its own if
- * that is free; that of a wheel like it with the same bytes, if there is one, so whoever asks twice gets the same
- * name; else, as `tags` says, its own with the next build tag. A name that stood for other bytes (in `past`) is never
+ * that is free; that of a wheel like it with the same bytes, if there is one, which it claims, so whoever asks
+ * twice gets the same name; else, as `tags` says, its own with the next build tag. A name that stood for other bytes (in `past`) is never
  * taken again, also where nothing has it now. The WHEEL file inside stays as it was built, also its line
  * `Build`, which no installer reads: bytes that were verified are never changed. A name is taken by a link, which
  * fails where one is: of two who want the same at once, the other looks again. Throws PIW_FILE_EXISTS where another
@@ -63,12 +64,17 @@ export async function takeName(
   for (;;) {
     if (free(file.filename) && (await linked(part, join(folder, file.filename)))) return file.filename;
     const there = alike(wheel, await readdir(folder));
-    for (const { filename } of there) if (await holds(join(folder, filename), file)) return filename;
+    const same = await first(there, ({ filename }) => holds(join(folder, filename), file));
+    if (same) {
+      // Whoever is about to remove it sees the claim; if it is gone already, it is published anew.
+      if (await claim(join(folder, same.filename))) return same.filename;
+      continue;
+    }
     // A wheel that was removed comes back under the name that it had.
-    const same = alike(wheel, [...stoodFor.keys()]).find(
+    const former = alike(wheel, [...stoodFor.keys()]).find(
       ({ filename }) => stoodFor.get(filename) === file.filehash,
     );
-    if (same && (await linked(part, join(folder, same.filename)))) return same.filename;
+    if (former && (await linked(part, join(folder, former.filename)))) return former.filename;
     const spent = !there.some(({ filename }) => filename === file.filename);
     const code = spent ? 'PIW_NAME_SPENT' : 'PIW_FILE_EXISTS';
     const why = `${file.filename} ${spent ? 'was published before' : 'is published already'}, with other contents`;
@@ -91,6 +97,12 @@ export interface TagPolicy {
 
 /** What names stood for: [filename, SHA-256]. */
 export type Past = readonly (readonly [filename: string, sha256: string])[];
+
+/** The first of them for which `is` says so. */
+async function first<T>(all: readonly T[], is: (one: T) => Promise<boolean>): Promise<T | undefined> {
+  for (const one of all) if (await is(one)) return one;
+  return undefined;
+}
 
 /** True: `path` is that file now; false: something has this name. */
 async function linked(part: string, path: string): Promise<boolean> {

@@ -1,14 +1,15 @@
-import { constants, existsSync, mkdirSync, openSync, readFileSync, unlinkSync } from 'node:fs';
-import { access, mkdir, readdir, rm, rmdir, stat, statfs, writeFile } from 'node:fs/promises';
+import { closeSync, constants, existsSync, mkdirSync, openSync, readFileSync, unlinkSync } from 'node:fs';
+import { access, mkdir, readdir, rm, stat, statfs, utimes, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { PiwError } from '../errors.js';
+import { PiwError, isDiskTrouble } from '../errors.js';
 import type { CoreMetadata } from '../protocols/fields.js';
 import { fileFromMessage, fileToMessage, type FileState } from '../states/file-state.js';
 import type { ByteRange } from '../states/ranges.js';
 import { SMALL, TransferState } from '../states/transfer-state.js';
 import { Arriving, type Expected } from './arriving.js';
 import { takeName, type Past, type TagPolicy } from './build-tag.js';
-import { codeOf, flush, onDisk, putInPlace, writeBeside } from './disk.js';
+import { codeOf, diskError, flush, onDisk, putInPlace, writeBeside } from './disk.js';
+import { claim, standingOf, take, type Standing } from './published.js';
 import { hashFile, readWheel } from './wheel.js';
 
 export type Verdict =
@@ -18,9 +19,22 @@ export type Verdict =
       readonly metadata_sha256: string;
       readonly requires_python: string | null;
       readonly core_metadata: CoreMetadata;
+      /** How it stands there: see published.ts. */
+      readonly stamp: string;
     }
-  | { readonly verb: 'AGAIN' | 'TAKEN'; readonly reason: string }
-  | { readonly verb: 'REFUSED'; readonly code: string; readonly reason: string };
+  | { readonly verb: 'AGAIN'; readonly reason: string }
+  | { readonly verb: 'LATER'; readonly code: string; readonly reason: string }
+  /** `standing` is of the file that has the name; null: that is not the reason, or it is gone again. */
+  | { readonly verb: 'TAKEN'; readonly reason: string; readonly standing: Standing | null }
+  | {
+      readonly verb: 'REFUSED';
+      readonly code: string;
+      readonly reason: string;
+      readonly standing: Standing | null;
+    };
+
+/** Whether a published file was removed, or stays because somebody has published or claimed it since. */
+export type Removal = 'DONE' | 'KEPT';
 
 const EXPECTED = '.json';
 const PART = '.part';
@@ -59,7 +73,7 @@ export class WheelStore {
     this.#tags = tags;
   }
 
-  /** Makes the folders. Raises PIW_NOT_WRITABLE. */
+  /** Makes the folders. Throws what diskError() gives, as do all methods here. */
   async setUp(): Promise<void> {
     await onDisk(this.#root, async () => {
       await mkdir(join(this.#root, 'simple'), { recursive: true });
@@ -79,7 +93,9 @@ export class WheelStore {
     if (known) await this.forget(expected.transferId);
     if (expected.file.filesize > SMALL) {
       const path = this.#path(expected.transferId, EXPECTED);
-      await onDisk(path, () => writeFile(path, this.#body(expected)));
+      await onDisk(path, async () => {
+        putInPlace(await writeBeside(path, this.#body(expected), false), path);
+      });
       return;
     }
     this.#small.set(expected.transferId, { ...expected, since: now });
@@ -105,40 +121,47 @@ export class WheelStore {
     return await onDisk(this.#root, () => {
       const state = new TransferState(filesize, this.#ranges(transferId));
       const part = openSync(this.#path(transferId, PART), constants.O_RDWR | constants.O_CREAT, 0o644);
-      const notes = openSync(this.#path(transferId, NOTES), 'a', 0o644);
-      return new Arriving(expected, state, { part, notes });
+      try {
+        const notes = openSync(this.#path(transferId, NOTES), 'a', 0o644);
+        return new Arriving(expected, state, { part, notes });
+      } catch (error) {
+        closeSync(part);
+        throw error;
+      }
     });
   }
 
   /** Takes a transfer out of the hands of one that is gone; of several who try at once, one does. */
   async takeOver(transferId: string, from: string): Promise<void> {
     const lock = this.#path(transferId, TAKING);
-    try {
-      await writeFile(lock, '', { flag: 'wx' });
-    } catch (error) {
-      if (codeOf(error) !== 'EEXIST') throw error;
-      // Whoever was killed at it left this behind; the sender asks again.
-      if ((await age(lock, Date.now())) > TAKING_MS) await rm(lock, { force: true });
-      return;
-    }
-    try {
-      const expected = this.#expected(transferId);
-      if (expected?.owner !== from) return;
-      // At no moment is it known to nobody.
-      const path = this.#path(transferId, EXPECTED);
-      await onDisk(path, async () => {
+    await onDisk(lock, async () => {
+      try {
+        await writeFile(lock, '', { flag: 'wx' });
+      } catch (error) {
+        if (codeOf(error) !== 'EEXIST') throw error;
+        // Whoever was killed at it left this behind; the sender asks again.
+        if ((await age(lock, Date.now())) > TAKING_MS) await rm(lock, { force: true });
+        return;
+      }
+      try {
+        const expected = this.#expected(transferId);
+        if (expected?.owner !== from) return;
+        // At no moment is it known to nobody.
+        const path = this.#path(transferId, EXPECTED);
         putInPlace(await writeBeside(path, this.#body(expected)), path);
-      });
-    } finally {
-      await rm(lock, { force: true });
-    }
+      } finally {
+        await rm(lock, { force: true });
+      }
+    });
   }
 
   /**
    * Holds what has arrived against what was expected, and publishes it under `simple/<package>/`:
    * the wheel, then its metadata. AGAIN: bytes are missing or wrong, and what has come is thrown away
    * if it was wrong. REFUSED: it isn't a wheel, or another file has this name. TAKEN: another has, and a build tag
-   * is for whoever says that it was `rebuilt`. `seen` is what came into these hands, closed; without it, or where it
+   * is for whoever says that it was `rebuilt`. Where another has its name, everything that has come stays until
+   * forget(): the name may become free. LATER: the disk is full or fails; everything that has come stays, and
+   * the same call succeeds once the disk is well again. `seen` is what came into these hands; without it, or where it
    * can't tell the digest, the file is read again.
    */
   async verify(
@@ -148,16 +171,38 @@ export class WheelStore {
     rebuilt = false,
     past: Past = [],
   ): Promise<Verdict> {
+    try {
+      return await onDisk(this.#root, () => this.#verify(transferId, packageName, seen, rebuilt, past));
+    } catch (error) {
+      if (!isDiskTrouble(error)) throw error;
+      return { verb: 'LATER', code: error.code, reason: error.message };
+    }
+  }
+
+  async #verify(
+    transferId: string,
+    packageName: string,
+    seen: Arriving | undefined,
+    rebuilt: boolean,
+    past: Past,
+  ): Promise<Verdict> {
     const expected = this.#expected(transferId);
     if (!expected) throw new PiwError('PIW_UNKNOWN_TRANSFER', `no transfer ${transferId} is expected`);
     const { file } = expected;
     const part = this.#path(transferId, PART);
-    const state = seen?.whole ? seen.state : new TransferState(file.filesize, this.#ranges(transferId));
+    try {
+      await seen?.settle();
+    } catch (error) {
+      if (!isDiskTrouble(error)) throw error;
+      await this.#startOver(transferId);
+      return { verb: 'AGAIN', reason: `bytes of ${file.filename} were lost: ${error.message}` };
+    }
+    const state = seen?.whole || (seen && existsSync(part)) ? seen.state : this.#arrived(transferId, file);
     if (!state.done) {
       const missing = file.filesize - state.received;
       return { verb: 'AGAIN', reason: `${String(missing)} bytes of ${file.filename} are missing` };
     }
-    if (file.filesize > 0 && (seen?.sha256 ?? (await onDisk(part, () => digest(part)))) !== file.filehash) {
+    if (file.filesize > 0 && (seen?.sha256 ?? (await digest(part))) !== file.filehash) {
       await this.#startOver(transferId);
       return {
         verb: 'AGAIN',
@@ -168,7 +213,7 @@ export class WheelStore {
       if (file.filesize === 0) throw new PiwError('PIW_BAD_WHEEL', `${file.filename} is empty`);
       const wheel = await readWheel(seen?.whole ?? part, { filename: file.filename });
       const target = this.pathOf(packageName, file.filename);
-      const filename = await onDisk(target, () =>
+      const { filename, stamp } = await onDisk(target, () =>
         this.#publish(
           seen?.whole ?? part,
           target,
@@ -185,6 +230,7 @@ export class WheelStore {
         metadata_sha256: wheel.metadataSha256,
         requires_python: wheel.requiresPython,
         core_metadata: wheel.coreMetadata,
+        stamp,
       };
     } catch (error) {
       if (
@@ -192,10 +238,14 @@ export class WheelStore {
         !['PIW_BAD_WHEEL', 'PIW_FILE_EXISTS', 'PIW_NAME_SPENT'].includes(error.code)
       )
         throw error;
-      await this.forget(transferId);
-      if (error.code === 'PIW_FILE_EXISTS' && this.#tags.published && !rebuilt)
-        return { verb: 'TAKEN', reason: error.message };
-      return { verb: 'REFUSED', code: error.code, reason: error.message };
+      const { code, message } = error;
+      if (code !== 'PIW_FILE_EXISTS') {
+        await this.forget(transferId);
+        return { verb: 'REFUSED', code, reason: message, standing: null };
+      }
+      const standing = (await this.standing(packageName, file.filename)) ?? null;
+      if (this.#tags.published && !rebuilt) return { verb: 'TAKEN', reason: message, standing };
+      return { verb: 'REFUSED', code, reason: message, standing };
     }
   }
 
@@ -207,15 +257,25 @@ export class WheelStore {
     return join(this.#root, 'simple', packageName, filename);
   }
 
-  /** Takes a file away, its metadata first. One that isn't there is no fault. */
-  async remove(packageName: string, filename: string): Promise<void> {
+  /**
+   * Removes a published file and its metadata, if it still stands as `stamp` says: not if anybody has published or
+   * claimed it since. One that isn't there is DONE.
+   */
+  async remove(packageName: string, filename: string, stamp: string): Promise<Removal> {
     const target = this.pathOf(packageName, filename);
-    await onDisk(target, async () => {
-      await rm(`${target}.metadata`, { force: true });
-      await rm(target, { force: true });
-      // The folder stays while anything else is in it.
-      await rmdir(dirname(target)).catch(() => undefined);
-    });
+    return (await onDisk(target, () => take(target, stamp))) ? 'DONE' : 'KEPT';
+  }
+
+  /** How a published file stands; undefined where there is none. */
+  async standing(packageName: string, filename: string): Promise<Standing | undefined> {
+    const target = this.pathOf(packageName, filename);
+    return await onDisk(target, () => standingOf(target));
+  }
+
+  /** Claims a published file once more for a build that is not listed yet; undefined: it is gone. */
+  async claim(packageName: string, filename: string): Promise<Standing | undefined> {
+    const target = this.pathOf(packageName, filename);
+    return await onDisk(target, () => claim(target));
   }
 
   /** Total and free bytes of the file system. */
@@ -238,6 +298,10 @@ export class WheelStore {
 
   /** Removes transfers that nothing has been written to for `ms`; gives their senders and ids. */
   async sweep(ms: number, now: number): Promise<readonly { transferId: string; sender: string }[]> {
+    return await onDisk(this.#transfers, () => this.#sweep(ms, now));
+  }
+
+  async #sweep(ms: number, now: number): Promise<readonly { transferId: string; sender: string }[]> {
     const swept: { transferId: string; sender: string }[] = [];
     for (const [transferId, { sender, since }] of this.#small) {
       if (now - since <= ms) continue;
@@ -269,15 +333,20 @@ export class WheelStore {
     metadata: Buffer,
     tags: TagPolicy,
     past: Past,
-  ): Promise<string> {
+  ): Promise<{ filename: string; stamp: string }> {
     const folder = dirname(target);
     const made = existsSync(folder) ? undefined : mkdirSync(folder, { recursive: true });
-    const [aside, part] = await Promise.all([
+    const [aside, part] = await both(
       writeBeside(`${target}.metadata`, metadata),
       typeof contents === 'string' ? flush(contents).then(() => contents) : writeBeside(target, contents),
-    ]);
+      (path) => {
+        if (path !== contents) unlinkSync(path);
+      },
+    );
     let filename: string;
     try {
+      // Its age counts from now.
+      if (part === contents) await utimes(part, new Date(), new Date());
       filename = await takeName(part, folder, file, tags, past);
     } catch (error) {
       await rm(aside, { force: true });
@@ -288,7 +357,13 @@ export class WheelStore {
     putInPlace(aside, join(folder, `${filename}.metadata`));
     await flush(folder);
     if (made !== undefined) await flush(dirname(folder));
-    return filename;
+    return { filename, stamp: (await standingOf(join(folder, filename)))?.stamp ?? '' };
+  }
+
+  /** What is noted of the bytes on the disk; nothing if they are gone. */
+  #arrived(transferId: string, { filesize }: FileState): TransferState {
+    const there = existsSync(this.#path(transferId, PART));
+    return new TransferState(filesize, there ? this.#ranges(transferId) : []);
   }
 
   /** Nothing of it has arrived. */
@@ -350,8 +425,21 @@ function read(path: string): string | undefined {
     return readFileSync(path, 'utf8');
   } catch (error) {
     if (codeOf(error) === 'ENOENT') return undefined;
-    throw error;
+    throw diskError(path, error);
   }
+}
+
+/** The results of both; if one fails, `undo` removes what the other has made. */
+async function both(
+  first: Promise<string>,
+  second: Promise<string>,
+  undo: (path: string) => void,
+): Promise<readonly [string, string]> {
+  const results = await Promise.allSettled([first, second]);
+  const [a, b] = results;
+  if (a.status === 'fulfilled' && b.status === 'fulfilled') return [a.value, b.value];
+  for (const one of results) if (one.status === 'fulfilled') undo(one.value);
+  throw a.status === 'rejected' ? a.reason : b.status === 'rejected' ? b.reason : undefined;
 }
 
 async function exists(path: string): Promise<boolean> {
@@ -361,6 +449,12 @@ async function exists(path: string): Promise<boolean> {
   );
 }
 
+/** Milliseconds since it was written to; 0 if another process has just removed it. */
 async function age(path: string, now: number): Promise<number> {
-  return now - (await stat(path)).mtimeMs;
+  try {
+    return now - (await stat(path)).mtimeMs;
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return 0;
+    throw error;
+  }
 }

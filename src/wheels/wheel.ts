@@ -4,6 +4,7 @@ import { basename } from 'node:path';
 import type { Readable } from 'node:stream';
 import yauzl, { type Entry, type ZipFile } from 'yauzl';
 import { PiwError, reason } from '../errors.js';
+import { codeOf, diskError } from './disk.js';
 import type { FileState } from '../states/file-state.js';
 import type { CoreMetadata } from '../protocols/fields.js';
 import { coreMetadata, plainText, type Headers } from './core-metadata.js';
@@ -47,7 +48,7 @@ export interface Wheel extends WheelName {
  * Raises PIW_BAD_WHEEL, with the reason, unless: it is a zip archive in which every name stays below
  * where it is unpacked and stands once, nothing is a link, and which is not made to fill a disk; it
  * has one dist-info folder, of the name and version in the filename; its METADATA agrees; and the
- * tags in its WHEEL are those of the filename.
+ * tags in its WHEEL are those of the filename. Throws PIW_DISK_ERROR where it is the disk that can't be read.
  */
 export async function readWheel(
   archive: string | Uint8Array,
@@ -86,9 +87,13 @@ export async function readWheel(
   };
 }
 
-/** The state of a wheel on this machine, to be announced to a master. Raises PIW_BAD_WHEEL. */
+/**
+ * The state of a wheel on this machine, to be announced to a master. Throws PIW_BAD_WHEEL, and PIW_DISK_ERROR where it
+ * is the disk that can't be read.
+ */
 export async function describeWheel(path: string): Promise<FileState> {
   const { sha256, size } = await hashFile(path).catch((error: unknown) => {
+    if (!UNREADABLE.has(codeOf(error))) throw diskError(path, error);
     throw new PiwError('PIW_BAD_WHEEL', `${path} can't be read: ${reason(error)}`, { cause: error });
   });
   const wheel = await readWheel(path);
@@ -106,6 +111,9 @@ export async function describeWheel(path: string): Promise<FileState> {
     transferred: false,
   };
 }
+
+/** How opening or reading fails where the path is wrong, and not the disk. */
+const UNREADABLE: ReadonlySet<string> = new Set(['ENOENT', 'EACCES', 'EPERM', 'EISDIR', 'ENOTDIR', 'ELOOP']);
 
 /** SHA-256 (hex) and size (bytes) of a file of any size. */
 export async function hashFile(path: string): Promise<{ readonly sha256: string; readonly size: number }> {
@@ -167,9 +175,7 @@ async function readEntries(
     checkFolder(folder, filename);
     return found;
   } catch (error) {
-    // yauzl's own words for an archive that is broken.
-    if (error instanceof PiwError) throw error;
-    throw bad(filename, reason(error));
+    throw unlessOfDisk(filename, error);
   } finally {
     zip.close();
   }
@@ -245,7 +251,7 @@ function open(archive: string | Uint8Array, filename: string): Promise<ZipFile> 
   const options = { lazyEntries: true, autoClose: false, strictFileNames: true, validateEntrySizes: true };
   return new Promise((resolve, reject) => {
     const opened = (error: Error | null, zip: ZipFile) => {
-      if (error) reject(bad(filename, reason(error)));
+      if (error) reject(unlessOfDisk(filename, error));
       else resolve(zip);
     };
     if (typeof archive === 'string') yauzl.open(archive, options, opened);
@@ -334,6 +340,12 @@ function parseHeaders(text: string): Headers {
     headers.set(name, last);
   }
   return headers;
+}
+
+/** PIW_BAD_WHEEL in yauzl's own words for a broken archive; trouble with the disk says nothing about the wheel. */
+function unlessOfDisk(filename: string, error: unknown): Error {
+  const trouble = diskError(filename, error);
+  return trouble instanceof PiwError ? trouble : bad(filename, reason(error));
 }
 
 function bad(filename: string, why: string): PiwError {

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { readFile, readdir, writeFile } from 'node:fs/promises';
+import { readFile, readdir, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { Client } from '../../src/actor/client.js';
@@ -69,21 +69,25 @@ void t.test('leases are renewed while the Architect is paused', async (t) => {
   t.same(await db.query('select lease from queue'), [{ lease: null }]);
 });
 
-void t.test('what a slave has built under a lease that it lost is not published', async (t) => {
-  const { db, prefix, wheels } = await stage(t);
+void t.test('what a slave has built under a lease that it lost is not listed', async (t) => {
+  const { db, folder, prefix, wheels } = await stage(t);
   await buildOnce(t, prefix, 'first', async () => {
     await db.query('update queue set lease = null, slave_id = null, leased_until = null');
   });
-  t.same(await wheels(), []);
+  t.same(await listed(db), []);
   t.same(await results(db), []);
-  await buildOnce(t, prefix, 'second');
+  const path = await buildOnce(t, prefix, 'second');
   t.same(await wheels(), ['demo-1.0-py3-none-any.whl'], 'and whoever has it now is not in its way');
+  t.same(await readFile(join(folder, 'demo-1.0-py3-none-any.whl')), await readFile(path));
   t.match(await results(db), [{ status: true }]);
 });
 
 void t.test('a file that is listed nowhere makes room', async (t) => {
   const { db, folder, prefix, wheels, said } = await stage(t);
-  await writeFile(join(folder, 'demo-1.0-py3-none-any.whl'), 'left by a removal that was broken off');
+  const left = join(folder, 'demo-1.0-py3-none-any.whl');
+  await writeFile(left, 'left by a removal that was broken off');
+  // It is nobody's after some minutes.
+  await utimes(left, Date.now() / 1000 - 600, Date.now() / 1000 - 600);
   const path = await buildOnce(t, prefix, 'new');
   t.match(await results(db), [{ status: true }]);
   t.same(await wheels(), ['demo-1.0-py3-none-any.whl']);

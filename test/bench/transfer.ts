@@ -135,7 +135,8 @@ async function deliver(bus: Bus, slave: Worker, { path, file }: Job): Promise<nu
   const verdict = await files.ask('VERIFY', what);
   const took = performance.now() - began;
   if (verdict.verb !== 'VERIFIED') throw new Error(`${file.filename}: ${verdict.reason}`);
-  await files.ask('REMOVE', { package: file.package_tag, filename: file.filename });
+  const { stamp } = verdict;
+  await files.ask('REMOVE', { package: file.package_tag, filename: file.filename, stamp });
   return file.filesize / 1e3 / took;
 }
 

@@ -112,7 +112,9 @@ async function once(stage: Stage, masterPid: number | undefined, victim?: Victim
   const whole = verb === 'DONE' && found?.sha256 === file.filehash;
   const bus = await stage.connect();
   const files = new Client(bus, fileSystem, undefined, { timeoutMs: 20_000, patienceMs: 30_000 });
-  await files.ask('REMOVE', { package: file.package_tag, filename: file.filename });
+  const what = { package: file.package_tag, filename: file.filename };
+  const { standing } = await files.ask('STANDING', what);
+  if (standing) await files.ask('REMOVE', { ...what, stamp: standing.stamp });
   await bus.drain();
   return { ms, again: earlier + sent - file.filesize, breaks, whole, killedAt };
 }

@@ -38,15 +38,17 @@ export interface MasterOptions {
   readonly given?: Given;
   /** Those of them that are run; the others are the test's own. */
   readonly tasks?: readonly string[];
+  /** The folder in which the output path is made. */
+  readonly disk?: string;
 }
 
 /** A real master of which only the index is missing. */
 export async function testMaster(
   t: Test,
-  { versions = ['1.0'], given = {}, tasks = MASTER_TASKS }: MasterOptions = {},
+  { versions = ['1.0'], given = {}, tasks = MASTER_TASKS, disk = tmpdir() }: MasterOptions = {},
 ) {
   const { db, dsn } = await testDatabase(t);
-  const output = join(await mkdtemp(join(tmpdir(), 'piw-master-')), 'www');
+  const output = join(await mkdtemp(join(disk, 'piw-master-')), 'www');
   const folder = join(output, 'simple', 'demo');
   await mkdir(folder, { recursive: true });
   await someTarget(db, ABI);

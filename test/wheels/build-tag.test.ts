@@ -173,10 +173,14 @@ void t.test('of many that want a build tag at once each gets its own, and the sa
 void t.test('what is removed frees its name, and its metadata goes with it', async (t) => {
   const { store, wheels, folder } = await arrange();
   for (let n = 0; n < 3; n += 1) await publish(store, await built());
-  await store.remove('demo', tagged('1'));
+  const remove = async (name: string) => {
+    const { stamp = '' } = (await store.standing('demo', name)) ?? {};
+    t.equal(await store.remove('demo', name, stamp), 'DONE');
+  };
+  await remove(tagged('1'));
   t.same(wheels(), [tagged('2'), PLAIN]);
   t.match(await publish(store, await built()), { filename: tagged('3') }, 'newer than what is there');
-  for (const name of [PLAIN, tagged('2'), tagged('3')]) await store.remove('demo', name);
+  for (const name of [PLAIN, tagged('2'), tagged('3')]) await remove(name);
   t.match(await publish(store, await built()), { verb: 'VERIFIED', filename: PLAIN });
   t.same(readdirSync(folder).sort(), [PLAIN, `${PLAIN}.metadata`]);
 });

@@ -107,7 +107,11 @@ class Writer {
   }
 
   async #remove(name: string, versions: readonly string[]): Promise<void> {
-    for (const version of versions) await this.#store.remove(name, filenameOf(name, version));
+    for (const version of versions) {
+      const filename = filenameOf(name, version);
+      const standing = await this.#store.standing(name, filename);
+      if (standing) await this.#store.remove(name, filename, standing.stamp);
+    }
   }
 
   async #writeRoot(): Promise<void> {

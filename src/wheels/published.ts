@@ -1,0 +1,122 @@
+import { randomBytes } from 'node:crypto';
+import { link, rename, rm, rmdir, stat, unlink, utimes } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { codeOf, writeBeside } from './disk.js';
+
+/**
+ * A published file as it stood at one moment. The stamp changes whenever somebody publishes or claims the file, also with
+ * the same bytes.
+ */
+export interface Standing {
+  readonly stamp: string;
+  /** Seconds since it was published or claimed last. */
+  readonly age_s: number;
+}
+
+/** How a published file stands; undefined where there is none. */
+export async function standingOf(path: string): Promise<Standing | undefined> {
+  try {
+    const { ino, mtimeNs } = await stat(path, { bigint: true });
+    const age_s = Math.max(0, (Date.now() - Number(mtimeNs / 1_000_000n)) / 1000);
+    return { stamp: `${ino.toString(36)}-${mtimeNs.toString(36)}`, age_s };
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/**
+ * Claims a file for a build that is not listed yet: its stamp changes, so that whoever decided to remove it before now
+ * leaves it alone. Undefined: it is gone, or another is in its place; claim again, or publish anew.
+ *
+ * The claim is written first, and then it is checked that the file is there. take() does it the other way round: it
+ * takes the name away first, and then looks for a claim. So at least one of the two sees the other, whatever happens
+ * between their steps.
+ */
+export async function claim(path: string): Promise<Standing | undefined> {
+  try {
+    const before = await stat(path);
+    // Later than before, also within one tick of the file system's clock.
+    const claimed = Math.max(Date.now(), before.mtimeMs + 2) / 1000;
+    await utimes(path, claimed, claimed);
+    if ((await stat(path)).ino !== before.ino) return undefined;
+    return await standingOf(path);
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/**
+ * Removes a file and its metadata if it still stands as `stamp` says. False: somebody has published or claimed it since;
+ * it stays. True also where there is none, so that saying it twice is harmless.
+ *
+ * An empty file stands in for it until it is decided whether it goes, so that nobody can publish other bytes under its
+ * name meanwhile.
+ */
+export async function take(path: string, stamp: string): Promise<boolean> {
+  const standing = await standingOf(path);
+  if (standing === undefined) return true;
+  if (standing.stamp !== stamp) return false;
+  const hidden = join(dirname(path), `.tmp-removed-${randomBytes(8).toString('hex')}`);
+  const metadata = `${hidden}.metadata`;
+  const standIn = await emptyFile(path);
+  try {
+    await renameIfThere(`${path}.metadata`, metadata);
+    await link(path, hidden);
+    if (standIn === undefined) await unlink(path);
+    else await rename(standIn, path);
+    if ((await standingOf(hidden))?.stamp !== stamp) {
+      await rename(hidden, path);
+      await linkIfFree(metadata, `${path}.metadata`);
+      return false;
+    }
+    if (standIn !== undefined) await unlink(path);
+    return true;
+  } catch (error) {
+    // Another process has just removed it.
+    if (codeOf(error) === 'ENOENT') return true;
+    throw error;
+  } finally {
+    for (const left of [hidden, metadata, standIn ?? hidden]) await rm(left, { force: true });
+    await removeIfEmpty(dirname(path));
+  }
+}
+
+/** An empty file in the same folder; undefined where the disk is too full for one. */
+async function emptyFile(path: string): Promise<string | undefined> {
+  try {
+    return await writeBeside(path, Buffer.alloc(0), false);
+  } catch (error) {
+    if (['ENOSPC', 'EDQUOT'].includes(codeOf(error))) return undefined;
+    throw error;
+  }
+}
+
+/** Gives a file its second name, unless another has that by now. */
+async function linkIfFree(from: string, to: string): Promise<void> {
+  try {
+    await link(from, to);
+  } catch (error) {
+    if (!['EEXIST', 'ENOENT'].includes(codeOf(error))) throw error;
+  }
+}
+
+async function renameIfThere(from: string, to: string): Promise<boolean> {
+  try {
+    await rename(from, to);
+    return true;
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return false;
+    throw error;
+  }
+}
+
+/** The folder of a package stays while anything else is in it. */
+async function removeIfEmpty(folder: string): Promise<void> {
+  try {
+    await rmdir(folder);
+  } catch (error) {
+    if (!['ENOENT', 'ENOTEMPTY', 'EEXIST'].includes(codeOf(error))) throw error;
+  }
+}

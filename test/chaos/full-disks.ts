@@ -1,0 +1,305 @@
+/**
+ * A farm at work, of which two disks become full in turn: that of the output path, and that of the slaves' builds. Each
+ * is a tmpfs of its own, so this runs as root. No failure may be recorded, no process may end, and work must go on
+ * within 15 s of room.
+ *
+ *     node dist/test/chaos/full-disks.js [--seconds 25] [--slaves 3]
+ *
+ * Prints a table; exits with 1 if anything is not as it must be. Prints `skipped` where no disk can be mounted.
+ */
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import {
+  chmodSync,
+  closeSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+import { mkdtemp } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { Client } from '../../src/actor/client.js';
+import type { Bus } from '../../src/bus/bus.js';
+import { formatConfig } from '../../src/config.js';
+import { Database } from '../../src/database/pool.js';
+import { newVersions } from '../../src/database/versions.js';
+import { PiwError, reason } from '../../src/errors.js';
+import { tarGz } from '../../src/farm/sdist.js';
+import { startWebServer } from '../../src/farm/web-server.js';
+import { bigBrother } from '../../src/protocols/big-brother.js';
+import { slaveControl } from '../../src/protocols/control.js';
+import { onStage, type Stage } from '../bench/stage.js';
+import { someRelease } from '../helpers/rows.js';
+
+const { values } = parseArgs({
+  options: { seconds: { type: 'string', default: '25' }, slaves: { type: 'string', default: '3' } },
+});
+const SECONDS = Number(values.seconds);
+const SLAVES = Number(values.slaves);
+const VERSIONS = 600;
+/** Large enough that a wheel goes to the disk before it is published. */
+const WHEEL_BYTES = 300_000;
+const MEGABYTES = 160;
+const GOES_ON_S = 15;
+const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
+const NAME = 'piw-full-disk';
+const BACKEND = `
+import os, zipfile
+def build_wheel(folder, config_settings=None, metadata_directory=None):
+    version = [line[9:].strip() for line in open('PKG-INFO') if line.startswith('Version: ')][0]
+    name = 'piw_full_disk-' + version
+    with open('scratch.bin', 'wb') as scratch:
+        scratch.write(os.urandom(2000000))
+    with zipfile.ZipFile(os.path.join(folder, name + '-py3-none-any.whl'), 'w', zipfile.ZIP_STORED) as z:
+        z.writestr(name + '.dist-info/METADATA', open('PKG-INFO').read())
+        z.writestr(name + '.dist-info/WHEEL', 'Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n')
+        z.writestr('data.bin', os.urandom(${String(WHEEL_BYTES)}))
+        z.writestr(name + '.dist-info/RECORD', '')
+    return name + '-py3-none-any.whl'
+`;
+
+interface Row {
+  readonly disk: string;
+  readonly full: string;
+  readonly failures: number;
+  readonly goesOn: number;
+  readonly pages: number;
+  readonly crashes: number;
+  readonly told: readonly string[];
+}
+
+/** An index with the sources of many versions. */
+async function makeIndex(folder: string): Promise<Awaited<ReturnType<typeof startWebServer>>> {
+  const index = join(folder, 'simple', NAME);
+  mkdirSync(index, { recursive: true });
+  const links = Array.from({ length: VERSIONS }, (_, n) => {
+    const root = `piw_full_disk-${String(n + 1)}.0`;
+    const archive = tarGz([
+      [`${root}/backend.py`, Buffer.from(BACKEND)],
+      [
+        `${root}/pyproject.toml`,
+        Buffer.from('[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'),
+      ],
+      [
+        `${root}/PKG-INFO`,
+        Buffer.from(`Metadata-Version: 2.1\nName: ${NAME}\nVersion: ${String(n + 1)}.0\n`),
+      ],
+    ]);
+    writeFileSync(join(index, `${root}.tar.gz`), archive);
+    const digest = createHash('sha256').update(archive).digest('hex');
+    return `<a href="${root}.tar.gz#sha256=${digest}">${root}.tar.gz</a>`;
+  });
+  writeFileSync(join(index, 'index.html'), `<!DOCTYPE html><title>Links</title>${links.join('\n')}`);
+  return await startWebServer({ root: folder, host: '127.0.0.1', port: 0 });
+}
+
+/** A disk of its own; undefined where none can be mounted. */
+function mountDisk(folder: string): string | undefined {
+  mkdirSync(folder, { recursive: true });
+  try {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${String(MEGABYTES)}m,mode=777`, 'piw-chaos', folder], {
+      stdio: 'pipe',
+    });
+    return folder;
+  } catch {
+    return undefined;
+  }
+}
+
+function startSlave(stage: Stage, label: string, work: string, folder: string): ChildProcess {
+  const config = join(folder, `${label}.conf`);
+  const settings = { master: stage.nats.slave, 'work-dir': work, label, sandbox: 'none' };
+  const limits = { 'min-disk-free': '0', 'build-disk-free': '0', 'min-memory-free': '0', 'max-load': '0' };
+  writeFileSync(config, formatConfig({ ...settings, ...limits, 'busy-interval': '5' }), { mode: 0o600 });
+  const log = openSync(join(folder, `${label}.log`), 'a');
+  return spawn(process.execPath, [BIN, 'slave', '-c', config, '--allow-root', '--allow-exposed'], {
+    stdio: ['ignore', log, log],
+  });
+}
+
+/** Takes all room on a disk, again and again, so that what others give back is gone as well. */
+function fill(folder: string): () => void {
+  const path = join(folder, '.filler');
+  const file = openSync(path, 'w');
+  const take = (): void => {
+    for (const size of [1024 * 1024, 4096])
+      for (;;) {
+        try {
+          writeSync(file, Buffer.alloc(size));
+        } catch {
+          break;
+        }
+      }
+  };
+  take();
+  const timer = setInterval(take, 50);
+  return () => {
+    clearInterval(timer);
+    closeSync(file);
+    rmSync(path);
+  };
+}
+
+const count = async (db: Database, where: string): Promise<number> => {
+  const [row] = await db.query<{ n: number }>(`select count(*)::int as n from builds where ${where}`);
+  return row?.n ?? 0;
+};
+
+/** Seconds until `is` says so, at most a minute. */
+async function secondsUntil(is: () => Promise<boolean>): Promise<number> {
+  const began = performance.now();
+  while (performance.now() - began < 60_000 && !(await is())) await sleep(100);
+  return (performance.now() - began) / 1000;
+}
+
+/** Where somebody is told, besides the logs. */
+async function toldWhere(bus: Bus, kind: 'output' | 'work'): Promise<ReadonlySet<string>> {
+  const told = new Set<string>();
+  const brother = new Client(bus, bigBrother, undefined, { timeoutMs: 3000, once: true });
+  const driver = new Client(bus, slaveControl, undefined, { timeoutMs: 3000, once: true });
+  try {
+    const { statistics } = await brother.ask('GATHER', {});
+    if (statistics.conditions.some((one) => one.kind === 'disk-full')) told.add('conditions');
+    const { slaves } = await driver.ask('HELLO', {});
+    if (slaves.some(({ note }) => note?.includes('is full'))) told.add(`slaves (${kind})`);
+  } catch (error) {
+    if (!(error instanceof PiwError)) throw error;
+    console.log(`  nobody could be asked: ${reason(error)}`);
+  }
+  return told;
+}
+
+async function scene(
+  db: Database,
+  bus: Bus,
+  {
+    disk,
+    kind,
+    logs,
+    page,
+  }: { disk: string; kind: 'output' | 'work'; logs: () => string; page: () => string },
+): Promise<Row> {
+  const before = await count(db, 'true');
+  await secondsUntil(async () => (await count(db, 'true')) >= before + SLAVES);
+  const failures = await count(db, 'not status');
+  const mark = logs().length;
+  const makeRoom = fill(disk);
+  const told = new Set<string>();
+  for (const end = performance.now() + SECONDS * 1000; performance.now() < end;) {
+    for (const one of await toldWhere(bus, kind)) told.add(one);
+    await sleep(1000);
+  }
+  makeRoom();
+  const built = await count(db, 'status');
+  const goesOn = await secondsUntil(async () => (await count(db, 'status')) > built);
+  const [{ filename } = { filename: '' }] = await db.query<{ filename: string }>(
+    'select filename from files order by build_id desc limit 1',
+  );
+  const pages = await secondsUntil(() => Promise.resolve(page().includes(filename)));
+  const since = logs().slice(mark);
+  if (/disk-full|is full/.test(since)) told.add('log');
+  return {
+    disk: kind === 'output' ? 'output path' : "slaves' folder",
+    full: SECONDS.toFixed(0),
+    failures: (await count(db, 'not status')) - failures,
+    goesOn,
+    pages: goesOn + pages,
+    crashes: since.match(CRASH)?.length ?? 0,
+    told: [...told],
+  };
+}
+
+/** Lines of a process that ended though nobody told it to. */
+const CRASH = /is killed:|ended with exit code|was ended by|starting it again|this should not have happened/g;
+
+async function main(): Promise<number> {
+  const folder = await mkdtemp(join(tmpdir(), 'piw-full-disks-'));
+  chmodSync(folder, 0o755);
+  const disks = [mountDisk(join(folder, 'www')), mountDisk(join(folder, 'work'))];
+  const [output, work] = disks;
+  const slaves: ChildProcess[] = [];
+  let server: Awaited<ReturnType<typeof makeIndex>> | undefined;
+  try {
+    if (output === undefined || work === undefined) {
+      console.log('skipped: no tmpfs can be mounted here (it takes root)');
+      return 0;
+    }
+    server = await makeIndex(join(folder, 'index'));
+    const indexUrl = `http://127.0.0.1:${String(server.port)}/simple`;
+    return await onStage(console.error, async (stage) => {
+      const db = await Database.open(stage.dsn, 'full-disks');
+      const bus = await stage.connect();
+      // Pages follow a build within a second, so that their delay is the disk's.
+      const given = {
+        'output-path': output,
+        'index-url': indexUrl,
+        'register-targets': 'true',
+        'dev-mode': 'true',
+      };
+      const master = stage.startMaster(given);
+      try {
+        await newVersions(
+          db,
+          NAME,
+          'add',
+          Array.from({ length: VERSIONS }, (_, n) => someRelease(`${String(n + 1)}.0`)),
+        );
+        for (let n = 1; n <= SLAVES; n += 1)
+          slaves.push(startSlave(stage, `slave-${String(n)}`, work, folder));
+        const logs = (): string =>
+          [
+            stage.folder.join('logs/master.log'),
+            ...slaves.map((_, n) => join(folder, `slave-${String(n + 1)}.log`)),
+          ]
+            .map((path) => readFileSync(path, 'utf8'))
+            .join('\n');
+        const page = (): string => {
+          try {
+            return readFileSync(join(output, 'simple', NAME, 'index.v1_json'), 'utf8');
+          } catch {
+            return '';
+          }
+        };
+        const rows = [
+          await scene(db, bus, { disk: output, kind: 'output', logs, page }),
+          await scene(db, bus, { disk: work, kind: 'work', logs, page }),
+        ];
+        return report(rows);
+      } finally {
+        for (const slave of slaves) slave.kill('SIGTERM');
+        await Promise.all(slaves.map((slave) => new Promise((resolve) => slave.once('exit', resolve))));
+        await master.stop();
+        await db.close();
+      }
+    });
+  } finally {
+    await server?.close();
+    for (const disk of disks) if (disk !== undefined) execFileSync('umount', ['-l', disk]);
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+function report(rows: readonly Row[]): number {
+  let faults = 0;
+  console.log(
+    'disk            full s  failures  builds go on after s  pages after s  crash lines  told where',
+  );
+  for (const { disk, full, failures, goesOn, pages, crashes, told } of rows) {
+    const right =
+      failures === 0 && goesOn <= GOES_ON_S && pages <= GOES_ON_S && crashes === 0 && told.length > 1;
+    if (!right) faults += 1;
+    console.log(
+      `${disk.padEnd(15)} ${full.padStart(6)}  ${String(failures).padStart(8)}  ${goesOn.toFixed(1).padStart(20)}  ${pages.toFixed(1).padStart(13)}  ${String(crashes).padStart(11)}  ${told.join(', ')}${right ? '' : '  NOT AS IT MUST BE'}`,
+    );
+  }
+  return faults === 0 ? 0 : 1;
+}
+
+process.exitCode = await main();
