@@ -135,7 +135,7 @@ export function searchForm(root: string, size: 'small' | 'large'): Html {
       id="${id}"
       name="q"
       type="search"
-      placeholder="${size === 'large' ? 'Find a package, as numpy' : 'Find a package'}"
+      placeholder="${size === 'large' ? 'Find a package, e.g. numpy' : 'Find a package'}"
       autocomplete="off"
       autocapitalize="none"
       spellcheck="false"

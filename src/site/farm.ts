@@ -167,7 +167,7 @@ function working(slaves: readonly ShownSlave[], now: number): Html {
       ${countOf(slaves.length, 'slave')}:
       ${states.map(([state, number], i) => html`${i > 0 && ', '}${count(number)} ${ACTIVITIES[state]?.[0] ?? state}`)}.
     </p>
-    <div class="scroll" tabindex="0" role="region" aria-label="Slaves">
+    <div class="scroll" tabindex="0" role="region" aria-label="The slaves and what they do">
       <table>
         <thead>
           <tr>

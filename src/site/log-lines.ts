@@ -160,3 +160,11 @@ export function lineKind(line: string): 'error' | 'warning' | 'step' | undefined
     ? 'step'
     : undefined;
 }
+
+/** What pip says of itself and not of the build: how far a download is, how old it is, what it will do one day. */
+const NOISE =
+  /^\s*[\u2500-\u259f]{8,}|^\s*\[notice\]|^DEPRECATION: |^WARNING: (?:Running pip as|You are using pip|There was an error checking the latest version|The directory '.*' or its parent directory)/;
+
+/** Returns true for a line that only keeps readers from the log of the build. */
+export const isNoise = (line: string): boolean =>
+  NOISE.test(withoutSequences(line.slice(line.lastIndexOf('\r', line.length - 2) + 1).slice(0, 500)));

@@ -4,7 +4,7 @@ import { page, stateOf } from './design.js';
 import { failureSentence, reasonSentence } from './failures.js';
 import { countOf, bytes, duration, html, moment, raw, type Html } from './html.js';
 import { logPath } from './layout.js';
-import { lineKind, readLog, type Log, type Part } from './log-lines.js';
+import { isNoise, lineKind, readLog, type Log, type Part } from './log-lines.js';
 import { noStyle, terminalLine, type Style } from './terminal.js';
 
 const ROOT = '../../';
@@ -101,15 +101,38 @@ function blocks({ first, lines: all }: Part, failing: number | undefined, style:
   for (let from = 0; from < all.length; from += BLOCK) {
     out += '<div class="block">';
     const to = Math.min(from + BLOCK, all.length);
-    for (let i = from; i < to; i += 1) out += row(first + i, all[i] ?? '', failing === first + i, style);
+    for (let i = from; i < to;) {
+      const end = noiseEnd(all, i, to, failing === undefined ? -1 : failing - first);
+      let rows = '';
+      const begin = i;
+      for (; i < Math.max(end, begin + 1); i += 1)
+        rows += row(first + i, all[i] ?? '', failing === first + i, style);
+      out += end === begin ? rows : folded(end - begin, rows);
+    }
     out += '</div>\n';
   }
   return out;
 }
 
+/** Where the lines of noise that begin at `from` end; at `from` itself if that isn't one. */
+function noiseEnd(lines: readonly string[], from: number, to: number, failing: number): number {
+  let end = from;
+  while (end < to && end !== failing && isNoise(lines[end] ?? '')) end += 1;
+  return end;
+}
+
+const folded = (count: number, rows: string): string =>
+  `<details class="noise"><summary>${countOf(count, 'line')} of pip’s own</summary>${rows}</details>`;
+
+/** The slave's own folder of this build, which tells a reader nothing. */
+const BUILD_FOLDER = /\/build-\d+-\d+-\w{6}(?![\w-])/;
+const WITH_PARENTS = new RegExp(`(?:/[^\\s/:;,="'()]+)*${BUILD_FOLDER.source}`, 'g');
+const shortPaths = (line: string): string =>
+  BUILD_FOLDER.test(line) ? line.replace(WITH_PARENTS, '/build') : line;
+
 function row(number: number, line: string, fails: boolean, style: Style): string {
   const n = String(number);
-  const shown = terminalLine(line, style);
+  const shown = terminalLine(shortPaths(line), style);
   const kind = lineKind(line);
   const kinds = fails ? ' class="failing"' : kind === undefined ? '' : ` class="${kind}"`;
   const text = fails ? `<mark id="why">${shown}</mark>` : shown;

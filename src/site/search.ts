@@ -5,6 +5,7 @@ import type { SearchRow } from '../protocols/oracle.js';
 import { guarded, writeAtomic } from './atomic.js';
 import { browseFiles, packagesPage, type Letter, type Listed } from './packages.js';
 import { PACKED, packagesPath, searchPath } from './layout.js';
+import { Grams } from './search-grams.js';
 import { best, firstFile, treeFiles, type Entry } from './search-tree.js';
 import { Spill } from './spill.js';
 
@@ -17,8 +18,8 @@ export const FEW = 500;
 
 /**
  * Writes all that is searched and browsed: the files of the search, the lists by letters, and the page of all
- * packages. The packages come in pages sorted by name; what is in memory at a time is a page of them and those that
- * begin with the same two characters. Files that are as they should be are left alone, and those that nothing leads to
+ * packages. The packages come in pages sorted by name; what is in memory at a time is a page of them, those that begin
+ * with the same two characters, and what search-grams.ts holds. Files that are as they should be are left alone, and those that nothing leads to
  * any more are removed last, so that a visitor finds what is there at every moment. Raises PIW_DISK_FULL,
  * PIW_NOT_WRITABLE.
  */
@@ -30,11 +31,16 @@ export async function writeSearch(
   const folder = join(outputPath, searchPath);
   guarded(folder, () => mkdirSync(folder, { recursive: true }));
   const spill = new Spill(folder);
+  const grams = new Grams();
   try {
     let packages = 0;
     for await (const page of pages) {
       packages += page.length;
-      for (const row of page) putAside(spill, row);
+      for (const row of page) {
+        putAside(spill, row);
+        const [name, , files, downloads] = row;
+        grams.add(name, round(downloads), files);
+      }
     }
     const needed = new Set<string>();
     const write = (path: string, content: string): void => {
@@ -45,6 +51,12 @@ export async function writeSearch(
     for (const part of spill.parts()) {
       const entries = spill.lines(part).map(readEntry).sort(byKey);
       await writer.part(part, entries);
+    }
+    let written = 0;
+    for (const { gram, content } of grams.files()) {
+      write(`${searchPath}/grams/${gram.slice(0, 2)}/${gram}.json`, content);
+      written += 1;
+      if (written % AT_ONCE === 0) await others();
     }
     writer.finish(packages);
     removeOthers(outputPath, searchPath, needed);

@@ -83,7 +83,7 @@ function syllables(random: () => number): string {
 }
 
 /** The same numbers each time, between 0 and 1. */
-function numbers(seed: number): () => number {
+export function numbers(seed: number): () => number {
   let state = seed;
   return () => {
     state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;

@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
@@ -7,7 +7,7 @@ import type { SearchRow } from '../../src/protocols/oracle.js';
 import { Site } from '../../src/site/site.js';
 import { startBrowser } from '../helpers/browser.js';
 import type { Bench, Figures } from './bench.js';
-import { namesOf, packageRows, sampleOf } from './pypi-names.js';
+import { namesOf, numbers, packageRows, sampleOf } from './pypi-names.js';
 import { measureRoot } from './root.js';
 
 /** Names that are searched for, letter by letter. */
@@ -55,6 +55,11 @@ async function searchFigures(folder: string, names: number, say: (line: string) 
   clearInterval(watch);
   say(`what ${String(SEARCHED)} searches load`);
   const loads = [...sampleOf(names, SEARCHED)].map((name) => loaded(folder, name));
+  say(`what ${String(SEARCHED)} searches with a mistake load`);
+  const random = numbers(17);
+  const mistyped = [...sampleOf(names, SEARCHED)]
+    .filter((name) => name.length > 5)
+    .map((name) => alike(folder, name, random));
   const first = await firstResults(folder, [...sampleOf(names, TYPED)], say);
   return {
     search_write_ms: written,
@@ -66,6 +71,10 @@ async function searchFigures(folder: string, names: number, say: (line: string) 
     search_bytes_largest: Math.max(...loads.map(({ plain }) => plain)),
     search_bytes_largest_compressed: Math.max(...loads.map(({ packed }) => packed)),
     search_bytes_mean: loads.reduce((sum, { plain }) => sum + plain, 0) / loads.length,
+    // With one letter left out, the name is still found; and what is loaded while that is typed letter by letter.
+    search_mistyped_found_share: mistyped.filter(({ found }) => found).length / mistyped.length,
+    search_mistyped_bytes_largest: Math.max(...mistyped.map(({ plain }) => plain)),
+    search_mistyped_bytes_largest_compressed: Math.max(...mistyped.map(({ packed }) => packed)),
     ...first,
   };
 }
@@ -137,6 +146,52 @@ function loaded(folder: string, name: string): { readonly plain: number; readonl
   };
 }
 
+interface Names {
+  readonly r: readonly string[];
+}
+
+/**
+ * What is loaded at once for a name with one letter left out (search-grams.ts), the tree's files included, and whether
+ * the name is among it.
+ */
+function alike(
+  folder: string,
+  name: string,
+  random: () => number,
+): { readonly found: boolean; readonly plain: number; readonly packed: number } {
+  const key = name.replaceAll('-', '');
+  const out = 1 + Math.floor(random() * (key.length - 2));
+  const text = key.slice(0, out) + key.slice(out + 1);
+  let [found, plain, packed] = [false, 0, 0];
+  const load = (path: string): string => {
+    const file = join(folder, `search/${path}.json`);
+    if (!existsSync(file)) return '';
+    const content = readFileSync(file);
+    plain += content.length;
+    packed += gzipSync(content).length;
+    return content.toString();
+  };
+  let file = load(text.slice(0, 2));
+  while (file !== '') {
+    const node = JSON.parse(file) as Node;
+    found ||= [...(node.t ?? []), ...node.r].some(([one]) => one === name);
+    const next = text.charAt(node.p.length);
+    if (next === '' || !text.startsWith(node.p) || !node.c?.includes(next)) break;
+    file = load(`${text.slice(0, 2)}/${text.slice(0, node.p.length + 1)}`);
+  }
+  const grams = Array.from({ length: Math.max(0, text.length - 2) }, (_, i) => text.slice(i, i + 3));
+  const step = Math.max(1, (grams.length - 1) / 4);
+  const wanted = new Set(
+    Array.from({ length: Math.min(5, grams.length) }, (_, i) => grams[Math.round(i * step)]),
+  );
+  for (const gram of wanted) {
+    const content = load(`grams/${(gram ?? '').slice(0, 2)}/${gram ?? ''}`);
+    if (content === '') continue;
+    found ||= (JSON.parse(content) as Names).r.some((row) => row.startsWith(`${name} `));
+  }
+  return { found, plain, packed };
+}
+
 /** What is used of playwright, whose types a benchmark can't count on. */
 interface Browser {
   newPage(): Promise<Page>;
@@ -164,7 +219,7 @@ async function firstResults(
       const input = document.querySelector('form[data-live] input');
       const began = performance.now();
       new MutationObserver(() => {
-        if (document.querySelector('.results .found li')) resolve(performance.now() - began);
+        if (document.querySelector('.results .found li') || document.querySelector('.results p').textContent) resolve(performance.now() - began);
       }).observe(document.querySelector('.results'), { childList: true, subtree: true });
       input.value = ${JSON.stringify(text)};
       input.dispatchEvent(new Event('input'));
@@ -176,9 +231,16 @@ async function firstResults(
     say(`${String(names.length)} searches in a browser`);
     const first: number[] = [];
     const whole: number[] = [];
+    const mistyped: number[] = [];
+    const middle: number[] = [];
     for (const name of names) {
       first.push(await measure(name.charAt(0)));
       whole.push(await measure(name));
+      // A letter from the middle left out, and a part from the middle.
+      const key = name.replaceAll('-', '');
+      if (key.length < 8) continue;
+      mistyped.push(await measure(key.slice(0, 4) + key.slice(5)));
+      middle.push(await measure(key.slice(2, 7)));
     }
     const median = (values: number[]): number =>
       values.sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
@@ -187,6 +249,10 @@ async function firstResults(
       search_first_result_longest_ms: Math.max(...first),
       search_whole_name_ms: median(whole),
       search_whole_name_longest_ms: Math.max(...whole),
+      search_mistyped_ms: median(mistyped),
+      search_mistyped_longest_ms: Math.max(...mistyped),
+      search_middle_ms: median(middle),
+      search_middle_longest_ms: Math.max(...middle),
     };
   } finally {
     await browser.close();

@@ -10,7 +10,7 @@ import { startBrowser } from '../helpers/browser.js';
 import { marked, MARKED_BUILD, markedRows } from './marked.js';
 import { PAGES, emptyFront, emptyStatistics, inPages, sampleBuild, writeSample } from './sample-site.js';
 
-t.setTimeout(120_000);
+t.setTimeout(240_000);
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const LONG_BUILD = 600_000;
@@ -59,12 +59,12 @@ async function visit(options: BrowserContextOptions, what: (its: Visit) => Promi
 const overflow = (page: Page): Promise<number> =>
   page.evaluate('document.documentElement.scrollWidth - document.documentElement.clientWidth');
 
-/** axe's serious and critical findings; in the dark, those of colours, for all else is as in the light. */
-async function findings(page: Page, rules: readonly string[] = []): Promise<string[]> {
+/** axe's serious and critical findings, or `all` of them; of some rules, or of all that are on by default. */
+async function findings(page: Page, rules: readonly string[] = [], all = false): Promise<string[]> {
   // From the debugger, which the page's policy doesn't bind.
   await page.evaluate(AXE);
   return await page.evaluate(`axe.run(${JSON.stringify({ resultTypes: ['violations'], ...(rules.length === 0 ? {} : { runOnly: rules }) })}).then(({ violations }) => violations
-    .filter(({ impact }) => impact === 'serious' || impact === 'critical')
+    .filter(({ impact }) => ${String(all)} || impact === 'serious' || impact === 'critical')
     .map(({ id, nodes }) => id + ': ' + nodes.map(({ html }) => html).slice(0, 3).join(' ')))`);
 }
 
@@ -83,7 +83,7 @@ void t.test('the search finds while one types, by any word, and leads to the pro
     await page.waitForSelector('.found a:text-is("scikit-learn")');
     t.equal(await page.locator('.results .found a').first().textContent(), 'scikit-learn');
     await page.fill('form[data-live] input', 'zzzzzzz');
-    await page.waitForSelector('.results p:has-text("Nothing here begins with")');
+    await page.waitForSelector('.results p:has-text("No name here has")');
     await page.goto(`${base}packages.html?q=markups`);
     await page.waitForSelector('.found a:text-is("markupsafe")');
     await page.keyboard.press('ArrowDown');
@@ -94,10 +94,114 @@ void t.test('the search finds while one types, by any word, and leads to the pro
   t.same(troubles, []);
 });
 
-void t.test('a lost visitor is answered from the address', async (t) => {
+void t.test('the search forgives a mistake, and finds the middle of a word', async (t) => {
   const troubles = await visit({}, async ({ page }) => {
-    await page.goto(`${base}project/Scikit_Lea/3.0`);
-    await page.waitForSelector('.found a:text-is("scikit-learn")');
+    const first = page.locator('.results .found a').first();
+    const find = async (text: string, name: string) => {
+      await page.fill('form[data-live] input', text);
+      await page.waitForSelector(`.results .found a:text-is("${name}")`);
+    };
+    await page.goto(`${base}packages.html`);
+    for (const [typed, name] of [
+      ['markusafe', 'markupsafe'],
+      ['markupasfe', 'markupsafe'],
+      ['numppy', 'numpy'],
+      ['cryptografy', 'cryptography'],
+      ['rest-framwork', 'django-rest-framework'],
+    ] as const) {
+      await find(typed, name);
+      t.match(await page.textContent('.results p'), 'Spelled like it', typed);
+    }
+    await find('safe', 'markupsafe');
+    await find('kupsa', 'markupsafe');
+    t.equal(await first.textContent(), 'markupsafe');
+    t.equal(await page.textContent('.results p'), '1 package');
+    await page.keyboard.press('Enter');
+    await page.waitForURL(/\/project\/markupsafe\/$/);
+  });
+  t.same(troubles, []);
+});
+
+void t.test("the header's field shows what it finds, for the keyboard and for screen readers", async (t) => {
+  const troubles = await visit({}, async ({ page }) => {
+    const input = page.locator('#search-small');
+    const options = page.locator('#search-small-list [role=option]');
+    const typed = async (text: string) => {
+      await page.goto(`${base}${PAGES.farm}`);
+      await page.keyboard.press('/');
+      await page.keyboard.type(text);
+    };
+    await typed('req');
+    await options.filter({ hasText: 'requests-oauthlib' }).waitFor();
+    t.equal(await input.getAttribute('role'), 'combobox');
+    t.equal(await input.getAttribute('aria-expanded'), 'true');
+    t.same(await findings(page), [], 'with its list open');
+    await page.keyboard.press('ArrowDown');
+    t.equal(await input.getAttribute('aria-activedescendant'), await options.first().getAttribute('id'));
+    t.equal(await options.first().getAttribute('aria-selected'), 'true');
+    t.equal(await page.evaluate('document.activeElement.id'), 'search-small', 'the field keeps the focus');
+    await page.keyboard.press('Escape');
+    t.equal(await input.getAttribute('aria-expanded'), 'false');
+    t.equal(await input.getAttribute('aria-activedescendant'), null);
+    await page.keyboard.press('ArrowDown');
+    const name = await options.first().locator('b').textContent();
+    await page.keyboard.press('Enter');
+    await page.waitForURL(`${base}project/${name ?? ''}/`);
+    await typed('kupsa');
+    await page.keyboard.press('Enter');
+    await page.waitForURL(/\/project\/markupsafe\/$/);
+    await typed('res');
+    await page.keyboard.press('Enter');
+    await page.waitForURL(/packages\.html\?q=res$/);
+    await page.waitForSelector('.found a:text-is("restfulpy")');
+    await typed('markus');
+    await options.filter({ hasText: 'markupsafe' }).click();
+    await page.waitForURL(/\/project\/markupsafe\/$/);
+  });
+  t.same(troubles, []);
+});
+
+void t.test('a lost visitor is answered from the words of the address', async (t) => {
+  const troubles = await visit({}, async ({ page }) => {
+    for (const [path, name] of [
+      ['project/Scikit_Lea/3.0', 'scikit-learn'],
+      ['project/markusafe/1.0', 'markupsafe'],
+      ['simple/nothing-like-numpy/', 'numpy'],
+    ] as const) {
+      await page.goto(`${base}${path}`);
+      await page.waitForSelector(`.found a:text-is("${name}")`);
+    }
+  });
+  t.same(troubles, []);
+});
+
+void t.test('landmarks have names of their own, and what is clicked is large enough', async (t) => {
+  const troubles = await visit({ viewport: { width: 375, height: 800 } }, async ({ page }) => {
+    for (const [name, path] of Object.entries(PAGES)) {
+      await page.goto(`${base}${path}`);
+      t.same(await findings(page, ['landmark-unique', 'target-size'], true), [], name);
+    }
+  });
+  t.same(troubles, []);
+});
+
+void t.test('a log is as wide as its header, and a table shows that it scrolls', async (t) => {
+  const troubles = await visit({ viewport: { width: 1600, height: 800 } }, async ({ page }) => {
+    const left = (selector: string) =>
+      page.evaluate(`document.querySelector('${selector}').getBoundingClientRect().left`);
+    await page.goto(`${base}${PAGES.log}`);
+    t.equal(await left('.lines'), await left('.home'));
+    await page.setViewportSize({ width: 375, height: 800 });
+    await page.goto(`${base}${PAGES.project}`);
+    t.match(
+      await page.evaluate(`getComputedStyle(document.querySelector('.scroll')).backgroundAttachment`),
+      'local, local, scroll, scroll',
+    );
+    const gap = await page.evaluate(`(() => {
+      const name = document.querySelector('.files .file').getBoundingClientRect();
+      return document.querySelector('.files .soft').getBoundingClientRect().top - name.bottom;
+    })()`);
+    t.ok(Number(gap) >= 0, "a file's size stands below its name");
   });
   t.same(troubles, []);
 });
@@ -113,7 +217,7 @@ void t.test('the slash leads into the search, and Tab first to the contents', as
     t.equal(await page.evaluate('document.activeElement.name'), 'q');
     await page.keyboard.type('pillow');
     await page.keyboard.press('Enter');
-    await page.waitForSelector('.found a:text-is("pillow")');
+    await page.waitForURL(/\/project\/pillow\/$/);
   });
   t.same(troubles, []);
 });
