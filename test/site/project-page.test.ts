@@ -3,8 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import type { Project, ProjectFile } from '../../src/protocols/oracle.js';
+import { homePage } from '../../src/site/home.js';
 import { Site } from '../../src/site/site.js';
-import { PLATFORM, sampleProject } from './sample-site.js';
+import { PLATFORM, sampleFront, sampleProject, sampleStatistics } from './sample-site.js';
 
 const now = Date.UTC(2026, 10, 30);
 
@@ -93,5 +94,35 @@ void t.test('an imported wheel is called that, and nothing says that it could no
   t.notMatch(page, /no source|not built because|>built</i);
   t.notMatch(page, /0\.0 s/);
   t.match(json, { versions: [{ files: [{ imported: true, build: null, provenance: null }] }] });
+  t.end();
+});
+
+void t.test('the home page puts the latest builds of one package together', (t) => {
+  const [build] = sampleFront(now).latest;
+  if (!build) throw new Error('the sample has no build');
+  const of = (version: string, abi: string, more = {}) => ({
+    ...build,
+    package: 'demo',
+    version,
+    abi,
+    ...more,
+  });
+  const latest = [
+    ...['cp313', 'cp311', 'cp39'].map((abi) => of('2.0', abi)),
+    ...['1.9', '1.8'].map((version) => of(version, 'cp311')),
+    of('2.0', 'cp314', { status: false }),
+    of('1.0', 'cp39', { package: 'other', imported: true, duration_s: 0 }),
+  ];
+  const home = homePage(sampleStatistics(now), { ...sampleFront(now), latest }, null);
+  const rows =
+    /<ul class="rows">.*?<\/ul>/s
+      .exec(home)?.[0]
+      .replace(/\s+/g, ' ')
+      .match(/<li>.*?<\/li>/g) ?? [];
+  t.equal(rows.length, 3);
+  t.match(rows[0], 'demo 2.0</a> <span class="soft">cp311, cp313, cp39 and 2 other versions<');
+  t.match(rows[1], '>failed<');
+  t.match(rows[2], '>imported<');
+  t.notMatch(home, '0.0 s');
   t.end();
 });

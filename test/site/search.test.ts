@@ -85,6 +85,28 @@ void t.test(
   },
 );
 
+void t.test(
+  'each trigram leads to the names that have it, the most downloaded first, in a small file',
+  async (t) => {
+    const { site, output } = stage();
+    const many = Array.from({ length: 1000 }, (_, i) => row(`safe${String(i)}`, i));
+    const rows = [...many, row('markup-safe', 5000), row('zope', 1)].sort(([a], [b]) => (a < b ? -1 : 1));
+    await site.writeSearch(inPages(rows));
+    const read = (gram: string) =>
+      JSON.parse(readFileSync(join(output, `search/grams/${gram.slice(0, 2)}/${gram}.json`), 'utf8')) as {
+        all: boolean;
+        r: string[];
+      };
+    t.same(read('ups'), { all: true, r: ['markup-safe 5000 1'] }, 'across what stands between words');
+    t.same(read('ope'), { all: true, r: ['zope 1 1'] });
+    const { all, r } = read('saf');
+    t.notOk(all, 'the least downloaded are left out');
+    t.equal(r.length, 300);
+    t.equal(r[0], 'markup-safe 5000 1');
+    t.ok(statSync(join(output, 'search/grams/sa/saf.json')).size < 8000);
+  },
+);
+
 void t.test('writing again touches what changed alone, and takes away what is needed no more', async (t) => {
   const { site, files, find, output } = stage();
   const rows = sampleRows(3000);

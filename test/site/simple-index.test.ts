@@ -75,6 +75,30 @@ void t.test('the simple index says of each file what a client needs', (t) => {
   t.end();
 });
 
+void t.test("PyPI's JSON has what the METADATA of the newest release says", (t) => {
+  const { index, read } = folder();
+  const metadata = {
+    ...{ summary: 'A demonstration.', license: 'MIT', requires: ['six>=1.9'] },
+    links: [
+      ['Homepage', 'https://demo.example/'],
+      ['Source', 'https://git.example/demo'],
+    ] as [string, string][],
+  };
+  index.write({ ...demo, metadata }, 7);
+  t.match(JSON.parse(read('pypi/demo/json')), {
+    info: {
+      ...{ summary: 'A demonstration.', license: 'MIT', requires_dist: ['six>=1.9'] },
+      home_page: 'https://demo.example/',
+      project_urls: { Homepage: 'https://demo.example/', Source: 'https://git.example/demo' },
+    },
+  });
+  index.write({ ...demo, metadata: null }, 8);
+  t.match(JSON.parse(read('pypi/demo/json')), {
+    info: { summary: null, license: null, requires_dist: null, home_page: null, project_urls: null },
+  });
+  t.end();
+});
+
 void t.test("the same is there as PyPI's JSON, for mirrors", async (t) => {
   const { output, index, read } = folder();
   const whole = { ...file, filename: 'demo-1.0-py3-none-any.whl', version: '1.0', yanked: null };
