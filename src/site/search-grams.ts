@@ -12,8 +12,8 @@
  * with one mistake still shares most of its trigrams, and is looked for in the files of several.
  */
 
-/** So many names at most are in a file: with 20 characters each, 6 KB. */
-const NAMES = 300;
+/** So many names at most are in a file: with 25 characters each, 5 KB. A search reads up to five of them. */
+const NAMES = 200;
 const LETTERS = 'abcdefghijklmnopqrstuvwxyz0123456789';
 const GRAMS = LETTERS.length ** 3;
 

@@ -137,7 +137,16 @@ async function findAlike(key, file) {
   return [...rows.values()]
     .map((row) => {
       const words = row[0].split('-');
-      const all = words.map((_, i) => mistakes(key, words.slice(i).join('')));
+      // What comes later is too far from it to matter.
+      const all = words.map((_, i) =>
+        mistakes(
+          key,
+          words
+            .slice(i)
+            .join('')
+            .slice(0, key.length + 4),
+        ),
+      );
       const beginning = Math.min(...all.map((its) => its.beginning));
       return { row, beginning, whole: Math.min(...all.map((its) => its.whole)) };
     })
