@@ -113,8 +113,11 @@ const DEFAULT_PREFIX = 'piw';
 /** What a slave is short of until somebody makes room. */
 const ROOM: ReadonlySet<string> = new Set(['disk', 'memory']);
 
-/** In what order everything ends: slaves hand back what they build, a master needs its servers. */
-const WAVES = { slaves: 5, connection: 4, master: 3, web: 2, servers: 1, folder: 0 };
+/**
+ * In what order everything ends: slaves hand back what they build, the web server has its last downloads counted, a
+ * master needs its servers.
+ */
+const WAVES = { slaves: 5, connection: 4, web: 4, master: 3, servers: 1, folder: 0 };
 /** All of it takes no longer; a master with a server that hangs takes most of it. */
 const STOP = {
   limitMs: 20_000,

@@ -1,5 +1,15 @@
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
-import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
@@ -92,8 +102,19 @@ export class OwnNats {
     await ended;
   }
 
+  /** After SIGSTOP it returns when every thread of the server stands. */
   signal(signal: 'SIGSTOP' | 'SIGCONT'): void {
-    this.#child?.kill(signal);
+    const pid = this.#child?.pid;
+    if (pid === undefined) return;
+    process.kill(pid, signal);
+    if (signal !== 'SIGSTOP') return;
+    const tasks = `/proc/${String(pid)}/task`;
+    const stands = (task: string): boolean =>
+      readFileSync(join(tasks, task, 'stat'), 'utf8')
+        .split(') ')
+        .at(-1)
+        ?.startsWith('T') ?? false;
+    while (!readdirSync(tasks).every(stands));
   }
 
   async connect(t: Test, options: Partial<BusOptions> = {}): Promise<Bus> {
