@@ -12,7 +12,18 @@ const bytes = (...parts: readonly (number | string | Buffer)[]): Buffer =>
   Buffer.concat(parts.map((part) => (typeof part === 'number' ? Buffer.from([part]) : Buffer.from(part))));
 const idle = (...fields: readonly unknown[]) => encode(['IDLE', ...fields]);
 const hello = (...fields: readonly unknown[]) =>
-  encode(['HELLO', '0.1.0/1', 1, 1, 'cp311', 'cp311', 'linux_x86_64', ...fields]);
+  encode([
+    'HELLO',
+    '0.1.0/1',
+    1,
+    1,
+    'cp311',
+    'cp311',
+    'linux_x86_64',
+    ...fields.slice(0, 4),
+    [],
+    ...fields.slice(4),
+  ]);
 /** ["IDLE", …, up to the last field of the statistics. */
 const CUT = Buffer.from(idle([1, 1, 1, 1, 0, null])).subarray(0, -1);
 
@@ -95,7 +106,7 @@ const MALFORMED: readonly (readonly [string, string, Uint8Array, RegExp])[] = [
   [
     'tags with a path',
     'HELLO',
-    encode(['HELLO', '0/1', 1, 1, '../x', 'cp311', 'x', 'x', 'x', 'x', null, 1]),
+    encode(['HELLO', '0/1', 1, 1, '../x', 'cp311', 'x', 'x', 'x', 'x', null, [], 1]),
     /py_version_tag/,
   ],
   [

@@ -317,7 +317,7 @@ const HELLO = [
     'abi_tag',
     'platform_tag',
   ] as const),
-  ...(['label', 'os_name', 'os_version', 'board', 'clock'] as const),
+  ...(['label', 'os_name', 'os_version', 'board', 'lacks', 'clock'] as const),
 ];
 
 export interface Lease {

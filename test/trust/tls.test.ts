@@ -147,7 +147,7 @@ void t.test('every command that connects takes it', { skip }, async (t) => {
   t.match(await piw('abi', 'list', ...ca), { code: 5, err: /nobody answers/ });
   t.match(await piw('queue', ...ca), { code: 5, err: /nobody answers/ });
   t.match(await piw('actor', 'big-brother'), { code: 5, err: /not trusted/ });
-  const slave = ['slave', '--allow-root', '-m', address];
+  const slave = ['slave', '--allow-root', '--allow-exposed', '-m', address];
   t.match(await piw(...slave), { code: 5, err: /not trusted/ });
   t.match(await piw(...slave, '--tls-ca', '/nowhere'), { code: 2, err: /\/nowhere can't be read/ });
   const commands = 'master actor slave add remove import rebuild queue feed logger monitor'.split(' ');

@@ -106,7 +106,7 @@ void t.test('a key that everybody can read, or that is none, is refused', async 
   const nats = await farmNats(t, []);
   const key = nats.folder.join('pi.nk');
   const piw = piwWith({ 'slave-user': 'pi', 'slave-key': key, master: nats.master.replace(/\/\/.*@/, '//') });
-  const slave = async () => await piw('slave', '--allow-root');
+  const slave = async () => await piw('slave', '--allow-root', '--allow-exposed');
   t.match(await slave(), { code: 2, err: /the key .*pi.nk can't be read/ });
   writeFileSync(key, 'SUnonsense\n', { mode: 0o644 });
   t.match(await slave(), { code: 2, err: /everybody can read the key.*chmod 600/ });
@@ -116,6 +116,7 @@ void t.test('a key that everybody can read, or that is none, is refused', async 
   const ran = await piwWith({ 'slave-user': 'pi', 'slave-key': own, master: 'nats://127.0.0.1:1' })(
     'slave',
     '--allow-root',
+    '--allow-exposed',
   );
   t.match(ran, { code: 2, err: /no seed of a NATS user/ });
   t.notMatch(ran.err, /SUnonsense/, 'and is not printed');
