@@ -15,9 +15,9 @@ function child(name: string, file: string, more = ''): ChildSpec {
   const script = `
     const { appendFileSync } = require('fs');
     const note = (what) => appendFileSync(${JSON.stringify(file)}, what + ' ${name} ' + process.pid + '\\n');
-    note('start');
-    setInterval(() => process.connected && process.send({ beat: true }), 200);
     process.on('SIGTERM', () => { note('stop'); process.exit(0); });
+    setInterval(() => process.connected && process.send({ beat: true }), 200);
+    note('start');
     ${more}`;
   return { name, command: process.execPath, args: ['-e', script] };
 }
