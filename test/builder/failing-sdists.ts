@@ -111,7 +111,7 @@ export const FAILING: readonly Failing[] = [
   failing(
     'longintrepr',
     'python-version',
-    /longintrepr\.h, which Python 3\.11 and later do not have/,
+    /longintrepr\.h, which Python 3\.11 and later no longer have/,
     /longintrepr\.h: No such file/,
     native('#include <longintrepr.h>\n'),
   ),
