@@ -23,6 +23,9 @@ t.setTimeout(120_000);
 
 const MASTER = ['master', '--allow-root', '--allow-superuser'] as const;
 
+/** An output path for masters, which are refused after they have found that they can write to it. */
+const someFolder = (): Promise<string> => mkdtemp(join(tmpdir(), 'piw-identity-'));
+
 async function oracleOf(t: Test, dsn: string, nats: string, prefix: string) {
   const own = { dsn, nats, prefix };
   const task = runTask(t, 'the-oracle', own);
@@ -36,7 +39,7 @@ void t.test('a second database on one prefix is refused with a line that names b
   const { own, bus } = await oracleOf(t, first.dsn, natsAddress(), ownPrefix());
   const [a] = await first.db.query<{ id: string }>('select id::text from installation');
   const [b] = await second.db.query<{ id: string }>('select id::text from installation');
-  const piw = piwWith({ ...own, dsn: second.dsn });
+  const piw = piwWith({ ...own, dsn: second.dsn, 'output-path': await someFolder() });
   for (const command of [MASTER, ['actor', 'the-oracle'], ['actor', 'the-architect']]) {
     const { code, err } = await piw(...command);
     t.equal(code, 4, command.join(' '));
@@ -56,7 +59,7 @@ void t.test('a second farm on one database is refused until the first has gone',
   const prefix = ownPrefix();
   const { task } = await oracleOf(t, dsn, natsAddress(), prefix);
   const other = await farmNats(t, []);
-  const piw = piwWith({ dsn, nats: other.master, prefix });
+  const piw = piwWith({ dsn, nats: other.master, prefix, 'output-path': await someFolder() });
   const before = await db.query('select holder, holder_since from installation');
   const { code, err } = await piw(...MASTER);
   t.equal(code, 4);
@@ -72,7 +75,7 @@ void t.test('a second farm on one database is refused until the first has gone',
 
 void t.test('a result that the database knows nothing of is no order to remove its file', async (t) => {
   const { db, bus, folder, said } = await testMaster(t, { versions: ['1.0'] });
-  const path = await makeWheel(await mkdtemp(join(tmpdir(), 'piw-identity-')), {});
+  const path = await makeWheel(await someFolder(), {});
   const session = new Session(bus, 's', path);
   await session.say('HELLO');
   t.equal(await session.say('IDLE'), 'BUILD');
