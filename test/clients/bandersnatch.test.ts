@@ -17,7 +17,7 @@ import { pythonServer } from './python-server.js';
 import { Session } from './session.js';
 import { inOrder, makeShelf, publish, type Shelf } from './shelf.js';
 
-t.setTimeout(180_000);
+t.setTimeout(340_000);
 const run = promisify(execFile);
 
 /** Runs bandersnatch on its folder with the site as its master, and returns what it says. */
