@@ -35,7 +35,7 @@ const senderOf = ({ tokens }: From): string => tokens[1] ?? '';
 const OBJECTS = 1000;
 /** How many verdicts are kept for those who ask again. */
 const VERDICTS = 1000;
-/** How often it is looked whether NATS stores again what it didn't store, seconds. */
+/** Seconds between checks whether NATS stores again what it did not store. */
 const REPAIR_S = 5;
 /** How often what NATS has of small files that are over is removed, seconds: of all of a bucket at once. */
 const REMOVE_S = 1;

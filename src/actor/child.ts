@@ -25,7 +25,7 @@ export interface ChildOptions {
   readonly log: Log;
   /** Held from the start of a process to its first beat. */
   readonly starts: Semaphore;
-  /** How often a heartbeat is looked for, milliseconds. */
+  /** Milliseconds between checks for a heartbeat. */
   readonly checkEveryMs: number;
   readonly backOffMs: BackOff;
 }

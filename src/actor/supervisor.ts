@@ -21,7 +21,7 @@ export interface SupervisorOptions {
   readonly log: Log;
   /** For the ping; without it only the heartbeat is watched. */
   readonly bus?: Bus;
-  /** How often a heartbeat is looked for, milliseconds; a second if left out. */
+  /** Milliseconds between checks for a heartbeat; a second if left out. */
   readonly checkEveryMs?: number;
   /** The pauses before a restart, milliseconds: the first, and the longest; 0.5 s and 30 s if left out. */
   readonly backOffMs?: BackOff;
