@@ -4,7 +4,7 @@ import { PiwError } from '../errors.js';
 import type { FileState } from '../states/file-state.js';
 import { codeOf } from './disk.js';
 import { normalise } from './names.js';
-import { claim } from './published.js';
+import { claim, freeIfLeft } from './published.js';
 import { LONGEST_NAME, parseWheelName, type WheelName } from './tags.js';
 import { sameVersion } from './versions.js';
 import { hashFile } from './wheel.js';
@@ -110,8 +110,8 @@ async function linked(part: string, path: string): Promise<boolean> {
     await link(part, path);
     return true;
   } catch (error) {
-    if (codeOf(error) === 'EEXIST') return false;
-    throw error;
+    if (codeOf(error) !== 'EEXIST') throw error;
+    return (await freeIfLeft(path)) ? await linked(part, path) : false;
   }
 }
 

@@ -1,7 +1,11 @@
 import { randomBytes } from 'node:crypto';
-import { link, rename, rm, rmdir, stat, unlink, utimes } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
-import { codeOf, writeBeside } from './disk.js';
+import { link, lstat, rename, rm, rmdir, stat, symlink, unlink, utimes } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { codeOf } from './disk.js';
+
+/** A name that a process which was killed has left taken is free again after so long. A removal takes milliseconds. */
+const STAND_IN_MS = 60_000;
 
 /**
  * A published file as it stood at one moment. The stamp changes whenever somebody publishes or claims the file, also with
@@ -51,19 +55,31 @@ export async function claim(path: string): Promise<Standing | undefined> {
  * Removes a file and its metadata if it still stands as `stamp` says. False: somebody has published or claimed it since;
  * it stays. True also where there is none, so that saying it twice is harmless.
  *
- * An empty file stands in for it until it is decided whether it goes, so that nobody can publish other bytes under its
- * name meanwhile.
+ * A symbolic link to nothing stands in for it until it is decided whether it goes: nobody can publish other bytes under
+ * its name meanwhile, and who reads it finds that it isn't there.
  */
 export async function take(path: string, stamp: string): Promise<boolean> {
-  const standing = await standingOf(path);
-  if (standing === undefined) return true;
-  if (standing.stamp !== stamp) return false;
+  for (;;) {
+    const standing = await standingOf(path);
+    if (standing === undefined && !(await isStandIn(path))) return true;
+    if (standing && standing.stamp !== stamp) return false;
+    const taken = standing && (await takeAway(path, stamp));
+    if (taken !== undefined) return taken;
+    // Another process is removing it, or was killed at that.
+    if (await freeIfLeft(path)) await removeIfEmpty(dirname(path));
+    else await sleep(5);
+  }
+}
+
+/** Undefined: another process is at it. */
+async function takeAway(path: string, stamp: string): Promise<boolean | undefined> {
   const hidden = join(dirname(path), `.tmp-removed-${randomBytes(8).toString('hex')}`);
   const metadata = `${hidden}.metadata`;
-  const standIn = await emptyFile(path);
+  const standIn = await standInFor(hidden);
   try {
-    await renameIfThere(`${path}.metadata`, metadata);
     await link(path, hidden);
+    if (await isStandIn(hidden)) return undefined;
+    await renameIfThere(`${path}.metadata`, metadata);
     if (standIn === undefined) await unlink(path);
     else await rename(standIn, path);
     if ((await standingOf(hidden))?.stamp !== stamp) {
@@ -83,12 +99,36 @@ export async function take(path: string, stamp: string): Promise<boolean> {
   }
 }
 
-/** An empty file in the same folder; undefined where the disk is too full for one. */
-async function emptyFile(path: string): Promise<string | undefined> {
+async function isStandIn(path: string): Promise<boolean> {
   try {
-    return await writeBeside(path, Buffer.alloc(0), false);
+    return (await lstat(path)).isSymbolicLink();
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return false;
+    throw error;
+  }
+}
+
+/** A symbolic link to nothing, in the folder of `hidden`; undefined where the disk is too full for one. */
+async function standInFor(hidden: string): Promise<string | undefined> {
+  const path = `${hidden}.stand-in`;
+  try {
+    await symlink(`${basename(hidden)}.nothing`, path);
+    return path;
   } catch (error) {
     if (['ENOSPC', 'EDQUOT'].includes(codeOf(error))) return undefined;
+    throw error;
+  }
+}
+
+/** Frees a name that a process which was killed while it removed the file has left taken. True: it was so. */
+export async function freeIfLeft(path: string): Promise<boolean> {
+  try {
+    const left = await lstat(path);
+    if (!left.isSymbolicLink() || Date.now() - left.mtimeMs < STAND_IN_MS) return false;
+    await unlink(path);
+    return true;
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return false;
     throw error;
   }
 }

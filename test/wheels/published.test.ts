@@ -1,5 +1,15 @@
+import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdtempSync, readFileSync, readdirSync } from 'node:fs';
+import { once } from 'node:events';
+import {
+  existsSync,
+  lutimesSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  symlinkSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
@@ -109,4 +119,62 @@ void t.test('whoever publishes while the same file is removed has it, whatever c
   }
   t.comment(`${String(kept)} of ${String(TIMES)} removals came too late`);
   t.same(existsSync(folder) ? readdirSync(folder) : [], [], 'nothing is left');
+});
+
+void t.test(
+  'who reads a file while it is removed has all of it, or finds that it is not there',
+  async (t) => {
+    const { folder, store } = await stage();
+    const wheel = await built();
+    const read = `
+    const { readFileSync } = require('node:fs');
+    const sizes = new Set();
+    process.on('message', () => { process.send([...sizes]); process.disconnect(); });
+    const go = () => {
+      for (let n = 0; n < 200; n += 1) try { sizes.add(readFileSync(process.argv[1]).length); } catch { sizes.add(-1); }
+      if (process.connected) setImmediate(go);
+    };
+    process.send('reading');
+    go();`;
+    const reader = spawn(process.execPath, ['-e', read, join(folder, NAME)], {
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    });
+    await once(reader, 'message');
+    for (let n = 0; n < TIMES; n += 1) {
+      await publish(store, wheel);
+      t.equal(await store.remove('demo', NAME, await stampOf(store)), 'DONE');
+    }
+    reader.send('enough');
+    const [sizes] = (await once(reader, 'message')) as [number[]];
+    t.same(sizes.toSorted(), [-1, wheel.file.filesize]);
+  },
+);
+
+void t.test('a name that a removal left taken when it was killed is free again', async (t) => {
+  const { folder, store } = await stage();
+  const wheel = await built();
+  const path = join(folder, NAME);
+  mkdirSync(folder, { recursive: true });
+  symlinkSync('nothing', path);
+  lutimesSync(path, 1, 1);
+  t.match(await publish(store, wheel), { verb: 'VERIFIED', filename: NAME });
+  t.equal(sha256(readFileSync(path)), wheel.file.filehash);
+  t.equal(await store.remove('demo', NAME, await stampOf(store)), 'DONE');
+  mkdirSync(folder, { recursive: true });
+  symlinkSync('nothing', path);
+  lutimesSync(path, 1, 1);
+  t.equal(await store.remove('demo', NAME, 'any'), 'DONE');
+  t.notOk(existsSync(folder));
+});
+
+void t.test('two who remove the same file at once both find it removed, and its name free', async (t) => {
+  const { folder, store, other } = await stage();
+  const wheel = await built();
+  for (let n = 0; n < TIMES; n += 1) {
+    await publish(store, wheel);
+    const stamp = await stampOf(store);
+    const removals = [store, other].map((one) => one.remove('demo', NAME, stamp));
+    t.strictSame(await Promise.all(removals), ['DONE', 'DONE']);
+    if (existsSync(folder)) t.fail(readdirSync(folder).join(' '));
+  }
 });
