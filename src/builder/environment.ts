@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, readdir, realpath, rm, writeFile } from 'node:fs/promis
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { PiwError, reason } from '../errors.js';
-import { codeOf, onDisk } from '../wheels/disk.js';
+import { codeOf, makeFolders, onDisk } from '../wheels/disk.js';
 import type { Interpreter } from './interpreter.js';
 import { killProcessesOf, lives, MARK, startTime } from './processes.js';
 
@@ -106,7 +106,7 @@ export class BuildFolder {
   /** Makes one in `workDir`. Raises PIW_DISK_FULL or PIW_NOT_WRITABLE. */
   static async create(workDir: string, surroundings: Surroundings): Promise<BuildFolder> {
     return await making(workDir, async () => {
-      await mkdir(workDir, { recursive: true, mode: 0o700 });
+      makeFolders(workDir, 0o700);
       const folder = new BuildFolder(await newFolder(workDir), surroundings);
       for (const part of PARTS) await mkdir(join(folder.path, part), { mode: 0o700 });
       return folder;

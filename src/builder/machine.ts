@@ -14,12 +14,15 @@ export async function machineStats(folder: string): Promise<Stats> {
   return [bytes(bsize * blocks), bytes(bsize * bavail), ...memory, loadavg()[0] ?? 0, await temperature()];
 }
 
-/** Something clears temporary folders away: builds make theirs anew, and until then it is the one above. */
-async function diskOf(folder: string): Promise<StatsFs> {
+/**
+ * Something clears temporary folders away: builds make theirs anew, and until then it is the one above. A disk that
+ * can't be asked has no room.
+ */
+async function diskOf(folder: string): Promise<Pick<StatsFs, 'bsize' | 'blocks' | 'bavail'>> {
   try {
     return await statfs(folder);
   } catch (error) {
-    if (codeOf(error) !== 'ENOENT' || dirname(folder) === folder) throw error;
+    if (codeOf(error) !== 'ENOENT' || dirname(folder) === folder) return { bsize: 1, blocks: 0, bavail: 0 };
     return await diskOf(dirname(folder));
   }
 }

@@ -1,8 +1,8 @@
-import { lstat, mkdir } from 'node:fs/promises';
+import { lstat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PiwError } from '../errors.js';
-import { onDisk } from '../wheels/disk.js';
+import { makeFolders, onDisk } from '../wheels/disk.js';
 import { DiskWatch, type DiskTrouble } from '../wheels/disk-watch.js';
 
 /**
@@ -13,7 +13,9 @@ import { DiskWatch, type DiskTrouble } from '../wheels/disk-watch.js';
 export async function workFolder(named: string | null): Promise<string> {
   const user = process.getuid?.() ?? 0;
   const folder = named ?? join(tmpdir(), `piw-slave-${String(user)}`);
-  await onDisk(folder, () => mkdir(folder, { recursive: true, mode: 0o700 }));
+  await onDisk(folder, () => {
+    makeFolders(folder, 0o700);
+  });
   if (named !== null) return folder;
   const its = await lstat(folder);
   if (its.isDirectory() && its.uid === user && (its.mode & 0o022) === 0) return folder;

@@ -1,6 +1,6 @@
-import { mkdirSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { makeFolders } from '../wheels/disk.js';
 
 /** Where things are kept that can be had again: the user's cache; root's is one that others can read. */
 export function cacheFolder(...names: readonly string[]): string {
@@ -9,6 +9,6 @@ export function cacheFolder(...names: readonly string[]): string {
       ? '/var/cache/piw'
       : join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'piw');
   const path = join(root, ...names);
-  mkdirSync(path, { recursive: true, mode: 0o755 });
+  makeFolders(path, 0o755);
   return path;
 }

@@ -13,6 +13,7 @@ import {
 import { dirname, join } from 'node:path';
 import { PiwError, reason } from '../errors.js';
 import { can, give, type Account } from './privileges.js';
+import { makeFolders } from '../wheels/disk.js';
 import { runs, startTime } from './process.js';
 
 /** What this version of the farm keeps in its folder; another number is another program's. */
@@ -43,7 +44,7 @@ export class DataFolder {
     const folder = new DataFolder(path, account);
     try {
       if (!existsSync(path)) {
-        mkdirSync(dirname(path), { recursive: true });
+        makeFolders(dirname(path));
         mkdirSync(path, { mode: 0o755 });
         give(path, account);
       }

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, rmdirSync, symlinkSync } from 'node:fs';
+import { existsSync, readdirSync, rmdirSync, symlinkSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { PiwError, reason } from '../errors.js';
+import { makeFolders } from '../wheels/disk.js';
 import { can, give, type Account } from './privileges.js';
 
 /** Where the folders are kept that the account can't reach where they were asked for. */
@@ -18,7 +19,7 @@ export function reachable(path: string, account: Account | undefined, say: (line
     const link = account !== undefined && !canEnter(dirname(wanted), account);
     if (link) return linked(wanted, account, say);
     if (!existsSync(wanted)) {
-      mkdirSync(wanted, { recursive: true, mode: 0o755 });
+      makeFolders(wanted, 0o755);
       give(wanted, account);
     } else if (account && readdirSync(wanted).length === 0) give(wanted, account);
   } catch (error) {
@@ -42,8 +43,8 @@ function linked(wanted: string, account: Account, say: (line: string) => void): 
   const name = createHash('sha256').update(wanted).digest('hex').slice(0, 12);
   const target = join(ELSEWHERE, name);
   // First what may fail: nothing is left in ELSEWHERE of a folder that can't be made.
-  mkdirSync(dirname(wanted), { recursive: true });
-  mkdirSync(target, { recursive: true, mode: 0o755 });
+  makeFolders(dirname(wanted));
+  makeFolders(target, 0o755);
   give(target, account);
   if (existsSync(wanted)) {
     try {

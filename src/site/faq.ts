@@ -224,7 +224,7 @@ function questions(publicUrl: string | null): readonly Question[] {
           this <code>bandersnatch.conf</code>. Without <code>api-method = simple</code> it asks for the list
           of packages by XML-RPC, which the farm does not speak.
         </p>
-        ${typed(bandersnatchConfig(publicUrl), 'To mirror this farm')}
+        ${belowPath(publicUrl)} ${typed(bandersnatchConfig(publicUrl), 'To mirror this farm')}
         <p>
           <code>bandersnatch mirror</code> fetches all of it the first time, and then what has changed. A
           package that is removed from the farm stays in the mirror, as it does with PyPI, until
@@ -245,6 +245,16 @@ function questions(publicUrl: string | null): readonly Question[] {
 }
 
 /** What stands in a project's JSON (project-json.ts). */
+/** For a farm that isn't at the top of its host: bandersnatch refuses files whose URLs don't begin with /packages. */
+function belowPath(publicUrl: string | null): Html {
+  const path = publicUrl === null ? '/' : new URL(publicUrl).pathname;
+  if (path === '/') return html``;
+  return html`<p>
+    <strong>It can’t mirror this address:</strong> bandersnatch takes files only from
+    <code>/packages/</code> at the top of a host, and this farm is below <code>${path}</code>.
+  </p>`;
+}
+
 const JSON_KEYS: readonly (readonly [string, string])[] = [
   [
     '_last-serial',

@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, readdirSync, statSync } from 'node:fs';
+import { readdirSync, statSync } from 'node:fs';
 import { open, unlink, type FileHandle } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { PiwError, reason } from '../errors.js';
+import { makeFolders } from '../wheels/disk.js';
 import { bytesBefore, readAt } from './log-file.js';
 import { Lines, type Block, type Source } from './source.js';
 
@@ -51,7 +52,7 @@ export class Spool {
   static open(options: SpoolOptions): Spool {
     const { folder } = options;
     try {
-      mkdirSync(folder, { recursive: true, mode: 0o700 });
+      makeFolders(folder, 0o700);
       const spool = new Spool(options);
       spool.look();
       return spool;

@@ -1,8 +1,8 @@
 import { statfsSync } from 'node:fs';
-import { mkdir, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PiwError, isDiskTrouble, type ErrorCode } from '../errors.js';
-import { onDisk, writeBeside } from './disk.js';
+import { makeFolders, onDisk, writeBeside } from './disk.js';
 
 /** Trouble that concerns all of a disk. An error of a single file, as EIO, says nothing about the next one. */
 const OF_WHOLE_DISK: Partial<Record<ErrorCode, DiskTrouble['kind']>> = {
@@ -100,7 +100,7 @@ export class DiskWatch {
     if (trouble.kind === 'disk-full' && !grown && performance.now() < this.#since + this.#retryMs) return;
     try {
       await onDisk(this.#folder, async () => {
-        await mkdir(this.#folder, { recursive: true });
+        makeFolders(this.#folder);
         await rm(await writeBeside(join(this.#folder, 'probe'), PROBE), { force: true });
       });
     } catch (error) {

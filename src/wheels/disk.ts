@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { closeSync, fsync, mkdirSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, fsync, mkdirSync, openSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { PiwError, reason } from '../errors.js';
@@ -40,11 +40,29 @@ function ofFileSystem(error: unknown): boolean {
   return !/^(spawn|connect|getaddrinfo|bind|listen)/.test(String(error.syscall));
 }
 
+/**
+ * Makes a folder, and those above it, where they are missing. Node's own `recursive` tries for ever where a file system
+ * says that a folder which is there isn't, as /proc does (seen with Node 20). Throws PIW_NOT_WRITABLE for that, else
+ * what mkdir and stat throw.
+ */
+export function makeFolders(path: string, mode = 0o777): void {
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) return;
+  if (dirname(path) !== path) makeFolders(dirname(path), mode);
+  try {
+    mkdirSync(path, { mode });
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT')
+      throw new PiwError('PIW_NOT_WRITABLE', `${path} can't be made: ${reason(error)}`, { cause: error });
+    // Another process has made it just now.
+    if (codeOf(error) !== 'EEXIST' || !statSync(path).isDirectory()) throw error;
+  }
+}
+
 /** Throws PIW_NOT_WRITABLE, or PIW_DISK_FULL, unless a file can be made in this folder, which is made if need be. */
 export function checkWritable(folder: string): void {
   const file = join(folder, `.tmp-${randomBytes(6).toString('hex')}`);
   try {
-    mkdirSync(folder, { recursive: true });
+    makeFolders(folder);
     closeSync(openSync(file, 'wx'));
     rmSync(file);
   } catch (error) {

@@ -1,5 +1,5 @@
 import { closeSync, constants, existsSync, mkdirSync, openSync, readFileSync, unlinkSync } from 'node:fs';
-import { access, mkdir, readdir, rm, stat, statfs, utimes, writeFile } from 'node:fs/promises';
+import { access, readdir, rm, stat, statfs, utimes, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { PiwError, isDiskTrouble } from '../errors.js';
 import type { CoreMetadata } from '../protocols/fields.js';
@@ -8,7 +8,7 @@ import type { ByteRange } from '../states/ranges.js';
 import { SMALL, TransferState } from '../states/transfer-state.js';
 import { Arriving, type Expected } from './arriving.js';
 import { takeName, type Past, type TagPolicy } from './build-tag.js';
-import { codeOf, diskError, flush, onDisk, putInPlace, writeBeside } from './disk.js';
+import { codeOf, diskError, flush, makeFolders, onDisk, putInPlace, writeBeside } from './disk.js';
 import { claim, standingOf, take, type Standing } from './published.js';
 import { hashFile, readWheel } from './wheel.js';
 
@@ -76,8 +76,8 @@ export class WheelStore {
   /** Makes the folders. Throws what diskError() gives, as do all methods here. */
   async setUp(): Promise<void> {
     await onDisk(this.#root, async () => {
-      await mkdir(join(this.#root, 'simple'), { recursive: true });
-      await mkdir(this.#transfers, { recursive: true, mode: 0o700 });
+      makeFolders(join(this.#root, 'simple'));
+      makeFolders(this.#transfers, 0o700);
       await access(this.#transfers, constants.W_OK);
     });
   }
