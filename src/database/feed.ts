@@ -67,7 +67,7 @@ export async function nextLooks(
   return rows.map(({ package: name, etag, described }) => [name, etag, described]);
 }
 
-/** The page could not be read: again after a while that grows, twelve times in all. */
+/** Postpones a page that could not be fetched; see postpone(). */
 export async function failedLook(database: Database, revision: number, name: string): Promise<void> {
   await database.transaction(async (db) => {
     await fence(db, 'cloud-gazer', revision);
@@ -75,12 +75,24 @@ export async function failedLook(database: Database, revision: number, name: str
   });
 }
 
+/** Fetches of a page that fail, before it is given up: the first twelve take an hour, each of the rest an hour more. */
+export const MAX_PAGE_FETCHES = 12 + 7 * 24;
+
+/**
+ * Postpones the next fetch of a project's page: by 1 s after the first failure, twice as long after each further one, and
+ * at most an hour. Gives the page up after MAX_PAGE_FETCHES; the next comparison with the index's root brings it back if it
+ * is still needed.
+ */
 export async function postpone(db: Queryable, name: string): Promise<void> {
+  const givenUp = await db.query(
+    `delete from looks l using packages p
+     where p.package_id = l.package_id and p.package = $1 and l.tries >= $2 - 1 returning 1`,
+    [name, MAX_PAGE_FETCHES],
+  );
+  if (givenUp.length > 0) return;
   await db.query(
-    `with late as (
-       update looks l set tries = tries + 1, not_before = now() + least(2 ^ tries, 3600) * interval '1 second'
-       from packages p where p.package_id = l.package_id and p.package = $1 returning l.package_id, l.tries)
-     delete from looks using late where looks.package_id = late.package_id and late.tries > 12`,
+    `update looks l set tries = tries + 1, not_before = now() + least(2 ^ least(tries, 12), 3600) * interval '1 second'
+     from packages p where p.package_id = l.package_id and p.package = $1`,
     [name],
   );
 }
