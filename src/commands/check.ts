@@ -8,7 +8,7 @@ import type { Which } from '../site/check/sample.js';
 import { checkServed } from '../site/check/served.js';
 import { packageName } from './administer.js';
 import { EXIT_CODES, PiwCommand, untilSignal } from './base.js';
-import { table } from './table.js';
+import { table } from '../monitor/table.js';
 
 /** What looks wrong is looked at again after these, milliseconds: a page takes a moment, the root ten seconds. */
 const WAITS = [500, 3000, 12_000];

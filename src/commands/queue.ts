@@ -4,7 +4,7 @@ import { PiwError } from '../errors.js';
 import { oracle, type QueueLength, type QueuedVersion } from '../protocols/oracle.js';
 import { packageName } from './administer.js';
 import { EXIT_CODES, PiwCommand, natsFlags } from './base.js';
-import { plain, table } from './table.js';
+import { plain, table } from '../monitor/table.js';
 
 const PRIORITIES = ['backlog', 'new releases', 'requests'];
 

@@ -6,7 +6,7 @@ import { FAILURES } from '../states/failure.js';
 import { chaseOf, packageName, type Chase } from './administer.js';
 import { EXIT_CODES, PiwCommand, natsFlags } from './base.js';
 import { confirm } from './initdb.js';
-import { table } from './table.js';
+import { table } from '../monitor/table.js';
 
 /** What a whole run has put back, or (a dry run) would. */
 interface Retried {

@@ -1,4 +1,5 @@
 import type { SlaveRow } from '../protocols/control.js';
+import { plain, table } from './table.js';
 
 /** The slaves as lines of text, each as [number, label, target, state, since, what]. `now` in ms since 1970. */
 export function slaveTable(slaves: readonly SlaveRow[], now: number): readonly string[] {
@@ -6,22 +7,13 @@ export function slaveTable(slaves: readonly SlaveRow[], now: number): readonly s
     .sort((a, b) => a.slave_id - b.slave_id)
     .map((slave) => [
       String(slave.slave_id),
-      slave.label,
+      plain(slave.label),
       `${slave.abi} ${slave.platform}`,
       slave.state,
       span(now - slave.since),
-      slave.package === null ? (slave.note ?? '') : `${slave.package} ${slave.version ?? ''}`,
+      slave.package === null ? plain(slave.note ?? '') : `${slave.package} ${slave.version ?? ''}`,
     ]);
-  const table = [['#', 'label', 'target', 'state', 'for', 'what'], ...rows];
-  const widths = [0, 1, 2, 3, 4, 5].map((column) =>
-    Math.max(...table.map((row) => (row[column] ?? '').length)),
-  );
-  return table.map((row) =>
-    row
-      .map((cell, i) => cell.padEnd(widths[i] ?? 0))
-      .join('  ')
-      .trimEnd(),
-  );
+  return table([['#', 'label', 'target', 'state', 'for', 'what'], ...rows]);
 }
 
 /** `45 s`, `12 min`, `3 h`, `2 d`. */

@@ -101,6 +101,7 @@ writeFileSync(
     prefix: 'chaos',
     'output-path': output,
     'dev-mode': true,
+    'watch-only': true,
   }),
 );
 const logFile = join(folder, 'master.log');

@@ -1,5 +1,5 @@
 import { EXIT_CODES, PiwCommand, natsFlags } from '../base.js';
-import { plain, table } from '../table.js';
+import { plain, table } from '../../monitor/table.js';
 import { oracleOf, standing } from './target.js';
 
 export default class AbiList extends PiwCommand {

@@ -3,7 +3,7 @@ import type { Settings } from '../../config.js';
 import { PiwError } from '../../errors.js';
 import { slaveControl, type SlaveRow } from '../../protocols/control.js';
 import { EXIT_CODES, PiwCommand } from '../base.js';
-import { plain, table } from '../table.js';
+import { plain, table } from '../../monitor/table.js';
 import { usersFlags, usersOf } from './users.js';
 
 /** A slave that has nothing to do, or builds, says so more often than this, milliseconds. */
