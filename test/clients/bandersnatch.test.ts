@@ -79,10 +79,15 @@ async function change(shelf: Shelf, publicUrl: string): Promise<void> {
 const program = await orMissing(findBandersnatch);
 const pip = await orMissing(() => findClient('pip newest'));
 
+// All of them before the first test: a file whose tests have all ended takes no further ones.
+const stages: { kind: (typeof KINDS)[number]; shelf: Shelf; server: ServedBy | string }[] = [];
 for (const kind of KINDS) {
-  const title = `bandersnatch mirrors what ${kind} serves, then what has changed, and pip installs from the mirror`;
   const shelf = await makeShelf();
-  const server = await orMissing(() => serve(kind, shelf.output));
+  stages.push({ kind, shelf, server: await orMissing(() => serve(kind, shelf.output)) });
+}
+
+for (const { kind, shelf, server } of stages) {
+  const title = `bandersnatch mirrors what ${kind} serves, then what has changed, and pip installs from the mirror`;
   if (typeof program === 'string' || typeof pip === 'string' || typeof server === 'string') {
     const missing = [program, pip, server].filter((one) => typeof one === 'string').join('; ');
     void t.test(title, { skip: missing }, () => undefined);
