@@ -2,8 +2,8 @@ import { Actor, type ActorContext } from '../src/actor/actor.js';
 import { systemClock, type Clock } from '../src/actor/clock.js';
 import { ConditionBoard } from '../src/actor/conditions.js';
 import { ANNOUNCE_INTERVAL_S, TaskWatch, type WatchedTask } from '../src/actor/task-watch.js';
-import { Client } from '../src/actor/client.js';
-import type { AskOptions } from '../src/bus/bus.js';
+import { ProtocolClient } from '../src/actor/client.js';
+import type { RequestOptions } from '../src/bus/bus.js';
 import { bigBrother } from '../src/protocols/big-brother.js';
 import { conditionReports } from '../src/protocols/conditions.js';
 import { slaveControl, status } from '../src/protocols/control.js';
@@ -20,9 +20,9 @@ export interface BigBrotherSettings {
 }
 
 /** How long each of those that it asks may take when it is told to end. */
-const LAST = { timeoutMs: 2000, once: true } as const;
+const SHUTDOWN_ASK_OPTIONS = { timeoutMs: 2000, once: true } as const;
 /** What a task has said holds for so long if it doesn't answer any more, milliseconds. */
-const HOLDS_MS = 300_000;
+const LAST_VALUE_TTL_MS = 300_000;
 
 /**
  * Puts the statistics together, from the database, the file system and the slaves, and sends them to
@@ -34,30 +34,30 @@ const HOLDS_MS = 300_000;
  */
 export class BigBrother extends Actor {
   readonly #settings: BigBrotherSettings;
-  readonly #database: Client<typeof oracle.verbs>;
-  readonly #secretary: Client<typeof secretary.verbs>;
-  readonly #status: Client<typeof status.verbs>;
-  readonly #space: LastSaid<{ readonly total: number; readonly free: number }>;
-  readonly #slaves: LastSaid<Statistics['slaves']>;
-  readonly #board: ConditionBoard;
-  readonly #tasks: TaskWatch;
-  #counted: Statistics | undefined;
+  readonly #database: ProtocolClient<typeof oracle.verbs>;
+  readonly #secretary: ProtocolClient<typeof secretary.verbs>;
+  readonly #status: ProtocolClient<typeof status.verbs>;
+  readonly #diskSpace: LastKnownValue<{ readonly total: number; readonly free: number }>;
+  readonly #slaveCounts: LastKnownValue<Statistics['slaves']>;
+  readonly #conditionBoard: ConditionBoard;
+  readonly #taskWatch: TaskWatch;
+  #lastStatistics: Statistics | undefined;
 
   constructor(context: ActorContext, settings: BigBrotherSettings) {
     super(context);
     this.#settings = settings;
-    this.#board = new ConditionBoard(this.clock);
-    this.#tasks = new TaskWatch(systemClock, settings.tasks);
-    this.#database = new Client(this.bus, oracle, undefined, { timeoutMs: 30_000 });
-    this.#secretary = new Client(this.bus, secretary);
-    this.#status = new Client(this.bus, status);
+    this.#conditionBoard = new ConditionBoard(this.clock);
+    this.#taskWatch = new TaskWatch(systemClock, settings.tasks);
+    this.#database = new ProtocolClient(this.bus, oracle, undefined, { timeoutMs: 30_000 });
+    this.#secretary = new ProtocolClient(this.bus, secretary);
+    this.#status = new ProtocolClient(this.bus, status);
     // They answer from memory, or not at all: the other figures don't wait for them.
-    const files = new Client(this.bus, fileSystem, undefined, { timeoutMs: 2000 });
-    const slaves = new Client(this.bus, slaveControl, undefined, { timeoutMs: 2000 });
-    this.#space = new LastSaid(this.clock, () => files.ask('STATVFS', {}));
-    this.#slaves = new LastSaid(this.clock, async () => {
+    const files = new ProtocolClient(this.bus, fileSystem, undefined, { timeoutMs: 2000 });
+    const slaves = new ProtocolClient(this.bus, slaveControl, undefined, { timeoutMs: 2000 });
+    this.#diskSpace = new LastKnownValue(this.clock, () => files.request('STATVFS', {}));
+    this.#slaveCounts = new LastKnownValue(this.clock, async () => {
       const states = new Map<string, number>();
-      for (const { state } of (await slaves.ask('HELLO', {})).slaves)
+      for (const { state } of (await slaves.request('HELLO', {})).slaves)
         states.set(state, (states.get(state) ?? 0) + 1);
       return [...states].sort();
     });
@@ -66,116 +66,126 @@ export class BigBrother extends Actor {
   override start(): void {
     this.serve(bigBrother, {
       GATHER: async () => ({ verb: 'STATISTICS', statistics: await this.#gather() }),
-      CONDITIONS: () => ({ verb: 'CONDITIONS', conditions: [...this.#board.list()] }),
+      CONDITIONS: () => ({ verb: 'CONDITIONS', conditions: [...this.#conditionBoard.list()] }),
     });
     this.serve(
       conditionReports,
       {
         REPORT: ({ source, conditions }) => {
-          if (this.#board.report(source, conditions)) void this.track(() => this.#send());
+          if (this.#conditionBoard.report(source, conditions))
+            void this.runInBackground(() => this.#publish());
         },
       },
-      { queue: null, always: true },
+      { queue: null, whilePaused: true },
     );
     this.serve(
       status,
       {
         ACTOR: ({ task, working }) => {
-          this.#tasks.heard(task, working);
+          this.#taskWatch.onAnnouncement(task, working);
         },
       },
-      { verb: 'ACTOR', queue: null, always: true },
+      { verb: 'ACTOR', queue: null, whilePaused: true },
     );
     this.every(ANNOUNCE_INTERVAL_S, () => {
-      this.#tasks.tell(this.conditions, (task) => task !== this.context.task);
+      this.#taskWatch.updateConditions(this.conditions, (task) => task !== this.context.task);
     });
     this.every(this.#settings.intervalS, async () => {
       await this.#sumUp();
-      await this.#send();
+      await this.#publish();
     });
   }
 
   /** A farm that was told to build something, and to end then, leaves figures that have all of it. */
-  protected override async stopped(): Promise<void> {
+  protected override async onStopped(): Promise<void> {
     try {
       // Another one may be at work by now.
       this.context.fence();
-      await this.#secretary.ask('HOME', { statistics: await this.#gather(LAST) }, LAST);
+      await this.#secretary.request(
+        'HOME',
+        { statistics: await this.#gather(SHUTDOWN_ASK_OPTIONS) },
+        SHUTDOWN_ASK_OPTIONS,
+      );
     } catch (error) {
       if (!(error instanceof PiwError)) throw error;
     }
   }
 
-  async #send(): Promise<void> {
+  async #publish(): Promise<void> {
     const statistics = await this.#gather();
     await this.#status.publish('STATISTICS', { statistics });
-    await this.#secretary.ask('HOME', { statistics });
+    await this.#secretary.request('HOME', { statistics });
   }
 
   /** As much as there is, but no longer than until the figures are due again. */
   async #sumUp(): Promise<void> {
-    const end = this.clock.monotonicMs() + this.#settings.intervalS * 1000;
-    for (let more = true; more && this.clock.monotonicMs() < end && !this.isStopping();)
-      ({ more } = await this.#database.ask('SUMUP', { fence: this.context.fence() }).catch(unlessAway));
+    const deadline = this.clock.monotonicMs() + this.#settings.intervalS * 1000;
+    for (let more = true; more && this.clock.monotonicMs() < deadline && !this.isStopping();)
+      ({ more } = await this.#database
+        .request('SUMUP', { fence: this.context.fence() })
+        .catch(doneIfUnavailable));
   }
 
   /** Those that wait for the conditions don't wait long for figures, where there are some. */
-  #patience(): AskOptions {
-    return this.#counted ? { timeoutMs: 5000, once: true } : {};
+  #askOptions(): RequestOptions {
+    return this.#lastStatistics ? { timeoutMs: 5000, once: true } : {};
   }
 
   /** The database's figures; while it is away, those that it gave last. */
-  async #count(options?: AskOptions): Promise<Statistics> {
+  async #loadStatistics(options?: RequestOptions): Promise<Statistics> {
     try {
-      this.#counted = (await this.#database.ask('GETSTATS', {}, options ?? this.#patience())).statistics;
+      this.#lastStatistics = (
+        await this.#database.request('GETSTATS', {}, options ?? this.#askOptions())
+      ).statistics;
     } catch (error) {
-      unlessAway(error);
-      if (!this.#counted) throw error;
+      doneIfUnavailable(error);
+      if (!this.#lastStatistics) throw error;
     }
-    return this.#counted;
+    return this.#lastStatistics;
   }
 
-  async #gather(options?: AskOptions): Promise<Statistics> {
-    const [counted, space, slaves] = await Promise.all([
-      this.#count(options),
-      this.#space.get(),
-      this.#slaves.get(),
+  async #gather(options?: RequestOptions): Promise<Statistics> {
+    const [databaseStatistics, space, slaves] = await Promise.all([
+      this.#loadStatistics(options),
+      this.#diskSpace.get(),
+      this.#slaveCounts.get(),
     ]);
     return {
-      ...counted,
+      ...databaseStatistics,
       slaves: slaves ?? [],
       disk_total: space?.total ?? 0,
       disk_free: space?.free ?? 0,
-      conditions: [...this.#board.list()],
+      conditions: [...this.#conditionBoard.list()],
     };
   }
 }
 
 /** Nothing more is to be summed up while the database, or the Oracle before it, is away; the Oracle tells of that. */
-function unlessAway(error: unknown): { more: false } {
+function doneIfUnavailable(error: unknown): { more: false } {
   if (!(error instanceof PiwError) || error.code === 'PIW_FENCED') throw error;
   return { more: false };
 }
 
 /** A task that doesn't answer now costs its own figures, not all of them, and those only after a while. */
-class LastSaid<T> {
+class LastKnownValue<T> {
   readonly #clock: Clock;
-  readonly #ask: () => Promise<T>;
-  #said: { readonly what: T; readonly at: number } | undefined;
+  readonly #fetch: () => Promise<T>;
+  #last: { readonly value: T; readonly receivedAtMs: number } | undefined;
 
   constructor(clock: Clock, ask: () => Promise<T>) {
     this.#clock = clock;
-    this.#ask = ask;
+    this.#fetch = ask;
   }
 
   async get(): Promise<T | undefined> {
     try {
-      const what = await this.#ask();
-      this.#said = { what, at: this.#clock.monotonicMs() };
+      const value = await this.#fetch();
+      this.#last = { value, receivedAtMs: this.#clock.monotonicMs() };
     } catch (error) {
       if (!(error instanceof PiwError)) throw error;
-      if (this.#said && this.#clock.monotonicMs() - this.#said.at > HOLDS_MS) this.#said = undefined;
+      if (this.#last && this.#clock.monotonicMs() - this.#last.receivedAtMs > LAST_VALUE_TTL_MS)
+        this.#last = undefined;
     }
-    return this.#said?.what;
+    return this.#last?.value;
   }
 }

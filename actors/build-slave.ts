@@ -1,13 +1,13 @@
 import { randomBytes } from 'node:crypto';
-import { Client } from '../src/actor/client.js';
+import { ProtocolClient } from '../src/actor/client.js';
 import type { Clock } from '../src/actor/clock.js';
-import { readerOf, reportUnstored, sendFile } from '../src/actor/send-file.js';
+import { fileReader, reportNotStored, sendFile } from '../src/actor/send-file.js';
 import type { Builder, BuildResult, BuiltFile } from '../src/builder/build.js';
 import { machineStats } from '../src/builder/machine.js';
 import { watchDisk } from '../src/builder/work-folder.js';
 import type { Bus } from '../src/bus/bus.js';
-import { whileWaiting } from '../src/bus/waiting.js';
-import { PiwError, reason } from '../src/errors.js';
+import { withWaitingReports } from '../src/bus/waiting.js';
+import { PiwError, errorMessage } from '../src/errors.js';
 import type { Log } from '../src/log.js';
 import type { Answer, Body } from '../src/protocols/protocol.js';
 import {
@@ -19,7 +19,7 @@ import {
   type SlaveVerbs,
 } from '../src/protocols/slave-driver.js';
 import { fileToMessage } from '../src/states/file-state.js';
-import { unfit, type Thresholds, type Unfit } from '../src/states/fitness.js';
+import { findShortage, type ResourceThresholds, type ResourceShortage } from '../src/states/fitness.js';
 
 export interface SlaveOptions {
   readonly bus: Bus;
@@ -32,7 +32,7 @@ export interface SlaveOptions {
   readonly hello: Omit<SlaveHello, 'clock'>;
   readonly workDir: string;
   /** What this machine must have left to ask for work. */
-  readonly thresholds: Thresholds;
+  readonly thresholds: ResourceThresholds;
   /** End after the first build. */
   readonly once?: boolean;
   /** What it is doing, for whoever started it. */
@@ -44,11 +44,11 @@ export type SlaveProgress =
   | { readonly state: 'building'; readonly package: string; readonly version: string; readonly line: string }
   | { readonly state: 'sending'; readonly filename: string; readonly sent: number; readonly size: number }
   | { readonly state: 'trouble'; readonly text: string; readonly code: string }
-  | { readonly state: 'resting'; readonly of: Unfit['of']; readonly text: string }
+  | { readonly state: 'resting'; readonly of: ResourceShortage['of']; readonly text: string }
   | { readonly state: 'idle' };
 
 /** How long to wait before something that failed is tried again: 1 s, doubled up to 5 s. */
-const backOff = (tries: number): number => Math.min(1000 * 2 ** tries, 5000);
+const retryDelayMs = (tries: number): number => Math.min(1000 * 2 ** tries, 5000);
 /** Longest pause between two questions whether the master can take files, seconds. */
 const MAX_WAIT_S = 10;
 
@@ -73,31 +73,31 @@ const MAX_WAIT_S = 10;
 export class BuildSlave {
   readonly #options: SlaveOptions;
   readonly #session = randomBytes(8).toString('hex');
-  readonly #master: Client<SlaveVerbs>;
-  readonly #stop = new AbortController();
+  readonly #master: ProtocolClient<SlaveVerbs>;
+  readonly #stopController = new AbortController();
   /** The transfers of this build that came to their end: one that is asked for again was found wrong. */
-  readonly #sent = new Set<string>();
+  readonly #completedTransfers = new Set<string>();
   #slaveId = 0;
   /** HELLO was said, if not answered: the master may know this session. */
-  #introduced = false;
-  #index: { url: string; extra: string | null } = { url: '', extra: null };
-  #woken: () => void = () => undefined;
+  #saidHello = false;
+  #indexUrls: { url: string; extra: string | null } = { url: '', extra: null };
+  #onWake: () => void = () => undefined;
   /** How often it was woken. */
-  #wakes = 0;
+  #wakeCount = 0;
   /** Why this machine could do no work when it was looked at last. */
-  #unfit: Unfit['of'] | undefined;
-  readonly #disk: ReturnType<typeof watchDisk>;
+  #lastUnfitReason: ResourceShortage['of'] | undefined;
+  readonly #diskWatch: ReturnType<typeof watchDisk>;
   /** Builds that ran out of disk once. */
-  readonly #ranOut = new Set<string>();
+  readonly #outOfDiskBuilds = new Set<string>();
 
   constructor(options: SlaveOptions) {
     this.#options = options;
     const tokens = [slaveDriver.name, options.user, this.#session];
-    const signal = this.#stop.signal;
-    this.#disk = watchDisk(options.workDir, ({ text, code }) => {
+    const signal = this.#stopController.signal;
+    this.#diskWatch = watchDisk(options.workDir, ({ text, code }) => {
       this.#progress({ state: 'trouble', text, code });
     });
-    this.#master = new Client(options.bus, slaveDriver, tokens, {
+    this.#master = new ProtocolClient(options.bus, slaveDriver, tokens, {
       ...{ timeoutMs: 20_000, patienceMs: 20_000, signal },
     });
   }
@@ -105,13 +105,13 @@ export class BuildSlave {
   /** Works until it is told BYE or `signal` is aborted. Raises PIW_PROTOCOL_VERSION if it is refused. */
   async run(signal: AbortSignal): Promise<void> {
     const stop = () => {
-      this.#stop.abort();
+      this.#stopController.abort();
     };
     if (signal.aborted) return;
     signal.addEventListener('abort', stop, { once: true });
     const { bus, user } = this.#options;
-    const wakes = bus.subscribe(bus.subject(wake.name, user, this.#session, '*'));
-    const listening = this.#listen(wakes);
+    const wakeSubscription = bus.subscribe(bus.subject(wake.name, user, this.#session, '*'));
+    const listening = this.#countWakes(wakeSubscription);
     try {
       if (await this.#hello()) await this.#work();
     } catch (error) {
@@ -121,28 +121,28 @@ export class BuildSlave {
       signal.removeEventListener('abort', stop);
       await this.#options.builder.clean();
       await this.#bye();
-      await wakes.stop();
+      await wakeSubscription.stop();
       await listening;
     }
   }
 
   /** A method's answer, which the compiler would otherwise believe to stay the same. */
   get #stopping(): boolean {
-    return this.#stop.signal.aborted;
+    return this.#stopController.signal.aborted;
   }
 
-  async #listen(wakes: AsyncIterable<unknown>): Promise<void> {
-    const read = wakes[Symbol.asyncIterator]();
+  async #countWakes(wakeSubscription: AsyncIterable<unknown>): Promise<void> {
+    const read = wakeSubscription[Symbol.asyncIterator]();
     while (!(await read.next()).done) {
-      this.#wakes += 1;
-      this.#woken();
+      this.#wakeCount += 1;
+      this.#onWake();
     }
   }
 
-  async #hello(signal: AbortSignal = this.#stop.signal): Promise<boolean> {
+  async #hello(signal: AbortSignal = this.#stopController.signal): Promise<boolean> {
     const hello = { ...this.#options.hello, clock: this.#options.clock.now() };
-    this.#introduced = true;
-    const answer = await this.#say('HELLO', hello, signal);
+    this.#saidHello = true;
+    const answer = await this.#request('HELLO', hello, signal);
     if (answer.verb === 'BYE')
       throw new PiwError('PIW_PROTOCOL_VERSION', `the master said: ${answer.reason}`);
     if (answer.slave_id !== this.#slaveId) {
@@ -150,20 +150,24 @@ export class BuildSlave {
       this.#options.log.info(`this is slave ${String(answer.slave_id)}`);
       this.#progress({ state: 'hello', slaveId: answer.slave_id });
     }
-    this.#index = { url: answer.index_url, extra: answer.extra_index_url };
+    this.#indexUrls = { url: answer.index_url, extra: answer.extra_index_url };
     return true;
   }
 
   async #work(): Promise<void> {
     while (!this.#stopping) {
-      const wakes = this.#wakes;
-      const answer = await this.#ask();
+      const wakeCount = this.#wakeCount;
+      const answer = await this.#requestWork();
       if (answer.verb === 'BYE') {
         this.#options.log.info(`the master said BYE: ${answer.reason}`);
         return;
       }
       if (answer.verb === 'SLEEP')
-        await this.#pause(Math.min(Math.max(answer.seconds, 0.1), 3600) * 1000, wakes, this.#stop.signal);
+        await this.#pause(
+          Math.min(Math.max(answer.seconds, 0.1), 3600) * 1000,
+          wakeCount,
+          this.#stopController.signal,
+        );
       else {
         if (!(await this.#build(answer))) return;
         if (this.#options.once) return;
@@ -172,28 +176,33 @@ export class BuildSlave {
   }
 
   /** Asks for work, or says why it can't do any. */
-  async #ask(): Promise<Answer<SlaveVerbs, 'IDLE'> | Answer<SlaveVerbs, 'REST'>> {
+  async #requestWork(): Promise<Answer<SlaveVerbs, 'IDLE'> | Answer<SlaveVerbs, 'REST'>> {
     const { workDir, thresholds, log } = this.#options;
     const stats = await machineStats(workDir);
-    await this.#disk.probe();
-    const { trouble } = this.#disk;
-    const why: Unfit | undefined = trouble ? { of: 'disk', text: trouble.text } : unfit(stats, thresholds);
-    if (why && why.of !== this.#unfit) log.warning(`no work for now: ${why.text}`);
-    if (!why && this.#unfit !== undefined) log.info('ready to work again');
-    this.#unfit = why?.of;
-    this.#progress(why ? { state: 'resting', ...why } : { state: 'idle' });
-    return why ? await this.#say('REST', { reason: why.text, stats }) : await this.#say('IDLE', { stats });
+    await this.#diskWatch.probe();
+    const { trouble } = this.#diskWatch;
+    const unfitness: ResourceShortage | undefined = trouble
+      ? { of: 'disk', text: trouble.text }
+      : findShortage(stats, thresholds);
+    if (unfitness && unfitness.of !== this.#lastUnfitReason)
+      log.warning(`no work for now: ${unfitness.text}`);
+    if (!unfitness && this.#lastUnfitReason !== undefined) log.info('ready to work again');
+    this.#lastUnfitReason = unfitness?.of;
+    this.#progress(unfitness ? { state: 'resting', ...unfitness } : { state: 'idle' });
+    return unfitness
+      ? await this.#request('REST', { reason: unfitness.text, stats })
+      : await this.#request('IDLE', { stats });
   }
 
   /** Until so many milliseconds are over, it is woken (also before, but since `wakes`), or `signal` is aborted. */
-  async #pause(ms: number, wakes: number, signal: AbortSignal): Promise<void> {
-    if (this.#wakes !== wakes) return;
+  async #pause(ms: number, wakeCount: number, signal: AbortSignal): Promise<void> {
+    if (this.#wakeCount !== wakeCount) return;
     const woken = new AbortController();
-    this.#woken = () => {
+    this.#onWake = () => {
       woken.abort();
     };
     await wait(this.#options.clock, ms, AbortSignal.any([woken.signal, signal]));
-    this.#woken = () => undefined;
+    this.#onWake = () => undefined;
   }
 
   /** One build from BUILD to DONE; false when the master said BYE. */
@@ -201,20 +210,20 @@ export class BuildSlave {
     const { builder, log } = this.#options;
     const { lease, package: name, version } = order;
     log.info(`building ${name} ${version}`);
-    const over = new AbortController();
-    const signal = AbortSignal.any([over.signal, this.#stop.signal]);
-    const told = this.#busy(lease, over);
+    const buildAbort = new AbortController();
+    const signal = AbortSignal.any([buildAbort.signal, this.#stopController.signal]);
+    const busyLoop = this.#heartbeat(lease, buildAbort);
     // What went wrong there ends the build, and is raised below.
-    told.catch(() => {
-      over.abort();
+    busyLoop.catch(() => {
+      buildAbort.abort();
     });
-    let goesOn = true;
+    let continues = true;
     try {
       const result = await builder.build({
         package: name,
         version,
-        indexUrl: this.#index.url,
-        extraIndexUrl: this.#index.extra,
+        indexUrl: this.#indexUrls.url,
+        extraIndexUrl: this.#indexUrls.extra,
         sdistSha256: order.sdist_sha256,
         timeoutMs: Math.min(order.limits[0], this.#options.hello.build_timeout_s) * 1000,
         signal,
@@ -222,42 +231,43 @@ export class BuildSlave {
           this.#progress({ state: 'building', package: name, version, line });
         },
       });
-      if (!aborted(signal)) {
+      if (!isAborted(signal)) {
         log.info(
           `${name} ${version} ${result.status ? 'was built' : `failed (${String(result.failureClass)})`} in ${result.durationS.toFixed(1)} s`,
         );
-        if (!this.#ranOutOfDisk(order, result)) goesOn = await this.#handIn(lease, result, signal);
+        if (!this.#isFirstDiskFailure(order, result))
+          continues = await this.#submitResult(lease, result, signal);
       }
     } catch (error) {
       // What the master doesn't want any more is broken off wherever it was.
-      const broken = aborted(signal) && isGivenUp(error);
-      this.#disk.failed(error);
-      if (!broken && !this.#disk.trouble) throw error;
+      const wasAborted = isAborted(signal) && isAbortError(error);
+      this.#diskWatch.noteFailure(error);
+      if (!wasAborted && !this.#diskWatch.trouble) throw error;
     } finally {
-      over.abort();
+      buildAbort.abort();
       await builder.clean();
     }
     if (this.#stopping) return false;
-    const last = await told;
-    if (last !== undefined) log.info(`${name} ${version} was given up: the master said so`);
-    return goesOn && last !== 'BYE';
+    const finalAnswer = await busyLoop;
+    if (finalAnswer !== undefined) log.info(`${name} ${version} was given up: the master said so`);
+    return continues && finalAnswer !== 'BYE';
   }
 
   /**
    * Whether a build ran out of disk for the first time. That says nothing of its package yet: whatever else is on this
    * disk may have taken the room. So it goes back to the queue with the slave's next REST or IDLE.
    */
-  #ranOutOfDisk(order: BuildOrder, { failureClass }: BuildResult): boolean {
+  #isFirstDiskFailure(order: BuildOrder, { failureClass }: BuildResult): boolean {
     const build = `${order.package} ${order.version}`;
     if (failureClass !== 'disk') {
-      this.#ranOut.delete(build);
+      this.#outOfDiskBuilds.delete(build);
       return false;
     }
-    if (this.#ranOut.delete(build)) return false;
-    this.#ranOut.add(build);
+    if (this.#outOfDiskBuilds.delete(build)) return false;
+    this.#outOfDiskBuilds.add(build);
     const { workDir, log } = this.#options;
     log.warning(`${build} goes back to the queue: there was no room for its build in ${workDir}`);
-    this.#disk.failed(new PiwError('PIW_DISK_FULL', `the disk that holds ${workDir} is full`));
+    this.#diskWatch.noteFailure(new PiwError('PIW_DISK_FULL', `the disk that holds ${workDir} is full`));
     return true;
   }
 
@@ -265,34 +275,34 @@ export class BuildSlave {
    * Says BUSY at intervals, and when it is woken, until it is over. What the master said if it wants the build
    * no more: then it is over, too.
    */
-  async #busy(lease: number, over: AbortController): Promise<'DONE' | 'BYE' | undefined> {
+  async #heartbeat(lease: number, buildAbort: AbortController): Promise<'DONE' | 'BYE' | undefined> {
     const { hello, log, workDir } = this.#options;
-    const either = AbortSignal.any([over.signal, this.#stop.signal]);
-    for (let wakes = this.#wakes; ;) {
-      await this.#pause(Math.max(hello.busy_interval_s, 1) * 1000, wakes, either);
-      if (aborted(either)) return undefined;
-      wakes = this.#wakes;
+    const signal = AbortSignal.any([buildAbort.signal, this.#stopController.signal]);
+    for (let wakeCount = this.#wakeCount; ;) {
+      await this.#pause(Math.max(hello.busy_interval_s, 1) * 1000, wakeCount, signal);
+      if (isAborted(signal)) return undefined;
+      wakeCount = this.#wakeCount;
       try {
         const stats = await machineStats(workDir);
-        const answer = await this.#master.ask('BUSY', { lease, stats }, { signal: either });
-        if (aborted(either)) return undefined;
+        const answer = await this.#master.request('BUSY', { lease, stats }, { signal });
+        if (isAborted(signal)) return undefined;
         if (answer.verb === 'CONT') continue;
-        over.abort();
+        buildAbort.abort();
         return answer.verb;
       } catch (error) {
         // It builds on; BUILT is repeated until the master is back.
         if (!(error instanceof PiwError)) throw error;
         log.debug(`BUSY: ${error.message}`);
-        if (error.code !== 'PIW_UNKNOWN_SLAVE' || aborted(either)) continue;
-        await this.#hello(either).catch((refused: unknown) => {
+        if (error.code !== 'PIW_UNKNOWN_SLAVE' || isAborted(signal)) continue;
+        await this.#hello(signal).catch((refused: unknown) => {
           // It may be over by now: then nobody waits for the answer.
-          if (!aborted(either)) throw refused;
+          if (!isAborted(signal)) throw refused;
         });
       }
     }
   }
 
-  async #handIn(lease: number, result: BuildResult, signal: AbortSignal): Promise<boolean> {
+  async #submitResult(lease: number, result: BuildResult, signal: AbortSignal): Promise<boolean> {
     const built: Body<SlaveVerbs, 'BUILT'> = {
       lease,
       status: result.status,
@@ -302,28 +312,28 @@ export class BuildSlave {
       details: result.details,
       files: result.files.map((file) => fileToMessage(file)),
     };
-    this.#sent.clear();
-    const sayBuilt = () => this.#say('BUILT', built, signal);
+    this.#completedTransfers.clear();
+    const sayBuilt = () => this.#request('BUILT', built, signal);
     const saySent = async (filename: string): Promise<SlaveAnswer> => {
       try {
-        return await this.#say('SENT', { lease, filename }, signal);
+        return await this.#request('SENT', { lease, filename }, signal);
       } catch (error) {
         if (!(error instanceof PiwError) || error.code !== 'PIW_UNKNOWN_TRANSFER') throw error;
         return await sayBuilt();
       }
     };
     let repeat: () => Promise<SlaveAnswer> = sayBuilt;
-    let waiting: string | undefined;
+    let waitReason: string | undefined;
     for (;;) {
       const answer: SlaveAnswer = await repeat();
       if (answer.verb === 'WAIT') {
-        this.#waits(answer.reason, waiting);
-        waiting = answer.reason;
+        this.#reportWait(answer.reason, waitReason);
+        waitReason = answer.reason;
         await wait(this.#options.clock, Math.min(answer.seconds, MAX_WAIT_S) * 1000, signal);
         continue;
       }
-      if (waiting !== undefined) this.#options.log.info('the master takes files again');
-      waiting = undefined;
+      if (waitReason !== undefined) this.#options.log.info('the master takes files again');
+      waitReason = undefined;
       if (answer.verb !== 'SEND') return answer.verb !== 'BYE';
       const { filename, transfer_id } = answer;
       const file = result.files.find((one) => one.filename === filename);
@@ -334,8 +344,8 @@ export class BuildSlave {
   }
 
   /** Tells once why the master can't take the files. The master renews the lease meanwhile, and ends the wait. */
-  #waits(why: string, before: string | undefined): void {
-    if (why === before) return;
+  #reportWait(why: string, previousReason: string | undefined): void {
+    if (why === previousReason) return;
     this.#options.log.warning(`waiting with what was built, for the master: ${why}`);
     this.#progress({ state: 'trouble', text: `waiting for the master: ${why}`, code: 'PIW_REFUSED' });
   }
@@ -354,18 +364,18 @@ export class BuildSlave {
     try {
       await sendFile({
         ...{ bus, clock, user, session: this.#session, transferId: id, file, signal },
-        read: readerOf(file.path),
-        doubtful: this.#sent.has(id),
+        read: fileReader(file.path),
+        verifyDigest: this.#completedTransfers.has(id),
         onSent: (bytes) => {
           sent = Math.min(sent + bytes, file.filesize);
           this.#progress({ state: 'sending', filename: file.filename, sent, size: file.filesize });
         },
         onTrouble: trouble,
       });
-      this.#sent.add(id);
+      this.#completedTransfers.add(id);
       return true;
     } catch (error) {
-      if (aborted(signal) || !(error instanceof PiwError)) throw error;
+      if (isAborted(signal) || !(error instanceof PiwError)) throw error;
       trouble(error);
       if (error.code === 'PIW_UNKNOWN_TRANSFER') return true;
       log.error(`${file.filename} was given up; its build goes back to the queue`);
@@ -377,17 +387,18 @@ export class BuildSlave {
    * Says it until it is answered, or `signal` is aborted. What the master doesn't want to hear for other reasons
    * is raised.
    */
-  async #say<K extends keyof SlaveVerbs>(
+  async #request<K extends keyof SlaveVerbs>(
     verb: K,
     body: Body<SlaveVerbs, K>,
-    signal: AbortSignal = this.#stop.signal,
+    signal: AbortSignal = this.#stopController.signal,
   ): Promise<Answer<SlaveVerbs, K>> {
-    for (let tries = 0; ; tries += 1) {
+    for (let attempt = 0; ; attempt += 1) {
       try {
-        const ask = () => this.#master.ask(verb, body, { signal });
-        return await (verb === 'HELLO' ? whileWaiting(this.#reportWaiting, ask) : ask());
+        const ask = () => this.#master.request(verb, body, { signal });
+        return await (verb === 'HELLO' ? withWaitingReports(this.#reportWaiting, ask) : ask());
       } catch (error) {
-        if (aborted(signal) || !(error instanceof PiwError) || FINAL.has(error.code)) throw error;
+        if (isAborted(signal) || !(error instanceof PiwError) || PERMANENT_ERRORS.has(error.code))
+          throw error;
         if (error.code === 'PIW_UNKNOWN_SLAVE' && verb !== 'HELLO') {
           await this.#hello();
           continue;
@@ -397,9 +408,9 @@ export class BuildSlave {
         if (error.code === 'PIW_NATS_STORAGE') {
           // It is the bucket of large messages, too.
           const { bus, user } = this.#options;
-          await reportUnstored({ bus, user, session: this.#session });
+          await reportNotStored({ bus, user, session: this.#session });
         }
-        await wait(this.#options.clock, backOff(tries), signal);
+        await wait(this.#options.clock, retryDelayMs(attempt), signal);
       }
     }
   }
@@ -409,12 +420,12 @@ export class BuildSlave {
   };
 
   async #bye(): Promise<void> {
-    if (!this.#introduced) return;
+    if (!this.#saidHello) return;
     // The master may be away; its leases run out by themselves.
     const tokens = [slaveDriver.name, this.#options.user, this.#session];
-    const farewell = new Client(this.#options.bus, slaveDriver, tokens, { timeoutMs: 3000 });
-    await farewell.ask('BYE', {}).catch((error: unknown) => {
-      this.#options.log.debug(`BYE: ${reason(error)}`);
+    const byeClient = new ProtocolClient(this.#options.bus, slaveDriver, tokens, { timeoutMs: 3000 });
+    await byeClient.request('BYE', {}).catch((error: unknown) => {
+      this.#options.log.debug(`BYE: ${errorMessage(error)}`);
     });
   }
 
@@ -424,7 +435,7 @@ export class BuildSlave {
 }
 
 /** Errors that the same message would only bring about again. */
-const FINAL: ReadonlySet<string> = new Set([
+const PERMANENT_ERRORS: ReadonlySet<string> = new Set([
   'PIW_UNKNOWN_TRANSFER',
   'PIW_MESSAGE_INVALID',
   'PIW_TOO_LARGE',
@@ -432,21 +443,21 @@ const FINAL: ReadonlySet<string> = new Set([
 ]);
 
 /** Whether this is how something ends that was broken off, and no fault of the program. */
-const isGivenUp = (error: unknown): boolean =>
+const isAbortError = (error: unknown): boolean =>
   error instanceof PiwError || (error instanceof Error && error.name === 'AbortError');
 
 /** Asked anew each time: an abort comes while something else is waited for. */
-const aborted = (signal: AbortSignal): boolean => signal.aborted;
+const isAborted = (signal: AbortSignal): boolean => signal.aborted;
 
 async function wait(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
   if (signal.aborted) return;
   await new Promise<void>((resolve) => {
-    const over = () => {
+    const finish = () => {
       cancel();
-      signal.removeEventListener('abort', over);
+      signal.removeEventListener('abort', finish);
       resolve();
     };
-    const cancel = clock.after(ms, over);
-    signal.addEventListener('abort', over);
+    const cancel = clock.after(ms, finish);
+    signal.addEventListener('abort', finish);
   });
 }

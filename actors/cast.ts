@@ -1,13 +1,13 @@
-import type { Part } from '../src/actor/run.js';
+import type { ActorSpec } from '../src/actor/run.js';
 import type { Settings } from '../src/config.js';
 import { PiwError } from '../src/errors.js';
 import type { WatchSettings } from '../src/pypi/watch-list.js';
 
 /** What a build may use: bytes of its log, bytes of one wheel. */
-const LOG_BYTES = 16 * 1024 * 1024;
-const WHEEL_BYTES = 2 * 1024 ** 3;
+const MAX_LOG_BYTES = 16 * 1024 * 1024;
+const MAX_WHEEL_BYTES = 2 * 1024 ** 3;
 /** A Scribe's pages are megabytes of small pieces. */
-export const SCRIBE_ROOM_MB = 16;
+export const SCRIBE_HEAP_LIMIT_MB = 16;
 
 /**
  * The cast: every task of the farm, in the order in which a master starts them. All restart alike: after 0.5 s, then
@@ -15,7 +15,7 @@ export const SCRIBE_ROOM_MB = 16;
  * waves, the highest first: what takes in work, what gives out builds, the Secretary while there are Scribes to
  * write for it, those, and the database's Oracles, which all the others ask, last.
  */
-export const CAST: readonly Part<Settings>[] = [
+export const CAST: readonly ActorSpec<Settings>[] = [
   {
     task: 'the-oracle',
     kind: 'pool',
@@ -27,8 +27,8 @@ export const CAST: readonly Part<Settings>[] = [
       const { Database } = await import('../src/database/pool.js');
       return async (context, settings) =>
         new TheOracle(context, await Database.open(settings.dsn, context.task, { lazy: true }), {
-          offersGone: settings.removed === 'keep',
-          first: settings['backlog-order'] === 'oldest' ? 'oldest' : 'newest',
+          offersRemoved: settings.removed === 'keep',
+          backlogOrder: settings['backlog-order'] === 'oldest' ? 'oldest' : 'newest',
           retryDelayS: settings['retry-delay'],
         });
     },
@@ -53,16 +53,16 @@ export const CAST: readonly Part<Settings>[] = [
     wave: 2,
     // What it has to write is kept by the database; slaves are not to wait for it.
     nice: 10,
-    roomMb: SCRIBE_ROOM_MB,
+    semiSpaceMb: SCRIBE_HEAP_LIMIT_MB,
     load: async () => {
       const { TheScribe } = await import('./the-scribe.js');
-      const { SimpleIndex } = await import('../src/site/simple-index.js');
+      const { SimpleIndexWriter } = await import('../src/site/simple-index.js');
       const { Site } = await import('../src/site/site.js');
       return (context, settings) => {
         const { 'output-path': outputPath, 'public-url': publicUrl } = settings;
         return new TheScribe(
           context,
-          new SimpleIndex(outputPath, publicUrl),
+          new SimpleIndexWriter(outputPath, publicUrl),
           new Site({ outputPath, publicUrl }),
         );
       };
@@ -94,7 +94,7 @@ export const CAST: readonly Part<Settings>[] = [
           ...{ relaxed: true, byKey: true, lazy: true },
         });
         return new TheArchitect(context, database, {
-          first: settings['backlog-order'],
+          backlogOrder: settings['backlog-order'],
           weights: [settings['weight-requests'], settings['weight-releases'], settings['weight-backlog']],
         });
       };
@@ -111,9 +111,9 @@ export const CAST: readonly Part<Settings>[] = [
       return (context, settings) =>
         new SlaveDriver(context, {
           indexUrl: settings['index-url'] ?? settings['pypi-simple'],
-          extraIndexUrl: extraIndexes(settings),
+          extraIndexUrl: extraIndexUrls(settings),
           registerTargets: settings['register-targets'],
-          limits: [settings.timeout, LOG_BYTES, WHEEL_BYTES],
+          limits: [settings.timeout, MAX_LOG_BYTES, MAX_WHEEL_BYTES],
           refuseIncomplete: settings.incomplete === 'refuse',
         });
     },
@@ -163,19 +163,19 @@ export const CAST: readonly Part<Settings>[] = [
     wave: 5,
     load: async () => {
       const { CloudGazer } = await import('./cloud-gazer.js');
-      const { SimpleIndex } = await import('../src/pypi/index-reader.js');
+      const { SimpleIndexClient } = await import('../src/pypi/index-reader.js');
       const { Changelog } = await import('../src/pypi/changelog.js');
       return (context, settings) => {
         const { contact, history } = settings;
-        const { simple, xmlrpc, json } = pypi(settings);
+        const { simple, xmlrpc, json } = pypiUrls(settings);
         return new CloudGazer(context, {
-          index: new SimpleIndex(simple, { contact }),
+          index: new SimpleIndexClient(simple, { contact }),
           changelog: xmlrpc === null ? undefined : new Changelog(xmlrpc, { contact }),
           json,
           watch: watchSettings(settings),
           history,
           pollS: settings['poll-interval'],
-          rate: settings['pypi-rate'],
+          pagesPerSecond: settings['pypi-rate'],
           removalDelayS: settings['removal-delay'],
           removalShare: settings['removal-share'],
           contact,
@@ -191,26 +191,27 @@ export function watchSettings(settings: Settings): WatchSettings {
 }
 
 /** Where slaves also look for what they require to build: what is configured, and what this farm has built. */
-export function extraIndexes(settings: Settings): string | null {
-  const site = settings['public-url'];
-  const own = settings['own-index-url'] ?? (site === null ? 'none' : `${site.replace(/\/$/, '')}/simple/`);
-  const given = settings['extra-index-url']?.split(/\s+/).filter((url) => url !== '') ?? [];
-  const all = [...new Set([...given, ...(own === 'none' ? [] : [own])])];
-  return all.length === 0 ? null : all.join(' ');
+export function extraIndexUrls(settings: Settings): string | null {
+  const publicUrl = settings['public-url'];
+  const ownIndexUrl =
+    settings['own-index-url'] ?? (publicUrl === null ? 'none' : `${publicUrl.replace(/\/$/, '')}/simple/`);
+  const configuredUrls = settings['extra-index-url']?.split(/\s+/).filter((url) => url !== '') ?? [];
+  const urls = [...new Set([...configuredUrls, ...(ownIndexUrl === 'none' ? [] : [ownIndexUrl])])];
+  return urls.length === 0 ? null : urls.join(' ');
 }
 
 /** PyPI's changelog and JSON API belong to PyPI's simple API; another index has its own or none. */
-function pypi(settings: Settings): { simple: string; xmlrpc: string | null; json: string | null } {
+function pypiUrls(settings: Settings): { simple: string; xmlrpc: string | null; json: string | null } {
   const simple = settings['pypi-simple'];
-  const itself = /^https:\/\/pypi\.org\/simple\/?$/.test(simple) ? 'https://pypi.org/pypi' : '';
-  const given = (address: string | null) => (address ?? itself) || null;
-  return { simple, xmlrpc: given(settings['pypi-xmlrpc']), json: given(settings['pypi-json']) };
+  const pypiUrl = /^https:\/\/pypi\.org\/simple\/?$/.test(simple) ? 'https://pypi.org/pypi' : '';
+  const orPypi = (address: string | null) => (address ?? pypiUrl) || null;
+  return { simple, xmlrpc: orPypi(settings['pypi-xmlrpc']), json: orPypi(settings['pypi-json']) };
 }
 
 /** The part of a task, whose name takes `_` and `-` alike. Raises PIW_UNKNOWN_TASK. */
-export function partOf(task: string): Part<Settings> {
+export function actorSpecOf(task: string): ActorSpec<Settings> {
   const name = task.toLowerCase().replaceAll('_', '-');
-  const part = CAST.find((one) => one.task === name);
-  if (part) return part;
+  const spec = CAST.find((one) => one.task === name);
+  if (spec) return spec;
   throw new PiwError('PIW_UNKNOWN_TASK', `there is no task ${task}`);
 }

@@ -1,25 +1,25 @@
 import { Actor, type ActorContext } from '../src/actor/actor.js';
-import { Client } from '../src/actor/client.js';
+import { ProtocolClient } from '../src/actor/client.js';
 import { PiwError } from '../src/errors.js';
 import { feed, projectToTuple, versionToTuple } from '../src/protocols/feed.js';
 import { PRIORITY, oracle, type Release } from '../src/protocols/oracle.js';
 import type { ChangeEvent, Changelog } from '../src/pypi/changelog.js';
-import type { Known } from '../src/pypi/compare.js';
-import { fold } from '../src/pypi/fold.js';
-import { Throttled } from '../src/pypi/http.js';
-import type { SimpleIndex } from '../src/pypi/index-reader.js';
-import { LogReader } from '../src/pypi/log-reader.js';
+import type { KnownProject } from '../src/pypi/compare.js';
+import { foldEvents } from '../src/pypi/fold.js';
+import { ThrottledError } from '../src/pypi/http.js';
+import type { SimpleIndexClient } from '../src/pypi/index-reader.js';
+import { ChangelogReader } from '../src/pypi/log-reader.js';
 import { NamesReader } from '../src/pypi/names-reader.js';
-import { Pace, each } from '../src/pypi/pace.js';
+import { IndexRateLimiter, forEachConcurrently } from '../src/pypi/pace.js';
 import { readProject, readReleaseList } from '../src/pypi/project-page.js';
-import type { Release as IndexRelease } from '../src/pypi/releases.js';
-import type { Position } from '../src/pypi/reorder.js';
+import type { ProjectRelease as IndexRelease } from '../src/pypi/releases.js';
+import type { ChangelogPosition } from '../src/pypi/reorder.js';
 import { RootReader, type RootFollower } from '../src/pypi/root-reader.js';
-import type { Wanted } from '../src/pypi/watch.js';
+import type { WantedRelease } from '../src/pypi/watch.js';
 import { WatchList, readWatchList, type WatchSettings } from '../src/pypi/watch-list.js';
 
 export interface CloudGazerSettings {
-  readonly index: SimpleIndex;
+  readonly index: SimpleIndexClient;
   /** PyPI's own; any other index has none, and its root is read instead. */
   readonly changelog: Changelog | undefined;
   /** The address of PyPI's JSON API. */
@@ -29,7 +29,7 @@ export interface CloudGazerSettings {
   readonly history: 'all' | 'newest';
   readonly pollS: number;
   /** Pages of projects in a second, at most. */
-  readonly rate: number;
+  readonly pagesPerSecond: number;
   readonly removalDelayS: number;
   /** Of a hundred packages no more than so many go at once without a word. */
   readonly removalShare: number;
@@ -38,12 +38,12 @@ export interface CloudGazerSettings {
 
 const DAY_MS = 24 * 3_600_000;
 /** How many pages are asked for at the same time, and how long a release waits for its project's page. */
-const AT_ONCE = 4;
-const PAGE_WAIT_MS = 5000;
+const MAX_CONCURRENT_PAGES = 4;
+const LIVE_PAGE_TIMEOUT_MS = 5000;
 /** How many seconds' pages are listed at once, and how many at most: what becomes urgent waits for no more. */
-const LIST = { seconds: 5, most: 1000 };
+const PAGE_BATCH = { seconds: 5, max: 1000 };
 /** How many projects one message names. */
-const KNOWN = 50_000;
+const MAX_PROJECTS_PER_MESSAGE = 50_000;
 
 /**
  * Follows an index, or what a watch list says of it, in the way that both allow:
@@ -65,31 +65,31 @@ const KNOWN = 50_000;
  */
 export class CloudGazer extends Actor {
   readonly #settings: CloudGazerSettings;
-  readonly #database: Client<typeof oracle.verbs>;
-  readonly #feed: Client<typeof feed.verbs>;
-  readonly #ending = new AbortController();
-  readonly #pace: Pace;
-  #reader: LogReader | undefined;
-  #root: RootReader;
-  readonly #names: NamesReader;
-  #watch = new WatchList([], { empty: 'nothing', contents: null });
+  readonly #database: ProtocolClient<typeof oracle.verbs>;
+  readonly #feed: ProtocolClient<typeof feed.verbs>;
+  readonly #stopController = new AbortController();
+  readonly #rateLimiter: IndexRateLimiter;
+  #changelogReader: ChangelogReader | undefined;
+  #rootReader: RootReader;
+  readonly #namesReader: NamesReader;
+  #watchList = new WatchList([], { empty: 'nothing', contents: null });
   /** What was wrong with the watch list when it was last read. */
-  #badList: string | undefined;
+  #watchListError: string | undefined;
 
   constructor(context: ActorContext, settings: CloudGazerSettings) {
     super(context);
     this.#settings = settings;
-    this.#pace = new Pace(this.clock, settings.rate);
-    const patient = { timeoutMs: 30_000, patienceMs: 60_000 };
-    this.#database = new Client(this.bus, oracle, undefined, patient);
-    this.#feed = new Client(this.bus, feed, undefined, patient);
-    this.#reader = settings.changelog && this.#logReader(settings.changelog);
-    this.#root = this.#rootReader();
-    this.#names = new NamesReader(settings.index, settings.history, this.#pace, {
-      goesOn: () => this.#goesOn(),
-      found: (name, wanted) => this.#found(name, wanted),
-      failed: (name, error) => {
-        if (error instanceof Throttled) this.#rest('names', error);
+    this.#rateLimiter = new IndexRateLimiter(this.clock, settings.pagesPerSecond);
+    const askOptions = { timeoutMs: 30_000, patienceMs: 60_000 };
+    this.#database = new ProtocolClient(this.bus, oracle, undefined, askOptions);
+    this.#feed = new ProtocolClient(this.bus, feed, undefined, askOptions);
+    this.#changelogReader = settings.changelog && this.#createLogReader(settings.changelog);
+    this.#rootReader = this.#createRootReader();
+    this.#namesReader = new NamesReader(settings.index, settings.history, this.#rateLimiter, {
+      shouldContinue: () => this.#canContinue(),
+      onReleases: (name, wanted) => this.#addReleases(name, wanted),
+      onError: (name, error) => {
+        if (error instanceof ThrottledError) this.#backOff('names', error);
         else this.log.warning(`${name}: ${error.message}`);
       },
       warn: (text) => {
@@ -98,158 +98,161 @@ export class CloudGazer extends Actor {
     });
   }
 
-  #logReader(changelog: Changelog): LogReader {
-    return new LogReader(changelog, {
+  #createLogReader(changelog: Changelog): ChangelogReader {
+    return new ChangelogReader(changelog, {
       now: () => this.clock.now(),
-      goesOn: () => this.#goesOn(),
-      watches: (name) => this.#watch.has(name),
-      position: () => this.#position(),
-      seen: (events, late) => this.#live(events, late),
-      settled: (events, position) => this.#act(events, position),
-      say: (text) => {
+      shouldContinue: () => this.#canContinue(),
+      watches: (name) => this.#watchList.has(name),
+      position: () => this.#loadPosition(),
+      onSeen: (events, late) => this.#applyLiveEvents(events, late),
+      onSettled: (events, position) => this.#applyEvents(events, position),
+      logInfo: (text) => {
         this.log.info(text);
       },
     });
   }
 
-  #rootReader(): RootReader {
-    const { index, rate, pollS, removalShare } = this.#settings;
+  #createRootReader(): RootReader {
+    const { index, pagesPerSecond, pollS, removalShare } = this.#settings;
     const follower: RootFollower = {
       now: () => this.clock.now(),
-      known: () => this.#known(),
-      compared: async () => (await this.#feed.ask('POSITION', {})).position,
-      keep: async (held) => {
+      knownProjects: () => this.#loadKnownProjects(),
+      comparisonState: async () => (await this.#feed.request('POSITION', {})).position,
+      saveComparison: async (held) => {
         if (held !== null)
           this.log.error(
             `the index has ${String(held)} packages no more: none is removed unless you say so with ` +
               `piw feed --accept ${String(held)}`,
           );
-        await this.#feed.ask('COMPARED', { fence: this.context.fence(), held });
+        await this.#feed.request('COMPARED', { fence: this.context.fence(), held });
       },
-      want: (names, urgent) => this.#wantLooks(names, urgent),
-      vanished: async (name) => {
-        await this.#readPage(name, { agreed: true, signal: this.#ending.signal });
+      requestPages: (names, urgent) => this.#queuePageFetches(names, urgent),
+      onVanished: async (name) => {
+        await this.#readPage(name, { agreed: true, signal: this.#stopController.signal });
       },
       warn: (text) => {
         this.log.warning(text);
       },
     };
     return new RootReader(index, follower, {
-      urgent: this.#reader === undefined,
+      urgent: this.#changelogReader === undefined,
       removalShare,
-      pages: Math.ceil(rate * pollS),
+      pagesPerPoll: Math.ceil(pagesPerSecond * pollS),
     });
   }
 
   override start(): void {
     const { pollS } = this.#settings;
     this.every(pollS, () => {
-      this.#lookAtList();
+      this.#reloadWatchList();
     });
     this.every(pollS, () => this.#poll());
-    this.every(1, () => this.#ofIndex('pages', () => this.#readPages()));
-    if (this.#reader) this.every(600, () => this.#ofIndex('root', () => this.#compareDaily()), 60);
+    this.every(1, () => this.#ifFollowingIndex('pages', () => this.#readPages()));
+    if (this.#changelogReader)
+      this.every(600, () => this.#ifFollowingIndex('root', () => this.#compareDaily()), 60);
   }
 
-  protected override stopped(): void {
-    this.#ending.abort();
+  protected override onStopped(): void {
+    this.#stopController.abort();
   }
 
   override async stop(): Promise<void> {
-    this.#ending.abort();
+    this.#stopController.abort();
     await super.stop();
   }
 
   /** A list that can't be read leaves the old one in force: somebody may just be writing it. */
-  #lookAtList(): void {
-    const before = this.#watch;
+  #reloadWatchList(): void {
+    const previous = this.#watchList;
     try {
-      this.#watch = readWatchList(this.#settings.watch, before);
-      if (this.#watch !== before) this.log.info(`what is followed: ${String(this.#watch)}`);
-      this.#badList = undefined;
+      this.#watchList = readWatchList(this.#settings.watch, previous);
+      if (this.#watchList !== previous) this.log.info(`what is followed: ${String(this.#watchList)}`);
+      this.#watchListError = undefined;
     } catch (error) {
       if (!(error instanceof PiwError)) throw error;
-      if (error.message !== this.#badList)
-        this.log.warning(`${error.message}; until it is corrected, what is followed is ${String(before)}`);
-      this.#badList = error.message;
+      if (error.message !== this.#watchListError)
+        this.log.warning(`${error.message}; until it is corrected, what is followed is ${String(previous)}`);
+      this.#watchListError = error.message;
     }
   }
 
   async #poll(): Promise<void> {
-    const { signal } = this.#ending;
-    if (this.#watch.follows === 'names')
-      await this.#carefully('names', () => this.#names.read(this.#watch.names.values(), signal));
-    await this.#ofIndex('log', () => this.#follow(signal));
-    if (this.#root.isNew(this.#watch)) await this.#ofIndex('root', () => this.#compareDaily());
+    const { signal } = this.#stopController;
+    if (this.#watchList.scope === 'names')
+      await this.#withBackOff('names', () => this.#namesReader.read(this.#watchList.names.values(), signal));
+    await this.#ifFollowingIndex('log', () => this.#readFeed(signal));
+    if (this.#rootReader.isUncompared(this.#watchList))
+      await this.#ifFollowingIndex('root', () => this.#compareDaily());
   }
 
   /** Reads on in the changelog; or, of an index that has none, its root. */
-  async #follow(signal: AbortSignal): Promise<void> {
-    if (this.#reader) {
+  async #readFeed(signal: AbortSignal): Promise<void> {
+    if (this.#changelogReader) {
       try {
-        await this.#reader.read(signal);
+        await this.#changelogReader.read(signal);
         return;
       } catch (error) {
-        await this.#giveUpLog(error);
+        await this.#abandonChangelog(error);
       }
     }
-    await this.#root.poll(this.#watch, signal);
+    await this.#rootReader.poll(this.#watchList, signal);
   }
 
   /** Does without a changelog where there is none; raises what else was wrong. One that was followed is only away. */
-  async #giveUpLog(error: unknown): Promise<void> {
+  async #abandonChangelog(error: unknown): Promise<void> {
     const isMissing = error instanceof PiwError && error.code === 'PIW_NO_CHANGELOG';
-    if (!isMissing || (await this.#position()).read > 0) throw error;
+    if (!isMissing || (await this.#loadPosition()).read > 0) throw error;
     this.log.warning(
       `${error.message}: there is no changelog (pypi-xmlrpc); the pages of ${this.#settings.index.url} are followed instead`,
     );
-    this.#reader = undefined;
-    this.#root = this.#rootReader();
+    this.#changelogReader = undefined;
+    this.#rootReader = this.#createRootReader();
   }
 
   async #compareDaily(): Promise<void> {
     // Not before the log was read: until then there is nothing to compare with.
-    if (this.#reader?.hasRead ?? true) await this.#root.daily(this.#watch, this.#ending.signal);
+    if (this.#changelogReader?.hasRead ?? true)
+      await this.#rootReader.compareIfDue(this.#watchList, this.#stopController.signal);
   }
 
   /** Does it if it takes more than a look at each of a few names to follow what is watched. */
-  async #ofIndex(which: string, what: () => Promise<void>): Promise<void> {
-    const { follows } = this.#watch;
-    if (follows === 'patterns' || follows === 'all') await this.#carefully(which, what);
+  async #ifFollowingIndex(source: string, action: () => Promise<void>): Promise<void> {
+    const { scope } = this.#watchList;
+    if (scope === 'patterns' || scope === 'all') await this.#withBackOff(source, action);
   }
 
   /** What goes wrong with the index is said, and the index is left alone for a while. */
-  async #carefully(which: string, what: () => Promise<void>): Promise<void> {
-    if (this.#pace.isResting()) return;
+  async #withBackOff(source: string, action: () => Promise<void>): Promise<void> {
+    if (this.#rateLimiter.isBackingOff()) return;
     try {
-      await what();
-      if (!this.#pace.isResting()) this.#pace.well(which);
+      await action();
+      if (!this.#rateLimiter.isBackingOff()) this.#rateLimiter.succeeded(source);
     } catch (error) {
       if (this.isStopping()) return;
       if (!(error instanceof PiwError)) throw error;
-      this.#rest(which, error);
+      this.#backOff(source, error);
     }
   }
 
-  #rest(which: string, error: PiwError): void {
-    const ms = this.#pace.rest(which, error);
-    this.log.warning(`${error.message}; left alone for ${(ms / 1000).toFixed(0)} s`);
+  #backOff(source: string, error: PiwError): void {
+    const delayMs = this.#rateLimiter.backOff(source, error);
+    this.log.warning(`${error.message}; left alone for ${(delayMs / 1000).toFixed(0)} s`);
   }
 
   /** Whether the index may be asked for more. */
-  #goesOn(): boolean {
-    return !this.isStopping() && !this.paused && !this.#pace.isResting();
+  #canContinue(): boolean {
+    return !this.isStopping() && !this.paused && !this.#rateLimiter.isBackingOff();
   }
 
-  async #position(): Promise<Position> {
-    const { serial, read, cut_time, cut_serial } = (await this.#feed.ask('POSITION', {})).position;
+  async #loadPosition(): Promise<ChangelogPosition> {
+    const { serial, read, cut_time, cut_serial } = (await this.#feed.request('POSITION', {})).position;
     return { serial, read, cutTime: cut_time, cutSerial: cut_serial };
   }
 
   /** Acts upon events, and keeps how far they reach. */
-  async #act(events: readonly ChangeEvent[], position: Position): Promise<void> {
-    const { projects, versions } = fold(events);
-    await this.#feed.ask('EVENTS', {
+  async #applyEvents(events: readonly ChangeEvent[], position: ChangelogPosition): Promise<void> {
+    const { projects, versions } = foldEvents(events);
+    await this.#feed.request('EVENTS', {
       fence: this.context.fence(),
       position: [position.serial, position.read, position.cutTime, position.cutSerial],
       projects: projects.map(projectToTuple),
@@ -265,28 +268,35 @@ export class CloudGazer extends Actor {
    * What comes too `late` for that is acted upon now and never again. A page that couldn't be read now is the
    * next to be: it settles which event was the last.
    */
-  async #live(events: readonly ChangeEvent[], late: boolean): Promise<void> {
+  async #applyLiveEvents(events: readonly ChangeEvent[], late: boolean): Promise<void> {
     const names = [...new Set(events.map(({ name }) => name))];
-    const soon = AbortSignal.any([this.#ending.signal, AbortSignal.timeout(PAGE_WAIT_MS)]);
-    const read = new Set<string>();
-    const removed = new Set(events.filter(({ kind }) => kind === 'remove project').map(({ name }) => name));
-    await each(names, AT_ONCE, async (name) => {
-      if (soon.aborted || this.#pace.isResting()) return;
+    const pageSignal = AbortSignal.any([
+      this.#stopController.signal,
+      AbortSignal.timeout(LIVE_PAGE_TIMEOUT_MS),
+    ]);
+    const namesRead = new Set<string>();
+    const removedNames = new Set(
+      events.filter(({ kind }) => kind === 'remove project').map(({ name }) => name),
+    );
+    await forEachConcurrently(names, MAX_CONCURRENT_PAGES, async (name) => {
+      if (pageSignal.aborted || this.#rateLimiter.isBackingOff()) return;
       try {
-        if (await this.#readPage(name, { describe: true, agreed: removed.has(name), signal: soon }))
-          read.add(name);
+        if (
+          await this.#readPage(name, { describe: true, agreed: removedNames.has(name), signal: pageSignal })
+        )
+          namesRead.add(name);
       } catch (error) {
         if (!(error instanceof PiwError)) throw error;
-        if (error instanceof Throttled) this.#rest('pages', error);
+        if (error instanceof ThrottledError) this.#backOff('pages', error);
         else this.log.debug(`${name}: ${error.message}`);
       }
     });
-    await this.#wantLooks(
-      names.filter((name) => !read.has(name)),
+    await this.#queuePageFetches(
+      names.filter((name) => !namesRead.has(name)),
       true,
     );
     const inOrder = [...events].sort((a, b) => a.time - b.time || a.serial - b.serial);
-    await this.#act(inOrder, await this.#position());
+    await this.#applyEvents(inOrder, await this.#loadPosition());
     this.log.info(
       `${String(events.length)} ${late ? 'late ' : ''}events of ${String(names.length)} projects`,
     );
@@ -294,21 +304,22 @@ export class CloudGazer extends Actor {
 
   /** Reads the pages that are due, as fast as the index may be asked for them. */
   async #readPages(): Promise<void> {
-    const limit = Math.min(this.#settings.rate * LIST.seconds, LIST.most);
-    for (let listed = limit; listed === limit && this.#goesOn();) {
-      const { looks } = await this.#feed.ask('LOOKS', { limit });
-      listed = looks.length;
-      const dropped = looks.map(([name]) => name).filter((name) => !this.#watch.has(name));
-      if (dropped.length > 0) await this.#feed.ask('FORGET', { fence: this.context.fence(), names: dropped });
-      await each(looks, AT_ONCE, async ([name, etag, described]) => {
-        if (!this.#goesOn() || !this.#watch.has(name)) return;
+    const limit = Math.min(this.#settings.pagesPerSecond * PAGE_BATCH.seconds, PAGE_BATCH.max);
+    for (let fetchedCount = limit; fetchedCount === limit && this.#canContinue();) {
+      const { looks } = await this.#feed.request('LOOKS', { limit });
+      fetchedCount = looks.length;
+      const unwatched = looks.map(([name]) => name).filter((name) => !this.#watchList.has(name));
+      if (unwatched.length > 0)
+        await this.#feed.request('FORGET', { fence: this.context.fence(), names: unwatched });
+      await forEachConcurrently(looks, MAX_CONCURRENT_PAGES, async ([name, etag, described]) => {
+        if (!this.#canContinue() || !this.#watchList.has(name)) return;
         try {
-          await this.#readPage(name, { etag, describe: !described, signal: this.#ending.signal });
+          await this.#readPage(name, { etag, describe: !described, signal: this.#stopController.signal });
         } catch (error) {
           if (this.isStopping()) return;
           if (!(error instanceof PiwError)) throw error;
-          await this.#feed.ask('FAILED', { fence: this.context.fence(), package: name });
-          if (error instanceof Throttled) this.#rest('pages', error);
+          await this.#feed.request('FAILED', { fence: this.context.fence(), package: name });
+          if (error instanceof ThrottledError) this.#backOff('pages', error);
           else this.log.warning(`${name}: ${error.message}`);
         }
       });
@@ -321,38 +332,43 @@ export class CloudGazer extends Actor {
    */
   async #readPage(
     name: string,
-    how: { etag?: string | null; describe?: boolean; agreed?: boolean; signal: AbortSignal },
+    options: { etag?: string | null; describe?: boolean; agreed?: boolean; signal: AbortSignal },
   ): Promise<boolean> {
     const { index, json, contact, removalDelayS } = this.#settings;
-    await this.#pace.turn(how.signal);
+    await this.#rateLimiter.acquire(options.signal);
     const page = await readProject(index, name, {
-      ...{ etag: how.etag ?? null, json: how.describe ? json : null, contact, signal: how.signal },
+      ...{
+        etag: options.etag ?? null,
+        json: options.describe ? json : null,
+        contact,
+        signal: options.signal,
+      },
     });
     const fence = this.context.fence();
     if (page === 'missing') {
-      await this.#feed.ask('MISSING', { fence, package: name, agreed: how.agreed ?? false });
+      await this.#feed.request('MISSING', { fence, package: name, agreed: options.agreed ?? false });
     } else if (page === 'same') {
-      const { unsettled } = await this.#feed.ask('SAME', { fence, package: name });
-      if (unsettled) await this.#readList(name, how.signal);
+      const { unsettled } = await this.#feed.request('SAME', { fence, package: name });
+      if (unsettled) await this.#readVersionList(name, options.signal);
     } else {
-      const { stale, unsettled } = await this.#feed.ask('PAGE', {
+      const { stale, unsettled } = await this.#feed.request('PAGE', {
         ...{ fence, package: name, serial: page.serial, status: page.status, etag: page.etag },
         description: page.description,
-        releases: page.releases.map((release) => this.#release(release, false)),
+        releases: page.releases.map((release) => this.#toRelease(release, false)),
         removal_delay_s: removalDelayS,
       });
-      if (unsettled) await this.#readList(name, how.signal);
+      if (unsettled) await this.#readVersionList(name, options.signal);
       return !stale;
     }
     return true;
   }
 
-  async #readList(name: string, signal: AbortSignal): Promise<void> {
+  async #readVersionList(name: string, signal: AbortSignal): Promise<void> {
     const { json, contact } = this.#settings;
     const list = json === null ? undefined : await readReleaseList(json, name, { contact, signal });
     if (list === undefined) return;
     const { serial, versions } = list;
-    await this.#feed.ask('LIST', {
+    await this.#feed.request('LIST', {
       fence: this.context.fence(),
       package: name,
       serial,
@@ -360,38 +376,38 @@ export class CloudGazer extends Actor {
     });
   }
 
-  async #known(): Promise<readonly Known[]> {
-    const known: Known[] = [];
+  async #loadKnownProjects(): Promise<readonly KnownProject[]> {
+    const allProjects: KnownProject[] = [];
     for (let after = ''; ;) {
-      const { projects } = await this.#feed.ask('KNOWN', { after, limit: KNOWN });
+      const { projects } = await this.#feed.request('KNOWN', { after, limit: MAX_PROJECTS_PER_MESSAGE });
       for (const [name, serial, looked, cheap, fed] of projects)
-        known.push({ name, serial, looked, cheap, fed });
+        allProjects.push({ name, serial, looked, cheap, fed });
       const last = projects.at(-1);
-      if (!last || projects.length < KNOWN) return known;
+      if (!last || projects.length < MAX_PROJECTS_PER_MESSAGE) return allProjects;
       after = last[0];
     }
   }
 
-  async #wantLooks(names: readonly string[], urgent: boolean): Promise<void> {
-    for (let at = 0; at < names.length; at += KNOWN) {
-      const some = names.slice(at, at + KNOWN);
-      await this.#feed.ask('LOOK', { fence: this.context.fence(), names: some, urgent });
+  async #queuePageFetches(names: readonly string[], urgent: boolean): Promise<void> {
+    for (let offset = 0; offset < names.length; offset += MAX_PROJECTS_PER_MESSAGE) {
+      const batch = names.slice(offset, offset + MAX_PROJECTS_PER_MESSAGE);
+      await this.#feed.request('LOOK', { fence: this.context.fence(), names: batch, urgent });
     }
   }
 
   /** What is new of a package that was named. */
-  async #found(name: string, wanted: readonly Wanted[]): Promise<void> {
+  async #addReleases(name: string, wanted: readonly WantedRelease[]): Promise<void> {
     this.context.fence();
-    const { created } = await this.#database.ask('NEWVER', {
+    const { created } = await this.#database.request('NEWVER', {
       package: name,
       origin: 'feed',
-      releases: wanted.map(({ release, requested }) => this.#release(release, requested)),
+      releases: wanted.map(({ release, requested }) => this.#toRelease(release, requested)),
     });
     if (created > 0) this.log.info(`${name}: ${String(created)} new releases`);
   }
 
-  #release(release: IndexRelease, requested: boolean): Release {
-    const today = release.released !== null && this.clock.now() - release.released.getTime() < DAY_MS;
+  #toRelease(release: IndexRelease, requested: boolean): Release {
+    const isRecent = release.released !== null && this.clock.now() - release.released.getTime() < DAY_MS;
     return {
       version: release.version,
       released: release.released?.getTime() ?? null,
@@ -400,7 +416,7 @@ export class CloudGazer extends Actor {
       sdist_url: release.sdistUrl,
       sdist_sha256: release.sdistSha256,
       requires_python: release.requiresPython,
-      priority: requested ? PRIORITY.request : today ? PRIORITY.release : PRIORITY.backlog,
+      priority: requested ? PRIORITY.request : isRecent ? PRIORITY.release : PRIORITY.backlog,
     };
   }
 }

@@ -1,46 +1,46 @@
 import { randomBytes } from 'node:crypto';
 import { steadyTime } from '../src/actor/clock.js';
-import { Actor, type ActorContext, type From } from '../src/actor/actor.js';
-import { Client } from '../src/actor/client.js';
+import { Actor, type ActorContext, type MessageOrigin } from '../src/actor/actor.js';
+import { ProtocolClient } from '../src/actor/client.js';
 import { DAY_MS, type Chunk } from '../src/bus/objects.js';
-import { PiwError, isDiskTrouble } from '../src/errors.js';
+import { PiwError, isDiskError } from '../src/errors.js';
 import {
-  bucketFor,
-  bucketOf,
+  bucketConfig,
+  userBucketName,
   fileSystem,
-  inHandsOf,
+  ownedTransferId,
   juggler,
-  partsOf,
+  parseTransferId,
   transfer,
-  transferOf,
+  transferIdOf,
 } from '../src/protocols/file-juggler.js';
 import type { Answer, Body } from '../src/protocols/protocol.js';
 import { fileFromMessage } from '../src/states/file-state.js';
-import { SMALL } from '../src/states/transfer-state.js';
-import type { Arriving } from '../src/wheels/arriving.js';
+import { MAX_SMALL_FILE_BYTES } from '../src/states/transfer-state.js';
+import type { IncomingFile } from '../src/wheels/arriving.js';
 import { DiskWatch } from '../src/wheels/disk-watch.js';
-import { WheelStore, type Verdict } from '../src/wheels/store.js';
-import { Lines, type Line } from './file-juggler/lines.js';
+import { WheelStore, type TransferVerdict } from '../src/wheels/store.js';
+import { ChunkSubscriptionPool, type ChunkSubscription } from './file-juggler/lines.js';
 
-type Verify = Body<typeof fileSystem.verbs, 'VERIFY'>;
-type Next = Answer<typeof transfer.verbs, 'CHUNK'>;
+type VerifyRequest = Body<typeof fileSystem.verbs, 'VERIFY'>;
+type ChunkAnswer = Answer<typeof transfer.verbs, 'CHUNK'>;
 
 /** A transfer that nothing comes for so long is laid down; the next HELLO takes it up again. */
-const IDLE_MS = 60_000;
+const TRANSFER_IDLE_MS = 60_000;
 /** How many files one user may send at once, to one process: each takes two descriptors and a subscription. */
-const AT_ONCE = 256;
-const senderOf = ({ tokens }: From): string => tokens[1] ?? '';
+const MAX_TRANSFERS_PER_USER = 256;
+const senderOf = ({ tokens }: MessageOrigin): string => tokens[1] ?? '';
 
 /** Of so many objects of a transfer the metadata is removed at once; of more, it expires. */
-const OBJECTS = 1000;
+const MAX_TRACKED_OBJECTS = 1000;
 /** How many verdicts are kept for those who ask again. */
-const VERDICTS = 1000;
+const MAX_CACHED_VERDICTS = 1000;
 /** Seconds between checks whether NATS stores again what it did not store. */
-const REPAIR_S = 5;
+const REPAIR_INTERVAL_S = 5;
 /** How often what NATS has of small files that are over is removed, seconds: of all of a bucket at once. */
-const REMOVE_S = 1;
+const SMALL_OBJECT_REMOVAL_INTERVAL_S = 1;
 /** How often it looks whether a full disk has room again, seconds. */
-const PROBE_S = 2;
+const DISK_PROBE_INTERVAL_S = 2;
 
 export interface JugglerSettings {
   readonly outputPath: string;
@@ -49,10 +49,10 @@ export interface JugglerSettings {
 }
 
 /** One transfer in these hands: its file, and the loop that writes what comes of it. */
-interface Reading {
-  readonly arriving: Arriving;
+interface ActiveTransfer {
+  readonly incoming: IncomingFile;
   readonly bucket: string;
-  readonly line: Line;
+  readonly subscription: ChunkSubscription;
   /** The objects that something came of, of a large file. */
   readonly objects: Set<string>;
   lastSeen: number;
@@ -62,7 +62,7 @@ interface Reading {
 }
 
 /** A sender that has said HELLO here, and of which transfer: its CHUNKs are of that one. */
-interface Session {
+interface SenderSession {
   id: string;
   lastSeen: number;
   readonly close: () => Promise<void>;
@@ -87,32 +87,32 @@ interface Session {
  * is handed on to the one who has it; when that one is gone, the transfer is taken over.
  */
 export class FileJuggler extends Actor {
-  readonly #me = randomBytes(8).toString('hex');
+  readonly #instanceId = randomBytes(8).toString('hex');
   readonly #store: WheelStore;
-  readonly #readings = new Map<string, Reading>();
+  readonly #transfers = new Map<string, ActiveTransfer>();
   /** What is done with one transfer is done one after the other, but for its chunks. */
-  readonly #turns = new Map<string, Promise<unknown>>();
-  readonly #sessions = new Map<string, Session>();
-  readonly #lines: Lines;
+  readonly #serialQueues = new Map<string, Promise<unknown>>();
+  readonly #sessions = new Map<string, SenderSession>();
+  readonly #subscriptions: ChunkSubscriptionPool;
   /** Buckets in which something is left of small files that are over. */
-  readonly #leftIn = new Set<string>();
-  readonly #buckets = new Set<string>();
+  readonly #bucketsToEmpty = new Set<string>();
+  readonly #ensuredBuckets = new Set<string>();
   /** Buckets in which NATS stores nothing, as far as is known. */
-  readonly #unstored = new Set<string>();
-  readonly #verdicts = new Map<string, Verdict>();
-  readonly #disk: DiskWatch;
+  readonly #brokenBuckets = new Set<string>();
+  readonly #verdicts = new Map<string, TransferVerdict>();
+  readonly #diskWatch: DiskWatch;
 
   /** For the age of files. */
-  readonly #now: () => number;
+  readonly #steadyTime: () => number;
 
   constructor(context: ActorContext, settings: JugglerSettings) {
     super(context);
-    this.#now = steadyTime(this.clock);
-    this.#store = new WheelStore(settings.outputPath, this.#me, {
+    this.#steadyTime = steadyTime(this.clock);
+    this.#store = new WheelStore(settings.outputPath, this.#instanceId, {
       published: settings.rebuilt === 'tag',
       removed: settings.rebuilt !== 'refuse',
     });
-    this.#disk = new DiskWatch(
+    this.#diskWatch = new DiskWatch(
       settings.outputPath,
       ({ kind, text }) => {
         this.conditions.raise(kind, settings.outputPath, text);
@@ -121,9 +121,9 @@ export class FileJuggler extends Actor {
         this.conditions.clear(kind, settings.outputPath);
       },
     );
-    this.#lines = new Lines(this.bus.objects, (bucket, chunk) => {
-      const reading = this.#readings.get(transferOf(chunk.object));
-      if (reading?.bucket === bucket) this.#write(reading, chunk);
+    this.#subscriptions = new ChunkSubscriptionPool(this.bus.objects, (bucket, chunk) => {
+      const active = this.#transfers.get(transferIdOf(chunk.object));
+      if (active?.bucket === bucket) this.#write(active, chunk);
     });
   }
 
@@ -143,7 +143,7 @@ export class FileJuggler extends Actor {
       transfer,
       {
         UNSTORED: async (_, from) => {
-          await this.#repair(bucketOf(this.bus.prefix, senderOf(from)));
+          await this.#repairBucket(userBucketName(this.bus.prefix, senderOf(from)));
           return { verb: 'DONE' };
         },
       },
@@ -156,16 +156,16 @@ export class FileJuggler extends Actor {
         VERIFY: (request) => this.#verify(request),
         FORGET: ({ transfer_id }) => this.#forget(transfer_id),
       },
-      { tokens: [juggler.name, this.#me], queue: null },
+      { tokens: [juggler.name, this.#instanceId], queue: null },
     );
     this.serve(fileSystem, {
       EXPECT: async ({ transfer_id, sender, file_state }) => {
-        await this.#bucket(sender);
+        await this.#ensureBucket(sender);
         const expected = { transferId: transfer_id, sender, file: fileFromMessage(file_state) };
-        await this.#disk.during(() => this.#store.expect(expected, this.#now()));
+        await this.#diskWatch.during(() => this.#store.expect(expected, this.#steadyTime()));
         this.#verdicts.delete(transfer_id);
-        const owner = this.#store.owner(transfer_id) ?? this.#me;
-        return { verb: 'EXPECTED', transfer_id: inHandsOf(transfer_id, owner) };
+        const owner = this.#store.owner(transfer_id) ?? this.#instanceId;
+        return { verb: 'EXPECTED', transfer_id: ownedTransferId(transfer_id, owner) };
       },
       VERIFY: (request) => this.#verify(request),
       FORGET: ({ transfer_id }) => this.#forget(transfer_id),
@@ -186,38 +186,42 @@ export class FileJuggler extends Actor {
         );
         return { verb };
       },
-      STATVFS: async () => ({ verb: 'STATVFS', ...(await this.#store.space()) }),
+      STATVFS: async () => ({ verb: 'STATVFS', ...(await this.#store.diskSpace()) }),
     });
-    this.every(REPAIR_S, async () => {
-      for (const bucket of this.#unstored) await this.#repair(bucket);
+    this.every(REPAIR_INTERVAL_S, async () => {
+      for (const bucket of this.#brokenBuckets) await this.#repairBucket(bucket);
     });
-    this.every(PROBE_S, () => this.#disk.probe(), PROBE_S);
-    this.every(REMOVE_S, () => this.#removeSmall());
-    this.every(IDLE_MS / 2000, () => this.#layDown());
+    this.every(DISK_PROBE_INTERVAL_S, () => this.#diskWatch.probe(), DISK_PROBE_INTERVAL_S);
+    this.every(SMALL_OBJECT_REMOVAL_INTERVAL_S, () => this.#removeSmallObjects());
+    this.every(TRANSFER_IDLE_MS / 2000, () => this.#suspendIdle());
     this.every(3600, () => this.#sweep());
   }
 
-  protected override async stopped(): Promise<void> {
-    for (const id of [...this.#readings.keys()]) await this.#inTurn(id, () => this.#end(id));
+  protected override async onStopped(): Promise<void> {
+    for (const id of [...this.#transfers.keys()]) await this.#runSerially(id, () => this.#suspend(id));
   }
 
-  #hello(transferId: string, user: string, session: string): Promise<Next> {
-    const { id } = partsOf(transferId);
-    return this.#inTurn(id, async () => {
-      const mine = this.#store.owner(id) === this.#me;
-      const told = await this.#handOn(transferId, (client) =>
-        client.ask('HELLO', { transfer_id: transferId, user, session }, { timeoutMs: 15_000, once: true }),
+  #hello(transferId: string, user: string, session: string): Promise<ChunkAnswer> {
+    const { id } = parseTransferId(transferId);
+    return this.#runSerially(id, async () => {
+      const isOwnedHere = this.#store.owner(id) === this.#instanceId;
+      const forwarded = await this.#forward(transferId, (client) =>
+        client.request(
+          'HELLO',
+          { transfer_id: transferId, user, session },
+          { timeoutMs: 15_000, once: true },
+        ),
       );
-      if (told) return told;
-      const known = this.#readings.get(id);
-      const reading = await this.#reading(id, user);
-      this.#listen(user, session, id);
+      if (forwarded) return forwarded;
+      const existing = this.#transfers.get(id);
+      const active = await this.#openTransfer(id, user);
+      this.#serveSession(user, session, id);
       // What passed while nobody listened is read before anything is asked for again.
-      if (known || !mine || reading.arriving.state.received > 0) {
-        await this.#bucket(user, true);
-        await this.#recover(reading);
+      if (existing || !isOwnedHere || active.incoming.state.received > 0) {
+        await this.#ensureBucket(user, true);
+        await this.#recover(active);
       }
-      return this.#next(reading);
+      return this.#nextAnswer(active);
     });
   }
 
@@ -225,31 +229,31 @@ export class FileJuggler extends Actor {
    * CHUNK bears no transfer's id: it is the one that this session said HELLO for last. So every HELLO of a session
    * is heard here for as long as its last one was for this juggler: then another's is the one to answer.
    */
-  #listen(user: string, session: string, id: string): void {
+  #serveSession(user: string, session: string, id: string): void {
     const key = `${user}.${session}`;
     const lastSeen = this.clock.monotonicMs();
-    const before = this.#sessions.get(key);
-    if (before?.id === id) {
-      before.lastSeen = lastSeen;
+    const existing = this.#sessions.get(key);
+    if (existing?.id === id) {
+      existing.lastSeen = lastSeen;
       return;
     }
     // A file has one sender: who began anew has no use for what its former session would hear.
-    for (const [other, { id: its }] of this.#sessions) if (its === id) this.#leave(other);
-    if (before) {
-      Object.assign(before, { id, lastSeen });
+    for (const [other, { id: its }] of this.#sessions) if (its === id) this.#closeSession(other);
+    if (existing) {
+      Object.assign(existing, { id, lastSeen });
       return;
     }
     const close = this.serve(
       transfer,
       {
         HELLO: ({ transfer_id }) => {
-          const parts = partsOf(transfer_id);
-          if ((this.#store.owner(parts.id) ?? parts.juggler) !== this.#me) this.#leave(key);
+          const parts = parseTransferId(transfer_id);
+          if ((this.#store.owner(parts.id) ?? parts.juggler) !== this.#instanceId) this.#closeSession(key);
           return undefined;
         },
         CHUNK: ({ offset, length }) => {
-          const its = this.#sessions.get(key);
-          return its ? this.#chunk(its, offset, length) : undefined;
+          const current = this.#sessions.get(key);
+          return current ? this.#chunk(current, offset, length) : undefined;
         },
         // Any juggler answers that.
         UNSTORED: () => undefined,
@@ -260,184 +264,192 @@ export class FileJuggler extends Actor {
   }
 
   /** What a session says is heard no more. */
-  #leave(key: string): void {
+  #closeSession(key: string): void {
     const session = this.#sessions.get(key);
     this.#sessions.delete(key);
-    if (session) void this.track(session.close);
+    if (session) void this.runInBackground(session.close);
   }
 
-  async #chunk(session: Session, offset: number, length: number): Promise<Next> {
+  async #chunk(session: SenderSession, offset: number, length: number): Promise<ChunkAnswer> {
     const { id } = session;
     session.lastSeen = this.clock.monotonicMs();
-    const reading = this.#readings.get(id);
-    if (!reading) throw new PiwError('PIW_UNREACHABLE', 'this transfer was laid down; say HELLO');
-    await reading.line.written();
-    if (reading.failure === undefined && !reading.arriving.state.has(offset, length))
-      await this.#recover(reading);
-    return this.#next(reading);
+    const active = this.#transfers.get(id);
+    if (!active) throw new PiwError('PIW_UNREACHABLE', 'this transfer was laid down; say HELLO');
+    await active.subscription.whenWritten();
+    if (active.failure === undefined && !active.incoming.state.has(offset, length))
+      await this.#recover(active);
+    return this.#nextAnswer(active);
   }
 
-  #next(reading: Reading): Next {
-    if (reading.failure !== undefined) throw reading.failure;
-    reading.lastSeen = this.clock.monotonicMs();
-    reading.arriving.note();
-    const range = reading.arriving.state.fetch();
+  #nextAnswer(active: ActiveTransfer): ChunkAnswer {
+    if (active.failure !== undefined) throw active.failure;
+    active.lastSeen = this.clock.monotonicMs();
+    active.incoming.saveRanges();
+    const range = active.incoming.state.fetch();
     if (!range) return { verb: 'DONE' };
     return { verb: 'FETCH', offset: range.start, length: range.end - range.start };
   }
 
-  async #reading(id: string, user: string): Promise<Reading> {
-    const known = this.#readings.get(id);
-    if (known) {
-      if (known.arriving.sender !== user)
+  async #openTransfer(id: string, user: string): Promise<ActiveTransfer> {
+    const existing = this.#transfers.get(id);
+    if (existing) {
+      if (existing.incoming.sender !== user)
         throw new PiwError('PIW_UNKNOWN_TRANSFER', `no transfer ${id} is expected from ${user}`);
       // What could not be written is asked for again; the disk may have room by now.
-      if (isDiskTrouble(known.failure)) known.failure = undefined;
-      if (known.failure === undefined) return known;
-      await this.#end(id);
+      if (isDiskError(existing.failure)) existing.failure = undefined;
+      if (existing.failure === undefined) return existing;
+      await this.#suspend(id);
     }
-    const bucket = bucketOf(this.bus.prefix, user);
-    const its = [...this.#readings.values()].filter((one) => one.bucket === bucket);
-    if (its.length >= AT_ONCE)
-      throw new PiwError('PIW_REFUSED', `${user} sends ${String(AT_ONCE)} files already`);
-    const arriving = await this.#store.arriving(id, user);
-    if (!arriving) throw new PiwError('PIW_UNREACHABLE', 'another took this transfer over; say HELLO');
-    const reading: Reading = {
-      ...{ arriving, bucket, objects: new Set(), lastSeen: this.clock.monotonicMs() },
-      line: this.#lines.open(bucket, id, arriving.state.size, (chunk) => {
-        this.#write(reading, chunk);
+    const bucket = userBucketName(this.bus.prefix, user);
+    const bucketTransfers = [...this.#transfers.values()].filter((one) => one.bucket === bucket);
+    if (bucketTransfers.length >= MAX_TRANSFERS_PER_USER)
+      throw new PiwError('PIW_REFUSED', `${user} sends ${String(MAX_TRANSFERS_PER_USER)} files already`);
+    const incoming = await this.#store.openIncoming(id, user);
+    if (!incoming) throw new PiwError('PIW_UNREACHABLE', 'another took this transfer over; say HELLO');
+    const active: ActiveTransfer = {
+      ...{ incoming, bucket, objects: new Set(), lastSeen: this.clock.monotonicMs() },
+      subscription: this.#subscriptions.subscribe(bucket, id, incoming.state.size, (chunk) => {
+        this.#write(active, chunk);
       }),
       failure: undefined,
       recovering: undefined,
     };
-    this.#readings.set(id, reading);
-    return reading;
+    this.#transfers.set(id, active);
+    return active;
   }
 
   /** A failure is the answer to the next question. Nothing is written after it until the next HELLO. */
-  #write(reading: Reading, { object, offset, data }: Chunk): void {
-    if (reading.failure !== undefined) return;
+  #write(active: ActiveTransfer, { object, offset, data }: Chunk): void {
+    if (active.failure !== undefined) return;
     try {
-      if (reading.objects.size < OBJECTS) reading.objects.add(object);
-      reading.arriving.write(offset, data);
+      if (active.objects.size < MAX_TRACKED_OBJECTS) active.objects.add(object);
+      active.incoming.write(offset, data);
     } catch (error) {
-      this.#disk.failed(error);
-      reading.failure = error instanceof Error ? error : new Error(String(error));
+      this.#diskWatch.noteFailure(error);
+      active.failure = error instanceof Error ? error : new Error(String(error));
     }
   }
 
   /** Reads what is stored in NATS of what isn't here, once at a time. */
-  async #recover(reading: Reading): Promise<void> {
-    if (reading.arriving.state.size <= SMALL) return;
+  async #recover(active: ActiveTransfer): Promise<void> {
+    if (active.incoming.state.size <= MAX_SMALL_FILE_BYTES) return;
     const recover = async (): Promise<void> => {
-      for (const chunk of await this.bus.objects.stored(reading.bucket, `${reading.arriving.transferId}.*`)) {
-        if (reading.objects.size < OBJECTS) reading.objects.add(chunk.object);
-        if (reading.arriving.state.missing(chunk.offset, chunk.length).length === 0) continue;
-        const data = await this.bus.objects.read(reading.bucket, chunk);
-        if (data) this.#write(reading, { ...chunk, data });
+      for (const chunk of await this.bus.objects.listChunks(
+        active.bucket,
+        `${active.incoming.transferId}.*`,
+      )) {
+        if (active.objects.size < MAX_TRACKED_OBJECTS) active.objects.add(chunk.object);
+        if (active.incoming.state.missing(chunk.offset, chunk.length).length === 0) continue;
+        const data = await this.bus.objects.readChunk(active.bucket, chunk);
+        if (data) this.#write(active, { ...chunk, data });
       }
     };
-    reading.recovering ??= recover().finally(() => (reading.recovering = undefined));
-    await reading.recovering;
+    active.recovering ??= recover().finally(() => (active.recovering = undefined));
+    await active.recovering;
   }
 
   /**
    * Asks the one who has a transfer; undefined when it is in these hands. One that was in the hands of a juggler
    * who is gone is taken over. Raises PIW_UNKNOWN_TRANSFER where nobody has or had it.
    */
-  async #handOn<A>(
+  async #forward<A>(
     transferId: string,
-    ask: (client: Client<typeof juggler.verbs>) => Promise<A>,
+    ask: (client: ProtocolClient<typeof juggler.verbs>) => Promise<A>,
   ): Promise<A | undefined> {
-    const { id, juggler: first } = partsOf(transferId);
-    const owner = this.#store.owner(id) ?? first;
-    if (owner === this.#me) return undefined;
+    const { id, juggler: namedOwner } = parseTransferId(transferId);
+    const owner = this.#store.owner(id) ?? namedOwner;
+    if (owner === this.#instanceId) return undefined;
     try {
-      if (owner !== undefined) return await ask(new Client(this.bus, juggler, [juggler.name, owner]));
+      if (owner !== undefined) return await ask(new ProtocolClient(this.bus, juggler, [juggler.name, owner]));
     } catch (error) {
       if (!(error instanceof PiwError) || error.code !== 'PIW_NO_RESPONDERS') throw error;
     }
     // Who said so first may have been taken over from meanwhile.
-    const gone = this.#store.owner(id);
-    if (gone === undefined) throw new PiwError('PIW_UNKNOWN_TRANSFER', `no transfer ${id} is expected`);
+    const formerOwner = this.#store.owner(id);
+    if (formerOwner === undefined)
+      throw new PiwError('PIW_UNKNOWN_TRANSFER', `no transfer ${id} is expected`);
     this.log.info(`transfer ${id} is taken over`);
-    await this.#store.takeOver(id, gone);
+    await this.#store.takeOver(id, formerOwner);
     return undefined;
   }
 
-  #verify(request: Verify): Promise<Verdict> {
+  #verify(request: VerifyRequest): Promise<TransferVerdict> {
     const transferId = request.transfer_id;
-    const { id } = partsOf(transferId);
-    return this.#inTurn(id, async () => {
-      const known = this.#verdicts.get(id);
-      if (known) return known;
-      const handed = await this.#handOn(transferId, (client) =>
-        client.ask('VERIFY', request, { timeoutMs: 30_000, once: true }),
+    const { id } = parseTransferId(transferId);
+    return this.#runSerially(id, async () => {
+      const cached = this.#verdicts.get(id);
+      if (cached) return cached;
+      const forwarded = await this.#forward(transferId, (client) =>
+        client.request('VERIFY', request, { timeoutMs: 30_000, once: true }),
       );
-      return handed ?? (await this.#publish(id, request));
+      return forwarded ?? (await this.#publish(id, request));
     });
   }
 
-  async #publish(id: string, { package: name, rebuilt, past }: Verify): Promise<Verdict> {
-    const reading = this.#readings.get(id);
-    await reading?.line.written();
-    await reading?.recovering?.catch(() => undefined);
-    const verdict = await this.#store.verify(id, name, reading?.arriving, rebuilt, past);
+  async #publish(id: string, { package: name, rebuilt, past }: VerifyRequest): Promise<TransferVerdict> {
+    const active = this.#transfers.get(id);
+    await active?.subscription.whenWritten();
+    await active?.recovering?.catch(() => undefined);
+    const verdict = await this.#store.verify(id, name, active?.incoming, rebuilt, past);
     if (verdict.verb === 'LATER') {
-      if (reading) reading.lastSeen = this.clock.monotonicMs();
-      this.#disk.failed(PiwError.fromAnswer(verdict.code, verdict.reason));
+      if (active) active.lastSeen = this.clock.monotonicMs();
+      this.#diskWatch.noteFailure(PiwError.fromAnswer(verdict.code, verdict.reason));
       return verdict;
     }
     // The file that is in its way may be gone when it is asked for again; until FORGET, it stays.
     if (verdict.verb === 'TAKEN' || (verdict.verb === 'REFUSED' && verdict.code === 'PIW_FILE_EXISTS')) {
-      if (reading) reading.lastSeen = this.clock.monotonicMs();
+      if (active) active.lastSeen = this.clock.monotonicMs();
       return verdict;
     }
-    await this.#end(id);
+    await this.#suspend(id);
     if (verdict.verb === 'AGAIN') {
       // What NATS has of it may be what was wrong.
-      if (reading) await this.#removeStored(reading);
+      if (active) await this.#removeStored(active);
       return verdict;
     }
     this.#verdicts.set(id, verdict);
     for (const old of this.#verdicts.keys()) {
-      if (this.#verdicts.size <= VERDICTS) break;
+      if (this.#verdicts.size <= MAX_CACHED_VERDICTS) break;
       this.#verdicts.delete(old);
     }
     if (verdict.verb === 'VERIFIED') this.log.info(`published ${name}/${verdict.filename}`);
-    if (reading) {
+    if (active) {
       // Nobody waits for that.
-      void this.track(() => this.#removeStored(reading));
+      void this.runInBackground(() => this.#removeStored(active));
     }
     return verdict;
   }
 
   #forget(transferId: string): Promise<{ verb: 'DONE' }> {
-    const { id } = partsOf(transferId);
-    return this.#inTurn(id, async () => {
-      if (this.#store.knows(id) || partsOf(transferId).juggler !== this.#me) {
-        const handed = await this.#handOn(transferId, (client) =>
-          client.ask('FORGET', { transfer_id: transferId }, { timeoutMs: 10_000, once: true }),
+    const { id } = parseTransferId(transferId);
+    return this.#runSerially(id, async () => {
+      if (this.#store.isExpected(id) || parseTransferId(transferId).juggler !== this.#instanceId) {
+        const forwarded = await this.#forward(transferId, (client) =>
+          client.request('FORGET', { transfer_id: transferId }, { timeoutMs: 10_000, once: true }),
         );
-        if (handed) return handed;
+        if (forwarded) return forwarded;
       }
-      const reading = await this.#end(id);
+      const active = await this.#suspend(id);
       await this.#store.forget(id);
-      if (reading) await this.#removeStored(reading);
+      if (active) await this.#removeStored(active);
       return { verb: 'DONE' };
     });
   }
 
   /** By name, chunks and metadata go together; what nobody here has seen of the transfer, the sweep finds. */
-  async #removeStored({ arriving, bucket, objects }: Reading): Promise<void> {
-    if (arriving.state.size <= SMALL) this.#leftIn.add(bucket);
-    else await this.#remove(bucket, ...(objects.size < OBJECTS ? objects : [`${arriving.transferId}.*`]));
+  async #removeStored({ incoming, bucket, objects }: ActiveTransfer): Promise<void> {
+    if (incoming.state.size <= MAX_SMALL_FILE_BYTES) this.#bucketsToEmpty.add(bucket);
+    else
+      await this.#remove(
+        bucket,
+        ...(objects.size < MAX_TRACKED_OBJECTS ? objects : [`${incoming.transferId}.*`]),
+      );
   }
 
   /** What is under way of small files may be removed with what is over: nobody reads it from there. */
-  async #removeSmall(): Promise<void> {
-    const buckets = [...this.#leftIn];
-    this.#leftIn.clear();
+  async #removeSmallObjects(): Promise<void> {
+    const buckets = [...this.#bucketsToEmpty];
+    this.#bucketsToEmpty.clear();
     for (const bucket of buckets) await this.#remove(bucket, '*');
   }
 
@@ -447,65 +459,65 @@ export class FileJuggler extends Actor {
       await this.bus.objects.remove(bucket, ...objects);
     } catch (error) {
       if (!(error instanceof PiwError) || error.code !== 'PIW_NATS_STORAGE') throw error;
-      this.#unstored.add(bucket);
+      this.#brokenBuckets.add(bucket);
     }
   }
 
   /** Lays a transfer down: what has come is noted, and nobody writes to it any more. */
-  async #end(id: string): Promise<Reading | undefined> {
-    const reading = this.#readings.get(id);
-    this.#readings.delete(id);
-    if (!reading) return undefined;
-    await reading.line.stop();
-    await reading.recovering?.catch(() => undefined);
+  async #suspend(id: string): Promise<ActiveTransfer | undefined> {
+    const active = this.#transfers.get(id);
+    this.#transfers.delete(id);
+    if (!active) return undefined;
+    await active.subscription.stop();
+    await active.recovering?.catch(() => undefined);
     try {
-      await reading.arriving.close();
+      await active.incoming.close();
     } catch (error) {
       if (!(error instanceof PiwError)) throw error;
-      this.log.warning(`${reading.arriving.file.filename}: ${error.message}`);
+      this.log.warning(`${active.incoming.file.filename}: ${error.message}`);
     }
-    return reading;
+    return active;
   }
 
-  async #layDown(): Promise<void> {
-    const before = this.clock.monotonicMs() - IDLE_MS;
-    for (const [id, reading] of this.#readings) {
-      if (reading.lastSeen < before) await this.#inTurn(id, () => this.#end(id));
+  async #suspendIdle(): Promise<void> {
+    const cutoff = this.clock.monotonicMs() - TRANSFER_IDLE_MS;
+    for (const [id, active] of this.#transfers) {
+      if (active.lastSeen < cutoff) await this.#runSerially(id, () => this.#suspend(id));
     }
-    for (const [key, { lastSeen }] of this.#sessions) if (lastSeen < before) this.#leave(key);
-    await this.#lines.layDown();
+    for (const [key, { lastSeen }] of this.#sessions) if (lastSeen < cutoff) this.#closeSession(key);
+    await this.#subscriptions.suspendIdle();
   }
 
-  #inTurn<T>(id: string, what: () => Promise<T>): Promise<T> {
-    const before = this.#turns.get(id) ?? Promise.resolve();
-    const mine = before.then(what, what);
-    this.#turns.set(id, mine);
-    const over = () => {
-      if (this.#turns.get(id) === mine) this.#turns.delete(id);
+  #runSerially<T>(id: string, task: () => Promise<T>): Promise<T> {
+    const previous = this.#serialQueues.get(id) ?? Promise.resolve();
+    const current = previous.then(task, task);
+    this.#serialQueues.set(id, current);
+    const cleanUp = () => {
+      if (this.#serialQueues.get(id) === current) this.#serialQueues.delete(id);
     };
-    mine.then(over, over);
-    return mine;
+    current.then(cleanUp, cleanUp);
+    return current;
   }
 
   /** The bucket of a sender is there. */
-  async #bucket(sender: string, again = false): Promise<void> {
-    const name = bucketOf(this.bus.prefix, sender);
-    if (this.#buckets.has(name) && !again) return;
-    await this.bus.objects.ensure(bucketFor(name));
-    this.#buckets.add(name);
+  async #ensureBucket(sender: string, force = false): Promise<void> {
+    const name = userBucketName(this.bus.prefix, sender);
+    if (this.#ensuredBuckets.has(name) && !force) return;
+    await this.bus.objects.ensure(bucketConfig(name));
+    this.#ensuredBuckets.add(name);
   }
 
   /** Sees to a bucket in which NATS stores nothing. Throws PIW_NATS_STORAGE while that doesn't help. */
-  async #repair(bucket: string): Promise<void> {
-    await this.#inTurn(bucket, async () => {
+  async #repairBucket(bucket: string): Promise<void> {
+    await this.#runSerially(bucket, async () => {
       try {
-        if (await this.bus.objects.repair(bucketFor(bucket)))
+        if (await this.bus.objects.repair(bucketConfig(bucket)))
           this.log.warning(`NATS stored nothing in the bucket ${bucket}; it was made anew`);
-        this.#unstored.delete(bucket);
+        this.#brokenBuckets.delete(bucket);
         this.conditions.clear('nats-not-storing', bucket);
       } catch (error) {
         if (error instanceof PiwError && error.code === 'PIW_NATS_STORAGE') {
-          this.#unstored.add(bucket);
+          this.#brokenBuckets.add(bucket);
           this.conditions.raise('nats-not-storing', bucket, error.message);
         }
         throw error;
@@ -515,15 +527,15 @@ export class FileJuggler extends Actor {
 
   /** Transfers whose sender did not come back within a day, and chunks that belong to none. */
   async #sweep(): Promise<void> {
-    for (const { transferId } of await this.#store.sweep(DAY_MS, this.#now())) {
+    for (const { transferId } of await this.#store.sweep(DAY_MS, this.#steadyTime())) {
       this.log.info(`transfer ${transferId} was given up: its sender never came back`);
-      await this.#inTurn(transferId, () => this.#end(transferId));
+      await this.#runSerially(transferId, () => this.#suspend(transferId));
     }
-    for (const [bucket, objects] of await this.bus.objects.list(bucketOf(this.bus.prefix, ''))) {
+    for (const [bucket, objects] of await this.bus.objects.listBuckets(userBucketName(this.bus.prefix, ''))) {
       const stale = objects.filter((object) => {
-        const id = transferOf(object);
+        const id = transferIdOf(object);
         // What is too large for a message waits there too, and expires by itself.
-        return id !== 'claim' && !this.#store.knows(id);
+        return id !== 'claim' && !this.#store.isExpected(id);
       });
       if (stale.length === 0) continue;
       this.log.info(`${bucket}: ${String(stale.length)} objects of no transfer are removed`);

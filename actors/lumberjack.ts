@@ -1,5 +1,5 @@
 import { Actor, type ActorContext } from '../src/actor/actor.js';
-import { Client } from '../src/actor/client.js';
+import { ProtocolClient } from '../src/actor/client.js';
 import { lumberjack } from '../src/protocols/logger.js';
 import { oracle } from '../src/protocols/oracle.js';
 
@@ -15,24 +15,27 @@ const HOUR_S = 3600;
  * piw logger has it, and says it again. Any number share the work.
  */
 export class Lumberjack extends Actor {
-  readonly #database: Client<typeof oracle.verbs>;
+  readonly #database: ProtocolClient<typeof oracle.verbs>;
   readonly #settings: LumberjackSettings;
 
   constructor(context: ActorContext, settings: LumberjackSettings) {
     super(context);
     this.#settings = settings;
-    this.#database = new Client(this.bus, oracle, undefined, { timeoutMs: 30_000, patienceMs: 60_000 });
+    this.#database = new ProtocolClient(this.bus, oracle, undefined, {
+      timeoutMs: 30_000,
+      patienceMs: 60_000,
+    });
   }
 
   override start(): void {
     this.serve(lumberjack, {
-      LOGS: (message) => this.#database.ask('LOGS', message),
-      LOGENTRIES: (message) => this.#database.ask('LOGENTRIES', message),
+      LOGS: (message) => this.#database.request('LOGS', message),
+      LOGENTRIES: (message) => this.#database.request('LOGENTRIES', message),
     });
     const { keepMonths } = this.#settings;
     if (keepMonths > 0)
       this.every(HOUR_S, async () => {
-        await this.#database.ask('DROPLOGS', { months: keepMonths });
+        await this.#database.request('DROPLOGS', { months: keepMonths });
       });
   }
 }

@@ -1,73 +1,73 @@
 import { Actor, type ActorContext, type Handlers } from '../src/actor/actor.js';
 import { Membership } from '../src/actor/membership.js';
-import { registryOf } from '../src/database/installation.js';
-import { Batch } from '../src/actor/batch.js';
-import { Client } from '../src/actor/client.js';
+import { installationRegistry } from '../src/database/installation.js';
+import { Batcher } from '../src/actor/batch.js';
+import { ProtocolClient } from '../src/actor/client.js';
 import type { Database } from '../src/database/pool.js';
 import * as queue from '../src/database/queue.js';
 import { PiwError } from '../src/errors.js';
 import { fillSlice } from '../src/database/targets.js';
-import { builds, pending, type Grant } from '../src/protocols/builds.js';
+import { builds, pending, type GrantReply } from '../src/protocols/builds.js';
 import { PRIORITY } from '../src/protocols/oracle.js';
-import { turn, type Turn } from '../src/states/turn.js';
+import { roundRobin, type RoundRobinQueue } from '../src/states/turn.js';
 
 export interface ArchitectSettings {
   /** Which of the backlog comes first. */
-  readonly first: 'newest' | 'oldest';
+  readonly backlogOrder: 'newest' | 'oldest';
   /** Of so many builds given out while all of them wait: requests, releases of today, the backlog. */
   readonly weights: readonly [request: number, release: number, backlog: number];
 }
 
 /** How many builds of a priority are kept in mind: at least, and at most, where many are asked for. */
-const AHEAD = { least: 4, most: 200 };
+const PREFETCH_LIMIT = { min: 4, max: 200 };
 /** They are looked at again when they are older than this, however few were asked for. */
-const FRESH_MS = 5000;
+const PREFETCH_TTL_MS = 5000;
 /** As many are kept in mind as last for longer than this. */
-const OFTEN_MS = 250;
+const MIN_REFILL_INTERVAL_MS = 250;
 /** A slave whose build has just gone otherwise gets another one; so often in all. */
-const TRIES = 5;
+const MAX_GRANT_ATTEMPTS = 5;
 /** The slow poll behind the database's hints, and how often leases that ran out are returned, seconds. */
-const POLL_S = 2;
-const EXPIRE_S = 5;
+const POLL_INTERVAL_S = 2;
+const EXPIRY_INTERVAL_S = 5;
 /** Hints come with every logged build; they are looked after no more often than this. */
-const HINT_MS = 50;
+const HINT_DELAY_MS = 50;
 /** A slice of a target that was added or skipped is followed by a rest as long as itself, at least this. */
-const REST_MS = 20;
+const MIN_SLICE_PAUSE_MS = 20;
 /**
  * For so long nothing is taken from a slave after the leases could not be renewed: all of them say BUSY
  * meanwhile, milliseconds.
  */
-const GRACE_MS = 60_000;
+const RENEWAL_GRACE_MS = 60_000;
 /** A server that answers no sooner than this was away. */
-const AWAY_MS = 5000;
+const OUTAGE_RTT_MS = 5000;
 /** A difference of clocks that changes by this much between two checks was changed by somebody, milliseconds. */
-const CLOCK_JUMP_MS = 5000;
+const MIN_CLOCK_JUMP_MS = 5000;
 /** A target that nobody asked for during so long is looked after no more. A slave that waits asks more often. */
-const FORGET_MS = 60_000;
+const TARGET_EXPIRY_MS = 60_000;
 
 /** What comes next of one priority. */
-interface Ahead extends Turn<queue.Waiting> {
+interface PrefetchBuffer extends RoundRobinQueue<queue.PendingBuild> {
   readonly priority: number;
   /** The queue had no more of it when it was last looked at. */
-  empty: boolean;
+  exhausted: boolean;
 }
 
-interface Asked extends queue.Grant {
+interface FencedGrantRequest extends queue.BuildAssignment {
   readonly fence: number;
 }
 
-interface Target {
+interface TargetQueue {
   readonly abi: string;
   readonly platform: string;
-  readonly ahead: readonly Ahead[];
+  readonly buffers: readonly PrefetchBuffer[];
   /** The look at the queue that is under way. */
-  looking: Promise<void> | undefined;
+  refilling: Promise<void> | undefined;
   /** How many are kept in mind of each priority. */
-  most: number;
-  lookedAt: number;
-  askedAt: number;
+  limit: number;
+  fetchedAt: number;
+  requestedAt: number;
   /** A slave got nothing; it is told when there is something again. */
-  turnedAway: boolean;
+  hasWaiters: boolean;
 }
 
 /**
@@ -85,18 +85,18 @@ interface Target {
 export class TheArchitect extends Actor {
   readonly #database: Database;
   readonly #settings: ArchitectSettings;
-  readonly #targets = new Map<string, Target>();
-  readonly #pending: Client<typeof pending.verbs>;
-  readonly #listening = new AbortController();
-  readonly #grants: Batch<Asked, queue.Granted | PiwError | undefined>;
+  readonly #targets = new Map<string, TargetQueue>();
+  readonly #pending: ProtocolClient<typeof pending.verbs>;
+  readonly #listenerAbort = new AbortController();
+  readonly #grantBatch: Batcher<FencedGrantRequest, queue.LeasedBuild | PiwError | undefined>;
   /** Builds that are being given out. */
-  readonly #going = new Set<string>();
+  readonly #inFlightGrants = new Set<string>();
   /** Until then no lease runs out, by the monotonic clock. */
   #graceUntil: number;
   /** The database's clock, less the monotonic one of this process. */
-  #clockDifference: number | undefined;
+  #clockOffsetMs: number | undefined;
   /** Takes back the call that a hint has brought about. */
-  #hinted: (() => void) | undefined;
+  #cancelHint: (() => void) | undefined;
 
   /**
    * The database may be a relaxed one. Should a crash of PostgreSQL undo a grant of the last moments, that
@@ -106,20 +106,20 @@ export class TheArchitect extends Actor {
     super(context);
     this.#database = database;
     this.#settings = settings;
-    this.#pending = new Client(this.bus, pending);
-    this.#graceUntil = this.clock.monotonicMs() + GRACE_MS;
-    this.#grants = new Batch({
-      run: (asked) => this.#grant(asked),
+    this.#pending = new ProtocolClient(this.bus, pending);
+    this.#graceUntil = this.clock.monotonicMs() + RENEWAL_GRACE_MS;
+    this.#grantBatch = new Batcher({
+      run: (asked) => this.#grantRequests(asked),
       ...{ maxItems: 200, maxInFlight: 2, delayMs: 0 },
     });
   }
 
   override start(): void {
-    this.#database.tellTo(this.conditions);
-    void this.track(async () => {
+    this.#database.reportTo(this.conditions);
+    void this.runInBackground(async () => {
       try {
-        const farm = new Membership(this.bus, registryOf(this.#database));
-        if (await farm.join(() => this.isStopping())) this.#begin();
+        const farm = new Membership(this.bus, installationRegistry(this.#database));
+        if (await farm.join(() => this.isStopping())) this.#startServing();
       } catch (error) {
         this.context.crash(error);
       }
@@ -127,220 +127,227 @@ export class TheArchitect extends Actor {
   }
 
   /** Only once it is known that the database is this farm's. */
-  #begin(): void {
-    const given: Partial<Handlers<typeof builds.verbs>> = {
+  #startServing(): void {
+    const grantHandlers: Partial<Handlers<typeof builds.verbs>> = {
       NEXT: async ({ fence, lease_s, wants }) => {
         this.context.fence();
-        return { verb: 'BUILDS', granted: await this.#next(fence, lease_s, wants) };
+        return { verb: 'BUILDS', granted: await this.#handleNext(fence, lease_s, wants) };
       },
     };
-    const held: Partial<Handlers<typeof builds.verbs>> = {
+    const leaseHandlers: Partial<Handlers<typeof builds.verbs>> = {
       RENEW: async ({ lease_s, leases }) => ({
         verb: 'RENEWED',
-        lost: [...(await queue.renew(this.#database, leases, lease_s))],
+        lost: [...(await queue.renewLeases(this.#database, leases, lease_s))],
       }),
       RELEASE: async ({ leases, hold_s }) => {
-        await queue.release(this.#database, leases, hold_s);
+        await queue.releaseLeases(this.#database, leases, hold_s);
         return { verb: 'DONE' };
       },
     };
-    this.serve(builds, given, { verb: 'NEXT' });
+    this.serve(builds, grantHandlers, { verb: 'NEXT' });
     // Whoever builds goes on building while nothing more is given out.
-    for (const verb of ['RENEW', 'RELEASE']) this.serve(builds, held, { verb, always: true });
+    for (const verb of ['RENEW', 'RELEASE']) this.serve(builds, leaseHandlers, { verb, whilePaused: true });
     this.#database.listen(
       'piw_queue',
       () => {
-        this.#hint();
+        this.#scheduleRefill();
       },
-      this.#listening.signal,
+      this.#listenerAbort.signal,
     );
-    this.every(POLL_S, () => this.#seek(), POLL_S);
-    this.every(POLL_S, () => this.#fill());
-    this.every(EXPIRE_S, () => this.#expire());
+    this.every(POLL_INTERVAL_S, () => this.#refillStarved(), POLL_INTERVAL_S);
+    this.every(POLL_INTERVAL_S, () => this.#fillQueue());
+    this.every(EXPIRY_INTERVAL_S, () => this.#expireLeases());
   }
 
-  protected override async stopped(): Promise<void> {
-    this.#listening.abort();
-    this.#hinted?.();
+  protected override async onStopped(): Promise<void> {
+    this.#listenerAbort.abort();
+    this.#cancelHint?.();
     await this.#database.close();
   }
 
-  async #next(
+  async #handleNext(
     fence: number,
     leaseS: number,
     wants: readonly (readonly [number, string, string])[],
-  ): Promise<Grant[]> {
+  ): Promise<GrantReply[]> {
     return await Promise.all(
       wants.map(async ([slaveId, abi, platform]) => {
-        const target = this.#target(abi, platform);
-        target.askedAt = this.clock.monotonicMs();
-        const granted = await this.#give(target, { slaveId, leaseS, fence }).catch((error: unknown) => {
+        const target = this.#targetFor(abi, platform);
+        target.requestedAt = this.clock.monotonicMs();
+        const granted = await this.#grantNext(target, { slaveId, leaseS, fence }).catch((error: unknown) => {
           // The slave is told as soon as the database is back.
-          target.turnedAway = true;
+          target.hasWaiters = true;
           throw error;
         });
         if (granted instanceof PiwError) throw granted;
         if (!granted) {
-          target.turnedAway = true;
+          target.hasWaiters = true;
           return null;
         }
-        const { lease, attempt, package: name, number, sdistUrl, sdistSha256 } = granted;
-        return [lease, attempt, name, number, sdistUrl, sdistSha256];
+        const { lease, attempt, package: name, version, sdistUrl, sdistSha256 } = granted;
+        return [lease, attempt, name, version, sdistUrl, sdistSha256];
       }),
     );
   }
 
   /** What comes next, as a slave's own from now on; undefined if there is nothing. */
-  async #give(
-    target: Target,
-    whose: Omit<Asked, keyof queue.Waiting>,
-  ): Promise<queue.Granted | PiwError | undefined> {
-    for (let tries = 0; tries < TRIES; tries += 1) {
-      const next = await this.#take(target);
+  async #grantNext(
+    target: TargetQueue,
+    request: Omit<FencedGrantRequest, keyof queue.PendingBuild>,
+  ): Promise<queue.LeasedBuild | PiwError | undefined> {
+    for (let attempt = 0; attempt < MAX_GRANT_ATTEMPTS; attempt += 1) {
+      const next = await this.#takeNext(target);
       if (!next) return undefined;
-      const granted = await this.#grants.add({ ...next, ...whose });
+      const granted = await this.#grantBatch.add({ ...next, ...request });
       if (granted) return granted;
       // What is in mind is old: others of it may have gone, too.
-      target.lookedAt = -Infinity;
+      target.fetchedAt = -Infinity;
     }
     return undefined;
   }
 
-  async #take(target: Target): Promise<queue.Waiting | undefined> {
-    const age = this.clock.monotonicMs() - target.lookedAt;
-    if (age > FRESH_MS) target.most = Math.max(AHEAD.least, Math.floor(target.most / 2));
-    const nothing = () => target.ahead.every(({ list }) => list.length === 0);
-    if (age > FRESH_MS || nothing()) await this.#look(target);
+  async #takeNext(target: TargetQueue): Promise<queue.PendingBuild | undefined> {
+    const age = this.clock.monotonicMs() - target.fetchedAt;
+    if (age > PREFETCH_TTL_MS) target.limit = Math.max(PREFETCH_LIMIT.min, Math.floor(target.limit / 2));
+    const isEmpty = () => target.buffers.every(({ list }) => list.length === 0);
+    if (age > PREFETCH_TTL_MS || isEmpty()) await this.#refill(target);
     // More ask together than was looked for.
-    for (let looks = 0; looks < TRIES && nothing() && target.ahead.some(({ empty }) => !empty); looks += 1) {
-      if (!target.looking) target.most = Math.min(AHEAD.most, target.most * 2);
-      await this.#look(target);
+    for (
+      let fetches = 0;
+      fetches < MAX_GRANT_ATTEMPTS && isEmpty() && target.buffers.some(({ exhausted }) => !exhausted);
+      fetches += 1
+    ) {
+      if (!target.refilling) target.limit = Math.min(PREFETCH_LIMIT.max, target.limit * 2);
+      await this.#refill(target);
     }
-    const next = turn(target.ahead);
-    const [first, ...rest] = next?.list ?? [];
-    if (!next || !first) return undefined;
-    next.list = rest;
-    this.#going.add(keyOf(first));
-    if (next.list.length < target.most / 2 && !next.empty && !target.looking) {
-      if (age < OFTEN_MS) target.most = Math.min(AHEAD.most, target.most * 2);
-      void this.track(() => this.#look(target));
+    const buffer = roundRobin(target.buffers);
+    const [build, ...rest] = buffer?.list ?? [];
+    if (!buffer || !build) return undefined;
+    buffer.list = rest;
+    this.#inFlightGrants.add(keyOf(build));
+    if (buffer.list.length < target.limit / 2 && !buffer.exhausted && !target.refilling) {
+      if (age < MIN_REFILL_INTERVAL_MS) target.limit = Math.min(PREFETCH_LIMIT.max, target.limit * 2);
+      void this.runInBackground(() => this.#refill(target));
     }
-    return first;
+    return build;
   }
 
   /** Gives builds to slaves, in one statement for those who ask with the same fence. */
-  async #grant(asked: readonly Asked[]): Promise<readonly (queue.Granted | PiwError | undefined)[]> {
-    const found = new Map<string, queue.Granted | PiwError>();
-    for (const fence of new Set(asked.map((one) => one.fence))) {
-      const its = asked.filter((one) => one.fence === fence);
+  async #grantRequests(
+    requests: readonly FencedGrantRequest[],
+  ): Promise<readonly (queue.LeasedBuild | PiwError | undefined)[]> {
+    const results = new Map<string, queue.LeasedBuild | PiwError>();
+    for (const fence of new Set(requests.map((one) => one.fence))) {
+      const sameFence = requests.filter((one) => one.fence === fence);
       try {
-        for (const granted of await queue.grant(this.#database, its, fence))
-          found.set(keyOf(granted), granted);
+        for (const granted of await queue.leaseBuilds(this.#database, sameFence, fence))
+          results.set(keyOf(granted), granted);
       } catch (error) {
         // Of a Slave Driver that was replaced; the others' grants stand.
         if (!(error instanceof PiwError)) throw error;
-        for (const one of its) found.set(keyOf(one), error);
+        for (const one of sameFence) results.set(keyOf(one), error);
       }
     }
-    for (const one of asked) this.#going.delete(keyOf(one));
-    return asked.map((one) => found.get(keyOf(one)));
+    for (const one of requests) this.#inFlightGrants.delete(keyOf(one));
+    return requests.map((one) => results.get(keyOf(one)));
   }
 
   /** Looks what comes next for a target, and tells the slaves that wait for it if there is something. */
-  #look(target: Target): Promise<void> {
-    target.looking ??= (async () => {
+  #refill(target: TargetQueue): Promise<void> {
+    target.refilling ??= (async () => {
       try {
-        const { abi, platform, ahead, most } = target;
-        target.lookedAt = this.clock.monotonicMs();
-        for (const one of ahead) {
-          const order = { abi, platform, priority: one.priority, first: this.#settings.first };
-          const count = most + this.#going.size;
-          const found = await queue.front(this.#database, { ...order, count });
-          const waiting = found.filter((build) => !this.#going.has(keyOf(build)));
-          one.empty = found.length < count;
-          one.list = waiting.slice(0, most);
+        const { abi, platform, buffers, limit } = target;
+        target.fetchedAt = this.clock.monotonicMs();
+        for (const buffer of buffers) {
+          const order = { abi, platform, priority: buffer.priority, first: this.#settings.backlogOrder };
+          const count = limit + this.#inFlightGrants.size;
+          const fetched = await queue.nextPendingBuilds(this.#database, { ...order, count });
+          const available = fetched.filter((build) => !this.#inFlightGrants.has(keyOf(build)));
+          buffer.exhausted = fetched.length < count;
+          buffer.list = available.slice(0, limit);
         }
-        if (!target.turnedAway || ahead.every(({ list }) => list.length === 0)) return;
-        target.turnedAway = false;
+        if (!target.hasWaiters || buffers.every(({ list }) => list.length === 0)) return;
+        target.hasWaiters = false;
         await this.#pending.publish('READY', { abi, platform, some: true });
       } finally {
-        target.looking = undefined;
+        target.refilling = undefined;
       }
     })();
-    return target.looking;
+    return target.refilling;
   }
 
-  #hint(): void {
-    this.#hinted ??= this.clock.after(HINT_MS, () => {
-      this.#hinted = undefined;
-      void this.track(() => this.#seek());
+  #scheduleRefill(): void {
+    this.#cancelHint ??= this.clock.after(HINT_DELAY_MS, () => {
+      this.#cancelHint = undefined;
+      void this.runInBackground(() => this.#refillStarved());
     });
   }
 
   /** Looks what has come to targets and priorities that had nothing, and to those that slaves wait for. */
-  async #seek(): Promise<void> {
+  async #refillStarved(): Promise<void> {
     for (const [key, target] of this.#targets) {
-      if (this.clock.monotonicMs() - target.askedAt > FORGET_MS) {
+      if (this.clock.monotonicMs() - target.requestedAt > TARGET_EXPIRY_MS) {
         this.#targets.delete(key);
         continue;
       }
-      const wanting = target.ahead.some(({ list, empty }) => empty && list.length === 0);
-      if (!wanting && !target.turnedAway) continue;
+      const isStarved = target.buffers.some(({ list, exhausted }) => exhausted && list.length === 0);
+      if (!isStarved && !target.hasWaiters) continue;
       // A look that is under way may have begun before what there is a hint of.
-      await target.looking;
-      await this.#look(target);
+      await target.refilling;
+      await this.#refill(target);
     }
   }
 
   /** Returns what slaves fell silent over; not what they could not renew because this side was away. */
-  async #expire(): Promise<void> {
+  async #expireLeases(): Promise<void> {
     const began = this.clock.monotonicMs();
     try {
       await this.bus.rtt();
-      if (this.clock.monotonicMs() - began > AWAY_MS) this.#graceUntil = this.clock.monotonicMs() + GRACE_MS;
-      await this.#followClock();
+      if (this.clock.monotonicMs() - began > OUTAGE_RTT_MS)
+        this.#graceUntil = this.clock.monotonicMs() + RENEWAL_GRACE_MS;
+      await this.#followDatabaseClock();
       if (this.clock.monotonicMs() < this.#graceUntil) return;
-      const lost = await queue.returnExpired(this.#database);
+      const lost = await queue.requeueExpired(this.#database);
       if (lost > 0) this.log.info(`${String(lost)} leases ran out; their builds are in the queue again`);
     } catch (error) {
-      this.#graceUntil = this.clock.monotonicMs() + GRACE_MS;
+      this.#graceUntil = this.clock.monotonicMs() + RENEWAL_GRACE_MS;
       throw error;
     }
   }
 
   /** Leases end by the database's clock. When that is set, they are moved with it, and nobody loses one for it. */
-  async #followClock(): Promise<void> {
-    const before = this.clock.monotonicMs();
-    const time = await queue.databaseTime(this.#database);
+  async #followDatabaseClock(): Promise<void> {
+    const sentAt = this.clock.monotonicMs();
+    const databaseTimeMs = await queue.databaseTime(this.#database);
     const now = this.clock.monotonicMs();
     // A slow answer says nothing about the clock.
-    if (now - before > CLOCK_JUMP_MS) return;
-    const difference = time - now;
-    const jump = difference - (this.#clockDifference ?? difference);
-    this.#clockDifference = difference;
-    if (Math.abs(jump) < CLOCK_JUMP_MS) return;
-    const seconds = String(Math.round(Math.abs(jump) / 1000));
-    this.log.warning(`the database's clock was set ${jump > 0 ? 'forward' : 'back'} by ${seconds} s`);
-    await queue.moveLeases(this.#database, jump);
+    if (now - sentAt > MIN_CLOCK_JUMP_MS) return;
+    const offsetMs = databaseTimeMs - now;
+    const jumpMs = offsetMs - (this.#clockOffsetMs ?? offsetMs);
+    this.#clockOffsetMs = offsetMs;
+    if (Math.abs(jumpMs) < MIN_CLOCK_JUMP_MS) return;
+    const seconds = String(Math.round(Math.abs(jumpMs) / 1000));
+    this.log.warning(`the database's clock was set ${jumpMs > 0 ? 'forward' : 'back'} by ${seconds} s`);
+    await queue.shiftLeases(this.#database, jumpMs);
   }
 
   /** Makes the queue follow the targets, until it does or it is time to look again. */
-  async #fill(): Promise<void> {
+  async #fillQueue(): Promise<void> {
     while (!this.isStopping() && !this.paused) {
       const began = this.clock.monotonicMs();
       this.context.fence();
       if (!(await fillSlice(this.#database))) return;
-      const rest = Math.max(REST_MS, this.clock.monotonicMs() - began);
-      await new Promise<void>((resolve) => this.clock.after(rest, resolve));
+      const pauseMs = Math.max(MIN_SLICE_PAUSE_MS, this.clock.monotonicMs() - began);
+      await new Promise<void>((resolve) => this.clock.after(pauseMs, resolve));
     }
   }
 
-  #target(abi: string, platform: string): Target {
+  #targetFor(abi: string, platform: string): TargetQueue {
     const key = `${abi} ${platform}`;
-    const known = this.#targets.get(key);
-    if (known) return known;
+    const existing = this.#targets.get(key);
+    if (existing) return existing;
     const [request, release, backlog] = this.#settings.weights;
-    const ahead = [
+    const buffers = [
       [PRIORITY.request, request],
       [PRIORITY.release, release],
       [PRIORITY.backlog, backlog],
@@ -349,15 +356,16 @@ export class TheArchitect extends Actor {
       weight,
       credit: 0,
       list: [],
-      empty: false,
+      exhausted: false,
     }));
-    const target: Target = {
-      ...{ abi, platform, ahead, looking: undefined, most: AHEAD.least },
-      ...{ lookedAt: -Infinity, askedAt: -Infinity, turnedAway: false },
+    const target: TargetQueue = {
+      ...{ abi, platform, buffers, refilling: undefined, limit: PREFETCH_LIMIT.min },
+      ...{ fetchedAt: -Infinity, requestedAt: -Infinity, hasWaiters: false },
     };
     this.#targets.set(key, target);
     return target;
   }
 }
 
-const keyOf = ({ version, target }: queue.Waiting): string => `${String(version)} ${String(target)}`;
+const keyOf = ({ versionId, targetId }: queue.PendingBuild): string =>
+  `${String(versionId)} ${String(targetId)}`;

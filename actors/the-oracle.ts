@@ -1,31 +1,31 @@
 import { systemClock } from '../src/actor/clock.js';
-import { BEAT_INTERVAL_S } from '../src/actor/identity.js';
+import { HEARTBEAT_INTERVAL_S } from '../src/actor/identity.js';
 import { Membership } from '../src/actor/membership.js';
-import { registryOf } from '../src/database/installation.js';
+import { installationRegistry } from '../src/database/installation.js';
 import { PiwError } from '../src/errors.js';
 import { farmIdentity } from '../src/protocols/farm.js';
 import { Actor, type ActorContext } from '../src/actor/actor.js';
-import { Aged } from '../src/database/aged.js';
+import { StaleWhileRevalidate } from '../src/database/aged.js';
 import * as builds from '../src/database/builds.js';
 import * as control from '../src/database/control.js';
 import * as downloads from '../src/database/downloads.js';
-import { publishedLike } from '../src/database/files.js';
+import { publishedSiblings } from '../src/database/files.js';
 import * as feeds from '../src/database/feed.js';
 import { applyEvents } from '../src/database/feed-events.js';
 import * as feedPages from '../src/database/feed-pages.js';
-import { logsOf } from '../src/database/logs.js';
+import { findLogs } from '../src/database/logs.js';
 import * as packages from '../src/database/packages.js';
 import * as pages from '../src/database/pages.js';
 import type { Database } from '../src/database/pool.js';
 import * as projects from '../src/database/projects.js';
-import { leaseOf } from '../src/database/queue.js';
-import { countQueue, estimateQueue, queuePace, type QueueCount } from '../src/database/queue-count.js';
+import { findLease } from '../src/database/queue.js';
+import { countQueue, estimateQueue, queueActivity, type QueueCount } from '../src/database/queue-count.js';
 import { packageQueue, type QueueOrder } from '../src/database/queue-report.js';
-import { front } from '../src/database/front.js';
+import { homePageData } from '../src/database/front.js';
 import { retryBuilds } from '../src/database/retries.js';
 import * as health from '../src/database/slave-health.js';
-import { helloSlave, setSlaves } from '../src/database/slaves.js';
-import { statistics } from '../src/database/statistics.js';
+import { registerSlave, setSlaves } from '../src/database/slaves.js';
+import { readStatistics } from '../src/database/statistics.js';
 import { sumUp } from '../src/database/sums.js';
 import * as targets from '../src/database/targets.js';
 import * as versions from '../src/database/versions.js';
@@ -38,9 +38,9 @@ const NO_LEASE = { package: null, version: null, abi: null, platform: null };
 
 export interface OracleSettings {
   /** Wheels of what the index has no more are offered all the same. */
-  readonly offersGone: boolean;
+  readonly offersRemoved: boolean;
   /** Which of the backlog comes first: the Architect's own setting, for the places in the queue. */
-  readonly first: QueueOrder;
+  readonly backlogOrder: QueueOrder;
   /** How long a build is held back after the first failure that passes, seconds. */
   readonly retryDelayS: number;
 }
@@ -52,75 +52,80 @@ export interface OracleSettings {
  */
 export class TheOracle extends Actor {
   readonly #db: Database;
-  readonly #farm: Membership;
-  #cancelBeat: () => void = () => undefined;
+  readonly #membership: Membership;
+  #cancelHeartbeat: () => void = () => undefined;
 
-  readonly #count: Aged<QueueCount>;
+  readonly #queueCount: StaleWhileRevalidate<QueueCount>;
   readonly #settings: OracleSettings;
 
   constructor(context: ActorContext, database: Database, settings: Partial<OracleSettings> = {}) {
     super(context);
     this.#db = database;
-    this.#farm = new Membership(this.bus, registryOf(database));
-    this.#settings = { offersGone: false, first: 'newest', retryDelayS: builds.RETRY_DELAY_S, ...settings };
-    this.#count = new Aged(
+    this.#membership = new Membership(this.bus, installationRegistry(database));
+    this.#settings = {
+      offersRemoved: false,
+      backlogOrder: 'newest',
+      retryDelayS: builds.RETRY_DELAY_S,
+      ...settings,
+    };
+    this.#queueCount = new StaleWhileRevalidate(
       () => countQueue(database),
       () => estimateQueue(database),
     );
   }
 
   override start(): void {
-    this.#db.tellTo(this.conditions);
-    void this.track(() => this.#join());
+    this.#db.reportTo(this.conditions);
+    void this.runInBackground(() => this.#join());
   }
 
   /** Nobody is answered from a database that may be another farm's. */
   async #join(): Promise<void> {
-    const farm = this.#farm;
+    const membership = this.#membership;
     try {
-      if (!(await farm.join(() => this.isStopping()))) return;
+      if (!(await membership.join(() => this.isStopping()))) return;
     } catch (error) {
       this.context.crash(error);
       return;
     }
-    const obey = async (what: () => Promise<void> | void): Promise<void> => {
+    const crashOnOtherFarm = async (action: () => Promise<void> | void): Promise<void> => {
       try {
-        await what();
+        await action();
       } catch (error) {
         if (error instanceof PiwError && error.code !== 'PIW_OTHER_FARM') throw error;
         this.context.crash(error);
       }
     };
-    this.serve(farmIdentity, { WHO: ({ version }) => farm.who(version) }, { verb: 'WHO', queue: null });
+    this.serve(farmIdentity, { WHO: ({ version }) => membership.who(version) }, { verb: 'WHO', queue: null });
     this.serve(
       farmIdentity,
       {
         HERE: (here) =>
-          obey(() => {
-            farm.heard(here);
+          crashOnOtherFarm(() => {
+            membership.onHere(here);
           }),
       },
       { verb: 'HERE', queue: null },
     );
     // Other farms have clocks of their own.
-    const beat = (): void => {
-      this.#cancelBeat = systemClock.after(BEAT_INTERVAL_S * 1000, () => {
-        void this.track(() => obey(() => farm.beat())).then(beat);
+    const heartbeat = (): void => {
+      this.#cancelHeartbeat = systemClock.after(HEARTBEAT_INTERVAL_S * 1000, () => {
+        void this.runInBackground(() => crashOnOtherFarm(() => membership.heartbeat())).then(heartbeat);
       });
-      if (this.isStopping()) this.#cancelBeat();
+      if (this.isStopping()) this.#cancelHeartbeat();
     };
-    beat();
+    heartbeat();
     this.#serve();
   }
 
   #serve(): void {
     const db = this.#db;
-    const { offersGone, first, retryDelayS } = this.#settings;
+    const { offersRemoved, backlogOrder, retryDelayS } = this.#settings;
     const done = async (change: Promise<unknown>): Promise<typeof DONE> => {
       await change;
       return DONE;
     };
-    const freed = async (filenames: Promise<readonly string[]>) => {
+    const filesAnswer = async (filenames: Promise<readonly string[]>) => {
       return { verb: 'FILES' as const, filenames: [...(await filenames)] };
     };
     this.serve(
@@ -135,36 +140,36 @@ export class TheOracle extends Actor {
         }),
         PKGFILES: async (m) => ({
           verb: 'FILES',
-          ...(await projects.packageFiles(db, m.package, offersGone)),
+          ...(await projects.packageFiles(db, m.package, offersRemoved)),
         }),
         INDEX: async (m) => ({
           verb: 'PACKAGES',
-          names: [...(await packages.offeredPackages(db, m, offersGone))],
+          names: [...(await packages.offeredPackages(db, m, offersRemoved))],
         }),
-        VERFILES: (m) => freed(projects.versionFiles(db, m.package, m.version)),
+        VERFILES: (m) => filesAnswer(projects.versionFiles(db, m.package, m.version)),
         FILEORIGIN: async (m) => ({ verb: 'ORIGIN', origin: await projects.fileOrigin(db, m.filename) }),
-        PUBLISHED: async (m) => ({ verb: 'PUBLISHED', files: await publishedLike(db, m.filename) }),
-        PROJECT: async (m) => ({ verb: 'PROJECT', project: await projects.project(db, m.package) }),
+        PUBLISHED: async (m) => ({ verb: 'PUBLISHED', files: await publishedSiblings(db, m.filename) }),
+        PROJECT: async (m) => ({ verb: 'PROJECT', project: await projects.projectDetails(db, m.package) }),
         SEARCHINDEX: async (m) => ({ verb: 'INDEX', packages: [...(await packages.searchIndex(db, m))] }),
-        GETHOME: async () => ({ verb: 'HOME', front: await front(db) }),
-        GETBUILD: async (m) => ({ verb: 'BUILD', ...(await builds.build(db, m.build_id)) }),
-        GETABIS: async () => ({ verb: 'ABIS', targets: [...(await targets.targets(db))] }),
+        GETHOME: async () => ({ verb: 'HOME', front: await homePageData(db) }),
+        GETBUILD: async (m) => ({ verb: 'BUILD', ...(await builds.buildRecord(db, m.build_id)) }),
+        GETABIS: async () => ({ verb: 'ABIS', targets: [...(await targets.listTargets(db))] }),
         ADDABI: (m) => done(targets.addTarget(db, m)),
         DELABI: (m) => done(targets.removeTarget(db, m.abi, m.platform)),
         GETSKIP: async (m) => ({ verb: 'SKIP', skip: await versions.skipReason(db, m.package, m.version) }),
         GETPYPI: async () => ({ verb: 'PYPI', serial: await control.pypiSerial(db) }),
         SETPYPI: (m) => done(control.setPypiSerial(db, m.serial, m.fence)),
         SUMUP: async (m) => ({ verb: 'SUMMED', more: await sumUp(db, m.fence) }),
-        GETSTATS: async () => ({ verb: 'STATS', statistics: await statistics(db) }),
+        GETSTATS: async () => ({ verb: 'STATS', statistics: await readStatistics(db) }),
         QUEUE: async () => {
-          const { value, ageMs } = await this.#count.get();
-          return { verb: 'QUEUE', ...value, age_s: ageMs / 1000, ...(await queuePace(db)) };
+          const { value, ageMs } = await this.#queueCount.get();
+          return { verb: 'QUEUE', ...value, age_s: ageMs / 1000, ...(await queueActivity(db)) };
         },
         OUTCOMES: async () => ({ verb: 'OUTCOMES', outcomes: await health.recentOutcomes(db) }),
         SETASIDE: ({ slave_id, reason, since }) =>
           done(
             reason === null
-              ? health.endSetAside(db, slave_id)
+              ? health.clearSetAside(db, slave_id)
               : health.setAside(db, { slave_id, reason, since }),
           ),
         REVIEW: async (m) => ({ verb: 'REVIEWED', slaves: await health.reviewSlaves(db, m.slave_ids) }),
@@ -172,7 +177,7 @@ export class TheOracle extends Actor {
         QUEUEPKG: async (m) => ({
           verb: 'STANDS',
           exists: await packages.packageExists(db, m.package),
-          versions: await packageQueue(db, m.package, first),
+          versions: await packageQueue(db, m.package, backlogOrder),
         }),
         GONE: async (m) => ({
           verb: 'GONE',
@@ -180,23 +185,26 @@ export class TheOracle extends Actor {
         }),
         NEWPKG: async (m) => ({
           verb: 'NEW',
-          created: await db.transaction((within) => packages.newPackage(within, m)),
+          created: await db.transaction((within) => packages.upsertPackage(within, m)),
         }),
         NEWVER: async (m) => ({
           verb: 'NEW',
-          created: await versions.newVersions(db, m.package, m.origin, m.releases),
+          created: await versions.addReleases(db, m.package, m.origin, m.releases),
         }),
         SKIPPKG: (m) => done(packages.skipPackage(db, m.package, m.skip)),
         SKIPVER: (m) => done(versions.skipVersion(db, m.package, m.version, m.skip)),
         YANKVER: (m) => done(versions.yankVersion(db, m.package, m.version, m.yanked)),
         UNYANKVER: (m) => done(versions.yankVersion(db, m.package, m.version, null)),
-        QUARANTINE: (m) => done(packages.quarantine(db, m.package, m.version, m.quarantined)),
-        DELBUILD: (m) => freed(versions.deleteBuilds(db, m.package, m.version)),
-        DELVER: (m) => freed(versions.deleteVersion(db, m.package, m.version)),
-        DELPKG: (m) => freed(packages.deletePackage(db, m.package)),
-        HELLOSLAVE: async (m) => ({ verb: 'SLAVE', ...(await helloSlave(db, m)) }),
+        QUARANTINE: (m) => done(packages.setQuarantined(db, m.package, m.version, m.quarantined)),
+        DELBUILD: (m) => filesAnswer(versions.deleteBuilds(db, m.package, m.version)),
+        DELVER: (m) => filesAnswer(versions.deleteVersion(db, m.package, m.version)),
+        DELPKG: (m) => filesAnswer(packages.deletePackage(db, m.package)),
+        HELLOSLAVE: async (m) => ({ verb: 'SLAVE', ...(await registerSlave(db, m)) }),
         SETSLAVES: (m) => done(setSlaves(db, m.slave_ids, m)),
-        GETLEASE: async (m) => ({ verb: 'LEASE', ...((await leaseOf(db, m.lease, m.slave_id)) ?? NO_LEASE) }),
+        GETLEASE: async (m) => ({
+          verb: 'LEASE',
+          ...((await findLease(db, m.lease, m.slave_id)) ?? NO_LEASE),
+        }),
         LOGBUILD: async (m) => {
           const outcomes = await builds.logBuilds(db, m.builds, retryDelayS);
           return {
@@ -204,11 +212,11 @@ export class TheOracle extends Actor {
             outcomes: outcomes.map(({ outcome, buildId, againS }) => [outcome, buildId, againS]),
           };
         },
-        LOGS: async (m) => ({ verb: 'POSITIONS', positions: [...(await logsOf(db, m.head, m.fresh))] }),
+        LOGS: async (m) => ({ verb: 'POSITIONS', positions: [...(await findLogs(db, m.head, m.fresh))] }),
         LOGENTRIES: async (m) => ({ verb: 'COUNTED', ...(await downloads.logEntries(db, m)) }),
         DROPLOGS: (m) => done(downloads.dropLogs(db, m.months)),
         LISTED: async (m) => ({ verb: 'LISTED', projects: await pages.listedPackages(db, m) }),
-        NEWSERIALS: async (m) => ({ verb: 'SERIALS', ...(await pages.newSerials(db, m.fence)) }),
+        NEWSERIALS: async (m) => ({ verb: 'SERIALS', ...(await pages.allocateSerials(db, m.fence)) }),
         SAVEPAGES: async (m) => ({
           verb: 'NOTED',
           notes: [...(await pages.savePages(db, m))],
@@ -236,35 +244,35 @@ export class TheOracle extends Actor {
       feed,
       {
         POSITION: async () => ({ verb: 'POSITION', position: await feeds.feedPosition(db) }),
-        EVENTS: ({ fence, position, projects, versions: its }) =>
+        EVENTS: ({ fence, position, projects, versions: versionTuples }) =>
           done(
             applyEvents(db, {
               ...{ fence, position },
               projects: projects.map(projectFromTuple),
-              versions: its.map(versionFromTuple),
+              versions: versionTuples.map(versionFromTuple),
             }),
           ),
-        LOOK: (m) => done(feeds.wantLooks(db, m.fence, m.names, m.urgent)),
-        FORGET: (m) => done(feeds.forgetLooks(db, m.fence, m.names)),
-        LOOKS: async (m) => ({ verb: 'LOOKS', looks: [...(await feeds.nextLooks(db, m.limit))] }),
+        LOOK: (m) => done(feeds.queuePageFetches(db, m.fence, m.names, m.urgent)),
+        FORGET: (m) => done(feeds.cancelPageFetches(db, m.fence, m.names)),
+        LOOKS: async (m) => ({ verb: 'LOOKS', looks: [...(await feeds.duePageFetches(db, m.limit))] }),
         PAGE: async (m) => ({ verb: 'PAGED', ...(await feedPages.applyPage(db, m)) }),
-        SAME: async (m) => ({ verb: 'SAME', ...(await feedPages.samePage(db, m.fence, m.package)) }),
-        LIST: (m) => done(feedPages.settleVersions(db, m)),
-        MISSING: (m) => done(feedPages.missingPage(db, m.fence, m.package, m.agreed)),
-        FAILED: (m) => done(feeds.failedLook(db, m.fence, m.package)),
+        SAME: async (m) => ({ verb: 'SAME', ...(await feedPages.markPageUnchanged(db, m.fence, m.package)) }),
+        LIST: (m) => done(feedPages.resolveMissingVersions(db, m)),
+        MISSING: (m) => done(feedPages.markPageMissing(db, m.fence, m.package, m.agreed)),
+        FAILED: (m) => done(feeds.recordFailedPageFetch(db, m.fence, m.package)),
         KNOWN: async (m) => ({
           verb: 'KNOWN',
           projects: [...(await feeds.knownProjects(db, m.after, m.limit))],
         }),
-        COMPARED: (m) => done(feeds.compared(db, m.fence, m.held)),
+        COMPARED: (m) => done(feeds.recordComparison(db, m.fence, m.held)),
         ACCEPT: (m) => done(feeds.acceptRemoval(db, m.count)),
       },
       { concurrency: 8 },
     );
   }
 
-  protected override async stopped(): Promise<void> {
-    this.#cancelBeat();
+  protected override async onStopped(): Promise<void> {
+    this.#cancelHeartbeat();
     await this.#db.close();
   }
 }

@@ -1,26 +1,26 @@
 import { Actor, type ActorContext } from '../src/actor/actor.js';
-import { Client } from '../src/actor/client.js';
+import { ProtocolClient } from '../src/actor/client.js';
 import { PiwError } from '../src/errors.js';
 import { slaveControl } from '../src/protocols/control.js';
 import { oracle, type SearchRow } from '../src/protocols/oracle.js';
 import type { Statistics } from '../src/protocols/statistics.js';
 import { scribe } from '../src/protocols/web.js';
-import type { SimpleIndex } from '../src/site/simple-index.js';
+import type { SimpleIndexWriter } from '../src/site/simple-index.js';
 import type { Site } from '../src/site/site.js';
 
 const DONE = { verb: 'DONE' } as const;
 /** Names that are asked for at once, of all that the root names. */
-const NAMES = 2000;
+const LISTED_PAGE_SIZE = 2000;
 /**
  * Who took longer than this from what the database said to the last file, milliseconds, may have been overtaken:
  * the Secretary has given the page to another by then. It is less than the Secretary's patience.
  */
-const LATE_MS = 15_000;
+const MAX_SNAPSHOT_AGE_MS = 15_000;
 /** How often it looks whether a full disk has room again, seconds. */
-const PROBE_S = 2;
+const DISK_PROBE_INTERVAL_S = 2;
 
 /** Nobody is there to answer; a fault of ours is one still. */
-function nobody(error: unknown): null {
+function nullIfUnavailable(error: unknown): null {
   if (!(error instanceof PiwError)) throw error;
   return null;
 }
@@ -36,21 +36,21 @@ function nobody(error: unknown): null {
  * keeps the pages, and asks again.
  */
 export class TheScribe extends Actor {
-  readonly #index: SimpleIndex;
+  readonly #simpleIndex: SimpleIndexWriter;
   readonly #site: Site;
-  readonly #database: Client<typeof oracle.verbs>;
+  readonly #database: ProtocolClient<typeof oracle.verbs>;
   /** The same, and the Slave Driver, for what is shown only if it is there now. */
-  readonly #now: Client<typeof oracle.verbs>;
-  readonly #slaves: Client<typeof slaveControl.verbs>;
-  readonly #disk: ReturnType<Site['watchDisk']>;
+  readonly #unretriedDatabase: ProtocolClient<typeof oracle.verbs>;
+  readonly #slaveControl: ProtocolClient<typeof slaveControl.verbs>;
+  readonly #diskWatch: ReturnType<Site['watchDisk']>;
   /** The folders and what never changes are in their places. */
-  #ready = false;
+  #isSetUp = false;
 
-  constructor(context: ActorContext, index: SimpleIndex, site: Site) {
+  constructor(context: ActorContext, index: SimpleIndexWriter, site: Site) {
     super(context);
-    this.#index = index;
+    this.#simpleIndex = index;
     this.#site = site;
-    this.#disk = site.watchDisk(
+    this.#diskWatch = site.watchDisk(
       ({ kind, text }) => {
         this.conditions.raise(kind, site.outputPath, text);
       },
@@ -58,9 +58,12 @@ export class TheScribe extends Actor {
         this.conditions.clear(kind, site.outputPath);
       },
     );
-    this.#database = new Client(this.bus, oracle, undefined, { timeoutMs: 20_000, patienceMs: 50_000 });
-    this.#now = new Client(this.bus, oracle, undefined, { timeoutMs: 5000 });
-    this.#slaves = new Client(this.bus, slaveControl, undefined, { timeoutMs: 5000 });
+    this.#database = new ProtocolClient(this.bus, oracle, undefined, {
+      timeoutMs: 20_000,
+      patienceMs: 50_000,
+    });
+    this.#unretriedDatabase = new ProtocolClient(this.bus, oracle, undefined, { timeoutMs: 5000 });
+    this.#slaveControl = new ProtocolClient(this.bus, slaveControl, undefined, { timeoutMs: 5000 });
   }
 
   override start(): void {
@@ -68,14 +71,14 @@ export class TheScribe extends Actor {
       this.#setUp();
     } catch (error) {
       // A disk that is full at the start is waited for as at any other time.
-      this.#disk.failed(error);
-      if (this.#disk.trouble?.code !== 'PIW_DISK_FULL') throw error;
+      this.#diskWatch.noteFailure(error);
+      if (this.#diskWatch.trouble?.code !== 'PIW_DISK_FULL') throw error;
     }
-    const writing =
+    const onHealthyDisk =
       <M, A>(write: (message: M) => Promise<A>) =>
       (message: M): Promise<A> =>
-        this.#disk.during(() => {
-          this.#disk.check();
+        this.#diskWatch.during(() => {
+          this.#diskWatch.throwIfTrouble();
           this.#setUp();
           return write(message);
         });
@@ -86,34 +89,38 @@ export class TheScribe extends Actor {
     this.serve(
       scribe,
       {
-        HOME: writing(({ statistics }: { statistics: Statistics }) => done(this.#writeFront(statistics))),
-        PKG: writing(async (page: { package: string; serial: number; leave: boolean }) => {
+        HOME: onHealthyDisk(({ statistics }: { statistics: Statistics }) =>
+          done(this.#writeHomeAndFarm(statistics)),
+        ),
+        PKG: onHealthyDisk(async (page: { package: string; serial: number; leave: boolean }) => {
           const { package: name, serial, leave } = page;
           const written = await this.#writeIndex(name, serial, leave);
           await this.#writeProject(name, serial);
           return { verb: 'WRITTEN', ...written } as const;
         }),
-        PROJECT: writing((page: { package: string; serial: number }) =>
+        PROJECT: onHealthyDisk((page: { package: string; serial: number }) =>
           done(this.#writeProject(page.package, page.serial)),
         ),
-        LOG: writing(({ build_id }: { build_id: number }) => done(this.#writeLog(build_id))),
-        SEARCH: writing(() => done(this.#site.writeSearch(this.#packages()))),
-        SITEMAP: writing(() => done(this.#site.writeSitemap(this.#packages()))),
-        ROOT: writing(({ serial }: { serial: number }) =>
-          done(this.#index.writeRoot(this.#listed(), serial)),
+        LOG: onHealthyDisk(({ build_id }: { build_id: number }) => done(this.#writeLog(build_id))),
+        SEARCH: onHealthyDisk(() => done(this.#site.writeSearch(this.#packages()))),
+        SITEMAP: onHealthyDisk(() => done(this.#site.writeSitemap(this.#packages()))),
+        ROOT: onHealthyDisk(({ serial }: { serial: number }) =>
+          done(this.#simpleIndex.writeRoot(this.#listedProjects(), serial)),
         ),
-        PACK: writing(({ package: name }: { package: string | null }) => done(this.#site.pack(name))),
+        PACK: onHealthyDisk(({ package: name }: { package: string | null }) =>
+          done(this.#site.compressPages(name)),
+        ),
       },
       { concurrency: 8 },
     );
-    this.every(PROBE_S, () => this.#disk.probe(), PROBE_S);
+    this.every(DISK_PROBE_INTERVAL_S, () => this.#diskWatch.probe(), DISK_PROBE_INTERVAL_S);
   }
 
   #setUp(): void {
-    if (this.#ready) return;
-    this.#index.setUp();
+    if (this.#isSetUp) return;
+    this.#simpleIndex.setUp();
     this.#site.setUp();
-    this.#ready = true;
+    this.#isSetUp = true;
   }
 
   /** The simple index first, which people install from. */
@@ -122,42 +129,43 @@ export class TheScribe extends Actor {
     serial: number,
     leave: boolean,
   ): Promise<{ serial: number | null; stands: boolean }> {
-    const asked = performance.now();
-    const { status, versions, files, metadata, listed } = await this.#database.ask('PKGFILES', {
+    const requestedAt = performance.now();
+    const { status, versions, files, metadata, listed } = await this.#database.request('PKGFILES', {
       package: name,
     });
-    this.#inTime(asked);
+    this.#throwIfLate(requestedAt);
     if (files.length > 0) {
-      const its = this.#index.write({ name, status, versions, files, metadata }, serial, listed);
-      await this.#unlessLate(asked, 'PKG', name);
-      return { serial: its, stands: true };
+      const pageSerial = this.#simpleIndex.write({ name, status, versions, files, metadata }, serial, listed);
+      await this.#requeueIfLate(requestedAt, 'PKG', name);
+      return { serial: pageSerial, stands: true };
     }
-    if (!this.#index.has(name)) return { serial: null, stands: false };
+    if (!this.#simpleIndex.has(name)) return { serial: null, stands: false };
     // A page that says that the project is quarantined tells more than none.
-    if (leave && status !== 'quarantined') return { serial: null, stands: !this.#index.remove(name, serial) };
-    this.#index.write({ name, status, versions, files, metadata }, serial, null);
-    await this.#unlessLate(asked, 'PKG', name);
+    if (leave && status !== 'quarantined')
+      return { serial: null, stands: !this.#simpleIndex.remove(name, serial) };
+    this.#simpleIndex.write({ name, status, versions, files, metadata }, serial, null);
+    await this.#requeueIfLate(requestedAt, 'PKG', name);
     return { serial: null, stands: status !== 'quarantined' };
   }
 
   async #writeProject(name: string, serial: number): Promise<void> {
-    const asked = performance.now();
-    const { project } = await this.#database.ask('PROJECT', { package: name });
-    this.#inTime(asked);
+    const requestedAt = performance.now();
+    const { project } = await this.#database.request('PROJECT', { package: name });
+    this.#throwIfLate(requestedAt);
     if (project) this.#site.writeProject(project, serial);
     else this.#site.removeProject(name, serial);
-    await this.#unlessLate(asked, 'PROJECT', name);
+    await this.#requeueIfLate(requestedAt, 'PROJECT', name);
   }
 
   /** The home page, and the farm's: whoever doesn't answer at once is left out of it. */
-  async #writeFront(statistics: Statistics): Promise<void> {
+  async #writeHomeAndFarm(statistics: Statistics): Promise<void> {
     const [queue, slaves] = await Promise.all([
-      this.#now.ask('QUEUE', {}).catch(nobody),
-      this.#slaves.ask('HELLO', {}).catch(nobody),
+      this.#unretriedDatabase.request('QUEUE', {}).catch(nullIfUnavailable),
+      this.#slaveControl.request('HELLO', {}).catch(nullIfUnavailable),
     ]);
     this.#site.writeFarm(statistics, queue, slaves?.slaves ?? null, this.clock.now());
     // Last, and only with the database: what is wrong with the farm is told without it.
-    const { front } = await this.#now.ask('GETHOME', {});
+    const { front } = await this.#unretriedDatabase.request('GETHOME', {});
     this.#site.writeHome(statistics, front);
   }
 
@@ -166,14 +174,14 @@ export class TheScribe extends Actor {
     let page: readonly SearchRow[] = [];
     do {
       const after = page.at(-1)?.[0] ?? '';
-      page = (await this.#database.ask('SEARCHINDEX', { after, limit: 5000 })).packages;
+      page = (await this.#database.request('SEARCHINDEX', { after, limit: 5000 })).packages;
       yield page;
     } while (page.length > 0);
   }
 
   async #writeLog(buildId: number): Promise<void> {
     try {
-      const build = await this.#database.ask('GETBUILD', { build_id: buildId });
+      const build = await this.#database.request('GETBUILD', { build_id: buildId });
       await this.#site.writeLog({ ...build, build_id: buildId });
     } catch (error) {
       if (!(error instanceof PiwError) || error.code !== 'PIW_REFUSED') throw error;
@@ -182,25 +190,30 @@ export class TheScribe extends Actor {
     }
   }
 
-  async *#listed(): AsyncGenerator<readonly (readonly [string, number])[]> {
+  async *#listedProjects(): AsyncGenerator<readonly (readonly [string, number])[]> {
     let last: readonly [string, number] | undefined = ['', 0];
     while (last) {
       const page: readonly (readonly [string, number])[] = (
-        await this.#database.ask('LISTED', { after: last[0], limit: NAMES })
+        await this.#database.request('LISTED', { after: last[0], limit: LISTED_PAGE_SIZE })
       ).projects;
       yield page;
       last = page.at(-1);
     }
   }
 
-  #inTime(asked: number): void {
-    if (performance.now() - asked > LATE_MS)
+  #throwIfLate(requestedAt: number): void {
+    if (performance.now() - requestedAt > MAX_SNAPSHOT_AGE_MS)
       throw new PiwError('PIW_TIMEOUT', 'what the database said is too old by now');
   }
 
-  async #unlessLate(asked: number, kind: 'PKG' | 'PROJECT', name: string): Promise<void> {
-    if (performance.now() - asked <= LATE_MS) return;
-    await this.#database.ask('SAVEPAGES', { fence: null, pages: [[kind, name]], written: [], listed: [] });
+  async #requeueIfLate(requestedAt: number, kind: 'PKG' | 'PROJECT', name: string): Promise<void> {
+    if (performance.now() - requestedAt <= MAX_SNAPSHOT_AGE_MS) return;
+    await this.#database.request('SAVEPAGES', {
+      fence: null,
+      pages: [[kind, name]],
+      written: [],
+      listed: [],
+    });
     throw new PiwError('PIW_TIMEOUT', `the page of ${name} took too long, and is due again`);
   }
 }

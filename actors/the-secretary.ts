@@ -1,12 +1,21 @@
 import { Actor, type ActorContext } from '../src/actor/actor.js';
-import { Client } from '../src/actor/client.js';
+import { ProtocolClient } from '../src/actor/client.js';
 import { PiwError } from '../src/errors.js';
-import { PAGE_LANES, oracle, type PageLane } from '../src/protocols/oracle.js';
+import { PAGE_PRIORITIES, oracle, type PagePriority } from '../src/protocols/oracle.js';
 import type { Statistics } from '../src/protocols/statistics.js';
 import { scribe, secretary } from '../src/protocols/web.js';
-import { Backlog, type Saved } from './the-secretary/backlog.js';
-import { ALL, Page, ROOT, packageOf, pageOf, verbFor, type Kind, type Wish } from './the-secretary/pages.js';
-import { Serials } from './the-secretary/serials.js';
+import { Backlog, type BacklogUpdate } from './the-secretary/backlog.js';
+import {
+  SITE_WIDE_KINDS,
+  PendingPage,
+  ROOT_PAGE,
+  packageOf,
+  pageKeyOf,
+  verbFor,
+  type PageKind,
+  type PageRequest,
+} from './the-secretary/pages.js';
+import { SerialAllocator } from './the-secretary/serials.js';
 
 export interface SecretarySettings {
   /** A page is written at most once in so many seconds, and never later than that. */
@@ -14,30 +23,30 @@ export interface SecretarySettings {
 }
 
 /** How long it goes on writing when it is told to end, milliseconds: less than an actor has to finish. */
-const LAST_MS = 7000;
+const SHUTDOWN_BUDGET_MS = 7000;
 /** How often the backlog in the database is looked at, seconds: what a crash left, and failed builds. */
-const LOOK_S = 2;
+const BACKLOG_POLL_INTERVAL_S = 2;
 /** With so many pages in mind whose time has come, or of which it has not, the backlog isn't looked at. */
-const ENOUGH = { ready: 500, waiting: 20_000 };
+const MAX_LOADED_PAGES = { ready: 500, waiting: 20_000 };
 /** Pages that are in Scribes' hands at once: those that people install from. */
-const HANDS = 8;
+const FRONT_WORKERS = 8;
 /** The rest are written one at a time, with a pause so many times as long as each took, but for no longer than this. */
-const REST = { times: 4, mostMs: 500 };
+const LOW_PRIORITY_PAUSE = { factor: 4, maxMs: 500 };
 /** The root of the simple index is written at most this often, milliseconds, and no later than that after a change. */
-const ROOT_MS = 10_000;
+const ROOT_INTERVAL_MS = 10_000;
 /** What shows all packages at once may take long: it is written so rarely that it takes no more than this share of the time. */
-const SHARE_OF_ALL = 1 / 50;
+const SITE_WIDE_TIME_SHARE = 1 / 50;
 /**
  * How long a Scribe may take, milliseconds: for a package's pages; for the root at least; and for what shows all
  * packages at most. The root may take so many times as long as the last time: whoever installs is not to wait
  * long for a Scribe that was killed at it.
  */
-const PATIENCE_MS = { page: 20_000, root: 10_000, all: 600_000 };
-const ROOT_TIMES = 4;
+const SCRIBE_TIMEOUT_MS = { page: 20_000, root: 10_000, siteWide: 600_000 };
+const ROOT_TIMEOUT_FACTOR = 4;
 /** How often one page is tried while the disk that all of them are written to is full, milliseconds. */
-const FULL_MS = 3000;
+const STALLED_RETRY_INTERVAL_MS = 3000;
 /** What could not be written is tried again after 2 s, twice as long at each further time, at most so long. */
-const MOST_MS_BETWEEN_TRIES = 30_000;
+const MAX_RETRY_DELAY_MS = 30_000;
 
 /**
  * Buffers what is to be written. The first request for a page is written at once; those that come
@@ -61,91 +70,100 @@ const MOST_MS_BETWEEN_TRIES = 30_000;
  * storm of failed builds there are thousands, and they are not to slow down what gives out the next ones.
  */
 export class TheSecretary extends Actor {
-  readonly #pages = new Map<string, Page>();
+  readonly #pages = new Map<string, PendingPage>();
   /** When each page was written last, for as long as that matters. */
-  readonly #written = new Map<string, { at: number; bufferMs: number }>();
+  readonly #lastWrites = new Map<string, { at: number; bufferMs: number }>();
   readonly #backlog: Backlog;
-  #scribe: Client<typeof scribe.verbs>;
-  readonly #all: Client<typeof scribe.verbs>;
-  readonly #serials: Serials;
+  #scribe: ProtocolClient<typeof scribe.verbs>;
+  readonly #siteWideScribe: ProtocolClient<typeof scribe.verbs>;
+  readonly #serials: SerialAllocator;
   readonly #bufferMs: number;
   #statistics: Statistics | undefined;
   /** How long each of those that show all packages took the last time, milliseconds. */
-  readonly #took = new Map<string, number>();
-  #hands = HANDS;
+  readonly #lastDurationsMs = new Map<string, number>();
+  #freeWorkers = FRONT_WORKERS;
   /** What is ready, each in its order. */
-  readonly #lanes: Readonly<Record<PageLane, Page[]>> = { front: [], projects: [], rest: [] };
+  readonly #readyPages: Readonly<Record<PagePriority, PendingPage[]>> = { front: [], projects: [], rest: [] };
   /** The one hand for all that people don't install from; projects and the rest take turns. */
-  #slowHand: { busy: boolean; turn: PageLane } = { busy: false, turn: 'projects' };
+  #lowPriorityWorker: { busy: boolean; nextPriority: PagePriority } = {
+    busy: false,
+    nextPriority: 'projects',
+  };
   /** What is not in the backlog gets its notes here: it is due again after every start. */
-  #notes = 0;
+  #lastNote = 0;
   /** Why nothing can be written now, and when the next page is tried, milliseconds by the monotonic clock. */
   #stalled: { readonly began: number; nextAt: number } | undefined;
   /** How many roots were begun, and are written. */
-  readonly #roots = { begun: 0, done: 0 };
+  readonly #roots = { started: 0, done: 0 };
 
   constructor(context: ActorContext, settings: SecretarySettings) {
     super(context);
     this.#bufferMs = settings.bufferS * 1000;
-    const database = new Client(this.bus, oracle, undefined, { timeoutMs: 10_000, patienceMs: 30_000 });
+    const database = new ProtocolClient(this.bus, oracle, undefined, {
+      timeoutMs: 10_000,
+      patienceMs: 30_000,
+    });
     this.#backlog = new Backlog(database, () => this.context.fence());
-    const patient = (ms: number) =>
-      new Client(this.bus, scribe, undefined, { timeoutMs: ms, patienceMs: ms });
-    this.#scribe = patient(PATIENCE_MS.page);
-    this.#all = patient(PATIENCE_MS.all);
-    this.#serials = new Serials(async () => database.ask('NEWSERIALS', { fence: this.context.fence() }));
+    const scribeClient = (ms: number) =>
+      new ProtocolClient(this.bus, scribe, undefined, { timeoutMs: ms, patienceMs: ms });
+    this.#scribe = scribeClient(SCRIBE_TIMEOUT_MS.page);
+    this.#siteWideScribe = scribeClient(SCRIBE_TIMEOUT_MS.siteWide);
+    this.#serials = new SerialAllocator(async () =>
+      database.request('NEWSERIALS', { fence: this.context.fence() }),
+    );
   }
 
   override start(): void {
     const done = { verb: 'DONE' } as const;
-    const noted = async (kind: Kind, argument: string) => {
-      this.#wish(await this.#backlog.keep(kind, argument));
+    const saveAndEnqueue = async (kind: PageKind, argument: string) => {
+      this.#enqueue(await this.#backlog.add(kind, argument));
       return done;
     };
-    const urgent = async (kind: Kind, argument: string) => {
-      const wish = await this.#backlog.keep(kind, argument);
-      const page = this.#wish(wish);
+    const writeNow = async (kind: PageKind, argument: string) => {
+      const request = await this.#backlog.add(kind, argument);
+      const page = this.#enqueue(request);
       await new Promise<void>((resolve) => {
-        page.whenMet(wish, resolve);
-        page.at = 0;
-        this.#makeReady(page);
+        page.whenDone(request, resolve);
+        page.dueAt = 0;
+        this.#queueIfDue(page);
       });
       return done;
     };
-    const again = (kind: Kind) => {
-      this.#wishAgain(kind);
+    const enqueueUnsaved = (kind: PageKind) => {
+      this.#enqueueUnsaved(kind);
       return done;
     };
     this.serve(secretary, {
       HOME: ({ statistics }) => {
         // The newest figures are the ones that count; a crash only waits for the next.
         this.#statistics = statistics;
-        this.#wishAgain('HOME');
+        this.#enqueueUnsaved('HOME');
         return done;
       },
-      PKG: ({ package: name }) => noted('PKG', name),
-      PROJECT: ({ package: name }) => noted('PROJECT', name),
-      LOG: ({ build_id }) => noted('LOG', String(build_id)),
-      SEARCH: () => again('SEARCH'),
-      SITEMAP: () => again('SITEMAP'),
-      ROOT: () => again('ROOT'),
-      DELPKG: ({ package: name }) => urgent('DELPKG', name),
-      DELVER: ({ package: name, version }) => urgent('DELVER', `${name} ${version}`),
+      PKG: ({ package: name }) => saveAndEnqueue('PKG', name),
+      PROJECT: ({ package: name }) => saveAndEnqueue('PROJECT', name),
+      LOG: ({ build_id }) => saveAndEnqueue('LOG', String(build_id)),
+      SEARCH: () => enqueueUnsaved('SEARCH'),
+      SITEMAP: () => enqueueUnsaved('SITEMAP'),
+      ROOT: () => enqueueUnsaved('ROOT'),
+      DELPKG: ({ package: name }) => writeNow('DELPKG', name),
+      DELVER: ({ package: name, version }) => writeNow('DELVER', `${name} ${version}`),
     });
-    for (const kind of ['ROOT', 'SEARCH', 'SITEMAP'] as const) this.#wishAgain(kind);
-    this.every(LOOK_S, () => this.#look());
+    for (const kind of ['ROOT', 'SEARCH', 'SITEMAP'] as const) this.#enqueueUnsaved(kind);
+    this.every(BACKLOG_POLL_INTERVAL_S, () => this.#readBacklog());
     this.every(
       0.25,
       () => {
-        for (const page of this.#pages.values()) this.#makeReady(page);
-        if (this.#stalled) this.#handOut();
+        for (const page of this.#pages.values()) this.#queueIfDue(page);
+        if (this.#stalled) this.#dispatch();
       },
       0.25,
     );
     this.every(60, () => {
-      this.#backlog.reread();
+      this.#backlog.rewind();
       const now = this.clock.monotonicMs();
-      for (const [key, { at, bufferMs }] of this.#written) if (at + bufferMs < now) this.#written.delete(key);
+      for (const [key, { at, bufferMs }] of this.#lastWrites)
+        if (at + bufferMs < now) this.#lastWrites.delete(key);
     });
   }
 
@@ -153,165 +171,177 @@ export class TheSecretary extends Actor {
    * What is due is written before it ends, as far as there is time: a farm that was told to build something, and to end
    * then, leaves a whole site. The rest is kept, and found by the next Secretary.
    */
-  protected override async stopped(): Promise<void> {
-    const end = this.clock.monotonicMs() + LAST_MS;
+  protected override async onStopped(): Promise<void> {
+    const deadline = this.clock.monotonicMs() + SHUTDOWN_BUDGET_MS;
     try {
       // Another Secretary may be at work by now.
       this.context.fence();
-      await this.#look();
+      await this.#readBacklog();
     } catch (error) {
       if (!(error instanceof PiwError)) throw error;
       return;
     }
     // Where there is no Scribe any more, it is not waited for.
-    this.#scribe = new Client(this.bus, scribe, undefined, { timeoutMs: LAST_MS, once: true });
+    this.#scribe = new ProtocolClient(this.bus, scribe, undefined, {
+      timeoutMs: SHUTDOWN_BUDGET_MS,
+      once: true,
+    });
     // What shows all packages comes last, and only if it is soon done.
-    const all = [ROOT, 'SEARCH', 'SITEMAP'];
-    const rank = (page: Page): number => all.indexOf(page.key);
+    const siteWideKeys = [ROOT_PAGE, 'SEARCH', 'SITEMAP'];
+    const rank = (page: PendingPage): number => siteWideKeys.indexOf(page.key);
     const due = [...this.#pages.values()].sort((a, b) => rank(a) - rank(b));
     for (const page of due) {
-      const { unmet, tries, afterRoot, key } = page;
-      if (this.clock.monotonicMs() + (this.#took.get(key) ?? 0) > end) return;
-      if (unmet && tries === 0 && afterRoot === 0 && verbFor(page.wishes()) !== 'PACK')
+      const { hasRequests, attempts, afterRoot, key } = page;
+      if (this.clock.monotonicMs() + (this.#lastDurationsMs.get(key) ?? 0) > deadline) return;
+      if (hasRequests && attempts === 0 && afterRoot === 0 && verbFor(page.requests()) !== 'PACK')
         await this.#write(page, () => undefined);
-      if (page.tries > tries || this.#stalled) return;
+      if (page.attempts > attempts || this.#stalled) return;
     }
   }
 
-  async #look(): Promise<void> {
-    for (const lane of PAGE_LANES) {
-      for (let more = true; more && !this.#isEnough(lane);) {
-        const wishes = await this.#backlog.more(lane);
-        for (const wish of wishes) this.#wish(wish);
-        more = wishes.length > 0;
+  async #readBacklog(): Promise<void> {
+    for (const priority of PAGE_PRIORITIES) {
+      for (let more = true; more && !this.#hasEnough(priority);) {
+        const requests = await this.#backlog.readNext(priority);
+        for (const wish of requests) this.#enqueue(wish);
+        more = requests.length > 0;
       }
     }
   }
 
-  #isEnough(lane: PageLane): boolean {
+  #hasEnough(priority: PagePriority): boolean {
     let ready = 0;
     let waiting = 0;
     for (const page of this.#pages.values()) {
-      if (page.lane !== lane) continue;
+      if (page.priority !== priority) continue;
       if (page.state === 'ready') ready += 1;
       else waiting += 1;
     }
-    return ready >= ENOUGH.ready || waiting >= ENOUGH.waiting;
+    return ready >= MAX_LOADED_PAGES.ready || waiting >= MAX_LOADED_PAGES.waiting;
   }
 
   /** The same for what isn't kept in the backlog. */
-  #wishAgain(kind: Kind): void {
-    this.#notes += 1;
-    this.#wish({ kind, argument: '', note: this.#notes });
+  #enqueueUnsaved(kind: PageKind): void {
+    this.#lastNote += 1;
+    this.#enqueue({ kind, argument: '', note: this.#lastNote });
   }
 
-  #wish(wish: Wish): Page {
-    const key = pageOf(wish.kind, wish.argument);
-    const last = this.#written.get(key);
-    const page = this.#pages.get(key) ?? new Page(key, last === undefined ? 0 : last.at + last.bufferMs);
+  #enqueue(request: PageRequest): PendingPage {
+    const key = pageKeyOf(request.kind, request.argument);
+    const lastWrite = this.#lastWrites.get(key);
+    const page =
+      this.#pages.get(key) ??
+      new PendingPage(key, lastWrite === undefined ? 0 : lastWrite.at + lastWrite.bufferMs);
     this.#pages.set(key, page);
-    page.wish(wish);
-    this.#makeReady(page);
+    page.add(request);
+    this.#queueIfDue(page);
     return page;
   }
 
-  #makeReady(page: Page): void {
+  #queueIfDue(page: PendingPage): void {
     if (page.state === 'waiting') {
-      if (page.at > this.clock.monotonicMs() || page.afterRoot > this.#roots.done) return;
+      if (page.dueAt > this.clock.monotonicMs() || page.afterRoot > this.#roots.done) return;
       page.state = 'ready';
-      page.queued = undefined;
+      page.queuedPriority = undefined;
     }
     if (page.state !== 'ready') return;
-    const { lane } = page;
+    const { priority } = page;
     // What was only to be compressed may be wished for by those who install while it waits for its turn.
-    if (page.queued === lane) return;
-    page.queued = lane;
-    this.#lanes[lane].push(page);
-    this.#handOut();
+    if (page.queuedPriority === priority) return;
+    page.queuedPriority = priority;
+    this.#readyPages[priority].push(page);
+    this.#dispatch();
   }
 
   /** The next of a lane. */
-  #next(lane: PageLane): Page | undefined {
-    let page = this.#lanes[lane].shift();
-    while (page && (page.state !== 'ready' || page.queued !== lane)) page = this.#lanes[lane].shift();
+  #nextReady(priority: PagePriority): PendingPage | undefined {
+    let page = this.#readyPages[priority].shift();
+    while (page && (page.state !== 'ready' || page.queuedPriority !== priority))
+      page = this.#readyPages[priority].shift();
     return page;
   }
 
-  #handOut(): void {
+  #dispatch(): void {
     // What is due at the end is written one by one.
     if (this.isStopping()) return;
-    while (this.#hands > 0 && this.#mayTry()) {
-      const page = this.#next('front');
+    while (this.#freeWorkers > 0 && this.#mayDispatch()) {
+      const page = this.#nextReady('front');
       if (!page) break;
-      this.#tries();
-      this.#hands -= 1;
-      void this.track(async () => {
+      this.#delayNextTry();
+      this.#freeWorkers -= 1;
+      void this.runInBackground(async () => {
         await this.#write(page, () => {
           // The Scribe can have the next one, while this one is noted as written.
-          this.#hands += 1;
-          this.#handOut();
+          this.#freeWorkers += 1;
+          this.#dispatch();
         });
       });
     }
-    if (this.#slowHand.busy || !this.#mayTry()) return;
-    const { turn } = this.#slowHand;
-    const other = turn === 'rest' ? 'projects' : 'rest';
-    const page = this.#next(turn) ?? this.#next(other);
+    if (this.#lowPriorityWorker.busy || !this.#mayDispatch()) return;
+    const { nextPriority } = this.#lowPriorityWorker;
+    const other = nextPriority === 'rest' ? 'projects' : 'rest';
+    const page = this.#nextReady(nextPriority) ?? this.#nextReady(other);
     if (!page) return;
-    this.#tries();
-    this.#slowHand = { busy: true, turn: other };
+    this.#delayNextTry();
+    this.#lowPriorityWorker = { busy: true, nextPriority: other };
     const began = this.clock.monotonicMs();
-    void this.track(() =>
+    void this.runInBackground(() =>
       this.#write(page, () => {
-        this.clock.after(Math.min(REST.times * (this.clock.monotonicMs() - began), REST.mostMs), () => {
-          this.#slowHand.busy = false;
-          this.#handOut();
-        });
+        this.clock.after(
+          Math.min(LOW_PRIORITY_PAUSE.factor * (this.clock.monotonicMs() - began), LOW_PRIORITY_PAUSE.maxMs),
+          () => {
+            this.#lowPriorityWorker.busy = false;
+            this.#dispatch();
+          },
+        );
       }),
     );
   }
 
   /** `done` is called once, when the Scribe is done with it, or it came to no Scribe. */
-  async #write(page: Page, done: () => void): Promise<void> {
-    let held = true;
-    const free = (): void => {
-      if (held) done();
-      held = false;
+  async #write(page: PendingPage, onScribeFree: () => void): Promise<void> {
+    let isScribeBusy = true;
+    const releaseScribe = (): void => {
+      if (isScribeBusy) onScribeFree();
+      isScribeBusy = false;
     };
-    const wishes = page.wishes();
-    const verb = verbFor(wishes);
+    const requests = page.requests();
+    const verb = verbFor(requests);
     page.state = 'writing';
     const began = this.clock.monotonicMs();
     try {
-      await this.#meet(page, verb, wishes, free);
-      this.#goesOn();
+      await this.#askScribe(page, verb, requests, releaseScribe);
+      this.#endStall();
       const now = this.clock.monotonicMs();
-      const bufferMs = this.#bufferOf(verb, now - began);
-      if (ALL.has(verb)) this.#took.set(page.key, now - began);
-      if (verb !== 'PACK') this.#written.set(page.key, { at: now, bufferMs });
-      page.tries = 0;
-      page.met(wishes);
-      page.at = page.urgent || page.afterRoot > 0 ? 0 : now + bufferMs;
-      if (!page.unmet) this.#pages.delete(page.key);
+      const bufferMs = this.#bufferMsFor(verb, now - began);
+      if (SITE_WIDE_KINDS.has(verb)) this.#lastDurationsMs.set(page.key, now - began);
+      if (verb !== 'PACK') this.#lastWrites.set(page.key, { at: now, bufferMs });
+      page.attempts = 0;
+      page.markDone(requests);
+      page.dueAt = page.hasWaiters || page.afterRoot > 0 ? 0 : now + bufferMs;
+      if (!page.hasRequests) this.#pages.delete(page.key);
     } catch (error) {
       if (!(error instanceof PiwError)) throw error;
       if (this.#stall(error)) {
-        page.at = this.clock.monotonicMs();
+        page.dueAt = this.clock.monotonicMs();
         return;
       }
-      page.tries += 1;
+      page.attempts += 1;
       // It may have been too little time: the next one gets twice as much.
-      if (page.key === ROOT)
-        this.#took.set(
-          ROOT,
-          Math.max(this.#took.get(ROOT) ?? 0, ((this.clock.monotonicMs() - began) * 2) / ROOT_TIMES),
+      if (page.key === ROOT_PAGE)
+        this.#lastDurationsMs.set(
+          ROOT_PAGE,
+          Math.max(
+            this.#lastDurationsMs.get(ROOT_PAGE) ?? 0,
+            ((this.clock.monotonicMs() - began) * 2) / ROOT_TIMEOUT_FACTOR,
+          ),
         );
-      page.at = this.clock.monotonicMs() + Math.min(1000 * 2 ** page.tries, MOST_MS_BETWEEN_TRIES);
+      page.dueAt = this.clock.monotonicMs() + Math.min(1000 * 2 ** page.attempts, MAX_RETRY_DELAY_MS);
       this.log.warning(`${page.key} is not written yet: ${error.message}`);
     } finally {
-      free();
+      releaseScribe();
       page.state = 'waiting';
-      this.#makeReady(page);
+      this.#queueIfDue(page);
     }
   }
 
@@ -320,12 +350,12 @@ export class TheSecretary extends Actor {
     if (error.code !== 'PIW_DISK_FULL' && error.code !== 'PIW_DISK_READ_ONLY') return false;
     if (!this.#stalled) this.log.warning(`pages wait: ${error.message}`);
     const now = this.clock.monotonicMs();
-    this.#stalled = { began: this.#stalled?.began ?? now, nextAt: now + FULL_MS };
+    this.#stalled = { began: this.#stalled?.began ?? now, nextAt: now + STALLED_RETRY_INTERVAL_MS };
     return true;
   }
 
   /** A page could be written: so can the others. */
-  #goesOn(): void {
+  #endStall(): void {
     if (!this.#stalled) return;
     const seconds = (this.clock.monotonicMs() - this.#stalled.began) / 1000;
     this.log.info(`pages are written again, after ${seconds.toFixed(0)} s`);
@@ -333,103 +363,117 @@ export class TheSecretary extends Actor {
   }
 
   /** Whether a page may be handed out now. While nothing can be written, that is so for one page at a time. */
-  #mayTry(): boolean {
+  #mayDispatch(): boolean {
     return !this.#stalled || this.clock.monotonicMs() >= this.#stalled.nextAt;
   }
 
   /** A page is handed out. */
-  #tries(): void {
-    if (this.#stalled) this.#stalled.nextAt = this.clock.monotonicMs() + FULL_MS;
+  #delayNextTry(): void {
+    if (this.#stalled) this.#stalled.nextAt = this.clock.monotonicMs() + STALLED_RETRY_INTERVAL_MS;
   }
 
   /** How long a page that took so long isn't written again. */
-  #bufferOf(verb: Kind, tookMs: number): number {
+  #bufferMsFor(verb: PageKind, durationMs: number): number {
     // A log is written once, and removed once.
     if (verb === 'LOG') return 0;
-    if (verb === 'ROOT') return Math.min(ROOT_MS, this.#bufferMs);
-    if (verb === 'SEARCH' || verb === 'SITEMAP') return Math.max(this.#bufferMs, tookMs / SHARE_OF_ALL);
+    if (verb === 'ROOT') return Math.min(ROOT_INTERVAL_MS, this.#bufferMs);
+    if (verb === 'SEARCH' || verb === 'SITEMAP')
+      return Math.max(this.#bufferMs, durationMs / SITE_WIDE_TIME_SHARE);
     return this.#bufferMs;
   }
 
   /** Has a page written, and notes that it is. */
-  async #meet(page: Page, verb: Kind, wishes: readonly Wish[], free: () => void): Promise<void> {
-    const name = packageOf(wishes[0]?.argument ?? '');
+  async #askScribe(
+    page: PendingPage,
+    verb: PageKind,
+    requests: readonly PageRequest[],
+    releaseScribe: () => void,
+  ): Promise<void> {
+    const name = packageOf(requests[0]?.argument ?? '');
     switch (verb) {
       case 'PKG':
-        await this.#package(page, name, wishes, free);
+        await this.#writePackage(page, name, requests, releaseScribe);
         return;
       case 'PROJECT':
-        await this.#underSerial(async (serial) => {
-          await this.#scribe.ask('PROJECT', { package: name, serial }).finally(free);
-          await this.#note({ written: wishes, next: ['PACK', name] });
+        await this.#withSerial(async (serial) => {
+          await this.#scribe.request('PROJECT', { package: name, serial }).finally(releaseScribe);
+          await this.#saveUpdate({ written: requests, next: ['PACK', name] });
         });
         return;
       case 'ROOT':
-        await this.#root().finally(free);
+        await this.#writeRoot().finally(releaseScribe);
         return;
       case 'HOME':
-        if (this.#statistics) await this.#scribe.ask('HOME', { statistics: this.#statistics }).finally(free);
+        if (this.#statistics)
+          await this.#scribe.request('HOME', { statistics: this.#statistics }).finally(releaseScribe);
         return;
       case 'LOG':
-        await this.#scribe.ask('LOG', { build_id: Number(name) }).finally(free);
+        await this.#scribe.request('LOG', { build_id: Number(name) }).finally(releaseScribe);
         break;
       case 'PACK':
         if (name === '')
-          await this.#scribe.ask('PACK', { package: null }, this.#rootPatience()).finally(free);
-        else await this.#scribe.ask('PACK', { package: name }).finally(free);
+          await this.#scribe.request('PACK', { package: null }, this.#rootTimeout()).finally(releaseScribe);
+        else await this.#scribe.request('PACK', { package: name }).finally(releaseScribe);
         break;
       case 'SEARCH':
       case 'SITEMAP':
-        await this.#all.ask(verb, {}).finally(free);
+        await this.#siteWideScribe.request(verb, {}).finally(releaseScribe);
         break;
       default:
         throw new Error(`nobody writes ${verb}`);
     }
-    await this.#note({ written: wishes });
+    await this.#saveUpdate({ written: requests });
   }
 
-  async #package(page: Page, name: string, wishes: readonly Wish[], free: () => void): Promise<void> {
+  async #writePackage(
+    page: PendingPage,
+    name: string,
+    requests: readonly PageRequest[],
+    releaseScribe: () => void,
+  ): Promise<void> {
     const leave = page.afterRoot > 0;
-    await this.#underSerial(async (serial) => {
-      const there = await this.#scribe.ask('PKG', { package: name, serial, leave }).finally(free);
-      const leaves = there.serial === null && there.stands;
-      await this.#note({
-        written: wishes,
-        listed: [name, there.serial],
-        next: [leaves ? 'PKG' : 'PACK', name],
+    await this.#withSerial(async (serial) => {
+      const written = await this.#scribe
+        .request('PKG', { package: name, serial, leave })
+        .finally(releaseScribe);
+      const removalDue = written.serial === null && written.stands;
+      await this.#saveUpdate({
+        written: requests,
+        listed: [name, written.serial],
+        next: [removalDue ? 'PKG' : 'PACK', name],
       });
-      page.afterRoot = leaves ? this.#roots.begun + 1 : 0;
-      const changed = there.serial === serial || (there.serial === null && !leave);
-      if (changed) for (const kind of ['ROOT', 'SEARCH', 'SITEMAP'] as const) this.#wishAgain(kind);
+      page.afterRoot = removalDue ? this.#roots.started + 1 : 0;
+      const changed = written.serial === serial || (written.serial === null && !leave);
+      if (changed) for (const kind of ['ROOT', 'SEARCH', 'SITEMAP'] as const) this.#enqueueUnsaved(kind);
     });
   }
 
   /** One at a time, as all that is one page. */
-  async #root(): Promise<void> {
-    this.#roots.begun += 1;
-    const number = this.#roots.begun;
-    await this.#scribe.ask('ROOT', { serial: await this.#serials.settled() }, this.#rootPatience());
-    this.#roots.done = number;
-    this.#wishAgain('PACK');
+  async #writeRoot(): Promise<void> {
+    this.#roots.started += 1;
+    const rootNumber = this.#roots.started;
+    await this.#scribe.request('ROOT', { serial: await this.#serials.settledSerial() }, this.#rootTimeout());
+    this.#roots.done = rootNumber;
+    this.#enqueueUnsaved('PACK');
   }
 
-  #rootPatience(): { timeoutMs: number; patienceMs: number } {
-    const wanted = ROOT_TIMES * (this.#took.get(ROOT) ?? 0);
-    const ms = Math.min(Math.max(wanted, PATIENCE_MS.root), PATIENCE_MS.all);
+  #rootTimeout(): { timeoutMs: number; patienceMs: number } {
+    const wantedMs = ROOT_TIMEOUT_FACTOR * (this.#lastDurationsMs.get(ROOT_PAGE) ?? 0);
+    const ms = Math.min(Math.max(wantedMs, SCRIBE_TIMEOUT_MS.root), SCRIBE_TIMEOUT_MS.siteWide);
     return { timeoutMs: ms, patienceMs: ms };
   }
 
-  async #underSerial(what: (serial: number) => Promise<void>): Promise<void> {
-    const serial = await this.#serials.take();
+  async #withSerial(write: (serial: number) => Promise<void>): Promise<void> {
+    const serial = await this.#serials.allocate();
     try {
-      await what(serial);
+      await write(serial);
     } finally {
-      this.#serials.done(serial);
+      this.#serials.complete(serial);
     }
   }
 
-  async #note(saved: Saved): Promise<void> {
-    const next = await this.#backlog.note(saved);
-    if (next) this.#wish(next);
+  async #saveUpdate(update: BacklogUpdate): Promise<void> {
+    const next = await this.#backlog.record(update);
+    if (next) this.#enqueue(next);
   }
 }

@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util';
-import { partOf } from '../actors/cast.js';
+import { actorSpecOf } from '../actors/cast.js';
 import { reportFailure, runProcess } from './actor/process.js';
-import { SETTINGS, type Settings } from './config.js';
+import { SETTINGS_ENV, type Settings } from './config.js';
 import { masterConnection } from './connection.js';
 import { PiwError } from './errors.js';
 import { createLog, fileSink } from './log.js';
@@ -15,10 +15,10 @@ export async function main(): Promise<number> {
   try {
     return await run();
   } catch (error) {
-    const foreseen = error instanceof PiwError;
-    process.stderr.write(`piw: ${foreseen ? `${error.message}. ${error.advice}` : stackOf(error)}\n`);
-    if (foreseen) await reportFailure(error);
-    return foreseen ? error.exit : 70;
+    const isExpected = error instanceof PiwError;
+    process.stderr.write(`piw: ${isExpected ? `${error.message}. ${error.advice}` : stackOf(error)}\n`);
+    if (isExpected) await reportFailure(error);
+    return isExpected ? error.exitCode : 70;
   }
 }
 
@@ -31,15 +31,15 @@ async function run(): Promise<number> {
     },
     allowPositionals: true,
   });
-  const part = partOf(positionals[0] ?? '');
-  const handed = process.env[SETTINGS];
-  if (handed === undefined) throw new PiwError('PIW_USAGE', 'piw actor runs a task without a master');
-  const settings = JSON.parse(handed) as Settings;
+  const spec = actorSpecOf(positionals[0] ?? '');
+  const settingsJson = process.env[SETTINGS_ENV];
+  if (settingsJson === undefined) throw new PiwError('PIW_USAGE', 'piw actor runs a task without a master');
+  const settings = JSON.parse(settingsJson) as Settings;
   const instance = process.env['PIW_INSTANCE'];
   const level = values.verbose ? 'debug' : values.quiet ? 'warning' : 'info';
-  return await runProcess(part, settings, {
-    bus: { ...masterConnection(settings), name: part.task },
-    log: createLog(part.task, level, fileSink(values['log-file'])),
+  return await runProcess(spec, settings, {
+    bus: { ...masterConnection(settings), name: spec.task },
+    log: createLog(spec.task, level, fileSink(values['log-file'])),
     supervised: true,
     ...(instance === undefined ? {} : { instance }),
   });

@@ -1,14 +1,14 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { PiwError, reason } from './errors.js';
+import { PiwError, errorMessage } from './errors.js';
 
 /**
  * The settings of every piw command, in one table: a key of the configuration file is the long name
  * of the option. What stands on the command line comes before what the file says, and that before
  * the default here.
  */
-interface Key {
+interface SettingDefinition {
   readonly kind: 'text' | 'choice' | 'list' | 'flag' | 'whole' | 'duration' | 'path';
   readonly fallback: string | readonly string[] | boolean | number | null;
   /** Of a choice. */
@@ -27,13 +27,13 @@ const choice = <const C extends readonly string[]>(fallback: C[number], choices:
   ({ kind: 'choice', fallback, choices }) as const;
 const list = { kind: 'list', fallback: [] as readonly string[] } as const;
 /** `NAME=VALUE`, each a variable of the environment. */
-const variables = { ...list, check: badVariable } as const;
+const variables = { ...list, check: variableProblem } as const;
 const whole = (fallback: number, least = 0) => ({ kind: 'whole', fallback, least }) as const;
 /** `3h`, `90m`, `45s`; a plain number is seconds. */
 const duration = (seconds: number) => ({ kind: 'duration', fallback: seconds }) as const;
 const flag = { kind: 'flag', fallback: false } as const;
 
-export const KEYS = {
+export const SETTING_DEFINITIONS = {
   /** Where NATS is: host, host:port or nats://user:password@host:port. */
   nats: text('localhost'),
   /** The first token of every subject: several farms can share servers. */
@@ -157,10 +157,10 @@ export const KEYS = {
   'slave-user': text(),
   'slave-key': path(),
   nkey: text(),
-} as const satisfies Record<string, Key>;
+} as const satisfies Record<string, SettingDefinition>;
 
-type KeyName = keyof typeof KEYS;
-type ValueOf<K extends Key> = K extends { kind: 'list' }
+type SettingName = keyof typeof SETTING_DEFINITIONS;
+type SettingValue<K extends SettingDefinition> = K extends { kind: 'list' }
   ? readonly string[]
   : K extends { kind: 'flag' }
     ? boolean
@@ -173,26 +173,28 @@ type ValueOf<K extends Key> = K extends { kind: 'list' }
           : string;
 
 /** Every setting with its value. Durations are in seconds; paths are absolute. */
-export type Settings = { readonly [K in KeyName]: ValueOf<(typeof KEYS)[K]> };
+export type Settings = { readonly [K in SettingName]: SettingValue<(typeof SETTING_DEFINITIONS)[K]> };
 /** Those that somebody has set. */
-export type SetSettings = { readonly [K in KeyName]?: NonNullable<Settings[K]> | undefined };
-export type Given = Partial<Record<KeyName, string | readonly string[] | boolean | number | undefined>>;
+export type ExplicitSettings = { readonly [K in SettingName]?: NonNullable<Settings[K]> | undefined };
+export type RawSettings = Partial<
+  Record<SettingName, string | readonly string[] | boolean | number | undefined>
+>;
 
 /** The variable in which a master hands its settings to its actors, which read no configuration. */
-export const SETTINGS = 'PIW_SETTINGS';
+export const SETTINGS_ENV = 'PIW_SETTINGS';
 
 /** Where configuration is looked for; what a later file says overrides an earlier one. */
-export function defaultFiles(): readonly string[] {
+export function defaultConfigFiles(): readonly string[] {
   return [
     '/etc/piwheels.conf',
     '/usr/local/etc/piwheels.conf',
     join(homedir(), '.config', 'piwheels', 'piwheels.conf'),
-    farmFile(defaultDataDir()),
+    farmConfigFile(defaultDataDir()),
   ];
 }
 
 /** The configuration that `piw farm` writes, so that every other command finds its farm. */
-export const farmFile = (dataDir: string): string => join(dataDir, 'piwheels.conf');
+export const farmConfigFile = (dataDir: string): string => join(dataDir, 'piwheels.conf');
 
 export function defaultDataDir(): string {
   if (process.getuid?.() === 0) return '/var/lib/piw/farm';
@@ -204,12 +206,12 @@ export function defaultDataDir(): string {
  * that exist), then the defaults. Raises PIW_CONFIG for an unknown key, a bad value, or a named file
  * that can't be read.
  */
-export function loadSettings(given: Given, file?: string): Settings {
-  const files = file === undefined ? defaultFiles().filter((name) => readable(name)) : [file];
-  const set = setIn(given, files);
-  const settings = Object.entries(KEYS).map(([name, { fallback }]) => [
+export function loadSettings(flags: RawSettings, file?: string): Settings {
+  const files = file === undefined ? defaultConfigFiles().filter((name) => isReadable(name)) : [file];
+  const explicit = readExplicitSettings(flags, files);
+  const settings = Object.entries(SETTING_DEFINITIONS).map(([name, { fallback }]) => [
     name,
-    set[name as KeyName] ?? fallback,
+    explicit[name as SettingName] ?? fallback,
   ]);
   return Object.fromEntries(settings) as Settings;
 }
@@ -218,31 +220,31 @@ export function loadSettings(given: Given, file?: string): Settings {
  * Returns what is `given` on the command line or else set in `file`, without the default places and values. Throws as
  * loadSettings does.
  */
-export function setSettings(given: Given, file: string | undefined): SetSettings {
-  return setIn(given, file === undefined ? [] : [file]);
+export function loadExplicitSettings(flags: RawSettings, file: string | undefined): ExplicitSettings {
+  return readExplicitSettings(flags, file === undefined ? [] : [file]);
 }
 
-function setIn(given: Given, files: readonly string[]): SetSettings {
-  const fromFiles: Given = {};
+function readExplicitSettings(flags: RawSettings, files: readonly string[]): ExplicitSettings {
+  const fromFiles: RawSettings = {};
   for (const name of files) {
     let contents: string;
     try {
       contents = readFileSync(name, 'utf8');
     } catch (error) {
-      throw new PiwError('PIW_CONFIG', `${name} can't be read: ${reason(error)}`, { cause: error });
+      throw new PiwError('PIW_CONFIG', `${name} can't be read: ${errorMessage(error)}`, { cause: error });
     }
     Object.assign(fromFiles, parseConfig(contents, name));
   }
-  const merged = { ...fromFiles, ...onlyGiven(given) };
-  const set: Record<string, unknown> = {};
-  for (const [name, key] of Object.entries(KEYS)) {
-    const value = merged[name as KeyName];
-    if (value !== undefined) set[name] = convert(name, key, value);
+  const merged = { ...fromFiles, ...withoutUnsetFlags(flags) };
+  const converted: Record<string, unknown> = {};
+  for (const [name, key] of Object.entries(SETTING_DEFINITIONS)) {
+    const value = merged[name as SettingName];
+    if (value !== undefined) converted[name] = convert(name, key, value);
   }
-  return set;
+  return converted;
 }
 
-function readable(file: string): boolean {
+function isReadable(file: string): boolean {
   try {
     return existsSync(file) && readFileSync(file).length >= 0;
   } catch {
@@ -255,8 +257,8 @@ function readable(file: string): boolean {
  * `key = value` lines; `#` begins a comment, `[sections]` are passed over, a repeated key makes a
  * list. Raises PIW_CONFIG with the line's number.
  */
-export function parseConfig(contents: string, file: string): Given {
-  const given: Record<string, string | string[]> = {};
+export function parseConfig(contents: string, file: string): RawSettings {
+  const parsed: Record<string, string | string[]> = {};
   contents.split(/\r?\n/).forEach((raw, i) => {
     const line = raw.trim();
     if (line === '' || line.startsWith('#') || line.startsWith('[')) return;
@@ -265,16 +267,18 @@ export function parseConfig(contents: string, file: string): Given {
     if (!match) throw new PiwError('PIW_CONFIG', `${at}: not a line of the form key = value`);
     const name = (match[1] ?? '').replaceAll('_', '-');
     const value = (match[2] ?? '').replace(/\s+#.*$/, '');
-    if (!(name in KEYS)) throw new PiwError('PIW_CONFIG', `${at}: no piw command has a setting ${name}`);
-    if (KEYS[name as KeyName].kind === 'list') given[name] = [given[name] ?? [], value].flat();
-    else given[name] = value;
+    if (!(name in SETTING_DEFINITIONS))
+      throw new PiwError('PIW_CONFIG', `${at}: no piw command has a setting ${name}`);
+    if (SETTING_DEFINITIONS[name as SettingName].kind === 'list')
+      parsed[name] = [parsed[name] ?? [], value].flat();
+    else parsed[name] = value;
   });
-  return given;
+  return parsed;
 }
 
 /** The lines of a configuration file for these settings. */
-export function formatConfig(given: Given): string {
-  const lines = Object.entries(given).flatMap(([name, value]) =>
+export function formatConfig(settings: RawSettings): string {
+  const lines = Object.entries(settings).flatMap(([name, value]) =>
     Array.isArray(value) ? value.map((item) => `${name} = ${String(item)}`) : [`${name} = ${String(value)}`],
   );
   return `${lines.join('\n')}\n`;
@@ -290,8 +294,12 @@ export function parseDuration(value: string): number | undefined {
   return ((days ?? 0) * 24 + (hours ?? 0)) * 3600 + (minutes ?? 0) * 60 + (seconds ?? 0);
 }
 
-function convert(name: string, key: Key, value: string | readonly string[] | boolean | number): unknown {
-  const bad = (what: string) => new PiwError('PIW_CONFIG', `${name} = ${String(value)}: ${what}`);
+function convert(
+  name: string,
+  key: SettingDefinition,
+  value: string | readonly string[] | boolean | number,
+): unknown {
+  const invalidValue = (what: string) => new PiwError('PIW_CONFIG', `${name} = ${String(value)}: ${what}`);
   switch (key.kind) {
     case 'list': {
       const items: readonly string[] = Array.isArray(value) ? value.map(String) : [String(value)];
@@ -305,24 +313,24 @@ function convert(name: string, key: Key, value: string | readonly string[] | boo
       if (typeof value === 'boolean') return value;
       if (/^(true|yes|on|1|)$/i.test(String(value))) return true;
       if (/^(false|no|off|0)$/i.test(String(value))) return false;
-      throw bad('it is either true or false');
+      throw invalidValue('it is either true or false');
     }
     case 'whole': {
       const number = Number(value);
       const { least = 0 } = key;
       if (!Number.isSafeInteger(number) || String(value).trim() === '' || number < least)
-        throw bad(`it is a whole number${least > 0 ? `, and at least ${String(least)}` : ''}`);
+        throw invalidValue(`it is a whole number${least > 0 ? `, and at least ${String(least)}` : ''}`);
       return number;
     }
     case 'choice': {
       const { choices = [] } = key;
       const chosen = String(value);
-      if (!choices.includes(chosen)) throw bad(`it is one of ${choices.join(', ')}`);
+      if (!choices.includes(chosen)) throw invalidValue(`it is one of ${choices.join(', ')}`);
       return chosen;
     }
     case 'duration': {
       const seconds = parseDuration(String(value));
-      if (seconds === undefined) throw bad('it is a duration like 3h, 90m or 45s');
+      if (seconds === undefined) throw invalidValue('it is a duration like 3h, 90m or 45s');
       return seconds;
     }
     case 'path':
@@ -336,7 +344,7 @@ function convert(name: string, key: Key, value: string | readonly string[] | boo
 const RESERVED_VARIABLES =
   /^(?:PATH|HOME|TMPDIR|XDG_\w+_HOME|PIP_(?:CONFIG_FILE|INDEX_URL|NO_BINARY|ONLY_BINARY|USE_PEP517)|PIW_\w*)$/;
 
-function badVariable(item: string): string | undefined {
+function variableProblem(item: string): string | undefined {
   const [, name] = /^([A-Za-z_]\w*)=[^\0\r\n]*$/.exec(item) ?? [];
   if (name === undefined) return 'it is NAME=VALUE, a variable of the environment';
   if (name === 'PATH') return 'folders of further programs are named with build-path';
@@ -344,8 +352,8 @@ function badVariable(item: string): string | undefined {
 }
 
 /** A flag that stands on no command line is false there, which says nothing. */
-function onlyGiven(given: Given): Given {
+function withoutUnsetFlags(flags: RawSettings): RawSettings {
   return Object.fromEntries(
-    Object.entries(given).filter(([, value]) => value !== undefined && value !== false),
+    Object.entries(flags).filter(([, value]) => value !== undefined && value !== false),
   );
 }

@@ -8,7 +8,7 @@
  *   4 in use by somebody else · 5 out of reach · 6 of another version · 70 a fault of piw's own
  *   130 interrupted before what was asked for was done
  */
-interface Kind {
+interface ErrorDefinition {
   readonly exit: number;
   readonly advice: string;
 }
@@ -114,7 +114,7 @@ export const ERRORS = {
   PIW_INTERRUPTED: { exit: 130, advice: 'Run it again to go on where it stopped.' },
   PIW_ACTOR_FAILING: { exit: 70, advice: 'The log says why the task keeps ending.' },
   PIW_INTERNAL: { exit: 70, advice: 'This is a fault of piw; --stack prints where.' },
-} as const satisfies Record<string, Kind>;
+} as const satisfies Record<string, ErrorDefinition>;
 
 export type ErrorCode = keyof typeof ERRORS;
 
@@ -129,7 +129,7 @@ export class PiwError extends Error {
   }
 
   /** What a command that ends on this error exits with, 1 to 130. */
-  get exit(): number {
+  get exitCode(): number {
     return ERRORS[this.code].exit;
   }
 
@@ -144,7 +144,7 @@ export class PiwError extends Error {
 }
 
 /** Codes of trouble with a disk of this machine, which no sender of a file can do anything about. */
-const DISK_TROUBLE: ReadonlySet<string> = new Set<ErrorCode>([
+const DISK_ERRORS: ReadonlySet<string> = new Set<ErrorCode>([
   'PIW_DISK_FULL',
   'PIW_DISK_READ_ONLY',
   'PIW_DISK_ERROR',
@@ -152,10 +152,10 @@ const DISK_TROUBLE: ReadonlySet<string> = new Set<ErrorCode>([
 ]);
 
 /** Whether an error is about a disk, and not about what was to be written to it. */
-export const isDiskTrouble = (error: unknown): error is PiwError =>
-  error instanceof PiwError && DISK_TROUBLE.has(error.code);
+export const isDiskError = (error: unknown): error is PiwError =>
+  error instanceof PiwError && DISK_ERRORS.has(error.code);
 
 /** The message of whatever was thrown. */
-export function reason(thrown: unknown): string {
+export function errorMessage(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown);
 }

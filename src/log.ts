@@ -1,13 +1,13 @@
 import { closeSync, openSync, writeSync } from 'node:fs';
-import { PiwError, reason } from './errors.js';
+import { PiwError, errorMessage } from './errors.js';
 
 /**
  * Log lines, one an event: time, level, who, what. They go to standard error, where systemd, a pipe
  * or `--log-file` take them. Nothing secret is ever a part of a line: addresses are redacted by
  * whoever has them.
  */
-export const LEVELS = ['debug', 'info', 'warning', 'error'] as const;
-export type Level = (typeof LEVELS)[number];
+export const LOG_LEVELS = ['debug', 'info', 'warning', 'error'] as const;
+export type LogLevel = (typeof LOG_LEVELS)[number];
 
 export interface Log {
   debug(text: string): void;
@@ -16,27 +16,27 @@ export interface Log {
   error(text: string): void;
 }
 
-export type Sink = (line: string) => void;
+export type LogSink = (line: string) => void;
 
-const toStderr: Sink = (line) => {
+const toStderr: LogSink = (line) => {
   process.stderr.write(`${line}\n`);
 };
 
 /** A log for `who`, which writes what is of `level` or above. */
-export function createLog(who: string, level: Level = 'info', sink: Sink = toStderr): Log {
-  const from = LEVELS.indexOf(level);
-  const at = (name: Level) => (text: string) => {
-    if (LEVELS.indexOf(name) < from) return;
+export function createLog(component: string, level: LogLevel = 'info', sink: LogSink = toStderr): Log {
+  const threshold = LOG_LEVELS.indexOf(level);
+  const logAt = (name: LogLevel) => (text: string) => {
+    if (LOG_LEVELS.indexOf(name) < threshold) return;
     // A log line is one line: whatever came from outside can't begin another, or move a cursor.
     // eslint-disable-next-line no-control-regex
     const plain = text.replace(/[\u0000-\u001f\u007f]+/g, ' ');
-    sink(`${new Date().toISOString()} ${name.toUpperCase().padEnd(7)} ${who}: ${plain}`);
+    sink(`${new Date().toISOString()} ${name.toUpperCase().padEnd(7)} ${component}: ${plain}`);
   };
-  return { debug: at('debug'), info: at('info'), warning: at('warning'), error: at('error') };
+  return { debug: logAt('debug'), info: logAt('info'), warning: logAt('warning'), error: logAt('error') };
 }
 
 /** Writes to the end of this file; to standard error if none is named. Raises PIW_NOT_WRITABLE. */
-export function fileSink(file: string | undefined): Sink | undefined {
+export function fileSink(file: string | undefined): LogSink | undefined {
   if (file === undefined) return undefined;
   try {
     // Found out now and not at the first line.
@@ -48,7 +48,7 @@ export function fileSink(file: string | undefined): Sink | undefined {
       writeSync(handle, `${line}\n`);
     };
   } catch (error) {
-    throw new PiwError('PIW_NOT_WRITABLE', `the log file ${file} can't be written: ${reason(error)}`, {
+    throw new PiwError('PIW_NOT_WRITABLE', `the log file ${file} can't be written: ${errorMessage(error)}`, {
       cause: error,
     });
   }

@@ -1,5 +1,5 @@
 /** Room for what is new, of a process that doesn't say otherwise, MB. */
-const ROOM_MB = 2;
+const DEFAULT_SEMI_SPACE_MB = 2;
 
 /**
  * How Node runs what works for long: with so much room for what is new. By itself, V8 gives it up to 48 MB (three times
@@ -7,4 +7,6 @@ const ROOM_MB = 2;
  * stay under 100 MB while a file of 500 MB passes, in the place of 110 to 130. A Scribe, whose pages are megabytes of small
  * pieces, writes a third more of them with 16.
  */
-export const nodeFlags = (roomMb = ROOM_MB): readonly string[] => [`--max-semi-space-size=${String(roomMb)}`];
+export const nodeFlags = (semiSpaceMb = DEFAULT_SEMI_SPACE_MB): readonly string[] => [
+  `--max-semi-space-size=${String(semiSpaceMb)}`,
+];

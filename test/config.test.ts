@@ -2,11 +2,11 @@ import { mkdtempSync, writeFileSync } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { variablesOf } from '../src/builder/environment.js';
-import { formatConfig, loadSettings, parseConfig, parseDuration, type Given } from '../src/config.js';
+import { parseVariables } from '../src/builder/environment.js';
+import { formatConfig, loadSettings, parseConfig, parseDuration, type RawSettings } from '../src/config.js';
 import { PiwError } from '../src/errors.js';
 
-const settings = (given: Given) => loadSettings(given, '/dev/null');
+const settings = (given: RawSettings) => loadSettings(given, '/dev/null');
 
 /** What it says of a setting that it refuses. */
 function refused(what: () => unknown): string {
@@ -92,8 +92,8 @@ void t.test('a flag is true or false in the usual words, and a path is absolute'
 
 void t.test('a variable of builds is NAME=VALUE, and none that the builder sets', (t) => {
   const { 'build-env': variables } = settings({ 'build-env': ['CFLAGS=-O2 -g', 'EMPTY=', '_a1=b=c'] });
-  t.strictSame(variablesOf(variables), { CFLAGS: '-O2 -g', EMPTY: '', _a1: 'b=c' });
-  t.strictSame(variablesOf(['A=1', 'A=2']), { A: '2' });
+  t.strictSame(parseVariables(variables), { CFLAGS: '-O2 -g', EMPTY: '', _a1: 'b=c' });
+  t.strictSame(parseVariables(['A=1', 'A=2']), { A: '2' });
   for (const wrong of ['CFLAGS', '=x', '1A=x', 'A-B=x', 'A=x\ny', 'A=\0'])
     t.match(
       refused(() => settings({ 'build-env': [wrong] })),

@@ -18,7 +18,7 @@ import { join, relative, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { PiwError } from '../src/errors.js';
 import { startServers } from './helpers/servers.js';
-import { type Outcome, TestFile } from './helpers/test-file.js';
+import { type TestFileResult, TestFile } from './helpers/test-file.js';
 
 const HERE = fileURLToPath(new URL('.', import.meta.url));
 /** Not the tests of the suite: they take long, or are what tests work on. */
@@ -48,7 +48,7 @@ function nameOf(path: string): string {
   return relative(HERE, path).replace(/\.test\.js$/, '');
 }
 
-function tell(path: string, { passed, failed, skipped, seconds, report }: Outcome): void {
+function tell(path: string, { passed, failed, skipped, seconds, report }: TestFileResult): void {
   const skips = skipped > 0 ? `, ${skipped} skipped` : '';
   const what = failed > 0 ? `${passed} passed, ${failed} failed${skips}` : `${passed} passed${skips}`;
   say(`${failed > 0 ? 'FAIL' : 'ok  '} ${nameOf(path)} (${what}, ${seconds.toFixed(1)} s)`);

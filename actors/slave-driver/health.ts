@@ -1,26 +1,26 @@
-import { Client } from '../../src/actor/client.js';
+import { ProtocolClient } from '../../src/actor/client.js';
 import type { Clock } from '../../src/actor/clock.js';
 import type { Conditions } from '../../src/actor/conditions.js';
 import type { Bus } from '../../src/bus/bus.js';
 import type { Log } from '../../src/log.js';
 import { oracle } from '../../src/protocols/oracle.js';
 import type { SetAside } from '../../src/protocols/slave-health.js';
-import { failureClass, failureKind } from '../../src/states/failure.js';
-import { Comparison, isAcquitted, type Suspicion } from '../../src/states/slave-health.js';
-import { targetOf, type SlaveState } from '../../src/states/slave-state.js';
+import { failureClass, failurePolicy } from '../../src/states/failure.js';
+import { SlaveComparison, isAcquitted, type Suspicion } from '../../src/states/slave-health.js';
+import { formatTarget, type SlaveState } from '../../src/states/slave-state.js';
 
 /** The condition of a slave that is set aside. */
-const SET_ASIDE = 'slave-set-aside';
+const SET_ASIDE_CONDITION = 'slave-set-aside';
 /** The condition of a slave that lacks something that builds need. */
-const INCOMPLETE = 'slave-incomplete';
+const INCOMPLETE_CONDITION = 'slave-incomplete';
 /** How long a slave that is set aside waits for its next probe: half as long as it has been so far, within these. */
-const PROBE_MS = { least: 600_000, most: 6 * 3_600_000 };
+const PROBE_DELAY_MS = { min: 600_000, max: 6 * 3_600_000 };
 /** So many probes in a row that succeed end it. */
-const GOOD_PROBES = 3;
+const REQUIRED_PROBES = 3;
 /** A slave that has said something so lately is there, milliseconds. */
-const LIVE_MS = 120_000;
+const LIVENESS_WINDOW_MS = 120_000;
 
-export interface HealthOptions {
+export interface SlaveHealthMonitorOptions {
   readonly bus: Bus;
   readonly log: Log;
   readonly clock: Clock;
@@ -30,7 +30,7 @@ export interface HealthOptions {
 }
 
 /** How a build of a slave has ended. */
-export interface Ended {
+export interface SlaveBuildOutcome {
   readonly package: string;
   readonly failed: boolean;
   readonly failureClass: string | null;
@@ -48,51 +48,59 @@ export interface Ended {
  * All of it is in the database: who is set aside, and the results by which slaves are compared. What is in memory
  * is read from there by each Slave Driver that begins.
  */
-export class Health {
-  readonly #options: HealthOptions;
-  readonly #database: Client<typeof oracle.verbs>;
-  readonly #targets = new Map<string, Comparison>();
+export class SlaveHealthMonitor {
+  readonly #options: SlaveHealthMonitorOptions;
+  readonly #database: ProtocolClient<typeof oracle.verbs>;
+  readonly #comparisons = new Map<string, SlaveComparison>();
   /** Subjects of the conditions that are raised. */
-  readonly #raised = new Map<string, SlaveState>();
+  readonly #raisedConditions = new Map<string, SlaveState>();
   #loading: Promise<void> | undefined;
   /** There may be something to review. */
-  #open = true;
+  #reviewDue = true;
 
-  constructor(options: HealthOptions) {
+  constructor(options: SlaveHealthMonitorOptions) {
     this.#options = options;
-    this.#database = new Client(options.bus, oracle, undefined, { timeoutMs: 10_000, patienceMs: 30_000 });
+    this.#database = new ProtocolClient(options.bus, oracle, undefined, {
+      timeoutMs: 10_000,
+      patienceMs: 30_000,
+    });
   }
 
   /** A slave has said HELLO; `found`: what the database knows of it, or of an earlier session of it. */
-  async greet(slave: SlaveState, found: SetAside | null): Promise<void> {
+  async onHello(slave: SlaveState, recorded: SetAside | null): Promise<void> {
     const { conditions, clock } = this.#options;
     const { lacks } = slave.hello;
     if (lacks.length > 0) {
-      conditions.raise(INCOMPLETE, subjectOf(slave), `${lacks.join('; ')}: other slaves get what needs it`);
-      this.#raised.set(`${INCOMPLETE} ${subjectOf(slave)}`, slave);
-    }
-    if (found === null) return;
-    const [session, since, reason] = found;
-    if (session !== slave.slaveId) {
-      const live = [...this.#options.slaves].some(
-        (other) => other.slaveId === session && other.lastSeen > clock.monotonicMs() - LIVE_MS,
+      conditions.raise(
+        INCOMPLETE_CONDITION,
+        subjectOf(slave),
+        `${lacks.join('; ')}: other slaves get what needs it`,
       );
-      if (live) return;
-      await this.#database.ask('SETASIDE', { slave_id: slave.slaveId, reason, since });
+      this.#raisedConditions.set(`${INCOMPLETE_CONDITION} ${subjectOf(slave)}`, slave);
     }
-    this.#mark(slave, reason, since);
+    if (recorded === null) return;
+    const [recordedSlaveId, since, reason] = recorded;
+    if (recordedSlaveId !== slave.slaveId) {
+      const isEarlierSessionLive = [...this.#options.slaves].some(
+        (other) =>
+          other.slaveId === recordedSlaveId && other.lastSeen > clock.monotonicMs() - LIVENESS_WINDOW_MS,
+      );
+      if (isEarlierSessionLive) return;
+      await this.#database.request('SETASIDE', { slave_id: slave.slaveId, reason, since });
+    }
+    this.#markSetAside(slave, reason, since);
   }
 
   /** Whether a slave lacks what others of its target have: they make whole wheels where it has made less. */
-  hasBetter(slave: SlaveState): boolean {
+  hasBetterPeer(slave: SlaveState): boolean {
     const { clock, slaves } = this.#options;
     if (slave.hello.lacks.length === 0) return false;
     return [...slaves].some(
       ({ hello, lastSeen, setAside }) =>
-        targetOf(hello) === targetOf(slave.hello) &&
+        formatTarget(hello) === formatTarget(slave.hello) &&
         hello.lacks.length === 0 &&
         setAside === undefined &&
-        lastSeen > clock.monotonicMs() - LIVE_MS,
+        lastSeen > clock.monotonicMs() - LIVENESS_WINDOW_MS,
     );
   }
 
@@ -101,28 +109,29 @@ export class Health {
     const { setAside } = slave;
     const now = this.#options.clock.now();
     // Where it is further ahead, the clock was set back meanwhile.
-    if (!setAside || now >= setAside.nextProbe || setAside.nextProbe - now > PROBE_MS.most) return undefined;
+    if (!setAside || now >= setAside.nextProbe || setAside.nextProbe - now > PROBE_DELAY_MS.max)
+      return undefined;
     const at = new Date(setAside.nextProbe).toISOString().slice(11, 16);
     return `set aside: ${setAside.reason}; a probe at ${at} UTC, or piw slaves wake ${String(slave.slaveId)}`;
   }
 
   /** A slave was given a build; of one that is set aside it is a probe. */
-  granted(slave: SlaveState): void {
+  onGrant(slave: SlaveState): void {
     if (slave.setAside) this.#delayProbe(slave.setAside);
   }
 
   /** A build of a slave has ended, and was logged: a success, or a failure for good. */
-  async note(
+  async recordResult(
     slave: SlaveState,
-    { package: name, failed, failureClass: its, durationS }: Ended,
+    { package: name, failed, failureClass: rawFailureClass, durationS }: SlaveBuildOutcome,
   ): Promise<void> {
-    if (failed && failureKind(failureClass(its)).surroundings) return;
+    if (failed && failurePolicy(failureClass(rawFailureClass)).environmental) return;
     await this.#load();
     const now = this.#options.clock.now();
-    const comparison = this.#comparison(targetOf(slave.hello));
+    const comparison = this.#comparisonFor(formatTarget(slave.hello));
     const { slaveId } = slave;
-    comparison.note({ slaveId, package: name, failed, began: now - durationS * 1000, ended: now });
-    if (slave.setAside) await this.#probed(slave, slave.setAside, comparison, failed);
+    comparison.record({ slaveId, package: name, failed, began: now - durationS * 1000, ended: now });
+    if (slave.setAside) await this.#recordProbe(slave, slave.setAside, comparison, failed);
     else if (failed) {
       const suspicion = comparison.suspicion(slaveId);
       if (suspicion) await this.#setAside(slave, suspicion);
@@ -130,33 +139,36 @@ export class Health {
   }
 
   /** An administrator, or what was found since, takes it back. */
-  async wake(slave: SlaveState): Promise<void> {
+  async endSetAside(slave: SlaveState): Promise<void> {
     if (!slave.setAside) return;
-    await this.#database.ask('SETASIDE', { slave_id: slave.slaveId, reason: null, since: 0 });
+    await this.#database.request('SETASIDE', { slave_id: slave.slaveId, reason: null, since: 0 });
     slave.setAside = undefined;
     // It is shown so until it asks for work again, a few seconds from now.
     slave.note = null;
-    this.#comparison(targetOf(slave.hello)).forget(slave.slaveId);
-    this.#clear(SET_ASIDE, slave);
+    this.#comparisonFor(formatTarget(slave.hello)).forget(slave.slaveId);
+    this.#clearCondition(SET_ASIDE_CONDITION, slave);
   }
 
   /** A slave has left: its conditions are nobody's. */
-  gone(slave: SlaveState): void {
-    this.#clear(SET_ASIDE, slave);
-    this.#clear(INCOMPLETE, slave);
+  onLeave(slave: SlaveState): void {
+    this.#clearCondition(SET_ASIDE_CONDITION, slave);
+    this.#clearCondition(INCOMPLETE_CONDITION, slave);
   }
 
   /** Puts back what is not confirmed, and takes back slaves that were right. */
   async review(): Promise<void> {
     await this.#load();
-    const known = new Map([...this.#options.slaves].map((slave) => [slave.slaveId, slave]));
-    for (const slave of this.#raised.values()) if (!known.has(slave.slaveId)) this.gone(slave);
-    while (this.#open) {
-      const slave_ids = [...known.values()].filter(({ setAside }) => setAside).map(({ slaveId }) => slaveId);
-      const { slaves } = await this.#database.ask('REVIEW', { slave_ids });
-      this.#open = slaves.length > 0;
+    const slavesById = new Map([...this.#options.slaves].map((slave) => [slave.slaveId, slave]));
+    for (const slave of this.#raisedConditions.values())
+      if (!slavesById.has(slave.slaveId)) this.onLeave(slave);
+    while (this.#reviewDue) {
+      const slave_ids = [...slavesById.values()]
+        .filter(({ setAside }) => setAside)
+        .map(({ slaveId }) => slaveId);
+      const { slaves } = await this.#database.request('REVIEW', { slave_ids });
+      this.#reviewDue = slaves.length > 0;
       for (const [slaveId, count, , confirmed, refuted] of slaves) {
-        const slave = known.get(slaveId);
+        const slave = slavesById.get(slaveId);
         if (count > 0)
           this.#options.log.info(
             `unconfirmed failures put back slave=${String(slaveId)} builds=${String(count)} confirmed=${String(confirmed)} refuted=${String(refuted)}`,
@@ -165,7 +177,7 @@ export class Health {
         this.#options.log.warning(
           `slave taken back slave=${String(slaveId)} label=${slave.hello.label}: other slaves fail with the same builds confirmed=${String(confirmed)} refuted=${String(refuted)}`,
         );
-        await this.wake(slave);
+        await this.endSetAside(slave);
       }
       if (slaves.every(([, , more]) => !more)) return;
     }
@@ -174,58 +186,58 @@ export class Health {
   async #setAside(slave: SlaveState, suspicion: Suspicion): Promise<void> {
     const { failed, builds, othersFailed, othersBuilds, since } = suspicion;
     const reason = `${String(failed)} of its last ${String(builds)} builds failed, and ${String(othersFailed)} of ${String(othersBuilds)} of the other slaves in that time`;
-    await this.#database.ask('SETASIDE', { slave_id: slave.slaveId, reason, since });
-    this.#mark(slave, reason, this.#options.clock.now());
+    await this.#database.request('SETASIDE', { slave_id: slave.slaveId, reason, since });
+    this.#markSetAside(slave, reason, this.#options.clock.now());
     await this.review();
   }
 
-  async #probed(
+  async #recordProbe(
     slave: SlaveState,
     setAside: NonNullable<SlaveState['setAside']>,
-    comparison: Comparison,
+    comparison: SlaveComparison,
     failed: boolean,
   ): Promise<void> {
     const { clock, log } = this.#options;
     if (failed) {
       this.#delayProbe(setAside);
-      this.#open = true;
+      this.#reviewDue = true;
       await this.review();
       return;
     }
     setAside.nextProbe = clock.now();
-    const good = comparison.successesInRow(slave.slaveId, setAside.since);
+    const successes = comparison.successesInRow(slave.slaveId, setAside.since);
     log.info(
-      `probe succeeded slave=${String(slave.slaveId)} in_a_row=${String(good)} wanted=${String(GOOD_PROBES)}`,
+      `probe succeeded slave=${String(slave.slaveId)} in_a_row=${String(successes)} wanted=${String(REQUIRED_PROBES)}`,
     );
-    if (good >= GOOD_PROBES) await this.wake(slave);
+    if (successes >= REQUIRED_PROBES) await this.endSetAside(slave);
   }
 
-  #mark(slave: SlaveState, reason: string, since: number): void {
+  #markSetAside(slave: SlaveState, reason: string, since: number): void {
     const setAside = { since, reason, nextProbe: 0 };
     this.#delayProbe(setAside);
     slave.setAside = setAside;
-    this.#open = true;
+    this.#reviewDue = true;
     const text = `${reason}; its failures wait for another slave's word; piw slaves wake ${String(slave.slaveId)} ends it`;
-    this.#options.conditions.raise(SET_ASIDE, subjectOf(slave), text, since);
-    this.#raised.set(`${SET_ASIDE} ${subjectOf(slave)}`, slave);
+    this.#options.conditions.raise(SET_ASIDE_CONDITION, subjectOf(slave), text, since);
+    this.#raisedConditions.set(`${SET_ASIDE_CONDITION} ${subjectOf(slave)}`, slave);
   }
 
   #delayProbe(setAside: NonNullable<SlaveState['setAside']>): void {
     const now = this.#options.clock.now();
-    const wait = Math.min(Math.max((now - setAside.since) / 2, PROBE_MS.least), PROBE_MS.most);
-    setAside.nextProbe = now + wait;
+    const delayMs = Math.min(Math.max((now - setAside.since) / 2, PROBE_DELAY_MS.min), PROBE_DELAY_MS.max);
+    setAside.nextProbe = now + delayMs;
   }
 
-  #clear(kind: string, slave: SlaveState): void {
-    this.#raised.delete(`${kind} ${subjectOf(slave)}`);
+  #clearCondition(kind: string, slave: SlaveState): void {
+    this.#raisedConditions.delete(`${kind} ${subjectOf(slave)}`);
     this.#options.conditions.clear(kind, subjectOf(slave));
   }
 
-  #comparison(target: string): Comparison {
-    const known = this.#targets.get(target);
-    if (known) return known;
-    const made = new Comparison();
-    this.#targets.set(target, made);
+  #comparisonFor(target: string): SlaveComparison {
+    const existing = this.#comparisons.get(target);
+    if (existing) return existing;
+    const made = new SlaveComparison();
+    this.#comparisons.set(target, made);
     return made;
   }
 
@@ -233,11 +245,11 @@ export class Health {
   #load(): Promise<void> {
     this.#loading ??= (async () => {
       try {
-        const { outcomes } = await this.#database.ask('OUTCOMES', {});
-        for (const [slaveId, abi, platform, name, failed, its, ended, durationS] of outcomes) {
-          if (failed && failureKind(failureClass(its)).surroundings) continue;
+        const { outcomes } = await this.#database.request('OUTCOMES', {});
+        for (const [slaveId, abi, platform, name, failed, rawFailureClass, ended, durationS] of outcomes) {
+          if (failed && failurePolicy(failureClass(rawFailureClass)).environmental) continue;
           const result = { slaveId, package: name, failed, began: ended - durationS * 1000, ended };
-          this.#comparison(`${abi} on ${platform}`).note(result);
+          this.#comparisonFor(`${abi} on ${platform}`).record(result);
         }
       } catch (error) {
         this.#loading = undefined;

@@ -4,13 +4,13 @@ import { readFileSync } from 'node:fs';
 const TICK_MS = 10;
 
 /** What the kernel knows of a process: whether it wants a processor, and how much of one it has had. */
-export interface Activity {
+export interface ProcessActivity {
   readonly runnable: boolean;
   readonly cpuMs: number;
 }
 
 /** Undefined where /proc doesn't tell: another system, or no such process. */
-export function activityOf(pid: number | undefined): Activity | undefined {
+export function activityOf(pid: number | undefined): ProcessActivity | undefined {
   if (pid === undefined) return undefined;
   try {
     const stat = readFileSync(`/proc/${String(pid)}/stat`, 'latin1');
@@ -44,9 +44,9 @@ export class SilenceMeter {
   /** Adds the `elapsedMs` since the last call; returns the silence so far. */
   add(elapsedMs: number): number {
     const activity = activityOf(this.#pid);
-    const got = activity ? activity.cpuMs - this.#cpuMs : 0;
+    const cpuUsedMs = activity ? activity.cpuMs - this.#cpuMs : 0;
     if (activity) this.#cpuMs = activity.cpuMs;
-    this.#silentMs += activity?.runnable ? Math.min(got, elapsedMs) : elapsedMs;
+    this.#silentMs += activity?.runnable ? Math.min(cpuUsedMs, elapsedMs) : elapsedMs;
     return this.#silentMs;
   }
 

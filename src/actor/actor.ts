@@ -1,26 +1,32 @@
 import { randomUUID } from 'node:crypto';
-import type { Bus, Incoming, Line } from '../bus/bus.js';
-import { PiwError, reason } from '../errors.js';
+import type { Bus, BusMessage, BusSubscription } from '../bus/bus.js';
+import { PiwError, errorMessage } from '../errors.js';
 import type { Log } from '../log.js';
-import { packError, type Answer, type Protocol, type Said, type Verbs } from '../protocols/protocol.js';
-import { PROTOCOL, VERSION } from '../version.js';
+import {
+  packError,
+  type Answer,
+  type Protocol,
+  type VerbMessage,
+  type VerbSpecs,
+} from '../protocols/protocol.js';
+import { PROTOCOL_VERSION, VERSION } from '../version.js';
 import type { Clock } from './clock.js';
 import { Conditions } from './conditions.js';
-import { FairShare } from './fair-share.js';
+import { SenderRateLimiter } from './fair-share.js';
 
 /**
  * What PAUSE means for a task. `ignores`: it goes on (Oracle, File Juggler). `stops`: it takes no new
  * work; whoever asks is told that nobody answers. `answers`: it goes on answering, and says "not now"
  * itself (Slave Driver).
  */
-export type Pausing = 'ignores' | 'stops' | 'answers';
+export type PauseMode = 'ignores' | 'stops' | 'answers';
 
 export interface ActorContext {
   readonly task: string;
   readonly bus: Bus;
   readonly log: Log;
   readonly clock: Clock;
-  readonly pausing: Pausing;
+  readonly pausing: PauseMode;
   /** The fencing number of a single's lease; 0 for pools. Raises PIW_NOT_LEADER when it is not held. */
   readonly fence: () => number;
   /** The error that the actor must not survive. */
@@ -28,17 +34,17 @@ export interface ActorContext {
 }
 
 /** Where a message came from: its subject's tokens after the prefix. */
-export interface From {
+export interface MessageOrigin {
   readonly tokens: readonly string[];
 }
 
 /** What nobody is answered to may give anything; undefined: it is for another to answer. */
-type Result<A> = [A] extends [never] ? unknown : Promise<A> | A | undefined;
-type Handler<V extends Verbs, K extends keyof V & string> = (
-  message: Extract<Said<V>, { verb: K }>,
-  from: From,
-) => Result<Answer<V, K>>;
-export type Handlers<V extends Verbs> = { readonly [K in keyof V & string]: Handler<V, K> };
+type HandlerResult<A> = [A] extends [never] ? unknown : Promise<A> | A | undefined;
+type Handler<V extends VerbSpecs, K extends keyof V & string> = (
+  message: Extract<VerbMessage<V>, { verb: K }>,
+  from: MessageOrigin,
+) => HandlerResult<Answer<V, K>>;
+export type Handlers<V extends VerbSpecs> = { readonly [K in keyof V & string]: Handler<V, K> };
 
 export interface ServeOptions {
   /** The tokens between prefix and verb, `*` for any; the protocol's name if left out. */
@@ -50,18 +56,18 @@ export interface ServeOptions {
   /** How many messages are handled at once; more wait. 256 if left out. */
   readonly concurrency?: number;
   /** Who says it, where senders are not trusted: none of them gets more than its share of what is heard. */
-  readonly senderOf?: (from: From) => string;
+  readonly senderOf?: (from: MessageOrigin) => string;
   /** Where the sender may have put a large body. */
-  readonly bucketOf?: (from: From) => string;
+  readonly bucketOf?: (from: MessageOrigin) => string;
   /** It goes on while the actor is paused. */
-  readonly always?: boolean;
+  readonly whilePaused?: boolean;
 }
 
-interface Served {
-  readonly open: () => Line;
-  readonly read: (line: Line) => Promise<void>;
-  readonly always: boolean;
-  line: Line | undefined;
+interface Endpoint {
+  readonly open: () => BusSubscription;
+  readonly read: (subscription: BusSubscription) => Promise<void>;
+  readonly whilePaused: boolean;
+  subscription: BusSubscription | undefined;
   reading: Promise<void>;
 }
 
@@ -81,15 +87,15 @@ export abstract class Actor {
   readonly context: ActorContext;
   /** What keeps this actor from its work, for the log, the site, the monitor and the statistics. */
   readonly conditions: Conditions;
-  readonly #served = new Set<Served>();
+  readonly #endpoints = new Set<Endpoint>();
   readonly #timers = new Map<symbol, () => void>();
-  readonly #running = new Set<Promise<void>>();
+  readonly #inFlight = new Set<Promise<void>>();
   #paused = false;
   #stopping = false;
-  #count = 0;
-  #refusals = { since: 0, count: 0, said: new Set<string>() };
-  readonly #warned = new Map<string, number>();
-  readonly #shares: FairShare;
+  #handledCount = 0;
+  #refusals = { since: 0, count: 0, logged: new Set<string>() };
+  readonly #warnedAt = new Map<string, number>();
+  readonly #rateLimiter: SenderRateLimiter;
 
   constructor(context: ActorContext) {
     this.context = context;
@@ -102,19 +108,19 @@ export abstract class Actor {
       context.clock,
       `${context.task}/${randomUUID()}`,
     );
-    this.#shares = new FairShare(context.clock);
+    this.#rateLimiter = new SenderRateLimiter(context.clock);
   }
 
   /** Opens its conversations and starts its timers. For a single: once it holds the lease. */
   abstract start(): Promise<void> | void;
 
   /** Whatever is to be done after the last message was handled. */
-  protected stopped(): Promise<void> | void {
+  protected onStopped(): Promise<void> | void {
     return undefined;
   }
 
   /** For tasks that answer while they are paused. */
-  protected pauseChanged(): Promise<void> | void {
+  protected onPauseChanged(): Promise<void> | void {
     return undefined;
   }
 
@@ -129,7 +135,7 @@ export abstract class Actor {
 
   /** Messages handled since the start. */
   get served(): number {
-    return this.#count;
+    return this.#handledCount;
   }
 
   /** Asking for it twice is harmless, and so is asking a task that ignores it. */
@@ -138,64 +144,67 @@ export abstract class Actor {
     this.#paused = paused;
     this.log.info(paused ? 'paused' : 'resumed');
     if (this.context.pausing === 'stops') {
-      const lines = [...this.#served].filter((served) => !served.always);
-      if (paused) await Promise.all(lines.map((served) => this.#close(served)));
-      else for (const served of lines) this.#open(served);
+      const pausableEndpoints = [...this.#endpoints].filter((served) => !served.whilePaused);
+      if (paused) await Promise.all(pausableEndpoints.map((served) => this.#close(served)));
+      else for (const served of pausableEndpoints) this.#open(served);
     }
-    await this.pauseChanged();
+    await this.onPauseChanged();
   }
 
   /** Takes no more, finishes what it has, and ends. Limited by whoever calls it. */
   async stop(): Promise<void> {
     this.#stopping = true;
     for (const cancel of this.#timers.values()) cancel();
-    await Promise.all([...this.#served].map((served) => this.#close(served)));
-    await Promise.all(this.#running);
-    await this.stopped();
+    await Promise.all([...this.#endpoints].map((served) => this.#close(served)));
+    await Promise.all(this.#inFlight);
+    await this.onStopped();
     this.conditions.close();
   }
 
   /** Opens a conversation; the function that is given back closes it again. */
-  protected serve<V extends Verbs>(
+  protected serve<V extends VerbSpecs>(
     protocol: Protocol<V>,
     handlers: Partial<Handlers<V>>,
     options: ServeOptions = {},
   ): () => Promise<void> {
     const subject = this.bus.subject(...(options.tokens ?? [protocol.name]), options.verb ?? '*');
     const queue = options.queue === null ? {} : { queue: options.queue ?? this.context.task };
-    const prefix = this.bus.prefix.split('.').length;
-    const from = (of: string): From => ({ tokens: of.split('.').slice(prefix) });
+    const prefixLength = this.bus.prefix.split('.').length;
+    const originOf = (of: string): MessageOrigin => ({ tokens: of.split('.').slice(prefixLength) });
     const bucket = options.bucketOf;
-    const limit = new Gate(options.concurrency ?? 256);
-    const read = async (line: Line): Promise<void> => {
-      for await (const incoming of line) {
-        const its = from(incoming.subject);
-        const sender = options.senderOf?.(its);
-        if (sender !== undefined && !this.#shares.take(sender, incoming.size)) {
-          this.#refused(`${sender} says more than is heard of it`, true);
+    const semaphore = new HandlerSemaphore(options.concurrency ?? 256);
+    const read = async (subscription: BusSubscription): Promise<void> => {
+      for await (const incoming of subscription) {
+        const origin = originOf(incoming.subject);
+        const sender = options.senderOf?.(origin);
+        if (sender !== undefined && !this.#rateLimiter.take(sender, incoming.size)) {
+          this.#logRefusal(`${sender} says more than is heard of it`, true);
           continue;
         }
-        await limit.enter();
-        const handling = this.#handle(protocol, handlers, incoming, its, sender).finally(() => {
-          limit.leave();
-          this.#running.delete(handling);
+        await semaphore.acquire();
+        const handling = this.#handle(protocol, handlers, incoming, origin, sender).finally(() => {
+          semaphore.release();
+          this.#inFlight.delete(handling);
         });
-        this.#running.add(handling);
+        this.#inFlight.add(handling);
       }
     };
-    const served: Served = {
+    const endpoint: Endpoint = {
       open: () =>
-        this.bus.subscribe(subject, { ...queue, ...(bucket ? { bucketOf: (of) => bucket(from(of)) } : {}) }),
+        this.bus.subscribe(subject, {
+          ...queue,
+          ...(bucket ? { bucketOf: (of) => bucket(originOf(of)) } : {}),
+        }),
       read,
-      always: options.always ?? false,
-      line: undefined,
+      whilePaused: options.whilePaused ?? false,
+      subscription: undefined,
       reading: Promise.resolve(),
     };
-    this.#served.add(served);
-    if (!this.#paused || this.context.pausing !== 'stops' || served.always) this.#open(served);
+    this.#endpoints.add(endpoint);
+    if (!this.#paused || this.context.pausing !== 'stops' || endpoint.whilePaused) this.#open(endpoint);
     return async () => {
-      this.#served.delete(served);
-      await this.#close(served);
+      this.#endpoints.delete(endpoint);
+      await this.#close(endpoint);
     };
   }
 
@@ -204,81 +213,82 @@ export abstract class Actor {
    * last call is under way, and not while a task that stops is paused. A PiwError is logged and the
    * next call tries again; any other error crashes the actor.
    */
-  protected every(seconds: number, what: () => Promise<void> | void, first = 0): void {
+  protected every(seconds: number, action: () => Promise<void> | void, firstDelayS = 0): void {
     const key = Symbol();
-    const later = (s: number) => {
+    const scheduleNext = (s: number) => {
       if (!this.#stopping)
         this.#timers.set(
           key,
-          this.clock.after(s * 1000, () => void turn()),
+          this.clock.after(s * 1000, () => void tick()),
         );
     };
-    const turn = async (): Promise<void> => {
+    const tick = async (): Promise<void> => {
       const idle = this.#paused && this.context.pausing === 'stops';
-      if (!idle && !this.#stopping) await this.track(what);
-      later(seconds);
+      if (!idle && !this.#stopping) await this.runInBackground(action);
+      scheduleNext(seconds);
     };
-    later(first);
+    scheduleNext(firstDelayS);
   }
 
   /** Does something in the background, under the rules of a handler; stop() waits for it. */
-  protected async track(what: () => Promise<void> | void): Promise<void> {
-    const doing = (async () => {
+  protected async runInBackground(action: () => Promise<void> | void): Promise<void> {
+    const running = (async () => {
       try {
-        await what();
+        await action();
       } catch (error) {
         if (error instanceof PiwError) this.#warn(error.message);
         else this.context.crash(error);
       }
     })();
-    this.#running.add(doing);
-    await doing;
-    this.#running.delete(doing);
+    this.#inFlight.add(running);
+    await running;
+    this.#inFlight.delete(running);
   }
 
   /** What fails again at each interval is logged once a minute: what lasts is a condition, and tells when it ends. */
   #warn(text: string): void {
     const now = this.clock.monotonicMs();
-    for (const [known, at] of this.#warned) if (now - at >= WARN_AGAIN_MS) this.#warned.delete(known);
-    if (this.#warned.has(text)) return;
-    this.#warned.set(text, now);
+    for (const [known, at] of this.#warnedAt)
+      if (now - at >= WARNING_INTERVAL_MS) this.#warnedAt.delete(known);
+    if (this.#warnedAt.has(text)) return;
+    this.#warnedAt.set(text, now);
     this.log.warning(text);
   }
 
   /** Whoever sends nonsense all day long is not to fill the disk with what is said of it. */
-  #refused(text: string, once = false): void {
+  #logRefusal(text: string, once = false): void {
     const now = this.clock.monotonicMs();
     const { since, count } = this.#refusals;
-    if (now - since >= REFUSALS.ms) {
-      if (count > REFUSALS.lines)
-        this.log.warning(`${String(count - REFUSALS.lines)} more messages were refused`);
-      this.#refusals = { since: now, count: 0, said: new Set() };
+    if (now - since >= REFUSAL_LOG_LIMIT.ms) {
+      if (count > REFUSAL_LOG_LIMIT.lines)
+        this.log.warning(`${String(count - REFUSAL_LOG_LIMIT.lines)} more messages were refused`);
+      this.#refusals = { since: now, count: 0, logged: new Set() };
     }
     this.#refusals.count += 1;
-    const again = once && this.#refusals.said.has(text);
-    if (once) this.#refusals.said.add(text);
-    if (!again && this.#refusals.count <= REFUSALS.lines) this.log.warning(text);
+    const alreadyLogged = once && this.#refusals.logged.has(text);
+    if (once) this.#refusals.logged.add(text);
+    if (!alreadyLogged && this.#refusals.count <= REFUSAL_LOG_LIMIT.lines) this.log.warning(text);
   }
 
-  #open(served: Served): void {
-    if (served.line || this.#stopping) return;
-    const line = served.open();
-    served.line = line;
-    served.reading = served.read(line).catch(this.context.crash);
+  #open(endpoint: Endpoint): void {
+    if (endpoint.subscription || this.#stopping) return;
+    const subscription = endpoint.open();
+    endpoint.subscription = subscription;
+    endpoint.reading = endpoint.read(subscription).catch(this.context.crash);
   }
 
-  async #close(served: Served): Promise<void> {
-    const line = served.line;
-    served.line = undefined;
-    await line?.stop();
-    await served.reading;
+  async #close(endpoint: Endpoint): Promise<void> {
+    const subscription = endpoint.subscription;
+    endpoint.subscription = undefined;
+    await subscription?.stop();
+    await endpoint.reading;
   }
 
-  async #handle<V extends Verbs>(
+  async #handle<V extends VerbSpecs>(
     protocol: Protocol<V>,
     handlers: Partial<Handlers<V>>,
-    incoming: Incoming,
-    from: From,
+    incoming: BusMessage,
+    origin: MessageOrigin,
     sender: string | undefined,
   ): Promise<void> {
     let verb = '';
@@ -287,69 +297,69 @@ export abstract class Actor {
     try {
       const message = protocol.unpack(await incoming.body());
       verb = message.verb;
-      if (from.tokens.at(-1) !== verb) {
+      if (origin.tokens.at(-1) !== verb) {
         throw new PiwError(
           'PIW_MESSAGE_INVALID',
-          `${verb} was said on the subject of ${String(from.tokens.at(-1))}`,
+          `${verb} was said on the subject of ${String(origin.tokens.at(-1))}`,
         );
       }
-      this.#count += 1;
-      const handler = handlers[verb] as ((message: unknown, from: From) => unknown) | undefined;
+      this.#handledCount += 1;
+      const handler = handlers[verb] as ((message: unknown, from: MessageOrigin) => unknown) | undefined;
       if (!handler) throw new PiwError('PIW_MESSAGE_INVALID', `${verb} is not served here`);
-      const result = await handler(message, from);
-      if (incoming.asked && result !== undefined)
+      const result = await handler(message, origin);
+      if (incoming.expectsReply && result !== undefined)
         answer = protocol.packAnswer(verb, result as Answer<V, string>);
     } catch (error) {
-      const known = error instanceof PiwError;
-      if (!known) fatal = error;
+      const isExpected = error instanceof PiwError;
+      if (!isExpected) fatal = error;
       else if (error.code === 'PIW_MESSAGE_INVALID') {
-        if (sender !== undefined) this.#shares.nonsense(sender);
-        this.#refused(`on ${incoming.subject}: ${error.message}`);
-      } else if (error.exit === 70)
+        if (sender !== undefined) this.#rateLimiter.penalize(sender);
+        this.#logRefusal(`on ${incoming.subject}: ${error.message}`);
+      } else if (error.exitCode === 70)
         // A fault, or a process that was replaced and doesn't know it: whoever asked may not say so anywhere.
-        this.#refused(`on ${incoming.subject}: ${verb}: ${error.code}: ${error.message}`, true);
+        this.#logRefusal(`on ${incoming.subject}: ${verb}: ${error.code}: ${error.message}`, true);
       else this.log.debug(`on ${incoming.subject}: ${verb}: ${error.message}`);
-      answer = known
-        ? packError(error.code, `${error.message}${error.code === 'PIW_MESSAGE_INVALID' ? OURS : ''}`)
-        : packError('PIW_INTERNAL', `${verb} failed: ${reason(error)}`);
+      answer = isExpected
+        ? packError(error.code, `${error.message}${error.code === 'PIW_MESSAGE_INVALID' ? VERSION_HINT : ''}`)
+        : packError('PIW_INTERNAL', `${verb} failed: ${errorMessage(error)}`);
     }
     try {
-      if (incoming.asked && answer !== undefined) await incoming.answer(answer);
+      if (incoming.expectsReply && answer !== undefined) await incoming.respond(answer);
     } catch (error) {
       // The connection went; whoever asked will ask again.
-      this.log.warning(`an answer to ${verb} could not be sent: ${reason(error)}`);
+      this.log.warning(`an answer to ${verb} could not be sent: ${errorMessage(error)}`);
     }
     if (fatal !== undefined) this.context.crash(fatal);
   }
 }
 
 /** A message that makes no sense is most often one of another version. */
-const OURS = `; this is piw ${VERSION} with protocol ${String(PROTOCOL)}`;
+const VERSION_HINT = `; this is piw ${VERSION} with protocol ${String(PROTOCOL_VERSION)}`;
 /** How long the same warning of something that is done at intervals is not logged again, milliseconds. */
-const WARN_AGAIN_MS = 60_000;
+const WARNING_INTERVAL_MS = 60_000;
 /** How many lines of messages that were refused are logged in so many milliseconds. */
-const REFUSALS = { lines: 100, ms: 10_000 };
+const REFUSAL_LOG_LIMIT = { lines: 100, ms: 10_000 };
 
 /** Lets in no more than so many at once. */
-class Gate {
-  #free: number;
-  readonly #waiting: (() => void)[] = [];
+class HandlerSemaphore {
+  #freePermits: number;
+  readonly #waiters: (() => void)[] = [];
 
-  constructor(places: number) {
-    this.#free = places;
+  constructor(permits: number) {
+    this.#freePermits = permits;
   }
 
-  enter(): Promise<void> | void {
-    if (this.#free > 0) {
-      this.#free -= 1;
+  acquire(): Promise<void> | void {
+    if (this.#freePermits > 0) {
+      this.#freePermits -= 1;
       return undefined;
     }
-    return new Promise((resolve) => this.#waiting.push(resolve));
+    return new Promise((resolve) => this.#waiters.push(resolve));
   }
 
-  leave(): void {
-    const next = this.#waiting.shift();
+  release(): void {
+    const next = this.#waiters.shift();
     if (next) next();
-    else this.#free += 1;
+    else this.#freePermits += 1;
   }
 }

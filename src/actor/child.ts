@@ -1,12 +1,12 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import type { Bus } from '../bus/bus.js';
-import { PiwError, reason } from '../errors.js';
+import { PiwError, errorMessage } from '../errors.js';
 import type { Log } from '../log.js';
 import { actorPing } from '../protocols/control.js';
 import { SilenceMeter } from './activity.js';
-import { Client } from './client.js';
-import { STOOD_DOWN, type ActorState, type ChildMessage } from './process.js';
+import { ProtocolClient } from './client.js';
+import { LEASE_LOST_EXIT_CODE, type ActorState, type ChildMessage } from './process.js';
 import type { Semaphore } from './semaphore.js';
 import type { Stoppable } from './waves.js';
 
@@ -24,21 +24,21 @@ export interface ChildOptions {
   readonly env: NodeJS.ProcessEnv;
   readonly log: Log;
   /** Held from the start of a process to its first beat. */
-  readonly starts: Semaphore;
+  readonly startSemaphore: Semaphore;
   /** Milliseconds between checks for a heartbeat. */
-  readonly checkEveryMs: number;
+  readonly checkIntervalMs: number;
   readonly backOffMs: BackOff;
 }
 
 /** The pause after the first failure, and the longest, milliseconds. */
 export interface BackOff {
-  readonly first: number;
-  readonly most: number;
+  readonly initial: number;
+  readonly max: number;
 }
 
 /** How a process ended. */
-interface End {
-  readonly why: string;
+interface ChildExit {
+  readonly description: string;
   readonly code: number | null;
   readonly failure: PiwError | undefined;
 }
@@ -49,22 +49,22 @@ const MAX_FAILURES = 5;
  * Checks without a beat after which a process is stuck, see SilenceMeter: while it works; until its first beat; and
  * until then however little of the processor it got, which is a quarter of an hour.
  */
-const STUCK = { working: 15, starting: 120, startingInAll: 900 };
+const STUCK_CHECKS = { working: 15, starting: 120, startingTotal: 900 };
 /** So many checks with the actor at work make up for all failures before. */
 const HEALTHY_CHECKS = 60;
 /** Unanswered pings in a row, of a process that beats, after which its connection is taken for broken. */
-const PINGS_MISSED = 4;
+const MAX_MISSED_PINGS = 4;
 const PING_TIMEOUT_MS = 8000;
 /** A process that did not beat so often since the last ping had no time to answer. */
-const BEATS_FOR_A_PING = 5;
+const MIN_HEARTBEATS_PER_PING = 5;
 /** What starting it again would not change: its configuration is wrong, another farm is in the way, or
  * something is of another version.
  */
-const FINAL: ReadonlySet<number | null> = new Set([2, 4, 6]);
+const PERMANENT_EXIT_CODES: ReadonlySet<number | null> = new Set([2, 4, 6]);
 /** A server is out of reach: that is no fault of the child's. */
-const OUT_OF_REACH = 5;
+const UNREACHABLE_EXIT_CODE = 5;
 /** How long the last messages of a process that has ended may take, milliseconds. */
-const LAST_MESSAGES_MS = 1000;
+const LAST_MESSAGES_TIMEOUT_MS = 1000;
 
 /**
  * A process that is kept alive. It is
@@ -91,15 +91,15 @@ export class Child implements Stoppable {
   #instance = '';
   #silence = new SilenceMeter(undefined);
   #state: ActorState | 'starting' | 'queued' | 'waiting' = 'queued';
-  #since = performance.now();
-  #beats = 0;
-  #healthy = 0;
+  #stateSince = performance.now();
+  #heartbeats = 0;
+  #healthyChecks = 0;
   #failures = 0;
-  #away = 0;
-  #missed = 0;
-  #answered = false;
-  #failure: PiwError | undefined;
-  #atFirstBeat = (): void => undefined;
+  #unreachableExits = 0;
+  #missedPings = 0;
+  #hasAnsweredPing = false;
+  #reportedFailure: PiwError | undefined;
+  #onFirstHeartbeat = (): void => undefined;
 
   constructor(options: ChildOptions, wave: number) {
     this.#options = options;
@@ -112,7 +112,7 @@ export class Child implements Stoppable {
 
   /** What it does, and for how many milliseconds. */
   get state(): { readonly state: string; readonly ms: number } {
-    return { state: this.#state, ms: performance.now() - this.#since };
+    return { state: this.#state, ms: performance.now() - this.#stateSince };
   }
 
   /** At work, or ready to take over. */
@@ -136,9 +136,9 @@ export class Child implements Stoppable {
     this.#process?.kill('SIGTERM');
   }
 
-  kill(why = 'it did not end in time'): void {
+  kill(cause = 'it did not end in time'): void {
     if (!this.#process) return;
-    this.#options.log.error(`${this.name} is killed: ${why}`);
+    this.#options.log.error(`${this.name} is killed: ${cause}`);
     this.#process.kill('SIGKILL');
   }
 
@@ -146,17 +146,17 @@ export class Child implements Stoppable {
   async ping(bus: Bus): Promise<void> {
     const instance = this.#instance;
     if (!this.#process || this.#isStopping()) return;
-    const before = this.#beats;
+    const before = this.#heartbeats;
     try {
-      const client = new Client(bus, actorPing, [actorPing.name, instance]);
-      await client.ask('PING', {}, { timeoutMs: PING_TIMEOUT_MS });
-      this.#missed = 0;
-      this.#answered = true;
+      const client = new ProtocolClient(bus, actorPing, [actorPing.name, instance]);
+      await client.request('PING', {}, { timeoutMs: PING_TIMEOUT_MS });
+      this.#missedPings = 0;
+      this.#hasAnsweredPing = true;
     } catch {
-      const slow = this.#beats - before < BEATS_FOR_A_PING;
-      if (slow || !this.#answered || instance !== this.#instance) return;
-      this.#missed += 1;
-      if (this.#missed >= PINGS_MISSED) this.kill('it does not answer over NATS');
+      const slow = this.#heartbeats - before < MIN_HEARTBEATS_PER_PING;
+      if (slow || !this.#hasAnsweredPing || instance !== this.#instance) return;
+      this.#missedPings += 1;
+      if (this.#missedPings >= MAX_MISSED_PINGS) this.kill('it does not answer over NATS');
     }
   }
 
@@ -171,21 +171,21 @@ export class Child implements Stoppable {
       );
     });
     while (!this.#isStopping()) {
-      this.#enter('queued');
-      const entering = this.#options.starts.enter();
-      const leave = await Promise.race([entering, stopped]);
-      if (!leave || this.#isStopping()) {
-        void entering.then((late) => {
+      this.#setState('queued');
+      const acquiring = this.#options.startSemaphore.acquire();
+      const release = await Promise.race([acquiring, stopped]);
+      if (!release || this.#isStopping()) {
+        void acquiring.then((late) => {
           late();
         });
         return;
       }
-      this.#atFirstBeat = leave;
+      this.#onFirstHeartbeat = release;
       const end = await this.#run();
-      leave();
+      release();
       if (this.#isStopping()) return;
-      this.#enter('waiting');
-      const pauseMs = this.#judge(end);
+      this.#setState('waiting');
+      const pauseMs = this.#restartDelayMs(end);
       let timer: NodeJS.Timeout | undefined;
       await Promise.race([new Promise((resolve) => (timer = setTimeout(resolve, pauseMs))), stopped]);
       clearTimeout(timer);
@@ -193,13 +193,13 @@ export class Child implements Stoppable {
   }
 
   /** Runs it once, to its end. */
-  async #run(): Promise<End> {
-    const { spec, env, checkEveryMs } = this.#options;
+  async #run(): Promise<ChildExit> {
+    const { spec, env, checkIntervalMs } = this.#options;
     this.#instance = randomUUID();
-    [this.#beats, this.#healthy, this.#missed] = [0, 0, 0];
-    this.#answered = false;
-    this.#failure = undefined;
-    this.#enter('starting');
+    [this.#heartbeats, this.#healthyChecks, this.#missedPings] = [0, 0, 0];
+    this.#hasAnsweredPing = false;
+    this.#reportedFailure = undefined;
+    this.#setState('starting');
     const child = spawn(spec.command, spec.args, {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
       env: { ...env, PIW_INSTANCE: this.#instance },
@@ -209,18 +209,22 @@ export class Child implements Stoppable {
     this.#process = child;
     this.#silence = new SilenceMeter(child.pid);
     child.on('message', (message) => {
-      this.#heard(message as ChildMessage);
+      this.#onMessage(message as ChildMessage);
     });
     const disconnected = new Promise<void>((resolve) => child.once('disconnect', resolve));
     const checks = setInterval(() => {
-      this.#check(checkEveryMs);
-    }, checkEveryMs);
-    const end = await new Promise<Omit<End, 'failure'>>((resolve) => {
+      this.#check(checkIntervalMs);
+    }, checkIntervalMs);
+    const end = await new Promise<Omit<ChildExit, 'failure'>>((resolve) => {
       child.once('error', (error) => {
-        if (child.pid === undefined) resolve({ why: `could not be started: ${reason(error)}`, code: null });
+        if (child.pid === undefined)
+          resolve({ description: `could not be started: ${errorMessage(error)}`, code: null });
       });
       child.once('exit', (code, signal) => {
-        resolve({ why: signal ? `was ended by ${signal}` : `ended with exit code ${String(code)}`, code });
+        resolve({
+          description: signal ? `was ended by ${signal}` : `ended with exit code ${String(code)}`,
+          code,
+        });
       });
     });
     clearInterval(checks);
@@ -229,62 +233,63 @@ export class Child implements Stoppable {
       let timer: NodeJS.Timeout | undefined;
       await Promise.race([
         disconnected,
-        new Promise((resolve) => (timer = setTimeout(resolve, LAST_MESSAGES_MS))),
+        new Promise((resolve) => (timer = setTimeout(resolve, LAST_MESSAGES_TIMEOUT_MS))),
       ]);
       clearTimeout(timer);
     }
     this.#process = undefined;
-    return { ...end, failure: this.#failure };
+    return { ...end, failure: this.#reportedFailure };
   }
 
-  #heard(message: ChildMessage): void {
+  #onMessage(message: ChildMessage): void {
     if ('failure' in message) {
-      this.#failure = PiwError.fromAnswer(message.failure.code, message.failure.text);
+      this.#reportedFailure = PiwError.fromAnswer(message.failure.code, message.failure.text);
       return;
     }
-    this.#beats += 1;
+    this.#heartbeats += 1;
     this.#silence.reset();
-    this.#atFirstBeat();
+    this.#onFirstHeartbeat();
     const state = message.state ?? 'at work';
-    if (state !== this.#state) this.#enter(state);
+    if (state !== this.#state) this.#setState(state);
   }
 
   #check(elapsedMs: number): void {
-    if (this.ready) this.#healthy += 1;
+    if (this.ready) this.#healthyChecks += 1;
     const silentMs = this.#silence.add(elapsedMs);
-    if (this.#beats > 0) {
-      if (silentMs > STUCK.working * elapsedMs) this.kill('its event loop is stuck');
+    if (this.#heartbeats > 0) {
+      if (silentMs > STUCK_CHECKS.working * elapsedMs) this.kill('its event loop is stuck');
       return;
     }
-    const late = performance.now() - this.#since > STUCK.startingInAll * elapsedMs;
-    if (late || silentMs > STUCK.starting * elapsedMs) this.kill('it did not get to work in time');
+    const late = performance.now() - this.#stateSince > STUCK_CHECKS.startingTotal * elapsedMs;
+    if (late || silentMs > STUCK_CHECKS.starting * elapsedMs) this.kill('it did not get to work in time');
   }
 
   /** Returns the pause before the next start, milliseconds; throws if there is none. */
-  #judge({ why, code, failure }: End): number {
+  #restartDelayMs({ description, code, failure }: ChildExit): number {
     const { log, backOffMs } = this.#options;
-    if (code === STOOD_DOWN) return backOffMs.first;
-    const text = failure ? `${why}: ${failure.message}` : why;
-    if (FINAL.has(code)) throw failure ?? new PiwError('PIW_ACTOR_FAILING', `${this.name} ${why}`);
-    if (this.#healthy >= HEALTHY_CHECKS) [this.#failures, this.#away] = [0, 0];
-    if (code === OUT_OF_REACH) this.#away += 1;
+    if (code === LEASE_LOST_EXIT_CODE) return backOffMs.initial;
+    const text = failure ? `${description}: ${failure.message}` : description;
+    if (PERMANENT_EXIT_CODES.has(code))
+      throw failure ?? new PiwError('PIW_ACTOR_FAILING', `${this.name} ${description}`);
+    if (this.#healthyChecks >= HEALTHY_CHECKS) [this.#failures, this.#unreachableExits] = [0, 0];
+    if (code === UNREACHABLE_EXIT_CODE) this.#unreachableExits += 1;
     else this.#failures += 1;
     if (this.#failures > MAX_FAILURES) {
       const times = `${String(this.#failures)} times in a row`;
       throw new PiwError(
         'PIW_ACTOR_FAILING',
-        `${this.name} ${why}, ${times}${failure ? `: ${failure.message}` : ''}`,
+        `${this.name} ${description}, ${times}${failure ? `: ${failure.message}` : ''}`,
       );
     }
-    const doublings = this.#failures + this.#away - 1;
-    const pauseMs = Math.min(backOffMs.first * 2 ** doublings, backOffMs.most) * (1 + Math.random() / 4);
+    const doublings = this.#failures + this.#unreachableExits - 1;
+    const pauseMs = Math.min(backOffMs.initial * 2 ** doublings, backOffMs.max) * (1 + Math.random() / 4);
     log.warning(`${this.name} ${text}; starting it again in ${(pauseMs / 1000).toFixed(1)} s`);
     return pauseMs;
   }
 
-  #enter(state: ActorState | 'starting' | 'queued' | 'waiting'): void {
+  #setState(state: ActorState | 'starting' | 'queued' | 'waiting'): void {
     this.#state = state;
-    this.#since = performance.now();
+    this.#stateSince = performance.now();
   }
 
   /** A method's answer, which the compiler would otherwise believe to stay the same. */

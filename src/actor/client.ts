@@ -1,12 +1,12 @@
-import type { AskOptions, Bus } from '../bus/bus.js';
-import type { Answer, Body, Protocol, Verbs } from '../protocols/protocol.js';
+import type { RequestOptions, Bus } from '../bus/bus.js';
+import type { Answer, Body, Protocol, VerbSpecs } from '../protocols/protocol.js';
 
 /** One side of a conversation: what it says is checked before it leaves, what comes back before use. */
-export class Client<V extends Verbs> {
+export class ProtocolClient<V extends VerbSpecs> {
   readonly #bus: Bus;
   readonly #protocol: Protocol<V>;
   readonly #subject: (verb: string) => string;
-  readonly #defaults: AskOptions;
+  readonly #defaults: RequestOptions;
 
   /**
    * `tokens` stand between the prefix and the verb; without any, the protocol's name does. What a question
@@ -16,7 +16,7 @@ export class Client<V extends Verbs> {
     bus: Bus,
     protocol: Protocol<V>,
     tokens: readonly string[] = [protocol.name],
-    defaults: AskOptions = {},
+    defaults: RequestOptions = {},
   ) {
     this.#bus = bus;
     this.#protocol = protocol;
@@ -25,13 +25,13 @@ export class Client<V extends Verbs> {
   }
 
   /** The answer to one message. An ERROR is raised as a PiwError; so is no answer (Bus.ask). */
-  async ask<K extends keyof V & string>(
+  async request<K extends keyof V & string>(
     verb: K,
     body: Body<V, K>,
-    options?: AskOptions,
+    options?: RequestOptions,
   ): Promise<Answer<V, K>> {
     const array = this.#protocol.pack(verb, body);
-    const answer = await this.#bus.ask(this.#subject(verb), array, { ...this.#defaults, ...options });
+    const answer = await this.#bus.request(this.#subject(verb), array, { ...this.#defaults, ...options });
     return this.#protocol.unpackAnswer(verb, answer);
   }
 

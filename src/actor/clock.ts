@@ -22,8 +22,8 @@ export const wallTime = (clock: Clock, monotonicMs: number): number =>
  * a clock that is set must not make everything old at once.
  */
 export function steadyTime(clock: Clock): () => number {
-  const ahead = clock.now() - clock.monotonicMs();
-  return () => clock.monotonicMs() + ahead;
+  const offsetMs = clock.now() - clock.monotonicMs();
+  return () => clock.monotonicMs() + offsetMs;
 }
 
 export const systemClock: Clock = {

@@ -8,16 +8,16 @@ import {
   conditionReports,
   type Condition,
 } from '../protocols/conditions.js';
-import { Client } from './client.js';
+import { ProtocolClient } from './client.js';
 import type { Clock } from './clock.js';
 
 /** A condition that returns within this time has not ended: one log line each, however much it flickers. */
-const CALM_MS = 2000;
+const CLEAR_DELAY_MS = 2000;
 const MAX_TEXT = 200;
 
-interface Active {
+interface ActiveCondition {
   readonly condition: Condition;
-  readonly began: number;
+  readonly beganAtMs: number;
   cancelEnd: (() => void) | undefined;
 }
 
@@ -30,8 +30,8 @@ export class Conditions {
   readonly #log: Log;
   readonly #clock: Clock;
   readonly #source: string;
-  readonly #reports: Client<typeof conditionReports.verbs>;
-  readonly #active = new Map<string, Active>();
+  readonly #reports: ProtocolClient<typeof conditionReports.verbs>;
+  readonly #active = new Map<string, ActiveCondition>();
   #cancelReport: (() => void) | undefined;
   #closed = false;
 
@@ -40,7 +40,7 @@ export class Conditions {
     this.#log = log;
     this.#clock = clock;
     this.#source = source;
-    this.#reports = new Client(bus, conditionReports);
+    this.#reports = new ProtocolClient(bus, conditionReports);
   }
 
   /**
@@ -49,14 +49,14 @@ export class Conditions {
    */
   raise(kind: string, subject: string, text: string, since = this.#clock.now()): void {
     const key = keyOf({ kind, subject });
-    const known = this.#active.get(key);
-    const condition = { kind, subject, since: known?.condition.since ?? since, text: line(text) };
-    if (!known && this.#active.size >= MAX_CONDITIONS) return;
-    known?.cancelEnd?.();
-    const began = known?.began ?? this.#clock.monotonicMs() - Math.max(0, this.#clock.now() - since);
-    this.#active.set(key, { condition, began, cancelEnd: undefined });
+    const existing = this.#active.get(key);
+    const condition = { kind, subject, since: existing?.condition.since ?? since, text: oneLine(text) };
+    if (!existing && this.#active.size >= MAX_CONDITIONS) return;
+    existing?.cancelEnd?.();
+    const began = existing?.beganAtMs ?? this.#clock.monotonicMs() - Math.max(0, this.#clock.now() - since);
+    this.#active.set(key, { condition, beganAtMs: began, cancelEnd: undefined });
     // A new text goes with the next report.
-    if (known) return;
+    if (existing) return;
     this.#log.warning(`condition began kind=${kind} subject=${subject}: ${condition.text}`);
     this.#report();
   }
@@ -64,12 +64,12 @@ export class Conditions {
   /** Says that a condition has ended, also where none was. */
   clear(kind: string, subject: string): void {
     const key = keyOf({ kind, subject });
-    const known = this.#active.get(key);
-    if (!known || known.cancelEnd) return;
-    known.cancelEnd = this.#clock.after(CALM_MS, () => {
-      if (this.#active.get(key) !== known) return;
+    const existing = this.#active.get(key);
+    if (!existing || existing.cancelEnd) return;
+    existing.cancelEnd = this.#clock.after(CLEAR_DELAY_MS, () => {
+      if (this.#active.get(key) !== existing) return;
       this.#active.delete(key);
-      const seconds = Math.round((this.#clock.monotonicMs() - known.began) / 1000);
+      const seconds = Math.round((this.#clock.monotonicMs() - existing.beganAtMs) / 1000);
       this.#log.info(`condition ended kind=${kind} subject=${subject} lasted=${String(seconds)}s`);
       this.#report();
     });
@@ -83,10 +83,10 @@ export class Conditions {
   /** Ends all of them, with the process: nobody is left to say when they end. */
   close(): void {
     for (const { cancelEnd } of this.#active.values()) cancelEnd?.();
-    const had = this.#active.size > 0;
+    const hadActive = this.#active.size > 0;
     this.#active.clear();
     this.#cancelReport?.();
-    if (had) this.#publish();
+    if (hadActive) this.#publish();
     this.#closed = true;
   }
 
@@ -116,7 +116,10 @@ export class Conditions {
 /** The conditions of all processes, as their reports have them; what is not reported again expires. */
 export class ConditionBoard {
   readonly #clock: Clock;
-  readonly #sources = new Map<string, { readonly at: number; readonly conditions: readonly Condition[] }>();
+  readonly #sources = new Map<
+    string,
+    { readonly reportedAtMs: number; readonly conditions: readonly Condition[] }
+  >();
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -126,7 +129,7 @@ export class ConditionBoard {
   report(source: string, conditions: readonly Condition[]): boolean {
     const before = this.#keys();
     if (conditions.length === 0) this.#sources.delete(source);
-    else this.#sources.set(source, { at: this.#clock.monotonicMs(), conditions });
+    else this.#sources.set(source, { reportedAtMs: this.#clock.monotonicMs(), conditions });
     return before !== this.#keys();
   }
 
@@ -134,12 +137,12 @@ export class ConditionBoard {
   list(): readonly Condition[] {
     const oldest = this.#clock.monotonicMs() - REPORT_EXPIRY_S * 1000;
     const merged = new Map<string, Condition>();
-    for (const [source, { at, conditions }] of this.#sources) {
-      if (at < oldest) this.#sources.delete(source);
+    for (const [source, { reportedAtMs, conditions }] of this.#sources) {
+      if (reportedAtMs < oldest) this.#sources.delete(source);
       else
         for (const condition of conditions) {
-          const known = merged.get(keyOf(condition));
-          if (!known || condition.since < known.since) merged.set(keyOf(condition), condition);
+          const earlier = merged.get(keyOf(condition));
+          if (!earlier || condition.since < earlier.since) merged.set(keyOf(condition), condition);
         }
     }
     return [...merged.values()].sort((a, b) => a.since - b.since).slice(0, MAX_CONDITIONS);
@@ -153,4 +156,4 @@ export class ConditionBoard {
 const keyOf = ({ kind, subject }: Pick<Condition, 'kind' | 'subject'>): string => `${kind} ${subject}`;
 
 /** What came from outside is one line, and of bounded length. */
-const line = (text: string): string => text.replace(/\p{Cc}+/gu, ' ').slice(0, MAX_TEXT);
+const oneLine = (text: string): string => text.replace(/\p{Cc}+/gu, ' ').slice(0, MAX_TEXT);

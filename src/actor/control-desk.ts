@@ -3,15 +3,15 @@ import { oracle } from '../protocols/oracle.js';
 import { slaveControl } from '../protocols/control.js';
 import { Actor, type ActorContext } from './actor.js';
 import { farmIdentity } from '../protocols/farm.js';
-import { Client } from './client.js';
-import type { Identity } from './identity.js';
+import { ProtocolClient } from './client.js';
+import type { FarmIdentity } from './identity.js';
 import { answerWho } from './membership.js';
 import { ANNOUNCE_INTERVAL_S, TaskWatch, type WatchedTask } from './task-watch.js';
 
 const BIG_BROTHER = 'big-brother';
 
 /** A start that takes longer than this is a condition, too. */
-const START_LIMIT_MS = 5 * 60_000;
+const START_GRACE_MS = 5 * 60_000;
 
 /**
  * Takes an administrator's orders, in every master; one of them gets each. PAUSE is written to the
@@ -20,12 +20,12 @@ const START_LIMIT_MS = 5 * 60_000;
  */
 export class ControlDesk extends Actor {
   readonly #quit: () => void;
-  readonly #orders: Client<typeof orders.verbs>;
-  readonly #database: Client<typeof oracle.verbs>;
-  readonly #slaves: Client<typeof slaveControl.verbs>;
+  readonly #orders: ProtocolClient<typeof orders.verbs>;
+  readonly #oracle: ProtocolClient<typeof oracle.verbs>;
+  readonly #slaves: ProtocolClient<typeof slaveControl.verbs>;
 
-  readonly #tasks: TaskWatch;
-  readonly #identity: Identity | undefined;
+  readonly #taskWatch: TaskWatch;
+  readonly #identity: FarmIdentity | undefined;
   readonly #isStarting: () => boolean;
 
   /**
@@ -36,34 +36,34 @@ export class ControlDesk extends Actor {
     context: ActorContext,
     quit: () => void,
     tasks: readonly WatchedTask[],
-    identity?: Identity,
+    identity?: FarmIdentity,
     isStarting: () => boolean = () => false,
   ) {
     super(context);
     this.#quit = quit;
-    this.#tasks = new TaskWatch(this.clock, tasks);
+    this.#taskWatch = new TaskWatch(this.clock, tasks);
     this.#identity = identity;
     this.#isStarting = isStarting;
-    this.#orders = new Client(this.bus, orders);
-    this.#database = new Client(this.bus, oracle, undefined, { timeoutMs: 5000, patienceMs: 15_000 });
-    this.#slaves = new Client(this.bus, slaveControl, undefined, { timeoutMs: 5000 });
+    this.#orders = new ProtocolClient(this.bus, orders);
+    this.#oracle = new ProtocolClient(this.bus, oracle, undefined, { timeoutMs: 5000, patienceMs: 15_000 });
+    this.#slaves = new ProtocolClient(this.bus, slaveControl, undefined, { timeoutMs: 5000 });
   }
 
   override start(): void {
     const done = { verb: 'DONE' } as const;
     this.serve(control, {
       PAUSE: async ({ task }) => {
-        await this.#database.ask('SETPAUSED', { task, paused: true });
+        await this.#oracle.request('SETPAUSED', { task, paused: true });
         await this.#orders.publish('PAUSE', { task });
         return done;
       },
       RESUME: async ({ task }) => {
-        await this.#database.ask('SETPAUSED', { task, paused: false });
+        await this.#oracle.request('SETPAUSED', { task, paused: false });
         await this.#orders.publish('RESUME', { task });
         return done;
       },
       QUIT: async ({ task, slaves }) => {
-        if (slaves) await this.#slaves.ask('KILL', { slave_id: null, after_build: false });
+        if (slaves) await this.#slaves.request('KILL', { slave_id: null, after_build: false });
         await this.#orders.publish('QUIT', { task });
         return done;
       },
@@ -83,22 +83,25 @@ export class ControlDesk extends Actor {
       status,
       {
         ACTOR: ({ task, working }) => {
-          this.#tasks.heard(task, working);
+          this.#taskWatch.onAnnouncement(task, working);
         },
       },
       { verb: 'ACTOR', queue: null },
     );
-    this.#identify();
+    this.#serveIdentity();
     const began = this.clock.monotonicMs();
     this.every(ANNOUNCE_INTERVAL_S, () => {
-      const alone = this.#tasks.isMissing(BIG_BROTHER);
-      const starting = this.#isStarting() && this.clock.monotonicMs() - began < START_LIMIT_MS;
-      this.#tasks.tell(this.conditions, (task) => !starting && (alone || task === BIG_BROTHER));
+      const bigBrotherMissing = this.#taskWatch.isMissing(BIG_BROTHER);
+      const starting = this.#isStarting() && this.clock.monotonicMs() - began < START_GRACE_MS;
+      this.#taskWatch.updateConditions(
+        this.conditions,
+        (task) => !starting && (bigBrotherMissing || task === BIG_BROTHER),
+      );
     });
   }
 
   /** Tells whoever comes to this prefix whose it is, also while no Oracle is there, and of which version. */
-  #identify(): void {
+  #serveIdentity(): void {
     const identity = this.#identity;
     if (!identity) return;
     this.serve(
@@ -112,7 +115,7 @@ export class ControlDesk extends Actor {
       },
       { verb: 'WHO', queue: null },
     );
-    const announcements = new Client(this.bus, farmIdentity);
+    const announcements = new ProtocolClient(this.bus, farmIdentity);
     this.every(ANNOUNCE_INTERVAL_S, () => announcements.publish('HERE', identity));
   }
 }

@@ -3,29 +3,29 @@ import type { Bus } from '../bus/bus.js';
 import { PiwError } from '../errors.js';
 import type { Answer } from '../protocols/protocol.js';
 import { farmIdentity } from '../protocols/farm.js';
-import { Client } from './client.js';
+import { ProtocolClient } from './client.js';
 import {
   joinFarm,
-  otherHolder,
-  otherInstallation,
-  refuseVersion,
-  type Identity,
-  type Registry,
+  otherHolderError,
+  otherInstallationError,
+  incompatibilityReason,
+  type FarmIdentity,
+  type InstallationRegistry,
 } from './identity.js';
 
-type Who = Answer<typeof farmIdentity.verbs, 'WHO'>;
+type WhoAnswer = Answer<typeof farmIdentity.verbs, 'WHO'>;
 
 /** Beats that may find the database held by another name before that is another farm. */
-const MISSED_BEATS = 3;
+const MAX_MISSED_HEARTBEATS = 3;
 
 /** What an Oracle does for the identity of its farm: it joins, answers who is there, and keeps the database held. */
 export class Membership {
   readonly #bus: Bus;
-  readonly #registry: Registry & { beat(holder: string): Promise<boolean> };
-  #identity: Identity | undefined;
-  #missed = 0;
+  readonly #registry: InstallationRegistry & { beat(holder: string): Promise<boolean> };
+  #identity: FarmIdentity | undefined;
+  #missedHeartbeats = 0;
 
-  constructor(bus: Bus, registry: Registry & { beat(holder: string): Promise<boolean> }) {
+  constructor(bus: Bus, registry: InstallationRegistry & { beat(holder: string): Promise<boolean> }) {
     this.#bus = bus;
     this.#registry = registry;
   }
@@ -38,7 +38,7 @@ export class Membership {
         return true;
       } catch (error) {
         // Told as a condition of the database, and waited for.
-        if (!(error instanceof PiwError) || !PASSING.has(error.code)) throw error;
+        if (!(error instanceof PiwError) || !TRANSIENT_CODES.has(error.code)) throw error;
       }
       await sleep(500);
     }
@@ -46,41 +46,41 @@ export class Membership {
   }
 
   /** The answer to WHO; none before the farm is joined. */
-  who(version: string): Who | undefined {
+  who(version: string): WhoAnswer | undefined {
     return this.#identity && answerWho(this.#identity, version);
   }
 
   /** Says that this farm is at work. Throws PIW_OTHER_FARM when another has taken the database. */
-  async beat(): Promise<void> {
+  async heartbeat(): Promise<void> {
     if (!this.#identity) return;
     const { holder, host } = this.#identity;
-    await new Client(this.#bus, farmIdentity).publish('HERE', this.#identity);
+    await new ProtocolClient(this.#bus, farmIdentity).publish('HERE', this.#identity);
     const held =
       (await this.#registry.beat(holder)) ||
       (await this.#registry.hold({ holder, host, from: null, beat: 0 }));
-    this.#missed = held ? 0 : this.#missed + 1;
-    if (this.#missed < MISSED_BEATS) return;
-    const holding = await this.#registry.read();
-    if (holding) throw otherHolder(this.#bus, holding);
+    this.#missedHeartbeats = held ? 0 : this.#missedHeartbeats + 1;
+    if (this.#missedHeartbeats < MAX_MISSED_HEARTBEATS) return;
+    const record = await this.#registry.read();
+    if (record) throw otherHolderError(this.#bus, record);
   }
 
   /** Another process has said HERE. Throws PIW_OTHER_FARM where it is of another installation and was there before. */
-  heard(here: Identity): void {
+  onHere(other: FarmIdentity): void {
     const own = this.#identity;
     if (!own) return;
-    if (here.installation === own.installation) {
+    if (other.installation === own.installation) {
       // One name for all: that of the process which has been there for longest.
-      if (here.since < own.since) this.#identity = { ...own, holder: here.holder };
+      if (other.since < own.since) this.#identity = { ...own, holder: other.holder };
       return;
     }
-    if (here.since < own.since)
-      throw otherInstallation(this.#bus, here, { id: own.installation, name: own.name });
+    if (other.since < own.since)
+      throw otherInstallationError(this.#bus, other, { id: own.installation, name: own.name });
   }
 }
 
-export function answerWho(identity: Identity, version: string): Who {
-  const reason = refuseVersion(version);
+export function answerWho(identity: FarmIdentity, version: string): WhoAnswer {
+  const reason = incompatibilityReason(version);
   return reason === undefined ? { verb: 'FARM', ...identity } : { verb: 'BYE', reason };
 }
 
-const PASSING: ReadonlySet<string> = new Set(['PIW_DATABASE', 'PIW_DISCONNECTED', 'PIW_TIMEOUT']);
+const TRANSIENT_CODES: ReadonlySet<string> = new Set(['PIW_DATABASE', 'PIW_DISCONNECTED', 'PIW_TIMEOUT']);

@@ -1,29 +1,29 @@
 import type { BusOptions } from '../bus/bus.js';
 import type { Log } from '../log.js';
-import { runActor, type Part } from './run.js';
+import { runActor, type ActorSpec } from './run.js';
 import { stopInWaves, type Stoppable } from './waves.js';
 
-export interface OneProcessOptions<S> {
-  readonly parts: readonly Part<S>[];
+export interface SingleProcessOptions<S> {
+  readonly specs: readonly ActorSpec<S>[];
   readonly settings: S;
   readonly connection: Omit<BusOptions, 'name'>;
   readonly log: (task: string) => Log;
 }
 
 /** As long as a supervisor gives its processes, milliseconds. */
-const STOP = { limitMs: 14_000, reserveMs: 2000 };
+const STOP_LIMITS = { limitMs: 14_000, reserveMs: 2000 };
 
 /** Runs actors in this process. Nobody restarts one here: if one fails, all end, and systemd decides. */
-export class OneProcess<S> {
-  readonly #options: OneProcessOptions<S>;
+export class SingleProcessRunner<S> {
+  readonly #options: SingleProcessOptions<S>;
 
-  constructor(options: OneProcessOptions<S>) {
+  constructor(options: SingleProcessOptions<S>) {
     this.#options = options;
   }
 
   /** Runs until `signal`, then stops every actor, the last of the cast first. Throws what the first one failed of. */
   async run(signal: AbortSignal): Promise<void> {
-    const { parts, settings, connection, log } = this.#options;
+    const { specs, settings, connection, log } = this.#options;
     const actors: (Stoppable & { readonly ended: Promise<void> })[] = [];
     const stopped = new Promise<void>((resolve) => {
       const stop = (): void => {
@@ -32,22 +32,22 @@ export class OneProcess<S> {
       if (signal.aborted) stop();
       else signal.addEventListener('abort', stop, { once: true });
     });
-    for (const part of signal.aborted ? [] : parts) {
+    for (const spec of signal.aborted ? [] : specs) {
       const controller = new AbortController();
-      const ended = runActor(part, settings, {
-        bus: { ...connection, name: part.task },
-        log: log(part.task),
+      const ended = runActor(spec, settings, {
+        bus: { ...connection, name: spec.task },
+        log: log(spec.task),
         signal: controller.signal,
         supervised: true,
       });
       actors.push({
-        wave: part.wave ?? 0,
+        wave: spec.wave ?? 0,
         stop: () => {
           controller.abort();
         },
         // It ends with the process.
         kill: () => {
-          log(part.task).error('did not end in time');
+          log(spec.task).error('did not end in time');
         },
         ended,
       });
@@ -55,7 +55,7 @@ export class OneProcess<S> {
     try {
       await Promise.race([stopped, ...actors.map(({ ended }) => ended)]);
     } finally {
-      await stopInWaves(actors, STOP);
+      await stopInWaves(actors, STOP_LIMITS);
     }
   }
 }

@@ -5,10 +5,10 @@
  */
 
 /** As a shell has it for SIGINT; nobody is left to read it. */
-const ORPHANED = 130;
+const ORPHAN_EXIT_CODE = 130;
 
-let onGone = (): void => {
-  process.exit(ORPHANED);
+let parentGoneHandler = (): void => {
+  process.exit(ORPHAN_EXIT_CODE);
 };
 
 /** True if this process was started with an IPC channel whose other end is closed. */
@@ -18,13 +18,13 @@ const isOrphan = (): boolean => process.send !== undefined && !process.connected
 export function endWithParent(): void {
   if (process.send === undefined) return;
   process.once('disconnect', () => {
-    onGone();
+    parentGoneHandler();
   });
-  if (isOrphan()) onGone();
+  if (isOrphan()) parentGoneHandler();
 }
 
 /** Calls `stop` when the parent is gone, in place of ending at once: there is something to finish first. */
 export function onParentGone(stop: () => void): void {
-  onGone = stop;
+  parentGoneHandler = stop;
   if (isOrphan()) stop();
 }

@@ -1,15 +1,15 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { getPriority, setPriority } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { PiwError, reason } from '../errors.js';
+import { PiwError, errorMessage } from '../errors.js';
 import type { Log } from '../log.js';
 import { onParentGone } from './parent.js';
-import { runActor, type Part, type RunOptions } from './run.js';
+import { runActor, type ActorSpec, type ActorRunOptions } from './run.js';
 
 /** The exit code by which an actor's process tells its supervisor that it lost its lease: that is no failure. */
-export const STOOD_DOWN = 75;
+export const LEASE_LOST_EXIT_CODE = 75;
 /** How often an actor's process tells its supervisor that its event loop turns, milliseconds. */
-const BEAT_EVERY_MS = 1000;
+const HEARTBEAT_INTERVAL_MS = 1000;
 /** A process without its master has this long to finish, milliseconds. */
 const ORPHAN_LIMIT_MS = 7000;
 
@@ -23,9 +23,9 @@ export type ChildMessage =
 
 /** Runs an actor as this process: signals end it, a supervisor gets a beat every second. Returns the exit code. */
 export async function runProcess<S>(
-  part: Part<S>,
+  spec: ActorSpec<S>,
   settings: S,
-  options: Omit<RunOptions, 'signal'>,
+  options: Omit<ActorRunOptions, 'signal'>,
 ): Promise<number> {
   const controller = new AbortController();
   const stop = () => {
@@ -38,37 +38,37 @@ export async function runProcess<S>(
     setTimeout(() => process.exit(70), ORPHAN_LIMIT_MS);
     stop();
   });
-  let beats: NodeJS.Timeout | undefined;
+  let heartbeatTimer: NodeJS.Timeout | undefined;
   let state: ActorState = 'loaded';
-  const beat = (): void => {
+  const sendHeartbeat = (): void => {
     void tellSupervisor({ beat: true, state });
   };
   try {
     // The first beat says that the code is loaded, which takes long on a busy machine.
-    await part.load();
-    beats = setInterval(beat, BEAT_EVERY_MS);
-    beat();
-    if (part.nice !== undefined) await yieldTo(part.nice, options.log);
-    await runActor(part, settings, {
+    await spec.load();
+    heartbeatTimer = setInterval(sendHeartbeat, HEARTBEAT_INTERVAL_MS);
+    sendHeartbeat();
+    if (spec.nice !== undefined) await yieldTo(spec.nice, options.log);
+    await runActor(spec, settings, {
       ...options,
       signal: controller.signal,
       onState: (now) => {
         state = now;
-        beat();
+        sendHeartbeat();
       },
     });
     return 0;
   } catch (error) {
     if (error instanceof PiwError && error.code === 'PIW_NOT_LEADER') {
       options.log.warning(error.message);
-      return STOOD_DOWN;
+      return LEASE_LOST_EXIT_CODE;
     }
-    options.log.error(reason(error));
+    options.log.error(errorMessage(error));
     if (error instanceof PiwError) await reportFailure(error);
     else if (error instanceof Error) options.log.error(error.stack ?? '');
-    return error instanceof PiwError ? error.exit : 70;
+    return error instanceof PiwError ? error.exitCode : 70;
   } finally {
-    clearInterval(beats);
+    clearInterval(heartbeatTimer);
   }
 }
 
@@ -89,8 +89,8 @@ function tellSupervisor(message: ChildMessage): Promise<void> {
 }
 
 /** How often the niceness of a session is tried: the kernel lets one process of the machine set it every 100 ms. */
-const TRIES = 5;
-const TRY_AGAIN_MS = 150;
+const MAX_AUTOGROUP_TRIES = 5;
+const AUTOGROUP_RETRY_MS = 150;
 /**
  * The most that a session yields. It weighs against all other sessions, and not only against those of the other tasks:
  * beside many of them, a session of niceness 10 would get next to nothing.
@@ -106,17 +106,17 @@ export async function yieldTo(nice: number, log: Pick<Log, 'warning'>): Promise<
   try {
     if (getPriority() < nice) setPriority(nice);
   } catch (error) {
-    log.warning(`the niceness could not be raised to ${String(nice)}: ${reason(error)}`);
+    log.warning(`the niceness could not be raised to ${String(nice)}: ${errorMessage(error)}`);
   }
   if (!leadsSession()) return;
-  for (let tries = 0; tries < TRIES; tries += 1) {
+  for (let tries = 0; tries < MAX_AUTOGROUP_TRIES; tries += 1) {
     try {
       writeFileSync('/proc/self/autogroup', String(Math.min(nice, MAX_SESSION_NICENESS)));
       return;
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') return;
     }
-    await sleep(TRY_AGAIN_MS);
+    await sleep(AUTOGROUP_RETRY_MS);
   }
 }
 

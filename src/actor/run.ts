@@ -8,21 +8,21 @@ import type { Log } from '../log.js';
 import { redactAddress } from '../bus/address.js';
 import { actorPing, orders, status } from '../protocols/control.js';
 import { oracle } from '../protocols/oracle.js';
-import { PROTOCOL } from '../version.js';
-import { Actor, type ActorContext, type Pausing } from './actor.js';
-import { Client } from './client.js';
+import { PROTOCOL_VERSION } from '../version.js';
+import { Actor, type ActorContext, type PauseMode } from './actor.js';
+import { ProtocolClient } from './client.js';
 import { farmIdentity } from '../protocols/farm.js';
 import { systemClock, type Clock } from './clock.js';
 import type { Conditions } from './conditions.js';
-import { OWN_VERSION, refuseVersion, whoIsThere, type Identity } from './identity.js';
+import { OWN_VERSION, incompatibilityReason, discoverFarm, type FarmIdentity } from './identity.js';
 import { ANNOUNCE_INTERVAL_S } from './task-watch.js';
 
 /** One task of the cast. `S` is what its actor has to know to begin. */
-export interface Part<S> {
+export interface ActorSpec<S> {
   readonly task: string;
   /** `pool`: any number share the work. `single`: one holds the lease, the others stand by. */
   readonly kind: 'single' | 'pool';
-  readonly pausing: Pausing;
+  readonly pausing: PauseMode;
   /** How many processes a master starts of it. */
   readonly count: number;
   /** When it is stopped: before those of a lower wave (src/actor/waves.ts). 0 if left out. */
@@ -30,17 +30,17 @@ export interface Part<S> {
   /** How much it stands back for the others where processors are short, 0 to 19. */
   readonly nice?: number;
   /** Room for what is new in its process, MB, if not the usual: see src/node-flags.ts. */
-  readonly roomMb?: number;
+  readonly semiSpaceMb?: number;
   /**
    * Loads the code of its actor, which no other process pays for, and gives how one is made. One that
    * stands by has loaded it before: its files may be of another version when its turn comes.
    */
-  readonly load: () => Promise<Make<S>>;
+  readonly load: () => Promise<ActorFactory<S>>;
 }
 
-export type Make<S> = (context: ActorContext, settings: S) => Actor | Promise<Actor>;
+export type ActorFactory<S> = (context: ActorContext, settings: S) => Actor | Promise<Actor>;
 
-export interface RunOptions {
+export interface ActorRunOptions {
   readonly bus: BusOptions;
   readonly log: Log;
   /** Aborted when the actor is to take no more, finish and end. */
@@ -65,10 +65,10 @@ const [RELEASE_LIMIT_MS, DRAIN_LIMIT_MS] = [1000, 1000];
  * and has; it raises what the actor crashed of, or PIW_NOT_LEADER when a single lost its lease (the
  * state that it had may be old: it begins anew, standing by).
  */
-export async function runActor<S>(part: Part<S>, settings: S, options: RunOptions): Promise<void> {
+export async function runActor<S>(spec: ActorSpec<S>, settings: S, options: ActorRunOptions): Promise<void> {
   const { log, signal } = options;
-  const make = await part.load();
-  const told: { conditions?: Conditions } = {};
+  const createActor = await spec.load();
+  const reporting: { conditions?: Conditions } = {};
   const bus = await Bus.connect({
     patienceMs: 60_000,
     ...options.bus,
@@ -78,9 +78,9 @@ export async function runActor<S>(part: Part<S>, settings: S, options: RunOption
     },
     onStatus: (text, connected) => {
       const server = redactAddress(options.bus.address);
-      if (!told.conditions) log.warning(text);
-      else if (connected) told.conditions.clear('nats-away', server);
-      else told.conditions.raise('nats-away', server, text);
+      if (!reporting.conditions) log.warning(text);
+      else if (connected) reporting.conditions.clear('nats-away', server);
+      else reporting.conditions.raise('nats-away', server, text);
     },
   }).catch((error: unknown) => {
     // It was told to end before it was connected.
@@ -89,52 +89,52 @@ export async function runActor<S>(part: Part<S>, settings: S, options: RunOption
   });
   if (!bus) return;
   if (!options.supervised) await refuseOtherVersion(bus);
-  const ended = ending(signal);
+  const termination = createTermination(signal);
   void bus.closed().then(() => {
-    ended.end(new PiwError('PIW_DISCONNECTED', 'the connection to NATS has ended'));
+    termination.end(new PiwError('PIW_DISCONNECTED', 'the connection to NATS has ended'));
   });
   let lease: Lease | undefined;
   const context: ActorContext = {
-    task: part.task,
+    task: spec.task,
     bus,
     log,
     clock: options.clock ?? systemClock,
-    pausing: part.pausing,
+    pausing: spec.pausing,
     fence: () => {
       lease?.check();
       return lease?.fence ?? 0;
     },
     crash: (error) => {
-      ended.end(error instanceof Error ? error : new Error(String(error)));
+      termination.end(error instanceof Error ? error : new Error(String(error)));
     },
   };
   // It speaks with other processes, which have clocks of their own.
-  const attendant = new Attendant(
+  const sidecar = new ActorSidecar(
     { ...context, clock: systemClock, pausing: 'ignores' },
-    part,
+    spec,
     options,
-    ended.end,
+    termination.end,
   );
-  attendant.start();
-  told.conditions = attendant.conditions;
+  sidecar.start();
+  reporting.conditions = sidecar.conditions;
   let actor: Actor | undefined;
-  const isEnding = (): boolean => ended.signal.aborted;
-  const work = async (): Promise<void> => {
-    if (part.kind === 'single') {
+  const isEnding = (): boolean => termination.signal.aborted;
+  const startActor = async (): Promise<void> => {
+    if (spec.kind === 'single') {
       options.onState?.('standing by');
-      const who = `${hostname()}/${String(process.pid)}`;
-      lease = await Lease.acquire(bus, part.task, who, ended.signal, {
+      const holder = `${hostname()}/${String(process.pid)}`;
+      lease = await Lease.acquire(bus, spec.task, holder, termination.signal, {
         onTrouble: (text) => {
           log.warning(text);
         },
       });
       void lease?.lost.then(() => {
-        ended.end(new PiwError('PIW_NOT_LEADER', 'the lease was lost; standing by'));
+        termination.end(new PiwError('PIW_NOT_LEADER', 'the lease was lost; standing by'));
       });
     }
     if (isEnding()) return;
-    actor = await make(context, settings);
-    await attendant.take(actor, lease !== undefined, ended.signal);
+    actor = await createActor(context, settings);
+    await sidecar.attach(actor, lease !== undefined, termination.signal);
     if (isEnding()) return;
     await actor.start();
     if (isEnding()) return;
@@ -142,11 +142,11 @@ export async function runActor<S>(part: Part<S>, settings: S, options: RunOption
     log.info(lease ? `at work, with lease ${String(lease.fence)}` : 'at work');
   };
   try {
-    const working = work();
+    const starting = startActor();
     // Whoever is told to end doesn't wait first for what it needs to begin.
-    await Promise.race([working.then(() => ended.promise), ended.promise]);
+    await Promise.race([starting.then(() => termination.promise), termination.promise]);
   } finally {
-    await within(FINISH_LIMIT_MS, stopAll(actor, attendant, lease, bus), () => {
+    await waitAtMost(FINISH_LIMIT_MS, stopAll(actor, sidecar, lease, bus), () => {
       log.error(`did not finish within ${String(FINISH_LIMIT_MS / 1000)} s`);
     });
   }
@@ -155,7 +155,7 @@ export async function runActor<S>(part: Part<S>, settings: S, options: RunOption
 /** A process that no master has started may be of another version than the farm that it comes to. */
 async function refuseOtherVersion(bus: Bus): Promise<void> {
   try {
-    await whoIsThere(bus);
+    await discoverFarm(bus);
   } catch (error) {
     // Where the connection breaks just now, what the farm says of itself every few seconds will do.
     if (error instanceof PiwError && error.code === 'PIW_DISCONNECTED') return;
@@ -166,37 +166,42 @@ async function refuseOtherVersion(bus: Bus): Promise<void> {
 
 async function stopAll(
   actor: Actor | undefined,
-  attendant: Actor,
+  sidecar: Actor,
   lease: Lease | undefined,
   bus: Bus,
 ): Promise<void> {
-  await bus.leave();
+  await bus.prepareShutdown();
   await actor?.stop();
   // One that can't be handed back runs out by itself.
-  if (lease) await within(RELEASE_LIMIT_MS, lease.release());
-  await attendant.stop();
+  if (lease) await waitAtMost(RELEASE_LIMIT_MS, lease.release());
+  await sidecar.stop();
   await bus.drain(DRAIN_LIMIT_MS);
 }
 
 /** Obeys orders and answers pings for an actor, whatever the actor is busy with. */
-class Attendant<S> extends Actor {
-  readonly #part: Part<S>;
-  readonly #options: RunOptions;
+class ActorSidecar<S> extends Actor {
+  readonly #spec: ActorSpec<S>;
+  readonly #options: ActorRunOptions;
   readonly #end: (error?: Error) => void;
   #actor: Actor | undefined;
   #leader = false;
 
-  constructor(context: ActorContext, part: Part<S>, options: RunOptions, end: (error?: Error) => void) {
+  constructor(
+    context: ActorContext,
+    spec: ActorSpec<S>,
+    options: ActorRunOptions,
+    end: (error?: Error) => void,
+  ) {
     super(context);
-    this.#part = part;
+    this.#spec = spec;
     this.#options = options;
     this.#end = end;
   }
 
   override start(): void {
-    const mine = (task: string) => task === '*' || task === this.#part.task;
+    const isForThisTask = (task: string) => task === '*' || task === this.#spec.task;
     const pause = async (task: string, paused: boolean) => {
-      if (mine(task)) await this.#actor?.pause(paused);
+      if (isForThisTask(task)) await this.#actor?.pause(paused);
     };
     this.serve(
       orders,
@@ -204,7 +209,7 @@ class Attendant<S> extends Actor {
         PAUSE: ({ task }) => pause(task, true),
         RESUME: ({ task }) => pause(task, false),
         QUIT: ({ task }) => {
-          if (task === this.#part.task || (task === '*' && !this.#options.supervised)) this.#end();
+          if (task === this.#spec.task || (task === '*' && !this.#options.supervised)) this.#end();
         },
       },
       { queue: null },
@@ -212,27 +217,27 @@ class Attendant<S> extends Actor {
     const pong = () =>
       ({
         verb: 'PONG',
-        task: this.#part.task,
+        task: this.#spec.task,
         pid: process.pid,
-        protocol: PROTOCOL,
+        protocol: PROTOCOL_VERSION,
         leader: this.#leader,
         paused: this.#actor?.paused ?? false,
         served: this.#actor?.served ?? 0,
       }) as const;
     // Its supervisor asks for it by name; whoever wants to see them all asks all, and reads on.
     // It may have come before the farm's master.
-    const check = ({ version }: Identity) => {
-      const reason = refuseVersion(version);
+    const checkVersion = ({ version }: FarmIdentity) => {
+      const reason = incompatibilityReason(version);
       if (reason === undefined || this.#options.supervised) return;
       this.#end(
         new PiwError('PIW_PROTOCOL_VERSION', `the farm is of version ${version}, and this is ${OWN_VERSION}`),
       );
     };
-    this.serve(farmIdentity, { HERE: check }, { verb: 'HERE', queue: null });
-    const announcements = new Client(this.bus, status);
+    this.serve(farmIdentity, { HERE: checkVersion }, { verb: 'HERE', queue: null });
+    const announcements = new ProtocolClient(this.bus, status);
     this.every(ANNOUNCE_INTERVAL_S, () => {
       const { task, pid, served } = pong();
-      const working = this.#actor !== undefined && (this.#leader || this.#part.kind === 'pool');
+      const working = this.#actor !== undefined && (this.#leader || this.#spec.kind === 'pool');
       return announcements.publish('ACTOR', { task, pid, served, working, host: hostname() });
     });
     for (const name of [this.#options.instance ?? randomUUID(), 'all']) {
@@ -241,32 +246,36 @@ class Attendant<S> extends Actor {
   }
 
   /** The actor begins, paused if the database says so; until the database answers, or `signal`, it does not. */
-  async take(actor: Actor, leader: boolean, signal: AbortSignal): Promise<void> {
+  async attach(actor: Actor, leader: boolean, signal: AbortSignal): Promise<void> {
     this.#actor = actor;
     this.#leader = leader;
-    if (this.#part.pausing === 'ignores') return;
-    const database = new Client(this.bus, oracle);
+    if (this.#spec.pausing === 'ignores') return;
+    const database = new ProtocolClient(this.bus, oracle);
     while (!signal.aborted) {
       try {
-        const { tasks } = await database.ask('GETPAUSED', {}, { timeoutMs: 2000, patienceMs: 5000, signal });
-        if (tasks.includes('*') || tasks.includes(this.#part.task)) await actor.pause(true);
+        const { tasks } = await database.request(
+          'GETPAUSED',
+          {},
+          { timeoutMs: 2000, patienceMs: 5000, signal },
+        );
+        if (tasks.includes('*') || tasks.includes(this.#spec.task)) await actor.pause(true);
         break;
       } catch (error) {
         if (!(error instanceof PiwError)) throw error;
         this.conditions.raise(
           'waits-for-database',
-          this.#part.task,
-          `${this.#part.task} can't begin: ${error.message}`,
+          this.#spec.task,
+          `${this.#spec.task} can't begin: ${error.message}`,
         );
         await sleep(1000, undefined, { signal }).catch(() => undefined);
       }
     }
-    this.conditions.clear('waits-for-database', this.#part.task);
+    this.conditions.clear('waits-for-database', this.#spec.task);
   }
 }
 
 /** The end of a run: asked for from outside, or brought about by an error. */
-function ending(outer: AbortSignal) {
+function createTermination(outer: AbortSignal) {
   const controller = new AbortController();
   let end: (error?: Error) => void = () => undefined;
   const promise = new Promise<void>((resolve, reject) => {
@@ -289,14 +298,18 @@ function ending(outer: AbortSignal) {
   return { end, promise, signal: controller.signal };
 }
 
-async function within(ms: number, what: Promise<void>, late = (): void => undefined): Promise<void> {
+async function waitAtMost(
+  ms: number,
+  promise: Promise<void>,
+  onTimeout = (): void => undefined,
+): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   const limit = new Promise<void>((resolve) => {
     timer = setTimeout(() => {
-      late();
+      onTimeout();
       resolve();
     }, ms);
   });
-  await Promise.race([what, limit]);
+  await Promise.race([promise, limit]);
   clearTimeout(timer);
 }

@@ -1,23 +1,23 @@
 /** Lets in at most `places` at once, in the order in which they came. */
 export class Semaphore {
-  #free: number;
-  readonly #waiting: (() => void)[] = [];
+  #freePermits: number;
+  readonly #waiters: (() => void)[] = [];
 
-  constructor(places: number) {
-    this.#free = places;
+  constructor(permits: number) {
+    this.#freePermits = permits;
   }
 
   /** Resolves with the function that leaves again; calling it twice is harmless. */
-  async enter(): Promise<() => void> {
-    if (this.#free > 0) this.#free -= 1;
-    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
+  async acquire(): Promise<() => void> {
+    if (this.#freePermits > 0) this.#freePermits -= 1;
+    else await new Promise<void>((resolve) => this.#waiters.push(resolve));
     let inside = true;
     return () => {
       if (!inside) return;
       inside = false;
-      const next = this.#waiting.shift();
+      const next = this.#waiters.shift();
       if (next) next();
-      else this.#free += 1;
+      else this.#freePermits += 1;
     };
   }
 }

@@ -8,7 +8,7 @@ import { stopInWaves } from './waves.js';
 export type { ChildSpec } from './child.js';
 
 /** How far the children are. */
-export interface Progress {
+export interface StartProgress {
   readonly ready: number;
   readonly of: number;
   /** Those that are not ready, with what they do: `the-oracle (starting, 12 s)`. */
@@ -22,27 +22,27 @@ export interface SupervisorOptions {
   /** For the ping; without it only the heartbeat is watched. */
   readonly bus?: Bus;
   /** Milliseconds between checks for a heartbeat; a second if left out. */
-  readonly checkEveryMs?: number;
+  readonly checkIntervalMs?: number;
   /** The pauses before a restart, milliseconds: the first, and the longest; 0.5 s and 30 s if left out. */
   readonly backOffMs?: BackOff;
   /** How many start at once; if left out, as many as there are processors, at least two. */
-  readonly startsAtOnce?: number;
+  readonly maxConcurrentStarts?: number;
   /** Called once a second until all are ready. */
-  readonly onProgress?: (progress: Progress) => void;
+  readonly onProgress?: (progress: StartProgress) => void;
 }
 
-const CHECK_EVERY_MS = 1000;
-const BACK_OFF_MS = { first: 500, most: 30_000 };
-const PING_EVERY_MS = 10_000;
+const CHECK_INTERVAL_MS = 1000;
+const BACK_OFF_MS = { initial: 500, max: 30_000 };
+const PING_INTERVAL_MS = 10_000;
 /** Seconds between two lines about a start that takes long. */
-const REPORT_EVERY_S = 10;
+const REPORT_INTERVAL_S = 10;
 /**
  * Everything is stopped within the first, milliseconds; what is left for each later wave when one doesn't end. With
  * what a master itself takes this stays below 20 s.
  */
-const STOP = { limitMs: 14_000, reserveMs: 2000 };
+const STOP_LIMITS = { limitMs: 14_000, reserveMs: 2000 };
 /** A NATS server that takes longer to answer than this at the end is taken for absent, milliseconds. */
-const NATS_ANSWERS_MS = 1000;
+const NATS_PING_TIMEOUT_MS = 1000;
 
 /**
  * Starts the children in order, a few at a time, and keeps each alive (src/actor/child.ts), as in OTP's one_for_one.
@@ -55,10 +55,10 @@ export class Supervisor {
 
   constructor(options: SupervisorOptions) {
     this.#options = options;
-    const { env, log, checkEveryMs = CHECK_EVERY_MS, backOffMs = BACK_OFF_MS } = options;
-    const starts = new Semaphore(options.startsAtOnce ?? Math.max(2, availableParallelism()));
+    const { env, log, checkIntervalMs = CHECK_INTERVAL_MS, backOffMs = BACK_OFF_MS } = options;
+    const starts = new Semaphore(options.maxConcurrentStarts ?? Math.max(2, availableParallelism()));
     this.#children = options.children.map(
-      (spec, at) => new Child({ spec, env, log, starts, checkEveryMs, backOffMs }, at),
+      (spec, at) => new Child({ spec, env, log, startSemaphore: starts, checkIntervalMs, backOffMs }, at),
     );
   }
 
@@ -71,24 +71,24 @@ export class Supervisor {
       if (signal.aborted) stop();
       else signal.addEventListener('abort', stop, { once: true });
     });
-    const pings = setInterval(() => void this.#ping(), PING_EVERY_MS);
-    const reports = this.#report();
+    const pingTimer = setInterval(() => void this.#ping(), PING_INTERVAL_MS);
+    const reportTimer = this.#startReporting();
     try {
       if (!signal.aborted) await Promise.race([stopped, ...this.#children.map((child) => child.keepAlive())]);
     } finally {
-      clearInterval(pings);
-      clearInterval(reports);
+      clearInterval(pingTimer);
+      clearInterval(reportTimer);
       // Each one may need NATS to finish, and those that were started before it; without NATS none of them can.
-      await stopInWaves(this.#children, { ...STOP, atOnce: !(await this.#natsAnswers()) });
+      await stopInWaves(this.#children, { ...STOP_LIMITS, atOnce: !(await this.#isNatsResponsive()) });
     }
   }
 
-  async #natsAnswers(): Promise<boolean> {
+  async #isNatsResponsive(): Promise<boolean> {
     const { bus } = this.#options;
     if (!bus) return true;
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<boolean>((resolve) => {
-      timer = setTimeout(resolve, NATS_ANSWERS_MS, false);
+      timer = setTimeout(resolve, NATS_PING_TIMEOUT_MS, false);
     });
     const answer = bus.rtt().then(
       () => true,
@@ -112,7 +112,7 @@ export class Supervisor {
   }
 
   /** Tells how far the start is, until all are ready. */
-  #report(): NodeJS.Timeout {
+  #startReporting(): NodeJS.Timeout {
     const { log, onProgress } = this.#options;
     let seconds = 0;
     const timer = setInterval(() => {
@@ -123,7 +123,7 @@ export class Supervisor {
       if (ready === of) {
         clearInterval(timer);
         log.info(`all ${String(of)} tasks are ready after ${String(seconds)} s`);
-      } else if (seconds % REPORT_EVERY_S === 0)
+      } else if (seconds % REPORT_INTERVAL_S === 0)
         log.info(
           `starting the tasks: ${String(ready)} of ${String(of)} ready; waiting for ${missing.join(', ')}`,
         );
@@ -131,7 +131,7 @@ export class Supervisor {
     return timer;
   }
 
-  #progress(): Progress {
+  #progress(): StartProgress {
     const missing = this.#children.filter((child) => !child.ready);
     return {
       ready: this.#children.length - missing.length,

@@ -19,7 +19,7 @@ export interface WaveOptions {
 }
 
 /** How long the kernel may take to end what was killed, milliseconds. */
-const KILLED_MS = 2000;
+const KILL_TIMEOUT_MS = 2000;
 
 /**
  * Stops everything, wave by wave: the next one begins when the last has ended, or when it has used up the time that
@@ -27,31 +27,31 @@ const KILLED_MS = 2000;
  */
 export async function stopInWaves(items: readonly Stoppable[], options: WaveOptions): Promise<void> {
   const { limitMs, reserveMs, atOnce = false } = options;
-  const end = performance.now() + limitMs;
+  const deadline = performance.now() + limitMs;
   const waves = [...new Set(items.map(({ wave }) => (atOnce ? 0 : wave)))].sort((a, b) => b - a);
-  const left = new Set(items);
+  const remaining = new Set(items);
   for (const item of items)
     void item.ended
       .catch(() => undefined)
       .then(() => {
-        left.delete(item);
+        remaining.delete(item);
       });
   for (const [at, wave] of waves.entries()) {
     const members = items.filter((item) => atOnce || item.wave === wave);
     for (const item of members) item.stop();
-    const later = waves
+    const laterReserves = waves
       .slice(at + 1)
       .map((one) => (typeof reserveMs === 'number' ? reserveMs : reserveMs(one)));
-    const reserved = later.reduce((sum, ms) => sum + ms, 0);
-    await within(end - performance.now() - reserved, members);
+    const reserved = laterReserves.reduce((sum, ms) => sum + ms, 0);
+    await waitForEnd(deadline - performance.now() - reserved, members);
   }
-  await within(end - performance.now(), items);
-  for (const item of left) item.kill();
-  await within(KILLED_MS, items);
+  await waitForEnd(deadline - performance.now(), items);
+  for (const item of remaining) item.kill();
+  await waitForEnd(KILL_TIMEOUT_MS, items);
 }
 
 /** Waits until all have ended, for at most `ms`. */
-async function within(ms: number, items: readonly Stoppable[]): Promise<void> {
+async function waitForEnd(ms: number, items: readonly Stoppable[]): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<void>((resolve) => {
     timer = setTimeout(resolve, Math.max(0, ms));

@@ -1,7 +1,7 @@
 import { PiwError } from '../errors.js';
 
 /** How pip reaches what it builds from, with nothing secret in an address. */
-export interface Access {
+export interface IndexAccess {
   readonly indexUrl: string;
   readonly extraIndexUrls: readonly string[];
   readonly findLinks: readonly string[];
@@ -12,7 +12,7 @@ export interface Access {
   readonly secrets: readonly string[];
 }
 
-interface Sources {
+interface AccessOptions {
   readonly indexUrl: string;
   readonly extraIndexUrl: string | null;
   /** What the farm hands in; of its PIP_ variables that hold addresses, nothing else need be passed on. */
@@ -22,7 +22,7 @@ interface Sources {
 }
 
 /** Shorter ones can't be hidden without hiding half of the log. */
-const SHORTEST_SECRET = 4;
+const MIN_SECRET_CHARS = 4;
 
 /**
  * Takes user names and passwords out of the addresses that pip gets and puts them into a .netrc, from
@@ -30,16 +30,21 @@ const SHORTEST_SECRET = 4;
  * the pip that installs the build's requirements (build_env.py, all versions up to 26.3 at least), and
  * arguments are seen by everybody on the machine. Raises PIW_CONFIG where a .netrc can't say it.
  */
-export function accessTo({ indexUrl, extraIndexUrl, env, pythonVersion }: Sources): Access {
+export function resolveIndexAccess({
+  indexUrl,
+  extraIndexUrl,
+  env,
+  pythonVersion,
+}: AccessOptions): IndexAccess {
   const logins = new Map<string, Login>();
   const secrets = new Set<string>();
-  const plain = (address: string): string => {
-    const login = loginOf(address);
+  const stripLogin = (address: string): string => {
+    const login = parseLogin(address);
     if (!login) return address;
     const { url, host } = login;
-    for (const secret of secretsOf(login)) secrets.add(secret);
-    const known = logins.get(host);
-    if (known && (known.user !== login.user || known.password !== login.password)) {
+    for (const secret of secretSpellings(login)) secrets.add(secret);
+    const previousLogin = logins.get(host);
+    if (previousLogin && (previousLogin.user !== login.user || previousLogin.password !== login.password)) {
       throw new PiwError(
         'PIW_CONFIG',
         `two indexes at ${host} want different passwords, which pip can't be given`,
@@ -48,34 +53,36 @@ export function accessTo({ indexUrl, extraIndexUrl, env, pythonVersion }: Source
     logins.set(host, login);
     return url;
   };
-  const words = (name: string): readonly string[] => wordsOf(env[name]);
-  const indexes = [indexUrl, ...wordsOf(extraIndexUrl), ...words('PIP_EXTRA_INDEX_URL')];
-  const [first = indexUrl, ...extra] = [...new Set(indexes.map(plain))];
-  const findLinks = words('PIP_FIND_LINKS').map(plain);
+  const listFromEnv = (name: string): readonly string[] => splitWords(env[name]);
+  const indexes = [indexUrl, ...splitWords(extraIndexUrl), ...listFromEnv('PIP_EXTRA_INDEX_URL')];
+  const [primaryUrl = indexUrl, ...extraUrls] = [...new Set(indexes.map(stripLogin))];
+  const findLinks = listFromEnv('PIP_FIND_LINKS').map(stripLogin);
   // Proxies stay as they are, in variables; pip does not hand those on as arguments.
   for (const value of Object.values(env)) {
-    const login = loginOf(value);
-    for (const secret of login ? secretsOf(login) : []) secrets.add(secret);
+    const login = parseLogin(value);
+    for (const secret of login ? secretSpellings(login) : []) secrets.add(secret);
   }
   return {
-    indexUrl: first,
-    extraIndexUrls: extra,
+    indexUrl: primaryUrl,
+    extraIndexUrls: extraUrls,
     findLinks,
-    trustedHosts: [...new Set([...words('PIP_TRUSTED_HOST'), ...[first, ...extra].flatMap(insecureHost)])],
-    netrc: [...logins.values()].map((login) => entry(login, pythonVersion)).join(''),
+    trustedHosts: [
+      ...new Set([...listFromEnv('PIP_TRUSTED_HOST'), ...[primaryUrl, ...extraUrls].flatMap(insecureHost)]),
+    ],
+    netrc: [...logins.values()].map((login) => netrcEntry(login, pythonVersion)).join(''),
     secrets: [...secrets]
-      .filter((secret) => secret.length >= SHORTEST_SECRET)
+      .filter((secret) => secret.length >= MIN_SECRET_CHARS)
       .sort((a, b) => b.length - a.length),
   };
 }
 
 /** The text without the secrets, and without what looks like one in an address. */
-export function hideSecrets(text: string, secrets: readonly string[]): string {
+export function redactSecrets(text: string, secrets: readonly string[]): string {
   const hidden = secrets.reduce((rest, secret) => rest.replaceAll(secret, '****'), text);
   return hidden.replace(/(\bhttps?:\/\/)[^\s/@:'"]{1,500}(?::[^\s/@'"]{0,500})?@/g, '$1****@');
 }
 
-const wordsOf = (text: string | null | undefined): readonly string[] =>
+const splitWords = (text: string | null | undefined): readonly string[] =>
   (text ?? '').split(/\s+/).filter((word) => word !== '');
 
 interface Login {
@@ -85,17 +92,17 @@ interface Login {
   readonly user: string;
   readonly password: string;
   /** As the address spells them. */
-  readonly spelled: readonly [user: string, password: string];
+  readonly percentEncoded: readonly [user: string, password: string];
 }
 
-function loginOf(address: string): Login | undefined {
+function parseLogin(address: string): Login | undefined {
   if (!/^https?:\/\/[^/]*@/.test(address) || !URL.canParse(address)) return undefined;
   const url = new URL(address);
-  const spelled = [url.username, url.password] as const;
-  const [user, password] = spelled.map(decode);
+  const percentEncoded = [url.username, url.password] as const;
+  const [user, password] = percentEncoded.map(decode);
   url.username = '';
   url.password = '';
-  return { url: url.href, host: url.hostname, user: user ?? '', password: password ?? '', spelled };
+  return { url: url.href, host: url.hostname, user: user ?? '', password: password ?? '', percentEncoded };
 }
 
 function decode(text: string): string {
@@ -108,12 +115,12 @@ function decode(text: string): string {
 }
 
 /** In each spelling that a build comes across. A user without a password is a token. */
-function secretsOf({ user, password, spelled }: Login): readonly string[] {
-  const [secret, inAddress] = password === '' ? [user, spelled[0]] : [password, spelled[1]];
-  return [secret, inAddress, quoted(secret)];
+function secretSpellings({ user, password, percentEncoded }: Login): readonly string[] {
+  const [secret, inAddress] = password === '' ? [user, percentEncoded[0]] : [password, percentEncoded[1]];
+  return [secret, inAddress, escapeForNetrc(secret)];
 }
 
-const quoted = (word: string): string => word.replace(/["\\]/g, '\\$&');
+const escapeForNetrc = (word: string): string => word.replace(/["\\]/g, '\\$&');
 
 /** pip takes no plain http from another machine unless it is told to. */
 function insecureHost(url: string): readonly string[] {
@@ -126,10 +133,10 @@ function insecureHost(url: string): readonly string[] {
  * Python 3.11 and later read quoted words in a .netrc; before, a word is what is between spaces, and
  * can't be empty.
  */
-function entry({ host, user, password }: Login, pythonVersion: string): string {
+function netrcEntry({ host, user, password }: Login, pythonVersion: string): string {
   const [major = 0, minor = 0] = pythonVersion.split('.').map(Number);
   const quotes = major > 3 || minor >= 11;
-  const word = (text: string): string => {
+  const netrcWord = (text: string): string => {
     // eslint-disable-next-line no-control-regex
     if (quotes ? /[\u0000-\u001f\u007f]/.test(text) : !/^[\x21-\x7e]+$/.test(text)) {
       throw new PiwError(
@@ -137,7 +144,7 @@ function entry({ host, user, password }: Login, pythonVersion: string): string {
         `Python ${pythonVersion} can't be given the user and password for ${host}`,
       );
     }
-    return quotes ? `"${quoted(text)}"` : text;
+    return quotes ? `"${escapeForNetrc(text)}"` : text;
   };
-  return `machine ${host.replace(/^\[|\]$/g, '')} login ${word(user)} password ${word(password)}\n`;
+  return `machine ${host.replace(/^\[|\]$/g, '')} login ${netrcWord(user)} password ${netrcWord(password)}\n`;
 }

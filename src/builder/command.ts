@@ -1,15 +1,15 @@
 import { isPep440 } from '../wheels/versions.js';
-import type { Access } from './access.js';
+import type { IndexAccess } from './access.js';
 
 /** What pip is asked to build, the file that says so, and where it puts what it made. */
-export interface PipBuild {
+export interface PipWheelOptions {
   readonly package: string;
   readonly requirements: string;
-  readonly wheels: string;
+  readonly wheelDir: string;
 }
 
 /** What holds for each of pip's commands here. */
-const QUIET = ['--no-input', '--disable-pip-version-check', '--no-color'];
+const COMMON_PIP_OPTIONS = ['--no-input', '--disable-pip-version-check', '--no-color'];
 
 /**
  * pip's arguments for one build.
@@ -21,10 +21,14 @@ const QUIET = ['--no-input', '--disable-pip-version-check', '--no-color'];
  *
  * `--verbose` makes pip pass on what the build says while it says it.
  */
-export function buildArguments({ package: name, requirements, wheels }: PipBuild): readonly string[] {
+export function pipWheelArguments({
+  package: name,
+  requirements,
+  wheelDir,
+}: PipWheelOptions): readonly string[] {
   return [
-    ...['wheel', '--no-deps', '--no-binary', name, '--wheel-dir', wheels],
-    ...[...QUIET, '--no-cache-dir', '--progress-bar', 'off', '--verbose'],
+    ...['wheel', '--no-deps', '--no-binary', name, '--wheel-dir', wheelDir],
+    ...[...COMMON_PIP_OPTIONS, '--no-cache-dir', '--progress-bar', 'off', '--verbose'],
     ...['--requirement', requirements],
   ];
 }
@@ -39,14 +43,14 @@ export function buildArguments({ package: name, requirements, wheels }: PipBuild
  * requires is installed by another pip, to which neither this file nor its demand for hashes is passed on
  * (tried with pip 23.0 and 26.3).
  */
-export function requirementsFor(name: string, version: string, sha256: string | null): string {
+export function requirementsFileText(name: string, version: string, sha256: string | null): string {
   const hash = sha256 === null ? '' : ` --hash=sha256:${sha256}`;
   return `${name}${isPep440(version) ? '==' : '==='}${version}${hash}\n`;
 }
 
 /** pip's arguments to look at the index's page of a package, and to say how that went. */
-export function lookArguments(name: string): readonly string[] {
-  return ['index', 'versions', ...QUIET, '-vv', '--', name];
+export function pipIndexVersionsArguments(name: string): readonly string[] {
+  return ['index', 'versions', ...COMMON_PIP_OPTIONS, '-vv', '--', name];
 }
 
 /**
@@ -55,10 +59,10 @@ export function lookArguments(name: string): readonly string[] {
  * which setuptools and wheel the slave happens to have, nor whether it has any.
  */
 export function pipEnvironment(
-  given: Readonly<Record<string, string>>,
-  access: Access,
+  baseEnv: Readonly<Record<string, string>>,
+  access: IndexAccess,
 ): Readonly<Record<string, string>> {
-  const { PIP_PROXY: proxy, ...rest } = given;
+  const { PIP_PROXY: proxy, ...rest } = baseEnv;
   const variables = {
     ...rest,
     ...(proxy === undefined ? {} : proxies(proxy)),

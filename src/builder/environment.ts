@@ -2,21 +2,21 @@ import { execFile } from 'node:child_process';
 import { mkdir, mkdtemp, readdir, realpath, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import { PiwError, reason } from '../errors.js';
-import { codeOf, makeFolders, onDisk } from '../wheels/disk.js';
+import { PiwError, errorMessage } from '../errors.js';
+import { codeOf, makeFolders, withDiskErrors } from '../wheels/disk.js';
 import type { Interpreter } from './interpreter.js';
-import { killProcessesOf, lives, MARK, startTime } from './processes.js';
+import { killBuildProcesses, isAlive, BUILD_MARK_VARIABLE, startTime } from './processes.js';
 
 /** Nothing else of the slave's own environment reaches a build. */
-const PATH = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin'];
+const SYSTEM_PATH_FOLDERS = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin'];
 
-const PARTS = ['home', 'tmp', 'wheels', 'cache'] as const;
+const SUBFOLDERS = ['home', 'tmp', 'wheels', 'cache'] as const;
 
 /** `build-<process>-<its start>-<random>`: a slave can tell its folders from those of one that was killed. */
-const NAME = /^build-(\d+)-(\d+)-\w{6}$/;
+const BUILD_FOLDER_NAME = /^build-(\d+)-(\d+)-\w{6}$/;
 
 /** How long the system's own commands may take to remove a folder, milliseconds. */
-const REMOVAL_MS = 5 * 60_000;
+const REMOVAL_TIMEOUT_MS = 5 * 60_000;
 
 /**
  * What builds get unless the configuration says otherwise.
@@ -26,7 +26,7 @@ const REMOVAL_MS = 5 * 60_000;
  *   sdist that is built, are refused it. Where that is allowed, git still asks nobody for a password.
  * - What a build yields depends on neither chance nor place: the order of sets of strings, the time zone, the language.
  */
-const DEFAULTS = {
+const DEFAULT_BUILD_ENV = {
   PIWHEELS_BUILD: '1',
   GIT_ALLOW_PROTOCOL: 'file',
   GIT_TERMINAL_PROMPT: '0',
@@ -37,30 +37,30 @@ const DEFAULTS = {
 } as const;
 
 /** Where builds in a sandbox see their folder: the same for all, for compilers write down where they were. */
-export const SEEN_AT = '/tmp/piw-build';
+export const SANDBOX_BUILD_PATH = '/tmp/piw-build';
 
 /**
  * Makes GCC and Clang write down SEEN_AT for the folder in which they are. In CPPFLAGS, for there it comes in addition:
  * a package's configure script has defaults for CFLAGS, and takes none of them where CFLAGS is set.
  */
-function withPrefixMap(
-  given: Readonly<Record<string, string>>,
+function prefixMapFlags(
+  extraEnv: Readonly<Record<string, string>>,
   path: string,
 ): Readonly<Record<string, string>> {
   // Shells and Makefiles split it into words.
   if (!/^[\w./+@-]+$/.test(path)) return {};
-  const flags = [given['CPPFLAGS'] ?? '', `-ffile-prefix-map=${path}=${SEEN_AT}`];
+  const flags = [extraEnv['CPPFLAGS'] ?? '', `-ffile-prefix-map=${path}=${SANDBOX_BUILD_PATH}`];
   return { CPPFLAGS: flags.join(' ').trim() };
 }
 
-export interface Surroundings {
-  readonly interpreter: Pick<Interpreter, 'path' | 'mapsPaths'>;
+export interface BuildFolderOptions {
+  readonly interpreter: Pick<Interpreter, 'path' | 'supportsPrefixMap'>;
   /** Folders of further programs, as a Rust compiler's: absolute. */
   readonly programs: readonly string[];
   /** What the farm hands in: how pip reaches the index (addresses, certificates, proxies). */
-  readonly given: Readonly<Record<string, string>>;
+  readonly extraEnv: Readonly<Record<string, string>>;
   /** Where the build sees its folder, if that is elsewhere. */
-  readonly seenAt?: string | undefined;
+  readonly mountPoint?: string | undefined;
 }
 
 /**
@@ -80,97 +80,97 @@ export class BuildFolder {
   readonly path: string;
   readonly env: Readonly<Record<string, string>>;
 
-  readonly #seenAt: string;
+  readonly #mountPoint: string;
 
-  private constructor(path: string, { interpreter, programs, given, seenAt }: Surroundings) {
+  private constructor(path: string, { interpreter, programs, extraEnv, mountPoint }: BuildFolderOptions) {
     this.path = path;
-    this.#seenAt = seenAt ?? path;
-    const home = this.seen('home');
+    this.#mountPoint = mountPoint ?? path;
+    const home = this.pathInBuild('home');
     this.env = {
-      ...DEFAULTS,
-      ...given,
-      ...(interpreter.mapsPaths && seenAt === undefined ? withPrefixMap(given, path) : {}),
-      PATH: [...new Set([dirname(interpreter.path), ...programs, ...PATH])].join(':'),
+      ...DEFAULT_BUILD_ENV,
+      ...extraEnv,
+      ...(interpreter.supportsPrefixMap && mountPoint === undefined ? prefixMapFlags(extraEnv, path) : {}),
+      PATH: [...new Set([dirname(interpreter.path), ...programs, ...SYSTEM_PATH_FOLDERS])].join(':'),
       HOME: home,
-      TMPDIR: this.seen('tmp'),
-      XDG_CACHE_HOME: this.seen('cache'),
+      TMPDIR: this.pathInBuild('tmp'),
+      XDG_CACHE_HOME: this.pathInBuild('cache'),
       XDG_CONFIG_HOME: join(home, '.config'),
       XDG_DATA_HOME: join(home, '.local', 'share'),
       XDG_STATE_HOME: join(home, '.local', 'state'),
       PYTHONUNBUFFERED: '1',
       PIP_CONFIG_FILE: '/dev/null',
-      [MARK]: path,
+      [BUILD_MARK_VARIABLE]: path,
     };
   }
 
   /** Makes one in `workDir`. Raises PIW_DISK_FULL or PIW_NOT_WRITABLE. */
-  static async create(workDir: string, surroundings: Surroundings): Promise<BuildFolder> {
-    return await making(workDir, async () => {
+  static async create(workDir: string, options: BuildFolderOptions): Promise<BuildFolder> {
+    return await mapDiskErrors(workDir, async () => {
       makeFolders(workDir, 0o700);
-      const folder = new BuildFolder(await newFolder(workDir), surroundings);
-      for (const part of PARTS) await mkdir(join(folder.path, part), { mode: 0o700 });
+      const folder = new BuildFolder(await createTemporaryBuildFolder(workDir), options);
+      for (const part of SUBFOLDERS) await mkdir(join(folder.path, part), { mode: 0o700 });
       return folder;
     });
   }
 
-  get wheels(): string {
+  get wheelDir(): string {
     return join(this.path, 'wheels');
   }
 
   /** Where the build sees a part of it. */
-  seen(part: (typeof PARTS)[number]): string {
-    return join(this.#seenAt, part);
+  pathInBuild(part: (typeof SUBFOLDERS)[number]): string {
+    return join(this.#mountPoint, part);
   }
 
   /** Writes a file into it, mode 0600, and gives its path. Raises as create() does. */
   async write(name: string, contents: string): Promise<string> {
     const path = join(this.path, name);
-    await this.making(() => writeFile(path, contents, { mode: 0o600 }));
+    await this.mapDiskErrors(() => writeFile(path, contents, { mode: 0o600 }));
     return path;
   }
 
   /** Runs what writes files into it. Throws as create() does. */
-  async making<T>(what: () => Promise<T>): Promise<T> {
-    return await making(this.path, what);
+  async mapDiskErrors<T>(operation: () => Promise<T>): Promise<T> {
+    return await mapDiskErrors(this.path, operation);
   }
 
   /**
    * What is done in a folder in it that the build has never had a chance to put anything into. That the disk has
    * no room for it raises PIW_DISK_FULL.
    */
-  async inScratch<T>(what: (scratch: string) => Promise<T>): Promise<T> {
-    const scratch = await making(this.path, () => mkdtemp(join(this.path, 'scratch-')));
-    return await onDisk(scratch, () => what(scratch));
+  async withScratchFolder<T>(operation: (scratch: string) => Promise<T>): Promise<T> {
+    const scratch = await mapDiskErrors(this.path, () => mkdtemp(join(this.path, 'scratch-')));
+    return await withDiskErrors(scratch, () => operation(scratch));
   }
 
   /** Ends what still runs of the build and removes all of its folder. Raises if something stays. */
   async wipe(): Promise<void> {
-    await killProcessesOf(this.path);
-    await remove(this.path);
+    await killBuildProcesses(this.path);
+    await forceRemove(this.path);
   }
 }
 
 /** The variables of `NAME=VALUE` items; of two with one name the later counts. */
-export const variablesOf = (items: readonly string[]): Readonly<Record<string, string>> =>
+export const parseVariables = (items: readonly string[]): Readonly<Record<string, string>> =>
   Object.fromEntries(
     items.map((item) => [item.slice(0, item.indexOf('=')), item.slice(item.indexOf('=') + 1)]),
   );
 
 /** A folder in `workDir`, absolute and without links, that wipeLeftovers() removes if this process doesn't. */
-export async function newFolder(workDir: string): Promise<string> {
+export async function createTemporaryBuildFolder(workDir: string): Promise<string> {
   const name = `build-${String(process.pid)}-${startTime(process.pid)}-`;
   return await mkdtemp(join(await realpath(workDir), name));
 }
 
 /** Raises PIW_DISK_FULL, or for whatever else is in the way PIW_NOT_WRITABLE. */
-async function making<T>(folder: string, what: () => Promise<T>): Promise<T> {
+async function mapDiskErrors<T>(folder: string, operation: () => Promise<T>): Promise<T> {
   try {
-    return await what();
+    return await operation();
   } catch (error) {
     const full = ['ENOSPC', 'EDQUOT'].includes(codeOf(error));
     throw new PiwError(
       full ? 'PIW_DISK_FULL' : 'PIW_NOT_WRITABLE',
-      `no build can be made in ${folder}: ${reason(error)}`,
+      `no build can be made in ${folder}: ${errorMessage(error)}`,
       { cause: error },
     );
   }
@@ -184,12 +184,12 @@ export async function wipeLeftovers(workDir: string): Promise<readonly string[]>
   const troubles: string[] = [];
   const root = await realpath(workDir).catch(() => workDir);
   for (const name of await readdir(root).catch(() => [])) {
-    const [, pid, began = ''] = NAME.exec(name) ?? [];
-    if (pid === undefined || lives(Number(pid), began)) continue;
+    const [, pid, startTicks = ''] = BUILD_FOLDER_NAME.exec(name) ?? [];
+    if (pid === undefined || isAlive(Number(pid), startTicks)) continue;
     const path = join(root, name);
-    await killProcessesOf(path);
-    await remove(path).catch((error: unknown) => {
-      troubles.push(`${path} could not be removed: ${reason(error)}`);
+    await killBuildProcesses(path);
+    await forceRemove(path).catch((error: unknown) => {
+      troubles.push(`${path} could not be removed: ${errorMessage(error)}`);
     });
   }
   return troubles;
@@ -199,13 +199,17 @@ export async function wipeLeftovers(workDir: string): Promise<readonly string[]>
  * Removes a folder, also where the build took away its own permission to write, or nested folders deeper
  * than a path can name: there, chmod and rm walk the tree in their own way, and follow no link.
  */
-async function remove(path: string): Promise<void> {
+async function forceRemove(path: string): Promise<void> {
   try {
     await rm(path, { recursive: true, force: true, maxRetries: 3 });
   } catch {
     // Whatever it was, what follows either helps or says more.
     const run = promisify(execFile);
-    const options = { timeout: REMOVAL_MS, cwd: '/', env: { PATH: PATH.join(':'), LANG: 'C' } };
+    const options = {
+      timeout: REMOVAL_TIMEOUT_MS,
+      cwd: '/',
+      env: { PATH: SYSTEM_PATH_FOLDERS.join(':'), LANG: 'C' },
+    };
     await run('chmod', ['-R', 'u+rwx', '--', path], options).catch(() => undefined);
     await run('rm', ['-rf', '--', path], options);
   }

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { PackageName } from '../wheels/names.js';
 import { pipCommand, writeLauncher } from './launcher.js';
 
-const quoted = (word: string): string => `'${word.replaceAll("'", String.raw`'\''`)}'`;
+const shellQuote = (word: string): string => `'${word.replaceAll("'", String.raw`'\''`)}'`;
 
 /**
  * What pip is told is its interpreter. pip runs it for two things: another pip, which downloads and
@@ -11,15 +11,15 @@ const quoted = (word: string): string => `'${word.replaceAll("'", String.raw`'\'
  * package, or of a requirement that comes as source. The other pip runs as it would, with this script in
  * its turn; everything else runs within the walls.
  */
-const standIn = (
+const pythonWrapperScript = (
   python: string,
-  launch: string,
+  launcherScript: string,
   name: PackageName,
-  walls: readonly string[],
+  hookPrefix: readonly string[],
 ): string => `#!/bin/sh
 case "$1" in
-  */__pip-runner__.py | */pip) exec ${[python, '-I', launch, name].map(quoted).join(' ')} "$0" "$@" ;;
-  *) exec ${[...walls, python].map(quoted).join(' ')} "$@" ;;
+  */__pip-runner__.py | */pip) exec ${[python, '-I', launcherScript, name].map(shellQuote).join(' ')} "$0" "$@" ;;
+  *) exec ${[...hookPrefix, python].map(shellQuote).join(' ')} "$@" ;;
 esac
 `;
 
@@ -33,20 +33,24 @@ esac
  * That pip starts both as `sys.executable` is its way in all versions from 21 to 26.3, and no promise;
  * so it is tried out before builds rely on it (cutsOff).
  */
-export async function pipWithWalls(
+export async function pipCommandWithIsolatedHooks(
   folder: string,
   python: string,
   name: PackageName,
-  walls: (kept: string) => readonly string[],
+  hookPrefix: (readOnlyFolder: string) => readonly string[],
 ): Promise<readonly string[]> {
-  const kept = await writeLauncher(folder);
-  const script = join(kept, 'python');
-  await writeFile(script, standIn(python, join(kept, 'launch.py'), name, walls(kept)), { mode: 0o700 });
-  return pipCommand(python, kept, name, script);
+  const launcherFolder = await writeLauncher(folder);
+  const wrapperPath = join(launcherFolder, 'python');
+  await writeFile(
+    wrapperPath,
+    pythonWrapperScript(python, join(launcherFolder, 'launch.py'), name, hookPrefix(launcherFolder)),
+    { mode: 0o700 },
+  );
+  return pipCommand(python, launcherFolder, name, wrapperPath);
 }
 
 /** Notes which network its hook sees, and goes no further. */
-const PROBE = `
+const PROBE_BACKEND = `
 import os
 def get_requires_for_build_wheel(config_settings=None):
     with open('network', 'w') as file:
@@ -55,17 +59,17 @@ def get_requires_for_build_wheel(config_settings=None):
 `;
 
 /** A folder with a project by which it is tried out whether a backend's hook is cut off. */
-export async function probeProject(folder: string): Promise<string> {
+export async function writeProbeProject(folder: string): Promise<string> {
   const project = join(folder, 'project');
   await mkdir(project);
   const about = '[build-system]\nrequires = []\nbuild-backend = "probe"\nbackend-path = ["."]\n';
   await writeFile(join(project, 'pyproject.toml'), about);
-  await writeFile(join(project, 'probe.py'), PROBE);
+  await writeFile(join(project, 'probe.py'), PROBE_BACKEND);
   return project;
 }
 
 /** Whether the hook of that project ran, and saw another network than this process has. */
-export async function cutsOff(project: string): Promise<boolean> {
+export async function hookRanOffline(project: string): Promise<boolean> {
   const theirs = await readFile(join(project, 'network'), 'utf8').catch(() => '');
   return theirs.startsWith('net:') && theirs !== (await readlink('/proc/self/ns/net'));
 }

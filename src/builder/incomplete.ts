@@ -1,14 +1,14 @@
-import { compilerTrouble, type Evidence } from './failure.js';
+import { describeCompileFailure, type Evidence } from './failure.js';
 import type { FileState } from '../states/file-state.js';
 
 /** A wheel of a build that succeeded, and whether it holds a compiled file. */
-export interface MadeWheel {
+export interface BuiltWheel {
   readonly file: Pick<FileState, 'filename' | 'abi_tag' | 'platform_tag'>;
   readonly compiled: boolean;
 }
 
 /** What setuptools prints where an optional extension (Extension(optional=True)) did not compile. */
-const OPTIONAL = /\bbuilding extension "([^"\n]{1,200})" failed: /;
+const OPTIONAL_EXTENSION_FAILED = /\bbuilding extension "([^"\n]{1,200})" failed: /;
 
 /**
  * Returns what a build that succeeded lacks, in a sentence with the compiler's first error; null where nothing tells
@@ -16,19 +16,21 @@ const OPTIONAL = /\bbuilding extension "([^"\n]{1,200})" failed: /;
  * that did not compile; a pure wheel of a build in which something did not compile. A setup.py that falls back to
  * pure Python brings about the first or the last.
  */
-export function missingParts(wheels: readonly MadeWheel[], evidence: Evidence): string | null {
-  const because = (why: string | undefined): string => (why === undefined ? '' : `: ${why}`);
+export function describeMissingParts(wheels: readonly BuiltWheel[], evidence: Evidence): string | null {
+  const withCause = (why: string | undefined): string => (why === undefined ? '' : `: ${why}`);
   const empty = wheels.find(({ file, compiled }) => isNative(file) && !compiled);
   if (empty)
-    return `its wheel is tagged ${empty.file.abi_tag}-${empty.file.platform_tag}, but holds no compiled file${because(compilerTrouble(evidence))}`;
-  const optional = OPTIONAL.exec(evidence.output)?.[1];
+    return `its wheel is tagged ${empty.file.abi_tag}-${empty.file.platform_tag}, but holds no compiled file${withCause(describeCompileFailure(evidence))}`;
+  const optional = OPTIONAL_EXTENSION_FAILED.exec(evidence.output)?.[1];
   if (optional !== undefined)
-    return `its optional extension ${optional} is missing${because(compilerTrouble(evidence))}`;
+    return `its optional extension ${optional} is missing${withCause(describeCompileFailure(evidence))}`;
   // Libraries are asked after by many a pure package, too, and not found.
-  const trouble = compilerTrouble(evidence, ['compiler', 'missing-header']);
-  const pure = wheels.every(({ file }) => !isNative(file));
-  return pure && trouble !== undefined ? `it was built without its compiled part: ${trouble}` : null;
+  const compileFailure = describeCompileFailure(evidence, ['compiler', 'missing-header']);
+  const allPure = wheels.every(({ file }) => !isNative(file));
+  return allPure && compileFailure !== undefined
+    ? `it was built without its compiled part: ${compileFailure}`
+    : null;
 }
 
-const isNative = ({ abi_tag, platform_tag }: MadeWheel['file']): boolean =>
+const isNative = ({ abi_tag, platform_tag }: BuiltWheel['file']): boolean =>
   platform_tag !== 'any' || abi_tag !== 'none';

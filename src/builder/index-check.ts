@@ -6,7 +6,7 @@ import type { Failure } from './failure.js';
  * distribution", like one that hasn't the package. Undefined where the index did answer (with a page, or
  * that it has none: 404, 410). The wordings are those of pip 23.0 to 26.3.
  */
-export function indexTrouble(output: string): Failure | undefined {
+export function indexFailure(output: string): Failure | undefined {
   const line = output
     .split('\n')
     .findLast((one) => one.includes('Could not fetch URL') && !/: (?:404|410) Client Error/.test(one));
@@ -27,5 +27,5 @@ export function indexTrouble(output: string): Failure | undefined {
  * Whether an index gave a page, by the same words, and nothing was listed on it: no link that is a file's, of whatever
  * kind. That is what an index's own "back soon" looks like, or that of somebody who stands between.
  */
-export const listsNothing = (output: string): boolean =>
+export const listsNoFiles = (output: string): boolean =>
   output.includes('Fetched page ') && !/Found link |Skipping link: (?!not a file)/.test(output);

@@ -18,7 +18,7 @@ export interface Interpreter {
   readonly platformTag: string;
   readonly pipVersion: string;
   /** Whether its C compiler knows -ffile-prefix-map (GCC from 8, Clang from 10 on). */
-  readonly mapsPaths: boolean;
+  readonly supportsPrefixMap: boolean;
   /** The folders that it is installed in: a virtual environment's, and its own. */
   readonly prefixes: readonly string[];
   readonly osName: string;
@@ -28,14 +28,14 @@ export interface Interpreter {
 }
 
 /** Long, for a machine that is busy. */
-const LIMITS = { timeout: 120_000, maxBuffer: 1024 * 1024 };
+const PROBE_EXEC_OPTIONS = { timeout: 120_000, maxBuffer: 1024 * 1024 };
 
 /**
  * What wheels of this interpreter's own are tagged with (packaging.tags and bdist_wheel agree): a
  * 32-bit Python under a 64-bit kernel is told by the size of its integers, for the kernel's name isn't
  * its platform. Old Pythons can read this far, to be told that they are too old.
  */
-const QUESTION = `
+const PROBE_SCRIPT = `
 import json, os, platform, subprocess, sys, sysconfig
 try:
     import pip
@@ -68,35 +68,38 @@ print(json.dumps({
  * Asks an interpreter, a path or a name on PATH, what it is. It is run once, for at most 20 s, with
  * `env` and our PATH alone. Raises PIW_NO_PYTHON if it is older than 3.9, has no pip or doesn't answer.
  */
-export async function probe(python: string, env: Readonly<Record<string, string>>): Promise<Interpreter> {
-  const answer = await ask(python, env);
-  const text = (key: string, form: RegExp): string => {
+export async function probeInterpreter(
+  python: string,
+  env: Readonly<Record<string, string>>,
+): Promise<Interpreter> {
+  const answer = await runProbeScript(python, env);
+  const readField = (key: string, pattern: RegExp): string => {
     const value = answer[key];
-    if (typeof value === 'string' && form.test(value)) return value;
+    if (typeof value === 'string' && pattern.test(value)) return value;
     throw unusable(python, `it is not an interpreter that piw knows (${key})`);
   };
-  const version = text('version', /^\d+\.\d+/);
+  const version = readField('version', /^\d+\.\d+/);
   const [major = 0, minor = 0] = version.split('.').map(Number);
   if (major < 3 || (major === 3 && minor < 9)) {
     throw unusable(python, `it is Python ${version}, and 3.9 is needed`);
   }
-  const pipVersion = text('pip', /^/);
+  const pipVersion = readField('pip', /^/);
   if (pipVersion === '')
     throw unusable(
       python,
       `it has no pip (on Debian: apt install python3-pip; elsewhere: ${python} -m ensurepip)`,
     );
-  const path = text('path', /^/);
+  const path = readField('path', /^/);
   const os = await osRelease();
   return {
     path: path === '' ? python : path,
     version,
-    implementation: text('implementation', /^\w+$/),
-    pyVersionTag: text('py', /^[a-z]+\d+$/),
-    abiTag: text('abi', /^[a-z0-9_]+$/),
-    platformTag: text('platform', /^[a-z0-9_]+$/),
+    implementation: readField('implementation', /^\w+$/),
+    pyVersionTag: readField('py', /^[a-z]+\d+$/),
+    abiTag: readField('abi', /^[a-z0-9_]+$/),
+    platformTag: readField('platform', /^[a-z0-9_]+$/),
     pipVersion,
-    mapsPaths: answer['maps'] === true,
+    supportsPrefixMap: answer['maps'] === true,
     prefixes: Array.isArray(answer['prefixes']) ? [...new Set(answer['prefixes'].map(String))] : [],
     osName: os.get('NAME') ?? process.platform,
     osVersion: os.get('VERSION_ID') ?? '',
@@ -104,29 +107,29 @@ export async function probe(python: string, env: Readonly<Record<string, string>
   };
 }
 
-async function ask(
+async function runProbeScript(
   python: string,
   env: Readonly<Record<string, string>>,
 ): Promise<Readonly<Record<string, unknown>>> {
   try {
-    const { stdout } = await promisify(execFile)(python, ['-I', '-c', QUESTION], {
-      ...LIMITS,
+    const { stdout } = await promisify(execFile)(python, ['-I', '-c', PROBE_SCRIPT], {
+      ...PROBE_EXEC_OPTIONS,
       cwd: '/',
       env: { ...env, PATH: process.env['PATH'], LANG: 'C.UTF-8' },
     });
     const answer: unknown = JSON.parse(stdout);
     return typeof answer === 'object' && answer !== null ? { ...answer } : {};
   } catch (error) {
-    throw unusable(python, why(error), { cause: error });
+    throw unusable(python, describeExecError(error), { cause: error });
   }
 }
 
 /** What became of a command that was to be run, for people. */
-function why(error: unknown): string {
+function describeExecError(error: unknown): string {
   const { code, killed, stderr } = error as { code?: unknown; killed?: boolean; stderr?: string };
   if (code === 'ENOENT') return 'there is no such program';
   if (code === 'EACCES') return 'this user may not run it';
-  if (killed) return `it did not answer within ${LIMITS.timeout / 1000} s`;
+  if (killed) return `it did not answer within ${PROBE_EXEC_OPTIONS.timeout / 1000} s`;
   if (stderr?.includes('Unknown option: -I')) return 'it is older than Python 3.4';
   const last = (stderr ?? '').trim().split('\n').at(-1) ?? '';
   return last === '' ? 'it gave no answer that makes sense' : last.slice(0, 200);

@@ -18,7 +18,7 @@ import type { PackageName } from '../wheels/names.js';
  * `-I` keeps out of it whatever a build has left in its home. Everything here that a pip of another version does not
  * want is without effect, and fails nothing.
  */
-const LAUNCH = `
+const LAUNCHER_SCRIPT = `
 import itertools, json, os, runpy, sys, tempfile, time, uuid
 
 NOTES = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'source.json')
@@ -103,13 +103,18 @@ export const LAUNCHER_FOLDER = 'pip';
 
 /** Writes it into a folder of its own below the one that is given, and returns that. Raises what Node does. */
 export async function writeLauncher(folder: string): Promise<string> {
-  const kept = join(folder, LAUNCHER_FOLDER);
-  await mkdir(kept, { recursive: true, mode: 0o700 });
-  await writeFile(join(kept, 'launch.py'), LAUNCH, { mode: 0o600 });
-  return kept;
+  const launcherFolder = join(folder, LAUNCHER_FOLDER);
+  await mkdir(launcherFolder, { recursive: true, mode: 0o700 });
+  await writeFile(join(launcherFolder, 'launch.py'), LAUNCHER_SCRIPT, { mode: 0o600 });
+  return launcherFolder;
 }
 
 /** The beginning of a command line (its arguments are pip's) that builds this package; `kept` is writeLauncher()'s. */
-export function pipCommand(python: string, kept: string, name: PackageName, standIn = ''): readonly string[] {
-  return [python, '-I', join(kept, 'launch.py'), name, standIn, 'pip'];
+export function pipCommand(
+  python: string,
+  launcherFolder: string,
+  name: PackageName,
+  pythonWrapper = '',
+): readonly string[] {
+  return [python, '-I', join(launcherFolder, 'launch.py'), name, pythonWrapper, 'pip'];
 }

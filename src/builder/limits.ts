@@ -4,7 +4,7 @@ import type { Failure } from './failure.js';
  * What one build may use. Each has its own plain failure; 0 is no limit. Only memory, processes and free
  * disk are watched from outside (watch.ts); the rest the system holds, or the builder itself.
  */
-export interface Limits {
+export interface BuildLimits {
   /** How long it may say nothing, milliseconds. */
   readonly silenceMs: number;
   /** Bytes of its log that are kept. */
@@ -31,7 +31,7 @@ export interface Limits {
 
 const MB = 1024 ** 2;
 
-export const DEFAULT_LIMITS: Limits = {
+export const DEFAULT_BUILD_LIMITS: BuildLimits = {
   silenceMs: 3_600_000,
   log: 16 * MB,
   logFails: false,
@@ -46,12 +46,16 @@ export const DEFAULT_LIMITS: Limits = {
 };
 
 /** Why a build was ended from here: a limit that it went over, or because it was told to. */
-export type Ending =
+export type TerminationReason =
   'timeout' | 'killed' | 'silent' | 'log-limit' | 'output-limit' | 'memory' | 'disk' | 'processes';
 
 /** The failure that an ending is, for a build with these limits and so many milliseconds of wall time. */
-export function failureOf(ending: Ending, limits: Limits, timeoutMs: number): Failure {
-  switch (ending) {
+export function failureForTermination(
+  reason: TerminationReason,
+  limits: BuildLimits,
+  timeoutMs: number,
+): Failure {
+  switch (reason) {
     case 'timeout':
       return { failureClass: 'timeout', sentence: `it took more than ${seconds(timeoutMs)}` };
     case 'killed':
@@ -90,7 +94,7 @@ const megabytes = (bytes: number): string =>
  * what this slave has itself stays as that is. `ulimit -f` counts in 512 bytes, `-v` in 1024; the number of
  * processes is none of a build's but of its whole account, and so is watched instead.
  */
-export function ulimits({ addressSpace, openFiles, fileSize }: Limits): string {
+export function ulimits({ addressSpace, openFiles, fileSize }: BuildLimits): string {
   const lines = ['ulimit -c 0'];
   if (openFiles > 0) lines.push(`ulimit -n ${String(openFiles)}`);
   if (fileSize > 0) lines.push(`ulimit -f ${String(Math.ceil(fileSize / 512))}`);

@@ -7,9 +7,10 @@ import { join } from 'node:path';
  * tells.
  */
 export async function oomKills(root = '/'): Promise<number | undefined> {
-  const own = /^0::(\/.*)$/m.exec(await contents(join(root, 'proc/self/cgroup')))?.[1];
-  const events = own === undefined ? '' : await contents(join(root, 'sys/fs/cgroup', own, 'memory.events'));
-  const sources = [events, await contents(join(root, 'proc/vmstat'))];
+  const cgroup = /^0::(\/.*)$/m.exec(await readOrEmpty(join(root, 'proc/self/cgroup')))?.[1];
+  const events =
+    cgroup === undefined ? '' : await readOrEmpty(join(root, 'sys/fs/cgroup', cgroup, 'memory.events'));
+  const sources = [events, await readOrEmpty(join(root, 'proc/vmstat'))];
   for (const source of sources) {
     const count = /^oom_kill (\d+)$/m.exec(source)?.[1];
     if (count !== undefined) return Number(count);
@@ -17,4 +18,4 @@ export async function oomKills(root = '/'): Promise<number | undefined> {
   return undefined;
 }
 
-const contents = (path: string): Promise<string> => readFile(path, 'latin1').catch(() => '');
+const readOrEmpty = (path: string): Promise<string> => readFile(path, 'latin1').catch(() => '');

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { contentsOf, namesIn, processIds, statOf } from './processes.js';
+import { readProcFile, listProcFolder, processIds, readProcStat } from './processes.js';
 
 /** The children of each process of a tree; every process of it is a key. */
 export type ProcessTree = ReadonlyMap<number, readonly number[]>;
@@ -12,37 +12,39 @@ export type ProcessTree = ReadonlyMap<number, readonly number[]>;
 export function treeOf(root: number): ProcessTree {
   const children = kernelListsChildren() ? childrenOf : childrenByParent();
   const tree = new Map<number, readonly number[]>();
-  for (let next: readonly number[] = [root]; next.length > 0;) {
-    const found: number[] = [];
-    for (const pid of next) {
+  for (let generation: readonly number[] = [root]; generation.length > 0;) {
+    const nextGeneration: number[] = [];
+    for (const pid of generation) {
       // A process that changes its parent while this reads could be seen in two places.
-      const own = children(pid).filter((child) => !tree.has(child) && !found.includes(child));
-      tree.set(pid, own);
-      found.push(...own);
+      const newChildren = children(pid).filter(
+        (child) => !tree.has(child) && !nextGeneration.includes(child),
+      );
+      tree.set(pid, newChildren);
+      nextGeneration.push(...newChildren);
     }
-    next = found;
+    generation = nextGeneration;
   }
   return tree;
 }
 
 /** Returns the children of each of a process's threads, in /proc/PID/task/TID/children. */
 function childrenOf(pid: number): readonly number[] {
-  return namesIn(`/proc/${String(pid)}/task`)
-    .flatMap((thread) => contentsOf(`/proc/${String(pid)}/task/${thread}/children`).split(' '))
+  return listProcFolder(`/proc/${String(pid)}/task`)
+    .flatMap((thread) => readProcFile(`/proc/${String(pid)}/task/${thread}/children`).split(' '))
     .flatMap((word) => (word === '' ? [] : [Number(word)]));
 }
 
-let listed: boolean | undefined;
+let childrenFileExists: boolean | undefined;
 
 /** Whether this kernel was built with CONFIG_PROC_CHILDREN. */
 const kernelListsChildren = (): boolean =>
-  (listed ??= existsSync(`/proc/self/task/${String(process.pid)}/children`));
+  (childrenFileExists ??= existsSync(`/proc/self/task/${String(process.pid)}/children`));
 
 /** Asks every process of the machine for its parent. */
 function childrenByParent(): (pid: number) => readonly number[] {
   const children = new Map<number, number[]>();
   for (const pid of processIds()) {
-    const parent = Number(statOf(pid)[1] ?? 0);
+    const parent = Number(readProcStat(pid)[1] ?? 0);
     children.set(parent, [...(children.get(parent) ?? []), pid]);
   }
   return (pid) => children.get(pid) ?? [];

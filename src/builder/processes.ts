@@ -3,13 +3,13 @@ import { readFile, readlink } from 'node:fs/promises';
 import { setImmediate, setTimeout as sleep } from 'node:timers/promises';
 
 /** The variable by which the processes of a build are known: its value is the build's folder. */
-export const MARK = 'PIW_BUILD';
+export const BUILD_MARK_VARIABLE = 'PIW_BUILD';
 
 /** How long processes that won't die, or that breed, are gone after, milliseconds. */
-const PATIENCE_MS = 10_000;
-const PAUSE_MS = 25;
+const KILL_TIMEOUT_MS = 10_000;
+const KILL_RETRY_INTERVAL_MS = 25;
 /** Of how many processes is asked in one go when they began. */
-const BATCH = 200;
+const PROCESSES_PER_TICK = 200;
 
 /**
  * Kills what is left of the build in this folder (absolute, without links), wherever it went: a process
@@ -20,19 +20,19 @@ const BATCH = 200;
  * tells these things; elsewhere nothing is done. `since` is as for processesOf(). Returns the ids of those that are
  * still there after ten seconds.
  */
-export async function killProcessesOf(folder: string, since = 0): Promise<readonly number[]> {
+export async function killBuildProcesses(folder: string, since = 0): Promise<readonly number[]> {
   if (process.platform !== 'linux') return [];
-  const deadline = performance.now() + PATIENCE_MS;
+  const deadline = performance.now() + KILL_TIMEOUT_MS;
   for (;;) {
-    const found = await processesOf(folder, since);
-    if (found.length === 0 || performance.now() > deadline) return found;
-    for (const pid of found) kill(pid, 'SIGKILL');
-    await sleep(PAUSE_MS);
+    const pids = await findBuildProcesses(folder, since);
+    if (pids.length === 0 || performance.now() > deadline) return pids;
+    for (const pid of pids) sendSignal(pid, 'SIGKILL');
+    await sleep(KILL_RETRY_INTERVAL_MS);
   }
 }
 
 /** Sends a signal to a process, or with a negative id to a group; one that is gone is no error. */
-export function kill(pid: number, signal: NodeJS.Signals): void {
+export function sendSignal(pid: number, signal: NodeJS.Signals): void {
   try {
     process.kill(pid, signal);
   } catch (error) {
@@ -46,20 +46,20 @@ export function kill(pid: number, signal: NodeJS.Signals): void {
  * began before `since` (as ticksSinceBoot() counts) are passed over: reading what a process is costs several times
  * as much as reading when it began, and a build's own are all younger than it.
  */
-export async function processesOf(folder: string, since = 0): Promise<readonly number[]> {
-  const found: number[] = [];
+export async function findBuildProcesses(folder: string, since = 0): Promise<readonly number[]> {
+  const pids: number[] = [];
   for (const [i, pid] of processIds().entries()) {
     // Others get their turn meanwhile.
-    if (i % BATCH === BATCH - 1) await setImmediate();
+    if (i % PROCESSES_PER_TICK === PROCESSES_PER_TICK - 1) await setImmediate();
     if (pid === process.pid || (since > 0 && Number(startTime(pid)) < since)) continue;
-    if (await belongs(`/proc/${String(pid)}`, folder)) found.push(pid);
+    if (await belongs(`/proc/${String(pid)}`, folder)) pids.push(pid);
   }
-  return found;
+  return pids;
 }
 
 /** Returns the ids of all processes that this one can see. */
 export const processIds = (): readonly number[] =>
-  namesIn('/proc')
+  listProcFolder('/proc')
     .filter((name) => /^\d+$/.test(name))
     .map(Number);
 
@@ -67,7 +67,7 @@ export const processIds = (): readonly number[] =>
  * Returns a file of /proc; empty if it is not there any more, or not for this user. For those that the kernel writes
  * at once, without a lock of the process that it tells of: then a synchronous call costs a tenth of any other.
  */
-export function contentsOf(path: string): string {
+export function readProcFile(path: string): string {
   try {
     return readFileSync(path, 'latin1');
   } catch {
@@ -76,7 +76,7 @@ export function contentsOf(path: string): string {
 }
 
 /** Returns the names in a folder of /proc; none if it is not there any more. */
-export function namesIn(path: string): readonly string[] {
+export function listProcFolder(path: string): readonly string[] {
   try {
     return readdirSync(path);
   } catch {
@@ -88,7 +88,7 @@ async function belongs(entry: string, folder: string): Promise<boolean> {
   // What can't be read is another user's, or has ended.
   const environment = await readFile(`${entry}/environ`, 'latin1').catch(() => '');
   // Paths are bytes, and latin1 keeps each as it is.
-  const mark = Buffer.from(`${MARK}=${folder}`).toString('latin1');
+  const mark = Buffer.from(`${BUILD_MARK_VARIABLE}=${folder}`).toString('latin1');
   if (environment.split('\0').includes(mark)) return true;
   for (const link of ['cwd', 'root']) {
     const path = await readlink(`${entry}/${link}`).catch(() => '');
@@ -111,24 +111,24 @@ export function ticksSinceBoot(): number {
 
 /** When a process began, in the kernel's ticks: with its id this names it for good. `0` where nothing tells. */
 export function startTime(pid: number): string {
-  return statOf(pid)[19] ?? '0';
+  return readProcStat(pid)[19] ?? '0';
 }
 
 /** Whether the process with this id and start time still runs. */
-export function lives(pid: number, began: string): boolean {
+export function isAlive(pid: number, startTicks: string): boolean {
   try {
     process.kill(pid, 0);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false;
   }
   // One that nobody has waited for is dead, too.
-  const { 0: state, 19: start = '0' } = statOf(pid);
-  return start === began && state !== 'Z';
+  const { 0: state, 19: start = '0' } = readProcStat(pid);
+  return start === startTicks && state !== 'Z';
 }
 
 /** The fields of /proc/PID/stat from the third, the state, on; empty where nothing tells. */
-export function statOf(pid: number): readonly string[] {
-  const stat = contentsOf(`/proc/${String(pid)}/stat`);
+export function readProcStat(pid: number): readonly string[] {
+  const stat = readProcFile(`/proc/${String(pid)}/stat`);
   // The second is the command, in parentheses, and may hold anything.
   return stat === '' ? [] : stat.slice(stat.lastIndexOf(')') + 2).split(' ');
 }

@@ -5,11 +5,11 @@ import type { Interpreter } from './interpreter.js';
 import { LAUNCHER_FOLDER } from './launcher.js';
 
 /** What pip prints when it has installed what a build requires. */
-const INSTALLED = /^\s*Successfully installed ([^\n]{1,20000})$/gm;
+const INSTALLED_REQUIREMENTS = /^\s*Successfully installed ([^\n]{1,20000})$/gm;
 const MAX_REQUIREMENTS = 500;
-const MAX_LENGTH = 200;
+const MAX_TEXT_CHARS = 200;
 /** Bytes of the launcher's notes that are read. */
-const MAX_NOTES = 2000;
+const MAX_NOTES_CHARS = 2000;
 
 /**
  * Returns what a build was made from and with: the source that the launcher noted in the build's folder, and what pip
@@ -21,34 +21,35 @@ export async function provenanceOf(
   output: string,
   { implementation, version, pipVersion }: Interpreter,
 ): Promise<Provenance> {
-  const { sdist, epoch } = readNotes(
+  const { sdist, epoch } = parseSourceNotes(
     await readFile(join(folder, LAUNCHER_FOLDER, 'source.json'), 'utf8').catch(() => ''),
   );
   const requirements = new Map<string, string>();
-  for (const [, list = ''] of output.matchAll(INSTALLED))
+  for (const [, list = ''] of output.matchAll(INSTALLED_REQUIREMENTS))
     for (const item of list.trim().split(/\s+/)) {
       const dash = item.lastIndexOf('-');
-      const [name, number] = [item.slice(0, dash), item.slice(dash + 1)];
-      const sound = dash > 0 && WORD.test(name) && WORD.test(number) && item.length <= MAX_LENGTH;
-      if (sound && requirements.size < MAX_REQUIREMENTS) requirements.set(name, number);
+      const [name, installedVersion] = [item.slice(0, dash), item.slice(dash + 1)];
+      const sound =
+        dash > 0 && SAFE_WORD.test(name) && SAFE_WORD.test(installedVersion) && item.length <= MAX_TEXT_CHARS;
+      if (sound && requirements.size < MAX_REQUIREMENTS) requirements.set(name, installedVersion);
     }
   return {
     sdist,
-    python: `${implementation} ${version}`.slice(0, MAX_LENGTH),
-    pip: pipVersion.slice(0, MAX_LENGTH),
+    python: `${implementation} ${version}`.slice(0, MAX_TEXT_CHARS),
+    pip: pipVersion.slice(0, MAX_TEXT_CHARS),
     requirements: [...requirements].sort(([a], [b]) => (a < b ? -1 : 1)),
     source_date_epoch: epoch,
   };
 }
 
-const WORD = /^[\w.+!-]+$/;
+const SAFE_WORD = /^[\w.+!-]+$/;
 
-function readNotes(text: string): {
+function parseSourceNotes(text: string): {
   readonly sdist: [filename: string, sha256: string] | null;
   readonly epoch: number | null;
 } {
   const nothing = { sdist: null, epoch: null };
-  if (text === '' || text.length > MAX_NOTES) return nothing;
+  if (text === '' || text.length > MAX_NOTES_CHARS) return nothing;
   try {
     const notes: unknown = JSON.parse(text);
     if (!Array.isArray(notes)) return nothing;

@@ -5,7 +5,7 @@
  * before the builder's own SIGKILL to the whole group, which this would not outlive. The end of the builder, however
  * it came, is SIGTERM, too.
  */
-const REAPER = `
+const REAPER_SCRIPT = `
 import ctypes, os, signal, sys, time
 
 def children():
@@ -54,6 +54,6 @@ os._exit(status >> 8 if status & 127 == 0 else 128 + (status & 127))
  * What a build is run by where there is no sandbox. A build that means to can kill this first, for it has
  * the same user; against that, only namespaces or an account of its own help.
  */
-export function reaper(python: string): readonly string[] {
-  return process.platform === 'linux' ? [python, '-I', '-c', REAPER] : [];
+export function reaperCommand(python: string): readonly string[] {
+  return process.platform === 'linux' ? [python, '-I', '-c', REAPER_SCRIPT] : [];
 }

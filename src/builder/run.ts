@@ -4,9 +4,9 @@ import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PiwError } from '../errors.js';
 import { BuildLog } from './log.js';
-import { ulimits, type Ending, type Limits } from './limits.js';
-import { kill, killProcessesOf, ticksSinceBoot } from './processes.js';
-import { watch } from './watch.js';
+import { ulimits, type TerminationReason, type BuildLimits } from './limits.js';
+import { sendSignal, killBuildProcesses, ticksSinceBoot } from './processes.js';
+import { watchBuild } from './watch.js';
 
 export interface RunOptions {
   readonly command: string;
@@ -17,7 +17,7 @@ export interface RunOptions {
   readonly env: Readonly<Record<string, string>>;
   /** Wall time, milliseconds. */
   readonly timeoutMs: number;
-  readonly limits: Limits;
+  readonly limits: BuildLimits;
   readonly signal: AbortSignal;
   /** Every line of output without its end. */
   readonly onLine: (line: string) => void;
@@ -29,28 +29,28 @@ export interface RunResult {
   /** What ended it; also where a sandbox says so by its code. */
   readonly signal: string | null;
   /** Why it was ended from here, if it was. */
-  readonly ended: Ending | undefined;
+  readonly termination: TerminationReason | undefined;
   readonly output: string;
   /** The processes of it that could not be killed. */
   readonly survivors: readonly number[];
 }
 
-type Exit = Pick<RunResult, 'code' | 'signal' | 'ended'>;
+type ProcessExit = Pick<RunResult, 'code' | 'signal' | 'termination'>;
 
 /** How long a build that is told to end may take over it, milliseconds. */
 const GRACE_MS = 3000;
 /** How long one that was killed is waited for: a process that waits for a dead disk doesn't die. */
-const GIVE_UP_MS = 20_000;
+const EXIT_TIMEOUT_MS = 20_000;
 /** How long the rest of the output is read once everything is dead. */
 const DRAIN_MS = 2000;
 /** No timer of Node's is longer: it would go off at once. */
-const LONGEST_MS = 2 ** 31 - 1;
+const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /**
  * What stands before the command. Output and errors share one pipe, in the order in which they were
  * written; wheels have the permissions that a umask of 022 gives; nobody wants a stranger's core dump.
  */
-const prelude = (limits: Limits): string =>
+const prelude = (limits: BuildLimits): string =>
   `exec 2>&1; umask 022; ${ulimits(limits)}; exec nice -n "$0" "$@"`;
 
 /**
@@ -59,10 +59,11 @@ const prelude = (limits: Limits): string =>
  * itself, or over a limit, or when the signal is aborted: then the group gets SIGTERM, and SIGKILL
  * three seconds later. Raises PIW_NO_PYTHON if the command can't be run at all.
  */
-export async function run(options: RunOptions): Promise<RunResult> {
+export async function runBuildProcess(options: RunOptions): Promise<RunResult> {
   const { command, args, folder, env, limits, onLine } = options;
   const log = new BuildLog(limits.log, onLine);
-  if (options.signal.aborted) return { code: null, signal: null, ended: 'killed', output: '', survivors: [] };
+  if (options.signal.aborted)
+    return { code: null, signal: null, termination: 'killed', output: '', survivors: [] };
   const since = ticksSinceBoot();
   const child = spawn('/bin/sh', ['-c', prelude(limits), String(limits.niceness), command, ...args], {
     cwd: folder,
@@ -76,12 +77,12 @@ export async function run(options: RunOptions): Promise<RunResult> {
   const drained = new Promise<void>((resolve) => child.stdout.once('close', resolve));
   let survivors: readonly number[] = [];
   try {
-    let exit: Exit;
+    let exit: ProcessExit;
     try {
-      exit = await exitOf(child, child.stdout, { ...options, since, log });
+      exit = await waitForExit(child, child.stdout, { ...options, since, log });
     } finally {
       killGroup(child, 'SIGKILL');
-      survivors = await killProcessesOf(folder, since);
+      survivors = await killBuildProcesses(folder, since);
     }
     // Whoever could write into it is dead; what they wrote is read to its end.
     await Promise.race([drained, sleep(DRAIN_MS, undefined, { ref: false })]);
@@ -89,20 +90,20 @@ export async function run(options: RunOptions): Promise<RunResult> {
     // The shell's own codes for what can't be run, and for what isn't there.
     if (exit.code === 126 || exit.code === 127)
       throw new PiwError('PIW_NO_PYTHON', `${command} can't be run: ${output.trim().slice(-200)}`);
-    return { ...exit, signal: exit.signal ?? signalIn(exit.code), output, survivors };
+    return { ...exit, signal: exit.signal ?? signalFromExitCode(exit.code), output, survivors };
   } finally {
     child.stdout.destroy();
   }
 }
 
 /** Shells and sandboxes end with 128 and the number of the signal that ended what they ran. */
-function signalIn(code: number | null): string | null {
+function signalFromExitCode(code: number | null): string | null {
   const found = Object.entries(constants.signals).find(([, number]) => code === 128 + number);
   return found?.[0] ?? null;
 }
 
 /** Waits for the process itself to end, and ends it when it is time. */
-async function exitOf(
+async function waitForExit(
   child: ChildProcess,
   output: Readable,
   {
@@ -113,69 +114,69 @@ async function exitOf(
     since,
     log,
   }: RunOptions & { readonly since: number; readonly log: BuildLog },
-): Promise<Exit> {
-  let ended: Ending | undefined;
+): Promise<ProcessExit> {
+  let termination: TerminationReason | undefined;
   const timers: NodeJS.Timeout[] = [];
-  const after = (ms: number, what: () => void): NodeJS.Timeout => {
-    const timer = setTimeout(what, Math.min(ms, LONGEST_MS));
+  const schedule = (ms: number, callback: () => void): NodeJS.Timeout => {
+    const timer = setTimeout(callback, Math.min(ms, MAX_TIMER_MS));
     timers.push(timer);
     return timer;
   };
-  const abort = (): void => {
-    end('killed');
+  const onAbort = (): void => {
+    terminate('killed');
   };
-  let end: (why: Ending) => void = () => undefined;
-  let said = 0;
-  let silence: NodeJS.Timeout | undefined;
-  const hear = (data: Buffer): void => {
-    said += data.length;
-    silence?.refresh();
-    if (limits.logFails && said > limits.log) end('log-limit');
-    if (limits.output > 0 && said > limits.output) end('output-limit');
+  let terminate: (why: TerminationReason) => void = () => undefined;
+  let outputBytes = 0;
+  let silenceTimer: NodeJS.Timeout | undefined;
+  const onData = (data: Buffer): void => {
+    outputBytes += data.length;
+    silenceTimer?.refresh();
+    if (limits.logFails && outputBytes > limits.log) terminate('log-limit');
+    if (limits.output > 0 && outputBytes > limits.output) terminate('output-limit');
   };
-  let unwatch = (): void => undefined;
+  let stopWatching = (): void => undefined;
   try {
-    return await new Promise<Exit>((resolve, reject) => {
-      end = (why) => {
-        if (ended !== undefined) return;
-        ended = why;
+    return await new Promise<ProcessExit>((resolve, reject) => {
+      terminate = (reason) => {
+        if (termination !== undefined) return;
+        termination = reason;
         killGroup(child, 'SIGTERM');
-        after(GRACE_MS, () => {
+        schedule(GRACE_MS, () => {
           killGroup(child, 'SIGKILL');
         });
-        after(GRACE_MS + GIVE_UP_MS, () => {
-          resolve({ code: null, signal: null, ended });
+        schedule(GRACE_MS + EXIT_TIMEOUT_MS, () => {
+          resolve({ code: null, signal: null, termination });
         });
       };
-      after(timeoutMs, () => {
-        end('timeout');
+      schedule(timeoutMs, () => {
+        terminate('timeout');
       });
       if (limits.silenceMs > 0) {
-        silence = after(limits.silenceMs, () => {
-          end('silent');
+        silenceTimer = schedule(limits.silenceMs, () => {
+          terminate('silent');
         });
       }
-      output.on('data', hear);
+      output.on('data', onData);
       const onNote = (line: string): void => {
         log.note(line);
       };
       if (child.pid !== undefined)
-        unwatch = watch({ folder, pid: child.pid, since }, limits, { onLimit: end, onNote });
-      signal.addEventListener('abort', abort, { once: true });
+        stopWatching = watchBuild({ folder, pid: child.pid, since }, limits, { onLimit: terminate, onNote });
+      signal.addEventListener('abort', onAbort, { once: true });
       child.once('error', reject);
       // Not `close`: a daemon that kept the pipe open would never let it come.
       child.once('exit', (code, by) => {
-        resolve({ code, signal: by, ended });
+        resolve({ code, signal: by, termination });
       });
     });
   } finally {
-    unwatch();
-    output.off('data', hear);
+    stopWatching();
+    output.off('data', onData);
     for (const timer of timers) clearTimeout(timer);
-    signal.removeEventListener('abort', abort);
+    signal.removeEventListener('abort', onAbort);
   }
 }
 
 function killGroup(child: ChildProcess, signal: NodeJS.Signals): void {
-  if (child.pid !== undefined) kill(-child.pid, signal);
+  if (child.pid !== undefined) sendSignal(-child.pid, signal);
 }

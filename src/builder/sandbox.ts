@@ -2,26 +2,26 @@ import { execFile } from 'node:child_process';
 import { access, constants, lstat, mkdir, realpath, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import { PiwError, reason } from '../errors.js';
-import { onDisk } from '../wheels/disk.js';
+import { PiwError, errorMessage } from '../errors.js';
+import { withDiskErrors } from '../wheels/disk.js';
 import { normalise } from '../wheels/names.js';
-import { newFolder, SEEN_AT } from './environment.js';
-import { cutsOff, pipWithWalls, probeProject } from './hooks.js';
+import { createTemporaryBuildFolder, SANDBOX_BUILD_PATH } from './environment.js';
+import { hookRanOffline, pipCommandWithIsolatedHooks, writeProbeProject } from './hooks.js';
 import type { Interpreter } from './interpreter.js';
-import { reaper } from './reaper.js';
+import { reaperCommand } from './reaper.js';
 
 /** What stands between a build and the rest of the slave. */
 export interface Confinement {
   /** What every log begins with where nothing does. */
   readonly notice: string | undefined;
   /** Why there is no sandbox although one was asked for, and what to install; undefined if there is one, or none is to be. */
-  readonly unavailable?: string;
+  readonly unavailableReason?: string;
   /** The command, and the first of its arguments, that a build in this folder is run by; empty: none. */
-  readonly around: (folder: string) => readonly string[];
+  readonly commandPrefix: (folder: string) => readonly string[];
   /** Where a build sees its folder in there, as well as where it is. */
-  readonly seenAt?: string;
+  readonly mountPoint?: string;
   /** In there, what a backend's hooks are run by if they are to have less than pip; `kept` is theirs to read only. */
-  readonly hooks?: (kept: string) => readonly string[];
+  readonly hookPrefix?: (readOnlyFolder: string) => readonly string[];
 }
 
 export interface SandboxOptions {
@@ -50,7 +50,7 @@ const NEVER_MASKED = new Set(
     .concat(['usr/lib', 'usr/local', 'usr/local/bin', 'usr/local/etc', 'usr/local/lib', 'usr/share', 'var'])
     .map((path) => `/${path}`),
 );
-const PROBE_MS = 20_000;
+const PROBE_TIMEOUT_MS = 20_000;
 
 /**
  * What builds are confined by: bubblewrap, where it is installed and works for this user, which is tried
@@ -62,53 +62,56 @@ export async function confine(options: SandboxOptions): Promise<Confinement> {
     throw new PiwError('PIW_CONFIG', `sandbox = ${mode}: it is auto, required or none`);
   if (!['on', 'requirements', 'off'].includes(network))
     throw new PiwError('PIW_CONFIG', `sandbox-network = ${network}: it is on, requirements or off`);
-  const without = (why: string): Confinement => ({
+  const unsandboxed = (why: string): Confinement => ({
     notice: `piw: no sandbox is around this build: ${why}${network === 'on' ? '' : ' (and so it has the network)'}`,
-    around: () => reaper(interpreter.path),
+    commandPrefix: () => reaperCommand(interpreter.path),
   });
-  if (mode === 'none') return without('the configuration says so');
-  const scratch = await onDisk(workDir, () => newFolder(workDir));
+  if (mode === 'none') return unsandboxed('the configuration says so');
+  const scratch = await withDiskErrors(workDir, () => createTemporaryBuildFolder(workDir));
   try {
     await mkdir(join(scratch, 'tmp'));
     // Builds have another PATH than this process.
-    const found = { ...options, program: await onPath(options.program ?? 'bwrap') };
-    const around = await bubblewrap(found);
-    const probe = async (command: readonly string[]): Promise<unknown> => {
-      const [program = '', ...args] = [...around(scratch), ...command];
+    const resolvedOptions = { ...options, program: await findOnPath(options.program ?? 'bwrap') };
+    const commandPrefix = await bubblewrapPrefix(resolvedOptions);
+    const runProbe = async (command: readonly string[]): Promise<unknown> => {
+      const [program = '', ...args] = [...commandPrefix(scratch), ...command];
       return await promisify(execFile)(program, args, {
-        timeout: PROBE_MS,
+        timeout: PROBE_TIMEOUT_MS,
         cwd: '/',
         env: { PATH: process.env['PATH'], LANG: 'C.UTF-8', TMPDIR: join(scratch, 'tmp') },
       });
     };
-    await probe([interpreter.path, '-I', '-c', 'import pip']);
-    if (network !== 'requirements') return { notice: undefined, around, seenAt: SEEN_AT };
+    await runProbe([interpreter.path, '-I', '-c', 'import pip']);
+    if (network !== 'requirements')
+      return { notice: undefined, commandPrefix, mountPoint: SANDBOX_BUILD_PATH };
     // Of root's processes, bubblewrap covers parts of /proc, and then the kernel refuses walls inside.
     if (process.getuid?.() === 0)
       throw new PiwError('PIW_CONFIG', "sandbox-network = requirements can't be had as root");
-    const hooks = wallsInside(found);
-    const project = await probeProject(scratch);
-    const pip = await pipWithWalls(scratch, interpreter.path, normalise('probe'), hooks);
+    const hookPrefix = hookSandboxPrefix(resolvedOptions);
+    const project = await writeProbeProject(scratch);
+    const pip = await pipCommandWithIsolatedHooks(scratch, interpreter.path, normalise('probe'), hookPrefix);
     // It fails, as the project means it to.
-    const said = await probe([...pip, 'wheel', '--no-index', '--no-deps', project]).catch(whyNot);
-    if (!(await cutsOff(project)))
+    const probeOutcome = await runProbe([...pip, 'wheel', '--no-index', '--no-deps', project]).catch(
+      describeBubblewrapError,
+    );
+    if (!(await hookRanOffline(project)))
       throw new PiwError(
         'PIW_CONFIG',
-        `sandbox-network = requirements can't be had here, on and off can (${String(said)})`,
+        `sandbox-network = requirements can't be had here, on and off can (${String(probeOutcome)})`,
       );
-    return { notice: undefined, around, seenAt: SEEN_AT, hooks };
+    return { notice: undefined, commandPrefix, mountPoint: SANDBOX_BUILD_PATH, hookPrefix };
   } catch (error) {
     if (error instanceof PiwError) throw error;
-    const why = whyNot(error);
-    if (mode === 'required') throw new PiwError('PIW_CONFIG', `sandbox = required, and ${why}`);
-    return { ...without(why), unavailable: why };
+    const explanation = describeBubblewrapError(error);
+    if (mode === 'required') throw new PiwError('PIW_CONFIG', `sandbox = required, and ${explanation}`);
+    return { ...unsandboxed(explanation), unavailableReason: explanation };
   } finally {
     await rm(scratch, { recursive: true, force: true });
   }
 }
 
 /** Returns where a program is on this process's PATH; as it is named, if it isn't there. */
-async function onPath(program: string): Promise<string> {
+async function findOnPath(program: string): Promise<string> {
   if (program.includes('/')) return program;
   for (const folder of (process.env['PATH'] ?? '').split(':').filter((path) => path.startsWith('/'))) {
     const path = join(folder, program);
@@ -121,14 +124,14 @@ async function onPath(program: string): Promise<string> {
   return program;
 }
 
-function whyNot(error: unknown): string {
+function describeBubblewrapError(error: unknown): string {
   const { code, killed, stderr } = error as { code?: unknown; killed?: boolean; stderr?: string };
   // EACCES: a folder of PATH is not for this user.
   if (code === 'ENOENT' || code === 'EACCES')
     return 'bubblewrap is not installed here (on Debian: apt install bubblewrap)';
-  if (killed) return `bubblewrap did not end within ${String(PROBE_MS / 1000)} s`;
+  if (killed) return `bubblewrap did not end within ${String(PROBE_TIMEOUT_MS / 1000)} s`;
   const last =
-    (stderr === undefined || stderr === '' ? reason(error) : stderr).trim().split('\n').at(-1) ?? '';
+    (stderr === undefined || stderr === '' ? errorMessage(error) : stderr).trim().split('\n').at(-1) ?? '';
   return `bubblewrap does not work here: ${last === '' ? 'it says nothing' : last.slice(0, 200)}`;
 }
 
@@ -142,10 +145,10 @@ function whyNot(error: unknown): string {
  * What is needed and lies in what is masked is shown again, and what is masked and lies in that, hidden
  * again: so they are mounted in the order of their depth.
  */
-async function bubblewrap(options: SandboxOptions): Promise<(folder: string) => readonly string[]> {
+async function bubblewrapPrefix(options: SandboxOptions): Promise<(folder: string) => readonly string[]> {
   const { program = 'bwrap', network } = options;
   const workDir = await realpath(options.workDir);
-  const needed = await existing([
+  const needed = await resolveExisting([
     ...options.interpreter.prefixes,
     dirname(options.interpreter.path),
     ...(options.programs ?? []).flatMap(withLibraries),
@@ -153,7 +156,7 @@ async function bubblewrap(options: SandboxOptions): Promise<(folder: string) => 
     '/etc/resolv.conf',
     '/etc/localtime',
   ]);
-  const masked = (await existing(options.masked)).filter(({ path }) => !NEVER_MASKED.has(path));
+  const masked = (await resolveExisting(options.masked)).filter(({ path }) => !NEVER_MASKED.has(path));
   const covers = [...masked.map(({ path }) => path), '/run', '/tmp', '/var/tmp'];
   const mounts = [
     ...masked.map(({ path, folder }) => ({
@@ -164,9 +167,12 @@ async function bubblewrap(options: SandboxOptions): Promise<(folder: string) => 
       .filter(({ path }) => covers.some((cover) => path === cover || path.startsWith(`${cover}/`)))
       .map(({ path }) => ({ path, args: ['--ro-bind', path, path] })),
   ].sort((a, b) => depth(a.path) - depth(b.path));
-  const own = [...(await existing(['/tmp', '/var/tmp'])).map(({ path }) => path), '/dev/shm'];
-  const hasRun = (await existing(['/run'])).length > 0;
-  const empty = ['/dev', ...(hasRun ? ['/run'] : []), workDir].concat(
+  const temporaryFolders = [
+    ...(await resolveExisting(['/tmp', '/var/tmp'])).map(({ path }) => path),
+    '/dev/shm',
+  ];
+  const hasRun = (await resolveExisting(['/run'])).length > 0;
+  const readOnlyMounts = ['/dev', ...(hasRun ? ['/run'] : []), workDir].concat(
     masked.flatMap(({ path, folder }) => (folder ? [path] : [])),
   );
   return (folder) => [
@@ -175,10 +181,21 @@ async function bubblewrap(options: SandboxOptions): Promise<(folder: string) => 
     ...['--cap-drop', 'ALL', ...(network === 'off' ? ['--unshare-net'] : [])],
     ...['--ro-bind', '/', '/', '--dev', '/dev', '--proc', '/proc'],
     ...(hasRun ? ['--tmpfs', '/run'] : []),
-    ...own.flatMap((path) => ['--bind', join(folder, 'tmp'), path]),
+    ...temporaryFolders.flatMap((path) => ['--bind', join(folder, 'tmp'), path]),
     ...mounts.flatMap(({ args }) => args),
-    ...['--tmpfs', workDir, '--bind', folder, folder, '--bind', folder, SEEN_AT, '--chdir', folder],
-    ...empty.flatMap((path) => ['--remount-ro', path]),
+    ...[
+      '--tmpfs',
+      workDir,
+      '--bind',
+      folder,
+      folder,
+      '--bind',
+      folder,
+      SANDBOX_BUILD_PATH,
+      '--chdir',
+      folder,
+    ],
+    ...readOnlyMounts.flatMap((path) => ['--remount-ro', path]),
     // A shell's exit code tells what can't be run from what failed.
     ...['--', '/bin/sh', '-c', 'exec "$0" "$@"'],
   ];
@@ -194,8 +211,10 @@ const withLibraries = (folder: string): readonly string[] =>
  * What stands, within those walls, between pip and the hooks of a build: no network, and processes of
  * their own, so that they can't take pip's over.
  */
-function wallsInside({ program = 'bwrap' }: SandboxOptions): (kept: string) => readonly string[] {
-  return (kept) => [
+function hookSandboxPrefix({
+  program = 'bwrap',
+}: SandboxOptions): (readOnlyFolder: string) => readonly string[] {
+  return (readOnlyFolder) => [
     ...[
       program,
       '--unshare-user',
@@ -205,24 +224,24 @@ function wallsInside({ program = 'bwrap' }: SandboxOptions): (kept: string) => r
       '--cap-drop',
       'ALL',
     ],
-    ...['--dev-bind', '/', '/', '--proc', '/proc', '--ro-bind', kept, kept, '--'],
+    ...['--dev-bind', '/', '/', '--proc', '/proc', '--ro-bind', readOnlyFolder, readOnlyFolder, '--'],
   ];
 }
 
 const depth = (path: string): number => path.split('/').length;
 
 /** Those that are absolute and there for this user, as they are without links; each once. */
-async function existing(
+async function resolveExisting(
   paths: readonly string[],
 ): Promise<readonly { readonly path: string; readonly folder: boolean }[]> {
-  const found = new Map<string, boolean>();
+  const isFolderByPath = new Map<string, boolean>();
   for (const path of paths.filter((one) => one.startsWith('/'))) {
     try {
       const real = await realpath(path);
-      found.set(real, (await lstat(real)).isDirectory());
+      isFolderByPath.set(real, (await lstat(real)).isDirectory());
     } catch {
       // What this user can't see, a build can't either.
     }
   }
-  return [...found].map(([path, folder]) => ({ path, folder }));
+  return [...isFolderByPath].map(([path, folder]) => ({ path, folder }));
 }

@@ -1,6 +1,6 @@
 import { readFile, readdir, readlink } from 'node:fs/promises';
 import type { ProcessTree } from './process-tree.js';
-import { statOf } from './processes.js';
+import { readProcStat } from './processes.js';
 
 /** A process that keeps pip waiting for output that nobody needs. */
 export interface Straggler {
@@ -10,7 +10,7 @@ export interface Straggler {
 }
 
 /** Command lines are strangers' work. */
-const MAX_COMMAND = 200;
+const MAX_COMMAND_CHARS = 200;
 
 /**
  * Finds processes that hold a build up after its work is done: a daemon or a background job that a build backend has
@@ -21,33 +21,38 @@ const MAX_COMMAND = 200;
  * then), and another process of the build can write into a pipe that this pip reads from. What has become of the
  * hook is settled by then, so nothing that the straggler does could change it.
  */
-export class Stragglers {
+export class StragglerDetector {
   /** The zombies of the last look. */
-  #zombies: ReadonlySet<number> = new Set();
+  #previousZombies: ReadonlySet<number> = new Set();
 
   /** `others` finds processes of the build that may be outside the tree; it is called only when one is looked for. */
-  async find(tree: ProcessTree, others: () => Promise<readonly number[]>): Promise<readonly Straggler[]> {
+  async find(
+    tree: ProcessTree,
+    listOtherProcesses: () => Promise<readonly number[]>,
+  ): Promise<readonly Straggler[]> {
     const zombies = new Set<number>();
-    const waiting: number[] = [];
+    const waitingPips: number[] = [];
     for (const [pid, children] of tree) {
       for (const child of children) {
         // A zombie has no children: they are another process's by then.
-        if (tree.get(child)?.length !== 0 || statOf(child)[0] !== 'Z') continue;
+        if (tree.get(child)?.length !== 0 || readProcStat(child)[0] !== 'Z') continue;
         zombies.add(child);
-        if (this.#zombies.has(child) && !waiting.includes(pid) && (await isPip(pid))) waiting.push(pid);
+        if (this.#previousZombies.has(child) && !waitingPips.includes(pid) && (await isPip(pid)))
+          waitingPips.push(pid);
       }
     }
-    this.#zombies = zombies;
-    if (waiting.length === 0) return [];
-    const candidates = [...new Set([...tree.keys(), ...(await others())])];
-    const found: number[] = [];
-    for (const pip of waiting) {
+    this.#previousZombies = zombies;
+    if (waitingPips.length === 0) return [];
+    const candidates = [...new Set([...tree.keys(), ...(await listOtherProcesses())])];
+    const stragglerPids: number[] = [];
+    for (const pip of waitingPips) {
       const pipes = new Set(await pipesOf(pip, 'read'));
       for (const pid of candidates)
-        if (pid !== pip && (await pipesOf(pid, 'write')).some((pipe) => pipes.has(pipe))) found.push(pid);
+        if (pid !== pip && (await pipesOf(pid, 'write')).some((pipe) => pipes.has(pipe)))
+          stragglerPids.push(pid);
     }
     return await Promise.all(
-      [...new Set(found)].map(async (pid) => ({ pid, command: await commandOf(pid) })),
+      [...new Set(stragglerPids)].map(async (pid) => ({ pid, command: await commandOf(pid) })),
     );
   }
 }
@@ -77,7 +82,7 @@ async function commandOf(pid: number): Promise<string> {
   const words = (await commandLine(pid)).join(' ');
   // eslint-disable-next-line no-control-regex
   const plain = words.replace(/[\u0000-\u001f\u007f-\u009f]+/g, ' ').trim();
-  return plain.length > MAX_COMMAND ? `${plain.slice(0, MAX_COMMAND)}…` : plain;
+  return plain.length > MAX_COMMAND_CHARS ? `${plain.slice(0, MAX_COMMAND_CHARS)}…` : plain;
 }
 
 const commandLine = async (pid: number): Promise<readonly string[]> =>

@@ -1,24 +1,24 @@
 /** What a build looked for: a file to include, a library to link with, or what pkg-config, Meson or CMake find. */
-export type Wanted = 'header' | 'library' | 'module';
+export type DependencyKind = 'header' | 'library' | 'module';
 
-type Row = readonly [debian: string, headers: string, libraries: string, modules: string];
+type DebianPackageRow = readonly [debian: string, headers: string, libraries: string, modules: string];
 
 /** What else the programs of a package are called than itself. */
-const CALLED: Readonly<Record<string, string>> = {
+const PROGRAM_NAMES: Readonly<Record<string, string>> = {
   autoconf: 'autoconf autoreconf autoheader',
   automake: 'automake aclocal',
   gettext: 'msgfmt xgettext',
   'golang-go': 'go',
   'pkg-config': 'pkg-config pkgconf',
 };
-const program = (debian: string): Row => [debian, '', '', CALLED[debian] ?? debian];
+const programRow = (debian: string): DebianPackageRow => [debian, '', '', PROGRAM_NAMES[debian] ?? debian];
 
 /**
  * Which of Debian's packages has what builds most often miss: its headers (with `/` at the end: all of that
  * folder), its libraries (without `lib`), and its names elsewhere: of pkg-config, Meson and CMake, and of
  * its own `…-config` program, or of the program itself. To know another one, add a line. The names are those of Debian 12 and 13.
  */
-const ROWS: readonly Row[] = [
+const DEBIAN_PACKAGES: readonly DebianPackageRow[] = [
   ['python3-dev', 'Python.h pyconfig.h', '', 'python3 python3-embed python3-config'],
   // Compression and hashes.
   ['zlib1g-dev', 'zlib.h', 'z', 'zlib'],
@@ -154,9 +154,9 @@ const ROWS: readonly Row[] = [
   ['libcups2-dev', 'cups/', 'cups', 'cups cups-config'],
   // Programs that builds run.
   ...['autoconf', 'automake', 'bison', 'cmake', 'flex', 'gettext', 'git', 'golang-go', 'gperf', 'm4'].map(
-    program,
+    programRow,
   ),
-  ...['make', 'meson', 'nasm', 'patch', 'pkg-config', 'swig', 'yasm'].map(program),
+  ...['make', 'meson', 'nasm', 'patch', 'pkg-config', 'swig', 'yasm'].map(programRow),
   ['libtool', '', '', 'libtool libtoolize'],
   ['ninja-build', '', '', 'ninja'],
   ['protobuf-compiler', '', '', 'protoc'],
@@ -164,27 +164,27 @@ const ROWS: readonly Row[] = [
 ];
 
 /** Names of modules are told apart by no tool's spelling: CMake says ZLIB where pkg-config says zlib. */
-const keyOf = (wanted: Wanted, name: string): string =>
-  `${wanted} ${wanted === 'module' ? name.toLowerCase() : name}`;
+const lookupKey = (kind: DependencyKind, name: string): string =>
+  `${kind} ${kind === 'module' ? name.toLowerCase() : name}`;
 
-const KNOWN: ReadonlyMap<string, string> = new Map(
-  ROWS.flatMap(([debian, ...columns]) =>
-    (['header', 'library', 'module'] as const).flatMap((wanted, i) =>
+const PACKAGE_BY_KEY: ReadonlyMap<string, string> = new Map(
+  DEBIAN_PACKAGES.flatMap(([debian, ...columns]) =>
+    (['header', 'library', 'module'] as const).flatMap((kind, i) =>
       (columns[i] ?? '')
         .split(' ')
         .filter((name) => name !== '')
-        .map((name) => [keyOf(wanted, name), debian] as const),
+        .map((name) => [lookupKey(kind, name), debian] as const),
     ),
   ),
 );
 
 /** The package of Debian's that has what a build looked for; undefined where the table doesn't know. */
-export function debianPackage(wanted: Wanted, name: string): string | undefined {
-  const exact = KNOWN.get(keyOf(wanted, name));
-  if (exact !== undefined || wanted !== 'header') return exact;
+export function findDebianPackage(kind: DependencyKind, name: string): string | undefined {
+  const exact = PACKAGE_BY_KEY.get(lookupKey(kind, name));
+  if (exact !== undefined || kind !== 'header') return exact;
   // The folders that it lies in, the innermost first.
   for (let end = name.lastIndexOf('/'); end > 0; end = name.lastIndexOf('/', end - 1)) {
-    const folder = KNOWN.get(keyOf(wanted, name.slice(0, end + 1)));
+    const folder = PACKAGE_BY_KEY.get(lookupKey(kind, name.slice(0, end + 1)));
     if (folder !== undefined) return folder;
   }
   return undefined;

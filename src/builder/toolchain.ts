@@ -1,26 +1,26 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
-import { PiwError, reason } from '../errors.js';
+import { PiwError, errorMessage } from '../errors.js';
 import { BuildFolder } from './environment.js';
 import type { Interpreter } from './interpreter.js';
 import type { Confinement } from './sandbox.js';
 
 /** What a slave may lack that most extensions need. */
-export type Lack = 'compiler' | 'python-headers';
+export type MissingTool = 'compiler' | 'python-headers';
 
 /** What people are told of each. */
-export const LACKS: Readonly<Record<Lack, string>> = {
+export const MISSING_TOOL_MESSAGES: Readonly<Record<MissingTool, string>> = {
   compiler: 'it has no working C compiler (on Debian: apt install build-essential)',
   'python-headers': 'it has no headers of Python (on Debian: apt install python3-dev)',
 };
 
-const LIMITS = { timeout: 60_000, maxBuffer: 1024 * 1024 };
+const TRIAL_EXEC_OPTIONS = { timeout: 60_000, maxBuffer: 1024 * 1024 };
 
 /**
  * Compiles a program of a few lines, and an extension, as setuptools does: with the compiler that the environment or
  * the interpreter itself names. Prints what did not compile.
  */
-const TRIAL = `
+const COMPILE_TRIAL_SCRIPT = `
 import json, os, shlex, subprocess, sysconfig
 cc = shlex.split(os.environ.get('CC') or sysconfig.get_config_var('CC') or 'cc')
 include = sysconfig.get_path('include')
@@ -57,31 +57,37 @@ export interface ToolchainOptions {
  * What the builds of this slave lack, found by compiling something in the environment that they have. A trial that
  * can't be made tells nothing.
  */
-export async function lackingTools(options: ToolchainOptions): Promise<readonly Lack[]> {
+export async function findMissingTools(options: ToolchainOptions): Promise<readonly MissingTool[]> {
   const { interpreter, workDir, env, programs, confinement, log } = options;
   let folder: BuildFolder | undefined;
   try {
     folder = await BuildFolder.create(workDir, {
-      ...{ interpreter, programs, given: env, seenAt: confinement.seenAt },
+      ...{ interpreter, programs, extraEnv: env, mountPoint: confinement.mountPoint },
     });
-    const [command, ...args] = [...confinement.around(folder.path), interpreter.path, '-I', '-c', TRIAL];
+    const [command, ...args] = [
+      ...confinement.commandPrefix(folder.path),
+      interpreter.path,
+      '-I',
+      '-c',
+      COMPILE_TRIAL_SCRIPT,
+    ];
     const { stdout } = await promisify(execFile)(command, args, {
-      ...LIMITS,
+      ...TRIAL_EXEC_OPTIONS,
       cwd: folder.path,
       env: folder.env,
     });
     const answer: unknown = JSON.parse(stdout);
     return Array.isArray(answer)
-      ? (Object.keys(LACKS) as Lack[]).filter((lack) => answer.includes(lack))
+      ? (Object.keys(MISSING_TOOL_MESSAGES) as MissingTool[]).filter((lack) => answer.includes(lack))
       : [];
   } catch (error) {
     // A disk without room or a folder that can't be written to is another matter, and said by the first build.
     if (!(error instanceof PiwError))
-      log(`whether this slave has a compiler could not be found out: ${reason(error)}`);
+      log(`whether this slave has a compiler could not be found out: ${errorMessage(error)}`);
     return [];
   } finally {
     await folder?.wipe().catch((error: unknown) => {
-      log(`${folder?.path ?? ''} could not be removed: ${reason(error)}`);
+      log(`${folder?.path ?? ''} could not be removed: ${errorMessage(error)}`);
     });
   }
 }

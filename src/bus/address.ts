@@ -2,7 +2,7 @@ import { PiwError } from '../errors.js';
 import { looksLikeSeed } from './nkey.js';
 
 /** Where NATS is and who we are there, from one address. */
-export interface Address {
+export interface NatsAddress {
   /** `host:port`, several where the address names a cluster. */
   readonly servers: readonly string[];
   readonly user: string | undefined;
@@ -17,7 +17,7 @@ export interface Address {
  * the credentials in the first. Where the password is the seed of an nkey, the user is known by that, and
  * the name is the one in the user's subjects. The default port is 4222. Raises PIW_CONFIG.
  */
-export function parseAddress(text: string): Address {
+export function parseAddress(text: string): NatsAddress {
   const urls = text.split(',').map((part) => {
     const full = /^[a-z]+:\/\//.test(part.trim()) ? part.trim() : `nats://${part.trim()}`;
     if (!URL.canParse(full)) throw new PiwError('PIW_CONFIG', `${redactAddress(text)} is no NATS address`);

@@ -3,7 +3,7 @@ import { isIP } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { checkServerIdentity, type PeerCertificate } from 'node:tls';
 import {
-  ErrorCode as Nats,
+  ErrorCode as NatsErrorCode,
   NatsError,
   headers,
   nkeyAuthenticator,
@@ -13,15 +13,15 @@ import {
   type NatsConnection,
   type Subscription,
 } from 'nats';
-import { PiwError, reason } from '../errors.js';
+import { PiwError, errorMessage } from '../errors.js';
 import { parseAddress, redactAddress } from './address.js';
-import { Claims } from './claims.js';
-import { OURS, STRANGERS, decode, encode } from './codec.js';
-import { busError, codeOf, within } from './errors.js';
+import { ClaimStore } from './claims.js';
+import { TRUSTED_LIMITS, UNTRUSTED_LIMITS, decode, encode } from './codec.js';
+import { busError, natsErrorCode, withTimeout } from './errors.js';
 import { publicKeyOf } from './nkey.js';
-import { Objects } from './objects.js';
-import { whileWaiting } from './waiting.js';
-import { connectWire } from './wire.js';
+import { ObjectStore } from './objects.js';
+import { withWaitingReports } from './waiting.js';
+import { connectNats } from './wire.js';
 
 /** Files in PEM. With any of them, or a tls:// address, a server without TLS is refused. */
 export interface TlsFiles {
@@ -55,7 +55,7 @@ export interface BusOptions {
   readonly onStatus?: (text: string, connected: boolean) => void;
 }
 
-export interface AskOptions {
+export interface RequestOptions {
   /** How long one question waits for its answer, milliseconds. */
   readonly timeoutMs?: number;
   /** How long in all, with the question put again; not below timeoutMs. */
@@ -66,30 +66,30 @@ export interface AskOptions {
 }
 
 /** A message that has arrived. */
-export interface Incoming {
+export interface BusMessage {
   readonly subject: string;
   /** It wants an answer. */
-  readonly asked: boolean;
+  readonly expectsReply: boolean;
   /** Bytes of it that have come. */
   readonly size: number;
   /** Its body; a promise where it has to be fetched. Raises PIW_MESSAGE_INVALID. */
   body(): unknown;
-  answer(body: unknown): Promise<void>;
+  respond(body: unknown): Promise<void>;
 }
 
 /** An open subscription: read it with `for await`; stop() lets what has arrived be read first. */
-export interface Line extends AsyncIterable<Incoming> {
+export interface BusSubscription extends AsyncIterable<BusMessage> {
   stop(): Promise<void>;
 }
 
-const CLAIM = 'Piw-Claim';
+const CLAIM_HEADER = 'Piw-Claim';
 /** Left of max_payload for the headers of a message. */
-const HEADROOM = 4096;
+const HEADER_RESERVE_BYTES = 4096;
 /** A server that answers a ping no sooner than this is away, milliseconds. */
 const PING_LIMIT_MS = 5000;
 /** How often it is pinged, and how late an answer is told as none. */
 const PING_INTERVAL_MS = 2000;
-const SILENCE_MS = 4000;
+const PONG_TIMEOUT_MS = 4000;
 /** How long it may take to end a subscription, or the connection, while the server answers nothing. */
 const END_LIMIT_MS = 2000;
 const DRAIN_LIMIT_MS = 5000;
@@ -104,26 +104,26 @@ const DRAIN_LIMIT_MS = 5000;
  */
 export class Bus {
   readonly prefix: string;
-  readonly objects: Objects;
+  readonly objects: ObjectStore;
   readonly #nc: NatsConnection;
-  readonly #claims: Claims;
-  readonly #limit: number;
+  readonly #claims: ClaimStore;
+  readonly #maxPayloadBytes: number;
   /** How to give up each question that is under way. */
-  readonly #asked = new Set<(error: Error) => void>();
+  readonly #pendingRequests = new Set<(error: Error) => void>();
   /** The server doesn't answer, and the process is about to end. */
   #abandoned = false;
 
   private constructor(nc: NatsConnection, options: BusOptions) {
     this.#nc = nc;
     this.prefix = options.prefix ?? 'piw';
-    this.objects = new Objects(nc);
-    this.#limit = (nc.info?.max_payload ?? 1024 * 1024) - HEADROOM;
-    this.#claims = new Claims(
+    this.objects = new ObjectStore(nc);
+    this.#maxPayloadBytes = (nc.info?.max_payload ?? 1024 * 1024) - HEADER_RESERVE_BYTES;
+    this.#claims = new ClaimStore(
       this.objects,
       options.bucket ?? `${this.prefix}-claims`,
       options.bucket !== undefined,
     );
-    void this.#watch(options.onStatus ?? (() => undefined));
+    void this.#monitorConnection(options.onStatus ?? (() => undefined));
   }
 
   /**
@@ -134,18 +134,18 @@ export class Bus {
   static async connect(options: BusOptions): Promise<Bus> {
     const { signal, onWaiting } = options;
     const { servers } = parseAddress(options.address);
-    const security = { ...whoWeAre(options), ...encryption(options) };
-    const where = `NATS at ${redactAddress(options.address)}`;
+    const security = { ...authOptions(options), ...tlsOptions(options) };
+    const target = `NATS at ${redactAddress(options.address)}`;
     const deadline = performance.now() + (options.patienceMs ?? 10_000);
-    let why = 'no answer yet';
+    let lastFailure = 'no answer yet';
     const report = (): void => {
-      const left = Math.max(0, Math.ceil((deadline - performance.now()) / 1000));
-      onWaiting?.(`waiting for ${where} (${why}); giving up in ${String(left)} s`);
+      const secondsLeft = Math.max(0, Math.ceil((deadline - performance.now()) / 1000));
+      onWaiting?.(`waiting for ${target} (${lastFailure}); giving up in ${String(secondsLeft)} s`);
     };
-    return await whileWaiting(report, async () => {
+    return await withWaitingReports(report, async () => {
       for (;;) {
         try {
-          const connecting = connectWire({
+          const connecting = connectNats({
             servers: [...servers],
             name: options.name,
             ...security,
@@ -163,10 +163,12 @@ export class Bus {
           return new Bus(await unlessAborted(connecting, signal, (nc) => nc.close()), options);
         } catch (error) {
           if (error instanceof PiwError) throw error;
-          const final = finalReason(error);
-          why = final ?? causeOf(error);
-          if (final !== undefined || performance.now() > deadline)
-            throw new PiwError('PIW_UNREACHABLE', `${where} can't be used: ${why}`, { cause: error });
+          const permanentReason = permanentFailureReason(error);
+          lastFailure = permanentReason ?? causeOf(error);
+          if (permanentReason !== undefined || performance.now() > deadline)
+            throw new PiwError('PIW_UNREACHABLE', `${target} can't be used: ${lastFailure}`, {
+              cause: error,
+            });
           await unlessAborted(sleep(200), signal);
         }
       }
@@ -174,7 +176,7 @@ export class Bus {
   }
 
   /** Which NATS this is, in its own words: the cluster's name, or the server's id, which a restart changes. */
-  get server(): string {
+  get serverIdentity(): string {
     const { cluster, server_id } = this.#nc.info ?? {};
     return cluster === undefined || cluster === '' ? (server_id ?? '') : cluster;
   }
@@ -190,27 +192,27 @@ export class Bus {
    * So it must be safe to ask twice. Raises PIW_TIMEOUT, PIW_NO_RESPONDERS, PIW_DISCONNECTED; and, at once,
    * PIW_INTERRUPTED when the signal is aborted.
    */
-  async ask(subject: string, body: unknown, options: AskOptions = {}): Promise<unknown> {
+  async request(subject: string, body: unknown, options: RequestOptions = {}): Promise<unknown> {
     const timeoutMs = options.timeoutMs ?? 5000;
     const deadline = performance.now() + Math.max(options.patienceMs ?? 0, timeoutMs);
-    const { payload, header } = await this.#wrap(body);
+    const { payload, header } = await this.#encodeBody(body);
     for (;;) {
       try {
         const timeout = Math.max(1, Math.min(timeoutMs, deadline - performance.now()));
-        const answer = await this.#request(subject, payload, timeout, header, options.signal);
-        return await this.#read(answer);
+        const answer = await this.#requestOnce(subject, payload, timeout, header, options.signal);
+        return await this.#decodeBody(answer);
       } catch (error) {
-        const known = askError(error, subject);
-        const pause = known.code === 'PIW_NO_RESPONDERS' ? 100 : 20;
-        const gone = this.#abandoned || this.#nc.isClosed();
-        const again = !options.once && (known.code !== 'PIW_DISCONNECTED' || !gone);
+        const failure = requestError(error, subject);
+        const pause = failure.code === 'PIW_NO_RESPONDERS' ? 100 : 20;
+        const isEnded = this.#abandoned || this.#nc.isClosed();
+        const canRetry = !options.once && (failure.code !== 'PIW_DISCONNECTED' || !isEnded);
         if (
           options.signal?.aborted ||
-          !again ||
-          !AGAIN.has(known.code) ||
+          !canRetry ||
+          !RETRYABLE_CODES.has(failure.code) ||
           performance.now() + pause >= deadline
         )
-          throw known;
+          throw failure;
         await new Promise((resolve) => setTimeout(resolve, pause));
       }
     }
@@ -218,13 +220,13 @@ export class Bus {
 
   /** Says something that nobody answers, and that may be lost. */
   async publish(subject: string, body: unknown): Promise<void> {
-    const { payload, header } = await this.#wrap(body);
+    const { payload, header } = await this.#encodeBody(body);
     try {
       this.#nc.publish(subject, payload, header ? { headers: header } : {});
     } catch (error) {
       // A connection that has ended, or is about to, says nothing any more.
-      const known = busError(error, `publishing on ${subject}`);
-      if (known.code !== 'PIW_DISCONNECTED') throw known;
+      const failure = busError(error, `publishing on ${subject}`);
+      if (failure.code !== 'PIW_DISCONNECTED') throw failure;
     }
   }
 
@@ -234,30 +236,33 @@ export class Bus {
    * Throws PIW_DISCONNECTED when the connection has ended; reading throws PIW_REFUSED where the servers don't let us
    * listen.
    */
-  subscribe(subject: string, options: { queue?: string; bucketOf?: (subject: string) => string } = {}): Line {
-    const doing = `subscribing to ${subject}`;
-    const sub = orBusError(doing, () =>
+  subscribe(
+    subject: string,
+    options: { queue?: string; bucketOf?: (subject: string) => string } = {},
+  ): BusSubscription {
+    const operation = `subscribing to ${subject}`;
+    const sub = withBusErrors(operation, () =>
       this.#nc.subscribe(subject, options.queue === undefined ? {} : { queue: options.queue }),
     );
-    const incoming = (msg: Msg): Incoming => ({
+    const toBusMessage = (msg: Msg): BusMessage => ({
       subject: msg.subject,
-      asked: msg.reply !== undefined && msg.reply !== '',
+      expectsReply: msg.reply !== undefined && msg.reply !== '',
       size: msg.data.length,
-      body: () => this.#read(msg, options.bucketOf?.(msg.subject)),
-      answer: async (body) => {
-        const { payload, header } = await this.#wrap(body);
-        orBusError(`answering on ${msg.subject}`, () =>
+      body: () => this.#decodeBody(msg, options.bucketOf?.(msg.subject)),
+      respond: async (body) => {
+        const { payload, header } = await this.#encodeBody(body);
+        withBusErrors(`answering on ${msg.subject}`, () =>
           msg.respond(payload, header ? { headers: header } : {}),
         );
       },
     });
     return {
-      stop: () => stopped(sub, this.#abandoned ? 0 : END_LIMIT_MS),
+      stop: () => endSubscription(sub, this.#abandoned ? 0 : END_LIMIT_MS),
       async *[Symbol.asyncIterator]() {
         try {
-          for await (const msg of sub) yield incoming(msg);
+          for await (const msg of sub) yield toBusMessage(msg);
         } catch (error) {
-          throw busError(error, doing);
+          throw busError(error, operation);
         }
       },
     };
@@ -268,7 +273,7 @@ export class Bus {
    * Throws PIW_DISCONNECTED, or PIW_TIMEOUT after `limitMs`.
    */
   async rtt(limitMs = PING_LIMIT_MS): Promise<number> {
-    return await within(limitMs, this.#nc.rtt(), 'a ping to NATS');
+    return await withTimeout(limitMs, this.#nc.rtt(), 'a ping to NATS');
   }
 
   /** Resolves when the connection has ended for good: undefined, or why. */
@@ -281,29 +286,29 @@ export class Bus {
    * Prepares for the end of the process: when the server doesn't answer within 2 s, everything that is asked, now or
    * later, throws PIW_DISCONNECTED, and nothing waits for the server any more.
    */
-  async leave(): Promise<void> {
-    if (await this.#answers()) return;
+  async prepareShutdown(): Promise<void> {
+    if (await this.#isResponsive()) return;
     this.#abandoned = true;
-    this.#giveUpAll();
+    this.#rejectPendingRequests();
   }
 
   /** Finishes what is under way, for at most `limitMs`, and ends the connection: at once if nothing answers. */
   async drain(limitMs = DRAIN_LIMIT_MS): Promise<void> {
     if (this.#nc.isClosed()) return;
-    if (!this.#abandoned) await within(limitMs, this.#nc.drain(), 'draining').catch(() => undefined);
+    if (!this.#abandoned) await withTimeout(limitMs, this.#nc.drain(), 'draining').catch(() => undefined);
     await this.#nc.close();
   }
 
-  async #answers(): Promise<boolean> {
+  async #isResponsive(): Promise<boolean> {
     return await this.rtt(END_LIMIT_MS).then(
       () => true,
       () => false,
     );
   }
 
-  #giveUpAll(): void {
+  #rejectPendingRequests(): void {
     const error = new PiwError('PIW_DISCONNECTED', 'the connection to NATS broke');
-    for (const giveUp of this.#asked) giveUp(error);
+    for (const giveUp of this.#pendingRequests) giveUp(error);
   }
 
   /** For src/bus only: what leases and object transfers are made of. */
@@ -312,7 +317,7 @@ export class Bus {
   }
 
   /** One question; an answer that was lost with the connection is not waited for. */
-  #request(
+  #requestOnce(
     subject: string,
     payload: Uint8Array,
     timeout: number,
@@ -320,21 +325,21 @@ export class Bus {
     signal: AbortSignal | undefined,
   ): Promise<Msg> {
     return new Promise((resolve, reject) => {
-      const over = (): void => {
-        this.#asked.delete(giveUp);
+      const cleanUp = (): void => {
+        this.#pendingRequests.delete(fail);
         signal?.removeEventListener('abort', abort);
       };
       const abort = (): void => {
-        giveUp(new PiwError('PIW_INTERRUPTED', `the question on ${subject} was given up`));
+        fail(new PiwError('PIW_INTERRUPTED', `the question on ${subject} was given up`));
       };
-      const giveUp = (error: unknown): void => {
-        over();
+      const fail = (error: unknown): void => {
+        cleanUp();
         // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors
         reject(error);
       };
-      this.#asked.add(giveUp);
+      this.#pendingRequests.add(fail);
       if (this.#abandoned) {
-        giveUp(new PiwError('PIW_DISCONNECTED', 'the connection to NATS is down'));
+        fail(new PiwError('PIW_DISCONNECTED', 'the connection to NATS is down'));
         return;
       }
       if (signal?.aborted) {
@@ -345,23 +350,23 @@ export class Bus {
       this.#nc
         .request(subject, payload, { timeout, ...(header ? { headers: header } : {}) })
         .then((answer) => {
-          over();
+          cleanUp();
           resolve(answer);
-        }, giveUp);
+        }, fail);
     });
   }
 
-  async #wrap(body: unknown) {
+  async #encodeBody(body: unknown) {
     const bytes = encode(body);
-    if (bytes.length <= this.#limit) return { payload: bytes, header: undefined };
+    if (bytes.length <= this.#maxPayloadBytes) return { payload: bytes, header: undefined };
     const header = headers();
-    header.set(CLAIM, await this.#claims.check(bytes));
+    header.set(CLAIM_HEADER, await this.#claims.store(bytes));
     return { payload: new Uint8Array(0), header };
   }
 
-  #read(msg: Msg, bucket?: string): unknown {
-    const claim = claimOf(msg);
-    const limits = bucket === undefined ? OURS : STRANGERS;
+  #decodeBody(msg: Msg, bucket?: string): unknown {
+    const claim = claimHeader(msg);
+    const limits = bucket === undefined ? TRUSTED_LIMITS : UNTRUSTED_LIMITS;
     if (claim === undefined || claim === '') return decode(msg.data, limits);
     return this.#claims.fetch(claim, bucket).then((body) => decode(body, limits));
   }
@@ -370,32 +375,32 @@ export class Bus {
    * Tells when the server is away and when it is back. Answers to whatever was asked before are not waited for then:
    * who was to give them may have gone, or never have heard the question.
    */
-  async #watch(say: (text: string, connected: boolean) => void): Promise<void> {
+  async #monitorConnection(onStatus: (text: string, connected: boolean) => void): Promise<void> {
     let away = false;
-    const tell = (text: string, connected: boolean) => {
+    const changeStatus = (text: string, connected: boolean) => {
       away = !connected;
-      say(text, connected);
-      this.#giveUpAll();
+      onStatus(text, connected);
+      this.#rejectPendingRequests();
     };
     // A server that hangs keeps its connections: the client library takes half a minute to notice.
     const ping = async () => {
-      const late = setTimeout(() => {
-        if (!this.#nc.isClosed()) tell('NATS does not answer', false);
-      }, SILENCE_MS).unref();
+      const pongTimer = setTimeout(() => {
+        if (!this.#nc.isClosed()) changeStatus('NATS does not answer', false);
+      }, PONG_TIMEOUT_MS).unref();
       try {
         await this.#nc.rtt();
-        if (away) tell('NATS answers again', true);
+        if (away) changeStatus('NATS answers again', true);
       } catch {
         // The connection broke, which is told below.
       }
-      clearTimeout(late);
+      clearTimeout(pongTimer);
       if (!this.#nc.isClosed()) setTimeout(() => void ping(), PING_INTERVAL_MS).unref();
     };
     void ping();
     for await (const { type } of this.#nc.status()) {
-      const what: string = type;
-      if (what === 'disconnect') tell('the connection to NATS broke', false);
-      if (what === 'reconnect') tell('connected to NATS again', true);
+      const event: string = type;
+      if (event === 'disconnect') changeStatus('the connection to NATS broke', false);
+      if (event === 'reconnect') changeStatus('connected to NATS again', true);
     }
   }
 }
@@ -424,31 +429,31 @@ async function unlessAborted<T>(
 }
 
 /** How the server learns who is connecting. */
-function whoWeAre({ address, seed }: BusOptions): ConnectionOptions {
-  const its = parseAddress(address);
-  const key = seed ?? its.seed;
+function authOptions({ address, seed }: BusOptions): ConnectionOptions {
+  const natsAddress = parseAddress(address);
+  const key = seed ?? natsAddress.seed;
   if (key !== undefined) {
     publicKeyOf(key);
     return { authenticator: nkeyAuthenticator(new TextEncoder().encode(key)) };
   }
-  const { user, pass } = its;
+  const { user, pass } = natsAddress;
   return { ...(user === undefined ? {} : { user }), ...(pass === undefined ? {} : { pass }) };
 }
 
 /** Its files are read at each connection, so that a certificate may be renewed meanwhile. */
-function encryption({ address, tls = {} }: BusOptions): ConnectionOptions {
+function tlsOptions({ address, tls = {} }: BusOptions): ConnectionOptions {
   const { ca, cert, key } = tls;
   if ((cert === undefined) !== (key === undefined))
     throw new PiwError('PIW_CONFIG', 'tls-cert and tls-key are of no use without each other');
-  for (const file of [ca, cert, key]) if (file !== undefined) readable(file);
-  const its = parseAddress(address);
-  if (!its.tls && ca === undefined && cert === undefined) return {};
+  for (const file of [ca, cert, key]) if (file !== undefined) assertReadable(file);
+  const natsAddress = parseAddress(address);
+  if (!natsAddress.tls && ca === undefined && cert === undefined) return {};
   return {
     tls: {
       ...(ca === undefined ? {} : { caFile: ca }),
       ...(cert === undefined ? {} : { certFile: cert }),
       ...(key === undefined ? {} : { keyFile: key }),
-      ...{ checkServerIdentity: identityOf(its.servers) },
+      ...{ checkServerIdentity: serverIdentityCheck(natsAddress.servers) },
     },
   };
 }
@@ -457,7 +462,7 @@ function encryption({ address, tls = {} }: BusOptions): ConnectionOptions {
  * The client library doesn't say which server it means where that is an IP address, and Node takes
  * `localhost` instead. Then the certificate has to be that of one of our servers.
  */
-function identityOf(servers: readonly string[]) {
+function serverIdentityCheck(servers: readonly string[]) {
   const hosts = servers.map((server) => server.replace(/:\d+$/, '').replace(/^\[|\]$/g, ''));
   const addresses = hosts.filter((host) => isIP(host) !== 0);
   return (host: string, certificate: PeerCertificate): Error | undefined => {
@@ -467,65 +472,71 @@ function identityOf(servers: readonly string[]) {
   };
 }
 
-function readable(file: string): void {
+function assertReadable(file: string): void {
   try {
     accessSync(file, constants.R_OK);
   } catch (error) {
-    throw new PiwError('PIW_CONFIG', `${file} can't be read: ${reason(error)}`, { cause: error });
+    throw new PiwError('PIW_CONFIG', `${file} can't be read: ${errorMessage(error)}`, { cause: error });
   }
 }
 
 /** Why it is of no use to try again; undefined where it may be. */
-function finalReason(error: unknown): string | undefined {
-  const code = codeOf(error);
-  if (code === AUTHORIZATION) return 'it refuses these credentials';
+function permanentFailureReason(error: unknown): string | undefined {
+  const code = natsErrorCode(error);
+  if (code === AUTHORIZATION_VIOLATION) return 'it refuses these credentials';
   const cause = error instanceof NatsError ? (error.chainedError ?? error) : error;
-  const its = (cause as { code?: unknown } | undefined)?.code;
-  return typeof its === 'string' && DISTRUST.test(its)
-    ? `its certificate is not trusted: ${reason(cause)}`
+  const causeCode = (cause as { code?: unknown } | undefined)?.code;
+  return typeof causeCode === 'string' && CERTIFICATE_ERROR_PATTERN.test(causeCode)
+    ? `its certificate is not trusted: ${errorMessage(cause)}`
     : undefined;
 }
 
 /** What went wrong below the client library, whose own text is a code. */
 function causeOf(error: unknown): string {
-  return reason(error instanceof NatsError ? (error.chainedError ?? error) : error);
+  return errorMessage(error instanceof NatsError ? (error.chainedError ?? error) : error);
 }
 
-const AUTHORIZATION: string = Nats.AuthorizationViolation;
+const AUTHORIZATION_VIOLATION: string = NatsErrorCode.AuthorizationViolation;
 /** What OpenSSL and Node say of a certificate that won't do. */
-const DISTRUST = /CERT|UNABLE_TO_|SELF_SIGNED|ALTNAME/;
+const CERTIFICATE_ERROR_PATTERN = /CERT|UNABLE_TO_|SELF_SIGNED|ALTNAME/;
 
-const AGAIN: ReadonlySet<string> = new Set(['PIW_TIMEOUT', 'PIW_NO_RESPONDERS', 'PIW_DISCONNECTED']);
+const RETRYABLE_CODES: ReadonlySet<string> = new Set([
+  'PIW_TIMEOUT',
+  'PIW_NO_RESPONDERS',
+  'PIW_DISCONNECTED',
+]);
 
-function askError(error: unknown, subject: string): PiwError {
-  const known = busError(error, `asking on ${subject}`);
-  if (known === error) return known;
-  if (known.code === 'PIW_NO_RESPONDERS') return new PiwError(known.code, `nobody answers on ${subject}`);
-  if (known.code === 'PIW_TIMEOUT') return new PiwError(known.code, `no answer on ${subject} in time`);
-  return known;
+function requestError(error: unknown, subject: string): PiwError {
+  const failure = busError(error, `asking on ${subject}`);
+  if (failure === error) return failure;
+  if (failure.code === 'PIW_NO_RESPONDERS') return new PiwError(failure.code, `nobody answers on ${subject}`);
+  if (failure.code === 'PIW_TIMEOUT') return new PiwError(failure.code, `no answer on ${subject} in time`);
+  return failure;
 }
 
-function orBusError<T>(doing: string, what: () => T): T {
+function withBusErrors<T>(operation: string, action: () => T): T {
   try {
-    return what();
+    return action();
   } catch (error) {
-    throw busError(error, doing);
+    throw busError(error, operation);
   }
 }
 
 /** Headers are read when they are looked at, and then the client library raises an error of its own. */
-function claimOf(msg: Msg): string | undefined {
+function claimHeader(msg: Msg): string | undefined {
   try {
-    return msg.headers?.get(CLAIM);
+    return msg.headers?.get(CLAIM_HEADER);
   } catch (error) {
-    throw new PiwError('PIW_MESSAGE_INVALID', `its headers are none: ${reason(error)}`, { cause: error });
+    throw new PiwError('PIW_MESSAGE_INVALID', `its headers are none: ${errorMessage(error)}`, {
+      cause: error,
+    });
   }
 }
 
-async function stopped(sub: Subscription, limitMs: number): Promise<void> {
+async function endSubscription(sub: Subscription, limitMs: number): Promise<void> {
   // With the connection gone there is nothing left to drain; a server that hangs would be waited for.
   if (sub.isClosed()) return;
-  await within(limitMs, sub.drain(), 'ending a subscription').catch(() => {
+  await withTimeout(limitMs, sub.drain(), 'ending a subscription').catch(() => {
     sub.unsubscribe();
   });
 }

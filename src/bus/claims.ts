@@ -1,17 +1,18 @@
 import { randomUUID } from 'node:crypto';
 import { PiwError } from '../errors.js';
-import type { Objects } from './objects.js';
+import type { ObjectStore } from './objects.js';
 
-const isStorage = (error: unknown): boolean => error instanceof PiwError && error.code === 'PIW_NATS_STORAGE';
+const isStorageError = (error: unknown): boolean =>
+  error instanceof PiwError && error.code === 'PIW_NATS_STORAGE';
 
 /** The largest body, bytes: every package's name. */
-const MAX_BODY = 256 * 1024 * 1024;
+const MAX_BODY_BYTES = 256 * 1024 * 1024;
 /** Of somebody who has a bucket of its own, a slave: a build's log of 60 MB, in UTF-8. */
-const MAX_STRANGE = 128 * 1024 * 1024;
+const MAX_UNTRUSTED_BODY_BYTES = 128 * 1024 * 1024;
 /** How many bodies of one bucket are fetched at once, and how many more may wait for that. */
-const AT_ONCE = { fetched: 2, waiting: 64 };
+const FETCH_LIMITS = { active: 2, waiting: 64 };
 /** What may wait to be fetched, bytes, and for how long: nobody asks for longer. */
-const MAX_BUCKET = 4 * 1024 ** 3;
+const MAX_BUCKET_BYTES = 4 * 1024 ** 3;
 const HOUR_MS = 3_600_000;
 
 /**
@@ -19,29 +20,29 @@ const HOUR_MS = 3_600_000;
  * carries its ticket instead: bucket, object, size and digest. Both sides of every conversation have
  * it by using the bus; no protocol knows.
  */
-export class Claims {
-  readonly #objects: Objects;
+export class ClaimStore {
+  readonly #objects: ObjectStore;
   readonly #bucket: string;
-  readonly #made: boolean;
-  readonly #queues = new Map<string, { fetched: number; readonly waiting: (() => void)[] }>();
+  readonly #provisioned: boolean;
+  readonly #queues = new Map<string, { active: number; readonly waiting: (() => void)[] }>();
   #ensured: Promise<void> | undefined;
 
   /** `made`: somebody else has made the bucket, for one who may not. */
-  constructor(objects: Objects, bucket: string, made: boolean) {
+  constructor(objects: ObjectStore, bucket: string, provisioned: boolean) {
     this.#objects = objects;
     this.#bucket = bucket;
-    this.#made = made;
+    this.#provisioned = provisioned;
   }
 
-  async check(bytes: Uint8Array): Promise<string> {
-    if (bytes.length > MAX_BODY) {
+  async store(bytes: Uint8Array): Promise<string> {
+    if (bytes.length > MAX_BODY_BYTES) {
       throw new PiwError(
         'PIW_TOO_LARGE',
-        `a message of ${String(bytes.length)} bytes is over the limit of ${String(MAX_BODY)}`,
+        `a message of ${String(bytes.length)} bytes is over the limit of ${String(MAX_BODY_BYTES)}`,
       );
     }
-    const bucket = { name: this.#bucket, maxAgeMs: HOUR_MS, maxBytes: MAX_BUCKET };
-    if (!this.#made) {
+    const bucket = { name: this.#bucket, maxAgeMs: HOUR_MS, maxBytes: MAX_BUCKET_BYTES };
+    if (!this.#provisioned) {
       this.#ensured ??= this.#objects.ensure(bucket);
       await this.#ensured.catch((error: unknown) => {
         this.#ensured = undefined;
@@ -51,7 +52,7 @@ export class Claims {
     const object = `claim.${randomUUID()}`;
     const write = () => this.#objects.write(this.#bucket, object, [bytes]);
     const { sha256 } = await write().catch(async (error: unknown) => {
-      if (this.#made || !isStorage(error)) throw error;
+      if (this.#provisioned || !isStorageError(error)) throw error;
       await this.#objects.repair(bucket);
       return await write();
     });
@@ -65,38 +66,39 @@ export class Claims {
    * each other, up to a number.
    */
   async fetch(ticket: string, bucket = this.#bucket): Promise<Uint8Array> {
-    const most = bucket === this.#bucket ? MAX_BODY : MAX_STRANGE;
-    const [name, object, length, sha256] = ticket.split(' ');
+    const maxBytes = bucket === this.#bucket ? MAX_BODY_BYTES : MAX_UNTRUSTED_BODY_BYTES;
+    const [ticketBucket, object, length, sha256] = ticket.split(' ');
     const size = Number(length);
-    const sound = name === bucket && object !== undefined && /^claim\.[0-9a-f-]{36}$/.test(object);
-    if (!sound || sha256 === undefined || !Number.isSafeInteger(size) || size < 1 || size > most) {
+    const isWellFormed =
+      ticketBucket === bucket && object !== undefined && /^claim\.[0-9a-f-]{36}$/.test(object);
+    if (!isWellFormed || sha256 === undefined || !Number.isSafeInteger(size) || size < 1 || size > maxBytes) {
       throw new PiwError('PIW_MESSAGE_INVALID', 'its body was put where this sender may not put it');
     }
-    return await this.#inTurn(name, async () => {
+    return await this.#withFetchSlot(ticketBucket, async () => {
       // Whoever sent the ticket had stored all of it before.
-      if ((await this.#objects.count(name, object)) === 0)
-        throw new PiwError('PIW_OBJECT_BROKEN', `there is no ${object} in ${name}, or no more`);
-      const body = await this.#objects.readAll(name, object, size, sha256);
-      await this.#objects.remove(name, object);
+      if ((await this.#objects.countChunks(ticketBucket, object)) === 0)
+        throw new PiwError('PIW_OBJECT_BROKEN', `there is no ${object} in ${ticketBucket}, or no more`);
+      const body = await this.#objects.readObject(ticketBucket, object, size, sha256);
+      await this.#objects.remove(ticketBucket, object);
       return body;
     });
   }
 
-  async #inTurn<T>(bucket: string, what: () => Promise<T>): Promise<T> {
-    const queue = this.#queues.get(bucket) ?? { fetched: 0, waiting: [] };
+  async #withFetchSlot<T>(bucket: string, action: () => Promise<T>): Promise<T> {
+    const queue = this.#queues.get(bucket) ?? { active: 0, waiting: [] };
     this.#queues.set(bucket, queue);
-    if (queue.fetched < AT_ONCE.fetched) queue.fetched += 1;
+    if (queue.active < FETCH_LIMITS.active) queue.active += 1;
     else {
-      if (queue.waiting.length >= AT_ONCE.waiting)
+      if (queue.waiting.length >= FETCH_LIMITS.waiting)
         throw new PiwError('PIW_TOO_LARGE', `too many large messages from ${bucket} at once`);
       await new Promise<void>((resolve) => queue.waiting.push(resolve));
     }
     try {
-      return await what();
+      return await action();
     } finally {
       const next = queue.waiting.shift();
       if (next) next();
-      else if ((queue.fetched -= 1) === 0) this.#queues.delete(bucket);
+      else if ((queue.active -= 1) === 0) this.#queues.delete(bucket);
     }
   }
 }

@@ -24,9 +24,9 @@ const REPLICAS = 3;
 const [WRONG_SEQUENCE, NO_STREAM, STREAM_EXISTS] = [10071, 10059, 10058];
 const NO_MESSAGE = 10037;
 /** nats-server sets this much of its memory aside for the bucket; a lease has about 100 bytes. */
-const MAX_BYTES = 128 * 1024;
+const MAX_BUCKET_BYTES = 128 * 1024;
 
-export interface Entry {
+export interface LeaseEntry {
   readonly revision: number;
   readonly value: string;
 }
@@ -47,16 +47,16 @@ export class LeaseBucket {
   readonly #js: JetStreamClient;
   readonly #name: string;
   /** The bucket of earlier versions, which was on a disk. */
-  readonly #former: string;
+  readonly #legacyStream: string;
   /** A stream, and its only subject: where the newest bucket began. */
-  readonly #notes: string;
+  readonly #firstRevisionStream: string;
 
   constructor(nc: NatsConnection, prefix: string) {
     this.#nc = nc;
     this.#js = nc.jetstream();
     this.#name = `${prefix}-leaders`;
-    this.#former = `KV_${prefix}-leases`;
-    this.#notes = `${prefix}-leaders-from`;
+    this.#legacyStream = `KV_${prefix}-leases`;
+    this.#firstRevisionStream = `${prefix}-leaders-from`;
   }
 
   /**
@@ -79,7 +79,7 @@ export class LeaseBucket {
   }
 
   /** Returns what NATS keeps under a key, whether or not it should have expired. */
-  async read(key: string): Promise<Entry | undefined> {
+  async read(key: string): Promise<LeaseEntry | undefined> {
     try {
       const jsm = await this.#jsm(WRITE_LIMIT_MS);
       const message = await jsm.streams.getMessage(this.#stream, { last_by_subj: this.#subject(key) });
@@ -104,45 +104,52 @@ export class LeaseBucket {
   async ensure(): Promise<void> {
     try {
       const { streams } = await this.#jsm();
-      if (await this.#info(this.#stream)) return;
-      const former = await this.#info(this.#former);
-      await this.#add(former?.state.last_seq ?? 0);
+      if (await this.#streamInfo(this.#stream)) return;
+      const legacy = await this.#streamInfo(this.#legacyStream);
+      await this.#createBucket(legacy?.state.last_seq ?? 0);
       // One that can't be deleted, on a disk that is full, is in nobody's way.
-      if (former) await streams.delete(this.#former).catch(() => false);
+      if (legacy) await streams.delete(this.#legacyStream).catch(() => false);
     } catch (error) {
       throw leaseError(error);
     }
   }
 
   /** Makes the bucket anew, without any entry. For one that doesn't let go of what has expired. */
-  async remake(): Promise<void> {
+  async recreate(): Promise<void> {
     try {
       const { streams } = await this.#jsm();
-      const old = await this.#info(this.#stream);
+      const old = await this.#streamInfo(this.#stream);
       if (old) await streams.delete(this.#stream);
-      await this.#add(old?.state.last_seq ?? 0);
+      await this.#createBucket(old?.state.last_seq ?? 0);
     } catch (error) {
       throw leaseError(error);
     }
   }
 
-  async #add(last: number): Promise<void> {
-    const noted = await this.#noted();
-    const least = noted >= Date.now() ? noted + MAX_REVISIONS : 0;
-    const first = Math.max(Date.now(), last + 1, least);
-    await this.#make({
+  async #createBucket(last: number): Promise<void> {
+    const recordedFirst = await this.#readFirstRevision();
+    const minimum = recordedFirst >= Date.now() ? recordedFirst + MAX_REVISIONS : 0;
+    const first = Math.max(Date.now(), last + 1, minimum);
+    await this.#createStream({
       ...{ name: this.#stream, subjects: [this.#subject('>')], first_seq: first },
       ...{ max_msgs_per_subject: 1, max_age: nanos(LEASE_TTL_MS), storage: StorageType.Memory },
-      ...{ discard: DiscardPolicy.New, allow_rollup_hdrs: true, allow_direct: true, max_bytes: MAX_BYTES },
+      ...{
+        discard: DiscardPolicy.New,
+        allow_rollup_hdrs: true,
+        allow_direct: true,
+        max_bytes: MAX_BUCKET_BYTES,
+      },
     });
-    await this.#note(first);
+    await this.#recordFirstRevision(first);
   }
 
   /** Where the newest bucket began; 0 where that isn't known. */
-  async #noted(): Promise<number> {
+  async #readFirstRevision(): Promise<number> {
     try {
       const jsm = await this.#jsm(WRITE_LIMIT_MS);
-      const message = await jsm.streams.getMessage(this.#notes, { last_by_subj: this.#notes });
+      const message = await jsm.streams.getMessage(this.#firstRevisionStream, {
+        last_by_subj: this.#firstRevisionStream,
+      });
       return Number(new TextDecoder().decode(message.data)) || 0;
     } catch {
       // No task can wait for a disk: then the clock has to do.
@@ -150,14 +157,20 @@ export class LeaseBucket {
     }
   }
 
-  async #note(first: number): Promise<void> {
+  async #recordFirstRevision(first: number): Promise<void> {
     const write = () =>
-      this.#js.publish(this.#notes, new TextEncoder().encode(String(first)), { timeout: WRITE_LIMIT_MS });
+      this.#js.publish(this.#firstRevisionStream, new TextEncoder().encode(String(first)), {
+        timeout: WRITE_LIMIT_MS,
+      });
     try {
       await write().catch(async (error: unknown) => {
         if (!isNoResponders(error)) throw error;
         const config = { storage: StorageType.File, max_msgs_per_subject: 1, max_bytes: 64 * 1024 };
-        await this.#make({ name: this.#notes, subjects: [this.#notes], ...config });
+        await this.#createStream({
+          name: this.#firstRevisionStream,
+          subjects: [this.#firstRevisionStream],
+          ...config,
+        });
         await write();
       });
     } catch {
@@ -166,7 +179,7 @@ export class LeaseBucket {
   }
 
   /** Makes a stream, unless another process has. A single server refuses replicas, and so does a cluster of two. */
-  async #make(config: Partial<StreamConfig>): Promise<void> {
+  async #createStream(config: Partial<StreamConfig>): Promise<void> {
     const { streams } = await this.#jsm();
     const counts = this.#nc.info?.cluster === undefined ? [1] : [REPLICAS, 1];
     for (const count of counts) {
@@ -180,7 +193,7 @@ export class LeaseBucket {
     }
   }
 
-  async #info(stream: string): Promise<StreamInfo | undefined> {
+  async #streamInfo(stream: string): Promise<StreamInfo | undefined> {
     const { streams } = await this.#jsm();
     try {
       return await streams.info(stream);

@@ -1,16 +1,16 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { PiwError, reason } from '../errors.js';
+import { PiwError, errorMessage } from '../errors.js';
 import type { Bus } from './bus.js';
-import { LEASE_TTL_MS, LeaseBucket, type Entry } from './lease-bucket.js';
+import { LEASE_TTL_MS, LeaseBucket, type LeaseEntry } from './lease-bucket.js';
 
 export { LEASE_TTL_MS } from './lease-bucket.js';
 
 /** An entry that nobody has renewed for this long is no lease: NATS should have let go of it. */
 const STALE_MS = 3 * LEASE_TTL_MS;
 /** Nobody has led a task for this long: said once, and again at this interval, milliseconds. */
-const VACANT_MS = 2 * LEASE_TTL_MS;
-const REPEAT_MS = 5 * 60_000;
+const VACANCY_REPORT_DELAY_MS = 2 * LEASE_TTL_MS;
+const VACANCY_REPORT_INTERVAL_MS = 5 * 60_000;
 
 export interface AcquireOptions {
   /** Told when a task has been without a leader for a while, then every five minutes, and when it has one again. */
@@ -42,48 +42,48 @@ export class Lease {
   readonly #value: string;
   readonly #resolveLost: () => void;
   #revision: number;
-  #renewed: number;
+  #renewedAt: number;
   #timer: NodeJS.Timeout | undefined;
-  #over = false;
+  #ended = false;
 
   /** `asked`: when the entry was asked for; the TTL can't have begun before. */
-  private constructor(bucket: LeaseBucket, key: string, entry: Entry, asked: number) {
+  private constructor(bucket: LeaseBucket, key: string, entry: LeaseEntry, requestedAt: number) {
     this.#bucket = bucket;
     this.#key = key;
     this.#value = entry.value;
     this.#revision = entry.revision;
-    this.#renewed = asked;
+    this.#renewedAt = requestedAt;
     this.fence = entry.revision;
     let resolve = (): void => undefined;
     this.lost = new Promise((done) => (resolve = done));
     this.#resolveLost = resolve;
-    this.#later();
+    this.#scheduleRenewal();
   }
 
   /** Waits, for as long as it takes or until `signal`, and returns the lease; undefined if aborted. */
   static async acquire(
     bus: Bus,
     name: string,
-    who: string,
+    holder: string,
     signal: AbortSignal,
     { onTrouble = () => undefined }: AcquireOptions = {},
   ): Promise<Lease | undefined> {
     const bucket = new LeaseBucket(bus.connection, bus.prefix);
-    const value = `${who} ${randomUUID()}`;
-    const vacancy = new Vacancy(name, onTrouble);
+    const value = `${holder} ${randomUUID()}`;
+    const vacancy = new VacancyMonitor(name, onTrouble);
     while (!signal.aborted) {
-      const asked = performance.now();
+      const requestedAt = performance.now();
       try {
-        const revision = await create(bucket, name, value);
+        const revision = await createEntry(bucket, name, value);
         if (revision !== undefined) {
-          vacancy.over();
-          return new Lease(bucket, name, { revision, value }, asked);
+          vacancy.markHeld();
+          return new Lease(bucket, name, { revision, value }, requestedAt);
         }
         await vacancy.inspect(bucket);
       } catch (error) {
-        vacancy.failed(error);
+        vacancy.recordError(error);
       }
-      vacancy.tell();
+      vacancy.reportIfVacant();
       await sleep(LEASE_TTL_MS / 3, undefined, { signal }).catch(() => undefined);
     }
     return undefined;
@@ -91,7 +91,7 @@ export class Lease {
 
   /** False as soon as another process may hold it, also when no message has got through. */
   get held(): boolean {
-    return !this.#over && performance.now() - this.#renewed < LEASE_TTL_MS;
+    return !this.#ended && performance.now() - this.#renewedAt < LEASE_TTL_MS;
   }
 
   /** Throws PIW_NOT_LEADER unless held. */
@@ -100,13 +100,13 @@ export class Lease {
   }
 
   async release(): Promise<void> {
-    if (this.#over) return;
+    if (this.#ended) return;
     this.#end();
     // If it can't be removed it runs out by itself.
     await this.#bucket.remove(this.#key, this.#revision).catch(() => undefined);
   }
 
-  #later(): void {
+  #scheduleRenewal(): void {
     this.#timer = setTimeout(() => void this.#renew(), LEASE_TTL_MS / 6);
   }
 
@@ -118,14 +118,14 @@ export class Lease {
       taken = revision === undefined;
       if (revision !== undefined) {
         this.#revision = revision;
-        this.#renewed = began;
+        this.#renewedAt = began;
       }
     } catch {
       // It is tried again for as long as nobody else can have it.
     }
-    if (this.#over) return;
-    if (!taken && performance.now() - this.#renewed < LEASE_TTL_MS) {
-      this.#later();
+    if (this.#ended) return;
+    if (!taken && performance.now() - this.#renewedAt < LEASE_TTL_MS) {
+      this.#scheduleRenewal();
       return;
     }
     this.#end();
@@ -138,17 +138,17 @@ export class Lease {
       const revision = await this.#bucket.write(this.#key, this.#value, this.#revision);
       if (revision !== undefined) return revision;
     } catch (error) {
-      if (!isMissing(error)) throw error;
-      return await create(this.#bucket, this.#key, this.#value);
+      if (!isBucketMissing(error)) throw error;
+      return await createEntry(this.#bucket, this.#key, this.#value);
     }
     // It may be ours under a revision whose acknowledgement never came, or gone because the bucket was made anew.
     const entry = await this.#bucket.read(this.#key);
     if (entry) return entry.value === this.#value ? entry.revision : undefined;
-    return await create(this.#bucket, this.#key, this.#value);
+    return await createEntry(this.#bucket, this.#key, this.#value);
   }
 
   #end(): void {
-    this.#over = true;
+    this.#ended = true;
     clearTimeout(this.#timer);
   }
 }
@@ -157,21 +157,21 @@ export class Lease {
  * What a process that waits for a lease knows of its holder. Each renewal gives the entry another revision: whether it
  * is renewed shows in that, whatever the clocks of this machine and of the servers say.
  */
-class Vacancy {
+class VacancyMonitor {
   readonly #name: string;
-  readonly #say: (text: string) => void;
+  readonly #onTrouble: (text: string) => void;
   /** The last time that there was a sign of a holder, and since when there is none, for the reader. */
-  #sign = performance.now();
-  #since = new Date();
+  #lastSignAt = performance.now();
+  #vacantSince = new Date();
   #revision: number | undefined;
-  #why = 'it is not renewed';
-  #told: number | undefined;
+  #cause = 'it is not renewed';
+  #reportedAt: number | undefined;
   /** What was done last about an entry that should have expired. */
   #remedy: { readonly removed: boolean; readonly at: number } | undefined;
 
-  constructor(name: string, say: (text: string) => void) {
+  constructor(name: string, onTrouble: (text: string) => void) {
     this.#name = name;
-    this.#say = say;
+    this.#onTrouble = onTrouble;
   }
 
   /** Looks who holds it, and removes an entry that nobody has renewed for STALE_MS. */
@@ -179,55 +179,62 @@ class Vacancy {
     const entry = await bucket.read(this.#name);
     if (entry !== undefined && entry.revision !== this.#revision) {
       this.#revision = entry.revision;
-      this.over();
+      this.markHeld();
       return;
     }
     const now = performance.now();
     const holder = entry?.value.split(' ')[0];
-    this.#why = holder === undefined ? REFUSED : `NATS keeps the lease of ${holder}, which is not renewed`;
-    if (now - (this.#remedy?.at ?? this.#sign) < STALE_MS) return;
+    this.#cause =
+      holder === undefined ? CREATE_REFUSED : `NATS keeps the lease of ${holder}, which is not renewed`;
+    if (now - (this.#remedy?.at ?? this.#lastSignAt) < STALE_MS) return;
     const removed = entry !== undefined && this.#remedy?.removed !== true;
     this.#remedy = { removed, at: now };
-    const what = removed ? 'removing it' : 'making the bucket of leases anew';
-    this.#say(`${this.#name}: ${this.#why} for ${String(Math.round((now - this.#sign) / 1000))} s: ${what}`);
+    const action = removed ? 'removing it' : 'making the bucket of leases anew';
+    this.#onTrouble(
+      `${this.#name}: ${this.#cause} for ${String(Math.round((now - this.#lastSignAt) / 1000))} s: ${action}`,
+    );
     if (removed) await bucket.remove(this.#name, entry.revision);
-    else await bucket.remake();
+    else await bucket.recreate();
   }
 
-  failed(error: unknown): void {
-    this.#why = reason(error);
+  recordError(error: unknown): void {
+    this.#cause = errorMessage(error);
   }
 
   /** There is a holder. */
-  over(): void {
-    if (this.#told !== undefined) {
-      const seconds = Math.round((performance.now() - this.#sign) / 1000);
-      this.#say(`${this.#name} has a leader again, after ${String(seconds)} s`);
+  markHeld(): void {
+    if (this.#reportedAt !== undefined) {
+      const seconds = Math.round((performance.now() - this.#lastSignAt) / 1000);
+      this.#onTrouble(`${this.#name} has a leader again, after ${String(seconds)} s`);
     }
-    this.#sign = performance.now();
-    this.#since = new Date();
-    this.#told = undefined;
+    this.#lastSignAt = performance.now();
+    this.#vacantSince = new Date();
+    this.#reportedAt = undefined;
     this.#remedy = undefined;
   }
 
   /** Says that there is no leader, once it is so for a while, and at intervals. */
-  tell(): void {
+  reportIfVacant(): void {
     const now = performance.now();
-    if (now - this.#sign < VACANT_MS || (this.#told !== undefined && now - this.#told < REPEAT_MS)) return;
-    this.#told = now;
-    this.#say(`${this.#name} has no leader since ${this.#since.toISOString()}: ${this.#why}`);
+    if (
+      now - this.#lastSignAt < VACANCY_REPORT_DELAY_MS ||
+      (this.#reportedAt !== undefined && now - this.#reportedAt < VACANCY_REPORT_INTERVAL_MS)
+    )
+      return;
+    this.#reportedAt = now;
+    this.#onTrouble(`${this.#name} has no leader since ${this.#vacantSince.toISOString()}: ${this.#cause}`);
   }
 }
 
-const REFUSED = 'NATS refuses a lease that nobody has';
+const CREATE_REFUSED = 'NATS refuses a lease that nobody has';
 
 /** The revision of the entry that is made; undefined where there is one. The bucket is made if it is missing. */
-async function create(bucket: LeaseBucket, name: string, value: string): Promise<number | undefined> {
+async function createEntry(bucket: LeaseBucket, name: string, value: string): Promise<number | undefined> {
   let revision: number | undefined;
   try {
     revision = await bucket.write(name, value, 0);
   } catch (error) {
-    if (!isMissing(error)) throw error;
+    if (!isBucketMissing(error)) throw error;
     await bucket.ensure();
     revision = await bucket.write(name, value, 0);
   }
@@ -237,5 +244,5 @@ async function create(bucket: LeaseBucket, name: string, value: string): Promise
   return entry?.value === value ? await bucket.write(name, value, entry.revision) : undefined;
 }
 
-const isMissing = (error: unknown): boolean =>
+const isBucketMissing = (error: unknown): boolean =>
   error instanceof PiwError && error.code === 'PIW_NO_RESPONDERS';

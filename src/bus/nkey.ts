@@ -20,7 +20,7 @@ export interface NKey {
 /** What a user's seed looks like; whether it is one, publicKeyOf() finds out. */
 export const looksLikeSeed = (text: string): boolean => /^SU[A-Z2-7]{56}$/.test(text);
 
-export function newKey(): NKey {
+export function generateUserKey(): NKey {
   const pair = nkeys.createUser();
   return { seed: new TextDecoder().decode(pair.getSeed()), publicKey: pair.getPublicKey() };
 }

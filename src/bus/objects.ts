@@ -15,30 +15,30 @@ import {
   type NatsConnection,
   type Subscription,
 } from 'nats';
-import { PiwError, reason } from '../errors.js';
-import { busError, isNoResponders, isTimeout, jetStreamCode, within } from './errors.js';
-import { giveBack } from './wire.js';
+import { PiwError, errorMessage } from '../errors.js';
+import { busError, isNoResponders, isTimeout, jetStreamCode, withTimeout } from './errors.js';
+import { releaseBuffer } from './wire.js';
 
 /** Bytes of one chunk: the fastest of what was measured, well under the default max_payload. */
 export const CHUNK_SIZE = 512 * 1024;
 /** Chunks that may be under way at once; 8 MB with CHUNK_SIZE. */
-export const WINDOW = 16;
+export const WRITE_WINDOW_CHUNKS = 16;
 /** Chunks that the server may send before they are asked for; 2 MB. */
-const READ_AHEAD = 4;
+const READ_AHEAD_CHUNKS = 4;
 /** How long it is tried to get one chunk stored, milliseconds, and how long one try may take. */
-const PATIENCE_MS = 30_000;
+const STORE_RETRY_LIMIT_MS = 30_000;
 const STORE_LIMIT_MS = 5000;
 /** Tried for longer than this, more than once, and not stored by a server that works: that is no coincidence. */
-const REFUSED_MS = 3000;
+const MIN_REFUSED_MS = 3000;
 /** How often, and how long, it is tried to store a few bytes before a bucket counts as broken. */
-const PROBES = 2;
+const MAX_PROBES = 2;
 const PROBE_LIMIT_MS = 2000;
 /** The object whose metadata these bytes are; under `claim`, where nobody looks for transfers. */
-const PROBE = 'claim.probe';
-const OFFSET = 'Piw-Offset';
+const PROBE_OBJECT = 'claim.probe';
+const OFFSET_HEADER = 'Piw-Offset';
 const HOUR_MS = 3_600_000;
 
-export interface Bucket {
+export interface BucketConfig {
   readonly name: string;
   /** How long an object stays that nobody removed. */
   readonly maxAgeMs: number;
@@ -78,7 +78,7 @@ export interface LiveChunks extends AsyncIterable<Chunk> {
  *
  * Each chunk bears its offset and a Nats-Msg-Id, so one that is sent twice is stored once.
  */
-export class Objects {
+export class ObjectStore {
   readonly #js: JetStreamClient;
   readonly #nc: NatsConnection;
   #manager: Promise<JetStreamManager> | undefined;
@@ -92,10 +92,10 @@ export class Objects {
    * Makes the bucket if it is missing, and makes it what it should be. One that holds the last chunks only makes room
    * by itself; any other refuses what it has no room for. Needs the rights of a master.
    */
-  async ensure(bucket: Bucket): Promise<void> {
+  async ensure(bucket: BucketConfig): Promise<void> {
     const jsm = await this.#jsm();
     const config = {
-      name: stream(bucket.name),
+      name: streamName(bucket.name),
       subjects: [`$O.${bucket.name}.C.>`, `$O.${bucket.name}.M.>`],
       storage: StorageType.File,
       discard: bucket.lastChunks === undefined ? DiscardPolicy.New : DiscardPolicy.Old,
@@ -107,11 +107,11 @@ export class Objects {
       duplicate_window: nanos(Math.min(bucket.maxAgeMs, 120_000)),
     };
     try {
-      const { config: its } = await jsm.streams.info(config.name);
-      const same = (['discard', 'max_msgs_per_subject', 'max_bytes'] as const).every(
-        (key) => its[key] === config[key],
+      const { config: existing } = await jsm.streams.info(config.name);
+      const isUpToDate = (['discard', 'max_msgs_per_subject', 'max_bytes'] as const).every(
+        (key) => existing[key] === config[key],
       );
-      if (!same) await jsm.streams.update(config.name, config);
+      if (!isUpToDate) await jsm.streams.update(config.name, config);
     } catch (error) {
       if (!(error instanceof NatsError) || error.api_error?.code !== 404) throw objectError(error);
       await jsm.streams.add(config).catch((e: unknown) => {
@@ -126,17 +126,17 @@ export class Objects {
    * room again. Returns whether it was made anew. Throws PIW_NATS_STORAGE while that doesn't help. Needs the rights of
    * a master.
    */
-  async repair(bucket: Bucket): Promise<boolean> {
+  async repair(bucket: BucketConfig): Promise<boolean> {
     await this.ensure(bucket);
-    if (await this.#stores(bucket.name)) return false;
+    if (await this.#canStore(bucket.name)) return false;
     try {
       const jsm = await this.#jsm();
-      await jsm.streams.delete(stream(bucket.name));
+      await jsm.streams.delete(streamName(bucket.name));
     } catch (error) {
-      if (!missing(error)) throw objectError(error);
+      if (!isNotFound(error)) throw objectError(error);
     }
     await this.ensure(bucket);
-    if (!(await this.#stores(bucket.name))) throw notStored('the disk of nats-server may be full');
+    if (!(await this.#canStore(bucket.name))) throw storageError('the disk of nats-server may be full');
     return true;
   }
 
@@ -151,17 +151,17 @@ export class Objects {
     source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
   ): Promise<{ size: number; sha256: string }> {
     const writer = this.writer(bucket, object, 0);
-    const window = new Set<Promise<void>>();
-    for await (const piece of source) {
-      for (let at = 0; at < piece.length; at += CHUNK_SIZE) {
-        if (window.size >= WINDOW) await Promise.race(window);
-        const writing = writer.write(piece.subarray(at, at + CHUNK_SIZE));
-        const over = writing.finally(() => window.delete(over));
-        window.add(over);
+    const inFlight = new Set<Promise<void>>();
+    for await (const block of source) {
+      for (let at = 0; at < block.length; at += CHUNK_SIZE) {
+        if (inFlight.size >= WRITE_WINDOW_CHUNKS) await Promise.race(inFlight);
+        const writing = writer.write(block.subarray(at, at + CHUNK_SIZE));
+        const settled = writing.finally(() => inFlight.delete(settled));
+        inFlight.add(settled);
       }
     }
     const last = writer.end();
-    await Promise.all([...window, last.stored]);
+    await Promise.all([...inFlight, last.stored]);
     return last;
   }
 
@@ -175,7 +175,8 @@ export class Objects {
     offset: number,
     { sha256, signal }: { sha256?: string | undefined; signal?: AbortSignal } = {},
   ): ObjectWriter {
-    const send: Send = (subject, data, msgID, header) => this.#send(subject, data, msgID, header, signal);
+    const send: ChunkSender = (subject, data, msgID, header) =>
+      this.#publishWithRetry(subject, data, msgID, header, signal);
     return new ObjectWriter(bucket, object, offset, send, sha256);
   }
 
@@ -183,7 +184,7 @@ export class Objects {
    * The chunks of objects (a name may end in `.*`) that are sent from now on, as they pass. What a break of
    * the connection swallows of them is still stored.
    */
-  live(bucket: string, object: string): LiveChunks {
+  liveChunks(bucket: string, object: string): LiveChunks {
     const prefix = `$O.${bucket}.C.`;
     const sub = this.#subscribe(prefix + object);
     return {
@@ -196,9 +197,9 @@ export class Objects {
       async *[Symbol.asyncIterator]() {
         try {
           for await (const message of sub) {
-            const offset = numberIn(message, OFFSET);
+            const offset = numericHeader(message, OFFSET_HEADER);
             yield { object: message.subject.slice(prefix.length), offset, data: message.data };
-            giveBack(message.data);
+            releaseBuffer(message.data);
           }
         } catch (error) {
           throw objectError(error);
@@ -212,15 +213,15 @@ export class Objects {
    * arrive, until the reader stops. `idleMs` without any ends it too. Chunks whose offset makes no
    * sense are dropped. Memory stays under about 16 MB.
    */
-  async *chunks(
+  async *readChunks(
     bucket: string,
     object: string,
     options: { idleMs: number; signal?: AbortSignal },
   ): AsyncIterable<Chunk> {
     const jsm = await this.#jsm();
-    const name = stream(bucket);
+    const name = streamName(bucket);
     const filter = `$O.${bucket}.C.${object}`;
-    let from = 1;
+    let nextSeq = 1;
     for (;;) {
       // A consumer that the server forgot (it was restarted) is made anew, behind what was read.
       const consumer = await jsm.consumers
@@ -230,7 +231,7 @@ export class Objects {
           num_replicas: 1,
           filter_subject: filter,
           deliver_policy: DeliverPolicy.StartSequence,
-          opt_start_seq: from,
+          opt_start_seq: nextSeq,
           inactive_threshold: nanos(60_000),
         })
         .catch((error: unknown) => {
@@ -245,16 +246,17 @@ export class Objects {
       try {
         for await (const message of messages) {
           clearTimeout(idle);
-          from = message.seq + 1;
-          const offset = numberIn(message, OFFSET);
-          const its = message.subject.slice(`$O.${bucket}.C.`.length);
-          if (Number.isSafeInteger(offset) && offset >= 0) yield { object: its, offset, data: message.data };
+          nextSeq = message.seq + 1;
+          const offset = numericHeader(message, OFFSET_HEADER);
+          const objectName = message.subject.slice(`$O.${bucket}.C.`.length);
+          if (Number.isSafeInteger(offset) && offset >= 0)
+            yield { object: objectName, offset, data: message.data };
           idle = setTimeout(stop, options.idleMs);
         }
         return;
       } catch (error) {
         if (options.signal?.aborted) return;
-        if (!lostConsumer(error)) throw objectError(error);
+        if (!isConsumerLost(error)) throw objectError(error);
       } finally {
         clearTimeout(idle);
         options.signal?.removeEventListener('abort', stop);
@@ -276,19 +278,19 @@ export class Objects {
   async #consume(name: string, consumer: string): Promise<ConsumerMessages> {
     try {
       const reader = await this.#js.consumers.get(name, consumer);
-      return await reader.consume({ max_messages: READ_AHEAD, expires: 5000, idle_heartbeat: 1000 });
+      return await reader.consume({ max_messages: READ_AHEAD_CHUNKS, expires: 5000, idle_heartbeat: 1000 });
     } catch (error) {
       throw objectError(error);
     }
   }
 
   /** What is stored under `object` (it may end in `.*`) now, without the bytes; `limit` of them at most. */
-  async stored(bucket: string, object: string, limit = 100_000): Promise<readonly StoredChunk[]> {
+  async listChunks(bucket: string, object: string, limit = 100_000): Promise<readonly StoredChunk[]> {
     const prefix = `$O.${bucket}.C.`;
-    const found: StoredChunk[] = [];
+    const chunks: StoredChunk[] = [];
     try {
       const jsm = await this.#jsm();
-      const consumer = await jsm.consumers.add(stream(bucket), {
+      const consumer = await jsm.consumers.add(streamName(bucket), {
         ack_policy: AckPolicy.None,
         mem_storage: true,
         num_replicas: 1,
@@ -297,36 +299,36 @@ export class Objects {
         headers_only: true,
         inactive_threshold: nanos(60_000),
       });
-      const reader = await this.#js.consumers.get(stream(bucket), consumer.name);
-      const most = Math.min(consumer.num_pending, limit);
-      while (found.length < most) {
-        const before = found.length;
+      const reader = await this.#js.consumers.get(streamName(bucket), consumer.name);
+      const total = Math.min(consumer.num_pending, limit);
+      while (chunks.length < total) {
+        const before = chunks.length;
         for await (const message of await reader.fetch({
-          max_messages: most - found.length,
+          max_messages: total - chunks.length,
           expires: 5000,
         })) {
-          found.push({
+          chunks.push({
             seq: message.seq,
             object: message.subject.slice(prefix.length),
-            offset: numberIn(message, OFFSET),
-            length: numberIn(message, JsHeaders.MessageSizeHdr),
+            offset: numericHeader(message, OFFSET_HEADER),
+            length: numericHeader(message, JsHeaders.MessageSizeHdr),
           });
         }
-        if (found.length === before) break;
+        if (chunks.length === before) break;
       }
-      void jsm.consumers.delete(stream(bucket), consumer.name).catch(() => undefined);
+      void jsm.consumers.delete(streamName(bucket), consumer.name).catch(() => undefined);
     } catch (error) {
-      if (!missing(error)) throw objectError(error);
+      if (!isNotFound(error)) throw objectError(error);
     }
-    return found;
+    return chunks;
   }
 
   /** How many chunks are stored under `object` (it may end in `.*`). */
-  async count(bucket: string, object: string): Promise<number> {
+  async countChunks(bucket: string, object: string): Promise<number> {
     const filter = `$O.${bucket}.C.${object}`;
     try {
       const jsm = await this.#jsm();
-      const { state } = await jsm.streams.info(stream(bucket), { subjects_filter: filter });
+      const { state } = await jsm.streams.info(streamName(bucket), { subjects_filter: filter });
       return Object.values(state.subjects ?? {}).reduce((sum, n) => sum + n, 0);
     } catch (error) {
       throw objectError(error);
@@ -334,33 +336,33 @@ export class Objects {
   }
 
   /** The bytes of a stored chunk; undefined when it has been removed. */
-  async read(bucket: string, { seq }: StoredChunk): Promise<Uint8Array | undefined> {
+  async readChunk(bucket: string, { seq }: StoredChunk): Promise<Uint8Array | undefined> {
     try {
       const jsm = await this.#jsm();
-      return (await jsm.streams.getMessage(stream(bucket), { seq })).data;
+      return (await jsm.streams.getMessage(streamName(bucket), { seq })).data;
     } catch (error) {
-      if (missing(error)) return undefined;
+      if (isNotFound(error)) return undefined;
       throw objectError(error);
     }
   }
 
   /** The whole of a small object. Raises PIW_OBJECT_BROKEN if it isn't as announced. */
-  async readAll(bucket: string, object: string, size: number, sha256: string): Promise<Uint8Array> {
+  async readObject(bucket: string, object: string, size: number, sha256: string): Promise<Uint8Array> {
     // Memory only for what is there: the size is what somebody says.
-    const pieces: Omit<Chunk, 'object'>[] = [];
-    let got = 0;
-    for await (const { offset, data } of this.chunks(bucket, object, { idleMs: 10_000 })) {
+    const received: Omit<Chunk, 'object'>[] = [];
+    let receivedBytes = 0;
+    for await (const { offset, data } of this.readChunks(bucket, object, { idleMs: 10_000 })) {
       if (offset + data.length > size || data.length === 0) break;
-      pieces.push({ offset, data });
-      got += data.length;
-      if (got >= size) break;
+      received.push({ offset, data });
+      receivedBytes += data.length;
+      if (receivedBytes >= size) break;
     }
     // One that was sent again may stand behind a later one.
-    const whole = Buffer.concat(pieces.sort((a, b) => a.offset - b.offset).map(({ data }) => data));
-    if (got !== size || createHash('sha256').update(whole).digest('hex') !== sha256) {
+    const contents = Buffer.concat(received.sort((a, b) => a.offset - b.offset).map(({ data }) => data));
+    if (receivedBytes !== size || createHash('sha256').update(contents).digest('hex') !== sha256) {
       throw new PiwError('PIW_OBJECT_BROKEN', `${object} in ${bucket} is not what was announced`);
     }
-    return whole;
+    return contents;
   }
 
   /**
@@ -375,31 +377,31 @@ export class Objects {
     ]);
     try {
       const jsm = await this.#jsm();
-      await Promise.all(filters.map((filter) => jsm.streams.purge(stream(bucket), { filter })));
+      await Promise.all(filters.map((filter) => jsm.streams.purge(streamName(bucket), { filter })));
     } catch (error) {
-      if (!missing(error)) throw objectError(error);
+      if (!isNotFound(error)) throw objectError(error);
     }
   }
 
   /** The buckets whose names begin so, and of each the names of the objects that have chunks or metadata. */
-  async list(prefix: string): Promise<ReadonlyMap<string, readonly string[]>> {
-    const found = new Map<string, readonly string[]>();
+  async listBuckets(prefix: string): Promise<ReadonlyMap<string, readonly string[]>> {
+    const objectsByBucket = new Map<string, readonly string[]>();
     try {
       const jsm = await this.#jsm();
       for await (const name of jsm.streams.names()) {
-        if (!name.startsWith(stream(prefix))) continue;
-        const bucket = name.slice(stream('').length);
+        if (!name.startsWith(streamName(prefix))) continue;
+        const bucket = name.slice(streamName('').length);
         const { state } = await jsm.streams.info(name, { subjects_filter: `$O.${bucket}.>` });
-        const objects = Object.keys(state.subjects ?? {}).map((subject) => objectOf(bucket, subject));
-        found.set(bucket, [...new Set(objects)]);
+        const objects = Object.keys(state.subjects ?? {}).map((subject) => objectNameOf(bucket, subject));
+        objectsByBucket.set(bucket, [...new Set(objects)]);
       }
     } catch (error) {
       throw objectError(error);
     }
-    return found;
+    return objectsByBucket;
   }
 
-  async #send(
+  async #publishWithRetry(
     subject: string,
     data: Uint8Array,
     msgID: string,
@@ -413,41 +415,43 @@ export class Objects {
         await this.#js.publish(subject, data, { msgID, headers: header, timeout: STORE_LIMIT_MS });
         return;
       } catch (error) {
-        const took = performance.now() - began;
-        const final = error instanceof NatsError && error.api_error && error.api_error.code !== 503;
-        if (final || signal?.aborted || this.#nc.isClosed() || took > PATIENCE_MS) throw objectError(error);
-        if (await this.#isNotStored(error)) refusals += 1;
-        if (refusals > 1 && took > REFUSED_MS) throw notStored(reasonOf(error), error);
+        const elapsedMs = performance.now() - began;
+        const isPermanent = error instanceof NatsError && error.api_error && error.api_error.code !== 503;
+        if (isPermanent || signal?.aborted || this.#nc.isClosed() || elapsedMs > STORE_RETRY_LIMIT_MS)
+          throw objectError(error);
+        if (await this.#refusesToStore(error)) refusals += 1;
+        if (refusals > 1 && elapsedMs > MIN_REFUSED_MS)
+          throw storageError(storageFailureReason(error), error);
         await new Promise((resolve) => setTimeout(resolve, 100));
       }
     }
   }
 
   /** Whether the server works, but doesn't store this: there is no bucket, or its disk is full. */
-  async #isNotStored(error: unknown): Promise<boolean> {
-    if (isStorage(error) || isNoResponders(error)) return true;
-    return isTimeout(error) && (await this.#answers());
+  async #refusesToStore(error: unknown): Promise<boolean> {
+    if (isStorageError(error) || isNoResponders(error)) return true;
+    return isTimeout(error) && (await this.#isResponsive());
   }
 
-  async #answers(): Promise<boolean> {
-    return await within(PROBE_LIMIT_MS, this.#nc.rtt(), 'a ping to NATS').then(
+  async #isResponsive(): Promise<boolean> {
+    return await withTimeout(PROBE_LIMIT_MS, this.#nc.rtt(), 'a ping to NATS').then(
       () => true,
       () => false,
     );
   }
 
   /** Stores a few bytes; false when the server works and they aren't stored. Throws PIW_OBJECT_BROKEN when it doesn't. */
-  async #stores(bucket: string): Promise<boolean> {
+  async #canStore(bucket: string): Promise<boolean> {
     const header = headers();
     header.set(JsHeaders.RollupHdr, JsHeaders.RollupValueSubject);
-    const subject = metaSubject(bucket, PROBE);
+    const subject = metaSubject(bucket, PROBE_OBJECT);
     for (let tries = 1; ; tries += 1) {
       try {
         await this.#js.publish(subject, new Uint8Array(0), { headers: header, timeout: PROBE_LIMIT_MS });
         return true;
       } catch (error) {
-        if (!(await this.#isNotStored(error))) throw objectError(error);
-        if (tries === PROBES) return false;
+        if (!(await this.#refusesToStore(error))) throw objectError(error);
+        if (tries === MAX_PROBES) return false;
       }
     }
   }
@@ -462,7 +466,7 @@ export class Objects {
 }
 
 /** A number in a header; NaN where there is none, or where the headers, which are read only now, are none. */
-function numberIn(message: { readonly headers?: MsgHdrs | undefined }, name: string): number {
+function numericHeader(message: { readonly headers?: MsgHdrs | undefined }, name: string): number {
   try {
     const text = message.headers?.get(name) ?? '';
     return text === '' ? NaN : Number(text);
@@ -472,25 +476,25 @@ function numberIn(message: { readonly headers?: MsgHdrs | undefined }, name: str
 }
 
 /** Why the server may not have stored something, for the user. */
-function reasonOf(error: unknown): string {
+function storageFailureReason(error: unknown): string {
   if (isNoResponders(error)) return 'there is no bucket for it';
-  return isTimeout(error) ? 'the disk of nats-server may be full' : reason(error);
+  return isTimeout(error) ? 'the disk of nats-server may be full' : errorMessage(error);
 }
 
-type Send = (subject: string, data: Uint8Array, id: string, header: MsgHdrs) => Promise<void>;
+type ChunkSender = (subject: string, data: Uint8Array, id: string, header: MsgHdrs) => Promise<void>;
 
 /** An object that is being written, chunk by chunk. */
 export class ObjectWriter {
   readonly #bucket: string;
   readonly #object: string;
-  readonly #send: Send;
+  readonly #send: ChunkSender;
   readonly #hash: Hash | undefined;
   readonly #sha256: string | undefined;
   readonly #offset: number;
   #size = 0;
   #chunks = 0;
 
-  constructor(bucket: string, object: string, offset: number, send: Send, sha256?: string) {
+  constructor(bucket: string, object: string, offset: number, send: ChunkSender, sha256?: string) {
     this.#bucket = bucket;
     this.#object = object;
     this.#offset = offset;
@@ -502,7 +506,7 @@ export class ObjectWriter {
   /** Sends the next chunk; resolves when it is stored. */
   write(data: Uint8Array): Promise<void> {
     const header = headers();
-    header.set(OFFSET, String(this.#offset + this.#size));
+    header.set(OFFSET_HEADER, String(this.#offset + this.#size));
     this.#hash?.update(data);
     this.#size += data.length;
     const id = `${this.#object}:${String(this.#chunks++)}`;
@@ -531,21 +535,21 @@ export class ObjectWriter {
 
 export const DAY_MS = 24 * HOUR_MS;
 
-const stream = (bucket: string): string => `OBJ_${bucket}`;
+const streamName = (bucket: string): string => `OBJ_${bucket}`;
 const metaSubject = (bucket: string, object: string): string =>
   `$O.${bucket}.M.${Buffer.from(object).toString('base64url')}`;
 
 /** What the subject of a chunk or of metadata is about. */
-function objectOf(bucket: string, subject: string): string {
+function objectNameOf(bucket: string, subject: string): string {
   const [kind = '', ...name] = subject.slice(`$O.${bucket}.`.length).split('.');
   return kind === 'M' ? Buffer.from(name.join('.'), 'base64url').toString() : name.join('.');
 }
 
 /** There is no such stream, consumer or message. */
-const missing = (error: unknown): boolean =>
+const isNotFound = (error: unknown): boolean =>
   error instanceof NatsError && (error.api_error?.code === 404 || /not found/i.test(error.message));
 
-function lostConsumer(error: unknown): boolean {
+function isConsumerLost(error: unknown): boolean {
   return (
     error instanceof NatsError && /consumer (not found|deleted)|no responders|heartbeat/i.test(error.message)
   );
@@ -554,18 +558,19 @@ function lostConsumer(error: unknown): boolean {
 /** The code is the same for whatever broke: the answer to it is to send, or read, again. */
 function objectError(error: unknown): PiwError {
   if (error instanceof PiwError) return error;
-  if (isStorage(error)) return notStored(reason(error), error);
+  if (isStorageError(error)) return storageError(errorMessage(error), error);
   const { message } = busError(error, 'the transfer through NATS');
   return new PiwError('PIW_OBJECT_BROKEN', message, { cause: error });
 }
 
-function notStored(why: string, cause?: unknown): PiwError {
+function storageError(why: string, cause?: unknown): PiwError {
   return new PiwError('PIW_NATS_STORAGE', `NATS does not store what is sent to it: ${why}`, { cause });
 }
 
 /** JetStream's codes for "insufficient storage", "insufficient memory" and "error creating store for stream". */
-const STORAGE: ReadonlySet<number | undefined> = new Set([10023, 10028, 10047, 10049]);
+const STORAGE_ERROR_CODES: ReadonlySet<number | undefined> = new Set([10023, 10028, 10047, 10049]);
 
 /** The server says that it has no room; one of its other errors may contain the operating system's. */
-const isStorage = (error: unknown): boolean =>
-  STORAGE.has(jetStreamCode(error)) || (error instanceof NatsError && /no space left/i.test(error.message));
+const isStorageError = (error: unknown): boolean =>
+  STORAGE_ERROR_CODES.has(jetStreamCode(error)) ||
+  (error instanceof NatsError && /no space left/i.test(error.message));

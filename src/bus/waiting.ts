@@ -1,18 +1,18 @@
 /** When whoever waits is told what for, milliseconds: the first time, and after that. */
-const REPORT_MS = { first: 2000, every: 15_000 };
+const REPORT_DELAYS_MS = { first: 2000, every: 15_000 };
 
 /** Does `what`, and calls `report` after two seconds and then every fifteen until it is done. */
-export async function whileWaiting<T>(report: () => void, what: () => Promise<T>): Promise<T> {
+export async function withWaitingReports<T>(report: () => void, action: () => Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
-  const next = (ms: number): void => {
+  const scheduleReport = (ms: number): void => {
     timer = setTimeout(() => {
       report();
-      next(REPORT_MS.every);
+      scheduleReport(REPORT_DELAYS_MS.every);
     }, ms);
   };
-  next(REPORT_MS.first);
+  scheduleReport(REPORT_DELAYS_MS.first);
   try {
-    return await what();
+    return await action();
   } finally {
     clearTimeout(timer);
   }

@@ -18,28 +18,28 @@ import { BufferPool } from './buffer-pool.js';
  */
 
 /** Bytes that are read at once: fewer calls than with the 64 KB that Node takes by itself. */
-const READ = 256 * 1024;
+const READ_BUFFER_BYTES = 256 * 1024;
 /** Of so many bytes on, a message is large: it isn't copied. */
-const LARGE = 64 * 1024;
+const LARGE_MESSAGE_BYTES = 64 * 1024;
 /** How many rooms of large messages are kept for others. */
-const KEPT = 16;
+const MAX_FREE_BUFFERS = 16;
 /** Bytes that are copied at once of what isn't the middle of a message. */
-const COPIED = 16 * 1024;
+const MAX_COPY_BYTES = 16 * 1024;
 
 /** Buffers that sockets read into, and whether what is in them has been parsed. */
-const reading = new WeakMap<ArrayBufferLike, { parsed: boolean }>();
+const readBuffers = new WeakMap<ArrayBufferLike, { parsed: boolean }>();
 /** Of large messages. */
-const rooms = new BufferPool(KEPT, LARGE);
+const largeBuffers = new BufferPool(MAX_FREE_BUFFERS, LARGE_MESSAGE_BYTES);
 
 /** As `connect` of the library. */
-export async function connectWire(options: ConnectionOptions): Promise<NatsConnection> {
-  setTransportFactory({ factory: () => new Wire(), dnsResolveFn: nodeResolveHost });
+export async function connectNats(options: ConnectionOptions): Promise<NatsConnection> {
+  setTransportFactory({ factory: () => new SharedBufferTransport(), dnsResolveFn: nodeResolveHost });
   return await NatsConnectionImpl.connect(options);
 }
 
 /** The bytes of a message are done with: nobody may look at them any more. */
-export function giveBack(bytes: Uint8Array): void {
-  rooms.giveBack(bytes);
+export function releaseBuffer(bytes: Uint8Array): void {
+  largeBuffers.release(bytes);
 }
 
 /**
@@ -51,8 +51,8 @@ export function giveBack(bytes: Uint8Array): void {
  * then counts as connected, is closed by the server because it never logs in, and that close makes the client open
  * another connection beside the one that it has, with every subscription again, which nothing ever closes.
  */
-class Wire extends NodeTransport {
-  #raw: Socket | undefined;
+class SharedBufferTransport extends NodeTransport {
+  #rawSocket: Socket | undefined;
   #abandoned = false;
 
   override async connect(...to: Parameters<NodeTransport['connect']>): Promise<void> {
@@ -76,7 +76,7 @@ class Wire extends NodeTransport {
   #discard(): void {
     this.#abandoned = true;
     this.done = true;
-    for (const socket of [this.socket, this.#raw]) {
+    for (const socket of [this.socket, this.#rawSocket]) {
       // Between two stages of a connection nobody listens, and an error that nobody hears would end the process.
       socket?.on('error', () => undefined);
       socket?.destroy();
@@ -88,9 +88,9 @@ class Wire extends NodeTransport {
       let failure: Error | undefined;
       const socket = createConnection({
         ...{ host: to.hostname, port: to.port, noDelay: true },
-        ...(this.options.tls ? {} : { onread: this.#intoOneBuffer() }),
+        ...(this.options.tls ? {} : { onread: this.#readOptions() }),
       });
-      this.#raw = socket;
+      this.#rawSocket = socket;
       socket.once('connect', () => {
         socket.removeAllListeners();
         resolve(socket);
@@ -102,23 +102,23 @@ class Wire extends NodeTransport {
     });
   }
 
-  #intoOneBuffer(): OnReadOpts {
-    const buffer = Buffer.allocUnsafeSlow(READ);
+  #readOptions(): OnReadOpts {
+    const buffer = Buffer.allocUnsafeSlow(READ_BUFFER_BYTES);
     const state = { parsed: true };
-    reading.set(buffer.buffer, state);
+    readBuffers.set(buffer.buffer, state);
     return {
       buffer,
       // Node comes back here only when everything has run that waited for these bytes, so that they have been
       // parsed by then.
       callback: (count) => {
         if (!state.parsed) {
-          this.#raw?.destroy(new Error('bytes came before those that came before them were read'));
+          this.#rawSocket?.destroy(new Error('bytes came before those that came before them were read'));
           return false;
         }
         // The greeting is looked at before there is a parser.
         state.parsed = !this.connected;
         const bytes = buffer.subarray(0, count);
-        this.#raw?.emit('data', this.connected ? bytes : Buffer.from(bytes));
+        this.#rawSocket?.emit('data', this.connected ? bytes : Buffer.from(bytes));
         return true;
       },
     };
@@ -127,17 +127,17 @@ class Wire extends NodeTransport {
 
 const parser: { parse(this: Parser, bytes: Uint8Array): void } = Parser.prototype;
 // eslint-disable-next-line @typescript-eslint/unbound-method
-const { parse } = parser;
+const { parse: originalParse } = parser;
 parser.parse = function (bytes) {
-  parseInto(this, bytes, (some) => {
-    parse.call(this, some);
+  parseShared(this, bytes, (slice) => {
+    originalParse.call(this, slice);
   });
 };
 const handler = ProtocolHandler.prototype as unknown as { flushPending(this: ProtocolHandler): void };
 // eslint-disable-next-line @typescript-eslint/unbound-method
-const { flushPending } = handler;
+const { flushPending: originalFlushPending } = handler;
 handler.flushPending = function () {
-  if (!writeLarge(this)) flushPending.call(this);
+  if (!writeUncopied(this)) originalFlushPending.call(this);
 };
 
 /**
@@ -145,37 +145,46 @@ handler.flushPending = function () {
  * middle of a message, which it copies, as it is, and anything else as a copy, and little of that: behind it, the
  * middle of a large message may begin.
  */
-function parseInto(its: Partial<Parser>, bytes: Uint8Array, parse: (bytes: Uint8Array) => void): void {
-  const shared = reading.get(bytes.buffer);
-  if (!shared) {
+function parseShared(
+  parserState: Partial<Parser>,
+  bytes: Uint8Array,
+  parse: (bytes: Uint8Array) => void,
+): void {
+  const readState = readBuffers.get(bytes.buffer);
+  if (!readState) {
     parse(bytes);
-    makeRoom(its);
+    growMessageBuffer(parserState);
     return;
   }
-  shared.parsed = true;
-  for (let at = 0; at < bytes.length;) {
-    const { ma, msgBuf } = its;
+  readState.parsed = true;
+  for (let offset = 0; offset < bytes.length;) {
+    const { ma, msgBuf } = parserState;
     const missing = ma && msgBuf ? ma.size - msgBuf.length : 0;
-    const some = bytes.subarray(at, at + (missing > 0 ? missing : COPIED));
-    parse(missing > 0 ? some : Buffer.from(some));
-    makeRoom(its);
-    at += some.length;
+    const slice = bytes.subarray(offset, offset + (missing > 0 ? missing : MAX_COPY_BYTES));
+    parse(missing > 0 ? slice : Buffer.from(slice));
+    growMessageBuffer(parserState);
+    offset += slice.length;
   }
 }
 
 /** A message that has begun to come has room for all of it. */
-function makeRoom({ ma, msgBuf }: Partial<Parser>): void {
+function growMessageBuffer({ ma, msgBuf }: Partial<Parser>): void {
   const size = ma?.size ?? 0;
   if (!msgBuf || msgBuf._buf.buffer.byteLength >= size) return;
-  const room = new Uint8Array(size < LARGE ? new ArrayBuffer(size) : rooms.take(size), 0, msgBuf._buf.length);
-  room.set(msgBuf._buf);
-  msgBuf._buf = room;
+  const buffer = new Uint8Array(
+    size < LARGE_MESSAGE_BYTES ? new ArrayBuffer(size) : largeBuffers.acquire(size),
+    0,
+    msgBuf._buf.length,
+  );
+  buffer.set(msgBuf._buf);
+  msgBuf._buf = buffer;
 }
 
 /** Writes what is pending as it is, where something large is in it. */
-function writeLarge({ infoReceived, connected, outbound, transport }: ProtocolHandler): boolean {
-  if (!infoReceived || !connected || transport.isClosed || !(transport instanceof Wire)) return false;
-  if (!outbound.buffers.some(({ length }) => length >= LARGE)) return false;
+function writeUncopied({ infoReceived, connected, outbound, transport }: ProtocolHandler): boolean {
+  if (!infoReceived || !connected || transport.isClosed || !(transport instanceof SharedBufferTransport))
+    return false;
+  if (!outbound.buffers.some(({ length }) => length >= LARGE_MESSAGE_BYTES)) return false;
   const { socket } = transport;
   outbound.byteLength = 0;
   socket.cork();

@@ -1,5 +1,5 @@
 import { Args, Flags } from '@oclif/core';
-import { CAST, partOf } from '../../actors/cast.js';
+import { CAST, actorSpecOf } from '../../actors/cast.js';
 import { runProcess } from '../actor/process.js';
 import { masterConnection } from '../connection.js';
 import { PiwError } from '../errors.js';
@@ -39,11 +39,11 @@ ${EXIT_CODES}`;
       return tasks;
     }
     if (args.task === undefined) throw new PiwError('PIW_USAGE', 'name a task');
-    const part = partOf(args.task);
+    const actorSpec = actorSpecOf(args.task);
     const settings = this.settings(flags);
-    const code = await runProcess(part, settings, {
-      bus: { ...masterConnection(settings), name: part.task },
-      log: this.createLog(part.task, flags),
+    const code = await runProcess(actorSpec, settings, {
+      bus: { ...masterConnection(settings), name: actorSpec.task },
+      log: this.createLog(actorSpec.task, flags),
     });
     process.exitCode = code;
     return { exit: code };

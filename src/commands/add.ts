@@ -1,6 +1,6 @@
 import { Args, Flags } from '@oclif/core';
 import { PiwError } from '../errors.js';
-import { chaseOf, packageName } from './administer.js';
+import { createChaseClient, parsePackageName } from './administer.js';
 import { EXIT_CODES, PiwCommand, natsFlags } from './base.js';
 
 export default class Add extends PiwCommand {
@@ -47,7 +47,7 @@ ${EXIT_CODES}`;
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.parse(Add);
-    const name = packageName(args.package);
+    const name = parsePackageName(args.package);
     if (args.version === undefined && (flags.yank !== undefined || flags.unyank))
       throw new PiwError('PIW_USAGE', 'what is yanked is a version: name one');
     const released = flags.released === undefined ? null : Date.parse(flags.released);
@@ -59,7 +59,7 @@ ${EXIT_CODES}`;
     }
     const bus = await this.connect(this.settings(flags));
     try {
-      const chase = chaseOf(bus);
+      const chaseClient = createChaseClient(bus);
       const common = {
         package: name,
         skip: flags.skip ?? null,
@@ -67,9 +67,9 @@ ${EXIT_CODES}`;
         aliases: flags.alias ?? [],
       };
       if (args.version === undefined) {
-        await chase.ask('ADDPKG', { ...common, description: flags.description ?? null });
+        await chaseClient.request('ADDPKG', { ...common, description: flags.description ?? null });
       } else {
-        await chase.ask('ADDVER', {
+        await chaseClient.request('ADDVER', {
           ...common,
           ...{ version: args.version, released, yanked: flags.yank ?? null, unyank: flags.unyank },
         });

@@ -1,10 +1,10 @@
 import { Command, Flags, type Interfaces } from '@oclif/core';
 import { onParentGone } from '../actor/parent.js';
 import { Bus } from '../bus/bus.js';
-import { KEYS, loadSettings, type Given, type Settings } from '../config.js';
+import { SETTING_DEFINITIONS, loadSettings, type RawSettings, type Settings } from '../config.js';
 import { masterConnection } from '../connection.js';
-import { PiwError, reason } from '../errors.js';
-import { createLog, fileSink, type Level, type Log } from '../log.js';
+import { PiwError, errorMessage } from '../errors.js';
+import { createLog, fileSink, type LogLevel, type Log } from '../log.js';
 
 /** What every command's help says about its exit code; the table is in src/errors.ts. */
 export const EXIT_CODES = `Exit codes: 0 done; 1 something was not done, a line says what; 2 wrong options or
@@ -35,7 +35,7 @@ export const natsFlags = {
 /** What the File Juggler does with a wheel whose name is taken. */
 export const rebuiltFlag = Flags.string({
   helpValue: 'HOW',
-  options: KEYS.rebuilt.choices,
+  options: SETTING_DEFINITIONS.rebuilt.choices,
   description:
     "a wheel whose name stands for other contents: refuse it; tag-removed (default): give it the next build tag where the name's first wheel was removed; tag: also where that is still published",
 });
@@ -59,41 +59,41 @@ export abstract class PiwCommand extends Command {
   };
 
   /** The command as it is typed: `abi add`. */
-  protected get words(): string {
+  protected get commandName(): string {
     return (this.id ?? '').replaceAll(':', ' ');
   }
 
   /** The settings: the options that were given, then the configuration, then the defaults. */
-  protected settings(flags: BaseFlags & Given): Settings {
+  protected settings(flags: BaseFlags & RawSettings): Settings {
     return loadSettings(flags, flags.configuration);
   }
 
-  protected level(flags: BaseFlags): Level {
+  protected logLevel(flags: BaseFlags): LogLevel {
     if (flags.verbose) return 'debug';
     return flags.quiet ? 'warning' : 'info';
   }
 
   protected createLog(who: string, flags: BaseFlags): Log {
-    return createLog(who, this.level(flags), fileSink(flags['log-file']));
+    return createLog(who, this.logLevel(flags), fileSink(flags['log-file']));
   }
 
   /** A connection for one command; it is given up after `patienceMs`. */
   protected async connect(settings: Settings, patienceMs = 3000, signal?: AbortSignal): Promise<Bus> {
     return await Bus.connect({
       ...masterConnection(settings),
-      name: `piw ${this.words}`,
+      name: `piw ${this.commandName}`,
       patienceMs,
       ...(signal === undefined ? {} : { signal }),
       onWaiting: (text) => {
-        complain(`piw: ${text}`);
+        printToStderr(`piw: ${text}`);
       },
     });
   }
 
   protected override catch(error: Error & { exitCode?: number; oclif?: { exit?: number } }): Promise<void> {
     if (error instanceof PiwError) {
-      complain(`piw: ${error.message}. ${error.advice}`);
-      return this.exit(error.exit);
+      printToStderr(`piw: ${error.message}. ${error.advice}`);
+      return this.exit(error.exitCode);
     }
     // What oclif says of the command line; it also raises the end of --help so.
     const exit = error.oclif?.exit;
@@ -102,29 +102,29 @@ export abstract class PiwCommand extends Command {
       // Of a missing flag it says first only that there is an error.
       const lines = error.message.split('\n').map((line) => line.trim());
       const line = lines.find((said) => said !== '' && !said.startsWith('The following error')) ?? '';
-      complain(`piw: ${line.replace(/\.?$/, '.')} See piw ${this.words} --help.`);
+      printToStderr(`piw: ${line.replace(/\.?$/, '.')} See piw ${this.commandName} --help.`);
       return this.exit(2);
     }
-    complain(`piw: this should not have happened: ${reason(error)}. --stack prints where.`);
-    if (this.argv.includes('--stack')) complain(error.stack ?? '');
+    printToStderr(`piw: this should not have happened: ${errorMessage(error)}. --stack prints where.`);
+    if (this.argv.includes('--stack')) printToStderr(error.stack ?? '');
     return this.exit(70);
   }
 }
 
 /** Also with --json, where oclif's own way is silent. */
-function complain(line: string): void {
+function printToStderr(line: string): void {
   process.stderr.write(`${line}\n`);
 }
 
 /** npm passes Ctrl+C on to what it runs, which has got it from the terminal as well. */
-const ECHO_MS = 1000;
+const DUPLICATE_SIGNAL_MS = 1000;
 
 /** The first signal aborts; a second one, which is no echo of it, ends the process at once. */
-export function untilSignal(): AbortSignal {
+export function createShutdownSignal(): AbortSignal {
   const controller = new AbortController();
   let first = 0;
   const stop = (): void => {
-    if (controller.signal.aborted && performance.now() - first > ECHO_MS) process.exit(130);
+    if (controller.signal.aborted && performance.now() - first > DUPLICATE_SIGNAL_MS) process.exit(130);
     if (!controller.signal.aborted) first = performance.now();
     controller.abort();
   };

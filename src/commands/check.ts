@@ -2,17 +2,17 @@ import { Args, Flags } from '@oclif/core';
 import { parseDuration } from '../config.js';
 import { PiwError } from '../errors.js';
 import type { Fault } from '../site/check/faults.js';
-import { checkOutput, type CheckOptions, type Checked } from '../site/check/output.js';
+import { checkOutput, type CheckOptions, type CheckResult } from '../site/check/output.js';
 import { RULES, isWarning, type RuleId } from '../site/check/rules.js';
-import type { Which } from '../site/check/sample.js';
+import type { ProjectSelection } from '../site/check/sample.js';
 import { checkServed } from '../site/check/served.js';
-import { packageName } from './administer.js';
-import { EXIT_CODES, PiwCommand, untilSignal } from './base.js';
-import { table } from '../monitor/table.js';
+import { parsePackageName } from './administer.js';
+import { EXIT_CODES, PiwCommand, createShutdownSignal } from './base.js';
+import { formatTable } from '../monitor/table.js';
 
 /** What looks wrong is looked at again after these, milliseconds: a page takes a moment, the root ten seconds. */
-const WAITS = [500, 3000, 12_000];
-const PROGRESS_MS = 500;
+const RECHECK_DELAYS_MS = [500, 3000, 12_000];
+const PROGRESS_INTERVAL_MS = 500;
 
 export default class Check extends PiwCommand {
   static override summary = 'Hold every rule of an index against an output path, or against a server.';
@@ -69,44 +69,44 @@ ${EXIT_CODES}`;
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.parse(Check);
-    if (flags.rules) return this.#rules();
+    if (flags.rules) return this.#printRules();
     const settle = parseDuration(flags.settle);
     if (settle === undefined)
       throw new PiwError('PIW_USAGE', `${flags.settle} is no duration; write it as 90m or 45s`);
     const target = args.path ?? this.settings(flags)['output-path'];
-    const progress = new Progress(!flags.json && !flags.quiet && process.stderr.isTTY);
-    const found = new Found(flags.most, (fault) => {
+    const progress = new ProgressLine(!flags.json && !flags.quiet && process.stderr.isTTY);
+    const faultReport = new FaultReport(flags.most, (fault) => {
       progress.clear();
-      this.log(line(fault));
+      this.log(formatFault(fault));
     });
     const options: CheckOptions = {
-      which: which(flags),
-      whole: flags.hashes,
-      waits: flags.still ? [] : WAITS,
+      selection: selectPackages(flags),
+      readContents: flags.hashes,
+      recheckDelaysMs: flags.still ? [] : RECHECK_DELAYS_MS,
       settleMs: flags.still ? 0 : settle * 1000,
       report: (fault) => {
-        found.add(fault);
+        faultReport.add(fault);
       },
       progress: (done, of) => {
-        progress.show(done, of, found.faults);
+        progress.show(done, of, faultReport.faultCount);
       },
-      signal: untilSignal(),
+      signal: createShutdownSignal(),
     };
     const checked = await this.#check(target, options);
     progress.clear();
-    for (const said of found.summary(checked)) this.log(said);
-    if (found.faults > 0) process.exitCode = 1;
+    for (const said of faultReport.summary(checked)) this.log(said);
+    if (faultReport.faultCount > 0) process.exitCode = 1;
     return {
       checked: target,
       ...checked,
-      faults: found.faults,
-      warnings: found.warnings,
-      by_rule: found.counts,
-      found: found.shown,
+      faults: faultReport.faultCount,
+      warnings: faultReport.warningCount,
+      by_rule: faultReport.counts,
+      found: faultReport.shown,
     };
   }
 
-  async #check(target: string, options: CheckOptions): Promise<Checked> {
+  async #check(target: string, options: CheckOptions): Promise<CheckResult> {
     try {
       return /^https?:\/\//i.test(target)
         ? await checkServed(target, options)
@@ -117,83 +117,85 @@ ${EXIT_CODES}`;
     }
   }
 
-  #rules(): unknown {
-    const all = Object.entries(RULES).map(([rule, { level, says, source }]) => ({
+  #printRules(): unknown {
+    const rules = Object.entries(RULES).map(([rule, { level, says, source }]) => ({
       rule,
       level,
       says,
       source,
     }));
-    const rows = all.map(({ rule, level, says, source }) => [rule, level, source, says]);
-    this.log(table([['rule', 'level', 'source', 'what it says'], ...rows]).join('\n'));
-    return all;
+    const rows = rules.map(({ rule, level, says, source }) => [rule, level, source, says]);
+    this.log(formatTable([['rule', 'level', 'source', 'what it says'], ...rows]).join('\n'));
+    return rules;
   }
 }
 
-function which({
+function selectPackages({
   package: names,
   sample,
 }: {
   package?: string[] | undefined;
   sample?: number | undefined;
-}): Which {
-  if (names) return { kind: 'names', names: names.map((name) => packageName(name)) };
+}): ProjectSelection {
+  if (names) return { kind: 'names', names: names.map((name) => parsePackageName(name)) };
   return sample === undefined ? { kind: 'all' } : { kind: 'sample', size: sample };
 }
 
-const line = ({ rule, path, found, expected }: Fault): string =>
+const formatFault = ({ rule, path, found, expected }: Fault): string =>
   `${isWarning(rule) ? 'warning: ' : ''}${rule}: ${path}: ${found}; expected: ${expected}`;
 
 /** What was found: all of it counted, and so much of each rule kept as is shown. */
-class Found {
+class FaultReport {
   readonly shown: Fault[] = [];
   readonly counts: Partial<Record<RuleId, number>> = {};
-  faults = 0;
-  warnings = 0;
-  readonly #most: number;
-  readonly #show: (fault: Fault) => void;
+  faultCount = 0;
+  warningCount = 0;
+  readonly #limitPerRule: number;
+  readonly #print: (fault: Fault) => void;
 
-  constructor(most: number, show: (fault: Fault) => void) {
-    this.#most = most;
-    this.#show = show;
+  constructor(limitPerRule: number, print: (fault: Fault) => void) {
+    this.#limitPerRule = limitPerRule;
+    this.#print = print;
   }
 
   add(fault: Fault): void {
     const count = (this.counts[fault.rule] ?? 0) + 1;
     this.counts[fault.rule] = count;
-    if (isWarning(fault.rule)) this.warnings += 1;
-    else this.faults += 1;
-    if (count > this.#most) return;
+    if (isWarning(fault.rule)) this.warningCount += 1;
+    else this.faultCount += 1;
+    if (count > this.#limitPerRule) return;
     this.shown.push(fault);
-    this.#show(fault);
+    this.#print(fault);
   }
 
-  summary({ projects, units, unsettled }: Checked): readonly string[] {
-    const more = Object.entries(this.counts).filter(([, count]) => count > this.#most);
+  summary({ projects, units, unsettled }: CheckResult): readonly string[] {
+    const more = Object.entries(this.counts).filter(([, count]) => count > this.#limitPerRule);
     return [
-      ...more.map(([rule, count]) => `${rule}: ${number(count - this.#most)} more`),
-      ...(unsettled > 0 ? [`${number(unsettled)} could not be judged: they were written all the time`] : []),
-      `${number(projects)} packages and ${number(units)} things in all: ` +
-        `${number(this.faults)} faults, ${number(this.warnings)} warnings.`,
+      ...more.map(([rule, count]) => `${rule}: ${formatCount(count - this.#limitPerRule)} more`),
+      ...(unsettled > 0
+        ? [`${formatCount(unsettled)} could not be judged: they were written all the time`]
+        : []),
+      `${formatCount(projects)} packages and ${formatCount(units)} things in all: ` +
+        `${formatCount(this.faultCount)} faults, ${formatCount(this.warningCount)} warnings.`,
     ];
   }
 }
 
 /** A line on the terminal that is written over. */
-class Progress {
-  readonly #on: boolean;
-  #last = 0;
+class ProgressLine {
+  readonly #enabled: boolean;
+  #lastShownAt = 0;
   #width = 0;
 
-  constructor(on: boolean) {
-    this.#on = on;
+  constructor(enabled: boolean) {
+    this.#enabled = enabled;
   }
 
   show(done: number, of: number, faults: number): void {
     const now = performance.now();
-    if (!this.#on || now - this.#last < PROGRESS_MS) return;
-    this.#last = now;
-    const said = `${number(done)} of ${number(of)} packages, ${number(faults)} faults`;
+    if (!this.#enabled || now - this.#lastShownAt < PROGRESS_INTERVAL_MS) return;
+    this.#lastShownAt = now;
+    const said = `${formatCount(done)} of ${formatCount(of)} packages, ${formatCount(faults)} faults`;
     process.stderr.write(`\r${said.padEnd(this.#width)}`);
     this.#width = said.length;
   }
@@ -204,4 +206,4 @@ class Progress {
   }
 }
 
-const number = (count: number): string => count.toLocaleString('en');
+const formatCount = (count: number): string => count.toLocaleString('en');

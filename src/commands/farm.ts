@@ -1,18 +1,18 @@
 import { resolve } from 'node:path';
 import { Args, Flags } from '@oclif/core';
 import { watchSettings } from '../../actors/cast.js';
-import { defaultDataDir, farmFile, loadSettings, setSettings } from '../config.js';
+import { defaultDataDir, farmConfigFile, loadSettings, loadExplicitSettings } from '../config.js';
 import { PiwError } from '../errors.js';
 import { jsonDisplay, liveDisplay, plainDisplay } from '../farm/display.js';
-import { Farm, isDemonstration } from '../farm/farm.js';
+import { Farm, isDemo } from '../farm/farm.js';
 import { readWatchList } from '../pypi/watch-list.js';
 import { parseRequirement } from '../wheels/names.js';
-import { EXIT_CODES, PiwCommand, untilSignal } from './base.js';
+import { EXIT_CODES, PiwCommand, createShutdownSignal } from './base.js';
 import { masterFlags } from './master-flags.js';
 import { slaveFlags } from './slave-flags.js';
 
 /** Returns these options as a group of their own in the help. */
-function grouped<Options extends Readonly<Record<string, object>>>(
+function withHelpGroup<Options extends Readonly<Record<string, object>>>(
   helpGroup: string,
   options: Options,
 ): Options {
@@ -46,8 +46,8 @@ ${EXIT_CODES} With --once: 0 if all of them were published, 1 if any was not.`;
     packages: Args.string({ ignoreStdin: true, description: 'NAME or NAME==VERSION; any number of them' }),
   };
   static override flags = {
-    ...grouped('MASTER', masterFlags),
-    ...grouped('SLAVE', slaveFlags),
+    ...withHelpGroup('MASTER', masterFlags),
+    ...withHelpGroup('SLAVE', slaveFlags),
     once: Flags.boolean({
       default: false,
       description: 'end when the packages are published, or can not be',
@@ -90,8 +90,8 @@ ${EXIT_CODES} With --once: 0 if all of them were published, 1 if any was not.`;
   async run(): Promise<void> {
     const { argv, flags } = await this.parse(FarmCommand);
     const requirements = (argv as string[]).map(parseRequirement);
-    const set = setSettings(flags, flags.configuration);
-    const demonstration = isDemonstration({ requirements, set });
+    const explicitSettings = loadExplicitSettings(flags, flags.configuration);
+    const demonstration = isDemo({ requirements, userSettings: explicitSettings });
     if (flags.once && requirements.length === 0 && !demonstration) {
       throw new PiwError(
         'PIW_USAGE',
@@ -99,10 +99,10 @@ ${EXIT_CODES} With --once: 0 if all of them were published, 1 if any was not.`;
       );
     }
     // The master would refuse it, and be started again.
-    readWatchList(watchSettings(loadSettings({ ...set }, '/dev/null')));
+    readWatchList(watchSettings(loadSettings({ ...explicitSettings }, '/dev/null')));
     const verbosity = flags.verbose ? ['-v'] : flags.quiet ? ['-q'] : [];
-    const over = new AbortController();
-    const signal = AbortSignal.any([untilSignal(), over.signal]);
+    const shutdown = new AbortController();
+    const signal = AbortSignal.any([createShutdownSignal(), shutdown.signal]);
     const interrupted = new Promise<never>((_, reject) => {
       const stop = () => {
         reject(new PiwError('PIW_INTERRUPTED', 'interrupted'));
@@ -118,7 +118,7 @@ ${EXIT_CODES} With --once: 0 if all of them were published, 1 if any was not.`;
       once: flags.once,
       port: flags.port,
       slaves: flags.slaves,
-      set,
+      userSettings: explicitSettings,
       dataDir,
       natsListen: flags['nats-listen'],
       masterArgs: [
@@ -129,24 +129,24 @@ ${EXIT_CODES} With --once: 0 if all of them were published, 1 if any was not.`;
       slaveArgs: verbosity,
       root: this.config.root,
       signal,
-      tell: (event) => {
-        display.tell(event);
+      onEvent: (event) => {
+        display.show(event);
       },
     });
-    const elsewhere = dataDir === defaultDataDir() ? undefined : farmFile(dataDir);
-    const work = this.#work(farm, { once: flags.once, demonstration, elsewhere }, signal, (text) => {
-      display.tell({ event: 'setup', text });
+    const configFile = dataDir === defaultDataDir() ? undefined : farmConfigFile(dataDir);
+    const work = this.#work(farm, { once: flags.once, demonstration, configFile }, signal, (text) => {
+      display.show({ event: 'setup', text });
     });
     try {
       await Promise.race([work, farm.failed, interrupted]);
     } catch (error) {
       // Ctrl+C is how a farm that goes on is ended: that is no fault.
-      if (!(this.#up && !flags.once && error instanceof PiwError && error.code === 'PIW_INTERRUPTED'))
+      if (!(this.#started && !flags.once && error instanceof PiwError && error.code === 'PIW_INTERRUPTED'))
         throw error;
     } finally {
       display.close();
       // Of a farm that has failed nothing more is waited for.
-      over.abort();
+      shutdown.abort();
       // What was begun is finished before what it began is ended.
       await work.catch(() => undefined);
       await farm.stop();
@@ -154,29 +154,34 @@ ${EXIT_CODES} With --once: 0 if all of them were published, 1 if any was not.`;
     if (!flags.once && !flags.json) this.log('The farm has ended; npm start goes on where it was.');
   }
 
-  #up = false;
+  #started = false;
 
   async #work(
     farm: Farm,
-    its: { readonly once: boolean; readonly demonstration: boolean; readonly elsewhere: string | undefined },
+    options: {
+      readonly once: boolean;
+      readonly demonstration: boolean;
+      readonly configFile: string | undefined;
+    },
     signal: AbortSignal,
     say: (text: string) => void,
   ): Promise<void> {
     const { wanted, url, bus } = await farm.start();
-    this.#up = true;
-    await farm.finish(bus, url, wanted);
+    this.#started = true;
+    await farm.waitForRequested(bus, url, wanted);
     if (signal.aborted) return;
     const failed = wanted.filter(({ state }) => state !== 'published');
-    if (its.demonstration) say('That was the demonstration. Next: npm start -- PACKAGE, or npx piw --help.');
-    if (its.once) {
+    if (options.demonstration)
+      say('That was the demonstration. Next: npm start -- PACKAGE, or npx piw --help.');
+    if (options.once) {
       if (failed.length === 0) return;
       throw new PiwError(
         'PIW_NOT_BUILT',
         `${String(failed.length)} of ${String(wanted.length)} packages were not built`,
       );
     }
-    if (its.elsewhere !== undefined)
-      say(`Its commands are told where it is: npx piw queue -c ${its.elsewhere}`);
+    if (options.configFile !== undefined)
+      say(`Its commands are told where it is: npx piw queue -c ${options.configFile}`);
     say('The farm goes on following the index. Ctrl+C ends it.');
     await new Promise<void>((done) => {
       signal.addEventListener(

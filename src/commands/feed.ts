@@ -1,5 +1,5 @@
 import { Flags } from '@oclif/core';
-import { Client } from '../actor/client.js';
+import { ProtocolClient } from '../actor/client.js';
 import { feed } from '../protocols/feed.js';
 import { EXIT_CODES, PiwCommand, natsFlags } from './base.js';
 
@@ -20,9 +20,9 @@ ${EXIT_CODES}`;
     const { flags } = await this.parse(Feed);
     const bus = await this.connect(this.settings(flags));
     try {
-      const client = new Client(bus, feed, undefined, { timeoutMs: 5000, patienceMs: 10_000 });
-      if (flags.accept !== undefined) await client.ask('ACCEPT', { count: flags.accept });
-      const { position } = await client.ask('POSITION', {});
+      const client = new ProtocolClient(bus, feed, undefined, { timeoutMs: 5000, patienceMs: 10_000 });
+      if (flags.accept !== undefined) await client.request('ACCEPT', { count: flags.accept });
+      const { position } = await client.request('POSITION', {});
       const { serial, read, compared, held, accepted } = position;
       if (read > 0)
         this.log(`Events are read up to serial ${String(read)}, and settled up to ${String(serial)}.`);

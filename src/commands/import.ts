@@ -3,16 +3,16 @@ import { readFile, rm } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Args, Flags } from '@oclif/core';
-import { IMPORTER } from '../../actors/mr-chase.js';
+import { IMPORT_USER } from '../../actors/mr-chase.js';
 import { systemClock } from '../actor/clock.js';
-import { readerOf, sendFile } from '../actor/send-file.js';
+import { fileReader, sendFile } from '../actor/send-file.js';
 import { parseDuration } from '../config.js';
-import { PiwError, reason } from '../errors.js';
+import { PiwError, errorMessage } from '../errors.js';
 import type { chase } from '../protocols/chase.js';
 import type { Answer } from '../protocols/protocol.js';
 import { fileToMessage } from '../states/file-state.js';
 import { describeWheel } from '../wheels/wheel.js';
-import { chaseOf, packageName } from './administer.js';
+import { createChaseClient, parsePackageName } from './administer.js';
 import { EXIT_CODES, PiwCommand, natsFlags } from './base.js';
 import { confirm } from './initdb.js';
 
@@ -51,13 +51,13 @@ ${EXIT_CODES}`;
     const files = await Promise.all(paths.map(async (path) => ({ path, file: await describeWheel(path) })));
     const first = files[0]?.file;
     if (!first) throw new PiwError('PIW_USAGE', 'name at least one wheel');
-    const name = packageName(flags.package ?? first.package_tag);
+    const name = parsePackageName(flags.package ?? first.package_tag);
     const version = flags['package-version'] ?? first.package_version_tag;
     const duration = parseDuration(flags.duration);
     if (duration === undefined)
       throw new PiwError('PIW_USAGE', `${flags.duration} is no duration; write it as 90m or 45s`);
     const output =
-      flags.output === undefined ? 'Imported manually by piw import.\n' : await text(flags.output);
+      flags.output === undefined ? 'Imported manually by piw import.\n' : await readBuildLog(flags.output);
     if (
       !flags.yes &&
       !(await confirm(`Import ${files.map(({ path }) => basename(path)).join(', ')} as ${name} ${version}?`))
@@ -68,13 +68,13 @@ ${EXIT_CODES}`;
     let published: readonly string[];
     try {
       const session = randomBytes(8).toString('hex');
-      const master = chaseOf(bus);
-      const trouble = (text: string): void => {
+      const chaseClient = createChaseClient(bus);
+      const warn = (text: string): void => {
         this.warn(text);
       };
-      let answer = await unlessWait(
+      let answer = await askUntilReady(
         () =>
-          master.ask('IMPORT', {
+          chaseClient.request('IMPORT', {
             abi: flags.abi ?? null,
             package: name,
             version,
@@ -83,20 +83,27 @@ ${EXIT_CODES}`;
             output,
             files: files.map(({ file }) => fileToMessage(file)),
           }),
-        trouble,
+        warn,
       );
       while (answer.verb === 'SEND') {
         const { filename, transfer_id } = answer;
-        const one = files.find(({ file }) => file.filename === filename);
-        if (!one) throw new PiwError('PIW_REFUSED', `the master asked for ${filename}`);
+        const entry = files.find(({ file }) => file.filename === filename);
+        if (!entry) throw new PiwError('PIW_REFUSED', `the master asked for ${filename}`);
         await sendFile({
-          ...{ bus, clock: systemClock, user: IMPORTER, session, transferId: transfer_id, file: one.file },
-          read: readerOf(one.path),
+          ...{
+            bus,
+            clock: systemClock,
+            user: IMPORT_USER,
+            session,
+            transferId: transfer_id,
+            file: entry.file,
+          },
+          read: fileReader(entry.path),
           onTrouble: (error) => {
-            trouble(`sending ${filename}: ${error.message}`);
+            warn(`sending ${filename}: ${error.message}`);
           },
         });
-        answer = await unlessWait(() => master.ask('SENT', { filename }), trouble);
+        answer = await askUntilReady(() => chaseClient.request('SENT', { filename }), warn);
       }
       published = answer.filenames;
     } finally {
@@ -105,40 +112,41 @@ ${EXIT_CODES}`;
     if (flags.delete) await Promise.all(paths.map((path) => rm(path)));
     this.log(`${name} ${version}: ${String(files.length)} file${files.length === 1 ? '' : 's'} imported.`);
     files.forEach(({ file: { filename } }, i) => {
-      const its = published[i] ?? filename;
-      if (its !== filename) this.log(`${filename} is published as ${its}: it was there with other contents.`);
+      const publishedName = published[i] ?? filename;
+      if (publishedName !== filename)
+        this.log(`${filename} is published as ${publishedName}: it was there with other contents.`);
     });
     return { package: name, version, files: published };
   }
 }
 
-type Told = Answer<typeof chase.verbs, 'SENT'>;
+type ImportReply = Answer<typeof chase.verbs, 'SENT'>;
 
 /** How long an import waits for a disk of the master's, seconds. */
-const PATIENCE_S = 3600;
+const MAX_DISK_WAIT_S = 3600;
 
 /** The answer to `ask`, which is repeated while the master says WAIT. Throws PIW_DISK_FULL after an hour. */
-async function unlessWait(
-  ask: () => Promise<Told>,
-  tell: (text: string) => void,
-): Promise<Exclude<Told, { verb: 'WAIT' }>> {
-  let told: string | undefined;
+async function askUntilReady(
+  ask: () => Promise<ImportReply>,
+  report: (text: string) => void,
+): Promise<Exclude<ImportReply, { verb: 'WAIT' }>> {
+  let reportedReason: string | undefined;
   for (let waitedS = 0; ;) {
     const answer = await ask();
     if (answer.verb !== 'WAIT') return answer;
     const { seconds, reason: why } = answer;
-    if (waitedS >= PATIENCE_S) throw new PiwError('PIW_DISK_FULL', `waited for an hour: ${why}`);
-    if (told !== why) tell(`waiting for the master: ${why}`);
-    told = why;
+    if (waitedS >= MAX_DISK_WAIT_S) throw new PiwError('PIW_DISK_FULL', `waited for an hour: ${why}`);
+    if (reportedReason !== why) report(`waiting for the master: ${why}`);
+    reportedReason = why;
     await sleep(seconds * 1000);
     waitedS += seconds;
   }
 }
 
-async function text(file: string): Promise<string> {
+async function readBuildLog(file: string): Promise<string> {
   try {
     return await readFile(file, 'utf8');
   } catch (error) {
-    throw new PiwError('PIW_USAGE', `${file} can't be read: ${reason(error)}`, { cause: error });
+    throw new PiwError('PIW_USAGE', `${file} can't be read: ${errorMessage(error)}`, { cause: error });
   }
 }

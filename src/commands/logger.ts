@@ -1,10 +1,10 @@
 import { Args, Flags } from '@oclif/core';
-import { KEYS } from '../config.js';
-import { EXIT_CODES, PiwCommand, natsFlags, untilSignal } from './base.js';
+import { SETTING_DEFINITIONS } from '../config.js';
+import { EXIT_CODES, PiwCommand, natsFlags, createShutdownSignal } from './base.js';
 import { countFiles } from './logger/files.js';
-import { dropPipe, keepPipe } from './logger/pipe.js';
-import { openSpool, setUp } from './logger/set-up.js';
-import { Summary, type LoggerResult } from './logger/summary.js';
+import { countPipeWithoutSpool, countPipeWithSpool } from './logger/pipe.js';
+import { openSpool, createLoggerContext } from './logger/set-up.js';
+import { LoggerSummary, type LoggerResult } from './logger/summary.js';
 
 export default class Logger extends PiwCommand {
   static override summary = "Pass a web server's log on to the farm, which counts downloads and visits.";
@@ -41,8 +41,8 @@ ${EXIT_CODES}`;
   static override flags = {
     format: Flags.string({
       helpValue: 'FORMAT',
-      options: KEYS.format.choices,
-      description: `what the lines are like: ${KEYS.format.choices.join(', ')} (default: ${KEYS.format.fallback})`,
+      options: SETTING_DEFINITIONS.format.choices,
+      description: `what the lines are like: ${SETTING_DEFINITIONS.format.choices.join(', ')} (default: ${SETTING_DEFINITIONS.format.fallback})`,
     }),
     drop: Flags.boolean({
       default: false,
@@ -54,7 +54,7 @@ ${EXIT_CODES}`;
     }),
     'spool-limit': Flags.string({
       helpValue: 'MB',
-      description: `keep no more than this (default: ${String(KEYS['spool-limit'].fallback)})`,
+      description: `keep no more than this (default: ${String(SETTING_DEFINITIONS['spool-limit'].fallback)})`,
     }),
     'path-prefix': Flags.string({
       helpValue: 'PATH',
@@ -66,7 +66,7 @@ ${EXIT_CODES}`;
     }),
     'log-hosts': Flags.string({
       helpValue: 'HOW',
-      options: KEYS['log-hosts'].choices,
+      options: SETTING_DEFINITIONS['log-hosts'].choices,
       description:
         'of who asks, keep the address (default), truncate it to its network (/24, /48), or drop it',
     }),
@@ -77,19 +77,20 @@ ${EXIT_CODES}`;
   async run(): Promise<LoggerResult> {
     const { argv, flags } = await this.parse(Logger);
     const settings = this.settings(flags);
-    const { context, close } = await setUp(settings, settings.format, {
-      said: this.createLog('logger', flags),
-      signal: untilSignal(),
+    const { context, close } = await createLoggerContext(settings, settings.format, {
+      log: this.createLog('logger', flags),
+      signal: createShutdownSignal(),
       connect: () => this.connect(settings),
     });
     const names = argv.length > 0 ? (argv as string[]) : ['-'];
     const files = names.filter((name) => name !== '-');
-    const summary = new Summary();
+    const summary = new LoggerSummary();
     try {
       if (files.length > 0) await countFiles(files, context, summary);
-      if (files.length < names.length && settings.drop) await dropPipe(process.stdin, context, summary);
+      if (files.length < names.length && settings.drop)
+        await countPipeWithoutSpool(process.stdin, context, summary);
       else if (files.length < names.length)
-        await keepPipe(process.stdin, context, summary, openSpool(settings));
+        await countPipeWithSpool(process.stdin, context, summary, openSpool(settings));
     } finally {
       close();
     }

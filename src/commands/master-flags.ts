@@ -1,5 +1,5 @@
 import { Flags } from '@oclif/core';
-import { KEYS } from '../config.js';
+import { SETTING_DEFINITIONS } from '../config.js';
 import { prefixFlag, rebuiltFlag, tlsFlags } from './base.js';
 
 /** What a master can be told, alone or as a part of `piw farm`: each option is declared once, here. */
@@ -7,7 +7,7 @@ export const masterFlags = {
   rebuilt: rebuiltFlag,
   incomplete: Flags.string({
     helpValue: 'HOW',
-    options: KEYS.incomplete.choices,
+    options: SETTING_DEFINITIONS.incomplete.choices,
     description:
       'a wheel whose compiled part did not compile: publish it with a remark (default), or refuse it',
   }),

@@ -1,29 +1,29 @@
 import { join } from 'node:path';
 import { Flags } from '@oclif/core';
-import { CAST, partOf, watchSettings } from '../../actors/cast.js';
+import { CAST, actorSpecOf, watchSettings } from '../../actors/cast.js';
 import type { Bus } from '../bus/bus.js';
-import { joinFarm, type Identity } from '../actor/identity.js';
-import { leaveInstallation, registryOf } from '../database/installation.js';
+import { joinFarm, type FarmIdentity } from '../actor/identity.js';
+import { releaseInstallation, installationRegistry } from '../database/installation.js';
 import { ControlDesk } from '../actor/control-desk.js';
 import { runActor } from '../actor/run.js';
-import { OneProcess } from '../actor/one-process.js';
+import { SingleProcessRunner } from '../actor/one-process.js';
 import { Supervisor, type ChildSpec } from '../actor/supervisor.js';
-import { SETTINGS, type Settings } from '../config.js';
+import { SETTINGS_ENV, type Settings } from '../config.js';
 import { masterConnection } from '../connection.js';
-import { checkVersion } from '../database/migrations.js';
+import { checkSchemaVersion } from '../database/migrations.js';
 import { Database, refuseSuperuser } from '../database/pool.js';
-import { PiwError, reason } from '../errors.js';
+import { PiwError, errorMessage } from '../errors.js';
 import { createLog, type Log, fileSink } from '../log.js';
 import { nodeFlags } from '../node-flags.js';
 import { readWatchList } from '../pypi/watch-list.js';
 import { checkWritable } from '../wheels/disk.js';
-import { EXIT_CODES, PiwCommand, untilSignal } from './base.js';
+import { EXIT_CODES, PiwCommand, createShutdownSignal } from './base.js';
 import { masterFlags } from './master-flags.js';
-import { tellParent } from './parent.js';
+import { sendToParent } from './parent.js';
 
 /** How long the last messages may take at the end, milliseconds: NATS may be away. */
 const DRAIN_LIMIT_MS = 1000;
-const NATS_PATIENCE_MS = 60_000;
+const NATS_CONNECT_TIMEOUT_MS = 60_000;
 
 export default class Master extends PiwCommand {
   static override summary = 'Run the whole cast of a farm on this machine, and keep it running.';
@@ -51,7 +51,7 @@ ${EXIT_CODES}`;
     const { flags } = await this.parse(Master);
     const settings = this.settings(flags);
     const sink = fileSink(flags['log-file']);
-    const log = createLog('master', this.level(flags), sink);
+    const log = createLog('master', this.logLevel(flags), sink);
     if (process.getuid?.() === 0 && !settings['allow-root']) {
       throw new PiwError('PIW_ROOT', 'the master does not run as root unless --allow-root is given');
     }
@@ -59,25 +59,31 @@ ${EXIT_CODES}`;
     // that may be edited at any time.
     readWatchList(watchSettings(settings));
     checkWritable(settings['output-path']);
-    const debug = (flags.debug ?? []).map((task) => partOf(task).task);
-    const signal = untilSignal();
-    const { bus, identity } = await this.#join(settings, log, signal);
-    const quit = new AbortController();
-    const ended = AbortSignal.any([signal, quit.signal]);
+    const debugTasks = (flags.debug ?? []).map((task) => actorSpecOf(task).task);
+    const signal = createShutdownSignal();
+    const { bus, identity } = await this.#joinFarm(settings, log, signal);
+    const quitController = new AbortController();
+    const stopSignal = AbortSignal.any([signal, quitController.signal]);
     let starting = !flags['one-process'];
     const supervisor = flags['one-process']
-      ? new OneProcess({
-          ...{ parts: CAST, settings, connection: masterConnection(settings) },
-          log: (task) => createLog(task, debug.includes(task) ? 'debug' : this.level(flags), sink),
+      ? new SingleProcessRunner({
+          ...{ specs: CAST, settings, connection: masterConnection(settings) },
+          log: (task) => createLog(task, debugTasks.includes(task) ? 'debug' : this.logLevel(flags), sink),
         })
       : new Supervisor({
-          children: children(settings, debug, this.config.root, flags['log-file'], this.level(flags)),
-          env: { ...process.env, [SETTINGS]: JSON.stringify(settings) },
+          children: childSpecs(
+            settings,
+            debugTasks,
+            this.config.root,
+            flags['log-file'],
+            this.logLevel(flags),
+          ),
+          env: { ...process.env, [SETTINGS_ENV]: JSON.stringify(settings) },
           log,
           bus,
           onProgress: (progress) => {
             starting = progress.ready < progress.of;
-            tellParent({ starting: progress });
+            sendToParent({ starting: progress });
           },
         });
     const desk = runActor(
@@ -92,7 +98,7 @@ ${EXIT_CODES}`;
               new ControlDesk(
                 context,
                 () => {
-                  quit.abort();
+                  quitController.abort();
                 },
                 CAST,
                 identity,
@@ -104,37 +110,37 @@ ${EXIT_CODES}`;
       {
         bus: { ...masterConnection(settings), name: 'master' },
         log,
-        signal: ended,
+        signal: stopSignal,
         supervised: true,
       },
     );
-    const running = [supervisor.run(ended), desk];
+    const running = [supervisor.run(stopSignal), desk];
     try {
       await Promise.all(running);
     } finally {
-      quit.abort();
+      quitController.abort();
       // Whichever failed: the children have ended before this process does.
       await Promise.allSettled(running);
-      await leave(settings.dsn, identity.holder, log);
+      await leaveFarm(settings.dsn, identity.holder, log);
       await bus.drain(DRAIN_LIMIT_MS);
     }
     log.info('ended');
   }
 
   /** Checks both servers, and that this farm may have them: before anything is started, and nothing is changed. */
-  async #join(
+  async #joinFarm(
     settings: Settings,
     log: Log,
     signal: AbortSignal,
-  ): Promise<{ readonly bus: Bus; readonly identity: Identity }> {
+  ): Promise<{ readonly bus: Bus; readonly identity: FarmIdentity }> {
     const database = await Database.open(settings.dsn, 'master');
     try {
-      await checkVersion(database);
+      await checkSchemaVersion(database);
       if (!settings['allow-superuser']) await refuseSuperuser(database);
       // At boot, the servers may come later than their master.
-      const bus = await this.connect(settings, NATS_PATIENCE_MS, signal);
+      const bus = await this.connect(settings, NATS_CONNECT_TIMEOUT_MS, signal);
       try {
-        const identity = await joinFarm(bus, registryOf(database), (text) => {
+        const identity = await joinFarm(bus, installationRegistry(database), (text) => {
           log.warning(text);
         });
         return { bus, identity };
@@ -149,23 +155,23 @@ ${EXIT_CODES}`;
 }
 
 /** Lets the next master begin at once, also over other servers; while the database is away, it waits a little. */
-async function leave(dsn: string, holder: string, log: Log): Promise<void> {
+async function leaveFarm(dsn: string, holder: string, log: Log): Promise<void> {
   const database = await Database.open(dsn, 'master', { lazy: true, connections: 1 });
-  const leaving = leaveInstallation(database, holder)
+  const leaving = releaseInstallation(database, holder)
     .catch((error: unknown) => {
-      log.warning(`the database is not told that this farm has ended: ${reason(error)}`);
+      log.warning(`the database is not told that this farm has ended: ${errorMessage(error)}`);
     })
     .finally(() => database.close());
   let timer: NodeJS.Timeout | undefined;
-  await Promise.race([leaving, new Promise((resolve) => (timer = setTimeout(resolve, LEAVE_LIMIT_MS)))]);
+  await Promise.race([leaving, new Promise((resolve) => (timer = setTimeout(resolve, LEAVE_TIMEOUT_MS)))]);
   clearTimeout(timer);
 }
 
-const LEAVE_LIMIT_MS = 1000;
+const LEAVE_TIMEOUT_MS = 1000;
 
-function children(
+function childSpecs(
   settings: Settings,
-  debug: readonly string[],
+  debugTasks: readonly string[],
   root: string,
   logFile: string | undefined,
   level: string,
@@ -176,10 +182,11 @@ function children(
     'the-scribe': settings.scribes,
     'file-juggler': settings.jugglers,
   };
-  return CAST.flatMap(({ task, count, roomMb, wave = 0 }) => {
-    const verbosity = level === 'debug' || debug.includes(task) ? ['-v'] : level === 'warning' ? ['-q'] : [];
+  return CAST.flatMap(({ task, count, semiSpaceMb, wave = 0 }) => {
+    const verbosity =
+      level === 'debug' || debugTasks.includes(task) ? ['-v'] : level === 'warning' ? ['-q'] : [];
     const args = [
-      ...nodeFlags(roomMb),
+      ...nodeFlags(semiSpaceMb),
       program,
       task,
       ...verbosity,

@@ -1,6 +1,6 @@
-import { Client } from '../actor/client.js';
+import { ProtocolClient } from '../actor/client.js';
 import { PiwError } from '../errors.js';
-import { conditionLines, figureLines } from '../monitor/figures.js';
+import { formatConditions, formatStatistics } from '../monitor/figures.js';
 import { bigBrother } from '../protocols/big-brother.js';
 import type { Condition } from '../protocols/conditions.js';
 import { slaveControl } from '../protocols/control.js';
@@ -22,14 +22,19 @@ export default class Monitor extends PiwCommand {
     const { flags } = await this.parse(Monitor);
     const bus = await this.connect(this.settings(flags));
     try {
-      const slaveDriver = new Client(bus, slaveControl, undefined, { timeoutMs: 3000, patienceMs: 6000 });
-      const asked = slaveDriver.ask('HELLO', {});
-      asked.catch(() => undefined);
-      const [statistics, conditions] = await Promise.all([figures(bus), conditionsNow(bus)]);
+      const slaveDriver = new ProtocolClient(bus, slaveControl, undefined, {
+        timeoutMs: 3000,
+        patienceMs: 6000,
+      });
+      const helloRequest = slaveDriver.request('HELLO', {});
+      helloRequest.catch(() => undefined);
+      const [statistics, conditions] = await Promise.all([fetchStatistics(bus), fetchConditions(bus)]);
       if (conditions && conditions.length > 0)
-        this.log([...conditionLines(conditions, Date.now()), ''].join('\n'));
-      if (statistics) this.log([...figureLines(statistics, Date.now()), ''].join('\n'));
-      const slaves = conditions ? await asked.then((answer) => answer.slaves, orNull) : (await asked).slaves;
+        this.log([...formatConditions(conditions, Date.now()), ''].join('\n'));
+      if (statistics) this.log([...formatStatistics(statistics, Date.now()), ''].join('\n'));
+      const slaves = conditions
+        ? await helloRequest.then((answer) => answer.slaves, nullIfUnanswered)
+        : (await helloRequest).slaves;
       this.log(
         slaves === null
           ? 'The Slave Driver does not answer.'
@@ -45,19 +50,22 @@ export default class Monitor extends PiwCommand {
 }
 
 /** Null for whoever does not answer; the other answers are shown. */
-function orNull(error: unknown): null {
+function nullIfUnanswered(error: unknown): null {
   if (!(error instanceof PiwError)) throw error;
   return null;
 }
 
 /** All of the statistics; null while Big Brother doesn't answer, or has none because the database is away. */
-async function figures(bus: Bus): Promise<Statistics | null> {
-  const asked = new Client(bus, bigBrother, undefined, { timeoutMs: 4000 }).ask('GATHER', {});
-  return await asked.then(({ statistics }) => statistics, orNull);
+async function fetchStatistics(bus: Bus): Promise<Statistics | null> {
+  const request = new ProtocolClient(bus, bigBrother, undefined, { timeoutMs: 4000 }).request('GATHER', {});
+  return await request.then(({ statistics }) => statistics, nullIfUnanswered);
 }
 
 /** What keeps parts of the farm from their work; null while Big Brother doesn't answer. */
-async function conditionsNow(bus: Bus): Promise<readonly Condition[] | null> {
-  const asked = new Client(bus, bigBrother, undefined, { timeoutMs: 4000 }).ask('CONDITIONS', {});
-  return await asked.then(({ conditions }) => conditions, orNull);
+async function fetchConditions(bus: Bus): Promise<readonly Condition[] | null> {
+  const request = new ProtocolClient(bus, bigBrother, undefined, { timeoutMs: 4000 }).request(
+    'CONDITIONS',
+    {},
+  );
+  return await request.then(({ conditions }) => conditions, nullIfUnanswered);
 }

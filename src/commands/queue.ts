@@ -1,12 +1,12 @@
 import { Args } from '@oclif/core';
-import { Client } from '../actor/client.js';
+import { ProtocolClient } from '../actor/client.js';
 import { PiwError } from '../errors.js';
 import { oracle, type QueueLength, type QueuedVersion } from '../protocols/oracle.js';
-import { packageName } from './administer.js';
+import { parsePackageName } from './administer.js';
 import { EXIT_CODES, PiwCommand, natsFlags } from './base.js';
-import { plain, table } from '../monitor/table.js';
+import { stripControlCharacters, formatTable } from '../monitor/table.js';
 
-const PRIORITIES = ['backlog', 'new releases', 'requests'];
+const PRIORITY_NAMES = ['backlog', 'new releases', 'requests'];
 
 export default class Queue extends PiwCommand {
   static override summary = 'Show what is to be built, or where each version of a package stands and why.';
@@ -29,18 +29,20 @@ ${EXIT_CODES}`;
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.parse(Queue);
-    const name = args.package === undefined ? undefined : packageName(args.package);
+    const name = args.package === undefined ? undefined : parsePackageName(args.package);
     const bus = await this.connect(this.settings(flags));
     try {
-      const database = new Client(bus, oracle, undefined, { timeoutMs: 10_000 });
-      return name === undefined ? await this.#whole(database) : await this.#package(database, name);
+      const oracleClient = new ProtocolClient(bus, oracle, undefined, { timeoutMs: 10_000 });
+      return name === undefined
+        ? await this.#showQueue(oracleClient)
+        : await this.#showPackage(oracleClient, name);
     } finally {
       await bus.drain();
     }
   }
 
-  async #whole(database: Client<typeof oracle.verbs>): Promise<unknown> {
-    const { lengths, estimated, age_s, building, held, last_hour, last_minute } = await database.ask(
+  async #showQueue(oracleClient: ProtocolClient<typeof oracle.verbs>): Promise<unknown> {
+    const { lengths, estimated, age_s, building, held, last_hour, last_minute } = await oracleClient.request(
       'QUEUE',
       {},
     );
@@ -48,22 +50,22 @@ ${EXIT_CODES}`;
     if (lengths.length === 0) this.log('Nothing waits.');
     else this.log(lengthTable(lengths).join('\n'));
     this.log(
-      `${estimated ? 'About ' : ''}${thousands(waiting)} builds wait, ${thousands(building)} are being done; ` +
-        `${thousands(last_minute)} ended in the last minute, ${thousands(last_hour)} in the last hour.`,
+      `${estimated ? 'About ' : ''}${formatCount(waiting)} builds wait, ${formatCount(building)} are being done; ` +
+        `${formatCount(last_minute)} ended in the last minute, ${formatCount(last_hour)} in the last hour.`,
     );
-    if (held > 0) this.log(`${thousands(held)} ${held === 1 ? 'is' : 'are'} held back for a later try.`);
+    if (held > 0) this.log(`${formatCount(held)} ${held === 1 ? 'is' : 'are'} held back for a later try.`);
     if (age_s > 10) this.log(`The count is ${String(Math.round(age_s))} s old.`);
     return {
       queue: lengths.map(([abi, platform, priority, count, oldest]) => ({
-        ...{ abi, platform, priority: PRIORITIES[priority] ?? String(priority), waiting: count },
+        ...{ abi, platform, priority: PRIORITY_NAMES[priority] ?? String(priority), waiting: count },
         oldest: oldest === null ? null : new Date(oldest).toISOString(),
       })),
       ...{ waiting, estimated, building, held, last_minute, last_hour, age_s },
     };
   }
 
-  async #package(database: Client<typeof oracle.verbs>, name: string): Promise<unknown> {
-    const { exists, versions } = await database.ask('QUEUEPKG', { package: name });
+  async #showPackage(oracleClient: ProtocolClient<typeof oracle.verbs>, name: string): Promise<unknown> {
+    const { exists, versions } = await oracleClient.request('QUEUEPKG', { package: name });
     if (!exists) throw new PiwError('PIW_UNKNOWN_PACKAGE', `there is no package ${name}`);
     if (versions.length === 0) this.log(`${name} has no versions.`);
     else this.log(versionTable(versions).join('\n'));
@@ -78,10 +80,10 @@ ${EXIT_CODES}`;
 
 function lengthTable(lengths: readonly QueueLength[]): readonly string[] {
   const rows = lengths.map(([abi, platform, priority, count, oldest]) => [
-    ...[abi, platform, PRIORITIES[priority] ?? '', thousands(count)],
+    ...[abi, platform, PRIORITY_NAMES[priority] ?? '', formatCount(count)],
     oldest === null ? '' : new Date(oldest).toISOString().slice(0, 10),
   ]);
-  return table([['ABI', 'platform', 'priority', 'waiting', 'oldest release'], ...rows], 3);
+  return formatTable([['ABI', 'platform', 'priority', 'waiting', 'oldest release'], ...rows], 3);
 }
 
 function versionTable(versions: readonly QueuedVersion[]): readonly string[] {
@@ -91,11 +93,11 @@ function versionTable(versions: readonly QueuedVersion[]): readonly string[] {
     platforms.size > 1 ? `${abi} ${platform}` : abi,
     state === 'none' ? '-' : state,
     [
-      ...(position === null ? [] : [`position ${thousands(position)}`]),
-      ...(why === '' ? [] : [plain(why)]),
+      ...(position === null ? [] : [`position ${formatCount(position)}`]),
+      ...(why === '' ? [] : [stripControlCharacters(why)]),
     ].join(', '),
   ]);
-  return table([['version', 'ABI', 'state', ''], ...rows]);
+  return formatTable([['version', 'ABI', 'state', ''], ...rows]);
 }
 
-const thousands = (count: number): string => count.toLocaleString('en');
+const formatCount = (count: number): string => count.toLocaleString('en');

@@ -1,6 +1,6 @@
 import { Args } from '@oclif/core';
-import { PARTS, type Part } from '../protocols/chase.js';
-import { chaseOf, packageName } from './administer.js';
+import { SITE_PARTS, type SitePart } from '../protocols/chase.js';
+import { createChaseClient, parsePackageName } from './administer.js';
 import { EXIT_CODES, PiwCommand, natsFlags } from './base.js';
 
 export default class Rebuild extends PiwCommand {
@@ -15,7 +15,7 @@ export default class Rebuild extends PiwCommand {
     part: Args.string({
       ignoreStdin: true,
       required: true,
-      options: PARTS.map((part) => part.toLowerCase()),
+      options: SITE_PARTS.map((part) => part.toLowerCase()),
       description: 'what to write',
     }),
     package: Args.string({
@@ -30,10 +30,13 @@ export default class Rebuild extends PiwCommand {
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.parse(Rebuild);
-    const name = args.package === undefined ? null : packageName(args.package);
+    const name = args.package === undefined ? null : parsePackageName(args.package);
     const bus = await this.connect(this.settings(flags));
     try {
-      await chaseOf(bus).ask('REBUILD', { part: args.part.toUpperCase() as Part, package: name });
+      await createChaseClient(bus).request('REBUILD', {
+        part: args.part.toUpperCase() as SitePart,
+        package: name,
+      });
     } finally {
       await bus.drain();
     }

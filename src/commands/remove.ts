@@ -1,6 +1,6 @@
 import { Args, Flags } from '@oclif/core';
 import { PiwError } from '../errors.js';
-import { chaseOf, packageName } from './administer.js';
+import { createChaseClient, parsePackageName } from './administer.js';
 import { EXIT_CODES, PiwCommand, natsFlags } from './base.js';
 import { confirm } from './initdb.js';
 
@@ -40,29 +40,30 @@ ${EXIT_CODES}`;
     // As in piwheels, --skip alone is a flag; with `=REASON` it says why.
     this.argv = this.argv.map((word) => (word === '--skip' ? '-s' : word));
     const { args, flags } = await this.parse(Remove);
-    const name = packageName(args.package);
-    const whole = flags['all-versions'];
-    if (whole === (args.version !== undefined)) {
+    const name = parsePackageName(args.package);
+    const wholePackage = flags['all-versions'];
+    if (wholePackage === (args.version !== undefined)) {
       throw new PiwError('PIW_USAGE', 'name a version, or give --all-versions for the whole package');
     }
     const skip = flags.skip ?? (flags['no-rebuild'] ? 'removed by an administrator' : null);
-    const what = whole ? `all of ${name}` : `${name} ${String(args.version)}`;
-    if (!flags.yes && !(await confirm(`${flags.yank ? 'Yank' : 'Remove'} ${what}?`))) {
+    const subject = wholePackage ? `all of ${name}` : `${name} ${String(args.version)}`;
+    if (!flags.yes && !(await confirm(`${flags.yank ? 'Yank' : 'Remove'} ${subject}?`))) {
       throw new PiwError('PIW_UNCONFIRMED', 'nothing was removed');
     }
     const bus = await this.connect(this.settings(flags));
     try {
-      const chase = chaseOf(bus);
-      if (args.version === undefined) await chase.ask('REMPKG', { package: name, skip });
-      else await chase.ask('REMVER', { package: name, version: args.version, skip, yank: flags.yank });
+      const chaseClient = createChaseClient(bus);
+      if (args.version === undefined) await chaseClient.request('REMPKG', { package: name, skip });
+      else
+        await chaseClient.request('REMVER', { package: name, version: args.version, skip, yank: flags.yank });
     } finally {
       await bus.drain();
     }
-    const again =
+    const rebuildNote =
       flags.yank || skip !== null
         ? ''
         : ' What an index still has of it is built again; with --skip it is not.';
-    this.log(`${what} is ${flags.yank ? 'yanked' : 'removed'}.${again}`);
+    this.log(`${subject} is ${flags.yank ? 'yanked' : 'removed'}.${rebuildNote}`);
     return { package: name, version: args.version ?? null, skip };
   }
 }

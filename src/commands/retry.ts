@@ -3,21 +3,21 @@ import { parseDuration } from '../config.js';
 import { PiwError } from '../errors.js';
 import type { FailedBuild, FailureFilter } from '../protocols/retry.js';
 import { FAILURES } from '../states/failure.js';
-import { chaseOf, packageName, type Chase } from './administer.js';
+import { createChaseClient, parsePackageName, type ChaseClient } from './administer.js';
 import { EXIT_CODES, PiwCommand, natsFlags } from './base.js';
 import { confirm } from './initdb.js';
-import { table } from '../monitor/table.js';
+import { formatTable } from '../monitor/table.js';
 
 /** What a whole run has put back, or (a dry run) would. */
-interface Retried {
+interface RetrySummary {
   readonly total: number;
   readonly classes: Readonly<Record<string, number>>;
   readonly examples: readonly FailedBuild[];
 }
 
-const EXAMPLES = 5;
+const MAX_EXAMPLES = 5;
 /** How often progress is shown, milliseconds. */
-const PROGRESS_MS = 1000;
+const PROGRESS_INTERVAL_MS = 1000;
 
 export default class Retry extends PiwCommand {
   static override summary = 'Put failed builds back into the queue.';
@@ -78,12 +78,12 @@ ${EXIT_CODES}`;
     const { args, flags } = await this.parse(Retry);
     const now = Date.now();
     const filter: FailureFilter = {
-      package: args.package === undefined ? null : packageName(args.package),
+      package: args.package === undefined ? null : parsePackageName(args.package),
       version: args.version ?? null,
       classes: flags.class ?? [],
       slave: flags.slave ?? null,
-      since: flags.since === undefined ? null : timeOf('since', flags.since, now),
-      until: flags.until === undefined ? null : timeOf('until', flags.until, now),
+      since: flags.since === undefined ? null : parseTime('since', flags.since, now),
+      until: flags.until === undefined ? null : parseTime('until', flags.until, now),
       abi: flags.abi ?? null,
       platform: flags.platform ?? null,
       text: flags.text ?? null,
@@ -91,65 +91,81 @@ ${EXIT_CODES}`;
     };
     const { regexp, classes, ...conditions } = filter;
     if (regexp && filter.text === null) throw new PiwError('PIW_USAGE', '--regexp needs --text');
-    const named = classes.length > 0 || Object.values(conditions).some((value) => value !== null);
-    if (named === flags.all)
+    const hasConditions = classes.length > 0 || Object.values(conditions).some((value) => value !== null);
+    if (hasConditions === flags.all)
       throw new PiwError(
         'PIW_USAGE',
         'name the builds, by a package or an option, or give --all for every failed one',
       );
     if (filter.text === '') throw new PiwError('PIW_USAGE', '--text is empty');
-    const dry = flags['dry-run'];
+    const dryRun = flags['dry-run'];
     const bus = await this.connect(this.settings(flags));
     try {
-      const chase = chaseOf(bus);
-      if (dry || !flags.yes) {
-        const found = await this.#through(chase, filter, true);
-        this.#print(found, dry ? 'would be put back' : 'are to be put back');
-        if (dry) return { ...resultOf(found), dry_run: true };
-        if (found.total > 0 && !(await confirm(`Put ${builds(found.total)} back into the queue?`)))
+      const chaseClient = createChaseClient(bus);
+      if (dryRun || !flags.yes) {
+        const preview = await this.#requestAllPages(chaseClient, filter, true);
+        this.#printSummary(preview, dryRun ? 'would be put back' : 'are to be put back');
+        if (dryRun) return { ...toJsonResult(preview), dry_run: true };
+        if (
+          preview.total > 0 &&
+          !(await confirm(`Put ${formatBuildCount(preview.total)} back into the queue?`))
+        )
           throw new PiwError('PIW_UNCONFIRMED', 'nothing was put back');
       }
-      const done = await this.#through(chase, filter, false);
-      this.#print(done, done.total === 1 ? 'is back in the queue' : 'are back in the queue', flags.yes);
-      return { ...resultOf(done), dry_run: false };
+      const done = await this.#requestAllPages(chaseClient, filter, false);
+      this.#printSummary(
+        done,
+        done.total === 1 ? 'is back in the queue' : 'are back in the queue',
+        flags.yes,
+      );
+      return { ...toJsonResult(done), dry_run: false };
     } finally {
       await bus.drain();
     }
   }
 
   /** Asks for page after page, up to the builds that had ended when it began. */
-  async #through(chase: Chase, filter: FailureFilter, dry: boolean): Promise<Retried> {
+  async #requestAllPages(
+    chaseClient: ChaseClient,
+    filter: FailureFilter,
+    dryRun: boolean,
+  ): Promise<RetrySummary> {
     const classes: Record<string, number> = {};
     const examples: FailedBuild[] = [];
     let total = 0;
-    let shown = performance.now();
+    let lastShownAt = performance.now();
     let upto: number | null = null;
     for (let after: number | null = 0; after !== null;) {
-      const page: Awaited<ReturnType<typeof ask>> = await ask(chase, { filter, dry_run: dry, after, upto });
+      const page: Awaited<ReturnType<typeof requestPage>> = await requestPage(chaseClient, {
+        filter,
+        dry_run: dryRun,
+        after,
+        upto,
+      });
       for (const [failureClass, count] of page.classes) {
         classes[failureClass] = (classes[failureClass] ?? 0) + count;
         total += count;
       }
-      examples.push(...page.examples.slice(0, EXAMPLES - examples.length));
+      examples.push(...page.examples.slice(0, MAX_EXAMPLES - examples.length));
       upto = page.upto;
       after = page.next;
-      if (after === null || performance.now() - shown < PROGRESS_MS) continue;
-      shown = performance.now();
+      if (after === null || performance.now() - lastShownAt < PROGRESS_INTERVAL_MS) continue;
+      lastShownAt = performance.now();
       const share = upto === 0 ? 100 : Math.floor((after / upto) * 100);
       process.stderr.write(
-        `${builds(total)} ${dry ? 'found' : 'put back'}, ${String(share)} % looked through\n`,
+        `${formatBuildCount(total)} ${dryRun ? 'found' : 'put back'}, ${String(share)} % looked through\n`,
       );
     }
     return { total, classes, examples };
   }
 
-  #print({ total, classes, examples }: Retried, what: string, details = true): void {
+  #printSummary({ total, classes, examples }: RetrySummary, verbPhrase: string, details = true): void {
     this.log(
-      `${total === 0 ? 'No failed build' : builds(total)} ${total === 0 ? 'is to be put back' : what}.`,
+      `${total === 0 ? 'No failed build' : formatBuildCount(total)} ${total === 0 ? 'is to be put back' : verbPhrase}.`,
     );
     if (total === 0 || !details) return;
     const rows = Object.entries(classes).sort(([, a], [, b]) => b - a);
-    for (const row of table(
+    for (const row of formatTable(
       rows.map(([name, count]) => [`  ${name}`, count.toLocaleString('en')]),
       1,
     ))
@@ -159,22 +175,23 @@ ${EXIT_CODES}`;
       ...[`  ${name} ${version}`, `${abi} ${platform}`, failureClass ?? 'other', `build ${String(id)}`],
       new Date(ended).toISOString().slice(0, 16).replace('T', ' '),
     ]);
-    for (const row of table(lines)) this.log(row);
+    for (const row of formatTable(lines)) this.log(row);
   }
 }
 
-const ask = (chase: Chase, request: Parameters<typeof chase.ask<'RETRY'>>[1]) => chase.ask('RETRY', request);
+const requestPage = (chaseClient: ChaseClient, request: Parameters<typeof chaseClient.request<'RETRY'>>[1]) =>
+  chaseClient.request('RETRY', request);
 
 /** Milliseconds since 1970 of a time, or of a duration before now. Throws PIW_USAGE. */
-function timeOf(option: string, typed: string, now: number): number {
-  const seconds = parseDuration(typed);
+function parseTime(option: string, input: string, now: number): number {
+  const seconds = parseDuration(input);
   // A year alone is a date of ISO 8601, and no duration.
-  if (seconds !== undefined && !/^\d{4}$/.test(typed)) return Math.max(0, now - seconds * 1000);
-  const time = /^\d{4}(-\d\d(-\d\d)?)?/.test(typed) ? Date.parse(localDate(typed)) : NaN;
+  if (seconds !== undefined && !/^\d{4}$/.test(input)) return Math.max(0, now - seconds * 1000);
+  const time = /^\d{4}(-\d\d(-\d\d)?)?/.test(input) ? Date.parse(localDate(input)) : NaN;
   if (Number.isNaN(time) || time < 0)
     throw new PiwError(
       'PIW_USAGE',
-      `--${option} ${typed}: write it as 2026-11-30, 2026-11-30T14:00Z, 90m, 3h or 2d`,
+      `--${option} ${input}: write it as 2026-11-30, 2026-11-30T14:00Z, 90m, 3h or 2d`,
     );
   return time;
 }
@@ -182,9 +199,10 @@ function timeOf(option: string, typed: string, now: number): number {
 /** JavaScript takes a date alone for UTC's, and a time without a zone for the local one. */
 const localDate = (typed: string): string => (/^\d{4}-\d\d-\d\d$/.test(typed) ? `${typed}T00:00` : typed);
 
-const builds = (count: number): string => `${count.toLocaleString('en')} ${count === 1 ? 'build' : 'builds'}`;
+const formatBuildCount = (count: number): string =>
+  `${count.toLocaleString('en')} ${count === 1 ? 'build' : 'builds'}`;
 
-const resultOf = ({ total, classes, examples }: Retried) => ({
+const toJsonResult = ({ total, classes, examples }: RetrySummary) => ({
   builds: total,
   classes,
   examples: examples.map(([build_id, name, version, abi, platform, failure_class, ended]) => ({

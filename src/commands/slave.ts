@@ -4,21 +4,21 @@ import { Flags } from '@oclif/core';
 import { BuildSlave } from '../../actors/build-slave.js';
 import { systemClock } from '../actor/clock.js';
 import { Builder } from '../builder/build.js';
-import { variablesOf, wipeLeftovers } from '../builder/environment.js';
-import { exposed } from '../builder/exposed.js';
-import type { Limits } from '../builder/limits.js';
-import { probe } from '../builder/interpreter.js';
-import { LACKS, lackingTools } from '../builder/toolchain.js';
+import { parseVariables, wipeLeftovers } from '../builder/environment.js';
+import { findExposures } from '../builder/exposed.js';
+import type { BuildLimits } from '../builder/limits.js';
+import { probeInterpreter } from '../builder/interpreter.js';
+import { MISSING_TOOL_MESSAGES, findMissingTools } from '../builder/toolchain.js';
 import { confine, type Confinement } from '../builder/sandbox.js';
-import { workFolder } from '../builder/work-folder.js';
+import { prepareWorkFolder } from '../builder/work-folder.js';
 import { Bus, type BusOptions } from '../bus/bus.js';
-import { defaultFiles, type Settings } from '../config.js';
+import { defaultConfigFiles, type Settings } from '../config.js';
 import { slaveConnection } from '../connection.js';
 import { PiwError } from '../errors.js';
 import type { Log } from '../log.js';
-import { PROTOCOL, VERSION } from '../version.js';
-import { EXIT_CODES, PiwCommand, untilSignal } from './base.js';
-import { tellParent } from './parent.js';
+import { PROTOCOL_VERSION, VERSION } from '../version.js';
+import { EXIT_CODES, PiwCommand, createShutdownSignal } from './base.js';
+import { sendToParent } from './parent.js';
 import { slaveFlags } from './slave-flags.js';
 
 export default class Slave extends PiwCommand {
@@ -50,40 +50,40 @@ ${EXIT_CODES}`;
     if (process.getuid?.() === 0 && !settings['allow-root']) {
       throw new PiwError('PIW_ROOT', 'a slave does not run as root unless --allow-root is given');
     }
-    const signal = untilSignal();
+    const signal = createShutdownSignal();
     const { user, ...connection } = slaveConnection(settings);
-    const workDir = await workFolder(settings['work-dir']);
+    const workDir = await prepareWorkFolder(settings['work-dir']);
     // Before anything else: they may be what fills the disk, so that no work would be asked for.
     for (const trouble of await wipeLeftovers(workDir)) log.warning(trouble);
     const pythons = settings.python.length > 0 ? settings.python : ['python3'];
-    const passed = { ...environment(), ...variablesOf(settings['build-env']) };
+    const buildEnv = { ...inheritedBuildEnv(), ...parseVariables(settings['build-env']) };
     const programs = settings['build-path'].map((folder) => resolve(folder));
     const secrets = [
-      ...secretsOf(flags.configuration),
+      ...secretPaths(flags.configuration),
       ...[settings['slave-key'], settings['tls-key']].filter((file) => file !== null),
     ];
     // What is wrong here is said at once, and not when the master can be reached.
-    const builders = await Promise.all(
+    const buildTargets = await Promise.all(
       pythons.map(async (python) => {
-        const interpreter = await probe(python, passed);
+        const interpreter = await probeInterpreter(python, buildEnv);
         const confinement = await confine({
           mode: settings.sandbox,
           network: settings['sandbox-network'],
-          ...{ interpreter, env: passed, programs, workDir },
-          masked: [...secrets, this.config.root, ...homes()],
+          ...{ interpreter, env: buildEnv, programs, workDir },
+          masked: [...secrets, this.config.root, ...homeFolders()],
         });
         if (confinement.notice !== undefined) {
-          this.#sayUnconfined(confinement, log, flags['log-file'] !== undefined);
-          await this.#guard(secrets, log, settings['allow-exposed']);
+          this.#reportUnconfined(confinement, log, flags['log-file'] !== undefined);
+          await this.#refuseExposed(secrets, log, settings['allow-exposed']);
         }
-        const lacks = await lackingTools({
-          ...{ interpreter, workDir, env: passed, programs, confinement },
+        const lacks = await findMissingTools({
+          ...{ interpreter, workDir, env: buildEnv, programs, confinement },
           log: (line) => {
             log.warning(line);
           },
         });
         for (const lack of lacks) {
-          const text = `${interpreter.path}: ${LACKS[lack]}; packages that need it are left to other slaves`;
+          const text = `${interpreter.path}: ${MISSING_TOOL_MESSAGES[lack]}; packages that need it are left to other slaves`;
           log.warning(text);
           if (flags['log-file'] !== undefined) process.stderr.write(`piw: ${text}\n`);
         }
@@ -92,13 +92,13 @@ ${EXIT_CODES}`;
     );
     const bus = await this.#connect(connection, settings, log, signal);
     if (!bus) return this.exit(0);
-    const out = new AbortController();
+    const disconnected = new AbortController();
     void bus.closed().then(() => {
-      out.abort();
+      disconnected.abort();
     });
-    const either = AbortSignal.any([signal, out.signal]);
+    const stopSignal = AbortSignal.any([signal, disconnected.signal]);
     try {
-      await together(either, builders, async ({ interpreter, confinement, lacks }, signal) => {
+      await runConcurrently(stopSignal, buildTargets, async ({ interpreter, confinement, lacks }, signal) => {
         const slave = new BuildSlave({
           bus,
           log,
@@ -106,11 +106,11 @@ ${EXIT_CODES}`;
           builder: new Builder({
             interpreter,
             workDir,
-            env: passed,
+            env: buildEnv,
             programs,
             confinement,
-            lacks,
-            limits: limitsOf(settings),
+            missingTools: lacks,
+            limits: buildLimits(settings),
             log: (line) => {
               log.warning(line);
             },
@@ -123,45 +123,45 @@ ${EXIT_CODES}`;
             temperature: settings['max-temperature'],
           },
           onProgress: (progress) => {
-            tellParent({ progress }, progress.state === 'building');
+            sendToParent({ progress }, progress.state === 'building');
           },
           hello: {
-            version: `${VERSION}/${String(PROTOCOL)}`,
+            version: `${VERSION}/${String(PROTOCOL_VERSION)}`,
             build_timeout_s: settings.timeout,
             busy_interval_s: settings['busy-interval'],
             py_version_tag: interpreter.pyVersionTag,
             abi_tag: interpreter.abiTag,
             platform_tag: interpreter.platformTag,
-            label: line(settings.label ?? hostname()),
-            os_name: line(interpreter.osName),
-            os_version: line(interpreter.osVersion),
-            board: interpreter.board === null ? null : line(interpreter.board),
-            lacks: lacks.map((lack) => line(LACKS[lack])),
+            label: singleLine(settings.label ?? hostname()),
+            os_name: singleLine(interpreter.osName),
+            os_version: singleLine(interpreter.osVersion),
+            board: interpreter.board === null ? null : singleLine(interpreter.board),
+            lacks: lacks.map((lack) => singleLine(MISSING_TOOL_MESSAGES[lack])),
           },
         });
         await slave.run(signal);
       });
-      if (out.signal.aborted)
+      if (disconnected.signal.aborted)
         throw new PiwError('PIW_UNREACHABLE', 'the NATS servers let this slave in no more');
     } finally {
       await bus.drain();
     }
   }
 
-  #saidUnconfined = false;
+  #unconfinedReported = false;
 
   /** Says once, for all interpreters, that builds are not sandboxed: in the log, at the terminal, and to the farm. */
-  #sayUnconfined({ notice = '', unavailable }: Confinement, log: Log, hasLogFile: boolean): void {
-    if (this.#saidUnconfined) return;
-    this.#saidUnconfined = true;
-    if (unavailable === undefined) {
+  #reportUnconfined({ notice = '', unavailableReason }: Confinement, log: Log, hasLogFile: boolean): void {
+    if (this.#unconfinedReported) return;
+    this.#unconfinedReported = true;
+    if (unavailableReason === undefined) {
       log.warning(notice);
       return;
     }
-    const text = `builds run without a sandbox: ${unavailable}`;
+    const text = `builds run without a sandbox: ${unavailableReason}`;
     log.warning(text);
     if (hasLogFile) process.stderr.write(`piw: ${text}\n`);
-    tellParent({ progress: { state: 'unconfined', text } });
+    sendToParent({ progress: { state: 'unconfined', text } });
   }
 
   /** Undefined if it was told to end meanwhile. */
@@ -193,42 +193,45 @@ ${EXIT_CODES}`;
    * Without a sandbox, what is built could speak to the master as this slave, or become it, or leave something in
    * its home. Raises PIW_CONFIG where that is so, unless it is allowed, for trying out.
    */
-  async #guard(secrets: readonly string[], log: Log, allowed: boolean): Promise<void> {
+  async #refuseExposed(secrets: readonly string[], log: Log, allowed: boolean): Promise<void> {
     const { root } = this.config;
     const code = [root, join(root, 'dist'), process.execPath];
-    const found = await exposed({ secrets, kept: [...code, ...homes()] });
-    if (found.length === 0) return;
-    const what = `this slave is at the mercy of what it builds: ${found.join(', ')}`;
+    const exposures = await findExposures({ secrets, readOnlyPaths: [...code, ...homeFolders()] });
+    if (exposures.length === 0) return;
+    const warning = `this slave is at the mercy of what it builds: ${exposures.join(', ')}`;
     if (!allowed) {
-      throw new PiwError('PIW_CONFIG', `${what}; install bubblewrap, or give --allow-exposed for trying out`);
+      throw new PiwError(
+        'PIW_CONFIG',
+        `${warning}; install bubblewrap, or give --allow-exposed for trying out`,
+      );
     }
-    log.warning(what);
+    log.warning(warning);
   }
 }
 
 /** As a message has it (Line in protocols/fields.ts), whatever people or a system call themselves. */
-const line = (text: string): string =>
+const singleLine = (text: string): string =>
   // eslint-disable-next-line no-control-regex
   text.replace(/[\u0000-\u001f\u007f-\u009f]+/g, ' ').slice(0, 200);
 
 /** What `piw farm` hands to its slaves for their builds: how pip reaches the index. */
-export const BUILD_ENV = 'PIW_BUILD_ENV';
+export const BUILD_ENV_VARIABLE = 'PIW_BUILD_ENV';
 
 /**
  * Does it for all of the items at once. Where one fails, the others are told to end, and waited for, before that
  * is raised.
  */
-async function together<T>(
+async function runConcurrently<T>(
   signal: AbortSignal,
   items: readonly T[],
-  what: (item: T, signal: AbortSignal) => Promise<void>,
+  run: (item: T, signal: AbortSignal) => Promise<void>,
 ): Promise<void> {
   const failed = new AbortController();
   const errors: unknown[] = [];
-  const either = AbortSignal.any([signal, failed.signal]);
+  const stopSignal = AbortSignal.any([signal, failed.signal]);
   await Promise.all(
     items.map((item) =>
-      what(item, either).catch((error: unknown) => {
+      run(item, stopSignal).catch((error: unknown) => {
         errors.push(error);
         failed.abort();
       }),
@@ -241,13 +244,13 @@ async function together<T>(
  * Where the slave's key may be: the configuration, and the folder that it is in, for piw farm and people
  * have others there.
  */
-function secretsOf(configuration: string | undefined): readonly string[] {
-  const files = configuration === undefined ? defaultFiles() : [resolve(configuration)];
+function secretPaths(configuration: string | undefined): readonly string[] {
+  const files = configuration === undefined ? defaultConfigFiles() : [resolve(configuration)];
   return files.flatMap((file) => [file, dirname(file)]);
 }
 
 /** The slave's home as its environment and as the system has it. */
-function homes(): readonly string[] {
+function homeFolders(): readonly string[] {
   try {
     return [homedir(), userInfo().homedir];
   } catch {
@@ -259,7 +262,7 @@ function homes(): readonly string[] {
 const MB = 1024 ** 2;
 
 /** What a build may use, as the configuration says it. */
-function limitsOf(settings: Settings): Limits {
+function buildLimits(settings: Settings): BuildLimits {
   return {
     silenceMs: settings['silence-timeout'] * 1000,
     // A message holds 64 MB.
@@ -276,7 +279,7 @@ function limitsOf(settings: Settings): Limits {
   };
 }
 
-function environment(): Readonly<Record<string, string>> {
-  const handed = process.env[BUILD_ENV];
+function inheritedBuildEnv(): Readonly<Record<string, string>> {
+  const handed = process.env[BUILD_ENV_VARIABLE];
   return handed === undefined ? {} : (JSON.parse(handed) as Record<string, string>);
 }

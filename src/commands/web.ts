@@ -1,10 +1,10 @@
 import { Flags } from '@oclif/core';
 import type { Settings } from '../config.js';
 import { PiwError } from '../errors.js';
-import { startWebServer, type Answered } from '../farm/web-server.js';
+import { startWebServer, type AnsweredRequest } from '../farm/web-server.js';
 import type { Log } from '../log.js';
-import { EXIT_CODES, PiwCommand, natsFlags, untilSignal } from './base.js';
-import { tellParent } from './parent.js';
+import { EXIT_CODES, PiwCommand, natsFlags, createShutdownSignal } from './base.js';
+import { sendToParent } from './parent.js';
 import { AnswerCounter } from './web/answer-counter.js';
 
 export default class Web extends PiwCommand {
@@ -49,21 +49,21 @@ ${EXIT_CODES}`;
 
   async run(): Promise<void> {
     const { flags } = await this.parse(Web);
-    const { count, ...given } = flags;
-    const settings = this.settings(given);
+    const { count, ...otherFlags } = flags;
+    const settings = this.settings(otherFlags);
     const { 'output-path': root } = settings;
-    const signal = untilSignal();
+    const signal = createShutdownSignal();
     const log = this.createLog('web', flags);
     const onFault = (text: string): void => {
       log.warning(text);
     };
-    const counter = count ? await this.#counter(settings, log) : undefined;
-    const onAnswered = (answered: Answered): void => {
+    const counter = count ? await this.#startCounter(settings, log) : undefined;
+    const onAnswered = (answered: AnsweredRequest): void => {
       counter?.add(answered);
     };
     const server = await startWebServer({ root, host: flags.host, port: flags.port, onFault, onAnswered });
     log.info(`serving ${root} on http://${flags.host}:${String(server.port)}/`);
-    tellParent({ port: server.port });
+    sendToParent({ port: server.port });
     await new Promise<void>((resolve) => {
       if (signal.aborted) resolve();
       signal.addEventListener(
@@ -79,7 +79,7 @@ ${EXIT_CODES}`;
   }
 
   /** A site whose downloads can't be counted is served all the same. */
-  async #counter(settings: Settings, log: Log): Promise<AnswerCounter | undefined> {
+  async #startCounter(settings: Settings, log: Log): Promise<AnswerCounter | undefined> {
     try {
       return await AnswerCounter.start(settings, log, () => this.connect(settings));
     } catch (error) {

@@ -1,12 +1,12 @@
 /** So many times as long as it took to find out, a figure holds: so figures use half a percent of the time. */
-const WORTH = 200;
-const LEAST_MS = 1000;
+const FRESHNESS_FACTOR = 200;
+const MIN_FRESH_MS = 1000;
 
-interface Known<T> {
+interface CachedValue<T> {
   readonly value: T;
-  readonly at: number;
+  readonly fetchedAt: number;
   /** How long it holds, milliseconds. */
-  readonly holds: number;
+  readonly freshForMs: number;
 }
 
 /**
@@ -14,54 +14,58 @@ interface Known<T> {
  * What is known and old is given at once, while it is found out anew. Where there is a way to an estimate,
  * that is given while nothing is known yet, and in place of what is very old.
  */
-export class Aged<T> {
-  readonly #find: () => Promise<T>;
+export class StaleWhileRevalidate<T> {
+  readonly #load: () => Promise<T>;
   readonly #estimate: (() => Promise<T>) | undefined;
-  #known: Known<T> | undefined;
-  #finding: Promise<T> | undefined;
+  #cached: CachedValue<T> | undefined;
+  #pendingLoad: Promise<T> | undefined;
 
-  constructor(find: () => Promise<T>, estimate?: () => Promise<T>) {
-    this.#find = find;
+  constructor(load: () => Promise<T>, estimate?: () => Promise<T>) {
+    this.#load = load;
     this.#estimate = estimate;
   }
 
   /** The value, and its age in milliseconds. */
   async get(): Promise<{ readonly value: T; readonly ageMs: number }> {
-    const known = this.#known;
-    const ageMs = known ? performance.now() - known.at : 0;
-    if (known && ageMs < known.holds) return { value: known.value, ageMs };
-    if (this.#estimate && (!known || ageMs > 2 * known.holds)) {
+    const cached = this.#cached;
+    const ageMs = cached ? performance.now() - cached.fetchedAt : 0;
+    if (cached && ageMs < cached.freshForMs) return { value: cached.value, ageMs };
+    if (this.#estimate && (!cached || ageMs > 2 * cached.freshForMs)) {
       // First, for both read the same tables.
       const value = await this.#estimate();
-      this.#begin().catch(unseen);
+      this.#refresh().catch(ignoreError);
       return { value, ageMs: 0 };
     }
-    const finding = this.#begin();
-    if (!known) return { value: await finding, ageMs: 0 };
-    finding.catch(unseen);
-    return { value: known.value, ageMs };
+    const pendingLoad = this.#refresh();
+    if (!cached) return { value: await pendingLoad, ageMs: 0 };
+    pendingLoad.catch(ignoreError);
+    return { value: cached.value, ageMs };
   }
 
-  #begin(): Promise<T> {
-    this.#finding ??= this.#anew();
-    return this.#finding;
+  #refresh(): Promise<T> {
+    this.#pendingLoad ??= this.#reload();
+    return this.#pendingLoad;
   }
 
-  async #anew(): Promise<T> {
-    const began = performance.now();
+  async #reload(): Promise<T> {
+    const startedAt = performance.now();
     try {
-      const value = await this.#find();
-      const at = performance.now();
-      this.#known = { value, at, holds: Math.max(LEAST_MS, (at - began) * WORTH) };
+      const value = await this.#load();
+      const fetchedAt = performance.now();
+      this.#cached = {
+        value,
+        fetchedAt,
+        freshForMs: Math.max(MIN_FRESH_MS, (fetchedAt - startedAt) * FRESHNESS_FACTOR),
+      };
       return value;
     } catch (error) {
-      this.#known = undefined;
+      this.#cached = undefined;
       throw error;
     } finally {
-      this.#finding = undefined;
+      this.#pendingLoad = undefined;
     }
   }
 }
 
 /** Whoever needs it next tries again, and meets the error. */
-const unseen = (): void => undefined;
+const ignoreError = (): void => undefined;

@@ -1,13 +1,13 @@
 import { PiwError } from '../errors.js';
 import type { BuildRecord, LoggedBuild } from '../protocols/oracle.js';
-import { failureClass, failureKind } from '../states/failure.js';
+import { failureClass, failurePolicy } from '../states/failure.js';
 import { parseTarget } from '../wheels/tags.js';
-import { insertFiles, type FilesOfBuild } from './files.js';
-import { noteDue } from './pages.js';
+import { insertFiles, type BuildFiles } from './files.js';
+import { markPagesDue } from './pages.js';
 import type { Database, Queryable } from './pool.js';
-import { hint, refill } from './queue.js';
+import { notifyQueue, refill } from './queue.js';
 
-export interface Outcome {
+export interface LogBuildResult {
   readonly outcome: 'logged' | 'repeated' | 'lost';
   readonly buildId: number | null;
   /** A failure that passes: it is tried again so many seconds from now. */
@@ -17,7 +17,7 @@ export interface Outcome {
 /** How long a build is held back after the first failure that passes, seconds. */
 export const RETRY_DELAY_S = 60;
 
-interface Logged {
+interface LoggedRow {
   readonly [column: string]: unknown;
   readonly at: number;
   readonly outcome: 'logged' | 'repeated' | 'lost';
@@ -39,28 +39,28 @@ export async function logBuilds(
   database: Database,
   builds: readonly LoggedBuild[],
   retryDelayS = RETRY_DELAY_S,
-): Promise<readonly Outcome[]> {
+): Promise<readonly LogBuildResult[]> {
   return await database.transaction(async (db) => {
     const logged = await insertBuilds(db, builds, retryDelayS);
     await insertFiles(
       db,
-      logged.flatMap(({ at, outcome, version_id: version, build_id: buildId }): FilesOfBuild[] => {
+      logged.flatMap(({ at, outcome, version_id: versionId, build_id: buildId }): BuildFiles[] => {
         const build = builds[at];
-        if (outcome !== 'logged' || version === null || !build) return [];
+        if (outcome !== 'logged' || versionId === null || !build) return [];
         const { files, served, lease, abi, platform } = build;
         // An administrator who imports a wheel may have built it wherever.
-        const by = lease === null ? undefined : parseTarget(abi, platform);
-        return [{ version, buildId, by, files, served }];
+        const target = lease === null ? undefined : parseTarget(abi, platform);
+        return [{ versionId, buildId, target, files, served }];
       }),
     );
     await describePackages(db, builds, logged);
-    const versions = logged.flatMap(({ outcome, version_id }) =>
+    const versionIds = logged.flatMap(({ outcome, version_id }) =>
       outcome === 'logged' && version_id !== null ? [version_id] : [],
     );
-    await refill(db, [...new Set(versions)]);
-    if (logged.some(({ outcome, at }) => outcome === 'logged' && builds[at]?.status)) await hint(db);
-    await noteDue(db, pagesOf(builds, logged));
-    const outcomes = builds.map((): Outcome => ({ outcome: 'lost', buildId: null, againS: null }));
+    await refill(db, [...new Set(versionIds)]);
+    if (logged.some(({ outcome, at }) => outcome === 'logged' && builds[at]?.status)) await notifyQueue(db);
+    await markPagesDue(db, affectedPages(builds, logged));
+    const outcomes = builds.map((): LogBuildResult => ({ outcome: 'lost', buildId: null, againS: null }));
     for (const { at, outcome, build_id, again } of logged)
       outcomes[at] = { outcome, buildId: build_id, againS: again };
     return outcomes;
@@ -74,7 +74,7 @@ export async function logBuilds(
 async function describePackages(
   db: Queryable,
   builds: readonly LoggedBuild[],
-  logged: readonly Logged[],
+  logged: readonly LoggedRow[],
 ): Promise<void> {
   const summaries = new Map<string, string>();
   for (const { at, outcome } of logged) {
@@ -102,10 +102,10 @@ async function insertBuilds(
   db: Queryable,
   builds: readonly LoggedBuild[],
   retryDelayS: number,
-): Promise<readonly Logged[]> {
-  const kinds = builds.map((b) => failureKind(failureClass(b.failure_class)));
-  const arguments_ = Array.from({ length: 16 }, (_, i) => `$${String(i + 1)}`).join(', ');
-  return await db.query<Logged>(`select * from log_builds(${arguments_})`, [
+): Promise<readonly LoggedRow[]> {
+  const kinds = builds.map((b) => failurePolicy(failureClass(b.failure_class)));
+  const placeholders = Array.from({ length: 16 }, (_, i) => `$${String(i + 1)}`).join(', ');
+  return await db.query<LoggedRow>(`select * from log_builds(${placeholders})`, [
     builds.map((b) => b.lease),
     builds.map((b) => b.slave_id),
     builds.map((b) => b.package),
@@ -118,7 +118,7 @@ async function insertBuilds(
     // PostgreSQL's text holds everything but NUL.
     builds.map((b) => b.output.replaceAll('\0', '\ufffd')),
     kinds.map(({ retries }) => retries),
-    kinds.map(({ fresh }) => fresh ?? false),
+    kinds.map(({ recentReleasesOnly }) => recentReleasesOnly ?? false),
     retryDelayS,
     builds.map(({ details }) => details.reason),
     builds.map(({ details }) => details.remark),
@@ -127,7 +127,10 @@ async function insertBuilds(
 }
 
 /** The pages that show these results. */
-function pagesOf(builds: readonly LoggedBuild[], logged: readonly Logged[]): Parameters<typeof noteDue>[1] {
+function affectedPages(
+  builds: readonly LoggedBuild[],
+  logged: readonly LoggedRow[],
+): Parameters<typeof markPagesDue>[1] {
   return logged.flatMap(({ at, outcome, build_id }) => {
     const build = builds[at];
     if (outcome !== 'logged' || !build) return [];
@@ -137,7 +140,7 @@ function pagesOf(builds: readonly LoggedBuild[], logged: readonly Logged[]): Par
 }
 
 /** A build with its log. Raises PIW_REFUSED if there is none of that number. */
-export async function build(db: Queryable, buildId: number): Promise<Omit<BuildRecord, 'verb'>> {
+export async function buildRecord(db: Queryable, buildId: number): Promise<Omit<BuildRecord, 'verb'>> {
   const [row] = await db.query<Omit<BuildRecord, 'verb'> & Readonly<Record<string, unknown>>>(
     `select p.package, v.version, t.abi, t.platform, b.status, b.failure_class,
        floor(extract(epoch from b.built_at) * 1000)::float8 as built,

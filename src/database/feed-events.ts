@@ -2,9 +2,9 @@ import type { ProjectChange, VersionChange } from '../protocols/feed.js';
 import { changeVersions, insertVersions } from './feed-versions.js';
 import { noteEvent } from './feed.js';
 import { fence } from './fences.js';
-import { noteDue, notePackages } from './pages.js';
+import { markPagesDue, markPackagesDue } from './pages.js';
 import type { Database, Queryable } from './pool.js';
-import { hint, requeue } from './queue.js';
+import { notifyQueue, requeue } from './queue.js';
 
 /**
  * Acts upon a run of events and keeps how far they reach, in one transaction. What a project's own page has
@@ -28,28 +28,32 @@ export async function applyEvents(
     );
     // Before any version gets its number: see fillSlice in targets.ts.
     await db.query(`select hold_versions('{}')`);
-    const wiped = await wipeVersions(db, events.projects);
-    const projects = events.projects.length > 0 ? await applyProjects(db, events.projects) : 0;
-    const fresh = await insertVersions(db, events.versions);
-    const made = new Set(fresh.map(({ at }) => at));
-    const known = events.versions.filter((_, at) => !made.has(at));
-    const changed = await changeVersions(db, known);
-    await doubt(db, [...wiped, ...changed, ...fresh.filter(({ missing }) => missing).map(({ id }) => id)]);
-    await db.query('select fill_new($1)', [fresh.map(({ id }) => id)]);
-    const packages = events.projects.filter(
+    const wipedIds = await wipeVersions(db, events.projects);
+    const changedProjectCount = events.projects.length > 0 ? await applyProjects(db, events.projects) : 0;
+    const inserted = await insertVersions(db, events.versions);
+    const insertedIndexes = new Set(inserted.map(({ changeIndex }) => changeIndex));
+    const existing = events.versions.filter((_, at) => !insertedIndexes.has(at));
+    const changedIds = await changeVersions(db, existing);
+    await scheduleRecheck(db, [
+      ...wipedIds,
+      ...changedIds,
+      ...inserted.filter(({ missing }) => missing).map(({ versionId }) => versionId),
+    ]);
+    await db.query('select fill_new($1)', [inserted.map(({ versionId }) => versionId)]);
+    const affectedProjects = events.projects.filter(
       (project) => project.wiped || project.present === false || project.quarantined !== null,
     );
-    const affected = await db.query<{ version_id: number }>(
+    const affectedVersions = await db.query<{ version_id: number }>(
       `select v.version_id from versions v join packages p using (package_id) where p.package = any ($1)`,
-      [packages.map(({ name }) => name)],
+      [affectedProjects.map(({ name }) => name)],
     );
-    const ids = [...wiped, ...changed, ...affected.map(({ version_id }) => version_id)];
-    await requeue(db, [...new Set(ids)]);
+    const requeuedIds = [...wipedIds, ...changedIds, ...affectedVersions.map(({ version_id }) => version_id)];
+    await requeue(db, [...new Set(requeuedIds)]);
     await db.query('update feed set serial = $1, read_serial = $2, cut_time = $3, cut_serial = $4', [
       ...events.position,
     ]);
-    if (projects + wiped.length + changed.length + fresh.length > 0) await noteEvent(db);
-    if (ids.length + fresh.length > 0) await hint(db);
+    if (changedProjectCount + wipedIds.length + changedIds.length + inserted.length > 0) await noteEvent(db);
+    if (requeuedIds.length + inserted.length > 0) await notifyQueue(db);
   });
 }
 
@@ -59,7 +63,7 @@ async function applyProjects(db: Queryable, projects: readonly ProjectChange[]):
   const rows = await db.query<{ package: string }>('select package from packages where package = any ($1)', [
     names,
   ]);
-  const known = new Set(rows.map((row) => row.package));
+  const existingNames = new Set(rows.map((row) => row.package));
   const columns = [
     names,
     projects.map(({ serial }) => serial),
@@ -67,7 +71,7 @@ async function applyProjects(db: Queryable, projects: readonly ProjectChange[]):
     projects.map(({ present }) => present),
     projects.map(({ quarantined }) => quarantined),
   ];
-  const [done] = await db.query<{ changed: number }>(
+  const [result] = await db.query<{ changed: number }>(
     `with given as (
        select * from unnest($1::text[], $2::bigint[], $3::bool[], $4::bool[], $5::bool[])
          as g (name, serial, wiped, present, quarantined)
@@ -101,33 +105,33 @@ async function applyProjects(db: Queryable, projects: readonly ProjectChange[]):
      select (select count(*) from made) + (select count(*) from changed) as changed`,
     columns,
   );
-  await notePackages(db, [...known]);
+  await markPackagesDue(db, [...existingNames]);
   // Of a new one nothing was built, and nobody need look whether there was.
-  await noteDue(
+  await markPagesDue(
     db,
-    names.filter((name) => !known.has(name)).map((name) => ['PROJECT', name]),
+    names.filter((name) => !existingNames.has(name)).map((name) => ['PROJECT', name]),
   );
-  return done?.changed ?? 0;
+  return result?.changed ?? 0;
 }
 
 /** The versions of projects that were removed are gone; their numbers. */
 async function wipeVersions(db: Queryable, projects: readonly ProjectChange[]): Promise<readonly number[]> {
-  const wiped = projects.filter((project) => project.wiped);
-  if (wiped.length === 0) return [];
+  const wipedProjects = projects.filter((project) => project.wiped);
+  if (wipedProjects.length === 0) return [];
   const rows = await db.query<{ version_id: number }>(
     `update versions v set gone = now()
      from unnest($1::text[], $2::bigint[]) as g (name, serial) join packages p on p.package = g.name
      where v.package_id = p.package_id and v.origin = 'feed' and v.gone is null
        and (p.page_serial < g.serial or p.missing is not null or v.missing is not null)
      returning v.version_id`,
-    [wiped.map(({ name }) => name), wiped.map(({ serial }) => serial)],
+    [wipedProjects.map(({ name }) => name), wipedProjects.map(({ serial }) => serial)],
   );
   return rows.map(({ version_id }) => version_id);
 }
 
 /** What was changed although a later page doesn't name it has to be looked up once more. */
-async function doubt(db: Queryable, versions: readonly number[]): Promise<void> {
-  if (versions.length === 0) return;
+async function scheduleRecheck(db: Queryable, versionIds: readonly number[]): Promise<void> {
+  if (versionIds.length === 0) return;
   await db.query(
     `with unsettled as (
        update packages p set list_serial = 0
@@ -136,6 +140,6 @@ async function doubt(db: Queryable, versions: readonly number[]): Promise<void> 
        returning package_id)
      insert into looks (package_id, urgent) select package_id, false from unsettled order by 1
      on conflict (package_id) do nothing`,
-    [versions],
+    [versionIds],
   );
 }

@@ -1,16 +1,16 @@
 import type { Project, Release } from '../protocols/oracle.js';
 import { sortKey } from '../wheels/versions.js';
-import { noteEvent, postpone } from './feed.js';
+import { noteEvent, postponePageFetch } from './feed.js';
 import { fence } from './fences.js';
-import { newPackage } from './packages.js';
-import { notePackages } from './pages.js';
+import { upsertPackage } from './packages.js';
+import { markPackagesDue } from './pages.js';
 import type { Database, Queryable } from './pool.js';
-import { hint, requeue } from './queue.js';
+import { notifyQueue, requeue } from './queue.js';
 import { upsertReleases } from './versions.js';
 
 type ProjectStatus = Project['status'];
 
-export interface PageOfProject {
+export interface ProjectPageUpdate {
   readonly fence: number;
   readonly package: string;
   /** 0 where the index doesn't say. */
@@ -23,7 +23,7 @@ export interface PageOfProject {
 }
 
 /** More versions than this, and than this share of a project's, don't go because its page came back short. */
-const SHORT = { versions: 5, share: 0.2 };
+const MASS_REMOVAL_THRESHOLD = { versions: 5, share: 0.2 };
 
 /**
  * What a project's page says is what holds. Only what it doesn't name is not believed at once: such a
@@ -32,12 +32,12 @@ const SHORT = { versions: 5, share: 0.2 };
  */
 export async function applyPage(
   database: Database,
-  page: PageOfProject,
+  page: ProjectPageUpdate,
 ): Promise<{ readonly stale: boolean; readonly created: number; readonly unsettled: boolean }> {
   return await database.transaction(async (db) => {
     await fence(db, 'cloud-gazer', page.fence);
     const { package: name, serial, status, etag, description } = page;
-    await newPackage(db, { package: name, description, origin: 'feed', aliases: [] });
+    await upsertPackage(db, { package: name, description, origin: 'feed', aliases: [] });
     const [before] = await db.query<{
       package_id: number;
       page_serial: number;
@@ -49,7 +49,7 @@ export async function applyPage(
       [name],
     );
     if (!before || (serial > 0 && serial < before.page_serial)) {
-      await postpone(db, name);
+      await postponePageFetch(db, name);
       return { stale: true, created: 0, unsettled: false };
     }
     await db.query(
@@ -57,27 +57,27 @@ export async function applyPage(
          page_serial = greatest(page_serial, $4) where package_id = $1`,
       [before.package_id, status, etag, serial],
     );
-    const { changed, created } = await upsertReleases(db, name, 'feed', page.releases);
-    const gone = status === 'quarantined' ? [] : await notNamed(db, before.package_id, page);
-    const all = before.status !== status || before.gone ? await versionsOf(db, before.package_id) : [];
-    await requeue(db, [...new Set([...changed, ...gone, ...all])]);
-    if (changed.length + gone.length + all.length > 0) {
-      await notePackages(db, [name]);
-      await hint(db);
+    const { changedIds, created } = await upsertReleases(db, name, 'feed', page.releases);
+    const goneIds = status === 'quarantined' ? [] : await markMissing(db, before.package_id, page);
+    const allIds = before.status !== status || before.gone ? await versionIdsOf(db, before.package_id) : [];
+    await requeue(db, [...new Set([...changedIds, ...goneIds, ...allIds])]);
+    if (changedIds.length + goneIds.length + allIds.length > 0) {
+      await markPackagesDue(db, [name]);
+      await notifyQueue(db);
     }
     const differs = serial > before.page_serial || (etag !== null && etag !== before.etag);
-    if (differs || changed.length + gone.length + all.length > 0) await noteEvent(db);
+    if (differs || changedIds.length + goneIds.length + allIds.length > 0) await noteEvent(db);
     // One that must have reached a higher serial is looked at again.
-    const looked = await db.query(
+    const dequeued = await db.query(
       'delete from looks where package_id = $1 and (serial <= $2 or $2 = 0) returning 1',
       [before.package_id, serial],
     );
-    if (looked.length === 0) await postpone(db, name);
+    if (dequeued.length === 0) await postponePageFetch(db, name);
     return { stale: false, created, unsettled: await isUnsettled(db, before.package_id) };
   });
 }
 
-const versionsOf = async (db: Queryable, packageId: number): Promise<readonly number[]> =>
+const versionIdsOf = async (db: Queryable, packageId: number): Promise<readonly number[]> =>
   (
     await db.query<{ version_id: number }>('select version_id from versions where package_id = $1', [
       packageId,
@@ -85,22 +85,27 @@ const versionsOf = async (db: Queryable, packageId: number): Promise<readonly nu
   ).map(({ version_id }) => version_id);
 
 /** Marks what the page doesn't name as missing, or as gone; the numbers of what has gone. */
-async function notNamed(db: Queryable, packageId: number, page: PageOfProject): Promise<readonly number[]> {
+async function markMissing(
+  db: Queryable,
+  packageId: number,
+  page: ProjectPageUpdate,
+): Promise<readonly number[]> {
   const keys = page.releases.map(({ version }) => sortKey(version));
   const [count] = await db.query<{ absent: number; all: number }>(
     `select count(*) filter (where sort_key <> all ($2)) as absent, count(*) as all from versions
      where package_id = $1 and origin = 'feed' and gone is null and not quarantined`,
     [packageId, keys],
   );
-  const { absent = 0, all = 0 } = count ?? {};
+  const { absent = 0, all: total = 0 } = count ?? {};
   if (absent === 0) return [];
-  const many = absent > SHORT.versions && absent > all * SHORT.share;
+  const isMassRemoval =
+    absent > MASS_REMOVAL_THRESHOLD.versions && absent > total * MASS_REMOVAL_THRESHOLD.share;
   const rows = await db.query<{ version_id: number; gone: boolean }>(
     `update versions set missing = coalesce(missing, now()),
        gone = case when not $3 and has_sdist and missing < now() - $4 * interval '1 second' then now() end
      where package_id = $1 and origin = 'feed' and gone is null and not quarantined and sort_key <> all ($2)
      returning version_id, gone is not null as gone`,
-    [packageId, keys, many, page.removal_delay_s],
+    [packageId, keys, isMassRemoval, page.removal_delay_s],
   );
   return rows.filter(({ gone }) => gone).map(({ version_id }) => version_id);
 }
@@ -116,7 +121,7 @@ async function isUnsettled(db: Queryable, packageId: number): Promise<boolean> {
 }
 
 /** The page is as it was when it was last read. */
-export async function samePage(
+export async function markPageUnchanged(
   database: Database,
   revision: number,
   name: string,
@@ -137,9 +142,9 @@ export async function samePage(
  * The list of all releases, also of those without a file: of what the page doesn't name, what is listed is
  * there, and the rest is gone. A list older than the page settles nothing.
  */
-export async function settleVersions(
+export async function resolveMissingVersions(
   database: Database,
-  list: {
+  releaseList: {
     readonly fence: number;
     readonly package: string;
     readonly serial: number;
@@ -147,31 +152,31 @@ export async function settleVersions(
   },
 ): Promise<void> {
   await database.transaction(async (db) => {
-    await fence(db, 'cloud-gazer', list.fence);
+    await fence(db, 'cloud-gazer', releaseList.fence);
     const [row] = await db.query<{ package_id: number }>(
       `update packages set list_serial = $2 where package = $1 and page_serial <= $2 returning package_id`,
-      [list.package, list.serial],
+      [releaseList.package, releaseList.serial],
     );
-    if (!row || list.versions.length === 0) return;
-    const changed = await db.query<{ version_id: number }>(
+    if (!row || releaseList.versions.length === 0) return;
+    const changedRows = await db.query<{ version_id: number }>(
       `update versions set gone = case when sort_key = any ($2) then null else now() end
        where package_id = $1 and origin = 'feed' and missing is not null and not quarantined
          and (gone is null) <> (sort_key = any ($2))
        returning version_id`,
-      [row.package_id, list.versions.map(sortKey)],
+      [row.package_id, releaseList.versions.map(sortKey)],
     );
     await requeue(
       db,
-      changed.map(({ version_id }) => version_id),
+      changedRows.map(({ version_id }) => version_id),
     );
-    if (changed.length === 0) return;
-    await notePackages(db, [list.package]);
+    if (changedRows.length === 0) return;
+    await markPackagesDue(db, [releaseList.package]);
     await noteEvent(db);
   });
 }
 
 /** The index has no such project: it is gone if something else says so too, and only missing otherwise. */
-export async function missingPage(
+export async function markPageMissing(
   database: Database,
   revision: number,
   name: string,
@@ -188,16 +193,16 @@ export async function missingPage(
     if (!row) return;
     await db.query('delete from looks where package_id = $1', [row.package_id]);
     if (!row.gone) return;
-    const gone = await db.query<{ version_id: number }>(
+    const goneRows = await db.query<{ version_id: number }>(
       `update versions set gone = now() where package_id = $1 and origin = 'feed' and gone is null returning version_id`,
       [row.package_id],
     );
     await requeue(
       db,
-      gone.map(({ version_id }) => version_id),
+      goneRows.map(({ version_id }) => version_id),
     );
-    if (gone.length === 0) return;
-    await notePackages(db, [name]);
+    if (goneRows.length === 0) return;
+    await markPackagesDue(db, [name]);
     await noteEvent(db);
   });
 }

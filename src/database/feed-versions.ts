@@ -3,12 +3,12 @@ import { sortKey } from '../wheels/versions.js';
 import type { Queryable } from './pool.js';
 
 /** A single event makes its release one of today's when it is no older than this, seconds. */
-const TODAY_S = 24 * 3600;
+const NEW_RELEASE_MAX_AGE_S = 24 * 3600;
 
-export interface Made {
+export interface InsertedVersion {
   /** The place of its change among those that were given. */
-  readonly at: number;
-  readonly id: number;
+  readonly changeIndex: number;
+  readonly versionId: number;
   /** A later page doesn't name it. */
   readonly missing: boolean;
 }
@@ -21,19 +21,19 @@ export interface Made {
 export async function insertVersions(
   db: Queryable,
   versions: readonly VersionChange[],
-): Promise<readonly Made[]> {
+): Promise<readonly InsertedVersion[]> {
   const changes = versions.flatMap((change, at) =>
     change.removed || change.released !== null ? [{ ...change, at }] : [],
   );
   if (changes.length === 0) return [];
-  const packages = await packagesOf(db, new Set(changes.map(({ name }) => name)));
-  const there = changes.flatMap((change) => {
-    const its = packages.get(change.name);
-    if (!its) return [];
-    const outranked = its.page_serial >= change.serial;
-    const hidden = (change.quarantined ?? false) || its.status === 'quarantined';
+  const packages = await lockPackages(db, new Set(changes.map(({ name }) => name)));
+  const insertions = changes.flatMap((change) => {
+    const packageRow = packages.get(change.name);
+    if (!packageRow) return [];
+    const outranked = packageRow.page_serial >= change.serial;
+    const hidden = (change.quarantined ?? false) || packageRow.status === 'quarantined';
     const sdist = (change.sdist ?? false) && (!outranked || hidden);
-    return [{ ...change, id: its.package_id, outranked, sdist }];
+    return [{ ...change, id: packageRow.package_id, outranked, sdist }];
   });
   const rows = await db.query<{ version_id: number; package_id: number; version: string; missing: boolean }>(
     `insert into versions (package_id, version, sort_key, released, has_sdist, yanked, quarantined, origin, priority,
@@ -47,12 +47,12 @@ export async function insertVersions(
      on conflict (package_id, version) do nothing
      returning version_id, package_id, version, missing is not null as missing`,
     [
-      there.map(({ id }) => id),
-      there.map(({ version }) => version),
-      there.map(({ version }) => sortKey(version)),
-      there.map(({ released }) => released),
+      insertions.map(({ id }) => id),
+      insertions.map(({ version }) => version),
+      insertions.map(({ version }) => sortKey(version)),
+      insertions.map(({ released }) => released),
       // Fewer and shorter lists: of thousands of versions their text is what costs.
-      there.map(
+      insertions.map(
         ({ sdist, yanked, quarantined, outranked, removed, reset }) =>
           (sdist ? 1 : 0) +
           (yanked ? 2 : 0) +
@@ -60,13 +60,15 @@ export async function insertVersions(
           (outranked ? 8 : 0) +
           (removed || (reset && outranked) ? 16 : 0),
       ),
-      TODAY_S,
+      NEW_RELEASE_MAX_AGE_S,
     ],
   );
-  const places = new Map(there.map(({ id, version, at }) => [`${String(id)} ${version}`, at] as const));
+  const indexByKey = new Map(
+    insertions.map(({ id, version, at }) => [`${String(id)} ${version}`, at] as const),
+  );
   return rows.map(({ version_id, package_id, version, missing }) => ({
-    at: places.get(`${String(package_id)} ${version}`) ?? -1,
-    id: version_id,
+    changeIndex: indexByKey.get(`${String(package_id)} ${version}`) ?? -1,
+    versionId: version_id,
     missing,
   }));
 }
@@ -79,7 +81,7 @@ interface PackageRow {
 }
 
 /** The packages, which nobody else can delete before this transaction is over. */
-async function packagesOf(
+async function lockPackages(
   db: Queryable,
   names: ReadonlySet<string>,
 ): Promise<ReadonlyMap<string, PackageRow>> {

@@ -18,7 +18,7 @@ export async function noteEvent(db: Queryable): Promise<void> {
 }
 
 /** The pages of these projects are to be read; what is unknown is made. */
-export async function wantLooks(
+export async function queuePageFetches(
   database: Database,
   revision: number,
   names: readonly string[],
@@ -40,7 +40,7 @@ export async function wantLooks(
 }
 
 /** These projects' pages are not to be read any more. */
-export async function forgetLooks(
+export async function cancelPageFetches(
   database: Database,
   revision: number,
   names: readonly string[],
@@ -55,7 +55,7 @@ export async function forgetLooks(
 }
 
 /** [name, its etag when it was last read, whether it has a description], the urgent ones first. */
-export async function nextLooks(
+export async function duePageFetches(
   db: Queryable,
   limit: number,
 ): Promise<readonly [string, string | null, boolean][]> {
@@ -67,11 +67,15 @@ export async function nextLooks(
   return rows.map(({ package: name, etag, described }) => [name, etag, described]);
 }
 
-/** Postpones a page that could not be fetched; see postpone(). */
-export async function failedLook(database: Database, revision: number, name: string): Promise<void> {
+/** Postpones a page that could not be fetched; see postponePageFetch(). */
+export async function recordFailedPageFetch(
+  database: Database,
+  revision: number,
+  name: string,
+): Promise<void> {
   await database.transaction(async (db) => {
     await fence(db, 'cloud-gazer', revision);
-    await postpone(db, name);
+    await postponePageFetch(db, name);
   });
 }
 
@@ -83,7 +87,7 @@ export const MAX_PAGE_FETCHES = 12 + 7 * 24;
  * at most an hour. Gives the page up after MAX_PAGE_FETCHES; the next comparison with the index's root brings it back if it
  * is still needed.
  */
-export async function postpone(db: Queryable, name: string): Promise<void> {
+export async function postponePageFetch(db: Queryable, name: string): Promise<void> {
   const givenUp = await db.query(
     `delete from looks l using packages p
      where p.package_id = l.package_id and p.package = $1 and l.tries >= $2 - 1 returning 1`,
@@ -124,7 +128,11 @@ export async function knownProjects(
 }
 
 /** Everything was compared with the index's root; `held`: so many would go, and wait for a word. */
-export async function compared(database: Database, revision: number, held: number | null): Promise<void> {
+export async function recordComparison(
+  database: Database,
+  revision: number,
+  held: number | null,
+): Promise<void> {
   await database.transaction(async (db) => {
     await fence(db, 'cloud-gazer', revision);
     await db.query(

@@ -2,7 +2,7 @@ import { PiwError } from '../errors.js';
 import type { Database, Queryable } from './pool.js';
 
 /** The newest revision of each task that this process has written: an equal one needs no write. */
-const written = new Map<string, number>();
+const writtenRevisions = new Map<string, number>();
 
 /**
  * Raises PIW_FENCED when a newer revision of this task's lease has been seen than `revision`: the
@@ -24,10 +24,10 @@ export async function fence(db: Queryable, task: string, revision: number): Prom
  * the disk then, however relaxed the database is.
  */
 export async function raiseFence(database: Database, task: string, revision: number): Promise<void> {
-  if ((written.get(task) ?? -1) >= revision) return;
+  if ((writtenRevisions.get(task) ?? -1) >= revision) return;
   await database.transaction(async (db) => {
     await db.query('set local synchronous_commit = on');
     await fence(db, task, revision);
   });
-  written.set(task, revision);
+  writtenRevisions.set(task, revision);
 }

@@ -2,32 +2,32 @@ import { PiwError } from '../errors.js';
 import type { CoreMetadata } from '../protocols/fields.js';
 import type { LoggedBuild } from '../protocols/oracle.js';
 import { fileFromMessage, type FileState } from '../states/file-state.js';
-import { reachOf, widerReach, type Target, type WheelTags } from '../wheels/tags.js';
+import { reachOf, widerReach, type ParsedTarget, type WheelTags } from '../wheels/tags.js';
 import { wheelStem } from '../wheels/names.js';
-import type { Queryable, Row } from './pool.js';
-import { tagId } from './targets.js';
+import type { Queryable, SqlRow } from './pool.js';
+import { ensureTagId } from './targets.js';
 
 /** What a build has yielded. */
-export interface FilesOfBuild extends Pick<LoggedBuild, 'files' | 'served'> {
-  readonly version: number;
+export interface BuildFiles extends Pick<LoggedBuild, 'files' | 'served'> {
+  readonly versionId: number;
   readonly buildId: number | null;
   /** What it was built for; undefined: nobody knows. */
-  readonly by: Target | undefined;
+  readonly target: ParsedTarget | undefined;
 }
 
 /** A file of a build, as it is to be written. */
-interface NewFile {
+interface NewFileRow {
   readonly file: FileState;
   readonly metadataSha256: string;
   readonly coreMetadata: CoreMetadata | null;
-  readonly version: number;
+  readonly versionId: number;
   readonly buildId: number | null;
-  readonly by: Target | undefined;
-  readonly tag: number;
+  readonly target: ParsedTarget | undefined;
+  readonly tagId: number;
 }
 
 /** A file that is there, which a build for this target has yielded as well. */
-type Yielded = Pick<FilesOfBuild, 'version' | 'by'> & { readonly filename: string };
+type ReusedFile = Pick<BuildFiles, 'versionId' | 'target'> & { readonly filename: string };
 
 /**
  * Writes the files of builds, whose versions the caller holds, all in one statement. One that is known already,
@@ -35,46 +35,51 @@ type Yielded = Pick<FilesOfBuild, 'version' | 'by'> & { readonly filename: strin
  * what it would serve if that build had been the first. Raises PIW_FILE_EXISTS for a name that is taken by a file
  * with other contents.
  */
-export async function insertFiles(db: Queryable, builds: readonly FilesOfBuild[]): Promise<void> {
-  const files = await newFiles(db, builds);
-  const known = await insertNew(db, files);
-  const again: readonly Yielded[] = [
+export async function insertFiles(db: Queryable, builds: readonly BuildFiles[]): Promise<void> {
+  const files = await toFileRows(db, builds);
+  const tagIdByFilename = await insertNewFiles(db, files);
+  const reused: readonly ReusedFile[] = [
     ...files
-      .filter(({ file, tag }) => known.get(file.filename) !== tag)
-      .map(({ file, version, by }) => ({ filename: file.filename, version, by })),
-    ...builds.flatMap(({ served, version, by }) => served.map((filename) => ({ filename, version, by }))),
+      .filter(({ file, tagId }) => tagIdByFilename.get(file.filename) !== tagId)
+      .map(({ file, versionId, target }) => ({ filename: file.filename, versionId, target })),
+    ...builds.flatMap(({ served, versionId, target }) =>
+      served.map((filename) => ({ filename, versionId, target })),
+    ),
   ];
-  for (const one of again) await widen(db, one);
+  for (const one of reused) await widenReach(db, one);
 }
 
-async function newFiles(db: Queryable, builds: readonly FilesOfBuild[]): Promise<readonly NewFile[]> {
+async function toFileRows(db: Queryable, builds: readonly BuildFiles[]): Promise<readonly NewFileRow[]> {
   const tags = new Map<string, number>();
-  const files: NewFile[] = [];
-  for (const { version, buildId, by, files: its } of builds) {
-    for (const [tuple, metadataSha256, coreMetadata] of its) {
+  const files: NewFileRow[] = [];
+  for (const { versionId, buildId, target, files: fileEntries } of builds) {
+    for (const [tuple, metadataSha256, coreMetadata] of fileEntries) {
       const file = fileFromMessage(tuple);
       const { py_version_tag: py, abi_tag: abi, platform_tag: platform } = file;
-      const reach = reachOf({ abi, platform }, by);
+      const reach = reachOf({ abi, platform }, target);
       const key = `${py}-${abi}-${platform} ${reach}`;
-      const tag = tags.get(key) ?? (await tagId(db, { py, abi, platform, reach }));
-      tags.set(key, tag);
-      files.push({ file, metadataSha256, coreMetadata, version, buildId, by, tag });
+      const tagId = tags.get(key) ?? (await ensureTagId(db, { py, abi, platform, reach }));
+      tags.set(key, tagId);
+      files.push({ file, metadataSha256, coreMetadata, versionId, buildId, target, tagId });
     }
   }
   return files;
 }
 
 /** Gives the tags under which each of them is known now, by name. */
-async function insertNew(db: Queryable, files: readonly NewFile[]): Promise<ReadonlyMap<string, number>> {
-  const byName = new Map<string, NewFile>();
-  for (const one of files) {
-    const { filename, filehash } = one.file;
-    const same = byName.get(filename);
-    if (same && same.file.filehash !== filehash) throw otherContents(filename);
-    byName.set(filename, same ?? one);
+async function insertNewFiles(
+  db: Queryable,
+  files: readonly NewFileRow[],
+): Promise<ReadonlyMap<string, number>> {
+  const byName = new Map<string, NewFileRow>();
+  for (const newFile of files) {
+    const { filename, filehash } = newFile.file;
+    const duplicate = byName.get(filename);
+    if (duplicate && duplicate.file.filehash !== filehash) throw contentConflict(filename);
+    byName.set(filename, duplicate ?? newFile);
   }
-  const all = [...byName.values()];
-  if (all.length === 0) return new Map();
+  const uniqueFiles = [...byName.values()];
+  if (uniqueFiles.length === 0) return new Map();
   const rows = await db.query<{ filename: string; sha256: string; tag_id: number }>(
     `insert into files (filename, version_id, build_id, filesize, sha256, metadata_sha256, tag_id, requires_python, dependencies, core_metadata)
      select * from unnest(
@@ -82,52 +87,52 @@ async function insertNew(db: Queryable, files: readonly NewFile[]): Promise<Read
      on conflict (filename) do update set filename = excluded.filename
      returning filename, sha256, tag_id`,
     [
-      all.map(({ file }) => file.filename),
-      all.map(({ version }) => version),
-      all.map(({ buildId }) => buildId),
-      all.map(({ file }) => file.filesize),
-      all.map(({ file }) => file.filehash),
-      all.map(({ metadataSha256 }) => metadataSha256),
-      all.map(({ tag }) => tag),
-      all.map(({ file }) => file.requires_python),
-      all.map(({ file }) => JSON.stringify(file.dependencies)),
-      all.map(({ coreMetadata }) => (coreMetadata === null ? null : JSON.stringify(coreMetadata))),
+      uniqueFiles.map(({ file }) => file.filename),
+      uniqueFiles.map(({ versionId }) => versionId),
+      uniqueFiles.map(({ buildId }) => buildId),
+      uniqueFiles.map(({ file }) => file.filesize),
+      uniqueFiles.map(({ file }) => file.filehash),
+      uniqueFiles.map(({ metadataSha256 }) => metadataSha256),
+      uniqueFiles.map(({ tagId }) => tagId),
+      uniqueFiles.map(({ file }) => file.requires_python),
+      uniqueFiles.map(({ file }) => JSON.stringify(file.dependencies)),
+      uniqueFiles.map(({ coreMetadata }) => (coreMetadata === null ? null : JSON.stringify(coreMetadata))),
     ],
   );
   for (const { filename, sha256 } of rows)
-    if (byName.get(filename)?.file.filehash !== sha256) throw otherContents(filename);
-  await remember(db, all);
+    if (byName.get(filename)?.file.filehash !== sha256) throw contentConflict(filename);
+  await recordPublished(db, uniqueFiles);
   return new Map(rows.map(({ filename, tag_id }) => [filename, tag_id]));
 }
 
 /** A pure wheel of PyPy's that CPython's build yields too is pure for both, and for whoever comes after them. */
-async function widen(db: Queryable, { filename, version, by }: Yielded): Promise<void> {
-  const [tags] = await db.query<WheelTags & Row>(
+async function widenReach(db: Queryable, { filename, versionId, target }: ReusedFile): Promise<void> {
+  const [tags] = await db.query<WheelTags & SqlRow>(
     `select py, abi, platform, reach from files join tags using (tag_id) where filename = $1 and version_id = $2`,
-    [filename, version],
+    [filename, versionId],
   );
   if (!tags) return;
-  const reach = widerReach(tags.reach, reachOf(tags, by));
+  const reach = widerReach(tags.reach, reachOf(tags, target));
   if (reach === tags.reach) return;
   await db.query('update files set tag_id = $2 where filename = $1', [
     filename,
-    await tagId(db, { ...tags, reach }),
+    await ensureTagId(db, { ...tags, reach }),
   ]);
 }
 
 /** Remembers for ever what these names stand for. Throws PIW_FILE_EXISTS for one that stood for other bytes. */
-async function remember(db: Queryable, files: readonly NewFile[]): Promise<void> {
-  const spent = await db.query<{ filename: string }>(
+async function recordPublished(db: Queryable, files: readonly NewFileRow[]): Promise<void> {
+  const conflicts = await db.query<{ filename: string }>(
     `with given as (select * from unnest($1::text[], $2::text[]) as g (filename, sha256)),
      added as (insert into published (filename, sha256) select * from given on conflict (filename) do nothing)
      select g.filename from given g join published p using (filename) where p.sha256 <> g.sha256`,
     [files.map(({ file }) => file.filename), files.map(({ file }) => file.filehash)],
   );
-  if (spent[0]) throw otherContents(spent[0].filename);
+  if (conflicts[0]) throw contentConflict(conflicts[0].filename);
 }
 
 /** What was ever published of the project and version in this wheel's name: [filename, SHA-256]. */
-export async function publishedLike(db: Queryable, filename: string): Promise<[string, string][]> {
+export async function publishedSiblings(db: Queryable, filename: string): Promise<[string, string][]> {
   const rows = await db.query<{ filename: string; sha256: string }>(
     'select filename, sha256 from published where wheel_stem(filename) = $1 order by filename',
     [wheelStem(filename)],
@@ -135,5 +140,5 @@ export async function publishedLike(db: Queryable, filename: string): Promise<[s
   return rows.map((row) => [row.filename, row.sha256]);
 }
 
-const otherContents = (filename: string): PiwError =>
+const contentConflict = (filename: string): PiwError =>
   new PiwError('PIW_FILE_EXISTS', `${filename} is known already, with other contents`);

@@ -1,21 +1,21 @@
-import type { EndedBuild, Front, History } from '../protocols/site.js';
-import type { Queryable, Row } from './pool.js';
+import type { EndedBuild, HomePageData, ActivityHistory } from '../protocols/site.js';
+import type { Queryable, SqlRow } from './pool.js';
 
-type Step = History['hours'][number];
+type HistoryPoint = ActivityHistory['hours'][number];
 
 /** How many builds and packages the home page names. */
-const NAMED = 20;
+const HOME_PAGE_ROWS = 20;
 
 /** What the home page shows beside the statistics. */
-export async function front(db: Queryable): Promise<Front> {
+export async function homePageData(db: Queryable): Promise<HomePageData> {
   return {
     history: {
-      hours: await steps(db, 'hour', 48),
-      days: await steps(db, 'day', 365),
-      months: await steps(db, 'month', 1200, 'greatest(first, known)'),
+      hours: await historyPoints(db, 'hour', 48),
+      days: await historyPoints(db, 'day', 365),
+      months: await historyPoints(db, 'month', 1200, 'greatest(first, known)'),
     },
-    latest: [...(await latest(db))],
-    popular: await popular(db),
+    latest: [...(await latestBuilds(db))],
+    popular: await popularPackages(db),
   };
 }
 
@@ -23,16 +23,16 @@ export async function front(db: Queryable): Promise<Front> {
  * What each of the last `count` hours, days or months (of UTC) came to, the one under way included, without a gap.
  * `from` is where that begins, if not with the `first`: `known` is the step in which anything happened first.
  */
-async function steps(
+async function historyPoints(
   db: Queryable,
   step: 'hour' | 'day' | 'month',
   count: number,
-  from = 'first',
-): Promise<Step[]> {
+  startExpression = 'first',
+): Promise<HistoryPoint[]> {
   const rows = await db.query<{ began: number; builds: number; failed: number; downloads: number }>(
     // Times without a zone are UTC's here: a day is 24 hours, whatever the session's own zone has.
     `with span as (
-       select ${from} as starts, this as ends from (
+       select ${startExpression} as starts, this as ends from (
          select this, this - interval '${String(count - 1)} ${step}' as first, known
          from date_trunc('${step}', now() at time zone 'UTC') this, date_trunc('${step}', least(now(), (
            select min(began) from history_now where step = 'month')) at time zone 'UTC') known) n
@@ -49,24 +49,24 @@ async function steps(
        select at at time zone 'UTC' as began from span, generate_series(starts, ends, '1 ${step}') at) s
      left join sums using (began) order by began`,
   );
-  return rows.map(({ began, builds, failed, downloads }): Step => [began, builds, failed, downloads]);
+  return rows.map(({ began, builds, failed, downloads }): HistoryPoint => [began, builds, failed, downloads]);
 }
 
-async function latest(db: Queryable): Promise<readonly EndedBuild[]> {
-  return await db.query<EndedBuild & Row>(
+async function latestBuilds(db: Queryable): Promise<readonly EndedBuild[]> {
+  return await db.query<EndedBuild & SqlRow>(
     `select b.build_id, p.package, v.version, t.abi, t.platform, b.status, b.failure_class,
        floor(extract(epoch from b.built_at) * 1000)::float8 as built, extract(epoch from b.duration)::float8 as duration_s,
        b.slave_id is null and b.status as imported
      from builds b join versions v using (version_id) join packages p using (package_id) join targets t using (target_id)
-     order by b.build_id desc limit ${String(NAMED)}`,
+     order by b.build_id desc limit ${String(HOME_PAGE_ROWS)}`,
   );
 }
 
 /** As they were when the month was last summed up: see sums.ts. What is quarantined is hidden everywhere. */
-async function popular(db: Queryable): Promise<Front['popular']> {
+async function popularPackages(db: Queryable): Promise<HomePageData['popular']> {
   const rows = await db.query<{ package: string; downloads: number }>(
     `select p.package, m.downloads from package_month m join packages p using (package_id)
-     where p.status <> 'quarantined' order by m.downloads desc, m.package_id limit ${String(NAMED)}`,
+     where p.status <> 'quarantined' order by m.downloads desc, m.package_id limit ${String(HOME_PAGE_ROWS)}`,
   );
   return rows.map((row) => [row.package, row.downloads]);
 }

@@ -1,4 +1,4 @@
-import type { Queryable, Row } from './pool.js';
+import type { Queryable, SqlRow } from './pool.js';
 
 /** Whose database this is, and which farm is at work on it. */
 export interface Installation {
@@ -14,8 +14,8 @@ export interface Installation {
   readonly beat: number;
 }
 
-export async function installation(db: Queryable): Promise<Installation | undefined> {
-  const [row] = await db.query<Installation & Row>(
+export async function readInstallation(db: Queryable): Promise<Installation | undefined> {
+  const [row] = await db.query<Installation & SqlRow>(
     `select id::text, name, holder, holder_host as "holderHost", beat,
        floor(extract(epoch from holder_since) * 1000)::float8 as "holderSince"
      from installation`,
@@ -24,7 +24,7 @@ export async function installation(db: Queryable): Promise<Installation | undefi
 }
 
 /** Takes the database for `holder`, unless it is another's than `from` or its beat has gone on from `beat`. */
-export async function holdInstallation(
+export async function claimInstallation(
   db: Queryable,
   { holder, host, from, beat }: { holder: string; host: string; from: string | null; beat: number },
 ): Promise<boolean> {
@@ -38,7 +38,7 @@ export async function holdInstallation(
 }
 
 /** Says that `holder` is still at work; false: the database is another's. */
-export async function beatInstallation(db: Queryable, holder: string): Promise<boolean> {
+export async function renewInstallation(db: Queryable, holder: string): Promise<boolean> {
   const rows = await db.query('update installation set beat = beat + 1 where holder = $1 returning 1', [
     holder,
   ]);
@@ -46,7 +46,7 @@ export async function beatInstallation(db: Queryable, holder: string): Promise<b
 }
 
 /** Lets the next farm begin at once, over whatever servers. */
-export async function leaveInstallation(db: Queryable, holder: string): Promise<void> {
+export async function releaseInstallation(db: Queryable, holder: string): Promise<void> {
   await db.query(
     'update installation set holder = null, holder_host = null, holder_since = null where holder = $1',
     [holder],
@@ -54,8 +54,8 @@ export async function leaveInstallation(db: Queryable, holder: string): Promise<
 }
 
 /** The same as one thing, for whoever joins a farm. */
-export const registryOf = (db: Queryable) => ({
-  read: () => installation(db),
-  hold: (claim: Parameters<typeof holdInstallation>[1]) => holdInstallation(db, claim),
-  beat: (holder: string) => beatInstallation(db, holder),
+export const installationRegistry = (db: Queryable) => ({
+  read: () => readInstallation(db),
+  hold: (claim: Parameters<typeof claimInstallation>[1]) => claimInstallation(db, claim),
+  beat: (holder: string) => renewInstallation(db, holder),
 });

@@ -5,16 +5,16 @@ import { fileURLToPath } from 'node:url';
 import { PiwError } from '../errors.js';
 import { Database, type Queryable } from './pool.js';
 
-const FOLDER = fileURLToPath(new URL('../../../sql/', import.meta.url));
+const MIGRATIONS_FOLDER = fileURLToPath(new URL('../../../sql/', import.meta.url));
 
 /** The migrations in sql/, whose numbers go from 1 without a gap. */
 function migrations(): readonly { readonly number: number; readonly sql: () => string }[] {
-  return readdirSync(FOLDER)
+  return readdirSync(MIGRATIONS_FOLDER)
     .filter((name) => /^\d{6}\.sql$/.test(name))
     .sort()
     .map((name) => ({
       number: Number(name.slice(0, 6)),
-      sql: () => readFileSync(join(FOLDER, name), 'utf8'),
+      sql: () => readFileSync(join(MIGRATIONS_FOLDER, name), 'utf8'),
     }));
 }
 
@@ -22,17 +22,17 @@ function migrations(): readonly { readonly number: number; readonly sql: () => s
 export const schemaVersion = (): number => migrations().at(-1)?.number ?? 0;
 
 /** The version of the tables that are there; 0: none are. Raises PIW_DATABASE_FOREIGN. */
-async function currentVersion(db: Queryable): Promise<number> {
+async function installedVersion(db: Queryable): Promise<number> {
   const columns = await db.query<{ table_name: string; column_name: string }>(
     `select table_name, column_name from information_schema.columns
      where table_schema = current_schema() and table_name in ('configuration', 'build_abis', 'packages')`,
   );
   if (columns.length === 0) return 0;
   if (!columns.some(({ column_name }) => column_name === 'schema_version')) {
-    const theirs = columns.some(({ table_name }) => table_name === 'build_abis');
+    const isPiwheels = columns.some(({ table_name }) => table_name === 'build_abis');
     throw new PiwError(
       'PIW_DATABASE_FOREIGN',
-      theirs
+      isPiwheels
         ? "this is a database of piwheels' own, which piw leaves as it is"
         : 'this database has tables of something else, which piw leaves as they are',
     );
@@ -42,13 +42,13 @@ async function currentVersion(db: Queryable): Promise<number> {
 }
 
 /** Raises PIW_DATABASE_VERSION unless the tables are of this program's version. */
-export async function checkVersion(db: Queryable): Promise<void> {
-  const [there, ours] = [await currentVersion(db), schemaVersion()];
-  if (there === ours) return;
-  const what = there === 0 ? 'has no tables yet' : `is at version ${String(there)}`;
+export async function checkSchemaVersion(db: Queryable): Promise<void> {
+  const [installed, required] = [await installedVersion(db), schemaVersion()];
+  if (installed === required) return;
+  const state = installed === 0 ? 'has no tables yet' : `is at version ${String(installed)}`;
   throw new PiwError(
     'PIW_DATABASE_VERSION',
-    `the database ${what}, and this piw needs version ${String(ours)}`,
+    `the database ${state}, and this piw needs version ${String(required)}`,
   );
 }
 
@@ -70,7 +70,7 @@ export async function migrate(
     return await database.transaction(async (db) => {
       // Two at once would both find nothing.
       await db.query('select pg_advisory_xact_lock($1)', [MIGRATION_LOCK]);
-      const from = await currentVersion(db);
+      const from = await installedVersion(db);
       const to = schemaVersion();
       if (from > to) {
         throw new PiwError(
@@ -88,7 +88,7 @@ export async function migrate(
         );
       }
       await db.query(`update installation set name = $1 where name = ''`, [hostname()]);
-      await grant(db, options.user);
+      await grantPrivileges(db, options.user);
       return { from, to };
     });
   } finally {
@@ -98,7 +98,7 @@ export async function migrate(
 
 const MIGRATION_LOCK = 0x706977;
 
-async function grant(db: Queryable, user: string): Promise<void> {
+async function grantPrivileges(db: Queryable, user: string): Promise<void> {
   const [role] = await db.query<{ me: boolean; quoted: string; schema: string }>(
     `select rolname = current_user as me, quote_ident(rolname) as quoted, quote_ident(current_schema()) as schema
      from pg_roles where rolname = $1`,

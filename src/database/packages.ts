@@ -1,7 +1,7 @@
 import type { Origin, SearchRow } from '../protocols/oracle.js';
-import { noteDue, notePackages } from './pages.js';
+import { markPagesDue, markPackagesDue } from './pages.js';
 import type { Database, Queryable } from './pool.js';
-import { hint, requeue } from './queue.js';
+import { notifyQueue, requeue } from './queue.js';
 
 export async function allPackages(db: Queryable): Promise<readonly string[]> {
   const rows = await db.query<{ package: string }>('select package from packages order by package');
@@ -33,7 +33,7 @@ export async function packageExists(db: Queryable, name: string): Promise<boolea
  * True if it is new. A description and further aliases are taken over by one that is there. Part of a
  * transaction: the queue follows.
  */
-export async function newPackage(
+export async function upsertPackage(
   db: Queryable,
   added: { package: string; description: string | null; origin: Origin; aliases: readonly string[] },
 ): Promise<boolean> {
@@ -62,7 +62,7 @@ export async function skipPackage(database: Database, name: string, skip: string
 }
 
 /** Hidden and not built, or (false) back again; one version, or (null) the package. */
-export async function quarantine(
+export async function setQuarantined(
   database: Database,
   name: string,
   version: string | null,
@@ -93,7 +93,7 @@ export async function deletePackage(database: Database, name: string): Promise<r
       [name],
     );
     await db.query('delete from packages where package = $1', [name]);
-    await noteDue(db, [['DELPKG', name]]);
+    await markPagesDue(db, [['DELPKG', name]]);
     return files.map(({ filename }) => filename);
   });
 }
@@ -132,6 +132,6 @@ async function requeuePackage(db: Queryable, name: string): Promise<void> {
     db,
     rows.map(({ version_id }) => version_id),
   );
-  await notePackages(db, [name]);
-  await hint(db);
+  await markPackagesDue(db, [name]);
+  await notifyQueue(db);
 }

@@ -1,19 +1,19 @@
 import { PiwError } from '../errors.js';
-import type { PageLane } from '../protocols/oracle.js';
+import type { PagePriority } from '../protocols/oracle.js';
 import { fence } from './fences.js';
 import type { Database, Queryable } from './pool.js';
 
-type Due = readonly [kind: string, argument: string, note: number];
+type DuePageTuple = readonly [kind: string, argument: string, note: number];
 
 /** How many pages are handed to the Secretary at once; the rest waits here. */
-const MOST = 1000;
+const PAGES_PER_LOAD = 1000;
 
 /**
  * Notes pages that are due, in the transaction that changes what they show; one that is named twice is noted
  * once. `PKG`: a package's index and its project page; `PROJECT`: the latter alone; `LOG`: of a build;
  * `DELPKG`: of a package that is forgotten.
  */
-export async function noteDue(
+export async function markPagesDue(
   db: Queryable,
   pages: readonly (readonly [kind: 'PKG' | 'PROJECT' | 'LOG' | 'DELPKG', argument: string])[],
 ): Promise<void> {
@@ -31,7 +31,7 @@ export async function noteDue(
  * The same for packages of which something has changed: the index, too, of one that has a file. Of most that a
  * feed tells of nothing was built, and their pages are not to hold up those that people install from.
  */
-export async function notePackages(db: Queryable, names: readonly string[]): Promise<void> {
+export async function markPackagesDue(db: Queryable, names: readonly string[]): Promise<void> {
   if (names.length === 0) return;
   await db.query(
     `insert into pages_backlog (kind, argument)
@@ -45,13 +45,13 @@ export async function notePackages(db: Queryable, names: readonly string[]): Pro
 }
 
 /** The holder of the lease that is asked for. */
-const TASK = 'the-secretary';
+const SECRETARY_TASK = 'the-secretary';
 
 /** What the Secretary has to say of pages; of others, who have no fence, only what is due is heard. */
-export interface Pages {
+export interface PageUpdates {
   readonly fence: number | null;
   readonly pages: readonly (readonly [kind: string, argument: string])[];
-  readonly written: readonly Due[];
+  readonly written: readonly DuePageTuple[];
   /** How packages are listed from now on: the serial of the page; null: not at all. */
   readonly listed: readonly (readonly [name: string, serial: number | null])[];
 }
@@ -63,23 +63,23 @@ export interface Pages {
  */
 export async function savePages(
   database: Database,
-  { fence: revision, pages, written, listed }: Pages,
+  { fence: revision, pages, written, listed }: PageUpdates,
 ): Promise<readonly number[]> {
   return await database.transaction(async (db) => {
-    if (revision !== null) await fence(db, TASK, revision);
+    if (revision !== null) await fence(db, SECRETARY_TASK, revision);
     else if (written.length > 0 || listed.length > 0)
       throw new PiwError('PIW_REFUSED', 'only a Secretary knows what was written');
-    const stay = listed.filter(([, serial]) => serial !== null);
-    const leave = listed.filter(([, serial]) => serial === null);
-    if (stay.length > 0) {
+    const listings = listed.filter(([, serial]) => serial !== null);
+    const delistings = listed.filter(([, serial]) => serial === null);
+    if (listings.length > 0) {
       await db.query(
         `insert into listed (package, serial) select * from unnest($1::text[], $2::bigint[])
          on conflict (package) do update set serial = excluded.serial where listed.serial < excluded.serial`,
-        [stay.map(([name]) => name), stay.map(([, serial]) => serial)],
+        [listings.map(([name]) => name), listings.map(([, serial]) => serial)],
       );
     }
-    if (leave.length > 0)
-      await db.query('delete from listed where package = any ($1)', [leave.map(([name]) => name)]);
+    if (delistings.length > 0)
+      await db.query('delete from listed where package = any ($1)', [delistings.map(([name]) => name)]);
     if (written.length > 0) {
       await db.query(
         `delete from pages_backlog b using unnest($1::text[], $2::text[], $3::bigint[]) as w (kind, argument, note)
@@ -91,11 +91,11 @@ export async function savePages(
         ],
       );
     }
-    return await noted(db, pages);
+    return await insertDuePages(db, pages);
   });
 }
 
-async function noted(db: Queryable, pages: Pages['pages']): Promise<readonly number[]> {
+async function insertDuePages(db: Queryable, pages: PageUpdates['pages']): Promise<readonly number[]> {
   if (pages.length === 0) return [];
   const rows = await db.query<{ kind: string; argument: string; note: number }>(
     `insert into pages_backlog (kind, argument)
@@ -110,13 +110,13 @@ async function noted(db: Queryable, pages: Pages['pages']): Promise<readonly num
 /** The pages of a lane that are due, in the order of their notes, after that one: see the index pages_next. */
 export async function loadPages(
   db: Queryable,
-  lane: PageLane,
+  priority: PagePriority,
   after: number,
 ): Promise<readonly [string, string, number][]> {
   const rows = await db.query<{ kind: string; argument: string; note: number }>(
     `select kind, argument, note from pages_backlog
-     where lane_of(kind) = $1 and note > $2 order by note limit ${String(MOST)}`,
-    [lane, after],
+     where lane_of(kind) = $1 and note > $2 order by note limit ${String(PAGES_PER_LOAD)}`,
+    [priority, after],
   );
   return rows.map(({ kind, argument, note }) => [kind, argument, note]);
 }
@@ -125,12 +125,12 @@ export async function loadPages(
  * The first of a thousand serials that nobody was ever given, and how many they are. Raises PIW_FENCED: one that
  * was replaced would get higher ones than who took over has.
  */
-export async function newSerials(
+export async function allocateSerials(
   database: Database,
   revision: number,
 ): Promise<{ first: number; count: number }> {
   return await database.transaction(async (db) => {
-    await fence(db, TASK, revision);
+    await fence(db, SECRETARY_TASK, revision);
     const [row] = await db.query<{ first: number }>("select nextval('serials') as first");
     if (!row) throw new Error('a sequence always has a next value');
     return { first: row.first, count: 1000 };

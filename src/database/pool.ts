@@ -2,16 +2,16 @@ import { userInfo } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import copyStreams from 'pg-copy-streams';
-import { PiwError, reason } from '../errors.js';
-import { verdictOf } from './sql-states.js';
-import { TROUBLES, TroubleWatch, type Teller } from './trouble.js';
+import { PiwError, errorMessage } from '../errors.js';
+import { classifyDatabaseError } from './sql-states.js';
+import { SERVER_PROBLEMS, ServerProblemMonitor, type ConditionSink } from './trouble.js';
 
 export type Client = pg.PoolClient;
-export type Row = Readonly<Record<string, unknown>>;
+export type SqlRow = Readonly<Record<string, unknown>>;
 
 /** Anything that a query can be put to: the pool, or the connection of a transaction. */
 export interface Queryable {
-  query<R extends Row>(sql: string, values?: readonly unknown[]): Promise<readonly R[]>;
+  query<R extends SqlRow>(sql: string, values?: readonly unknown[]): Promise<readonly R[]>;
 }
 
 /** The connection of a transaction. */
@@ -21,11 +21,11 @@ export interface Transaction extends Queryable {
 }
 
 /** Connections of one process. An actor that needs more at once waits; PostgreSQL has 100 in all. */
-const CONNECTIONS = 6;
-const STATEMENT_LIMIT_MS = 60_000;
+const MAX_CONNECTIONS = 6;
+const STATEMENT_TIMEOUT_MS = 60_000;
 /** Attempts at a transaction that another one was in the way of, and the pause before each further one, at most. */
-const TRIES = 5;
-const RACE_PAUSE_MS = 30;
+const MAX_ATTEMPTS = 5;
+const MAX_RETRY_PAUSE_MS = 30;
 
 // Counts and sizes are far from 2^53; as text they would have to be converted everywhere.
 pg.types.setTypeParser(pg.types.builtins.INT8, Number);
@@ -38,7 +38,7 @@ pg.types.setTypeParser(pg.types.builtins.INT8, Number);
 export class Database implements Queryable {
   readonly #pool: pg.Pool;
   readonly #config: pg.PoolConfig;
-  readonly #trouble: TroubleWatch;
+  readonly #problemMonitor: ServerProblemMonitor;
 
   private constructor(config: pg.PoolConfig) {
     this.#config = config;
@@ -46,7 +46,7 @@ export class Database implements Queryable {
     // An idle connection that breaks is only thrown away.
     this.#pool.on('error', () => undefined);
     const { host = '', port = 0, database = '' } = config;
-    this.#trouble = new TroubleWatch(`${host}:${String(port)}/${database}`, async () => {
+    this.#problemMonitor = new ServerProblemMonitor(`${host}:${String(port)}/${database}`, async () => {
       const { rows } = await this.#pool.query<{ transaction_read_only: string }>(
         'show transaction_read_only',
       );
@@ -72,12 +72,12 @@ export class Database implements Queryable {
     } = {},
   ): Promise<Database> {
     const database = new Database({
-      ...connection(dsn),
+      ...poolConfig(dsn),
       application_name: `piw ${name}`,
-      max: options.connections ?? CONNECTIONS,
+      max: options.connections ?? MAX_CONNECTIONS,
       connectionTimeoutMillis: 5000,
       idleTimeoutMillis: 60_000,
-      statement_timeout: STATEMENT_LIMIT_MS,
+      statement_timeout: STATEMENT_TIMEOUT_MS,
       allowExitOnIdle: true,
       options: [
         // What has enable_seqscan off looks costly to the planner, which would compile it anew each time, for a second.
@@ -98,20 +98,20 @@ export class Database implements Queryable {
   }
 
   /** Tells from now on what the server suffers from, and when that is over. */
-  tellTo(teller: Teller): void {
-    this.#trouble.tellTo(teller);
+  reportTo(sink: ConditionSink): void {
+    this.#problemMonitor.reportTo(sink);
   }
 
-  async query<R extends Row>(sql: string, values: readonly unknown[] = []): Promise<readonly R[]> {
-    return await this.#guarded(() => run<R>(this.#pool, sql, values));
+  async query<R extends SqlRow>(sql: string, values: readonly unknown[] = []): Promise<readonly R[]> {
+    return await this.#withRetry(() => runQuery<R>(this.#pool, sql, values));
   }
 
   /**
    * Does `what` in one transaction, again if it lost a race with another one. So `what` must have no
    * effect of its own beside the database.
    */
-  async transaction<T>(what: (db: Transaction) => Promise<T>): Promise<T> {
-    return await this.#guarded(() => this.#once(what));
+  async transaction<T>(work: (db: Transaction) => Promise<T>): Promise<T> {
+    return await this.#withRetry(() => this.#runTransaction(work));
   }
 
   /**
@@ -119,11 +119,11 @@ export class Database implements Queryable {
    * new: what was said before it was there is not known. A notification is only ever a hint.
    */
   listen(channel: string, onHint: () => void, signal: AbortSignal): void {
-    const listen = async (): Promise<void> => {
+    const keepListening = async (): Promise<void> => {
       while (!signal.aborted) {
         const client = new pg.Client(this.#config);
         try {
-          const broken = new Promise<void>((resolve) => {
+          const disconnected = new Promise<void>((resolve) => {
             client.on('error', () => {
               resolve();
             });
@@ -142,7 +142,7 @@ export class Database implements Queryable {
           client.on('notification', onHint);
           await client.query(`listen ${channel}`);
           onHint();
-          await broken;
+          await disconnected;
         } catch {
           // The database is away; the caller's slow poll stands in until it is back.
         }
@@ -150,71 +150,71 @@ export class Database implements Queryable {
         await new Promise((resolve) => setTimeout(resolve, 500));
       }
     };
-    void listen();
+    void keepListening();
   }
 
   async close(): Promise<void> {
-    this.#trouble.close();
+    this.#problemMonitor.close();
     await this.#pool.end();
   }
 
   /** Tries again what another transaction was in the way of: nothing of it has happened. */
-  async #guarded<T>(what: () => Promise<T>): Promise<T> {
-    for (let tries = 1; ; tries += 1) {
+  async #withRetry<T>(operation: () => Promise<T>): Promise<T> {
+    for (let attempt = 1; ; attempt += 1) {
       try {
-        return await what();
+        return await operation();
       } catch (error) {
-        const verdict = error instanceof PiwError ? undefined : verdictOf(error);
-        if (verdict === undefined) throw error;
-        if (verdict === 'fault')
+        const errorKind = error instanceof PiwError ? undefined : classifyDatabaseError(error);
+        if (errorKind === undefined) throw error;
+        if (errorKind === 'fault')
           throw new PiwError(
             'PIW_DATABASE_FAULT',
-            `the database refuses a request: ${reason(error)} (SQLSTATE ${sqlState(error)})`,
+            `the database refuses a request: ${errorMessage(error)} (SQLSTATE ${sqlState(error)})`,
             { cause: error },
           );
-        if (verdict === 'retry' && tries < TRIES) {
-          await sleep(Math.random() * RACE_PAUSE_MS * tries);
+        if (errorKind === 'retry' && attempt < MAX_ATTEMPTS) {
+          await sleep(Math.random() * MAX_RETRY_PAUSE_MS * attempt);
           continue;
         }
-        const text = `${TROUBLES[verdict].text}: ${reason(error)}`;
-        this.#trouble.failed(verdict, text);
+        const text = `${SERVER_PROBLEMS[errorKind].text}: ${errorMessage(error)}`;
+        this.#problemMonitor.recordFailure(errorKind, text);
         throw new PiwError('PIW_DATABASE', text, { cause: error });
       }
     }
   }
 
-  async #once<T>(what: (db: Transaction) => Promise<T>): Promise<T> {
+  async #runTransaction<T>(work: (db: Transaction) => Promise<T>): Promise<T> {
     const client = await this.#pool.connect();
-    let broken: Error | undefined;
+    let connectionError: Error | undefined;
     // Without a listener an error between two queries would end the process.
-    const onError = (error: Error) => (broken = error);
+    const onError = (error: Error) => (connectionError = error);
     client.on('error', onError);
     try {
       await client.query('begin');
-      const result = await what({
-        query: (sql, values = []) => run(client, sql, values),
+      const result = await work({
+        query: (sql, values = []) => runQuery(client, sql, values),
         copy: (sql, rows) => copy(client, sql, rows),
       });
       await client.query('commit');
       return result;
     } catch (error) {
-      await client.query('rollback').catch((e: unknown) => (broken = e as Error));
+      await client.query('rollback').catch((e: unknown) => (connectionError = e as Error));
       throw error;
     } finally {
       client.off('error', onError);
-      client.release(broken);
+      client.release(connectionError);
     }
   }
 }
 
-async function run<R extends Row>(
-  on: pg.Pool | pg.PoolClient,
+async function runQuery<R extends SqlRow>(
+  executor: pg.Pool | pg.PoolClient,
   sql: string,
   values: readonly unknown[],
 ): Promise<readonly R[]> {
   // A statement with parameters is prepared once for each connection, under its own text's name.
-  const name = values.length > 0 ? nameOf(sql) : undefined;
-  const result = await on.query<R>({
+  const name = values.length > 0 ? statementName(sql) : undefined;
+  const result = await executor.query<R>({
     text: sql,
     values: [...values],
     ...(name === undefined ? {} : { name }),
@@ -231,26 +231,28 @@ async function copy(client: pg.PoolClient, sql: string, rows: string): Promise<v
   });
 }
 
-const names = new Map<string, string>();
-function nameOf(sql: string): string {
-  let name = names.get(sql);
+const statementNames = new Map<string, string>();
+function statementName(sql: string): string {
+  let name = statementNames.get(sql);
   if (name === undefined) {
-    name = `s${String(names.size)}`;
-    names.set(sql, name);
+    name = `s${String(statementNames.size)}`;
+    statementNames.set(sql, name);
   }
   return name;
 }
 
 export function sqlState(error: unknown): string {
-  const inner = error instanceof PiwError ? error.cause : error;
-  return typeof inner === 'object' && inner !== null && 'code' in inner ? String(inner.code) : '';
+  const driverError = error instanceof PiwError ? error.cause : error;
+  return typeof driverError === 'object' && driverError !== null && 'code' in driverError
+    ? String(driverError.code)
+    : '';
 }
 
 /**
  * What `pg` connects with. A DSN without a host means the local Unix socket, the operating system's
  * user and peer login, as libpq has it; `pg` alone would take TCP on localhost.
  */
-function connection(dsn: string): pg.PoolConfig {
+function poolConfig(dsn: string): pg.PoolConfig {
   const url = URL.canParse(dsn) ? new URL(dsn) : undefined;
   if (!url || !['postgres:', 'postgresql:'].includes(url.protocol)) {
     throw new PiwError('PIW_CONFIG', 'the DSN is not of the form postgres://user:password@host/database');

@@ -8,9 +8,9 @@ import type {
 } from '../protocols/oracle.js';
 import type { CoreMetadata } from '../protocols/fields.js';
 import { newestRelease } from '../wheels/newest-release.js';
-import type { Queryable, Row } from './pool.js';
+import type { Queryable, SqlRow } from './pool.js';
 
-type Rows<T> = T & Row;
+type RowOf<T> = T & SqlRow;
 
 const FILE_COLUMNS = `f.filename, v.version, f.filesize, f.sha256, f.metadata_sha256, f.requires_python, v.yanked,
   floor(extract(epoch from f.uploaded) * 1000)::float8 as uploaded`;
@@ -41,10 +41,10 @@ export async function packageFiles(
     [name],
   );
   const { status = null, listed = null } = row ?? {};
-  const nothing = { versions: [], files: [], metadata: null, listed };
-  if (!row || status === null) return { exists: false, status: 'active', ...nothing };
-  if (status === 'quarantined' || (row.gone && !gone)) return { exists: true, status, ...nothing };
-  const files = await db.query<Rows<IndexedFile>>(
+  const emptyResult = { versions: [], files: [], metadata: null, listed };
+  if (!row || status === null) return { exists: false, status: 'active', ...emptyResult };
+  if (status === 'quarantined' || (row.gone && !gone)) return { exists: true, status, ...emptyResult };
+  const files = await db.query<RowOf<IndexedFile>>(
     `select ${FILE_COLUMNS}
      from files f join versions v using (version_id) join packages p using (package_id)
      where p.package = $1 and not v.quarantined and (v.gone is null or $2)
@@ -96,7 +96,7 @@ export async function versionFiles(db: Queryable, name: string, version: string)
 
 /** The version that a file is of, and the target that it was built for, if that is still known. */
 export async function fileOrigin(db: Queryable, filename: string): Promise<FileOrigin | null> {
-  const [row] = await db.query<Rows<{ origin: FileOrigin }>>(
+  const [row] = await db.query<RowOf<{ origin: FileOrigin }>>(
     `select json_build_array(p.package, v.version, t.abi, t.platform) as origin
      from files f join versions v using (version_id) join packages p using (package_id)
      left join builds b on b.build_id = f.build_id left join targets t on t.target_id = b.target_id
@@ -107,29 +107,29 @@ export async function fileOrigin(db: Queryable, filename: string): Promise<FileO
 }
 
 /** All that a project's page shows; null where there is no such package. Versions newest first. */
-export async function project(db: Queryable, name: string): Promise<Project | null> {
-  const [row] = await db.query<Rows<Pick<Project, 'package' | 'description' | 'status' | 'skip'>>>(
+export async function projectDetails(db: Queryable, name: string): Promise<Project | null> {
+  const [row] = await db.query<RowOf<Pick<Project, 'package' | 'description' | 'status' | 'skip'>>>(
     'select package, description, status, skip from packages where package = $1',
     [name],
   );
   if (!row) return null;
-  const { package: its, description, status, skip } = row;
+  const { package: packageName, description, status, skip } = row;
   return {
-    package: its,
+    package: packageName,
     description,
     status,
     skip,
-    ...(await downloadsOf(db, name)),
-    versions: await versions(db, name),
-    files: await files(db, name),
+    ...(await projectDownloads(db, name)),
+    versions: await projectVersions(db, name),
+    files: await projectFiles(db, name),
   };
 }
 
-async function downloadsOf(
+async function projectDownloads(
   db: Queryable,
   name: string,
 ): Promise<Pick<Project, 'downloads' | 'downloads_last_month'>> {
-  const [row] = await db.query<Rows<Pick<Project, 'downloads' | 'downloads_last_month'>>>(
+  const [row] = await db.query<RowOf<Pick<Project, 'downloads' | 'downloads_last_month'>>>(
     `select coalesce(sum(d.downloads), 0)::bigint as downloads,
        coalesce(sum(d.downloads) filter (where d.day > (now() at time zone 'UTC')::date - 30), 0)::bigint
          as downloads_last_month
@@ -139,8 +139,8 @@ async function downloadsOf(
   return row ?? { downloads: 0, downloads_last_month: 0 };
 }
 
-async function versions(db: Queryable, name: string): Promise<ProjectVersion[]> {
-  const rows = await db.query<Rows<Omit<ProjectVersion, 'targets'> & { version_id: number }>>(
+async function projectVersions(db: Queryable, name: string): Promise<ProjectVersion[]> {
+  const rows = await db.query<RowOf<Omit<ProjectVersion, 'targets'> & { version_id: number }>>(
     `select v.version_id, v.version, floor(extract(epoch from v.released) * 1000)::float8 as released,
        coalesce(v.skip, case when coalesce(p.gone, v.gone) is not null then 'the index has it no more' end) as skip, v.yanked,
        v.has_sdist, s.specifier as requires_python
@@ -148,7 +148,7 @@ async function versions(db: Queryable, name: string): Promise<ProjectVersion[]> 
      where p.package = $1 order by v.sort_key desc, v.version desc`,
     [name],
   );
-  const states = await db.query<Rows<VersionOnTarget & { version_id: number }>>(
+  const states = await db.query<RowOf<VersionOnTarget & { version_id: number }>>(
     `select s.version_id, s.abi, s.platform, s.build_id, s.failure_class, s.reason, s.remark, s.filename, s.state,
        floor(extract(epoch from s.held_until) * 1000)::float8 as held_until
      from packages p join standings s using (package_id)
@@ -172,8 +172,8 @@ async function versions(db: Queryable, name: string): Promise<ProjectVersion[]> 
   }));
 }
 
-async function files(db: Queryable, name: string): Promise<ProjectFile[]> {
-  const rows = await db.query<Rows<ProjectFile>>(
+async function projectFiles(db: Queryable, name: string): Promise<ProjectFile[]> {
+  const rows = await db.query<RowOf<ProjectFile>>(
     `select ${FILE_COLUMNS}, f.build_id, f.dependencies, f.core_metadata, b.remark, b.provenance, s.label as slave,
        floor(extract(epoch from b.built_at) * 1000)::float8 as built, extract(epoch from b.duration)::float8 as duration_s,
        coalesce((select d.downloads from file_downloads d where d.file_id = f.file_id), 0) as downloads,

@@ -1,5 +1,5 @@
 import type { QueueLength } from '../protocols/oracle.js';
-import type { Queryable, Row } from './pool.js';
+import type { Queryable, SqlRow } from './pool.js';
 
 /** What takes long to count; `estimated`: of what is many, about so much. */
 export interface QueueCount {
@@ -10,7 +10,7 @@ export interface QueueCount {
   readonly estimated: boolean;
 }
 
-interface Length {
+interface QueueLengthRow {
   readonly [column: string]: unknown;
   readonly abi: string;
   readonly platform: string;
@@ -20,15 +20,15 @@ interface Length {
 }
 
 /** Up to so many builds, of a target and priority or of an hour, are counted, and more of them estimated. */
-const COUNTED = 20_000;
+const MAX_COUNTED = 20_000;
 /** The estimate is made of so many pages of the table: right to about ten in a hundred. */
-const SAMPLED = 2000;
+const SAMPLED_BLOCKS = 2000;
 
 const IN_LAST_HOUR = "built_at > now() - interval '1 hour'";
 
 /** Counts all of it: 1.5 s for five million builds that wait, half a second for as many that have ended. */
 export async function countQueue(db: Queryable): Promise<QueueCount> {
-  const rows = await db.query<Length>(
+  const rows = await db.query<QueueLengthRow>(
     `select t.abi, t.platform, q.priority, q.waiting, floor(extract(epoch from q.oldest) * 1000)::float8 as oldest
      from (
        select target_id, priority, count(*) as waiting, min(released) as oldest
@@ -38,7 +38,7 @@ export async function countQueue(db: Queryable): Promise<QueueCount> {
   const [ended] = await db.query<{ last_hour: number }>(
     `select count(*) as last_hour from builds where ${IN_LAST_HOUR}`,
   );
-  return { lengths: rows.map(lengthOf), last_hour: ended?.last_hour ?? 0, estimated: false };
+  return { lengths: rows.map(toQueueLength), last_hour: ended?.last_hour ?? 0, estimated: false };
 }
 
 /** The same in a tenth of a second, however much it is: exact where it is little. */
@@ -46,8 +46,8 @@ export async function estimateQueue(db: Queryable): Promise<QueueCount> {
   const [size] = await db.query<{ pages: number }>(
     `select pg_relation_size('queue') / current_setting('block_size')::bigint as pages`,
   );
-  const share = Math.min(1, SAMPLED / Math.max(1, size?.pages ?? 1));
-  const rows = await db.query<Length & { sampled: number }>(
+  const sampledShare = Math.min(1, SAMPLED_BLOCKS / Math.max(1, size?.pages ?? 1));
+  const rows = await db.query<QueueLengthRow & { sampled: number }>(
     `with sample as materialized (
        select target_id, priority, count(*) as waiting
        from queue tablesample system ($1) where lease is null group by target_id, priority)
@@ -62,39 +62,43 @@ export async function estimateQueue(db: Queryable): Promise<QueueCount> {
        select count(*) as waiting from (
          select from queue q where q.target_id = t.target_id and q.priority = p.priority and q.lease is null
          -- So that it is read by the index: where all are alike, a look at the table itself seems as near.
-         order by q.released desc nulls last, q.version_id desc limit ${String(COUNTED)}) front) counted
+         order by q.released desc nulls last, q.version_id desc limit ${String(MAX_COUNTED)}) front) counted
      left join sample s using (target_id, priority)
      where counted.waiting > 0 order by t.rank, t.platform, priority desc`,
-    [share * 100],
+    [sampledShare * 100],
   );
-  const many = (row: Length) => row.waiting === COUNTED;
-  const ended = await estimateLastHour(db);
+  const isEstimated = (row: QueueLengthRow) => row.waiting === MAX_COUNTED;
+  const lastHour = await estimateLastHour(db);
   return {
     lengths: rows.map((row) =>
-      lengthOf(many(row) ? { ...row, waiting: Math.max(COUNTED, roughly(row.sampled / share)) } : row),
+      toQueueLength(
+        isEstimated(row)
+          ? { ...row, waiting: Math.max(MAX_COUNTED, roundToTwoDigits(row.sampled / sampledShare)) }
+          : row,
+      ),
     ),
-    last_hour: ended.many ? roughly(ended.last_hour) : ended.last_hour,
-    estimated: ended.many || rows.some(many),
+    last_hour: lastHour.estimated ? roundToTwoDigits(lastHour.last_hour) : lastHour.last_hour,
+    estimated: lastHour.estimated || rows.some(isEstimated),
   };
 }
 
 /** Builds are numbered in the order in which they end, nearly; where they are many, the numbers tell how many. */
-async function estimateLastHour(db: Queryable): Promise<{ last_hour: number; many: boolean }> {
+async function estimateLastHour(db: Queryable): Promise<{ last_hour: number; estimated: boolean }> {
   const [row] = await db.query<{ counted: number; numbers: number | null }>(
     `select
-       (select count(*) from (select from builds where ${IN_LAST_HOUR} limit ${String(COUNTED)}) front) as counted,
+       (select count(*) from (select from builds where ${IN_LAST_HOUR} limit ${String(MAX_COUNTED)}) front) as counted,
        (select build_id from builds order by built_at desc limit 1)
          - (select build_id from builds where ${IN_LAST_HOUR} order by built_at limit 1) as numbers`,
   );
   const counted = row?.counted ?? 0;
-  if (counted < COUNTED) return { last_hour: counted, many: false };
-  return { last_hour: Math.max(counted, row?.numbers ?? 0), many: true };
+  if (counted < MAX_COUNTED) return { last_hour: counted, estimated: false };
+  return { last_hour: Math.max(counted, row?.numbers ?? 0), estimated: true };
 }
 
 /** No more digits than a sample is worth. */
-const roughly = (count: number): number => Number(count.toPrecision(2));
+const roundToTwoDigits = (count: number): number => Number(count.toPrecision(2));
 
-const lengthOf = ({ abi, platform, priority, waiting, oldest }: Length): QueueLength => [
+const toQueueLength = ({ abi, platform, priority, waiting, oldest }: QueueLengthRow): QueueLength => [
   abi,
   platform,
   priority,
@@ -102,7 +106,7 @@ const lengthOf = ({ abi, platform, priority, waiting, oldest }: Length): QueueLe
   oldest,
 ];
 
-export interface QueuePace {
+export interface QueueActivity {
   /** How many builds slaves have now. */
   readonly building: number;
   /** How many are held back after failures that pass. */
@@ -111,8 +115,8 @@ export interface QueuePace {
   readonly last_minute: number;
 }
 
-export async function queuePace(db: Queryable): Promise<QueuePace> {
-  const [row] = await db.query<QueuePace & Row>(
+export async function queueActivity(db: Queryable): Promise<QueueActivity> {
+  const [row] = await db.query<QueueActivity & SqlRow>(
     `select building, leased - building as held,
        (select count(*) from builds where built_at > now() - interval '1 minute') as last_minute
      from (select count(*) as leased, count(slave_id) as building from queue where lease is not null) q`,

@@ -1,20 +1,20 @@
-import type { PutBack } from '../protocols/retry.js';
-import type { QueuedVersion, TARGET_STATE } from '../protocols/oracle.js';
-import type { Queryable, Row } from './pool.js';
+import type { RequeueReason } from '../protocols/retry.js';
+import type { QueuedVersion, TARGET_STATES } from '../protocols/oracle.js';
+import type { Queryable, SqlRow } from './pool.js';
 
 /** Positions are counted so far, for a package that waits behind millions: 30 ms for each target. */
-const COUNTED = 50_000;
+const MAX_POSITION = 50_000;
 
 /** Which builds of the same priority are given out first, by their release; see front in queue.ts. */
 export type QueueOrder = 'newest' | 'oldest';
 
-interface Found extends Row {
+interface StandingRow extends SqlRow {
   readonly version_id: number;
   readonly target_id: number;
   readonly version: string;
   readonly abi: string;
   readonly platform: string;
-  readonly state: (typeof TARGET_STATE)[number];
+  readonly state: (typeof TARGET_STATES)[number];
   readonly priority: number | null;
   readonly slave: string | null;
   readonly filename: string | null;
@@ -23,7 +23,7 @@ interface Found extends Row {
   /** Why its newest build failed, in a sentence. */
   readonly reason: string | null;
   /** Why its newest build no longer counts; null: it does. */
-  readonly put_back: PutBack | null;
+  readonly put_back: RequeueReason | null;
   /** Why it isn't eligible at all. */
   readonly barred: string | null;
   readonly admitted: boolean;
@@ -35,8 +35,12 @@ interface Found extends Row {
 }
 
 /** Where each version of a package stands on each target, and why; newest first. Empty: no such package. */
-export async function packageQueue(db: Queryable, name: string, first: QueueOrder): Promise<QueuedVersion[]> {
-  const rows = await db.query<Found>(
+export async function packageQueue(
+  db: Queryable,
+  name: string,
+  backlogOrder: QueueOrder,
+): Promise<QueuedVersion[]> {
+  const rows = await db.query<StandingRow>(
     `select s.version_id, s.target_id, v.version, s.abi, s.platform, s.state, s.priority,
        l.label as slave, s.filename, s.build_id, s.failure_class, s.reason, s.put_back,
        case when v.skip is not null then 'skipped because ' || v.skip
@@ -54,20 +58,20 @@ export async function packageQueue(db: Queryable, name: string, first: QueueOrde
      where p.package = $1 order by v.sort_key desc, v.version desc, s.rank, s.platform`,
     [name],
   );
-  const positions = await positionsOf(db, rows, first);
+  const positions = await findPositions(db, rows, backlogOrder);
   // Of each version and platform the lowest ABI so far that is in the queue: the others wait for it.
-  const queued = new Map<string, string>();
+  const lowestQueuedAbi = new Map<string, string>();
   return rows.map((row) => {
     const { version, abi, platform, state } = row;
-    const place = `${String(row.version_id)} ${platform}`;
-    const ahead = queued.get(place);
-    if (row.priority !== null && ahead === undefined) queued.set(place, abi);
+    const versionKey = `${String(row.version_id)} ${platform}`;
+    const earlierAbi = lowestQueuedAbi.get(versionKey);
+    if (row.priority !== null && earlierAbi === undefined) lowestQueuedAbi.set(versionKey, abi);
     const position = positions.get(row) ?? null;
-    return [version, abi, platform, state, position, standing(row, position, ahead)];
+    return [version, abi, platform, state, position, describeStanding(row, position, earlierAbi)];
   });
 }
 
-function standing(row: Found, position: number | null, ahead: string | undefined): string {
+function describeStanding(row: StandingRow, position: number | null, earlierAbi: string | undefined): string {
   const { filename, slave, failure_class, build_id, barred } = row;
   switch (row.state) {
     case 'built':
@@ -76,84 +80,88 @@ function standing(row: Found, position: number | null, ahead: string | undefined
       return `slave ${slave ?? ''} has it`;
     case 'waiting':
       if (row.held_until !== null) {
-        return `tried again${failure_class === null ? '' : ` after ${failureOf(row)}`}, at ${new Date(row.held_until).toISOString().slice(0, 16).replace('T', ' ')} UTC`;
+        return `tried again${failure_class === null ? '' : ` after ${describeFailure(row)}`}, at ${new Date(row.held_until).toISOString().slice(0, 16).replace('T', ' ')} UTC`;
       }
-      return [putBackReason(row), position === null ? BEYOND : ''].filter((text) => text !== '').join('; ');
+      return [describeRequeue(row), position === null ? TOO_FAR_BACK : '']
+        .filter((text) => text !== '')
+        .join('; ');
     case 'failed':
-      return failureOf(row);
+      return describeFailure(row);
     case 'none':
       if (barred !== null) return barred;
       if (!row.admitted) return `it requires Python ${row.requires_python ?? ''}`;
       if (row.target_skip !== null) return `nothing is built for it: ${row.target_skip}`;
       if (!row.filled) return 'the target is new, and this version is not queued yet';
-      if (ahead !== undefined) return `${ahead} is built first, which may serve it too`;
+      if (earlierAbi !== undefined) return `${earlierAbi} is built first, which may serve it too`;
       return 'it is not due';
   }
 }
 
-const failureOf = ({ failure_class, build_id, reason }: Found): string =>
+const describeFailure = ({ failure_class, build_id, reason }: StandingRow): string =>
   `${failure_class ?? 'other'}, build ${String(build_id)}${reason === null ? '' : `: ${reason}`}`;
 
 /** Why a version that has failed waits again. */
-function putBackReason(row: Found): string {
+function describeRequeue(row: StandingRow): string {
   if (row.put_back === null) return '';
   return row.put_back === 'retry'
-    ? `put back after ${failureOf(row)}`
-    : `another slave is to confirm ${failureOf(row)}`;
+    ? `put back after ${describeFailure(row)}`
+    : `another slave is to confirm ${describeFailure(row)}`;
 }
 
-const BEYOND = `more than ${COUNTED.toLocaleString('en')} builds come before it`;
+const TOO_FAR_BACK = `more than ${MAX_POSITION.toLocaleString('en')} builds come before it`;
 
 /**
  * The places in the queue, from 1, of those that wait: for each target the front of the queue is read once,
  * in the order of the index queue_next, which is that in which builds are given out. What isn't found there
  * waits further back.
  */
-async function positionsOf(
+async function findPositions(
   db: Queryable,
-  rows: readonly Found[],
-  first: QueueOrder,
-): Promise<ReadonlyMap<Found, number>> {
-  const by =
-    first === 'newest'
+  rows: readonly StandingRow[],
+  backlogOrder: QueueOrder,
+): Promise<ReadonlyMap<StandingRow, number>> {
+  const orderBy =
+    backlogOrder === 'newest'
       ? 'released desc nulls last, version_id desc'
       : 'released asc nulls first, version_id asc';
-  const positions = new Map<Found, number>();
-  const waiting = groups(rows.filter(({ state, held_until }) => state === 'waiting' && held_until === null));
-  const place = async (group: Group): Promise<void> => {
+  const positions = new Map<StandingRow, number>();
+  const waitingGroups = groupByTargetAndPriority(
+    rows.filter(({ state, held_until }) => state === 'waiting' && held_until === null),
+  );
+  const locateGroup = async (group: QueueGroup): Promise<void> => {
     const [{ target_id, priority }] = group;
-    const places = await db.query<{ version_id: number; place: number }>(
+    const positionRows = await db.query<{ version_id: number; place: number }>(
       `select version_id, place + (
          select count(*) from (
            select from queue where target_id = $1 and lease is null and priority > $2
-           order by priority desc limit ${String(COUNTED)}) above) as place
+           order by priority desc limit ${String(MAX_POSITION)}) above) as place
        from (
-         select version_id, row_number() over (order by ${by}) as place from queue
+         select version_id, row_number() over (order by ${orderBy}) as place from queue
          where target_id = $1 and lease is null and priority = $2
-         order by ${by} limit ${String(COUNTED)}) front
+         order by ${orderBy} limit ${String(MAX_POSITION)}) front
        where version_id = any ($3)`,
       [target_id, priority, group.map((row) => row.version_id)],
     );
-    const placeOf = new Map(places.map((row) => [row.version_id, row.place]));
+    const positionByVersionId = new Map(positionRows.map((row) => [row.version_id, row.place]));
     for (const row of group) {
-      const found = placeOf.get(row.version_id);
-      if (found !== undefined && found <= COUNTED) positions.set(row, found);
+      const position = positionByVersionId.get(row.version_id);
+      if (position !== undefined && position <= MAX_POSITION) positions.set(row, position);
     }
   };
-  await Promise.all(waiting.map(place));
+  await Promise.all(waitingGroups.map(locateGroup));
   return positions;
 }
 
-type Group = [Found, ...Found[]];
+type QueueGroup = [StandingRow, ...StandingRow[]];
 
 /** Those of one target and priority together. */
-function groups(rows: readonly Found[]): readonly Group[] {
-  const found = new Map<string, Group>();
+function groupByTargetAndPriority(rows: readonly StandingRow[]): readonly QueueGroup[] {
+  const groupsByKey = new Map<string, QueueGroup>();
   for (const row of rows) {
     const key = `${String(row.target_id)} ${String(row.priority)}`;
-    const group = found.get(key);
+    const group = groupsByKey.get(key);
     if (group) group.push(row);
-    else found.set(key, [row]);
+    else groupsByKey.set(key, [row]);
   }
-  return [...found.values()];
+  return [...groupsByKey.values()];
 }

@@ -1,14 +1,14 @@
-import { PiwError, reason } from '../errors.js';
-import type { FailedBuild, FailureFilter, PutBack } from '../protocols/retry.js';
-import { noteDue } from './pages.js';
-import { sqlState, type Database, type Queryable, type Row } from './pool.js';
-import { hint, refill } from './queue.js';
+import { PiwError, errorMessage } from '../errors.js';
+import type { FailedBuild, FailureFilter, RequeueReason } from '../protocols/retry.js';
+import { markPagesDue } from './pages.js';
+import { sqlState, type Database, type Queryable, type SqlRow } from './pool.js';
+import { notifyQueue, refill } from './queue.js';
 
 /** The most failures that one transaction puts back. */
 const BATCH_SIZE = 500;
 /** The most failures that one transaction looks through; fewer where their logs are searched, which may be long. */
 const SCAN_SIZE = { plain: 20_000, logs: 1000 };
-const EXAMPLES = 5;
+const MAX_EXAMPLES = 5;
 /** SQLSTATE of a pattern that is not a regular expression. */
 const INVALID_REGEXP = '2201B';
 
@@ -27,7 +27,7 @@ export interface RetryPage {
   readonly examples: FailedBuild[];
 }
 
-interface Failed extends Row {
+interface FailedBuildRow extends SqlRow {
   readonly build_id: number | null;
   readonly version_id: number;
   readonly target_id: number;
@@ -58,22 +58,27 @@ export async function retryBuilds(database: Database, request: RetryRequest): Pr
          from unnest(array['enable_seqscan', 'enable_hashjoin', 'enable_mergejoin']) as name`,
       );
       const upto = request.upto ?? (await newestBuild(db));
-      const rows = await failures(db, filter, { after, upto, scan });
-      const found = rows.filter(({ build_id }) => build_id !== null);
+      const rows = await findFailures(db, filter, { after, upto, scan });
+      const matching = rows.filter(({ build_id }) => build_id !== null);
       const { scanned = 0, last = null } = rows[0] ?? {};
-      const done = found.length < BATCH_SIZE && scanned < scan;
-      const next = done ? null : found.length < BATCH_SIZE ? last : (found.at(-1)?.build_id ?? last);
-      const chosen = dry_run ? found : await putBack(db, found, 'retry');
+      const done = matching.length < BATCH_SIZE && scanned < scan;
+      const next = done ? null : matching.length < BATCH_SIZE ? last : (matching.at(-1)?.build_id ?? last);
+      const selected = dry_run ? matching : await requeueFailures(db, matching, 'retry');
       const counts = new Map<string, number>();
-      for (const { failure_class } of chosen)
+      for (const { failure_class } of selected)
         counts.set(failure_class ?? 'other', (counts.get(failure_class ?? 'other') ?? 0) + 1);
-      return { next, upto, classes: [...counts], examples: chosen.slice(0, EXAMPLES).map(tupleOf) };
+      return {
+        next,
+        upto,
+        classes: [...counts],
+        examples: selected.slice(0, MAX_EXAMPLES).map(toFailedBuild),
+      };
     });
   } catch (error) {
     if (sqlState(error) !== INVALID_REGEXP) throw error;
     throw new PiwError(
       'PIW_USAGE',
-      `${JSON.stringify(filter.text)} is not a regular expression: ${reason(error)}`,
+      `${JSON.stringify(filter.text)} is not a regular expression: ${errorMessage(error)}`,
     );
   }
 }
@@ -84,49 +89,51 @@ async function newestBuild(db: Queryable): Promise<number> {
 }
 
 /** The failures of the next page that agree with the filter; one row without a build if there is none. */
-async function failures(
+async function findFailures(
   db: Queryable,
   filter: FailureFilter,
   { after, upto, scan }: { readonly after: number; readonly upto: number; readonly scan: number },
-): Promise<readonly Failed[]> {
+): Promise<readonly FailedBuildRow[]> {
   const values: unknown[] = [after, upto];
   const bind = (value: unknown): string => `$${String(values.push(value))}`;
-  const ofVersion: string[] = [];
-  if (filter.package !== null) ofVersion.push(`p.package = ${bind(filter.package)}`);
-  if (filter.version !== null) ofVersion.push(`v.version = ${bind(filter.version)}`);
-  const indexed =
-    ofVersion.length === 0
+  const versionConditions: string[] = [];
+  if (filter.package !== null) versionConditions.push(`p.package = ${bind(filter.package)}`);
+  if (filter.version !== null) versionConditions.push(`v.version = ${bind(filter.version)}`);
+  const versionFilter =
+    versionConditions.length === 0
       ? ''
       : `and b.version_id in (select v.version_id from versions v join packages p using (package_id)
-           where ${ofVersion.join(' and ')})`;
-  const plain: string[] = ['true'];
+           where ${versionConditions.join(' and ')})`;
+  const conditions: string[] = ['true'];
   if (filter.classes.length > 0)
-    plain.push(`coalesce(s.failure_class, 'other') = any (${bind(filter.classes)})`);
+    conditions.push(`coalesce(s.failure_class, 'other') = any (${bind(filter.classes)})`);
   if (filter.slave !== null) {
     const slave = bind(filter.slave);
-    plain.push(`s.slave_id in (
+    conditions.push(`s.slave_id in (
       select slave_id from slaves where slave_id::text = ${slave} or nats_user = ${slave} or label = ${slave})`);
   }
-  if (filter.since !== null) plain.push(`s.built_at >= to_timestamp(${bind(filter.since / 1000)}::float8)`);
-  if (filter.until !== null) plain.push(`s.built_at < to_timestamp(${bind(filter.until / 1000)}::float8)`);
-  if (filter.abi !== null) plain.push(`t.abi = ${bind(filter.abi)}`);
-  if (filter.platform !== null) plain.push(`t.platform = ${bind(filter.platform)}`);
-  let inLog = 'true';
+  if (filter.since !== null)
+    conditions.push(`s.built_at >= to_timestamp(${bind(filter.since / 1000)}::float8)`);
+  if (filter.until !== null)
+    conditions.push(`s.built_at < to_timestamp(${bind(filter.until / 1000)}::float8)`);
+  if (filter.abi !== null) conditions.push(`t.abi = ${bind(filter.abi)}`);
+  if (filter.platform !== null) conditions.push(`t.platform = ${bind(filter.platform)}`);
+  let logCondition = 'true';
   if (filter.text !== null) {
     const text = `${bind(filter.text)}::text`;
     const output = '(select output from builds b where b.build_id = m.build_id)';
-    inLog = filter.regexp ? `${output} ~ ${text}` : `position(${text} in ${output}) > 0`;
+    logCondition = filter.regexp ? `${output} ~ ${text}` : `position(${text} in ${output}) > 0`;
   }
-  return await db.query<Failed>(
+  return await db.query<FailedBuildRow>(
     `with scanned as materialized (
        select b.build_id, b.version_id, b.target_id, b.failure_class, b.slave_id, b.built_at
        from builds b
-       where not b.status and not b.passing and b.put_back is null and b.build_id > $1 and b.build_id <= $2 ${indexed}
+       where not b.status and not b.passing and b.put_back is null and b.build_id > $1 and b.build_id <= $2 ${versionFilter}
        order by b.build_id limit ${String(scan)}
      ), matching as materialized (
        select s.*, t.abi, t.platform
        from scanned s join targets t using (target_id)
-       where ${plain.join(' and ')}
+       where ${conditions.join(' and ')}
          -- It is the newest attempt that counts, and no attempt has succeeded.
          and not exists (
            select from builds n
@@ -138,7 +145,7 @@ async function failures(
          and exists (
            select from open_targets o where o.version_id = s.version_id and o.target_id = s.target_id)
      ), found as (
-       select m.* from matching m where ${inLog} order by m.build_id limit ${String(BATCH_SIZE)}
+       select m.* from matching m where ${logCondition} order by m.build_id limit ${String(BATCH_SIZE)}
      )
      select f.build_id, f.version_id, f.target_id, p.package, v.version, f.abi, f.platform, f.failure_class,
        floor(extract(epoch from f.built_at) * 1000)::float8 as ended, a.scanned, a.last
@@ -153,14 +160,12 @@ async function failures(
  * Marks these failures, and earlier ones of the same version and target, so that they no longer count, and makes the
  * queue right. Returns those that were still to be marked once the transaction held their versions.
  */
-export async function putBack<B extends Pick<Failed, 'build_id' | 'version_id' | 'target_id' | 'package'>>(
-  db: Queryable,
-  builds: readonly B[],
-  mark: PutBack,
-): Promise<readonly B[]> {
+export async function requeueFailures<
+  B extends Pick<FailedBuildRow, 'build_id' | 'version_id' | 'target_id' | 'package'>,
+>(db: Queryable, builds: readonly B[], mark: RequeueReason): Promise<readonly B[]> {
   if (builds.length === 0) return [];
-  const versions = [...new Set(builds.map(({ version_id }) => version_id))];
-  await db.query('select hold_versions($1)', [versions]);
+  const versionIds = [...new Set(builds.map(({ version_id }) => version_id))];
+  await db.query('select hold_versions($1)', [versionIds]);
   const rows = await db.query<{ build_id: number }>(
     `update builds b set put_back = $3
      from unnest($1::bigint[], $2::integer[]) as g (version_id, target_id)
@@ -169,17 +174,17 @@ export async function putBack<B extends Pick<Failed, 'build_id' | 'version_id' |
      returning b.build_id`,
     [builds.map((one) => one.version_id), builds.map((one) => one.target_id), mark],
   );
-  await refill(db, versions);
+  await refill(db, versionIds);
   const marked = new Set(rows.map(({ build_id }) => build_id));
-  await noteDue(db, [
+  await markPagesDue(db, [
     ...builds.map((one) => ['PROJECT', one.package] as const),
     ...rows.map(({ build_id }) => ['LOG', String(build_id)] as const),
   ]);
-  await hint(db);
+  await notifyQueue(db);
   return builds.filter(({ build_id }) => build_id !== null && marked.has(build_id));
 }
 
-const tupleOf = (row: Failed): FailedBuild => [
+const toFailedBuild = (row: FailedBuildRow): FailedBuild => [
   row.build_id ?? 0,
   row.package,
   row.version,

@@ -1,13 +1,13 @@
 import type { SetAside, SlaveOutcome, SlaveReview } from '../protocols/slave-health.js';
-import type { Database, Queryable, Row } from './pool.js';
-import { putBack } from './retries.js';
+import type { Database, Queryable, SqlRow } from './pool.js';
+import { requeueFailures } from './retries.js';
 
 /** The most failures of one slave that one transaction puts back. */
 const BATCH_SIZE = 500;
 /** How many of the newest builds tell how healthy the slaves are, and how old they may be. */
-const RECENT = { builds: 3000, age: '1 day' };
+const OUTCOME_SAMPLE = { builds: 3000, age: '1 day' };
 /** What a set-aside slave that has left has left behind is looked after for so long. */
-const REVIEWED_FOR = '7 days';
+const REVIEW_PERIOD = '7 days';
 
 /**
  * Sets a slave aside. Its failures since `since` (milliseconds since 1970), and those before it up to its last
@@ -29,7 +29,7 @@ export async function setAside(
 }
 
 /** Takes it back, for the slave and for earlier sessions of it. What was put back stays in the queue. */
-export async function endSetAside(database: Database, slaveId: number): Promise<void> {
+export async function clearSetAside(database: Database, slaveId: number): Promise<void> {
   await database.query(
     `update slaves s set set_aside = null, set_aside_reason = null, suspect_after = null
      from slaves o
@@ -40,8 +40,8 @@ export async function endSetAside(database: Database, slaveId: number): Promise<
 }
 
 /** By which session a slave is set aside: this one or, where it is new, an earlier one of the same slave. */
-export async function setAsideOf(db: Queryable, slaveId: number, isNew: boolean): Promise<SetAside | null> {
-  const [row] = await db.query<Row & { slave_id: number; since: number; reason: string }>(
+export async function findSetAside(db: Queryable, slaveId: number, isNew: boolean): Promise<SetAside | null> {
+  const [row] = await db.query<SqlRow & { slave_id: number; since: number; reason: string }>(
     `select s.slave_id, floor(extract(epoch from s.set_aside) * 1000)::float8 as since,
        coalesce(s.set_aside_reason, '') as reason
      from slaves o join slaves s on (s.nats_user, s.label, s.abi, s.platform) = (o.nats_user, o.label, o.abi, o.platform)
@@ -68,8 +68,8 @@ export async function recentOutcomes(db: Queryable): Promise<SlaveOutcome[]> {
        floor(extract(epoch from b.built_at) * 1000)::float8 as ended, extract(epoch from b.duration)::float8 as duration_s
      from builds b join slaves s using (slave_id) join targets t using (target_id)
        join versions v using (version_id) join packages p using (package_id)
-     where b.build_id > (select coalesce(max(build_id), 0) from builds) - ${String(RECENT.builds)}
-       and b.built_at > now() - interval '${RECENT.age}' and not b.passing
+     where b.build_id > (select coalesce(max(build_id), 0) from builds) - ${String(OUTCOME_SAMPLE.builds)}
+       and b.built_at > now() - interval '${OUTCOME_SAMPLE.age}' and not b.passing
        -- What was put back is forgotten, unless its slave is still set aside for it.
        and (b.put_back is null or (b.put_back = 'unconfirmed' and s.set_aside is not null))
      order by b.build_id`,
@@ -87,20 +87,20 @@ export async function recentOutcomes(db: Queryable): Promise<SlaveOutcome[]> {
 export async function reviewSlaves(database: Database, slaveIds: readonly number[]): Promise<SlaveReview[]> {
   const slaves = await database.query<{ slave_id: number }>(
     `select slave_id from slaves
-     where set_aside is not null and (slave_id = any ($1) or set_aside > now() - interval '${REVIEWED_FOR}')
+     where set_aside is not null and (slave_id = any ($1) or set_aside > now() - interval '${REVIEW_PERIOD}')
      order by slave_id`,
     [slaveIds],
   );
   const reviews: SlaveReview[] = [];
   for (const { slave_id } of slaves) {
-    const count = await putBackUnconfirmed(database, slave_id);
-    const { confirmed, refuted } = await verdicts(database, slave_id);
+    const count = await requeueUnconfirmed(database, slave_id);
+    const { confirmed, refuted } = await countVerdicts(database, slave_id);
     reviews.push([slave_id, count, count >= BATCH_SIZE, confirmed, refuted]);
   }
   return reviews;
 }
 
-async function putBackUnconfirmed(database: Database, slaveId: number): Promise<number> {
+async function requeueUnconfirmed(database: Database, slaveId: number): Promise<number> {
   return await database.transaction(async (db) => {
     const rows = await db.query<{ build_id: number; version_id: number; target_id: number; package: string }>(
       `select b.build_id, b.version_id, b.target_id, p.package
@@ -115,12 +115,12 @@ async function putBackUnconfirmed(database: Database, slaveId: number): Promise<
        order by b.build_id limit ${String(BATCH_SIZE)}`,
       [slaveId],
     );
-    return (await putBack(db, rows, 'unconfirmed')).length;
+    return (await requeueFailures(db, rows, 'unconfirmed')).length;
   });
 }
 
 /** How other slaves have fared with what this one has failed with. */
-async function verdicts(
+async function countVerdicts(
   db: Queryable,
   slaveId: number,
 ): Promise<{ readonly confirmed: number; readonly refuted: number }> {

@@ -1,8 +1,8 @@
 import type { Body } from '../protocols/protocol.js';
-import type { Kill, OracleVerbs } from '../protocols/oracle.js';
+import type { KillMode, OracleVerbs } from '../protocols/oracle.js';
 import type { Answer } from '../protocols/protocol.js';
-import type { Database, Queryable, Row } from './pool.js';
-import { setAsideOf } from './slave-health.js';
+import type { Database, Queryable, SqlRow } from './pool.js';
+import { findSetAside } from './slave-health.js';
 import { addTarget } from './targets.js';
 
 type SlaveRecord = Omit<Answer<OracleVerbs, 'HELLOSLAVE'>, 'verb'>;
@@ -11,12 +11,12 @@ type SlaveRecord = Omit<Answer<OracleVerbs, 'HELLOSLAVE'>, 'verb'>;
  * The slave's number, the same one for the same session, whether anything is built for its target, and what an
  * administrator wishes of it.
  */
-export async function helloSlave(
+export async function registerSlave(
   database: Database,
   slave: Body<OracleVerbs, 'HELLOSLAVE'>,
 ): Promise<SlaveRecord> {
   const [row] = await database.query<
-    Omit<SlaveRecord, 'known_target' | 'set_aside'> & Row & { readonly created: boolean }
+    Omit<SlaveRecord, 'known_target' | 'set_aside'> & SqlRow & { readonly created: boolean }
   >(
     `insert into slaves (nats_user, session, label, abi, platform, py_version_tag, os_name, os_version, board)
      values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
@@ -34,20 +34,20 @@ export async function helloSlave(
       slave.board,
     ],
   );
-  const known = async () =>
+  const isTargetRegistered = async () =>
     (
       await database.query('select 1 from targets where abi = $1 and platform = $2', [
         slave.abi,
         slave.platform,
       ])
     ).length > 0;
-  if (slave.register && !(await known())) await addTarget(database, { ...slave, skip: null });
+  if (slave.register && !(await isTargetRegistered())) await addTarget(database, { ...slave, skip: null });
   if (!row) throw new Error('an insert gives its row');
   const { created, ...record } = row;
   return {
     ...record,
-    known_target: await known(),
-    set_aside: await setAsideOf(database, record.slave_id, created),
+    known_target: await isTargetRegistered(),
+    set_aside: await findSetAside(database, record.slave_id, created),
   };
 }
 
@@ -55,7 +55,7 @@ export async function helloSlave(
 export async function setSlaves(
   db: Queryable,
   slaveIds: readonly number[],
-  { asleep, kill }: { readonly asleep: boolean | null; readonly kill: Kill | null },
+  { asleep, kill }: { readonly asleep: boolean | null; readonly kill: KillMode | null },
 ): Promise<void> {
   await db.query(
     `update slaves set asleep = coalesce($2, asleep), kill = coalesce($3, kill) where slave_id = any ($1)`,

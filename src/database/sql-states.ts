@@ -4,7 +4,7 @@ import pg from 'pg';
  * What an error of PostgreSQL means for piw. All but `retry` and `fault` are states of the server that pass, or that an
  * administrator ends: nobody's request was wrong, and the same request works when the state is over.
  */
-export type Verdict =
+export type DatabaseErrorKind =
   /** It can't be reached, is starting or ending, or dropped the connection. */
   | 'away'
   /** It takes reads only: it is a standby, or was told to. */
@@ -28,7 +28,7 @@ export type Verdict =
  * Every class of SQLSTATE (PostgreSQL's manual, appendix A), and the codes that differ from their class. The longest
  * prefix decides. What isn't here (a class of an extension, or of a version to come) is a fault.
  */
-const VERDICTS: Readonly<Record<string, Verdict>> = {
+const KIND_BY_SQLSTATE: Readonly<Record<string, DatabaseErrorKind>> = {
   // 00, 01, 02: success, warning, no data: never errors.
   '03': 'fault', // SQL statement not yet complete
   '08': 'away', // connection exception
@@ -87,7 +87,7 @@ const VERDICTS: Readonly<Record<string, Verdict>> = {
 };
 
 /** Errors of the driver that have no code of any kind, whole. */
-const AWAY_TEXTS: ReadonlySet<string> = new Set([
+const AWAY_MESSAGES: ReadonlySet<string> = new Set([
   'Connection terminated',
   'Connection terminated unexpectedly',
   'Connection terminated due to connection timeout',
@@ -97,16 +97,16 @@ const AWAY_TEXTS: ReadonlySet<string> = new Set([
   'timeout expired',
   'timeout exceeded when trying to connect',
 ]);
-const SLOW_TEXTS: ReadonlySet<string> = new Set(['Query read timeout']);
+const SLOW_MESSAGES: ReadonlySet<string> = new Set(['Query read timeout']);
 
 /** Of a code, the verdict of its longest known prefix. */
-export function verdictOfState(state: string): Verdict {
-  return VERDICTS[state] ?? VERDICTS[state.slice(0, 2)] ?? 'fault';
+export function classifySqlState(state: string): DatabaseErrorKind {
+  return KIND_BY_SQLSTATE[state] ?? KIND_BY_SQLSTATE[state.slice(0, 2)] ?? 'fault';
 }
 
 /** The verdict on an error that was thrown by the driver; undefined for one that was not: it is ours. */
-export function verdictOf(error: unknown): Verdict | undefined {
-  if (error instanceof pg.DatabaseError) return verdictOfState(error.code ?? '');
+export function classifyDatabaseError(error: unknown): DatabaseErrorKind | undefined {
+  if (error instanceof pg.DatabaseError) return classifySqlState(error.code ?? '');
   if (!(error instanceof Error)) return undefined;
   // The system's codes come with the call that failed, those of TLS with neither.
   const { code, syscall } = error as NodeJS.ErrnoException;
@@ -115,9 +115,9 @@ export function verdictOf(error: unknown): Verdict | undefined {
     (code !== undefined && /^(E[A-Z]+|ERR_TLS_.*|ERR_SSL_.*|.*CERT.*)$/.test(code))
   )
     return 'away';
-  if (AWAY_TEXTS.has(error.message)) return 'away';
+  if (AWAY_MESSAGES.has(error.message)) return 'away';
   // The driver's own word about a password that is missing, or TLS that the server doesn't have.
   if (error.message.startsWith('SASL: ') || error.message.startsWith('The server does not support SSL'))
     return 'denied';
-  return SLOW_TEXTS.has(error.message) ? 'slow' : undefined;
+  return SLOW_MESSAGES.has(error.message) ? 'slow' : undefined;
 }

@@ -1,7 +1,7 @@
 import type { Statistics } from '../protocols/statistics.js';
-import type { Queryable, Row } from './pool.js';
+import type { Queryable, SqlRow } from './pool.js';
 
-type Counted = Omit<
+type CountedStatistics = Omit<
   Statistics,
   'builds_succeeded_last_day' | 'slaves' | 'disk_total' | 'disk_free' | 'conditions'
 > & {
@@ -12,8 +12,8 @@ type Counted = Omit<
  * What the database knows of the statistics, in a few milliseconds however large it is; the rest is left at
  * nothing. Most of it is summed up already: see sql/000007.sql.
  */
-export async function statistics(db: Queryable): Promise<Statistics> {
-  const [row] = await db.query<Counted & Row>(
+export async function readStatistics(db: Queryable): Promise<Statistics> {
+  const [row] = await db.query<CountedStatistics & SqlRow>(
     `with sums as (
        select * from figures_now
      ), at_work as materialized (
@@ -39,21 +39,21 @@ export async function statistics(db: Queryable): Promise<Statistics> {
        pg_database_size(current_database()) as database_bytes,
        (select floor(extract(epoch from last_event) * 1000)::float8 from feed) as last_event
      from (
-       select ${WHOLE.map((figure) => sum(figure, `figure = '${figure}'`)).join(', ')}
+       select ${FARM_FIGURES.map((figure) => sumWhere(figure, `figure = '${figure}'`)).join(', ')}
        from sums where target_id = 0) s, (
        select
-         ${sum('builds_last_hour', `${BUILDS} and began > date_trunc('minute', now()) - interval '1 hour'`)},
-         ${sum('builds_last_day', BUILDS)},
-         ${sum('builds_unlucky_last_day', `step = 'minute' and figure in ('builds_failed', 'builds_retried')`)},
-         ${sum('downloads_last_day', `step = 'hour' and figure = 'downloads'`)},
-         ${sum('downloads_last_month', `step = 'day' and figure = 'downloads'`)}
+         ${sumWhere('builds_last_hour', `${IS_BUILD_COUNT} and began > date_trunc('minute', now()) - interval '1 hour'`)},
+         ${sumWhere('builds_last_day', IS_BUILD_COUNT)},
+         ${sumWhere('builds_unlucky_last_day', `step = 'minute' and figure in ('builds_failed', 'builds_retried')`)},
+         ${sumWhere('downloads_last_day', `step = 'hour' and figure = 'downloads'`)},
+         ${sumWhere('downloads_last_month', `step = 'day' and figure = 'downloads'`)}
        from recent) r`,
   );
   if (!row) throw new Error('the statistics have one row');
-  const { builds_unlucky_last_day: unlucky, ...counted } = row;
+  const { builds_unlucky_last_day: failedOrRetried, ...counted } = row;
   return {
     ...counted,
-    builds_succeeded_last_day: counted.builds_last_day - unlucky,
+    builds_succeeded_last_day: counted.builds_last_day - failedOrRetried,
     slaves: [],
     disk_total: 0,
     disk_free: 0,
@@ -62,11 +62,11 @@ export async function statistics(db: Queryable): Promise<Statistics> {
 }
 
 /** Figures of the whole farm, as sql/000007.sql has them. */
-const WHOLE = [
+const FARM_FIGURES = [
   ...['packages', 'packages_built', 'versions', 'builds', 'builds_failed', 'builds_retried'],
   ...['files', 'files_bytes', 'downloads'],
 ];
-const BUILDS = `step = 'minute' and figure = 'builds'`;
+const IS_BUILD_COUNT = `step = 'minute' and figure = 'builds'`;
 
-const sum = (name: string, condition: string): string =>
+const sumWhere = (name: string, condition: string): string =>
   `coalesce(sum(value) filter (where ${condition}), 0)::bigint as ${name}`;

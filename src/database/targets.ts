@@ -1,8 +1,8 @@
-import { covers, parseTarget, pythonOf, targetRank, type WheelTags } from '../wheels/tags.js';
+import { covers, parseTarget, pythonVersionOf, targetRank, type WheelTags } from '../wheels/tags.js';
 import { admits } from '../wheels/versions.js';
 import type { RegisteredTarget, Target } from '../protocols/oracle.js';
-import type { Database, Queryable, Row } from './pool.js';
-import { hint, requeue } from './queue.js';
+import type { Database, Queryable, SqlRow } from './pool.js';
+import { notifyQueue, requeue } from './queue.js';
 
 /**
  * Held alone by who makes a target, for a moment; hold_versions() in sql/ shares it, and so does who makes a
@@ -12,16 +12,16 @@ import { hint, requeue } from './queue.js';
  */
 const TARGETS_LOCK = 7_367_033;
 /** Held by who makes a target, before anything else, so that of two who make the same one the second sees it. */
-const MAKERS_LOCK = 0x706978;
+const TARGET_CREATION_LOCK = 0x706978;
 /** How many versions one slice is about. */
-const SLICE = 1000;
+const SLICE_VERSIONS = 1000;
 /** So many slices are done at once by who changes a target: enough for a small farm. */
-const AT_ONCE = 3;
+const INITIAL_SLICES = 3;
 /** Of a target that takes part for no version. */
-const NONE = '9223372036854775807';
+const NO_VERSIONS = '9223372036854775807';
 
 /** Until the transaction ends no target is made. */
-async function shareTargets(db: Queryable): Promise<void> {
+async function shareTargetsLock(db: Queryable): Promise<void> {
   await db.query('select pg_advisory_xact_lock_shared($1)', [TARGETS_LOCK]);
 }
 
@@ -37,12 +37,12 @@ async function allTargets(db: Queryable): Promise<readonly TargetRow[]> {
 }
 
 /** All targets, lowest first, each with how far the queue follows it. */
-export async function targets(db: Queryable): Promise<readonly RegisteredTarget[]> {
-  return await db.query<RegisteredTarget & Row>(
+export async function listTargets(db: Queryable): Promise<readonly RegisteredTarget[]> {
+  return await db.query<RegisteredTarget & SqlRow>(
     `select abi, platform, py_version_tag, skip,
        case when leaving then 'leaving'
          when skip is null then case when filled_from = 0 then 'active' else 'filling' end
-         when filled_from = ${NONE} then 'skipped' else 'emptying' end as phase,
+         when filled_from = ${NO_VERSIONS} then 'skipped' else 'emptying' end as phase,
        case when skip is null then 1 - through else through end as done
      from (
        select *, least(greatest(filled_from - 1, 0), newest)::float8 / newest as through
@@ -58,51 +58,51 @@ export async function targets(db: Queryable): Promise<readonly RegisteredTarget[
 export async function addTarget(
   database: Database,
   { abi, platform, py_version_tag, skip }: Target,
-  slices = AT_ONCE,
+  slices = INITIAL_SLICES,
 ): Promise<void> {
   const parsed = parseTarget(abi, platform);
   await database.transaction(async (db) => {
-    await db.query('select pg_advisory_xact_lock($1)', [MAKERS_LOCK]);
-    const [known] = await db.query<{ target_id: number }>(
+    await db.query('select pg_advisory_xact_lock($1)', [TARGET_CREATION_LOCK]);
+    const [existing] = await db.query<{ target_id: number }>(
       'select target_id from targets where abi = $1 and platform = $2 for no key update',
       [abi, platform],
     );
     // Alone for a moment: all versions whose numbers are below the target's first one are there, and
     // whoever makes further ones sees the target.
     await db.query('select pg_advisory_xact_lock($1)', [TARGETS_LOCK]);
-    if (known) {
+    if (existing) {
       await db.query(
         `update targets set skip = $2, leaving = false,
-           filled_from = case when $2::text is null and filled_from = ${NONE}
+           filled_from = case when $2::text is null and filled_from = ${NO_VERSIONS}
              then (select coalesce(max(version_id), 0) + 1 from versions) else filled_from end
          where target_id = $1`,
-        [known.target_id, skip],
+        [existing.target_id, skip],
       );
       return;
     }
     const [row] = await db.query<{ target_id: number }>(
       `insert into targets (abi, platform, py_version_tag, rank, skip, filled_from)
-       select $1, $2, $3, $4, $5, case when $5::text is null then coalesce(max(version_id), 0) + 1 else ${NONE} end
+       select $1, $2, $3, $4, $5, case when $5::text is null then coalesce(max(version_id), 0) + 1 else ${NO_VERSIONS} end
        from versions returning target_id`,
       [abi, platform, py_version_tag, targetRank(parsed), skip],
     );
-    const id = row?.target_id ?? 0;
+    const targetId = row?.target_id ?? 0;
     const specifiers = await db.query<{ specifier_id: number; specifier: string }>(
       'select specifier_id, specifier from specifiers',
     );
-    const tags = await db.query<WheelTags & Row & { readonly tag_id: number }>('select * from tags');
-    const admitting = specifiers.filter(({ specifier }) => admits(specifier, pythonOf(parsed)));
+    const tags = await db.query<WheelTags & SqlRow & { readonly tag_id: number }>('select * from tags');
+    const admitting = specifiers.filter(({ specifier }) => admits(specifier, pythonVersionOf(parsed)));
     const covering = tags.filter((tag) => covers(tag, parsed));
     await db.query('insert into specifier_admits select unnest($1::int[]), $2', [
       admitting.map((s) => s.specifier_id),
-      id,
+      targetId,
     ]);
     await db.query('insert into tag_covers select unnest($1::int[]), $2', [
       covering.map((t) => t.tag_id),
-      id,
+      targetId,
     ]);
   });
-  await fillSome(database, slices);
+  await fillSlices(database, slices);
 }
 
 /** Forgets a target, with its builds, in slices as well. Files stay: others may use them. */
@@ -110,16 +110,16 @@ export async function removeTarget(
   database: Database,
   abi: string,
   platform: string,
-  slices = AT_ONCE,
+  slices = INITIAL_SLICES,
 ): Promise<void> {
   await database.query(
     `update targets set skip = 'it is being removed', leaving = true where abi = $1 and platform = $2`,
     [abi, platform],
   );
-  await fillSome(database, slices);
+  await fillSlices(database, slices);
 }
 
-async function fillSome(database: Database, slices: number): Promise<void> {
+async function fillSlices(database: Database, slices: number): Promise<void> {
   for (let slice = 0; slice < slices; slice += 1) if (!(await fillSlice(database))) return;
 }
 
@@ -129,7 +129,7 @@ async function fillSome(database: Database, slices: number): Promise<void> {
  * adds versions shares TARGETS_LOCK from before they get their numbers, so those below a target's first
  * one are all there.
  */
-export async function fillSlice(database: Database, size = SLICE): Promise<boolean> {
+export async function fillSlice(database: Database, size = SLICE_VERSIONS): Promise<boolean> {
   return await database.transaction(async (db) => {
     const [target] = await db.query<{
       target_id: number;
@@ -137,18 +137,18 @@ export async function fillSlice(database: Database, size = SLICE): Promise<boole
       /** It leaves, and takes part for no version any more. */
       drained: boolean;
     }>(
-      `select target_id, skip, leaving and filled_from = ${NONE} as drained from targets
-       where (skip is null and filled_from > 0) or (skip is not null and filled_from < ${NONE}) or leaving
+      `select target_id, skip, leaving and filled_from = ${NO_VERSIONS} as drained from targets
+       where (skip is null and filled_from > 0) or (skip is not null and filled_from < ${NO_VERSIONS}) or leaving
        order by skip is null, target_id limit 1 for no key update skip locked`,
     );
     if (!target) return false;
-    if (target.drained) await forgetSome(db, target.target_id, size);
-    else await (target.skip === null ? fillMore : drainMore)(db, target.target_id, size);
+    if (target.drained) await deleteTargetBuilds(db, target.target_id, size);
+    else await (target.skip === null ? fillTarget : drainTarget)(db, target.target_id, size);
     return true;
   });
 }
 
-async function fillMore(db: Queryable, targetId: number, size: number): Promise<void> {
+async function fillTarget(db: Queryable, targetId: number, size: number): Promise<void> {
   const versions = await db.query<{ version_id: number }>(
     `select version_id from versions where version_id < (select filled_from from targets where target_id = $1)
      order by version_id desc limit ${String(size)}`,
@@ -160,10 +160,10 @@ async function fillMore(db: Queryable, targetId: number, size: number): Promise<
     db,
     versions.map(({ version_id }) => version_id),
   );
-  await hint(db);
+  await notifyQueue(db);
 }
 
-async function drainMore(db: Queryable, targetId: number, size: number): Promise<void> {
+async function drainTarget(db: Queryable, targetId: number, size: number): Promise<void> {
   const select = async () =>
     await db.query<{ version_id: number }>(
       `select version_id from versions where version_id >= (select filled_from from targets where target_id = $1)
@@ -176,7 +176,7 @@ async function drainMore(db: Queryable, targetId: number, size: number): Promise
     await db.query('select pg_advisory_xact_lock($1)', [TARGETS_LOCK]);
     versions = await select();
   }
-  const next = versions.length < size ? NONE : String((versions.at(-1)?.version_id ?? 0) + 1);
+  const next = versions.length < size ? NO_VERSIONS : String((versions.at(-1)?.version_id ?? 0) + 1);
   await db.query('update targets set filled_from = $2::bigint where target_id = $1', [targetId, next]);
   await requeue(
     db,
@@ -185,19 +185,19 @@ async function drainMore(db: Queryable, targetId: number, size: number): Promise
 }
 
 /** Deletes some builds of a target that nothing is queued for any more; the target itself with the last. */
-async function forgetSome(db: Queryable, targetId: number, size: number): Promise<void> {
-  const gone = await db.query<{ version_id: number }>(
+async function deleteTargetBuilds(db: Queryable, targetId: number, size: number): Promise<void> {
+  const deleted = await db.query<{ version_id: number }>(
     `delete from builds where build_id in (select build_id from builds where target_id = $1 limit ${String(size)})
      returning version_id`,
     [targetId],
   );
-  if (gone.length > 0) return;
+  if (deleted.length > 0) return;
   await db.query('delete from queue where target_id = $1', [targetId]);
   await db.query('delete from targets where target_id = $1', [targetId]);
 }
 
 /** The ids of these requires-python strings, by string; new ones are worked out for every target. */
-export async function specifierIds(
+export async function ensureSpecifierIds(
   db: Queryable,
   specifiers: readonly string[],
 ): Promise<ReadonlyMap<string, number>> {
@@ -213,18 +213,18 @@ export async function specifierIds(
       ).map((row) => [row.specifier, row.specifier_id] as const),
     );
   if (wanted.length === 0) return new Map();
-  const known = await find();
-  if (known.size === wanted.length) return known;
-  await shareTargets(db);
-  const there = await allTargets(db);
-  for (const specifier of wanted.filter((one) => !known.has(one))) {
+  const existing = await find();
+  if (existing.size === wanted.length) return existing;
+  await shareTargetsLock(db);
+  const targetRows = await allTargets(db);
+  for (const specifier of wanted.filter((one) => !existing.has(one))) {
     const [row] = await db.query<{ specifier_id: number }>(
       'insert into specifiers (specifier) values ($1) on conflict do nothing returning specifier_id',
       [specifier],
     );
     if (!row) continue;
-    const admitted = there.filter(({ abi, platform }) =>
-      admits(specifier, pythonOf(parseTarget(abi, platform))),
+    const admitted = targetRows.filter(({ abi, platform }) =>
+      admits(specifier, pythonVersionOf(parseTarget(abi, platform))),
     );
     await db.query('insert into specifier_admits select $1, unnest($2::int[])', [
       row.specifier_id,
@@ -235,7 +235,7 @@ export async function specifierIds(
 }
 
 /** The id of a wheel's tags and reach; new ones are worked out for every target. */
-export async function tagId(db: Queryable, tag: WheelTags): Promise<number> {
+export async function ensureTagId(db: Queryable, tag: WheelTags): Promise<number> {
   const find = async () =>
     (
       await db.query<{ tag_id: number }>(
@@ -243,9 +243,9 @@ export async function tagId(db: Queryable, tag: WheelTags): Promise<number> {
         [tag.py, tag.abi, tag.platform, tag.reach],
       )
     )[0]?.tag_id;
-  const known = await find();
-  if (known !== undefined) return known;
-  await shareTargets(db);
+  const existing = await find();
+  if (existing !== undefined) return existing;
+  await shareTargetsLock(db);
   const [row] = await db.query<{ tag_id: number }>(
     'insert into tags (py, abi, platform, reach) values ($1, $2, $3, $4) on conflict do nothing returning tag_id',
     [tag.py, tag.abi, tag.platform, tag.reach],

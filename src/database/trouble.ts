@@ -1,17 +1,17 @@
-import type { Verdict } from './sql-states.js';
+import type { DatabaseErrorKind } from './sql-states.js';
 
 /** A state of the server in which requests fail that are right. */
-export type ServerTrouble = Exclude<Verdict, 'fault'>;
+export type ServerProblem = Exclude<DatabaseErrorKind, 'fault'>;
 
 /** Where conditions are told: of an actor, its own (src/actor/conditions.ts). */
-export interface Teller {
+export interface ConditionSink {
   raise(kind: string, subject: string, text: string): void;
   clear(kind: string, subject: string): void;
 }
 
 /** What each is called in an error, and which condition it is. `retry` lasts for no longer than a transaction. */
-export const TROUBLES: Readonly<
-  Record<ServerTrouble, { readonly text: string; readonly condition: string | null }>
+export const SERVER_PROBLEMS: Readonly<
+  Record<ServerProblem, { readonly text: string; readonly condition: string | null }>
 > = {
   away: { text: 'the database is away', condition: 'database-away' },
   'read-only': { text: 'the database takes no writes', condition: 'database-read-only' },
@@ -25,7 +25,7 @@ export const TROUBLES: Readonly<
 
 const PROBE_INTERVAL_MS = 2000;
 /** Some are known to be over when a probe succeeds; others only when none of them came for this long. */
-const CALM_MS: Partial<Record<ServerTrouble, number>> = {
+const QUIET_PERIOD_MS: Partial<Record<ServerProblem, number>> = {
   busy: 5000,
   full: 10_000,
   slow: 10_000,
@@ -36,12 +36,12 @@ const CALM_MS: Partial<Record<ServerTrouble, number>> = {
  * Follows what the server suffers from. Each failed request begins a trouble, or shows that it lasts; from then on
  * the server is probed until all are over, also when nobody asks for anything.
  */
-export class TroubleWatch {
+export class ServerProblemMonitor {
   readonly #subject: string;
   /** Resolves to whether the server takes writes; rejects while it doesn't answer. */
   readonly #probe: () => Promise<boolean>;
-  readonly #lasting = new Map<ServerTrouble, number>();
-  #teller: Teller | undefined;
+  readonly #activeSince = new Map<ServerProblem, number>();
+  #sink: ConditionSink | undefined;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(subject: string, probe: () => Promise<boolean>) {
@@ -49,42 +49,43 @@ export class TroubleWatch {
     this.#probe = probe;
   }
 
-  tellTo(teller: Teller): void {
-    this.#teller = teller;
+  reportTo(sink: ConditionSink): void {
+    this.#sink = sink;
   }
 
-  failed(trouble: ServerTrouble, text: string): void {
-    const { condition } = TROUBLES[trouble];
-    if (!this.#teller || condition === null) return;
-    this.#lasting.set(trouble, performance.now());
-    this.#teller.raise(condition, this.#subject, text);
-    this.#later();
+  recordFailure(problem: ServerProblem, text: string): void {
+    const { condition } = SERVER_PROBLEMS[problem];
+    if (!this.#sink || condition === null) return;
+    this.#activeSince.set(problem, performance.now());
+    this.#sink.raise(condition, this.#subject, text);
+    this.#scheduleProbe();
   }
 
   close(): void {
-    this.#teller = undefined;
+    this.#sink = undefined;
     clearTimeout(this.#timer);
   }
 
-  #later(): void {
-    this.#timer ??= setTimeout(() => void this.#look(), PROBE_INTERVAL_MS).unref();
+  #scheduleProbe(): void {
+    this.#timer ??= setTimeout(() => void this.#runProbe(), PROBE_INTERVAL_MS).unref();
   }
 
-  async #look(): Promise<void> {
+  async #runProbe(): Promise<void> {
     try {
-      const began = performance.now();
-      const writes = await this.#probe();
-      for (const [trouble, at] of this.#lasting) {
-        const over = trouble === 'read-only' ? writes : began - at >= (CALM_MS[trouble] ?? 0);
-        const { condition } = TROUBLES[trouble];
-        if (!over || condition === null) continue;
-        this.#lasting.delete(trouble);
-        this.#teller?.clear(condition, this.#subject);
+      const startedAt = performance.now();
+      const isWritable = await this.#probe();
+      for (const [problem, lastFailedAt] of this.#activeSince) {
+        const hasEnded =
+          problem === 'read-only' ? isWritable : startedAt - lastFailedAt >= (QUIET_PERIOD_MS[problem] ?? 0);
+        const { condition } = SERVER_PROBLEMS[problem];
+        if (!hasEnded || condition === null) continue;
+        this.#activeSince.delete(problem);
+        this.#sink?.clear(condition, this.#subject);
       }
     } catch {
       // It lasts, which has been told.
     }
     this.#timer = undefined;
-    if (this.#teller && this.#lasting.size > 0) this.#later();
+    if (this.#sink && this.#activeSince.size > 0) this.#scheduleProbe();
   }
 }

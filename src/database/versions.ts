@@ -1,11 +1,11 @@
 import type { Origin, Release } from '../protocols/oracle.js';
 import { sortKey } from '../wheels/versions.js';
 import { noteEvent } from './feed.js';
-import { newPackage } from './packages.js';
-import { noteDue, notePackages } from './pages.js';
+import { upsertPackage } from './packages.js';
+import { markPagesDue, markPackagesDue } from './pages.js';
 import type { Database, Queryable } from './pool.js';
-import { endHolds, hint, requeue } from './queue.js';
-import { specifierIds } from './targets.js';
+import { releaseHolds, notifyQueue, requeue } from './queue.js';
+import { ensureSpecifierIds } from './targets.js';
 
 export async function allVersions(db: Queryable): Promise<readonly [string, string][]> {
   const rows = await db.query<{ package: string; version: string }>(
@@ -41,20 +41,20 @@ export async function skipReason(
  * to date. Gives how many are new. One that somebody skipped stays skipped; what an administrator
  * brought stays theirs, and what they name becomes so.
  */
-export async function newVersions(
+export async function addReleases(
   database: Database,
   name: string,
   origin: Origin,
   releases: readonly Release[],
 ): Promise<number> {
   return await database.transaction(async (db) => {
-    await newPackage(db, { package: name, description: null, origin, aliases: [] });
-    const { changed, created } = await upsertReleases(db, name, origin, releases);
-    await requeue(db, changed);
-    if (changed.length > 0) {
-      await notePackages(db, [name]);
+    await upsertPackage(db, { package: name, description: null, origin, aliases: [] });
+    const { changedIds, created } = await upsertReleases(db, name, origin, releases);
+    await requeue(db, changedIds);
+    if (changedIds.length > 0) {
+      await markPackagesDue(db, [name]);
       if (origin === 'feed') await noteEvent(db);
-      await hint(db);
+      await notifyQueue(db);
     }
     return created;
   });
@@ -64,7 +64,7 @@ export async function newVersions(
  * What an index says of a version that is known is what holds, but for one that an administrator brought:
  * that an index has no sdist of it takes nothing away. Nor does it change an administrator's yank.
  */
-const TOLD = `set yanked = case when v.yank_kept then v.yanked else excluded.yanked end, has_sdist = excluded.has_sdist or (v.origin <> 'feed' and v.has_sdist),
+const UPDATE_FROM_FEED = `set yanked = case when v.yank_kept then v.yanked else excluded.yanked end, has_sdist = excluded.has_sdist or (v.origin <> 'feed' and v.has_sdist),
     sdist_url = excluded.sdist_url, sdist_sha256 = excluded.sdist_sha256, specifier_id = excluded.specifier_id,
     released = coalesce(excluded.released, v.released), priority = greatest(v.priority, excluded.priority),
     gone = null, missing = null,
@@ -77,7 +77,7 @@ const TOLD = `set yanked = case when v.yank_kept then v.yanked else excluded.yan
     or v.gone is not null or v.missing is not null or v.quarantined`;
 
 /** An administrator who names a version that is known makes it theirs, and changes nothing else of it. */
-const CLAIMED = `set origin = excluded.origin, priority = greatest(v.priority, excluded.priority), gone = null,
+const UPDATE_FROM_ADMIN = `set origin = excluded.origin, priority = greatest(v.priority, excluded.priority), gone = null,
     missing = null
   where v.origin = 'feed' or v.priority < excluded.priority or v.gone is not null or v.missing is not null`;
 
@@ -86,13 +86,13 @@ export async function upsertReleases(
   db: Queryable,
   name: string,
   origin: Origin,
-  given: readonly Release[],
-): Promise<{ readonly changed: readonly number[]; readonly created: number }> {
-  if (given.length === 0) return { changed: [], created: 0 };
+  upstreamReleases: readonly Release[],
+): Promise<{ readonly changedIds: readonly number[]; readonly created: number }> {
+  if (upstreamReleases.length === 0) return { changedIds: [], created: 0 };
   // Before any version gets its number: see fillSlice in targets.ts.
   await db.query(`select hold_versions('{}')`);
-  const releases = await spelledAsKnown(db, name, given);
-  const specifiers = await specifierIds(
+  const releases = await withKnownSpelling(db, name, upstreamReleases);
+  const specifiers = await ensureSpecifierIds(
     db,
     releases.flatMap(({ requires_python }) => (requires_python === null ? [] : [requires_python])),
   );
@@ -106,7 +106,7 @@ export async function upsertReleases(
          specifier_id, priority)
      where p.package = $1
      order by r.version
-     on conflict (package_id, version) do update ${origin === 'feed' ? TOLD : CLAIMED}
+     on conflict (package_id, version) do update ${origin === 'feed' ? UPDATE_FROM_FEED : UPDATE_FROM_ADMIN}
      returning version_id, (xmax = 0) as created`,
     [
       name,
@@ -123,13 +123,13 @@ export async function upsertReleases(
     ],
   );
   return {
-    changed: rows.map(({ version_id }) => version_id),
+    changedIds: rows.map(({ version_id }) => version_id),
     created: rows.filter(({ created }) => created).length,
   };
 }
 
 /** An index's events and its files' names may spell one version in two ways; the first spelling stays. */
-async function spelledAsKnown(
+async function withKnownSpelling(
   db: Queryable,
   name: string,
   releases: readonly Release[],
@@ -139,10 +139,10 @@ async function spelledAsKnown(
      where p.package = $1 and v.sort_key = any ($2)`,
     [name, releases.map(({ version }) => sortKey(version))],
   );
-  const known = new Set(rows.map(({ version }) => version));
+  const knownVersions = new Set(rows.map(({ version }) => version));
   const byKey = new Map(rows.map(({ version, sort_key }) => [sort_key, version] as const));
   return releases.map((release) => {
-    if (known.has(release.version)) return release;
+    if (knownVersions.has(release.version)) return release;
     return { ...release, version: byKey.get(sortKey(release.version)) ?? release.version };
   });
 }
@@ -153,7 +153,7 @@ export async function skipVersion(
   version: string,
   skip: string | null,
 ): Promise<void> {
-  await change(database, name, version, 'skip = $3', skip);
+  await updateVersion(database, name, version, 'skip = $3', skip);
 }
 
 /**
@@ -166,7 +166,7 @@ export async function yankVersion(
   version: string,
   yanked: string | null,
 ): Promise<void> {
-  await change(database, name, version, 'yanked = $3, yank_kept = $3::text is not null', yanked);
+  await updateVersion(database, name, version, 'yanked = $3, yank_kept = $3::text is not null', yanked);
 }
 
 /** Forgets builds, files and downloads of a version, which may then be built again. */
@@ -175,7 +175,7 @@ export async function deleteBuilds(
   name: string,
   version: string,
 ): Promise<readonly string[]> {
-  return await database.transaction((db) => forget(db, name, version));
+  return await database.transaction((db) => deleteBuildsAndFiles(db, name, version));
 }
 
 /** Forgets a version itself, too. */
@@ -185,7 +185,7 @@ export async function deleteVersion(
   version: string,
 ): Promise<readonly string[]> {
   return await database.transaction(async (db) => {
-    const files = await forget(db, name, version);
+    const files = await deleteBuildsAndFiles(db, name, version);
     await db.query(
       `delete from versions v using packages p where p.package_id = v.package_id and p.package = $1 and v.version = $2`,
       [name, version],
@@ -195,7 +195,11 @@ export async function deleteVersion(
 }
 
 /** The names of the files that it had. Its pages are due. */
-async function forget(db: Queryable, name: string, version: string): Promise<readonly string[]> {
+async function deleteBuildsAndFiles(
+  db: Queryable,
+  name: string,
+  version: string,
+): Promise<readonly string[]> {
   const [row] = await db.query<{ version_id: number }>(
     'select version_id from versions join packages using (package_id) where package = $1 and version = $2',
     [name, version],
@@ -207,23 +211,23 @@ async function forget(db: Queryable, name: string, version: string): Promise<rea
   );
   await db.query('delete from builds where version_id = $1', [row.version_id]);
   await requeue(db, [row.version_id]);
-  await endHolds(db, [row.version_id]);
-  await noteDue(db, [['PKG', name]]);
-  await hint(db);
+  await releaseHolds(db, [row.version_id]);
+  await markPagesDue(db, [['PKG', name]]);
+  await notifyQueue(db);
   return files.map(({ filename }) => filename);
 }
 
 /** `set` names the columns; it is written here, never by a caller from outside. */
-async function change(
+async function updateVersion(
   database: Database,
   name: string,
   version: string,
-  set: 'skip = $3' | 'yanked = $3, yank_kept = $3::text is not null',
+  assignment: 'skip = $3' | 'yanked = $3, yank_kept = $3::text is not null',
   value: string | null,
 ): Promise<void> {
   await database.transaction(async (db) => {
     const rows = await db.query<{ version_id: number }>(
-      `update versions v set ${set} from packages p
+      `update versions v set ${assignment} from packages p
        where p.package_id = v.package_id and p.package = $1 and v.version = $2 returning v.version_id`,
       [name, version, value],
     );
@@ -231,7 +235,7 @@ async function change(
       db,
       rows.map(({ version_id }) => version_id),
     );
-    await notePackages(db, [name]);
-    await hint(db);
+    await markPackagesDue(db, [name]);
+    await notifyQueue(db);
   });
 }

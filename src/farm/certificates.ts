@@ -2,7 +2,7 @@
  * The variables that say which certificates this machine's programs trust, and which proxy they use: the
  * Cloud Gazer reads the index with them.
  */
-export function certificates(): NodeJS.ProcessEnv {
+export function tlsAndProxyEnv(): NodeJS.ProcessEnv {
   const names = [
     'NODE_EXTRA_CA_CERTS',
     'SSL_CERT_FILE',

@@ -1,5 +1,5 @@
 import { join, resolve } from 'node:path';
-import type { Given, SetSettings } from '../config.js';
+import type { RawSettings, ExplicitSettings } from '../config.js';
 
 /**
  * The configurations of a farm's own master and slaves, from three layers: what the farm alone knows (its servers'
@@ -7,10 +7,10 @@ import type { Given, SetSettings } from '../config.js';
  * the farm's own defaults. What the user has set goes to both sides, but for secrets and for what names one of them.
  */
 
-type KeyName = keyof SetSettings;
+type SettingName = keyof ExplicitSettings;
 
 /** Belongs to the slaves: in the farm's file, which other commands read too, it would name a slave of its own. */
-const SLAVES_ONLY: readonly KeyName[] = [
+const SLAVES_ONLY: readonly SettingName[] = [
   'master',
   'slave-user',
   'slave-key',
@@ -20,7 +20,7 @@ const SLAVES_ONLY: readonly KeyName[] = [
   'python',
 ];
 /** Belongs to the master: builds may read a slave's file. */
-const MASTER_ONLY: readonly KeyName[] = [
+const MASTER_ONLY: readonly SettingName[] = [
   'nats',
   'nats-key',
   'nats-users',
@@ -34,7 +34,7 @@ const MASTER_ONLY: readonly KeyName[] = [
   'geoip-database',
 ];
 /** Has no effect where the farm runs its own nats-server: it makes the credentials itself. */
-const OF_ANOTHER_SERVER: readonly KeyName[] = [
+const EXTERNAL_SERVER_KEYS: readonly SettingName[] = [
   'nats-key',
   'nats-users',
   'nats-pid',
@@ -47,7 +47,7 @@ const OF_ANOTHER_SERVER: readonly KeyName[] = [
   'nkey',
 ];
 /** The samples are served by the farm itself: nothing of another index holds for them. */
-const OF_ANOTHER_INDEX: readonly KeyName[] = ['pypi-xmlrpc', 'pypi-json'];
+const EXTERNAL_INDEX_KEYS: readonly SettingName[] = ['pypi-xmlrpc', 'pypi-json'];
 
 export interface MasterFacts {
   readonly nats: string;
@@ -68,7 +68,7 @@ export interface MasterFacts {
 }
 
 /** Returns the configuration of the master, and of every command that this user runs for the farm. */
-export function masterConfiguration(set: SetSettings, facts: MasterFacts): Given {
+export function masterConfiguration(userSettings: ExplicitSettings, facts: MasterFacts): RawSettings {
   const { usersFile, pidFile } = facts;
   const ownServer = usersFile !== undefined;
   return {
@@ -79,11 +79,11 @@ export function masterConfiguration(set: SetSettings, facts: MasterFacts): Given
     'poll-interval': '60s',
     'register-targets': true,
     'dev-mode': true,
-    ...without(set, [
+    ...omitKeys(userSettings, [
       ...SLAVES_ONLY,
       'log-file',
-      ...(ownServer ? OF_ANOTHER_SERVER : []),
-      ...(facts.samples ? OF_ANOTHER_INDEX : []),
+      ...(ownServer ? EXTERNAL_SERVER_KEYS : []),
+      ...(facts.samples ? EXTERNAL_INDEX_KEYS : []),
     ]),
     nats: facts.nats,
     ...(usersFile === undefined ? {} : { 'nats-users': usersFile }),
@@ -111,18 +111,19 @@ export interface SlaveFacts {
 }
 
 /** Returns the configuration of one slave. */
-export function slaveConfiguration(set: SetSettings, facts: SlaveFacts): Given {
+export function slaveConfiguration(userSettings: ExplicitSettings, facts: SlaveFacts): RawSettings {
   const { name, isAlone, ownServer } = facts;
-  const label = set.label === undefined ? name : isAlone ? set.label : `${set.label} ${name}`;
+  const label =
+    userSettings.label === undefined ? name : isAlone ? userSettings.label : `${userSettings.label} ${name}`;
   return {
     // The farm is for trying out, on the machine of the master itself.
     'allow-exposed': true,
     ...(ownServer ? {} : { master: facts.master }),
-    ...without(set, [...MASTER_ONLY, 'log-file', ...(ownServer ? OF_ANOTHER_SERVER : [])]),
+    ...omitKeys(userSettings, [...MASTER_ONLY, 'log-file', ...(ownServer ? EXTERNAL_SERVER_KEYS : [])]),
     ...(ownServer ? { master: facts.master } : {}),
-    ...(set['build-path'] === undefined
+    ...(userSettings['build-path'] === undefined
       ? {}
-      : { 'build-path': set['build-path'].map((path) => resolve(path)) }),
+      : { 'build-path': userSettings['build-path'].map((path) => resolve(path)) }),
     prefix: facts.prefix,
     python: facts.pythons,
     'work-dir': facts.workDir,
@@ -131,19 +132,19 @@ export function slaveConfiguration(set: SetSettings, facts: SlaveFacts): Given {
 }
 
 /** Returns the folder that is set for a slave's builds: each slave has one of its own. */
-export function setWorkDir(set: SetSettings, name: string): string | undefined {
-  const folder = set['work-dir'];
+export function slaveWorkDir(userSettings: ExplicitSettings, name: string): string | undefined {
+  const folder = userSettings['work-dir'];
   return folder === undefined ? undefined : join(folder, name);
 }
 
 /** Returns the keys that are set and have no effect on this farm. */
-export function ineffective(set: SetSettings): readonly string[] {
-  if (set.nats !== undefined) return [];
-  return OF_ANOTHER_SERVER.filter((name) => set[name] !== undefined);
+export function ineffectiveKeys(userSettings: ExplicitSettings): readonly string[] {
+  if (userSettings.nats !== undefined) return [];
+  return EXTERNAL_SERVER_KEYS.filter((name) => userSettings[name] !== undefined);
 }
 
-function without(set: SetSettings, names: readonly KeyName[]): SetSettings {
+function omitKeys(userSettings: ExplicitSettings, names: readonly SettingName[]): ExplicitSettings {
   return Object.fromEntries(
-    Object.entries(set).filter(([name]) => !(names as readonly string[]).includes(name)),
+    Object.entries(userSettings).filter(([name]) => !(names as readonly string[]).includes(name)),
   );
 }

@@ -1,17 +1,17 @@
-import { bytes } from '../site/html.js';
-import { pipLine } from '../site/install.js';
-import { span } from '../monitor/slave-table.js';
+import { formatBytes } from '../site/html.js';
+import { pipInstallCommand } from '../site/install.js';
+import { formatDuration } from '../monitor/slave-table.js';
 import type { FarmEvent } from './farm.js';
 
 export interface Display {
-  tell(event: FarmEvent): void;
+  show(event: FarmEvent): void;
   close(): void;
 }
 
 /** One object a line, on standard output. */
 export function jsonDisplay(): Display {
   return {
-    tell: (event) => {
+    show: (event) => {
       process.stdout.write(`${JSON.stringify({ time: new Date().toISOString(), ...event })}\n`);
     },
     close: () => undefined,
@@ -22,22 +22,22 @@ export function jsonDisplay(): Display {
 export function plainDisplay(): Display {
   const building = new Map<number, string>();
   return {
-    tell: (event) => {
+    show: (event) => {
       if (event.event === 'building') {
-        const what = `${event.package} ${event.version}`;
-        if (building.get(event.slave) === what) return;
-        building.set(event.slave, what);
-        process.stdout.write(`slave-${String(event.slave)} builds ${what}\n`);
+        const build = `${event.package} ${event.version}`;
+        if (building.get(event.slave) === build) return;
+        building.set(event.slave, build);
+        process.stdout.write(`slave-${String(event.slave)} builds ${build}\n`);
         return;
       }
       if (event.event === 'idle') building.delete(event.slave);
-      for (const line of lines(event)) process.stdout.write(`${line}\n`);
+      for (const line of eventLines(event)) process.stdout.write(`${line}\n`);
     },
     close: () => undefined,
   };
 }
 
-interface Activity {
+interface DisplayedActivity {
   readonly text: string;
   readonly since: number;
   readonly detail: string;
@@ -48,7 +48,7 @@ const FRAME_MS = 120;
 /** For a terminal: the same lines, and below them one for each slave, drawn anew several times a second. */
 export function liveDisplay(): Display {
   const out = process.stdout;
-  const slaves = new Map<number, Activity>();
+  const slaves = new Map<number, DisplayedActivity>();
   let drawn = 0;
   const erase = () => {
     if (drawn > 0) out.write(`\u001b[${String(drawn)}A\u001b[J`);
@@ -71,21 +71,25 @@ export function liveDisplay(): Display {
   };
   const timer = setInterval(draw, FRAME_MS);
   timer.unref();
-  const set = (number: number, text: string, detail: string) => {
+  const setActivity = (number: number, text: string, detail: string) => {
     const before = slaves.get(number);
     slaves.set(number, { text, detail, since: before?.text === text ? before.since : performance.now() });
   };
   return {
-    tell: (event) => {
-      if (event.event === 'idle') set(event.slave, 'idle', '');
+    show: (event) => {
+      if (event.event === 'idle') setActivity(event.slave, 'idle', '');
       else if (event.event === 'building')
-        set(event.slave, `builds ${event.package} ${event.version}`, plain(event.line));
+        setActivity(event.slave, `builds ${event.package} ${event.version}`, printable(event.line));
       else if (event.event === 'sending')
-        set(event.slave, `sends ${event.filename}`, `${bytes(event.sent)} of ${bytes(event.size)}`);
-      const text = lines(event);
-      if (text.length === 0) return;
+        setActivity(
+          event.slave,
+          `sends ${event.filename}`,
+          `${formatBytes(event.sent)} of ${formatBytes(event.size)}`,
+        );
+      const messages = eventLines(event);
+      if (messages.length === 0) return;
       erase();
-      for (const line of text) out.write(`${line}\n`);
+      for (const line of messages) out.write(`${line}\n`);
       draw();
     },
     close: () => {
@@ -97,10 +101,10 @@ export function liveDisplay(): Display {
 
 /** A build's output can hold anything; the terminal is only told what can be read. */
 // eslint-disable-next-line no-control-regex
-const plain = (line: string): string => line.replace(/[\u0000-\u001f\u007f-\u009f]+/g, ' ').trim();
+const printable = (line: string): string => line.replace(/[\u0000-\u001f\u007f-\u009f]+/g, ' ').trim();
 
 /** What a person reads of an event; nothing of those that only a live display shows. */
-function lines(event: FarmEvent): readonly string[] {
+function eventLines(event: FarmEvent): readonly string[] {
   switch (event.event) {
     case 'setup':
       return [event.text];
@@ -109,7 +113,7 @@ function lines(event: FarmEvent): readonly string[] {
     case 'ready':
       return [
         `The farm is at work: ${event.url}`,
-        `  ${pipLine(event.index, event.samples ? 'piw-sample-pure' : 'PACKAGE')}`,
+        `  ${pipInstallCommand(event.index, event.samples ? 'piw-sample-pure' : 'PACKAGE')}`,
         event.slaves === 0
           ? 'Nothing is built on this machine: piw slaves add NAME lets a slave elsewhere build for it.'
           : 'It builds on this machine, with the code of the packages that it builds: for trying out, and for packages that you trust.',
@@ -118,7 +122,7 @@ function lines(event: FarmEvent): readonly string[] {
       return event.status
         ? [`built ${event.package} ${event.version} for ${event.abi} in ${event.duration_s.toFixed(1)} s`]
         : [
-            `FAILED ${event.package} ${event.version} for ${event.abi} (${event.failure_class ?? 'other'}) after ${event.duration_s.toFixed(1)} s${event.why === null ? '' : `: ${event.why}`}${again(event.again_s)}`,
+            `FAILED ${event.package} ${event.version} for ${event.abi} (${event.failure_class ?? 'other'}) after ${event.duration_s.toFixed(1)} s${event.why === null ? '' : `: ${event.why}`}${retryNote(event.again_s)}`,
           ];
     case 'published':
       return [`published ${event.filenames.join(', ')}`];
@@ -131,5 +135,5 @@ function lines(event: FarmEvent): readonly string[] {
   }
 }
 
-const again = (seconds: number | null): string =>
-  seconds === null ? '' : `; it is tried again in ${span(seconds * 1000)}`;
+const retryNote = (seconds: number | null): string =>
+  seconds === null ? '' : `; it is tried again in ${formatDuration(seconds * 1000)}`;

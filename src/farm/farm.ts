@@ -3,31 +3,31 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { stopInWaves, type Stoppable } from '../actor/waves.js';
 import { Bus } from '../bus/bus.js';
 import { parseAddress } from '../bus/address.js';
-import { farmFile, formatConfig, loadSettings, parseConfig, type SetSettings } from '../config.js';
+import { farmConfigFile, formatConfig, loadSettings, parseConfig, type ExplicitSettings } from '../config.js';
 import { masterConnection } from '../connection.js';
 import { migrate } from '../database/migrations.js';
 import { Database } from '../database/pool.js';
-import { endHolds } from '../database/queue.js';
+import { releaseHolds } from '../database/queue.js';
 import { ERRORS, PiwError } from '../errors.js';
 import { nodeFlags } from '../node-flags.js';
 import { status } from '../protocols/control.js';
-import { SimpleIndex } from '../pypi/index-reader.js';
+import { SimpleIndexClient } from '../pypi/index-reader.js';
 import { followConditions } from './conditions.js';
-import { certificates } from './certificates.js';
-import { ineffective, masterConfiguration, setWorkDir, slaveConfiguration } from './configuration.js';
+import { tlsAndProxyEnv } from './certificates.js';
+import { ineffectiveKeys, masterConfiguration, slaveWorkDir, slaveConfiguration } from './configuration.js';
 import { DataFolder } from './folder.js';
 import { startNats } from './nats-server.js';
 import { freePort, isFree } from './ports.js';
-import { Output } from './output.js';
-import { StartUp } from './start-up.js';
+import { SiteOutput } from './output.js';
+import { StartupMonitor } from './start-up.js';
 import { startPostgres } from './postgres.js';
-import { unprivileged } from './privileges.js';
+import { unprivilegedAccount } from './privileges.js';
 import { ManagedProcess } from './process.js';
-import { findPython, pipSettings, type Python } from './python.js';
-import { reachable } from './reach.js';
+import { findPython, readPipSettings, type PythonInterpreter } from './python.js';
+import { ensureReachable } from './reach.js';
 import { writeSampleIndex } from './sample-index.js';
-import { stage, type Program } from './stage.js';
-import { look, resolve, type Requirement, type Wanted } from './wanted.js';
+import { stageProgram, type StagedProgram } from './stage.js';
+import { updateStates, resolveRequirements, type Requirement, type RequestedVersion } from './wanted.js';
 
 export interface FarmOptions {
   readonly requirements: readonly Requirement[];
@@ -35,7 +35,7 @@ export interface FarmOptions {
   readonly port: number | undefined;
   readonly slaves: number;
   /** What its user has set, for the farm itself, its master and its slaves. */
-  readonly set: SetSettings;
+  readonly userSettings: ExplicitSettings;
   readonly dataDir: string;
   /** Further options of its master's and its slaves' commands. */
   readonly masterArgs: readonly string[];
@@ -45,7 +45,7 @@ export interface FarmOptions {
   /** The folder with package.json and dist/. */
   readonly root: string;
   readonly signal: AbortSignal;
-  readonly tell: (event: FarmEvent) => void;
+  readonly onEvent: (event: FarmEvent) => void;
 }
 
 /** What happens, for a terminal, a pipe or a program. */
@@ -101,17 +101,23 @@ export type FarmEvent =
   | { readonly event: 'trouble'; readonly text: string };
 
 /** Whether the farm was told nothing to build or to follow, so that it shows what it can do. */
-export function isDemonstration({ requirements, set }: Pick<FarmOptions, 'requirements' | 'set'>): boolean {
-  const follows = set.watch !== undefined || set['watch-file'] !== undefined || set['watch-only'] === false;
+export function isDemo({
+  requirements,
+  userSettings,
+}: Pick<FarmOptions, 'requirements' | 'userSettings'>): boolean {
+  const follows =
+    userSettings.watch !== undefined ||
+    userSettings['watch-file'] !== undefined ||
+    userSettings['watch-only'] === false;
   return requirements.length === 0 && !follows;
 }
 
 /** What a farm builds that was told nothing: a pure package, one with a C extension, one with several files. */
-const DEMONSTRATION: readonly string[] = ['six', 'markupsafe', 'wrapt'];
+const DEMO_PACKAGES: readonly string[] = ['six', 'markupsafe', 'wrapt'];
 const DEFAULT_PORT = 8080;
 const DEFAULT_PREFIX = 'piw';
 /** What a slave is short of until somebody makes room. */
-const ROOM: ReadonlySet<string> = new Set(['disk', 'memory']);
+const SPACE_SHORTAGES: ReadonlySet<string> = new Set(['disk', 'memory']);
 
 /**
  * In what order everything ends: slaves hand back what they build, the web server has its last downloads counted, a
@@ -119,13 +125,13 @@ const ROOM: ReadonlySet<string> = new Set(['disk', 'memory']);
  */
 const WAVES = { slaves: 5, connection: 4, web: 4, master: 3, servers: 1, folder: 0 };
 /** All of it takes no longer; a master with a server that hangs takes most of it. */
-const STOP = {
+const STOP_OPTIONS = {
   limitMs: 20_000,
   reserveMs: (wave: number): number => ({ [WAVES.master]: 12_000, [WAVES.servers]: 3000 })[wave] ?? 0,
 };
 const DRAIN_LIMIT_MS = 2000;
 /** How long the first connection may take, on a machine that is busy. */
-const NATS_PATIENCE_MS = 120_000;
+const NATS_CONNECT_TIMEOUT_MS = 120_000;
 /** Exit codes of what isn't started again, beside a wrong configuration: something missing, another version. */
 const FINAL_CODES = [3, 6];
 
@@ -135,131 +141,141 @@ const FINAL_CODES = [3, 6];
  */
 export class Farm {
   readonly #options: FarmOptions;
-  readonly #running: Stoppable[] = [];
+  readonly #stoppables: Stoppable[] = [];
   /** How far the master says it is. */
-  readonly #startUp: StartUp;
-  #wanted: readonly Wanted[] = [];
+  readonly #startupMonitor: StartupMonitor;
+  #requestedVersions: readonly RequestedVersion[] = [];
   /** What slaves are short of. */
-  readonly #resting = new Map<number, unknown>();
-  #saidUnconfined = false;
-  #fail: (error: PiwError) => void = () => undefined;
+  readonly #restReasons = new Map<number, unknown>();
+  #warnedUnconfined = false;
+  #rejectFailed: (error: PiwError) => void = () => undefined;
   /** Rejects when something ended that can't be kept alive. */
   readonly failed: Promise<never>;
 
   constructor(options: FarmOptions) {
     this.#options = options;
-    this.failed = new Promise<never>((_, reject) => (this.#fail = reject));
+    this.failed = new Promise<never>((_, reject) => (this.#rejectFailed = reject));
     this.failed.catch(() => undefined);
-    this.#startUp = new StartUp((text) => {
-      options.tell({ event: 'setup', text });
+    this.#startupMonitor = new StartupMonitor((text) => {
+      options.onEvent({ event: 'setup', text });
     });
   }
 
   /** Brings the farm up. What was asked for and can't be built is in what it gives, as failed. */
-  async start(): Promise<{ readonly wanted: readonly Wanted[]; readonly url: string; readonly bus: Bus }> {
-    const { tell, root, signal, slaves, set } = this.#options;
-    const say = (text: string) => {
-      tell({ event: 'setup', text });
+  async start(): Promise<{
+    readonly wanted: readonly RequestedVersion[];
+    readonly url: string;
+    readonly bus: Bus;
+  }> {
+    const { onEvent, root, signal, slaves, userSettings } = this.#options;
+    const logInfo = (text: string) => {
+      onEvent({ event: 'setup', text });
     };
-    const trouble = (text: string) => {
-      tell({ event: 'trouble', text });
+    const logWarning = (text: string) => {
+      onEvent({ event: 'trouble', text });
     };
-    const idle = ineffective(set);
-    if (idle.length > 0)
-      trouble(`${idle.join(', ')}: not used, because this farm runs a nats-server of its own`);
-    const account = unprivileged();
-    if (account) say(`Running as root: everything but this command runs as ${account.name}.`);
-    const port = await this.#port();
-    const pythons: Python[] = [];
-    for (const path of set.python ?? [undefined]) pythons.push(await findPython(path, account));
+    const ignoredKeys = ineffectiveKeys(userSettings);
+    if (ignoredKeys.length > 0)
+      logWarning(`${ignoredKeys.join(', ')}: not used, because this farm runs a nats-server of its own`);
+    const account = unprivilegedAccount();
+    if (account) logInfo(`Running as root: everything but this command runs as ${account.name}.`);
+    const port = await this.#choosePort();
+    const pythons: PythonInterpreter[] = [];
+    for (const path of userSettings.python ?? [undefined]) pythons.push(await findPython(path, account));
     const [python = await findPython(undefined, account)] = pythons;
-    const program = stage(root, account);
-    const folder = DataFolder.open(reachable(this.#options.dataDir, account, say), account);
-    this.#stopLater(WAVES.folder, () => {
+    const program = stageProgram(root, account);
+    const folder = DataFolder.open(ensureReachable(this.#options.dataDir, account, logInfo), account);
+    this.#addStoppable(WAVES.folder, () => {
       folder.close();
     });
-    const output = reachable(set['output-path'] ?? folder.join('www'), account, say);
+    const outputPath = ensureReachable(userSettings['output-path'] ?? folder.join('www'), account, logInfo);
     signal.throwIfAborted();
-    const source = await this.#source(python, folder, program);
-    const services = { folder, log: trouble, onFailure: this.#fail, signal };
+    const source = await this.#chooseIndex(python, folder, program);
+    const services = { folder, log: logWarning, onFailure: this.#rejectFailed, signal };
     const nats =
-      set.nats === undefined ? await this.#nats(services, python, say) : external(set.nats, slaves);
-    const database = set.dsn === undefined ? await this.#postgres(services, say) : undefined;
-    const dsn = database?.dsn ?? set.dsn ?? '';
-    await migrate(database?.adminDsn ?? dsn, { user: database?.role ?? roleOf(dsn) });
+      userSettings.nats === undefined
+        ? await this.#startNats(services, python, logInfo)
+        : externalNats(userSettings.nats, slaves);
+    const database =
+      userSettings.dsn === undefined ? await this.#startPostgres(services, logInfo) : undefined;
+    const dsn = database?.dsn ?? userSettings.dsn ?? '';
+    await migrate(database?.adminDsn ?? dsn, { user: database?.role ?? roleFromDsn(dsn) });
     await tryAgain(dsn);
     signal.throwIfAborted();
     const url = `http://127.0.0.1:${String(port)}/`;
-    this.#configure(folder, { nats, dsn, output, url, source });
-    const site = new Output({ folder, path: output, account, say });
-    await this.#master(program, folder);
+    this.#writeMasterConfig(folder, { nats, dsn, output: outputPath, url, source });
+    const siteOutput = new SiteOutput({ folder, path: outputPath, account, log: logInfo });
+    await this.#startMaster(program, folder);
     // After the master, and so ended before it: what was downloaded at last is counted.
-    await this.#web(program, folder, 'web', output, port, ['-c', folder.join('piwheels.conf')]);
+    await this.#startWebServer(program, folder, 'web', outputPath, port, [
+      '-c',
+      folder.join('piwheels.conf'),
+    ]);
     const bus = await Bus.connect({
-      ...this.#connection(nats),
+      ...this.#connectionOptions(nats),
       name: 'farm',
-      ...{ patienceMs: NATS_PATIENCE_MS, signal, onWaiting: say },
+      ...{ patienceMs: NATS_CONNECT_TIMEOUT_MS, signal, onWaiting: logInfo },
       onStatus: (text, connected) => {
-        tell({ event: connected ? 'setup' : 'trouble', text });
+        onEvent({ event: connected ? 'setup' : 'trouble', text });
       },
     });
-    this.#stopLater(WAVES.connection, () => bus.drain(DRAIN_LIMIT_MS));
-    await this.#startUp.finished(bus, signal);
-    await site.restore(bus, signal);
+    this.#addStoppable(WAVES.connection, () => bus.drain(DRAIN_LIMIT_MS));
+    await this.#startupMonitor.waitUntilReady(bus, signal);
+    await siteOutput.restore(bus, signal);
     for (let number = 1; number <= slaves; number += 1)
-      await this.#slave(number, program, folder, nats, { pythons, env: source.env }, say);
-    tell({ event: 'ready', url, index: `${url}simple/`, samples: source.samples, slaves });
-    void this.#follow(bus);
-    void followConditions(bus, tell);
+      await this.#startSlave(number, program, folder, nats, { pythons, env: source.env }, logInfo);
+    onEvent({ event: 'ready', url, index: `${url}simple/`, samples: source.samples, slaves });
+    void this.#followBuilds(bus);
+    void followConditions(bus, onEvent);
     return { wanted: source.wanted, url, bus };
   }
 
   /** Follows those that were asked for to their end; resolves when none waits any more. */
-  async finish(bus: Bus, url: string, wanted: readonly Wanted[]): Promise<void> {
-    const { tell, signal } = this.#options;
-    const said = new Set<Wanted>();
-    const say = () => {
-      for (const one of wanted) {
-        if (one.state === 'waiting' || said.has(one)) continue;
-        said.add(one);
-        const { name, version, filenames, why } = one;
-        if (one.state === 'published')
-          tell({ event: 'published', package: name, version: version ?? '', filenames });
-        else tell({ event: 'not-built', package: name, version: version ?? null, why: why ?? '' });
+  async waitForRequested(bus: Bus, url: string, wanted: readonly RequestedVersion[]): Promise<void> {
+    const { onEvent, signal } = this.#options;
+    const reported = new Set<RequestedVersion>();
+    const reportSettled = () => {
+      for (const requestedVersion of wanted) {
+        if (requestedVersion.state === 'waiting' || reported.has(requestedVersion)) continue;
+        reported.add(requestedVersion);
+        const { name, version, filenames, why } = requestedVersion;
+        if (requestedVersion.state === 'published')
+          onEvent({ event: 'published', package: name, version: version ?? '', filenames });
+        else onEvent({ event: 'not-built', package: name, version: version ?? null, why: why ?? '' });
       }
     };
-    this.#wanted = wanted;
-    say();
+    this.#requestedVersions = wanted;
+    reportSettled();
     while (!signal.aborted && wanted.some(({ state }) => state === 'waiting')) {
       try {
-        await look(bus, url, wanted, { patient: !this.#options.once });
+        await updateStates(bus, url, wanted, { patient: !this.#options.once });
       } catch (error) {
         // A part of the farm is being started again; what it knows is in the database.
         if (!(error instanceof PiwError)) throw error;
       }
-      say();
+      reportSettled();
       await sleep(300, undefined, { signal }).catch(() => undefined);
     }
     // What the slaves have told meanwhile.
-    say();
+    reportSettled();
   }
 
   /** Ends everything, within STOP.limitMs. */
   async stop(): Promise<void> {
-    await stopInWaves(this.#running.splice(0), STOP);
+    await stopInWaves(this.#stoppables.splice(0), STOP_OPTIONS);
   }
 
-  #stopLater(wave: number, stop: () => Promise<void> | void, kill = (): void => undefined): void {
-    let resolve = (): void => undefined;
-    const ended = new Promise<void>((done) => (resolve = done));
+  #addStoppable(wave: number, stop: () => Promise<void> | void, kill = (): void => undefined): void {
+    let resolveEnded = (): void => undefined;
+    const ended = new Promise<void>((done) => (resolveEnded = done));
     const end = async (): Promise<void> => {
       await stop();
     };
-    this.#running.push({ wave, ended, kill, stop: () => void end().finally(resolve) });
+    this.#stoppables.push({ wave, ended, kill, stop: () => void end().finally(resolveEnded) });
   }
 
-  #stopProcessLater(wave: number, child: ManagedProcess): void {
-    this.#stopLater(
+  #addProcess(wave: number, child: ManagedProcess): void {
+    this.#addStoppable(
       wave,
       () => child.stop(),
       () => {
@@ -268,7 +284,7 @@ export class Farm {
     );
   }
 
-  async #port(): Promise<number> {
+  async #choosePort(): Promise<number> {
     const { port } = this.#options;
     if (port === 0) return await freePort();
     if (await isFree(port ?? DEFAULT_PORT)) return port ?? DEFAULT_PORT;
@@ -277,44 +293,57 @@ export class Farm {
   }
 
   /** The index that is followed and built from; our own samples where none can be reached. */
-  async #source(python: Python, folder: DataFolder, program: Program): Promise<Source> {
-    const { requirements, tell, once, set } = this.#options;
-    const pip = await pipSettings(python);
-    const url = set['pypi-simple'] ?? set['index-url'] ?? pip.indexUrl;
-    const index = new SimpleIndex(url, { timeoutMs: 30_000 });
-    const asked = isDemonstration(this.#options)
-      ? DEMONSTRATION.map((name) => ({ name, version: undefined }) as Requirement)
+  async #chooseIndex(
+    python: PythonInterpreter,
+    folder: DataFolder,
+    program: StagedProgram,
+  ): Promise<IndexSource> {
+    const { requirements, onEvent, once, userSettings } = this.#options;
+    const pip = await readPipSettings(python);
+    const url = userSettings['pypi-simple'] ?? userSettings['index-url'] ?? pip.indexUrl;
+    const index = new SimpleIndexClient(url, { timeoutMs: 30_000 });
+    const requirementsOrDemo = isDemo(this.#options)
+      ? DEMO_PACKAGES.map((name) => ({ name, version: undefined }) as Requirement)
       : requirements;
     try {
-      const wanted = await resolve(index, asked);
-      return { url, builtFrom: set['index-url'] ?? url, env: pip.env, samples: false, wanted };
+      const wanted = await resolveRequirements(index, requirementsOrDemo);
+      return { url, builtFrom: userSettings['index-url'] ?? url, env: pip.env, samples: false, wanted };
     } catch (error) {
       if (!(error instanceof PiwError) || (once && requirements.length > 0)) throw error;
-      tell({ event: 'trouble', text: `${error.message}: building the samples that ship with piw instead` });
+      onEvent({
+        event: 'trouble',
+        text: `${error.message}: building the samples that ship with piw instead`,
+      });
     }
-    const samples = folder.sub('samples', 0o755);
+    const samples = folder.subfolder('samples', 0o755);
     const names = writeSampleIndex(samples);
     const port = await freePort();
-    await this.#web(program, folder, 'samples', samples, port, ['-c', '/dev/null', '--no-count']);
-    const own = `http://127.0.0.1:${String(port)}/simple/`;
-    const wanted = await resolve(
-      new SimpleIndex(own),
+    await this.#startWebServer(program, folder, 'samples', samples, port, ['-c', '/dev/null', '--no-count']);
+    const samplesUrl = `http://127.0.0.1:${String(port)}/simple/`;
+    const wanted = await resolveRequirements(
+      new SimpleIndexClient(samplesUrl),
       names.map((name) => ({ name, version: undefined }) as Requirement),
     );
-    return { url: own, builtFrom: own, env: {}, samples: true, wanted };
+    return { url: samplesUrl, builtFrom: samplesUrl, env: {}, samples: true, wanted };
   }
 
   get #prefix(): string {
-    return this.#options.set.prefix ?? DEFAULT_PREFIX;
+    return this.#options.userSettings.prefix ?? DEFAULT_PREFIX;
   }
 
   /** How the farm itself comes to NATS. */
-  #connection(nats: Nats): ReturnType<typeof masterConnection> {
+  #connectionOptions(nats: NatsAddresses): ReturnType<typeof masterConnection> {
     if (nats.usersFile !== undefined) return { address: nats.master, prefix: this.#prefix };
-    return masterConnection(loadSettings({ ...this.#options.set, prefix: this.#prefix }, '/dev/null'));
+    return masterConnection(
+      loadSettings({ ...this.#options.userSettings, prefix: this.#prefix }, '/dev/null'),
+    );
   }
 
-  async #nats(services: Services, python: Python, say: (text: string) => void): Promise<Nats> {
+  async #startNats(
+    services: ServerContext,
+    python: PythonInterpreter,
+    logInfo: (text: string) => void,
+  ): Promise<NatsAddresses> {
     const { slaves, natsListen: listen } = this.#options;
     const names = Array.from({ length: slaves }, (_, i) => `slave-${String(i + 1)}`);
     const nats = await startNats({
@@ -323,123 +352,135 @@ export class Farm {
       prefix: this.#prefix,
       slaves: names,
       listen,
-      log: say,
+      log: logInfo,
     });
-    this.#stopProcessLater(WAVES.servers, nats.process);
+    this.#addProcess(WAVES.servers, nats.process);
     return nats;
   }
 
-  async #postgres(services: Services, say: (text: string) => void) {
-    const postgres = await startPostgres({ ...services, log: say });
-    this.#stopProcessLater(WAVES.servers, postgres.process);
+  async #startPostgres(services: ServerContext, logInfo: (text: string) => void) {
+    const postgres = await startPostgres({ ...services, log: logInfo });
+    this.#addProcess(WAVES.servers, postgres.process);
     return postgres;
   }
 
   /** The configuration of this farm, for its own master and for every piw command of this user. */
-  #configure(
+  #writeMasterConfig(
     folder: DataFolder,
-    its: { nats: Nats; dsn: string; output: string; url: string; source: Source },
+    inputs: { nats: NatsAddresses; dsn: string; output: string; url: string; source: IndexSource },
   ): void {
-    const before = folder.read('piwheels.conf');
-    const known =
-      before === undefined
+    const previousConfig = folder.read('piwheels.conf');
+    const previouslyWatched =
+      previousConfig === undefined
         ? []
-        : ((parseConfig(before, farmFile(folder.path)).watch as readonly string[] | undefined) ?? []);
-    const asked = its.source.wanted
+        : ((parseConfig(previousConfig, farmConfigFile(folder.path)).watch as
+            readonly string[] | undefined) ?? []);
+    const requestedEntries = inputs.source.wanted
       .filter(({ state }) => state === 'waiting')
       .flatMap(({ name, version, follow }) => [
         ...(follow ? [name as string] : []),
         `${name}==${version ?? ''}`,
       ]);
-    const samples = its.source.samples;
-    const { set } = this.#options;
+    const samples = inputs.source.samples;
+    const { userSettings } = this.#options;
     // What was watched on the index is no part of the samples, nor the other way round.
-    const watched = samples ? [] : (set.watch ?? known.filter((one) => !one.startsWith('piw-sample-')));
-    const given = masterConfiguration(set, {
-      nats: its.nats.master,
-      ...(its.nats.usersFile === undefined ? {} : { usersFile: its.nats.usersFile }),
-      ...(its.nats.pidFile === undefined ? {} : { pidFile: its.nats.pidFile }),
-      dsn: its.dsn,
+    const keptEntries = samples
+      ? []
+      : (userSettings.watch ?? previouslyWatched.filter((one) => !one.startsWith('piw-sample-')));
+    const masterConfig = masterConfiguration(userSettings, {
+      nats: inputs.nats.master,
+      ...(inputs.nats.usersFile === undefined ? {} : { usersFile: inputs.nats.usersFile }),
+      ...(inputs.nats.pidFile === undefined ? {} : { pidFile: inputs.nats.pidFile }),
+      dsn: inputs.dsn,
       prefix: this.#prefix,
-      outputPath: its.output,
-      spool: folder.sub('spool'),
-      url: its.url,
-      followed: its.source.url,
-      builtFrom: its.source.builtFrom,
+      outputPath: inputs.output,
+      spool: folder.subfolder('spool'),
+      url: inputs.url,
+      followed: inputs.source.url,
+      builtFrom: inputs.source.builtFrom,
       samples,
-      watch: [...new Set([...watched, ...asked])],
+      watch: [...new Set([...keptEntries, ...requestedEntries])],
     });
-    folder.writeSecret('piwheels.conf', `# Written by piw farm at each start.\n${formatConfig(given)}`);
+    folder.writeSecret(
+      'piwheels.conf',
+      `# Written by piw farm at each start.\n${formatConfig(masterConfig)}`,
+    );
   }
 
-  async #web(
-    program: Program,
+  async #startWebServer(
+    program: StagedProgram,
     folder: DataFolder,
     name: string,
     root: string,
     port: number,
-    more: readonly string[],
+    extraArgs: readonly string[],
   ): Promise<void> {
-    let listening: () => void = () => undefined;
-    const heard = new Promise<void>((done) => (listening = done));
+    let resolveListening: () => void = () => undefined;
+    const webListening = new Promise<void>((done) => (resolveListening = done));
     await this.#spawn(folder, {
       name,
       program,
-      args: ['web', ...more, '-o', root, '--port', String(port)],
+      args: ['web', ...extraArgs, '-o', root, '--port', String(port)],
       env: {},
-      ready: () => heard,
+      ready: () => webListening,
       onMessage: () => {
-        listening();
+        resolveListening();
       },
     });
   }
 
-  async #master(program: Program, folder: DataFolder): Promise<void> {
+  async #startMaster(program: StagedProgram, folder: DataFolder): Promise<void> {
     await this.#spawn(folder, {
       name: 'master',
       program,
       args: ['master', '-c', folder.join('piwheels.conf'), ...this.#options.masterArgs],
       env: {},
-      logFile: this.#options.set['log-file'],
+      logFile: this.#options.userSettings['log-file'],
       graceMs: 20_000,
       wave: WAVES.master,
       onMessage: (message) => {
-        this.#startUp.heard(message);
+        this.#startupMonitor.handleMessage(message);
       },
     });
   }
 
-  async #slave(
+  async #startSlave(
     number: number,
-    program: Program,
+    program: StagedProgram,
     folder: DataFolder,
-    nats: Nats,
-    its: { readonly pythons: readonly Python[]; readonly env: Readonly<Record<string, string>> },
-    say: (text: string) => void,
+    nats: NatsAddresses,
+    buildInputs: {
+      readonly pythons: readonly PythonInterpreter[];
+      readonly env: Readonly<Record<string, string>>;
+    },
+    logInfo: (text: string) => void,
   ): Promise<void> {
-    const { set, slaves, slaveArgs } = this.#options;
+    const { userSettings, slaves, slaveArgs } = this.#options;
     const name = `slave-${String(number)}`;
-    const elsewhere = setWorkDir(set, name);
-    const given = slaveConfiguration(set, {
+    const configuredWorkDir = slaveWorkDir(userSettings, name);
+    const slaveConfig = slaveConfiguration(userSettings, {
       name,
       isAlone: slaves === 1,
       master: nats.slaves[number - 1] ?? '',
       ownServer: nats.usersFile !== undefined,
       prefix: this.#prefix,
-      pythons: its.pythons.map(({ path }) => path),
-      workDir: elsewhere === undefined ? folder.sub(name) : reachable(elsewhere, folder.account, say),
+      pythons: buildInputs.pythons.map(({ path }) => path),
+      workDir:
+        configuredWorkDir === undefined
+          ? folder.subfolder(name)
+          : ensureReachable(configuredWorkDir, folder.account, logInfo),
     });
-    folder.writeSecret(`${name}.conf`, formatConfig(given));
+    folder.writeSecret(`${name}.conf`, formatConfig(slaveConfig));
     await this.#spawn(folder, {
       name,
       program,
       args: ['slave', '-c', folder.join(`${name}.conf`), ...slaveArgs],
-      env: { PIW_BUILD_ENV: JSON.stringify(its.env) },
+      env: { PIW_BUILD_ENV: JSON.stringify(buildInputs.env) },
       graceMs: 20_000,
-      logFile: set['log-file'],
+      logFile: userSettings['log-file'],
       wave: WAVES.slaves,
       onMessage: (message) => {
-        this.#progress(number, message);
+        this.#handleSlaveProgress(number, message);
       },
     });
   }
@@ -448,7 +489,7 @@ export class Farm {
     folder: DataFolder,
     child: {
       readonly name: string;
-      readonly program: Program;
+      readonly program: StagedProgram;
       readonly args: readonly string[];
       readonly env: NodeJS.ProcessEnv;
       readonly graceMs?: number;
@@ -461,75 +502,79 @@ export class Farm {
   ): Promise<void> {
     this.#options.signal.throwIfAborted();
     const { name, program } = child;
-    const home = folder.sub('home');
-    const process_ = new ManagedProcess({
+    const home = folder.subfolder('home');
+    const managedProcess = new ManagedProcess({
       name,
       command: program.node,
       args: [...nodeFlags(), join(program.root, 'dist', 'src', 'bin.js'), ...child.args],
-      env: { PATH: process.env['PATH'], HOME: home, LANG: 'C.UTF-8', ...certificates(), ...child.env },
+      env: { PATH: process.env['PATH'], HOME: home, LANG: 'C.UTF-8', ...tlsAndProxyEnv(), ...child.env },
       account: folder.account,
       cwd: folder.path,
-      logFile: child.logFile ?? folder.writeLog(`${name}.log`),
+      logFile: child.logFile ?? folder.prepareLog(`${name}.log`),
       stopSignal: 'SIGTERM',
       graceMs: child.graceMs ?? 10_000,
       ready: child.ready ?? (() => Promise.resolve()),
-      readyMs: 60_000,
+      stallTimeoutMs: 60_000,
       configurationCode: ERRORS.PIW_CONFIG.exit,
       signal: this.#options.signal,
       finalCodes: FINAL_CODES,
-      onFailure: this.#fail,
+      onFailure: this.#rejectFailed,
       onMessage: child.onMessage ?? (() => undefined),
       log: (text) => {
-        this.#options.tell({ event: 'trouble', text });
+        this.#options.onEvent({ event: 'trouble', text });
       },
     });
-    this.#stopProcessLater(child.wave ?? WAVES.web, process_);
-    await process_.start();
+    this.#addProcess(child.wave ?? WAVES.web, managedProcess);
+    await managedProcess.start();
   }
 
-  #progress(slave: number, message: unknown): void {
-    const { tell } = this.#options;
+  #handleSlaveProgress(slave: number, message: unknown): void {
+    const { onEvent } = this.#options;
     const progress = (message as { progress?: Record<string, unknown> } | null)?.progress;
     switch (progress?.['state']) {
       case 'idle':
-        this.#resting.delete(slave);
-        tell({ event: 'idle', slave });
+        this.#restReasons.delete(slave);
+        onEvent({ event: 'idle', slave });
         return;
       case 'building':
       case 'sending':
-        tell({ event: progress['state'], slave, ...progress } as unknown as FarmEvent);
+        onEvent({ event: progress['state'], slave, ...progress } as unknown as FarmEvent);
         return;
       case 'resting':
         // It says so every few seconds.
-        if (this.#resting.get(slave) === progress['of']) return;
-        this.#resting.set(slave, progress['of']);
-        this.#trouble(slave, `takes no work: ${String(progress['text'])}`, ROOM.has(String(progress['of'])));
+        if (this.#restReasons.get(slave) === progress['of']) return;
+        this.#restReasons.set(slave, progress['of']);
+        this.#reportTrouble(
+          slave,
+          `takes no work: ${String(progress['text'])}`,
+          SPACE_SHORTAGES.has(String(progress['of'])),
+        );
         return;
       case 'unconfined':
         // All slaves are on this machine.
-        if (this.#saidUnconfined) return;
-        this.#saidUnconfined = true;
-        tell({ event: 'trouble', text: String(progress['text']) });
+        if (this.#warnedUnconfined) return;
+        this.#warnedUnconfined = true;
+        onEvent({ event: 'trouble', text: String(progress['text']) });
         return;
       case 'trouble':
-        this.#trouble(slave, String(progress['text']), progress['code'] === 'PIW_DISK_FULL');
+        this.#reportTrouble(slave, String(progress['text']), progress['code'] === 'PIW_DISK_FULL');
     }
   }
 
   /** `room`: it would be tried again until there is room; somebody who waits for the end wants to know now. */
-  #trouble(slave: number, text: string, room: boolean): void {
-    const { tell, once } = this.#options;
-    tell({ event: 'trouble', text: `slave-${String(slave)}: ${text}` });
-    if (!once || !room) return;
-    for (const one of this.#wanted)
+  #reportTrouble(slave: number, text: string, lacksSpace: boolean): void {
+    const { onEvent, once } = this.#options;
+    onEvent({ event: 'trouble', text: `slave-${String(slave)}: ${text}` });
+    if (!once || !lacksSpace) return;
+    for (const one of this.#requestedVersions)
       if (one.state === 'waiting') Object.assign(one, { state: 'failed', why: text });
   }
 
   /** What the master says of every build. */
-  async #follow(bus: Bus): Promise<void> {
+  async #followBuilds(bus: Bus): Promise<void> {
     for await (const incoming of bus.subscribe(bus.subject(status.name, 'BUILD'))) {
-      const said = status.unpack(await incoming.body());
-      if (said.verb !== 'BUILD') continue;
+      const message = status.unpack(await incoming.body());
+      if (message.verb !== 'BUILD') continue;
       const {
         package: name,
         version,
@@ -539,8 +584,8 @@ export class Farm {
         reason: why,
         duration_s,
         again_s,
-      } = said;
-      this.#options.tell({
+      } = message;
+      this.#options.onEvent({
         event: 'built',
         package: name,
         version,
@@ -555,14 +600,14 @@ export class Farm {
   }
 }
 
-interface Services {
+interface ServerContext {
   readonly folder: DataFolder;
   readonly log: (line: string) => void;
   readonly onFailure: (error: PiwError) => void;
   readonly signal: AbortSignal;
 }
 
-interface Source {
+interface IndexSource {
   /** The index that is followed. */
   readonly url: string;
   /** The one that slaves build from. */
@@ -570,11 +615,11 @@ interface Source {
   /** By which builds reach the index. */
   readonly env: Readonly<Record<string, string>>;
   readonly samples: boolean;
-  readonly wanted: readonly Wanted[];
+  readonly wanted: readonly RequestedVersion[];
 }
 
 /** The addresses of the master and of each slave, and for a server of the farm's own what piw slaves wants. */
-interface Nats {
+interface NatsAddresses {
   readonly master: string;
   readonly slaves: readonly string[];
   readonly usersFile?: string;
@@ -582,7 +627,7 @@ interface Nats {
 }
 
 /** A server that somebody else runs. Slaves speak under the user in its address, or as `slave`. */
-function external(address: string, slaves: number): Nats {
+function externalNats(address: string, slaves: number): NatsAddresses {
   const { user, servers } = parseAddress(address);
   const slave = user === undefined ? `nats://slave@${servers.join(',')}` : address;
   return { master: address, slaves: Array.from({ length: slaves }, () => slave) };
@@ -591,10 +636,10 @@ function external(address: string, slaves: number): Nats {
 /** Who starts a farm again wants to see what failed in passing tried again now. */
 async function tryAgain(dsn: string): Promise<void> {
   const database = await Database.open(dsn, 'farm');
-  await endHolds(database).finally(() => database.close());
+  await releaseHolds(database).finally(() => database.close());
 }
 
-function roleOf(dsn: string): string {
+function roleFromDsn(dsn: string): string {
   const url = URL.canParse(dsn) ? new URL(dsn) : undefined;
   return url && url.username !== '' ? decodeURIComponent(url.username) : (process.env['USER'] ?? 'piwheels');
 }

@@ -11,14 +11,14 @@ import {
   writeSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { PiwError, reason } from '../errors.js';
-import { can, give, type Account } from './privileges.js';
+import { PiwError, errorMessage } from '../errors.js';
+import { canAccess, chownTo, type Account } from './privileges.js';
 import { makeFolders } from '../wheels/disk.js';
-import { runs, startTime } from './process.js';
+import { findRunningPid, startTime } from './process.js';
 
 /** What this version of the farm keeps in its folder; another number is another program's. */
 const FORMAT = 1;
-const MARK = 'piw-farm.json';
+const MARKER_FILE = 'piw-farm.json';
 const LOCK = 'piw-farm.lock';
 
 /**
@@ -46,22 +46,26 @@ export class DataFolder {
       if (!existsSync(path)) {
         makeFolders(dirname(path));
         mkdirSync(path, { mode: 0o755 });
-        give(path, account);
+        chownTo(path, account);
       }
     } catch (error) {
-      throw new PiwError('PIW_NOT_WRITABLE', `the data folder ${path} can't be made: ${reason(error)}`, {
-        cause: error,
-      });
+      throw new PiwError(
+        'PIW_NOT_WRITABLE',
+        `the data folder ${path} can't be made: ${errorMessage(error)}`,
+        {
+          cause: error,
+        },
+      );
     }
-    if (!can(account, 'w', path) || !can(account, 'x', path)) {
+    if (!canAccess(account, 'w', path) || !canAccess(account, 'x', path)) {
       throw new PiwError(
         'PIW_NOT_WRITABLE',
         `${account?.name ?? 'this user'} can't write to the data folder ${path}`,
       );
     }
-    folder.#take();
+    folder.#acquireLock();
     try {
-      folder.#check();
+      folder.#checkFormat();
     } catch (error) {
       folder.close();
       throw error;
@@ -74,10 +78,10 @@ export class DataFolder {
   }
 
   /** A folder in here that belongs to the account. */
-  sub(name: string, mode = 0o700): string {
+  subfolder(name: string, mode = 0o700): string {
     const path = this.join(name);
     mkdirSync(path, { recursive: true, mode });
-    give(path, this.account);
+    chownTo(path, this.account);
     return path;
   }
 
@@ -86,15 +90,15 @@ export class DataFolder {
     const path = this.join(name);
     rmSync(path, { force: true });
     writeFileSync(path, contents, { mode: 0o600 });
-    give(path, this.account);
+    chownTo(path, this.account);
     return path;
   }
 
   /** The path of a log that the account can add to. */
-  writeLog(name: string): string {
-    const path = join(this.sub('logs'), name);
+  prepareLog(name: string): string {
+    const path = join(this.subfolder('logs'), name);
     closeSync(openSync(path, 'a', 0o600));
-    give(path, this.account);
+    chownTo(path, this.account);
     return path;
   }
 
@@ -116,20 +120,20 @@ export class DataFolder {
    * The lock is a file with the number and start time of its process. It is written aside and linked
    * into place, so it is never seen without them; one whose process is gone is taken over.
    */
-  #take(): void {
-    const mine = `${this.#lock}.${String(process.pid)}`;
-    const handle = openSync(mine, 'w', 0o600);
+  #acquireLock(): void {
+    const ownLock = `${this.#lock}.${String(process.pid)}`;
+    const handle = openSync(ownLock, 'w', 0o600);
     writeSync(handle, `${String(process.pid)} ${startTime(process.pid)}\n`);
     closeSync(handle);
     try {
       for (let tries = 0; tries < 3; tries += 1) {
         try {
-          linkSync(mine, this.#lock);
+          linkSync(ownLock, this.#lock);
           return;
         } catch (error) {
           if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
         }
-        const holder = runs(this.read(LOCK) ?? '');
+        const holder = findRunningPid(this.read(LOCK) ?? '');
         if (holder !== undefined) {
           throw new PiwError(
             'PIW_IN_USE',
@@ -140,13 +144,13 @@ export class DataFolder {
       }
       throw new PiwError('PIW_IN_USE', `the data folder ${this.path} is just being taken by another farm`);
     } finally {
-      rmSync(mine, { force: true });
+      rmSync(ownLock, { force: true });
     }
   }
 
-  #check(): void {
-    const mark = this.read(MARK);
-    if (mark === undefined) {
+  #checkFormat(): void {
+    const marker = this.read(MARKER_FILE);
+    if (marker === undefined) {
       const others = readdirSync(this.path).filter((name) => !name.startsWith(LOCK));
       if (others.length > 0) {
         throw new PiwError(
@@ -154,13 +158,13 @@ export class DataFolder {
           `the folder ${this.path} holds other things than a farm; choose another with --data-dir`,
         );
       }
-      writeFileSync(this.join(MARK), `${JSON.stringify({ format: FORMAT })}\n`);
-      give(this.join(MARK), this.account);
+      writeFileSync(this.join(MARKER_FILE), `${JSON.stringify({ format: FORMAT })}\n`);
+      chownTo(this.join(MARKER_FILE), this.account);
       return;
     }
     let format: unknown;
     try {
-      format = (JSON.parse(mark) as { format?: unknown }).format;
+      format = (JSON.parse(marker) as { format?: unknown }).format;
     } catch {
       format = 'unknown';
     }

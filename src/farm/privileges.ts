@@ -16,44 +16,44 @@ export interface Account {
  * there is one, else the user who called sudo, else `nobody`. Undefined when we are not root.
  * Raises PIW_ROOT where there is nobody to be.
  */
-export function unprivileged(): Account | undefined {
+export function unprivilegedAccount(): Account | undefined {
   if (process.getuid?.() !== 0) return undefined;
   const accounts = readFileSync('/etc/passwd', 'utf8')
     .split('\n')
     .map((line) => line.split(':'))
     .map(([name = '', , uid, gid]) => ({ name, uid: Number(uid), gid: Number(gid) }));
-  const sudo = Number(process.env['SUDO_UID'] ?? 0);
-  const found =
+  const sudoUid = Number(process.env['SUDO_UID'] ?? 0);
+  const chosen =
     accounts.find(({ name }) => name === 'piwheels') ??
-    accounts.find(({ uid }) => sudo > 0 && uid === sudo) ??
+    accounts.find(({ uid }) => sudoUid > 0 && uid === sudoUid) ??
     accounts.find(({ name }) => name === 'nobody');
-  if (!found || found.uid === 0)
+  if (!chosen || chosen.uid === 0)
     throw new PiwError('PIW_ROOT', 'there is no unprivileged account to run the farm under');
-  return found;
+  return chosen;
 }
 
 /** The part of `spawn`'s options that makes a child this account's. */
-export const as = (account: Account | undefined): { uid?: number; gid?: number } =>
+export const runAs = (account: Account | undefined): { uid?: number; gid?: number } =>
   account ? { uid: account.uid, gid: account.gid } : {};
 
-export function give(path: string, account: Account | undefined): void {
+export function chownTo(path: string, account: Account | undefined): void {
   if (account) chownSync(path, account.uid, account.gid);
 }
 
 /** Gives a whole tree away; links themselves, not what they lead to. */
-export async function giveTree(path: string, account: Account): Promise<void> {
+export async function chownTree(path: string, account: Account): Promise<void> {
   await chown(path, account.uid, account.gid);
   for (const entry of await readdir(path, { withFileTypes: true })) {
     const inner = join(path, entry.name);
-    if (entry.isDirectory()) await giveTree(inner, account);
+    if (entry.isDirectory()) await chownTree(inner, account);
     else await lchown(inner, account.uid, account.gid);
   }
 }
 
 /** Whether the account can use a path: `r` read, `w` write, `x` enter or run. */
-export function can(account: Account | undefined, mode: 'r' | 'w' | 'x', path: string): boolean {
+export function canAccess(account: Account | undefined, mode: 'r' | 'w' | 'x', path: string): boolean {
   const test = spawnSync('/bin/sh', ['-c', `test -${mode} "$1"`, 'sh', path], {
-    ...as(account),
+    ...runAs(account),
     stdio: 'ignore',
     timeout: 60_000,
   });

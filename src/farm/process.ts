@@ -2,8 +2,8 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, openSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { activityOf } from '../actor/activity.js';
-import { PiwError, reason } from '../errors.js';
-import { as, type Account } from './privileges.js';
+import { PiwError, errorMessage } from '../errors.js';
+import { runAs, type Account } from './privileges.js';
 
 export interface ProcessOptions {
   readonly name: string;
@@ -22,7 +22,7 @@ export interface ProcessOptions {
   /** Resolves when it can be used; throws if it can't. Calls `progress` when it sees that it is on its way. */
   readonly ready: (signal: AbortSignal, progress: () => void) => Promise<void>;
   /** How long nothing may be seen of it on its way there, milliseconds: no processor time, no output, no progress. */
-  readonly readyMs: number;
+  readonly stallTimeoutMs: number;
   /** The exit code by which it says that its configuration is wrong: then it is not started again. */
   readonly configurationCode?: number;
   /** Further exit codes after which starting it again would change nothing. */
@@ -37,12 +37,12 @@ export interface ProcessOptions {
 }
 
 /** Ends in a row after which it is given up; one that ran for so long has none behind it. */
-const MAX_ENDS = 5;
-const HEALTHY_MS = 60_000;
+const MAX_CONSECUTIVE_EXITS = 5;
+const HEALTHY_UPTIME_MS = 60_000;
 /** However much it does: by then it must be ready. */
-const START_LIMIT_MS = 15 * 60_000;
-const LOOK_EVERY_MS = 1000;
-const BACK_OFF_MS = { first: 500, most: 30_000 };
+const MAX_START_MS = 15 * 60_000;
+const CHECK_INTERVAL_MS = 1000;
+const BACKOFF_MS = { first: 500, max: 30_000 };
 
 /**
  * A process that the farm keeps alive: a server, the master, a slave. It is
@@ -60,11 +60,11 @@ const BACK_OFF_MS = { first: 500, most: 30_000 };
 export class ManagedProcess {
   readonly #options: ProcessOptions;
   #child: ChildProcess | undefined;
-  #ended: Promise<void> = Promise.resolve();
+  #exited: Promise<void> = Promise.resolve();
   #stopping = false;
-  #ends = 0;
+  #consecutiveExits = 0;
   #startedAt = 0;
-  #again: NodeJS.Timeout | undefined;
+  #restartTimer: NodeJS.Timeout | undefined;
 
   constructor(options: ProcessOptions) {
     this.#options = options;
@@ -78,13 +78,13 @@ export class ManagedProcess {
   async start(): Promise<void> {
     const { ready, name, signal } = this.#options;
     this.#spawn();
-    const over = new AbortController();
-    const died = this.#ended.then(() => {
+    const startup = new AbortController();
+    const died = this.#exited.then(() => {
       throw new PiwError('PIW_SERVER_FAILED', `${name} did not start: ${this.#lastLine()}`);
     });
     died.catch(() => undefined);
     let progressed = true;
-    const stalled = this.#stalled(over.signal, () => {
+    const stalled = this.#rejectWhenStalled(startup.signal, () => {
       const was = progressed;
       progressed = false;
       return was;
@@ -96,34 +96,34 @@ export class ManagedProcess {
       };
       if (signal?.aborted) interrupt();
       signal?.addEventListener('abort', interrupt, { once: true });
-      over.signal.addEventListener('abort', () => signal?.removeEventListener('abort', interrupt));
+      startup.signal.addEventListener('abort', () => signal?.removeEventListener('abort', interrupt));
     });
     interrupted.catch(() => undefined);
     try {
       const progress = (): void => {
         progressed = true;
       };
-      await Promise.race([ready(over.signal, progress), died, stalled, interrupted]);
+      await Promise.race([ready(startup.signal, progress), died, stalled, interrupted]);
     } catch (error) {
       await this.stop();
       throw error;
     } finally {
-      over.abort();
+      startup.abort();
     }
   }
 
   /** Throws when nothing has been seen of it for readyMs, or when the start takes too long in all. */
-  async #stalled(signal: AbortSignal, hasProgressed: () => boolean): Promise<never> {
-    const { name, readyMs } = this.#options;
+  async #rejectWhenStalled(signal: AbortSignal, hasProgressed: () => boolean): Promise<never> {
+    const { name, stallTimeoutMs } = this.#options;
     const began = performance.now();
     let silentMs = 0;
     let [cpuMs, size] = [0, 0];
-    while (silentMs < readyMs && performance.now() - began < START_LIMIT_MS) {
-      await sleep(LOOK_EVERY_MS, undefined, { signal });
+    while (silentMs < stallTimeoutMs && performance.now() - began < MAX_START_MS) {
+      await sleep(CHECK_INTERVAL_MS, undefined, { signal });
       const activity = activityOf(this.pid);
       const written = statSync(this.#options.logFile, { throwIfNoEntry: false })?.size ?? 0;
       const busy = activity !== undefined && (activity.runnable || activity.cpuMs > cpuMs);
-      silentMs = busy || written > size || hasProgressed() ? 0 : silentMs + LOOK_EVERY_MS;
+      silentMs = busy || written > size || hasProgressed() ? 0 : silentMs + CHECK_INTERVAL_MS;
       [cpuMs, size] = [activity?.cpuMs ?? 0, written];
     }
     throw new PiwError('PIW_SERVER_FAILED', `${name} was not ready in time: ${this.#lastLine()}`);
@@ -137,22 +137,22 @@ export class ManagedProcess {
   /** Tells it to end, kills it when it doesn't, and waits until it has. */
   async stop(): Promise<void> {
     this.#stopping = true;
-    clearTimeout(this.#again);
+    clearTimeout(this.#restartTimer);
     const child = this.#child;
     if (!child) return;
     this.#kill(this.#options.stopSignal);
-    const hard = setTimeout(() => {
+    const killTimer = setTimeout(() => {
       this.#kill('SIGKILL');
     }, this.#options.graceMs);
-    await this.#ended;
-    clearTimeout(hard);
+    await this.#exited;
+    clearTimeout(killTimer);
   }
 
   #spawn(): void {
     const { command, args, env, cwd, account, logFile, pidFile, onMessage } = this.#options;
     const log = openSync(logFile, 'a', 0o600);
     const child = spawn(command, args, {
-      ...as(account),
+      ...runAs(account),
       ...(cwd === undefined ? {} : { cwd }),
       env: env ?? process.env,
       stdio: ['ignore', log, log, ...(onMessage ? (['ipc'] as const) : [])],
@@ -164,17 +164,17 @@ export class ManagedProcess {
     if (onMessage) child.on('message', onMessage);
     if (pidFile !== undefined && child.pid !== undefined)
       writeFileSync(pidFile, `${String(child.pid)} ${startTime(child.pid)}\n`);
-    this.#ended = new Promise((resolve) => {
+    this.#exited = new Promise((resolve) => {
       const end = (why: string, code: number | null = null) => {
         if (this.#child !== child) return;
         this.#child = undefined;
         if (pidFile !== undefined) rmSync(pidFile, { force: true });
         resolve();
-        if (code !== null && code === this.#options.configurationCode) this.#refuse();
+        if (code !== null && code === this.#options.configurationCode) this.#reportConfigurationError();
         else this.#restart(why, code);
       };
       child.once('error', (error) => {
-        end(reason(error));
+        end(errorMessage(error));
       });
       child.once('exit', (code, signal) => {
         end(signal ? `was ended by ${signal}` : `ended with exit code ${String(code)}`, code);
@@ -183,7 +183,7 @@ export class ManagedProcess {
   }
 
   /** Reports what it said of its configuration. */
-  #refuse(): void {
+  #reportConfigurationError(): void {
     const { name, onFailure } = this.#options;
     if (!this.#stopping) onFailure(new PiwError('PIW_CONFIG', `${name} does not start: ${this.#lastLine()}`));
   }
@@ -191,17 +191,17 @@ export class ManagedProcess {
   #restart(why: string, code: number | null): void {
     if (this.#stopping) return;
     const { name, log, onFailure, finalCodes = [] } = this.#options;
-    if (performance.now() - this.#startedAt >= HEALTHY_MS) this.#ends = 0;
-    this.#ends += 1;
+    if (performance.now() - this.#startedAt >= HEALTHY_UPTIME_MS) this.#consecutiveExits = 0;
+    this.#consecutiveExits += 1;
     const isFinal = code !== null && finalCodes.includes(code);
-    if (isFinal || this.#ends > MAX_ENDS) {
-      const times = isFinal ? '' : `, ${String(this.#ends)} times in a row`;
+    if (isFinal || this.#consecutiveExits > MAX_CONSECUTIVE_EXITS) {
+      const times = isFinal ? '' : `, ${String(this.#consecutiveExits)} times in a row`;
       onFailure(new PiwError('PIW_SERVER_FAILED', `${name} ${why}${times}: ${this.#lastLine()}`));
       return;
     }
-    const pause = Math.min(BACK_OFF_MS.first * 2 ** (this.#ends - 1), BACK_OFF_MS.most);
+    const pause = Math.min(BACKOFF_MS.first * 2 ** (this.#consecutiveExits - 1), BACKOFF_MS.max);
     log(`${name} ${why}; starting it again`);
-    this.#again = setTimeout(() => {
+    this.#restartTimer = setTimeout(() => {
       this.#spawn();
     }, pause);
   }
@@ -213,7 +213,7 @@ export class ManagedProcess {
       this.#child?.kill(signal);
       for (const pid of sessions) killIfThere(pid);
     } catch (error) {
-      this.#options.log(`${this.#options.name} could not be signalled: ${reason(error)}`);
+      this.#options.log(`${this.#options.name} could not be signalled: ${errorMessage(error)}`);
     }
   }
 
@@ -260,7 +260,7 @@ export function startTime(pid: number): string {
 }
 
 /** Whether the process that wrote `text` (its number and start time) is still the one that runs. */
-export function runs(text: string): number | undefined {
+export function findRunningPid(text: string): number | undefined {
   const [number, began = ''] = text.trim().split(' ');
   const pid = Number(number);
   if (!Number.isSafeInteger(pid) || pid < 1) return undefined;
@@ -273,7 +273,7 @@ export function runs(text: string): number | undefined {
 }
 
 /** Ends a process of a farm that died without stopping it, and waits until it has ended. */
-export async function endLeftover(pidFile: string, signal: NodeJS.Signals): Promise<void> {
+export async function stopLeftover(pidFile: string, signal: NodeJS.Signals): Promise<void> {
   let text: string;
   try {
     text = readFileSync(pidFile, 'utf8');
@@ -281,7 +281,7 @@ export async function endLeftover(pidFile: string, signal: NodeJS.Signals): Prom
     return;
   }
   for (let waited = 0; ; waited += 100) {
-    const pid = runs(text);
+    const pid = findRunningPid(text);
     if (pid === undefined) break;
     process.kill(pid, waited >= 10_000 ? 'SIGKILL' : signal);
     if (waited > 15_000)

@@ -15,10 +15,10 @@ export function tarGz(files: readonly (readonly [name: string, contents: Buffer,
 }
 
 /** The files of a folder, not of its folders, under another folder's name. */
-export function folderFiles(path: string, as: string): (readonly [string, Buffer])[] {
+export function folderFiles(path: string, prefix: string): (readonly [string, Buffer])[] {
   return readdirSync(path)
     .sort()
-    .map((name) => [`${as}/${name}`, readFileSync(join(path, name))] as const);
+    .map((name) => [`${prefix}/${name}`, readFileSync(join(path, name))] as const);
 }
 
 function header(name: string, size: number, time: number): Buffer {

@@ -9,8 +9,8 @@ import {
   statSync,
   writeSync,
 } from 'node:fs';
-import { PiwError, reason } from '../errors.js';
-import { bucketOf } from '../protocols/file-juggler.js';
+import { PiwError, errorMessage } from '../errors.js';
+import { userBucketName } from '../protocols/file-juggler.js';
 import { wake } from '../protocols/slave-driver.js';
 
 /** A slave's user on NATS: what it is called in its subjects, and how the servers know it. */
@@ -30,7 +30,7 @@ const RESERVED: ReadonlySet<string> = new Set(
 );
 
 /** A name that a slave can have, which is a token of subjects. Raises PIW_USAGE. */
-export function slaveName(typed: string): string {
+export function checkSlaveName(typed: string): string {
   if (!/^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$/.test(typed)) {
     throw new PiwError(
       'PIW_USAGE',
@@ -46,9 +46,9 @@ export function slaveName(typed: string): string {
  * All that a slave may do on NATS, in the terms of the servers' configuration: ask on subjects of its own,
  * store chunks in a bucket of its own, and hear its own answers and its own WAKE.
  */
-export function permissions(prefix: string, name: string): string {
+export function natsPermissions(prefix: string, name: string): string {
   const list = (subjects: readonly string[]) => `[${subjects.map((one) => JSON.stringify(one)).join(', ')}]`;
-  const bucket = bucketOf(prefix, name);
+  const bucket = userBucketName(prefix, name);
   const publish = [`${prefix}.slave.${name}.>`, `$O.${bucket}.C.>`, `$O.${bucket}.M.>`];
   const subscribe = [`_INBOX_${name}.>`, `${prefix}.${wake.name}.${name}.>`];
   return `{ publish: { allow: ${list(publish)} }, subscribe: { allow: ${list(subscribe)} }, allow_responses: false }`;
@@ -59,13 +59,13 @@ const HEAD = `# The slaves' users. Written by piw slaves add and piw slaves remo
 users: [
 `;
 const TAIL = ']\n';
-const LINE = /^ {2}\{ nkey: "?(U[A-Z2-7]{55})"?, .* \} # (\{.*\})$/;
+const USER_LINE = /^ {2}\{ nkey: "?(U[A-Z2-7]{55})"?, .* \} # (\{.*\})$/;
 
 /** The lines of the file for these users. */
 export function formatUsers(users: readonly SlaveUser[], prefix: string): string {
   const lines = users.map(({ name, publicKey, label, added }) => {
     const about = JSON.stringify({ name, added, ...(label === null ? {} : { label }) });
-    return `  { nkey: ${publicKey}, permissions: ${permissions(prefix, name)} } # ${about}\n`;
+    return `  { nkey: ${publicKey}, permissions: ${natsPermissions(prefix, name)} } # ${about}\n`;
   });
   return `${HEAD}${lines.join('')}${TAIL}`;
 }
@@ -73,20 +73,20 @@ export function formatUsers(users: readonly SlaveUser[], prefix: string): string
 /** The users in such a file. Raises PIW_CONFIG for a line that piw has not written. */
 export function parseUsers(contents: string, file: string): readonly SlaveUser[] {
   return contents.split(/\r?\n/).flatMap((line, i): SlaveUser[] => {
-    const passed = line.trim();
-    if (passed === '' || passed.startsWith('#') || /^users: \[$|^\]$|^users: \[\s*\]$/.test(passed))
+    const trimmed = line.trim();
+    if (trimmed === '' || trimmed.startsWith('#') || /^users: \[$|^\]$|^users: \[\s*\]$/.test(trimmed))
       return [];
-    const [, publicKey = '', about = ''] = LINE.exec(line) ?? [];
-    const its = publicKey === '' ? undefined : json(about);
-    if (typeof its?.['name'] !== 'string' || typeof its['added'] !== 'string') {
+    const [, publicKey = '', metadataJson = ''] = USER_LINE.exec(line) ?? [];
+    const metadata = publicKey === '' ? undefined : parseJsonObject(metadataJson);
+    if (typeof metadata?.['name'] !== 'string' || typeof metadata['added'] !== 'string') {
       throw new PiwError('PIW_CONFIG', `${file}, line ${String(i + 1)}: piw slaves has not written this`);
     }
-    const label = typeof its['label'] === 'string' ? its['label'] : null;
-    return [{ name: its['name'], publicKey, label, added: its['added'] }];
+    const label = typeof metadata['label'] === 'string' ? metadata['label'] : null;
+    return [{ name: metadata['name'], publicKey, label, added: metadata['added'] }];
   });
 }
 
-function json(text: string): Record<string, unknown> | undefined {
+function parseJsonObject(text: string): Record<string, unknown> | undefined {
   try {
     return JSON.parse(text) as Record<string, unknown>;
   } catch {
@@ -111,7 +111,7 @@ export class SlaveUsers {
       contents = readFileSync(this.file, 'utf8');
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT')
-        throw new PiwError('PIW_NOT_WRITABLE', `${this.file} can't be read: ${reason(error)}`, {
+        throw new PiwError('PIW_NOT_WRITABLE', `${this.file} can't be read: ${errorMessage(error)}`, {
           cause: error,
         });
       throw new PiwError(
@@ -124,7 +124,7 @@ export class SlaveUsers {
 
   /** Raises PIW_SLAVE_EXISTS where there is one of that name, however its letters are written. */
   add(user: SlaveUser): void {
-    this.#change((users) => {
+    this.#update((users) => {
       const same = users.find(({ name }) => name.toLowerCase() === user.name.toLowerCase());
       if (same) {
         throw new PiwError('PIW_SLAVE_EXISTS', `there is a slave ${same.name} already, added ${same.added}`);
@@ -135,7 +135,7 @@ export class SlaveUsers {
 
   /** Raises PIW_UNKNOWN_SLAVE. */
   remove(name: string): void {
-    this.#change((users) => {
+    this.#update((users) => {
       const rest = users.filter((user) => user.name !== name);
       if (rest.length === users.length)
         throw new PiwError('PIW_UNKNOWN_SLAVE', `${this.file} has no slave ${name}`);
@@ -144,28 +144,31 @@ export class SlaveUsers {
   }
 
   /** One at a time: whoever has made the new file may put it in the place of the old one. */
-  #change(how: (users: readonly SlaveUser[]) => readonly SlaveUser[]): void {
+  #update(transform: (users: readonly SlaveUser[]) => readonly SlaveUser[]): void {
     this.list();
-    const next = `${this.file}.new`;
+    const newFile = `${this.file}.new`;
     let handle: number;
     try {
-      handle = openSync(next, 'wx', 0o644);
+      handle = openSync(newFile, 'wx', 0o644);
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'EEXIST') {
-        throw new PiwError('PIW_IN_USE', `another one is changing ${this.file}; if none is, remove ${next}`);
+        throw new PiwError(
+          'PIW_IN_USE',
+          `another one is changing ${this.file}; if none is, remove ${newFile}`,
+        );
       }
       throw notWritable(this.file, error);
     }
     try {
-      const users = how(this.list());
+      const users = transform(this.list());
       const { uid, gid } = statSync(this.file);
       writeSync(handle, formatUsers(users, this.#prefix));
       fsyncSync(handle);
       // The servers' own account may be the file's, and root the one who changes it.
-      if (process.getuid?.() === 0) chownSync(next, uid, gid);
-      renameSync(next, this.file);
+      if (process.getuid?.() === 0) chownSync(newFile, uid, gid);
+      renameSync(newFile, this.file);
     } catch (error) {
-      rmSync(next, { force: true });
+      rmSync(newFile, { force: true });
       throw error instanceof PiwError ? error : notWritable(this.file, error);
     } finally {
       closeSync(handle);
@@ -174,5 +177,7 @@ export class SlaveUsers {
 }
 
 function notWritable(file: string, error: unknown): PiwError {
-  return new PiwError('PIW_NOT_WRITABLE', `${file} can't be changed: ${reason(error)}`, { cause: error });
+  return new PiwError('PIW_NOT_WRITABLE', `${file} can't be changed: ${errorMessage(error)}`, {
+    cause: error,
+  });
 }

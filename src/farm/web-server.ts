@@ -1,17 +1,17 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { PiwError, reason } from '../errors.js';
-import { answer } from './web/answer.js';
-import { Connections, addressOf, type ConnectionLimits } from './web/connections.js';
-import { send } from './web/give.js';
-import { inTurn } from './web/turns.js';
+import { PiwError, errorMessage } from '../errors.js';
+import { answerRequest } from './web/answer.js';
+import { ConnectionLimiter, clientAddress, type ConnectionLimits } from './web/connections.js';
+import { sendText } from './web/give.js';
+import { answerSerially } from './web/turns.js';
 
 /** How long a client may take for its headers, and for all of a request, milliseconds; and how often that is looked at. */
-const ASKING = { headersTimeout: 10_000, requestTimeout: 30_000, connectionsCheckingInterval: 5000 };
+const HTTP_TIMEOUTS = { headersTimeout: 10_000, requestTimeout: 30_000, connectionsCheckingInterval: 5000 };
 /** How long a connection without a request stays open, milliseconds. */
-const KEPT_MS = 5000;
+const KEEP_ALIVE_MS = 5000;
 
 /** A request that was answered whole. */
-export interface Answered {
+export interface AnsweredRequest {
   /** When it was answered, milliseconds since 1970. */
   readonly time: number;
   readonly host: string;
@@ -37,27 +37,27 @@ export async function startWebServer(options: {
   readonly port: number;
   readonly limits?: Partial<ConnectionLimits>;
   readonly onFault?: (text: string) => void;
-  readonly onAnswered?: (answered: Answered) => void;
+  readonly onAnswered?: (answered: AnsweredRequest) => void;
 }): Promise<WebServer> {
-  const server = createServer({ ...ASKING, keepAliveTimeout: KEPT_MS }, (request, response) => {
+  const server = createServer({ ...HTTP_TIMEOUTS, keepAliveTimeout: KEEP_ALIVE_MS }, (request, response) => {
     // One of a connection that was refused.
     if (!request.socket.writable) return;
-    const host = addressOf(request.socket);
+    const host = clientAddress(request.socket);
     response.once('close', () => {
-      if (response.writableFinished) options.onAnswered?.(answeredOf(host, request, response));
+      if (response.writableFinished) options.onAnswered?.(describeAnswer(host, request, response));
     });
-    inTurn(request, response, async () => {
-      response.once('close', connections.answering(request.socket));
+    answerSerially(request, response, async () => {
+      response.once('close', connections.trackAnswer(request.socket));
       try {
-        await answer(options.root, request, response);
+        await answerRequest(options.root, request, response);
       } catch (error) {
-        options.onFault?.(`${request.url ?? ''} could not be answered: ${reason(error)}`);
+        options.onFault?.(`${request.url ?? ''} could not be answered: ${errorMessage(error)}`);
         if (response.headersSent) response.destroy();
-        else send(response, 500, 'text/plain', 'Something is wrong here.\n');
+        else sendText(response, 500, 'text/plain', 'Something is wrong here.\n');
       }
     });
   });
-  const connections = new Connections(server, options.limits);
+  const connections = new ConnectionLimiter(server, options.limits);
   const port = await listen(server, options.host, options.port);
   return {
     port,
@@ -74,7 +74,7 @@ export async function startWebServer(options: {
   };
 }
 
-function answeredOf(host: string, request: IncomingMessage, response: ServerResponse): Answered {
+function describeAnswer(host: string, request: IncomingMessage, response: ServerResponse): AnsweredRequest {
   const { method = '', url = '', headers } = request;
   const agent = headers['user-agent'] ?? '';
   return { time: Date.now(), host, method, url, status: response.statusCode, agent };

@@ -1,23 +1,25 @@
-import type { SlaveRow } from '../protocols/control.js';
-import { plain, table } from './table.js';
+import type { SlaveStatus } from '../protocols/control.js';
+import { formatTable, stripControlCharacters } from './table.js';
 
 /** The slaves as lines of text, each as [number, label, target, state, since, what]. `now` in ms since 1970. */
-export function slaveTable(slaves: readonly SlaveRow[], now: number): readonly string[] {
+export function slaveTable(slaves: readonly SlaveStatus[], now: number): readonly string[] {
   const rows = [...slaves]
     .sort((a, b) => a.slave_id - b.slave_id)
     .map((slave) => [
       String(slave.slave_id),
-      plain(slave.label),
+      stripControlCharacters(slave.label),
       `${slave.abi} ${slave.platform}`,
       slave.state,
-      span(now - slave.since),
-      slave.package === null ? plain(slave.note ?? '') : `${slave.package} ${slave.version ?? ''}`,
+      formatDuration(now - slave.since),
+      slave.package === null
+        ? stripControlCharacters(slave.note ?? '')
+        : `${slave.package} ${slave.version ?? ''}`,
     ]);
-  return table([['#', 'label', 'target', 'state', 'for', 'what'], ...rows]);
+  return formatTable([['#', 'label', 'target', 'state', 'for', 'what'], ...rows]);
 }
 
 /** `45 s`, `12 min`, `3 h`, `2 d`. */
-export function span(ms: number): string {
+export function formatDuration(ms: number): string {
   const seconds = Math.max(0, Math.floor(ms / 1000));
   if (seconds < 120) return `${String(seconds)} s`;
   if (seconds < 7200) return `${String(Math.floor(seconds / 60))} min`;

@@ -3,7 +3,7 @@ import {
   Count,
   Flag,
   Id,
-  Lease,
+  LeaseId,
   Package,
   Seconds,
   Sha256,
@@ -16,8 +16,8 @@ import {
 import { Protocol, type Answer } from './protocol.js';
 
 /** A build that was granted. */
-export const Granted = Type.Tuple([
-  Lease,
+export const GrantTuple = Type.Tuple([
+  LeaseId,
   Count, // attempt, from 1
   Package,
   Version,
@@ -37,24 +37,24 @@ export const builds = new Protocol('builds', {
    */
   NEXT: {
     fields: { fence: Count, lease_s: Seconds, wants: listOf(Type.Tuple([Id, Tag, Tag]), 1000) },
-    answers: { BUILDS: { granted: listOf(orNull(Granted), 1000) } },
+    answers: { BUILDS: { granted: listOf(orNull(GrantTuple), 1000) } },
   },
   /** These leases go on for `lease_s` more seconds; answered with those that were lost. */
   RENEW: {
-    fields: { lease_s: Seconds, leases: listOf(Type.Tuple([Lease, Id]), 1000) },
-    answers: { RENEWED: { lost: listOf(Lease, 1000) } },
+    fields: { lease_s: Seconds, leases: listOf(Type.Tuple([LeaseId, Id]), 1000) },
+    answers: { RENEWED: { lost: listOf(LeaseId, 1000) } },
   },
   /**
    * These builds go back to the queue, as if they had not been given out; they are given out again when `hold_s`
    * seconds are over.
    */
   RELEASE: {
-    fields: { leases: listOf(Type.Tuple([Lease, Id]), 1000), hold_s: Seconds },
+    fields: { leases: listOf(Type.Tuple([LeaseId, Id]), 1000), hold_s: Seconds },
     answers: { DONE: {} },
   },
 });
 
-export type Grant = Answer<typeof builds.verbs, 'NEXT'>['granted'][number];
+export type GrantReply = Answer<typeof builds.verbs, 'NEXT'>['granted'][number];
 
 /** Published by the Architect: there may be something for slaves of this target. A hint only. */
 export const pending = new Protocol('pending', {

@@ -2,16 +2,16 @@ import { Type } from './schema.js';
 import {
   DONE,
   FileName,
-  Files,
+  FileTuples,
   Flag,
-  Output,
+  BuildOutput,
   Package,
   Seconds,
   ShortText,
   Tag,
   Text,
   Time,
-  Token,
+  SubjectToken,
   Version,
   listOf,
   orNull,
@@ -20,10 +20,10 @@ import { Protocol } from './protocol.js';
 import { RETRY } from './retry.js';
 
 /** The parts of the site that can be written again by request. */
-export const PARTS = ['HOME', 'SEARCH', 'PROJECT', 'INDEX', 'LOG', 'SITEMAP', 'ALL'] as const;
-export type Part = (typeof PARTS)[number];
+export const SITE_PARTS = ['HOME', 'SEARCH', 'PROJECT', 'INDEX', 'LOG', 'SITEMAP', 'ALL'] as const;
+export type SitePart = (typeof SITE_PARTS)[number];
 const Aliases = listOf(ShortText, 1000);
-const send = { SEND: { filename: FileName, transfer_id: Token } };
+const send = { SEND: { filename: FileName, transfer_id: SubjectToken } };
 /** The farm's own disk is in the way. What has arrived stays; say the same again in so many seconds. */
 const wait = { WAIT: { seconds: Seconds, reason: ShortText } };
 /** The names under which the files are published: with other build tags than announced, maybe. */
@@ -42,8 +42,8 @@ export const chase = new Protocol('chase', {
       version: Version,
       status: Flag,
       duration_s: Seconds,
-      output: Output,
-      files: Files,
+      output: BuildOutput,
+      files: FileTuples,
     },
     answers: { ...send, ...wait, ...imported },
   },
@@ -78,7 +78,7 @@ export const chase = new Protocol('chase', {
     answers: DONE,
   },
   REBUILD: {
-    fields: { part: Type.Union(PARTS.map((part) => Type.Literal(part))), package: orNull(Package) },
+    fields: { part: Type.Union(SITE_PARTS.map((part) => Type.Literal(part))), package: orNull(Package) },
     answers: DONE,
   },
   RETRY,

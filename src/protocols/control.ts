@@ -6,10 +6,10 @@ import {
   Id,
   Sentence,
   ShortText,
-  Stats,
+  MachineStats,
   Tag,
   Time,
-  Token,
+  SubjectToken,
   listOf,
   orNull,
 } from './fields.js';
@@ -17,7 +17,7 @@ import { Protocol } from './protocol.js';
 import { Statistics } from './statistics.js';
 
 const Task = Type.String({ minLength: 1, maxLength: 40, pattern: '^(\\*|[a-z-]+)$' });
-const slaves = { fields: { slave_id: orNull(Id) }, answers: DONE };
+const slaveOrder = { fields: { slave_id: orNull(Id) }, answers: DONE };
 
 /**
  * An administrator's orders, answered by one of the masters once they are kept and passed on.
@@ -38,9 +38,9 @@ export const orders = new Protocol('orders', {
 });
 
 /** What a monitor knows of a slave. */
-export const SlaveRow = Type.Object({
+export const SlaveStatus = Type.Object({
   slave_id: Id,
-  user: Token,
+  user: SubjectToken,
   label: ShortText,
   abi: Tag,
   platform: Tag,
@@ -51,27 +51,27 @@ export const SlaveRow = Type.Object({
   last_seen: Time,
   /** Why it does nothing, for people. */
   note: orNull(ShortText),
-  stats: orNull(Stats),
+  stats: orNull(MachineStats),
 });
-export type SlaveRow = Static<typeof SlaveRow>;
+export type SlaveStatus = Static<typeof SlaveStatus>;
 
 /** Orders about slaves, answered by the Slave Driver. */
 export const slaveControl = new Protocol('slaves', {
   /** BYE, at once or after what it builds; at once: answered when it was told, or a few seconds later. */
   KILL: { fields: { slave_id: orNull(Id), after_build: Flag }, answers: DONE },
   /** No more work, after what it builds. */
-  SLEEP: slaves,
+  SLEEP: slaveOrder,
   /** Work again, also for one that rests because its builds failed. */
-  WAKE: slaves,
+  WAKE: slaveOrder,
   /** Give up what it builds now, which others may try soon. */
-  SKIP: slaves,
+  SKIP: slaveOrder,
   /** Say again what is known of every slave, as status. */
-  HELLO: { fields: {}, answers: { SLAVES: { slaves: listOf(SlaveRow, 100_000) } }, reads: true },
+  HELLO: { fields: {}, answers: { SLAVES: { slaves: listOf(SlaveStatus, 100_000) } }, reads: true },
 });
 
 /** Published for whoever watches; it may be lost. */
 export const status = new Protocol('status', {
-  SLAVE: { fields: { slave: SlaveRow } },
+  SLAVE: { fields: { slave: SlaveStatus } },
   STATISTICS: { fields: { statistics: Statistics } },
   /** A build ended: package, version, abi, whether it worked, and in how many seconds. */
   BUILD: {

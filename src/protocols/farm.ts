@@ -2,7 +2,7 @@ import { ShortText, Time } from './fields.js';
 import { Protocol } from './protocol.js';
 
 /** Which installation speaks here: a database has one identity for ever, whatever the processes before it. */
-const IDENTITY = {
+const IDENTITY_FIELDS = {
   /** As in a slave's HELLO: VERSION/PROTOCOL. */
   version: ShortText,
   installation: ShortText,
@@ -22,9 +22,9 @@ const IDENTITY = {
 export const farmIdentity = new Protocol('farm', {
   WHO: {
     fields: { version: ShortText },
-    answers: { FARM: IDENTITY, BYE: { reason: ShortText } },
+    answers: { FARM: IDENTITY_FIELDS, BYE: { reason: ShortText } },
     reads: true,
   },
   /** Published by the same every ANNOUNCE_INTERVAL_S, for those who asked while nobody was there. */
-  HERE: { fields: IDENTITY },
+  HERE: { fields: IDENTITY_FIELDS },
 });

@@ -1,10 +1,10 @@
 import { Type, type Static } from './schema.js';
 import { Count, DONE, Flag, Package, ShortText, Text, Time, Version, listOf, orNull } from './fields.js';
-import { PROJECT_STATUS, Release } from './oracle.js';
+import { PROJECT_STATUSES, Release } from './oracle.js';
 import { Protocol } from './protocol.js';
 
 const Name = Package;
-const Maybe = orNull(Flag);
+const FlagOrNull = orNull(Flag);
 
 /** What a run of events comes to for a project: see src/pypi/fold.ts. Null: they say nothing of it. */
 export interface ProjectChange {
@@ -30,8 +30,18 @@ export interface VersionChange {
 }
 
 /** On the wire both are their fields in this order. */
-const ProjectTuple = Type.Tuple([Name, Count, Flag, Maybe, Maybe]);
-const VersionTuple = Type.Tuple([Name, Version, Count, orNull(Count), Flag, Flag, Maybe, Maybe, Maybe]);
+const ProjectTuple = Type.Tuple([Name, Count, Flag, FlagOrNull, FlagOrNull]);
+const VersionTuple = Type.Tuple([
+  Name,
+  Version,
+  Count,
+  orNull(Count),
+  Flag,
+  Flag,
+  FlagOrNull,
+  FlagOrNull,
+  FlagOrNull,
+]);
 
 export function projectToTuple(change: ProjectChange): Static<typeof ProjectTuple> {
   return [change.name, change.serial, change.wiped, change.present, change.quarantined];
@@ -52,7 +62,7 @@ export function versionFromTuple(tuple: Static<typeof VersionTuple>): VersionCha
   return { name, version, serial, released, reset, removed, sdist, yanked, quarantined };
 }
 
-const Position = {
+const POSITION_FIELDS = {
   serial: Count,
   read: Count,
   cut_time: Count,
@@ -60,7 +70,7 @@ const Position = {
 };
 
 const FeedPosition = Type.Object({
-  ...Position,
+  ...POSITION_FIELDS,
   /** When everything was last compared with the root. */
   compared: orNull(Time),
   /** So many packages would go at once, and wait for an administrator's word. */
@@ -108,7 +118,7 @@ export const feed = new Protocol('feed', {
       fence,
       package: Name,
       serial: Count,
-      status: Type.Union(PROJECT_STATUS.map((s) => Type.Literal(s))),
+      status: Type.Union(PROJECT_STATUSES.map((s) => Type.Literal(s))),
       etag: orNull(ShortText),
       description: orNull(Text),
       releases: listOf(Release, 100_000),

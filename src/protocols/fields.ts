@@ -35,10 +35,10 @@ export const Seconds = Type.Number({ minimum: 0, maximum: 1e9 });
 export const Time = Type.Number({ minimum: 0, maximum: 8.64e15 });
 export const Flag = Type.Boolean();
 /** A name in a subject: a user, a session, a transfer. */
-export const Token = Type.String({ minLength: 1, maxLength: 64, pattern: '^[A-Za-z0-9_-]+$' });
-export const FailureClass = Type.String({ minLength: 1, maxLength: 40, pattern: '^[a-z-]+$' });
+export const SubjectToken = Type.String({ minLength: 1, maxLength: 64, pattern: '^[A-Za-z0-9_-]+$' });
+export const FailureClassName = Type.String({ minLength: 1, maxLength: 40, pattern: '^[a-z-]+$' });
 /** A build's log; whole up to a limit, see the slave. */
-export const Output = Type.String({ maxLength: 64 * 1024 * 1024 });
+export const BuildOutput = Type.String({ maxLength: 64 * 1024 * 1024 });
 /** What a wheel needs of the system, by its package manager: {apt: ["libffi8"]}; under '' what no package has. */
 export const Dependencies = Type.Record(
   Type.String({ pattern: '^(?:[a-z]{2,10})?$' }),
@@ -100,10 +100,10 @@ export const FileTuple = Type.Tuple([
   Flag, // transferred
 ]);
 export type FileTuple = Static<typeof FileTuple>;
-export const Files = listOf(FileTuple, 100);
+export const FileTuples = listOf(FileTuple, 100);
 
 /** [disk_total, disk_free, mem_total, mem_free] in bytes, load over a minute, temperature in °C. */
-export const Stats = Type.Tuple([
+export const MachineStats = Type.Tuple([
   Count,
   Count,
   Count,
@@ -111,9 +111,9 @@ export const Stats = Type.Tuple([
   Type.Number({ minimum: 0 }),
   orNull(Type.Number()),
 ]);
-export type Stats = Static<typeof Stats>;
+export type MachineStats = Static<typeof MachineStats>;
 
 /** A lease of a build: its number, and how often this build was given out, this time included. */
-export const Lease = Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER });
+export const LeaseId = Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER });
 /** Nothing to say but that it is done. */
 export const DONE = { DONE: {} } as const;

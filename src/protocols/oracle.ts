@@ -5,13 +5,13 @@ import {
   Count,
   DONE,
   Dependencies,
-  FailureClass,
+  FailureClassName,
   FileName,
   FileTuple,
   Flag,
   Id,
-  Lease,
-  Output,
+  LeaseId,
+  BuildOutput,
   Package,
   Provenance,
   Seconds,
@@ -25,10 +25,10 @@ import {
   listOf,
   orNull,
 } from './fields.js';
-import { Published } from './file-juggler.js';
+import { PublishedFiles } from './file-juggler.js';
 import { Protocol, type Answer } from './protocol.js';
-import { PutBack, RETRY } from './retry.js';
-import { Front } from './site.js';
+import { RequeueReason, RETRY } from './retry.js';
+import { HomePageData } from './site.js';
 import { HEALTH_VERBS, SetAside } from './slave-health.js';
 import { Statistics } from './statistics.js';
 import { LOG_VERBS } from './weblog.js';
@@ -42,7 +42,7 @@ const Origin = Type.Union(ORIGINS.map((origin) => Type.Literal(origin)));
 export const PRIORITY = { backlog: 0, release: 1, request: 2 } as const;
 const Priority = Type.Integer({ minimum: 0, maximum: 2 });
 
-const VersionKey = { package: Package, version: Version };
+const VERSION_KEY_FIELDS = { package: Package, version: Version };
 const Reason = orNull(ShortText);
 
 /** A release as an index has it. */
@@ -62,16 +62,16 @@ export type Release = Static<typeof Release>;
 
 /** The result of one build, of a lease or (lease null) of an import. */
 export const LoggedBuild = Type.Object({
-  lease: orNull(Lease),
+  lease: orNull(LeaseId),
   slave_id: orNull(Id),
   package: Package,
   version: Version,
   abi: Tag,
   platform: Tag,
   status: Flag,
-  failure_class: orNull(FailureClass),
+  failure_class: orNull(FailureClassName),
   duration_s: Seconds,
-  output: Output,
+  output: BuildOutput,
   details: BuildDetails,
   /** Its published wheels, each with the digest of its METADATA and what that says; null if it was not read. */
   files: listOf(Type.Tuple([FileTuple, Sha256, orNull(CoreMetadata)]), 100),
@@ -84,9 +84,13 @@ export type LoggedBuild = Static<typeof LoggedBuild>;
  * `logged` now; `repeated`: this lease's result is known already, nothing changed; `lost`: the lease
  * is another's by now, the result is dropped.
  */
-export const LOGGED = ['logged', 'repeated', 'lost'] as const;
+export const LOG_OUTCOMES = ['logged', 'repeated', 'lost'] as const;
 /** [outcome, build_id, again_s]: a failure that passes is tried again so many seconds from now. */
-const Outcome = Type.Tuple([Type.Union(LOGGED.map((o) => Type.Literal(o))), orNull(Id), orNull(Seconds)]);
+const LogOutcomeTuple = Type.Tuple([
+  Type.Union(LOG_OUTCOMES.map((o) => Type.Literal(o))),
+  orNull(Id),
+  orNull(Seconds),
+]);
 
 /** A file as the simple index lists it. */
 export const IndexedFile = Type.Object({
@@ -106,23 +110,23 @@ const FileOrigin = Type.Tuple([Package, Version, orNull(Tag), orNull(Tag)]);
 export type FileOrigin = Static<typeof FileOrigin>;
 
 /** Pages that are due: what people install from; what they read of a project; and the rest. */
-export const PAGE_LANES = ['front', 'projects', 'rest'] as const;
-export type PageLane = (typeof PAGE_LANES)[number];
+export const PAGE_PRIORITIES = ['front', 'projects', 'rest'] as const;
+export type PagePriority = (typeof PAGE_PRIORITIES)[number];
 /** [package, description, files, downloads of 30 days]. */
 const SearchRow = Type.Tuple([Package, orNull(Text), Count, Count]);
 export type SearchRow = Static<typeof SearchRow>;
 
-export const PROJECT_STATUS = ['active', 'archived', 'quarantined', 'deprecated'] as const;
-const ProjectStatus = Type.Union(PROJECT_STATUS.map((s) => Type.Literal(s)));
+export const PROJECT_STATUSES = ['active', 'archived', 'quarantined', 'deprecated'] as const;
+const ProjectStatus = Type.Union(PROJECT_STATUSES.map((s) => Type.Literal(s)));
 
 /** What has become of a version on a target. */
-export const TARGET_STATE = ['built', 'failed', 'building', 'waiting', 'none'] as const;
+export const TARGET_STATES = ['built', 'failed', 'building', 'waiting', 'none'] as const;
 export const VersionOnTarget = Type.Object({
   abi: Tag,
   platform: Tag,
-  state: Type.Union(TARGET_STATE.map((s) => Type.Literal(s))),
+  state: Type.Union(TARGET_STATES.map((s) => Type.Literal(s))),
   build_id: orNull(Id),
-  failure_class: orNull(FailureClass),
+  failure_class: orNull(FailureClassName),
   /** Why its newest build failed, or what is unusual about a success. */
   reason: orNull(Sentence),
   remark: orNull(Sentence),
@@ -189,13 +193,13 @@ export type Target = Static<typeof Target>;
  * How far the queue follows a target: `active` it does; `filling`, `emptying` go on in the background;
  * `skipped` nothing is built for it; `leaving` it will be forgotten.
  */
-export const TARGET_PHASE = ['active', 'filling', 'emptying', 'skipped', 'leaving'] as const;
+export const TARGET_PHASES = ['active', 'filling', 'emptying', 'skipped', 'leaving'] as const;
 export const RegisteredTarget = Type.Object({
   abi: Tag,
   platform: Tag,
   py_version_tag: Tag,
   skip: Reason,
-  phase: Type.Union(TARGET_PHASE.map((phase) => Type.Literal(phase))),
+  phase: Type.Union(TARGET_PHASES.map((phase) => Type.Literal(phase))),
   /** The share of all versions that are through, 0 to 1. */
   done: Type.Number({ minimum: 0, maximum: 1 }),
 });
@@ -213,20 +217,20 @@ export const QueuedVersion = Type.Tuple([
   Version,
   Tag,
   Tag,
-  Type.Union(TARGET_STATE.map((s) => Type.Literal(s))),
+  Type.Union(TARGET_STATES.map((s) => Type.Literal(s))),
   orNull(Count),
   Text,
 ]);
 export type QueuedVersion = Static<typeof QueuedVersion>;
 
-export const Page = Type.Tuple([Type.String({ maxLength: 20 }), ShortText]);
+export const PageKey = Type.Tuple([Type.String({ maxLength: 20 }), ShortText]);
 /** The same with the note under which it is due: a higher one each time. */
 export const DuePage = Type.Tuple([Type.String({ maxLength: 20 }), ShortText, Count]);
 
 /** When a slave is to be told BYE: `now`, or after what it builds. */
-export const KILL = ['now', 'after'] as const;
-export const Kill = Type.Union(KILL.map((kill) => Type.Literal(kill)));
-export type Kill = Static<typeof Kill>;
+export const KILL_MODES = ['now', 'after'] as const;
+export const KillMode = Type.Union(KILL_MODES.map((kill) => Type.Literal(kill)));
+export type KillMode = Static<typeof KillMode>;
 
 /**
  * The Oracle: every question and every change that the actors put to the database. Repeating any of
@@ -240,7 +244,7 @@ export const oracle = new Protocol('db', {
     reads: true,
   },
   PKGEXISTS: { fields: { package: Package }, answers: { EXISTS: { exists: Flag } }, reads: true },
-  VEREXISTS: { fields: VersionKey, answers: { EXISTS: { exists: Flag } }, reads: true },
+  VEREXISTS: { fields: VERSION_KEY_FIELDS, answers: { EXISTS: { exists: Flag } }, reads: true },
   PKGFILES: {
     fields: { package: Package },
     answers: {
@@ -269,7 +273,11 @@ export const oracle = new Protocol('db', {
     answers: { LISTED: { projects: listOf(Type.Tuple([Package, Count]), 100_000) } },
     reads: true,
   },
-  VERFILES: { fields: VersionKey, answers: { FILES: { filenames: listOf(FileName, 10_000) } }, reads: true },
+  VERFILES: {
+    fields: VERSION_KEY_FIELDS,
+    answers: { FILES: { filenames: listOf(FileName, 10_000) } },
+    reads: true,
+  },
   /** Where a file that is listed comes from; null: nothing lists it. */
   FILEORIGIN: {
     fields: { filename: FileName },
@@ -277,7 +285,11 @@ export const oracle = new Protocol('db', {
     reads: true,
   },
   /** What was ever published of the project and version in this wheel's name, also what was removed since. */
-  PUBLISHED: { fields: { filename: FileName }, answers: { PUBLISHED: { files: Published } }, reads: true },
+  PUBLISHED: {
+    fields: { filename: FileName },
+    answers: { PUBLISHED: { files: PublishedFiles } },
+    reads: true,
+  },
   PROJECT: { fields: { package: Package }, answers: { PROJECT: { project: orNull(Project) } }, reads: true },
   /** [package, description, files, downloads of 30 days], by name, after that one: for the search and the sitemap. */
   SEARCHINDEX: {
@@ -286,7 +298,7 @@ export const oracle = new Protocol('db', {
     reads: true,
   },
   /** What the home page shows beside the statistics. */
-  GETHOME: { fields: {}, answers: { HOME: { front: Front } }, reads: true },
+  GETHOME: { fields: {}, answers: { HOME: { front: HomePageData } }, reads: true },
   GETBUILD: {
     fields: { build_id: Id },
     answers: {
@@ -296,15 +308,15 @@ export const oracle = new Protocol('db', {
         abi: Tag,
         platform: Tag,
         status: Flag,
-        failure_class: orNull(FailureClass),
+        failure_class: orNull(FailureClassName),
         built: Time,
         duration_s: Seconds,
-        output: Output,
+        output: BuildOutput,
         details: BuildDetails,
         /** The label of the slave; null for an import. */
         slave: orNull(ShortText),
         /** Why this failure does not count as an attempt any more; null: it does. */
-        put_back: orNull(PutBack),
+        put_back: orNull(RequeueReason),
       },
     },
     reads: true,
@@ -373,13 +385,13 @@ export const oracle = new Protocol('db', {
   },
   /** Skip with a reason; null: build it again. */
   SKIPPKG: { fields: { package: Package, skip: Reason }, answers: DONE },
-  SKIPVER: { fields: { ...VersionKey, skip: Reason }, answers: DONE },
-  YANKVER: { fields: { ...VersionKey, yanked: ShortText }, answers: DONE },
-  UNYANKVER: { fields: VersionKey, answers: DONE },
+  SKIPVER: { fields: { ...VERSION_KEY_FIELDS, skip: Reason }, answers: DONE },
+  YANKVER: { fields: { ...VERSION_KEY_FIELDS, yanked: ShortText }, answers: DONE },
+  UNYANKVER: { fields: VERSION_KEY_FIELDS, answers: DONE },
   QUARANTINE: { fields: { package: Package, version: orNull(Version), quarantined: Flag }, answers: DONE },
   /** Forgets builds and files (and downloads) of a version; answered with the names that are free now. */
-  DELBUILD: { fields: VersionKey, answers: { FILES: { filenames: listOf(FileName, 10_000) } } },
-  DELVER: { fields: VersionKey, answers: { FILES: { filenames: listOf(FileName, 10_000) } } },
+  DELBUILD: { fields: VERSION_KEY_FIELDS, answers: { FILES: { filenames: listOf(FileName, 10_000) } } },
+  DELVER: { fields: VERSION_KEY_FIELDS, answers: { FILES: { filenames: listOf(FileName, 10_000) } } },
   DELPKG: { fields: { package: Package }, answers: { FILES: { filenames: listOf(FileName, 1_000_000) } } },
 
   /** Gives the slave its number; the same session gets the same one again. */
@@ -402,7 +414,7 @@ export const oracle = new Protocol('db', {
         slave_id: Id,
         known_target: Flag,
         asleep: Flag,
-        kill: orNull(Kill),
+        kill: orNull(KillMode),
         /** It is set aside, or an earlier session of it was. */
         set_aside: orNull(SetAside),
       },
@@ -410,7 +422,7 @@ export const oracle = new Protocol('db', {
   },
   /** What an administrator wishes of these slaves; null leaves it as it is. */
   SETSLAVES: {
-    fields: { slave_ids: listOf(Id, 100_000), asleep: orNull(Flag), kill: orNull(Kill) },
+    fields: { slave_ids: listOf(Id, 100_000), asleep: orNull(Flag), kill: orNull(KillMode) },
     answers: DONE,
   },
   /**
@@ -418,7 +430,7 @@ export const oracle = new Protocol('db', {
    * the Slave Driver was restarted; null when the lease isn't live, or isn't this slave's.
    */
   GETLEASE: {
-    fields: { lease: Lease, slave_id: Id },
+    fields: { lease: LeaseId, slave_id: Id },
     answers: {
       LEASE: { package: orNull(Package), version: orNull(Version), abi: orNull(Tag), platform: orNull(Tag) },
     },
@@ -426,7 +438,7 @@ export const oracle = new Protocol('db', {
   },
   LOGBUILD: {
     fields: { builds: listOf(LoggedBuild, 1000) },
-    answers: { LOGGED: { outcomes: listOf(Outcome, 1000) } },
+    answers: { LOGGED: { outcomes: listOf(LogOutcomeTuple, 1000) } },
   },
   RETRY,
   ...HEALTH_VERBS,
@@ -443,7 +455,7 @@ export const oracle = new Protocol('db', {
   SAVEPAGES: {
     fields: {
       fence: orNull(Count),
-      pages: listOf(Page),
+      pages: listOf(PageKey),
       written: listOf(DuePage),
       listed: listOf(Type.Tuple([Package, orNull(Count)])),
     },
@@ -451,7 +463,7 @@ export const oracle = new Protocol('db', {
   },
   /** The pages that are due, after a note: those that people install from, those of projects, or the rest. */
   LOADPAGES: {
-    fields: { lane: Type.Union(PAGE_LANES.map((lane) => Type.Literal(lane))), after: Count },
+    fields: { lane: Type.Union(PAGE_PRIORITIES.map((lane) => Type.Literal(lane))), after: Count },
     answers: { PAGES: { pages: listOf(DuePage) } },
     reads: true,
   },
@@ -461,5 +473,5 @@ export const oracle = new Protocol('db', {
 });
 
 export type OracleVerbs = typeof oracle.verbs;
-export type FilesOfPackage = Answer<OracleVerbs, 'PKGFILES'>;
+export type PackageFiles = Answer<OracleVerbs, 'PKGFILES'>;
 export type BuildRecord = Answer<OracleVerbs, 'GETBUILD'>;

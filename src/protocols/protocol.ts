@@ -2,49 +2,49 @@ import { Type, type Static, type Schema } from './schema.js';
 import { PiwError } from '../errors.js';
 
 /** The fields of one message, in the order in which they travel. */
-export type Fields = Readonly<Record<string, Schema>>;
+export type FieldSchemas = Readonly<Record<string, Schema>>;
 
 /** One thing that can be said in a conversation, and what can be answered to it. */
-export interface Verb {
-  readonly fields: Fields;
+export interface VerbSpec {
+  readonly fields: FieldSchemas;
   /** What may come back, ERROR apart, which may come back to anything. None: it is published. */
-  readonly answers?: Readonly<Record<string, Fields>>;
+  readonly answers?: Readonly<Record<string, FieldSchemas>>;
   /** It changes nothing, so asking twice is free. */
   readonly reads?: boolean;
 }
-export type Verbs = Readonly<Record<string, Verb>>;
+export type VerbSpecs = Readonly<Record<string, VerbSpec>>;
 
-type Named<F extends Fields> = { readonly [K in keyof F]: Static<F[K]> };
-type Tagged<M extends Readonly<Record<string, Fields>>> = {
-  [V in keyof M & string]: { readonly verb: V } & Named<M[V]>;
+type FieldValues<F extends FieldSchemas> = { readonly [K in keyof F]: Static<F[K]> };
+type VerbMessages<M extends Readonly<Record<string, FieldSchemas>>> = {
+  [V in keyof M & string]: { readonly verb: V } & FieldValues<M[V]>;
 }[keyof M & string];
 
 /** The fields of verb V. */
-export type Body<V extends Verbs, K extends keyof V> = Named<V[K]['fields']>;
+export type Body<V extends VerbSpecs, K extends keyof V> = FieldValues<V[K]['fields']>;
 /** Any message that can be said, as an object with its verb. */
-export type Said<V extends Verbs> = {
+export type VerbMessage<V extends VerbSpecs> = {
   [K in keyof V & string]: { readonly verb: K } & Body<V, K>;
 }[keyof V & string];
 /** Any answer that verb K can get. */
-export type Answer<V extends Verbs, K extends keyof V> =
-  V[K]['answers'] extends Readonly<Record<string, Fields>> ? Tagged<V[K]['answers']> : never;
+export type Answer<V extends VerbSpecs, K extends keyof V> =
+  V[K]['answers'] extends Readonly<Record<string, FieldSchemas>> ? VerbMessages<V[K]['answers']> : never;
 
 /** Any answer that anything in the conversation can get. */
-export type AnyAnswer<V extends Verbs> = { [K in keyof V & string]: Answer<V, K> }[keyof V & string];
+export type AnyAnswer<V extends VerbSpecs> = { [K in keyof V & string]: Answer<V, K> }[keyof V & string];
 
-const ERROR = { code: Type.String({ maxLength: 64 }), text: Type.String() };
+const ERROR_FIELDS = { code: Type.String({ maxLength: 64 }), text: Type.String() };
 
 /**
  * A message on the wire is an array: the verb, then every field of it, always the same number. Here
  * it is an object whose keys are the fields' names; a Shape turns one into the other, and checks
  * both ways.
  */
-class Shape {
+class MessageCodec {
   readonly #verb: string;
   readonly #names: readonly string[];
   readonly #schemas: readonly Schema[];
 
-  constructor(verb: string, fields: Fields) {
+  constructor(verb: string, fields: FieldSchemas) {
     this.#verb = verb;
     this.#names = Object.keys(fields);
     this.#schemas = Object.values(fields);
@@ -53,69 +53,71 @@ class Shape {
   pack(message: Readonly<Record<string, unknown>>): unknown[] {
     const array: unknown[] = [this.#verb];
     for (const name of this.#names) array.push(message[name]);
-    this.#verify(array);
+    this.#check(array);
     return array;
   }
 
   unpack(array: readonly unknown[]): Record<string, unknown> {
-    this.#verify(array);
+    this.#check(array);
     const message: Record<string, unknown> = { verb: this.#verb };
     this.#names.forEach((name, i) => (message[name] = array[i + 1]));
     return message;
   }
 
   /** Whoever has an array has looked up its verb; what follows it is seen here. */
-  #verify(array: readonly unknown[]): void {
-    const fields = array.length - 1;
-    if (fields !== this.#schemas.length)
-      this.#refuse(`${String(fields)} fields, not ${String(this.#schemas.length)}`);
-    this.#schemas.forEach(({ is, what }, i) => {
-      if (!is(array[i + 1])) this.#refuse(`${this.#names[i] ?? ''}: it must be ${what}`);
+  #check(array: readonly unknown[]): void {
+    const fieldCount = array.length - 1;
+    if (fieldCount !== this.#schemas.length)
+      this.#refuse(`${String(fieldCount)} fields, not ${String(this.#schemas.length)}`);
+    this.#schemas.forEach(({ is, description }, i) => {
+      if (!is(array[i + 1])) this.#refuse(`${this.#names[i] ?? ''}: it must be ${description}`);
     });
   }
 
-  #refuse(why: string): never {
-    throw new PiwError('PIW_MESSAGE_INVALID', `${this.#verb}: ${why}`);
+  #refuse(detail: string): never {
+    throw new PiwError('PIW_MESSAGE_INVALID', `${this.#verb}: ${detail}`);
   }
 }
 
 /** A conversation: its name, which is a token of its subjects, and all that can be said in it. */
-export class Protocol<V extends Verbs> {
+export class Protocol<V extends VerbSpecs> {
   readonly name: string;
   readonly verbs: V;
-  readonly #says = new Map<string, Shape>();
-  readonly #answers = new Map<string, Map<string, Shape>>();
+  readonly #requestCodecs = new Map<string, MessageCodec>();
+  readonly #answerCodecs = new Map<string, Map<string, MessageCodec>>();
 
   constructor(name: string, verbs: V) {
     this.name = name;
     this.verbs = verbs;
-    const error = new Shape('ERROR', ERROR);
+    const errorCodec = new MessageCodec('ERROR', ERROR_FIELDS);
     for (const [verb, { fields, answers }] of Object.entries(verbs)) {
-      this.#says.set(verb, new Shape(verb, fields));
-      const shapes = Object.entries(answers ?? {}).map(([name, f]) => [name, new Shape(name, f)] as const);
-      this.#answers.set(verb, new Map([...shapes, ['ERROR', error] as const]));
+      this.#requestCodecs.set(verb, new MessageCodec(verb, fields));
+      const answerCodecs = Object.entries(answers ?? {}).map(
+        ([name, f]) => [name, new MessageCodec(name, f)] as const,
+      );
+      this.#answerCodecs.set(verb, new Map([...answerCodecs, ['ERROR', errorCodec] as const]));
     }
   }
 
   /** The array for a message. Raises PIW_MESSAGE_INVALID where a field is not as the schema says. */
   pack<K extends keyof V & string>(verb: K, body: Body<V, K>): unknown[] {
-    return shapeOf(this.#says, verb).pack(body);
+    return codecFor(this.#requestCodecs, verb).pack(body);
   }
 
   /** The message in an array that came from outside; the same error for anything that isn't one. */
-  unpack(array: unknown): Said<V> {
-    return shapeOf(this.#says, verbOf(array)).unpack(array as unknown[]) as Said<V>;
+  unpack(array: unknown): VerbMessage<V> {
+    return codecFor(this.#requestCodecs, verbOf(array)).unpack(array as unknown[]) as VerbMessage<V>;
   }
 
   packAnswer<K extends keyof V & string>(verb: K, answer: Answer<V, K>): unknown[] {
-    const shapes = this.#answers.get(verb);
-    return shapeOf(shapes, (answer as { verb: string }).verb).pack(answer);
+    const codecs = this.#answerCodecs.get(verb);
+    return codecFor(codecs, (answer as { verb: string }).verb).pack(answer);
   }
 
   /** The answer to `verb` in an array. An ERROR is raised as the PiwError that it stands for. */
   unpackAnswer<K extends keyof V & string>(verb: K, array: unknown): Answer<V, K> {
     const name = verbOf(array);
-    const answer = shapeOf(this.#answers.get(verb), name).unpack(array as unknown[]);
+    const answer = codecFor(this.#answerCodecs.get(verb), name).unpack(array as unknown[]);
     if (name === 'ERROR') throw PiwError.fromAnswer(String(answer['code']), String(answer['text']));
     return answer as Answer<V, K>;
   }
@@ -133,8 +135,8 @@ function verbOf(array: unknown): string {
   return verb;
 }
 
-function shapeOf(shapes: ReadonlyMap<string, Shape> | undefined, verb: string): Shape {
-  const shape = shapes?.get(verb);
-  if (!shape) throw new PiwError('PIW_MESSAGE_INVALID', `${verb.slice(0, 40)}: no such message here`);
-  return shape;
+function codecFor(codecs: ReadonlyMap<string, MessageCodec> | undefined, verb: string): MessageCodec {
+  const codec = codecs?.get(verb);
+  if (!codec) throw new PiwError('PIW_MESSAGE_INVALID', `${verb.slice(0, 40)}: no such message here`);
+  return codec;
 }

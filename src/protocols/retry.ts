@@ -1,7 +1,7 @@
 import { Type, type Static } from './schema.js';
 import {
   Count,
-  FailureClass,
+  FailureClassName,
   Flag,
   Id,
   Package,
@@ -17,16 +17,16 @@ import {
  * Why a failure is not final: an administrator has put its build back into the queue, or its slave was set aside and no
  * other slave has confirmed it.
  */
-export const PUT_BACK = ['retry', 'unconfirmed'] as const;
-export const PutBack = Type.Union(PUT_BACK.map((why) => Type.Literal(why)));
-export type PutBack = Static<typeof PutBack>;
+export const REQUEUE_REASONS = ['retry', 'unconfirmed'] as const;
+export const RequeueReason = Type.Union(REQUEUE_REASONS.map((why) => Type.Literal(why)));
+export type RequeueReason = Static<typeof RequeueReason>;
 
 /** Which failures are meant: those that agree with everything that is not null. */
 export const FailureFilter = Type.Object({
   package: orNull(Package),
   version: orNull(Version),
   /** One of these; an empty list: any. */
-  classes: listOf(FailureClass, 100),
+  classes: listOf(FailureClassName, 100),
   /** The number, the user or the label of the slave. */
   slave: orNull(ShortText),
   /** Ended not before, and before. */
@@ -41,7 +41,7 @@ export const FailureFilter = Type.Object({
 export type FailureFilter = Static<typeof FailureFilter>;
 
 /** A failure: [build_id, package, version, abi, platform, class, when it ended]. */
-export const FailedBuild = Type.Tuple([Id, Package, Version, Tag, Tag, orNull(FailureClass), Time]);
+export const FailedBuild = Type.Tuple([Id, Package, Version, Tag, Tag, orNull(FailureClassName), Time]);
 export type FailedBuild = Static<typeof FailedBuild>;
 
 /**
@@ -56,7 +56,7 @@ export const RETRY = {
       next: orNull(Count),
       upto: Count,
       /** How many of each class. */
-      classes: listOf(Type.Tuple([FailureClass, Count]), 1000),
+      classes: listOf(Type.Tuple([FailureClassName, Count]), 1000),
       examples: listOf(FailedBuild, 20),
     },
   },

@@ -4,7 +4,7 @@
  */
 export interface Schema<T = unknown> {
   /** What it is, for whoever sent something else: "a whole number". */
-  readonly what: string;
+  readonly description: string;
   readonly is: (value: unknown) => value is T;
 }
 
@@ -13,8 +13,8 @@ export type Static<S> = S extends Schema<infer T> ? T : never;
 
 type Properties = Readonly<Record<string, Schema>>;
 
-function schema<T>(what: string, is: (value: unknown) => boolean): Schema<T> {
-  return { what, is: is as Schema<T>['is'] };
+function schema<T>(description: string, is: (value: unknown) => boolean): Schema<T> {
+  return { description, is: is as Schema<T>['is'] };
 }
 
 /** A map, and nothing else that MessagePack may give: no list, bytes or time. */
@@ -35,30 +35,32 @@ function text(limits: { minLength?: number; maxLength?: number; pattern?: string
   return schema(`a text${pattern ? ` like ${pattern.source}` : ''}`, is);
 }
 
-interface Range {
+interface NumberLimits {
   readonly minimum?: number;
   readonly maximum?: number;
 }
 
 /** Infinity and NaN are no numbers here. */
-function number({ minimum = -Infinity, maximum = Infinity }: Range = {}): Schema<number> {
+function number({ minimum = -Infinity, maximum = Infinity }: NumberLimits = {}): Schema<number> {
   const is = (value: unknown) =>
     Number.isFinite(value) && Number(value) >= minimum && Number(value) <= maximum;
   return schema('a number within its limits', is);
 }
 
-function integer({ minimum = -Infinity, maximum = Infinity }: Range = {}): Schema<number> {
+function integer({ minimum = -Infinity, maximum = Infinity }: NumberLimits = {}): Schema<number> {
   const is = (value: unknown) =>
     Number.isInteger(value) && Number(value) >= minimum && Number(value) <= maximum;
   return schema('a whole number within its limits', is);
 }
 
-function literal<const T extends string | number | boolean | null>(wanted: T): Schema<T> {
-  return schema(JSON.stringify(wanted), (value) => value === wanted);
+function literal<const T extends string | number | boolean | null>(expected: T): Schema<T> {
+  return schema(JSON.stringify(expected), (value) => value === expected);
 }
 
 function union<S extends Schema>(choices: readonly S[]): Schema<Static<S>> {
-  return schema(choices.map(({ what }) => what).join(' or '), (value) => choices.some(({ is }) => is(value)));
+  return schema(choices.map(({ description }) => description).join(' or '), (value) =>
+    choices.some(({ is }) => is(value)),
+  );
 }
 
 function array<S extends Schema>(
@@ -66,7 +68,7 @@ function array<S extends Schema>(
   { maxItems = Infinity }: { maxItems?: number } = {},
 ): Schema<Static<S>[]> {
   const is = (value: unknown) => Array.isArray(value) && value.length <= maxItems && value.every(item.is);
-  return schema(`a list, of each ${item.what}`, is);
+  return schema(`a list, of each ${item.description}`, is);
 }
 
 /** A list of so many items, each with a schema of its own. */
@@ -99,16 +101,16 @@ function record<S extends Schema>(key: Schema<string>, item: S): Schema<Record<s
 }
 
 function intersect<A, B>([a, b]: readonly [Schema<A>, Schema<B>]): Schema<A & B> {
-  return schema(`${a.what}, and ${b.what}`, (value) => a.is(value) && b.is(value));
+  return schema(`${a.description}, and ${b.description}`, (value) => a.is(value) && b.is(value));
 }
 
 /** So many at most, and always a multiple of `of`. */
 function bytes({
   maxLength = Infinity,
-  of = 1,
-}: { maxLength?: number; of?: number } = {}): Schema<Uint8Array> {
+  multipleOf = 1,
+}: { maxLength?: number; multipleOf?: number } = {}): Schema<Uint8Array> {
   const is = (value: unknown) =>
-    value instanceof Uint8Array && value.length <= maxLength && value.length % of === 0;
+    value instanceof Uint8Array && value.length <= maxLength && value.length % multipleOf === 0;
   return schema('bytes, as many as agreed', is);
 }
 

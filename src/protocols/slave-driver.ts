@@ -2,22 +2,22 @@ import { Type } from './schema.js';
 import {
   BuildDetails,
   Count,
-  FailureClass,
+  FailureClassName,
   FileName,
-  Files,
+  FileTuples,
   Flag,
   Id,
-  Lease,
+  LeaseId,
   Line,
-  Output,
+  BuildOutput,
   Package,
   Seconds,
   Sha256,
   ShortText,
-  Stats,
+  MachineStats,
   Tag,
   Time,
-  Token,
+  SubjectToken,
   Version,
   listOf,
   orNull,
@@ -39,13 +39,13 @@ import { Protocol, type AnyAnswer, type Body } from './protocol.js';
  *     BYE   -> BYE            I am leaving
  */
 const bye = { BYE: { reason: ShortText } };
-const send = { SEND: { filename: FileName, transfer_id: Token } };
+const send = { SEND: { filename: FileName, transfer_id: SubjectToken } };
 const done = { DONE: {} };
 /** The trouble is the master's own. The slave keeps what it has built, and repeats itself in so many seconds. */
 const wait = { WAIT: { seconds: Seconds, reason: ShortText } };
 
 /** What a build may use: seconds in all, bytes of log kept, bytes of one wheel. */
-export const Limits = Type.Tuple([Seconds, Count, Count]);
+export const BuildLimitsTuple = Type.Tuple([Seconds, Count, Count]);
 
 export const slaveDriver = new Protocol('slave', {
   HELLO: {
@@ -67,40 +67,40 @@ export const slaveDriver = new Protocol('slave', {
     answers: { HELLO: { slave_id: Id, index_url: ShortText, extra_index_url: orNull(ShortText) }, ...bye },
   },
   IDLE: {
-    fields: { stats: Stats },
+    fields: { stats: MachineStats },
     answers: {
       SLEEP: { seconds: Seconds, paused: Flag },
       BUILD: {
-        lease: Lease,
+        lease: LeaseId,
         package: Package,
         version: Version,
         abi: Tag,
         sdist_url: orNull(ShortText),
         sdist_sha256: orNull(Sha256),
-        limits: Limits,
+        limits: BuildLimitsTuple,
       },
       ...bye,
     },
   },
   REST: {
-    fields: { reason: ShortText, stats: Stats },
+    fields: { reason: ShortText, stats: MachineStats },
     answers: { SLEEP: { seconds: Seconds, paused: Flag }, ...bye },
   },
-  BUSY: { fields: { lease: Lease, stats: Stats }, answers: { CONT: {}, ...done, ...bye } },
+  BUSY: { fields: { lease: LeaseId, stats: MachineStats }, answers: { CONT: {}, ...done, ...bye } },
   BUILT: {
     fields: {
-      lease: Lease,
+      lease: LeaseId,
       status: Flag,
-      failure_class: orNull(FailureClass),
+      failure_class: orNull(FailureClassName),
       duration_s: Seconds,
-      output: Output,
+      output: BuildOutput,
       details: BuildDetails,
-      files: Files,
+      files: FileTuples,
     },
     answers: { ...send, ...wait, ...done, ...bye },
   },
   SENT: {
-    fields: { lease: Lease, filename: FileName },
+    fields: { lease: LeaseId, filename: FileName },
     answers: { ...send, ...wait, ...done, ...bye },
   },
   BYE: { fields: {}, answers: bye },
@@ -108,7 +108,7 @@ export const slaveDriver = new Protocol('slave', {
 
 export type SlaveVerbs = typeof slaveDriver.verbs;
 export type SlaveHello = Body<SlaveVerbs, 'HELLO'>;
-export type Built = Body<SlaveVerbs, 'BUILT'>;
+export type BuiltMessage = Body<SlaveVerbs, 'BUILT'>;
 export type SlaveAnswer = AnyAnswer<SlaveVerbs>;
 export type BuildOrder = Extract<SlaveAnswer, { verb: 'BUILD' }>;
 

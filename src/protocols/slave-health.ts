@@ -1,7 +1,7 @@
 import { Type, type Static } from './schema.js';
 import {
   Count,
-  FailureClass,
+  FailureClassName,
   Flag,
   Id,
   Package,
@@ -18,7 +18,16 @@ export const SetAside = Type.Tuple([Id, Time, Sentence]);
 export type SetAside = Static<typeof SetAside>;
 
 /** How a build of a slave has ended: [slave_id, abi, platform, package, whether it failed, class, when, duration_s]. */
-export const SlaveOutcome = Type.Tuple([Id, Tag, Tag, Package, Flag, orNull(FailureClass), Time, Seconds]);
+export const SlaveOutcome = Type.Tuple([
+  Id,
+  Tag,
+  Tag,
+  Package,
+  Flag,
+  orNull(FailureClassName),
+  Time,
+  Seconds,
+]);
 export type SlaveOutcome = Static<typeof SlaveOutcome>;
 
 /**

@@ -7,7 +7,7 @@ import { Count, Tag, Time, listOf, orNull } from './fields.js';
  * metrics. All of them are exact as of `counted`. What is of a time is of the whole minutes (an hour, a day), hours
  * (a day's downloads) or days (a month's) up to now, the one under way included; days are UTC's.
  */
-export const STATISTICS = {
+export const STATISTICS_FIELDS = {
   /** When all this was so. */
   counted: Time,
   packages: Count,
@@ -59,5 +59,5 @@ export const STATISTICS = {
   conditions: listOf(Condition, MAX_CONDITIONS),
 } as const;
 
-export const Statistics = Type.Object(STATISTICS, { additionalProperties: false });
+export const Statistics = Type.Object(STATISTICS_FIELDS, { additionalProperties: false });
 export type Statistics = Static<typeof Statistics>;

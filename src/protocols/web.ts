@@ -2,7 +2,7 @@ import { Count, DONE, Flag, Id, Package, Version, orNull } from './fields.js';
 import { Protocol } from './protocol.js';
 import { Statistics } from './statistics.js';
 
-const rest = {
+const commonVerbs = {
   HOME: { fields: { statistics: Statistics }, answers: DONE },
   LOG: { fields: { build_id: Id }, answers: DONE },
   SEARCH: { fields: {}, answers: DONE },
@@ -11,7 +11,7 @@ const rest = {
 
 /** What is to be written, said by anyone: answered as soon as it is noted; written within a minute, once for many. */
 export const secretary = new Protocol('web', {
-  ...rest,
+  ...commonVerbs,
   /** The simple index of the package and its project page. */
   PKG: { fields: { package: Package }, answers: DONE },
   /** The project page only. */
@@ -25,7 +25,7 @@ export const secretary = new Protocol('web', {
 
 /** The same from the Secretary to a Scribe: answered when it is written. A serial is higher each time. */
 export const scribe = new Protocol('scribe', {
-  ...rest,
+  ...commonVerbs,
   /**
    * A package's page of the simple index, and its project page. A page that names no file any more goes once
    * it may `leave`: when the root doesn't name it. Answered with the serial of the page as it stands there

@@ -2,7 +2,7 @@ import { Type, type Static } from './schema.js';
 import { Count, Id, ShortText, listOf, orNull } from './fields.js';
 
 /** Entries of one message, at most. */
-const ENTRIES = 100_000;
+const MAX_ENTRIES = 100_000;
 
 /** What a client says of itself; see src/weblog/agents.ts. */
 export const LogAgent = Type.Tuple([
@@ -34,23 +34,23 @@ export type LogKind = (typeof LOG_KINDS)[number];
 export const LOG_ENTRY_BYTES = 20;
 
 /** A stretch of a log, `from` so many bytes `to` so many, and all that it told. */
-export const LOG_STRETCH = {
+export const LOG_STRETCH_FIELDS = {
   log: Id,
   from: Count,
   to: Count,
   /** The digest of the last bytes before `to`. */
   mark: ShortText,
-  hosts: listOf(LogHost, ENTRIES),
+  hosts: listOf(LogHost, MAX_ENTRIES),
   /** Filenames of wheels, names of packages, addresses of pages. */
-  whats: listOf(ShortText, ENTRIES),
-  agents: listOf(LogAgent, ENTRIES),
+  whats: listOf(ShortText, MAX_ENTRIES),
+  agents: listOf(LogAgent, MAX_ENTRIES),
   /**
    * In their order: its kind, when (whole seconds since 1970, UTC), and places in `hosts`, `whats` and `agents`. As
    * lists they would take as long to pack and to read as all the rest does.
    */
-  entries: Type.Bytes({ maxLength: ENTRIES * LOG_ENTRY_BYTES, of: LOG_ENTRY_BYTES }),
+  entries: Type.Bytes({ maxLength: MAX_ENTRIES * LOG_ENTRY_BYTES, multipleOf: LOG_ENTRY_BYTES }),
 } as const;
-export const LogStretch = Type.Object(LOG_STRETCH);
+export const LogStretch = Type.Object(LOG_STRETCH_FIELDS);
 export type LogStretch = Static<typeof LogStretch>;
 
 /** [log, upto, mark]: that log has been counted up to so many bytes, the last of which have this digest. */
@@ -73,7 +73,7 @@ export const LOG_VERBS = {
    * downloads of files that aren't here, which are passed over.
    */
   LOGENTRIES: {
-    fields: LOG_STRETCH,
+    fields: LOG_STRETCH_FIELDS,
     answers: { COUNTED: { upto: Count, mark: ShortText, counted: Type.Boolean(), unknown: Count } },
   },
 } as const;

@@ -1,8 +1,8 @@
 import { PiwError } from '../errors.js';
 import { isPackageName, normalise, type PackageName } from '../wheels/names.js';
-import { classify } from './files.js';
+import { classifyFile } from './files.js';
 import type { HttpOptions } from './http.js';
-import { PLAIN_VERSION } from './releases.js';
+import { STORABLE_VERSION } from './releases.js';
 import { callXmlRpc, type XmlRpcValue } from './xmlrpc.js';
 
 /** An event of the index, in words of ours. */
@@ -31,7 +31,8 @@ export type EventKind =
   | 'clear';
 
 /** An event that means nothing here still has a serial and a time. */
-export type ReadEvent = ChangeEvent | { readonly serial: number; readonly time: number; readonly kind: null };
+export type ChangelogEvent =
+  ChangeEvent | { readonly serial: number; readonly time: number; readonly kind: null };
 
 /** How PyPI writes its actions, today and in its first years. */
 const ACTIONS: readonly (readonly [RegExp, EventKind])[] = [
@@ -59,7 +60,7 @@ export class Changelog {
 
   /** The serial of the newest event. Raises PIW_INDEX, or Throttled. */
   async lastSerial(signal?: AbortSignal): Promise<number> {
-    const serial = await callXmlRpc(this.#url, 'changelog_last_serial', [], this.#with(signal));
+    const serial = await callXmlRpc(this.#url, 'changelog_last_serial', [], this.#optionsWith(signal));
     if (!Number.isSafeInteger(serial) || (serial as number) < 0) {
       throw new PiwError('PIW_INDEX', `changelog_last_serial gave no serial`);
     }
@@ -67,19 +68,19 @@ export class Changelog {
   }
 
   /** The events after a serial, in its order; no more than the service gives at a time. */
-  async since(serial: number, signal?: AbortSignal): Promise<readonly ReadEvent[]> {
-    const value = await callXmlRpc(this.#url, 'changelog_since_serial', [serial], this.#with(signal));
+  async since(serial: number, signal?: AbortSignal): Promise<readonly ChangelogEvent[]> {
+    const value = await callXmlRpc(this.#url, 'changelog_since_serial', [serial], this.#optionsWith(signal));
     if (!Array.isArray(value)) throw new PiwError('PIW_INDEX', 'changelog_since_serial gave no list');
-    return (value as readonly XmlRpcValue[]).map(readEvent);
+    return (value as readonly XmlRpcValue[]).map(parseEvent);
   }
 
-  #with(signal: AbortSignal | undefined): HttpOptions {
+  #optionsWith(signal: AbortSignal | undefined): HttpOptions {
     return signal === undefined ? this.#options : { ...this.#options, signal };
   }
 }
 
 /** Raises PIW_INDEX when it isn't [name, version, time, action, serial]. */
-export function readEvent(value: XmlRpcValue): ReadEvent {
+export function parseEvent(value: XmlRpcValue): ChangelogEvent {
   const [name, version, time, action, serial] = Array.isArray(value) ? (value as XmlRpcValue[]) : [];
   if (
     typeof name !== 'string' ||
@@ -89,9 +90,9 @@ export function readEvent(value: XmlRpcValue): ReadEvent {
   ) {
     throw new PiwError('PIW_INDEX', 'the changelog holds something that is no event');
   }
-  const its = typeof version === 'string' && version !== '' ? version : null;
-  const known = projectOf(name);
-  const event = known === undefined ? undefined : interpret(known, its, action);
+  const eventVersion = typeof version === 'string' && version !== '' ? version : null;
+  const projectName = projectNameOf(name);
+  const event = projectName === undefined ? undefined : interpret(projectName, eventVersion, action);
   if (!event) return { serial: serial as number, time: time as number, kind: null };
   const { kind, file } = event;
   return {
@@ -105,12 +106,12 @@ export function readEvent(value: XmlRpcValue): ReadEvent {
 }
 
 /** Events of a project come in a row, and there are millions of them. */
-let last: { readonly spelled: string; readonly name: PackageName | undefined } | undefined;
+let lastProject: { readonly spelled: string; readonly name: PackageName | undefined } | undefined;
 
-function projectOf(spelled: string): PackageName | undefined {
-  if (last?.spelled !== spelled)
-    last = { spelled, name: isPackageName(spelled) ? normalise(spelled) : undefined };
-  return last.name;
+function projectNameOf(spelled: string): PackageName | undefined {
+  if (lastProject?.spelled !== spelled)
+    lastProject = { spelled, name: isPackageName(spelled) ? normalise(spelled) : undefined };
+  return lastProject.name;
 }
 
 function interpret(
@@ -122,16 +123,17 @@ function interpret(
     const match = pattern.exec(action);
     if (!match) continue;
     // In its first years `remove` with a version was of the release.
-    const meant = kind === 'remove project' && version !== null ? 'remove release' : kind;
-    const ofRelease = meant !== 'create' && meant !== 'remove project' && !action.startsWith('project');
-    if (ofRelease && (version === null || !PLAIN_VERSION.test(version))) return undefined;
+    const effectiveKind = kind === 'remove project' && version !== null ? 'remove release' : kind;
+    const isReleaseEvent =
+      effectiveKind !== 'create' && effectiveKind !== 'remove project' && !action.startsWith('project');
+    if (isReleaseEvent && (version === null || !STORABLE_VERSION.test(version))) return undefined;
     let file: ChangeEvent['file'] = null;
-    if (meant === 'add file') file = { name: match[2] ?? '', sdist: match[1] === 'source' };
-    else if (meant === 'remove file') {
+    if (effectiveKind === 'add file') file = { name: match[2] ?? '', sdist: match[1] === 'source' };
+    else if (effectiveKind === 'remove file') {
       const filename = match[1] ?? '';
-      file = { name: filename, sdist: classify(filename, name).kind === 'sdist' };
+      file = { name: filename, sdist: classifyFile(filename, name).kind === 'sdist' };
     }
-    return { name, version: ofRelease ? version : null, kind: meant, file };
+    return { name, version: isReleaseEvent ? version : null, kind: effectiveKind, file };
   }
   return undefined;
 }

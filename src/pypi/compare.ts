@@ -2,7 +2,7 @@ import type { IndexRoot } from './index-reader.js';
 import type { WatchList } from './watch-list.js';
 
 /** What the database has of a project. */
-export interface Known {
+export interface KnownProject {
   readonly name: string;
   /** Of its page; 0 where the index has none. */
   readonly serial: number;
@@ -15,22 +15,22 @@ export interface Known {
 }
 
 /** An index that says nothing of what has changed is read again and again only if it is no larger. */
-const SMALL = 200;
+const MAX_BLIND_INDEX_PROJECTS = 200;
 
 /** Of what is watched: what the root has and we don't, or has of a higher serial, and what it has no more. */
-export function compare(
+export function compareWithRoot(
   root: IndexRoot,
-  all: readonly Known[],
+  knownProjects: readonly KnownProject[],
   watch: WatchList,
 ): { readonly due: readonly string[]; readonly vanished: readonly string[] } {
-  const known = new Map(all.map((one) => [one.name, one] as const));
+  const remaining = new Map(knownProjects.map((one) => [one.name, one] as const));
   const due: string[] = [];
   for (const [name, serial] of root.projects) {
-    const its = known.get(name);
-    if ((its === undefined || serial > its.serial) && watch.has(name)) due.push(name);
-    known.delete(name);
+    const project = remaining.get(name);
+    if ((project === undefined || serial > project.serial) && watch.has(name)) due.push(name);
+    remaining.delete(name);
   }
-  const vanished = [...known.values()].filter(({ name, fed }) => fed && watch.has(name));
+  const vanished = [...remaining.values()].filter(({ name, fed }) => fed && watch.has(name));
   return { due, vanished: vanished.map(({ name }) => name) };
 }
 
@@ -39,15 +39,20 @@ export function compare(
  * whether there are others that get no turn. A page without an ETag costs a whole answer at each look; that is
  * for a few, or for what somebody wants.
  */
-export function inTurn(
-  all: readonly Known[],
+export function nextToPoll(
+  knownProjects: readonly KnownProject[],
   watch: WatchList,
-  most: number,
+  limit: number,
 ): { readonly names: readonly string[]; readonly blind: boolean } {
-  const known = all.filter(({ name }) => watch.has(name));
-  const atAnyCost = watch.follows !== 'all' || known.length <= SMALL;
-  const idle = known.flatMap(({ looked, ...one }) => (looked === null ? [] : [{ ...one, looked }]));
-  const turns = idle.filter(({ cheap, looked }) => atAnyCost || cheap || looked === 0);
-  turns.sort((a, b) => a.looked - b.looked);
-  return { names: turns.slice(0, most).map(({ name }) => name), blind: turns.length < idle.length };
+  const watchedProjects = knownProjects.filter(({ name }) => watch.has(name));
+  const atAnyCost = watch.scope !== 'all' || watchedProjects.length <= MAX_BLIND_INDEX_PROJECTS;
+  const notDue = watchedProjects.flatMap(({ looked, ...one }) =>
+    looked === null ? [] : [{ ...one, looked }],
+  );
+  const candidates = notDue.filter(({ cheap, looked }) => atAnyCost || cheap || looked === 0);
+  candidates.sort((a, b) => a.looked - b.looked);
+  return {
+    names: candidates.slice(0, limit).map(({ name }) => name),
+    blind: candidates.length < notDue.length,
+  };
 }

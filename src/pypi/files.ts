@@ -2,13 +2,13 @@ import { PiwError } from '../errors.js';
 import { isPackageName, normalise, type PackageName } from '../wheels/names.js';
 import { parseWheelName } from '../wheels/tags.js';
 
-const SDIST = /^(.+)\.(?:tar\.gz|zip|tar\.bz2|tgz|tar\.xz|tar\.Z|tar)$/;
+const SDIST_FILENAME = /^(.+)\.(?:tar\.gz|zip|tar\.bz2|tgz|tar\.xz|tar\.Z|tar)$/;
 
 /**
  * What a file of a project is, by its name, and of which version; `other` has none. An old sdist's
  * name may hold `-` itself: the part before the version is the one that normalises to the project's.
  */
-export function classify(
+export function classifyFile(
   filename: string,
   project: PackageName,
 ): { kind: 'sdist' | 'wheel' | 'other'; version: string | null } {
@@ -21,7 +21,7 @@ export function classify(
       return { kind: 'other', version: null };
     }
   }
-  const stem = SDIST.exec(filename)?.[1] ?? '';
+  const stem = SDIST_FILENAME.exec(filename)?.[1] ?? '';
   // Where the name itself may end in digits, the part that looks like a version is the version.
   const versions = splits(stem)
     .filter(([name]) => isPackageName(name) && normalise(name) === project)

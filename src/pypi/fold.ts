@@ -1,7 +1,7 @@
 import type { ChangeEvent } from './changelog.js';
 
 /** What a run of events comes to for a project. Null: the events say nothing of it. */
-export interface ProjectChange {
+export interface FoldedProjectChange {
   readonly name: string;
   /** The highest serial of its events. */
   readonly serial: number;
@@ -13,7 +13,7 @@ export interface ProjectChange {
 }
 
 /** What a run of events comes to for a version. */
-export interface VersionChange {
+export interface FoldedVersionChange {
   readonly name: string;
   readonly version: string;
   readonly serial: number;
@@ -27,14 +27,14 @@ export interface VersionChange {
   quarantined: boolean | null;
 }
 
-export interface Changes {
-  readonly projects: readonly ProjectChange[];
-  readonly versions: readonly VersionChange[];
+export interface FoldedChanges {
+  readonly projects: readonly FoldedProjectChange[];
+  readonly versions: readonly FoldedVersionChange[];
 }
 
-interface Draft {
-  readonly project: { -readonly [K in keyof ProjectChange]: ProjectChange[K] };
-  readonly versions: Map<string, { -readonly [K in keyof VersionChange]: VersionChange[K] }>;
+interface ProjectDraft {
+  readonly project: { -readonly [K in keyof FoldedProjectChange]: FoldedProjectChange[K] };
+  readonly versions: Map<string, { -readonly [K in keyof FoldedVersionChange]: FoldedVersionChange[K] }>;
 }
 
 /**
@@ -57,30 +57,30 @@ interface Draft {
  * What is built stays known through all of them: a release that comes back is whole at once, and is built
  * only where it never was. Folding twice what was folded before comes to the same.
  */
-export function fold(events: readonly ChangeEvent[]): Changes {
-  const drafts = new Map<string, Draft>();
+export function foldEvents(events: readonly ChangeEvent[]): FoldedChanges {
+  const drafts = new Map<string, ProjectDraft>();
   for (const event of events) {
     let draft = drafts.get(event.name);
     if (!draft) drafts.set(event.name, (draft = newDraft(event)));
     if (event.serial > draft.project.serial) draft.project.serial = event.serial;
-    if (event.version === null) ofProject(draft, event);
-    else ofVersion(draft, event, event.version);
+    if (event.version === null) applyToProject(draft, event);
+    else applyToVersion(draft, event, event.version);
   }
-  const all = [...drafts.values()];
+  const projectDrafts = [...drafts.values()];
   return {
-    projects: all.map(({ project }) => project),
-    versions: all.flatMap(({ versions }) => [...versions.values()]),
+    projects: projectDrafts.map(({ project }) => project),
+    versions: projectDrafts.flatMap(({ versions }) => [...versions.values()]),
   };
 }
 
-function newDraft({ name }: ChangeEvent): Draft {
+function newDraft({ name }: ChangeEvent): ProjectDraft {
   return {
     project: { name, serial: 0, wiped: false, present: null, quarantined: null },
     versions: new Map(),
   };
 }
 
-function ofProject({ project, versions }: Draft, { kind }: ChangeEvent): void {
+function applyToProject({ project, versions }: ProjectDraft, { kind }: ChangeEvent): void {
   if (kind === 'create') project.present = true;
   else if (kind === 'quarantine' || kind === 'clear') project.quarantined = kind === 'quarantine';
   else if (kind === 'remove project') {
@@ -89,13 +89,13 @@ function ofProject({ project, versions }: Draft, { kind }: ChangeEvent): void {
   }
 }
 
-function ofVersion(draft: Draft, event: ChangeEvent, name: string): void {
+function applyToVersion(draft: ProjectDraft, event: ChangeEvent, versionText: string): void {
   const { kind, time, serial, file } = event;
-  let version = draft.versions.get(name);
-  if (!version) {
-    version = {
+  let change = draft.versions.get(versionText);
+  if (!change) {
+    change = {
       name: event.name,
-      version: name,
+      version: versionText,
       serial,
       released: null,
       reset: draft.project.wiped,
@@ -104,31 +104,31 @@ function ofVersion(draft: Draft, event: ChangeEvent, name: string): void {
       yanked: null,
       quarantined: null,
     };
-    draft.versions.set(name, version);
+    draft.versions.set(versionText, change);
   }
-  if (serial > version.serial) version.serial = serial;
+  if (serial > change.serial) change.serial = serial;
   switch (kind) {
     case 'release':
     case 'add file':
       draft.project.present = true;
-      version.removed = false;
-      version.released ??= time;
-      if (file?.sdist) version.sdist = true;
+      change.removed = false;
+      change.released ??= time;
+      if (file?.sdist) change.sdist = true;
       break;
     case 'remove file':
-      if (file?.sdist) version.sdist = false;
+      if (file?.sdist) change.sdist = false;
       break;
     case 'remove release':
-      Object.assign(version, { removed: true, reset: true, released: null });
-      Object.assign(version, { sdist: null, yanked: null, quarantined: null });
+      Object.assign(change, { removed: true, reset: true, released: null });
+      Object.assign(change, { sdist: null, yanked: null, quarantined: null });
       break;
     case 'yank':
     case 'unyank':
-      version.yanked = kind === 'yank';
+      change.yanked = kind === 'yank';
       break;
     case 'quarantine':
     case 'clear':
-      version.quarantined = kind === 'quarantine';
+      change.quarantined = kind === 'quarantine';
       break;
     case 'create':
     case 'remove project':

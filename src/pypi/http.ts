@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { PiwError, reason } from '../errors.js';
+import { PiwError, errorMessage } from '../errors.js';
 import { VERSION } from '../version.js';
 
 export interface HttpOptions {
@@ -12,22 +12,22 @@ export interface HttpOptions {
   /** What is posted; without it the page is got. */
   readonly body?: string;
   /** Before it is asked a second time, milliseconds, and twice as long before the third. Default 1 s. */
-  readonly pauseMs?: number;
+  readonly retryDelayMs?: number;
   /** Nobody waits for the answer any more: PIW_INDEX. */
   readonly signal?: AbortSignal;
 }
 
 /** The server asks to be left alone for longer than a question waits. */
-export class Throttled extends PiwError {
-  readonly waitMs: number;
+export class ThrottledError extends PiwError {
+  readonly retryAfterMs: number;
 
   constructor(text: string, waitMs: number) {
     super('PIW_INDEX', text);
-    this.waitMs = waitMs;
+    this.retryAfterMs = waitMs;
   }
 }
 
-export interface Page {
+export interface FetchedPage {
   readonly status: number;
   /** Where it came from in the end, without credentials. */
   readonly url: string;
@@ -39,8 +39,8 @@ export interface Page {
 }
 
 /** A question is put so often in all when the server, or the line, fails. */
-const TRIES = 3;
-const MAX_WAIT_MS = 30_000;
+const MAX_ATTEMPTS = 3;
+const MAX_RETRY_WAIT_MS = 30_000;
 
 /** A URL for people: without its credentials. */
 export function redactUrl(url: string): string {
@@ -56,61 +56,64 @@ export async function fetchPage(
   url: string,
   headers: Readonly<Record<string, string>>,
   options: HttpOptions = {},
-): Promise<Page> {
+): Promise<FetchedPage> {
   const parsed = URL.canParse(url) ? new URL(url) : undefined;
   if (!parsed || !/^https?:$/.test(parsed.protocol))
     throw new PiwError('PIW_INDEX', `${redactUrl(url)} is no http or https address`);
   const { username, password } = parsed;
   parsed.username = '';
   parsed.password = '';
-  const all: Record<string, string> = {
+  const allHeaders: Record<string, string> = {
     'user-agent': `piw/${VERSION}${options.contact ? ` (+${options.contact})` : ''}`,
     ...headers,
   };
   if (username !== '') {
     const pair = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
-    all['authorization'] = `Basic ${Buffer.from(pair).toString('base64')}`;
+    allHeaders['authorization'] = `Basic ${Buffer.from(pair).toString('base64')}`;
   }
-  for (let tries = 1; ; tries += 1) {
-    let wait = (options.pauseMs ?? 1000) * 2 ** (tries - 1) * (0.75 + Math.random() / 2);
+  for (let attempt = 1; ; attempt += 1) {
+    let wait = (options.retryDelayMs ?? 1000) * 2 ** (attempt - 1) * (0.75 + Math.random() / 2);
     let failure: string;
     try {
       // fetch drops the Authorization header where a redirect leads to another host.
-      const limit = AbortSignal.timeout(options.timeoutMs ?? 60_000);
+      const timeoutSignal = AbortSignal.timeout(options.timeoutMs ?? 60_000);
       const response = await fetch(parsed, {
-        headers: all,
-        signal: options.signal ? AbortSignal.any([limit, options.signal]) : limit,
+        headers: allHeaders,
+        signal: options.signal ? AbortSignal.any([timeoutSignal, options.signal]) : timeoutSignal,
         ...(options.body === undefined ? {} : { method: 'POST', body: options.body }),
       });
       if (response.status !== 429 && response.status < 500)
-        return await page(response, options.maxBytes ?? 64 * 1024 * 1024);
+        return await readResponse(response, options.maxBytes ?? 64 * 1024 * 1024);
       await response.body?.cancel();
       failure = `it answered with status ${String(response.status)}`;
-      const after = Number(response.headers.get('retry-after'));
-      if (after > 0) wait = after * 1000 * (1 + Math.random() / 4);
-      if (after > 0 && wait > MAX_WAIT_MS)
-        throw new Throttled(`${redactUrl(url)} asks to be left alone for ${String(after)} s`, wait);
+      const retryAfterS = Number(response.headers.get('retry-after'));
+      if (retryAfterS > 0) wait = retryAfterS * 1000 * (1 + Math.random() / 4);
+      if (retryAfterS > 0 && wait > MAX_RETRY_WAIT_MS)
+        throw new ThrottledError(
+          `${redactUrl(url)} asks to be left alone for ${String(retryAfterS)} s`,
+          wait,
+        );
     } catch (error) {
       if (error instanceof PiwError) throw error;
-      failure = cause(error);
+      failure = describeFetchError(error);
       if (options.signal?.aborted)
         throw new PiwError('PIW_INDEX', `${redactUrl(url)} is not waited for any more`);
     }
-    if (tries >= TRIES || wait > MAX_WAIT_MS)
+    if (attempt >= MAX_ATTEMPTS || wait > MAX_RETRY_WAIT_MS)
       throw new PiwError('PIW_INDEX', `${redactUrl(url)} can't be read: ${failure}`);
     await sleep(wait, undefined, options.signal ? { signal: options.signal } : {}).catch(() => undefined);
   }
 }
 
-async function page(response: Response, maxBytes: number): Promise<Page> {
-  const pieces: Uint8Array[] = [];
+async function readResponse(response: Response, maxBytes: number): Promise<FetchedPage> {
+  const chunks: Uint8Array[] = [];
   let size = 0;
   for await (const piece of response.body ?? []) {
     size += (piece as Uint8Array).length;
     if (size > maxBytes) {
       throw new PiwError('PIW_INDEX', `${redactUrl(response.url)} has more than ${String(maxBytes)} bytes`);
     }
-    pieces.push(piece as Uint8Array);
+    chunks.push(piece as Uint8Array);
   }
   return {
     status: response.status,
@@ -120,13 +123,13 @@ async function page(response: Response, maxBytes: number): Promise<Page> {
     serial: /^\d{1,15}$/.test(response.headers.get('x-pypi-last-serial') ?? '')
       ? Number(response.headers.get('x-pypi-last-serial'))
       : 0,
-    body: Buffer.concat(pieces).toString('utf8'),
+    body: Buffer.concat(chunks).toString('utf8'),
   };
 }
 
 /** fetch says only "fetch failed"; its cause says why. */
-function cause(error: unknown): string {
+function describeFetchError(error: unknown): string {
   if (error instanceof Error && error.name === 'TimeoutError') return 'it did not answer in time';
   const inner = error instanceof Error && error.cause !== undefined ? error.cause : error;
-  return redactUrl(reason(inner) || 'it can not be reached');
+  return redactUrl(errorMessage(inner) || 'it can not be reached');
 }

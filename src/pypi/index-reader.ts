@@ -1,8 +1,8 @@
 import { Parser } from 'htmlparser2';
-import { PiwError, reason } from '../errors.js';
+import { PiwError, errorMessage } from '../errors.js';
 import { isPackageName, normalise, type PackageName } from '../wheels/names.js';
-import { classify } from './files.js';
-import { fetchPage, redactUrl, type HttpOptions, type Page } from './http.js';
+import { classifyFile } from './files.js';
+import { fetchPage, redactUrl, type HttpOptions, type FetchedPage } from './http.js';
 
 export interface IndexFile {
   readonly filename: string;
@@ -36,27 +36,27 @@ export interface IndexRoot {
 }
 
 /** PyPI's root is 40 MB. */
-const ROOT_BYTES = 512 * 1024 * 1024;
+const MAX_ROOT_BYTES = 512 * 1024 * 1024;
 
 /** So much of a root is read between two breaths: whoever reads it holds a lease, and has to say so. */
-const SLICE = { characters: 256 * 1024, names: 20_000 };
-const breathe = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+const ROOT_SLICE = { characters: 256 * 1024, names: 20_000 };
+const yieldToEventLoop = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 const JSON_TYPE = 'application/vnd.pypi.simple.v1+json';
 const HTML_TYPE = 'application/vnd.pypi.simple.v1+html';
 const ACCEPT = `${JSON_TYPE}, ${HTML_TYPE};q=0.2, text/html;q=0.1`;
 /** Longer texts than this are not carried on (ShortText in src/protocols/fields.ts), characters. */
-const MAX_TEXT = 1024;
+const MAX_TEXT_CHARS = 1024;
 const STATUSES = ['active', 'archived', 'quarantined', 'deprecated'] as const;
 
-type Draft = Omit<IndexFile, 'kind' | 'version'>;
+type ParsedFile = Omit<IndexFile, 'kind' | 'version'>;
 
 /**
  * A simple index (PEP 503, 691 and their successors), which may speak JSON or only HTML whatever it
  * is asked for: what counts is the type of its answer. An answer that is neither, or that holds
  * something else, is PIW_INDEX; it never means "no files".
  */
-export class SimpleIndex {
+export class SimpleIndexClient {
   readonly #url: string;
   readonly #options: HttpOptions;
 
@@ -73,23 +73,25 @@ export class SimpleIndex {
   /** A project; undefined where the index has none of that name. With the etag of an answer: only what is new. */
   async project(
     name: string,
-    known: { readonly etag?: string; readonly signal?: AbortSignal } = {},
+    options: { readonly etag?: string; readonly signal?: AbortSignal } = {},
   ): Promise<IndexProject | { readonly notModified: true } | undefined> {
-    const wanted = normalise(name);
+    const normalisedName = normalise(name);
     const page = await fetchPage(
-      `${this.#url}${wanted}/`,
-      { accept: ACCEPT, ...(known.etag === undefined ? {} : { 'if-none-match': known.etag }) },
-      { ...this.#options, ...(known.signal === undefined ? {} : { signal: known.signal }) },
+      `${this.#url}${normalisedName}/`,
+      { accept: ACCEPT, ...(options.etag === undefined ? {} : { 'if-none-match': options.etag }) },
+      { ...this.#options, ...(options.signal === undefined ? {} : { signal: options.signal }) },
     );
     if (page.status === 304) return { notModified: true };
     if (page.status === 404 || page.status === 410) return undefined;
     if (page.status !== 200)
       throw new PiwError('PIW_INDEX', `${page.url} answered with status ${String(page.status)}`);
     const { files, status, serial } =
-      page.type === JSON_TYPE || page.type === 'application/json' ? fromJson(page, wanted) : fromHtml(page);
+      page.type === JSON_TYPE || page.type === 'application/json'
+        ? fromJson(page, normalisedName)
+        : fromHtml(page);
     return {
-      name: wanted,
-      files: files.map((file) => ({ ...file, ...classify(file.filename, wanted) })),
+      name: normalisedName,
+      files: files.map((file) => ({ ...file, ...classifyFile(file.filename, normalisedName) })),
       status,
       etag: page.etag,
       serial: Math.max(serial, page.serial),
@@ -98,15 +100,15 @@ export class SimpleIndex {
 
   /** All names. Raises PIW_INDEX for a page that isn't a whole root with at least one name. */
   async root(
-    known: { readonly etag?: string | undefined; readonly signal?: AbortSignal } = {},
+    options: { readonly etag?: string | undefined; readonly signal?: AbortSignal } = {},
   ): Promise<IndexRoot | { readonly notModified: true }> {
     const page = await fetchPage(
       this.#url,
-      { accept: ACCEPT, ...(known.etag === undefined ? {} : { 'if-none-match': known.etag }) },
+      { accept: ACCEPT, ...(options.etag === undefined ? {} : { 'if-none-match': options.etag }) },
       {
-        maxBytes: ROOT_BYTES,
+        maxBytes: MAX_ROOT_BYTES,
         ...this.#options,
-        ...(known.signal === undefined ? {} : { signal: known.signal }),
+        ...(options.signal === undefined ? {} : { signal: options.signal }),
       },
     );
     if (page.status === 304) return { notModified: true };
@@ -115,31 +117,31 @@ export class SimpleIndex {
     const json = page.type === JSON_TYPE || page.type === 'application/json';
     const { names, serial } = json ? rootOfJson(page) : { names: await rootOfHtml(page), serial: 0 };
     const projects = new Map<PackageName, number>();
-    for (const [i, [name, its]] of names.entries()) {
-      if (isPackageName(name)) projects.set(normalise(name), its);
-      if (i % SLICE.names === 0) await breathe();
+    for (const [i, [name, projectSerial]] of names.entries()) {
+      if (isPackageName(name)) projects.set(normalise(name), projectSerial);
+      if (i % ROOT_SLICE.names === 0) await yieldToEventLoop();
     }
     if (projects.size === 0) throw new PiwError('PIW_INDEX', `${page.url} names no project`);
     return { projects, serial: Math.max(serial, page.serial), etag: page.etag };
   }
 }
 
-function rootOfJson(page: Page): { names: readonly (readonly [string, number])[]; serial: number } {
-  const root = object(parseJson(page));
-  const meta = object(root?.['meta']);
+function rootOfJson(page: FetchedPage): { names: readonly (readonly [string, number])[]; serial: number } {
+  const root = asObject(parseJson(page));
+  const meta = asObject(root?.['meta']);
   const projects = root?.['projects'];
-  if (!text(meta?.['api-version'])?.startsWith('1.') || !Array.isArray(projects))
+  if (!asText(meta?.['api-version'])?.startsWith('1.') || !Array.isArray(projects))
     throw new PiwError('PIW_INDEX', `${page.url} is not the root of the simple API, version 1`);
   const names = projects.flatMap((item): [string, number][] => {
-    const project = object(item);
-    const name = text(project?.['name']);
-    return name === null ? [] : [[name, serialOf(project?.['_last-serial'])]];
+    const project = asObject(item);
+    const name = asText(project?.['name']);
+    return name === null ? [] : [[name, toSerial(project?.['_last-serial'])]];
   });
-  return { names, serial: serialOf(meta?.['_last-serial']) };
+  return { names, serial: toSerial(meta?.['_last-serial']) };
 }
 
 /** A root of HTML: every anchor whose address is that of a project. One that is cut off has no end. */
-async function rootOfHtml(page: Page): Promise<readonly (readonly [string, number])[]> {
+async function rootOfHtml(page: FetchedPage): Promise<readonly (readonly [string, number])[]> {
   if (
     (page.type !== 'text/html' && page.type !== HTML_TYPE) ||
     !/<\/html>\s*(<!--[^>]*-->\s*)?$/i.test(page.body.slice(-1000))
@@ -160,76 +162,76 @@ async function rootOfHtml(page: Page): Promise<readonly (readonly [string, numbe
       anchor = undefined;
     },
   });
-  for (let at = 0; at < page.body.length; at += SLICE.characters) {
-    parser.write(page.body.slice(at, at + SLICE.characters));
-    await breathe();
+  for (let at = 0; at < page.body.length; at += ROOT_SLICE.characters) {
+    parser.write(page.body.slice(at, at + ROOT_SLICE.characters));
+    await yieldToEventLoop();
   }
   parser.end();
   return names;
 }
 
-function parseJson(page: Page): unknown {
+function parseJson(page: FetchedPage): unknown {
   try {
     return JSON.parse(page.body);
   } catch (error) {
-    throw new PiwError('PIW_INDEX', `${page.url}: ${reason(error)}`, { cause: error });
+    throw new PiwError('PIW_INDEX', `${page.url}: ${errorMessage(error)}`, { cause: error });
   }
 }
 
-const serialOf = (value: unknown): number =>
+const toSerial = (value: unknown): number =>
   typeof value === 'number' && Number.isSafeInteger(value) && value > 0 ? value : 0;
 
-interface Found {
-  readonly files: readonly Draft[];
+interface ParsedProject {
+  readonly files: readonly ParsedFile[];
   readonly status: IndexProject['status'];
   readonly serial: number;
 }
 
-function fromJson(page: Page, name: PackageName): Found {
-  const project = object(parseJson(page));
-  const version = text(object(project?.['meta'])?.['api-version']);
+function fromJson(page: FetchedPage, name: PackageName): ParsedProject {
+  const project = asObject(parseJson(page));
+  const version = asText(asObject(project?.['meta'])?.['api-version']);
   const files = project?.['files'];
-  const itself = text(project?.['name']);
+  const ownName = asText(project?.['name']);
   if (
     !version?.startsWith('1.') ||
     !Array.isArray(files) ||
-    (itself !== null && normalise(itself) !== name)
+    (ownName !== null && normalise(ownName) !== name)
   ) {
     throw new PiwError('PIW_INDEX', `${page.url} is not a project's page of the simple API, version 1`);
   }
   return {
-    files: files.flatMap((item): Draft[] => {
-      const file = object(item);
-      const filename = text(file?.['filename']);
-      const url = text(file?.['url']);
+    files: files.flatMap((item): ParsedFile[] => {
+      const file = asObject(item);
+      const filename = asText(file?.['filename']);
+      const url = asText(file?.['url']);
       if (!file || filename === null || url === null || !URL.canParse(url, page.url)) return [];
       if (isTooLong(file['requires-python'])) return [];
       return [
         {
           filename,
           url: new URL(url, page.url).href,
-          sha256: digest(object(file['hashes'])?.['sha256']),
+          sha256: asSha256(asObject(file['hashes'])?.['sha256']),
           size: typeof file['size'] === 'number' ? file['size'] : null,
-          uploadTime: time(file['upload-time']),
-          requiresPython: text(file['requires-python']),
+          uploadTime: asDate(file['upload-time']),
+          requiresPython: asText(file['requires-python']),
           yanked: file['yanked'] === true ? '' : reasonOf(file['yanked']),
         },
       ];
     }),
-    status: statusOf(object(project?.['project-status'])?.['status']),
-    serial: serialOf(object(project?.['meta'])?.['_last-serial']),
+    status: statusOf(asObject(project?.['project-status'])?.['status']),
+    serial: toSerial(asObject(project?.['meta'])?.['_last-serial']),
   };
 }
 
-function fromHtml(page: Page): Found {
+function fromHtml(page: FetchedPage): ParsedProject {
   if (page.type !== 'text/html' && page.type !== HTML_TYPE) {
     throw new PiwError(
       'PIW_INDEX',
       `${page.url} answered with ${page.type || 'no type'}, which is neither JSON nor HTML`,
     );
   }
-  const files: Draft[] = [];
-  const seen = { base: page.url, status: undefined as unknown, anchors: 0, repository: false };
+  const files: ParsedFile[] = [];
+  const pageState = { base: page.url, status: undefined as unknown, anchors: 0, repository: false };
   let anchor: { attributes: Record<string, string>; text: string } | undefined;
   let title = '';
   let inTitle = false;
@@ -237,10 +239,10 @@ function fromHtml(page: Page): Found {
     {
       onopentag(tag, attributes) {
         if (tag === 'base' && URL.canParse(attributes['href'] ?? '', page.url))
-          seen.base = new URL(attributes['href'] ?? '', page.url).href;
+          pageState.base = new URL(attributes['href'] ?? '', page.url).href;
         if (tag === 'meta' && attributes['name'] === 'pypi:project-status')
-          seen.status = attributes['content'];
-        if (tag === 'meta' && attributes['name'] === 'pypi:repository-version') seen.repository = true;
+          pageState.status = attributes['content'];
+        if (tag === 'meta' && attributes['name'] === 'pypi:repository-version') pageState.repository = true;
         if (tag === 'title') inTitle = true;
         if (tag === 'a') anchor = { attributes, text: '' };
       },
@@ -251,8 +253,8 @@ function fromHtml(page: Page): Found {
       onclosetag(tag) {
         if (tag === 'title') inTitle = false;
         if (tag !== 'a' || !anchor) return;
-        seen.anchors += 1;
-        const file = draft(anchor.attributes, anchor.text.trim(), seen.base);
+        pageState.anchors += 1;
+        const file = parseAnchor(anchor.attributes, anchor.text.trim(), pageState.base);
         if (file) files.push(file);
         anchor = undefined;
       },
@@ -261,58 +263,66 @@ function fromHtml(page: Page): Found {
   );
   parser.end(page.body);
   // A page without a single file must say in some other way that it is one: else it may be anything.
-  if (files.length === 0 && !seen.repository && !(seen.anchors === 0 && /^links for /i.test(title.trim()))) {
+  if (
+    files.length === 0 &&
+    !pageState.repository &&
+    !(pageState.anchors === 0 && /^links for /i.test(title.trim()))
+  ) {
     throw new PiwError('PIW_INDEX', `${page.url} is a page of HTML, but not of the simple API`);
   }
-  return { files, status: statusOf(seen.status), serial: 0 };
+  return { files, status: statusOf(pageState.status), serial: 0 };
 }
 
-function draft(attributes: Readonly<Record<string, string>>, label: string, base: string): Draft | undefined {
+function parseAnchor(
+  attributes: Readonly<Record<string, string>>,
+  label: string,
+  base: string,
+): ParsedFile | undefined {
   const href = attributes['href'];
   if (href === undefined || !URL.canParse(href, base)) return undefined;
   const url = new URL(href, base);
-  const filename = label || unescaped(url.pathname.split('/').at(-1) ?? '');
+  const filename = label || decodePath(url.pathname.split('/').at(-1) ?? '');
   if (!/^https?:$/.test(url.protocol) || !/\.[A-Za-z0-9]+$/.test(filename)) return undefined;
   if (isTooLong(attributes['data-requires-python'])) return undefined;
-  const sha256 = digest(/^#sha256=(.*)$/.exec(url.hash)?.[1]);
+  const sha256 = asSha256(/^#sha256=(.*)$/.exec(url.hash)?.[1]);
   url.hash = '';
   return {
     filename,
     url: url.href,
     sha256,
     size: /^\d+$/.test(attributes['data-size'] ?? '') ? Number(attributes['data-size']) : null,
-    uploadTime: time(attributes['data-upload-time']),
-    requiresPython: text(attributes['data-requires-python']),
+    uploadTime: asDate(attributes['data-upload-time']),
+    requiresPython: asText(attributes['data-requires-python']),
     yanked: reasonOf(attributes['data-yanked']),
   };
 }
 
-const object = (value: unknown): Readonly<Record<string, unknown>> | undefined =>
+const asObject = (value: unknown): Readonly<Record<string, unknown>> | undefined =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
     ? (value as Record<string, unknown>)
     : undefined;
 /** Of a reason that is too long, its beginning: what is yanked is yanked. */
 const reasonOf = (value: unknown): string | null =>
-  typeof value === 'string' ? value.slice(0, MAX_TEXT) : null;
+  typeof value === 'string' ? value.slice(0, MAX_TEXT_CHARS) : null;
 /** A file for which Pythons nobody can say is left out, and not offered to all of them. */
 const isTooLong = (specifier: unknown): boolean =>
-  typeof specifier === 'string' && specifier.length > MAX_TEXT;
-const text = (value: unknown): string | null =>
+  typeof specifier === 'string' && specifier.length > MAX_TEXT_CHARS;
+const asText = (value: unknown): string | null =>
   typeof value === 'string' && value.length <= 4096 ? value : null;
 /** An escape that is none is left as it is. */
-function unescaped(path: string): string {
+function decodePath(path: string): string {
   try {
     return decodeURIComponent(path);
   } catch {
     return path;
   }
 }
-const digest = (value: unknown): string | null =>
+const asSha256 = (value: unknown): string | null =>
   typeof value === 'string' && /^[0-9a-f]{64}$/.test(value) ? value : null;
 const statusOf = (value: unknown): IndexProject['status'] =>
   STATUSES.find((status) => status === value) ?? 'active';
 
-function time(value: unknown): Date | null {
+function asDate(value: unknown): Date | null {
   const date = new Date(typeof value === 'string' ? value : NaN);
   return Number.isNaN(date.getTime()) ? null : date;
 }

@@ -1,71 +1,71 @@
 import { PiwError } from '../errors.js';
-import type { ChangeEvent, Changelog, ReadEvent } from './changelog.js';
-import { Reorder, type Position } from './reorder.js';
+import type { ChangeEvent, Changelog, ChangelogEvent } from './changelog.js';
+import { EventReorderer, type ChangelogPosition } from './reorder.js';
 
 /** Further behind than so many events, history is read: without a look at each project on the way. */
-const BEHIND = 2000;
+const HISTORY_THRESHOLD_EVENTS = 2000;
 /** How many events are acted upon at once. */
-const BATCH = 10_000;
+const MAX_BATCH_EVENTS = 10_000;
 
 /** Whoever acts upon the events, and keeps how far they reach. */
-export interface Follower {
+export interface ChangelogFollower {
   /** Milliseconds since 1970. */
   now(): number;
   /** Whether more may be read now. */
-  goesOn(): boolean;
+  shouldContinue(): boolean;
   watches(name: string): boolean;
   /** How far the log was read when it was last kept. */
-  position(): Promise<Position>;
+  position(): Promise<ChangelogPosition>;
   /** Events as they come. They come once more in their order, but for those that are too `late` for it. */
-  seen(events: readonly ChangeEvent[], late: boolean): Promise<void>;
+  onSeen(events: readonly ChangeEvent[], late: boolean): Promise<void>;
   /** Events in the order in which they happened, and how far they reach: it is kept with what they do. */
-  settled(events: readonly ChangeEvent[], position: Position): Promise<void>;
-  say(text: string): void;
+  onSettled(events: readonly ChangeEvent[], position: ChangelogPosition): Promise<void>;
+  logInfo(text: string): void;
 }
 
 /** Reads a changelog to its end, again and again, from where the follower has got to. */
-export class LogReader {
+export class ChangelogReader {
   readonly #changelog: Changelog;
-  readonly #follower: Follower;
-  #reorder: Reorder<ReadEvent> | undefined;
+  readonly #follower: ChangelogFollower;
+  #reorder: EventReorderer<ChangelogEvent> | undefined;
   /** The highest serial that is kept as read. */
-  #kept = -1;
+  #savedSerial = -1;
 
-  constructor(changelog: Changelog, follower: Follower) {
+  constructor(changelog: Changelog, follower: ChangelogFollower) {
     this.#changelog = changelog;
     this.#follower = follower;
   }
 
   /** Whether it has been read since the start, and has events. */
   get hasRead(): boolean {
-    return this.#kept > 0;
+    return this.#savedSerial > 0;
   }
 
   /** Reads to the end. Raises PIW_INDEX, also for a log that is shorter than it was. */
   async read(signal: AbortSignal): Promise<void> {
-    this.#reorder ??= new Reorder(await this.#follower.position());
+    this.#reorder ??= new EventReorderer(await this.#follower.position());
     const reorder = this.#reorder;
     const last = await this.#changelog.lastSerial(signal);
-    const { serial: settled, read: known } = reorder.position;
-    if (last < known) {
-      const text = `the last serial is ${String(last)}, and events up to ${String(known)} are known`;
+    const { serial: settledSerial, read: highestRead } = reorder.position;
+    if (last < highestRead) {
+      const text = `the last serial is ${String(last)}, and events up to ${String(highestRead)} are known`;
       throw new PiwError('PIW_INDEX', text);
     }
-    if (last === known && settled === known) {
+    if (last === highestRead && settledSerial === highestRead) {
       await this.#settle(reorder, 'end', signal);
       return;
     }
-    const history = last - known > BEHIND;
+    const isHistory = last - highestRead > HISTORY_THRESHOLD_EVENTS;
     // Near the end what is not settled yet is read again: a serial may turn up after higher ones.
-    let from = history ? known : settled;
-    const page = () => {
-      const asked = this.#changelog.since(from, signal);
+    let from = isHistory ? highestRead : settledSerial;
+    const fetchNextPage = () => {
+      const request = this.#changelog.since(from, signal);
       // It is asked for ahead of need: what is wrong with it is seen when it is looked at.
-      asked.catch(() => undefined);
-      return asked;
+      request.catch(() => undefined);
+      return request;
     };
-    let next = page();
-    while (from < last && this.#follower.goesOn()) {
+    let next = fetchNextPage();
+    while (from < last && this.#follower.shouldContinue()) {
       const events = await next;
       if (events.length === 0) {
         const text = `the changelog gave no event after ${String(from)}, and it ends at ${String(last)}`;
@@ -78,38 +78,38 @@ export class LogReader {
           'PIW_INDEX',
           `the changelog gave only what was known of it, up to ${String(from)}`,
         );
-      if (from < last) next = page();
+      if (from < last) next = fetchNextPage();
       const fresh = this.#watched(reorder.push(events));
       const late = this.#watched(reorder.late);
-      if (late.length > 0) await this.#follower.seen(late, true);
-      reorder.lateDone();
-      if (!history && fresh.length > 0) await this.#follower.seen(fresh, false);
-      await this.#settle(reorder, from >= last ? 'end' : history ? 'history' : 'near', signal);
-      if (history) this.#follower.say(`events up to ${String(from)} of ${String(last)} are read`);
+      if (late.length > 0) await this.#follower.onSeen(late, true);
+      reorder.clearLate();
+      if (!isHistory && fresh.length > 0) await this.#follower.onSeen(fresh, false);
+      await this.#settle(reorder, from >= last ? 'end' : isHistory ? 'history' : 'near', signal);
+      if (isHistory) this.#follower.logInfo(`events up to ${String(from)} of ${String(last)} are read`);
     }
   }
 
   /** Hands over what nothing can come before any more, in its order. */
   async #settle(
-    reorder: Reorder<ReadEvent>,
-    where: 'history' | 'near' | 'end',
+    reorder: EventReorderer<ChangelogEvent>,
+    region: 'history' | 'near' | 'end',
     signal: AbortSignal,
   ): Promise<void> {
     for (;;) {
       const before = reorder.position;
-      const ripe = reorder.ripe(BATCH, this.#follower.now() / 1000, where);
-      const { serial, read } = ripe.position;
-      if (ripe.events.length === 0 && serial === before.serial && this.#kept === read) return;
-      await this.#follower.settled(this.#watched(ripe.events), ripe.position);
-      reorder.done(ripe);
-      this.#kept = read;
-      if (ripe.events.length < BATCH || signal.aborted) return;
+      const settledEvents = reorder.nextSettled(MAX_BATCH_EVENTS, this.#follower.now() / 1000, region);
+      const { serial, read } = settledEvents.position;
+      if (settledEvents.events.length === 0 && serial === before.serial && this.#savedSerial === read) return;
+      await this.#follower.onSettled(this.#watched(settledEvents.events), settledEvents.position);
+      reorder.confirm(settledEvents);
+      this.#savedSerial = read;
+      if (settledEvents.events.length < MAX_BATCH_EVENTS || signal.aborted) return;
     }
   }
 
-  #watched(events: readonly ReadEvent[]): readonly ChangeEvent[] {
+  #watched(events: readonly ChangelogEvent[]): readonly ChangeEvent[] {
     return events.filter(isChange).filter(({ name }) => this.#follower.watches(name));
   }
 }
 
-const isChange = (event: ReadEvent): event is ChangeEvent => event.kind !== null;
+const isChange = (event: ChangelogEvent): event is ChangeEvent => event.kind !== null;

@@ -1,62 +1,67 @@
 import { PiwError } from '../errors.js';
-import type { SimpleIndex } from './index-reader.js';
-import type { Pace } from './pace.js';
-import { releases } from './releases.js';
-import { select, type Wanted, type Watched } from './watch.js';
+import type { SimpleIndexClient } from './index-reader.js';
+import type { IndexRateLimiter } from './pace.js';
+import { groupByRelease } from './releases.js';
+import { selectReleases, type WantedRelease, type WatchedProject } from './watch.js';
 
 /** Whoever keeps what is found. */
 export interface NamesFollower {
   /** Whether more may be read now. */
-  goesOn(): boolean;
+  shouldContinue(): boolean;
   /** What is wanted of a project whose page has changed. */
-  found(name: string, wanted: readonly Wanted[]): Promise<void>;
+  onReleases(name: string, wanted: readonly WantedRelease[]): Promise<void>;
   /** A project's page could not be read. */
-  failed(name: string, error: PiwError): void;
+  onError(name: string, error: PiwError): void;
   warn(text: string): void;
 }
 
 /** For a farm of a few packages: reads each one's page, by its ETag. */
 export class NamesReader {
-  readonly #index: SimpleIndex;
+  readonly #index: SimpleIndexClient;
   readonly #history: 'all' | 'newest';
-  readonly #pace: Pace;
+  readonly #pace: IndexRateLimiter;
   readonly #follower: NamesFollower;
-  readonly #missing = new Set<string>();
+  readonly #reportedMissing = new Set<string>();
 
-  constructor(index: SimpleIndex, history: 'all' | 'newest', pace: Pace, follower: NamesFollower) {
+  constructor(
+    index: SimpleIndexClient,
+    history: 'all' | 'newest',
+    pace: IndexRateLimiter,
+    follower: NamesFollower,
+  ) {
     this.#index = index;
     this.#history = history;
     this.#pace = pace;
     this.#follower = follower;
   }
 
-  async read(names: Iterable<Watched>, signal: AbortSignal): Promise<void> {
+  async read(names: Iterable<WatchedProject>, signal: AbortSignal): Promise<void> {
     for (const watched of names) {
-      if (!this.#follower.goesOn()) return;
+      if (!this.#follower.shouldContinue()) return;
       try {
-        await this.#project(watched, signal);
+        await this.#readProject(watched, signal);
       } catch (error) {
         if (signal.aborted) return;
         if (!(error instanceof PiwError)) throw error;
-        this.#follower.failed(watched.name, error);
+        this.#follower.onError(watched.name, error);
       }
     }
   }
 
-  async #project(watched: Watched, signal: AbortSignal): Promise<void> {
+  async #readProject(watched: WatchedProject, signal: AbortSignal): Promise<void> {
     const { name, etag } = watched;
-    await this.#pace.turn(signal);
+    await this.#pace.acquire(signal);
     const answer = await this.#index.project(name, { signal, ...(etag === undefined ? {} : { etag }) });
     if (answer === undefined) {
-      if (!this.#missing.has(name)) this.#follower.warn(`the index has no project ${name}`);
-      this.#missing.add(name);
+      if (!this.#reportedMissing.has(name)) this.#follower.warn(`the index has no project ${name}`);
+      this.#reportedMissing.add(name);
       return;
     }
-    this.#missing.delete(name);
+    this.#reportedMissing.delete(name);
     if ('notModified' in answer) return;
-    const { wanted, missing } = select(watched, releases(answer), this.#history);
+    const { wanted, missing } = selectReleases(watched, groupByRelease(answer), this.#history);
     for (const version of missing) this.#follower.warn(`the index has no ${name} ${version}`);
-    await this.#follower.found(name, wanted);
+    await this.#follower.onReleases(name, wanted);
     // Only now: had they been refused, the next look must see them again.
     watched.etag = answer.etag;
   }

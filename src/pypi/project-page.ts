@@ -1,25 +1,25 @@
 import { PiwError } from '../errors.js';
 import { fetchPage, type HttpOptions } from './http.js';
-import type { IndexProject, SimpleIndex } from './index-reader.js';
-import { PLAIN_VERSION, releases, type Release } from './releases.js';
+import type { IndexProject, SimpleIndexClient } from './index-reader.js';
+import { STORABLE_VERSION, groupByRelease, type ProjectRelease } from './releases.js';
 
 export interface ProjectPage {
   readonly serial: number;
   readonly status: IndexProject['status'];
   readonly etag: string | null;
-  readonly releases: readonly Release[];
+  readonly releases: readonly ProjectRelease[];
   /** Null: not asked for, or there is none. */
   readonly description: string | null;
 }
 
-const MAX_DESCRIPTION = 2000;
+const MAX_DESCRIPTION_CHARS = 2000;
 
 /**
  * What an index has of a project: its page of the simple API, and (with `json`, the address of PyPI's
  * JSON API) its one-line description, which is on no other page. Raises PIW_INDEX.
  */
 export async function readProject(
-  index: SimpleIndex,
+  index: SimpleIndexClient,
   name: string,
   options: HttpOptions & { readonly json?: string | null; readonly etag?: string | null } = {},
 ): Promise<ProjectPage | 'same' | 'missing'> {
@@ -34,42 +34,46 @@ export async function readProject(
     serial: project.serial,
     status: project.status,
     etag: project.etag ?? null,
-    releases: releases(project),
+    releases: groupByRelease(project),
     description: json === null || json === undefined ? null : await summary(json, project.name, options),
   };
 }
 
-interface Legacy {
+interface LegacyJson {
   readonly info?: { readonly summary?: unknown };
   readonly last_serial?: unknown;
   readonly releases?: Readonly<Record<string, unknown>> | null;
 }
 
-async function summary(json: string, name: string, options: HttpOptions): Promise<string | null> {
-  const text = (await legacy(json, name, options))?.info?.summary;
-  return typeof text === 'string' && text.trim() !== '' ? text.trim().slice(0, MAX_DESCRIPTION) : null;
+async function summary(jsonUrl: string, name: string, options: HttpOptions): Promise<string | null> {
+  const text = (await fetchLegacyJson(jsonUrl, name, options))?.info?.summary;
+  return typeof text === 'string' && text.trim() !== '' ? text.trim().slice(0, MAX_DESCRIPTION_CHARS) : null;
 }
 
 /** Every release of a project, also those without a file, which only the JSON API names; undefined: it can't be read. */
 export async function readReleaseList(
-  json: string,
+  jsonUrl: string,
   name: string,
   options: HttpOptions,
 ): Promise<{ readonly serial: number; readonly versions: readonly string[] } | undefined> {
-  const body = await legacy(json, name, options);
+  const body = await fetchLegacyJson(jsonUrl, name, options);
   if (
     !Number.isSafeInteger(body?.last_serial) ||
     typeof body?.releases !== 'object' ||
     body.releases === null
   )
     return undefined;
-  const versions = Object.keys(body.releases).filter((version) => PLAIN_VERSION.test(version));
+  const versions = Object.keys(body.releases).filter((version) => STORABLE_VERSION.test(version));
   return { serial: body.last_serial as number, versions };
 }
 
-async function legacy(json: string, name: string, options: HttpOptions): Promise<Legacy | undefined> {
+async function fetchLegacyJson(
+  jsonUrl: string,
+  name: string,
+  options: HttpOptions,
+): Promise<LegacyJson | undefined> {
   try {
-    const address = `${json.replace(/\/$/, '')}/${name}/json`;
+    const address = `${jsonUrl.replace(/\/$/, '')}/${name}/json`;
     const page = await fetchPage(address, { accept: 'application/json' }, options);
     if (page.status !== 200) return undefined;
     const body: unknown = JSON.parse(page.body);

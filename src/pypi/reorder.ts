@@ -1,7 +1,7 @@
-import type { ReadEvent } from './changelog.js';
+import type { ChangelogEvent } from './changelog.js';
 
 /** How far the log has been read and acted upon; kept in the database with what it covers. */
-export interface Position {
+export interface ChangelogPosition {
   /** Every event up to this serial has been acted upon. */
   readonly serial: number;
   /** The highest serial that was read. */
@@ -12,15 +12,15 @@ export interface Position {
 }
 
 /** For so long, seconds, an older event may still come. */
-const WINDOW_S = 600;
+const REORDER_WINDOW_S = 600;
 /** Before this serial PyPI's events are out of order by days and years: they are sorted as a whole. */
-const ORDERED_FROM = 628_000;
+const FIRST_ORDERED_SERIAL = 628_000;
 
-export interface Ripe<E> {
+export interface SettledEvents<E> {
   /** In the order in which they happened. */
   readonly events: readonly E[];
   /** Once they have been acted upon. */
-  readonly position: Position;
+  readonly position: ChangelogPosition;
 }
 
 /**
@@ -36,21 +36,21 @@ export interface Ripe<E> {
  * read again. At the end of the log it also stays below what was read for the first time less than WINDOW_S
  * ago, for that is where a serial may still turn up.
  */
-export class Reorder<E extends ReadEvent> {
+export class EventReorderer<E extends ChangelogEvent> {
   readonly #waiting = new Map<number, E>();
   /** Serials above position.serial that have been acted upon, or were late. */
-  readonly #done = new Set<number>();
-  #position: Position;
+  readonly #handledSerials = new Set<number>();
+  #position: ChangelogPosition;
   #newest = 0;
   #late: E[] = [];
   /** How far had been read when, seconds. */
-  #reads: { readonly at: number; readonly read: number }[] = [];
+  #readHistory: { readonly at: number; readonly read: number }[] = [];
 
-  constructor(position: Position) {
+  constructor(position: ChangelogPosition) {
     this.#position = position;
   }
 
-  get position(): Position {
+  get position(): ChangelogPosition {
     return this.#position;
   }
 
@@ -61,12 +61,12 @@ export class Reorder<E extends ReadEvent> {
     let highest = read;
     for (const event of events) {
       const { serial, time } = event;
-      if (serial <= from || this.#done.has(serial) || this.#waiting.has(serial)) continue;
-      if (serial > ORDERED_FROM && time > this.#newest) this.#newest = time;
+      if (serial <= from || this.#handledSerials.has(serial) || this.#waiting.has(serial)) continue;
+      if (serial > FIRST_ORDERED_SERIAL && time > this.#newest) this.#newest = time;
       if (serial > highest) highest = serial;
       // Before the cut: it was acted upon before a restart, or it is late. Nobody can tell which.
       if (time < cutTime || (time === cutTime && serial <= cutSerial)) {
-        this.#done.add(serial);
+        this.#handledSerials.add(serial);
         this.#late.push(event);
         continue;
       }
@@ -82,7 +82,7 @@ export class Reorder<E extends ReadEvent> {
     return this.#late;
   }
 
-  lateDone(): void {
+  clearLate(): void {
     this.#late = [];
   }
 
@@ -91,26 +91,27 @@ export class Reorder<E extends ReadEvent> {
    * in seconds. Where in the log the reader is: in its `history`, where nothing turns up any more, `near` its
    * end, or at its `end`; only there the clock is ours, and else the log's.
    */
-  ripe(limit: number, now: number, where: 'history' | 'near' | 'end'): Ripe<E> {
-    const before = Math.max(this.#newest, where === 'end' ? now : 0) - WINDOW_S;
-    const unsorted = this.#position.read < ORDERED_FROM && where !== 'end';
-    const found = unsorted
+  nextSettled(limit: number, now: number, region: 'history' | 'near' | 'end'): SettledEvents<E> {
+    const cutoff = Math.max(this.#newest, region === 'end' ? now : 0) - REORDER_WINDOW_S;
+    const unsorted = this.#position.read < FIRST_ORDERED_SERIAL && region !== 'end';
+    const sorted = unsorted
       ? []
       : [...this.#waiting.values()]
-          .filter(({ time }) => time <= before)
+          .filter(({ time }) => time <= cutoff)
           .sort((a, b) => a.time - b.time || a.serial - b.serial);
-    const events = found.slice(0, limit);
+    const events = sorted.slice(0, limit);
     const last = events.at(-1);
     const cut = last ? { cutTime: last.time, cutSerial: last.serial } : this.#position;
-    const going = new Set(events.map(({ serial }) => serial));
+    const settlingSerials = new Set(events.map(({ serial }) => serial));
     let lowest = Infinity;
-    for (const serial of this.#waiting.keys()) if (serial < lowest && !going.has(serial)) lowest = serial;
+    for (const serial of this.#waiting.keys())
+      if (serial < lowest && !settlingSerials.has(serial)) lowest = serial;
     const { read } = this.#position;
-    const sure = where === 'history' ? read : this.#readBefore(now - WINDOW_S, now);
+    const completeUpTo = region === 'history' ? read : this.#readUpToAt(now - REORDER_WINDOW_S, now);
     return {
       events,
       position: {
-        serial: Math.max(this.#position.serial, Math.min(lowest - 1, sure)),
+        serial: Math.max(this.#position.serial, Math.min(lowest - 1, completeUpTo)),
         read,
         cutTime: cut.cutTime,
         cutSerial: cut.cutSerial,
@@ -119,21 +120,22 @@ export class Reorder<E extends ReadEvent> {
   }
 
   /** How far had been read by then; notes how far it is now. */
-  #readBefore(then: number, now: number): number {
+  #readUpToAt(instant: number, now: number): number {
     const { serial, read } = this.#position;
-    const known = this.#reads.findLast(({ at }) => at <= then);
-    this.#reads = this.#reads.filter(({ at }) => at >= (known?.at ?? 0));
-    if (this.#reads.at(-1)?.read !== read) this.#reads.push({ at: now, read });
-    return known?.read ?? serial;
+    const record = this.#readHistory.findLast(({ at }) => at <= instant);
+    this.#readHistory = this.#readHistory.filter(({ at }) => at >= (record?.at ?? 0));
+    if (this.#readHistory.at(-1)?.read !== read) this.#readHistory.push({ at: now, read });
+    return record?.read ?? serial;
   }
 
   /** They have been acted upon, and the position is kept. */
-  done({ events, position }: Ripe<E>): void {
+  confirm({ events, position }: SettledEvents<E>): void {
     for (const { serial } of events) {
       this.#waiting.delete(serial);
-      this.#done.add(serial);
+      this.#handledSerials.add(serial);
     }
     this.#position = { ...position, read: Math.max(position.read, this.#position.read) };
-    for (const serial of this.#done) if (serial <= position.serial) this.#done.delete(serial);
+    for (const serial of this.#handledSerials)
+      if (serial <= position.serial) this.#handledSerials.delete(serial);
   }
 }

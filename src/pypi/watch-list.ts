@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
-import { PiwError, reason } from '../errors.js';
-import { watchList, type Watched } from './watch.js';
+import { PiwError, errorMessage } from '../errors.js';
+import { parseWatchEntries, type WatchedProject } from './watch.js';
 
 /** Of an index is followed what these name: NAME, NAME==VERSION, or a pattern of names with `*` and `?`. */
 export interface WatchSettings {
@@ -16,9 +16,9 @@ const isPattern = (entry: string): boolean => /[*?]/.test(entry);
 /** A watch list as it was read. Where it changes, another takes its place. */
 export class WatchList {
   /** The projects that are named. */
-  readonly names: ReadonlyMap<string, Watched>;
+  readonly names: ReadonlyMap<string, WatchedProject>;
   /** What follows from it: `names` can be looked at one by one; for the rest the index is followed. */
-  readonly follows: 'nothing' | 'names' | 'patterns' | 'all';
+  readonly scope: 'nothing' | 'names' | 'patterns' | 'all';
   /** What its file held; null: it was made without reading one. */
   readonly contents: string | null;
   readonly #patterns: readonly RegExp[];
@@ -26,30 +26,30 @@ export class WatchList {
   /** Of an entry that stood in the list `before`, what was learnt since is kept. */
   constructor(
     entries: readonly string[],
-    its: { empty: 'nothing' | 'all'; contents: string | null; before?: WatchList },
+    options: { empty: 'nothing' | 'all'; contents: string | null; before?: WatchList },
   ) {
     this.names = new Map(
-      watchList(entries.filter((entry) => !isPattern(entry))).map((watched) => {
-        const known = its.before?.names.get(watched.name);
-        return [watched.name, known && saysTheSame(known, watched) ? known : watched];
+      parseWatchEntries(entries.filter((entry) => !isPattern(entry))).map((watched) => {
+        const previous = options.before?.names.get(watched.name);
+        return [watched.name, previous && isSameEntry(previous, watched) ? previous : watched];
       }),
     );
     this.#patterns = entries.filter(isPattern).map(toPattern);
-    if (this.#patterns.length > 0) this.follows = 'patterns';
-    else this.follows = this.names.size > 0 ? 'names' : its.empty;
-    this.contents = its.contents;
+    if (this.#patterns.length > 0) this.scope = 'patterns';
+    else this.scope = this.names.size > 0 ? 'names' : options.empty;
+    this.contents = options.contents;
   }
 
   has(name: string): boolean {
-    return this.follows === 'all' || this.names.has(name) || this.#patterns.some((one) => one.test(name));
+    return this.scope === 'all' || this.names.has(name) || this.#patterns.some((one) => one.test(name));
   }
 
   /** For people. */
   toString(): string {
-    if (this.follows === 'all') return 'all of the index';
-    if (this.follows === 'nothing') return 'nothing';
+    if (this.scope === 'all') return 'all of the index';
+    if (this.scope === 'nothing') return 'nothing';
     const named = `${String(this.names.size)} packages by name`;
-    if (this.follows === 'names') return named;
+    if (this.scope === 'names') return named;
     return `${named}, with all of their releases, and ${String(this.#patterns.length)} patterns of names`;
   }
 }
@@ -60,31 +60,33 @@ export class WatchList {
  */
 export function readWatchList(settings: WatchSettings, before?: WatchList): WatchList {
   const { entries, only, file } = settings;
-  const contents = file === null ? '' : read(file);
+  const contents = file === null ? '' : readContents(file);
   if (before?.contents === contents) return before;
-  const listed = file === null ? [] : entriesOf(contents, file);
+  const listed = file === null ? [] : parseEntries(contents, file);
   const empty = only || file !== null ? 'nothing' : 'all';
   return new WatchList([...entries, ...listed], { empty, contents, ...(before ? { before } : {}) });
 }
 
-function read(file: string): string {
+function readContents(file: string): string {
   try {
     return readFileSync(file, 'utf8');
   } catch (error) {
-    throw new PiwError('PIW_WATCH_FILE', `the watch list can't be read: ${reason(error)}`, { cause: error });
+    throw new PiwError('PIW_WATCH_FILE', `the watch list can't be read: ${errorMessage(error)}`, {
+      cause: error,
+    });
   }
 }
 
 /** One entry a line; `#` begins a comment. */
-function entriesOf(contents: string, file: string): readonly string[] {
+function parseEntries(contents: string, file: string): readonly string[] {
   return contents.split(/\r?\n/).flatMap((line, i) => {
     const entry = line.replace(/(^|\s)#.*$/, '').trim();
     if (entry === '') return [];
     try {
       if (isPattern(entry)) toPattern(entry);
-      else watchList([entry]);
+      else parseWatchEntries([entry]);
     } catch (error) {
-      throw new PiwError('PIW_WATCH_FILE', `${file}, line ${String(i + 1)}: ${reason(error)}`, {
+      throw new PiwError('PIW_WATCH_FILE', `${file}, line ${String(i + 1)}: ${errorMessage(error)}`, {
         cause: error,
       });
     }
@@ -104,5 +106,5 @@ function toPattern(entry: string): RegExp {
   return new RegExp(`^${normalised.replaceAll('*', '.*').replaceAll('?', '.')}$`);
 }
 
-const saysTheSame = (a: Watched, b: Watched): boolean =>
+const isSameEntry = (a: WatchedProject, b: WatchedProject): boolean =>
   a.follow === b.follow && a.versions.join(' ') === b.versions.join(' ');

@@ -1,9 +1,9 @@
 import { parseRequirement, type PackageName } from '../wheels/names.js';
 import { compareVersions, sameVersion } from '../wheels/versions.js';
-import { newest, type Release } from './releases.js';
+import { newestBuildable, type ProjectRelease } from './releases.js';
 
 /** A project that is followed, and what of it. */
-export interface Watched {
+export interface WatchedProject {
   readonly name: PackageName;
   /** The versions that were named. */
   readonly versions: readonly string[];
@@ -14,21 +14,21 @@ export interface Watched {
   from: string | undefined;
 }
 
-export interface Wanted {
-  readonly release: Release;
+export interface WantedRelease {
+  readonly release: ProjectRelease;
   /** An administrator named it, or it is the newest of one that was named without a version. */
   readonly requested: boolean;
 }
 
 /** The entries of a watch list, NAME or NAME==VERSION, by project. Raises PIW_BAD_REQUIREMENT. */
-export function watchList(entries: readonly string[]): readonly Watched[] {
+export function parseWatchEntries(entries: readonly string[]): readonly WatchedProject[] {
   const byName = new Map<PackageName, { versions: string[]; follow: boolean }>();
   for (const entry of entries) {
     const { name, version } = parseRequirement(entry);
-    const known = byName.get(name) ?? { versions: [], follow: false };
-    if (version === undefined) known.follow = true;
-    else known.versions.push(version);
-    byName.set(name, known);
+    const group = byName.get(name) ?? { versions: [], follow: false };
+    if (version === undefined) group.follow = true;
+    else group.versions.push(version);
+    byName.set(name, group);
   }
   return [...byName].map(([name, its]) => ({ name, ...its, etag: undefined, from: undefined }));
 }
@@ -37,24 +37,24 @@ export function watchList(entries: readonly string[]): readonly Watched[] {
  * The releases that are wanted of a project: those that were named, and, where it is followed, all of
  * them or (`newest`) the newest and those after it. `missing` are named versions that it doesn't have.
  */
-export function select(
-  watched: Watched,
-  found: readonly Release[],
+export function selectReleases(
+  watched: WatchedProject,
+  available: readonly ProjectRelease[],
   history: 'all' | 'newest',
-): { readonly wanted: readonly Wanted[]; readonly missing: readonly string[] } {
-  const named = (release: Release) =>
+): { readonly wanted: readonly WantedRelease[]; readonly missing: readonly string[] } {
+  const isNamed = (release: ProjectRelease) =>
     watched.versions.some((version) => sameVersion(version, release.version));
-  if (watched.follow) watched.from ??= newest(found)?.version;
+  if (watched.follow) watched.from ??= newestBuildable(available)?.version;
   const { from, follow } = watched;
-  const since = (release: Release) =>
+  const isRecent = (release: ProjectRelease) =>
     history === 'all' ||
     (from !== undefined && release.hasSdist && compareVersions(release.version, from) >= 0);
   return {
-    wanted: found
-      .filter((release) => named(release) || (follow && since(release)))
-      .map((release) => ({ release, requested: named(release) || release.version === from })),
+    wanted: available
+      .filter((release) => isNamed(release) || (follow && isRecent(release)))
+      .map((release) => ({ release, requested: isNamed(release) || release.version === from })),
     missing: watched.versions.filter(
-      (version) => !found.some((release) => sameVersion(release.version, version)),
+      (version) => !available.some((release) => sameVersion(release.version, version)),
     ),
   };
 }

@@ -11,7 +11,7 @@ export interface Asset {
   readonly content: Buffer;
 }
 
-function asset(name: string): Asset {
+function loadAsset(name: string): Asset {
   const content = readFileSync(`${FOLDER}${name}`);
   const digest = createHash('sha256').update(content).digest('hex').slice(0, 12);
   return { path: `static/${name.replace(/(?=\.[a-z]+$)/, `.${digest}`)}`, content };
@@ -19,8 +19,8 @@ function asset(name: string): Asset {
 
 /** Everything that pages load beside themselves. */
 export const ASSETS = {
-  style: asset('site.css'),
-  script: asset('site.js'),
-  mark: asset('mark.svg'),
-  share: asset('share.png'),
+  style: loadAsset('site.css'),
+  script: loadAsset('site.js'),
+  mark: loadAsset('mark.svg'),
+  share: loadAsset('share.png'),
 } as const;

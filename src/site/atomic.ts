@@ -19,13 +19,13 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { codeOf, diskError } from '../wheels/disk.js';
-import { PACKED } from './layout.js';
+import { GZIP_SUFFIX } from './layout.js';
 
 /** Temporary files begin so; no web server shows them. */
-const TEMPORARY = '.tmp-';
+const TEMPORARY_PREFIX = '.tmp-';
 /** Each has a name of its own, across processes too. */
-const MINE = `${TEMPORARY}${randomBytes(8).toString('hex')}-`;
-let made = 0;
+const OWN_TEMPORARY_PREFIX = `${TEMPORARY_PREFIX}${randomBytes(8).toString('hex')}-`;
+let temporaryCount = 0;
 
 /**
  * A file beside `path` with this content, under a name that no web server shows; its folder is made. The caller
@@ -33,18 +33,18 @@ let made = 0;
  * (measured). Throws what diskError() gives, as all here.
  */
 export function writeTemporary(path: string, content: string | Uint8Array): string {
-  return guarded(path, () =>
-    inFolder(path, (temporary) => {
+  return withDiskErrors(path, () =>
+    createTemporary(path, (temporary) => {
       writeFileSync(temporary, content, { mode: 0o644, flag: 'wx' });
     }),
   );
 }
 
 /** The same with a writer of one's own. */
-export function inFolder(path: string, write: (temporary: string) => void): string {
-  made += 1;
+export function createTemporary(path: string, write: (temporary: string) => void): string {
+  temporaryCount += 1;
   const folder = dirname(path);
-  const temporary = join(folder, `${MINE}${String(made)}`);
+  const temporary = join(folder, `${OWN_TEMPORARY_PREFIX}${String(temporaryCount)}`);
   try {
     try {
       write(temporary);
@@ -64,10 +64,10 @@ export function inFolder(path: string, write: (temporary: string) => void): stri
  * Puts a file in its place at once: a reader sees the old or the new one, whole. What was compressed of the old
  * one goes first: where there is such a file, it is the page.
  */
-export function putInPlace(temporary: string, path: string): void {
+export function moveIntoPlace(temporary: string, path: string): void {
   try {
-    const packed = path + PACKED;
-    if (existsSync(packed)) unlinkIfThere(packed);
+    const compressed = path + GZIP_SUFFIX;
+    if (existsSync(compressed)) unlinkIfExists(compressed);
     renameSync(temporary, path);
   } catch (error) {
     rmSync(temporary, { force: true });
@@ -76,9 +76,9 @@ export function putInPlace(temporary: string, path: string): void {
 }
 
 /** Replaces a file by one with this content, at once. Raises PIW_DISK_FULL, PIW_NOT_WRITABLE. */
-export function replace(path: string, content: string | Uint8Array): void {
-  guarded(path, () => {
-    putInPlace(writeTemporary(path, content), path);
+export function replaceFile(path: string, content: string | Uint8Array): void {
+  withDiskErrors(path, () => {
+    moveIntoPlace(writeTemporary(path, content), path);
   });
 }
 
@@ -86,29 +86,29 @@ export function replace(path: string, content: string | Uint8Array): void {
  * Lets `name` stand for the file `target` in its folder: one file with two names, so that both are replaced at
  * once. Nothing is done where it does already. Raises PIW_DISK_FULL, PIW_NOT_WRITABLE.
  */
-export function alias(folder: string, name: string, target: string): void {
+export function ensureSymlink(folder: string, name: string, target: string): void {
   const path = join(folder, name);
-  guarded(path, () => {
+  withDiskErrors(path, () => {
     try {
       if (readlinkSync(path) === target) return;
     } catch (error) {
       if (!['ENOENT', 'EINVAL'].includes(codeOf(error))) throw error;
     }
-    const temporary = inFolder(path, (its) => {
-      symlinkSync(target, its);
+    const temporary = createTemporary(path, (linkPath) => {
+      symlinkSync(target, linkPath);
     });
-    putInPlace(temporary, path);
+    moveIntoPlace(temporary, path);
   });
 }
 
 /** The same as `replace`, but a file that has the content already is left alone, with its age and its compressed form. */
-export function writeAtomic(path: string, content: string | Uint8Array): void {
+export function writeIfChanged(path: string, content: string | Uint8Array): void {
   const bytes = typeof content === 'string' ? Buffer.from(content) : content;
-  if (!guarded(path, () => holds(path, bytes))) replace(path, bytes);
+  if (!withDiskErrors(path, () => hasContent(path, bytes))) replaceFile(path, bytes);
 }
 
 /** The file says these bytes behind the first `from` of its own. */
-export function holds(path: string, bytes: Uint8Array, from = 0): boolean {
+export function hasContent(path: string, bytes: Uint8Array, offset = 0): boolean {
   let file: number;
   try {
     file = openSync(path, 'r');
@@ -117,14 +117,16 @@ export function holds(path: string, bytes: Uint8Array, from = 0): boolean {
     throw error;
   }
   try {
-    return fstatSync(file).size === from + bytes.length && readFileSync(file).subarray(from).equals(bytes);
+    return (
+      fstatSync(file).size === offset + bytes.length && readFileSync(file).subarray(offset).equals(bytes)
+    );
   } finally {
     closeSync(file);
   }
 }
 
 /** The first `count` bytes of a file, as Latin-1 text; undefined where there is none. */
-export function headOf(path: string, count: number): string | undefined {
+export function readHead(path: string, count: number): string | undefined {
   let file: number;
   try {
     file = openSync(path, 'r');
@@ -142,10 +144,10 @@ export function headOf(path: string, count: number): string | undefined {
 
 /** Takes files away, in this order, with what was compressed of them, and their folder if nothing else is in it. */
 export function removeFiles(folder: string, names: readonly string[]): void {
-  guarded(folder, () => {
+  withDiskErrors(folder, () => {
     for (const name of names) {
-      unlinkIfThere(join(folder, `${name}${PACKED}`));
-      unlinkIfThere(join(folder, name));
+      unlinkIfExists(join(folder, `${name}${GZIP_SUFFIX}`));
+      unlinkIfExists(join(folder, name));
     }
     try {
       rmdirSync(folder);
@@ -156,21 +158,21 @@ export function removeFiles(folder: string, names: readonly string[]): void {
 }
 
 /** Removes what a process that was killed has left, in this folder only. What is younger may be another's work. */
-export function removeTemporary(folder: string): void {
-  const before = Date.now() - 3_600_000;
-  guarded(folder, () => {
+export function removeStaleTemporaries(folder: string): void {
+  const cutoffMs = Date.now() - 3_600_000;
+  withDiskErrors(folder, () => {
     // Another process may have just removed the folder.
     const names = existsSync(folder) ? readdirSync(folder) : [];
     for (const name of names) {
-      if (!name.startsWith(TEMPORARY)) continue;
+      if (!name.startsWith(TEMPORARY_PREFIX)) continue;
       const path = join(folder, name);
-      if ((statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? Infinity) < before)
+      if ((statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? Infinity) < cutoffMs)
         rmSync(path, { force: true });
     }
   });
 }
 
-function unlinkIfThere(path: string): void {
+function unlinkIfExists(path: string): void {
   try {
     unlinkSync(path);
   } catch (error) {
@@ -179,9 +181,9 @@ function unlinkIfThere(path: string): void {
 }
 
 /** Runs `what`; throws what diskError() makes of a file system's error. For what is asynchronous: onDisk(). */
-export function guarded<T>(path: string, what: () => T): T {
+export function withDiskErrors<T>(path: string, operation: () => T): T {
   try {
-    return what();
+    return operation();
   } catch (error) {
     throw diskError(path, error);
   }

@@ -10,13 +10,13 @@ import type { VersionOnTarget } from '../protocols/oracle.js';
  */
 
 /** What a page may load and do, as it says itself. There is no inline script or style on this site. */
-export const POLICY =
+export const CONTENT_SECURITY_POLICY =
   "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'";
 /** The same as a web server's header, the only place where it can be said who may frame a page. */
-export const POLICY_HEADER = `${POLICY}; frame-ancestors 'none'`;
+export const CONTENT_SECURITY_POLICY_HEADER = `${CONTENT_SECURITY_POLICY}; frame-ancestors 'none'`;
 
 /** What a state is called, wherever one is shown; `site.css` has a colour for each. */
-export const STATES: Readonly<Record<VersionOnTarget['state'], string>> = {
+export const STATE_LABELS: Readonly<Record<VersionOnTarget['state'], string>> = {
   built: 'built',
   failed: 'failed',
   building: 'building',
@@ -25,15 +25,15 @@ export const STATES: Readonly<Record<VersionOnTarget['state'], string>> = {
 };
 
 /** A state's dot and its name. */
-export const stateOf = (state: VersionOnTarget['state'], words: string = STATES[state]): Html =>
-  html`<span class="state ${state}">${words}</span>`;
+export const stateBadge = (state: VersionOnTarget['state'], label: string = STATE_LABELS[state]): Html =>
+  html`<span class="state ${state}">${label}</span>`;
 
 /** Our mark: a wheel with eight spokes. */
-export const MARK = raw(
+export const LOGO = raw(
   '<svg class="mark" viewBox="0 0 32 32" fill="none" stroke="currentColor" stroke-width="2.2" stroke-linecap="round" aria-hidden="true"><circle cx="16" cy="16" r="13"/><circle cx="16" cy="16" r="3.2" fill="currentColor"/><path d="M16 3v7M16 22v7M3 16h7M22 16h7M6.8 6.8l5 5M20.2 20.2l5 5M25.2 6.8l-5 5M11.8 20.2l-5 5"/></svg>',
 );
 
-export interface PageOptions {
+export interface SitePageOptions {
   readonly title: string;
   /** One sentence, for search engines and for whoever shares the page. */
   readonly description: string;
@@ -44,9 +44,9 @@ export interface PageOptions {
   /** The page's own address below it. */
   readonly path: string;
   /** Which entry of the navigation the page belongs to. */
-  readonly at?: 'packages' | 'farm' | 'faq';
+  readonly section?: 'packages' | 'farm' | 'faq';
   /** The page has a search of its own. */
-  readonly searches?: boolean;
+  readonly hasSearch?: boolean;
   /** Class of the body. */
   readonly kind?: string;
 }
@@ -59,18 +59,18 @@ const NAVIGATION = [
 ] as const;
 
 /** A whole page around its contents. */
-export function page(options: PageOptions, body: Html): string {
-  const { title, description, root, publicUrl, path, at, searches = false, kind = 'page' } = options;
+export function renderPage(options: SitePageOptions, body: Html): string {
+  const { title, description, root, publicUrl, path, section, hasSearch = false, kind = 'page' } = options;
   const address = publicUrl === null ? null : `${publicUrl}${path.replace(/(?:^|(?<=\/))index\.html$/, '')}`;
   const links = NAVIGATION.map(
     ([name, its, label]) =>
-      html`<a href="${root}${its}" ${name === at && raw('aria-current="page"')}>${label}</a>`,
+      html`<a href="${root}${its}" ${name === section && raw('aria-current="page"')}>${label}</a>`,
   );
   return html`<!doctype html>
     <html lang="en" data-root="${root}">
       <head>
         <meta charset="utf-8" />
-        <meta http-equiv="Content-Security-Policy" content="${raw(POLICY)}" />
+        <meta http-equiv="Content-Security-Policy" content="${raw(CONTENT_SECURITY_POLICY)}" />
         <meta name="viewport" content="width=device-width, initial-scale=1" />
         <title>${title}</title>
         <meta name="description" content="${description}" />
@@ -98,9 +98,9 @@ export function page(options: PageOptions, body: Html): string {
         <a class="skip" href="#content">Skip to the content</a>
         <header class="top">
           <div class="bar">
-            <a class="home" href="${root}">${MARK}<span>piw</span></a>
+            <a class="home" href="${root}">${LOGO}<span>piw</span></a>
             <nav aria-label="Site">${links}<a href="${root}simple/">Index</a></nav>
-            ${!searches && searchForm(root, 'small')}
+            ${!hasSearch && searchForm(root, 'small')}
           </div>
         </header>
         <main id="content" tabindex="-1">${body}</main>
@@ -145,5 +145,5 @@ export function searchForm(root: string, size: 'small' | 'large'): Html {
 }
 
 /** Lines to type, which the script gives a button to copy them. */
-export const typed = (lines: string, label: string): Html =>
+export const commandBlock = (lines: string, label: string): Html =>
   html`<pre class="typed" tabindex="0" role="region" aria-label="${label}"><code>${lines}</code></pre>`;

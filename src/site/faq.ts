@@ -1,31 +1,31 @@
 import { bandersnatchConfig } from './bandersnatch.js';
-import { page, typed } from './design.js';
+import { renderPage, commandBlock } from './design.js';
 import { html, type Html } from './html.js';
-import { configurationCards, pipLine, simpleUrl, trustedHost } from './install.js';
+import { configurationCards, pipInstallCommand, simpleUrl, trustedHost } from './install.js';
 import { faqPath, farmPath, packagesPath } from './layout.js';
 
 /** A question: where it stands in the page, and its answer. */
-type Question = readonly [id: string, question: string, answer: Html];
+type FaqEntry = readonly [id: string, question: string, answer: Html];
 
 export function faqPage(publicUrl: string | null): string {
-  const all = questions(publicUrl);
-  return page(
+  const entries = faqEntries(publicUrl);
+  return renderPage(
     {
       title: 'Questions – piw',
       description: 'What this farm is, how to install from it, and why a package is not there.',
       root: './',
       publicUrl,
       path: faqPath,
-      at: 'faq',
+      section: 'faq',
       kind: 'faq',
     },
     html`<h1>Questions</h1>
       <nav class="contents" aria-label="Questions">
         <ol>
-          ${all.map(([id, question]) => html`<li><a href="#${id}">${question}</a></li>`)}
+          ${entries.map(([id, question]) => html`<li><a href="#${id}">${question}</a></li>`)}
         </ol>
       </nav>
-      ${all.map(
+      ${entries.map(
         ([id, question, answer]) =>
           html`<section aria-labelledby="${id}">
             <h2 id="${id}">${question}</h2>
@@ -35,7 +35,7 @@ export function faqPage(publicUrl: string | null): string {
   );
 }
 
-function questions(publicUrl: string | null): readonly Question[] {
+function faqEntries(publicUrl: string | null): readonly FaqEntry[] {
   const url = simpleUrl(publicUrl);
   const project = `${publicUrl ?? 'https://this-farm.example/'}project/numpy/json/`;
   const host = trustedHost(url);
@@ -159,8 +159,8 @@ function questions(publicUrl: string | null): readonly Question[] {
       'binary',
       'How do I make sure that nothing is compiled on my machine?',
       html`<p>Say so: then what has no wheel is an error at once, and not after an hour.</p>
-        ${typed(`${pipLine(url, 'PACKAGE')} --only-binary :all:`, 'pip, wheels only')}
-        ${typed('uv pip install --only-binary :all: PACKAGE\npoetry config installer.only-binary :all:', 'uv and Poetry, wheels only')}`,
+        ${commandBlock(`${pipInstallCommand(url, 'PACKAGE')} --only-binary :all:`, 'pip, wheels only')}
+        ${commandBlock('uv pip install --only-binary :all: PACKAGE\npoetry config installer.only-binary :all:', 'uv and Poetry, wheels only')}`,
     ],
     [
       'hashes',
@@ -183,7 +183,7 @@ function questions(publicUrl: string | null): readonly Question[] {
           <code>Accept: application/vnd.pypi.simple.v1+json</code>. What a project’s page shows is there for
           programs, too:
         </p>
-        ${typed(`curl ${project}`, 'To read a project as JSON')}
+        ${commandBlock(`curl ${project}`, 'To read a project as JSON')}
         <div class="scroll" tabindex="0" role="region" aria-label="The keys of a project's JSON">
           <table>
             <thead>
@@ -224,7 +224,7 @@ function questions(publicUrl: string | null): readonly Question[] {
           this <code>bandersnatch.conf</code>. Without <code>api-method = simple</code> it asks for the list
           of packages by XML-RPC, which the farm does not speak.
         </p>
-        ${belowPath(publicUrl)} ${typed(bandersnatchConfig(publicUrl), 'To mirror this farm')}
+        ${subpathWarning(publicUrl)} ${commandBlock(bandersnatchConfig(publicUrl), 'To mirror this farm')}
         <p>
           <code>bandersnatch mirror</code> fetches all of it the first time, and then what has changed. A
           package that is removed from the farm stays in the mirror, as it does with PyPI, until
@@ -246,7 +246,7 @@ function questions(publicUrl: string | null): readonly Question[] {
 
 /** What stands in a project's JSON (project-json.ts). */
 /** For a farm that isn't at the top of its host: bandersnatch refuses files whose URLs don't begin with /packages. */
-function belowPath(publicUrl: string | null): Html {
+function subpathWarning(publicUrl: string | null): Html {
   const path = publicUrl === null ? '/' : new URL(publicUrl).pathname;
   if (path === '/') return html``;
   return html`<p>

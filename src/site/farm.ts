@@ -1,22 +1,31 @@
-import type { SlaveRow } from '../protocols/control.js';
+import type { SlaveStatus } from '../protocols/control.js';
 import type { Condition } from '../protocols/conditions.js';
 import type { Answer } from '../protocols/protocol.js';
 import type { OracleVerbs } from '../protocols/oracle.js';
 import type { Statistics } from '../protocols/statistics.js';
-import { page } from './design.js';
-import { figures } from './figures.js';
-import { bytes, count, countOf, day, duration, html, moment, type Html } from './html.js';
+import { renderPage } from './design.js';
+import { figureList } from './figures.js';
+import {
+  formatBytes,
+  formatCount,
+  formatQuantity,
+  formatDay,
+  formatDuration,
+  html,
+  timeElement,
+  type Html,
+} from './html.js';
 import { farmPath } from './layout.js';
 
-export type Queue = Answer<OracleVerbs, 'QUEUE'>;
+export type QueueStatus = Answer<OracleVerbs, 'QUEUE'>;
 /** What the site tells of a slave: not whose it is. */
-export type ShownSlave = Omit<SlaveRow, 'user'>;
+export type PublicSlave = Omit<SlaveStatus, 'user'>;
 
 /** Where the figures don't come from now, the page says how old they are. */
-const OLD_S = 120;
-const PRIORITIES = ['backlog', 'releases of today', 'requests'];
+const STALE_COUNTS_S = 120;
+const PRIORITY_LABELS = ['backlog', 'releases of today', 'requests'];
 /** Of larger farms, those that do something come first, and the rest is counted. */
-const MOST_SLAVES = 1000;
+const MAX_SHOWN_SLAVES = 1000;
 
 /** What a slave's activity is called, and which colour it has. */
 const ACTIVITIES: Readonly<Record<string, readonly [words: string, colour: string]>> = {
@@ -31,63 +40,63 @@ const ACTIVITIES: Readonly<Record<string, readonly [words: string, colour: strin
 /** The queue and the slaves at the moment `now`; null for what did not answer. */
 export function farmPage(
   statistics: Statistics,
-  queue: Queue | null,
-  slaves: readonly ShownSlave[] | null,
+  queue: QueueStatus | null,
+  slaves: readonly PublicSlave[] | null,
   now: number,
   publicUrl: string | null,
 ): string {
-  return page(
+  return renderPage(
     {
       title: 'The farm – piw',
       description: 'What waits to be built, and who builds what.',
       root: './',
       publicUrl,
       path: farmPath,
-      at: 'farm',
+      section: 'farm',
       kind: 'farm',
     },
     html`<h1>The farm</h1>
       <p class="lead">
-        What waits to be built, and who builds what, as of ${moment(now)}. This page is written anew every
-        minute.
+        What waits to be built, and who builds what, as of ${timeElement(now)}. This page is written anew
+        every minute.
       </p>
-      ${statistics.conditions.length > 0 && troubles(statistics.conditions)}
+      ${statistics.conditions.length > 0 && conditionsSection(statistics.conditions)}
       <section aria-labelledby="queue">
         <h2 id="queue">Queue</h2>
-        ${queue === null ? quiet('The database') : queued(queue, statistics)}
+        ${queue === null ? unavailableNotice('The database') : queueSection(queue, statistics)}
       </section>
       <section aria-labelledby="slaves">
         <h2 id="slaves">Slaves</h2>
-        ${slaves === null ? quiet('The Slave Driver') : working(slaves, now)}
+        ${slaves === null ? unavailableNotice('The Slave Driver') : slavesSection(slaves, now)}
       </section>
       <section aria-labelledby="machine">
         <h2 id="machine">Storage</h2>
-        ${figures(statistics, 'facts', ['disk_total', 'disk_free', 'files_bytes', 'database_bytes', 'last_event'])}
+        ${figureList(statistics, 'facts', ['disk_total', 'disk_free', 'files_bytes', 'database_bytes', 'last_event'])}
       </section>`,
   );
 }
 
 /** What keeps parts of the farm from their work. */
-const troubles = (conditions: readonly Condition[]): Html =>
+const conditionsSection = (conditions: readonly Condition[]): Html =>
   html`<section aria-labelledby="conditions">
     <h2 id="conditions">What is wrong now</h2>
     <ul class="notice failed">
       ${conditions.map(
         ({ kind, subject, since, text }) =>
           html`<li>
-            <strong>${kind.replaceAll('-', ' ')}</strong> ${subject}: ${text}, since ${moment(since)}
+            <strong>${kind.replaceAll('-', ' ')}</strong> ${subject}: ${text}, since ${timeElement(since)}
           </li>`,
       )}
     </ul>
   </section>`;
 
-const quiet = (who: string): Html =>
+const unavailableNotice = (source: string): Html =>
   html`<p class="notice failed">
-    ${who} did not answer when this page was written, so there is nothing to show here. The next writing is a
-    minute later.
+    ${source} did not answer when this page was written, so there is nothing to show here. The next writing is
+    a minute later.
   </p>`;
 
-function queued(queue: Queue, statistics: Statistics): Html {
+function queueSection(queue: QueueStatus, statistics: Statistics): Html {
   const waiting = queue.lengths.reduce((sum, [, , , length]) => sum + length, 0);
   const targets = new Map<string, { abi: string; platform: string; by: number[]; oldest: number | null }>();
   for (const [abi, platform] of statistics.queue)
@@ -99,18 +108,18 @@ function queued(queue: Queue, statistics: Statistics): Html {
     if (oldest !== null && (row.oldest === null || oldest < row.oldest)) row.oldest = oldest;
   }
   const pace: readonly (readonly [string, string])[] = [
-    ['waiting', `${queue.estimated ? 'about ' : ''}${count(waiting)}`],
-    ['being built', count(queue.building)],
-    ['held back after failures that pass', count(queue.held)],
-    ['ended in the last minute', count(queue.last_minute)],
-    ['ended in the last hour', count(queue.last_hour)],
+    ['waiting', `${queue.estimated ? 'about ' : ''}${formatCount(waiting)}`],
+    ['being built', formatCount(queue.building)],
+    ['held back after failures that pass', formatCount(queue.held)],
+    ['ended in the last minute', formatCount(queue.last_minute)],
+    ['ended in the last hour', formatCount(queue.last_hour)],
     [
       'time left at this pace',
       waiting === 0
         ? 'none'
         : queue.last_hour === 0
           ? 'unknown'
-          : duration((waiting / queue.last_hour) * 3600),
+          : formatDuration((waiting / queue.last_hour) * 3600),
     ],
   ];
   return html`<dl class="figures">
@@ -122,7 +131,7 @@ function queued(queue: Queue, statistics: Statistics): Html {
           </div>`,
       )}
     </dl>
-    ${queue.age_s > OLD_S && html`<p class="soft">The lengths were counted ${duration(queue.age_s)} before.</p>`}
+    ${queue.age_s > STALE_COUNTS_S && html`<p class="soft">The lengths were counted ${formatDuration(queue.age_s)} before.</p>`}
     ${
       targets.size === 0
         ? html`<p class="empty">
@@ -134,7 +143,7 @@ function queued(queue: Queue, statistics: Statistics): Html {
                 <tr>
                   <th scope="col">ABI</th>
                   <th scope="col">platform</th>
-                  ${PRIORITIES.toReversed().map((name) => html`<th scope="col" class="n">${name}</th>`)}
+                  ${PRIORITY_LABELS.toReversed().map((name) => html`<th scope="col" class="n">${name}</th>`)}
                   <th scope="col" class="n">oldest release</th>
                 </tr>
               </thead>
@@ -144,8 +153,8 @@ function queued(queue: Queue, statistics: Statistics): Html {
                     html`<tr>
                       <th scope="row">${abi}</th>
                       <td>${platform}</td>
-                      ${by.toReversed().map((length) => html`<td class="n">${count(length)}</td>`)}
-                      <td class="n">${oldest === null ? '' : day(oldest)}</td>
+                      ${by.toReversed().map((length) => html`<td class="n">${formatCount(length)}</td>`)}
+                      <td class="n">${oldest === null ? '' : formatDay(oldest)}</td>
                     </tr>`,
                 )}
               </tbody>
@@ -154,18 +163,19 @@ function queued(queue: Queue, statistics: Statistics): Html {
     }`;
 }
 
-function working(slaves: readonly ShownSlave[], now: number): Html {
+function slavesSection(slaves: readonly PublicSlave[], now: number): Html {
   if (slaves.length === 0)
     return html`<p class="empty">No slave is connected. <code>piw slave</code> starts one.</p>`;
-  const order = ['building', 'sending', 'idle', 'waiting', 'resting', 'gone'];
-  const rank = ({ state }: ShownSlave) => (order.indexOf(state) + order.length + 1) % (order.length + 1);
+  const stateOrder = ['building', 'sending', 'idle', 'waiting', 'resting', 'gone'];
+  const rank = ({ state }: PublicSlave) =>
+    (stateOrder.indexOf(state) + stateOrder.length + 1) % (stateOrder.length + 1);
   const sorted = [...slaves].sort((a, b) => rank(a) - rank(b) || a.slave_id - b.slave_id);
-  const states = order
+  const states = stateOrder
     .map((state) => [state, slaves.filter((slave) => slave.state === state).length] as const)
     .filter(([, number]) => number > 0);
   return html`<p>
-      ${countOf(slaves.length, 'slave')}:
-      ${states.map(([state, number], i) => html`${i > 0 && ', '}${count(number)} ${ACTIVITIES[state]?.[0] ?? state}`)}.
+      ${formatQuantity(slaves.length, 'slave')}:
+      ${states.map(([state, number], i) => html`${i > 0 && ', '}${formatCount(number)} ${ACTIVITIES[state]?.[0] ?? state}`)}.
     </p>
     <div class="scroll" tabindex="0" role="region" aria-label="The slaves and what they do">
       <table>
@@ -181,16 +191,16 @@ function working(slaves: readonly ShownSlave[], now: number): Html {
           </tr>
         </thead>
         <tbody>
-          ${sorted.slice(0, MOST_SLAVES).map((slave) => slaveRow(slave, now))}
+          ${sorted.slice(0, MAX_SHOWN_SLAVES).map((slave) => slaveRow(slave, now))}
         </tbody>
       </table>
     </div>
-    ${sorted.length > MOST_SLAVES && html`<p class="soft">And ${countOf(sorted.length - MOST_SLAVES, 'more slave')}.</p>`}`;
+    ${sorted.length > MAX_SHOWN_SLAVES && html`<p class="soft">And ${formatQuantity(sorted.length - MAX_SHOWN_SLAVES, 'more slave')}.</p>`}`;
 }
 
-function slaveRow(slave: ShownSlave, now: number): Html {
+function slaveRow(slave: PublicSlave, now: number): Html {
   const [words, colour] = ACTIVITIES[slave.state] ?? [slave.state, 'none'];
-  const what =
+  const activity =
     slave.package === null
       ? html`${slave.note ?? ''}`
       : html`<a href="project/${encodeURIComponent(slave.package)}/">${slave.package}</a>
@@ -200,9 +210,9 @@ function slaveRow(slave: ShownSlave, now: number): Html {
     <th scope="row">${slave.label} <small>${slave.slave_id}</small></th>
     <td>${slave.abi} <small>${slave.platform}</small></td>
     <td><span class="state ${colour}">${words}</span></td>
-    <td>${what}</td>
-    <td class="n">${duration(Math.max(0, now - slave.since) / 1000)}</td>
-    <td class="n">${memory === null ? '' : bytes(memory)}</td>
+    <td>${activity}</td>
+    <td class="n">${formatDuration(Math.max(0, now - slave.since) / 1000)}</td>
+    <td class="n">${memory === null ? '' : formatBytes(memory)}</td>
     <td class="n">${load === null ? '' : load.toFixed(1)}</td>
   </tr> `;
 }

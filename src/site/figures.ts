@@ -1,9 +1,9 @@
 import type { Statistics } from '../protocols/statistics.js';
-import { bytes, count, html, moment, type Html } from './html.js';
+import { formatBytes, formatCount, html, timeElement, type Html } from './html.js';
 
-type Unit = 'count' | 'bytes' | 'time';
+type FigureUnit = 'count' | 'bytes' | 'time';
 /** The statistics that are one number each. */
-type Figure = {
+type NumericStatistic = {
   [K in keyof Statistics]: Statistics[K] extends number | null ? K : never;
 }[keyof Statistics];
 
@@ -30,28 +30,32 @@ export const FIGURES = {
   database_bytes: ['database', 'bytes'],
   counted: ['counted', 'time'],
   last_event: ['last news from the index', 'time'],
-} as const satisfies Record<Figure, readonly [label: string, unit: Unit]>;
+} as const satisfies Record<NumericStatistic, readonly [label: string, unit: FigureUnit]>;
 
 export type FigureName = keyof typeof FIGURES;
-const NAMES = Object.keys(FIGURES) as readonly FigureName[];
+const ALL_FIGURES = Object.keys(FIGURES) as readonly FigureName[];
 
 /** A figure as people read it. */
-export function figure(statistics: Statistics, name: FigureName): Html {
+export function formatFigure(statistics: Statistics, name: FigureName): Html {
   const value = statistics[name];
   if (value === null) return html`–`;
-  const unit: Unit = FIGURES[name][1];
-  if (unit === 'time') return moment(value);
-  return html`${unit === 'bytes' ? bytes(value) : count(value)}`;
+  const unit: FigureUnit = FIGURES[name][1];
+  if (unit === 'time') return timeElement(value);
+  return html`${unit === 'bytes' ? formatBytes(value) : formatCount(value)}`;
 }
 
 /** The figures as a list of names and values; without names, all of them. */
-export const figures = (statistics: Statistics, kind: string, names: readonly FigureName[] = NAMES): Html =>
+export const figureList = (
+  statistics: Statistics,
+  kind: string,
+  names: readonly FigureName[] = ALL_FIGURES,
+): Html =>
   html`<dl class="${kind}">
     ${names.map(
       (name) =>
         html`<div>
           <dt>${FIGURES[name][0]}</dt>
-          <dd>${figure(statistics, name)}</dd>
+          <dd>${formatFigure(statistics, name)}</dd>
         </div>`,
     )}
   </dl>`;

@@ -1,12 +1,12 @@
 import { closeSync, openSync, rmSync, writeSync } from 'node:fs';
-import { guarded, inFolder, putInPlace } from './atomic.js';
+import { withDiskErrors, createTemporary, moveIntoPlace } from './atomic.js';
 import { PageBuffer } from './page-buffer.js';
 
 /** How much of it goes to the disk at once, bytes. */
-const AT_ONCE = 256 * 1024;
+const FLUSH_BYTES = 256 * 1024;
 
 /** A page that is too large to be held: it grows in a temporary file, and is put in its place when it is whole. */
-export class Growing {
+export class AtomicFileWriter {
   readonly #path: string;
   readonly #file: number;
   readonly #buffer = new PageBuffer();
@@ -16,8 +16,8 @@ export class Growing {
   constructor(path: string) {
     this.#path = path;
     let file = -1;
-    this.#temporary = guarded(path, () =>
-      inFolder(path, (temporary) => {
+    this.#temporary = withDiskErrors(path, () =>
+      createTemporary(path, (temporary) => {
         file = openSync(temporary, 'wx', 0o644);
       }),
     );
@@ -26,31 +26,31 @@ export class Growing {
 
   add(text: string): void {
     this.#buffer.add(text);
-    if (this.#buffer.length >= AT_ONCE) this.#flush();
+    if (this.#buffer.length >= FLUSH_BYTES) this.#flush();
   }
 
   #flush(): void {
     const { bytes } = this.#buffer;
-    guarded(this.#path, () => {
+    withDiskErrors(this.#path, () => {
       for (let written = 0; written < bytes.length;) written += writeSync(this.#file, bytes, written);
     });
     this.#buffer.clear();
   }
 
   /** Puts it in its place. */
-  place(): void {
+  commit(): void {
     const temporary = this.#temporary;
     if (temporary === undefined) return;
     this.#flush();
     this.#temporary = undefined;
-    guarded(this.#path, () => {
-      putInPlace(temporary, this.#path);
+    withDiskErrors(this.#path, () => {
+      moveIntoPlace(temporary, this.#path);
     });
   }
 
   /** To be called at the end, whatever has happened. */
-  drop(): void {
-    guarded(this.#path, () => {
+  close(): void {
+    withDiskErrors(this.#path, () => {
       try {
         closeSync(this.#file);
       } finally {

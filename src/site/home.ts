@@ -1,14 +1,14 @@
-import type { EndedBuild, Front } from '../protocols/site.js';
+import type { EndedBuild, HomePageData } from '../protocols/site.js';
 import type { Statistics } from '../protocols/statistics.js';
-import { BUILDS, DOWNLOADS, chart, wheel } from './charts.js';
-import { page, searchForm } from './design.js';
-import { figures } from './figures.js';
-import { count, countOf, duration, html, moment, raw, type Html } from './html.js';
+import { BUILDS_CHART, DOWNLOADS_CHART, renderChart, wheelChart } from './charts.js';
+import { renderPage, searchForm } from './design.js';
+import { figureList } from './figures.js';
+import { formatCount, formatQuantity, formatDuration, html, timeElement, raw, type Html } from './html.js';
 import { configurationCards } from './install.js';
 import { faqPath, farmPath, homePath, logPath, packagesPath } from './layout.js';
 
 /** In large, below the search; all of them stand further down. */
-const FIRST = [
+const HEADLINE_FIGURES = [
   'packages',
   'versions',
   'files',
@@ -17,19 +17,19 @@ const FIRST = [
   'downloads_last_month',
 ] as const;
 
-export function homePage(statistics: Statistics, front: Front, publicUrl: string | null): string {
+export function homePage(statistics: Statistics, front: HomePageData, publicUrl: string | null): string {
   const abis = [...new Set(statistics.queue.map(([abi]) => abi))];
   const platforms = [...new Set(statistics.queue.map(([, platform]) => platform))];
   const lastDay = statistics.builds_last_day;
-  return page(
+  return renderPage(
     {
       title: 'piw: Python wheels, built from source',
-      description: `${count(statistics.files)} wheels of ${count(statistics.packages)} packages, for pip, uv and Poetry.`,
+      description: `${formatCount(statistics.files)} wheels of ${formatCount(statistics.packages)} packages, for pip, uv and Poetry.`,
       root: './',
       publicUrl,
       path: homePath,
       kind: 'home',
-      searches: true,
+      hasSearch: true,
     },
     html`<section class="hero">
         <div>
@@ -41,18 +41,20 @@ export function homePage(statistics: Statistics, front: Front, publicUrl: string
           ${searchForm('./', 'large')}
           ${platforms.length > 0 && html`<p class="for"><span>Built for</span> ${abis.map((abi) => html`<span class="tag">${abi}</span> `)}<span>on</span> ${platforms.map((platform) => html`<span class="tag">${platform}</span> `)}</p>`}
         </div>
-        ${wheel(front.history, [count(lastDay), lastDay === 1 ? 'build today' : 'builds in a day'])}
+        ${wheelChart(front.history, [formatCount(lastDay), lastDay === 1 ? 'build today' : 'builds in a day'])}
       </section>
-      ${figures(statistics, 'figures', FIRST)}
-      <div class="two">${chart(BUILDS, front.history)}${chart(DOWNLOADS, front.history)}</div>
+      ${figureList(statistics, 'figures', HEADLINE_FIGURES)}
+      <div class="two">
+        ${renderChart(BUILDS_CHART, front.history)}${renderChart(DOWNLOADS_CHART, front.history)}
+      </div>
       <div class="two">
         <section class="card" aria-labelledby="latest">
           <h2 id="latest">Latest builds</h2>
-          ${latest(front.latest)}
+          ${latestBuilds(front.latest)}
         </section>
         <section class="card" aria-labelledby="popular">
           <h2 id="popular">Most downloaded</h2>
-          ${popular(front.popular)}
+          ${popularPackages(front.popular)}
         </section>
       </div>
       <section aria-labelledby="use">
@@ -65,7 +67,7 @@ export function homePage(statistics: Statistics, front: Front, publicUrl: string
       </section>
       <section aria-labelledby="all">
         <h2 id="all">All figures</h2>
-        ${figures(statistics, 'facts')}
+        ${figureList(statistics, 'facts')}
         <p class="soft">
           The same <a href="statistics.json">as JSON</a>. What waits, and who builds it, is on the page of
           <a href="${farmPath}">the farm</a>.
@@ -75,21 +77,21 @@ export function homePage(statistics: Statistics, front: Front, publicUrl: string
 }
 
 /** So many lines of latest builds are shown. */
-const LATEST = 12;
+const MAX_LATEST_ROWS = 12;
 
 /** The latest builds: those of one package and version that ended alike, one after the other, share a line. */
-function latest(builds: readonly EndedBuild[]): Html {
+function latestBuilds(builds: readonly EndedBuild[]): Html {
   if (builds.length === 0)
     return html`<p class="empty">Nothing has been built yet. <a href="${farmPath}">See what waits.</a></p>`;
   return html`<ul class="rows">
-    ${grouped(builds).slice(0, LATEST).map(latestRow)}
+    ${groupBuilds(builds).slice(0, MAX_LATEST_ROWS).map(latestRow)}
   </ul>`;
 }
 
-type Group = readonly [newest: EndedBuild, ...older: EndedBuild[]];
+type BuildGroup = readonly [newest: EndedBuild, ...older: EndedBuild[]];
 
 /** Puts builds of the same package together, at the place of the newest of them. */
-function grouped(builds: readonly EndedBuild[]): readonly Group[] {
+function groupBuilds(builds: readonly EndedBuild[]): readonly BuildGroup[] {
   const groups = new Map<string, [EndedBuild, ...EndedBuild[]]>();
   for (const build of builds) {
     const key = `${build.package} ${stateWord(build)}`;
@@ -103,14 +105,14 @@ function grouped(builds: readonly EndedBuild[]): readonly Group[] {
 const stateWord = ({ status, imported }: EndedBuild): string =>
   !status ? 'failed' : imported ? 'imported' : 'built';
 
-function latestRow([build, ...older]: Group): Html {
+function latestRow([build, ...older]: BuildGroup): Html {
   const word = stateWord(build);
   const sameVersion = older.filter(({ version }) => version === build.version);
   const abis = [...new Set([build, ...sameVersion].map(({ abi }) => abi))].sort();
   const others = new Set(older.map(({ version }) => version));
   others.delete(build.version);
-  const more = others.size === 0 ? '' : ` and ${countOf(others.size, 'other version')}`;
-  const took = build.imported || older.length > 0 ? '' : `in ${duration(build.duration_s)}, `;
+  const more = others.size === 0 ? '' : ` and ${formatQuantity(others.size, 'other version')}`;
+  const took = build.imported || older.length > 0 ? '' : `in ${formatDuration(build.duration_s)}, `;
   return html`<li>
     <a
       class="state ${build.status ? 'built' : 'failed'}"
@@ -121,23 +123,23 @@ function latestRow([build, ...older]: Group): Html {
       ><a class="name" href="project/${build.package}/">${build.package} ${build.version}</a>
       <span class="soft">${abis.join(', ')}${more}</span></span
     >
-    <span class="soft end">${took}${moment(build.built)}</span>
+    <span class="soft end">${took}${timeElement(build.built)}</span>
   </li>`;
 }
 
-function popular(packages: Front['popular']): Html {
+function popularPackages(packages: HomePageData['popular']): Html {
   if (packages.length === 0)
     return html`<p class="empty">
       Nothing has been downloaded yet. <a href="${packagesPath}">All packages</a>
     </p>`;
-  const most = Math.max(...packages.map(([, downloads]) => downloads), 1);
+  const maxDownloads = Math.max(...packages.map(([, downloads]) => downloads), 1);
   return html`<ol class="ranks">
     ${packages.slice(0, 12).map(
       ([name, downloads]) =>
         html`<li>
           <a class="name" href="project/${name}/">${name}</a
-          ><meter min="0" max="${most}" value="${downloads}" aria-hidden="true"></meter
-          ><span class="n">${count(downloads)}<span class="unseen"> downloads in 30 days</span></span>
+          ><meter min="0" max="${maxDownloads}" value="${downloads}" aria-hidden="true"></meter
+          ><span class="n">${formatCount(downloads)}<span class="unseen"> downloads in 30 days</span></span>
         </li>`,
     )}
   </ol>`;

@@ -1,11 +1,11 @@
 import { html, type Html } from './html.js';
-import { typed } from './design.js';
+import { commandBlock } from './design.js';
 
 /** Stands where the farm doesn't know its own address. */
-const UNKNOWN = 'https://this-farm.example/';
+const EXAMPLE_URL = 'https://this-farm.example/';
 
 /** The simple index, as clients are to be told it; `publicUrl` with a slash at its end, or null. */
-export const simpleUrl = (publicUrl: string | null): string => `${publicUrl ?? UNKNOWN}simple/`;
+export const simpleUrl = (publicUrl: string | null): string => `${publicUrl ?? EXAMPLE_URL}simple/`;
 
 /** The host that pip has to be told to trust: one that speaks plain http, unless it is this machine; else undefined. */
 export function trustedHost(indexUrl: string): string | undefined {
@@ -15,7 +15,7 @@ export function trustedHost(indexUrl: string): string | undefined {
 }
 
 /** The line that installs from this farm, and from nowhere else. */
-export function pipLine(indexUrl: string, requirement: string): string {
+export function pipInstallCommand(indexUrl: string, requirement: string): string {
   const host = trustedHost(indexUrl);
   return `pip install --index-url ${indexUrl}${host === undefined ? '' : ` --trusted-host ${host}`} ${requirement}`;
 }
@@ -25,7 +25,7 @@ export function configurations(publicUrl: string | null): readonly (readonly [st
   const url = simpleUrl(publicUrl);
   const host = trustedHost(url);
   return [
-    ['pip, this time', 'in a shell', pipLine(url, 'PACKAGE')],
+    ['pip, this time', 'in a shell', pipInstallCommand(url, 'PACKAGE')],
     [
       'pip, always',
       'in pip.conf (~/.config/pip/pip.conf, or /etc/pip.conf for everybody)',
@@ -48,11 +48,11 @@ export function configurations(publicUrl: string | null): readonly (readonly [st
 export const configurationCards = (publicUrl: string | null): Html =>
   html`<div class="cards">
     ${configurations(publicUrl).map(
-      ([what, where, lines]) =>
+      ([title, where, lines]) =>
         html`<section class="card">
-          <h3>${what}</h3>
+          <h3>${title}</h3>
           <p class="soft">${where}</p>
-          ${typed(lines, what)}
+          ${commandBlock(lines, title)}
         </section>`,
     )}
   </div>`;

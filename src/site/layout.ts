@@ -46,4 +46,4 @@ export const SIBLINGS = ['index.html', 'index.v1_html', 'index.v1_json'] as cons
  * Behind a page's name: the same compressed, for clients that take it so. It is taken away before the page is
  * replaced, and made again when the page has stood still for a while; so where it is, it is the page.
  */
-export const PACKED = '.gz';
+export const GZIP_SUFFIX = '.gz';

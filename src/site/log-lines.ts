@@ -1,54 +1,54 @@
 import { failureClass } from '../states/failure.js';
-import { findCause, ownError } from '../states/failure-cause.js';
-import { withoutSequences } from '../states/sequences.js';
+import { findCause, findBuildError } from '../states/failure-cause.js';
+import { stripTerminalSequences } from '../states/sequences.js';
 
 /** Lines of a log, by number from 1, both ends included. */
-export interface Part {
+export interface LogPart {
   readonly first: number;
   readonly lines: readonly string[];
 }
 
 /** More than a browser shows at ease: of a longer log its parts that matter are shown. */
-const MOST_LINES = 12_000;
-const MOST_CHARS = 1_500_000;
+const MAX_LINES = 12_000;
+const MAX_CHARS = 1_500_000;
 /** Of such a log: so many lines at the beginning, on either side of the one that says why, and at the end. */
-const KEPT = { head: 1000, around: 1500, tail: 3000 };
+const KEPT_LINES = { head: 1000, around: 1500, tail: 3000 };
 /** Longer lines are cut: nobody reads them, and each would be laid out whole. */
-const MOST_OF_LINE = 4000;
+const MAX_LINE_CHARS = 4000;
 /** Signs are looked for in so much of the log's end, where builds say why they end. */
-const LOOKED_AT = 4_000_000;
+const SEARCHED_CHARS = 4_000_000;
 
 /** What the builder says itself in the last line of a log that it gives up. */
-const LAST_WORD = /^piw: \S+ \S+ was not built: (.+)$/;
-const TROUBLE =
+const BUILDER_REASON = /^piw: \S+ \S+ was not built: (.+)$/;
+const ERROR_LINE =
   /\b(?:fatal )?error\b[:!]|\bError: |^Traceback |\bundefined reference\b|^E {2,}|\bFAILED\b|^make.*\*\*\*|^(?:\w+\.)*\w*(?:Error|Exception): /i;
-const WARNING = /\bwarning\b|\bDeprecat/i;
+const WARNING_LINE = /\bwarning\b|\bDeprecat/i;
 
-export interface Log {
-  readonly parts: readonly Part[];
+export interface ParsedLog {
+  readonly parts: readonly LogPart[];
   readonly count: number;
   /** The line that tells why the build failed; undefined for one that succeeded. */
   readonly failing: number | undefined;
   /** What the builder said last: why it failed, in a sentence. */
-  readonly lastWord: string | undefined;
+  readonly builderReason: string | undefined;
 }
 
 /** What of a log is to be shown, and which of its lines tells why it failed. */
-export function readLog(output: string, failed: boolean, its: string | null): Log {
+export function parseLog(output: string, failed: boolean, failureName: string | null): ParsedLog {
   const ends = lineEnds(output);
   const count = ends.length;
   const line = (number: number): string =>
     output.slice(number === 1 ? 0 : (ends[number - 2] ?? 0) + 1, ends[number - 1]);
-  const lastWord = failed ? LAST_WORD.exec(line(count))?.[1] : undefined;
-  const failing = failed && count > 0 ? failingLine(output, ends, its, line) : undefined;
-  const part = (first: number, last: number): Part => ({
+  const builderReason = failed ? BUILDER_REASON.exec(line(count))?.[1] : undefined;
+  const failing = failed && count > 0 ? findFailingLine(output, ends, failureName, line) : undefined;
+  const part = (first: number, last: number): LogPart => ({
     first,
-    lines: Array.from({ length: last - first + 1 }, (_, i) => shortened(line(first + i))),
+    lines: Array.from({ length: last - first + 1 }, (_, i) => shortenLine(line(first + i))),
   });
-  if (count <= MOST_LINES && output.length <= MOST_CHARS)
-    return { parts: count === 0 ? [] : [part(1, count)], count, failing, lastWord };
-  const parts = ranges(count, failing).map(([first, last]) => part(first, last));
-  return { parts: withinLimit(parts, failing), count, failing, lastWord };
+  if (count <= MAX_LINES && output.length <= MAX_CHARS)
+    return { parts: count === 0 ? [] : [part(1, count)], count, failing, builderReason };
+  const parts = visibleRanges(count, failing).map(([first, last]) => part(first, last));
+  return { parts: withinLimit(parts, failing), count, failing, builderReason };
 }
 
 /** Where each line ends; one without an end is a line, too. */
@@ -59,45 +59,46 @@ function lineEnds(output: string): number[] {
   return ends;
 }
 
-const shortened = (line: string): string =>
-  line.length <= MOST_OF_LINE
+const shortenLine = (line: string): string =>
+  line.length <= MAX_LINE_CHARS
     ? line
-    : `${line.slice(0, MOST_OF_LINE)} … ${String(line.length - MOST_OF_LINE)} more characters`;
+    : `${line.slice(0, MAX_LINE_CHARS)} … ${String(line.length - MAX_LINE_CHARS)} more characters`;
 
 /** The beginning, what is around the failing line, and the end, put together where they meet. */
-function ranges(count: number, failing: number | undefined): readonly (readonly [number, number])[] {
-  const wanted: (readonly [number, number])[] = [
-    [1, KEPT.head],
-    ...(failing === undefined ? [] : [[failing - KEPT.around, failing + KEPT.around] as const]),
-    [count - KEPT.tail, count],
+function visibleRanges(count: number, failing: number | undefined): readonly (readonly [number, number])[] {
+  const wantedRanges: (readonly [number, number])[] = [
+    [1, KEPT_LINES.head],
+    ...(failing === undefined ? [] : [[failing - KEPT_LINES.around, failing + KEPT_LINES.around] as const]),
+    [count - KEPT_LINES.tail, count],
   ];
   const merged: [number, number][] = [];
-  for (const [from, to] of [...wanted].sort(([a], [b]) => a - b)) {
+  for (const [from, to] of [...wantedRanges].sort(([a], [b]) => a - b)) {
     const [first, last] = [Math.max(1, from), Math.min(count, to)];
-    const before = merged.at(-1);
-    if (before && first <= before[1] + 1) before[1] = Math.max(before[1], last);
+    const previous = merged.at(-1);
+    if (previous && first <= previous[1] + 1) previous[1] = Math.max(previous[1], last);
     else if (first <= last) merged.push([first, last]);
   }
   return merged;
 }
 
 /** Where lines are so long that even these are too much, each part keeps what is next to what matters in it. */
-function withinLimit(parts: readonly Part[], failing: number | undefined): readonly Part[] {
-  const each = MOST_CHARS / Math.max(1, parts.length);
+function withinLimit(parts: readonly LogPart[], failing: number | undefined): readonly LogPart[] {
+  const charsPerPart = MAX_CHARS / Math.max(1, parts.length);
   return parts.map((part, i) => {
     const size = part.lines.reduce((sum, line) => sum + line.length, 0);
-    if (size <= each) return part;
+    if (size <= charsPerPart) return part;
     const middle =
       failing !== undefined && failing >= part.first && failing < part.first + part.lines.length
         ? failing - part.first
         : i === 0
           ? 0
           : part.lines.length - 1;
-    let [from, to, room] = [middle, middle + 1, each - (part.lines[middle]?.length ?? 0)];
-    for (let grown = true; grown && room > 0;) {
+    let [from, to, budget] = [middle, middle + 1, charsPerPart - (part.lines[middle]?.length ?? 0)];
+    for (let grown = true; grown && budget > 0;) {
       grown = false;
-      if (from > 0) [from, room, grown] = [from - 1, room - (part.lines[from - 1]?.length ?? 0), true];
-      if (to < part.lines.length) [to, room, grown] = [to + 1, room - (part.lines[to]?.length ?? 0), true];
+      if (from > 0) [from, budget, grown] = [from - 1, budget - (part.lines[from - 1]?.length ?? 0), true];
+      if (to < part.lines.length)
+        [to, budget, grown] = [to + 1, budget - (part.lines[to]?.length ?? 0), true];
     }
     return { first: part.first + from, lines: part.lines.slice(from, to) };
   });
@@ -107,38 +108,38 @@ function withinLimit(parts: readonly Part[], failing: number | undefined): reado
  * The line by which the builder knew that failure: that of its sign, else the build's own last error, else the last
  * one.
  */
-function failingLine(
+function findFailingLine(
   output: string,
   ends: readonly number[],
-  its: string | null,
+  failureName: string | null,
   line: (number: number) => string,
 ): number {
-  const found = failureClass(its);
+  const failure = failureClass(failureName);
   // From the beginning of a line on, so that lines can be counted.
-  const from = output.length <= LOOKED_AT ? 0 : output.indexOf('\n', output.length - LOOKED_AT) + 1;
+  const from = output.length <= SEARCHED_CHARS ? 0 : output.indexOf('\n', output.length - SEARCHED_CHARS) + 1;
   // The builder's own last line quotes the one that is looked for.
-  const to = LAST_WORD.test(line(ends.length)) ? (ends.at(-2) ?? 0) : undefined;
-  const looked = withoutSequences(output.slice(from, to));
+  const to = BUILDER_REASON.test(line(ends.length)) ? (ends.at(-2) ?? 0) : undefined;
+  const searched = stripTerminalSequences(output.slice(from, to));
   const lineOf = (at: number): number =>
-    (from === 0 ? 0 : numberAt(ends, from - 1)) + linesBefore(looked, at) + 1;
-  const cause = findCause(looked, (sign) => sign.failureClass === found);
+    (from === 0 ? 0 : lineNumberAt(ends, from - 1)) + countLinesBefore(searched, at) + 1;
+  const cause = findCause(searched, (sign) => sign.failureClass === failure);
   if (cause) return lineOf(cause.match.index);
   const last = ends.length;
-  const own = LAST_WORD.test(line(last)) ? last - 1 : last;
+  const lastBuildLine = BUILDER_REASON.test(line(last)) ? last - 1 : last;
   // Of these it is known that the end of the log shows what it was at.
-  if (['timeout', 'silent', 'killed', 'log-limit'].includes(found)) return Math.max(1, own);
-  const error = ownError(looked);
-  return error ? lineOf(error.at) : Math.max(1, own);
+  if (['timeout', 'silent', 'killed', 'log-limit'].includes(failure)) return Math.max(1, lastBuildLine);
+  const error = findBuildError(searched);
+  return error ? lineOf(error.at) : Math.max(1, lastBuildLine);
 }
 
-function linesBefore(text: string, place: number): number {
+function countLinesBefore(text: string, position: number): number {
   let lines = 0;
-  for (let at = text.indexOf('\n'); at >= 0 && at < place; at = text.indexOf('\n', at + 1)) lines += 1;
+  for (let at = text.indexOf('\n'); at >= 0 && at < position; at = text.indexOf('\n', at + 1)) lines += 1;
   return lines;
 }
 
 /** The number of the line that a place is in. */
-function numberAt(ends: readonly number[], at: number): number {
+function lineNumberAt(ends: readonly number[], at: number): number {
   let [low, high] = [0, ends.length - 1];
   while (low < high) {
     const middle = (low + high) >> 1;
@@ -150,9 +151,9 @@ function numberAt(ends: readonly number[], at: number): number {
 
 /** What a line looks like: an error, a warning, a step of pip's, or anything else. */
 export function lineKind(line: string): 'error' | 'warning' | 'step' | undefined {
-  const start = withoutSequences(line.slice(0, 500));
-  if (TROUBLE.test(start)) return 'error';
-  if (WARNING.test(start)) return 'warning';
+  const start = stripTerminalSequences(line.slice(0, 500));
+  if (ERROR_LINE.test(start)) return 'error';
+  if (WARNING_LINE.test(start)) return 'warning';
   return /^(?:\S|piw: )/.test(start) &&
     /^(?:Collecting|Building|Created|Looking in|Preparing|Getting|Installing|Downloading|Successfully|Saved|piw:|\$ )/.test(
       start,
@@ -167,4 +168,4 @@ const NOISE =
 
 /** Returns true for a line that only keeps readers from the log of the build. */
 export const isNoise = (line: string): boolean =>
-  NOISE.test(withoutSequences(line.slice(line.lastIndexOf('\r', line.length - 2) + 1).slice(0, 500)));
+  NOISE.test(stripTerminalSequences(line.slice(line.lastIndexOf('\r', line.length - 2) + 1).slice(0, 500)));

@@ -14,57 +14,57 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
 import { codeOf } from '../wheels/disk.js';
-import { guarded, removeTemporary, writeTemporary } from './atomic.js';
-import { tidyPypi } from './pypi-files.js';
-import { PACKED, projectPath, simplePath } from './layout.js';
+import { withDiskErrors, removeStaleTemporaries, writeTemporary } from './atomic.js';
+import { removeStalePypi } from './pypi-files.js';
+import { GZIP_SUFFIX, projectPath, simplePath } from './layout.js';
 
-const compress = promisify(gzip);
+const gzipAsync = promisify(gzip);
 /** What is smaller fits into one packet as it is, bytes. */
-const WORTH_IT = 1400;
+const MIN_COMPRESSIBLE_BYTES = 1400;
 
 /**
  * Makes the compressed forms of a package's pages, or (null) of the root's, for servers that send them as they
  * stand; not of index.v1_html, which hardly any client asks for. What is replaced meanwhile gets none. What is as it
  * was isn't compressed again. What a package's PyPI JSON was before is removed.
  */
-export async function pack(outputPath: string, name: string | null): Promise<void> {
+export async function compressPages(outputPath: string, name: string | null): Promise<void> {
   const index = join(outputPath, simplePath(name ?? undefined));
   const folders: [folder: string, files: string[]][] = [[index, ['index.html', 'index.v1_json']]];
   if (name !== null) {
     const project = join(outputPath, projectPath(name));
     folders.push([project, ['index.html']], [join(project, 'json'), ['index.json']]);
   }
-  if (name !== null) tidyPypi(outputPath, name);
+  if (name !== null) removeStalePypi(outputPath, name);
   for (const [folder, files] of folders) {
     if (!existsSync(folder)) continue;
-    for (const file of files) await packFile(join(folder, file));
-    removeTemporary(folder);
+    for (const file of files) await compressPage(join(folder, file));
+    removeStaleTemporaries(folder);
   }
 }
 
-async function packFile(path: string): Promise<void> {
-  const page = guarded(path, () => read(path));
-  if (!page || page.bytes.length < WORTH_IT || existsSync(path + PACKED)) return;
-  const temporary = writeTemporary(path, await compress(page.bytes, { level: 6 }));
-  guarded(path, () => {
+async function compressPage(path: string): Promise<void> {
+  const page = withDiskErrors(path, () => readPage(path));
+  if (!page || page.bytes.length < MIN_COMPRESSIBLE_BYTES || existsSync(path + GZIP_SUFFIX)) return;
+  const temporary = writeTemporary(path, await gzipAsync(page.bytes, { level: 6 }));
+  withDiskErrors(path, () => {
     try {
       const { mtimeMs } = page.stats;
       utimesSync(temporary, mtimeMs / 1000, mtimeMs / 1000);
       // If this took too long, another has the page by now: what is compressed here would be in its place for good.
-      if (isStill(path, page.stats)) renameSync(temporary, path + PACKED);
+      if (isUnchanged(path, page.stats)) renameSync(temporary, path + GZIP_SUFFIX);
     } finally {
       rmSync(temporary, { force: true });
     }
-    if (!isStill(path, page.stats)) rmSync(path + PACKED, { force: true });
+    if (!isUnchanged(path, page.stats)) rmSync(path + GZIP_SUFFIX, { force: true });
   });
 }
 
-function isStill(path: string, { ino, mtimeMs }: Stats): boolean {
-  const now = statSync(path, { throwIfNoEntry: false });
-  return now?.ino === ino && now.mtimeMs === mtimeMs;
+function isUnchanged(path: string, { ino, mtimeMs }: Stats): boolean {
+  const current = statSync(path, { throwIfNoEntry: false });
+  return current?.ino === ino && current.mtimeMs === mtimeMs;
 }
 
-function read(path: string): { bytes: Buffer; stats: Stats } | undefined {
+function readPage(path: string): { bytes: Buffer; stats: Stats } | undefined {
   let file: number;
   try {
     file = openSync(path, 'r');

@@ -1,7 +1,7 @@
 /** Text is turned into bytes in pieces of about so many characters. */
-const PIECE = 8192;
+const FLUSH_CHARS = 8192;
 /** Room that is kept for the next page, bytes; what a larger one needs is given back. */
-const KEPT = 4 * 1024 * 1024;
+const MAX_RETAINED_BYTES = 4 * 1024 * 1024;
 
 /**
  * A page on its way to the disk, as bytes. Of a page with a thousand files, half the time that it takes to be
@@ -14,7 +14,7 @@ export class PageBuffer {
 
   add(text: string): void {
     this.#text += text;
-    if (this.#text.length >= PIECE) this.#flush();
+    if (this.#text.length >= FLUSH_CHARS) this.#flush();
   }
 
   /** How many bytes it has by now. */
@@ -32,13 +32,13 @@ export class PageBuffer {
   clear(): void {
     this.#text = '';
     this.#length = 0;
-    if (this.#bytes.length > KEPT) this.#bytes = Buffer.allocUnsafeSlow(KEPT);
+    if (this.#bytes.length > MAX_RETAINED_BYTES) this.#bytes = Buffer.allocUnsafeSlow(MAX_RETAINED_BYTES);
   }
 
   #flush(): void {
-    const most = this.#length + this.#text.length * 3;
-    if (most > this.#bytes.length) {
-      const larger = Buffer.allocUnsafeSlow(most * 2);
+    const maxLength = this.#length + this.#text.length * 3;
+    if (maxLength > this.#bytes.length) {
+      const larger = Buffer.allocUnsafeSlow(maxLength * 2);
       this.#bytes.copy(larger, 0, 0, this.#length);
       this.#bytes = larger;
     }

@@ -1,12 +1,12 @@
 import type { Project, ProjectVersion, VersionOnTarget } from '../protocols/oracle.js';
-import { parseTarget, pythonOf } from '../wheels/tags.js';
+import { parseTarget, pythonVersionOf } from '../wheels/tags.js';
 import { admits } from '../wheels/versions.js';
-import { STATES } from './design.js';
+import { STATE_LABELS } from './design.js';
 import { failureSentence, reasonSentence } from './failures.js';
-import { countOf, day, escape } from './html.js';
+import { formatQuantity, formatDay, escape } from './html.js';
 import { logPath } from './layout.js';
 import type { PageBuffer } from './page-buffer.js';
-import { AT_ONCE, PROJECT_ROOT as ROOT, isImported } from './project-files.js';
+import { VISIBLE_VERSIONS, PROJECT_ROOT as ROOT, isImported } from './project-files.js';
 
 interface Column {
   readonly abi: string;
@@ -16,12 +16,12 @@ interface Column {
 /** Adds versions × targets, and under each version why something isn't there. */
 export function addMatrix(project: Project, page: PageBuffer): void {
   const columns: Column[] = [];
-  const places = new Map<string, number>();
+  const columnIndexes = new Map<string, number>();
   for (const { targets } of project.versions)
     for (const { abi, platform } of targets) {
       const key = `${abi} ${platform}`;
-      if (places.has(key)) continue;
-      places.set(key, columns.length);
+      if (columnIndexes.has(key)) continue;
+      columnIndexes.set(key, columns.length);
       columns.push({ abi, platform });
     }
   const imported = new Set(project.files.filter(isImported).map(({ filename }) => filename));
@@ -36,15 +36,15 @@ export function addMatrix(project: Project, page: PageBuffer): void {
     page.add(
       `<div class="scroll" tabindex="0" role="region" aria-label="${label}"><table class="matrix"><thead><tr><th scope="col">version</th><th scope="col">released</th>${header}</tr></thead><tbody>\n`,
     );
-    for (const version of versions) page.add(versionRow(project, version, columns, places, imported));
+    for (const version of versions) page.add(versionRow(project, version, columns, columnIndexes, imported));
     page.add('</tbody></table></div>');
   };
   if (platforms.size === 1 && columns[0])
     page.add(`<p class="soft">All for ${escape(columns[0].platform)}.</p>`);
-  table(project.versions.slice(0, AT_ONCE), 'Versions and what they are built for');
-  const older = project.versions.slice(AT_ONCE);
+  table(project.versions.slice(0, VISIBLE_VERSIONS), 'Versions and what they are built for');
+  const older = project.versions.slice(VISIBLE_VERSIONS);
   if (older.length === 0) return;
-  page.add(`<details class="older"><summary>${countOf(older.length, 'older version')}</summary>`);
+  page.add(`<details class="older"><summary>${formatQuantity(older.length, 'older version')}</summary>`);
   table(older, 'Older versions and what they are built for');
   page.add('</details>');
 }
@@ -53,43 +53,43 @@ function versionRow(
   project: Project,
   version: ProjectVersion,
   columns: readonly Column[],
-  places: ReadonlyMap<string, number>,
+  columnIndexes: ReadonlyMap<string, number>,
   imported: ReadonlySet<string>,
 ): string {
   const { targets, yanked, skip, has_sdist, released } = version;
   let cells = '';
-  let place = 0;
-  let why = '';
+  let columnIndex = 0;
+  let explanation = '';
   for (const target of targets) {
     // They come in the order of the columns; one that isn't there is an empty cell.
-    const column = columns[place];
+    const column = columns[columnIndex];
     if (column?.abi !== target.abi || column.platform !== target.platform) {
-      const its = places.get(`${target.abi} ${target.platform}`) ?? place;
-      for (; place < its; place += 1) cells += '<td></td>';
+      const targetIndex = columnIndexes.get(`${target.abi} ${target.platform}`) ?? columnIndex;
+      for (; columnIndex < targetIndex; columnIndex += 1) cells += '<td></td>';
     }
-    place += 1;
+    columnIndex += 1;
     cells += cell(project, version, target, imported);
     if (target.failure_class !== null && (target.state === 'failed' || target.held_until !== null))
-      why ||= reasons(targets);
+      explanation ||= failureReasons(targets);
   }
-  for (; place < columns.length; place += 1) cells += '<td></td>';
-  const here = targets.some(({ state }) => state === 'built');
-  let marks = '';
+  for (; columnIndex < columns.length; columnIndex += 1) cells += '<td></td>';
+  const isBuilt = targets.some(({ state }) => state === 'built');
+  let badges = '';
   if (yanked !== null) {
-    marks += '<b class="badge failed">yanked</b>';
-    if (yanked !== '') why = `Yanked: ${escape(yanked)}<br>${why}`;
+    badges += '<b class="badge failed">yanked</b>';
+    if (yanked !== '') explanation = `Yanked: ${escape(yanked)}<br>${explanation}`;
   }
   if (skip !== null) {
-    marks += '<b class="badge none">skipped</b>';
-    why = `Not built${here ? ' again' : ''} because it is skipped: ${escape(skip)}<br>${why}`;
-  } else if (!has_sdist && !here) {
-    marks += '<b class="badge none">no source</b>';
-    why = `Not built because it was published without source.<br>${why}`;
+    badges += '<b class="badge none">skipped</b>';
+    explanation = `Not built${isBuilt ? ' again' : ''} because it is skipped: ${escape(skip)}<br>${explanation}`;
+  } else if (!has_sdist && !isBuilt) {
+    badges += '<b class="badge none">no source</b>';
+    explanation = `Not built because it was published without source.<br>${explanation}`;
   }
-  const row = `<tr><th scope="row">${escape(version.version)}${marks}</th><td class="n">${released === null ? '' : day(released)}</td>${cells}</tr>\n`;
-  return why === ''
+  const row = `<tr><th scope="row">${escape(version.version)}${badges}</th><td class="n">${released === null ? '' : formatDay(released)}</td>${cells}</tr>\n`;
+  return explanation === ''
     ? row
-    : `${row}<tr class="why"><td colspan="${String(columns.length + 2)}"><div>${why.replace(/<br>$/, '')}</div></td></tr>\n`;
+    : `${row}<tr class="why"><td colspan="${String(columns.length + 2)}"><div>${explanation.replace(/<br>$/, '')}</div></td></tr>\n`;
 }
 
 function cell(
@@ -100,58 +100,58 @@ function cell(
 ): string {
   if (state === 'built' && filename !== null && imported.has(filename))
     return `<td class="built">imported</td>`;
-  const words = state === 'none' ? notBuilt(project, version, abi, platform) : STATES[state];
-  if (build_id === null) return `<td class="${state}">${words}</td>`;
-  return `<td class="${state}"><a href="${ROOT}${logPath(build_id)}${state === 'failed' ? '#why' : ''}">${words}</a></td>`;
+  const label = state === 'none' ? notBuiltLabel(project, version, abi, platform) : STATE_LABELS[state];
+  if (build_id === null) return `<td class="${state}">${label}</td>`;
+  return `<td class="${state}"><a href="${ROOT}${logPath(build_id)}${state === 'failed' ? '#why' : ''}">${label}</a></td>`;
 }
 
 /** Why nothing is to be built of a version for a target. */
-function notBuilt(project: Project, version: ProjectVersion, abi: string, platform: string): string {
+function notBuiltLabel(project: Project, version: ProjectVersion, abi: string, platform: string): string {
   if (version.skip !== null || project.skip !== null) return 'skipped';
   if (version.yanked !== null) return 'yanked';
   if (!version.has_sdist)
     return version.targets.some(({ state }) => state === 'built') ? 'no wheel' : 'no source';
-  if (version.requires_python !== null && !isFor(version.requires_python, abi, platform))
+  if (version.requires_python !== null && !supportsTarget(version.requires_python, abi, platform))
     return 'other Python';
-  return STATES.none;
+  return STATE_LABELS.none;
 }
 
 /** What was found out about requires-python and a target: projects repeat a few of them for all their versions. */
-const known = new Map<string, boolean>();
+const supportCache = new Map<string, boolean>();
 
-function isFor(specifier: string, abi: string, platform: string): boolean {
+function supportsTarget(specifier: string, abi: string, platform: string): boolean {
   const key = `${abi} ${specifier}`;
-  const found = known.get(key);
-  if (found !== undefined) return found;
-  if (known.size > 5000) known.clear();
-  const answer = admits(specifier, pythonOf(parseTarget(abi, platform)));
-  known.set(key, answer);
-  return answer;
+  const cached = supportCache.get(key);
+  if (cached !== undefined) return cached;
+  if (supportCache.size > 5000) supportCache.clear();
+  const supported = admits(specifier, pythonVersionOf(parseTarget(abi, platform)));
+  supportCache.set(key, supported);
+  return supported;
 }
 
 /** Why builds failed: targets with the same reason together, each with its log. */
-function reasons(targets: readonly VersionOnTarget[]): string {
-  const classes = new Map<string, VersionOnTarget[]>();
+function failureReasons(targets: readonly VersionOnTarget[]): string {
+  const groups = new Map<string, VersionOnTarget[]>();
   for (const target of targets) {
     if (target.failure_class === null || (target.state !== 'failed' && target.held_until === null)) continue;
     const key = JSON.stringify([target.failure_class, target.reason]);
-    const alike = classes.get(key);
-    if (alike) alike.push(target);
-    else classes.set(key, [target]);
+    const group = groups.get(key);
+    if (group) group.push(target);
+    else groups.set(key, [target]);
   }
-  return [...classes.values()]
-    .map((alike) => {
-      const { failure_class = null, reason = null } = alike[0] ?? {};
-      const said = reason === null ? '' : `${escape(reasonSentence(reason))} `;
-      const logs = alike
+  return [...groups.values()]
+    .map((group) => {
+      const { failure_class = null, reason = null } = group[0] ?? {};
+      const reasonText = reason === null ? '' : `${escape(reasonSentence(reason))} `;
+      const logs = group
         .filter(({ build_id }) => build_id !== null)
         .map(
           ({ build_id, abi }) => `<a href="${ROOT}${logPath(build_id ?? 0)}#why">Log of ${escape(abi)}</a>`,
         );
-      const held = Math.max(...alike.map(({ held_until }) => held_until ?? 0));
-      const again =
-        held === 0 ? '' : ` It is tried again after ${new Date(held).toISOString().slice(11, 16)} UTC.`;
-      return `<b>${alike.map(({ abi }) => escape(abi)).join(', ')}</b> ${said}${escape(failureSentence(failure_class))}${again} ${logs.join(' ')}`;
+      const retryAt = Math.max(...group.map(({ held_until }) => held_until ?? 0));
+      const retryText =
+        retryAt === 0 ? '' : ` It is tried again after ${new Date(retryAt).toISOString().slice(11, 16)} UTC.`;
+      return `<b>${group.map(({ abi }) => escape(abi)).join(', ')}</b> ${reasonText}${escape(failureSentence(failure_class))}${retryText} ${logs.join(' ')}`;
     })
     .join('<br>');
 }

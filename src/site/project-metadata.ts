@@ -1,10 +1,10 @@
 import type { CoreMetadata } from '../protocols/fields.js';
 import type { Project } from '../protocols/oracle.js';
-import { countOf, html, type Html } from './html.js';
-import type { Offered } from './project-files.js';
+import { formatQuantity, html, type Html } from './html.js';
+import type { OfferedFiles } from './project-files.js';
 
 /** More requirements than these are folded away. */
-const REQUIREMENTS_IN_SIGHT = 8;
+const MAX_VISIBLE_REQUIREMENTS = 8;
 
 /** What the METADATA of a project's newest wheel says, and the version that the wheel is of. */
 export interface NewestMetadata extends CoreMetadata {
@@ -12,7 +12,7 @@ export interface NewestMetadata extends CoreMetadata {
 }
 
 /** Returns the metadata of the newest wheel whose METADATA was read, an unyanked one if there is any. */
-export function newestMetadata(project: Project, offered: Offered): NewestMetadata | undefined {
+export function newestMetadata(project: Project, offered: OfferedFiles): NewestMetadata | undefined {
   let yanked: NewestMetadata | undefined;
   for (const version of project.versions) {
     const metadata = offered.get(version.version)?.find((file) => file.core_metadata !== null)?.core_metadata;
@@ -25,7 +25,7 @@ export function newestMetadata(project: Project, offered: Offered): NewestMetada
 }
 
 /** The project's own links. They lead elsewhere, and this site vouches for none of them. */
-export const projectLinks = ({ links }: NewestMetadata): Html =>
+export const linksSection = ({ links }: NewestMetadata): Html =>
   links.length === 0
     ? html``
     : html`<h2 class="minor" id="links">Links</h2>
@@ -37,13 +37,13 @@ export const projectLinks = ({ links }: NewestMetadata): Html =>
         </ul>`;
 
 /** What the newest wheel requires, folded away where there is much of it. */
-export function requirements({ version, requires }: NewestMetadata): Html {
+export function requirementsSection({ version, requires }: NewestMetadata): Html {
   if (requires.length === 0) return html`<p class="soft">Version ${version} requires no other package.</p>`;
   const list = html`<ul class="requires">
     ${requires.map((requirement) => html`<li><code>${requirement}</code></li>`)}
   </ul>`;
-  const title = `Version ${version} requires ${countOf(requires.length, 'package')}`;
-  return requires.length <= REQUIREMENTS_IN_SIGHT
+  const title = `Version ${version} requires ${formatQuantity(requires.length, 'package')}`;
+  return requires.length <= MAX_VISIBLE_REQUIREMENTS
     ? html`<h2 class="minor">${title}</h2>
         ${list}`
     : html`<details class="requirements">

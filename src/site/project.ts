@@ -1,102 +1,109 @@
 import type { Project, ProjectFile, ProjectVersion, VersionOnTarget } from '../protocols/oracle.js';
-import { page, typed } from './design.js';
+import { renderPage, commandBlock } from './design.js';
 import { failureSentence, reasonSentence } from './failures.js';
-import { bytes, count, day, html, raw, type Html } from './html.js';
-import { pipLine, simpleUrl } from './install.js';
+import { formatBytes, formatCount, formatDay, html, raw, type Html } from './html.js';
+import { pipInstallCommand, simpleUrl } from './install.js';
 import { farmPath, logPath, projectPath } from './layout.js';
 import type { PageBuffer } from './page-buffer.js';
-import { PROJECT_ROOT as ROOT, addFiles, byVersion, type Offered } from './project-files.js';
+import { PROJECT_ROOT as ROOT, addFiles, filesByVersion, type OfferedFiles } from './project-files.js';
 import { addMatrix } from './project-matrix.js';
-import { newestMetadata, projectLinks, requirements, type NewestMetadata } from './project-metadata.js';
+import {
+  newestMetadata,
+  linksSection,
+  requirementsSection,
+  type NewestMetadata,
+} from './project-metadata.js';
 
 /** Stands in the page for what is added to it row by row. No text has it, for all of it is escaped. */
-const HERE = '<!-- here -->';
+const PLACEHOLDER = '<!-- here -->';
 
 /**
  * Adds the page of a project. Large ones have thousands of cells and files, so what is there once for each of them is
  * put together by hand, each value escaped in its place, and goes straight into the buffer (measured in test/bench).
  */
-export function projectHtml(project: Project, publicUrl: string | null, into: PageBuffer): void {
+export function projectHtml(project: Project, publicUrl: string | null, output: PageBuffer): void {
   const { package: name } = project;
-  const offered: Offered = project.status === 'quarantined' ? new Map() : byVersion(project.files);
+  const offered: OfferedFiles = project.status === 'quarantined' ? new Map() : filesByVersion(project.files);
   const newest = project.versions.find(({ version, yanked }) => yanked === null && offered.has(version));
   const metadata = newestMetadata(project, offered);
   const description = metadata?.summary ?? project.description;
-  const [before = '', between = '', after = ''] = page(
+  const [before = '', between = '', after = ''] = renderPage(
     {
       title: `${name} – piw`,
       description: description ?? `Wheels of ${name}, built from source.`,
       root: ROOT,
       publicUrl,
       path: `${projectPath(name)}/index.html`,
-      at: 'packages',
+      section: 'packages',
       kind: 'project',
     },
     html`<h1>${name}${newest && html` <span class="version">${newest.version}</span>`}</h1>
-      ${description !== null && html`<p class="lead">${description}</p>`} ${verdict(project, newest)}
+      ${description !== null && html`<p class="lead">${description}</p>`} ${statusNotice(project, newest)}
       <div class="two uneven">
-        <div>${install(project, offered, newest, publicUrl)} ${metadata && requirements(metadata)}</div>
+        <div>
+          ${installSection(project, offered, newest, publicUrl)} ${metadata && requirementsSection(metadata)}
+        </div>
         ${facts(project, offered, metadata)}
       </div>
       <section aria-labelledby="versions">
         <h2 id="versions">Versions</h2>
-        ${raw(HERE)}
+        ${raw(PLACEHOLDER)}
       </section>
       <section aria-labelledby="files">
         <h2 id="files">Files</h2>
-        ${raw(HERE)}
+        ${raw(PLACEHOLDER)}
       </section>`,
-  ).split(HERE);
-  into.add(before);
-  if (project.versions.length > 0) addMatrix(project, into);
-  else into.add('<p class="empty">The index has told of no version yet.</p>');
-  into.add(between);
-  if (offered.size > 0) addFiles(project, offered, into);
-  else into.add('<p class="empty">There is no wheel of it here.</p>');
-  into.add(after);
+  ).split(PLACEHOLDER);
+  output.add(before);
+  if (project.versions.length > 0) addMatrix(project, output);
+  else output.add('<p class="empty">The index has told of no version yet.</p>');
+  output.add(between);
+  if (offered.size > 0) addFiles(project, offered, output);
+  else output.add('<p class="empty">There is no wheel of it here.</p>');
+  output.add(after);
 }
 
 /** In a sentence: is it here, and if not, why not? */
-function verdict(project: Project, newest: ProjectVersion | undefined): Html {
+function statusNotice(project: Project, newest: ProjectVersion | undefined): Html {
   const notice = (kind: string, text: Html) => html`<p class="notice ${kind}">${text}</p>`;
-  const of = project.versions.find(({ yanked, skip }) => yanked === null && skip === null);
-  const states = (its: VersionOnTarget['state']) =>
-    (of?.targets ?? []).filter(({ state }) => state === its).map(({ abi }) => abi);
-  const abis = (its: VersionOnTarget['state']) => [...new Set(states(its))].join(', ');
-  const failed = of?.targets.find(({ state }) => state === 'failed');
+  const latest = project.versions.find(({ yanked, skip }) => yanked === null && skip === null);
+  const abisInState = (its: VersionOnTarget['state']) =>
+    (latest?.targets ?? []).filter(({ state }) => state === its).map(({ abi }) => abi);
+  const abis = (its: VersionOnTarget['state']) => [...new Set(abisInState(its))].join(', ');
+  const failed = latest?.targets.find(({ state }) => state === 'failed');
   return html`${project.status === 'quarantined' && notice('failed', html`<b>Quarantined.</b> The index suspects it of doing harm, so nothing of it is offered or built until that is cleared.`)}
   ${(project.status === 'archived' || project.status === 'deprecated') && notice('waiting', html`<b>This project is ${project.status}.</b> Its people say not to expect new releases. What is here stays.`)}
   ${project.skip !== null && notice('none', html`<b>It is not built here:</b> ${project.skip}`)}
   ${
     project.status !== 'quarantined' &&
     project.skip === null &&
-    of &&
-    (of.version === newest?.version
+    latest &&
+    (latest.version === newest?.version
       ? failed &&
         notice(
           'building',
-          html`The newest version, ${of.version}, is built for ${abis('built')}, and failed for
+          html`The newest version, ${latest.version}, is built for ${abis('built')}, and failed for
             ${abis('failed')}: <a href="#versions">why</a>.`,
         )
       : failed
         ? notice(
             'failed',
-            html`<b>The newest version, ${of.version}, is not here.</b>
+            html`<b>The newest version, ${latest.version}, is not here.</b>
               ${failed.reason !== null && html`${reasonSentence(failed.reason)} `}${failureSentence(failed.failure_class)}
               ${failed.build_id !== null && logLink(failed.build_id, failed.abi)}`,
           )
-        : states('building').length > 0
-          ? notice('building', html`The newest version, ${of.version}, is being built just now.`)
-          : states('waiting').length > 0
+        : abisInState('building').length > 0
+          ? notice('building', html`The newest version, ${latest.version}, is being built just now.`)
+          : abisInState('waiting').length > 0
             ? notice(
                 'waiting',
-                html`The newest version, ${of.version}, waits to be built.
+                html`The newest version, ${latest.version}, waits to be built.
                   <a href="${ROOT}${farmPath}">See the queue.</a>`,
               )
-            : !of.has_sdist &&
+            : !latest.has_sdist &&
               notice(
                 'none',
-                html`The newest version, ${of.version}, was published without source, so it can’t be built
+                html`The newest version, ${latest.version}, was published without source, so it can’t be built
                 here.`,
               ))
   }`;
@@ -105,52 +112,55 @@ function verdict(project: Project, newest: ProjectVersion | undefined): Html {
 const logLink = (build: number, abi: string): Html =>
   html`<a href="${ROOT}${logPath(build)}#why">Log of ${abi}</a>`;
 
-function install(
+function installSection(
   { package: name }: Project,
-  offered: Offered,
+  offered: OfferedFiles,
   newest: ProjectVersion | undefined,
   publicUrl: string | null,
 ): Html {
   if (offered.size === 0) return html``;
-  const needed = wanted(newest ? (offered.get(newest.version) ?? []) : []);
+  const needed = systemDependencies(newest ? (offered.get(newest.version) ?? []) : []);
   return html`<h2>Install</h2>
-    ${typed(pipLine(simpleUrl(publicUrl), name), 'To install it')}
+    ${commandBlock(pipInstallCommand(simpleUrl(publicUrl), name), 'To install it')}
     ${
       needed.apt.length > 0 &&
       html`<p>Its wheels use libraries of the system. On Debian, Ubuntu or Raspberry Pi OS:</p>
-        ${typed(`sudo apt install ${needed.apt.join(' ')}`, 'To install what it needs')}`
+        ${commandBlock(`sudo apt install ${needed.apt.join(' ')}`, 'To install what it needs')}`
     }
     ${needed.others.length > 0 && html`<p class="soft">No package is known to have these, which it needs too: ${needed.others.join(', ')}</p>`}
     <p class="soft">uv and Poetry: see <a href="${ROOT}#use">how to use this farm</a>.</p>`;
 }
 
 /** What the files need of the system: Debian's packages, and libraries that no package is known to have. */
-function wanted(files: readonly ProjectFile[]): { readonly apt: string[]; readonly others: string[] } {
-  const all = (system: string) =>
+function systemDependencies(files: readonly ProjectFile[]): {
+  readonly apt: string[];
+  readonly others: string[];
+} {
+  const packagesFor = (system: string) =>
     [...new Set(files.flatMap(({ dependencies }) => dependencies[system] ?? []))].sort();
-  return { apt: all('apt'), others: all('') };
+  return { apt: packagesFor('apt'), others: packagesFor('') };
 }
 
 /** Some projects put the whole text of their licence where its name belongs. */
-const LICENSE_CHARS = 120;
-function shortened(license: string): string {
+const MAX_LICENSE_CHARS = 120;
+function shortenLicense(license: string): string {
   const line = license.replace(/\s+/g, ' ').trim();
-  return line.length <= LICENSE_CHARS ? line : `${line.slice(0, LICENSE_CHARS)}…`;
+  return line.length <= MAX_LICENSE_CHARS ? line : `${line.slice(0, MAX_LICENSE_CHARS)}…`;
 }
 
-function facts(project: Project, offered: Offered, metadata: NewestMetadata | undefined): Html {
+function facts(project: Project, offered: OfferedFiles, metadata: NewestMetadata | undefined): Html {
   let [wheels, size] = [0, 0];
   for (const files of offered.values())
     for (const file of files) [wheels, size] = [wheels + 1, size + file.filesize];
   const [latest] = project.versions;
   const rows: readonly (readonly [string, Html])[] = [
-    ['downloads in 30 days', html`${count(project.downloads_last_month)}`],
-    ['downloads', html`${count(project.downloads)}`],
-    ['wheels', html`${count(wheels)}${wheels > 0 && ` (${bytes(size)})`}`],
-    ['versions', html`${count(project.versions.length)}`],
+    ['downloads in 30 days', html`${formatCount(project.downloads_last_month)}`],
+    ['downloads', html`${formatCount(project.downloads)}`],
+    ['wheels', html`${formatCount(wheels)}${wheels > 0 && ` (${formatBytes(size)})`}`],
+    ['versions', html`${formatCount(project.versions.length)}`],
     [
       'newest release',
-      html`${latest === undefined || latest.released === null ? '–' : day(latest.released)}`,
+      html`${latest === undefined || latest.released === null ? '–' : formatDay(latest.released)}`,
     ],
   ];
   const license = metadata?.license ?? null;
@@ -167,11 +177,11 @@ function facts(project: Project, offered: Offered, metadata: NewestMetadata | un
         license !== null &&
         html`<div class="text">
           <dt>licence</dt>
-          <dd>${shortened(license)}</dd>
+          <dd>${shortenLicense(license)}</dd>
         </div>`
       }
     </dl>
-    ${metadata && projectLinks(metadata)}
+    ${metadata && linksSection(metadata)}
     <p class="soft">
       ${offered.size > 0 && html`<a href="${ROOT}simple/${project.package}/">Simple index</a> · `}<a
         href="json/"

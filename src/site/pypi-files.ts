@@ -1,11 +1,11 @@
 import { readdirSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { codeOf } from '../wheels/disk.js';
-import { alias, guarded, removeFiles, replace, writeAtomic } from './atomic.js';
+import { ensureSymlink, withDiskErrors, removeFiles, replaceFile, writeIfChanged } from './atomic.js';
 import { pypiPath } from './layout.js';
 
-const LINK = 'json';
-const PAGE = /^\d+\.json$/;
+const LINK_NAME = 'json';
+const PAGE_NAME = /^\d+\.json$/;
 
 /**
  * Writes a project's page of PyPI's JSON API. The page is named after its serial, and `json` is a link to it: mirrors
@@ -15,41 +15,44 @@ const PAGE = /^\d+\.json$/;
 export function writePypi(outputPath: string, name: string, serial: number, page: Uint8Array): void {
   const folder = join(outputPath, pypiPath(name));
   const file = `${String(serial)}.json`;
-  const before = targetOf(folder);
-  if (before === file) {
-    writeAtomic(join(folder, file), page);
+  const previous = linkTarget(folder);
+  if (previous === file) {
+    writeIfChanged(join(folder, file), page);
     return;
   }
-  replace(join(folder, file), page);
-  alias(folder, LINK, file);
-  if (before !== undefined) removeOthers(folder, [file, before]);
+  replaceFile(join(folder, file), page);
+  ensureSymlink(folder, LINK_NAME, file);
+  if (previous !== undefined) removePagesExcept(folder, [file, previous]);
 }
 
 /** Removes the pages that the link doesn't lead to any more. */
-export function tidyPypi(outputPath: string, name: string): void {
+export function removeStalePypi(outputPath: string, name: string): void {
   const folder = join(outputPath, pypiPath(name));
-  const target = targetOf(folder);
-  if (target !== undefined) removeOthers(folder, [target]);
+  const target = linkTarget(folder);
+  if (target !== undefined) removePagesExcept(folder, [target]);
 }
 
 /** Removes all of it, the link first. */
 export function removePypi(outputPath: string, name: string): void {
   const folder = join(outputPath, pypiPath(name));
-  removeFiles(folder, [LINK, ...pagesIn(folder)]);
+  removeFiles(folder, [LINK_NAME, ...pageNames(folder)]);
 }
 
-function removeOthers(folder: string, kept: readonly (string | undefined)[]): void {
-  const others = pagesIn(folder).filter((page) => !kept.includes(page));
+function removePagesExcept(folder: string, kept: readonly (string | undefined)[]): void {
+  const others = pageNames(folder).filter((page) => !kept.includes(page));
   if (others.length > 0) removeFiles(folder, others);
 }
 
-const pagesIn = (folder: string): readonly string[] =>
-  guarded(folder, () => unlessAbsent(() => readdirSync(folder))?.filter((one) => PAGE.test(one)) ?? []);
+const pageNames = (folder: string): readonly string[] =>
+  withDiskErrors(
+    folder,
+    () => undefinedIfAbsent(() => readdirSync(folder))?.filter((one) => PAGE_NAME.test(one)) ?? [],
+  );
 
-const targetOf = (folder: string): string | undefined =>
-  guarded(folder, () => unlessAbsent(() => readlinkSync(join(folder, LINK))));
+const linkTarget = (folder: string): string | undefined =>
+  withDiskErrors(folder, () => undefinedIfAbsent(() => readlinkSync(join(folder, LINK_NAME))));
 
-function unlessAbsent<T>(read: () => T): T | undefined {
+function undefinedIfAbsent<T>(read: () => T): T | undefined {
   try {
     return read();
   } catch (error) {

@@ -1,14 +1,14 @@
 import type { IndexedFile } from '../protocols/oracle.js';
-import { newestRelease, type Release } from '../wheels/newest-release.js';
+import { newestRelease, type ReleaseWithFiles } from '../wheels/newest-release.js';
 import type { PageBuffer } from './page-buffer.js';
-import { serialIn } from './serial.js';
+import { parseSerial } from './serial.js';
 import type { SimpleProject } from './simple.js';
 import { uploadTime } from './upload-time.js';
 
-const BEGINS = '{"last_serial":';
+const JSON_HEAD = '{"last_serial":';
 
 /** Returns the serial of a project's PyPI JSON from its first bytes; undefined for anything else. */
-export const pypiSerialOf = (head: string | undefined): number | undefined => serialIn(head, BEGINS);
+export const pypiSerialOf = (head: string | undefined): number | undefined => parseSerial(head, JSON_HEAD);
 
 /**
  * Writes what PyPI's JSON API has at `/pypi/NAME/json`: mirrors (bandersnatch) read a project's files from it. Fields
@@ -32,21 +32,23 @@ export function pypiJson(
     else releases.set(file.version, [file]);
   }
   const latest = newestRelease(releases);
-  page.add(`${BEGINS}${String(serial)},"info":${JSON.stringify(info(project, latest, publicUrl))},"urls":`);
+  page.add(
+    `${JSON_HEAD}${String(serial)},"info":${JSON.stringify(projectInfo(project, latest, publicUrl))},"urls":`,
+  );
   addFiles(latest?.files ?? [], folder, page);
   page.add(',"releases":{');
   let comma = '';
   for (const [version, released] of releases) {
-    page.add(`${comma}${quote(version)}:`);
+    page.add(`${comma}${jsonText(version)}:`);
     addFiles(released, folder, page);
     comma = ',';
   }
   page.add('},"vulnerabilities":[]}');
 }
 
-function info(
+function projectInfo(
   { name, metadata = null }: SimpleProject,
-  latest: Release<IndexedFile> | undefined,
+  latest: ReleaseWithFiles<IndexedFile> | undefined,
   publicUrl: string | null,
 ): unknown {
   const url = `${publicUrl ?? '/'}project/${name}/`;
@@ -87,9 +89,9 @@ function addFiles(files: readonly IndexedFile[], folder: string, page: PageBuffe
   for (const file of files) {
     const { filename, sha256, filesize, requires_python: python, yanked } = file;
     const uploaded = uploadTime(file.uploaded);
-    const name = PLAIN.test(filename) ? filename : encodeURIComponent(filename);
+    const name = URL_SAFE.test(filename) ? filename : encodeURIComponent(filename);
     page.add(
-      `${comma}{"comment_text":"","digests":{"sha256":"${sha256}"},"downloads":-1,"filename":${quote(filename)},"has_sig":false,"packagetype":"bdist_wheel","python_version":${quote(filename.split('-').at(-3) ?? '')},"requires_python":${orNull(python)},"size":${String(filesize)},"upload_time":"${uploaded.slice(0, 19)}","upload_time_iso_8601":"${uploaded}","url":"${folder}${name}","yanked":${String(yanked !== null)},"yanked_reason":${orNull(yanked === '' ? null : yanked)}}`,
+      `${comma}{"comment_text":"","digests":{"sha256":"${sha256}"},"downloads":-1,"filename":${jsonText(filename)},"has_sig":false,"packagetype":"bdist_wheel","python_version":${jsonText(filename.split('-').at(-3) ?? '')},"requires_python":${jsonTextOrNull(python)},"size":${String(filesize)},"upload_time":"${uploaded.slice(0, 19)}","upload_time_iso_8601":"${uploaded}","url":"${folder}${name}","yanked":${String(yanked !== null)},"yanked_reason":${jsonTextOrNull(yanked === '' ? null : yanked)}}`,
     );
     comma = ',';
   }
@@ -97,7 +99,7 @@ function addFiles(files: readonly IndexedFile[], folder: string, page: PageBuffe
 }
 
 /** What JSON and an address take as it stands. */
-const PLAIN = /^[\w.-]*$/;
+const URL_SAFE = /^[\w.-]*$/;
 const PLAIN_TEXT = /^[\w.+!<>=~,*; ()/:-]*$/;
-const quote = (text: string): string => (PLAIN_TEXT.test(text) ? `"${text}"` : JSON.stringify(text));
-const orNull = (text: string | null): string => (text === null ? 'null' : quote(text));
+const jsonText = (text: string): string => (PLAIN_TEXT.test(text) ? `"${text}"` : JSON.stringify(text));
+const jsonTextOrNull = (text: string | null): string => (text === null ? 'null' : jsonText(text));

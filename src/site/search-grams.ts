@@ -13,94 +13,98 @@
  */
 
 /** So many names at most are in a file: with 25 characters each, 5 KB. A search reads up to five of them. */
-const NAMES = 200;
-const LETTERS = 'abcdefghijklmnopqrstuvwxyz0123456789';
-const GRAMS = LETTERS.length ** 3;
+const MAX_NAMES_PER_FILE = 200;
+const ALPHABET = 'abcdefghijklmnopqrstuvwxyz0123456789';
+const TRIGRAM_COUNT = ALPHABET.length ** 3;
 
-export interface GramFile {
+export interface TrigramFile {
   readonly gram: string;
   readonly content: string;
 }
 
 /** The place of each character in LETTERS, by its code. */
-const PLACES = new Uint8Array(128);
-for (let i = 0; i < LETTERS.length; i += 1) PLACES[LETTERS.charCodeAt(i)] = i;
+const LETTER_INDEX = new Uint8Array(128);
+for (let i = 0; i < ALPHABET.length; i += 1) LETTER_INDEX[ALPHABET.charCodeAt(i)] = i;
 
 /**
  * Collects names and then yields the files. Memory: the rows as bytes (14 MB for 700,000), and four bytes for each name
  * in each list (25 MB).
  */
-export class Grams {
-  #text = Buffer.alloc(1 << 20);
+export class TrigramIndex {
+  #rowBytes = Buffer.alloc(1 << 20);
   #length = 0;
-  readonly #ends: number[] = [];
+  readonly #rowEnds: number[] = [];
   readonly #downloads: number[] = [];
 
   add(name: string, downloads: number, files: number): void {
     const row = `${name} ${String(downloads)} ${String(files)}`;
-    if (this.#length + row.length > this.#text.length)
-      this.#text = Buffer.concat([this.#text, Buffer.alloc(this.#text.length)]);
-    this.#length += this.#text.write(row, this.#length, 'latin1');
-    this.#ends.push(this.#length);
+    if (this.#length + row.length > this.#rowBytes.length)
+      this.#rowBytes = Buffer.concat([this.#rowBytes, Buffer.alloc(this.#rowBytes.length)]);
+    this.#length += this.#rowBytes.write(row, this.#length, 'latin1');
+    this.#rowEnds.push(this.#length);
     this.#downloads.push(downloads);
   }
 
-  *files(): Generator<GramFile> {
-    const { lists, counts } = this.#lists();
+  *files(): Generator<TrigramFile> {
+    const { lists, counts } = this.#buildLists();
     let begin = 0;
-    for (let gram = 0; gram < GRAMS; gram += 1) {
+    for (let gram = 0; gram < TRIGRAM_COUNT; gram += 1) {
       const count = counts[gram] ?? 0;
       if (count === 0) continue;
-      const kept = Math.min(count, NAMES);
+      const kept = Math.min(count, MAX_NAMES_PER_FILE);
       let rows = '';
       for (let at = begin; at < begin + kept; at += 1)
-        rows += `${at === begin ? '' : ','}"${this.#row(lists[at] ?? 0)}"`;
+        rows += `${at === begin ? '' : ','}"${this.#rowAt(lists[at] ?? 0)}"`;
       begin += kept;
-      yield { gram: gramOf(gram), content: `{"all":${String(kept === count)},"r":[${rows}]}` };
+      yield { gram: trigramText(gram), content: `{"all":${String(kept === count)},"r":[${rows}]}` };
     }
   }
 
   /** Returns the names of each trigram, one list after the other, the best first; and how many names have each. */
-  #lists(): { readonly lists: Uint32Array; readonly counts: Uint32Array } {
-    const counts = new Uint32Array(GRAMS);
-    const order = Uint32Array.from(this.#ends.keys());
+  #buildLists(): { readonly lists: Uint32Array; readonly counts: Uint32Array } {
+    const counts = new Uint32Array(TRIGRAM_COUNT);
+    const order = Uint32Array.from(this.#rowEnds.keys());
     for (const index of order)
-      for (const gram of this.#gramsOf(index)) counts[gram] = (counts[gram] ?? 0) + 1;
-    const next = new Uint32Array(GRAMS);
-    const ends = new Uint32Array(GRAMS);
+      for (const gram of this.#trigramsOf(index)) counts[gram] = (counts[gram] ?? 0) + 1;
+    const nextPosition = new Uint32Array(TRIGRAM_COUNT);
+    const listEnds = new Uint32Array(TRIGRAM_COUNT);
     let length = 0;
-    for (let gram = 0; gram < GRAMS; gram += 1) {
-      next[gram] = length;
-      length += Math.min(counts[gram] ?? 0, NAMES);
-      ends[gram] = length;
+    for (let gram = 0; gram < TRIGRAM_COUNT; gram += 1) {
+      nextPosition[gram] = length;
+      length += Math.min(counts[gram] ?? 0, MAX_NAMES_PER_FILE);
+      listEnds[gram] = length;
     }
     order.sort((a, b) => (this.#downloads[b] ?? 0) - (this.#downloads[a] ?? 0) || a - b);
     const lists = new Uint32Array(length);
     for (const index of order)
-      for (const gram of this.#gramsOf(index)) {
-        const place = next[gram] ?? 0;
-        if (place === ends[gram]) continue;
-        lists[place] = index;
-        next[gram] = place + 1;
+      for (const gram of this.#trigramsOf(index)) {
+        const position = nextPosition[gram] ?? 0;
+        if (position === listEnds[gram]) continue;
+        lists[position] = index;
+        nextPosition[gram] = position + 1;
       }
     return { lists, counts };
   }
 
-  #row(index: number): string {
-    return this.#text.toString('latin1', index === 0 ? 0 : this.#ends[index - 1], this.#ends[index]);
+  #rowAt(index: number): string {
+    return this.#rowBytes.toString(
+      'latin1',
+      index === 0 ? 0 : this.#rowEnds[index - 1],
+      this.#rowEnds[index],
+    );
   }
 
   /** Returns the trigrams of a name, each once. */
-  #gramsOf(index: number): Set<number> {
+  #trigramsOf(index: number): Set<number> {
     const grams = new Set<number>();
-    let [first, second, seen] = [0, 0, 0];
-    for (let at = index === 0 ? 0 : (this.#ends[index - 1] ?? 0); this.#text[at] !== SPACE; at += 1) {
-      const code = this.#text[at] ?? 0;
+    let [first, second, letterCount] = [0, 0, 0];
+    for (let at = index === 0 ? 0 : (this.#rowEnds[index - 1] ?? 0); this.#rowBytes[at] !== SPACE; at += 1) {
+      const code = this.#rowBytes[at] ?? 0;
       if (code === HYPHEN) continue;
-      const place = PLACES[code] ?? 0;
-      seen += 1;
-      if (seen > 2) grams.add((first * LETTERS.length + second) * LETTERS.length + place);
-      [first, second] = [second, place];
+      const letterIndex = LETTER_INDEX[code] ?? 0;
+      letterCount += 1;
+      if (letterCount > 2) grams.add((first * ALPHABET.length + second) * ALPHABET.length + letterIndex);
+      [first, second] = [second, letterIndex];
     }
     return grams;
   }
@@ -109,7 +113,7 @@ export class Grams {
 const SPACE = 32;
 const HYPHEN = 45;
 
-const gramOf = (gram: number): string =>
-  LETTERS.charAt(Math.floor(gram / LETTERS.length ** 2)) +
-  LETTERS.charAt(Math.floor(gram / LETTERS.length) % LETTERS.length) +
-  LETTERS.charAt(gram % LETTERS.length);
+const trigramText = (gram: number): string =>
+  ALPHABET.charAt(Math.floor(gram / ALPHABET.length ** 2)) +
+  ALPHABET.charAt(Math.floor(gram / ALPHABET.length) % ALPHABET.length) +
+  ALPHABET.charAt(gram % ALPHABET.length);

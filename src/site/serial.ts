@@ -2,8 +2,8 @@
 export const HEAD_BYTES = 80;
 
 /** The serial of a page, from its first bytes: what stands behind this beginning; undefined for what doesn't begin so. */
-export function serialIn(head: string | undefined, begins: string): number | undefined {
-  if (head?.startsWith(begins) !== true) return undefined;
-  const digits = /^\d+/.exec(head.slice(begins.length))?.[0];
+export function parseSerial(head: string | undefined, prefix: string): number | undefined {
+  if (head?.startsWith(prefix) !== true) return undefined;
+  const digits = /^\d+/.exec(head.slice(prefix.length))?.[0];
   return digits === undefined ? undefined : Number(digits);
 }

@@ -2,16 +2,16 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { normalise } from '../wheels/names.js';
 import {
-  alias,
-  guarded,
-  headOf,
-  holds,
+  ensureSymlink,
+  withDiskErrors,
+  readHead,
+  hasContent,
   removeFiles,
-  removeTemporary,
-  replace,
-  writeAtomic,
+  removeStaleTemporaries,
+  replaceFile,
+  writeIfChanged,
 } from './atomic.js';
-import { Growing } from './growing.js';
+import { AtomicFileWriter } from './growing.js';
 import { FILES_LINK, SIBLINGS, simplePath } from './layout.js';
 import { PageBuffer } from './page-buffer.js';
 import { removePypi, writePypi } from './pypi-files.js';
@@ -20,10 +20,10 @@ import { HEAD_BYTES } from './serial.js';
 import {
   ROOT_HTML,
   ROOT_JSON,
-  beginsWith,
-  projectHtml,
-  projectJson,
-  serialOf,
+  simpleJsonHead,
+  simpleHtml,
+  simpleJson,
+  simpleSerialOf,
   type SimpleProject,
 } from './simple.js';
 
@@ -37,7 +37,7 @@ const [HTML, V1_HTML, V1_JSON] = SIBLINGS;
  * is in its place after its HTML and PyPI's JSON: so it tells of all of them. Who comes with a lower serial than the
  * page has comes too late, and writes nothing.
  */
-export class SimpleIndex {
+export class SimpleIndexWriter {
   readonly #root: string;
   readonly #publicUrl: string | null;
   readonly #html = new PageBuffer();
@@ -53,9 +53,9 @@ export class SimpleIndex {
   /** Makes the folder, and takes out of it what was left by one that was killed. Raises PIW_NOT_WRITABLE. */
   setUp(): void {
     const folder = this.#path(simplePath());
-    guarded(folder, () => mkdirSync(folder, { recursive: true }));
-    alias(this.#root, FILES_LINK, simplePath());
-    removeTemporary(folder);
+    withDiskErrors(folder, () => mkdirSync(folder, { recursive: true }));
+    ensureSymlink(this.#root, FILES_LINK, simplePath());
+    removeStaleTemporaries(folder);
   }
 
   /**
@@ -63,37 +63,40 @@ export class SimpleIndex {
    * keeps the one it has, if the root has it under that (`listed`). Gives the serial of the page as it
    * stands there then, which is higher where another writer was faster. Raises PIW_DISK_FULL, PIW_NOT_WRITABLE.
    */
-  write(project: SimpleProject, serial: number, listed: number | null = null): number {
+  write(project: SimpleProject, serial: number, rootSerial: number | null = null): number {
     const folder = this.#path(simplePath(project.name));
     const index = join(folder, HTML);
     const v1Json = join(folder, V1_JSON);
-    const before = guarded(v1Json, () => headOf(v1Json, HEAD_BYTES));
-    const its = serialOf(before) ?? -1;
-    if (its > serial) return its;
+    const currentHead = withDiskErrors(v1Json, () => readHead(v1Json, HEAD_BYTES));
+    const currentSerial = simpleSerialOf(currentHead) ?? -1;
+    if (currentSerial > serial) return currentSerial;
     this.#html.clear();
-    projectHtml(project, this.#html);
+    simpleHtml(project, this.#html);
     this.#json.clear();
-    this.#json.add(beginsWith(serial));
+    this.#json.add(simpleJsonHead(serial));
     const head = this.#json.length;
-    projectJson(project, this.#json);
-    const same = () => holds(v1Json, this.#json.bytes.subarray(head), beginsWith(its).length);
-    if (its === listed && guarded(v1Json, same)) {
-      writeAtomic(index, this.#html.bytes);
-      alias(folder, V1_HTML, HTML);
-      this.#writePypi(project, its);
-      return its;
+    simpleJson(project, this.#json);
+    const sameContent = () =>
+      hasContent(v1Json, this.#json.bytes.subarray(head), simpleJsonHead(currentSerial).length);
+    if (currentSerial === rootSerial && withDiskErrors(v1Json, sameContent)) {
+      writeIfChanged(index, this.#html.bytes);
+      ensureSymlink(folder, V1_HTML, HTML);
+      this.#writePypi(project, currentSerial);
+      return currentSerial;
     }
-    replace(index, this.#html.bytes);
-    alias(folder, V1_HTML, HTML);
+    replaceFile(index, this.#html.bytes);
+    ensureSymlink(folder, V1_HTML, HTML);
     this.#writePypi(project, serial);
-    replace(v1Json, this.#json.bytes);
+    replaceFile(v1Json, this.#json.bytes);
     return serial;
   }
 
   /** There is a page of that package. */
   has(name: string): boolean {
     const folder = this.#path(simplePath(normalise(name)));
-    return guarded(folder, () => SIBLINGS.some((sibling) => headOf(join(folder, sibling), 1) !== undefined));
+    return withDiskErrors(folder, () =>
+      SIBLINGS.some((sibling) => readHead(join(folder, sibling), 1) !== undefined),
+    );
   }
 
   /**
@@ -102,8 +105,8 @@ export class SimpleIndex {
    */
   remove(name: string, serial: number): boolean {
     const folder = this.#path(simplePath(normalise(name)));
-    const head = guarded(folder, () => headOf(join(folder, V1_JSON), HEAD_BYTES));
-    if ((serialOf(head) ?? -1) > serial) return false;
+    const head = withDiskErrors(folder, () => readHead(join(folder, V1_JSON), HEAD_BYTES));
+    if ((simpleSerialOf(head) ?? -1) > serial) return false;
     removePypi(this.#root, normalise(name));
     removeFiles(folder, SIBLINGS);
     return true;
@@ -119,29 +122,29 @@ export class SimpleIndex {
     serial: number,
   ): Promise<void> {
     const folder = this.#path(simplePath());
-    const asHtml = new Growing(join(folder, HTML));
-    let asJson: Growing | undefined;
+    const htmlFile = new AtomicFileWriter(join(folder, HTML));
+    let jsonFile: AtomicFileWriter | undefined;
     try {
-      asJson = new Growing(join(folder, V1_JSON));
-      asHtml.add(ROOT_HTML.begins);
-      asJson.add(ROOT_JSON.begins(serial));
+      jsonFile = new AtomicFileWriter(join(folder, V1_JSON));
+      htmlFile.add(ROOT_HTML.head);
+      jsonFile.add(ROOT_JSON.head(serial));
       let first = true;
       for await (const page of pages) {
         if (page.length === 0) continue;
-        asHtml.add(ROOT_HTML.names(page));
-        asJson.add(ROOT_JSON.names(page, serial, first));
+        htmlFile.add(ROOT_HTML.entries(page));
+        jsonFile.add(ROOT_JSON.entries(page, serial, first));
         first = false;
       }
-      asHtml.add(ROOT_HTML.ends);
-      asJson.add(ROOT_JSON.ends);
+      htmlFile.add(ROOT_HTML.foot);
+      jsonFile.add(ROOT_JSON.foot);
       const v1Json = join(folder, V1_JSON);
-      if ((guarded(v1Json, () => serialOf(headOf(v1Json, HEAD_BYTES))) ?? -1) > serial) return;
-      asHtml.place();
-      alias(folder, V1_HTML, HTML);
-      asJson.place();
+      if ((withDiskErrors(v1Json, () => simpleSerialOf(readHead(v1Json, HEAD_BYTES))) ?? -1) > serial) return;
+      htmlFile.commit();
+      ensureSymlink(folder, V1_HTML, HTML);
+      jsonFile.commit();
     } finally {
-      asHtml.drop();
-      asJson?.drop();
+      htmlFile.close();
+      jsonFile?.close();
     }
   }
 

@@ -2,7 +2,7 @@ import type { CoreMetadata } from '../protocols/fields.js';
 import type { IndexedFile, Project } from '../protocols/oracle.js';
 import { escape } from './html.js';
 import type { PageBuffer } from './page-buffer.js';
-import { serialIn } from './serial.js';
+import { parseSerial } from './serial.js';
 import { uploadTime } from './upload-time.js';
 
 /** The simple index: PEP 503, 592, 629, 658, 691, 700, 714, 792, and the serials of PyPI's mirroring support. */
@@ -21,83 +21,83 @@ export interface SimpleProject {
  * How every JSON page begins, up to its serial: so it can be read from the first bytes of a file. Keys that begin
  * with `_` are an index's own (PEP 691); this one is PyPI's.
  */
-const JSON_BEGINS = `{"meta":{"api-version":"${API_VERSION}","_last-serial":`;
+const JSON_HEAD = `{"meta":{"api-version":"${API_VERSION}","_last-serial":`;
 /** The serial of a page, from how its JSON begins; undefined for what is no such page. */
-export const serialOf = (head: string | undefined): number | undefined => serialIn(head, JSON_BEGINS);
+export const simpleSerialOf = (head: string | undefined): number | undefined => parseSerial(head, JSON_HEAD);
 
 /** How a JSON page begins under this serial; what follows is the same whatever the serial is. */
-export const beginsWith = (serial: number): string => `${JSON_BEGINS}${String(serial)}`;
+export const simpleJsonHead = (serial: number): string => `${JSON_HEAD}${String(serial)}`;
 
-const PLAIN_PATH = /^[\w.!~-]+$/;
+const URL_SAFE = /^[\w.!~-]+$/;
 /** A path of a file beside its index. */
 const href = (filename: string): string =>
-  PLAIN_PATH.test(filename) ? filename : encodeURIComponent(filename);
+  URL_SAFE.test(filename) ? filename : encodeURIComponent(filename);
 
 const PLAIN_TEXT = /^[\w.+!<>=~,*; ()/:-]*$/;
-const quote = (text: string): string => (PLAIN_TEXT.test(text) ? `"${text}"` : JSON.stringify(text));
+const jsonText = (text: string): string => (PLAIN_TEXT.test(text) ? `"${text}"` : JSON.stringify(text));
 
-const head = (title: string, more = ''): string =>
+const htmlHead = (title: string, more = ''): string =>
   `<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta name="pypi:repository-version" content="${API_VERSION}">\n${more}<title>${escape(title)}</title>\n</head>\n<body>\n`;
-const FOOT = '</body>\n</html>\n';
+const HTML_FOOT = '</body>\n</html>\n';
 
 /** The root, which has too many names to be held at once: how it begins, its names by the piece, and how it ends. */
 export const ROOT_HTML = {
-  begins: head('Simple index'),
-  names: (projects: readonly (readonly [name: string, serial: number])[]): string => {
+  head: htmlHead('Simple index'),
+  entries: (projects: readonly (readonly [name: string, serial: number])[]): string => {
     let text = '';
     for (const [name] of projects) text += `<a href="${name}/">${name}</a><br>\n`;
     return text;
   },
-  ends: FOOT,
+  foot: HTML_FOOT,
 };
 
 /** The same as JSON. No project has a higher serial there than the root itself. */
 export const ROOT_JSON = {
-  begins: (serial: number): string => `${beginsWith(serial)}},"projects":[`,
-  names: (
+  head: (serial: number): string => `${simpleJsonHead(serial)}},"projects":[`,
+  entries: (
     projects: readonly (readonly [name: string, serial: number])[],
-    most: number,
+    maxSerial: number,
     first: boolean,
   ): string => {
     let text = '';
     for (const [name, serial] of projects)
-      text += `,{"name":"${name}","_last-serial":${String(Math.min(serial, most))}}`;
+      text += `,{"name":"${name}","_last-serial":${String(Math.min(serial, maxSerial))}}`;
     return first ? text.slice(1) : text;
   },
-  ends: ']}',
+  foot: ']}',
 };
 
 /**
  * Writes one anchor for each file, its text the filename. `data-dist-info-metadata` is left out: with it, pip 22.3 to
  * 23.0.1 finds no file of a project whose name isn't typed in normalised form.
  */
-export function projectHtml({ name, status, files }: SimpleProject, page: PageBuffer): void {
-  const marker = status === 'active' ? '' : `<meta name="pypi:project-status" content="${status}">\n`;
-  page.add(`${head(`Links for ${name}`, marker)}<h1>Links for ${escape(name)}</h1>\n`);
+export function simpleHtml({ name, status, files }: SimpleProject, page: PageBuffer): void {
+  const statusMeta = status === 'active' ? '' : `<meta name="pypi:project-status" content="${status}">\n`;
+  page.add(`${htmlHead(`Links for ${name}`, statusMeta)}<h1>Links for ${escape(name)}</h1>\n`);
   for (const { filename, sha256, requires_python: python, yanked, metadata_sha256: metadata } of files) {
-    const its = [
+    const attributes = [
       python === null ? '' : ` data-requires-python="${escape(python)}"`,
       yanked === null ? '' : ` data-yanked="${escape(yanked)}"`,
     ].join('');
     page.add(
-      `<a href="${href(filename)}#sha256=${sha256}"${its} data-core-metadata="sha256=${metadata}">${escape(filename)}</a><br>\n`,
+      `<a href="${href(filename)}#sha256=${sha256}"${attributes} data-core-metadata="sha256=${metadata}">${escape(filename)}</a><br>\n`,
     );
   }
-  page.add(FOOT);
+  page.add(HTML_FOOT);
 }
 
 /** Writes everything that follows the serial. `dist-info-metadata` never stands in JSON: pip from 22.3 on fails on it. */
-export function projectJson({ name, status, versions, files }: SimpleProject, page: PageBuffer): void {
+export function simpleJson({ name, status, versions, files }: SimpleProject, page: PageBuffer): void {
   page.add(
-    `},"name":${quote(name)},"project-status":{"status":"${status}"},"versions":[${versions.map(quote).join(',')}],"files":[`,
+    `},"name":${jsonText(name)},"project-status":{"status":"${status}"},"versions":[${versions.map(jsonText).join(',')}],"files":[`,
   );
   let comma = '';
   for (const file of files) {
     const { filename, sha256, filesize, requires_python: python, yanked, metadata_sha256: metadata } = file;
-    const requires = python === null ? '' : `,"requires-python":${quote(python)}`;
-    const mark = yanked === null ? 'false' : yanked === '' ? 'true' : quote(yanked);
+    const requires = python === null ? '' : `,"requires-python":${jsonText(python)}`;
+    const yankedValue = yanked === null ? 'false' : yanked === '' ? 'true' : jsonText(yanked);
     page.add(
-      `${comma}{"filename":${quote(filename)},"url":"${href(filename)}","hashes":{"sha256":"${sha256}"},"size":${String(filesize)},"upload-time":"${uploadTime(file.uploaded)}"${requires},"yanked":${mark},"core-metadata":{"sha256":"${metadata}"},"provenance":null}`,
+      `${comma}{"filename":${jsonText(filename)},"url":"${href(filename)}","hashes":{"sha256":"${sha256}"},"size":${String(filesize)},"upload-time":"${uploadTime(file.uploaded)}"${requires},"yanked":${yankedValue},"core-metadata":{"sha256":"${metadata}"},"provenance":null}`,
     );
     comma = ',';
   }

@@ -3,17 +3,25 @@ import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
 import type { Project, SearchRow } from '../protocols/oracle.js';
-import type { Front } from '../protocols/site.js';
+import type { HomePageData } from '../protocols/site.js';
 import type { Statistics } from '../protocols/statistics.js';
 import { DiskWatch, type DiskTrouble } from '../wheels/disk-watch.js';
 import { normalise } from '../wheels/names.js';
 import { ASSETS } from './assets.js';
-import { guarded, headOf, holds, removeFiles, removeTemporary, replace, writeAtomic } from './atomic.js';
-import { farmPage, type Queue, type ShownSlave } from './farm.js';
+import {
+  withDiskErrors,
+  readHead,
+  hasContent,
+  removeFiles,
+  removeStaleTemporaries,
+  replaceFile,
+  writeIfChanged,
+} from './atomic.js';
+import { farmPage, type QueueStatus, type PublicSlave } from './farm.js';
 import { faqPage } from './faq.js';
 import { homePage, statisticsJson } from './home.js';
 import {
-  PACKED,
+  GZIP_SUFFIX,
   faqPath,
   farmPath,
   homePath,
@@ -24,18 +32,18 @@ import {
   statisticsPath,
 } from './layout.js';
 import { logHtml, type Build } from './log.js';
-import { pack } from './pack.js';
+import { compressPages } from './pack.js';
 import { PageBuffer } from './page-buffer.js';
 import { notFoundPage, packagesPage } from './packages.js';
 import { projectHtml } from './project.js';
-import { projectBegins, projectJson, projectSerialOf } from './project-json.js';
+import { projectJsonHead, projectJson, projectSerialOf } from './project-json.js';
 import { HEAD_BYTES } from './serial.js';
 import { writeSearch } from './search.js';
 import { writeSitemap } from './sitemap.js';
 
-const packed = promisify(gzip);
+const gzipAsync = promisify(gzip);
 /** Logs compress well at any level; this one takes a third of the time of the default. */
-const LEVEL = 4;
+const LOG_GZIP_LEVEL = 4;
 
 export interface SiteOptions {
   readonly outputPath: string;
@@ -56,7 +64,7 @@ export class Site {
   readonly #page = new PageBuffer();
   readonly #json = new PageBuffer();
   /** Of the search there is one writer at a time in this process. */
-  #searching: Promise<void> = Promise.resolve();
+  #lastSearchWrite: Promise<void> = Promise.resolve();
 
   constructor(options: SiteOptions) {
     this.#root = options.outputPath;
@@ -65,18 +73,18 @@ export class Site {
 
   /** Makes the output path, with what never changes, and a first state of what everything links to. Raises PIW_NOT_WRITABLE. */
   setUp(): void {
-    guarded(this.#root, () => {
+    withDiskErrors(this.#root, () => {
       for (const folder of ['', 'project', 'logs', 'static', 'search'])
         mkdirSync(join(this.#root, folder), { recursive: true });
     });
-    for (const folder of ['', 'static']) removeTemporary(join(this.#root, folder));
+    for (const folder of ['', 'static']) removeStaleTemporaries(join(this.#root, folder));
     for (const { path, content } of Object.values(ASSETS)) this.#write(path, content);
     this.#write(notFoundPath, notFoundPage(this.#publicUrl));
     this.#write(faqPath, faqPage(this.#publicUrl));
     if (!existsSync(join(this.#root, packagesPath)))
       this.#write(
         packagesPath,
-        packagesPage({ packages: 0, letters: [], popular: [], few: [] }, this.#publicUrl),
+        packagesPage({ packages: 0, letters: [], popular: [], ungrouped: [] }, this.#publicUrl),
       );
   }
 
@@ -85,19 +93,22 @@ export class Site {
   }
 
   /** Watches the disk that it is written to; `began` and `ended` are called when that is full or read-only, and when not. */
-  watchDisk(began: (trouble: DiskTrouble) => void, ended: (trouble: DiskTrouble) => void): DiskWatch {
-    return new DiskWatch(this.#root, began, ended);
+  watchDisk(
+    onTrouble: (trouble: DiskTrouble) => void,
+    onRecovered: (trouble: DiskTrouble) => void,
+  ): DiskWatch {
+    return new DiskWatch(this.#root, onTrouble, onRecovered);
   }
 
-  writeHome(statistics: Statistics, front: Front): void {
+  writeHome(statistics: Statistics, front: HomePageData): void {
     this.#write(homePath, homePage(statistics, front, this.#publicUrl));
   }
 
   /** The farm's page, and the statistics as JSON. The queue and the slaves at the moment `now`, milliseconds since 1970; null for what did not answer. */
   writeFarm(
     statistics: Statistics,
-    queue: Queue | null,
-    slaves: readonly ShownSlave[] | null,
+    queue: QueueStatus | null,
+    slaves: readonly PublicSlave[] | null,
     now: number,
   ): void {
     this.#write(statisticsPath, statisticsJson(statistics));
@@ -112,33 +123,33 @@ export class Site {
   writeProject(project: Project, serial: number): void {
     const folder = join(this.#root, projectPath(project.package));
     const json = join(folder, 'json/index.json');
-    const its = guarded(json, () => projectSerialOf(headOf(json, HEAD_BYTES))) ?? -1;
-    if (its > serial) return;
+    const currentSerial = withDiskErrors(json, () => projectSerialOf(readHead(json, HEAD_BYTES))) ?? -1;
+    if (currentSerial > serial) return;
     this.#page.clear();
     projectHtml(project, this.#publicUrl, this.#page);
     this.#json.clear();
     projectJson(project, serial, this.#publicUrl, this.#json);
-    const rest = this.#json.bytes.subarray(projectBegins(serial).length);
-    if (guarded(json, () => holds(json, rest, projectBegins(its).length))) {
-      writeAtomic(join(folder, 'index.html'), this.#page.bytes);
+    const rest = this.#json.bytes.subarray(projectJsonHead(serial).length);
+    if (withDiskErrors(json, () => hasContent(json, rest, projectJsonHead(currentSerial).length))) {
+      writeIfChanged(join(folder, 'index.html'), this.#page.bytes);
       return;
     }
-    replace(join(folder, 'index.html'), this.#page.bytes);
-    replace(json, this.#json.bytes);
+    replaceFile(join(folder, 'index.html'), this.#page.bytes);
+    replaceFile(json, this.#json.bytes);
   }
 
   /** Takes a project's page away, unless another writer has put one there under a higher serial. */
   removeProject(name: string, serial: number): void {
     const folder = join(this.#root, projectPath(normalise(name)));
     const json = join(folder, 'json/index.json');
-    if ((guarded(json, () => projectSerialOf(headOf(json, HEAD_BYTES))) ?? -1) > serial) return;
+    if ((withDiskErrors(json, () => projectSerialOf(readHead(json, HEAD_BYTES))) ?? -1) > serial) return;
     removeFiles(join(folder, 'json'), ['index.json']);
     removeFiles(folder, ['index.html']);
   }
 
   /** Makes the compressed forms of what stands there of a package, or (null) of the root. */
-  pack(name: string | null): Promise<void> {
-    return pack(this.#root, name);
+  compressPages(name: string | null): Promise<void> {
+    return compressPages(this.#root, name);
   }
 
   /** A build's log, as it is and as a page, compressed, as web servers hand it out. */
@@ -148,7 +159,10 @@ export class Site {
       ['html', logHtml(build, this.#publicUrl)],
     ] as const;
     for (const [form, text] of forms)
-      this.#write(`${logPath(build.build_id, form)}${PACKED}`, await packed(text, { level: LEVEL }));
+      this.#write(
+        `${logPath(build.build_id, form)}${GZIP_SUFFIX}`,
+        await gzipAsync(text, { level: LOG_GZIP_LEVEL }),
+      );
   }
 
   /** Removes a build's log in all of its forms. */
@@ -159,10 +173,12 @@ export class Site {
 
   /** The search, the page of all packages, and their lists. See search.ts. */
   async writeSearch(pages: SearchPages): Promise<void> {
-    const before = this.#searching;
-    const mine = before.catch(() => undefined).then(() => writeSearch(this.#root, this.#publicUrl, pages));
-    this.#searching = mine;
-    await mine;
+    const previous = this.#lastSearchWrite;
+    const current = previous
+      .catch(() => undefined)
+      .then(() => writeSearch(this.#root, this.#publicUrl, pages));
+    this.#lastSearchWrite = current;
+    await current;
   }
 
   /** The sitemap and robots.txt, where the public address is known. */
@@ -171,6 +187,6 @@ export class Site {
   }
 
   #write(path: string, content: string | Buffer): void {
-    writeAtomic(join(this.#root, path), content);
+    writeIfChanged(join(this.#root, path), content);
   }
 }

@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { SearchRow } from '../protocols/oracle.js';
-import { guarded, removeFiles, writeAtomic } from './atomic.js';
+import { withDiskErrors, removeFiles, writeIfChanged } from './atomic.js';
 import { escape } from './html.js';
 import {
   faqPath,
@@ -15,7 +15,7 @@ import {
 } from './layout.js';
 
 /** No sitemap may name more addresses (sitemaps.org). */
-const IN_A_PART = 50_000;
+const MAX_ADDRESSES_PER_PART = 50_000;
 const XML = '<?xml version="1.0" encoding="UTF-8"?>\n';
 const NAMESPACE = 'xmlns="http://www.sitemaps.org/schemas/sitemap/0.9"';
 
@@ -31,39 +31,42 @@ export async function writeSitemap(
 ): Promise<void> {
   const parts: string[] = [];
   if (publicUrl !== null) {
-    const place = (path: string): string => `<url><loc>${escape(publicUrl + path)}</loc></url>\n`;
-    let places = ['', packagesPath, farmPath, faqPath].map(place);
+    const urlElement = (path: string): string => `<url><loc>${escape(publicUrl + path)}</loc></url>\n`;
+    let urlElements = ['', packagesPath, farmPath, faqPath].map(urlElement);
     const finish = (): void => {
       const path = sitemapPart(parts.length + 1);
-      writeAtomic(join(outputPath, path), `${XML}<urlset ${NAMESPACE}>\n${places.join('')}</urlset>\n`);
+      writeIfChanged(
+        join(outputPath, path),
+        `${XML}<urlset ${NAMESPACE}>\n${urlElements.join('')}</urlset>\n`,
+      );
       parts.push(path);
-      places = [];
+      urlElements = [];
     };
     for await (const page of pages)
       for (const [name] of page) {
-        places.push(place(`${projectPath(name)}/`));
-        if (places.length === IN_A_PART) finish();
+        urlElements.push(urlElement(`${projectPath(name)}/`));
+        if (urlElements.length === MAX_ADDRESSES_PER_PART) finish();
       }
-    if (places.length > 0) finish();
+    if (urlElements.length > 0) finish();
     const index = parts.map((path) => `<sitemap><loc>${escape(publicUrl + path)}</loc></sitemap>\n`).join('');
-    writeAtomic(
+    writeIfChanged(
       join(outputPath, sitemapPath),
       `${XML}<sitemapindex ${NAMESPACE}>\n${index}</sitemapindex>\n`,
     );
-    writeAtomic(
+    writeIfChanged(
       join(outputPath, robotsPath),
       `User-agent: *\nDisallow: /search/\nSitemap: ${publicUrl}${sitemapPath}\n`,
     );
   } else
-    guarded(outputPath, () => {
+    withDiskErrors(outputPath, () => {
       for (const path of [robotsPath, sitemapPath]) rmSync(join(outputPath, path), { force: true });
     });
   const folder = join(outputPath, sitemapsPath);
   if (!existsSync(folder)) return;
-  const others = guarded(folder, () => readdirSync(folder)).filter(
+  const staleParts = withDiskErrors(folder, () => readdirSync(folder)).filter(
     (name) =>
       !name.startsWith('.') &&
       !parts.some((part) => part.startsWith(`${sitemapsPath}/${name.replace(/\.gz$/, '')}`)),
   );
-  if (others.length > 0) removeFiles(folder, others);
+  if (staleParts.length > 0) removeFiles(folder, staleParts);
 }

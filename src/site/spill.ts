@@ -1,14 +1,14 @@
 import { appendFileSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { guarded } from './atomic.js';
+import { withDiskErrors } from './atomic.js';
 
 /** So much is in memory at most; of it the larger parts go to the disk, so that few files are opened for small pieces. */
-const BUFFERED_CHARS = 6_000_000;
+const MAX_BUFFERED_CHARS = 6_000_000;
 const ABANDONED_MS = 3_600_000;
 /** No web server shows what begins with a dot. */
-const NAME = '.tmp-spill-';
+const FOLDER_PREFIX = '.tmp-spill-';
 
-interface Buffered {
+interface PartBuffer {
   readonly lines: string[];
   chars: number;
 }
@@ -19,20 +19,20 @@ interface Buffered {
  */
 export class Spill {
   readonly #folder: string;
-  readonly #buffers = new Map<string, Buffered>();
+  readonly #buffers = new Map<string, PartBuffer>();
   #chars = 0;
 
   /** Below a folder that is there; removes what processes that were killed have left in it. */
   constructor(folder: string) {
-    this.#folder = guarded(folder, () => {
+    this.#folder = withDiskErrors(folder, () => {
       for (const name of readdirSync(folder)) {
-        if (!name.startsWith(NAME)) continue;
+        if (!name.startsWith(FOLDER_PREFIX)) continue;
         // Another process may have just removed its own.
         const stats = statSync(join(folder, name), { throwIfNoEntry: false });
         if (stats && Date.now() - stats.mtimeMs > ABANDONED_MS)
           rmSync(join(folder, name), { recursive: true, force: true });
       }
-      return mkdtempSync(join(folder, NAME));
+      return mkdtempSync(join(folder, FOLDER_PREFIX));
     });
   }
 
@@ -42,14 +42,14 @@ export class Spill {
     buffered.lines.push(line);
     buffered.chars += line.length;
     this.#chars += line.length;
-    if (this.#chars > BUFFERED_CHARS) this.#flush(this.#chars / this.#buffers.size);
+    if (this.#chars > MAX_BUFFERED_CHARS) this.#flush(this.#chars / this.#buffers.size);
   }
 
   /** Puts aside the parts of which at least so much is in memory. */
-  #flush(least: number): void {
-    guarded(this.#folder, () => {
+  #flush(minChars: number): void {
+    withDiskErrors(this.#folder, () => {
       for (const [part, { lines, chars }] of this.#buffers) {
-        if (chars < least) continue;
+        if (chars < minChars) continue;
         appendFileSync(join(this.#folder, part), `${lines.join('\n')}\n`);
         this.#buffers.delete(part);
         this.#chars -= chars;
@@ -60,16 +60,16 @@ export class Spill {
   /** The names of all parts, sorted; nothing can be added from then on. */
   parts(): readonly string[] {
     this.#flush(0);
-    return guarded(this.#folder, () => readdirSync(this.#folder)).sort();
+    return withDiskErrors(this.#folder, () => readdirSync(this.#folder)).sort();
   }
 
   lines(part: string): readonly string[] {
-    const text = guarded(this.#folder, () => readFileSync(join(this.#folder, part), 'utf8'));
+    const text = withDiskErrors(this.#folder, () => readFileSync(join(this.#folder, part), 'utf8'));
     return text.split('\n').slice(0, -1);
   }
 
   remove(): void {
-    guarded(this.#folder, () => {
+    withDiskErrors(this.#folder, () => {
       rmSync(this.#folder, { recursive: true, force: true });
     });
   }

@@ -1,4 +1,4 @@
-import { SEQUENCE } from '../states/sequences.js';
+import { TERMINAL_SEQUENCE } from '../states/sequences.js';
 import { escape } from './html.js';
 
 /**
@@ -6,40 +6,41 @@ import { escape } from './html.js';
  * (moving the cursor, setting titles, links) is left out; nothing of it is passed on. Of a line that was written
  * over itself, as progress bars do, the last state counts. Control characters are left out.
  */
-export function terminalLine(line: string, style: Style): string {
-  const shown = lastState(line);
-  if (!UNPRINTABLE.test(shown)) return wrapped(shown, style);
+export function terminalLine(line: string, style: TerminalStyle): string {
+  const visible = afterLastReturn(line);
+  if (!UNPRINTABLE.test(visible)) return styled(visible, style);
   let [out, from] = ['', 0];
-  SEQUENCE.lastIndex = 0;
-  for (let match = SEQUENCE.exec(shown); match; match = SEQUENCE.exec(shown)) {
-    out += wrapped(printable(shown.slice(from, match.index)), style);
+  TERMINAL_SEQUENCE.lastIndex = 0;
+  for (let match = TERMINAL_SEQUENCE.exec(visible); match; match = TERMINAL_SEQUENCE.exec(visible)) {
+    out += styled(withoutControls(visible.slice(from, match.index)), style);
     from = match.index + match[0].length;
-    if (match[1] !== undefined) select(match[1], style);
+    if (match[1] !== undefined) applySgr(match[1], style);
   }
-  return out + wrapped(printable(shown.slice(from)), style);
+  return out + styled(withoutControls(visible.slice(from)), style);
 }
 
 /** What was chosen last, and holds until something else is: also for the lines that follow. */
-export interface Style {
+export interface TerminalStyle {
   /** 0 to 15, or undefined for the reader's own. */
   colour: number | undefined;
   bold: boolean;
 }
 
-export const noStyle = (): Style => ({ colour: undefined, bold: false });
+export const noStyle = (): TerminalStyle => ({ colour: undefined, bold: false });
 
 // eslint-disable-next-line no-control-regex
 const UNPRINTABLE = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/;
 // eslint-disable-next-line no-control-regex
-const printable = (text: string): string => text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, '');
+const withoutControls = (text: string): string =>
+  text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, '');
 
-function lastState(line: string): string {
+function afterLastReturn(line: string): string {
   const text = line.endsWith('\r') ? line.slice(0, -1) : line;
   const at = text.lastIndexOf('\r');
   return at < 0 ? text : text.slice(at + 1);
 }
 
-function wrapped(text: string, { colour, bold }: Style): string {
+function styled(text: string, { colour, bold }: TerminalStyle): string {
   if (text === '') return '';
   if (colour === undefined && !bold) return escape(text);
   const kinds = [colour === undefined ? '' : `c${String(colour)}`, bold ? 'bold' : ''].filter(
@@ -49,7 +50,7 @@ function wrapped(text: string, { colour, bold }: Style): string {
 }
 
 /** SGR: what of it the site has a look for. */
-function select(parameters: string, style: Style): void {
+function applySgr(parameters: string, style: TerminalStyle): void {
   const numbers = parameters.split(/[;:]/).map(Number);
   for (let i = 0; i < numbers.length; i += 1) {
     const n = numbers[i] ?? 0;
@@ -61,10 +62,10 @@ function select(parameters: string, style: Style): void {
     else if (n === 39) style.colour = undefined;
     else if (n === 38 || n === 48) {
       // One of 256 colours, or red, green and blue: only the first sixteen have a look here.
-      const among = numbers[i + 1];
-      const chosen = numbers[i + 2] ?? 0;
-      if (n === 38) style.colour = among === 5 && chosen < 16 ? chosen : undefined;
-      i += among === 2 ? 4 : 2;
+      const colourSpace = numbers[i + 1];
+      const colourIndex = numbers[i + 2] ?? 0;
+      if (n === 38) style.colour = colourSpace === 5 && colourIndex < 16 ? colourIndex : undefined;
+      i += colourSpace === 2 ? 4 : 2;
     }
   }
 }

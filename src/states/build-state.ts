@@ -1,6 +1,6 @@
 import { fileFromMessage, type FileState } from './file-state.js';
 import type { CoreMetadata } from '../protocols/fields.js';
-import type { Built } from '../protocols/slave-driver.js';
+import type { BuiltMessage } from '../protocols/slave-driver.js';
 
 /** What a lease is about: the build that was given out under it. */
 export interface LeaseState {
@@ -35,10 +35,10 @@ export interface FileTransfer {
  */
 export class BuildState {
   readonly lease: LeaseState;
-  readonly built: Built;
+  readonly built: BuiltMessage;
   readonly files: readonly FileTransfer[];
 
-  constructor(lease: LeaseState, built: Built) {
+  constructor(lease: LeaseState, built: BuiltMessage) {
     this.lease = lease;
     this.built = built;
     // The same build has the same transfers after a restart of the Slave Driver.

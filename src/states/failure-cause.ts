@@ -2,7 +2,7 @@ import type { FailureSign } from './failure-signs.js';
 import { FAILURE_SIGNS } from './failure-signs.js';
 
 /** Where a log says why its build failed. */
-export interface Cause {
+export interface FailureCause {
   readonly sign: FailureSign;
   readonly match: RegExpExecArray;
 }
@@ -16,30 +16,31 @@ export interface Cause {
 export function findCause(
   text: string,
   accepts: (sign: FailureSign, match: RegExpExecArray) => boolean,
-): Cause | undefined {
+): FailureCause | undefined {
   for (const sign of FAILURE_SIGNS) {
-    const { pattern, firstOf } = sign;
-    const firsts = new Map<string, RegExpExecArray>();
+    const { pattern, firstMatchGroup } = sign;
+    const firstByFile = new Map<string, RegExpExecArray>();
     let last: RegExpExecArray | undefined;
     for (const match of text.matchAll(new RegExp(pattern, `${pattern.flags}g`))) {
       if (!accepts(sign, match)) continue;
       last = match;
-      if (firstOf === undefined) continue;
-      const key = match.groups?.[firstOf] ?? '';
-      if (!firsts.has(key) && firsts.size < MAX_FILES) firsts.set(key, match);
+      if (firstMatchGroup === undefined) continue;
+      const key = match.groups?.[firstMatchGroup] ?? '';
+      if (!firstByFile.has(key) && firstByFile.size < MAX_TRACKED_FILES) firstByFile.set(key, match);
     }
     if (!last) continue;
-    const first = firstOf === undefined ? undefined : firsts.get(last.groups?.[firstOf] ?? '');
+    const first =
+      firstMatchGroup === undefined ? undefined : firstByFile.get(last.groups?.[firstMatchGroup] ?? '');
     return { sign, match: first ?? last };
   }
   return undefined;
 }
 
 /** Of more files than this the first error is not remembered. */
-const MAX_FILES = 10_000;
+const MAX_TRACKED_FILES = 10_000;
 
 /** A line of a build's own output; `kind`: whether it looks like an error, or is only the last one. */
-export interface OwnLine {
+export interface BuildOutputLine {
   readonly kind: 'error' | 'line';
   /** Where it begins in the log. */
   readonly at: number;
@@ -47,9 +48,9 @@ export interface OwnLine {
   readonly text: string;
 }
 
-const MAX_QUOTE = 300;
+const MAX_QUOTED_CHARS = 300;
 /** Lines from the log's end that are searched. */
-const MAX_LINES = 20_000;
+const MAX_SEARCHED_LINES = 20_000;
 
 /** What pip and this program print around the output of a build. */
 const WRAPPER =
@@ -65,32 +66,32 @@ const ERROR = /\b(?:fatal )?error\b\s?[:!]|^\s*fatal: |\bERROR\b/i;
  * line that speaks of an error, else its last line; undefined where it printed nothing. `text` is a log without
  * terminal sequences.
  */
-export function ownError(text: string): OwnLine | undefined {
-  let error: OwnLine | undefined;
-  let last: OwnLine | undefined;
+export function findBuildError(text: string): BuildOutputLine | undefined {
+  let error: BuildOutputLine | undefined;
+  let last: BuildOutputLine | undefined;
   let end = text.length;
-  for (let count = 0; count < MAX_LINES && end >= 0; count += 1) {
-    const at = text.lastIndexOf('\n', end - 1) + 1;
-    const line = text.slice(at, Math.min(end, at + 2000)).replace(/\r$/, '');
-    end = at - 1;
+  for (let count = 0; count < MAX_SEARCHED_LINES && end >= 0; count += 1) {
+    const lineStart = text.lastIndexOf('\n', end - 1) + 1;
+    const line = text.slice(lineStart, Math.min(end, lineStart + 2000)).replace(/\r$/, '');
+    end = lineStart - 1;
     if (line.trim() !== '' && !WRAPPER.test(line)) {
-      const quoted = { at, text: line.trim().slice(0, MAX_QUOTE) };
+      const quoted = { at: lineStart, text: line.trim().slice(0, MAX_QUOTED_CHARS) };
       if (EXCEPTION.test(line)) return { kind: 'error', ...quoted };
       if (!error && ERROR.test(line)) error = { kind: 'error', ...quoted };
       last ??= { kind: 'line', ...quoted };
     }
-    if (at === 0) break;
+    if (lineStart === 0) break;
   }
   return error ?? last;
 }
 
 /** Returns the line of `text` that holds the character at `place`, without surrounding space. */
-export function lineAt(text: string, place: number): string {
-  const end = text.indexOf('\n', place);
-  const from = text.lastIndexOf('\n', place - 1) + 1;
+export function lineAt(text: string, offset: number): string {
+  const end = text.indexOf('\n', offset);
+  const from = text.lastIndexOf('\n', offset - 1) + 1;
   return text
     .slice(from, end < 0 ? undefined : end)
     .replace(/^[\s│|]+/, '')
     .trimEnd()
-    .slice(0, MAX_QUOTE);
+    .slice(0, MAX_QUOTED_CHARS);
 }

@@ -1,7 +1,7 @@
 import type { FailureClass } from './failure.js';
 
 /** What a sign says only under a condition, which src/builder/failure.ts knows to check. */
-export type Condition =
+export type SignCondition =
   'cut-off' | 'for-itself' | 'itself' | 'listed' | 'not-starved' | 'perhaps-starved' | 'program' | 'unfound';
 
 /** What in a log tells why a build failed. */
@@ -12,18 +12,18 @@ export interface FailureSign {
   /** `$1` stands for the group `detail`, else for the first group that matched. */
   readonly sentence: string;
   /** What `$1` is the name of, if a package of the system may have it. */
-  readonly wanted?: 'header' | 'library' | 'module';
+  readonly dependencyKind?: 'header' | 'library' | 'module';
   /** Further, what must be true of a match. */
-  readonly when?: Condition;
+  readonly condition?: SignCondition;
   /** Of the matches whose group of this name is the last match's, the first counts. */
-  readonly firstOf?: string;
+  readonly firstMatchGroup?: string;
 }
 
 /** Something of a build's own looked for an address, and got none. */
-const NO_ANSWER = /urlopen error|Could not resolve host|Temporary failure in name resolution/;
+const NAME_RESOLUTION_FAILURE = /urlopen error|Could not resolve host|Temporary failure in name resolution/;
 
 /** Somebody sent SIGKILL to a process of the build. */
-const KILLED = /Killed signal terminated program|exit code: (?:-9|137)\b|signal: 9, SIGKILL/;
+const SIGKILLED_PROCESS = /Killed signal terminated program|exit code: (?:-9|137)\b|signal: 9, SIGKILL/;
 
 /**
  * The signs by which a failure is known, the surest first: the first entry that is found counts, and of
@@ -44,13 +44,13 @@ export const FAILURE_SIGNS: readonly FailureSign[] = [
   },
   {
     failureClass: 'memory',
-    pattern: KILLED,
+    pattern: SIGKILLED_PROCESS,
     sentence: "the slave's memory was not enough",
-    when: 'perhaps-starved',
+    condition: 'perhaps-starved',
   },
   {
     failureClass: 'killed',
-    pattern: KILLED,
+    pattern: SIGKILLED_PROCESS,
     sentence: 'something killed one of its processes, and not for want of memory',
   },
   {
@@ -73,7 +73,7 @@ export const FAILURE_SIGNS: readonly FailureSign[] = [
     pattern:
       /Retrying \(Retry\(total=0,|HTTPS?ConnectionPool\(host=|\b(?:ReadTimeout|IncompleteRead|Protocol|SSL)Error\b/,
     sentence: 'the index could not be reached',
-    when: 'unfound',
+    condition: 'unfound',
   },
   {
     failureClass: 'network',
@@ -94,25 +94,25 @@ export const FAILURE_SIGNS: readonly FailureSign[] = [
     failureClass: 'index',
     pattern: /The repository located at (\S{1,200}) is not a trusted or secure host/,
     sentence: 'pip does not trust $1',
-    when: 'unfound',
+    condition: 'unfound',
   },
   {
     failureClass: 'index',
     pattern: /Skipping page \S{1,500} because the \w{1,10} request got Content-Type: ([\w/+-]{1,100})/,
     sentence: 'the index answered with something that is no page of it ($1)',
-    when: 'unfound',
+    condition: 'unfound',
   },
   {
     failureClass: 'python-version',
     pattern: /Package '([^'\n]{1,200})' requires a different Python: \S{1,40} not in '([^'\n]{1,200})'/,
     sentence: 'this version of Python is not among those that it supports',
-    when: 'itself',
+    condition: 'itself',
   },
   {
     failureClass: 'python-version',
     pattern: /Ignored the following versions that require a different python version: ([^\n]{1,100000})/,
     sentence: 'this version of Python is not among those that it supports',
-    when: 'listed',
+    condition: 'listed',
   },
   {
     failureClass: 'bad-sdist',
@@ -124,7 +124,7 @@ export const FAILURE_SIGNS: readonly FailureSign[] = [
     pattern:
       /metadata for package (?:\S{1,200}) produced metadata for project name (\S{1,200}?)(?:\.\s|\s|$)/,
     sentence: 'its source says of itself that it is $1',
-    when: 'for-itself',
+    condition: 'for-itself',
   },
   {
     failureClass: 'bad-sdist',
@@ -187,54 +187,54 @@ export const FAILURE_SIGNS: readonly FailureSign[] = [
     failureClass: 'missing-header',
     pattern: /fatal error: ['"]?([\w./+-]{1,200}\.(?:h|hh|hpp|hxx))['"]?(?:: No such file| file not found)/,
     sentence: 'it needs the header $1, which this slave does not have',
-    wanted: 'header',
+    dependencyKind: 'header',
   },
   {
     failureClass: 'missing-library',
     pattern: /\bcannot find -l([\w.+-]{1,100})|library not found for -l([\w.+-]{1,100})/,
     sentence: 'it needs the library $1, which this slave does not have',
-    wanted: 'library',
+    dependencyKind: 'library',
   },
   {
     failureClass: 'missing-library',
     pattern:
       /No package '([^'\n]{1,100})' found|Package '?([\w.+-]{1,100})'? was not found in the pkg-config|ERROR: Dependency "([^"\n]{1,100})" not found/,
     sentence: 'it needs $1, which pkg-config does not find on this slave',
-    wanted: 'module',
+    dependencyKind: 'module',
   },
   {
     failureClass: 'missing-library',
     pattern:
       /\b([A-Za-z0-9]{2,20}[-_]config)\b[^\n:]{0,40}(?:: (?:command )?not found| not found|: No such file)|No such file or directory: '([A-Za-z0-9]{2,20}[-_]config)'|Could not run ([A-Za-z0-9]{2,20}-config)/,
     sentence: 'it needs the program $1, which this slave does not have',
-    wanted: 'module',
+    dependencyKind: 'module',
   },
   {
     failureClass: 'missing-library',
     pattern:
       /CMake Error at [^\n]{1,500}:\n {1,8}Could NOT find (\w{1,60})|headers or library files could not be found for (\w{1,60})|make sure the (\w{1,60}) and libxslt development packages/,
     sentence: 'it needs $1, which it does not find on this slave',
-    wanted: 'module',
+    dependencyKind: 'module',
   },
   {
     failureClass: 'missing-library',
     pattern: /Trying pkg-config --exists (\S{1,100})\n[^]{0,3000}?Can not find valid pkg-config name/,
     sentence: 'it needs $1, which pkg-config does not find on this slave',
-    wanted: 'module',
+    dependencyKind: 'module',
   },
   {
     failureClass: 'missing-library',
     pattern: /\blib([\w+-]{1,100})\.so[\d.]{0,20}: cannot open shared object file/,
     sentence: 'it needs the library $1, which this slave does not have',
-    wanted: 'library',
+    dependencyKind: 'library',
   },
   {
     failureClass: 'missing-library',
     pattern:
       /error: command '([\w.+/-]{1,100})' failed: No such file|unable to execute '([\w.+/-]{1,100})': No such file|No such file or directory: '([a-z][\w.+-]{0,40})'\n|\b([a-z][\w.+-]{1,40}): (?:command )?not found\b|Program '?([\w.+-]{1,40})'? not found or not executable/,
     sentence: 'it needs the program $1, which this slave does not have',
-    wanted: 'module',
-    when: 'program',
+    dependencyKind: 'module',
+    condition: 'program',
   },
   {
     failureClass: 'compiler',
@@ -252,7 +252,7 @@ export const FAILURE_SIGNS: readonly FailureSign[] = [
     failureClass: 'no-sdist',
     pattern: /No matching distribution found for ([A-Za-z0-9._-]{1,200})/,
     sentence: 'the index has no source of this version',
-    when: 'itself',
+    condition: 'itself',
   },
   {
     failureClass: 'build-requirement',
@@ -359,13 +359,13 @@ export const FAILURE_SIGNS: readonly FailureSign[] = [
   },
   {
     failureClass: 'network',
-    pattern: NO_ANSWER,
+    pattern: NAME_RESOLUTION_FAILURE,
     sentence: 'its build wanted something from the network, which builds do not have on this slave',
-    when: 'cut-off',
+    condition: 'cut-off',
   },
   {
     failureClass: 'network',
-    pattern: NO_ANSWER,
+    pattern: NAME_RESOLUTION_FAILURE,
     sentence: 'its build wanted something from the network that it did not get',
   },
   {
@@ -379,28 +379,28 @@ export const FAILURE_SIGNS: readonly FailureSign[] = [
     pattern:
       /^[ \t]{0,20}(?<file>[^\n:]{1,500}):\d{1,7}:(?:\d{1,7}:)? (?:fatal )?error: (?<detail>[^\n]{1,300})/m,
     sentence: 'it does not compile: $1',
-    when: 'not-starved',
-    firstOf: 'file',
+    condition: 'not-starved',
+    firstMatchGroup: 'file',
   },
   {
     failureClass: 'compiler',
     pattern:
       /^[ \t]{0,20}(?<file>error(?:\[E\d{4}\])?): (?<detail>(?!could not compile|command |subprocess-)[^\n]{1,300})\n[ \t]{0,20}-->/m,
     sentence: 'it does not compile: $1',
-    when: 'not-starved',
-    firstOf: 'file',
+    condition: 'not-starved',
+    firstMatchGroup: 'file',
   },
   {
     failureClass: 'compiler',
     pattern: /\b(undefined reference to [^\n]{1,200})/,
     sentence: 'it does not link: $1',
-    when: 'not-starved',
+    condition: 'not-starved',
   },
   {
     failureClass: 'compiler',
     pattern:
       /error: command '[^'\n]{1,200}' failed with exit|ld returned \d{1,3} exit status|error: could not compile |Cython\.Compiler\.Errors\.CompileError: /,
     sentence: 'it does not compile',
-    when: 'not-starved',
+    condition: 'not-starved',
   },
 ];

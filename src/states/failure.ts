@@ -1,57 +1,57 @@
-interface Kind {
+interface FailurePolicy {
   /**
    * How often the same build is tried again, because it may well end otherwise on another day or another
    * slave; only then is it a failure for good.
    */
   readonly retries: number;
   /** Only so soon after the release: the index may not have caught up yet. */
-  readonly fresh?: true;
+  readonly recentReleasesOnly?: true;
   /** It says something of the slave's surroundings rather than of the package. */
-  readonly surroundings?: true;
+  readonly environmental?: true;
 }
 
-const FINAL: Kind = { retries: 0 };
-const SURROUNDINGS: Kind = { retries: 10, surroundings: true };
+const NO_RETRY: FailurePolicy = { retries: 0 };
+const ENVIRONMENTAL: FailurePolicy = { retries: 10, environmental: true };
 
 /** Why builds fail, and what happens next, in one table. */
 export const FAILURES = {
   /** The index has no source of this version. */
-  'no-sdist': { retries: 6, fresh: true },
+  'no-sdist': { retries: 6, recentReleasesOnly: true },
   /** The source can't be unpacked, holds no project, or another one. */
-  'bad-sdist': FINAL,
+  'bad-sdist': NO_RETRY,
   /** What was downloaded is not what the index had announced. */
-  'hash-mismatch': FINAL,
+  'hash-mismatch': NO_RETRY,
   /** What it needs to be built is not on the index, or can't be installed. */
-  'build-requirement': FINAL,
-  'missing-header': FINAL,
-  'missing-library': FINAL,
+  'build-requirement': NO_RETRY,
+  'missing-header': NO_RETRY,
+  'missing-library': NO_RETRY,
   /** It doesn't compile, or needs a compiler for its language that the slave does not have. */
-  compiler: FINAL,
+  compiler: NO_RETRY,
   /** The slave has no compiler, as it found out at its start: another one may have. */
-  'no-compiler': SURROUNDINGS,
+  'no-compiler': ENVIRONMENTAL,
   /** It is not for this version of Python. */
-  'python-version': FINAL,
+  'python-version': NO_RETRY,
   /** The index could not be reached. */
-  network: SURROUNDINGS,
+  network: ENVIRONMENTAL,
   /** The index answered with an error. */
-  index: SURROUNDINGS,
+  index: ENVIRONMENTAL,
   /** It took longer than it may. */
-  timeout: FINAL,
+  timeout: NO_RETRY,
   /** It said nothing for longer than it may. */
-  silent: FINAL,
+  silent: NO_RETRY,
   memory: { retries: 2 },
-  disk: SURROUNDINGS,
+  disk: ENVIRONMENTAL,
   /** It said more than it may. */
-  'log-limit': FINAL,
+  'log-limit': NO_RETRY,
   /** Somebody ended it: the slave, or a signal from elsewhere. */
   killed: { retries: 3 },
-  'no-wheel': FINAL,
+  'no-wheel': NO_RETRY,
   /** It made a wheel of something else, or one that is broken. */
-  'wrong-wheel': FINAL,
+  'wrong-wheel': NO_RETRY,
   /** It made a wheel without its compiled part, and this farm publishes none such. */
-  incomplete: FINAL,
-  other: FINAL,
-} as const satisfies Record<string, Kind>;
+  incomplete: NO_RETRY,
+  other: NO_RETRY,
+} as const satisfies Record<string, FailurePolicy>;
 
 export type FailureClass = keyof typeof FAILURES;
 
@@ -61,4 +61,4 @@ export function failureClass(name: string | null): FailureClass {
 }
 
 /** What happens next after a failure of this class. */
-export const failureKind = (name: FailureClass): Kind => FAILURES[name];
+export const failurePolicy = (name: FailureClass): FailurePolicy => FAILURES[name];

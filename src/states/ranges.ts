@@ -19,12 +19,12 @@ export function* consolidate(ranges: Iterable<ByteRange>): Generator<ByteRange> 
 }
 
 /** The ranges, in ascending order and apart from each other, without what `ex` covers. */
-export function* exclude(ranges: Iterable<ByteRange>, ex: ByteRange): Generator<ByteRange> {
+export function* exclude(ranges: Iterable<ByteRange>, excluded: ByteRange): Generator<ByteRange> {
   for (const range of ranges) {
-    if (intersect(range, ex) === undefined) yield range;
+    if (intersect(range, excluded) === undefined) yield range;
     else {
-      if (range.start < ex.start) yield { start: range.start, end: ex.start };
-      if (ex.end < range.end) yield { start: ex.end, end: range.end };
+      if (range.start < excluded.start) yield { start: range.start, end: excluded.start };
+      if (excluded.end < range.end) yield { start: excluded.end, end: range.end };
     }
   }
 }

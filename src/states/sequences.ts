@@ -2,10 +2,10 @@
  * What programs say to a terminal between what they print: CSI with its parameters (group 1: those of SGR), OSC and
  * its like up to their end, two-character sequences. It is used anew each time from its `lastIndex` on.
  */
-export const SEQUENCE =
+export const TERMINAL_SEQUENCE =
   // eslint-disable-next-line no-control-regex
   /(?:\u001b\[|\u009b)(?:([\d;:]{0,100})m|[0-?]{0,100}[ -/]{0,20}[@-~])|(?:\u001b[\]PX^_]|[\u0090\u0098\u009d-\u009f])[^\n\u0007\u001b\u009c]{0,5000}(?:\u0007|\u001b\\|\u009c)?|\u001b[ -/]{0,4}[0-~]/g;
 
 /** A log without what it says to a terminal; it has as many lines. */
-export const withoutSequences = (text: string): string =>
-  text.includes('\u001b') || text.includes('\u009b') ? text.replace(SEQUENCE, '') : text;
+export const stripTerminalSequences = (text: string): string =>
+  text.includes('\u001b') || text.includes('\u009b') ? text.replace(TERMINAL_SEQUENCE, '') : text;

@@ -18,7 +18,7 @@ export interface Suspicion {
 }
 
 /** How many results are kept of each slave, and of all slaves of a target. */
-const WINDOW = { slave: 150, target: 1500 };
+const MAX_RESULTS = { slave: 150, target: 1500 };
 /** A run of fewer builds is not judged. */
 const MIN_BUILDS = 8;
 /**
@@ -28,92 +28,101 @@ const MIN_BUILDS = 8;
  * thousand runs a day, most of which overlap. A slave that fails everything is found after 9 builds where the others
  * fail a tenth of theirs, and after 14 to 20 where they fail a quarter.
  */
-const MAX_CHANCE = { ever: 1e-8, period: 1e-6 };
+const MAX_P_VALUE = { allTime: 1e-8, samePeriod: 1e-6 };
 /** Where the others fail more than this, no run that is kept can be improbable enough. */
-const MAX_OTHERS_SHARE = 0.75;
+const MAX_OTHERS_FAILURE_RATE = 0.75;
 /**
  * The recent results of the slaves of one target, and the comparison that finds a sick slave: its last builds failed
  * so much more often than those of the other slaves, before and in the same period, that chance does not explain it
  * (Fisher's exact test). A storm of bad packages fails on all slaves alike, and makes nobody suspicious; nor can a slave be
  * that has no others beside it.
  */
-export class Comparison {
-  readonly #ofSlaves = new Map<number, SlaveResult[]>();
-  #all: SlaveResult[] = [];
-  #failed = 0;
+export class SlaveComparison {
+  readonly #resultsBySlave = new Map<number, SlaveResult[]>();
+  #results: SlaveResult[] = [];
+  #failedCount = 0;
 
-  note(result: SlaveResult): void {
-    const own = this.#ofSlaves.get(result.slaveId) ?? [];
+  record(result: SlaveResult): void {
+    const own = this.#resultsBySlave.get(result.slaveId) ?? [];
     own.push(result);
-    if (own.length > WINDOW.slave) own.shift();
-    this.#ofSlaves.set(result.slaveId, own);
-    this.#all.push(result);
-    this.#failed += Number(result.failed);
+    if (own.length > MAX_RESULTS.slave) own.shift();
+    this.#resultsBySlave.set(result.slaveId, own);
+    this.#results.push(result);
+    this.#failedCount += Number(result.failed);
     // In bulk, for each removal at the front moves all of the rest.
-    if (this.#all.length < WINDOW.target * 1.25) return;
-    this.#all = this.#all.slice(-WINDOW.target);
-    this.#failed = this.#all.filter(({ failed }) => failed).length;
+    if (this.#results.length < MAX_RESULTS.target * 1.25) return;
+    this.#results = this.#results.slice(-MAX_RESULTS.target);
+    this.#failedCount = this.#results.filter(({ failed }) => failed).length;
   }
 
   /** Forgets what a slave has done: it is judged anew. */
   forget(slaveId: number): void {
-    this.#ofSlaves.delete(slaveId);
-    this.#all = this.#all.filter((result) => result.slaveId !== slaveId);
-    this.#failed = this.#all.filter(({ failed }) => failed).length;
+    this.#resultsBySlave.delete(slaveId);
+    this.#results = this.#results.filter((result) => result.slaveId !== slaveId);
+    this.#failedCount = this.#results.filter(({ failed }) => failed).length;
   }
 
   /** How many of a slave's builds have succeeded in a row, of those that it began after `since`. */
   successesInRow(slaveId: number, since: number): number {
-    const own = (this.#ofSlaves.get(slaveId) ?? []).filter(({ began }) => began >= since);
+    const own = (this.#resultsBySlave.get(slaveId) ?? []).filter(({ began }) => began >= since);
     const failed = own.findLastIndex((result) => result.failed);
     return own.length - 1 - failed;
   }
 
   /** Whether a slave's last builds stand out from those of the others. */
   suspicion(slaveId: number): Suspicion | undefined {
-    const own = this.#ofSlaves.get(slaveId) ?? [];
+    const own = this.#resultsBySlave.get(slaveId) ?? [];
     const last = own.slice(-MIN_BUILDS);
     const failed = last.filter((result) => result.failed).length;
     if (last.length < MIN_BUILDS || failed < MIN_BUILDS * 0.75 || !(last.at(-1)?.failed ?? false))
       return undefined;
-    const others = this.#all.length - own.length;
-    const othersFailed = this.#failed - own.filter((result) => result.failed).length;
-    if (others <= 0 || othersFailed > others * MAX_OTHERS_SHARE) return undefined;
-    return judge(
+    const others = this.#results.length - own.length;
+    const othersFailed = this.#failedCount - own.filter((result) => result.failed).length;
+    if (others <= 0 || othersFailed > others * MAX_OTHERS_FAILURE_RATE) return undefined;
+    return findSuspiciousRun(
       own,
-      this.#all.filter((result) => result.slaveId !== slaveId),
+      this.#results.filter((result) => result.slaveId !== slaveId),
     );
   }
 }
 
 /** The most improbable run of a slave's last builds, if it is too improbable. Both lists are in order of time. */
-export function judge(own: readonly SlaveResult[], others: readonly SlaveResult[]): Suspicion | undefined {
-  const counts = counter(others);
-  const byBegin = [...others].sort((a, b) => b.began - a.began);
-  const [run, period, ever] = [counts(), counts(), counts()];
-  for (const result of others) ever.add(result);
+export function findSuspiciousRun(
+  own: readonly SlaveResult[],
+  others: readonly SlaveResult[],
+): Suspicion | undefined {
+  const newCounts = counterFactory(others);
+  const othersByStart = [...others].sort((a, b) => b.began - a.began);
+  const [run, othersInPeriod, allOthers] = [newCounts(), newCounts(), newCounts()];
+  for (const result of others) allOthers.add(result);
   let next = 0;
   let since = Infinity;
-  let found: { readonly suspicion: Suspicion; readonly chance: number } | undefined;
+  let mostImprobable: { readonly suspicion: Suspicion; readonly chance: number } | undefined;
   for (const result of own.toReversed()) {
     run.add(result);
     since = Math.min(since, result.began);
-    for (let other = byBegin[next]; other && other.began >= since; other = byBegin[(next += 1)])
-      period.add(other);
+    for (let other = othersByStart[next]; other && other.began >= since; other = othersByStart[(next += 1)])
+      othersInPeriod.add(other);
     if (!result.failed || run.builds < MIN_BUILDS) continue;
-    const chance = tailOf(run, ever);
-    if (chance > MAX_CHANCE.ever || (found && chance > found.chance)) continue;
-    if (tailOf(run, period) > MAX_CHANCE.period) continue;
+    const chance = hypergeometricTail(run, allOthers);
+    if (chance > MAX_P_VALUE.allTime || (mostImprobable && chance > mostImprobable.chance)) continue;
+    if (hypergeometricTail(run, othersInPeriod) > MAX_P_VALUE.samePeriod) continue;
     const { failed, builds } = run;
-    found = {
-      suspicion: { failed, builds, othersFailed: period.failed, othersBuilds: period.builds, since },
+    mostImprobable = {
+      suspicion: {
+        failed,
+        builds,
+        othersFailed: othersInPeriod.failed,
+        othersBuilds: othersInPeriod.builds,
+        since,
+      },
       chance,
     };
   }
-  return found?.suspicion;
+  return mostImprobable?.suspicion;
 }
 
-interface Counts {
+interface OutcomeCounts {
   readonly failed: number;
   readonly builds: number;
   add(result: SlaveResult): void;
@@ -123,7 +132,7 @@ interface Counts {
  * Makes counters in which a package counts once for each slave, for its versions mostly fail together and say as much
  * as one. All count of a package that other slaves have mostly built: there each is a comparison.
  */
-function counter(others: readonly SlaveResult[]): () => Counts {
+function counterFactory(others: readonly SlaveResult[]): () => OutcomeCounts {
   const balance = new Map<string, number>();
   for (const { package: name, failed } of others)
     balance.set(name, (balance.get(name) ?? 0) + (failed ? -1 : 1));
@@ -147,14 +156,14 @@ function counter(others: readonly SlaveResult[]): () => Counts {
  * The probability that so many failures or more fall to the one side by chance, given how many there are in all: the
  * upper tail of the hypergeometric distribution.
  */
-function tailOf(mine: Counts, theirs: Counts): number {
+function hypergeometricTail(mine: OutcomeCounts, theirs: OutcomeCounts): number {
   const builds = mine.builds + theirs.builds;
   const failures = mine.failed + theirs.failed;
-  const all = logChoose(builds, mine.builds);
+  const logTotal = logChoose(builds, mine.builds);
   let chance = 0;
   for (let failed = mine.failed; failed <= Math.min(mine.builds, failures); failed += 1)
     chance += Math.exp(
-      logChoose(failures, failed) + logChoose(builds - failures, mine.builds - failed) - all,
+      logChoose(failures, failed) + logChoose(builds - failures, mine.builds - failed) - logTotal,
     );
   return chance;
 }

@@ -1,7 +1,7 @@
-import type { Stats } from '../protocols/fields.js';
+import type { MachineStats } from '../protocols/fields.js';
 import type { SlaveHello } from '../protocols/slave-driver.js';
-import type { SlaveRow } from '../protocols/control.js';
-import type { Kill } from '../protocols/oracle.js';
+import type { SlaveStatus } from '../protocols/control.js';
+import type { KillMode } from '../protocols/oracle.js';
 import type { BuildState, LeaseState } from './build-state.js';
 
 /**
@@ -17,8 +17,8 @@ import type { BuildState, LeaseState } from './build-state.js';
 export type SlaveActivity = 'idle' | 'waiting' | 'resting' | 'building' | 'sending' | 'gone';
 
 /** So many builds in a row that fail for reasons of its surroundings tell of the slave, and of no package. */
-const TROUBLES = 3;
-const REST_MS = { first: 60_000, longest: 1_800_000 };
+const ENVIRONMENT_FAILURES_BEFORE_REST = 3;
+const REST_MS = { first: 60_000, max: 1_800_000 };
 
 /** What people read for a time of the monotonic clock: milliseconds since 1970. */
 type WallTime = (monotonicMs: number) => number;
@@ -37,15 +37,15 @@ export class SlaveState {
    * When the last request was sent that gave or renewed its lease, as its answer confirmed; milliseconds by the monotonic
    * clock.
    */
-  renewed = -Infinity;
+  renewedAt = -Infinity;
   /** The answer that gave out the lease, for a slave that did not get it. */
-  order: unknown;
+  unacknowledgedOrder: unknown;
   build: BuildState | undefined;
   /** Files of this build that an earlier build for the same target has published, with other contents. */
-  readonly rebuilt = new Set<string>();
-  stats: Stats | undefined;
+  readonly rebuiltFilenames = new Set<string>();
+  stats: MachineStats | undefined;
   /** An administrator's wishes: BYE, no more work, and to give up what it builds. */
-  kill: Kill | null = null;
+  kill: KillMode | null = null;
   asleep = false;
   skip = false;
   /** It gets no work but a probe now and then, for its builds fail more often than those of others. */
@@ -53,7 +53,7 @@ export class SlaveState {
   /** Why it does nothing, for people. */
   note: string | null = null;
   /** How many of its builds have failed in a row for reasons of its surroundings. */
-  #troubles = 0;
+  #environmentFailures = 0;
   #restUntil = 0;
   since: number;
   lastSeen: number;
@@ -76,7 +76,7 @@ export class SlaveState {
   }
 
   /** The slave is doing something else from now on. */
-  become(activity: SlaveActivity, now: number, note: string | null = null): void {
+  setActivity(activity: SlaveActivity, now: number, note: string | null = null): void {
     if (this.activity !== activity) this.since = now;
     this.activity = activity;
     this.note = note;
@@ -87,35 +87,38 @@ export class SlaveState {
    * of their packages; after that it is the slave itself that is out of order, and it gets nothing for a
    * while: a minute, and twice as long each time. Gives for how long, milliseconds; 0: not yet.
    */
-  trouble(now: number): number {
-    this.#troubles += 1;
-    if (this.#troubles < TROUBLES) return 0;
-    const rest = Math.min(REST_MS.first * 2 ** (this.#troubles - TROUBLES), REST_MS.longest);
+  recordEnvironmentFailure(now: number): number {
+    this.#environmentFailures += 1;
+    if (this.#environmentFailures < ENVIRONMENT_FAILURES_BEFORE_REST) return 0;
+    const rest = Math.min(
+      REST_MS.first * 2 ** (this.#environmentFailures - ENVIRONMENT_FAILURES_BEFORE_REST),
+      REST_MS.max,
+    );
     this.#restUntil = now + rest;
     return rest;
   }
 
   /** Whatever was in its way is so no longer. */
-  fine(): void {
-    this.#troubles = 0;
+  clearEnvironmentFailures(): void {
+    this.#environmentFailures = 0;
     this.#restUntil = 0;
   }
 
   /** Why it is to get no work now; undefined: it may. */
-  idleBecause(now: number, wallTime: WallTime): string | undefined {
+  idleReason(now: number, wallTime: WallTime): string | undefined {
     if (this.asleep) return 'an administrator said so';
     if (now >= this.#restUntil) return undefined;
     const until = new Date(wallTime(this.#restUntil)).toISOString().slice(11, 16);
-    return `${String(this.#troubles)} builds in a row failed for reasons of its surroundings; the next at ${until} UTC`;
+    return `${String(this.#environmentFailures)} builds in a row failed for reasons of its surroundings; the next at ${until} UTC`;
   }
 
   /** Nothing is being built any more. */
-  clear(): void {
+  clearBuild(): void {
     this.lease = undefined;
-    this.renewed = -Infinity;
-    this.order = undefined;
+    this.renewedAt = -Infinity;
+    this.unacknowledgedOrder = undefined;
     this.build = undefined;
-    this.rebuilt.clear();
+    this.rebuiltFilenames.clear();
     this.skip = false;
   }
 
@@ -124,7 +127,7 @@ export class SlaveState {
     return Math.min(Math.max(60, this.hello.busy_interval_s * 3), 3600);
   }
 
-  row(wallTime: WallTime): SlaveRow {
+  toRow(wallTime: WallTime): SlaveStatus {
     return {
       slave_id: this.slaveId,
       user: this.user,
@@ -143,4 +146,4 @@ export class SlaveState {
 }
 
 /** What a slave builds for, as people call it. */
-export const targetOf = (hello: SlaveHello): string => `${hello.abi_tag} on ${hello.platform_tag}`;
+export const formatTarget = (hello: SlaveHello): string => `${hello.abi_tag} on ${hello.platform_tag}`;

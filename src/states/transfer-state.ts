@@ -4,9 +4,9 @@ import { consolidate, exclude, type ByteRange } from './ranges.js';
  * A file of at most so many bytes is small: one chunk is all of it, it is kept in memory until it is published, and
  * after a break all of it is sent again.
  */
-export const SMALL = 128 * 1024;
+export const MAX_SMALL_FILE_BYTES = 128 * 1024;
 /** Chunks come in windows of a few dozen; after a break there are as many gaps at most. */
-const MAX_PIECES = 1000;
+const MAX_RANGES = 1000;
 
 /**
  * Which bytes of a file have arrived. Chunks may come in any order, twice, or overlapping; what is
@@ -15,7 +15,7 @@ const MAX_PIECES = 1000;
 export class TransferState {
   /** Bytes of the whole file. */
   readonly size: number;
-  #have: readonly ByteRange[] = [];
+  #receivedRanges: readonly ByteRange[] = [];
 
   constructor(size: number, have: Iterable<ByteRange> = []) {
     this.size = size;
@@ -27,12 +27,13 @@ export class TransferState {
    * the others where there are MAX_PIECES. For who sends single bytes here and there, all that is noted of
    * them would be looked through for each further one.
    */
-  wants(offset: number, length: number): boolean {
+  isWorthKeeping(offset: number, length: number): boolean {
     const end = offset + length;
     if (!Number.isSafeInteger(offset) || offset < 0 || length <= 0 || end > this.size) return false;
     if (this.has(offset, length)) return false;
     return (
-      this.#have.length < MAX_PIECES || this.#have.some((have) => have.start <= end && have.end >= offset)
+      this.#receivedRanges.length < MAX_RANGES ||
+      this.#receivedRanges.some((have) => have.start <= end && have.end >= offset)
     );
   }
 
@@ -40,15 +41,15 @@ export class TransferState {
   chunk(offset: number, length: number): boolean {
     const end = offset + length;
     if (!Number.isSafeInteger(offset) || offset < 0 || length <= 0 || end > this.size) return false;
-    const ranges = [...this.#have, { start: offset, end }].sort((a, b) => a.start - b.start);
-    this.#have = [...consolidate(ranges)];
+    const ranges = [...this.#receivedRanges, { start: offset, end }].sort((a, b) => a.start - b.start);
+    this.#receivedRanges = [...consolidate(ranges)];
     return true;
   }
 
   /** The first range that is missing; undefined when nothing is. */
   fetch(): ByteRange | undefined {
     let missing: Iterable<ByteRange> = this.size === 0 ? [] : [{ start: 0, end: this.size }];
-    for (const range of this.#have) missing = exclude(missing, range);
+    for (const range of this.#receivedRanges) missing = exclude(missing, range);
     const [first] = missing;
     return first;
   }
@@ -58,13 +59,15 @@ export class TransferState {
     const end = offset + length;
     if (!Number.isSafeInteger(offset) || offset < 0 || length <= 0 || end > this.size) return [];
     let missing: Iterable<ByteRange> = [{ start: offset, end }];
-    for (const range of this.#have) missing = exclude(missing, range);
+    for (const range of this.#receivedRanges) missing = exclude(missing, range);
     return [...missing];
   }
 
   /** True when every byte of `offset` and the `length` bytes from there has arrived. */
   has(offset: number, length: number): boolean {
-    return length === 0 || this.#have.some(({ start, end }) => start <= offset && end >= offset + length);
+    return (
+      length === 0 || this.#receivedRanges.some(({ start, end }) => start <= offset && end >= offset + length)
+    );
   }
 
   get done(): boolean {
@@ -73,6 +76,6 @@ export class TransferState {
 
   /** Bytes that have arrived. */
   get received(): number {
-    return this.#have.reduce((sum, { start, end }) => sum + end - start, 0);
+    return this.#receivedRanges.reduce((sum, { start, end }) => sum + end - start, 0);
   }
 }

@@ -1,8 +1,8 @@
 import type { LogAgent } from '../protocols/weblog.js';
-import { clean, unescape, utf8 } from './text.js';
+import { clean, unescapeLogText, decodeUtf8 } from './text.js';
 
-const NOBODY: LogAgent = [null, null, null, null, null, null, null, null, null, null];
-const LIMIT = 200;
+const UNKNOWN_AGENT: LogAgent = [null, null, null, null, null, null, null, null, null, null];
+const MAX_FIELD_LENGTH = 200;
 
 /**
  * Who asked, by a user-agent as it stands in the log:
@@ -12,13 +12,13 @@ const LIMIT = 200;
  *   and the system, wherever they stand, and (conda) the distribution;
  * - any other `NAME/VERSION`, but a browser, which is no installer.
  */
-export function agentOf(raw: string): LogAgent {
-  const text = utf8(unescape(raw));
+export function parseUserAgent(raw: string): LogAgent {
+  const text = decodeUtf8(unescapeLogText(raw));
   const match = /^([\w.-]+)\/(\S+)(?: (.*))?$/s.exec(text);
-  if (!match || match[1] === 'Mozilla') return NOBODY;
+  if (!match || match[1] === 'Mozilla') return UNKNOWN_AGENT;
   const [, installer = '', version = '', rest = ''] = match;
-  const its = [clean(installer, LIMIT), clean(version, LIMIT)] as const;
-  return rest.startsWith('{') ? fromJson(rest, its) : fromProducts(rest, its);
+  const product = [clean(installer, MAX_FIELD_LENGTH), clean(version, MAX_FIELD_LENGTH)] as const;
+  return rest.startsWith('{') ? fromJson(rest, product) : fromProducts(rest, product);
 }
 
 type Installer = readonly [string, string];
@@ -30,25 +30,25 @@ function fromJson(json: string, [installer, version]: Installer): LogAgent {
   } catch {
     // Cut off, or made up: what stands before it still counts.
   }
-  const at = (...keys: string[]): string | null => {
+  const stringAt = (...keys: string[]): string | null => {
     const value = keys.reduce<unknown>(
       (inner, key) =>
         typeof inner === 'object' && inner !== null ? (inner as Record<string, unknown>)[key] : undefined,
       data,
     );
-    return typeof value === 'string' && value !== '' ? clean(value, LIMIT) : null;
+    return typeof value === 'string' && value !== '' ? clean(value, MAX_FIELD_LENGTH) : null;
   };
   return [
-    at('cpu'),
-    at('distro', 'name'),
-    at('distro', 'version'),
-    at('system', 'name'),
-    at('system', 'release'),
-    at('implementation', 'name'),
-    at('implementation', 'version') ?? at('python'),
+    stringAt('cpu'),
+    stringAt('distro', 'name'),
+    stringAt('distro', 'version'),
+    stringAt('system', 'name'),
+    stringAt('system', 'release'),
+    stringAt('implementation', 'name'),
+    stringAt('implementation', 'version') ?? stringAt('python'),
     installer,
     version,
-    at('setuptools_version'),
+    stringAt('setuptools_version'),
   ];
 }
 
@@ -65,7 +65,10 @@ function fromProducts(rest: string, [installer, version]: Installer): LogAgent {
     const slash = product.indexOf('/');
     if (slash <= 0) continue;
     const name = product.slice(0, slash).toLowerCase();
-    const pair = [clean(product.slice(0, slash), LIMIT), clean(product.slice(slash + 1), LIMIT)];
+    const pair = [
+      clean(product.slice(0, slash), MAX_FIELD_LENGTH),
+      clean(product.slice(slash + 1), MAX_FIELD_LENGTH),
+    ];
     if (PYTHONS.has(name)) python = pair;
     else if (SYSTEMS.has(name)) system = pair;
     else if (name === 'setuptools') setuptools = pair[1] ?? null;

@@ -1,13 +1,13 @@
-import { scanJson } from './json-lines.js';
+import { parseJsonLine } from './json-lines.js';
 import type { LogLine } from './log-line.js';
-import { logTime } from './log-time.js';
+import { parseClfTime } from './log-time.js';
 
 /**
  * The formats of a web server's log. `nginx` is the one that nginx has unless told otherwise; it is as `combined`,
  * and only escapes otherwise. `auto` tells them apart line by line; it can, because the second field of a line
  * without a virtual host (the user by RFC 1413) is always `-` with today's servers.
  */
-export const FORMATS = [
+export const LOG_FORMATS = [
   'auto',
   'common',
   'common_vhost',
@@ -16,26 +16,27 @@ export const FORMATS = [
   'nginx',
   'json',
 ] as const;
-export type Format = (typeof FORMATS)[number];
+export type LogFormat = (typeof LOG_FORMATS)[number];
 
-type Scan = (line: string) => LogLine | undefined;
+type LineParser = (line: string) => LogLine | undefined;
 
 /** Reads lines of a format; undefined for a line that isn't of it. */
-export function scanner(format: Format): Scan {
+export function createLineParser(format: LogFormat): LineParser {
   switch (format) {
     case 'json':
-      return scanJson;
+      return parseJsonLine;
     case 'auto':
-      return (line) => (line.startsWith('{') ? scanJson(line) : scanClassic(line, undefined, false));
+      return (line) =>
+        line.startsWith('{') ? parseJsonLine(line) : parseClassicLine(line, undefined, false);
     case 'common':
-      return (line) => scanClassic(line, false, false);
+      return (line) => parseClassicLine(line, false, false);
     case 'common_vhost':
-      return (line) => scanClassic(line, true, false);
+      return (line) => parseClassicLine(line, true, false);
     case 'combined':
     case 'nginx':
-      return (line) => scanClassic(line, false, true);
+      return (line) => parseClassicLine(line, false, true);
     case 'combined_vhost':
-      return (line) => scanClassic(line, true, true);
+      return (line) => parseClassicLine(line, true, true);
   }
 }
 
@@ -50,24 +51,29 @@ const TIME_LENGTH = 26;
  * `[VHOST] HOST IDENT USER [TIME] "REQUEST" STATUS SIZE ["REFERER" "AGENT"]`, and whatever follows. By hand, and not
  * by one regular expression, which takes three times as long.
  */
-function scanClassic(line: string, vhost: boolean | undefined, agents: boolean): LogLine | undefined {
+function parseClassicLine(
+  line: string,
+  vhost: boolean | undefined,
+  requireAgent: boolean,
+): LogLine | undefined {
   // A user's name may hold anything but this.
-  let end = line.indexOf('] "');
-  while (end >= 0 && line.charCodeAt(end - TIME_LENGTH - 1) !== OPENING) end = line.indexOf('] "', end + 1);
-  if (end < 0 || line.charCodeAt(end - TIME_LENGTH - 2) !== SPACE) return undefined;
-  const host = hostOf(line.slice(0, end - TIME_LENGTH - 2), vhost);
-  const time = logTime(line.slice(end - TIME_LENGTH, end));
-  const requestEnd = closing(line, end + 3);
+  let timeEnd = line.indexOf('] "');
+  while (timeEnd >= 0 && line.charCodeAt(timeEnd - TIME_LENGTH - 1) !== OPENING)
+    timeEnd = line.indexOf('] "', timeEnd + 1);
+  if (timeEnd < 0 || line.charCodeAt(timeEnd - TIME_LENGTH - 2) !== SPACE) return undefined;
+  const host = hostField(line.slice(0, timeEnd - TIME_LENGTH - 2), vhost);
+  const time = parseClfTime(line.slice(timeEnd - TIME_LENGTH, timeEnd));
+  const requestEnd = closingQuote(line, timeEnd + 3);
   if (host === undefined || time === undefined || requestEnd < 0) return undefined;
   const status = statusAt(line, requestEnd + 1);
   if (status === undefined) return undefined;
   const agent = agentAfter(line, requestEnd + 6);
-  if (agent === undefined && agents) return undefined;
-  return { host, time, request: line.slice(end + 3, requestEnd), status, agent: agent ?? '' };
+  if (agent === undefined && requireAgent) return undefined;
+  return { host, time, request: line.slice(timeEnd + 3, requestEnd), status, agent: agent ?? '' };
 }
 
 /** `fields` are those before the time. */
-function hostOf(fields: string, vhost: boolean | undefined): string | undefined {
+function hostField(fields: string, vhost: boolean | undefined): string | undefined {
   const first = fields.indexOf(' ');
   const second = fields.indexOf(' ', first + 1);
   if (first <= 0 || second <= first + 1) return undefined;
@@ -78,7 +84,7 @@ function hostOf(fields: string, vhost: boolean | undefined): string | undefined 
 }
 
 /** Where the next quote is that isn't escaped; -1: nowhere. */
-function closing(line: string, from: number): number {
+function closingQuote(line: string, from: number): number {
   for (let at = line.indexOf('"', from); at >= 0; at = line.indexOf('"', at + 1)) {
     let slashes = 0;
     while (line.charCodeAt(at - 1 - slashes) === BACKSLASH && at - 1 - slashes >= from) slashes += 1;
@@ -97,8 +103,8 @@ function statusAt(line: string, at: number): number | undefined {
 function agentAfter(line: string, at: number): string | undefined {
   const referer = line.indexOf(' ', at) + 1;
   if (referer === 0 || line.charCodeAt(referer) !== QUOTE) return undefined;
-  const refererEnd = closing(line, referer + 1);
+  const refererEnd = closingQuote(line, referer + 1);
   if (refererEnd < 0 || line.charCodeAt(refererEnd + 2) !== QUOTE) return undefined;
-  const end = closing(line, refererEnd + 3);
+  const end = closingQuote(line, refererEnd + 3);
   return end < 0 ? undefined : line.slice(refererEnd + 3, end);
 }

@@ -1,115 +1,116 @@
 import { randomUUID } from 'node:crypto';
 import { PiwError } from '../errors.js';
-import type { Farm } from './counting.js';
-import { bad, type HostOf, type LineReader } from './reader.js';
-import type { Block } from './source.js';
-import { Stretch, addTally, noLines, type Tally } from './stretch.js';
+import type { LogCollector } from './counting.js';
+import { countBadLine, type HostLookup, type LineReader } from './reader.js';
+import type { LineBlock } from './source.js';
+import { LogStretchBuilder, addTally, emptyTally, type Tally } from './stretch.js';
 
-export interface LiveOptions {
+export interface UnspooledLogCounterOptions {
   /** It raises a PiwError as soon as it doesn't answer. `awayMs` is 0 while it does. */
-  readonly farm: Farm & { readonly awayMs: number };
+  readonly farm: LogCollector & { readonly unavailableMs: number };
   readonly reader: LineReader;
-  readonly hostOf: HostOf;
+  readonly hostOf: HostLookup;
   /** How long the first line of a stretch waits for others, milliseconds. */
   readonly delayMs: number;
 }
 
 /** So many stretches wait for the farm to take the one before them. */
-const WAITING = 16;
+const MAX_WAITING_STRETCHES = 16;
 
 /**
  * Passes on lines that come by a pipe, and keeps none of them: those that the farm doesn't take are let go, and
  * whoever writes them never waits for a farm that is away. While it answers it is waited for, though: what comes
  * faster than it can be counted is counted all the same.
  */
-export class LiveLog {
-  readonly tally: Tally = noLines();
+export class UnspooledLogCounter {
+  readonly tally: Tally = emptyTally();
   /** Lines that were let go. */
   dropped = 0;
   unknown = 0;
-  readonly #options: LiveOptions;
-  #stretch: Stretch;
-  #began = 0;
-  readonly #waiting: Stretch[] = [];
+  readonly #options: UnspooledLogCounterOptions;
+  #stretch: LogStretchBuilder;
+  #stretchStartedAt = 0;
+  readonly #queue: LogStretchBuilder[] = [];
   #sending: Promise<void> | undefined;
   /** The farm's number for what comes in one piece, and how much of it has been counted. */
   #log: { readonly id: number; upto: number } | undefined;
-  #moved: () => void = () => undefined;
+  #onStretchSent: () => void = () => undefined;
   readonly #timer: NodeJS.Timeout;
 
-  constructor(options: LiveOptions) {
+  constructor(options: UnspooledLogCounterOptions) {
     this.#options = options;
-    this.#stretch = new Stretch(0, options.hostOf);
+    this.#stretch = new LogStretchBuilder(0, options.hostOf);
     this.#timer = setInterval(() => {
-      if (this.#stretch.tally.lines > 0 && performance.now() - this.#began >= options.delayMs) this.#cut();
+      if (this.#stretch.tally.lines > 0 && performance.now() - this.#stretchStartedAt >= options.delayMs)
+        this.#flush();
     }, options.delayMs / 4);
   }
 
   /** Resolves when further lines may come. */
-  async add({ from, bytes, tooLong }: Block): Promise<void> {
+  async add({ from, bytes, overlongTail }: LineBlock): Promise<void> {
     const text = bytes.toString('latin1');
-    if (this.#stretch.tally.lines === 0) this.#began = performance.now();
-    if (tooLong) {
+    if (this.#stretch.tally.lines === 0) this.#stretchStartedAt = performance.now();
+    if (overlongTail) {
       this.#stretch.tally.lines += 1;
-      bad(text, from, this.#stretch);
+      countBadLine(text, from, this.#stretch);
       return;
     }
-    for (let read = 0; read < text.length;) {
-      read += this.#options.reader.read(text, read, from, this.#stretch);
-      if (!this.#stretch.full) continue;
-      while (this.#waiting.length >= WAITING && this.#options.farm.awayMs === 0)
-        await new Promise<void>((resolve) => (this.#moved = resolve));
-      this.#cut();
+    for (let consumed = 0; consumed < text.length;) {
+      consumed += this.#options.reader.read(text, consumed, from, this.#stretch);
+      if (!this.#stretch.isFull) continue;
+      while (this.#queue.length >= MAX_WAITING_STRETCHES && this.#options.farm.unavailableMs === 0)
+        await new Promise<void>((resolve) => (this.#onStretchSent = resolve));
+      this.#flush();
     }
   }
 
   /** Everything was passed on, or let go. */
   async end(): Promise<void> {
     clearInterval(this.#timer);
-    this.#cut();
+    this.#flush();
     await this.#sending;
   }
 
-  #cut(): void {
+  #flush(): void {
     const stretch = this.#stretch;
-    this.#stretch = new Stretch(0, this.#options.hostOf);
+    this.#stretch = new LogStretchBuilder(0, this.#options.hostOf);
     if (stretch.tally.lines === 0) return;
-    if (this.#waiting.length >= WAITING) this.dropped += stretch.tally.lines;
-    else this.#waiting.push(stretch);
-    this.#sending ??= this.#send();
+    if (this.#queue.length >= MAX_WAITING_STRETCHES) this.dropped += stretch.tally.lines;
+    else this.#queue.push(stretch);
+    this.#sending ??= this.#sendQueued();
   }
 
-  async #send(): Promise<void> {
-    for (let stretch = this.#waiting[0]; stretch; stretch = this.#waiting[0]) {
+  async #sendQueued(): Promise<void> {
+    for (let stretch = this.#queue[0]; stretch; stretch = this.#queue[0]) {
       try {
-        await this.#count(stretch);
+        await this.#submit(stretch);
       } catch (error) {
         if (!(error instanceof PiwError)) throw error;
         // Whether it was counted isn't known: what comes after it is another log.
         this.#log = undefined;
         this.dropped += stretch.tally.lines;
       }
-      this.#waiting.shift();
-      this.#moved();
+      this.#queue.shift();
+      this.#onStretchSent();
     }
     this.#sending = undefined;
   }
 
   /** A place in it is a number of lines. */
-  async #count(stretch: Stretch): Promise<void> {
+  async #submit(stretch: LogStretchBuilder): Promise<void> {
     const { farm } = this.#options;
-    this.#log ??= await this.#begin();
+    this.#log ??= await this.#startLog();
     const { id, upto } = this.#log;
     const to = upto + stretch.tally.lines;
-    const { counted, unknown } = await farm.count({ ...stretch.finish(id, to, String(to)), from: upto });
+    const { counted, unknown } = await farm.submit({ ...stretch.build(id, to, String(to)), from: upto });
     if (!counted) throw new PiwError('PIW_REFUSED', 'somebody else counts this log');
     this.#log.upto = to;
     this.unknown += unknown;
     addTally(this.tally, stretch.tally);
   }
 
-  async #begin(): Promise<{ id: number; upto: number }> {
-    const [position] = await this.#options.farm.logs(`pipe ${randomUUID()}`, true);
+  async #startLog(): Promise<{ id: number; upto: number }> {
+    const [position] = await this.#options.farm.findPositions(`pipe ${randomUUID()}`, true);
     if (!position) throw new PiwError('PIW_REFUSED', 'the farm makes no log');
     return { id: position[0], upto: 0 };
   }

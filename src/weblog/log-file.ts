@@ -1,14 +1,14 @@
 import { open, type FileHandle } from 'node:fs/promises';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
-import { HEAD_LIMIT, Lines, headOf, lastOf, type Block, type Source } from './source.js';
+import { HEAD_LIMIT, LineSplitter, headOf, tailOf, type LineBlock, type LogSource } from './source.js';
 
 const BLOCK_BYTES = 1024 * 1024;
 
 /** Opens a log, compressed or not, whatever it is called. Raises what the file system does. */
 export async function openLog(
   path: string,
-): Promise<Source & { readonly size: number; close(): Promise<void> }> {
+): Promise<LogSource & { readonly size: number; close(): Promise<void> }> {
   const handle = await open(path);
   try {
     const { size } = await handle.stat();
@@ -27,7 +27,7 @@ export async function openLog(
  * A log that a server may be writing to. What stands behind its last newline isn't whole yet, and is left for
  * the next time. The file stays open, so that it is read to its end also when it is renamed meanwhile.
  */
-class PlainLog implements Source {
+class PlainLog implements LogSource {
   readonly name: string;
   readonly size: number;
   readonly #handle: FileHandle;
@@ -39,22 +39,22 @@ class PlainLog implements Source {
   }
 
   async head(): Promise<string | undefined> {
-    this.#head = await this.#present();
+    this.#head = await this.#currentHead();
     return this.#head;
   }
 
-  async before(place: number): Promise<Buffer | undefined> {
+  async tailBefore(offset: number): Promise<Buffer | undefined> {
     const { size } = await this.#handle.stat();
-    return size < place ? undefined : await bytesBefore(this.#handle, place);
+    return size < offset ? undefined : await bytesBefore(this.#handle, offset);
   }
 
-  async *blocks(from: number): AsyncGenerator<Block> {
-    const lines = new Lines(from);
+  async *blocks(from: number): AsyncGenerator<LineBlock> {
+    const lines = new LineSplitter(from);
     for (let at = from; ;) {
       const bytes = await readAt(this.#handle, at, BLOCK_BYTES);
       if (bytes.length === 0) return;
       // Copied and emptied (copytruncate) it is another log. What was read before this look is of the one it was.
-      if ((await this.#present()) !== this.#head) return;
+      if ((await this.#currentHead()) !== this.#head) return;
       at += bytes.length;
       yield* lines.add(bytes);
     }
@@ -64,13 +64,13 @@ class PlainLog implements Source {
     await this.#handle.close();
   }
 
-  async #present(): Promise<string | undefined> {
+  async #currentHead(): Promise<string | undefined> {
     return headOf(await readAt(this.#handle, 0, HEAD_LIMIT));
   }
 }
 
 /** A log that was compressed, and so is complete: what stands behind its last newline is a line as well. */
-class CompressedLog implements Source {
+class CompressedLog implements LogSource {
   readonly name: string;
   readonly size: number;
   readonly #handle: FileHandle;
@@ -82,7 +82,7 @@ class CompressedLog implements Source {
   async head(): Promise<string | undefined> {
     const parts: Buffer[] = [];
     let length = 0;
-    for await (const bytes of this.#contents()) {
+    for await (const bytes of this.#decompressed()) {
       parts.push(bytes);
       length += bytes.length;
       if (length >= HEAD_LIMIT || bytes.includes(0x0a)) break;
@@ -91,26 +91,26 @@ class CompressedLog implements Source {
     return headOf(head) ?? (head.length > 0 ? headOf(Buffer.concat([head, NEWLINE])) : undefined);
   }
 
-  async before(place: number): Promise<Buffer | undefined> {
+  async tailBefore(offset: number): Promise<Buffer | undefined> {
     let at = 0;
-    let last: Buffer = Buffer.alloc(0);
-    if (place === 0) return last;
-    for await (const bytes of this.#contents()) {
-      last = lastOf(Buffer.concat([last, bytes.subarray(0, place - at)]));
+    let tail: Buffer = Buffer.alloc(0);
+    if (offset === 0) return tail;
+    for await (const bytes of this.#decompressed()) {
+      tail = tailOf(Buffer.concat([tail, bytes.subarray(0, offset - at)]));
       at += bytes.length;
-      if (at >= place) return last;
+      if (at >= offset) return tail;
     }
     return undefined;
   }
 
-  async *blocks(from: number): AsyncGenerator<Block> {
-    const lines = new Lines(from);
+  async *blocks(from: number): AsyncGenerator<LineBlock> {
+    const lines = new LineSplitter(from);
     let at = 0;
-    for await (const bytes of this.#contents()) {
+    for await (const bytes of this.#decompressed()) {
       if (at + bytes.length > from) yield* lines.add(bytes.subarray(Math.max(0, from - at)));
       at += bytes.length;
     }
-    yield* lines.rest();
+    yield* lines.flush();
   }
 
   async close(): Promise<void> {
@@ -118,16 +118,16 @@ class CompressedLog implements Source {
   }
 
   /** It raises where the file is broken or cut off: it may still be being compressed. */
-  async *#contents(): AsyncGenerator<Buffer> {
+  async *#decompressed(): AsyncGenerator<Buffer> {
     const gunzip = createGunzip({ chunkSize: BLOCK_BYTES });
-    const unpacking = pipeline(this.#packed(), gunzip);
+    const decompression = pipeline(this.#compressed(), gunzip);
     // Whoever reads gets the error as well.
-    unpacking.catch(() => undefined);
+    decompression.catch(() => undefined);
     for await (const bytes of gunzip) yield bytes as Buffer;
-    await unpacking;
+    await decompression;
   }
 
-  async *#packed(): AsyncGenerator<Buffer> {
+  async *#compressed(): AsyncGenerator<Buffer> {
     for (let at = 0; ;) {
       const bytes = await readAt(this.#handle, at, BLOCK_BYTES);
       if (bytes.length === 0) return;
@@ -140,14 +140,14 @@ class CompressedLog implements Source {
 const NEWLINE = Buffer.from('\n');
 
 /** As many bytes as are there. */
-export async function readAt(handle: FileHandle, place: number, length: number): Promise<Buffer> {
+export async function readAt(handle: FileHandle, offset: number, length: number): Promise<Buffer> {
   const buffer = Buffer.allocUnsafe(length);
-  const { bytesRead } = await handle.read(buffer, 0, length, place);
+  const { bytesRead } = await handle.read(buffer, 0, length, offset);
   return buffer.subarray(0, bytesRead);
 }
 
 /** What a mark is made of. */
-export async function bytesBefore(handle: FileHandle, place: number): Promise<Buffer> {
-  const begin = Math.max(0, place - 4096);
-  return await readAt(handle, begin, place - begin);
+export async function bytesBefore(handle: FileHandle, offset: number): Promise<Buffer> {
+  const begin = Math.max(0, offset - 4096);
+  return await readAt(handle, begin, offset - begin);
 }

@@ -2,13 +2,13 @@ import { randomBytes } from 'node:crypto';
 import { readdirSync, statSync } from 'node:fs';
 import { open, unlink, type FileHandle } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { PiwError, reason } from '../errors.js';
+import { PiwError, errorMessage } from '../errors.js';
 import { makeFolders } from '../wheels/disk.js';
 import { bytesBefore, readAt } from './log-file.js';
-import { Lines, type Block, type Source } from './source.js';
+import { LineSplitter, type LineBlock, type LogSource } from './source.js';
 
 /** A piece ends with the line that makes it so long; bytes. */
-const PIECE_BYTES = 16 * 1024 * 1024;
+const SEGMENT_BYTES = 16 * 1024 * 1024;
 const READ_BYTES = 1024 * 1024;
 
 export interface SpoolOptions {
@@ -18,7 +18,7 @@ export interface SpoolOptions {
   /** Names this process, also to those that come after it. */
   readonly owner: string;
   /** Whether the process of that name still runs. */
-  readonly runs: (owner: string) => boolean;
+  readonly isRunning: (owner: string) => boolean;
 }
 
 /**
@@ -34,12 +34,12 @@ export class Spool {
   readonly folder: string;
   readonly #options: SpoolOptions;
   /** Those that wait to be read, and the names of all that did. */
-  readonly #pieces: Piece[] = [];
-  readonly #known = new Set<string>();
-  #current: Piece | undefined;
+  readonly #segments: SpoolSegment[] = [];
+  readonly #knownNames = new Set<string>();
+  #current: SpoolSegment | undefined;
   #bytes = 0;
   /** How many pieces are whole, and not yet counted. */
-  #whole = 0;
+  #completeSegments = 0;
   #closed = false;
   #wake: () => void = () => undefined;
 
@@ -54,26 +54,26 @@ export class Spool {
     try {
       makeFolders(folder, 0o700);
       const spool = new Spool(options);
-      spool.look();
+      spool.rescan();
       return spool;
     } catch (error) {
-      const text = `the spool folder ${folder} can't be used: ${reason(error)}`;
+      const text = `the spool folder ${folder} can't be used: ${errorMessage(error)}`;
       throw new PiwError('PIW_NOT_WRITABLE', text, { cause: error });
     }
   }
 
   /** Takes over what others have left since, and sees how much there is in all. */
-  look(): void {
-    const { folder, runs } = this.#options;
+  rescan(): void {
+    const { folder, isRunning } = this.#options;
     let bytes = 0;
     for (const name of readdirSync(folder).sort()) {
-      const owner = NAME.exec(name)?.[1]?.replace('_', ' ');
+      const owner = SEGMENT_NAME_PATTERN.exec(name)?.[1]?.replace('_', ' ');
       if (owner === undefined) continue;
       bytes += statSync(join(folder, name), { throwIfNoEntry: false })?.size ?? 0;
-      if (this.#known.has(name) || runs(owner)) continue;
-      this.#known.add(name);
-      this.#pieces.push(new Piece(folder, name));
-      this.#whole += 1;
+      if (this.#knownNames.has(name) || isRunning(owner)) continue;
+      this.#knownNames.add(name);
+      this.#segments.push(new SpoolSegment(folder, name));
+      this.#completeSegments += 1;
     }
     this.#bytes = bytes;
     this.#wake();
@@ -85,8 +85,8 @@ export class Spool {
   }
 
   /** There will be more room, when what is here already is counted. */
-  get empties(): boolean {
-    return this.#whole > 0;
+  get hasCompleteSegments(): boolean {
+    return this.#completeSegments > 0;
   }
 
   /**
@@ -95,19 +95,19 @@ export class Spool {
    */
   async add(lines: Buffer): Promise<boolean> {
     if (this.#bytes + lines.length > this.#options.limitBytes) {
-      await this.#makeRoom();
+      await this.#rotate();
       return false;
     }
     try {
-      this.#current ??= await this.#begin();
+      this.#current ??= await this.#startSegment();
       await this.#current.write(lines);
     } catch (error) {
-      await this.#makeRoom();
-      const text = `the spool folder ${this.folder} can't be written to: ${reason(error)}`;
+      await this.#rotate();
+      const text = `the spool folder ${this.folder} can't be written to: ${errorMessage(error)}`;
       throw new PiwError('PIW_NOT_WRITABLE', text, { cause: error });
     }
     this.#bytes += lines.length;
-    if (this.#current.size >= PIECE_BYTES) await this.#end();
+    if (this.#current.size >= SEGMENT_BYTES) await this.#finishSegment();
     return true;
   }
 
@@ -118,59 +118,59 @@ export class Spool {
 
   /** Nothing more is added; pieces() ends after the last one. */
   async close(): Promise<void> {
-    await this.#end();
+    await this.#finishSegment();
     this.#closed = true;
     this.#wake();
   }
 
   /** The pieces, in the order in which they were begun, each once; it waits for further ones. */
-  async *pieces(): AsyncGenerator<Piece> {
+  async *segments(): AsyncGenerator<SpoolSegment> {
     for (;;) {
-      const piece = this.#pieces.shift();
-      if (piece) yield piece;
+      const segment = this.#segments.shift();
+      if (segment) yield segment;
       else if (this.#closed) return;
       else await new Promise<void>((resolve) => (this.#wake = resolve));
     }
   }
 
   /** All of it was counted. */
-  async done(piece: Piece): Promise<void> {
-    this.#bytes -= await piece.remove();
-    this.#whole -= 1;
-    this.#known.delete(basename(piece.name));
+  async removeSegment(segment: SpoolSegment): Promise<void> {
+    this.#bytes -= await segment.remove();
+    this.#completeSegments -= 1;
+    this.#knownNames.delete(basename(segment.name));
   }
 
-  async #begin(): Promise<Piece> {
+  async #startSegment(): Promise<SpoolSegment> {
     const { folder, owner } = this.#options;
     const time = String(Date.now()).padStart(15, '0');
     const name = `${time}-${owner.replace(' ', '_')}-${randomBytes(6).toString('hex')}.log`;
-    const piece = new Piece(folder, name, true);
-    this.#known.add(name);
-    await piece.create();
-    this.#pieces.push(piece);
+    const segment = new SpoolSegment(folder, name, true);
+    this.#knownNames.add(name);
+    await segment.create();
+    this.#segments.push(segment);
     this.#wake();
-    return piece;
+    return segment;
   }
 
-  async #end(): Promise<void> {
-    const piece = this.#current;
+  async #finishSegment(): Promise<void> {
+    const segment = this.#current;
     this.#current = undefined;
-    if (piece) this.#whole += 1;
-    await piece?.end();
+    if (segment) this.#completeSegments += 1;
+    await segment?.end();
   }
 
-  async #makeRoom(): Promise<void> {
-    if (this.#current && this.#current.size > 0) await this.#end().catch(() => undefined);
+  async #rotate(): Promise<void> {
+    if (this.#current && this.#current.size > 0) await this.#finishSegment().catch(() => undefined);
   }
 }
 
-const NAME = /^\d{15}-(\d+_\d*)-[0-9a-f]{12}\.log$/;
+const SEGMENT_NAME_PATTERN = /^\d{15}-(\d+_\d*)-[0-9a-f]{12}\.log$/;
 
 /** How often somebody who waits for more of a piece is told that time has passed, milliseconds. */
-const TICK_MS = 250;
+const TICK_INTERVAL_MS = 250;
 
 /** A piece of the spool. Its name is its own, and so what it is known by. */
-export class Piece implements Source {
+export class SpoolSegment implements LogSource {
   readonly name: string;
   readonly #head: string;
   #size = 0;
@@ -197,18 +197,18 @@ export class Piece implements Source {
   }
 
   async write(lines: Buffer): Promise<void> {
-    const begun = this.#size;
+    const start = this.#size;
     try {
-      for (let done = 0; done < lines.length;) {
-        const wrote = await this.#handle?.write(lines, done, lines.length - done, begun + done);
-        done += wrote?.bytesWritten ?? lines.length;
+      for (let written = 0; written < lines.length;) {
+        const wrote = await this.#handle?.write(lines, written, lines.length - written, start + written);
+        written += wrote?.bytesWritten ?? lines.length;
       }
     } catch (error) {
       // Half of them is none of them.
-      await this.#handle?.truncate(begun).catch(() => undefined);
+      await this.#handle?.truncate(start).catch(() => undefined);
       throw error;
     }
-    this.#size = begun + lines.length;
+    this.#size = start + lines.length;
     this.#dirty = true;
     this.#wake();
   }
@@ -232,26 +232,26 @@ export class Piece implements Source {
     return Promise.resolve(this.#head);
   }
 
-  async before(place: number): Promise<Buffer | undefined> {
+  async tailBefore(offset: number): Promise<Buffer | undefined> {
     const handle = await this.#open();
     const { size } = await handle.stat();
-    return size < place ? undefined : await bytesBefore(handle, place);
+    return size < offset ? undefined : await bytesBefore(handle, offset);
   }
 
   /** While it is being written, it waits for more. */
-  async *blocks(from: number): AsyncGenerator<Block> {
+  async *blocks(from: number): AsyncGenerator<LineBlock> {
     const handle = await this.#open();
-    const lines = new Lines(from);
+    const lines = new LineSplitter(from);
     for (let at = from; ;) {
       const growing = this.#growing;
       const end = growing ? this.#size - at : READ_BYTES;
-      const bytes = end > 0 ? await readAt(handle, at, Math.min(READ_BYTES, end)) : NONE;
+      const bytes = end > 0 ? await readAt(handle, at, Math.min(READ_BYTES, end)) : EMPTY;
       at += bytes.length;
       yield* lines.add(bytes);
       if (bytes.length > 0) continue;
       if (!growing) return;
-      await this.#more(at);
-      yield { from: at, to: at, bytes: NONE };
+      await this.#waitForMore(at);
+      yield { from: at, to: at, bytes: EMPTY };
     }
   }
 
@@ -275,9 +275,9 @@ export class Piece implements Source {
     return this.#handle;
   }
 
-  async #more(at: number): Promise<void> {
+  async #waitForMore(at: number): Promise<void> {
     await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, TICK_MS);
+      const timer = setTimeout(resolve, TICK_INTERVAL_MS);
       this.#wake = () => {
         clearTimeout(timer);
         resolve();
@@ -287,4 +287,4 @@ export class Piece implements Source {
   }
 }
 
-const NONE = Buffer.alloc(0);
+const EMPTY = Buffer.alloc(0);

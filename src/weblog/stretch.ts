@@ -1,10 +1,10 @@
 import type { LogAgent, LogHost, LogKind, LogStretch } from '../protocols/weblog.js';
 
 /** Entries of one message, and about how many bytes of it: it is to be one message of NATS, which has a megabyte. */
-export const STRETCH_ENTRIES = 16_000;
-const BYTES = 900_000;
+export const MAX_STRETCH_ENTRIES = 16_000;
+const MAX_STRETCH_BYTES = 900_000;
 /** LOG_KINDS and LOG_ENTRY_BYTES in src/protocols/weblog.ts. */
-const KINDS: Readonly<Record<LogKind, number>> = {
+const KIND_NUMBERS: Readonly<Record<LogKind, number>> = {
   downloads: 0,
   searches: 1,
   projects: 2,
@@ -30,24 +30,24 @@ export interface Tally {
   readonly entries: Record<LogKind, number>;
 }
 
-export const noLines = (): Tally => ({
+export const emptyTally = (): Tally => ({
   ...{ lines: 0, bad: 0, firstBad: undefined, elsewhere: 0, firstElsewhere: undefined },
   entries: { downloads: 0, searches: 0, projects: 0, json: 0, pages: 0 },
 });
 
 /** A stretch of a log as it is put together, line by line. */
-export class Stretch {
-  readonly tally: Tally = noLines();
+export class LogStretchBuilder {
+  readonly tally: Tally = emptyTally();
   readonly from: number;
   readonly #hostOf: (raw: string) => LogHost;
   readonly #hosts: LogHost[] = [];
-  readonly #hostPlaces = new Map<string, number>();
+  readonly #hostIndexes = new Map<string, number>();
   readonly #whats: string[] = [];
-  readonly #whatPlaces = new Map<string, number>();
+  readonly #whatIndexes = new Map<string, number>();
   readonly #agents: LogAgent[] = [];
-  readonly #agentPlaces = new Map<LogAgent, number>();
-  readonly #numbers = new DataView(new ArrayBuffer(STRETCH_ENTRIES * ENTRY_BYTES));
-  #entries = 0;
+  readonly #agentIndexes = new Map<LogAgent, number>();
+  readonly #entryData = new DataView(new ArrayBuffer(MAX_STRETCH_ENTRIES * ENTRY_BYTES));
+  #entryCount = 0;
   #bytes = 0;
 
   /** `hostOf` is asked once for each host. */
@@ -57,63 +57,63 @@ export class Stretch {
   }
 
   /** It is as much as a message takes. */
-  get full(): boolean {
-    return this.#entries >= STRETCH_ENTRIES || this.#bytes >= BYTES;
+  get isFull(): boolean {
+    return this.#entryCount >= MAX_STRETCH_ENTRIES || this.#bytes >= MAX_STRETCH_BYTES;
   }
 
   add(kind: LogKind, time: number, host: string, what: string, agent: LogAgent): void {
-    const at = this.#entries * ENTRY_BYTES;
-    this.#numbers.setUint32(at, KINDS[kind], true);
-    this.#numbers.setUint32(at + 4, time, true);
-    this.#numbers.setUint32(at + 8, this.#host(host), true);
-    this.#numbers.setUint32(at + 12, this.#what(what), true);
-    this.#numbers.setUint32(at + 16, this.#agent(agent), true);
+    const at = this.#entryCount * ENTRY_BYTES;
+    this.#entryData.setUint32(at, KIND_NUMBERS[kind], true);
+    this.#entryData.setUint32(at + 4, time, true);
+    this.#entryData.setUint32(at + 8, this.#hostIndex(host), true);
+    this.#entryData.setUint32(at + 12, this.#whatIndex(what), true);
+    this.#entryData.setUint32(at + 16, this.#agentIndex(agent), true);
     this.tally.entries[kind] += 1;
-    this.#entries += 1;
+    this.#entryCount += 1;
     this.#bytes += ENTRY_BYTES;
   }
 
   /** The message for it. */
-  finish(log: number, to: number, mark: string): LogStretch {
+  build(log: number, to: number, mark: string): LogStretch {
     return {
       ...{ log, from: this.from, to, mark, hosts: this.#hosts, whats: this.#whats, agents: this.#agents },
-      entries: new Uint8Array(this.#numbers.buffer, 0, this.#entries * ENTRY_BYTES),
+      entries: new Uint8Array(this.#entryData.buffer, 0, this.#entryCount * ENTRY_BYTES),
     };
   }
 
   /** The same without what it told, where that is refused. */
-  finishEmpty(log: number, to: number, mark: string): LogStretch {
-    return new Stretch(this.from, this.#hostOf).finish(log, to, mark);
+  buildEmpty(log: number, to: number, mark: string): LogStretch {
+    return new LogStretchBuilder(this.from, this.#hostOf).build(log, to, mark);
   }
 
-  #host(raw: string): number {
-    let place = this.#hostPlaces.get(raw);
-    if (place === undefined) {
-      place = this.#hosts.push(this.#hostOf(raw)) - 1;
-      this.#hostPlaces.set(raw, place);
+  #hostIndex(raw: string): number {
+    let index = this.#hostIndexes.get(raw);
+    if (index === undefined) {
+      index = this.#hosts.push(this.#hostOf(raw)) - 1;
+      this.#hostIndexes.set(raw, index);
       this.#bytes += raw.length + 6;
     }
-    return place;
+    return index;
   }
 
-  #what(what: string): number {
-    let place = this.#whatPlaces.get(what);
-    if (place === undefined) {
-      place = this.#whats.push(what) - 1;
-      this.#whatPlaces.set(what, place);
+  #whatIndex(what: string): number {
+    let index = this.#whatIndexes.get(what);
+    if (index === undefined) {
+      index = this.#whats.push(what) - 1;
+      this.#whatIndexes.set(what, index);
       this.#bytes += what.length + 3;
     }
-    return place;
+    return index;
   }
 
-  #agent(agent: LogAgent): number {
-    let place = this.#agentPlaces.get(agent);
-    if (place === undefined) {
-      place = this.#agents.push(agent) - 1;
-      this.#agentPlaces.set(agent, place);
+  #agentIndex(agent: LogAgent): number {
+    let index = this.#agentIndexes.get(agent);
+    if (index === undefined) {
+      index = this.#agents.push(agent) - 1;
+      this.#agentIndexes.set(agent, index);
       this.#bytes += agent.reduce((sum, text) => sum + (text?.length ?? 0) + 2, 1);
     }
-    return place;
+    return index;
   }
 }
 

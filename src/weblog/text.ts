@@ -4,7 +4,7 @@
  */
 
 /** `\xhh` is a byte (Apache, nginx); `\"` and `\\` stand for themselves (Apache); `\n` and the like are of no use. */
-export function unescape(raw: string): string {
+export function unescapeLogText(raw: string): string {
   if (!raw.includes('\\')) return raw;
   return raw.replace(/\\(?:x([0-9A-Fa-f]{2})|(.))/g, (_, hex: string | undefined, char: string) => {
     if (hex !== undefined) return String.fromCharCode(Number.parseInt(hex, 16));
@@ -13,7 +13,7 @@ export function unescape(raw: string): string {
 }
 
 /** Bytes as UTF-8; what isn't becomes U+FFFD. */
-export function utf8(bytes: string): string {
+export function decodeUtf8(bytes: string): string {
   return /[\u0080-\u00ff]/.test(bytes) ? Buffer.from(bytes, 'latin1').toString('utf8') : bytes;
 }
 

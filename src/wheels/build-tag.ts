@@ -4,8 +4,8 @@ import { PiwError } from '../errors.js';
 import type { FileState } from '../states/file-state.js';
 import { codeOf } from './disk.js';
 import { normalise } from './names.js';
-import { claim, freeIfLeft } from './published.js';
-import { LONGEST_NAME, parseWheelName, type WheelName } from './tags.js';
+import { claim, freeAbandonedName } from './published.js';
+import { MAX_WHEEL_NAME_LENGTH, parseWheelName, type WheelName } from './tags.js';
 import { sameVersion } from './versions.js';
 import { hashFile } from './wheel.js';
 
@@ -15,7 +15,7 @@ import { hashFile } from './wheel.js';
  * one without comes last (PEP 427). So the tag is a number alone, one higher than the highest, and takes the place of
  * the wheel's own if it has one.
  */
-export function nextName(wheel: WheelName, others: readonly WheelName[]): string {
+export function nextTaggedName(wheel: WheelName, others: readonly WheelName[]): string {
   const numbers = others.map(({ build }) => BigInt(/^\d+/.exec(build ?? '')?.[0] ?? 0));
   const highest = numbers.reduce((a, b) => (b > a ? b : a), 0n);
   const { distribution, version, py, abi, platform } = wheel;
@@ -23,7 +23,7 @@ export function nextName(wheel: WheelName, others: readonly WheelName[]): string
 }
 
 /** Those of `names` that are wheels of this name, version and tags, whatever their build tags. */
-export function alike(wheel: WheelName, names: readonly string[]): readonly WheelName[] {
+export function matchingWheels(wheel: WheelName, names: readonly string[]): readonly WheelName[] {
   const tags = tagsOf(wheel);
   return names.flatMap((name) => {
     if (!name.endsWith('.whl')) return [];
@@ -52,40 +52,40 @@ export function alike(wheel: WheelName, names: readonly string[]): readonly Whee
  * wheel has the name, PIW_NAME_SPENT where one had it.
  */
 export async function takeName(
-  part: string,
+  source: string,
   folder: string,
   file: FileState,
-  tags: TagPolicy,
-  past: Past,
+  tagPolicy: TagPolicy,
+  past: PublishedHistory,
 ): Promise<string> {
   const wheel = parseWheelName(file.filename);
-  const stoodFor = new Map(past);
-  const free = (name: string): boolean => (stoodFor.get(name) ?? file.filehash) === file.filehash;
+  const publishedHashes = new Map(past);
+  const isFree = (name: string): boolean => (publishedHashes.get(name) ?? file.filehash) === file.filehash;
   for (;;) {
-    if (free(file.filename) && (await linked(part, join(folder, file.filename)))) return file.filename;
-    const there = alike(wheel, await readdir(folder));
-    const same = await first(there, ({ filename }) => holds(join(folder, filename), file));
-    if (same) {
+    if (isFree(file.filename) && (await tryLink(source, join(folder, file.filename)))) return file.filename;
+    const existing = matchingWheels(wheel, await readdir(folder));
+    const identical = await findAsync(existing, ({ filename }) => hasSameBytes(join(folder, filename), file));
+    if (identical) {
       // Whoever is about to remove it sees the claim; if it is gone already, it is published anew.
-      if (await claim(join(folder, same.filename))) return same.filename;
+      if (await claim(join(folder, identical.filename))) return identical.filename;
       continue;
     }
     // A wheel that was removed comes back under the name that it had.
-    const former = alike(wheel, [...stoodFor.keys()]).find(
-      ({ filename }) => stoodFor.get(filename) === file.filehash,
+    const former = matchingWheels(wheel, [...publishedHashes.keys()]).find(
+      ({ filename }) => publishedHashes.get(filename) === file.filehash,
     );
-    if (former && (await linked(part, join(folder, former.filename)))) return former.filename;
-    const spent = !there.some(({ filename }) => filename === file.filename);
-    const code = spent ? 'PIW_NAME_SPENT' : 'PIW_FILE_EXISTS';
-    const why = `${file.filename} ${spent ? 'was published before' : 'is published already'}, with other contents`;
-    if (!(spent ? tags.removed : tags.published)) throw new PiwError(code, why);
-    const next = nextName(
+    if (former && (await tryLink(source, join(folder, former.filename)))) return former.filename;
+    const isSpent = !existing.some(({ filename }) => filename === file.filename);
+    const code = isSpent ? 'PIW_NAME_SPENT' : 'PIW_FILE_EXISTS';
+    const why = `${file.filename} ${isSpent ? 'was published before' : 'is published already'}, with other contents`;
+    if (!(isSpent ? tagPolicy.removed : tagPolicy.published)) throw new PiwError(code, why);
+    const taggedName = nextTaggedName(
       wheel,
-      alike(wheel, [...there.map(({ filename }) => filename), ...stoodFor.keys()]),
+      matchingWheels(wheel, [...existing.map(({ filename }) => filename), ...publishedHashes.keys()]),
     );
-    if (next.length > LONGEST_NAME)
+    if (taggedName.length > MAX_WHEEL_NAME_LENGTH)
       throw new PiwError(code, `${why}, and its name is too long for a build tag`);
-    if (await linked(part, join(folder, next))) return next;
+    if (await tryLink(source, join(folder, taggedName))) return taggedName;
   }
 }
 
@@ -96,27 +96,30 @@ export interface TagPolicy {
 }
 
 /** What names stood for: [filename, SHA-256]. */
-export type Past = readonly (readonly [filename: string, sha256: string])[];
+export type PublishedHistory = readonly (readonly [filename: string, sha256: string])[];
 
 /** The first of them for which `is` says so. */
-async function first<T>(all: readonly T[], is: (one: T) => Promise<boolean>): Promise<T | undefined> {
-  for (const one of all) if (await is(one)) return one;
+async function findAsync<T>(
+  items: readonly T[],
+  predicate: (one: T) => Promise<boolean>,
+): Promise<T | undefined> {
+  for (const one of items) if (await predicate(one)) return one;
   return undefined;
 }
 
 /** True: `path` is that file now; false: something has this name. */
-async function linked(part: string, path: string): Promise<boolean> {
+async function tryLink(source: string, path: string): Promise<boolean> {
   try {
-    await link(part, path);
+    await link(source, path);
     return true;
   } catch (error) {
     if (codeOf(error) !== 'EEXIST') throw error;
-    return (await freeIfLeft(path)) ? await linked(part, path) : false;
+    return (await freeAbandonedName(path)) ? await tryLink(source, path) : false;
   }
 }
 
 /** Whether these are the bytes of that file; not if it has just been removed. */
-async function holds(path: string, { filesize, filehash }: FileState): Promise<boolean> {
+async function hasSameBytes(path: string, { filesize, filehash }: FileState): Promise<boolean> {
   try {
     return (await stat(path)).size === filesize && (await hashFile(path)).sha256 === filehash;
   } catch (error) {

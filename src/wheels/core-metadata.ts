@@ -5,10 +5,10 @@ export type Headers = ReadonlyMap<string, readonly string[]>;
 
 const MAX_LINKS = 50;
 const MAX_REQUIREMENTS = 500;
-const MAX_LENGTH = 1024;
+const MAX_VALUE_LENGTH = 1024;
 /** Some projects put the text of their licence into the field; longer ones are taken for that. */
-const MAX_LICENSE = 120;
-const LINK = /^https?:\/\/[^\s<>"]+$/;
+const MAX_LICENSE_LENGTH = 120;
+const LINK_PATTERN = /^https?:\/\/[^\s<>"]+$/;
 const LICENSE_CLASSIFIER = /^License :: (?:OSI Approved :: )?(.+)$/;
 
 /**
@@ -16,43 +16,49 @@ const LICENSE_CLASSIFIER = /^License :: (?:OSI Approved :: )?(.+)$/;
  * protocols/fields.ts): https://packaging.python.org/en/latest/specifications/core-metadata/. Values outside the
  * limits are left out, except that a summary is cut.
  */
-export function coreMetadata(headers: Headers): CoreMetadata {
-  const all = (name: string): readonly string[] => headers.get(name) ?? [];
+export function coreMetadataOf(headers: Headers): CoreMetadata {
+  const valuesOf = (name: string): readonly string[] => headers.get(name) ?? [];
   return {
-    summary: plainText(all('summary')[0], MAX_LENGTH),
-    license: licenseOf(all),
-    links: linksOf(all),
-    requires: all('requires-dist')
+    summary: plainText(valuesOf('summary')[0], MAX_VALUE_LENGTH),
+    license: licenseOf(valuesOf),
+    links: linksOf(valuesOf),
+    requires: valuesOf('requires-dist')
       .flatMap((line) => plainText(line, Infinity) ?? [])
-      .filter((line) => line.length <= MAX_LENGTH)
+      .filter((line) => line.length <= MAX_VALUE_LENGTH)
       .slice(0, MAX_REQUIREMENTS),
   };
 }
 
-type Fields = (name: string) => readonly string[];
+type FieldLookup = (name: string) => readonly string[];
 
-function licenseOf(all: Fields): string | null {
-  const stated = [...all('license-expression'), ...all('license')].flatMap(
+function licenseOf(valuesOf: FieldLookup): string | null {
+  const stated = [...valuesOf('license-expression'), ...valuesOf('license')].flatMap(
     (value) => plainText(value, Infinity) ?? [],
   );
-  const classified = all('classifier').flatMap((value) => LICENSE_CLASSIFIER.exec(value.trim())?.[1] ?? []);
-  return [...stated, classified.join(', ')].find(({ length }) => length > 0 && length <= MAX_LICENSE) ?? null;
+  const classified = valuesOf('classifier').flatMap(
+    (value) => LICENSE_CLASSIFIER.exec(value.trim())?.[1] ?? [],
+  );
+  return (
+    [...stated, classified.join(', ')].find(({ length }) => length > 0 && length <= MAX_LICENSE_LENGTH) ??
+    null
+  );
 }
 
-function linksOf(all: Fields): [label: string, url: string][] {
+function linksOf(valuesOf: FieldLookup): [label: string, url: string][] {
   const links = new Map<string, string>();
-  for (const line of all('project-url')) {
+  for (const line of valuesOf('project-url')) {
     const comma = line.indexOf(',');
-    add(links, line.slice(0, Math.max(comma, 0)), line.slice(comma + 1));
+    addLink(links, line.slice(0, Math.max(comma, 0)), line.slice(comma + 1));
   }
-  for (const url of all('home-page')) add(links, 'Homepage', url);
+  for (const url of valuesOf('home-page')) addLink(links, 'Homepage', url);
   return [...links].slice(0, MAX_LINKS).map(([url, label]) => [label, url]);
 }
 
-function add(links: Map<string, string>, label: string, url: string): void {
+function addLink(links: Map<string, string>, label: string, url: string): void {
   const address = url.trim();
   const name = plainText(label, 100);
-  if (name === null || address.length > MAX_LENGTH || !LINK.test(address) || links.has(address)) return;
+  if (name === null || address.length > MAX_VALUE_LENGTH || !LINK_PATTERN.test(address) || links.has(address))
+    return;
   links.set(address, name);
 }
 

@@ -1,11 +1,11 @@
 import { statfsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { PiwError, isDiskTrouble, type ErrorCode } from '../errors.js';
-import { makeFolders, onDisk, writeBeside } from './disk.js';
+import { PiwError, isDiskError, type ErrorCode } from '../errors.js';
+import { makeFolders, withDiskErrors, writeTemporary } from './disk.js';
 
 /** Trouble that concerns all of a disk. An error of a single file, as EIO, says nothing about the next one. */
-const OF_WHOLE_DISK: Partial<Record<ErrorCode, DiskTrouble['kind']>> = {
+const WHOLE_DISK_ERRORS: Partial<Record<ErrorCode, DiskTrouble['kind']>> = {
   PIW_DISK_FULL: 'disk-full',
   PIW_DISK_READ_ONLY: 'disk-read-only',
 };
@@ -19,17 +19,17 @@ export interface DiskTrouble {
 }
 
 /** What a probe writes: more than the few blocks that a disk keeps back for a file's name. */
-const PROBE = Buffer.alloc(64 * 1024, 'p');
+const PROBE_CONTENTS = Buffer.alloc(64 * 1024, 'p');
 /**
  * So many bytes must be free more than when it was full: what failed may have needed more than was left, and would fail
  * again.
  */
-const MORE_BYTES = 1024 * 1024;
+const MIN_FREED_BYTES = 1024 * 1024;
 /**
  * Where the free space doesn't grow, because what failed has given back what it took, it is tried again after this time,
  * and after twice as long each time that was in vain, milliseconds.
  */
-const RETRY_MS = { first: 5000, longest: 300_000 };
+const RETRY_MS = { first: 5000, max: 300_000 };
 
 /**
  * Whether the disk that holds a folder is full or read-only. Work on that disk reports what it failed with (`failed`); from
@@ -38,11 +38,11 @@ const RETRY_MS = { first: 5000, longest: 300_000 };
  */
 export class DiskWatch {
   readonly #folder: string;
-  readonly #began: (trouble: DiskTrouble) => void;
-  readonly #ended: (trouble: DiskTrouble) => void;
+  readonly #onBegin: (trouble: DiskTrouble) => void;
+  readonly #onEnd: (trouble: DiskTrouble) => void;
   #trouble: DiskTrouble | undefined;
-  #free = 0;
-  #since = 0;
+  #freeAtFailure = 0;
+  #failedAtMs = 0;
   #retryMs = RETRY_MS.first;
   #probing: Promise<void> | undefined;
 
@@ -50,11 +50,11 @@ export class DiskWatch {
   constructor(
     folder: string,
     began: (trouble: DiskTrouble) => void,
-    ended: (trouble: DiskTrouble) => void = () => undefined,
+    onEnd: (trouble: DiskTrouble) => void = () => undefined,
   ) {
     this.#folder = folder;
-    this.#began = began;
-    this.#ended = ended;
+    this.#onBegin = began;
+    this.#onEnd = onEnd;
   }
 
   get trouble(): DiskTrouble | undefined {
@@ -62,26 +62,26 @@ export class DiskWatch {
   }
 
   /** Notes that work failed with `error`. Anything but trouble with the whole disk is ignored. */
-  failed(error: unknown): void {
-    const kind = error instanceof PiwError ? OF_WHOLE_DISK[error.code] : undefined;
+  noteFailure(error: unknown): void {
+    const kind = error instanceof PiwError ? WHOLE_DISK_ERRORS[error.code] : undefined;
     if (this.#trouble || !(error instanceof PiwError) || kind === undefined) return;
-    this.#free = this.#freeBytes();
-    this.#since = performance.now();
+    this.#freeAtFailure = this.#freeBytes();
+    this.#failedAtMs = performance.now();
     this.#trouble = { code: error.code, kind, text: error.message };
-    this.#began(this.#trouble);
+    this.#onBegin(this.#trouble);
   }
 
   /** Throws the trouble that there is now. */
-  check(): void {
+  throwIfTrouble(): void {
     if (this.#trouble) throw new PiwError(this.#trouble.code, this.#trouble.text);
   }
 
   /** Runs `what`, and notes what it fails with. */
-  async during<T>(what: () => Promise<T> | T): Promise<T> {
+  async during<T>(action: () => Promise<T> | T): Promise<T> {
     try {
-      return await what();
+      return await action();
     } catch (error) {
-      this.failed(error);
+      this.noteFailure(error);
       throw error;
     }
   }
@@ -96,20 +96,21 @@ export class DiskWatch {
   async #probe(): Promise<void> {
     const trouble = this.#trouble;
     if (!trouble) return;
-    const grown = this.#freeBytes() >= this.#free + MORE_BYTES;
-    if (trouble.kind === 'disk-full' && !grown && performance.now() < this.#since + this.#retryMs) return;
+    const hasMoreSpace = this.#freeBytes() >= this.#freeAtFailure + MIN_FREED_BYTES;
+    if (trouble.kind === 'disk-full' && !hasMoreSpace && performance.now() < this.#failedAtMs + this.#retryMs)
+      return;
     try {
-      await onDisk(this.#folder, async () => {
+      await withDiskErrors(this.#folder, async () => {
         makeFolders(this.#folder);
-        await rm(await writeBeside(join(this.#folder, 'probe'), PROBE), { force: true });
+        await rm(await writeTemporary(join(this.#folder, 'probe'), PROBE_CONTENTS), { force: true });
       });
     } catch (error) {
-      if (!isDiskTrouble(error)) throw error;
+      if (!isDiskError(error)) throw error;
       return;
     }
-    this.#retryMs = grown ? RETRY_MS.first : Math.min(2 * this.#retryMs, RETRY_MS.longest);
+    this.#retryMs = hasMoreSpace ? RETRY_MS.first : Math.min(2 * this.#retryMs, RETRY_MS.max);
     this.#trouble = undefined;
-    this.#ended(trouble);
+    this.#onEnd(trouble);
   }
 
   /** Bytes; where that can't be told, so few that any room is more. */
@@ -118,7 +119,7 @@ export class DiskWatch {
       const { bavail, bsize } = statfsSync(this.#folder);
       return bavail * bsize;
     } catch {
-      return -MORE_BYTES;
+      return -MIN_FREED_BYTES;
     }
   }
 }

@@ -2,12 +2,12 @@ import { randomBytes } from 'node:crypto';
 import { closeSync, fsync, mkdirSync, openSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import { PiwError, reason } from '../errors.js';
+import { PiwError, errorMessage } from '../errors.js';
 
 /** Runs `what`; throws what diskError() makes of a file system's error. */
-export async function onDisk<T>(path: string, what: () => Promise<T> | T): Promise<T> {
+export async function withDiskErrors<T>(path: string, action: () => Promise<T> | T): Promise<T> {
   try {
-    return await what();
+    return await action();
   } catch (error) {
     throw diskError(path, error);
   }
@@ -28,14 +28,14 @@ export function diskError(path: string, error: unknown): unknown {
     case 'EACCES':
     case 'EPERM':
     case 'ENOTDIR':
-      return new PiwError('PIW_NOT_WRITABLE', `${path} can't be written: ${reason(error)}`, cause);
+      return new PiwError('PIW_NOT_WRITABLE', `${path} can't be written: ${errorMessage(error)}`, cause);
   }
-  if (!ofFileSystem(error)) return error;
-  return new PiwError('PIW_DISK_ERROR', `the disk that holds ${path} fails: ${reason(error)}`, cause);
+  if (!isFileSystemError(error)) return error;
+  return new PiwError('PIW_DISK_ERROR', `the disk that holds ${path} fails: ${errorMessage(error)}`, cause);
 }
 
 /** Whether a system call on a file failed. Processes and sockets fail with the same kind of error. */
-function ofFileSystem(error: unknown): boolean {
+function isFileSystemError(error: unknown): boolean {
   if (!(error instanceof Error) || !('errno' in error) || !('syscall' in error)) return false;
   return !/^(spawn|connect|getaddrinfo|bind|listen)/.test(String(error.syscall));
 }
@@ -52,7 +52,9 @@ export function makeFolders(path: string, mode = 0o777): void {
     mkdirSync(path, { mode });
   } catch (error) {
     if (codeOf(error) === 'ENOENT')
-      throw new PiwError('PIW_NOT_WRITABLE', `${path} can't be made: ${reason(error)}`, { cause: error });
+      throw new PiwError('PIW_NOT_WRITABLE', `${path} can't be made: ${errorMessage(error)}`, {
+        cause: error,
+      });
     // Another process has made it just now.
     if (codeOf(error) !== 'EEXIST' || !statSync(path).isDirectory()) throw error;
   }
@@ -66,9 +68,11 @@ export function checkWritable(folder: string): void {
     closeSync(openSync(file, 'wx'));
     rmSync(file);
   } catch (error) {
-    const known = diskError(folder, error);
-    if (known instanceof PiwError) throw known;
-    throw new PiwError('PIW_NOT_WRITABLE', `${folder} can't be written: ${reason(error)}`, { cause: error });
+    const translated = diskError(folder, error);
+    if (translated instanceof PiwError) throw translated;
+    throw new PiwError('PIW_NOT_WRITABLE', `${folder} can't be written: ${errorMessage(error)}`, {
+      cause: error,
+    });
   }
 }
 
@@ -88,7 +92,7 @@ const sync = promisify(fsync);
  * A file beside `path`, with these bytes on the disk (not yet if not `synced`); the caller renames or removes it. But for the sync, the calls
  * are synchronous, here and below: for a few KB, handing each call to a thread costs more than the call.
  */
-export async function writeBeside(path: string, body: Uint8Array, synced = true): Promise<string> {
+export async function writeTemporary(path: string, body: Uint8Array, synced = true): Promise<string> {
   const temporary = join(
     dirname(path),
     `.tmp-${basename(path).slice(0, 100)}-${randomBytes(6).toString('hex')}`,
@@ -109,7 +113,7 @@ export async function writeBeside(path: string, body: Uint8Array, synced = true)
 }
 
 /** Puts a file that writeBeside has made in its place. */
-export function putInPlace(temporary: string, path: string): void {
+export function moveIntoPlace(temporary: string, path: string): void {
   try {
     renameSync(temporary, path);
   } catch (error) {
@@ -119,7 +123,7 @@ export function putInPlace(temporary: string, path: string): void {
 }
 
 /** What was written to a file, or put into a folder, is on the disk. */
-export async function flush(path: string): Promise<void> {
+export async function syncPath(path: string): Promise<void> {
   const file = openSync(path, 'r');
   try {
     await sync(file);

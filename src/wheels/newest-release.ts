@@ -1,6 +1,6 @@
 import { isPrerelease } from './versions.js';
 
-export interface Release<File> {
+export interface ReleaseWithFiles<File> {
   readonly version: string;
   readonly files: readonly File[];
 }
@@ -11,9 +11,9 @@ export interface Release<File> {
  */
 export function newestRelease<File extends { readonly yanked: string | null }>(
   releases: ReadonlyMap<string, readonly File[]>,
-): Release<File> | undefined {
+): ReleaseWithFiles<File> | undefined {
   const withFiles = [...releases]
-    .map(([version, files]): Release<File> => ({ version, files }))
+    .map(([version, files]): ReleaseWithFiles<File> => ({ version, files }))
     .filter(({ files }) => files.length > 0);
   const unyanked = withFiles.filter(({ files }) => files.some(({ yanked }) => yanked === null));
   return unyanked.findLast(({ version }) => !isPrerelease(version)) ?? unyanked.at(-1) ?? withFiles.at(-1);

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { codeOf } from './disk.js';
 
 /** A name that a process which was killed has left taken is free again after so long. A removal takes milliseconds. */
-const STAND_IN_MS = 60_000;
+const STAND_IN_EXPIRY_MS = 60_000;
 
 /**
  * A published file as it stood at one moment. The stamp changes whenever somebody publishes or claims the file, also with
@@ -39,11 +39,11 @@ export async function standingOf(path: string): Promise<Standing | undefined> {
  */
 export async function claim(path: string): Promise<Standing | undefined> {
   try {
-    const before = await stat(path);
+    const original = await stat(path);
     // Later than before, also within one tick of the file system's clock.
-    const claimed = Math.max(Date.now(), before.mtimeMs + 2) / 1000;
-    await utimes(path, claimed, claimed);
-    if ((await stat(path)).ino !== before.ino) return undefined;
+    const claimedAtS = Math.max(Date.now(), original.mtimeMs + 2) / 1000;
+    await utimes(path, claimedAtS, claimedAtS);
+    if ((await stat(path)).ino !== original.ino) return undefined;
     return await standingOf(path);
   } catch (error) {
     if (codeOf(error) === 'ENOENT') return undefined;
@@ -58,28 +58,28 @@ export async function claim(path: string): Promise<Standing | undefined> {
  * A symbolic link to nothing stands in for it until it is decided whether it goes: nobody can publish other bytes under
  * its name meanwhile, and who reads it finds that it isn't there.
  */
-export async function take(path: string, stamp: string): Promise<boolean> {
+export async function removeIfUnchanged(path: string, stamp: string): Promise<boolean> {
   for (;;) {
     const standing = await standingOf(path);
     if (standing === undefined && !(await isStandIn(path))) return true;
     if (standing && standing.stamp !== stamp) return false;
-    const taken = standing && (await takeAway(path, stamp));
-    if (taken !== undefined) return taken;
+    const removed = standing && (await tryRemove(path, stamp));
+    if (removed !== undefined) return removed;
     // Another process is removing it, or was killed at that.
-    if (await freeIfLeft(path)) await removeIfEmpty(dirname(path));
+    if (await freeAbandonedName(path)) await removeIfEmpty(dirname(path));
     else await sleep(5);
   }
 }
 
 /** Undefined: another process is at it. */
-async function takeAway(path: string, stamp: string): Promise<boolean | undefined> {
+async function tryRemove(path: string, stamp: string): Promise<boolean | undefined> {
   const hidden = join(dirname(path), `.tmp-removed-${randomBytes(8).toString('hex')}`);
   const metadata = `${hidden}.metadata`;
   const standIn = await standInFor(hidden);
   try {
     await link(path, hidden);
     if (await isStandIn(hidden)) return undefined;
-    await renameIfThere(`${path}.metadata`, metadata);
+    await renameIfExists(`${path}.metadata`, metadata);
     if (standIn === undefined) await unlink(path);
     else await rename(standIn, path);
     if ((await standingOf(hidden))?.stamp !== stamp) {
@@ -121,10 +121,10 @@ async function standInFor(hidden: string): Promise<string | undefined> {
 }
 
 /** Frees a name that a process which was killed while it removed the file has left taken. True: it was so. */
-export async function freeIfLeft(path: string): Promise<boolean> {
+export async function freeAbandonedName(path: string): Promise<boolean> {
   try {
-    const left = await lstat(path);
-    if (!left.isSymbolicLink() || Date.now() - left.mtimeMs < STAND_IN_MS) return false;
+    const stats = await lstat(path);
+    if (!stats.isSymbolicLink() || Date.now() - stats.mtimeMs < STAND_IN_EXPIRY_MS) return false;
     await unlink(path);
     return true;
   } catch (error) {
@@ -142,7 +142,7 @@ async function linkIfFree(from: string, to: string): Promise<void> {
   }
 }
 
-async function renameIfThere(from: string, to: string): Promise<boolean> {
+async function renameIfExists(from: string, to: string): Promise<boolean> {
   try {
     await rename(from, to);
     return true;

@@ -1,18 +1,26 @@
 import { closeSync, constants, existsSync, mkdirSync, openSync, readFileSync, unlinkSync } from 'node:fs';
 import { access, readdir, rm, stat, statfs, utimes, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { PiwError, isDiskTrouble } from '../errors.js';
+import { PiwError, isDiskError } from '../errors.js';
 import type { CoreMetadata } from '../protocols/fields.js';
 import { fileFromMessage, fileToMessage, type FileState } from '../states/file-state.js';
 import type { ByteRange } from '../states/ranges.js';
-import { SMALL, TransferState } from '../states/transfer-state.js';
-import { Arriving, type Expected } from './arriving.js';
-import { takeName, type Past, type TagPolicy } from './build-tag.js';
-import { codeOf, diskError, flush, makeFolders, onDisk, putInPlace, writeBeside } from './disk.js';
-import { claim, standingOf, take, type Standing } from './published.js';
+import { MAX_SMALL_FILE_BYTES, TransferState } from '../states/transfer-state.js';
+import { IncomingFile, type ExpectedFile } from './arriving.js';
+import { takeName, type PublishedHistory, type TagPolicy } from './build-tag.js';
+import {
+  codeOf,
+  diskError,
+  syncPath,
+  makeFolders,
+  withDiskErrors,
+  moveIntoPlace,
+  writeTemporary,
+} from './disk.js';
+import { claim, standingOf, removeIfUnchanged, type Standing } from './published.js';
 import { hashFile, readWheel } from './wheel.js';
 
-export type Verdict =
+export type TransferVerdict =
   | {
       readonly verb: 'VERIFIED';
       readonly filename: string;
@@ -34,14 +42,14 @@ export type Verdict =
     };
 
 /** Whether a published file was removed, or stays because somebody has published or claimed it since. */
-export type Removal = 'DONE' | 'KEPT';
+export type RemovalOutcome = 'DONE' | 'KEPT';
 
-const EXPECTED = '.json';
-const PART = '.part';
-const NOTES = '.ranges';
+const EXPECTED_SUFFIX = '.json';
+const PART_SUFFIX = '.part';
+const RANGES_SUFFIX = '.ranges';
 /** Stands while somebody takes a transfer over, and for how long at most, milliseconds. */
-const TAKING = '.taking';
-const TAKING_MS = 10_000;
+const TAKEOVER_SUFFIX = '.taking';
+const TAKEOVER_TIMEOUT_MS = 10_000;
 
 /**
  * The wheels under the output path, and those on their way there. A file on its way is three files
@@ -55,30 +63,34 @@ const TAKING_MS = 10_000;
  * is: a published file never changes. Another build of it gets a build tag, where it may.
  */
 export class WheelStore {
-  readonly #root: string;
-  readonly #transfers: string;
-  readonly #me: string;
-  readonly #tags: TagPolicy;
+  readonly #outputPath: string;
+  readonly #transfersPath: string;
+  readonly #instanceId: string;
+  readonly #tagPolicy: TagPolicy;
   /** The small files that are expected. */
-  readonly #small = new Map<string, Expected & { readonly since: number }>();
+  readonly #smallFiles = new Map<string, ExpectedFile & { readonly since: number }>();
 
   /**
    * `me` names this process among those that use the same folder. `tags`: where a wheel that was built again may
    * have a build tag.
    */
-  constructor(outputPath: string, me: string, tags: TagPolicy = { published: false, removed: false }) {
-    this.#root = outputPath;
-    this.#transfers = join(outputPath, '.transfers');
-    this.#me = me;
-    this.#tags = tags;
+  constructor(
+    outputPath: string,
+    instanceId: string,
+    tagPolicy: TagPolicy = { published: false, removed: false },
+  ) {
+    this.#outputPath = outputPath;
+    this.#transfersPath = join(outputPath, '.transfers');
+    this.#instanceId = instanceId;
+    this.#tagPolicy = tagPolicy;
   }
 
   /** Makes the folders. Throws what diskError() gives, as do all methods here. */
   async setUp(): Promise<void> {
-    await onDisk(this.#root, async () => {
-      makeFolders(join(this.#root, 'simple'));
-      makeFolders(this.#transfers, 0o700);
-      await access(this.#transfers, constants.W_OK);
+    await withDiskErrors(this.#outputPath, async () => {
+      makeFolders(join(this.#outputPath, 'simple'));
+      makeFolders(this.#transfersPath, 0o700);
+      await access(this.#transfersPath, constants.W_OK);
     });
   }
 
@@ -87,43 +99,43 @@ export class WheelStore {
    * starts over. It isn't synced: a note that is lost with the machine is made anew when the sender repeats
    * itself.
    */
-  async expect(expected: Expected, now = Date.now()): Promise<void> {
-    const known = this.#expected(expected.transferId);
-    if (known?.sender === expected.sender && sameFile(known.file, expected.file)) return;
-    if (known) await this.forget(expected.transferId);
-    if (expected.file.filesize > SMALL) {
-      const path = this.#path(expected.transferId, EXPECTED);
-      await onDisk(path, async () => {
-        putInPlace(await writeBeside(path, this.#body(expected), false), path);
+  async expect(expected: ExpectedFile, now = Date.now()): Promise<void> {
+    const existing = this.#loadExpected(expected.transferId);
+    if (existing?.sender === expected.sender && sameFile(existing.file, expected.file)) return;
+    if (existing) await this.forget(expected.transferId);
+    if (expected.file.filesize > MAX_SMALL_FILE_BYTES) {
+      const path = this.#path(expected.transferId, EXPECTED_SUFFIX);
+      await withDiskErrors(path, async () => {
+        moveIntoPlace(await writeTemporary(path, this.#serialise(expected), false), path);
       });
       return;
     }
-    this.#small.set(expected.transferId, { ...expected, since: now });
+    this.#smallFiles.set(expected.transferId, { ...expected, since: now });
   }
 
   /** In whose hands a transfer is; undefined: nothing of that id is expected. */
   owner(transferId: string): string | undefined {
-    return this.#expected(transferId)?.owner;
+    return this.#loadExpected(transferId)?.owner;
   }
 
   /**
    * A transfer that is in these hands; undefined when it is in another's. Raises PIW_UNKNOWN_TRANSFER
    * where nothing of that id is expected from that sender.
    */
-  async arriving(transferId: string, sender: string): Promise<Arriving | undefined> {
-    const expected = this.#expected(transferId);
+  async openIncoming(transferId: string, sender: string): Promise<IncomingFile | undefined> {
+    const expected = this.#loadExpected(transferId);
     if (expected?.sender !== sender) {
       throw new PiwError('PIW_UNKNOWN_TRANSFER', `no transfer ${transferId} is expected from ${sender}`);
     }
-    if (expected.owner !== this.#me) return undefined;
+    if (expected.owner !== this.#instanceId) return undefined;
     const { filesize } = expected.file;
-    if (filesize <= SMALL) return new Arriving(expected, new TransferState(filesize));
-    return await onDisk(this.#root, () => {
-      const state = new TransferState(filesize, this.#ranges(transferId));
-      const part = openSync(this.#path(transferId, PART), constants.O_RDWR | constants.O_CREAT, 0o644);
+    if (filesize <= MAX_SMALL_FILE_BYTES) return new IncomingFile(expected, new TransferState(filesize));
+    return await withDiskErrors(this.#outputPath, () => {
+      const state = new TransferState(filesize, this.#loadRanges(transferId));
+      const part = openSync(this.#path(transferId, PART_SUFFIX), constants.O_RDWR | constants.O_CREAT, 0o644);
       try {
-        const notes = openSync(this.#path(transferId, NOTES), 'a', 0o644);
-        return new Arriving(expected, state, { part, notes });
+        const notes = openSync(this.#path(transferId, RANGES_SUFFIX), 'a', 0o644);
+        return new IncomingFile(expected, state, { part, notes });
       } catch (error) {
         closeSync(part);
         throw error;
@@ -133,22 +145,22 @@ export class WheelStore {
 
   /** Takes a transfer out of the hands of one that is gone; of several who try at once, one does. */
   async takeOver(transferId: string, from: string): Promise<void> {
-    const lock = this.#path(transferId, TAKING);
-    await onDisk(lock, async () => {
+    const lock = this.#path(transferId, TAKEOVER_SUFFIX);
+    await withDiskErrors(lock, async () => {
       try {
         await writeFile(lock, '', { flag: 'wx' });
       } catch (error) {
         if (codeOf(error) !== 'EEXIST') throw error;
         // Whoever was killed at it left this behind; the sender asks again.
-        if ((await age(lock, Date.now())) > TAKING_MS) await rm(lock, { force: true });
+        if ((await ageMs(lock, Date.now())) > TAKEOVER_TIMEOUT_MS) await rm(lock, { force: true });
         return;
       }
       try {
-        const expected = this.#expected(transferId);
+        const expected = this.#loadExpected(transferId);
         if (expected?.owner !== from) return;
         // At no moment is it known to nobody.
-        const path = this.#path(transferId, EXPECTED);
-        putInPlace(await writeBeside(path, this.#body(expected)), path);
+        const path = this.#path(transferId, EXPECTED_SUFFIX);
+        moveIntoPlace(await writeTemporary(path, this.#serialise(expected)), path);
       } finally {
         await rm(lock, { force: true });
       }
@@ -167,14 +179,16 @@ export class WheelStore {
   async verify(
     transferId: string,
     packageName: string,
-    seen?: Arriving,
+    incoming?: IncomingFile,
     rebuilt = false,
-    past: Past = [],
-  ): Promise<Verdict> {
+    past: PublishedHistory = [],
+  ): Promise<TransferVerdict> {
     try {
-      return await onDisk(this.#root, () => this.#verify(transferId, packageName, seen, rebuilt, past));
+      return await withDiskErrors(this.#outputPath, () =>
+        this.#verify(transferId, packageName, incoming, rebuilt, past),
+      );
     } catch (error) {
-      if (!isDiskTrouble(error)) throw error;
+      if (!isDiskError(error)) throw error;
       return { verb: 'LATER', code: error.code, reason: error.message };
     }
   }
@@ -182,28 +196,31 @@ export class WheelStore {
   async #verify(
     transferId: string,
     packageName: string,
-    seen: Arriving | undefined,
+    incoming: IncomingFile | undefined,
     rebuilt: boolean,
-    past: Past,
-  ): Promise<Verdict> {
-    const expected = this.#expected(transferId);
+    past: PublishedHistory,
+  ): Promise<TransferVerdict> {
+    const expected = this.#loadExpected(transferId);
     if (!expected) throw new PiwError('PIW_UNKNOWN_TRANSFER', `no transfer ${transferId} is expected`);
     const { file } = expected;
-    const part = this.#path(transferId, PART);
+    const part = this.#path(transferId, PART_SUFFIX);
     try {
-      await seen?.settle();
+      await incoming?.waitForSync();
     } catch (error) {
-      if (!isDiskTrouble(error)) throw error;
-      await this.#startOver(transferId);
+      if (!isDiskError(error)) throw error;
+      await this.#discardReceived(transferId);
       return { verb: 'AGAIN', reason: `bytes of ${file.filename} were lost: ${error.message}` };
     }
-    const state = seen?.whole || (seen && existsSync(part)) ? seen.state : this.#arrived(transferId, file);
+    const state =
+      incoming?.contents || (incoming && existsSync(part))
+        ? incoming.state
+        : this.#savedState(transferId, file);
     if (!state.done) {
       const missing = file.filesize - state.received;
       return { verb: 'AGAIN', reason: `${String(missing)} bytes of ${file.filename} are missing` };
     }
-    if (file.filesize > 0 && (seen?.sha256 ?? (await digest(part))) !== file.filehash) {
-      await this.#startOver(transferId);
+    if (file.filesize > 0 && (incoming?.sha256 ?? (await digest(part))) !== file.filehash) {
+      await this.#discardReceived(transferId);
       return {
         verb: 'AGAIN',
         reason: `what arrived of ${file.filename} has another SHA-256 than was announced`,
@@ -211,15 +228,15 @@ export class WheelStore {
     }
     try {
       if (file.filesize === 0) throw new PiwError('PIW_BAD_WHEEL', `${file.filename} is empty`);
-      const wheel = await readWheel(seen?.whole ?? part, { filename: file.filename });
+      const wheel = await readWheel(incoming?.contents ?? part, { filename: file.filename });
       const target = this.pathOf(packageName, file.filename);
-      const { filename, stamp } = await onDisk(target, () =>
+      const { filename, stamp } = await withDiskErrors(target, () =>
         this.#publish(
-          seen?.whole ?? part,
+          incoming?.contents ?? part,
           target,
           file,
           wheel.metadata,
-          { ...this.#tags, published: rebuilt && this.#tags.published },
+          { ...this.#tagPolicy, published: rebuilt && this.#tagPolicy.published },
           past,
         ),
       );
@@ -244,7 +261,7 @@ export class WheelStore {
         return { verb: 'REFUSED', code, reason: message, standing: null };
       }
       const standing = (await this.standing(packageName, file.filename)) ?? null;
-      if (this.#tags.published && !rebuilt) return { verb: 'TAKEN', reason: message, standing };
+      if (this.#tagPolicy.published && !rebuilt) return { verb: 'TAKEN', reason: message, standing };
       return { verb: 'REFUSED', code, reason: message, standing };
     }
   }
@@ -254,71 +271,73 @@ export class WheelStore {
     if (!/^[a-z0-9][a-z0-9-]*$/.test(packageName) || /^\.|[/\\\0]/.test(filename)) {
       throw new PiwError('PIW_FILE_REFUSED', `${packageName}/${filename} is no name of a file here`);
     }
-    return join(this.#root, 'simple', packageName, filename);
+    return join(this.#outputPath, 'simple', packageName, filename);
   }
 
   /**
    * Removes a published file and its metadata, if it still stands as `stamp` says: not if anybody has published or
    * claimed it since. One that isn't there is DONE.
    */
-  async remove(packageName: string, filename: string, stamp: string): Promise<Removal> {
+  async remove(packageName: string, filename: string, stamp: string): Promise<RemovalOutcome> {
     const target = this.pathOf(packageName, filename);
-    return (await onDisk(target, () => take(target, stamp))) ? 'DONE' : 'KEPT';
+    return (await withDiskErrors(target, () => removeIfUnchanged(target, stamp))) ? 'DONE' : 'KEPT';
   }
 
   /** How a published file stands; undefined where there is none. */
   async standing(packageName: string, filename: string): Promise<Standing | undefined> {
     const target = this.pathOf(packageName, filename);
-    return await onDisk(target, () => standingOf(target));
+    return await withDiskErrors(target, () => standingOf(target));
   }
 
   /** Claims a published file once more for a build that is not listed yet; undefined: it is gone. */
   async claim(packageName: string, filename: string): Promise<Standing | undefined> {
     const target = this.pathOf(packageName, filename);
-    return await onDisk(target, () => claim(target));
+    return await withDiskErrors(target, () => claim(target));
   }
 
   /** Total and free bytes of the file system. */
-  async space(): Promise<{ total: number; free: number }> {
-    const { bsize, blocks, bavail } = await onDisk(this.#root, () => statfs(this.#root));
+  async diskSpace(): Promise<{ total: number; free: number }> {
+    const { bsize, blocks, bavail } = await withDiskErrors(this.#outputPath, () => statfs(this.#outputPath));
     return { total: bsize * blocks, free: bsize * bavail };
   }
 
   /** Something of that id is expected. */
-  knows(transferId: string): boolean {
-    return this.#expected(transferId) !== undefined;
+  isExpected(transferId: string): boolean {
+    return this.#loadExpected(transferId) !== undefined;
   }
 
   /** Ends a transfer and removes what has arrived of it. */
   async forget(transferId: string): Promise<void> {
-    if (this.#small.delete(transferId)) return;
-    await this.#startOver(transferId);
-    await rm(this.#path(transferId, EXPECTED), { force: true });
+    if (this.#smallFiles.delete(transferId)) return;
+    await this.#discardReceived(transferId);
+    await rm(this.#path(transferId, EXPECTED_SUFFIX), { force: true });
   }
 
   /** Removes transfers that nothing has been written to for `ms`; gives their senders and ids. */
   async sweep(ms: number, now: number): Promise<readonly { transferId: string; sender: string }[]> {
-    return await onDisk(this.#transfers, () => this.#sweep(ms, now));
+    return await withDiskErrors(this.#transfersPath, () => this.#sweep(ms, now));
   }
 
   async #sweep(ms: number, now: number): Promise<readonly { transferId: string; sender: string }[]> {
     const swept: { transferId: string; sender: string }[] = [];
-    for (const [transferId, { sender, since }] of this.#small) {
+    for (const [transferId, { sender, since }] of this.#smallFiles) {
       if (now - since <= ms) continue;
-      this.#small.delete(transferId);
+      this.#smallFiles.delete(transferId);
       swept.push({ transferId, sender });
     }
-    for (const name of await readdir(this.#transfers)) {
-      const path = join(this.#transfers, name);
-      if (!name.endsWith(EXPECTED)) {
-        const orphan = !(await exists(path.replace(/\.[^.]+$/, EXPECTED)));
-        if (orphan && (await age(path, now)) > ms) await rm(path, { force: true });
+    for (const name of await readdir(this.#transfersPath)) {
+      const path = join(this.#transfersPath, name);
+      if (!name.endsWith(EXPECTED_SUFFIX)) {
+        const isOrphan = !(await exists(path.replace(/\.[^.]+$/, EXPECTED_SUFFIX)));
+        if (isOrphan && (await ageMs(path, now)) > ms) await rm(path, { force: true });
         continue;
       }
-      const transferId = name.slice(0, -EXPECTED.length);
-      const last = (await exists(this.#path(transferId, PART))) ? this.#path(transferId, PART) : path;
-      if ((await age(last, now)) <= ms) continue;
-      const expected = this.#expected(transferId);
+      const transferId = name.slice(0, -EXPECTED_SUFFIX.length);
+      const lastWritten = (await exists(this.#path(transferId, PART_SUFFIX)))
+        ? this.#path(transferId, PART_SUFFIX)
+        : path;
+      if ((await ageMs(lastWritten, now)) <= ms) continue;
+      const expected = this.#loadExpected(transferId);
       await this.forget(transferId);
       swept.push({ transferId, sender: expected?.sender ?? '' });
     }
@@ -331,14 +350,16 @@ export class WheelStore {
     target: string,
     file: FileState,
     metadata: Buffer,
-    tags: TagPolicy,
-    past: Past,
+    tagPolicy: TagPolicy,
+    past: PublishedHistory,
   ): Promise<{ filename: string; stamp: string }> {
     const folder = dirname(target);
-    const made = existsSync(folder) ? undefined : mkdirSync(folder, { recursive: true });
-    const [aside, part] = await both(
-      writeBeside(`${target}.metadata`, metadata),
-      typeof contents === 'string' ? flush(contents).then(() => contents) : writeBeside(target, contents),
+    const createdFolder = existsSync(folder) ? undefined : mkdirSync(folder, { recursive: true });
+    const [metadataTemporary, wheelTemporary] = await bothOrUndo(
+      writeTemporary(`${target}.metadata`, metadata),
+      typeof contents === 'string'
+        ? syncPath(contents).then(() => contents)
+        : writeTemporary(target, contents),
       (path) => {
         if (path !== contents) unlinkSync(path);
       },
@@ -346,46 +367,46 @@ export class WheelStore {
     let filename: string;
     try {
       // Its age counts from now.
-      if (part === contents) await utimes(part, new Date(), new Date());
-      filename = await takeName(part, folder, file, tags, past);
+      if (wheelTemporary === contents) await utimes(wheelTemporary, new Date(), new Date());
+      filename = await takeName(wheelTemporary, folder, file, tagPolicy, past);
     } catch (error) {
-      await rm(aside, { force: true });
+      await rm(metadataTemporary, { force: true });
       throw error;
     } finally {
-      if (part !== contents) unlinkSync(part);
+      if (wheelTemporary !== contents) unlinkSync(wheelTemporary);
     }
-    putInPlace(aside, join(folder, `${filename}.metadata`));
-    await flush(folder);
-    if (made !== undefined) await flush(dirname(folder));
+    moveIntoPlace(metadataTemporary, join(folder, `${filename}.metadata`));
+    await syncPath(folder);
+    if (createdFolder !== undefined) await syncPath(dirname(folder));
     return { filename, stamp: (await standingOf(join(folder, filename)))?.stamp ?? '' };
   }
 
   /** What is noted of the bytes on the disk; nothing if they are gone. */
-  #arrived(transferId: string, { filesize }: FileState): TransferState {
-    const there = existsSync(this.#path(transferId, PART));
-    return new TransferState(filesize, there ? this.#ranges(transferId) : []);
+  #savedState(transferId: string, { filesize }: FileState): TransferState {
+    const hasPart = existsSync(this.#path(transferId, PART_SUFFIX));
+    return new TransferState(filesize, hasPart ? this.#loadRanges(transferId) : []);
   }
 
   /** Nothing of it has arrived. */
-  async #startOver(transferId: string): Promise<void> {
-    for (const ending of [NOTES, PART]) {
+  async #discardReceived(transferId: string): Promise<void> {
+    for (const ending of [RANGES_SUFFIX, PART_SUFFIX]) {
       const path = this.#path(transferId, ending);
       if (existsSync(path)) await rm(path, { force: true });
     }
   }
 
   /** What is expected, in these hands. */
-  #body({ sender, file }: Expected): Buffer {
-    return Buffer.from(JSON.stringify([sender, fileToMessage(file), this.#me]));
+  #serialise({ sender, file }: ExpectedFile): Buffer {
+    return Buffer.from(JSON.stringify([sender, fileToMessage(file), this.#instanceId]));
   }
 
-  #expected(transferId: string): (Expected & { readonly owner: string }) | undefined {
-    const small = this.#small.get(transferId);
-    if (small) return { ...small, owner: this.#me };
-    const body = read(this.#path(transferId, EXPECTED));
-    if (body === undefined) return undefined;
+  #loadExpected(transferId: string): (ExpectedFile & { readonly owner: string }) | undefined {
+    const small = this.#smallFiles.get(transferId);
+    if (small) return { ...small, owner: this.#instanceId };
+    const text = readIfExists(this.#path(transferId, EXPECTED_SUFFIX));
+    if (text === undefined) return undefined;
     try {
-      const [sender, tuple, owner] = JSON.parse(body) as [string, ReturnType<typeof fileToMessage>, string];
+      const [sender, tuple, owner] = JSON.parse(text) as [string, ReturnType<typeof fileToMessage>, string];
       return { transferId, sender, file: fileFromMessage(tuple), owner };
     } catch {
       // It was cut off with the process or the machine that wrote it.
@@ -394,8 +415,8 @@ export class WheelStore {
   }
 
   /** The last line may have been cut off with the process that wrote it. */
-  #ranges(transferId: string): readonly ByteRange[] {
-    const text = read(this.#path(transferId, NOTES)) ?? '';
+  #loadRanges(transferId: string): readonly ByteRange[] {
+    const text = readIfExists(this.#path(transferId, RANGES_SUFFIX)) ?? '';
     const lines = text.slice(0, text.lastIndexOf('\n') + 1).split('\n');
     return lines
       .filter((line) => line !== '')
@@ -409,7 +430,7 @@ export class WheelStore {
     if (!/^[A-Za-z0-9_-]{1,64}$/.test(transferId)) {
       throw new PiwError('PIW_UNKNOWN_TRANSFER', 'a transfer is named with letters, digits, - and _');
     }
-    return join(this.#transfers, transferId + ending);
+    return join(this.#transfersPath, transferId + ending);
   }
 }
 
@@ -420,7 +441,7 @@ function sameFile(a: FileState, b: FileState): boolean {
 const digest = async (path: string): Promise<string> => (await hashFile(path)).sha256;
 
 /** A small file, or undefined where there is none. */
-function read(path: string): string | undefined {
+function readIfExists(path: string): string | undefined {
   try {
     return readFileSync(path, 'utf8');
   } catch (error) {
@@ -430,7 +451,7 @@ function read(path: string): string | undefined {
 }
 
 /** The results of both; if one fails, `undo` removes what the other has made. */
-async function both(
+async function bothOrUndo(
   first: Promise<string>,
   second: Promise<string>,
   undo: (path: string) => void,
@@ -450,7 +471,7 @@ async function exists(path: string): Promise<boolean> {
 }
 
 /** Milliseconds since it was written to; 0 if another process has just removed it. */
-async function age(path: string, now: number): Promise<number> {
+async function ageMs(path: string, now: number): Promise<number> {
   try {
     return now - (await stat(path)).mtimeMs;
   } catch (error) {

@@ -4,7 +4,7 @@ import pep440 from '@renovatebot/pep440';
  * PEP 440, appendix B, in our own parts: epoch, release, pre, post, dev, local. Numbers stay text,
  * for there are versions made of dates and hashes that no double can hold.
  */
-const PATTERN = new RegExp(
+const PEP440_PATTERN = new RegExp(
   String.raw`^\s*v?(?:(\d+)!)?(\d+(?:\.\d+)*)` +
     String.raw`(?:[-_.]?(alpha|a|beta|b|preview|pre|c|rc)[-_.]?(\d*))?` +
     String.raw`(?:-(\d+)|([-_.]?)(post|rev|r)[-_.]?(\d*))?` +
@@ -13,7 +13,7 @@ const PATTERN = new RegExp(
   'i',
 );
 
-interface Parts {
+interface VersionParts {
   readonly epoch: string;
   readonly release: readonly string[];
   readonly pre: readonly [letter: 'a' | 'b' | 'rc', number: string] | undefined;
@@ -22,8 +22,8 @@ interface Parts {
   readonly local: readonly string[];
 }
 
-function parse(version: string): Parts | undefined {
-  const match = PATTERN.exec(version);
+function parseVersion(version: string): VersionParts | undefined {
+  const match = PEP440_PATTERN.exec(version);
   if (!match) return undefined;
   const [, epoch, release = '', letter, number, implicit, , post, postNumber, dev, devNumber, local] = match;
   const pre = letter?.toLowerCase();
@@ -43,47 +43,51 @@ function parse(version: string): Parts | undefined {
 /** A letter without a number has the number 0. */
 const orZero = (number: string | undefined): string => (number === undefined || number === '' ? '0' : number);
 
-export const isPep440 = (version: string): boolean => PATTERN.test(version);
+export const isPep440 = (version: string): boolean => PEP440_PATTERN.test(version);
 
 /**
  * Text that sorts byte by byte as PEP 440 sorts the versions; one that isn't PEP 440's sorts before
  * all that are. Equal versions (1.0 and 1.0.0) have the same key.
  */
 export function sortKey(version: string): string {
-  const known = sortKeys.get(version);
-  if (known !== undefined) return known;
-  const key = findSortKey(version);
-  if (sortKeys.size >= KNOWN_KEYS) sortKeys.clear();
-  sortKeys.set(version, key);
+  const cached = sortKeyCache.get(version);
+  if (cached !== undefined) return cached;
+  const key = computeSortKey(version);
+  if (sortKeyCache.size >= MAX_CACHED_KEYS) sortKeyCache.clear();
+  sortKeyCache.set(version, key);
   return key;
 }
 
 /** Most packages have a 1.0.0: of millions of versions few are spelled in a way of their own. */
-const sortKeys = new Map<string, string>();
-const KNOWN_KEYS = 10_000;
+const sortKeyCache = new Map<string, string>();
+const MAX_CACHED_KEYS = 10_000;
 
-function findSortKey(version: string): string {
-  const parts = parse(version);
+function computeSortKey(version: string): string {
+  const parts = parseVersion(version);
   if (!parts) return `0${version}`;
   const { epoch, release, pre, post, dev, local } = parts;
-  const last = release.findLastIndex((number) => /[1-9]/.test(number));
+  const lastNonZero = release.findLastIndex((number) => /[1-9]/.test(number));
   // `b` before each number and `a` at the end: what goes on sorts after what ends.
-  const numbers = release.slice(0, last + 1).map((number) => `b${digits(number)}`);
+  const numbers = release.slice(0, lastNonZero + 1).map((number) => `b${lengthPrefixed(number)}`);
   const rank = { a: '1', b: '2', rc: '3' };
-  const stage = pre ? rank[pre[0]] + digits(pre[1]) : post === undefined && dev !== undefined ? '0' : '4';
-  const locals = local.map((part) => (/^\d+$/.test(part) ? `c${digits(part)}` : `b${part} `));
+  const stage = pre
+    ? rank[pre[0]] + lengthPrefixed(pre[1])
+    : post === undefined && dev !== undefined
+      ? '0'
+      : '4';
+  const locals = local.map((part) => (/^\d+$/.test(part) ? `c${lengthPrefixed(part)}` : `b${part} `));
   return [
-    `1${digits(epoch)}`,
+    `1${lengthPrefixed(epoch)}`,
     `${numbers.join('')}a`,
     stage,
-    post === undefined ? '0' : `1${digits(post)}`,
-    dev === undefined ? '1' : `0${digits(dev)}`,
+    post === undefined ? '0' : `1${lengthPrefixed(post)}`,
+    dev === undefined ? '1' : `0${lengthPrefixed(dev)}`,
     local.length === 0 ? '0' : `1${locals.join('')}a`,
   ].join('');
 }
 
 /** A number's digits behind their count, so that text compares as the numbers do. */
-function digits(number: string): string {
+function lengthPrefixed(number: string): string {
   const plain = number.replace(/^0+(?=\d)/, '');
   return String(plain.length).padStart(3, '0') + plain;
 }
@@ -97,12 +101,12 @@ export function compareVersions(a: string, b: string): number {
 export const sameVersion = (a: string, b: string): boolean => sortKey(a) === sortKey(b);
 
 export function isPrerelease(version: string): boolean {
-  const parts = parse(version);
+  const parts = parseVersion(version);
   return parts !== undefined && (parts.pre !== undefined || parts.dev !== undefined);
 }
 
 /** One clause of a specifier, as packaging reads it: an operator and a version, with `.*` only behind == and !=. */
-const CLAUSE =
+const SPECIFIER_CLAUSE_PATTERN =
   /^\s*(?:===\s*[^\s,;()]+|(?:==|!=)\s*(?:\d+!)?\d+(?:\.\d+)*\.\*|(?:~=|==|!=|<=|>=|<|>)\s*([^\s,*]+))\s*$/;
 
 /**
@@ -111,7 +115,7 @@ const CLAUSE =
  */
 export function isSpecifier(specifier: string): boolean {
   return specifier.split(',').every((clause) => {
-    const match = CLAUSE.exec(clause);
+    const match = SPECIFIER_CLAUSE_PATTERN.exec(clause);
     return clause.trim() === '' || (match !== null && (match[1] === undefined || isPep440(match[1])));
   });
 }

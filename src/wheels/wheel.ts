@@ -3,11 +3,11 @@ import { open as openFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 import type { Readable } from 'node:stream';
 import yauzl, { type Entry, type ZipFile } from 'yauzl';
-import { PiwError, reason } from '../errors.js';
+import { PiwError, errorMessage } from '../errors.js';
 import { codeOf, diskError } from './disk.js';
 import type { FileState } from '../states/file-state.js';
 import type { CoreMetadata } from '../protocols/fields.js';
-import { coreMetadata, plainText, type Headers } from './core-metadata.js';
+import { coreMetadataOf, plainText, type Headers } from './core-metadata.js';
 import { isPackageName, normalise } from './names.js';
 import { parseWheelName, type WheelName } from './tags.js';
 import { isSpecifier, sameVersion } from './versions.js';
@@ -27,10 +27,10 @@ const LIMITS = {
   /** Bytes. */
   unpacked: 16 * 1024 ** 3,
   /** From so many bytes unpacked on, and so many times its own size, it is no package any more but a bomb. */
-  bomb: { bytes: 256 * 1024 ** 2, times: 100 },
+  bomb: { bytes: 256 * 1024 ** 2, ratio: 100 },
 };
 /** How an entry may be stored: as it is, or deflated. All installers know these two. */
-const METHODS: readonly number[] = [0, 8];
+const COMPRESSION_METHODS: readonly number[] = [0, 8];
 
 export interface Wheel extends WheelName {
   /** METADATA, byte for byte. */
@@ -54,36 +54,39 @@ export async function readWheel(
   archive: string | Uint8Array,
   { filename = typeof archive === 'string' ? basename(archive) : '' }: { filename?: string } = {},
 ): Promise<Wheel> {
-  const name = parseWheelName(filename);
-  const found = await readEntries(archive, filename);
-  const metadata = found.get('METADATA');
-  const wheel = found.get('WHEEL');
-  if (!metadata || !wheel) throw bad(filename, 'it has no METADATA or no WHEEL');
-  const headers = parseHeaders(utf8(metadata, filename));
-  const format = headers.get('metadata-version')?.[0] ?? '1.0';
-  if (!/^[12]\.\d{1,3}$/.test(format))
-    throw bad(
+  const wheelName = parseWheelName(filename);
+  const metadataFiles = await readEntries(archive, filename);
+  const metadata = metadataFiles.get('METADATA');
+  const wheel = metadataFiles.get('WHEEL');
+  if (!metadata || !wheel) throw badWheel(filename, 'it has no METADATA or no WHEEL');
+  const headers = parseHeaders(decodeUtf8(metadata, filename));
+  const metadataVersion = headers.get('metadata-version')?.[0] ?? '1.0';
+  if (!/^[12]\.\d{1,3}$/.test(metadataVersion))
+    throw badWheel(
       filename,
-      `its METADATA is of version ${JSON.stringify(format.slice(0, 20))}; installers read 1.0 to 2.x`,
+      `its METADATA is of version ${JSON.stringify(metadataVersion.slice(0, 20))}; installers read 1.0 to 2.x`,
     );
-  const its = { name: headers.get('name')?.[0] ?? '', version: headers.get('version')?.[0] ?? '' };
+  const declared = { name: headers.get('name')?.[0] ?? '', version: headers.get('version')?.[0] ?? '' };
   // What setuptools calls a project whose configuration it could not read.
-  if (its.name === 'UNKNOWN') throw bad(filename, 'its METADATA names no project: it says UNKNOWN');
-  if (!isPackageName(its.name) || normalise(its.name) !== normalise(name.distribution)) {
-    throw bad(filename, `its METADATA is of ${JSON.stringify(its.name.slice(0, 100))}`);
+  if (declared.name === 'UNKNOWN') throw badWheel(filename, 'its METADATA names no project: it says UNKNOWN');
+  if (!isPackageName(declared.name) || normalise(declared.name) !== normalise(wheelName.distribution)) {
+    throw badWheel(filename, `its METADATA is of ${JSON.stringify(declared.name.slice(0, 100))}`);
   }
-  if (its.version.length > LIMITS.version || !sameVersion(its.version, unescapeVersion(name.version))) {
-    throw bad(filename, `its METADATA says version ${JSON.stringify(its.version.slice(0, 100))}`);
+  if (
+    declared.version.length > LIMITS.version ||
+    !sameVersion(declared.version, unescapeVersion(wheelName.version))
+  ) {
+    throw badWheel(filename, `its METADATA says version ${JSON.stringify(declared.version.slice(0, 100))}`);
   }
   const requiresPython = plainText(headers.get('requires-python')?.[0], 1024);
-  checkTags(name, parseHeaders(wheel.toString('utf8')).get('tag') ?? []);
+  checkTags(wheelName, parseHeaders(wheel.toString('utf8')).get('tag') ?? []);
   return {
-    ...name,
+    ...wheelName,
     metadata,
     metadataSha256: createHash('sha256').update(metadata).digest('hex'),
-    name: its.name,
+    name: declared.name,
     requiresPython: requiresPython !== null && isSpecifier(requiresPython) ? requiresPython : null,
-    coreMetadata: coreMetadata(headers),
+    coreMetadata: coreMetadataOf(headers),
   };
 }
 
@@ -93,8 +96,8 @@ export async function readWheel(
  */
 export async function describeWheel(path: string): Promise<FileState> {
   const { sha256, size } = await hashFile(path).catch((error: unknown) => {
-    if (!UNREADABLE.has(codeOf(error))) throw diskError(path, error);
-    throw new PiwError('PIW_BAD_WHEEL', `${path} can't be read: ${reason(error)}`, { cause: error });
+    if (!PATH_ERRORS.has(codeOf(error))) throw diskError(path, error);
+    throw new PiwError('PIW_BAD_WHEEL', `${path} can't be read: ${errorMessage(error)}`, { cause: error });
   });
   const wheel = await readWheel(path);
   return {
@@ -113,7 +116,7 @@ export async function describeWheel(path: string): Promise<FileState> {
 }
 
 /** How opening or reading fails where the path is wrong, and not the disk. */
-const UNREADABLE: ReadonlySet<string> = new Set(['ENOENT', 'EACCES', 'EPERM', 'EISDIR', 'ENOTDIR', 'ELOOP']);
+const PATH_ERRORS: ReadonlySet<string> = new Set(['ENOENT', 'EACCES', 'EPERM', 'EISDIR', 'ENOTDIR', 'ELOOP']);
 
 /** SHA-256 (hex) and size (bytes) of a file of any size. */
 export async function hashFile(path: string): Promise<{ readonly sha256: string; readonly size: number }> {
@@ -140,51 +143,51 @@ async function readEntries(
   archive: string | Uint8Array,
   filename: string,
 ): Promise<ReadonlyMap<string, Buffer>> {
-  const zip = await open(archive, filename);
-  const found = new Map<string, Buffer>();
+  const zip = await openArchive(archive, filename);
+  const metadataFiles = new Map<string, Buffer>();
   try {
-    if (zip.entryCount > LIMITS.entries) throw bad(filename, `it has ${String(zip.entryCount)} entries`);
+    if (zip.entryCount > LIMITS.entries) throw badWheel(filename, `it has ${String(zip.entryCount)} entries`);
     let unpacked = 0;
     let packed = 0;
-    let named = 0;
+    let nameBytes = 0;
     const names = new Set<string>();
-    let folder: string | undefined;
+    let distInfo: string | undefined;
     for await (const entry of entries(zip)) {
       checkEntry(entry, filename);
       unpacked += entry.uncompressedSize;
       packed += entry.compressedSize;
-      named += entry.fileNameLength;
-      const bomb = unpacked > LIMITS.bomb.bytes && unpacked > zip.fileSize * LIMITS.bomb.times;
-      if (bomb || unpacked > LIMITS.unpacked) throw bad(filename, 'unpacked it would be too large');
-      if (entry.fileNameLength > LIMITS.name || named > LIMITS.names)
-        throw bad(filename, 'the names of its entries are too long');
-      if (packed > zip.fileSize) throw bad(filename, 'its entries lie upon each other');
+      nameBytes += entry.fileNameLength;
+      const bomb = unpacked > LIMITS.bomb.bytes && unpacked > zip.fileSize * LIMITS.bomb.ratio;
+      if (bomb || unpacked > LIMITS.unpacked) throw badWheel(filename, 'unpacked it would be too large');
+      if (entry.fileNameLength > LIMITS.name || nameBytes > LIMITS.names)
+        throw badWheel(filename, 'the names of its entries are too long');
+      if (packed > zip.fileSize) throw badWheel(filename, 'its entries lie upon each other');
       // Which of them an installer takes is its own affair.
       if (names.has(entry.fileName))
-        throw bad(filename, `it has two entries ${JSON.stringify(entry.fileName.slice(0, 100))}`);
+        throw badWheel(filename, `it has two entries ${JSON.stringify(entry.fileName.slice(0, 100))}`);
       names.add(entry.fileName);
       const match = /^([^/]+\.dist-info)\/(.+)$/.exec(entry.fileName);
       if (!match) continue;
-      folder ??= match[1];
-      if (folder !== match[1]) throw bad(filename, 'it has more than one dist-info folder');
+      distInfo ??= match[1];
+      if (distInfo !== match[1]) throw badWheel(filename, 'it has more than one dist-info folder');
       const inner = match[2] ?? '';
       if (inner !== 'METADATA' && inner !== 'WHEEL') continue;
-      if (entry.uncompressedSize > LIMITS.metadata) throw bad(filename, `its ${inner} is too large`);
-      found.set(inner, await contents(zip, entry, filename));
+      if (entry.uncompressedSize > LIMITS.metadata) throw badWheel(filename, `its ${inner} is too large`);
+      metadataFiles.set(inner, await contents(zip, entry, filename));
     }
-    checkFolder(folder, filename);
-    return found;
+    checkDistInfo(distInfo, filename);
+    return metadataFiles;
   } catch (error) {
-    throw unlessOfDisk(filename, error);
+    throw asWheelError(filename, error);
   } finally {
     zip.close();
   }
 }
 
 /** The extra field with the name in UTF-8, which some installers take and some don't. */
-const OTHER_NAME = 0x7075;
+const UNICODE_PATH_FIELD = 0x7075;
 
-function leadsOut(name: string): boolean {
+function escapesFolder(name: string): boolean {
   const drive = /^[A-Za-z]:/.test(name);
   // eslint-disable-next-line no-control-regex
   const strange = /[\\\u0000-\u001f\u007f]/.test(name);
@@ -194,70 +197,74 @@ function leadsOut(name: string): boolean {
 function checkEntry(entry: Entry, filename: string): void {
   const name = entry.fileName;
   // Without a flag for UTF-8 its bytes are read as characters of a PC of 1981, by each installer in its own way.
-  if ([name, entry.fileNameRaw.toString('latin1')].some((spelled) => leadsOut(spelled))) {
-    throw bad(filename, `its entry ${JSON.stringify(name.slice(0, 100))} leads out of its folder`);
+  if ([name, entry.fileNameRaw.toString('latin1')].some((spelled) => escapesFolder(spelled))) {
+    throw badWheel(filename, `its entry ${JSON.stringify(name.slice(0, 100))} leads out of its folder`);
   }
-  if (entry.extraFields.some(({ id }) => id === OTHER_NAME))
-    throw bad(filename, `its entry ${JSON.stringify(name.slice(0, 100))} has another name as well`);
+  if (entry.extraFields.some(({ id }) => id === UNICODE_PATH_FIELD))
+    throw badWheel(filename, `its entry ${JSON.stringify(name.slice(0, 100))} has another name as well`);
   // The upper half of the external attributes is the Unix mode where the archive was made on Unix.
   const mode = (entry.externalFileAttributes >>> 16) & 0o170000;
   if (![0, 0o100000, 0o040000, 0o120000].includes(mode))
-    throw bad(filename, `its entry ${JSON.stringify(name.slice(0, 100))} is no file`);
-  if (!METHODS.includes(entry.compressionMethod))
-    throw bad(filename, `its entry ${JSON.stringify(name.slice(0, 100))} is packed in an unknown way`);
-  if (mode === 0o120000) throw bad(filename, `its entry ${JSON.stringify(name.slice(0, 100))} is a link`);
-  if (entry.isEncrypted()) throw bad(filename, 'it is encrypted');
+    throw badWheel(filename, `its entry ${JSON.stringify(name.slice(0, 100))} is no file`);
+  if (!COMPRESSION_METHODS.includes(entry.compressionMethod))
+    throw badWheel(filename, `its entry ${JSON.stringify(name.slice(0, 100))} is packed in an unknown way`);
+  if (mode === 0o120000)
+    throw badWheel(filename, `its entry ${JSON.stringify(name.slice(0, 100))} is a link`);
+  if (entry.isEncrypted()) throw badWheel(filename, 'it is encrypted');
 }
 
-function checkFolder(folder: string | undefined, filename: string): void {
+function checkDistInfo(distInfo: string | undefined, filename: string): void {
   const name = parseWheelName(filename);
-  const match = /^(.+)-([^-]+)\.dist-info$/.exec(folder ?? '');
+  const match = /^(.+)-([^-]+)\.dist-info$/.exec(distInfo ?? '');
   const [, distribution = '', version = ''] = match ?? [];
   const agrees =
     isPackageName(distribution) &&
     normalise(distribution) === normalise(name.distribution) &&
     sameVersion(unescapeVersion(version), unescapeVersion(name.version));
-  if (!agrees) throw bad(filename, 'its dist-info folder is of another name or version');
+  if (!agrees) throw badWheel(filename, 'its dist-info folder is of another name or version');
 }
 
 function checkTags(name: WheelName, lines: readonly string[]): void {
-  let left = LIMITS.tags;
+  let remaining = LIMITS.tags;
   // A line of some hundred bytes can stand for more tags than there is memory.
   const expand = (...sets: readonly [py: string, abi: string, platform: string]): readonly string[] => {
     const [pys, abis, platforms] = sets.map((set) => set.split('.')) as [string[], string[], string[]];
-    left -= pys.length * abis.length * platforms.length;
-    if (left < 0) throw bad(name.filename, `it has more than ${String(LIMITS.tags)} tags`);
+    remaining -= pys.length * abis.length * platforms.length;
+    if (remaining < 0) throw badWheel(name.filename, `it has more than ${String(LIMITS.tags)} tags`);
     return pys.flatMap((py) =>
       abis.flatMap((abi) => platforms.map((platform) => `${py}-${abi}-${platform}`)),
     );
   };
-  const named = new Set(expand(name.py, name.abi, name.platform));
-  const told = new Set(
+  const filenameTags = new Set(expand(name.py, name.abi, name.platform));
+  const wheelTags = new Set(
     lines.flatMap((line) => {
       const [py = '', abi = '', platform = ''] = line.trim().split('-');
       return expand(py, abi, platform);
     }),
   );
   // Some tools write no Tag at all; what is written must agree.
-  if (told.size > 0 && (named.size !== told.size || [...named].some((tag) => !told.has(tag)))) {
-    throw bad(name.filename, `its WHEEL says ${[...told].slice(0, 3).join(', ').slice(0, 200)}`);
+  if (
+    wheelTags.size > 0 &&
+    (filenameTags.size !== wheelTags.size || [...filenameTags].some((tag) => !wheelTags.has(tag)))
+  ) {
+    throw badWheel(name.filename, `its WHEEL says ${[...wheelTags].slice(0, 3).join(', ').slice(0, 200)}`);
   }
 }
 
 /** In a filename each `-` of a version is written `_`; PEP 440 takes either. */
 const unescapeVersion = (version: string): string => version.replaceAll('_', '-');
 
-function open(archive: string | Uint8Array, filename: string): Promise<ZipFile> {
+function openArchive(archive: string | Uint8Array, filename: string): Promise<ZipFile> {
   const options = { lazyEntries: true, autoClose: false, strictFileNames: true, validateEntrySizes: true };
   return new Promise((resolve, reject) => {
-    const opened = (error: Error | null, zip: ZipFile) => {
-      if (error) reject(unlessOfDisk(filename, error));
+    const onOpen = (error: Error | null, zip: ZipFile) => {
+      if (error) reject(asWheelError(filename, error));
       else resolve(zip);
     };
-    if (typeof archive === 'string') yauzl.open(archive, options, opened);
+    if (typeof archive === 'string') yauzl.open(archive, options, onOpen);
     else {
       const bytes = Buffer.from(archive.buffer, archive.byteOffset, archive.length);
-      yauzl.fromBuffer(bytes, options, opened);
+      yauzl.fromBuffer(bytes, options, onOpen);
     }
   });
 }
@@ -265,24 +272,24 @@ function open(archive: string | Uint8Array, filename: string): Promise<ZipFile> 
 async function* entries(zip: ZipFile): AsyncGenerator<Entry> {
   for (;;) {
     const entry = await new Promise<Entry | undefined>((resolve, reject) => {
-      const done = (what: () => void) => {
+      const settle = (what: () => void) => {
         zip.off('entry', onEntry);
         zip.off('end', onEnd);
         zip.off('error', onError);
         what();
       };
       const onEntry = (found: Entry) => {
-        done(() => {
+        settle(() => {
           resolve(found);
         });
       };
       const onEnd = () => {
-        done(() => {
+        settle(() => {
           resolve(undefined);
         });
       };
       const onError = (error: Error) => {
-        done(() => {
+        settle(() => {
           reject(error);
         });
       };
@@ -303,51 +310,51 @@ async function contents(zip: ZipFile, entry: Entry, filename: string): Promise<B
       else resolve(readable);
     });
   });
-  const pieces: Buffer[] = [];
+  const chunks: Buffer[] = [];
   let size = 0;
-  for await (const piece of stream) {
-    size += (piece as Buffer).length;
-    if (size > LIMITS.metadata) throw bad(filename, `its ${entry.fileName} is too large`);
-    pieces.push(piece as Buffer);
+  for await (const chunk of stream) {
+    size += (chunk as Buffer).length;
+    if (size > LIMITS.metadata) throw badWheel(filename, `its ${entry.fileName} is too large`);
+    chunks.push(chunk as Buffer);
   }
-  return Buffer.concat(pieces);
+  return Buffer.concat(chunks);
 }
 
 /** METADATA is UTF-8 (core metadata specification). Throws PIW_BAD_WHEEL where it is not. */
-function utf8(contents: Buffer, filename: string): string {
+function decodeUtf8(contents: Buffer, filename: string): string {
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(contents);
   } catch {
-    throw bad(filename, 'its METADATA is not UTF-8');
+    throw badWheel(filename, 'its METADATA is not UTF-8');
   }
 }
 
 /** The header fields of METADATA or WHEEL by lower-case name; what follows the first empty line is text. */
 function parseHeaders(text: string): Headers {
   const headers = new Map<string, string[]>();
-  let last: string[] | undefined;
+  let lastValues: string[] | undefined;
   for (const line of text.split(/\r?\n/)) {
     if (line === '') break;
-    if (/^\s/.test(line) && last) {
-      last[last.length - 1] = `${last.at(-1) ?? ''} ${line.trim()}`;
+    if (/^\s/.test(line) && lastValues) {
+      lastValues[lastValues.length - 1] = `${lastValues.at(-1) ?? ''} ${line.trim()}`;
       continue;
     }
     const colon = line.indexOf(':');
     if (colon < 1) continue;
     const name = line.slice(0, colon).toLowerCase();
-    last = headers.get(name) ?? [];
-    last.push(line.slice(colon + 1).trim());
-    headers.set(name, last);
+    lastValues = headers.get(name) ?? [];
+    lastValues.push(line.slice(colon + 1).trim());
+    headers.set(name, lastValues);
   }
   return headers;
 }
 
 /** PIW_BAD_WHEEL in yauzl's own words for a broken archive; trouble with the disk says nothing about the wheel. */
-function unlessOfDisk(filename: string, error: unknown): Error {
+function asWheelError(filename: string, error: unknown): Error {
   const trouble = diskError(filename, error);
-  return trouble instanceof PiwError ? trouble : bad(filename, reason(error));
+  return trouble instanceof PiwError ? trouble : badWheel(filename, errorMessage(error));
 }
 
-function bad(filename: string, why: string): PiwError {
+function badWheel(filename: string, why: string): PiwError {
   return new PiwError('PIW_BAD_WHEEL', `${filename}: ${why}`);
 }

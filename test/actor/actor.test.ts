@@ -1,31 +1,35 @@
 import t, { type Test } from 'tap';
-import { Actor, type ActorContext, type Handlers, type Pausing } from '../../src/actor/actor.js';
-import { Client } from '../../src/actor/client.js';
+import { Actor, type ActorContext, type Handlers, type PauseMode } from '../../src/actor/actor.js';
+import { ProtocolClient } from '../../src/actor/client.js';
 import { systemClock } from '../../src/actor/clock.js';
 import { PiwError } from '../../src/errors.js';
 import { createLog } from '../../src/log.js';
 import { Protocol } from '../../src/protocols/protocol.js';
 import { Type } from '../../src/protocols/schema.js';
-import { ownPrefix, testBus } from '../helpers/bus.js';
+import { uniquePrefix, testBus } from '../helpers/bus.js';
 
-const talk = new Protocol('talk', {
+const talkProtocol = new Protocol('talk', {
   ADD: { fields: { a: Type.Number(), b: Type.Number() }, answers: { SUM: { sum: Type.Number() } } },
   FAIL: { fields: { how: Type.String() }, answers: { DONE: {} } },
 });
 
 class Talker extends Actor {
-  readonly #handlers: Handlers<typeof talk.verbs>;
-  constructor(context: ActorContext, handlers: Handlers<typeof talk.verbs>) {
+  readonly #handlers: Handlers<typeof talkProtocol.verbs>;
+  constructor(context: ActorContext, handlers: Handlers<typeof talkProtocol.verbs>) {
     super(context);
     this.#handlers = handlers;
   }
   override start(): void {
-    this.serve(talk, this.#handlers);
+    this.serve(talkProtocol, this.#handlers);
   }
 }
 
-async function talker(t: Test, pausing: Pausing = 'stops', add?: (a: number, b: number) => Promise<number>) {
-  const prefix = ownPrefix();
+async function startTalker(
+  t: Test,
+  pausing: PauseMode = 'stops',
+  add?: (a: number, b: number) => Promise<number>,
+) {
+  const prefix = uniquePrefix();
   const bus = await testBus(t, prefix);
   const crashes: unknown[] = [];
   const lines: string[] = [];
@@ -50,29 +54,29 @@ async function talker(t: Test, pausing: Pausing = 'stops', add?: (a: number, b: 
   actor.start();
   await bus.rtt();
   const client = await testBus(t, prefix);
-  return { actor, bus: client, client: new Client(client, talk), crashes, lines };
+  return { actor, bus: client, client: new ProtocolClient(client, talkProtocol), crashes, lines };
 }
 
 void t.test('it answers, and counts what it has served', async (t) => {
-  const { actor, client } = await talker(t);
-  t.same(await client.ask('ADD', { a: 1, b: 2 }), { verb: 'SUM', sum: 3 });
+  const { actor, client } = await startTalker(t);
+  t.same(await client.request('ADD', { a: 1, b: 2 }), { verb: 'SUM', sum: 3 });
   t.equal(actor.served, 1);
 });
 
 void t.test(
   'what is no message of the conversation gets an error and a line, and the actor lives',
   async (t) => {
-    const { bus, client, crashes, lines } = await talker(t);
+    const { bus, client, crashes, lines } = await startTalker(t);
     for (const bad of [['ADD', 1], ['ADD', 1, 'x'], ['NO'], 'text', null, { verb: 'ADD' }]) {
-      t.match(await bus.ask(bus.subject('talk', 'ADD'), bad), ['ERROR', 'PIW_MESSAGE_INVALID']);
+      t.match(await bus.request(bus.subject('talk', 'ADD'), bad), ['ERROR', 'PIW_MESSAGE_INVALID']);
     }
     t.match(
-      await bus.ask(bus.subject('talk', 'ADD'), ['FAIL', 'x']),
+      await bus.request(bus.subject('talk', 'ADD'), ['FAIL', 'x']),
       ['ERROR', 'PIW_MESSAGE_INVALID'],
       'another subject',
     );
     t.equal(lines.filter((line) => line.includes('WARNING')).length, 7);
-    t.same(await client.ask('ADD', { a: 2, b: 2 }), { verb: 'SUM', sum: 4 });
+    t.same(await client.request('ADD', { a: 2, b: 2 }), { verb: 'SUM', sum: 4 });
     t.same(crashes, []);
   },
 );
@@ -80,50 +84,50 @@ void t.test(
 void t.test(
   'an error that is foreseen is the answer; one that is not is answered too, and then it crashes',
   async (t) => {
-    const { client, crashes } = await talker(t);
-    await t.rejects(client.ask('FAIL', { how: 'known' }), { code: 'PIW_DISK_FULL', message: 'no room' });
+    const { client, crashes } = await startTalker(t);
+    await t.rejects(client.request('FAIL', { how: 'known' }), { code: 'PIW_DISK_FULL', message: 'no room' });
     t.same(crashes, []);
-    await t.rejects(client.ask('FAIL', { how: 'bug' }), { code: 'PIW_INTERNAL' });
+    await t.rejects(client.request('FAIL', { how: 'bug' }), { code: 'PIW_INTERNAL' });
     t.match(crashes, [TypeError]);
   },
 );
 
 void t.test('paused, a task that stops answers nobody, and goes on when it is resumed', async (t) => {
-  const { actor, client } = await talker(t);
+  const { actor, client } = await startTalker(t);
   await actor.pause(true);
-  await t.rejects(client.ask('ADD', { a: 1, b: 1 }, { timeoutMs: 50 }), { code: 'PIW_NO_RESPONDERS' });
+  await t.rejects(client.request('ADD', { a: 1, b: 1 }, { timeoutMs: 50 }), { code: 'PIW_NO_RESPONDERS' });
   await actor.pause(false);
-  t.same(await client.ask('ADD', { a: 1, b: 1 }, { timeoutMs: 1000, patienceMs: 5000 }), {
+  t.same(await client.request('ADD', { a: 1, b: 1 }, { timeoutMs: 1000, patienceMs: 5000 }), {
     verb: 'SUM',
     sum: 2,
   });
 });
 
 void t.test('a task that ignores pausing, and one that answers while it is paused, go on', async (t) => {
-  const ignoring = await talker(t, 'ignores');
+  const ignoring = await startTalker(t, 'ignores');
   await ignoring.actor.pause(true);
   t.equal(ignoring.actor.paused, false);
-  const answering = await talker(t, 'answers');
+  const answering = await startTalker(t, 'answers');
   await answering.actor.pause(true);
   t.equal(answering.actor.paused, true);
-  t.same(await answering.client.ask('ADD', { a: 1, b: 1 }), { verb: 'SUM', sum: 2 });
+  t.same(await answering.client.request('ADD', { a: 1, b: 1 }), { verb: 'SUM', sum: 2 });
 });
 
 void t.test('stopping finishes what was begun and takes nothing more', async (t) => {
   let finish: () => void = () => undefined;
-  const held = new Promise<void>((resolve) => (finish = resolve));
-  let begun: () => void = () => undefined;
-  const started = new Promise<void>((resolve) => (begun = resolve));
-  const { actor, client } = await talker(t, 'stops', async (a, b) => {
-    begun();
-    await held;
+  const finishSignal = new Promise<void>((resolve) => (finish = resolve));
+  let markStarted: () => void = () => undefined;
+  const started = new Promise<void>((resolve) => (markStarted = resolve));
+  const { actor, client } = await startTalker(t, 'stops', async (a, b) => {
+    markStarted();
+    await finishSignal;
     return a + b;
   });
-  const answer = client.ask('ADD', { a: 20, b: 22 });
+  const answer = client.request('ADD', { a: 20, b: 22 });
   await started;
   const stopping = actor.stop();
   finish();
   t.same(await answer, { verb: 'SUM', sum: 42 });
   await stopping;
-  await t.rejects(client.ask('ADD', { a: 1, b: 1 }, { timeoutMs: 50 }), { code: 'PIW_NO_RESPONDERS' });
+  await t.rejects(client.request('ADD', { a: 1, b: 1 }, { timeoutMs: 50 }), { code: 'PIW_NO_RESPONDERS' });
 });

@@ -1,9 +1,9 @@
 import t from 'tap';
-import { Batch } from '../../src/actor/batch.js';
+import { Batcher } from '../../src/actor/batch.js';
 
 void t.test('items of the same moment are run together, and each gets its own result', async (t) => {
   const runs: number[] = [];
-  const batch = new Batch<number, number>({
+  const batch = new Batcher<number, number>({
     run: (items) => {
       runs.push(items.length);
       return Promise.resolve(items.map((n) => n * 2));
@@ -19,12 +19,12 @@ void t.test('items of the same moment are run together, and each gets its own re
 void t.test('a batch keeps its limits in items, in bytes and in how many are under way', async (t) => {
   const sizes: number[] = [];
   let inFlight = 0;
-  let most = 0;
-  const batch = new Batch<string, string>({
+  let peakInFlight = 0;
+  const batch = new Batcher<string, string>({
     run: async (items) => {
       sizes.push(items.length);
       inFlight += 1;
-      most = Math.max(most, inFlight);
+      peakInFlight = Math.max(peakInFlight, inFlight);
       await new Promise((resolve) => setImmediate(resolve));
       inFlight -= 1;
       return items;
@@ -38,13 +38,13 @@ void t.test('a batch keeps its limits in items, in bytes and in how many are und
   const items = Array.from({ length: 100 }, (_, i) => 'x'.repeat(i % 20));
   t.same(await Promise.all(items.map((item) => batch.add(item))), items);
   t.ok(Math.max(...sizes) <= 10);
-  t.equal(most, 2);
+  t.equal(peakInFlight, 2);
   t.equal(await batch.add('y'.repeat(500)), 'y'.repeat(500), 'one over the limit goes alone');
 });
 
 void t.test('when a batch fails, everyone in it is told, and the next one runs', async (t) => {
   let fail = true;
-  const batch = new Batch<number, number>({
+  const batch = new Batcher<number, number>({
     run: (items) => (fail ? Promise.reject(new Error('away')) : Promise.resolve(items)),
     maxItems: 4,
     maxInFlight: 1,
@@ -62,7 +62,7 @@ void t.test(
     const runs: number[][] = [];
     const delayMs = 100;
     let slow = 0;
-    const batch = new Batch<number, number>({
+    const batch = new Batcher<number, number>({
       run: async (items) => {
         runs.push([...items]);
         await new Promise((resolve) => setTimeout(resolve, slow));
@@ -72,17 +72,17 @@ void t.test(
     });
     // One every few milliseconds: each batch ends long before the next is due.
     const began = performance.now();
-    const all: Promise<number>[] = [];
+    const results: Promise<number>[] = [];
     for (let n = 0; performance.now() - began < 5 * delayMs && n < 30; n += 1) {
-      all.push(batch.add(n));
+      results.push(batch.add(n));
       await new Promise((resolve) => setTimeout(resolve, 25));
     }
-    await Promise.all(all);
+    await Promise.all(results);
     const elapsed = performance.now() - began;
     t.ok(runs.length <= 1 + elapsed / delayMs, `${String(runs.length)} batches in ${elapsed.toFixed(0)} ms`);
     t.same(
       runs.flat(),
-      all.map((_, n) => n),
+      results.map((_, n) => n),
       'each once, in order',
     );
     // A full one doesn't wait, and what waited long enough behind it goes at once.
@@ -99,13 +99,13 @@ void t.test(
 
 void t.test('an item that spoils its batch fails alone', async (t) => {
   let runs = 0;
-  const batch = new Batch<number, number>({
+  const batch = new Batcher<number, number>({
     run: (items) => {
       runs += 1;
       if (items.includes(17)) return Promise.reject(new Error('17 is refused'));
       return Promise.resolve(items);
     },
-    isOfItem: (error) => error instanceof Error && error.message.includes('refused'),
+    isItemError: (error) => error instanceof Error && error.message.includes('refused'),
     ...{ maxItems: 64, maxInFlight: 1, delayMs: 1 },
   });
   const results = await Promise.allSettled(Array.from({ length: 64 }, (_, n) => batch.add(n)));
@@ -118,12 +118,12 @@ void t.test('an item that spoils its batch fails alone', async (t) => {
 
 void t.test('an error of the surroundings is every item’s, and nothing is run again', async (t) => {
   let runs = 0;
-  const batch = new Batch<number, number>({
+  const batch = new Batcher<number, number>({
     run: () => {
       runs += 1;
       return Promise.reject(new Error('away'));
     },
-    isOfItem: () => false,
+    isItemError: () => false,
     ...{ maxItems: 64, maxInFlight: 1, delayMs: 1 },
   });
   const results = await Promise.allSettled([1, 2, 3].map((n) => batch.add(n)));

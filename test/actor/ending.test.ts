@@ -5,10 +5,10 @@ import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { SilenceMeter } from '../../src/actor/activity.js';
 import { stopInWaves, type Stoppable } from '../../src/actor/waves.js';
-import { SETTINGS, loadSettings } from '../../src/config.js';
-import { natsAddress, ownPrefix, until } from '../helpers/bus.js';
+import { SETTINGS_ENV, loadSettings } from '../../src/config.js';
+import { natsAddress, uniquePrefix, until } from '../helpers/bus.js';
 
-const ACTOR = fileURLToPath(new URL('../../src/actor-process.js', import.meta.url));
+const ACTOR_ENTRY = fileURLToPath(new URL('../../src/actor-process.js', import.meta.url));
 const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
 
 /** Whether a process runs; one that nobody has waited for doesn't. */
@@ -18,7 +18,7 @@ const isRunning = (pid: number): boolean =>
     .replace(/^Z.*/, '') !== '';
 
 /** Starts a program as a child of a process that is killed after `ms`; returns the child's number. */
-async function orphan(args: readonly string[], env: NodeJS.ProcessEnv, ms: number): Promise<number> {
+async function spawnOrphan(args: readonly string[], env: NodeJS.ProcessEnv, ms: number): Promise<number> {
   const script = `
     const { spawn } = require('child_process');
     const options = { stdio: ['ignore', 'ignore', 'ignore', 'ipc'], detached: true };
@@ -35,12 +35,12 @@ async function orphan(args: readonly string[], env: NodeJS.ProcessEnv, ms: numbe
   throw new Error('the parent said nothing');
 }
 
-const settings = loadSettings({ nats: natsAddress(), prefix: ownPrefix() }, '/dev/null');
-const FIRST_SECOND_MS = [0, 50, 100, 200, 400, 800];
+const settings = loadSettings({ nats: natsAddress(), prefix: uniquePrefix() }, '/dev/null');
+const KILL_DELAYS_MS = [0, 50, 100, 200, 400, 800];
 
 void t.test('an actor ends with its master, also while it is still loading', async (t) => {
-  const env = { [SETTINGS]: JSON.stringify(settings) };
-  const started = FIRST_SECOND_MS.map((ms) => orphan([ACTOR, 'mr-chase', '-q'], env, ms));
+  const env = { [SETTINGS_ENV]: JSON.stringify(settings) };
+  const started = KILL_DELAYS_MS.map((ms) => spawnOrphan([ACTOR_ENTRY, 'mr-chase', '-q'], env, ms));
   const children = await Promise.all(started);
   await until(() => !children.some(isRunning)).catch(() => undefined);
   t.same(children.filter(isRunning), []);
@@ -49,7 +49,7 @@ void t.test('an actor ends with its master, also while it is still loading', asy
 
 void t.test('so does a command that a farm runs', async (t) => {
   const args = [BIN, 'web', '-c', '/dev/null', '-o', '/tmp', '--port', '0'];
-  const children = await Promise.all(FIRST_SECOND_MS.map((ms) => orphan(args, {}, ms)));
+  const children = await Promise.all(KILL_DELAYS_MS.map((ms) => spawnOrphan(args, {}, ms)));
   await until(() => !children.some(isRunning)).catch(() => undefined);
   t.same(children.filter(isRunning), []);
   for (const pid of children.filter(isRunning)) process.kill(pid, 'SIGKILL');

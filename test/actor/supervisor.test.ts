@@ -7,41 +7,41 @@ import { createLog } from '../../src/log.js';
 import { until } from '../helpers/bus.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'piw-supervisor-'));
-const BACK_OFF_MS = { first: 10, most: 20 };
+const BACK_OFF_MS = { initial: 10, max: 20 };
 const log = createLog('supervisor', 'error', () => undefined);
 
 /** A child that notes its start and its end in a file, and does `more`. */
-function child(name: string, file: string, more = ''): ChildSpec {
+function notingChild(name: string, file: string, extraScript = ''): ChildSpec {
   const script = `
     const { appendFileSync } = require('fs');
     const note = (what) => appendFileSync(${JSON.stringify(file)}, what + ' ${name} ' + process.pid + '\\n');
     process.on('SIGTERM', () => { note('stop'); process.exit(0); });
     setInterval(() => process.connected && process.send({ beat: true }), 200);
     note('start');
-    ${more}`;
+    ${extraScript}`;
   return { name, command: process.execPath, args: ['-e', script] };
 }
 
-const notes = (file: string): string[] => readFileSync(file, 'utf8').trim().split('\n').filter(Boolean);
+const readNotes = (file: string): string[] => readFileSync(file, 'utf8').trim().split('\n').filter(Boolean);
 
 void t.test('a child that is killed is started again; the end comes in reverse order', async (t) => {
   const file = join(folder, 'a');
   appendFileSync(file, '');
   const stop = new AbortController();
   const supervisor = new Supervisor({
-    children: [child('one', file), child('two', file)],
+    children: [notingChild('one', file), notingChild('two', file)],
     env: process.env,
     log,
   });
   const running = supervisor.run(stop.signal);
-  await until(() => notes(file).length === 2);
-  const first = notes(file).find((line) => line.startsWith('start one'));
+  await until(() => readNotes(file).length === 2);
+  const first = readNotes(file).find((line) => line.startsWith('start one'));
   process.kill(Number(first?.split(' ')[2]), 'SIGKILL');
-  await until(() => notes(file).filter((line) => line.startsWith('start one')).length === 2);
+  await until(() => readNotes(file).filter((line) => line.startsWith('start one')).length === 2);
   stop.abort();
   await running;
   t.same(
-    notes(file)
+    readNotes(file)
       .filter((line) => line.startsWith('stop'))
       .map((line) => line.split(' ')[1]),
     ['two', 'one'],
@@ -53,28 +53,33 @@ void t.test(
   async (t) => {
     const file = join(folder, 'b');
     appendFileSync(file, '');
-    const children = [child('good', file), child('bad', file, 'process.exit(3);')];
+    const children = [notingChild('good', file), notingChild('bad', file, 'process.exit(3);')];
     const supervisor = new Supervisor({ children, env: process.env, log, backOffMs: BACK_OFF_MS });
     await t.rejects(supervisor.run(new AbortController().signal), {
       code: 'PIW_ACTOR_FAILING',
       message: /^bad ended with exit code 3, 6 times in a row/,
     });
-    t.ok(notes(file).some((line) => line.startsWith('stop good')));
+    t.ok(readNotes(file).some((line) => line.startsWith('stop good')));
   },
 );
 
-const CHECK_EVERY_MS = 100;
+const CHECK_INTERVAL_MS = 100;
 
 void t.test('a child whose event loop is stuck is killed, and started again', async (t) => {
   const file = join(folder, 'c');
   appendFileSync(file, '');
   const stop = new AbortController();
-  const stuck = child('stuck', file, 'setTimeout(() => { for (;;); }, 300);');
+  const stuck = notingChild('stuck', file, 'setTimeout(() => { for (;;); }, 300);');
   const supervisor = new Supervisor({
-    ...{ children: [child('good', file), stuck], env: process.env, log, checkEveryMs: CHECK_EVERY_MS },
+    ...{
+      children: [notingChild('good', file), stuck],
+      env: process.env,
+      log,
+      checkIntervalMs: CHECK_INTERVAL_MS,
+    },
   });
   const running = supervisor.run(stop.signal);
-  const starts = (name: string) => notes(file).filter((line) => line.startsWith(`start ${name}`)).length;
+  const starts = (name: string) => readNotes(file).filter((line) => line.startsWith(`start ${name}`)).length;
   await until(() => starts('stuck') >= 2);
   t.equal(starts('good'), 1);
   stop.abort();
@@ -86,29 +91,29 @@ void t.test('that the whole machine stood still is no child’s fault', async (t
   appendFileSync(file, '');
   const stop = new AbortController();
   const supervisor = new Supervisor({
-    ...{ children: [child('one', file)], env: process.env, log, checkEveryMs: CHECK_EVERY_MS },
+    ...{ children: [notingChild('one', file)], env: process.env, log, checkIntervalMs: CHECK_INTERVAL_MS },
   });
   const running = supervisor.run(stop.signal);
-  await until(() => notes(file).length === 1);
-  const pid = Number(notes(file)[0]?.split(' ')[2]);
+  await until(() => readNotes(file).length === 1);
+  const pid = Number(readNotes(file)[0]?.split(' ')[2]);
   process.kill(pid, 'SIGSTOP');
   // Nothing of this process turns meanwhile either.
-  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 30 * CHECK_EVERY_MS);
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 30 * CHECK_INTERVAL_MS);
   process.kill(pid, 'SIGCONT');
   for (let checks = 0; checks < 5; checks += 1)
-    await new Promise((resolve) => setTimeout(resolve, CHECK_EVERY_MS));
-  t.equal(notes(file).length, 1, 'it runs still');
+    await new Promise((resolve) => setTimeout(resolve, CHECK_INTERVAL_MS));
+  t.equal(readNotes(file).length, 1, 'it runs still');
   stop.abort();
   await running;
-  t.same(notes(file).at(-1), `stop one ${String(pid)}`);
+  t.same(readNotes(file).at(-1), `stop one ${String(pid)}`);
 });
 
 /** Runs these until the test ends or `stop` is called; what it says is in `said`. */
-function supervise(t: Test, children: readonly ChildSpec[], more: Partial<SupervisorOptions> = {}) {
+function supervise(t: Test, children: readonly ChildSpec[], overrides: Partial<SupervisorOptions> = {}) {
   const stopping = new AbortController();
   const said: string[] = [];
   const supervisor = new Supervisor({
-    ...{ children, env: process.env, backOffMs: BACK_OFF_MS, ...more },
+    ...{ children, env: process.env, backOffMs: BACK_OFF_MS, ...overrides },
     log: createLog('supervisor', 'info', (line) => said.push(line)),
   });
   const running = supervisor.run(stopping.signal);
@@ -122,7 +127,7 @@ function supervise(t: Test, children: readonly ChildSpec[], more: Partial<Superv
 }
 
 /** A child that runs `script`, in which `note(TEXT)` writes to the file. */
-function scripted(name: string, file: string, script: string): ChildSpec {
+function scriptedChild(name: string, file: string, script: string): ChildSpec {
   appendFileSync(file, '');
   const text = `
     const note = (what) => require('fs').appendFileSync(${JSON.stringify(file)}, what + ' ${name} ' + process.pid + '\\n');
@@ -133,97 +138,97 @@ function scripted(name: string, file: string, script: string): ChildSpec {
   return { name, command: process.execPath, args: ['-e', text] };
 }
 
-const count = (file: string, what: string): number =>
-  notes(file).filter((line) => line.startsWith(what)).length;
+const countNotes = (file: string, prefix: string): number =>
+  readNotes(file).filter((line) => line.startsWith(prefix)).length;
 
 void t.test('a child that takes long to start is left alone until its first beat', async (t) => {
   const file = join(folder, 'slow');
   // Longer than a child that works may be silent: 15 checks.
-  const slow = scripted('slow', file, "setTimeout(() => { note('beat'); beats('at work'); }, 4000);");
-  const { said, stop } = supervise(t, [slow], { checkEveryMs: CHECK_EVERY_MS });
-  await until(() => count(file, 'beat') > 0 || count(file, 'start') > 1);
-  t.equal(count(file, 'start'), 1);
+  const slow = scriptedChild('slow', file, "setTimeout(() => { note('beat'); beats('at work'); }, 4000);");
+  const { said, stop } = supervise(t, [slow], { checkIntervalMs: CHECK_INTERVAL_MS });
+  await until(() => countNotes(file, 'beat') > 0 || countNotes(file, 'start') > 1);
+  t.equal(countNotes(file, 'start'), 1);
   await stop();
   t.notOk(said.some((line) => line.includes('killed')));
 });
 
 void t.test('a child that never gets to work is killed', async (t) => {
   const file = join(folder, 'never');
-  const never = scripted('never', file, 'setInterval(() => undefined, 1000);');
-  const { said } = supervise(t, [never], { checkEveryMs: 20 });
-  await until(() => count(file, 'start') > 1);
+  const never = scriptedChild('never', file, 'setInterval(() => undefined, 1000);');
+  const { said } = supervise(t, [never], { checkIntervalMs: 20 });
+  await until(() => countNotes(file, 'start') > 1);
   t.ok(said.some((line) => line.includes('never is killed: it did not get to work in time')));
 });
 
 void t.test('a child that is stopped with SIGSTOP is killed', async (t) => {
   const file = join(folder, 'stopped');
-  const { said } = supervise(t, [scripted('stopped', file, "beats('at work'); note('beat');")], {
-    checkEveryMs: CHECK_EVERY_MS,
+  const { said } = supervise(t, [scriptedChild('stopped', file, "beats('at work'); note('beat');")], {
+    checkIntervalMs: CHECK_INTERVAL_MS,
   });
-  await until(() => count(file, 'beat') > 0);
-  process.kill(Number(notes(file)[0]?.split(' ')[2]), 'SIGSTOP');
-  await until(() => count(file, 'start') > 1);
+  await until(() => countNotes(file, 'beat') > 0);
+  process.kill(Number(readNotes(file)[0]?.split(' ')[2]), 'SIGSTOP');
+  await until(() => countNotes(file, 'start') > 1);
   t.ok(said.some((line) => line.includes('its event loop is stuck')));
 });
 
 void t.test('only so many start at once, in the order of the cast', async (t) => {
   const file = join(folder, 'order');
-  const child = (name: string) =>
-    scripted(name, file, "setTimeout(() => { note('beat'); beats('at work'); }, 200);");
+  const delayedChild = (name: string) =>
+    scriptedChild(name, file, "setTimeout(() => { note('beat'); beats('at work'); }, 200);");
   const progress: string[] = [];
-  supervise(t, ['one', 'two', 'three'].map(child), {
-    startsAtOnce: 1,
+  supervise(t, ['one', 'two', 'three'].map(delayedChild), {
+    maxConcurrentStarts: 1,
     onProgress: ({ ready, of, missing }) =>
       progress.push(`${String(ready)}/${String(of)} ${missing.join().replace(/ \(.*?\)/g, '')}`),
   });
   await until(() => progress.includes('3/3 '));
   t.same(
-    notes(file).map((line) => line.replace(/ \d+$/, '')),
+    readNotes(file).map((line) => line.replace(/ \d+$/, '')),
     ['one', 'two', 'three'].flatMap((name) => [`start ${name}`, `beat ${name}`]),
   );
 });
 
 void t.test('failures in a row end the supervisor however long they are apart', async (t) => {
   const file = join(folder, 'rhythm');
-  const flaky = scripted('flaky', file, "beats('at work'); setTimeout(() => process.exit(9), 300);");
-  const { running } = supervise(t, [flaky], { checkEveryMs: CHECK_EVERY_MS });
+  const flaky = scriptedChild('flaky', file, "beats('at work'); setTimeout(() => process.exit(9), 300);");
+  const { running } = supervise(t, [flaky], { checkIntervalMs: CHECK_INTERVAL_MS });
   await t.rejects(running, {
     code: 'PIW_ACTOR_FAILING',
     message: 'flaky ended with exit code 9, 6 times in a row',
   });
-  t.equal(count(file, 'start'), 6);
+  t.equal(countNotes(file, 'start'), 6);
 });
 
 void t.test('a child that has worked for a while has no failures behind it', async (t) => {
   const file = join(folder, 'healthy');
   // At work for 60 checks and more, each time.
-  const healthy = scripted('healthy', file, "beats('at work'); setTimeout(() => process.exit(9), 800);");
-  const { stop } = supervise(t, [healthy], { checkEveryMs: 5 });
-  await until(() => count(file, 'start') > 6, 40_000);
+  const healthy = scriptedChild('healthy', file, "beats('at work'); setTimeout(() => process.exit(9), 800);");
+  const { stop } = supervise(t, [healthy], { checkIntervalMs: 5 });
+  await until(() => countNotes(file, 'start') > 6, 40_000);
   await stop();
 });
 
 void t.test('a child that can’t reach a server is started again for as long as it takes', async (t) => {
   const file = join(folder, 'away');
-  const away = scripted(
+  const away = scriptedChild(
     'away',
     file,
     `process.send({ failure: { code: 'PIW_UNREACHABLE', text: 'NATS is away' } }, () => process.exit(5));`,
   );
   const { said, stop } = supervise(t, [away]);
-  await until(() => count(file, 'start') > 8);
+  await until(() => countNotes(file, 'start') > 8);
   t.ok(said.some((line) => line.includes('away ended with exit code 5: NATS is away; starting it again in')));
   await stop();
 });
 
 void t.test('a child that ends for its configuration is not started again', async (t) => {
   const file = join(folder, 'config');
-  const wrong = scripted(
+  const wrong = scriptedChild(
     'wrong',
     file,
     `process.send({ failure: { code: 'PIW_NOT_WRITABLE', text: '/etc/www can’t be written' } }, () => process.exit(2));`,
   );
-  const { running } = supervise(t, [child('good', file), wrong]);
+  const { running } = supervise(t, [notingChild('good', file), wrong]);
   await t.rejects(running, { code: 'PIW_NOT_WRITABLE', message: '/etc/www can’t be written' });
-  t.equal(count(file, 'start wrong'), 1);
+  t.equal(countNotes(file, 'start wrong'), 1);
 });

@@ -1,67 +1,72 @@
 import t, { type Test } from 'tap';
 import { TheArchitect, type ArchitectSettings } from '../../actors/the-architect.js';
-import { Client } from '../../src/actor/client.js';
+import { ProtocolClient } from '../../src/actor/client.js';
 import { systemClock, type Clock } from '../../src/actor/clock.js';
 import type { Bus } from '../../src/bus/bus.js';
-import { Database, type Row } from '../../src/database/pool.js';
-import { newVersions } from '../../src/database/versions.js';
+import { Database, type SqlRow } from '../../src/database/pool.js';
+import { addReleases } from '../../src/database/versions.js';
 import { createLog } from '../../src/log.js';
 import { builds, pending } from '../../src/protocols/builds.js';
 import type { Release } from '../../src/protocols/oracle.js';
-import { ownPrefix, testBus, until } from '../helpers/bus.js';
+import { uniquePrefix, testBus, until } from '../helpers/bus.js';
 import { testDatabase } from '../helpers/database.js';
-import { PLATFORM, someRelease, someSlave, someTarget } from '../helpers/rows.js';
+import { PLATFORM, someRelease, insertSlave, insertTarget } from '../helpers/rows.js';
 
 t.setTimeout(60_000);
 
 const ABI = 'cp311';
 /** The polls of the Architect never come: what happens here, the database's hints have brought about. */
-const withoutPolls: Clock = {
+const clockWithoutPolls: Clock = {
   now: systemClock.now,
   monotonicMs: systemClock.monotonicMs,
   after: (ms, what) => (ms >= 1000 ? () => undefined : systemClock.after(ms, what)),
 };
 
 /** An Architect at work on a database of its own, and a slave that can ask it. */
-class Stage {
+class ArchitectStage {
   readonly db: Database;
-  readonly #client: Client<typeof builds.verbs>;
+  readonly #client: ProtocolClient<typeof builds.verbs>;
   readonly #slave: number;
   /** How often it said READY. */
   ready = 0;
   /** Looks at the queue that have found something; while there is a gate, it isn't told before it opens. */
-  looks = 0;
-  gate: Promise<void> | undefined;
+  fetches = 0;
+  latch: Promise<void> | undefined;
 
   private constructor(db: Database, bus: Bus, slave: number) {
     this.db = db;
-    this.#client = new Client(bus, builds, undefined, { timeoutMs: 20_000 });
+    this.#client = new ProtocolClient(bus, builds, undefined, { timeoutMs: 20_000 });
     this.#slave = slave;
   }
 
-  static async build(t: Test, settings: Partial<ArchitectSettings> = {}): Promise<Stage> {
+  static async build(t: Test, settings: Partial<ArchitectSettings> = {}): Promise<ArchitectStage> {
     const { db, dsn } = await testDatabase(t);
-    await someTarget(db, ABI);
-    const prefix = ownPrefix();
+    await insertTarget(db, ABI);
+    const prefix = uniquePrefix();
     const bus = await testBus(t, prefix);
-    const stage = new Stage(db, bus, await someSlave(db, ABI));
+    const stage = new ArchitectStage(db, bus, await insertSlave(db, ABI));
     const crashes: unknown[] = [];
     const architect = new TheArchitect(
       {
         ...{ task: 'the-architect', bus, log: createLog('test', 'error', () => undefined) },
-        ...{ clock: withoutPolls, pausing: 'stops', fence: () => 1, crash: (error) => crashes.push(error) },
+        ...{
+          clock: clockWithoutPolls,
+          pausing: 'stops',
+          fence: () => 1,
+          crash: (error) => crashes.push(error),
+        },
       },
-      stage.#slow(await Database.open(dsn, 'architect', { byKey: true })),
-      { first: 'newest', weights: [16, 4, 1], ...settings },
+      stage.#delayed(await Database.open(dsn, 'architect', { byKey: true })),
+      { backlogOrder: 'newest', weights: [16, 4, 1], ...settings },
     );
-    const readies = bus.subscribe(bus.subject(pending.name, '*'));
+    const readySubscription = bus.subscribe(bus.subject(pending.name, '*'));
     const reading = (async () => {
-      for await (const { subject } of readies) stage.ready += subject.endsWith('.READY') ? 1 : 0;
+      for await (const { subject } of readySubscription) stage.ready += subject.endsWith('.READY') ? 1 : 0;
     })();
     architect.start();
     t.teardown(async () => {
       await architect.stop();
-      await readies.stop();
+      await readySubscription.stop();
       await reading;
       if (crashes.length > 0) throw crashes[0];
     });
@@ -69,13 +74,13 @@ class Stage {
   }
 
   /** The same database, but what a look has found can be held back. */
-  #slow(database: Database): Database {
+  #delayed(database: Database): Database {
     const query = database.query.bind(database);
-    database.query = async <R extends Row>(sql: string, values?: readonly unknown[]) => {
+    database.query = async <R extends SqlRow>(sql: string, values?: readonly unknown[]) => {
       const rows = await query<R>(sql, values);
       if (sql.startsWith('select version_id')) {
-        this.looks += 1;
-        await this.gate;
+        this.fetches += 1;
+        await this.latch;
       }
       return rows;
     };
@@ -84,23 +89,23 @@ class Stage {
 
   /** What comes next for one who asks, as `package version`. */
   async next(): Promise<string | null> {
-    return (await this.nexts(1))[0] ?? null;
+    return (await this.nextMany(1))[0] ?? null;
   }
 
   /** The same for several who ask together. */
-  async nexts(count: number): Promise<readonly (string | null)[]> {
+  async nextMany(count: number): Promise<readonly (string | null)[]> {
     const wants = Array<[number, string, string]>(count).fill([this.#slave, ABI, PLATFORM]);
-    const { granted } = await this.#client.ask('NEXT', { fence: 1, lease_s: 60, wants });
+    const { granted } = await this.#client.request('NEXT', { fence: 1, lease_s: 60, wants });
     return granted.map((grant) => grant && `${grant[2]} ${grant[3]}`);
   }
 
   async add(name: string, ...releases: readonly Release[]): Promise<void> {
-    await newVersions(this.db, name, 'feed', [...releases]);
+    await addReleases(this.db, name, 'feed', [...releases]);
   }
 }
 
 void t.test('a slave that got nothing is told when there is something, each time', async (t) => {
-  const stage = await Stage.build(t);
+  const stage = await ArchitectStage.build(t);
   for (const version of ['1.0', '2.0', '3.0']) {
     const before = stage.ready;
     t.equal(await stage.next(), null);
@@ -111,78 +116,80 @@ void t.test('a slave that got nothing is told when there is something, each time
 });
 
 void t.test('and also if what is new came while the queue was looked at', async (t) => {
-  const stage = await Stage.build(t);
+  const stage = await ArchitectStage.build(t);
   t.equal(await stage.next(), null);
   let open: () => void = () => undefined;
-  stage.gate = new Promise((resolve) => (open = resolve));
-  const looks = stage.looks;
+  stage.latch = new Promise((resolve) => (open = resolve));
+  const fetchesBefore = stage.fetches;
   const asking = stage.next();
-  await until(() => stage.looks > looks);
+  await until(() => stage.fetches > fetchesBefore);
   // The look that is under way has found that nobody requests anything.
   await stage.add('a', someRelease('1.0', { priority: 2 }));
   t.equal(stage.ready, 0);
   await new Promise((resolve) => setTimeout(resolve, 150));
   open();
-  stage.gate = undefined;
+  stage.latch = undefined;
   t.equal(await asking, null);
   await until(() => stage.ready > 0);
   t.equal(await stage.next(), 'a 1.0');
 });
 
 void t.test('and also if what is kept in mind went otherwise meanwhile', async (t) => {
-  const stage = await Stage.build(t);
+  const stage = await ArchitectStage.build(t);
   await stage.add('a', someRelease('1.0'), someRelease('2.0'), someRelease('3.0'));
   t.equal(await stage.next(), 'a 3.0');
   await stage.db.query('delete from queue where lease is null');
-  t.same(await stage.nexts(3), [null, null, null], 'what is gone is given to nobody');
+  t.same(await stage.nextMany(3), [null, null, null], 'what is gone is given to nobody');
   await stage.add('b', someRelease('1.0'));
   await until(() => stage.ready > 0);
   t.equal(await stage.next(), 'b 1.0');
 });
 
 void t.test('a build is given to one slave, however many ask for it together', async (t) => {
-  const stage = await Stage.build(t);
-  const all = Array.from({ length: 60 }, (_, n) => someRelease(`${String(n)}.0`));
-  await stage.add('a', ...all);
-  const asked = await Promise.all(Array.from({ length: 8 }, () => stage.nexts(10)));
-  const got = asked.flat().filter((one) => one !== null);
-  t.equal(new Set(got).size, got.length, 'none twice');
+  const stage = await ArchitectStage.build(t);
+  const releases = Array.from({ length: 60 }, (_, n) => someRelease(`${String(n)}.0`));
+  await stage.add('a', ...releases);
+  const batches = await Promise.all(Array.from({ length: 8 }, () => stage.nextMany(10)));
+  const granted = batches.flat().filter((one) => one !== null);
+  t.equal(new Set(granted).size, granted.length, 'none twice');
   const waiting = await stage.db.query('select from queue where lease is null');
-  t.equal(got.length + waiting.length, 60, 'none lost');
+  t.equal(granted.length + waiting.length, 60, 'none lost');
   while (waiting.length > 0 && (await stage.next()) !== null);
   t.same(await stage.db.query('select from queue where lease is null'), [], 'whoever asks on gets the rest');
 });
 
 void t.test('however many ask together, nobody is turned away while there is enough', async (t) => {
-  const stage = await Stage.build(t);
+  const stage = await ArchitectStage.build(t);
   await stage.add('a', ...Array.from({ length: 300 }, (_, n) => someRelease(`${String(n)}.0`)));
-  const got = await stage.nexts(100);
-  t.equal(got.filter((one) => one === null).length, 0);
-  t.equal(new Set(got).size, 100);
+  const granted = await stage.nextMany(100);
+  t.equal(granted.filter((one) => one === null).length, 0);
+  t.equal(new Set(granted).size, 100);
 });
 
 void t.test('requests, releases and the backlog take turns by their weights', async (t) => {
-  const stage = await Stage.build(t, { weights: [6, 3, 1] });
+  const stage = await ArchitectStage.build(t, { weights: [6, 3, 1] });
   for (const [priority, name] of ['backlog', 'release', 'request'].entries()) {
     for (let n = 0; n < 60; n += 1) await stage.add(`${name}-${String(n)}`, someRelease('1.0', { priority }));
   }
-  const took: string[] = [];
-  for (let n = 0; n < 50; n += 1) took.push((await stage.next())?.replace(/-.*/, '') ?? '');
-  const count = (name: string) => took.filter((one) => one === name).length;
+  const order: string[] = [];
+  for (let n = 0; n < 50; n += 1) order.push((await stage.next())?.replace(/-.*/, '') ?? '');
+  const count = (name: string) => order.filter((one) => one === name).length;
   t.same([count('request'), count('release'), count('backlog')], [30, 15, 5]);
 });
 
 void t.test('a package with many releases holds nobody up', async (t) => {
-  const stage = await Stage.build(t);
-  const many = Array.from({ length: 500 }, (_, n) => someRelease(`${String(n)}.0`, { released: 1.8e12 + n }));
-  await stage.add('crowd', ...many);
+  const stage = await ArchitectStage.build(t);
+  const releases = Array.from({ length: 500 }, (_, n) =>
+    someRelease(`${String(n)}.0`, { released: 1.8e12 + n }),
+  );
+  await stage.add('crowd', ...releases);
   for (let n = 0; n < 30; n += 1) await stage.add(`one-${String(n)}`, someRelease('1.0'));
-  const took: string[] = [];
-  for (let n = 0; n < 60; n += 1) took.push((await stage.next())?.replace(/[- ].*/, '') ?? '');
+  const order: string[] = [];
+  for (let n = 0; n < 60; n += 1) order.push((await stage.next())?.replace(/[- ].*/, '') ?? '');
   t.equal(
-    took.filter((one) => one === 'one').length,
+    order.filter((one) => one === 'one').length,
     30,
     'all others came, though all of its releases are newer',
   );
-  t.equal(took.filter((one) => one === 'crowd').length, 30);
+  t.equal(order.filter((one) => one === 'crowd').length, 30);
 });

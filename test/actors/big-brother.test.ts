@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { Actor } from '../../src/actor/actor.js';
 import { systemClock } from '../../src/actor/clock.js';
-import { Client } from '../../src/actor/client.js';
+import { ProtocolClient } from '../../src/actor/client.js';
 import type { Bus } from '../../src/bus/bus.js';
-import { newVersions } from '../../src/database/versions.js';
+import { addReleases } from '../../src/database/versions.js';
 import { createLog } from '../../src/log.js';
 import { bigBrother } from '../../src/protocols/big-brother.js';
 import { status } from '../../src/protocols/control.js';
@@ -14,10 +14,10 @@ import { oracle } from '../../src/protocols/oracle.js';
 import type { Statistics } from '../../src/protocols/statistics.js';
 import { secretary } from '../../src/protocols/web.js';
 import { testBus, until } from '../helpers/bus.js';
-import { piwWith, runTask, runTasks } from '../helpers/command.js';
+import { piwRunner, runTask, runTasks } from '../helpers/command.js';
 import { testDatabase } from '../helpers/database.js';
-import { makes, testMaster, testSlave } from '../helpers/master.js';
-import { someRelease, someTarget } from '../helpers/rows.js';
+import { succeedingBuild, testMaster, testSlave } from '../helpers/master.js';
+import { someRelease, insertTarget } from '../helpers/rows.js';
 
 t.setTimeout(120_000);
 
@@ -53,7 +53,7 @@ void t.test('the same figures go to the home page, to who watches and to who ask
     tasks: ['the-oracle', 'file-juggler', 'the-architect', 'slave-driver', 'mr-chase'],
   });
   const heard = audience(t, bus);
-  const slave = await testSlave(t, prefix, makes);
+  const slave = await testSlave(t, prefix, succeedingBuild);
   await until(async () => (await db.query('select from builds')).length === 2);
   // Away for a while: nothing of that is lost.
   t.same(await db.query('select 1 from history'), []);
@@ -74,7 +74,7 @@ void t.test('the same figures go to the home page, to who watches and to who ask
     [1],
   );
   t.same(await db.query('select 1 from figure_changes'), [], 'it is summed up');
-  const lasting = [
+  const stableFields = [
     'packages',
     'builds',
     'builds_last_day',
@@ -83,12 +83,12 @@ void t.test('the same figures go to the home page, to who watches and to who ask
     'last_event',
     'disk_total',
   ];
-  const told = JSON.parse(JSON.stringify(heard.homes[0], lasting)) as object;
-  const { statistics } = await new Client(bus, bigBrother).ask('GATHER', {});
-  t.match(statistics, told);
-  const piw = piwWith(settings);
+  const expected = JSON.parse(JSON.stringify(heard.homes[0], stableFields)) as object;
+  const { statistics } = await new ProtocolClient(bus, bigBrother).request('GATHER', {});
+  t.match(statistics, expected);
+  const piw = piwRunner(settings);
   const { out } = await piw('monitor', '--json');
-  t.match(JSON.parse(out), { statistics: told, slaves: [{}] });
+  t.match(JSON.parse(out), { statistics: expected, slaves: [{}] });
   t.match(await piw('monitor'), {
     code: 0,
     out: /^builds +2, 0 failed[^]*^index +last told something new \d+ s ago$/m,
@@ -102,13 +102,13 @@ void t.test('the same figures go to the home page, to who watches and to who ask
 
 void t.test('what is away costs its own figures, and those only after a while', async (t) => {
   const { db, dsn } = await testDatabase(t);
-  await someTarget(db, 'cp311');
-  await newVersions(db, 'demo', 'feed', [someRelease('1.0', { priority: 1 })]);
+  await insertTarget(db, 'cp311');
+  await addReleases(db, 'demo', 'feed', [someRelease('1.0', { priority: 1 })]);
   const output = await mkdtemp(join(tmpdir(), 'piw-away-'));
   const said: string[] = [];
   // Nobody is there but who knows the figures.
-  const own = runTasks(t, ['the-oracle'], { dsn, 'output-path': output, 'dev-mode': true });
-  const bus = await testBus(t, own.prefix);
+  const settings = runTasks(t, ['the-oracle'], { dsn, 'output-path': output, 'dev-mode': true });
+  const bus = await testBus(t, settings.prefix);
   const heard = audience(t, bus);
   let now = Date.now();
   const clock = {
@@ -116,12 +116,12 @@ void t.test('what is away costs its own figures, and those only after a while', 
     monotonicMs: () => now,
     after: (ms: number, what: () => void) => systemClock.after(ms / 50, what),
   };
-  const first = runTask(t, 'big-brother', own, { said, clock });
+  const first = runTask(t, 'big-brother', settings, { logLines: said, clock });
   await until(() => heard.homes.length > 0);
   t.match(heard.homes[0], { packages: 1, slaves: [], disk_total: 0, disk_free: 0, oldest_release: 1.7e12 });
   t.match(heard.homes[0]?.queue, [['cp311', 'linux_x86_64', 1]]);
   t.type(heard.homes[0]?.last_event, 'number');
-  const juggler = runTask(t, 'file-juggler', own);
+  const juggler = runTask(t, 'file-juggler', settings);
   await until(() => (heard.homes.at(-1)?.disk_total ?? 0) > 0);
   await juggler.stop();
   const before = heard.homes.length;
@@ -130,10 +130,10 @@ void t.test('what is away costs its own figures, and those only after a while', 
   now += 301_000;
   await until(() => heard.homes.at(-1)?.disk_total === 0);
   // While one is at work another one stands by, and takes over.
-  const second = runTask(t, 'big-brother', own, { said, clock });
+  const second = runTask(t, 'big-brother', settings, { logLines: said, clock });
   await first.stop();
-  const told = heard.homes.length;
-  await until(() => heard.homes.length > told, 10_000);
+  const homesBefore = heard.homes.length;
+  await until(() => heard.homes.length > homesBefore, 10_000);
   t.equal(said.filter((line) => line.includes('at work')).length, 2);
   await second.stop();
 });
@@ -142,10 +142,10 @@ void t.test(
   'the home page is written again, with what the database knows, while Big Brother is away',
   async (t) => {
     const { db, dsn } = await testDatabase(t);
-    await newVersions(db, 'demo', 'feed', [someRelease('1.0')]);
-    const own = runTasks(t, ['the-oracle', 'mr-chase'], { dsn });
-    const heard = audience(t, await testBus(t, own.prefix));
-    const piw = piwWith(own);
+    await addReleases(db, 'demo', 'feed', [someRelease('1.0')]);
+    const settings = runTasks(t, ['the-oracle', 'mr-chase'], { dsn });
+    const heard = audience(t, await testBus(t, settings.prefix));
+    const piw = piwRunner(settings);
     t.match(await piw('rebuild', 'home'), { code: 0 });
     t.match(heard.homes, [{ packages: 1, versions: 1, slaves: [], disk_total: 0 }]);
   },
@@ -153,11 +153,13 @@ void t.test(
 
 void t.test('the Oracle answers for all of it within one message', async (t) => {
   const { db, dsn } = await testDatabase(t);
-  await newVersions(db, 'demo', 'feed', [someRelease('1.0')]);
+  await addReleases(db, 'demo', 'feed', [someRelease('1.0')]);
   const { prefix } = runTasks(t, ['the-oracle'], { dsn });
-  const client = new Client(await testBus(t, prefix), oracle, undefined, { patienceMs: 20_000 });
-  t.match(await client.ask('GETHOME', {}), { front: { latest: [], popular: [] } });
-  t.match(await client.ask('SEARCHINDEX', { after: '', limit: 10 }), { packages: [['demo', null, 0, 0]] });
-  t.match(await client.ask('SUMUP', { fence: 1 }), { more: false });
-  await t.rejects(client.ask('SUMUP', { fence: 0 }), { code: 'PIW_FENCED' });
+  const client = new ProtocolClient(await testBus(t, prefix), oracle, undefined, { patienceMs: 20_000 });
+  t.match(await client.request('GETHOME', {}), { front: { latest: [], popular: [] } });
+  t.match(await client.request('SEARCHINDEX', { after: '', limit: 10 }), {
+    packages: [['demo', null, 0, 0]],
+  });
+  t.match(await client.request('SUMUP', { fence: 1 }), { more: false });
+  await t.rejects(client.request('SUMUP', { fence: 0 }), { code: 'PIW_FENCED' });
 });

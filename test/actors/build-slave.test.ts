@@ -4,21 +4,29 @@ import { systemClock, type Clock } from '../../src/actor/clock.js';
 import { PiwError } from '../../src/errors.js';
 import { until } from '../helpers/bus.js';
 import { runTask } from '../helpers/command.js';
-import { MASTER_TASKS, helloOf, lasts, makes, testMaster, testSlave, type Pip } from '../helpers/master.js';
+import {
+  MASTER_TASKS,
+  slaveHello,
+  hangingBuild,
+  succeedingBuild,
+  testMaster,
+  testSlave,
+  type BuildStub,
+} from '../helpers/master.js';
 
 t.setTimeout(180_000);
 
-const NOTHING = { diskFree: 0, memoryFree: 0, load: 0, temperature: 0 };
+const NO_THRESHOLDS = { diskFree: 0, memoryFree: 0, load: 0, temperature: 0 };
 
 /** A hundred times as fast. */
-const fast: Clock = {
+const fastClock: Clock = {
   now: () => systemClock.now(),
   monotonicMs: () => systemClock.monotonicMs(),
   after: (ms, what) => systemClock.after(ms / 100, what),
 };
 
 /** Builds that end when they are let. */
-function gated(): { readonly pip: Pip; readonly open: () => void } {
+function gated(): { readonly pip: BuildStub; readonly open: () => void } {
   let open: () => void = () => undefined;
   const opened = new Promise<void>((resolve) => (open = resolve));
   return {
@@ -27,16 +35,16 @@ function gated(): { readonly pip: Pip; readonly open: () => void } {
     },
     pip: async (request, workDir) => {
       await opened;
-      return await makes(request, workDir);
+      return await succeedingBuild(request, workDir);
     },
   };
 }
 
 /** The first goes on until it is told to end, and the others are done at once. */
-const firstLasts = (): Pip => {
+const firstBuildHangs = (): BuildStub => {
   let first = true;
   return (request, workDir) => {
-    const pip = first ? lasts : makes;
+    const pip = first ? hangingBuild : succeedingBuild;
     first = false;
     return pip(request, workDir);
   };
@@ -47,9 +55,9 @@ const BUILDS =
 
 void t.test('SKIP in the middle of a build: it is given up at once, and the next one begun', async (t) => {
   const { db, prefix, control, untilSlave } = await testMaster(t, { versions: ['1.0', '2.0'] });
-  const slave = await testSlave(t, prefix, firstLasts());
+  const slave = await testSlave(t, prefix, firstBuildHangs());
   await untilSlave(({ state, version }) => state === 'building' && version === '2.0');
-  await control.ask('SKIP', { slave_id: null });
+  await control.request('SKIP', { slave_id: null });
   await until(async () => (await db.query(BUILDS)).length === 1);
   t.same(await db.query(BUILDS), [{ version: '1.0', status: true }]);
   t.match(
@@ -63,9 +71,9 @@ void t.test('SKIP in the middle of a build: it is given up at once, and the next
 
 void t.test('KILL in the middle of a build: the slave ends, and the build is in the queue', async (t) => {
   const { db, prefix, control, untilSlave } = await testMaster(t);
-  const slave = await testSlave(t, prefix, lasts);
+  const slave = await testSlave(t, prefix, hangingBuild);
   await untilSlave(({ state }) => state === 'building');
-  await control.ask('KILL', { slave_id: null, after_build: false });
+  await control.request('KILL', { slave_id: null, after_build: false });
   await slave.ended;
   t.same(await db.query(BUILDS), []);
   t.same(await db.query('select lease from queue'), [{ lease: null }]);
@@ -76,10 +84,10 @@ void t.test('KILL after the build: it is published, and then the slave ends', as
   const { pip, open } = gated();
   const slave = await testSlave(t, prefix, pip);
   await untilSlave(({ state }) => state === 'building');
-  await control.ask('KILL', { slave_id: null, after_build: true });
+  await control.request('KILL', { slave_id: null, after_build: true });
   open();
   await slave.ended;
-  t.same(slave.built, ['2.0']);
+  t.same(slave.builtVersions, ['2.0']);
   t.same(await db.query(BUILDS), [{ version: '2.0', status: true }]);
 });
 
@@ -88,11 +96,11 @@ void t.test('SLEEP in the middle of a build: it is finished, and no other is beg
   const { pip, open } = gated();
   const slave = await testSlave(t, prefix, pip);
   await untilSlave(({ state }) => state === 'building');
-  await control.ask('SLEEP', { slave_id: null });
+  await control.request('SLEEP', { slave_id: null });
   open();
   await untilSlave(({ state, note }) => state === 'waiting' && note === 'an administrator said so');
-  t.same(slave.built, ['2.0']);
-  await control.ask('WAKE', { slave_id: null });
+  t.same(slave.builtVersions, ['2.0']);
+  await control.request('WAKE', { slave_id: null });
   await until(async () => (await db.query(BUILDS)).length === 2);
   slave.stop();
   await slave.ended;
@@ -100,29 +108,31 @@ void t.test('SLEEP in the middle of a build: it is finished, and no other is beg
 
 void t.test('a slave that can do no work says why, and is given none', async (t) => {
   const { db, prefix, untilSlave, slaves } = await testMaster(t);
-  const slave = await testSlave(t, prefix, makes, { thresholds: { ...NOTHING, diskFree: 2 ** 60 } });
+  const slave = await testSlave(t, prefix, succeedingBuild, {
+    thresholds: { ...NO_THRESHOLDS, diskFree: 2 ** 60 },
+  });
   await untilSlave(({ state }) => state === 'resting');
   t.match((await slaves())[0]?.note, /^\d+ MB of disk are free, and 1099511627776 MB are needed$/);
   slave.stop();
   await slave.ended;
-  t.same(slave.built, []);
+  t.same(slave.builtVersions, []);
   t.same(await db.query('select lease from queue'), [{ lease: null }]);
 });
 
 void t.test('a slave that has lost its master builds on, and hands in what it has', async (t) => {
-  const { db, prefix, settings, said, untilSlave } = await testMaster(t, {
+  const { db, prefix, settings, logLines, untilSlave } = await testMaster(t, {
     tasks: MASTER_TASKS.filter((task) => task !== 'slave-driver'),
   });
-  const driver = runTask(t, 'slave-driver', settings, { said });
+  const driver = runTask(t, 'slave-driver', settings, { logLines });
   const { pip, open } = gated();
-  const hello = { ...helloOf(), busy_interval_s: 1 };
+  const hello = { ...slaveHello(), busy_interval_s: 1 };
   const slave = await testSlave(t, prefix, pip, { hello, once: true });
   await untilSlave(({ state }) => state === 'building');
   await driver.stop();
   open();
-  await until(() => slave.said.some((line) => line.includes('was built')));
+  await until(() => slave.logLines.some((line) => line.includes('was built')));
   t.same(await db.query(BUILDS), []);
-  runTask(t, 'slave-driver', settings, { said });
+  runTask(t, 'slave-driver', settings, { logLines });
   await slave.ended;
   t.same(await db.query(BUILDS), [{ version: '1.0', status: true }]);
 });
@@ -132,7 +142,7 @@ for (const state of ['waiting', 'building'] as const) {
     const { db, prefix, untilSlave, slaves } = await testMaster(t, {
       versions: state === 'waiting' ? [] : ['1.0'],
     });
-    const slave = await testSlave(t, prefix, lasts);
+    const slave = await testSlave(t, prefix, hangingBuild);
     await untilSlave((row) => row.state === state);
     slave.stop();
     await slave.ended;
@@ -142,11 +152,11 @@ for (const state of ['waiting', 'building'] as const) {
 }
 
 void t.test('SIGTERM while the master is away ends it within seconds', async (t) => {
-  const { prefix, settings, said, untilSlave } = await testMaster(t, {
+  const { prefix, settings, logLines, untilSlave } = await testMaster(t, {
     tasks: MASTER_TASKS.filter((task) => task !== 'slave-driver'),
   });
-  const driver = runTask(t, 'slave-driver', settings, { said });
-  const slave = await testSlave(t, prefix, lasts, { clock: fast });
+  const driver = runTask(t, 'slave-driver', settings, { logLines });
+  const slave = await testSlave(t, prefix, hangingBuild, { clock: fastClock });
   await untilSlave(({ state }) => state === 'building');
   await driver.stop();
   slave.stop();
@@ -158,16 +168,16 @@ void t.test('SIGTERM while the master is away ends it within seconds', async (t)
 
 void t.test('a full disk is no fault of the package: the slave waits for room', async (t) => {
   const { db, prefix } = await testMaster(t);
-  let full = true;
-  const pip: Pip = (request, workDir) => {
-    if (!full) return makes(request, workDir);
-    full = false;
+  let isDiskFull = true;
+  const pip: BuildStub = (request, workDir) => {
+    if (!isDiskFull) return succeedingBuild(request, workDir);
+    isDiskFull = false;
     throw new PiwError('PIW_DISK_FULL', 'no build can be made here: no space left on device');
   };
-  const slave = await testSlave(t, prefix, pip, { clock: fast });
+  const slave = await testSlave(t, prefix, pip, { clock: fastClock });
   await until(async () => (await db.query(BUILDS)).length > 0);
   t.same(await db.query(BUILDS), [{ version: '1.0', status: true }]);
-  t.same(slave.built, ['1.0', '1.0']);
+  t.same(slave.builtVersions, ['1.0', '1.0']);
   slave.stop();
   await slave.ended;
 });
@@ -175,15 +185,21 @@ void t.test('a full disk is no fault of the package: the slave waits for room', 
 void t.test('a build that runs out of disk is tried once more before it counts as a failure', async (t) => {
   const { db, prefix } = await testMaster(t, { versions: ['1.0', '2.0'] });
   const tries = new Map<string, number>();
-  const pip: Pip = async (request, workDir) => {
-    const times = (tries.get(request.version) ?? 0) + 1;
-    tries.set(request.version, times);
+  const pip: BuildStub = async (request, workDir) => {
+    const attempt = (tries.get(request.version) ?? 0) + 1;
+    tries.set(request.version, attempt);
     // Something else had filled the disk when 2.0 was built first; 1.0 needs more than there is.
-    if (request.version === '2.0' && times > 1) return await makes(request, workDir);
+    if (request.version === '2.0' && attempt > 1) return await succeedingBuild(request, workDir);
     const output = 'piw: less than 256 MB of disk was left\n';
-    return { ...(await makes(request, workDir)), status: false, failureClass: 'disk', output, files: [] };
+    return {
+      ...(await succeedingBuild(request, workDir)),
+      status: false,
+      failureClass: 'disk',
+      output,
+      files: [],
+    };
   };
-  const slave = await testSlave(t, prefix, pip, { clock: fast });
+  const slave = await testSlave(t, prefix, pip, { clock: fastClock });
   await until(async () => (await db.query(BUILDS)).length === 2, 60_000);
   t.same(await db.query(BUILDS), [
     { version: '2.0', status: true },
@@ -202,13 +218,13 @@ void t.test('a build that runs out of disk is tried once more before it counts a
 
 void t.test('while its disk is full, a slave rests and says so, and works when there is room', async (t) => {
   const { db, prefix, untilSlave } = await testMaster(t);
-  let full = true;
-  const pip: Pip = (request, workDir) => {
-    if (!full) return makes(request, workDir);
-    full = false;
+  let isDiskFull = true;
+  const pip: BuildStub = (request, workDir) => {
+    if (!isDiskFull) return succeedingBuild(request, workDir);
+    isDiskFull = false;
     throw new PiwError('PIW_DISK_FULL', 'the disk that holds its folder is full');
   };
-  const slave = await testSlave(t, prefix, pip, { clock: fast });
+  const slave = await testSlave(t, prefix, pip, { clock: fastClock });
   await untilSlave(({ state, note }) => state === 'resting' && (note ?? '').endsWith('is full'));
   t.same(await db.query(BUILDS), []);
   t.same(await db.query('select lease from queue'), [{ lease: null }]);
@@ -221,23 +237,25 @@ void t.test('while its disk is full, a slave rests and says so, and works when t
 void t.test(
   'a master of another version that comes in the middle of a build ends the slave, and says why',
   async (t) => {
-    const { bus, prefix, settings, said, untilSlave } = await testMaster(t, {
+    const { bus, prefix, settings, logLines, untilSlave } = await testMaster(t, {
       tasks: MASTER_TASKS.filter((task) => task !== 'slave-driver'),
     });
-    const driver = runTask(t, 'slave-driver', settings, { said });
-    const slave = await testSlave(t, prefix, lasts, { hello: { ...helloOf(), busy_interval_s: 1 } });
+    const driver = runTask(t, 'slave-driver', settings, { logLines });
+    const slave = await testSlave(t, prefix, hangingBuild, {
+      hello: { ...slaveHello(), busy_interval_s: 1 },
+    });
     await untilSlave(({ state }) => state === 'building');
     await driver.stop();
-    const line = bus.subscribe(bus.subject('slave', '*', '*', '*'));
+    const subscription = bus.subscribe(bus.subject('slave', '*', '*', '*'));
     const answering = (async () => {
-      for await (const incoming of line) {
+      for await (const incoming of subscription) {
         const [verb] = (await incoming.body()) as [string];
         const unknown = ['ERROR', 'PIW_UNKNOWN_SLAVE', 'this session has not said HELLO'];
-        await incoming.answer(verb === 'BUSY' ? unknown : ['BYE', 'another version is needed']);
+        await incoming.respond(verb === 'BUSY' ? unknown : ['BYE', 'another version is needed']);
       }
     })();
     await t.rejects(slave.ended, { code: 'PIW_PROTOCOL_VERSION', message: /another version is needed/ });
-    await line.stop();
+    await subscription.stop();
     await answering;
   },
 );

@@ -3,11 +3,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { systemClock, type Clock } from '../../src/actor/clock.js';
-import { moveLeases } from '../../src/database/queue.js';
+import { shiftLeases } from '../../src/database/queue.js';
 import { until } from '../helpers/bus.js';
 import { MASTER_TASKS, testMaster } from '../helpers/master.js';
 import { runTask } from '../helpers/command.js';
-import { Session } from '../helpers/session.js';
+import { ScriptedSession } from '../helpers/session.js';
 import { makeWheel } from '../helpers/wheel.js';
 
 t.setTimeout(120_000);
@@ -17,34 +17,34 @@ const HOUR_MS = 3_600_000;
 void t.test('a clock that is set back or forward neither keeps a lease nor takes one away', async (t) => {
   const { db, bus, settings, slaves } = await testMaster(t, { versions: ['1.0', '2.0'], tasks: [] });
   const path = await makeWheel(await mkdtemp(join(tmpdir(), 'piw-clock-')), {});
-  let set = 0;
-  let passed = 0;
+  let wallOffsetMs = 0;
+  let elapsedMs = 0;
   const clock: Clock = {
-    now: () => systemClock.now() + set,
-    monotonicMs: () => systemClock.monotonicMs() + passed,
+    now: () => systemClock.now() + wallOffsetMs,
+    monotonicMs: () => systemClock.monotonicMs() + elapsedMs,
     after: (ms, what) => systemClock.after(ms / 20, what),
   };
   for (const task of MASTER_TASKS) runTask(t, task, settings, { clock });
-  const [dead, alive] = [new Session(bus, 'dead', path), new Session(bus, 'alive', path)];
+  const [dead, alive] = [new ScriptedSession(bus, 'dead', path), new ScriptedSession(bus, 'alive', path)];
   for (const session of [dead, alive]) {
-    await session.say('HELLO');
-    t.equal(await session.say('IDLE'), 'BUILD');
+    await session.request('HELLO');
+    t.equal(await session.request('IDLE'), 'BUILD');
   }
-  set = -HOUR_MS;
+  wallOffsetMs = -HOUR_MS;
   await db.query(`update queue set leased_until = now() - interval '1 second' where lease = $1`, [
     dead.lease,
   ]);
   // As long as slaves are given after a start to renew what they have.
-  passed = 61_000;
+  elapsedMs = 61_000;
   const held = async () =>
     (await db.query('select lease from queue where slave_id is not null')).map(({ lease }) => lease);
   await until(async () => !(await held()).includes(dead.lease));
   t.same(await held(), [alive.lease], 'the dead one has lost its lease, an hour back or not');
-  set = 24 * HOUR_MS;
+  wallOffsetMs = 24 * HOUR_MS;
   // What looks after sessions, leases and transfers has come round.
-  const looked = systemClock.monotonicMs() + 4000;
-  await until(() => systemClock.monotonicMs() > looked);
-  t.equal(await alive.say('BUSY'), 'CONT', 'its session and its lease outlast a day that did not pass');
+  const deadline = systemClock.monotonicMs() + 4000;
+  await until(() => systemClock.monotonicMs() > deadline);
+  t.equal(await alive.request('BUSY'), 'CONT', 'its session and its lease outlast a day that did not pass');
   t.same(await held(), [alive.lease]);
   const seen = Math.max(...(await slaves()).map(({ last_seen }) => last_seen));
   t.ok(Math.abs(seen - clock.now()) < 60_000, 'people read the time of day of now');
@@ -54,32 +54,32 @@ void t.test('leases move with the database’s clock', async (t) => {
   const { db, bus, settings } = await testMaster(t, { versions: ['1.0', '2.0', '3.0'] });
   t.ok(settings.prefix);
   const path = await makeWheel(await mkdtemp(join(tmpdir(), 'piw-clock-')), {});
-  const sessions = ['a', 'b', 'c'].map((name) => new Session(bus, name, path));
+  const sessions = ['a', 'b', 'c'].map((name) => new ScriptedSession(bus, name, path));
   for (const session of sessions) {
-    await session.say('HELLO');
-    t.equal(await session.say('IDLE'), 'BUILD');
+    await session.request('HELLO');
+    t.equal(await session.request('IDLE'), 'BUILD');
   }
   const [a, b, c] = sessions.map(({ lease }) => lease);
-  const put = async (lease: number | undefined, seconds: number) =>
+  const setExpiry = async (lease: number | undefined, seconds: number) =>
     await db.query(`update queue set leased_until = now() + $2 * interval '1 second' where lease = $1`, [
       lease,
       seconds,
     ]);
-  const left = async () =>
+  const minutesLeft = async () =>
     (
       await db.query<{ seconds: number }>(
         'select round(extract(epoch from leased_until - now()))::int as seconds from queue where slave_id is not null order by lease',
       )
     ).map(({ seconds }) => Math.round(seconds / 60));
   // Set forward by an hour: two seem to have run out; one was given out since.
-  await put(a, 60 - 3600);
-  await put(b, 90 - 3600);
-  await put(c, 90);
-  await moveLeases(db, HOUR_MS);
-  t.strictSame(await left(), [1, 2, 2]);
+  await setExpiry(a, 60 - 3600);
+  await setExpiry(b, 90 - 3600);
+  await setExpiry(c, 90);
+  await shiftLeases(db, HOUR_MS);
+  t.strictSame(await minutesLeft(), [1, 2, 2]);
   // And back by two.
-  await put(a, 60 + 7200);
-  await put(b, 120 + 7200);
-  await moveLeases(db, -2 * HOUR_MS);
-  t.strictSame(await left(), [1, 2, 2]);
+  await setExpiry(a, 60 + 7200);
+  await setExpiry(b, 120 + 7200);
+  await shiftLeases(db, -2 * HOUR_MS);
+  t.strictSame(await minutesLeft(), [1, 2, 2]);
 });

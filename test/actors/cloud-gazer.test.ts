@@ -6,19 +6,19 @@ import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
 import type { CloudGazerSettings } from '../../actors/cloud-gazer.js';
 import { TheOracle } from '../../actors/the-oracle.js';
-import { Client } from '../../src/actor/client.js';
+import { ProtocolClient } from '../../src/actor/client.js';
 import { acceptRemoval } from '../../src/database/feed.js';
 import { Database } from '../../src/database/pool.js';
 import { addTarget } from '../../src/database/targets.js';
 import { builds } from '../../src/protocols/builds.js';
-import { natsAddress, ownPrefix, testBus, until } from '../helpers/bus.js';
+import { natsAddress, uniquePrefix, testBus, until } from '../helpers/bus.js';
 import { testDatabase } from '../helpers/database.js';
 import { FakePypi, World, randomWorld, type FakePypiOptions } from '../helpers/fake-pypi.js';
-import { fastClock, gazerPart, runPart, type FeedProcess } from '../helpers/feed-process.js';
+import { fastClock, gazerSpec, runActorSpec, type FeedProcessArgs } from '../helpers/feed-process.js';
 
 t.setTimeout(process.env['PIW_TEST_SEEDS'] === undefined ? 280_000 : 0);
 
-interface Reader {
+interface FollowingFarm {
   readonly db: Database;
   readonly said: string[];
   /** Kills the Cloud Gazer and the Architect with SIGKILL, and starts others. */
@@ -27,10 +27,10 @@ interface Reader {
   take(forget: boolean): Promise<void>;
 }
 
-interface Following {
+interface FollowOptions {
   readonly settings?: Partial<CloudGazerSettings>;
   /** The Cloud Gazer runs in a process of its own, with an Architect. */
-  readonly apart?: boolean;
+  readonly separateProcess?: boolean;
   /** How much faster than ours its clock is. */
   readonly speed?: number;
 }
@@ -39,17 +39,17 @@ interface Following {
 async function follow(
   t: Test,
   pypi: FakePypi,
-  { settings = {}, apart = false, speed }: Following = {},
-): Promise<Reader> {
+  { settings = {}, separateProcess = false, speed }: FollowOptions = {},
+): Promise<FollowingFarm> {
   const { db, dsn } = await testDatabase(t);
   await addTarget(db, { abi: 'cp311', platform: 'linux_x86_64', py_version_tag: 'cp311', skip: null });
-  const prefix = ownPrefix();
+  const prefix = uniquePrefix();
   const nats = natsAddress();
   const said: string[] = [];
   const sink = (line: string) => {
     said.push(line);
   };
-  const oracle = runPart(
+  const oracle = runActorSpec(
     {
       task: 'the-oracle',
       kind: 'pool',
@@ -61,12 +61,12 @@ async function follow(
     { nats, prefix, sink },
   );
   t.teardown(() => oracle.stop());
-  const begin = () => {
-    if (!apart)
-      return runPart(gazerPart(pypi.url, settings), { nats, prefix, sink, clock: fastClock(speed) });
-    const given: FeedProcess = { nats, prefix, dsn, url: pypi.url };
+  const start = () => {
+    if (!separateProcess)
+      return runActorSpec(gazerSpec(pypi.url, settings), { nats, prefix, sink, clock: fastClock(speed) });
+    const processOptions: FeedProcessArgs = { nats, prefix, dsn, url: pypi.url };
     const child = fork(fileURLToPath(new URL('../helpers/feed-process.js', import.meta.url)), [
-      JSON.stringify(given),
+      JSON.stringify(processOptions),
     ]);
     child.on('message', (line) => said.push(JSON.stringify(line)));
     const ended = new Promise<void>((resolve) =>
@@ -80,7 +80,7 @@ async function follow(
     };
     return { stop };
   };
-  let running = begin();
+  let running = start();
   t.teardown(() => running.stop());
   const bus = await testBus(t, prefix);
   return {
@@ -88,20 +88,20 @@ async function follow(
     said,
     kill: async () => {
       await running.stop();
-      running = begin();
+      running = start();
     },
     take: async (forget) => {
-      const client = new Client(bus, builds, undefined, { timeoutMs: 500, patienceMs: 30_000 });
+      const client = new ProtocolClient(bus, builds, undefined, { timeoutMs: 500, patienceMs: 30_000 });
       const wants: [number, string, string][] = [[1, 'cp311', 'linux_x86_64']];
-      const { granted } = await client.ask('NEXT', { fence: 0, lease_s: 3600, wants });
+      const { granted } = await client.request('NEXT', { fence: 0, lease_s: 3600, wants });
       const leases = granted.flatMap((grant): [number, number][] => (grant ? [[grant[0], 1]] : []));
-      if (!forget) await client.ask('RELEASE', { leases, hold_s: 0 });
+      if (!forget) await client.request('RELEASE', { leases, hold_s: 0 });
     },
   };
 }
 
 /** What the database has, in the words of World.truth(). */
-async function known(db: Database): Promise<Record<string, unknown>> {
+async function databaseState(db: Database): Promise<Record<string, unknown>> {
   const packages = await db.query<{ package: string; status: string }>(
     'select package, status from packages where gone is null order by 1',
   );
@@ -125,18 +125,18 @@ async function known(db: Database): Promise<Record<string, unknown>> {
 }
 
 /** Of what is quarantined no page tells more than that. */
-function detail(status: string, its: Readonly<Record<string, unknown>>): unknown {
-  if (status === 'quarantined' || its['quarantined'] === true) return { quarantined: its['quarantined'] };
+function detail(status: string, row: Readonly<Record<string, unknown>>): unknown {
+  if (status === 'quarantined' || row['quarantined'] === true) return { quarantined: row['quarantined'] };
   // A release without a file has a time in the log, and none on any page.
-  if (its['has_sdist'] !== true) return { has_sdist: false, yanked: its['yanked'] };
-  const { released, has_sdist, sdist_url, sdist_sha256, requires_python, yanked } = its;
+  if (row['has_sdist'] !== true) return { has_sdist: false, yanked: row['yanked'] };
+  const { released, has_sdist, sdist_url, sdist_sha256, requires_python, yanked } = row;
   const time = (released as Date | null)?.getTime();
   return { released: time, has_sdist, sdist_url, sdist_sha256, requires_python, yanked, quarantined: false };
 }
 
 function truth(world: World): Record<string, unknown> {
   return Object.fromEntries(
-    [...world.truth()]
+    [...world.expectedProjects()]
       .sort(([a], [b]) => (a < b ? -1 : 1))
       .map(([name, { status, versions }]) => [
         name,
@@ -174,18 +174,18 @@ async function replay(
   t: Test,
   seed: number,
   options: FakePypiOptions,
-  disturb?: (reader: Reader) => Promise<void>,
+  disturb?: (reader: FollowingFarm) => Promise<void>,
 ): Promise<void> {
   const world = randomWorld(seed, 400);
   const pypi = await FakePypi.start(world, { visible: 0, pageSize: 60, ...options });
   t.teardown(() => pypi.close());
-  const reader = await follow(t, pypi, { apart: disturb !== undefined });
+  const reader = await follow(t, pypi, { separateProcess: disturb !== undefined });
   while (pypi.visible < world.serial) {
     pypi.advance(80);
     await disturb?.(reader);
     await new Promise((resolve) => setTimeout(resolve, 60));
   }
-  pypi.settle();
+  pypi.stopMisbehaving();
   await until(() => settled(reader.db, world), 60_000).catch(async (error: unknown) => {
     const state = await reader.db.query('select *, (select count(*) from looks) as looks from feed');
     t.fail(`it did not settle: ${String(error)}`, {
@@ -195,14 +195,14 @@ async function replay(
     });
     throw error;
   });
-  const compared =
+  const comparable =
     options.misbehaviour?.disorder === undefined ? (all: Record<string, unknown>) => all : decidable;
-  t.strictSame(compared(await known(reader.db)), compared(truth(world)), `seed ${String(seed)}`);
-  const wrong = await reader.db.query(
+  t.strictSame(comparable(await databaseState(reader.db)), comparable(truth(world)), `seed ${String(seed)}`);
+  const mismatches = await reader.db.query(
     `(select version_id, target_id from queue except select version_id, target_id from builds_pending)
      union all (select version_id, target_id from builds_pending except select version_id, target_id from queue)`,
   );
-  t.strictSame(wrong, [], 'the queue is what the view says');
+  t.strictSame(mismatches, [], 'the queue is what the view says');
   t.ok(
     pypi.requests.every(({ userAgent }) => /^piw\/.*admin@example\.org/.test(userAgent)),
     'every request says who asks',
@@ -214,7 +214,7 @@ void t.test('a log that is read from its beginning', async (t) => {
 });
 
 /** Projects p0, p1, … of one release each. */
-function small(projects: number): World {
+function smallWorld(projects: number): World {
   const world = new World();
   for (let n = 0; n < projects; n += 1) release(world, `p${String(n)}`, '1.0');
   return world;
@@ -227,7 +227,7 @@ function release(world: World, name: string, version: string): void {
   world.tick(60);
 }
 
-const offered = async (db: Database): Promise<string> =>
+const offeredVersions = async (db: Database): Promise<string> =>
   (
     await db.query<{ line: string }>(
       `select p.package || ' ' || v.version as line from versions v join packages p using (package_id)
@@ -238,22 +238,22 @@ const offered = async (db: Database): Promise<string> =>
     .sort()
     .join(', ');
 
-const OTHERS: Readonly<Record<string, FakePypiOptions>> = {
+const OTHER_INDEXES: Readonly<Record<string, FakePypiOptions>> = {
   'JSON and serials': { pypi: false },
   'HTML and nothing else': { pypi: false, json: false, serials: false, etags: false },
 };
 
-for (const [what, options] of Object.entries(OTHERS)) {
-  void t.test(`an index with ${what} is followed by its root`, async (t) => {
-    const world = small(3);
+for (const [description, options] of Object.entries(OTHER_INDEXES)) {
+  void t.test(`an index with ${description} is followed by its root`, async (t) => {
+    const world = smallWorld(3);
     const pypi = await FakePypi.start(world, options);
     t.teardown(() => pypi.close());
     const { db } = await follow(t, pypi, { settings: { changelog: undefined, json: null } });
-    await until(async () => (await offered(db)) === 'p0 1.0, p1 1.0, p2 1.0');
+    await until(async () => (await offeredVersions(db)) === 'p0 1.0, p1 1.0, p2 1.0');
     release(world, 'p1', '1.1');
     release(world, 'p3', '1.0');
     world.removeProject('p0');
-    await until(async () => (await offered(db)) === 'p1 1.0, p1 1.1, p2 1.0, p3 1.0');
+    await until(async () => (await offeredVersions(db)) === 'p1 1.0, p1 1.1, p2 1.0, p3 1.0');
     world.yankRelease('p2', '1.0', 'broken');
     await until(async () => (await db.query(`select from versions where yanked = 'broken'`)).length === 1);
   });
@@ -262,17 +262,17 @@ for (const [what, options] of Object.entries(OTHERS)) {
 const ANY_INDEX = { settings: { changelog: undefined, json: null } };
 
 for (const json of [true, false]) {
-  const what = json ? 'JSON' : 'HTML';
-  void t.test(`a large index of ${what} without serials is followed by its pages' ETags`, async (t) => {
-    const world = small(250);
+  const format = json ? 'JSON' : 'HTML';
+  void t.test(`a large index of ${format} without serials is followed by its pages' ETags`, async (t) => {
+    const world = smallWorld(250);
     const pypi = await FakePypi.start(world, { pypi: false, serials: false, json });
     t.teardown(() => pypi.close());
     const { db, said } = await follow(t, pypi, ANY_INDEX);
-    await until(async () => (await offered(db)).split(', ').length === 250);
+    await until(async () => (await offeredVersions(db)).split(', ').length === 250);
     release(world, 'p7', '1.1');
     world.yankRelease('p100', '1.0', 'broken');
     release(world, 'another', '1.0');
-    await until(async () => (await offered(db)).split(', ').length === 252);
+    await until(async () => (await offeredVersions(db)).split(', ').length === 252);
     await until(async () => (await db.query(`select from versions where yanked = 'broken'`)).length === 1);
     const unchanged = () =>
       pypi.requests.filter(({ path, status }) => path === '/simple/p8/' && status === 304);
@@ -288,61 +288,64 @@ const FEEDS: Readonly<Record<string, readonly [FakePypiOptions, Partial<CloudGaz
   'nothing but pages': [{ pypi: false, json: false, serials: false, etags: false }, ANY_INDEX.settings],
 };
 
-for (const [what, [options, settings]] of Object.entries(FEEDS)) {
-  void t.test(`of an index with ${what} it is known when it has last told something new`, async (t) => {
-    const world = small(3);
-    const pypi = await FakePypi.start(world, options);
-    t.teardown(() => pypi.close());
-    const { db } = await follow(t, pypi, { settings });
-    /** Until everything was asked for once more, and then some. */
-    const quiet = async () => {
-      const before = pypi.requests.length;
-      await until(async () => {
-        const rows = await db.query(`select from feed where read_serial = serial`);
-        return rows.length === 1 && pypi.requests.length > before + 12;
-      });
-    };
-    const agesAgo = `now() - interval '1 hour'`;
-    const isLate = async () =>
-      (await db.query(`select from feed where last_event > now() - interval '10 minutes'`)).length === 1;
-    await until(async () => (await offered(db)) === 'p0 1.0, p1 1.0, p2 1.0');
-    t.ok(await isLate(), 'what was there already is new to the farm');
-    await quiet();
-    await db.query(`update feed set last_event = ${agesAgo}`);
-    await quiet();
-    t.notOk(await isLate(), 'what says nothing new is no event');
-    const changes = [
-      () => {
-        release(world, 'p1', '1.1');
-      },
-      () => {
-        world.yankRelease('p2', '1.0', 'broken');
-      },
-      () => {
-        world.removeProject('p0');
-      },
-    ];
-    for (const change of changes) {
-      change();
-      await until(isLate);
-      // What a changelog has told comes once more when it has settled.
+for (const [description, [options, settings]] of Object.entries(FEEDS)) {
+  void t.test(
+    `of an index with ${description} it is known when it has last told something new`,
+    async (t) => {
+      const world = smallWorld(3);
+      const pypi = await FakePypi.start(world, options);
+      t.teardown(() => pypi.close());
+      const { db } = await follow(t, pypi, { settings });
+      /** Until everything was asked for once more, and then some. */
+      const quiet = async () => {
+        const before = pypi.requests.length;
+        await until(async () => {
+          const rows = await db.query(`select from feed where read_serial = serial`);
+          return rows.length === 1 && pypi.requests.length > before + 12;
+        });
+      };
+      const agesAgo = `now() - interval '1 hour'`;
+      const hasRecentEvent = async () =>
+        (await db.query(`select from feed where last_event > now() - interval '10 minutes'`)).length === 1;
+      await until(async () => (await offeredVersions(db)) === 'p0 1.0, p1 1.0, p2 1.0');
+      t.ok(await hasRecentEvent(), 'what was there already is new to the farm');
       await quiet();
       await db.query(`update feed set last_event = ${agesAgo}`);
-    }
-    await quiet();
-    t.notOk(await isLate());
-  });
+      await quiet();
+      t.notOk(await hasRecentEvent(), 'what says nothing new is no event');
+      const changes = [
+        () => {
+          release(world, 'p1', '1.1');
+        },
+        () => {
+          world.yankRelease('p2', '1.0', 'broken');
+        },
+        () => {
+          world.removeProject('p0');
+        },
+      ];
+      for (const change of changes) {
+        change();
+        await until(hasRecentEvent);
+        // What a changelog has told comes once more when it has settled.
+        await quiet();
+        await db.query(`update feed set last_event = ${agesAgo}`);
+      }
+      await quiet();
+      t.notOk(await hasRecentEvent());
+    },
+  );
 }
 
 void t.test('of a large index with neither serials nor ETags only new names are seen', async (t) => {
-  const world = small(250);
+  const world = smallWorld(250);
   const pypi = await FakePypi.start(world, { pypi: false, serials: false, etags: false });
   t.teardown(() => pypi.close());
   const { db, said } = await follow(t, pypi, ANY_INDEX);
-  await until(async () => (await offered(db)).split(', ').length === 250);
+  await until(async () => (await offeredVersions(db)).split(', ').length === 250);
   release(world, 'p7', '1.1');
   release(world, 'another', '1.0');
-  await until(async () => (await offered(db)).includes('another 1.0'));
+  await until(async () => (await offeredVersions(db)).includes('another 1.0'));
   const roots = () => pypi.requests.filter(({ path }) => path === '/simple/').length;
   const before = roots();
   await until(() => roots() > before + 5);
@@ -351,31 +354,31 @@ void t.test('of a large index with neither serials nor ETags only new names are 
 });
 
 void t.test('what a watch list asks for is read again where nothing says what has changed', async (t) => {
-  const world = small(250);
+  const world = smallWorld(250);
   const pypi = await FakePypi.start(world, { pypi: false, serials: false, etags: false });
   t.teardown(() => pypi.close());
   const watch = { entries: ['p24?', 'p3'], only: false, file: null };
   const { db } = await follow(t, pypi, { settings: { ...ANY_INDEX.settings, watch } });
-  await until(async () => (await offered(db)).split(', ').length === 11);
+  await until(async () => (await offeredVersions(db)).split(', ').length === 11);
   release(world, 'p240', '1.1');
   release(world, 'p3', '1.1');
   release(world, 'p4', '1.1');
-  await until(async () => (await offered(db)).split(', ').length === 13);
-  t.notOk((await offered(db)).includes('p4'));
+  await until(async () => (await offeredVersions(db)).split(', ').length === 13);
+  t.notOk((await offeredVersions(db)).includes('p4'));
 });
 
 void t.test('a watch list with patterns makes a farm of a few packages', async (t) => {
-  const world = small(12);
+  const world = smallWorld(12);
   const pypi = await FakePypi.start(world);
   t.teardown(() => pypi.close());
   const { db } = await follow(t, pypi, {
     settings: { watch: { entries: ['p1*', 'p3'], only: false, file: null } },
   });
-  await until(async () => (await offered(db)) === 'p1 1.0, p10 1.0, p11 1.0, p3 1.0');
+  await until(async () => (await offeredVersions(db)) === 'p1 1.0, p10 1.0, p11 1.0, p3 1.0');
 });
 
 void t.test('a watch list in a file is obeyed as it is changed, and not before it is right', async (t) => {
-  const world = small(12);
+  const world = smallWorld(12);
   const pypi = await FakePypi.start(world);
   t.teardown(() => pypi.close());
   const file = join(mkdtempSync(join(tmpdir(), 'watch-')), 'list');
@@ -385,39 +388,39 @@ void t.test('a watch list in a file is obeyed as it is changed, and not before i
   write('P1', '', '# p4', 'p2==1.0  # and no other');
   const watch = { entries: ['p0'], only: false, file };
   const { db, said } = await follow(t, pypi, { settings: { watch } });
-  const has = (list: string) => until(async () => (await offered(db)) === list);
-  await has('p0 1.0, p1 1.0, p2 1.0');
+  const untilOffered = (list: string) => until(async () => (await offeredVersions(db)) === list);
+  await untilOffered('p0 1.0, p1 1.0, p2 1.0');
   release(world, 'p2', '1.1');
   write('p1', 'p2==1.0', 'p3', 'zope interface');
   await until(() => said.some((line) => line.includes(`${file}, line 4: "zope interface" is no`)));
   release(world, 'p1', '1.1');
-  await has('p0 1.0, p1 1.0, p1 1.1, p2 1.0');
+  await untilOffered('p0 1.0, p1 1.0, p1 1.1, p2 1.0');
   rmSync(file);
   await until(() => said.some((line) => line.includes("the watch list can't be read")));
 
   write('P.1*');
   release(world, 'p-10', '1.0');
-  await has('p-10 1.0, p0 1.0, p1 1.0, p1 1.1, p2 1.0');
+  await untilOffered('p-10 1.0, p0 1.0, p1 1.0, p1 1.1, p2 1.0');
   release(world, 'p1', '1.2');
   release(world, 'p0', '1.1');
-  await has('p-10 1.0, p0 1.0, p0 1.1, p1 1.0, p1 1.1, p2 1.0');
+  await untilOffered('p-10 1.0, p0 1.0, p0 1.1, p1 1.0, p1 1.1, p2 1.0');
   await until(() => settled(db, world));
   write('p3*', 'p4');
-  await has('p-10 1.0, p0 1.0, p0 1.1, p1 1.0, p1 1.1, p2 1.0, p3 1.0, p4 1.0');
+  await untilOffered('p-10 1.0, p0 1.0, p0 1.1, p1 1.0, p1 1.1, p2 1.0, p3 1.0, p4 1.0');
   await db.query(
     `insert into looks (package_id, urgent) select package_id, true from packages where package = 'p1'`,
   );
   await until(() => settled(db, world));
 
   write('p1==1.2');
-  await has('p-10 1.0, p0 1.0, p0 1.1, p1 1.0, p1 1.1, p1 1.2, p2 1.0, p3 1.0, p4 1.0');
+  await untilOffered('p-10 1.0, p0 1.0, p0 1.1, p1 1.0, p1 1.1, p1 1.2, p2 1.0, p3 1.0, p4 1.0');
   t.equal(said.filter((line) => line.includes("the watch list can't be read")).length, 1);
 });
 
 void t.test('releases that are seen as they come keep the pace', async (t) => {
-  const pypi = await FakePypi.start(small(9));
+  const pypi = await FakePypi.start(smallWorld(9));
   t.teardown(() => pypi.close());
-  const { db } = await follow(t, pypi, { settings: { rate: 1, pollS: 5 }, speed: 10 });
+  const { db } = await follow(t, pypi, { settings: { pagesPerSecond: 1, pollS: 5 }, speed: 10 });
   await until(async () => (await db.query('select from versions where sdist_url is not null')).length === 9);
   const times = pypi.requests.filter(({ path }) => path.startsWith('/simple/p')).map(({ time }) => time);
   // A second of its clock is a tenth of ours; a request may take a while to arrive.
@@ -430,13 +433,13 @@ void t.test('releases that are seen as they come keep the pace', async (t) => {
 void t.test(
   'an index that asks to be left alone is, and what came meanwhile is read afterwards',
   async (t) => {
-    const world = small(1);
+    const world = smallWorld(1);
     const pypi = await FakePypi.start(world);
     t.teardown(() => pypi.close());
     const { db, said } = await follow(t, pypi);
     await until(async () => (await db.query('select from feed where compared is not null')).length === 1);
     const before = pypi.requests.length;
-    pypi.next('leaveAlone');
+    pypi.injectNext('leaveAlone');
     release(world, 'p1', '1.0');
     await until(
       async () => (await db.query('select from versions where sdist_url is not null')).length === 2,
@@ -453,33 +456,33 @@ void t.test(
 );
 
 void t.test('where there is no changelog, though one was looked for, the root is followed', async (t) => {
-  const world = small(3);
+  const world = smallWorld(3);
   const pypi = await FakePypi.start(world, { pypi: false });
   t.teardown(() => pypi.close());
   const { db, said } = await follow(t, pypi, { settings: { json: null } });
-  await until(async () => (await offered(db)) === 'p0 1.0, p1 1.0, p2 1.0');
+  await until(async () => (await offeredVersions(db)) === 'p0 1.0, p1 1.0, p2 1.0');
   t.equal(said.filter((line) => line.includes('there is no changelog')).length, 1, 'and it is said, once');
   release(world, 'p1', '1.1');
-  await until(async () => (await offered(db)) === 'p0 1.0, p1 1.0, p1 1.1, p2 1.0');
+  await until(async () => (await offeredVersions(db)) === 'p0 1.0, p1 1.0, p1 1.1, p2 1.0');
 });
 
 void t.test('many packages that go at once wait for a word', async (t) => {
-  const world = small(15);
+  const world = smallWorld(15);
   const pypi = await FakePypi.start(world, { pypi: false });
   t.teardown(() => pypi.close());
   const { db, said } = await follow(t, pypi, { settings: { changelog: undefined, json: null } });
-  await until(async () => (await offered(db)).split(', ').length === 15);
+  await until(async () => (await offeredVersions(db)).split(', ').length === 15);
   for (let n = 0; n < 12; n += 1) world.removeProject(`p${String(n)}`);
   await until(() => said.some((line) => line.includes('piw feed --accept 12')));
-  t.equal((await offered(db)).split(', ').length, 15, 'nothing goes before');
+  t.equal((await offeredVersions(db)).split(', ').length, 15, 'nothing goes before');
   await acceptRemoval(db, 12);
-  await until(async () => (await offered(db)).split(', ').length === 3);
+  await until(async () => (await offeredVersions(db)).split(', ').length === 3);
 });
 
 /** More of them by hand: PIW_TEST_SEEDS=8 npm test -- actors/cloud-gazer. */
 const SEEDS = Array.from({ length: Number(process.env['PIW_TEST_SEEDS'] ?? 1) }, (_, i) => i + 2);
 
-const TROUBLE: Readonly<Record<string, FakePypiOptions>> = {
+const MISBEHAVIOURS: Readonly<Record<string, FakePypiOptions>> = {
   'disorder, duplicates, gaps and late events': {
     misbehaviour: { disorder: 300, duplicates: 0.2, gaps: 0.1, late: 0.05 },
   },
@@ -495,8 +498,8 @@ const TROUBLE: Readonly<Record<string, FakePypiOptions>> = {
   },
 };
 
-for (const [what, options] of Object.entries(TROUBLE)) {
-  void t.test(`after ${what} the database is what an ideal reader would have`, async (t) => {
+for (const [description, options] of Object.entries(MISBEHAVIOURS)) {
+  void t.test(`after ${description} the database is what an ideal reader would have`, async (t) => {
     for (const seed of SEEDS) await replay(t, seed, options);
   });
 }

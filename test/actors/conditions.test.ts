@@ -5,7 +5,7 @@ import t from 'tap';
 import { Conditions } from '../../src/actor/conditions.js';
 import { createLog } from '../../src/log.js';
 import { testBus, until } from '../helpers/bus.js';
-import { piwWith, runTask, runTasks } from '../helpers/command.js';
+import { piwRunner, runTask, runTasks } from '../helpers/command.js';
 import { testDatabase } from '../helpers/database.js';
 import { fastClock } from '../helpers/feed-process.js';
 
@@ -15,15 +15,15 @@ void t.test('what is wrong is shown by monitor, site and JSON, also while no Ora
   const output = await mkdtemp(join(tmpdir(), 'piw-wrong-'));
   const { dsn } = await testDatabase(t);
   const clock = fastClock(5);
-  const given = { dsn, 'output-path': output, 'dev-mode': true };
-  const own = runTasks(t, ['the-scribe', 'the-secretary', 'file-juggler'], given, { clock });
-  const oracle = runTask(t, 'the-oracle', own, { clock });
+  const config = { dsn, 'output-path': output, 'dev-mode': true };
+  const settings = runTasks(t, ['the-scribe', 'the-secretary', 'file-juggler'], config, { clock });
+  const oracle = runTask(t, 'the-oracle', settings, { clock });
   const said: string[] = [];
-  const brother = runTask(t, 'big-brother', own, { said, clock });
+  const brother = runTask(t, 'big-brother', settings, { logLines: said, clock });
   const read = (path: string) => readFile(join(output, path), 'utf8').catch(() => '');
   await until(async () => (await read('statistics.json')).includes('"conditions":['), 40_000);
   await oracle.stop();
-  const bus = await testBus(t, own.prefix);
+  const bus = await testBus(t, settings.prefix);
   const conditions = new Conditions(
     bus,
     createLog('test', 'error', () => undefined),
@@ -36,7 +36,7 @@ void t.test('what is wrong is shown by monitor, site and JSON, also while no Ora
   conditions.raise('slave-set-aside', '12', 'fails what others build');
   const shown = async (path: string) => (await read(path)).includes('fails what others build');
   await until(async () => (await shown('farm.html')) && (await shown('statistics.json')), 60_000);
-  const piw = piwWith(own);
+  const piw = piwRunner(settings);
   t.match(await piw('monitor'), {
     code: 0,
     out: /^! slave-set-aside 12, for \d+ s: fails what others build$/m,

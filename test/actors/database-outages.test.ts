@@ -1,5 +1,5 @@
 import t, { type Test } from 'tap';
-import { newVersions } from '../../src/database/versions.js';
+import { addReleases } from '../../src/database/versions.js';
 import { Database } from '../../src/database/pool.js';
 import { ConditionBoard } from '../../src/actor/conditions.js';
 import { systemClock } from '../../src/actor/clock.js';
@@ -7,7 +7,7 @@ import { conditionReports } from '../../src/protocols/conditions.js';
 import type { Bus } from '../../src/bus/bus.js';
 import { until } from '../helpers/bus.js';
 import { adminDsn } from '../helpers/database.js';
-import { MASTER_TASKS, makes, testMaster, testSlave } from '../helpers/master.js';
+import { MASTER_TASKS, succeedingBuild, testMaster, testSlave } from '../helpers/master.js';
 import { someRelease } from '../helpers/rows.js';
 import { runTask } from '../helpers/command.js';
 
@@ -26,7 +26,7 @@ const OUTAGES: readonly (readonly [name: string, condition: string, begin: strin
 ];
 
 /** The conditions that anybody reports. */
-function board(t: Test, bus: Bus): ConditionBoard {
+function collectConditions(t: Test, bus: Bus): ConditionBoard {
   const conditions = new ConditionBoard(systemClock);
   const subscription = bus.subscribe(bus.subject('conditions', 'REPORT'));
   void (async () => {
@@ -43,7 +43,7 @@ for (const [name, condition, begin, end] of OUTAGES) {
   void t.test(`a database that is ${name} costs time, and nothing else`, async (t) => {
     const versions = Array.from({ length: 3 }, (_, i) => `1.${String(i)}`);
     const role = `r${String(process.pid)}${String(OUTAGES.findIndex(([one]) => one === name))}`;
-    const { db, bus, settings, prefix, said } = await testMaster(t, { versions, tasks: [] });
+    const { db, bus, settings, prefix, logLines } = await testMaster(t, { versions, tasks: [] });
     const admin = await Database.open(adminDsn(), 'outage');
     // Superusers are let in whatever the limit.
     const url = new URL(String(settings.dsn));
@@ -57,38 +57,38 @@ for (const [name, condition, begin, end] of OUTAGES) {
       await admin.close();
     });
     [url.username, url.password] = [role, 'x'];
-    const tasks = MASTER_TASKS.map((task) => runTask(t, task, { ...settings, dsn: url.href }, { said }));
+    const tasks = MASTER_TASKS.map((task) => runTask(t, task, { ...settings, dsn: url.href }, { logLines }));
     t.equal(tasks.length, MASTER_TASKS.length);
-    const conditions = board(t, bus);
-    const slave = await testSlave(t, prefix, makes);
+    const conditions = collectConditions(t, bus);
+    const slave = await testSlave(t, prefix, succeedingBuild);
     const builds = async () => await db.query<{ status: boolean }>('select status from builds');
     await until(async () => (await builds()).length === 3);
-    const others = `select pg_terminate_backend(pid) from pg_stat_activity where datname = '${database}' and usename = '${role}'`;
+    const terminateOthers = `select pg_terminate_backend(pid) from pg_stat_activity where datname = '${database}' and usename = '${role}'`;
     await admin.query(`alter database ${database} ${begin}`);
-    await admin.query(others);
+    await admin.query(terminateOthers);
     await until(() => conditions.list().some(({ kind }) => kind === condition));
     // A task that is started meanwhile waits, too.
-    const late = runTask(t, 'the-oracle', { ...settings, dsn: url.href }, { said });
+    const lateOracle = runTask(t, 'the-oracle', { ...settings, dsn: url.href }, { logLines });
     // The connections that the test has already are not concerned.
-    await newVersions(
+    await addReleases(
       db,
       'demo',
       'feed',
       ['2.0', '2.1', '2.2'].map((version) => someRelease(version)),
     );
     await admin.query(`alter database ${database} ${end}`);
-    await admin.query(others);
-    const returned = performance.now();
+    await admin.query(terminateOthers);
+    const reopenedAt = performance.now();
     await until(async () => (await builds()).length === 6, 30_000);
-    t.ok(performance.now() - returned < 15_000, 'work goes on within 15 seconds');
+    t.ok(performance.now() - reopenedAt < 15_000, 'work goes on within 15 seconds');
     t.same(
       (await builds()).filter(({ status }) => !status),
       [],
       'nothing is recorded against a package',
     );
     await until(() => !conditions.list().some(({ kind }) => kind === condition));
-    t.match(said.join('\n'), new RegExp(`condition began kind=${condition} `));
-    await late.stop();
+    t.match(logLines.join('\n'), new RegExp(`condition began kind=${condition} `));
+    await lateOracle.stop();
     slave.stop();
     await slave.ended;
   });
@@ -96,7 +96,7 @@ for (const [name, condition, begin, end] of OUTAGES) {
 
 void t.test('a result that the database refuses fails alone, and is recorded with the reason', async (t) => {
   const { db, prefix } = await testMaster(t, { versions: ['1.0'] });
-  const slaves = await Promise.all(['a', 'b', 'c'].map(() => testSlave(t, prefix, makes)));
+  const slaves = await Promise.all(['a', 'b', 'c'].map(() => testSlave(t, prefix, succeedingBuild)));
   const builds = async () =>
     await db.query<{ version: string; status: boolean; reason: string | null }>(
       'select version, status, reason from builds join versions using (version_id) order by version',
@@ -104,7 +104,7 @@ void t.test('a result that the database refuses fails alone, and is recorded wit
   await until(async () => (await builds()).length === 1);
   // A file of that name was lost from the disk.
   await db.query(`update files set filename = 'demo-2.0-py3-none-any.whl'`);
-  await newVersions(
+  await addReleases(
     db,
     'demo',
     'feed',

@@ -3,33 +3,33 @@ import { mkdtempSync, readFileSync, readdirSync, rmSync, truncateSync, writeFile
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { partOf } from '../../actors/cast.js';
-import { Client } from '../../src/actor/client.js';
+import { actorSpecOf } from '../../actors/cast.js';
+import { ProtocolClient } from '../../src/actor/client.js';
 import { systemClock } from '../../src/actor/clock.js';
 import { runActor } from '../../src/actor/run.js';
-import { readerOf, sendFile, type Sending } from '../../src/actor/send-file.js';
+import { fileReader, sendFile, type SendFileOptions } from '../../src/actor/send-file.js';
 import type { Bus } from '../../src/bus/bus.js';
-import { loadSettings, type Given } from '../../src/config.js';
+import { loadSettings, type RawSettings } from '../../src/config.js';
 import { createLog } from '../../src/log.js';
-import { PIECE, bucketOf, fileSystem, transfer } from '../../src/protocols/file-juggler.js';
+import { SEGMENT_BYTES, userBucketName, fileSystem, transfer } from '../../src/protocols/file-juggler.js';
 import { fileToMessage, type FileState } from '../../src/states/file-state.js';
-import { natsAddress, ownPrefix, testBus, until } from '../helpers/bus.js';
-import { announce, makeWheel, sha256 } from '../helpers/wheel.js';
+import { natsAddress, uniquePrefix, testBus, until } from '../helpers/bus.js';
+import { fileStateOf, makeWheel, sha256 } from '../helpers/wheel.js';
 
 t.setTimeout(120_000);
 
 const USER = 'pi';
 
 /** File Jugglers of one output path; the first of those that are at work can be ended. */
-async function stage(t: Test, jugglers = 1, given: Given = {}) {
-  const prefix = ownPrefix();
+async function stage(t: Test, jugglers = 1, given: RawSettings = {}) {
+  const prefix = uniquePrefix();
   const output = join(mkdtempSync(join(tmpdir(), 'piw-juggler-')), 'www');
   const said: string[] = [];
-  const own = { nats: natsAddress(), prefix, 'output-path': output };
-  const settings = loadSettings({ ...own, ...given }, '/dev/null');
+  const baseSettings = { nats: natsAddress(), prefix, 'output-path': output };
+  const settings = loadSettings({ ...baseSettings, ...given }, '/dev/null');
   const start = (): (() => Promise<void>) => {
     const controller = new AbortController();
-    const running = runActor(partOf('file-juggler'), settings, {
+    const running = runActor(actorSpecOf('file-juggler'), settings, {
       bus: { address: natsAddress(), name: 'file-juggler', prefix },
       log: createLog('file-juggler', 'info', (line) => said.push(line)),
       signal: controller.signal,
@@ -43,35 +43,50 @@ async function stage(t: Test, jugglers = 1, given: Given = {}) {
   };
   const stops = Array.from({ length: jugglers }, start);
   const bus = await testBus(t, prefix);
-  const files = new Client(bus, fileSystem, undefined, { timeoutMs: 10_000, patienceMs: 20_000 });
+  const files = new ProtocolClient(bus, fileSystem, undefined, { timeoutMs: 10_000, patienceMs: 20_000 });
   await until(() => said.filter((line) => line.includes('at work')).length === jugglers);
   const folder = mkdtempSync(join(tmpdir(), 'piw-juggler-built-'));
   const wheel = async (bytes: number, name = 'demo') => {
     const path = await makeWheel(folder, { name, files: { 'data.bin': randomBytes(bytes) } });
-    return { path, file: await announce(path) };
+    return { path, file: await fileStateOf(path) };
   };
   const expect = async (id: string, file: FileState): Promise<void> => {
-    const its = { transfer_id: id, sender: USER, file_state: fileToMessage(file) };
-    called.set(id, (await files.ask('EXPECT', its)).transfer_id);
+    const message = { transfer_id: id, sender: USER, file_state: fileToMessage(file) };
+    transferIds.set(id, (await files.request('EXPECT', message)).transfer_id);
   };
   const verify = (id: string, name = 'demo', rebuilt = false) =>
-    files.ask('VERIFY', { transfer_id: called.get(id) ?? id, package: name, rebuilt, past: [] });
+    files.request('VERIFY', { transfer_id: transferIds.get(id) ?? id, package: name, rebuilt, past: [] });
   const published = (file: FileState) => join(output, 'simple', file.package_tag, file.filename);
   return { prefix, output, said, start, stops, bus, files, wheel, expect, verify, published };
 }
 
 /** What transfers are to be called, since they are expected. */
-const called = new Map<string, string>();
+const transferIds = new Map<string, string>();
 
-function sending(bus: Bus, id: string, file: FileState, path: string, more: Partial<Sending> = {}): Sending {
+function sending(
+  bus: Bus,
+  id: string,
+  file: FileState,
+  path: string,
+  overrides: Partial<SendFileOptions> = {},
+): SendFileOptions {
   const session = randomBytes(4).toString('hex');
-  const transferId = called.get(id) ?? id;
-  return { bus, clock: systemClock, user: USER, session, transferId, file, read: readerOf(path), ...more };
+  const transferId = transferIds.get(id) ?? id;
+  return {
+    bus,
+    clock: systemClock,
+    user: USER,
+    session,
+    transferId,
+    file,
+    read: fileReader(path),
+    ...overrides,
+  };
 }
 
 void t.test('a file is sent, verified and published, and nothing is left of it', async (t) => {
   const { output, bus, wheel, expect, verify, published, prefix } = await stage(t);
-  for (const bytes of [10, 100_000, 3 * PIECE + 5]) {
+  for (const bytes of [10, 100_000, 3 * SEGMENT_BYTES + 5]) {
     const { path, file } = await wheel(bytes, `demo${String(bytes)}`);
     const id = `t-${String(bytes)}`;
     await expect(id, file);
@@ -83,48 +98,54 @@ void t.test('a file is sent, verified and published, and nothing is left of it',
     t.equal(sha256(readFileSync(published(file))), file.filehash);
   }
   t.same(readdirSync(join(output, '.transfers')), []);
-  const bucket = bucketOf(prefix, USER);
-  await until(async () => ((await bus.objects.list(bucket)).get(bucket) ?? []).length === 0);
+  const bucket = userBucketName(prefix, USER);
+  await until(async () => ((await bus.objects.listBuckets(bucket)).get(bucket) ?? []).length === 0);
 });
 
 void t.test('after a break of the sender only what is missing is sent', async (t) => {
   const { bus, wheel, expect, verify, prefix } = await stage(t);
-  const { path, file } = await wheel(8 * PIECE);
+  const { path, file } = await wheel(8 * SEGMENT_BYTES);
   await expect('x', file);
   const broken = new AbortController();
   const first = await testBus(t, prefix);
   let sent = 0;
   const onSent = (bytes: number) => {
     sent += bytes;
-    if (sent >= 4 * PIECE) broken.abort();
+    if (sent >= 4 * SEGMENT_BYTES) broken.abort();
   };
   await t.rejects(sendFile(sending(first, 'x', file, path, { signal: broken.signal, onSent })));
   await first.drain();
-  let again = 0;
-  await sendFile(sending(bus, 'x', file, path, { onSent: (bytes) => (again += bytes) }));
-  t.ok(again >= file.filesize - sent && again < file.filesize, `${String(sent)} and ${String(again)} bytes`);
-  t.equal(sent + again, file.filesize, 'what was stored before the break is not sent again');
+  let resent = 0;
+  await sendFile(sending(bus, 'x', file, path, { onSent: (bytes) => (resent += bytes) }));
+  t.ok(
+    resent >= file.filesize - sent && resent < file.filesize,
+    `${String(sent)} and ${String(resent)} bytes`,
+  );
+  t.equal(sent + resent, file.filesize, 'what was stored before the break is not sent again');
   t.match(await verify('x'), { verb: 'VERIFIED' });
 });
 
 void t.test('what was stored while no juggler listened is read from NATS', async (t) => {
   const { stops, start, said, bus, wheel, expect, verify, prefix } = await stage(t);
-  const { path, file } = await wheel(2 * PIECE);
+  const { path, file } = await wheel(2 * SEGMENT_BYTES);
   await expect('x', file);
-  const juggler = new Client(bus, transfer, ['slave', USER, 's', transfer.name], { timeoutMs: 10_000 });
-  t.match(await juggler.ask('HELLO', { transfer_id: 'x' }), {
+  const juggler = new ProtocolClient(bus, transfer, ['slave', USER, 's', transfer.name], {
+    timeoutMs: 10_000,
+  });
+  t.match(await juggler.request('HELLO', { transfer_id: 'x' }), {
     verb: 'FETCH',
     offset: 0,
     length: file.filesize,
   });
   await stops[0]?.();
-  const writer = bus.objects.writer(bucketOf(prefix, USER), 'x.a', 0);
+  const writer = bus.objects.writer(userBucketName(prefix, USER), 'x.a', 0);
   const bytes = readFileSync(path);
-  for (let at = 0; at < PIECE; at += PIECE / 4) await writer.write(bytes.subarray(at, at + PIECE / 4));
+  for (let at = 0; at < SEGMENT_BYTES; at += SEGMENT_BYTES / 4)
+    await writer.write(bytes.subarray(at, at + SEGMENT_BYTES / 4));
   start();
   await until(() => said.filter((line) => line.includes('at work')).length === 2);
   // It could not have passed anybody by, and the new one can't know of anything but its notes and NATS.
-  t.match(await juggler.ask('HELLO', { transfer_id: 'x' }), { verb: 'FETCH', offset: PIECE });
+  t.match(await juggler.request('HELLO', { transfer_id: 'x' }), { verb: 'FETCH', offset: SEGMENT_BYTES });
   await sendFile(sending(bus, 'x', file, path));
   t.match(await verify('x'), { verb: 'VERIFIED' });
 });
@@ -134,7 +155,7 @@ void t.test('several jugglers share the work, and one whose turn it is not hands
   const jobs = await Promise.all(
     Array.from({ length: 12 }, async (_, n) => ({
       id: `x-${String(n)}`,
-      ...(await wheel(n % 2 === 0 ? 50_000 : 2 * PIECE, `demo${String(n)}`)),
+      ...(await wheel(n % 2 === 0 ? 50_000 : 2 * SEGMENT_BYTES, `demo${String(n)}`)),
     })),
   );
   await Promise.all(
@@ -145,7 +166,7 @@ void t.test('several jugglers share the work, and one whose turn it is not hands
       t.equal(sha256(readFileSync(published(file))), file.filehash);
     }),
   );
-  const { path, file } = await wheel(4 * PIECE, 'last');
+  const { path, file } = await wheel(4 * SEGMENT_BYTES, 'last');
   await expect('last', file);
   await sendFile(sending(bus, 'last', file, path));
   await Promise.all(stops.slice(0, 2).map((stop) => stop()));
@@ -155,9 +176,9 @@ void t.test('several jugglers share the work, and one whose turn it is not hands
 
 void t.test('two senders with one name at the same time do not mix', async (t) => {
   const { bus, wheel, expect, verify, published } = await stage(t, 2);
-  const one = await wheel(4 * PIECE);
+  const one = await wheel(4 * SEGMENT_BYTES);
   const bytes = readFileSync(one.path);
-  const two = await wheel(4 * PIECE);
+  const two = await wheel(4 * SEGMENT_BYTES);
   const first = join(mkdtempSync(join(tmpdir(), 'piw-juggler-')), one.file.filename);
   writeFileSync(first, bytes);
   await Promise.all([expect('a', one.file), expect('b', two.file)]);
@@ -178,12 +199,12 @@ void t.test('a wheel that was built again gets a build tag, where the jugglers a
     await expect(id, file);
     await sendFile(sending(bus, id, file, path));
   };
-  for (const bytes of [10, 2 * PIECE]) await deliver(`first-${String(bytes)}`, await wheel(bytes));
+  for (const bytes of [10, 2 * SEGMENT_BYTES]) await deliver(`first-${String(bytes)}`, await wheel(bytes));
   t.match(await verify('first-10'), { verb: 'VERIFIED', filename: 'demo-1.0-py3-none-any.whl' });
-  const taken = await verify(`first-${String(2 * PIECE)}`);
+  const taken = await verify(`first-${String(2 * SEGMENT_BYTES)}`);
   t.match(taken, { verb: 'TAKEN', reason: /published already/ }, 'not unless it is said');
   t.same(names(), ['demo-1.0-py3-none-any.whl']);
-  for (const [n, bytes] of [10, 2 * PIECE].entries()) {
+  for (const [n, bytes] of [10, 2 * SEGMENT_BYTES].entries()) {
     const again = { verb: 'VERIFIED', filename: `demo-1.0-${String(n + 1)}-py3-none-any.whl` };
     const one = await wheel(bytes);
     await deliver(`again-${String(n)}`, one);
@@ -194,7 +215,7 @@ void t.test('a wheel that was built again gets a build tag, where the jugglers a
     t.ok(said.some((line) => line.includes(`published demo/${again.filename}`)));
   }
   // The one who has a transfer is asked by the other; when that one is gone, it is taken over.
-  const last = await wheel(2 * PIECE);
+  const last = await wheel(2 * SEGMENT_BYTES);
   await deliver('last', last);
   await stops[0]?.();
   t.match(await verify('last', 'demo', true), { verb: 'VERIFIED', filename: 'demo-1.0-3-py3-none-any.whl' });
@@ -205,7 +226,7 @@ void t.test(
   'a file that changes while it is sent is noticed, and published when it is right again',
   async (t) => {
     const { bus, wheel, expect, verify } = await stage(t);
-    const { path, file } = await wheel(4 * PIECE);
+    const { path, file } = await wheel(4 * SEGMENT_BYTES);
     const right = readFileSync(path);
     await expect('x', file);
     const wrong = Buffer.from(right);
@@ -215,7 +236,7 @@ void t.test(
     t.match(await verify('x'), { verb: 'AGAIN' }, 'other bytes');
     const changed = { code: 'PIW_FILE_CHANGED' };
     await t.rejects(
-      sendFile(sending(bus, 'x', file, path, { doubtful: true })),
+      sendFile(sending(bus, 'x', file, path, { verifyDigest: true })),
       changed,
       'and its sender sees why',
     );
@@ -228,10 +249,10 @@ void t.test(
 
 void t.test('a file that becomes shorter while it is sent, or goes, is noticed', async (t) => {
   const { bus, wheel, expect, verify } = await stage(t);
-  const { path, file } = await wheel(4 * PIECE);
+  const { path, file } = await wheel(4 * SEGMENT_BYTES);
   const changed = { code: 'PIW_FILE_CHANGED' };
   await expect('x', file);
-  truncateSync(path, PIECE + 10);
+  truncateSync(path, SEGMENT_BYTES + 10);
   await t.rejects(sendFile(sending(bus, 'x', file, path)), changed);
   rmSync(path);
   await t.rejects(sendFile(sending(bus, 'x', file, path)), changed);
@@ -252,16 +273,16 @@ void t.test('files of no byte and of one have a defined end', async (t) => {
 });
 
 void t.test('chunks that belong to no transfer are removed at the start', async (t) => {
-  const prefix = ownPrefix();
+  const prefix = uniquePrefix();
   const bus = await testBus(t, prefix);
-  const bucket = bucketOf(prefix, USER);
+  const bucket = userBucketName(prefix, USER);
   await bus.objects.ensure({ name: bucket, maxAgeMs: 60_000, maxBytes: 1e9 });
   await bus.objects.write(bucket, 'gone.a', [randomBytes(100)]);
   await bus.objects.write(bucket, 'claim.b', [randomBytes(100)]);
   const output = join(mkdtempSync(join(tmpdir(), 'piw-juggler-')), 'www');
   const settings = loadSettings({ nats: natsAddress(), prefix, 'output-path': output }, '/dev/null');
   const controller = new AbortController();
-  const running = runActor(partOf('file-juggler'), settings, {
+  const running = runActor(actorSpecOf('file-juggler'), settings, {
     bus: { address: natsAddress(), name: 'file-juggler', prefix },
     log: createLog('file-juggler', 'error', () => undefined),
     signal: controller.signal,
@@ -270,7 +291,7 @@ void t.test('chunks that belong to no transfer are removed at the start', async 
     controller.abort();
     return running;
   });
-  const left = async () => (await bus.objects.list(bucket)).get(bucket) ?? [];
-  await until(async () => !(await left()).includes('gone.a'));
-  t.same(await left(), ['claim.b'], 'but not what waits for a message');
+  const remaining = async () => (await bus.objects.listBuckets(bucket)).get(bucket) ?? [];
+  await until(async () => !(await remaining()).includes('gone.a'));
+  t.same(await remaining(), ['claim.b'], 'but not what waits for a message');
 });

@@ -3,19 +3,19 @@ import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import t from 'tap';
-import { Client } from '../../src/actor/client.js';
+import { ProtocolClient } from '../../src/actor/client.js';
 import { secretary as protocol } from '../../src/protocols/web.js';
 import { NO_DETAILS } from '../../src/states/build-details.js';
 import { until } from '../helpers/bus.js';
-import { testMaster, testSlave, type Pip } from '../helpers/master.js';
-import { Session } from '../helpers/session.js';
-import { fill, onSmallDisk } from '../helpers/small-disk.js';
-import { announce, makeWheel } from '../helpers/wheel.js';
+import { testMaster, testSlave, type BuildStub } from '../helpers/master.js';
+import { ScriptedSession } from '../helpers/session.js';
+import { fillDisk, onSmallDisk } from '../helpers/small-disk.js';
+import { fileStateOf, makeWheel } from '../helpers/wheel.js';
 
 t.setTimeout(240_000);
 
 /** More often than any number of attempts that once stood for a fault of the slave's. */
-const ASKED = 8;
+const ATTEMPTS = 8;
 const BUILDS = 'select status, failure_class from builds order by build_id';
 
 async function tests(disk: string): Promise<void> {
@@ -24,20 +24,20 @@ async function tests(disk: string): Promise<void> {
     ['large', 600_000],
   ] as const) {
     await t.test(`a ${kind} file that has arrived stays until the full disk has room for it`, async (t) => {
-      const { bus, db, folder, said, slaves } = await testMaster(t, { disk });
+      const { bus, db, folder, logLines, slaves } = await testMaster(t, { disk });
       const built = mkdtempSync(join(tmpdir(), 'piw-built-'));
       const path = await makeWheel(built, { files: { 'data.bin': randomBytes(bytes) } });
-      const slave = new Session(bus, 'one', path);
-      for (const verb of ['HELLO', 'IDLE', 'BUILT'] as const) await slave.say(verb);
+      const slave = new ScriptedSession(bus, 'one', path);
+      for (const verb of ['HELLO', 'IDLE', 'BUILT'] as const) await slave.request(verb);
       await slave.send();
-      const makeRoom = fill(disk);
+      const makeRoom = fillDisk(disk);
       t.teardown(makeRoom);
-      for (let asked = 0; asked < ASKED; asked += 1) t.equal(await slave.say('SENT'), 'WAIT');
+      for (let asked = 0; asked < ATTEMPTS; asked += 1) t.equal(await slave.request('SENT'), 'WAIT');
       t.same(await db.query(BUILDS), [], 'nothing is recorded');
       t.match((await slaves())[0], { state: 'sending', note: /^the disk that holds .* is full$/ });
-      t.equal(said.filter((line) => line.includes('waits with its files')).length, 1, 'it is told once');
+      t.equal(logLines.filter((line) => line.includes('waits with its files')).length, 1, 'it is told once');
       makeRoom();
-      t.equal(await slave.say('SENT'), 'DONE', 'and it is not sent again');
+      t.equal(await slave.request('SENT'), 'DONE', 'and it is not sent again');
       t.same(await db.query(BUILDS), [{ status: true, failure_class: null }]);
       t.same(readFileSync(join(folder, basename(path))), readFileSync(path));
       t.same(readdirSync(join(folder, '..', '..', '.transfers')), []);
@@ -52,51 +52,53 @@ async function tests(disk: string): Promise<void> {
     'a slave whose file finds the disk full waits, and hands it in within 15 s of room',
     async (t) => {
       const { db, prefix, folder } = await testMaster(t, { disk });
-      const makeRoom = fill(disk);
+      const makeRoom = fillDisk(disk);
       t.teardown(makeRoom);
-      const pip: Pip = async (_, workDir) => {
+      const pip: BuildStub = async (_, workDir) => {
         const path = await makeWheel(workDir, { files: { 'data.bin': randomBytes(600_000) } });
-        const files = [{ ...(await announce(path)), path }];
+        const files = [{ ...(await fileStateOf(path)), path }];
         return { status: true, failureClass: null, durationS: 1, output: 'log', details: NO_DETAILS, files };
       };
       const slave = await testSlave(t, prefix, pip);
-      await until(() => slave.said.some((line) => /the disk that holds .* is full/.test(line)));
+      await until(() => slave.logLines.some((line) => /the disk that holds .* is full/.test(line)));
       t.same(await db.query(BUILDS), []);
       makeRoom();
       const began = performance.now();
       await until(async () => (await db.query(BUILDS)).length > 0, 30_000);
       t.ok(performance.now() - began < 15_000);
       t.same(await db.query(BUILDS), [{ status: true, failure_class: null }]);
-      t.equal(slave.built.length, 1, 'it was built once');
+      t.equal(slave.builtVersions.length, 1, 'it was built once');
       t.ok(readdirSync(folder).some((name) => name.endsWith('.whl')));
     },
   );
 
   await t.test('pages that find the disk full stay due; it is told once, and ends by itself', async (t) => {
-    const { db, bus, output, said } = await testMaster(t, { disk });
-    const secretary = new Client(bus, protocol, undefined, { timeoutMs: 5000, patienceMs: 20_000 });
+    const { db, bus, output, logLines } = await testMaster(t, { disk });
+    const secretary = new ProtocolClient(bus, protocol, undefined, { timeoutMs: 5000, patienceMs: 20_000 });
     await until(() => existsSync(join(output, 'packages.html')));
     rmSync(join(output, 'project', 'demo'), { recursive: true, force: true });
-    const makeRoom = fill(disk);
+    const makeRoom = fillDisk(disk);
     t.teardown(makeRoom);
-    for (const build of [1, 2, 3, 4]) await secretary.ask('LOG', { build_id: build });
-    await secretary.ask('PROJECT', { package: 'demo' });
-    const told = (text: string) => said.filter((line) => line.includes(text)).length;
-    await until(() => told('pages wait: the disk that holds') > 0);
+    for (const build of [1, 2, 3, 4]) await secretary.request('LOG', { build_id: build });
+    await secretary.request('PROJECT', { package: 'demo' });
+    const countLines = (text: string) => logLines.filter((line) => line.includes(text)).length;
+    await until(() => countLines('pages wait: the disk that holds') > 0);
     // Long enough for several further attempts.
-    const attempts = performance.now() + 8000;
-    await until(() => performance.now() > attempts);
-    t.equal(told('pages wait: the disk that holds'), 1);
-    t.equal(told('condition began kind=disk-full'), 1);
-    t.equal(told('is not written yet'), 0);
+    const deadline = performance.now() + 8000;
+    await until(() => performance.now() > deadline);
+    t.equal(countLines('pages wait: the disk that holds'), 1);
+    t.equal(countLines('condition began kind=disk-full'), 1);
+    t.equal(countLines('is not written yet'), 0);
     t.ok((await db.query('select 1 from pages_backlog')).length > 0, 'they are in the backlog');
     makeRoom();
     const began = performance.now();
     await until(() => existsSync(join(output, 'project', 'demo', 'index.html')), 30_000);
     t.ok(performance.now() - began < 15_000);
-    await until(() => told('condition ended kind=disk-full') > 0 && told('pages are written again') > 0);
-    t.equal(told('condition ended kind=disk-full'), 1);
-    t.equal(told('pages are written again'), 1);
+    await until(
+      () => countLines('condition ended kind=disk-full') > 0 && countLines('pages are written again') > 0,
+    );
+    t.equal(countLines('condition ended kind=disk-full'), 1);
+    t.equal(countLines('pages are written again'), 1);
     await until(async () => (await db.query("select 1 from pages_backlog where kind = 'LOG'")).length === 0);
   });
 }

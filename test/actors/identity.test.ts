@@ -4,24 +4,24 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { Actor } from '../../src/actor/actor.js';
 import { systemClock } from '../../src/actor/clock.js';
-import { Client } from '../../src/actor/client.js';
+import { ProtocolClient } from '../../src/actor/client.js';
 import { OWN_VERSION } from '../../src/actor/identity.js';
 import { createLog } from '../../src/log.js';
 import { farmIdentity } from '../../src/protocols/farm.js';
 import { oracle } from '../../src/protocols/oracle.js';
 import type { Bus } from '../../src/bus/bus.js';
-import { farmNats } from '../helpers/nats.js';
-import { natsAddress, ownPrefix, testBus, until } from '../helpers/bus.js';
-import { piwWith, runTask } from '../helpers/command.js';
+import { startFarmNats } from '../helpers/nats.js';
+import { natsAddress, uniquePrefix, testBus, until } from '../helpers/bus.js';
+import { piwRunner, runTask } from '../helpers/command.js';
 import { testDatabase } from '../helpers/database.js';
 import { testMaster } from '../helpers/master.js';
-import { Session } from '../helpers/session.js';
+import { ScriptedSession } from '../helpers/session.js';
 import { makeWheel } from '../helpers/wheel.js';
-import { PROTOCOL } from '../../src/version.js';
+import { PROTOCOL_VERSION } from '../../src/version.js';
 
 t.setTimeout(120_000);
 
-const MASTER = ['master', '--allow-root', '--allow-superuser'] as const;
+const MASTER_COMMAND = ['master', '--allow-root', '--allow-superuser'] as const;
 
 /** An output path for masters, which are refused after they have found that they can write to it. */
 const someFolder = (): Promise<string> => mkdtemp(join(tmpdir(), 'piw-identity-'));
@@ -30,17 +30,20 @@ async function oracleOf(t: Test, dsn: string, nats: string, prefix: string) {
   const own = { dsn, nats, prefix };
   const task = runTask(t, 'the-oracle', own);
   const bus = await testBus(t, prefix, { address: nats });
-  await new Client(bus, oracle, undefined, { timeoutMs: 2000, patienceMs: 20_000 }).ask('GETABIS', {});
+  await new ProtocolClient(bus, oracle, undefined, { timeoutMs: 2000, patienceMs: 20_000 }).request(
+    'GETABIS',
+    {},
+  );
   return { own, task, bus };
 }
 
 void t.test('a second database on one prefix is refused with a line that names both', async (t) => {
   const [first, second] = [await testDatabase(t), await testDatabase(t)];
-  const { own, bus } = await oracleOf(t, first.dsn, natsAddress(), ownPrefix());
+  const { own, bus } = await oracleOf(t, first.dsn, natsAddress(), uniquePrefix());
   const [a] = await first.db.query<{ id: string }>('select id::text from installation');
   const [b] = await second.db.query<{ id: string }>('select id::text from installation');
-  const piw = piwWith({ ...own, dsn: second.dsn, 'output-path': await someFolder() });
-  for (const command of [MASTER, ['actor', 'the-oracle'], ['actor', 'the-architect']]) {
+  const piw = piwRunner({ ...own, dsn: second.dsn, 'output-path': await someFolder() });
+  for (const command of [MASTER_COMMAND, ['actor', 'the-oracle'], ['actor', 'the-architect']]) {
     const { code, err } = await piw(...command);
     t.equal(code, 4, command.join(' '));
     t.match(err, `installation ${String(a?.id.slice(0, 8))}`);
@@ -51,44 +54,46 @@ void t.test('a second database on one prefix is refused with a line that names b
     [{ holder: null }],
     'it was not even begun',
   );
-  t.match(await new Client(bus, farmIdentity).ask('WHO', { version: OWN_VERSION }), { installation: a?.id });
+  t.match(await new ProtocolClient(bus, farmIdentity).request('WHO', { version: OWN_VERSION }), {
+    installation: a?.id,
+  });
 });
 
 void t.test('a second farm on one database is refused until the first has gone', async (t) => {
   const { db, dsn } = await testDatabase(t);
-  const prefix = ownPrefix();
+  const prefix = uniquePrefix();
   const { task } = await oracleOf(t, dsn, natsAddress(), prefix);
-  const other = await farmNats(t, []);
-  const piw = piwWith({ dsn, nats: other.master, prefix, 'output-path': await someFolder() });
+  const other = await startFarmNats(t, []);
+  const piw = piwRunner({ dsn, nats: other.master, prefix, 'output-path': await someFolder() });
   const before = await db.query('select holder, holder_since from installation');
-  const { code, err } = await piw(...MASTER);
+  const { code, err } = await piw(...MASTER_COMMAND);
   t.equal(code, 4);
   const [row] = await db.query<{ holder: string }>('select holder from installation');
   t.match(err, `over NATS ${String(row?.holder)}`);
   t.match(err, /\/\d+ is connected to \w+\/t\w+, from where that one doesn't answer/);
   t.same(await db.query('select holder, holder_since from installation'), before, 'the first goes on');
   await task.stop();
-  const moved = await oracleOf(t, dsn, other.master, prefix);
+  const secondFarm = await oracleOf(t, dsn, other.master, prefix);
   t.not((await db.query<{ holder: string }>('select holder from installation'))[0]?.holder, row?.holder);
-  await moved.task.stop();
+  await secondFarm.task.stop();
 });
 
 void t.test('a result that the database knows nothing of is no order to remove its file', async (t) => {
-  const { db, bus, folder, said } = await testMaster(t, { versions: ['1.0'] });
+  const { db, bus, folder, logLines } = await testMaster(t, { versions: ['1.0'] });
   const path = await makeWheel(await someFolder(), {});
-  const session = new Session(bus, 's', path);
-  await session.say('HELLO');
-  t.equal(await session.say('IDLE'), 'BUILD');
-  t.equal(await session.say('BUILT'), 'SEND');
+  const session = new ScriptedSession(bus, 's', path);
+  await session.request('HELLO');
+  t.equal(await session.request('IDLE'), 'BUILD');
+  t.equal(await session.request('BUILT'), 'SEND');
   await session.send();
   // As in the database of another farm.
   await db.query('delete from versions');
-  t.equal(await session.say('SENT'), 'DONE');
+  t.equal(await session.request('SENT'), 'DONE');
   t.same(
     (await readdir(folder)).filter((name) => name.endsWith('.whl')),
     ['demo-1.0-py3-none-any.whl'],
   );
-  t.match(said.join('\n'), /files of demo 1\.0 stay: the database does not know that version/);
+  t.match(logLines.join('\n'), /files of demo 1\.0 stay: the database does not know that version/);
 });
 
 /** A farm of another version, as far as a process that comes to it can see. */
@@ -114,36 +119,36 @@ const actorOn = (t: Test, bus: Bus): OtherVersion =>
   });
 
 void t.test('an actor of another protocol is refused with the version that is needed', async (t) => {
-  const prefix = ownPrefix();
+  const prefix = uniquePrefix();
   const bus = await testBus(t, prefix);
   const other = actorOn(t, bus);
   other.start();
   t.teardown(() => other.stop());
-  const ran = await piwWith({ nats: natsAddress(), prefix })('actor', 'the-scribe');
+  const ran = await piwRunner({ nats: natsAddress(), prefix })('actor', 'the-scribe');
   t.equal(ran.code, 6);
   t.match(ran.err, 'this farm is piw 9.9 with protocol 99');
 });
 
 void t.test('an Oracle refuses whoever comes with another protocol', async (t) => {
   const { dsn } = await testDatabase(t);
-  const { bus } = await oracleOf(t, dsn, natsAddress(), ownPrefix());
-  const client = new Client(bus, farmIdentity);
-  t.match(await client.ask('WHO', { version: '0.0.9/1' }), {
+  const { bus } = await oracleOf(t, dsn, natsAddress(), uniquePrefix());
+  const client = new ProtocolClient(bus, farmIdentity);
+  t.match(await client.request('WHO', { version: '0.0.9/1' }), {
     verb: 'BYE',
-    reason: new RegExp(`with protocol ${String(PROTOCOL)}; install the same version here`),
+    reason: new RegExp(`with protocol ${String(PROTOCOL_VERSION)}; install the same version here`),
   });
 });
 
 void t.test('an actor that waits for a master leaves when one of another protocol comes', async (t) => {
-  const prefix = ownPrefix();
-  const piw = piwWith({ nats: natsAddress(), prefix });
+  const prefix = uniquePrefix();
+  const piw = piwRunner({ nats: natsAddress(), prefix });
   const waiting = piw('actor', 'the-secretary');
   const bus = await testBus(t, prefix);
   let ended = false;
   void waiting.then(() => (ended = true));
   const identity = { installation: 'x', name: 'x', holder: 'x', host: 'x', since: 1, version: '9.9/99' };
   await until(async () => {
-    await new Client(bus, farmIdentity).publish('HERE', identity);
+    await new ProtocolClient(bus, farmIdentity).publish('HERE', identity);
     return ended;
   }, 40_000);
   const { code, err } = await waiting;

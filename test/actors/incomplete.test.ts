@@ -1,11 +1,11 @@
 import t from 'tap';
 import { NO_DETAILS } from '../../src/states/build-details.js';
-import { makes, testMaster, testSlave, type Pip } from '../helpers/master.js';
+import { succeedingBuild, testMaster, testSlave, type BuildStub } from '../helpers/master.js';
 import { until } from '../helpers/bus.js';
 
 const REMARK = 'its optional extension demo._speedups is missing: it does not compile';
-const pip: Pip = async (request, workDir) => ({
-  ...(await makes(request, workDir)),
+const pip: BuildStub = async (request, workDir) => ({
+  ...(await succeedingBuild(request, workDir)),
   details: { ...NO_DETAILS, remark: REMARK },
 });
 
@@ -14,7 +14,7 @@ for (const [incomplete, expected] of [
   ['refuse', { status: false, failure_class: 'incomplete', reason: REMARK, remark: null, files: 0 }],
 ] as const) {
   void t.test(`a wheel that lacks its compiled part: ${incomplete}`, async (t) => {
-    const master = await testMaster(t, { given: { incomplete } });
+    const master = await testMaster(t, { overrides: { incomplete } });
     await testSlave(t, master.prefix, pip);
     const rows = () =>
       master.db.query<{ status: boolean }>(

@@ -10,7 +10,7 @@ import type { FileState } from '../../src/states/file-state.js';
 import { until } from '../helpers/bus.js';
 import { runTask } from '../helpers/command.js';
 import { MASTER_TASKS, testMaster, type MasterOptions } from '../helpers/master.js';
-import { Session } from '../helpers/session.js';
+import { ScriptedSession } from '../helpers/session.js';
 import { makeWheel } from '../helpers/wheel.js';
 
 t.setTimeout(180_000);
@@ -26,13 +26,13 @@ async function stage(t: Test, options?: MasterOptions) {
   });
   let sessions = 0;
   const session = (lies?: Partial<FileState>) =>
-    new Session(master.bus, `s${String((sessions += 1))}`, path, lies);
+    new ScriptedSession(master.bus, `s${String((sessions += 1))}`, path, lies);
   /** Up to where the master asks for the wheel. */
   const built = async (lies?: Partial<FileState>) => {
     const one = session(lies);
-    await one.say('HELLO');
-    t.equal(await one.say('IDLE'), 'BUILD');
-    return { one, answer: await one.say('BUILT') };
+    await one.request('HELLO');
+    t.equal(await one.request('IDLE'), 'BUILD');
+    return { one, answer: await one.request('BUILT') };
   };
   return {
     ...{ ...master, session, built },
@@ -44,7 +44,7 @@ async function stage(t: Test, options?: MasterOptions) {
 void t.test('a malformed packet', async (t) => {
   const { bus, session } = await stage(t);
   const one = session();
-  t.equal(await one.say('HELLO'), 'HELLO');
+  t.equal(await one.request('HELLO'), 'HELLO');
   const subject = bus.subject(slaveDriver.name, 'slave', 's1', 'HELLO');
   for (const bytes of [
     '',
@@ -58,7 +58,7 @@ void t.test('a malformed packet', async (t) => {
     const answer = await bus.connection.request(subject, Buffer.from(bytes, 'latin1'), { timeout: 10_000 });
     t.match(Buffer.from(answer.data).toString('latin1'), /ERROR.*PIW_MESSAGE_INVALID/s);
   }
-  t.equal(await one.say('IDLE'), 'BUILD', 'it goes on as if nothing had been');
+  t.equal(await one.request('IDLE'), 'BUILD', 'it goes on as if nothing had been');
 });
 
 void t.test('a database error while a build is logged', async (t) => {
@@ -67,24 +67,24 @@ void t.test('a database error while a build is logged', async (t) => {
   await one.send();
   const other = await Database.open(String(settings.dsn), 'in-the-way');
   t.teardown(() => other.close());
-  let free: () => void = () => undefined;
-  let locked: () => void = () => undefined;
-  const isLocked = new Promise<void>((resolve) => (locked = resolve));
+  let unlock: () => void = () => undefined;
+  let markLocked: () => void = () => undefined;
+  const isLocked = new Promise<void>((resolve) => (markLocked = resolve));
   const locking = other.transaction(async (within) => {
     await within.query('lock table builds in access exclusive mode');
-    locked();
-    await new Promise<void>((resolve) => (free = resolve));
+    markLocked();
+    await new Promise<void>((resolve) => (unlock = resolve));
   });
   await isLocked;
-  const sent = one.say('SENT');
+  const sent = one.request('SENT');
   const waiting = `select pid from pg_stat_activity
     where datname = current_database() and wait_event_type = 'Lock' and query like '%log_builds%'`;
   await until(async () => (await db.query(waiting)).length > 0);
   await db.query(`select pg_terminate_backend(pid) from (${waiting}) w`);
   t.equal(await sent, 'PIW_DATABASE', 'the slave is told');
-  free();
+  unlock();
   await locking;
-  t.equal(await one.say('SENT'), 'DONE', 'and says it again');
+  t.equal(await one.request('SENT'), 'DONE', 'and says it again');
   t.same(await results(), [{ status: true, failure_class: null }]);
   t.same(await published(), ['demo-1.0-py3-none-any.whl']);
 });
@@ -94,12 +94,12 @@ void t.test('a zero-length file', async (t) => {
   const empty = { filesize: 0, filehash: 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855' };
   const { one, answer } = await built(empty);
   if (answer === 'SEND') {
-    t.match(await one.wanted(), { verb: 'DONE' });
-    t.equal(await one.say('SENT'), 'DONE');
+    t.match(await one.transferHello(), { verb: 'DONE' });
+    t.equal(await one.request('SENT'), 'DONE');
   } else t.equal(answer, 'DONE');
   t.same(await results(), [{ status: false, failure_class: 'wrong-wheel' }]);
   t.same(await published(), []);
-  t.equal(await session().say('HELLO'), 'HELLO');
+  t.equal(await session().request('HELLO'), 'HELLO');
 });
 
 void t.test('path traversal', async (t) => {
@@ -107,8 +107,8 @@ void t.test('path traversal', async (t) => {
     versions: ['1.0', '2.0', '3.0', '4.0', '5.0', '6.0'],
   });
   // What is beside the output path is nobody's but this test's.
-  const beside = async () => await readdir(join(output, '..'));
-  const before = await beside();
+  const listParent = async () => await readdir(join(output, '..'));
+  const before = await listParent();
   for (const filename of [
     '../demo-1.0-py3-none-any.whl',
     '..\\demo-1.0-py3-none-any.whl',
@@ -125,66 +125,66 @@ void t.test('path traversal', async (t) => {
     (await results()).filter(({ status }) => status),
     [],
   );
-  t.same(await beside(), before);
+  t.same(await listParent(), before);
 });
 
 void t.test('a wrong hash, sent again and again', async (t) => {
-  const { built, db, results, published, said } = await stage(t);
+  const { built, db, results, published, logLines } = await stage(t);
   const { one, answer } = await built({ filehash: '0'.repeat(64) });
   t.equal(answer, 'SEND');
   const answers: string[] = [];
   while (answers.at(-1) !== 'DONE' && answers.length < 20) {
     await one.send();
-    answers.push(await one.say('SENT'));
+    answers.push(await one.request('SENT'));
   }
   t.same(answers, ['SEND', 'SEND', 'SEND', 'SEND', 'DONE'], 'five times is enough');
   t.same(await results(), [], 'what is damaged on its way says nothing of the package');
   t.match(await db.query('select slave_id from queue'), [{ slave_id: null }], 'it is in the queue again');
   t.same(await published(), []);
-  t.ok(said.some((line) => line.includes('another SHA-256 than was announced')));
+  t.ok(logLines.some((line) => line.includes('another SHA-256 than was announced')));
 });
 
 void t.test('a slave that dies in the middle of a build', async (t) => {
   const { db, session, settings } = await stage(t, {
     tasks: MASTER_TASKS.filter((task) => task !== 'the-architect'),
   });
-  let ahead = 0;
+  let clockAheadMs = 0;
   runTask(t, 'the-architect', settings, {
     clock: {
       ...systemClock,
-      now: () => systemClock.now() + ahead,
-      monotonicMs: () => systemClock.monotonicMs() + ahead,
+      now: () => systemClock.now() + clockAheadMs,
+      monotonicMs: () => systemClock.monotonicMs() + clockAheadMs,
     },
   });
   const [dead, other] = [session(), session()];
-  await dead.say('HELLO');
-  t.equal(await dead.say('IDLE'), 'BUILD');
-  await other.say('HELLO');
-  t.equal(await other.say('IDLE'), 'SLEEP');
+  await dead.request('HELLO');
+  t.equal(await dead.request('IDLE'), 'BUILD');
+  await other.request('HELLO');
+  t.equal(await other.request('IDLE'), 'SLEEP');
   // Its lease has run out, and the Architect has been there long enough to know.
   await db.query(`update queue set leased_until = now() - interval '1 second'`);
-  ahead = 3_600_000;
-  await until(async () => (await other.say('IDLE')) === 'BUILD');
-  t.equal(await dead.say('BUSY'), 'DONE', 'should it come back, it has nothing to say about it');
+  clockAheadMs = 3_600_000;
+  await until(async () => (await other.request('IDLE')) === 'BUILD');
+  t.equal(await dead.request('BUSY'), 'DONE', 'should it come back, it has nothing to say about it');
 });
 
 void t.test('a master that is killed in the middle of a transfer', async (t) => {
   const { built, results, published, settings } = await stage(t, {
     tasks: MASTER_TASKS.filter((task) => !['file-juggler', 'slave-driver'].includes(task)),
   });
-  const begin = () => ['file-juggler', 'slave-driver'].map((task) => runTask(t, task, settings));
-  const first = begin();
+  const start = () => ['file-juggler', 'slave-driver'].map((task) => runTask(t, task, settings));
+  const first = start();
   const { one } = await built();
   await one.send(0, 65_536);
   await Promise.all(first.map((task) => task.stop()));
-  begin();
-  t.match(await one.wanted(), { verb: 'FETCH', offset: 65_536 }, 'only what is missing is asked for');
+  start();
+  t.match(await one.transferHello(), { verb: 'FETCH', offset: 65_536 }, 'only what is missing is asked for');
   await one.send(65_536);
-  t.equal(await one.say('SENT'), 'PIW_UNKNOWN_SLAVE');
-  t.equal(await one.say('HELLO'), 'HELLO');
-  t.equal(await one.say('SENT'), 'PIW_UNKNOWN_TRANSFER');
-  t.equal(await one.say('BUILT'), 'SEND');
-  t.equal(await one.say('SENT'), 'DONE');
+  t.equal(await one.request('SENT'), 'PIW_UNKNOWN_SLAVE');
+  t.equal(await one.request('HELLO'), 'HELLO');
+  t.equal(await one.request('SENT'), 'PIW_UNKNOWN_TRANSFER');
+  t.equal(await one.request('BUILT'), 'SEND');
+  t.equal(await one.request('SENT'), 'DONE');
   t.same(await results(), [{ status: true, failure_class: null }]);
   t.same(await published(), ['demo-1.0-py3-none-any.whl']);
 });

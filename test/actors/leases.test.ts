@@ -3,14 +3,14 @@ import { existsSync } from 'node:fs';
 import { readFile, readdir, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { Client } from '../../src/actor/client.js';
+import { ProtocolClient } from '../../src/actor/client.js';
 import type { Database } from '../../src/database/pool.js';
 import { builds } from '../../src/protocols/builds.js';
 import { orders } from '../../src/protocols/control.js';
 import { until } from '../helpers/bus.js';
-import { ABI, helloOf, testMaster, testSlave, type Pip } from '../helpers/master.js';
-import { PLATFORM, someSlave, someTarget } from '../helpers/rows.js';
-import { announce, makeWheel } from '../helpers/wheel.js';
+import { ABI, slaveHello, testMaster, testSlave, type BuildStub } from '../helpers/master.js';
+import { PLATFORM, insertSlave, insertTarget } from '../helpers/rows.js';
+import { fileStateOf, makeWheel } from '../helpers/wheel.js';
 import { NO_DETAILS } from '../../src/states/build-details.js';
 
 t.setTimeout(120_000);
@@ -29,13 +29,13 @@ async function buildOnce(
   prefix: string,
   contents: string,
   built: () => Promise<void> = () => Promise.resolve(),
-  hello = helloOf(),
+  hello = slaveHello(),
 ): Promise<string> {
   let path = '';
-  const pip: Pip = async (_, workDir) => {
+  const pip: BuildStub = async (_, workDir) => {
     path = await makeWheel(workDir, { files: { 'demo.py': Buffer.from(contents) } });
     await built();
-    const files = [{ ...(await announce(path)), path }];
+    const files = [{ ...(await fileStateOf(path)), path }];
     return { status: true, failureClass: null, durationS: 1, output: contents, details: NO_DETAILS, files };
   };
   await (
@@ -50,22 +50,22 @@ const results = (db: Database) => db.query('select status, failure_class from bu
 
 void t.test('leases are renewed while the Architect is paused', async (t) => {
   const { db, bus } = await stage(t);
-  const slave = await someSlave(db, ABI);
-  const architect = new Client(bus, builds, undefined, { timeoutMs: 5000, patienceMs: 20_000 });
+  const slave = await insertSlave(db, ABI);
+  const architect = new ProtocolClient(bus, builds, undefined, { timeoutMs: 5000, patienceMs: 20_000 });
   const wants: [number, string, string][] = [[slave, ABI, PLATFORM]];
-  const { granted } = await architect.ask('NEXT', { fence: 1, lease_s: 60, wants });
+  const { granted } = await architect.request('NEXT', { fence: 1, lease_s: 60, wants });
   const lease = granted[0]?.[0] ?? 0;
-  await new Client(bus, orders).publish('PAUSE', { task: 'the-architect' });
+  await new ProtocolClient(bus, orders).publish('PAUSE', { task: 'the-architect' });
   const next = () =>
-    architect.ask('NEXT', { fence: 1, lease_s: 60, wants }, { timeoutMs: 300, patienceMs: 300 });
+    architect.request('NEXT', { fence: 1, lease_s: 60, wants }, { timeoutMs: 300, patienceMs: 300 });
   await until(() =>
     next().then(
       () => false,
       () => true,
     ),
   );
-  t.same((await architect.ask('RENEW', { lease_s: 60, leases: [[lease, slave]] })).lost, []);
-  await architect.ask('RELEASE', { leases: [[lease, slave]], hold_s: 0 });
+  t.same((await architect.request('RENEW', { lease_s: 60, leases: [[lease, slave]] })).lost, []);
+  await architect.request('RELEASE', { leases: [[lease, slave]], hold_s: 0 });
   t.same(await db.query('select lease from queue'), [{ lease: null }]);
 });
 
@@ -83,17 +83,17 @@ void t.test('what a slave has built under a lease that it lost is not listed', a
 });
 
 void t.test('a file that is listed nowhere makes room', async (t) => {
-  const { db, folder, prefix, wheels, said } = await stage(t);
-  const left = join(folder, 'demo-1.0-py3-none-any.whl');
-  await writeFile(left, 'left by a removal that was broken off');
+  const { db, folder, prefix, wheels, logLines } = await stage(t);
+  const leftover = join(folder, 'demo-1.0-py3-none-any.whl');
+  await writeFile(leftover, 'left by a removal that was broken off');
   // It is nobody's after some minutes.
-  await utimes(left, Date.now() / 1000 - 600, Date.now() / 1000 - 600);
+  await utimes(leftover, Date.now() / 1000 - 600, Date.now() / 1000 - 600);
   const path = await buildOnce(t, prefix, 'new');
   t.match(await results(db), [{ status: true }]);
   t.same(await wheels(), ['demo-1.0-py3-none-any.whl']);
   t.same(await readFile(join(folder, 'demo-1.0-py3-none-any.whl')), await readFile(path));
   t.equal((await listed(db)).length, 1);
-  t.ok(said.some((line) => line.includes('is listed nowhere')));
+  t.ok(logLines.some((line) => line.includes('is listed nowhere')));
 });
 
 void t.test('a file that is listed stays as it is, and serves who has built it too', async (t) => {
@@ -116,34 +116,34 @@ void t.test('a file that is listed stays as it is, and serves who has built it t
 void t.test('what PyPy has published stays, and serves CPython once that has built it too', async (t) => {
   const { db, folder, prefix } = await stage(t);
   await db.query(`update targets set skip = 'later', filled_from = 9223372036854775807`);
-  await someTarget(db, 'pypy39_pp73');
-  const pypy = { ...helloOf(), abi_tag: 'pypy39_pp73', py_version_tag: 'pp39' };
+  await insertTarget(db, 'pypy39_pp73');
+  const pypy = { ...slaveHello(), abi_tag: 'pypy39_pp73', py_version_tag: 'pp39' };
   const path = await buildOnce(t, prefix, 'by PyPy', undefined, pypy);
-  for (const abi of [ABI, 'cp312']) await someTarget(db, abi);
+  for (const abi of [ABI, 'cp312']) await insertTarget(db, abi);
   t.match(await due(db), [{ abi: ABI }], 'it serves no CPython yet');
   await buildOnce(t, prefix, 'by CPython');
   t.same(await readFile(join(folder, 'demo-1.0-py3-none-any.whl')), await readFile(path));
   t.match(await results(db), [{ status: true }, { status: true, failure_class: null }]);
-  await someTarget(db, 'cp313');
+  await insertTarget(db, 'cp313');
   t.same(await due(db), [], 'nor is it built again');
 });
 
 void t.test('two that build the same wheel at once: the first one stays, and serves both', async (t) => {
   const { db, prefix, wheels } = await stage(t);
   const other = 'linux_aarch64';
-  await someTarget(db, ABI, { platform: other });
-  let begun = 0;
+  await insertTarget(db, ABI, { platform: other });
+  let startedCount = 0;
   // Each makes a wheel of its own when both have begun.
-  const pip: Pip = async (_, workDir) => {
-    begun += 1;
-    await until(() => begun === 2);
+  const pip: BuildStub = async (_, workDir) => {
+    startedCount += 1;
+    await until(() => startedCount === 2);
     const path = await makeWheel(workDir, { files: { 'demo.py': randomBytes(100_000) } });
-    const files = [{ ...(await announce(path)), path }];
+    const files = [{ ...(await fileStateOf(path)), path }];
     return { status: true, failureClass: null, durationS: 1, output: 'log', details: NO_DETAILS, files };
   };
   const slaves = await Promise.all(
     [PLATFORM, other].map((platform_tag) =>
-      testSlave(t, prefix, pip, { once: true, hello: { ...helloOf(), platform_tag } }),
+      testSlave(t, prefix, pip, { once: true, hello: { ...slaveHello(), platform_tag } }),
     ),
   );
   await Promise.all(slaves.map(({ ended }) => ended));

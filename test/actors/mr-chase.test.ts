@@ -4,17 +4,17 @@ import { join } from 'node:path';
 import t from 'tap';
 import { systemClock } from '../../src/actor/clock.js';
 import { logBuilds } from '../../src/database/builds.js';
-import { newVersions } from '../../src/database/versions.js';
+import { addReleases } from '../../src/database/versions.js';
 import { until } from '../helpers/bus.js';
 import { runTasks } from '../helpers/command.js';
 import { testDatabase } from '../helpers/database.js';
-import { PLATFORM, someRelease, someTarget } from '../helpers/rows.js';
+import { PLATFORM, someRelease, insertTarget } from '../helpers/rows.js';
 import { NO_DETAILS } from '../../src/states/build-details.js';
 
 t.setTimeout(60_000);
 
 /** Whatever is to be done later is done soon. */
-const hurried = {
+const hurriedClock = {
   now: systemClock.now,
   monotonicMs: systemClock.monotonicMs,
   after: (ms: number, what: () => void) => systemClock.after(Math.min(ms, 100), what),
@@ -22,7 +22,7 @@ const hurried = {
 
 const wheelOf = (version: string) => `a-${version}-py3-none-any.whl`;
 
-for (const [removed, left] of [
+for (const [removed, remaining] of [
   ['delete', ['2.0', '3.0', '4.0']],
   ['keep', ['1.0', '2.0', '3.0', '4.0']],
 ] as const) {
@@ -30,9 +30,9 @@ for (const [removed, left] of [
     const { db, dsn } = await testDatabase(t);
     const output = await mkdtemp(join(tmpdir(), 'piw-sweep-'));
     await mkdir(join(output, 'simple', 'a'), { recursive: true });
-    await someTarget(db, 'cp311');
+    await insertTarget(db, 'cp311');
     const versions = ['1.0', '2.0', '3.0', '4.0'];
-    await newVersions(
+    await addReleases(
       db,
       'a',
       'feed',
@@ -57,25 +57,25 @@ for (const [removed, left] of [
         },
       ]);
     }
-    const gone = (version: string, ago: string) =>
+    const markRemoved = (version: string, ago: string) =>
       db.query('update versions set gone = now() - $2::interval where version = $1', [version, ago]);
-    await gone('1.0', '3 hours');
-    await gone('2.0', '1 hour');
+    await markRemoved('1.0', '3 hours');
+    await markRemoved('2.0', '1 hour');
     // An administrator's own, whatever the index says.
-    await gone('3.0', '3 hours');
+    await markRemoved('3.0', '3 hours');
     await db.query(`update versions set origin = 'add' where version = '3.0'`);
     const said: string[] = [];
     const settings = { dsn, removed, 'removal-grace': '2h', 'output-path': output };
     const tasks = ['the-oracle', 'the-scribe', 'the-secretary', 'file-juggler', 'mr-chase'];
-    runTasks(t, tasks, settings, { said, clock: hurried });
+    runTasks(t, tasks, settings, { logLines: said, clock: hurriedClock });
     const folder = join(output, 'simple', 'a');
     const wheels = async () => (await readdir(folder)).filter((name) => name.endsWith('.whl')).sort();
-    if (removed === 'delete') await until(async () => (await wheels()).length === left.length);
+    if (removed === 'delete') await until(async () => (await wheels()).length === remaining.length);
     else {
       await until(() => said.some((line) => line.includes('mr-chase') && line.includes('at work')));
       await new Promise((resolve) => setTimeout(resolve, 500));
     }
-    t.same(await wheels(), left.map(wheelOf));
+    t.same(await wheels(), remaining.map(wheelOf));
     if (removed === 'delete')
       t.notMatch(await readFile(join(folder, 'index.html'), 'utf8'), wheelOf('1.0'), 'nor is it listed');
     const rows = await db.query<{ version: string }>(
@@ -83,7 +83,7 @@ for (const [removed, left] of [
     );
     t.same(
       rows.map(({ version }) => version),
-      left,
+      remaining,
     );
     t.same(await db.query('select from queue'), [], 'none of it is built again');
   });

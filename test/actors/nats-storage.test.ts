@@ -1,8 +1,8 @@
 import t from 'tap';
-import { bucketOf } from '../../src/protocols/file-juggler.js';
+import { userBucketName } from '../../src/protocols/file-juggler.js';
 import { NO_DETAILS } from '../../src/states/build-details.js';
 import { testBus, until } from '../helpers/bus.js';
-import { makes, testMaster, testSlave, type Pip } from '../helpers/master.js';
+import { succeedingBuild, testMaster, testSlave, type BuildStub } from '../helpers/master.js';
 
 t.setTimeout(120_000);
 
@@ -10,12 +10,12 @@ void t.test(
   'builds are handed in although NATS has lost the bucket that their bytes pass through',
   async (t) => {
     const { bus, db, prefix } = await testMaster(t, { versions: ['1.0', '2.0'] });
-    const bucket = bucketOf(prefix, 'slave');
+    const bucket = userBucketName(prefix, 'slave');
     const { streams } = await bus.connection.jetstreamManager();
     // One yields a wheel, the other a log that is too large for one message.
-    const pip: Pip = async (request, workDir) => {
+    const pip: BuildStub = async (request, workDir) => {
       await streams.delete(`OBJ_${bucket}`);
-      if (request.version === '1.0') return await makes(request, workDir);
+      if (request.version === '1.0') return await succeedingBuild(request, workDir);
       const output = 'a line of a log\n'.repeat(80_000);
       return {
         status: false,

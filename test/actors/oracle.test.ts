@@ -1,12 +1,12 @@
 import t from 'tap';
-import { CAST, partOf } from '../../actors/cast.js';
-import { Client } from '../../src/actor/client.js';
+import { CAST, actorSpecOf } from '../../actors/cast.js';
+import { ProtocolClient } from '../../src/actor/client.js';
 import { runActor } from '../../src/actor/run.js';
 import { loadSettings } from '../../src/config.js';
 import { createLog } from '../../src/log.js';
 import { actorPing } from '../../src/protocols/control.js';
 import { oracle } from '../../src/protocols/oracle.js';
-import { natsAddress, ownPrefix, testBus, until } from '../helpers/bus.js';
+import { natsAddress, uniquePrefix, testBus, until } from '../helpers/bus.js';
 import { testDatabase } from '../helpers/database.js';
 
 t.setTimeout(60_000);
@@ -15,13 +15,13 @@ void t.test(
   'an Oracle that is started beside another takes its share, and leaves without one failed request',
   async (t) => {
     const { dsn } = await testDatabase(t);
-    const prefix = ownPrefix();
+    const prefix = uniquePrefix();
     const address = natsAddress();
     const settings = loadSettings({ nats: address, prefix, dsn }, '/dev/null');
     const start = (instance: string) => {
       const controller = new AbortController();
       const log = createLog(instance, 'error', () => undefined);
-      const running = runActor(partOf('the_oracle'), settings, {
+      const running = runActor(actorSpecOf('the_oracle'), settings, {
         bus: { address, name: instance, prefix },
         log,
         signal: controller.signal,
@@ -40,37 +40,37 @@ void t.test(
     };
     start('first');
     const bus = await testBus(t, prefix);
-    const database = new Client(bus, oracle, undefined, { timeoutMs: 5000, patienceMs: 10_000 });
-    await database.ask('NEWPKG', { package: 'a', description: null, origin: 'add', aliases: [] });
-    let asked = 0;
+    const database = new ProtocolClient(bus, oracle, undefined, { timeoutMs: 5000, patienceMs: 10_000 });
+    await database.request('NEWPKG', { package: 'a', description: null, origin: 'add', aliases: [] });
+    let requestCount = 0;
     const failures: unknown[] = [];
-    let on = true;
+    let keepAsking = true;
     const load = Array.from({ length: 8 }, async () => {
-      while (on) {
+      while (keepAsking) {
         // Without patience: a request that is lost shows.
         await database
-          .ask('PKGEXISTS', { package: 'a' }, { timeoutMs: 5000 })
+          .request('PKGEXISTS', { package: 'a' }, { timeoutMs: 5000 })
           .catch((error: unknown) => failures.push(error));
-        asked += 1;
+        requestCount += 1;
       }
     });
-    await until(() => asked > 200);
+    await until(() => requestCount > 200);
     const second = start('second');
-    const counter = new Client(bus, actorPing, [actorPing.name, 'second'], {
+    const counter = new ProtocolClient(bus, actorPing, [actorPing.name, 'second'], {
       timeoutMs: 1000,
       patienceMs: 10_000,
     });
     let served = 0;
     await until(async () => {
-      served = (await counter.ask('PING', {})).served;
+      served = (await counter.request('PING', {})).served;
       return served > 50;
     });
     t.ok(served > 50, 'its counter shows its share');
-    const before = asked;
+    const before = requestCount;
     second.stop();
     await second.running;
-    await until(() => asked > before + 200);
-    on = false;
+    await until(() => requestCount > before + 200);
+    keepAsking = false;
     await Promise.all(load);
     t.same(failures, []);
   },
@@ -89,7 +89,7 @@ void t.test('every task of the documentation is in the cast, and names take _ an
     'the-scribe',
     'the-secretary',
   ]);
-  t.equal(partOf('Slave_Driver').task, 'slave-driver');
-  t.throws(() => partOf('seraph'), { code: 'PIW_UNKNOWN_TASK' });
+  t.equal(actorSpecOf('Slave_Driver').task, 'slave-driver');
+  t.throws(() => actorSpecOf('seraph'), { code: 'PIW_UNKNOWN_TASK' });
   t.end();
 });

@@ -4,16 +4,16 @@ import { randomBytes } from 'node:crypto';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import t, { type Test } from 'tap';
-import { Client } from '../../src/actor/client.js';
+import { ProtocolClient } from '../../src/actor/client.js';
 import { logBuilds } from '../../src/database/builds.js';
 import { fileSystem } from '../../src/protocols/file-juggler.js';
 import { fileToMessage } from '../../src/states/file-state.js';
 import { until } from '../helpers/bus.js';
 import { runTask } from '../helpers/command.js';
 import { ABI, MASTER_TASKS, testMaster } from '../helpers/master.js';
-import { PLATFORM, someTarget } from '../helpers/rows.js';
-import { Session } from '../helpers/session.js';
-import { announce, makeWheel, sha256 } from '../helpers/wheel.js';
+import { PLATFORM, insertTarget } from '../helpers/rows.js';
+import { ScriptedSession } from '../helpers/session.js';
+import { fileStateOf, makeWheel, sha256 } from '../helpers/wheel.js';
 import { NO_DETAILS } from '../../src/states/build-details.js';
 
 t.setTimeout(120_000);
@@ -25,7 +25,7 @@ const TAGGED = 'demo-1.0-1-py3-none-any.whl';
 const someWheel = (): Promise<string> =>
   makeWheel(mkdtempSync(join(tmpdir(), 'piw-rebuilt-')), { files: { 'data.bin': randomBytes(100) } });
 
-interface Earlier {
+interface EarlierBuild {
   /** What it was built for, and as which version's it is listed. */
   readonly abi?: string;
   readonly version?: string;
@@ -33,15 +33,15 @@ interface Earlier {
 }
 
 /** A pure wheel of demo 1.0 is published, and demo 1.0 is given out again, to a slave that makes another. */
-async function stage(t: Test, { abi = ABI, version = '1.0', rebuilt = 'tag' }: Earlier) {
+async function stage(t: Test, { abi = ABI, version = '1.0', rebuilt = 'tag' }: EarlierBuild) {
   const tasks = MASTER_TASKS.filter((task) => task !== 'slave-driver');
-  const master = await testMaster(t, { versions: ['1.0', '2.0'], given: { rebuilt }, tasks });
+  const master = await testMaster(t, { versions: ['1.0', '2.0'], overrides: { rebuilt }, tasks });
   const { db, folder, settings } = master;
-  const driver = runTask(t, 'slave-driver', settings, { said: master.said });
-  await someTarget(db, OTHER_ABI);
+  const driver = runTask(t, 'slave-driver', settings, { logLines: master.logLines });
+  await insertTarget(db, OTHER_ABI);
   const first = await someWheel();
   await copyFile(first, join(folder, PLAIN));
-  const file = fileToMessage({ ...(await announce(first)), transferred: true });
+  const file = fileToMessage({ ...(await fileStateOf(first)), transferred: true });
   await logBuilds(db, [
     {
       ...{ lease: null, slave_id: null, package: 'demo', version, abi, platform: PLATFORM },
@@ -59,24 +59,24 @@ async function stage(t: Test, { abi = ABI, version = '1.0', rebuilt = 'tag' }: E
   );
   await db.query('notify piw_queue');
   const path = await someWheel();
-  const one = new Session(master.bus, 'one', path);
-  await one.say('HELLO');
-  await until(async () => (await one.say('IDLE')) === 'BUILD');
-  const built = (path: string) => sha256(readFileSync(path));
+  const one = new ScriptedSession(master.bus, 'one', path);
+  await one.request('HELLO');
+  await until(async () => (await one.request('IDLE')) === 'BUILD');
+  const hashOf = (path: string) => sha256(readFileSync(path));
   return {
     ...{ ...master, one, driver },
     /** Says it, and sends what is asked for. */
     send: async () => {
-      t.equal(await one.say('BUILT'), 'SEND');
+      t.equal(await one.request('BUILT'), 'SEND');
       await one.send();
-      return await one.say('SENT');
+      return await one.request('SENT');
     },
     /** Which of the two each published name holds. */
     holds: () => {
       const names = readdirSync(folder).filter((name) => name.endsWith('.whl'));
-      const whose = (name: string) =>
-        ({ [built(first)]: 'the first', [built(path)]: 'the second' })[built(join(folder, name))];
-      return Object.fromEntries(names.sort().map((name) => [basename(name), whose(name)]));
+      const sourceOf = (name: string) =>
+        ({ [hashOf(first)]: 'the first', [hashOf(path)]: 'the second' })[hashOf(join(folder, name))];
+      return Object.fromEntries(names.sort().map((name) => [basename(name), sourceOf(name)]));
     },
     log: async () => {
       const rows = await db.query<{ output: string }>('select output from builds order by build_id');
@@ -86,7 +86,7 @@ async function stage(t: Test, { abi = ABI, version = '1.0', rebuilt = 'tag' }: E
 }
 
 void t.test('a wheel that was built again for its target gets a build tag, and is listed so', async (t) => {
-  const { send, holds, db, one, said } = await stage(t, {});
+  const { send, holds, db, one, logLines } = await stage(t, {});
   t.equal(await send(), 'PIW_UNKNOWN_TRANSFER', 'the file is asked for again');
   t.same(holds(), { [PLAIN]: 'the first' });
   t.equal(await send(), 'DONE');
@@ -95,23 +95,23 @@ void t.test('a wheel that was built again for its target gets a build tag, and i
     { filename: TAGGED, abi: 'none', build_id: '2' },
     { filename: PLAIN, abi: 'none', build_id: '1' },
   ]);
-  t.ok(said.some((line) => line.includes(`published demo/${TAGGED}`)));
-  t.equal(await one.say('BUILT'), 'DONE', 'and who says so again has nothing to send');
+  t.ok(logLines.some((line) => line.includes(`published demo/${TAGGED}`)));
+  t.equal(await one.request('BUILT'), 'DONE', 'and who says so again has nothing to send');
 });
 
 void t.test('what became of it is found by a Slave Driver that knows nothing of it', async (t) => {
   const { send, holds, one, bus, driver, settings, db } = await stage(t, {});
   await send();
-  t.equal(await one.say('BUILT'), 'SEND');
+  t.equal(await one.request('BUILT'), 'SEND');
   await one.send();
   // It has the file published, and is killed before it has heard of that.
-  const files = new Client(bus, fileSystem, undefined, { timeoutMs: 5000 });
+  const files = new ProtocolClient(bus, fileSystem, undefined, { timeoutMs: 5000 });
   const id = `${String(one.lease)}-0`;
-  await files.ask('VERIFY', { transfer_id: id, package: 'demo', rebuilt: true, past: [] });
+  await files.request('VERIFY', { transfer_id: id, package: 'demo', rebuilt: true, past: [] });
   await driver.stop();
   runTask(t, 'slave-driver', settings);
-  t.equal(await one.say('SENT'), 'PIW_UNKNOWN_SLAVE');
-  t.equal(await one.say('HELLO'), 'HELLO');
+  t.equal(await one.request('SENT'), 'PIW_UNKNOWN_SLAVE');
+  t.equal(await one.request('HELLO'), 'HELLO');
   t.equal(await send(), 'DONE');
   t.same(holds(), { [PLAIN]: 'the first', [TAGGED]: 'the second' }, 'and not under a third name');
   t.same(await db.query('select filename from files order by 1'), [

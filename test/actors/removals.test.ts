@@ -3,16 +3,16 @@ import { existsSync, mkdtempSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import t, { type Test } from 'tap';
-import { Client } from '../../src/actor/client.js';
+import { ProtocolClient } from '../../src/actor/client.js';
 import { fileSystem } from '../../src/protocols/file-juggler.js';
 import { until } from '../helpers/bus.js';
 import { MASTER_TASKS, testMaster } from '../helpers/master.js';
-import { Session } from '../helpers/session.js';
+import { ScriptedSession } from '../helpers/session.js';
 import { makeWheel, sha256 } from '../helpers/wheel.js';
 
 t.setTimeout(120_000);
 
-const LISTED = 'select filename from files';
+const LISTED_FILES = 'select filename from files';
 
 /** A master whose Slave Driver is real, and two slaves that have built the same wheel, byte for byte. */
 async function stage(t: Test) {
@@ -20,80 +20,87 @@ async function stage(t: Test) {
   const path = await makeWheel(mkdtempSync(join(tmpdir(), 'piw-removals-')), {
     files: { 'data.bin': randomBytes(300) },
   });
-  const [first, second] = [new Session(master.bus, 'one', path), new Session(master.bus, 'two', path)];
-  for (const one of [first, second]) await one.say('HELLO');
-  const files = new Client(master.bus, fileSystem, undefined, { timeoutMs: 5000, patienceMs: 20_000 });
+  const [first, second] = [
+    new ScriptedSession(master.bus, 'one', path),
+    new ScriptedSession(master.bus, 'two', path),
+  ];
+  for (const one of [first, second]) await one.request('HELLO');
+  const files = new ProtocolClient(master.bus, fileSystem, undefined, {
+    timeoutMs: 5000,
+    patienceMs: 20_000,
+  });
   const target = join(master.folder, basename(path));
   return {
     ...{ ...master, path, first, second, files, target },
-    right: () => existsSync(target) && sha256(readFileSync(target)) === sha256(readFileSync(path)),
+    isOriginal: () => existsSync(target) && sha256(readFileSync(target)) === sha256(readFileSync(path)),
   };
 }
 
 void t.test('a file whose build was lost serves the next slave that has built the same', async (t) => {
-  const its = await stage(t);
-  const { db, first, second, files, path, right } = its;
-  t.equal(await first.say('IDLE'), 'BUILD');
-  t.equal(await first.say('BUILT'), 'SEND');
+  const farm = await stage(t);
+  const { db, first, second, files, path, isOriginal } = farm;
+  t.equal(await first.request('IDLE'), 'BUILD');
+  t.equal(await first.request('BUILT'), 'SEND');
   await first.send();
-  const what = { package: 'demo', filename: basename(path) };
-  await files.ask('VERIFY', {
+  const fileKey = { package: 'demo', filename: basename(path) };
+  await files.request('VERIFY', {
     transfer_id: `${String(first.lease)}-0`,
     package: 'demo',
     rebuilt: false,
     past: [],
   });
-  const { standing } = await files.ask('STANDING', what);
-  t.same(await db.query(LISTED), [], 'nothing lists it: it may go');
+  const { standing } = await files.request('STANDING', fileKey);
+  t.same(await db.query(LISTED_FILES), [], 'nothing lists it: it may go');
   // Its lease is lost; another slave gets the build, and hands in the same bytes.
   await db.query('update queue set lease = null, slave_id = null, leased_until = null');
-  await until(async () => (await second.say('IDLE')) === 'BUILD');
-  t.equal(await second.say('BUILT'), 'SEND');
+  await until(async () => (await second.request('IDLE')) === 'BUILD');
+  t.equal(await second.request('BUILT'), 'SEND');
   await second.send();
-  t.equal(await second.say('SENT'), 'DONE');
-  t.same(await db.query(LISTED), [{ filename: what.filename }]);
+  t.equal(await second.request('SENT'), 'DONE');
+  t.same(await db.query(LISTED_FILES), [{ filename: fileKey.filename }]);
   const { stamp = '' } = standing ?? {};
   // Only now the decision of before is carried out, and repeated, as when its answer was lost.
-  for (let n = 0; n < 2; n += 1) t.match(await files.ask('REMOVE', { ...what, stamp }), { verb: 'KEPT' });
-  t.ok(right(), 'what is listed is there');
+  for (let n = 0; n < 2; n += 1)
+    t.match(await files.request('REMOVE', { ...fileKey, stamp }), { verb: 'KEPT' });
+  t.ok(isOriginal(), 'what is listed is there');
 });
 
 void t.test('a file that another build has just published is waited for, and not removed', async (t) => {
-  const { db, bus, first, second, files, folder, right, path } = await stage(t);
-  t.equal(await first.say('IDLE'), 'BUILD');
-  t.equal(await first.say('BUILT'), 'SEND');
+  const { db, bus, first, second, files, folder, isOriginal, path } = await stage(t);
+  t.equal(await first.request('IDLE'), 'BUILD');
+  t.equal(await first.request('BUILT'), 'SEND');
   await first.send();
   // The Slave Driver does not know of it: it is an import's, or another Slave Driver's.
-  await files.ask('VERIFY', {
+  await files.request('VERIFY', {
     transfer_id: `${String(first.lease)}-0`,
     package: 'demo',
     rebuilt: false,
     past: [],
   });
-  await first.say('BYE');
-  const other = new Session(
+  await first.request('BYE');
+  const other = new ScriptedSession(
     bus,
     'three',
     await makeWheel(mkdtempSync(join(tmpdir(), 'piw-removals-')), {
       files: { 'data.bin': randomBytes(300) },
     }),
   );
-  await other.say('HELLO');
-  await until(async () => (await other.say('IDLE')) === 'BUILD');
-  t.equal(await other.say('BUILT'), 'SEND');
+  await other.request('HELLO');
+  await until(async () => (await other.request('IDLE')) === 'BUILD');
+  t.equal(await other.request('BUILT'), 'SEND');
   await other.send();
-  t.equal(await other.say('SENT'), 'WAIT');
-  t.equal(await other.say('SENT'), 'WAIT');
-  t.ok(right(), 'it stays');
+  t.equal(await other.request('SENT'), 'WAIT');
+  t.equal(await other.request('SENT'), 'WAIT');
+  t.ok(isOriginal(), 'it stays');
   t.same(await db.query('select 1 from builds'), [], 'and nothing is recorded');
-  const { standing } = await files.ask('STANDING', { package: 'demo', filename: basename(path) });
-  await files.ask('REMOVE', { package: 'demo', filename: basename(path), stamp: standing?.stamp ?? '' });
+  const { standing } = await files.request('STANDING', { package: 'demo', filename: basename(path) });
+  await files.request('REMOVE', { package: 'demo', filename: basename(path), stamp: standing?.stamp ?? '' });
   t.equal(
-    await other.say('SENT'),
+    await other.request('SENT'),
     'DONE',
     'once it is gone, the other is published without being sent again',
   );
   t.ok(existsSync(join(folder, basename(path))));
-  t.notOk(right());
-  await second.say('BYE');
+  t.notOk(isOriginal());
+  await second.request('BYE');
 });

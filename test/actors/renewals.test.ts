@@ -1,10 +1,10 @@
 import t, { type Test } from 'tap';
-import { Leases } from '../../actors/slave-driver/leases.js';
+import { SlaveLeases } from '../../actors/slave-driver/leases.js';
 import { systemClock } from '../../src/actor/clock.js';
 import { builds } from '../../src/protocols/builds.js';
 import { SlaveState } from '../../src/states/slave-state.js';
-import { ownPrefix, testBus, until } from '../helpers/bus.js';
-import { ABI, helloOf } from '../helpers/master.js';
+import { uniquePrefix, testBus, until } from '../helpers/bus.js';
+import { ABI, slaveHello } from '../helpers/master.js';
 import { PLATFORM } from '../helpers/rows.js';
 
 t.setTimeout(60_000);
@@ -13,9 +13,9 @@ const LEASE = 7;
 
 /** A slave with a lease, and an Architect whose answers to RENEW are the test's own. */
 async function stage(t: Test) {
-  const bus = await testBus(t, ownPrefix());
-  const leases = new Leases(bus, systemClock, () => 1);
-  const slave = new SlaveState(1, 'slave', 'one', { ...helloOf(), clock: 0 }, true, 0);
+  const bus = await testBus(t, uniquePrefix());
+  const leases = new SlaveLeases(bus, systemClock, () => 1);
+  const slave = new SlaveState(1, 'slave', 'one', { ...slaveHello(), clock: 0 }, true, 0);
   slave.lease = { lease: LEASE, package: 'demo', version: '1.0', abi: ABI, platform: PLATFORM };
   let answers: ((lost: readonly number[]) => Promise<void>)[] = [];
   const requests = bus.subscribe(bus.subject(builds.name, 'RENEW'));
@@ -23,7 +23,7 @@ async function stage(t: Test) {
     for await (const incoming of requests) {
       builds.unpack(await incoming.body());
       answers.push((lost) =>
-        incoming.answer(builds.packAnswer('RENEW', { verb: 'RENEWED', lost: [...lost] })),
+        incoming.respond(builds.packAnswer('RENEW', { verb: 'RENEWED', lost: [...lost] })),
       );
     }
   })();
@@ -33,41 +33,41 @@ async function stage(t: Test) {
   });
   return {
     ...{ leases, slave },
-    asked: () => until(() => answers.length > 0),
+    whenAsked: () => until(() => answers.length > 0),
     answer: async (lost: readonly number[]) => {
       await until(() => answers.length > 0);
-      const now = answers;
+      const pendingAnswers = answers;
       answers = [];
-      for (const one of now) await one(lost);
+      for (const one of pendingAnswers) await one(lost);
     },
   };
 }
 
 void t.test('a lease does not count as renewed before the answer says so', async (t) => {
-  const { leases, slave, asked, answer } = await stage(t);
-  const busy = leases.keep(slave);
-  await asked();
+  const { leases, slave, whenAsked, answer } = await stage(t);
+  const busy = leases.renew(slave);
+  await whenAsked();
   // The slave says BUSY and SENT at the same time; the Architect will say that the lease is lost.
-  let sure: boolean | undefined;
-  const sent = leases.ensure(slave).then((held) => (sure = held));
+  let isHeld: boolean | undefined;
+  const sent = leases.ensureHeld(slave).then((held) => (isHeld = held));
   await leases.holds(slave, LEASE);
-  t.equal(sure, undefined, 'nothing may be published yet');
+  t.equal(isHeld, undefined, 'nothing may be published yet');
   await answer([LEASE]);
   t.equal(await busy, false);
-  if (sure === undefined) await answer([LEASE]);
+  if (isHeld === undefined) await answer([LEASE]);
   t.equal(await sent, false);
 });
 
 void t.test('a lease that was renewed a moment ago is not renewed again', async (t) => {
   const { leases, slave, answer } = await stage(t);
-  const busy = leases.keep(slave);
+  const busy = leases.renew(slave);
   await answer([]);
   t.equal(await busy, true);
-  t.equal(await leases.ensure(slave), true, 'without another request');
+  t.equal(await leases.ensureHeld(slave), true, 'without another request');
 });
 
 void t.test('nothing is published under a lease that may have run out while nobody answers', async (t) => {
   const { leases, slave } = await stage(t);
-  t.equal(await leases.keep(slave), true, 'the build goes on');
-  await t.rejects(leases.ensure(slave), { code: 'PIW_TIMEOUT' });
+  t.equal(await leases.renew(slave), true, 'the build goes on');
+  await t.rejects(leases.ensureHeld(slave), { code: 'PIW_TIMEOUT' });
 });

@@ -1,10 +1,10 @@
 import t, { type Test } from 'tap';
 import { TheSecretary } from '../../actors/the-secretary.js';
 import { Actor } from '../../src/actor/actor.js';
-import { Client } from '../../src/actor/client.js';
+import { ProtocolClient } from '../../src/actor/client.js';
 import { systemClock } from '../../src/actor/clock.js';
 import type { Database } from '../../src/database/pool.js';
-import { newVersions } from '../../src/database/versions.js';
+import { addReleases } from '../../src/database/versions.js';
 import { PiwError } from '../../src/errors.js';
 import { createLog } from '../../src/log.js';
 import { scribe, secretary } from '../../src/protocols/web.js';
@@ -16,26 +16,26 @@ import { someRelease } from '../helpers/rows.js';
 t.setTimeout(120_000);
 
 /** Stands for the Scribes: says what it was asked to write, and writes it when it is let. */
-class Pages extends Actor {
-  readonly asked: string[] = [];
+class FakeScribe extends Actor {
+  readonly requests: string[] = [];
   /** What is asked while this is set waits for it. */
-  gate: Promise<void> | undefined;
+  latch: Promise<void> | undefined;
   /** Packages that have nothing to offer. */
   readonly empty = new Set<string>();
   readonly roots: number[] = [];
-  rootGate: Promise<void> | undefined;
+  rootLatch: Promise<void> | undefined;
   readonly packed: (string | null)[] = [];
   searches = 0;
   /** So many are refused. */
-  failures = 0;
+  failuresLeft = 0;
 
   override start(): void {
     const done = { verb: 'DONE' } as const;
     const write = async (page: string): Promise<typeof done> => {
-      this.asked.push(page);
-      await this.gate;
-      if (this.failures > 0) {
-        this.failures -= 1;
+      this.requests.push(page);
+      await this.latch;
+      if (this.failuresLeft > 0) {
+        this.failuresLeft -= 1;
         throw new PiwError('PIW_DISK_FULL', 'no space is left');
       }
       return done;
@@ -48,7 +48,7 @@ class Pages extends Actor {
       },
       ROOT: async ({ serial }) => {
         this.roots.push(serial);
-        await this.rootGate;
+        await this.rootLatch;
         return done;
       },
       PACK: ({ package: name }) => {
@@ -66,10 +66,10 @@ class Pages extends Actor {
   }
 }
 
-interface Stage {
+interface SecretaryStage {
   readonly db: Database;
-  readonly pages: Pages;
-  readonly client: Client<typeof secretary.verbs>;
+  readonly pages: FakeScribe;
+  readonly client: ProtocolClient<typeof secretary.verbs>;
   /** What they have warned of. */
   readonly warnings: readonly string[];
   /** Starts a Secretary, which ends with the test; with this revision of its lease. */
@@ -77,7 +77,7 @@ interface Stage {
 }
 
 /** A database with its Oracle, and the pages. */
-async function stage(t: Test): Promise<Stage> {
+async function stage(t: Test): Promise<SecretaryStage> {
   const { db, dsn } = await testDatabase(t);
   const { prefix } = runTasks(t, ['the-oracle'], { dsn });
   const bus = await testBus(t, prefix);
@@ -90,10 +90,10 @@ async function stage(t: Test): Promise<Stage> {
       throw error;
     },
   });
-  const pages = new Pages(context('the-scribe'));
+  const pages = new FakeScribe(context('the-scribe'));
   pages.start();
   t.teardown(() => pages.stop());
-  const client = new Client(bus, secretary, undefined, { timeoutMs: 20_000, patienceMs: 20_000 });
+  const client = new ProtocolClient(bus, secretary, undefined, { timeoutMs: 20_000, patienceMs: 20_000 });
   const start = (bufferS: number, fence = 0) => {
     const actor = new TheSecretary(context('the-secretary', fence), { bufferS });
     actor.start();
@@ -109,54 +109,54 @@ void t.test('the first wish for a page is met at once, those that follow togethe
   const { db, pages, client, start } = await stage(t);
   start(1);
   const began = performance.now();
-  await client.ask('PKG', { package: 'a' });
-  await until(() => pages.asked.length === 1);
+  await client.request('PKG', { package: 'a' });
+  await until(() => pages.requests.length === 1);
   await until(async () => (await backlog(db)).length === 0);
-  for (let n = 0; n < 10; n += 1) await client.ask('PKG', { package: 'a' });
-  t.equal(pages.asked.length, 1, 'so soon it is not written again');
-  await until(() => pages.asked.length === 2);
+  for (let n = 0; n < 10; n += 1) await client.request('PKG', { package: 'a' });
+  t.equal(pages.requests.length, 1, 'so soon it is not written again');
+  await until(() => pages.requests.length === 2);
   t.ok(performance.now() - began >= 1000, 'but a second later');
   await until(async () => (await backlog(db)).length === 0);
-  t.same(pages.asked, ['PKG a', 'PKG a'], 'once for all ten');
+  t.same(pages.requests, ['PKG a', 'PKG a'], 'once for all ten');
 });
 
 void t.test('what changes while a page is written is written afterwards', async (t) => {
   const { db, pages, client, start } = await stage(t);
   start(0.2);
   let open: () => void = () => undefined;
-  pages.gate = new Promise((resolve) => (open = resolve));
-  await client.ask('PKG', { package: 'a' });
-  await until(() => pages.asked.length === 1);
-  await client.ask('PKG', { package: 'a' });
-  pages.gate = undefined;
+  pages.latch = new Promise((resolve) => (open = resolve));
+  await client.request('PKG', { package: 'a' });
+  await until(() => pages.requests.length === 1);
+  await client.request('PKG', { package: 'a' });
+  pages.latch = undefined;
   open();
-  await until(() => pages.asked.length === 2);
+  await until(() => pages.requests.length === 2);
   await until(async () => (await backlog(db)).length === 0);
-  t.same(pages.asked, ['PKG a', 'PKG a']);
+  t.same(pages.requests, ['PKG a', 'PKG a']);
 });
 
 void t.test('what was due when a Secretary ended is written by the next one', async (t) => {
   const { db, pages, client, start } = await stage(t);
   const first = start(60);
-  await client.ask('PKG', { package: 'a' });
-  await until(async () => pages.asked.length === 1 && (await backlog(db)).length === 0);
+  await client.request('PKG', { package: 'a' });
+  await until(async () => pages.requests.length === 1 && (await backlog(db)).length === 0);
   // For a minute nothing more is written of it.
-  await client.ask('PKG', { package: 'a' });
+  await client.request('PKG', { package: 'a' });
   // Its last try fails.
-  pages.failures = 1;
+  pages.failuresLeft = 1;
   await first.stop();
   t.equal((await backlog(db)).length, 1);
   start(60);
   await until(async () => (await backlog(db)).length === 0);
-  t.same(pages.asked, ['PKG a', 'PKG a', 'PKG a']);
+  t.same(pages.requests, ['PKG a', 'PKG a', 'PKG a']);
 });
 
 void t.test('what is due in the database is found, also without a word', async (t) => {
   const { db, pages, start } = await stage(t);
   start(60);
-  await newVersions(db, 'a', 'feed', [someRelease('1.0')]);
-  await until(() => pages.asked.length > 0);
-  t.same(pages.asked, ['PROJECT a'], 'of a package without a file only its project page');
+  await addReleases(db, 'a', 'feed', [someRelease('1.0')]);
+  await until(() => pages.requests.length > 0);
+  t.same(pages.requests, ['PROJECT a'], 'of a package without a file only its project page');
 });
 
 void t.test('pages that people install from do not wait for a storm of logs', async (t) => {
@@ -164,13 +164,13 @@ void t.test('pages that people install from do not wait for a storm of logs', as
   const logs = Array.from({ length: 300 }, (_, n) => String(n + 1));
   await db.query(`insert into pages_backlog (kind, argument) select 'LOG', unnest($1::text[])`, [logs]);
   start(1);
-  await until(() => pages.asked.length > 0);
-  await client.ask('PKG', { package: 'a' });
-  await until(() => pages.asked.includes('PKG a'));
+  await until(() => pages.requests.length > 0);
+  await client.request('PKG', { package: 'a' });
+  await until(() => pages.requests.includes('PKG a'));
   t.ok((await backlog(db)).length > 100, 'most of the logs are still to come');
-  await client.ask('DELVER', { package: 'a', version: '1.0' });
+  await client.request('DELVER', { package: 'a', version: '1.0' });
   t.equal(
-    pages.asked.filter((page) => page === 'PKG a').length,
+    pages.requests.filter((page) => page === 'PKG a').length,
     2,
     'nor does what a file waits for to be removed',
   );
@@ -183,28 +183,28 @@ void t.test('a removal is answered when it is written, however long that takes',
   const { pages, client, start } = await stage(t);
   start(60);
   let open: () => void = () => undefined;
-  pages.gate = new Promise((resolve) => (open = resolve));
+  pages.latch = new Promise((resolve) => (open = resolve));
   // It is being written, from a state that still has the version.
   let answered = false;
-  const removed = client.ask('DELVER', { package: 'a', version: '1.0' }).then(() => (answered = true));
-  await until(() => pages.asked.length === 1);
-  const again = client.ask('DELVER', { package: 'a', version: '1.0' });
+  const removed = client.request('DELVER', { package: 'a', version: '1.0' }).then(() => (answered = true));
+  await until(() => pages.requests.length === 1);
+  const again = client.request('DELVER', { package: 'a', version: '1.0' });
   await new Promise((resolve) => setTimeout(resolve, 300));
   t.notOk(answered);
-  pages.gate = undefined;
+  pages.latch = undefined;
   open();
   await Promise.all([removed, again]);
-  t.same(pages.asked, ['PKG a', 'PKG a'], 'once more for who asked meanwhile');
+  t.same(pages.requests, ['PKG a', 'PKG a'], 'once more for who asked meanwhile');
 });
 
 void t.test('a page that could not be written is tried again', async (t) => {
   const { db, pages, client, start } = await stage(t);
   start(0.1);
-  pages.failures = 1;
-  await client.ask('LOG', { build_id: 7 });
-  await until(() => pages.asked.length === 2);
+  pages.failuresLeft = 1;
+  await client.request('LOG', { build_id: 7 });
+  await until(() => pages.requests.length === 2);
   await until(async () => (await backlog(db)).length === 0);
-  t.same(pages.asked, ['LOG 7', 'LOG 7']);
+  t.same(pages.requests, ['LOG 7', 'LOG 7']);
 });
 
 void t.test(
@@ -213,9 +213,9 @@ void t.test(
     const { pages, client, start } = await stage(t);
     start(2);
     await until(() => pages.roots.length === 1);
-    for (const name of ['a', 'b', 'c']) await client.ask('PKG', { package: name });
+    for (const name of ['a', 'b', 'c']) await client.request('PKG', { package: name });
     await until(() => pages.roots.length === 2);
-    t.same(pages.asked, ['PKG a', 'PKG b', 'PKG c'], 'all three at once');
+    t.same(pages.requests, ['PKG a', 'PKG b', 'PKG c'], 'all three at once');
     const [before = 0, after = 0] = pages.roots;
     t.ok(after >= before + 3, 'all that it names has a serial up to its own');
     await until(() => pages.packed.includes(null) && pages.packed.includes('b'));
@@ -226,9 +226,9 @@ void t.test(
 void t.test('one that ends does not wait for Scribes that have ended', async (t) => {
   const { db, pages, client, start } = await stage(t);
   const actor = start(60);
-  await client.ask('PKG', { package: 'a' });
+  await client.request('PKG', { package: 'a' });
   await until(async () => (await backlog(db)).length === 0);
-  await client.ask('PKG', { package: 'a' });
+  await client.request('PKG', { package: 'a' });
   await pages.stop();
   let ended = false;
   void actor.stop().then(() => (ended = true));
@@ -243,9 +243,9 @@ void t.test('what people read of a project does not wait for the logs of a storm
   );
   await db.query(`insert into pages_backlog (kind, argument) values ('PROJECT', 'a'), ('PROJECT', 'b')`);
   start(60);
-  await until(() => pages.asked.includes('PROJECT b'));
-  t.ok(pages.asked.length < 20, pages.asked.join(', '));
-  await until(() => pages.asked.some((asked) => asked.startsWith('LOG')));
+  await until(() => pages.requests.includes('PROJECT b'));
+  t.ok(pages.requests.length < 20, pages.requests.join(', '));
+  await until(() => pages.requests.some((asked) => asked.startsWith('LOG')));
   // Else the Secretary would write logs when it ends, as long as it may.
   await pages.stop();
 });
@@ -256,25 +256,25 @@ void t.test('an empty page goes once a root is written that does not name it', a
   pages.empty.add('a');
   await until(() => pages.roots.length > 0);
   let open: () => void = () => undefined;
-  pages.rootGate = new Promise((resolve) => (open = resolve));
-  await client.ask('DELPKG', { package: 'a' });
-  t.same(pages.asked, ['PKG a'], 'its files can go');
+  pages.rootLatch = new Promise((resolve) => (open = resolve));
+  await client.request('DELPKG', { package: 'a' });
+  t.same(pages.requests, ['PKG a'], 'its files can go');
   await until(() => pages.roots.length > 1);
-  await client.ask('PKG', { package: 'b' });
-  await until(() => pages.asked.includes('PKG b'));
-  t.same(pages.asked, ['PKG a', 'PKG b'], 'but not its page');
+  await client.request('PKG', { package: 'b' });
+  await until(() => pages.requests.includes('PKG b'));
+  t.same(pages.requests, ['PKG a', 'PKG b'], 'but not its page');
   await until(async () => (await backlog(db)).length === 1);
   t.same(await backlog(db), [{ kind: 'PKG', argument: 'a' }], 'also after a crash');
-  pages.rootGate = undefined;
+  pages.rootLatch = undefined;
   open();
-  await until(() => pages.asked.includes('PKG a leave'));
+  await until(() => pages.requests.includes('PKG a leave'));
   await until(async () => (await backlog(db)).length === 0);
 });
 
 void t.test('serials go on where another Secretary has ended, and settle in their order', async (t) => {
   const { db, pages, client, start } = await stage(t);
   const first = start(0.1);
-  await client.ask('PKG', { package: 'a' });
+  await client.request('PKG', { package: 'a' });
   const serialOf = async (name: string) => {
     const [row] = await db.query<{ serial: number }>('select serial from listed where package = $1', [name]);
     return row?.serial ?? 0;
@@ -286,12 +286,12 @@ void t.test('serials go on where another Secretary has ended, and settle in thei
   await until(() => pages.roots.length > roots);
   t.ok((pages.roots.at(-1) ?? 0) >= (await serialOf('a')), 'its first root has all that there was');
   let open: () => void = () => undefined;
-  pages.gate = new Promise((resolve) => (open = resolve));
-  await client.ask('PKG', { package: 'b' });
-  await until(() => pages.asked.includes('PKG b'));
-  pages.gate = undefined;
+  pages.latch = new Promise((resolve) => (open = resolve));
+  await client.request('PKG', { package: 'b' });
+  await until(() => pages.requests.includes('PKG b'));
+  pages.latch = undefined;
   const count = pages.roots.length;
-  await client.ask('PKG', { package: 'c' });
+  await client.request('PKG', { package: 'c' });
   await until(async () => (await serialOf('c')) > 0);
   await until(() => pages.roots.length > count);
   t.ok((pages.roots.at(-1) ?? 0) < (await serialOf('c')), 'b, under a lower one, is still to come');
@@ -304,17 +304,17 @@ void t.test('serials go on where another Secretary has ended, and settle in thei
 
 void t.test('what is due is written before it ends, and the root after it', async (t) => {
   const { db, pages, client, start } = await stage(t);
-  const secretaryOne = start(60);
+  const firstSecretary = start(60);
   await until(() => pages.roots.length === 1 && pages.searches === 1);
-  await client.ask('PKG', { package: 'a' });
-  await client.ask('LOG', { build_id: 7 });
+  await client.request('PKG', { package: 'a' });
+  await client.request('LOG', { build_id: 7 });
   await until(async () => (await backlog(db)).length === 0);
   // Of which only a log was written, and the root is due in ten seconds, and 'a' in a minute.
-  await client.ask('PKG', { package: 'a' });
+  await client.request('PKG', { package: 'a' });
   await db.query(`insert into pages_backlog (kind, argument) values ('LOG', '8')`);
   const roots = pages.roots.length;
-  await secretaryOne.stop();
-  t.same(pages.asked, ['PKG a', 'LOG 7', 'PKG a', 'LOG 8']);
+  await firstSecretary.stop();
+  t.same(pages.requests, ['PKG a', 'LOG 7', 'PKG a', 'LOG 8']);
   t.equal(pages.roots.length, roots + 1);
   t.equal(pages.searches, 2);
   t.same(await backlog(db), []);
@@ -326,15 +326,15 @@ void t.test('all hands are free again after no serials were to be had for a whil
   await db.query("insert into fences (task, revision) values ('the-secretary', 7)");
   start(0.1);
   const names = Array.from('abcdefghijkl');
-  for (const name of names) await client.ask('PKG', { package: name });
-  await client.ask('PROJECT', { package: 'z' });
+  for (const name of names) await client.request('PKG', { package: name });
+  await client.request('PROJECT', { package: 'z' });
   await until(() =>
     [...names, 'z'].every((name) => warnings.some((line) => line.includes(`the pages of ${name} `))),
   );
-  t.same(pages.asked, []);
+  t.same(pages.requests, []);
   await db.query('delete from fences');
   await until(async () => (await backlog(db)).length === 0);
-  t.same([...pages.asked].sort(), [...names.map((name) => `PKG ${name}`), 'PROJECT z']);
+  t.same([...pages.requests].sort(), [...names.map((name) => `PKG ${name}`), 'PROJECT z']);
 });
 
 void t.test('what a Secretary that was replaced has still to say changes nothing', async (t) => {
@@ -342,10 +342,10 @@ void t.test('what a Secretary that was replaced has still to say changes nothing
   const listed = () => db.query('select package from listed');
   start(60, 1);
   let open: () => void = () => undefined;
-  pages.gate = new Promise((resolve) => (open = resolve));
-  await client.ask('PKG', { package: 'a' });
-  await until(() => pages.asked.length === 1);
-  pages.gate = undefined;
+  pages.latch = new Promise((resolve) => (open = resolve));
+  await client.request('PKG', { package: 'a' });
+  await until(() => pages.requests.length === 1);
+  pages.latch = undefined;
   start(60, 2);
   await until(async () => (await listed()).length === 1);
   // The first one learns only now that there was nothing to offer.
@@ -358,10 +358,10 @@ void t.test('what a Secretary that was replaced has still to say changes nothing
 void t.test('a Scribe that was killed at the root does not hold it up for long', async (t) => {
   const { pages, start } = await stage(t);
   let open: () => void = () => undefined;
-  pages.rootGate = new Promise((resolve) => (open = resolve));
+  pages.rootLatch = new Promise((resolve) => (open = resolve));
   start(0.1);
   await until(() => pages.roots.length === 1);
-  pages.rootGate = undefined;
+  pages.rootLatch = undefined;
   await until(() => pages.roots.length === 2, 30_000);
   open();
 });

@@ -1,24 +1,24 @@
 import t, { type Test } from 'tap';
-import { newVersions } from '../../src/database/versions.js';
+import { addReleases } from '../../src/database/versions.js';
 import { until } from '../helpers/bus.js';
 import { runTask } from '../helpers/command.js';
 import { MASTER_TASKS, testMaster } from '../helpers/master.js';
 import { someRelease } from '../helpers/rows.js';
-import { SimulatedSlave, type Order } from '../helpers/simulated-slave.js';
+import { SimulatedSlave, type SimulatedBuild } from '../helpers/simulated-slave.js';
 
 t.setTimeout(300_000);
 
-const HEALTHY = 5;
+const HEALTHY_SLAVES = 5;
 
 /** A master with this many packages to build, and some healthy slaves beside one more. */
-async function stage(t: Test, packages: number, healthy = HEALTHY) {
+async function stage(t: Test, packages: number, healthy = HEALTHY_SLAVES) {
   const master = await testMaster(t, {
     versions: [],
     tasks: MASTER_TASKS.filter((task) => task !== 'slave-driver'),
   });
-  const { bus, db, settings, said } = master;
-  const drive = () => runTask(t, 'slave-driver', settings, { said });
-  for (let i = 0; i < packages; i += 1) await newVersions(db, `p${String(i)}`, 'feed', [someRelease('1.0')]);
+  const { bus, db, settings, logLines } = master;
+  const drive = () => runTask(t, 'slave-driver', settings, { logLines });
+  for (let i = 0; i < packages; i += 1) await addReleases(db, `p${String(i)}`, 'feed', [someRelease('1.0')]);
   const driver = drive();
   const sick = new SimulatedSlave(bus, 'sick', { label: 'attic' });
   const others = Array.from({ length: healthy }, (_, i) => new SimulatedSlave(bus, `healthy-${String(i)}`));
@@ -34,7 +34,7 @@ async function stage(t: Test, packages: number, healthy = HEALTHY) {
         [slave.slaveId],
       ),
     /** Failures that stand. */
-    final: async () =>
+    finalFailures: async () =>
       (
         await db.query<{ package: string }>(
           `select package from builds b join versions using (version_id) join packages using (package_id)
@@ -48,19 +48,19 @@ async function stage(t: Test, packages: number, healthy = HEALTHY) {
   };
 }
 
-type Stage = Awaited<ReturnType<typeof stage>>;
+type SickSlaveFarm = Awaited<ReturnType<typeof stage>>;
 
 const works = (): null => null;
 const fails = (): string => 'compiler';
 
 /** Each slave in its turn, until the sick one gets nothing; how many builds it has had. */
-async function untilAside(
-  { sick, others }: Stage,
-  outcome: (order: Order) => string | null = works,
+async function untilSetAside(
+  { sick, others }: SickSlaveFarm,
+  outcome: (order: SimulatedBuild) => string | null = works,
 ): Promise<number> {
   for (let builds = 0; builds < 40; builds += 1) {
-    if (!(await sick.step(fails))) return builds;
-    for (const other of others) await other.step(outcome);
+    if (!(await sick.workOnce(fails))) return builds;
+    for (const other of others) await other.workOnce(outcome);
   }
   return Infinity;
 }
@@ -69,17 +69,17 @@ void t.test(
   'a slave that fails everything is set aside, and what it has failed with is built by others',
   async (t) => {
     const farm = await stage(t, 150);
-    const { sick, others, said, db, control, results, final } = farm;
-    const builds = await untilAside(farm);
+    const { sick, others, logLines, db, control, results, finalFailures } = farm;
+    const builds = await untilSetAside(farm);
     t.ok(builds <= 20, `after ${String(builds)} builds`);
     t.ok(await farm.isSetAside(sick));
     t.ok(
-      said.some((line) =>
+      logLines.some((line) =>
         /condition began kind=slave-set-aside subject=attic \(slave \d+\): \d+ of its last/.test(line),
       ),
       'the log has it',
     );
-    t.same(await final(), [], 'nothing of it is final');
+    t.same(await finalFailures(), [], 'nothing of it is final');
     const failed = await results(sick);
     t.equal(failed.length, builds);
     t.ok(
@@ -87,74 +87,74 @@ void t.test(
       'each keeps its log',
     );
     await until(async () => {
-      for (const other of others) await other.step(works);
+      for (const other of others) await other.workOnce(works);
       return (await db.query('select 1 from queue')).length === 0;
     }, 60_000);
     t.match(await db.query('select count(distinct version_id)::int as built from builds where status'), [
       { built: 150 },
     ]);
-    await newVersions(db, 'late', 'feed', [someRelease('1.0')]);
-    t.equal(await sick.step(works), undefined, 'it gets nothing');
-    await control.ask('WAKE', { slave_id: sick.slaveId });
-    await until(async () => (await sick.step(works)) !== undefined);
+    await addReleases(db, 'late', 'feed', [someRelease('1.0')]);
+    t.equal(await sick.workOnce(works), undefined, 'it gets nothing');
+    await control.request('WAKE', { slave_id: sick.slaveId });
+    await until(async () => (await sick.workOnce(works)) !== undefined);
     t.notOk(await farm.isSetAside(sick), 'until an administrator wakes it');
   },
 );
 
 void t.test('it stays set aside when the Slave Driver or the slave begins anew', async (t) => {
   const farm = await stage(t, 120);
-  const { sick, others, driver, drive, bus, said } = farm;
+  const { sick, others, driver, drive, bus, logLines } = farm;
   for (let builds = 0; builds < 5; builds += 1)
-    for (const slave of [sick, ...others]) await slave.step(slave === sick ? fails : works);
+    for (const slave of [sick, ...others]) await slave.workOnce(slave === sick ? fails : works);
   await driver.stop();
   const second = drive();
-  const builds = 5 + (await untilAside(farm));
+  const builds = 5 + (await untilSetAside(farm));
   t.ok(builds <= 20, `after ${String(builds)} builds, some of them for an earlier Slave Driver`);
   await second.stop();
-  said.length = 0;
+  logLines.length = 0;
   drive();
-  t.equal(await sick.step(fails), undefined);
+  t.equal(await sick.workOnce(fails), undefined);
   t.ok(await farm.isSetAside(sick));
   t.ok(
-    said.some((line) => line.includes('kind=slave-set-aside')),
+    logLines.some((line) => line.includes('kind=slave-set-aside')),
     'the new one says so, too',
   );
   await sick.bye();
   const restarted = new SimulatedSlave(bus, 'sick-again', { label: 'attic' });
   await restarted.hello();
-  t.equal(await restarted.step(fails), undefined);
+  t.equal(await restarted.workOnce(fails), undefined);
   t.ok(await farm.isSetAside(restarted));
 });
 
 void t.test('a storm of bad packages sets nobody aside, and its failures are final', async (t) => {
   const farm = await stage(t, 130);
-  const { sick, others, final } = farm;
+  const { sick, others, finalFailures } = farm;
   for (let builds = 0; builds < 20; builds += 1)
-    for (const slave of [sick, ...others]) t.ok(await slave.step(fails), 'it is given work');
-  t.equal((await final()).length, 120);
+    for (const slave of [sick, ...others]) t.ok(await slave.workOnce(fails), 'it is given work');
+  t.equal((await finalFailures()).length, 120);
 });
 
 void t.test('a slave without others is never set aside, and its failures are final', async (t) => {
   const farm = await stage(t, 30, 0);
   await until(async () => {
-    await farm.sick.step(fails);
-    return (await farm.final()).length === 30;
+    await farm.sick.workOnce(fails);
+    return (await farm.finalFailures()).length === 30;
   }, 60_000);
   t.notOk(await farm.isSetAside(farm.sick));
 });
 
 void t.test('a slave was right when other slaves fail with the same builds: it works again', async (t) => {
   const farm = await stage(t, 150);
-  const { sick, others, final } = farm;
+  const { sick, others, finalFailures } = farm;
   // What it is given fails, whoever builds it.
   const isBad = (name: string) => sick.orders.some((order) => order.package === name);
-  const outcome = (order: Order) => (isBad(order.package) ? 'compiler' : null);
-  await untilAside(farm, outcome);
+  const outcome = (order: SimulatedBuild) => (isBad(order.package) ? 'compiler' : null);
+  await untilSetAside(farm, outcome);
   await until(async () => {
-    for (const other of others) await other.step(outcome);
-    return !(await farm.isSetAside(sick)) && (await final()).length > 0;
+    for (const other of others) await other.workOnce(outcome);
+    return !(await farm.isSetAside(sick)) && (await finalFailures()).length > 0;
   }, 60_000);
-  const confirmed = await final();
+  const confirmed = await finalFailures();
   t.ok(confirmed.length >= 6 && confirmed.every(isBad), 'what was confirmed is final');
 });
 
@@ -162,12 +162,14 @@ void t.test(
   'a slave says what it lacks, and its failures for want of it are tried again elsewhere',
   async (t) => {
     const farm = await stage(t, 4, 0);
-    const { bus, said, db } = farm;
-    const lacking = new SimulatedSlave(bus, 'bare', { lacks: ['it has no working C compiler'] });
-    await lacking.hello();
-    t.ok(said.some((line) => /kind=slave-incomplete subject=bare .*it has no working C compiler/.test(line)));
-    t.ok(await lacking.step(() => 'no-compiler'));
+    const { bus, logLines, db } = farm;
+    const incompleteSlave = new SimulatedSlave(bus, 'bare', { lacks: ['it has no working C compiler'] });
+    await incompleteSlave.hello();
+    t.ok(
+      logLines.some((line) => /kind=slave-incomplete subject=bare .*it has no working C compiler/.test(line)),
+    );
+    t.ok(await incompleteSlave.workOnce(() => 'no-compiler'));
     t.match(await db.query('select passing from builds'), [{ passing: true }]);
-    t.same(await farm.final(), []);
+    t.same(await farm.finalFailures(), []);
   },
 );

@@ -1,19 +1,19 @@
 import t, { type Test } from 'tap';
-import { Client } from '../../src/actor/client.js';
+import { ProtocolClient } from '../../src/actor/client.js';
 import { slaveDriver, type SlaveVerbs } from '../../src/protocols/slave-driver.js';
-import { ABI, helloOf, testMaster } from '../helpers/master.js';
-import { STATS, Session } from '../helpers/session.js';
+import { ABI, slaveHello, testMaster } from '../helpers/master.js';
+import { STATS, ScriptedSession } from '../helpers/session.js';
 import { makeWheel } from '../helpers/wheel.js';
 import { NO_DETAILS } from '../../src/states/build-details.js';
 
 t.setTimeout(180_000);
 
-const SAID = ['HELLO', 'IDLE', 'REST', 'BUSY', 'BUILT', 'SENT', 'BYE'] as const;
-type Answers = Record<(typeof SAID)[number], string>;
+const VERBS = ['HELLO', 'IDLE', 'REST', 'BUSY', 'BUILT', 'SENT', 'BYE'] as const;
+type ExpectedAnswers = Record<(typeof VERBS)[number], string>;
 
 /** How a session comes into each state, and what each word is answered there. */
 const STATES: Readonly<
-  Record<string, { readonly by: readonly (keyof SlaveVerbs)[]; readonly answers: Answers }>
+  Record<string, { readonly by: readonly (keyof SlaveVerbs)[]; readonly answers: ExpectedAnswers }>
 > = {
   unknown: {
     by: [],
@@ -72,34 +72,45 @@ async function stage(t: Test) {
   const master = await testMaster(t);
   const path = await makeWheel(master.output);
   let sessions = 0;
-  const session = () => new Session(master.bus, `s${String((sessions += 1))}`, path);
-  return { ...master, session, free: () => master.db.query('select 1 from queue where lease is null') };
+  const session = () => new ScriptedSession(master.bus, `s${String((sessions += 1))}`, path);
+  return {
+    ...master,
+    session,
+    unleasedRows: () => master.db.query('select 1 from queue where lease is null'),
+  };
 }
 
 void t.test('every word has its answer in every state', async (t) => {
-  const { session, free } = await stage(t);
+  const { session, unleasedRows } = await stage(t);
   for (const [state, { by, answers }] of Object.entries(STATES)) {
-    for (const said of SAID) {
-      const one = session();
-      for (const verb of by) await one.say(verb);
-      t.equal(await one.say(said), answers[said], `${state}: ${said}`);
+    for (const messageVerb of VERBS) {
+      const slaveSession = session();
+      for (const verb of by) await slaveSession.request(verb);
+      t.equal(await slaveSession.request(messageVerb), answers[messageVerb], `${state}: ${messageVerb}`);
       // Whatever was said, the slave can go on, and nothing stays with it when it leaves.
-      await one.say('HELLO');
-      await one.say('BYE');
-      t.equal((await free()).length, 1, `${state}: ${said}, and the build is in the queue again`);
+      await slaveSession.request('HELLO');
+      await slaveSession.request('BYE');
+      t.equal(
+        (await unleasedRows()).length,
+        1,
+        `${state}: ${messageVerb}, and the build is in the queue again`,
+      );
     }
   }
 });
 
 void t.test('a build from HELLO to DONE, each word said twice, is logged and published once', async (t) => {
   const { db, session } = await stage(t);
-  const one = session();
-  const twice = async (verb: keyof SlaveVerbs) => [await one.say(verb), await one.say(verb)];
+  const slaveSession = session();
+  const twice = async (verb: keyof SlaveVerbs) => [
+    await slaveSession.request(verb),
+    await slaveSession.request(verb),
+  ];
   t.same(await twice('HELLO'), ['HELLO', 'HELLO']);
   t.same(await twice('IDLE'), ['BUILD', 'BUILD']);
   t.same(await twice('BUSY'), ['CONT', 'CONT']);
   t.same(await twice('BUILT'), ['SEND', 'SEND']);
-  await one.send();
+  await slaveSession.send();
   // The second one finds nothing to be sent any more: the slave says BUILT again.
   t.same(await twice('SENT'), ['DONE', 'PIW_UNKNOWN_TRANSFER']);
   t.same(await twice('BUILT'), ['DONE', 'DONE']);
@@ -111,43 +122,45 @@ void t.test('a build from HELLO to DONE, each word said twice, is logged and pub
 
 void t.test('a word about an old lease that comes late changes nothing of the new one', async (t) => {
   const { session } = await stage(t);
-  const one = session();
-  await one.say('HELLO');
-  await one.say('IDLE');
-  await one.say('BUSY');
-  const old = one.lease;
-  await one.say('IDLE');
-  t.not(one.lease, old, 'it got another lease');
-  const now = one.lease;
-  one.lease = old;
-  t.equal(await one.say('BUSY'), 'DONE');
-  t.equal(await one.say('BUILT'), 'DONE');
-  one.lease = now;
-  t.equal(await one.say('BUSY'), 'CONT');
+  const slaveSession = session();
+  await slaveSession.request('HELLO');
+  await slaveSession.request('IDLE');
+  await slaveSession.request('BUSY');
+  const old = slaveSession.lease;
+  await slaveSession.request('IDLE');
+  t.not(slaveSession.lease, old, 'it got another lease');
+  const now = slaveSession.lease;
+  slaveSession.lease = old;
+  t.equal(await slaveSession.request('BUSY'), 'DONE');
+  t.equal(await slaveSession.request('BUILT'), 'DONE');
+  slaveSession.lease = now;
+  t.equal(await slaveSession.request('BUSY'), 'CONT');
 });
 
 void t.test('two sessions under one name are two slaves', async (t) => {
   const { session, slaves } = await stage(t);
   const [one, other] = [session(), session()];
-  await one.say('HELLO');
-  await other.say('HELLO');
-  t.equal(await one.say('IDLE'), 'BUILD');
-  t.equal(await other.say('IDLE'), 'SLEEP');
+  await one.request('HELLO');
+  await other.request('HELLO');
+  t.equal(await one.request('IDLE'), 'BUILD');
+  t.equal(await other.request('IDLE'), 'SLEEP');
   other.lease = one.lease;
-  t.equal(await other.say('BUSY'), 'DONE', 'the one has nothing to say about what the other builds');
-  t.equal(await other.say('BUILT'), 'DONE');
-  t.equal(await one.say('BUSY'), 'CONT');
+  t.equal(await other.request('BUSY'), 'DONE', 'the one has nothing to say about what the other builds');
+  t.equal(await other.request('BUILT'), 'DONE');
+  t.equal(await one.request('BUSY'), 'CONT');
   t.equal(new Set((await slaves()).map(({ slave_id }) => slave_id)).size, 2);
 });
 
 void t.test('another version is told which one is needed', async (t) => {
   const { bus } = await stage(t);
-  const client = new Client(bus, slaveDriver, [slaveDriver.name, 'slave', 'old'], { timeoutMs: 5000 });
-  const hello = { ...helloOf(), clock: Date.now() };
-  const answer = await client.ask('HELLO', { ...hello, version: '0.0.1/1' });
+  const client = new ProtocolClient(bus, slaveDriver, [slaveDriver.name, 'slave', 'old'], {
+    timeoutMs: 5000,
+  });
+  const hello = { ...slaveHello(), clock: Date.now() };
+  const answer = await client.request('HELLO', { ...hello, version: '0.0.1/1' });
   t.match(answer, { verb: 'BYE', reason: /this master is piw \S+ with protocol \d+/ });
   const array = [...slaveDriver.pack('HELLO', hello), 'a field of another version'];
-  const raw = (await bus.ask(bus.subject(slaveDriver.name, 'slave', 'old', 'HELLO'), array)) as unknown[];
+  const raw = (await bus.request(bus.subject(slaveDriver.name, 'slave', 'old', 'HELLO'), array)) as unknown[];
   t.equal(raw[0], 'ERROR');
   t.equal(raw[1], 'PIW_MESSAGE_INVALID');
   t.match(raw[2], /this is piw \S+ with protocol \d+/);
@@ -157,17 +170,17 @@ void t.test(
   'three builds in a row that fail for reasons of the surroundings tell of the slave',
   async (t) => {
     const master = await testMaster(t, { versions: ['1.0', '2.0', '3.0', '4.0'] });
-    const client = new Client(master.bus, slaveDriver, [slaveDriver.name, 'slave', 'one'], {
+    const client = new ProtocolClient(master.bus, slaveDriver, [slaveDriver.name, 'slave', 'one'], {
       ...{ timeoutMs: 5000, patienceMs: 20_000 },
     });
-    await client.ask('HELLO', { ...helloOf(), clock: Date.now() });
-    const idle = () => client.ask('IDLE', { stats: STATS });
+    await client.request('HELLO', { ...slaveHello(), clock: Date.now() });
+    const idle = () => client.request('IDLE', { stats: STATS });
     const fail = async (failure_class: string) => {
       const order = await idle();
       if (order.verb !== 'BUILD') return order.verb;
       const { lease, version } = order;
       const how = { status: false, duration_s: 1, output: 'piw: why\n', details: NO_DETAILS, files: [] };
-      await client.ask('BUILT', { lease, failure_class, ...how });
+      await client.request('BUILT', { lease, failure_class, ...how });
       return version;
     };
     t.same([await fail('network'), await fail('disk'), await fail('index')], ['4.0', '3.0', '2.0']);
@@ -182,9 +195,9 @@ void t.test(
       ],
       'of the third one nothing is said',
     );
-    t.ok(master.said.some((line) => line.includes('is out of order, and rests for 1 min: piw: why')));
+    t.ok(master.logLines.some((line) => line.includes('is out of order, and rests for 1 min: piw: why')));
     t.equal((await master.db.query('select 1 from queue')).length, 4, 'nothing is lost');
-    await master.control.ask('WAKE', { slave_id: row?.slave_id ?? 0 });
+    await master.control.request('WAKE', { slave_id: row?.slave_id ?? 0 });
     t.equal(await fail('compiler'), '1.0', 'an administrator may send it back to work');
     t.match(await master.db.query('select passing from builds where failure_class = $1', ['compiler']), [
       { passing: false },
@@ -194,33 +207,33 @@ void t.test(
 
 void t.test('what an administrator wishes of a slave is known to the next Slave Driver', async (t) => {
   const { session, control, slaves, db } = await stage(t);
-  const one = session();
-  await one.say('HELLO');
+  const slaveSession = session();
+  await slaveSession.request('HELLO');
   const [row] = await slaves();
-  await control.ask('SLEEP', { slave_id: row?.slave_id ?? 0 });
-  t.equal(await one.say('IDLE'), 'SLEEP');
+  await control.request('SLEEP', { slave_id: row?.slave_id ?? 0 });
+  t.equal(await slaveSession.request('IDLE'), 'SLEEP');
   t.match(await slaves(), [{ note: 'an administrator said so', state: 'waiting' }]);
   // One that begins anew knows of a session what the database does.
-  await one.say('BYE');
-  await one.say('HELLO');
-  t.equal(await one.say('IDLE'), 'SLEEP');
-  await control.ask('WAKE', { slave_id: null });
-  t.equal(await one.say('IDLE'), 'BUILD');
-  await control.ask('KILL', { slave_id: null, after_build: true });
-  t.equal(await one.say('BUSY'), 'CONT', 'not before the build is done');
+  await slaveSession.request('BYE');
+  await slaveSession.request('HELLO');
+  t.equal(await slaveSession.request('IDLE'), 'SLEEP');
+  await control.request('WAKE', { slave_id: null });
+  t.equal(await slaveSession.request('IDLE'), 'BUILD');
+  await control.request('KILL', { slave_id: null, after_build: true });
+  t.equal(await slaveSession.request('BUSY'), 'CONT', 'not before the build is done');
   await db.query('update queue set lease = null, slave_id = null');
-  t.equal(await one.say('BUSY'), 'DONE');
-  t.equal(await one.say('IDLE'), 'BYE');
-  await t.rejects(control.ask('KILL', { slave_id: 12_345, after_build: true }), {
+  t.equal(await slaveSession.request('BUSY'), 'DONE');
+  t.equal(await slaveSession.request('IDLE'), 'BYE');
+  await t.rejects(control.request('KILL', { slave_id: 12_345, after_build: true }), {
     code: 'PIW_UNKNOWN_SLAVE',
   });
 });
 
 void t.test(`a slave of ${ABI} whose clock is wrong is told of in the log`, async (t) => {
-  const { bus, said } = await stage(t);
-  const client = new Client(bus, slaveDriver, [slaveDriver.name, 'slave', 'late'], {
+  const { bus, logLines } = await stage(t);
+  const client = new ProtocolClient(bus, slaveDriver, [slaveDriver.name, 'slave', 'late'], {
     ...{ timeoutMs: 5000, patienceMs: 20_000 },
   });
-  await client.ask('HELLO', { ...helloOf('late'), clock: Date.now() - 3_600_000 });
-  t.ok(said.some((line) => /the clock of slave \d+ \(late\)/.test(line)));
+  await client.request('HELLO', { ...slaveHello('late'), clock: Date.now() - 3_600_000 });
+  t.ok(logLines.some((line) => /the clock of slave \d+ \(late\)/.test(line)));
 });

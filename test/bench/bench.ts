@@ -1,7 +1,7 @@
 /** Numbers by name; the name's ending is the unit. */
-export type Figures = Readonly<Record<string, number>>;
+export type BenchFigures = Readonly<Record<string, number>>;
 
-export interface Bench {
+export interface Benchmark {
   readonly name: string;
   readonly summary: string;
   /** Every option with its default. */
@@ -10,5 +10,5 @@ export interface Bench {
   readonly run: (
     options: Readonly<Record<string, number>>,
     say: (line: string) => void,
-  ) => Promise<{ readonly figures: Figures; readonly limits: Figures }>;
+  ) => Promise<{ readonly figures: BenchFigures; readonly limits: BenchFigures }>;
 }

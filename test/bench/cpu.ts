@@ -1,15 +1,15 @@
 import { readFileSync, readdirSync } from 'node:fs';
 
 /** The kernel's ticks in a second, on every Linux that there is. */
-const TICKS = 100;
+const TICKS_PER_S = 100;
 
-interface Stat {
+interface ProcessStat {
   readonly parent: number;
   readonly seconds: number;
   readonly label: string;
 }
 
-function stat(pid: number): Stat | undefined {
+function readStat(pid: number): ProcessStat | undefined {
   try {
     const text = readFileSync(`/proc/${String(pid)}/stat`, 'utf8');
     const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
@@ -18,7 +18,7 @@ function stat(pid: number): Stat | undefined {
     return {
       parent: Number(fields[1]),
       // Its own time, and that of its children that have ended.
-      seconds: (Number(fields[11]) + Number(fields[12])) / TICKS,
+      seconds: (Number(fields[11]) + Number(fields[12])) / TICKS_PER_S,
       label: actor > 0 ? (words[actor + 1] ?? 'actor') : '',
     };
   } catch {
@@ -29,22 +29,22 @@ function stat(pid: number): Stat | undefined {
 
 /** Processor seconds that these processes and all below them have used, by task or by the name given. */
 export function cpuSeconds(roots: Readonly<Record<string, number | undefined>>): Map<string, number> {
-  const stats = new Map<number, Stat>();
+  const stats = new Map<number, ProcessStat>();
   for (const name of readdirSync('/proc')) {
-    const found = /^\d+$/.test(name) ? stat(Number(name)) : undefined;
-    if (found) stats.set(Number(name), found);
+    const processStat = /^\d+$/.test(name) ? readStat(Number(name)) : undefined;
+    if (processStat) stats.set(Number(name), processStat);
   }
-  const sums = new Map<string, number>();
+  const secondsByLabel = new Map<string, number>();
   for (const [pid, { seconds, label }] of stats) {
     for (let at: number | undefined = pid, depth = 0; at !== undefined && at > 1 && depth < 10; depth += 1) {
       const root = Object.entries(roots).find(([, rootPid]) => rootPid === at)?.[0];
       if (root !== undefined) {
         const name = label === '' ? root : label;
-        sums.set(name, (sums.get(name) ?? 0) + seconds);
+        secondsByLabel.set(name, (secondsByLabel.get(name) ?? 0) + seconds);
         break;
       }
       at = stats.get(at)?.parent;
     }
   }
-  return sums;
+  return secondsByLabel;
 }

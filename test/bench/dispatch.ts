@@ -1,38 +1,41 @@
 import { fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { Client } from '../../src/actor/client.js';
+import { ProtocolClient } from '../../src/actor/client.js';
 import { Database } from '../../src/database/pool.js';
 import { addTarget } from '../../src/database/targets.js';
-import { newVersions } from '../../src/database/versions.js';
+import { addReleases } from '../../src/database/versions.js';
 import { oracle } from '../../src/protocols/oracle.js';
-import type { Bench } from './bench.js';
+import type { Benchmark } from './bench.js';
 import { cpuSeconds } from './cpu.js';
 import type { SlavesOptions, SlavesReport } from './slaves.js';
-import { onStage } from './stage.js';
+import { withBenchEnvironment } from './stage.js';
 
 const TARGET = { abi: 'cp311', platform: 'linux_x86_64', py_version_tag: 'cp311', skip: null };
 /** Builds that there must be for a second, above what is hoped for. */
 const BUILDS_PER_SECOND = 3500;
 /** Versions of one package; PyPI's mean is 11. */
-const VERSIONS = 50;
+const VERSIONS_PER_PACKAGE = 50;
 
 /**
  * How many failed builds a second the farm gives out and logs. The real cast runs as `piw master` runs
  * it, with a real nats-server and a PostgreSQL that fsyncs; the slaves are simulated, speak the real
  * protocol, and are on the same machine. Each build is IDLE, BUILD, BUILT with a log of 2 KB, DONE.
  */
-export const dispatch: Bench = {
+export const dispatch: Benchmark = {
   name: 'dispatch',
   summary: 'failed builds by simulated slaves, through the real cast',
   options: { slaves: 200, seconds: 180, oracles: 1 },
   async run({ slaves = 200, seconds = 180, oracles = 1 }, say) {
-    return await onStage(say, async ({ nats, dsn, limits, pids, startMaster, connect }) => {
+    return await withBenchEnvironment(say, async ({ nats, dsn, limits, pids, startMaster, connect }) => {
       const builds = Math.ceil(BUILDS_PER_SECOND * seconds);
       say(`filling the queue with ${String(builds)} builds`);
-      await fill(dsn, builds, say);
+      await fillQueue(dsn, builds, say);
       const master = startMaster({ oracles });
       const bus = await connect();
-      await new Client(bus, oracle, undefined, { timeoutMs: 2000, patienceMs: 30_000 }).ask('GETABIS', {});
+      await new ProtocolClient(bus, oracle, undefined, { timeoutMs: 2000, patienceMs: 30_000 }).request(
+        'GETABIS',
+        {},
+      );
       say(`${String(slaves)} slaves for ${String(seconds)} s`);
       const roots = {
         master: master.pid,
@@ -41,7 +44,7 @@ export const dispatch: Bench = {
       };
       const before = cpuSeconds(roots);
       let after = before;
-      const report = await simulate({ address: nats.slave, slaves, seconds }, say, () => {
+      const report = await runSlaves({ address: nats.slave, slaves, seconds }, say, () => {
         after = cpuSeconds(roots);
       });
       const database = await Database.open(dsn, 'bench');
@@ -49,14 +52,14 @@ export const dispatch: Bench = {
       await database.close();
       return {
         figures: {
-          failed_builds_per_s: report.done / report.seconds,
+          failed_builds_per_s: report.buildsDone / report.seconds,
           built_p50_ms: report.p50,
           built_p99_ms: report.p99,
           longest_freeze_ms: report.longestFreeze,
           slowest_second: report.slowestSecond,
           builds_in_database: logged?.count ?? 0,
-          builds_done: report.done,
-          ...cost(before, after, report.done),
+          builds_done: report.buildsDone,
+          ...cpuCost(before, after, report.buildsDone),
         },
         limits,
       };
@@ -65,11 +68,11 @@ export const dispatch: Bench = {
 };
 
 /** Processor time for each build (or MB), in microseconds, by who used it: what would have to shrink for more. */
-export function cost(
+export function cpuCost(
   before: ReadonlyMap<string, number>,
   after: ReadonlyMap<string, number>,
   count: number,
-  what = 'build',
+  unit = 'build',
 ): Record<string, number> {
   const rows = [...after].map(
     ([name, seconds]) => [name, ((seconds - (before.get(name) ?? 0)) / count) * 1e6] as const,
@@ -78,20 +81,20 @@ export function cost(
   return Object.fromEntries(
     rows
       .filter(([, us]) => us >= 5)
-      .map(([name, us]) => [`cpu_us_per_${what}_${name.replaceAll('-', '_')}`, us]),
+      .map(([name, us]) => [`cpu_us_per_${unit}_${name.replaceAll('-', '_')}`, us]),
   );
 }
 
-export async function fill(dsn: string, builds: number, say: (line: string) => void): Promise<void> {
+export async function fillQueue(dsn: string, builds: number, say: (line: string) => void): Promise<void> {
   const database = await Database.open(dsn, 'bench');
   try {
     await addTarget(database, TARGET);
-    const packages = Math.ceil(builds / VERSIONS);
+    const packages = Math.ceil(builds / VERSIONS_PER_PACKAGE);
     const sha256 = 'a'.repeat(64);
-    let next = 0;
+    let nextPackage = 0;
     const worker = async (): Promise<void> => {
-      for (let n = next++; n < packages; n = next++) {
-        const releases = Array.from({ length: VERSIONS }, (_, i) => ({
+      for (let n = nextPackage++; n < packages; n = nextPackage++) {
+        const releases = Array.from({ length: VERSIONS_PER_PACKAGE }, (_, i) => ({
           version: `1.${String(i)}`,
           released: 1.6e12 + n * 1000 + i,
           yanked: null,
@@ -101,8 +104,8 @@ export async function fill(dsn: string, builds: number, say: (line: string) => v
           requires_python: '>=3.8',
           priority: 0,
         }));
-        await newVersions(database, `p${String(n)}`, 'feed', releases);
-        if (n > 0 && n % 4000 === 0) say(`${String(n * VERSIONS)} …`);
+        await addReleases(database, `p${String(n)}`, 'feed', releases);
+        if (n > 0 && n % 4000 === 0) say(`${String(n * VERSIONS_PER_PACKAGE)} …`);
       }
     };
     await Promise.all([worker(), worker(), worker(), worker()]);
@@ -114,7 +117,7 @@ export async function fill(dsn: string, builds: number, say: (line: string) => v
 }
 
 /** The slaves, in a process of their own. */
-export async function simulate(
+export async function runSlaves(
   options: SlavesOptions,
   say: (line: string) => void,
   onEnd: () => void,

@@ -6,19 +6,19 @@ import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { formatConfig } from '../../src/config.js';
 import { logEntries } from '../../src/database/downloads.js';
-import { logsOf } from '../../src/database/logs.js';
+import { findLogs } from '../../src/database/logs.js';
 import { Database } from '../../src/database/pool.js';
-import { Hosts } from '../../src/weblog/hosts.js';
+import { HostResolver } from '../../src/weblog/hosts.js';
 import { LineReader } from '../../src/weblog/reader.js';
-import { Stretch } from '../../src/weblog/stretch.js';
-import type { Bench } from './bench.js';
+import { LogStretchBuilder } from '../../src/weblog/stretch.js';
+import type { Benchmark } from './bench.js';
 import { cpuSeconds } from './cpu.js';
 import { logLines, packageOf, filenameOf, type LogShape } from './log-lines.js';
-import { onStage } from './stage.js';
+import { withBenchEnvironment } from './stage.js';
 
 const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
 /** Rows of one COPY, as in a message. */
-const BATCH = 10_000;
+const COPY_BATCH_ROWS = 10_000;
 const TABLES = ['downloads', 'page_hits', 'file_downloads', 'download_days', 'download_hours', 'logs'];
 const DAY_MS = 86_400_000;
 
@@ -26,92 +26,95 @@ const DAY_MS = 86_400_000;
  * From a pipe to the database: the log is written by `cat` into a real `piw logger`, whose lines go by NATS, Lumberjack
  * and the Oracle into PostgreSQL, and the time is taken until the last of them is in the farm's sum.
  */
-export const downloads: Bench = {
+export const downloads: Benchmark = {
   name: 'downloads',
   summary: "from a web server's log in a pipe to rows and sums in the database",
   options: { lines: 1_000_000, files: 10_000, 'per-second': 2000 },
   async run({ lines = 0, files = 0, 'per-second': perSecond = 1 }, say) {
-    return await onStage(say, async ({ nats, dsn, folder, limits, pids, startMaster, settle }) => {
-      const shape: LogShape = { lines, files, perSecond, begin: Date.now() - 2 * DAY_MS };
-      const database = await Database.open(dsn, 'bench');
-      try {
-        say(`${String(files)} files, and a log of ${String(lines)} lines`);
-        await addFiles(database, files);
-        const log = folder.join('access.log');
-        const bytes = await writeLog(log, shape);
-        const parsed = parseRate(shape);
-        const copied = await copyRate(database, shape);
-        const unnested = await unnestRate(database, shape);
-        const direct = await directRate(database, shape);
-        for (const table of TABLES) await database.query(`delete from ${table}`);
-        await settle();
-        const master = startMaster({});
-        const config = folder.writeSecret('logger.conf', formatConfig({ nats: nats.master }));
-        await answering(database, nats.master, config);
-        say('the pipe');
-        const cpu = () =>
-          cpuSeconds({ nats: pids.nats, postgres: pids.postgres, master: master.pid, logger: pipe.pid });
-        const began = performance.now();
-        const pipe = spawn(
-          'sh',
-          [
-            '-c',
-            `cat "$1" | "$2" "$3" logger -c "$4" --spool "$5"`,
+    return await withBenchEnvironment(
+      say,
+      async ({ nats, dsn, folder, limits, pids, startMaster, settle }) => {
+        const shape: LogShape = { lines, files, perSecond, begin: Date.now() - 2 * DAY_MS };
+        const database = await Database.open(dsn, 'bench');
+        try {
+          say(`${String(files)} files, and a log of ${String(lines)} lines`);
+          await addFiles(database, files);
+          const log = folder.join('access.log');
+          const bytes = await writeLog(log, shape);
+          const parsed = parseRate(shape);
+          const copied = await copyRate(database, shape);
+          const unnested = await unnestRate(database, shape);
+          const direct = await directRate(database, shape);
+          for (const table of TABLES) await database.query(`delete from ${table}`);
+          await settle();
+          const master = startMaster({});
+          const config = folder.writeSecret('logger.conf', formatConfig({ nats: nats.master }));
+          await waitUntilLogTaken(database, nats.master, config);
+          say('the pipe');
+          const readCpu = () =>
+            cpuSeconds({ nats: pids.nats, postgres: pids.postgres, master: master.pid, logger: pipe.pid });
+          const began = performance.now();
+          const pipe = spawn(
             'sh',
-            log,
-            process.execPath,
-            BIN,
-            config,
-            folder.sub('spool'),
-          ],
-          { stdio: ['ignore', 'inherit', 'inherit'] },
-        );
-        const before = cpu();
-        const ended = once(pipe, 'exit');
-        let used = before;
-        for (;;) {
-          const [row] = await database.query<{ sum: number }>(
-            'select coalesce(sum(downloads), 0)::bigint as sum from download_hours',
+            [
+              '-c',
+              `cat "$1" | "$2" "$3" logger -c "$4" --spool "$5"`,
+              'sh',
+              log,
+              process.execPath,
+              BIN,
+              config,
+              folder.subfolder('spool'),
+            ],
+            { stdio: ['ignore', 'inherit', 'inherit'] },
           );
-          const count = row?.sum ?? 0;
-          if (count >= lines) break;
-          if (pipe.exitCode !== null) throw new Error(`piw logger ended after ${String(count)}`);
-          used = cpu();
-          await sleep(50);
+          const before = readCpu();
+          const ended = once(pipe, 'exit');
+          let cpuUsed = before;
+          for (;;) {
+            const [row] = await database.query<{ sum: number }>(
+              'select coalesce(sum(downloads), 0)::bigint as sum from download_hours',
+            );
+            const count = row?.sum ?? 0;
+            if (count >= lines) break;
+            if (pipe.exitCode !== null) throw new Error(`piw logger ended after ${String(count)}`);
+            cpuUsed = readCpu();
+            await sleep(50);
+          }
+          const took = (performance.now() - began) / 1000;
+          await ended;
+          const [rows] = await database.query<{ count: number }>('select count(*) from downloads');
+          if (rows?.count !== lines) throw new Error(`${String(rows?.count)} rows of ${String(lines)} lines`);
+          const figures = {
+            downloads_per_s: lines / took,
+            took_s: took,
+            lines,
+            bytes_per_line: bytes / lines,
+            ...Object.fromEntries(
+              [...cpuUsed]
+                .map(([task, seconds]) => [task, seconds - (before.get(task) ?? 0)] as const)
+                .filter(([, seconds]) => seconds > 0.5)
+                .map(([task, seconds]) => [
+                  `cpu_${task.replaceAll('-', '_')}_us_per_line`,
+                  (seconds / lines) * 1e6,
+                ]),
+            ),
+          };
+          return {
+            figures,
+            limits: {
+              copy_rows_per_s: copied,
+              unnest_rows_per_s: unnested,
+              with_sums_rows_per_s: direct,
+              parse_lines_per_s: parsed,
+              ...limits,
+            },
+          };
+        } finally {
+          await database.close();
         }
-        const took = (performance.now() - began) / 1000;
-        await ended;
-        const [rows] = await database.query<{ count: number }>('select count(*) from downloads');
-        if (rows?.count !== lines) throw new Error(`${String(rows?.count)} rows of ${String(lines)} lines`);
-        const figures = {
-          downloads_per_s: lines / took,
-          took_s: took,
-          lines,
-          bytes_per_line: bytes / lines,
-          ...Object.fromEntries(
-            [...used]
-              .map(([task, seconds]) => [task, seconds - (before.get(task) ?? 0)] as const)
-              .filter(([, seconds]) => seconds > 0.5)
-              .map(([task, seconds]) => [
-                `cpu_${task.replaceAll('-', '_')}_us_per_line`,
-                (seconds / lines) * 1e6,
-              ]),
-          ),
-        };
-        return {
-          figures,
-          limits: {
-            copy_rows_per_s: copied,
-            unnest_rows_per_s: unnested,
-            with_sums_rows_per_s: direct,
-            parse_lines_per_s: parsed,
-            ...limits,
-          },
-        };
-      } finally {
-        await database.close();
-      }
-    });
+      },
+    );
   },
 };
 
@@ -152,10 +155,10 @@ async function writeLog(path: string, shape: LogShape): Promise<number> {
 export function parseRate(shape: LogShape): number {
   const parts = [...logLines({ ...shape, lines: 200_000 })];
   const reader = new LineReader('auto');
-  const hosts = new Hosts('keep');
+  const hosts = new HostResolver('keep');
   const began = performance.now();
   for (const part of parts) {
-    const stretch = new Stretch(0, (raw) => hosts.of(raw));
+    const stretch = new LogStretchBuilder(0, (raw) => hosts.resolve(raw));
     const text = Buffer.from(part).toString('latin1');
     for (let read = 0; read < text.length;) read += reader.read(text, read, 0, stretch);
   }
@@ -165,15 +168,15 @@ export function parseRate(shape: LogShape): number {
 /** Stretches of such a log, as messages have them. */
 function* stretches(shape: LogShape, lines: number) {
   const reader = new LineReader('auto');
-  const hosts = new Hosts('keep');
-  let stretch = new Stretch(0, (raw) => hosts.of(raw));
+  const hosts = new HostResolver('keep');
+  let stretch = new LogStretchBuilder(0, (raw) => hosts.resolve(raw));
   let at = 0;
   for (const part of logLines({ ...shape, lines })) {
     for (let read = 0; read < part.length;) {
       read += reader.read(part, read, 0, stretch);
-      if (!stretch.full) continue;
+      if (!stretch.isFull) continue;
       yield { stretch, from: at, to: (at += stretch.tally.lines) };
-      stretch = new Stretch(0, (raw) => hosts.of(raw));
+      stretch = new LogStretchBuilder(0, (raw) => hosts.resolve(raw));
     }
   }
   if (stretch.tally.lines > 0) yield { stretch, from: at, to: at + stretch.tally.lines };
@@ -190,7 +193,7 @@ async function batches(database: Database, shape: LogShape): Promise<(string | n
   );
   const ids = new Map(files.map(({ filename, file_id }) => [filename, file_id]));
   const rows = [...stretches(shape, LIMIT_ROWS)].flatMap(({ stretch }) => {
-    const { hosts, whats, agents, entries } = stretch.finish(1, 1, '');
+    const { hosts, whats, agents, entries } = stretch.build(1, 1, '');
     const numbers = new Uint32Array(entries.buffer, 0, entries.length / 4);
     return Array.from({ length: numbers.length / 5 }, (_, i) => {
       const [, time = 0, host = 0, what = 0, agent = 0] = numbers.subarray(5 * i, 5 * i + 5);
@@ -200,11 +203,12 @@ async function batches(database: Database, shape: LogShape): Promise<(string | n
       ];
     });
   });
-  const all: (string | number | null)[][][] = [];
-  for (let at = 0; at < rows.length; at += BATCH) all.push(rows.slice(at, at + BATCH));
+  const rowBatches: (string | number | null)[][][] = [];
+  for (let at = 0; at < rows.length; at += COPY_BATCH_ROWS)
+    rowBatches.push(rows.slice(at, at + COPY_BATCH_ROWS));
   const months = [shape.begin, Date.now()].map((time) => new Date(time).toISOString().slice(0, 10));
   await database.query('select make_log_months($1::date[])', [months]);
-  return all;
+  return rowBatches;
 }
 
 /** The same rows, by COPY into the same table by one connection, a transaction for each batch. */
@@ -232,9 +236,9 @@ async function unnestRate(database: Database, shape: LogShape): Promise<number> 
 
 /** What the Oracle does with the messages, in this process: rows, sums, and how far the log is counted. */
 export async function directRate(database: Database, shape: LogShape): Promise<number> {
-  const [position] = await logsOf(database, `limit ${String(Math.random())}`, true);
+  const [position] = await findLogs(database, `limit ${String(Math.random())}`, true);
   const messages = [...stretches(shape, LIMIT_ROWS)].map(({ stretch, from, to }) => ({
-    ...stretch.finish(position?.[0] ?? 0, to, String(to)),
+    ...stretch.build(position?.[0] ?? 0, to, String(to)),
     from,
   }));
   const began = performance.now();
@@ -246,7 +250,7 @@ export async function directRate(database: Database, shape: LogShape): Promise<n
 }
 
 /** Until the farm takes a log. */
-async function answering(database: Database, address: string, config: string): Promise<void> {
+async function waitUntilLogTaken(database: Database, address: string, config: string): Promise<void> {
   const log = join(config, '..', 'one.log');
   const out = createWriteStream(log);
   out.end('192.0.2.1 - - [21/Nov/2024:23:04:07 +0000] "GET /none.css HTTP/1.1" 200 1\n');

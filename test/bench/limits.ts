@@ -5,28 +5,28 @@ import { promisify } from 'node:util';
 import { Bus } from '../../src/bus/bus.js';
 import { CHUNK_SIZE } from '../../src/bus/objects.js';
 import { Database } from '../../src/database/pool.js';
-import { Worker } from './processes.js';
+import { WorkerProcess } from './processes.js';
 import { quantile } from './quantile.js';
 
 /** Questions of 100 bytes that are answered a second, by one process to itself, 64 under way. */
 export async function requestsPerSecond(address: string, seconds: number): Promise<number> {
-  const [asking, answering] = await Promise.all([
+  const [requester, responder] = await Promise.all([
     Bus.connect({ address, name: 'limit' }),
     Bus.connect({ address, name: 'limit' }),
   ]);
-  const line = answering.subscribe('limit.ask');
-  const reading = (async () => {
-    for await (const incoming of line) await incoming.answer(incoming.body());
+  const subscription = responder.subscribe('limit.ask');
+  const answerLoop = (async () => {
+    for await (const incoming of subscription) await incoming.respond(incoming.body());
   })();
   const body = 'x'.repeat(100);
   let count = 0;
-  const rate = await during(seconds, 64, async () => {
-    await asking.ask('limit.ask', body);
+  const rate = await measureRate(seconds, 64, async () => {
+    await requester.request('limit.ask', body);
     count += 1;
   });
-  await line.stop();
-  await reading;
-  await Promise.all([asking.drain(), answering.drain()]);
+  await subscription.stop();
+  await answerLoop;
+  await Promise.all([requester.drain(), responder.drain()]);
   return rate(count);
 }
 
@@ -35,7 +35,7 @@ export async function commitsPerSecond(dsn: string, seconds: number): Promise<nu
   const database = await Database.open(dsn, 'limit');
   await database.query('create table limit_commits (n bigint, filler text)');
   let count = 0;
-  const rate = await during(seconds, 4, async () => {
+  const rate = await measureRate(seconds, 4, async () => {
     await database.query('insert into limit_commits values ($1, $2)', [count, 'x'.repeat(200)]);
     count += 1;
   });
@@ -65,33 +65,33 @@ export function fsyncsPerSecond(folder: string, seconds: number): Promise<number
  * How long a block of 4 KB takes to the disk, 50 times a second until `until` says so: the 99th percentile,
  * milliseconds. It is what any answer waits for that is kept in a database on this disk.
  */
-export async function fsyncP99(folder: string, until: () => boolean): Promise<number> {
+export async function fsyncP99(folder: string, isDone: () => boolean): Promise<number> {
   const path = join(folder, 'limit-meanwhile');
   const file = openSync(path, 'w');
   const block = Buffer.alloc(4096);
-  const took: number[] = [];
-  while (!until()) {
+  const durations: number[] = [];
+  while (!isDone()) {
     writeSync(file, block);
     const began = performance.now();
     await promisify(fsync)(file);
-    took.push(performance.now() - began);
+    durations.push(performance.now() - began);
     await sleep(20);
   }
   closeSync(file);
   rmSync(path);
-  return quantile(took, 0.99);
+  return quantile(durations, 0.99);
 }
 
-async function during(
+async function measureRate(
   seconds: number,
-  atOnce: number,
-  what: () => Promise<void>,
+  concurrency: number,
+  operation: () => Promise<void>,
 ): Promise<(count: number) => number> {
   const began = performance.now();
   const end = began + seconds * 1000;
   await Promise.all(
-    Array.from({ length: atOnce }, async () => {
-      while (performance.now() < end) await what();
+    Array.from({ length: concurrency }, async () => {
+      while (performance.now() < end) await operation();
     }),
   );
   const took = (performance.now() - began) / 1000;
@@ -100,17 +100,17 @@ async function during(
 
 /** MB a second that NATS carries from one process to another in messages of a chunk, each answered, and kept nowhere. */
 export async function rawNatsMbPerSecond(address: string, bytes: number): Promise<number> {
-  const taker = new Worker('./raw.js', 'take', address);
+  const receiver = new WorkerProcess('./raw.js', 'take', address);
   try {
-    await taker.hear();
-    const giver = new Worker('./raw.js', 'give', address, String(bytes));
+    await receiver.receive();
+    const sender = new WorkerProcess('./raw.js', 'give', address, String(bytes));
     try {
-      return ((await giver.hear()) as { rate: number }).rate;
+      return ((await sender.receive()) as { rate: number }).rate;
     } finally {
-      giver.end();
+      sender.kill();
     }
   } finally {
-    taker.end();
+    receiver.kill();
   }
 }
 

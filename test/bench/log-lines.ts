@@ -27,9 +27,9 @@ export const filenameOf = (file: number): string =>
 
 /** Its lines in Apache's combined format, some thousands at a time; each time the same. */
 export function* logLines({ lines, files, begin, perSecond }: LogShape): Generator<string> {
-  const random = seeded(1);
+  const random = seededRandomNumbers(1);
   const pick = <T>(from: readonly T[]): T => from[Math.floor(random() * from.length)] as T;
-  const agents = Array.from({ length: 400 }, () => agent(pick));
+  const agents = Array.from({ length: 400 }, () => pipAgent(pick));
   let second = -1;
   let time = '';
   for (let n = 0; n < lines;) {
@@ -56,11 +56,11 @@ function apacheTime(time: Date): string {
 }
 
 /** As Apache writes what pip sends. */
-function agent(pick: <T>(from: readonly T[]) => T): string {
+function pipAgent(pick: <T>(from: readonly T[]) => T): string {
   const [name, version, id] = pick(DISTROS);
   const python = pick(PYTHONS);
   const pip = pick(PIPS);
-  const told = {
+  const agentData = {
     ci: null,
     cpu: pick(CPUS),
     distro: { id, libc: { lib: 'glibc', version: '2.31' }, name, version },
@@ -71,11 +71,11 @@ function agent(pick: <T>(from: readonly T[]) => T): string {
     setuptools_version: '65.5.0',
     system: { name: 'Linux', release: pick(KERNELS) },
   };
-  return `pip/${pip} ${JSON.stringify(told).replaceAll('"', '\\"')}`;
+  return `pip/${pip} ${JSON.stringify(agentData).replaceAll('"', '\\"')}`;
 }
 
 /** mulberry32. */
-function seeded(seed: number): () => number {
+function seededRandomNumbers(seed: number): () => number {
   let state = seed;
   return () => {
     state = (state + 0x6d2b79f5) | 0;

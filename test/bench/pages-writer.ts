@@ -4,30 +4,30 @@ import { mkdirSync, readFileSync, readdirSync, renameSync, rmSync, statSync, wri
 import { join } from 'node:path';
 import { decode, encode } from '@msgpack/msgpack';
 import type { IndexedFile, Project, ProjectFile } from '../../src/protocols/oracle.js';
-import { replace } from '../../src/site/atomic.js';
-import { SimpleIndex } from '../../src/site/simple-index.js';
+import { replaceFile } from '../../src/site/atomic.js';
+import { SimpleIndexWriter } from '../../src/site/simple-index.js';
 import { Site } from '../../src/site/site.js';
 
-const [folder = '', mode = '', ...numbers] = process.argv.slice(2);
-const [versions = 0, perVersion = 0, packages = 0] = numbers.map(Number);
+const [folder = '', mode = '', ...counts] = process.argv.slice(2);
+const [versions = 0, filesPerVersion = 0, packages = 0] = counts.map(Number);
 const TARGETS = ['cp39', 'cp311', 'cp312', 'cp313'];
-const sha = (text: string): string => createHash('sha256').update(text).digest('hex');
+const sha256Hex = (text: string): string => createHash('sha256').update(text).digest('hex');
 const METADATA = `Metadata-Version: 2.4\nName: demo\nVersion: 1.0\n${'Classifier: Programming Language :: Python\n'.repeat(30)}`;
 
 /** A package as the database tells of it; each round has changed something in each of its pages. */
-function project(name: string, round: number): Project {
+function makeProject(name: string, round: number): Project {
   const files: ProjectFile[] = [];
-  const all: Project['versions'] = Array.from({ length: versions }, (_, n) => {
+  const projectVersions: Project['versions'] = Array.from({ length: versions }, (_, n) => {
     const version = `1.${String(versions - n)}.${String(n === 0 ? round : 0)}`;
-    for (const abi of TARGETS.slice(0, perVersion)) {
+    for (const abi of TARGETS.slice(0, filesPerVersion)) {
       const filename = `${name.replaceAll('-', '_')}-${version}-${abi}-${abi}-linux_aarch64.whl`;
       files.push({
         ...{
           filename,
           version,
           filesize: 1_234_567 + n,
-          sha256: sha(filename),
-          metadata_sha256: sha(version),
+          sha256: sha256Hex(filename),
+          metadata_sha256: sha256Hex(version),
         },
         ...{ requires_python: '>=3.9', yanked: null, uploaded: 1.7e12 + n * 1e8, build_id: 1_000_000 + n },
         ...{
@@ -40,7 +40,7 @@ function project(name: string, round: number): Project {
           duration_s: 12.5,
           slave: 'anvil',
           provenance: {
-            sdist: [`${name}-${version}.tar.gz`, sha(name)],
+            sdist: [`${name}-${version}.tar.gz`, sha256Hex(name)],
             python: 'CPython 3.11.7',
             pip: '26.0',
             requirements: [
@@ -63,7 +63,7 @@ function project(name: string, round: number): Project {
         has_sdist: true,
         requires_python: '>=3.9',
       },
-      targets: TARGETS.slice(0, perVersion).map((abi) => ({
+      targets: TARGETS.slice(0, filesPerVersion).map((abi) => ({
         ...{
           abi,
           platform: 'linux_aarch64',
@@ -78,18 +78,18 @@ function project(name: string, round: number): Project {
   });
   return {
     ...{ package: name, description: 'A package of the usual kind', status: 'active', skip: null },
-    ...{ downloads: 123_456 + round, downloads_last_month: 1234, versions: all, files },
+    ...{ downloads: 123_456 + round, downloads_last_month: 1234, versions: projectVersions, files },
   };
 }
 
 /** What the writers are given of it. */
-interface Given {
+interface RenderInput {
   readonly project: Project;
   readonly files: readonly IndexedFile[];
   readonly versions: readonly string[];
 }
 
-const index = new SimpleIndex(folder);
+const index = new SimpleIndexWriter(folder);
 const site = new Site({ outputPath: folder, publicUrl: 'https://farm.example/' });
 mkdirSync(folder, { recursive: true });
 index.setUp();
@@ -98,36 +98,36 @@ site.setUp();
 const ROUNDS = 2;
 /** A Scribe has one package in its hands, and not thousands: a few stand for all, each under its own name. */
 const DISTINCT = 4;
-const distinct: Given[][] = Array.from({ length: ROUNDS }, (_, round) =>
+const distinct: RenderInput[][] = Array.from({ length: ROUNDS }, (_, round) =>
   Array.from({ length: DISTINCT }, (__, n) => {
     // As it comes out of a message.
-    const its = decode(encode(project(`package-${String(n)}`, round))) as Project;
+    const decoded = decode(encode(makeProject(`package-${String(n)}`, round))) as Project;
     return {
-      project: its,
-      files: [...its.files].reverse(),
-      versions: its.versions.map(({ version }) => version).reverse(),
+      project: decoded,
+      files: [...decoded.files].reverse(),
+      versions: decoded.versions.map(({ version }) => version).reverse(),
     };
   }),
 );
 
-function* given(round: number): Generator<Given> {
+function* renderInputs(round: number): Generator<RenderInput> {
   for (let n = 0; n < packages; n += 1) {
-    const its = distinct[round]?.[n % DISTINCT];
-    if (its) yield { ...its, project: { ...its.project, package: `package-${String(n)}` } };
+    const template = distinct[round]?.[n % DISTINCT];
+    if (template) yield { ...template, project: { ...template.project, package: `package-${String(n)}` } };
   }
 }
 
 let serial = 0;
-function render({ project: its, files, versions: numbersOf }: Given): void {
+function render({ project: projectData, files, versions: versionList }: RenderInput): void {
   serial += 1;
-  const name = its.package;
-  replace(join(folder, 'simple', name, `${files.at(-1)?.filename ?? ''}.metadata`), METADATA);
-  index.write({ name, status: its.status, versions: numbersOf, files }, serial, serial - packages);
-  site.writeProject(its, serial);
+  const name = projectData.package;
+  replaceFile(join(folder, 'simple', name, `${files.at(-1)?.filename ?? ''}.metadata`), METADATA);
+  index.write({ name, status: projectData.status, versions: versionList, files }, serial, serial - packages);
+  site.writeProject(projectData, serial);
 }
 
 /** What stands there of a package, as [path, contents]. */
-function contents(name: string): (readonly [string, Buffer])[] {
+function pageContents(name: string): (readonly [string, Buffer])[] {
   const paths = [
     ...['index.html', 'index.v1_json'].map((file) => join(folder, 'simple', name, file)),
     ...['index.html', 'json/index.json'].map((file) => join(folder, 'project', name, file)),
@@ -141,12 +141,12 @@ function contents(name: string): (readonly [string, Buffer])[] {
 /** The files that a limit's round writes, by package: what the writers have made of the other round. */
 const stored = new Map<string, (readonly [string, Buffer])[]>();
 
-function turn(round: number): number {
+function runRound(round: number): number {
   const began = performance.now();
-  for (const one of given(round)) {
-    if (mode === 'render') render(one);
+  for (const input of renderInputs(round)) {
+    if (mode === 'render') render(input);
     else {
-      for (const [path, bytes] of stored.get(one.project.package) ?? []) {
+      for (const [path, bytes] of stored.get(input.project.package) ?? []) {
         writeFileSync(`${path}.tmp`, bytes);
         renameSync(`${path}.tmp`, path);
       }
@@ -157,23 +157,23 @@ function turn(round: number): number {
 
 if (mode === 'write') {
   // The folders are there for both: an index that was there before.
-  for (const one of given(0)) {
-    render(one);
-    const its = contents(one.project.package);
-    stored.set(one.project.package, its);
-    for (const [path] of its) rmSync(path);
+  for (const input of renderInputs(0)) {
+    render(input);
+    const pageFiles = pageContents(input.project.package);
+    stored.set(input.project.package, pageFiles);
+    for (const [path] of pageFiles) rmSync(path);
   }
 } else {
-  for (const { project: its } of given(0))
-    for (const path of [join('simple', its.package), join('project', its.package, 'json')])
+  for (const { project: projectData } of renderInputs(0))
+    for (const path of [join('simple', projectData.package), join('project', projectData.package, 'json')])
       mkdirSync(join(folder, path), { recursive: true });
 }
 
 process.once('disconnect', () => process.exit());
 process.on('message', ({ round }: { round: number }) => {
-  const took = turn(round);
-  const its = contents('package-0');
-  const kb = its.reduce((total, [path]) => total + statSync(path).size, 0) / 1000;
-  process.send?.({ rate: packages / took, files: its.length, kb });
+  const seconds = runRound(round);
+  const pageFiles = pageContents('package-0');
+  const kb = pageFiles.reduce((total, [path]) => total + statSync(path).size, 0) / 1000;
+  process.send?.({ rate: packages / seconds, files: pageFiles.length, kb });
 });
 process.send?.({ ready: true });

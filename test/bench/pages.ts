@@ -2,12 +2,12 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { SCRIBE_ROOM_MB } from '../../actors/cast.js';
-import type { Bench } from './bench.js';
-import { Worker } from './processes.js';
+import { SCRIBE_HEAP_LIMIT_MB } from '../../actors/cast.js';
+import type { Benchmark } from './bench.js';
+import { WorkerProcess } from './processes.js';
 
 /** What a worker says at the end of a phase: packages a second. */
-interface Said {
+interface RoundResult {
   readonly rate: number;
   readonly files: number;
   readonly kb: number;
@@ -27,7 +27,7 @@ const ROUNDS = ['new', 'replaced'] as const;
  * written beside and renamed, by as many processes, with nothing else. What is replaced takes longer: the file system
  * brings the new file to the disk first, and has the room of the old one to give back.
  */
-export const pages: Bench = {
+export const pages: Benchmark = {
   name: 'pages',
   summary: 'packages a second whose pages are rendered and put in their place',
   options: { small: 2000, large: 100, scribes: 2 },
@@ -40,15 +40,15 @@ export const pages: Bench = {
         say(
           `${name}: ${String(packages * scribes)} packages, ${mode === 'render' ? 'rendered and written' : 'written only'}`,
         );
-        const said = await measured(scribes, mode, [versions, files, packages]);
-        const rates = said.map((of) => of.reduce((total, { rate }) => total + rate, 0));
+        const results = await measureRounds(scribes, mode, [versions, files, packages]);
+        const rates = results.map((of) => of.reduce((total, { rate }) => total + rate, 0));
         const prefix = mode === 'render' ? `pages_${name}` : `write_rename_${name}`;
-        const into = mode === 'render' ? figures : limits;
-        into[`${prefix}_per_s`] = ROUNDS.length / rates.reduce((sum, rate) => sum + 1 / rate, 0);
-        for (const [n, round] of ROUNDS.entries()) into[`${prefix}_${round}_per_s`] = rates[n] ?? 0;
+        const target = mode === 'render' ? figures : limits;
+        target[`${prefix}_per_s`] = ROUNDS.length / rates.reduce((sum, rate) => sum + 1 / rate, 0);
+        for (const [n, round] of ROUNDS.entries()) target[`${prefix}_${round}_per_s`] = rates[n] ?? 0;
         if (mode === 'render') {
-          figures[`pages_${name}_files`] = said[0]?.[0]?.files ?? 0;
-          figures[`pages_${name}_kb`] = said[0]?.[0]?.kb ?? 0;
+          figures[`pages_${name}_files`] = results[0]?.[0]?.files ?? 0;
+          figures[`pages_${name}_kb`] = results[0]?.[0]?.kb ?? 0;
         }
       }
       figures[`pages_${name}_share_of_limit`] =
@@ -59,27 +59,36 @@ export const pages: Bench = {
 };
 
 /** What each of the workers says of each round. */
-async function measured(scribes: number, mode: string, shape: readonly number[]): Promise<Said[][]> {
+async function measureRounds(
+  scribes: number,
+  mode: string,
+  shape: readonly number[],
+): Promise<RoundResult[][]> {
   const folder = mkdtempSync(join(tmpdir(), 'piw-bench-'));
   const workers = Array.from(
     { length: scribes },
     (_, n) =>
-      new Worker(['./pages-writer.js', SCRIBE_ROOM_MB], join(folder, String(n)), mode, ...shape.map(String)),
+      new WorkerProcess(
+        ['./pages-writer.js', SCRIBE_HEAP_LIMIT_MB],
+        join(folder, String(n)),
+        mode,
+        ...shape.map(String),
+      ),
   );
   try {
-    for (const worker of workers) await worker.hear();
-    const said: Said[][] = [];
+    for (const worker of workers) await worker.receive();
+    const results: RoundResult[][] = [];
     for (const [round] of ROUNDS.entries()) {
       // What the round before has left to be written back is not this one's.
       spawnSync('sync');
-      for (const worker of workers) worker.say({ round });
-      const of: Said[] = [];
-      for (const worker of workers) of.push((await worker.hear()) as Said);
-      said.push(of);
+      for (const worker of workers) worker.send({ round });
+      const roundResults: RoundResult[] = [];
+      for (const worker of workers) roundResults.push((await worker.receive()) as RoundResult);
+      results.push(roundResults);
     }
-    return said;
+    return results;
   } finally {
-    for (const worker of workers) worker.end();
+    for (const worker of workers) worker.kill();
     rmSync(folder, { recursive: true, force: true });
   }
 }

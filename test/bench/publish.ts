@@ -1,10 +1,10 @@
-import { Client } from '../../src/actor/client.js';
+import { ProtocolClient } from '../../src/actor/client.js';
 import { Database } from '../../src/database/pool.js';
 import { oracle } from '../../src/protocols/oracle.js';
-import type { Bench } from './bench.js';
+import type { Benchmark } from './bench.js';
 import { cpuSeconds } from './cpu.js';
-import { cost, fill, simulate } from './dispatch.js';
-import { onStage } from './stage.js';
+import { cpuCost, fillQueue, runSlaves } from './dispatch.js';
+import { withBenchEnvironment } from './stage.js';
 
 /** Builds that there must be for a second, above what is hoped for. */
 const BUILDS_PER_SECOND = 1500;
@@ -15,23 +15,26 @@ const BUILDS_PER_SECOND = 1500;
  * real protocol, and are on the same machine. Each build is IDLE, BUILD, BUILT, SEND, the wheel's transfer, SENT,
  * DONE; then the wheel is verified, on the disk and listed.
  */
-export const publish: Bench = {
+export const publish: Benchmark = {
   name: 'publish',
   summary: 'successful builds by simulated slaves, with their wheels',
   options: { slaves: 50, seconds: 60, kilobytes: 50 },
   async run({ slaves = 50, seconds = 60, kilobytes = 50 }, say) {
-    return await onStage(say, async ({ nats, dsn, limits, pids, startMaster, connect }) => {
+    return await withBenchEnvironment(say, async ({ nats, dsn, limits, pids, startMaster, connect }) => {
       const builds = Math.ceil(BUILDS_PER_SECOND * seconds);
       say(`filling the queue with ${String(builds)} builds`);
-      await fill(dsn, builds, say);
+      await fillQueue(dsn, builds, say);
       const master = startMaster({});
       const bus = await connect();
-      await new Client(bus, oracle, undefined, { timeoutMs: 2000, patienceMs: 30_000 }).ask('GETABIS', {});
+      await new ProtocolClient(bus, oracle, undefined, { timeoutMs: 2000, patienceMs: 30_000 }).request(
+        'GETABIS',
+        {},
+      );
       say(`${String(slaves)} slaves for ${String(seconds)} s`);
       const roots = { master: master.pid, ...pids, slaves: process.pid };
       const before = cpuSeconds(roots);
       let after = before;
-      const report = await simulate(
+      const report = await runSlaves(
         { address: nats.slave, slaves, seconds, wheelBytes: kilobytes * 1000 },
         say,
         () => {
@@ -39,21 +42,21 @@ export const publish: Bench = {
         },
       );
       const database = await Database.open(dsn, 'bench');
-      const [found] = await database.query<{ builds: number; files: number }>(
+      const [counts] = await database.query<{ builds: number; files: number }>(
         'select (select count(*) from builds where status) as builds, (select count(*) from files) as files',
       );
       await database.close();
       return {
         figures: {
-          successful_builds_per_s: report.done / report.seconds,
+          successful_builds_per_s: report.buildsDone / report.seconds,
           built_to_done_p50_ms: report.p50,
           built_to_done_p99_ms: report.p99,
           longest_freeze_ms: report.longestFreeze,
           slowest_second: report.slowestSecond,
-          builds_in_database: found?.builds ?? 0,
-          files_in_database: found?.files ?? 0,
-          builds_done: report.done,
-          ...cost(before, after, report.done),
+          builds_in_database: counts?.builds ?? 0,
+          files_in_database: counts?.files ?? 0,
+          builds_done: report.buildsDone,
+          ...cpuCost(before, after, report.buildsDone),
         },
         limits,
       };

@@ -14,7 +14,7 @@ const SPECIFIERS = [
 export const abisOf = (count: number): readonly string[] => ABIS.slice(0, count);
 
 /** Every connection of the pool has it: what is filled here is made again, not recovered. */
-const UNSAFE = 'set synchronous_commit = off';
+const NO_SYNC_COMMIT = 'set synchronous_commit = off';
 
 /**
  * Fills a database with versions in PyPI's shape: a few packages with thousands, some with a thousand or
@@ -23,18 +23,18 @@ const UNSAFE = 'set synchronous_commit = off';
  * It is written with statements of its own, for speed; that the queue is what the view says is checked for
  * a sample.
  */
-export async function fillShape(
+export async function fillPypiShape(
   dsn: string,
   options: { readonly versions: number; readonly abis: number },
   say: (line: string) => void,
 ): Promise<void> {
   const { versions, abis } = options;
   const database = await Database.open(dsn, 'bench', { connections: 1 });
-  const slice = async (sql: string, from: number, to: number, step: number): Promise<void> => {
+  const runInSlices = async (sql: string, from: number, to: number, step: number): Promise<void> => {
     for (let at = from; at < to; at += step) await database.query(sql, [at, Math.min(at + step, to)]);
   };
   try {
-    await database.query(UNSAFE);
+    await database.query(NO_SYNC_COMMIT);
     for (const abi of abisOf(abis))
       await addTarget(database, { abi, platform: PLATFORM, py_version_tag: abi, skip: null });
     const large = [
@@ -42,18 +42,18 @@ export async function fillShape(
       [Math.max(1, Math.round(versions / 10_000)), 1000],
       [Math.max(1, Math.round(versions / 250)), 50],
     ] as const;
-    const used = large.reduce((sum, [count, each]) => sum + count * each, 0);
-    const sizes = [...large, [Math.max(1, Math.ceil((versions - used) / 6)), 6]] as const;
+    const largeVersions = large.reduce((sum, [count, each]) => sum + count * each, 0);
+    const sizes = [...large, [Math.max(1, Math.ceil((versions - largeVersions) / 6)), 6]] as const;
     let first = 0;
     for (const [count, each] of sizes) {
       say(`${String(count)} packages of ${String(each)} versions`);
-      await slice(
+      await runInSlices(
         `insert into packages (package, origin) select 'p' || n, 'feed' from generate_series($1::int, $2::int - 1) n`,
         first,
         first + count,
         50_000,
       );
-      await slice(
+      await runInSlices(
         `insert into versions (package_id, version, sort_key, released, has_sdist, origin, sdist_url, sdist_sha256)
          select package_id, '1.' || i, '10010b0011b' || lpad(length(i::text)::text, 3, '0') || i || 'a4010',
            '2016-01-01'::timestamptz + (i + random()) / ${String(each)} * interval '3650 days', true, 'feed',
@@ -75,7 +75,7 @@ export async function fillShape(
         [specifier, Number(specifier.slice(4))],
       );
       say(`${String(share)} % with ${specifier}`);
-      await slice(
+      await runInSlices(
         `update versions set specifier_id = (select max(specifier_id) from specifiers)
          where version_id between $1::bigint and $2::bigint - 1 and version_id % 100 between ${String(from)} and ${String(from + share - 1)}`,
         1,
@@ -85,7 +85,7 @@ export async function fillShape(
       from += share;
     }
     say('the queue');
-    await slice(
+    await runInSlices(
       `insert into queue (version_id, target_id, priority, released, of_package)
        select v.version_id, t.target_id, 0, v.released, v.package_id
        from versions v cross join lateral (
@@ -98,13 +98,13 @@ export async function fillShape(
       versions * 1.2,
       100_000,
     );
-    const wrong = await database.query(
+    const mismatches = await database.query(
       `with sample as materialized (select version_id from versions tablesample system (0.1) limit 5000),
          due as (select version_id, target_id from builds_pending where version_id = any (array(select version_id from sample))),
          there as (select version_id, target_id from queue where version_id in (select version_id from sample))
        (table due except table there) union all (table there except table due)`,
     );
-    if (wrong.length > 0) throw new Error('the queue that was filled in is not what the view says');
+    if (mismatches.length > 0) throw new Error('the queue that was filled in is not what the view says');
   } finally {
     await database.close();
   }

@@ -4,32 +4,32 @@ import { CHUNK_SIZE } from '../../src/bus/objects.js';
 
 const [role = '', address = '', bytes = '0'] = process.argv.slice(2);
 /** Pieces that may be under way, as in a transfer. */
-const WINDOW = 16;
+const MAX_IN_FLIGHT = 16;
 const bus = await Bus.connect({ address, name: 'raw' });
-const line = bus.connection;
+const connection = bus.connection;
 
-async function take(): Promise<void> {
-  const pieces = line.subscribe('limit.raw');
-  await line.flush();
+async function receive(): Promise<void> {
+  const messages = connection.subscribe('limit.raw');
+  await connection.flush();
   process.send?.({ ready: true });
-  for await (const piece of pieces) piece.respond();
+  for await (const piece of messages) piece.respond();
 }
 
-async function give(size: number): Promise<number> {
-  const piece = Buffer.alloc(CHUNK_SIZE, 1);
+async function send(size: number): Promise<number> {
+  const chunk = Buffer.alloc(CHUNK_SIZE, 1);
   const began = performance.now();
-  const waiting = new Set<Promise<unknown>>();
-  for (let sent = 0; sent < size; sent += piece.length) {
-    if (waiting.size >= WINDOW) await Promise.race(waiting);
-    const one: Promise<unknown> = line
-      .request('limit.raw', piece, { timeout: 10_000 })
-      .finally(() => waiting.delete(one));
-    waiting.add(one);
+  const inFlight = new Set<Promise<unknown>>();
+  for (let sent = 0; sent < size; sent += chunk.length) {
+    if (inFlight.size >= MAX_IN_FLIGHT) await Promise.race(inFlight);
+    const request: Promise<unknown> = connection
+      .request('limit.raw', chunk, { timeout: 10_000 })
+      .finally(() => inFlight.delete(request));
+    inFlight.add(request);
   }
-  await Promise.all(waiting);
+  await Promise.all(inFlight);
   return size / 1e3 / (performance.now() - began);
 }
 
 process.once('disconnect', () => process.exit());
-if (role === 'take') await take();
-else process.send?.({ rate: await give(Number(bytes)) });
+if (role === 'take') await receive();
+else process.send?.({ rate: await send(Number(bytes)) });

@@ -1,15 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Client } from '../../src/actor/client.js';
+import { ProtocolClient } from '../../src/actor/client.js';
 import { Bus } from '../../src/bus/bus.js';
 import { Database } from '../../src/database/pool.js';
 import { addTarget } from '../../src/database/targets.js';
 import { slaveDriver, wake } from '../../src/protocols/slave-driver.js';
-import { PROTOCOL, VERSION } from '../../src/version.js';
+import { PROTOCOL_VERSION, VERSION } from '../../src/version.js';
 import { FakePypi, randomWorld } from '../helpers/fake-pypi.js';
-import type { Bench } from './bench.js';
+import type { Benchmark } from './bench.js';
 import { PLATFORM } from './pypi-shape.js';
 import { quantile } from './quantile.js';
-import { onStage } from './stage.js';
+import { withBenchEnvironment } from './stage.js';
 import { NO_DETAILS } from '../../src/states/build-details.js';
 
 const ABI = 'cp311';
@@ -21,12 +21,12 @@ const LIMIT_MS = 30_000;
  * How long a release is on its way: from the first time the Cloud Gazer asks an index that shows it, until
  * BUILD at an idle slave. The index is a stand-in for PyPI on this machine; the cast is the real one.
  */
-export const release: Bench = {
+export const release: Benchmark = {
   name: 'release',
   summary: 'from the moment the index shows a release until BUILD at an idle slave',
   options: { releases: 100 },
   async run({ releases = 100 }, say) {
-    return await onStage(say, async ({ nats, dsn, limits, startMaster }) => {
+    return await withBenchEnvironment(say, async ({ nats, dsn, limits, startMaster }) => {
       const database = await Database.open(dsn, 'bench');
       await addTarget(database, { abi: ABI, platform: PLATFORM, py_version_tag: ABI, skip: null });
       await database.close();
@@ -44,8 +44,8 @@ export const release: Bench = {
         say('the backlog first');
         while ((await idle.build(3000)) !== undefined);
         say(`${String(releases)} releases, polled every ${String(POLL_S)} s`);
-        const way: number[] = [];
-        const polled: number[] = [];
+        const latencies: number[] = [];
+        const pollWaits: number[] = [];
         for (let n = 0; n < releases; n += 1) {
           const name = `bench-release-${String(n)}`;
           // Requests are listed in the order of their answers: those from here on show the release.
@@ -57,28 +57,28 @@ export const release: Bench = {
             kind: 'sdist',
             requiresPython: '>=3.8',
           });
-          const shown = Date.now();
+          const shownAt = Date.now();
           const built = await idle.build(LIMIT_MS);
           if (built?.package !== name) throw new Error(`${name} was not built: ${JSON.stringify(built)}`);
-          const asked = pypi.requests.slice(earlier).find(({ call }) => call?.startsWith('changelog_'));
-          if (!asked) throw new Error('it was built before the index was asked');
+          const firstPoll = pypi.requests.slice(earlier).find(({ call }) => call?.startsWith('changelog_'));
+          if (!firstPoll) throw new Error('it was built before the index was asked');
           // A request that began before the release was there, and whose answer shows it, counts from the release.
-          const seen = Math.max(shown, asked.time);
-          way.push(built.at - seen);
-          polled.push(seen - shown);
+          const seenAt = Math.max(shownAt, firstPoll.time);
+          latencies.push(built.at - seenAt);
+          pollWaits.push(seenAt - shownAt);
           // Not in step with the polls.
           await sleep(100 + Math.random() * 1000);
         }
         await idle.stop();
         return {
           figures: {
-            release_to_build_p50_ms: quantile(way, 0.5),
-            release_to_build_p99_ms: quantile(way, 0.99),
-            release_to_build_max_ms: Math.max(...way),
-            poll_wait_p50_ms: quantile(polled, 0.5),
-            poll_wait_max_ms: Math.max(...polled),
+            release_to_build_p50_ms: quantile(latencies, 0.5),
+            release_to_build_p99_ms: quantile(latencies, 0.99),
+            release_to_build_max_ms: Math.max(...latencies),
+            poll_wait_p50_ms: quantile(pollWaits, 0.5),
+            poll_wait_max_ms: Math.max(...pollWaits),
             poll_interval_ms: POLL_S * 1000,
-            releases: way.length,
+            releases: latencies.length,
           },
           limits,
         };
@@ -92,12 +92,12 @@ export const release: Bench = {
 /** A slave that has nothing to do, is woken, and fails at once at what it gets. */
 class IdleSlave {
   readonly #bus: Bus;
-  readonly #master: Client<typeof slaveDriver.verbs>;
-  #wake: () => void = () => undefined;
+  readonly #slaveDriver: ProtocolClient<typeof slaveDriver.verbs>;
+  #onWake: () => void = () => undefined;
 
   private constructor(bus: Bus) {
     this.#bus = bus;
-    this.#master = new Client(bus, slaveDriver, ['slave', 'slave', 'idle'], {
+    this.#slaveDriver = new ProtocolClient(bus, slaveDriver, ['slave', 'slave', 'idle'], {
       timeoutMs: 2000,
       patienceMs: 60_000,
     });
@@ -109,8 +109,8 @@ class IdleSlave {
     });
     const slave = new IdleSlave(bus);
     void slave.#listen();
-    await slave.#master.ask('HELLO', {
-      ...{ version: `${VERSION}/${String(PROTOCOL)}`, build_timeout_s: 3600, busy_interval_s: 30 },
+    await slave.#slaveDriver.request('HELLO', {
+      ...{ version: `${VERSION}/${String(PROTOCOL_VERSION)}`, build_timeout_s: 3600, busy_interval_s: 30 },
       ...{ py_version_tag: ABI, abi_tag: ABI, platform_tag: PLATFORM, label: 'idle', os_name: 'none' },
       ...{ os_version: '', board: null, lacks: [], clock: Date.now() },
     });
@@ -121,11 +121,11 @@ class IdleSlave {
   async build(limitMs: number): Promise<{ readonly package: string; readonly at: number } | undefined> {
     const end = Date.now() + limitMs;
     while (Date.now() < end) {
-      const woken = new Promise<void>((resolve) => (this.#wake = resolve));
-      const answer = await this.#master.ask('IDLE', { stats: [100e9, 50e9, 8e9, 4e9, 1, null] });
+      const woken = new Promise<void>((resolve) => (this.#onWake = resolve));
+      const answer = await this.#slaveDriver.request('IDLE', { stats: [100e9, 50e9, 8e9, 4e9, 1, null] });
       if (answer.verb === 'BUILD') {
         const at = Date.now();
-        await this.#master.ask('BUILT', {
+        await this.#slaveDriver.request('BUILT', {
           ...{ lease: answer.lease, status: false, failure_class: 'compiler', duration_s: 1 },
           ...{ output: 'failed', details: NO_DETAILS, files: [] },
         });
@@ -138,7 +138,7 @@ class IdleSlave {
   }
 
   async stop(): Promise<void> {
-    await this.#master.ask('BYE', {});
+    await this.#slaveDriver.request('BYE', {});
     await this.#bus.drain();
   }
 
@@ -146,7 +146,7 @@ class IdleSlave {
     const wakes = this.#bus.subscribe(this.#bus.subject(wake.name, 'slave', 'idle', '*'));
     for await (const incoming of wakes) {
       wake.unpack(await incoming.body());
-      this.#wake();
+      this.#onWake();
     }
   }
 }

@@ -1,12 +1,12 @@
 import { closeSync, openSync, readFileSync, statSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Client } from '../../src/actor/client.js';
+import { ProtocolClient } from '../../src/actor/client.js';
 import { Database } from '../../src/database/pool.js';
 import { scribe } from '../../src/protocols/web.js';
-import type { Figures } from './bench.js';
-import { actorsOf, peakMb } from './processes.js';
-import { onStage } from './stage.js';
+import type { BenchFigures } from './bench.js';
+import { actorPids, peakRssMb } from './processes.js';
+import { withBenchEnvironment } from './stage.js';
 
 /**
  * The root of the simple index with so many names, written by a Scribe of a master at work, from the database
@@ -17,11 +17,11 @@ export async function measureRoot(
   names: number,
   rounds: number,
   say: (line: string) => void,
-): Promise<{ readonly figures: Figures; readonly limits: Figures }> {
-  return await onStage(say, async ({ dsn, folder, startMaster, connect, limits }) => {
+): Promise<{ readonly figures: BenchFigures; readonly limits: BenchFigures }> {
+  return await withBenchEnvironment(say, async ({ dsn, folder, startMaster, connect, limits }) => {
     const master = startMaster({});
     const bus = await connect();
-    const client = new Client(bus, scribe, undefined, { timeoutMs: 300_000, patienceMs: 300_000 });
+    const client = new ProtocolClient(bus, scribe, undefined, { timeoutMs: 300_000, patienceMs: 300_000 });
     const database = await Database.open(dsn, 'bench', { connections: 1 });
     say(`${String(names)} names`);
     await database.query(
@@ -31,45 +31,47 @@ export async function measureRoot(
     );
     await database.query('analyze listed');
     await database.close();
-    await client.ask('ROOT', { serial: 1 });
-    const [pid] = actorsOf('the-scribe', master.pid);
+    await client.request('ROOT', { serial: 1 });
+    const [pid] = actorPids('the-scribe', master.pid);
     if (pid === undefined) throw new Error('no Scribe is at work');
     // What it has had at most begins anew.
     writeFileSync(`/proc/${String(pid)}/clear_refs`, '5');
-    const took: number[] = [];
+    const durations: number[] = [];
     for (let round = 0; round < rounds; round += 1) {
       const began = performance.now();
-      await client.ask('ROOT', { serial: 10_000_000 });
-      took.push(performance.now() - began);
+      await client.request('ROOT', { serial: 10_000_000 });
+      durations.push(performance.now() - began);
       await sleep(500);
     }
-    const rss = peakMb(pid);
-    const pages = ['index.html', 'index.v1_json'].map((file) => join(folder.sub('www'), 'simple', file));
-    const listed = (JSON.parse(readFileSync(pages[1] ?? '', 'utf8')) as { projects: unknown[] }).projects
+    const rss = peakRssMb(pid);
+    const pagePaths = ['index.html', 'index.v1_json'].map((file) =>
+      join(folder.subfolder('www'), 'simple', file),
+    );
+    const listed = (JSON.parse(readFileSync(pagePaths[1] ?? '', 'utf8')) as { projects: unknown[] }).projects
       .length;
     if (listed !== names) throw new Error(`the root names ${String(listed)} of ${String(names)} packages`);
-    const raw: number[] = [];
+    const rawDurations: number[] = [];
     for (let round = 0; round < rounds; round += 1)
-      raw.push(
-        copied(
-          pages.map((page) => readFileSync(page)),
-          folder.sub('www'),
+      rawDurations.push(
+        writeMs(
+          pagePaths.map((page) => readFileSync(page)),
+          folder.subfolder('www'),
         ),
       );
     return {
       figures: {
         root_names: names,
-        root_write_ms: median(took),
+        root_write_ms: median(durations),
         root_write_rss_mb: rss,
-        root_mb: pages.reduce((sum, page) => sum + statSync(page).size, 0) / 1e6,
+        root_mb: pagePaths.reduce((sum, page) => sum + statSync(page).size, 0) / 1e6,
       },
-      limits: { ...limits, root_raw_write_ms: median(raw) },
+      limits: { ...limits, root_raw_write_ms: median(rawDurations) },
     };
   });
 }
 
 /** How long these contents take to be written to files, ms. */
-function copied(contents: readonly Buffer[], folder: string): number {
+function writeMs(contents: readonly Buffer[], folder: string): number {
   const began = performance.now();
   for (const [n, bytes] of contents.entries()) {
     const file = openSync(join(folder, `limit-${String(n)}`), 'w');
@@ -80,5 +82,5 @@ function copied(contents: readonly Buffer[], folder: string): number {
   return performance.now() - began;
 }
 
-const median = (all: readonly number[]): number =>
-  [...all].sort((a, b) => a - b)[Math.floor(all.length / 2)] ?? 0;
+const median = (values: readonly number[]): number =>
+  [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;

@@ -7,8 +7,8 @@
 import { readFileSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
 import { parseArgs } from 'node:util';
-import { PiwError, reason } from '../../src/errors.js';
-import type { Bench, Figures } from './bench.js';
+import { PiwError, errorMessage } from '../../src/errors.js';
+import type { Benchmark, BenchFigures } from './bench.js';
 import { dispatch } from './dispatch.js';
 import { downloads } from './downloads.js';
 import { pages } from './pages.js';
@@ -19,20 +19,20 @@ import { site } from './site.js';
 import { transfer } from './transfer.js';
 import { watcher } from './watcher.js';
 
-const BENCHES: readonly Bench[] = [
+const BENCHMARKS: readonly Benchmark[] = [
   ...[dispatch, downloads, pages, publish, queue, release, site, transfer, watcher],
 ];
 
 async function main(argv: readonly string[]): Promise<number> {
   const name = argv.find((word) => !word.startsWith('-'));
   if (argv.includes('--list') || name === undefined) {
-    for (const { name: its, summary, options } of BENCHES) {
+    for (const { name: its, summary, options } of BENCHMARKS) {
       const flags = Object.entries(options).map(([option, value]) => `--${option} ${String(value)}`);
       process.stdout.write(`${its.padEnd(12)}${summary} (${flags.join(' ')})\n`);
     }
     return argv.includes('--list') ? 0 : 2;
   }
-  const bench = BENCHES.find((one) => one.name === name);
+  const bench = BENCHMARKS.find((one) => one.name === name);
   if (!bench) {
     process.stderr.write(`there is no benchmark ${name}; --list names them\n`);
     return 2;
@@ -40,29 +40,29 @@ async function main(argv: readonly string[]): Promise<number> {
   const options: Record<string, { type: 'string' | 'boolean' }> = { json: { type: 'boolean' } };
   for (const option of Object.keys(bench.options)) options[option] = { type: 'string' };
   const { values } = parseArgs({ args: argv.filter((word) => word !== name), options });
-  const given: Record<string, number> = { ...bench.options };
+  const optionValues: Record<string, number> = { ...bench.options };
   for (const option of Object.keys(bench.options)) {
     const value = values[option];
     if (value === undefined) continue;
-    given[option] = Number(value);
-    if (!Number.isFinite(given[option]) || given[option] <= 0) {
+    optionValues[option] = Number(value);
+    if (!Number.isFinite(optionValues[option]) || optionValues[option] <= 0) {
       process.stderr.write(`--${option} takes a number above 0\n`);
       return 2;
     }
   }
-  const { figures, limits } = await bench.run(given, (line) => process.stderr.write(`${line}\n`));
+  const { figures, limits } = await bench.run(optionValues, (line) => process.stderr.write(`${line}\n`));
   const result = {
     bench: name,
-    options: given,
-    figures: round(figures),
-    limits: round(limits),
+    options: optionValues,
+    figures: rounded(figures),
+    limits: rounded(limits),
     machine: machine(),
   };
   if (values['json']) process.stdout.write(`${JSON.stringify(result)}\n`);
   else {
-    const table = (title: string, its: Figures) => {
+    const table = (title: string, entries: BenchFigures) => {
       process.stdout.write(`${title}\n`);
-      for (const [key, value] of Object.entries(its))
+      for (const [key, value] of Object.entries(entries))
         process.stdout.write(`  ${key.padEnd(32)}${String(value)}\n`);
     };
     table('figures', result.figures);
@@ -71,7 +71,7 @@ async function main(argv: readonly string[]): Promise<number> {
   return 0;
 }
 
-const round = (figures: Figures): Figures =>
+const rounded = (figures: BenchFigures): BenchFigures =>
   Object.fromEntries(Object.entries(figures).map(([key, value]) => [key, Math.round(value * 100) / 100]));
 
 function machine() {
@@ -89,7 +89,7 @@ function machine() {
 try {
   process.exitCode = await main(process.argv.slice(2));
 } catch (error) {
-  process.stderr.write(`${reason(error)}\n`);
+  process.stderr.write(`${errorMessage(error)}\n`);
   // What it was about may still be going on.
-  process.exit(error instanceof PiwError ? error.exit : 1);
+  process.exit(error instanceof PiwError ? error.exitCode : 1);
 }

@@ -1,9 +1,9 @@
 /** A process that sends one file at a time to the File Juggler, as a slave does, when it is told to. */
 import { randomBytes } from 'node:crypto';
 import { systemClock } from '../../src/actor/clock.js';
-import { readerOf, sendFile } from '../../src/actor/send-file.js';
+import { fileReader, sendFile } from '../../src/actor/send-file.js';
 import { Bus } from '../../src/bus/bus.js';
-import { reason } from '../../src/errors.js';
+import { errorMessage } from '../../src/errors.js';
 import type { FileState } from '../../src/states/file-state.js';
 
 /** What it is told, and what it says when that is done. */
@@ -27,13 +27,13 @@ async function send({ transferId, path, file }: SendOrder): Promise<SendReport> 
   let breaks = 0;
   try {
     await sendFile({
-      ...{ bus, clock: systemClock, user, session, transferId, file, read: readerOf(path) },
+      ...{ bus, clock: systemClock, user, session, transferId, file, read: fileReader(path) },
       onSent: (bytes) => (sent += bytes),
       onTrouble: () => (breaks += 1),
     });
     return { sent, breaks };
   } catch (error) {
-    return { sent, breaks, error: reason(error) };
+    return { sent, breaks, error: errorMessage(error) };
   }
 }
 

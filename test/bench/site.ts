@@ -6,67 +6,71 @@ import { startWebServer } from '../../src/farm/web-server.js';
 import type { SearchRow } from '../../src/protocols/oracle.js';
 import { Site } from '../../src/site/site.js';
 import { startBrowser } from '../helpers/browser.js';
-import type { Bench, Figures } from './bench.js';
-import { namesOf, numbers, packageRows, sampleOf } from './pypi-names.js';
+import type { Benchmark, BenchFigures } from './bench.js';
+import { packageNames, seededNumbers, searchRows, sampleNames } from './pypi-names.js';
 import { measureRoot } from './root.js';
 
 /** Names that are searched for, letter by letter. */
-const SEARCHED = 2000;
+const SEARCH_COUNT = 2000;
 /** And in the browser. */
-const TYPED = 40;
+const BROWSER_SEARCH_COUNT = 40;
 
 /**
  * The root of the simple index (root.ts), and the search over as many names as PyPI has: what it takes to write it, how many bytes a visitor loads for one search,
  * and how soon there is a first result in a real browser.
  */
-export const site: Bench = {
+export const site: Benchmark = {
   name: 'site',
   summary: 'the root index and the search over all names: writing them, and searching in a browser',
   options: { names: 700_000, root: 500_000 },
   async run({ names = 700_000, root = 500_000 }, say) {
     const folder = mkdtempSync(join(tmpdir(), 'piw-bench-site-'));
     try {
-      const ofRoot = await measureRoot(root, 5, say);
-      const limits = { ...ofRoot.limits, write_rename_per_s: writesPerSecond(folder) };
-      return { figures: { ...ofRoot.figures, ...(await searchFigures(folder, names, say)) }, limits };
+      const rootResult = await measureRoot(root, 5, say);
+      const limits = { ...rootResult.limits, write_rename_per_s: writesPerSecond(folder) };
+      return { figures: { ...rootResult.figures, ...(await searchFigures(folder, names, say)) }, limits };
     } finally {
       rmSync(folder, { recursive: true, force: true });
     }
   },
 };
 
-async function searchFigures(folder: string, names: number, say: (line: string) => void): Promise<Figures> {
+async function searchFigures(
+  folder: string,
+  names: number,
+  say: (line: string) => void,
+): Promise<BenchFigures> {
   say(`making up ${String(names)} names`);
-  namesOf(names);
+  packageNames(names);
   say('writing the search over them');
-  const its = new Site({ outputPath: folder, publicUrl: null });
-  its.setUp();
-  let most = 0;
-  const watch = setInterval(() => {
-    most = Math.max(most, process.memoryUsage.rss());
+  const searchSite = new Site({ outputPath: folder, publicUrl: null });
+  searchSite.setUp();
+  let peakRss = 0;
+  const memorySampler = setInterval(() => {
+    peakRss = Math.max(peakRss, process.memoryUsage.rss());
   }, 20);
   const before = process.memoryUsage.rss();
   const began = performance.now();
-  await its.writeSearch(inPages(packageRows(names)));
-  const written = performance.now() - began;
-  const again = performance.now();
-  await its.writeSearch(inPages(packageRows(names)));
-  const rewritten = performance.now() - again;
-  clearInterval(watch);
-  say(`what ${String(SEARCHED)} searches load`);
-  const loads = [...sampleOf(names, SEARCHED)].map((name) => loaded(folder, name));
-  say(`what ${String(SEARCHED)} searches with a mistake load`);
-  const random = numbers(17);
-  const mistyped = [...sampleOf(names, SEARCHED)]
+  await searchSite.writeSearch(paged(searchRows(names)));
+  const writeMs = performance.now() - began;
+  const rewriteStart = performance.now();
+  await searchSite.writeSearch(paged(searchRows(names)));
+  const rewriteMs = performance.now() - rewriteStart;
+  clearInterval(memorySampler);
+  say(`what ${String(SEARCH_COUNT)} searches load`);
+  const loads = [...sampleNames(names, SEARCH_COUNT)].map((name) => exactSearchLoad(folder, name));
+  say(`what ${String(SEARCH_COUNT)} searches with a mistake load`);
+  const random = seededNumbers(17);
+  const mistyped = [...sampleNames(names, SEARCH_COUNT)]
     .filter((name) => name.length > 5)
-    .map((name) => alike(folder, name, random));
-  const first = await firstResults(folder, [...sampleOf(names, TYPED)], say);
+    .map((name) => mistypedSearchLoad(folder, name, random));
+  const browserFigures = await firstResults(folder, [...sampleNames(names, BROWSER_SEARCH_COUNT)], say);
   return {
-    search_write_ms: written,
+    search_write_ms: writeMs,
     // Of all of the process: Node, and the names as they were made up, are the second figure.
-    search_write_rss_mb: most / 1e6,
+    search_write_rss_mb: peakRss / 1e6,
     rss_before_mb: before / 1e6,
-    search_write_unchanged_ms: rewritten,
+    search_write_unchanged_ms: rewriteMs,
     // As the files are, and as servers send them that compress.
     search_bytes_largest: Math.max(...loads.map(({ plain }) => plain)),
     search_bytes_largest_compressed: Math.max(...loads.map(({ packed }) => packed)),
@@ -75,7 +79,7 @@ async function searchFigures(folder: string, names: number, say: (line: string) 
     search_mistyped_found_share: mistyped.filter(({ found }) => found).length / mistyped.length,
     search_mistyped_bytes_largest: Math.max(...mistyped.map(({ plain }) => plain)),
     search_mistyped_bytes_largest_compressed: Math.max(...mistyped.map(({ packed }) => packed)),
-    ...first,
+    ...browserFigures,
   };
 }
 
@@ -93,7 +97,7 @@ function writesPerSecond(folder: string): number {
   return 5000 / (took / 1000);
 }
 
-async function* inPages(rows: Iterable<SearchRow>): AsyncGenerator<readonly SearchRow[]> {
+async function* paged(rows: Iterable<SearchRow>): AsyncGenerator<readonly SearchRow[]> {
   let page: SearchRow[] = [];
   for (const row of rows) {
     page.push(row);
@@ -105,7 +109,7 @@ async function* inPages(rows: Iterable<SearchRow>): AsyncGenerator<readonly Sear
   yield page;
 }
 
-interface Node {
+interface SearchNode {
   readonly p: string;
   readonly c?: string;
   readonly t?: readonly (readonly [string])[];
@@ -113,19 +117,19 @@ interface Node {
 }
 
 /** What the page's script loads while a name is typed letter by letter, by what search-tree.ts says of the files. */
-function loaded(folder: string, name: string): { readonly plain: number; readonly packed: number } {
+function exactSearchLoad(folder: string, name: string): { readonly plain: number; readonly packed: number } {
   const key = name.replaceAll('-', '');
-  const seen = new Map<string, { node: Node; plain: number; packed: number }>();
-  const load = (prefix: string): Node => {
-    const known = seen.get(prefix);
-    if (known) return known.node;
+  const seen = new Map<string, { node: SearchNode; plain: number; packed: number }>();
+  const load = (prefix: string): SearchNode => {
+    const cached = seen.get(prefix);
+    if (cached) return cached.node;
     const path = prefix.length <= 2 ? prefix : `${prefix.slice(0, 2)}/${prefix}`;
     const content = readFileSync(join(folder, `search/${path}.json`));
-    const node = JSON.parse(content.toString()) as Node;
+    const node = JSON.parse(content.toString()) as SearchNode;
     seen.set(prefix, { node, plain: content.length, packed: gzipSync(content).length });
     return node;
   };
-  let last: Node | undefined;
+  let last: SearchNode | undefined;
   for (let length = 1; length <= key.length; length += 1) {
     const typed = key.slice(0, length);
     let node = load(typed.slice(0, 2));
@@ -146,7 +150,7 @@ function loaded(folder: string, name: string): { readonly plain: number; readonl
   };
 }
 
-interface Names {
+interface GramNames {
   readonly r: readonly string[];
 }
 
@@ -154,14 +158,14 @@ interface Names {
  * What is loaded at once for a name with one letter left out (search-grams.ts), the tree's files included, and whether
  * the name is among it.
  */
-function alike(
+function mistypedSearchLoad(
   folder: string,
   name: string,
   random: () => number,
 ): { readonly found: boolean; readonly plain: number; readonly packed: number } {
   const key = name.replaceAll('-', '');
-  const out = 1 + Math.floor(random() * (key.length - 2));
-  const text = key.slice(0, out) + key.slice(out + 1);
+  const omitted = 1 + Math.floor(random() * (key.length - 2));
+  const text = key.slice(0, omitted) + key.slice(omitted + 1);
   let [found, plain, packed] = [false, 0, 0];
   const load = (path: string): string => {
     const file = join(folder, `search/${path}.json`);
@@ -173,7 +177,7 @@ function alike(
   };
   let file = load(text.slice(0, 2));
   while (file !== '') {
-    const node = JSON.parse(file) as Node;
+    const node = JSON.parse(file) as SearchNode;
     found ||= [...(node.t ?? []), ...node.r].some(([one]) => one === name);
     const next = text.charAt(node.p.length);
     if (next === '' || !text.startsWith(node.p) || !node.c?.includes(next)) break;
@@ -181,23 +185,23 @@ function alike(
   }
   const grams = Array.from({ length: Math.max(0, text.length - 2) }, (_, i) => text.slice(i, i + 3));
   const step = Math.max(1, (grams.length - 1) / 4);
-  const wanted = new Set(
+  const sampledGrams = new Set(
     Array.from({ length: Math.min(5, grams.length) }, (_, i) => grams[Math.round(i * step)]),
   );
-  for (const gram of wanted) {
+  for (const gram of sampledGrams) {
     const content = load(`grams/${(gram ?? '').slice(0, 2)}/${gram ?? ''}`);
     if (content === '') continue;
-    found ||= (JSON.parse(content) as Names).r.some((row) => row.startsWith(`${name} `));
+    found ||= (JSON.parse(content) as GramNames).r.some((row) => row.startsWith(`${name} `));
   }
   return { found, plain, packed };
 }
 
 /** What is used of playwright, whose types a benchmark can't count on. */
-interface Browser {
-  newPage(): Promise<Page>;
+interface HeadlessBrowser {
+  newPage(): Promise<BrowserPage>;
   close(): Promise<void>;
 }
-interface Page {
+interface BrowserPage {
   goto(url: string): Promise<unknown>;
   evaluate<T>(script: string): Promise<T>;
   close(): Promise<void>;
@@ -208,9 +212,9 @@ async function firstResults(
   folder: string,
   names: readonly string[],
   say: (line: string) => void,
-): Promise<Figures> {
+): Promise<BenchFigures> {
   const server = await startWebServer({ root: folder, host: '127.0.0.1', port: 0 });
-  const browser = (await startBrowser()) as Browser;
+  const browser = (await startBrowser()) as HeadlessBrowser;
   const base = `http://127.0.0.1:${String(server.port)}/packages.html`;
   const measure = async (text: string): Promise<number> => {
     const page = await browser.newPage();

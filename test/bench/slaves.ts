@@ -1,20 +1,20 @@
 /** Simulated slaves, in one process: they say what slaves say, and build nothing. */
 import { randomBytes } from 'node:crypto';
-import { Client } from '../../src/actor/client.js';
+import { ProtocolClient } from '../../src/actor/client.js';
 import { systemClock } from '../../src/actor/clock.js';
 import { sendFile } from '../../src/actor/send-file.js';
 import { Bus } from '../../src/bus/bus.js';
 import { PiwError } from '../../src/errors.js';
-import type { Stats } from '../../src/protocols/fields.js';
+import type { MachineStats } from '../../src/protocols/fields.js';
 import { NO_DETAILS } from '../../src/states/build-details.js';
 import { slaveDriver, type SlaveAnswer, type SlaveVerbs } from '../../src/protocols/slave-driver.js';
 import { fileToMessage } from '../../src/states/file-state.js';
-import { PROTOCOL, VERSION } from '../../src/version.js';
-import { wheelOf } from '../helpers/stored-wheel.js';
+import { PROTOCOL_VERSION, VERSION } from '../../src/version.js';
+import { storedWheel } from '../helpers/stored-wheel.js';
 import { quantile } from './quantile.js';
 
 export interface SlavesReport {
-  readonly done: number;
+  readonly buildsDone: number;
   readonly seconds: number;
   /** Of BUILT until its answer, milliseconds. */
   readonly p50: number;
@@ -22,14 +22,14 @@ export interface SlavesReport {
   /** How many questions were answered. */
   readonly answers: number;
   /** Of any question until its answer, milliseconds. */
-  readonly anyP99: number;
+  readonly answerP99: number;
   /** The longest time in which no slave got any answer, milliseconds. */
   readonly longestFreeze: number;
   /** Builds in the slowest whole second. */
   readonly slowestSecond: number;
 }
 
-const STATS: Stats = [100e9, 50e9, 8e9, 4e9, 1.5, null];
+const STATS: MachineStats = [100e9, 50e9, 8e9, 4e9, 1.5, null];
 const LOG = randomBytes(1024).toString('hex');
 /** Connections that they share; a real slave has one of its own. */
 const CONNECTIONS = 8;
@@ -66,42 +66,42 @@ async function main({
     if (!bus) throw new Error('no connection');
     return bus;
   };
-  const masters = Array.from(
+  const clients = Array.from(
     { length: slaves },
     (_, i) =>
-      new Client(busOf(i), slaveDriver, ['slave', 'slave', `s${String(i)}`], {
+      new ProtocolClient(busOf(i), slaveDriver, ['slave', 'slave', `s${String(i)}`], {
         timeoutMs: 30_000,
         patienceMs: 60_000,
       }),
   );
   const member = wheelBytes === undefined ? undefined : randomBytes(wheelBytes);
-  await Promise.all(masters.map((master, i) => hello(master, i)));
-  const built: number[] = [];
-  const answers: number[] = [];
-  const perSecond: number[] = [];
+  await Promise.all(clients.map((master, i) => hello(master, i)));
+  const buildLatencies: number[] = [];
+  const answerLatencies: number[] = [];
+  const buildsPerSecond: number[] = [];
   const began = performance.now();
   const end = began + seconds * 1000;
-  let last = began;
+  let lastAnswerAt = began;
   let longestFreeze = 0;
-  const answered = (): void => {
+  const noteAnswer = (): void => {
     const now = performance.now();
-    longestFreeze = Math.max(longestFreeze, now - last);
-    last = now;
+    longestFreeze = Math.max(longestFreeze, now - lastAnswerAt);
+    lastAnswerAt = now;
   };
-  const tick = setInterval(
+  const progressTimer = setInterval(
     () =>
       process.send?.({
-        line: `${String(Math.round((performance.now() - began) / 1000))} s: ${String(built.length)} builds`,
+        line: `${String(Math.round((performance.now() - began) / 1000))} s: ${String(buildLatencies.length)} builds`,
       }),
     10_000,
   );
   await Promise.all(
-    masters.map(async (master, i) => {
-      const ask: Client<SlaveVerbs>['ask'] = async (verb, body) => {
-        const asked = performance.now();
-        const answer = await master.ask(verb, body);
-        answers.push(performance.now() - asked);
-        answered();
+    clients.map(async (master, i) => {
+      const ask: ProtocolClient<SlaveVerbs>['request'] = async (verb, body) => {
+        const askedAt = performance.now();
+        const answer = await master.request(verb, body);
+        answerLatencies.push(performance.now() - askedAt);
+        noteAnswer();
         return answer;
       };
       while (performance.now() < end) {
@@ -110,8 +110,8 @@ async function main({
           await new Promise((resolve) => setTimeout(resolve, 100));
           continue;
         }
-        const said = performance.now();
-        const wheel = member && wheelOf(order.package, order.version, member);
+        const builtAt = performance.now();
+        const wheel = member && storedWheel(order.package, order.version, member);
         let answer: SlaveAnswer = await ask('BUILT', {
           lease: order.lease,
           status: wheel !== undefined,
@@ -132,33 +132,33 @@ async function main({
         }
         if (answer.verb !== 'DONE') throw new PiwError('PIW_REFUSED', `BUILT was answered ${answer.verb}`);
         const now = performance.now();
-        built.push(now - said);
+        buildLatencies.push(now - builtAt);
         const second = Math.floor((now - began) / 1000);
-        perSecond[second] = (perSecond[second] ?? 0) + 1;
+        buildsPerSecond[second] = (buildsPerSecond[second] ?? 0) + 1;
         if (restMs > 0) await new Promise((resolve) => setTimeout(resolve, restMs));
       }
     }),
   );
-  clearInterval(tick);
-  const took = (performance.now() - began) / 1000;
-  await Promise.all(masters.map((master) => master.ask('BYE', {})));
+  clearInterval(progressTimer);
+  const elapsedS = (performance.now() - began) / 1000;
+  await Promise.all(clients.map((master) => master.request('BYE', {})));
   await Promise.all(buses.map((bus) => bus.drain()));
   return {
-    done: built.length,
-    seconds: took,
-    p50: quantile(built, 0.5),
-    p99: quantile(built, 0.99),
-    answers: answers.length,
-    anyP99: quantile(answers, 0.99),
+    buildsDone: buildLatencies.length,
+    seconds: elapsedS,
+    p50: quantile(buildLatencies, 0.5),
+    p99: quantile(buildLatencies, 0.99),
+    answers: answerLatencies.length,
+    answerP99: quantile(answerLatencies, 0.99),
     longestFreeze,
     // The first is short of its start, the last of its end.
-    slowestSecond: Math.min(...perSecond.slice(1, Math.floor(seconds)).map((n) => n)),
+    slowestSecond: Math.min(...buildsPerSecond.slice(1, Math.floor(seconds)).map((n) => n)),
   };
 }
 
-async function hello(master: Client<typeof slaveDriver.verbs>, number: number): Promise<void> {
-  const answer = await master.ask('HELLO', {
-    version: `${VERSION}/${String(PROTOCOL)}`,
+async function hello(master: ProtocolClient<typeof slaveDriver.verbs>, number: number): Promise<void> {
+  const answer = await master.request('HELLO', {
+    version: `${VERSION}/${String(PROTOCOL_VERSION)}`,
     build_timeout_s: 3600,
     busy_interval_s: 30,
     py_version_tag: 'cp311',

@@ -6,32 +6,32 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { Bus } from '../../src/bus/bus.js';
-import { formatConfig, type Given } from '../../src/config.js';
+import { formatConfig, type RawSettings } from '../../src/config.js';
 import { migrate } from '../../src/database/migrations.js';
 import { Database } from '../../src/database/pool.js';
 import { PiwError } from '../../src/errors.js';
-import { certificates } from '../../src/farm/certificates.js';
+import { tlsAndProxyEnv } from '../../src/farm/certificates.js';
 import { DataFolder } from '../../src/farm/folder.js';
 import { startNats } from '../../src/farm/nats-server.js';
 import { startPostgres } from '../../src/farm/postgres.js';
-import { as, give, unprivileged } from '../../src/farm/privileges.js';
+import { runAs, chownTo, unprivilegedAccount } from '../../src/farm/privileges.js';
 import { findPython } from '../../src/farm/python.js';
-import { stage } from '../../src/farm/stage.js';
-import type { Figures } from './bench.js';
+import { stageProgram } from '../../src/farm/stage.js';
+import type { BenchFigures } from './bench.js';
 import { commitsPerSecond, fsyncsPerSecond, requestsPerSecond } from './limits.js';
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 
-export interface Stage {
+export interface BenchEnvironment {
   readonly nats: { readonly master: string; readonly slave: string };
   readonly dsn: string;
   readonly folder: DataFolder;
   /** The machine's own, measured before anything else runs. */
-  readonly limits: Figures;
+  readonly limits: BenchFigures;
   /** As they are now: a server that was killed is started again. */
   readonly pids: { readonly nats: number | undefined; readonly postgres: number | undefined };
   /** Starts `piw master` with this configuration; its process number. */
-  startMaster(given: Given): { readonly pid: number | undefined; stop(): Promise<unknown> };
+  startMaster(overrides: RawSettings): { readonly pid: number | undefined; stop(): Promise<unknown> };
   connect(): Promise<Bus>;
   /** What was written is on the disk, and PostgreSQL has nothing left to tidy up behind it. */
   settle(): Promise<void>;
@@ -41,14 +41,14 @@ export interface Stage {
  * A nats-server and a PostgreSQL that fsyncs, as a farm has them, with empty tables, for the time that
  * `what` takes.
  */
-export async function onStage<T>(
+export async function withBenchEnvironment<T>(
   say: (line: string) => void,
-  what: (stage: Stage) => Promise<T>,
+  run: (stage: BenchEnvironment) => Promise<T>,
 ): Promise<T> {
-  const account = unprivileged();
+  const account = unprivilegedAccount();
   const path = await mkdtemp(join(tmpdir(), 'piw-bench-'));
   chmodSync(path, 0o755);
-  give(path, account);
+  chownTo(path, account);
   const folder = DataFolder.open(join(path, 'data'), account);
   const stops: (() => Promise<unknown>)[] = [];
   const onFailure = (error: Error): void => {
@@ -68,25 +68,25 @@ export async function onStage<T>(
       postgres_commits_per_s: await commitsPerSecond(postgres.dsn, 3),
       disk_fsyncs_per_s: await fsyncsPerSecond(path, 2),
     };
-    const program = stage(ROOT, account);
-    const startMaster = (given: Given) => {
+    const program = stageProgram(ROOT, account);
+    const startMaster = (overrides: RawSettings) => {
       const config = folder.writeSecret(
         'bench.conf',
         formatConfig({
           nats: nats.master,
           dsn: postgres.dsn,
-          'output-path': folder.sub('www'),
+          'output-path': folder.subfolder('www'),
           'pypi-simple': 'http://127.0.0.1:9/simple',
-          ...given,
+          ...overrides,
         }),
       );
-      const log = openSync(folder.writeLog('master.log'), 'a');
+      const log = openSync(folder.prepareLog('master.log'), 'a');
       const bin = join(program.root, 'dist/src/bin.js');
       const master = spawn(program.node, [bin, 'master', '-q', '-c', config], {
-        ...as(account),
+        ...runAs(account),
         stdio: ['ignore', log, log],
         cwd: folder.path,
-        env: { PATH: process.env['PATH'], HOME: folder.path, ...certificates() },
+        env: { PATH: process.env['PATH'], HOME: folder.path, ...tlsAndProxyEnv() },
       });
       const ended = new Promise((resolve) => master.once('exit', resolve));
       const stop = () => {
@@ -108,13 +108,13 @@ export async function onStage<T>(
       await admin.close();
       await promisify(execFile)('sync');
     };
-    const stopped = new Promise<never>((_, reject) => {
+    const interrupted = new Promise<never>((_, reject) => {
       const stop = () => {
         reject(new PiwError('PIW_INTERRUPTED', 'interrupted'));
       };
       for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, stop);
     });
-    const doing = what({
+    const running = run({
       ...{ nats, dsn: postgres.dsn, folder, limits, startMaster, connect, settle },
       pids: {
         get nats() {
@@ -123,7 +123,7 @@ export async function onStage<T>(
         postgres: postgres.process.pid,
       },
     });
-    return await Promise.race([doing, stopped]);
+    return await Promise.race([running, interrupted]);
   } finally {
     for (const stop of stops.reverse()) await stop();
     folder.close();

@@ -1,8 +1,8 @@
 /** Looks after a build for a while, as a slave does: `watcher-process.js FOLDER PID SECONDS`; PID 0 is no build. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { DEFAULT_LIMITS } from '../../src/builder/limits.js';
+import { DEFAULT_BUILD_LIMITS } from '../../src/builder/limits.js';
 import { ticksSinceBoot } from '../../src/builder/processes.js';
-import { watch } from '../../src/builder/watch.js';
+import { watchBuild } from '../../src/builder/watch.js';
 
 export interface WatcherReport {
   /** Processor time of the whole process. */
@@ -11,12 +11,12 @@ export interface WatcherReport {
 }
 
 const [folder = '', pid = '0', seconds = '0'] = process.argv.slice(2);
-const limits = { ...DEFAULT_LIMITS, memory: 2 ** 40, diskFree: 1 };
+const limits = { ...DEFAULT_BUILD_LIMITS, memory: 2 ** 40, diskFree: 1 };
 // What is loaded and compiled by the first looks is no part of it.
 const stop =
   Number(pid) === 0
     ? () => undefined
-    : watch({ folder, pid: Number(pid), since: ticksSinceBoot() - 1000 }, limits, {
+    : watchBuild({ folder, pid: Number(pid), since: ticksSinceBoot() - 1000 }, limits, {
         onLimit: (ending) => {
           throw new Error(`the build is over a limit: ${ending}`);
         },

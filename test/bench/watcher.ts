@@ -2,26 +2,26 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { mkdtempSync, readFileSync, readdirSync, realpathSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Bench } from './bench.js';
-import { Worker } from './processes.js';
+import type { Benchmark } from './bench.js';
+import { WorkerProcess } from './processes.js';
 import type { WatcherReport } from './watcher-process.js';
 
 /**
  * What it costs a slave to look after a build, processor time a second, on a machine with many other processes.
  * Linux alone.
  */
-export const watcher: Bench = {
+export const watcher: Benchmark = {
   name: 'watcher',
   summary: 'processor time that a slave takes to look after a build, beside many other processes',
   options: { processes: 500, tree: 20, seconds: 60 },
   run: async ({ processes = 500, tree = 20, seconds = 60 }, say) => {
     const folder = mkdtempSync(join(realpathSync(tmpdir()), 'piw-bench-'));
-    const others = sleepers(processes);
-    const build = sleepers(tree, { PIW_BUILD: folder });
+    const otherProcesses = spawnSleepers(processes);
+    const build = spawnSleepers(tree, { PIW_BUILD: folder });
     try {
-      await Promise.all([started(others, processes), started(build, tree)]);
+      await Promise.all([waitUntilStarted(otherProcesses, processes), waitUntilStarted(build, tree)]);
       const { pid = 0 } = build;
-      const present = everyProcess().length;
+      const present = allPids().length;
       say(`${String(present)} processes are here, ${String(tree)} of them in the build`);
       const idle = await measure(folder, 0, seconds / 4);
       const watching = await measure(folder, pid, seconds);
@@ -33,7 +33,7 @@ export const watcher: Bench = {
         limits: {
           idle_process_ms_per_s: idle.cpuMs / idle.seconds,
           read_stat_of_all_ms: millisecondsFor(() => {
-            for (const name of everyProcess()) read(`/proc/${name}/stat`);
+            for (const name of allPids()) read(`/proc/${name}/stat`);
           }),
           read_children_of_build_ms: millisecondsFor(() => {
             for (let next = [String(pid)]; next.length > 0;) {
@@ -47,14 +47,14 @@ export const watcher: Bench = {
         },
       };
     } finally {
-      for (const { pid } of [others, build]) if (pid !== undefined) process.kill(-pid, 'SIGKILL');
+      for (const { pid } of [otherProcesses, build]) if (pid !== undefined) process.kill(-pid, 'SIGKILL');
       rmSync(folder, { recursive: true, force: true });
     }
   },
 };
 
 /** A process with this many children that sleep, in a group of its own. */
-function sleepers(count: number, env: Readonly<Record<string, string>> = {}): ChildProcess {
+function spawnSleepers(count: number, env: Readonly<Record<string, string>> = {}): ChildProcess {
   const script = 'i=0; while [ $i -lt $0 ]; do sleep 3600 & i=$((i+1)); done; echo begun; wait';
   return spawn('/bin/sh', ['-c', script, String(count)], {
     env: { PATH: process.env['PATH'], ...env },
@@ -63,21 +63,21 @@ function sleepers(count: number, env: Readonly<Record<string, string>> = {}): Ch
   });
 }
 
-async function started({ stdout }: ChildProcess, count: number): Promise<void> {
+async function waitUntilStarted({ stdout }: ChildProcess, count: number): Promise<void> {
   if (stdout) for await (const _ of stdout) return;
   throw new Error(`${String(count)} processes could not be started`);
 }
 
 async function measure(folder: string, pid: number, seconds: number): Promise<WatcherReport> {
-  const worker = new Worker('./watcher-process.js', folder, String(pid), String(seconds));
+  const worker = new WorkerProcess('./watcher-process.js', folder, String(pid), String(seconds));
   try {
-    return (await worker.hear()) as WatcherReport;
+    return (await worker.receive()) as WatcherReport;
   } finally {
-    worker.end();
+    worker.kill();
   }
 }
 
-const everyProcess = (): readonly string[] => readdirSync('/proc').filter((name) => /^\d+$/.test(name));
+const allPids = (): readonly string[] => readdirSync('/proc').filter((name) => /^\d+$/.test(name));
 
 function read(path: string): string {
   try {
@@ -89,9 +89,9 @@ function read(path: string): string {
 }
 
 /** Processor time that it takes this process, the mean of twenty. */
-function millisecondsFor(what: () => void): number {
+function millisecondsFor(operation: () => void): number {
   const before = process.cpuUsage();
-  for (let i = 0; i < 20; i += 1) what();
+  for (let i = 0; i < 20; i += 1) operation();
   const { user, system } = process.cpuUsage(before);
   return (user + system) / 1000 / 20;
 }

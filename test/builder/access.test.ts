@@ -1,10 +1,10 @@
 import t from 'tap';
-import { accessTo, hideSecrets } from '../../src/builder/access.js';
+import { resolveIndexAccess, redactSecrets } from '../../src/builder/access.js';
 import { packFixture } from '../helpers/sdist.js';
 import { IndexServer } from './index-server.js';
-import { workshop } from './workshop.js';
+import { createTestBuilder } from './workshop.js';
 
-const from = { extraIndexUrl: null, env: {}, pythonVersion: '3.11.7' };
+const baseOptions = { extraIndexUrl: null, env: {}, pythonVersion: '3.11.7' };
 
 t.test('an index’s password reaches pip and the pip that pip starts, and nobody’s eyes', async (t) => {
   const password = 's3cr3t/@:w"o\'rd';
@@ -12,7 +12,7 @@ t.test('an index’s password reaches pip and the pip that pip starts, and nobod
     login: { user: 'me', password },
   });
   t.teardown(() => index.stop());
-  const { builder, request } = workshop(t, index.url);
+  const { builder, request } = createTestBuilder(t, index.url);
   const lines: string[] = [];
   const result = await builder.build(request('spies', { onLine: (line) => void lines.push(line) }));
   t.ok(result.status, result.output);
@@ -32,7 +32,7 @@ t.test('a wrong password is the index’s trouble, not the package’s', async (
   const login = { user: 'me', password: 'right' };
   const index = await IndexServer.start([packFixture('plain')], { login });
   t.teardown(() => index.stop());
-  const { builder, request } = workshop(t, index.url.replace('right', 'wrong'));
+  const { builder, request } = createTestBuilder(t, index.url.replace('right', 'wrong'));
   const result = await builder.build(request('plain'));
   t.match(result, { status: false, failureClass: 'index' });
   t.match(result.output, /\npiw: .* status 401: .*\n$/);
@@ -41,7 +41,7 @@ t.test('a wrong password is the index’s trouble, not the package’s', async (
 t.test('an index that is out of order is told from one that has no such package', async (t) => {
   const index = await IndexServer.start([], { status: 503 });
   t.teardown(() => index.stop());
-  const { builder, request } = workshop(t, index.url);
+  const { builder, request } = createTestBuilder(t, index.url);
   const result = await builder.build(request('plain'));
   t.match(result, { status: false, failureClass: 'index' });
   t.match(result.output, /\npiw: .* status 503\n$/);
@@ -51,13 +51,13 @@ t.test('an index that is not there is the network’s trouble', async (t) => {
   const index = await IndexServer.start([]);
   const { url } = index;
   await index.stop();
-  const { builder, request } = workshop(t, url);
+  const { builder, request } = createTestBuilder(t, url);
   t.match(await builder.build(request('plain')), { status: false, failureClass: 'network' });
 });
 
 t.test('addresses lose their passwords, and hosts in the clear are trusted by name', (t) => {
-  const access = accessTo({
-    ...from,
+  const access = resolveIndexAccess({
+    ...baseOptions,
     indexUrl: 'https://me:pa%2Fss@index.example/simple',
     extraIndexUrl: 'http://10.0.0.1:8080/simple https://farm.example/simple/',
     env: {
@@ -82,8 +82,8 @@ t.test('addresses lose their passwords, and hosts in the clear are trusted by na
 });
 
 t.test('what a .netrc can’t say is refused', (t) => {
-  const refused = (what: Partial<Parameters<typeof accessTo>[0]>) => {
-    t.throws(() => accessTo({ ...from, indexUrl: 'https://a:b@i.example/', ...what }), {
+  const refused = (overrides: Partial<Parameters<typeof resolveIndexAccess>[0]>) => {
+    t.throws(() => resolveIndexAccess({ ...baseOptions, indexUrl: 'https://a:b@i.example/', ...overrides }), {
       code: 'PIW_CONFIG',
     });
   };
@@ -95,13 +95,13 @@ t.test('what a .netrc can’t say is refused', (t) => {
 });
 
 t.test('a proxy’s password is hidden, too', (t) => {
-  const { secrets } = accessTo({
-    ...from,
+  const { secrets } = resolveIndexAccess({
+    ...baseOptions,
     indexUrl: 'https://i.example/',
     env: { HTTPS_PROXY: 'http://me:hunter22@proxy.example:3128' },
   });
   t.equal(
-    hideSecrets('via http://me:hunter22@proxy.example:3128 with hunter22, from http://x:y@z/', secrets),
+    redactSecrets('via http://me:hunter22@proxy.example:3128 with hunter22, from http://x:y@z/', secrets),
     'via http://****@proxy.example:3128 with ****, from http://****@z/',
   );
   t.end();

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { packFixture } from '../helpers/sdist.js';
 import { IndexServer } from './index-server.js';
-import { interpreter, workshop } from './workshop.js';
+import { interpreter, createTestBuilder } from './workshop.js';
 
 const index = await IndexServer.start([
   packFixture('plain'),
@@ -32,7 +32,7 @@ const exists = async (path: string): Promise<boolean> =>
   );
 
 t.test('a build gives the state of its wheel, which is there until it is cleaned up', async (t) => {
-  const { builder, request, workDir, troubles } = workshop(t, index.url);
+  const { builder, request, workDir, troubles } = createTestBuilder(t, index.url);
   const result = await builder.build(request('plain'));
   t.match(result, { status: true, failureClass: null }, result.output);
   const [file] = result.files;
@@ -63,7 +63,7 @@ t.test('a build gives the state of its wheel, which is there until it is cleaned
 });
 
 t.test('lines are heard as they come, and a log over the limit keeps its head and its tail', async (t) => {
-  const { builder, request } = workshop(t, index.url, { limits: { log: 16 * 1024 } });
+  const { builder, request } = createTestBuilder(t, index.url, { limits: { log: 16 * 1024 } });
   const lines: string[] = [];
   const { output, status } = await builder.build(
     request('talks', { onLine: (line) => void lines.push(line) }),
@@ -85,7 +85,7 @@ t.test(
   async (t) => {
     process.env['PIW_TEST_SECRET'] = 'of the slave';
     const env = { PIP_RETRIES: '0', SSL_CERT_FILE: '/etc/ssl/certs/ca-certificates.crt' };
-    const { builder, request, workDir, troubles } = workshop(t, index.url, {
+    const { builder, request, workDir, troubles } = createTestBuilder(t, index.url, {
       ...{ env, programs: ['/opt/rust/bin'], limits: { niceness: 7 } },
     });
     const { output, status } = await builder.build(request('litters'));
@@ -116,7 +116,7 @@ t.test(
   'variables that are handed in reach a build, before the builder’s defaults and not its own',
   async (t) => {
     const env = { PIP_RETRIES: '0', HOME: '/root', GIT_ALLOW_PROTOCOL: 'https', CFLAGS: '-O1 -DWORD="a b"' };
-    const { builder, request, workDir } = workshop(t, index.url, { env });
+    const { builder, request, workDir } = createTestBuilder(t, index.url, { env });
     const { output } = await builder.build(request('litters'));
     t.match(output, /\n *env CFLAGS=-O1 -DWORD="a b"\n/);
     t.match(output, /\n *env GIT_ALLOW_PROTOCOL=https\n/);
@@ -125,8 +125,8 @@ t.test(
 );
 
 t.test('what a slave that was killed has left is removed, and nothing of one that lives', async (t) => {
-  const { builder, request, workDir } = workshop(t, index.url);
-  const other = workshop(t, index.url, { workDir });
+  const { builder, request, workDir } = createTestBuilder(t, index.url);
+  const other = createTestBuilder(t, index.url, { workDir });
   const { files } = await other.builder.build(request('plain'));
   // No process has this id: it is over the most that Linux gives.
   await mkdir(join(workDir, 'build-4999999-1-abcdef', 'home'), { recursive: true });
@@ -140,7 +140,7 @@ t.test('what a slave that was killed has left is removed, and nothing of one tha
 });
 
 t.test('every wheel that a build made is reported, and nothing that is none', async (t) => {
-  const { builder, request } = workshop(t, index.url);
+  const { builder, request } = createTestBuilder(t, index.url);
   const { files } = await builder.build(request('multiplies'));
   t.strictSame(
     files.map(({ filename }) => filename),
@@ -149,14 +149,14 @@ t.test('every wheel that a build made is reported, and nothing that is none', as
 });
 
 t.test('a wheel of another package makes the build a failure', async (t) => {
-  const { builder, request } = workshop(t, index.url);
+  const { builder, request } = createTestBuilder(t, index.url);
   const result = await builder.build(request('multiplies', { version: '2.0' }));
   t.match(result, { status: false, failureClass: 'wrong-wheel', files: [] });
   t.match(result.output, /^piw: .*six-2\.0-py3-none-any\.whl is not of piw-fixture-multiplies 2\.0$/m);
 });
 
 t.test('what the master can’t be told of makes the build a failure', async (t) => {
-  const { builder, request } = workshop(t, index.url);
+  const { builder, request } = createTestBuilder(t, index.url);
   for (const [version, why] of [
     ['3.0', /it made 101 wheels, and 100 are the most/],
     ['4.0', /is no wheel's filename/],
@@ -167,20 +167,22 @@ t.test('what the master can’t be told of makes the build a failure', async (t)
 });
 
 t.test('a wheel whose tags are not those of its filename makes the build a failure', async (t) => {
-  const { builder, request } = workshop(t, index.url);
+  const { builder, request } = createTestBuilder(t, index.url);
   const result = await builder.build(request('lies'));
   t.match(result, { status: false, failureClass: 'wrong-wheel', files: [] });
 });
 
 t.test('a pip that ends well and makes no wheel is a failure', async (t) => {
-  const { builder, request } = workshop(t, index.url, { interpreter: { ...interpreter, path: '/bin/true' } });
+  const { builder, request } = createTestBuilder(t, index.url, {
+    interpreter: { ...interpreter, path: '/bin/true' },
+  });
   const result = await builder.build(request('plain'));
   t.match(result, { status: false, failureClass: 'no-wheel' });
   t.match(result.output, /^piw: piw-fixture-plain 1\.0 was not built: pip ended well, but made no wheel\n$/);
 });
 
 t.test('a backend that makes no wheel, or an empty file, makes the build a failure', async (t) => {
-  const { builder, request } = workshop(t, index.url);
+  const { builder, request } = createTestBuilder(t, index.url);
   for (const [version, failureClass] of [
     ['1.0', 'no-wheel'],
     ['2.0', 'wrong-wheel'],
@@ -191,7 +193,7 @@ t.test('a backend that makes no wheel, or an empty file, makes the build a failu
 });
 
 t.test('a source that is of another version or package than its name says is bad', async (t) => {
-  const { builder, request } = workshop(t, index.url);
+  const { builder, request } = createTestBuilder(t, index.url);
   for (const [version, what] of [
     ['1.0', '7\\.0'],
     ['2.0', 'six'],
@@ -203,7 +205,7 @@ t.test('a source that is of another version or package than its name says is bad
 });
 
 t.test('of a hundred MB that a build prints, the log’s limit is kept, and it builds', async (t) => {
-  const { builder, request } = workshop(t, index.url, { limits: { log: 1024 * 1024 } });
+  const { builder, request } = createTestBuilder(t, index.url, { limits: { log: 1024 * 1024 } });
   const { status, output } = await builder.build(request('shouts', { version: '100' }));
   t.ok(status, output.slice(-2000));
   t.ok(Buffer.byteLength(output) < 1024 * 1024 + 100);
@@ -213,17 +215,17 @@ t.test('of a hundred MB that a build prints, the log’s limit is kept, and it b
 
 t.test('an interpreter that is gone is the slave’s trouble, not the package’s', async (t) => {
   const path = '/nowhere/bin/python3';
-  const { builder, request } = workshop(t, index.url, { interpreter: { ...interpreter, path } });
+  const { builder, request } = createTestBuilder(t, index.url, { interpreter: { ...interpreter, path } });
   await t.rejects(builder.build(request('plain')), { code: 'PIW_NO_PYTHON' });
 });
 
 t.test('a folder that can’t be written to is the slave’s trouble, too', async (t) => {
-  const { builder, request } = workshop(t, index.url, { workDir: '/etc/passwd/nowhere' });
+  const { builder, request } = createTestBuilder(t, index.url, { workDir: '/etc/passwd/nowhere' });
   await t.rejects(builder.build(request('plain')), { code: 'PIW_NOT_WRITABLE' });
 });
 
 t.test('what is no name of a package or no version never reaches pip', async (t) => {
-  const { builder, request } = workshop(t, index.url);
+  const { builder, request } = createTestBuilder(t, index.url);
   for (const wrong of [
     { package: '--help' },
     { package: '../evil' },
@@ -234,7 +236,7 @@ t.test('what is no name of a package or no version never reaches pip', async (t)
 });
 
 t.test('a version that does not exist has no source', async (t) => {
-  const { builder, request } = workshop(t, index.url);
+  const { builder, request } = createTestBuilder(t, index.url);
   const result = await builder.build(request('plain', { version: '9.9' }));
   t.match(result, { status: false, failureClass: 'no-sdist', files: [] });
   t.match(
@@ -248,13 +250,13 @@ t.test('what is built is the file that has the hash, and what it requires needs 
   const login = { user: 'me', password: 'secret' };
   const index = await IndexServer.start([spies, packFixture('watched')], { login });
   t.teardown(() => index.stop());
-  const { builder, request } = workshop(t, index.url);
+  const { builder, request } = createTestBuilder(t, index.url);
   const result = await builder.build(request('spies', { sdistSha256: spies.sha256 }));
   t.ok(result.status, result.output);
 });
 
 t.test('of a file with another hash nothing is run', async (t) => {
-  const { builder, request } = workshop(t, index.url);
+  const { builder, request } = createTestBuilder(t, index.url);
   const lines: string[] = [];
   const result = await builder.build(
     request('talks', { sdistSha256: 'ab'.repeat(32), onLine: (line) => void lines.push(line) }),
@@ -265,9 +267,9 @@ t.test('of a file with another hash nothing is run', async (t) => {
 
 t.test('a file that the index lists and has not is no source', async (t) => {
   const plain = packFixture('plain');
-  const index = await IndexServer.start([plain], { gone: [plain] });
+  const index = await IndexServer.start([plain], { missingFiles: [plain] });
   t.teardown(() => index.stop());
-  const { builder, request } = workshop(t, index.url);
+  const { builder, request } = createTestBuilder(t, index.url);
   t.match(await builder.build(request('plain', { sdistSha256: plain.sha256 })), { failureClass: 'no-sdist' });
 });
 
@@ -285,9 +287,9 @@ t.test('an index that answers with some other page has not said that there is no
       { failureClass: 'index', output: /something that is no page of it \(text\/plain\)\n$/ },
     ],
   ] as const) {
-    const index = await IndexServer.start([packFixture('plain')], { away });
+    const index = await IndexServer.start([packFixture('plain')], { emptyPageType: away });
     t.teardown(() => index.stop());
-    const { builder, request } = workshop(t, index.url);
+    const { builder, request } = createTestBuilder(t, index.url);
     t.match(await builder.build(request('plain', { sdistSha256 })), expected);
   }
 });
@@ -296,17 +298,17 @@ t.test('a project of which there are only wheels for others has no source', asyn
   const wheel = { ...packFixture('plain'), filename: 'piw_fixture_plain-1.0-cp27-none-win32.whl' };
   const index = await IndexServer.start([wheel]);
   t.teardown(() => index.stop());
-  const { builder, request } = workshop(t, index.url);
+  const { builder, request } = createTestBuilder(t, index.url);
   t.match(await builder.build(request('plain', { sdistSha256: wheel.sha256 })), { failureClass: 'no-sdist' });
 });
 
 t.test('a version for other Pythons says so', async (t) => {
-  const { builder, request } = workshop(t, index.url);
+  const { builder, request } = createTestBuilder(t, index.url);
   t.match(await builder.build(request('plain', { version: '2.0' })), { failureClass: 'python-version' });
 });
 
 t.test('a header that is missing is named', async (t) => {
-  const { builder, request } = workshop(t, index.url);
+  const { builder, request } = createTestBuilder(t, index.url);
   const result = await builder.build(request('needs-header'));
   t.match(result, { status: false, failureClass: /missing-header|compiler/ });
   if (result.failureClass === 'missing-header')
@@ -314,7 +316,7 @@ t.test('a header that is missing is named', async (t) => {
 });
 
 t.test('a requirement that the index does not have is named', async (t) => {
-  const { builder, request } = workshop(t, index.url);
+  const { builder, request } = createTestBuilder(t, index.url);
   const result = await builder.build(request('asks-in-vain'));
   t.match(result, { status: false, failureClass: 'build-requirement' });
   t.match(result.output, /\npiw: .* it needs piw-fixture-nowhere>=2 to be built, .*\n$/);

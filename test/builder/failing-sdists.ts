@@ -5,7 +5,7 @@ import type { FailureClass } from '../../src/states/failure.js';
 import type { Sdist } from '../helpers/sdist.js';
 
 /** A source distribution that does not build, and what has to be said of it. */
-export interface Failing {
+export interface FailingSdist {
   readonly name: string;
   readonly version: string;
   readonly failureClass: FailureClass;
@@ -16,31 +16,34 @@ export interface Failing {
   readonly sdist?: Sdist;
 }
 
-type Files = Readonly<Record<string, string>>;
+type SourceFiles = Readonly<Record<string, string>>;
 
-const SETUPTOOLS =
+const SETUPTOOLS_PYPROJECT =
   '[build-system]\nrequires = ["setuptools<81", "wheel"]\nbuild-backend = "setuptools.build_meta"\n';
-const setup = (body: string): Files => ({ 'setup.py': body, 'pyproject.toml': SETUPTOOLS });
-const native = (source: string): Files => ({
-  ...setup(
+const setuptoolsProject = (body: string): SourceFiles => ({
+  'setup.py': body,
+  'pyproject.toml': SETUPTOOLS_PYPROJECT,
+});
+const extensionProject = (source: string): SourceFiles => ({
+  ...setuptoolsProject(
     "from setuptools import Extension, setup\nsetup(name='NAME', version='1.0', ext_modules=[Extension('m', ['m.c'])])\n",
   ),
   'm.c': source,
 });
 
-let number = 0;
+let sdistCount = 0;
 
-function failing(
-  what: string,
+function failingSdist(
+  label: string,
   failureClass: FailureClass,
   sentence: RegExp,
   marked: RegExp,
-  files: Files | ((stem: string) => Buffer),
-): Failing {
-  number += 1;
-  const name = `piw-failing-${String(number)}-${what}`;
+  files: SourceFiles | ((stem: string) => Buffer),
+): FailingSdist {
+  sdistCount += 1;
+  const name = `piw-failing-${String(sdistCount)}-${label}`;
   const stem = `${name.replaceAll('-', '_')}-1.0`;
-  const about = `Metadata-Version: 2.1\nName: ${name}\nVersion: 1.0\n`;
+  const pkgInfo = `Metadata-Version: 2.1\nName: ${name}\nVersion: 1.0\n`;
   const contents =
     typeof files === 'function'
       ? files(stem)
@@ -48,7 +51,7 @@ function failing(
           ...Object.entries(files).map(
             ([path, text]) => [`${stem}/${path}`, Buffer.from(text.replaceAll('NAME', name))] as const,
           ),
-          [`${stem}/PKG-INFO`, Buffer.from(about)],
+          [`${stem}/PKG-INFO`, Buffer.from(pkgInfo)],
         ]);
   const sha256 = createHash('sha256').update(contents).digest('hex');
   const sdist = { name, filename: `${stem}.tar.gz`, contents, sha256, requiresPython: '>=3.9' };
@@ -56,7 +59,7 @@ function failing(
 }
 
 /** An entry of a tar archive of another type than a file: `6` is a FIFO, `3` a character device, `2` a link. */
-function special(name: string, type: string, link = ''): Buffer {
+function specialTarEntry(name: string, type: string, link = ''): Buffer {
   const block = Buffer.alloc(512);
   block.write(name, 0, 100, 'latin1');
   for (const [at, width] of [
@@ -77,101 +80,105 @@ function special(name: string, type: string, link = ''): Buffer {
   return gzipSync(Buffer.concat([block, Buffer.alloc(1024)]));
 }
 
-const SETUP = "from setuptools import setup\nsetup(name='NAME', version='1.0')\n";
+const MINIMAL_SETUP_PY = "from setuptools import setup\nsetup(name='NAME', version='1.0')\n";
 
-export const FAILING: readonly Failing[] = [
-  failing(
+export const FAILING_SDISTS: readonly FailingSdist[] = [
+  failingSdist(
     'setuptools-import',
     'build-requirement',
     /imports Distribution2 from setuptools/,
     /cannot import name 'Distribution2'/,
-    setup(`from setuptools import Distribution2\n${SETUP}`),
+    setuptoolsProject(`from setuptools import Distribution2\n${MINIMAL_SETUP_PY}`),
   ),
-  failing(
+  failingSdist(
     'distutils-import',
     'build-requirement',
     /imports log2 from setuptools/,
     /cannot import name 'log2'/,
-    setup(`from distutils import log2\n${SETUP}`),
+    setuptoolsProject(`from distutils import log2\n${MINIMAL_SETUP_PY}`),
   ),
-  failing(
+  failingSdist(
     'cython-sources',
     'build-requirement',
     /relies on cython_sources/,
     /cython_sources/,
-    setup(`class A: pass\n${SETUP}raise AttributeError('cython_sources')\n`),
+    setuptoolsProject(`class A: pass\n${MINIMAL_SETUP_PY}raise AttributeError('cython_sources')\n`),
   ),
-  failing(
+  failingSdist(
     'numpy-setup',
     'build-requirement',
     /relies on __NUMPY_SETUP__/,
     /__NUMPY_SETUP__/,
-    setup(`{}.__NUMPY_SETUP__ = True\n${SETUP}`),
+    setuptoolsProject(`{}.__NUMPY_SETUP__ = True\n${MINIMAL_SETUP_PY}`),
   ),
-  failing(
+  failingSdist(
     'longintrepr',
     'python-version',
     /longintrepr\.h, which Python 3\.11 and later no longer have/,
     /longintrepr\.h: No such file/,
-    native('#include <longintrepr.h>\n'),
+    extensionProject('#include <longintrepr.h>\n'),
   ),
-  failing(
+  failingSdist(
     'print-statement',
     'python-version',
     /written for Python 2 \(Missing parentheses/,
     /SyntaxError: Missing parentheses/,
-    setup(`print "hello"\n${SETUP}`),
+    setuptoolsProject(`print "hello"\n${MINIMAL_SETUP_PY}`),
   ),
-  failing(
+  failingSdist(
     'except-comma',
     'python-version',
     /written for Python 2 \(multiple exception types/,
     /SyntaxError: multiple exception types/,
-    setup(`try:\n    pass\nexcept ValueError, e:\n    pass\n${SETUP}`),
+    setuptoolsProject(`try:\n    pass\nexcept ValueError, e:\n    pass\n${MINIMAL_SETUP_PY}`),
   ),
-  failing(
+  failingSdist(
     'unicode-name',
     'python-version',
     /written for Python 2 \(name 'unicode'/,
     /NameError: name 'unicode'/,
-    setup(`unicode('x')\n${SETUP}`),
+    setuptoolsProject(`unicode('x')\n${MINIMAL_SETUP_PY}`),
   ),
-  failing(
+  failingSdist(
     'urllib2',
     'python-version',
     /written for Python 2 \(No module named 'urllib2'/,
     /No module named 'urllib2'/,
-    setup(`import urllib2\n${SETUP}`),
+    setuptoolsProject(`import urllib2\n${MINIMAL_SETUP_PY}`),
   ),
-  failing(
+  failingSdist(
     'invalid-version',
     'bad-sdist',
     /not valid: '?1\.0-nonsense-of-ours/,
     /Invalid version/,
-    setup(
+    setuptoolsProject(
       "from packaging.version import Version\nVersion('1.0-nonsense-of-ours')\n".replace(
         'from packaging',
         'from setuptools._vendor.packaging',
-      ) + SETUP,
+      ) + MINIMAL_SETUP_PY,
     ),
   ),
-  failing(
+  failingSdist(
     'invalid-specifier',
     'bad-sdist',
     /not valid|refuses its setup\.py/,
     /Invalid specifier|python_requires|setup command/,
-    setup("from setuptools import setup\nsetup(name='NAME', version='1.0', python_requires='>=3.')\n"),
+    setuptoolsProject(
+      "from setuptools import setup\nsetup(name='NAME', version='1.0', python_requires='>=3.')\n",
+    ),
   ),
-  failing(
+  failingSdist(
     'invalid-requirement',
     'bad-sdist',
     /refuses its setup\.py: 'install_requires' must be/,
     /error in .* setup command/,
-    setup("from setuptools import setup\nsetup(name='NAME', version='1.0', install_requires=['a b c'])\n"),
+    setuptoolsProject(
+      "from setuptools import setup\nsetup(name='NAME', version='1.0', install_requires=['a b c'])\n",
+    ),
   ),
-  failing('truncated-gzip', 'bad-sdist', /truncated or damaged|archive is broken/, /Error/, (stem) => {
+  failingSdist('truncated-gzip', 'bad-sdist', /truncated or damaged|archive is broken/, /Error/, (stem) => {
     const whole = tarGz([
-      [`${stem}/setup.py`, Buffer.from(SETUP)],
+      [`${stem}/setup.py`, Buffer.from(MINIMAL_SETUP_PY)],
       [`${stem}/data.bin`, createHash('sha512').update('x').digest()],
       ...Array.from({ length: 200 }, (_, n): [string, Buffer] => [
         `${stem}/${String(n)}.txt`,
@@ -180,163 +187,185 @@ export const FAILING: readonly Failing[] = [
     ]);
     return whole.subarray(0, Math.floor(whole.length / 2));
   }),
-  failing('not-gzip', 'bad-sdist', /archive is broken|truncated or damaged/, /Error/, () =>
+  failingSdist('not-gzip', 'bad-sdist', /archive is broken|truncated or damaged/, /Error/, () =>
     Buffer.from('This is no archive.\n'.repeat(100)),
   ),
-  failing('fifo', 'bad-sdist', /archive|no Python project|must not be unpacked/, /./, (stem) =>
-    special(`${stem}/pipe`, '6'),
+  failingSdist('fifo', 'bad-sdist', /archive|no Python project|must not be unpacked/, /./, (stem) =>
+    specialTarEntry(`${stem}/pipe`, '6'),
   ),
-  failing('device', 'bad-sdist', /archive|no Python project|must not be unpacked/, /./, (stem) =>
-    special(`${stem}/null`, '3'),
+  failingSdist('device', 'bad-sdist', /archive|no Python project|must not be unpacked/, /./, (stem) =>
+    specialTarEntry(`${stem}/null`, '3'),
   ),
-  failing('outside', 'bad-sdist', /must not be unpacked|archive is broken/, /outside|Error/, (stem) =>
+  failingSdist('outside', 'bad-sdist', /must not be unpacked|archive is broken/, /outside|Error/, (stem) =>
     tarGz([
-      [`${stem}/setup.py`, Buffer.from(SETUP)],
+      [`${stem}/setup.py`, Buffer.from(MINIMAL_SETUP_PY)],
       [`${stem}/../../escaped.txt`, Buffer.from('x')],
     ]),
   ),
-  failing(
+  failingSdist(
     'asks',
     'other',
     /asks a question, .*EOFError: EOF when reading a line/,
     /EOFError: EOF when reading a line/,
-    setup(`input('Which compiler? ')\n${SETUP}`),
+    setuptoolsProject(`input('Which compiler? ')\n${MINIMAL_SETUP_PY}`),
   ),
-  failing('asks-tty', 'other', /asks a question/, /\/dev\/tty/, setup(`open('/dev/tty')\n${SETUP}`)),
-  failing(
+  failingSdist(
+    'asks-tty',
+    'other',
+    /asks a question/,
+    /\/dev\/tty/,
+    setuptoolsProject(`open('/dev/tty')\n${MINIMAL_SETUP_PY}`),
+  ),
+  failingSdist(
     'asks-password',
     'other',
     /asks a question/,
     /termios\.error|EOF when reading a line/,
-    setup(`import getpass\ngetpass.getpass()\n${SETUP}`),
+    setuptoolsProject(`import getpass\ngetpass.getpass()\n${MINIMAL_SETUP_PY}`),
   ),
-  failing(
+  failingSdist(
     'git',
     'bad-sdist',
     /takes its version from a Git repository/,
     /not a git repository/,
-    setup(`import subprocess\nsubprocess.run(['git', '-C', '/', 'describe'], check=True)\n${SETUP}`),
+    setuptoolsProject(
+      `import subprocess\nsubprocess.run(['git', '-C', '/', 'describe'], check=True)\n${MINIMAL_SETUP_PY}`,
+    ),
   ),
-  failing('scm', 'bad-sdist', /takes its version from a Git repository/, /unable to detect version/, {
+  failingSdist('scm', 'bad-sdist', /takes its version from a Git repository/, /unable to detect version/, {
     'pyproject.toml':
       '[build-system]\nrequires = ["setuptools<81", "setuptools-scm<9"]\nbuild-backend = "setuptools.build_meta"\n[project]\nname = "NAME-x"\ndynamic = ["version"]\n[tool.setuptools_scm]\nparentdir_prefix_version = "no-"\nfallback_root = "/"\n',
   }),
-  failing('abort', 'other', /crashed: ".*exit code: -6/, /exit code: -6/, setup('import os\nos.abort()\n')),
-  failing(
+  failingSdist(
+    'abort',
+    'other',
+    /crashed: ".*exit code: -6/,
+    /exit code: -6/,
+    setuptoolsProject('import os\nos.abort()\n'),
+  ),
+  failingSdist(
     'segfault',
     'other',
     /crashed: ".*exit code: -11/,
     /exit code: -11/,
-    setup('import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n'),
+    setuptoolsProject('import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n'),
   ),
-  failing(
+  failingSdist(
     'latin1-metadata',
     'other',
     /UnicodeDecodeError|not UTF-8|no known cause/,
     /UnicodeDecodeError|decod/,
-    setup("open('x', 'wb').write(b'\\xe9')\nopen('x', encoding='utf-8').read()\n"),
+    setuptoolsProject("open('x', 'wb').write(b'\\xe9')\nopen('x', encoding='utf-8').read()\n"),
   ),
-  failing(
+  failingSdist(
     'missing-file',
     'bad-sdist',
     /lacks README\.rst, which its build reads/,
     /No such file or directory: 'README\.rst'/,
-    setup(`open('README.rst').read()\n${SETUP}`),
+    setuptoolsProject(`open('README.rst').read()\n${MINIMAL_SETUP_PY}`),
   ),
-  failing(
+  failingSdist(
     'missing-package',
     'bad-sdist',
     /lacks nowhere, which its build reads/,
     /package directory 'nowhere'/,
-    setup("from setuptools import setup\nsetup(name='NAME', version='1.0', packages=['nowhere'])\n"),
+    setuptoolsProject(
+      "from setuptools import setup\nsetup(name='NAME', version='1.0', packages=['nowhere'])\n",
+    ),
   ),
-  failing('flat-layout', 'bad-sdist', /cannot tell which of its folders/, /Multiple top-level packages/, {
-    'pyproject.toml': `${SETUPTOOLS}[project]\nname = "NAME"\nversion = "1.0"\n`,
-    'one/__init__.py': '',
-    'two/__init__.py': '',
-  }),
-  failing(
+  failingSdist(
+    'flat-layout',
+    'bad-sdist',
+    /cannot tell which of its folders/,
+    /Multiple top-level packages/,
+    {
+      'pyproject.toml': `${SETUPTOOLS_PYPROJECT}[project]\nname = "NAME"\nversion = "1.0"\n`,
+      'one/__init__.py': '',
+      'two/__init__.py': '',
+    },
+  ),
+  failingSdist(
     'pyproject',
     'bad-sdist',
     /pyproject\.toml is not what/,
     /invalid pyproject\.toml|configuration error|Failed to parse/,
-    { 'pyproject.toml': `${SETUPTOOLS}[project]\nname = 5\n` },
+    { 'pyproject.toml': `${SETUPTOOLS_PYPROJECT}[project]\nname = 5\n` },
   ),
-  failing(
+  failingSdist(
     'sys-exit',
     'other',
     /last line was "This package needs the moon\."/,
     /needs the moon/,
-    setup("import sys\nsys.exit('This package needs the moon.')\n"),
+    setuptoolsProject("import sys\nsys.exit('This package needs the moon.')\n"),
   ),
-  failing(
+  failingSdist(
     'own-error',
     'other',
     /last error was "RuntimeError: of its own making"/,
     /RuntimeError: of its own making/,
-    setup("raise RuntimeError('of its own making')\n"),
+    setuptoolsProject("raise RuntimeError('of its own making')\n"),
   ),
-  failing(
+  failingSdist(
     'header',
     'missing-header',
     /the header lber\.h, .*apt install libldap/,
     /lber\.h: No such file/,
-    native('#include <lber.h>\n'),
+    extensionProject('#include <lber.h>\n'),
   ),
-  failing('library', 'missing-library', /the library nowhere/, /cannot find -lnowhere/, {
-    ...native('#include <Python.h>\nPyMODINIT_FUNC PyInit_m(void) { return 0; }\n'),
+  failingSdist('library', 'missing-library', /the library nowhere/, /cannot find -lnowhere/, {
+    ...extensionProject('#include <Python.h>\nPyMODINIT_FUNC PyInit_m(void) { return 0; }\n'),
     'setup.py':
       "from setuptools import Extension, setup\nsetup(name='NAME', version='1.0', ext_modules=[Extension('m', ['m.c'], libraries=['nowhere'])])\n",
   }),
-  failing(
+  failingSdist(
     'compile',
     'compiler',
     /does not compile: .*undeclared|does not compile: unknown type name/,
     /m\.c:\d+:\d+: error/,
-    native('#include <Python.h>\nint f(void) { return nothing; }\n'),
+    extensionProject('#include <Python.h>\nint f(void) { return nothing; }\n'),
   ),
-  failing(
+  failingSdist(
     'program',
     'missing-library',
     /the program gperf/,
     /gperf/,
-    setup("import subprocess\nsubprocess.run(['gperf'])\n"),
+    setuptoolsProject("import subprocess\nsubprocess.run(['gperf'])\n"),
   ),
-  failing(
+  failingSdist(
     'no-module',
     'build-requirement',
     /needs the module numpy_of_old/,
     /No module named 'numpy_of_old'/,
-    setup(`import numpy_of_old\n${SETUP}`),
+    setuptoolsProject(`import numpy_of_old\n${MINIMAL_SETUP_PY}`),
   ),
-  failing(
+  failingSdist(
     'python-range',
     'python-version',
     /refuses this version of Python: Cannot install on Python version/,
     /Cannot install on Python version/,
-    setup(
+    setuptoolsProject(
       "raise RuntimeError('Cannot install on Python version 3.11.7; only versions >=3.6,<3.10 are supported.')\n",
     ),
   ),
-  failing(
+  failingSdist(
     'removed',
     'python-version',
     /uses ImpImporter, which this version of Python no longer has|uses Mapping, which/,
     /cannot import name 'Mapping'/,
-    setup(`from collections import Mapping\n${SETUP}`),
+    setuptoolsProject(`from collections import Mapping\n${MINIMAL_SETUP_PY}`),
   ),
-  failing('requirement', 'build-requirement', /needs piw-nowhere-at-all/, /piw-nowhere-at-all/, {
+  failingSdist('requirement', 'build-requirement', /needs piw-nowhere-at-all/, /piw-nowhere-at-all/, {
     'pyproject.toml': '[build-system]\nrequires = ["piw-nowhere-at-all"]\nbuild-backend = "x"\n',
   }),
-  failing('backend', 'build-requirement', /./, /no_backend_of_this_name/, {
+  failingSdist('backend', 'build-requirement', /./, /no_backend_of_this_name/, {
     'pyproject.toml': '[build-system]\nrequires = []\nbuild-backend = "no_backend_of_this_name"\n',
   }),
-  failing(
+  failingSdist(
     'disk-word',
     'other',
     /last error was "ValueError: /,
     /ValueError: /,
-    setup("raise ValueError('the data is not what it was')\n"),
+    setuptoolsProject("raise ValueError('the data is not what it was')\n"),
   ),
   ...(
     [

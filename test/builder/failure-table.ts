@@ -13,11 +13,11 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { Builder, type BuildResult } from '../../src/builder/build.js';
-import { probe } from '../../src/builder/interpreter.js';
+import { probeInterpreter } from '../../src/builder/interpreter.js';
 import { confine } from '../../src/builder/sandbox.js';
-import { findPython, pipSettings } from '../../src/farm/python.js';
-import { readLog } from '../../src/site/log-lines.js';
-import { FAILING, type Failing } from './failing-sdists.js';
+import { findPython, readPipSettings } from '../../src/farm/python.js';
+import { parseLog } from '../../src/site/log-lines.js';
+import { FAILING_SDISTS, type FailingSdist } from './failing-sdists.js';
 import { IndexServer } from './index-server.js';
 import { runUnprivileged } from './unprivileged.js';
 
@@ -30,70 +30,76 @@ const { values, positionals } = parseArgs({
     folder: { type: 'string' },
   },
 });
-const LIMIT_MS = 10 * 60_000;
+const BUILD_TIMEOUT_MS = 10 * 60_000;
 
-const wanted = FAILING.filter(
+const selected = FAILING_SDISTS.filter(
   ({ name, sdist }) =>
     (positionals.length === 0 || positionals.some((part) => name.includes(part))) &&
     (sdist !== undefined || !values.ours),
 );
 if (values.list)
-  for (const { name, version, failureClass } of wanted) console.log(name, version, failureClass);
+  for (const { name, version, failureClass } of selected) console.log(name, version, failureClass);
 else process.exitCode = (await runUnprivileged(fileURLToPath(import.meta.url))) ?? (await main());
 
 async function main(): Promise<number> {
   const folder = values.folder ?? mkdtempSync(join(tmpdir(), 'piw-failures-'));
   const python = await findPython(values.python, undefined);
-  const { indexUrl, env } = await pipSettings(python);
-  const interpreter = await probe(python.path, env);
+  const { indexUrl, env } = await readPipSettings(python);
+  const interpreter = await probeInterpreter(python.path, env);
   const confinement = await confine({
     ...{ mode: 'auto', network: 'on', interpreter, programs: [], masked: [], env, workDir: folder },
   });
-  const own = await IndexServer.start(wanted.flatMap(({ sdist }) => sdist ?? []));
+  const ownIndex = await IndexServer.start(selected.flatMap(({ sdist }) => sdist ?? []));
   const builder = new Builder({ interpreter, workDir: folder, env, confinement, log: console.error });
-  let wrong = 0;
+  let mismatches = 0;
   try {
-    for (const one of wanted) {
+    for (const entry of selected) {
       const result = await builder.build({
-        ...{ package: one.name, version: one.version, sdistSha256: null, timeoutMs: LIMIT_MS },
+        ...{ package: entry.name, version: entry.version, sdistSha256: null, timeoutMs: BUILD_TIMEOUT_MS },
         ...{ signal: new AbortController().signal, onLine: () => undefined },
         // Ours come from our own index, what they require from the configured one.
-        ...(one.sdist ? { indexUrl: own.url, extraIndexUrl: indexUrl } : { indexUrl, extraIndexUrl: null }),
+        ...(entry.sdist
+          ? { indexUrl: ownIndex.url, extraIndexUrl: indexUrl }
+          : { indexUrl, extraIndexUrl: null }),
       });
       await builder.clean();
       const marked = markedLine(result);
-      const faults = faultsOf(one, result, marked);
-      if (faults.length > 0) wrong += 1;
+      const faults = faultsOf(entry, result, marked);
+      if (faults.length > 0) mismatches += 1;
       console.log(
-        `${faults.length > 0 ? 'FAILED' : 'ok    '} ${one.name} ${one.version}: ${String(result.failureClass)}`,
+        `${faults.length > 0 ? 'FAILED' : 'ok    '} ${entry.name} ${entry.version}: ${String(result.failureClass)}`,
       );
       console.log(`         says:  ${result.details.reason ?? ''}`);
       console.log(`         marks: ${marked}`);
       for (const fault of faults) console.log(`         ${fault}`);
     }
   } finally {
-    await own.stop();
+    await ownIndex.stop();
   }
   if (values.folder === undefined) rmSync(folder, { recursive: true, force: true });
-  console.log(`${String(wanted.length - wrong)} of ${String(wanted.length)} as expected`);
-  return wrong === 0 ? 0 : 1;
+  console.log(`${String(selected.length - mismatches)} of ${String(selected.length)} as expected`);
+  return mismatches === 0 ? 0 : 1;
 }
 
 function markedLine({ output, failureClass }: BuildResult): string {
-  const { failing, parts } = readLog(output, true, failureClass);
+  const { failing, parts } = parseLog(output, true, failureClass);
   for (const { first, lines } of parts)
     if (failing !== undefined && failing >= first && failing < first + lines.length)
       return (lines[failing - first] ?? '').trim();
   return '';
 }
 
-function faultsOf(one: Failing, { failureClass, details }: BuildResult, marked: string): readonly string[] {
+function faultsOf(
+  expected: FailingSdist,
+  { failureClass, details }: BuildResult,
+  marked: string,
+): readonly string[] {
   const reason = details.reason ?? '';
   const quotes = failureClass !== 'other' || /"[^"]{3,}/.test(reason) || reason.includes('printed nothing');
   return [
-    ...(failureClass === one.failureClass ? [] : [`its class is not ${one.failureClass}`]),
-    ...(one.sentence.test(reason) ? [] : [`its sentence is not like ${String(one.sentence)}`]),
-    ...(one.marked.test(marked) ? [] : [`its marked line is not like ${String(one.marked)}`]),
+    ...(failureClass === expected.failureClass ? [] : [`its class is not ${expected.failureClass}`]),
+    ...(expected.sentence.test(reason) ? [] : [`its sentence is not like ${String(expected.sentence)}`]),
+    ...(expected.marked.test(marked) ? [] : [`its marked line is not like ${String(expected.marked)}`]),
     ...(quotes ? [] : ['it quotes no error']),
   ];
 }

@@ -1,9 +1,10 @@
 import t from 'tap';
-import { debianPackage } from '../../src/builder/system-packages.js';
+import { findDebianPackage } from '../../src/builder/system-packages.js';
 import { diagnose } from '../../src/builder/failure.js';
 import { normalise } from '../../src/wheels/names.js';
 
-const said = (output: string, version = '1.0') => diagnose({ name: normalise('Thing'), version, output });
+const diagnoseLog = (output: string, version = '1.0') =>
+  diagnose({ name: normalise('Thing'), version, output });
 
 /** What pip and the tools that it runs have said, shortened to the lines that matter, and what follows. */
 const LOGS: readonly [failureClass: string, sentence: RegExp, log: string][] = [
@@ -269,7 +270,7 @@ const LOGS: readonly [failureClass: string, sentence: RegExp, log: string][] = [
 
 t.test('each kind of failure is known by its log', (t) => {
   for (const [failureClass, sentence, log] of LOGS) {
-    t.match(said(log), { failureClass, sentence }, `the log that begins with ${log.slice(0, 60)}`);
+    t.match(diagnoseLog(log), { failureClass, sentence }, `the log that begins with ${log.slice(0, 60)}`);
   }
   t.end();
 });
@@ -289,10 +290,10 @@ t.test('what is commonly missing is in a package of Debian’s that is known', (
     ['module', 'ZLIB', 'zlib1g-dev'],
     ['module', 'libxml-2.0', 'libxml2-dev'],
   ] as const)
-    t.equal(debianPackage(wanted, name), debian, name);
+    t.equal(findDebianPackage(wanted, name), debian, name);
   for (const name of ['nowhere.h', 'nowhere/zlib.hpp', 'ffi', '/', '', '__proto__'])
-    t.equal(debianPackage('header', name), undefined, name);
-  t.equal(debianPackage('library', 'SSL'), undefined);
+    t.equal(findDebianPackage('header', name), undefined, name);
+  t.equal(findDebianPackage('library', 'SSL'), undefined);
   t.end();
 });
 
@@ -304,18 +305,18 @@ t.test('what went wrong on the way and did not matter is not taken for the failu
     "WARNING: Retrying (Retry(total=0, connect=None)) after connection broken by 'ReadTimeoutError()': /simple/thing/\n",
     'WARNING: The repository located at other.example is not a trusted or secure host and is being ignored.\n',
   ].join('');
-  t.match(said(noise + compile), { failureClass: 'compiler' });
+  t.match(diagnoseLog(noise + compile), { failureClass: 'compiler' });
   t.end();
 });
 
 t.test('what a build wanted from a network that it may not have is told as that', (t) => {
   const output = "  fatal: unable to access 'https://git.example/': Could not resolve host: git.example\n";
   const evidence = { name: normalise('thing'), version: '1.0', output };
-  t.match(diagnose({ ...evidence, cutOff: true }), {
+  t.match(diagnose({ ...evidence, offline: true }), {
     failureClass: 'network',
     sentence: /do not have on this slave$/,
   });
-  t.match(diagnose({ ...evidence, cutOff: false }), { failureClass: 'network', sentence: /did not get$/ });
+  t.match(diagnose({ ...evidence, offline: false }), { failureClass: 'network', sentence: /did not get$/ });
   t.end();
 });
 
@@ -336,22 +337,22 @@ t.test('a process that was killed wanted memory if the kernel says so, or nothin
   ]) {
     const output = compile + killed;
     t.match(diagnose({ ...evidence, output }), { failureClass: 'memory' });
-    t.match(diagnose({ ...evidence, output, starved: true }), { failureClass: 'memory' });
-    t.match(diagnose({ ...evidence, output, starved: false }), { failureClass: 'killed' });
+    t.match(diagnose({ ...evidence, output, oomKilled: true }), { failureClass: 'memory' });
+    t.match(diagnose({ ...evidence, output, oomKilled: false }), { failureClass: 'killed' });
   }
-  t.match(diagnose({ ...evidence, output: compile, starved: true }), { failureClass: 'memory' });
-  t.match(diagnose({ ...evidence, output: 'ninja: build stopped\n', starved: true }), {
+  t.match(diagnose({ ...evidence, output: compile, oomKilled: true }), { failureClass: 'memory' });
+  t.match(diagnose({ ...evidence, output: 'ninja: build stopped\n', oomKilled: true }), {
     failureClass: 'memory',
   });
-  t.match(diagnose({ ...evidence, output: compile, starved: false }), { failureClass: 'compiler' });
+  t.match(diagnose({ ...evidence, output: compile, oomKilled: false }), { failureClass: 'compiler' });
   t.end();
 });
 
 t.test('versions that other Pythons may have say nothing of one that there isn’t', (t) => {
   const log =
     'ERROR: Ignored the following versions that require a different python version: 2.0 Requires-Python >=99\nERROR: No matching distribution found for thing==1.0\n';
-  t.match(said(log), { failureClass: 'no-sdist' });
-  t.match(said(log, '2.0'), { failureClass: 'python-version' });
+  t.match(diagnoseLog(log), { failureClass: 'no-sdist' });
+  t.match(diagnoseLog(log, '2.0'), { failureClass: 'python-version' });
   t.end();
 });
 
@@ -367,14 +368,14 @@ t.test('a log made to be slow to read is not', (t) => {
     'x\n',
     '-l',
   ]) {
-    said(piece.repeat(size / piece.length));
+    diagnoseLog(piece.repeat(size / piece.length));
   }
   t.ok(performance.now() - began < 30_000, `${String(Math.round(performance.now() - began))} ms`);
   t.end();
 });
 
 t.test('a sentence is one line, whatever the log holds', (t) => {
-  const { sentence } = said(
+  const { sentence } = diagnoseLog(
     "Discarding x has inconsistent version: expected '1', but metadata has '2\u001b[31m\r3'\n",
   );
   t.equal(sentence, 'its source says of itself that it is 2 3');

@@ -1,34 +1,34 @@
 import t from 'tap';
-import { missingParts, type MadeWheel } from '../../src/builder/incomplete.js';
+import { describeMissingParts, type BuiltWheel } from '../../src/builder/incomplete.js';
 import { normalise } from '../../src/wheels/names.js';
 import { packFixture } from '../helpers/sdist.js';
 import { IndexServer } from './index-server.js';
-import { workshop } from './workshop.js';
+import { createTestBuilder } from './workshop.js';
 
-const wheel = (abi_tag: string, platform_tag: string, compiled: boolean): MadeWheel => ({
+const builtWheel = (abi_tag: string, platform_tag: string, compiled: boolean): BuiltWheel => ({
   file: { filename: `demo-1.0-cp311-${abi_tag}-${platform_tag}.whl`, abi_tag, platform_tag },
   compiled,
 });
-const lacks = (output: string, ...wheels: readonly MadeWheel[]) =>
-  missingParts(wheels, { name: normalise('demo'), version: '1.0', output });
+const remarkFor = (output: string, ...wheels: readonly BuiltWheel[]) =>
+  describeMissingParts(wheels, { name: normalise('demo'), version: '1.0', output });
 
-const ERROR =
+const COMPILER_ERROR =
   "  speedup.c:1:30: error: ‘nothing’ undeclared\n  error: command '/usr/bin/gcc' failed with exit code 1\n";
 
 t.test('a wheel for one platform without a compiled file is told from a good one', (t) => {
-  t.equal(lacks('', wheel('cp311', 'linux_x86_64', true)), null);
+  t.equal(remarkFor('', builtWheel('cp311', 'linux_x86_64', true)), null);
   t.equal(
-    lacks(ERROR, wheel('cp311', 'linux_x86_64', false)),
+    remarkFor(COMPILER_ERROR, builtWheel('cp311', 'linux_x86_64', false)),
     'its wheel is tagged cp311-linux_x86_64, but holds no compiled file: it does not compile: ‘nothing’ undeclared',
   );
-  t.match(lacks('', wheel('none', 'linux_x86_64', false)), /holds no compiled file$/);
+  t.match(remarkFor('', builtWheel('none', 'linux_x86_64', false)), /holds no compiled file$/);
   t.end();
 });
 
 t.test('an optional extension that did not compile is named', (t) => {
-  const output = `${ERROR}  WARNING: building extension "demo._speedups" failed: command '/usr/bin/gcc' failed with exit code 1\n`;
+  const output = `${COMPILER_ERROR}  WARNING: building extension "demo._speedups" failed: command '/usr/bin/gcc' failed with exit code 1\n`;
   t.match(
-    lacks(output, wheel('cp311', 'linux_x86_64', true)),
+    remarkFor(output, builtWheel('cp311', 'linux_x86_64', true)),
     /^its optional extension demo\._speedups is missing: /,
   );
   t.end();
@@ -36,12 +36,12 @@ t.test('an optional extension that did not compile is named', (t) => {
 
 t.test('a pure wheel of a build that could not compile something lacks it', (t) => {
   t.match(
-    lacks(ERROR, wheel('none', 'any', false)),
+    remarkFor(COMPILER_ERROR, builtWheel('none', 'any', false)),
     /^it was built without its compiled part: it does not compile/,
   );
-  t.equal(lacks('Successfully built demo\n', wheel('none', 'any', false)), null);
+  t.equal(remarkFor('Successfully built demo\n', builtWheel('none', 'any', false)), null);
   t.equal(
-    lacks("  No package 'libfoo' found\n", wheel('none', 'any', false)),
+    remarkFor("  No package 'libfoo' found\n", builtWheel('none', 'any', false)),
     null,
     'a library that was asked after',
   );
@@ -52,7 +52,7 @@ t.test('a build says what its wheel lacks, with the compiler’s first error', a
   const versions = ['1.0', '2.0', '3.0'];
   const index = await IndexServer.start(versions.map((version) => packFixture('optional', { version })));
   t.teardown(() => index.stop());
-  const { builder, request } = workshop(t, index.url);
+  const { builder, request } = createTestBuilder(t, index.url);
   for (const [version, remark] of [
     [
       '1.0',

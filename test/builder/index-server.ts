@@ -2,31 +2,31 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import type { Sdist } from '../helpers/sdist.js';
 
-export interface IndexOptions {
+export interface IndexServerOptions {
   /** Asked for in every request. */
   readonly login?: { readonly user: string; readonly password: string };
   /** What every request is answered with instead. */
   readonly status?: number;
   /** The type of a page with no link on it, which is answered to every request. */
-  readonly away?: string;
+  readonly emptyPageType?: string;
   /** Files that are listed and not there. */
-  readonly gone?: readonly Sdist[];
+  readonly missingFiles?: readonly Sdist[];
 }
 
 /** A simple index (PEP 503) of these sdists at a free port of this machine. */
 export class IndexServer {
   readonly #sdists: readonly Sdist[];
-  readonly #options: IndexOptions;
+  readonly #options: IndexServerOptions;
   readonly #server = createServer((request, response) => {
-    this.#answer(request, response);
+    this.#respond(request, response);
   });
 
-  private constructor(sdists: readonly Sdist[], options: IndexOptions) {
+  private constructor(sdists: readonly Sdist[], options: IndexServerOptions) {
     this.#sdists = sdists;
     this.#options = options;
   }
 
-  static async start(sdists: readonly Sdist[], options: IndexOptions = {}): Promise<IndexServer> {
+  static async start(sdists: readonly Sdist[], options: IndexServerOptions = {}): Promise<IndexServer> {
     const server = new IndexServer(sdists, options);
     await new Promise<void>((resolve) => server.#server.listen(0, '127.0.0.1', resolve));
     return server;
@@ -48,10 +48,12 @@ export class IndexServer {
     await new Promise((resolve) => this.#server.close(resolve));
   }
 
-  #answer({ url = '', headers }: IncomingMessage, response: ServerResponse): void {
-    const { login, status, away } = this.#options;
-    if (away !== undefined) {
-      response.writeHead(200, { 'content-type': away }).end('<html><body>We will be back soon</body></html>');
+  #respond({ url = '', headers }: IncomingMessage, response: ServerResponse): void {
+    const { login, status, emptyPageType } = this.#options;
+    if (emptyPageType !== undefined) {
+      response
+        .writeHead(200, { 'content-type': emptyPageType })
+        .end('<html><body>We will be back soon</body></html>');
       return;
     }
     if (status !== undefined) {
@@ -63,17 +65,18 @@ export class IndexServer {
       response.writeHead(401, { 'www-authenticate': 'Basic realm="index"' }).end();
       return;
     }
-    const [, folder, wanted] = decodeURIComponent(url).split('/');
-    const file = this.#sdists.find(({ filename }) => folder === 'files' && filename === wanted);
-    const files = this.#sdists.filter(({ name }) => folder === 'simple' && name === wanted);
-    if (file && !this.#options.gone?.includes(file))
+    const [, folder, requested] = decodeURIComponent(url).split('/');
+    const file = this.#sdists.find(({ filename }) => folder === 'files' && filename === requested);
+    const files = this.#sdists.filter(({ name }) => folder === 'simple' && name === requested);
+    if (file && !this.#options.missingFiles?.includes(file))
       response.writeHead(200, { 'content-type': 'application/gzip' }).end(file.contents);
-    else if (files.length > 0) response.writeHead(200, { 'content-type': 'text/html' }).end(page(files));
+    else if (files.length > 0)
+      response.writeHead(200, { 'content-type': 'text/html' }).end(renderPage(files));
     else response.writeHead(404).end();
   }
 }
 
-function page(files: readonly Sdist[]): string {
+function renderPage(files: readonly Sdist[]): string {
   const anchors = files.map(({ filename, sha256, requiresPython }) => {
     const requires = requiresPython.replaceAll('>', '&gt;');
     return `<a href="/files/${filename}#sha256=${sha256}" data-requires-python="${requires}">${filename}</a>`;

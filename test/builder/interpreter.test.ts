@@ -2,13 +2,13 @@ import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import t from 'tap';
-import { probe } from '../../src/builder/interpreter.js';
-import { temporary } from './workshop.js';
+import { probeInterpreter } from '../../src/builder/interpreter.js';
+import { temporaryFolder } from './workshop.js';
 
 const run = promisify(execFile);
 
 t.test('an interpreter is asked for its tags, which pip itself agrees with', async (t) => {
-  const interpreter = await probe('python3', {});
+  const interpreter = await probeInterpreter('python3', {});
   const debug = await run(interpreter.path, ['-I', '-m', 'pip', 'debug', '--verbose'], { cwd: '/' });
   const { pyVersionTag, abiTag, platformTag, version } = interpreter;
   t.match(debug.stdout, `${pyVersionTag}-${abiTag}-${platformTag}\n`);
@@ -18,7 +18,7 @@ t.test('an interpreter is asked for its tags, which pip itself agrees with', asy
 });
 
 t.test('each reason for which a Python can’t build is said in a line', async (t) => {
-  const folder = temporary(t);
+  const folder = temporaryFolder(t);
   await run('python3', ['-m', 'venv', '--without-pip', folder]);
   const cases: readonly [string, RegExp][] = [
     // Where a folder of PATH can't be read, the system says that instead.
@@ -29,6 +29,6 @@ t.test('each reason for which a Python can’t build is said in a line', async (
     [join(folder, 'bin', 'python'), /it has no pip/],
   ];
   for (const [python, why] of cases) {
-    await t.rejects(probe(python, {}), { code: 'PIW_NO_PYTHON', message: why }, python);
+    await t.rejects(probeInterpreter(python, {}), { code: 'PIW_NO_PYTHON', message: why }, python);
   }
 });

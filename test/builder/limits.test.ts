@@ -3,35 +3,45 @@ import t from 'tap';
 import type { BuilderOptions } from '../../src/builder/build.js';
 import { packFixture } from '../helpers/sdist.js';
 import { IndexServer } from './index-server.js';
-import { temporary, workshop } from './workshop.js';
+import { temporaryFolder, createTestBuilder } from './workshop.js';
 
 const MB = 1024 ** 2;
 /** In the order of the fixture's versions. */
-const EXCESSES = ['silence', 'words', 'processes', 'memory', 'address space', 'file size', 'files'] as const;
-type Excess = (typeof EXCESSES)[number];
+const EXCEEDED_LIMITS = [
+  'silence',
+  'words',
+  'processes',
+  'memory',
+  'address space',
+  'file size',
+  'files',
+] as const;
+type ExceededLimit = (typeof EXCEEDED_LIMITS)[number];
 
-const versionOf = (excess: Excess): string => String(EXCESSES.indexOf(excess));
+const fixtureVersion = (excess: ExceededLimit): string => String(EXCEEDED_LIMITS.indexOf(excess));
 const index = await IndexServer.start([
   packFixture('fills'),
-  ...EXCESSES.map((excess) => packFixture('exceeds', { version: versionOf(excess) })),
+  ...EXCEEDED_LIMITS.map((excess) => packFixture('exceeds', { version: fixtureVersion(excess) })),
 ]);
 t.teardown(() => index.stop());
 
 const onlyLinux = process.platform === 'linux' ? {} : { skip: 'Linux alone tells what processes use' };
 
-function over(
-  excess: Excess,
+function expectFailure(
+  excess: ExceededLimit,
   limits: BuilderOptions['limits'] & object,
   failure: { readonly failureClass: string; readonly sentence: string },
-): (t: Parameters<typeof workshop>[0]) => Promise<void> {
+): (t: Parameters<typeof createTestBuilder>[0]) => Promise<void> {
   return async (t) => {
-    const { builder, request } = workshop(t, index.url, { limits });
-    const result = await builder.build(request('exceeds', { version: versionOf(excess), timeoutMs: 60_000 }));
+    const { builder, request } = createTestBuilder(t, index.url, { limits });
+    const result = await builder.build(
+      request('exceeds', { version: fixtureVersion(excess), timeoutMs: 60_000 }),
+    );
     t.match(result, { status: false, failureClass: failure.failureClass, files: [] });
     const last = result.output.trimEnd().split('\n').at(-1);
     t.equal(
       last,
-      `piw: piw-fixture-exceeds ${versionOf(excess)} was not built: ${failure.sentence}`,
+      `piw: piw-fixture-exceeds ${fixtureVersion(excess)} was not built: ${failure.sentence}`,
       result.output.slice(-2000),
     );
   };
@@ -39,12 +49,16 @@ function over(
 
 t.test(
   'a build that says nothing for too long is ended',
-  over('silence', { silenceMs: 8000 }, { failureClass: 'silent', sentence: 'it said nothing for 8 s' }),
+  expectFailure(
+    'silence',
+    { silenceMs: 8000 },
+    { failureClass: 'silent', sentence: 'it said nothing for 8 s' },
+  ),
 );
 
 t.test(
   'a log that is too long ends a build where that is asked for',
-  over(
+  expectFailure(
     'words',
     { log: 64 * 1024, logFails: true },
     { failureClass: 'log-limit', sentence: 'its log has more than 65536 bytes' },
@@ -53,7 +67,7 @@ t.test(
 
 t.test(
   'a build that only prints is ended, however little of it is kept',
-  over(
+  expectFailure(
     'words',
     { log: 64 * 1024, output: 2 * MB },
     { failureClass: 'log-limit', sentence: 'it printed more than 2 MB' },
@@ -62,7 +76,7 @@ t.test(
 
 t.test(
   'a build that leaves too little of the disk is ended',
-  over(
+  expectFailure(
     'silence',
     { diskFree: 2 ** 60 },
     {
@@ -73,17 +87,17 @@ t.test(
 );
 
 t.test('a build that fills the disk is ended before it is full', async (t) => {
-  const workDir = temporary(t);
+  const workDir = temporaryFolder(t);
   const { bavail, bsize } = statfsSync(workDir);
   const diskFree = bavail * bsize - 1024 * MB;
-  const { builder, request } = workshop(t, index.url, { workDir, limits: { diskFree } });
+  const { builder, request } = createTestBuilder(t, index.url, { workDir, limits: { diskFree } });
   t.match(await builder.build(request('fills', { timeoutMs: 60_000 })), { failureClass: 'disk', files: [] });
 });
 
 t.test(
   'too many processes end a build',
   onlyLinux,
-  over(
+  expectFailure(
     'processes',
     { processes: 30 },
     { failureClass: 'other', sentence: 'it had more than 30 processes at once' },
@@ -93,7 +107,7 @@ t.test(
 t.test(
   'too much memory ends a build',
   onlyLinux,
-  over(
+  expectFailure(
     'memory',
     { memory: 400 * MB },
     { failureClass: 'memory', sentence: 'it wanted more than 400 MB of memory' },
@@ -102,7 +116,7 @@ t.test(
 
 t.test(
   'a process gets no more address space than it may',
-  over(
+  expectFailure(
     'address space',
     { addressSpace: 2048 * MB },
     { failureClass: 'memory', sentence: "the slave's memory was not enough" },
@@ -111,7 +125,7 @@ t.test(
 
 t.test(
   'a file gets no larger than it may',
-  over(
+  expectFailure(
     'file size',
     { fileSize: 32 * MB },
     {
@@ -124,7 +138,7 @@ t.test(
 
 t.test(
   'a process opens no more files than it may',
-  over(
+  expectFailure(
     'files',
     { openFiles: 512 },
     {

@@ -2,10 +2,10 @@ import t from 'tap';
 import { BuildLog } from '../../src/builder/log.js';
 
 /** A log of `limit` bytes that was given these pieces. */
-function logOf(limit: number, pieces: readonly (string | Buffer)[]): { text: string; lines: string[] } {
+function logOf(limit: number, chunks: readonly (string | Buffer)[]): { text: string; lines: string[] } {
   const lines: string[] = [];
   const log = new BuildLog(limit, (line) => lines.push(line));
-  for (const piece of pieces) log.add(Buffer.from(piece));
+  for (const chunk of chunks) log.add(Buffer.from(chunk));
   return { text: log.text(), lines };
 }
 
@@ -29,10 +29,10 @@ t.test('a log over its limit keeps its first and last half, however it comes', (
   const text = Array.from({ length: 1000 }, (_, number) => String(number).padStart(4, '0')).join('');
   const expected = `${text.slice(0, 50)}\npiw: 3900 bytes of the log are missing here\n${text.slice(-50)}`;
   for (const size of [1, 7, 49, 50, 51, 100, 4000]) {
-    const pieces = Array.from({ length: Math.ceil(4000 / size) }, (_, n) =>
+    const chunks = Array.from({ length: Math.ceil(4000 / size) }, (_, n) =>
       text.slice(n * size, (n + 1) * size),
     );
-    t.equal(logOf(100, pieces).text, expected, `in pieces of ${String(size)}`);
+    t.equal(logOf(100, chunks).text, expected, `in pieces of ${String(size)}`);
   }
   t.end();
 });

@@ -2,31 +2,34 @@ import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { confine } from '../../src/builder/sandbox.js';
-import { as, can, unprivileged } from '../../src/farm/privileges.js';
+import { runAs, canAccess, unprivilegedAccount } from '../../src/farm/privileges.js';
 import { packFixture } from '../helpers/sdist.js';
 import { IndexServer } from './index-server.js';
-import { interpreter, temporary, workshop } from './workshop.js';
+import { interpreter, temporaryFolder, createTestBuilder } from './workshop.js';
 
 const FILE = fileURLToPath(import.meta.url);
 const LABELS = ['asked', 'preparing', 'building', 'as a requirement:'];
-const account = unprivileged();
+const account = unprivilegedAccount();
 
 if (account === undefined) await tests();
 else {
-  const skip = can(account, 'r', FILE) ? false : `needs a clone that ${account.name} can read`;
+  const skip = canAccess(account, 'r', FILE) ? false : `needs a clone that ${account.name} can read`;
   t.test(`the tests below, as ${account.name}`, { skip }, async (t) => {
-    const child = spawn(process.execPath, [FILE], { ...as(account), stdio: ['ignore', 'pipe', 'inherit'] });
-    let said = '';
-    child.stdout.on('data', (data: Buffer) => (said += data.toString()));
+    const child = spawn(process.execPath, [FILE], {
+      ...runAs(account),
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    let childOutput = '';
+    child.stdout.on('data', (data: Buffer) => (childOutput += data.toString()));
     const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
-    t.equal(code, 0, said);
-    t.comment(said);
+    t.equal(code, 0, childOutput);
+    t.comment(childOutput);
   });
   t.test('root is told that it can’t cut builds off, and not their pip', (t) =>
     t.rejects(
       confine({
         ...{ mode: 'required', network: 'requirements', interpreter, env: {}, masked: [] },
-        workDir: temporary(t),
+        workDir: temporaryFolder(t),
       }),
       { code: 'PIW_CONFIG', message: /as root|not installed/ },
     ),
@@ -42,19 +45,19 @@ async function tests(): Promise<void> {
     // Not an address by itself, which would be passed on to proxies.
     PIW_TEST_SERVER: `at:127.0.0.1:${String(index.port)}/simple/piw-fixture-plain`,
   };
-  const build = async (t: Parameters<typeof workshop>[0], network: string) => {
-    const workDir = temporary(t);
+  const build = async (t: Parameters<typeof createTestBuilder>[0], network: string) => {
+    const workDir = temporaryFolder(t);
     const confinement = await confine({ mode: 'auto', network, interpreter, env, workDir, masked: [] });
-    const { builder, request } = workshop(t, index.url, { workDir, env, confinement });
-    return { ...(await builder.build(request('calls'))), walls: confinement.notice === undefined };
+    const { builder, request } = createTestBuilder(t, index.url, { workDir, env, confinement });
+    return { ...(await builder.build(request('calls'))), sandboxed: confinement.notice === undefined };
   };
 
   t.test('with the network for requirements alone, pip has it and no code that it runs', async (t) => {
-    const { status, output, walls } = await build(t, 'requirements');
+    const { status, output, sandboxed } = await build(t, 'requirements');
     t.ok(status, output);
-    const said = walls ? 'does not reach it' : 'reaches it';
-    for (const label of LABELS) t.match(output, `${label} ${said}`);
-    if (!walls) return;
+    const expectedReach = sandboxed ? 'does not reach it' : 'reaches it';
+    for (const label of LABELS) t.match(output, `${label} ${expectedReach}`);
+    if (!sandboxed) return;
     t.match(output, /Collecting piw-fixture-plain\n/, 'what it asks for when it is asked is downloaded');
     for (const name of ['launch.py', 'python']) t.match(output, `cannot write ${name}`);
     t.match(output, /processes: [1-4]\n/, 'and it sees nothing of pip');

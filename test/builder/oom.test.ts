@@ -2,7 +2,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import t from 'tap';
 import { oomKills } from '../../src/builder/oom.js';
-import { temporary } from './workshop.js';
+import { temporaryFolder } from './workshop.js';
 
 const VMSTAT = 'nr_free_pages 1\noom_kill 7\nnuma_hit 5\n';
 const EVENTS = 'low 0\nhigh 0\nmax 12\noom 3\noom_kill 2\noom_group_kill 0\n';
@@ -22,7 +22,7 @@ t.test('the kernel’s own count is found where a system has it', async (t) => {
     [{ 'proc/vmstat': 'nr_free_pages 1\n' }, undefined],
     [{}, undefined],
   ] as const) {
-    const root = temporary(t);
+    const root = temporaryFolder(t);
     for (const [path, contents] of Object.entries(files)) {
       mkdirSync(dirname(join(root, path)), { recursive: true });
       writeFileSync(join(root, path), contents);

@@ -7,15 +7,15 @@ import { confine } from '../../src/builder/sandbox.js';
 import { until } from '../helpers/bus.js';
 import { packFixture } from '../helpers/sdist.js';
 import { IndexServer } from './index-server.js';
-import { interpreter, processesWith, temporary, workshop } from './workshop.js';
+import { interpreter, processesWith, temporaryFolder, createTestBuilder } from './workshop.js';
 
 /** In the process that is killed: the index, how it is confined, and where it builds. */
-const CHILD = process.env['PIW_TEST_ORPHANS'];
+const CHILD_INPUT = process.env['PIW_TEST_ORPHANS'];
 
-if (CHILD !== undefined) await build(JSON.parse(CHILD) as Work);
+if (CHILD_INPUT !== undefined) await build(JSON.parse(CHILD_INPUT) as OrphanBuild);
 else await tests();
 
-interface Work {
+interface OrphanBuild {
   readonly url: string;
   readonly mode: string;
   readonly workDir: string;
@@ -23,10 +23,10 @@ interface Work {
   readonly word: string;
 }
 
-async function build({ url, mode, workDir, word }: Work): Promise<void> {
+async function build({ url, mode, workDir, word }: OrphanBuild): Promise<void> {
   const env = { PIP_RETRIES: '0', PIW_TEST_WORD: word };
   const confinement = await confine({ mode, network: 'on', interpreter, env, workDir, masked: [] });
-  const { builder, request } = workshop(t, url, { workDir, env, confinement });
+  const { builder, request } = createTestBuilder(t, url, { workDir, env, confinement });
   await builder.build(
     request('sheds', {
       version: '2.0',
@@ -45,9 +45,9 @@ async function tests(): Promise<void> {
     const skip = process.platform !== 'linux' && 'Linux alone can do that';
     t.test(`what a slave builds dies with it when it is killed, ${where}`, { skip }, async (t) => {
       const word = `piw-test-orphan-${mode}-${String(process.pid)}`;
-      const work: Work = { url: index.url, mode, workDir: temporary(t), word };
+      const childInput: OrphanBuild = { url: index.url, mode, workDir: temporaryFolder(t), word };
       const child = spawn(process.execPath, [fileURLToPath(import.meta.url)], {
-        env: { ...process.env, PIW_TEST_ORPHANS: JSON.stringify(work) },
+        env: { ...process.env, PIW_TEST_ORPHANS: JSON.stringify(childInput) },
         stdio: ['ignore', 'pipe', 'inherit'],
       });
       for await (const line of createInterface(child.stdout)) if (line.includes('its daemon runs')) break;

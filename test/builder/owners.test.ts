@@ -1,11 +1,11 @@
 import { chmodSync, existsSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { ownersOf } from '../../src/builder/owners.js';
-import { temporary } from './workshop.js';
+import { findOwningPackages } from '../../src/builder/owners.js';
+import { temporaryFolder } from './workshop.js';
 
 /** What each package manager says of a file, as it was recorded: `$1` stands for the path that it is asked for. */
-const SAID = {
+const RECORDED_OUTPUTS = {
   // rpm 4.18: a file that a package has (twice, where it has it for two architectures), one that none has.
   rpm: {
     owned: 'echo zlib-ng-compat; echo zlib-ng-compat',
@@ -36,29 +36,29 @@ const SAID = {
   },
 };
 
-for (const [name, { owned, nobodys, missing, expected }] of Object.entries(SAID)) {
+for (const [name, { owned, nobodys, missing, expected }] of Object.entries(RECORDED_OUTPUTS)) {
   t.test(`${name} tells which package has a library`, async (t) => {
-    const folder = temporary(t);
+    const folder = temporaryFolder(t);
     for (const library of ['libz.so.1', 'libnobodys.so.3']) writeFileSync(join(folder, library), '');
-    const program = (command: string, script: string): void => {
+    const writeProgram = (command: string, script: string): void => {
       writeFileSync(join(folder, command), `#!/bin/sh\n${script}\n`);
       chmodSync(join(folder, command), 0o755);
     };
     const cases = `${folder}/libz.so.1) ${owned};; ${folder}/libnobodys.so.3) ${nobodys};; *) ${missing};;`;
     const [command = ''] = name.split(' ');
-    program(command, `while [ $# -gt 1 ]; do shift; done; case "$1" in ${cases} esac`);
+    writeProgram(command, `while [ $# -gt 1 ]; do shift; done; case "$1" in ${cases} esac`);
     const listed = ['libz.so.1', 'libnobodys.so.3'].map(
       (library) => `${library} (libc6,x86-64) => ${folder}/${library}`,
     );
-    program('ldconfig', listed.map((line) => `echo '\t${line}'`).join('\n'));
+    writeProgram('ldconfig', listed.map((line) => `echo '\t${line}'`).join('\n'));
     // The shell, and nothing else of this system.
     for (const shell of ['/bin/sh', '/bin/echo'].filter((path) => existsSync(path)))
       symlinkSync(shell, join(folder, shell.slice('/bin/'.length)));
-    t.strictSame(await ownersOf(['libz.so.1', 'libnobodys.so.3'], folder), expected);
-    t.strictSame(Object.keys(await ownersOf([], folder)), [Object.keys(expected)[0]]);
+    t.strictSame(await findOwningPackages(['libz.so.1', 'libnobodys.so.3'], folder), expected);
+    t.strictSame(Object.keys(await findOwningPackages([], folder)), [Object.keys(expected)[0]]);
   });
 }
 
 t.test('where there is no package manager, libraries are nobody’s', async (t) => {
-  t.strictSame(await ownersOf(['libz.so.1'], temporary(t)), { '': ['libz.so.1'] });
+  t.strictSame(await findOwningPackages(['libz.so.1'], temporaryFolder(t)), { '': ['libz.so.1'] });
 });

@@ -2,13 +2,13 @@ import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import t from 'tap';
 import { treeOf } from '../../src/builder/process-tree.js';
-import { processesOf, ticksSinceBoot } from '../../src/builder/processes.js';
-import { temporary } from './workshop.js';
+import { findBuildProcesses, ticksSinceBoot } from '../../src/builder/processes.js';
+import { temporaryFolder } from './workshop.js';
 
 const onlyLinux = process.platform === 'linux' ? {} : { skip: 'Linux alone tells of processes' };
 
 /** A shell that has started a shell that has started a program, and that says its id and theirs. */
-async function threeGenerations(folder: string) {
+async function spawnThreeGenerations(folder: string) {
   const script = 'sh -c \'sleep 3600 & echo "$PPID $$ $!"; wait\' & wait';
   const child = spawn('/bin/sh', ['-c', script], {
     env: { PATH: process.env['PATH'], PIW_BUILD: folder },
@@ -23,8 +23,8 @@ async function threeGenerations(folder: string) {
 }
 
 t.test('the tree of a process is it, its children and theirs, and nobody else', onlyLinux, async (t) => {
-  const [first = 0, second = 0, third = 0] = await threeGenerations(temporary(t));
-  await threeGenerations(temporary(t));
+  const [first = 0, second = 0, third = 0] = await spawnThreeGenerations(temporaryFolder(t));
+  await spawnThreeGenerations(temporaryFolder(t));
   t.strictSame(
     [...treeOf(first)],
     [
@@ -40,13 +40,13 @@ t.test(
   'the processes of a build are found by its mark, among those that are as young',
   onlyLinux,
   async (t) => {
-    const folder = temporary(t);
-    const before = ticksSinceBoot();
-    const pids = await threeGenerations(folder);
+    const folder = temporaryFolder(t);
+    const ticksBefore = ticksSinceBoot();
+    const pids = await spawnThreeGenerations(folder);
     const sorted = (found: readonly number[]): readonly number[] => [...found].sort((a, b) => a - b);
-    t.ok(before > 0);
-    t.strictSame(sorted(await processesOf(folder)), sorted(pids));
-    t.strictSame(sorted(await processesOf(folder, before)), sorted(pids));
-    t.strictSame(await processesOf(folder, ticksSinceBoot() + 100), []);
+    t.ok(ticksBefore > 0);
+    t.strictSame(sorted(await findBuildProcesses(folder)), sorted(pids));
+    t.strictSame(sorted(await findBuildProcesses(folder, ticksBefore)), sorted(pids));
+    t.strictSame(await findBuildProcesses(folder, ticksSinceBoot() + 100), []);
   },
 );

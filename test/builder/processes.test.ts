@@ -1,11 +1,11 @@
 import { existsSync, readFileSync } from 'node:fs';
 import t from 'tap';
-import { DEFAULT_LIMITS } from '../../src/builder/limits.js';
-import { run } from '../../src/builder/run.js';
+import { DEFAULT_BUILD_LIMITS } from '../../src/builder/limits.js';
+import { runBuildProcess } from '../../src/builder/run.js';
 import { confine } from '../../src/builder/sandbox.js';
 import { packFixture } from '../helpers/sdist.js';
 import { IndexServer } from './index-server.js';
-import { interpreter, temporary, workshop } from './workshop.js';
+import { interpreter, temporaryFolder, createTestBuilder } from './workshop.js';
 
 const index = await IndexServer.start([
   packFixture('lingers'),
@@ -18,14 +18,14 @@ const index = await IndexServer.start([
 t.teardown(() => index.stop());
 
 /** The processes that a build has told of, by what they call themselves. */
-class Told {
+class ReportedProcesses {
   readonly pids = new Map<string, number>();
-  readonly #all: Promise<void>;
-  #resolve: () => void = () => undefined;
+  readonly #allReported: Promise<void>;
+  #resolveIfComplete: () => void = () => undefined;
 
   constructor(count: number) {
-    this.#all = new Promise((resolve) => {
-      this.#resolve = () => {
+    this.#allReported = new Promise((resolve) => {
+      this.#resolveIfComplete = () => {
         if (this.pids.size >= count) resolve();
       };
     });
@@ -34,21 +34,21 @@ class Told {
   readonly onLine = (line: string): void => {
     const [, label, pid] = /\b(child|daemon|bare|sleeping) (\d+)$/.exec(line) ?? [];
     if (label !== undefined) this.pids.set(label, Number(pid));
-    this.#resolve();
+    this.#resolveIfComplete();
   };
 
-  async all(): Promise<void> {
-    await this.#all;
+  async waitForAll(): Promise<void> {
+    await this.#allReported;
   }
 
   /** Those that still run. */
   alive(): string[] {
-    return [...this.pids].filter(([, pid]) => runs(pid)).map(([label]) => label);
+    return [...this.pids].filter(([, pid]) => isRunning(pid)).map(([label]) => label);
   }
 }
 
 /** A zombie is dead: nobody has waited for it yet, that is all. */
-function runs(pid: number): boolean {
+function isRunning(pid: number): boolean {
   try {
     process.kill(pid, 0);
   } catch {
@@ -63,15 +63,15 @@ t.test(
   'a build that is told to end is dead with all that it started, also what is deaf or left it',
   onlyLinux,
   async (t) => {
-    const { builder, request } = workshop(t, index.url);
-    const told = new Told(4);
+    const { builder, request } = createTestBuilder(t, index.url);
+    const reported = new ReportedProcesses(4);
     const stop = new AbortController();
-    const result = builder.build(request('lingers', { onLine: told.onLine, signal: stop.signal }));
-    await Promise.race([told.all(), result]);
-    t.strictSame(told.alive().sort(), ['bare', 'child', 'daemon', 'sleeping']);
+    const result = builder.build(request('lingers', { onLine: reported.onLine, signal: stop.signal }));
+    await Promise.race([reported.waitForAll(), result]);
+    t.strictSame(reported.alive().sort(), ['bare', 'child', 'daemon', 'sleeping']);
     stop.abort();
     t.match(await result, { status: false, failureClass: 'killed' });
-    t.strictSame(told.alive(), []);
+    t.strictSame(reported.alive(), []);
   },
 );
 
@@ -79,40 +79,40 @@ t.test(
   'a process of a build that something else kills is told from a failure of the package',
   onlyLinux,
   async (t) => {
-    const workDir = temporary(t);
+    const workDir = temporaryFolder(t);
     const env = { PIP_RETRIES: '0', PIW_TEST_WORD: 'piw-test' };
     const confinement = await confine({
       ...{ mode: 'none', network: 'on', interpreter, env, workDir, masked: [] },
     });
-    const { builder, request } = workshop(t, index.url, { workDir, env, confinement });
-    const told = new Told(1);
-    const result = builder.build(request('sheds', { version: '2.0', onLine: told.onLine }));
-    await Promise.race([told.all(), result]);
-    process.kill(told.pids.get('sleeping') ?? 0, 'SIGKILL');
+    const { builder, request } = createTestBuilder(t, index.url, { workDir, env, confinement });
+    const reported = new ReportedProcesses(1);
+    const result = builder.build(request('sheds', { version: '2.0', onLine: reported.onLine }));
+    await Promise.race([reported.waitForAll(), result]);
+    process.kill(reported.pids.get('sleeping') ?? 0, 'SIGKILL');
     const { failureClass, output } = await result;
     t.equal(failureClass, 'killed', output);
     t.match(output, /\npiw: .* something killed one of its processes, and not for want of memory\n$/);
-    t.strictSame(told.alive(), []);
+    t.strictSame(reported.alive(), []);
   },
 );
 
 t.test('the time limit ends a build', async (t) => {
-  const { builder, request } = workshop(t, index.url);
-  const told = new Told(4);
-  const result = await builder.build(request('lingers', { onLine: told.onLine, timeoutMs: 4000 }));
+  const { builder, request } = createTestBuilder(t, index.url);
+  const reported = new ReportedProcesses(4);
+  const result = await builder.build(request('lingers', { onLine: reported.onLine, timeoutMs: 4000 }));
   t.match(result, { status: false, failureClass: 'timeout' });
   t.match(result.output, /\npiw: piw-fixture-lingers 1\.0 was not built: it took more than 4 s\n$/);
   t.ok(result.durationS >= 4 && result.durationS < 20, String(result.durationS));
-  t.strictSame(told.alive(), []);
+  t.strictSame(reported.alive(), []);
 });
 
 t.test('daemons don’t outlive a build that ended well, nor hold it up', onlyLinux, async (t) => {
-  const { builder, request } = workshop(t, index.url);
-  const told = new Told(3);
-  const result = await builder.build(request('lingers', { version: '2.0', onLine: told.onLine }));
+  const { builder, request } = createTestBuilder(t, index.url);
+  const reported = new ReportedProcesses(3);
+  const result = await builder.build(request('lingers', { version: '2.0', onLine: reported.onLine }));
   t.ok(result.status, result.output);
-  t.equal(told.pids.size, 3, result.output);
-  t.strictSame(told.alive(), []);
+  t.equal(reported.pids.size, 3, result.output);
+  t.strictSame(reported.alive(), []);
 });
 
 for (const [mode, where] of [
@@ -124,12 +124,12 @@ for (const [mode, where] of [
     `a daemon that keeps the output open does not hold a build up, ${where}, and the log names it`,
     onlyLinux,
     async (t) => {
-      const workDir = temporary(t);
+      const workDir = temporaryFolder(t);
       const env = { PIP_RETRIES: '0' };
-      const around = mode && {
+      const confinementOption = mode && {
         confinement: await confine({ mode, network: 'on', interpreter, env, workDir, masked: [] }),
       };
-      const { builder, request } = workshop(t, index.url, { workDir, env, ...around });
+      const { builder, request } = createTestBuilder(t, index.url, { workDir, env, ...confinementOption });
       for (const [version, expected] of [
         ['1.0', { status: true, failureClass: null }],
         ['2.0', { status: false, failureClass: 'other', output: /RuntimeError: it does not build/ }],
@@ -143,37 +143,37 @@ for (const [mode, where] of [
             result.output,
           ) ?? [];
         t.ok(Number(pid) > 0, result.output);
-        t.notOk(runs(Number(pid)));
+        t.notOk(isRunning(Number(pid)));
         t.equal(lines.filter((line) => line.startsWith(`piw: killed process ${pid} `)).length, 1);
       }
     },
   );
 
 t.test('a build that is not wanted any more is not begun', async (t) => {
-  const { builder, request } = workshop(t, index.url);
+  const { builder, request } = createTestBuilder(t, index.url);
   const result = await builder.build(request('plain', { signal: AbortSignal.abort() }));
   t.match(result, { status: false, failureClass: 'killed', files: [] });
 });
 
 t.test('a command that is deaf to SIGTERM is killed all the same', async (t) => {
-  const folder = temporary(t);
-  const heard: string[] = [];
-  const result = await run({
+  const folder = temporaryFolder(t);
+  const lines: string[] = [];
+  const result = await runBuildProcess({
     command: '/bin/sh',
     args: ['-c', 'trap "" TERM; echo to one; echo to the other >&2; sleep 3600'],
     folder,
     env: { PATH: '/usr/bin:/bin', PIW_BUILD: folder },
     timeoutMs: 300,
-    limits: { ...DEFAULT_LIMITS, log: 1000, niceness: 0 },
+    limits: { ...DEFAULT_BUILD_LIMITS, log: 1000, niceness: 0 },
     signal: new AbortController().signal,
-    onLine: (line) => void heard.push(line),
+    onLine: (line) => void lines.push(line),
   });
   t.strictSame(result, {
     code: null,
     signal: 'SIGKILL',
-    ended: 'timeout',
+    termination: 'timeout',
     output: 'to one\nto the other\n',
     survivors: [],
   });
-  t.strictSame(heard, ['to one', 'to the other']);
+  t.strictSame(lines, ['to one', 'to the other']);
 });

@@ -5,13 +5,13 @@ import { provenanceOf } from '../../src/builder/provenance.js';
 import { Provenance } from '../../src/protocols/fields.js';
 import { packFixture } from '../helpers/sdist.js';
 import { IndexServer } from './index-server.js';
-import { interpreter, temporary, workshop } from './workshop.js';
+import { interpreter, temporaryFolder, createTestBuilder } from './workshop.js';
 
 t.test('a build says which source it was made from, and with which Python and pip', async (t) => {
   const sdist = packFixture('plain');
   const index = await IndexServer.start([sdist]);
   t.teardown(() => index.stop());
-  const { builder, request } = workshop(t, index.url);
+  const { builder, request } = createTestBuilder(t, index.url);
   const { details, output } = await builder.build(request('plain'));
   t.match(
     details.provenance,
@@ -27,7 +27,7 @@ t.test('a build says which source it was made from, and with which Python and pi
 });
 
 t.test('what was installed to build it is read from what pip says', async (t) => {
-  const folder = temporary(t);
+  const folder = temporaryFolder(t);
   const output =
     '  Successfully installed setuptools-80.9.0 wheel-0.45.1 setuptools_scm-8.1.0\nSuccessfully built demo\n';
   t.strictSame(await provenanceOf(folder, output, interpreter), {
@@ -42,7 +42,7 @@ t.test('what was installed to build it is read from what pip says', async (t) =>
 });
 
 t.test('whatever a build leaves in place of the notes fits the message', async (t) => {
-  const folder = temporary(t);
+  const folder = temporaryFolder(t);
   mkdirSync(join(folder, 'pip'));
   for (const notes of ['', '{', '5', '["../../x", "y", -1]', '[1,2,3]', `["${'a'.repeat(5000)}"]`, 'null']) {
     writeFileSync(join(folder, 'pip', 'source.json'), notes);

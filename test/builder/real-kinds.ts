@@ -14,13 +14,13 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { Builder, type BuildRequest, type BuildResult } from '../../src/builder/build.js';
-import { probe } from '../../src/builder/interpreter.js';
+import { probeInterpreter } from '../../src/builder/interpreter.js';
 import { confine } from '../../src/builder/sandbox.js';
 import type { Account } from '../../src/farm/privileges.js';
-import { findPython, pipSettings } from '../../src/farm/python.js';
-import { expectedTags, KINDS } from './kinds.js';
-import { startMisfits } from './misfits.js';
-import { rustFor } from './rust.js';
+import { findPython, readPipSettings } from '../../src/farm/python.js';
+import { expectedTags, REAL_PACKAGES } from './kinds.js';
+import { startMisbehavingIndex } from './misfits.js';
+import { rustPathFor } from './rust.js';
 import { runUnprivileged } from './unprivileged.js';
 
 const { values, positionals } = parseArgs({
@@ -33,100 +33,127 @@ const { values, positionals } = parseArgs({
     programs: { type: 'string', multiple: true, default: [] },
   },
 });
-const LIMIT_MS = 20 * 60_000;
+const BUILD_TIMEOUT_MS = 20 * 60_000;
 process.exitCode =
   (await runUnprivileged(fileURLToPath(import.meta.url), (account, folder) =>
-    [...values.programs, ...rust(account, folder)].map((path) => `--programs=${path}`),
+    [...values.programs, ...rustPaths(account, folder)].map((path) => `--programs=${path}`),
   )) ?? (await build());
 
-function rust(account: Account | undefined, folder: string): readonly string[] {
-  const wanted = KINDS.some(({ name, needs }) => needs !== undefined && positionals.includes(name));
-  return positionals.length === 0 || wanted ? rustFor(account, folder) : [];
+function rustPaths(account: Account | undefined, folder: string): readonly string[] {
+  const needsRust = REAL_PACKAGES.some(
+    ({ name, requiredProgram }) => requiredProgram !== undefined && positionals.includes(name),
+  );
+  return positionals.length === 0 || needsRust ? rustPathFor(account, folder) : [];
 }
 
 async function build(): Promise<number> {
   const folder = values.folder ?? mkdtempSync(join(tmpdir(), 'piw-kinds-'));
-  const programs = values.programs.length > 0 ? values.programs : rust(undefined, folder);
+  const programs = values.programs.length > 0 ? values.programs : rustPaths(undefined, folder);
   const python = await findPython(values.python, undefined);
-  const { indexUrl, env } = await pipSettings(python);
-  const interpreter = await probe(python.path, env);
-  const confine_ = (masked: readonly string[], more: Readonly<Record<string, string>>) =>
+  const { indexUrl, env } = await readPipSettings(python);
+  const interpreter = await probeInterpreter(python.path, env);
+  const confineWith = (masked: readonly string[], extraEnv: Readonly<Record<string, string>>) =>
     confine({
       ...{ mode: 'auto', network: values.network, interpreter, programs, masked },
-      ...{ env: { ...env, ...more }, workDir: folder },
+      ...{ env: { ...env, ...extraEnv }, workDir: folder },
     });
-  const confinement = await confine_([], {});
+  const confinement = await confineWith([], {});
   console.log(
     `${interpreter.implementation} ${interpreter.version}, pip ${interpreter.pipVersion}, ${interpreter.platformTag}; ` +
       `${confinement.notice ?? 'in a sandbox'}, network ${values.network}; index ${new URL(indexUrl).host}`,
   );
-  const wanted = (name: string): boolean => positionals.length === 0 || positionals.includes(name);
-  let wrong = 0;
-  const tell = (name: string, standsFor: string, expected: string, found: string, seconds: number): void => {
-    const right = expected === found;
-    if (!right) wrong += 1;
+  const isSelected = (name: string): boolean => positionals.length === 0 || positionals.includes(name);
+  let mismatches = 0;
+  const printOutcome = (
+    name: string,
+    description: string,
+    expected: string,
+    actual: string,
+    seconds: number,
+  ): void => {
+    const right = expected === actual;
+    if (!right) mismatches += 1;
     const time = `${seconds.toFixed(1).padStart(6)} s`;
-    const outcome = right ? found : `${found}, and not ${expected}`;
-    console.log(`${right ? 'ok    ' : 'FAILED'} ${time}  ${name} (${standsFor}): ${outcome}`);
+    const outcome = right ? actual : `${actual}, and not ${expected}`;
+    console.log(`${right ? 'ok    ' : 'FAILED'} ${time}  ${name} (${description}): ${outcome}`);
   };
-  const request = (more: Partial<BuildRequest>): BuildRequest => ({
+  const request = (overrides: Partial<BuildRequest>): BuildRequest => ({
     ...{ package: '', version: '1.0', indexUrl, extraIndexUrl: null, sdistSha256: null },
-    ...{ timeoutMs: LIMIT_MS, signal: new AbortController().signal, onLine: () => undefined },
-    ...more,
+    ...{ timeoutMs: BUILD_TIMEOUT_MS, signal: new AbortController().signal, onLine: () => undefined },
+    ...overrides,
   });
 
-  for (const kind of KINDS.filter(({ name }) => wanted(name))) {
-    const { name, version, standsFor, needs } = kind;
+  for (const realPackage of REAL_PACKAGES.filter(({ name }) => isSelected(name))) {
+    const { name, version, description, requiredProgram } = realPackage;
     if (values.list) {
-      console.log(`${name} ${version}: ${standsFor}`);
+      console.log(`${name} ${version}: ${description}`);
       continue;
     }
-    if (needs !== undefined && programs.length === 0) {
-      console.log(`passed over ${name} (${standsFor}): there is no ${needs} here`);
+    if (requiredProgram !== undefined && programs.length === 0) {
+      console.log(`passed over ${name} (${description}): there is no ${requiredProgram} here`);
       continue;
     }
     const builder = new Builder({
       ...{ interpreter, workDir: folder, env, programs, confinement, log: console.error },
     });
     const result = await builder.build(request({ package: name, version }));
-    tell(`${name} ${version}`, standsFor, expectedTags(kind, interpreter), outcome(result), result.durationS);
+    printOutcome(
+      `${name} ${version}`,
+      description,
+      expectedTags(realPackage, interpreter),
+      describeOutcome(result),
+      result.durationS,
+    );
     await builder.clean();
   }
 
-  const misfits = await startMisfits(folder, values.network);
+  const misbehaving = await startMisbehavingIndex(folder, values.network);
   try {
-    for (const misfit of misfits.all.filter(({ fixture }) => wanted(fixture))) {
-      const { fixture, standsFor, expected, version = '1.0', limits, masked = [], check } = misfit;
+    for (const sdist of misbehaving.sdists.filter(({ fixture }) => isSelected(fixture))) {
+      const { fixture, description, expected, version = '1.0', limits, masked = [], check } = sdist;
       if (values.list) {
-        console.log(`${fixture} ${version}: ${standsFor}`);
+        console.log(`${fixture} ${version}: ${description}`);
         continue;
       }
-      const more = { ...misfit.env };
-      const walls = await confine_(masked, more);
+      const extraEnv = { ...sdist.env };
+      const sdistConfinement = await confineWith(masked, extraEnv);
       const builder = new Builder({
-        ...{ interpreter, workDir: folder, env: { ...env, ...more }, confinement: walls, log: console.error },
+        ...{
+          interpreter,
+          workDir: folder,
+          env: { ...env, ...extraEnv },
+          confinement: sdistConfinement,
+          log: console.error,
+        },
         ...(limits === undefined ? {} : { limits }),
       });
       const result = await builder.build(
         request({
-          ...{ package: `piw-fixture-${fixture}`, version, indexUrl: misfits.url },
-          ...misfit.request,
+          ...{ package: `piw-fixture-${fixture}`, version, indexUrl: misbehaving.url },
+          ...sdist.request,
         }),
       );
-      const trouble = check?.(result, walls.notice === undefined) ?? '';
+      const trouble = check?.(result, sdistConfinement.notice === undefined) ?? '';
       await builder.clean();
-      tell(`${fixture} ${version}`, standsFor, expected, outcome(result) + trouble, result.durationS);
+      printOutcome(
+        `${fixture} ${version}`,
+        description,
+        expected,
+        describeOutcome(result) + trouble,
+        result.durationS,
+      );
     }
   } finally {
-    await misfits.stop();
+    await misbehaving.stop();
   }
   if (values.folder === undefined) rmSync(folder, { recursive: true, force: true });
-  if (!values.list) console.log(wrong === 0 ? 'all as expected' : `${String(wrong)} not as expected`);
-  return wrong === 0 ? 0 : 1;
+  if (!values.list)
+    console.log(mismatches === 0 ? 'all as expected' : `${String(mismatches)} not as expected`);
+  return mismatches === 0 ? 0 : 1;
 }
 
 /** The tags of what was built, or why nothing was. */
-function outcome({ failureClass, files, output }: BuildResult): string {
+function describeOutcome({ failureClass, files, output }: BuildResult): string {
   if (failureClass === null)
     return files
       .map(({ py_version_tag, abi_tag, platform_tag }) => `${py_version_tag}-${abi_tag}-${platform_tag}`)

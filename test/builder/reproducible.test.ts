@@ -6,76 +6,76 @@ import t from 'tap';
 import { confine } from '../../src/builder/sandbox.js';
 import { packFixture, type Sdist } from '../helpers/sdist.js';
 import { IndexServer } from './index-server.js';
-import { interpreter, temporary, workshop } from './workshop.js';
+import { interpreter, temporaryFolder, createTestBuilder } from './workshop.js';
 
-const ZIP_BEGINS = 315_532_800;
-const DAY = 86_400;
+const ZIP_EPOCH_S = 315_532_800;
+const DAY_S = 86_400;
 /** A day of 2023. */
-const RELEASED = 1_700_000_000;
+const RELEASED_AT_S = 1_700_000_000;
 
 const index = await IndexServer.start([
-  packFixture('dated', { times: [RELEASED, RELEASED - DAY] }),
-  packFixture('dated', { version: '2.0', times: [RELEASED] }),
+  packFixture('dated', { mtimes: [RELEASED_AT_S, RELEASED_AT_S - DAY_S] }),
+  packFixture('dated', { version: '2.0', mtimes: [RELEASED_AT_S] }),
 ]);
 t.teardown(() => index.stop());
 
 /** A builder of its own on a day of its own, in a folder of another name than that of any other. */
-async function elsewhere(t: Parameters<typeof temporary>[0], mode: string, day: number) {
-  const workDir = join(temporary(t), 'x'.repeat(day + 1));
+async function builderOnDay(t: Parameters<typeof temporaryFolder>[0], mode: string, day: number) {
+  const workDir = join(temporaryFolder(t), 'x'.repeat(day + 1));
   mkdirSync(workDir);
   const env = { PIP_RETRIES: '0', PIW_TEST_DAY: String(day) };
   const confinement = await confine({ mode, network: 'on', interpreter, env, workDir, masked: [] });
-  return { ...workshop(t, index.url, { workDir, env, confinement }), confinement };
+  return { ...createTestBuilder(t, index.url, { workDir, env, confinement }), confinement };
 }
 
 for (const [mode, where] of [
   ['auto', 'in a sandbox'],
   ['none', 'without one'],
 ] as const)
-  for (const [version, what] of [
+  for (const [version, wheelKind] of [
     ['1.0', 'a pure wheel'],
     ['2.0', 'a wheel with debug information'],
   ] as const)
-    t.test(`${what} has the same bytes whenever and wherever it is built, ${where}`, async (t) => {
-      const builders = [await elsewhere(t, mode, 0), await elsewhere(t, mode, 3)];
-      const walls = builders[0]?.confinement.notice === undefined;
-      if (version === '2.0' && !walls && !interpreter.mapsPaths) {
+    t.test(`${wheelKind} has the same bytes whenever and wherever it is built, ${where}`, async (t) => {
+      const builders = [await builderOnDay(t, mode, 0), await builderOnDay(t, mode, 3)];
+      const sandboxed = builders[0]?.confinement.notice === undefined;
+      if (version === '2.0' && !sandboxed && !interpreter.supportsPrefixMap) {
         t.comment('passed over: this Python has no C compiler that can name folders anew');
         return;
       }
-      const built: string[] = [];
+      const hashes: string[] = [];
       for (const { builder, request, workDir } of builders) {
         const { files, output } = await builder.build(request('dated', { version }));
-        t.match(output, `\n  epoch ${String(RELEASED)}\n`);
-        t.match(output, new RegExp(`\n  place ${walls ? '/tmp/piw-build/' : workDir}`));
+        t.match(output, `\n  epoch ${String(RELEASED_AT_S)}\n`);
+        t.match(output, new RegExp(`\n  place ${sandboxed ? '/tmp/piw-build/' : workDir}`));
         const [file] = files;
         t.ok(file, output);
         if (!file) return;
-        built.push(file.filehash);
+        hashes.push(file.filehash);
         if (version === '2.0') t.notMatch(readFileSync(file.path, 'latin1'), workDir);
       }
-      t.equal(built[1], built[0]);
+      t.equal(hashes[1], hashes[0]);
     });
 
 t.test('a build is dated by the newest file of its source, within reason', async (t) => {
-  const tomorrow = Math.floor(Date.now() / 1000) + DAY;
+  const tomorrow = Math.floor(Date.now() / 1000) + DAY_S;
   for (const [times, expected] of [
-    [[], ZIP_BEGINS],
-    [[RELEASED, RELEASED + DAY, 1], RELEASED + DAY],
-    [[RELEASED, tomorrow], RELEASED],
-    [[tomorrow], ZIP_BEGINS],
-    [[ZIP_BEGINS - DAY], ZIP_BEGINS],
+    [[], ZIP_EPOCH_S],
+    [[RELEASED_AT_S, RELEASED_AT_S + DAY_S, 1], RELEASED_AT_S + DAY_S],
+    [[RELEASED_AT_S, tomorrow], RELEASED_AT_S],
+    [[tomorrow], ZIP_EPOCH_S],
+    [[ZIP_EPOCH_S - DAY_S], ZIP_EPOCH_S],
   ] as const) {
-    const index = await IndexServer.start([packFixture('dated', { times })]);
+    const index = await IndexServer.start([packFixture('dated', { mtimes: times })]);
     t.teardown(() => index.stop());
-    const { builder, request } = workshop(t, index.url);
+    const { builder, request } = createTestBuilder(t, index.url);
     const { output } = await builder.build(request('dated'));
     t.match(output, `\n  epoch ${String(expected)}\n`, JSON.stringify(times));
   }
 });
 
 t.test('a source that is a ZIP archive dates its build, too, and so does the configuration', async (t) => {
-  const folder = mkdtempSync(join(temporary(t), 'zip-'));
+  const folder = mkdtempSync(join(temporaryFolder(t), 'zip-'));
   const sdist = packFixture('dated');
   execFileSync('tar', ['xzf', '-'], { cwd: folder, input: sdist.contents });
   const filename = sdist.filename.replace('.tar.gz', '.zip');
@@ -96,7 +96,7 @@ with zipfile.ZipFile('${filename}', 'w') as archive:
     [{}, Date.UTC(2021, 1, 3, 4, 5, 6) / 1000],
     [{ SOURCE_DATE_EPOCH: '1234567890' }, 1_234_567_890],
   ] as const) {
-    const { builder, request } = workshop(t, index.url, { env: { PIP_RETRIES: '0', ...env } });
+    const { builder, request } = createTestBuilder(t, index.url, { env: { PIP_RETRIES: '0', ...env } });
     const { output } = await builder.build(request('dated'));
     t.match(output, `\n  epoch ${String(expected)}\n`);
   }

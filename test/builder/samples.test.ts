@@ -6,12 +6,12 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import t from 'tap';
 import { writeSampleIndex } from '../../src/farm/sample-index.js';
-import { lacking } from '../helpers/missing.js';
-import { interpreter, temporary, workshop } from './workshop.js';
+import { skipUnlessInstalled } from '../helpers/missing.js';
+import { interpreter, temporaryFolder, createTestBuilder } from './workshop.js';
 
 const run = promisify(execFile);
-const root = temporary(t);
-const names = writeSampleIndex(root);
+const root = temporaryFolder(t);
+const sampleNames = writeSampleIndex(root);
 
 /** Any static web server: a folder's address is that of its index.html. */
 const server = createServer((request, response) => {
@@ -32,32 +32,32 @@ t.teardown(() => {
 const url = `http://127.0.0.1:${String((server.address() as AddressInfo).port)}/simple`;
 
 t.test('the samples are packed to the same bytes each time', async (t) => {
-  const again = temporary(t);
-  t.strictSame(writeSampleIndex(again), names);
+  const otherRoot = temporaryFolder(t);
+  t.strictSame(writeSampleIndex(otherRoot), sampleNames);
   const page = join('simple', 'piw-sample-native', 'index.html');
-  t.equal(await readFile(join(again, page), 'utf8'), await readFile(join(root, page), 'utf8'));
+  t.equal(await readFile(join(otherRoot, page), 'utf8'), await readFile(join(root, page), 'utf8'));
 });
 
 t.test('a pure sample has the same bytes whenever it is built', async (t) => {
-  const { builder, request } = workshop(t, url);
+  const { builder, request } = createTestBuilder(t, url);
   const first = await builder.build(request('', { package: 'piw-sample-pure' }));
   const second = await builder.build(request('', { package: 'piw-sample-pure' }));
   t.ok(first.status && second.status, second.output);
   t.equal(second.files[0]?.filehash, first.files[0]?.filehash);
 });
 
-for (const name of names) {
-  const skip = name.endsWith('-native') && lacking('cc');
+for (const name of sampleNames) {
+  const skip = name.endsWith('-native') && skipUnlessInstalled('cc');
   t.test(
     `${name} builds with no other index in reach, and what was built can be imported`,
     { skip },
     async (t) => {
-      const { builder, request } = workshop(t, url);
+      const { builder, request } = createTestBuilder(t, url);
       const result = await builder.build(request('', { package: name }));
       t.ok(result.status, result.output);
       const [file] = result.files;
       if (!file) return;
-      const target = temporary(t);
+      const target = temporaryFolder(t);
       const { pyVersionTag, abiTag, platformTag } = interpreter;
       const native = [pyVersionTag, abiTag, platformTag];
       const tags = [file.py_version_tag, file.abi_tag, file.platform_tag];

@@ -5,7 +5,7 @@ import t from 'tap';
 import { confine, type Confinement } from '../../src/builder/sandbox.js';
 import { packFixture } from '../helpers/sdist.js';
 import { IndexServer } from './index-server.js';
-import { interpreter, processesWith, temporary, workshop } from './workshop.js';
+import { interpreter, processesWith, temporaryFolder, createTestBuilder } from './workshop.js';
 
 const index = await IndexServer.start([
   packFixture('peeks'),
@@ -20,47 +20,47 @@ const index = await IndexServer.start([
 ]);
 t.teardown(() => index.stop());
 
-const TESTING = { mode: 'auto', network: 'on', interpreter, env: {}, masked: [] } as const;
+const BASE_OPTIONS = { mode: 'auto', network: 'on', interpreter, env: {}, masked: [] } as const;
 /** What this machine offers: the tests below hold for one that has bubblewrap, and for one that hasn't. */
-const here = await confine({ ...TESTING, workDir: temporary(t) });
-const walls = here.notice === undefined;
-const needsSandbox = walls
+const machineConfinement = await confine({ ...BASE_OPTIONS, workDir: temporaryFolder(t) });
+const sandboxed = machineConfinement.notice === undefined;
+const needsSandbox = sandboxed
   ? false
   : 'needs bubblewrap (on Debian: apt install bubblewrap) and user namespaces';
-t.comment(here.notice ?? 'bubblewrap works here');
+t.comment(machineConfinement.notice ?? 'bubblewrap works here');
 
 /** What a slave has in its home. */
-const FILES = ['key', 'certificate', 'code/main.js'];
+const SLAVE_FILES = ['key', 'certificate', 'code/main.js'];
 
-const contentsOf = (path: string): string | undefined =>
+const readIfExists = (path: string): string | undefined =>
   existsSync(path) ? readFileSync(path, 'utf8') : undefined;
 
 /** A slave's files, and a builder that hides them where it can. */
-async function slave(t: Parameters<typeof temporary>[0], network = 'on') {
-  const home = temporary(t);
-  const workDir = temporary(t);
+async function setUpSlave(t: Parameters<typeof temporaryFolder>[0], network = 'on') {
+  const home = temporaryFolder(t);
+  const workDir = temporaryFolder(t);
   mkdirSync(join(home, 'code'));
   mkdirSync(join(workDir, 'build-of-another'));
-  for (const file of FILES) writeFileSync(join(home, file), 'contents');
+  for (const file of SLAVE_FILES) writeFileSync(join(home, file), 'contents');
   const env = {
     PIP_RETRIES: '0',
     PIW_TEST_SLAVE: `at:${home}`,
     PIW_TEST_CERT: join(home, 'certificate'),
   };
   const masked = [home, join(home, 'key'), '/nowhere', '/'];
-  const confinement = await confine({ ...TESTING, network, env, workDir, masked });
-  return { ...workshop(t, index.url, { workDir, env, confinement }), confinement, home };
+  const confinement = await confine({ ...BASE_OPTIONS, network, env, workDir, masked });
+  return { ...createTestBuilder(t, index.url, { workDir, env, confinement }), confinement, home };
 }
 
 t.test('a build sees nothing of the slave where there is a sandbox, or its log says so', async (t) => {
-  const { builder, request, home } = await slave(t);
+  const { builder, request, home } = await setUpSlave(t);
   const { status, output } = await builder.build(request('peeks'));
   t.ok(status, output);
   for (const seen of ['write its folder', 'write /tmp', 'write /dev/shm', 'read the certificate'].map(
     (what) => `can ${what}`,
   ))
     t.match(output, seen);
-  if (!walls) {
+  if (!sandboxed) {
     t.match(output, /^piw: no sandbox is around this build: [^\n]+\n/);
     for (const done of ['read the key', 'write the code', 'write the home']) t.match(output, `can ${done}`);
     return;
@@ -80,29 +80,29 @@ t.test('a build sees nothing of the slave where there is a sandbox, or its log s
   ])
     t.match(output, `cannot ${hidden}`);
   for (const [file, contents] of [
-    ...FILES.map((name) => [name, 'contents'] as const),
+    ...SLAVE_FILES.map((name) => [name, 'contents'] as const),
     ['mine', undefined] as const,
   ])
-    t.equal(contentsOf(join(home, file)), contents, file);
+    t.equal(readIfExists(join(home, file)), contents, file);
   t.match(output, 'builds: 1\n');
   t.match(output, 'first process: bwrap');
 });
 
 t.test('without the network a build is not reached by its index', async (t) => {
-  const { builder, request } = await slave(t, 'off');
+  const { builder, request } = await setUpSlave(t, 'off');
   const { failureClass, output } = await builder.build(request('peeks'));
-  t.equal(failureClass, walls ? 'network' : null, output);
+  t.equal(failureClass, sandboxed ? 'network' : null, output);
 });
 
 for (const mode of ['auto', 'none']) {
   const where = mode === 'auto' ? 'a sandbox' : 'a build without one';
   const onlyLinux = process.platform === 'linux' ? {} : { skip: 'Linux alone can do that' };
   t.test(`a daemon that sheds all that tells whose it is does not outlive ${where}`, onlyLinux, async (t) => {
-    const workDir = temporary(t);
+    const workDir = temporaryFolder(t);
     const word = `piw-test-${mode}-${String(process.pid)}`;
     const env = { PIP_RETRIES: '0', PIW_TEST_WORD: word };
-    const confinement = await confine({ ...TESTING, mode, env, workDir });
-    const { builder, request } = workshop(t, index.url, { workDir, confinement, env });
+    const confinement = await confine({ ...BASE_OPTIONS, mode, env, workDir });
+    const { builder, request } = createTestBuilder(t, index.url, { workDir, confinement, env });
     const { status, output } = await builder.build(request('sheds'));
     t.ok(status, output);
     t.match(output, 'its daemon runs');
@@ -126,13 +126,13 @@ for (const mode of ['auto', 'none']) {
     `a build that sheds all that tells whose it is goes over no limit by that, ${where}`,
     { skip: process.platform !== 'linux' && 'Linux alone tells what processes use' },
     async (t) => {
-      const workDir = temporary(t);
-      const confinement = await confine({ ...TESTING, mode, workDir });
+      const workDir = temporaryFolder(t);
+      const confinement = await confine({ ...BASE_OPTIONS, mode, workDir });
       for (const [version, limits, failureClass] of [
         ['7', { processes: 30 }, 'other'],
         ['8', { memory: 400 * 1024 ** 2 }, 'memory'],
       ] as const) {
-        const { builder, request } = workshop(t, index.url, { workDir, confinement, limits });
+        const { builder, request } = createTestBuilder(t, index.url, { workDir, confinement, limits });
         const result = await builder.build(request('exceeds', { version, timeoutMs: 30_000 }));
         t.match(result, { failureClass }, result.output);
       }
@@ -141,16 +141,16 @@ for (const mode of ['auto', 'none']) {
 }
 
 t.test('what a build does elsewhere it does in a sandbox', async (t) => {
-  const { confinement, workDir } = await slave(t);
+  const { confinement, workDir } = await setUpSlave(t);
   const login = { user: 'me', password: 's3cret' };
-  const guarded = await IndexServer.start([packFixture('spies'), packFixture('watched')], { login });
-  t.teardown(() => guarded.stop());
+  const protectedIndex = await IndexServer.start([packFixture('spies'), packFixture('watched')], { login });
+  t.teardown(() => protectedIndex.stop());
   for (const [name, version, url] of [
     ['lingers', '2.0', index.url],
     ['litters', '1.0', index.url],
-    ['spies', '1.0', guarded.url],
+    ['spies', '1.0', protectedIndex.url],
   ] as const) {
-    const { builder, request } = workshop(t, url, { workDir, confinement });
+    const { builder, request } = createTestBuilder(t, url, { workDir, confinement });
     const result = await builder.build(request(name, { version }));
     t.ok(result.status, result.output);
     t.equal(result.files.length, 1);
@@ -158,18 +158,18 @@ t.test('what a build does elsewhere it does in a sandbox', async (t) => {
 });
 
 t.test('an interpreter that is gone is told from a build that failed', async (t) => {
-  const { confinement, workDir } = await slave(t);
+  const { confinement, workDir } = await setUpSlave(t);
   const gone = { ...interpreter, path: '/nowhere/bin/python3' };
-  const { builder, request } = workshop(t, index.url, { workDir, confinement, interpreter: gone });
+  const { builder, request } = createTestBuilder(t, index.url, { workDir, confinement, interpreter: gone });
   await t.rejects(builder.build(request('peeks')), { code: 'PIW_NO_PYTHON' });
 });
 
 t.test('a sandbox that can’t be made any more is the slave’s trouble', async (t) => {
   const confinement: Confinement = {
     notice: undefined,
-    around: () => ['/bin/sh', '-c', 'echo "bwrap: No permissions to create namespace"; exit 1'],
+    commandPrefix: () => ['/bin/sh', '-c', 'echo "bwrap: No permissions to create namespace"; exit 1'],
   };
-  const { builder, request } = workshop(t, index.url, { confinement });
+  const { builder, request } = createTestBuilder(t, index.url, { confinement });
   await t.rejects(builder.build(request('peeks')), { code: 'PIW_CONFIG', message: /create namespace/ });
 });
 
@@ -177,49 +177,49 @@ t.test(
   'programs that builds may use are in sight where all about them is not',
   { skip: needsSandbox },
   async (t) => {
-    const home = temporary(t);
-    const workDir = temporary(t);
+    const home = temporaryFolder(t);
+    const workDir = temporaryFolder(t);
     mkdirSync(join(home, 'rust/bin'), { recursive: true });
     mkdirSync(join(home, 'rust/lib'));
     for (const file of ['rust/bin/rustc', 'rust/lib/std', 'rust/token', 'key'])
       writeFileSync(join(home, file), '');
     const programs = [join(home, 'rust/bin')];
-    const { around } = await confine({ ...TESTING, workDir, masked: [home], programs });
+    const { commandPrefix } = await confine({ ...BASE_OPTIONS, workDir, masked: [home], programs });
     const folder = join(workDir, 'build');
     mkdirSync(join(folder, 'tmp'), { recursive: true });
-    const [command, ...args] = [...around(folder), 'find', home, '-type', 'f'];
+    const [command, ...args] = [...commandPrefix(folder), 'find', home, '-type', 'f'];
     const found = execFileSync(command, args, { encoding: 'utf8' }).trim().split('\n');
     t.strictSame(found.sort(), [join(home, 'rust/bin/rustc'), join(home, 'rust/lib/std')]);
   },
 );
 
 t.test('what is left of a trial in which the slave was killed is known for what it is', async (t) => {
-  const workDir = temporary(t);
-  const program = join(temporary(t), 'bwrap');
+  const workDir = temporaryFolder(t);
+  const program = join(temporaryFolder(t), 'bwrap');
   writeFileSync(program, `#!/bin/sh\nls ${workDir} >&2\nexit 1\n`, { mode: 0o755 });
-  const { notice } = await confine({ ...TESTING, workDir, program });
+  const { notice } = await confine({ ...BASE_OPTIONS, workDir, program });
   t.match(notice, new RegExp(`: build-${String(process.pid)}-\\d+-\\w{6}$`));
 });
 
 t.test('without bubblewrap, or with one that fails, it is as the configuration says', async (t) => {
-  const workDir = temporary(t);
+  const workDir = temporaryFolder(t);
   for (const [program, why] of [
     ['/nowhere/bwrap', /not installed/],
     ['/bin/false', /does not work here/],
   ] as const) {
-    const { notice, around } = await confine({ ...TESTING, workDir, program });
+    const { notice, commandPrefix } = await confine({ ...BASE_OPTIONS, workDir, program });
     t.match(notice, why);
-    t.notOk(around(workDir).includes('bwrap'));
-    await t.rejects(confine({ ...TESTING, mode: 'required', workDir, program }), {
+    t.notOk(commandPrefix(workDir).includes('bwrap'));
+    await t.rejects(confine({ ...BASE_OPTIONS, mode: 'required', workDir, program }), {
       code: 'PIW_CONFIG',
       message: why,
     });
   }
-  t.match((await confine({ ...TESTING, mode: 'none', workDir })).notice, /the configuration says so/);
-  await t.rejects(confine({ ...TESTING, mode: 'maybe', workDir }), { code: 'PIW_CONFIG' });
-  await t.rejects(confine({ ...TESTING, network: 'some', workDir }), { code: 'PIW_CONFIG' });
+  t.match((await confine({ ...BASE_OPTIONS, mode: 'none', workDir })).notice, /the configuration says so/);
+  await t.rejects(confine({ ...BASE_OPTIONS, mode: 'maybe', workDir }), { code: 'PIW_CONFIG' });
+  await t.rejects(confine({ ...BASE_OPTIONS, network: 'some', workDir }), { code: 'PIW_CONFIG' });
   t.match(
-    (await confine({ ...TESTING, mode: 'none', network: 'off', workDir })).notice,
+    (await confine({ ...BASE_OPTIONS, mode: 'none', network: 'off', workDir })).notice,
     /it has the network/,
   );
 });

@@ -17,22 +17,22 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { Builder } from '../../src/builder/build.js';
-import { probe, type Interpreter } from '../../src/builder/interpreter.js';
+import { probeInterpreter, type Interpreter } from '../../src/builder/interpreter.js';
 import { confine } from '../../src/builder/sandbox.js';
-import { findPython, pipSettings } from '../../src/farm/python.js';
-import { KINDS } from './kinds.js';
-import { rustFor } from './rust.js';
+import { findPython, readPipSettings } from '../../src/farm/python.js';
+import { REAL_PACKAGES } from './kinds.js';
+import { rustPathFor } from './rust.js';
 import { runUnprivileged } from './unprivileged.js';
 
-const NAMES = (
+const DEFAULT_PACKAGES = (
   'six os-service-types idna iniconfig tomlkit findpython wincertstore markupsafe kiwisolver pyyaml ' +
   'argon2-cffi-bindings contourpy levenshtein rpds-py bcrypt'
 ).split(' ');
-const DAYS = 3;
-const LIMIT_MS = 30 * 60_000;
+const CLOCK_SHIFT_DAYS = 3;
+const BUILD_TIMEOUT_MS = 30 * 60_000;
 
 /** Answers every question for the time of day with that of another day. */
-const SHIFT = `
+const CLOCK_SHIFT_SOURCE = `
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdlib.h>
@@ -62,7 +62,7 @@ time_t time(time_t *to) {
 `;
 
 /** Prints the first member that differs and how. */
-const COMPARE = `
+const COMPARE_SCRIPT = `
 import sys, zipfile
 one, two = (zipfile.ZipFile(path) for path in sys.argv[1:])
 first, second = one.infolist(), two.infolist()
@@ -97,77 +97,96 @@ const { values, positionals } = parseArgs({
     programs: { type: 'string', multiple: true, default: [] },
   },
 });
-const kinds = KINDS.filter(({ name }) => (positionals.length > 0 ? positionals : NAMES).includes(name));
-const wantsRust = kinds.some(({ needs }) => needs === 'cargo');
+const packages = REAL_PACKAGES.filter(({ name }) =>
+  (positionals.length > 0 ? positionals : DEFAULT_PACKAGES).includes(name),
+);
+const needsRust = packages.some(({ requiredProgram }) => requiredProgram === 'cargo');
 process.exitCode =
   (await runUnprivileged(fileURLToPath(import.meta.url), (account, folder) =>
-    [...values.programs, ...(wantsRust ? rustFor(account, folder) : [])].map((path) => `--programs=${path}`),
+    [...values.programs, ...(needsRust ? rustPathFor(account, folder) : [])].map(
+      (path) => `--programs=${path}`,
+    ),
   )) ?? (await compare());
 
 async function compare(): Promise<number> {
   const folder = values.folder ?? mkdtempSync(join(tmpdir(), 'piw-twice-'));
   chmodSync(folder, 0o755);
-  const programs = values.programs.length > 0 || !wantsRust ? values.programs : rustFor(undefined, folder);
+  const programs =
+    values.programs.length > 0 || !needsRust ? values.programs : rustPathFor(undefined, folder);
   const python = await findPython(values.python, undefined);
-  const { indexUrl, env } = await pipSettings(python);
-  const interpreter = await probe(python.path, env);
+  const { indexUrl, env } = await readPipSettings(python);
+  const interpreter = await probeInterpreter(python.path, env);
   const library = join(folder, 'shift.so');
-  writeFileSync(join(folder, 'shift.c'), SHIFT);
+  writeFileSync(join(folder, 'shift.c'), CLOCK_SHIFT_SOURCE);
   execFileSync('cc', ['-shared', '-fPIC', '-O2', join(folder, 'shift.c'), '-o', library, '-ldl']);
-  const later = { LD_PRELOAD: library, PIW_TEST_SHIFT: String(DAYS * 86_400) };
-  const days = [await sites('day', {}), await sites('three-days-later', later)];
+  const shiftedEnv = { LD_PRELOAD: library, PIW_TEST_SHIFT: String(CLOCK_SHIFT_DAYS * 86_400) };
+  const buildSites = [await createSite('day', {}), await createSite('three-days-later', shiftedEnv)];
   console.log(
     `${interpreter.implementation} ${interpreter.version}, pip ${interpreter.pipVersion}, ${interpreter.platformTag}; ` +
-      `${days[0]?.confinement.notice ?? 'in a sandbox'}; the second build's clock is ${String(clockAhead(interpreter, later))} days ahead`,
+      `${buildSites[0]?.confinement.notice ?? 'in a sandbox'}; the second build's clock is ${String(clockAhead(interpreter, shiftedEnv))} days ahead`,
   );
   let different = 0;
-  for (const { name, version, standsFor, needs } of kinds) {
-    if (needs !== undefined && programs.length === 0) {
-      console.log(`passed over  ${name} ${version} (${standsFor}): there is no ${needs} here`);
+  for (const { name, version, description, requiredProgram } of packages) {
+    if (requiredProgram !== undefined && programs.length === 0) {
+      console.log(`passed over  ${name} ${version} (${description}): there is no ${requiredProgram} here`);
       continue;
     }
-    const outcome = await twice(name, version);
+    const outcome = await buildTwice(name, version);
     if (!outcome.startsWith('same bytes')) different += 1;
-    console.log(`${`${name} ${version}`.padEnd(28)} ${standsFor.padEnd(42)} ${outcome}`);
+    console.log(`${`${name} ${version}`.padEnd(28)} ${description.padEnd(42)} ${outcome}`);
   }
   if (values.folder === undefined) rmSync(folder, { recursive: true, force: true });
   console.log(different === 0 ? 'all the same' : `${String(different)} not the same`);
   return different === 0 ? 0 : 1;
 
-  async function sites(name: string, more: Readonly<Record<string, string>>) {
+  async function createSite(name: string, extraEnv: Readonly<Record<string, string>>) {
     const workDir = join(folder, name);
     mkdirSync(workDir);
-    const given = { ...env, ...more };
+    const buildEnv = { ...env, ...extraEnv };
     const confinement = await confine({
-      ...{ mode: values.sandbox, network: 'on', interpreter, programs, masked: [], env: given, workDir },
+      ...{ mode: values.sandbox, network: 'on', interpreter, programs, masked: [], env: buildEnv, workDir },
     });
     return {
-      builder: new Builder({ interpreter, workDir, env: given, programs, confinement, log: console.error }),
+      builder: new Builder({
+        interpreter,
+        workDir,
+        env: buildEnv,
+        programs,
+        confinement,
+        log: console.error,
+      }),
       confinement,
     };
   }
 
-  async function twice(name: string, version: string): Promise<string> {
+  async function buildTwice(name: string, version: string): Promise<string> {
     const paths: string[] = [];
-    for (const [i, { builder }] of days.entries()) {
+    for (const [i, { builder }] of buildSites.entries()) {
       const result = await builder.build({
-        ...{ package: name, version, indexUrl, extraIndexUrl: null, sdistSha256: null, timeoutMs: LIMIT_MS },
+        ...{
+          package: name,
+          version,
+          indexUrl,
+          extraIndexUrl: null,
+          sdistSha256: null,
+          timeoutMs: BUILD_TIMEOUT_MS,
+        },
         ...{ signal: new AbortController().signal, onLine: () => undefined },
       });
       // What the loader says where the library is out of sight.
       if (result.output.includes('cannot be preloaded')) return 'its clock could not be set';
       const [file] = result.files;
       if (!file) return `not built: ${result.output.trimEnd().split('\n').at(-1) ?? ''}`;
-      const kept = join(folder, `${String(i)}.whl`);
-      writeFileSync(kept, readFileSync(file.path));
-      paths.push(kept);
+      const copiedWheel = join(folder, `${String(i)}.whl`);
+      writeFileSync(copiedWheel, readFileSync(file.path));
+      paths.push(copiedWheel);
       await builder.clean();
     }
     const [first, second] = paths.map((path) =>
       createHash('sha256').update(readFileSync(path)).digest('hex'),
     );
     if (first !== undefined && first === second) return `same bytes  ${first.slice(0, 12)}…`;
-    return execFileSync(interpreter.path, ['-c', COMPARE, ...paths], { encoding: 'utf8' }).trim();
+    return execFileSync(interpreter.path, ['-c', COMPARE_SCRIPT, ...paths], { encoding: 'utf8' }).trim();
   }
 }
 

@@ -2,7 +2,7 @@ import { execFileSync, spawn } from 'node:child_process';
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { as, give, unprivileged } from '../../src/farm/privileges.js';
+import { runAs, chownTo, unprivilegedAccount } from '../../src/farm/privileges.js';
 
 /**
  * Runs this script once more as an unprivileged user where it runs as root, in a folder that is removed afterwards,
@@ -10,24 +10,29 @@ import { as, give, unprivileged } from '../../src/farm/privileges.js';
  */
 export async function runUnprivileged(
   script: string,
-  more: (
-    account: NonNullable<ReturnType<typeof unprivileged>>,
+  extraArguments: (
+    account: NonNullable<ReturnType<typeof unprivilegedAccount>>,
     folder: string,
   ) => readonly string[] = () => [],
 ): Promise<number | undefined> {
-  const account = unprivileged();
+  const account = unprivilegedAccount();
   if (account === undefined) return undefined;
   const folder = mkdtempSync(join(tmpdir(), 'piw-builds-'));
   chmodSync(folder, 0o755);
   try {
-    const own = join(folder, 'own');
-    execFileSync('mkdir', [own]);
-    give(own, account);
-    const args = [script, ...process.argv.slice(2), ...more(account, folder), `--folder=${own}`];
+    const homeFolder = join(folder, 'own');
+    execFileSync('mkdir', [homeFolder]);
+    chownTo(homeFolder, account);
+    const args = [
+      script,
+      ...process.argv.slice(2),
+      ...extraArguments(account, folder),
+      `--folder=${homeFolder}`,
+    ];
     const child = spawn(process.execPath, args, {
-      ...as(account),
+      ...runAs(account),
       stdio: 'inherit',
-      env: { ...process.env, HOME: own, TMPDIR: own },
+      env: { ...process.env, HOME: homeFolder, TMPDIR: homeFolder },
     });
     return await new Promise((resolve) =>
       child.once('close', (code) => {

@@ -3,17 +3,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
 import { Builder, type BuildRequest, type BuilderOptions } from '../../src/builder/build.js';
-import { probe } from '../../src/builder/interpreter.js';
+import { probeInterpreter } from '../../src/builder/interpreter.js';
 import type { Confinement } from '../../src/builder/sandbox.js';
 
 /** The machine's own Python, asked once for a file of tests. */
-export const interpreter = await probe('python3', {});
+export const interpreter = await probeInterpreter('python3', {});
 
 /** Neither walls nor a word about it. */
-const NOTHING: Confinement = { notice: undefined, around: () => [] };
+const NO_CONFINEMENT: Confinement = { notice: undefined, commandPrefix: () => [] };
 
 /** A folder for a test, which is removed after it. */
-export function temporary(t: Test): string {
+export function temporaryFolder(t: Test): string {
   const path = mkdtempSync(join(realpathSync(tmpdir()), 'piw-builder-'));
   t.teardown(() => {
     rmSync(path, { recursive: true, force: true, maxRetries: 3 });
@@ -35,7 +35,7 @@ export function processesWith(word: string): readonly string[] {
 }
 
 /** A builder in a folder of its own, with the machine's pip, and requests for it. */
-export function workshop(
+export function createTestBuilder(
   t: Test,
   indexUrl: string,
   options: Partial<BuilderOptions> = {},
@@ -43,15 +43,15 @@ export function workshop(
   readonly builder: Builder;
   readonly workDir: string;
   readonly troubles: readonly string[];
-  readonly request: (fixture: string, more?: Partial<BuildRequest>) => BuildRequest;
+  readonly request: (fixture: string, overrides?: Partial<BuildRequest>) => BuildRequest;
 } {
   const troubles: string[] = [];
-  const workDir = options.workDir ?? temporary(t);
+  const workDir = options.workDir ?? temporaryFolder(t);
   const builder = new Builder({
     interpreter,
     workDir,
     env: { PIP_RETRIES: '0' },
-    confinement: NOTHING,
+    confinement: NO_CONFINEMENT,
     log: (line) => {
       troubles.push(line);
     },
@@ -62,7 +62,7 @@ export function workshop(
     builder,
     workDir,
     troubles,
-    request: (fixture, more = {}) => ({
+    request: (fixture, overrides = {}) => ({
       package: `piw-fixture-${fixture}`,
       version: '1.0',
       indexUrl,
@@ -71,7 +71,7 @@ export function workshop(
       timeoutMs: 180_000,
       signal: new AbortController().signal,
       onLine: () => undefined,
-      ...more,
+      ...overrides,
     }),
   };
 }

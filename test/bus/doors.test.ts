@@ -3,14 +3,14 @@ import type { Bus } from '../../src/bus/bus.js';
 import { Lease } from '../../src/bus/lease.js';
 import { PiwError } from '../../src/errors.js';
 import { until } from '../helpers/bus.js';
-import { OwnNats } from '../helpers/own-nats.js';
+import { TestNats } from '../helpers/own-nats.js';
 
 t.setTimeout(120_000);
 
 /** Everything that the rest of piw calls on a bus, as it is called. */
-const DOORS: Readonly<Record<string, (bus: Bus) => unknown>> = {
-  ask: (bus) => bus.ask(bus.subject('x'), 1, { timeoutMs: 300 }),
-  'ask, with a large body': (bus) => bus.ask(bus.subject('x'), 'x'.repeat(3_000_000), { timeoutMs: 300 }),
+const BUS_CALLS: Readonly<Record<string, (bus: Bus) => unknown>> = {
+  request: (bus) => bus.request(bus.subject('x'), 1, { timeoutMs: 300 }),
+  'ask, with a large body': (bus) => bus.request(bus.subject('x'), 'x'.repeat(3_000_000), { timeoutMs: 300 }),
   publish: (bus) => bus.publish(bus.subject('x'), 1),
   'publish, with a large body': (bus) => bus.publish(bus.subject('x'), 'x'.repeat(3_000_000)),
   rtt: (bus) => bus.rtt(500),
@@ -23,45 +23,45 @@ const DOORS: Readonly<Record<string, (bus: Bus) => unknown>> = {
   write: (bus) => bus.objects.write('b', 'object', [Buffer.from('x')]),
   'writer.end': (bus) =>
     bus.objects.writer('b', 'object', 0, { signal: AbortSignal.timeout(300) }).end().stored,
-  live: async (bus) => {
-    const chunks = bus.objects.live('b', '*');
+  liveChunks: async (bus) => {
+    const chunks = bus.objects.liveChunks('b', '*');
     setTimeout(() => {
       chunks.stop();
     }, 100);
     for await (const chunk of chunks) chunk.offset.toFixed();
   },
-  chunks: async (bus) => {
-    for await (const chunk of bus.objects.chunks('b', 'object', { idleMs: 300 })) chunk.offset.toFixed();
+  readChunks: async (bus) => {
+    for await (const chunk of bus.objects.readChunks('b', 'object', { idleMs: 300 })) chunk.offset.toFixed();
   },
-  stored: (bus) => bus.objects.stored('b', '*'),
-  count: (bus) => bus.objects.count('b', '*'),
-  read: (bus) => bus.objects.read('b', { seq: 1, object: 'object', offset: 0, length: 1 }),
-  readAll: (bus) => bus.objects.readAll('b', 'object', 1, ''),
+  listChunks: (bus) => bus.objects.listChunks('b', '*'),
+  countChunks: (bus) => bus.objects.countChunks('b', '*'),
+  readChunk: (bus) => bus.objects.readChunk('b', { seq: 1, object: 'object', offset: 0, length: 1 }),
+  readObject: (bus) => bus.objects.readObject('b', 'object', 1, ''),
   remove: (bus) => bus.objects.remove('b', '*'),
-  list: (bus) => bus.objects.list('b'),
+  listBuckets: (bus) => bus.objects.listBuckets('b'),
   'Lease.acquire': async (bus) => {
     const lease = await Lease.acquire(bus, 'task', 'a', AbortSignal.timeout(300));
     lease?.check();
     await lease?.release();
   },
-  leave: (bus) => bus.leave(),
+  prepareShutdown: (bus) => bus.prepareShutdown(),
   drain: (bus) => bus.drain(),
   closed: (bus) => bus.closed(),
 };
 
 /** Opens each door with a connection of its own, all at once; what each threw that was no PiwError. */
-async function strangers(
+async function foreignErrors(
   t: Test,
-  nats: OwnNats,
-  meanwhile: () => unknown,
+  nats: TestNats,
+  disrupt: () => unknown,
   prepare: (bus: Bus) => Promise<void>,
 ): Promise<readonly string[]> {
-  const found: string[] = [];
-  const buses = await Promise.all(Object.keys(DOORS).map(() => nats.connect(t)));
+  const errors: string[] = [];
+  const buses = await Promise.all(Object.keys(BUS_CALLS).map(() => nats.connect(t)));
   await Promise.all(buses.map(prepare));
-  await meanwhile();
+  await disrupt();
   await Promise.all(
-    Object.entries(DOORS).map(async ([name, open], n) => {
+    Object.entries(BUS_CALLS).map(async ([name, open], n) => {
       const bus = buses[n];
       if (!bus) return;
       try {
@@ -69,16 +69,16 @@ async function strangers(
         if (name === 'closed') setTimeout(() => void bus.drain(), 100);
         await open(bus);
       } catch (error) {
-        if (!(error instanceof PiwError)) found.push(`${name}: ${String(error)}`);
+        if (!(error instanceof PiwError)) errors.push(`${name}: ${String(error)}`);
       }
     }),
   );
   await Promise.all(buses.map((bus) => bus.drain()));
-  return found;
+  return errors;
 }
 
-const STATES: Readonly<
-  Record<string, readonly [before: (bus: Bus) => Promise<void>, then: (nats: OwnNats) => unknown]>
+const SERVER_STATES: Readonly<
+  Record<string, readonly [before: (bus: Bus) => Promise<void>, then: (nats: TestNats) => unknown]>
 > = {
   'the server is at work': [() => Promise.resolve(), () => undefined],
   'the connection has ended': [(bus) => bus.drain(), () => undefined],
@@ -88,54 +88,54 @@ const STATES: Readonly<
       nats.signal('SIGSTOP');
     },
   ],
-  'there is no server': [() => Promise.resolve(), (nats) => nats.end('SIGKILL')],
+  'there is no server': [() => Promise.resolve(), (nats) => nats.stop('SIGKILL')],
 };
 
 void t.test('no error of the client library leaves src/bus', async (t) => {
   await Promise.all(
-    Object.entries(STATES).map(async ([state, [before, then]]) => {
-      const nats = await OwnNats.start(t);
-      t.same(await strangers(t, nats, () => then(nats), before), [], `when ${state}`);
+    Object.entries(SERVER_STATES).map(async ([state, [before, then]]) => {
+      const nats = await TestNats.start(t);
+      t.same(await foreignErrors(t, nats, () => then(nats), before), [], `when ${state}`);
     }),
   );
 });
 
 void t.test('a ping that finds no server says so, and so does one that is not answered', async (t) => {
-  const nats = await OwnNats.start(t);
-  const said: string[] = [];
-  const bus = await nats.connect(t, { onStatus: (text) => said.push(text) });
+  const nats = await TestNats.start(t);
+  const statuses: string[] = [];
+  const bus = await nats.connect(t, { onStatus: (text) => statuses.push(text) });
   t.ok((await bus.rtt()) >= 0);
   nats.signal('SIGSTOP');
   await t.rejects(bus.rtt(200), { code: 'PIW_TIMEOUT' });
   nats.signal('SIGCONT');
   t.ok((await bus.rtt()) >= 0);
-  await nats.end('SIGKILL');
-  await until(() => said.length > 0);
+  await nats.stop('SIGKILL');
+  await until(() => statuses.length > 0);
   await t.rejects(bus.rtt(), { code: 'PIW_DISCONNECTED' });
 });
 
 void t.test(
   'a server that hangs is told within seconds, and what was asked before is asked again',
   async (t) => {
-    const nats = await OwnNats.start(t);
-    const said: string[] = [];
-    const bus = await nats.connect(t, { onStatus: (text) => said.push(text) });
+    const nats = await TestNats.start(t);
+    const statuses: string[] = [];
+    const bus = await nats.connect(t, { onStatus: (text) => statuses.push(text) });
     // Whoever hears it the first time never answers, as a process that ended meanwhile.
-    let heard = 0;
+    let deliveries = 0;
     const subscription = bus.subscribe(bus.subject('x'));
     const reading = (async () => {
       for await (const message of subscription) {
-        heard += 1;
-        if (said.length === 2) await message.answer('late');
+        deliveries += 1;
+        if (statuses.length === 2) await message.respond('late');
       }
     })();
-    const asking = bus.ask(bus.subject('x'), 1, { timeoutMs: 60_000 });
-    await until(() => heard === 1);
+    const asking = bus.request(bus.subject('x'), 1, { timeoutMs: 60_000 });
+    await until(() => deliveries === 1);
     nats.signal('SIGSTOP');
-    await until(() => said.length === 1);
+    await until(() => statuses.length === 1);
     nats.signal('SIGCONT');
     t.equal(await asking, 'late');
-    t.same(said, ['NATS does not answer', 'NATS answers again']);
+    t.same(statuses, ['NATS does not answer', 'NATS answers again']);
     await subscription.stop();
     await reading;
   },

@@ -1,28 +1,28 @@
 import t from 'tap';
 import { Lease } from '../../src/bus/lease.js';
-import { OwnNats } from '../helpers/own-nats.js';
+import { TestNats } from '../helpers/own-nats.js';
 
 t.setTimeout(120_000);
 
 const skip = process.getuid?.() === 0 ? false : 'only root can mount a disk that is soon full';
-const never = new AbortController().signal;
+const neverAborted = new AbortController().signal;
 
 void t.test('leases are held and taken while the disk of nats-server is full', { skip }, async (t) => {
-  const nats = await OwnNats.start(t, { diskMb: 8 });
+  const nats = await TestNats.start(t, { diskMb: 8 });
   const bus = await nats.connect(t);
-  const held = await Lease.acquire(bus, 'held', 'a', never);
+  const heldLease = await Lease.acquire(bus, 'held', 'a', neverAborted);
   nats.fillDisk();
-  const taken = await Lease.acquire(bus, 'taken', 'a', never);
-  await taken?.release();
-  const again = await Lease.acquire(bus, 'taken', 'a', never);
-  t.ok((again?.fence ?? 0) > (taken?.fence ?? 0));
-  t.ok(held?.held);
-  await held?.release();
-  await again?.release();
+  const firstLease = await Lease.acquire(bus, 'taken', 'a', neverAborted);
+  await firstLease?.release();
+  const secondLease = await Lease.acquire(bus, 'taken', 'a', neverAborted);
+  t.ok((secondLease?.fence ?? 0) > (firstLease?.fence ?? 0));
+  t.ok(heldLease?.held);
+  await heldLease?.release();
+  await secondLease?.release();
 });
 
 void t.test('what NATS stopped storing because its disk was full is stored again', { skip }, async (t) => {
-  const nats = await OwnNats.start(t, { diskMb: 8 });
+  const nats = await TestNats.start(t, { diskMb: 8 });
   const bus = await nats.connect(t);
   const bucket = { name: 'b', maxAgeMs: 60_000, maxBytes: 4e6, lastChunks: 10 };
   const write = () => bus.objects.write('b', 'object', [Buffer.alloc(100_000)]);
@@ -38,7 +38,7 @@ void t.test('what NATS stopped storing because its disk was full is stored again
   await t.rejects(write(), full, 'of itself it never does');
   t.equal(await bus.objects.repair(bucket), true);
   await write();
-  t.equal(await bus.objects.count('b', 'object'), 1);
+  t.equal(await bus.objects.countChunks('b', 'object'), 1);
   await large;
   await largeBody();
   t.equal(await bus.objects.repair(bucket), false, 'there is nothing to do');

@@ -1,18 +1,18 @@
 import t from 'tap';
 import { Lease } from '../../src/bus/lease.js';
-import { ownPrefix, testBus, until } from '../helpers/bus.js';
+import { uniquePrefix, testBus, until } from '../helpers/bus.js';
 
 t.setTimeout(60_000);
 
-const never = new AbortController().signal;
+const neverAborted = new AbortController().signal;
 
 void t.test('one holds it, and when it is released the next one gets it, with a higher fence', async (t) => {
-  const prefix = ownPrefix();
+  const prefix = uniquePrefix();
   const [a, b] = await Promise.all([testBus(t, prefix), testBus(t, prefix)]);
-  const first = await Lease.acquire(a, 'task', 'a', never);
+  const first = await Lease.acquire(a, 'task', 'a', neverAborted);
   t.ok(first?.held);
   let second: Lease | undefined;
-  const waiting = Lease.acquire(b, 'task', 'b', never).then((lease) => (second = lease));
+  const waiting = Lease.acquire(b, 'task', 'b', neverAborted).then((lease) => (second = lease));
   await b.rtt();
   t.equal(second, undefined, 'not while the first holds it');
   await first?.release();
@@ -24,13 +24,13 @@ void t.test('one holds it, and when it is released the next one gets it, with a 
 });
 
 void t.test('when the holder dies, the next one takes over within five seconds', async (t) => {
-  const prefix = ownPrefix();
+  const prefix = uniquePrefix();
   const [a, b] = await Promise.all([testBus(t, prefix), testBus(t, prefix)]);
-  const first = await Lease.acquire(a, 'task', 'a', never);
+  const first = await Lease.acquire(a, 'task', 'a', neverAborted);
   // Its connection ends without a word, as that of a process that was killed.
   await a.drain();
   const began = performance.now();
-  const second = await Lease.acquire(b, 'task', 'b', never);
+  const second = await Lease.acquire(b, 'task', 'b', neverAborted);
   const took = performance.now() - began;
   t.ok(took < 5000, `it took ${String(Math.round(took))} ms`);
   t.equal(first?.held, false, 'and the first knows that it may not act any more');
@@ -40,15 +40,15 @@ void t.test('when the holder dies, the next one takes over within five seconds',
 });
 
 void t.test('who gets it after NATS has lost all that it stored has a higher fence too', async (t) => {
-  const prefix = ownPrefix();
+  const prefix = uniquePrefix();
   const bus = await testBus(t, prefix);
-  const before = await Lease.acquire(bus, 'task', 'a', never);
+  const before = await Lease.acquire(bus, 'task', 'a', neverAborted);
   await before?.release();
-  for (let n = 0; n < 20; n += 1) await (await Lease.acquire(bus, 'other', 'a', never))?.release();
-  const last = await Lease.acquire(bus, 'task', 'a', never);
+  for (let n = 0; n < 20; n += 1) await (await Lease.acquire(bus, 'other', 'a', neverAborted))?.release();
+  const last = await Lease.acquire(bus, 'task', 'a', neverAborted);
   await last?.release();
   await (await bus.connection.jetstreamManager()).streams.delete(`KV_${prefix}-leaders`);
-  const after = await Lease.acquire(bus, 'task', 'b', never);
+  const after = await Lease.acquire(bus, 'task', 'b', neverAborted);
   t.ok((after?.fence ?? 0) > (last?.fence ?? 0), `${String(after?.fence)} after ${String(last?.fence)}`);
   await after?.release();
 });
@@ -56,17 +56,17 @@ void t.test('who gets it after NATS has lost all that it stored has a higher fen
 void t.test(
   'who gets it after a restart of NATS has a higher fence although the clock was set back',
   async (t) => {
-    const prefix = ownPrefix();
+    const prefix = uniquePrefix();
     const bus = await testBus(t, prefix);
     const { streams } = await bus.connection.jetstreamManager();
-    const before = await Lease.acquire(bus, 'task', 'a', never);
+    const before = await Lease.acquire(bus, 'task', 'a', neverAborted);
     await before?.release();
     const { now } = Date;
     t.teardown(() => (Date.now = now));
     Date.now = () => now() - 86_400_000;
     for (const time of ['first', 'second']) {
       await streams.delete(`KV_${prefix}-leaders`);
-      const after = await Lease.acquire(bus, 'task', 'b', never);
+      const after = await Lease.acquire(bus, 'task', 'b', neverAborted);
       t.ok((after?.fence ?? 0) > (before?.fence ?? 0) + 1e9, `the ${time} time`);
       await after?.release();
     }
@@ -74,13 +74,13 @@ void t.test(
 );
 
 void t.test('of many who make the first lease of a farm at once, one gets it', async (t) => {
-  const prefix = ownPrefix();
+  const prefix = uniquePrefix();
   const buses = await Promise.all(Array.from({ length: 8 }, () => testBus(t, prefix)));
-  const over = new AbortController();
+  const abortController = new AbortController();
   const got = await Promise.all(
     buses.map((bus, n) =>
-      Lease.acquire(bus, 'task', String(n), over.signal).then((lease) => {
-        over.abort();
+      Lease.acquire(bus, 'task', String(n), abortController.signal).then((lease) => {
+        abortController.abort();
         return lease;
       }),
     ),
@@ -92,7 +92,7 @@ void t.test('of many who make the first lease of a farm at once, one gets it', a
 void t.test(
   'leases are kept in memory, and the bucket of an earlier version makes room for them',
   async (t) => {
-    const prefix = ownPrefix();
+    const prefix = uniquePrefix();
     const bus = await testBus(t, prefix);
     const { streams } = await bus.connection.jetstreamManager();
     const later = Date.now() + 3_600_000;
@@ -101,7 +101,7 @@ void t.test(
       subjects: [`$KV.${prefix}-leases.>`],
       first_seq: later,
     });
-    const lease = await Lease.acquire(bus, 'task', 'a', never);
+    const lease = await Lease.acquire(bus, 'task', 'a', neverAborted);
     t.ok((lease?.fence ?? 0) >= later, 'with a higher fence, even if the clock was set back');
     t.equal((await streams.info(`KV_${prefix}-leaders`)).config.storage, 'memory');
     await t.rejects(streams.info(`KV_${prefix}-leases`), /not found/);
@@ -110,7 +110,7 @@ void t.test(
 );
 
 void t.test('an entry that is never renewed is no lease: this is said, and it is removed', async (t) => {
-  const prefix = ownPrefix();
+  const prefix = uniquePrefix();
   const bus = await testBus(t, prefix);
   // NATS keeps it, as it does when it can't expire what a full disk held.
   const { streams } = await bus.connection.jetstreamManager();
@@ -120,9 +120,11 @@ void t.test('an entry that is never renewed is no lease: this is said, and it is
     max_msgs_per_subject: 1,
   });
   await bus.connection.jetstream().publish(`$KV.${prefix}-leaders.task`, 'gone/1 x');
-  const said: string[] = [];
-  const lease = await Lease.acquire(bus, 'task', 'a', never, { onTrouble: (text) => said.push(text) });
-  t.match(said, [
+  const messages: string[] = [];
+  const lease = await Lease.acquire(bus, 'task', 'a', neverAborted, {
+    onTrouble: (text) => messages.push(text),
+  });
+  t.match(messages, [
     /^task has no leader since .*: NATS keeps the lease of gone\/1, which is not renewed$/,
     /^task: NATS keeps the lease of gone\/1, which is not renewed for \d+ s: removing it$/,
     /^task has a leader again, after \d+ s$/,
@@ -131,28 +133,30 @@ void t.test('an entry that is never renewed is no lease: this is said, and it is
 });
 
 void t.test('holders keep their leases when NATS has lost the bucket, as at a restart', async (t) => {
-  const prefix = ownPrefix();
+  const prefix = uniquePrefix();
   const [bus, other] = await Promise.all([testBus(t, prefix), testBus(t, prefix)]);
-  const [one, two] = await Promise.all(['one', 'two'].map((name) => Lease.acquire(bus, name, 'a', never)));
-  const over = new AbortController();
+  const [first, second] = await Promise.all(
+    ['one', 'two'].map((name) => Lease.acquire(bus, name, 'a', neverAborted)),
+  );
+  const abortController = new AbortController();
   t.teardown(() => {
-    over.abort();
+    abortController.abort();
   });
   const { streams } = await bus.connection.jetstreamManager();
-  const entries = async () => {
+  const countEntries = async () => {
     const info = await streams.info(`KV_${prefix}-leaders`, { subjects_filter: '>' }).catch(() => undefined);
     return Object.keys(info?.state.subjects ?? {}).length;
   };
   let lost = false;
-  void Promise.race([one?.lost, two?.lost]).then(() => (lost = true));
+  void Promise.race([first?.lost, second?.lost]).then(() => (lost = true));
   await streams.delete(`KV_${prefix}-leaders`);
-  await until(async () => lost || (await entries()) === 2);
-  const waiting = Lease.acquire(other, 'one', 'b', over.signal);
+  await until(async () => lost || (await countEntries()) === 2);
+  const waiting = Lease.acquire(other, 'one', 'b', abortController.signal);
   t.equal(lost, false);
-  t.ok(one?.held);
-  t.ok(two?.held);
-  over.abort();
+  t.ok(first?.held);
+  t.ok(second?.held);
+  abortController.abort();
   t.equal(await waiting, undefined);
-  await one?.release();
-  await two?.release();
+  await first?.release();
+  await second?.release();
 });

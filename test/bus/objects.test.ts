@@ -2,7 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import t from 'tap';
 import type { Bus } from '../../src/bus/bus.js';
 import { CHUNK_SIZE } from '../../src/bus/objects.js';
-import { ownPrefix, testBus } from '../helpers/bus.js';
+import { uniquePrefix, testBus } from '../helpers/bus.js';
 
 async function writeAt(
   bus: Bus,
@@ -20,16 +20,16 @@ async function writeAt(
 void t.test(
   'bytes that were written are read again, each where it belongs, while they are written',
   async (t) => {
-    const prefix = ownPrefix();
+    const prefix = uniquePrefix();
     const [writer, reader] = await Promise.all([testBus(t, prefix), testBus(t, prefix)]);
     const bucket = `${prefix}-b`;
     await reader.objects.ensure({ name: bucket, maxAgeMs: 60_000, maxBytes: 1e9 });
     const whole = randomBytes(20 * CHUNK_SIZE + 12_345);
-    const got = Buffer.alloc(whole.length);
+    const received = Buffer.alloc(whole.length);
     const reading = (async () => {
       let size = 0;
-      for await (const { offset, data } of reader.objects.chunks(bucket, 'file.*', { idleMs: 10_000 })) {
-        got.set(data, offset);
+      for await (const { offset, data } of reader.objects.readChunks(bucket, 'file.*', { idleMs: 10_000 })) {
+        received.set(data, offset);
         size += data.length;
         if (size >= whole.length) break;
       }
@@ -39,36 +39,36 @@ void t.test(
     await writeAt(writer, bucket, 'file.a', middle, whole.subarray(middle));
     const first = await writer.objects.write(bucket, 'file.b', [whole.subarray(0, middle)]);
     await reading;
-    t.ok(got.equals(whole));
+    t.ok(received.equals(whole));
     t.equal(first.sha256, createHash('sha256').update(whole.subarray(0, middle)).digest('hex'));
   },
 );
 
 void t.test('a chunk that is sent twice is stored once', async (t) => {
-  const prefix = ownPrefix();
+  const prefix = uniquePrefix();
   const bus = await testBus(t, prefix);
   const bucket = `${prefix}-b`;
   await bus.objects.ensure({ name: bucket, maxAgeMs: 60_000, maxBytes: 1e9 });
   const data = randomBytes(CHUNK_SIZE * 3);
   await bus.objects.write(bucket, 'file.a', [data]);
   await bus.objects.write(bucket, 'file.a', [data]);
-  t.equal((await bus.objects.stored(bucket, 'file.*')).length, 3);
+  t.equal((await bus.objects.listChunks(bucket, 'file.*')).length, 3);
   await bus.objects.remove(bucket, 'file.*');
-  t.same(await bus.objects.stored(bucket, 'file.*'), []);
+  t.same(await bus.objects.listChunks(bucket, 'file.*'), []);
 });
 
 void t.test('an object that is not what was announced is refused', async (t) => {
-  const prefix = ownPrefix();
+  const prefix = uniquePrefix();
   const bus = await testBus(t, prefix);
   const bucket = `${prefix}-b`;
   await bus.objects.ensure({ name: bucket, maxAgeMs: 60_000, maxBytes: 1e9 });
   await bus.objects.write(bucket, 'file', [Buffer.from('abc')]);
-  await t.rejects(bus.objects.readAll(bucket, 'file', 3, 'f'.repeat(64)), { code: 'PIW_OBJECT_BROKEN' });
-  await t.rejects(bus.objects.readAll(bucket, 'file', 2, 'f'.repeat(64)), { code: 'PIW_OBJECT_BROKEN' });
+  await t.rejects(bus.objects.readObject(bucket, 'file', 3, 'f'.repeat(64)), { code: 'PIW_OBJECT_BROKEN' });
+  await t.rejects(bus.objects.readObject(bucket, 'file', 2, 'f'.repeat(64)), { code: 'PIW_OBJECT_BROKEN' });
 });
 
 void t.test('a bucket of last chunks makes room by itself, and any other refuses', async (t) => {
-  const prefix = ownPrefix();
+  const prefix = uniquePrefix();
   const bus = await testBus(t, prefix);
   const bucket = `${prefix}-b`;
   const maxBytes = 5 * CHUNK_SIZE;
@@ -84,24 +84,24 @@ void t.test('a bucket of last chunks makes room by itself, and any other refuses
   await bus.objects.ensure({ name: bucket, maxAgeMs: 60_000, maxBytes, lastChunks: 3 });
   await write('two.a', 6);
   t.same(
-    (await bus.objects.stored(bucket, 'two.*')).map(({ offset }) => offset / CHUNK_SIZE),
+    (await bus.objects.listChunks(bucket, 'two.*')).map(({ offset }) => offset / CHUNK_SIZE),
     [3, 4, 5],
     'of one object the last',
   );
   await write('two.b', 3);
-  t.ok((await bus.objects.count(bucket, '*.*')) < 6, 'and of all, what there is room for');
-  t.equal(await bus.objects.count(bucket, 'two.b'), 3);
+  t.ok((await bus.objects.countChunks(bucket, '*.*')) < 6, 'and of all, what there is room for');
+  t.equal(await bus.objects.countChunks(bucket, 'two.b'), 3);
 });
 
 void t.test('chunks are seen as they pass, and what passed is found among what is stored', async (t) => {
-  const prefix = ownPrefix();
+  const prefix = uniquePrefix();
   const [writer, reader] = await Promise.all([testBus(t, prefix), testBus(t, prefix)]);
   const bucket = `${prefix}-b`;
   await reader.objects.ensure({ name: bucket, maxAgeMs: 60_000, maxBytes: 1e9 });
   const bytes = randomBytes(CHUNK_SIZE * 2 + 10);
   await writer.objects.write(bucket, 'other.a', [randomBytes(10)]);
   await writeAt(writer, bucket, 'file.a', 1000, bytes);
-  const live = reader.objects.live(bucket, 'file.*');
+  const live = reader.objects.liveChunks(bucket, 'file.*');
   const seen: string[] = [];
   const reading = (async () => {
     for await (const { object, offset, data } of live) {
@@ -120,7 +120,7 @@ void t.test('chunks are seen as they pass, and what passed is found among what i
     seen,
     [0, CHUNK_SIZE, 2 * CHUNK_SIZE].map((at) => `file.b ${String(at)} true`),
   );
-  const stored = await reader.objects.stored(bucket, 'file.*');
+  const stored = await reader.objects.listChunks(bucket, 'file.*');
   t.same(
     stored.map(({ object, offset, length }) => [object, offset, length]),
     ['a', 'b'].flatMap((name) =>
@@ -132,10 +132,10 @@ void t.test('chunks are seen as they pass, and what passed is found among what i
     ),
   );
   const [first] = stored;
-  t.ok(first && (await reader.objects.read(bucket, first))?.every((byte, i) => byte === bytes[i]));
-  const listed = await reader.objects.list(bucket);
+  t.ok(first && (await reader.objects.readChunk(bucket, first))?.every((byte, i) => byte === bytes[i]));
+  const listed = await reader.objects.listBuckets(bucket);
   t.same([...(listed.get(bucket) ?? [])].sort(), ['file.a', 'file.b', 'other.a']);
   await reader.objects.remove(bucket, 'file.*', 'file.a', 'file.b');
-  t.same((await reader.objects.list(bucket)).get(bucket), ['other.a']);
-  t.equal(first && (await reader.objects.read(bucket, first)), undefined);
+  t.same((await reader.objects.listBuckets(bucket)).get(bucket), ['other.a']);
+  t.equal(first && (await reader.objects.readChunk(bucket, first)), undefined);
 });

@@ -1,8 +1,8 @@
 import { createHash, randomBytes } from 'node:crypto';
 import t from 'tap';
-import { giveBack } from '../../src/bus/wire.js';
-import { ownPrefix, testBus, until } from '../helpers/bus.js';
-import { OwnNats } from '../helpers/own-nats.js';
+import { releaseBuffer } from '../../src/bus/wire.js';
+import { uniquePrefix, testBus, until } from '../helpers/bus.js';
+import { TestNats } from '../helpers/own-nats.js';
 
 t.setTimeout(60_000);
 
@@ -10,10 +10,10 @@ const KB = 1024;
 const digest = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
 void t.test('messages of every size come whole, and stay what they are while others come', async (t) => {
-  const prefix = ownPrefix();
-  const [sender, taker] = await Promise.all([testBus(t, prefix), testBus(t, prefix)]);
-  const line = taker.connection.subscribe(`${prefix}.wire`);
-  await taker.connection.flush();
+  const prefix = uniquePrefix();
+  const [sender, receiver] = await Promise.all([testBus(t, prefix), testBus(t, prefix)]);
+  const subscription = receiver.connection.subscribe(`${prefix}.wire`);
+  await receiver.connection.flush();
   // About the sizes at which they are read, copied and given room otherwise, and any between.
   const edges = [0, 1, 16, 64, 256, 512].flatMap((kb) => [-1, 0, 1].map((by) => kb * KB + by));
   const sizes = [
@@ -21,9 +21,9 @@ void t.test('messages of every size come whole, and stay what they are while oth
     ...Array.from({ length: 400 }, (_, n) => Math.floor(Math.random() * (n % 4 === 0 ? 600 * KB : 3 * KB))),
   ].sort(() => Math.random() - 0.5);
   const sent = sizes.map((size) => randomBytes(size));
-  const got: Uint8Array[] = [];
+  const received: Uint8Array[] = [];
   const reading = (async () => {
-    for await (const { data } of line) if (got.push(data) === sent.length) break;
+    for await (const { data } of subscription) if (received.push(data) === sent.length) break;
   })();
   for (const [n, bytes] of sent.entries()) {
     sender.connection.publish(`${prefix}.wire`, bytes);
@@ -32,52 +32,52 @@ void t.test('messages of every size come whole, and stay what they are while oth
   }
   await reading;
   t.same(
-    got.map(({ length }) => length),
+    received.map(({ length }) => length),
     sizes,
   );
-  t.same(got.map(digest), sent.map(digest), 'all of them are still as they were sent');
+  t.same(received.map(digest), sent.map(digest), 'all of them are still as they were sent');
 });
 
 void t.test('the room of a message that was given back is used again, and no other is', async (t) => {
-  const prefix = ownPrefix();
-  const [sender, taker] = await Promise.all([testBus(t, prefix), testBus(t, prefix)]);
-  const line = taker.connection.subscribe(`${prefix}.wire`);
-  await taker.connection.flush();
-  const messages = line[Symbol.asyncIterator]();
+  const prefix = uniquePrefix();
+  const [sender, receiver] = await Promise.all([testBus(t, prefix), testBus(t, prefix)]);
+  const subscription = receiver.connection.subscribe(`${prefix}.wire`);
+  await receiver.connection.flush();
+  const messages = subscription[Symbol.asyncIterator]();
   const next = async (bytes: Uint8Array): Promise<Uint8Array> => {
     sender.connection.publish(`${prefix}.wire`, bytes);
     const { value } = (await messages.next()) as { value: { data: Uint8Array } };
     return value.data;
   };
   const large = randomBytes(512 * KB);
-  const kept = await next(large);
-  const given = await next(large);
-  const room = given.buffer;
-  giveBack(given);
+  const keptMessage = await next(large);
+  const releasedMessage = await next(large);
+  const buffer = releasedMessage.buffer;
+  releaseBuffer(releasedMessage);
   const other = randomBytes(512 * KB);
-  const again = await next(other);
-  t.equal(again.buffer, room, 'it is used again');
-  t.not(kept.buffer, room);
-  t.same([digest(kept), digest(again)], [digest(large), digest(other)]);
+  const reusedMessage = await next(other);
+  t.equal(reusedMessage.buffer, buffer, 'it is used again');
+  t.not(keptMessage.buffer, buffer);
+  t.same([digest(keptMessage), digest(reusedMessage)], [digest(large), digest(other)]);
   // What isn't a room of the reader's own is not taken for one.
   const small = await next(randomBytes(100));
-  giveBack(small);
-  giveBack(other);
+  releaseBuffer(small);
+  releaseBuffer(other);
   const last = await next(large);
   t.not(last.buffer, small.buffer);
   t.not(last.buffer, other.buffer);
 });
 
 void t.test('a server that hung has the same connections and subscriptions when it runs on', async (t) => {
-  const nats = await OwnNats.start(t);
-  const said: string[] = [];
-  const bus = await nats.connect(t, { onStatus: (text) => said.push(text) });
+  const nats = await TestNats.start(t);
+  const statuses: string[] = [];
+  const bus = await nats.connect(t, { onStatus: (text) => statuses.push(text) });
   const subscription = bus.subscribe(bus.subject('x'), { queue: 'q' });
   const reading = (async () => {
-    for await (const message of subscription) await message.answer(await message.body());
+    for await (const message of subscription) await message.respond(await message.body());
   })();
-  t.equal(await bus.ask(bus.subject('x'), 1), 1);
-  const before = await nats.figures();
+  t.equal(await bus.request(bus.subject('x'), 1), 1);
+  const before = await nats.counts();
   nats.signal('SIGSTOP');
   let dials = 0;
   void (async () => {
@@ -90,25 +90,25 @@ void t.test('a server that hung has the same connections and subscriptions when 
   await bus.connection.reconnect();
   await until(() => dials === 2);
   nats.signal('SIGCONT');
-  t.equal(await bus.ask(bus.subject('x'), 2, { patienceMs: 10_000 }), 2);
+  t.equal(await bus.request(bus.subject('x'), 2, { patienceMs: 10_000 }), 2);
   // The connection of before, and each dial that was given up; the server ends after two seconds what doesn't log in.
   await until(async () => (await nats.closedConnections()) >= 2);
-  t.equal(await bus.ask(bus.subject('x'), 3, { patienceMs: 10_000 }), 3);
-  t.same(await nats.figures(), before);
-  t.equal(said.filter((text) => text.includes('again')).length, 1, 'it came back once');
+  t.equal(await bus.request(bus.subject('x'), 3, { patienceMs: 10_000 }), 3);
+  t.same(await nats.counts(), before);
+  t.equal(statuses.filter((text) => text.includes('again')).length, 1, 'it came back once');
   await bus.drain();
   await reading;
 });
 
 void t.test('a connection ends within three seconds while the server hangs', async (t) => {
-  const nats = await OwnNats.start(t);
+  const nats = await TestNats.start(t);
   const bus = await nats.connect(t);
   const subscription = bus.subscribe(bus.subject('x'));
-  const asking = bus.ask(bus.subject('nobody'), 1, { timeoutMs: 20_000 });
+  const asking = bus.request(bus.subject('nobody'), 1, { timeoutMs: 20_000 });
   nats.signal('SIGSTOP');
   const began = performance.now();
   const failed = t.rejects(asking, { code: 'PIW_DISCONNECTED' });
-  await bus.leave();
+  await bus.prepareShutdown();
   await failed;
   await subscription.stop();
   await bus.drain();

@@ -29,43 +29,43 @@ const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 const BIN = join(ROOT, 'dist/src/bin.js');
 const packages = positionals.length > 0 ? positionals : ['six'];
 const LIMIT_MS = 15 * 60_000;
-const NICE = ['-n', values.nice, process.execPath, BIN];
-const RESTART = /is killed|starting it again|times in a row/;
+const NICE_ARGS = ['-n', values.nice, process.execPath, BIN];
+const RESTART_LINE = /is killed|starting it again|times in a row/;
 
 const parent = mkdtempSync(join(tmpdir(), 'piw-busy-'));
 chmodSync(parent, 0o755);
 let faults = 0;
 const began = performance.now();
-const since = (start: number): string => `${((performance.now() - start) / 1000).toFixed(0)} s`;
-const say = (text: string): void => {
-  console.log(`${since(began).padStart(6)}  ${text}`);
+const secondsSince = (start: number): string => `${((performance.now() - start) / 1000).toFixed(0)} s`;
+const print = (text: string): void => {
+  console.log(`${secondsSince(began).padStart(6)}  ${text}`);
 };
 
 // Fails where it must, so that the busy sessions are ended in any case.
-async function check(what: () => Promise<void>): Promise<void> {
-  const limit = setTimeout(() => {
-    say('nothing more is waited for');
+async function withTimeLimit(scenario: () => Promise<void>): Promise<void> {
+  const timer = setTimeout(() => {
+    print('nothing more is waited for');
     endAll();
     process.exit(1);
   }, LIMIT_MS);
-  await what();
-  clearTimeout(limit);
+  await scenario();
+  clearTimeout(timer);
 }
 
-const busy = Array.from({ length: Number(values.sessions) }, () =>
+const busySessions = Array.from({ length: Number(values.sessions) }, () =>
   spawn('/bin/sh', ['-c', 'while :; do :; done'], { detached: true, stdio: 'ignore' }),
 );
 function endAll(): void {
-  for (const child of busy) child.kill('SIGKILL');
+  for (const child of busySessions) child.kill('SIGKILL');
 }
 process.once('exit', endAll);
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130));
 
-async function farm(): Promise<void> {
+async function checkFarm(): Promise<void> {
   const start = performance.now();
   const data = join(parent, 'data');
-  const where = ['--port', '0', '--data-dir', data, '-o', join(parent, 'www')];
-  const options = ['--json', '--once', ...where, ...packages];
+  const pathArgs = ['--port', '0', '--data-dir', data, '-o', join(parent, 'www')];
+  const options = ['--json', '--once', ...pathArgs, ...packages];
   const child = spawn('nice', ['-n', values.nice, 'npm', 'start', '--silent', '--', ...options], {
     ...{ cwd: ROOT, stdio: ['ignore', 'pipe', 'inherit'] },
   });
@@ -74,53 +74,57 @@ async function farm(): Promise<void> {
   for await (const line of createInterface({ input: child.stdout })) {
     if (!line.startsWith('{')) continue;
     const event = JSON.parse(line) as { event: string; text?: string; filenames?: readonly string[] };
-    if (event.event === 'ready') ready = since(start);
+    if (event.event === 'ready') ready = secondsSince(start);
     if (event.event !== 'idle' && event.event !== 'building' && event.event !== 'sending')
-      say(`farm: ${event.event} ${event.text ?? event.filenames?.join(', ') ?? ''}`);
+      print(`farm: ${event.event} ${event.text ?? event.filenames?.join(', ') ?? ''}`);
   }
   const code = await ended;
   const log = readFileSync(join(data, 'logs', 'master.log'), 'utf8').split('\n');
-  const restarts = log.filter((line) => RESTART.test(line));
-  for (const line of restarts) say(line);
-  const right = code === 0 && restarts.length === 0;
-  if (!right) faults += 1;
-  say(
-    `farm at niceness ${values.nice}: at work after ${ready}, published and ended after ${since(start)} with exit code ${String(code)}, ${String(restarts.length)} restarts${right ? '' : '  NOT AS IT MUST BE'}`,
+  const restarts = log.filter((line) => RESTART_LINE.test(line));
+  for (const line of restarts) print(line);
+  const passed = code === 0 && restarts.length === 0;
+  if (!passed) faults += 1;
+  print(
+    `farm at niceness ${values.nice}: at work after ${ready}, published and ended after ${secondsSince(start)} with exit code ${String(code)}, ${String(restarts.length)} restarts${passed ? '' : '  NOT AS IT MUST BE'}`,
   );
 }
 
-async function master(): Promise<void> {
-  const servers = await startServers(parent, say);
+async function checkMaster(): Promise<void> {
+  const servers = await startServers(parent, print);
   await migrate(servers.dsn, { user: decodeURIComponent(new URL(servers.dsn).username) });
   const start = performance.now();
-  const where = ['--nats', servers.nats, '-d', servers.dsn, '-o', join(parent, 'master-www')];
-  const index = ['--pypi-simple', 'http://127.0.0.1:1/simple', '--watch', 'six'];
-  const allowed = ['--allow-root', '--allow-superuser', '--dev-mode'];
-  const child = spawn('nice', [...NICE, 'master', '-c', '/dev/null', ...allowed, ...where, ...index], {
-    stdio: ['ignore', 'ignore', 'pipe'],
-  });
+  const serverArgs = ['--nats', servers.nats, '-d', servers.dsn, '-o', join(parent, 'master-www')];
+  const indexArgs = ['--pypi-simple', 'http://127.0.0.1:1/simple', '--watch', 'six'];
+  const permissionArgs = ['--allow-root', '--allow-superuser', '--dev-mode'];
+  const child = spawn(
+    'nice',
+    [...NICE_ARGS, 'master', '-c', '/dev/null', ...permissionArgs, ...serverArgs, ...indexArgs],
+    {
+      stdio: ['ignore', 'ignore', 'pipe'],
+    },
+  );
   const ended = new Promise<number | null>((resolve) => child.once('exit', resolve));
   let ready = 'never';
   const restarts: string[] = [];
   for await (const line of createInterface({ input: child.stderr })) {
-    if (RESTART.test(line) && !line.includes('did not end in time')) restarts.push(line);
-    if (/master: (starting|all)/.test(line)) say(line);
+    if (RESTART_LINE.test(line) && !line.includes('did not end in time')) restarts.push(line);
+    if (/master: (starting|all)/.test(line)) print(line);
     if (!/ all \d+ tasks are ready/.test(line)) continue;
-    ready = since(start);
+    ready = secondsSince(start);
     child.kill('SIGTERM');
   }
   const code = await ended;
-  for (const line of restarts) say(line);
-  const right = ready !== 'never' && code === 0 && restarts.length === 0;
-  if (!right) faults += 1;
-  say(
-    `master at niceness ${values.nice}: at work after ${ready}, ended with exit code ${String(code)}, ${String(restarts.length)} restarts${right ? '' : '  NOT AS IT MUST BE'}`,
+  for (const line of restarts) print(line);
+  const passed = ready !== 'never' && code === 0 && restarts.length === 0;
+  if (!passed) faults += 1;
+  print(
+    `master at niceness ${values.nice}: at work after ${ready}, ended with exit code ${String(code)}, ${String(restarts.length)} restarts${passed ? '' : '  NOT AS IT MUST BE'}`,
   );
   await servers.stop();
 }
 
-if (values.only !== 'master') await check(farm);
-if (values.only !== 'farm') await check(master);
+if (values.only !== 'master') await withTimeLimit(checkFarm);
+if (values.only !== 'farm') await withTimeLimit(checkMaster);
 endAll();
 rmSync(parent, { recursive: true, force: true });
 process.exit(faults === 0 ? 0 : 1);

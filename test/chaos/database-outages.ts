@@ -33,14 +33,14 @@ import { formatConfig } from '../../src/config.js';
 import { migrate } from '../../src/database/migrations.js';
 import { Database } from '../../src/database/pool.js';
 import { addTarget } from '../../src/database/targets.js';
-import { newVersions } from '../../src/database/versions.js';
+import { addReleases } from '../../src/database/versions.js';
 import { PiwError } from '../../src/errors.js';
 import { DataFolder } from '../../src/farm/folder.js';
 import { startPostgres } from '../../src/farm/postgres.js';
-import { unprivileged } from '../../src/farm/privileges.js';
+import { unprivilegedAccount } from '../../src/farm/privileges.js';
 import { createLog } from '../../src/log.js';
 import { conditionReports } from '../../src/protocols/conditions.js';
-import { helloOf, makes } from '../helpers/master.js';
+import { slaveHello, succeedingBuild } from '../helpers/master.js';
 import { PLATFORM, someRelease } from '../helpers/rows.js';
 import { startServers } from '../helpers/servers.js';
 
@@ -48,10 +48,10 @@ const { values, positionals } = parseArgs({
   options: { seconds: { type: 'string', default: '20' } },
   allowPositionals: true,
 });
-const SECONDS = Number(values.seconds);
-const LIMIT_S = 15;
+const OUTAGE_S = Number(values.seconds);
+const RECOVERY_LIMIT_S = 15;
 const TMPFS_MB = 400;
-const CRASH = /PIW_ACTOR_FAILING|is killed:|starting it again|ended with exit code|^\s+at .*\.js:/;
+const CRASH_LINE = /PIW_ACTOR_FAILING|is killed:|starting it again|ended with exit code|^\s+at .*\.js:/;
 
 const folder = mkdtempSync(join(tmpdir(), 'piw-outages-'));
 chmodSync(folder, 0o755);
@@ -68,27 +68,27 @@ try {
 }
 
 const servers = await startServers(folder, console.log);
-const data = DataFolder.open(join(disk, 'database'), unprivileged());
+const dataFolder = DataFolder.open(join(disk, 'database'), unprivilegedAccount());
 const postgres = await startPostgres({
-  ...{ folder: data, log: console.log, signal: new AbortController().signal },
+  ...{ folder: dataFolder, log: console.log, signal: new AbortController().signal },
   onFailure: (error) => {
     console.log(error.message);
   },
 });
 await migrate(postgres.adminDsn, { user: postgres.role });
-const open = async () => await Database.open(postgres.adminDsn, 'chaos', { connections: 1 });
-const admin = async (...statements: readonly string[]): Promise<void> => {
-  const db = await open();
+const openDatabase = async () => await Database.open(postgres.adminDsn, 'chaos', { connections: 1 });
+const runAsAdmin = async (...statements: readonly string[]): Promise<void> => {
+  const db = await openDatabase();
   try {
     for (const statement of statements) await db.query(statement);
   } finally {
     await db.close();
   }
 };
-const seed = await open();
+const seed = await openDatabase();
 await addTarget(seed, { abi: 'cp311', platform: PLATFORM, py_version_tag: 'cp311', skip: null });
 const releases = Array.from({ length: 3000 }, (_, n) => someRelease(`1.${String(n)}`));
-await newVersions(seed, 'demo', 'feed', releases);
+await addReleases(seed, 'demo', 'feed', releases);
 await seed.close();
 
 const config = join(folder, 'piwheels.conf');
@@ -110,43 +110,43 @@ const master = spawn(process.execPath, [bin, 'master', '--allow-root', '-c', con
   stdio: ['ignore', 'ignore', 'pipe'],
 });
 master.stderr.pipe(createWriteStream(logFile));
-const life = { ended: false };
-master.once('exit', () => (life.ended = true));
+const masterState = { ended: false };
+master.once('exit', () => (masterState.ended = true));
 
 const bus = await Bus.connect({ address: servers.nats, name: 'chaos', prefix: 'chaos' });
-const seen = new Set<string>();
+const conditionsSeen = new Set<string>();
 const board = new ConditionBoard(systemClock);
 void (async () => {
   for await (const incoming of bus.subscribe(bus.subject('conditions', 'REPORT'))) {
     const { source, conditions } = conditionReports.unpack(await incoming.body());
     board.report(source, conditions);
-    for (const { kind } of conditions) seen.add(kind);
+    for (const { kind } of conditions) conditionsSeen.add(kind);
   }
 })();
 
-const ending = new AbortController();
+const stopSlaves = new AbortController();
 const slaves = ['a', 'b'].map(async (name) => {
   const workDir = mkdtempSync(join(folder, `slave-${name}-`));
   const builder = {
     build: async (request: BuildRequest) => {
       await sleep(300);
-      return await makes(request, workDir);
+      return await succeedingBuild(request, workDir);
     },
     clean: () => Promise.resolve(),
   };
   const slave = new BuildSlave({
     bus: await Bus.connect({ address: servers.nats, name, prefix: 'chaos' }),
     log: createLog(name, 'error'),
-    ...{ clock: systemClock, builder: builder as never, user: 'slave', workDir, hello: helloOf(name) },
+    ...{ clock: systemClock, builder: builder as never, user: 'slave', workDir, hello: slaveHello(name) },
     thresholds: { diskFree: 0, memoryFree: 0, load: 0, temperature: 0 },
   });
-  await slave.run(ending.signal);
+  await slave.run(stopSlaves.signal);
 });
 
 /** How many builds are logged, and how many of them as failed; undefined while the database can't say. */
-async function builds(): Promise<{ all: number; failed: number } | undefined> {
+async function buildCounts(): Promise<{ all: number; failed: number } | undefined> {
   try {
-    const db = await open();
+    const db = await openDatabase();
     try {
       const [row] = await db.query<{ all: number; failed: number }>(
         'select count(*) as all, count(*) filter (where not status) as failed from builds',
@@ -162,19 +162,19 @@ async function builds(): Promise<{ all: number; failed: number } | undefined> {
 }
 
 /** Seconds until more builds are logged than `before`. */
-async function untilWork(before: number, limitS = 180): Promise<number> {
+async function secondsUntilBuild(before: number, limitS = 180): Promise<number> {
   const began = performance.now();
   while (performance.now() - began < limitS * 1000) {
-    if (((await builds())?.all ?? 0) > before) return (performance.now() - began) / 1000;
+    if (((await buildCounts())?.all ?? 0) > before) return (performance.now() - began) / 1000;
     await sleep(100);
   }
   return Infinity;
 }
 
 const postmaster = (): number =>
-  Number(readFileSync(join(data.path, 'postgres', 'postmaster.pid'), 'utf8').split('\n')[0]);
+  Number(readFileSync(join(dataFolder.path, 'postgres', 'postmaster.pid'), 'utf8').split('\n')[0]);
 const endSessions = `select pg_terminate_backend(pid) from pg_stat_activity where usename = '${postgres.role}'`;
-const filler = join(disk, 'filler');
+const fillerPath = join(disk, 'filler');
 
 /** Each outage and its end. */
 const OUTAGES: Readonly<
@@ -182,13 +182,18 @@ const OUTAGES: Readonly<
 > = {
   'read-only': [
     () =>
-      admin('alter system set default_transaction_read_only = on', 'select pg_reload_conf()', endSessions),
+      runAsAdmin(
+        'alter system set default_transaction_read_only = on',
+        'select pg_reload_conf()',
+        endSessions,
+      ),
     // ALTER SYSTEM writes no table: it works in a session that takes no writes.
-    () => admin('alter system reset default_transaction_read_only', 'select pg_reload_conf()', endSessions),
+    () =>
+      runAsAdmin('alter system reset default_transaction_read_only', 'select pg_reload_conf()', endSessions),
   ],
   'no connections': [
-    () => admin(`alter role ${postgres.role} connection limit 0`, endSessions),
-    () => admin(`alter role ${postgres.role} connection limit -1`),
+    () => runAsAdmin(`alter role ${postgres.role} connection limit 0`, endSessions),
+    () => runAsAdmin(`alter role ${postgres.role} connection limit -1`),
   ],
   restarted: [
     () => {
@@ -198,10 +203,10 @@ const OUTAGES: Readonly<
   ],
   hangs: [
     () => {
-      for (const pid of family()) process.kill(pid, 'SIGSTOP');
+      for (const pid of serverPids()) process.kill(pid, 'SIGSTOP');
     },
     () => {
-      for (const pid of family()) process.kill(pid, 'SIGCONT');
+      for (const pid of serverPids()) process.kill(pid, 'SIGCONT');
     },
   ],
   ...(mounted
@@ -209,10 +214,10 @@ const OUTAGES: Readonly<
         'disk full': [
           () => {
             const { bavail, bsize } = statfsSync(disk);
-            writeFileSync(filler, Buffer.alloc(Math.max(0, bavail * bsize - 65_536)));
+            writeFileSync(fillerPath, Buffer.alloc(Math.max(0, bavail * bsize - 65_536)));
           },
           () => {
-            rmSync(filler, { force: true });
+            rmSync(fillerPath, { force: true });
           },
         ] as const,
       }
@@ -220,67 +225,67 @@ const OUTAGES: Readonly<
 };
 
 /** The server and its sessions. */
-function family(): readonly number[] {
+function serverPids(): readonly number[] {
   const parent = String(postmaster());
-  const listed = execFileSync('ps', ['-o', 'pid=', '--ppid', parent], { encoding: 'utf8' });
+  const psOutput = execFileSync('ps', ['-o', 'pid=', '--ppid', parent], { encoding: 'utf8' });
   return [
     Number(parent),
-    ...listed
+    ...psOutput
       .split('\n')
       .map(Number)
       .filter((pid) => pid > 0),
   ];
 }
 
-let wrong = false;
+let anyFailure = false;
 const crashLines = (): number =>
   readFileSync(logFile, 'utf8')
     .split('\n')
-    .filter((line) => CRASH.test(line)).length;
+    .filter((line) => CRASH_LINE.test(line)).length;
 const rows: string[][] = [['kind', 'condition', 'seconds until work', 'recorded as failed', 'crash lines']];
 try {
-  if ((await untilWork(0, 120)) === Infinity) throw new Error('no build was ever logged');
+  if ((await secondsUntilBuild(0, 120)) === Infinity) throw new Error('no build was ever logged');
   const kinds = positionals.length > 0 ? positionals : Object.keys(OUTAGES);
   for (const kind of kinds) {
     const outage = OUTAGES[kind];
     if (!outage) throw new Error(`there is no outage ${kind}`);
-    const [begin, end] = outage;
-    const crashed = crashLines();
-    seen.clear();
-    await begin();
-    await sleep(SECONDS * 1000);
-    const conditions = [...seen].join(' ');
-    const before = kind === 'hangs' ? undefined : await builds();
-    await end();
-    const known = before ?? (await builds());
-    const seconds = await untilWork(known?.all ?? 0);
-    const failed = (await builds())?.failed ?? -1;
-    const crashes = crashLines() - crashed;
+    const [startOutage, endOutage] = outage;
+    const crashesBefore = crashLines();
+    conditionsSeen.clear();
+    await startOutage();
+    await sleep(OUTAGE_S * 1000);
+    const conditions = [...conditionsSeen].join(' ');
+    const before = kind === 'hangs' ? undefined : await buildCounts();
+    await endOutage();
+    const baseline = before ?? (await buildCounts());
+    const seconds = await secondsUntilBuild(baseline?.all ?? 0);
+    const failed = (await buildCounts())?.failed ?? -1;
+    const crashes = crashLines() - crashesBefore;
     rows.push([kind, conditions, seconds.toFixed(1), String(failed), String(crashes)]);
-    wrong ||= seconds > LIMIT_S || failed !== 0 || crashes > 0 || life.ended;
-    await untilWork((await builds())?.all ?? 0);
+    anyFailure ||= seconds > RECOVERY_LIMIT_S || failed !== 0 || crashes > 0 || masterState.ended;
+    await secondsUntilBuild((await buildCounts())?.all ?? 0);
     await sleep(5000);
   }
 } finally {
   const widths = rows[0]?.map((_, i) => Math.max(...rows.map((row) => row[i]?.length ?? 0))) ?? [];
   for (const row of rows) console.log(row.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join('  '));
-  console.log(life.ended ? 'the master has ended' : 'the master is at work');
-  if (wrong)
+  console.log(masterState.ended ? 'the master has ended' : 'the master is at work');
+  if (anyFailure)
     console.log(
       readFileSync(logFile, 'utf8')
         .split('\n')
-        .filter((line) => CRASH.test(line))
+        .filter((line) => CRASH_LINE.test(line))
         .slice(0, 20)
         .join('\n'),
     );
-  ending.abort();
+  stopSlaves.abort();
   await Promise.race([Promise.allSettled(slaves), sleep(5000)]);
   await bus.drain();
   master.kill('SIGTERM');
-  for (let i = 0; i < 250 && !life.ended; i += 1) await sleep(100);
+  for (let i = 0; i < 250 && !masterState.ended; i += 1) await sleep(100);
   await postgres.process.stop();
   await servers.stop();
   if (mounted) execFileSync('umount', [disk]);
   rmSync(folder, { recursive: true, force: true });
 }
-process.exit(wrong ? 1 : 0);
+process.exit(anyFailure ? 1 : 0);

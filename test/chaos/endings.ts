@@ -18,19 +18,19 @@ import { migrate } from '../../src/database/migrations.js';
 import { DataFolder } from '../../src/farm/folder.js';
 import { startNats, type RunningNats } from '../../src/farm/nats-server.js';
 import { startPostgres, type RunningPostgres } from '../../src/farm/postgres.js';
-import { unprivileged } from '../../src/farm/privileges.js';
+import { unprivilegedAccount } from '../../src/farm/privileges.js';
 import { findPython } from '../../src/farm/python.js';
 
 const { values } = parseArgs({
   options: { kills: { type: 'string', default: '40' }, only: { type: 'string', default: '' } },
 });
 const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
-const KILL_WITHIN_MS = 5000;
-const ORPHANS_GONE_MS = 10_000;
+const KILL_WINDOW_MS = 5000;
+const ORPHAN_EXIT_LIMIT_MS = 10_000;
 const END_LIMIT_MS = 20_000;
 const READY_LIMIT_MS = 120_000;
 
-const account = unprivileged();
+const account = unprivilegedAccount();
 const parent = mkdtempSync(join(tmpdir(), 'piw-endings-'));
 chmodSync(parent, 0o755);
 const folder = DataFolder.open(join(parent, 'servers'), account);
@@ -44,14 +44,14 @@ const services = {
   log: () => undefined,
   signal: new AbortController().signal,
 };
-const withNats = () => startNats({ ...services, python, prefix: 'piw' });
-const withPostgres = () => startPostgres(services);
-let nats: RunningNats = await withNats();
-let postgres: RunningPostgres = await withPostgres();
+const launchNats = () => startNats({ ...services, python, prefix: 'piw' });
+const launchPostgres = () => startPostgres(services);
+let nats: RunningNats = await launchNats();
+let postgres: RunningPostgres = await launchPostgres();
 await migrate(postgres.adminDsn, { user: postgres.role });
 
 /** Every process that `matches`, by its words and its environment. */
-function processes(matches: (words: readonly string[], environment: string) => boolean): number[] {
+function findProcesses(matches: (words: readonly string[], environment: string) => boolean): number[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
     .filter((pid) => {
@@ -65,8 +65,8 @@ function processes(matches: (words: readonly string[], environment: string) => b
     .map(Number);
 }
 
-const actors = (): number[] =>
-  processes(
+const actorPids = (): number[] =>
+  findProcesses(
     (words, environment) =>
       words.some((word) => word.endsWith('/actor-process.js')) && environment.includes(output),
   );
@@ -84,18 +84,18 @@ const parentOf = (pid: number): number => {
 function postgresTree(): number[] {
   const { pid } = postgres.process;
   if (pid === undefined) return [];
-  return [pid, ...processes(() => true).filter((one) => parentOf(one) === pid)];
+  return [pid, ...findProcesses(() => true).filter((one) => parentOf(one) === pid)];
 }
 
-interface Master {
+interface MasterProcess {
   readonly process: ChildProcess;
   readonly ended: Promise<number | null>;
-  readonly said: () => string;
+  readonly logText: () => string;
 }
 
-function startMaster(...more: readonly string[]): Master {
+function startMaster(...extraArgs: readonly string[]): MasterProcess {
   const args = [BIN, 'master', '-c', '/dev/null', '--allow-root', '--dev-mode', '--nats', nats.master];
-  const where = [
+  const serverArgs = [
     '-d',
     postgres.dsn,
     '-o',
@@ -105,13 +105,13 @@ function startMaster(...more: readonly string[]): Master {
     '--watch',
     'six',
   ];
-  const child = spawn(process.execPath, [...args, ...where, ...more], {
+  const child = spawn(process.execPath, [...args, ...serverArgs, ...extraArgs], {
     stdio: ['ignore', 'ignore', 'pipe'],
   });
-  let said = '';
-  child.stderr.on('data', (data: Buffer) => (said += data.toString()));
+  let stderrText = '';
+  child.stderr.on('data', (data: Buffer) => (stderrText += data.toString()));
   const ended = new Promise<number | null>((resolve) => child.once('exit', resolve));
-  return { process: child, ended, said: () => said };
+  return { process: child, ended, logText: () => stderrText };
 }
 
 async function until(condition: () => boolean, limitMs: number): Promise<boolean> {
@@ -125,33 +125,33 @@ async function until(condition: () => boolean, limitMs: number): Promise<boolean
 
 const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;
 let faults = 0;
-function report(name: string, right: boolean, text: string): void {
-  console.log(`${name.padEnd(44)} ${text}${right ? '' : '  NOT AS IT MUST BE'}`);
-  if (!right) faults += 1;
+function report(name: string, passed: boolean, text: string): void {
+  console.log(`${name.padEnd(44)} ${text}${passed ? '' : '  NOT AS IT MUST BE'}`);
+  if (!passed) faults += 1;
 }
 
 const kills = Number(values.kills);
 let longest = 0;
 for (let at = 0; at < kills; at += 1) {
   const master = startMaster();
-  if (!(await until(() => actors().length > 0, READY_LIMIT_MS))) {
-    report('SIGKILL', false, `the master did not start: ${master.said()}`);
+  if (!(await until(() => actorPids().length > 0, READY_LIMIT_MS))) {
+    report('SIGKILL', false, `the master did not start: ${master.logText()}`);
     break;
   }
-  const afterMs = (at / Math.max(1, kills - 1)) * KILL_WITHIN_MS;
+  const afterMs = (at / Math.max(1, kills - 1)) * KILL_WINDOW_MS;
   await sleep(afterMs);
-  const children = actors().length;
+  const children = actorPids().length;
   master.process.kill('SIGKILL');
-  const began = performance.now();
-  const gone = await until(() => actors().length === 0, ORPHANS_GONE_MS);
-  const tookMs = performance.now() - began;
+  const killedAt = performance.now();
+  const exited = await until(() => actorPids().length === 0, ORPHAN_EXIT_LIMIT_MS);
+  const tookMs = performance.now() - killedAt;
   longest = Math.max(longest, tookMs);
   report(
     `SIGKILL ${seconds(afterMs)} after the first child`,
-    gone,
-    `${String(children)} children, ${gone ? `gone after ${seconds(tookMs)}` : `${String(actors().length)} live on`}`,
+    exited,
+    `${String(children)} children, ${exited ? `gone after ${seconds(tookMs)}` : `${String(actorPids().length)} live on`}`,
   );
-  for (const pid of actors()) process.kill(pid, 'SIGKILL');
+  for (const pid of actorPids()) process.kill(pid, 'SIGKILL');
 }
 if (kills > 0) console.log(`the longest took ${seconds(longest)}`);
 
@@ -159,7 +159,7 @@ const signalAll = (pids: readonly (number | undefined)[], signal: NodeJS.Signals
   for (const pid of pids) if (pid !== undefined) process.kill(pid, signal);
 };
 /** What is away, and how it comes back. */
-const ABSENCES: Readonly<Record<string, () => Promise<() => Promise<void>>>> = {
+const OUTAGES: Readonly<Record<string, () => Promise<() => Promise<void>>>> = {
   nothing: () => Promise.resolve(() => Promise.resolve()),
   'NATS stopped': () => {
     const pids = [nats.process.pid];
@@ -189,57 +189,57 @@ const ABSENCES: Readonly<Record<string, () => Promise<() => Promise<void>>>> = {
   'NATS gone': async () => {
     await nats.process.stop();
     return async () => {
-      nats = await withNats();
+      nats = await launchNats();
     };
   },
   'PostgreSQL gone': async () => {
     await postgres.process.stop();
     return async () => {
-      postgres = await withPostgres();
+      postgres = await launchPostgres();
     };
   },
   'both gone': async () => {
     await Promise.all([nats.process.stop(), postgres.process.stop()]);
     return async () => {
-      nats = await withNats();
-      postgres = await withPostgres();
+      nats = await launchNats();
+      postgres = await launchPostgres();
     };
   },
 };
 
-for (const [how, flags] of [
+for (const [processModel, flags] of [
   ['a process each', []],
   ['one process', ['--one-process']],
 ] as const) {
-  for (const [absence, begin] of Object.entries(ABSENCES)) {
-    const name = `SIGTERM, ${how}, ${absence} away`
+  for (const [outage, startOutage] of Object.entries(OUTAGES)) {
+    const name = `SIGTERM, ${processModel}, ${outage} away`
       .replace('gone away', 'gone')
       .replace('stopped away', 'stopped');
     if (!name.includes(values.only)) continue;
     const master = startMaster(...flags);
-    const atWork = () => master.said().match(/: at work/g)?.length ?? 0;
-    if (!(await until(() => atWork() >= 10, READY_LIMIT_MS))) {
-      report(name, false, `the master did not get to work:\n${master.said()}`);
+    const tasksAtWork = () => master.logText().match(/: at work/g)?.length ?? 0;
+    if (!(await until(() => tasksAtWork() >= 10, READY_LIMIT_MS))) {
+      report(name, false, `the master did not get to work:\n${master.logText()}`);
       master.process.kill('SIGTERM');
       await master.ended;
       continue;
     }
-    const end = await begin();
+    const endOutage = await startOutage();
     await sleep(2000);
     const began = performance.now();
     master.process.kill('SIGTERM');
-    const over = () => master.process.exitCode !== null && actors().length === 0;
-    const right = await until(over, END_LIMIT_MS * 2);
+    const hasEnded = () => master.process.exitCode !== null && actorPids().length === 0;
+    const ended = await until(hasEnded, END_LIMIT_MS * 2);
     const tookMs = performance.now() - began;
     report(
       name,
-      right && tookMs < END_LIMIT_MS,
-      `${right ? '' : 'did not end after '}${seconds(tookMs)}, exit code ${String(master.process.exitCode)}`,
+      ended && tookMs < END_LIMIT_MS,
+      `${ended ? '' : 'did not end after '}${seconds(tookMs)}, exit code ${String(master.process.exitCode)}`,
     );
-    if (!right || tookMs >= END_LIMIT_MS) console.log(master.said());
-    for (const pid of actors()) process.kill(pid, 'SIGKILL');
+    if (!ended || tookMs >= END_LIMIT_MS) console.log(master.logText());
+    for (const pid of actorPids()) process.kill(pid, 'SIGKILL');
     if (master.process.exitCode === null) master.process.kill('SIGKILL');
-    await end();
+    await endOutage();
   }
 }
 await Promise.all([nats.process.stop(), postgres.process.stop()]);

@@ -25,31 +25,31 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { Client } from '../../src/actor/client.js';
+import { ProtocolClient } from '../../src/actor/client.js';
 import type { Bus } from '../../src/bus/bus.js';
 import { formatConfig } from '../../src/config.js';
 import { Database } from '../../src/database/pool.js';
-import { newVersions } from '../../src/database/versions.js';
-import { PiwError, reason } from '../../src/errors.js';
+import { addReleases } from '../../src/database/versions.js';
+import { PiwError, errorMessage } from '../../src/errors.js';
 import { tarGz } from '../../src/farm/sdist.js';
 import { startWebServer } from '../../src/farm/web-server.js';
 import { bigBrother } from '../../src/protocols/big-brother.js';
 import { slaveControl } from '../../src/protocols/control.js';
-import { onStage, type Stage } from '../bench/stage.js';
+import { withBenchEnvironment, type BenchEnvironment } from '../bench/stage.js';
 import { someRelease } from '../helpers/rows.js';
 
 const { values } = parseArgs({
   options: { seconds: { type: 'string', default: '25' }, slaves: { type: 'string', default: '3' } },
 });
-const SECONDS = Number(values.seconds);
+const FULL_S = Number(values.seconds);
 const SLAVES = Number(values.slaves);
 const VERSIONS = 600;
 /** Large enough that a wheel goes to the disk before it is published. */
 const WHEEL_BYTES = 300_000;
-const MEGABYTES = 160;
-const GOES_ON_S = 15;
+const DISK_MB = 160;
+const RECOVERY_LIMIT_S = 15;
 const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
-const NAME = 'piw-full-disk';
+const PACKAGE_NAME = 'piw-full-disk';
 const BACKEND = `
 import os, zipfile
 def build_wheel(folder, config_settings=None, metadata_directory=None):
@@ -65,20 +65,20 @@ def build_wheel(folder, config_settings=None, metadata_directory=None):
     return name + '-py3-none-any.whl'
 `;
 
-interface Row {
+interface DiskReport {
   readonly disk: string;
   readonly full: string;
   readonly failures: number;
-  readonly goesOn: number;
+  readonly recoveryS: number;
   readonly pages: number;
   readonly crashes: number;
-  readonly told: readonly string[];
+  readonly reportedIn: readonly string[];
 }
 
 /** An index with the sources of many versions. */
 async function makeIndex(folder: string): Promise<Awaited<ReturnType<typeof startWebServer>>> {
-  const index = join(folder, 'simple', NAME);
-  mkdirSync(index, { recursive: true });
+  const projectDir = join(folder, 'simple', PACKAGE_NAME);
+  mkdirSync(projectDir, { recursive: true });
   const links = Array.from({ length: VERSIONS }, (_, n) => {
     const root = `piw_full_disk-${String(n + 1)}.0`;
     const archive = tarGz([
@@ -89,14 +89,14 @@ async function makeIndex(folder: string): Promise<Awaited<ReturnType<typeof star
       ],
       [
         `${root}/PKG-INFO`,
-        Buffer.from(`Metadata-Version: 2.1\nName: ${NAME}\nVersion: ${String(n + 1)}.0\n`),
+        Buffer.from(`Metadata-Version: 2.1\nName: ${PACKAGE_NAME}\nVersion: ${String(n + 1)}.0\n`),
       ],
     ]);
-    writeFileSync(join(index, `${root}.tar.gz`), archive);
+    writeFileSync(join(projectDir, `${root}.tar.gz`), archive);
     const digest = createHash('sha256').update(archive).digest('hex');
     return `<a href="${root}.tar.gz#sha256=${digest}">${root}.tar.gz</a>`;
   });
-  writeFileSync(join(index, 'index.html'), `<!DOCTYPE html><title>Links</title>${links.join('\n')}`);
+  writeFileSync(join(projectDir, 'index.html'), `<!DOCTYPE html><title>Links</title>${links.join('\n')}`);
   return await startWebServer({ root: folder, host: '127.0.0.1', port: 0 });
 }
 
@@ -104,7 +104,7 @@ async function makeIndex(folder: string): Promise<Awaited<ReturnType<typeof star
 function mountDisk(folder: string): string | undefined {
   mkdirSync(folder, { recursive: true });
   try {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${String(MEGABYTES)}m,mode=777`, 'piw-chaos', folder], {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${String(DISK_MB)}m,mode=777`, 'piw-chaos', folder], {
       stdio: 'pipe',
     });
     return folder;
@@ -113,7 +113,7 @@ function mountDisk(folder: string): string | undefined {
   }
 }
 
-function startSlave(stage: Stage, label: string, work: string, folder: string): ChildProcess {
+function startSlave(stage: BenchEnvironment, label: string, work: string, folder: string): ChildProcess {
   const config = join(folder, `${label}.conf`);
   const settings = { master: stage.nats.slave, 'work-dir': work, label, sandbox: 'none' };
   const limits = { 'min-disk-free': '0', 'build-disk-free': '0', 'min-memory-free': '0', 'max-load': '0' };
@@ -125,10 +125,10 @@ function startSlave(stage: Stage, label: string, work: string, folder: string): 
 }
 
 /** Takes all room on a disk, again and again, so that what others give back is gone as well. */
-function fill(folder: string): () => void {
+function keepDiskFull(folder: string): () => void {
   const path = join(folder, '.filler');
   const file = openSync(path, 'w');
-  const take = (): void => {
+  const fillUp = (): void => {
     for (const size of [1024 * 1024, 4096])
       for (;;) {
         try {
@@ -138,8 +138,8 @@ function fill(folder: string): () => void {
         }
       }
   };
-  take();
-  const timer = setInterval(take, 50);
+  fillUp();
+  const timer = setInterval(fillUp, 50);
   return () => {
     clearInterval(timer);
     closeSync(file);
@@ -147,36 +147,36 @@ function fill(folder: string): () => void {
   };
 }
 
-const count = async (db: Database, where: string): Promise<number> => {
-  const [row] = await db.query<{ n: number }>(`select count(*)::int as n from builds where ${where}`);
+const countBuilds = async (db: Database, condition: string): Promise<number> => {
+  const [row] = await db.query<{ n: number }>(`select count(*)::int as n from builds where ${condition}`);
   return row?.n ?? 0;
 };
 
 /** Seconds until `is` says so, at most a minute. */
-async function secondsUntil(is: () => Promise<boolean>): Promise<number> {
+async function secondsUntil(condition: () => Promise<boolean>): Promise<number> {
   const began = performance.now();
-  while (performance.now() - began < 60_000 && !(await is())) await sleep(100);
+  while (performance.now() - began < 60_000 && !(await condition())) await sleep(100);
   return (performance.now() - began) / 1000;
 }
 
 /** Where somebody is told, besides the logs. */
-async function toldWhere(bus: Bus, kind: 'output' | 'work'): Promise<ReadonlySet<string>> {
-  const told = new Set<string>();
-  const brother = new Client(bus, bigBrother, undefined, { timeoutMs: 3000, once: true });
-  const driver = new Client(bus, slaveControl, undefined, { timeoutMs: 3000, once: true });
+async function reportChannels(bus: Bus, kind: 'output' | 'work'): Promise<ReadonlySet<string>> {
+  const channels = new Set<string>();
+  const bigBrotherClient = new ProtocolClient(bus, bigBrother, undefined, { timeoutMs: 3000, once: true });
+  const slaveDriverClient = new ProtocolClient(bus, slaveControl, undefined, { timeoutMs: 3000, once: true });
   try {
-    const { statistics } = await brother.ask('GATHER', {});
-    if (statistics.conditions.some((one) => one.kind === 'disk-full')) told.add('conditions');
-    const { slaves } = await driver.ask('HELLO', {});
-    if (slaves.some(({ note }) => note?.includes('is full'))) told.add(`slaves (${kind})`);
+    const { statistics } = await bigBrotherClient.request('GATHER', {});
+    if (statistics.conditions.some((one) => one.kind === 'disk-full')) channels.add('conditions');
+    const { slaves } = await slaveDriverClient.request('HELLO', {});
+    if (slaves.some(({ note }) => note?.includes('is full'))) channels.add(`slaves (${kind})`);
   } catch (error) {
     if (!(error instanceof PiwError)) throw error;
-    console.log(`  nobody could be asked: ${reason(error)}`);
+    console.log(`  nobody could be asked: ${errorMessage(error)}`);
   }
-  return told;
+  return channels;
 }
 
-async function scene(
+async function runScenario(
   db: Database,
   bus: Bus,
   {
@@ -185,39 +185,40 @@ async function scene(
     logs,
     page,
   }: { disk: string; kind: 'output' | 'work'; logs: () => string; page: () => string },
-): Promise<Row> {
-  const before = await count(db, 'true');
-  await secondsUntil(async () => (await count(db, 'true')) >= before + SLAVES);
-  const failures = await count(db, 'not status');
-  const mark = logs().length;
-  const makeRoom = fill(disk);
-  const told = new Set<string>();
-  for (const end = performance.now() + SECONDS * 1000; performance.now() < end;) {
-    for (const one of await toldWhere(bus, kind)) told.add(one);
+): Promise<DiskReport> {
+  const before = await countBuilds(db, 'true');
+  await secondsUntil(async () => (await countBuilds(db, 'true')) >= before + SLAVES);
+  const failures = await countBuilds(db, 'not status');
+  const logStart = logs().length;
+  const freeDisk = keepDiskFull(disk);
+  const reportedIn = new Set<string>();
+  for (const end = performance.now() + FULL_S * 1000; performance.now() < end;) {
+    for (const channel of await reportChannels(bus, kind)) reportedIn.add(channel);
     await sleep(1000);
   }
-  makeRoom();
-  const built = await count(db, 'status');
-  const goesOn = await secondsUntil(async () => (await count(db, 'status')) > built);
+  freeDisk();
+  const builtBefore = await countBuilds(db, 'status');
+  const recoveryS = await secondsUntil(async () => (await countBuilds(db, 'status')) > builtBefore);
   const [{ filename } = { filename: '' }] = await db.query<{ filename: string }>(
     'select filename from files order by build_id desc limit 1',
   );
   const pages = await secondsUntil(() => Promise.resolve(page().includes(filename)));
-  const since = logs().slice(mark);
-  if (/disk-full|is full/.test(since)) told.add('log');
+  const newLogs = logs().slice(logStart);
+  if (/disk-full|is full/.test(newLogs)) reportedIn.add('log');
   return {
     disk: kind === 'output' ? 'output path' : "slaves' folder",
-    full: SECONDS.toFixed(0),
-    failures: (await count(db, 'not status')) - failures,
-    goesOn,
-    pages: goesOn + pages,
-    crashes: since.match(CRASH)?.length ?? 0,
-    told: [...told],
+    full: FULL_S.toFixed(0),
+    failures: (await countBuilds(db, 'not status')) - failures,
+    recoveryS,
+    pages: recoveryS + pages,
+    crashes: newLogs.match(CRASH_LINE)?.length ?? 0,
+    reportedIn: [...reportedIn],
   };
 }
 
 /** Lines of a process that ended though nobody told it to. */
-const CRASH = /is killed:|ended with exit code|was ended by|starting it again|this should not have happened/g;
+const CRASH_LINE =
+  /is killed:|ended with exit code|was ended by|starting it again|this should not have happened/g;
 
 async function main(): Promise<number> {
   const folder = await mkdtemp(join(tmpdir(), 'piw-full-disks-'));
@@ -233,21 +234,21 @@ async function main(): Promise<number> {
     }
     server = await makeIndex(join(folder, 'index'));
     const indexUrl = `http://127.0.0.1:${String(server.port)}/simple`;
-    return await onStage(console.error, async (stage) => {
+    return await withBenchEnvironment(console.error, async (stage) => {
       const db = await Database.open(stage.dsn, 'full-disks');
       const bus = await stage.connect();
       // Pages follow a build within a second, so that their delay is the disk's.
-      const given = {
+      const settings = {
         'output-path': output,
         'index-url': indexUrl,
         'register-targets': 'true',
         'dev-mode': 'true',
       };
-      const master = stage.startMaster(given);
+      const master = stage.startMaster(settings);
       try {
-        await newVersions(
+        await addReleases(
           db,
-          NAME,
+          PACKAGE_NAME,
           'add',
           Array.from({ length: VERSIONS }, (_, n) => someRelease(`${String(n + 1)}.0`)),
         );
@@ -262,14 +263,14 @@ async function main(): Promise<number> {
             .join('\n');
         const page = (): string => {
           try {
-            return readFileSync(join(output, 'simple', NAME, 'index.v1_json'), 'utf8');
+            return readFileSync(join(output, 'simple', PACKAGE_NAME, 'index.v1_json'), 'utf8');
           } catch {
             return '';
           }
         };
         const rows = [
-          await scene(db, bus, { disk: output, kind: 'output', logs, page }),
-          await scene(db, bus, { disk: work, kind: 'work', logs, page }),
+          await runScenario(db, bus, { disk: output, kind: 'output', logs, page }),
+          await runScenario(db, bus, { disk: work, kind: 'work', logs, page }),
         ];
         return report(rows);
       } finally {
@@ -286,17 +287,21 @@ async function main(): Promise<number> {
   }
 }
 
-function report(rows: readonly Row[]): number {
+function report(rows: readonly DiskReport[]): number {
   let faults = 0;
   console.log(
     'disk            full s  failures  builds go on after s  pages after s  crash lines  told where',
   );
-  for (const { disk, full, failures, goesOn, pages, crashes, told } of rows) {
-    const right =
-      failures === 0 && goesOn <= GOES_ON_S && pages <= GOES_ON_S && crashes === 0 && told.length > 1;
-    if (!right) faults += 1;
+  for (const { disk, full, failures, recoveryS, pages, crashes, reportedIn } of rows) {
+    const passed =
+      failures === 0 &&
+      recoveryS <= RECOVERY_LIMIT_S &&
+      pages <= RECOVERY_LIMIT_S &&
+      crashes === 0 &&
+      reportedIn.length > 1;
+    if (!passed) faults += 1;
     console.log(
-      `${disk.padEnd(15)} ${full.padStart(6)}  ${String(failures).padStart(8)}  ${goesOn.toFixed(1).padStart(20)}  ${pages.toFixed(1).padStart(13)}  ${String(crashes).padStart(11)}  ${told.join(', ')}${right ? '' : '  NOT AS IT MUST BE'}`,
+      `${disk.padEnd(15)} ${full.padStart(6)}  ${String(failures).padStart(8)}  ${recoveryS.toFixed(1).padStart(20)}  ${pages.toFixed(1).padStart(13)}  ${String(crashes).padStart(11)}  ${reportedIn.join(', ')}${passed ? '' : '  NOT AS IT MUST BE'}`,
     );
   }
   return faults === 0 ? 0 : 1;

@@ -17,10 +17,10 @@ import { fileURLToPath } from 'node:url';
 import { chmodSync } from 'node:fs';
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
-const names = process.argv.slice(2);
+const args = process.argv.slice(2);
 const packages =
-  names.length > 0
-    ? names
+  args.length > 0
+    ? args
     : ['six', 'markupsafe', 'wrapt', 'simplejson', 'idna', 'certifi', 'charset-normalizer', 'toml'];
 const LIMIT_MS = 15 * 60_000;
 
@@ -48,19 +48,19 @@ const farm = spawn(
 );
 const ended = new Promise<number | null>((resolve) => farm.once('exit', resolve));
 const published: string[] = [];
-let building: () => void = () => undefined;
-const atWork = new Promise<void>((resolve) => (building = resolve));
+let signalBuilding: () => void = () => undefined;
+const firstBuild = new Promise<void>((resolve) => (signalBuilding = resolve));
 const events = createInterface({ input: farm.stdout });
 events.on('line', (line) => {
   const event = JSON.parse(line) as { event: string; text?: string; filenames?: string[]; package?: string };
-  if (event.event === 'building') building();
+  if (event.event === 'building') signalBuilding();
   if (event.event === 'published') published.push(...(event.filenames ?? []));
   if (event.event === 'trouble' || event.event === 'not-built') console.log(`  ${event.text ?? line}`);
 });
 
 /** The processes of this farm: by what they are, every number that bears it. */
-function processes(): Map<string, number[]> {
-  const found = new Map<string, number[]>();
+function farmProcesses(): Map<string, number[]> {
+  const pidsByName = new Map<string, number[]>();
   const data = join(folder, 'data');
   for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
     let words: string[];
@@ -72,8 +72,8 @@ function processes(): Map<string, number[]> {
       continue;
     }
     const actor = words.findIndex((word) => word.endsWith('/actor-process.js'));
-    const mine = words.some((word) => word.startsWith(data)) || environment.includes(data);
-    if (!mine) continue;
+    const belongsToFarm = words.some((word) => word.startsWith(data)) || environment.includes(data);
+    if (!belongsToFarm) continue;
     const name =
       actor > 0
         ? words[actor + 1]
@@ -82,32 +82,32 @@ function processes(): Map<string, number[]> {
           : (words[0] ?? '').endsWith('/postgres')
             ? 'postgres'
             : undefined;
-    if (name !== undefined) found.set(name, [...(found.get(name) ?? []), Number(pid)]);
+    if (name !== undefined) pidsByName.set(name, [...(pidsByName.get(name) ?? []), Number(pid)]);
   }
-  return found;
+  return pidsByName;
 }
 
 let faults = 0;
-await Promise.race([atWork, ended]);
-const victims = [...processes().keys()].sort(
+await Promise.race([firstBuild, ended]);
+const victims = [...farmProcesses().keys()].sort(
   (a, b) => Number(['nats-server', 'postgres'].includes(a)) - Number(['nats-server', 'postgres'].includes(b)),
 );
 console.log(`killing ${victims.join(', ')}`);
 for (const name of victims) {
-  const before = processes().get(name) ?? [];
+  const before = farmProcesses().get(name) ?? [];
   const began = performance.now();
   for (const pid of before) process.kill(pid, 'SIGKILL');
   let after: number[] = [];
   while (performance.now() - began < 60_000) {
-    after = (processes().get(name) ?? []).filter((pid) => !before.includes(pid));
+    after = (farmProcesses().get(name) ?? []).filter((pid) => !before.includes(pid));
     if (after.length >= before.length || farm.exitCode !== null) break;
     await sleep(50);
   }
-  const back = after.length >= before.length;
+  const recovered = after.length >= before.length;
   console.log(
-    `${name.padEnd(16)} ${String(before.length)} killed, ${back ? `back after ${((performance.now() - began) / 1000).toFixed(1)} s` : 'NOT BACK'}`,
+    `${name.padEnd(16)} ${String(before.length)} killed, ${recovered ? `back after ${((performance.now() - began) / 1000).toFixed(1)} s` : 'NOT BACK'}`,
   );
-  if (!back && farm.exitCode === null) faults += 1;
+  if (!recovered && farm.exitCode === null) faults += 1;
   await sleep(1500);
 }
 const code = await Promise.race([ended, sleep(LIMIT_MS, 'late' as const, { ref: false })]);
@@ -120,9 +120,9 @@ for (const name of packages.map((one) => one.split('==')[0] ?? one)) {
   );
   const files = (JSON.parse(page) as { files: { filename: string }[] }).files.map(({ filename }) => filename);
   const wheels = readdirSync(join(output, 'simple', name)).filter((file) => file.endsWith('.whl'));
-  const right = files.length > 0 && new Set(files).size === files.length && wheels.length === files.length;
-  console.log(`${name.padEnd(20)} ${files.join(', ')}${right ? '' : '  NOT AS IT MUST BE'}`);
-  if (!right) faults += 1;
+  const passed = files.length > 0 && new Set(files).size === files.length && wheels.length === files.length;
+  console.log(`${name.padEnd(20)} ${files.join(', ')}${passed ? '' : '  NOT AS IT MUST BE'}`);
+  if (!passed) faults += 1;
 }
 await rm(folder, { recursive: true, force: true });
 process.exitCode = faults === 0 ? 0 : 1;

@@ -17,7 +17,7 @@ import { startWebServer } from '../../src/farm/web-server.js';
 import { tarGz } from '../../src/farm/sdist.js';
 import { hashFile } from '../../src/wheels/wheel.js';
 
-const [megabytes = 300, limit = 150] = process.argv.slice(2).map(Number);
+const [megabytes = 300, limitMb = 150] = process.argv.slice(2).map(Number);
 const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
 const BACKEND = `
 import os, zipfile
@@ -43,21 +43,21 @@ const archive = tarGz([
   ],
   ['large-1.0/PKG-INFO', Buffer.from('Metadata-Version: 2.1\nName: large\nVersion: 1.0\n')],
 ]);
-const index = join(folder, 'index/simple/large');
-mkdirSync(index, { recursive: true });
-writeFileSync(join(index, 'large-1.0.tar.gz'), archive);
+const indexDir = join(folder, 'index/simple/large');
+mkdirSync(indexDir, { recursive: true });
+writeFileSync(join(indexDir, 'large-1.0.tar.gz'), archive);
 const digest = createHash('sha256').update(archive).digest('hex');
 writeFileSync(
-  join(index, 'index.html'),
+  join(indexDir, 'index.html'),
   `<!DOCTYPE html><title>Links for large</title><a href="large-1.0.tar.gz#sha256=${digest}">large-1.0.tar.gz</a>`,
 );
 const server = await startWebServer({ root: join(folder, 'index'), host: '127.0.0.1', port: 0 });
-const data = join(folder, 'data');
+const dataDir = join(folder, 'data');
 const output = join(folder, 'www');
 const url = `http://127.0.0.1:${String(server.port)}/simple`;
 const farm = spawn(
   process.execPath,
-  [BIN, 'farm', '--once', '--port', '0', '--data-dir', data, '-o', output, '--index-url', url, 'large'],
+  [BIN, 'farm', '--once', '--port', '0', '--data-dir', dataDir, '-o', output, '--index-url', url, 'large'],
   {
     stdio: ['ignore', 'inherit', 'inherit'],
   },
@@ -65,14 +65,14 @@ const farm = spawn(
 
 /** The largest resident memory of each process, in MB, by what it is. */
 const peaks = new Map<string, number>();
-const look = setInterval(() => {
+const memorySampler = setInterval(() => {
   for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
     try {
       const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
       const environment = readFileSync(`/proc/${pid}/environ`, 'latin1');
       if (
-        !environment.includes(data) &&
-        !words.some((word) => word.includes(data)) &&
+        !environment.includes(dataDir) &&
+        !words.some((word) => word.includes(dataDir)) &&
         Number(pid) !== farm.pid
       )
         continue;
@@ -93,25 +93,25 @@ const look = setInterval(() => {
   }
 }, 50);
 const code = await new Promise<number | null>((resolve) => farm.once('exit', resolve));
-clearInterval(look);
+clearInterval(memorySampler);
 await server.close();
 const page = JSON.parse(readFileSync(join(output, 'simple/large/index.v1_json'), 'utf8')) as {
   files: { filename: string; size: number; hashes: { sha256: string } }[];
 };
 const [file] = page.files;
-const found = await hashFile(join(output, 'simple/large', file?.filename ?? ''));
-const whole = file?.hashes.sha256 === found.sha256 && file.size === found.size;
+const published = await hashFile(join(output, 'simple/large', file?.filename ?? ''));
+const intact = file?.hashes.sha256 === published.sha256 && file.size === published.size;
 console.log(
-  `${file?.filename ?? 'nothing'}: ${String(Math.round(found.size / 1e6))} MB, ${whole ? 'listed with its hash' : 'NOT AS LISTED'}`,
+  `${file?.filename ?? 'nothing'}: ${String(Math.round(published.size / 1e6))} MB, ${intact ? 'listed with its hash' : 'NOT AS LISTED'}`,
 );
-let over = 0;
+let overLimit = 0;
 for (const [name, peak] of [...peaks].sort(([, a], [, b]) => b - a)) {
   // What builds is the package's own affair.
-  const theirs = name.startsWith('python') || name === '';
-  if (peak > limit && !theirs) over += 1;
+  const isBuildProcess = name.startsWith('python') || name === '';
+  if (peak > limitMb && !isBuildProcess) overLimit += 1;
   console.log(
-    `${name.padEnd(24)}${peak.toFixed(0).padStart(5)} MB${peak > limit && !theirs ? '  OVER' : ''}`,
+    `${name.padEnd(24)}${peak.toFixed(0).padStart(5)} MB${peak > limitMb && !isBuildProcess ? '  OVER' : ''}`,
   );
 }
 await rm(folder, { recursive: true, force: true });
-process.exitCode = code === 0 && whole && over === 0 ? 0 : 1;
+process.exitCode = code === 0 && intact && overLimit === 0 ? 0 : 1;

@@ -9,7 +9,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { withOutageFarm, type Figures, type OutageFarm, type OutageNats } from './outage-farm.js';
+import { withOutageFarm, type OutageNatsCounts, type OutageFarm, type OutageNats } from './outage-farm.js';
 
 interface Outage {
   readonly name: string;
@@ -38,7 +38,7 @@ const hang = (seconds: number): Outage => ({
   },
 });
 
-const full: Outage = {
+const diskFull: Outage = {
   name: 'disk full for 25 s',
   limitS: 30,
   run: async (nats) => {
@@ -49,107 +49,107 @@ const full: Outage = {
 };
 
 const RESTARTS: readonly Outage[] = [
-  restart('SIGTERM, restart', (nats) => nats.end('SIGTERM')),
-  restart('SIGKILL, restart', (nats) => nats.end('SIGKILL')),
-  restart('lame duck, restart', (nats) => nats.end('SIGUSR2')),
+  restart('SIGTERM, restart', (nats) => nats.stop('SIGTERM')),
+  restart('SIGKILL, restart', (nats) => nats.stop('SIGKILL')),
+  restart('lame duck, restart', (nats) => nats.stop('SIGUSR2')),
   hang(8),
   restart('SIGKILL, store emptied', async (nats) => {
-    await nats.end('SIGKILL');
-    nats.empty();
+    await nats.stop('SIGKILL');
+    nats.clearStore();
   }),
 ];
 
 /** How long to wait for builds, seconds, before an outage counts as one without a return. */
-const GIVE_UP_S = 240;
+const BUILD_WAIT_LIMIT_S = 240;
 /** How long connections may take to be as before, seconds. */
-const SETTLE_S = 20;
+const SETTLE_LIMIT_S = 20;
 /** Subscriptions come and go with files that are under way; doubled ones are more than that. */
-const SLACK = 1.25;
+const SUBSCRIPTION_SLACK = 1.25;
 const CRASH = /fault of piw|this should not have happened|unhandled|^\s+at .*[:(]\d+:\d+\)?$|NatsError/i;
 
 const { values, positionals } = parseArgs({
   options: { restarts: { type: 'string', default: '20' }, slaves: { type: 'string', default: '8' } },
   allowPositionals: true,
 });
-const wanted = (name: string) => positionals.length === 0 || positionals.includes(name);
+const isSelected = (name: string) => positionals.length === 0 || positionals.includes(name);
 const outages: Outage[] = [
-  ...(wanted('full') ? [full] : []),
-  ...(wanted('hang') ? [hang(30), hang(60)] : []),
-  ...(wanted('restarts')
-    ? Array.from({ length: Number(values.restarts) }, (_, n) => RESTARTS[n % RESTARTS.length] ?? full)
+  ...(isSelected('full') ? [diskFull] : []),
+  ...(isSelected('hang') ? [hang(30), hang(60)] : []),
+  ...(isSelected('restarts')
+    ? Array.from({ length: Number(values.restarts) }, (_, n) => RESTARTS[n % RESTARTS.length] ?? diskFull)
     : []),
 ];
 
 const slaves = Number(values.slaves);
 let faults = 0;
-const row = (...cells: readonly string[]) => {
+const printRow = (...cells: readonly string[]) => {
   console.log(cells.map((cell, n) => (n === 0 ? cell.padEnd(24) : cell.padStart(18))).join(''));
 };
 
 /** Seconds until so many more builds are logged than there are now. */
-async function untilBuilds(farm: OutageFarm, more: number): Promise<number> {
+async function secondsUntilBuilds(farm: OutageFarm, additional: number): Promise<number> {
   const began = performance.now();
-  const least = (await farm.builds()) + more;
+  const target = (await farm.buildCount()) + additional;
   for (;;) {
     const seconds = (performance.now() - began) / 1000;
-    if (seconds > GIVE_UP_S || (await farm.builds()) >= least) return seconds;
+    if (seconds > BUILD_WAIT_LIMIT_S || (await farm.buildCount()) >= target) return seconds;
     await sleep(100);
   }
 }
 
-const isAsBefore = (now: Figures, before: Figures): boolean =>
-  now.connections === before.connections &&
-  now.consumers <= before.consumers &&
-  now.subscriptions <= before.subscriptions * SLACK;
+const isRestored = (current: OutageNatsCounts, before: OutageNatsCounts): boolean =>
+  current.connections === before.connections &&
+  current.consumers <= before.consumers &&
+  current.subscriptions <= before.subscriptions * SUBSCRIPTION_SLACK;
 
-async function settled(farm: OutageFarm, before: Figures): Promise<Figures> {
-  const end = performance.now() + SETTLE_S * 1000;
+async function waitUntilSettled(farm: OutageFarm, before: OutageNatsCounts): Promise<OutageNatsCounts> {
+  const end = performance.now() + SETTLE_LIMIT_S * 1000;
   for (;;) {
-    const now = await farm.nats.figures();
-    if (now && (isAsBefore(now, before) || performance.now() > end)) return now;
+    const current = await farm.nats.counts();
+    if (current && (isRestored(current, before) || performance.now() > end)) return current;
     await sleep(500);
   }
 }
 
-const show = ({ connections, consumers, subscriptions }: Figures) =>
+const formatCounts = ({ connections, consumers, subscriptions }: OutageNatsCounts) =>
   `${String(connections)}/${String(consumers)}/${String(subscriptions)}`;
 
 await withOutageFarm(slaves, console.error, async (farm) => {
   console.error('waiting for builds');
-  if ((await untilBuilds(farm, slaves * 5)) > GIVE_UP_S) {
+  if ((await secondsUntilBuilds(farm, slaves * 5)) > BUILD_WAIT_LIMIT_S) {
     console.log(farm.log());
     throw new Error('the farm does not build');
   }
-  row('outage', 'first build, s', `${String(slaves * 2)} builds, s`, 'crash lines', 'before', 'after');
+  printRow('outage', 'first build, s', `${String(slaves * 2)} builds, s`, 'crash lines', 'before', 'after');
   for (const outage of outages) {
-    if (outage === full && !farm.nats.hasDisk) {
-      row(outage.name, 'takes root');
+    if (outage === diskFull && !farm.nats.hasOwnDisk) {
+      printRow(outage.name, 'takes root');
       continue;
     }
-    const before = await farm.nats.figures();
+    const before = await farm.nats.counts();
     if (!before) throw new Error('nats-server does not answer');
-    const from = farm.log().length;
+    const logStart = farm.log().length;
     await outage.run(farm.nats);
     const began = performance.now();
-    const first = await untilBuilds(farm, 1);
-    await untilBuilds(farm, slaves * 2 - 1);
-    const took = (performance.now() - began) / 1000;
-    const after = await settled(farm, before);
+    const first = await secondsUntilBuilds(farm, 1);
+    await secondsUntilBuilds(farm, slaves * 2 - 1);
+    const recoveryS = (performance.now() - began) / 1000;
+    const after = await waitUntilSettled(farm, before);
     const crashes = farm
       .log()
-      .slice(from)
+      .slice(logStart)
       .split('\n')
       .filter((line) => CRASH.test(line));
-    const right = took <= outage.limitS && crashes.length === 0 && isAsBefore(after, before);
-    if (!right) faults += 1;
-    const mark = right ? '' : '  NOT AS IT MUST BE';
-    row(
+    const passed = recoveryS <= outage.limitS && crashes.length === 0 && isRestored(after, before);
+    if (!passed) faults += 1;
+    const mark = passed ? '' : '  NOT AS IT MUST BE';
+    printRow(
       outage.name,
       first.toFixed(1),
-      took.toFixed(1),
+      recoveryS.toFixed(1),
       String(crashes.length),
-      show(before),
-      show(after) + mark,
+      formatCounts(before),
+      formatCounts(after) + mark,
     );
     for (const line of crashes.slice(0, 10)) console.log(`    ${line}`);
   }

@@ -23,29 +23,29 @@ import { Bus } from '../../src/bus/bus.js';
 import { formatConfig } from '../../src/config.js';
 import { migrate } from '../../src/database/migrations.js';
 import { Database } from '../../src/database/pool.js';
-import { certificates } from '../../src/farm/certificates.js';
+import { tlsAndProxyEnv } from '../../src/farm/certificates.js';
 import { DataFolder } from '../../src/farm/folder.js';
-import { natsCommand, startNats } from '../../src/farm/nats-server.js';
+import { findNatsServer, startNats } from '../../src/farm/nats-server.js';
 import { freePort } from '../../src/farm/ports.js';
 import { startPostgres } from '../../src/farm/postgres.js';
-import { as, give, unprivileged, type Account } from '../../src/farm/privileges.js';
+import { runAs, chownTo, unprivilegedAccount, type Account } from '../../src/farm/privileges.js';
 import { findPython } from '../../src/farm/python.js';
-import { stage } from '../../src/farm/stage.js';
+import { stageProgram } from '../../src/farm/stage.js';
 import { createLog } from '../../src/log.js';
 import { NO_DETAILS } from '../../src/states/build-details.js';
-import { PROTOCOL, VERSION } from '../../src/version.js';
-import { fill } from '../bench/dispatch.js';
-import { wheelOf } from '../helpers/stored-wheel.js';
+import { PROTOCOL_VERSION, VERSION } from '../../src/version.js';
+import { fillQueue } from '../bench/dispatch.js';
+import { storedWheel } from '../helpers/stored-wheel.js';
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
-const BUILDS = 20_000;
+const QUEUED_BUILDS = 20_000;
 const BUILD_MS = 300;
-const WHEEL = Buffer.alloc(200_000, 7);
+const WHEEL_PAYLOAD = Buffer.alloc(200_000, 7);
 /** Every so many builds one fails, with a log that is too large for one message. */
-const FAILS_EACH = 10;
+const FAILURE_INTERVAL = 10;
 const LARGE_LOG = 'a line of a log\n'.repeat(80_000);
 
-export interface Figures {
+export interface OutageNatsCounts {
   readonly connections: number;
   readonly consumers: number;
   readonly subscriptions: number;
@@ -54,7 +54,7 @@ export interface Figures {
 /** The server, whose store is a small disk if we are root. */
 export class OutageNats {
   readonly store: string;
-  readonly hasDisk: boolean;
+  readonly hasOwnDisk: boolean;
   readonly #command: string;
   readonly #config: string;
   readonly #log: string;
@@ -65,12 +65,12 @@ export class OutageNats {
   private constructor(command: string, folder: DataFolder, monitor: number) {
     this.#command = command;
     this.#account = folder.account;
-    this.store = folder.sub('nats');
+    this.store = folder.subfolder('nats');
     this.#config = folder.join('nats.conf');
-    this.#log = folder.writeLog('nats.log');
+    this.#log = folder.prepareLog('nats.log');
     this.#monitor = `http://127.0.0.1:${String(monitor)}`;
-    this.hasDisk = process.getuid?.() === 0;
-    if (this.hasDisk) {
+    this.hasOwnDisk = process.getuid?.() === 0;
+    if (this.hasOwnDisk) {
       const { uid = 0, gid = 0 } = this.#account ?? {};
       const options = `size=64m,uid=${String(uid)},gid=${String(gid)}`;
       execFileSync('mount', ['-t', 'tmpfs', '-o', options, 'tmpfs', this.store]);
@@ -79,8 +79,8 @@ export class OutageNats {
       /^ *store_dir: .*$/m,
       '$&\n  max_file_store: 1TB',
     );
-    const more = `http: 127.0.0.1:${String(monitor)}\nlame_duck_duration: 30s\nlame_duck_grace_period: 2s\n`;
-    writeFileSync(this.#config, `${more}${config}`);
+    const monitorConfig = `http: 127.0.0.1:${String(monitor)}\nlame_duck_duration: 30s\nlame_duck_grace_period: 2s\n`;
+    writeFileSync(this.#config, `${monitorConfig}${config}`);
   }
 
   static async create(command: string, folder: DataFolder): Promise<OutageNats> {
@@ -91,18 +91,18 @@ export class OutageNats {
     const log = openSync(this.#log, 'a');
     const env = { PATH: process.env['PATH'] };
     this.#child = spawn(this.#command, ['-c', this.#config], {
-      ...as(this.#account),
+      ...runAs(this.#account),
       ...{ env, stdio: ['ignore', log, log] },
     });
     closeSync(log);
-    while ((await this.figures()) === undefined) await sleep(50);
+    while ((await this.counts()) === undefined) await sleep(50);
   }
 
   signal(signal: NodeJS.Signals): void {
     this.#child?.kill(signal);
   }
 
-  async end(signal: NodeJS.Signals): Promise<void> {
+  async stop(signal: NodeJS.Signals): Promise<void> {
     const child = this.#child;
     if (child?.exitCode !== null || child.signalCode !== null) return;
     const ended = new Promise((resolve) => child.once('exit', resolve));
@@ -111,7 +111,7 @@ export class OutageNats {
   }
 
   /** What JetStream has stored is gone. */
-  empty(): void {
+  clearStore(): void {
     for (const name of readdirSync(this.store)) rmSync(join(this.store, name), { recursive: true });
   }
 
@@ -132,12 +132,12 @@ export class OutageNats {
 
   async close(): Promise<void> {
     this.signal('SIGCONT');
-    await this.end('SIGTERM');
-    if (this.hasDisk) execFileSync('umount', [this.store]);
+    await this.stop('SIGTERM');
+    if (this.hasOwnDisk) execFileSync('umount', [this.store]);
   }
 
   /** Undefined while it doesn't answer. */
-  async figures(): Promise<Figures | undefined> {
+  async counts(): Promise<OutageNatsCounts | undefined> {
     const get = async (path: string, key: string): Promise<number> => {
       const answer = await fetch(`${this.#monitor}/${path}`, { signal: AbortSignal.timeout(2000) });
       return ((await answer.json()) as Record<string, number>)[key] ?? NaN;
@@ -158,7 +158,7 @@ export class OutageNats {
 export interface OutageFarm {
   readonly nats: OutageNats;
   /** Builds that the database has. */
-  builds(): Promise<number>;
+  buildCount(): Promise<number>;
   /** Everything that master and slaves have logged. */
   log(): string;
 }
@@ -166,44 +166,44 @@ export interface OutageFarm {
 /** Puts the farm up for the time that `what` takes. */
 export async function withOutageFarm(
   slaves: number,
-  say: (line: string) => void,
-  what: (farm: OutageFarm) => Promise<void>,
+  print: (line: string) => void,
+  run: (farm: OutageFarm) => Promise<void>,
 ): Promise<void> {
-  const account = unprivileged();
+  const account = unprivilegedAccount();
   const path = mkdtempSync(join(tmpdir(), 'piw-outages-'));
   chmodSync(path, 0o755);
-  give(path, account);
+  chownTo(path, account);
   const folder = DataFolder.open(join(path, 'data'), account);
   const stops: (() => Promise<unknown>)[] = [];
   try {
     const onFailure = (error: Error) => {
-      say(error.message);
+      print(error.message);
     };
-    const services = { folder, log: say, onFailure, signal: new AbortController().signal };
+    const services = { folder, log: print, onFailure, signal: new AbortController().signal };
     const python = await findPython(undefined, account);
     // It makes the configuration and the credentials.
-    const made = await startNats({ ...services, python, prefix: 'piw' });
-    await made.process.stop();
-    const nats = await OutageNats.create(await natsCommand({ ...services, python }), folder);
+    const initialNats = await startNats({ ...services, python, prefix: 'piw' });
+    await initialNats.process.stop();
+    const nats = await OutageNats.create(await findNatsServer({ ...services, python }), folder);
     stops.push(() => nats.close());
     await nats.start();
     const postgres = await startPostgres(services);
     stops.push(() => postgres.process.stop());
     await migrate(postgres.adminDsn, { user: postgres.role });
-    await fill(postgres.dsn, BUILDS, say);
-    const logFile = folder.writeLog('master.log');
-    stops.push(startMaster(folder, made.master, postgres.dsn, logFile));
+    await fillQueue(postgres.dsn, QUEUED_BUILDS, print);
+    const logFile = folder.prepareLog('master.log');
+    stops.push(startMaster(folder, initialNats.master, postgres.dsn, logFile));
     const database = await Database.open(postgres.dsn, 'outages', { connections: 1 });
     stops.push(() => database.close());
-    const said: string[] = [];
-    const work = join(path, 'slaves');
-    mkdirSync(work);
-    for (let n = 0; n < slaves; n += 1) stops.push(await startSlave(made.slave, n, work, said));
-    await what({
+    const slaveLog: string[] = [];
+    const workDir = join(path, 'slaves');
+    mkdirSync(workDir);
+    for (let n = 0; n < slaves; n += 1) stops.push(await startSlave(initialNats.slave, n, workDir, slaveLog));
+    await run({
       nats,
-      builds: async () =>
+      buildCount: async () =>
         (await database.query<{ count: number }>('select count(*)::int as count from builds'))[0]?.count ?? 0,
-      log: () => `${readFileSync(logFile, 'utf8')}${said.join('\n')}\n`,
+      log: () => `${readFileSync(logFile, 'utf8')}${slaveLog.join('\n')}\n`,
     });
   } finally {
     for (const stop of stops.reverse()) await stop();
@@ -213,19 +213,19 @@ export async function withOutageFarm(
 }
 
 function startMaster(folder: DataFolder, nats: string, dsn: string, logFile: string): () => Promise<unknown> {
-  const program = stage(ROOT, folder.account);
+  const program = stageProgram(ROOT, folder.account);
   const settings = {
     nats,
     dsn,
-    'output-path': folder.sub('www'),
+    'output-path': folder.subfolder('www'),
     'pypi-simple': 'http://127.0.0.1:9/simple',
   };
   const config = folder.writeSecret('outages.conf', formatConfig(settings));
   const log = openSync(logFile, 'a');
   const master = spawn(program.node, [join(program.root, 'dist/src/bin.js'), 'master', '-c', config], {
-    ...as(folder.account),
+    ...runAs(folder.account),
     ...{ stdio: ['ignore', log, log], cwd: folder.path },
-    env: { PATH: process.env['PATH'], HOME: folder.path, ...certificates() },
+    env: { PATH: process.env['PATH'], HOME: folder.path, ...tlsAndProxyEnv() },
   });
   closeSync(log);
   const ended = new Promise((resolve) => master.once('exit', resolve));
@@ -238,18 +238,18 @@ function startMaster(folder: DataFolder, nats: string, dsn: string, logFile: str
 /** A slave that makes its wheels itself; each has a connection of its own, as a real one has. */
 async function startSlave(
   address: string,
-  number: number,
-  work: string,
-  said: string[],
+  index: number,
+  workDir: string,
+  slaveLog: string[],
 ): Promise<() => Promise<unknown>> {
   const bus = await Bus.connect({
-    ...{ address, name: `slave ${String(number)}`, inboxPrefix: '_INBOX_slave', bucket: 'piw-slave-slave' },
+    ...{ address, name: `slave ${String(index)}`, inboxPrefix: '_INBOX_slave', bucket: 'piw-slave-slave' },
   });
-  let builds = number;
+  let buildCount = index;
   const build = async ({ package: name, version }: BuildRequest): Promise<BuildResult> => {
     await sleep(BUILD_MS);
-    builds += 1;
-    if (builds % FAILS_EACH === 0)
+    buildCount += 1;
+    if (buildCount % FAILURE_INTERVAL === 0)
       return {
         status: false,
         failureClass: 'compiler',
@@ -258,8 +258,8 @@ async function startSlave(
         details: NO_DETAILS,
         files: [],
       };
-    const { bytes, file } = wheelOf(name, version, WHEEL);
-    const path = join(work, `${String(number)}.whl`);
+    const { bytes, file } = storedWheel(name, version, WHEEL_PAYLOAD);
+    const path = join(workDir, `${String(index)}.whl`);
     writeFileSync(path, bytes);
     return {
       status: true,
@@ -273,18 +273,18 @@ async function startSlave(
   const controller = new AbortController();
   const builder = { build, clean: () => Promise.resolve() };
   const slave = new BuildSlave({
-    ...{ bus, clock: systemClock, user: 'slave', workDir: work },
+    ...{ bus, clock: systemClock, user: 'slave', workDir },
     builder: builder as never,
-    log: createLog(`slave ${String(number)}`, 'info', (line) => said.push(line)),
+    log: createLog(`slave ${String(index)}`, 'info', (line) => slaveLog.push(line)),
     thresholds: { diskFree: 0, memoryFree: 0, load: 0, temperature: 0 },
     hello: {
-      ...{ version: `${VERSION}/${String(PROTOCOL)}`, build_timeout_s: 3600, busy_interval_s: 30 },
+      ...{ version: `${VERSION}/${String(PROTOCOL_VERSION)}`, build_timeout_s: 3600, busy_interval_s: 30 },
       ...{ py_version_tag: 'cp311', abi_tag: 'cp311', platform_tag: 'linux_x86_64' },
-      ...{ label: `slave ${String(number)}`, os_name: 'none', os_version: '', board: null, lacks: [] },
+      ...{ label: `slave ${String(index)}`, os_name: 'none', os_version: '', board: null, lacks: [] },
     },
   });
   const ended = slave.run(controller.signal).catch((error: unknown) => {
-    said.push(`slave ${String(number)} ended: ${String(error)}`);
+    slaveLog.push(`slave ${String(index)} ended: ${String(error)}`);
   });
   return async () => {
     controller.abort();

@@ -15,26 +15,26 @@ import { join, relative } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { Client } from '../../src/actor/client.js';
+import { ProtocolClient } from '../../src/actor/client.js';
 import { Bus } from '../../src/bus/bus.js';
-import { SETTINGS, loadSettings } from '../../src/config.js';
+import { SETTINGS_ENV, loadSettings } from '../../src/config.js';
 import { logBuilds } from '../../src/database/builds.js';
 import { migrate } from '../../src/database/migrations.js';
 import {
   allPackages,
   deletePackage,
   offeredPackages,
-  quarantine,
+  setQuarantined,
   skipPackage,
 } from '../../src/database/packages.js';
 import { listedPackages } from '../../src/database/pages.js';
 import { Database } from '../../src/database/pool.js';
-import { packageFiles, project } from '../../src/database/projects.js';
+import { packageFiles, projectDetails } from '../../src/database/projects.js';
 import { addTarget } from '../../src/database/targets.js';
-import { deleteBuilds, newVersions, yankVersion } from '../../src/database/versions.js';
+import { deleteBuilds, addReleases, yankVersion } from '../../src/database/versions.js';
 import type { LoggedBuild } from '../../src/protocols/oracle.js';
 import { secretary } from '../../src/protocols/web.js';
-import { SimpleIndex } from '../../src/site/simple-index.js';
+import { SimpleIndexWriter } from '../../src/site/simple-index.js';
 import { Site } from '../../src/site/site.js';
 import { startServers } from '../helpers/servers.js';
 import { PLATFORM, someRelease } from '../helpers/rows.js';
@@ -49,18 +49,20 @@ const { values } = parseArgs({
 });
 const UPDATES = Number(values.updates);
 const PACKAGES = Number(values.packages);
-const CAST = ['the-oracle', 'the-scribe', 'the-scribe', 'the-secretary', 'the-secretary'];
-const VICTIMS = CAST.map((task, place) => (task === 'the-oracle' ? -1 : place)).filter((place) => place >= 0);
+const TASKS = ['the-oracle', 'the-scribe', 'the-scribe', 'the-secretary', 'the-secretary'];
+const VICTIM_INDEXES = TASKS.map((task, place) => (task === 'the-oracle' ? -1 : place)).filter(
+  (place) => place >= 0,
+);
 
 /** mulberry32: the same storm for the same seed. */
 let state = Number(values.seed);
-function chance(): number {
+function random(): number {
   state = (state + 0x6d2b79f5) | 0;
   let t = Math.imul(state ^ (state >>> 15), 1 | state);
   t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
   return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
 }
-const below = (n: number): number => Math.floor(chance() * n);
+const randomBelow = (n: number): number => Math.floor(random() * n);
 
 const folder = mkdtempSync(join(tmpdir(), 'piw-chaos-'));
 chmodSync(folder, 0o755);
@@ -81,53 +83,65 @@ const settings = loadSettings(
   '/dev/null',
 );
 /** Whether those who end are started again, and whether they are killed. */
-const life = { over: false, killing: true };
+const stormState = { over: false, killing: true };
 let deaths = 0;
 const children: ChildProcess[] = [];
-function start(place: number): void {
+function start(index: number): void {
   const child = fork(
     fileURLToPath(new URL('../../src/actor-process.js', import.meta.url)),
-    [CAST[place] ?? '', '-q'],
+    [TASKS[index] ?? '', '-q'],
     {
-      env: { ...process.env, [SETTINGS]: JSON.stringify(settings) },
+      env: { ...process.env, [SETTINGS_ENV]: JSON.stringify(settings) },
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     },
   );
-  children[place] = child;
+  children[index] = child;
   child.once('exit', (code) => {
-    if (life.over) return;
+    if (stormState.over) return;
     if (code !== null && code !== 0)
-      console.log(`${CAST[place] ?? ''} ended by itself, with ${String(code)}`);
+      console.log(`${TASKS[index] ?? ''} ended by itself, with ${String(code)}`);
     setTimeout(() => {
-      if (!life.over) start(place);
+      if (!stormState.over) start(index);
     }, 200);
   });
 }
-CAST.forEach((_, place) => {
+TASKS.forEach((_, place) => {
   start(place);
 });
 
 const bus = await Bus.connect({ address: servers.nats, name: 'chaos', prefix: 'chaos' });
-const client = new Client(bus, secretary, undefined, { timeoutMs: 60_000, patienceMs: 300_000 });
-const nameOf = (n: number): string => `package-${String(n)}`;
-const version = (): string => `1.${String(below(6))}`;
-let files = 0;
+const client = new ProtocolClient(bus, secretary, undefined, { timeoutMs: 60_000, patienceMs: 300_000 });
+const packageName = (n: number): string => `package-${String(n)}`;
+const randomVersion = (): string => `1.${String(randomBelow(6))}`;
+let fileCount = 0;
 
 /** A build that has worked or failed, as an import: its files needn't be there for their pages to be written. */
-function build(name: string): LoggedBuild {
-  const number = version();
-  const works = chance() < 0.7;
-  files += 1;
-  const filename = `${name.replace('-', '_')}-${number}-${String(files)}-cp311-cp311-${PLATFORM}.whl`;
+function randomBuild(name: string): LoggedBuild {
+  const version = randomVersion();
+  const succeeds = random() < 0.7;
+  fileCount += 1;
+  const filename = `${name.replace('-', '_')}-${version}-${String(fileCount)}-cp311-cp311-${PLATFORM}.whl`;
   return {
-    ...{ lease: null, slave_id: null, package: name, version: number, abi: 'cp311', platform: PLATFORM },
-    ...{ status: works, failure_class: works ? null : 'compiler', duration_s: 1, served: [] },
-    output: `build ${String(files)} of ${name}\nerror: something\n`,
+    ...{ lease: null, slave_id: null, package: name, version, abi: 'cp311', platform: PLATFORM },
+    ...{ status: succeeds, failure_class: succeeds ? null : 'compiler', duration_s: 1, served: [] },
+    output: `build ${String(fileCount)} of ${name}\nerror: something\n`,
     details: NO_DETAILS,
-    files: works
+    files: succeeds
       ? [
           [
-            [filename, 1000 + files, 'a'.repeat(64), 'x', number, 'cp311', 'cp311', PLATFORM, null, {}, true],
+            [
+              filename,
+              1000 + fileCount,
+              'a'.repeat(64),
+              'x',
+              version,
+              'cp311',
+              'cp311',
+              PLATFORM,
+              null,
+              {},
+              true,
+            ],
             'b'.repeat(64),
             null,
           ],
@@ -136,108 +150,108 @@ function build(name: string): LoggedBuild {
   };
 }
 
-async function update(): Promise<void> {
-  const name = nameOf(below(PACKAGES));
-  const what = chance();
-  if (what < 0.6) {
-    await newVersions(
+async function randomUpdate(): Promise<void> {
+  const name = packageName(randomBelow(PACKAGES));
+  const roll = random();
+  if (roll < 0.6) {
+    await addReleases(
       db,
       name,
       'feed',
       Array.from({ length: 6 }, (_, n) => someRelease(`1.${String(n)}`)),
     );
-    await logBuilds(db, [build(name)]);
-  } else if (what < 0.75) await yankVersion(db, name, version(), chance() < 0.5 ? null : 'broken');
-  else if (what < 0.8) await quarantine(db, name, null, chance() < 0.5);
-  else if (what < 0.85) await skipPackage(db, name, chance() < 0.5 ? null : 'not here');
-  else if (what < 0.95) {
-    const number = version();
-    await deleteBuilds(db, name, number);
+    await logBuilds(db, [randomBuild(name)]);
+  } else if (roll < 0.75) await yankVersion(db, name, randomVersion(), random() < 0.5 ? null : 'broken');
+  else if (roll < 0.8) await setQuarantined(db, name, null, random() < 0.5);
+  else if (roll < 0.85) await skipPackage(db, name, random() < 0.5 ? null : 'not here');
+  else if (roll < 0.95) {
+    const version = randomVersion();
+    await deleteBuilds(db, name, version);
     // As an administrator's removal does, which has the files go when this is answered.
-    waiting.add(client.ask('DELVER', { package: name, version: number }));
+    pendingRequests.add(client.request('DELVER', { package: name, version }));
   } else {
     await deletePackage(db, name);
-    waiting.add(client.ask('DELPKG', { package: name }));
+    pendingRequests.add(client.request('DELPKG', { package: name }));
   }
 }
 
-const waiting = new Set<Promise<unknown>>();
-await client.ask('SEARCH', {});
+const pendingRequests = new Set<Promise<unknown>>();
+await client.request('SEARCH', {});
 console.log(`${String(UPDATES)} changes of ${String(PACKAGES)} packages`);
 const killer = (async () => {
-  for (; life.killing; deaths += 1) {
-    children[VICTIMS[below(VICTIMS.length)] ?? 0]?.kill('SIGKILL');
-    await sleep(200 + below(1500));
+  for (; stormState.killing; deaths += 1) {
+    children[VICTIM_INDEXES[randomBelow(VICTIM_INDEXES.length)] ?? 0]?.kill('SIGKILL');
+    await sleep(200 + randomBelow(1500));
   }
 })();
 let faults = 0;
-const fault = (text: string): void => {
+const reportFault = (text: string): void => {
   faults += 1;
   if (faults <= 30) console.log(`  ${text}`);
 };
 
 /** What a mirror has, that follows by difference: the files of each project, and up to which serial it is. */
-const mirror = { serial: -1, projects: new Map<string, string>(), looks: 0, pages: 0 };
+const mirror = { serial: -1, projects: new Map<string, string>(), rootsRead: 0, pages: 0 };
 
-interface Root {
+interface SimpleRoot {
   readonly meta: { readonly '_last-serial': number };
   readonly projects: readonly { readonly name: string; readonly '_last-serial': number }[];
 }
 const read = (...path: string[]): string => readFileSync(join(output, 'simple', ...path), 'utf8');
 /** What a page says, but for its serial. */
-const said = (page: string): string => page.replace(/^.*?"name":/, '');
+const withoutSerial = (page: string): string => page.replace(/^.*?"name":/, '');
 
 /** One look at the root, and at each project that is there under a serial that is higher than the last root's. */
-function follow(): void {
-  let root: Root;
+function pollMirror(): void {
+  let root: SimpleRoot;
   try {
-    root = JSON.parse(read('index.v1_json')) as Root;
+    root = JSON.parse(read('index.v1_json')) as SimpleRoot;
   } catch {
     // The first root is still to come.
     return;
   }
-  const upTo = root.meta['_last-serial'];
-  if (upTo < mirror.serial)
-    fault(`the root's serial went back from ${String(mirror.serial)} to ${String(upTo)}`);
-  const named = new Set<string>();
+  const rootSerial = root.meta['_last-serial'];
+  if (rootSerial < mirror.serial)
+    reportFault(`the root's serial went back from ${String(mirror.serial)} to ${String(rootSerial)}`);
+  const listedNames = new Set<string>();
   for (const { name, '_last-serial': serial } of root.projects) {
-    named.add(name);
-    if (serial > upTo) fault(`the root has ${name} under a higher serial than its own`);
+    listedNames.add(name);
+    if (serial > rootSerial) reportFault(`the root has ${name} under a higher serial than its own`);
     if (serial <= mirror.serial && mirror.projects.has(name)) continue;
     try {
       const page = read(name, 'index.v1_json');
-      const its = Number(/"_last-serial":(\d+)/.exec(page)?.[1]);
-      if (!(its >= serial))
-        fault(`${name} is under ${String(its)}, and the root has it under ${String(serial)}`);
-      mirror.projects.set(name, said(page));
+      const pageSerial = Number(/"_last-serial":(\d+)/.exec(page)?.[1]);
+      if (!(pageSerial >= serial))
+        reportFault(`${name} is under ${String(pageSerial)}, and the root has it under ${String(serial)}`);
+      mirror.projects.set(name, withoutSerial(page));
       mirror.pages += 1;
     } catch {
       // It has gone since the root was read, which the next one tells.
       mirror.projects.delete(name);
     }
   }
-  for (const name of mirror.projects.keys()) if (!named.has(name)) mirror.projects.delete(name);
-  mirror.serial = upTo;
-  mirror.looks += 1;
+  for (const name of mirror.projects.keys()) if (!listedNames.has(name)) mirror.projects.delete(name);
+  mirror.serial = rootSerial;
+  mirror.rootsRead += 1;
 }
 
 const mirroring = (async () => {
-  while (life.killing) {
-    follow();
+  while (stormState.killing) {
+    pollMirror();
     await sleep(100 + Math.floor(Math.random() * 200));
   }
 })();
 const began = performance.now();
-for (let n = 0; n < UPDATES; n += 1) await update();
-const stormed = performance.now();
+for (let n = 0; n < UPDATES; n += 1) await randomUpdate();
+const stormEnd = performance.now();
 console.log(
-  `over in ${((stormed - began) / 1000).toFixed(0)} s, with ${String(deaths)} deaths; killing goes on for 10 s`,
+  `over in ${((stormEnd - began) / 1000).toFixed(0)} s, with ${String(deaths)} deaths; killing goes on for 10 s`,
 );
 await sleep(10_000);
-const died = deaths;
+const deathsInStorm = deaths;
 
 /** Nothing is due, and the root is as the database has it. */
-async function settled(): Promise<boolean> {
+async function isSettled(): Promise<boolean> {
   const [row] = await db.query<{ due: number }>('select count(*) as due from pages_backlog');
   if (row?.due !== 0) return false;
   const listed = (await listedPackages(db, { after: '', limit: 100_000 })).map(([name]) => name);
@@ -248,47 +262,53 @@ async function settled(): Promise<boolean> {
 }
 
 /** Ends the killing, and waits until the site stands. */
-async function rest(): Promise<void> {
-  life.killing = false;
+async function waitUntilSettled(): Promise<void> {
+  stormState.killing = false;
   await killer;
   await mirroring;
   const end = performance.now() + 600_000;
-  while (!(await settled())) {
+  while (!(await isSettled())) {
     if (performance.now() > end) throw new Error('the site did not settle within ten minutes');
     await sleep(250);
   }
-  await Promise.all(waiting);
+  await Promise.all(pendingRequests);
 }
 
 /** Every file below a folder that is a page, but for what is compressed of it. */
 function pagesIn(root: string): Map<string, string> {
-  const found = new Map<string, string>();
+  const pages = new Map<string, string>();
   for (const top of ['simple', 'project']) {
     for (const entry of readdirSync(join(root, top), { recursive: true, withFileTypes: true })) {
       const path = join(entry.parentPath, entry.name);
       if (entry.isDirectory() || entry.name.endsWith('.gz')) continue;
       if (entry.name.startsWith('.tmp-')) continue;
       // What another state was written under tells nothing of what it says.
-      found.set(relative(root, path), readFileSync(path, 'utf8').replace(/"_(last-)?serial":\d+/g, ''));
+      pages.set(relative(root, path), readFileSync(path, 'utf8').replace(/"_(last-)?serial":\d+/g, ''));
     }
   }
-  return found;
+  return pages;
 }
 
-async function compare(): Promise<void> {
-  const afresh = join(folder, 'afresh');
-  const index = new SimpleIndex(afresh);
-  const site = new Site({ outputPath: afresh, publicUrl: settings['public-url'] });
-  mkdirSync(afresh);
+async function compareSites(): Promise<void> {
+  const freshOutput = join(folder, 'afresh');
+  const index = new SimpleIndexWriter(freshOutput);
+  const site = new Site({ outputPath: freshOutput, publicUrl: settings['public-url'] });
+  mkdirSync(freshOutput);
   index.setUp();
   site.setUp();
   for (const name of await allPackages(db)) {
-    const its = await packageFiles(db, name, false);
-    const page = { name, status: its.status, versions: its.versions, files: its.files };
-    const stood = existsSync(join(output, 'simple', name));
-    if (its.files.length > 0 || (its.status === 'quarantined' && stood)) index.write(page, 1);
-    const all = await project(db, name);
-    if (all) site.writeProject(all, 1);
+    const packagePage = await packageFiles(db, name, false);
+    const page = {
+      name,
+      status: packagePage.status,
+      versions: packagePage.versions,
+      files: packagePage.files,
+    };
+    const hadPage = existsSync(join(output, 'simple', name));
+    if (packagePage.files.length > 0 || (packagePage.status === 'quarantined' && hadPage))
+      index.write(page, 1);
+    const projectPage = await projectDetails(db, name);
+    if (projectPage) site.writeProject(projectPage, 1);
   }
   const offered = await offeredPackages(db, { after: '', limit: 100_000 }, false);
   await index.writeRoot(
@@ -297,43 +317,43 @@ async function compare(): Promise<void> {
     })(),
     1,
   );
-  const wanted = pagesIn(afresh);
-  const there = pagesIn(output);
+  const expected = pagesIn(freshOutput);
+  const actual = pagesIn(output);
   console.log(
-    `${String(wanted.size)} pages are compared, of ${String(offered.length)} packages that offer something`,
+    `${String(expected.size)} pages are compared, of ${String(offered.length)} packages that offer something`,
   );
-  for (const [path, text] of wanted)
-    if (!there.has(path)) fault(`${path} is missing`);
-    else if (there.get(path) !== text) fault(`${path} is of another state`);
-  for (const path of there.keys()) if (!wanted.has(path)) fault(`${path} should not be there`);
-  follow();
+  for (const [path, text] of expected)
+    if (!actual.has(path)) reportFault(`${path} is missing`);
+    else if (actual.get(path) !== text) reportFault(`${path} is of another state`);
+  for (const path of actual.keys()) if (!expected.has(path)) reportFault(`${path} should not be there`);
+  pollMirror();
   for (const name of offered)
-    if (mirror.projects.get(name) !== said(read(name, 'index.v1_json')))
-      fault(`a mirror that follows by difference has another ${name}`);
+    if (mirror.projects.get(name) !== withoutSerial(read(name, 'index.v1_json')))
+      reportFault(`a mirror that follows by difference has another ${name}`);
   if (mirror.projects.size !== offered.length)
-    fault(`a mirror has ${String(mirror.projects.size)} projects of ${String(offered.length)}`);
+    reportFault(`a mirror has ${String(mirror.projects.size)} projects of ${String(offered.length)}`);
   console.log(
-    `a mirror has followed by difference: ${String(mirror.looks)} roots, ${String(mirror.pages)} pages`,
+    `a mirror has followed by difference: ${String(mirror.rootsRead)} roots, ${String(mirror.pages)} pages`,
   );
   const builds = await db.query<{ build_id: number }>('select build_id from builds');
   for (const { build_id: id } of builds) {
     const digits = String(id).padStart(10, '0');
     if (!existsSync(join(output, `logs/${digits.slice(0, 4)}/${digits.slice(4)}.txt.gz`)))
-      fault(`the log of build ${String(id)} is missing`);
+      reportFault(`the log of build ${String(id)} is missing`);
   }
   console.log(`${String(builds.length)} logs`);
 }
 
 try {
-  await rest();
+  await waitUntilSettled();
   console.log(
-    `${String(died)} deaths; the site stood ${((performance.now() - stormed) / 1000).toFixed(0)} s after the last change`,
+    `${String(deathsInStorm)} deaths; the site stood ${((performance.now() - stormEnd) / 1000).toFixed(0)} s after the last change`,
   );
-  await compare();
+  await compareSites();
 } catch (error) {
-  fault(error instanceof Error ? (error.stack ?? error.message) : String(error));
+  reportFault(error instanceof Error ? (error.stack ?? error.message) : String(error));
 } finally {
-  life.over = true;
+  stormState.over = true;
   for (const child of children) child.kill('SIGKILL');
   await bus.drain();
   await db.close();
@@ -342,4 +362,4 @@ try {
   rmSync(folder, { recursive: true, force: true });
 }
 console.log(faults === 0 ? 'the site is what the database says' : `${String(faults)} faults`);
-process.exitCode = faults === 0 && died > 0 ? 0 : 1;
+process.exitCode = faults === 0 && deathsInStorm > 0 ? 0 : 1;

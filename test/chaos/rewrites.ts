@@ -10,28 +10,28 @@
  * of it; exits with 1 if anything was wrong.
  */
 import { parseArgs } from 'node:util';
-import { rewrites } from './rewrites/run.js';
-import type { Way } from './rewrites/writer.js';
+import { runRewrites } from './rewrites/run.js';
+import type { WriteMode } from './rewrites/writer.js';
 
 const { values } = parseArgs({
   options: { reads: { type: 'string', default: '1000000' }, way: { type: 'string', default: 'right' } },
 });
-const number = (count: number): string => count.toLocaleString('en');
-let said = performance.now();
+const formatCount = (count: number): string => count.toLocaleString('en');
+let lastReportAt = performance.now();
 
-const { reads, http, states, seconds, faults } = await rewrites({
+const { reads, http, states, seconds, faults } = await runRewrites({
   reads: Number(values.reads),
-  way: values.way as Way,
+  writeMode: values.way as WriteMode,
   readers: [1, 1],
   progress: (done, written) => {
-    if (performance.now() - said < 10_000) return;
-    said = performance.now();
-    console.log(`${number(done)} reads, ${number(written)} states written`);
+    if (performance.now() - lastReportAt < 10_000) return;
+    lastReportAt = performance.now();
+    console.log(`${formatCount(done)} reads, ${formatCount(written)} states written`);
   },
 });
 for (const fault of faults) console.log(fault);
 console.log(
-  `${number(reads)} reads (${number(http)} over HTTP) of ${number(states)} states in ${seconds.toFixed(0)} s, ` +
-    `${number(Math.round(reads / seconds))} a second: ${number(faults.length)} faults`,
+  `${formatCount(reads)} reads (${formatCount(http)} over HTTP) of ${formatCount(states)} states in ${seconds.toFixed(0)} s, ` +
+    `${formatCount(Math.round(reads / seconds))} a second: ${formatCount(faults.length)} faults`,
 );
 process.exitCode = faults.length === 0 ? 0 : 1;

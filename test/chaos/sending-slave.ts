@@ -5,31 +5,31 @@
  * sent, what broke, and when it is done.
  */
 import { systemClock } from '../../src/actor/clock.js';
-import { Client } from '../../src/actor/client.js';
-import { readerOf, sendFile } from '../../src/actor/send-file.js';
+import { ProtocolClient } from '../../src/actor/client.js';
+import { fileReader, sendFile } from '../../src/actor/send-file.js';
 import { Bus } from '../../src/bus/bus.js';
-import { PiwError, reason } from '../../src/errors.js';
+import { PiwError, errorMessage } from '../../src/errors.js';
 import type { Answer, Body } from '../../src/protocols/protocol.js';
 import { slaveDriver, type SlaveAnswer, type SlaveVerbs } from '../../src/protocols/slave-driver.js';
 import { fileToMessage, type FileState } from '../../src/states/file-state.js';
-import { PROTOCOL, VERSION } from '../../src/version.js';
+import { PROTOCOL_VERSION, VERSION } from '../../src/version.js';
 import { NO_DETAILS } from '../../src/states/build-details.js';
 
 /** What is to be handed in. */
-export interface HandIn {
+export interface SentWheel {
   readonly lease: number;
   readonly path: string;
   readonly file: FileState;
 }
-export type Heard =
+export type SenderMessage =
   | { readonly order: { readonly lease: number; readonly package: string; readonly version: string } }
   | { readonly sent: number }
   | { readonly broke: string }
   | { readonly done: string };
 
-const [address = '', session = '', given] = process.argv.slice(2);
-const tell = (heard: Heard): void => {
-  process.send?.(heard);
+const [address = '', session = '', resumedWheel] = process.argv.slice(2);
+const notify = (message: SenderMessage): void => {
+  process.send?.(message);
 };
 const bus = await Bus.connect({
   address,
@@ -37,15 +37,15 @@ const bus = await Bus.connect({
   inboxPrefix: '_INBOX_slave',
   bucket: 'piw-slave-slave',
 });
-const master = new Client(bus, slaveDriver, ['slave', 'slave', session], { timeoutMs: 5000 });
+const master = new ProtocolClient(bus, slaveDriver, ['slave', 'slave', session], { timeoutMs: 5000 });
 
-async function say<K extends keyof SlaveVerbs>(
+async function request<K extends keyof SlaveVerbs>(
   verb: K,
   body: Body<SlaveVerbs, K>,
 ): Promise<Answer<SlaveVerbs, K>> {
   for (;;) {
     try {
-      return await master.ask(verb, body);
+      return await master.request(verb, body);
     } catch (error) {
       if (!(error instanceof PiwError) || error.code === 'PIW_UNKNOWN_TRANSFER') throw error;
       if (error.code === 'PIW_UNKNOWN_SLAVE') await hello();
@@ -55,52 +55,52 @@ async function say<K extends keyof SlaveVerbs>(
 }
 
 async function hello(): Promise<void> {
-  await say('HELLO', {
-    ...{ version: `${VERSION}/${String(PROTOCOL)}`, build_timeout_s: 3600, busy_interval_s: 30 },
+  await request('HELLO', {
+    ...{ version: `${VERSION}/${String(PROTOCOL_VERSION)}`, build_timeout_s: 3600, busy_interval_s: 30 },
     ...{ py_version_tag: 'cp311', abi_tag: 'cp311', platform_tag: 'linux_x86_64', label: 'chaos' },
     ...{ os_name: 'none', os_version: '', board: null, lacks: [], clock: Date.now() },
   });
 }
 
 /** A build, and the wheel that was made for it. */
-async function build(): Promise<HandIn> {
+async function awaitBuild(): Promise<SentWheel> {
   for (;;) {
-    const answer = await say('IDLE', { stats: [1e12, 1e12, 1e10, 1e10, 0, null] });
+    const answer = await request('IDLE', { stats: [1e12, 1e12, 1e10, 1e10, 0, null] });
     if (answer.verb === 'BUILD') {
-      const made = new Promise<HandIn>((resolve) => process.once('message', resolve));
-      tell({ order: { lease: answer.lease, package: answer.package, version: answer.version } });
-      return await made;
+      const wheelMade = new Promise<SentWheel>((resolve) => process.once('message', resolve));
+      notify({ order: { lease: answer.lease, package: answer.package, version: answer.version } });
+      return await wheelMade;
     }
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
 }
 
-async function handIn({ lease, path, file }: HandIn): Promise<string> {
-  const built = () =>
-    say('BUILT', {
+async function deliver({ lease, path, file }: SentWheel): Promise<string> {
+  const announceBuilt = () =>
+    request('BUILT', {
       ...{ lease, status: true, failure_class: null, duration_s: 1, output: 'built\n', details: NO_DETAILS },
       files: [fileToMessage(file)],
     });
   let sent = 0;
-  let answer: SlaveAnswer = await built();
+  let answer: SlaveAnswer = await announceBuilt();
   while (answer.verb === 'SEND') {
     try {
       await sendFile({
         ...{ bus, clock: systemClock, user: 'slave', session, transferId: answer.transfer_id, file },
-        read: readerOf(path),
+        read: fileReader(path),
         onSent: (bytes) => {
           sent += bytes;
-          tell({ sent });
+          notify({ sent });
         },
         onTrouble: (error) => {
-          tell({ broke: error.message });
+          notify({ broke: error.message });
         },
       });
-      answer = await say('SENT', { lease, filename: file.filename });
+      answer = await request('SENT', { lease, filename: file.filename });
     } catch (error) {
-      tell({ broke: reason(error) });
+      notify({ broke: errorMessage(error) });
       if (!(error instanceof PiwError) || error.code !== 'PIW_UNKNOWN_TRANSFER') throw error;
-      answer = await built();
+      answer = await announceBuilt();
     }
   }
   return answer.verb;
@@ -108,4 +108,8 @@ async function handIn({ lease, path, file }: HandIn): Promise<string> {
 
 process.once('disconnect', () => process.exit());
 await hello();
-tell({ done: await handIn(given === undefined ? await build() : (JSON.parse(given) as HandIn)) });
+notify({
+  done: await deliver(
+    resumedWheel === undefined ? await awaitBuild() : (JSON.parse(resumedWheel) as SentWheel),
+  ),
+});

@@ -14,16 +14,16 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs, promisify } from 'node:util';
-import { Client } from '../../src/actor/client.js';
+import { ProtocolClient } from '../../src/actor/client.js';
 import { Bus } from '../../src/bus/bus.js';
 import { formatConfig } from '../../src/config.js';
 import { logBuilds } from '../../src/database/builds.js';
 import { Database } from '../../src/database/pool.js';
 import { addTarget } from '../../src/database/targets.js';
-import { newVersions } from '../../src/database/versions.js';
+import { addReleases } from '../../src/database/versions.js';
 import { oracle, type LoggedBuild } from '../../src/protocols/oracle.js';
 import { NO_DETAILS } from '../../src/states/build-details.js';
-import { onStage, type Stage } from '../bench/stage.js';
+import { withBenchEnvironment, type BenchEnvironment } from '../bench/stage.js';
 import { PLATFORM, someRelease } from '../helpers/rows.js';
 import { SimulatedSlave } from '../helpers/simulated-slave.js';
 
@@ -48,36 +48,39 @@ const failureCount = Number(values.failures);
 const badShare = Number(values.bad) / 100;
 
 let faults = 0;
-const say = (line: string): void => {
+const print = (line: string): void => {
   process.stdout.write(`${line}\n`);
 };
-const check = (holds: boolean, what: string): void => {
-  say(`${holds ? 'ok  ' : 'FAIL'} ${what}`);
-  if (!holds) faults += 1;
+const report = (passed: boolean, description: string): void => {
+  print(`${passed ? 'ok  ' : 'FAIL'} ${description}`);
+  if (!passed) faults += 1;
 };
 
 /** The same for a package each time that it is tried, and evenly spread. */
 const isBad = (name: string): boolean => (Number(name.slice(1)) * 0.618_033_988_75) % 1 < badShare;
 
-await onStage(
+await withBenchEnvironment(
   () => undefined,
   async (stage) => {
     const { dsn, nats, startMaster, connect } = stage;
     const db = await Database.open(dsn, 'chaos');
     await addTarget(db, { abi: ABI, platform: PLATFORM, py_version_tag: ABI, skip: null });
     for (let i = 0; i < packageCount; i += 1)
-      await newVersions(db, `p${String(i)}`, 'feed', [someRelease('1.0')]);
+      await addReleases(db, `p${String(i)}`, 'feed', [someRelease('1.0')]);
     startMaster({});
     const bus = await connect();
-    await new Client(bus, oracle, undefined, { timeoutMs: 2000, patienceMs: 120_000 }).ask('GETABIS', {});
-    await sickSlave(db, nats.slave);
-    await retryThousands(db, stage);
+    await new ProtocolClient(bus, oracle, undefined, { timeoutMs: 2000, patienceMs: 120_000 }).request(
+      'GETABIS',
+      {},
+    );
+    await checkSickSlave(db, nats.slave);
+    await checkRetry(db, stage);
     await db.close();
   },
 );
 process.exit(faults === 0 ? 0 : 1);
 
-async function sickSlave(db: Database, address: string): Promise<void> {
+async function checkSickSlave(db: Database, address: string): Promise<void> {
   const buses = await Promise.all(
     Array.from({ length: CONNECTIONS }, (_, i) =>
       Bus.connect({
@@ -94,72 +97,77 @@ async function sickSlave(db: Database, address: string): Promise<void> {
   if (!sick) throw new Error('no slave');
   for (const slave of slaves) await slave.hello();
   const began = performance.now();
-  let asideAfterS = 0;
-  let over = false;
-  const work = slaves.map(async (slave, i) => {
+  let setAsideAfterS = 0;
+  let finished = false;
+  const workers = slaves.map(async (slave, i) => {
     // They do not begin all at once.
     await sleep(i * 5);
-    while (!over) {
-      const [least, most] = slave === sick ? [BUILD_MS.sick, BUILD_MS.sick] : BUILD_MS.healthy;
-      await sleep(least + Math.random() * (most - least));
-      const order = await slave.step((one) => (slave === sick || isBad(one.package) ? 'compiler' : null));
-      if (order === undefined && slave === sick && asideAfterS === 0 && sick.orders.length > 0)
-        asideAfterS = (performance.now() - began) / 1000;
+    while (!finished) {
+      const [minMs, maxMs] = slave === sick ? [BUILD_MS.sick, BUILD_MS.sick] : BUILD_MS.healthy;
+      await sleep(minMs + Math.random() * (maxMs - minMs));
+      const order = await slave.workOnce((one) => (slave === sick || isBad(one.package) ? 'compiler' : null));
+      if (order === undefined && slave === sick && setAsideAfterS === 0 && sick.orders.length > 0)
+        setAsideAfterS = (performance.now() - began) / 1000;
       if (order === undefined) await sleep(500);
     }
   });
-  while (!over) {
-    const [left] = await db.query<{ builds: number }>('select count(*)::int as builds from queue');
+  while (!finished) {
+    const [remaining] = await db.query<{ builds: number }>('select count(*)::int as builds from queue');
     if (performance.now() - began > LIMIT_MS)
-      check(false, `${String(left?.builds)} builds are left after ${String(LIMIT_MS / 60_000)} min`);
-    over = left?.builds === 0 || performance.now() - began > LIMIT_MS;
+      report(false, `${String(remaining?.builds)} builds are left after ${String(LIMIT_MS / 60_000)} min`);
+    finished = remaining?.builds === 0 || performance.now() - began > LIMIT_MS;
     await sleep(500);
   }
-  await Promise.all(work);
-  const aside = await db.query<{ slave_id: number; set_aside_reason: string }>(
+  await Promise.all(workers);
+  const setAsideSlaves = await db.query<{ slave_id: number; set_aside_reason: string }>(
     'select slave_id, set_aside_reason from slaves where set_aside is not null',
   );
-  say(
-    `     ${aside.map(({ slave_id, set_aside_reason: why }) => `slave ${String(slave_id)}: ${why}`).join('; ')}`,
+  print(
+    `     ${setAsideSlaves.map(({ slave_id, set_aside_reason: why }) => `slave ${String(slave_id)}: ${why}`).join('; ')}`,
   );
-  check(
-    aside.length === 1 && aside[0]?.slave_id === sick.slaveId,
+  report(
+    setAsideSlaves.length === 1 && setAsideSlaves[0]?.slave_id === sick.slaveId,
     'the sick slave is set aside, and nobody else',
   );
-  check(
+  report(
     sick.orders.length <= 20,
-    `it had ${String(sick.orders.length)} builds, and was set aside ${asideAfterS.toFixed(1)} s after its first`,
+    `it had ${String(sick.orders.length)} builds, and was set aside ${setAsideAfterS.toFixed(1)} s after its first`,
   );
   const failures = await db.query<{ slave_id: number; package: string; put_back: string | null }>(
     `select b.slave_id, p.package, b.put_back
      from builds b join versions using (version_id) join packages p using (package_id) where not b.status and not b.passing`,
   );
-  const final = failures.filter(({ put_back }) => put_back === null);
-  check(
-    final.every(({ slave_id }) => slave_id !== sick.slaveId),
+  const finalFailures = failures.filter(({ put_back }) => put_back === null);
+  report(
+    finalFailures.every(({ slave_id }) => slave_id !== sick.slaveId),
     'no failure of it is final',
   );
-  check(
-    final.every((one) => isBad(one.package)),
-    `each of the ${String(final.length)} final failures is of a package that fails everywhere`,
+  report(
+    finalFailures.every((one) => isBad(one.package)),
+    `each of the ${String(finalFailures.length)} final failures is of a package that fails everywhere`,
   );
   const [built] = await db.query<{ versions: number }>(
     'select count(distinct version_id)::int as versions from builds where status',
   );
-  const good = Array.from({ length: packageCount }, (_, i) => `p${String(i)}`).filter((name) => !isBad(name));
-  check(built?.versions === good.length, `all ${String(good.length)} good packages are built`);
+  const goodPackages = Array.from({ length: packageCount }, (_, i) => `p${String(i)}`).filter(
+    (name) => !isBad(name),
+  );
+  report(
+    built?.versions === goodPackages.length,
+    `all ${String(goodPackages.length)} good packages are built`,
+  );
   for (const slave of slaves) await slave.bye();
   await Promise.all(buses.map((bus) => bus.drain()));
 }
 
-async function retryThousands(db: Database, { nats }: Stage): Promise<void> {
+async function checkRetry(db: Database, { nats }: BenchEnvironment): Promise<void> {
   const before = await db.query<{ failures: number }>(
     'select count(*)::int as failures from builds where not status and not passing and put_back is null',
   );
-  const failed: LoggedBuild[] = [];
+  const failedBuilds: LoggedBuild[] = [];
   for (let i = 0; i < failureCount; i += 1) {
     const name = `r${String(i % 500)}`;
-    failed.push({
+    failedBuilds.push({
       ...{
         lease: null,
         slave_id: null,
@@ -172,9 +180,9 @@ async function retryThousands(db: Database, { nats }: Stage): Promise<void> {
       ...{ details: NO_DETAILS, files: [], served: [] },
     });
   }
-  for (const name of new Set(failed.map((one) => one.package))) {
-    const versions = failed.filter((one) => one.package === name);
-    await newVersions(
+  for (const name of new Set(failedBuilds.map((one) => one.package))) {
+    const versions = failedBuilds.filter((one) => one.package === name);
+    await addReleases(
       db,
       name,
       'feed',
@@ -182,9 +190,9 @@ async function retryThousands(db: Database, { nats }: Stage): Promise<void> {
     );
     await logBuilds(db, versions);
   }
-  const config = mkdtempSync(join(tmpdir(), 'piw-retry-'));
-  const file = join(config, 'piwheels.conf');
-  writeFileSync(file, formatConfig({ nats: nats.master }), { mode: 0o600 });
+  const configDir = mkdtempSync(join(tmpdir(), 'piw-retry-'));
+  const configFile = join(configDir, 'piwheels.conf');
+  writeFileSync(configFile, formatConfig({ nats: nats.master }), { mode: 0o600 });
   const retry = async (
     ...args: readonly string[]
   ): Promise<{ readonly builds: number; readonly seconds: number }> => {
@@ -195,36 +203,36 @@ async function retryThousands(db: Database, { nats }: Stage): Promise<void> {
       ...args,
       '--json',
       '-c',
-      file,
+      configFile,
     ]);
     const { builds } = JSON.parse(stdout) as { builds: number };
     return { builds, seconds: (performance.now() - began) / 1000 };
   };
-  const dry = await retry('--class', 'timeout', '--text', 'took too long', '--dry-run');
-  check(
-    dry.builds === failureCount,
-    `a dry run finds ${String(dry.builds)} by a text of their logs in ${dry.seconds.toFixed(1)} s`,
+  const dryRun = await retry('--class', 'timeout', '--text', 'took too long', '--dry-run');
+  report(
+    dryRun.builds === failureCount,
+    `a dry run finds ${String(dryRun.builds)} by a text of their logs in ${dryRun.seconds.toFixed(1)} s`,
   );
   const first = await retry('--class', 'timeout', '--yes');
-  check(
+  report(
     first.builds === failureCount,
     `piw retry puts ${String(first.builds)} failures back in ${first.seconds.toFixed(1)} s`,
   );
   const second = await retry('--class', 'timeout', '--yes');
-  check(
+  report(
     second.builds === 0,
     `a second run puts ${String(second.builds)} back, in ${second.seconds.toFixed(1)} s`,
   );
   const [queued] = await db.query<{ builds: number; urgent: number }>(
     'select count(*)::int as builds, count(*) filter (where priority > 0)::int as urgent from queue',
   );
-  check(
+  report(
     queued?.builds === failureCount && queued.urgent === 0,
     `${String(queued?.builds)} builds wait, all in the backlog`,
   );
   const after = await db.query<{ failures: number }>(
     'select count(*)::int as failures from builds where not status and not passing and put_back is null',
   );
-  check(after[0]?.failures === before[0]?.failures, 'nothing else was put back');
-  rmSync(config, { recursive: true, force: true });
+  report(after[0]?.failures === before[0]?.failures, 'nothing else was put back');
+  rmSync(configDir, { recursive: true, force: true });
 }

@@ -7,23 +7,23 @@ import { promisify } from 'node:util';
 import t from 'tap';
 import type { IndexedFile } from '../../src/protocols/oracle.js';
 import { bandersnatchConfig } from '../../src/site/bandersnatch.js';
-import { SimpleIndex } from '../../src/site/simple-index.js';
-import { orMissing } from '../helpers/missing.js';
+import { SimpleIndexWriter } from '../../src/site/simple-index.js';
+import { orSkipReason } from '../helpers/missing.js';
 import { sha256 } from '../helpers/wheel.js';
-import { KINDS, serve, type ServedBy } from '../helpers/web-servers.js';
-import { APP } from './expected.js';
-import { findBandersnatch, findClient, type PythonProgram } from './installers.js';
-import { pythonServer } from './python-server.js';
-import { Session } from './session.js';
-import { inOrder, makeShelf, publish, type Shelf } from './shelf.js';
+import { WEB_SERVER_KINDS, serve, type RunningWebServer } from '../helpers/web-servers.js';
+import { APP_INSTALLED } from './expected.js';
+import { findBandersnatch, findInstaller, type PythonProgram } from './installers.js';
+import { startPythonServer } from './python-server.js';
+import { InstallerSession } from './session.js';
+import { oneBatch, makeShelf, publish, type Shelf } from './shelf.js';
 
 t.setTimeout(340_000);
 const run = promisify(execFile);
 
 /** Runs bandersnatch on its folder with the site as its master, and returns what it says. */
-async function runOn(
-  { command: [program, ...before], env }: PythonProgram,
-  server: ServedBy,
+async function runBandersnatch(
+  { command: [program, ...prefixArgs], env }: PythonProgram,
+  server: RunningWebServer,
   folder: string,
   args: readonly string[],
 ): Promise<string> {
@@ -31,7 +31,7 @@ async function runOn(
   const text = bandersnatchConfig(`${server.url}/`).replace('/srv/pypi', folder);
   writeFileSync(conf, text);
   const { ca } = server;
-  const { stderr } = await run(program, [...before, '-c', conf, ...args], {
+  const { stderr } = await run(program, [...prefixArgs, '-c', conf, ...args], {
     cwd: folder,
     timeout: 60_000,
     env: {
@@ -45,14 +45,14 @@ async function runOn(
 }
 
 /** The files that a mirror has of a project, by their names. */
-const mirrored = (folder: string, name: string): readonly string[] => {
+const mirroredFiles = (folder: string, name: string): readonly string[] => {
   const files = join(folder, 'web/packages', name);
   return existsSync(files) ? readdirSync(files).sort() : [];
 };
 
 /** Removes a release and a package, and publishes a release. */
-async function change(shelf: Shelf, publicUrl: string): Promise<void> {
-  const index = new SimpleIndex(shelf.output, publicUrl);
+async function changeShelf(shelf: Shelf, publicUrl: string): Promise<void> {
+  const index = new SimpleIndexWriter(shelf.output, publicUrl);
   const simple = join(shelf.output, 'simple');
   const names = [...shelf.files.keys()].sort();
   const serials = new Map(names.map((name, n): [string, number] => [name, n + 1]));
@@ -72,18 +72,18 @@ async function change(shelf: Shelf, publicUrl: string): Promise<void> {
   write('shelf-lib', [...(shelf.files.get('shelf-lib') ?? []), lib]);
   write('shelf-gone', []);
   serials.delete('shelf-gone');
-  await index.writeRoot(inOrder([...serials]), serial);
+  await index.writeRoot(oneBatch([...serials]), serial);
   index.remove('shelf-gone', serial);
 }
 
-const program = await orMissing(findBandersnatch);
-const pip = await orMissing(() => findClient('pip newest'));
+const program = await orSkipReason(findBandersnatch);
+const pip = await orSkipReason(() => findInstaller('pip newest'));
 
-// All of them before the first test: a file whose tests have all ended takes no further ones.
-const stages: { kind: (typeof KINDS)[number]; shelf: Shelf; server: ServedBy | string }[] = [];
-for (const kind of KINDS) {
+// Started before the first test is declared: a file whose tests have all ended takes no further ones.
+const stages: { kind: (typeof WEB_SERVER_KINDS)[number]; shelf: Shelf; server: RunningWebServer | string }[] = [];
+for (const kind of WEB_SERVER_KINDS) {
   const shelf = await makeShelf();
-  stages.push({ kind, shelf, server: await orMissing(() => serve(kind, shelf.output)) });
+  stages.push({ kind, shelf, server: await orSkipReason(() => serve(kind, shelf.output)) });
 }
 
 for (const { kind, shelf, server } of stages) {
@@ -99,32 +99,36 @@ for (const { kind, shelf, server } of stages) {
     t.teardown(() => {
       rmSync(folder, { recursive: true, force: true });
     });
-    const asked = async (): Promise<readonly string[]> =>
-      (await server.log()).flatMap(({ path }) => /^\/pypi\/(.+)\/json$/.exec(path)?.[1] ?? []);
+    const requestedProjects = async (): Promise<readonly string[]> =>
+      (await server.accessLog()).flatMap(({ path }) => /^\/pypi\/(.+)\/json$/.exec(path)?.[1] ?? []);
 
-    const bandersnatch = (...args: string[]) => runOn(program, server, folder, args);
+    const bandersnatch = (...args: string[]) => runBandersnatch(program, server, folder, args);
     const first = await bandersnatch('mirror');
     t.notMatch(first, /ERROR|Traceback/, first);
-    t.same([...(await asked())].sort(), [...shelf.files.keys()].sort());
+    t.same([...(await requestedProjects())].sort(), [...shelf.files.keys()].sort());
     for (const [name, files] of shelf.files) {
-      t.same(mirrored(folder, name), files.map(({ filename }) => filename).sort(), name);
+      t.same(mirroredFiles(folder, name), files.map(({ filename }) => filename).sort(), name);
       for (const { filename, sha256: digest } of files)
         t.equal(sha256(readFileSync(join(folder, 'web/packages', name, filename))), digest, filename);
     }
 
-    const before = (await asked()).length;
-    await change(shelf, `${server.url}/`);
+    const requestsBefore = (await requestedProjects()).length;
+    await changeShelf(shelf, `${server.url}/`);
     const second = await bandersnatch('mirror');
     t.notMatch(second, /ERROR|Traceback/, second);
-    t.same((await asked()).slice(before).sort(), ['shelf-demo', 'shelf-lib'], 'only what has changed');
-    t.ok(mirrored(folder, 'shelf-lib').includes('Shelf.Lib-1.4-py3-none-any.whl'), 'the new release');
+    t.same(
+      (await requestedProjects()).slice(requestsBefore).sort(),
+      ['shelf-demo', 'shelf-lib'],
+      'only what has changed',
+    );
+    t.ok(mirroredFiles(folder, 'shelf-lib').includes('Shelf.Lib-1.4-py3-none-any.whl'), 'the new release');
     const page = readFileSync(join(folder, 'web/simple/shelf-demo/index.html'), 'utf8');
     t.notMatch(page, 'shelf_demo-2.0', 'the removed release');
     if (server.ca !== undefined) {
       // It takes no master without https.
       await bandersnatch('delete', 'shelf-gone');
       t.same(
-        mirrored(folder, 'shelf-gone'),
+        mirroredFiles(folder, 'shelf-gone'),
         [],
         'the removed package, once it is deleted as the page advises',
       );
@@ -134,11 +138,11 @@ for (const { kind, shelf, server } of stages) {
     const third = await bandersnatch('mirror');
     t.match(third, '0 packages to sync', 'nothing has changed since');
 
-    const served = await pythonServer(pip.python, join(folder, 'web'));
-    t.teardown(() => served.stop());
-    const session = await Session.open(pip, served, shelf);
-    await session.must('install', '--index-url', session.index, 'shelf-app');
-    t.same(await session.installed(), { ...APP, 'shelf-lib': '1.4' });
+    const mirrorServer = await startPythonServer(pip.python, join(folder, 'web'));
+    t.teardown(() => mirrorServer.stop());
+    const session = await InstallerSession.open(pip, mirrorServer, shelf);
+    await session.runOrThrow('install', '--index-url', session.index, 'shelf-app');
+    t.same(await session.installed(), { ...APP_INSTALLED, 'shelf-lib': '1.4' });
     session.close();
   });
 }

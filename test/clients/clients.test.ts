@@ -1,13 +1,22 @@
 /** What is most telling of the matrix, so that it takes no longer than it must; matrix.ts is all of it. */
 import t from 'tap';
-import { orMissing } from '../helpers/missing.js';
-import { KINDS, serve, type Kind, type ServedBy } from '../helpers/web-servers.js';
-import { checksOf, perform } from './checks.js';
-import { findClient, type Client, type ClientName } from './installers.js';
+import { orSkipReason } from '../helpers/missing.js';
+import {
+  WEB_SERVER_KINDS,
+  serve,
+  type WebServerKind,
+  type RunningWebServer,
+} from '../helpers/web-servers.js';
+import { checksOf, runCheck } from './checks.js';
+import { findInstaller, type PackageInstaller, type InstallerName } from './installers.js';
 import { makeShelf } from './shelf.js';
 
 /** Each client with these servers, and what it has to manage there; everything where nothing is named. */
-const CHOSEN: readonly (readonly [client: ClientName, kind: Kind, only?: readonly string[]])[] = [
+const SELECTED_CHECKS: readonly (readonly [
+  client: InstallerName,
+  kind: WebServerKind,
+  only?: readonly string[],
+])[] = [
   ['uv', 'piw web'],
   ['uv', 'nginx', ['install', 'by hash', 'yanked', 'backtracking', 'lock and sync']],
   ['uv', 'Apache', ['install', 'by hash', 'yanked', 'backtracking', 'lock and sync']],
@@ -20,17 +29,17 @@ const CHOSEN: readonly (readonly [client: ClientName, kind: Kind, only?: readonl
 ];
 
 const shelf = await makeShelf();
-const servers = new Map<Kind, ServedBy | string>();
-for (const kind of KINDS) {
-  const server = await orMissing(() => serve(kind, shelf.output));
+const servers = new Map<WebServerKind, RunningWebServer | string>();
+for (const kind of WEB_SERVER_KINDS) {
+  const server = await orSkipReason(() => serve(kind, shelf.output));
   servers.set(kind, server);
   if (typeof server !== 'string') t.teardown(() => server.stop());
 }
-const clients = new Map<ClientName, Client | string>();
-for (const [name] of CHOSEN)
-  if (!clients.has(name)) clients.set(name, await orMissing(() => findClient(name)));
+const clients = new Map<InstallerName, PackageInstaller | string>();
+for (const [name] of SELECTED_CHECKS)
+  if (!clients.has(name)) clients.set(name, await orSkipReason(() => findInstaller(name)));
 
-for (const [name, kind, only] of CHOSEN) {
+for (const [name, kind, only] of SELECTED_CHECKS) {
   const client = clients.get(name);
   const server = servers.get(kind);
   const title = `${name} gets from ${kind} what it needs, and asks for nothing else`;
@@ -43,12 +52,12 @@ for (const [name, kind, only] of CHOSEN) {
     t.comment(`${name} is ${client.version}, ${kind} ${server.version}`);
     const checks = Object.entries(checksOf(name)).filter(([one]) => only?.includes(one) ?? true);
     t.equal(checks.length, only?.length ?? checks.length, 'all that are named are there');
-    for (const [what, check] of checks) {
+    for (const [checkName, check] of checks) {
       try {
-        await perform(check, client, server, shelf);
-        t.pass(what);
+        await runCheck(check, client, server, shelf);
+        t.pass(checkName);
       } catch (error) {
-        t.fail(`${what}: ${String(error instanceof Error ? error.message : error)}`);
+        t.fail(`${checkName}: ${String(error instanceof Error ? error.message : error)}`);
       }
     }
   });

@@ -1,12 +1,12 @@
 import { deepStrictEqual, ok } from 'node:assert/strict';
-import type { Asked, Session } from './session.js';
+import type { RequestSummary, InstallerSession } from './session.js';
 import { DEEP } from './shelf.js';
 
 /** What a client has to manage; it raises an error that says what is wrong if it doesn't. */
-export type Check = (session: Session) => Promise<void>;
+export type Check = (session: InstallerSession) => Promise<void>;
 export type Checks = Readonly<Record<string, Check>>;
 
-export const APP = {
+export const APP_INSTALLED = {
   'shelf-app': '1.0',
   'shelf-demo': '1.2+local.1',
   'shelf-lib': '1.3',
@@ -17,20 +17,20 @@ export const APP_FILES = [
   'shelf_demo-1.2+local.1-py3-none-any.whl',
 ];
 export const BACKTRACKED = {
-  'shelf-deep': `${String(DEEP.sound)}.0`,
+  'shelf-deep': `${String(DEEP.installableCount)}.0`,
   'shelf-lib': '1.2',
   'shelf-top': '1.0',
 };
 export const BACKTRACKED_FILES = [
   'Shelf.Lib-1.2-py3-none-any.whl',
-  `shelf_deep-${String(DEEP.sound)}.0-py3-none-any.whl`,
+  `shelf_deep-${String(DEEP.installableCount)}.0-py3-none-any.whl`,
   'shelf_top-1.0-py3-none-any.whl',
 ];
 /** Between the uploads of 1.1 and of what is newer. */
-export const BEFORE = '2024-03-01T00:00:00Z';
+export const UPLOADED_BEFORE = '2024-03-01T00:00:00Z';
 
 /** Requirements with the hash of each, as `pip hash` would have it. */
-function hashed(session: Session, lines: Readonly<Record<string, string>>): string {
+function writeHashedRequirements(session: InstallerSession, lines: Readonly<Record<string, string>>): string {
   const text = Object.entries(lines).map(([requirement, file]) => {
     const hash = session.shelf.sha256.get(file);
     if (hash === undefined) throw new Error(`there is no ${file} on the shelf`);
@@ -39,26 +39,36 @@ function hashed(session: Session, lines: Readonly<Record<string, string>>): stri
   return session.write('requirements.txt', text.join(''));
 }
 
-export const right = (session: Session): string =>
-  hashed(session, {
+export const correctRequirements = (session: InstallerSession): string =>
+  writeHashedRequirements(session, {
     'shelf-app==1.0': 'shelf_app-1.0-py3-none-any.whl',
     'shelf-demo==1.1': 'shelf_demo-1.1-2-py3-none-any.whl',
     'shelf-lib==1.2': 'Shelf.Lib-1.2-py3-none-any.whl',
   });
-export const wrong = (session: Session): string =>
-  hashed(session, { 'shelf-lib==1.2': 'Shelf.Lib-1.1-py3-none-any.whl' });
+export const wrongHashRequirements = (session: InstallerSession): string =>
+  writeHashedRequirements(session, { 'shelf-lib==1.2': 'Shelf.Lib-1.1-py3-none-any.whl' });
 
 /** That of an installation nothing was read but what it is about: these pages, and each of these wheels once. */
-export function onlyThese(asked: Asked, pages: readonly string[], wheels: readonly string[]): void {
-  deepStrictEqual(asked.others, [], 'requests for what is not there, or for what nobody needs');
-  deepStrictEqual(asked.pages, [...pages].sort(), 'pages of the simple index');
-  deepStrictEqual(asked.wheels, [...wheels].sort(), 'wheels');
+export function assertOnlyRequested(
+  requests: RequestSummary,
+  pages: readonly string[],
+  wheels: readonly string[],
+): void {
+  deepStrictEqual(requests.others, [], 'requests for what is not there, or for what nobody needs');
+  deepStrictEqual(requests.pages, [...pages].sort(), 'pages of the simple index');
+  deepStrictEqual(requests.wheels, [...wheels].sort(), 'wheels');
 }
 
 /** That each release was looked at by its metadata alone. */
-export function byMetadata(asked: Asked): void {
-  onlyThese(asked, ['shelf-deep', 'shelf-lib', 'shelf-top'], BACKTRACKED_FILES);
-  const tried = asked.metadata.filter((name) => name.startsWith('shelf_deep-'));
-  ok(tried.includes(`shelf_deep-${String(DEEP.all)}.0-py3-none-any.whl`), 'the newest was tried first');
-  ok(tried.includes(`shelf_deep-${String(DEEP.sound)}.0-py3-none-any.whl`), 'and the one that is sound');
+export function assertResolvedByMetadata(requests: RequestSummary): void {
+  assertOnlyRequested(requests, ['shelf-deep', 'shelf-lib', 'shelf-top'], BACKTRACKED_FILES);
+  const tried = requests.metadata.filter((name) => name.startsWith('shelf_deep-'));
+  ok(
+    tried.includes(`shelf_deep-${String(DEEP.releaseCount)}.0-py3-none-any.whl`),
+    'the newest was tried first',
+  );
+  ok(
+    tried.includes(`shelf_deep-${String(DEEP.installableCount)}.0-py3-none-any.whl`),
+    'and the one that is sound',
+  );
 }

@@ -9,12 +9,12 @@ import t from 'tap';
 import { formatConfig } from '../../src/config.js';
 import { startWebServer } from '../../src/farm/web-server.js';
 import { IndexServer } from '../builder/index-server.js';
-import { natsAddress, ownPrefix, until } from '../helpers/bus.js';
-import { piwWith } from '../helpers/command.js';
+import { natsAddress, uniquePrefix, until } from '../helpers/bus.js';
+import { piwRunner } from '../helpers/command.js';
 import { testDatabase } from '../helpers/database.js';
-import { orMissing } from '../helpers/missing.js';
+import { orSkipReason } from '../helpers/missing.js';
 import { packFixture } from '../helpers/sdist.js';
-import { findClient } from './installers.js';
+import { findInstaller } from './installers.js';
 
 t.setTimeout(280_000);
 const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
@@ -22,7 +22,7 @@ const TITLE = 'uv sync --frozen installs a wheel that was removed and built agai
 const NAME = 'piw-fixture-dated';
 const exec = promisify(execFile);
 
-const uv = await orMissing(() => findClient('uv'));
+const uv = await orSkipReason(() => findInstaller('uv'));
 if (typeof uv === 'string') void t.test(TITLE, { skip: uv }, () => undefined);
 else
   void t.test(TITLE, async (t) => {
@@ -33,21 +33,24 @@ else
     const output = join(folder, 'www');
     const web = await startWebServer({ root: output, host: '127.0.0.1', port: 0 });
     t.teardown(() => web.close());
-    const own = `http://127.0.0.1:${String(web.port)}`;
+    const siteUrl = `http://127.0.0.1:${String(web.port)}`;
     const settings = {
-      ...{ nats: natsAddress(), master: natsAddress(), prefix: ownPrefix(), dsn, 'output-path': output },
-      ...{ 'public-url': own, 'pypi-simple': index.url, watch: [NAME], 'poll-interval': '1s' },
+      ...{ nats: natsAddress(), master: natsAddress(), prefix: uniquePrefix(), dsn, 'output-path': output },
+      ...{ 'public-url': siteUrl, 'pypi-simple': index.url, watch: [NAME], 'poll-interval': '1s' },
       ...{ 'dev-mode': true, 'register-targets': true, 'allow-root': true, 'allow-superuser': true },
       ...{ 'work-dir': join(folder, 'work'), 'allow-exposed': true },
     };
-    let said = '';
-    const start = (command: string, more: Readonly<Record<string, string>> = {}): (() => Promise<void>) => {
+    let logText = '';
+    const start = (
+      command: string,
+      overrides: Readonly<Record<string, string>> = {},
+    ): (() => Promise<void>) => {
       const config = join(folder, `${command}.conf`);
-      writeFileSync(config, formatConfig({ ...settings, ...more }));
+      writeFileSync(config, formatConfig({ ...settings, ...overrides }));
       const child = spawn(process.execPath, [BIN, command, '-c', config], {
         stdio: ['ignore', 'ignore', 'pipe'],
       });
-      child.stderr.on('data', (data: Buffer) => (said += data.toString()));
+      child.stderr.on('data', (data: Buffer) => (logText += data.toString()));
       const ended = new Promise<void>((resolve) =>
         child.once('close', () => {
           resolve();
@@ -60,21 +63,21 @@ else
       t.teardown(stop);
       return stop;
     };
-    const listed = async (): Promise<readonly string[]> => {
-      const page = await fetch(`${own}/simple/${NAME}/`, { headers: { accept: 'text/html' } });
+    const listedWheels = async (): Promise<readonly string[]> => {
+      const page = await fetch(`${siteUrl}/simple/${NAME}/`, { headers: { accept: 'text/html' } });
       return page.ok ? [...(await page.text()).matchAll(/href="([^"]+)"/g)].map(([, link = '']) => link) : [];
     };
-    const published = async (): Promise<readonly string[]> => {
-      await until(async () => (await listed()).length > 0, 90_000).catch((error: unknown) => {
-        t.comment(said);
+    const waitForWheels = async (): Promise<readonly string[]> => {
+      await until(async () => (await listedWheels()).length > 0, 90_000).catch((error: unknown) => {
+        t.comment(logText);
         throw error;
       });
-      return await listed();
+      return await listedWheels();
     };
 
     start('master');
     const stopSlave = start('slave');
-    const first = await published();
+    const first = await waitForWheels();
 
     const project = join(folder, 'project');
     mkdirSync(project);
@@ -83,23 +86,23 @@ else
       `[project]\nname = "app"\nversion = "1"\nrequires-python = ">=3.9"\ndependencies = ["${NAME}"]\n`,
     );
     const run = async (...args: readonly string[]): Promise<void> => {
-      const [program, ...before] = uv.command(folder);
+      const [program, ...prefixArgs] = uv.command(folder);
       const env = {
         PATH: process.env['PATH'],
         HOME: folder,
         UV_PYTHON_DOWNLOADS: 'never',
         UV_PYTHON: uv.python,
       };
-      await exec(program, [...before, ...args, '--no-cache'], { cwd: project, env, timeout: 120_000 });
+      await exec(program, [...prefixArgs, ...args, '--no-cache'], { cwd: project, env, timeout: 120_000 });
     };
-    await run('lock', '--default-index', `${own}/simple/`);
+    await run('lock', '--default-index', `${siteUrl}/simple/`);
 
     // Built again later, by another slave, in another folder.
     await stopSlave();
-    t.match(await piwWith(settings)('remove', '--yes', NAME, '2.0'), { code: 0 });
-    await until(async () => (await listed()).length === 0, 30_000);
+    t.match(await piwRunner(settings)('remove', '--yes', NAME, '2.0'), { code: 0 });
+    await until(async () => (await listedWheels()).length === 0, 30_000);
     start('slave', { 'work-dir': join(folder, 'elsewhere') });
-    t.same(await published(), first, 'the same bytes under the same name');
+    t.same(await waitForWheels(), first, 'the same bytes under the same name');
     t.match(await db.query('select count(*)::int as count from published'), [{ count: 1 }]);
-    await run('sync', '--frozen', '--no-install-project', '--default-index', `${own}/simple/`);
+    await run('sync', '--frozen', '--no-install-project', '--default-index', `${siteUrl}/simple/`);
   });

@@ -4,22 +4,22 @@ import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { cacheFolder } from '../../src/farm/cache.js';
 import { findPython } from '../../src/farm/python.js';
-import { fetchTimeLeft, Missing, notFetched } from '../helpers/missing.js';
+import { remainingFetchMs, MissingPrerequisite, fetchFailure } from '../helpers/missing.js';
 
 const run = promisify(execFile);
 /** For a client to say its version. */
-const VERSION_MS = 60_000;
+const VERSION_TIMEOUT_MS = 60_000;
 /** After so long the newest one is asked for again. */
 const STALE_MS = 7 * 24 * 3_600_000;
 
 /** Two that read whole wheels, whatever an index offers of their metadata: the oldest one that reads JSON, and Debian 12's. */
 export const OLD_PIPS = ['pip 22.2', 'pip 23.0.1'] as const;
-export const CLIENTS = [...OLD_PIPS, 'pip newest', 'uv', 'Poetry'] as const;
-export type ClientName = (typeof CLIENTS)[number];
+export const INSTALLERS = [...OLD_PIPS, 'pip newest', 'uv', 'Poetry'] as const;
+export type InstallerName = (typeof INSTALLERS)[number];
 
 /** A client of an index, ready to be run. */
-export interface Client {
-  readonly name: ClientName;
+export interface PackageInstaller {
+  readonly name: InstallerName;
   readonly version: string;
   /** The Python that environments are made with. */
   readonly python: string;
@@ -32,26 +32,36 @@ export interface Client {
  * machine's own pip is none of them: what a test expects must not depend on it. Throws Missing, with pip's last line,
  * where one can't be had.
  */
-export async function findClient(name: ClientName): Promise<Client> {
+export async function findInstaller(name: InstallerName): Promise<PackageInstaller> {
   const python = (await findPython(undefined, undefined)).path;
-  const pip = (folder: string): Client['command'] => {
+  const pip = (folder: string): PackageInstaller['command'] => {
     return (environment) => [join(environment, 'bin/python'), join(folder, 'pip')];
   };
   switch (name) {
     case 'pip 22.2':
     case 'pip 23.0.1': {
-      const old = await olderPython(name, python);
-      return client(name, old, pip(await fetched(python, name, ['--no-deps', name.replace(' ', '==')])));
+      const olderPythonPath = await olderPython(name, python);
+      return installerOf(
+        name,
+        olderPythonPath,
+        pip(await fetchWithPip(python, name, ['--no-deps', name.replace(' ', '==')])),
+      );
     }
     case 'pip newest':
-      return client(name, python, pip(await fetched(python, name, ['--no-deps', 'pip'])));
+      return installerOf(name, python, pip(await fetchWithPip(python, name, ['--no-deps', 'pip'])));
     case 'uv': {
-      const program = join(await fetched(python, name, ['--no-deps', 'uv']), 'bin/uv');
-      return client(name, python, () => [program]);
+      const program = join(await fetchWithPip(python, name, ['--no-deps', 'uv']), 'bin/uv');
+      return installerOf(name, python, () => [program]);
     }
     case 'Poetry': {
-      const folder = await fetched(python, name, ['poetry']);
-      return client(name, python, () => ['/usr/bin/env', `PYTHONPATH=${folder}`, python, '-m', 'poetry']);
+      const folder = await fetchWithPip(python, name, ['poetry']);
+      return installerOf(name, python, () => [
+        '/usr/bin/env',
+        `PYTHONPATH=${folder}`,
+        python,
+        '-m',
+        'poetry',
+      ]);
     }
   }
 }
@@ -65,58 +75,62 @@ export interface PythonProgram {
 /** Finds bandersnatch, as `findClient` finds clients. Throws Missing. */
 export async function findBandersnatch(): Promise<PythonProgram> {
   const python = (await findPython(undefined, undefined)).path;
-  const folder = await fetched(python, 'bandersnatch', ['bandersnatch>=6.7']);
+  const folder = await fetchWithPip(python, 'bandersnatch', ['bandersnatch>=6.7']);
   return { command: [python, '-m', 'bandersnatch.main'], env: { PYTHONPATH: folder } };
 }
 
 /** A Python older than 3.12, with which old pips don't start. */
-async function olderPython(name: ClientName, python: string): Promise<string> {
+async function olderPython(name: InstallerName, python: string): Promise<string> {
   const program = 'import sys; assert sys.version_info < (3, 12); import venv; print(sys.executable)';
   for (const candidate of [python, 'python3.11', 'python3.10', 'python3.9']) {
-    const found = await run(candidate, ['-c', program], { cwd: '/' }).catch(() => undefined);
-    if (found) return found.stdout.trim();
+    const result = await run(candidate, ['-c', program], { cwd: '/' }).catch(() => undefined);
+    if (result) return result.stdout.trim();
   }
-  throw new Missing(`${name} needs a Python older than 3.12, and there is none on PATH`);
+  throw new MissingPrerequisite(`${name} needs a Python older than 3.12, and there is none on PATH`);
 }
 
-async function client(name: ClientName, python: string, command: Client['command']): Promise<Client> {
+async function installerOf(
+  name: InstallerName,
+  python: string,
+  command: PackageInstaller['command'],
+): Promise<PackageInstaller> {
   // Any environment will do to ask for the version: the machine's own.
   const [program, ...args] = command(dirname(dirname(python)));
   const { stdout } = await run(existsSync(program) ? program : python, [...args, '--version'], {
     cwd: '/',
-    timeout: VERSION_MS,
+    timeout: VERSION_TIMEOUT_MS,
     env: { ...process.env, NO_COLOR: '1' },
   });
   return { name, version: /\d+(?:\.\d+)+/.exec(stdout)?.[0] ?? stdout.trim(), python, command };
 }
 
 /** A folder with what pip installs for these arguments; another is made when it is old, if that is possible. */
-async function fetched(
+async function fetchWithPip(
   python: string,
-  name: ClientName | 'bandersnatch',
+  name: InstallerName | 'bandersnatch',
   args: readonly string[],
 ): Promise<string> {
   const parent = cacheFolder('clients');
   const { stdout } = await run(python, ['-c', 'import sys; print("cp%d%d" % sys.version_info[:2])']);
   const folder = join(parent, `${name.toLowerCase().replace(' ', '-')}-${stdout.trim()}-${process.arch}`);
   if (existsSync(folder) && Date.now() - statSync(folder).mtimeMs < STALE_MS) return folder;
-  const work = mkdtempSync(join(parent, '.fetch-'));
+  const workDir = mkdtempSync(join(parent, '.fetch-'));
   try {
     const quiet = ['-q', '--no-input', '--disable-pip-version-check', '--no-warn-script-location'];
-    await run(python, ['-m', 'pip', 'install', ...quiet, '--target', join(work, 'its'), ...args], {
-      cwd: work,
-      timeout: fetchTimeLeft(name),
+    await run(python, ['-m', 'pip', 'install', ...quiet, '--target', join(workDir, 'its'), ...args], {
+      cwd: workDir,
+      timeout: remainingFetchMs(name),
       maxBuffer: 16 * 1024 * 1024,
     });
-    if (existsSync(folder)) renameSync(folder, join(work, 'old'));
-    renameSync(join(work, 'its'), folder);
+    if (existsSync(folder)) renameSync(folder, join(workDir, 'old'));
+    renameSync(join(workDir, 'its'), folder);
     utimesSync(folder, new Date(), new Date());
   } catch (error) {
     // What is old, or what another test has made meanwhile, will do.
     if (existsSync(folder)) return folder;
-    throw notFetched(name, error);
+    throw fetchFailure(name, error);
   } finally {
-    rmSync(work, { recursive: true, force: true });
+    rmSync(workDir, { recursive: true, force: true });
   }
   return folder;
 }

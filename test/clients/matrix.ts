@@ -3,24 +3,26 @@
  * It prints a table, and exits with 1 if anything failed. Needs what test/helpers/debian.ts and installers.ts say.
  */
 import { pathToFileURL } from 'node:url';
-import { reason } from '../../src/errors.js';
-import { KINDS, serve } from '../helpers/web-servers.js';
-import { checksOf, perform } from './checks.js';
-import { CLIENTS, findClient, type Client } from './installers.js';
+import { errorMessage } from '../../src/errors.js';
+import { WEB_SERVER_KINDS, serve } from '../helpers/web-servers.js';
+import { checksOf, runCheck } from './checks.js';
+import { INSTALLERS, findInstaller, type PackageInstaller } from './installers.js';
 import { makeShelf } from './shelf.js';
 
-async function main(only: readonly string[]): Promise<number> {
-  const say = (line: string): void => {
+async function main(selection: readonly string[]): Promise<number> {
+  const print = (line: string): void => {
     process.stdout.write(`${line}\n`);
   };
-  const clients: Client[] = [];
-  const named = <Name extends string>(all: readonly Name[]): readonly Name[] =>
-    all.some((one) => only.includes(one)) ? all.filter((one) => only.includes(one)) : all;
-  const kinds = named(KINDS);
-  for (const name of named(CLIENTS)) {
+  const clients: PackageInstaller[] = [];
+  const selected = <Name extends string>(available: readonly Name[]): readonly Name[] =>
+    available.some((one) => selection.includes(one))
+      ? available.filter((one) => selection.includes(one))
+      : available;
+  const kinds = selected(WEB_SERVER_KINDS);
+  for (const name of selected(INSTALLERS)) {
     const start = performance.now();
-    clients.push(await findClient(name));
-    say(`${name} ${clients.at(-1)?.version ?? ''} (${((performance.now() - start) / 1000).toFixed(1)} s)`);
+    clients.push(await findInstaller(name));
+    print(`${name} ${clients.at(-1)?.version ?? ''} (${((performance.now() - start) / 1000).toFixed(1)} s)`);
   }
   const shelf = await makeShelf();
   const failures: string[] = [];
@@ -28,41 +30,41 @@ async function main(only: readonly string[]): Promise<number> {
   const titles = new Map<string, Set<string>>();
   for (const kind of kinds) {
     const server = await serve(kind, shelf.output);
-    const end = (): void => {
+    const stopAndExit = (): void => {
       void server.stop().then(() => process.exit(130));
     };
-    process.once('SIGINT', end).once('SIGTERM', end);
-    say(`${kind} ${server.version}`);
+    process.once('SIGINT', stopAndExit).once('SIGTERM', stopAndExit);
+    print(`${kind} ${server.version}`);
     try {
       for (const client of clients) {
         for (const [title, check] of Object.entries(checksOf(client.name))) {
           const start = performance.now();
           let cell: string;
           try {
-            await perform(check, client, server, shelf);
+            await runCheck(check, client, server, shelf);
             cell = `${((performance.now() - start) / 1000).toFixed(1)} s`;
           } catch (error) {
             cell = 'FAILED';
-            failures.push(`${client.name}, ${kind}, ${title}: ${reason(error)}`);
+            failures.push(`${client.name}, ${kind}, ${title}: ${errorMessage(error)}`);
           }
           cells.set(`${title}|${client.name}|${kind}`, cell);
           titles.set(title, (titles.get(title) ?? new Set()).add(client.name));
         }
       }
     } finally {
-      process.off('SIGINT', end).off('SIGTERM', end);
+      process.off('SIGINT', stopAndExit).off('SIGTERM', stopAndExit);
       await server.stop();
     }
   }
   const columns = clients.flatMap((client) => kinds.map((kind) => [client, kind] as const));
-  say(['', ...columns.map(([client, kind]) => `${client.name} ${kind}`)].join(' | '));
+  print(['', ...columns.map(([client, kind]) => `${client.name} ${kind}`)].join(' | '));
   for (const title of titles.keys())
-    say(
+    print(
       [title, ...columns.map(([client, kind]) => cells.get(`${title}|${client.name}|${kind}`) ?? '-')].join(
         ' | ',
       ),
     );
-  for (const failure of failures) say(`\nFAILED: ${failure}`);
+  for (const failure of failures) print(`\nFAILED: ${failure}`);
   return failures.length === 0 ? 0 : 1;
 }
 

@@ -1,19 +1,19 @@
 import { spawn } from 'node:child_process';
 import { freePort } from '../../src/farm/ports.js';
 import { until } from '../helpers/bus.js';
-import type { ServedBy } from '../helpers/web-servers.js';
+import type { RunningWebServer } from '../helpers/web-servers.js';
 
 /** Starts Python's own web server on that folder: it hands out HTML, whatever is accepted. Its log is not read. */
-export async function pythonServer(python: string, folder: string): Promise<ServedBy> {
+export async function startPythonServer(python: string, folder: string): Promise<RunningWebServer> {
   const port = await freePort();
   const args = ['-m', 'http.server', '--bind', '127.0.0.1', '--directory', folder, String(port)];
   const server = spawn(python, args, { stdio: 'ignore' });
   const url = `http://127.0.0.1:${String(port)}`;
   await until(async () => (await fetch(url).catch(() => undefined)) !== undefined);
   return {
-    ...{ kind: 'piw web', version: '', url, plainUrl: undefined, ca: undefined },
-    log: () => Promise.resolve([]),
-    count: () => Promise.resolve(),
+    ...{ kind: 'piw web', version: '', url, httpUrl: undefined, ca: undefined },
+    accessLog: () => Promise.resolve([]),
+    passLogToLogger: () => Promise.resolve(),
     stop: async () => {
       const ended = new Promise((resolve) => server.once('exit', resolve));
       server.kill();

@@ -3,14 +3,14 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import type { Logged, ServedBy } from '../helpers/web-servers.js';
-import type { Client } from './installers.js';
+import type { AccessLogEntry, RunningWebServer } from '../helpers/web-servers.js';
+import type { PackageInstaller } from './installers.js';
 import type { Shelf } from './shelf.js';
 
 const exec = promisify(execFile);
-const LIMIT_MS = 120_000;
+const RUN_TIMEOUT_MS = 120_000;
 
-export interface Ran {
+export interface InstallerResult {
   readonly code: number;
   /** stdout and stderr. */
   readonly output: string;
@@ -18,7 +18,7 @@ export interface Ran {
 }
 
 /** What was asked of the server, by what it is. */
-export interface Asked {
+export interface RequestSummary {
   /** Names of the projects whose page of the simple index was read. */
   readonly pages: readonly string[];
   /** Filenames of wheels that were read, whole or in part. */
@@ -33,16 +33,16 @@ export interface Asked {
  * One use of a client: a virtual environment, a home and a folder to work in, all of them new; and the requests that
  * the server gets meanwhile. Nothing else is in reach: of proxies, there is one that nobody listens at.
  */
-export class Session {
+export class InstallerSession {
   readonly folder: string;
   readonly index: string;
-  readonly #client: Client;
-  readonly #server: ServedBy;
+  readonly #client: PackageInstaller;
+  readonly #server: RunningWebServer;
   readonly shelf: Shelf;
-  #first = 0;
-  #seen = 0;
+  #firstRequest = 0;
+  #seenRequests = 0;
 
-  private constructor(client: Client, server: ServedBy, shelf: Shelf) {
+  private constructor(client: PackageInstaller, server: RunningWebServer, shelf: Shelf) {
     this.#client = client;
     this.#server = server;
     this.shelf = shelf;
@@ -51,11 +51,17 @@ export class Session {
     for (const name of ['work', 'tmp']) mkdirSync(join(this.folder, name));
   }
 
-  static async open(client: Client, server: ServedBy, shelf: Shelf): Promise<Session> {
-    const session = new Session(client, server, shelf);
-    await exec(client.python, ['-m', 'venv', '--without-pip', session.environment], { timeout: LIMIT_MS });
-    session.#first = (await server.log()).length;
-    session.#seen = session.#first;
+  static async open(
+    client: PackageInstaller,
+    server: RunningWebServer,
+    shelf: Shelf,
+  ): Promise<InstallerSession> {
+    const session = new InstallerSession(client, server, shelf);
+    await exec(client.python, ['-m', 'venv', '--without-pip', session.environment], {
+      timeout: RUN_TIMEOUT_MS,
+    });
+    session.#firstRequest = (await server.accessLog()).length;
+    session.#seenRequests = session.#firstRequest;
     return session;
   }
 
@@ -74,17 +80,17 @@ export class Session {
   }
 
   /** Runs the client in the folder to work in. */
-  async run(...args: readonly string[]): Promise<Ran> {
-    const [program, ...before] = this.#client.command(this.environment);
-    return this.#execute(program, [...before, ...args]);
+  async run(...args: readonly string[]): Promise<InstallerResult> {
+    const [program, ...prefixArgs] = this.#client.command(this.environment);
+    return this.#execute(program, [...prefixArgs, ...args]);
   }
 
   /** Runs the client, and raises an error with what it says unless it succeeds. */
-  async must(...args: readonly string[]): Promise<Ran> {
-    const ran = await this.run(...args);
-    if (ran.code !== 0)
-      throw new Error(`${args.join(' ')} exited with ${String(ran.code)}:\n${ran.output.slice(-3000)}`);
-    return ran;
+  async runOrThrow(...args: readonly string[]): Promise<InstallerResult> {
+    const result = await this.run(...args);
+    if (result.code !== 0)
+      throw new Error(`${args.join(' ')} exited with ${String(result.code)}:\n${result.output.slice(-3000)}`);
+    return result;
   }
 
   /** Returns what is installed, by normalised name, as the environment's own Python sees it. */
@@ -95,33 +101,33 @@ print(json.dumps({re.sub("[-_.]+", "-", d.metadata["Name"]).lower(): d.version f
   }
 
   /** The build that an installed module of the shelf says it is of. */
-  async build(module: string): Promise<string> {
+  async moduleBuild(module: string): Promise<string> {
     return (await this.#python(`import ${module}; print(${module}.BUILD)`)).stdout.trim();
   }
 
   /** What the server was asked since the session began, or since this was asked for. */
-  async asked(): Promise<Asked> {
-    const all = await this.#server.log();
-    const fresh = all.slice(this.#seen);
-    this.#seen = all.length;
-    return sorted(fresh);
+  async newRequests(): Promise<RequestSummary> {
+    const entries = await this.#server.accessLog();
+    const newEntries = entries.slice(this.#seenRequests);
+    this.#seenRequests = entries.length;
+    return summarise(newEntries);
   }
 
   /** The requests since the session began for what is not there, or for what no installation needs. */
-  async strays(): Promise<readonly string[]> {
-    return sorted((await this.#server.log()).slice(this.#first)).others;
+  async strayRequests(): Promise<readonly string[]> {
+    return summarise((await this.#server.accessLog()).slice(this.#firstRequest)).others;
   }
 
-  async #python(program: string): Promise<Ran> {
+  async #python(program: string): Promise<InstallerResult> {
     return this.#execute(join(this.environment, 'bin/python'), ['-I', '-c', program]);
   }
 
-  async #execute(program: string, args: readonly string[]): Promise<Ran> {
+  async #execute(program: string, args: readonly string[]): Promise<InstallerResult> {
     try {
       const { stdout, stderr } = await exec(program, args, {
         cwd: join(this.folder, 'work'),
-        env: this.#surroundings(),
-        timeout: LIMIT_MS,
+        env: this.#environmentVariables(),
+        timeout: RUN_TIMEOUT_MS,
         maxBuffer: 16 * 1024 * 1024,
       });
       return { code: 0, stdout, output: stdout + stderr };
@@ -132,9 +138,9 @@ print(json.dumps({re.sub("[-_.]+", "-", d.metadata["Name"]).lower(): d.version f
     }
   }
 
-  #surroundings(): NodeJS.ProcessEnv {
+  #environmentVariables(): NodeJS.ProcessEnv {
     const { ca } = this.#server;
-    const nowhere = 'http://127.0.0.1:9';
+    const deadProxy = 'http://127.0.0.1:9';
     return {
       PATH: process.env['PATH'],
       HOME: this.folder,
@@ -143,10 +149,10 @@ print(json.dumps({re.sub("[-_.]+", "-", d.metadata["Name"]).lower(): d.version f
       LANG: 'C.UTF-8',
       NO_COLOR: '1',
       VIRTUAL_ENV: this.environment,
-      HTTP_PROXY: nowhere,
-      HTTPS_PROXY: nowhere,
-      http_proxy: nowhere,
-      https_proxy: nowhere,
+      HTTP_PROXY: deadProxy,
+      HTTPS_PROXY: deadProxy,
+      http_proxy: deadProxy,
+      https_proxy: deadProxy,
       NO_PROXY: 'localhost,127.0.0.1',
       no_proxy: 'localhost,127.0.0.1',
       ...(ca === undefined ? {} : { PIP_CERT: ca, SSL_CERT_FILE: ca, REQUESTS_CA_BUNDLE: ca }),
@@ -165,21 +171,21 @@ print(json.dumps({re.sub("[-_.]+", "-", d.metadata["Name"]).lower(): d.version f
   }
 }
 
-function sorted(requests: readonly Logged[]): Asked {
+function summarise(requests: readonly AccessLogEntry[]): RequestSummary {
   const pages: string[] = [];
   const wheels: string[] = [];
   const metadata: string[] = [];
   const others: string[] = [];
   for (const { method, path, status } of requests) {
-    const there = [200, 206, 304].includes(status) && (method === 'GET' || method === 'HEAD');
+    const served = [200, 206, 304].includes(status) && (method === 'GET' || method === 'HEAD');
     const [, project, file] = /^\/simple\/([^/]+)\/([^/]*)$/.exec(decodeURIComponent(path)) ?? [];
-    if (!there || project === undefined || file === undefined)
+    if (!served || project === undefined || file === undefined)
       others.push(`${method} ${path} ${String(status)}`);
     else if (file === '') pages.push(project);
     else if (file.endsWith('.whl')) wheels.push(file);
     else if (file.endsWith('.whl.metadata')) metadata.push(file.slice(0, -'.metadata'.length));
     else others.push(`${method} ${path} ${String(status)}`);
   }
-  const once = (names: readonly string[]) => [...new Set(names)].sort();
-  return { pages: once(pages), wheels: [...wheels].sort(), metadata: once(metadata), others };
+  const unique = (names: readonly string[]) => [...new Set(names)].sort();
+  return { pages: unique(pages), wheels: [...wheels].sort(), metadata: unique(metadata), others };
 }

@@ -5,12 +5,12 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import type { IndexedFile } from '../../src/protocols/oracle.js';
 import { simplePath } from '../../src/site/layout.js';
-import { SimpleIndex } from '../../src/site/simple-index.js';
+import { SimpleIndexWriter } from '../../src/site/simple-index.js';
 import { readWheel } from '../../src/wheels/wheel.js';
 import { makeWheel, sha256 } from '../helpers/wheel.js';
 
 /** A wheel on the shelf. */
-interface Release {
+interface ShelfRelease {
   readonly version: string;
   readonly build?: string;
   readonly requires?: readonly string[];
@@ -22,21 +22,24 @@ interface Release {
 
 export const YANK_REASON = 'eats "things" <raw> & burns them';
 /** A project that others ask for, and that there is none of. */
-export const MISSING = 'shelf-nowhere';
+export const MISSING_PROJECT = 'shelf-nowhere';
 /** Releases of shelf-deep; the older ones are the only ones whose requirements can be met. */
-export const DEEP = { all: 20, sound: 3 };
-const days = (count: number, of: (number: number) => Omit<Release, 'version' | 'day'>): Release[] =>
+export const DEEP = { releaseCount: 20, installableCount: 3 };
+const dailyReleases = (
+  count: number,
+  releaseOf: (number: number) => Omit<ShelfRelease, 'version' | 'day'>,
+): ShelfRelease[] =>
   Array.from({ length: count }, (_, place) => {
     const number = place + 1;
     return {
       version: `${String(number)}.0`,
       day: `2023-01-${String(number).padStart(2, '0')}`,
-      ...of(number),
+      ...releaseOf(number),
     };
   });
 
 /** All projects, as wheels spell their names. Whatever a test expects follows from what stands here. */
-const PROJECTS: Readonly<Record<string, readonly Release[]>> = {
+const PROJECTS: Readonly<Record<string, readonly ShelfRelease[]>> = {
   shelf_demo: [
     { version: '1.0', day: '2024-01-10' },
     { version: '1.1', day: '2024-02-10' },
@@ -50,10 +53,12 @@ const PROJECTS: Readonly<Record<string, readonly Release[]>> = {
   'Discord.Py': [{ version: '1.0', day: '2024-01-01' }],
   shelf_app: [{ version: '1.0', day: '2024-01-15', requires: ['shelf-demo', 'Shelf_Lib>=1.1'] }],
   // The newer ones ask for what no release of shelf-lib is.
-  shelf_deep: days(DEEP.all, (number) => (number > DEEP.sound ? { requires: ['shelf-lib>=99'] } : {})),
+  shelf_deep: dailyReleases(DEEP.releaseCount, (number) =>
+    number > DEEP.installableCount ? { requires: ['shelf-lib>=99'] } : {},
+  ),
   shelf_top: [{ version: '1.0', day: '2024-01-20', requires: ['shelf-deep', 'shelf-lib<1.3'] }],
   // The newer ones ask for a project that there is none of.
-  shelf_gone: days(5, (number) => (number > 2 ? { requires: [MISSING] } : {})),
+  shelf_gone: dailyReleases(5, (number) => (number > 2 ? { requires: [MISSING_PROJECT] } : {})),
 };
 
 export interface Shelf {
@@ -68,9 +73,9 @@ export interface Shelf {
 /** An output path that is written by what a farm writes it with, with real wheels. */
 export async function makeShelf(): Promise<Shelf> {
   const output = mkdtempSync(join(tmpdir(), 'piw-shelf-'));
-  const index = new SimpleIndex(output);
+  const index = new SimpleIndexWriter(output);
   const hashes = new Map<string, string>();
-  const published = new Map<string, readonly IndexedFile[]>();
+  const filesByProject = new Map<string, readonly IndexedFile[]>();
   const pages: [name: string, serial: number][] = [];
   index.setUp();
   for (const [distribution, releases] of Object.entries(PROJECTS)) {
@@ -80,22 +85,26 @@ export async function makeShelf(): Promise<Shelf> {
     const files: IndexedFile[] = [];
     for (const release of releases) files.push(await publish(folder, distribution, release));
     for (const file of files) hashes.set(file.filename, file.sha256);
-    published.set(name, files);
+    filesByProject.set(name, files);
     const serial = pages.length + 1;
     const versions = [...new Set(releases.map((one) => one.version))];
     pages.push([name, index.write({ name, status: 'active', versions, files }, serial)]);
   }
-  await index.writeRoot(inOrder(pages.sort()), pages.length);
-  return { output, sha256: hashes, files: published };
+  await index.writeRoot(oneBatch(pages.sort()), pages.length);
+  return { output, sha256: hashes, files: filesByProject };
 }
 
 /** Yields rows as a database does. */
-export async function* inOrder<Row>(rows: readonly Row[]): AsyncGenerator<readonly Row[]> {
+export async function* oneBatch<Row>(rows: readonly Row[]): AsyncGenerator<readonly Row[]> {
   yield await Promise.resolve(rows);
 }
 
 /** Writes a wheel and its metadata into its project's folder. */
-export async function publish(folder: string, distribution: string, release: Release): Promise<IndexedFile> {
+export async function publish(
+  folder: string,
+  distribution: string,
+  release: ShelfRelease,
+): Promise<IndexedFile> {
   const { version, requires = [], python = '>=3.8', yanked, day } = release;
   const path = await makeInstallable(folder, distribution, release);
   const wheel = await readWheel(path);
@@ -115,18 +124,18 @@ export async function publish(folder: string, distribution: string, release: Rel
 }
 
 /** A wheel with one module, which says what it is, and the RECORD that installers check. */
-async function makeInstallable(folder: string, distribution: string, release: Release): Promise<string> {
+async function makeInstallable(folder: string, distribution: string, release: ShelfRelease): Promise<string> {
   const { version, build, requires = [], python = '>=3.8' } = release;
   const name = distribution.replace(/[-.]+/g, '_');
-  const info = `${distribution}-${version}.dist-info`;
+  const distInfo = `${distribution}-${version}.dist-info`;
   const module = `VERSION = "${version}"\nBUILD = "${build ?? ''}"\n`;
-  const asked = requires.map((one) => `Requires-Dist: ${one}\n`).join('');
-  const metadata = `Metadata-Version: 2.1\nName: ${distribution}\nVersion: ${version}\nRequires-Python: ${python}\n${asked}`;
+  const requirements = requires.map((one) => `Requires-Dist: ${one}\n`).join('');
+  const metadata = `Metadata-Version: 2.1\nName: ${distribution}\nVersion: ${version}\nRequires-Python: ${python}\n${requirements}`;
   const wheel = `Wheel-Version: 1.0\nGenerator: a test\nRoot-Is-Purelib: true\n${build === undefined ? '' : `Build: ${build}\n`}Tag: py3-none-any\n`;
   const contents = {
     [`${name.toLowerCase()}.py`]: module,
-    [`${info}/METADATA`]: metadata,
-    [`${info}/WHEEL`]: wheel,
+    [`${distInfo}/METADATA`]: metadata,
+    [`${distInfo}/WHEEL`]: wheel,
   };
   const record = Object.entries(contents)
     .map(
@@ -142,7 +151,7 @@ async function makeInstallable(folder: string, distribution: string, release: Re
     wheel,
     files: {
       [`${name.toLowerCase()}.py`]: Buffer.from(module),
-      [`${info}/RECORD`]: Buffer.from(`${record}${info}/RECORD,,\n`),
+      [`${distInfo}/RECORD`]: Buffer.from(`${record}${distInfo}/RECORD,,\n`),
     },
   });
 }

@@ -1,14 +1,14 @@
 import { machine } from 'node:os';
 import t from 'tap';
-import { Client } from '../../src/actor/client.js';
+import { ProtocolClient } from '../../src/actor/client.js';
 import { logBuilds } from '../../src/database/builds.js';
 import type { Database } from '../../src/database/pool.js';
 import { fillSlice } from '../../src/database/targets.js';
-import { newVersions } from '../../src/database/versions.js';
+import { addReleases } from '../../src/database/versions.js';
 import { slaveDriver } from '../../src/protocols/slave-driver.js';
-import { PROTOCOL, VERSION } from '../../src/version.js';
-import { natsAddress, ownPrefix, testBus, until } from '../helpers/bus.js';
-import { piwWith, piwWithTasks, type Piw } from '../helpers/command.js';
+import { PROTOCOL_VERSION, VERSION } from '../../src/version.js';
+import { natsAddress, uniquePrefix, testBus, until } from '../helpers/bus.js';
+import { piwRunner, piwRunnerWithTasks, type PiwRunner } from '../helpers/command.js';
 import { testDatabase } from '../helpers/database.js';
 import { NO_DETAILS } from '../../src/states/build-details.js';
 
@@ -17,16 +17,16 @@ t.setTimeout(200_000);
 const ARM = 'linux_aarch64';
 
 /** Versions 1 to `count` of a package. */
-async function versions(db: Database, name: string, count: number): Promise<void> {
+async function addVersions(db: Database, name: string, count: number): Promise<void> {
   const releases = Array.from({ length: count }, (_, n) => ({
     ...{ version: String(n + 1), released: 1.6e12 + n, yanked: null, has_sdist: true, sdist_url: null },
     ...{ sdist_sha256: null, requires_python: null, priority: 0 },
   }));
-  await newVersions(db, name, 'feed', releases);
+  await addReleases(db, name, 'feed', releases);
 }
 
 /** What `piw abi list` shows, a line each without its columns. */
-async function listed(piw: Piw): Promise<readonly string[]> {
+async function listedTargets(piw: PiwRunner): Promise<readonly string[]> {
   const { out } = await piw('abi', 'list');
   return out
     .trimEnd()
@@ -36,9 +36,9 @@ async function listed(piw: Piw): Promise<readonly string[]> {
 
 void t.test('an ABI is added, skipped, taken up again and removed', async (t) => {
   const { db, dsn } = await testDatabase(t);
-  await versions(db, 'demo', 20);
-  const { piw } = piwWithTasks(t, ['the-oracle'], { dsn });
-  t.same(await listed(piw), ['Nothing is built yet: piw abi add names the first ABI.']);
+  await addVersions(db, 'demo', 20);
+  const { piw } = piwRunnerWithTasks(t, ['the-oracle'], { dsn });
+  t.same(await listedTargets(piw), ['Nothing is built yet: piw abi add names the first ABI.']);
 
   const added = await piw('abi', 'add', 'cp311', '--platform', ARM);
   t.match(added, {
@@ -55,7 +55,7 @@ void t.test('an ABI is added, skipped, taken up again and removed', async (t) =>
     { abi: 'cp313t', py_version_tag: 'cp313' },
   ]);
   t.match(await db.query('select count(*) from queue'), [{ count: 20 }]);
-  t.same(await listed(piw), ['ABI platform state', `cp311 ${ARM} active`, `cp313t ${ARM} active`]);
+  t.same(await listedTargets(piw), ['ABI platform state', `cp311 ${ARM} active`, `cp313t ${ARM} active`]);
 
   t.match(await piw('abi', 'skip', 'cp311'), {
     code: 2,
@@ -73,7 +73,7 @@ void t.test('an ABI is added, skipped, taken up again and removed', async (t) =>
     err: /skipped because no slave has it; see piw abi unskip/,
   });
   t.match(await piw('abi', 'unskip', 'cp311'), { code: 0, out: `cp311 on ${ARM} is built for again` });
-  t.equal((await listed(piw))[1], `cp311 ${ARM} active`);
+  t.equal((await listedTargets(piw))[1], `cp311 ${ARM} active`);
 
   await logBuilds(db, [
     {
@@ -91,10 +91,10 @@ void t.test('an ABI is added, skipped, taken up again and removed', async (t) =>
   ]);
   // There is nobody to ask.
   t.match(await piw('abi', 'remove', 'cp313t'), { code: 1, err: /nothing was removed/ });
-  t.equal((await listed(piw)).length, 3);
+  t.equal((await listedTargets(piw)).length, 3);
   t.match(await piw('abi', 'remove', 'cp313t', '--yes'), { code: 0, out: /its files stay/ });
   while (await fillSlice(db));
-  t.same(await listed(piw), ['ABI platform state', `cp311 ${ARM} active`]);
+  t.same(await listedTargets(piw), ['ABI platform state', `cp311 ${ARM} active`]);
   t.match(await db.query('select count(*) from builds'), [{ count: 0 }]);
 
   for (const command of [['skip', '--reason', 'x'], ['unskip'], ['remove', '--yes']]) {
@@ -108,27 +108,27 @@ void t.test('an ABI is added, skipped, taken up again and removed', async (t) =>
 
 void t.test('piw abi list shows how far the queue has come', async (t) => {
   const { db, dsn } = await testDatabase(t);
-  await versions(db, 'demo', 10_000);
-  const { piw } = piwWithTasks(t, ['the-oracle'], { dsn });
+  await addVersions(db, 'demo', 10_000);
+  const { piw } = piwRunnerWithTasks(t, ['the-oracle'], { dsn });
   await piw('abi', 'add', 'cp311', '--platform', ARM);
   // The Architect, who goes on with it, isn't there.
-  t.equal((await listed(piw))[1], `cp311 ${ARM} filling, 30 %`);
+  t.equal((await listedTargets(piw))[1], `cp311 ${ARM} filling, 30 %`);
   while (await fillSlice(db));
-  t.equal((await listed(piw))[1], `cp311 ${ARM} active`);
+  t.equal((await listedTargets(piw))[1], `cp311 ${ARM} active`);
   await piw('abi', 'skip', 'cp311', '--reason', 'full');
-  t.equal((await listed(piw))[1], `cp311 ${ARM} skipped because full; leaving the queue, 30 %`);
+  t.equal((await listedTargets(piw))[1], `cp311 ${ARM} skipped because full; leaving the queue, 30 %`);
   await piw('abi', 'remove', 'cp311', '--yes');
-  t.equal((await listed(piw))[1], `cp311 ${ARM} being removed`);
+  t.equal((await listedTargets(piw))[1], `cp311 ${ARM} being removed`);
   t.match(await piw('abi', 'unskip', 'cp311'), { code: 1, err: /is being removed; piw abi add keeps it/ });
   t.match(await piw('abi', 'add', 'cp311'), { code: 0 });
-  t.match((await listed(piw))[1], /filling, \d+ %$/);
+  t.match((await listedTargets(piw))[1], /filling, \d+ %$/);
 });
 
 void t.test(
   'what is no ABI or platform is refused, with examples, and so is what is not clear',
   async (t) => {
     const { dsn } = await testDatabase(t);
-    const { piw } = piwWithTasks(t, ['the-oracle'], { dsn });
+    const { piw } = piwRunnerWithTasks(t, ['the-oracle'], { dsn });
     const typos = ['3.11', 'cp3111', 'cp31', 'cp311x', 'cp311t', 'py3', 'abi3', 'pypy39'];
     for (const typo of typos) {
       t.match(await piw('abi', 'add', typo), {
@@ -144,11 +144,11 @@ void t.test(
     // Without any other, this machine's own.
     t.match(await piw('abi', 'add', 'cp311'), { code: 0, out: `cp311 on linux_${machine()} is registered` });
     await piw('abi', 'add', 'cp311', '--platform', 'linux_riscv64');
-    const both = new RegExp(`say which platform with --platform: linux_\\w+, linux_\\w+\\.`);
-    t.match(await piw('abi', 'add', 'cp312'), { code: 2, err: both });
-    t.match(await piw('abi', 'remove', 'cp311', '--yes'), { code: 2, err: both });
+    const ambiguousPlatform = new RegExp(`say which platform with --platform: linux_\\w+, linux_\\w+\\.`);
+    t.match(await piw('abi', 'add', 'cp312'), { code: 2, err: ambiguousPlatform });
+    t.match(await piw('abi', 'remove', 'cp311', '--yes'), { code: 2, err: ambiguousPlatform });
     t.match(await piw('abi', 'remove', 'cp311', '-p', 'linux_riscv64', '--yes'), { code: 0 });
-    t.match(await piwWith({ nats: natsAddress(), prefix: ownPrefix() })('abi', 'list'), {
+    t.match(await piwRunner({ nats: natsAddress(), prefix: uniquePrefix() })('abi', 'list'), {
       code: 5,
       err: /is the farm running\?/,
     });
@@ -157,22 +157,27 @@ void t.test(
 
 void t.test('a slave of an unknown target waits until piw abi add, which its master names', async (t) => {
   const { db, dsn } = await testDatabase(t);
-  await versions(db, 'demo', 1);
-  const said: string[] = [];
-  const { piw, prefix } = piwWithTasks(t, ['the-oracle', 'the-architect', 'slave-driver'], { dsn }, said);
+  await addVersions(db, 'demo', 1);
+  const logLines: string[] = [];
+  const { piw, prefix } = piwRunnerWithTasks(
+    t,
+    ['the-oracle', 'the-architect', 'slave-driver'],
+    { dsn },
+    logLines,
+  );
   const bus = await testBus(t, prefix);
-  const slave = new Client(bus, slaveDriver, ['slave', 'anvil', 'first'], {
+  const slave = new ProtocolClient(bus, slaveDriver, ['slave', 'anvil', 'first'], {
     timeoutMs: 2000,
     patienceMs: 30_000,
   });
-  await slave.ask('HELLO', {
-    ...{ version: `${VERSION}/${String(PROTOCOL)}`, build_timeout_s: 3600, busy_interval_s: 30 },
+  await slave.request('HELLO', {
+    ...{ version: `${VERSION}/${String(PROTOCOL_VERSION)}`, build_timeout_s: 3600, busy_interval_s: 30 },
     ...{ py_version_tag: 'cp311', abi_tag: 'cp311', platform_tag: ARM, label: 'anvil', os_name: '' },
     ...{ os_version: '', board: null, lacks: [], clock: Date.now() },
   });
-  const idle = async () => (await slave.ask('IDLE', { stats: [1e9, 1e9, 1e9, 1e9, 1, null] })).verb;
+  const idle = async () => (await slave.request('IDLE', { stats: [1e9, 1e9, 1e9, 1e9, 1, null] })).verb;
   t.equal(await idle(), 'SLEEP');
-  const line = said.find((words) => words.includes('piw abi add')) ?? '';
+  const line = logLines.find((words) => words.includes('piw abi add')) ?? '';
   t.match(line, `nothing is built for cp311 on ${ARM}: piw abi add cp311 --platform ${ARM}`);
   // As it says.
   const command = /piw (abi add .*)$/.exec(line.trim())?.[1]?.split(' ') ?? [];

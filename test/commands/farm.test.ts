@@ -15,10 +15,10 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import t from 'tap';
 import { freePort } from '../../src/farm/ports.js';
-import { giveTree, unprivileged } from '../../src/farm/privileges.js';
+import { chownTree, unprivilegedAccount } from '../../src/farm/privileges.js';
 import { writeSampleIndex } from '../../src/farm/sample-index.js';
 import { startWebServer } from '../../src/farm/web-server.js';
-import { lacking } from '../helpers/missing.js';
+import { skipUnlessInstalled } from '../helpers/missing.js';
 import { sha256 } from '../helpers/wheel.js';
 
 const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
@@ -26,14 +26,14 @@ const run = promisify(execFile);
 t.setTimeout(330_000);
 
 /** A folder that an unprivileged user can enter, as most people's are. */
-function folder(): string {
+function makeFolder(): string {
   const path = mkdtempSync(join(tmpdir(), 'piw-farm-'));
   chmodSync(path, 0o755);
   return path;
 }
 
 /** Runs `piw farm` to its end; with Ctrl+C once it has said `when`, and `then` is done with its site's address. */
-async function farm(
+async function runFarm(
   args: readonly string[],
   signal?: { readonly when: RegExp; readonly then?: (url: string) => Promise<void> },
 ): Promise<{ code: number | null; out: string; err: string }> {
@@ -55,8 +55,8 @@ async function farm(
 }
 
 /** Our own samples, as an index that needs nothing from anywhere. */
-async function samples(t: { teardown: (what: () => Promise<void>) => void }): Promise<string> {
-  const root = folder();
+async function serveSamples(t: { teardown: (what: () => Promise<void>) => void }): Promise<string> {
+  const root = makeFolder();
   writeSampleIndex(root);
   const server = await startWebServer({ root, host: '127.0.0.1', port: 0 });
   t.teardown(() => server.close());
@@ -65,18 +65,18 @@ async function samples(t: { teardown: (what: () => Promise<void>) => void }): Pr
 
 void t.test(
   'a farm builds what is named from its sdists, and pip installs it from any static server',
-  { skip: lacking('cc') },
+  { skip: skipUnlessInstalled('cc') },
   async (t) => {
-    const index = await samples(t);
-    const here = folder();
-    const output = join(here, 'www');
+    const index = await serveSamples(t);
+    const folder = makeFolder();
+    const output = join(folder, 'www');
     const args = [
       '--once',
       '--json',
       '--port',
       '0',
       '--data-dir',
-      join(here, 'data'),
+      join(folder, 'data'),
       '-o',
       output,
       '--rebuilt',
@@ -84,9 +84,14 @@ void t.test(
       '--index-url',
       index,
     ];
-    const first = await farm([...args, 'piw-sample-pure', 'piw_sample.native==1.0', 'piw-sample-variants']);
+    const first = await runFarm([
+      ...args,
+      'piw-sample-pure',
+      'piw_sample.native==1.0',
+      'piw-sample-variants',
+    ]);
     t.equal(first.code, 0, first.err);
-    t.match(readFileSync(join(here, 'data', 'piwheels.conf'), 'utf8'), /^rebuilt = tag$/m);
+    t.match(readFileSync(join(folder, 'data', 'piwheels.conf'), 'utf8'), /^rebuilt = tag$/m);
     const events = first.out
       .trim()
       .split('\n')
@@ -109,7 +114,7 @@ void t.test(
       stdio: ['ignore', 'ignore', 'pipe'],
     });
     t.teardown(() => server.kill());
-    const site = join(here, 'site');
+    const site = join(folder, 'site');
     await mkdir(site);
     const url = `http://127.0.0.1:${port}/simple`;
     const pip = [
@@ -126,16 +131,16 @@ void t.test(
       url,
     ];
     writeFileSync(
-      join(here, 'requirements.txt'),
+      join(folder, 'requirements.txt'),
       `piw-sample-native==1.0 --hash=sha256:${file?.hashes.sha256 ?? ''}\n`,
     );
-    await run('python3', [...pip, '--require-hashes', '-r', join(here, 'requirements.txt')]);
+    await run('python3', [...pip, '--require-hashes', '-r', join(folder, 'requirements.txt')]);
     const { stdout } = await run('python3', ['-c', 'import piw_sample_native as m; print(m.hello())'], {
       env: { ...process.env, PYTHONPATH: site },
     });
     t.equal(stdout.trim(), 'compiled by piw');
 
-    const second = await farm([...args, 'piw-sample-pure', 'no-such-package', 'piw-sample-pure==9']);
+    const second = await runFarm([...args, 'piw-sample-pure', 'no-such-package', 'piw-sample-pure==9']);
     t.equal(second.code, 1, 'a second start finds everything where it was');
     t.match(second.out, /"event":"published","package":"piw-sample-pure"/);
     t.notMatch(second.out, /"event":"built"/, 'and builds nothing again');
@@ -145,9 +150,9 @@ void t.test(
 
     // The site is to be elsewhere, and one wheel of it is gone.
     rmSync(join(output, 'simple/piw-sample-native'), { recursive: true });
-    const moved = join(here, 'moved');
-    const there = args.map((arg) => (arg === output ? moved : arg));
-    const third = await farm([...there, 'piw-sample-pure', 'piw-sample-native']);
+    const moved = join(folder, 'moved');
+    const movedArgs = args.map((arg) => (arg === output ? moved : arg));
+    const third = await runFarm([...movedArgs, 'piw-sample-pure', 'piw-sample-native']);
     t.equal(third.code, 0, third.err);
     t.match(third.out, /Copied \d+ wheels from .*www/);
     t.match(third.out, /"event":"built","package":"piw-sample-native"/, 'what is nowhere is built again');
@@ -159,13 +164,13 @@ void t.test(
 
 void t.test(
   'with no index in reach it says so and builds the samples, counts downloads of them, and ends with 0 at Ctrl+C',
-  { skip: lacking('cc') },
+  { skip: skipUnlessInstalled('cc') },
   async (t) => {
-    const here = folder();
+    const folder = makeFolder();
     let downloaded = 0;
     const unreachable = `http://me:secret@127.0.0.1:${String(await freePort())}/simple`;
-    const { code, out, err } = await farm(
-      ['--port', '0', '--data-dir', join(here, 'data'), '--index-url', unreachable],
+    const { code, out, err } = await runFarm(
+      ['--port', '0', '--data-dir', join(folder, 'data'), '--index-url', unreachable],
       {
         when: /published piw_sample_native/,
         then: async (url) => {
@@ -177,7 +182,7 @@ void t.test(
       },
     );
     t.ok(downloaded > 1000, `${String(downloaded)} bytes of a wheel`);
-    const figures = JSON.parse(readFileSync(join(here, 'data/www/statistics.json'), 'utf8')) as object;
+    const figures = JSON.parse(readFileSync(join(folder, 'data/www/statistics.json'), 'utf8')) as object;
     t.match(figures, { downloads: 1 }, 'its last figures');
     t.equal(code, 0, err);
     t.match(out, /can't be read: .*building the samples/);
@@ -187,11 +192,19 @@ void t.test(
 
 void t.test(
   'with --once and no names it builds the demonstration and ends with 0',
-  { skip: lacking('cc') },
+  { skip: skipUnlessInstalled('cc') },
   async (t) => {
     const unreachable = `http://127.0.0.1:${String(await freePort())}/simple`;
-    const args = ['--once', '--port', '0', '--data-dir', join(folder(), 'data'), '--index-url', unreachable];
-    const { code, out, err } = await farm(args);
+    const args = [
+      '--once',
+      '--port',
+      '0',
+      '--data-dir',
+      join(makeFolder(), 'data'),
+      '--index-url',
+      unreachable,
+    ];
+    const { code, out, err } = await runFarm(args);
     t.equal(code, 0, out + err);
     t.match(out, /published piw_sample_native/);
     t.equal(out.match(/^published /gm)?.length, 3);
@@ -199,47 +212,47 @@ void t.test(
 );
 
 void t.test('what -c and the command line set is what its master and slaves go by', async (t) => {
-  const here = folder();
-  const index = await samples(t);
-  const file = join(here, 'my.conf');
-  const log = join(here, 'farm.log');
+  const folder = makeFolder();
+  const index = await serveSamples(t);
+  const file = join(folder, 'my.conf');
+  const log = join(folder, 'farm.log');
   writeFileSync(
     file,
-    `index-url = ${index}\noutput-path = ${join(here, 'www')}\ntimeout = 3h\nlabel = attic\nslave-user = me\nlog-file = ${log}\n`,
+    `index-url = ${index}\noutput-path = ${join(folder, 'www')}\ntimeout = 3h\nlabel = attic\nslave-user = me\nlog-file = ${log}\n`,
   );
-  const args = ['--once', '--port', '0', '--data-dir', join(here, 'data'), '--slaves', '2', '-c', file];
+  const args = ['--once', '--port', '0', '--data-dir', join(folder, 'data'), '--slaves', '2', '-c', file];
   // No build is done so soon.
-  const { code, out } = await farm([...args, '--timeout', '0.05', 'piw-sample-pure']);
+  const { code, out } = await runFarm([...args, '--timeout', '0.05', 'piw-sample-pure']);
   t.equal(code, 1, out);
   t.match(out, /^FAILED piw-sample-pure 1\.0 for \w+ \(timeout\)/m);
   t.match(out, /^! slave-user: not used, because this farm runs a nats-server of its own$/m);
-  const said = readFileSync(log, 'utf8');
-  t.match(said, /the-oracle: at work/);
-  t.match(said, /this is slave 1/);
-  t.ok(existsSync(join(here, 'www/index.html')));
-  t.match(readFileSync(join(here, 'data/slave-2.conf'), 'utf8'), /^label = attic slave-2$/m);
-  if (lacking('bwrap') !== false)
+  const logText = readFileSync(log, 'utf8');
+  t.match(logText, /the-oracle: at work/);
+  t.match(logText, /this is slave 1/);
+  t.ok(existsSync(join(folder, 'www/index.html')));
+  t.match(readFileSync(join(folder, 'data/slave-2.conf'), 'utf8'), /^label = attic slave-2$/m);
+  if (skipUnlessInstalled('bwrap') !== false)
     t.equal(out.match(/^! builds run without a sandbox: .*apt install bubblewrap/gm)?.length, 1, out);
 });
 
 void t.test('what is wrong is one plain line with its exit code, and nothing is left running', async (t) => {
-  const here = folder();
-  const data = join(here, 'data');
-  const index = await samples(t);
-  const taken = await startWebServer({ root: here, host: '127.0.0.1', port: 0 });
+  const folder = makeFolder();
+  const data = join(folder, 'data');
+  const index = await serveSamples(t);
+  const taken = await startWebServer({ root: folder, host: '127.0.0.1', port: 0 });
   t.teardown(() => taken.close());
-  const foreign = join(here, 'foreign');
+  const foreign = join(folder, 'foreign');
   await mkdir(foreign);
   writeFileSync(join(foreign, 'precious'), '');
-  const other = join(here, 'other');
+  const other = join(folder, 'other');
   await mkdir(other);
   writeFileSync(join(other, 'piw-farm.json'), '{"format":99}');
-  writeFileSync(join(here, 'file'), '');
-  const wrong = join(here, 'wrong.conf');
+  writeFileSync(join(folder, 'file'), '');
+  const wrong = join(folder, 'wrong.conf');
   writeFileSync(wrong, 'sandbox = maybe\n');
   // As they would be if an earlier farm had made them.
-  const account = unprivileged();
-  if (account) for (const path of [foreign, other]) await giveTree(path, account);
+  const account = unprivilegedAccount();
+  if (account) for (const path of [foreign, other]) await chownTree(path, account);
   const common = ['--index-url', index, '--once', 'piw-sample-pure'];
   const linked = () => (existsSync('/var/lib/piw/linked') ? readdirSync('/var/lib/piw/linked') : []);
   const before = linked();
@@ -248,7 +261,7 @@ void t.test('what is wrong is one plain line with its exit code, and nothing is 
     [['--port', '0', '--data-dir', foreign, ...common], 2, /holds other things than a farm/],
     [['--port', '0', '--data-dir', other, ...common], 6, /has format 99/],
     [
-      ['--port', '0', '--data-dir', data, '-o', join(here, 'file', 'www'), ...common],
+      ['--port', '0', '--data-dir', data, '-o', join(folder, 'file', 'www'), ...common],
       2,
       /can't be made|can't write/,
     ],
@@ -274,7 +287,7 @@ void t.test('what is wrong is one plain line with its exit code, and nothing is 
     ],
   ];
   for (const [args, code, line] of cases) {
-    const result = await farm(args);
+    const result = await runFarm(args);
     t.equal(result.code, code, `${args.join(' ')}: ${result.err}`);
     t.match(result.err, line);
     t.equal(result.err.trim().split('\n').length, 1, 'one line');

@@ -1,22 +1,23 @@
 import t from 'tap';
-import { DEFAULT_LIMITS } from '../../src/builder/limits.js';
-import { piwWith } from '../helpers/command.js';
+import { DEFAULT_BUILD_LIMITS } from '../../src/builder/limits.js';
+import { piwRunner } from '../helpers/command.js';
 
 t.setTimeout(120_000);
-const piw = piwWith({});
+const piw = piwRunner({});
 
 void t.test('help is had of each command, before or after its name', async (t) => {
-  const [all, one, same, topic] = await Promise.all([
+  const [mainHelp, queueHelp, helpQueue, topic] = await Promise.all([
     piw('--help'),
     piw('queue', '--help'),
     piw('help', 'queue'),
     piw('abi'),
   ]);
-  for (const name of ['master', 'slave', 'queue', 'farm', 'abi', 'initdb']) t.match(all.out, ` ${name} `);
-  t.match(one.out, /EXAMPLES\s+\$ piw queue\n/);
-  t.equal(same.out, one.out);
+  for (const name of ['master', 'slave', 'queue', 'farm', 'abi', 'initdb'])
+    t.match(mainHelp.out, ` ${name} `);
+  t.match(queueHelp.out, /EXAMPLES\s+\$ piw queue\n/);
+  t.equal(helpQueue.out, queueHelp.out);
   for (const name of ['add', 'list', 'remove', 'skip', 'unskip']) t.match(topic.out, `abi ${name} `);
-  t.same([all.code, one.code, same.code], [0, 0, 0]);
+  t.same([mainHelp.code, queueHelp.code, helpQueue.code], [0, 0, 0]);
 });
 
 void t.test('a command that there is not is one plain line', async (t) => {
@@ -31,7 +32,7 @@ void t.test('what a build may use is in the help, with its unit and default as t
   const help = out.replace(/\s+/g, ' ');
   const MB = 1024 ** 2;
   const { log, output, memory, addressSpace, processes, openFiles, fileSize, diskFree, niceness } =
-    DEFAULT_LIMITS;
+    DEFAULT_BUILD_LIMITS;
   for (const [option, value] of [
     ['log-limit=MB', log / MB],
     ['output-limit=MB', output / MB],

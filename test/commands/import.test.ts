@@ -7,10 +7,10 @@ import { promisify } from 'node:util';
 import t, { type Test } from 'tap';
 import { formatConfig } from '../../src/config.js';
 import { startWebServer } from '../../src/farm/web-server.js';
-import { natsAddress, ownPrefix, until } from '../helpers/bus.js';
-import { piwWith, runTasks, type Ran } from '../helpers/command.js';
+import { natsAddress, uniquePrefix, until } from '../helpers/bus.js';
+import { piwRunner, runTasks, type CommandResult } from '../helpers/command.js';
 import { testDatabase } from '../helpers/database.js';
-import { someTarget } from '../helpers/rows.js';
+import { insertTarget } from '../helpers/rows.js';
 import { makeWheel, sha256 } from '../helpers/wheel.js';
 
 t.setTimeout(200_000);
@@ -18,10 +18,10 @@ const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
 const run = promisify(execFile);
 
 const PLAIN = 'demo-1.0-py3-none-any.whl';
-const tagged = (build: string) => `demo-1.0-${build}-py3-none-any.whl`;
+const withBuildTag = (build: string) => `demo-1.0-${build}-py3-none-any.whl`;
 
 /** A wheel of demo 1.0 whose module says `text`; its path. */
-async function wheelThatSays(text: string, build?: string): Promise<string> {
+async function makeDemoWheel(text: string, build?: string): Promise<string> {
   const folder = mkdtempSync(join(tmpdir(), 'piw-import-'));
   const files = {
     'demo.py': Buffer.from(`TEXT = ${JSON.stringify(text)}\n`),
@@ -31,7 +31,7 @@ async function wheelThatSays(text: string, build?: string): Promise<string> {
 }
 
 /** A `piw` that ends with the test, or when it is stopped. */
-function piwProcess(t: Test, ...args: readonly string[]): () => Promise<void> {
+function startPiw(t: Test, ...args: readonly string[]): () => Promise<void> {
   const child = spawn(process.execPath, [BIN, ...args], { stdio: ['ignore', 'ignore', 'pipe'] });
   child.stderr.on('data', (data: Buffer) => {
     t.comment(data.toString().trimEnd());
@@ -49,30 +49,36 @@ function piwProcess(t: Test, ...args: readonly string[]): () => Promise<void> {
   return stop;
 }
 
-async function stage(t: Test, more: Readonly<Record<string, string | boolean>> = {}) {
+async function setUp(t: Test, extraSettings: Readonly<Record<string, string | boolean>> = {}) {
   const { db, dsn } = await testDatabase(t);
-  await someTarget(db, 'cp311');
-  const here = mkdtempSync(join(tmpdir(), 'piw-import-'));
-  const output = join(here, 'www');
+  await insertTarget(db, 'cp311');
+  const root = mkdtempSync(join(tmpdir(), 'piw-import-'));
+  const output = join(root, 'www');
   const folder = join(output, 'simple', 'demo');
   mkdirSync(folder, { recursive: true });
-  const own = { nats: natsAddress(), prefix: ownPrefix(), dsn, 'output-path': output, ...more };
-  const config = join(here, 'piwheels.conf');
-  writeFileSync(config, formatConfig(own));
-  const piw = piwWith(own);
+  const settings = {
+    nats: natsAddress(),
+    prefix: uniquePrefix(),
+    dsn,
+    'output-path': output,
+    ...extraSettings,
+  };
+  const config = join(root, 'piwheels.conf');
+  writeFileSync(config, formatConfig(settings));
+  const piw = piwRunner(settings);
   return {
-    ...{ db, output, folder, own, config, piw },
-    bring: async (path: string): Promise<Ran & { readonly files: readonly string[] }> => {
+    ...{ db, output, folder, settings, config, piw },
+    importWheel: async (path: string): Promise<CommandResult & { readonly files: readonly string[] }> => {
       const ran = await piw('import', '--yes', '--json', path);
       const files = ran.code === 0 ? (JSON.parse(ran.out) as { files: string[] }).files : [];
       return { ...ran, files };
     },
-    wheels: () => {
+    publishedWheels: () => {
       const names = existsSync(folder) ? readdirSync(folder) : [];
       return names.filter((name) => name.endsWith('.whl')).sort();
     },
     /** Until the index lists these and no others. */
-    listed: (...names: readonly string[]) =>
+    untilListed: (...names: readonly string[]) =>
       until(() => {
         const page = join(folder, 'index.v1_json');
         if (!existsSync(page)) return false;
@@ -83,17 +89,17 @@ async function stage(t: Test, more: Readonly<Record<string, string | boolean>> =
 }
 
 void t.test('what is imported again gets a build tag, and pip takes the newest', async (t) => {
-  const nowhere = 'http://127.0.0.1:9/simple';
-  const { db, output, folder, config, bring, piw, wheels, listed } = await stage(t, {
+  const unreachableIndex = 'http://127.0.0.1:9/simple';
+  const { db, output, folder, config, importWheel, piw, publishedWheels, untilListed } = await setUp(t, {
     ...{ 'allow-root': true, 'allow-superuser': true, 'dev-mode': true },
-    ...{ 'watch-only': true, 'pypi-simple': nowhere },
+    ...{ 'watch-only': true, 'pypi-simple': unreachableIndex },
   });
-  piwProcess(t, 'master', '-c', config, '--rebuilt', 'tag');
+  startPiw(t, 'master', '-c', config, '--rebuilt', 'tag');
   const web = await startWebServer({ root: output, host: '127.0.0.1', port: 0 });
   t.teardown(() => web.close());
   const index = `http://127.0.0.1:${String(web.port)}/simple`;
   /** What the module says that pip installs from the farm. */
-  const installed = async (): Promise<string> => {
+  const installedText = async (): Promise<string> => {
     const site = mkdtempSync(join(tmpdir(), 'piw-site-'));
     // Not what this machine's pip is configured with.
     const options = [
@@ -110,54 +116,63 @@ void t.test('what is imported again gets a build tag, and pip takes the newest',
     return /"(.+)"/.exec(readFileSync(join(site, 'demo.py'), 'utf8'))?.[1] ?? '';
   };
 
-  t.same((await bring(await wheelThatSays('the first'))).files, [PLAIN]);
-  await listed(PLAIN);
-  t.equal(await installed(), 'the first');
-  const second = await wheelThatSays('the second');
-  t.same((await bring(second)).files, [tagged('1')]);
-  await listed(PLAIN, tagged('1'));
-  t.equal(await installed(), 'the second');
-  const own = await wheelThatSays('one with a tag of its own', '9');
-  t.same((await bring(own)).files, [tagged('9')]);
-  const last = await piw('import', '--yes', await wheelThatSays('the last'));
-  t.match(last.out, `${PLAIN} is published as ${tagged('10')}: it was there with other contents.`);
-  await listed(PLAIN, tagged('1'), tagged('9'), tagged('10'));
-  t.equal(await installed(), 'the last', '10 is more than 9');
-  t.same((await bring(second)).files, [tagged('1')], 'what is there already gets no further name');
-  t.equal(wheels().length, 4);
-  for (const name of wheels()) t.ok(readdirSync(folder).includes(`${name}.metadata`), name);
+  t.same((await importWheel(await makeDemoWheel('the first'))).files, [PLAIN]);
+  await untilListed(PLAIN);
+  t.equal(await installedText(), 'the first');
+  const second = await makeDemoWheel('the second');
+  t.same((await importWheel(second)).files, [withBuildTag('1')]);
+  await untilListed(PLAIN, withBuildTag('1'));
+  t.equal(await installedText(), 'the second');
+  const taggedWheel = await makeDemoWheel('one with a tag of its own', '9');
+  t.same((await importWheel(taggedWheel)).files, [withBuildTag('9')]);
+  const lastImport = await piw('import', '--yes', await makeDemoWheel('the last'));
+  t.match(
+    lastImport.out,
+    `${PLAIN} is published as ${withBuildTag('10')}: it was there with other contents.`,
+  );
+  await untilListed(PLAIN, withBuildTag('1'), withBuildTag('9'), withBuildTag('10'));
+  t.equal(await installedText(), 'the last', '10 is more than 9');
+  t.same(
+    (await importWheel(second)).files,
+    [withBuildTag('1')],
+    'what is there already gets no further name',
+  );
+  t.equal(publishedWheels().length, 4);
+  for (const name of publishedWheels()) t.ok(readdirSync(folder).includes(`${name}.metadata`), name);
   const rows = await db.query<{ filename: string; sha256: string }>('select filename, sha256 from files');
   for (const row of rows)
     t.equal(sha256(readFileSync(join(folder, row.filename))), row.sha256, `${row.filename} is what it says`);
   t.equal(rows.length, 4);
 
   t.match(await piw('remove', '--yes', 'demo', '1.0'), { code: 0 });
-  t.same(wheels(), []);
-  const again = (await bring(await wheelThatSays('a new one'))).files[0] ?? '';
+  t.same(publishedWheels(), []);
+  const newFilename = (await importWheel(await makeDemoWheel('a new one'))).files[0] ?? '';
   t.notOk(
-    rows.some(({ filename }) => filename === again),
+    rows.some(({ filename }) => filename === newFilename),
     'no name stands for other bytes than it did',
   );
-  await listed(again);
-  t.equal(await installed(), 'a new one');
+  await untilListed(newFilename);
+  t.equal(await installedText(), 'a new one');
 });
 
 void t.test('a File Juggler of its own is told how, and refuses unless it is', async (t) => {
-  const { own, config, bring, wheels } = await stage(t);
-  runTasks(t, ['the-oracle', 'mr-chase', 'the-secretary', 'the-scribe'], own, { prefix: own.prefix });
-  const stop = piwProcess(t, 'actor', 'file-juggler', '-c', config);
-  t.same((await bring(await wheelThatSays('the first'))).files, [PLAIN]);
-  const refused = await bring(await wheelThatSays('the second'));
+  const { settings, config, importWheel, publishedWheels } = await setUp(t);
+  runTasks(t, ['the-oracle', 'mr-chase', 'the-secretary', 'the-scribe'], settings, {
+    prefix: settings.prefix,
+  });
+  const stop = startPiw(t, 'actor', 'file-juggler', '-c', config);
+  t.same((await importWheel(await makeDemoWheel('the first'))).files, [PLAIN]);
+  const refused = await importWheel(await makeDemoWheel('the second'));
   t.match(refused, { code: 1, err: /is published already, with other contents.*rebuilt = tag/ });
-  t.same(wheels(), [PLAIN]);
+  t.same(publishedWheels(), [PLAIN]);
   await stop();
-  piwProcess(t, 'actor', 'file-juggler', '-c', config, '--rebuilt=tag');
-  t.same((await bring(await wheelThatSays('the second'))).files, [tagged('1')]);
-  t.same(wheels(), [tagged('1'), PLAIN]);
+  startPiw(t, 'actor', 'file-juggler', '-c', config, '--rebuilt=tag');
+  t.same((await importWheel(await makeDemoWheel('the second'))).files, [withBuildTag('1')]);
+  t.same(publishedWheels(), [withBuildTag('1'), PLAIN]);
 });
 
 void t.test('no command takes another word for it', async (t) => {
-  const piw = piwWith({});
+  const piw = piwRunner({});
   for (const command of [['master'], ['actor', 'file-juggler'], ['farm']])
     t.match(
       await piw(...command, '--rebuilt', 'replace'),

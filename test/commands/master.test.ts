@@ -4,13 +4,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
-import { Client } from '../../src/actor/client.js';
+import { ProtocolClient } from '../../src/actor/client.js';
 import { writeSampleIndex } from '../../src/farm/sample-index.js';
 import { startWebServer } from '../../src/farm/web-server.js';
 import { control, slaveControl } from '../../src/protocols/control.js';
-import { natsAddress, ownPrefix, testBus, until } from '../helpers/bus.js';
+import { natsAddress, uniquePrefix, testBus, until } from '../helpers/bus.js';
 import { testDatabase } from '../helpers/database.js';
-import { lacking } from '../helpers/missing.js';
+import { skipUnlessInstalled } from '../helpers/missing.js';
 
 t.setTimeout(275_000);
 const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
@@ -72,13 +72,13 @@ void t.test('a task of --debug that there is not keeps a master from beginning',
   t.end();
 });
 
-for (const how of ['a process each', 'one process']) {
+for (const mode of ['a process each', 'one process']) {
   void t.test(
-    `a master with ${how} builds, pauses, resumes and quits`,
-    { skip: lacking('cc') },
+    `a master with ${mode} builds, pauses, resumes and quits`,
+    { skip: skipUnlessInstalled('cc') },
     async (t) => {
       const { dsn } = await testDatabase(t);
-      const prefix = ownPrefix();
+      const prefix = uniquePrefix();
       const folder = mkdtempSync(join(tmpdir(), 'piw-master-'));
       const root = join(folder, 'samples');
       writeSampleIndex(root);
@@ -87,14 +87,14 @@ for (const how of ['a process each', 'one process']) {
       const index = `http://127.0.0.1:${String(server.port)}/simple`;
       const run = (args: readonly string[]) => {
         const child = spawn(process.execPath, [BIN, ...args], { stdio: ['ignore', 'ignore', 'pipe'] });
-        let said = '';
-        child.stderr.on('data', (data: Buffer) => (said += data.toString()));
+        let stderr = '';
+        child.stderr.on('data', (data: Buffer) => (stderr += data.toString()));
         const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
         t.teardown(async () => {
           child.kill('SIGTERM');
           await ended;
         });
-        return { ended, said: () => said };
+        return { ended, stderr: () => stderr };
       };
       const common = ['-c', '/dev/null', '--prefix', prefix, '--allow-root'];
       const master = run([
@@ -116,7 +116,7 @@ for (const how of ['a process each', 'one process']) {
           index,
           '--watch',
           'piw-sample-native',
-          ...(how === 'one process' ? ['--one-process'] : []),
+          ...(mode === 'one process' ? ['--one-process'] : []),
         ],
       ]);
       const slave = run([
@@ -132,7 +132,7 @@ for (const how of ['a process each', 'one process']) {
         'test',
       ]);
       const bus = await testBus(t, prefix);
-      const listed = (): string[] => {
+      const listedFiles = (): string[] => {
         try {
           const page = JSON.parse(
             readFileSync(join(folder, 'www/simple/piw-sample-native/index.v1_json'), 'utf8'),
@@ -144,25 +144,28 @@ for (const how of ['a process each', 'one process']) {
           return [];
         }
       };
-      await until(() => listed().length > 0, 130_000).catch((error: unknown) => {
-        t.comment(`the master said:\n${master.said()}\nand the slave:\n${slave.said()}`);
+      await until(() => listedFiles().length > 0, 130_000).catch((error: unknown) => {
+        t.comment(`the master said:\n${master.stderr()}\nand the slave:\n${slave.stderr()}`);
         throw error;
       });
-      t.match(listed(), [/^piw_sample_native-1\.0-.*\.whl$/]);
+      t.match(listedFiles(), [/^piw_sample_native-1\.0-.*\.whl$/]);
 
-      const desk = new Client(bus, control, undefined, { timeoutMs: 10_000, patienceMs: 20_000 });
-      const driver = new Client(bus, slaveControl, undefined, { timeoutMs: 5000, patienceMs: 10_000 });
-      await desk.ask('PAUSE', { task: '*' });
-      await desk.ask('RESUME', { task: '*' });
-      const { slaves } = await driver.ask('HELLO', {});
+      const desk = new ProtocolClient(bus, control, undefined, { timeoutMs: 10_000, patienceMs: 20_000 });
+      const driver = new ProtocolClient(bus, slaveControl, undefined, {
+        timeoutMs: 5000,
+        patienceMs: 10_000,
+      });
+      await desk.request('PAUSE', { task: '*' });
+      await desk.request('RESUME', { task: '*' });
+      const { slaves } = await driver.request('HELLO', {});
       t.match(slaves, [{ label: 'test' }]);
-      await desk.ask('QUIT', { task: '*', slaves: true });
+      await desk.request('QUIT', { task: '*', slaves: true });
       const told = performance.now();
-      t.equal(await master.ended, 0, master.said());
+      t.equal(await master.ended, 0, master.stderr());
       const seconds = (performance.now() - told) / 1000;
       t.ok(seconds < 20, `it ended after ${seconds.toFixed(1)} s`);
-      t.notMatch(master.said(), /MaxListenersExceeded|did not finish/);
-      t.match(slave.said(), /this is slave \d+/);
+      t.notMatch(master.stderr(), /MaxListenersExceeded|did not finish/);
+      t.match(slave.stderr(), /this is slave \d+/);
     },
   );
 }

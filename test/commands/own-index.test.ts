@@ -4,12 +4,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
-import { extraIndexes } from '../../actors/cast.js';
+import { extraIndexUrls } from '../../actors/cast.js';
 import { formatConfig, loadSettings } from '../../src/config.js';
 import { Database } from '../../src/database/pool.js';
 import { startWebServer } from '../../src/farm/web-server.js';
 import { IndexServer } from '../builder/index-server.js';
-import { natsAddress, ownPrefix, until } from '../helpers/bus.js';
+import { natsAddress, uniquePrefix, until } from '../helpers/bus.js';
 import { testDatabase } from '../helpers/database.js';
 import { packFixture } from '../helpers/sdist.js';
 
@@ -28,13 +28,13 @@ void t.test('what a farm has built is offered to its slaves, where they reach it
     [{ ...site, 'own-index-url': 'http://10.0.0.1/simple' }, 'http://10.0.0.1/simple'],
     [{ ...site, 'own-index-url': 'none' }, null],
   ] as const)
-    t.equal(extraIndexes(loadSettings(given, '/dev/null')), expected);
+    t.equal(extraIndexUrls(loadSettings(given, '/dev/null')), expected);
   t.end();
 });
 
 void t.test('a build takes what it requires from what the farm has built', async (t) => {
   const index = await IndexServer.start([
-    packFixture('plain', { as: 'nowhere', version: '2.0' }),
+    packFixture('plain', { nameSuffix: 'nowhere', version: '2.0' }),
     packFixture('asks-in-vain'),
   ]);
   t.teardown(() => index.stop());
@@ -43,25 +43,25 @@ void t.test('a build takes what it requires from what the farm has built', async
   const output = join(folder, 'www');
   const web = await startWebServer({ root: output, host: '127.0.0.1', port: 0 });
   t.teardown(() => web.close());
-  const own = `http://127.0.0.1:${String(web.port)}`;
+  const farmUrl = `http://127.0.0.1:${String(web.port)}`;
   const list = join(folder, 'list');
   writeFileSync(list, 'piw-fixture-nowhere\n');
   const config = join(folder, 'piwheels.conf');
   writeFileSync(
     config,
     formatConfig({
-      ...{ nats: natsAddress(), master: natsAddress(), prefix: ownPrefix(), dsn, 'output-path': output },
-      ...{ 'public-url': own, 'pypi-simple': index.url, 'watch-file': list, 'poll-interval': '1s' },
+      ...{ nats: natsAddress(), master: natsAddress(), prefix: uniquePrefix(), dsn, 'output-path': output },
+      ...{ 'public-url': farmUrl, 'pypi-simple': index.url, 'watch-file': list, 'poll-interval': '1s' },
       ...{ 'dev-mode': true, 'register-targets': true, 'allow-root': true, 'allow-superuser': true },
       ...{ 'work-dir': join(folder, 'work'), 'allow-exposed': true },
     }),
   );
-  let said = '';
+  let stderr = '';
   for (const command of ['master', 'slave']) {
     const child = spawn(process.execPath, [BIN, command, '-c', config], {
       stdio: ['ignore', 'ignore', 'pipe'],
     });
-    child.stderr.on('data', (data: Buffer) => (said += data.toString()));
+    child.stderr.on('data', (data: Buffer) => (stderr += data.toString()));
     const ended = new Promise((resolve) => child.once('close', resolve));
     t.teardown(async () => {
       child.kill('SIGTERM');
@@ -70,7 +70,7 @@ void t.test('a build takes what it requires from what the farm has built', async
   }
   const db = await Database.open(dsn, 'test');
   t.teardown(() => db.close());
-  const logOf = async (name: string): Promise<string> => {
+  const buildLogOf = async (name: string): Promise<string> => {
     const rows = await db.query<{ output: string }>(
       `select output from builds join versions using (version_id) join packages using (package_id)
        where package = $1`,
@@ -78,17 +78,17 @@ void t.test('a build takes what it requires from what the farm has built', async
     );
     return rows[0]?.output ?? '';
   };
-  const built = async (name: string): Promise<void> => {
-    await until(async () => (await logOf(name)) !== '', 90_000).catch((error: unknown) => {
-      t.comment(said);
+  const untilBuilt = async (name: string): Promise<void> => {
+    await until(async () => (await buildLogOf(name)) !== '', 90_000).catch((error: unknown) => {
+      t.comment(stderr);
       throw error;
     });
   };
-  await built('piw-fixture-nowhere');
-  await until(async () => (await fetch(`${own}/simple/piw-fixture-nowhere/`)).ok, 30_000);
+  await untilBuilt('piw-fixture-nowhere');
+  await until(async () => (await fetch(`${farmUrl}/simple/piw-fixture-nowhere/`)).ok, 30_000);
   writeFileSync(list, 'piw-fixture-nowhere\npiw-fixture-asks-in-vain\n');
-  await built('piw-fixture-asks-in-vain');
-  const log = await logOf('piw-fixture-asks-in-vain');
-  t.match(log, `Downloading ${own}/simple/piw-fixture-nowhere/piw_fixture_nowhere-2.0-py3-none-any.whl`);
+  await untilBuilt('piw-fixture-asks-in-vain');
+  const log = await buildLogOf('piw-fixture-asks-in-vain');
+  t.match(log, `Downloading ${farmUrl}/simple/piw-fixture-nowhere/piw_fixture_nowhere-2.0-py3-none-any.whl`);
   t.match(log, 'Successfully built piw-fixture-asks-in-vain');
 });

@@ -1,6 +1,6 @@
 import { fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { tellParent } from '../../src/commands/parent.js';
+import { sendToParent } from '../../src/commands/parent.js';
 
 const LINES = 100_000;
 const EVERY = 1000;
@@ -8,8 +8,8 @@ const EVERY = 1000;
 // As a child, which tap's own processes are as well, it says more at once than anybody hears.
 if (process.argv[2] === 'child') {
   for (let number = 0; number < LINES; number += 1) {
-    tellParent({ line: 'x'.repeat(200) }, true);
-    if (number % EVERY === 0) tellParent({ number });
+    sendToParent({ line: 'x'.repeat(200) }, true);
+    if (number % EVERY === 0) sendToParent({ number });
   }
   process.once('beforeExit', () => {
     if (process.connected) process.disconnect();

@@ -1,15 +1,15 @@
 import t from 'tap';
 import { logBuilds } from '../../src/database/builds.js';
-import { quarantine, skipPackage } from '../../src/database/packages.js';
+import { setQuarantined, skipPackage } from '../../src/database/packages.js';
 import type { Database } from '../../src/database/pool.js';
-import { front, grant } from '../../src/database/queue.js';
+import { nextPendingBuilds, leaseBuilds } from '../../src/database/queue.js';
 import { addTarget } from '../../src/database/targets.js';
-import { newVersions, skipVersion, yankVersion } from '../../src/database/versions.js';
+import { addReleases, skipVersion, yankVersion } from '../../src/database/versions.js';
 import type { LoggedBuild, Release } from '../../src/protocols/oracle.js';
-import { natsAddress, ownPrefix } from '../helpers/bus.js';
-import { piwWith, piwWithTasks, type Piw } from '../helpers/command.js';
+import { natsAddress, uniquePrefix } from '../helpers/bus.js';
+import { piwRunner, piwRunnerWithTasks, type PiwRunner } from '../helpers/command.js';
 import { testDatabase } from '../helpers/database.js';
-import { PLATFORM, someRelease, someSlave } from '../helpers/rows.js';
+import { PLATFORM, someRelease, insertSlave } from '../helpers/rows.js';
 import { NO_DETAILS } from '../../src/states/build-details.js';
 
 t.setTimeout(200_000);
@@ -49,12 +49,12 @@ const build = (version: string, tags: readonly [string, string, string] | null):
 });
 
 /** A slave has demo 6.0 for cp39, which is all that waits. */
-async function givenOut(db: Database): Promise<void> {
-  const slaveId = await someSlave(db, 'cp39');
-  const [next] = await front(db, {
+async function grantOne(db: Database): Promise<void> {
+  const slaveId = await insertSlave(db, 'cp39');
+  const [next] = await nextPendingBuilds(db, {
     ...{ abi: 'cp39', platform: PLATFORM, priority: 0, count: 1, first: 'newest' },
   });
-  if (next) await grant(db, [{ ...next, slaveId, leaseS: 3600 }], 1);
+  if (next) await leaseBuilds(db, [{ ...next, slaveId, leaseS: 3600 }], 1);
 }
 
 /** A version in every state that there is. */
@@ -65,9 +65,9 @@ async function fillFarm(db: Database): Promise<void> {
   await addTarget(db, target('cp39'));
   await addTarget(db, target('cp311'));
   await addTarget(db, target('cp312', 'no slave has it'));
-  await newVersions(db, 'demo', 'feed', [release('6.0', 60)]);
-  await givenOut(db);
-  await newVersions(db, 'demo', 'feed', [
+  await addReleases(db, 'demo', 'feed', [release('6.0', 60)]);
+  await grantOne(db);
+  await addReleases(db, 'demo', 'feed', [
     release('9.0', 90),
     release('8.0', 80),
     release('7.0', 70),
@@ -87,16 +87,16 @@ async function fillFarm(db: Database): Promise<void> {
   ]);
   await skipVersion(db, 'demo', '4.0', 'it never ends');
   await yankVersion(db, 'demo', '3.0', 'a mistake');
-  await quarantine(db, 'demo', '1.4', true);
+  await setQuarantined(db, 'demo', '1.4', true);
   await db.query(`update versions set gone = now() where version = '1.3'`);
   await db.query('select requeue(array(select version_id from versions))');
-  await newVersions(db, 'shunned', 'feed', [release('1.0', 1)]);
+  await addReleases(db, 'shunned', 'feed', [release('1.0', 1)]);
   await skipPackage(db, 'shunned', 'it mines coins');
   // One to which the queue has not come yet.
   await addTarget(db, target('cp313'), 0);
 }
 
-interface Stand {
+interface VersionStatus {
   readonly version: string;
   readonly abi: string;
   readonly state: string;
@@ -104,9 +104,9 @@ interface Stand {
   readonly why: string;
 }
 
-async function stands(piw: Piw, name: string): Promise<Readonly<Record<string, string>>> {
+async function versionStatuses(piw: PiwRunner, name: string): Promise<Readonly<Record<string, string>>> {
   const { out } = await piw('queue', name, '--json');
-  const { versions } = JSON.parse(out) as { readonly versions: readonly Stand[] };
+  const { versions } = JSON.parse(out) as { readonly versions: readonly VersionStatus[] };
   return Object.fromEntries(
     versions.map(({ version, abi, state, position, why }) => [
       `${version} ${abi}`,
@@ -118,14 +118,17 @@ async function stands(piw: Piw, name: string): Promise<Readonly<Record<string, s
 void t.test('piw queue says of each version and target where it stands, and why', async (t) => {
   const { db, dsn } = await testDatabase(t);
   await fillFarm(db);
-  const { piw: newest } = piwWithTasks(t, ['the-oracle'], { dsn });
+  const { piw: newest } = piwRunnerWithTasks(t, ['the-oracle'], { dsn });
   // A farm has its database to itself.
   const other = await testDatabase(t);
   await fillFarm(other.db);
-  const { piw: oldest } = piwWithTasks(t, ['the-oracle'], { dsn: other.dsn, 'backlog-order': 'oldest' });
+  const { piw: oldest } = piwRunnerWithTasks(t, ['the-oracle'], {
+    dsn: other.dsn,
+    'backlog-order': 'oldest',
+  });
 
-  const found = await stands(newest, 'demo');
-  t.match(found, {
+  const statuses = await versionStatuses(newest, 'demo');
+  t.match(statuses, {
     '9.0 cp39': `built demo-9.0-cp39-cp39-${PLATFORM}.whl`,
     '9.0 cp311': 'waiting 1',
     '8.0 cp39': 'built demo-8.0-py3-none-any.whl',
@@ -146,15 +149,15 @@ void t.test('piw queue says of each version and target where it stands, and why'
     '1.4 cp39': 'none quarantined',
     '1.3 cp39': 'none the index has it no more',
   });
-  t.equal(Object.keys(found).length, 12 * 4);
-  t.match(await stands(oldest, 'demo'), {
+  t.equal(Object.keys(statuses).length, 12 * 4);
+  t.match(await versionStatuses(oldest, 'demo'), {
     '1.5 cp311': 'waiting 1',
     '7.0 cp311': 'waiting 2',
     '9.0 cp311': 'waiting 3',
     '5.0 cp39': 'waiting 1',
     '5.1 cp39': 'waiting 2',
   });
-  t.match(await stands(newest, 'shunned'), {
+  t.match(await versionStatuses(newest, 'shunned'), {
     '1.0 cp39': 'none the package is skipped because it mines coins',
   });
 
@@ -204,7 +207,7 @@ void t.test('piw queue says of each version and target where it stands, and why'
 
 void t.test('piw feed shows how far the index is followed, and lets a large removal go', async (t) => {
   const { db, dsn } = await testDatabase(t);
-  const { piw } = piwWithTasks(t, ['the-oracle'], { dsn });
+  const { piw } = piwRunnerWithTasks(t, ['the-oracle'], { dsn });
   t.match(await piw('feed'), { code: 0, out: /^The index has not been compared as a whole; / });
   await db.query(
     `update feed set serial = 90, read_serial = 100, compared = '2024-05-01T12:00:00Z', held = 12000`,
@@ -228,12 +231,12 @@ void t.test('piw feed shows how far the index is followed, and lets a large remo
 });
 
 void t.test('without a master, queue and feed say so in one line', async (t) => {
-  const nobody = piwWith({ nats: natsAddress(), prefix: ownPrefix() });
-  const nowhere = piwWith({ nats: '127.0.0.1:1' });
+  const withoutMaster = piwRunner({ nats: natsAddress(), prefix: uniquePrefix() });
+  const withoutNats = piwRunner({ nats: '127.0.0.1:1' });
   const cases = ([['queue'], ['queue', 'six', '--json'], ['feed']] as const).flatMap((args) => [
-    [nobody, args, /^piw: .*is the farm running\?\n$/] as const,
+    [withoutMaster, args, /^piw: .*is the farm running\?\n$/] as const,
     [
-      nowhere,
+      withoutNats,
       args,
       /^(?:piw: waiting for NATS at .*\n)?piw: NATS at 127\.0\.0\.1:1 can't be used: .* is running\.\n$/,
     ] as const,

@@ -4,36 +4,41 @@ import { join } from 'node:path';
 import t from 'tap';
 import { checkOutput } from '../../src/site/check/output.js';
 import type { Fault } from '../../src/site/check/faults.js';
-import { natsAddress, ownPrefix, until } from '../helpers/bus.js';
-import { piwWith, runTasks } from '../helpers/command.js';
+import { natsAddress, uniquePrefix, until } from '../helpers/bus.js';
+import { piwRunner, runTasks } from '../helpers/command.js';
 import { testDatabase } from '../helpers/database.js';
-import { someTarget } from '../helpers/rows.js';
+import { insertTarget } from '../helpers/rows.js';
 import { makeWheel } from '../helpers/wheel.js';
 
 t.setTimeout(120_000);
 
 void t.test('a package that is removed leaves no log, and no link to a page that is gone', async (t) => {
   const { db, dsn } = await testDatabase(t);
-  await someTarget(db, 'cp311');
+  await insertTarget(db, 'cp311');
   const output = join(mkdtempSync(join(tmpdir(), 'piw-remove-')), 'www');
-  const own = { nats: natsAddress(), prefix: ownPrefix(), dsn, 'output-path': output };
-  runTasks(t, ['the-oracle', 'mr-chase', 'file-juggler', 'the-secretary', 'the-scribe', 'big-brother'], own, {
-    prefix: own.prefix,
-  });
-  const piw = piwWith(own);
+  const settings = { nats: natsAddress(), prefix: uniquePrefix(), dsn, 'output-path': output };
+  runTasks(
+    t,
+    ['the-oracle', 'mr-chase', 'file-juggler', 'the-secretary', 'the-scribe', 'big-brother'],
+    settings,
+    {
+      prefix: settings.prefix,
+    },
+  );
+  const piw = piwRunner(settings);
   const logs = () =>
     existsSync(join(output, 'logs/0000')) ? readdirSync(join(output, 'logs/0000')).sort() : [];
-  const faults = async (): Promise<readonly Fault[]> => {
-    const found: Fault[] = [];
+  const checkFaults = async (): Promise<readonly Fault[]> => {
+    const faults: Fault[] = [];
     await checkOutput(output, {
-      ...{ which: { kind: 'all' }, whole: true, waits: [1000, 2000], settleMs: 0 },
+      ...{ selection: { kind: 'all' }, readContents: true, recheckDelaysMs: [1000, 2000], settleMs: 0 },
       report: (fault) => {
         // The farm has no public address, so there is neither a sitemap nor robots.txt; the home page is written
         // once a minute.
-        if (fault.rule !== 'site-extra' && !fault.path.startsWith('index.html ')) found.push(fault);
+        if (fault.rule !== 'site-extra' && !fault.path.startsWith('index.html ')) faults.push(fault);
       },
     });
-    return found;
+    return faults;
   };
   const folder = mkdtempSync(join(tmpdir(), 'piw-remove-'));
   for (const [name, version] of [
@@ -55,6 +60,6 @@ void t.test('a package that is removed leaves no log, and no link to a page that
     30_000,
   );
   t.notOk(existsSync(join(output, 'pypi/demo')));
-  t.same(await faults(), []);
+  t.same(await checkFaults(), []);
   t.ok(existsSync(join(output, 'project/other/index.html')), 'the other package is untouched');
 });

@@ -1,20 +1,20 @@
 import t, { type Test } from 'tap';
 import { logBuilds } from '../../src/database/builds.js';
 import type { Database } from '../../src/database/pool.js';
-import { front } from '../../src/database/queue.js';
-import { newVersions, skipVersion } from '../../src/database/versions.js';
+import { nextPendingBuilds } from '../../src/database/queue.js';
+import { addReleases, skipVersion } from '../../src/database/versions.js';
 import type { LoggedBuild } from '../../src/protocols/oracle.js';
 import { NO_DETAILS } from '../../src/states/build-details.js';
-import { piwWithTasks, type Piw } from '../helpers/command.js';
+import { piwRunnerWithTasks, type PiwRunner } from '../helpers/command.js';
 import { testDatabase } from '../helpers/database.js';
-import { built, next } from '../helpers/random-farm.js';
-import { PLATFORM, someRelease, someSlave, someTarget } from '../helpers/rows.js';
+import { loggedBuild, nextBuilds } from '../helpers/random-farm.js';
+import { PLATFORM, someRelease, insertSlave, insertTarget } from '../helpers/rows.js';
 
 t.setTimeout(300_000);
 
 const ABI = 'cp311';
 
-interface Result {
+interface RetryResult {
   readonly builds: number;
   readonly classes: Readonly<Record<string, number>>;
   readonly examples: readonly { readonly package: string; readonly version: string }[];
@@ -28,21 +28,21 @@ const failure = (name: string, version: string, more: Partial<LoggedBuild> = {})
   ...more,
 });
 
-async function stage(t: Test) {
+async function setUp(t: Test) {
   const { db, dsn } = await testDatabase(t);
-  await someTarget(db, ABI);
-  const { piw } = piwWithTasks(t, ['the-oracle', 'mr-chase'], { dsn });
+  await insertTarget(db, ABI);
+  const { piw } = piwRunnerWithTasks(t, ['the-oracle', 'mr-chase'], { dsn });
   return { db, piw };
 }
 
 /** What the command prints with --json, and its exit code. */
-async function retry(piw: Piw, ...args: readonly string[]): Promise<Result> {
+async function retry(piw: PiwRunner, ...args: readonly string[]): Promise<RetryResult> {
   const { code, out, err } = await piw('retry', ...args, '--json');
   if (code !== 0) throw new Error(`exit code ${String(code)}: ${err}`);
-  return JSON.parse(out) as Result;
+  return JSON.parse(out) as RetryResult;
 }
 
-const waiting = async (db: Database): Promise<readonly string[]> =>
+const waitingBuilds = async (db: Database): Promise<readonly string[]> =>
   (
     await db.query<{ line: string }>(
       `select package || ' ' || version || ' ' || q.priority as line
@@ -52,16 +52,19 @@ const waiting = async (db: Database): Promise<readonly string[]> =>
 
 /** A package each for what a filter tells apart. */
 async function fillFarm(db: Database): Promise<void> {
-  const [sick, healthy] = [await someSlave(db, ABI, 's1', 'attic'), await someSlave(db, ABI, 's2', 'cellar')];
+  const [sick, healthy] = [
+    await insertSlave(db, ABI, 's1', 'attic'),
+    await insertSlave(db, ABI, 's2', 'cellar'),
+  ];
   for (const name of ['a', 'b', 'c', 'served', 'skipped'])
-    await newVersions(db, name, 'feed', [someRelease('1.0', { priority: 1 }), someRelease('2.0')]);
+    await addReleases(db, name, 'feed', [someRelease('1.0', { priority: 1 }), someRelease('2.0')]);
   await logBuilds(db, [
     failure('a', '1.0', { slave_id: sick }),
     failure('a', '2.0', { slave_id: sick, failure_class: 'missing-header' }),
     failure('b', '1.0', { slave_id: healthy, output: 'error: unused variable [-Werror]' }),
     failure('c', '1.0', { slave_id: healthy, failure_class: 'timeout' }),
     failure('served', '1.0', { slave_id: sick }),
-    built('served', '1.0', ABI, PLATFORM, ['py3-none-any']),
+    loggedBuild('served', '1.0', ABI, PLATFORM, ['py3-none-any']),
     failure('skipped', '1.0', { slave_id: sick }),
   ]);
   await skipVersion(db, 'skipped', '1.0', 'it never ends');
@@ -71,13 +74,13 @@ async function fillFarm(db: Database): Promise<void> {
   );
 }
 
-const namesOf = ({ examples }: Result): readonly string[] =>
+const namesOf = ({ examples }: RetryResult): readonly string[] =>
   examples.map(({ package: name, version }) => `${name} ${version}`).sort();
 
 void t.test('piw retry finds failures by each of its conditions, and by all of them together', async (t) => {
-  const { db, piw } = await stage(t);
+  const { db, piw } = await setUp(t);
   await fillFarm(db);
-  const before = await waiting(db);
+  const before = await waitingBuilds(db);
   const day = (ago: number) => new Date(Date.now() - ago * 86_400_000).toISOString();
   for (const [args, expected] of [
     [['--all'], ['a 1.0', 'a 2.0', 'b 1.0', 'c 1.0']],
@@ -104,7 +107,7 @@ void t.test('piw retry finds failures by each of its conditions, and by all of t
     t.same(namesOf(result), expected, args.join(' '));
     t.equal(result.builds, expected.length, args.join(' '));
   }
-  t.same(await waiting(db), before, 'a dry run puts nothing back');
+  t.same(await waitingBuilds(db), before, 'a dry run puts nothing back');
   const { code, out } = await piw('retry', '--all', '--dry-run');
   t.equal(code, 0);
   t.match(out, /^4 builds would be put back\.\n {2}compiler +2\n/);
@@ -112,9 +115,9 @@ void t.test('piw retry finds failures by each of its conditions, and by all of t
 });
 
 void t.test('what is put back waits behind new releases, keeps its log, and is put back once', async (t) => {
-  const { db, piw } = await stage(t);
+  const { db, piw } = await setUp(t);
   await fillFarm(db);
-  await newVersions(db, 'today', 'feed', [someRelease('1.0', { priority: 1, released: 1 })]);
+  await addReleases(db, 'today', 'feed', [someRelease('1.0', { priority: 1, released: 1 })]);
   const logs = await db.query('select build_id, output, failure_class from builds order by build_id');
   t.match(await retry(piw, '--slave', 'attic', '--yes'), {
     builds: 2,
@@ -127,24 +130,28 @@ void t.test('what is put back waits behind new releases, keeps its log, and is p
     'a second run does nothing',
   );
   t.match(
-    await waiting(db),
+    await waitingBuilds(db),
     ['a 1.0 0', 'a 2.0 0', 'b 2.0 0'],
     'in the backlog, whatever their version’s priority',
   );
   t.same(await db.query('select build_id, output, failure_class from builds order by build_id'), logs);
   const order = { abi: ABI, platform: PLATFORM, priority: 1, count: 10, first: 'oldest' } as const;
-  t.equal((await front(db, order)).length, 1, 'nothing stands between a slave and the release of today');
+  t.equal(
+    (await nextPendingBuilds(db, order)).length,
+    1,
+    'nothing stands between a slave and the release of today',
+  );
   const { out } = await piw('queue', 'a');
   t.match(out, /^1\.0 +cp311 +waiting +position \d+, put back after compiler, build \d+$/m);
-  const [first] = await next(db, ABI, PLATFORM, 1);
+  const [first] = await nextBuilds(db, ABI, PLATFORM, 1);
   t.ok(first);
   await logBuilds(db, [failure('a', '1.0')]);
-  t.match(await waiting(db), ['a 2.0 0'], 'it has failed again, for good');
+  t.match(await waitingBuilds(db), ['a 2.0 0'], 'it has failed again, for good');
   t.match(await retry(piw, 'a', '--yes'), { builds: 1 }, 'and can be put back again');
 });
 
 void t.test('piw retry asks first, and says what is wrong with what was typed', async (t) => {
-  const { db, piw } = await stage(t);
+  const { db, piw } = await setUp(t);
   await fillFarm(db);
   for (const [args, code, err] of [
     [['--all'], 1, /nothing was put back\. Answer y at the terminal, or give --yes\./],
@@ -169,16 +176,16 @@ void t.test('piw retry asks first, and says what is wrong with what was typed', 
 });
 
 void t.test('thousands are put back in one run, page by page', async (t) => {
-  const { db, piw } = await stage(t);
+  const { db, piw } = await setUp(t);
   const count = 1234;
   const releases = Array.from({ length: count }, (_, i) => someRelease(`1.${String(i)}`));
-  await newVersions(db, 'demo', 'feed', releases);
+  await addReleases(db, 'demo', 'feed', releases);
   await logBuilds(
     db,
     releases.map(({ version }) => failure('demo', version)),
   );
-  t.same(await waiting(db), []);
+  t.same(await waitingBuilds(db), []);
   t.match(await retry(piw, '--class', 'compiler', '--yes'), { builds: count, classes: { compiler: count } });
-  t.equal((await waiting(db)).length, count);
+  t.equal((await waitingBuilds(db)).length, count);
   t.match(await retry(piw, '--all', '--yes'), { builds: 0 });
 });

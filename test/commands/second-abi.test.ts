@@ -13,24 +13,24 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import t from 'tap';
-import { Client } from '../../src/actor/client.js';
-import { probe } from '../../src/builder/interpreter.js';
+import { ProtocolClient } from '../../src/actor/client.js';
+import { probeInterpreter } from '../../src/builder/interpreter.js';
 import { writeSampleIndex } from '../../src/farm/sample-index.js';
 import { startWebServer } from '../../src/farm/web-server.js';
 import { control } from '../../src/protocols/control.js';
-import { SimpleIndex } from '../../src/pypi/index-reader.js';
+import { SimpleIndexClient } from '../../src/pypi/index-reader.js';
 import { normalise } from '../../src/wheels/names.js';
-import { natsAddress, ownPrefix, testBus, until } from '../helpers/bus.js';
+import { natsAddress, uniquePrefix, testBus, until } from '../helpers/bus.js';
 import { testDatabase } from '../helpers/database.js';
-import { someTarget } from '../helpers/rows.js';
+import { insertTarget } from '../helpers/rows.js';
 import { packFixture } from '../helpers/sdist.js';
 
 t.setTimeout(290_000);
 const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
-const REAL = process.env['PIW_TEST_REAL'];
+const REAL_REQUIREMENT = process.env['PIW_TEST_REAL'];
 const SAMPLE = 'piw-sample-native==1.0';
 const FALLS_BACK = 'piw-fixture-falls-back==1.0';
-const PACKAGES = REAL === undefined ? [SAMPLE, FALLS_BACK] : [REAL];
+const PACKAGES = REAL_REQUIREMENT === undefined ? [SAMPLE, FALLS_BACK] : [REAL_REQUIREMENT];
 const PYTHONS = ['python3', 'pypy3'];
 
 const missing = PYTHONS.filter((python) => spawnSync(python, ['-m', 'pip', '--version']).status !== 0);
@@ -41,9 +41,9 @@ const skip =
 
 void t.test('CPython and PyPy each get their own wheel of one farm', { skip }, async (t) => {
   const { db, dsn } = await testDatabase(t);
-  const prefix = ownPrefix();
+  const prefix = uniquePrefix();
   const folder = mkdtempSync(join(tmpdir(), 'piw-second-abi-'));
-  const web = async (root: string): Promise<string> => {
+  const serve = async (root: string): Promise<string> => {
     const server = await startWebServer({ root, host: '127.0.0.1', port: 0 });
     t.teardown(() => server.close());
     return `http://127.0.0.1:${String(server.port)}/simple`;
@@ -55,19 +55,19 @@ void t.test('CPython and PyPy each get their own wheel of one farm', { skip }, a
   mkdirSync(page);
   writeFileSync(join(page, filename), contents);
   writeFileSync(join(page, 'index.html'), `<a href="${filename}#sha256=${sha256}">${filename}</a>`);
-  const source = REAL === undefined ? await web(samples) : 'https://pypi.org/simple';
+  const source = REAL_REQUIREMENT === undefined ? await serve(samples) : 'https://pypi.org/simple';
   const output = join(folder, 'www');
   const common = ['-c', '/dev/null', '--prefix', prefix, '--allow-root'];
   const run = (...args: readonly string[]) => {
     const child = spawn(process.execPath, [BIN, ...args, ...common], { stdio: ['ignore', 'ignore', 'pipe'] });
-    let said = '';
-    child.stderr.on('data', (data: Buffer) => (said += data.toString()));
+    let stderr = '';
+    child.stderr.on('data', (data: Buffer) => (stderr += data.toString()));
     const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
     t.teardown(async () => {
       child.kill('SIGTERM');
       await ended;
     });
-    return { ended, said: () => said };
+    return { ended, stderr: () => stderr };
   };
   const master = run(
     ...['master', '--nats', natsAddress(), '-d', dsn, '-o', output, '--allow-superuser', '--dev-mode'],
@@ -87,49 +87,52 @@ void t.test('CPython and PyPy each get their own wheel of one farm', { skip }, a
     ],
     ...PYTHONS.flatMap((python) => ['--python', python]),
   );
-  const own = await web(output);
-  const interpreters = await Promise.all(PYTHONS.map((python) => probe(python, {})));
-  const listed = async (of: string): Promise<readonly string[]> => {
-    const project = await new SimpleIndex(own).project(normalise(of)).catch(() => undefined);
+  const farmIndex = await serve(output);
+  const interpreters = await Promise.all(PYTHONS.map((python) => probeInterpreter(python, {})));
+  const listedFiles = async (of: string): Promise<readonly string[]> => {
+    const project = await new SimpleIndexClient(farmIndex).project(normalise(of)).catch(() => undefined);
     return project && 'files' in project ? project.files.map((file) => file.filename) : [];
   };
-  for (const one of PACKAGES) {
-    const [its = ''] = one.split('==');
-    await until(async () => (await listed(its)).length >= PYTHONS.length, 200_000).catch((error: unknown) => {
-      t.comment(`the master said:\n${master.said()}\nand the slave:\n${slave.said()}`);
-      throw error;
-    });
-    const wheels = await listed(its);
+  for (const requirement of PACKAGES) {
+    const [projectName = ''] = requirement.split('==');
+    await until(async () => (await listedFiles(projectName)).length >= PYTHONS.length, 200_000).catch(
+      (error: unknown) => {
+        t.comment(`the master said:\n${master.stderr()}\nand the slave:\n${slave.stderr()}`);
+        throw error;
+      },
+    );
+    const wheels = await listedFiles(projectName);
     t.comment(wheels.join(' '));
     for (const { path, implementation, pyVersionTag, abiTag, platformTag } of interpreters) {
       const tags = `${pyVersionTag}-${abiTag}-${platformTag}`;
       const pure = implementation === 'PyPy' && !wheels.some((wheel) => wheel.endsWith(`-${tags}.whl`));
-      if (REAL === undefined) t.equal(pure, implementation === 'PyPy' && one === FALLS_BACK);
+      if (REAL_REQUIREMENT === undefined)
+        t.equal(pure, implementation === 'PyPy' && requirement === FALLS_BACK);
       const wanted = `-${pure ? 'py3-none-any' : tags}.whl`;
       t.ok(
         wheels.some((wheel) => wheel.endsWith(wanted)),
-        `${one} for ${abiTag}`,
+        `${requirement} for ${abiTag}`,
       );
-      const site = join(folder, abiTag, its);
+      const site = join(folder, abiTag, projectName);
       const pip = ['-m', 'pip', 'install', '-q', '--no-deps', '--only-binary', ':all:', '--target', site];
-      await promisify(execFile)(path, [...pip, '--index-url', own, '--no-cache-dir', one], {
+      await promisify(execFile)(path, [...pip, '--index-url', farmIndex, '--no-cache-dir', requirement], {
         env: { PATH: process.env['PATH'], HOME: folder, PIP_CONFIG_FILE: '/dev/null' },
       });
-      const module = its.replaceAll('-', '_');
+      const module = projectName.replaceAll('-', '_');
       // Which of the installed files is the compiled one differs; that it is there and runs is what matters.
-      const question = `print(${one === SAMPLE ? 'm.hello(), ' : ''}m.__file__)`;
+      const question = `print(${requirement === SAMPLE ? 'm.hello(), ' : ''}m.__file__)`;
       const { stdout } = await promisify(execFile)(path, ['-c', `import ${module} as m; ${question}`], {
         env: { PYTHONPATH: site },
       });
       t.comment(`${abiTag}: ${stdout.trim()}`);
-      if (one === SAMPLE) t.match(stdout, /^compiled by piw /);
+      if (requirement === SAMPLE) t.match(stdout, /^compiled by piw /);
       t.match(stdout, site);
       const [info = ''] = readdirSync(site).filter((entry) => entry.endsWith('.dist-info'));
       t.match(readFileSync(join(site, info, 'WHEEL'), 'utf8'), `Tag: ${pure ? 'py3-none-any' : tags}`);
     }
   }
 
-  await someTarget(db, 'cp399', { platform: interpreters[0]?.platformTag ?? '' });
+  await insertTarget(db, 'cp399', { platform: interpreters[0]?.platformTag ?? '' });
   t.same(
     await db.query(
       `select package, abi from queue join targets using (target_id) join versions using (version_id)
@@ -140,8 +143,8 @@ void t.test('CPython and PyPy each get their own wheel of one farm', { skip }, a
   );
 
   const bus = await testBus(t, prefix);
-  const desk = new Client(bus, control, undefined, { timeoutMs: 10_000, patienceMs: 20_000 });
-  await desk.ask('QUIT', { task: '*', slaves: true });
-  t.equal(await master.ended, 0, master.said());
-  t.equal(await slave.ended, 0, slave.said());
+  const desk = new ProtocolClient(bus, control, undefined, { timeoutMs: 10_000, patienceMs: 20_000 });
+  await desk.request('QUIT', { task: '*', slaves: true });
+  t.equal(await master.ended, 0, master.stderr());
+  t.equal(await slave.ended, 0, slave.stderr());
 });

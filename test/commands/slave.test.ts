@@ -14,12 +14,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
-import { newVersions } from '../../src/database/versions.js';
+import { addReleases } from '../../src/database/versions.js';
 import { IndexServer } from '../builder/index-server.js';
 import { interpreter } from '../builder/workshop.js';
 import { until } from '../helpers/bus.js';
 import { testMaster } from '../helpers/master.js';
-import { someRelease, someTarget } from '../helpers/rows.js';
+import { someRelease, insertTarget } from '../helpers/rows.js';
 import { packFixture } from '../helpers/sdist.js';
 
 t.setTimeout(120_000);
@@ -28,16 +28,16 @@ const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
 
 /** `piw slave`, which can be killed; what it says comes into `said`. */
 function startSlave(args: readonly string[], env: NodeJS.ProcessEnv = {}) {
-  const given = ['-c', '/dev/null', '--allow-root', '--allow-exposed', ...args];
-  const child = spawn(process.execPath, [BIN, 'slave', ...given], {
+  const allArgs = ['-c', '/dev/null', '--allow-root', '--allow-exposed', ...args];
+  const child = spawn(process.execPath, [BIN, 'slave', ...allArgs], {
     env: { ...process.env, ...env },
     stdio: ['ignore', 'ignore', 'pipe'],
   });
-  let said = '';
-  child.stderr.on('data', (data: Buffer) => (said += data.toString()));
+  let stderr = '';
+  child.stderr.on('data', (data: Buffer) => (stderr += data.toString()));
   const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
   t.teardown(() => child.kill('SIGKILL'));
-  return { child, ended, said: () => said };
+  return { child, ended, stderr: () => stderr };
 }
 
 void t.test('what a slave that was killed has left is removed before any work is asked for', async (t) => {
@@ -56,7 +56,7 @@ void t.test('what a slave that was killed has left is removed before any work is
 });
 
 void t.test('a folder for builds that somebody else has laid is not taken', async (t) => {
-  for (const lay of [
+  for (const occupy of [
     (path: string) => {
       mkdirSync(path);
       chmodSync(path, 0o777);
@@ -66,23 +66,23 @@ void t.test('a folder for builds that somebody else has laid is not taken', asyn
     },
   ]) {
     const folder = mkdtempSync(join(tmpdir(), 'piw-slave-tmp-'));
-    lay(join(folder, `piw-slave-${String(process.getuid?.() ?? 0)}`));
+    occupy(join(folder, `piw-slave-${String(process.getuid?.() ?? 0)}`));
     const slave = startSlave(['-m', 'nats://pi:none@127.0.0.1:1'], { TMPDIR: folder });
-    t.equal(await slave.ended, 2, slave.said());
-    t.match(slave.said(), /is not this user's alone; name another with --work-dir/);
+    t.equal(await slave.ended, 2, slave.stderr());
+    t.match(slave.stderr(), /is not this user's alone; name another with --work-dir/);
   }
 });
 
 void t.test('that bubblewrap is missing is said once at the terminal, with what to do', async (t) => {
-  const its = await testMaster(t, { versions: [] });
+  const master = await testMaster(t, { versions: [] });
   const work = mkdtempSync(join(tmpdir(), 'piw-slave-work-'));
   const log = join(work, 'slave.log');
   const pythons = [interpreter.path, interpreter.path].flatMap((path) => ['--python', path]);
   const options = [
     '-m',
-    its.settings.nats,
+    master.settings.nats,
     '--prefix',
-    its.prefix,
+    master.prefix,
     '--work-dir',
     work,
     '-l',
@@ -94,15 +94,15 @@ void t.test('that bubblewrap is missing is said once at the terminal, with what 
   const slave = startSlave(options, { PATH: '/nowhere' });
   await until(isConnected, 60_000);
   slave.child.kill('SIGTERM');
-  t.equal(await slave.ended, 0, slave.said());
-  t.match(slave.said(), /^piw: builds run without a sandbox: .*apt install bubblewrap\)\n$/);
+  t.equal(await slave.ended, 0, slave.stderr());
+  t.match(slave.stderr(), /^piw: builds run without a sandbox: .*apt install bubblewrap\)\n$/);
 
   writeFileSync(log, '');
   const meant = startSlave([...options, '--sandbox', 'none']);
   await until(isConnected, 60_000);
   meant.child.kill('SIGTERM');
   t.equal(await meant.ended, 0);
-  t.equal(meant.said(), '', 'nothing where no sandbox is wanted');
+  t.equal(meant.stderr(), '', 'nothing where no sandbox is wanted');
 });
 
 void t.test(
@@ -110,45 +110,56 @@ void t.test(
   async (t) => {
     const index = await IndexServer.start([packFixture('lingers')]);
     t.teardown(() => index.stop());
-    const its = await testMaster(t, { versions: [], given: { 'index-url': index.url } });
+    const master = await testMaster(t, { versions: [], overrides: { 'index-url': index.url } });
     const { abiTag: abi, platformTag: platform } = interpreter;
-    await someTarget(its.db, abi, { platform });
-    await newVersions(its.db, 'piw-fixture-lingers', 'feed', [someRelease('1.0', { priority: 2 })]);
+    await insertTarget(master.db, abi, { platform });
+    await addReleases(master.db, 'piw-fixture-lingers', 'feed', [someRelease('1.0', { priority: 2 })]);
     const work = mkdtempSync(join(tmpdir(), 'piw-slave-work-'));
     // It says that it has an ABI that no Python of its version has.
-    const odd = join(work, 'python');
-    writeFileSync(odd, `#!/bin/sh\n${interpreter.path} "$@" | sed 's/"abi": "[a-z0-9]*"/"abi": "cp399"/'\n`, {
-      mode: 0o755,
-    });
+    const oddPython = join(work, 'python');
+    writeFileSync(
+      oddPython,
+      `#!/bin/sh\n${interpreter.path} "$@" | sed 's/"abi": "[a-z0-9]*"/"abi": "cp399"/'\n`,
+      {
+        mode: 0o755,
+      },
+    );
     const options = [
       '--python',
       interpreter.path,
       '--python',
-      odd,
+      oddPython,
       '--label',
       `the\nattic ${'x'.repeat(300)}`,
     ];
-    const { nats, prefix } = its.settings;
+    const { nats, prefix } = master.settings;
     const slave = startSlave(
       ['-m', nats, '--prefix', prefix, '--work-dir', join(work, 'builds'), ...options],
       {
         PIW_BUILD_ENV: JSON.stringify({ PIP_RETRIES: '0' }),
       },
     );
-    t.equal(await slave.ended, 6, slave.said());
-    t.match(slave.said(), /the master said: there is no Python cp\d+ with the ABI cp399/);
-    t.same(await its.slaves(), [], 'the other has said BYE');
-    t.same(await its.db.query('select 1 from queue where lease is not null'), []);
-    const rows = await its.db.query<{ label: string }>('select label from slaves');
+    t.equal(await slave.ended, 6, slave.stderr());
+    t.match(slave.stderr(), /the master said: there is no Python cp\d+ with the ABI cp399/);
+    t.same(await master.slaves(), [], 'the other has said BYE');
+    t.same(await master.db.query('select 1 from queue where lease is not null'), []);
+    const rows = await master.db.query<{ label: string }>('select label from slaves');
     t.match(rows[0]?.label, /^the attic x{190}$/, 'whatever it is called');
   },
 );
 
 void t.test('an interpreter that is none ends a slave before it asks for work', async (t) => {
   const work = mkdtempSync(join(tmpdir(), 'piw-slave-work-'));
-  const none = join(work, 'python');
-  writeFileSync(none, '#!/bin/sh\nexit 1\n', { mode: 0o755 });
-  const slave = startSlave(['-m', 'nats://pi:none@127.0.0.1:1', '--work-dir', work, '--python', none]);
-  t.equal(await slave.ended, 3, slave.said());
-  t.match(slave.said(), /it gave no answer that makes sense/);
+  const brokenPython = join(work, 'python');
+  writeFileSync(brokenPython, '#!/bin/sh\nexit 1\n', { mode: 0o755 });
+  const slave = startSlave([
+    '-m',
+    'nats://pi:none@127.0.0.1:1',
+    '--work-dir',
+    work,
+    '--python',
+    brokenPython,
+  ]);
+  t.equal(await slave.ended, 3, slave.stderr());
+  t.match(slave.stderr(), /it gave no answer that makes sense/);
 });

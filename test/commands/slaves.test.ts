@@ -1,16 +1,16 @@
 import t from 'tap';
 import { until } from '../helpers/bus.js';
-import { piwWith } from '../helpers/command.js';
-import { lasts, testMaster, testSlave } from '../helpers/master.js';
+import { piwRunner } from '../helpers/command.js';
+import { hangingBuild, testMaster, testSlave } from '../helpers/master.js';
 
 t.setTimeout(120_000);
 
 void t.test('orders to slaves by command', async (t) => {
   const { db, prefix, settings, untilSlave, slaves } = await testMaster(t, { versions: ['1.0', '2.0'] });
-  const piw = piwWith(settings);
+  const piw = piwRunner(settings);
   t.match(await piw('slaves', 'skip', '7'), { code: 1, err: /there is no slave 7. piw monitor lists/ });
   t.match(await piw('slaves', 'skip', 'anvil'), { code: 1, err: /no slave "anvil" is connected/ });
-  const slave = await testSlave(t, prefix, lasts);
+  const slave = await testSlave(t, prefix, hangingBuild);
   await untilSlave(({ state, version }) => state === 'building' && version === '2.0');
   const number = String((await slaves())[0]?.slave_id);
   t.match(await piw('slaves', 'sleep', number), { code: 0, out: /Slave \d+: no more work until/ });

@@ -2,8 +2,8 @@ import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { newVersions } from '../../src/database/versions.js';
-import { piwWith, piwWithTasks } from '../helpers/command.js';
+import { addReleases } from '../../src/database/versions.js';
+import { piwRunner, piwRunnerWithTasks } from '../helpers/command.js';
 import { testDatabase } from '../helpers/database.js';
 import { someRelease } from '../helpers/rows.js';
 
@@ -11,8 +11,8 @@ t.setTimeout(120_000);
 
 void t.test('an administrator yanks a version, and takes that back', async (t) => {
   const { db, dsn } = await testDatabase(t);
-  await newVersions(db, 'demo', 'feed', [someRelease('1.0')]);
-  const { piw } = piwWithTasks(t, ['the-oracle', 'the-secretary', 'the-scribe', 'mr-chase'], {
+  await addReleases(db, 'demo', 'feed', [someRelease('1.0')]);
+  const { piw } = piwRunnerWithTasks(t, ['the-oracle', 'the-secretary', 'the-scribe', 'mr-chase'], {
     ...{ dsn, 'output-path': mkdtempSync(join(tmpdir(), 'piw-yank-')) },
   });
   const mark = async () => (await db.query('select yanked, yank_kept from versions'))[0];
@@ -29,7 +29,7 @@ void t.test('an administrator yanks a version, and takes that back', async (t) =
 void t.test(
   'a yank is of a version: of a whole package nothing is done, least of all a removal',
   async (t) => {
-    const piw = piwWith({ nats: 'nats://127.0.0.1:1' });
+    const piw = piwRunner({ nats: 'nats://127.0.0.1:1' });
     t.match(await piw('remove', 'demo', '--all-versions', '--yank', '--yes'), { code: 2, err: /--yank/ });
     t.match(await piw('add', 'demo', '--yank', 'harmful'), { code: 2, err: /name one/ });
     t.match(await piw('add', 'demo', '--unyank'), { code: 2, err: /name one/ });

@@ -1,12 +1,12 @@
 import t, { type Test } from 'tap';
 import { logBuilds } from '../../src/database/builds.js';
 import type { Database } from '../../src/database/pool.js';
-import { front, grant } from '../../src/database/queue.js';
+import { nextPendingBuilds, leaseBuilds } from '../../src/database/queue.js';
 import { packageQueue } from '../../src/database/queue-report.js';
-import { newVersions } from '../../src/database/versions.js';
+import { addReleases } from '../../src/database/versions.js';
 import { parseWheelName } from '../../src/wheels/tags.js';
 import { testDatabase } from '../helpers/database.js';
-import { PLATFORM, someRelease, someSlave, someTarget } from '../helpers/rows.js';
+import { PLATFORM, someRelease, insertSlave, insertTarget } from '../helpers/rows.js';
 import { NO_DETAILS } from '../../src/states/build-details.js';
 
 t.setTimeout(120_000);
@@ -17,8 +17,8 @@ const native = (abi: string) => `demo-1.0-${abi.replace(/t$/, '')}-${abi}-${PLAT
 /** A farm with demo 1.0 that builds for these. */
 async function farm(t: Test, ...abis: readonly string[]): Promise<Database> {
   const { db } = await testDatabase(t);
-  for (const abi of abis) await someTarget(db, abi);
-  await newVersions(db, 'demo', 'feed', [someRelease('1.0')]);
+  for (const abi of abis) await insertTarget(db, abi);
+  await addReleases(db, 'demo', 'feed', [someRelease('1.0')]);
   return db;
 }
 
@@ -30,7 +30,7 @@ async function due(db: Database): Promise<readonly string[]> {
   return rows.map(({ abi }) => abi);
 }
 
-interface Yield {
+interface BuildYield {
   /** What a slave hands in, each with these contents. */
   readonly files?: readonly string[];
   readonly contents?: string;
@@ -38,7 +38,7 @@ interface Yield {
   readonly served?: readonly string[];
 }
 
-const result = (abi: string, { files = [], contents = 'a', served = [] }: Yield) => ({
+const result = (abi: string, { files = [], contents = 'a', served = [] }: BuildYield) => ({
   ...{ lease: null, slave_id: null, package: 'demo', version: '1.0', abi, platform: PLATFORM },
   ...{
     status: true,
@@ -56,30 +56,30 @@ const result = (abi: string, { files = [], contents = 'a', served = [] }: Yield)
       string,
       null,
     ] => {
-      const { py, abi: its, platform } = parseWheelName(filename);
+      const { py, abi: wheelAbi, platform } = parseWheelName(filename);
       const hash = contents.repeat(64);
-      return [[filename, 1, hash, 'demo', '1.0', py, its, platform, null, {}, true], hash, null];
+      return [[filename, 1, hash, 'demo', '1.0', py, wheelAbi, platform, null, {}, true], hash, null];
     },
   ),
 });
 
 /** A slave of this ABI builds what is due for it. */
-async function build(db: Database, abi: string, its: Yield): Promise<void> {
+async function build(db: Database, abi: string, yielded: BuildYield): Promise<void> {
   const lease = await take(db, abi);
-  await logBuilds(db, [{ ...result(abi, its), ...lease }]);
+  await logBuilds(db, [{ ...result(abi, yielded), ...lease }]);
 }
 
 async function take(db: Database, abi: string): Promise<{ lease: number; slave_id: number }> {
-  const slave_id = await someSlave(db, abi, abi);
+  const slave_id = await insertSlave(db, abi, abi);
   const order = { abi, platform: PLATFORM, priority: 0, count: 1, first: 'newest' } as const;
-  const waiting = await front(db, order);
-  const [given] = await grant(
+  const waiting = await nextPendingBuilds(db, order);
+  const [leased] = await leaseBuilds(
     db,
     waiting.map((one) => ({ ...one, slaveId: slave_id, leaseS: 60 })),
     1,
   );
-  if (!given) throw new Error(`nothing is due for ${abi}`);
-  return { lease: given.lease, slave_id };
+  if (!leased) throw new Error(`nothing is due for ${abi}`);
+  return { lease: leased.lease, slave_id };
 }
 
 void t.test('a pure package is built once, by CPython', async (t) => {
@@ -87,8 +87,8 @@ void t.test('a pure package is built once, by CPython', async (t) => {
   t.same(await due(db), ['cp311']);
   await build(db, 'cp311', { files: [PURE] });
   t.same(await due(db), []);
-  await someTarget(db, 'cp314');
-  await someTarget(db, 'pypy310_pp73');
+  await insertTarget(db, 'cp314');
+  await insertTarget(db, 'pypy310_pp73');
   t.same(await due(db), []);
 });
 
@@ -102,17 +102,17 @@ for (const [fallsBack, later] of [
       const db = await farm(t, fallsBack, 'cp311', 'cp312');
       await build(db, 'cp311', { files: [native('cp311')] });
       t.same(await due(db), ['cp312', fallsBack]);
-      const begun = await take(db, 'cp312');
+      const lease = await take(db, 'cp312');
       await build(db, fallsBack, { files: [PURE] });
       t.same(await due(db), ['cp312']);
       t.match(
-        await logBuilds(db, [{ ...result('cp312', { files: [native('cp312')] }), ...begun }]),
+        await logBuilds(db, [{ ...result('cp312', { files: [native('cp312')] }), ...lease }]),
         [{ outcome: 'logged' }],
         'nor from one that is being built',
       );
       t.same(await due(db), []);
-      await someTarget(db, 'cp310');
-      await someTarget(db, later);
+      await insertTarget(db, 'cp310');
+      await insertTarget(db, later);
       t.same(await due(db), ['cp310'], 'nor from one that is registered later');
     },
   );
@@ -121,27 +121,27 @@ for (const [fallsBack, later] of [
 void t.test('it shows nothing of the rest: CPython’s lowest is asked first', async (t) => {
   const db = await farm(t, 'pypy39_pp73');
   await build(db, 'pypy39_pp73', { files: [PURE] });
-  await someTarget(db, 'cp312');
-  await someTarget(db, 'cp311');
+  await insertTarget(db, 'cp312');
+  await insertTarget(db, 'cp311');
   t.same(await due(db), ['cp311']);
   await build(db, 'cp311', { files: [native('cp311')] });
   t.same(await due(db), ['cp312']);
 });
 
 void t.test('what CPython has built of the same name, too, is pure for everybody', async (t) => {
-  for (const [how, its] of [
+  for (const [how, yielded] of [
     ['other contents', { served: [PURE] }],
     ['the same contents', { files: [PURE] }],
   ] as const) {
     const db = await farm(t, 'pypy39_pp73');
     await build(db, 'pypy39_pp73', { files: [PURE] });
-    await someTarget(db, 'cp311');
-    await someTarget(db, 'cp312');
+    await insertTarget(db, 'cp311');
+    await insertTarget(db, 'cp312');
     t.same(await due(db), ['cp311']);
-    await build(db, 'cp311', its);
+    await build(db, 'cp311', yielded);
     t.same(await due(db), [], how);
-    await someTarget(db, 'cp313');
-    await someTarget(db, 'cp313t');
+    await insertTarget(db, 'cp313');
+    await insertTarget(db, 'cp313t');
     t.same(await due(db), []);
     t.same(
       (await packageQueue(db, 'demo', 'newest')).map(([, abi, , state, , why]) => [abi, state, why]),
@@ -171,7 +171,7 @@ void t.test(
       { reach: 'all' },
       { reach: 'free-threaded.pypy' },
     ]);
-    for (const abi of ['cp314t', 'pypy310_pp73', 'cp312']) await someTarget(db, abi);
+    for (const abi of ['cp314t', 'pypy310_pp73', 'cp312']) await insertTarget(db, abi);
     t.same(await due(db), ['cp312']);
   },
 );

@@ -1,14 +1,14 @@
 import t from 'tap';
 import { logBuilds } from '../../src/database/builds.js';
-import { front } from '../../src/database/front.js';
-import { newPackage, searchIndex } from '../../src/database/packages.js';
+import { homePageData } from '../../src/database/front.js';
+import { upsertPackage, searchIndex } from '../../src/database/packages.js';
 import type { Database } from '../../src/database/pool.js';
 import { packageFiles } from '../../src/database/projects.js';
-import { newVersions } from '../../src/database/versions.js';
+import { addReleases } from '../../src/database/versions.js';
 import type { LoggedBuild } from '../../src/protocols/oracle.js';
 import { NO_DETAILS } from '../../src/states/build-details.js';
 import { testDatabase } from '../helpers/database.js';
-import { PLATFORM, someRelease, someTarget } from '../helpers/rows.js';
+import { PLATFORM, someRelease, insertTarget } from '../helpers/rows.js';
 
 t.setTimeout(120_000);
 
@@ -37,15 +37,15 @@ const described = async (db: Database) =>
 
 void t.test("a wheel's summary describes a package that nobody has described", async (t) => {
   const { db } = await testDatabase(t);
-  await someTarget(db, 'cp311');
-  await newVersions(db, 'demo', 'feed', [someRelease('1.0'), someRelease('2.0')]);
+  await insertTarget(db, 'cp311');
+  await addReleases(db, 'demo', 'feed', [someRelease('1.0'), someRelease('2.0')]);
   await logBuilds(db, [imported('1.0', null)]);
   t.same(await described(db), [null], 'this METADATA has no summary');
   await logBuilds(db, [imported('2.0', 'A demonstration.')]);
   t.same(await described(db), ['A demonstration.']);
   const files = await packageFiles(db, 'demo', false);
   t.same(files.metadata, metadata('A demonstration.'), "the newest release's");
-  const { latest } = await front(db);
+  const { latest } = await homePageData(db);
   t.same(
     latest.map(({ imported: its }) => its),
     [true, true],
@@ -54,9 +54,9 @@ void t.test("a wheel's summary describes a package that nobody has described", a
 
 void t.test("a wheel's summary leaves a description that was given as it is", async (t) => {
   const { db } = await testDatabase(t);
-  await someTarget(db, 'cp311');
-  await newPackage(db, { package: 'demo', description: 'Given.', origin: 'add', aliases: [] });
-  await newVersions(db, 'demo', 'feed', [someRelease('1.0')]);
+  await insertTarget(db, 'cp311');
+  await upsertPackage(db, { package: 'demo', description: 'Given.', origin: 'add', aliases: [] });
+  await addReleases(db, 'demo', 'feed', [someRelease('1.0')]);
   await logBuilds(db, [imported('1.0', 'A demonstration.')]);
   t.same(await described(db), ['Given.']);
 });

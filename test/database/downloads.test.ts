@@ -3,39 +3,40 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { dropLogs, logEntries } from '../../src/database/downloads.js';
-import { logsOf } from '../../src/database/logs.js';
+import { findLogs } from '../../src/database/logs.js';
 import { migrate } from '../../src/database/migrations.js';
 import { deletePackage } from '../../src/database/packages.js';
 import type { Database } from '../../src/database/pool.js';
-import { project } from '../../src/database/projects.js';
+import { projectDetails } from '../../src/database/projects.js';
 import { deleteBuilds, deleteVersion } from '../../src/database/versions.js';
 import type { LogKind } from '../../src/protocols/weblog.js';
-import { Stretch } from '../../src/weblog/stretch.js';
+import { LogStretchBuilder } from '../../src/weblog/stretch.js';
 import { until } from '../helpers/bus.js';
 import { emptyDatabase, testDatabase } from '../helpers/database.js';
-import { RECENTLY, counted, someFiles, wheelOf } from '../helpers/web-log.js';
+import { AN_HOUR_AGO_MS, countDownloads, insertPackages, wheelFilename } from '../helpers/web-log.js';
 
 const SQL = fileURLToPath(new URL('../../../sql/', import.meta.url));
-const NOBODY = [null, null, null, null, null, null, null, null, null, null] as never;
+const UNKNOWN_AGENT = [null, null, null, null, null, null, null, null, null, null] as never;
 
 /** A stretch of a log of its own: [kind, what, when]. */
-async function log(db: Database, ...entries: readonly (readonly [LogKind, string, number?])[]) {
-  const [position] = await logsOf(db, `test ${String(Math.random())}`, true);
-  const stretch = new Stretch(0, () => ['192.0.2.1', 'GB']);
-  for (const [kind, what, at = RECENTLY] of entries) stretch.add(kind, at / 1000, 'h', what, NOBODY);
-  return await logEntries(db, stretch.finish(position?.[0] ?? 0, entries.length, 'm'));
+async function countEntries(db: Database, ...entries: readonly (readonly [LogKind, string, number?])[]) {
+  const [position] = await findLogs(db, `test ${String(Math.random())}`, true);
+  const stretch = new LogStretchBuilder(0, () => ['192.0.2.1', 'GB']);
+  for (const [kind, what, at = AN_HOUR_AGO_MS] of entries)
+    stretch.add(kind, at / 1000, 'h', what, UNKNOWN_AGENT);
+  return await logEntries(db, stretch.build(position?.[0] ?? 0, entries.length, 'm'));
 }
 
 /** How many wait for somebody's lock. */
-async function waiting(db: Database): Promise<number> {
+async function lockWaiters(db: Database): Promise<number> {
   const rows = await db.query(
     'select 1 from pg_stat_activity where datname = current_database() and cardinality(pg_blocking_pids(pid)) > 0',
   );
   return rows.length;
 }
 
-const times = <T>(count: number, what: T): T[] => Array.from({ length: count }, () => what);
-const download = (name: string, at = RECENTLY) => ['downloads', wheelOf(name), at] as const;
+const repeat = <T>(count: number, value: T): T[] => Array.from({ length: count }, () => value);
+const download = (name: string, at = AN_HOUR_AGO_MS) => ['downloads', wheelFilename(name), at] as const;
 const sums = (db: Database) =>
   db.query<{ package: string; downloads: number }>(
     `select coalesce(package, '?') as package, sum(downloads)::int as downloads
@@ -46,11 +47,11 @@ const hours = async (db: Database) =>
 
 void t.test('a row for each download, and sums by file, package and day, and hour', async (t) => {
   const { db } = await testDatabase(t);
-  await someFiles(db, 'a', 'b');
+  await insertPackages(db, 'a', 'b');
   const before = Date.UTC(2025, 11, 31, 23, 59, 59);
-  const answer = await log(
+  const answer = await countEntries(
     db,
-    ...times(3, download('a')),
+    ...repeat(3, download('a')),
     download('b', before),
     download('b', before + 1000),
     download('gone'),
@@ -58,7 +59,7 @@ void t.test('a row for each download, and sums by file, package and day, and hou
     ['pages', '/'],
   );
   t.match(answer, { counted: true, unknown: 1 });
-  t.equal(await counted(db), 5);
+  t.equal(await countDownloads(db), 5);
   t.same(
     await db.query(`select day::text, downloads from download_days where day < '2026-02-01' order by 1`),
     [
@@ -74,22 +75,28 @@ void t.test('a row for each download, and sums by file, package and day, and hou
     { kind: 'page', what: '/', country: 'GB' },
     { kind: 'search', what: 'a', country: 'GB' },
   ]);
-  t.match(await project(db, 'a'), { downloads: 3, downloads_last_month: 3, files: [{ downloads: 3 }] });
-  t.match(await project(db, 'b'), { downloads: 2, files: [{ downloads: 2 }] });
-  await log(db, download('a'));
-  t.match(await project(db, 'a'), { downloads: 4, files: [{ downloads: 4 }] }, 'and they grow');
+  t.match(await projectDetails(db, 'a'), {
+    downloads: 3,
+    downloads_last_month: 3,
+    files: [{ downloads: 3 }],
+  });
+  t.match(await projectDetails(db, 'b'), { downloads: 2, files: [{ downloads: 2 }] });
+  await countEntries(db, download('a'));
+  t.match(await projectDetails(db, 'a'), { downloads: 4, files: [{ downloads: 4 }] }, 'and they grow');
 });
 
 void t.test('a month has a partition of its own, which is made when it is needed', async (t) => {
   const { db } = await testDatabase(t);
-  await someFiles(db, 'a');
+  await insertPackages(db, 'a');
   const months = () =>
     db.query(
       `select inhrelid::regclass::text as name from pg_inherits where inhparent = 'downloads'::regclass order by 1`,
     );
   const present = (await months()).length;
   t.equal(present, 2, 'this one and the next are there already');
-  await Promise.all([2019, 2020, 2019, 2020].map((year) => log(db, download('a', Date.UTC(year, 1, 29)))));
+  await Promise.all(
+    [2019, 2020, 2019, 2020].map((year) => countEntries(db, download('a', Date.UTC(year, 1, 29)))),
+  );
   t.equal(
     (await months()).length,
     present + 2,
@@ -100,21 +107,21 @@ void t.test('a month has a partition of its own, which is made when it is needed
   t.equal((await months()).length, present);
   t.same(await db.query('select count(*) from downloads'), [{ count: 0 }]);
   t.equal(await hours(db), 4, 'what they add up to stays');
-  t.match(await project(db, 'a'), { downloads: 4, files: [{ downloads: 4 }] });
+  t.match(await projectDetails(db, 'a'), { downloads: 4, files: [{ downloads: 4 }] });
 });
 
 void t.test('with a version go its downloads; what was summed stays, until the package goes', async (t) => {
   const { db } = await testDatabase(t);
-  await someFiles(db, 'a', 'b', 'c');
-  await log(db, ...times(3, download('a')), ...times(2, download('b')), download('c'));
+  await insertPackages(db, 'a', 'b', 'c');
+  await countEntries(db, ...repeat(3, download('a')), ...repeat(2, download('b')), download('c'));
   const rows = () =>
     db.query(`select filename, count(*) from downloads join files using (file_id) group by 1 order by 1`);
   await deleteBuilds(db, 'a', '1.0');
   t.same(await db.query('select count(*) from downloads'), [{ count: 3 }]);
   t.same(await db.query('select count(*) from file_downloads'), [{ count: 2 }]);
-  t.match(await project(db, 'a'), { downloads: 3, downloads_last_month: 3, files: [] });
+  t.match(await projectDetails(db, 'a'), { downloads: 3, downloads_last_month: 3, files: [] });
   await deleteVersion(db, 'b', '1.0');
-  t.same(await rows(), [{ filename: wheelOf('c'), count: 1 }]);
+  t.same(await rows(), [{ filename: wheelFilename('c'), count: 1 }]);
   t.same(await sums(db), [
     { package: 'a', downloads: 3 },
     { package: 'b', downloads: 2 },
@@ -125,15 +132,15 @@ void t.test('with a version go its downloads; what was summed stays, until the p
   t.same(await sums(db), [{ package: 'a', downloads: 3 }]);
   t.same(await db.query('select * from downloads'), []);
   t.equal(await hours(db), 6, "the farm's stay for good");
-  t.match(await log(db, download('a')), { unknown: 1 });
+  t.match(await countEntries(db, download('a')), { unknown: 1 });
 });
 
 void t.test('downloads that come in while their files are deleted leave nothing behind', async (t) => {
   const { db } = await testDatabase(t);
   const names = Array.from({ length: 30 }, (_, i) => `p${String(i)}`);
-  await someFiles(db, ...names);
+  await insertPackages(db, ...names);
   const counting = Promise.all(
-    Array.from({ length: 20 }, () => log(db, ...names.flatMap((name) => times(5, download(name))))),
+    Array.from({ length: 20 }, () => countEntries(db, ...names.flatMap((name) => repeat(5, download(name))))),
   );
   const deleting = Promise.all(
     names.map((name, i) => {
@@ -152,20 +159,20 @@ void t.test('downloads that come in while their files are deleted leave nothing 
 
 void t.test('who deletes a file waits for downloads of it that are being written', async (t) => {
   const { db } = await testDatabase(t);
-  await someFiles(db, 'a');
-  await log(db, download('a'));
-  let goOn: () => void = () => undefined;
-  const held = new Promise<void>((resolve) => (goOn = resolve));
+  await insertPackages(db, 'a');
+  await countEntries(db, download('a'));
+  let releaseLock: () => void = () => undefined;
+  const released = new Promise<void>((resolve) => (releaseLock = resolve));
   // It holds up what writes downloads just before its end.
   const holding = db.transaction(async (within) => {
     await within.query('select 1 from download_hours for update');
-    await held;
+    await released;
   });
-  const logging = log(db, download('a'));
-  await until(async () => (await waiting(db)) === 1);
+  const logging = countEntries(db, download('a'));
+  await until(async () => (await lockWaiters(db)) === 1);
   const deleting = deleteBuilds(db, 'a', '1.0');
-  await Promise.race([deleting, until(async () => (await waiting(db)) === 2)]);
-  goOn();
+  await Promise.race([deleting, until(async () => (await lockWaiters(db)) === 2)]);
+  releaseLock();
   await Promise.all([holding, logging, deleting]);
   t.same(await db.query('select file_id from downloads union select file_id from file_downloads'), []);
   t.same(await sums(db), [{ package: 'a', downloads: 2 }]);
@@ -175,11 +182,11 @@ void t.test(
   'a message that does not fit together, or a log that is not known, changes nothing',
   async (t) => {
     const { db } = await testDatabase(t);
-    await someFiles(db, 'a');
-    const [position] = await logsOf(db, 'x', true);
-    const stretch = new Stretch(0, () => ['h', null]);
-    stretch.add('downloads', RECENTLY / 1000, 'h', wheelOf('a'), NOBODY);
-    const message = stretch.finish(position?.[0] ?? 0, 10, 'm');
+    await insertPackages(db, 'a');
+    const [position] = await findLogs(db, 'x', true);
+    const stretch = new LogStretchBuilder(0, () => ['h', null]);
+    stretch.add('downloads', AN_HOUR_AGO_MS / 1000, 'h', wheelFilename('a'), UNKNOWN_AGENT);
+    const message = stretch.build(position?.[0] ?? 0, 10, 'm');
     for (const wrong of [
       { hosts: [] },
       { whats: [] },
@@ -189,10 +196,10 @@ void t.test(
       await t.rejects(logEntries(db, { ...message, ...wrong }), { code: 'PIW_MESSAGE_INVALID' });
     t.match(await logEntries(db, { ...message, log: 12_345 }), { counted: false });
     t.match(await logEntries(db, { ...message, from: 5 }), { counted: false, upto: 0 });
-    t.equal(await counted(db), 0);
+    t.equal(await countDownloads(db), 0);
     t.match(await logEntries(db, message), { counted: true });
     t.match(await logEntries(db, message), { counted: false, upto: 10, mark: 'm' });
-    t.equal(await counted(db), 1);
+    t.equal(await countDownloads(db), 1);
   },
 );
 
@@ -203,7 +210,7 @@ void t.test('two who forget the same months are not in the way of each other', a
   await db.transaction(async (first) => {
     await first.query('select drop_log_months(1)');
     second = dropLogs(db, 1);
-    await until(async () => (await waiting(db)) === 1);
+    await until(async () => (await lockWaiters(db)) === 1);
   });
   await second;
   t.equal((await db.query(`select from pg_inherits where inhparent = 'downloads'::regclass`)).length, 2);
@@ -211,11 +218,11 @@ void t.test('two who forget the same months are not in the way of each other', a
 
 void t.test('what goes into the tables is what was said, whatever it was', async (t) => {
   const { db } = await testDatabase(t);
-  const [position] = await logsOf(db, 'x', true);
+  const [position] = await findLogs(db, 'x', true);
   const odd = 'tab\there \\N \\. "quoted" \r\n é \u{1f600} \ud800';
-  const stretch = new Stretch(0, () => ['\\N', null]);
-  stretch.add('pages', RECENTLY / 1000, 'h', odd, [odd, '', ...times(8, null)] as never);
-  await logEntries(db, stretch.finish(position?.[0] ?? 0, 10, 'm'));
+  const stretch = new LogStretchBuilder(0, () => ['\\N', null]);
+  stretch.add('pages', AN_HOUR_AGO_MS / 1000, 'h', odd, [odd, '', ...repeat(8, null)] as never);
+  await logEntries(db, stretch.build(position?.[0] ?? 0, 10, 'm'));
   t.match(await db.query('select what, accessed_by, arch, distro_name, distro_version from page_hits'), [
     {
       what: odd.replace('\ud800', '\ufffd'),
@@ -235,16 +242,16 @@ void t.test('rows that were there before are brought along, and are summed', asy
       (1, '1.0', '1.0', true, 'feed'), (2, '1.0', '1.0', true, 'feed');
     insert into tags (py, abi, platform) values ('py3', 'none', 'any');
     insert into files (filename, version_id, filesize, sha256, metadata_sha256, tag_id) values
-      ('${wheelOf('a')}', 1, 1, '', '', 1), ('${wheelOf('b')}', 2, 1, '', '', 1);
+      ('${wheelFilename('a')}', 1, 1, '', '', 1), ('${wheelFilename('b')}', 2, 1, '', '', 1);
     insert into downloads (filename, accessed_by, accessed_at, arch)
-    select '${wheelOf('a')}', 'h' || n, timestamptz '2025-12-31 23:59:59Z' + n * interval '1 second', 'armv7l'
+    select '${wheelFilename('a')}', 'h' || n, timestamptz '2025-12-31 23:59:59Z' + n * interval '1 second', 'armv7l'
     from generate_series(0, 99) as n;
     insert into downloads (filename, accessed_at) values
-      ('${wheelOf('b')}', '1970-01-01 00:00:00Z'), ('${wheelOf('b')}', '9999-12-31 23:00:00Z');
+      ('${wheelFilename('b')}', '1970-01-01 00:00:00Z'), ('${wheelFilename('b')}', '9999-12-31 23:00:00Z');
     insert into page_hits (kind, what, accessed_at, py_name) values ('search', 'a', '2024-02-29 12:00:00Z', 'CPython')`);
   await migrate(dsn, { user: decodeURIComponent(new URL(dsn).username) });
-  t.equal(await counted(db), 102);
-  t.match(await project(db, 'a'), { downloads: 100, files: [{ downloads: 100 }] });
+  t.equal(await countDownloads(db), 102);
+  t.match(await projectDetails(db, 'a'), { downloads: 100, files: [{ downloads: 100 }] });
   t.same(await db.query(`select day::text, downloads from download_days where package_id = 1 order by 1`), [
     { day: '2025-12-31', downloads: 1 },
     { day: '2026-01-01', downloads: 99 },
@@ -258,8 +265,8 @@ void t.test('rows that were there before are brought along, and are summed', asy
   t.match(await db.query('select kind, what, py_name from page_hits'), [
     { kind: 'search', what: 'a', py_name: 'CPython' },
   ]);
-  t.match(await log(db, download('a')), { counted: true });
-  t.match(await project(db, 'a'), { downloads: 101 });
+  t.match(await countEntries(db, download('a')), { counted: true });
+  t.match(await projectDetails(db, 'a'), { downloads: 101 });
 });
 
 void t.test("the farm's role makes and drops months, though the tables are another's", async (t) => {
@@ -271,18 +278,18 @@ void t.test("the farm's role makes and drops months, though the tables are anoth
     await db.query(`drop role ${role}`);
   });
   await migrate(dsn, { user: role });
-  await someFiles(db, 'a');
+  await insertPackages(db, 'a');
   const { Database: Pool } = await import('../../src/database/pool.js');
   const url = new URL(dsn);
   [url.username, url.password] = [role, 'x'];
-  const theirs = await Pool.open(url.href, 'test');
+  const roleDatabase = await Pool.open(url.href, 'test');
   try {
-    t.match(await log(theirs, download('a', Date.UTC(2021, 4, 5))), { counted: true });
-    t.same(await theirs.query('select count(*) from downloads'), [{ count: 1 }]);
-    await dropLogs(theirs, 1);
-    t.same(await theirs.query('select count(*) from downloads'), [{ count: 0 }]);
-    await t.rejects(theirs.query('create table x ()'), /permission denied/);
+    t.match(await countEntries(roleDatabase, download('a', Date.UTC(2021, 4, 5))), { counted: true });
+    t.same(await roleDatabase.query('select count(*) from downloads'), [{ count: 1 }]);
+    await dropLogs(roleDatabase, 1);
+    t.same(await roleDatabase.query('select count(*) from downloads'), [{ count: 0 }]);
+    await t.rejects(roleDatabase.query('create table x ()'), /permission denied/);
   } finally {
-    await theirs.close();
+    await roleDatabase.close();
   }
 });

@@ -1,6 +1,6 @@
 import t from 'tap';
-import { MAX_PAGE_FETCHES, postpone } from '../../src/database/feed.js';
-import { newPackage } from '../../src/database/packages.js';
+import { MAX_PAGE_FETCHES, postponePageFetch } from '../../src/database/feed.js';
+import { upsertPackage } from '../../src/database/packages.js';
 import { testDatabase } from '../helpers/database.js';
 
 t.setTimeout(120_000);
@@ -10,11 +10,11 @@ void t.test(
   async (t) => {
     const { db } = await testDatabase(t);
     for (const name of ['demo', 'other'])
-      await newPackage(db, { package: name, description: null, origin: 'feed', aliases: [] });
+      await upsertPackage(db, { package: name, description: null, origin: 'feed', aliases: [] });
     await db.query('insert into looks (package_id, urgent) select package_id, true from packages');
     const delays: number[] = [];
     for (let n = 1; n < MAX_PAGE_FETCHES; n += 1) {
-      await postpone(db, 'demo');
+      await postponePageFetch(db, 'demo');
       const [row] = await db.query<{ delay: number }>(
         `select round(extract(epoch from not_before - now()))::float8 as delay
        from looks join packages using (package_id) where package = 'demo'`,
@@ -23,7 +23,7 @@ void t.test(
     }
     t.same(delays.slice(0, 4), [1, 2, 4, 8]);
     t.same([Math.min(...delays.slice(12)), Math.max(...delays)], [3600, 3600]);
-    await postpone(db, 'demo');
+    await postponePageFetch(db, 'demo');
     t.same(await db.query('select package, tries from looks join packages using (package_id)'), [
       { package: 'other', tries: 0 },
     ]);

@@ -2,9 +2,9 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
-import { checkVersion, migrate, schemaVersion } from '../../src/database/migrations.js';
+import { checkSchemaVersion, migrate, schemaVersion } from '../../src/database/migrations.js';
 import { Database, refuseSuperuser } from '../../src/database/pool.js';
-import { statistics } from '../../src/database/statistics.js';
+import { readStatistics } from '../../src/database/statistics.js';
 import { adminDsn, emptyDatabase, testDatabase } from '../helpers/database.js';
 
 const SQL = fileURLToPath(new URL('../../../sql/', import.meta.url));
@@ -12,7 +12,7 @@ const userOf = (dsn: string): string => decodeURIComponent(new URL(dsn).username
 
 void t.test('the tables are made once, and are of this version', async (t) => {
   const { db, dsn } = await testDatabase(t);
-  await checkVersion(db);
+  await checkSchemaVersion(db);
   t.same(await migrate(dsn, { user: userOf(dsn) }), { from: schemaVersion(), to: schemaVersion() });
 });
 
@@ -20,7 +20,7 @@ void t.test('tables of a newer version are refused and left as they are', async 
   const { db, dsn } = await testDatabase(t);
   await db.query('update configuration set schema_version = 999999');
   await t.rejects(migrate(dsn, { user: userOf(dsn) }), { code: 'PIW_DATABASE_VERSION' });
-  await t.rejects(checkVersion(db), { code: 'PIW_DATABASE_VERSION' });
+  await t.rejects(checkSchemaVersion(db), { code: 'PIW_DATABASE_VERSION' });
 });
 
 void t.test('what PyPy had built before anybody asked who built it serves PyPy alone', async (t) => {
@@ -101,7 +101,7 @@ void t.test('of a farm from before there were serials and pages of logs, all pag
   ]);
   t.same(await db.query('select package from listed'), [{ package: 'demo' }]);
   t.same(await db.query('select downloads from file_downloads'), [{ downloads: 2 }]);
-  t.match(await statistics(db), {
+  t.match(await readStatistics(db), {
     ...{ packages: 2, packages_built: 1, versions: 2, builds: 2, builds_failed: 1, files: 1, files_bytes: 7 },
     downloads: 2,
   });

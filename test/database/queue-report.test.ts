@@ -1,19 +1,19 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
-import { Aged } from '../../src/database/aged.js';
+import { StaleWhileRevalidate } from '../../src/database/aged.js';
 import type { Database } from '../../src/database/pool.js';
-import { front, grant } from '../../src/database/queue.js';
+import { nextPendingBuilds, leaseBuilds } from '../../src/database/queue.js';
 import { countQueue, estimateQueue } from '../../src/database/queue-count.js';
 import { packageQueue } from '../../src/database/queue-report.js';
-import { newVersions } from '../../src/database/versions.js';
+import { addReleases } from '../../src/database/versions.js';
 import { testDatabase } from '../helpers/database.js';
-import { PLATFORM, someRelease, someTarget } from '../helpers/rows.js';
+import { PLATFORM, someRelease, insertTarget } from '../helpers/rows.js';
 
 t.setTimeout(120_000);
 
 /** A version of a package of its own: nothing but its place decides when it is built. */
-const add = async (db: Database, name: string, priority: number, released: number | null) => {
-  await newVersions(db, name, 'feed', [someRelease('1.0', { priority, released })]);
+const addRelease = async (db: Database, name: string, priority: number, released: number | null) => {
+  await addReleases(db, name, 'feed', [someRelease('1.0', { priority, released })]);
 };
 
 for (const first of ['newest', 'oldest'] as const) {
@@ -21,23 +21,23 @@ for (const first of ['newest', 'oldest'] as const) {
     `the places in the queue are those in which builds are given out, the ${first} first`,
     async (t) => {
       const { db } = await testDatabase(t);
-      await someTarget(db, 'cp311');
+      await insertTarget(db, 'cp311');
       const names = Array.from({ length: 60 }, (_, n) => `p${String(n)}`);
       for (const [n, name] of names.entries()) {
         // Some were released at the same moment, and of some it isn't known when.
-        await add(db, name, n % 3, n % 7 === 0 ? null : 1.6e12 + ((n * 37) % 11) * 1e9);
+        await addRelease(db, name, n % 3, n % 7 === 0 ? null : 1.6e12 + ((n * 37) % 11) * 1e9);
       }
       const places = new Map<number | null, string>();
       for (const name of names) {
-        const [stand] = await packageQueue(db, name, first);
-        places.set(stand?.[4] ?? null, name);
+        const [standing] = await packageQueue(db, name, first);
+        places.set(standing?.[4] ?? null, name);
       }
       const packages: string[] = [];
       for (const priority of [2, 1, 0]) {
         const order = { abi: 'cp311', platform: PLATFORM, priority, count: 60, first };
-        for (const next of await front(db, order)) {
-          const [given] = await grant(db, [{ ...next, slaveId: 1, leaseS: 60 }], 1);
-          packages.push(given?.package ?? '');
+        for (const next of await nextPendingBuilds(db, order)) {
+          const [leased] = await leaseBuilds(db, [{ ...next, slaveId: 1, leaseS: 60 }], 1);
+          packages.push(leased?.package ?? '');
         }
       }
       t.equal(packages.length, 60);
@@ -51,9 +51,9 @@ for (const first of ['newest', 'oldest'] as const) {
 
 void t.test('a short queue is counted at once, and a long one estimated', async (t) => {
   const { db } = await testDatabase(t);
-  await someTarget(db, 'cp311');
-  await add(db, 'a', 0, 1.6e12);
-  await add(db, 'b', 2, null);
+  await insertTarget(db, 'cp311');
+  await addRelease(db, 'a', 0, 1.6e12);
+  await addRelease(db, 'b', 2, null);
   const exact = await countQueue(db);
   t.same(exact.lengths, [
     ['cp311', PLATFORM, 2, 1, null],
@@ -80,13 +80,13 @@ void t.test('a short queue is counted at once, and a long one estimated', async 
 });
 
 void t.test('an estimate is given until the figure is known', async (t) => {
-  let found: (value: string) => void = () => undefined;
-  const aged = new Aged(
-    () => new Promise<string>((resolve) => (found = resolve)),
+  let resolveExact: (value: string) => void = () => undefined;
+  const cache = new StaleWhileRevalidate(
+    () => new Promise<string>((resolve) => (resolveExact = resolve)),
     () => Promise.resolve('estimate'),
   );
-  t.same(await aged.get(), { value: 'estimate', ageMs: 0 });
-  found('exact');
+  t.same(await cache.get(), { value: 'estimate', ageMs: 0 });
+  resolveExact('exact');
   await sleep(0);
-  t.match(await aged.get(), { value: 'exact' });
+  t.match(await cache.get(), { value: 'exact' });
 });

@@ -1,10 +1,10 @@
 import t from 'tap';
 import { Database } from '../../src/database/pool.js';
-import { verdictOf, verdictOfState } from '../../src/database/sql-states.js';
+import { classifyDatabaseError, classifySqlState } from '../../src/database/sql-states.js';
 import { emptyDatabase } from '../helpers/database.js';
 
 void t.test('a code is judged by its longest known prefix', (t) => {
-  for (const [state, verdict] of [
+  for (const [state, kind] of [
     ['25006', 'read-only'],
     ['25P02', 'fault'],
     ['53100', 'full'],
@@ -28,7 +28,7 @@ void t.test('a code is judged by its longest known prefix', (t) => {
     ['XX001', 'damaged'],
     ['ZZ999', 'fault'],
   ] as const)
-    t.equal(verdictOfState(state), verdict, state);
+    t.equal(classifySqlState(state), kind, state);
   t.end();
 });
 
@@ -37,10 +37,10 @@ void t.test('an error of the system is the server being away, and one of ours is
     code: 'ECONNREFUSED',
     syscall: 'connect',
   });
-  t.equal(verdictOf(system), 'away');
-  t.equal(verdictOf(new Error('Connection terminated unexpectedly')), 'away');
-  t.equal(verdictOf(new Error('the connection of our own making')), undefined);
-  t.equal(verdictOf(new TypeError('x is not a function')), undefined);
+  t.equal(classifyDatabaseError(system), 'away');
+  t.equal(classifyDatabaseError(new Error('Connection terminated unexpectedly')), 'away');
+  t.equal(classifyDatabaseError(new Error('the connection of our own making')), undefined);
+  t.equal(classifyDatabaseError(new TypeError('x is not a function')), undefined);
   t.end();
 });
 
@@ -51,7 +51,7 @@ void t.test('what the database refuses is a coded error, told once while it last
   await admin.query('create table things (id int primary key)');
   await t.rejects(admin.query('insert into things values (1), (1)'), { code: 'PIW_DATABASE_FAULT' });
   await t.rejects(admin.query('select * from nothing'), { code: 'PIW_DATABASE_FAULT' });
-  const told: string[] = [];
+  const reported: string[] = [];
   // The probe's timer keeps no process alive.
   const alive = setInterval(() => undefined, 1000);
   t.teardown(() => {
@@ -59,11 +59,11 @@ void t.test('what the database refuses is a coded error, told once while it last
   });
   const db = await Database.open(dsn, 'test');
   t.teardown(() => db.close());
-  const over = new Promise<void>((resolve) => {
-    db.tellTo({
-      raise: (kind, subject) => told.push(`+ ${kind} ${subject.replace(/^.*\//, '')}`),
+  const cleared = new Promise<void>((resolve) => {
+    db.reportTo({
+      raise: (kind, subject) => reported.push(`+ ${kind} ${subject.replace(/^.*\//, '')}`),
       clear: (kind) => {
-        told.push(`- ${kind}`);
+        reported.push(`- ${kind}`);
         resolve();
       },
     });
@@ -77,11 +77,11 @@ void t.test('what the database refuses is a coded error, told once while it last
     code: 'PIW_DATABASE',
     message: /^the database takes no writes: /,
   });
-  t.same(told.at(-1), `+ database-read-only ${name}`);
+  t.same(reported.at(-1), `+ database-read-only ${name}`);
   await admin.query(`alter database ${name} reset default_transaction_read_only`);
   await admin.query(
     'select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()',
   );
-  await over;
+  await cleared;
   await db.query('insert into things values (2)');
 });

@@ -2,16 +2,16 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
-import { front } from '../../src/database/front.js';
+import { homePageData } from '../../src/database/front.js';
 import { migrate } from '../../src/database/migrations.js';
 import { deletePackage, searchIndex } from '../../src/database/packages.js';
 import type { Database, Queryable } from '../../src/database/pool.js';
-import { statistics } from '../../src/database/statistics.js';
+import { readStatistics } from '../../src/database/statistics.js';
 import { sumUp } from '../../src/database/sums.js';
 import { removeTarget } from '../../src/database/targets.js';
 import type { Statistics } from '../../src/protocols/statistics.js';
 import { emptyDatabase, testDatabase } from '../helpers/database.js';
-import { chance } from '../helpers/fake-pypi/chance.js';
+import { seededRandom } from '../helpers/fake-pypi/chance.js';
 import { ARM, LINUX, RandomFarm } from '../helpers/random-farm.js';
 
 t.setTimeout(120_000);
@@ -28,7 +28,7 @@ const ACTIONS = [
  * Builds end at any time of the last two years, most of them lately, and what has ended is written down row by
  * row, also where it is removed afterwards.
  */
-async function keepRecord(db: Database, seed: number): Promise<void> {
+async function recordEndedBuilds(db: Database, seed: number): Promise<void> {
   await db.query(`select setseed(${String(seed / 100)})`);
   await db.query('create table ended (built_at timestamptz, status boolean, passing boolean)');
   await db.query(
@@ -50,7 +50,7 @@ async function keepRecord(db: Database, seed: number): Promise<void> {
 }
 
 /** The same figures, counted. */
-async function counted(db: Queryable): Promise<Partial<Statistics>> {
+async function countedStatistics(db: Queryable): Promise<Partial<Statistics>> {
   const [row] = await db.query<{ all: Partial<Statistics> }>(
     `select json_build_object(
        'counted', floor(extract(epoch from now()) * 1000),
@@ -78,7 +78,7 @@ async function counted(db: Queryable): Promise<Partial<Statistics>> {
 }
 
 /** What the steps of the home page's charts came to, counted. */
-async function countedSteps(db: Queryable, step: string): Promise<readonly (readonly number[])[]> {
+async function countedPoints(db: Queryable, step: string): Promise<readonly (readonly number[])[]> {
   const rows = await db.query<{ began: number; builds: number; failed: number }>(
     `select floor(extract(epoch from date_trunc('${step}', built_at, 'UTC')) * 1000)::float8 as began,
        count(*) as builds, count(*) filter (where not status) as failed
@@ -88,19 +88,19 @@ async function countedSteps(db: Queryable, step: string): Promise<readonly (read
 }
 
 /** That all figures are what can be counted, as of one moment. */
-async function compare(t: Test, db: Database, what: string): Promise<void> {
+async function compareFigures(t: Test, db: Database, message: string): Promise<void> {
   await db.transaction(async (within) => {
     // Another zone than UTC, with a summer time, is nothing to them.
     await within.query(`set local timezone = 'America/St_Johns'`);
-    t.match(await statistics(within), await counted(within), what);
-    const { history } = await front(within);
+    t.match(await readStatistics(within), await countedStatistics(within), message);
+    const { history } = await homePageData(within);
     for (const step of ['hour', 'day', 'month'] as const) {
-      const steps = history[`${step}s`];
-      const first = steps[0]?.[0] ?? 0;
+      const points = history[`${step}s`];
+      const first = points[0]?.[0] ?? 0;
       t.same(
-        steps.filter(([, builds]) => builds > 0).map(([began, builds, failed]) => [began, builds, failed]),
-        (await countedSteps(within, step)).filter(([began = 0]) => began >= first),
-        `${what}, by ${step}`,
+        points.filter(([, builds]) => builds > 0).map(([began, builds, failed]) => [began, builds, failed]),
+        (await countedPoints(within, step)).filter(([began = 0]) => began >= first),
+        `${message}, by ${step}`,
       );
     }
     t.same(
@@ -111,7 +111,7 @@ async function compare(t: Test, db: Database, what: string): Promise<void> {
              left join files using (version_id) group by package order by package`,
         )
       ).map((row) => [row.package, row.files]),
-      `${what}, the files of each package`,
+      `${message}, the files of each package`,
     );
   });
 }
@@ -120,21 +120,21 @@ void t.test('after every step of a random history the figures are what can be co
   const steps = Number(process.env['PIW_TEST_STEPS'] ?? 250);
   for (let seed = 1; seed <= Number(process.env['PIW_TEST_SEEDS'] ?? 2); seed += 1) {
     const { db } = await testDatabase(t);
-    await keepRecord(db, seed);
-    const random = chance(seed);
+    await recordEndedBuilds(db, seed);
+    const random = seededRandom(seed);
     const pick = <T>(list: readonly T[]): T => list[Math.floor(random() * list.length)] as T;
     const farm = new RandomFarm(db);
-    await farm.begin();
+    await farm.setUp();
     for (let step = 0; step < steps; step += 1) {
       const action = pick([...ACTIONS, ...RandomFarm.actions]);
       if (action === 'sum up') while (await sumUp(db, 0, pick([1, 3, 1000])));
       else if (action === 'delete package')
         await deletePackage(db, pick(['a', 'b', 'c', 'c', 'c', 'c', 'c', 'c']));
-      else await farm.do({ action, seed: Math.floor(random() * 2 ** 32) });
+      else await farm.apply({ action, seed: Math.floor(random() * 2 ** 32) });
       if (step % 5 === 0 || step === steps - 1)
-        await compare(t, db, `seed ${String(seed)}, step ${String(step)}: ${action}`);
+        await compareFigures(t, db, `seed ${String(seed)}, step ${String(step)}: ${action}`);
     }
-    const { builds } = await statistics(db);
+    const { builds } = await readStatistics(db);
     t.ok(builds > 20, `${String(builds)} builds have ended`);
     await db.query('delete from packages');
     for (const [abi, platform] of [
@@ -143,10 +143,10 @@ void t.test('after every step of a random history the figures are what can be co
       ['cp311', ARM],
     ] as const)
       await removeTarget(db, abi, platform, 10);
-    await compare(t, db, 'when everything is removed');
-    t.match(await statistics(db), { packages: 0, versions: 0, files: 0, files_bytes: 0, builds });
+    await compareFigures(t, db, 'when everything is removed');
+    t.match(await readStatistics(db), { packages: 0, versions: 0, files: 0, files_bytes: 0, builds });
     while (await sumUp(db, 0, 50));
-    await compare(t, db, 'and summed up');
+    await compareFigures(t, db, 'and summed up');
     t.same(await db.query('select 1 from figure_changes'), []);
     t.same(await db.query('select 1 from package_files'), []);
   }
@@ -154,16 +154,16 @@ void t.test('after every step of a random history the figures are what can be co
 
 void t.test('many at once change and sum up, and nothing is lost or counted twice', async (t) => {
   const { db } = await testDatabase(t);
-  await keepRecord(db, 7);
-  let busy = 4;
+  await recordEndedBuilds(db, 7);
+  let running = 4;
   const summing = [1, 2].map(async () => {
-    while (busy > 0) await sumUp(db, 0, 5);
+    while (running > 0) await sumUp(db, 0, 5);
   });
   await Promise.all(
     [1, 2, 3, 4].map(async (seed) => {
-      const random = chance(seed);
+      const random = seededRandom(seed);
       const farm = new RandomFarm(db);
-      await farm.begin();
+      await farm.setUp();
       const actions = [
         'log a build',
         'new version',
@@ -176,27 +176,27 @@ void t.test('many at once change and sum up, and nothing is lost or counted twic
       ];
       for (let step = 0; step < 100; step += 1) {
         const action = actions[Math.floor(random() * actions.length)] ?? '';
-        await farm.do({ action, seed: Math.floor(random() * 2 ** 32) });
+        await farm.apply({ action, seed: Math.floor(random() * 2 ** 32) });
       }
-      busy -= 1;
+      running -= 1;
     }),
   );
   await Promise.all(summing);
-  await compare(t, db, 'at the end');
+  await compareFigures(t, db, 'at the end');
 });
 
 void t.test('of a farm on which nothing has happened everything is 0', async (t) => {
   const { db } = await testDatabase(t);
   for (const summed of [false, true]) {
     if (summed) t.equal(await sumUp(db, 0), false);
-    const { counted: at, database_bytes: bytes, ...rest } = await statistics(db);
+    const { counted: at, database_bytes: bytes, ...rest } = await readStatistics(db);
     t.ok(at > 1.7e12 && bytes > 0);
     t.same(rest.queue, []);
     t.same(
       Object.entries(rest).filter(([, value]) => value !== 0 && value !== null && !Array.isArray(value)),
       [],
     );
-    const { history, latest, popular } = await front(db);
+    const { history, latest, popular } = await homePageData(db);
     t.same([history.hours.length, history.days.length, history.months.length], [48, 365, 1]);
     t.ok(
       [...history.hours, ...history.days, ...history.months].every(([, ...its]) => its.join() === '0,0,0'),
@@ -227,10 +227,10 @@ void t.test('downloads count by day and hour of UTC, and make packages popular',
     `insert into download_hours select date_trunc('hour', now()) - ago, downloads
      from (values (interval '0', 1), ('23 hours', 2), ('24 hours', 4), ('800 hours', 8)) g (ago, downloads)`,
   );
-  t.match(await statistics(db), { downloads: 15, downloads_last_day: 3, downloads_last_month: 7 });
-  t.same((await front(db)).popular, [], 'until the month is summed up');
+  t.match(await readStatistics(db), { downloads: 15, downloads_last_day: 3, downloads_last_month: 7 });
+  t.same((await homePageData(db)).popular, [], 'until the month is summed up');
   await sumUp(db, 0);
-  const { popular, history } = await front(db);
+  const { popular, history } = await homePageData(db);
   t.same(popular, [
     ['b', 7],
     ['a', 6],
@@ -259,7 +259,7 @@ void t.test('downloads count by day and hour of UTC, and make packages popular',
   );
   await db.query(`update month_summed set took = '0'`);
   await sumUp(db, 0);
-  t.same((await front(db)).popular, [['a', 6]], 'what is removed leaves');
+  t.same((await homePageData(db)).popular, [['a', 6]], 'what is removed leaves');
 });
 
 void t.test('charts begin with the first month of which anything is known, and have no gap', async (t) => {
@@ -268,14 +268,14 @@ void t.test('charts begin with the first month of which anything is known, and h
     `insert into download_hours values ('2024-02-29 23:00Z', 1)
      returning ((extract(year from now() at time zone 'UTC') - 2024) * 12 + extract(month from now() at time zone 'UTC') - 1)::int as months`,
   );
-  const { months, days } = (await front(db)).history;
+  const { months, days } = (await homePageData(db)).history;
   t.equal(months.length, row?.months);
   t.same(months[0], [Date.UTC(2024, 1), 0, 0, 1]);
   t.ok(months.every(([began]) => new Date(began).toISOString().endsWith('-01T00:00:00.000Z')));
   t.ok(days.every(([began], at) => began === (days[0]?.[0] ?? 0) + at * 86_400_000));
   // A clock that was never set.
   await db.query(`insert into download_hours values ('1890-01-01', 1)`);
-  t.equal((await front(db)).history.months.length, 1200);
+  t.equal((await homePageData(db)).history.months.length, 1200);
 });
 
 void t.test('what there was before there were sums is in them', async (t) => {
@@ -283,7 +283,7 @@ void t.test('what there was before there were sums is in them', async (t) => {
   for (const file of [1, 2, 3, 4, 5, 6])
     await db.query(await readFile(join(SQL, `00000${String(file)}.sql`), 'utf8').catch(() => ''));
   await db.query('insert into configuration (schema_version) values (6)');
-  await keepRecord(db, 3);
+  await recordEndedBuilds(db, 3);
   await db.query(
     `insert into targets (abi, platform, py_version_tag, rank) values
        ('cp39', 'linux_x86_64', 'cp39', 3009), ('cp311', 'linux_x86_64', 'cp311', 3011);
@@ -304,14 +304,14 @@ void t.test('what there was before there were sums is in them', async (t) => {
      update queue set lease = version_id, slave_id = 1 where target_id = 1 and version_id < 20`,
   );
   await migrate(dsn, { user: decodeURIComponent(new URL(dsn).username) });
-  await compare(t, db, 'after the migration');
-  const { builds, files, queue } = await statistics(db);
+  await compareFigures(t, db, 'after the migration');
+  const { builds, files, queue } = await readStatistics(db);
   t.ok(builds === 1260 && files > 20 && queue.every(([, , waiting]) => waiting > 20));
   await db.query('delete from versions where version_id % 3 = 0');
   await db.query(
     `insert into builds (version_id, target_id, duration, status, output) select 1, 1, '1 s', true, ''`,
   );
-  await compare(t, db, 'and afterwards');
+  await compareFigures(t, db, 'and afterwards');
   await sumUp(db, 0);
-  await compare(t, db, 'and summed up');
+  await compareFigures(t, db, 'and summed up');
 });

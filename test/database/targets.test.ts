@@ -1,8 +1,14 @@
 import t from 'tap';
 import { logBuilds } from '../../src/database/builds.js';
 import type { Database, Queryable } from '../../src/database/pool.js';
-import { addTarget, fillSlice, removeTarget, specifierIds, tagId } from '../../src/database/targets.js';
-import { newVersions } from '../../src/database/versions.js';
+import {
+  addTarget,
+  fillSlice,
+  removeTarget,
+  ensureSpecifierIds,
+  ensureTagId,
+} from '../../src/database/targets.js';
+import { addReleases } from '../../src/database/versions.js';
 import { until } from '../helpers/bus.js';
 import { testDatabase } from '../helpers/database.js';
 import { someRelease } from '../helpers/rows.js';
@@ -18,16 +24,16 @@ const drain = async (db: Database) => {
   while (await fillSlice(db));
 };
 /** As far as it is before its builds go. */
-const beginToForget = (db: Database) => removeTarget(db, 'cp311', 'linux_x86_64', 1);
+const beginRemoval = (db: Database) => removeTarget(db, 'cp311', 'linux_x86_64', 1);
 
 for (const [how, stop] of [
   ['skipped', drain],
-  ['about to be forgotten', beginToForget],
+  ['about to be forgotten', beginRemoval],
 ] as const) {
   void t.test(`a target that was ${how} is taken up again, with its builds and what is new`, async (t) => {
     const { db } = await testDatabase(t);
     await addTarget(db, target(null));
-    await newVersions(db, 'a', 'feed', [someRelease('1'), someRelease('2')]);
+    await addReleases(db, 'a', 'feed', [someRelease('1'), someRelease('2')]);
     await logBuilds(db, [
       {
         ...{
@@ -51,7 +57,7 @@ for (const [how, stop] of [
     ]);
     await stop(db);
     t.match(await db.query('select count(*) from queue'), [{ count: 0 }]);
-    await newVersions(db, 'a', 'feed', [someRelease('3')]);
+    await addReleases(db, 'a', 'feed', [someRelease('3')]);
     await addTarget(db, target(null));
     while (await fillSlice(db));
     t.match(await db.query('select version from queue join versions using (version_id) order by 1'), [
@@ -63,41 +69,41 @@ for (const [how, stop] of [
 }
 
 /** Connections that wait for a lock. */
-const waiting = (db: Queryable) =>
+const lockWaiters = (db: Queryable) =>
   db.query(`select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`);
-const making = (db: Database) => addTarget(db, target(null));
+const makeTarget = (db: Database) => addTarget(db, target(null));
 
 for (const [what, begin] of [
-  ['makes', making],
+  ['makes', makeTarget],
   ['fills', fillSlice],
 ] as const) {
   void t.test(`who ${what} a target waits for those at work, and never they for it`, async (t) => {
     const { db } = await testDatabase(t);
-    await making(db);
-    await newVersions(db, 'a', 'feed', [someRelease('1')]);
+    await makeTarget(db);
+    await addReleases(db, 'a', 'feed', [someRelease('1')]);
     // As it is while its builds are queued in slices.
     await db.query('update targets set filled_from = 5');
-    let done: Promise<unknown> = Promise.resolve();
+    let blocked: Promise<unknown> = Promise.resolve();
     await db.transaction(async (within) => {
       await within.query(`select hold_versions(array(select version_id from versions))`);
-      done = begin(db);
-      await until(async () => (await waiting(db)).length > 0);
+      blocked = begin(db);
+      await until(async () => (await lockWaiters(db)).length > 0);
       // One that has to wait is told so long before PostgreSQL looks for a deadlock.
       await within.query(`set local lock_timeout = '300ms'`);
-      await specifierIds(within, ['>=3.9,!=3.10']);
-      await tagId(within, { py: 'py3', abi: 'none', platform: 'any', reach: '*' });
+      await ensureSpecifierIds(within, ['>=3.9,!=3.10']);
+      await ensureTagId(within, { py: 'py3', abi: 'none', platform: 'any', reach: '*' });
       await within.query(
         `insert into builds (version_id, target_id, status, duration, output)
          select version_id, target_id, false, '1 s', '' from versions, targets`,
       );
     });
-    await t.resolves(done);
+    await t.resolves(blocked);
     t.match(await db.query('select filled_from from targets'), [{ filled_from: 0 }]);
   });
 }
 
 void t.test('of two who make the same target at once the second takes it up as it is', async (t) => {
   const { db } = await testDatabase(t);
-  await Promise.all([making(db), making(db), making(db)]);
+  await Promise.all([makeTarget(db), makeTarget(db), makeTarget(db)]);
   t.equal((await db.query('select from targets')).length, 1);
 });

@@ -1,12 +1,12 @@
 import t from 'tap';
 import { applyEvents } from '../../src/database/feed-events.js';
-import { deletePackage, newPackage } from '../../src/database/packages.js';
+import { deletePackage, upsertPackage } from '../../src/database/packages.js';
 import type { Database } from '../../src/database/pool.js';
-import { newVersions, yankVersion } from '../../src/database/versions.js';
-import { fold } from '../../src/pypi/fold.js';
+import { addReleases, yankVersion } from '../../src/database/versions.js';
+import { foldEvents } from '../../src/pypi/fold.js';
 import type { PackageName } from '../../src/wheels/names.js';
 import { testDatabase } from '../helpers/database.js';
-import { someRelease, someTarget } from '../helpers/rows.js';
+import { someRelease, insertTarget } from '../helpers/rows.js';
 
 async function row(db: Database): Promise<Record<string, unknown> | undefined> {
   const [found] = await db.query<Record<string, unknown>>(
@@ -17,22 +17,22 @@ async function row(db: Database): Promise<Record<string, unknown> | undefined> {
 
 void t.test('an administrator who names a version that the feed brought makes it theirs', async (t) => {
   const { db } = await testDatabase(t);
-  await newVersions(db, 'a', 'feed', [
+  await addReleases(db, 'a', 'feed', [
     someRelease('1.0', { yanked: 'broken', sdist_url: 'https://x/a.tar.gz' }),
   ]);
   await db.query('update versions set gone = now()');
   const bare = { released: 1, has_sdist: false, sdist_url: null };
-  await newVersions(db, 'a', 'import', [someRelease('1.0', bare)]);
+  await addReleases(db, 'a', 'import', [someRelease('1.0', bare)]);
   t.same(await row(db), {
     ...{ origin: 'import', has_sdist: true, sdist_url: 'https://x/a.tar.gz', yanked: 'broken' },
     ...{ gone: false, priority: 0 },
   });
-  await newVersions(db, 'a', 'feed', [someRelease('1.0', { has_sdist: false, sdist_url: null })]);
+  await addReleases(db, 'a', 'feed', [someRelease('1.0', { has_sdist: false, sdist_url: null })]);
   t.match(await row(db), { origin: 'import', has_sdist: true, yanked: null }, 'the feed takes no sdist away');
   for (const kind of ['remove file', 'remove release', 'remove project'] as const) {
     const version = kind === 'remove project' ? null : '1.0';
     const file = kind === 'remove file' ? { name: 'a-1.0.tar.gz', sdist: true } : null;
-    const { projects, versions } = fold([
+    const { projects, versions } = foldEvents([
       { serial: 9, time: 1e9, name: 'a' as PackageName, version, kind, file },
     ]);
     await applyEvents(db, { fence: 0, position: [0, 0, 0, 0], projects, versions });
@@ -42,50 +42,50 @@ void t.test('an administrator who names a version that the feed brought makes it
 
 void t.test('what an administrator has yanked stays so, whatever a feed says of it', async (t) => {
   const { db } = await testDatabase(t);
-  const told = async (yanked: string | null) =>
-    newVersions(db, 'a', 'feed', [someRelease('1.0', { yanked })]);
-  const happened = async (kind: 'yank' | 'unyank' | 'add file', serial: number) => {
+  const readPage = async (yanked: string | null) =>
+    addReleases(db, 'a', 'feed', [someRelease('1.0', { yanked })]);
+  const applyEvent = async (kind: 'yank' | 'unyank' | 'add file', serial: number) => {
     const file = kind === 'add file' ? { name: 'a-1.0.tar.gz', sdist: true } : null;
     const event = { serial, time: 1e9, name: 'a' as PackageName, version: '1.0', kind, file };
-    await applyEvents(db, { fence: 0, position: [0, 0, 0, 0], ...fold([event]) });
+    await applyEvents(db, { fence: 0, position: [0, 0, 0, 0], ...foldEvents([event]) });
   };
-  await told(null);
+  await readPage(null);
   await yankVersion(db, 'a', '1.0', 'harmful');
   for (const yanked of [null, 'broken', '']) {
-    await told(yanked);
+    await readPage(yanked);
     t.match(await row(db), { yanked: 'harmful' }, `a page that says ${String(yanked)}`);
   }
   for (const [at, kind] of (['yank', 'add file', 'unyank'] as const).entries()) {
-    await happened(kind, 10 + at);
+    await applyEvent(kind, 10 + at);
     t.match(await row(db), { yanked: 'harmful' }, kind);
   }
   await yankVersion(db, 'a', '1.0', null);
   t.match(await row(db), { yanked: null }, 'until it is taken back');
-  await told('broken');
+  await readPage('broken');
   t.match(await row(db), { yanked: 'broken' }, 'then the feed’s word counts again');
-  await told(null);
+  await readPage(null);
   t.match(await row(db), { yanked: null });
 });
 
 void t.test('a package that was gone is there again when an administrator adds it', async (t) => {
   const { db } = await testDatabase(t);
-  await newVersions(db, 'a', 'feed', [someRelease('1.0')]);
-  await someTarget(db, 'cp311');
+  await addReleases(db, 'a', 'feed', [someRelease('1.0')]);
+  await insertTarget(db, 'cp311');
   await db.query('update packages set gone = now()');
   await db.query('select requeue(array(select version_id from versions))');
   t.same(await db.query('select version_id from queue'), []);
   const added = { package: 'a', description: null, aliases: [] };
-  await db.transaction((within) => newPackage(within, { ...added, origin: 'feed' }));
+  await db.transaction((within) => upsertPackage(within, { ...added, origin: 'feed' }));
   t.same(await db.query('select version_id from queue'), [], 'the feed says elsewhere what is there');
-  t.equal(await db.transaction((within) => newPackage(within, { ...added, origin: 'add' })), false);
+  t.equal(await db.transaction((within) => upsertPackage(within, { ...added, origin: 'add' })), false);
   t.equal((await db.query('select version_id from queue')).length, 1);
 });
 
 void t.test('with a package go its versions and what waits of them', async (t) => {
   const { db } = await testDatabase(t);
-  await someTarget(db, 'cp311');
-  await newVersions(db, 'a', 'feed', [someRelease('1.0'), someRelease('2.0')]);
-  await newVersions(db, 'b', 'feed', [someRelease('1.0')]);
+  await insertTarget(db, 'cp311');
+  await addReleases(db, 'a', 'feed', [someRelease('1.0'), someRelease('2.0')]);
+  await addReleases(db, 'b', 'feed', [someRelease('1.0')]);
   t.equal((await db.query('select 1 from queue')).length, 3);
   await deletePackage(db, 'a');
   t.equal((await db.query('select 1 from versions')).length, 1);

@@ -7,20 +7,20 @@ import Master from '../../src/commands/master.js';
 import Slave from '../../src/commands/slave.js';
 import {
   formatConfig,
-  KEYS,
+  SETTING_DEFINITIONS,
   loadSettings,
-  setSettings,
-  type Given,
+  loadExplicitSettings,
+  type RawSettings,
   type Settings,
 } from '../../src/config.js';
 import {
-  ineffective,
+  ineffectiveKeys,
   masterConfiguration,
-  setWorkDir,
+  slaveWorkDir,
   slaveConfiguration,
 } from '../../src/farm/configuration.js';
 
-const OTHER_SERVER = {
+const EXTERNAL_SERVER_FACTS = {
   ...{ nats: 'nats://own', dsn: 'postgresql://own' },
   ...{
     prefix: 'piw',
@@ -31,22 +31,22 @@ const OTHER_SERVER = {
   },
   ...{ builtFrom: 'https://a.example/simple', samples: false, watch: ['six'] },
 };
-const MASTER = { ...OTHER_SERVER, usersFile: '/data/users', pidFile: '/data/pid' };
-const SLAVE = {
+const MASTER_FACTS = { ...EXTERNAL_SERVER_FACTS, usersFile: '/data/users', pidFile: '/data/pid' };
+const SLAVE_FACTS = {
   ...{ name: 'slave-1', isAlone: true, master: 'nats://own-slave', ownServer: true, prefix: 'piw' },
   ...{ pythons: ['/usr/bin/python3'], workDir: '/data/slave-1' },
 };
 
 /** Settings as the command reads them that is given this configuration in a file. */
-function readBack(given: Given): Settings {
+function readBack(given: RawSettings): Settings {
   const file = join(mkdtempSync(join(tmpdir(), 'piw-configuration-')), 'piwheels.conf');
   writeFileSync(file, formatConfig(given));
   return loadSettings({}, file);
 }
 
 /** A value for each key that is not its default. */
-function otherThanDefault(): Given {
-  const values = Object.entries(KEYS).map(([name, key]) => {
+function nonDefaultValues(): RawSettings {
+  const values = Object.entries(SETTING_DEFINITIONS).map(([name, key]) => {
     switch (key.kind) {
       case 'flag':
         return [name, true];
@@ -61,30 +61,35 @@ function otherThanDefault(): Given {
         return [name, '/set'];
     }
   });
-  return Object.fromEntries(values) as Given;
+  return Object.fromEntries(values) as RawSettings;
 }
 
 t.test('the farm takes every option of its master and its slaves', (t) => {
   const farm = Object.keys(FarmCommand.flags);
   // The farm is the one who runs them, and gives its slaves their addresses.
-  const own = ['allow-root', 'master', 'once'];
+  const farmOnlyFlags = ['allow-root', 'master', 'once'];
   for (const command of [Master, Slave])
-    for (const name of Object.keys(command.flags).filter((flag) => !own.includes(flag)))
+    for (const name of Object.keys(command.flags).filter((flag) => !farmOnlyFlags.includes(flag)))
       t.ok(farm.includes(name), name);
   t.end();
 });
 
 t.test('each key that is set reaches the master or the slaves', (t) => {
-  const set = setSettings(otherThanDefault(), undefined);
+  const set = loadExplicitSettings(nonDefaultValues(), undefined);
   const configurations = [
-    masterConfiguration(set, OTHER_SERVER),
-    slaveConfiguration(set, { ...SLAVE, ownServer: false, master: '/set', pythons: set.python ?? [] }),
+    masterConfiguration(set, EXTERNAL_SERVER_FACTS),
+    slaveConfiguration(set, { ...SLAVE_FACTS, ownServer: false, master: '/set', pythons: set.python ?? [] }),
   ].map(readBack);
   // What the farm gives them is in the facts, and its log-file is where it writes their output.
-  const known = Object.keys({ ...MASTER, nats: 0, dsn: 0, prefix: 0, watch: 0, 'output-path': 0 }).concat(
-    ...['pypi-simple', 'index-url', 'work-dir', 'log-file', 'spool', 'user'],
-  );
-  for (const name of Object.keys(KEYS).filter((key) => !known.includes(key))) {
+  const fixedKeys = Object.keys({
+    ...MASTER_FACTS,
+    nats: 0,
+    dsn: 0,
+    prefix: 0,
+    watch: 0,
+    'output-path': 0,
+  }).concat(...['pypi-simple', 'index-url', 'work-dir', 'log-file', 'spool', 'user']);
+  for (const name of Object.keys(SETTING_DEFINITIONS).filter((key) => !fixedKeys.includes(key))) {
     const key = name as keyof Settings;
     t.ok(
       configurations.some((configuration) => JSON.stringify(configuration[key]) === JSON.stringify(set[key])),
@@ -95,32 +100,41 @@ t.test('each key that is set reaches the master or the slaves', (t) => {
 });
 
 t.test('what is set comes before the defaults of the farm, and after what it alone knows', (t) => {
-  const set = setSettings({ nats: 'nats://other', 'poll-interval': '5m', dsn: 'postgresql://x' }, undefined);
-  const defaults = readBack(masterConfiguration({}, MASTER));
+  const set = loadExplicitSettings(
+    { nats: 'nats://other', 'poll-interval': '5m', dsn: 'postgresql://x' },
+    undefined,
+  );
+  const defaults = readBack(masterConfiguration({}, MASTER_FACTS));
   t.match(defaults, { 'poll-interval': 60, history: 'newest', nats: 'nats://own', watch: ['six'] });
-  const master = readBack(masterConfiguration(set, MASTER));
+  const master = readBack(masterConfiguration(set, MASTER_FACTS));
   t.match(master, { 'poll-interval': 300, nats: 'nats://own', dsn: 'postgresql://own' });
   t.end();
 });
 
 t.test('a slave is told no secrets of the master', (t) => {
-  const set = setSettings({ nats: 'nats://me:secret@x', dsn: 'postgresql://me:secret@x' }, undefined);
-  t.notMatch(formatConfig(slaveConfiguration(set, { ...SLAVE, ownServer: false })), /secret/);
+  const set = loadExplicitSettings(
+    { nats: 'nats://me:secret@x', dsn: 'postgresql://me:secret@x' },
+    undefined,
+  );
+  t.notMatch(formatConfig(slaveConfiguration(set, { ...SLAVE_FACTS, ownServer: false })), /secret/);
   t.end();
 });
 
 t.test('slaves share neither a label nor a folder, and their folders are those that were meant', (t) => {
-  const set = setSettings({ label: 'attic', 'work-dir': '/builds', 'build-path': ['rust/bin'] }, undefined);
-  t.match(slaveConfiguration(set, SLAVE), { label: 'attic', 'build-path': [resolve('rust/bin')] });
-  t.match(slaveConfiguration(set, { ...SLAVE, isAlone: false }), { label: 'attic slave-1' });
-  t.equal(setWorkDir(set, 'slave-2'), '/builds/slave-2');
-  t.equal(slaveConfiguration({}, SLAVE).label, 'slave-1');
+  const set = loadExplicitSettings(
+    { label: 'attic', 'work-dir': '/builds', 'build-path': ['rust/bin'] },
+    undefined,
+  );
+  t.match(slaveConfiguration(set, SLAVE_FACTS), { label: 'attic', 'build-path': [resolve('rust/bin')] });
+  t.match(slaveConfiguration(set, { ...SLAVE_FACTS, isAlone: false }), { label: 'attic slave-1' });
+  t.equal(slaveWorkDir(set, 'slave-2'), '/builds/slave-2');
+  t.equal(slaveConfiguration({}, SLAVE_FACTS).label, 'slave-1');
   t.end();
 });
 
 t.test('what has no effect with a nats-server of the farm itself is named', (t) => {
-  const set = setSettings({ 'slave-key': '/key', timeout: '3h', 'tls-ca': '/ca' }, undefined);
-  t.strictSame(ineffective(set), ['tls-ca', 'slave-key']);
-  t.strictSame(ineffective({ ...set, nats: 'tls://servers' }), []);
+  const set = loadExplicitSettings({ 'slave-key': '/key', timeout: '3h', 'tls-ca': '/ca' }, undefined);
+  t.strictSame(ineffectiveKeys(set), ['tls-ca', 'slave-key']);
+  t.strictSame(ineffectiveKeys({ ...set, nats: 'tls://servers' }), []);
   t.end();
 });

@@ -10,7 +10,7 @@ import { until } from '../helpers/bus.js';
 t.setTimeout(60_000);
 
 /** A folder with a file that is larger than all that lies between server and client, and the server, in this process. */
-async function stage(t: Test, limits: Partial<ConnectionLimits> = {}) {
+async function startServer(t: Test, limits: Partial<ConnectionLimits> = {}) {
   const output = mkdtempSync(join(tmpdir(), 'piw-web-'));
   const large = join(output, 'large.txt');
   writeFileSync(large, Buffer.alloc(50_000_000, 'x'));
@@ -31,7 +31,7 @@ async function stage(t: Test, limits: Partial<ConnectionLimits> = {}) {
 const get = (path: string, more = ''): string => `GET ${path} HTTP/1.1\r\nHost: here\r\n${more}\r\n`;
 
 /** How often a file is open in this process. */
-const opened = (path: string): number =>
+const openCount = (path: string): number =>
   readdirSync('/proc/self/fd').filter((name) => {
     try {
       return readlinkSync(`/proc/self/fd/${name}`) === path;
@@ -41,7 +41,7 @@ const opened = (path: string): number =>
   }).length;
 
 void t.test('what is asked for ahead is answered in its order', async (t) => {
-  const { open } = await stage(t);
+  const { open } = await startServer(t);
   const socket = open();
   let text = '';
   socket.on('data', (data: Buffer) => (text += data.toString()));
@@ -54,33 +54,33 @@ void t.test('what is asked for ahead is answered in its order', async (t) => {
 });
 
 void t.test('who asks for much ahead has one file open, and none once the connection is gone', async (t) => {
-  const { large, open, url } = await stage(t);
+  const { large, open, url } = await startServer(t);
   const socket = open();
   socket.write(get('/large.txt').repeat(50));
   await new Promise((resolve) => socket.once('readable', resolve));
   t.equal(await (await fetch(`${url}/a.txt`)).text(), 'a', 'others are answered');
-  t.equal(opened(large), 1);
+  t.equal(openCount(large), 1);
   socket.destroy();
-  await until(() => opened(large) === 0);
+  await until(() => openCount(large) === 0);
 });
 
 void t.test('who asks for more ahead than anybody does is heard no more', async (t) => {
-  const { large, open, url } = await stage(t);
+  const { large, open, url } = await startServer(t);
   const socket = open();
   socket.write(get('/large.txt').repeat(1000));
   socket.resume();
   await new Promise((resolve) => socket.once('close', resolve));
-  await until(() => opened(large) === 0);
+  await until(() => openCount(large) === 0);
   t.equal(await (await fetch(`${url}/a.txt`)).text(), 'a');
 });
 
 void t.test('who takes nothing of what was asked for is let go', async (t) => {
-  const { large, open } = await stage(t, { stalledMs: 300 });
+  const { large, open } = await startServer(t, { stalledMs: 300 });
   const socket = open();
   socket.write(get('/large.txt'));
   await new Promise((resolve) => socket.once('readable', resolve));
-  t.equal(opened(large), 1);
-  await until(() => opened(large) === 0);
+  t.equal(openCount(large), 1);
+  await until(() => openCount(large) === 0);
 });
 
 /** Sends a request, and returns how the answer to it begins; '' for none. */
@@ -93,7 +93,11 @@ async function statusOf(socket: Socket, path: string): Promise<string> {
 }
 
 /** Opens connections that ask for a large file and read nothing of it. */
-async function stalled(open: (address?: string) => Socket, count: number, address?: string): Promise<void> {
+async function openStalled(
+  open: (address?: string) => Socket,
+  count: number,
+  address?: string,
+): Promise<void> {
   for (let n = 0; n < count; n += 1) {
     const socket = open(address);
     await new Promise((resolve) => socket.once('connect', resolve));
@@ -102,40 +106,40 @@ async function stalled(open: (address?: string) => Socket, count: number, addres
 }
 
 void t.test('stalled readers keep nobody from being answered, not even at their own address', async (t) => {
-  const { large, open } = await stage(t, { perAddress: 20 });
-  await stalled(open, 60);
-  t.ok(opened(large) <= 20, `${String(opened(large))} of 60 have the file open`);
+  const { large, open } = await startServer(t, { perAddress: 20 });
+  await openStalled(open, 60);
+  t.ok(openCount(large) <= 20, `${String(openCount(large))} of 60 have the file open`);
   await until(async () => (await statusOf(open(), '/a.txt')) === 'HTTP/1.1 200');
   t.equal(await statusOf(open('127.0.0.2'), '/a.txt'), 'HTTP/1.1 200', 'and another address at once');
 });
 
 void t.test('where all connections are taken, the address with the most of them makes room', async (t) => {
-  const { large, open } = await stage(t, { perAddress: 20, total: 25 });
-  await stalled(open, 5, '127.0.0.3');
-  await stalled(open, 20, '127.0.0.2');
-  await until(() => opened(large) === 25);
+  const { large, open } = await startServer(t, { perAddress: 20, total: 25 });
+  await openStalled(open, 5, '127.0.0.3');
+  await openStalled(open, 20, '127.0.0.2');
+  await until(() => openCount(large) === 25);
   await until(async () => (await statusOf(open(), '/a.txt')) === 'HTTP/1.1 200');
-  await stalled(open, 10);
-  await until(() => opened(large) === 25);
+  await openStalled(open, 10);
+  await until(() => openCount(large) === 25);
   const others = open('127.0.0.3');
   t.equal(await statusOf(others, '/b.txt'), 'HTTP/1.1 200');
 });
 
 void t.test('an address whose connections are all at work gets 503 for one more', async (t) => {
-  const { open } = await stage(t, { perAddress: 3 });
+  const { open } = await startServer(t, { perAddress: 3 });
   for (let n = 0; n < 3; n += 1) open().write('GET /a.txt HTTP/1.1\r\n');
-  const one = open();
-  t.equal(await statusOf(one, '/a.txt'), 'HTTP/1.1 503');
+  const extraSocket = open();
+  t.equal(await statusOf(extraSocket, '/a.txt'), 'HTTP/1.1 503');
 });
 
 void t.test(
   'who takes an answer more slowly than anybody has to is disconnected, and nobody else',
   async (t) => {
-    for (const [minRate, kept] of [
+    for (const [minRate, staysConnected] of [
       [100_000_000, false],
       [1000, true],
     ] as const) {
-      const { large, open } = await stage(t, { stalledMs: 600, minRate });
+      const { large, open } = await startServer(t, { stalledMs: 600, minRate });
       const socket = open();
       let ended = false;
       socket.once('close', () => (ended = true));
@@ -146,16 +150,16 @@ void t.test(
       const began = performance.now();
       await until(() => ended || performance.now() - began > 3000);
       clearInterval(reading);
-      t.equal(opened(large), kept ? 1 : 0, `at least ${String(minRate)} bytes a second`);
+      t.equal(openCount(large), staysConnected ? 1 : 0, `at least ${String(minRate)} bytes a second`);
     }
   },
 );
 
 void t.test('of what should not have happened the client is told no more than that it did', async (t) => {
-  const { output, faults, url } = await stage(t);
-  const odd = createServer().listen(join(output, 'odd'));
-  t.teardown(() => odd.close());
-  await new Promise((resolve) => odd.once('listening', resolve));
+  const { output, faults, url } = await startServer(t);
+  const unixSocket = createServer().listen(join(output, 'odd'));
+  t.teardown(() => unixSocket.close());
+  await new Promise((resolve) => unixSocket.once('listening', resolve));
   const answer = await fetch(`${url}/odd`);
   t.equal(answer.status, 500);
   t.notMatch(await answer.text(), output);

@@ -6,8 +6,8 @@ import { gunzipSync, gzipSync } from 'node:zlib';
 import t, { type Test } from 'tap';
 import { startWebServer } from '../../src/farm/web-server.js';
 import type { IndexedFile } from '../../src/protocols/oracle.js';
-import { pack } from '../../src/site/pack.js';
-import { SimpleIndex } from '../../src/site/simple-index.js';
+import { compressPages } from '../../src/site/pack.js';
+import { SimpleIndexWriter } from '../../src/site/simple-index.js';
 
 const JSON_TYPE = 'application/vnd.pypi.simple.v1+json';
 const HTML_TYPE = 'application/vnd.pypi.simple.v1+html';
@@ -23,7 +23,7 @@ const files: IndexedFile[] = Array.from({ length: 10 }, (_, n) => ({
   uploaded: 1.7e12,
 }));
 
-interface Answer {
+interface RawAnswer {
   readonly status: number;
   readonly headers: Record<string, string | string[] | undefined>;
   readonly body: Buffer;
@@ -31,9 +31,9 @@ interface Answer {
 }
 
 /** A site with one project, and the server; `get` doesn't tidy a path up before it leaves, as fetch would. */
-async function stage(t: Test) {
+async function startServer(t: Test) {
   const output = mkdtempSync(join(tmpdir(), 'piw-web-'));
-  const index = new SimpleIndex(output);
+  const index = new SimpleIndexWriter(output);
   index.setUp();
   const write = (serial: number) =>
     index.write({ name: 'demo', status: 'active', versions: files.map((f) => f.version), files }, serial);
@@ -48,27 +48,30 @@ async function stage(t: Test) {
   const server = await startWebServer({ root: output, host: '127.0.0.1', port: 0 });
   t.teardown(() => server.close());
   const get = (path: string, headers: Record<string, string> = {}, method = 'GET') =>
-    new Promise<Answer>((resolve, reject) => {
-      const asked = request({ port: server.port, host: '127.0.0.1', path, headers, method }, (response) => {
-        const parts: Buffer[] = [];
-        response.on('data', (data: Buffer) => parts.push(data));
-        response.on('end', () => {
-          const body = Buffer.concat(parts);
-          resolve({
-            ...{ status: response.statusCode ?? 0, headers: response.headers, body },
-            text: body.toString('latin1'),
+    new Promise<RawAnswer>((resolve, reject) => {
+      const clientRequest = request(
+        { port: server.port, host: '127.0.0.1', path, headers, method },
+        (response) => {
+          const parts: Buffer[] = [];
+          response.on('data', (data: Buffer) => parts.push(data));
+          response.on('end', () => {
+            const body = Buffer.concat(parts);
+            resolve({
+              ...{ status: response.statusCode ?? 0, headers: response.headers, body },
+              text: body.toString('latin1'),
+            });
           });
-        });
-        response.on('error', reject);
-      });
-      asked.on('error', reject);
-      asked.end();
+          response.on('error', reject);
+        },
+      );
+      clientRequest.on('error', reject);
+      clientRequest.end();
     });
   return { output, server, get, write };
 }
 
 void t.test('it gives the form of a page that the client likes best, and says so', async (t) => {
-  const { get } = await stage(t);
+  const { get } = await startServer(t);
   const liked: [accept: string, type: RegExp | string][] = [
     [`${JSON_TYPE}, text/html;q=0.1`, JSON_TYPE],
     [`${JSON_TYPE};q=0.1, ${HTML_TYPE};q=0.2, text/html;q=0.01`, HTML_TYPE],
@@ -94,7 +97,7 @@ void t.test('it gives the form of a page that the client likes best, and says so
 });
 
 void t.test('an index that has one form only is given to all who take it', async (t) => {
-  const { output, get } = await stage(t);
+  const { output, get } = await startServer(t);
   mkdirSync(join(output, 'simple/other'));
   writeFileSync(join(output, 'simple/other/index.html'), 'links');
   const pip = await get('/simple/other/', { accept: `${JSON_TYPE}, text/html; q=0.01` });
@@ -103,7 +106,7 @@ void t.test('an index that has one form only is given to all who take it', async
 });
 
 void t.test('the serial of a page goes with it, for mirrors', async (t) => {
-  const { get, write } = await stage(t);
+  const { get, write } = await startServer(t);
   t.match((await get('/simple/demo/', { accept: JSON_TYPE })).headers, { 'x-pypi-last-serial': '7' });
   t.match((await get('/simple/demo/')).headers, { 'x-pypi-last-serial': '7' });
   t.match((await get('/simple/')).headers, { 'x-pypi-last-serial': '9' });
@@ -112,8 +115,8 @@ void t.test('the serial of a page goes with it, for mirrors', async (t) => {
 });
 
 void t.test('a page that is known is not sent again, and each form has a tag of its own', async (t) => {
-  const { output, get } = await stage(t);
-  await pack(output, 'demo');
+  const { output, get } = await startServer(t);
+  await compressPages(output, 'demo');
   const tags = new Set<string>();
   for (const headers of [
     { accept: JSON_TYPE },
@@ -123,8 +126,8 @@ void t.test('a page that is known is not sent again, and each form has a tag of 
   ]) {
     const etag = String((await get('/simple/demo/', headers)).headers['etag']);
     tags.add(etag);
-    const again = await get('/simple/demo/', { ...headers, 'if-none-match': `"x", W/${etag}` });
-    t.match({ status: again.status, text: again.text }, { status: 304, text: '' });
+    const revalidated = await get('/simple/demo/', { ...headers, 'if-none-match': `"x", W/${etag}` });
+    t.match({ status: revalidated.status, text: revalidated.text }, { status: 304, text: '' });
   }
   t.equal(tags.size, 4);
   const { headers } = await get('/simple/demo/');
@@ -133,8 +136,8 @@ void t.test('a page that is known is not sent again, and each form has a tag of 
 });
 
 void t.test('what is compressed goes to who takes it so, and is the page', async (t) => {
-  const { output, get } = await stage(t);
-  await pack(output, 'demo');
+  const { output, get } = await startServer(t);
+  await compressPages(output, 'demo');
   const plain = await get('/simple/demo/', { accept: JSON_TYPE });
   t.equal(plain.headers['content-encoding'], undefined);
   const packed = await get('/simple/demo/', { accept: JSON_TYPE, 'accept-encoding': 'gzip, br' });
@@ -146,7 +149,7 @@ void t.test('what is compressed goes to who takes it so, and is the page', async
 });
 
 void t.test('of logs, which are stored compressed, everyone gets the text', async (t) => {
-  const { output, get } = await stage(t);
+  const { output, get } = await startServer(t);
   mkdirSync(join(output, 'logs/0000'), { recursive: true });
   writeFileSync(join(output, 'logs/0000/000012.txt.gz'), gzipSync('a log'));
   t.match(await get('/logs/0000/000012.txt'), { status: 200, text: 'a log' });
@@ -156,7 +159,7 @@ void t.test('of logs, which are stored compressed, everyone gets the text', asyn
 });
 
 void t.test('one spelling of a name, and a slash behind it', async (t) => {
-  const { get } = await stage(t);
+  const { get } = await startServer(t);
   for (const [path, location] of [
     ['/simple/De_mo', '/simple/de-mo/'],
     ['/simple/demo', '/simple/demo/'],
@@ -174,7 +177,7 @@ void t.test('one spelling of a name, and a slash behind it', async (t) => {
 });
 
 void t.test('it gives parts of a file, and its head alone', async (t) => {
-  const { get } = await stage(t);
+  const { get } = await startServer(t);
   const part = await get(WHEEL, { range: 'bytes=2-4' });
   t.match(part, {
     status: 206,
@@ -203,7 +206,7 @@ void t.test('it gives parts of a file, and its head alone', async (t) => {
 });
 
 void t.test('nothing is shown but the site', async (t) => {
-  const { output, get } = await stage(t);
+  const { output, get } = await startServer(t);
   writeFileSync(join(output, '.secret'), 'x');
   const paths = [
     '/.secret',
@@ -225,15 +228,15 @@ void t.test('nothing is shown but the site', async (t) => {
 });
 
 void t.test('a file that is replaced while it is sent is sent whole, as it was', async (t) => {
-  const { output, get } = await stage(t);
+  const { output, get } = await startServer(t);
   const path = join(output, 'large.txt');
-  const of = (letter: string) => letter.repeat(1_000_000);
-  writeFileSync(path, of('a'));
-  let turns = 0;
-  const over = new AbortController();
+  const contentOf = (letter: string) => letter.repeat(1_000_000);
+  writeFileSync(path, contentOf('a'));
+  let replacements = 0;
+  const ending = new AbortController();
   const replacing = (async () => {
-    for (; !over.signal.aborted; turns += 1) {
-      const next = of(turns % 2 === 0 ? 'bb' : 'a');
+    for (; !ending.signal.aborted; replacements += 1) {
+      const next = contentOf(replacements % 2 === 0 ? 'bb' : 'a');
       writeFileSync(`${path}.new`, next);
       renameSync(`${path}.new`, path);
       await new Promise((resolve) => setImmediate(resolve));
@@ -242,16 +245,16 @@ void t.test('a file that is replaced while it is sent is sent whole, as it was',
   for (let n = 0; n < 10; n += 1) {
     const { text, headers } = await get('/large.txt');
     t.equal(text.length, Number(headers['content-length']));
-    t.ok(text === of('a') || text === of('bb'));
+    t.ok(text === contentOf('a') || text === contentOf('bb'));
   }
-  over.abort();
+  ending.abort();
   await replacing;
-  t.ok(turns > 0);
+  t.ok(replacements > 0);
   t.ok(readFileSync(path).length > 0);
 });
 
 void t.test('a port that is taken is named', async (t) => {
-  const { output, server } = await stage(t);
+  const { output, server } = await startServer(t);
   await t.rejects(startWebServer({ root: output, host: '127.0.0.1', port: server.port }), {
     code: 'PIW_PORT_IN_USE',
   });

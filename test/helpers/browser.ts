@@ -1,14 +1,14 @@
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
-import { reason } from '../../src/errors.js';
+import { errorMessage } from '../../src/errors.js';
 
 /** What a Chromium on PATH may be called. */
-const NAMES = ['chromium', 'chromium-browser', 'google-chrome-stable', 'google-chrome', 'chrome'];
+const CHROMIUM_NAMES = ['chromium', 'chromium-browser', 'google-chrome-stable', 'google-chrome', 'chrome'];
 /** For one on PATH; in containers it needs them. */
-const ARGUMENTS = ['--no-sandbox', '--disable-dev-shm-usage', '--disable-gpu'];
+const CONTAINER_ARGS = ['--no-sandbox', '--disable-dev-shm-usage', '--disable-gpu'];
 
 /** In one process with its pages it ends when the first of them does; and the web's own rules are to hold. */
-const UNWANTED = ['--single-process', '--disable-web-security', '--allow-running-insecure-content'];
+const EXCLUDED_ARGS = ['--single-process', '--disable-web-security', '--allow-running-insecure-content'];
 
 interface Playwright {
   readonly chromium: {
@@ -29,32 +29,32 @@ interface PackedChromium {
  * that a benchmark can do without their types, they are not imported by name. Throws where there is none.
  */
 export async function startBrowser(): Promise<unknown> {
-  const troubles: string[] = [];
-  const { chromium } = await load<Playwright>('playwright-core');
+  const failures: string[] = [];
+  const { chromium } = await importPackage<Playwright>('playwright-core');
   const launch = (executablePath: string, args: readonly string[]): Promise<unknown> =>
     chromium.launch({ executablePath, args, headless: true });
   if (process.arch === 'x64') {
     try {
-      const packed = (await load<PackedChromium>('@sparticuz/chromium')).default;
-      const args = packed.args.filter((one) => !UNWANTED.includes(one));
+      const packed = (await importPackage<PackedChromium>('@sparticuz/chromium')).default;
+      const args = packed.args.filter((one) => !EXCLUDED_ARGS.includes(one));
       return await launch(await packed.executablePath(), args);
     } catch (error) {
-      troubles.push(reason(error));
+      failures.push(errorMessage(error));
     }
   }
-  for (const path of onPath()) {
+  for (const path of chromiumsOnPath()) {
     try {
-      return await launch(path, ARGUMENTS);
+      return await launch(path, CONTAINER_ARGS);
     } catch (error) {
-      troubles.push(`${path}: ${reason(error)}`);
+      failures.push(`${path}: ${errorMessage(error)}`);
     }
   }
   throw new Error(
-    `no Chromium starts here, neither that of npm's @sparticuz/chromium (x64 only) nor one on PATH (apt install chromium) ${troubles.join('; ')}`,
+    `no Chromium starts here, neither that of npm's @sparticuz/chromium (x64 only) nor one on PATH (apt install chromium) ${failures.join('; ')}`,
   );
 }
 
-async function load<T>(name: string): Promise<T> {
+async function importPackage<T>(name: string): Promise<T> {
   try {
     return (await import(name)) as T;
   } catch (error) {
@@ -62,10 +62,10 @@ async function load<T>(name: string): Promise<T> {
   }
 }
 
-function onPath(): string[] {
+function chromiumsOnPath(): string[] {
   const folders = (process.env['PATH'] ?? '').split(delimiter);
   return folders
-    .flatMap((folder) => NAMES.map((name) => join(folder, name)))
+    .flatMap((folder) => CHROMIUM_NAMES.map((name) => join(folder, name)))
     .filter((path) => {
       try {
         accessSync(path, constants.X_OK);

@@ -11,7 +11,7 @@ export function natsAddress(): string {
 }
 
 /** A prefix of this test's own: tests share the server, not the subjects. */
-export const ownPrefix = (): string => `t${randomBytes(5).toString('hex')}`;
+export const uniquePrefix = (): string => `t${randomBytes(5).toString('hex')}`;
 
 /** A connection that ends with the test. */
 export async function testBus(t: Test, prefix: string, options: Partial<BusOptions> = {}): Promise<Bus> {

@@ -4,28 +4,28 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Test } from 'tap';
-import { partOf } from '../../actors/cast.js';
+import { actorSpecOf } from '../../actors/cast.js';
 import { systemClock, type Clock } from '../../src/actor/clock.js';
 import { runActor } from '../../src/actor/run.js';
-import { formatConfig, loadSettings, type Given } from '../../src/config.js';
+import { formatConfig, loadSettings, type RawSettings } from '../../src/config.js';
 import { createLog } from '../../src/log.js';
-import { natsAddress, ownPrefix } from './bus.js';
+import { natsAddress, uniquePrefix } from './bus.js';
 
 const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
 
-export interface Ran {
+export interface CommandResult {
   readonly code: number;
   readonly out: string;
   readonly err: string;
 }
 
 /** Runs `piw`, without a terminal, to its end. */
-export type Piw = (...args: readonly string[]) => Promise<Ran>;
+export type PiwRunner = (...args: readonly string[]) => Promise<CommandResult>;
 
 /** `piw` with a configuration file of these settings. */
-export function piwWith(given: Given): Piw {
+export function piwRunner(settings: RawSettings): PiwRunner {
   const file = join(mkdtempSync(join(tmpdir(), 'piw-command-')), 'piwheels.conf');
-  writeFileSync(file, formatConfig(given));
+  writeFileSync(file, formatConfig(settings));
   return (...args) =>
     new Promise((resolve) => {
       const child = execFile(process.execPath, [BIN, ...args, '-c', file], (error, out, err) => {
@@ -36,44 +36,49 @@ export function piwWith(given: Given): Piw {
 }
 
 /** A program that is `piw` with these settings, for others to run. */
-export function programWith(given: Given): string {
+export function writePiwScript(settings: RawSettings): string {
   const folder = mkdtempSync(join(tmpdir(), 'piw-program-'));
   const [config, program] = [join(folder, 'piwheels.conf'), join(folder, 'piw')];
-  writeFileSync(config, formatConfig(given));
+  writeFileSync(config, formatConfig(settings));
   writeFileSync(program, `#!/bin/sh\nexec '${process.execPath}' '${BIN}' "$@" -c '${config}'\n`, {
     mode: 0o755,
   });
   return program;
 }
 
-export interface TasksOptions {
+export interface RunTasksOptions {
   /** Gets the lines of their log. */
-  readonly said?: string[];
+  readonly logLines?: string[];
   readonly clock?: Clock;
   /** In the place of one of their own. */
   readonly prefix?: string;
 }
 
 /** Real tasks with these settings; they end with the test. */
-export function runTasks(t: Test, tasks: readonly string[], given: Given, options: TasksOptions = {}): Own {
-  const own = { ...given, nats: natsAddress(), prefix: options.prefix ?? ownPrefix() };
-  for (const task of tasks) runTask(t, task, own, options);
-  return own;
+export function runTasks(
+  t: Test,
+  tasks: readonly string[],
+  settings: RawSettings,
+  options: RunTasksOptions = {},
+): TaskSettings {
+  const taskSettings = { ...settings, nats: natsAddress(), prefix: options.prefix ?? uniquePrefix() };
+  for (const task of tasks) runTask(t, task, taskSettings, options);
+  return taskSettings;
 }
 
-type Own = Given & { readonly nats: string; readonly prefix: string };
+type TaskSettings = RawSettings & { readonly nats: string; readonly prefix: string };
 
 /** One more of them. It ends with the test, or when it is stopped. */
 export function runTask(
   t: Test,
   task: string,
-  own: Own,
-  { said, clock = systemClock }: TasksOptions = {},
+  settings: TaskSettings,
+  { logLines, clock = systemClock }: RunTasksOptions = {},
 ): { readonly stop: () => Promise<void> } {
   const controller = new AbortController();
-  const running = runActor(partOf(task), loadSettings(own, '/dev/null'), {
-    bus: { address: own.nats, name: task, prefix: own.prefix },
-    log: createLog(task, 'info', (line) => said?.push(line)),
+  const running = runActor(actorSpecOf(task), loadSettings(settings, '/dev/null'), {
+    bus: { address: settings.nats, name: task, prefix: settings.prefix },
+    log: createLog(task, 'info', (line) => logLines?.push(line)),
     signal: controller.signal,
     clock,
   });
@@ -86,12 +91,12 @@ export function runTask(
 }
 
 /** `piw` for a farm that has only these tasks. */
-export function piwWithTasks(
+export function piwRunnerWithTasks(
   t: Test,
   tasks: readonly string[],
-  given: Given,
-  said: string[] = [],
-): { readonly piw: Piw; readonly prefix: string } {
-  const own = runTasks(t, tasks, given, { said });
-  return { piw: piwWith(own), prefix: own.prefix };
+  settings: RawSettings,
+  logLines: string[] = [],
+): { readonly piw: PiwRunner; readonly prefix: string } {
+  const taskSettings = runTasks(t, tasks, settings, { logLines });
+  return { piw: piwRunner(taskSettings), prefix: taskSettings.prefix };
 }

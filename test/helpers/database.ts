@@ -17,9 +17,9 @@ interface TestDatabase {
 
 /** A database of this test's own, with the tables, and its DSN; it is gone with the test. */
 export async function testDatabase(t: Test): Promise<TestDatabase> {
-  const made = await emptyDatabase(t);
-  await migrate(made.dsn, { user: decodeURIComponent(new URL(made.dsn).username) });
-  return made;
+  const database = await emptyDatabase(t);
+  await migrate(database.dsn, { user: decodeURIComponent(new URL(database.dsn).username) });
+  return database;
 }
 
 /** The same without the tables. */

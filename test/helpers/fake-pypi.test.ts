@@ -3,19 +3,19 @@ import { request, type IncomingMessage } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { promisify } from 'node:util';
 import t, { type Test } from 'tap';
-import { FakePypi, World, normalised, randomWorld, type FakePypiOptions } from './fake-pypi.js';
+import { FakePypi, World, normaliseName, randomWorld, type FakePypiOptions } from './fake-pypi.js';
 
 const run = promisify(execFile);
 const JSON_TYPE = 'application/vnd.pypi.simple.v1+json';
 
-async function start(t: Test, world: World, options: FakePypiOptions = {}): Promise<FakePypi> {
+async function startPypi(t: Test, world: World, options: FakePypiOptions = {}): Promise<FakePypi> {
   const pypi = await FakePypi.start(world, options);
   t.teardown(() => pypi.close());
   return pypi;
 }
 
 /** One project with one release that has both kinds of file. */
-function small(): World {
+function smallWorld(): World {
   const world = new World({ serial: 100 });
   world.create('My.Package');
   world.newRelease('my-package', '1.0');
@@ -25,10 +25,10 @@ function small(): World {
   return world;
 }
 
-const json = async (pypi: FakePypi, path: string, accept = JSON_TYPE): Promise<Record<string, unknown>> =>
+const getJson = async (pypi: FakePypi, path: string, accept = JSON_TYPE): Promise<Record<string, unknown>> =>
   (await (await fetch(pypi.url + path, { headers: { accept } })).json()) as Record<string, unknown>;
 
-async function rpc(pypi: FakePypi, method: string, serial?: number): Promise<string> {
+async function xmlRpc(pypi: FakePypi, method: string, serial?: number): Promise<string> {
   const params =
     serial === undefined ? '' : `<params><param><value><int>${String(serial)}</int></value></param></params>`;
   const body = `<?xml version='1.0'?><methodCall><methodName>${method}</methodName>${params}</methodCall>`;
@@ -37,23 +37,23 @@ async function rpc(pypi: FakePypi, method: string, serial?: number): Promise<str
 }
 
 /** The serials of an answer's events, read off its text. */
-const serials = (xml: string): number[] =>
+const serialsIn = (xml: string): number[] =>
   [...xml.matchAll(/<int>(\d+)<\/int><\/value>\n<\/data>/g)].map(([, serial]) => Number(serial));
 
-const since = async (pypi: FakePypi, serial: number): Promise<number[]> =>
-  serials(await rpc(pypi, 'changelog_since_serial', serial));
+const serialsSince = async (pypi: FakePypi, serial: number): Promise<number[]> =>
+  serialsIn(await xmlRpc(pypi, 'changelog_since_serial', serial));
 
 void t.test('The log says what PyPI says', (t) => {
-  const world = small();
+  const world = smallWorld();
   world.yankRelease('my-package', '1.0', 'broken');
   world.unyankRelease('my-package', '1.0');
   world.quarantineRelease('my-package', '1.0');
-  world.clearRelease('my-package', '1.0');
+  world.unquarantineRelease('my-package', '1.0');
   world.setStatus('my-package', 'archived');
   world.quarantineProject('my-package');
   t.throws(() => world.newRelease('my-package', '2.0'), /quarantined/);
-  world.clearProject('my-package');
-  world.note('my-package', 'add Owner someone');
+  world.unquarantineProject('my-package');
+  world.logEvent('my-package', 'add Owner someone');
   world.removeFile('my-package', '1.0', 'my_package-1.0-py3-none-any.whl');
   world.removeRelease('my-package', '1.0');
   world.removeProject('my-package');
@@ -81,15 +81,15 @@ void t.test('The log says what PyPI says', (t) => {
       ['my-package', null, 'create'],
     ],
   );
-  t.strictSame([...world.truth()], [['my-package', { status: 'active', versions: new Map() }]]);
+  t.strictSame([...world.expectedProjects()], [['my-package', { status: 'active', versions: new Map() }]]);
   t.end();
 });
 
 void t.test('The truth of a release is that of its files', (t) => {
-  const world = small();
+  const world = smallWorld();
   world.yankRelease('my-package', '1.0');
   const file = world.release('my-package', '1.0').files.get('My.Package-1.0.tar.gz');
-  t.strictSame(world.truth().get('my-package')?.versions.get('1.0'), {
+  t.strictSame(world.expectedProjects().get('my-package')?.versions.get('1.0'), {
     released: new Date(Date.UTC(2024, 0, 1, 0, 1)),
     has_sdist: true,
     sdist_url: file?.url,
@@ -104,7 +104,7 @@ void t.test('The truth of a release is that of its files', (t) => {
 void t.test('A random history is the same for the same seed, and everything happens in it', (t) => {
   const world = randomWorld(7, 3000);
   t.strictSame(randomWorld(7, 3000).events, world.events);
-  t.strictSame(randomWorld(7, 3000).truth(), world.truth());
+  t.strictSame(randomWorld(7, 3000).expectedProjects(), world.expectedProjects());
   t.not(String(randomWorld(8, 3000).events), String(world.events));
   const actions = new Set(world.events.map(([, , , action]) => action.replace(/ file .*/, ' file F')));
   for (const action of [
@@ -135,10 +135,10 @@ void t.test('A random history is the same for the same seed, and everything happ
   );
   t.ok(projects.some(({ status }) => status === 'quarantined'));
   t.ok(projects.some(({ status }) => status === 'archived'));
-  t.ok(projects.some(({ name }) => name !== normalised(name)));
+  t.ok(projects.some(({ name }) => name !== normaliseName(name)));
   const names = world.events
     .filter(([, , , action]) => action === 'create')
-    .map(([name]) => normalised(name));
+    .map(([name]) => normaliseName(name));
   t.ok(new Set(names).size < names.length, 'something is created again');
   t.end();
 });
@@ -150,7 +150,7 @@ void t.test('Whoever replays the log in its order finds the structure of the tru
     { quarantined: boolean; versions: Map<string, Set<string>>; flags: Set<string> }
   >();
   for (const [name, version, , action] of world.events) {
-    const key = normalised(name);
+    const key = normaliseName(name);
     const project = replay.get(key);
     const files = project?.versions.get(version ?? '');
     const file = / file (.*)$/.exec(action)?.[1] ?? '';
@@ -170,7 +170,7 @@ void t.test('Whoever replays the log in its order finds the structure of the tru
     else if (action.startsWith('remove file')) files?.delete(file);
     else if (/^add \S+ file /.test(action)) files?.add(file);
   }
-  const found = [...replay].map(([name, { quarantined, versions, flags }]) => [
+  const replayed = [...replay].map(([name, { quarantined, versions, flags }]) => [
     name,
     quarantined,
     [...versions].map(([version, files]) => [
@@ -181,22 +181,22 @@ void t.test('Whoever replays the log in its order finds the structure of the tru
       flags.has(`quarantine ${version}`),
     ]),
   ]);
-  const truth = [...world.truth()].map(([name, { status, versions }]) => [
+  const truth = [...world.expectedProjects()].map(([name, { status, versions }]) => [
     name,
     status === 'quarantined',
-    [...versions].map(([version, its]) => [
+    [...versions].map(([version, expected]) => [
       version,
-      its.has_sdist,
-      its.released !== null,
-      its.yanked !== null,
-      its.quarantined,
+      expected.has_sdist,
+      expected.released !== null,
+      expected.yanked !== null,
+      expected.quarantined,
     ]),
   ]);
-  t.strictSame(found, truth);
+  t.strictSame(replayed, truth);
   t.end();
 });
 
-const PYTHON = `
+const XMLRPC_SCRIPT = `
 import json, sys, xmlrpc.client
 pypi = xmlrpc.client.ServerProxy(sys.argv[1])
 found = {"last": pypi.changelog_last_serial(), "events": pypi.changelog_since_serial(0)}
@@ -212,32 +212,32 @@ except xmlrpc.client.Fault as fault:
 print(json.dumps(found))
 `;
 
-const NO_PYTHON =
+const SKIP_XMLRPC =
   spawnSync('python3', ['-c', 'import xmlrpc.client']).status !== 0 && 'needs python3 with xmlrpc.client';
 
-void t.test("Python's own reader understands the changelog", { skip: NO_PYTHON }, async (t) => {
+void t.test("Python's own reader understands the changelog", { skip: SKIP_XMLRPC }, async (t) => {
   const world = randomWorld(3, 400, { gaps: 0.2 });
   world.create('a-b');
   world.newRelease('a-b', '1.0 <&> "ü"');
-  const pypi = await start(t, world, { misbehaviour: { throttle: 4 } });
-  const { stdout } = await run('python3', ['-c', PYTHON, `${pypi.url}/pypi`], { maxBuffer: 1 << 24 });
-  const found = JSON.parse(stdout) as Record<string, unknown>;
-  t.equal(found['last'], world.serial);
-  t.strictSame(found['events'], world.events);
-  t.equal(found['fault'], -32601);
-  t.match(found['throttled'], [
+  const pypi = await startPypi(t, world, { misbehaviour: { throttle: 4 } });
+  const { stdout } = await run('python3', ['-c', XMLRPC_SCRIPT, `${pypi.url}/pypi`], { maxBuffer: 1 << 24 });
+  const parsed = JSON.parse(stdout) as Record<string, unknown>;
+  t.equal(parsed['last'], world.serial);
+  t.strictSame(parsed['events'], world.events);
+  t.equal(parsed['fault'], -32601);
+  t.match(parsed['throttled'], [
     -32500,
     /^HTTPTooManyRequests: The action .* Limit may reset in 1 seconds\.$/,
   ]);
 });
 
 void t.test('The changelog comes in pages, and only up to what is visible', async (t) => {
-  const pypi = await start(t, small(), { pageSize: 2, visible: 101 });
-  t.strictSame(await since(pypi, 0), [101]);
+  const pypi = await startPypi(t, smallWorld(), { pageSize: 2, visible: 101 });
+  t.strictSame(await serialsSince(pypi, 0), [101]);
   t.equal(pypi.advance(2), 103);
-  t.match(await rpc(pypi, 'changelog_last_serial'), '<int>103</int>');
-  t.strictSame(await since(pypi, 0), [101, 102]);
-  t.strictSame(await since(pypi, 102), [103]);
+  t.match(await xmlRpc(pypi, 'changelog_last_serial'), '<int>103</int>');
+  t.strictSame(await serialsSince(pypi, 0), [101, 102]);
+  t.strictSame(await serialsSince(pypi, 102), [103]);
   t.equal(pypi.advance(100), 104);
   t.match(pypi.requests.at(-1), {
     method: 'POST',
@@ -249,17 +249,17 @@ void t.test('The changelog comes in pages, and only up to what is visible', asyn
 });
 
 void t.test('An event without a version says nil, or nothing', async (t) => {
-  const world = small();
-  t.match(await rpc(await start(t, world), 'changelog_since_serial', 0), '<value><nil/></value>');
-  const empty = await rpc(await start(t, world, { noVersion: 'empty' }), 'changelog_since_serial', 0);
+  const world = smallWorld();
+  t.match(await xmlRpc(await startPypi(t, world), 'changelog_since_serial', 0), '<value><nil/></value>');
+  const empty = await xmlRpc(await startPypi(t, world, { noVersion: 'empty' }), 'changelog_since_serial', 0);
   t.notMatch(empty, '<nil/>');
   t.match(empty, '<value><string></string></value>');
 });
 
 void t.test('The JSON of a project has what PyPI’s has', async (t) => {
-  const world = small();
+  const world = smallWorld();
   world.yankRelease('my-package', '1.0', 'broken');
-  const pypi = await start(t, world);
+  const pypi = await startPypi(t, world);
   const response = await fetch(`${pypi.url}/pypi/My.Package/json`);
   t.equal(response.url, `${pypi.url}/pypi/my-package/json`);
   t.equal(response.headers.get('content-type'), 'application/json');
@@ -297,23 +297,23 @@ void t.test('The JSON of a project has what PyPI’s has', async (t) => {
   world.quarantineRelease('my-package', '1.0');
   t.equal((await fetch(`${pypi.url}/pypi/my-package/json`)).status, 404, 'no release is left');
   world.removeProject('my-package');
-  const gone = await fetch(`${pypi.url}/pypi/my-package/json`);
-  t.equal(gone.status, 404);
-  t.strictSame(await gone.json(), { message: 'Not Found' });
+  const notFound = await fetch(`${pypi.url}/pypi/my-package/json`);
+  t.equal(notFound.status, 404);
+  t.strictSame(await notFound.json(), { message: 'Not Found' });
 });
 
 void t.test('The simple API speaks JSON with serials', async (t) => {
-  const world = small();
+  const world = smallWorld();
   world.create('other');
-  const pypi = await start(t, world);
-  t.match(await json(pypi, '/simple/'), {
+  const pypi = await startPypi(t, world);
+  t.match(await getJson(pypi, '/simple/'), {
     meta: { 'api-version': '1.4', '_last-serial': 105 },
     projects: [
       { name: 'My.Package', '_last-serial': 104 },
       { name: 'other', '_last-serial': 105 },
     ],
   });
-  t.match(await json(pypi, '/simple/My.Package'), {
+  t.match(await getJson(pypi, '/simple/My.Package'), {
     meta: { '_last-serial': 104 },
     name: 'my-package',
     versions: ['1.0'],
@@ -330,10 +330,10 @@ void t.test('The simple API speaks JSON with serials', async (t) => {
     ],
   });
   world.yankRelease('my-package', '1.0');
-  t.match(await json(pypi, '/simple/my-package/'), { files: [{ yanked: true }, { yanked: true }] });
+  t.match(await getJson(pypi, '/simple/my-package/'), { files: [{ yanked: true }, { yanked: true }] });
   world.quarantineProject('my-package');
-  t.match((await json(pypi, '/simple/'))['projects'], [{ name: 'other' }]);
-  t.match(await json(pypi, '/simple/my-package/'), {
+  t.match((await getJson(pypi, '/simple/'))['projects'], [{ name: 'other' }]);
+  t.match(await getJson(pypi, '/simple/my-package/'), {
     files: [],
     'project-status': { status: 'quarantined' },
   });
@@ -341,21 +341,21 @@ void t.test('The simple API speaks JSON with serials', async (t) => {
 });
 
 void t.test('A page that is known already is answered with 304', async (t) => {
-  const world = small();
-  const pypi = await start(t, world);
+  const world = smallWorld();
+  const pypi = await startPypi(t, world);
   for (const path of ['/simple/', '/simple/my-package/', '/pypi/my-package/json']) {
     const etag = (await fetch(pypi.url + path)).headers.get('etag') ?? '';
     const headers = { 'if-none-match': `"x", ${etag}` };
     t.equal((await fetch(pypi.url + path, { headers })).status, 304, path);
-    world.note('my-package', 'docupdate');
+    world.logEvent('my-package', 'docupdate');
     t.equal((await fetch(pypi.url + path, { headers })).status, 200, path);
   }
 });
 
 void t.test('It can be any other index: HTML alone, without serials and ETags', async (t) => {
-  const world = small();
+  const world = smallWorld();
   world.yankRelease('my-package', '1.0', 'say "<why>"');
-  const pypi = await start(t, world, { json: false, serials: false, etags: false, pypi: false });
+  const pypi = await startPypi(t, world, { json: false, serials: false, etags: false, pypi: false });
   const response = await fetch(`${pypi.url}/simple/my_package/`, { headers: { accept: JSON_TYPE } });
   t.match(response.headers.get('content-type'), /^text\/html/);
   t.match(response.headers.get('vary'), /Accept/);
@@ -369,67 +369,67 @@ void t.test('It can be any other index: HTML alone, without serials and ETags', 
 });
 
 /** Page after page, until there is nothing new: the serials as they came. */
-async function readAll(pypi: FakePypi, from = 0): Promise<number[]> {
-  const all: number[] = [];
+async function readAllSerials(pypi: FakePypi, from = 0): Promise<number[]> {
+  const collected: number[] = [];
   for (let last = from; ;) {
-    const page = await since(pypi, last);
-    all.push(...page);
+    const page = await serialsSince(pypi, last);
+    collected.push(...page);
     const highest = Math.max(last, ...page);
-    if (highest === last) return all;
+    if (highest === last) return collected;
     last = highest;
   }
 }
 
 void t.test('What goes wrong next can be told', async (t) => {
-  const world = small();
-  const pypi = await start(t, world);
+  const world = smallWorld();
+  const pypi = await startPypi(t, world);
   const get = (path: string, init: RequestInit = {}): Promise<Response> =>
     fetch(pypi.url + path, { headers: { accept: JSON_TYPE }, ...init });
-  const whole = await (await get('/simple/')).text();
+  const rootPage = await (await get('/simple/')).text();
 
-  pypi.next('throttle', 'serverError', 'htmlPage', 'truncatedJson', 'emptyRoot', 'serialBack');
-  const slow = await get('/simple/');
-  t.equal(slow.status, 429);
-  t.equal(slow.headers.get('retry-after'), '1');
+  pypi.injectNext('throttle', 'serverError', 'htmlPage', 'truncatedJson', 'emptyRoot', 'serialBack');
+  const throttled = await get('/simple/');
+  t.equal(throttled.status, 429);
+  t.equal(throttled.headers.get('retry-after'), '1');
   t.ok((await get('/simple/')).status >= 500);
-  const lie = await get('/simple/');
-  t.equal(lie.status, 200);
-  t.match(lie.headers.get('content-type'), /^text\/html/);
-  t.equal(await (await get('/simple/')).text(), whole.slice(0, Math.floor(whole.length / 2)));
+  const errorPage = await get('/simple/');
+  t.equal(errorPage.status, 200);
+  t.match(errorPage.headers.get('content-type'), /^text\/html/);
+  t.equal(await (await get('/simple/')).text(), rootPage.slice(0, Math.floor(rootPage.length / 2)));
   t.match(await (await get('/simple/')).json(), { meta: { '_last-serial': 104 }, projects: [] });
   t.match(await (await get('/simple/')).json(), { meta: { '_last-serial': 52 } });
 
-  pypi.next('cutBefore', 'cutMiddle', 'halfBody', 'hang');
+  pypi.injectNext('cutBefore', 'cutMiddle', 'halfBody', 'hang');
   await t.rejects(get('/simple/'));
   await t.rejects((await get('/simple/')).text());
-  const cut = await get('/simple/');
-  t.equal(cut.headers.get('content-length'), String(whole.length));
-  await t.rejects(cut.text());
+  const halfBody = await get('/simple/');
+  t.equal(halfBody.headers.get('content-length'), String(rootPage.length));
+  await t.rejects(halfBody.text());
   await t.rejects(get('/simple/', { signal: AbortSignal.timeout(50) }), { name: 'TimeoutError' });
 
-  pypi.next('stale');
+  pypi.injectNext('stale');
   world.create('other');
-  t.equal(await (await get('/simple/')).text(), whole);
+  t.equal(await (await get('/simple/')).text(), rootPage);
   t.match(await (await get('/simple/')).text(), '"other"');
   t.equal(pypi.requests.filter(({ fault }) => fault !== null).length, 11);
 });
 
 void t.test('What goes wrong next with the changelog can be told', async (t) => {
-  const pypi = await start(t, small());
-  pypi.next('emptyRoot', 'throttle', 'noEvents', 'cutXml', 'htmlPage');
-  t.match(await rpc(pypi, 'changelog_since_serial', 0), '<int>-32500</int>');
-  t.strictSame(await since(pypi, 0), []);
-  t.notMatch(await rpc(pypi, 'changelog_since_serial', 0), '</methodResponse>');
-  t.match(await rpc(pypi, 'changelog_since_serial', 0), '<html>');
-  t.strictSame(await since(pypi, 0), [101, 102, 103, 104]);
-  pypi.next('serialBack');
-  t.notMatch(await rpc(pypi, 'changelog_last_serial'), '<int>104</int>');
-  t.match(await rpc(pypi, 'changelog_last_serial'), '<int>104</int>');
-  t.match(await json(pypi, '/simple/'), { projects: [] }, 'the root’s turn came last');
+  const pypi = await startPypi(t, smallWorld());
+  pypi.injectNext('emptyRoot', 'throttle', 'noEvents', 'cutXml', 'htmlPage');
+  t.match(await xmlRpc(pypi, 'changelog_since_serial', 0), '<int>-32500</int>');
+  t.strictSame(await serialsSince(pypi, 0), []);
+  t.notMatch(await xmlRpc(pypi, 'changelog_since_serial', 0), '</methodResponse>');
+  t.match(await xmlRpc(pypi, 'changelog_since_serial', 0), '<html>');
+  t.strictSame(await serialsSince(pypi, 0), [101, 102, 103, 104]);
+  pypi.injectNext('serialBack');
+  t.notMatch(await xmlRpc(pypi, 'changelog_last_serial'), '<int>104</int>');
+  t.match(await xmlRpc(pypi, 'changelog_last_serial'), '<int>104</int>');
+  t.match(await getJson(pypi, '/simple/'), { projects: [] }, 'the root’s turn came last');
 });
 
 void t.test('What is left to chance is the same for the same seed', async (t) => {
-  const outcome = async (seed: number): Promise<unknown[]> => {
+  const faultsWithSeed = async (seed: number): Promise<unknown[]> => {
     const misbehaviour = {
       seed,
       throttle: 7,
@@ -438,14 +438,14 @@ void t.test('What is left to chance is the same for the same seed', async (t) =>
       truncatedJson: 0.2,
       cutBefore: 0.1,
     };
-    const pypi = await start(t, small(), { misbehaviour });
+    const pypi = await startPypi(t, smallWorld(), { misbehaviour });
     for (let left = 100; left > 0; left -= 1)
       await fetch(`${pypi.url}/simple/`, { headers: { accept: JSON_TYPE } }).catch(() => undefined);
     return pypi.requests.map(({ fault }) => fault);
   };
-  const first = await outcome(1);
-  t.strictSame(await outcome(1), first);
-  t.notSame(await outcome(2), first);
+  const first = await faultsWithSeed(1);
+  t.strictSame(await faultsWithSeed(1), first);
+  t.notSame(await faultsWithSeed(2), first);
   for (const fault of ['throttle', 'serverError', 'htmlPage', 'truncatedJson', 'cutBefore', null])
     t.ok(first.includes(fault), String(fault));
   t.equal(first[6], 'throttle');
@@ -453,43 +453,44 @@ void t.test('What is left to chance is the same for the same seed', async (t) =>
 
 void t.test('Events that come twice keep no reader from the end', async (t) => {
   const world = randomWorld(5, 100);
-  const pypi = await start(t, world, { pageSize: 7, misbehaviour: { duplicates: 0.4 } });
-  const read = await readAll(pypi);
-  t.ok(new Set(read).size < read.length);
+  const pypi = await startPypi(t, world, { pageSize: 7, misbehaviour: { duplicates: 0.4 } });
+  const serialsRead = await readAllSerials(pypi);
+  t.ok(new Set(serialsRead).size < serialsRead.length);
   t.ok(
-    read.some((serial, at) => read.indexOf(serial) < at - 1),
+    serialsRead.some((serial, at) => serialsRead.indexOf(serial) < at - 1),
     'some come again after others',
   );
   t.strictSame(
-    [...new Set(read)].sort((a, b) => a - b),
+    [...new Set(serialsRead)].sort((a, b) => a - b),
     world.events.map((event) => event[4]),
   );
 });
 
 void t.test('A late event comes after higher ones, and only to who looks back', async (t) => {
   const world = randomWorld(5, 100);
-  const all = world.events.map((event) => event[4]);
-  const pypi = await start(t, world, { misbehaviour: { late: 0.2, lateFor: 4 } });
-  const first = await since(pypi, 0);
-  t.ok(first.length < all.length);
+  const allSerials = world.events.map((event) => event[4]);
+  const pypi = await startPypi(t, world, { misbehaviour: { late: 0.2, lateFor: 4 } });
+  const first = await serialsSince(pypi, 0);
+  t.ok(first.length < allSerials.length);
   const sizes = [first.length];
-  while ((sizes.at(-1) ?? 0) < all.length && sizes.length < 10) sizes.push((await since(pypi, 0)).length);
-  t.equal(sizes.at(-1), all.length);
+  while ((sizes.at(-1) ?? 0) < allSerials.length && sizes.length < 10)
+    sizes.push((await serialsSince(pypi, 0)).length);
+  t.equal(sizes.at(-1), allSerials.length);
   t.ok(new Set(sizes).size > 2, 'not all at once');
-  pypi.misbehave({ late: 1 });
-  t.equal((await since(pypi, 0)).length, all.length, 'what was shown stays');
+  pypi.setFaults({ late: 1 });
+  t.equal((await serialsSince(pypi, 0)).length, allSerials.length, 'what was shown stays');
   world.create('another');
-  t.equal((await since(pypi, 0)).length, all.length);
-  t.match(await rpc(pypi, 'changelog_last_serial'), `<int>${String(all.at(-1))}</int>`);
-  pypi.settle();
-  t.equal((await since(pypi, 0)).length, all.length + 1);
+  t.equal((await serialsSince(pypi, 0)).length, allSerials.length);
+  t.match(await xmlRpc(pypi, 'changelog_last_serial'), `<int>${String(allSerials.at(-1))}</int>`);
+  pypi.stopMisbehaving();
+  t.equal((await serialsSince(pypi, 0)).length, allSerials.length + 1);
 });
 
 void t.test('Timestamps may disagree with serials, and the truth goes with them', async (t) => {
   const world = randomWorld(5, 300);
   const before = world.events.map((event) => event[2]);
   t.ok(before.every((time, at) => time >= (before[at - 1] ?? 0)));
-  const pypi = await start(t, world, { misbehaviour: { disorder: 600, gaps: 0.5 } });
+  const pypi = await startPypi(t, world, { misbehaviour: { disorder: 600, gaps: 0.5 } });
   const after = world.events.map((event) => event[2]);
   t.notOk(after.every((time, at) => time >= (after[at - 1] ?? 0)));
   t.ok(after.every((time, at) => time <= (before[at] ?? 0) && time >= (before[at] ?? 0) - 600));
@@ -499,7 +500,7 @@ void t.test('Timestamps may disagree with serials, and the truth goes with them'
       const times = [...files.values()].map(
         ({ pyver, filename }) => uploads.get(`add ${pyver} file ${filename}`) ?? 0,
       );
-      const released = world.truth().get(normalised(name))?.versions.get(version)?.released;
+      const released = world.expectedProjects().get(normaliseName(name))?.versions.get(version)?.released;
       if (times.length > 0) t.equal(released?.getTime(), Math.min(...times) * 1000);
     }
   }
@@ -507,7 +508,7 @@ void t.test('Timestamps may disagree with serials, and the truth goes with them'
   for (let number = 0; number < 20; number += 1) world.create(`new-${String(number)}`);
   t.ok(world.serial > last + 20, 'some serials never were');
   t.strictSame(
-    await readAll(pypi),
+    await readAllSerials(pypi),
     world.events.map((event) => event[4]),
   );
 });
@@ -515,20 +516,23 @@ void t.test('Timestamps may disagree with serials, and the truth goes with them'
 void t.test(
   'a request that began before a release and is answered after it is listed after it',
   async (t) => {
-    const world = small();
-    const pypi = await start(t, world);
+    const world = smallWorld();
+    const pypi = await startPypi(t, world);
     const body = `<?xml version='1.0'?><methodCall><methodName>changelog_last_serial</methodName></methodCall>`;
-    const asked = request(`${pypi.url}/pypi`, { method: 'POST', headers: { 'content-length': body.length } });
-    const answered = new Promise<IncomingMessage>((resolve) => asked.once('response', resolve));
-    asked.flushHeaders();
+    const pendingRequest = request(`${pypi.url}/pypi`, {
+      method: 'POST',
+      headers: { 'content-length': body.length },
+    });
+    const response = new Promise<IncomingMessage>((resolve) => pendingRequest.once('response', resolve));
+    pendingRequest.flushHeaders();
     // One connection later, the server has read what came before.
-    await rpc(pypi, 'changelog_last_serial');
-    const earlier = pypi.requests.length;
+    await xmlRpc(pypi, 'changelog_last_serial');
+    const requestsBefore = pypi.requests.length;
     world.newRelease('my-package', '2.0');
-    asked.end(body);
-    t.match(await text(await answered), `<int>${String(world.serial)}</int>`);
+    pendingRequest.end(body);
+    t.match(await text(await response), `<int>${String(world.serial)}</int>`);
     t.strictSame(
-      pypi.requests.slice(earlier).map(({ call }) => call),
+      pypi.requests.slice(requestsBefore).map(({ call }) => call),
       ['changelog_last_serial()'],
     );
   },

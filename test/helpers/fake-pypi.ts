@@ -1,9 +1,14 @@
 import { createHash } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { NOT_FOUND, redirect, send, spoilt, type Answer } from './fake-pypi/answers.js';
-import type { Chance } from './fake-pypi/chance.js';
-import { Mischief, type Asked, type Fault, type Misbehaviour } from './fake-pypi/misbehaviour.js';
+import { NOT_FOUND, redirect, sendResponse, applyFault, type PypiResponse } from './fake-pypi/answers.js';
+import type { RandomSource } from './fake-pypi/chance.js';
+import {
+  FaultInjector,
+  type RequestKind,
+  type PypiFault,
+  type FaultConfig,
+} from './fake-pypi/misbehaviour.js';
 import {
   HTML_TYPE,
   JSON_TYPE,
@@ -12,13 +17,13 @@ import {
   projectJson,
   rootHtml,
   rootJson,
-  rootOf,
+  listedProjects,
 } from './fake-pypi/pages.js';
-import { normalised, type World } from './fake-pypi/world.js';
-import { answerXml, faultXml, parseCall, type Call, type XmlValue } from './fake-pypi/xmlrpc.js';
+import { normaliseName, type World } from './fake-pypi/world.js';
+import { responseXml, faultXml, parseCall, type XmlRpcCall, type XmlValue } from './fake-pypi/xmlrpc.js';
 
 export { randomWorld, type RandomWorldOptions } from './fake-pypi/random-world.js';
-export type { Fault, Misbehaviour } from './fake-pypi/misbehaviour.js';
+export type { PypiFault, FaultConfig } from './fake-pypi/misbehaviour.js';
 export * from './fake-pypi/world.js';
 
 export interface FakePypiOptions {
@@ -35,10 +40,10 @@ export interface FakePypiOptions {
   readonly json?: boolean;
   /** Whether there is the changelog and the JSON API. */
   readonly pypi?: boolean;
-  readonly misbehaviour?: Misbehaviour;
+  readonly misbehaviour?: FaultConfig;
 }
 
-export interface SeenRequest {
+export interface RecordedRequest {
   readonly method: string;
   readonly path: string;
   readonly userAgent: string;
@@ -47,23 +52,23 @@ export interface SeenRequest {
   /** An XML-RPC call, as `changelog_since_serial(12)`; else null. */
   readonly call: string | null;
   readonly status: number;
-  readonly fault: Fault | null;
+  readonly fault: PypiFault | null;
 }
 
-const XML = 'text/xml; charset=utf-8';
+const XML_TYPE = 'text/xml; charset=utf-8';
 
 /** A PyPI, as its readers see it: XML-RPC, JSON and the simple API of a world, on a port of 127.0.0.1. */
 export class FakePypi {
   /** In the order in which they were answered. */
-  readonly requests: SeenRequest[] = [];
+  readonly requests: RecordedRequest[] = [];
   visible: number;
   readonly #server: Server;
   readonly #options: FakePypiOptions;
   /** The last answers, as caches have them. */
-  readonly #cache = new Map<string, Answer>();
-  #mischief: Mischief;
+  readonly #cache = new Map<string, PypiResponse>();
+  #faults: FaultInjector;
   /** The highest serial that a page of the changelog has shown: what has been shown can't come late any more. */
-  #shown = 0;
+  #highestShownSerial = 0;
 
   private constructor(
     readonly world: World,
@@ -71,8 +76,8 @@ export class FakePypi {
   ) {
     this.#options = options;
     this.visible = options.visible ?? Infinity;
-    this.#mischief = new Mischief();
-    this.misbehave(options.misbehaviour ?? {});
+    this.#faults = new FaultInjector();
+    this.setFaults(options.misbehaviour ?? {});
     this.#server = createServer((request, response) => {
       void this.#handle(request, response).catch(() => response.destroy());
     });
@@ -97,41 +102,41 @@ export class FakePypi {
 
   /** Lets the changelog show so many events more; says up to which serial it does now. */
   advance(events = 1): number {
-    this.visible = this.world.further(Math.min(this.visible, this.world.serial), events);
+    this.visible = this.world.serialAfter(Math.min(this.visible, this.world.serial), events);
     return this.visible;
   }
 
   /** From now on it misbehaves in these ways and no others. */
-  misbehave(how: Misbehaviour): void {
-    if (how.disorder !== undefined) this.world.disorder = how.disorder;
-    if (how.gaps !== undefined) this.world.gaps = how.gaps;
-    this.#mischief = new Mischief(how, this.#shown);
+  setFaults(config: FaultConfig): void {
+    if (config.disorder !== undefined) this.world.disorder = config.disorder;
+    if (config.gaps !== undefined) this.world.gaps = config.gaps;
+    this.#faults = new FaultInjector(config, this.#highestShownSerial);
   }
 
   /** These befall the next answers that they can befall, one each. */
-  next(...faults: readonly Fault[]): void {
-    this.#mischief.next(faults);
+  injectNext(...faults: readonly PypiFault[]): void {
+    this.#faults.enqueue(faults);
   }
 
   /** It behaves well and shows all. */
-  settle(): void {
+  stopMisbehaving(): void {
     this.visible = Infinity;
-    this.misbehave({});
+    this.setFaults({});
   }
 
   async #handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const time = Date.now();
     const method = request.method ?? '';
     const path = request.url ?? '';
-    const pieces: Buffer[] = [];
-    for await (const piece of request) pieces.push(piece as Buffer);
-    const body = Buffer.concat(pieces).toString('utf8');
+    const chunks: Buffer[] = [];
+    for await (const piece of request) chunks.push(piece as Buffer);
+    const body = Buffer.concat(chunks).toString('utf8');
     const isCall = method === 'POST' && /^\/(pypi\/?|RPC2)$/.test(path) && this.#options.pypi !== false;
     const call = isCall ? parseCall(body) : undefined;
-    const what = isCall ? askedBy(call) : askedFor(path);
-    const { fault, random } = this.#mischief.befalls(what, call?.method ?? path);
+    const kind = isCall ? kindOfCall(call) : kindOfPath(path);
+    const { fault, random } = this.#faults.faultFor(kind, call?.method ?? path);
     const answer = isCall ? this.#call(call, fault, random) : this.#page(request, path, fault);
-    const sent = spoilt(answer, isCall, fault, random);
+    const sent = applyFault(answer, isCall, fault, random);
     this.requests.push({
       method,
       path,
@@ -141,26 +146,35 @@ export class FakePypi {
       status: sent.status,
       fault: fault ?? null,
     });
-    send(response, sent, fault);
+    sendResponse(response, sent, fault);
   }
 
-  #call(call: Call | undefined, fault: Fault | undefined, random: Chance): Answer {
-    const answer = (body: string): Answer => ({ status: 200, headers: { 'content-type': XML }, body });
+  #call(call: XmlRpcCall | undefined, fault: PypiFault | undefined, random: RandomSource): PypiResponse {
+    const answer = (body: string): PypiResponse => ({
+      status: 200,
+      headers: { 'content-type': XML_TYPE },
+      body,
+    });
     if (!call) return answer(faultXml(-32700, 'server error; parse error; not well formed'));
     const { method, params } = call;
     const serial = params[0];
     if (method === 'changelog_last_serial' && params.length === 0) {
-      const last = this.#mischief.lastSerial(this.world, this.visible);
-      return answer(answerXml(fault === 'serialBack' ? back(last, random) : last));
+      const last = this.#faults.lastSerial(this.world, this.visible);
+      return answer(responseXml(fault === 'serialBack' ? lowerSerial(last, random) : last));
     }
     if (method === 'changelog_since_serial' && params.length === 1 && typeof serial === 'number') {
       const size = this.#options.pageSize ?? 50_000;
       const events =
-        fault === 'noEvents' ? [] : this.#mischief.since(this.world, serial, this.visible, size, random);
-      this.#shown = Math.max(this.#shown, ...events.slice(-3).map((event) => event[4]));
-      const none = this.#options.noVersion === 'empty' ? '' : null;
+        fault === 'noEvents' ? [] : this.#faults.eventsSince(this.world, serial, this.visible, size, random);
+      this.#highestShownSerial = Math.max(
+        this.#highestShownSerial,
+        ...events.slice(-3).map((event) => event[4]),
+      );
+      const missingVersion = this.#options.noVersion === 'empty' ? '' : null;
       return answer(
-        answerXml(events.map(([name, version, ...rest]): XmlValue => [name, version ?? none, ...rest])),
+        responseXml(
+          events.map(([name, version, ...rest]): XmlValue => [name, version ?? missingVersion, ...rest]),
+        ),
       );
     }
     return method.startsWith('changelog_')
@@ -168,22 +182,24 @@ export class FakePypi {
       : answer(faultXml(-32601, 'server error; method not found'));
   }
 
-  #page(request: IncomingMessage, path: string, fault: Fault | undefined): Answer {
+  #page(request: IncomingMessage, path: string, fault: PypiFault | undefined): PypiResponse {
     if (request.method !== 'GET' && request.method !== 'HEAD')
       return { status: 405, headers: { allow: 'GET, HEAD', 'content-type': 'text/plain' }, body: '' };
-    const type = this.#options.json === false ? 'text/html' : chosenType(request.headers.accept ?? '');
+    const type = this.#options.json === false ? 'text/html' : negotiateType(request.headers.accept ?? '');
     const key = `${path} ${type}`;
     const cached = fault === 'stale' ? this.#cache.get(key) : undefined;
     const answer = cached ?? this.#fresh(path, type, fault);
     if (fault !== 'emptyRoot' && fault !== 'serialBack') this.#cache.set(key, answer);
     const etag = answer.headers['etag'];
-    const known = request.headers['if-none-match']?.split(',').map((tag) => tag.trim().replace(/^W\//, ''));
-    return etag !== undefined && (known?.includes(etag) ?? false)
+    const clientEtags = request.headers['if-none-match']
+      ?.split(',')
+      .map((tag) => tag.trim().replace(/^W\//, ''));
+    return etag !== undefined && (clientEtags?.includes(etag) ?? false)
       ? { status: 304, headers: answer.headers, body: '' }
       : answer;
   }
 
-  #fresh(path: string, type: string, fault: Fault | undefined): Answer {
+  #fresh(path: string, type: string, fault: PypiFault | undefined): PypiResponse {
     const { pathname } = new URL(path, this.url);
     const [, legacy] = /^\/pypi\/([^/]+)\/json\/?$/.exec(pathname) ?? [];
     if (legacy !== undefined && this.#options.pypi !== false) return this.#legacy(decodeURIComponent(legacy));
@@ -193,17 +209,17 @@ export class FakePypi {
     return simple === undefined ? NOT_FOUND : this.#simple(decodeURIComponent(simple), slash === '/', type);
   }
 
-  #legacy(name: string): Answer {
-    const project = this.world.projects.get(normalised(name));
+  #legacy(name: string): PypiResponse {
+    const project = this.world.projects.get(normaliseName(name));
     const body = project && legacyJson(this.world, project);
     if (!body) return NOT_FOUND;
     if (project.normalised !== name) return redirect(`/pypi/${project.normalised}/json`);
     return this.#ok('application/json', JSON.stringify(body), project.serial);
   }
 
-  #root(type: string, fault: Fault | undefined): Answer {
+  #root(type: string, fault: PypiFault | undefined): PypiResponse {
     const options = { serials: this.#options.serials !== false };
-    const projects = fault === 'emptyRoot' ? [] : rootOf(this.world);
+    const projects = fault === 'emptyRoot' ? [] : listedProjects(this.world);
     const serial = fault === 'serialBack' ? Math.floor(this.world.serial / 2) : this.world.serial;
     const body =
       type === JSON_TYPE
@@ -212,11 +228,11 @@ export class FakePypi {
     return this.#ok(type, body, serial);
   }
 
-  #simple(name: string, slash: boolean, type: string): Answer {
+  #simple(name: string, hasTrailingSlash: boolean, type: string): PypiResponse {
     const options = { serials: this.#options.serials !== false };
-    const project = this.world.projects.get(normalised(name));
+    const project = this.world.projects.get(normaliseName(name));
     if (!project) return { ...NOT_FOUND, headers: { 'content-type': 'text/plain' }, body: '404 Not Found' };
-    if (project.normalised !== name || !slash) return redirect(`/simple/${project.normalised}/`);
+    if (project.normalised !== name || !hasTrailingSlash) return redirect(`/simple/${project.normalised}/`);
     const body =
       type === JSON_TYPE
         ? JSON.stringify(projectJson(this.world, project, options))
@@ -224,7 +240,7 @@ export class FakePypi {
     return this.#ok(type, body, project.serial);
   }
 
-  #ok(type: string, body: string, serial: number): Answer {
+  #ok(type: string, body: string, serial: number): PypiResponse {
     const tag = createHash('sha256').update(type).update(body).digest('hex').slice(0, 22);
     return {
       status: 200,
@@ -240,21 +256,21 @@ export class FakePypi {
   }
 }
 
-function askedBy(call: Call | undefined): Asked {
+function kindOfCall(call: XmlRpcCall | undefined): RequestKind {
   if (call?.method === 'changelog_last_serial') return 'last-serial';
   return call?.method === 'changelog_since_serial' ? 'since-serial' : 'other';
 }
 
-function askedFor(path: string): Asked {
+function kindOfPath(path: string): RequestKind {
   if (path.startsWith('/pypi/')) return 'json';
   if (path === '/simple/') return 'root';
   return path.startsWith('/simple/') ? 'project' : 'other';
 }
 
-const back = (serial: number, random: Chance): number => Math.floor(serial * random());
+const lowerSerial = (serial: number, random: RandomSource): number => Math.floor(serial * random());
 
 /** As PyPI chooses: the highest quality wins, and HTML where nothing fits. */
-function chosenType(accept: string): string {
+function negotiateType(accept: string): string {
   let best = { type: 'text/html', quality: 0 };
   for (const part of accept.split(',')) {
     const [name = '', ...parameters] = part.split(';').map((each) => each.trim().toLowerCase());

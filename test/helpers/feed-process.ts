@@ -6,13 +6,13 @@ import { fileURLToPath } from 'node:url';
 import { CloudGazer, type CloudGazerSettings } from '../../actors/cloud-gazer.js';
 import { TheArchitect } from '../../actors/the-architect.js';
 import type { Clock } from '../../src/actor/clock.js';
-import { runActor, type Part } from '../../src/actor/run.js';
+import { runActor, type ActorSpec } from '../../src/actor/run.js';
 import { Database } from '../../src/database/pool.js';
-import { createLog, type Sink } from '../../src/log.js';
+import { createLog, type LogSink } from '../../src/log.js';
 import { Changelog } from '../../src/pypi/changelog.js';
-import { SimpleIndex } from '../../src/pypi/index-reader.js';
+import { SimpleIndexClient } from '../../src/pypi/index-reader.js';
 
-export interface FeedProcess {
+export interface FeedProcessArgs {
   readonly nats: string;
   readonly prefix: string;
   readonly dsn: string;
@@ -20,15 +20,15 @@ export interface FeedProcess {
   readonly url: string;
 }
 
-const FAST = 300;
+const CLOCK_SPEED = 300;
 
-export function fastClock(speed = FAST): Clock {
-  const began = Date.now();
+export function fastClock(speed = CLOCK_SPEED): Clock {
+  const startedAt = Date.now();
   return {
-    now: () => began + (Date.now() - began) * speed,
+    now: () => startedAt + (Date.now() - startedAt) * speed,
     monotonicMs: () => performance.now() * speed,
-    after: (ms, what) => {
-      const timer = setTimeout(what, ms / speed);
+    after: (ms, callback) => {
+      const timer = setTimeout(callback, ms / speed);
       return () => {
         clearTimeout(timer);
       };
@@ -36,20 +36,20 @@ export function fastClock(speed = FAST): Clock {
   };
 }
 
-export function gazerPart(url: string, given: Partial<CloudGazerSettings>): Part<undefined> {
+export function gazerSpec(url: string, overrides: Partial<CloudGazerSettings>): ActorSpec<undefined> {
   const http = { pauseMs: 5, timeoutMs: 2000, contact: 'admin@example.org' };
   const settings: CloudGazerSettings = {
-    index: new SimpleIndex(`${url}/simple/`, http),
+    index: new SimpleIndexClient(`${url}/simple/`, http),
     changelog: new Changelog(`${url}/pypi`, http),
     json: `${url}/pypi`,
     watch: { entries: [], only: false, file: null },
     history: 'all',
     pollS: 10,
-    rate: 50,
+    pagesPerSecond: 50,
     removalDelayS: 3600,
     removalShare: 1,
     contact: 'admin@example.org',
-    ...given,
+    ...overrides,
   };
   return {
     task: 'cloud-gazer',
@@ -60,7 +60,7 @@ export function gazerPart(url: string, given: Partial<CloudGazerSettings>): Part
   };
 }
 
-function architectPart(dsn: string): Part<undefined> {
+function architectSpec(dsn: string): ActorSpec<undefined> {
   return {
     task: 'the-architect',
     kind: 'single',
@@ -69,19 +69,19 @@ function architectPart(dsn: string): Part<undefined> {
     load: () =>
       Promise.resolve(async (context) => {
         const database = await Database.open(dsn, 'architect', { connections: 2, relaxed: true });
-        return new TheArchitect(context, database, { first: 'newest', weights: [16, 4, 1] });
+        return new TheArchitect(context, database, { backlogOrder: 'newest', weights: [16, 4, 1] });
       }),
   };
 }
 
-export function runPart(
-  part: Part<undefined>,
-  { nats, prefix, sink, clock }: { nats: string; prefix: string; sink: Sink; clock?: Clock },
+export function runActorSpec(
+  spec: ActorSpec<undefined>,
+  { nats, prefix, sink, clock }: { nats: string; prefix: string; sink: LogSink; clock?: Clock },
 ): { readonly stop: () => Promise<void> } {
   const controller = new AbortController();
-  const running = runActor(part, undefined, {
-    bus: { address: nats, name: part.task, prefix },
-    log: createLog(part.task, 'info', sink),
+  const running = runActor(spec, undefined, {
+    bus: { address: nats, name: spec.task, prefix },
+    log: createLog(spec.task, 'info', sink),
     signal: controller.signal,
     ...(clock ? { clock } : {}),
   });
@@ -94,11 +94,11 @@ export function runPart(
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const { nats, prefix, dsn, url } = JSON.parse(process.argv[2] ?? '{}') as FeedProcess;
+  const { nats, prefix, dsn, url } = JSON.parse(process.argv[2] ?? '{}') as FeedProcessArgs;
   const sink = (line: string) => {
     process.send?.(line);
   };
-  runPart(gazerPart(url, {}), { nats, prefix, sink, clock: fastClock() });
-  runPart(architectPart(dsn), { nats, prefix, sink });
+  runActorSpec(gazerSpec(url, {}), { nats, prefix, sink, clock: fastClock() });
+  runActorSpec(architectSpec(dsn), { nats, prefix, sink });
   process.once('disconnect', () => process.exit());
 }

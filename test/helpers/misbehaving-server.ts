@@ -9,7 +9,7 @@ import type { AddressInfo } from 'node:net';
 import type { Test } from 'tap';
 
 /** An answer on its way through. */
-export interface Passing {
+export interface ProxiedResponse {
   status: number;
   headers: OutgoingHttpHeaders;
   body: Buffer;
@@ -18,40 +18,45 @@ export interface Passing {
 }
 
 /** What a server does wrong. */
-export interface Misbehaviour {
+export interface ProxyFaults {
   /** Changes what the server behind it is asked. */
-  readonly asks?: (headers: IncomingHttpHeaders, url: string) => void;
+  readonly onRequest?: (headers: IncomingHttpHeaders, url: string) => void;
   /** Changes what it answers. */
-  readonly answers?: (answer: Passing, asked: IncomingMessage) => void;
+  readonly onResponse?: (answer: ProxiedResponse, asked: IncomingMessage) => void;
 }
 
 /** A server that passes everything on to the one at `port`, but for what it does wrong; gives its own address. */
-export async function misbehave(t: Test, port: number, { asks, answers }: Misbehaviour): Promise<string> {
-  const server = createServer((asked, response) => {
-    const headers = { ...asked.headers };
-    const { url = '/', method = 'GET' } = asked;
-    asks?.(headers, url);
-    request({ host: '127.0.0.1', port, path: url, method, headers }, (answer) => {
-      const pieces: Buffer[] = [];
-      answer.on('data', (piece: Buffer) => pieces.push(piece));
-      answer.on('end', () => {
-        const passing: Passing = {
-          status: answer.statusCode ?? 0,
-          headers: { ...answer.headers },
-          body: Buffer.concat(pieces),
+export async function startFaultyProxy(
+  t: Test,
+  port: number,
+  { onRequest, onResponse }: ProxyFaults,
+): Promise<string> {
+  const server = createServer((incoming, response) => {
+    const headers = { ...incoming.headers };
+    const { url = '/', method = 'GET' } = incoming;
+    onRequest?.(headers, url);
+    request({ host: '127.0.0.1', port, path: url, method, headers }, (upstreamResponse) => {
+      const chunks: Buffer[] = [];
+      upstreamResponse.on('data', (piece: Buffer) => chunks.push(piece));
+      upstreamResponse.on('end', () => {
+        const proxied: ProxiedResponse = {
+          status: upstreamResponse.statusCode ?? 0,
+          headers: { ...upstreamResponse.headers },
+          body: Buffer.concat(chunks),
         };
-        const before = passing.body.length;
-        delete passing.headers['transfer-encoding'];
-        answers?.(passing, asked);
-        if (passing.body.length !== before) passing.headers['content-length'] = String(passing.body.length);
-        if (passing.cut)
-          passing.headers['content-length'] = String(Number(passing.headers['content-length']) + 1);
-        if (passing.cut && method !== 'HEAD')
-          response.writeHead(passing.status, passing.headers).write(passing.body, () => response.destroy());
+        const originalLength = proxied.body.length;
+        delete proxied.headers['transfer-encoding'];
+        onResponse?.(proxied, incoming);
+        if (proxied.body.length !== originalLength)
+          proxied.headers['content-length'] = String(proxied.body.length);
+        if (proxied.cut)
+          proxied.headers['content-length'] = String(Number(proxied.headers['content-length']) + 1);
+        if (proxied.cut && method !== 'HEAD')
+          response.writeHead(proxied.status, proxied.headers).write(proxied.body, () => response.destroy());
         else
           response
-            .writeHead(passing.status, passing.headers)
-            .end(method === 'HEAD' ? undefined : passing.body);
+            .writeHead(proxied.status, proxied.headers)
+            .end(method === 'HEAD' ? undefined : proxied.body);
       });
     }).end();
   });

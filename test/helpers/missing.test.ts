@@ -4,50 +4,56 @@ import { join } from 'node:path';
 import t from 'tap';
 
 process.env['PIW_TEST_FETCH_S'] = '2';
-const { debian } = await import('./debian.js');
-const { lacking, Missing, orMissing } = await import('./missing.js');
+const { debianFiles } = await import('./debian.js');
+const { skipUnlessInstalled, MissingPrerequisite, orSkipReason } = await import('./missing.js');
 
 /** Puts a program of this name, with this script, before all others on PATH. */
-function put(program: string, script: string): void {
+function prependToPath(program: string, script: string): void {
   const folder = mkdtempSync(join(tmpdir(), 'piw-program-'));
   writeFileSync(join(folder, program), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
   process.env['PATH'] = `${folder}:${process.env['PATH'] ?? ''}`;
 }
 
-const fetched = () => orMissing(() => debian(['piw-test-nothing'], '/nowhere/piw-test-nothing'));
-const path = process.env['PATH'];
+const fetchReason = () => orSkipReason(() => debianFiles(['piw-test-nothing'], '/nowhere/piw-test-nothing'));
+const originalPath = process.env['PATH'];
 
 t.test('why a Debian package could not be fetched is in the reason of the skipped test', async (t) => {
-  t.teardown(() => (process.env['PATH'] = path));
-  put('apt-get', 'echo "W: a warning" >&2; echo "E: there is no route to deb.debian.org" >&2; exit 100');
+  t.teardown(() => (process.env['PATH'] = originalPath));
+  prependToPath(
+    'apt-get',
+    'echo "W: a warning" >&2; echo "E: there is no route to deb.debian.org" >&2; exit 100',
+  );
   t.equal(
-    await fetched(),
+    await fetchReason(),
     'needs piw-test-nothing, which is not installed and could not be fetched: E: there is no route to deb.debian.org',
   );
   process.env['PATH'] = '/nowhere';
-  t.match(await fetched(), /^needs piw-test-nothing, .*: there is no apt-get$/);
+  t.match(await fetchReason(), /^needs piw-test-nothing, .*: there is no apt-get$/);
 });
 
 t.test('on a slow line a test file gives up fetching in time, for all that it needs', async (t) => {
-  t.teardown(() => (process.env['PATH'] = path));
-  put('apt-get', 'exec sleep 60');
+  t.teardown(() => (process.env['PATH'] = originalPath));
+  prependToPath('apt-get', 'exec sleep 60');
   const start = performance.now();
-  t.match(await fetched(), /could not be fetched.* 2 s$/);
-  t.match(await fetched(), /could not be fetched within 2 s$/);
+  t.match(await fetchReason(), /could not be fetched.* 2 s$/);
+  t.match(await fetchReason(), /could not be fetched within 2 s$/);
   t.ok(performance.now() - start < 20_000);
 });
 
 t.test('programs that are not on PATH are named', (t) => {
-  t.equal(lacking('sh', 'cat'), false);
-  t.equal(lacking('sh', 'piw-nothing'), 'needs piw-nothing, which is not installed');
-  t.equal(lacking('piw-nothing', 'piw-none'), 'needs piw-nothing and piw-none, which are not installed');
+  t.equal(skipUnlessInstalled('sh', 'cat'), false);
+  t.equal(skipUnlessInstalled('sh', 'piw-nothing'), 'needs piw-nothing, which is not installed');
+  t.equal(
+    skipUnlessInstalled('piw-nothing', 'piw-none'),
+    'needs piw-nothing and piw-none, which are not installed',
+  );
   t.end();
 });
 
 t.test('only something missing skips a test; any other error fails it', async (t) => {
-  t.equal(await orMissing(() => Promise.reject(new Missing('needs it'))), 'needs it');
+  t.equal(await orSkipReason(() => Promise.reject(new MissingPrerequisite('needs it'))), 'needs it');
   await t.rejects(
-    orMissing(() => Promise.reject(new Error('broken'))),
+    orSkipReason(() => Promise.reject(new Error('broken'))),
     { message: 'broken' },
   );
 });

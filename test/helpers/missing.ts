@@ -2,20 +2,20 @@ import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
 
 /** Something that a test needs is neither on this machine nor can it be fetched: its message is why the test is skipped. */
-export class Missing extends Error {}
+export class MissingPrerequisite extends Error {}
 
 /** Returns what `make` returns, or the message of the Missing that it throws. */
-export async function orMissing<T>(make: () => Promise<T>): Promise<T | string> {
+export async function orSkipReason<T>(make: () => Promise<T>): Promise<T | string> {
   try {
     return await make();
   } catch (error) {
-    if (error instanceof Missing) return error.message;
+    if (error instanceof MissingPrerequisite) return error.message;
     throw error;
   }
 }
 
 /** Returns why a test that needs these programs is skipped, or false if all of them are on PATH. */
-export function lacking(...programs: readonly string[]): string | false {
+export function skipUnlessInstalled(...programs: readonly string[]): string | false {
   const absent = programs.filter((program) => !isOnPath(program));
   return absent.length === 0
     ? false
@@ -38,39 +38,42 @@ function isOnPath(program: string): boolean {
  * of a file (test-file.ts), so a slow line leads to a skipped test and not to a failed one.
  */
 const FETCH_LIMIT_MS = Number(process.env['PIW_TEST_FETCH_S'] ?? 100) * 1000;
-let deadline: number | undefined;
+let fetchDeadline: number | undefined;
 
 /**
  * Returns how many milliseconds this file may still spend on fetching; the first call starts the clock. Throws
  * Missing when none are left.
  */
-export function fetchTimeLeft(what: string): number {
-  deadline ??= performance.now() + FETCH_LIMIT_MS;
-  const left = Math.floor(deadline - performance.now());
-  if (left <= 0)
-    throw new Missing(
-      `needs ${what}, which is not installed and could not be fetched within ${String(FETCH_LIMIT_MS / 1000)} s`,
+export function remainingFetchMs(program: string): number {
+  fetchDeadline ??= performance.now() + FETCH_LIMIT_MS;
+  const remainingMs = Math.floor(fetchDeadline - performance.now());
+  if (remainingMs <= 0)
+    throw new MissingPrerequisite(
+      `needs ${program}, which is not installed and could not be fetched within ${String(FETCH_LIMIT_MS / 1000)} s`,
     );
-  return left;
+  return remainingMs;
 }
 
 /** Returns why a command that was to fetch `what` failed, as a Missing. */
-export function notFetched(what: string, error: unknown): Missing {
-  if (error instanceof Missing) return error;
+export function fetchFailure(program: string, error: unknown): MissingPrerequisite {
+  if (error instanceof MissingPrerequisite) return error;
   const { code, killed, path } = error as { code?: unknown; killed?: boolean; path?: string };
-  const why =
+  const reason =
     code === 'ENOENT'
       ? `there is no ${path ?? 'program to fetch it with'}`
       : killed
         ? `it took longer than ${String(FETCH_LIMIT_MS / 1000)} s`
-        : lastError(error);
-  return new Missing(`needs ${what}, which is not installed and could not be fetched: ${why}`, {
-    cause: error,
-  });
+        : lastErrorLine(error);
+  return new MissingPrerequisite(
+    `needs ${program}, which is not installed and could not be fetched: ${reason}`,
+    {
+      cause: error,
+    },
+  );
 }
 
 /** The line of apt's or pip's output that says what went wrong. */
-function lastError(error: unknown): string {
+function lastErrorLine(error: unknown): string {
   const { stderr, message } = error as { stderr?: string; message?: string };
   const lines = (stderr ?? message ?? String(error)).trim().split('\n');
   return lines.find((line) => /^(E|ERROR): /.test(line)) ?? lines.at(-1) ?? '';

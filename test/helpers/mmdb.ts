@@ -2,20 +2,20 @@
  * Writes a MaxMind database (format 2.0) of networks and their countries, so that the real reader reads a real file.
  * https://maxmind.github.io/MaxMind-DB/
  */
-export function mmdb(networks: Readonly<Record<string, string>>): Buffer {
+export function buildMmdb(networks: Readonly<Record<string, string>>): Buffer {
   const data: Buffer[] = [];
-  const places = new Map<string, number>();
-  let size = 0;
+  const dataOffsets = new Map<string, number>();
+  let dataSize = 0;
   for (const country of new Set(Object.values(networks))) {
-    const entry = map({ country: map({ iso_code: text(country) }) });
-    places.set(country, size);
-    size += data[data.push(entry) - 1]?.length ?? 0;
+    const entry = encodeMap({ country: encodeMap({ iso_code: encodeString(country) }) });
+    dataOffsets.set(country, dataSize);
+    dataSize += data[data.push(entry) - 1]?.length ?? 0;
   }
   // A tree of bits: each node is where a 0 and a 1 lead to; undefined: to nothing.
   const nodes: (number | string | undefined)[][] = [[undefined, undefined]];
   for (const [network, country] of Object.entries(networks)) {
     const [address = '', length = ''] = network.split('/');
-    const bits = bitsOf(address).slice(0, address.includes(':') ? Number(length) : 96 + Number(length));
+    const bits = addressBits(address).slice(0, address.includes(':') ? Number(length) : 96 + Number(length));
     let node = 0;
     for (const bit of bits.slice(0, -1)) {
       let next = nodes[node]?.[bit];
@@ -34,26 +34,26 @@ export function mmdb(networks: Readonly<Record<string, string>>): Buffer {
         ? record
         : record === undefined
           ? nodes.length
-          : nodes.length + 16 + (places.get(record) ?? 0);
+          : nodes.length + 16 + (dataOffsets.get(record) ?? 0);
     tree.writeUIntBE(value, i * 3, 3);
   });
-  const metadata = map({
-    binary_format_major_version: number(5, 2),
-    binary_format_minor_version: number(5, 0),
-    build_epoch: number(6, 1_700_000_000),
-    database_type: text('Test-Country'),
-    description: map({ en: text('test') }),
-    ip_version: number(5, 6),
-    languages: Buffer.from([0x01, 0x04, ...text('en')]),
-    node_count: number(6, nodes.length),
-    record_size: number(5, 24),
+  const metadata = encodeMap({
+    binary_format_major_version: encodeUint(5, 2),
+    binary_format_minor_version: encodeUint(5, 0),
+    build_epoch: encodeUint(6, 1_700_000_000),
+    database_type: encodeString('Test-Country'),
+    description: encodeMap({ en: encodeString('test') }),
+    ip_version: encodeUint(5, 6),
+    languages: Buffer.from([0x01, 0x04, ...encodeString('en')]),
+    node_count: encodeUint(6, nodes.length),
+    record_size: encodeUint(5, 24),
   });
   const marker = Buffer.concat([Buffer.from([0xab, 0xcd, 0xef]), Buffer.from('MaxMind.com')]);
   return Buffer.concat([tree, Buffer.alloc(16), ...data, marker, metadata]);
 }
 
 /** All 128 bits; IPv4 stands at the end of the zeros. */
-function bitsOf(address: string): number[] {
+function addressBits(address: string): number[] {
   const bytes = address.includes(':')
     ? address
         .replace(/::$/, ':0'.repeat(9 - address.split(':').filter((group) => group !== '').length - 1))
@@ -63,25 +63,25 @@ function bitsOf(address: string): number[] {
   return bytes.flatMap((byte) => Array.from({ length: 8 }, (_, i) => (byte >> (7 - i)) & 1));
 }
 
-function text(value: string): Buffer {
+function encodeString(value: string): Buffer {
   const bytes = Buffer.from(value);
   if (bytes.length > 28) throw new Error('too long for this');
   return Buffer.concat([Buffer.from([0x40 | bytes.length]), bytes]);
 }
 
-function map(entries: Readonly<Record<string, Buffer>>): Buffer {
-  const all = Object.entries(entries);
+function encodeMap(entries: Readonly<Record<string, Buffer>>): Buffer {
+  const pairs = Object.entries(entries);
   return Buffer.concat([
-    Buffer.from([0xe0 | all.length]),
-    ...all.flatMap(([key, value]) => [text(key), value]),
+    Buffer.from([0xe0 | pairs.length]),
+    ...pairs.flatMap(([key, value]) => [encodeString(key), value]),
   ]);
 }
 
-function number(type: number, value: number): Buffer {
+function encodeUint(type: number, value: number): Buffer {
   const bytes = Buffer.alloc(4);
   bytes.writeUInt32BE(value);
-  const short = bytes.subarray(
+  const significantBytes = bytes.subarray(
     bytes.findIndex((byte) => byte > 0) < 0 ? 4 : bytes.findIndex((byte) => byte > 0),
   );
-  return Buffer.concat([Buffer.from([(type << 5) | short.length]), short]);
+  return Buffer.concat([Buffer.from([(type << 5) | significantBytes.length]), significantBytes]);
 }

@@ -5,15 +5,15 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Test } from 'tap';
 import { DataFolder } from '../../src/farm/folder.js';
-import { natsCommand, startNats, type RunningNats } from '../../src/farm/nats-server.js';
-import { unprivileged } from '../../src/farm/privileges.js';
+import { findNatsServer, startNats, type RunningNats } from '../../src/farm/nats-server.js';
+import { unprivilegedAccount } from '../../src/farm/privileges.js';
 import { findPython } from '../../src/farm/python.js';
 import { until } from './bus.js';
 
 /** config/nats, as it ships. */
-const SAMPLES = fileURLToPath(new URL('../../../config/nats/', import.meta.url));
+const SAMPLE_CONFIG_DIR = fileURLToPath(new URL('../../../config/nats/', import.meta.url));
 
-function dataFolder(t: Test): DataFolder {
+function tempDataFolder(t: Test): DataFolder {
   const path = mkdtempSync(join(tmpdir(), 'piw-trust-'));
   const folder = DataFolder.open(join(path, 'data'), undefined);
   t.teardown(() => {
@@ -23,9 +23,9 @@ function dataFolder(t: Test): DataFolder {
   return folder;
 }
 
-const services = async (folder: DataFolder) => ({
+const natsServices = async (folder: DataFolder) => ({
   folder,
-  python: await findPython(undefined, unprivileged()),
+  python: await findPython(undefined, unprivilegedAccount()),
   log: () => undefined,
   onFailure: () => undefined,
   signal: new AbortController().signal,
@@ -33,16 +33,16 @@ const services = async (folder: DataFolder) => ({
 
 /** The nats-server that a farm would run. */
 export async function natsBinary(t: Test): Promise<string> {
-  return await natsCommand(await services(dataFolder(t)));
+  return await findNatsServer(await natsServices(tempDataFolder(t)));
 }
 
 /** A private server as `piw farm` starts it, for these slaves; it ends with the test. */
-export async function farmNats(
+export async function startFarmNats(
   t: Test,
   slaves: readonly string[],
 ): Promise<RunningNats & { readonly folder: DataFolder; readonly log: () => string }> {
-  const folder = dataFolder(t);
-  const nats = await startNats({ ...(await services(folder)), prefix: 'piw', slaves });
+  const folder = tempDataFolder(t);
+  const nats = await startNats({ ...(await natsServices(folder)), prefix: 'piw', slaves });
   t.teardown(() => nats.process.stop());
   return { ...nats, folder, log: () => readFileSync(folder.join('logs', 'nats.log'), 'utf8') };
 }
@@ -56,34 +56,37 @@ export interface SampleServer {
 }
 
 /** The passwords that the samples want in the environment of a server. */
-export const PASSWORDS = { PIW_MASTER_PASSWORD: 'mastersecret', PIW_ADMIN_PASSWORD: 'adminsecret' };
+export const SAMPLE_PASSWORDS = { PIW_MASTER_PASSWORD: 'mastersecret', PIW_ADMIN_PASSWORD: 'adminsecret' };
 
 /**
  * A server with a sample of config/nats, in a folder of its own; `changes` are put in the place of what an
  * administrator would have to put there as well: addresses and folders.
  */
-export async function sampleServer(
+export async function startSampleServer(
   t: Test,
   sample: string,
-  changes: (folder: string) => Readonly<Record<string, string>>,
+  substitutionsFor: (folder: string) => Readonly<Record<string, string>>,
   env: NodeJS.ProcessEnv = {},
 ): Promise<SampleServer> {
   const binary = await natsBinary(t);
   const folder = mkdtempSync(join(tmpdir(), 'piw-nats-'));
-  cpSync(SAMPLES, folder, { recursive: true });
+  cpSync(SAMPLE_CONFIG_DIR, folder, { recursive: true });
   for (const file of readdirSync(folder)) {
     const contents = readFileSync(join(folder, file), 'utf8');
-    const changed = Object.entries(changes(folder)).reduce((text, [a, b]) => text.replaceAll(a, b), contents);
-    writeFileSync(join(folder, file), changed);
+    const substituted = Object.entries(substitutionsFor(folder)).reduce(
+      (text, [a, b]) => text.replaceAll(a, b),
+      contents,
+    );
+    writeFileSync(join(folder, file), substituted);
   }
   const config = join(folder, sample);
-  const environment = { ...process.env, ...PASSWORDS, ...env };
+  const environment = { ...process.env, ...SAMPLE_PASSWORDS, ...env };
   const check = spawn(binary, ['-t', '-c', config], { env: environment, stdio: 'ignore' });
-  const code = await new Promise((resolve) => check.once('close', resolve));
-  if (code !== 0) throw new Error(`nats-server -t refuses ${sample}`);
+  const exitCode = await new Promise((resolve) => check.once('close', resolve));
+  if (exitCode !== 0) throw new Error(`nats-server -t refuses ${sample}`);
   const logFile = join(folder, 'log');
-  const out = openSync(logFile, 'a');
-  const child = spawn(binary, ['-c', config], { env: environment, stdio: ['ignore', out, out] });
+  const logFd = openSync(logFile, 'a');
+  const child = spawn(binary, ['-c', config], { env: environment, stdio: ['ignore', logFd, logFd] });
   const ended = new Promise<void>((resolve) => {
     child.once('close', () => {
       resolve();

@@ -5,20 +5,20 @@ import { gzipSync } from 'node:zlib';
 import type { IndexedFile, Project, SearchRow } from '../../src/protocols/oracle.js';
 import { SIBLINGS } from '../../src/site/layout.js';
 import type { Build } from '../../src/site/log.js';
-import { SimpleIndex } from '../../src/site/simple-index.js';
+import { SimpleIndexWriter } from '../../src/site/simple-index.js';
 import { Site } from '../../src/site/site.js';
 import { hashFile, readWheel } from '../../src/wheels/wheel.js';
 import { NO_DETAILS } from '../../src/states/build-details.js';
 import { emptyFront, emptyStatistics } from '../site/sample-site.js';
 import { makeWheel, type WheelParts } from './wheel.js';
 
-type Given = WheelParts & { readonly version: string; readonly yanked?: string };
+type SampleWheel = WheelParts & { readonly version: string; readonly yanked?: string };
 
 const metadata = (name: string, version: string, more = ''): string =>
   `Metadata-Version: 2.1\nName: ${name}\nVersion: ${version}\n${more}\nWhat it is for.\n`;
 
 /** Three projects: with versions in an order that text hasn't, yanked ones, build tags, and a name that isn't normalised. */
-const PROJECTS: Readonly<Record<string, readonly Given[]>> = {
+const PROJECTS: Readonly<Record<string, readonly SampleWheel[]>> = {
   demo: [
     { version: '1.0rc1', yanked: 'a "bad" <b>build</b> & more' },
     { version: '1.0' },
@@ -38,7 +38,7 @@ const PROJECTS: Readonly<Record<string, readonly Given[]>> = {
 export async function makeOutputPath(): Promise<string> {
   const output = mkdtempSync(join(tmpdir(), 'piw-output-'));
   const site = new Site({ outputPath: output, publicUrl: 'https://farm.example/' });
-  const index = new SimpleIndex(output);
+  const index = new SimpleIndexWriter(output);
   site.setUp();
   let buildId = 1_000_000;
   const serials: (readonly [string, number])[] = [];
@@ -52,22 +52,23 @@ export async function makeOutputPath(): Promise<string> {
     const versions = [...new Set(files.map(({ version }) => version))];
     buildId += 1;
     serials.push([name, index.write({ name, status, versions, files }, buildId)]);
-    await site.writeLog(buildOf(name, buildId));
-    site.writeProject(projectOf(name, status, files, buildId), buildId);
+    await site.writeLog(sampleBuild(name, buildId));
+    site.writeProject(sampleProject(name, status, files, buildId), buildId);
   }
   const pages = async function* () {
     yield await Promise.resolve(serials);
   };
   await index.writeRoot(pages(), buildId + 1);
   const rows = Object.entries(PROJECTS).map(([name, files]): SearchRow => [name, null, files.length, 5]);
-  const found = async function* () {
+  const searchPages = async function* () {
     yield await Promise.resolve(rows);
   };
   site.writeHome(emptyStatistics, emptyFront);
   site.writeFarm(emptyStatistics, null, null, Date.UTC(2026, 0, 2));
-  await site.writeSearch(found());
-  await site.writeSitemap(found());
-  for (const page of ['simple/index.html', 'simple/demo/index.v1_json', 'index.html']) pack(output, page);
+  await site.writeSearch(searchPages());
+  await site.writeSitemap(searchPages());
+  for (const page of ['simple/index.html', 'simple/demo/index.v1_json', 'index.html'])
+    compressPage(output, page);
   return output;
 }
 
@@ -92,7 +93,7 @@ export async function publish(
   };
 }
 
-const buildOf = (name: string, buildId: number): Build => ({
+const sampleBuild = (name: string, buildId: number): Build => ({
   ...{
     build_id: buildId,
     package: name,
@@ -111,7 +112,7 @@ const buildOf = (name: string, buildId: number): Build => ({
   },
 });
 
-export function projectOf(
+export function sampleProject(
   name: string,
   status: Project['status'],
   files: readonly IndexedFile[],
@@ -147,7 +148,7 @@ export function projectOf(
 }
 
 /** Compresses a page as the slow pass does. */
-export function pack(output: string, page: string): void {
+export function compressPage(output: string, page: string): void {
   const path = join(output, page);
   const { mtime } = statSync(path);
   writeFileSync(`${path}.gz`, gzipSync(readFileSync(path)));
@@ -155,7 +156,7 @@ export function pack(output: string, page: string): void {
 }
 
 /** Changes a page's text. */
-export function edit(output: string, path: string, change: (text: string) => string): void {
+export function editPage(output: string, path: string, change: (text: string) => string): void {
   const text = readFileSync(join(output, path), 'utf8');
   const changed = change(text);
   if (changed === text) throw new Error(`nothing was changed in ${path}`);
@@ -163,26 +164,26 @@ export function edit(output: string, path: string, change: (text: string) => str
 }
 
 /** Changes all forms of a page alike: HTML as text, JSON as what it stands for. */
-export function editForms(
+export function editAllForms(
   output: string,
   folder: string,
   html: ((text: string) => string) | undefined,
-  json: ((page: Page) => void) | undefined,
+  json: ((page: SimpleJsonPage) => void) | undefined,
 ): void {
   for (const sibling of SIBLINGS) {
     const path = `${folder}/${sibling}`;
     if (sibling.endsWith('json') && json)
-      edit(output, path, (text) => {
-        const page = JSON.parse(text) as Page;
+      editPage(output, path, (text) => {
+        const page = JSON.parse(text) as SimpleJsonPage;
         json(page);
         return JSON.stringify(page);
       });
-    if (!sibling.endsWith('json') && html) edit(output, path, html);
+    if (!sibling.endsWith('json') && html) editPage(output, path, html);
   }
 }
 
 /** A page of the simple index in JSON, which may be anything once it is wrong. */
-export interface Page {
+export interface SimpleJsonPage {
   [key: string]: unknown;
   meta: Record<string, unknown>;
   versions: string[];

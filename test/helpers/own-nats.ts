@@ -19,39 +19,39 @@ import { until } from './bus.js';
 import { natsBinary } from './nats.js';
 
 /** What a server says of itself on its monitoring port. */
-export interface NatsFigures {
+export interface NatsCounts {
   readonly connections: number;
   readonly subscriptions: number;
   readonly consumers: number;
 }
 
 /** A nats-server with JetStream for one test, which stops, hangs and starts as the test wants. */
-export class OwnNats {
+export class TestNats {
   readonly address: string;
   readonly folder: string;
   readonly #binary: string;
-  readonly #monitor: string;
+  readonly #monitorUrl: string;
   #child: ChildProcess | undefined;
 
   private constructor(binary: string, folder: string, port: number, monitor: number) {
     this.#binary = binary;
     this.folder = folder;
     this.address = `nats://127.0.0.1:${String(port)}`;
-    this.#monitor = `http://127.0.0.1:${String(monitor)}`;
+    this.#monitorUrl = `http://127.0.0.1:${String(monitor)}`;
     // What buckets may hold is set aside, however small the disk is.
     const config = `listen: 127.0.0.1:${String(port)}\nhttp: 127.0.0.1:${String(monitor)}\njetstream { store_dir: ${JSON.stringify(this.store)}, max_file_store: 1TB }\n`;
     writeFileSync(join(folder, 'nats.conf'), config);
   }
 
   /** `diskMb`: its store is a file system of that size, which takes root. */
-  static async start(t: Test, { diskMb }: { readonly diskMb?: number } = {}): Promise<OwnNats> {
+  static async start(t: Test, { diskMb }: { readonly diskMb?: number } = {}): Promise<TestNats> {
     const folder = mkdtempSync(join(tmpdir(), 'piw-nats-'));
-    const nats = new OwnNats(await natsBinary(t), folder, await freePort(), await freePort());
+    const nats = new TestNats(await natsBinary(t), folder, await freePort(), await freePort());
     mkdirSync(nats.store);
     if (diskMb !== undefined)
       execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${String(diskMb)}m`, 'tmpfs', nats.store]);
     t.teardown(async () => {
-      await nats.end('SIGKILL');
+      await nats.stop('SIGKILL');
       if (diskMb !== undefined) execFileSync('umount', [nats.store]);
       rmSync(folder, { recursive: true, force: true });
     });
@@ -85,14 +85,14 @@ export class OwnNats {
       stdio: ['ignore', log, log],
     });
     await until(() =>
-      this.figures()
+      this.counts()
         .then(() => true)
         .catch(() => false),
     );
   }
 
   /** Ends it, and waits until it has; a server that hangs ends too. */
-  async end(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
+  async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
     const child = this.#child;
     this.#child = undefined;
     if (child?.exitCode !== null) return;
@@ -109,12 +109,12 @@ export class OwnNats {
     process.kill(pid, signal);
     if (signal !== 'SIGSTOP') return;
     const tasks = `/proc/${String(pid)}/task`;
-    const stands = (task: string): boolean =>
+    const isStopped = (task: string): boolean =>
       readFileSync(join(tasks, task, 'stat'), 'utf8')
         .split(') ')
         .at(-1)
         ?.startsWith('T') ?? false;
-    while (!readdirSync(tasks).every(stands));
+    while (!readdirSync(tasks).every(isStopped));
   }
 
   async connect(t: Test, options: Partial<BusOptions> = {}): Promise<Bus> {
@@ -123,7 +123,7 @@ export class OwnNats {
     return bus;
   }
 
-  async figures(): Promise<NatsFigures> {
+  async counts(): Promise<NatsCounts> {
     const [connz, subsz, jsz] = await Promise.all(['connz', 'subsz', 'jsz'].map((path) => this.#get(path)));
     if (connz === undefined || subsz === undefined || jsz === undefined) throw new Error('no figures');
     return {
@@ -139,7 +139,7 @@ export class OwnNats {
   }
 
   async #get(path: string): Promise<Record<string, number>> {
-    const answer = await fetch(`${this.#monitor}/${path}`, { signal: AbortSignal.timeout(2000) });
+    const answer = await fetch(`${this.#monitorUrl}/${path}`, { signal: AbortSignal.timeout(2000) });
     return (await answer.json()) as Record<string, number>;
   }
 }

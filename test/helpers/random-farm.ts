@@ -1,48 +1,59 @@
 import { applyEvents } from '../../src/database/feed-events.js';
-import { applyPage, missingPage, settleVersions } from '../../src/database/feed-pages.js';
+import { applyPage, markPageMissing, resolveMissingVersions } from '../../src/database/feed-pages.js';
 import { logBuilds } from '../../src/database/builds.js';
-import { newPackage, quarantine, skipPackage } from '../../src/database/packages.js';
+import { upsertPackage, setQuarantined, skipPackage } from '../../src/database/packages.js';
 import type { Database } from '../../src/database/pool.js';
-import { front, grant, release, returnExpired, type Waiting } from '../../src/database/queue.js';
-import { putBack, retryBuilds } from '../../src/database/retries.js';
+import {
+  nextPendingBuilds,
+  leaseBuilds,
+  releaseLeases,
+  requeueExpired,
+  type PendingBuild,
+} from '../../src/database/queue.js';
+import { requeueFailures, retryBuilds } from '../../src/database/retries.js';
 import { addTarget, fillSlice, removeTarget } from '../../src/database/targets.js';
 import {
   deleteBuilds,
   deleteVersion,
-  newVersions,
+  addReleases,
   skipVersion,
   yankVersion,
 } from '../../src/database/versions.js';
 import type { LoggedBuild } from '../../src/protocols/oracle.js';
 import type { FailureFilter } from '../../src/protocols/retry.js';
 import type { ChangeEvent } from '../../src/pypi/changelog.js';
-import { fold } from '../../src/pypi/fold.js';
+import { foldEvents } from '../../src/pypi/fold.js';
 import type { PackageName } from '../../src/wheels/names.js';
-import { chance } from './fake-pypi/chance.js';
-import { someRelease, someSlave } from './rows.js';
+import { seededRandom } from './fake-pypi/chance.js';
+import { someRelease, insertSlave } from './rows.js';
 import { NO_DETAILS } from '../../src/states/build-details.js';
 
 export const LINUX = 'linux_x86_64';
 export const ARM = 'linux_aarch64';
 
-export const target = (abi: string, platform = LINUX) => ({ abi, platform, py_version_tag: abi, skip: null });
+export const targetRow = (abi: string, platform = LINUX) => ({
+  abi,
+  platform,
+  py_version_tag: abi,
+  skip: null,
+});
 
 /** What comes next for a target, of all priorities. */
-export async function next(
+export async function nextBuilds(
   db: Database,
   abi: string,
   platform: string,
   count: number,
-): Promise<readonly Waiting[]> {
+): Promise<readonly PendingBuild[]> {
   const order = { abi, platform, count, first: 'newest' as const };
-  const found: Waiting[] = [];
-  for (const priority of [2, 1, 0]) found.push(...(await front(db, { ...order, priority })));
-  return found;
+  const builds: PendingBuild[] = [];
+  for (const priority of [2, 1, 0]) builds.push(...(await nextPendingBuilds(db, { ...order, priority })));
+  return builds;
 }
 
-let serial = 0;
+let fileCounter = 0;
 /** A build of an import, with a wheel of each of these tags: without any it failed. */
-export const built = (
+export const loggedBuild = (
   name: string,
   version: string,
   abi: string,
@@ -61,20 +72,20 @@ export const built = (
   output: 'log',
   details: NO_DETAILS,
   files: tags.map((tag) => {
-    const [py = '', its = '', on = ''] = tag.split('-');
-    serial += 1;
-    const hash = serial.toString(16).padStart(64, '0');
+    const [pythonTag = '', abiTag = '', platformTag = ''] = tag.split('-');
+    fileCounter += 1;
+    const hash = fileCounter.toString(16).padStart(64, '0');
     // A build tag makes each name its own.
     return [
       [
-        `${name}-${version}-${String(serial)}-${tag}.whl`,
+        `${name}-${version}-${String(fileCounter)}-${tag}.whl`,
         10,
         hash,
         name,
         version,
-        py,
-        its,
-        on,
+        pythonTag,
+        abiTag,
+        platformTag,
         null,
         {},
         true,
@@ -86,7 +97,7 @@ export const built = (
   served: [],
 });
 
-const TAGS = [
+const WHEEL_TAGS = [
   'py3-none-any',
   `cp39-abi3-${LINUX}`,
   `cp311-cp311-${LINUX}`,
@@ -112,7 +123,7 @@ export const ANY_FAILURE: FailureFilter = {
 const SPECIFIERS = [null, '>=3.10', '<3.11', '>=3.9,!=3.11.*'];
 
 /** One thing that is done to a farm. */
-export interface Step {
+export interface RandomStep {
   readonly action: string;
   /** Of what is drawn for it, so that it is the same when others before it are left out. */
   readonly seed: number;
@@ -130,12 +141,12 @@ export class RandomFarm {
   }
 
   /** Before anything else. */
-  async begin(): Promise<void> {
-    this.#slave = await someSlave(this.#db);
+  async setUp(): Promise<void> {
+    this.#slave = await insertSlave(this.#db);
   }
 
-  async do({ action, seed }: Step): Promise<void> {
-    const random = chance(seed);
+  async apply({ action, seed }: RandomStep): Promise<void> {
+    const random = seededRandom(seed);
     const pick = <T>(list: readonly T[]): T => list[Math.floor(random() * list.length)] as T;
     await this.#actions(pick)[action]?.();
   }
@@ -148,22 +159,22 @@ export class RandomFarm {
     const db = this.#db;
     const name = () => pick(['a', 'b']);
     const version = () => pick(['1.0', '2.0', '3.0']);
-    const releases = () => ['1.0', '2.0', '3.0'].filter(() => pick([true, false])).map(aRelease);
-    const aRelease = (its: string) =>
-      someRelease(its, {
+    const releases = () => ['1.0', '2.0', '3.0'].filter(() => pick([true, false])).map(randomRelease);
+    const randomRelease = (releaseVersion: string) =>
+      someRelease(releaseVersion, {
         requires_python: pick(SPECIFIERS),
         has_sdist: pick([true, true, false]),
         priority: pick([0, 1, 2]),
         yanked: pick([null, null, '']),
       });
-    const serial = () => (this.#serial += pick([0, 1, 1, 2]));
+    const nextSerial = () => (this.#serial += pick([0, 1, 1, 2]));
     return {
       'new version': () =>
-        newVersions(db, name(), pick(['feed', 'feed', 'add', 'import'] as const), [aRelease(version())]),
+        addReleases(db, name(), pick(['feed', 'feed', 'add', 'import'] as const), [randomRelease(version())]),
       'new package': () => {
         const added = { package: name(), description: null, aliases: [] };
         const origin = pick(['feed', 'add'] as const);
-        return db.transaction((within) => newPackage(within, { ...added, origin }));
+        return db.transaction((within) => upsertPackage(within, { ...added, origin }));
       },
       events: () => {
         const kinds = [
@@ -184,20 +195,21 @@ export class RandomFarm {
             'quarantine',
             'clear',
           ] as const);
-          const ofProject =
+          const isProjectEvent =
             kind === 'create' || kind === 'remove project' || (kind.length > 6 && pick([true, false]));
-          const whole = ofProject && !['release', 'add file', 'remove file', 'remove release'].includes(kind);
+          const withoutVersion =
+            isProjectEvent && !['release', 'add file', 'remove file', 'remove release'].includes(kind);
           const file = kind.endsWith('file') ? { name: 'x', sdist: pick([true, true, false]) } : null;
           return {
-            serial: serial(),
+            serial: nextSerial(),
             time: 1e9,
             name: name() as PackageName,
-            version: whole ? null : version(),
+            version: withoutVersion ? null : version(),
             kind,
             file,
           };
         });
-        const { projects, versions } = fold(events);
+        const { projects, versions } = foldEvents(events);
         return applyEvents(db, { fence: 0, position: [0, 0, 0, 0], projects, versions });
       },
       page: () =>
@@ -205,22 +217,22 @@ export class RandomFarm {
           ...{
             fence: 0,
             package: name(),
-            serial: pick([0, serial(), serial() + 3]),
+            serial: pick([0, nextSerial(), nextSerial() + 3]),
             etag: null,
             description: null,
           },
           status: pick(['active', 'active', 'quarantined', 'archived']),
           ...{ releases: releases(), removal_delay_s: pick([0, 3600]) },
         }),
-      'missing page': () => missingPage(db, 0, name(), pick([true, false])),
+      'missing page': () => markPageMissing(db, 0, name(), pick([true, false])),
       list: () =>
-        settleVersions(db, {
-          ...{ fence: 0, package: name(), serial: serial() + 5 },
+        resolveMissingVersions(db, {
+          ...{ fence: 0, package: name(), serial: nextSerial() + 5 },
           versions: ['1.0', '2.0', '3.0'].filter(() => pick([true, false])),
         }),
       'add target': () => {
         const [abi, platform] = pick(TARGETS);
-        return addTarget(db, { ...target(abi, platform), skip: pick([null, null, 'why']) }, pick([0, 3]));
+        return addTarget(db, { ...targetRow(abi, platform), skip: pick([null, null, 'why']) }, pick([0, 3]));
       },
       'remove target': () => {
         const [abi, platform] = pick(TARGETS);
@@ -230,57 +242,74 @@ export class RandomFarm {
       'log a build': () => {
         const [abi, platform] = pick(TARGETS);
         return logBuilds(db, [
-          built(name(), version(), abi, platform, pick([[], [pick(TAGS)], [pick(TAGS), pick(TAGS)]])),
+          loggedBuild(
+            name(),
+            version(),
+            abi,
+            platform,
+            pick([[], [pick(WHEEL_TAGS)], [pick(WHEEL_TAGS), pick(WHEEL_TAGS)]]),
+          ),
         ]);
       },
       'skip version': () => skipVersion(db, name(), version(), pick([null, 'why'])),
       'skip package': () => skipPackage(db, name(), pick([null, null, 'why'])),
       yank: () => yankVersion(db, name(), version(), pick([null, '', 'why'])),
-      quarantine: () => quarantine(db, name(), pick([null, version()]), pick([true, false])),
+      quarantine: () => setQuarantined(db, name(), pick([null, version()]), pick([true, false])),
       'delete builds': () => deleteBuilds(db, name(), version()),
       'delete version': () =>
         pick([0, 0, 1]) === 1 ? deleteVersion(db, name(), version()) : Promise.resolve(),
       take: async () => {
         const [abi, platform] = pick(TARGETS);
-        for (const build of await next(db, abi, platform, 2)) {
-          const asked = { ...build, slaveId: this.#slave, leaseS: pick([60, -1]) };
-          for (const { lease, number, package: of } of await grant(db, [asked], 1))
-            this.#leases.push({ lease, version: number, package: of, abi, platform });
+        for (const build of await nextBuilds(db, abi, platform, 2)) {
+          const request = { ...build, slaveId: this.#slave, leaseS: pick([60, -1]) };
+          for (const { lease, version: leasedVersion, package: packageName } of await leaseBuilds(
+            db,
+            [request],
+            1,
+          ))
+            this.#leases.push({ lease, version: leasedVersion, package: packageName, abi, platform });
         }
       },
       'hand in': async () => {
-        const held = this.#leases.shift();
-        if (!held) return;
-        const { lease, package: of, version: its, abi, platform } = held;
-        const its1 = built(of, its, abi, platform, pick([[], [pick(TAGS)]]));
-        const there = await db.query<{ filename: string }>(
+        const heldLease = this.#leases.shift();
+        if (!heldLease) return;
+        const { lease, package: packageName, version: leasedVersion, abi, platform } = heldLease;
+        const leasedBuild = loggedBuild(
+          packageName,
+          leasedVersion,
+          abi,
+          platform,
+          pick([[], [pick(WHEEL_TAGS)]]),
+        );
+        const existingFiles = await db.query<{ filename: string }>(
           `select filename from files join versions using (version_id) join packages using (package_id)
            where package = $1 and version = $2 order by uploaded`,
-          [of, its],
+          [packageName, leasedVersion],
         );
         // Others have published what this build would have.
-        const served = its1.status && pick([true, false]) ? there.map(({ filename }) => filename) : [];
-        const failure = its1.status
+        const served =
+          leasedBuild.status && pick([true, false]) ? existingFiles.map(({ filename }) => filename) : [];
+        const failure = leasedBuild.status
           ? {}
           : { failure_class: pick(['compiler', 'network', 'memory', 'no-sdist']) };
         // Held back for so long, or ready to be given out again at the next step that returns what has run out.
-        const result = { ...its1, ...failure, served, lease, slave_id: this.#slave };
+        const result = { ...leasedBuild, ...failure, served, lease, slave_id: this.#slave };
         await logBuilds(db, [result], pick([60, -60]));
       },
       'give back': async () => {
-        const held = this.#leases.shift();
-        if (held) await release(db, [[held.lease, this.#slave]], pick([0, 60]));
+        const heldLease = this.#leases.shift();
+        if (heldLease) await releaseLeases(db, [[heldLease.lease, this.#slave]], pick([0, 60]));
       },
-      expire: () => returnExpired(db),
+      expire: () => requeueExpired(db),
       retry: () => {
-        const chosen = {
+        const filterOverrides = {
           package: pick([null, null, name()]),
           version: pick([null, null, version()]),
           abi: pick([null, null, 'cp39', 'cp311']),
           classes: pick([[], ['compiler'], ['network', 'no-sdist']]),
         };
         return retryBuilds(db, {
-          filter: { ...ANY_FAILURE, ...chosen },
+          filter: { ...ANY_FAILURE, ...filterOverrides },
           dry_run: false,
           after: 0,
           upto: null,
@@ -298,7 +327,7 @@ export class RandomFarm {
            where b.slave_id is not null and not b.status and not b.passing and b.put_back is null
            order by b.build_id`,
         );
-        await db.transaction((within) => putBack(within, failures, 'unconfirmed'));
+        await db.transaction((within) => requeueFailures(within, failures, 'unconfirmed'));
       },
     };
   }

@@ -10,7 +10,7 @@ export interface RawMessage {
   readonly body: Buffer;
 }
 
-export interface RawOptions {
+export interface RawRequestOptions {
   readonly reply?: string;
   /** The header block as it is sent, with its last empty line. */
   readonly headers?: string | Buffer;
@@ -20,7 +20,7 @@ export interface RawOptions {
 }
 
 /** How a client introduces itself, where it doesn't do so honestly. */
-export interface Introduction {
+export interface ConnectOverrides {
   readonly nkey?: string;
   readonly sig?: string;
   readonly user?: string;
@@ -35,21 +35,21 @@ export class RawNats {
   readonly user: string;
   /** What the server has refused, in its own words. */
   readonly errors: string[] = [];
-  readonly heard: RawMessage[] = [];
+  readonly received: RawMessage[] = [];
   #socket: Socket;
   #buffer: Buffer = Buffer.alloc(0);
   #pongs = 0;
-  #asked = 0;
+  #idCounter = 0;
   #closed = false;
   #nonce: string | undefined;
-  readonly #waiting = new Map<string, (message: RawMessage) => void>();
+  readonly #pendingRequests = new Map<string, (message: RawMessage) => void>();
 
   private constructor(user: string, socket: Socket) {
     this.user = user;
     this.#socket = socket;
     socket.on('data', (data) => {
       this.#buffer = this.#buffer.length === 0 ? data : Buffer.concat([this.#buffer, data]);
-      this.#read();
+      this.#parseBuffer();
     });
     socket.on('close', () => (this.#closed = true));
     socket.on('error', () => (this.#closed = true));
@@ -59,18 +59,20 @@ export class RawNats {
     return this.#closed;
   }
 
-  static async connect(address: string, lie: Introduction = {}): Promise<RawNats> {
+  static async connect(address: string, overrides: ConnectOverrides = {}): Promise<RawNats> {
     const { servers, seed = '', user = '' } = parseAddress(address);
     const [host, port] = (servers[0] ?? '').split(':');
-    const raw = new RawNats(user, connect(Number(port), host));
-    await until(() => raw.#nonce !== undefined || raw.closed);
+    const client = new RawNats(user, connect(Number(port), host));
+    await until(() => client.#nonce !== undefined || client.closed);
     const nkey = publicKeyOf(seed);
-    const sig = sign(null, Buffer.from(raw.#nonce ?? ''), keyOf(seed)).toString('base64url');
+    const sig = sign(null, Buffer.from(client.#nonce ?? ''), privateKeyOf(seed)).toString('base64url');
     const options = { verbose: false, pedantic: false, protocol: 1, headers: true, no_responders: true };
-    raw.write(`CONNECT ${JSON.stringify({ ...options, lang: 'raw', version: '0', nkey, sig, ...lie })}\r\n`);
-    await raw.flush();
-    raw.write(`SUB _INBOX_${user}.> 1\r\n`);
-    return raw;
+    client.write(
+      `CONNECT ${JSON.stringify({ ...options, lang: 'raw', version: '0', nkey, sig, ...overrides })}\r\n`,
+    );
+    await client.flush();
+    client.write(`SUB _INBOX_${user}.> 1\r\n`);
+    return client;
   }
 
   write(data: string | Buffer): void {
@@ -80,39 +82,39 @@ export class RawNats {
   publish(
     subject: string,
     body: string | Uint8Array,
-    { reply = '', headers, headerLength }: RawOptions = {},
+    { reply = '', headers, headerLength }: RawRequestOptions = {},
   ): void {
     const bytes = Buffer.from(body);
     const to = reply === '' ? subject : `${subject} ${reply}`;
     if (headers === undefined)
-      this.write(Buffer.concat([Buffer.from(`PUB ${to} ${String(bytes.length)}\r\n`), bytes, END]));
+      this.write(Buffer.concat([Buffer.from(`PUB ${to} ${String(bytes.length)}\r\n`), bytes, CRLF]));
     else {
       const head = Buffer.from(headers);
       const lengths = `${String(headerLength ?? head.length)} ${String(head.length + bytes.length)}`;
-      this.write(Buffer.concat([Buffer.from(`HPUB ${to} ${lengths}\r\n`), head, bytes, END]));
+      this.write(Buffer.concat([Buffer.from(`HPUB ${to} ${lengths}\r\n`), head, bytes, CRLF]));
     }
   }
 
   subscribe(subject: string, queue = ''): void {
-    this.write(`SUB ${subject} ${queue} ${String((this.#asked += 1) + 1)}\r\n`);
+    this.write(`SUB ${subject} ${queue} ${String((this.#idCounter += 1) + 1)}\r\n`);
   }
 
   /** The answer; undefined where none came in time. */
   async ask(
     subject: string,
     body: string | Uint8Array,
-    options: RawOptions = {},
+    options: RawRequestOptions = {},
   ): Promise<Buffer | undefined> {
     if (this.#closed) throw new Error(`the server has ended the connection: ${this.errors.join()}`);
-    const reply = `_INBOX_${this.user}.raw.${String((this.#asked += 1))}`;
+    const reply = `_INBOX_${this.user}.raw.${String((this.#idCounter += 1))}`;
     const answer = new Promise<Buffer | undefined>((resolve) => {
       const timer = setTimeout(() => {
-        this.#waiting.delete(reply);
+        this.#pendingRequests.delete(reply);
         resolve(undefined);
       }, options.timeoutMs ?? 10_000);
-      this.#waiting.set(reply, ({ body: its }) => {
+      this.#pendingRequests.set(reply, ({ body: responseBody }) => {
         clearTimeout(timer);
-        resolve(its);
+        resolve(responseBody);
       });
     });
     this.publish(subject, body, { ...options, reply });
@@ -127,7 +129,7 @@ export class RawNats {
   }
 
   /** What can be sent without being kept in memory. */
-  async drained(): Promise<void> {
+  async waitForDrain(): Promise<void> {
     if (this.#socket.writableLength < 1024 * 1024) return;
     await until(() => this.#socket.writableLength < 64 * 1024 || this.#closed, 60_000);
   }
@@ -136,7 +138,7 @@ export class RawNats {
     this.#socket.destroy();
   }
 
-  #read(): void {
+  #parseBuffer(): void {
     for (;;) {
       const end = this.#buffer.indexOf('\r\n');
       if (end < 0) return;
@@ -144,7 +146,7 @@ export class RawNats {
       const [verb, ...rest] = line.split(' ');
       if (verb !== 'MSG' && verb !== 'HMSG') {
         this.#buffer = this.#buffer.subarray(end + 2);
-        this.#line(line);
+        this.#handleLine(line);
         continue;
       }
       const total = Number(rest.at(-1));
@@ -153,14 +155,14 @@ export class RawNats {
       const body = Buffer.from(this.#buffer.subarray(end + 2 + head, end + 2 + total));
       this.#buffer = this.#buffer.subarray(end + 2 + total + 2);
       const message = { subject: rest[0] ?? '', body };
-      const waiting = this.#waiting.get(message.subject);
-      this.#waiting.delete(message.subject);
-      if (waiting) waiting(message);
-      else this.heard.push(message);
+      const resolveRequest = this.#pendingRequests.get(message.subject);
+      this.#pendingRequests.delete(message.subject);
+      if (resolveRequest) resolveRequest(message);
+      else this.received.push(message);
     }
   }
 
-  #line(line: string): void {
+  #handleLine(line: string): void {
     if (line.startsWith('INFO')) {
       const info = JSON.parse(line.slice(5)) as { nonce?: string };
       this.#nonce ??= info.nonce ?? '';
@@ -170,10 +172,10 @@ export class RawNats {
   }
 }
 
-const END = Buffer.from('\r\n');
+const CRLF = Buffer.from('\r\n');
 
 /** The private key of a seed, as Node wants it: 32 bytes, behind two of a prefix, in base 32. */
-function keyOf(seed: string) {
+function privateKeyOf(seed: string) {
   const bits = seed
     .split('')
     .map((letter) => 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'.indexOf(letter).toString(2).padStart(5, '0'))

@@ -1,5 +1,5 @@
 import type { Database } from '../../src/database/pool.js';
-import { helloSlave } from '../../src/database/slaves.js';
+import { registerSlave } from '../../src/database/slaves.js';
 import { addTarget } from '../../src/database/targets.js';
 import type { Release } from '../../src/protocols/oracle.js';
 
@@ -7,7 +7,7 @@ import type { Release } from '../../src/protocols/oracle.js';
 export const PLATFORM = 'linux_x86_64';
 
 /** A release that can be built for everything. */
-export const someRelease = (version: string, more: Partial<Release> = {}): Release => ({
+export const someRelease = (version: string, overrides: Partial<Release> = {}): Release => ({
   version,
   released: 1.7e12,
   yanked: null,
@@ -16,11 +16,11 @@ export const someRelease = (version: string, more: Partial<Release> = {}): Relea
   sdist_sha256: null,
   requires_python: null,
   priority: 0,
-  ...more,
+  ...overrides,
 });
 
 /** Has all of it built for this ABI. */
-export async function someTarget(
+export async function insertTarget(
   db: Database,
   abi: string,
   { platform = PLATFORM, skip = null }: { platform?: string; skip?: string | null } = {},
@@ -29,13 +29,13 @@ export async function someTarget(
 }
 
 /** A slave of its own session says HELLO; gives its number. */
-export async function someSlave(
+export async function insertSlave(
   db: Database,
   abi = 'cp311',
   session = 's',
   label = 'anvil',
 ): Promise<number> {
-  const { slave_id } = await helloSlave(db, {
+  const { slave_id } = await registerSlave(db, {
     ...{ user: 'slave', session, label, abi, platform: PLATFORM, py_version_tag: abi },
     ...{ os_name: '', os_version: '', board: null, register: false },
   });

@@ -23,19 +23,19 @@ export function packFixture(
   {
     version = '1.0',
     requiresPython = '>=3.9',
-    as = fixture,
-    times = [],
-  }: { version?: string; requiresPython?: string; as?: string; times?: readonly number[] } = {},
+    nameSuffix = fixture,
+    mtimes = [],
+  }: { version?: string; requiresPython?: string; nameSuffix?: string; mtimes?: readonly number[] } = {},
 ): Sdist {
-  const name = `piw-fixture-${as}`;
+  const name = `piw-fixture-${nameSuffix}`;
   const stem = `${name.replaceAll('-', '_')}-${version}`;
-  const about = `Metadata-Version: 2.1\nName: ${name}\nVersion: ${version}\nRequires-Python: ${requiresPython}\n`;
+  const pkgInfo = `Metadata-Version: 2.1\nName: ${name}\nVersion: ${version}\nRequires-Python: ${requiresPython}\n`;
   const files = [
     ...folderFiles(`${FIXTURES}${fixture}`, stem),
     [`${stem}/wheelwright.py`, readFileSync(`${FIXTURES}wheelwright.py`)] as const,
-    [`${stem}/PKG-INFO`, Buffer.from(about)] as const,
+    [`${stem}/PKG-INFO`, Buffer.from(pkgInfo)] as const,
   ];
-  const contents = tarGz(files.map(([path, file], i) => [path, file, times[i] ?? 0]));
+  const contents = tarGz(files.map(([path, file], i) => [path, file, mtimes[i] ?? 0]));
   const sha256 = createHash('sha256').update(contents).digest('hex');
   return { name, filename: `${stem}.tar.gz`, contents, sha256, requiresPython };
 }

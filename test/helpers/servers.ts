@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { DataFolder } from '../../src/farm/folder.js';
 import { startNats } from '../../src/farm/nats-server.js';
 import { startPostgres } from '../../src/farm/postgres.js';
-import { unprivileged } from '../../src/farm/privileges.js';
+import { unprivilegedAccount } from '../../src/farm/privileges.js';
 import type { ManagedProcess } from '../../src/farm/process.js';
 import { findPython } from '../../src/farm/python.js';
 
@@ -20,7 +20,7 @@ export interface Servers {
  * to enter: when this runs as root, the servers don't. Raises what the farm does where one can't be had.
  */
 export async function startServers(parent: string, log: (line: string) => void): Promise<Servers> {
-  const account = unprivileged();
+  const account = unprivilegedAccount();
   const folder = DataFolder.open(join(parent, 'servers'), account);
   const started: ManagedProcess[] = [];
   const stop = async () => {

@@ -1,46 +1,49 @@
 import { readFile, stat } from 'node:fs/promises';
-import { Client } from '../../src/actor/client.js';
+import { ProtocolClient } from '../../src/actor/client.js';
 import type { Bus } from '../../src/bus/bus.js';
 import { PiwError } from '../../src/errors.js';
-import type { Stats } from '../../src/protocols/fields.js';
-import { bucketOf, objectOf, transfer } from '../../src/protocols/file-juggler.js';
+import type { MachineStats } from '../../src/protocols/fields.js';
+import { userBucketName, transferObjectName, transfer } from '../../src/protocols/file-juggler.js';
 import type { Answer } from '../../src/protocols/protocol.js';
 import { slaveDriver, type SlaveAnswer, type SlaveVerbs } from '../../src/protocols/slave-driver.js';
 import { NO_DETAILS } from '../../src/states/build-details.js';
 import { fileToMessage, type FileState } from '../../src/states/file-state.js';
-import { helloOf } from './master.js';
-import { announce } from './wheel.js';
+import { slaveHello } from './master.js';
+import { fileStateOf } from './wheel.js';
 
-export const STATS: Stats = [100e9, 50e9, 8e9, 4e9, 1.5, null];
+export const STATS: MachineStats = [100e9, 50e9, 8e9, 4e9, 1.5, null];
 /** Of a session that was given nothing. */
 export const NO_LEASE = 999_999;
 
 /** One session of a slave that has built one wheel, word by word. */
-export class Session {
-  readonly #client: Client<SlaveVerbs>;
-  readonly #juggler: Client<typeof transfer.verbs>;
+export class ScriptedSession {
+  readonly #slaveDriver: ProtocolClient<SlaveVerbs>;
+  readonly #transferClient: ProtocolClient<typeof transfer.verbs>;
   readonly #bus: Bus;
   readonly #path: string;
-  readonly #lies: Partial<FileState>;
-  #pieces = 0;
+  readonly #overrides: Partial<FileState>;
+  #segments = 0;
   #transferId = 'none';
   lease = NO_LEASE;
 
   /** `lies`: what it announces of the wheel, in the place of what is true. */
-  constructor(bus: Bus, name: string, path: string, lies: Partial<FileState> = {}) {
+  constructor(bus: Bus, name: string, path: string, overrides: Partial<FileState> = {}) {
     const tokens = [slaveDriver.name, 'slave', name];
-    const patient = { timeoutMs: 5000, patienceMs: 20_000 };
+    const clientOptions = { timeoutMs: 5000, patienceMs: 20_000 };
     this.#bus = bus;
-    this.#client = new Client(bus, slaveDriver, tokens, patient);
-    this.#juggler = new Client(bus, transfer, [...tokens, transfer.name], patient);
+    this.#slaveDriver = new ProtocolClient(bus, slaveDriver, tokens, clientOptions);
+    this.#transferClient = new ProtocolClient(bus, transfer, [...tokens, transfer.name], clientOptions);
     this.#path = path;
-    this.#lies = lies;
+    this.#overrides = overrides;
   }
 
   /** The verb of the answer, or the code of the error. */
-  async say(verb: keyof SlaveVerbs): Promise<string> {
+  async request(verb: keyof SlaveVerbs): Promise<string> {
     try {
-      const answer = (await this.#client.ask(verb, (await this.#body(verb)) as never)) as SlaveAnswer;
+      const answer = (await this.#slaveDriver.request(
+        verb,
+        (await this.#body(verb)) as never,
+      )) as SlaveAnswer;
       if (answer.verb === 'BUILD') this.lease = answer.lease;
       if (answer.verb === 'SEND') this.#transferId = answer.transfer_id;
       return answer.verb;
@@ -51,29 +54,29 @@ export class Session {
   }
 
   /** What the File Juggler still wants of the wheel. */
-  async wanted(): Promise<Answer<typeof transfer.verbs, 'HELLO'>> {
-    return await this.#juggler.ask('HELLO', { transfer_id: this.#transferId });
+  async transferHello(): Promise<Answer<typeof transfer.verbs, 'HELLO'>> {
+    return await this.#transferClient.request('HELLO', { transfer_id: this.#transferId });
   }
 
   /** These bytes of the wheel (left out: all of them), stored and told of. */
   async send(offset = 0, length = Infinity): Promise<void> {
     const bytes = (await readFile(this.#path)).subarray(offset, offset + length);
-    await this.wanted();
-    this.#pieces += 1;
+    await this.transferHello();
+    this.#segments += 1;
     const { size } = await stat(this.#path);
-    const object = objectOf(this.#transferId, size, () => `p${String(this.#pieces)}`);
-    const writer = this.#bus.objects.writer(bucketOf(this.#bus.prefix, 'slave'), object, offset);
+    const object = transferObjectName(this.#transferId, size, () => `p${String(this.#segments)}`);
+    const writer = this.#bus.objects.writer(userBucketName(this.#bus.prefix, 'slave'), object, offset);
     await writer.write(bytes);
     await writer.end().stored;
-    await this.#juggler.ask('CHUNK', { offset, length: bytes.length });
+    await this.#transferClient.request('CHUNK', { offset, length: bytes.length });
   }
 
   async #body(verb: keyof SlaveVerbs): Promise<unknown> {
     const { lease } = this;
-    const file = async () => ({ ...(await announce(this.#path)), ...this.#lies });
+    const file = async () => ({ ...(await fileStateOf(this.#path)), ...this.#overrides });
     switch (verb) {
       case 'HELLO':
-        return { ...helloOf(), clock: Date.now() };
+        return { ...slaveHello(), clock: Date.now() };
       case 'IDLE':
         return { stats: STATS };
       case 'REST':

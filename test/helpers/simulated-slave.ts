@@ -1,4 +1,4 @@
-import { Client } from '../../src/actor/client.js';
+import { ProtocolClient } from '../../src/actor/client.js';
 import { systemClock } from '../../src/actor/clock.js';
 import { sendFile } from '../../src/actor/send-file.js';
 import type { Bus } from '../../src/bus/bus.js';
@@ -11,14 +11,14 @@ import {
 } from '../../src/protocols/slave-driver.js';
 import { NO_DETAILS } from '../../src/states/build-details.js';
 import { fileToMessage } from '../../src/states/file-state.js';
-import { helloOf } from './master.js';
+import { slaveHello } from './master.js';
 import { STATS } from './session.js';
-import { wheelOf } from './stored-wheel.js';
+import { storedWheel } from './stored-wheel.js';
 
-const MEMBER = Buffer.from('print(1)\n');
+const MEMBER_BYTES = Buffer.from('print(1)\n');
 
 /** A build that was given to a simulated slave. */
-export interface Order {
+export interface SimulatedBuild {
   readonly package: string;
   readonly version: string;
 }
@@ -28,40 +28,45 @@ export class SimulatedSlave {
   readonly #bus: Bus;
   readonly #session: string;
   readonly #hello: Omit<SlaveHello, 'clock'>;
-  readonly #master: Client<SlaveVerbs>;
+  readonly #slaveDriver: ProtocolClient<SlaveVerbs>;
   slaveId = 0;
   /** What it was given so far. */
-  readonly orders: Order[] = [];
+  readonly orders: SimulatedBuild[] = [];
 
-  constructor(bus: Bus, session: string, more: Partial<SlaveHello> = {}) {
+  constructor(bus: Bus, session: string, overrides: Partial<SlaveHello> = {}) {
     this.#bus = bus;
     this.#session = session;
-    this.#hello = { ...helloOf(session), ...more };
-    const patient = { timeoutMs: 20_000, patienceMs: 60_000 };
-    this.#master = new Client(bus, slaveDriver, [slaveDriver.name, 'slave', session], patient);
+    this.#hello = { ...slaveHello(session), ...overrides };
+    const clientOptions = { timeoutMs: 20_000, patienceMs: 60_000 };
+    this.#slaveDriver = new ProtocolClient(
+      bus,
+      slaveDriver,
+      [slaveDriver.name, 'slave', session],
+      clientOptions,
+    );
   }
 
   async hello(): Promise<void> {
-    const answer = await this.#master.ask('HELLO', { ...this.#hello, clock: Date.now() });
+    const answer = await this.#slaveDriver.request('HELLO', { ...this.#hello, clock: Date.now() });
     if (answer.verb !== 'HELLO') throw new PiwError('PIW_REFUSED', answer.reason);
     this.slaveId = answer.slave_id;
   }
 
   async bye(): Promise<void> {
-    await this.#master.ask('BYE', {});
+    await this.#slaveDriver.request('BYE', {});
   }
 
   /**
    * Asks for work once, and hands in how it ended: a wheel, or a failure of that class (null: a wheel). What it was
    * given, or undefined where it was told to sleep.
    */
-  async step(outcome: (order: Order) => string | null): Promise<Order | undefined> {
+  async workOnce(failureOf: (order: SimulatedBuild) => string | null): Promise<SimulatedBuild | undefined> {
     const order = await this.#ask('IDLE', { stats: STATS });
     if (order.verb !== 'BUILD') return undefined;
     this.orders.push(order);
     const { lease } = order;
-    const failure = outcome(order);
-    const wheel = failure === null ? wheelOf(order.package, order.version, MEMBER) : undefined;
+    const failure = failureOf(order);
+    const wheel = failure === null ? storedWheel(order.package, order.version, MEMBER_BYTES) : undefined;
     let answer: SlaveAnswer = await this.#ask('BUILT', {
       ...{ lease, status: failure === null, failure_class: failure, duration_s: 0.01, output: 'log' },
       details: { ...NO_DETAILS, reason: failure === null ? null : 'it does not compile' },
@@ -83,11 +88,11 @@ export class SimulatedSlave {
   /** Says HELLO again to a Slave Driver that began anew. */
   async #ask(verb: 'IDLE' | 'BUILT' | 'SENT', body: unknown): Promise<SlaveAnswer> {
     try {
-      return await this.#master.ask(verb, body as never);
+      return await this.#slaveDriver.request(verb, body as never);
     } catch (error) {
       if (!(error instanceof PiwError) || error.code !== 'PIW_UNKNOWN_SLAVE') throw error;
       await this.hello();
-      return await this.#master.ask(verb, body as never);
+      return await this.#slaveDriver.request(verb, body as never);
     }
   }
 }

@@ -5,7 +5,7 @@
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { pathToFileURL } from 'node:url';
 
-export interface SlowLine {
+export interface LatencyProxy {
   readonly port: number;
   /** Cuts every connection, without a word to either side. */
   cut(): void;
@@ -13,19 +13,23 @@ export interface SlowLine {
 }
 
 /** What may be on its way in one direction, bytes; more waits in the sender's socket. */
-const IN_FLIGHT = 64 * 1024 * 1024;
+const MAX_IN_FLIGHT_BYTES = 64 * 1024 * 1024;
 
 /** `delayMs` is for one direction. */
-export async function slowLine(port: number, delayMs: number, host = '127.0.0.1'): Promise<SlowLine> {
+export async function startLatencyProxy(
+  port: number,
+  delayMs: number,
+  host = '127.0.0.1',
+): Promise<LatencyProxy> {
   const sockets = new Set<Socket>();
-  const server = createServer({ noDelay: true }, (near) => {
-    const far = connect({ port, host, noDelay: true });
+  const server = createServer({ noDelay: true }, (client) => {
+    const upstream = connect({ port, host, noDelay: true });
     for (const [from, to] of [
-      [near, far],
-      [far, near],
+      [client, upstream],
+      [upstream, client],
     ] as const) {
       sockets.add(from);
-      hold(from, to, delayMs);
+      forwardDelayed(from, to, delayMs);
       from.once('error', () => to.destroy());
       from.once('close', () => {
         sockets.delete(from);
@@ -51,32 +55,32 @@ export async function slowLine(port: number, delayMs: number, host = '127.0.0.1'
 }
 
 /** Hands on what `from` gives, each piece `delayMs` after it came. */
-function hold(from: Socket, to: Socket, delayMs: number): void {
-  const waiting: { readonly due: number; readonly data: Buffer }[] = [];
-  let held = 0;
+function forwardDelayed(from: Socket, to: Socket, delayMs: number): void {
+  const queue: { readonly due: number; readonly data: Buffer }[] = [];
+  let queuedBytes = 0;
   let timer: NodeJS.Timeout | undefined;
-  const hand = (): void => {
+  const flush = (): void => {
     timer = undefined;
     const now = performance.now();
-    for (let next = waiting[0]; next !== undefined && next.due <= now; next = waiting[0]) {
-      waiting.shift();
-      held -= next.data.length;
+    for (let next = queue[0]; next !== undefined && next.due <= now; next = queue[0]) {
+      queue.shift();
+      queuedBytes -= next.data.length;
       to.write(next.data);
     }
-    if (from.isPaused() && held < IN_FLIGHT) from.resume();
-    const next = waiting[0];
-    if (next) timer = setTimeout(hand, Math.max(0, next.due - now));
+    if (from.isPaused() && queuedBytes < MAX_IN_FLIGHT_BYTES) from.resume();
+    const next = queue[0];
+    if (next) timer = setTimeout(flush, Math.max(0, next.due - now));
   };
   from.on('data', (data) => {
-    waiting.push({ due: performance.now() + delayMs, data });
-    held += data.length;
-    if (held >= IN_FLIGHT) from.pause();
-    timer ??= setTimeout(hand, delayMs);
+    queue.push({ due: performance.now() + delayMs, data });
+    queuedBytes += data.length;
+    if (queuedBytes >= MAX_IN_FLIGHT_BYTES) from.pause();
+    timer ??= setTimeout(flush, delayMs);
   });
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
   const [port = 0, delayMs = 0] = process.argv.slice(2).map(Number);
-  process.send?.({ port: (await slowLine(port, delayMs)).port });
+  process.send?.({ port: (await startLatencyProxy(port, delayMs)).port });
   process.once('disconnect', () => process.exit());
 }

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 
-const VARIABLE = 'PIW_TEST_SMALL_DISK';
+const DISK_ENV = 'PIW_TEST_SMALL_DISK';
 
 /**
  * Runs `tests` in a folder that is a disk of its own, of `megabytes`. The test file at `url` runs a second time for it,
@@ -16,9 +16,9 @@ export async function onSmallDisk(
   megabytes: number,
   tests: (folder: string) => Promise<void> | void,
 ): Promise<void> {
-  const inside = process.env[VARIABLE];
-  if (inside !== undefined) {
-    await tests(inside);
+  const mountedFolder = process.env[DISK_ENV];
+  if (mountedFolder !== undefined) {
+    await tests(mountedFolder);
     return;
   }
   const folder = mkdtempSync(join(tmpdir(), 'piw-small-disk-'));
@@ -29,10 +29,10 @@ export async function onSmallDisk(
   const run = (script: string) =>
     spawnSync('unshare', ['-rm', 'sh', '-c', script, process.execPath, folder, fileURLToPath(url)], {
       encoding: 'utf8',
-      env: { ...process.env, [VARIABLE]: folder },
+      env: { ...process.env, [DISK_ENV]: folder },
     });
-  const can = process.platform === 'linux' && run(mount).status === 0;
-  const skip = !can && 'needs Linux, and user namespaces that may mount a small disk (unshare -rm)';
+  const canMount = process.platform === 'linux' && run(mount).status === 0;
+  const skip = !canMount && 'needs Linux, and user namespaces that may mount a small disk (unshare -rm)';
   await t.test('the tests below, on a small disk', { skip }, (t) => {
     const { status, stdout, stderr } = run(`${mount} && exec "$0" "$2"`);
     t.equal(status, 0, stdout + stderr);
@@ -42,7 +42,7 @@ export async function onSmallDisk(
 }
 
 /** Fills the disk that holds `folder` to its last block. Returns a function that makes room again. */
-export function fill(folder: string): () => void {
+export function fillDisk(folder: string): () => void {
   const path = join(folder, '.filler');
   const { bavail, bsize } = statfsSync(folder);
   writeFileSync(path, Buffer.alloc(bavail * bsize, 'x'));

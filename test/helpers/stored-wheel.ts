@@ -4,21 +4,21 @@ import { crc32 } from 'node:zlib';
 import type { FileState } from '../../src/states/file-state.js';
 
 /** An entry of an archive: its bytes, or how many of them stand elsewhere and their CRC-32. */
-interface Stored {
+interface ZipMember {
   readonly name: string;
   readonly size: number;
   readonly crc: number;
   readonly offset: number;
 }
 
-const entry = (name: string, bytes: Buffer, offset: number): Stored => ({
+const memberOf = (name: string, bytes: Buffer, offset: number): ZipMember => ({
   ...{ name, offset },
   size: bytes.length,
   crc: crc32(bytes),
 });
 
 /** The fields that the local header and the directory of a zip archive have alike. */
-function common({ name, size, crc }: Stored): Buffer {
+function commonFields({ name, size, crc }: ZipMember): Buffer {
   const fields = Buffer.alloc(26);
   fields.writeUInt16LE(20, 0);
   // 1 January 1980, stored.
@@ -30,19 +30,19 @@ function common({ name, size, crc }: Stored): Buffer {
   return fields;
 }
 
-const localHeader = (stored: Stored): Buffer =>
-  Buffer.concat([Buffer.from('PK\x03\x04', 'latin1'), common(stored), Buffer.from(stored.name)]);
+const localHeader = (stored: ZipMember): Buffer =>
+  Buffer.concat([Buffer.from('PK\x03\x04', 'latin1'), commonFields(stored), Buffer.from(stored.name)]);
 
-function directory(entries: readonly Stored[], start: number): Buffer {
+function centralDirectory(entries: readonly ZipMember[], start: number): Buffer {
   const parts = entries.map((stored) => {
-    const rest = Buffer.alloc(14);
-    rest.writeUInt32LE(stored.offset, 10);
-    const made = Buffer.from([20, 0]);
+    const attributes = Buffer.alloc(14);
+    attributes.writeUInt32LE(stored.offset, 10);
+    const versionMadeBy = Buffer.from([20, 0]);
     return Buffer.concat([
       Buffer.from('PK\x01\x02', 'latin1'),
-      made,
-      common(stored),
-      rest,
+      versionMadeBy,
+      commonFields(stored),
+      attributes,
       Buffer.from(stored.name),
     ]);
   });
@@ -57,7 +57,7 @@ function directory(entries: readonly Stored[], start: number): Buffer {
 }
 
 /** What a wheel `name` `version` for any Python has beside its one large member. */
-function information(name: string, version: string): readonly (readonly [string, Buffer])[] {
+function distInfoMembers(name: string, version: string): readonly (readonly [string, Buffer])[] {
   const folder = `${name}-${version}.dist-info`;
   return [
     [`${folder}/METADATA`, Buffer.from(`Metadata-Version: 2.1\nName: ${name}\nVersion: ${version}\n`)],
@@ -67,21 +67,21 @@ function information(name: string, version: string): readonly (readonly [string,
 }
 
 /** Everything of the archive that stands behind a first entry, which ends at `at`. */
-function rest(name: string, version: string, first: Stored, at: number): Buffer {
+function archiveTail(name: string, version: string, first: ZipMember, start: number): Buffer {
   const entries = [first];
-  const pieces: Buffer[] = [];
-  let offset = at;
-  for (const [path, bytes] of information(name, version)) {
-    const stored = entry(path, bytes, offset);
+  const parts: Buffer[] = [];
+  let offset = start;
+  for (const [path, bytes] of distInfoMembers(name, version)) {
+    const stored = memberOf(path, bytes, offset);
     const piece = Buffer.concat([localHeader(stored), bytes]);
     entries.push(stored);
-    pieces.push(piece);
+    parts.push(piece);
     offset += piece.length;
   }
-  return Buffer.concat([...pieces, directory(entries, offset)]);
+  return Buffer.concat([...parts, centralDirectory(entries, offset)]);
 }
 
-function stateOf(name: string, version: string, filesize: number, filehash: string): FileState {
+function wheelFileState(name: string, version: string, filesize: number, filehash: string): FileState {
   return {
     filename: `${name}-${version}-py3-none-any.whl`,
     ...{ filesize, filehash, package_tag: name, package_version_tag: version },
@@ -91,27 +91,35 @@ function stateOf(name: string, version: string, filesize: number, filehash: stri
 }
 
 /** A right wheel in memory, with a member of these bytes. */
-export function wheelOf(name: string, version: string, member: Buffer): { bytes: Buffer; file: FileState } {
-  const first = entry('data.bin', member, 0);
+export function storedWheel(
+  name: string,
+  version: string,
+  member: Buffer,
+): { bytes: Buffer; file: FileState } {
+  const first = memberOf('data.bin', member, 0);
   const header = localHeader(first);
-  const bytes = Buffer.concat([header, member, rest(name, version, first, header.length + member.length)]);
+  const bytes = Buffer.concat([
+    header,
+    member,
+    archiveTail(name, version, first, header.length + member.length),
+  ]);
   const filehash = createHash('sha256').update(bytes).digest('hex');
-  return { bytes, file: stateOf(name, version, bytes.length, filehash) };
+  return { bytes, file: wheelFileState(name, version, bytes.length, filehash) };
 }
 
 /** Writes a right wheel of a little over `size` random bytes (below 4 GB), and says what to announce. */
 export function writeLargeWheel(path: string, name: string, version: string, size: number): FileState {
-  const out = openSync(path, 'w');
+  const fd = openSync(path, 'w');
   const block = Buffer.alloc(1024 * 1024);
-  const empty = localHeader({ name: 'data.bin', size, crc: 0, offset: 0 });
+  const placeholderHeader = localHeader({ name: 'data.bin', size, crc: 0, offset: 0 });
   let crc = 0;
   // The header names the CRC, and is hashed first: so the bytes are made twice, from the same seed.
   const seed = randomFillSync(Buffer.alloc(block.length));
   const blocks = function* () {
-    for (let at = 0, n = 0; at < size; at += block.length, n += 1) {
+    for (let produced = 0, n = 0; produced < size; produced += block.length, n += 1) {
       seed.copy(block);
       block.writeUInt32LE(n, 0);
-      yield block.subarray(0, Math.min(block.length, size - at));
+      yield block.subarray(0, Math.min(block.length, size - produced));
     }
   };
   for (const piece of blocks()) crc = crc32(piece, crc);
@@ -120,11 +128,11 @@ export function writeLargeWheel(path: string, name: string, version: string, siz
   let written = 0;
   const write = (bytes: Buffer) => {
     hash.update(bytes);
-    written += writeSync(out, bytes);
+    written += writeSync(fd, bytes);
   };
   write(localHeader(first));
   for (const piece of blocks()) write(piece);
-  write(rest(name, version, first, empty.length + size));
-  closeSync(out);
-  return stateOf(name, version, written, hash.digest('hex'));
+  write(archiveTail(name, version, first, placeholderHeader.length + size));
+  closeSync(fd);
+  return wheelFileState(name, version, written, hash.digest('hex'));
 }

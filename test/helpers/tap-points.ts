@@ -1,5 +1,5 @@
 /** A direct point of a test file: a test with its title, or an assertion that stands outside of any. */
-export interface Point {
+export interface TapPoint {
   readonly ok: boolean;
   readonly title: string;
   /** Skipped, or to do: neither passed nor failed. */
@@ -11,7 +11,7 @@ export interface Point {
 }
 
 export interface TapReport {
-  readonly points: readonly Point[];
+  readonly points: readonly TapPoint[];
   /** How many points the file says that it has; null if it ended before it could. */
   readonly planned: number | null;
   /** Why the file has no points on purpose; null if it has, or just none. */
@@ -28,7 +28,7 @@ const PLAN = /^1\.\.(\d+)(?: # ?(?:skip ?)?(.*))?$/i;
 /** What tap says of a file without a test. */
 const NO_TESTS = 'no tests found';
 
-function pointOf(line: string, before: readonly string[] | null): Point | null {
+function parsePoint(line: string, subtestLines: readonly string[] | null): TapPoint | null {
   const match = POINT.exec(line);
   if (match === null) return null;
   const description = (match[2] ?? '').replace(/ ?\{$/, '').replace(TIME, '');
@@ -36,8 +36,8 @@ function pointOf(line: string, before: readonly string[] | null): Point | null {
     ok: match[1] === undefined,
     title: description.replace(DIRECTIVE, '').replaceAll('\\#', '#').trim(),
     skipped: DIRECTIVE.test(description),
-    isTest: before !== null || line.endsWith('{'),
-    lines: [...(before ?? []), line],
+    isTest: subtestLines !== null || line.endsWith('{'),
+    lines: [...(subtestLines ?? []), line],
   };
 }
 
@@ -46,13 +46,13 @@ function pointOf(line: string, before: readonly string[] | null): Point | null {
  * indented, so that the direct points are the lines that are not. Other output between them is passed over.
  */
 export function readTap(text: string): TapReport {
-  const points: Point[] = [];
+  const points: TapPoint[] = [];
   let planned: number | null = null;
   let skipAll: string | null = null;
   let bailout: string | null = null;
   let subtest: string[] | null = null;
   for (const line of text.split('\n')) {
-    const point = pointOf(line, subtest);
+    const point = parsePoint(line, subtest);
     const plan = PLAN.exec(line);
     if (point !== null) {
       points.push(point);

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { setTimeout as pause } from 'node:timers/promises';
 import { descendants } from './leftovers.js';
-import { type Point, readTap } from './tap-points.js';
+import { type TapPoint, readTap } from './tap-points.js';
 
 /**
  * How long a whole file may take, whatever limit it gives its own tests, with what it fetches (missing.ts).
@@ -9,11 +9,11 @@ import { type Point, readTap } from './tap-points.js';
  */
 const FILE_LIMIT_MS = Number(process.env['PIW_TEST_LIMIT_S'] ?? 360) * 1000;
 /** How long what a file started may take to end after it. */
-const LEAVE_MS = 3000;
-const STDERR_CHARS = 20_000;
+const EXIT_GRACE_MS = 3000;
+const STDERR_LIMIT_CHARS = 20_000;
 
 /** What became of the tests of one file. */
-export interface Outcome {
+export interface TestFileResult {
   readonly passed: number;
   readonly failed: number;
   readonly skipped: number;
@@ -22,11 +22,11 @@ export interface Outcome {
   readonly report: readonly string[];
 }
 
-interface Ended {
+interface TestProcessExit {
   readonly stdout: string;
   readonly stderr: string;
   /** How it ended, if not as it should; null for exit code 0. */
-  readonly trouble: string | null;
+  readonly exitFailure: string | null;
 }
 
 /**
@@ -35,20 +35,20 @@ interface Ended {
  */
 export class TestFile {
   readonly #path: string;
-  readonly #mark: string;
+  readonly #environmentEntry: string;
   #child: ChildProcess | null = null;
 
   constructor(path: string) {
     this.#path = path;
-    this.#mark = `PIW_TEST_FILE=${path}#${process.pid}`;
+    this.#environmentEntry = `PIW_TEST_FILE=${path}#${process.pid}`;
   }
 
   /** Runs the file to its end, or for FILE_LIMIT_MS. A file that ends badly, even after its last test, has failed. */
-  async run(env: NodeJS.ProcessEnv): Promise<Outcome> {
+  async run(env: NodeJS.ProcessEnv): Promise<TestFileResult> {
     const start = performance.now();
-    const ended = await this.#execute(env);
-    const left = await this.#leftovers();
-    return judge(ended, left, (performance.now() - start) / 1000);
+    const exited = await this.#execute(env);
+    const leftoverLines = await this.#leftovers();
+    return summarise(exited, leftoverLines, (performance.now() - start) / 1000);
   }
 
   /** Ends the file and everything that it has started. */
@@ -56,11 +56,11 @@ export class TestFile {
     const group = this.#child?.pid;
     if (group === undefined) return;
     killQuietly(-group);
-    for (const { pid } of descendants(this.#mark, group)) killQuietly(pid);
+    for (const { pid } of descendants(this.#environmentEntry, group)) killQuietly(pid);
   }
 
-  async #execute(env: NodeJS.ProcessEnv): Promise<Ended> {
-    const [name = '', ...value] = this.#mark.split('=');
+  async #execute(env: NodeJS.ProcessEnv): Promise<TestProcessExit> {
+    const [name = '', ...value] = this.#environmentEntry.split('=');
     const child = spawn(process.execPath, ['--enable-source-maps', this.#path], {
       // The file's own limit is the one below; tap's would be 30 s, which a busy machine needs for less.
       env: { ...env, TAP: '1', TAP_TIMEOUT: `${FILE_LIMIT_MS / 1000 - 20}`, [name]: value.join('=') },
@@ -70,21 +70,21 @@ export class TestFile {
     this.#child = child;
     let stdout = '';
     let stderr = '';
-    const limit = new AbortController();
+    const timedOut = new AbortController();
     child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text));
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
-      stderr = (stderr + text).slice(-STDERR_CHARS);
+      stderr = (stderr + text).slice(-STDERR_LIMIT_CHARS);
     });
     const timer = setTimeout(() => {
-      limit.abort();
+      timedOut.abort();
       this.kill();
     }, FILE_LIMIT_MS);
     try {
-      const [code, signal] = await exit(child);
-      if (limit.signal.aborted)
-        return { stdout, stderr, trouble: `was not done in ${FILE_LIMIT_MS / 1000} s` };
-      if (signal !== null) return { stdout, stderr, trouble: `was ended by ${signal}` };
-      return { stdout, stderr, trouble: code === 0 ? null : `exited with ${code ?? 'nothing'}` };
+      const [code, signal] = await waitForExit(child);
+      if (timedOut.signal.aborted)
+        return { stdout, stderr, exitFailure: `was not done in ${FILE_LIMIT_MS / 1000} s` };
+      if (signal !== null) return { stdout, stderr, exitFailure: `was ended by ${signal}` };
+      return { stdout, stderr, exitFailure: code === 0 ? null : `exited with ${code ?? 'nothing'}` };
     } finally {
       clearTimeout(timer);
     }
@@ -93,14 +93,14 @@ export class TestFile {
   /** What the file has left running; it is ended. */
   async #leftovers(): Promise<string[]> {
     const group = this.#child?.pid ?? 0;
-    const deadline = performance.now() + LEAVE_MS;
-    let left = descendants(this.#mark, group);
-    while (left.length > 0 && performance.now() < deadline) {
+    const deadline = performance.now() + EXIT_GRACE_MS;
+    let remaining = descendants(this.#environmentEntry, group);
+    while (remaining.length > 0 && performance.now() < deadline) {
       await pause(50);
-      left = descendants(this.#mark, group);
+      remaining = descendants(this.#environmentEntry, group);
     }
     this.kill();
-    return left.map(({ pid, command }) => `left process ${pid} running: ${command}`);
+    return remaining.map(({ pid, command }) => `left process ${pid} running: ${command}`);
   }
 }
 
@@ -113,7 +113,7 @@ function killQuietly(pid: number): void {
 }
 
 /** Waits for the process itself: one that it left behind may hold its stdout open. */
-async function exit(child: ChildProcess): Promise<[number | null, NodeJS.Signals | null]> {
+async function waitForExit(child: ChildProcess): Promise<[number | null, NodeJS.Signals | null]> {
   return new Promise((resolve, reject) => {
     let closed = false;
     child.on('error', reject);
@@ -124,56 +124,64 @@ async function exit(child: ChildProcess): Promise<[number | null, NodeJS.Signals
       };
       if (closed) done();
       child.once('close', done);
-      setTimeout(done, LEAVE_MS).unref();
+      setTimeout(done, EXIT_GRACE_MS).unref();
     });
   });
 }
 
 /** The titles that more than one test bears: a report of a failure would be ambiguous. */
-function repeated(points: readonly Point[]): string[] {
+function duplicateTitles(points: readonly TapPoint[]): string[] {
   const titles = points.filter(({ isTest }) => isTest).map(({ title }) => title);
   return [...new Set(titles.filter((title, place) => titles.indexOf(title) !== place))];
 }
 
 /** The lines of a failed point: without the assertions inside it that held, nor where a test stands of which a part failed. */
-function shown({ lines }: Point): string[] {
-  const inside = lines.some((line) => /^\s+not ok/.test(line));
-  const end = inside ? lines.findIndex((line) => line.startsWith('not ok')) : lines.length;
+function failureLines({ lines }: TapPoint): string[] {
+  const hasInnerFailure = lines.some((line) => /^\s+not ok/.test(line));
+  const end = hasInnerFailure ? lines.findIndex((line) => line.startsWith('not ok')) : lines.length;
   return lines
     .slice(0, end === 0 ? lines.length : end)
     .filter((line) => !/^\s*(ok \d+|1\.\.\d+|$)/.test(line));
 }
 
 /** A line for each test that was skipped, with what it says of why. */
-function skips(points: readonly Point[], skipAll: string | null): string[] {
+function skipLines(points: readonly TapPoint[], skipAll: string | null): string[] {
   const lines = points
     .filter(({ skipped }) => skipped)
     .map(({ lines }) => lines.find((line) => line.startsWith('ok')));
-  const said = lines.map((line) => line?.replace(/^ok \d+ - /, '').replace(/ # time=\S+/, '') ?? '');
-  return [...said, ...(skipAll === null ? [] : [skipAll])].map((line) => `skipped: ${line}`);
+  const reasons = lines.map((line) => line?.replace(/^ok \d+ - /, '').replace(/ # time=\S+/, '') ?? '');
+  return [...reasons, ...(skipAll === null ? [] : [skipAll])].map((line) => `skipped: ${line}`);
 }
 
-function judge({ stdout, stderr, trouble }: Ended, left: readonly string[], seconds: number): Outcome {
+function summarise(
+  { stdout, stderr, exitFailure }: TestProcessExit,
+  leftoverLines: readonly string[],
+  seconds: number,
+): TestFileResult {
   const { points, planned, skipAll, bailout, unfinished } = readTap(stdout);
   const failures = points.filter(({ ok, skipped }) => !ok && !skipped);
   const skipped = points.filter((point) => point.skipped).length;
   const passed = points.length - failures.length - skipped;
-  const faults = [...repeated(points).map((title) => `two tests bear the title: ${title}`), ...left];
-  if (bailout !== null) faults.push(`bailed out: ${bailout}`);
-  if (unfinished !== null) faults.push('ended in the middle of a test', ...unfinished);
+  const problems = [
+    ...duplicateTitles(points).map((title) => `two tests bear the title: ${title}`),
+    ...leftoverLines,
+  ];
+  if (bailout !== null) problems.push(`bailed out: ${bailout}`);
+  if (unfinished !== null) problems.push('ended in the middle of a test', ...unfinished);
   // tap exits with 1 when a test has failed: that is no further fault.
-  if (trouble !== null && (failures.length === 0 || !trouble.startsWith('exited'))) faults.push(trouble);
-  if (planned === null) faults.push('ended before its last test');
-  else if (planned !== points.length) faults.push(`has ${points.length} of ${planned} tests`);
-  else if (planned === 0 && skipAll === null && trouble === null) faults.push('has no tests');
-  const failed = failures.length + (faults.length > 0 ? 1 : 0);
-  const lastWords = stderr.split('\n').filter((line) => line.trim() !== '');
-  const report = failed === 0 ? [] : [...failures.flatMap(shown), ...faults, ...lastWords];
+  if (exitFailure !== null && (failures.length === 0 || !exitFailure.startsWith('exited')))
+    problems.push(exitFailure);
+  if (planned === null) problems.push('ended before its last test');
+  else if (planned !== points.length) problems.push(`has ${points.length} of ${planned} tests`);
+  else if (planned === 0 && skipAll === null && exitFailure === null) problems.push('has no tests');
+  const failed = failures.length + (problems.length > 0 ? 1 : 0);
+  const stderrLines = stderr.split('\n').filter((line) => line.trim() !== '');
+  const report = failed === 0 ? [] : [...failures.flatMap(failureLines), ...problems, ...stderrLines];
   return {
     passed,
     failed,
     skipped: skipped + (skipAll === null ? 0 : 1),
     seconds,
-    report: [...skips(points, skipAll), ...report],
+    report: [...skipLines(points, skipAll), ...report],
   };
 }

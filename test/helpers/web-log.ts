@@ -1,10 +1,10 @@
 import { logEntries } from '../../src/database/downloads.js';
-import { logsOf } from '../../src/database/logs.js';
+import { findLogs } from '../../src/database/logs.js';
 import type { Database } from '../../src/database/pool.js';
-import type { Farm } from '../../src/weblog/counting.js';
+import type { LogCollector } from '../../src/weblog/counting.js';
 
 /** One request, as a web server logs it. */
-export interface Asked {
+export interface RequestFields {
   readonly path?: string;
   readonly status?: number;
   readonly agent?: string;
@@ -15,10 +15,11 @@ export interface Asked {
 }
 
 /** An hour ago, to the second. */
-export const RECENTLY = Math.floor(Date.now() / 1000 - 3600) * 1000;
+export const AN_HOUR_AGO_MS = Math.floor(Date.now() / 1000 - 3600) * 1000;
 /** The wheel of which someFiles makes some. */
-export const wheelOf = (name: string, version = '1.0'): string => `${name}-${version}-py3-none-any.whl`;
-export const pathOf = (name: string, version?: string): string => `/simple/${name}/${wheelOf(name, version)}`;
+export const wheelFilename = (name: string, version = '1.0'): string => `${name}-${version}-py3-none-any.whl`;
+export const wheelPath = (name: string, version?: string): string =>
+  `/simple/${name}/${wheelFilename(name, version)}`;
 
 /** As Apache's %t has it, in UTC. */
 export function apacheTime(at: number): string {
@@ -27,20 +28,20 @@ export function apacheTime(at: number): string {
 }
 
 /** A line of the combined format, of a download if nothing else is said. */
-export function combined(asked: Asked = {}): string {
-  const { path = pathOf('demo'), status = 200, agent = 'pip/23.2', host = '192.0.2.7' } = asked;
-  const { method = 'GET', at = RECENTLY } = asked;
+export function combinedLine(request: RequestFields = {}): string {
+  const { path = wheelPath('demo'), status = 200, agent = 'pip/23.2', host = '192.0.2.7' } = request;
+  const { method = 'GET', at = AN_HOUR_AGO_MS } = request;
   return `${host} - - [${apacheTime(at)}] "${method} ${path} HTTP/1.1" ${String(status)} 1234 "-" "${agent.replaceAll('"', '\\"')}"\n`;
 }
 
 /** So many lines, each of another host; `from` keeps them apart from those of before. */
-export const lines = (count: number, asked: Asked = {}, from = 0): string =>
+export const combinedLines = (count: number, request: RequestFields = {}, from = 0): string =>
   Array.from({ length: count }, (_, i) =>
-    combined({ host: `10.0.${String((from + i) >> 8)}.${String((from + i) & 255)}`, ...asked }),
+    combinedLine({ host: `10.0.${String((from + i) >> 8)}.${String((from + i) & 255)}`, ...request }),
   ).join('');
 
 /** Packages, each with a version 1.0 and its wheel. */
-export async function someFiles(db: Database, ...names: readonly string[]): Promise<void> {
+export async function insertPackages(db: Database, ...names: readonly string[]): Promise<void> {
   await db.query(`insert into packages (package, origin) select n, 'feed' from unnest($1::text[]) as n`, [
     names,
   ]);
@@ -58,13 +59,13 @@ export async function someFiles(db: Database, ...names: readonly string[]): Prom
 }
 
 /** The farm without what lies between it and the logger. */
-export const farmOf = (db: Database): Farm => ({
-  logs: (head, fresh) => logsOf(db, head, fresh),
-  count: (stretch) => logEntries(db, stretch),
+export const databaseFarm = (db: Database): LogCollector => ({
+  findPositions: (head, fresh) => findLogs(db, head, fresh),
+  submit: (stretch) => logEntries(db, stretch),
 });
 
 /** Rows of downloads, and their three sums, which are to be the same. */
-export async function counted(db: Database): Promise<number> {
+export async function countDownloads(db: Database): Promise<number> {
   const [row] = await db.query<{ rows: number; files: number; days: number; hours: number }>(
     `select (select count(*) from downloads) as rows,
        (select coalesce(sum(downloads), 0)::bigint from file_downloads) as files,

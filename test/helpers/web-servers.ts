@@ -4,23 +4,23 @@ import { join } from 'node:path';
 import { freePort } from '../../src/farm/ports.js';
 import { apache } from './web/apache.js';
 import { nginx } from './web/nginx.js';
-import { own } from './web/own.js';
-import type { Kind, ServedBy } from './web/served-by.js';
-import { certificate, type Site } from './web/site.js';
+import { servePiwWeb } from './web/own.js';
+import type { WebServerKind, RunningWebServer } from './web/served-by.js';
+import { makeCertificate, type WebServerSetup } from './web/site.js';
 
-export { KINDS } from './web/served-by.js';
-export type { Kind, Logged, ServedBy } from './web/served-by.js';
+export { WEB_SERVER_KINDS } from './web/served-by.js';
+export type { WebServerKind, AccessLogEntry, RunningWebServer } from './web/served-by.js';
 
 /** Starts one of them on this output path, with a `piw` that counts its downloads, or one that doesn't. Raises an error that says what is missing where it can't be had. */
-export async function serve(kind: Kind, output: string, piw?: string): Promise<ServedBy> {
-  if (kind === 'piw web') return own(output);
+export async function serve(kind: WebServerKind, output: string, piw?: string): Promise<RunningWebServer> {
+  if (kind === 'piw web') return servePiwWeb(output);
   const folder = mkdtempSync(join(tmpdir(), 'piw-web-'));
   // As root, the servers' workers are other users.
   for (const path of [folder, output]) chmodSync(path, 0o755);
   const ports = { http: await freePort(), https: await freePort() };
-  const idle = join(folder, 'piw');
-  writeFileSync(idle, '#!/bin/sh\nexec cat > /dev/null\n', { mode: 0o755 });
-  const site: Site = { folder, output, ports, piw: piw ?? idle, ...certificate(folder) };
+  const noopPiw = join(folder, 'piw');
+  writeFileSync(noopPiw, '#!/bin/sh\nexec cat > /dev/null\n', { mode: 0o755 });
+  const site: WebServerSetup = { folder, output, ports, piw: piw ?? noopPiw, ...makeCertificate(folder) };
   mkdirSync(join(folder, 'log'), { mode: 0o777 });
   return kind === 'nginx' ? nginx(site) : apache(site);
 }

@@ -21,15 +21,15 @@ export interface WheelParts {
 /** Writes a wheel into `folder`, right unless a part says otherwise, and gives its path. */
 export async function makeWheel(folder: string, parts: WheelParts = {}): Promise<string> {
   const { name = 'demo', version = '1.0', tag = 'py3-none-any', build, files = {} } = parts;
-  const info = `${name}-${version}.dist-info`;
+  const distInfo = `${name}-${version}.dist-info`;
   const zip = new ZipFile();
   for (const [entry, contents] of Object.entries(files))
     zip.addBuffer(contents, entry, { mtime: new Date(0) });
   const metadata =
     parts.metadata ?? `Metadata-Version: 2.1\nName: ${name}\nVersion: ${version}\nRequires-Python: >=3.8\n`;
-  zip.addBuffer(Buffer.from(metadata), `${info}/METADATA`, { mtime: new Date(0) });
+  zip.addBuffer(Buffer.from(metadata), `${distInfo}/METADATA`, { mtime: new Date(0) });
   const wheel = parts.wheel ?? `Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: ${tag}\n`;
-  zip.addBuffer(Buffer.from(wheel), `${info}/WHEEL`, { mtime: new Date(0) });
+  zip.addBuffer(Buffer.from(wheel), `${distInfo}/WHEEL`, { mtime: new Date(0) });
   zip.end();
   const path = join(folder, `${name}-${version}${build === undefined ? '' : `-${build}`}-${tag}.whl`);
   await pipeline(zip.outputStream, createWriteStream(path));
@@ -37,6 +37,6 @@ export async function makeWheel(folder: string, parts: WheelParts = {}): Promise
 }
 
 /** What a slave would say of it. */
-export const announce = (path: string): Promise<FileState> => describeWheel(path);
+export const fileStateOf = (path: string): Promise<FileState> => describeWheel(path);
 
 export const sha256 = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex');

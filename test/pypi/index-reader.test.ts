@@ -1,27 +1,27 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import t, { type Test } from 'tap';
-import { classify } from '../../src/pypi/files.js';
-import { SimpleIndex, type IndexProject, type IndexRoot } from '../../src/pypi/index-reader.js';
-import { newest, releases } from '../../src/pypi/releases.js';
-import { select, watchList } from '../../src/pypi/watch.js';
+import { classifyFile } from '../../src/pypi/files.js';
+import { SimpleIndexClient, type IndexProject, type IndexRoot } from '../../src/pypi/index-reader.js';
+import { newestBuildable, groupByRelease } from '../../src/pypi/releases.js';
+import { selectReleases, parseWatchEntries } from '../../src/pypi/watch.js';
 import { normalise } from '../../src/wheels/names.js';
 
-type Answer = (request: IncomingMessage, response: ServerResponse) => void;
+type IndexHandler = (request: IncomingMessage, response: ServerResponse) => void;
 
-async function index(t: Test, answer: Answer, maxBytes = 100_000): Promise<SimpleIndex> {
+async function serveIndex(t: Test, answer: IndexHandler, maxBytes = 100_000): Promise<SimpleIndexClient> {
   const server = createServer(answer);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   t.teardown(() => new Promise((resolve) => server.close(resolve)));
   const { port } = server.address() as AddressInfo;
-  return new SimpleIndex(`http://me:hush@127.0.0.1:${String(port)}/simple`, {
+  return new SimpleIndexClient(`http://me:hush@127.0.0.1:${String(port)}/simple`, {
     timeoutMs: 10_000,
     maxBytes,
   });
 }
 
-const page =
-  (type: string, body: string, status = 200): Answer =>
+const respondWith =
+  (type: string, body: string, status = 200): IndexHandler =>
   (_, response) => {
     response.writeHead(status, { 'content-type': type, etag: '"1"' }).end(body);
   };
@@ -34,17 +34,19 @@ const HTML = `<!DOCTYPE html><html><head><title>Links for a-b</title></head><bod
 const JSON_TYPE = 'application/vnd.pypi.simple.v1+json';
 
 void t.test('HTML is understood whatever was asked for', async (t) => {
-  const found = (await (await index(t, page('text/html', HTML))).project('A.B')) as IndexProject;
-  t.equal(found.files.length, 2);
-  t.match(found.files[0], {
+  const project = (await (
+    await serveIndex(t, respondWith('text/html', HTML))
+  ).project('A.B')) as IndexProject;
+  t.equal(project.files.length, 2);
+  t.match(project.files[0], {
     kind: 'sdist',
     version: '1.0',
     sha256: HASH,
     requiresPython: '>=3.8',
     yanked: null,
   });
-  t.match(found.files[0]?.url, /^http:\/\/127\.0\.0\.1:\d+\/f\/a_b-1\.0\.tar\.gz$/);
-  t.match(found.files[1], { kind: 'wheel', version: '1.0', yanked: '' });
+  t.match(project.files[0]?.url, /^http:\/\/127\.0\.0\.1:\d+\/f\/a_b-1\.0\.tar\.gz$/);
+  t.match(project.files[1], { kind: 'wheel', version: '1.0', yanked: '' });
 });
 
 void t.test('JSON is understood, with the reasons of yanks', async (t) => {
@@ -63,17 +65,17 @@ void t.test('JSON is understood, with the reasons of yanks', async (t) => {
     ],
     'project-status': { status: 'archived' },
   };
-  const found = (await (
-    await index(t, page(JSON_TYPE, JSON.stringify(body)))
+  const project = (await (
+    await serveIndex(t, respondWith(JSON_TYPE, JSON.stringify(body)))
   ).project('a-b')) as IndexProject;
-  t.match(found, {
+  t.match(project, {
     status: 'archived',
     files: [{ kind: 'sdist', version: '2.0', yanked: 'broken', size: 5 }],
   });
 });
 
 void t.test('an index that lies is an error and never an empty project', async (t) => {
-  const lies: [string, string][] = [
+  const badPages: [string, string][] = [
     ['text/html', '<html><body><h1>We will be right back</h1><a href="/status">status</a></body></html>'],
     ['text/html', ''],
     ['text/plain', 'hello'],
@@ -83,46 +85,50 @@ void t.test('an index that lies is an error and never an empty project', async (
     [JSON_TYPE, '{"meta": {"api-version": "1.0"}, "name": "other", "files": []}'],
     ['text/html', HTML + 'x'.repeat(100_001)],
   ];
-  for (const [type, body] of lies) {
-    const error: unknown = await (await index(t, page(type, body))).project('a-b').catch((e: unknown) => e);
+  for (const [type, body] of badPages) {
+    const error: unknown = await (
+      await serveIndex(t, respondWith(type, body))
+    )
+      .project('a-b')
+      .catch((e: unknown) => e);
     t.match(error, { code: 'PIW_INDEX' }, body.slice(0, 40));
     t.notMatch(String(error), /hush/, 'no password in it');
   }
 });
 
 void t.test('no such project is undefined, and what has not changed is said so', async (t) => {
-  t.equal(await (await index(t, page('text/html', 'no', 404))).project('a-b'), undefined);
-  const unchanged = await index(t, (request, response) => {
+  t.equal(await (await serveIndex(t, respondWith('text/html', 'no', 404))).project('a-b'), undefined);
+  const unchanged = await serveIndex(t, (request, response) => {
     response.writeHead(request.headers['if-none-match'] === '"1"' ? 304 : 500).end();
   });
   t.same(await unchanged.project('a-b', { etag: '"1"' }), { notModified: true });
 });
 
 void t.test('a server that fails for a moment is asked again, with who we are', async (t) => {
-  let asked = 0;
+  let requestCount = 0;
   let agent = '';
   let authorization = '';
-  const reader = await index(t, (request, response) => {
-    asked += 1;
+  const reader = await serveIndex(t, (request, response) => {
+    requestCount += 1;
     agent = request.headers['user-agent'] ?? '';
     authorization = request.headers.authorization ?? '';
-    if (asked === 1) response.writeHead(503).end();
-    else page('text/html', HTML)(request, response);
+    if (requestCount === 1) response.writeHead(503).end();
+    else respondWith('text/html', HTML)(request, response);
   });
   t.ok(await reader.project('a-b'));
-  t.equal(asked, 2);
+  t.equal(requestCount, 2);
   t.match(agent, /^piw\//);
   t.equal(authorization, `Basic ${Buffer.from('me:hush').toString('base64')}`);
 });
 
 void t.test('files are told apart by their names', (t) => {
   const name = normalise('zope.interface');
-  t.same(classify('zope.interface-5.0.tar.gz', name), { kind: 'sdist', version: '5.0' });
-  t.same(classify('zope_interface-5.0.post1.tar.gz', name), { kind: 'sdist', version: '5.0.post1' });
-  t.same(classify('zope-interface-5.0.zip', name), { kind: 'sdist', version: '5.0' });
-  t.same(classify('zope.interface-5.0-py2.7.egg', name), { kind: 'other', version: null });
-  t.same(classify('other-5.0.tar.gz', name), { kind: 'other', version: null });
-  t.same(classify('zope.interface-5.0.linux-x86_64.tar.gz', name), { kind: 'other', version: null });
+  t.same(classifyFile('zope.interface-5.0.tar.gz', name), { kind: 'sdist', version: '5.0' });
+  t.same(classifyFile('zope_interface-5.0.post1.tar.gz', name), { kind: 'sdist', version: '5.0.post1' });
+  t.same(classifyFile('zope-interface-5.0.zip', name), { kind: 'sdist', version: '5.0' });
+  t.same(classifyFile('zope.interface-5.0-py2.7.egg', name), { kind: 'other', version: null });
+  t.same(classifyFile('other-5.0.tar.gz', name), { kind: 'other', version: null });
+  t.same(classifyFile('zope.interface-5.0.linux-x86_64.tar.gz', name), { kind: 'other', version: null });
   t.end();
 });
 
@@ -146,12 +152,18 @@ void t.test('the newest is what pip would choose, and a watched name begins ther
     file('1.12', null, 'wheel'),
     file('1.2'),
   ];
-  const found = releases({ name: normalise('a'), files, status: 'active', etag: undefined, serial: 0 });
-  t.equal(newest(found)?.version, '1.10');
-  const [watched] = watchList(['a', 'a==1.2', 'A==7']);
+  const available = groupByRelease({
+    name: normalise('a'),
+    files,
+    status: 'active',
+    etag: undefined,
+    serial: 0,
+  });
+  t.equal(newestBuildable(available)?.version, '1.10');
+  const [watched] = parseWatchEntries(['a', 'a==1.2', 'A==7']);
   t.ok(watched);
   if (!watched) return;
-  const { wanted, missing } = select(watched, found, 'newest');
+  const { wanted, missing } = selectReleases(watched, available, 'newest');
   t.same(
     wanted.map(({ release, requested }) => [release.version, requested]),
     [
@@ -182,9 +194,9 @@ void t.test(
       ['text/html', html],
       [JSON_TYPE, json],
     ] as const) {
-      const found = (await (await index(t, page(type, body))).project('a-b')) as IndexProject;
+      const project = (await (await serveIndex(t, respondWith(type, body))).project('a-b')) as IndexProject;
       t.same(
-        found.files.map(({ version, yanked }) => [version, yanked?.length]),
+        project.files.map(({ version, yanked }) => [version, yanked?.length]),
         type === 'text/html'
           ? [
               [null, undefined],
@@ -205,12 +217,12 @@ void t.test('the root of a large index leaves time for others while it is read',
     ['text/html', html, 50],
     [JSON_TYPE, json, 10],
   ] as const) {
-    const reader = await index(t, page(type, body), 100_000_000);
-    let turns = 0;
-    const count = setInterval(() => (turns += 1), 0);
+    const reader = await serveIndex(t, respondWith(type, body), 100_000_000);
+    let ticks = 0;
+    const count = setInterval(() => (ticks += 1), 0);
     const root = (await reader.root()) as IndexRoot;
     clearInterval(count);
     t.equal(root.projects.size, names.length);
-    t.ok(turns > least, `${String(turns)} others had their turn`);
+    t.ok(ticks > least, `${String(ticks)} others had their turn`);
   }
 });

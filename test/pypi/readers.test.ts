@@ -1,7 +1,7 @@
 import t from 'tap';
-import type { ChangeEvent, Changelog, ReadEvent } from '../../src/pypi/changelog.js';
-import type { IndexRoot, SimpleIndex } from '../../src/pypi/index-reader.js';
-import { LogReader } from '../../src/pypi/log-reader.js';
+import type { ChangeEvent, Changelog, ChangelogEvent } from '../../src/pypi/changelog.js';
+import type { IndexRoot, SimpleIndexClient } from '../../src/pypi/index-reader.js';
+import { ChangelogReader } from '../../src/pypi/log-reader.js';
 import { RootReader, type RootFollower } from '../../src/pypi/root-reader.js';
 import { WatchList } from '../../src/pypi/watch-list.js';
 
@@ -12,64 +12,66 @@ const { signal } = new AbortController();
 void t.test('while a large removal waits for a word, the index is compared each day', async (t) => {
   let now = DAY_MS;
   let root = Array.from({ length: 10 }, (_, n) => `p${String(n)}`);
-  let looks = 0;
+  let rootFetches = 0;
   const index = {
     root: () => {
-      looks += 1;
+      rootFetches += 1;
       const projects = new Map(root.map((name) => [name, 1]));
       return Promise.resolve({ etag: undefined, projects } as unknown as IndexRoot);
     },
-  } as unknown as SimpleIndex;
-  const kept: (number | null)[] = [];
-  const wanted: string[] = [];
+  } as unknown as SimpleIndexClient;
+  const savedHeld: (number | null)[] = [];
+  const requestedNames: string[] = [];
   let compared: number | null = null;
   const follower: RootFollower = {
     now: () => now,
-    known: () =>
+    knownProjects: () =>
       Promise.resolve(
         Array.from({ length: 100 }, (_, n) => {
           return { name: `p${String(n)}`, serial: 1, looked: 1, cheap: true, fed: true };
         }),
       ),
-    compared: () => Promise.resolve({ compared, held: kept.at(-1) ?? null, accepted: 0 }),
-    keep: (held) => {
-      kept.push(held);
+    comparisonState: () => Promise.resolve({ compared, held: savedHeld.at(-1) ?? null, accepted: 0 }),
+    saveComparison: (held) => {
+      savedHeld.push(held);
       compared = now;
       return Promise.resolve();
     },
-    want: (names) => {
-      wanted.push(...names);
+    requestPages: (names) => {
+      requestedNames.push(...names);
       return Promise.resolve();
     },
-    vanished: () => Promise.reject(new Error('nothing goes')),
+    onVanished: () => Promise.reject(new Error('nothing goes')),
     warn: () => undefined,
   };
-  const reader = new RootReader(index, follower, { urgent: false, removalShare: 1, pages: 10 });
-  await reader.daily(everything, signal);
-  t.same(kept, [90], 'a root that came back short');
+  const reader = new RootReader(index, follower, { urgent: false, removalShare: 1, pagesPerPoll: 10 });
+  await reader.compareIfDue(everything, signal);
+  t.same(savedHeld, [90], 'a root that came back short');
   now += DAY_MS / 2;
-  await reader.daily(everything, signal);
-  t.equal(looks, 1, 'not before a day is over');
+  await reader.compareIfDue(everything, signal);
+  t.equal(rootFetches, 1, 'not before a day is over');
   now += DAY_MS / 2;
   root = [...Array.from({ length: 100 }, (_, n) => `p${String(n)}`), 'new'];
-  await reader.daily(everything, signal);
-  t.same(kept, [90, null], 'it is whole again, and nothing waits any more');
-  t.same(wanted, ['new']);
+  await reader.compareIfDue(everything, signal);
+  t.same(savedHeld, [90, null], 'it is whole again, and nothing waits any more');
+  t.same(requestedNames, ['new']);
 });
 
-const event = (serial: number, time: number, name = 'a'): ReadEvent =>
-  ({ ...{ serial, time, name, version: '1.0', kind: 'yank release', file: null } }) as unknown as ReadEvent;
+const event = (serial: number, time: number, name = 'a'): ChangelogEvent =>
+  ({
+    ...{ serial, time, name, version: '1.0', kind: 'yank release', file: null },
+  }) as unknown as ChangelogEvent;
 
 /** A follower that has read up to serial 99, of time 1,000,000, and fails as often as it is told. */
-function follow(changelog: Partial<Changelog>) {
+function makeReader(changelog: Partial<Changelog>) {
   const seen: [readonly number[], boolean][] = [];
   let failures = 0;
-  const reader = new LogReader(changelog as Changelog, {
+  const reader = new ChangelogReader(changelog as Changelog, {
     now: () => 2_000_000_000,
-    goesOn: () => true,
+    shouldContinue: () => true,
     watches: () => true,
     position: () => Promise.resolve({ serial: 99, read: 99, cutTime: 1_000_000, cutSerial: 99 }),
-    seen: (events: readonly ChangeEvent[], late) => {
+    onSeen: (events: readonly ChangeEvent[], late) => {
       if (failures > 0) {
         failures -= 1;
         return Promise.reject(new Error('away'));
@@ -77,14 +79,14 @@ function follow(changelog: Partial<Changelog>) {
       seen.push([events.map(({ serial }) => serial), late]);
       return Promise.resolve();
     },
-    settled: () => Promise.resolve(),
-    say: () => undefined,
+    onSettled: () => Promise.resolve(),
+    logInfo: () => undefined,
   });
   return { reader, seen, fail: (times: number) => (failures = times) };
 }
 
 void t.test('a late event that could not be acted upon comes again', async (t) => {
-  const { reader, seen, fail } = follow({
+  const { reader, seen, fail } = makeReader({
     lastSerial: () => Promise.resolve(100),
     since: () => Promise.resolve([event(100, 900_000)]),
   });
@@ -95,14 +97,14 @@ void t.test('a late event that could not be acted upon comes again', async (t) =
 });
 
 void t.test('a log that gives what is known again and again is asked once', async (t) => {
-  let asked = 0;
-  const { reader } = follow({
+  let requestCount = 0;
+  const { reader } = makeReader({
     lastSerial: () => Promise.resolve(200),
     since: () => {
-      asked += 1;
+      requestCount += 1;
       return Promise.resolve([event(50, 900_000)]);
     },
   });
   await t.rejects(reader.read(signal), { code: 'PIW_INDEX' });
-  t.equal(asked, 1);
+  t.equal(requestCount, 1);
 });

@@ -12,18 +12,18 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { Database } from '../../src/database/pool.js';
 import { addTarget } from '../../src/database/targets.js';
-import { unprivileged } from '../../src/farm/privileges.js';
-import { findPython, pipSettings } from '../../src/farm/python.js';
+import { unprivilegedAccount } from '../../src/farm/privileges.js';
+import { findPython, readPipSettings } from '../../src/farm/python.js';
 import { sortKey } from '../../src/wheels/versions.js';
-import { onStage } from '../bench/stage.js';
+import { withBenchEnvironment } from '../bench/stage.js';
 import { PLATFORM } from '../helpers/rows.js';
 
-const TEN = 'six markupsafe wrapt requests numpy django attrs pyyaml click urllib3'.split(' ');
-const names = process.argv.length > 2 ? process.argv.slice(2) : TEN;
+const DEFAULT_PACKAGES = 'six markupsafe wrapt requests numpy django attrs pyyaml click urllib3'.split(' ');
+const names = process.argv.length > 2 ? process.argv.slice(2) : DEFAULT_PACKAGES;
 const LIMIT_S = 120;
 
 /** [version, yanked, an sdist] of each release that has a file with a name that means something, in order. */
-type Truth = readonly (readonly [version: string, yanked: boolean, sdist: boolean])[];
+type ReleaseFacts = readonly (readonly [version: string, yanked: boolean, sdist: boolean])[];
 
 /** Reads an index with pip's own copies of its libraries. */
 const READER = `
@@ -46,45 +46,45 @@ for name in sys.argv[2:]:
 print(json.dumps(truth))
 `;
 
-const account = unprivileged();
+const account = unprivilegedAccount();
 const python = await findPython(undefined, account);
-const { indexUrl, env } = await pipSettings(python);
-const truth = await promisify(execFile)(python.path, ['-c', READER, indexUrl, ...names], {
+const { indexUrl, env } = await readPipSettings(python);
+const expectedReleases = await promisify(execFile)(python.path, ['-c', READER, indexUrl, ...names], {
   ...{ env: { ...process.env, ...env }, maxBuffer: 64 * 1024 * 1024 },
 }).then(
-  ({ stdout }) => JSON.parse(stdout) as Readonly<Record<string, Truth>>,
+  ({ stdout }) => JSON.parse(stdout) as Readonly<Record<string, ReleaseFacts>>,
   (error: unknown) => {
     process.stderr.write(`the index can't be read: ${String(error).split('\n').slice(-2).join(' ')}\n`);
     process.exit(5);
   },
 );
 
-process.exitCode = await onStage(
+process.exitCode = await withBenchEnvironment(
   () => undefined,
   async ({ dsn, startMaster }) => {
     const db = await Database.open(dsn, 'real');
     await addTarget(db, { abi: 'cp311', platform: PLATFORM, py_version_tag: 'cp311', skip: null });
     startMaster({ 'pypi-simple': indexUrl, watch: names, 'watch-only': true });
-    const known = async () => {
+    const countKnown = async () => {
       const [row] = await db.query<{ known: number }>(
         'select count(distinct package_id) as known from versions',
       );
       return row?.known ?? 0;
     };
-    for (let s = 0; s < LIMIT_S && (await known()) < names.length; s += 1) await sleep(1000);
-    let wrong = 0;
+    for (let s = 0; s < LIMIT_S && (await countKnown()) < names.length; s += 1) await sleep(1000);
+    let differenceCount = 0;
     for (const name of names) {
       const ours = await db.query<{ version: string; yanked: boolean; has_sdist: boolean }>(
         `select version, yanked is not null as yanked, has_sdist from versions join packages using (package_id)
          where package = $1 order by sort_key`,
         [name],
       );
-      const theirs = truth[name] ?? [];
+      const theirs = expectedReleases[name] ?? [];
       const differences = differ(
         ours.map((row) => [row.version, row.yanked, row.has_sdist] as const),
         theirs,
       );
-      wrong += differences.length;
+      differenceCount += differences.length;
       const yanked = theirs.filter(([, its]) => its).length;
       console.log(
         `${name}: ${String(theirs.length)} versions, ${String(yanked)} yanked, newest ${theirs.at(-1)?.[0] ?? 'none'}: ` +
@@ -92,32 +92,36 @@ process.exitCode = await onStage(
       );
     }
     const queue = await db.query('select from queue');
-    const unlike = await db.query(
+    const queueMismatches = await db.query(
       `(select version_id, target_id from queue except select version_id, target_id from builds_pending)
        union all (select version_id, target_id from builds_pending except select version_id, target_id from queue)`,
     );
-    console.log(`queue: ${String(queue.length)} builds, ${String(unlike.length)} not as the view says`);
+    console.log(
+      `queue: ${String(queue.length)} builds, ${String(queueMismatches.length)} not as the view says`,
+    );
     await db.close();
-    return wrong + unlike.length === 0 ? 0 : 1;
+    return differenceCount + queueMismatches.length === 0 ? 0 : 1;
   },
 );
 
 /** A version may be written in several ways: 1.8c1 is 1.8rc1. */
-function differ(ours: Truth, theirs: Truth): readonly string[] {
-  const here = new Map(ours.map((row) => [sortKey(row[0]), row]));
-  const there = new Map(theirs.map((row) => [sortKey(row[0]), row]));
+function differ(ours: ReleaseFacts, theirs: ReleaseFacts): readonly string[] {
+  const oursByKey = new Map(ours.map((row) => [sortKey(row[0]), row]));
+  const theirsByKey = new Map(theirs.map((row) => [sortKey(row[0]), row]));
   const differences: string[] = [];
-  for (const [key, [version, yanked, sdist]] of there) {
-    const row = here.get(key);
+  for (const [key, [version, yanked, sdist]] of theirsByKey) {
+    const row = oursByKey.get(key);
     if (!row) differences.push(`${version} is missing`);
     else {
       if (row[1] !== yanked) differences.push(`${version} is ${yanked ? '' : 'not '}yanked`);
       if (row[2] !== sdist) differences.push(`${version} has ${sdist ? 'an' : 'no'} sdist`);
     }
   }
-  for (const [key, [version]] of here) if (!there.has(key)) differences.push(`${version} is ours alone`);
-  const both = (one: ReadonlyMap<string, unknown>, other: ReadonlyMap<string, unknown>) =>
+  for (const [key, [version]] of oursByKey)
+    if (!theirsByKey.has(key)) differences.push(`${version} is ours alone`);
+  const sharedKeys = (one: ReadonlyMap<string, unknown>, other: ReadonlyMap<string, unknown>) =>
     [...one.keys()].filter((key) => other.has(key)).join(' ');
-  if (both(here, there) !== both(there, here)) differences.push('another order');
+  if (sharedKeys(oursByKey, theirsByKey) !== sharedKeys(theirsByKey, oursByKey))
+    differences.push('another order');
   return differences;
 }

@@ -1,20 +1,20 @@
 import { readFileSync } from 'node:fs';
-import { request as plain, type IncomingHttpHeaders } from 'node:http';
-import { request as secure } from 'node:https';
+import { request as httpRequest, type IncomingHttpHeaders } from 'node:http';
+import { request as httpsRequest } from 'node:https';
 
-export interface Answer {
+export interface ServerAnswer {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
   readonly body: Buffer;
 }
 
 /** One request on a connection of its own, with the path as it stands: `fetch` would tidy it up before it leaves. */
-export function ask(
+export function sendRequest(
   base: string,
   ca: string | undefined,
   path: string,
   { method = 'GET', headers = {} }: { method?: string; headers?: Readonly<Record<string, string>> } = {},
-): Promise<Answer> {
+): Promise<ServerAnswer> {
   const { hostname, port } = new URL(base);
   // The servers listen on the loopback address, whatever localhost is here.
   const common = {
@@ -24,12 +24,12 @@ export function ask(
     method,
     agent: false,
   };
-  const all = { host: `${hostname}:${port}`, ...headers };
+  const allHeaders = { host: `${hostname}:${port}`, ...headers };
   return new Promise((resolve, reject) => {
-    const asked = ca
-      ? secure({ ...common, headers: all, ca: readFileSync(ca), servername: 'localhost' })
-      : plain({ ...common, headers: all });
-    asked.on('response', (response) => {
+    const clientRequest = ca
+      ? httpsRequest({ ...common, headers: allHeaders, ca: readFileSync(ca), servername: 'localhost' })
+      : httpRequest({ ...common, headers: allHeaders });
+    clientRequest.on('response', (response) => {
       const pieces: Buffer[] = [];
       response.on('data', (piece: Buffer) => pieces.push(piece));
       response.on('error', reject);
@@ -37,7 +37,7 @@ export function ask(
         resolve({ status: response.statusCode ?? 0, headers: response.headers, body: Buffer.concat(pieces) });
       });
     });
-    asked.on('error', reject);
-    asked.end();
+    clientRequest.on('error', reject);
+    clientRequest.end();
   });
 }

@@ -1,13 +1,18 @@
 import t from 'tap';
-import { piwWith } from '../helpers/command.js';
-import { orMissing } from '../helpers/missing.js';
+import { piwRunner } from '../helpers/command.js';
+import { orSkipReason } from '../helpers/missing.js';
 import { makeOutputPath } from '../helpers/output-path.js';
-import { KINDS, serve, type Kind, type ServedBy } from '../helpers/web-servers.js';
+import {
+  WEB_SERVER_KINDS,
+  serve,
+  type WebServerKind,
+  type RunningWebServer,
+} from '../helpers/web-servers.js';
 
 const output = await makeOutputPath();
 
-const servers: [Kind, ServedBy | string][] = [];
-for (const kind of KINDS) servers.push([kind, await orMissing(() => serve(kind, output))]);
+const servers: [WebServerKind, RunningWebServer | string][] = [];
+for (const kind of WEB_SERVER_KINDS) servers.push([kind, await orSkipReason(() => serve(kind, output))]);
 
 for (const [kind, server] of servers) {
   const title = `piw check finds no fault in a site that ${kind} serves`;
@@ -17,7 +22,7 @@ for (const [kind, server] of servers) {
   }
   t.teardown(() => server.stop());
   void t.test(title, async (t) => {
-    const piw = piwWith({});
+    const piw = piwRunner({});
     // It is read once, when a process starts.
     process.env['NODE_EXTRA_CA_CERTS'] = server.ca ?? '';
     const { code, out, err } = await piw('check', `${server.url}/`);

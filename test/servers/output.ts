@@ -7,7 +7,7 @@ import {
   logPath,
   notFoundPath,
   packagesPath,
-  PACKED,
+  GZIP_SUFFIX,
   projectPath,
   pypiPath,
   simplePath,
@@ -65,7 +65,7 @@ export function makeOutput(): string {
   for (const [path, content] of Object.entries(CONTENTS)) put(path, content);
   symlinkSync('7.json', join(root, pypiPath('demo-pkg'), 'json'));
   symlinkSync(simplePath(), join(root, FILES_LINK));
-  for (const form of ['txt', 'html'] as const) put(logPath(LOG_BUILD, form) + PACKED, gzipSync(LOG));
-  for (const path of PACKED_PAGES) put(path + PACKED, gzipSync(CONTENTS[path] ?? ''));
+  for (const form of ['txt', 'html'] as const) put(logPath(LOG_BUILD, form) + GZIP_SUFFIX, gzipSync(LOG));
+  for (const path of PACKED_PAGES) put(path + GZIP_SUFFIX, gzipSync(CONTENTS[path] ?? ''));
   return root;
 }

@@ -1,49 +1,61 @@
 import { gunzipSync } from 'node:zlib';
 import t from 'tap';
 import { until } from '../helpers/bus.js';
-import { programWith, runTasks } from '../helpers/command.js';
+import { writePiwScript, runTasks } from '../helpers/command.js';
 import { testDatabase } from '../helpers/database.js';
-import { orMissing } from '../helpers/missing.js';
-import { someFiles } from '../helpers/web-log.js';
-import { KINDS, serve, type Kind, type ServedBy } from '../helpers/web-servers.js';
-import { ask, type Answer } from './ask.js';
+import { orSkipReason } from '../helpers/missing.js';
+import { insertPackages } from '../helpers/web-log.js';
+import {
+  WEB_SERVER_KINDS,
+  serve,
+  type WebServerKind,
+  type RunningWebServer,
+} from '../helpers/web-servers.js';
+import { sendRequest, type ServerAnswer } from './ask.js';
 import { makeOutput, WHEEL } from './output.js';
-import { ESCAPES, JSON_TYPE, TABLE, type Expectation } from './table.js';
+import { TRAVERSAL_PATHS, JSON_TYPE, EXPECTATIONS, type Expectation } from './table.js';
 
 /** What differs from what a request is to be answered with, in words; empty if nothing does. */
-function faults(expected: Expectation, kind: Kind, { status, headers, body }: Answer): string[] {
-  const other = expected.unless?.[kind];
-  if (other) return status === other[0] ? [] : [`status ${String(status)}, not ${String(other[0])}`];
-  const found: string[] = [];
-  const held = (what: string, is: string | undefined, wanted: string | RegExp | null): void => {
-    const same = wanted instanceof RegExp ? wanted.test(is ?? '') : (is ?? null) === wanted;
-    if (!same)
-      found.push(`${what} is ${JSON.stringify(is?.slice(0, 200))}, not ${String(wanted).slice(0, 200)}`);
+function compareAnswer(
+  expected: Expectation,
+  kind: WebServerKind,
+  { status, headers, body }: ServerAnswer,
+): string[] {
+  const exception = expected.unless?.[kind];
+  if (exception)
+    return status === exception[0] ? [] : [`status ${String(status)}, not ${String(exception[0])}`];
+  const differences: string[] = [];
+  const check = (label: string, actual: string | undefined, wanted: string | RegExp | null): void => {
+    const matches = wanted instanceof RegExp ? wanted.test(actual ?? '') : (actual ?? null) === wanted;
+    if (!matches)
+      differences.push(
+        `${label} is ${JSON.stringify(actual?.slice(0, 200))}, not ${String(wanted).slice(0, 200)}`,
+      );
   };
-  held('status', String(status), String(expected.status));
-  if (expected.type !== undefined) held('type', headers['content-type'], expected.type);
+  check('status', String(status), String(expected.status));
+  if (expected.type !== undefined) check('type', headers['content-type'], expected.type);
   if (expected.body !== undefined) {
     const packed = headers['content-encoding'] === 'gzip' && body.length > 0;
-    held('body', (packed ? gunzipSync(body) : body).toString(), expected.body);
+    check('body', (packed ? gunzipSync(body) : body).toString(), expected.body);
   }
   if (expected.location !== undefined) {
     const location = headers.location;
     const path = location === undefined ? undefined : new URL(location, 'http://here').pathname;
-    held('location', path?.replaceAll('%2B', '+'), expected.location);
+    check('location', path?.replaceAll('%2B', '+'), expected.location);
   }
   for (const [name, wanted] of Object.entries(expected.with ?? {}))
-    held(name, headers[name]?.toString(), wanted);
-  return found;
+    check(name, headers[name]?.toString(), wanted);
+  return differences;
 }
 
 const output = makeOutput();
 const { db, dsn } = await testDatabase(t);
-await someFiles(db, 'demo-pkg');
+await insertPackages(db, 'demo-pkg');
 await db.query('update files set filename = $1', [WHEEL]);
-const piw = programWith(runTasks(t, ['the-oracle', 'lumberjack'], { dsn }));
+const piw = writePiwScript(runTasks(t, ['the-oracle', 'lumberjack'], { dsn }));
 
-const servers: [Kind, ServedBy | string][] = [];
-for (const kind of KINDS) servers.push([kind, await orMissing(() => serve(kind, output, piw))]);
+const servers: [WebServerKind, RunningWebServer | string][] = [];
+for (const kind of WEB_SERVER_KINDS) servers.push([kind, await orSkipReason(() => serve(kind, output, piw))]);
 for (const [kind, server] of servers) {
   if (typeof server === 'string') {
     void t.test(`${kind} serves an output path`, { skip: server }, () => undefined);
@@ -51,13 +63,13 @@ for (const [kind, server] of servers) {
   }
   t.teardown(() => server.stop());
   void t.test(`${[kind, server.version].join(' ').trim()} serves an output path`, async (t) => {
-    const get = (path: string, options: Parameters<typeof ask>[3] = {}) =>
-      ask(server.url, server.ca, path, options);
+    const get = (path: string, options: Parameters<typeof sendRequest>[3] = {}) =>
+      sendRequest(server.url, server.ca, path, options);
 
     await t.test(`${kind} answers each request as the table has it`, async (t) => {
-      for (const expected of TABLE) {
+      for (const expected of EXPECTATIONS) {
         const { title, path, method = 'GET', headers = {} } = expected;
-        t.same(faults(expected, kind, await get(path, { method, headers })), [], title);
+        t.same(compareAnswer(expected, kind, await get(path, { method, headers })), [], title);
       }
     });
 
@@ -65,14 +77,17 @@ for (const [kind, server] of servers) {
       const own = await serve('piw web', output);
       t.teardown(() => own.stop());
       for (const path of ['/', '/nothing', `/simple/demo-pkg/${WHEEL}`]) {
-        const [ours, its] = [(await ask(own.url, own.ca, path)).headers, (await get(path)).headers];
+        const [ours, theirs] = [
+          (await sendRequest(own.url, own.ca, path)).headers,
+          (await get(path)).headers,
+        ];
         for (const name of ['content-security-policy', 'referrer-policy', 'x-content-type-options'])
-          t.equal(its[name], ours[name] ?? 'none', `${name} of ${path}`);
+          t.equal(theirs[name], ours[name] ?? 'none', `${name} of ${path}`);
       }
     });
 
     await t.test(`${kind} lets nothing out that is not under the output path`, async (t) => {
-      for (const path of ESCAPES) {
+      for (const path of TRAVERSAL_PATHS) {
         const { status, body } = await get(path);
         t.ok(status === 404 || status === 400, `${path}: ${String(status)}`);
         t.notMatch(body.toString(), 'root:', path);
@@ -88,7 +103,7 @@ for (const [kind, server] of servers) {
         ['/', {}],
         ['/logs/0000/000012.txt', { 'accept-encoding': 'gzip' }],
       ] as [string, Record<string, string>][]) {
-        const what = `${path} ${JSON.stringify(headers)}`;
+        const label = `${path} ${JSON.stringify(headers)}`;
         const first = await get(path, { headers });
         const etag = String(first.headers.etag);
         const modified = String(first.headers['last-modified']);
@@ -96,11 +111,11 @@ for (const [kind, server] of servers) {
         const earlier = new Date(Date.parse(modified) - 60_000).toUTCString();
         const status = async (more: Record<string, string>) =>
           (await get(path, { headers: { ...headers, ...more } })).status;
-        const again = await get(path, { headers: { ...headers, 'if-none-match': etag } });
-        t.match(again, { status: 304, body: Buffer.alloc(0) }, what);
-        t.equal(again.headers.etag, etag, what);
-        t.equal(again.headers['cache-control'], first.headers['cache-control'], what);
-        t.equal(again.headers.vary, first.headers.vary, what);
+        const revalidated = await get(path, { headers: { ...headers, 'if-none-match': etag } });
+        t.match(revalidated, { status: 304, body: Buffer.alloc(0) }, label);
+        t.equal(revalidated.headers.etag, etag, label);
+        t.equal(revalidated.headers['cache-control'], first.headers['cache-control'], label);
+        t.equal(revalidated.headers.vary, first.headers.vary, label);
         for (const [more, wanted] of [
           [{ 'if-none-match': `"x", W/${etag.replace(/^W\//, '')}` }, 304],
           [{ 'if-none-match': '*' }, 304],
@@ -110,7 +125,7 @@ for (const [kind, server] of servers) {
           [{ 'if-modified-since': earlier }, 200],
           [{ 'if-none-match': '"another"', 'if-modified-since': later }, 200],
         ] as [Record<string, string>, number][])
-          t.equal(await status(more), wanted, `${what} and ${JSON.stringify(more)}`);
+          t.equal(await status(more), wanted, `${label} and ${JSON.stringify(more)}`);
       }
       const [json, html] = [
         await get('/simple/demo-pkg/', { headers: { accept: JSON_TYPE } }),
@@ -122,10 +137,10 @@ for (const [kind, server] of servers) {
       t.match(range, { status: 206, body: Buffer.from('234') }, 'the rest of what is still the same');
     });
 
-    if (server.plainUrl !== undefined) {
-      const plainUrl = server.plainUrl;
+    if (server.httpUrl !== undefined) {
+      const plainUrl = server.httpUrl;
       await t.test(`${kind} sends who comes by http to https`, async (t) => {
-        const answer = await ask(plainUrl, undefined, '/simple/Demo/?a=b');
+        const answer = await sendRequest(plainUrl, undefined, '/simple/Demo/?a=b');
         t.equal(answer.status, 302);
         t.match(answer.headers.location, /^https:\/\/localhost\/simple\/Demo\//);
       });
@@ -133,7 +148,7 @@ for (const [kind, server] of servers) {
         for (const times of [1, 2]) {
           const agent = `${kind}/26.0 {"ci":null,"cpu":"armv7l"}`;
           await get(`/simple/demo-pkg/${WHEEL}`, { headers: { 'user-agent': agent } });
-          await server.count();
+          await server.passLogToLogger();
           const counted = () =>
             db.query('select accessed_by, arch from downloads where installer_name = $1', [kind]);
           await until(async () => (await counted()).length >= times, 20_000);

@@ -1,5 +1,5 @@
 import { logPath } from '../../src/site/layout.js';
-import type { Kind } from '../helpers/web-servers.js';
+import type { WebServerKind } from '../helpers/web-servers.js';
 import { CONTENTS, LOG, LOG_BUILD, WHEEL } from './output.js';
 
 export const JSON_TYPE = 'application/vnd.pypi.simple.v1+json';
@@ -22,12 +22,12 @@ export interface Expectation {
   /** Of the answer's headers; null: is not there. */
   readonly with?: Readonly<Record<string, string | RegExp | null>>;
   /** What else one of the servers may answer, and why that can't be helped. */
-  readonly unless?: Partial<Readonly<Record<Kind, readonly [status: number, reason: string]>>>;
+  readonly unless?: Partial<Readonly<Record<WebServerKind, readonly [status: number, reason: string]>>>;
 }
 
 const accepting = (accept: string) => ({ headers: { accept } });
 const project = '/simple/demo-pkg/';
-const page = (form: string): string => CONTENTS[`simple/demo-pkg/index.${form}`] ?? '';
+const formContents = (form: string): string => CONTENTS[`simple/demo-pkg/index.${form}`] ?? '';
 const wheel = `${project}${WHEEL}`;
 const HTML = 'text/html; charset=utf-8';
 const logText = `/${logPath(LOG_BUILD, 'txt')}`;
@@ -66,7 +66,7 @@ const NEGOTIATED: readonly (readonly [accept: string, form: 'html' | 'v1_html' |
   [`${JSON_TYPE}; charset="utf-8"; q=0.5, text/html; charset=utf-8; q=0.4`, 'v1_json'],
 ];
 const TYPE = { html: HTML, v1_html: HTML_TYPE, v1_json: JSON_TYPE };
-const REFUSED = [
+const NOT_ACCEPTABLE = [
   'image/png',
   'application/json',
   'text/plain, application/xhtml+xml',
@@ -78,7 +78,7 @@ const REFUSED = [
 ];
 
 /** [asked for, where it is]. */
-const MOVED: readonly (readonly [from: string, to: string])[] = [
+const REDIRECTS: readonly (readonly [from: string, to: string])[] = [
   ['/simple', '/simple/'],
   ['/simple/demo-pkg', '/simple/demo-pkg/'],
   ['/simple/Demo-Pkg/', '/simple/demo-pkg/'],
@@ -107,7 +107,7 @@ const MOVED: readonly (readonly [from: string, to: string])[] = [
 ];
 
 /** Asked for with these, nothing is found, and the farm's own page says so. */
-const MISSING = [
+const NOT_FOUND_PATHS = [
   '/nothing',
   '/nothing/',
   '/simple/nothing/',
@@ -136,7 +136,7 @@ const MISSING = [
   `/${'x/'.repeat(2000)}`,
 ];
 /** No way out, whatever the answer is called. */
-export const ESCAPES = [
+export const TRAVERSAL_PATHS = [
   '/../etc/passwd',
   '/%2e%2e/etc/passwd',
   '/simple/../../etc/passwd',
@@ -167,7 +167,7 @@ const BAD_REQUEST = [400, 'it calls such a path a bad request before it reads an
  * - Apache leaves Access-Control-Allow-Origin out of a 304 (browsers go on with the one they have), and sends an
  *   empty Allow beside the right one.
  */
-export const TABLE: readonly Expectation[] = [
+export const EXPECTATIONS: readonly Expectation[] = [
   {
     title: 'the home page',
     path: '/',
@@ -223,7 +223,7 @@ export const TABLE: readonly Expectation[] = [
     ...accepting(accept),
     status: 200,
     type: TYPE[form],
-    body: page(form),
+    body: formContents(form),
     with: { ...SECURITY, vary: /\baccept\b(?!-)/i, 'cache-control': 'no-cache' },
   })),
   {
@@ -231,7 +231,7 @@ export const TABLE: readonly Expectation[] = [
     path: project,
     status: 200,
     type: HTML,
-    body: page('html'),
+    body: formContents('html'),
     with: { vary: /\baccept\b(?!-)/i },
   },
   {
@@ -243,7 +243,7 @@ export const TABLE: readonly Expectation[] = [
     body: CONTENTS['simple/index.v1_json'] ?? '',
   },
   { title: 'the root for a browser', path: '/simple/', ...accepting(BROWSER), status: 200, type: HTML },
-  ...REFUSED.map((accept): Expectation => ({
+  ...NOT_ACCEPTABLE.map((accept): Expectation => ({
     title: `nothing for Accept: ${accept}`,
     path: project,
     ...accepting(accept),
@@ -256,7 +256,7 @@ export const TABLE: readonly Expectation[] = [
     path: `${project}index.v1_json`,
     status: 200,
     type: JSON_TYPE,
-    body: page('v1_json'),
+    body: formContents('v1_json'),
   },
   {
     title: 'a form of the root by its own name',
@@ -271,7 +271,7 @@ export const TABLE: readonly Expectation[] = [
     status: 404,
   },
 
-  ...MOVED.flatMap(([from, to]): Expectation[] => [
+  ...REDIRECTS.flatMap(([from, to]): Expectation[] => [
     { title: `${from} is at ${to}`, path: from, status: 301, location: to },
     {
       title: `${from} is at ${to}, says HEAD`,
@@ -467,7 +467,7 @@ export const TABLE: readonly Expectation[] = [
     headers: { accept: JSON_TYPE, 'accept-encoding': 'gzip, deflate, br' },
     status: 200,
     type: JSON_TYPE,
-    body: page('v1_json'),
+    body: formContents('v1_json'),
     with: { 'content-encoding': 'gzip', vary: /accept-encoding/i },
   },
   {
@@ -476,7 +476,7 @@ export const TABLE: readonly Expectation[] = [
     headers: { accept: JSON_TYPE, 'accept-encoding': 'identity' },
     status: 200,
     type: JSON_TYPE,
-    body: page('v1_json'),
+    body: formContents('v1_json'),
     with: { 'content-encoding': null, vary: /accept-encoding/i },
   },
   {
@@ -484,7 +484,7 @@ export const TABLE: readonly Expectation[] = [
     path: project,
     headers: { accept: JSON_TYPE, 'accept-encoding': 'gzip;q=0, br' },
     status: 200,
-    body: page('v1_json'),
+    body: formContents('v1_json'),
     with: { 'content-encoding': null },
   },
   {
@@ -493,7 +493,7 @@ export const TABLE: readonly Expectation[] = [
     headers: { accept: HTML_TYPE, 'accept-encoding': 'gzip' },
     status: 200,
     type: HTML_TYPE,
-    body: page('v1_html'),
+    body: formContents('v1_html'),
     with: { 'content-encoding': null },
   },
   {
@@ -560,7 +560,7 @@ export const TABLE: readonly Expectation[] = [
   })),
   { title: 'POST of what is not there', path: '/nothing', method: 'POST', status: 405 },
 
-  ...MISSING.map((path): Expectation => ({
+  ...NOT_FOUND_PATHS.map((path): Expectation => ({
     title: `no ${path.slice(0, 60)}`,
     path,
     status: 404,
@@ -575,7 +575,7 @@ export const TABLE: readonly Expectation[] = [
     ...accepting(JSON_TYPE),
     status: 200,
     type: JSON_TYPE,
-    body: page('v1_json'),
+    body: formContents('v1_json'),
   },
   {
     title: 'two slashes are one in a redirect',
@@ -589,7 +589,7 @@ export const TABLE: readonly Expectation[] = [
     ...accepting(JSON_TYPE),
     status: 200,
     type: JSON_TYPE,
-    body: page('v1_json'),
+    body: formContents('v1_json'),
   },
   {
     title: 'a path that is longer than any',

@@ -7,8 +7,8 @@ import t from 'tap';
 import { startWebServer } from '../../src/farm/web-server.js';
 import { Site } from '../../src/site/site.js';
 import { startBrowser } from '../helpers/browser.js';
-import { marked, MARKED_BUILD, markedRows } from './marked.js';
-import { PAGES, emptyFront, emptyStatistics, inPages, sampleBuild, writeSample } from './sample-site.js';
+import { writeMarkedPages, MARKED_BUILD, markedRows } from './marked.js';
+import { PAGES, emptyFront, emptyStatistics, paginate, sampleBuild, writeSampleSite } from './sample-site.js';
 
 t.setTimeout(240_000);
 
@@ -17,7 +17,7 @@ const LONG_BUILD = 600_000;
 
 const folder = mkdtempSync(join(tmpdir(), 'piw-browser-'));
 const now = Date.now();
-const site = await writeSample(folder, null, now);
+const site = await writeSampleSite(folder, null, now);
 await site.writeLog(sampleBuild(LONG_BUILD, 100_000, now));
 const server = await startWebServer({ root: folder, host: '127.0.0.1', port: 0 });
 const base = `http://127.0.0.1:${String(server.port)}/`;
@@ -27,14 +27,17 @@ t.teardown(async () => {
   await server.close();
 });
 
-interface Visit {
+interface BrowserVisit {
   readonly page: Page;
   /** What went wrong in the browser: errors of scripts, what the policy forbade, dialogs, requests elsewhere. */
   readonly troubles: string[];
 }
 
 /** Visits pages with a fresh browser's profile; whatever the pages do amiss is remembered. */
-async function visit(options: BrowserContextOptions, what: (its: Visit) => Promise<void>): Promise<string[]> {
+async function visit(
+  options: BrowserContextOptions,
+  steps: (its: BrowserVisit) => Promise<void>,
+): Promise<string[]> {
   const context = await browser.newContext(options);
   const page = await context.newPage();
   const troubles: string[] = [];
@@ -50,7 +53,7 @@ async function visit(options: BrowserContextOptions, what: (its: Visit) => Promi
   page.on('request', (request) => {
     if (!request.url().startsWith(base)) troubles.push(`elsewhere: ${request.url()}`);
   });
-  await what({ page, troubles });
+  await steps({ page, troubles });
   await context.close();
   return troubles;
 }
@@ -60,7 +63,7 @@ const overflow = (page: Page): Promise<number> =>
   page.evaluate('document.documentElement.scrollWidth - document.documentElement.clientWidth');
 
 /** axe's serious and critical findings, or `all` of them; of some rules, or of all that are on by default. */
-async function findings(page: Page, rules: readonly string[] = [], all = false): Promise<string[]> {
+async function axeViolations(page: Page, rules: readonly string[] = [], all = false): Promise<string[]> {
   // From the debugger, which the page's policy doesn't bind.
   await page.evaluate(AXE);
   return await page.evaluate(`axe.run(${JSON.stringify({ resultTypes: ['violations'], ...(rules.length === 0 ? {} : { runOnly: rules }) })}).then(({ violations }) => violations
@@ -126,16 +129,16 @@ void t.test("the header's field shows what it finds, for the keyboard and for sc
   const troubles = await visit({}, async ({ page }) => {
     const input = page.locator('#search-small');
     const options = page.locator('#search-small-list [role=option]');
-    const typed = async (text: string) => {
+    const searchFor = async (text: string) => {
       await page.goto(`${base}${PAGES.farm}`);
       await page.keyboard.press('/');
       await page.keyboard.type(text);
     };
-    await typed('req');
+    await searchFor('req');
     await options.filter({ hasText: 'requests-oauthlib' }).waitFor();
     t.equal(await input.getAttribute('role'), 'combobox');
     t.equal(await input.getAttribute('aria-expanded'), 'true');
-    t.same(await findings(page), [], 'with its list open');
+    t.same(await axeViolations(page), [], 'with its list open');
     await page.keyboard.press('ArrowDown');
     t.equal(await input.getAttribute('aria-activedescendant'), await options.first().getAttribute('id'));
     t.equal(await options.first().getAttribute('aria-selected'), 'true');
@@ -147,14 +150,14 @@ void t.test("the header's field shows what it finds, for the keyboard and for sc
     const name = await options.first().locator('b').textContent();
     await page.keyboard.press('Enter');
     await page.waitForURL(`${base}project/${name ?? ''}/`);
-    await typed('kupsa');
+    await searchFor('kupsa');
     await page.keyboard.press('Enter');
     await page.waitForURL(/\/project\/markupsafe\/$/);
-    await typed('res');
+    await searchFor('res');
     await page.keyboard.press('Enter');
     await page.waitForURL(/packages\.html\?q=res$/);
     await page.waitForSelector('.found a:text-is("restfulpy")');
-    await typed('markus');
+    await searchFor('markus');
     await options.filter({ hasText: 'markupsafe' }).click();
     await page.waitForURL(/\/project\/markupsafe\/$/);
   });
@@ -179,7 +182,7 @@ void t.test('landmarks have names of their own, and what is clicked is large eno
   const troubles = await visit({ viewport: { width: 375, height: 800 } }, async ({ page }) => {
     for (const [name, path] of Object.entries(PAGES)) {
       await page.goto(`${base}${path}`);
-      t.same(await findings(page, ['landmark-unique', 'target-size'], true), [], name);
+      t.same(await axeViolations(page, ['landmark-unique', 'target-size'], true), [], name);
     }
   });
   t.same(troubles, []);
@@ -276,7 +279,7 @@ void t.test(
             if (colorScheme === 'dark' && !['home', 'project', 'log', 'farm'].includes(name)) continue;
             await page.goto(`${base}${path}`);
             t.same(
-              await findings(page, colorScheme === 'dark' ? ['color-contrast'] : []),
+              await axeViolations(page, colorScheme === 'dark' ? ['color-contrast'] : []),
               [],
               `${name}, ${colorScheme}`,
             );
@@ -300,9 +303,9 @@ void t.test(
 );
 
 void t.test('pages with markup in every field run nothing and stay in shape', async (t) => {
-  const evil = new Site({ outputPath: folder, publicUrl: null });
-  await marked(evil, now);
-  await evil.writeSearch(inPages(markedRows()));
+  const markupSite = new Site({ outputPath: folder, publicUrl: null });
+  await writeMarkedPages(markupSite, now);
+  await markupSite.writeSearch(paginate(markedRows()));
   const troubles = await visit({ viewport: { width: 320, height: 700 } }, async ({ page }) => {
     for (const path of [
       '',
@@ -336,11 +339,11 @@ void t.test('what the policy forbids is noticed by these tests', async (t) => {
 void t.test('a farm that has just started has pages, too', async (t) => {
   site.writeHome(emptyStatistics, emptyFront);
   site.writeFarm(emptyStatistics, null, null, now);
-  await site.writeSearch(inPages([]));
+  await site.writeSearch(paginate([]));
   const troubles = await visit({ viewport: { width: 320, height: 700 } }, async ({ page }) => {
     for (const path of ['', 'farm.html', 'packages.html']) {
       await page.goto(`${base}${path}`);
-      t.same(await findings(page), [], path);
+      t.same(await axeViolations(page), [], path);
       t.equal(await overflow(page), 0, path);
     }
     t.match(await page.textContent('main'), 'No package is known here yet');

@@ -4,22 +4,25 @@ import { startWebServer } from '../../src/farm/web-server.js';
 import type { Fault } from '../../src/site/check/faults.js';
 import { JSON_TYPE } from '../../src/site/check/manners.js';
 import { RULES, type RuleId } from '../../src/site/check/rules.js';
-import type { Which } from '../../src/site/check/sample.js';
+import type { ProjectSelection } from '../../src/site/check/sample.js';
 import { checkServed } from '../../src/site/check/served.js';
-import { piwWith } from '../helpers/command.js';
-import { misbehave, type Misbehaviour, type Passing } from '../helpers/misbehaving-server.js';
+import { piwRunner } from '../helpers/command.js';
+import { startFaultyProxy, type ProxyFaults, type ProxiedResponse } from '../helpers/misbehaving-server.js';
 import { makeOutputPath } from '../helpers/output-path.js';
 
 t.setTimeout(120_000);
 
-const good = await makeOutputPath();
-const own = await startWebServer({ root: good, host: '127.0.0.1', port: 0 });
-t.teardown(() => own.close());
+const cleanOutput = await makeOutputPath();
+const ownServer = await startWebServer({ root: cleanOutput, host: '127.0.0.1', port: 0 });
+t.teardown(() => ownServer.close());
 
-async function faultsOf(address: string, which: Which = { kind: 'all' }): Promise<readonly Fault[]> {
+async function faultsOf(
+  address: string,
+  which: ProjectSelection = { kind: 'all' },
+): Promise<readonly Fault[]> {
   const faults: Fault[] = [];
   await checkServed(address, {
-    ...{ which, whole: true, waits: [], settleMs: 0 },
+    ...{ selection: which, readContents: true, recheckDelaysMs: [], settleMs: 0 },
     report: (fault) => faults.push(fault),
   });
   return faults;
@@ -27,27 +30,27 @@ async function faultsOf(address: string, which: Which = { kind: 'all' }): Promis
 
 const isIndex = (url = ''): boolean => /^\/simple\/([^/]+\/)?$/.test(url);
 const isWheel = (url = ''): boolean => url.endsWith('.whl');
-const plainly: Misbehaviour['asks'] = (headers) => {
+const requestIdentity: ProxyFaults['onRequest'] = (headers) => {
   headers['accept-encoding'] = 'identity';
 };
-const compressed = (body: Buffer) => (answer: Passing) => {
+const sendCompressed = (body: Buffer) => (answer: ProxiedResponse) => {
   answer.headers['content-encoding'] = 'gzip';
   answer.body = gzipSync(body);
 };
 
 /** Changes the text of an answer; that to HEAD has none, and no length to compare. */
-const rewrite = (answer: Passing, change: (text: string) => string): void => {
+const rewrite = (answer: ProxiedResponse, change: (text: string) => string): void => {
   delete answer.headers['content-length'];
   answer.body = Buffer.from(change(answer.body.toString()));
 };
 
 /** What a server does wrong, and which rules find it. */
-const WRONG: readonly (readonly [what: string, rules: readonly RuleId[], how: Misbehaviour])[] = [
+const MISBEHAVIOURS: readonly (readonly [what: string, rules: readonly RuleId[], how: ProxyFaults])[] = [
   [
     'the JSON as application/json',
     ['http-type', 'http-quality', 'http-latest', 'http-head'],
     {
-      answers: ({ headers }, { url, method }) => {
+      onResponse: ({ headers }, { url, method }) => {
         if (isIndex(url) && headers['content-type'] === JSON_TYPE && method === 'GET')
           headers['content-type'] = 'application/json';
       },
@@ -57,7 +60,7 @@ const WRONG: readonly (readonly [what: string, rules: readonly RuleId[], how: Mi
     'HTML whatever is asked for',
     ['http-type', 'http-quality', 'http-latest', 'http-406', 'json-parse'],
     {
-      asks: (headers) => {
+      onRequest: (headers) => {
         headers.accept = 'text/html';
       },
     },
@@ -66,7 +69,7 @@ const WRONG: readonly (readonly [what: string, rules: readonly RuleId[], how: Mi
     'the first form that the client names, whatever its q',
     ['http-quality'],
     {
-      asks: (headers) => {
+      onRequest: (headers) => {
         const first = headers.accept?.split(/[,;]/)[0];
         if (first !== undefined) headers.accept = first;
       },
@@ -76,7 +79,7 @@ const WRONG: readonly (readonly [what: string, rules: readonly RuleId[], how: Mi
     '“latest” as the type of the answer',
     ['http-latest'],
     {
-      answers: ({ headers }, { headers: asked }) => {
+      onResponse: ({ headers }, { headers: asked }) => {
         if (asked.accept?.includes('latest')) headers['content-type'] = asked.accept;
       },
     },
@@ -85,7 +88,7 @@ const WRONG: readonly (readonly [what: string, rules: readonly RuleId[], how: Mi
     'no Vary',
     ['http-vary', 'http-gzip-vary'],
     {
-      answers: ({ headers }) => {
+      onResponse: ({ headers }) => {
         delete headers.vary;
       },
     },
@@ -94,7 +97,7 @@ const WRONG: readonly (readonly [what: string, rules: readonly RuleId[], how: Mi
     'HTML instead of 406',
     ['http-406'],
     {
-      answers: (answer) => {
+      onResponse: (answer) => {
         if (answer.status === 406) answer.status = 200;
       },
     },
@@ -103,7 +106,7 @@ const WRONG: readonly (readonly [what: string, rules: readonly RuleId[], how: Mi
     'a page without its slash',
     ['http-slash', 'http-normalise'],
     {
-      answers: (answer, { url = '' }) => {
+      onResponse: (answer, { url = '' }) => {
         if (/^\/simple(\/[^/]+)?$/.test(url) && answer.status === 301) answer.status = 200;
       },
     },
@@ -112,7 +115,7 @@ const WRONG: readonly (readonly [what: string, rules: readonly RuleId[], how: Mi
     'nothing under the short addresses',
     ['http-short'],
     {
-      answers: (answer, { url = '' }) => {
+      onResponse: (answer, { url = '' }) => {
         if (url.startsWith('/p/') || url === '/project/') answer.status = 404;
       },
     },
@@ -121,7 +124,7 @@ const WRONG: readonly (readonly [what: string, rules: readonly RuleId[], how: Mi
     'nothing under a name in capitals',
     ['http-normalise'],
     {
-      answers: (answer, { url = '' }) => {
+      onResponse: (answer, { url = '' }) => {
         if (/[A-Z]/.test(url.replace(/\/[^/]+\.whl.*/, ''))) answer.status = 404;
       },
     },
@@ -130,7 +133,7 @@ const WRONG: readonly (readonly [what: string, rules: readonly RuleId[], how: Mi
     'redirects to another host',
     ['http-slash', 'http-normalise', 'http-short'],
     {
-      answers: ({ headers }) => {
+      onResponse: ({ headers }) => {
         if (headers.location !== undefined) headers.location = `https://elsewhere.example${headers.location}`;
       },
     },
@@ -139,7 +142,7 @@ const WRONG: readonly (readonly [what: string, rules: readonly RuleId[], how: Mi
     'no ETag',
     ['http-etag'],
     {
-      answers: ({ headers }) => {
+      onResponse: ({ headers }) => {
         delete headers.etag;
       },
     },
@@ -148,7 +151,7 @@ const WRONG: readonly (readonly [what: string, rules: readonly RuleId[], how: Mi
     'one ETag for all forms',
     ['http-etag-shared', 'http-304'],
     {
-      answers: ({ headers }, { url }) => {
+      onResponse: ({ headers }, { url }) => {
         if (isIndex(url) && headers.etag !== undefined) headers.etag = '"same"';
       },
     },
@@ -157,7 +160,7 @@ const WRONG: readonly (readonly [what: string, rules: readonly RuleId[], how: Mi
     'the page again to who has it',
     ['http-304'],
     {
-      asks: (headers) => {
+      onRequest: (headers) => {
         delete headers['if-none-match'];
         delete headers['if-modified-since'];
       },
@@ -167,7 +170,7 @@ const WRONG: readonly (readonly [what: string, rules: readonly RuleId[], how: Mi
     '304 to who has something else',
     ['http-304'],
     {
-      asks: (headers) => {
+      onRequest: (headers) => {
         if (headers['if-none-match'] === '"other"') headers['if-none-match'] = '*';
       },
     },
@@ -176,7 +179,7 @@ const WRONG: readonly (readonly [what: string, rules: readonly RuleId[], how: Mi
     'other headers for HEAD',
     ['http-head'],
     {
-      answers: ({ headers }, { method, url }) => {
+      onResponse: ({ headers }, { method, url }) => {
         if (method === 'HEAD' && isIndex(url)) headers['content-type'] = 'text/plain';
       },
     },
@@ -185,10 +188,10 @@ const WRONG: readonly (readonly [what: string, rules: readonly RuleId[], how: Mi
     'no ranges',
     ['http-ranges', 'http-416', 'http-if-range'],
     {
-      asks: (headers) => {
+      onRequest: (headers) => {
         delete headers.range;
       },
-      answers: ({ headers }) => {
+      onResponse: ({ headers }) => {
         delete headers['accept-ranges'];
       },
     },
@@ -197,7 +200,7 @@ const WRONG: readonly (readonly [what: string, rules: readonly RuleId[], how: Mi
     'ranges that are one byte off',
     ['http-ranges'],
     {
-      answers: (answer) => {
+      onResponse: (answer) => {
         if (answer.status === 206) answer.body = Buffer.concat([answer.body.subarray(1), Buffer.from('x')]);
       },
     },
@@ -206,7 +209,7 @@ const WRONG: readonly (readonly [what: string, rules: readonly RuleId[], how: Mi
     'the whole file behind its end',
     ['http-416'],
     {
-      answers: (answer) => {
+      onResponse: (answer) => {
         if (answer.status === 416) answer.status = 200;
       },
     },
@@ -215,7 +218,7 @@ const WRONG: readonly (readonly [what: string, rules: readonly RuleId[], how: Mi
     'a range whatever If-Range says',
     ['http-if-range'],
     {
-      asks: (headers) => {
+      onRequest: (headers) => {
         delete headers['if-range'];
       },
     },
@@ -224,13 +227,13 @@ const WRONG: readonly (readonly [what: string, rules: readonly RuleId[], how: Mi
     'a compressed page of an older state',
     ['http-gzip'],
     {
-      asks: plainly,
-      answers: (answer, { url, headers, method }) => {
+      onRequest: requestIdentity,
+      onResponse: (answer, { url, headers, method }) => {
         if (!isIndex(url) || answer.status !== 200) return;
         answer.headers.vary = 'Accept, Accept-Encoding';
         if (headers['accept-encoding'] !== 'gzip') return;
         answer.headers.etag = `W/${String(answer.headers.etag)}`;
-        if (method === 'GET') compressed(Buffer.from('an older page'))(answer);
+        if (method === 'GET') sendCompressed(Buffer.from('an older page'))(answer);
       },
     },
   ],
@@ -238,8 +241,8 @@ const WRONG: readonly (readonly [what: string, rules: readonly RuleId[], how: Mi
     'compressed pages without a Vary for it, with one ETag',
     ['http-gzip-vary', 'http-etag-shared'],
     {
-      asks: plainly,
-      answers: (answer, { url, headers, method }) => {
+      onRequest: requestIdentity,
+      onResponse: (answer, { url, headers, method }) => {
         if (isIndex(url)) answer.headers.vary = 'Accept';
         if (
           isIndex(url) &&
@@ -247,7 +250,7 @@ const WRONG: readonly (readonly [what: string, rules: readonly RuleId[], how: Mi
           headers['accept-encoding'] === 'gzip' &&
           method === 'GET'
         )
-          compressed(answer.body)(answer);
+          sendCompressed(answer.body)(answer);
       },
     },
   ],
@@ -255,9 +258,9 @@ const WRONG: readonly (readonly [what: string, rules: readonly RuleId[], how: Mi
     'compressed pages to who refuses them',
     ['http-gzip-refused'],
     {
-      answers: (answer, { headers }) => {
+      onResponse: (answer, { headers }) => {
         if (answer.status === 200 && headers['accept-encoding']?.startsWith('gzip;q=0'))
-          compressed(answer.body)(answer);
+          sendCompressed(answer.body)(answer);
       },
     },
   ],
@@ -265,7 +268,7 @@ const WRONG: readonly (readonly [what: string, rules: readonly RuleId[], how: Mi
     'wheels that are compressed on the way',
     ['http-file-encoded'],
     {
-      answers: ({ headers }, { url, headers: asked }) => {
+      onResponse: ({ headers }, { url, headers: asked }) => {
         if (isWheel(url) && asked['accept-encoding']?.includes('gzip')) headers['content-encoding'] = 'gzip';
       },
     },
@@ -274,7 +277,7 @@ const WRONG: readonly (readonly [what: string, rules: readonly RuleId[], how: Mi
     'a friendly page with 200 for what is not there',
     ['http-404', 'http-hidden'],
     {
-      answers: (answer) => {
+      onResponse: (answer) => {
         if (answer.status === 404) answer.status = 200;
       },
     },
@@ -283,7 +286,7 @@ const WRONG: readonly (readonly [what: string, rules: readonly RuleId[], how: Mi
     'what is hidden',
     ['http-hidden'],
     {
-      answers: (answer, { url }) => {
+      onResponse: (answer, { url }) => {
         if (url?.startsWith('/.transfers')) answer.status = 200;
       },
     },
@@ -292,7 +295,7 @@ const WRONG: readonly (readonly [what: string, rules: readonly RuleId[], how: Mi
     'another serial than the page has',
     ['http-serial'],
     {
-      answers: ({ headers }, { url }) => {
+      onResponse: ({ headers }, { url }) => {
         if (isIndex(url)) headers['x-pypi-last-serial'] = '123456';
       },
     },
@@ -301,7 +304,7 @@ const WRONG: readonly (readonly [what: string, rules: readonly RuleId[], how: Mi
     'no nosniff',
     ['http-nosniff'],
     {
-      answers: ({ headers }) => {
+      onResponse: ({ headers }) => {
         delete headers['x-content-type-options'];
       },
     },
@@ -310,7 +313,7 @@ const WRONG: readonly (readonly [what: string, rules: readonly RuleId[], how: Mi
     'less than it has announced',
     ['http-length'],
     {
-      answers: (answer, { url }) => {
+      onResponse: (answer, { url }) => {
         answer.cut = url === '/' && answer.status === 200;
       },
     },
@@ -319,7 +322,7 @@ const WRONG: readonly (readonly [what: string, rules: readonly RuleId[], how: Mi
     'cookies',
     ['http-cookie'],
     {
-      answers: ({ headers }) => {
+      onResponse: ({ headers }) => {
         headers['set-cookie'] = 'seen=1';
       },
     },
@@ -328,7 +331,7 @@ const WRONG: readonly (readonly [what: string, rules: readonly RuleId[], how: Mi
     'a project that is broken',
     ['http-answer'],
     {
-      answers: (answer, { url }) => {
+      onResponse: (answer, { url }) => {
         if (url === '/simple/demo/') answer.status = 500;
       },
     },
@@ -337,7 +340,7 @@ const WRONG: readonly (readonly [what: string, rules: readonly RuleId[], how: Mi
     'a wheel with another bit',
     ['file-hash'],
     {
-      answers: (answer, { url, headers }) => {
+      onResponse: (answer, { url, headers }) => {
         if (isWheel(url) && headers.range === undefined)
           answer.body = Buffer.from(answer.body.map((byte, i) => (i === 40 ? byte ^ 1 : byte)));
       },
@@ -347,7 +350,7 @@ const WRONG: readonly (readonly [what: string, rules: readonly RuleId[], how: Mi
     'a wheel without a type',
     ['http-type'],
     {
-      answers: ({ headers }, { url }) => {
+      onResponse: ({ headers }, { url }) => {
         if (isWheel(url)) delete headers['content-type'];
       },
     },
@@ -356,7 +359,7 @@ const WRONG: readonly (readonly [what: string, rules: readonly RuleId[], how: Mi
     'metadata without a type',
     ['http-type'],
     {
-      answers: ({ headers }, { url }) => {
+      onResponse: ({ headers }, { url }) => {
         if (url?.endsWith('.metadata') === true) delete headers['content-type'];
       },
     },
@@ -365,8 +368,8 @@ const WRONG: readonly (readonly [what: string, rules: readonly RuleId[], how: Mi
     'pages without serials, and a root with them',
     ['serial-number', 'http-serial'],
     {
-      asks: plainly,
-      answers: (answer, { url }) => {
+      onRequest: requestIdentity,
+      onResponse: (answer, { url }) => {
         if (url === '/simple/demo/') rewrite(answer, (text) => text.replace(/,"_last-serial":\d+/, ''));
       },
     },
@@ -375,8 +378,8 @@ const WRONG: readonly (readonly [what: string, rules: readonly RuleId[], how: Mi
     'a project that offers nothing any more',
     ['project-empty', 'project-json', 'pypi-json'],
     {
-      asks: plainly,
-      answers: (answer, { url }) => {
+      onRequest: requestIdentity,
+      onResponse: (answer, { url }) => {
         if (url === '/simple/demo/')
           rewrite(answer, (text) => text.replace(/"files":\[.*\]/, '"files":[]').replace(/<a .*/g, ''));
       },
@@ -386,7 +389,7 @@ const WRONG: readonly (readonly [what: string, rules: readonly RuleId[], how: Mi
     'a page for people that is gone',
     ['site-page', 'link-broken'],
     {
-      answers: (answer, { url }) => {
+      onResponse: (answer, { url }) => {
         if (url === '/farm.html') answer.status = 404;
       },
     },
@@ -395,7 +398,7 @@ const WRONG: readonly (readonly [what: string, rules: readonly RuleId[], how: Mi
     'a page for people with a script of its own',
     ['inline-code'],
     {
-      answers: (answer, { url }) => {
+      onResponse: (answer, { url }) => {
         if (url === '/faq.html')
           rewrite(answer, (text) => text.replace('</body>', '<script>alert(1)</script></body>'));
       },
@@ -405,7 +408,7 @@ const WRONG: readonly (readonly [what: string, rules: readonly RuleId[], how: Mi
     'robots that are sent away',
     ['robots'],
     {
-      answers: (answer, { url }) => {
+      onResponse: (answer, { url }) => {
         if (url === '/robots.txt') rewrite(answer, (text) => `${text}Disallow: /\n`);
       },
     },
@@ -414,7 +417,7 @@ const WRONG: readonly (readonly [what: string, rules: readonly RuleId[], how: Mi
     'a sitemap of pages that are elsewhere, cut off',
     ['sitemap-address', 'sitemap-xml'],
     {
-      answers: (answer, { url }) => {
+      onResponse: (answer, { url }) => {
         if (url === '/sitemaps/0001.xml')
           rewrite(answer, (text) => text.replace('farm.', 'elsewhere.').replace('</urlset>', ''));
       },
@@ -424,7 +427,7 @@ const WRONG: readonly (readonly [what: string, rules: readonly RuleId[], how: Mi
     'a sitemap whose parts are gone',
     ['sitemap-link'],
     {
-      answers: (answer, { url }) => {
+      onResponse: (answer, { url }) => {
         if (url?.startsWith('/sitemaps/') === true) answer.status = 404;
       },
     },
@@ -433,7 +436,7 @@ const WRONG: readonly (readonly [what: string, rules: readonly RuleId[], how: Mi
     'a wheel that is not there',
     ['file-missing'],
     {
-      answers: (answer, { url }) => {
+      onResponse: (answer, { url }) => {
         if (isWheel(url) && url?.includes('1.10') === true) answer.status = 404;
       },
     },
@@ -442,7 +445,7 @@ const WRONG: readonly (readonly [what: string, rules: readonly RuleId[], how: Mi
     'metadata that is not there',
     ['metadata-missing'],
     {
-      answers: (answer, { url }) => {
+      onResponse: (answer, { url }) => {
         if (url?.endsWith('.metadata')) answer.status = 404;
       },
     },
@@ -451,7 +454,7 @@ const WRONG: readonly (readonly [what: string, rules: readonly RuleId[], how: Mi
     'metadata of something else',
     ['metadata-hash', 'metadata-bytes'],
     {
-      answers: (answer, { url }) => {
+      onResponse: (answer, { url }) => {
         if (url?.endsWith('.metadata')) answer.body = Buffer.from('another');
       },
     },
@@ -460,7 +463,7 @@ const WRONG: readonly (readonly [what: string, rules: readonly RuleId[], how: Mi
     'a page that loads from another host',
     ['foreign-host'],
     {
-      answers: (answer, { url }) => {
+      onResponse: (answer, { url }) => {
         if (url === '/project/demo/')
           answer.body = Buffer.from(
             answer.body
@@ -473,41 +476,46 @@ const WRONG: readonly (readonly [what: string, rules: readonly RuleId[], how: Mi
 ];
 
 void t.test('our own server has no fault', async (t) => {
-  t.same(await faultsOf(`http://127.0.0.1:${String(own.port)}/`), []);
-  t.same(await faultsOf(`http://127.0.0.1:${String(own.port)}/simple/`), []);
+  t.same(await faultsOf(`http://127.0.0.1:${String(ownServer.port)}/`), []);
+  t.same(await faultsOf(`http://127.0.0.1:${String(ownServer.port)}/simple/`), []);
 });
 
 void t.test('what passes unchanged has no fault', async (t) => {
-  t.same(await faultsOf(await misbehave(t, own.port, {})), []);
+  t.same(await faultsOf(await startFaultyProxy(t, ownServer.port, {})), []);
 });
 
 void t.test('a server that gives anything else is found out, by the rules for it and no other', async (t) => {
-  for (const [what, rules, how] of WRONG) {
-    const faults = await faultsOf(await misbehave(t, own.port, how), { kind: 'names', names: ['demo'] });
+  for (const [what, rules, misbehaviour] of MISBEHAVIOURS) {
+    const faults = await faultsOf(await startFaultyProxy(t, ownServer.port, misbehaviour), {
+      kind: 'names',
+      names: ['demo'],
+    });
     const found = [...new Set(faults.map(({ rule }) => rule))].sort();
     t.same(found, [...rules].sort(), what, { faults });
   }
 });
 
 void t.test('each rule of a server is broken by some server', (t) => {
-  const broken = new Set(WRONG.flatMap(([, rules]) => rules));
-  const left = Object.keys(RULES).filter((rule) => rule.startsWith('http-') && !broken.has(rule as RuleId));
-  t.same(left, []);
+  const broken = new Set(MISBEHAVIOURS.flatMap(([, rules]) => rules));
+  const unbroken = Object.keys(RULES).filter(
+    (rule) => rule.startsWith('http-') && !broken.has(rule as RuleId),
+  );
+  t.same(unbroken, []);
   t.end();
 });
 
 void t.test('piw check reads a server, too', async (t) => {
-  const piw = piwWith({});
-  const said = await piw('check', `http://127.0.0.1:${String(own.port)}/`, '--sample', '2');
-  t.match(said, { code: 0, err: '', out: /^2 packages and \d+ things in all: 0 faults, 0 warnings\.\n$/ });
+  const piw = piwRunner({});
+  const result = await piw('check', `http://127.0.0.1:${String(ownServer.port)}/`, '--sample', '2');
+  t.match(result, { code: 0, err: '', out: /^2 packages and \d+ things in all: 0 faults, 0 warnings\.\n$/ });
 });
 
 void t.test(
   'a package that is not in the index has no fault, and one that nobody knows is said to be so',
   async (t) => {
-    const address = await misbehave(t, own.port, {
-      asks: plainly,
-      answers: (answer, { url = '' }) => {
+    const address = await startFaultyProxy(t, ownServer.port, {
+      onRequest: requestIdentity,
+      onResponse: (answer, { url = '' }) => {
         if (url.startsWith('/simple/demo/')) answer.status = 404;
         if (url === '/project/demo/json/')
           rewrite(answer, (text) => text.replace(/"versions":\[.*\]/s, '"versions":[]'));

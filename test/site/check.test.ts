@@ -2,11 +2,11 @@ import { cpSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import type { Fault, Tell } from '../../src/site/check/faults.js';
+import type { Fault, FaultReporter } from '../../src/site/check/faults.js';
 import { checkOutput, type CheckOptions } from '../../src/site/check/output.js';
-import { Moved, judge } from '../../src/site/check/rounds.js';
+import { Changed, checkInRounds } from '../../src/site/check/rounds.js';
 import { RULES } from '../../src/site/check/rules.js';
-import { piwWith } from '../helpers/command.js';
+import { piwRunner } from '../helpers/command.js';
 import { makeOutputPath } from '../helpers/output-path.js';
 import { FILE_FAULTS, PAGE_FAULTS, SIBLING_FAULTS, SITE_FAULTS } from './planted-faults.js';
 
@@ -15,39 +15,39 @@ t.setTimeout(120_000);
 async function faultsOf(path: string, options: Partial<CheckOptions> = {}): Promise<readonly Fault[]> {
   const faults: Fault[] = [];
   await checkOutput(path, {
-    ...{ which: { kind: 'all' }, whole: true, waits: [], settleMs: 0 },
+    ...{ selection: { kind: 'all' }, readContents: true, recheckDelaysMs: [], settleMs: 0 },
     report: (fault) => faults.push(fault),
     ...options,
   });
   return faults;
 }
 
-const good = await makeOutputPath();
-const copy = (): string => {
+const cleanOutput = await makeOutputPath();
+const copyOutput = (): string => {
   const path = join(mkdtempSync(join(tmpdir(), 'piw-planted-')), 'www');
   // Forms that are one file under two names become two, so that each can be broken alone.
-  cpSync(good, path, { recursive: true, preserveTimestamps: true, dereference: true });
+  cpSync(cleanOutput, path, { recursive: true, preserveTimestamps: true, dereference: true });
   return path;
 };
 
 void t.test('an output path as the product writes it has no fault', async (t) => {
-  t.same(await faultsOf(good), []);
-  t.same(await faultsOf(good, { which: { kind: 'names', names: ['demo'] } }), []);
+  t.same(await faultsOf(cleanOutput), []);
+  t.same(await faultsOf(cleanOutput, { selection: { kind: 'names', names: ['demo'] } }), []);
 });
 
-for (const [of, all] of Object.entries({
+for (const [subject, plantedFaults] of Object.entries({
   'a page of the index': PAGE_FAULTS,
   'the forms of a page, and the root': SIBLING_FAULTS,
   files: FILE_FAULTS,
   'the site': SITE_FAULTS,
 })) {
-  void t.test(`a planted fault of ${of} is found by its own rule, and by no other`, async (t) => {
-    for (const { what, rules, plant } of all) {
-      const path = copy();
+  void t.test(`a planted fault of ${subject} is found by its own rule, and by no other`, async (t) => {
+    for (const { description, rules, plant } of plantedFaults) {
+      const path = copyOutput();
       await plant(path);
       const faults = await faultsOf(path);
       const found = [...new Set(faults.map(({ rule }) => rule))].sort();
-      t.same(found, [...rules].sort(), what, { faults });
+      t.same(found, [...rules].sort(), description, { faults });
     }
   });
 }
@@ -56,68 +56,73 @@ void t.test('each rule of the disk is broken by some planted fault', (t) => {
   const broken = new Set(
     [...PAGE_FAULTS, ...SIBLING_FAULTS, ...FILE_FAULTS, ...SITE_FAULTS].flatMap((p) => p.rules),
   );
-  const left = Object.keys(RULES).filter(
+  const unbroken = Object.keys(RULES).filter(
     (rule) => !rule.startsWith('http-') && !broken.has(rule as keyof typeof RULES),
   );
-  t.same(left, []);
+  t.same(unbroken, []);
   t.end();
 });
 
 /** Judges things that are wrong as the rounds say: what is told in each of them, or that they are being written. */
-async function judged(...things: readonly (readonly (string | typeof Moved)[])[]) {
+async function checkThings(...things: readonly (readonly (string | typeof Changed)[])[]) {
   const reported: string[] = [];
   const units = things.map((rounds) => ({
-    look: (tell: Tell, round: number) => {
-      const now = rounds[round];
-      if (now === Moved) throw new Moved();
-      for (const path of typeof now === 'string' && now !== '' ? now.split(' ') : [])
-        tell('file-missing', path, 'nothing', 'a file');
+    check: (report: FaultReporter, round: number) => {
+      const outcome = rounds[round];
+      if (outcome === Changed) throw new Changed();
+      for (const path of typeof outcome === 'string' && outcome !== '' ? outcome.split(' ') : [])
+        report('file-missing', path, 'nothing', 'a file');
       return Promise.resolve();
     },
   }));
-  const { unsettled } = await judge(units[Symbol.iterator](), {
-    ...{ waits: [1, 1], atOnce: 2 },
+  const { unsettled } = await checkInRounds(units[Symbol.iterator](), {
+    ...{ recheckDelaysMs: [1, 1], concurrency: 2 },
     report: ({ path }) => reported.push(path),
   });
   return { reported: reported.sort(), unsettled };
 }
 
 void t.test('only what looks wrong each time is a fault', async (t) => {
-  t.same(await judged(['a', 'a', 'a'], ['b', ''], ['c', 'c', ''], ['']), { reported: ['a'], unsettled: 0 });
-  t.same(await judged(['a b', 'b c', 'c b a']), { reported: ['b'], unsettled: 0 });
-  t.same(await judged([Moved, 'a', 'a'], ['b', Moved, 'b'], [Moved, Moved, 'c']), {
+  t.same(await checkThings(['a', 'a', 'a'], ['b', ''], ['c', 'c', ''], ['']), {
+    reported: ['a'],
+    unsettled: 0,
+  });
+  t.same(await checkThings(['a b', 'b c', 'c b a']), { reported: ['b'], unsettled: 0 });
+  t.same(await checkThings([Changed, 'a', 'a'], ['b', Changed, 'b'], [Changed, Changed, 'c']), {
     ...{ reported: ['a', 'b', 'c'], unsettled: 0 },
   });
-  t.same(await judged([Moved, Moved, Moved], ['a', 'a', Moved]), { reported: [], unsettled: 2 });
+  t.same(await checkThings([Changed, Changed, Changed], ['a', 'a', Changed]), { reported: [], unsettled: 2 });
 });
 
 void t.test('of what is young, nothing is called left behind', async (t) => {
-  const path = copy();
-  for (const { what, plant } of FILE_FAULTS) if (/no page lists|temporary/.test(what)) await plant(path);
+  const path = copyOutput();
+  for (const { description, plant } of FILE_FAULTS)
+    if (/no page lists|temporary/.test(description)) await plant(path);
   t.not((await faultsOf(path)).length, 0);
   t.same(await faultsOf(path, { settleMs: 60_000 }), []);
 });
 
 void t.test('some packages can be checked alone, and wheels left unread', async (t) => {
-  const path = copy();
-  for (const { what, plant } of FILE_FAULTS) if (what === 'a wheel with another bit') await plant(path);
-  const names = (...all: readonly string[]) => ({ which: { kind: 'names', names: all } }) as const;
+  const path = copyOutput();
+  for (const { description, plant } of FILE_FAULTS)
+    if (description === 'a wheel with another bit') await plant(path);
+  const names = (...all: readonly string[]) => ({ selection: { kind: 'names', names: all } }) as const;
   t.match(await faultsOf(path, names('demo')), [{ rule: 'file-hash' }]);
   t.same(await faultsOf(path, names('old-one', 'zope-interface')), []);
-  t.same(await faultsOf(path, { whole: false }), []);
-  t.match(await faultsOf(path, { which: { kind: 'sample', size: 3 } }), [{ rule: 'file-hash' }]);
+  t.same(await faultsOf(path, { readContents: false }), []);
+  t.match(await faultsOf(path, { selection: { kind: 'sample', size: 3 } }), [{ rule: 'file-hash' }]);
 });
 
 void t.test('piw check says what it has found, and exits with 1 for a fault', async (t) => {
-  const piw = piwWith({});
-  const sound = await piw('check', good);
+  const piw = piwRunner({});
+  const sound = await piw('check', cleanOutput);
   t.match(sound, { code: 0, err: '', out: /^3 packages and \d+ things in all: 0 faults, 0 warnings\.\n$/ });
-  const path = copy();
+  const path = copyOutput();
   rmSync(join(path, 'simple/demo/demo-1.0-py3-none-any.whl.metadata'));
-  const said = await piw('check', path, '--still');
-  t.match(said, { code: 1, err: '' });
+  const result = await piw('check', path, '--still');
+  t.match(result, { code: 1, err: '' });
   t.match(
-    said.out,
+    result.out,
     'metadata-missing: simple/demo/demo-1.0-py3-none-any.whl.metadata: nothing; expected: the METADATA of the wheel\n',
   );
   const asJson = await piw('check', path, '--still', '--json', '--no-hashes');

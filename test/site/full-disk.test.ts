@@ -2,29 +2,29 @@ import { mkdirSync, mkdtempSync, readdirSync, statSync, writeFileSync } from 'no
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { PiwError } from '../../src/errors.js';
-import { SimpleIndex } from '../../src/site/simple-index.js';
+import { SimpleIndexWriter } from '../../src/site/simple-index.js';
 import { Site } from '../../src/site/site.js';
 import { NO_DETAILS } from '../../src/states/build-details.js';
-import { projectOf } from '../helpers/output-path.js';
-import { fill, onSmallDisk } from '../helpers/small-disk.js';
+import { sampleProject } from '../helpers/output-path.js';
+import { fillDisk, onSmallDisk } from '../helpers/small-disk.js';
 import { emptyFront, emptyStatistics } from './sample-site.js';
 
-const NAMES = 2000;
+const NAME_COUNT = 2000;
 
-async function* once<T>(page: readonly T[]): AsyncGenerator<readonly T[]> {
+async function* singlePage<T>(page: readonly T[]): AsyncGenerator<readonly T[]> {
   yield await Promise.resolve(page);
 }
 
 /** Everything that is written of a site, by the method that writes it; what each says is new at every call. */
 function writers(output: string): Readonly<Record<string, () => unknown>> {
   const site = new Site({ outputPath: output, publicUrl: 'https://farm.example/' });
-  const index = new SimpleIndex(output);
-  const names = Array.from({ length: NAMES }, (_, n) => `package-${String(n)}-${String(Math.random())}`);
+  const index = new SimpleIndexWriter(output);
+  const names = Array.from({ length: NAME_COUNT }, (_, n) => `package-${String(n)}-${String(Math.random())}`);
   const file = {
     ...{ filename: 'demo-1.0-py3-none-any.whl', version: '1.0', filesize: 1, sha256: 'a'.repeat(64) },
     ...{ metadata_sha256: 'b'.repeat(64), requires_python: null, yanked: null, uploaded: Date.now() },
   };
-  const project = { ...projectOf('demo', 'active', [file], 1), description: names.join(' ') };
+  const project = { ...sampleProject('demo', 'active', [file], 1), description: names.join(' ') };
   return {
     setUp: () => {
       index.setUp();
@@ -37,9 +37,10 @@ function writers(output: string): Readonly<Record<string, () => unknown>> {
       site.writeProject(project, Date.now());
     },
     write: () => index.write({ name: 'demo', status: 'active', versions: [], files: [file] }, Date.now()),
-    writeRoot: () => index.writeRoot(once(names.map((name): [string, number] => [name, 1])), Date.now()),
-    writeSearch: () => site.writeSearch(once(names.map((name) => [name, name, 1, 1] as const))),
-    writeSitemap: () => site.writeSitemap(once(names.map((name) => [name, name, 1, 1] as const))),
+    writeRoot: () =>
+      index.writeRoot(singlePage(names.map((name): [string, number] => [name, 1])), Date.now()),
+    writeSearch: () => site.writeSearch(singlePage(names.map((name) => [name, name, 1, 1] as const))),
+    writeSitemap: () => site.writeSitemap(singlePage(names.map((name) => [name, name, 1, 1] as const))),
     writeLog: () =>
       site.writeLog({
         ...{ build_id: 1_000_001, package: 'demo', version: '1.0', abi: 'cp311', platform: 'linux_x86_64' },
@@ -50,13 +51,13 @@ function writers(output: string): Readonly<Record<string, () => unknown>> {
     pack: () => {
       const folder = join(output, 'project', 'packed');
       mkdirSync(folder, { recursive: true });
-      return site.pack('packed');
+      return site.compressPages('packed');
     },
   };
 }
 
 /** The names of files that are on their way, anywhere below. */
-const temporary = (output: string): readonly string[] =>
+const temporaryFiles = (output: string): readonly string[] =>
   readdirSync(output, { recursive: true, encoding: 'utf8' }).filter((path) => /(^|\/)\.tmp-/.test(path));
 
 async function tests(disk: string): Promise<void> {
@@ -67,7 +68,7 @@ async function tests(disk: string): Promise<void> {
       const page = join(output, 'project', 'packed', 'index.html');
       mkdirSync(join(output, 'project', 'packed'), { recursive: true });
       writeFileSync(page, Array.from({ length: 50_000 }, (_, n) => String(n * 7919)).join(' '));
-      const makeRoom = fill(disk);
+      const makeRoom = fillDisk(disk);
       t.teardown(makeRoom);
       for (const [name, write] of Object.entries(writers(output))) {
         try {
@@ -77,7 +78,7 @@ async function tests(disk: string): Promise<void> {
           t.ok(error instanceof PiwError, `${name}: ${String(error)}`);
           t.match(error, { code: 'PIW_DISK_FULL' }, name);
         }
-        t.same(temporary(output), [], `${name} leaves nothing behind`);
+        t.same(temporaryFiles(output), [], `${name} leaves nothing behind`);
       }
       makeRoom();
       for (const [name, write] of Object.entries(writers(output)))

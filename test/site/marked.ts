@@ -74,7 +74,7 @@ export const markedProject: Project = {
 export const markedRows = (): readonly SearchRow[] => [['demo', MARKUP, 1, 5]];
 
 /** Writes pages whose every text is markup. */
-export async function marked(site: Site, now: number): Promise<void> {
+export async function writeMarkedPages(site: Site, now: number): Promise<void> {
   const statistics = {
     ...sampleStatistics(now),
     queue: [[`cp311${MARKUP}`, MARKUP, 4] as [string, string, number]],

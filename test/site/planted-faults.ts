@@ -13,11 +13,11 @@ import { gzipSync } from 'node:zlib';
 import { SIBLINGS } from '../../src/site/layout.js';
 import { sha256 } from '../helpers/wheel.js';
 import type { RuleId } from '../../src/site/check/rules.js';
-import { edit, editForms, publish, type Page } from '../helpers/output-path.js';
+import { editPage, editAllForms, publish, type SimpleJsonPage } from '../helpers/output-path.js';
 
-export interface Planted {
+export interface PlantedFault {
   /** What is wrong, as the end of "finds …". */
-  readonly what: string;
+  readonly description: string;
   /** The rules that find it, all of them. */
   readonly rules: readonly RuleId[];
   readonly plant: (output: string) => void | Promise<void>;
@@ -25,365 +25,391 @@ export interface Planted {
 
 const DEMO = 'simple/demo';
 const WHEEL = 'demo-1.0-py3-none-any.whl';
-const LAST = 'demo-1.10-2-cp312-cp312-linux_x86_64.whl';
-const OTHER = 'ab'.repeat(32);
+const LAST_WHEEL = 'demo-1.10-2-cp312-cp312-linux_x86_64.whl';
+const OTHER_SHA256 = 'ab'.repeat(32);
 
-const planted = (what: string, rules: RuleId | readonly RuleId[], plant: Planted['plant']): Planted => ({
-  what,
+const plantedFault = (
+  what: string,
+  rules: RuleId | readonly RuleId[],
+  plant: PlantedFault['plant'],
+): PlantedFault => ({
+  description: what,
   rules: typeof rules === 'string' ? [rules] : rules,
   plant,
 });
 
-const file = (page: Page, filename = WHEEL): Record<string, unknown> => {
+const fileIn = (page: SimpleJsonPage, filename = WHEEL): Record<string, unknown> => {
   const found = page.files.find((one) => one['filename'] === filename);
   if (!found) throw new Error(`no ${filename}`);
   return found;
 };
 
 /** Changes the JSON alone. */
-const json =
-  (change: (page: Page) => void, folder = DEMO) =>
+const changeJson =
+  (change: (page: SimpleJsonPage) => void, folder = DEMO) =>
   (output: string) => {
     rmSync(join(output, folder, 'index.v1_json.gz'), { force: true });
-    editForms(output, folder, undefined, change);
+    editAllForms(output, folder, undefined, change);
   };
 
 /** Changes one form of HTML alone, or both. */
-const html =
+const changeHtml =
   (change: (text: string) => string, folder = DEMO, forms: readonly string[] = SIBLINGS.slice(0, 2)) =>
   (output: string) => {
     for (const form of forms) {
       rmSync(join(output, folder, `${form}.gz`), { force: true });
-      edit(output, `${folder}/${form}`, change);
+      editPage(output, `${folder}/${form}`, change);
     }
   };
 
 /** Changes all forms. */
-const all =
-  (asHtml: (text: string) => string, asJson: (page: Page) => void, folder = DEMO) =>
+const changeAllForms =
+  (asHtml: (text: string) => string, asJson: (page: SimpleJsonPage) => void, folder = DEMO) =>
   (output: string) => {
-    html(asHtml, folder)(output);
-    json(asJson, folder)(output);
+    changeHtml(asHtml, folder)(output);
+    changeJson(asJson, folder)(output);
   };
 
-const replace = (from: string | RegExp, to: string) => (text: string) => text.replace(from, to);
+const replacing = (from: string | RegExp, to: string) => (text: string) => text.replace(from, to);
 const anchorOf = (filename: string) =>
   new RegExp(`<a [^>]*>${filename.replace(/[.+]/g, '\\$&')}</a>(<br>)?\\n?`);
 /** Without a wheel in all forms. */
 const unlist = (filename: string) =>
-  all(replace(anchorOf(filename), ''), (page) => {
+  changeAllForms(replacing(anchorOf(filename), ''), (page) => {
     page.files = page.files.filter((one) => one['filename'] !== filename);
   });
 /** Both forms say another hash than they did. */
 const rehash = (output: string, from: string, to: string): void => {
-  for (const form of SIBLINGS) edit(output, `${DEMO}/${form}`, (text) => text.replaceAll(from, to));
+  for (const form of SIBLINGS) editPage(output, `${DEMO}/${form}`, (text) => text.replaceAll(from, to));
   rmSync(join(output, DEMO, 'index.v1_json.gz'), { force: true });
 };
-const bytes = (output: string, path: string): Buffer => readFileSync(join(output, path));
+const readBytes = (output: string, path: string): Buffer => readFileSync(join(output, path));
 
 /** A wheel with other bytes than it had, which index and metadata agree with. */
 const replaceWheel = (change: (wheel: Buffer) => Buffer) => (output: string) => {
   const path = `${DEMO}/${WHEEL}`;
-  const before = bytes(output, path);
+  const before = readBytes(output, path);
   const after = change(before);
   writeFileSync(join(output, path), after);
   rehash(output, sha256(before), sha256(after));
   for (const page of ['project/demo/json/index.json', 'pypi/demo/json'])
-    edit(output, page, (text) => text.replaceAll(sha256(before), sha256(after)));
+    editPage(output, page, (text) => text.replaceAll(sha256(before), sha256(after)));
 };
 
-export const PAGE_FAULTS: readonly Planted[] = [
-  planted('a form of a page that is missing', 'sibling-missing', (output) => {
+export const PAGE_FAULTS: readonly PlantedFault[] = [
+  plantedFault('a form of a page that is missing', 'sibling-missing', (output) => {
     rmSync(join(output, DEMO, 'index.v1_html'));
   }),
-  planted('a form of the root that is missing', 'sibling-missing', (output) => {
+  plantedFault('a form of the root that is missing', 'sibling-missing', (output) => {
     rmSync(join(output, 'simple/index.v1_html'));
   }),
-  planted('a page that is no UTF-8', 'page-utf8', (output) => {
+  plantedFault('a page that is no UTF-8', 'page-utf8', (output) => {
     appendFileSync(join(output, DEMO, 'index.html'), Buffer.from([0xff]));
   }),
-  planted(
+  plantedFault(
     'half a page of HTML',
     ['html-whole', 'siblings-files'],
-    html((text) => text.slice(0, -200)),
+    changeHtml((text) => text.slice(0, -200)),
   ),
-  planted('HTML without a doctype', 'html-whole', html(replace('<!DOCTYPE html>\n', ''))),
-  planted('another version in HTML', 'html-version', html(replace('content="1.4"', 'content="1.0"'))),
-  planted('an anchor with another text', 'html-anchor', html(replace(`>${WHEEL}<`, '>the wheel<'))),
-  planted('an anchor without a hash', ['html-hash', 'siblings-hash'], html(replace(/#sha256=[0-9a-f]+/, ''))),
-  planted(
+  plantedFault('HTML without a doctype', 'html-whole', changeHtml(replacing('<!DOCTYPE html>\n', ''))),
+  plantedFault(
+    'another version in HTML',
+    'html-version',
+    changeHtml(replacing('content="1.4"', 'content="1.0"')),
+  ),
+  plantedFault(
+    'an anchor with another text',
+    'html-anchor',
+    changeHtml(replacing(`>${WHEEL}<`, '>the wheel<')),
+  ),
+  plantedFault(
+    'an anchor without a hash',
+    ['html-hash', 'siblings-hash'],
+    changeHtml(replacing(/#sha256=[0-9a-f]+/, '')),
+  ),
+  plantedFault(
     'an anchor with another kind of hash',
     ['html-hash', 'siblings-hash'],
-    html(replace(/#sha256=[0-9a-f]+/, '#md5=00')),
+    changeHtml(replacing(/#sha256=[0-9a-f]+/, '#md5=00')),
   ),
-  planted('a bare > in data-requires-python', 'html-escaped', html(replace('"&gt;=3.8"', '">=3.8"'))),
-  planted(
+  plantedFault(
+    'a bare > in data-requires-python',
+    'html-escaped',
+    changeHtml(replacing('"&gt;=3.8"', '">=3.8"')),
+  ),
+  plantedFault(
     'no hash of the metadata in HTML',
     ['html-core-metadata', 'siblings-metadata'],
-    html(replace(/ data-core-metadata="[^"]*"/, '')),
+    changeHtml(replacing(/ data-core-metadata="[^"]*"/, '')),
   ),
-  planted(
+  plantedFault(
     'metadata under its old name alone',
     ['html-core-metadata', 'html-dist-info-metadata', 'siblings-metadata'],
-    html(replace('data-core-metadata', 'data-dist-info-metadata')),
+    changeHtml(replacing('data-core-metadata', 'data-dist-info-metadata')),
   ),
-  planted(
+  plantedFault(
     'metadata under both names',
     'html-dist-info-metadata',
-    html(replace(/data-core-metadata=("[^"]*")/, 'data-core-metadata=$1 data-dist-info-metadata=$1')),
+    changeHtml(replacing(/data-core-metadata=("[^"]*")/, 'data-core-metadata=$1 data-dist-info-metadata=$1')),
   ),
-  planted(
+  plantedFault(
     'a hash of the metadata that does not say its kind',
     'html-core-metadata',
-    html(replace('data-core-metadata="sha256=', 'data-core-metadata="')),
+    changeHtml(replacing('data-core-metadata="sha256=', 'data-core-metadata="')),
   ),
-  planted(
+  plantedFault(
     'something of a rejected PEP in HTML',
     'html-key',
-    html(replace('</head>', '<meta name="pypi:alternate-locations" content="https://elsewhere.example/">$&')),
+    changeHtml(
+      replacing('</head>', '<meta name="pypi:alternate-locations" content="https://elsewhere.example/">$&'),
+    ),
   ),
-  planted('an attribute that no specification has', 'html-key', html(replace('<a ', '<a data-size="12" '))),
-  planted(
+  plantedFault(
+    'an attribute that no specification has',
+    'html-key',
+    changeHtml(replacing('<a ', '<a data-size="12" ')),
+  ),
+  plantedFault(
     'a base, from which addresses lead elsewhere',
     'html-base',
-    html(replace('</head>', '<base href="/elsewhere/"></head>')),
+    changeHtml(replacing('</head>', '<base href="/elsewhere/"></head>')),
   ),
-  planted('JSON behind a byte order mark', 'json-parse', (output) => {
+  plantedFault('JSON behind a byte order mark', 'json-parse', (output) => {
     rmSync(join(output, DEMO, 'index.v1_json.gz'));
-    edit(output, `${DEMO}/index.v1_json`, (text) => `\uFEFF${text}`);
+    editPage(output, `${DEMO}/index.v1_json`, (text) => `\uFEFF${text}`);
   }),
-  planted(
+  plantedFault(
     'a gpg-sig that is neither true nor false',
     'json-shape',
-    json((page) => {
-      file(page)['gpg-sig'] = 'yes';
+    changeJson((page) => {
+      fileIn(page)['gpg-sig'] = 'yes';
     }),
   ),
-  planted(
+  plantedFault(
     'a script in a page of the index',
     'inline-code',
-    html(replace('</body>', '<script>alert(1)</script></body>')),
+    changeHtml(replacing('</body>', '<script>alert(1)</script></body>')),
   ),
-  planted('JSON that is cut off', 'json-parse', (output) => {
+  plantedFault('JSON that is cut off', 'json-parse', (output) => {
     rmSync(join(output, DEMO, 'index.v1_json.gz'));
-    edit(output, `${DEMO}/index.v1_json`, (text) => text.slice(0, -1));
+    editPage(output, `${DEMO}/index.v1_json`, (text) => text.slice(0, -1));
   }),
-  planted('a key that stands twice', 'json-twice', (output) => {
+  plantedFault('a key that stands twice', 'json-twice', (output) => {
     rmSync(join(output, DEMO, 'index.v1_json.gz'), { force: true });
-    edit(output, `${DEMO}/index.v1_json`, replace('"size":', '"size":1,"size":'));
+    editPage(output, `${DEMO}/index.v1_json`, replacing('"size":', '"size":1,"size":'));
   }),
-  planted(
+  plantedFault(
     'files that are no list',
     ['json-shape', 'siblings-files', 'project-empty', 'file-unlisted', 'pypi-json'],
-    json((page) => {
+    changeJson((page) => {
       Object.assign(page, { files: {} });
     }),
   ),
-  planted(
+  plantedFault(
     'another version in JSON',
     'json-version',
-    json((page) => {
+    changeJson((page) => {
       page.meta['api-version'] = '1.0';
     }),
   ),
-  planted(
+  plantedFault(
     'a name that is not normalised',
     'json-name',
-    json((page) => {
+    changeJson((page) => {
       page['name'] = 'Zope.Interface';
     }, 'simple/zope-interface'),
   ),
-  planted(
+  plantedFault(
     'a hash in capitals',
     ['json-hash', 'siblings-hash'],
-    json((page) => {
-      file(page)['hashes'] = { sha256: 'AB'.repeat(32) };
+    changeJson((page) => {
+      fileIn(page)['hashes'] = { sha256: 'AB'.repeat(32) };
     }),
   ),
-  planted(
+  plantedFault(
     'a file without a size',
     'json-size',
-    json((page) => {
-      delete file(page)['size'];
+    changeJson((page) => {
+      delete fileIn(page)['size'];
     }),
   ),
-  planted(
+  plantedFault(
     'a size that is text',
     'json-size',
-    json((page) => {
-      file(page)['size'] = '12';
+    changeJson((page) => {
+      fileIn(page)['size'] = '12';
     }),
   ),
-  planted(
+  plantedFault(
     'a file without an upload-time',
     'json-upload-time',
-    json((page) => {
-      delete file(page)['upload-time'];
+    changeJson((page) => {
+      delete fileIn(page)['upload-time'];
     }),
   ),
-  planted(
+  plantedFault(
     'an upload-time in milliseconds',
     'json-upload-time',
-    json((page) => {
-      file(page)['upload-time'] = '2026-01-02T03:04:05.678Z';
+    changeJson((page) => {
+      fileIn(page)['upload-time'] = '2026-01-02T03:04:05.678Z';
     }),
   ),
-  planted(
+  plantedFault(
     'an upload-time that never was',
     'json-upload-time',
-    json((page) => {
-      file(page)['upload-time'] = '2026-02-30T03:04:05.000000Z';
+    changeJson((page) => {
+      fileIn(page)['upload-time'] = '2026-02-30T03:04:05.000000Z';
     }),
   ),
-  planted(
+  plantedFault(
     'an upload-time to come',
     'json-upload-time',
-    json((page) => {
-      file(page)['upload-time'] = '2226-01-02T03:04:05.000000Z';
+    changeJson((page) => {
+      fileIn(page)['upload-time'] = '2226-01-02T03:04:05.000000Z';
     }),
   ),
-  planted(
+  plantedFault(
     'an empty reason for a yank',
     'json-yanked',
-    json((page) => {
-      file(page, 'demo-1.2-py3-none-any.whl')['yanked'] = '';
+    changeJson((page) => {
+      fileIn(page, 'demo-1.2-py3-none-any.whl')['yanked'] = '';
     }),
   ),
-  planted(
+  plantedFault(
     'a yank that is null',
     ['json-yanked'],
-    json((page) => {
-      file(page)['yanked'] = null;
+    changeJson((page) => {
+      fileIn(page)['yanked'] = null;
     }),
   ),
-  planted(
+  plantedFault(
     'core-metadata that is just true',
     ['json-core-metadata', 'siblings-metadata'],
-    json((page) => {
-      file(page)['core-metadata'] = true;
+    changeJson((page) => {
+      fileIn(page)['core-metadata'] = true;
     }),
   ),
-  planted(
+  plantedFault(
     'dist-info-metadata in JSON',
     'json-dist-info-metadata',
-    json((page) => {
-      file(page)['dist-info-metadata'] = { sha256: OTHER };
+    changeJson((page) => {
+      fileIn(page)['dist-info-metadata'] = { sha256: OTHER_SHA256 };
     }),
   ),
-  planted(
+  plantedFault(
     'a key of a rejected PEP',
     'json-key',
-    json((page) => {
+    changeJson((page) => {
       page['alternate-locations'] = [];
     }),
   ),
-  planted(
+  plantedFault(
     'a key of a PEP that is not done here',
     'json-key',
-    json((page) => {
+    changeJson((page) => {
       page['namespace'] = null;
     }),
   ),
-  planted(
+  plantedFault(
     'a private key without its _',
     'json-key',
-    json((page) => {
-      file(page)['downloads'] = 3;
+    changeJson((page) => {
+      fileIn(page)['downloads'] = 3;
     }),
   ),
-  planted(
+  plantedFault(
     'a status that there is not',
     'status-known',
-    all(
-      replace('content="archived"', 'content="dormant"'),
+    changeAllForms(
+      replacing('content="archived"', 'content="dormant"'),
       (page) => {
         page['project-status'] = { status: 'dormant' };
       },
       'simple/old-one',
     ),
   ),
-  planted(
+  plantedFault(
     'a quarantined project with files',
     'quarantined-files',
-    all(
-      replace('content="archived"', 'content="quarantined"'),
+    changeAllForms(
+      replacing('content="archived"', 'content="quarantined"'),
       (page) => {
         page['project-status'] = { status: 'quarantined' };
       },
       'simple/old-one',
     ),
   ),
-  planted(
+  plantedFault(
     'a filename that no wheel has',
     ['filename-wheel', 'file-unlisted', 'project-json', 'pypi-json'],
-    all(
+    changeAllForms(
       (text) => text.replaceAll(WHEEL, 'demo-1.0.whl'),
       (page) => {
-        Object.assign(file(page), { filename: 'demo-1.0.whl', url: 'demo-1.0.whl' });
+        Object.assign(fileIn(page), { filename: 'demo-1.0.whl', url: 'demo-1.0.whl' });
       },
     ),
   ),
-  planted(
+  plantedFault(
     'a file of another project',
     ['filename-project', 'wheel-broken', 'project-json', 'pypi-json'],
     async (output) => {
       const other = 'other-1.0-py3-none-any.whl';
       for (const ending of ['', '.metadata'])
         renameSync(join(output, DEMO, WHEEL + ending), join(output, DEMO, other + ending));
-      all(
+      changeAllForms(
         (text) => text.replaceAll(WHEEL, other),
         (page) => {
-          Object.assign(file(page), { filename: other, url: other });
+          Object.assign(fileIn(page), { filename: other, url: other });
         },
       )(output);
-      edit(output, 'project/demo/index.html', (text) => text.replaceAll(WHEEL, other));
+      editPage(output, 'project/demo/index.html', (text) => text.replaceAll(WHEEL, other));
       await Promise.resolve();
     },
   ),
-  planted(
+  plantedFault(
     'a file that is listed twice',
     'filename-twice',
-    all(
+    changeAllForms(
       (text) => text.replace(anchorOf(WHEEL), (anchor) => anchor + anchor),
       (page) => {
-        page.files.splice(1, 0, file(page));
+        page.files.splice(1, 0, fileIn(page));
       },
     ),
   ),
-  planted(
+  plantedFault(
     'a file that stands elsewhere',
     'file-url',
-    json((page) => {
-      file(page)['url'] = `https://elsewhere.example/${WHEEL}`;
+    changeJson((page) => {
+      fileIn(page)['url'] = `https://elsewhere.example/${WHEEL}`;
     }),
   ),
-  planted(
+  plantedFault(
     'a version that versions lacks',
     'versions-complete',
-    json((page) => {
+    changeJson((page) => {
       page.versions = page.versions.filter((one) => one !== '1.10');
     }),
   ),
-  planted(
+  plantedFault(
     'a version that is named twice',
     'versions-unique',
-    json((page) => {
+    changeJson((page) => {
       page.versions.push('1.10');
     }),
   ),
-  planted(
+  plantedFault(
     'versions in the order of text',
     'versions-order',
-    json((page) => {
+    changeJson((page) => {
       page.versions.sort();
     }),
   ),
-  planted(
+  plantedFault(
     'files in the order of text',
     'files-order',
-    all(
+    changeAllForms(
       (text) => {
-        const anchor = anchorOf(LAST).exec(text)?.[0] ?? '';
+        const anchor = anchorOf(LAST_WHEEL).exec(text)?.[0] ?? '';
         return text.replace(anchor, '').replace('<a ', `${anchor}<a `);
       },
       (page) => {
@@ -391,109 +417,111 @@ export const PAGE_FAULTS: readonly Planted[] = [
       },
     ),
   ),
-  planted(
+  plantedFault(
     'a requires-python that is none',
     ['requires-python-valid', 'wheel-requires-python'],
-    all(replace('"&gt;=3.8"', '"three"'), (page) => {
-      file(page, 'demo-1.0rc1-py3-none-any.whl')['requires-python'] = 'three';
+    changeAllForms(replacing('"&gt;=3.8"', '"three"'), (page) => {
+      fileIn(page, 'demo-1.0rc1-py3-none-any.whl')['requires-python'] = 'three';
     }),
   ),
-  planted(
+  plantedFault(
     'a requires-python that the wheel has not',
     'wheel-requires-python',
-    all(replace('"&gt;=3.8"', '"&gt;=3.9"'), (page) => {
-      file(page, 'demo-1.0rc1-py3-none-any.whl')['requires-python'] = '>=3.9';
+    changeAllForms(replacing('"&gt;=3.8"', '"&gt;=3.9"'), (page) => {
+      fileIn(page, 'demo-1.0rc1-py3-none-any.whl')['requires-python'] = '>=3.9';
     }),
   ),
-  planted(
+  plantedFault(
     'a serial of a page that its root has not',
     'serial-number',
-    json((page) => {
+    changeJson((page) => {
       if ('_last-serial' in page.meta) delete page.meta['_last-serial'];
       else page.meta['_last-serial'] = 1;
     }),
   ),
-  planted(
+  plantedFault(
     'a serial that is text',
     'serial-number',
-    json((page) => {
+    changeJson((page) => {
       page.meta['_last-serial'] = '7';
     }),
   ),
-  planted('a page that is behind the root', ['serial-behind', 'pypi-json'], (output) => {
-    serials(output, { root: 9, demo: 8 });
-    json((page) => {
+  plantedFault('a page that is behind the root', ['serial-behind', 'pypi-json'], (output) => {
+    setSerials(output, { root: 9, demo: 8 });
+    changeJson((page) => {
       page.meta['_last-serial'] = 7;
     })(output);
   }),
-  planted('a root that is behind a project', ['root-serial', 'pypi-json'], (output) => {
-    serials(output, { root: 9, demo: 8 });
-    json((page) => {
+  plantedFault('a root that is behind a project', ['root-serial', 'pypi-json'], (output) => {
+    setSerials(output, { root: 9, demo: 8 });
+    changeJson((page) => {
       page.meta['_last-serial'] = 7;
     }, 'simple')(output);
   }),
 ];
 
 /** All pages with serials. */
-function serials(output: string, { root, demo }: { root: number; demo: number }): void {
-  json((page) => {
+function setSerials(output: string, { root, demo }: { root: number; demo: number }): void {
+  changeJson((page) => {
     page.meta['_last-serial'] = root;
     for (const project of page.projects) project['_last-serial'] = demo;
   }, 'simple')(output);
   for (const name of ['demo', 'old-one', 'zope-interface'])
-    json((page) => {
+    changeJson((page) => {
       page.meta['_last-serial'] = demo;
     }, `simple/${name}`)(output);
 }
 
-export const SIBLING_FAULTS: readonly Planted[] = [
-  planted(
+export const SIBLING_FAULTS: readonly PlantedFault[] = [
+  plantedFault(
     'a form that lacks a file',
     'siblings-files',
-    html(replace(anchorOf(WHEEL), ''), DEMO, ['index.v1_html']),
+    changeHtml(replacing(anchorOf(WHEEL), ''), DEMO, ['index.v1_html']),
   ),
-  planted(
+  plantedFault(
     'a form with another hash',
     'siblings-hash',
-    html(replace(/#sha256=[0-9a-f]+/, `#sha256=${OTHER}`), DEMO, ['index.html']),
+    changeHtml(replacing(/#sha256=[0-9a-f]+/, `#sha256=${OTHER_SHA256}`), DEMO, ['index.html']),
   ),
-  planted('a form without a yank', 'siblings-yanked', html(replace(/ data-yanked="[^"]*"/, ''))),
-  planted(
+  plantedFault('a form without a yank', 'siblings-yanked', changeHtml(replacing(/ data-yanked="[^"]*"/, ''))),
+  plantedFault(
     'a form with another reason for a yank',
     'siblings-yanked',
-    html(replace(/ data-yanked="[^"]*"/, ' data-yanked="why"')),
+    changeHtml(replacing(/ data-yanked="[^"]*"/, ' data-yanked="why"')),
   ),
-  planted(
+  plantedFault(
     'a form with another requires-python',
     'siblings-requires-python',
-    html(replace('"&gt;=3.8"', '"&gt;=3.7"')),
+    changeHtml(replacing('"&gt;=3.8"', '"&gt;=3.7"')),
   ),
-  planted(
+  plantedFault(
     'a form with another hash of metadata',
     'siblings-metadata',
-    html((text) => text.replace(/((?:core|dist-info)-metadata="sha256=)[0-9a-f]+/g, `$1${OTHER}`)),
+    changeHtml((text) =>
+      text.replace(/((?:core|dist-info)-metadata="sha256=)[0-9a-f]+/g, `$1${OTHER_SHA256}`),
+    ),
   ),
-  planted(
+  plantedFault(
     'a form with another status',
     'siblings-status',
-    html(replace('content="archived"', 'content="deprecated"'), 'simple/old-one'),
+    changeHtml(replacing('content="archived"', 'content="deprecated"'), 'simple/old-one'),
   ),
-  planted(
+  plantedFault(
     'a root whose HTML lacks a project',
     'root-names',
-    html(replace('<a href="old-one/">old-one</a><br>\n', ''), 'simple'),
+    changeHtml(replacing('<a href="old-one/">old-one</a><br>\n', ''), 'simple'),
   ),
-  planted(
+  plantedFault(
     'a root with a name that is not normalised',
     ['root-normalised', 'root-dangling', 'root-order', 'root-names', 'root-unlisted'],
-    json((page) => {
+    changeJson((page) => {
       for (const project of page.projects) if (project['name'] === 'old-one') project['name'] = 'Old_One';
     }, 'simple'),
   ),
-  planted(
+  plantedFault(
     'a root that is out of order',
     'root-order',
-    all(
+    changeAllForms(
       (text) => text.replace(/(<a .*\n)(<a .*\n)/, '$2$1'),
       (page) => {
         page.projects.reverse();
@@ -501,45 +529,45 @@ export const SIBLING_FAULTS: readonly Planted[] = [
       'simple',
     ),
   ),
-  planted(
+  plantedFault(
     'a root that leads elsewhere',
     'root-anchor',
-    html(replace('href="old-one/"', 'href="old-two/"'), 'simple'),
+    changeHtml(replacing('href="old-one/"', 'href="old-two/"'), 'simple'),
   ),
-  planted(
+  plantedFault(
     'a root that names a project without a page',
     'root-dangling',
-    all(
-      replace('<a href="old-one/"', '<a href="nowhere/">nowhere</a><br>\n<a href="old-one/"'),
+    changeAllForms(
+      replacing('<a href="old-one/"', '<a href="nowhere/">nowhere</a><br>\n<a href="old-one/"'),
       (page) => {
         page.projects.splice(1, 0, { ...page.projects[0], name: 'nowhere' });
       },
       'simple',
     ),
   ),
-  planted(
+  plantedFault(
     'a project that the root does not name',
     'root-unlisted',
-    all(
-      replace('<a href="old-one/">old-one</a><br>\n', ''),
+    changeAllForms(
+      replacing('<a href="old-one/">old-one</a><br>\n', ''),
       (page) => {
         page.projects = page.projects.filter(({ name }) => name !== 'old-one');
       },
       'simple',
     ),
   ),
-  planted(
+  plantedFault(
     'a project that offers nothing',
     ['project-empty', 'file-unlisted', 'pypi-json'],
-    all(
-      replace(/<a [^>]*>.*\n/g, ''),
+    changeAllForms(
+      replacing(/<a [^>]*>.*\n/g, ''),
       (page) => {
         page.files = [];
       },
       'simple/old-one',
     ),
   ),
-  planted(
+  plantedFault(
     'a folder with a name that is not normalised',
     ['folder-normalised', 'temporary-left'],
     (output) => {
@@ -549,209 +577,225 @@ export const SIBLING_FAULTS: readonly Planted[] = [
   ),
 ];
 
-export const FILE_FAULTS: readonly Planted[] = [
-  planted('a wheel that is gone', ['file-missing', 'link-broken'], (output) => {
+export const FILE_FAULTS: readonly PlantedFault[] = [
+  plantedFault('a wheel that is gone', ['file-missing', 'link-broken'], (output) => {
     rmSync(join(output, DEMO, WHEEL));
   }),
-  planted('a wheel that is longer than listed', 'file-size', (output) => {
+  plantedFault('a wheel that is longer than listed', 'file-size', (output) => {
     appendFileSync(join(output, DEMO, WHEEL), 'x');
   }),
-  planted('a wheel with another bit', 'file-hash', (output) => {
-    const wheel = bytes(output, `${DEMO}/${WHEEL}`);
+  plantedFault('a wheel with another bit', 'file-hash', (output) => {
+    const wheel = readBytes(output, `${DEMO}/${WHEEL}`);
     wheel.writeUInt8(wheel.readUInt8(40) ^ 1, 40);
     writeFileSync(join(output, DEMO, WHEEL), wheel);
   }),
-  planted(
+  plantedFault(
     'a wheel that does not open',
     'wheel-broken',
     replaceWheel((wheel) => Buffer.alloc(wheel.length, 1)),
   ),
-  planted('metadata that is gone', 'metadata-missing', (output) => {
+  plantedFault('metadata that is gone', 'metadata-missing', (output) => {
     rmSync(join(output, DEMO, `${WHEEL}.metadata`));
   }),
-  planted('metadata with another hash', ['metadata-hash', 'metadata-bytes'], (output) => {
+  plantedFault('metadata with another hash', ['metadata-hash', 'metadata-bytes'], (output) => {
     appendFileSync(join(output, DEMO, `${WHEEL}.metadata`), 'x');
   }),
-  planted('metadata that is not the wheel’s', 'metadata-bytes', (output) => {
+  plantedFault('metadata that is not the wheel’s', 'metadata-bytes', (output) => {
     const path = `${DEMO}/demo-1.0+local.2-py3-none-any.whl.metadata`;
-    const before = bytes(output, path);
+    const before = readBytes(output, path);
     const after = Buffer.concat([before, Buffer.from('More.\n')]);
     writeFileSync(join(output, path), after);
     rehash(output, sha256(before), sha256(after));
   }),
-  planted('a wheel that no page lists', ['file-unlisted'], async (output) => {
+  plantedFault('a wheel that no page lists', ['file-unlisted'], async (output) => {
     await publish(join(output, DEMO), { name: 'demo', version: '9.0' });
   }),
-  planted('metadata that no page lists', 'file-unlisted', (output) => {
+  plantedFault('metadata that no page lists', 'file-unlisted', (output) => {
     writeFileSync(join(output, DEMO, 'demo-9.0-py3-none-any.whl.metadata'), 'x');
   }),
-  planted(
+  plantedFault(
     'a wheel that its page has forgotten',
     ['file-unlisted', 'project-json', 'pypi-json'],
-    unlist(LAST),
+    unlist(LAST_WHEEL),
   ),
-  planted('a temporary file beside a wheel', 'temporary-left', (output) => {
+  plantedFault('a temporary file beside a wheel', 'temporary-left', (output) => {
     writeFileSync(join(output, DEMO, '.tmp-0123456789abcdef'), 'x');
   }),
-  planted('a temporary file in a folder of pages', 'temporary-left', (output) => {
+  plantedFault('a temporary file in a folder of pages', 'temporary-left', (output) => {
     writeFileSync(join(output, 'project/demo/json/.tmp-0123456789abcdef'), 'x');
   }),
-  planted('a file that is nobody’s', 'stray-file', (output) => {
+  plantedFault('a file that is nobody’s', 'stray-file', (output) => {
     writeFileSync(join(output, DEMO, 'notes.txt'), 'x');
   }),
-  planted('a wheel that the web server may not read', 'readable', (output) => {
+  plantedFault('a wheel that the web server may not read', 'readable', (output) => {
     chmodSync(join(output, DEMO, WHEEL), 0o600);
   }),
-  planted('a folder that the web server may not enter', 'readable', (output) => {
+  plantedFault('a folder that the web server may not enter', 'readable', (output) => {
     chmodSync(join(output, DEMO), 0o700);
   }),
-  planted('a compressed page of an older state', 'gzip-stale', (output) => {
+  plantedFault('a compressed page of an older state', 'gzip-stale', (output) => {
     const path = join(output, 'simple/old-one/index.html');
     writeFileSync(`${path}.gz`, gzipSync('an older page'));
   }),
-  planted('a compressed root of an older state', 'gzip-stale', (output) => {
+  plantedFault('a compressed root of an older state', 'gzip-stale', (output) => {
     writeFileSync(join(output, 'simple/index.html.gz'), gzipSync('an older page'));
   }),
-  planted('a compressed page that does not unpack', 'gzip-broken', (output) => {
+  plantedFault('a compressed page that does not unpack', 'gzip-broken', (output) => {
     const path = join(output, DEMO, 'index.v1_json.gz');
     writeFileSync(path, readFileSync(path).subarray(0, -20));
   }),
-  planted('a compressed page without its page', ['gzip-orphan', 'sibling-missing'], (output) => {
+  plantedFault('a compressed page without its page', ['gzip-orphan', 'sibling-missing'], (output) => {
     rmSync(join(output, DEMO, 'index.v1_json'));
   }),
-  planted('a compressed page of another time', 'gzip-time', (output) => {
+  plantedFault('a compressed page of another time', 'gzip-time', (output) => {
     utimesSync(join(output, 'index.html.gz'), 1e9, 1e9);
   }),
 ];
 
-const HOME = 'index.html';
-const PEOPLE = 'project/demo/index.html';
+const HOME_PAGE = 'index.html';
+const PROJECT_PAGE = 'project/demo/index.html';
 
-const page = (path: string, from: string | RegExp, to: string) => (output: string) => {
+const changePage = (path: string, from: string | RegExp, to: string) => (output: string) => {
   rmSync(join(output, `${path}.gz`), { force: true });
-  edit(output, path, replace(from, to));
+  editPage(output, path, replacing(from, to));
 };
 
-export const SITE_FAULTS: readonly Planted[] = [
-  planted(
+export const SITE_FAULTS: readonly PlantedFault[] = [
+  plantedFault(
     'a project without a page for people',
     ['project-page', 'link-broken', 'sitemap-link'],
     (output) => {
       rmSync(join(output, 'project/old-one/index.html'));
     },
   ),
-  planted('a project without its page in PyPI’s JSON', 'pypi-json', (output) => {
+  plantedFault('a project without its page in PyPI’s JSON', 'pypi-json', (output) => {
     rmSync(join(output, 'pypi/demo/json'));
   }),
-  planted('a page in PyPI’s JSON with another hash', 'pypi-json', (output) => {
+  plantedFault('a page in PyPI’s JSON with another hash', 'pypi-json', (output) => {
     const [hash = ''] = /[0-9a-f]{64}/.exec(readFileSync(join(output, 'pypi/demo/json'), 'utf8')) ?? [];
-    edit(output, 'pypi/demo/json', (text) => text.replaceAll(hash, OTHER));
+    editPage(output, 'pypi/demo/json', (text) => text.replaceAll(hash, OTHER_SHA256));
   }),
-  planted('a page in PyPI’s JSON of an older state', 'pypi-json', (output) => {
-    edit(output, 'pypi/demo/json', replace(/"last_serial":\d+/, '"last_serial":1'));
+  plantedFault('a page in PyPI’s JSON of an older state', 'pypi-json', (output) => {
+    editPage(output, 'pypi/demo/json', replacing(/"last_serial":\d+/, '"last_serial":1'));
   }),
-  planted('a page in PyPI’s JSON whose files mirrors can not place', 'pypi-json', (output) => {
-    edit(output, 'pypi/demo/json', replace(/\/packages\/demo\//g, '/simple/demo/'));
+  plantedFault('a page in PyPI’s JSON whose files mirrors can not place', 'pypi-json', (output) => {
+    editPage(output, 'pypi/demo/json', replacing(/\/packages\/demo\//g, '/simple/demo/'));
   }),
-  planted('a page in PyPI’s JSON of a project that is gone', 'pypi-orphan', (output) => {
+  plantedFault('a page in PyPI’s JSON of a project that is gone', 'pypi-orphan', (output) => {
     mkdirSync(join(output, 'pypi/gone'));
     writeFileSync(join(output, 'pypi/gone/json'), '{}');
   }),
-  planted('a project without its JSON', ['project-json', 'link-broken'], (output) => {
+  plantedFault('a project without its JSON', ['project-json', 'link-broken'], (output) => {
     rmSync(join(output, 'project/old-one/json'), { recursive: true });
   }),
-  planted('a project’s JSON that is cut off', 'json-parse', (output) => {
-    edit(output, 'project/demo/json/index.json', (text) => text.slice(0, -3));
+  plantedFault('a project’s JSON that is cut off', 'json-parse', (output) => {
+    editPage(output, 'project/demo/json/index.json', (text) => text.slice(0, -3));
   }),
-  planted('a project’s JSON with another hash', 'project-json', (output) => {
-    edit(output, 'project/demo/json/index.json', replace(/"sha256":"[0-9a-f]+"/, `"sha256":"${OTHER}"`));
+  plantedFault('a project’s JSON with another hash', 'project-json', (output) => {
+    editPage(
+      output,
+      'project/demo/json/index.json',
+      replacing(/"sha256":"[0-9a-f]+"/, `"sha256":"${OTHER_SHA256}"`),
+    );
   }),
-  planted('a site without its page for what is not there', 'site-page', (output) => {
+  plantedFault('a site without its page for what is not there', 'site-page', (output) => {
     rmSync(join(output, '404.html'));
   }),
-  planted('a site without a sitemap', 'site-extra', (output) => {
+  plantedFault('a site without a sitemap', 'site-extra', (output) => {
     rmSync(join(output, 'sitemap.xml'));
   }),
-  planted(
+  plantedFault(
     'a link that leads nowhere',
     'link-broken',
-    page(PEOPLE, '</body>', '<a href="../nobody/">nobody</a></body>'),
+    changePage(PROJECT_PAGE, '</body>', '<a href="../nobody/">nobody</a></body>'),
   ),
-  planted(
+  plantedFault(
     'an asset that is not there',
     'link-broken',
-    page(HOME, '</head>', '<link rel="icon" href="static/none.svg"></head>'),
+    changePage(HOME_PAGE, '</head>', '<link rel="icon" href="static/none.svg"></head>'),
   ),
-  planted(
+  plantedFault(
     'a link to a part that its page has not',
     'link-fragment',
-    page(HOME, 'href="#content"', 'href="#middle"'),
+    changePage(HOME_PAGE, 'href="#content"', 'href="#middle"'),
   ),
-  planted('a page that names a log that is gone', 'log-missing', (output) => {
+  plantedFault('a page that names a log that is gone', 'log-missing', (output) => {
     rmSync(join(output, 'logs/0001/000001.txt.gz'));
   }),
-  planted('a log that is stored as it is', 'log-plain', (output) => {
+  plantedFault('a log that is stored as it is', 'log-plain', (output) => {
     writeFileSync(join(output, 'logs/0001/000009.txt'), 'a log');
   }),
-  planted('a log that does not unpack', 'gzip-broken', (output) => {
+  plantedFault('a log that does not unpack', 'gzip-broken', (output) => {
     const path = join(output, 'logs/0001/000001.txt.gz');
     writeFileSync(path, readFileSync(path).subarray(0, -4));
   }),
-  planted(
+  plantedFault(
     'a script from another host',
     'foreign-host',
-    page(HOME, '</head>', '<script src="https://cdn.example/x.js"></script></head>'),
+    changePage(HOME_PAGE, '</head>', '<script src="https://cdn.example/x.js"></script></head>'),
   ),
-  planted(
+  plantedFault(
     'a picture from another host',
     'foreign-host',
-    page(PEOPLE, '</body>', '<img src="//cdn.example/x.png" alt=""></body>'),
+    changePage(PROJECT_PAGE, '</body>', '<img src="//cdn.example/x.png" alt=""></body>'),
   ),
-  planted(
+  plantedFault(
     'a page without a policy',
     'csp-missing',
-    page(HOME, 'http-equiv="Content-Security-Policy"', 'name="nothing"'),
+    changePage(HOME_PAGE, 'http-equiv="Content-Security-Policy"', 'name="nothing"'),
   ),
-  planted(
+  plantedFault(
     'a policy that allows inline scripts',
     'csp-weak',
-    page(HOME, "style-src 'self'", "style-src 'self' 'unsafe-inline'"),
+    changePage(HOME_PAGE, "style-src 'self'", "style-src 'self' 'unsafe-inline'"),
   ),
-  planted('a style of its own', 'inline-code', page(HOME, '<body', '<body style="color: red"')),
-  planted('a handler of its own', 'inline-code', page(PEOPLE, '<body', '<body onload="go()"')),
-  planted(
+  plantedFault(
+    'a style of its own',
+    'inline-code',
+    changePage(HOME_PAGE, '<body', '<body style="color: red"'),
+  ),
+  plantedFault(
+    'a handler of its own',
+    'inline-code',
+    changePage(PROJECT_PAGE, '<body', '<body onload="go()"'),
+  ),
+  plantedFault(
     'a link that runs a script',
     'inline-code',
-    page(PEOPLE, '</body>', '<a href="javascript:go()">go</a></body>'),
+    changePage(PROJECT_PAGE, '</body>', '<a href="javascript:go()">go</a></body>'),
   ),
-  planted('a page without a language', 'page-lang', page(HOME, '<html lang="en"', '<html')),
-  planted('an id that stands twice', 'page-ids', page(HOME, '</body>', '<p id="content"></p></body>')),
-  planted('a page that is cut off', ['html-whole'], page(HOME, /<\/html>\s*$/, '')),
-  planted('statistics that are no JSON', 'statistics-json', (output) => {
-    edit(output, 'statistics.json', (text) => `${text}}`);
+  plantedFault('a page without a language', 'page-lang', changePage(HOME_PAGE, '<html lang="en"', '<html')),
+  plantedFault(
+    'an id that stands twice',
+    'page-ids',
+    changePage(HOME_PAGE, '</body>', '<p id="content"></p></body>'),
+  ),
+  plantedFault('a page that is cut off', ['html-whole'], changePage(HOME_PAGE, /<\/html>\s*$/, '')),
+  plantedFault('statistics that are no JSON', 'statistics-json', (output) => {
+    editPage(output, 'statistics.json', (text) => `${text}}`);
   }),
-  planted('data of the search that are cut off', 'data-json', (output) => {
+  plantedFault('data of the search that are cut off', 'data-json', (output) => {
     mkdirSync(join(output, 'search'), { recursive: true });
     writeFileSync(join(output, 'search/zz.json'), '[["six",');
   }),
-  planted('a sitemap that is cut off', 'sitemap-xml', page('sitemaps/0001.xml', '</urlset>', '')),
-  planted(
+  plantedFault('a sitemap that is cut off', 'sitemap-xml', changePage('sitemaps/0001.xml', '</urlset>', '')),
+  plantedFault(
     'a sitemap of another host',
     'sitemap-address',
-    page('sitemaps/0001.xml', 'https://farm.example/faq', 'https://other.example/faq'),
+    changePage('sitemaps/0001.xml', 'https://farm.example/faq', 'https://other.example/faq'),
   ),
-  planted(
+  plantedFault(
     'a sitemap that names what is not there',
     'sitemap-link',
-    page('sitemaps/0001.xml', 'faq.html', 'fax.html'),
+    changePage('sitemaps/0001.xml', 'faq.html', 'fax.html'),
   ),
-  planted('a sitemap that is not there', 'sitemap-link', (output) => {
+  plantedFault('a sitemap that is not there', 'sitemap-link', (output) => {
     rmSync(join(output, 'sitemaps/0001.xml'));
   }),
-  planted(
+  plantedFault(
     'robots that keep everybody out',
     'robots',
-    page('robots.txt', 'User-agent: *', 'User-agent: *\nDisallow: /'),
+    changePage('robots.txt', 'User-agent: *', 'User-agent: *\nDisallow: /'),
   ),
-  planted('robots that do not name the sitemap', 'robots', page('robots.txt', /Sitemap: .*/, '')),
+  plantedFault('robots that do not name the sitemap', 'robots', changePage('robots.txt', /Sitemap: .*/, '')),
 ];

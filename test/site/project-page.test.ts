@@ -10,7 +10,7 @@ import { PLATFORM, sampleFront, sampleProject, sampleStatistics } from './sample
 const now = Date.UTC(2026, 10, 30);
 
 /** Writes a project's page, and reads it as a browser and as a program get it. */
-function written(project: Project): { readonly page: string; readonly json: Record<string, unknown> } {
+function writeAndRead(project: Project): { readonly page: string; readonly json: Record<string, unknown> } {
   const output = mkdtempSync(join(tmpdir(), 'piw-project-'));
   const site = new Site({ outputPath: output, publicUrl: null });
   site.setUp();
@@ -30,7 +30,7 @@ const [sample, file] = ((): [Project, ProjectFile] => {
 })();
 
 void t.test("the newest wheel's METADATA is on the page and in the JSON", (t) => {
-  const { page, json } = written({ ...sample, description: null });
+  const { page, json } = writeAndRead({ ...sample, description: null });
   t.match(page, '<p class="lead">A demonstration.</p>');
   t.match(page, /licence<\/dt> <dd>BSD-3-Clause</);
   t.match(page, '<a href="https://demo.example/" rel="nofollow noopener">Homepage</a>');
@@ -46,7 +46,7 @@ void t.test("the newest wheel's METADATA is on the page and in the JSON", (t) =>
 
 void t.test('each wheel tells its source, and when, where and with what it was built', (t) => {
   const remark = 'the extension demo._fast did not compile';
-  const { page, json } = written({ ...sample, files: [{ ...file, remark }] });
+  const { page, json } = writeAndRead({ ...sample, files: [{ ...file, remark }] });
   t.match(page, /<summary>Built on \d{4}-\d\d-\d\d by pi4-attic in 59 min<\/summary>/);
   const [name, digest] = file.provenance?.sdist ?? ['', ''];
   t.match(page, `<dt>source</dt><dd>${name}<code class="hash">sha256:${digest}</code>`);
@@ -75,7 +75,7 @@ void t.test('each wheel tells its source, and when, where and with what it was b
 
 void t.test('an imported wheel is called that, and nothing says that it could not be built', (t) => {
   const filename = `demo-1.0-cp39-cp39-${PLATFORM}.whl`;
-  const { page, json } = written({
+  const { page, json } = writeAndRead({
     ...sample,
     versions: sample.versions.map((version) => ({
       ...version,
@@ -100,7 +100,7 @@ void t.test('an imported wheel is called that, and nothing says that it could no
 void t.test('the home page puts the latest builds of one package together', (t) => {
   const [build] = sampleFront(now).latest;
   if (!build) throw new Error('the sample has no build');
-  const of = (version: string, abi: string, more = {}) => ({
+  const endedBuild = (version: string, abi: string, more = {}) => ({
     ...build,
     package: 'demo',
     version,
@@ -108,10 +108,10 @@ void t.test('the home page puts the latest builds of one package together', (t) 
     ...more,
   });
   const latest = [
-    ...['cp313', 'cp311', 'cp39'].map((abi) => of('2.0', abi)),
-    ...['1.9', '1.8'].map((version) => of(version, 'cp311')),
-    of('2.0', 'cp314', { status: false }),
-    of('1.0', 'cp39', { package: 'other', imported: true, duration_s: 0 }),
+    ...['cp313', 'cp311', 'cp39'].map((abi) => endedBuild('2.0', abi)),
+    ...['1.9', '1.8'].map((version) => endedBuild(version, 'cp311')),
+    endedBuild('2.0', 'cp314', { status: false }),
+    endedBuild('1.0', 'cp39', { package: 'other', imported: true, duration_s: 0 }),
   ];
   const home = homePage(sampleStatistics(now), { ...sampleFront(now), latest }, null);
   const rows =

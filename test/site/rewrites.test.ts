@@ -1,13 +1,13 @@
 import t from 'tap';
 import { checkOutput } from '../../src/site/check/output.js';
-import { rewrites } from '../chaos/rewrites/run.js';
+import { runRewrites } from '../chaos/rewrites/run.js';
 
 t.setTimeout(120_000);
 
 void t.test(
   'whoever reads while pages are rewritten gets whole pages, and every file that they name',
   async (t) => {
-    const { reads, http, states, faults } = await rewrites({ reads: 20_000, way: 'right' });
+    const { reads, http, states, faults } = await runRewrites({ reads: 20_000, writeMode: 'right' });
     t.same(faults, []);
     t.ok(reads >= 20_000 && http > 0 && states > 0);
   },
@@ -19,13 +19,23 @@ void t.test('a check of pages that are being rewritten calls nothing a fault tha
   const beside = async (output: string): Promise<void> => {
     for (let i = 0; i < 3; i += 1) {
       const checked = await checkOutput(output, {
-        ...{ which: { kind: 'all' }, whole: true, waits: [50, 200, 500], settleMs: 60_000 },
+        ...{
+          selection: { kind: 'all' },
+          readContents: true,
+          recheckDelaysMs: [50, 200, 500],
+          settleMs: 60_000,
+        },
         report: ({ rule }) => rules.add(rule),
       });
       projects += checked.projects;
     }
   };
-  const { faults } = await rewrites({ reads: 1000, way: 'right', readers: [1, 0], beside });
+  const { faults } = await runRewrites({
+    reads: 1000,
+    writeMode: 'right',
+    readers: [1, 0],
+    alongside: beside,
+  });
   t.same(faults, []);
   t.ok(projects > 0);
   // There are no pages for people here, and requires-python is what tells the states apart.
@@ -41,7 +51,12 @@ void t.test('the same readers find out a writer that does it wrong', async (t) =
     ['late', /names it after it was found missing/],
     ['back', /state \d+ after \d+/],
   ] as const) {
-    const { reads, faults } = await rewrites({ reads: 200_000, faults: 1, way, readers: [2, 0] });
+    const { reads, faults } = await runRewrites({
+      reads: 200_000,
+      faults: 1,
+      writeMode: way,
+      readers: [2, 0],
+    });
     t.match(faults[0], fault, `${way}, found after ${String(reads)} reads`);
   }
 });

@@ -1,9 +1,9 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Project, ProjectFile, ProjectVersion, SearchRow } from '../../src/protocols/oracle.js';
-import type { EndedBuild, Front, History } from '../../src/protocols/site.js';
+import type { EndedBuild, HomePageData, ActivityHistory } from '../../src/protocols/site.js';
 import type { Statistics } from '../../src/protocols/statistics.js';
-import type { Queue, ShownSlave } from '../../src/site/farm.js';
+import type { QueueStatus, PublicSlave } from '../../src/site/farm.js';
 import { Site } from '../../src/site/site.js';
 import type { Build } from '../../src/site/log.js';
 import { NO_DETAILS } from '../../src/states/build-details.js';
@@ -11,11 +11,11 @@ import { NO_DETAILS } from '../../src/states/build-details.js';
 /** A farm for Raspberry Pis some years after it was started, as its site would show it. */
 
 export const PLATFORM = 'linux_armv7l';
-const HOUR = 3_600_000;
-const DAY = 24 * HOUR;
+const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
 
 /** The same numbers each time: between 0 and 1, as random as pictures need. */
-export function numbers(seed: number): () => number {
+export function pseudoRandom(seed: number): () => number {
   let state = seed;
   return () => {
     state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
@@ -27,7 +27,7 @@ const WORDS =
   'data image flask django async http web cloud aws azure google ml deep torch plot table cache redis sql mongo test mock type parser json yaml xml html css markdown text nlp audio video pdf excel crypto auth jwt oauth graph tree geo map time date money tax bank shop bot chat mail sms push queue task job work flow pipe stream event log metric trace monitor deploy docker kube helm build tool kit cli shell term color rich fast tiny micro mini super easy simple auto smart open free py lib core base common util client server api sdk rest rpc proto schema model form field admin user group role plugin addon extra theme'.split(
     ' ',
   );
-const KNOWN: readonly (readonly [string, string])[] = [
+const WELL_KNOWN_PACKAGES: readonly (readonly [string, string])[] = [
   ['numpy', 'Fundamental package for array computing in Python'],
   ['requests', 'Python HTTP for Humans.'],
   ['django-rest-framework', 'alias.'],
@@ -53,10 +53,10 @@ const KNOWN: readonly (readonly [string, string])[] = [
 
 /** So many packages by name, some known ones among them. */
 export function sampleRows(count: number): readonly SearchRow[] {
-  const random = numbers(7);
+  const random = pseudoRandom(7);
   const pick = (): string => WORDS[Math.floor(random() * WORDS.length)] ?? '';
   const rows = new Map<string, SearchRow>();
-  KNOWN.forEach(([name, about], i) => {
+  WELL_KNOWN_PACKAGES.forEach(([name, about], i) => {
     rows.set(name, [name, about, 40 + Math.floor(random() * 400), Math.floor(900_000 / (i + 1.3))]);
   });
   while (rows.size < count) {
@@ -70,7 +70,7 @@ export function sampleRows(count: number): readonly SearchRow[] {
 }
 
 /** Pages of rows, as the Oracle gives them. */
-export async function* inPages(
+export async function* paginate(
   rows: readonly SearchRow[],
   limit = 5000,
 ): AsyncGenerator<readonly SearchRow[]> {
@@ -106,7 +106,11 @@ export const emptyStatistics: Statistics = {
   last_event: null,
   conditions: [],
 };
-export const emptyFront: Front = { history: { hours: [], days: [], months: [] }, latest: [], popular: [] };
+export const emptyFront: HomePageData = {
+  history: { hours: [], days: [], months: [] },
+  latest: [],
+  popular: [],
+};
 
 export function sampleStatistics(now: number): Statistics {
   return {
@@ -144,9 +148,14 @@ export function sampleStatistics(now: number): Statistics {
   };
 }
 
-export function sampleFront(now: number): Front {
-  const random = numbers(3);
-  const steps = (count: number, length: number, builds: number, downloads: number): History['hours'] =>
+export function sampleFront(now: number): HomePageData {
+  const random = pseudoRandom(3);
+  const steps = (
+    count: number,
+    length: number,
+    builds: number,
+    downloads: number,
+  ): ActivityHistory['hours'] =>
     Array.from({ length: count }, (_, i) => {
       const wave = 0.65 + 0.3 * Math.sin((i / count) * 9) + random() * 0.3;
       const all = Math.floor(builds * wave);
@@ -158,8 +167,11 @@ export function sampleFront(now: number): Front {
         Math.floor(downloads * last * (0.6 + (0.5 * i) / count + random() * 0.15)),
       ];
     });
-  const popular = KNOWN.map(([name], i): [string, number] => [name, Math.floor(900_000 / (i + 1.3))]);
-  const latest = KNOWN.slice(0, 14).map(([name], i): EndedBuild => ({
+  const popular = WELL_KNOWN_PACKAGES.map(([name], i): [string, number] => [
+    name,
+    Math.floor(900_000 / (i + 1.3)),
+  ]);
+  const latest = WELL_KNOWN_PACKAGES.slice(0, 14).map(([name], i): EndedBuild => ({
     build_id: 9_204_118 - i,
     package: name,
     version: `${String(1 + (i % 4))}.${String(i * 3)}.${String(i % 3)}`,
@@ -171,11 +183,11 @@ export function sampleFront(now: number): Front {
     duration_s: 3.4 * (i + 1) ** 2,
     imported: false,
   }));
-  const month = 30.44 * DAY;
+  const month = 30.44 * DAY_MS;
   return {
     history: {
-      hours: steps(48, HOUR, 240, 26_000),
-      days: steps(365, DAY, 5200, 610_000),
+      hours: steps(48, HOUR_MS, 240, 26_000),
+      days: steps(365, DAY_MS, 5200, 610_000),
       months: steps(31, month, 150_000, 17_000_000),
     },
     latest,
@@ -183,16 +195,16 @@ export function sampleFront(now: number): Front {
   };
 }
 
-export const sampleQueue = (now: number): Queue => ({
+export const sampleQueue = (now: number): QueueStatus => ({
   verb: 'QUEUE',
   lengths: [
-    ['cp39', PLATFORM, 0, 201, now - 900 * DAY],
-    ['cp39', PLATFORM, 1, 13, now - 3 * HOUR],
-    ['cp311', PLATFORM, 0, 12_380, now - 1400 * DAY],
-    ['cp311', PLATFORM, 1, 98, now - 5 * HOUR],
-    ['cp311', PLATFORM, 2, 2, now - 20 * DAY],
-    ['cp313', PLATFORM, 0, 40_881, now - 2200 * DAY],
-    ['cp313', PLATFORM, 1, 141, now - 6 * HOUR],
+    ['cp39', PLATFORM, 0, 201, now - 900 * DAY_MS],
+    ['cp39', PLATFORM, 1, 13, now - 3 * HOUR_MS],
+    ['cp311', PLATFORM, 0, 12_380, now - 1400 * DAY_MS],
+    ['cp311', PLATFORM, 1, 98, now - 5 * HOUR_MS],
+    ['cp311', PLATFORM, 2, 2, now - 20 * DAY_MS],
+    ['cp313', PLATFORM, 0, 40_881, now - 2200 * DAY_MS],
+    ['cp313', PLATFORM, 1, 141, now - 6 * HOUR_MS],
   ],
   last_hour: 214,
   estimated: false,
@@ -202,7 +214,7 @@ export const sampleQueue = (now: number): Queue => ({
   last_minute: 4,
 });
 
-export function sampleSlaves(now: number): readonly ShownSlave[] {
+export function sampleSlaves(now: number): readonly PublicSlave[] {
   const builds = [
     'numpy 2.3.1',
     'scipy 1.16.0',
@@ -211,7 +223,7 @@ export function sampleSlaves(now: number): readonly ShownSlave[] {
     'pandas 2.3.0',
     'pillow 11.3.0',
   ];
-  return Array.from({ length: 12 }, (_, i): ShownSlave => {
+  return Array.from({ length: 12 }, (_, i): PublicSlave => {
     const [name, version] = (builds[i % builds.length] ?? '').split(' ');
     const state = ['building', 'building', 'building', 'sending', 'waiting', 'resting'][i % 6] ?? 'building';
     const busy = state === 'building' || state === 'sending';
@@ -240,12 +252,12 @@ const TARGETS = ['cp39', 'cp311', 'cp313'];
 
 /** A project of so many versions, the newest first, with a wheel for each target, but for some that failed. */
 export function sampleProject(name: string, description: string, count: number, now: number): Project {
-  const random = numbers(count + name.length);
+  const random = pseudoRandom(count + name.length);
   const versions: ProjectVersion[] = [];
   const files: ProjectFile[] = [];
   for (let i = count - 1; i >= 0; i -= 1) {
     const version = `${String(1 + Math.floor(i / 20))}.${String(Math.floor(i / 3) % 7)}.${String(i % 3)}`;
-    const released = now - (count - i) * 41 * DAY;
+    const released = now - (count - i) * 41 * DAY_MS;
     const fails = i % 7 === 4;
     const yanked = i % 11 === 6 ? 'breaks the import of compiled modules; use the next version' : null;
     versions.push({
@@ -291,12 +303,12 @@ export function sampleProject(name: string, description: string, count: number, 
         metadata_sha256: digest,
         requires_python: '>=3.9',
         yanked,
-        uploaded: released + 3 * HOUR,
+        uploaded: released + 3 * HOUR_MS,
         build_id,
         serves: [[abi, PLATFORM]],
         dependencies: { apt: ['libopenblas0-pthread', 'libgfortran5'] },
         downloads: Math.floor(random() * 90_000),
-        built: released + 2 * HOUR,
+        built: released + 2 * HOUR_MS,
         duration_s: 3541,
         slave: 'pi4-attic',
         provenance: {
@@ -337,7 +349,7 @@ export function sampleProject(name: string, description: string, count: number, 
   };
 }
 
-const PASSED = [
+const LOG_START = [
   'Looking in indexes: https://pypi.org/simple, https://www.piwheels.org/simple',
   'Collecting lxml==6.0.0',
   '  Downloading lxml-6.0.0.tar.gz (4.1 MB)',
@@ -354,14 +366,14 @@ const PASSED = [
   '  running build_ext',
   "  building 'lxml.etree' extension",
 ];
-const COMPILED = (i: number): string =>
+const compileLine = (i: number): string =>
   i % 40 === 13
     ? `  src/lxml/etree.c:${String(1000 + i)}:7: warning: 'tp_print' is deprecated [-Wdeprecated-declarations]`
     : `  copying src/lxml/isoschematron/resources/rng/${String(i)}.rng -> build/lib.linux-armv7l-cpython-311/lxml`;
 
 /** A build that failed for want of a header, whose log has so many lines. */
 export function sampleBuild(buildId: number, lines: number, now: number): Build {
-  const middle = Array.from({ length: Math.max(0, lines - PASSED.length - 7) }, (_, i) => COMPILED(i));
+  const middle = Array.from({ length: Math.max(0, lines - LOG_START.length - 7) }, (_, i) => compileLine(i));
   return {
     build_id: buildId,
     package: 'lxml',
@@ -379,7 +391,7 @@ export function sampleBuild(buildId: number, lines: number, now: number): Build 
         'it needs the header libxml/xmlversion.h, which this slave does not have (on Debian: apt install libxml2-dev)',
     },
     output: [
-      ...PASSED,
+      ...LOG_START,
       ...middle,
       '  \u001b[1msrc/lxml/etree.c:96:10: \u001b[31mfatal error:\u001b[0m\u001b[1m libxml/xmlversion.h: No such file or directory\u001b[0m',
       '     96 | #include "libxml/xmlversion.h"',
@@ -408,7 +420,7 @@ export const PAGES = {
 export const FAILED_BUILD = 500_042;
 
 /** Writes such a site. */
-export async function writeSample(
+export async function writeSampleSite(
   folder: string,
   publicUrl: string | null,
   now: number,
@@ -419,11 +431,11 @@ export async function writeSample(
   const statistics = sampleStatistics(now);
   site.writeHome(statistics, sampleFront(now));
   site.writeFarm(statistics, sampleQueue(now), sampleSlaves(now), now);
-  for (const [name, about] of KNOWN)
+  for (const [name, about] of WELL_KNOWN_PACKAGES)
     site.writeProject(sampleProject(name, about, name === 'numpy' ? 30 : 8, now), 7);
   await site.writeLog(sampleBuild(FAILED_BUILD, 160, now));
-  await site.writeSearch(inPages(sampleRows(packages)));
-  await site.writeSitemap(inPages(sampleRows(packages)));
+  await site.writeSearch(paginate(sampleRows(packages)));
+  await site.writeSitemap(paginate(sampleRows(packages)));
   mkdirSync(join(folder, 'simple'), { recursive: true });
   writeFileSync(join(folder, 'simple/index.html'), '<!doctype html><title>Simple index</title>');
   return site;

@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 import type { Browser, Page } from 'playwright-core';
 import { startWebServer } from '../../src/farm/web-server.js';
 import { startBrowser } from '../helpers/browser.js';
-import { PAGES, writeSample } from './sample-site.js';
+import { PAGES, writeSampleSite } from './sample-site.js';
 
 /** The pictures in docs/: [file, page, width, height, colours, what is searched for]. */
 const PICTURES = [
@@ -26,7 +26,13 @@ const PICTURES = [
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 
-async function picture(page: Page, url: string, path: string, query: string, whole: boolean): Promise<void> {
+async function takePicture(
+  page: Page,
+  url: string,
+  path: string,
+  query: string,
+  whole: boolean,
+): Promise<void> {
   await page.goto(url);
   if (query !== '') {
     await page.fill('form[data-live] input', query);
@@ -36,20 +42,20 @@ async function picture(page: Page, url: string, path: string, query: string, who
   await page.screenshot({ path, fullPage: whole });
 }
 
-async function take(browser: Browser, base: string, folder: string): Promise<void> {
+async function takeDocsPictures(browser: Browser, base: string, folder: string): Promise<void> {
   for (const [file, name, width, height, colorScheme, query] of PICTURES) {
     const page = await browser.newPage({ viewport: { width, height }, colorScheme });
     const at = name === 'log' ? '#why' : '';
-    await picture(page, `${base}${PAGES[name]}${at}`, join(folder, `${file}.png`), query, false);
+    await takePicture(page, `${base}${PAGES[name]}${at}`, join(folder, `${file}.png`), query, false);
     await page.close();
   }
 }
 
-async function takeAll(
+async function takeAllPictures(
   browser: Browser,
   base: string,
   folder: string,
-  only: readonly string[],
+  onlyPages: readonly string[],
 ): Promise<void> {
   for (const colorScheme of ['light', 'dark'] as const)
     for (const [width, height] of [
@@ -58,12 +64,12 @@ async function takeAll(
     ] as const) {
       const page = await browser.newPage({ viewport: { width, height }, colorScheme });
       for (const [name, path] of Object.entries(PAGES)) {
-        if (only.length > 0 && !only.includes(name)) continue;
+        if (onlyPages.length > 0 && !onlyPages.includes(name)) continue;
         const file = join(folder, `${name}-${colorScheme}-${String(width)}.png`);
-        await picture(page, `${base}${path}`, file, '', true);
+        await takePicture(page, `${base}${path}`, file, '', true);
       }
-      if (only.length === 0)
-        await picture(
+      if (onlyPages.length === 0)
+        await takePicture(
           page,
           `${base}${PAGES.packages}`,
           join(folder, `search-${colorScheme}-${String(width)}.png`),
@@ -75,7 +81,7 @@ async function takeAll(
 }
 
 /** The mark and the words, as wide as sites want it. */
-async function share(browser: Browser, base: string): Promise<void> {
+async function takeSharePicture(browser: Browser, base: string): Promise<void> {
   const page = await browser.newPage({ viewport: { width: 1200, height: 630 }, colorScheme: 'light' });
   await page.goto(base);
   await page.addStyleTag({ url: `${base}share.css` });
@@ -83,27 +89,28 @@ async function share(browser: Browser, base: string): Promise<void> {
   await page.close();
 }
 
-const SHARE = `.top,.figures,.two,main>section:not(.hero),footer,.search,.for{display:none!important}
+const SHARE_CSS = `.top,.figures,.two,main>section:not(.hero),footer,.search,.for{display:none!important}
 main{max-width:none!important;padding:0 80px!important;display:grid;align-items:center;height:630px}
 .hero{grid-template-columns:1fr 460px!important;padding:0!important;margin:0!important}
 .hero h1{font-size:57px!important}.hero .lead{font-size:27px!important}.wheel{width:460px!important}`;
 
-const words = process.argv.slice(2);
-const all = words.find((word) => word.startsWith('--all'));
+const args = process.argv.slice(2);
+const allOption = args.find((word) => word.startsWith('--all'));
 const folder = mkdtempSync(join(tmpdir(), 'piw-pictures-'));
 try {
   const now = Date.now();
-  await writeSample(folder, null, now);
-  writeFileSync(join(folder, 'share.css'), SHARE);
+  await writeSampleSite(folder, null, now);
+  writeFileSync(join(folder, 'share.css'), SHARE_CSS);
   const server = await startWebServer({ root: folder, host: '127.0.0.1', port: 0 });
   const base = `http://127.0.0.1:${String(server.port)}/`;
   const browser = (await startBrowser()) as Browser;
   try {
-    const output = words.find((word) => !word.startsWith('-')) ?? join(ROOT, 'docs');
+    const output = args.find((word) => !word.startsWith('-')) ?? join(ROOT, 'docs');
     mkdirSync(output, { recursive: true });
-    if (words.includes('--share')) await share(browser, base);
-    else if (all !== undefined) await takeAll(browser, base, output, all.split('=')[1]?.split(',') ?? []);
-    else await take(browser, base, output);
+    if (args.includes('--share')) await takeSharePicture(browser, base);
+    else if (allOption !== undefined)
+      await takeAllPictures(browser, base, output, allOption.split('=')[1]?.split(',') ?? []);
+    else await takeDocsPictures(browser, base, output);
   } finally {
     await browser.close();
     await server.close();

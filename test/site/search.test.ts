@@ -4,18 +4,18 @@ import { join } from 'node:path';
 import t from 'tap';
 import type { SearchRow } from '../../src/protocols/oracle.js';
 import { Site } from '../../src/site/site.js';
-import { inPages, sampleRows } from './sample-site.js';
+import { paginate, sampleRows } from './sample-site.js';
 
 t.setTimeout(120_000);
 
-interface Node {
+interface SearchTreeNode {
   readonly p: string;
   readonly c?: string;
   readonly t?: readonly (readonly [string])[];
   readonly r: readonly (readonly [string])[];
 }
 
-function stage(publicUrl: string | null = null) {
+function setUpSite(publicUrl: string | null = null) {
   const output = mkdtempSync(join(tmpdir(), 'piw-search-'));
   const site = new Site({ outputPath: output, publicUrl });
   site.setUp();
@@ -25,10 +25,10 @@ function stage(publicUrl: string | null = null) {
       .sort();
   /** What the page's script finds, by following the files. */
   const find = (key: string): readonly string[] => {
-    const read = (prefix: string): Node | undefined => {
+    const read = (prefix: string): SearchTreeNode | undefined => {
       const path = join(output, 'search', prefix.length <= 2 ? prefix : `${prefix.slice(0, 2)}/${prefix}`);
       return existsSync(`${path}.json`)
-        ? (JSON.parse(readFileSync(`${path}.json`, 'utf8')) as Node)
+        ? (JSON.parse(readFileSync(`${path}.json`, 'utf8')) as SearchTreeNode)
         : undefined;
     };
     let node = read(key.slice(0, 2));
@@ -49,9 +49,9 @@ const row = (name: string, downloads: number): SearchRow => [name, null, 1, down
 void t.test(
   'every name is found by itself, and by each of its words the most downloaded ones are',
   async (t) => {
-    const { site, find, files } = stage();
+    const { site, find, files } = setUpSite();
     const rows = sampleRows(6000);
-    await site.writeSearch(inPages(rows));
+    await site.writeSearch(paginate(rows));
     t.ok(files().length > 50, `${String(files().length)} files`);
     for (const [name] of rows) {
       const key = name.replaceAll('-', '');
@@ -71,11 +71,11 @@ void t.test(
 void t.test(
   'a word that ends thousands of names leads to the best of them, in files that stay small',
   async (t) => {
-    const { site, find, files, output } = stage();
+    const { site, find, files, output } = setUpSite();
     const rows = Array.from({ length: 6000 }, (_, i) => row(`p${String(i)}-sdk`, i)).sort(([a], [b]) =>
       a < b ? -1 : 1,
     );
-    await site.writeSearch(inPages(rows));
+    await site.writeSearch(paginate(rows));
     t.match(find('sdk')[0], /^p5\d{3}-sdk$/);
     t.ok(find('p3777').includes('p3777-sdk'));
     for (const file of files()) {
@@ -88,10 +88,10 @@ void t.test(
 void t.test(
   'each trigram leads to the names that have it, the most downloaded first, in a small file',
   async (t) => {
-    const { site, output } = stage();
+    const { site, output } = setUpSite();
     const many = Array.from({ length: 1000 }, (_, i) => row(`safe${String(i)}`, i));
     const rows = [...many, row('markup-safe', 5000), row('zope', 1)].sort(([a], [b]) => (a < b ? -1 : 1));
-    await site.writeSearch(inPages(rows));
+    await site.writeSearch(paginate(rows));
     const read = (gram: string) =>
       JSON.parse(readFileSync(join(output, `search/grams/${gram.slice(0, 2)}/${gram}.json`), 'utf8')) as {
         all: boolean;
@@ -108,16 +108,16 @@ void t.test(
 );
 
 void t.test('writing again touches what changed alone, and takes away what is needed no more', async (t) => {
-  const { site, files, find, output } = stage();
+  const { site, files, find, output } = setUpSite();
   const rows = sampleRows(3000);
-  await site.writeSearch(inPages(rows));
+  await site.writeSearch(paginate(rows));
   const times = new Map(files().map((file) => [file, statSync(join(output, 'search', file)).ino]));
-  await site.writeSearch(inPages(rows.filter(([name]) => name !== 'numpy')));
+  await site.writeSearch(paginate(rows.filter(([name]) => name !== 'numpy')));
   const changed = files().filter((file) => times.get(file) !== statSync(join(output, 'search', file)).ino);
   // Of the tree, and of the trigrams of numpy.
   t.ok(changed.length <= 4 + 3, changed.join(' '));
   t.notOk(find('numpy').includes('numpy'));
-  await site.writeSearch(inPages([row('only', 0)]));
+  await site.writeSearch(paginate([row('only', 0)]));
   t.same(files(), ['grams/nl/nly.json', 'grams/on/onl.json', 'o.json', 'on.json']);
   t.same(readdirSync(join(output, 'search')).sort(), ['grams', 'names', 'o.json', 'on.json']);
   t.same(readdirSync(join(output, 'search/names')), ['on.html']);
@@ -126,42 +126,42 @@ void t.test('writing again touches what changed alone, and takes away what is ne
 void t.test(
   'at every moment while it is written anew, everybody finds what was and stays there',
   async (t) => {
-    const { site, find } = stage();
+    const { site, find } = setUpSite();
     const many = sampleRows(3000);
     const stays = many.filter((_, i) => i % 10 === 0);
-    await site.writeSearch(inPages(many));
+    await site.writeSearch(paginate(many));
     const state = { writing: true };
     const rewriting = (async () => {
       for (let round = 0; round < 3; round += 1)
-        await site.writeSearch(inPages(round % 2 === 0 ? stays : many));
+        await site.writeSearch(paginate(round % 2 === 0 ? stays : many));
       state.writing = false;
     })();
-    let asked = 0;
+    let searches = 0;
     while (state.writing) {
-      const [name] = stays[asked % stays.length] ?? [''];
+      const [name] = stays[searches % stays.length] ?? [''];
       if (!find(name.replaceAll('-', '')).includes(name)) t.fail(`${name} was not found`);
-      asked += 1;
+      searches += 1;
       await new Promise((resolve) => setImmediate(resolve));
     }
     await rewriting;
-    t.ok(asked > 10, `${String(asked)} searches meanwhile`);
+    t.ok(searches > 10, `${String(searches)} searches meanwhile`);
   },
 );
 
 void t.test(
   'the sitemap names every project, 50,000 addresses a part, and nothing where the address is unknown',
   async (t) => {
-    const { site, output } = stage('https://farm.example');
+    const { site, output } = setUpSite('https://farm.example');
     const rows = Array.from({ length: 100_100 }, (_, i) => row(`p${String(i)}`, 0));
-    await site.writeSitemap(inPages(rows));
+    await site.writeSitemap(paginate(rows));
     t.same(readdirSync(join(output, 'sitemaps')).sort(), ['0001.xml', '0002.xml', '0003.xml']);
     t.equal(readFileSync(join(output, 'sitemaps/0001.xml'), 'utf8').split('<loc>').length - 1, 50_000);
     t.match(readFileSync(join(output, 'sitemap.xml'), 'utf8'), 'https://farm.example/sitemaps/0003.xml');
     t.match(readFileSync(join(output, 'robots.txt'), 'utf8'), 'Sitemap: https://farm.example/sitemap.xml');
-    await site.writeSitemap(inPages(rows.slice(0, 10)));
+    await site.writeSitemap(paginate(rows.slice(0, 10)));
     t.same(readdirSync(join(output, 'sitemaps')), ['0001.xml']);
-    const unknown = stage();
-    await unknown.site.writeSitemap(inPages(rows));
+    const unknown = setUpSite();
+    await unknown.site.writeSitemap(paginate(rows));
     t.notOk(existsSync(join(unknown.output, 'sitemap.xml')));
   },
 );

@@ -14,37 +14,37 @@ import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import t from 'tap';
 import type { IndexedFile } from '../../src/protocols/oracle.js';
-import { pack } from '../../src/site/pack.js';
-import { SimpleIndex } from '../../src/site/simple-index.js';
+import { compressPages } from '../../src/site/pack.js';
+import { SimpleIndexWriter } from '../../src/site/simple-index.js';
 import { HEAD_BYTES } from '../../src/site/serial.js';
-import { serialOf } from '../../src/site/simple.js';
+import { simpleSerialOf } from '../../src/site/simple.js';
 
-const EVIL = `<script>alert("x")</script>&'`;
+const MARKUP = `<script>alert("x")</script>&'`;
 const file: IndexedFile = {
   filename: 'demo-1.0+local-py3-none-any.whl',
   version: '1.0+local',
   filesize: 1234,
   sha256: 'ab'.repeat(32),
   metadata_sha256: 'cd'.repeat(32),
-  requires_python: `>=3.8 ${EVIL}`,
-  yanked: EVIL,
+  requires_python: `>=3.8 ${MARKUP}`,
+  yanked: MARKUP,
   uploaded: Date.UTC(2026, 0, 2, 3, 4, 5, 678),
 };
 const demo = { name: 'demo', status: 'active', versions: ['1.0+local'], files: [file] } as const;
 
-function folder() {
+function setUpIndex() {
   const output = mkdtempSync(join(tmpdir(), 'piw-simple-'));
-  const index = new SimpleIndex(output);
+  const index = new SimpleIndexWriter(output);
   index.setUp();
   return { output, index, read: (path: string) => readFileSync(join(output, path), 'utf8') };
 }
 
-async function* names(...pages: (readonly [string, number])[][]) {
+async function* rootPages(...pages: (readonly [string, number])[][]) {
   for (const page of pages) yield await Promise.resolve(page);
 }
 
 void t.test('the simple index says of each file what a client needs', (t) => {
-  const { index, read } = folder();
+  const { index, read } = setUpIndex();
   index.write(demo, 7);
   const json = JSON.parse(read('simple/demo/index.v1_json')) as Record<string, unknown>;
   t.same(json, {
@@ -59,8 +59,8 @@ void t.test('the simple index says of each file what a client needs', (t) => {
         hashes: { sha256: file.sha256 },
         size: 1234,
         'upload-time': '2026-01-02T03:04:05.678000Z',
-        'requires-python': `>=3.8 ${EVIL}`,
-        yanked: EVIL,
+        'requires-python': `>=3.8 ${MARKUP}`,
+        yanked: MARKUP,
         'core-metadata': { sha256: file.metadata_sha256 },
         provenance: null,
       },
@@ -76,7 +76,7 @@ void t.test('the simple index says of each file what a client needs', (t) => {
 });
 
 void t.test("PyPI's JSON has what the METADATA of the newest release says", (t) => {
-  const { index, read } = folder();
+  const { index, read } = setUpIndex();
   const metadata = {
     ...{ summary: 'A demonstration.', license: 'MIT', requires: ['six>=1.9'] },
     links: [
@@ -100,7 +100,7 @@ void t.test("PyPI's JSON has what the METADATA of the newest release says", (t) 
 });
 
 void t.test("the same is there as PyPI's JSON, for mirrors", async (t) => {
-  const { output, index, read } = folder();
+  const { output, index, read } = setUpIndex();
   const whole = { ...file, filename: 'demo-1.0-py3-none-any.whl', version: '1.0', yanked: null };
   const files = [whole, { ...whole, filename: 'demo-2.0a1-py3-none-any.whl', version: '2.0a1' }, file];
   index.write({ ...demo, versions: ['1.0', '2.0a1', '1.0+local'], files }, 7);
@@ -109,7 +109,7 @@ void t.test("the same is there as PyPI's JSON, for mirrors", async (t) => {
     last_serial: 7,
     info: { name: 'demo', version: '1.0', yanked: false, yanked_reason: null },
     urls: [{ filename: 'demo-1.0-py3-none-any.whl' }],
-    releases: { '1.0': [{ yanked: false }], '2.0a1': [{}], '1.0+local': [{ yanked_reason: EVIL }] },
+    releases: { '1.0': [{ yanked: false }], '2.0a1': [{}], '1.0+local': [{ yanked_reason: MARKUP }] },
   });
   t.same((json['releases'] as Record<string, unknown>)['1.0+local'], [
     {
@@ -120,33 +120,33 @@ void t.test("the same is there as PyPI's JSON, for mirrors", async (t) => {
       has_sig: false,
       packagetype: 'bdist_wheel',
       python_version: 'py3',
-      requires_python: `>=3.8 ${EVIL}`,
+      requires_python: `>=3.8 ${MARKUP}`,
       size: 1234,
       upload_time: '2026-01-02T03:04:05',
       upload_time_iso_8601: '2026-01-02T03:04:05.678000Z',
       url: '/packages/demo/demo-1.0%2Blocal-py3-none-any.whl',
       yanked: true,
-      yanked_reason: EVIL,
+      yanked_reason: MARKUP,
     },
   ]);
   const links = (name: string) => readlinkSync(join(output, name));
   t.equal(links('packages'), 'simple', 'where the addresses lead');
   t.equal(links('pypi/demo/json'), '7.json', 'the serial, for servers that send it in a header');
-  const known = new SimpleIndex(output, 'https://farm.example');
-  known.write(demo, 8);
-  known.write(demo, 9, 8);
+  const publicIndex = new SimpleIndexWriter(output, 'https://farm.example');
+  publicIndex.write(demo, 8);
+  publicIndex.write(demo, 9, 8);
   t.match(read('pypi/demo/json'), '"url":"https://farm.example/packages/demo/demo-1.0%2Blocal');
   t.match(read('pypi/demo/json'), '{"last_serial":8,', 'what says the same keeps its serial');
   t.same(readdirSync(join(output, 'pypi/demo')).sort(), ['7.json', '8.json', 'json']);
-  await pack(output, 'demo');
+  await compressPages(output, 'demo');
   t.same(readdirSync(join(output, 'pypi/demo')).sort(), ['8.json', 'json'], 'the one before goes later');
-  t.ok(known.remove('demo', 9));
+  t.ok(publicIndex.remove('demo', 9));
   t.notOk(existsSync(join(output, 'pypi/demo')));
 });
 
 void t.test('the root names what it is given, by the piece, and no serial above its own', async (t) => {
-  const { index, read } = folder();
-  await index.writeRoot(names([['a', 3]], [], [['b', 9]]), 8);
+  const { index, read } = setUpIndex();
+  await index.writeRoot(rootPages([['a', 3]], [], [['b', 9]]), 8);
   t.same(JSON.parse(read('simple/index.v1_json')), {
     meta: { 'api-version': '1.4', '_last-serial': 8 },
     projects: [
@@ -156,7 +156,7 @@ void t.test('the root names what it is given, by the piece, and no serial above 
   });
   t.match(read('simple/index.html'), '<a href="a/">a</a><br>\n<a href="b/">b</a><br>\n</body>');
   t.equal(read('simple/index.v1_html'), read('simple/index.html'));
-  await index.writeRoot(names(), 9);
+  await index.writeRoot(rootPages(), 9);
   t.same(JSON.parse(read('simple/index.v1_json')), {
     meta: { 'api-version': '1.4', '_last-serial': 9 },
     projects: [],
@@ -165,8 +165,8 @@ void t.test('the root names what it is given, by the piece, and no serial above 
 });
 
 void t.test('a root that could not be written whole leaves the old one, and nothing else', async (t) => {
-  const { output, index, read } = folder();
-  await index.writeRoot(names([['a', 3]]), 3);
+  const { output, index, read } = setUpIndex();
+  await index.writeRoot(rootPages([['a', 3]]), 3);
   const before = read('simple/index.v1_json');
   const broken = async function* () {
     yield await Promise.resolve([['b', 4]] as const);
@@ -178,7 +178,7 @@ void t.test('a root that could not be written whole leaves the old one, and noth
 });
 
 void t.test('a root that took too long does not take the place of a later one', async (t) => {
-  const { output, index, read } = folder();
+  const { output, index, read } = setUpIndex();
   let go: () => void = () => undefined;
   const stopped = new Promise<void>((resolve) => (go = resolve));
   const slow = async function* () {
@@ -186,19 +186,19 @@ void t.test('a root that took too long does not take the place of a later one', 
     await stopped;
   };
   const early = index.writeRoot(slow(), 3);
-  await index.writeRoot(names([['a', 3]], [['b', 4]]), 4);
+  await index.writeRoot(rootPages([['a', 3]], [['b', 4]]), 4);
   const [json, html] = [read('simple/index.v1_json'), read('simple/index.html')];
   go();
   await early;
   t.equal(read('simple/index.v1_json'), json);
   t.equal(read('simple/index.html'), html);
   t.same(readdirSync(join(output, 'simple')).sort(), ['index.html', 'index.v1_html', 'index.v1_json']);
-  await index.writeRoot(names([['c', 4]]), 4);
+  await index.writeRoot(rootPages([['c', 4]]), 4);
   t.match(read('simple/index.html'), 'c/', 'one that is as late as it says');
 });
 
 void t.test('who comes too late writes nothing, and takes nothing away', (t) => {
-  const { index, read } = folder();
+  const { index, read } = setUpIndex();
   t.equal(index.write(demo, 7), 7);
   t.equal(index.write({ ...demo, files: [] }, 6), 7, 'an older state');
   t.match(read('simple/demo/index.v1_json'), /"_last-serial":7.*demo-1\.0/);
@@ -211,7 +211,7 @@ void t.test('who comes too late writes nothing, and takes nothing away', (t) => 
 });
 
 void t.test('a page that says the same keeps its serial and its age, if the root has it so', (t) => {
-  const { output, index } = folder();
+  const { output, index } = setUpIndex();
   const page = join(output, 'simple/demo/index.html');
   index.write(demo, 7);
   utimesSync(page, 1000, 1000);
@@ -224,7 +224,7 @@ void t.test('a page that says the same keeps its serial and its age, if the root
 });
 
 void t.test('a page that was broken off in the middle is made whole by the next one', (t) => {
-  const { output, index, read } = folder();
+  const { output, index, read } = setUpIndex();
   index.write(demo, 7);
   for (const name of ['index.html', 'index.v1_html']) {
     rmSync(join(output, 'simple/demo', name));
@@ -239,7 +239,7 @@ void t.test('a page that was broken off in the middle is made whole by the next 
 void t.test(
   'a page that has stood still is compressed, and what is compressed goes before the page does',
   async (t) => {
-    const { output, index, read } = folder();
+    const { output, index, read } = setUpIndex();
     const files = Array.from({ length: 20 }, (_, n) => ({
       ...file,
       filename: `demo-1.${String(n)}-py3-none-any.whl`,
@@ -247,63 +247,63 @@ void t.test(
     index.write({ ...demo, files }, 7);
     const small = { ...demo, name: 'small' };
     index.write(small, 8);
-    for (const name of ['demo', 'small', 'absent']) await pack(output, name);
-    const folderOf = join(output, 'simple/demo');
+    for (const name of ['demo', 'small', 'absent']) await compressPages(output, name);
+    const projectFolder = join(output, 'simple/demo');
     for (const name of ['index.html', 'index.v1_json']) {
       t.equal(
-        gunzipSync(readFileSync(join(folderOf, `${name}.gz`))).toString(),
+        gunzipSync(readFileSync(join(projectFolder, `${name}.gz`))).toString(),
         read(`simple/demo/${name}`),
         name,
       );
-      const age = (file: string) => Math.floor(statSync(join(folderOf, file)).mtimeMs);
+      const age = (file: string) => Math.floor(statSync(join(projectFolder, file)).mtimeMs);
       t.equal(age(`${name}.gz`), age(name), 'servers say the same of how old it is');
     }
-    t.equal(readdirSync(folderOf).length, 5, 'nothing temporary stays');
+    t.equal(readdirSync(projectFolder).length, 5, 'nothing temporary stays');
     t.notOk(existsSync(join(output, 'simple/small/index.html.gz')), 'what is small is sent as it is');
     index.write(demo, 9);
-    t.same(readdirSync(folderOf).sort(), ['index.html', 'index.v1_html', 'index.v1_json']);
-    await pack(output, 'demo');
+    t.same(readdirSync(projectFolder).sort(), ['index.html', 'index.v1_html', 'index.v1_json']);
+    await compressPages(output, 'demo');
     index.remove('demo', 10);
-    t.notOk(existsSync(folderOf));
+    t.notOk(existsSync(projectFolder));
   },
 );
 
 void t.test('what is compressed of a page that is replaced meanwhile is thrown away', async (t) => {
-  const { output, index } = folder();
-  const of = (count: number) => ({
+  const { output, index } = setUpIndex();
+  const projectWithFiles = (count: number) => ({
     ...demo,
     files: Array.from({ length: count }, (_, n) => ({
       ...file,
       filename: `demo-1.${String(n)}-py3-none-any.whl`,
     })),
   });
-  index.write(of(2000), 7);
-  const packing = pack(output, 'demo');
-  index.write(of(1999), 8);
+  index.write(projectWithFiles(2000), 7);
+  const packing = compressPages(output, 'demo');
+  index.write(projectWithFiles(1999), 8);
   await packing;
-  const folderOf = join(output, 'simple/demo');
-  for (const name of readdirSync(folderOf).filter((each) => each.endsWith('.gz')))
+  const projectFolder = join(output, 'simple/demo');
+  for (const name of readdirSync(projectFolder).filter((each) => each.endsWith('.gz')))
     t.same(
-      gunzipSync(readFileSync(join(folderOf, name))),
-      readFileSync(join(folderOf, name.slice(0, -3))),
+      gunzipSync(readFileSync(join(projectFolder, name))),
+      readFileSync(join(projectFolder, name.slice(0, -3))),
       name,
     );
-  t.notOk(existsSync(join(folderOf, 'index.html.gz')));
+  t.notOk(existsSync(join(projectFolder, 'index.html.gz')));
   t.same(
-    readdirSync(folderOf).filter((each) => each.startsWith('.')),
+    readdirSync(projectFolder).filter((each) => each.startsWith('.')),
     [],
   );
 });
 
 void t.test('the serial is told from the first bytes, of our pages alone', (t) => {
-  t.equal(serialOf('{"meta":{"api-version":"1.4","_last-serial":12},"name"'), 12);
+  t.equal(simpleSerialOf('{"meta":{"api-version":"1.4","_last-serial":12},"name"'), 12);
   t.equal(
-    serialOf(
+    simpleSerialOf(
       `{"meta":{"api-version":"1.4","_last-serial":${String(Number.MAX_SAFE_INTEGER)}}`.slice(0, HEAD_BYTES),
     ),
     Number.MAX_SAFE_INTEGER,
   );
   for (const other of [undefined, '', '{"meta":{"api-version":"1.4"},"name":"six"', '<html>'])
-    t.equal(serialOf(other), undefined);
+    t.equal(simpleSerialOf(other), undefined);
   t.end();
 });

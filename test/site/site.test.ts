@@ -4,13 +4,13 @@ import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { Parser } from 'htmlparser2';
 import t from 'tap';
-import { pipLine } from '../../src/site/install.js';
+import { pipInstallCommand } from '../../src/site/install.js';
 import type { Build } from '../../src/site/log.js';
 import { logPath } from '../../src/site/layout.js';
 import { Site } from '../../src/site/site.js';
 import { NO_DETAILS } from '../../src/states/build-details.js';
-import { MARKED_BUILD, MARKUP, marked, markedRows } from './marked.js';
-import { inPages } from './sample-site.js';
+import { MARKED_BUILD, MARKUP, writeMarkedPages, markedRows } from './marked.js';
+import { paginate } from './sample-site.js';
 
 const sampleLog: Build = {
   build_id: 12,
@@ -27,11 +27,11 @@ const sampleLog: Build = {
   details: NO_DETAILS,
 };
 
-function site() {
+function setUpSite() {
   const output = mkdtempSync(join(tmpdir(), 'piw-site-'));
-  const its = new Site({ outputPath: output, publicUrl: 'http://127.0.0.1:1/' });
-  its.setUp();
-  return { output, site: its, read: (path: string) => readFileSync(join(output, path), 'utf8') };
+  const testSite = new Site({ outputPath: output, publicUrl: 'http://127.0.0.1:1/' });
+  testSite.setUp();
+  return { output, site: testSite, read: (path: string) => readFileSync(join(output, path), 'utf8') };
 }
 
 /** Every element that the site's own templates make, and every attribute. */
@@ -45,9 +45,9 @@ const ATTRIBUTES =
   );
 
 void t.test('markup in every field of every page makes no element and no attribute', async (t) => {
-  const { site: its, read, output } = site();
-  await marked(its, Date.UTC(2026, 10, 21));
-  await its.writeSearch(inPages(markedRows()));
+  const { site: testSite, read, output } = setUpSite();
+  await writeMarkedPages(testSite, Date.UTC(2026, 10, 21));
+  await testSite.writeSearch(paginate(markedRows()));
   const log = gunzipSync(readFileSync(join(output, `${logPath(MARKED_BUILD)}.gz`))).toString();
   const pages = {
     home: read('index.html'),
@@ -85,31 +85,31 @@ void t.test('markup in every field of every page makes no element and no attribu
 });
 
 void t.test('nothing temporary stays', async (t) => {
-  const { site: its, output } = site();
+  const { site: testSite, output } = setUpSite();
   writeFileSync(join(output, '.tmp-left-over'), 'x');
   utimesSync(join(output, '.tmp-left-over'), 1000, 1000);
-  await its.writeLog(sampleLog);
+  await testSite.writeLog(sampleLog);
   t.equal(gunzipSync(readFileSync(join(output, 'logs/0000/000012.txt.gz'))).toString(), 'a log');
-  its.setUp();
+  testSite.setUp();
   t.notOk(readdirSync(output).some((name) => name.startsWith('.tmp-')));
 });
 
 void t.test('the pip line trusts a plain http host, but not this machine, which needs no trust', (t) => {
   t.equal(
-    pipLine('http://127.0.0.1:8080/simple/', 'six'),
+    pipInstallCommand('http://127.0.0.1:8080/simple/', 'six'),
     'pip install --index-url http://127.0.0.1:8080/simple/ six',
   );
-  t.match(pipLine('http://farm.lan/simple/', 'six'), '--trusted-host farm.lan');
-  t.notMatch(pipLine('https://farm.example/simple/', 'six'), /trusted/);
+  t.match(pipInstallCommand('http://farm.lan/simple/', 'six'), '--trusted-host farm.lan');
+  t.notMatch(pipInstallCommand('https://farm.example/simple/', 'six'), /trusted/);
   t.end();
 });
 
 void t.test('whoever finds too late that a project is gone takes no later page away', async (t) => {
-  const { site: its, read, output } = site();
-  await marked(its, Date.UTC(2026, 10, 21));
+  const { site: testSite, read, output } = setUpSite();
+  await writeMarkedPages(testSite, Date.UTC(2026, 10, 21));
   t.match(read('project/demo/json/index.json'), /^\{"_last-serial":1,/);
-  its.removeProject('demo', 0);
+  testSite.removeProject('demo', 0);
   t.match(read('project/demo/index.html'), /<h1/);
-  its.removeProject('demo', 2);
+  testSite.removeProject('demo', 2);
   t.notOk(existsSync(join(output, 'project/demo')));
 });

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { Sessions } from '../../src/states/sessions.js';
+import { SlaveSessions } from '../../src/states/sessions.js';
 import { SlaveState } from '../../src/states/slave-state.js';
 
 const HOUR_MS = 3_600_000;
@@ -9,11 +9,11 @@ const HELLO = {
   ...{ py_version_tag: 'cp311', abi_tag: 'cp311', platform_tag: 'linux_x86_64' },
   ...{ label: 'anvil', os_name: 'x', os_version: 'x', board: null, lacks: [] },
 };
-const slaveOf = (session: string, now: number): SlaveState =>
+const makeSlave = (session: string, now: number): SlaveState =>
   new SlaveState(1, 'pi', session, HELLO, true, now);
 
 t.test('a user begins a thousand sessions at once, and then one a second', (t) => {
-  const sessions = new Sessions();
+  const sessions = new SlaveSessions();
   const admit = (session: number, now: number): void => {
     sessions.admit({ user: 'pi', session: String(session) }, now);
   };
@@ -36,27 +36,27 @@ t.test('a user begins a thousand sessions at once, and then one a second', (t) =
 });
 
 t.test('a slave that is out of order rests, longer each time, and people read until when', (t) => {
-  const slave = slaveOf('a', DAY_MS);
-  t.strictSame([slave.trouble(DAY_MS), slave.trouble(DAY_MS)], [0, 0]);
-  t.equal(slave.trouble(DAY_MS), 60_000);
+  const slave = makeSlave('a', DAY_MS);
+  t.strictSame([slave.recordEnvironmentFailure(DAY_MS), slave.recordEnvironmentFailure(DAY_MS)], [0, 0]);
+  t.equal(slave.recordEnvironmentFailure(DAY_MS), 60_000);
   const wallTime = (monotonicMs: number): number => monotonicMs + 2 * HOUR_MS;
-  t.match(slave.idleBecause(DAY_MS, wallTime), /^3 builds in a row failed .*; the next at 02:01 UTC$/);
-  t.equal(slave.idleBecause(DAY_MS + 60_000, wallTime), undefined);
-  t.equal(slave.trouble(DAY_MS), 120_000);
-  slave.fine();
-  t.equal(slave.trouble(DAY_MS), 0);
+  t.match(slave.idleReason(DAY_MS, wallTime), /^3 builds in a row failed .*; the next at 02:01 UTC$/);
+  t.equal(slave.idleReason(DAY_MS + 60_000, wallTime), undefined);
+  t.equal(slave.recordEnvironmentFailure(DAY_MS), 120_000);
+  slave.clearEnvironmentFailures();
+  t.equal(slave.recordEnvironmentFailure(DAY_MS), 0);
   t.end();
 });
 
 t.test('a slave that was silent for an hour is forgotten', (t) => {
-  const sessions = new Sessions();
-  sessions.add(slaveOf('a', DAY_MS));
-  sessions.add(slaveOf('b', DAY_MS + 1));
-  sessions.forget(DAY_MS + HOUR_MS + 1);
+  const sessions = new SlaveSessions();
+  sessions.add(makeSlave('a', DAY_MS));
+  sessions.add(makeSlave('b', DAY_MS + 1));
+  sessions.expire(DAY_MS + HOUR_MS + 1);
   t.strictSame(
     [...sessions].map(({ session }) => session),
     ['b'],
   );
-  t.throws(() => sessions.known({ user: 'pi', session: 'a' }), { code: 'PIW_UNKNOWN_SLAVE' });
+  t.throws(() => sessions.getOrThrow({ user: 'pi', session: 'a' }), { code: 'PIW_UNKNOWN_SLAVE' });
   t.end();
 });

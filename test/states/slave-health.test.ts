@@ -1,6 +1,6 @@
 import t from 'tap';
-import { Comparison, isAcquitted, type SlaveResult } from '../../src/states/slave-health.js';
-import { chance } from '../helpers/fake-pypi/chance.js';
+import { SlaveComparison, isAcquitted, type SlaveResult } from '../../src/states/slave-health.js';
+import { seededRandom } from '../helpers/fake-pypi/chance.js';
 
 t.setTimeout(120_000);
 
@@ -21,39 +21,39 @@ interface Simulation {
   readonly spread?: number;
 }
 
-interface Found {
+interface SimulationResult {
   /** The first suspicion of each slave: after how many of its builds. */
   readonly suspected: Map<number, number>;
 }
 
-function simulate(options: Simulation): Found {
+function simulate(options: Simulation): SimulationResult {
   const { seed, slaves, builds, bad, sick = 0, sickFrom = 0, flaky = 0, versions = 1, spread = 1 } = options;
-  const random = chance(seed);
-  const comparison = new Comparison();
+  const random = seededRandom(seed);
+  const comparison = new SlaveComparison();
   const suspected = new Map<number, number>();
   const built = new Map<number, number>();
   const speeds = Array.from({ length: slaves }, () => 1 + random() * (spread - 1));
   const fates = new Map<number, boolean>();
-  const at: { result: SlaveResult; free: number }[] = [];
+  const running: { result: SlaveResult; free: number }[] = [];
   let number = 0;
   const take = (slaveId: number, now: number): void => {
-    const of = Math.floor(number / versions);
+    const packageNumber = Math.floor(number / versions);
     number += 1;
-    const fate = fates.get(of) ?? bad(of, random);
-    fates.set(of, fate);
+    const fate = fates.get(packageNumber) ?? bad(packageNumber, random);
+    fates.set(packageNumber, fate);
     const failed = fate || random() < (slaveId === 0 && number >= sickFrom ? sick : 0) || random() < flaky;
     // What fails, mostly fails early.
     const took = (failed ? 5 + random() * 20 : 10 + random() * 80) * (speeds[slaveId] ?? 1);
-    const result = { slaveId, package: `p${String(of)}`, failed, began: now, ended: now + took };
-    at.push({ result, free: result.ended });
+    const result = { slaveId, package: `p${String(packageNumber)}`, failed, began: now, ended: now + took };
+    running.push({ result, free: result.ended });
   };
   for (let slaveId = 0; slaveId < slaves; slaveId += 1) take(slaveId, slaveId);
   for (let done = 0; done < builds; done += 1) {
-    at.sort((a, b) => b.free - a.free);
-    const next = at.pop();
+    running.sort((a, b) => b.free - a.free);
+    const next = running.pop();
     if (!next) break;
     const { slaveId, ended } = next.result;
-    comparison.note(next.result);
+    comparison.record(next.result);
     if (done >= sickFrom) built.set(slaveId, (built.get(slaveId) ?? 0) + 1);
     if (!suspected.has(slaveId) && comparison.suspicion(slaveId))
       suspected.set(slaveId, built.get(slaveId) ?? 0);
@@ -62,13 +62,20 @@ function simulate(options: Simulation): Found {
   return { suspected };
 }
 
-const share = (of: number) => (_: number, random: () => number) => random() < of;
+const failureShare = (of: number) => (_: number, random: () => number) => random() < of;
 
 void t.test('one slave of thirty that fails everything is found within 20 builds', (t) => {
   for (const of of [0, 0.1, 0.25]) {
     for (let seed = 1; seed <= 20; seed += 1) {
       const sickFrom = of === 0 ? 0 : 500;
-      const { suspected } = simulate({ seed, slaves: 30, builds: 2000, bad: share(of), sick: 1, sickFrom });
+      const { suspected } = simulate({
+        seed,
+        slaves: 30,
+        builds: 2000,
+        bad: failureShare(of),
+        sick: 1,
+        sickFrom,
+      });
       t.equal(suspected.size, 1, `seed ${String(seed)}, others fail ${String(of)}`);
       t.ok((suspected.get(0) ?? 99) <= 20, `after ${String(suspected.get(0))} builds`);
     }
@@ -80,16 +87,19 @@ void t.test(
   'it is found after a healthy time, among few slaves, and where it fails most and not all',
   (t) => {
     for (let seed = 1; seed <= 10; seed += 1) {
-      t.ok(simulate({ seed, slaves: 3, builds: 500, bad: share(0.2), sick: 1 }).suspected.has(0), 'of three');
       t.ok(
-        simulate({ seed, slaves: 10, builds: 3000, bad: share(0.1), sick: 0.9 }).suspected.has(0),
+        simulate({ seed, slaves: 3, builds: 500, bad: failureShare(0.2), sick: 1 }).suspected.has(0),
+        'of three',
+      );
+      t.ok(
+        simulate({ seed, slaves: 10, builds: 3000, bad: failureShare(0.1), sick: 0.9 }).suspected.has(0),
         'nine of ten',
       );
     }
-    const comparison = new Comparison();
-    const random = chance(7);
-    const note = (slaveId: number, i: number, failed: boolean) => {
-      comparison.note({
+    const comparison = new SlaveComparison();
+    const random = seededRandom(7);
+    const record = (slaveId: number, i: number, failed: boolean) => {
+      comparison.record({
         slaveId,
         package: `p${String(slaveId)}-${String(i)}`,
         failed,
@@ -97,13 +107,13 @@ void t.test(
         ended: i + 1,
       });
     };
-    let found = 0;
-    for (let i = 0; i < 200 && found === 0; i += 1) {
-      for (let slaveId = 1; slaveId < 30; slaveId += 1) note(slaveId, i, random() < 0.2);
-      note(0, i, i >= 100 || random() < 0.2);
-      if (comparison.suspicion(0)) found = i;
+    let foundAt = 0;
+    for (let i = 0; i < 200 && foundAt === 0; i += 1) {
+      for (let slaveId = 1; slaveId < 30; slaveId += 1) record(slaveId, i, random() < 0.2);
+      record(0, i, i >= 100 || random() < 0.2);
+      if (comparison.suspicion(0)) foundAt = i;
     }
-    t.ok(found >= 100 && found < 120, `its disk broke at 100, found at ${String(found)}`);
+    t.ok(foundAt >= 100 && foundAt < 120, `its disk broke at 100, found at ${String(foundAt)}`);
     t.end();
   },
 );
@@ -113,7 +123,7 @@ void t.test('versions of one package are compared where other slaves build that 
     seed: 3,
     slaves: 30,
     builds: 1500,
-    bad: share(0),
+    bad: failureShare(0),
     sick: 1,
     versions: 1500,
   });
@@ -125,18 +135,18 @@ void t.test('versions of one package are compared where other slaves build that 
 void t.test('no healthy slave is suspected, whatever the packages are like', (t) => {
   let judged = 0;
   const kinds: readonly Omit<Simulation, 'seed'>[] = [
-    ...[0, 0.1, 0.3, 0.6, 0.9, 1].map((of) => ({ slaves: 30, builds: 3000, bad: share(of) })),
+    ...[0, 0.1, 0.3, 0.6, 0.9, 1].map((of) => ({ slaves: 30, builds: 3000, bad: failureShare(of) })),
     // A storm: nothing builds for a while, then all does, or half.
     { slaves: 30, builds: 4000, bad: (n) => Math.floor(n / 400) % 2 === 1 },
     { slaves: 30, builds: 4000, bad: (n, random) => Math.floor(n / 50) % 3 === 1 || random() < 0.1 },
     { slaves: 4, builds: 2000, bad: (n, random) => Math.floor(n / 30) % 2 === 1 || random() < 0.2 },
     { slaves: 2, builds: 2000, bad: (n, random) => Math.floor(n / 25) % 2 === 1 || random() < 0.2 },
-    { slaves: 1, builds: 500, bad: share(1) },
+    { slaves: 1, builds: 500, bad: failureShare(1) },
     // Many versions of bad packages in a row, fast slaves and slow ones, and some that fail more often.
-    { slaves: 30, builds: 4000, bad: share(0.25), versions: 60 },
-    { slaves: 5, builds: 3000, bad: share(0.25), versions: 200, spread: 20 },
-    { slaves: 30, builds: 4000, bad: share(0.25), versions: 12, spread: 20, flaky: 0.05 },
-    { slaves: 10, builds: 4000, bad: share(0.2), sick: 0.1, spread: 5 },
+    { slaves: 30, builds: 4000, bad: failureShare(0.25), versions: 60 },
+    { slaves: 5, builds: 3000, bad: failureShare(0.25), versions: 200, spread: 20 },
+    { slaves: 30, builds: 4000, bad: failureShare(0.25), versions: 12, spread: 20, flaky: 0.05 },
+    { slaves: 10, builds: 4000, bad: failureShare(0.2), sick: 0.1, spread: 5 },
   ];
   for (const [kind, options] of kinds.entries()) {
     for (let seed = 1; seed <= 3; seed += 1) {

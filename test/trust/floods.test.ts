@@ -2,11 +2,11 @@ import { randomBytes } from 'node:crypto';
 import t from 'tap';
 import { encode } from '../../src/bus/codec.js';
 import { RawNats } from '../helpers/raw-nats.js';
-import { Mallory, STATS, stage } from './stage.js';
+import { Mallory, STATS, startHostileFarm } from './stage.js';
 
 t.setTimeout(290_000);
 
-const MILLION = 1_000_000;
+const MESSAGE_COUNT = 1_000_000;
 /** How long messages are sent at most, milliseconds. */
 const LIMIT_MS = 60_000;
 const VERBS = ['HELLO', 'IDLE', 'BUSY', 'BUILT', 'SENT', 'BYE', 'file.HELLO', 'file.CHUNK', 'x', 'file.x'];
@@ -14,9 +14,9 @@ const VERBS = ['HELLO', 'IDLE', 'BUSY', 'BUILT', 'SENT', 'BYE', 'file.HELLO', 'f
 const pick = <T>(list: readonly T[]): T => list[Math.floor(Math.random() * list.length)] as T;
 
 /** What somebody might say who has read the protocol, and then changed a byte here and there; or noise. */
-function message(): Buffer {
+function randomMessage(): Buffer {
   if (Math.random() < 0.5) return randomBytes(Math.floor(Math.random() * 200));
-  const any = (): unknown =>
+  const randomValue = (): unknown =>
     pick<unknown>([
       null,
       true,
@@ -35,16 +35,16 @@ function message(): Buffer {
       [[]],
       randomBytes(5),
     ]);
-  const fields = Array.from({ length: Math.floor(Math.random() * 13) }, any);
+  const fields = Array.from({ length: Math.floor(Math.random() * 13) }, randomValue);
   const bytes = Buffer.from(encode([pick(VERBS).split('.').at(-1), ...fields]));
   if (Math.random() < 0.5) bytes[Math.floor(Math.random() * bytes.length)] = Math.floor(Math.random() * 256);
   return bytes;
 }
 
 void t.test('however much a slave says, others are served', async (t) => {
-  const its = await stage(t, 10);
-  const { mallory, addresses, db } = its;
-  const before = its.memory();
+  const farm = await startHostileFarm(t, 10);
+  const { mallory, addresses, db } = farm;
+  const before = farm.residentBytes();
 
   await t.test('a million random messages', async (t) => {
     const { raw } = mallory;
@@ -55,74 +55,76 @@ void t.test('however much a slave says, others are served', async (t) => {
     });
     await victim.hello('v');
     const delays: number[] = [];
-    const over = new AbortController();
+    const finished = new AbortController();
     const asking = (async () => {
-      while (!over.signal.aborted) {
+      while (!finished.signal.aborted) {
         const began = Date.now();
-        const [verb] = await victim.tell('v', 'BUSY', 1, STATS);
+        const [verb] = await victim.send('v', 'BUSY', 1, STATS);
         if (verb === 'DONE') delays.push(Date.now() - began);
         await new Promise((resolve) => setTimeout(resolve, 50));
       }
     })();
-    const messages = Array.from({ length: 5000 }, message);
+    const messages = Array.from({ length: 5000 }, randomMessage);
     const end = Date.now() + LIMIT_MS;
-    let said = 0;
-    while (said < MILLION && Date.now() < end && !raw.closed) {
-      for (let i = 0; i < 500; i += 1, said += 1) {
+    let sentMessages = 0;
+    while (sentMessages < MESSAGE_COUNT && Date.now() < end && !raw.closed) {
+      for (let i = 0; i < 500; i += 1, sentMessages += 1) {
         const reply = Math.random() < 0.5 ? { reply: '_INBOX_mallory.x' } : {};
         raw.publish(mallory.subject(pick(['a', 'b', 'c']), ...pick(VERBS).split('.')), pick(messages), reply);
       }
-      raw.heard.length = 0;
-      await raw.drained();
+      raw.received.length = 0;
+      await raw.waitForDrain();
       await new Promise((resolve) => setImmediate(resolve));
     }
     await raw.flush();
-    over.abort();
+    finished.abort();
     await asking;
-    const seconds = (LIMIT_MS - Math.max(0, end - Date.now())) / 1000;
+    const elapsedS = (LIMIT_MS - Math.max(0, end - Date.now())) / 1000;
     delays.sort((a, b) => a - b);
     t.comment(
-      `${String(said)} messages in ${seconds.toFixed(1)} s; of ${String(delays.length)} questions of another slave meanwhile ` +
+      `${String(sentMessages)} messages in ${elapsedS.toFixed(1)} s; of ${String(delays.length)} questions of another slave meanwhile ` +
         `half were answered within ${String(delays[delays.length >> 1] ?? -1)} ms, all within ${String(delays.at(-1) ?? -1)} ms`,
     );
-    t.ok(said >= MILLION || seconds >= 59, 'as many as go in a minute');
+    t.ok(sentMessages >= MESSAGE_COUNT || elapsedS >= 59, 'as many as go in a minute');
     t.ok(delays.length > 0);
-    t.match(its.said(), /more messages were refused/, 'the log says how many, and not each');
-    t.ok(its.said().length < 50e6);
-    t.comment(`memory of the cast grew by ${((its.memory() - before) / 1e6).toFixed(0)} MB`);
-    t.ok(its.memory() - before < 600e6);
+    t.match(farm.newLogs(), /more messages were refused/, 'the log says how many, and not each');
+    t.ok(farm.newLogs().length < 50e6);
+    t.comment(`memory of the cast grew by ${((farm.residentBytes() - before) / 1e6).toFixed(0)} MB`);
+    t.ok(farm.residentBytes() - before < 600e6);
   });
 
   await t.test('twenty thousand sessions', async (t) => {
     const counts = new Map<string, number>();
     for (let round = 0; round < 40; round += 1) {
-      const said = await Promise.all(
+      const answers = await Promise.all(
         Array.from({ length: 500 }, (_, i) => mallory.hello(`h${String(round)}-${String(i)}`)),
       );
-      for (const [verb, code] of said) {
-        const what = verb === 'ERROR' ? String(code) : String(verb);
-        counts.set(what, (counts.get(what) ?? 0) + 1);
+      for (const [verb, code] of answers) {
+        const outcome = verb === 'ERROR' ? String(code) : String(verb);
+        counts.set(outcome, (counts.get(outcome) ?? 0) + 1);
       }
     }
     t.comment([...counts].map(([what, count]) => `${what} ${String(count)}`).join(', '));
     t.ok((counts.get('HELLO') ?? 0) < 2000);
     t.ok((counts.get('PIW_REFUSED') ?? 0) > 15_000);
-    t.match(its.said(), /mallory begins too many sessions/);
+    t.match(farm.newLogs(), /mallory begins too many sessions/);
     const [row] = await db.query<{ count: number }>('select count(*)::int from slaves');
     t.ok((row?.count ?? Infinity) < 2000, 'nor does the database grow with it');
-    t.comment(`memory of the cast grew by ${((its.memory() - before) / 1e6).toFixed(0)} MB`);
+    t.comment(`memory of the cast grew by ${((farm.residentBytes() - before) / 1e6).toFixed(0)} MB`);
   });
 
   await t.test('more questions at once than a slave has', async (t) => {
-    const said = await Promise.all(
-      Array.from({ length: 5000 }, () => mallory.tell('h0-0', 'BUSY', 1, STATS)),
+    const answers = await Promise.all(
+      Array.from({ length: 5000 }, () => mallory.send('h0-0', 'BUSY', 1, STATS)),
     );
-    const refused = said.filter(([, code]) => code === 'PIW_REFUSED').length;
+    const refused = answers.filter(([, code]) => code === 'PIW_REFUSED').length;
     t.comment(`${String(refused)} of 5000 were refused`);
     t.ok(
-      said.every(([verb, code]) => verb === 'DONE' || code === 'PIW_REFUSED' || code === 'PIW_UNKNOWN_SLAVE'),
+      answers.every(
+        ([verb, code]) => verb === 'DONE' || code === 'PIW_REFUSED' || code === 'PIW_UNKNOWN_SLAVE',
+      ),
     );
   });
 
-  await its.survived(t);
+  await farm.assertUnharmed(t);
 });

@@ -4,7 +4,7 @@ import { encode } from '../../src/bus/codec.js';
 import { NO_DETAILS } from '../../src/states/build-details.js';
 import { until } from '../helpers/bus.js';
 import { RawNats } from '../helpers/raw-nats.js';
-import { STATS, stage } from './stage.js';
+import { STATS, startHostileFarm } from './stage.js';
 
 t.setTimeout(280_000);
 
@@ -25,13 +25,13 @@ const hello = (...fields: readonly unknown[]) =>
     ...fields.slice(4),
   ]);
 /** ["IDLE", …, up to the last field of the statistics. */
-const CUT = Buffer.from(idle([1, 1, 1, 1, 0, null])).subarray(0, -1);
+const TRUNCATED_IDLE = Buffer.from(idle([1, 1, 1, 1, 0, null])).subarray(0, -1);
 
 /** Each by its name: the verb of the subject it is said on, the bytes, and why it is refused. */
 const MALFORMED: readonly (readonly [string, string, Uint8Array, RegExp])[] = [
   ['nothing', 'IDLE', bytes(), /cut off/],
   ['half of a message', 'IDLE', idle(STATS).subarray(0, 9), /announces more|cut off/],
-  ['a message without its last byte', 'IDLE', CUT, /cut off|announces more/],
+  ['a message without its last byte', 'IDLE', TRUNCATED_IDLE, /cut off|announces more/],
   ['two messages', 'IDLE', bytes(Buffer.from(idle(STATS)), Buffer.from(idle(STATS))), /bytes follow it/],
   ['a message and a byte', 'IDLE', bytes(Buffer.from(idle(STATS)), 0), /1 bytes follow it/],
   ['a list of 4 thousand million', 'IDLE', bytes(0xdd, 0xff, 0xff, 0xff, 0xff), /announces more/],
@@ -194,28 +194,30 @@ const HEADERS: readonly (readonly [string, string | Buffer, RegExp])[] = [
 ];
 
 void t.test('what is no message is refused with a reason, and nobody comes to harm', async (t) => {
-  const its = await stage(t, 5);
-  const { mallory } = its;
+  const farm = await startHostileFarm(t, 5);
+  const { mallory } = farm;
   await mallory.hello('s');
 
   await t.test('malformed MessagePack', async (t) => {
     for (const [name, verb, body, why] of MALFORMED) {
-      its.mark();
-      const told = await mallory.say('s', verb, body);
-      t.match(told, ['ERROR', 'PIW_MESSAGE_INVALID', why], name);
-      await until(() => its.said().includes(`on ${mallory.subject('s', ...verb.split('.'))}: `)).catch(() => {
-        t.fail(`nothing in the log of ${name}`);
-      });
+      farm.markLog();
+      const answer = await mallory.sendRaw('s', verb, body);
+      t.match(answer, ['ERROR', 'PIW_MESSAGE_INVALID', why], name);
+      await until(() => farm.newLogs().includes(`on ${mallory.subject('s', ...verb.split('.'))}: `)).catch(
+        () => {
+          t.fail(`nothing in the log of ${name}`);
+        },
+      );
     }
   });
 
   await t.test('malformed headers', async (t) => {
     for (const [name, headers, why] of HEADERS) {
-      its.mark();
-      const told = await mallory.say('s', 'IDLE', Buffer.from(''), { headers, timeoutMs: 3000 });
-      t.match(told.map(String).join(' '), why, name);
+      farm.markLog();
+      const answer = await mallory.sendRaw('s', 'IDLE', Buffer.from(''), { headers, timeoutMs: 3000 });
+      t.match(answer.map(String).join(' '), why, name);
     }
-    t.match(await mallory.tell('s', 'BUSY', 1, STATS), ['DONE'], 'the Slave Driver answers');
+    t.match(await mallory.send('s', 'BUSY', 1, STATS), ['DONE'], 'the Slave Driver answers');
   });
 
   await t.test('headers of a false length end the connection, or are dropped', async (t) => {
@@ -225,14 +227,17 @@ void t.test('what is no message is refused with a reason, and nobody comes to ha
       [100_000, true],
       [-1, true],
     ] as const) {
-      const one = await RawNats.connect(its.addresses.mallory);
-      one.publish(mallory.subject('s', 'IDLE'), 'x', { headers: 'NATS/1.0\r\na: b\r\n\r\n', headerLength });
-      if (isFatal) await until(() => one.closed);
-      else await one.flush();
-      t.equal(one.closed, isFatal, `a header length of ${String(headerLength)}`);
-      one.close();
+      const client = await RawNats.connect(farm.addresses.mallory);
+      client.publish(mallory.subject('s', 'IDLE'), 'x', {
+        headers: 'NATS/1.0\r\na: b\r\n\r\n',
+        headerLength,
+      });
+      if (isFatal) await until(() => client.closed);
+      else await client.flush();
+      t.equal(client.closed, isFatal, `a header length of ${String(headerLength)}`);
+      client.close();
     }
-    t.match(await mallory.tell('s', 'BUSY', 1, STATS), ['DONE'], 'the Slave Driver answers');
+    t.match(await mallory.send('s', 'BUSY', 1, STATS), ['DONE'], 'the Slave Driver answers');
   });
 
   await t.test('a large body that is not what it says', async (t) => {
@@ -247,11 +252,19 @@ void t.test('what is no message is refused with a reason, and nobody comes to ha
     const sha256 = createHash('sha256').update(body).digest('hex');
     const ticket = (size: number, hash: string) =>
       claim(`piw-slave-mallory ${object} ${String(size)} ${hash}`);
-    const say = (headers: string) =>
-      mallory.say('s', 'IDLE', Buffer.from(''), { headers, timeoutMs: 30_000 });
-    t.match(await say(ticket(body.length, HASH)), ['ERROR', 'PIW_OBJECT_BROKEN', /not what was announced/]);
-    t.match(await say(ticket(1024, sha256)), ['ERROR', 'PIW_OBJECT_BROKEN', /not what was announced/]);
-    t.match(await say(ticket(body.length, sha256)), [
+    const sendHeaders = (headers: string) =>
+      mallory.sendRaw('s', 'IDLE', Buffer.from(''), { headers, timeoutMs: 30_000 });
+    t.match(await sendHeaders(ticket(body.length, HASH)), [
+      'ERROR',
+      'PIW_OBJECT_BROKEN',
+      /not what was announced/,
+    ]);
+    t.match(await sendHeaders(ticket(1024, sha256)), [
+      'ERROR',
+      'PIW_OBJECT_BROKEN',
+      /not what was announced/,
+    ]);
+    t.match(await sendHeaders(ticket(body.length, sha256)), [
       'ERROR',
       'PIW_MESSAGE_INVALID',
       /lists within each other/,
@@ -259,23 +272,23 @@ void t.test('what is no message is refused with a reason, and nobody comes to ha
   });
 
   await t.test('500 tickets for 128 MB that are not there', async (t) => {
-    const before = its.memory('slave-driver');
+    const before = farm.residentBytes('slave-driver');
     const headers = claim(`piw-slave-mallory claim.${id} 134217728 ${HASH}`);
-    const said = await Promise.all(
+    const answers = await Promise.all(
       Array.from({ length: 500 }, (_, i) =>
-        mallory.say(`f${String(i)}`, 'IDLE', Buffer.from(''), { headers, timeoutMs: 60_000 }),
+        mallory.sendRaw(`f${String(i)}`, 'IDLE', Buffer.from(''), { headers, timeoutMs: 60_000 }),
       ),
     );
-    t.ok(said.every(([verb]) => verb === 'ERROR'));
+    t.ok(answers.every(([verb]) => verb === 'ERROR'));
     t.ok(
-      said.some(([, code]) => code === 'PIW_TOO_LARGE'),
+      answers.some(([, code]) => code === 'PIW_TOO_LARGE'),
       'most are not even looked for',
     );
-    const grown = its.memory('slave-driver') - before;
-    t.comment(`the Slave Driver has grown by ${(grown / 1e6).toFixed(0)} MB`);
-    t.ok(grown < 200e6);
+    const growth = farm.residentBytes('slave-driver') - before;
+    t.comment(`the Slave Driver has grown by ${(growth / 1e6).toFixed(0)} MB`);
+    t.ok(growth < 200e6);
   });
 
   t.equal(mallory.raw.closed, false);
-  await its.survived(t);
+  await farm.assertUnharmed(t);
 });

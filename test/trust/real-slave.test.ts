@@ -6,16 +6,16 @@ import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { confine } from '../../src/builder/sandbox.js';
 import { parseAddress } from '../../src/bus/address.js';
-import { newKey } from '../../src/bus/nkey.js';
-import { formatConfig, type Given } from '../../src/config.js';
-import { newVersions } from '../../src/database/versions.js';
+import { generateUserKey } from '../../src/bus/nkey.js';
+import { formatConfig, type RawSettings } from '../../src/config.js';
+import { addReleases } from '../../src/database/versions.js';
 import { until } from '../helpers/bus.js';
-import { piwWith } from '../helpers/command.js';
-import { someRelease, someTarget } from '../helpers/rows.js';
+import { piwRunner } from '../helpers/command.js';
+import { someRelease, insertTarget } from '../helpers/rows.js';
 import { packFixture } from '../helpers/sdist.js';
 import { IndexServer } from '../builder/index-server.js';
-import { interpreter, temporary } from '../builder/workshop.js';
-import { stage } from './stage.js';
+import { interpreter, temporaryFolder } from '../builder/workshop.js';
+import { startHostileFarm } from './stage.js';
 
 t.setTimeout(200_000);
 
@@ -23,7 +23,7 @@ const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
 const ROOT = fileURLToPath(new URL('../../..', import.meta.url)).replace(/\/$/, '');
 
 /** What a slave is made of: its configuration, its key in a file beside it, and how it is run. */
-function slaveOf(address: string, user: string, more: Given = {}) {
+function prepareSlave(address: string, user: string, overrides: RawSettings = {}) {
   const home = mkdtempSync(join(tmpdir(), 'piw-robbed-'));
   const { servers, seed = '' } = parseAddress(address);
   const key = join(home, 'pi.nk');
@@ -31,8 +31,8 @@ function slaveOf(address: string, user: string, more: Given = {}) {
   writeFileSync(key, `${seed}\n`, { mode: 0o600 });
   const master = `nats://${servers.join(',')}`;
   const work = mkdtempSync(join(tmpdir(), 'piw-robbed-work-'));
-  const given = { master, 'slave-user': user, 'slave-key': key, 'work-dir': work, ...more };
-  writeFileSync(conf, formatConfig(given), { mode: 0o600 });
+  const settings = { master, 'slave-user': user, 'slave-key': key, 'work-dir': work, ...overrides };
+  writeFileSync(conf, formatConfig(settings), { mode: 0o600 });
   const run = (...args: readonly string[]) =>
     new Promise<{ code: number; err: string }>((resolve) => {
       const child = execFile(
@@ -58,11 +58,11 @@ function slaveOf(address: string, user: string, more: Given = {}) {
 void t.test('a build that wants its slave’s key and code gets neither', async (t) => {
   const index = await IndexServer.start([packFixture('robs')]);
   t.teardown(() => index.stop());
-  const its = await stage(t, 1, { 'index-url': index.url });
+  const farm = await startHostileFarm(t, 1, { 'index-url': index.url });
   const { abiTag: abi, platformTag: platform } = interpreter;
-  await someTarget(its.db, abi, { platform });
-  await newVersions(its.db, 'piw-fixture-robs', 'feed', [someRelease('1.0', { priority: 2 })]);
-  const { conf, key, run } = slaveOf(its.addresses.victim, 'victim');
+  await insertTarget(farm.db, abi, { platform });
+  await addReleases(farm.db, 'piw-fixture-robs', 'feed', [someRelease('1.0', { priority: 2 })]);
+  const { conf, key, run } = prepareSlave(farm.addresses.victim, 'victim');
   const before = [BIN, join(ROOT, 'package.json'), conf, key].map((path) => readFileSync(path, 'utf8'));
   const unchanged = () =>
     t.same(
@@ -70,13 +70,13 @@ void t.test('a build that wants its slave’s key and code gets neither', async 
       before,
     );
 
-  const open = await run('--sandbox', 'none');
-  t.equal(open.code, 2, 'without a sandbox it does not begin');
-  t.match(open.err, /at the mercy of what it builds: it could read .*(?:piwheels.conf|pi.nk)/);
-  t.same(await its.db.query('select from builds'), []);
+  const unsandboxed = await run('--sandbox', 'none');
+  t.equal(unsandboxed.code, 2, 'without a sandbox it does not begin');
+  t.match(unsandboxed.err, /at the mercy of what it builds: it could read .*(?:piwheels.conf|pi.nk)/);
+  t.same(await farm.db.query('select from builds'), []);
 
-  const work = temporary(t);
-  const walls = await confine({
+  const work = temporaryFolder(t);
+  const sandbox = await confine({
     mode: 'auto',
     network: 'on',
     interpreter,
@@ -84,30 +84,30 @@ void t.test('a build that wants its slave’s key and code gets neither', async 
     masked: [],
     workDir: work,
   });
-  if (walls.notice !== undefined) {
+  if (sandbox.notice !== undefined) {
     t.match(await run(), { code: 2, err: /at the mercy/ }, 'nor where there is none');
     return;
   }
-  const ran = await run('--sandbox', 'required');
-  t.equal(ran.code, 0, ran.err);
-  const [row] = await its.db.query<{ status: boolean; output: string }>(
+  const result = await run('--sandbox', 'required');
+  t.equal(result.code, 0, result.err);
+  const [row] = await farm.db.query<{ status: boolean; output: string }>(
     `select b.status, b.output from builds b join versions using (version_id) join packages using (package_id)
      where package = 'piw-fixture-robs'`,
   );
-  t.ok(row?.status, `${ran.err}\n${row?.output ?? ''}`);
+  t.ok(row?.status, `${result.err}\n${row?.output ?? ''}`);
   t.match(row?.output ?? '', /the key is in \[\]/);
   t.match(row?.output ?? '', /slaves seen: 0/);
   t.notOk(existsSync(join(ROOT, 'dist', 'robbed.js')));
   unchanged();
-  t.ok(existsSync(join(its.output, 'simple/piw-fixture-robs')), 'it is published all the same');
+  t.ok(existsSync(join(farm.output, 'simple/piw-fixture-robs')), 'it is published all the same');
 });
 
 void t.test('a slave that is removed while it waits ends, and says why', async (t) => {
-  const its = await stage(t, 0);
-  const { run } = slaveOf(its.addresses.victim, 'victim');
+  const farm = await startHostileFarm(t, 0);
+  const { run } = prepareSlave(farm.addresses.victim, 'victim');
   const running = run('--allow-exposed');
-  await until(() => /\(\S+\) says HELLO/.test(its.said()), 60_000);
-  const piw = piwWith({ 'nats-users': its.usersFile, 'nats-pid': [its.pidFile] });
+  await until(() => /\(\S+\) says HELLO/.test(farm.newLogs()), 60_000);
+  const piw = piwRunner({ 'nats-users': farm.usersFile, 'nats-pid': [farm.pidFile] });
   t.match(await piw('slaves', 'remove', 'victim'), { code: 0 });
   const { code, err } = await running;
   t.equal(code, 5, err);
@@ -115,9 +115,12 @@ void t.test('a slave that is removed while it waits ends, and says why', async (
 });
 
 void t.test('a slave whose key is not known is told so', async (t) => {
-  const its = await stage(t, 0);
-  const { run } = slaveOf(its.addresses.victim.replace(/SU[A-Z2-7]+/, newKey().seed), 'victim');
-  const ran = await run('--allow-exposed');
-  t.equal(ran.code, 5);
-  t.match(ran.err, /it refuses these credentials/);
+  const farm = await startHostileFarm(t, 0);
+  const { run } = prepareSlave(
+    farm.addresses.victim.replace(/SU[A-Z2-7]+/, generateUserKey().seed),
+    'victim',
+  );
+  const result = await run('--allow-exposed');
+  t.equal(result.code, 5);
+  t.match(result.err, /it refuses these credentials/);
 });

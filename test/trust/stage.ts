@@ -7,33 +7,33 @@ import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Test } from 'tap';
 import { BuildSlave } from '../../actors/build-slave.js';
-import { Client } from '../../src/actor/client.js';
+import { ProtocolClient } from '../../src/actor/client.js';
 import { systemClock } from '../../src/actor/clock.js';
 import { Bus } from '../../src/bus/bus.js';
 import { decode, encode } from '../../src/bus/codec.js';
-import { formatConfig, type Given } from '../../src/config.js';
-import { newVersions } from '../../src/database/versions.js';
+import { formatConfig, type RawSettings } from '../../src/config.js';
+import { addReleases } from '../../src/database/versions.js';
 import type { Database } from '../../src/database/pool.js';
 import { createLog } from '../../src/log.js';
-import { partsOf } from '../../src/protocols/file-juggler.js';
+import { parseTransferId } from '../../src/protocols/file-juggler.js';
 import { oracle } from '../../src/protocols/oracle.js';
-import { PROTOCOL, VERSION } from '../../src/version.js';
+import { PROTOCOL_VERSION, VERSION } from '../../src/version.js';
 import { NO_DETAILS } from '../../src/states/build-details.js';
 import { until } from '../helpers/bus.js';
 import { testDatabase } from '../helpers/database.js';
-import { farmNats } from '../helpers/nats.js';
-import { RawNats, type RawOptions } from '../helpers/raw-nats.js';
-import { PLATFORM, someRelease, someTarget } from '../helpers/rows.js';
-import { announce, makeWheel } from '../helpers/wheel.js';
+import { startFarmNats } from '../helpers/nats.js';
+import { RawNats, type RawRequestOptions } from '../helpers/raw-nats.js';
+import { PLATFORM, someRelease, insertTarget } from '../helpers/rows.js';
+import { fileStateOf, makeWheel } from '../helpers/wheel.js';
 
 const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
 export const ABI = 'cp311';
 
 /** What a slave is told: the verb, then its fields. */
-export type Told = readonly unknown[];
+export type AnswerFields = readonly unknown[];
 
 /** A real farm, whose nats-server has the real permissions, and a slave of it that means ill. */
-export interface Stage {
+export interface HostileFarm {
   readonly mallory: Mallory;
   readonly addresses: { readonly mallory: string; readonly victim: string; readonly honest: string };
   /** For piw slaves. */
@@ -43,34 +43,38 @@ export interface Stage {
   readonly db: Database;
   readonly output: string;
   /** Lines of the master and of nats-server since the last call of `mark`. */
-  readonly said: () => string;
-  readonly mark: () => void;
+  readonly newLogs: () => string;
+  readonly markLog: () => void;
   /** Resident bytes of a task's process, or of the whole cast. */
-  readonly memory: (task?: string) => number;
+  readonly residentBytes: (task?: string) => number;
   /** That nobody has ended, nothing was written where nothing belongs, and an honest slave builds and publishes. */
-  readonly survived: (t: Test) => Promise<void>;
+  readonly assertUnharmed: (t: Test) => Promise<void>;
 }
 
 /** `versions` of demo wait to be built, one of `other`. */
-export async function stage(t: Test, versions: number, more: Given = {}): Promise<Stage> {
+export async function startHostileFarm(
+  t: Test,
+  versions: number,
+  overrides: RawSettings = {},
+): Promise<HostileFarm> {
   const folder = mkdtempSync(join(tmpdir(), 'piw-hostile-'));
   const output = join(folder, 'www');
   const { db, dsn } = await testDatabase(t);
-  await someTarget(db, ABI);
+  await insertTarget(db, ABI);
   const releases = Array.from({ length: versions }, (_, i) => someRelease(`1.${String(i)}`));
-  await newVersions(db, 'demo', 'feed', releases);
-  await newVersions(db, 'other', 'feed', [someRelease('1.0')]);
-  const nats = await farmNats(t, ['mallory', 'victim', 'honest']);
-  const conf = join(folder, 'piwheels.conf');
+  await addReleases(db, 'demo', 'feed', releases);
+  await addReleases(db, 'other', 'feed', [someRelease('1.0')]);
+  const nats = await startFarmNats(t, ['mallory', 'victim', 'honest']);
+  const configFile = join(folder, 'piwheels.conf');
   writeFileSync(
-    conf,
+    configFile,
     formatConfig({
       ...{ nats: nats.master, dsn, 'output-path': output, 'pypi-simple': 'http://127.0.0.1:9/simple' },
       ...{ 'watch-only': true, 'dev-mode': true, 'allow-root': true, 'allow-superuser': true },
-      ...more,
+      ...overrides,
     }),
   );
-  const master = spawn(process.execPath, [BIN, 'master', '-v', '-c', conf], {
+  const master = spawn(process.execPath, [BIN, 'master', '-v', '-c', configFile], {
     stdio: ['ignore', 'ignore', 'pipe'],
   });
   let log = '';
@@ -89,7 +93,10 @@ export async function stage(t: Test, versions: number, more: Given = {}): Promis
   });
   const bus = await Bus.connect({ address: nats.master, name: 'test' });
   t.teardown(() => bus.drain());
-  await new Client(bus, oracle, undefined, { timeoutMs: 2000, patienceMs: 90_000 }).ask('GETABIS', {});
+  await new ProtocolClient(bus, oracle, undefined, { timeoutMs: 2000, patienceMs: 90_000 }).request(
+    'GETABIS',
+    {},
+  );
   await until(() => TASKS.every((task) => new RegExp(` ${task}: at work`).test(log)), 60_000).catch(() => {
     throw new Error(`the cast did not begin:\n${log.slice(-3000)}`);
   });
@@ -102,17 +109,18 @@ export async function stage(t: Test, versions: number, more: Given = {}): Promis
   t.teardown(() => {
     mallory.raw.close();
   });
-  let from = { log: 0, nats: 0 };
-  const outside = () => walk(folder).filter((path) => !path.startsWith('www/') && path !== 'www');
-  const before = outside();
+  let logStart = { log: 0, nats: 0 };
+  const filesOutsideOutput = () =>
+    listTree(folder).filter((path) => !path.startsWith('www/') && path !== 'www');
+  const before = filesOutsideOutput();
   return {
     ...{ mallory, addresses, bus, db, output, usersFile: nats.usersFile, pidFile: nats.pidFile },
-    said: () => log.slice(from.log) + nats.log().slice(from.nats),
-    mark: () => {
-      from = { log: log.length, nats: nats.log().length };
+    newLogs: () => log.slice(logStart.log) + nats.log().slice(logStart.nats),
+    markLog: () => {
+      logStart = { log: log.length, nats: nats.log().length };
     },
-    memory: (task) => residents(master.pid ?? 0, task),
-    survived: async (t) => {
+    residentBytes: (task) => residentBytesOf(master.pid ?? 0, task),
+    assertUnharmed: async (t) => {
       t.equal(master.exitCode, null, 'the master runs');
       t.same(
         log
@@ -121,19 +129,21 @@ export async function stage(t: Test, versions: number, more: Given = {}): Promis
         [],
         'nobody has ended',
       );
-      await honest(t, addresses.honest, output);
-      t.same(outside(), before, 'nothing was written outside of the output path');
-      const strange = async () => {
+      await runHonestSlave(t, addresses.honest, output);
+      t.same(filesOutsideOutput(), before, 'nothing was written outside of the output path');
+      const unexpectedFiles = async () => {
         const listed = await db.query<{ filename: string }>('select filename from files');
-        const known = new Set(listed.flatMap(({ filename }) => [filename, `${filename}.metadata`]));
-        return walk(join(output, 'simple')).filter(
-          (path) => !PAGES.test(path) && !known.has(path.replace(/^(?:demo|other)\//, '')),
+        const expectedFiles = new Set(listed.flatMap(({ filename }) => [filename, `${filename}.metadata`]));
+        return listTree(join(output, 'simple')).filter(
+          (path) => !PAGE_PATH.test(path) && !expectedFiles.has(path.replace(/^(?:demo|other)\//, '')),
         );
       };
       // While the Scribe writes a page, there is one that is on its way: what stays is strange.
-      let left: readonly string[] = [];
-      await until(async () => (left = await strange()).length === 0, 10_000).catch(() => undefined);
-      t.same(left, [], 'nor anything within it but what is published');
+      let unexpected: readonly string[] = [];
+      await until(async () => (unexpected = await unexpectedFiles()).length === 0, 10_000).catch(
+        () => undefined,
+      );
+      t.same(unexpected, [], 'nor anything within it but what is published');
     },
   };
 }
@@ -141,10 +151,10 @@ export async function stage(t: Test, versions: number, more: Given = {}): Promis
 const TASKS = ['the-oracle', 'file-juggler', 'the-scribe', 'the-secretary', 'the-architect', 'slave-driver'];
 
 /** The folders and the index of `simple`. */
-const PAGES = /^(?:[a-z0-9-]+|(?:[a-z0-9-]+\/)?index\.[^/]+)$/;
+const PAGE_PATH = /^(?:[a-z0-9-]+|(?:[a-z0-9-]+\/)?index\.[^/]+)$/;
 
 /** Everything below a folder, by its path there; links are not followed. */
-function walk(folder: string): readonly string[] {
+function listTree(folder: string): readonly string[] {
   try {
     return readdirSync(folder, { recursive: true, withFileTypes: true })
       .map((entry) => relative(folder, join(entry.parentPath, entry.name)))
@@ -155,7 +165,7 @@ function walk(folder: string): readonly string[] {
 }
 
 /** Resident bytes of the children of a master. */
-function residents(parent: number, task?: string): number {
+function residentBytesOf(parent: number, task?: string): number {
   let bytes = 0;
   for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
     try {
@@ -172,7 +182,7 @@ function residents(parent: number, task?: string): number {
 }
 
 /** A real slave builds what is next of demo, once, and its wheel is published. */
-async function honest(t: Test, address: string, output: string): Promise<void> {
+async function runHonestSlave(t: Test, address: string, output: string): Promise<void> {
   const workDir = await mkdtemp(join(tmpdir(), 'piw-honest-'));
   let built = '';
   const builder = {
@@ -180,7 +190,7 @@ async function honest(t: Test, address: string, output: string): Promise<void> {
       await mkdir(workDir, { recursive: true });
       const contents = { 'demo.py': randomBytes(1_500_000) };
       const path = await makeWheel(workDir, { name, version, files: contents });
-      const file = await announce(path);
+      const file = await fileStateOf(path);
       built = `${name}/${file.filename}`;
       return {
         status: true,
@@ -202,21 +212,21 @@ async function honest(t: Test, address: string, output: string): Promise<void> {
     log: createLog('slave', 'error', (line) => {
       t.comment(line);
     }),
-    hello: hello('honest'),
+    hello: helloFields('honest'),
   });
   await slave.run(AbortSignal.timeout(60_000));
   await bus.drain();
   const folder = built.replace(/\/.*/, '');
-  const there = await readdir(join(output, 'simple', folder)).catch(() => []);
+  const published = await readdir(join(output, 'simple', folder)).catch(() => []);
   t.ok(
-    there.some((name) => `${folder}/${name}` === built),
+    published.some((name) => `${folder}/${name}` === built),
     `an honest slave has published ${built}`,
   );
   t.ok(statSync(join(output, 'simple', built)).size > 1_500_000);
 }
 
-const hello = (label: string) => ({
-  ...{ version: `${VERSION}/${String(PROTOCOL)}`, build_timeout_s: 100, busy_interval_s: 30 },
+const helloFields = (label: string) => ({
+  ...{ version: `${VERSION}/${String(PROTOCOL_VERSION)}`, build_timeout_s: 100, busy_interval_s: 30 },
   ...{ py_version_tag: ABI, abi_tag: ABI, platform_tag: PLATFORM, label },
   ...{ os_name: 'x', os_version: 'x', board: null, lacks: [] },
 });
@@ -236,31 +246,36 @@ export class Mallory {
   }
 
   /** Says a message that may be none; the answer as it came. */
-  async say(session: string, verb: string, body: Uint8Array, options?: RawOptions): Promise<Told> {
+  async sendRaw(
+    session: string,
+    verb: string,
+    body: Uint8Array,
+    options?: RawRequestOptions,
+  ): Promise<AnswerFields> {
     const answer = await this.raw.ask(this.subject(session, ...verb.split('.')), body, options);
     if (answer === undefined || answer.length === 0) return [answer === undefined ? 'SILENCE' : 'NOBODY'];
-    return decode(answer) as Told;
+    return decode(answer) as AnswerFields;
   }
 
   /** Says an array: the verb, then the fields. */
-  tell(session: string, verb: string, ...fields: readonly unknown[]): Promise<Told> {
-    return this.say(session, verb, encode([verb.split('.').at(-1), ...fields]));
+  send(session: string, verb: string, ...fields: readonly unknown[]): Promise<AnswerFields> {
+    return this.sendRaw(session, verb, encode([verb.split('.').at(-1), ...fields]));
   }
 
   /** The fields of HELLO, in their order. */
   hello(
     session: string,
-    over: Partial<Record<keyof ReturnType<typeof hello> | 'clock', unknown>> = {},
-  ): Promise<Told> {
-    const its = { ...hello('mallory'), clock: 1, ...over };
-    return this.tell(session, 'HELLO', ...HELLO.map((name) => its[name]));
+    overrides: Partial<Record<keyof ReturnType<typeof helloFields> | 'clock', unknown>> = {},
+  ): Promise<AnswerFields> {
+    const fields = { ...helloFields('mallory'), clock: 1, ...overrides };
+    return this.send(session, 'HELLO', ...HELLO_FIELDS.map((name) => fields[name]));
   }
 
   /** A lease, in a session that is new unless it is named. */
-  async lease(session = randomBytes(6).toString('hex')): Promise<Lease> {
+  async lease(session = randomBytes(6).toString('hex')): Promise<MalloryLease> {
     await this.hello(session);
     for (let tries = 0; tries < 100; tries += 1) {
-      const [verb, lease, name, version] = await this.tell(session, 'IDLE', STATS);
+      const [verb, lease, name, version] = await this.send(session, 'IDLE', STATS);
       if (verb === 'BUILD')
         return { session, lease: Number(lease), package: String(name), version: String(version) };
       await new Promise((resolve) => setTimeout(resolve, 50));
@@ -268,11 +283,11 @@ export class Mallory {
     throw new Error('mallory was given no build');
   }
 
-  built(its: Lease, files: readonly unknown[], status = true): Promise<Told> {
-    return this.tell(
-      its.session,
+  built(lease: MalloryLease, files: readonly unknown[], status = true): Promise<AnswerFields> {
+    return this.send(
+      lease.session,
       'BUILT',
-      its.lease,
+      lease.lease,
       status,
       status ? null : 'other',
       1,
@@ -283,14 +298,14 @@ export class Mallory {
   }
 
   /** Stores bytes as one chunk, as of a small file and as of a large one, and waits until they are stored. */
-  async chunk(
+  async storeChunk(
     id: string,
     offset: number | string,
     data: Uint8Array,
     object = randomBytes(6).toString('hex'),
   ): Promise<void> {
-    const its = partsOf(id).id;
-    for (const name of [its, `${its}.${object}`]) {
+    const transferId = parseTransferId(id).id;
+    for (const name of [transferId, `${transferId}.${object}`]) {
       const msgId = `${name}:${object}`;
       const headers = `NATS/1.0\r\nPiw-Offset: ${String(offset)}\r\nNats-Msg-Id: ${msgId}\r\n\r\n`;
       await this.raw.ask(`$O.piw-slave-${this.raw.user}.C.${name}`, data, { headers });
@@ -298,17 +313,17 @@ export class Mallory {
   }
 
   /** Hands in a whole file as the protocol has it; what the File Juggler says at the end. */
-  async deliver(session: string, id: string, contents: Uint8Array): Promise<Told> {
-    const asked = await this.tell(session, 'file.HELLO', id);
-    if (asked[0] !== 'FETCH') return asked;
-    for (let at = 0; at < contents.length; at += CHUNK)
-      await this.chunk(id, at, contents.subarray(at, at + CHUNK));
-    return await this.tell(session, 'file.CHUNK', 0, contents.length);
+  async deliver(session: string, id: string, contents: Uint8Array): Promise<AnswerFields> {
+    const answer = await this.send(session, 'file.HELLO', id);
+    if (answer[0] !== 'FETCH') return answer;
+    for (let at = 0; at < contents.length; at += CHUNK_BYTES)
+      await this.storeChunk(id, at, contents.subarray(at, at + CHUNK_BYTES));
+    return await this.send(session, 'file.CHUNK', 0, contents.length);
   }
 }
 
-const CHUNK = 512 * 1024;
-const HELLO = [
+const CHUNK_BYTES = 512 * 1024;
+const HELLO_FIELDS = [
   ...([
     'version',
     'build_timeout_s',
@@ -320,7 +335,7 @@ const HELLO = [
   ...(['label', 'os_name', 'os_version', 'board', 'lacks', 'clock'] as const),
 ];
 
-export interface Lease {
+export interface MalloryLease {
   readonly session: string;
   readonly lease: number;
   readonly package: string;

@@ -5,13 +5,13 @@ import { encode } from '../../src/bus/codec.js';
 import { PiwError } from '../../src/errors.js';
 import { until } from '../helpers/bus.js';
 import { RawNats } from '../helpers/raw-nats.js';
-import { STATS, stage } from './stage.js';
+import { STATS, startHostileFarm } from './stage.js';
 
 t.setTimeout(280_000);
 
 void t.test('a slave reaches nothing on NATS but what is its own', async (t) => {
-  const its = await stage(t, 5);
-  const { mallory, bus, addresses } = its;
+  const farm = await startHostileFarm(t, 5);
+  const { mallory, bus, addresses } = farm;
   const { raw } = mallory;
   await mallory.hello('s');
   const victim = await RawNats.connect(addresses.victim);
@@ -20,28 +20,28 @@ void t.test('a slave reaches nothing on NATS but what is its own', async (t) => 
   });
   const bucket = { name: 'piw-slave-victim', maxAgeMs: 600_000, maxBytes: 1e8 };
   await bus.objects.ensure(bucket);
-  const store = () => bus.objects.write(bucket.name, 'precious.a', [Buffer.from('the victim’s')]);
-  const stored = () => bus.objects.count(bucket.name, 'precious.*');
-  await store();
+  const storeVictimObject = () => bus.objects.write(bucket.name, 'precious.a', [Buffer.from('the victim’s')]);
+  const countVictimObjects = () => bus.objects.countChunks(bucket.name, 'precious.*');
+  await storeVictimObject();
 
   /** The server says so, and notes it in its log. */
-  const refused = async (what: string, subject: string, how: () => void) => {
+  const expectRefused = async (operation: string, subject: string, action: () => void) => {
     const before = raw.errors.length;
-    its.mark();
-    how();
+    farm.markLog();
+    action();
     await raw.flush();
-    const kind = what === 'subscribe' ? 'Subscription' : 'Publish';
-    t.match(raw.errors.slice(before).join(), /Permissions Violation/, `${what} ${subject}`);
-    await until(() => its.said().includes(`${kind} Violation - Subject "${subject}"`)).catch(() => {
-      t.fail(`nothing in the log of ${what} ${subject}`);
+    const kind = operation === 'subscribe' ? 'Subscription' : 'Publish';
+    t.match(raw.errors.slice(before).join(), /Permissions Violation/, `${operation} ${subject}`);
+    await until(() => farm.newLogs().includes(`${kind} Violation - Subject "${subject}"`)).catch(() => {
+      t.fail(`nothing in the log of ${operation} ${subject}`);
     });
   };
   const publish = (subject: string, body: Uint8Array = encode(['IDLE', STATS])) =>
-    refused('publish', subject, () => {
+    expectRefused('publish', subject, () => {
       raw.publish(subject, body);
     });
   const subscribe = (subject: string, queue?: string) =>
-    refused('subscribe', subject, () => {
+    expectRefused('subscribe', subject, () => {
       raw.subscribe(subject, queue);
     });
 
@@ -119,16 +119,16 @@ void t.test('a slave reaches nothing on NATS but what is its own', async (t) => 
   });
 
   await t.test('an answer goes to who asked, and nowhere else', async (t) => {
-    const heard: string[] = [];
+    const received: string[] = [];
     const spy = bus.subscribe('piw.forged.>');
     const listening = (async () => {
-      for await (const { subject } of spy) heard.push(subject);
+      for await (const { subject } of spy) received.push(subject);
     })();
-    const leases = () => bus.connection.jetstream().views.kv('piw-leaders');
-    const holder = async () => (await (await leases()).get('slave-driver'))?.string();
+    const leaderBucket = () => bus.connection.jetstream().views.kv('piw-leaders');
+    const holder = async () => (await (await leaderBucket()).get('slave-driver'))?.string();
     const before = await holder();
     t.ok(before);
-    await mallory.chunk('mine', 0, Buffer.from('x'));
+    await mallory.storeChunk('mine', 0, Buffer.from('x'));
     const targets = [
       'piw.forged.answer',
       'piw.orders.QUIT',
@@ -151,8 +151,8 @@ void t.test('a slave reaches nothing on NATS but what is its own', async (t) => 
     await mallory.hello('s');
     await bus.rtt();
     t.equal(await holder(), before, 'the lease is whose it was');
-    t.equal(await stored(), 1, 'what the victim has stored is there');
-    t.same(heard, [], 'nobody of the farm has heard of it');
+    t.equal(await countVictimObjects(), 1, 'what the victim has stored is there');
+    t.same(received, [], 'nobody of the farm has heard of it');
     await spy.stop();
     await listening;
   });
@@ -168,22 +168,22 @@ void t.test('a slave reaches nothing on NATS but what is its own', async (t) => 
       ['the master’s name with a guess', { nkey: '', sig: '', user: 'master', pass: 'master' }],
       ['nobody', { nkey: '', sig: '' }],
     ];
-    for (const [what, lie] of cases) {
-      its.mark();
-      const one = await RawNats.connect(addresses.mallory, lie).catch((error: unknown) => error);
-      if (!(one instanceof RawNats)) throw new PiwError('PIW_INTERNAL', `no connection for ${what}`);
-      await until(() => one.closed);
-      t.match(one.errors.join(), /Authorization Violation|authorization/i, what);
-      t.match(its.said(), /authentication error/, `${what}: the log says so`);
+    for (const [title, overrides] of cases) {
+      farm.markLog();
+      const client = await RawNats.connect(addresses.mallory, overrides).catch((error: unknown) => error);
+      if (!(client instanceof RawNats)) throw new PiwError('PIW_INTERNAL', `no connection for ${title}`);
+      await until(() => client.closed);
+      t.match(client.errors.join(), /Authorization Violation|authorization/i, title);
+      t.match(farm.newLogs(), /authentication error/, `${title}: the log says so`);
     }
   });
 
-  t.equal(await stored(), 1);
+  t.equal(await countVictimObjects(), 1);
   t.equal(raw.closed, false);
   t.same(
-    raw.heard.filter(({ subject }) => !subject.startsWith('_INBOX_mallory')),
+    raw.received.filter(({ subject }) => !subject.startsWith('_INBOX_mallory')),
     [],
     'it has heard nothing',
   );
-  await its.survived(t);
+  await farm.assertUnharmed(t);
 });

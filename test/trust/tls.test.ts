@@ -5,17 +5,17 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { Bus } from '../../src/bus/bus.js';
 import { freePort } from '../../src/farm/ports.js';
-import { piwWith } from '../helpers/command.js';
+import { piwRunner } from '../helpers/command.js';
 import { natsAddress } from '../helpers/bus.js';
-import { lacking } from '../helpers/missing.js';
-import { PASSWORDS, sampleServer } from '../helpers/nats.js';
+import { skipUnlessInstalled } from '../helpers/missing.js';
+import { SAMPLE_PASSWORDS, startSampleServer } from '../helpers/nats.js';
 
 t.setTimeout(200_000);
 
-const skip = lacking('openssl');
+const skip = skipUnlessInstalled('openssl');
 
 /** An authority of our own, and what it has vouched for: PEM files in one folder. */
-class Authority {
+class CertificateAuthority {
   readonly folder = mkdtempSync(join(tmpdir(), 'piw-tls-'));
   readonly ca = join(this.folder, 'ca.pem');
 
@@ -23,13 +23,13 @@ class Authority {
     this.#openssl(
       'req',
       '-x509',
-      ...NEW,
+      ...NEW_KEY_ARGS,
       '-days',
       '2',
       '-subj',
       '/CN=authority',
       '-keyout',
-      this.#at('ca.key'),
+      this.#pathOf('ca.key'),
       '-out',
       this.ca,
     );
@@ -38,9 +38,9 @@ class Authority {
   /** A certificate for `names`, as subjectAltName spells them, and its key. */
   issue(stem: string, names: string): { readonly cert: string; readonly key: string } {
     const [cert, key, request, extensions] = ['pem', 'key', 'csr', 'ext'].map((end) =>
-      this.#at(`${stem}.${end}`),
+      this.#pathOf(`${stem}.${end}`),
     ) as [string, string, string, string];
-    this.#openssl('req', ...NEW, '-subj', `/CN=${stem}`, '-keyout', key, '-out', request);
+    this.#openssl('req', ...NEW_KEY_ARGS, '-subj', `/CN=${stem}`, '-keyout', key, '-out', request);
     writeFileSync(extensions, `subjectAltName = ${names}\n`);
     this.#openssl(
       'x509',
@@ -50,7 +50,7 @@ class Authority {
       '-CA',
       this.ca,
       '-CAkey',
-      this.#at('ca.key'),
+      this.#pathOf('ca.key'),
       '-CAcreateserial',
       '-days',
       '2',
@@ -62,7 +62,7 @@ class Authority {
     return { cert, key };
   }
 
-  #at(name: string): string {
+  #pathOf(name: string): string {
     return join(this.folder, name);
   }
 
@@ -71,13 +71,18 @@ class Authority {
   }
 }
 
-const NEW = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
+const NEW_KEY_ARGS = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
 
 /** The sample of a single server, with its TLS block. */
-async function tlsServer(t: Test, authority: Authority, names: string, verify = false): Promise<string> {
+async function tlsServer(
+  t: Test,
+  authority: CertificateAuthority,
+  names: string,
+  verify = false,
+): Promise<string> {
   const port = await freePort();
   const { cert, key } = authority.issue(`server-${String(port)}`, names);
-  await sampleServer(t, 'single.conf', (folder) => ({
+  await startSampleServer(t, 'single.conf', (folder) => ({
     '0.0.0.0:4222': `127.0.0.1:${String(port)}`,
     '/run/nats': folder,
     '/var/lib/nats': join(folder, 'js'),
@@ -88,16 +93,16 @@ async function tlsServer(t: Test, authority: Authority, names: string, verify = 
     '#   verify: false': `  verify: ${String(verify)}`,
     '# }': '}',
   }));
-  return `tls://master:${PASSWORDS.PIW_MASTER_PASSWORD}@127.0.0.1:${String(port)}`;
+  return `tls://master:${SAMPLE_PASSWORDS.PIW_MASTER_PASSWORD}@127.0.0.1:${String(port)}`;
 }
 
-const refused = (why: RegExp) => ({ code: 'PIW_UNREACHABLE', message: why });
+const unreachable = (why: RegExp) => ({ code: 'PIW_UNREACHABLE', message: why });
 
 void t.test(
   'what is said is encrypted, to servers that somebody we trust vouches for',
   { skip },
   async (t) => {
-    const authority = new Authority();
+    const authority = new CertificateAuthority();
     const address = await tlsServer(t, authority, 'IP:127.0.0.1');
     const tls = { ca: authority.ca };
     const bus = await Bus.connect({ address, name: 'a', tls });
@@ -106,14 +111,17 @@ void t.test(
     // The address needn't say it when there are files.
     await (await Bus.connect({ address: address.replace('tls:', 'nats:'), name: 'a', tls })).drain();
 
-    const untrusted = refused(/certificate is not trusted: (?:self.signed|unable to)/);
+    const untrusted = unreachable(/certificate is not trusted: (?:self.signed|unable to)/);
     await t.rejects(Bus.connect({ address, name: 'a' }), untrusted, 'whom nobody vouches for');
-    await t.rejects(Bus.connect({ address, name: 'a', tls: { ca: new Authority().ca } }), untrusted);
+    await t.rejects(
+      Bus.connect({ address, name: 'a', tls: { ca: new CertificateAuthority().ca } }),
+      untrusted,
+    );
     await t.rejects(Bus.connect({ address, name: 'a', tls: { ca: '/nowhere' } }), { code: 'PIW_CONFIG' });
     await t.rejects(Bus.connect({ address, name: 'a', tls: { cert: authority.ca } }), { code: 'PIW_CONFIG' });
 
     const other = await tlsServer(t, authority, 'DNS:nats.example.org');
-    await t.rejects(Bus.connect({ address: other, name: 'a', tls }), refused(/not trusted.*altnames/));
+    await t.rejects(Bus.connect({ address: other, name: 'a', tls }), unreachable(/not trusted.*altnames/));
   },
 );
 
@@ -123,20 +131,20 @@ void t.test('a server without TLS gets no credentials from who wants it', async 
 });
 
 void t.test('servers may want to know who comes', { skip }, async (t) => {
-  const authority = new Authority();
+  const authority = new CertificateAuthority();
   const address = await tlsServer(t, authority, 'IP:127.0.0.1', true);
-  const own = authority.issue('master', 'DNS:master');
+  const clientCertificate = authority.issue('master', 'DNS:master');
   await t.rejects(Bus.connect({ address, name: 'a', tls: { ca: authority.ca }, patienceMs: 0 }), {
     code: 'PIW_UNREACHABLE',
   });
-  const bus = await Bus.connect({ address, name: 'a', tls: { ca: authority.ca, ...own } });
+  const bus = await Bus.connect({ address, name: 'a', tls: { ca: authority.ca, ...clientCertificate } });
   await bus.drain();
 });
 
 void t.test('every command that connects takes it', { skip }, async (t) => {
-  const authority = new Authority();
+  const authority = new CertificateAuthority();
   const address = await tlsServer(t, authority, 'IP:127.0.0.1');
-  const piw = piwWith({ nats: address, dsn: 'postgres://nobody@127.0.0.1:1/x' });
+  const piw = piwRunner({ nats: address, dsn: 'postgres://nobody@127.0.0.1:1/x' });
   const ca = ['--tls-ca', authority.ca];
   t.match(
     await piw('monitor', ...ca),
@@ -151,8 +159,8 @@ void t.test('every command that connects takes it', { skip }, async (t) => {
   t.match(await piw(...slave), { code: 5, err: /not trusted/ });
   t.match(await piw(...slave, '--tls-ca', '/nowhere'), { code: 2, err: /\/nowhere can't be read/ });
   const commands = 'master actor slave add remove import rebuild queue feed logger monitor'.split(' ');
-  const helps = await Promise.all(commands.map((command) => piw(command, '--help')));
-  helps.forEach(({ out }, i) =>
+  const helpTexts = await Promise.all(commands.map((command) => piw(command, '--help')));
+  helpTexts.forEach(({ out }, i) =>
     t.match(out, /--tls-ca=FILE[^]*--tls-cert=FILE[^]*--tls-key=FILE/, commands[i] ?? ''),
   );
 });

@@ -4,14 +4,14 @@ import t from 'tap';
 import { Bus } from '../../src/bus/bus.js';
 import { loadSettings, parseConfig } from '../../src/config.js';
 import { slaveConnection } from '../../src/connection.js';
-import { piwWith } from '../helpers/command.js';
-import { farmNats } from '../helpers/nats.js';
+import { piwRunner } from '../helpers/command.js';
+import { startFarmNats } from '../helpers/nats.js';
 
 t.setTimeout(120_000);
 
 void t.test('a slave that is added gets in, and is out as soon as it is removed', async (t) => {
-  const nats = await farmNats(t, ['local']);
-  const piw = piwWith({ nats: nats.master, 'nats-users': nats.usersFile, 'nats-pid': [nats.pidFile] });
+  const nats = await startFarmNats(t, ['local']);
+  const piw = piwRunner({ nats: nats.master, 'nats-users': nats.usersFile, 'nats-pid': [nats.pidFile] });
   const file = nats.folder.join('pi4.conf');
   const added = await piw('slaves', 'add', 'pi4', '--label', 'in the attic', '--output', file);
   t.equal(added.code, 0, added.err);
@@ -26,14 +26,16 @@ void t.test('a slave that is added gets in, and is out as soon as it is removed'
 
   const printed = await piw('slaves', 'add', 'pi5', '--master', 'tls://nats.example.org');
   t.equal(printed.code, 0, printed.err);
-  const conf = printed.out.split('\n').flatMap((line) => (line.startsWith('    ') ? [line.trim()] : []));
-  t.match(parseConfig(conf.filter((line) => line.includes(' = ')).join('\n'), 'printed'), {
+  const printedLines = printed.out
+    .split('\n')
+    .flatMap((line) => (line.startsWith('    ') ? [line.trim()] : []));
+  t.match(parseConfig(printedLines.filter((line) => line.includes(' = ')).join('\n'), 'printed'), {
     master: 'tls://nats.example.org',
     'slave-user': 'pi5',
     nkey: /^SU/,
   });
-  t.match(conf, ['# Who this slave is. Whoever has the nkey is it: chmod 600.']);
-  t.match(conf.at(-1), 'piw slave -c piwheels.conf');
+  t.match(printedLines, ['# Who this slave is. Whoever has the nkey is it: chmod 600.']);
+  t.match(printedLines.at(-1), 'piw slave -c piwheels.conf');
 
   const { slaves } = JSON.parse((await piw('slaves', 'list', '--json')).out) as {
     slaves: { name: string; publicKey: string; label: string | null }[];
@@ -41,21 +43,21 @@ void t.test('a slave that is added gets in, and is out as soon as it is removed'
   t.same(slaves.map(({ name }) => name).sort(), ['local', 'pi4', 'pi5']);
   t.notMatch(readFileSync(nats.usersFile, 'utf8'), /SU[A-Z2-7]{56}/, 'the server has no seed of anybody');
 
-  const again = await piw('slaves', 'add', 'PI4');
-  t.equal(again.code, 1);
-  t.match(again.err, /^piw: there is a slave pi4 already/);
+  const duplicate = await piw('slaves', 'add', 'PI4');
+  t.equal(duplicate.code, 1);
+  t.match(duplicate.err, /^piw: there is a slave pi4 already/);
 
   t.equal((await piw('slaves', 'remove', 'pi4')).code, 0);
   t.match(await ended, Error, 'its connection has ended, and comes to nothing again');
   await t.rejects(Bus.connect({ ...slaveConnection(settings), name: 'pi4' }), { code: 'PIW_UNREACHABLE' });
-  const other = await piw('slaves', 'remove', 'pi4');
-  t.equal(other.code, 1);
-  t.match(other.err, /has no slave pi4/);
+  const secondRemoval = await piw('slaves', 'remove', 'pi4');
+  t.equal(secondRemoval.code, 1);
+  t.match(secondRemoval.err, /has no slave pi4/);
 });
 
 void t.test('what can not be done is one line, and changes nothing', async (t) => {
-  const nats = await farmNats(t, []);
-  const piw = piwWith({ nats: nats.master, 'nats-users': nats.usersFile, 'nats-pid': [nats.pidFile] });
+  const nats = await startFarmNats(t, []);
+  const piw = piwRunner({ nats: nats.master, 'nats-users': nats.usersFile, 'nats-pid': [nats.pidFile] });
   const before = readFileSync(nats.usersFile, 'utf8');
   const cases: [readonly string[], number, RegExp][] = [
     [['slaves', 'add', 'master'], 2, /stands for something else/],
@@ -75,10 +77,10 @@ void t.test('what can not be done is one line, and changes nothing', async (t) =
     [['slave', '--allow-root', '-m', 'nats://127.0.0.1:1'], 2, /no credentials.*piw slaves add/],
   ];
   for (const [args, code, line] of cases) {
-    const ran = await piw(...args);
-    t.equal(ran.code, code, `${args.join(' ')}: ${ran.err}`);
-    t.match(ran.err, line);
-    t.equal(ran.err.trim().split('\n').length, 1, 'one line');
+    const result = await piw(...args);
+    t.equal(result.code, code, `${args.join(' ')}: ${result.err}`);
+    t.match(result.err, line);
+    t.equal(result.err.trim().split('\n').length, 1, 'one line');
   }
   t.equal(readFileSync(nats.usersFile, 'utf8'), before);
 
@@ -89,35 +91,39 @@ void t.test('what can not be done is one line, and changes nothing', async (t) =
 });
 
 void t.test('only the process that is a nats-server is told to read again', async (t) => {
-  const nats = await farmNats(t, []);
+  const nats = await startFarmNats(t, []);
   const stale = nats.folder.join('stale.pid');
   writeFileSync(stale, String(process.pid));
-  let hung = 0;
-  process.once('SIGHUP', () => (hung += 1));
-  const piw = piwWith({ nats: nats.master, 'nats-users': nats.usersFile, 'nats-pid': [stale] });
+  let hangups = 0;
+  process.once('SIGHUP', () => (hangups += 1));
+  const piw = piwRunner({ nats: nats.master, 'nats-users': nats.usersFile, 'nats-pid': [stale] });
   const added = await piw('slaves', 'add', 'pi');
   t.equal(added.code, 0);
   t.match(added.out, /stale.pid\): it does not run; it reads the file when it starts/);
   t.match(added.out, /no server was seen to take its key yet/);
-  t.equal(hung, 0);
+  t.equal(hangups, 0);
 });
 
 void t.test('a key that everybody can read, or that is none, is refused', async (t) => {
-  const nats = await farmNats(t, []);
+  const nats = await startFarmNats(t, []);
   const key = nats.folder.join('pi.nk');
-  const piw = piwWith({ 'slave-user': 'pi', 'slave-key': key, master: nats.master.replace(/\/\/.*@/, '//') });
+  const piw = piwRunner({
+    'slave-user': 'pi',
+    'slave-key': key,
+    master: nats.master.replace(/\/\/.*@/, '//'),
+  });
   const slave = async () => await piw('slave', '--allow-root', '--allow-exposed');
   t.match(await slave(), { code: 2, err: /the key .*pi.nk can't be read/ });
   writeFileSync(key, 'SUnonsense\n', { mode: 0o644 });
   t.match(await slave(), { code: 2, err: /everybody can read the key.*chmod 600/ });
   writeFileSync(nats.folder.join('other.nk'), '', { mode: 0o600 });
-  const own = nats.folder.join('own.nk');
-  writeFileSync(own, '# a comment\nSUnonsense\n', { mode: 0o600 });
-  const ran = await piwWith({ 'slave-user': 'pi', 'slave-key': own, master: 'nats://127.0.0.1:1' })(
-    'slave',
-    '--allow-root',
-    '--allow-exposed',
-  );
-  t.match(ran, { code: 2, err: /no seed of a NATS user/ });
-  t.notMatch(ran.err, /SUnonsense/, 'and is not printed');
+  const ownKeyFile = nats.folder.join('own.nk');
+  writeFileSync(ownKeyFile, '# a comment\nSUnonsense\n', { mode: 0o600 });
+  const result = await piwRunner({
+    'slave-user': 'pi',
+    'slave-key': ownKeyFile,
+    master: 'nats://127.0.0.1:1',
+  })('slave', '--allow-root', '--allow-exposed');
+  t.match(result, { code: 2, err: /no seed of a NATS user/ });
+  t.notMatch(result.err, /SUnonsense/, 'and is not printed');
 });

@@ -19,17 +19,17 @@ export interface ZipEntry {
 }
 
 function unicodePath(name: Buffer, other: string): Buffer {
-  const its = Buffer.from(other);
+  const utf8 = Buffer.from(other);
   const head = Buffer.alloc(9);
   head.writeUInt16LE(0x7075, 0);
-  head.writeUInt16LE(5 + its.length, 2);
+  head.writeUInt16LE(5 + utf8.length, 2);
   head.writeUInt8(1, 4);
   head.writeUInt32LE(crc32(name), 5);
-  return Buffer.concat([head, its]);
+  return Buffer.concat([head, utf8]);
 }
 
 /** An archive, byte by byte. */
-export function zip(entries: readonly ZipEntry[], { entryCount }: { entryCount?: number } = {}): Buffer {
+export function buildZip(entries: readonly ZipEntry[], { entryCount }: { entryCount?: number } = {}): Buffer {
   const locals: Buffer[] = [];
   const directory: Buffer[] = [];
   const offsets: number[] = [];
@@ -47,7 +47,7 @@ export function zip(entries: readonly ZipEntry[], { entryCount }: { entryCount?:
   } of entries) {
     const plain = Buffer.from(data);
     const bytes = method === 8 ? deflateRawSync(plain, { level: 9 }) : plain;
-    const its = Buffer.from(name);
+    const nameBytes = Buffer.from(name);
     const common = Buffer.alloc(26);
     common.writeUInt16LE(20, 0);
     common.writeUInt16LE(flags, 2);
@@ -55,21 +55,23 @@ export function zip(entries: readonly ZipEntry[], { entryCount }: { entryCount?:
     common.writeUInt32LE(crc32(plain), 10);
     common.writeUInt32LE(packed ?? bytes.length, 14);
     common.writeUInt32LE(size ?? plain.length, 18);
-    common.writeUInt16LE(its.length, 22);
+    common.writeUInt16LE(nameBytes.length, 22);
     const at = sameAs === undefined ? offset : (offsets[sameAs] ?? 0);
     offsets.push(at);
     if (sameAs === undefined) {
-      const local = Buffer.concat([Buffer.from('PK\x03\x04', 'latin1'), common, its, bytes]);
+      const local = Buffer.concat([Buffer.from('PK\x03\x04', 'latin1'), common, nameBytes, bytes]);
       locals.push(local);
       offset += local.length;
     }
-    const rest = Buffer.alloc(14);
-    rest.writeUInt32LE((mode << 16) >>> 0, 6);
-    rest.writeUInt32LE(at, 10);
-    const extra = otherName === undefined ? Buffer.alloc(0) : unicodePath(its, otherName);
-    const about = Buffer.from(common);
-    about.writeUInt16LE(extra.length, 24);
-    directory.push(Buffer.concat([Buffer.from('PK\x01\x02\x14\x03', 'latin1'), about, rest, its, extra]));
+    const attributes = Buffer.alloc(14);
+    attributes.writeUInt32LE((mode << 16) >>> 0, 6);
+    attributes.writeUInt32LE(at, 10);
+    const extra = otherName === undefined ? Buffer.alloc(0) : unicodePath(nameBytes, otherName);
+    const entryHeader = Buffer.from(common);
+    entryHeader.writeUInt16LE(extra.length, 24);
+    directory.push(
+      Buffer.concat([Buffer.from('PK\x01\x02\x14\x03', 'latin1'), entryHeader, attributes, nameBytes, extra]),
+    );
   }
   const central = Buffer.concat(directory);
   const end = Buffer.alloc(22);

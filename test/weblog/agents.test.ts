@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
-import { agentOf } from '../../src/weblog/agents.js';
+import { parseUserAgent } from '../../src/weblog/agents.js';
 
 const FILE = fileURLToPath(new URL('../../../test/fixtures/user-agents.txt', import.meta.url));
-const REAL = new Map(
+const REAL_AGENTS = new Map(
   readFileSync(FILE, 'utf8')
     .split('\n')
     .filter((line) => line.includes('\t'))
@@ -18,21 +18,22 @@ const apache = (agent: string) => agent.replaceAll('\\', '\\\\').replaceAll('"',
 const nginx = (agent: string) => agent.replaceAll('\\', '\\x5C').replaceAll('"', '\\x22');
 
 void t.test('what real installers say of themselves is read, however the server wrote it', (t) => {
-  const told: Readonly<Record<string, readonly (string | null)[]>> = {
+  const expected: Readonly<Record<string, readonly (string | null)[]>> = {
     'pip 19.3.1': [...DEBIAN, 'pip', '19.3.1', '65.5.0'],
     'pip 23.2.1': [...DEBIAN, 'pip', '23.2.1', '65.5.0'],
     'pip 26.1': [...DEBIAN, 'pip', '26.1', '65.5.0'],
     'uv 0.13.9': [...DEBIAN, 'uv', '0.13.9', null],
     'poetry 2.5.1': [null, null, null, 'Linux', '6.18.44', 'CPython', '3.11.7', 'poetry', '2.5.1', null],
   };
-  t.same([...REAL.keys()].sort(), Object.keys(told).sort());
-  for (const [name, agent] of REAL)
-    for (const escaped of [apache(agent), nginx(agent)]) t.same(agentOf(escaped), told[name], name);
+  t.same([...REAL_AGENTS.keys()].sort(), Object.keys(expected).sort());
+  for (const [name, agent] of REAL_AGENTS)
+    for (const escaped of [apache(agent), nginx(agent)])
+      t.same(parseUserAgent(escaped), expected[name], name);
   t.end();
 });
 
 void t.test('others are known by name and version, and by what else they say', (t) => {
-  const told: readonly (readonly [string, readonly (string | null)[]])[] = [
+  const expected: readonly (readonly [string, readonly (string | null)[]])[] = [
     [
       'conda/23.5.0 requests/2.29.0 CPython/3.10.11 Linux/5.15.0 ubuntu/22.04.2 glibc/2.35',
       [null, 'ubuntu', '22.04.2', 'Linux', '5.15.0', 'CPython', '3.10.11', 'conda', '23.5.0', null],
@@ -54,7 +55,7 @@ void t.test('others are known by name and version, and by what else they say', (
     ['-', nulls(10)],
     ['', nulls(10)],
   ];
-  for (const [agent, row] of told) t.same(agentOf(agent), row, agent);
+  for (const [agent, row] of expected) t.same(parseUserAgent(agent), row, agent);
   t.end();
 });
 
@@ -67,12 +68,12 @@ void t.test('what is cut off, made up or hostile tells no more than it can', (t)
     '[]',
     '{'.repeat(5000),
   ])
-    t.same(agentOf(apache(`pip/23.2 ${rest}`)), pip, rest.slice(0, 40));
-  const [arch, distro] = agentOf(
+    t.same(parseUserAgent(apache(`pip/23.2 ${rest}`)), pip, rest.slice(0, 40));
+  const [arch, distro] = parseUserAgent(
     apache(`pip/23.2 {"cpu":"a\\u0000\\u001b[2J\\ud800b","distro":{"name":"${'é'.repeat(500)}"}}`),
   );
   t.equal(arch, 'a [2J\ufffdb');
   t.equal(distro?.length, 200);
-  t.same(agentOf('pip/23.2 {\\x22cpu\\x22:\\x22\\xc3\\xa9\\xff\\x22}')[0], 'é\ufffd');
+  t.same(parseUserAgent('pip/23.2 {\\x22cpu\\x22:\\x22\\xc3\\xa9\\xff\\x22}')[0], 'é\ufffd');
   t.end();
 });

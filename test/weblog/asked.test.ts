@@ -1,11 +1,17 @@
 import t from 'tap';
-import { answered, asked, cleanPrefix, isWheel, publicPath } from '../../src/weblog/asked.js';
+import {
+  isCountedStatus,
+  classifyRequest,
+  normalisePrefix,
+  isWheelRequest,
+  publicPath,
+} from '../../src/weblog/asked.js';
 
-const get = (path: string) => asked(`GET ${path} HTTP/1.1`);
+const classify = (path: string) => classifyRequest(`GET ${path} HTTP/1.1`);
 const wheel = 'demo-1.0+local-cp311-cp311-linux_armv7l.whl';
 
 void t.test('what is asked for is told by its address', (t) => {
-  const told: readonly (readonly [string, string, string])[] = [
+  const cases: readonly (readonly [string, string, string])[] = [
     [`/simple/demo/${wheel}`, 'downloads', wheel],
     [`/simple/demo/${wheel.replace('+', '%2B')}`, 'downloads', wheel],
     [`/simple/demo/${wheel}?x=1#sha256=y`, 'downloads', wheel],
@@ -29,23 +35,23 @@ void t.test('what is asked for is told by its address', (t) => {
     ['/packages.html', 'pages', '/packages.html'],
     ['/logs/0001/234567.html', 'pages', '/logs/0001/234567.html'],
   ];
-  for (const [path, kind, what] of told) t.same(get(path), { kind, what }, path);
-  t.same(asked('GET /simple/demo/'), { kind: 'searches', what: 'demo' }, 'HTTP/0.9 has no version');
+  for (const [path, kind, what] of cases) t.same(classify(path), { kind, what }, path);
+  t.same(classifyRequest('GET /simple/demo/'), { kind: 'searches', what: 'demo' }, 'HTTP/0.9 has no version');
   t.end();
 });
 
 void t.test('a site below a path is understood with its path, and without it', (t) => {
   const demo = { kind: 'downloads', what: wheel };
-  const below = (path: string) => asked(`GET ${path} HTTP/1.1`, '/a/farm');
+  const below = (path: string) => classifyRequest(`GET ${path} HTTP/1.1`, '/a/farm');
   t.same(below(`/a/farm/simple/demo/${wheel}`), demo);
   t.same(below(`/simple/demo/${wheel}`), demo, 'as behind a proxy');
   t.same(below('/a/farm'), { kind: 'pages', what: '/' });
   t.same(below('/a/farm/'), { kind: 'pages', what: '/' });
   t.equal(below(`/a/farmer/simple/demo/${wheel}`), null);
-  t.equal(get(`/a/farm/simple/demo/${wheel}`), null);
-  t.ok(isWheel(`GET /a/farm/simple/demo/${wheel.replace('+', '%2B')}?x HTTP/1.1`));
+  t.equal(classify(`/a/farm/simple/demo/${wheel}`), null);
+  t.ok(isWheelRequest(`GET /a/farm/simple/demo/${wheel.replace('+', '%2B')}?x HTTP/1.1`));
   for (const request of [`HEAD /${wheel} HTTP/1.1`, `GET /${wheel}.metadata HTTP/1.1`, '-'])
-    t.notOk(isWheel(request), request);
+    t.notOk(isWheelRequest(request), request);
   for (const [url, path] of [
     [null, ''],
     ['https://example.org', ''],
@@ -54,8 +60,9 @@ void t.test('a site below a path is understood with its path, and without it', (
     ['nonsense', ''],
   ] as const)
     t.equal(publicPath(url), path, String(url));
-  for (const prefix of ['a/farm', '/a/farm/', '//a//farm//']) t.equal(cleanPrefix(prefix), '/a/farm', prefix);
-  t.equal(cleanPrefix('/'), '');
+  for (const prefix of ['a/farm', '/a/farm/', '//a//farm//'])
+    t.equal(normalisePrefix(prefix), '/a/farm', prefix);
+  t.equal(normalisePrefix('/'), '');
   t.end();
 });
 
@@ -78,20 +85,20 @@ void t.test('what is none of these is nothing', (t) => {
     '/robots.txt',
     'example.org:443',
   ];
-  for (const path of none) t.equal(get(path), null, path);
+  for (const path of none) t.equal(classify(path), null, path);
   for (const method of ['HEAD', 'POST', 'get', 'OPTIONS'])
-    t.equal(asked(`${method} /simple/demo/ HTTP/1.1`), null, method);
-  t.equal(asked('-'), null);
+    t.equal(classifyRequest(`${method} /simple/demo/ HTTP/1.1`), null, method);
+  t.equal(classifyRequest('-'), null);
   t.end();
 });
 
 void t.test('a download is a whole one, and a look at a page may find nothing new', (t) => {
   t.same(
-    [200, 206, 304, 404].map((status) => answered('downloads', status)),
+    [200, 206, 304, 404].map((status) => isCountedStatus('downloads', status)),
     [true, false, false, false],
   );
   t.same(
-    [200, 206, 304, 404].map((status) => answered('searches', status)),
+    [200, 206, 304, 404].map((status) => isCountedStatus('searches', status)),
     [true, false, true, false],
   );
   t.end();

@@ -12,45 +12,65 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import t, { type Test } from 'tap';
 import type { Database } from '../../src/database/pool.js';
-import { Counting, type CountingOptions, type Farm, type Outcome } from '../../src/weblog/counting.js';
+import {
+  LogCounter,
+  type LogCounterOptions,
+  type LogCollector,
+  type LogCountResult,
+} from '../../src/weblog/counting.js';
 import { openLog } from '../../src/weblog/log-file.js';
 import { LineReader } from '../../src/weblog/reader.js';
-import type { Source } from '../../src/weblog/source.js';
+import type { LogSource } from '../../src/weblog/source.js';
 import { testDatabase } from '../helpers/database.js';
-import { RECENTLY, combined, counted, farmOf, lines, someFiles } from '../helpers/web-log.js';
+import {
+  AN_HOUR_AGO_MS,
+  combinedLine,
+  countDownloads,
+  databaseFarm,
+  combinedLines,
+  insertPackages,
+} from '../helpers/web-log.js';
 
-type Options = Partial<CountingOptions>;
+type CounterOverrides = Partial<LogCounterOptions>;
 
 /** Counts what hasn't been counted of a log, in a folder of the test's own. */
-async function stage(t: Test) {
+async function setUp(t: Test) {
   const { db } = await testDatabase(t);
-  await someFiles(db, 'demo', 'other');
+  await insertPackages(db, 'demo', 'other');
   const folder = mkdtempSync(join(tmpdir(), 'piw-logs-'));
-  const count = (name: string, options: Options = {}, meanwhile: () => void = () => undefined) =>
-    countOne(db, join(folder, name), options, meanwhile);
+  const count = (
+    name: string,
+    options: CounterOverrides = {},
+    beforeFirstRead: () => void = () => undefined,
+  ) => countLog(db, join(folder, name), options, beforeFirstRead);
   return { db, path: (name: string) => join(folder, name), count };
 }
 
 /** `meanwhile` comes when it has been found out which log it is, and before the first of its lines is read. */
-async function countOne(
+async function countLog(
   db: Database,
   path: string,
-  options: Options,
-  meanwhile: () => void,
-): Promise<Outcome> {
+  options: CounterOverrides,
+  beforeFirstRead: () => void,
+): Promise<LogCountResult> {
   const log = await openLog(path);
-  const source: Source = {
+  const source: LogSource = {
     name: path,
     head: () => log.head(),
-    before: (place) => log.before(place),
+    tailBefore: (place) => log.tailBefore(place),
     blocks: (from) => {
-      meanwhile();
+      beforeFirstRead();
       return log.blocks(from);
     },
   };
   try {
-    return await new Counting(source, {
-      ...{ farm: farmOf(db), reader: new LineReader('auto'), delayMs: 1000, onProgress: () => undefined },
+    return await new LogCounter(source, {
+      ...{
+        farm: databaseFarm(db),
+        reader: new LineReader('auto'),
+        delayMs: 1000,
+        onProgress: () => undefined,
+      },
       ...{ hostOf: (raw: string) => [raw, null] as [string, null], signal: new AbortController().signal },
       ...options,
     }).run();
@@ -60,25 +80,25 @@ async function countOne(
 }
 
 /** The hosts of all rows, each of which stands in one line. */
-const repeated = (db: Database) =>
+const duplicateHosts = (db: Database) =>
   db.query('select accessed_by from downloads group by 1 having count(*) > 1');
 
 void t.test('a log that grows is counted from where it was', async (t) => {
-  const { db, path, count } = await stage(t);
+  const { db, path, count } = await setUp(t);
   writeFileSync(path('access.log'), '');
   t.equal((await count('access.log')).upto, 0, 'an empty one has nothing');
-  writeFileSync(path('access.log'), lines(10));
+  writeFileSync(path('access.log'), combinedLines(10));
   t.match(await count('access.log'), { tally: { lines: 10 }, before: 0 });
   t.match(await count('access.log'), { tally: { lines: 0 } });
-  appendFileSync(path('access.log'), lines(5, {}, 10));
-  t.match(await count('access.log'), { tally: { lines: 5 }, before: lines(10).length });
-  t.equal(await counted(db), 15);
-  t.same(await repeated(db), []);
+  appendFileSync(path('access.log'), combinedLines(5, {}, 10));
+  t.match(await count('access.log'), { tally: { lines: 5 }, before: combinedLines(10).length });
+  t.equal(await countDownloads(db), 15);
+  t.same(await duplicateHosts(db), []);
 });
 
 void t.test('a line is counted when it is whole', async (t) => {
-  const { db, path, count } = await stage(t);
-  const [first, second] = [combined({ host: 'a' }), combined({ host: 'b' })];
+  const { db, path, count } = await setUp(t);
+  const [first, second] = [combinedLine({ host: 'a' }), combinedLine({ host: 'b' })];
   for (let cut = 1; cut < first.length; cut += 40) {
     writeFileSync(path('access.log'), first.slice(0, cut));
     t.equal((await count('access.log')).tally.lines, 0, 'not even the first one');
@@ -89,7 +109,7 @@ void t.test('a line is counted when it is whole', async (t) => {
   }
   writeFileSync(path('access.log'), first + second);
   await count('access.log');
-  t.equal(await counted(db), 2);
+  t.equal(await countDownloads(db), 2);
   t.same(await db.query('select accessed_by from downloads order by 1'), [
     { accessed_by: 'a' },
     { accessed_by: 'b' },
@@ -97,15 +117,15 @@ void t.test('a line is counted when it is whole', async (t) => {
 });
 
 void t.test('a log that is renamed, and then compressed, is the same', async (t) => {
-  const { db, path, count } = await stage(t);
-  const all = ['access.log', 'access.log.1', 'access.log.2.gz'];
+  const { db, path, count } = await setUp(t);
+  const names = ['access.log', 'access.log.1', 'access.log.2.gz'];
   let from = 0;
   const write = (n: number) => {
-    appendFileSync(path('access.log'), lines(n, {}, from));
+    appendFileSync(path('access.log'), combinedLines(n, {}, from));
     from += n;
   };
   const hourly = async () => {
-    for (const name of all) await count(name).catch(() => undefined);
+    for (const name of names) await count(name).catch(() => undefined);
   };
   write(10);
   await hourly();
@@ -123,166 +143,166 @@ void t.test('a log that is renamed, and then compressed, is the same', async (t)
     await hourly();
     write(2);
     await hourly();
-    t.equal(await counted(db), from, `after ${String(day + 1)} rotations`);
+    t.equal(await countDownloads(db), from, `after ${String(day + 1)} rotations`);
   }
-  t.same(await repeated(db), []);
+  t.same(await duplicateHosts(db), []);
 });
 
 void t.test('a log that is copied and emptied is the same under its new name', async (t) => {
-  const { db, path, count } = await stage(t);
-  writeFileSync(path('access.log'), lines(10));
+  const { db, path, count } = await setUp(t);
+  writeFileSync(path('access.log'), combinedLines(10));
   await count('access.log');
-  appendFileSync(path('access.log'), lines(5, {}, 10));
+  appendFileSync(path('access.log'), combinedLines(5, {}, 10));
   copyFileSync(path('access.log'), path('access.log.1'));
   truncateSync(path('access.log'));
-  appendFileSync(path('access.log'), lines(20, { at: RECENTLY + 1000 }, 15));
+  appendFileSync(path('access.log'), combinedLines(20, { at: AN_HOUR_AGO_MS + 1000 }, 15));
   await count('access.log');
   await count('access.log.1');
-  t.equal(await counted(db), 35);
-  t.same(await repeated(db), []);
+  t.equal(await countDownloads(db), 35);
+  t.same(await duplicateHosts(db), []);
 });
 
 void t.test('a log that is emptied while it is read is read no further', async (t) => {
-  const { db, path, count } = await stage(t);
+  const { db, path, count } = await setUp(t);
   const [live, old] = [path('access.log'), path('access.log.1')];
-  writeFileSync(live, lines(100));
+  writeFileSync(live, combinedLines(100));
   await count('access.log');
-  appendFileSync(live, lines(50, {}, 100));
+  appendFileSync(live, combinedLines(50, {}, 100));
   const outcome = await count('access.log', {}, () => {
     copyFileSync(live, old);
     truncateSync(live);
     // Longer than the old one was, so that its place is somewhere within.
-    appendFileSync(live, lines(300, { at: RECENTLY + 1000 }, 150));
+    appendFileSync(live, combinedLines(300, { at: AN_HOUR_AGO_MS + 1000 }, 150));
   });
   t.equal(outcome.tally.lines, 0, 'nothing of another log is taken for its end');
   await count('access.log.1');
   await count('access.log');
-  t.equal(await counted(db), 450);
-  t.same(await repeated(db), []);
+  t.equal(await countDownloads(db), 450);
+  t.same(await duplicateHosts(db), []);
 });
 
 void t.test('two logs that begin the same are two', async (t) => {
-  const { db, path, count } = await stage(t);
-  const first = combined({ host: 'monitor' });
-  writeFileSync(path('a.log'), first + lines(10));
-  writeFileSync(path('b.log'), first + lines(10, {}, 10));
+  const { db, path, count } = await setUp(t);
+  const first = combinedLine({ host: 'monitor' });
+  writeFileSync(path('a.log'), first + combinedLines(10));
+  writeFileSync(path('b.log'), first + combinedLines(10, {}, 10));
   for (let i = 0; i < 3; i += 1) {
     await count('a.log');
     await count('b.log');
-    appendFileSync(path('a.log'), combined({ host: `a${String(i)}` }));
-    appendFileSync(path('b.log'), combined({ host: `b${String(i)}` }));
+    appendFileSync(path('a.log'), combinedLine({ host: `a${String(i)}` }));
+    appendFileSync(path('b.log'), combinedLine({ host: `b${String(i)}` }));
   }
-  t.equal(await counted(db), 22 + 4);
+  t.equal(await countDownloads(db), 22 + 4);
 });
 
 void t.test('two who count the same log at the same time count it once', async (t) => {
-  const { db, path, count } = await stage(t);
-  writeFileSync(path('access.log'), lines(60_000));
+  const { db, path, count } = await setUp(t);
+  writeFileSync(path('access.log'), combinedLines(60_000));
   const outcomes = await Promise.all(Array.from({ length: 4 }, () => count('access.log')));
-  t.equal(await counted(db), 60_000);
-  t.same(await repeated(db), []);
-  for (const { upto } of outcomes) t.equal(upto, lines(60_000).length, 'each comes to the end');
+  t.equal(await countDownloads(db), 60_000);
+  t.same(await duplicateHosts(db), []);
+  for (const { upto } of outcomes) t.equal(upto, combinedLines(60_000).length, 'each comes to the end');
 });
 
 void t.test('an answer that is lost is asked for again, and changes nothing', async (t) => {
-  const { db, path, count } = await stage(t);
-  writeFileSync(path('access.log'), lines(50_000));
-  const farm = farmOf(db);
-  const twice: Farm = {
+  const { db, path, count } = await setUp(t);
+  writeFileSync(path('access.log'), combinedLines(50_000));
+  const farm = databaseFarm(db);
+  const repeatingFarm: LogCollector = {
     ...farm,
-    count: async (stretch) => {
-      await farm.count(stretch);
-      return await farm.count(stretch);
+    submit: async (stretch) => {
+      await farm.submit(stretch);
+      return await farm.submit(stretch);
     },
   };
-  const outcome = await count('access.log', { farm: twice });
+  const outcome = await count('access.log', { farm: repeatingFarm });
   t.equal(outcome.tally.lines, 50_000);
-  t.equal(await counted(db), 50_000);
+  t.equal(await countDownloads(db), 50_000);
 });
 
 void t.test('who breaks off anywhere, and begins again, counts everything once', async (t) => {
-  const { db, path, count } = await stage(t);
-  writeFileSync(path('access.log'), lines(65_000));
-  const farm = farmOf(db);
-  for (let dies = 1; dies < 12; dies += 1) {
-    let left = dies % 4;
-    const dying: Farm = {
+  const { db, path, count } = await setUp(t);
+  writeFileSync(path('access.log'), combinedLines(65_000));
+  const farm = databaseFarm(db);
+  for (let round = 1; round < 12; round += 1) {
+    let callsLeft = round % 4;
+    const crashingFarm: LogCollector = {
       ...farm,
-      count: async (stretch) => {
+      submit: async (stretch) => {
         // Before it is counted, or after.
-        if ((left -= 1) < 0 && dies % 2 === 0) throw new Error('killed');
-        const answer = await farm.count(stretch);
-        if (left < 0) throw new Error('killed');
+        if ((callsLeft -= 1) < 0 && round % 2 === 0) throw new Error('killed');
+        const answer = await farm.submit(stretch);
+        if (callsLeft < 0) throw new Error('killed');
         return answer;
       },
     };
-    await count('access.log', { farm: dying }).catch(() => undefined);
+    await count('access.log', { farm: crashingFarm }).catch(() => undefined);
   }
   await count('access.log');
-  t.equal(await counted(db), 65_000);
-  t.same(await repeated(db), []);
+  t.equal(await countDownloads(db), 65_000);
+  t.same(await duplicateHosts(db), []);
 });
 
 void t.test('lines that are none are passed over, counted, and the first of them named', async (t) => {
-  const { db, path, count } = await stage(t);
-  const good = lines(3);
+  const { db, path, count } = await setUp(t);
+  const good = combinedLines(3);
   const bad = [
     '\u0000\u0001\u001b[2J\n',
-    `${'x'.repeat(3_000_000)}${combined()}`,
+    `${'x'.repeat(3_000_000)}${combinedLine()}`,
     Buffer.from([0xff, 0xfe, 0x0a]),
   ];
   writeFileSync(path('access.log'), good);
   for (const line of bad) appendFileSync(path('access.log'), line);
-  appendFileSync(path('access.log'), lines(2, {}, 3));
+  appendFileSync(path('access.log'), combinedLines(2, {}, 3));
   const { tally } = await count('access.log');
   t.match(tally, { lines: 8, bad: 3, firstBad: { at: good.length, text: ' [2J' } });
-  t.equal(await counted(db), 5);
-  appendFileSync(path('access.log'), lines(1, {}, 5));
+  t.equal(await countDownloads(db), 5);
+  appendFileSync(path('access.log'), combinedLines(1, {}, 5));
   t.match(await count('access.log'), { tally: { lines: 1, bad: 0 } }, 'it is known again after a long line');
-  t.equal(await counted(db), 6);
+  t.equal(await countDownloads(db), 6);
 });
 
 void t.test(
   'a compressed log ends with its last byte, and a broken one is read as far as it goes',
   async (t) => {
-    const { db, path, count } = await stage(t);
-    const text = lines(1000) + combined({ host: 'last' }).trimEnd();
+    const { db, path, count } = await setUp(t);
+    const text = combinedLines(1000) + combinedLine({ host: 'last' }).trimEnd();
     const packed = gzipSync(text);
     writeFileSync(path('half.gz'), packed.subarray(0, packed.length / 2));
     await t.rejects(count('half.gz'), { code: 'Z_BUF_ERROR' });
-    t.ok((await counted(db)) < 1000);
+    t.ok((await countDownloads(db)) < 1000);
     // Two members, as of two that were put together.
     writeFileSync(
       path('whole.gz'),
       Buffer.concat([gzipSync(text.slice(0, 5000)), gzipSync(text.slice(5000))]),
     );
     await count('whole.gz');
-    t.equal(await counted(db), 1001);
+    t.equal(await countDownloads(db), 1001);
     t.equal((await count('whole.gz')).tally.lines, 0);
-    writeFileSync(path('one.gz'), gzipSync(combined({ host: 'only' }).trimEnd()));
+    writeFileSync(path('one.gz'), gzipSync(combinedLine({ host: 'only' }).trimEnd()));
     t.equal((await count('one.gz')).tally.lines, 1);
   },
 );
 
 void t.test('what the farm refuses is passed over, and told', async (t) => {
-  const { db, path, count } = await stage(t);
-  writeFileSync(path('access.log'), lines(30_000));
-  const farm = farmOf(db);
+  const { db, path, count } = await setUp(t);
+  writeFileSync(path('access.log'), combinedLines(30_000));
+  const farm = databaseFarm(db);
   let first = true;
   const { refused, refusal, tally } = await count('access.log', {
     farm: {
       ...farm,
-      count: async (stretch) => {
-        const spoilt = first
+      submit: async (stretch) => {
+        const corrupted = first
           ? { ...stretch, whats: ['\ud800\u0000'.repeat(3)], agents: stretch.agents }
           : stretch;
         first = false;
-        return await farm.count(spoilt);
+        return await farm.submit(corrupted);
       },
     },
   });
   t.ok(refused > 0 && refused < 30_000, String(refused));
   t.match(refusal, /the database refuses it/);
   t.equal(refused + tally.lines, 30_000);
-  t.equal(await counted(db), tally.lines);
+  t.equal(await countDownloads(db), tally.lines);
 });

@@ -2,43 +2,43 @@ import { mkdtempSync, renameSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { Countries, Hosts } from '../../src/weblog/hosts.js';
-import { mmdb } from '../helpers/mmdb.js';
+import { CountryDatabase, HostResolver } from '../../src/weblog/hosts.js';
+import { buildMmdb } from '../helpers/mmdb.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'piw-geoip-'));
 
 void t.test('the country of an address is noted, by the database that is given', async (t) => {
   const file = join(folder, 'countries.mmdb');
-  writeFileSync(file, mmdb({ '192.0.2.0/24': 'GB', '198.51.100.0/24': 'DE', '2001:db8::/32': 'JP' }));
-  const countries = await Countries.open(file);
-  const hosts = new Hosts('keep', countries);
-  t.same(hosts.of('192.0.2.77'), ['192.0.2.77', 'GB']);
-  t.same(hosts.of('198.51.100.1'), ['198.51.100.1', 'DE']);
-  t.same(hosts.of('2001:db8::5'), ['2001:db8::5', 'JP']);
-  t.same(hosts.of('203.0.113.1'), ['203.0.113.1', null]);
-  t.same(hosts.of('host.example'), ['host.example', null]);
-  t.same(new Hosts('drop', countries).of('192.0.2.77'), [null, 'GB']);
-  t.same(new Hosts('keep').of('192.0.2.77'), ['192.0.2.77', null]);
+  writeFileSync(file, buildMmdb({ '192.0.2.0/24': 'GB', '198.51.100.0/24': 'DE', '2001:db8::/32': 'JP' }));
+  const countries = await CountryDatabase.open(file);
+  const hosts = new HostResolver('keep', countries);
+  t.same(hosts.resolve('192.0.2.77'), ['192.0.2.77', 'GB']);
+  t.same(hosts.resolve('198.51.100.1'), ['198.51.100.1', 'DE']);
+  t.same(hosts.resolve('2001:db8::5'), ['2001:db8::5', 'JP']);
+  t.same(hosts.resolve('203.0.113.1'), ['203.0.113.1', null]);
+  t.same(hosts.resolve('host.example'), ['host.example', null]);
+  t.same(new HostResolver('drop', countries).resolve('192.0.2.77'), [null, 'GB']);
+  t.same(new HostResolver('keep').resolve('192.0.2.77'), ['192.0.2.77', null]);
   // As geoipupdate replaces it.
-  writeFileSync(`${file}.new`, mmdb({ '192.0.2.0/24': 'FR' }));
+  writeFileSync(`${file}.new`, buildMmdb({ '192.0.2.0/24': 'FR' }));
   renameSync(`${file}.new`, file);
   await countries.refresh();
-  t.same(hosts.of('192.0.2.77'), ['192.0.2.77', 'FR']);
+  t.same(hosts.resolve('192.0.2.77'), ['192.0.2.77', 'FR']);
   writeFileSync(file, 'no database');
   await countries.refresh();
-  t.same(hosts.of('192.0.2.77'), ['192.0.2.77', 'FR'], 'what is none changes nothing');
+  t.same(hosts.resolve('192.0.2.77'), ['192.0.2.77', 'FR'], 'what is none changes nothing');
 });
 
 void t.test('what is no database is said so', async (t) => {
   const file = join(folder, 'none.mmdb');
   writeFileSync(file, 'no database');
-  await t.rejects(Countries.open(file), { code: 'PIW_CONFIG', message: /none\.mmdb/ });
-  await t.rejects(Countries.open(join(folder, 'nowhere')), { code: 'PIW_CONFIG' });
+  await t.rejects(CountryDatabase.open(file), { code: 'PIW_CONFIG', message: /none\.mmdb/ });
+  await t.rejects(CountryDatabase.open(join(folder, 'nowhere')), { code: 'PIW_CONFIG' });
 });
 
 void t.test('of an address only its network is kept, or nothing, if that is wished', (t) => {
-  const networks = new Hosts('truncate');
-  const told: Readonly<Record<string, string>> = {
+  const networks = new HostResolver('truncate');
+  const expected: Readonly<Record<string, string>> = {
     '192.0.2.77': '192.0.2.0',
     '::ffff:192.0.2.77': '192.0.2.0',
     '2001:db8:1:2:3:4:5:6': '2001:db8:1::',
@@ -47,10 +47,10 @@ void t.test('of an address only its network is kept, or nothing, if that is wish
     'fe80::1%eth0': 'fe80::',
     'a.b.example.org': 'example.org',
   };
-  for (const [address, network] of Object.entries(told))
-    t.same(networks.of(address), [network, null], address);
-  t.same(new Hosts('drop').of('192.0.2.77'), [null, null]);
-  t.same(new Hosts('keep').of('-'), [null, null]);
-  t.same(new Hosts('keep').of('a\\x1b\u0007\\x00b'), ['a b', null]);
+  for (const [address, network] of Object.entries(expected))
+    t.same(networks.resolve(address), [network, null], address);
+  t.same(new HostResolver('drop').resolve('192.0.2.77'), [null, null]);
+  t.same(new HostResolver('keep').resolve('-'), [null, null]);
+  t.same(new HostResolver('keep').resolve('a\\x1b\u0007\\x00b'), ['a b', null]);
   t.end();
 });

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { FORMATS, scanner, type Format } from '../../src/weblog/lines.js';
+import { LOG_FORMATS, createLineParser, type LogFormat } from '../../src/weblog/lines.js';
 import type { LogLine } from '../../src/weblog/log-line.js';
 
 const TIME = Date.UTC(2026, 9, 21, 21, 4, 7) / 1000;
@@ -7,7 +7,12 @@ const WHEN = '[21/Oct/2026:23:04:07 +0200]';
 const REQUEST = 'GET /simple/six/ HTTP/1.1';
 
 /** Lines as the servers write them, each with the formats that it is of. */
-const LINES: readonly (readonly [line: string, formats: readonly Format[], host: string, agent: string])[] = [
+const LINES: readonly (readonly [
+  line: string,
+  formats: readonly LogFormat[],
+  host: string,
+  agent: string,
+])[] = [
   [`192.0.2.1 - - ${WHEN} "${REQUEST}" 200 5`, ['auto', 'common'], '192.0.2.1', ''],
   [`2001:db8::1 - - ${WHEN} "${REQUEST}" 200 -`, ['auto', 'common'], '2001:db8::1', ''],
   [`192.0.2.1 - john doe ${WHEN} "${REQUEST}" 200 5`, ['auto', 'common'], '192.0.2.1', ''],
@@ -49,12 +54,12 @@ void t.test('every format reads its lines, and no others', (t) => {
   for (const [line, formats, host, agent] of LINES) {
     for (const format of formats)
       t.same(
-        scanner(format)(line),
+        createLineParser(format)(line),
         { host, time: TIME, request: REQUEST, status: 200, agent },
         `${format}: ${line}`,
       );
   }
-  const strict: readonly (readonly [Format, number])[] = [
+  const strict: readonly (readonly [LogFormat, number])[] = [
     ['combined', 0],
     ['combined', 3],
     ['nginx', 1],
@@ -64,13 +69,13 @@ void t.test('every format reads its lines, and no others', (t) => {
     ['common_vhost', 0],
   ];
   for (const [format, at] of strict)
-    t.equal(scanner(format)(LINES[at]?.[0] ?? ''), undefined, `${format} ${String(at)}`);
-  t.equal(FORMATS.length, 7);
+    t.equal(createLineParser(format)(LINES[at]?.[0] ?? ''), undefined, `${format} ${String(at)}`);
+  t.equal(LOG_FORMATS.length, 7);
   t.end();
 });
 
 void t.test('a line that is none is none, whatever it holds', (t) => {
-  const scan = scanner('auto');
+  const scan = createLineParser('auto');
   const good = LINES[5]?.[0] ?? '';
   t.ok(scan(good));
   const none = [
@@ -107,10 +112,10 @@ void t.test('a line that is none is none, whatever it holds', (t) => {
 });
 
 void t.test("a user's name, or what was asked for, doesn't pass for another part of the line", (t) => {
-  const scan = scanner('combined');
-  const host = ({ host, request, agent }: Partial<LogLine> = {}) => [host, request, agent];
-  t.same(host(scan(`192.0.2.1 - a] "b ${WHEN} "${REQUEST}" 200 5 "-" "x"`)), ['192.0.2.1', REQUEST, 'x']);
-  t.same(host(scan(`192.0.2.1 - - ${WHEN} "GET /\\" 200 5 \\"-\\" HTTP/1.1" 404 5 "-" "x"`)), [
+  const scan = createLineParser('combined');
+  const fieldsOf = ({ host, request, agent }: Partial<LogLine> = {}) => [host, request, agent];
+  t.same(fieldsOf(scan(`192.0.2.1 - a] "b ${WHEN} "${REQUEST}" 200 5 "-" "x"`)), ['192.0.2.1', REQUEST, 'x']);
+  t.same(fieldsOf(scan(`192.0.2.1 - - ${WHEN} "GET /\\" 200 5 \\"-\\" HTTP/1.1" 404 5 "-" "x"`)), [
     '192.0.2.1',
     'GET /\\" 200 5 \\"-\\" HTTP/1.1',
     'x',

@@ -4,37 +4,42 @@ import { join } from 'node:path';
 import { randomBytes } from 'node:crypto';
 import t from 'tap';
 import type { FileState } from '../../src/states/file-state.js';
-import { alike, nextName, type Past, type TagPolicy } from '../../src/wheels/build-tag.js';
-import { WheelStore, type Verdict } from '../../src/wheels/store.js';
-import { LONGEST_NAME, parseWheelName } from '../../src/wheels/tags.js';
-import { announce, makeWheel, sha256, type WheelParts } from '../helpers/wheel.js';
+import {
+  matchingWheels,
+  nextTaggedName,
+  type PublishedHistory,
+  type TagPolicy,
+} from '../../src/wheels/build-tag.js';
+import { WheelStore, type TransferVerdict } from '../../src/wheels/store.js';
+import { MAX_WHEEL_NAME_LENGTH, parseWheelName } from '../../src/wheels/tags.js';
+import { fileStateOf, makeWheel, sha256, type WheelParts } from '../helpers/wheel.js';
 
 const PLAIN = 'demo-1.0-py3-none-any.whl';
 const tagged = (build: string) => `demo-1.0-${build}-py3-none-any.whl`;
 
-interface Built {
+interface WheelFixture {
   readonly bytes: Buffer;
   readonly file: FileState;
 }
 
 /** A wheel that is like no other but by its name. */
-async function built(parts: WheelParts = {}): Promise<Built> {
+async function buildWheel(parts: WheelParts = {}): Promise<WheelFixture> {
   const folder = mkdtempSync(join(tmpdir(), 'piw-built-'));
   const path = await makeWheel(folder, { files: { 'data.bin': randomBytes(2000) }, ...parts });
-  return { bytes: readFileSync(path), file: await announce(path) };
+  return { bytes: readFileSync(path), file: await fileStateOf(path) };
 }
 
 let transfers = 0;
 
 async function publish(
   store: WheelStore,
-  { bytes, file }: Built,
+  { bytes, file }: WheelFixture,
   rebuilt = true,
-  past: Past = [],
-): Promise<Verdict> {
+  past: PublishedHistory = [],
+): Promise<TransferVerdict> {
   const transferId = `x-${String((transfers += 1))}`;
   await store.expect({ transferId, sender: 'pi', file });
-  const arriving = await store.arriving(transferId, 'pi');
+  const arriving = await store.openIncoming(transferId, 'pi');
   arriving?.write(0, bytes);
   await arriving?.close();
   return await store.verify(transferId, 'demo', arriving, rebuilt, past);
@@ -42,7 +47,7 @@ async function publish(
 
 const ALWAYS: TagPolicy = { published: true, removed: true };
 
-async function arrange(tags: TagPolicy = ALWAYS) {
+async function setUp(tags: TagPolicy = ALWAYS) {
   const output = join(mkdtempSync(join(tmpdir(), 'piw-tags-')), 'www');
   const folder = join(output, 'simple', 'demo');
   const open = async (me: string) => {
@@ -62,7 +67,7 @@ async function arrange(tags: TagPolicy = ALWAYS) {
 
 void t.test('the next build tag is a number, one higher than the highest that is there', (t) => {
   const next = (name: string, ...others: readonly string[]) =>
-    nextName(parseWheelName(name), [name, ...others].map(parseWheelName));
+    nextTaggedName(parseWheelName(name), [name, ...others].map(parseWheelName));
   t.equal(next(PLAIN), tagged('1'));
   t.equal(next(PLAIN, tagged('1'), tagged('10'), tagged('9')), tagged('11'), 'as numbers, not as text');
   t.equal(next(PLAIN, tagged('2_local.7')), tagged('3'));
@@ -88,15 +93,15 @@ void t.test('build tags are counted of wheels that installers take for the same 
     ...['zope_demo-1.0-9-cp311-cp311-linux_x86_64.whl', 'zopedemo-1.0-9-py2.py3-none-any.whl'],
   ];
   t.same(
-    alike(wheel, [...others, ...same]).map(({ filename }) => filename),
+    matchingWheels(wheel, [...others, ...same]).map(({ filename }) => filename),
     same,
   );
   t.end();
 });
 
 void t.test('other bytes under a published name get a build tag, and what is there stays', async (t) => {
-  const { store, wheels, digest, folder } = await arrange();
-  const [first, second, third] = [await built(), await built(), await built()];
+  const { store, wheels, digest, folder } = await setUp();
+  const [first, second, third] = [await buildWheel(), await buildWheel(), await buildWheel()];
   t.match(await publish(store, first), { verb: 'VERIFIED', filename: PLAIN });
   t.match(await publish(store, second), { verb: 'VERIFIED', filename: tagged('1') });
   t.match(await publish(store, third), { verb: 'VERIFIED', filename: tagged('2') });
@@ -115,38 +120,44 @@ void t.test('other bytes under a published name get a build tag, and what is the
 });
 
 void t.test('a wheel that has a build tag gets another, where its own is taken', async (t) => {
-  const { store, wheels } = await arrange();
+  const { store, wheels } = await setUp();
   for (const build of ['3', '11']) {
-    t.match(await publish(store, await built({ build })), { verb: 'VERIFIED', filename: tagged(build) });
+    t.match(await publish(store, await buildWheel({ build })), { verb: 'VERIFIED', filename: tagged(build) });
   }
-  t.match(await publish(store, await built({ build: '3' })), { verb: 'VERIFIED', filename: tagged('12') });
-  t.match(await publish(store, await built({ build: '5x' })), { verb: 'VERIFIED', filename: tagged('5x') });
+  t.match(await publish(store, await buildWheel({ build: '3' })), {
+    verb: 'VERIFIED',
+    filename: tagged('12'),
+  });
+  t.match(await publish(store, await buildWheel({ build: '5x' })), {
+    verb: 'VERIFIED',
+    filename: tagged('5x'),
+  });
   t.same(wheels(), ['11', '12', '3', '5x'].map(tagged));
 });
 
 void t.test('a wheel that was not built again is told that its name is taken', async (t) => {
-  const { store, wheels } = await arrange();
-  const second = await built();
-  await publish(store, await built());
+  const { store, wheels } = await setUp();
+  const second = await buildWheel();
+  await publish(store, await buildWheel());
   t.match(await publish(store, second, false), { verb: 'TAKEN', reason: /published already/ });
   t.same(wheels(), [PLAIN]);
   t.match(await publish(store, second), { verb: 'VERIFIED', filename: tagged('1') }, 'until it says so');
 });
 
 void t.test('where no build tags are wanted, nobody gets one', async (t) => {
-  const { store, wheels } = await arrange({ published: false, removed: false });
-  await publish(store, await built());
+  const { store, wheels } = await setUp({ published: false, removed: false });
+  await publish(store, await buildWheel());
   for (const rebuilt of [true, false])
-    t.match(await publish(store, await built(), rebuilt), { verb: 'REFUSED', code: 'PIW_FILE_EXISTS' });
+    t.match(await publish(store, await buildWheel(), rebuilt), { verb: 'REFUSED', code: 'PIW_FILE_EXISTS' });
   t.same(wheels(), [PLAIN]);
 });
 
 void t.test('what was published before its juggler was killed is found again, and made whole', async (t) => {
-  const { store, open, wheels, folder } = await arrange();
-  const second = await built();
-  await publish(store, await built());
+  const { store, open, wheels, folder } = await setUp();
+  const second = await buildWheel();
+  await publish(store, await buildWheel());
   await publish(store, second);
-  await publish(store, await built());
+  await publish(store, await buildWheel());
   // It got no further than the link.
   rmSync(join(folder, `${tagged('1')}.metadata`));
   const next = await open('the next one');
@@ -156,12 +167,12 @@ void t.test('what was published before its juggler was killed is found again, an
 });
 
 void t.test('of many that want a build tag at once each gets its own, and the same bytes one', async (t) => {
-  const { store, open, wheels, digest } = await arrange();
-  await publish(store, await built());
-  const some = await Promise.all(Array.from({ length: 6 }, () => built()));
+  const { store, open, wheels, digest } = await setUp();
+  await publish(store, await buildWheel());
+  const wheelBatch = await Promise.all(Array.from({ length: 6 }, () => buildWheel()));
   const stores = [store, await open('other'), await open('third')];
   const verdicts = await Promise.all(
-    some.flatMap((one) => stores.map(async (its) => ({ one, verdict: await publish(its, one) }))),
+    wheelBatch.flatMap((one) => stores.map(async (its) => ({ one, verdict: await publish(its, one) }))),
   );
   t.same(wheels(), [...['1', '2', '3', '4', '5', '6'].map(tagged), PLAIN]);
   for (const { one, verdict } of verdicts) {
@@ -171,27 +182,27 @@ void t.test('of many that want a build tag at once each gets its own, and the sa
 });
 
 void t.test('what is removed frees its name, and its metadata goes with it', async (t) => {
-  const { store, wheels, folder } = await arrange();
-  for (let n = 0; n < 3; n += 1) await publish(store, await built());
+  const { store, wheels, folder } = await setUp();
+  for (let n = 0; n < 3; n += 1) await publish(store, await buildWheel());
   const remove = async (name: string) => {
     const { stamp = '' } = (await store.standing('demo', name)) ?? {};
     t.equal(await store.remove('demo', name, stamp), 'DONE');
   };
   await remove(tagged('1'));
   t.same(wheels(), [tagged('2'), PLAIN]);
-  t.match(await publish(store, await built()), { filename: tagged('3') }, 'newer than what is there');
+  t.match(await publish(store, await buildWheel()), { filename: tagged('3') }, 'newer than what is there');
   for (const name of [PLAIN, tagged('2'), tagged('3')]) await remove(name);
-  t.match(await publish(store, await built()), { verb: 'VERIFIED', filename: PLAIN });
+  t.match(await publish(store, await buildWheel()), { verb: 'VERIFIED', filename: PLAIN });
   t.same(readdirSync(folder).sort(), [PLAIN, `${PLAIN}.metadata`]);
 });
 
 void t.test('a name that is too long for a build tag is refused as taken', async (t) => {
-  const { folder, store } = await arrange();
+  const { folder, store } = await setUp();
   const local = 'a'.repeat(100);
-  const platform = 'a'.repeat(LONGEST_NAME - `demo-1.0+${local}-py3-none-.whl`.length);
+  const platform = 'a'.repeat(MAX_WHEEL_NAME_LENGTH - `demo-1.0+${local}-py3-none-.whl`.length);
   const parts = { version: `1.0+${local}`, tag: `py3-none-${platform}` };
-  t.match(await publish(store, await built(parts)), { verb: 'VERIFIED' });
-  t.match(await publish(store, await built(parts)), {
+  t.match(await publish(store, await buildWheel(parts)), { verb: 'VERIFIED' });
+  t.match(await publish(store, await buildWheel(parts)), {
     verb: 'REFUSED',
     code: 'PIW_FILE_EXISTS',
     reason: /too long for a build tag/,
@@ -200,9 +211,9 @@ void t.test('a name that is too long for a build tag is refused as taken', async
 });
 
 void t.test('bytes of a name that nothing publishes are nobody else’s', async (t) => {
-  const { folder, store } = await arrange();
-  const second = await built();
-  await publish(store, await built());
+  const { folder, store } = await setUp();
+  const second = await buildWheel();
+  await publish(store, await buildWheel());
   // Other tags, other wheel: the same bytes there don't count.
   writeFileSync(join(folder, 'demo-1.0-cp311-none-any.whl'), second.bytes);
   t.match(await publish(store, second), { verb: 'VERIFIED', filename: tagged('1') });
@@ -211,13 +222,13 @@ void t.test('bytes of a name that nothing publishes are nobody else’s', async 
 void t.test(
   'a name that stood for other bytes is never taken again, also when its wheel is gone',
   async (t) => {
-    const [first, second] = [await built(), await built()];
-    const past: Past = [[PLAIN, first.file.filehash]];
-    const refusing = await arrange({ published: false, removed: false });
+    const [first, second] = [await buildWheel(), await buildWheel()];
+    const past: PublishedHistory = [[PLAIN, first.file.filehash]];
+    const refusing = await setUp({ published: false, removed: false });
     t.match(await publish(refusing.store, second, true, past), { verb: 'REFUSED', code: 'PIW_NAME_SPENT' });
     t.match(await publish(refusing.store, first, true, past), { verb: 'VERIFIED', filename: PLAIN });
 
-    const tagging = await arrange({ published: false, removed: true });
+    const tagging = await setUp({ published: false, removed: true });
     t.match(await publish(tagging.store, second, true, past), { verb: 'VERIFIED', filename: tagged('1') });
     t.match(
       await publish(tagging.store, second, true, [...past, [tagged('1'), second.file.filehash]]),
@@ -228,14 +239,14 @@ void t.test(
 );
 
 void t.test('the same bytes come back under the name that they had', async (t) => {
-  const [first, second] = [await built(), await built()];
-  const past: Past = [
+  const [first, second] = [await buildWheel(), await buildWheel()];
+  const past: PublishedHistory = [
     [PLAIN, first.file.filehash],
     [tagged('4'), second.file.filehash],
   ];
-  const { store, wheels } = await arrange();
+  const { store, wheels } = await setUp();
   t.match(await publish(store, second, true, past), { verb: 'VERIFIED', filename: tagged('4') });
-  const third = await built();
+  const third = await buildWheel();
   t.match(await publish(store, third, true, past), { verb: 'VERIFIED', filename: tagged('5') });
   t.same(wheels(), [tagged('4'), tagged('5')]);
 });

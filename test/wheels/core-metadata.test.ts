@@ -1,13 +1,13 @@
 import t from 'tap';
 import { CoreMetadata } from '../../src/protocols/fields.js';
 import { readWheel } from '../../src/wheels/wheel.js';
-import { zip } from '../trust/zip.js';
+import { buildZip } from '../trust/zip.js';
 
 const read = async (lines: readonly string[]): Promise<CoreMetadata> => {
   const data = ['Metadata-Version: 2.4', 'Name: demo', 'Version: 1.0', ...lines, '', 'A description.'].join(
     '\n',
   );
-  const archive = zip([
+  const archive = buildZip([
     { name: 'demo-1.0.dist-info/METADATA', data },
     { name: 'demo-1.0.dist-info/WHEEL', data: 'Tag: py3-none-any\n' },
   ]);

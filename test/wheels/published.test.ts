@@ -14,31 +14,31 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import type { FileState } from '../../src/states/file-state.js';
-import { WheelStore, type Verdict } from '../../src/wheels/store.js';
-import { announce, makeWheel, sha256 } from '../helpers/wheel.js';
+import { WheelStore, type TransferVerdict } from '../../src/wheels/store.js';
+import { fileStateOf, makeWheel, sha256 } from '../helpers/wheel.js';
 
 t.setTimeout(120_000);
 
 const NAME = 'demo-1.0-py3-none-any.whl';
-const TIMES = 300;
+const ROUNDS = 300;
 
-interface Built {
+interface PublishableWheel {
   readonly bytes: Buffer;
   readonly file: FileState;
 }
 
-async function built(): Promise<Built> {
+async function buildWheel(): Promise<PublishableWheel> {
   const folder = mkdtempSync(join(tmpdir(), 'piw-built-'));
   const path = await makeWheel(folder, { files: { 'data.bin': randomBytes(500) } });
-  return { bytes: readFileSync(path), file: await announce(path) };
+  return { bytes: readFileSync(path), file: await fileStateOf(path) };
 }
 
 let transfers = 0;
 
-async function publish(store: WheelStore, { bytes, file }: Built): Promise<Verdict> {
+async function publish(store: WheelStore, { bytes, file }: PublishableWheel): Promise<TransferVerdict> {
   const transferId = `x-${String((transfers += 1))}`;
   await store.expect({ transferId, sender: 'pi', file });
-  const arriving = await store.arriving(transferId, 'pi');
+  const arriving = await store.openIncoming(transferId, 'pi');
   arriving?.write(0, bytes);
   const verdict = await store.verify(transferId, 'demo', arriving);
   await store.forget(transferId);
@@ -62,7 +62,7 @@ async function stampOf(store: WheelStore): Promise<string> {
 
 void t.test('a file that was published again since it was decided to remove it stays', async (t) => {
   const { folder, store, other } = await stage();
-  const wheel = await built();
+  const wheel = await buildWheel();
   t.match(await publish(store, wheel), { verb: 'VERIFIED' });
   // The first one's build is lost, nothing lists its file, and so it may go: that is the decision.
   const stamp = await stampOf(store);
@@ -76,11 +76,11 @@ void t.test('a file that was published again since it was decided to remove it s
 
 void t.test('a removal whose answer was lost does not remove what was published after it', async (t) => {
   const { folder, store, other } = await stage();
-  await publish(store, await built());
+  await publish(store, await buildWheel());
   const stamp = await stampOf(store);
   t.equal(await store.remove('demo', NAME, stamp), 'DONE');
   t.notOk(existsSync(folder), 'its folder goes with it');
-  const next = await built();
+  const next = await buildWheel();
   t.match(await publish(other, next), { verb: 'VERIFIED', filename: NAME });
   t.equal(await store.remove('demo', NAME, stamp), 'KEPT');
   t.equal(sha256(readFileSync(join(folder, NAME))), next.file.filehash);
@@ -88,7 +88,7 @@ void t.test('a removal whose answer was lost does not remove what was published 
 
 void t.test('a claimed file stays, and a file that is gone can not be claimed', async (t) => {
   const { store } = await stage();
-  await publish(store, await built());
+  await publish(store, await buildWheel());
   const stamp = await stampOf(store);
   const claimed = await store.claim('demo', NAME);
   t.not(claimed?.stamp, stamp);
@@ -99,9 +99,9 @@ void t.test('a claimed file stays, and a file that is gone can not be claimed', 
 
 void t.test('whoever publishes while the same file is removed has it, whatever comes first', async (t) => {
   const { folder, store, other } = await stage();
-  const [wheel, different] = [await built(), await built()];
+  const [wheel, different] = [await buildWheel(), await buildWheel()];
   let kept = 0;
-  for (let n = 0; n < TIMES; n += 1) {
+  for (let n = 0; n < ROUNDS; n += 1) {
     await publish(store, wheel);
     const stamp = await stampOf(store);
     const [removal, again, rival] = await Promise.all([
@@ -117,7 +117,7 @@ void t.test('whoever publishes while the same file is removed has it, whatever c
     if (owner && !existsSync(join(folder, `${NAME}.metadata`))) t.fail(`${removal}: its metadata is gone`);
     await store.remove('demo', NAME, await stampOf(store));
   }
-  t.comment(`${String(kept)} of ${String(TIMES)} removals came too late`);
+  t.comment(`${String(kept)} of ${String(ROUNDS)} removals came too late`);
   t.same(existsSync(folder) ? readdirSync(folder) : [], [], 'nothing is left');
 });
 
@@ -125,7 +125,7 @@ void t.test(
   'who reads a file while it is removed has all of it, or finds that it is not there',
   async (t) => {
     const { folder, store } = await stage();
-    const wheel = await built();
+    const wheel = await buildWheel();
     const read = `
     const { readFileSync } = require('node:fs');
     const sizes = new Set();
@@ -140,7 +140,7 @@ void t.test(
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     });
     await once(reader, 'message');
-    for (let n = 0; n < TIMES; n += 1) {
+    for (let n = 0; n < ROUNDS; n += 1) {
       await publish(store, wheel);
       t.equal(await store.remove('demo', NAME, await stampOf(store)), 'DONE');
     }
@@ -152,7 +152,7 @@ void t.test(
 
 void t.test('a name that a removal left taken when it was killed is free again', async (t) => {
   const { folder, store } = await stage();
-  const wheel = await built();
+  const wheel = await buildWheel();
   const path = join(folder, NAME);
   mkdirSync(folder, { recursive: true });
   symlinkSync('nothing', path);
@@ -169,8 +169,8 @@ void t.test('a name that a removal left taken when it was killed is free again',
 
 void t.test('two who remove the same file at once both find it removed, and its name free', async (t) => {
   const { folder, store, other } = await stage();
-  const wheel = await built();
-  for (let n = 0; n < TIMES; n += 1) {
+  const wheel = await buildWheel();
+  for (let n = 0; n < ROUNDS; n += 1) {
     await publish(store, wheel);
     const stamp = await stampOf(store);
     const removals = [store, other].map((one) => one.remove('demo', NAME, stamp));

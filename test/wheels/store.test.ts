@@ -3,23 +3,23 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { randomBytes } from 'node:crypto';
 import t from 'tap';
-import type { Arriving } from '../../src/wheels/arriving.js';
+import type { IncomingFile } from '../../src/wheels/arriving.js';
 import { WheelStore } from '../../src/wheels/store.js';
-import { LONGEST_NAME } from '../../src/wheels/tags.js';
-import { announce, makeWheel, sha256, type WheelParts } from '../helpers/wheel.js';
+import { MAX_WHEEL_NAME_LENGTH } from '../../src/wheels/tags.js';
+import { fileStateOf, makeWheel, sha256, type WheelParts } from '../helpers/wheel.js';
 
-async function arrange(parts: WheelParts = {}) {
+async function setUp(parts: WheelParts = {}) {
   const folder = mkdtempSync(join(tmpdir(), 'piw-store-'));
   const output = join(folder, 'www');
   const store = new WheelStore(output, 'me');
   await store.setUp();
   const path = await makeWheel(folder, { files: { 'data.bin': randomBytes(300_000) }, ...parts });
-  return { store, output, bytes: readFileSync(path), file: await announce(path) };
+  return { store, output, bytes: readFileSync(path), file: await fileStateOf(path) };
 }
 
 /** A transfer that is in nobody's hands, or in these already. */
-async function taken(store: WheelStore, id: string, sender: string): Promise<Arriving> {
-  const arriving = await store.arriving(id, sender);
+async function openOwned(store: WheelStore, id: string, sender: string): Promise<IncomingFile> {
+  const arriving = await store.openIncoming(id, sender);
   if (!arriving) throw new Error('it is in the hands of another');
   return arriving;
 }
@@ -27,9 +27,9 @@ async function taken(store: WheelStore, id: string, sender: string): Promise<Arr
 void t.test(
   'a file that arrives in pieces, in any order, is published whole with its metadata',
   async (t) => {
-    const { store, output, bytes, file } = await arrange();
+    const { store, output, bytes, file } = await setUp();
     await store.expect({ transferId: 'x-1', sender: 'pi', file });
-    const arriving = await taken(store, 'x-1', 'pi');
+    const arriving = await openOwned(store, 'x-1', 'pi');
     t.same(arriving.state.fetch(), { start: 0, end: bytes.length });
     arriving.write(20_000, bytes.subarray(20_000));
     t.same(arriving.state.fetch(), { start: 0, end: 20_000 });
@@ -37,7 +37,7 @@ void t.test(
     await arriving.close();
     t.match(await store.verify('x-1', 'demo'), { verb: 'AGAIN' }, 'not while bytes are missing');
     // Another process goes on with it.
-    const again = await taken(new WheelStore(output, 'me'), 'x-1', 'pi');
+    const again = await openOwned(new WheelStore(output, 'me'), 'x-1', 'pi');
     t.same(again.state.fetch(), { start: 15_000, end: 20_000 });
     again.write(15_000, bytes.subarray(15_000, 20_000));
     await again.close();
@@ -52,43 +52,43 @@ void t.test(
 void t.test(
   'what has another hash than was announced is never visible, and is asked for again',
   async (t) => {
-    const { store, output, bytes, file } = await arrange();
+    const { store, output, bytes, file } = await setUp();
     await store.expect({ transferId: 'x', sender: 'pi', file });
-    const arriving = await taken(store, 'x', 'pi');
+    const arriving = await openOwned(store, 'x', 'pi');
     const wrong = Buffer.from(bytes);
     wrong[100] = (wrong[100] ?? 0) ^ 1;
     arriving.write(0, wrong);
     await arriving.close();
     t.match(await store.verify('x', 'demo'), { verb: 'AGAIN' });
     t.same(readdirSync(join(output, 'simple')), []);
-    const again = await taken(store, 'x', 'pi');
+    const again = await openOwned(store, 'x', 'pi');
     t.same(again.state.fetch(), { start: 0, end: bytes.length }, 'all of it');
     await again.close();
   },
 );
 
 void t.test('a published file never changes: the same bytes are fine, others are refused', async (t) => {
-  const first = await arrange();
+  const first = await setUp();
   const publish = async (id: string, bytes: Buffer, file: typeof first.file) => {
     await first.store.expect({ transferId: id, sender: 'pi', file });
-    const arriving = await taken(first.store, id, 'pi');
+    const arriving = await openOwned(first.store, id, 'pi');
     arriving.write(0, bytes);
     await arriving.close();
     return first.store.verify(id, 'demo');
   };
   t.match(await publish('a', first.bytes, first.file), { verb: 'VERIFIED' });
   t.match(await publish('b', first.bytes, first.file), { verb: 'VERIFIED' });
-  const other = await arrange();
+  const other = await setUp();
   t.match(await publish('c', other.bytes, other.file), { verb: 'REFUSED', code: 'PIW_FILE_EXISTS' });
   const target = join(first.output, 'simple', 'demo', first.file.filename);
   t.equal(sha256(readFileSync(target)), first.file.filehash);
 });
 
 void t.test('a wheel of the longest name that there may be is published with its metadata', async (t) => {
-  const build = `1${'a'.repeat(LONGEST_NAME - 'demo-1.0-1-py3-none-any.whl'.length)}`;
-  const { store, output, bytes, file } = await arrange({ build });
+  const build = `1${'a'.repeat(MAX_WHEEL_NAME_LENGTH - 'demo-1.0-1-py3-none-any.whl'.length)}`;
+  const { store, output, bytes, file } = await setUp({ build });
   await store.expect({ transferId: 'x', sender: 'pi', file });
-  const arriving = await taken(store, 'x', 'pi');
+  const arriving = await openOwned(store, 'x', 'pi');
   arriving.write(0, bytes);
   await arriving.close();
   t.match(await store.verify('x', 'demo', arriving), { verb: 'VERIFIED' });
@@ -109,9 +109,9 @@ void t.test('a file that is no such wheel is refused, with the reason', async (t
     const path = await makeWheel(folder, parts);
     const bytes = readFileSync(path);
     const good = await makeWheel(mkdtempSync(join(tmpdir(), 'piw-good-')));
-    const file = { ...(await announce(good)), filesize: bytes.length, filehash: sha256(bytes) };
+    const file = { ...(await fileStateOf(good)), filesize: bytes.length, filehash: sha256(bytes) };
     await store.expect({ transferId: 'x', sender: 'pi', file });
-    const arriving = await taken(store, 'x', 'pi');
+    const arriving = await openOwned(store, 'x', 'pi');
     arriving.write(0, bytes);
     await arriving.close();
     const verdict = await store.verify('x', 'demo', arriving);
@@ -121,12 +121,12 @@ void t.test('a file that is no such wheel is refused, with the reason', async (t
 });
 
 void t.test('bytes beyond the end, other senders, and names that are paths get nowhere', async (t) => {
-  const { store, output, file, bytes } = await arrange();
+  const { store, output, file, bytes } = await setUp();
   await store.expect({ transferId: 'x', sender: 'pi', file });
-  await t.rejects(store.arriving('x', 'mallory'), { code: 'PIW_UNKNOWN_TRANSFER' });
-  await t.rejects(store.arriving('y', 'pi'), { code: 'PIW_UNKNOWN_TRANSFER' });
-  await t.rejects(store.arriving('../x', 'pi'), { code: 'PIW_UNKNOWN_TRANSFER' });
-  const arriving = await taken(store, 'x', 'pi');
+  await t.rejects(store.openIncoming('x', 'mallory'), { code: 'PIW_UNKNOWN_TRANSFER' });
+  await t.rejects(store.openIncoming('y', 'pi'), { code: 'PIW_UNKNOWN_TRANSFER' });
+  await t.rejects(store.openIncoming('../x', 'pi'), { code: 'PIW_UNKNOWN_TRANSFER' });
+  const arriving = await openOwned(store, 'x', 'pi');
   arriving.write(bytes.length - 1, Buffer.from('too long'));
   arriving.write(1e12, Buffer.from('far'));
   t.equal(arriving.state.received, 0);
@@ -138,36 +138,36 @@ void t.test('bytes beyond the end, other senders, and names that are paths get n
 });
 
 void t.test('a transfer whose sender never comes back is removed, one that is young is not', async (t) => {
-  const { store, output, file } = await arrange();
+  const { store, output, file } = await setUp();
   const now = Date.now();
   await store.expect({ transferId: 'old', sender: 'pi', file });
   await store.expect({ transferId: 'small', sender: 'pi', file: { ...file, filesize: 1000 } }, now);
   t.same(await store.sweep(60_000, now), []);
-  t.ok(store.knows('small') && store.knows('old'));
+  t.ok(store.isExpected('small') && store.isExpected('old'));
   const swept = await store.sweep(60_000, now + 120_000);
   t.same(swept.map(({ transferId, sender }) => [transferId, sender]).sort(), [
     ['old', 'pi'],
     ['small', 'pi'],
   ]);
-  t.notOk(store.knows('small') || store.knows('old'));
+  t.notOk(store.isExpected('small') || store.isExpected('old'));
   t.same(readdirSync(join(output, '.transfers')), []);
 });
 
 void t.test('a transfer is in the hands of one process, until that one is gone', async (t) => {
-  const { store, output, bytes, file } = await arrange();
+  const { store, output, bytes, file } = await setUp();
   await store.expect({ transferId: 'x', sender: 'pi', file });
-  const first = await taken(store, 'x', 'pi');
+  const first = await openOwned(store, 'x', 'pi');
   first.write(0, bytes.subarray(0, 20_000));
-  first.note();
+  first.saveRanges();
   first.write(20_000, bytes.subarray(20_000, 30_000));
   const other = new WheelStore(output, 'other');
-  t.equal(await other.arriving('x', 'pi'), undefined);
+  t.equal(await other.openIncoming('x', 'pi'), undefined);
   t.equal(other.owner('x'), 'me');
   await other.takeOver('x', 'somebody else');
   t.equal(other.owner('x'), 'me', 'only from whom it is thought to be gone');
   // It was killed: what it had noted is there, what it had not is asked for again.
   await other.takeOver('x', 'me');
-  const again = await taken(other, 'x', 'pi');
+  const again = await openOwned(other, 'x', 'pi');
   t.same(again.state.fetch(), { start: 20_000, end: bytes.length });
   again.write(20_000, bytes.subarray(20_000));
   await again.close();
@@ -177,16 +177,16 @@ void t.test('a transfer is in the hands of one process, until that one is gone',
 });
 
 void t.test('what is there is never written again, so a digest is of what is on the disk', async (t) => {
-  const { store, bytes, file } = await arrange();
+  const { store, bytes, file } = await setUp();
   await store.expect({ transferId: 'x', sender: 'pi', file });
-  const arriving = await taken(store, 'x', 'pi');
+  const arriving = await openOwned(store, 'x', 'pi');
   arriving.write(0, bytes.subarray(0, 30_000));
   arriving.write(10_000, Buffer.alloc(30_000, 1));
   arriving.write(0, bytes);
   await arriving.close();
   t.not(arriving.sha256, file.filehash, 'other bytes came first for 30,000 to 40,000');
   t.match(await store.verify('x', 'demo', arriving), { verb: 'AGAIN' });
-  const again = await taken(store, 'x', 'pi');
+  const again = await openOwned(store, 'x', 'pi');
   again.write(0, bytes.subarray(0, 30_000));
   again.write(10_000, Buffer.concat([Buffer.alloc(20_000, 1), bytes.subarray(30_000)]));
   await again.close();
@@ -196,11 +196,11 @@ void t.test('what is there is never written again, so a digest is of what is on 
 
 void t.test('files of no byte and of one are refused as no wheels', async (t) => {
   for (const size of [0, 1]) {
-    const { store, output, file } = await arrange();
+    const { store, output, file } = await setUp();
     const bytes = Buffer.alloc(size, 'x');
     const small = { ...file, filesize: size, filehash: sha256(bytes) };
     await store.expect({ transferId: 'x', sender: 'pi', file: small });
-    const arriving = await taken(store, 'x', 'pi');
+    const arriving = await openOwned(store, 'x', 'pi');
     t.same(arriving.state.fetch(), size === 0 ? undefined : { start: 0, end: 1 });
     arriving.write(0, bytes);
     await arriving.close();
@@ -211,11 +211,11 @@ void t.test('files of no byte and of one are refused as no wheels', async (t) =>
 });
 
 void t.test('two senders with a file of one name: one is published whole, and nothing mixes', async (t) => {
-  const { store, output, bytes, file } = await arrange();
-  const other = await arrange();
+  const { store, output, bytes, file } = await setUp();
+  const other = await setUp();
   await store.expect({ transferId: 'a', sender: 'pi', file });
   await store.expect({ transferId: 'b', sender: 'pear', file: other.file });
-  const [a, b] = [await taken(store, 'a', 'pi'), await taken(store, 'b', 'pear')];
+  const [a, b] = [await openOwned(store, 'a', 'pi'), await openOwned(store, 'b', 'pear')];
   for (let at = 0; at < bytes.length; at += 7000) {
     a.write(at, bytes.subarray(at, at + 7000));
     b.write(at, other.bytes.subarray(at, at + 7000));

@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import t from 'tap';
 import { normalise, parseRequirement } from '../../src/wheels/names.js';
 import {
-  LONGEST_NAME,
+  MAX_WHEEL_NAME_LENGTH,
   compareTargets,
   covers,
   parseTarget,
@@ -15,9 +15,12 @@ import { admits, compareVersions, sameVersion, sortKey } from '../../src/wheels/
 const LINUX = 'linux_x86_64';
 /** `by`: the ABI that it was built for. */
 const serves = (tag: string, abi: string, platform = LINUX, by?: string): boolean => {
-  const [py = '', its = '', on = ''] = tag.split('-');
-  const reach = reachOf({ abi: its, platform: on }, by === undefined ? by : parseTarget(by, LINUX));
-  return covers({ py, abi: its, platform: on, reach }, parseTarget(abi, platform));
+  const [py = '', wheelAbi = '', wheelPlatform = ''] = tag.split('-');
+  const reach = reachOf(
+    { abi: wheelAbi, platform: wheelPlatform },
+    by === undefined ? by : parseTarget(by, LINUX),
+  );
+  return covers({ py, abi: wheelAbi, platform: wheelPlatform, reach }, parseTarget(abi, platform));
 };
 
 void t.test('which wheels serve which targets', (t) => {
@@ -47,16 +50,16 @@ void t.test('which wheels serve which targets', (t) => {
 });
 
 void t.test('a pure wheel serves everybody only if CPython with a GIL has built it', (t) => {
-  const all = ['cp39', 'cp311', 'cp313t', 'cp314t', 'pypy39_pp73', 'pypy310_pp73'];
-  const served = (tag: string, by?: string) => all.filter((abi) => serves(tag, abi, LINUX, by));
-  t.same(served('py3-none-any', 'cp311'), all);
-  t.same(served('py3-none-any'), all, 'or nobody knows who has');
+  const abis = ['cp39', 'cp311', 'cp313t', 'cp314t', 'pypy39_pp73', 'pypy310_pp73'];
+  const served = (tag: string, by?: string) => abis.filter((abi) => serves(tag, abi, LINUX, by));
+  t.same(served('py3-none-any', 'cp311'), abis);
+  t.same(served('py3-none-any'), abis, 'or nobody knows who has');
   t.same(served('py3-none-any', 'pypy39_pp73'), ['pypy39_pp73', 'pypy310_pp73']);
   t.same(served('py2.py3-none-any', 'pypy39_pp73'), ['pypy39_pp73', 'pypy310_pp73']);
   t.same(served('py310-none-any', 'pypy310_pp73'), ['pypy310_pp73']);
   t.same(served('py3-none-any', 'cp313t'), ['cp313t', 'cp314t']);
   // Whoever names a platform in a wheel without an ABI means all Pythons there.
-  t.same(served('py3-none-linux_x86_64', 'pypy39_pp73'), all);
+  t.same(served('py3-none-linux_x86_64', 'pypy39_pp73'), abis);
   t.same(served('cp39-abi3-linux_x86_64', 'cp39'), ['cp39', 'cp311']);
   const both = widerReach('pypy', 'free-threaded');
   t.equal(both, 'free-threaded.pypy');
@@ -64,7 +67,7 @@ void t.test('a pure wheel serves everybody only if CPython with a GIL has built 
   t.equal(widerReach(both, 'all'), 'all');
   const pure = { py: 'py3', abi: 'none', platform: 'any', reach: both };
   t.same(
-    all.filter((abi) => covers(pure, parseTarget(abi, LINUX))),
+    abis.filter((abi) => covers(pure, parseTarget(abi, LINUX))),
     ['cp313t', 'cp314t', 'pypy39_pp73', 'pypy310_pp73'],
   );
   t.end();
@@ -84,9 +87,9 @@ print(json.dumps(out))`;
     string,
     string[]
   >;
-  const all = [...new Set(Object.values(pip).flat())];
+  const allTags = [...new Set(Object.values(pip).flat())];
   for (const [abi, tags] of Object.entries(pip)) {
-    for (const tag of all) t.equal(serves(tag, abi), tags.includes(tag), `${tag} on ${abi}`);
+    for (const tag of allTags) t.equal(serves(tag, abi), tags.includes(tag), `${tag} on ${abi}`);
   }
   t.end();
 });
@@ -111,14 +114,14 @@ void t.test('filenames of wheels, and what is none', (t) => {
   t.match(parseWheelName('a-1!2.0-py2.py3-none-any.whl'), { version: '1!2.0', py: 'py2.py3' });
   const long = (length: number) =>
     `a-1-1${'a'.repeat(length - 'a-1-1-py3-none-any.whl'.length)}-py3-none-any.whl`;
-  t.match(parseWheelName(long(LONGEST_NAME)), { version: '1' });
+  t.match(parseWheelName(long(MAX_WHEEL_NAME_LENGTH)), { version: '1' });
   for (const bad of [
     '',
     'a.whl',
     '../a-1-py3-none-any.whl',
     'a-1-py3-none-any.whl/x',
     'a-1-x-py3-none-any.whl',
-    long(LONGEST_NAME + 1),
+    long(MAX_WHEEL_NAME_LENGTH + 1),
     `${'a'.repeat(201)}-1-py3-none-any.whl`,
     `a-1-${'a'.repeat(201)}-none-any.whl`,
     'a-1-py3-none-any.whl\n',

@@ -1,13 +1,13 @@
 import t from 'tap';
 import { readWheel } from '../../src/wheels/wheel.js';
-import { zip, type ZipEntry } from '../trust/zip.js';
+import { buildZip, type ZipEntry } from '../trust/zip.js';
 
 const NAME = 'demo-1.0-py3-none-any.whl';
 const METADATA = 'Metadata-Version: 2.1\nName: demo\nVersion: 1.0\n';
 
 /** The archive of a wheel that has these tags, and these entries besides. */
 const wheelOf = (tags: readonly string[], more: readonly ZipEntry[] = [], metadata = METADATA): Buffer =>
-  zip([
+  buildZip([
     { name: 'demo-1.0.dist-info/METADATA', data: metadata },
     { name: 'demo-1.0.dist-info/WHEEL', data: tags.map((tag) => `Tag: ${tag}\n`).join('') },
     ...more,
@@ -60,7 +60,7 @@ t.test('METADATA that installers refuse is refused, with what is wrong with it',
       code: 'PIW_BAD_WHEEL',
       message,
     });
-  const latin1 = zip([
+  const latin1 = buildZip([
     { name: 'demo-1.0.dist-info/METADATA', data: Buffer.from(`${METADATA}Summary: caf\u00e9\n`, 'latin1') },
     { name: 'demo-1.0.dist-info/WHEEL', data: '' },
   ]);

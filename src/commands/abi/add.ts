@@ -2,7 +2,14 @@ import { Args } from '@oclif/core';
 import { PiwError } from '../../errors.js';
 import { parseTarget, pyVersionTagOf } from '../../wheels/tags.js';
 import { EXIT_CODES, PiwCommand } from '../base.js';
-import { CHANGE, abiOf, called, oracleOf, platformOf, targetFlags } from './target.js';
+import {
+  TARGET_CHANGE_OPTIONS,
+  parseAbi,
+  describeTarget,
+  createOracleClient,
+  resolvePlatform,
+  targetFlags,
+} from './target.js';
 
 export default class AbiAdd extends PiwCommand {
   static override summary = 'Build for an ABI from now on.';
@@ -24,28 +31,34 @@ ${EXIT_CODES}`;
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.parse(AbiAdd);
-    const abi = abiOf(args.abi);
+    const abi = parseAbi(args.abi);
     const bus = await this.connect(this.settings(flags));
     try {
-      const database = oracleOf(bus);
-      const { targets } = await database.ask('GETABIS', {});
-      const platform = platformOf(flags.platform, targets);
-      const its = { abi, platform };
-      const known = targets.find((target) => target.abi === abi && target.platform === platform);
-      if (known?.phase === 'skipped' || known?.phase === 'emptying') {
+      const oracleClient = createOracleClient(bus);
+      const { targets } = await oracleClient.request('GETABIS', {});
+      const platform = resolvePlatform(flags.platform, targets);
+      const requestedTarget = { abi, platform };
+      const registeredTarget = targets.find((target) => target.abi === abi && target.platform === platform);
+      if (registeredTarget?.phase === 'skipped' || registeredTarget?.phase === 'emptying') {
         throw new PiwError(
           'PIW_REFUSED',
-          `${called(its)} is registered, and skipped because ${known.skip ?? ''}; see piw abi unskip`,
+          `${describeTarget(requestedTarget)} is registered, and skipped because ${registeredTarget.skip ?? ''}; see piw abi unskip`,
         );
       }
-      if (known && known.phase !== 'leaving') {
-        this.log(`${called(its)} is registered already.`);
-        return { ...its, registered: false };
+      if (registeredTarget && registeredTarget.phase !== 'leaving') {
+        this.log(`${describeTarget(requestedTarget)} is registered already.`);
+        return { ...requestedTarget, registered: false };
       }
       const py_version_tag = pyVersionTagOf(parseTarget(abi, platform));
-      await database.ask('ADDABI', { ...its, py_version_tag, skip: null }, CHANGE);
-      this.log(`${called(its)} is registered. Its queue is filled in the background: see piw abi list.`);
-      return { ...its, registered: true };
+      await oracleClient.request(
+        'ADDABI',
+        { ...requestedTarget, py_version_tag, skip: null },
+        TARGET_CHANGE_OPTIONS,
+      );
+      this.log(
+        `${describeTarget(requestedTarget)} is registered. Its queue is filled in the background: see piw abi list.`,
+      );
+      return { ...requestedTarget, registered: true };
     } finally {
       await bus.drain();
     }

@@ -1,6 +1,6 @@
 import { EXIT_CODES, PiwCommand, natsFlags } from '../base.js';
-import { plain, table } from '../../monitor/table.js';
-import { oracleOf, standing } from './target.js';
+import { stripControlCharacters, formatTable } from '../../monitor/table.js';
+import { createOracleClient, describeTargetState } from './target.js';
 
 export default class AbiList extends PiwCommand {
   static override summary = 'Show what is built for: each ABI on each platform.';
@@ -18,11 +18,15 @@ ${EXIT_CODES}`;
     const { flags } = await this.parse(AbiList);
     const bus = await this.connect(this.settings(flags));
     try {
-      const { targets } = await oracleOf(bus).ask('GETABIS', {});
+      const { targets } = await createOracleClient(bus).request('GETABIS', {});
       if (targets.length === 0) this.log('Nothing is built yet: piw abi add names the first ABI.');
       else {
-        const rows = targets.map((target) => [target.abi, target.platform, plain(standing(target))]);
-        for (const line of table([['ABI', 'platform', 'state'], ...rows])) this.log(line);
+        const rows = targets.map((target) => [
+          target.abi,
+          target.platform,
+          stripControlCharacters(describeTargetState(target)),
+        ]);
+        for (const line of formatTable([['ABI', 'platform', 'state'], ...rows])) this.log(line);
       }
       return { targets };
     } finally {

@@ -2,7 +2,13 @@ import { Args, Flags } from '@oclif/core';
 import { PiwError } from '../../errors.js';
 import { EXIT_CODES, PiwCommand } from '../base.js';
 import { confirm } from '../initdb.js';
-import { CHANGE, called, oracleOf, registered, targetFlags } from './target.js';
+import {
+  TARGET_CHANGE_OPTIONS,
+  describeTarget,
+  createOracleClient,
+  resolveTarget,
+  targetFlags,
+} from './target.js';
 
 export default class AbiRemove extends PiwCommand {
   static override summary = 'Forget an ABI and its builds; files stay.';
@@ -27,14 +33,16 @@ ${EXIT_CODES}`;
     const { args, flags } = await this.parse(AbiRemove);
     const bus = await this.connect(this.settings(flags));
     try {
-      const database = oracleOf(bus);
-      const { abi, platform } = await registered(database, args.abi, flags.platform);
-      const what = called({ abi, platform });
-      if (!flags.yes && !(await confirm(`Forget ${what} and all its builds?`))) {
+      const oracleClient = createOracleClient(bus);
+      const { abi, platform } = await resolveTarget(oracleClient, args.abi, flags.platform);
+      const targetName = describeTarget({ abi, platform });
+      if (!flags.yes && !(await confirm(`Forget ${targetName} and all its builds?`))) {
         throw new PiwError('PIW_UNCONFIRMED', 'nothing was removed');
       }
-      await database.ask('DELABI', { abi, platform }, CHANGE);
-      this.log(`${what} is being removed: its builds are forgotten in the background, and its files stay.`);
+      await oracleClient.request('DELABI', { abi, platform }, TARGET_CHANGE_OPTIONS);
+      this.log(
+        `${targetName} is being removed: its builds are forgotten in the background, and its files stay.`,
+      );
       return { abi, platform };
     } finally {
       await bus.drain();

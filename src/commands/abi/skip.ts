@@ -1,6 +1,12 @@
 import { Args, Flags } from '@oclif/core';
 import { EXIT_CODES, PiwCommand } from '../base.js';
-import { CHANGE, called, oracleOf, registered, targetFlags } from './target.js';
+import {
+  TARGET_CHANGE_OPTIONS,
+  describeTarget,
+  createOracleClient,
+  resolveTarget,
+  targetFlags,
+} from './target.js';
 
 export default class AbiSkip extends PiwCommand {
   static override summary = 'Build nothing for an ABI for now.';
@@ -25,11 +31,11 @@ ${EXIT_CODES}`;
     const { args, flags } = await this.parse(AbiSkip);
     const bus = await this.connect(this.settings(flags));
     try {
-      const database = oracleOf(bus);
-      const { abi, platform, py_version_tag } = await registered(database, args.abi, flags.platform);
+      const oracleClient = createOracleClient(bus);
+      const { abi, platform, py_version_tag } = await resolveTarget(oracleClient, args.abi, flags.platform);
       const skip = flags.reason;
-      await database.ask('ADDABI', { abi, platform, py_version_tag, skip }, CHANGE);
-      this.log(`Nothing is built for ${called({ abi, platform })} until you say piw abi unskip.`);
+      await oracleClient.request('ADDABI', { abi, platform, py_version_tag, skip }, TARGET_CHANGE_OPTIONS);
+      this.log(`Nothing is built for ${describeTarget({ abi, platform })} until you say piw abi unskip.`);
       return { abi, platform, skip };
     } finally {
       await bus.drain();

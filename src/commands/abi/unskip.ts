@@ -1,7 +1,13 @@
 import { Args } from '@oclif/core';
 import { PiwError } from '../../errors.js';
 import { EXIT_CODES, PiwCommand } from '../base.js';
-import { CHANGE, called, oracleOf, registered, targetFlags } from './target.js';
+import {
+  TARGET_CHANGE_OPTIONS,
+  describeTarget,
+  createOracleClient,
+  resolveTarget,
+  targetFlags,
+} from './target.js';
 
 export default class AbiUnskip extends PiwCommand {
   static override summary = 'Build for an ABI again that was skipped.';
@@ -22,14 +28,18 @@ ${EXIT_CODES}`;
     const { args, flags } = await this.parse(AbiUnskip);
     const bus = await this.connect(this.settings(flags));
     try {
-      const database = oracleOf(bus);
-      const target = await registered(database, args.abi, flags.platform);
+      const oracleClient = createOracleClient(bus);
+      const target = await resolveTarget(oracleClient, args.abi, flags.platform);
       const { abi, platform, py_version_tag } = target;
       if (target.phase === 'leaving') {
-        throw new PiwError('PIW_REFUSED', `${called(target)} is being removed; piw abi add keeps it`);
+        throw new PiwError('PIW_REFUSED', `${describeTarget(target)} is being removed; piw abi add keeps it`);
       }
-      await database.ask('ADDABI', { abi, platform, py_version_tag, skip: null }, CHANGE);
-      this.log(`${called(target)} is built for again. Its queue is filled in the background.`);
+      await oracleClient.request(
+        'ADDABI',
+        { abi, platform, py_version_tag, skip: null },
+        TARGET_CHANGE_OPTIONS,
+      );
+      this.log(`${describeTarget(target)} is built for again. Its queue is filled in the background.`);
       return { abi, platform };
     } finally {
       await bus.drain();

@@ -1,15 +1,15 @@
-import { PiwError, reason } from '../../errors.js';
-import { Counting, type CountingOptions, type Outcome } from '../../weblog/counting.js';
+import { PiwError, errorMessage } from '../../errors.js';
+import { LogCounter, type LogCounterOptions, type LogCountResult } from '../../weblog/counting.js';
 import { openLog } from '../../weblog/log-file.js';
-import { FarmLink } from './farm-link.js';
+import { FarmConnection } from './farm-link.js';
 import type { LoggerContext } from './context.js';
-import type { Summary } from './summary.js';
+import type { LoggerSummary } from './summary.js';
 
 /** How long the farm may be away, milliseconds. What isn't counted by then is, the next time. */
-const PATIENCE_MS = 60_000;
-const TIMEOUT_MS = 15_000;
+const MAX_FARM_OUTAGE_MS = 60_000;
+const REQUEST_TIMEOUT_MS = 15_000;
 /** How often the line on the terminal is new, milliseconds. */
-const PROGRESS_MS = 300;
+const PROGRESS_INTERVAL_MS = 300;
 
 /**
  * Counts logs, one after the other; one that can't be read doesn't keep the others from it. All are opened at first,
@@ -18,60 +18,64 @@ const PROGRESS_MS = 300;
 export async function countFiles(
   names: readonly string[],
   context: LoggerContext,
-  summary: Summary,
+  summary: LoggerSummary,
 ): Promise<void> {
-  const { connect, said, signal } = context;
-  const logs = await Promise.all(
+  const { connect, log, signal } = context;
+  const logFiles = await Promise.all(
     names.map(async (name) => {
       try {
         return await openLog(name);
       } catch (error) {
-        said.error(`${name} can't be read: ${reason(error)}`);
+        log.error(`${name} can't be read: ${errorMessage(error)}`);
         summary.failed = true;
         return undefined;
       }
     }),
   );
-  const farm = new FarmLink({
-    ...{ connect, timeoutMs: TIMEOUT_MS, patienceMs: PATIENCE_MS, signal },
-    onAway: (why) => {
-      if (why === undefined) said.info('the farm answers again');
-      else said.warning(`the farm does not answer, and is asked again for a minute: ${why}`);
+  const farm = new FarmConnection({
+    ...{ connect, timeoutMs: REQUEST_TIMEOUT_MS, patienceMs: MAX_FARM_OUTAGE_MS, signal },
+    onAvailabilityChange: (why) => {
+      if (why === undefined) log.info('the farm answers again');
+      else log.warning(`the farm does not answer, and is asked again for a minute: ${why}`);
     },
   });
   try {
-    for (const log of logs) {
-      if (!log || signal.aborted) continue;
-      const counting = new Counting(log, { ...context, farm, onProgress: progress(log.name, log.size) });
+    for (const logFile of logFiles) {
+      if (!logFile || signal.aborted) continue;
+      const counter = new LogCounter(logFile, {
+        ...context,
+        farm,
+        onProgress: createProgressReporter(logFile.name, logFile.size),
+      });
       try {
-        await counting.run();
+        await counter.run();
       } catch (error) {
         // The system's word about the file, and zlib's.
         if (error instanceof PiwError || !(error instanceof Error) || !('code' in error)) throw error;
-        said.error(`${log.name} can't be read to its end: ${reason(error)}`);
+        log.error(`${logFile.name} can't be read to its end: ${errorMessage(error)}`);
         summary.failed = true;
       } finally {
-        summary.addFile(log.name, counting.outcome);
+        summary.addFile(logFile.name, counter.result);
       }
     }
     if (signal.aborted) throw new PiwError('PIW_INTERRUPTED', 'interrupted; what is counted stays counted');
   } finally {
-    if (process.stderr.isTTY) process.stderr.write(CLEAR);
-    for (const log of logs) await log?.close();
+    if (process.stderr.isTTY) process.stderr.write(CLEAR_LINE);
+    for (const log of logFiles) await log?.close();
     await farm.close();
   }
 }
 
 /** Back to the beginning of the line, which is emptied. */
-const CLEAR = '\r\u001b[K';
+const CLEAR_LINE = '\r\u001b[K';
 
 /** Says on a terminal how far it is; `size` is that of the file. */
-function progress(name: string, size: number): CountingOptions['onProgress'] {
-  let said = performance.now();
-  return ({ upto, tally }: Outcome) => {
-    if (!process.stderr.isTTY || performance.now() - said < PROGRESS_MS) return;
-    said = performance.now();
+function createProgressReporter(name: string, size: number): LogCounterOptions['onProgress'] {
+  let lastShownAt = performance.now();
+  return ({ upto, tally }: LogCountResult) => {
+    if (!process.stderr.isTTY || performance.now() - lastShownAt < PROGRESS_INTERVAL_MS) return;
+    lastShownAt = performance.now();
     const share = upto <= size ? `, ${String(Math.floor((100 * upto) / size))} %` : '';
-    process.stderr.write(`${CLEAR}${name}: ${tally.lines.toLocaleString('en')} lines${share}`);
+    process.stderr.write(`${CLEAR_LINE}${name}: ${tally.lines.toLocaleString('en')} lines${share}`);
   };
 }

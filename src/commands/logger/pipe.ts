@@ -1,142 +1,152 @@
 import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { reason } from '../../errors.js';
-import { Counting } from '../../weblog/counting.js';
-import { LiveLog } from '../../weblog/live.js';
-import { Lines, type Block } from '../../weblog/source.js';
+import { errorMessage } from '../../errors.js';
+import { LogCounter } from '../../weblog/counting.js';
+import { UnspooledLogCounter } from '../../weblog/live.js';
+import { LineSplitter, type LineBlock } from '../../weblog/source.js';
 import type { Spool } from '../../weblog/spool.js';
 import type { LoggerContext } from './context.js';
-import { FarmLink } from './farm-link.js';
-import type { Summary } from './summary.js';
+import { FarmConnection } from './farm-link.js';
+import type { LoggerSummary } from './summary.js';
 
-const TIMEOUT_MS = 15_000;
+const REQUEST_TIMEOUT_MS = 15_000;
 /** The same where what isn't answered is let go. */
-const DROP_TIMEOUT_MS = 5000;
+const DROP_REQUEST_TIMEOUT_MS = 5000;
 /** When it is told to end, it reads on for so long what others may still be writing, milliseconds. */
-const LAST_WORDS_MS = 500;
+const INPUT_DRAIN_MS = 500;
 /** At the end of the pipe it waits for a farm that is away, and after being told to end for one that isn't. */
-const END_MS = 10_000;
-const STOP_MS = 2000;
+const MAX_OUTAGE_AT_END_MS = 10_000;
+const SHUTDOWN_GRACE_MS = 2000;
 /** The spool is brought to the disk, and looked at for what others have left. */
-const SYNC_MS = 1000;
-const LOOK_MS = 60_000;
+const SYNC_INTERVAL_MS = 1000;
+const RESCAN_INTERVAL_MS = 60_000;
 /** While the farm takes what comes, no more than this is kept waiting: who writes faster waits. */
-const AHEAD_BYTES = 64 * 1024 * 1024;
+const MAX_BACKLOG_BYTES = 64 * 1024 * 1024;
 /** How often it is said that lines are let go, milliseconds. */
-const SAY_MS = 60_000;
+const DROP_LOG_INTERVAL_MS = 60_000;
 
 /** Counts what comes by a pipe, by way of the spool: see Spool. */
-export async function keepPipe(
+export async function countPipeWithSpool(
   input: Readable,
   context: LoggerContext,
-  summary: Summary,
+  summary: LoggerSummary,
   spool: Spool,
 ): Promise<void> {
-  const { connect, said, signal } = context;
-  const ending = new AbortController();
-  const farm = new FarmLink({
-    ...{ connect, timeoutMs: TIMEOUT_MS, patienceMs: Infinity, signal: ending.signal },
-    onAway: (why) => {
-      if (why === undefined) said.info('the farm takes the log again');
-      else said.warning(`the farm is away, and what comes is kept in ${spool.folder}: ${why}`);
+  const { connect, log, signal } = context;
+  const shutdown = new AbortController();
+  const farm = new FarmConnection({
+    ...{ connect, timeoutMs: REQUEST_TIMEOUT_MS, patienceMs: Infinity, signal: shutdown.signal },
+    onAvailabilityChange: (why) => {
+      if (why === undefined) log.info('the farm takes the log again');
+      else log.warning(`the farm is away, and what comes is kept in ${spool.folder}: ${why}`);
     },
   });
   let failure: unknown;
-  const counting = countSpool(spool, farm, context, ending.signal, summary).catch((error: unknown) => {
+  const counting = countSpool(spool, farm, context, shutdown.signal, summary).catch((error: unknown) => {
     failure = error;
     input.destroy();
   });
-  const syncing = setInterval(() => void spool.sync().catch(() => undefined), SYNC_MS);
-  const looking = setInterval(() => {
+  const syncTimer = setInterval(() => void spool.sync().catch(() => undefined), SYNC_INTERVAL_MS);
+  const rescanTimer = setInterval(() => {
     try {
-      spool.look();
+      spool.rescan();
     } catch (error) {
-      said.warning(`the spool folder can't be read: ${reason(error)}`);
+      log.warning(`the spool folder can't be read: ${errorMessage(error)}`);
     }
-  }, LOOK_MS);
-  const letGo = new LetGo(said);
+  }, RESCAN_INTERVAL_MS);
+  const droppedLines = new DroppedLineCounter(log);
   try {
-    for await (const { bytes, tooLong } of piped(input, signal)) {
-      while (spool.bytes > AHEAD_BYTES && farm.awayMs === 0 && failure === undefined) await sleep(20);
-      const lines = tooLong ? Buffer.concat([bytes, NEWLINE]) : bytes;
-      let why = await kept(spool, lines);
-      // What the farm takes makes room.
-      while (why !== undefined && spool.empties && farm.awayMs === 0 && failure === undefined) {
+    for await (const { bytes, overlongTail } of readPipe(input, signal)) {
+      while (spool.bytes > MAX_BACKLOG_BYTES && farm.unavailableMs === 0 && failure === undefined)
         await sleep(20);
-        why = await kept(spool, lines);
+      const lines = overlongTail ? Buffer.concat([bytes, NEWLINE]) : bytes;
+      let rejectReason = await tryToSpool(spool, lines);
+      // What the farm takes makes room.
+      while (
+        rejectReason !== undefined &&
+        spool.hasCompleteSegments &&
+        farm.unavailableMs === 0 &&
+        failure === undefined
+      ) {
+        await sleep(20);
+        rejectReason = await tryToSpool(spool, lines);
       }
-      if (why !== undefined) letGo.lines(bytes, why);
+      if (rejectReason !== undefined) droppedLines.add(bytes, rejectReason);
     }
     await spool.close();
-    await orGivenUp(counting, farm, signal);
+    await waitOrGiveUp(counting, farm, signal);
     if (failure !== undefined) throw failure as Error;
   } finally {
-    clearInterval(syncing);
-    clearInterval(looking);
-    ending.abort();
+    clearInterval(syncTimer);
+    clearInterval(rescanTimer);
+    shutdown.abort();
     await counting;
     await farm.close();
-    summary.dropped += letGo.count;
-    if (letGo.count > 0) summary.failed = true;
+    summary.dropped += droppedLines.count;
+    if (droppedLines.count > 0) summary.failed = true;
   }
-  spool.look();
+  spool.rescan();
   summary.spooled = spool.bytes;
   if (spool.bytes > 0)
-    said.warning(`${String(spool.bytes)} bytes are kept in ${spool.folder}; the next piw logger counts them`);
+    log.warning(`${String(spool.bytes)} bytes are kept in ${spool.folder}; the next piw logger counts them`);
 }
 
 /** Undefined, or why there is no place for them. */
-async function kept(spool: Spool, lines: Buffer): Promise<string | undefined> {
+async function tryToSpool(spool: Spool, lines: Buffer): Promise<string | undefined> {
   try {
     return (await spool.add(lines)) ? undefined : `the spool ${spool.folder} is full`;
   } catch (error) {
-    return reason(error);
+    return errorMessage(error);
   }
 }
 
 async function countSpool(
   spool: Spool,
-  farm: FarmLink,
+  farm: FarmConnection,
   context: LoggerContext,
   signal: AbortSignal,
-  summary: Summary,
+  summary: LoggerSummary,
 ): Promise<void> {
-  for await (const piece of spool.pieces()) {
-    const counting = new Counting(piece, { ...context, farm, signal, onProgress: () => undefined });
+  for await (const segment of spool.segments()) {
+    const counter = new LogCounter(segment, { ...context, farm, signal, onProgress: () => undefined });
     try {
-      await counting.run();
-      if (!signal.aborted) await spool.done(piece);
+      await counter.run();
+      if (!signal.aborted) await spool.removeSegment(segment);
     } catch (error) {
       if (!signal.aborted) throw error;
     } finally {
-      summary.add(piece.name, counting.outcome);
-      await piece.close();
+      summary.add(segment.name, counter.result);
+      await segment.close();
     }
     if (signal.aborted) return;
   }
 }
 
 /** Counts what comes by a pipe, and lets go what the farm doesn't take. */
-export async function dropPipe(input: Readable, context: LoggerContext, summary: Summary): Promise<void> {
-  const { connect, said, signal } = context;
-  const ending = new AbortController();
-  const farm = new FarmLink({
-    ...{ connect, timeoutMs: DROP_TIMEOUT_MS, patienceMs: 0, signal: ending.signal },
-    onAway: (why) => {
-      if (why === undefined) said.info('the farm takes the log again');
-      else said.warning(`the farm is away, and what comes is let go: ${why}`);
+export async function countPipeWithoutSpool(
+  input: Readable,
+  context: LoggerContext,
+  summary: LoggerSummary,
+): Promise<void> {
+  const { connect, log, signal } = context;
+  const shutdown = new AbortController();
+  const farm = new FarmConnection({
+    ...{ connect, timeoutMs: DROP_REQUEST_TIMEOUT_MS, patienceMs: 0, signal: shutdown.signal },
+    onAvailabilityChange: (why) => {
+      if (why === undefined) log.info('the farm takes the log again');
+      else log.warning(`the farm is away, and what comes is let go: ${why}`);
     },
   });
-  const live = new LiveLog({ ...context, farm });
+  const counter = new UnspooledLogCounter({ ...context, farm });
   try {
-    for await (const block of piped(input, signal)) await live.add(block);
-    const ended = live.end();
-    await orGivenUp(ended, farm, signal);
-    ending.abort();
+    for await (const block of readPipe(input, signal)) await counter.add(block);
+    const ended = counter.end();
+    await waitOrGiveUp(ended, farm, signal);
+    shutdown.abort();
     await ended;
   } finally {
     await farm.close();
-    const { tally, unknown, dropped } = live;
+    const { tally, unknown, dropped } = counter;
     summary.add('standard input', { tally, unknown, refused: 0, refusal: undefined });
     summary.dropped += dropped;
   }
@@ -146,23 +156,27 @@ export async function dropPipe(input: Readable, context: LoggerContext, summary:
  * Waits for the last of it: for as long as it takes while the farm answers, and a moment for one that is away; after
  * the signal, that moment in any case.
  */
-async function orGivenUp(last: Promise<void>, farm: FarmLink, signal: AbortSignal): Promise<void> {
-  const done = last.then(() => true);
-  for (let stopping = 0; stopping < STOP_MS && farm.awayMs < END_MS; stopping += signal.aborted ? WAIT_MS : 0)
-    if (await Promise.race([done, sleep(WAIT_MS, false)])) return;
+async function waitOrGiveUp(work: Promise<void>, farm: FarmConnection, signal: AbortSignal): Promise<void> {
+  const done = work.then(() => true);
+  for (
+    let waitedMs = 0;
+    waitedMs < SHUTDOWN_GRACE_MS && farm.unavailableMs < MAX_OUTAGE_AT_END_MS;
+    waitedMs += signal.aborted ? POLL_INTERVAL_MS : 0
+  )
+    if (await Promise.race([done, sleep(POLL_INTERVAL_MS, false)])) return;
 }
 
-const WAIT_MS = 50;
+const POLL_INTERVAL_MS = 50;
 const NEWLINE = Buffer.from('\n');
 
 /** The lines of a pipe, until it is closed; after the signal, those that still come within a moment. */
-async function* piped(input: Readable, signal: AbortSignal): AsyncGenerator<Block> {
+async function* readPipe(input: Readable, signal: AbortSignal): AsyncGenerator<LineBlock> {
   const stop = (): void => {
-    setTimeout(() => input.destroy(), LAST_WORDS_MS);
+    setTimeout(() => input.destroy(), INPUT_DRAIN_MS);
   };
   if (signal.aborted) stop();
   signal.addEventListener('abort', stop, { once: true });
-  const lines = new Lines(0);
+  const lines = new LineSplitter(0);
   try {
     for await (const bytes of input) yield* lines.add(bytes as Buffer);
   } catch (error) {
@@ -170,23 +184,23 @@ async function* piped(input: Readable, signal: AbortSignal): AsyncGenerator<Bloc
     if (!input.destroyed) throw error;
   }
   signal.removeEventListener('abort', stop);
-  for (const { bytes, ...place } of lines.rest()) yield { ...place, bytes: Buffer.concat([bytes, NEWLINE]) };
+  for (const { bytes, ...place } of lines.flush()) yield { ...place, bytes: Buffer.concat([bytes, NEWLINE]) };
 }
 
 /** Lines for which there is no place. */
-class LetGo {
+class DroppedLineCounter {
   count = 0;
-  readonly #said: LoggerContext['said'];
-  #at = -Infinity;
+  readonly #log: LoggerContext['log'];
+  #lastLoggedAt = -Infinity;
 
-  constructor(said: LoggerContext['said']) {
-    this.#said = said;
+  constructor(log: LoggerContext['log']) {
+    this.#log = log;
   }
 
-  lines(bytes: Buffer, why: string): void {
+  add(bytes: Buffer, why: string): void {
     for (let at = bytes.indexOf(0x0a); at >= 0; at = bytes.indexOf(0x0a, at + 1)) this.count += 1;
-    if (performance.now() - this.#at < SAY_MS) return;
-    this.#at = performance.now();
-    this.#said.error(`${why}: ${String(this.count)} lines were let go so far`);
+    if (performance.now() - this.#lastLoggedAt < DROP_LOG_INTERVAL_MS) return;
+    this.#lastLoggedAt = performance.now();
+    this.#log.error(`${why}: ${String(this.count)} lines were let go so far`);
   }
 }

@@ -1,5 +1,5 @@
-import type { Outcome } from '../../weblog/counting.js';
-import { addTally, noLines, type Tally } from '../../weblog/stretch.js';
+import type { LogCountResult } from '../../weblog/counting.js';
+import { addTally, emptyTally, type Tally } from '../../weblog/stretch.js';
 
 /** What `--json` prints. */
 export interface LoggerResult {
@@ -31,19 +31,19 @@ export interface LoggerResult {
 }
 
 /** What one run of piw logger came to. */
-export class Summary {
+export class LoggerSummary {
   /** Something that was asked for wasn't done. */
   failed = false;
   dropped = 0;
   spooled = 0;
-  readonly #tally: Tally = noLines();
+  readonly #tally: Tally = emptyTally();
   #unknown = 0;
   #refused = 0;
   #refusal: string | undefined;
   #firstBad: LoggerResult['first_bad'] = null;
   readonly #files: LoggerResult['files'][number][] = [];
 
-  add(name: string, { tally, unknown, refused, refusal }: Omit<Outcome, 'before' | 'upto'>): void {
+  add(name: string, { tally, unknown, refused, refusal }: Omit<LogCountResult, 'before' | 'upto'>): void {
     const { firstBad } = tally;
     if (firstBad) this.#firstBad ??= { log: name, byte: firstBad.at, text: firstBad.text };
     addTally(this.#tally, tally);
@@ -53,7 +53,7 @@ export class Summary {
     if (refused > 0) this.failed = true;
   }
 
-  addFile(name: string, outcome: Outcome): void {
+  addFile(name: string, outcome: LogCountResult): void {
     this.add(name, outcome);
     this.#files.push({ name, before: outcome.before, counted: outcome.upto - outcome.before });
   }
@@ -74,29 +74,30 @@ export class Summary {
   text(): readonly string[] {
     const { lines, downloads, index_pages, projects, json, pages, other } = this.result();
     const { unknown, bad, elsewhere, first_elsewhere, refused } = this.result();
-    const said = [
-      `${count(lines, 'line')}: ${count(downloads, 'download')}, ${count(index_pages, 'index page')}, ` +
-        `${count(projects, 'project page')}, ${count(json, 'JSON page')}, ${count(pages, 'other page')}, ` +
-        `${count(other, 'request')} of no kind that is counted.`,
+    const messages = [
+      `${pluralize(lines, 'line')}: ${pluralize(downloads, 'download')}, ${pluralize(index_pages, 'index page')}, ` +
+        `${pluralize(projects, 'project page')}, ${pluralize(json, 'JSON page')}, ${pluralize(pages, 'other page')}, ` +
+        `${pluralize(other, 'request')} of no kind that is counted.`,
     ];
     if (elsewhere > 0)
-      said.push(
-        `${count(elsewhere, 'download')} of wheels at paths where this farm has none were not counted; the first is ` +
+      messages.push(
+        `${pluralize(elsewhere, 'download')} of wheels at paths where this farm has none were not counted; the first is ` +
           `${first_elsewhere ?? ''}. If they are this farm's, give --path-prefix.`,
       );
-    if (unknown > 0) said.push(`${count(unknown, 'download')} of files that are not here were passed over.`);
+    if (unknown > 0)
+      messages.push(`${pluralize(unknown, 'download')} of files that are not here were passed over.`);
     if (bad > 0 && this.#firstBad) {
       const { log, byte, text } = this.#firstBad;
-      said.push(
-        `${count(bad, 'line')} could not be read; the first is in ${log}, after ${count(byte, 'byte')}: ${text}`,
+      messages.push(
+        `${pluralize(bad, 'line')} could not be read; the first is in ${log}, after ${pluralize(byte, 'byte')}: ${text}`,
       );
     }
-    if (refused > 0) said.push(`${count(refused, 'line')} were refused: ${this.#refusal ?? ''}.`);
-    if (this.dropped > 0) said.push(`${count(this.dropped, 'line')} were let go.`);
-    return said;
+    if (refused > 0) messages.push(`${pluralize(refused, 'line')} were refused: ${this.#refusal ?? ''}.`);
+    if (this.dropped > 0) messages.push(`${pluralize(this.dropped, 'line')} were let go.`);
+    return messages;
   }
 }
 
-function count(number: number, noun: string): string {
-  return `${number.toLocaleString('en')} ${noun}${number === 1 ? '' : 's'}`;
+function pluralize(count: number, noun: string): string {
+  return `${count.toLocaleString('en')} ${noun}${count === 1 ? '' : 's'}`;
 }

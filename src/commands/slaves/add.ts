@@ -5,16 +5,16 @@ import { resolve } from 'node:path';
 import { Args, Flags } from '@oclif/core';
 import { parseAddress } from '../../bus/address.js';
 import { Bus } from '../../bus/bus.js';
-import { newKey } from '../../bus/nkey.js';
-import { formatConfig, type Given, type Settings } from '../../config.js';
+import { generateUserKey } from '../../bus/nkey.js';
+import { formatConfig, type RawSettings, type Settings } from '../../config.js';
 import { slaveConnection } from '../../connection.js';
-import { PiwError, reason } from '../../errors.js';
-import { slaveName } from '../../farm/slave-users.js';
+import { PiwError, errorMessage } from '../../errors.js';
+import { checkSlaveName } from '../../farm/slave-users.js';
 import { EXIT_CODES, PiwCommand } from '../base.js';
-import { reload, usersFlags, usersOf } from './users.js';
+import { reloadSlaveUsers, slaveUsersFlags, openSlaveUsers } from './users.js';
 
 /** How long a server may take to have read its configuration again, milliseconds. */
-const TAKEN_MS = 5000;
+const RELOAD_TIMEOUT_MS = 5000;
 
 export default class SlavesAdd extends PiwCommand {
   static override summary = 'Let a slave build for this farm.';
@@ -46,42 +46,42 @@ ${EXIT_CODES}`;
       helpValue: 'FILE',
       description: "write the slave's configuration to this new file instead of printing it",
     }),
-    ...usersFlags,
+    ...slaveUsersFlags,
   };
   static override enableJsonFlag = true;
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.parse(SlavesAdd);
-    const name = slaveName(args.name);
+    const name = checkSlaveName(args.name);
     // What a slave says of its own master in the same file is not meant.
-    const { master: typed, label: given, ...others } = flags;
+    const { master: masterOption, label: labelOption, ...others } = flags;
     const settings = this.settings(others);
-    const label = given?.trim() ?? '';
+    const label = labelOption?.trim() ?? '';
     // It becomes a line of a configuration.
     // eslint-disable-next-line no-control-regex
     if (/[\u0000-\u001f\u007f#]/.test(label) || label.length > 200)
       throw new PiwError('PIW_USAGE', 'a label is one line of up to 200 characters, without #');
-    const key = newKey();
-    const users = usersOf(settings);
-    const master = typed ?? elsewhere(settings.nats);
+    const key = generateUserKey();
+    const users = openSlaveUsers(settings);
+    const master = masterOption ?? addressForSlaves(settings.nats);
     const file = flags.output === undefined ? undefined : resolve(flags.output);
-    const conf = configuration(settings, { name, label, master, seed: key.seed });
+    const conf = slaveConfig(settings, { name, label, master, seed: key.seed });
     const user = { name, publicKey: key.publicKey, label: label === '' ? null : label };
     users.add({ ...user, added: new Date().toISOString().replace(/\.\d+/, '') });
     try {
       if (file !== undefined) writeFileSync(file, conf, { mode: 0o600, flag: 'wx' });
     } catch (error) {
       users.remove(name);
-      throw new PiwError('PIW_NOT_WRITABLE', `${file ?? ''} can't be made: ${reason(error)}`, {
+      throw new PiwError('PIW_NOT_WRITABLE', `${file ?? ''} can't be made: ${errorMessage(error)}`, {
         cause: error,
       });
     }
-    const told = reload(settings, (line) => {
+    const reloaded = reloadSlaveUsers(settings, (line) => {
       this.log(line);
     });
-    const taken = told && (await isTaken(settings, name, key.seed));
+    const keyAccepted = reloaded && (await isKeyAccepted(settings, name, key.seed));
     this.log(
-      taken
+      keyAccepted
         ? `Slave ${name} is added, and the server takes its key.`
         : `Slave ${name} is added; no server was seen to take its key yet.`,
     );
@@ -99,45 +99,45 @@ ${EXIT_CODES}`;
     this.log('and run there, as a user who may do nothing else:');
     this.log('');
     this.log('    piw slave -c piwheels.conf');
-    return { ...user, taken, configuration: file ?? conf };
+    return { ...user, taken: keyAccepted, configuration: file ?? conf };
   }
 }
 
 /** A complete configuration of the slave. */
-function configuration(
+function slaveConfig(
   settings: Settings,
-  its: { readonly name: string; readonly label: string; readonly master: string; readonly seed: string },
+  slave: { readonly name: string; readonly label: string; readonly master: string; readonly seed: string },
 ): string {
   const { 'tls-ca': ca } = settings;
-  const given: Given = {
-    master: its.master,
-    'slave-user': its.name,
-    nkey: its.seed,
-    ...(its.label === '' ? {} : { label: its.label }),
+  const config: RawSettings = {
+    master: slave.master,
+    'slave-user': slave.name,
+    nkey: slave.seed,
+    ...(slave.label === '' ? {} : { label: slave.label }),
     ...(settings.prefix === 'piw' ? {} : { prefix: settings.prefix }),
     ...(ca === null ? {} : { 'tls-ca': ca }),
   };
   const hint = ca === null ? '' : `# Copy ${ca} there, too, and say here where it is.\n`;
-  return `# Who this slave is. Whoever has the nkey is it: chmod 600.\n${hint}${formatConfig(given)}`;
+  return `# Who this slave is. Whoever has the nkey is it: chmod 600.\n${hint}${formatConfig(config)}`;
 }
 
 /** Our own way to NATS without our credentials; a name that others know in the place of the loopback's. */
-function elsewhere(nats: string): string {
+function addressForSlaves(nats: string): string {
   const { servers, tls } = parseAddress(nats);
-  const known = servers.map((server) => server.replace(/^localhost(?=:)/, hostname()));
-  return `${tls ? 'tls' : 'nats'}://${known.join(',')}`;
+  const reachableServers = servers.map((server) => server.replace(/^localhost(?=:)/, hostname()));
+  return `${tls ? 'tls' : 'nats'}://${reachableServers.join(',')}`;
 }
 
 const isLoopback = (server: string): boolean => /^(?:127\.|\[::1\]|localhost:)/.test(server);
 
 /** Whether the server lets the new user in. */
-async function isTaken(settings: Settings, name: string, seed: string): Promise<boolean> {
+async function isKeyAccepted(settings: Settings, name: string, seed: string): Promise<boolean> {
   const { servers, tls } = parseAddress(settings.nats);
   const master = `${tls ? 'tls' : 'nats'}://${servers.join(',')}`;
-  const { user, ...its } = slaveConnection({ ...settings, master, nkey: seed, 'slave-user': name });
-  for (const end = performance.now() + TAKEN_MS; performance.now() < end;) {
+  const { user, ...connection } = slaveConnection({ ...settings, master, nkey: seed, 'slave-user': name });
+  for (const end = performance.now() + RELOAD_TIMEOUT_MS; performance.now() < end;) {
     try {
-      const bus = await Bus.connect({ ...its, name: `piw slaves add ${user}`, patienceMs: 0 });
+      const bus = await Bus.connect({ ...connection, name: `piw slaves add ${user}`, patienceMs: 0 });
       await bus.drain();
       return true;
     } catch (error) {

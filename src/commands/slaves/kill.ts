@@ -1,8 +1,8 @@
 import { Flags } from '@oclif/core';
 import { EXIT_CODES, natsFlags } from '../base.js';
-import { SlaveOrder, orderArgs, whose } from './order.js';
+import { SlaveOrderCommand, orderArgs, formatSlaves } from './order.js';
 
-export default class SlavesKill extends SlaveOrder {
+export default class SlavesKill extends SlaveOrderCommand {
   static override summary = 'End a slave.';
   static override description = `At once: what it builds goes back to the queue; or after what it builds. It does not start again by itself, but for what a service manager does.
 
@@ -19,11 +19,11 @@ ${EXIT_CODES}`;
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.parse(SlavesKill);
-    const slaves = await this.give(this.settings(flags), args.slave, (control, slave_id) =>
-      control.ask('KILL', { slave_id, after_build: flags['after-build'] }),
+    const slaves = await this.sendOrder(this.settings(flags), args.slave, (control, slave_id) =>
+      control.request('KILL', { slave_id, after_build: flags['after-build'] }),
     );
     const when = flags['after-build'] ? 'after what it builds' : 'at once';
-    this.log(`${whose(slaves)}: told to end, ${when}.`);
+    this.log(`${formatSlaves(slaves)}: told to end, ${when}.`);
     return { slaves, after_build: flags['after-build'] };
   }
 }

@@ -1,17 +1,17 @@
-import { Client } from '../../actor/client.js';
+import { ProtocolClient } from '../../actor/client.js';
 import type { Settings } from '../../config.js';
 import { PiwError } from '../../errors.js';
-import { slaveControl, type SlaveRow } from '../../protocols/control.js';
+import { slaveControl, type SlaveStatus } from '../../protocols/control.js';
 import { EXIT_CODES, PiwCommand } from '../base.js';
-import { plain, table } from '../../monitor/table.js';
-import { usersFlags, usersOf } from './users.js';
+import { stripControlCharacters, formatTable } from '../../monitor/table.js';
+import { slaveUsersFlags, openSlaveUsers } from './users.js';
 
 /** A slave that has nothing to do, or builds, says so more often than this, milliseconds. */
-const SILENT_MS = 120_000;
+const MAX_SILENCE_MS = 120_000;
 
 /** One that sends a large file says nothing meanwhile. */
-const isConnected = ({ state, last_seen }: SlaveRow): boolean =>
-  state !== 'gone' && (state === 'sending' || Date.now() - last_seen < SILENT_MS);
+const isConnected = ({ state, last_seen }: SlaveStatus): boolean =>
+  state !== 'gone' && (state === 'sending' || Date.now() - last_seen < MAX_SILENCE_MS);
 
 export default class SlavesList extends PiwCommand {
   static override summary = 'List the slaves that may build for this farm.';
@@ -21,47 +21,47 @@ builds fail more often than those of others.
 
 ${EXIT_CODES}`;
   static override examples = ['<%= config.bin %> slaves list', '<%= config.bin %> slaves list --json'];
-  static override flags = usersFlags;
+  static override flags = slaveUsersFlags;
   static override enableJsonFlag = true;
 
   async run(): Promise<unknown> {
     const { flags } = await this.parse(SlavesList);
     const settings = this.settings(flags);
-    const users = usersOf(settings).list();
-    const known = await this.#sessions(settings);
+    const users = openSlaveUsers(settings).list();
+    const allSessions = await this.#fetchSessions(settings);
     const slaves = users.map((user) => {
-      const sessions = known?.filter((row) => row.user === user.name) ?? [];
-      const last = sessions.reduce((latest, row) => Math.max(latest, row.last_seen), 0);
+      const sessions = allSessions?.filter((row) => row.user === user.name) ?? [];
+      const lastSeenAt = sessions.reduce((latest, row) => Math.max(latest, row.last_seen), 0);
       return {
         ...user,
-        connected: known ? sessions.some((row) => isConnected(row)) : null,
+        connected: allSessions ? sessions.some((row) => isConnected(row)) : null,
         notes: sessions.flatMap((row) => (isConnected(row) && row.note !== null ? [row.note] : [])),
-        last_seen: last === 0 ? null : new Date(last).toISOString().replace(/\.\d+/, ''),
+        last_seen: lastSeenAt === 0 ? null : new Date(lastSeenAt).toISOString().replace(/\.\d+/, ''),
       };
     });
     if (slaves.length === 0) this.log('No slave may build yet: piw slaves add NAME lets one.');
     else {
       const rows = slaves.map(({ name, label, publicKey, added, connected, last_seen, notes }) => [
-        ...[name, plain(label ?? ''), publicKey, added],
+        ...[name, stripControlCharacters(label ?? ''), publicKey, added],
         connected === null
           ? 'unknown'
           : connected
-            ? ['connected', ...notes.map(plain)].join('; ')
+            ? ['connected', ...notes.map(stripControlCharacters)].join('; ')
             : (last_seen ?? 'not seen'),
       ]);
-      for (const line of table([['slave', 'label', 'public key', 'added', 'last seen'], ...rows]))
+      for (const line of formatTable([['slave', 'label', 'public key', 'added', 'last seen'], ...rows]))
         this.log(line);
     }
     return { slaves };
   }
 
   /** What the Slave Driver knows; undefined where the farm can't be reached. */
-  async #sessions(settings: Settings): Promise<readonly SlaveRow[] | undefined> {
+  async #fetchSessions(settings: Settings): Promise<readonly SlaveStatus[] | undefined> {
     try {
       const bus = await this.connect(settings);
       try {
-        const driver = new Client(bus, slaveControl, undefined, { timeoutMs: 3000 });
-        return (await driver.ask('HELLO', {})).slaves;
+        const driver = new ProtocolClient(bus, slaveControl, undefined, { timeoutMs: 3000 });
+        return (await driver.request('HELLO', {})).slaves;
       } finally {
         await bus.drain();
       }

@@ -1,6 +1,6 @@
 import { Args } from '@oclif/core';
 import { EXIT_CODES, PiwCommand } from '../base.js';
-import { reload, usersFlags, usersOf } from './users.js';
+import { reloadSlaveUsers, slaveUsersFlags, openSlaveUsers } from './users.js';
 
 export default class SlavesRemove extends PiwCommand {
   static override summary = 'Let a slave build for this farm no more.';
@@ -15,17 +15,17 @@ ${EXIT_CODES}`;
   static override args = {
     name: Args.string({ ignoreStdin: true, required: true, description: 'as piw slaves list shows it' }),
   };
-  static override flags = usersFlags;
+  static override flags = slaveUsersFlags;
   static override enableJsonFlag = true;
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.parse(SlavesRemove);
     const settings = this.settings(flags);
-    usersOf(settings).remove(args.name);
-    const told = reload(settings, (line) => {
+    openSlaveUsers(settings).remove(args.name);
+    const reloaded = reloadSlaveUsers(settings, (line) => {
       this.log(line);
     });
     this.log(`Slave ${args.name} is removed.`);
-    return { name: args.name, reloaded: told };
+    return { name: args.name, reloaded };
   }
 }

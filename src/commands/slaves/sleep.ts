@@ -1,7 +1,7 @@
 import { EXIT_CODES, natsFlags } from '../base.js';
-import { SlaveOrder, orderArgs, whose } from './order.js';
+import { SlaveOrderCommand, orderArgs, formatSlaves } from './order.js';
 
-export default class SlavesSleep extends SlaveOrder {
+export default class SlavesSleep extends SlaveOrderCommand {
   static override summary = 'Give a slave no more work, until piw slaves wake.';
   static override description = `What it builds now is finished first. It holds until that slave ends, also if the master is started again.
 
@@ -12,10 +12,10 @@ ${EXIT_CODES}`;
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.parse(SlavesSleep);
-    const slaves = await this.give(this.settings(flags), args.slave, (control, slave_id) =>
-      control.ask('SLEEP', { slave_id }),
+    const slaves = await this.sendOrder(this.settings(flags), args.slave, (control, slave_id) =>
+      control.request('SLEEP', { slave_id }),
     );
-    this.log(`${whose(slaves)}: no more work until you say piw slaves wake.`);
+    this.log(`${formatSlaves(slaves)}: no more work until you say piw slaves wake.`);
     return { slaves };
   }
 }

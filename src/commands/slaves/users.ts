@@ -4,7 +4,7 @@ import { reloadServers } from '../../farm/nats-reload.js';
 import { SlaveUsers } from '../../farm/slave-users.js';
 import { natsFlags } from '../base.js';
 
-export const usersFlags = {
+export const slaveUsersFlags = {
   'nats-users': Flags.string({
     helpValue: 'FILE',
     description: "the slaves' users, as nats-server's configuration includes them",
@@ -18,21 +18,23 @@ export const usersFlags = {
   ...natsFlags,
 };
 
-export const usersOf = (settings: Settings): SlaveUsers =>
+export const openSlaveUsers = (settings: Settings): SlaveUsers =>
   new SlaveUsers(settings['nats-users'], settings.prefix);
 
 /** Has the servers of this machine read the users again, and says what is left to be done by hand. */
-export function reload(settings: Settings, say: (line: string) => void): boolean {
-  const told = reloadServers(settings['nats-pid']);
-  for (const { pidFile, why } of told)
-    say(
+export function reloadSlaveUsers(settings: Settings, report: (line: string) => void): boolean {
+  const results = reloadServers(settings['nats-pid']);
+  for (const { pidFile, why } of results)
+    report(
       why === null
         ? `nats-server (${pidFile}) was told to read it again.`
         : `nats-server (${pidFile}): ${why}.`,
     );
-  if (told.length === 0) {
-    say('No nats-pid is configured: tell each nats-server yourself, nats-server --signal reload=PIDFILE.');
+  if (results.length === 0) {
+    report('No nats-pid is configured: tell each nats-server yourself, nats-server --signal reload=PIDFILE.');
   }
-  say(`On every other nats-server of the farm: copy ${settings['nats-users']} there, and tell it the same.`);
-  return told.some(({ why }) => why === null);
+  report(
+    `On every other nats-server of the farm: copy ${settings['nats-users']} there, and tell it the same.`,
+  );
+  return results.some(({ why }) => why === null);
 }

@@ -1,7 +1,7 @@
 import { EXIT_CODES, natsFlags } from '../base.js';
-import { SlaveOrder, orderArgs, whose } from './order.js';
+import { SlaveOrderCommand, orderArgs, formatSlaves } from './order.js';
 
-export default class SlavesWake extends SlaveOrder {
+export default class SlavesWake extends SlaveOrderCommand {
   static override summary = 'Give a slave work again, after piw slaves sleep.';
   static override description = `It also sends a slave back to work that rests because its builds failed one after the other.
 
@@ -12,10 +12,10 @@ ${EXIT_CODES}`;
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.parse(SlavesWake);
-    const slaves = await this.give(this.settings(flags), args.slave, (control, slave_id) =>
-      control.ask('WAKE', { slave_id }),
+    const slaves = await this.sendOrder(this.settings(flags), args.slave, (control, slave_id) =>
+      control.request('WAKE', { slave_id }),
     );
-    this.log(`${whose(slaves)}: work again.`);
+    this.log(`${formatSlaves(slaves)}: work again.`);
     return { slaves };
   }
 }

@@ -1,15 +1,15 @@
 import { PassThrough } from 'node:stream';
 import type { Settings } from '../../config.js';
-import { PiwError, reason } from '../../errors.js';
-import type { Answered } from '../../farm/web-server.js';
+import { PiwError, errorMessage } from '../../errors.js';
+import type { AnsweredRequest } from '../../farm/web-server.js';
 import type { Log } from '../../log.js';
 import type { LoggerContext } from '../logger/context.js';
-import { dropPipe, keepPipe } from '../logger/pipe.js';
-import { openSpool, setUp } from '../logger/set-up.js';
-import { Summary } from '../logger/summary.js';
+import { countPipeWithoutSpool, countPipeWithSpool } from '../logger/pipe.js';
+import { openSpool, createLoggerContext } from '../logger/set-up.js';
+import { LoggerSummary } from '../logger/summary.js';
 
 /** Lines that may wait for the spool, bytes; those beyond are dropped, and the log says how many. */
-const WAITING_BYTES = 8 * 1024 * 1024;
+const MAX_BUFFERED_BYTES = 8 * 1024 * 1024;
 
 /**
  * Has the farm count what our own web server answers, as `piw logger` has it count what a web server writes to a pipe:
@@ -18,39 +18,39 @@ const WAITING_BYTES = 8 * 1024 * 1024;
 export class AnswerCounter {
   readonly #log: Log;
   readonly #lines = new PassThrough();
-  readonly #ending = new AbortController();
-  readonly #summary = new Summary();
+  readonly #shutdown = new AbortController();
+  readonly #summary = new LoggerSummary();
   readonly #counting: Promise<void>;
-  #counts = true;
+  #active = true;
   #dropped = 0;
 
   private constructor(
     log: Log,
-    count: (input: PassThrough, summary: Summary, signal: AbortSignal) => Promise<void>,
+    count: (input: PassThrough, summary: LoggerSummary, signal: AbortSignal) => Promise<void>,
   ) {
     this.#log = log;
-    this.#counting = count(this.#lines, this.#summary, this.#ending.signal).catch((error: unknown) => {
-      this.#counts = false;
+    this.#counting = count(this.#lines, this.#summary, this.#shutdown.signal).catch((error: unknown) => {
+      this.#active = false;
       const advice = error instanceof PiwError ? `. ${error.advice}` : '';
-      log.error(`downloads are not counted from now on: ${reason(error)}${advice}`);
+      log.error(`downloads are not counted from now on: ${errorMessage(error)}${advice}`);
     });
   }
 
   /** Begins counting by these settings. Throws PIW_CONFIG, PIW_NOT_WRITABLE. */
   static async start(
     settings: Settings,
-    said: Log,
+    log: Log,
     connect: LoggerContext['connect'],
   ): Promise<AnswerCounter> {
     // Our own server has the site at its root, whatever path a proxy before it has.
-    const own = { ...settings, 'path-prefix': '' };
+    const rootedSettings = { ...settings, 'path-prefix': '' };
     const spool = settings.drop ? undefined : openSpool(settings);
-    const { context, close } = await setUp(own, 'json', { said, connect });
-    return new AnswerCounter(said, async (input, summary, signal) => {
-      const whole: LoggerContext = { ...context, signal };
+    const { context, close } = await createLoggerContext(rootedSettings, 'json', { log, connect });
+    return new AnswerCounter(log, async (input, summary, signal) => {
+      const loggerContext: LoggerContext = { ...context, signal };
       try {
-        if (spool) await keepPipe(input, whole, summary, spool);
-        else await dropPipe(input, whole, summary);
+        if (spool) await countPipeWithSpool(input, loggerContext, summary, spool);
+        else await countPipeWithoutSpool(input, loggerContext, summary);
       } finally {
         close();
       }
@@ -58,9 +58,9 @@ export class AnswerCounter {
   }
 
   /** Counts one answer. */
-  add({ time, host, method, url, status, agent }: Answered): void {
-    if (!this.#counts) return;
-    if (this.#lines.writableLength > WAITING_BYTES) {
+  add({ time, host, method, url, status, agent }: AnsweredRequest): void {
+    if (!this.#active) return;
+    if (this.#lines.writableLength > MAX_BUFFERED_BYTES) {
       this.#dropped += 1;
       return;
     }
@@ -74,7 +74,7 @@ export class AnswerCounter {
   /** Hands over what is left, as far as that takes no longer than a moment; the rest is in the spool. */
   async end(): Promise<void> {
     this.#lines.end();
-    this.#ending.abort();
+    this.#shutdown.abort();
     await this.#counting;
     const dropped = this.#dropped + this.#summary.dropped;
     if (dropped > 0) this.#log.warning(`${String(dropped)} answers were not counted`);

@@ -18,20 +18,20 @@ export function cleanPath(url: string): string | undefined {
 }
 
 /** PEP 503: one spelling of a name, with a slash behind it; and the short form of a project's page. */
-export function redirect(path: string): string | undefined {
+export function redirectTarget(path: string): string | undefined {
   if (path === '/simple') return '/simple/';
   if (/^\/project\/?$/.test(path)) return `/${packagesPath}`;
   const short = /^\/p\/([^/]+)\/?$/.exec(path)?.[1];
   if (short !== undefined && isPackageName(short)) return `/project/${normalise(short)}/`;
-  const [, mirrored = '', slash] = /^\/pypi\/([^/]+)\/json(\/)?$/.exec(path) ?? [];
-  if (isPackageName(mirrored)) {
-    const page = `/${pypiPath(normalise(mirrored))}/json`;
+  const [, mirroredName = '', slash] = /^\/pypi\/([^/]+)\/json(\/)?$/.exec(path) ?? [];
+  if (isPackageName(mirroredName)) {
+    const page = `/${pypiPath(normalise(mirroredName))}/json`;
     return page === path && slash === undefined ? undefined : page;
   }
   const match = /^\/(simple|project)\/([^/]+)(\/.*)?$/.exec(path);
   const [, kind = '', name = '', rest] = match ?? [];
   if (!match || !isPackageName(name) || name.endsWith('.html') || name.startsWith('index.v1_'))
     return undefined;
-  const wanted = `/${kind}/${normalise(name)}${rest ?? '/'}`;
-  return wanted === path ? undefined : wanted;
+  const canonical = `/${kind}/${normalise(name)}${rest ?? '/'}`;
+  return canonical === path ? undefined : canonical;
 }

@@ -5,10 +5,10 @@ import Negotiator from 'negotiator';
 import { notFoundPath } from '../../site/layout.js';
 import { pypiSerialOf } from '../../site/pypi-json.js';
 import { HEAD_BYTES } from '../../site/serial.js';
-import { serialOf } from '../../site/simple.js';
-import { cleanPath, redirect } from './address.js';
-import { SECURITY, give, moved, send, stream } from './give.js';
-import { headOf, isFile, openFile, openPage } from './opened.js';
+import { simpleSerialOf } from '../../site/simple.js';
+import { cleanPath, redirectTarget } from './address.js';
+import { SECURITY_HEADERS, sendFile, redirectTo, sendText, streamFile } from './give.js';
+import { readHead, isFile, openFile, openPage } from './opened.js';
 
 const JSON_TYPE = 'application/vnd.pypi.simple.v1+json';
 const HTML_TYPE = 'application/vnd.pypi.simple.v1+html';
@@ -20,7 +20,7 @@ const FORMS: readonly (readonly [accept: string, file: string, type: string])[] 
   ['application/vnd.pypi.simple.latest+html', 'index.v1_html', HTML_TYPE],
   ['application/vnd.pypi.simple.latest+json', 'index.v1_json', JSON_TYPE],
 ];
-const TYPES: Readonly<Record<string, string>> = {
+const CONTENT_TYPES: Readonly<Record<string, string>> = {
   '.html': 'text/html; charset=utf-8',
   '.css': 'text/css; charset=utf-8',
   '.json': 'application/json',
@@ -35,18 +35,18 @@ const TYPES: Readonly<Record<string, string>> = {
   '.v1_json': JSON_TYPE,
 };
 /** So many times, and so often, a page is looked for that is there in other forms than the client accepts. */
-const LOOKS = 4;
-const PAUSE_MS = 25;
+const MAX_ATTEMPTS = 4;
+const RETRY_DELAY_MS = 25;
 
 /** Answers one request with what stands under `root`. */
-export async function answer(
+export async function answerRequest(
   root: string,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
   if (request.method !== 'GET' && request.method !== 'HEAD') {
     response.setHeader('allow', 'GET, HEAD');
-    send(response, 405, 'text/plain', 'Only GET and HEAD.\n');
+    sendText(response, 405, 'text/plain', 'Only GET and HEAD.\n');
     return;
   }
   const path = cleanPath(request.url ?? '/');
@@ -54,9 +54,9 @@ export async function answer(
     await notFound(root, request, response);
     return;
   }
-  const elsewhere = redirect(path);
-  if (elsewhere !== undefined) {
-    moved(response, elsewhere);
+  const redirectPath = redirectTarget(path);
+  if (redirectPath !== undefined) {
+    redirectTo(response, redirectPath);
     return;
   }
   if (/^\/simple\/(?:[^/]+\/)?$/.test(path)) {
@@ -66,15 +66,15 @@ export async function answer(
   const target = path.endsWith('/')
     ? `${path}${/^\/project\/[^/]+\/json\/$/.test(path) ? 'index.json' : 'index.html'}`
     : path;
-  const mirrored = /^\/pypi\/[^/]+\/json$/.test(path);
+  const isPypiJson = /^\/pypi\/[^/]+\/json$/.test(path);
   // Read before the page is opened: so the page is no older than its header says.
-  const serial = mirrored ? pypiSerialOf(await headOf(join(root, target), HEAD_BYTES)) : undefined;
-  const found = await openPage(join(root, target), request);
-  if (serial !== undefined && found) response.setHeader('x-pypi-last-serial', String(serial));
-  const type = TYPES[mirrored ? '.json' : extname(target)] ?? 'application/octet-stream';
-  if (found === 'folder') moved(response, `${path}/`);
-  else if (!found) await notFound(root, request, response);
-  else await give(found, { type }, request, response);
+  const serial = isPypiJson ? pypiSerialOf(await readHead(join(root, target), HEAD_BYTES)) : undefined;
+  const page = await openPage(join(root, target), request);
+  if (serial !== undefined && page) response.setHeader('x-pypi-last-serial', String(serial));
+  const type = CONTENT_TYPES[isPypiJson ? '.json' : extname(target)] ?? 'application/octet-stream';
+  if (page === 'folder') redirectTo(response, `${path}/`);
+  else if (!page) await notFound(root, request, response);
+  else await sendFile(page, { type }, request, response);
 }
 
 /** A page of the simple index in the form that the client likes best of those that there are. */
@@ -85,18 +85,18 @@ async function simplePage(
   response: ServerResponse,
 ): Promise<void> {
   // The JSON is replaced last: so the page that is opened after it is no older than this says.
-  const head = await headOf(join(root, path, 'index.v1_json'), HEAD_BYTES);
+  const head = await readHead(join(root, path, 'index.v1_json'), HEAD_BYTES);
   response.setHeader('vary', 'Accept, Accept-Encoding');
-  const accepted = likes(request).mediaTypes(FORMS.map(([accept]) => accept));
-  for (let looks = LOOKS; ; looks -= 1) {
-    for (const one of accepted) {
-      const [, file = '', type = ''] = FORMS.find(([accept]) => accept === one) ?? [];
-      const found = await openPage(join(root, path, file), request);
+  const accepted = negotiatorFor(request).mediaTypes(FORMS.map(([accept]) => accept));
+  for (let attemptsLeft = MAX_ATTEMPTS; ; attemptsLeft -= 1) {
+    for (const mediaType of accepted) {
+      const [, file = '', type = ''] = FORMS.find(([accept]) => accept === mediaType) ?? [];
+      const page = await openPage(join(root, path, file), request);
       // Of an index that another program has written there may be one form only.
-      if (!found || found === 'folder') continue;
-      const serial = serialOf(head);
+      if (!page || page === 'folder') continue;
+      const serial = simpleSerialOf(head);
       if (serial !== undefined) response.setHeader('x-pypi-last-serial', String(serial));
-      await give(found, { type, form: extname(file).slice(1) }, request, response);
+      await sendFile(page, { type, form: extname(file).slice(1) }, request, response);
       return;
     }
     const forms: string[] = [];
@@ -105,17 +105,17 @@ async function simplePage(
       await notFound(root, request, response);
       return;
     }
-    if (accepted.length === 0 || looks === 1) {
-      send(response, 406, 'text/plain', `One of: ${forms.join(', ')}\n`);
+    if (accepted.length === 0 || attemptsLeft === 1) {
+      sendText(response, 406, 'text/plain', `One of: ${forms.join(', ')}\n`);
       return;
     }
     // A page that comes or goes has only some of its forms for a moment.
-    await sleep(PAUSE_MS);
+    await sleep(RETRY_DELAY_MS);
   }
 }
 
 /** What the client accepts: one that is empty is none, and of parameters (as charset) only q is looked at. */
-function likes({ headers: { accept = '' } }: IncomingMessage): Negotiator {
+function negotiatorFor({ headers: { accept = '' } }: IncomingMessage): Negotiator {
   const plain = accept.replace(/;(?!\s*q\s*=)[^;,]*/gi, '').trim();
   return new Negotiator({ headers: plain === '' ? {} : { accept: plain } });
 }
@@ -123,19 +123,19 @@ function likes({ headers: { accept = '' } }: IncomingMessage): Negotiator {
 async function notFound(root: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const page = await openFile(join(root, notFoundPath));
   if (!page || page === 'folder') {
-    send(response, 404, 'text/plain', 'Not here.\n');
+    sendText(response, 404, 'text/plain', 'Not here.\n');
     return;
   }
   const { file, stats } = page;
   const length = String(stats.size);
   response.writeHead(404, {
-    ...SECURITY,
+    ...SECURITY_HEADERS,
     'content-type': 'text/html; charset=utf-8',
     'content-length': length,
   });
   try {
     if (request.method === 'HEAD') response.end();
-    else await stream({ path: '', file, stats, as: 'it is' }, 0, stats.size - 1, response);
+    else await streamFile({ path: '', file, stats, encoding: 'it is' }, 0, stats.size - 1, response);
   } finally {
     await file.close();
   }

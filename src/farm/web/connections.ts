@@ -13,25 +13,25 @@ export interface ConnectionLimits {
   readonly minRate: number;
 }
 
-const PER_ADDRESS = 128;
-const TOTAL = 4096;
+const MAX_PER_ADDRESS = 128;
+const MAX_TOTAL = 4096;
 /** Files that are open besides connections and what they are answered with. */
-const OTHER_FILES = 64;
-const STALLED_MS = 30_000;
-const MIN_RATE = 1000;
+const RESERVED_FILES = 64;
+const STALL_TIMEOUT_MS = 30_000;
+const MIN_RATE_BYTES_PER_S = 1000;
 /** How often connections are looked at, milliseconds. */
-const CHECK_MS = 500;
+const CHECK_INTERVAL_MS = 500;
 /** A connection on which nothing has moved for so long makes room for a new one, milliseconds. */
-const IDLE_MS = 1000;
+const MIN_IDLE_MS = 1000;
 const BUSY =
   'HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n';
 
-interface Connection {
+interface ClientConnection {
   readonly socket: Socket;
   readonly address: string;
   /** Bytes that it had moved when it was last looked at, and since when that is so. */
-  moved: number;
-  movedAt: number;
+  bytesMoved: number;
+  lastMovedAt: number;
   /** Set while an answer is sent: the bytes sent when its rate was last measured, and when that was. */
   answer: { sent: number; since: number } | undefined;
 }
@@ -45,25 +45,30 @@ interface Connection {
  *   of them. Where none stands still, the new one is answered 503.
  * - Who takes an answer more slowly than `minRate`, over `stalledMs`, is disconnected, and its file is closed.
  */
-export class Connections {
+export class ConnectionLimiter {
   readonly #limits: ConnectionLimits;
-  readonly #byAddress = new Map<string, Map<Socket, Connection>>();
+  readonly #byAddress = new Map<string, Map<Socket, ClientConnection>>();
   readonly #timer: NodeJS.Timeout;
   #count = 0;
 
   constructor(server: Server, limits: Partial<ConnectionLimits> = {}) {
     this.#limits = {
-      ...{ perAddress: PER_ADDRESS, total: totalLimit(), stalledMs: STALLED_MS, minRate: MIN_RATE },
+      ...{
+        perAddress: MAX_PER_ADDRESS,
+        total: defaultTotalLimit(),
+        stalledMs: STALL_TIMEOUT_MS,
+        minRate: MIN_RATE_BYTES_PER_S,
+      },
       ...limits,
     };
     server.on('connection', (socket: Socket) => {
-      this.#open(socket);
+      this.#admit(socket);
     });
     this.#timer = setInterval(
       () => {
-        this.#check();
+        this.#checkRates();
       },
-      Math.min(CHECK_MS, this.#limits.stalledMs / 3),
+      Math.min(CHECK_INTERVAL_MS, this.#limits.stalledMs / 3),
     ).unref();
     server.once('close', () => {
       clearInterval(this.#timer);
@@ -71,8 +76,8 @@ export class Connections {
   }
 
   /** An answer to this client begins; it is over when the function that is returned is called. */
-  answering(socket: Socket): () => void {
-    const connection = this.#byAddress.get(addressOf(socket))?.get(socket);
+  trackAnswer(socket: Socket): () => void {
+    const connection = this.#byAddress.get(clientAddress(socket))?.get(socket);
     if (!connection) return () => undefined;
     const answer = { sent: socket.bytesWritten, since: performance.now() };
     connection.answer = answer;
@@ -81,61 +86,65 @@ export class Connections {
     };
   }
 
-  #open(socket: Socket): void {
-    const address = addressOf(socket);
-    const own = this.#byAddress.get(address) ?? new Map<Socket, Connection>();
-    const full = own.size >= this.#limits.perAddress;
-    if ((full || this.#count >= this.#limits.total) && !this.#makeRoom(full ? own : this.#largest())) {
+  #admit(socket: Socket): void {
+    const address = clientAddress(socket);
+    const addressConnections = this.#byAddress.get(address) ?? new Map<Socket, ClientConnection>();
+    const addressFull = addressConnections.size >= this.#limits.perAddress;
+    if (
+      (addressFull || this.#count >= this.#limits.total) &&
+      !this.#evictIdlest(addressFull ? addressConnections : this.#largestAddress())
+    ) {
       // The response that Node would make to a request of it goes nowhere.
       socket.end(BUSY, () => socket.destroy());
       return;
     }
     const now = performance.now();
-    this.#byAddress.set(address, own);
-    own.set(socket, { socket, address, moved: 0, movedAt: now, answer: undefined });
+    this.#byAddress.set(address, addressConnections);
+    addressConnections.set(socket, { socket, address, bytesMoved: 0, lastMovedAt: now, answer: undefined });
     this.#count += 1;
     socket.once('close', () => {
-      this.#forget(socket, address);
+      this.#remove(socket, address);
     });
   }
 
-  #forget(socket: Socket, address: string): void {
-    const own = this.#byAddress.get(address);
-    if (own?.delete(socket) !== true) return;
+  #remove(socket: Socket, address: string): void {
+    const addressConnections = this.#byAddress.get(address);
+    if (addressConnections?.delete(socket) !== true) return;
     this.#count -= 1;
-    if (own.size === 0) this.#byAddress.delete(address);
+    if (addressConnections.size === 0) this.#byAddress.delete(address);
   }
 
   /** Ends the connection that has stood still the longest; false if none does. */
-  #makeRoom(connections: ReadonlyMap<Socket, Connection>): boolean {
-    let idlest: Connection | undefined;
+  #evictIdlest(connections: ReadonlyMap<Socket, ClientConnection>): boolean {
+    let idlest: ClientConnection | undefined;
     for (const connection of connections.values())
-      if (!idlest || connection.movedAt < idlest.movedAt) idlest = connection;
-    if (!idlest || performance.now() - idlest.movedAt < IDLE_MS) return false;
-    this.#forget(idlest.socket, idlest.address);
+      if (!idlest || connection.lastMovedAt < idlest.lastMovedAt) idlest = connection;
+    if (!idlest || performance.now() - idlest.lastMovedAt < MIN_IDLE_MS) return false;
+    this.#remove(idlest.socket, idlest.address);
     idlest.socket.destroy();
     return true;
   }
 
   /** The connections of the address that has the most. */
-  #largest(): ReadonlyMap<Socket, Connection> {
-    let largest: ReadonlyMap<Socket, Connection> = new Map();
+  #largestAddress(): ReadonlyMap<Socket, ClientConnection> {
+    let largest: ReadonlyMap<Socket, ClientConnection> = new Map();
     for (const own of this.#byAddress.values()) if (own.size > largest.size) largest = own;
     return largest;
   }
 
-  #check(): void {
+  #checkRates(): void {
     const now = performance.now();
     for (const own of this.#byAddress.values())
       for (const connection of own.values()) {
         const { socket, answer } = connection;
-        const moved = socket.bytesRead + socket.bytesWritten;
-        if (moved !== connection.moved) [connection.moved, connection.movedAt] = [moved, now];
-        if (answer) this.#measure(connection, answer, now);
+        const totalBytes = socket.bytesRead + socket.bytesWritten;
+        if (totalBytes !== connection.bytesMoved)
+          [connection.bytesMoved, connection.lastMovedAt] = [totalBytes, now];
+        if (answer) this.#enforceMinRate(connection, answer, now);
       }
   }
 
-  #measure({ socket }: Connection, answer: { sent: number; since: number }, now: number): void {
+  #enforceMinRate({ socket }: ClientConnection, answer: { sent: number; since: number }, now: number): void {
     const { stalledMs, minRate } = this.#limits;
     if (now - answer.since < stalledMs) return;
     if (socket.bytesWritten - answer.sent < (minRate * stalledMs) / 1000) socket.destroy();
@@ -144,16 +153,16 @@ export class Connections {
 }
 
 /** The client's address; `unknown` for a connection that has ended already. */
-export const addressOf = (socket: Socket): string =>
+export const clientAddress = (socket: Socket): string =>
   (socket.remoteAddress ?? 'unknown').replace(/^::ffff:(?=\d+\.)/, '');
 
 /** Connections that this process may have open, each with a file, by its limit of open files. */
-function totalLimit(): number {
+function defaultTotalLimit(): number {
   let files = 1024;
   try {
     files = Number(/^Max open files\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1] ?? files);
   } catch {
     // No Linux: what is the least anywhere.
   }
-  return Math.max(16, Math.min(TOTAL, Math.floor((files - OTHER_FILES) / 2)));
+  return Math.max(16, Math.min(MAX_TOTAL, Math.floor((files - RESERVED_FILES) / 2)));
 }

@@ -10,27 +10,27 @@ export interface Fault {
 }
 
 /** Says that a rule doesn't hold; what stands in `found` may come from outside. */
-export type Tell = (rule: RuleId, path: string, found: string, expected: string) => void;
+export type FaultReporter = (rule: RuleId, path: string, found: string, expected: string) => void;
 
 /** Longer than this nothing is quoted, characters. */
-const QUOTED = 160;
+const MAX_QUOTED_CHARS = 160;
 
 /** Text from outside in one short line. */
-export function quote(value: unknown): string {
+export function format(value: unknown): string {
   const text = typeof value === 'string' ? value : value === undefined ? 'nothing' : JSON.stringify(value);
   // eslint-disable-next-line no-control-regex
   const line = text.replace(/[\u0000-\u001f\u007f-\u009f]+/g, ' ');
-  return line.length > QUOTED ? `${line.slice(0, QUOTED)}…` : line;
+  return line.length > MAX_QUOTED_CHARS ? `${line.slice(0, MAX_QUOTED_CHARS)}…` : line;
 }
 
 /** The faults of one unit in the order in which they were found; one rule says of one path one thing. */
-export class Notebook {
+export class Findings {
   readonly #faults = new Map<string, Fault>();
 
-  readonly tell: Tell = (rule, path, found, expected) => {
-    const key = keyOf({ rule, path });
+  readonly report: FaultReporter = (rule, path, found, expected) => {
+    const key = faultKey({ rule, path });
     if (!this.#faults.has(key)) {
-      this.#faults.set(key, { rule, path: quote(path), found: quote(found), expected: quote(expected) });
+      this.#faults.set(key, { rule, path: format(path), found: format(found), expected: format(expected) });
     }
   };
 
@@ -39,4 +39,4 @@ export class Notebook {
   }
 }
 
-export const keyOf = ({ rule, path }: Pick<Fault, 'rule' | 'path'>): string => `${rule} ${path}`;
+export const faultKey = ({ rule, path }: Pick<Fault, 'rule' | 'path'>): string => `${rule} ${path}`;

@@ -2,77 +2,77 @@ import { createHash } from 'node:crypto';
 import type { Stats } from 'node:fs';
 import { PiwError } from '../../errors.js';
 import { hashFile, readWheel } from '../../wheels/wheel.js';
-import { quote, type Tell } from './faults.js';
-import { wheelOf, type ListedFile } from './listing.js';
-import type { Place } from './place.js';
+import { format, type FaultReporter } from './faults.js';
+import { wheelNameOf, type ListedFile } from './listing.js';
+import type { OutputTree } from './place.js';
 
 /**
  * Holds a file that a page lists, and its metadata, against the page; `stats` undefined: it isn't there. `whole`: its
  * bytes are read, and the wheel is opened; else only its size is looked at.
  */
-export async function holdFile(
-  place: Place,
+export async function checkFile(
+  tree: OutputTree,
   path: string,
   file: ListedFile,
   stats: Stats | undefined,
-  whole: boolean,
-  tell: Tell,
+  readContents: boolean,
+  report: FaultReporter,
 ): Promise<void> {
-  if (!wheelOf(file.filename)) return;
+  if (!wheelNameOf(file.filename)) return;
   if (!stats?.isFile()) {
-    tell('file-missing', path, 'nothing', 'the file that the index lists');
+    report('file-missing', path, 'nothing', 'the file that the index lists');
     return;
   }
-  const sized = file.size === null || stats.size === file.size;
-  if (!sized) tell('file-size', path, `${String(stats.size)} bytes`, `${String(file.size)} bytes`);
-  const metadata = place.bytes(`${path}.metadata`);
-  if (!metadata) tell('metadata-missing', `${path}.metadata`, 'nothing', 'the METADATA of the wheel');
-  else if (file.metadata !== null) holdMetadata(metadata, file.metadata, `${path}.metadata`, tell);
-  if (!whole || !sized) return;
-  const found = await hashFile(place.at(path)).catch(gone);
-  if (!found) {
-    tell('file-missing', path, 'nothing', 'the file that the index lists');
+  const sizeMatches = file.size === null || stats.size === file.size;
+  if (!sizeMatches) report('file-size', path, `${String(stats.size)} bytes`, `${String(file.size)} bytes`);
+  const metadata = tree.readBytes(`${path}.metadata`);
+  if (!metadata) report('metadata-missing', `${path}.metadata`, 'nothing', 'the METADATA of the wheel');
+  else if (file.metadata !== null) checkMetadata(metadata, file.metadata, `${path}.metadata`, report);
+  if (!readContents || !sizeMatches) return;
+  const actual = await hashFile(tree.resolve(path)).catch(undefinedIfMissing);
+  if (!actual) {
+    report('file-missing', path, 'nothing', 'the file that the index lists');
     return;
   }
-  if (file.sha256 !== null && found.sha256 !== file.sha256) {
-    tell('file-hash', path, `SHA-256 ${found.sha256}`, file.sha256);
+  if (file.sha256 !== null && actual.sha256 !== file.sha256) {
+    report('file-hash', path, `SHA-256 ${actual.sha256}`, file.sha256);
     return;
   }
-  await holdWheel(place.at(path), path, file, metadata, tell);
+  await checkWheel(tree.resolve(path), path, file, metadata, report);
 }
 
 /** Holds the digest of `WHEEL.metadata`. */
-export function holdMetadata(metadata: Buffer, sha256: string, path: string, tell: Tell): void {
-  const its = createHash('sha256').update(metadata).digest('hex');
-  if (its !== sha256) tell('metadata-hash', path, `SHA-256 ${its}`, sha256);
+export function checkMetadata(metadata: Buffer, sha256: string, path: string, report: FaultReporter): void {
+  const actualSha256 = createHash('sha256').update(metadata).digest('hex');
+  if (actualSha256 !== sha256) report('metadata-hash', path, `SHA-256 ${actualSha256}`, sha256);
 }
 
 /** Opens a wheel that stands at `at`, and holds what is in it. */
-export async function holdWheel(
-  at: string,
+export async function checkWheel(
+  wheelPath: string,
   path: string,
   file: ListedFile,
   metadata: Buffer | undefined,
-  tell: Tell,
+  report: FaultReporter,
 ): Promise<void> {
   try {
-    const wheel = await readWheel(at, { filename: file.filename });
+    const wheel = await readWheel(wheelPath, { filename: file.filename });
     if (metadata && !wheel.metadata.equals(metadata))
-      tell(
+      report(
         'metadata-bytes',
         `${path}.metadata`,
         `${String(metadata.length)} bytes that are not those in the wheel`,
         `its METADATA, ${String(wheel.metadata.length)} bytes`,
       );
     if (wheel.requiresPython !== file.requiresPython)
-      tell('wheel-requires-python', path, quote(file.requiresPython), quote(wheel.requiresPython));
+      report('wheel-requires-python', path, format(file.requiresPython), format(wheel.requiresPython));
   } catch (error) {
     if (!(error instanceof PiwError)) throw error;
-    tell('wheel-broken', path, error.message, 'a right wheel');
+    report('wheel-broken', path, error.message, 'a right wheel');
   }
 }
 
-function gone(error: unknown): undefined {
+function undefinedIfMissing(error: unknown): undefined {
   if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
   throw error;
 }

@@ -1,11 +1,11 @@
-import { quote, type Tell } from './faults.js';
+import { format, type FaultReporter } from './faults.js';
 import { API_VERSION } from './listing-html.js';
 import { SHA256, type ListedFile, type Listing } from './listing.js';
 
-export type Json = Readonly<Record<string, unknown>>;
+export type JsonObject = Readonly<Record<string, unknown>>;
 
 /** The keys that accepted specifications have. Those of PEP 708 (rejected) and 752 (not done here) aren't among them. */
-const KEYS = {
+const SPECIFIED_KEYS = {
   meta: ['api-version'],
   project: ['meta', 'name', 'versions', 'files', 'project-status'],
   status: ['status', 'reason'],
@@ -17,21 +17,21 @@ const KEYS = {
 
 const UPLOAD_TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/;
 /** A clock may be a little fast, milliseconds. */
-const FUTURE = 24 * 3600 * 1000;
+const MAX_CLOCK_SKEW_MS = 24 * 3600 * 1000;
 
-export const isObject = (value: unknown): value is Json =>
+export const isObject = (value: unknown): value is JsonObject =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
 /** One object of JSON; undefined, and told, where it is none. */
-export function objectOf(text: string, path: string, tell: Tell): Json | undefined {
+export function parseObject(text: string, path: string, report: FaultReporter): JsonObject | undefined {
   try {
     const value: unknown = JSON.parse(text);
     const twice = repeatedKey(text);
-    if (twice !== undefined) tell('json-twice', path, twice, 'once');
+    if (twice !== undefined) report('json-twice', path, twice, 'once');
     if (isObject(value)) return value;
-    tell('json-parse', path, quote(value), 'an object');
+    report('json-parse', path, format(value), 'an object');
   } catch (error) {
-    tell('json-parse', path, error instanceof Error ? error.message : String(error), 'JSON');
+    report('json-parse', path, error instanceof Error ? error.message : String(error), 'JSON');
   }
   return undefined;
 }
@@ -53,124 +53,139 @@ function repeatedKey(text: string): string | undefined {
 }
 
 /** Reads a project's page in JSON, and holds what only JSON has. */
-export function listingOfJson(text: string, name: string, path: string, tell: Tell): Listing | undefined {
-  const page = objectOf(text, path, tell);
+export function parseListingJson(
+  text: string,
+  name: string,
+  path: string,
+  report: FaultReporter,
+): Listing | undefined {
+  const page = parseObject(text, path, report);
   if (!page) return undefined;
-  const { serial } = holdMeta(page, path, tell);
-  unknownKeys(page, KEYS.project, path, tell);
-  if (page['name'] !== name) tell('json-name', path, quote(page['name']), name);
-  const versions = textsOf(page['versions'], `${path} versions`, tell);
+  const { serial } = checkMeta(page, path, report);
+  checkKeys(page, SPECIFIED_KEYS.project, path, report);
+  if (page['name'] !== name) report('json-name', path, format(page['name']), name);
+  const versions = parseStrings(page['versions'], `${path} versions`, report);
   const files = page['files'];
-  if (!Array.isArray(files)) tell('json-shape', `${path} files`, quote(files), 'a list');
+  if (!Array.isArray(files)) report('json-shape', `${path} files`, format(files), 'a list');
   const status = page['project-status'];
   if (status !== undefined && !isObject(status))
-    tell('json-shape', `${path} project-status`, quote(status), 'an object');
+    report('json-shape', `${path} project-status`, format(status), 'an object');
   const marker = isObject(status) ? status : {};
-  unknownKeys(marker, KEYS.status, path, tell);
+  checkKeys(marker, SPECIFIED_KEYS.status, path, report);
   const reason = marker['reason'] ?? null;
   if (reason !== null && typeof reason !== 'string')
-    tell('json-shape', `${path} project-status.reason`, quote(reason), 'text');
+    report('json-shape', `${path} project-status.reason`, format(reason), 'text');
   return {
     status: typeof marker['status'] === 'string' ? marker['status'] : status === undefined ? 'active' : '',
     reason: typeof reason === 'string' ? reason : null,
     versions,
-    files: Array.isArray(files) ? files.flatMap((file) => fileOf(file, path, tell)) : [],
+    files: Array.isArray(files) ? files.flatMap((file) => parseFile(file, path, report)) : [],
     serial,
   };
 }
 
 /** `meta` of the root and of the projects' pages; its serial is null where it has none. */
-export function holdMeta(page: Json, path: string, tell: Tell): { readonly serial: number | null } {
+export function checkMeta(
+  page: JsonObject,
+  path: string,
+  report: FaultReporter,
+): { readonly serial: number | null } {
   const meta = page['meta'];
   if (!isObject(meta)) {
-    tell('json-version', path, quote(meta), `{"api-version": "${API_VERSION}"}`);
+    report('json-version', path, format(meta), `{"api-version": "${API_VERSION}"}`);
     return { serial: null };
   }
   if (meta['api-version'] !== API_VERSION)
-    tell('json-version', path, quote(meta['api-version']), API_VERSION);
-  unknownKeys(meta, KEYS.meta, path, tell);
-  return { serial: serialOf(meta['_last-serial'], path, tell) };
+    report('json-version', path, format(meta['api-version']), API_VERSION);
+  checkKeys(meta, SPECIFIED_KEYS.meta, path, report);
+  return { serial: parseSerialValue(meta['_last-serial'], path, report) };
 }
 
 /** A serial; null where there is none. */
-export function serialOf(value: unknown, path: string, tell: Tell): number | null {
+export function parseSerialValue(value: unknown, path: string, report: FaultReporter): number | null {
   if (value === undefined) return null;
   if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value;
-  tell('serial-number', path, quote(value), 'a whole number');
+  report('serial-number', path, format(value), 'a whole number');
   return null;
 }
 
-export function unknownKeys(object: Json, known: readonly string[], path: string, tell: Tell): void {
+export function checkKeys(
+  object: JsonObject,
+  allowedKeys: readonly string[],
+  path: string,
+  report: FaultReporter,
+): void {
   for (const key of Object.keys(object)) {
     if (key === 'dist-info-metadata') continue;
-    if (!key.startsWith('_') && !known.includes(key)) tell('json-key', path, key, `_${key}, or no such key`);
+    if (!key.startsWith('_') && !allowedKeys.includes(key))
+      report('json-key', path, key, `_${key}, or no such key`);
   }
 }
 
-function textsOf(value: unknown, path: string, tell: Tell): readonly string[] {
+function parseStrings(value: unknown, path: string, report: FaultReporter): readonly string[] {
   if (Array.isArray(value) && value.every((one) => typeof one === 'string')) return value;
-  tell('json-shape', path, quote(value), 'a list of texts');
+  report('json-shape', path, format(value), 'a list of texts');
   return [];
 }
 
-function fileOf(value: unknown, page: string, tell: Tell): readonly ListedFile[] {
+function parseFile(value: unknown, page: string, report: FaultReporter): readonly ListedFile[] {
   if (!isObject(value) || typeof value['filename'] !== 'string') {
-    tell('json-shape', `${page} files`, quote(value), 'an object with a filename');
+    report('json-shape', `${page} files`, format(value), 'an object with a filename');
     return [];
   }
   const { filename } = value;
-  const path = `${page} ${quote(filename)}`;
-  unknownKeys(value, KEYS.file, path, tell);
+  const path = `${page} ${format(filename)}`;
+  checkKeys(value, SPECIFIED_KEYS.file, path, report);
   if ('dist-info-metadata' in value)
-    tell('json-dist-info-metadata', path, 'dist-info-metadata', 'core-metadata alone');
+    report('json-dist-info-metadata', path, 'dist-info-metadata', 'core-metadata alone');
   const url = value['url'];
-  if (typeof url !== 'string') tell('json-shape', `${path} url`, quote(url), 'text');
+  if (typeof url !== 'string') report('json-shape', `${path} url`, format(url), 'text');
   const { size, yanked } = value;
   const bytes = typeof size === 'number' && Number.isSafeInteger(size) && size >= 0 ? size : null;
-  if (bytes === null) tell('json-size', path, quote(size), 'bytes');
+  if (bytes === null) report('json-size', path, format(size), 'bytes');
   if (yanked !== undefined && typeof yanked !== 'boolean' && (typeof yanked !== 'string' || yanked === ''))
-    tell('json-yanked', path, quote(yanked), 'false, true or a reason');
+    report('json-yanked', path, format(yanked), 'false, true or a reason');
   const requiresPython = value['requires-python'] ?? null;
   if (requiresPython !== null && typeof requiresPython !== 'string')
-    tell('json-shape', `${path} requires-python`, quote(requiresPython), 'text');
+    report('json-shape', `${path} requires-python`, format(requiresPython), 'text');
   const provenance = value['provenance'] ?? null;
   if (provenance !== null && (typeof provenance !== 'string' || !URL.canParse(provenance)))
-    tell('json-shape', `${path} provenance`, quote(provenance), 'an address, or null');
-  const signed = value['gpg-sig'];
-  if (signed !== undefined && typeof signed !== 'boolean')
-    tell('json-shape', `${path} gpg-sig`, quote(signed), 'false or true');
-  holdUploadTime(value['upload-time'], path, tell);
+    report('json-shape', `${path} provenance`, format(provenance), 'an address, or null');
+  const gpgSig = value['gpg-sig'];
+  if (gpgSig !== undefined && typeof gpgSig !== 'boolean')
+    report('json-shape', `${path} gpg-sig`, format(gpgSig), 'false or true');
+  checkUploadTime(value['upload-time'], path, report);
   return [
     {
       filename,
       url: typeof url === 'string' ? (url.split('#')[0] ?? '') : '',
-      sha256: digest(value['hashes'], () => {
-        tell('json-hash', path, quote(value['hashes']), '{"sha256": …}');
+      sha256: parseDigest(value['hashes'], () => {
+        report('json-hash', path, format(value['hashes']), '{"sha256": …}');
       }),
       size: bytes,
       requiresPython: typeof requiresPython === 'string' ? requiresPython : null,
       yanked: yanked === true ? '' : typeof yanked === 'string' ? yanked : null,
-      metadata: digest(value['core-metadata'], () => {
-        tell('json-core-metadata', path, quote(value['core-metadata']), '{"sha256": …}');
+      metadata: parseDigest(value['core-metadata'], () => {
+        report('json-core-metadata', path, format(value['core-metadata']), '{"sha256": …}');
       }),
     },
   ];
 }
 
-function digest(hashes: unknown, wrong: () => void): string | null {
+function parseDigest(hashes: unknown, reportInvalid: () => void): string | null {
   const sha256 = isObject(hashes) ? hashes['sha256'] : undefined;
   if (typeof sha256 === 'string' && SHA256.test(sha256)) return sha256;
-  wrong();
+  reportInvalid();
   return null;
 }
 
 /** Without it pip's --uploaded-prior-to fails, and uv's --exclude-newer leaves the file out. */
-function holdUploadTime(value: unknown, path: string, tell: Tell): void {
-  const real =
+function checkUploadTime(value: unknown, path: string, report: FaultReporter): void {
+  const isValid =
     typeof value === 'string' &&
     UPLOAD_TIME.test(value) &&
-    Date.parse(value) < Date.now() + FUTURE &&
+    Date.parse(value) < Date.now() + MAX_CLOCK_SKEW_MS &&
     // 30 February is parsed as 2 March.
     new Date(value).toISOString().slice(0, 19) === value.slice(0, 19);
-  if (!real) tell('json-upload-time', path, quote(value), 'YYYY-MM-DDTHH:MM:SS.ffffffZ, in the past');
+  if (!isValid) report('json-upload-time', path, format(value), 'YYYY-MM-DDTHH:MM:SS.ffffffZ, in the past');
 }

@@ -3,7 +3,7 @@ import { parseWheelName, type WheelName } from '../../wheels/tags.js';
 import { compareVersions, sortKey } from '../../wheels/versions.js';
 import { PiwError } from '../../errors.js';
 import pep440 from '@renovatebot/pep440';
-import { quote, type Tell } from './faults.js';
+import { format, type FaultReporter } from './faults.js';
 
 /** A file as a page of the simple index lists it, whichever form the page has. */
 export interface ListedFile {
@@ -34,7 +34,7 @@ export const SHA256 = /^[0-9a-f]{64}$/;
 export const STATUSES: readonly string[] = ['active', 'archived', 'quarantined', 'deprecated'];
 
 /** The wheel that a filename stands for; undefined: none. */
-export function wheelOf(filename: string): WheelName | undefined {
+export function wheelNameOf(filename: string): WheelName | undefined {
   try {
     return parseWheelName(filename);
   } catch (error) {
@@ -46,44 +46,44 @@ export function wheelOf(filename: string): WheelName | undefined {
 const versionOf = (wheel: WheelName): string => wheel.version.replaceAll('_', '-');
 
 /** Holds what a page says of its project, whatever its form. */
-export function holdListing(listing: Listing, name: string, path: string, tell: Tell): void {
+export function checkListing(listing: Listing, name: string, path: string, report: FaultReporter): void {
   const { status, files } = listing;
-  if (!STATUSES.includes(status)) tell('status-known', path, status, STATUSES.join(', '));
+  if (!STATUSES.includes(status)) report('status-known', path, status, STATUSES.join(', '));
   if (status === 'quarantined' && files.length > 0)
-    tell('quarantined-files', path, `${String(files.length)} files`, 'no files');
+    report('quarantined-files', path, `${String(files.length)} files`, 'no files');
   const seen = new Set<string>();
-  let before: WheelName | undefined;
+  let previous: WheelName | undefined;
   for (const { filename, requiresPython } of files) {
-    const file = `${path} ${quote(filename)}`;
-    if (seen.has(filename)) tell('filename-twice', file, 'it is listed twice', 'once');
+    const filePath = `${path} ${format(filename)}`;
+    if (seen.has(filename)) report('filename-twice', filePath, 'it is listed twice', 'once');
     seen.add(filename);
     if (requiresPython !== null && !isSpecifier(requiresPython))
-      tell('requires-python-valid', file, requiresPython, 'version specifiers, joined with commas');
-    const wheel = wheelOf(filename);
+      report('requires-python-valid', filePath, requiresPython, 'version specifiers, joined with commas');
+    const wheel = wheelNameOf(filename);
     if (!wheel) {
-      tell('filename-wheel', file, filename, 'NAME-VERSION(-BUILD)?-PYTHON-ABI-PLATFORM.whl');
+      report('filename-wheel', filePath, filename, 'NAME-VERSION(-BUILD)?-PYTHON-ABI-PLATFORM.whl');
       continue;
     }
     if (!isPackageName(wheel.distribution) || normalise(wheel.distribution) !== name)
-      tell('filename-project', file, wheel.distribution, name);
-    if (before && compareVersions(versionOf(before), versionOf(wheel)) > 0)
-      tell('files-order', path, `${filename} after ${before.filename}`, 'the older version first');
-    before = wheel;
+      report('filename-project', filePath, wheel.distribution, name);
+    if (previous && compareVersions(versionOf(previous), versionOf(wheel)) > 0)
+      report('files-order', path, `${filename} after ${previous.filename}`, 'the older version first');
+    previous = wheel;
   }
-  if (listing.versions) holdVersions(listing.versions, files, path, tell);
+  if (listing.versions) checkVersions(listing.versions, files, path, report);
 }
 
-function holdVersions(
+function checkVersions(
   versions: readonly string[],
   files: readonly ListedFile[],
   path: string,
-  tell: Tell,
+  report: FaultReporter,
 ): void {
   const keys = new Set(versions.map((version) => sortKey(version)));
   for (const { filename } of files) {
-    const wheel = wheelOf(filename);
+    const wheel = wheelNameOf(filename);
     if (wheel && !keys.has(sortKey(versionOf(wheel))))
-      tell(
+      report(
         'versions-complete',
         path,
         `${versionOf(wheel)} of ${filename} is not among versions`,
@@ -91,65 +91,78 @@ function holdVersions(
       );
   }
   for (const [i, version] of versions.entries()) {
-    const before = versions[i - 1];
-    if (before === undefined) continue;
-    if (compareVersions(before, version) > 0)
-      tell('versions-order', path, `${version} after ${before}`, `${version} before ${before}`);
+    const previous = versions[i - 1];
+    if (previous === undefined) continue;
+    if (compareVersions(previous, version) > 0)
+      report('versions-order', path, `${version} after ${previous}`, `${version} before ${previous}`);
   }
   if (new Set(versions).size < versions.length) {
     const twice = versions.find((version, i) => versions.indexOf(version) !== i) ?? '';
-    tell('versions-unique', path, `${twice} more than once`, 'each version once');
+    report('versions-unique', path, `${twice} more than once`, 'each version once');
   }
 }
 
 /** PEP 440's grammar of a set of specifiers; an empty one admits everything. */
 export function isSpecifier(text: string): boolean {
-  const known = specifiers.get(text);
-  if (known !== undefined) return known;
+  const cached = specifierCache.get(text);
+  if (cached !== undefined) return cached;
   const valid = text.split(',').every((part) => part.trim() === '' || pep440.validRange(part.trim()));
-  if (specifiers.size >= KNOWN) specifiers.clear();
-  specifiers.set(text, valid);
+  if (specifierCache.size >= MAX_CACHED_SPECIFIERS) specifierCache.clear();
+  specifierCache.set(text, valid);
   return valid;
 }
 
 /** Millions of files have a few thousand of them. */
-const specifiers = new Map<string, boolean>();
-const KNOWN = 10_000;
+const specifierCache = new Map<string, boolean>();
+const MAX_CACHED_SPECIFIERS = 10_000;
 
 /** Holds two forms of one page against each other; `path` is that of the second. */
-export function holdAlike(
+export function checkSameListing(
   first: Listing,
   second: Listing,
   path: string,
   firstPath: string,
-  tell: Tell,
+  report: FaultReporter,
 ): void {
   const [a, b] = [first.files, second.files];
   if (first.status !== second.status || (first.reason ?? '') !== (second.reason ?? ''))
-    tell('siblings-status', path, state(second), `${state(first)}, as ${firstPath} says`);
-  const different = Math.max(a.length, b.length) > 0 ? firstDifference(a, b) : undefined;
-  if (different !== undefined) {
-    const [its, other] = [b[different]?.filename ?? 'the end', a[different]?.filename ?? 'the end'];
-    tell('siblings-files', path, its, `${other}, as ${firstPath} says`);
+    report('siblings-status', path, statusText(second), `${statusText(first)}, as ${firstPath} says`);
+  const differenceIndex = Math.max(a.length, b.length) > 0 ? firstDifference(a, b) : undefined;
+  if (differenceIndex !== undefined) {
+    const [actual, expected] = [
+      b[differenceIndex]?.filename ?? 'the end',
+      a[differenceIndex]?.filename ?? 'the end',
+    ];
+    report('siblings-files', path, actual, `${expected}, as ${firstPath} says`);
   }
-  const known = new Map(a.map((file) => [file.filename, file]));
+  const filesByName = new Map(a.map((file) => [file.filename, file]));
   for (const file of b) {
-    const other = known.get(file.filename);
+    const other = filesByName.get(file.filename);
     if (!other) continue;
-    const at = `${path} ${quote(file.filename)}`;
+    const filePath = `${path} ${format(file.filename)}`;
     if (file.sha256 !== other.sha256)
-      tell('siblings-hash', at, quote(file.sha256), `${quote(other.sha256)}, as ${firstPath} says`);
+      report('siblings-hash', filePath, format(file.sha256), `${format(other.sha256)}, as ${firstPath} says`);
     if (file.yanked !== other.yanked)
-      tell('siblings-yanked', at, mark(file.yanked), `${mark(other.yanked)}, as ${firstPath} says`);
+      report(
+        'siblings-yanked',
+        filePath,
+        yankedText(file.yanked),
+        `${yankedText(other.yanked)}, as ${firstPath} says`,
+      );
     if (file.requiresPython !== other.requiresPython)
-      tell(
+      report(
         'siblings-requires-python',
-        at,
-        quote(file.requiresPython),
-        `${quote(other.requiresPython)}, as ${firstPath} says`,
+        filePath,
+        format(file.requiresPython),
+        `${format(other.requiresPython)}, as ${firstPath} says`,
       );
     if (file.metadata !== other.metadata)
-      tell('siblings-metadata', at, quote(file.metadata), `${quote(other.metadata)}, as ${firstPath} says`);
+      report(
+        'siblings-metadata',
+        filePath,
+        format(file.metadata),
+        `${format(other.metadata)}, as ${firstPath} says`,
+      );
   }
 }
 
@@ -158,5 +171,6 @@ function firstDifference(a: readonly ListedFile[], b: readonly ListedFile[]): nu
   return undefined;
 }
 
-const state = ({ status, reason }: Listing): string => (reason === null ? status : `${status}: ${reason}`);
-const mark = (yanked: string | null): string => (yanked === null ? 'not yanked' : `yanked: ${yanked}`);
+const statusText = ({ status, reason }: Listing): string =>
+  reason === null ? status : `${status}: ${reason}`;
+const yankedText = (yanked: string | null): string => (yanked === null ? 'not yanked' : `yanked: ${yanked}`);

@@ -1,7 +1,13 @@
 import { gunzipSync } from 'node:zlib';
 import { normalise } from '../../wheels/names.js';
-import { typeOf, words, type Answer, type Question, type Server } from './client.js';
-import type { Tell } from './faults.js';
+import {
+  mediaType,
+  headerValues,
+  type HttpResponse,
+  type HttpRequestOptions,
+  type HttpClient,
+} from './client.js';
+import type { FaultReporter } from './faults.js';
 
 export const JSON_TYPE = 'application/vnd.pypi.simple.v1+json';
 export const HTML_TYPE = 'application/vnd.pypi.simple.v1+html';
@@ -9,7 +15,7 @@ export const PLAIN_TYPE = 'text/html';
 export const FORMS = [JSON_TYPE, HTML_TYPE, PLAIN_TYPE] as const;
 
 /** What clients say that they accept, and which type they are to get. */
-const CHOICES = [
+const ACCEPT_CASES = [
   [undefined, PLAIN_TYPE],
   ['*/*', PLAIN_TYPE],
   // pip, since 22.2.
@@ -23,151 +29,179 @@ const CHOICES = [
 ] as const;
 
 /** How the server gives one page of the index, `simple/` or `simple/NAME/`, to all kinds of clients. */
-export async function holdIndexManners(server: Server, path: string, tell: Tell): Promise<void> {
-  const strong = new Map<string, { readonly type: string; readonly body: Buffer }>();
+export async function checkIndexResponses(
+  client: HttpClient,
+  path: string,
+  report: FaultReporter,
+): Promise<void> {
+  const responsesByEtag = new Map<string, { readonly type: string; readonly body: Buffer }>();
   for (const type of FORMS) {
-    const answer = await server.ask(path, { accept: type });
-    if (!words(answer.headers, 'vary').includes('accept'))
-      tell('http-vary', `${path} as ${type}`, `Vary: ${answer.headers.vary ?? ''}`, 'Vary: Accept');
-    const { etag } = answer.headers;
+    const response = await client.request(path, { accept: type });
+    if (!headerValues(response.headers, 'vary').includes('accept'))
+      report('http-vary', `${path} as ${type}`, `Vary: ${response.headers.vary ?? ''}`, 'Vary: Accept');
+    const { etag } = response.headers;
     if (etag?.startsWith('"')) {
-      const other = strong.get(etag);
+      const previous = responsesByEtag.get(etag);
       // The two forms of HTML may be one file.
-      if (other && !other.body.equals(answer.body))
-        tell('http-etag-shared', path, `${etag} for ${other.type} and for ${type}`, 'an ETag for each');
-      strong.set(etag, { type, body: answer.body });
+      if (previous && !previous.body.equals(response.body))
+        report('http-etag-shared', path, `${etag} for ${previous.type} and for ${type}`, 'an ETag for each');
+      responsesByEtag.set(etag, { type, body: response.body });
     }
-    await holdPageManners(server, path, { accept: type }, answer, tell);
+    await checkPageResponses(client, path, { accept: type }, response, report);
   }
-  for (const [accept, type] of CHOICES) {
-    const { status, headers } = await server.ask(path, accept === undefined ? {} : { accept });
-    if (status !== 200 || typeOf(headers) !== type)
-      tell(
+  for (const [accept, type] of ACCEPT_CASES) {
+    const { status, headers } = await client.request(path, accept === undefined ? {} : { accept });
+    if (status !== 200 || mediaType(headers) !== type)
+      report(
         'http-quality',
         `${path} for ${accept ?? 'no Accept'}`,
-        `${String(status)} ${typeOf(headers)}`,
+        `${String(status)} ${mediaType(headers)}`,
         type,
       );
   }
   for (const form of ['json', 'html']) {
     const latest = `application/vnd.pypi.simple.latest+${form}`;
-    const { status, headers } = await server.ask(path, { accept: latest });
-    const wanted = form === 'json' ? JSON_TYPE : HTML_TYPE;
-    if (status !== 200 || typeOf(headers) !== wanted)
-      tell('http-latest', `${path} for ${latest}`, `${String(status)} ${typeOf(headers)}`, wanted);
+    const { status, headers } = await client.request(path, { accept: latest });
+    const expectedType = form === 'json' ? JSON_TYPE : HTML_TYPE;
+    if (status !== 200 || mediaType(headers) !== expectedType)
+      report('http-latest', `${path} for ${latest}`, `${String(status)} ${mediaType(headers)}`, expectedType);
   }
   for (const accept of ['image/png', 'application/vnd.pypi.simple.v2+json']) {
-    const { status } = await server.ask(path, { accept });
-    if (status !== 406) tell('http-406', `${path} for ${accept}`, String(status), '406');
+    const { status } = await client.request(path, { accept });
+    if (status !== 406) report('http-406', `${path} for ${accept}`, String(status), '406');
   }
-  await holdRedirect(server, path.replace(/\/$/, ''), path, 'http-slash', tell);
+  await checkRedirect(client, path.replace(/\/$/, ''), path, 'http-slash', report);
 }
 
 /** A name in other spellings leads to the one that it has here. */
-export async function holdNames(server: Server, name: string, tell: Tell): Promise<void> {
+export async function checkNameRedirects(
+  client: HttpClient,
+  name: string,
+  report: FaultReporter,
+): Promise<void> {
   const spellings = [name.toUpperCase(), name.replaceAll('-', '_'), name.replaceAll('-', '.-')];
-  for (const other of new Set(spellings))
-    if (other !== name && normalise(other) === name) {
-      await holdRedirect(server, `simple/${other}/`, `simple/${name}/`, 'http-normalise', tell);
-      await holdRedirect(server, `simple/${other}`, `simple/${name}/`, 'http-normalise', tell);
+  for (const spelling of new Set(spellings))
+    if (spelling !== name && normalise(spelling) === name) {
+      await checkRedirect(client, `simple/${spelling}/`, `simple/${name}/`, 'http-normalise', report);
+      await checkRedirect(client, `simple/${spelling}`, `simple/${name}/`, 'http-normalise', report);
     }
 }
 
-export async function holdRedirect(
-  server: Server,
+export async function checkRedirect(
+  client: HttpClient,
   from: string,
   to: string,
   rule: 'http-slash' | 'http-normalise' | 'http-short',
-  tell: Tell,
+  report: FaultReporter,
 ): Promise<void> {
-  let at = from;
+  let currentPath = from;
   // A server may take the two steps one after the other.
   for (let steps = 0; steps < 3; steps += 1) {
-    const { status, headers } = await server.ask(at);
+    const { status, headers } = await client.request(currentPath);
     const { location } = headers;
     if (![301, 302, 307, 308].includes(status) || location === undefined) {
-      tell(rule, from, String(status), `a redirect to ${to}`);
+      report(rule, from, String(status), `a redirect to ${to}`);
       return;
     }
-    const target = new URL(location, server.address + at).href;
-    if (target === server.address + to) return;
-    if (!target.startsWith(server.address)) {
-      tell(rule, from, `a redirect to ${location}`, to);
+    const target = new URL(location, client.baseUrl + currentPath).href;
+    if (target === client.baseUrl + to) return;
+    if (!target.startsWith(client.baseUrl)) {
+      report(rule, from, `a redirect to ${location}`, to);
       return;
     }
-    at = target.slice(server.address.length);
+    currentPath = target.slice(client.baseUrl.length);
   }
-  tell(rule, from, `redirects to ${at}`, to);
+  report(rule, from, `redirects to ${currentPath}`, to);
 }
 
 /** What holds for any page: its ETag, 304, HEAD, its compressed answer. `plain` is the answer to `question`. */
-export async function holdPageManners(
-  server: Server,
+export async function checkPageResponses(
+  client: HttpClient,
   path: string,
-  question: Question,
-  plain: Answer,
-  tell: Tell,
+  options: HttpRequestOptions,
+  plainResponse: HttpResponse,
+  report: FaultReporter,
 ): Promise<void> {
-  const at = question.accept === undefined ? path : `${path} as ${question.accept}`;
-  const asks = (headers: Record<string, string>, method: 'GET' | 'HEAD' = 'GET') =>
-    server.ask(path, { ...question, method, headers: { ...question.headers, ...headers } });
-  if (plain.headers['x-content-type-options'] !== 'nosniff')
-    tell('http-nosniff', at, 'no X-Content-Type-Options', 'nosniff');
-  if (plain.headers['set-cookie']) tell('http-cookie', at, 'Set-Cookie', 'no cookie');
-  if (plain.cut) tell('http-length', at, `${String(plain.body.length)} bytes, and then an end`, 'all of it');
-  await holdKnown(at, plain, asks, tell);
-  const head = await asks({}, 'HEAD');
+  const label = options.accept === undefined ? path : `${path} as ${options.accept}`;
+  const request = (headers: Record<string, string>, method: 'GET' | 'HEAD' = 'GET') =>
+    client.request(path, { ...options, method, headers: { ...options.headers, ...headers } });
+  if (plainResponse.headers['x-content-type-options'] !== 'nosniff')
+    report('http-nosniff', label, 'no X-Content-Type-Options', 'nosniff');
+  if (plainResponse.headers['set-cookie']) report('http-cookie', label, 'Set-Cookie', 'no cookie');
+  if (plainResponse.truncated)
+    report('http-length', label, `${String(plainResponse.body.length)} bytes, and then an end`, 'all of it');
+  await checkNotModified(label, plainResponse, request, report);
+  const head = await request({}, 'HEAD');
   for (const name of ['content-type', 'etag', 'last-modified', 'vary', 'content-length'] as const) {
-    const [its, other] = [head.headers[name], plain.headers[name]];
-    const left = name === 'content-length' && (its === undefined || other === undefined);
-    if (!left && String(its) !== String(other))
-      tell('http-head', at, `${name}: ${String(its)}`, `${name}: ${String(other)}, as GET has it`);
+    const [headValue, getValue] = [head.headers[name], plainResponse.headers[name]];
+    const isIgnored = name === 'content-length' && (headValue === undefined || getValue === undefined);
+    if (!isIgnored && String(headValue) !== String(getValue))
+      report(
+        'http-head',
+        label,
+        `${name}: ${String(headValue)}`,
+        `${name}: ${String(getValue)}, as GET has it`,
+      );
   }
-  if (head.status !== plain.status) tell('http-head', at, String(head.status), String(plain.status));
-  await holdCompressed(at, plain, asks, tell);
+  if (head.status !== plainResponse.status)
+    report('http-head', label, String(head.status), String(plainResponse.status));
+  await checkCompression(label, plainResponse, request, report);
 }
 
-type Ask = (headers: Record<string, string>, method?: 'GET' | 'HEAD') => Promise<Answer>;
+type Requester = (headers: Record<string, string>, method?: 'GET' | 'HEAD') => Promise<HttpResponse>;
 
 /** What a client has already isn't sent again. */
-async function holdKnown(at: string, plain: Answer, ask: Ask, tell: Tell): Promise<void> {
-  const { etag, 'last-modified': time } = plain.headers;
+async function checkNotModified(
+  label: string,
+  plainResponse: HttpResponse,
+  request: Requester,
+  report: FaultReporter,
+): Promise<void> {
+  const { etag, 'last-modified': time } = plainResponse.headers;
   if (etag === undefined || time === undefined)
-    tell('http-etag', at, `ETag ${etag ?? 'missing'}, Last-Modified ${time ?? 'missing'}`, 'both');
+    report('http-etag', label, `ETag ${etag ?? 'missing'}, Last-Modified ${time ?? 'missing'}`, 'both');
   const conditions: Record<string, string>[] = [];
   if (etag !== undefined) conditions.push({ 'if-none-match': etag }, { 'if-none-match': `"other", ${etag}` });
   if (time !== undefined) conditions.push({ 'if-modified-since': time });
   for (const condition of conditions) {
-    const { status } = await ask(condition);
-    if (status !== 304) tell('http-304', at, `${String(status)} for ${JSON.stringify(condition)}`, '304');
+    const { status } = await request(condition);
+    if (status !== 304)
+      report('http-304', label, `${String(status)} for ${JSON.stringify(condition)}`, '304');
   }
-  const { status } = await ask({ 'if-none-match': '"other"' });
-  if (status !== plain.status)
-    tell('http-304', at, `${String(status)} for another ETag`, String(plain.status));
+  const { status } = await request({ 'if-none-match': '"other"' });
+  if (status !== plainResponse.status)
+    report('http-304', label, `${String(status)} for another ETag`, String(plainResponse.status));
 }
 
-async function holdCompressed(at: string, plain: Answer, ask: Ask, tell: Tell): Promise<void> {
-  const refused = await ask({ 'accept-encoding': 'gzip;q=0, identity' });
-  if (encoded(refused)) tell('http-gzip-refused', at, 'a compressed answer for gzip;q=0', 'a plain one');
-  const packed = await ask({ 'accept-encoding': 'gzip' });
-  if (!encoded(packed)) return;
-  for (const answer of [plain, packed])
-    if (!words(answer.headers, 'vary').includes('accept-encoding'))
-      tell('http-gzip-vary', at, `Vary: ${answer.headers.vary ?? ''}`, 'Vary: Accept-Encoding');
-  if (!unpacked(packed)?.equals(plain.body))
-    tell('http-gzip', at, 'a compressed answer of something else', 'the plain one, compressed');
-  const { etag } = packed.headers;
-  if (etag?.startsWith('"') && etag === plain.headers.etag)
-    tell('http-etag-shared', at, `${etag} for the plain and the compressed answer`, 'an ETag for each');
+async function checkCompression(
+  label: string,
+  plainResponse: HttpResponse,
+  request: Requester,
+  report: FaultReporter,
+): Promise<void> {
+  const refused = await request({ 'accept-encoding': 'gzip;q=0, identity' });
+  if (isGzipped(refused))
+    report('http-gzip-refused', label, 'a compressed answer for gzip;q=0', 'a plain one');
+  const compressed = await request({ 'accept-encoding': 'gzip' });
+  if (!isGzipped(compressed)) return;
+  for (const response of [plainResponse, compressed])
+    if (!headerValues(response.headers, 'vary').includes('accept-encoding'))
+      report('http-gzip-vary', label, `Vary: ${response.headers.vary ?? ''}`, 'Vary: Accept-Encoding');
+  if (!gunzipBody(compressed)?.equals(plainResponse.body))
+    report('http-gzip', label, 'a compressed answer of something else', 'the plain one, compressed');
+  const { etag } = compressed.headers;
+  if (etag?.startsWith('"') && etag === plainResponse.headers.etag)
+    report('http-etag-shared', label, `${etag} for the plain and the compressed answer`, 'an ETag for each');
   if (etag === undefined) return;
-  const again = await ask({ 'accept-encoding': 'gzip', 'if-none-match': etag });
-  if (again.status !== 304)
-    tell('http-304', at, `${String(again.status)} for the compressed answer’s ETag`, '304');
+  const notModified = await request({ 'accept-encoding': 'gzip', 'if-none-match': etag });
+  if (notModified.status !== 304)
+    report('http-304', label, `${String(notModified.status)} for the compressed answer’s ETag`, '304');
 }
 
-const encoded = ({ headers }: Answer): boolean => words(headers, 'content-encoding').includes('gzip');
+const isGzipped = ({ headers }: HttpResponse): boolean =>
+  headerValues(headers, 'content-encoding').includes('gzip');
 
-function unpacked({ body }: Answer): Buffer | undefined {
+function gunzipBody({ body }: HttpResponse): Buffer | undefined {
   try {
     return gunzipSync(body);
   } catch {
@@ -176,53 +210,65 @@ function unpacked({ body }: Answer): Buffer | undefined {
 }
 
 /** How a wheel of `size` bytes is given: by ranges, which uv reads, and never encoded. */
-export async function holdFileManners(server: Server, path: string, size: number, tell: Tell): Promise<void> {
-  const ask = (headers: Record<string, string>, method: 'GET' | 'HEAD' = 'GET') =>
-    server.ask(path, { method, headers });
-  const head = await ask({}, 'HEAD');
+export async function checkFileResponses(
+  client: HttpClient,
+  path: string,
+  size: number,
+  report: FaultReporter,
+): Promise<void> {
+  const request = (headers: Record<string, string>, method: 'GET' | 'HEAD' = 'GET') =>
+    client.request(path, { method, headers });
+  const head = await request({}, 'HEAD');
   // That it isn't there is told elsewhere.
   if (head.status !== 200) return;
-  if (!words(head.headers, 'accept-ranges').includes('bytes'))
-    tell('http-ranges', path, 'HEAD without Accept-Ranges', 'Accept-Ranges: bytes');
-  const packed = await ask({ 'accept-encoding': 'gzip, deflate, br, zstd' }, 'HEAD');
-  if (words(packed.headers, 'content-encoding').some((coding) => coding !== 'identity'))
-    tell('http-file-encoded', path, String(packed.headers['content-encoding']), 'no Content-Encoding');
+  if (!headerValues(head.headers, 'accept-ranges').includes('bytes'))
+    report('http-ranges', path, 'HEAD without Accept-Ranges', 'Accept-Ranges: bytes');
+  const compressed = await request({ 'accept-encoding': 'gzip, deflate, br, zstd' }, 'HEAD');
+  if (headerValues(compressed.headers, 'content-encoding').some((coding) => coding !== 'identity'))
+    report('http-file-encoded', path, String(compressed.headers['content-encoding']), 'no Content-Encoding');
   const end = Math.min(size, 64);
   if (size < 2) return;
-  const first = await ask({ range: `bytes=0-${String(end - 1)}` });
-  const last = await ask({ range: `bytes=-${String(end)}` });
-  const middle = await ask({ range: `bytes=1-${String(end - 1)}` });
-  const right =
-    isPart(first, 0, end, size) &&
-    isPart(last, size - end, end, size) &&
-    isPart(middle, 1, end - 1, size) &&
+  const first = await request({ range: `bytes=0-${String(end - 1)}` });
+  const last = await request({ range: `bytes=-${String(end)}` });
+  const middle = await request({ range: `bytes=1-${String(end - 1)}` });
+  const rangesCorrect =
+    isByteRange(first, 0, end, size) &&
+    isByteRange(last, size - end, end, size) &&
+    isByteRange(middle, 1, end - 1, size) &&
     first.body.subarray(1).equals(middle.body) &&
     // A wheel is a zip archive.
     first.body.toString('latin1', 0, 2) === 'PK';
-  if (!right)
-    tell(
+  if (!rangesCorrect)
+    report(
       'http-ranges',
       path,
       [first, middle, last].map((a) => `${String(a.status)} ${a.headers['content-range'] ?? ''}`).join(', '),
       '206 with these ranges of it',
     );
-  const beyond = await ask({ range: `bytes=${String(size)}-` });
-  if (beyond.status !== 416) tell('http-416', path, `${String(beyond.status)} behind its end`, '416');
-  const other = await server.ask(path, {
+  const beyond = await request({ range: `bytes=${String(size)}-` });
+  if (beyond.status !== 416) report('http-416', path, `${String(beyond.status)} behind its end`, '416');
+  const mismatched = await client.request(path, {
     headers: { range: 'bytes=0-0', 'if-range': '"other"' },
-    unread: true,
+    discardBody: true,
   });
-  if (other.status !== 200) tell('http-if-range', path, `${String(other.status)} for another ETag`, '200');
+  if (mismatched.status !== 200)
+    report('http-if-range', path, `${String(mismatched.status)} for another ETag`, '200');
   const { etag } = head.headers;
   if (etag?.startsWith('"')) {
-    const same = await ask({ range: 'bytes=0-0', 'if-range': etag });
-    if (same.status !== 206) tell('http-if-range', path, `${String(same.status)} for its own ETag`, '206');
-    const known = await ask({ 'if-none-match': etag });
-    if (known.status !== 304) tell('http-304', path, `${String(known.status)} for its own ETag`, '304');
+    const same = await request({ range: 'bytes=0-0', 'if-range': etag });
+    if (same.status !== 206) report('http-if-range', path, `${String(same.status)} for its own ETag`, '206');
+    const notModified = await request({ 'if-none-match': etag });
+    if (notModified.status !== 304)
+      report('http-304', path, `${String(notModified.status)} for its own ETag`, '304');
   }
 }
 
-function isPart({ status, headers, body }: Answer, start: number, length: number, size: number): boolean {
+function isByteRange(
+  { status, headers, body }: HttpResponse,
+  start: number,
+  length: number,
+  size: number,
+): boolean {
   const range = `bytes ${String(start)}-${String(start + length - 1)}/${String(size)}`;
   return status === 206 && headers['content-range'] === range && body.length === length;
 }

@@ -31,7 +31,7 @@ export interface Markup {
 }
 
 /** Which attributes point somewhere, and of which elements the browser follows them by itself. */
-const POINTERS: Readonly<Record<string, boolean>> = {
+const URL_ATTRIBUTES: Readonly<Record<string, boolean>> = {
   href: false,
   src: true,
   srcset: true,
@@ -42,7 +42,7 @@ const POINTERS: Readonly<Record<string, boolean>> = {
   'xlink:href': true,
 };
 /** Links that are only told. */
-const TOLD_LINKS = /^(canonical|alternate|author|help|license|next|prev|search)$/i;
+const NON_LOADING_LINKS = /^(canonical|alternate|author|help|license|next|prev|search)$/i;
 /** Scripts that hold data and run nothing. */
 const DATA_SCRIPT = /^(application\/(ld\+)?json|text\/plain)$/i;
 
@@ -71,24 +71,25 @@ export function readMarkup(text: string, onAnchor?: (anchor: Anchor) => void): M
         inTitle = true;
         title = '';
       }
-      const named = attributes['name'] ?? attributes['property'] ?? attributes['http-equiv'];
-      if (tag === 'meta' && named !== undefined) metas.set(named.toLowerCase(), attributes['content'] ?? '');
+      const metaName = attributes['name'] ?? attributes['property'] ?? attributes['http-equiv'];
+      if (tag === 'meta' && metaName !== undefined)
+        metas.set(metaName.toLowerCase(), attributes['content'] ?? '');
       const id = attributes['id'];
       if (id !== undefined) {
         if (ids.has(id)) repeatedIds.push(id);
         ids.add(id);
       }
-      inline.push(...inlineOf(tag, attributes));
+      inline.push(...inlineCode(tag, attributes));
       if (tag === 'a') anchor = { attributes, text: '' };
       if (tag === 'a' && onAnchor) return;
       for (const [name, url] of Object.entries(attributes)) {
-        const loads = POINTERS[name];
+        const loads = URL_ATTRIBUTES[name];
         if (loads === undefined) continue;
-        const link = tag === 'link' && !TOLD_LINKS.test(attributes['rel'] ?? '');
+        const isLoadedLink = tag === 'link' && !NON_LOADING_LINKS.test(attributes['rel'] ?? '');
         if (name === 'srcset')
           for (const one of url.split(','))
             references.push({ tag, url: one.trim().split(/\s/)[0] ?? '', loads });
-        else references.push({ tag, url, loads: loads || link || tag === 'base' || tag === 'use' });
+        else references.push({ tag, url, loads: loads || isLoadedLink || tag === 'base' || tag === 'use' });
       }
     },
     ontext: (piece) => {
@@ -102,24 +103,26 @@ export function readMarkup(text: string, onAnchor?: (anchor: Anchor) => void): M
       anchor = undefined;
     },
   });
-  for (let at = 0; at < text.length; at += SLICE) parser.write(text.slice(at, at + SLICE));
+  for (let at = 0; at < text.length; at += PARSE_CHUNK_CHARS)
+    parser.write(text.slice(at, at + PARSE_CHUNK_CHARS));
   parser.end();
   const closed = /<\/html>\s*(<!--[^>]*-->\s*)?$/i.test(text.slice(-1000));
   return { doctype, closed, lang, title: (title ?? '').trim(), metas, references, inline, ids, repeatedIds };
 }
 
 /** Characters; the parser keeps what it is given until it has read it. */
-const SLICE = 256 * 1024;
+const PARSE_CHUNK_CHARS = 256 * 1024;
 
-function inlineOf(tag: string, attributes: Readonly<Record<string, string>>): readonly string[] {
-  const found: string[] = [];
-  if (tag === 'style') found.push('<style>');
+function inlineCode(tag: string, attributes: Readonly<Record<string, string>>): readonly string[] {
+  const snippets: string[] = [];
+  if (tag === 'style') snippets.push('<style>');
   if (tag === 'script' && attributes['src'] === undefined && !DATA_SCRIPT.test(attributes['type'] ?? ''))
-    found.push('<script>');
+    snippets.push('<script>');
   for (const [name, value] of Object.entries(attributes)) {
-    if (name === 'style') found.push(`<${tag} style>`);
-    if (/^on[a-z]+$/.test(name)) found.push(`<${tag} ${name}>`);
-    if (name in POINTERS && /^\s*javascript:/i.test(value)) found.push(`<${tag} ${name}="javascript:…">`);
+    if (name === 'style') snippets.push(`<${tag} style>`);
+    if (/^on[a-z]+$/.test(name)) snippets.push(`<${tag} ${name}>`);
+    if (name in URL_ATTRIBUTES && /^\s*javascript:/i.test(value))
+      snippets.push(`<${tag} ${name}="javascript:…">`);
   }
-  return found;
+  return snippets;
 }

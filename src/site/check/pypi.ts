@@ -1,41 +1,47 @@
 import type { Dirent } from 'node:fs';
 import { pypiPath, simplePath } from '../layout.js';
-import { quote, type Tell } from './faults.js';
-import { isObject, objectOf, type Json } from './listing-json.js';
+import { format, type FaultReporter } from './faults.js';
+import { isObject, parseObject, type JsonObject } from './listing-json.js';
 import type { Listing } from './listing.js';
-import type { Place } from './place.js';
+import type { OutputTree } from './place.js';
 
 /** Checks a project's page of PyPI's JSON API on the disk. An index without serials is none of piw's, and has none. */
-export function holdPypiPage(place: Place, name: string, listing: Listing, tell: Tell): void {
+export function checkPypiPage(tree: OutputTree, name: string, listing: Listing, report: FaultReporter): void {
   if (listing.serial === null) return;
   const path = `${pypiPath(name)}/json`;
-  const text = place.text(path, tell);
-  if (text === undefined) tell('pypi-json', path, 'nothing', 'the project in PyPI’s JSON');
-  else holdPypiJson(text, name, listing, path, tell);
+  const text = tree.readText(path, report);
+  if (text === undefined) report('pypi-json', path, 'nothing', 'the project in PyPI’s JSON');
+  else checkPypiJson(text, name, listing, path, report);
 }
 
 /** Checks that there is a project for what stands in the folder of PyPI's JSON API. */
-export function lookForPypiOrphan(place: Place, entry: Dirent, tell: Tell): void {
+export function checkPypiOrphan(tree: OutputTree, entry: Dirent, report: FaultReporter): void {
   const path = pypiPath(entry.name);
-  const stats = place.stat(path);
-  if (place.holdEntry('pypi', entry, tell, stats) || !stats) return;
-  if (!entry.isDirectory()) tell('stray-file', path, 'a file', 'folders of projects');
-  else if (!place.stat(simplePath(entry.name)) && !place.isYoung(stats))
-    tell('pypi-orphan', path, 'nothing of it in the simple index', 'a page, or nothing');
+  const stats = tree.stat(path);
+  if (tree.checkEntry('pypi', entry, report, stats) || !stats) return;
+  if (!entry.isDirectory()) report('stray-file', path, 'a file', 'folders of projects');
+  else if (!tree.stat(simplePath(entry.name)) && !tree.isRecent(stats))
+    report('pypi-orphan', path, 'nothing of it in the simple index', 'a page, or nothing');
 }
 
 /** Checks that PyPI's JSON names the files of the simple index, with their hashes, and has its serial. */
-export function holdPypiJson(text: string, name: string, listing: Listing, path: string, tell: Tell): void {
-  const json = objectOf(text, path, tell);
+export function checkPypiJson(
+  text: string,
+  name: string,
+  listing: Listing,
+  path: string,
+  report: FaultReporter,
+): void {
+  const json = parseObject(text, path, report);
   if (!json) return;
   const { info, last_serial: serial, releases } = json;
-  const its = isObject(info) ? info['name'] : undefined;
-  if (its !== name) tell('pypi-json', `${path} info.name`, quote(its), name);
+  const infoName = isObject(info) ? info['name'] : undefined;
+  if (infoName !== name) report('pypi-json', `${path} info.name`, format(infoName), name);
   if (listing.serial !== null && serial !== listing.serial)
-    tell('pypi-json', `${path} last_serial`, quote(serial), String(listing.serial));
+    report('pypi-json', `${path} last_serial`, format(serial), String(listing.serial));
   const files = new Map(
     (isObject(releases) ? Object.values(releases) : [])
-      .flatMap((release): readonly Json[] => (Array.isArray(release) ? release.filter(isObject) : []))
+      .flatMap((release): readonly JsonObject[] => (Array.isArray(release) ? release.filter(isObject) : []))
       .map((file) => [file['filename'], file] as const),
   );
   for (const { filename, sha256 } of listing.files) {
@@ -43,14 +49,14 @@ export function holdPypiJson(text: string, name: string, listing: Listing, path:
     const digests = file?.['digests'];
     const digest = isObject(digests) ? digests['sha256'] : undefined;
     if (digest !== sha256 && sha256 !== null)
-      tell('pypi-json', `${path} ${quote(filename)}`, quote(digest), sha256);
+      report('pypi-json', `${path} ${format(filename)}`, format(digest), sha256);
     const url = file?.['url'];
-    const place = `/packages/${name}/${encodeURIComponent(filename)}`;
-    if (file && !(typeof url === 'string' && url.endsWith(place)))
-      tell('pypi-json', `${path} ${quote(filename)}`, quote(url), place);
+    const expectedPath = `/packages/${name}/${encodeURIComponent(filename)}`;
+    if (file && !(typeof url === 'string' && url.endsWith(expectedPath)))
+      report('pypi-json', `${path} ${format(filename)}`, format(url), expectedPath);
   }
   if (files.size > listing.files.length)
-    tell(
+    report(
       'pypi-json',
       `${path} files`,
       `${String(files.size)} files`,

@@ -1,92 +1,102 @@
 import { isPackageName, normalise } from '../../wheels/names.js';
-import { quote, type Tell } from './faults.js';
-import { holdHead } from './listing-html.js';
-import { holdMeta, isObject, objectOf, serialOf, unknownKeys } from './listing-json.js';
+import { format, type FaultReporter } from './faults.js';
+import { checkHead } from './listing-html.js';
+import { checkMeta, isObject, parseObject, parseSerialValue, checkKeys } from './listing-json.js';
 import { readMarkup } from './markup.js';
-import { decoded } from './people.js';
+import { decodeLeniently } from './people.js';
 
 /** The root of the simple index: each project with its serial, null where it says none. */
-export interface Root {
+export interface ListedRoot {
   readonly projects: ReadonlyMap<string, number | null>;
   readonly serial: number | null;
 }
 
 /** Reads a root in JSON, and holds what only JSON has. */
-export function rootOfJson(text: string, path: string, tell: Tell): Root | undefined {
-  const page = objectOf(text, path, tell);
+export function parseRootJson(text: string, path: string, report: FaultReporter): ListedRoot | undefined {
+  const page = parseObject(text, path, report);
   if (!page) return undefined;
-  const { serial } = holdMeta(page, path, tell);
-  unknownKeys(page, ['meta', 'projects'], path, tell);
+  const { serial } = checkMeta(page, path, report);
+  checkKeys(page, ['meta', 'projects'], path, report);
   const list = page['projects'];
   if (!Array.isArray(list)) {
-    tell('json-shape', `${path} projects`, quote(list), 'a list');
+    report('json-shape', `${path} projects`, format(list), 'a list');
     return undefined;
   }
   const projects = new Map<string, number | null>();
-  let before: string | undefined;
+  let previousName: string | undefined;
   for (const item of list as readonly unknown[]) {
     const name = isObject(item) ? item['name'] : undefined;
     if (!isObject(item) || typeof name !== 'string') {
-      tell('json-shape', `${path} projects`, quote(item), '{"name": …}');
+      report('json-shape', `${path} projects`, format(item), '{"name": …}');
       continue;
     }
-    unknownKeys(item, ['name'], path, tell);
-    const its = serialOf(item['_last-serial'], path, tell);
-    if ((its === null) !== (serial === null))
-      tell('serial-number', path, `${name} has ${its === null ? 'none' : 'one'}`, 'as meta has it');
-    if (its !== null && serial !== null && its > serial)
-      tell(
+    checkKeys(item, ['name'], path, report);
+    const projectSerial = parseSerialValue(item['_last-serial'], path, report);
+    if ((projectSerial === null) !== (serial === null))
+      report(
+        'serial-number',
+        path,
+        `${name} has ${projectSerial === null ? 'none' : 'one'}`,
+        'as meta has it',
+      );
+    if (projectSerial !== null && serial !== null && projectSerial > serial)
+      report(
         'root-serial',
         path,
-        `${name} has ${String(its)}, the root ${String(serial)}`,
-        `${String(its)} or more`,
+        `${name} has ${String(projectSerial)}, the root ${String(serial)}`,
+        `${String(projectSerial)} or more`,
       );
-    holdName(name, before, path, tell);
-    before = name;
-    projects.set(name, its);
+    checkName(name, previousName, path, report);
+    previousName = name;
+    projects.set(name, projectSerial);
   }
   return { projects, serial };
 }
 
 /** Reads a root in HTML, and holds what only HTML has. */
-export function rootOfHtml(text: string, path: string, tell: Tell): ReadonlySet<string> {
+export function parseRootHtml(text: string, path: string, report: FaultReporter): ReadonlySet<string> {
   const names = new Set<string>();
-  let before: string | undefined;
+  let previousName: string | undefined;
   const markup = readMarkup(text, ({ href, text: name }) => {
     // Relative, or from the top of the server.
     const target = /^(?:(?:https?:\/\/[^/]+)?\/simple\/|\.\/)?([^/]+)\/$/.exec(href ?? '')?.[1];
-    if (target === undefined || decoded(target) !== name)
-      tell('root-anchor', path, `${quote(name)} leads to ${quote(href)}`, `${name}/`);
-    holdName(name, before, path, tell);
-    before = name;
+    if (target === undefined || decodeLeniently(target) !== name)
+      report('root-anchor', path, `${format(name)} leads to ${format(href)}`, `${name}/`);
+    checkName(name, previousName, path, report);
+    previousName = name;
     names.add(name);
   });
-  holdHead(markup, path, tell);
+  checkHead(markup, path, report);
   return names;
 }
 
-function holdName(name: string, before: string | undefined, path: string, tell: Tell): void {
+function checkName(
+  name: string,
+  previousName: string | undefined,
+  path: string,
+  report: FaultReporter,
+): void {
   if (!isPackageName(name) || normalise(name) !== name)
-    tell('root-normalised', path, name, isPackageName(name) ? normalise(name) : 'a name of a package');
-  if (before !== undefined && before >= name)
-    tell('root-order', path, `${name} after ${before}`, `${name} before ${before}, each once`);
+    report('root-normalised', path, name, isPackageName(name) ? normalise(name) : 'a name of a package');
+  if (previousName !== undefined && previousName >= name)
+    report('root-order', path, `${name} after ${previousName}`, `${name} before ${previousName}, each once`);
 }
 
 /** Holds the names of another form of the root against those in JSON. */
-export function holdSameNames(
+export function checkSameNames(
   json: ReadonlyMap<string, unknown>,
   names: ReadonlySet<string>,
   path: string,
-  tell: Tell,
+  report: FaultReporter,
 ): void {
   for (const name of json.keys())
     if (!names.has(name)) {
-      tell('root-names', path, `no ${name}`, `${name}, as index.v1_json says`);
+      report('root-names', path, `no ${name}`, `${name}, as index.v1_json says`);
       return;
     }
   for (const name of names)
     if (!json.has(name)) {
-      tell('root-names', path, name, `no ${name}, as index.v1_json says`);
+      report('root-names', path, name, `no ${name}, as index.v1_json says`);
       return;
     }
 }

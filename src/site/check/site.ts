@@ -2,141 +2,153 @@ import { createReadStream } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip, gunzip } from 'node:zlib';
 import { promisify } from 'node:util';
-import { reason } from '../../errors.js';
-import { FILES_LINK, PACKED, notFoundPath, robotsPath, sitemapPath, statisticsPath } from '../layout.js';
-import type { Tell } from './faults.js';
-import { objectOf } from './listing-json.js';
+import { errorMessage } from '../../errors.js';
+import { FILES_LINK, GZIP_SUFFIX, notFoundPath, robotsPath, sitemapPath, statisticsPath } from '../layout.js';
+import type { FaultReporter } from './faults.js';
+import { parseObject } from './listing-json.js';
 import { readMarkup } from './markup.js';
-import { PAGES_OF_EACH_SITE, holdPage, holdQuiet, innerLinks } from './people.js';
-import { textOf, type Place } from './place.js';
-import { Moved, type Unit } from './rounds.js';
-import { holdRobots, holdSitemap } from './sitemap.js';
+import { REQUIRED_PAGES, checkPage, checkSelfContained, internalLinks } from './people.js';
+import { decodeText, type OutputTree } from './place.js';
+import { Changed, type CheckUnit } from './rounds.js';
+import { checkRobots, checkSitemap } from './sitemap.js';
 
 const unpack = promisify(gunzip);
-const OF_EACH_SITE = [...PAGES_OF_EACH_SITE, notFoundPath, statisticsPath];
+const REQUIRED_FILES = [...REQUIRED_PAGES, notFoundPath, statisticsPath];
 /** Folders that have units of their own. */
-const ELSEWHERE = ['simple', 'project', 'logs', 'pypi', FILES_LINK];
+const CHECKED_SEPARATELY = ['simple', 'project', 'logs', 'pypi', FILES_LINK];
 
 /** A page for people on the disk: that it is quiet, and that its links lead somewhere. */
-export async function lookAtPage(place: Place, path: string, tell: Tell): Promise<void> {
-  const before = place.mark([path]);
-  const stats = place.stat(path);
-  const text = place.text(path, tell);
+export async function checkSitePage(tree: OutputTree, path: string, report: FaultReporter): Promise<void> {
+  const initialFingerprint = tree.fingerprint([path]);
+  const stats = tree.stat(path);
+  const text = tree.readText(path, report);
   if (stats && text !== undefined) {
-    await place.holdPacked(path, tell);
+    await tree.checkCompressed(path, report);
     // Its log is written by another request, at about the same time.
-    holdMarkup(place, path, text, place.isYoung(stats), tell);
+    checkMarkup(tree, path, text, tree.isRecent(stats), report);
   }
-  if (place.mark([path]) !== before) throw new Moved();
+  if (tree.fingerprint([path]) !== initialFingerprint) throw new Changed();
 }
 
-function holdMarkup(place: Place, path: string, text: string, young: boolean, tell: Tell): void {
+function checkMarkup(
+  tree: OutputTree,
+  path: string,
+  text: string,
+  isRecent: boolean,
+  report: FaultReporter,
+): void {
   const markup = readMarkup(text);
-  holdQuiet(markup, path, tell);
-  holdPage(markup, path, tell);
+  checkSelfContained(markup, path, report);
+  checkPage(markup, path, report);
   // The page for what isn't there is shown at any address.
-  for (const address of innerLinks(markup, path)) {
-    if (place.serves(address)) continue;
-    const log = address.startsWith('/logs/');
-    if (log && young) continue;
-    tell(log ? 'log-missing' : 'link-broken', `${path} ${address}`, 'nothing', 'something that is there');
+  for (const address of internalLinks(markup, path)) {
+    if (tree.serves(address)) continue;
+    const isLog = address.startsWith('/logs/');
+    if (isLog && isRecent) continue;
+    report(isLog ? 'log-missing' : 'link-broken', `${path} ${address}`, 'nothing', 'something that is there');
   }
 }
 
 /** What stands at the top of the output path, and in folders that are neither projects nor logs. */
-export function* siteUnits(place: Place): Generator<Unit> {
+export function* siteUnits(tree: OutputTree): Generator<CheckUnit> {
   yield {
-    look: async (tell) => {
-      lookAtEachSite(place, tell);
-      await holdSitemap(
-        (path) => place.text(path, tell),
-        (address) => place.serves(address),
-        tell,
+    check: async (report) => {
+      checkRequiredFiles(tree, report);
+      await checkSitemap(
+        (path) => tree.readText(path, report),
+        (address) => tree.serves(address),
+        report,
       );
     },
   };
-  yield* folderUnits(place, '');
+  yield* folderUnits(tree, '');
 }
 
-function* folderUnits(place: Place, folder: string): Generator<Unit> {
-  for (const entry of place.list(folder)) {
+function* folderUnits(tree: OutputTree, folder: string): Generator<CheckUnit> {
+  for (const entry of tree.list(folder)) {
     const path = folder === '' ? entry.name : `${folder}/${entry.name}`;
     yield {
-      look: async (tell) => {
-        if (place.holdEntry(folder, entry, tell)) return;
-        if (path.endsWith('.html')) await lookAtPage(place, path, tell);
-        else if (path.endsWith('.json') && path !== statisticsPath) holdData(place, path, tell);
-        else if (path.endsWith(PACKED)) await place.holdPacked(path.slice(0, -PACKED.length), tell);
+      check: async (report) => {
+        if (tree.checkEntry(folder, entry, report)) return;
+        if (path.endsWith('.html')) await checkSitePage(tree, path, report);
+        else if (path.endsWith('.json') && path !== statisticsPath) checkJsonFile(tree, path, report);
+        else if (path.endsWith(GZIP_SUFFIX))
+          await tree.checkCompressed(path.slice(0, -GZIP_SUFFIX.length), report);
       },
     };
     const hidden = entry.name.startsWith('.');
-    if (entry.isDirectory() && !hidden && !ELSEWHERE.includes(path)) yield* folderUnits(place, path);
+    if (entry.isDirectory() && !hidden && !CHECKED_SEPARATELY.includes(path)) yield* folderUnits(tree, path);
   }
 }
 
 /** The search's data, mostly. */
-function holdData(place: Place, path: string, tell: Tell): void {
-  const text = place.text(path, tell);
+function checkJsonFile(tree: OutputTree, path: string, report: FaultReporter): void {
+  const text = tree.readText(path, report);
   try {
     if (text !== undefined) JSON.parse(text);
   } catch (error) {
-    tell('data-json', path, reason(error), 'JSON');
+    report('data-json', path, errorMessage(error), 'JSON');
   }
 }
 
-function lookAtEachSite(place: Place, tell: Tell): void {
-  for (const path of OF_EACH_SITE) if (!place.isFile(path)) tell('site-page', path, 'nothing', 'a page');
+function checkRequiredFiles(tree: OutputTree, report: FaultReporter): void {
+  for (const path of REQUIRED_FILES) if (!tree.isFile(path)) report('site-page', path, 'nothing', 'a page');
   for (const path of [sitemapPath, robotsPath])
-    if (!place.isFile(path)) tell('site-extra', path, 'nothing', 'a file');
-  const statistics = place.text(statisticsPath, tell);
+    if (!tree.isFile(path)) report('site-extra', path, 'nothing', 'a file');
+  const statistics = tree.readText(statisticsPath, report);
   if (statistics !== undefined)
-    objectOf(statistics, statisticsPath, (_rule, path, found) => {
-      tell('statistics-json', path, found, 'an object');
+    parseObject(statistics, statisticsPath, (_rule, path, found) => {
+      report('statistics-json', path, found, 'an object');
     });
-  const robots = place.text(robotsPath, tell);
-  if (robots !== undefined) holdRobots(robots, place.isFile(sitemapPath), tell);
+  const robots = tree.readText(robotsPath, report);
+  if (robots !== undefined) checkRobots(robots, tree.isFile(sitemapPath), report);
 }
 
 /** Each log as it is stored. `whole`: it is unpacked, too. */
-export async function* logUnits(place: Place, whole: boolean): AsyncGenerator<Unit> {
-  for (const folder of place.list('logs')) {
+export async function* logUnits(tree: OutputTree, readContents: boolean): AsyncGenerator<CheckUnit> {
+  for (const folder of tree.list('logs')) {
     const path = `logs/${folder.name}`;
     yield {
-      look: (tell) => {
-        if (place.holdEntry('logs', folder, tell)) return;
-        if (!folder.isDirectory()) tell('stray-file', path, 'a file', 'folders');
+      check: (report) => {
+        if (tree.checkEntry('logs', folder, report)) return;
+        if (!folder.isDirectory()) report('stray-file', path, 'a file', 'folders');
       },
     };
     if (!folder.isDirectory() || folder.name.startsWith('.')) continue;
-    for await (const entry of place.walk(path)) {
+    for await (const entry of tree.walk(path)) {
       yield {
-        look: async (tell) => {
-          if (place.holdEntry(path, entry, tell)) return;
-          await lookAtLog(place, `${path}/${entry.name}`, whole, tell);
+        check: async (report) => {
+          if (tree.checkEntry(path, entry, report)) return;
+          await checkLog(tree, `${path}/${entry.name}`, readContents, report);
         },
       };
     }
   }
 }
 
-async function lookAtLog(place: Place, path: string, whole: boolean, tell: Tell): Promise<void> {
-  if (!path.endsWith(PACKED)) {
-    const log = /\.(txt|html)$/.test(path);
-    tell(log ? 'log-plain' : 'stray-file', path, 'a file', log ? `${path}${PACKED}` : 'nothing');
+async function checkLog(
+  tree: OutputTree,
+  path: string,
+  readContents: boolean,
+  report: FaultReporter,
+): Promise<void> {
+  if (!path.endsWith(GZIP_SUFFIX)) {
+    const isLog = /\.(txt|html)$/.test(path);
+    report(isLog ? 'log-plain' : 'stray-file', path, 'a file', isLog ? `${path}${GZIP_SUFFIX}` : 'nothing');
     return;
   }
-  if (!whole) return;
-  if (path.endsWith(`.html${PACKED}`)) {
-    const bytes = place.bytes(path);
+  if (!readContents) return;
+  if (path.endsWith(`.html${GZIP_SUFFIX}`)) {
+    const bytes = tree.readBytes(path);
     const page = bytes && (await unpack(bytes).catch(() => undefined));
-    if (bytes && !page) tell('gzip-broken', path, 'it does not unpack', 'gzip');
-    const text = page && textOf(page, path, tell);
-    if (text !== undefined) holdMarkup(place, path.slice(0, -PACKED.length), text, false, tell);
+    if (bytes && !page) report('gzip-broken', path, 'it does not unpack', 'gzip');
+    const text = page && decodeText(page, path, report);
+    if (text !== undefined) checkMarkup(tree, path.slice(0, -GZIP_SUFFIX.length), text, false, report);
     return;
   }
   try {
     await pipeline(
-      createReadStream(place.at(path)),
+      createReadStream(tree.resolve(path)),
       createGunzip(),
       async (unpacked: AsyncIterable<Buffer>) => {
         for await (const piece of unpacked) if (piece.length === 0) break;
@@ -146,6 +158,6 @@ async function lookAtLog(place: Place, path: string, whole: boolean, tell: Tell)
     const { code = '' } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT') return;
     if (!code.startsWith('Z_') && code !== 'ERR_BUFFER_TOO_LARGE') throw error;
-    tell('gzip-broken', path, code, 'gzip');
+    report('gzip-broken', path, code, 'gzip');
   }
 }

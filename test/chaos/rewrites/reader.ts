@@ -15,28 +15,28 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setImmediate as breathe } from 'node:timers/promises';
 import { gunzipSync } from 'node:zlib';
-import { Server } from '../../../src/site/check/client.js';
-import { Notebook } from '../../../src/site/check/faults.js';
-import { listingOfHtml } from '../../../src/site/check/listing-html.js';
-import { listingOfJson } from '../../../src/site/check/listing-json.js';
-import { holdListing, type Listing } from '../../../src/site/check/listing.js';
+import { HttpClient } from '../../../src/site/check/client.js';
+import { Findings } from '../../../src/site/check/faults.js';
+import { parseListingHtml } from '../../../src/site/check/listing-html.js';
+import { parseListingJson } from '../../../src/site/check/listing-json.js';
+import { checkListing, type Listing } from '../../../src/site/check/listing.js';
 import { FORMS, JSON_TYPE } from '../../../src/site/check/manners.js';
-import { rootOfHtml, rootOfJson } from '../../../src/site/check/root.js';
+import { parseRootHtml, parseRootJson } from '../../../src/site/check/root.js';
 import { SIBLINGS } from '../../../src/site/layout.js';
-import { numberOf, projectOf } from './states.js';
+import { stateNumberOf, projectOf } from './states.js';
 
-type Form = 0 | 1 | 2;
-const JSON_FORM: Form = 2;
-const ANY: readonly Form[] = [0, 1, 2];
+type PageForm = 0 | 1 | 2;
+const JSON_FORM: PageForm = 2;
+const ALL_FORMS: readonly PageForm[] = [0, 1, 2];
 
 /** Where pages and files come from; undefined: not there. */
-interface Source {
-  page(path: string, form: Form): Promise<Buffer | undefined> | Buffer | undefined;
+interface PageSource {
+  page(path: string, form: PageForm): Promise<Buffer | undefined> | Buffer | undefined;
   file(path: string): Promise<Buffer | undefined> | Buffer | undefined;
 }
 
 /** The file system. */
-function folder(output: string): Source {
+function diskSource(output: string): PageSource {
   // A few times as fast as a read that another thread does.
   const read = (path: string): Buffer | undefined => {
     try {
@@ -50,19 +50,19 @@ function folder(output: string): Source {
 }
 
 /** A web server, which may give any page compressed. */
-function server(address: string): Source {
-  const its = new Server(address);
+function httpSource(address: string): PageSource {
+  const client = new HttpClient(address);
   // In the order of SIBLINGS.
   const types = [FORMS[2], FORMS[1], JSON_TYPE];
   const get = async (path: string, accept?: string): Promise<Buffer | undefined> => {
-    const packed = accept !== undefined && Math.random() < 0.5;
-    const answer = await its.ask(path, {
+    const compressed = accept !== undefined && Math.random() < 0.5;
+    const answer = await client.request(path, {
       ...(accept === undefined ? {} : { accept }),
-      ...(packed ? { headers: { 'accept-encoding': 'gzip' } } : {}),
+      ...(compressed ? { headers: { 'accept-encoding': 'gzip' } } : {}),
     });
     if (answer.status === 404) return undefined;
-    if (answer.status !== 200 || answer.cut)
-      throw new Error(`${path}: ${String(answer.status)}${answer.cut ? ', and cut off' : ''}`);
+    if (answer.status !== 200 || answer.truncated)
+      throw new Error(`${path}: ${String(answer.status)}${answer.truncated ? ', and cut off' : ''}`);
     if (accept !== undefined && answer.headers['content-type']?.startsWith(accept) !== true)
       throw new Error(`${path}: ${String(answer.headers['content-type'])} for ${accept}`);
     return answer.headers['content-encoding'] === 'gzip' ? gunzipSync(answer.body) : answer.body;
@@ -73,34 +73,34 @@ function server(address: string): Source {
 const pick = <T>(of: readonly T[]): T | undefined => of[Math.floor(Math.random() * of.length)];
 const sha256 = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex');
 
-class Reader {
-  readonly #source: Source;
-  readonly #tell: (fault: string) => void;
+class PageReader {
+  readonly #source: PageSource;
+  readonly #report: (fault: string) => void;
   #names: readonly string[] = [];
   /** The root's serial, and those of the pages that it names, as its JSON had them last. */
-  #serial = 0;
-  #serials: ReadonlyMap<string, number | null> = new Map();
+  #rootSerial = 0;
+  #pageSerials: ReadonlyMap<string, number | null> = new Map();
   /** The last state of each page, by form. */
-  readonly #seen = new Map<string, number>();
+  readonly #lastStates = new Map<string, number>();
   reads = 0;
 
-  constructor(source: Source, tell: (fault: string) => void) {
+  constructor(source: PageSource, report: (fault: string) => void) {
     this.#source = source;
-    this.#tell = tell;
+    this.#report = report;
   }
 
   /** Some reads: the root at times, a page, and its files. */
   async step(): Promise<void> {
-    if (this.#names.length === 0 || Math.random() < 0.05) await this.#root(pick(ANY) ?? 0);
+    if (this.#names.length === 0 || Math.random() < 0.05) await this.#root(pick(ALL_FORMS) ?? 0);
     const name = pick(this.#names);
     if (name === undefined) return;
-    const form = pick(ANY) ?? 0;
+    const form = pick(ALL_FORMS) ?? 0;
     const listing = await this.#page(name, form);
     if (listing === 'wrong') return;
     if (!listing) {
       // The page goes after the name has gone from all forms of the root, and neither comes back.
       const root = await this.#root(form);
-      if (root?.includes(name)) this.#tell(`${name}: the root names it, and there was no page`);
+      if (root?.includes(name)) this.#report(`${name}: the root names it, and there was no page`);
       return;
     }
     for (const { filename, sha256: expected, metadata } of listing.files) {
@@ -112,112 +112,119 @@ class Reader {
         this.reads += 1;
         if (bytes && sha256(bytes) === digest) continue;
         if (bytes) {
-          this.#tell(`${path}: ${String(bytes.length)} bytes with another hash than ${SIBLINGS[form]} gives`);
+          this.#report(
+            `${path}: ${String(bytes.length)} bytes with another hash than ${SIBLINGS[form]} gives`,
+          );
           continue;
         }
-        const again = await this.#page(name, form);
-        if (again !== 'wrong' && again?.files.some((file) => file.filename === filename))
-          this.#tell(`${path}: ${SIBLINGS[form]} names it after it was found missing`);
+        const rereadListing = await this.#page(name, form);
+        if (rereadListing !== 'wrong' && rereadListing?.files.some((file) => file.filename === filename))
+          this.#report(`${path}: ${SIBLINGS[form]} names it after it was found missing`);
         return;
       }
     }
   }
 
-  async #root(form: Form): Promise<readonly string[] | undefined> {
-    const before = this.#serial;
+  async #root(form: PageForm): Promise<readonly string[] | undefined> {
+    const before = this.#rootSerial;
     const bytes = await this.#source.page('simple/', form);
     this.reads += 1;
     if (!bytes) {
-      this.#tell(`simple/${SIBLINGS[form]}: not there`);
+      this.#report(`simple/${SIBLINGS[form]}: not there`);
       return undefined;
     }
-    const notes = new Notebook();
+    const findings = new Findings();
     const text = bytes.toString('utf8');
-    const root = form === JSON_FORM ? rootOfJson(text, 'simple', notes.tell) : undefined;
+    const root = form === JSON_FORM ? parseRootJson(text, 'simple', findings.report) : undefined;
     const names =
-      form === JSON_FORM ? [...(root?.projects.keys() ?? [])] : [...rootOfHtml(text, 'simple', notes.tell)];
+      form === JSON_FORM
+        ? [...(root?.projects.keys() ?? [])]
+        : [...parseRootHtml(text, 'simple', findings.report)];
     if (root) {
       const { serial, projects } = root;
       if (serial === null || serial < before)
-        this.#tell(`simple: serial ${String(serial)} after ${String(before)}`);
-      this.#serial = Math.max(serial ?? 0, this.#serial);
-      this.#serials = projects;
+        this.#report(`simple: serial ${String(serial)} after ${String(before)}`);
+      this.#rootSerial = Math.max(serial ?? 0, this.#rootSerial);
+      this.#pageSerials = projects;
     }
-    this.#tellAll(`simple/${SIBLINGS[form]}`, notes);
+    this.#reportAll(`simple/${SIBLINGS[form]}`, findings);
     this.#names = names;
     return names;
   }
 
   /** A page; undefined: there is none. What is wrong with it is told. */
-  async #page(name: string, form: Form): Promise<Listing | 'wrong' | undefined> {
+  async #page(name: string, form: PageForm): Promise<Listing | 'wrong' | undefined> {
     const path = `simple/${name}/${SIBLINGS[form]}`;
     // Several are read at once: what this one begins after is what it must not be older than.
-    const before = this.#seen.get(path) ?? 0;
-    const serial = this.#serials.get(name) ?? 0;
+    const before = this.#lastStates.get(path) ?? 0;
+    const serial = this.#pageSerials.get(name) ?? 0;
     const bytes = await this.#source.page(`simple/${name}/`, form);
     this.reads += 1;
     if (!bytes) return undefined;
-    const notes = new Notebook();
+    const findings = new Findings();
     const text = bytes.toString('utf8');
     const listing =
       form === JSON_FORM
-        ? listingOfJson(text, name, path, notes.tell)
-        : listingOfHtml(text, path, notes.tell);
-    if (listing) holdListing(listing, name, path, notes.tell);
-    this.#tellAll(path, notes);
-    if (!listing || notes.faults.size > 0) return 'wrong';
-    const n = numberOf(listing.files[0]?.requiresPython ?? null);
-    if (n === undefined || !isState(listing, name, n)) {
-      this.#tell(`${path}: it is of no state that was written`);
+        ? parseListingJson(text, name, path, findings.report)
+        : parseListingHtml(text, path, findings.report);
+    if (listing) checkListing(listing, name, path, findings.report);
+    this.#reportAll(path, findings);
+    if (!listing || findings.faults.size > 0) return 'wrong';
+    const n = stateNumberOf(listing.files[0]?.requiresPython ?? null);
+    if (n === undefined || !matchesState(listing, name, n)) {
+      this.#report(`${path}: it is of no state that was written`);
       return 'wrong';
     }
     if (form === JSON_FORM && (listing.serial ?? -1) < serial)
-      this.#tell(`${path}: serial ${String(listing.serial)}, and the root said ${String(serial)}`);
-    if (n < before) this.#tell(`${path}: state ${String(n)} after ${String(before)}`);
-    this.#seen.set(path, Math.max(n, this.#seen.get(path) ?? 0));
+      this.#report(`${path}: serial ${String(listing.serial)}, and the root said ${String(serial)}`);
+    if (n < before) this.#report(`${path}: state ${String(n)} after ${String(before)}`);
+    this.#lastStates.set(path, Math.max(n, this.#lastStates.get(path) ?? 0));
     return listing;
   }
 
-  #tellAll(path: string, notes: Notebook): void {
-    for (const { rule, found } of notes.faults.values()) this.#tell(`${path}: ${rule}: ${found}`);
+  #reportAll(path: string, findings: Findings): void {
+    for (const { rule, found } of findings.faults.values()) this.#report(`${path}: ${rule}: ${found}`);
   }
 }
 
 /** Whether a page says exactly what was written as state `n`. */
-function isState(listing: Listing, name: string, n: number): boolean {
+function matchesState(listing: Listing, name: string, n: number): boolean {
   const state = projectOf(name, n);
   const expected = state.files.map((file) => [
     ...[file.filename, file.sha256, file.requires_python, file.yanked, file.metadata_sha256],
   ]);
-  const found = listing.files.map((file) => [
+  const actual = listing.files.map((file) => [
     ...[file.filename, file.sha256, file.requiresPython, file.yanked, file.metadata],
   ]);
   return (
-    JSON.stringify(found) === JSON.stringify(expected) &&
+    JSON.stringify(actual) === JSON.stringify(expected) &&
     listing.status === state.status &&
     (listing.versions === null || JSON.stringify(listing.versions) === JSON.stringify(state.versions))
   );
 }
 
-const where = process.argv[2] ?? '';
-const tell = (fault: string): void => {
+const target = process.argv[2] ?? '';
+const sendFault = (fault: string): void => {
   process.send?.({ fault });
 };
-const reader = new Reader(where.startsWith('http:') ? server(where) : folder(where), tell);
-let told = 0;
+const reader = new PageReader(
+  target.startsWith('http:') ? httpSource(target) : diskSource(target),
+  sendFault,
+);
+let reportedReads = 0;
 /** Steps that are under way at once: over HTTP each waits for answers, mostly. */
-const AT_ONCE = where.startsWith('http:') ? 4 : 2;
-const work = async (): Promise<void> => {
+const CONCURRENCY = target.startsWith('http:') ? 4 : 2;
+const readLoop = async (): Promise<void> => {
   while (process.connected) {
     try {
       await reader.step();
     } catch (error) {
-      tell(error instanceof Error ? error.message : String(error));
+      sendFault(error instanceof Error ? error.message : String(error));
     }
-    if (reader.reads - told < 200) continue;
-    process.send?.({ reads: reader.reads - told });
-    told = reader.reads;
+    if (reader.reads - reportedReads < 200) continue;
+    process.send?.({ reads: reader.reads - reportedReads });
+    reportedReads = reader.reads;
     await breathe();
   }
 };
-await Promise.all(Array.from({ length: AT_ONCE }, work));
+await Promise.all(Array.from({ length: CONCURRENCY }, readLoop));

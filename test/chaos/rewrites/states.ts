@@ -13,17 +13,17 @@ import { metadataBytes, wheelBytes } from './wheels.js';
  *     0  four versions        1  the newest is yanked, for a reason    2  it isn't, and a fifth is there
  *     3  the second is yanked 4  the project is archived               5  it isn't, and the first is gone
  */
-export const LAST = 59;
+export const LAST_STATE = 59;
 
 /** One state of a project. */
-export interface State {
+export interface PageState {
   readonly versions: readonly string[];
   readonly archived: boolean;
   /** The reason by version. */
   readonly yanked: ReadonlyMap<string, string>;
 }
 
-export function stateOf(n: number): State {
+export function stateOf(n: number): PageState {
   const [cycle, phase] = [Math.floor(n / 6), n % 6];
   const [from, to] = [cycle + (phase === 5 ? 1 : 0), cycle + (phase < 2 ? 3 : 4)];
   const versions = Array.from({ length: to - from + 1 }, (_, i) => `1.${String(from + i)}`);
@@ -41,22 +41,26 @@ const digests = new Map<
   string,
   { readonly wheel: string; readonly metadata: string; readonly size: number }
 >();
-const KNOWN = 10_000;
+const MAX_CACHED_DIGESTS = 10_000;
 
 export function digestsOf(name: string, version: string) {
   const key = filenameOf(name, version);
-  const known = digests.get(key);
-  if (known) return known;
+  const cached = digests.get(key);
+  if (cached) return cached;
   const wheel = wheelBytes(name, version);
-  const made = { wheel: sha256(wheel), metadata: sha256(metadataBytes(name, version)), size: wheel.length };
-  if (digests.size >= KNOWN) digests.clear();
-  digests.set(key, made);
-  return made;
+  const computed = {
+    wheel: sha256(wheel),
+    metadata: sha256(metadataBytes(name, version)),
+    size: wheel.length,
+  };
+  if (digests.size >= MAX_CACHED_DIGESTS) digests.clear();
+  digests.set(key, computed);
+  return computed;
 }
 
 /** What tells of which state a page is: each of its files bears it, so a page of two states has two. */
-export const markOf = (n: number): string => `>=3.8,!=2.${String(n)}`;
-export function numberOf(requiresPython: string | null): number | undefined {
+export const requiresPythonOf = (n: number): string => `>=3.8,!=2.${String(n)}`;
+export function stateNumberOf(requiresPython: string | null): number | undefined {
   const match = /^>=3\.8,!=2\.(\d+)$/.exec(requiresPython ?? '');
   return match ? Number(match[1]) : undefined;
 }
@@ -74,7 +78,11 @@ export function projectOf(name: string, n: number): SimpleProject {
         sha256: wheel,
         metadata_sha256: metadata,
       },
-      ...{ requires_python: markOf(n), yanked: yanked.get(version) ?? null, uploaded: Date.UTC(2026, 0, 2) },
+      ...{
+        requires_python: requiresPythonOf(n),
+        yanked: yanked.get(version) ?? null,
+        uploaded: Date.UTC(2026, 0, 2),
+      },
     };
   });
   return { name, status: archived ? 'archived' : 'active', versions, files };

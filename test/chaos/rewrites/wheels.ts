@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto';
-import { wheelOf } from '../../helpers/stored-wheel.js';
+import { storedWheel } from '../../helpers/stored-wheel.js';
 
 /** A right wheel, of other bytes than any other. */
 export function wheelBytes(name: string, version: string): Buffer {
   const seed = createHash('sha512').update(`${name} ${version}`).digest();
-  return wheelOf(name, version, Buffer.concat(Array.from({ length: 40 }, () => seed))).bytes;
+  return storedWheel(name, version, Buffer.concat(Array.from({ length: 40 }, () => seed))).bytes;
 }
 
 /** The METADATA in it. */

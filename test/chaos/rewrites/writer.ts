@@ -11,49 +11,49 @@
 import { closeSync, mkdirSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setImmediate as breathe, setTimeout as sleep } from 'node:timers/promises';
-import { writeAtomic } from '../../../src/site/atomic.js';
+import { writeIfChanged } from '../../../src/site/atomic.js';
 import { SIBLINGS } from '../../../src/site/layout.js';
-import { pack } from '../../../src/site/pack.js';
-import { SimpleIndex } from '../../../src/site/simple-index.js';
+import { compressPages } from '../../../src/site/pack.js';
+import { SimpleIndexWriter } from '../../../src/site/simple-index.js';
 import type { SimpleProject } from '../../../src/site/simple.js';
 import { WheelStore } from '../../../src/wheels/store.js';
-import { LAST, filenameOf, projectOf, stateOf } from './states.js';
+import { LAST_STATE, filenameOf, projectOf, stateOf } from './states.js';
 import { metadataBytes, wheelBytes } from './wheels.js';
 
-export const WAYS = ['right', 'torn', 'early', 'late', 'back'] as const;
-export type Way = (typeof WAYS)[number];
+export const WRITE_MODES = ['right', 'torn', 'early', 'late', 'back'] as const;
+export type WriteMode = (typeof WRITE_MODES)[number];
 
 /** A project with its state; its name is its place and how many were there before it. */
-interface Slot {
+interface ProjectSlot {
   readonly name: string;
   n: number;
   /** Of its page. */
   serial: number;
 }
 
-class Writer {
+class PageWriter {
   readonly #output: string;
-  readonly #way: Way;
-  readonly #index: SimpleIndex;
+  readonly #writeMode: WriteMode;
+  readonly #index: SimpleIndexWriter;
   readonly #store: WheelStore;
-  readonly #slots: Slot[] = [];
+  readonly #slots: ProjectSlot[] = [];
   /** Where pages are written that are put in their places in another way. */
-  readonly #aside: string;
-  #made = 0;
+  readonly #stagingPath: string;
+  #created = 0;
   #serial = 0;
   states = 0;
 
-  constructor(output: string, way: Way) {
+  constructor(output: string, writeMode: WriteMode) {
     this.#output = output;
-    this.#way = way;
-    this.#index = new SimpleIndex(output);
+    this.#writeMode = writeMode;
+    this.#index = new SimpleIndexWriter(output);
     this.#store = new WheelStore(output, 'chaos');
-    this.#aside = join(dirname(output), 'aside');
+    this.#stagingPath = join(dirname(output), 'aside');
   }
 
-  async begin(projects: number): Promise<void> {
+  async setUp(projects: number): Promise<void> {
     await this.#store.setUp();
-    for (let i = 0; i < projects; i += 1) this.#slots.push(this.#open());
+    for (let i = 0; i < projects; i += 1) this.#slots.push(this.#createProject());
     await this.#writeRoot();
   }
 
@@ -63,54 +63,55 @@ class Writer {
     const slot = this.#slots[at];
     if (!slot) return;
     this.states += 1;
-    if (slot.n === LAST) {
-      this.#slots[at] = this.#open();
+    if (slot.n === LAST_STATE) {
+      this.#slots[at] = this.#createProject();
       await this.#writeRoot();
       const { versions } = stateOf(slot.n);
-      if (this.#way === 'late') await this.#remove(slot.name, versions);
+      if (this.#writeMode === 'late') await this.#remove(slot.name, versions);
       this.#index.remove(slot.name, this.#serial);
       await this.#remove(slot.name, versions);
       return;
     }
     const [before, after] = [stateOf(slot.n).versions, stateOf(slot.n + 1).versions];
     slot.n += 1;
-    const gone = before.filter((version) => !after.includes(version));
-    const come = after.filter((version) => !before.includes(version));
-    if (this.#way === 'late') await this.#remove(slot.name, gone);
-    if (this.#way !== 'early') this.#publish(slot.name, come);
+    const removedVersions = before.filter((version) => !after.includes(version));
+    const addedVersions = after.filter((version) => !before.includes(version));
+    if (this.#writeMode === 'late') await this.#remove(slot.name, removedVersions);
+    if (this.#writeMode !== 'early') this.#publish(slot.name, addedVersions);
     slot.serial = this.#write(projectOf(slot.name, slot.n));
-    if (this.#way === 'early') {
+    if (this.#writeMode === 'early') {
       await sleep(1);
-      this.#publish(slot.name, come);
+      this.#publish(slot.name, addedVersions);
     }
-    await this.#remove(slot.name, gone);
-    if (this.#way === 'back' && slot.n % 6 === 1) slot.serial = this.#write(projectOf(slot.name, slot.n - 1));
+    await this.#remove(slot.name, removedVersions);
+    if (this.#writeMode === 'back' && slot.n % 6 === 1)
+      slot.serial = this.#write(projectOf(slot.name, slot.n - 1));
     // As a slow pass does, at times.
-    if (Math.random() < 0.3) await pack(this.#output, slot.name);
+    if (Math.random() < 0.3) await compressPages(this.#output, slot.name);
   }
 
-  #open(): Slot {
-    this.#made += 1;
-    const slot = { name: `chaos${String(this.#made)}`, n: 0, serial: 0 };
-    if (this.#way !== 'early') this.#publish(slot.name, stateOf(0).versions);
+  #createProject(): ProjectSlot {
+    this.#created += 1;
+    const slot = { name: `chaos${String(this.#created)}`, n: 0, serial: 0 };
+    if (this.#writeMode !== 'early') this.#publish(slot.name, stateOf(0).versions);
     slot.serial = this.#write(projectOf(slot.name, 0));
-    if (this.#way === 'early') this.#publish(slot.name, stateOf(0).versions);
+    if (this.#writeMode === 'early') this.#publish(slot.name, stateOf(0).versions);
     return slot;
   }
 
   #publish(name: string, versions: readonly string[]): void {
     for (const version of versions) {
       const path = join(this.#output, 'simple', name, filenameOf(name, version));
-      writeAtomic(path, wheelBytes(name, version));
-      writeAtomic(`${path}.metadata`, metadataBytes(name, version));
+      writeIfChanged(path, wheelBytes(name, version));
+      writeIfChanged(`${path}.metadata`, metadataBytes(name, version));
     }
   }
 
   async #remove(name: string, versions: readonly string[]): Promise<void> {
     for (const version of versions) {
       const filename = filenameOf(name, version);
-      const standing = await this.#store.standing(name, filename);
-      if (standing) await this.#store.remove(name, filename, standing.stamp);
+      const published = await this.#store.standing(name, filename);
+      if (published) await this.#store.remove(name, filename, published.stamp);
     }
   }
 
@@ -121,18 +122,18 @@ class Writer {
       yield await Promise.resolve(listed);
     };
     await this.#index.writeRoot(pages(), this.#serial);
-    await pack(this.#output, null);
+    await compressPages(this.#output, null);
   }
 
   /** Gives its serial. */
   #write(project: SimpleProject): number {
     this.#serial += 1;
-    if (this.#way !== 'torn') return this.#index.write(project, this.#serial);
-    new SimpleIndex(this.#aside).write(project, this.#serial);
+    if (this.#writeMode !== 'torn') return this.#index.write(project, this.#serial);
+    new SimpleIndexWriter(this.#stagingPath).write(project, this.#serial);
     const folder = join('simple', project.name);
     mkdirSync(join(this.#output, folder), { recursive: true });
     for (const sibling of SIBLINGS) {
-      const bytes = readFileSync(join(this.#aside, folder, sibling));
+      const bytes = readFileSync(join(this.#stagingPath, folder, sibling));
       const file = openSync(join(this.#output, folder, sibling), 'w');
       const half = Math.floor(bytes.length / 2);
       writeSync(file, bytes.subarray(0, half));
@@ -144,14 +145,14 @@ class Writer {
 }
 
 const [, , output = '', projects = '', way = ''] = process.argv;
-const writer = new Writer(output, WAYS.find((one) => one === way) ?? 'right');
-await writer.begin(Number(projects));
+const writer = new PageWriter(output, WRITE_MODES.find((one) => one === way) ?? 'right');
+await writer.setUp(Number(projects));
 process.send?.({ ready: true });
-let told = performance.now();
+let reportedAt = performance.now();
 while (process.connected) {
   for (let i = 0; i < 20; i += 1) await writer.step();
-  if (performance.now() - told > 200) {
-    told = performance.now();
+  if (performance.now() - reportedAt > 200) {
+    reportedAt = performance.now();
     process.send?.({ states: writer.states });
   }
   await breathe();

@@ -1,39 +1,44 @@
 import type { ServerResponse } from 'node:http';
-import { pick, type Chance } from './chance.js';
-import type { Fault } from './misbehaviour.js';
+import { pick, type RandomSource } from './chance.js';
+import type { PypiFault } from './misbehaviour.js';
 import { faultXml } from './xmlrpc.js';
 
-export interface Answer {
+export interface PypiResponse {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string;
 }
 
-export const NOT_FOUND: Answer = {
+export const NOT_FOUND: PypiResponse = {
   status: 404,
   headers: { 'content-type': 'application/json' },
   body: JSON.stringify({ message: 'Not Found' }),
 };
-const TOO_MANY =
+const TOO_MANY_MESSAGE =
   'HTTPTooManyRequests: The action could not be performed because there were too many requests by the client. ' +
   'Limit may reset in 1 seconds.';
 const ERROR_PAGE =
   '<!DOCTYPE html>\n<html><head><title>Error</title></head><body><h1>Sorry, something went wrong</h1>' +
   '<p><a href="https://status.python.org/">Status</a></p></body></html>\n';
 
-export const redirect = (location: string): Answer => ({
+export const redirect = (location: string): PypiResponse => ({
   status: 301,
   headers: { location, 'content-type': 'text/html' },
   body: '',
 });
 
 /** The answer after what happens to its content; what happens to the connection, send() sees to. */
-export function spoilt(answer: Answer, isCall: boolean, fault: Fault | undefined, random: Chance): Answer {
+export function applyFault(
+  answer: PypiResponse,
+  isCall: boolean,
+  fault: PypiFault | undefined,
+  random: RandomSource,
+): PypiResponse {
   switch (fault) {
     case 'throttle':
-      return isCall ? { ...answer, body: faultXml(-32500, TOO_MANY) } : slowDown(1);
+      return isCall ? { ...answer, body: faultXml(-32500, TOO_MANY_MESSAGE) } : tooManyRequests(1);
     case 'leaveAlone':
-      return slowDown(60);
+      return tooManyRequests(60);
     case 'serverError':
       return {
         status: pick(random, [500, 502, 503]) ?? 500,
@@ -43,32 +48,32 @@ export function spoilt(answer: Answer, isCall: boolean, fault: Fault | undefined
     case 'htmlPage':
       return { status: 200, headers: { 'content-type': 'text/html; charset=UTF-8' }, body: ERROR_PAGE };
     case 'cutXml':
-      return { ...answer, body: half(answer.body) };
+      return { ...answer, body: firstHalf(answer.body) };
     case 'truncatedJson':
       return answer.headers['content-type']?.includes('json')
-        ? { ...answer, body: half(answer.body) }
+        ? { ...answer, body: firstHalf(answer.body) }
         : answer;
     default:
       return answer;
   }
 }
 
-const slowDown = (seconds: number): Answer => ({
+const tooManyRequests = (seconds: number): PypiResponse => ({
   status: 429,
   headers: { 'retry-after': String(seconds), 'content-type': 'text/plain' },
   body: 'slow down',
 });
 
-const half = (body: string): string => body.slice(0, Math.floor(body.length / 2));
+const firstHalf = (body: string): string => body.slice(0, Math.floor(body.length / 2));
 
 /** Sends an answer, or what becomes of it. */
-export function send(
+export function sendResponse(
   response: ServerResponse,
-  { status, headers, body }: Answer,
-  fault: Fault | undefined,
+  { status, headers, body }: PypiResponse,
+  fault: PypiFault | undefined,
 ): void {
   const bytes = Buffer.from(body);
-  const start = bytes.subarray(0, Math.floor(bytes.length / 2));
+  const leadingHalf = bytes.subarray(0, Math.floor(bytes.length / 2));
   switch (fault) {
     case 'hang':
       return;
@@ -82,7 +87,7 @@ export function send(
         status,
         fault === 'halfBody' ? { ...headers, 'content-length': bytes.length } : headers,
       );
-      response.write(start, () => response.destroy());
+      response.write(leadingHalf, () => response.destroy());
       return;
     default: {
       const length = status === 304 ? {} : { 'content-length': bytes.length };

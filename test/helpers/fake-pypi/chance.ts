@@ -1,8 +1,8 @@
 /** Numbers from 0 up to, but not, 1. */
-export type Chance = () => number;
+export type RandomSource = () => number;
 
 /** mulberry32: small, and the same seed gives the same numbers everywhere. */
-export function chance(seed: number): Chance {
+export function seededRandom(seed: number): RandomSource {
   let state = seed >>> 0;
   return () => {
     state = (state + 0x6d2b79f5) >>> 0;
@@ -21,10 +21,10 @@ export function seedOf(...words: readonly (string | number)[]): number {
 }
 
 /** One draw for the thing of that name. */
-export const draw = (...words: readonly (string | number)[]): number => chance(seedOf(...words))();
+export const draw = (...words: readonly (string | number)[]): number => seededRandom(seedOf(...words))();
 
-export const below = (random: Chance, limit: number): number => Math.floor(random() * limit);
+export const randomBelow = (random: RandomSource, limit: number): number => Math.floor(random() * limit);
 
 /** One of `items`; undefined of none. */
-export const pick = <T>(random: Chance, items: readonly T[]): T | undefined =>
-  items[below(random, items.length)];
+export const pick = <T>(random: RandomSource, items: readonly T[]): T | undefined =>
+  items[randomBelow(random, items.length)];

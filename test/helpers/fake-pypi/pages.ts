@@ -2,49 +2,55 @@ import type { World, WorldFile, WorldProject, WorldRelease } from './world.js';
 import { escapeXml } from './xmlrpc.js';
 
 /** What is shown of a project's files: with each the release that it is of. */
-type Shown = readonly { readonly file: WorldFile; readonly release: WorldRelease }[];
+type ShownFiles = readonly { readonly file: WorldFile; readonly release: WorldRelease }[];
 
 export const JSON_TYPE = 'application/vnd.pypi.simple.v1+json';
 export const HTML_TYPE = 'application/vnd.pypi.simple.v1+html';
-const API = '1.4';
+const API_VERSION = '1.4';
 
 /** A page of PyPI's, as data. */
-export type Page = Readonly<Record<string, unknown>>;
+export type PypiPage = Readonly<Record<string, unknown>>;
 
-export interface PageOptions {
+export interface PypiPageOptions {
   /** Whether the pages tell serials, as only PyPI does. */
   readonly serials: boolean;
 }
 
-const iso = (date: Date): string => date.toISOString().replace(/\.(\d{3})Z$/, '.$1000Z');
-const attribute = (text: string): string => escapeXml(text).replaceAll('"', '&#34;');
+const isoMicroseconds = (date: Date): string => date.toISOString().replace(/\.(\d{3})Z$/, '.$1000Z');
+const escapeAttribute = (text: string): string => escapeXml(text).replaceAll('"', '&#34;');
 
 /** PyPI has null for an empty reason too. */
-const reasonOf = ({ yanked }: WorldRelease): string | null => (yanked === '' ? null : yanked);
+const yankReason = ({ yanked }: WorldRelease): string | null => (yanked === '' ? null : yanked);
 
 /** Nothing is offered of a quarantined project or release. */
-const offered = (project: WorldProject): readonly WorldRelease[] =>
+const offeredReleases = (project: WorldProject): readonly WorldRelease[] =>
   project.status === 'quarantined'
     ? []
     : [...project.releases.values()].filter(({ quarantined }) => !quarantined);
 
-const shown = (project: WorldProject): Shown =>
-  offered(project).flatMap((release) => [...release.files.values()].map((file) => ({ file, release })));
+const shownFiles = (project: WorldProject): ShownFiles =>
+  offeredReleases(project).flatMap((release) =>
+    [...release.files.values()].map((file) => ({ file, release })),
+  );
 
 /** The projects that the root lists. */
-export const rootOf = (world: World): readonly WorldProject[] =>
+export const listedProjects = (world: World): readonly WorldProject[] =>
   [...world.projects.values()]
     .filter(({ status }) => status !== 'quarantined')
     .sort((a, b) => (a.normalised < b.normalised ? -1 : 1));
 
-function meta(serial: number, { serials }: PageOptions): Page {
-  return { 'api-version': API, ...(serials ? { '_last-serial': serial } : {}) };
+function metaOf(serial: number, { serials }: PypiPageOptions): PypiPage {
+  return { 'api-version': API_VERSION, ...(serials ? { '_last-serial': serial } : {}) };
 }
 
 /** PEP 691, the list of projects. */
-export function rootJson(projects: readonly WorldProject[], serial: number, options: PageOptions): Page {
+export function rootJson(
+  projects: readonly WorldProject[],
+  serial: number,
+  options: PypiPageOptions,
+): PypiPage {
   return {
-    meta: meta(serial, options),
+    meta: metaOf(serial, options),
     projects: projects.map((project) => ({
       name: project.name,
       ...(options.serials ? { '_last-serial': project.serial } : {}),
@@ -53,16 +59,20 @@ export function rootJson(projects: readonly WorldProject[], serial: number, opti
 }
 
 /** PEP 503, the list of projects. */
-export function rootHtml(projects: readonly WorldProject[], serial: number, options: PageOptions): string {
+export function rootHtml(
+  projects: readonly WorldProject[],
+  serial: number,
+  options: PypiPageOptions,
+): string {
   const anchors = projects.map(({ name, normalised }) => `<a href="/simple/${normalised}/">${name}</a>`);
-  return html('Simple index', [], anchors, serial, options);
+  return renderHtml('Simple index', [], anchors, serial, options);
 }
 
 /** PEP 691, one project. */
-export function projectJson(world: World, project: WorldProject, options: PageOptions): Page {
-  const files = shown(project);
+export function projectJson(world: World, project: WorldProject, options: PypiPageOptions): PypiPage {
+  const files = shownFiles(project);
   return {
-    meta: meta(project.serial, options),
+    meta: metaOf(project.serial, options),
     name: project.normalised,
     // Of a version without a file PyPI's page doesn't speak.
     versions: [...new Set(files.map(({ release }) => release.version))],
@@ -74,7 +84,7 @@ export function projectJson(world: World, project: WorldProject, options: PageOp
       hashes: { sha256: file.sha256 },
       'requires-python': release.requiresPython,
       size: file.size,
-      'upload-time': iso(world.uploadTime(file)),
+      'upload-time': isoMicroseconds(world.uploadTime(file)),
       // A yank without a reason is just true.
       yanked: release.yanked === null ? false : release.yanked || true,
       'core-metadata': false,
@@ -84,27 +94,28 @@ export function projectJson(world: World, project: WorldProject, options: PageOp
 }
 
 /** PEP 503, one project. */
-export function projectHtml(project: WorldProject, options: PageOptions): string {
-  const anchors = shown(project).map(({ file, release }) => {
+export function projectHtml(project: WorldProject, options: PypiPageOptions): string {
+  const anchors = shownFiles(project).map(({ file, release }) => {
     const { requiresPython, yanked } = release;
-    const python = requiresPython === null ? '' : ` data-requires-python="${attribute(requiresPython)}"`;
-    const yank = yanked === null ? '' : ` data-yanked="${attribute(yanked)}"`;
+    const python =
+      requiresPython === null ? '' : ` data-requires-python="${escapeAttribute(requiresPython)}"`;
+    const yank = yanked === null ? '' : ` data-yanked="${escapeAttribute(yanked)}"`;
     return `<a href="${file.url}#sha256=${file.sha256}"${python}${yank}>${file.filename}</a>`;
   });
-  const metas = [`<meta name="pypi:project-status" content="${project.status}">`];
-  return html(`Links for ${project.normalised}`, metas, anchors, project.serial, options);
+  const metaTags = [`<meta name="pypi:project-status" content="${project.status}">`];
+  return renderHtml(`Links for ${project.normalised}`, metaTags, anchors, project.serial, options);
 }
 
-function html(
+function renderHtml(
   title: string,
-  metas: readonly string[],
+  metaTags: readonly string[],
   anchors: readonly string[],
   serial: number,
-  { serials }: PageOptions,
+  { serials }: PypiPageOptions,
 ): string {
   const head = [
-    `<meta name="pypi:repository-version" content="${API}">`,
-    ...metas,
+    `<meta name="pypi:repository-version" content="${API_VERSION}">`,
+    ...metaTags,
     `<title>${title}</title>`,
   ];
   return (
@@ -118,11 +129,11 @@ function html(
  * PyPI's own JSON of a project; undefined where PyPI has none: of a quarantined one, and of one without a
  * release. Its newest release is the last that came and isn't yanked.
  */
-export function legacyJson(world: World, project: WorldProject): Page | undefined {
-  const releases = offered(project);
+export function legacyJson(world: World, project: WorldProject): PypiPage | undefined {
+  const releases = offeredReleases(project);
   const newest = releases.findLast(({ yanked }) => yanked === null) ?? releases.at(-1);
   if (!newest) return undefined;
-  const all = new Map(releases.map((release) => [release.version, legacyFiles(world, release)]));
+  const filesByVersion = new Map(releases.map((release) => [release.version, legacyFiles(world, release)]));
   return {
     info: {
       name: project.name,
@@ -130,7 +141,7 @@ export function legacyJson(world: World, project: WorldProject): Page | undefine
       summary: `What ${project.name} is for`,
       requires_python: newest.requiresPython,
       yanked: newest.yanked !== null,
-      yanked_reason: reasonOf(newest),
+      yanked_reason: yankReason(newest),
       description: '',
       license: null,
       classifiers: [],
@@ -138,13 +149,13 @@ export function legacyJson(world: World, project: WorldProject): Page | undefine
       project_urls: null,
     },
     last_serial: project.serial,
-    releases: Object.fromEntries(all),
-    urls: all.get(newest.version) ?? [],
+    releases: Object.fromEntries(filesByVersion),
+    urls: filesByVersion.get(newest.version) ?? [],
     vulnerabilities: [],
   };
 }
 
-function legacyFiles(world: World, release: WorldRelease): Page[] {
+function legacyFiles(world: World, release: WorldRelease): PypiPage[] {
   return [...release.files.values()].map((file) => ({
     filename: file.filename,
     packagetype: file.kind === 'sdist' ? 'sdist' : 'bdist_wheel',
@@ -154,9 +165,9 @@ function legacyFiles(world: World, release: WorldRelease): Page[] {
     size: file.size,
     requires_python: release.requiresPython,
     upload_time: world.uploadTime(file).toISOString().slice(0, 19),
-    upload_time_iso_8601: iso(world.uploadTime(file)),
+    upload_time_iso_8601: isoMicroseconds(world.uploadTime(file)),
     yanked: release.yanked !== null,
-    yanked_reason: reasonOf(release),
+    yanked_reason: yankReason(release),
     comment_text: '',
     has_sig: false,
     downloads: -1,

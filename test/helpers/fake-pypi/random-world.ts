@@ -1,18 +1,18 @@
-import { below, chance, pick, type Chance } from './chance.js';
-import { World, normalised, type WorldOptions, type WorldProject, type WorldRelease } from './world.js';
+import { randomBelow, seededRandom, pick, type RandomSource } from './chance.js';
+import { World, normaliseName, type WorldOptions, type WorldProject, type WorldRelease } from './world.js';
 
 export interface RandomWorldOptions extends WorldOptions {
   /** The share of versions that are no PEP 440 versions. Default 0.03. */
-  readonly odd?: number;
+  readonly invalidVersionShare?: number;
 }
 
 const WORDS = ['data', 'fast', 'flask', 'image', 'json', 'lib', 'My', 'net', 'Py', 'test', 'tool', 'Zope'];
 const SEPARATORS = ['-', '_', '.', '--', '-_'];
-const PYTHONS = ['>=3.8', '>=3.9,<4', '!=3.0.*,>=2.7', '~=3.10', null];
-const REASONS = ['', 'broken', 'breaks "everything" & <more>', 'café ☕'];
+const REQUIRES_PYTHON = ['>=3.8', '>=3.9,<4', '!=3.0.*,>=2.7', '~=3.10', null];
+const YANK_REASONS = ['', 'broken', 'breaks "everything" & <more>', 'café ☕'];
 const PYVERS = ['cp39', 'cp310', 'cp311', 'cp312', 'cp313'];
 /** What a release is uploaded with. */
-const SHAPES = [
+const UPLOAD_SHAPES = [
   { sdist: true, wheels: 0 },
   { sdist: true, wheels: 1 },
   { sdist: true, wheels: 1 },
@@ -20,21 +20,21 @@ const SHAPES = [
   { sdist: false, wheels: 1 },
   { sdist: false, wheels: 0 },
 ] as const;
-const NOTES = ['add Owner someone', 'add Maintainer someone', 'remove Owner someone', 'docupdate'];
+const META_ACTIONS = ['add Owner someone', 'add Maintainer someone', 'remove Owner someone', 'docupdate'];
 
 /** One history: what it draws, and which names and versions have been. */
-class History {
+class RandomHistory {
   readonly world: World;
-  readonly #random: Chance;
-  readonly #odd: number;
+  readonly #random: RandomSource;
+  readonly #invalidVersionShare: number;
   /** How many versions each name has had; what is created again counts on. */
   readonly #versions = new Map<string, number>();
   readonly #removed: string[] = [];
 
-  constructor(seed: number, { odd = 0.03, ...options }: RandomWorldOptions) {
+  constructor(seed: number, { invalidVersionShare = 0.03, ...options }: RandomWorldOptions) {
     this.world = new World({ seed, ...options });
-    this.#random = chance(seed);
-    this.#odd = odd;
+    this.#random = seededRandom(seed);
+    this.#invalidVersionShare = invalidVersionShare;
   }
 
   /** What may be done next, and how often it is. Each says whether it could be done. */
@@ -46,7 +46,7 @@ class History {
     [4, () => this.#removeFile()],
     [3, () => this.#removeRelease()],
     [2, () => this.#removeProject()],
-    [2, () => this.#createAgain()],
+    [2, () => this.#recreate()],
     [5, () => this.#yank()],
     [3, () => this.#unyank()],
     [1, () => this.#quarantineProject()],
@@ -60,61 +60,64 @@ class History {
     this.world.tick(this.#random() < 0.2 ? 0 : 1 + this.#random() ** 4 * 600);
     const total = this.#actions.reduce((sum, [weight]) => sum + weight, 0);
     for (;;) {
-      let left = this.#random() * total;
-      const action = this.#actions.find(([weight]) => (left -= weight) < 0);
+      let remaining = this.#random() * total;
+      const action = this.#actions.find(([weight]) => (remaining -= weight) < 0);
       if (action?.[1]()) return;
     }
   }
 
   #create(): boolean {
-    const name = Array.from({ length: 1 + below(this.#random, 3) }, () => pick(this.#random, WORDS) ?? '')
-      .concat(String(below(this.#random, 100_000)))
+    const name = Array.from(
+      { length: 1 + randomBelow(this.#random, 3) },
+      () => pick(this.#random, WORDS) ?? '',
+    )
+      .concat(String(randomBelow(this.#random, 100_000)))
       .join(pick(this.#random, SEPARATORS));
-    if (this.world.projects.has(normalised(name))) return false;
-    this.#begin(name);
+    if (this.world.projects.has(normaliseName(name))) return false;
+    this.#createProject(name);
     return true;
   }
 
   /** Somebody else may spell the name otherwise. */
-  #createAgain(): boolean {
-    const name = this.#removed.splice(below(this.#random, this.#removed.length), 1)[0];
+  #recreate(): boolean {
+    const name = this.#removed.splice(randomBelow(this.#random, this.#removed.length), 1)[0];
     if (name === undefined) return false;
-    this.#begin(this.#random() < 0.5 ? name : normalised(name));
+    this.#createProject(this.#random() < 0.5 ? name : normaliseName(name));
     return true;
   }
 
-  #begin(name: string): void {
+  #createProject(name: string): void {
     const project = this.world.create(name);
-    this.world.note(name, 'add Owner someone');
-    if (this.#random() < 0.9) this.#release(project);
+    this.world.logEvent(name, 'add Owner someone');
+    if (this.#random() < 0.9) this.#uploadRelease(project);
   }
 
   #upload(): boolean {
-    const project = this.#busyProject();
-    if (project) this.#release(project);
+    const project = this.#pickBusyProject();
+    if (project) this.#uploadRelease(project);
     return project !== undefined;
   }
 
-  #release({ name, normalised: key, releases }: WorldProject): void {
+  #uploadRelease({ name, normalised: key, releases }: WorldProject): void {
     const count = this.#versions.get(key) ?? 0;
     // Now and then a version that was there before.
-    const again = count > 0 && this.#random() < 0.05;
-    const number = again ? below(this.#random, count) : count;
-    const version = versionOf(number, key, this.#odd);
+    const repeats = count > 0 && this.#random() < 0.05;
+    const versionIndex = repeats ? randomBelow(this.#random, count) : count;
+    const version = versionOf(versionIndex, key, this.#invalidVersionShare);
     if (releases.has(version)) return;
-    this.#versions.set(key, Math.max(count, number + 1));
+    this.#versions.set(key, Math.max(count, versionIndex + 1));
     this.world.newRelease(name, version);
-    const requiresPython = pick(this.#random, PYTHONS) ?? null;
-    const { sdist, wheels } = pick(this.#random, SHAPES) ?? { sdist: true, wheels: 0 };
-    if (sdist) this.#file(name, version, true, requiresPython);
-    for (let left = wheels; left > 0; left -= 1) this.#file(name, version, false, requiresPython);
+    const requiresPython = pick(this.#random, REQUIRES_PYTHON) ?? null;
+    const { sdist, wheels } = pick(this.#random, UPLOAD_SHAPES) ?? { sdist: true, wheels: 0 };
+    if (sdist) this.#uploadFile(name, version, true, requiresPython);
+    for (let left = wheels; left > 0; left -= 1) this.#uploadFile(name, version, false, requiresPython);
   }
 
-  #file(name: string, version: string, sdist: boolean, requiresPython: string | null): void {
-    const stem = this.#random() < 0.3 ? name : normalised(name).replaceAll('-', '_');
+  #uploadFile(name: string, version: string, sdist: boolean, requiresPython: string | null): void {
+    const stem = this.#random() < 0.3 ? name : normaliseName(name).replaceAll('-', '_');
     const pyver = pick(this.#random, ['py3', 'py2.py3', ...PYVERS]) ?? 'py3';
     const candidates = sdist
-      ? this.#archives(name, version).map((end) => `${stem}-${version}${end}`)
+      ? this.#availableSdistEndings(name, version).map((end) => `${stem}-${version}${end}`)
       : ['', '-1', '-2', '-3', '-4'].map((build) => wheelName(stem, version, build, pyver));
     const filename = candidates.find((candidate) => !this.world.filenameUsed(candidate));
     if (filename === undefined) return;
@@ -122,7 +125,7 @@ class History {
   }
 
   /** What a further sdist may end in: a .tar.gz and one other, so that it is clear which one counts. */
-  #archives(name: string, version: string): string[] {
+  #availableSdistEndings(name: string, version: string): string[] {
     const sdists = [...this.world.release(name, version).files.values()].filter(
       ({ kind }) => kind === 'sdist',
     );
@@ -133,20 +136,20 @@ class History {
   }
 
   #addFile(): boolean {
-    return this.#onRelease(({ name }, { version, requiresPython }) => {
-      this.#file(name, version, this.#random() < 0.15, requiresPython);
+    return this.#withRandomRelease(({ name }, { version, requiresPython }) => {
+      this.#uploadFile(name, version, this.#random() < 0.15, requiresPython);
     });
   }
 
   #note(): boolean {
-    const project = this.#busyProject();
-    if (project) this.world.note(project.name, pick(this.#random, NOTES) ?? '');
+    const project = this.#pickBusyProject();
+    if (project) this.world.logEvent(project.name, pick(this.#random, META_ACTIONS) ?? '');
     return project !== undefined;
   }
 
   /** A yanked release keeps its last file: without one, no page says why it was yanked. */
   #removeFile(): boolean {
-    return this.#onRelease(
+    return this.#withRandomRelease(
       ({ name }, { version, files }) => {
         this.world.removeFile(name, version, pick(this.#random, [...files.keys()]) ?? '');
       },
@@ -155,12 +158,12 @@ class History {
   }
 
   #removeRelease(): boolean {
-    return this.#onRelease(({ name }, { version }) => {
+    return this.#withRandomRelease(({ name }, { version }) => {
       this.world.removeRelease(name, version);
     });
   }
 
-  #removeProject(project = pick(this.#random, this.#open())): boolean {
+  #removeProject(project = pick(this.#random, this.#unquarantinedProjects())): boolean {
     if (!project) return false;
     this.world.removeProject(project.name);
     this.#removed.push(project.name);
@@ -168,16 +171,16 @@ class History {
   }
 
   #yank(): boolean {
-    return this.#onRelease(
+    return this.#withRandomRelease(
       ({ name }, { version }) => {
-        this.world.yankRelease(name, version, pick(this.#random, REASONS));
+        this.world.yankRelease(name, version, pick(this.#random, YANK_REASONS));
       },
       ({ files, yanked }) => files.size > 0 && yanked === null,
     );
   }
 
   #unyank(): boolean {
-    return this.#onRelease(
+    return this.#withRandomRelease(
       ({ name }, { version }) => {
         this.world.unyankRelease(name, version);
       },
@@ -186,7 +189,7 @@ class History {
   }
 
   #quarantineProject(): boolean {
-    const project = this.#busyProject();
+    const project = this.#pickBusyProject();
     if (project) this.world.quarantineProject(project.name);
     return project !== undefined;
   }
@@ -196,52 +199,54 @@ class History {
     const project = pick(this.#random, quarantined);
     if (!project) return false;
     if (this.#random() < 0.2) return this.#removeProject(project);
-    this.world.clearProject(project.name);
+    this.world.unquarantineProject(project.name);
     return true;
   }
 
   #quarantineRelease(): boolean {
-    return this.#onRelease(({ name }, { version }) => {
+    return this.#withRandomRelease(({ name }, { version }) => {
       this.world.quarantineRelease(name, version);
     });
   }
 
   #clearRelease(): boolean {
-    const quarantined = this.#open().flatMap(({ name, releases }) =>
+    const quarantined = this.#unquarantinedProjects().flatMap(({ name, releases }) =>
       [...releases.values()].filter((each) => each.quarantined).map(({ version }) => ({ name, version })),
     );
     const release = pick(this.#random, quarantined);
     if (!release) return false;
-    if (this.#random() < 0.8) this.world.clearRelease(release.name, release.version);
+    if (this.#random() < 0.8) this.world.unquarantineRelease(release.name, release.version);
     else this.world.removeRelease(release.name, release.version);
     return true;
   }
 
   #setStatus(): boolean {
-    const project = pick(this.#random, this.#open());
+    const project = pick(this.#random, this.#unquarantinedProjects());
     const status = pick(this.#random, ['archived', 'deprecated', 'active'] as const) ?? 'active';
     if (project) this.world.setStatus(project.name, status);
     return project !== undefined;
   }
 
-  #open(): WorldProject[] {
+  #unquarantinedProjects(): WorldProject[] {
     return [...this.world.projects.values()].filter(({ status }) => status !== 'quarantined');
   }
 
   /** Old projects are the busy ones: a few have most of the releases. */
-  #busyProject(): WorldProject | undefined {
-    const open = this.#open();
+  #pickBusyProject(): WorldProject | undefined {
+    const open = this.#unquarantinedProjects();
     return open[Math.floor(open.length * this.#random() ** 4)];
   }
 
-  #onRelease(
+  #withRandomRelease(
     act: (project: WorldProject, release: WorldRelease) => void,
-    fits: (release: WorldRelease) => boolean = () => true,
+    accepts: (release: WorldRelease) => boolean = () => true,
   ): boolean {
-    const project = this.#busyProject();
-    const open = [...(project?.releases.values() ?? [])].filter((each) => !each.quarantined && fits(each));
+    const project = this.#pickBusyProject();
+    const candidates = [...(project?.releases.values() ?? [])].filter(
+      (each) => !each.quarantined && accepts(each),
+    );
     // The newest are touched most.
-    const release = open[open.length - 1 - Math.floor(open.length * this.#random() ** 2)];
+    const release = candidates[candidates.length - 1 - Math.floor(candidates.length * this.#random() ** 2)];
     if (!project || !release) return false;
     act(project, release);
     return true;
@@ -249,11 +254,13 @@ class History {
 }
 
 /** The version of that number: always the same for a name, and never the same release as another number's. */
-function versionOf(number: number, name: string, odd: number): string {
-  const random = chance(number * 7919 + name.length * 31 + (name.codePointAt(0) ?? 0));
-  const base = `${1 + Math.floor(number / 10)}.${number % 10}`;
-  if (random() < odd)
-    return pick(random, [`${base}-final`, `${2004 + number}d`, `dev-r${number}`, `${base}.x`]) ?? base;
+function versionOf(versionIndex: number, name: string, invalidVersionShare: number): string {
+  const random = seededRandom(versionIndex * 7919 + name.length * 31 + (name.codePointAt(0) ?? 0));
+  const base = `${1 + Math.floor(versionIndex / 10)}.${versionIndex % 10}`;
+  if (random() < invalidVersionShare)
+    return (
+      pick(random, [`${base}-final`, `${2004 + versionIndex}d`, `dev-r${versionIndex}`, `${base}.x`]) ?? base
+    );
   const forms = [
     base,
     base,
@@ -278,7 +285,7 @@ function wheelName(stem: string, version: string, build: string, pyver: string):
  * same history. In a few hundred steps everything happens that can.
  */
 export function randomWorld(seed: number, steps: number, options: RandomWorldOptions = {}): World {
-  const history = new History(seed, options);
+  const history = new RandomHistory(seed, options);
   for (let left = steps; left > 0; left -= 1) history.step();
   return history.world;
 }

@@ -10,7 +10,7 @@ export type WorldEvent = readonly [
   serial: number,
 ];
 
-export type Status = 'active' | 'archived' | 'deprecated' | 'quarantined';
+export type PypiProjectStatus = 'active' | 'archived' | 'deprecated' | 'quarantined';
 
 export interface WorldFile {
   readonly filename: string;
@@ -21,7 +21,7 @@ export interface WorldFile {
   readonly sha256: string;
   readonly size: number;
   /** The event that told of it: it was uploaded then. */
-  readonly event: Row;
+  readonly event: EventRecord;
 }
 
 export interface WorldRelease {
@@ -38,13 +38,13 @@ export interface WorldProject {
   /** As its owner spells it. */
   readonly name: string;
   readonly normalised: string;
-  status: Status;
+  status: PypiProjectStatus;
   /** Of its last event. */
   serial: number;
   readonly releases: Map<string, WorldRelease>;
 }
 
-export interface TrueVersion {
+export interface ExpectedVersion {
   /** The earliest upload of the files that are there. */
   readonly released: Date | null;
   readonly has_sdist: boolean;
@@ -55,9 +55,9 @@ export interface TrueVersion {
   readonly quarantined: boolean;
 }
 
-export interface TrueProject {
-  readonly status: Status;
-  readonly versions: ReadonlyMap<string, TrueVersion>;
+export interface ExpectedProject {
+  readonly status: PypiProjectStatus;
+  readonly versions: ReadonlyMap<string, ExpectedVersion>;
 }
 
 export interface WorldOptions {
@@ -81,7 +81,7 @@ export interface NewFile {
   readonly pyver?: string;
 }
 
-interface Row {
+interface EventRecord {
   readonly name: string;
   readonly version: string | null;
   readonly time: number;
@@ -90,7 +90,7 @@ interface Row {
 }
 
 /** PEP 503. */
-export const normalised = (name: string): string => name.replace(/[-_.]+/g, '-').toLowerCase();
+export const normaliseName = (name: string): string => name.replace(/[-_.]+/g, '-').toLowerCase();
 
 /**
  * What PyPI holds, and the log of how it came to that. Each method is one thing that people or
@@ -99,7 +99,7 @@ export const normalised = (name: string): string => name.replace(/[-_.]+/g, '-')
  */
 export class World {
   readonly projects = new Map<string, WorldProject>();
-  readonly #rows: Row[] = [];
+  readonly #records: EventRecord[] = [];
   readonly #filenames = new Set<string>();
   readonly #filesUrl: string;
   readonly #seed: number;
@@ -124,21 +124,21 @@ export class World {
   }
 
   create(name: string): WorldProject {
-    if (this.projects.has(normalised(name))) throw new Error(`${name} is there already`);
+    if (this.projects.has(normaliseName(name))) throw new Error(`${name} is there already`);
     const project: WorldProject = {
       name,
-      normalised: normalised(name),
+      normalised: normaliseName(name),
       status: 'active',
       serial: 0,
       releases: new Map(),
     };
     this.projects.set(project.normalised, project);
-    this.#write(project, null, 'create');
+    this.#record(project, null, 'create');
     return project;
   }
 
   newRelease(name: string, version: string): WorldRelease {
-    const project = this.#open(name);
+    const project = this.#unquarantinedProject(name);
     if (project.releases.has(version)) throw new Error(`${name} ${version} is there already`);
     const release: WorldRelease = {
       version,
@@ -148,17 +148,17 @@ export class World {
       files: new Map(),
     };
     project.releases.set(version, release);
-    this.#write(project, version, 'new release');
+    this.#record(project, version, 'new release');
     return release;
   }
 
   addFile(name: string, version: string, filename: string, options: NewFile): WorldFile {
-    const { project, release } = this.#openRelease(name, version);
+    const { project, release } = this.#unquarantinedRelease(name, version);
     if (this.#filenames.has(filename)) throw new Error(`${filename} has been used already`);
     this.#filenames.add(filename);
     if (release.files.size === 0) release.requiresPython ??= options.requiresPython ?? null;
     const pyver = options.kind === 'sdist' ? 'source' : (options.pyver ?? 'py3');
-    const event = this.#write(project, version, `add ${pyver} file ${filename}`);
+    const event = this.#record(project, version, `add ${pyver} file ${filename}`);
     const sha256 = createHash('sha256').update(filename).digest('hex');
     const file: WorldFile = {
       filename,
@@ -174,76 +174,76 @@ export class World {
   }
 
   removeFile(name: string, version: string, filename: string): void {
-    const { project, release } = this.#openRelease(name, version);
+    const { project, release } = this.#unquarantinedRelease(name, version);
     if (!release.files.delete(filename)) throw new Error(`${filename} is not there`);
-    this.#write(project, version, `remove file ${filename}`);
+    this.#record(project, version, `remove file ${filename}`);
   }
 
   /** Of its files the log says nothing. */
   removeRelease(name: string, version: string): void {
-    const project = this.#open(name);
+    const project = this.#unquarantinedProject(name);
     if (!project.releases.delete(version)) throw new Error(`${name} has no ${version}`);
-    this.#write(project, version, 'remove release');
+    this.#record(project, version, 'remove release');
   }
 
   /** Of its releases the log says nothing. */
   removeProject(name: string): void {
     const project = this.project(name);
     this.projects.delete(project.normalised);
-    this.#write(project, null, 'remove project');
+    this.#record(project, null, 'remove project');
   }
 
   /** The log doesn't tell the reason. */
   yankRelease(name: string, version: string, reason = ''): void {
-    const { project, release } = this.#openRelease(name, version);
+    const { project, release } = this.#unquarantinedRelease(name, version);
     release.yanked = reason;
-    this.#write(project, version, 'yank release');
+    this.#record(project, version, 'yank release');
   }
 
   unyankRelease(name: string, version: string): void {
-    const { project, release } = this.#openRelease(name, version);
+    const { project, release } = this.#unquarantinedRelease(name, version);
     release.yanked = null;
-    this.#write(project, version, 'unyank release');
+    this.#record(project, version, 'unyank release');
   }
 
   quarantineProject(name: string): void {
-    const project = this.#open(name);
+    const project = this.#unquarantinedProject(name);
     project.status = 'quarantined';
-    this.#write(project, null, 'project quarantined');
+    this.#record(project, null, 'project quarantined');
   }
 
   /** It is active then, even if it was archived before. */
-  clearProject(name: string): void {
+  unquarantineProject(name: string): void {
     const project = this.project(name);
     project.status = 'active';
-    this.#write(project, null, 'project quarantine cleared');
+    this.#record(project, null, 'project quarantine cleared');
   }
 
   quarantineRelease(name: string, version: string): void {
-    const { project, release } = this.#openRelease(name, version);
+    const { project, release } = this.#unquarantinedRelease(name, version);
     release.quarantined = true;
-    this.#write(project, version, 'release quarantined');
+    this.#record(project, version, 'release quarantined');
   }
 
-  clearRelease(name: string, version: string): void {
-    const project = this.#open(name);
+  unquarantineRelease(name: string, version: string): void {
+    const project = this.#unquarantinedProject(name);
     this.release(name, version).quarantined = false;
-    this.#write(project, version, 'release quarantine cleared');
+    this.#record(project, version, 'release quarantine cleared');
   }
 
   /** No event tells of it. */
   setStatus(name: string, status: 'active' | 'archived' | 'deprecated'): void {
-    this.#open(name).status = status;
+    this.#unquarantinedProject(name).status = status;
   }
 
   /** An event that means nothing: `add Owner someone`, `docupdate`. */
-  note(name: string, action: string): void {
-    this.#write(this.project(name), null, action);
+  logEvent(name: string, action: string): void {
+    this.#record(this.project(name), null, action);
   }
 
   /** By any spelling of its name; raises where there is none. */
   project(name: string): WorldProject {
-    const project = this.projects.get(normalised(name));
+    const project = this.projects.get(normaliseName(name));
     if (!project) throw new Error(`there is no ${name}`);
     return project;
   }
@@ -259,54 +259,56 @@ export class World {
   }
 
   uploadTime(file: WorldFile): Date {
-    return new Date(this.#timestamp(file.event) * 1000);
+    return new Date(this.#timestampOf(file.event) * 1000);
   }
 
   /** The whole log, in the order of the serials. */
   get events(): WorldEvent[] {
-    return [...this.since(-1)];
+    return [...this.eventsSince(-1)];
   }
 
   /** The events after a serial. */
-  *since(serial: number): Generator<WorldEvent> {
-    for (let at = this.#after(serial); ; at += 1) {
-      const row = this.#rows[at];
+  *eventsSince(serial: number): Generator<WorldEvent> {
+    for (let at = this.#indexAfter(serial); ; at += 1) {
+      const row = this.#records[at];
       if (!row) return;
-      yield this.#event(row);
+      yield this.#eventOf(row);
     }
   }
 
   /** The events up to a serial, the last first. */
-  *upTo(serial: number): Generator<WorldEvent> {
-    for (let at = this.#after(serial) - 1; ; at -= 1) {
-      const row = this.#rows[at];
+  *eventsUpTo(serial: number): Generator<WorldEvent> {
+    for (let at = this.#indexAfter(serial) - 1; ; at -= 1) {
+      const row = this.#records[at];
       if (!row) return;
-      yield this.#event(row);
+      yield this.#eventOf(row);
     }
   }
 
   /** The serial `events` events further; the last one where there are fewer. */
-  further(serial: number, events: number): number {
-    return this.#rows[this.#after(serial) + events - 1]?.serial ?? this.serial;
+  serialAfter(serial: number, events: number): number {
+    return this.#records[this.#indexAfter(serial) + events - 1]?.serial ?? this.serial;
   }
 
   /**
    * What somebody knows who has missed nothing. What is removed isn't in it; what is quarantined is, as it
    * was before, which the pages don't tell any more.
    */
-  truth(): Map<string, TrueProject> {
+  expectedProjects(): Map<string, ExpectedProject> {
     return new Map(
       [...this.projects.values()].map(({ normalised, status, releases }) => [
         normalised,
         {
           status,
-          versions: new Map([...releases].map(([version, release]) => [version, this.#trueVersion(release)])),
+          versions: new Map(
+            [...releases].map(([version, release]) => [version, this.#expectedVersion(release)]),
+          ),
         },
       ]),
     );
   }
 
-  #trueVersion({ files, requiresPython, yanked, quarantined }: WorldRelease): TrueVersion {
+  #expectedVersion({ files, requiresPython, yanked, quarantined }: WorldRelease): ExpectedVersion {
     const sdists = [...files.values()].filter(({ kind }) => kind === 'sdist');
     // Of several, pip prefers the .tar.gz.
     const sdist = sdists.find(({ filename }) => filename.endsWith('.tar.gz')) ?? sdists[0];
@@ -322,45 +324,45 @@ export class World {
     };
   }
 
-  #open(name: string): WorldProject {
+  #unquarantinedProject(name: string): WorldProject {
     const project = this.project(name);
     if (project.status === 'quarantined') throw new Error(`${name} is quarantined`);
     return project;
   }
 
-  #openRelease(name: string, version: string): { project: WorldProject; release: WorldRelease } {
-    const project = this.#open(name);
+  #unquarantinedRelease(name: string, version: string): { project: WorldProject; release: WorldRelease } {
+    const project = this.#unquarantinedProject(name);
     const release = this.release(name, version);
     if (release.quarantined) throw new Error(`${name} ${version} is quarantined`);
     return { project, release };
   }
 
-  #write(project: WorldProject, version: string | null, action: string): Row {
-    const wide = draw(this.#seed, 'gap', this.serial);
+  #record(project: WorldProject, version: string | null, action: string): EventRecord {
+    const roll = draw(this.#seed, 'gap', this.serial);
     // A transaction that was rolled back has used up its serials.
-    this.serial += wide < this.gaps ? 2 + Math.floor((wide / this.gaps) * 5) : 1;
+    this.serial += roll < this.gaps ? 2 + Math.floor((roll / this.gaps) * 5) : 1;
     project.serial = this.serial;
     const row = { name: project.name, version, time: this.now, action, serial: this.serial };
-    this.#rows.push(row);
+    this.#records.push(row);
     return row;
   }
 
   /** A timestamp is that of the transaction's begin, a serial is drawn later: so they disagree about order. */
-  #timestamp({ time, serial }: Row): number {
+  #timestampOf({ time, serial }: EventRecord): number {
     return time - Math.floor(draw(this.#seed, 'disorder', serial) * (this.disorder + 1));
   }
 
-  #event(row: Row): WorldEvent {
-    return [row.name, row.version, this.#timestamp(row), row.action, row.serial];
+  #eventOf(row: EventRecord): WorldEvent {
+    return [row.name, row.version, this.#timestampOf(row), row.action, row.serial];
   }
 
   /** The place of the first row after a serial. */
-  #after(serial: number): number {
+  #indexAfter(serial: number): number {
     let low = 0;
-    let high = this.#rows.length;
+    let high = this.#records.length;
     while (low < high) {
       const middle = (low + high) >>> 1;
-      if ((this.#rows[middle]?.serial ?? 0) > serial) high = middle;
+      if ((this.#records[middle]?.serial ?? 0) > serial) high = middle;
       else low = middle + 1;
     }
     return low;

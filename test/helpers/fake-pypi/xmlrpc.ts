@@ -1,7 +1,7 @@
 /** What can be said in XML-RPC, as far as PyPI does. */
 export type XmlValue = string | number | null | readonly XmlValue[];
 
-export interface Call {
+export interface XmlRpcCall {
   readonly method: string;
   readonly params: readonly (string | number)[];
 }
@@ -13,7 +13,7 @@ const unescapeXml = (text: string): string =>
   text.replaceAll('&lt;', '<').replaceAll('&gt;', '>').replaceAll('&quot;', '"').replaceAll('&amp;', '&');
 
 /** A call whose parameters are numbers and strings; undefined of anything else. */
-export function parseCall(body: string): Call | undefined {
+export function parseCall(body: string): XmlRpcCall | undefined {
   const method = /<methodName>\s*([\w.]+)\s*<\/methodName>/.exec(body)?.[1];
   if (method === undefined || !/<\/methodCall>\s*$/.test(body)) return undefined;
   const params = [...body.matchAll(/<param>\s*<value>([^]*?)<\/value>\s*<\/param>/g)].map(
@@ -32,14 +32,14 @@ function valueXml(value: XmlValue): string {
   return `<value><array><data>\n${value.map(valueXml).join('\n')}\n</data></array></value>`;
 }
 
-const HEAD = "<?xml version='1.0'?>\n<methodResponse>\n";
+const RESPONSE_HEAD = "<?xml version='1.0'?>\n<methodResponse>\n";
 
 /** As Python's xmlrpc.client writes it. */
-export const answerXml = (value: XmlValue): string =>
-  `${HEAD}<params>\n<param>\n${valueXml(value)}\n</param>\n</params>\n</methodResponse>\n`;
+export const responseXml = (value: XmlValue): string =>
+  `${RESPONSE_HEAD}<params>\n<param>\n${valueXml(value)}\n</param>\n</params>\n</methodResponse>\n`;
 
 export const faultXml = (code: number, text: string): string =>
-  `${HEAD}<fault>\n<value><struct>\n` +
+  `${RESPONSE_HEAD}<fault>\n<value><struct>\n` +
   `<member>\n<name>faultCode</name>\n${valueXml(code)}\n</member>\n` +
   `<member>\n<name>faultString</name>\n${valueXml(text)}\n</member>\n` +
   '</struct></value>\n</fault>\n</methodResponse>\n';

@@ -1,9 +1,9 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { debian } from '../debian.js';
-import type { ServedBy } from './served-by.js';
-import { filledIn, replaced, siteFile, type Site } from './site.js';
-import { start } from './started.js';
+import { debianFiles } from '../debian.js';
+import type { RunningWebServer } from './served-by.js';
+import { siteReplacements, replaceRequired, readSiteFile, type WebServerSetup } from './site.js';
+import { startServer } from './started.js';
 
 /** What Debian enables when it installs apache2; the site's own file names what it needs besides. */
 const DEFAULT_MODULES =
@@ -11,49 +11,49 @@ const DEFAULT_MODULES =
 const DEFAULT_CONF = ['charset', 'localized-error-pages', 'security'];
 
 /** Apache is started as root, and its logger as the farm's user; without root there is but one user. */
-const SETPRIV = '/usr/bin/setpriv --reuid=piwheels --regid=piwheels --init-groups --reset-env ';
+const SETPRIV_PREFIX = '/usr/bin/setpriv --reuid=piwheels --regid=piwheels --init-groups --reset-env ';
 
 /** Debian's Apache, with what Debian enables, what our site file names, and that file. */
-export async function apache(site: Site): Promise<ServedBy> {
-  const files = await debian(['apache2'], '/usr/sbin/apache2');
+export async function apache(site: WebServerSetup): Promise<RunningWebServer> {
+  const files = await debianFiles(['apache2'], '/usr/sbin/apache2');
   const { folder, ports } = site;
-  const from = `${files.root}/etc/apache2`;
-  const text = siteFile('apache/piwheels.conf');
-  const named = /a2enmod (.+)$/m.exec(text)?.[1] ?? '';
+  const etcDir = `${files.root}/etc/apache2`;
+  const text = readSiteFile('apache/piwheels.conf');
+  const extraModules = /a2enmod (.+)$/m.exec(text)?.[1] ?? '';
   for (const name of ['mods-enabled', 'conf-enabled', 'sites-enabled', 'run', 'lock'])
     mkdirSync(join(folder, name));
-  const modules = withDependencies(from, [...DEFAULT_MODULES.split(' '), ...named.split(' ')]);
+  const modules = withDependencies(etcDir, [...DEFAULT_MODULES.split(' '), ...extraModules.split(' ')]);
   for (const name of modules) {
     for (const ending of ['load', 'conf']) {
-      const path = `${from}/mods-available/${name}.${ending}`;
+      const path = `${etcDir}/mods-available/${name}.${ending}`;
       if (!existsSync(path)) continue;
-      const its = readFileSync(path, 'utf8').replaceAll(
+      const config = readFileSync(path, 'utf8').replaceAll(
         /\/usr\/(lib|share)\/apache2/g,
         `${files.root}/usr/$1/apache2`,
       );
-      writeFileSync(join(folder, `mods-enabled/${name}.${ending}`), mimeTypes(its, files.root));
+      writeFileSync(join(folder, `mods-enabled/${name}.${ending}`), relocateMimeTypes(config, files.root));
     }
   }
   for (const name of DEFAULT_CONF)
     writeFileSync(
       join(folder, `conf-enabled/${name}.conf`),
-      readFileSync(`${from}/conf-available/${name}.conf`, 'utf8'),
+      readFileSync(`${etcDir}/conf-available/${name}.conf`, 'utf8'),
     );
   writeFileSync(
     join(folder, 'ports.conf'),
     `Listen 127.0.0.1:${String(ports.http)}\nListen 127.0.0.1:${String(ports.https)}\n`,
   );
-  const site_ = replaced(text, [
-    ...filledIn(site),
+  const virtualHost = replaceRequired(text, [
+    ...siteReplacements(site),
     ['VirtualHost *:80', `VirtualHost *:${String(ports.http)}`],
     ['_default_:443', `_default_:${String(ports.https)}`],
-    [SETPRIV, process.getuid?.() === 0 ? SETPRIV.replaceAll('=piwheels', '=root') : ''],
+    [SETPRIV_PREFIX, process.getuid?.() === 0 ? SETPRIV_PREFIX.replaceAll('=piwheels', '=root') : ''],
     ['/usr/local/bin/piw logger', `${site.piw} logger`],
   ]);
-  writeFileSync(join(folder, 'sites-enabled/piwheels.conf'), site_);
-  writeFileSync(join(folder, 'apache2.conf'), readFileSync(`${from}/apache2.conf`, 'utf8'));
+  writeFileSync(join(folder, 'sites-enabled/piwheels.conf'), virtualHost);
+  writeFileSync(join(folder, 'apache2.conf'), readFileSync(`${etcDir}/apache2.conf`, 'utf8'));
   const program = `${files.root}/usr/sbin/apache2`;
-  return start(
+  return startServer(
     site,
     'Apache',
     program,
@@ -74,18 +74,18 @@ export async function apache(site: Site): Promise<ServedBy> {
 }
 
 /** Debian's list of types comes in a package of its own, which may be on the machine already. */
-const mimeTypes = (text: string, root: string): string =>
+const relocateMimeTypes = (text: string, root: string): string =>
   existsSync('/etc/mime.types') ? text : text.replaceAll('/etc/mime.types', `${root}/etc/mime.types`);
 
 /** Modules with those that they depend on, as a2enmod reads it from their files. */
-function withDependencies(from: string, names: readonly string[]): Set<string> {
-  const all = new Set<string>();
+function withDependencies(etcDir: string, names: readonly string[]): Set<string> {
+  const resolved = new Set<string>();
   const add = (name: string): void => {
-    if (name === '' || all.has(name)) return;
-    all.add(name);
-    const its = readFileSync(`${from}/mods-available/${name}.load`, 'utf8');
-    for (const one of /^# Depends: (.+)$/m.exec(its)?.[1]?.split(' ') ?? []) add(one);
+    if (name === '' || resolved.has(name)) return;
+    resolved.add(name);
+    const loadFile = readFileSync(`${etcDir}/mods-available/${name}.load`, 'utf8');
+    for (const dependency of /^# Depends: (.+)$/m.exec(loadFile)?.[1]?.split(' ') ?? []) add(dependency);
   };
   for (const name of names) add(name);
-  return all;
+  return resolved;
 }

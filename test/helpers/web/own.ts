@@ -1,12 +1,12 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { startWebServer } from '../../../src/farm/web-server.js';
-import type { Logged, ServedBy } from './served-by.js';
+import type { AccessLogEntry, RunningWebServer } from './served-by.js';
 
 /** Our own, in this process; its requests are seen where Node tells of them. */
-export async function own(output: string): Promise<ServedBy> {
+export async function servePiwWeb(output: string): Promise<RunningWebServer> {
   const server = await startWebServer({ root: output, host: '127.0.0.1', port: 0 });
-  const requests: Logged[] = [];
+  const requests: AccessLogEntry[] = [];
   const onFinish = (message: unknown): void => {
     const { request, response } = message as { request: IncomingMessage; response: ServerResponse };
     if (request.socket.localPort !== server.port) return;
@@ -22,10 +22,10 @@ export async function own(output: string): Promise<ServedBy> {
     kind: 'piw web',
     version: '',
     url: `http://127.0.0.1:${String(server.port)}`,
-    plainUrl: undefined,
+    httpUrl: undefined,
     ca: undefined,
-    log: () => Promise.resolve([...requests]),
-    count: () => Promise.resolve(),
+    accessLog: () => Promise.resolve([...requests]),
+    passLogToLogger: () => Promise.resolve(),
     stop: async () => {
       unsubscribe('http.server.response.finish', onFinish);
       await server.close();

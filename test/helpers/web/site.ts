@@ -2,12 +2,12 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { lacking, Missing } from '../missing.js';
+import { skipUnlessInstalled, MissingPrerequisite } from '../missing.js';
 
-const CONFIG = fileURLToPath(new URL('../../../../config/', import.meta.url));
+const CONFIG_DIR = fileURLToPath(new URL('../../../../config/', import.meta.url));
 
 /** What a web server is to serve, and where; everything else that it writes is in its folder. */
-export interface Site {
+export interface WebServerSetup {
   readonly folder: string;
   readonly output: string;
   readonly ports: { readonly http: number; readonly https: number };
@@ -19,48 +19,63 @@ export interface Site {
 }
 
 /** Makes an authority, and a certificate of it for localhost: some clients take none that vouches for itself. */
-export function certificate(folder: string): { ca: string; certificate: string; key: string } {
-  const lacks = lacking('openssl');
-  if (lacks !== false) throw new Missing(lacks);
-  const at = (name: string) => join(folder, name);
+export function makeCertificate(folder: string): { ca: string; certificate: string; key: string } {
+  const skipReason = skipUnlessInstalled('openssl');
+  if (skipReason !== false) throw new MissingPrerequisite(skipReason);
+  const pathOf = (name: string) => join(folder, name);
   const openssl = (...args: string[]) =>
     execFileSync('openssl', args, { stdio: ['ignore', 'ignore', 'pipe'] });
-  const fresh = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
+  const newKeyArgs = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
   openssl(
     'req',
     '-x509',
-    ...fresh,
+    ...newKeyArgs,
     '-days',
     '2',
     '-subj',
     '/CN=A test',
     '-keyout',
-    at('ca.key'),
+    pathOf('ca.key'),
     '-out',
-    at('ca.pem'),
+    pathOf('ca.pem'),
   );
-  openssl('req', ...fresh, '-subj', '/CN=localhost', '-keyout', at('key.pem'), '-out', at('request.pem'));
-  writeFileSync(at('extensions'), 'subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth\n');
-  const signing = ['-CA', at('ca.pem'), '-CAkey', at('ca.key'), '-CAcreateserial', '-days', '2'];
+  openssl(
+    'req',
+    ...newKeyArgs,
+    '-subj',
+    '/CN=localhost',
+    '-keyout',
+    pathOf('key.pem'),
+    '-out',
+    pathOf('request.pem'),
+  );
+  writeFileSync(
+    pathOf('extensions'),
+    'subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth\n',
+  );
+  const signingArgs = ['-CA', pathOf('ca.pem'), '-CAkey', pathOf('ca.key'), '-CAcreateserial', '-days', '2'];
   openssl(
     'x509',
     '-req',
     '-in',
-    at('request.pem'),
-    ...signing,
+    pathOf('request.pem'),
+    ...signingArgs,
     '-extfile',
-    at('extensions'),
+    pathOf('extensions'),
     '-out',
-    at('cert.pem'),
+    pathOf('cert.pem'),
   );
-  return { ca: at('ca.pem'), certificate: at('cert.pem'), key: at('key.pem') };
+  return { ca: pathOf('ca.pem'), certificate: pathOf('cert.pem'), key: pathOf('key.pem') };
 }
 
 /** A site file as it stands in config/. */
-export const siteFile = (path: string): string => readFileSync(join(CONFIG, path), 'utf8');
+export const readSiteFile = (path: string): string => readFileSync(join(CONFIG_DIR, path), 'utf8');
 
 /** The text with all of these replaced; each has to be there. */
-export function replaced(text: string, pairs: readonly (readonly [what: string, by: string])[]): string {
+export function replaceRequired(
+  text: string,
+  pairs: readonly (readonly [what: string, by: string])[],
+): string {
   return pairs.reduce((all, [what, by]) => {
     if (!all.includes(what)) throw new Error(`there is no ${what} to be replaced`);
     return all.replaceAll(what, by);
@@ -68,7 +83,7 @@ export function replaced(text: string, pairs: readonly (readonly [what: string, 
 }
 
 /** What an administrator replaces, and the ports. */
-export const filledIn = (site: Site): (readonly [string, string])[] => [
+export const siteReplacements = (site: WebServerSetup): (readonly [string, string])[] => [
   ['/var/lib/dehydrated/certs/example.org/fullchain.pem', site.certificate],
   ['/var/lib/dehydrated/certs/example.org/privkey.pem', site.key],
   ['/var/lib/dehydrated/acme-challenges', join(site.folder, 'challenges')],

@@ -5,11 +5,11 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { ManagedProcess } from '../../../src/farm/process.js';
-import type { Unpacked } from '../debian.js';
-import type { Kind, Logged, ServedBy } from './served-by.js';
-import type { Site } from './site.js';
+import type { DebianFiles } from '../debian.js';
+import type { WebServerKind, AccessLogEntry, RunningWebServer } from './served-by.js';
+import type { WebServerSetup } from './site.js';
 
-interface Details {
+interface WebServerDetails {
   /** Its log of requests, in log/. */
   readonly file: string;
   /** The command that passes the log on, if it doesn't do so by itself. */
@@ -18,14 +18,14 @@ interface Details {
 }
 
 /** Starts a server whose configuration is written, and waits until it can be reached. */
-export async function start(
-  site: Site,
-  kind: Kind,
+export async function startServer(
+  site: WebServerSetup,
+  kind: WebServerKind,
   program: string,
   args: readonly string[],
-  files: Unpacked,
-  { file, counter: [counter, ...its] = [], environment }: Details,
-): Promise<ServedBy> {
+  files: DebianFiles,
+  { file, counter: [counter, ...counterArgs] = [], environment }: WebServerDetails,
+): Promise<RunningWebServer> {
   const { folder, ports } = site;
   const env = { PATH: process.env['PATH'], ...files.env, ...environment };
   const server = new ManagedProcess({
@@ -38,8 +38,8 @@ export async function start(
     logFile: join(folder, 'log/start.log'),
     stopSignal: 'SIGTERM',
     graceMs: 5000,
-    ready: (signal) => reachable(ports.https, signal),
-    readyMs: 20_000,
+    ready: (signal) => waitUntilReachable(ports.https, signal),
+    stallTimeoutMs: 20_000,
     onFailure: (error) => {
       process.stderr.write(`${error.message}\n`);
     },
@@ -47,17 +47,19 @@ export async function start(
   });
   await server.start();
   const url = `https://localhost:${String(ports.https)}`;
-  const mark = marker(site, async () => readFile(join(folder, 'log', file), 'utf8').catch(() => ''));
+  const readMarkedLog = markedLogReader(site, async () =>
+    readFile(join(folder, 'log', file), 'utf8').catch(() => ''),
+  );
   return {
     kind,
     version: versionOf(program, env),
     url,
-    plainUrl: `http://localhost:${String(ports.http)}`,
+    httpUrl: `http://localhost:${String(ports.http)}`,
     ca: site.ca,
-    log: async () => logged(await mark()),
-    count: async () => {
-      await mark();
-      if (counter !== undefined) await promisify(execFile)(counter, its);
+    accessLog: async () => parseAccessLog(await readMarkedLog()),
+    passLogToLogger: async () => {
+      await readMarkedLog();
+      if (counter !== undefined) await promisify(execFile)(counter, counterArgs);
     },
     stop: () => server.stop(),
   };
@@ -68,7 +70,7 @@ function versionOf(program: string, env: NodeJS.ProcessEnv): string {
   return /(?:nginx|Apache)\/([\d.]+)/.exec(out)?.[1] ?? out.trim();
 }
 
-async function reachable(port: number, signal: AbortSignal): Promise<void> {
+async function waitUntilReachable(port: number, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
     const open = await new Promise<boolean>((resolve) => {
       const socket = connect({ port, host: '127.0.0.1' }, () => {
@@ -84,14 +86,14 @@ async function reachable(port: number, signal: AbortSignal): Promise<void> {
   }
 }
 
-const MARK = '/no-such-page-but-a-mark-';
+const MARK_PATH = '/no-such-page-but-a-mark-';
 
 /** Reads the log when it holds a request that was made for this: then the earlier ones stand before it. */
-function marker(site: Site, read: () => Promise<string>): () => Promise<string> {
+function markedLogReader(site: WebServerSetup, read: () => Promise<string>): () => Promise<string> {
   let count = 0;
   return async () => {
     count += 1;
-    const path = `${MARK}${String(count)}`;
+    const path = `${MARK_PATH}${String(count)}`;
     execFileSync('openssl', ['s_client', '-quiet', '-connect', `127.0.0.1:${String(site.ports.https)}`], {
       input: `GET ${path} HTTP/1.0\r\nHost: localhost\r\n\r\n`,
       stdio: ['pipe', 'ignore', 'ignore'],
@@ -104,11 +106,13 @@ function marker(site: Site, read: () => Promise<string>): () => Promise<string> 
   };
 }
 
-const LINE = / "(\S+) (\S+) [^"]*" (\d{3}) \S+ "[^"]*" "(.*)"$/;
+const LOG_LINE = / "(\S+) (\S+) [^"]*" (\d{3}) \S+ "[^"]*" "(.*)"$/;
 
-function logged(text: string): Logged[] {
+function parseAccessLog(text: string): AccessLogEntry[] {
   return text.split('\n').flatMap((line) => {
-    const [, method = '', path = '', status, agent = ''] = LINE.exec(line) ?? [];
-    return method === '' || path.startsWith(MARK) ? [] : [{ method, path, status: Number(status), agent }];
+    const [, method = '', path = '', status, agent = ''] = LOG_LINE.exec(line) ?? [];
+    return method === '' || path.startsWith(MARK_PATH)
+      ? []
+      : [{ method, path, status: Number(status), agent }];
   });
 }
