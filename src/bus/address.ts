@@ -1,31 +1,33 @@
 import { PiwError } from '../errors.js';
 import { looksLikeSeed } from './nkey.js';
 
-/** Where NATS is and who we are there, from one address. */
+/** The servers and the credentials that one NATS address names. */
 export interface NatsAddress {
-  /** `host:port`, several where the address names a cluster. */
+  /** `host:port`, once for each server of a cluster. */
   readonly servers: readonly string[];
   readonly user: string | undefined;
   readonly pass: string | undefined;
-  /** In the place of a password: the seed of the user's nkey. */
+  /** The seed of the user's nkey, if the address has one in place of the password. */
   readonly seed: string | undefined;
   readonly tls: boolean;
 }
 
 /**
- * `HOST`, `HOST:PORT`, `nats://USER:PASS@HOST:PORT` or `tls://…`; several joined with commas, with
- * the credentials in the first. Where the password is the seed of an nkey, the user is known by that, and
- * the name is the one in the user's subjects. The default port is 4222. Raises PIW_CONFIG.
+ * Parses `HOST`, `HOST:PORT`, `nats://USER:PASS@HOST:PORT` or `tls://…`, or several of them separated by commas, of
+ * which the first has the credentials. If the password is the seed of an nkey, the nkey authenticates the user, and
+ * USER is only the name in the user's subjects. The default port is 4222. Throws PIW_CONFIG if the address is not
+ * valid.
  */
 export function parseAddress(text: string): NatsAddress {
   const urls = text.split(',').map((part) => {
     const full = /^[a-z]+:\/\//.test(part.trim()) ? part.trim() : `nats://${part.trim()}`;
-    if (!URL.canParse(full)) throw new PiwError('PIW_CONFIG', `${redactAddress(text)} is no NATS address`);
+    if (!URL.canParse(full))
+      throw new PiwError('PIW_CONFIG', `"${redactAddress(text)}" is not a valid NATS address`);
     return new URL(full);
   });
   const first = urls[0];
   if (!first || !urls.every((url) => ['nats:', 'tls:'].includes(url.protocol) && url.hostname !== '')) {
-    throw new PiwError('PIW_CONFIG', `${redactAddress(text)} is no NATS address`);
+    throw new PiwError('PIW_CONFIG', `"${redactAddress(text)}" is not a valid NATS address`);
   }
   const secret = first.password === '' ? undefined : decodeURIComponent(first.password);
   const seed = secret !== undefined && looksLikeSeed(secret) ? secret : undefined;
@@ -38,7 +40,7 @@ export function parseAddress(text: string): NatsAddress {
   };
 }
 
-/** The address without its credentials, for people. */
+/** Returns the address without its credentials, for messages and logs. */
 export function redactAddress(text: string): string {
   return text.replace(/\/\/[^/@]*@/g, '//');
 }

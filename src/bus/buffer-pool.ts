@@ -1,6 +1,6 @@
 /**
- * Large buffers that are used again. A new one for each piece of a file costs the collector more than the piece
- * costs anybody else.
+ * A pool of large buffers. Allocating a new one for each chunk of a file costs more in garbage collection than all
+ * other work on the chunk.
  */
 export class BufferPool {
   readonly #maxFree: number;
@@ -8,25 +8,25 @@ export class BufferPool {
   readonly #owned = new WeakSet<ArrayBufferLike>();
   readonly #free: ArrayBuffer[] = [];
 
-  /** So many are kept for others; one may be larger than what is asked for by less than `slack` bytes. */
+  /** Keeps up to `maxFree` released buffers; a reused one is less than `slack` bytes larger than the size requested. */
   constructor(maxFree: number, slack = 1) {
     this.#maxFree = maxFree;
     this.#slack = slack;
   }
 
-  /** Room for `size` bytes; what is in it is of no meaning. */
+  /** Returns a buffer of at least `size` bytes, with undefined contents. */
   acquire(size: number): ArrayBuffer {
-    const at = this.#free.findIndex(
+    const index = this.#free.findIndex(
       ({ byteLength }) => byteLength >= size && byteLength < size + this.#slack,
     );
-    const [reused] = at < 0 ? [] : this.#free.splice(at, 1);
+    const [reused] = index < 0 ? [] : this.#free.splice(index, 1);
     if (reused) return reused;
-    const made = new ArrayBuffer(size);
-    this.#owned.add(made);
-    return made;
+    const buffer = new ArrayBuffer(size);
+    this.#owned.add(buffer);
+    return buffer;
   }
 
-  /** Whoever has these bytes is done with them; bytes that are none of take()'s are left alone. */
+  /** Returns these bytes to the pool; bytes that acquire() did not allocate are ignored. */
   release({ buffer }: Uint8Array): void {
     if (!(buffer instanceof ArrayBuffer) || !this.#owned.has(buffer)) return;
     if (this.#free.length < this.#maxFree && !this.#free.includes(buffer)) this.#free.push(buffer);

@@ -23,11 +23,11 @@ import { ObjectStore } from './objects.js';
 import { withWaitingReports } from './waiting.js';
 import { connectNats } from './wire.js';
 
-/** Files in PEM. With any of them, or a tls:// address, a server without TLS is refused. */
+/** Paths of PEM files. With any of them, or a tls:// address, a server without TLS is refused. */
 export interface TlsFiles {
-  /** Who vouches for the servers; without it, those whom the system trusts. */
+  /** The certificate authorities of the servers; by default those that the system trusts. */
   readonly ca?: string;
-  /** Who we are, where the servers want to know: a certificate and its key. */
+  /** The client certificate and its key, for servers that verify clients. */
   readonly cert?: string;
   readonly key?: string;
 }
@@ -35,72 +35,74 @@ export interface TlsFiles {
 export interface BusOptions {
   /** See parseAddress. */
   readonly address: string;
-  /** The seed of our nkey, in the place of what the address says of us. */
+  /** The seed of our nkey; it takes precedence over the credentials in the address. */
   readonly seed?: string;
   readonly tls?: TlsFiles;
-  /** What the connection is called in the server's own lists. */
+  /** The name of the connection in the server's monitoring. */
   readonly name: string;
   /** The first token of every subject of this farm. */
   readonly prefix?: string;
-  /** Where the bodies go that are too large for a message. */
+  /** The object store bucket for bodies that are too large for a message. */
   readonly bucket?: string;
-  /** The first tokens of this user's inboxes; its permissions may name them. */
+  /** The first tokens of this user's inboxes, which its permissions may depend on. */
   readonly inboxPrefix?: string;
-  /** How long the first connection is tried, milliseconds. */
+  /** How long to retry the first connection, milliseconds. */
   readonly patienceMs?: number;
-  /** Gives up the first connection. */
+  /** Cancels the first connection. */
   readonly signal?: AbortSignal;
-  /** Told what the first connection waits for, after two seconds and then at intervals. */
+  /** Called with what the first connection waits for, after two seconds and then at intervals. */
   readonly onWaiting?: (text: string) => void;
   readonly onStatus?: (text: string, connected: boolean) => void;
 }
 
 export interface RequestOptions {
-  /** How long one question waits for its answer, milliseconds. */
+  /** The time limit of one attempt, milliseconds. */
   readonly timeoutMs?: number;
-  /** How long in all, with the question put again; not below timeoutMs. */
+  /** The time limit of all attempts together, milliseconds; at least timeoutMs. */
   readonly patienceMs?: number;
-  /** It is put once, and what breaks is raised. */
+  /** Never retry: the first failure is thrown. */
   readonly once?: boolean;
   readonly signal?: AbortSignal;
 }
 
-/** A message that has arrived. */
+/** A received message. */
 export interface BusMessage {
   readonly subject: string;
-  /** It wants an answer. */
+  /** Whether the sender waits for an answer. */
   readonly expectsReply: boolean;
-  /** Bytes of it that have come. */
+  /** The payload's size in bytes; a body in the object store does not count. */
   readonly size: number;
-  /** Its body; a promise where it has to be fetched. Raises PIW_MESSAGE_INVALID. */
+  /** Returns the body, or a promise of it if it is in the object store. Throws PIW_MESSAGE_INVALID. */
   body(): unknown;
   respond(body: unknown): Promise<void>;
 }
 
-/** An open subscription: read it with `for await`; stop() lets what has arrived be read first. */
+/**
+ * An open subscription: read it with `for await`; after stop() the messages that have already arrived are still read.
+ */
 export interface BusSubscription extends AsyncIterable<BusMessage> {
   stop(): Promise<void>;
 }
 
 const CLAIM_HEADER = 'Piw-Claim';
-/** Left of max_payload for the headers of a message. */
+/** The part of max_payload that is reserved for the headers of a message. */
 const HEADER_RESERVE_BYTES = 4096;
-/** A server that answers a ping no sooner than this is away, milliseconds. */
+/** The default time limit of a ping, milliseconds; a server that takes longer counts as unreachable. */
 const PING_LIMIT_MS = 5000;
-/** How often it is pinged, and how late an answer is told as none. */
+/** How often the server is pinged, and how late a pong may come before the server is reported as down, milliseconds. */
 const PING_INTERVAL_MS = 2000;
 const PONG_TIMEOUT_MS = 4000;
-/** How long it may take to end a subscription, or the connection, while the server answers nothing. */
+/** How long ending a subscription, or the connection, may take while the server does not answer, milliseconds. */
 const END_LIMIT_MS = 2000;
 const DRAIN_LIMIT_MS = 5000;
 
 /**
- * The one adapter around NATS. It connects, and reconnects for as long as the process lives; asks
- * with a limit; carries bodies of any size; and turns every error into one of piw's: whatever of it is
- * called, awaited or iterated throws PiwErrors and nothing else, in any state of the connection.
+ * The only adapter around NATS. It connects, reconnects for as long as the process lives, limits how long a request
+ * takes, carries bodies of any size, and converts every error: whatever a caller calls, awaits or iterates throws only
+ * PiwErrors, in any state of the connection.
  *
- * While the connection is down, what is published is lost and what is asked waits and is asked
- * again: an answer that was lost with the connection is not waited for until its time is up.
+ * While the connection is down, published messages are lost, and requests wait and are retried: a request whose answer
+ * was lost with the connection is retried at once, not after its timeout.
  */
 export class Bus {
   readonly prefix: string;
@@ -108,9 +110,9 @@ export class Bus {
   readonly #nc: NatsConnection;
   readonly #claims: ClaimStore;
   readonly #maxPayloadBytes: number;
-  /** How to give up each question that is under way. */
+  /** A function for each pending request that makes it fail. */
   readonly #pendingRequests = new Set<(error: Error) => void>();
-  /** The server doesn't answer, and the process is about to end. */
+  /** The process is about to end, and the server does not answer. */
   #abandoned = false;
 
   private constructor(nc: NatsConnection, options: BusOptions) {
@@ -127,9 +129,9 @@ export class Bus {
   }
 
   /**
-   * Throws PIW_UNREACHABLE when there is no connection within patienceMs (default 10 s), and at once
-   * where the servers refuse us or we don't trust them; PIW_CONFIG for a key or a file that can't be used;
-   * PIW_INTERRUPTED when the signal is aborted.
+   * Connects to NATS. Throws PIW_UNREACHABLE if there is no connection within patienceMs (default 10 s), and at once
+   * if the servers refuse our credentials or we do not trust their certificate; PIW_CONFIG if a key or a file can't
+   * be used; PIW_INTERRUPTED if the signal is aborted.
    */
   static async connect(options: BusOptions): Promise<Bus> {
     const { signal, onWaiting } = options;
@@ -156,7 +158,7 @@ export class Bus {
             pingInterval: 10_000,
             maxPingOut: 2,
             timeout: 5000,
-            // A stack for each question costs more than the question.
+            // Capturing a stack trace for each request costs more than the request.
             noAsyncTraces: true,
             ignoreClusterUpdates: servers.length === 1,
           });
@@ -166,7 +168,7 @@ export class Bus {
           const permanentReason = permanentFailureReason(error);
           lastFailure = permanentReason ?? causeOf(error);
           if (permanentReason !== undefined || performance.now() > deadline)
-            throw new PiwError('PIW_UNREACHABLE', `${target} can't be used: ${lastFailure}`, {
+            throw new PiwError('PIW_UNREACHABLE', `can't connect to ${target}: ${lastFailure}`, {
               cause: error,
             });
           await unlessAborted(sleep(200), signal);
@@ -175,7 +177,7 @@ export class Bus {
     });
   }
 
-  /** Which NATS this is, in its own words: the cluster's name, or the server's id, which a restart changes. */
+  /** The cluster's name, or, for a single server, the server's id, which changes when it restarts. */
   get serverIdentity(): string {
     const { cluster, server_id } = this.#nc.info ?? {};
     return cluster === undefined || cluster === '' ? (server_id ?? '') : cluster;
@@ -187,10 +189,10 @@ export class Bus {
   }
 
   /**
-   * Puts a question and gives its answer. It is put again when no answer came within timeoutMs
-   * (default 5 s), when nobody listens yet, or when the connection broke, until patienceMs are over.
-   * So it must be safe to ask twice. Raises PIW_TIMEOUT, PIW_NO_RESPONDERS, PIW_DISCONNECTED; and, at once,
-   * PIW_INTERRUPTED when the signal is aborted.
+   * Sends a request and returns its answer. Until patienceMs have passed, it retries when no answer came within
+   * timeoutMs (default 5 s), when nobody listens yet, or when the connection broke; so the request must be
+   * idempotent. Throws PIW_TIMEOUT, PIW_NO_RESPONDERS or PIW_DISCONNECTED, and, at once, PIW_INTERRUPTED when the
+   * signal is aborted.
    */
   async request(subject: string, body: unknown, options: RequestOptions = {}): Promise<unknown> {
     const timeoutMs = options.timeoutMs ?? 5000;
@@ -218,23 +220,23 @@ export class Bus {
     }
   }
 
-  /** Says something that nobody answers, and that may be lost. */
+  /** Publishes a message without waiting for an answer; it may be lost. */
   async publish(subject: string, body: unknown): Promise<void> {
     const { payload, header } = await this.#encodeBody(body);
     try {
       this.#nc.publish(subject, payload, header ? { headers: header } : {});
     } catch (error) {
-      // A connection that has ended, or is about to, says nothing any more.
+      // A connection that has ended, or is about to, drops what is published.
       const failure = busError(error, `publishing on ${subject}`);
       if (failure.code !== 'PIW_DISCONNECTED') throw failure;
     }
   }
 
   /**
-   * Opens a subscription; with `queue`, each message reaches only one of the group. `bucketOf` says
-   * which bucket the sender on a subject may have put a large body into; without it, the farm's own.
-   * Throws PIW_DISCONNECTED when the connection has ended; reading throws PIW_REFUSED where the servers don't let us
-   * listen.
+   * Opens a subscription; with `queue`, each message reaches only one member of that queue group. `bucketOf` returns
+   * the bucket in which the sender on a subject may have stored a large body; without it, that is the farm's own
+   * bucket. Throws PIW_DISCONNECTED if the connection has ended; reading throws PIW_REFUSED if the servers do not
+   * permit us to subscribe.
    */
   subscribe(
     subject: string,
@@ -269,22 +271,22 @@ export class Bus {
   }
 
   /**
-   * Returns the round trip to the server in milliseconds: everything published before has reached it.
-   * Throws PIW_DISCONNECTED, or PIW_TIMEOUT after `limitMs`.
+   * Returns the round-trip time to the server in milliseconds. When it returns, everything published before has reached
+   * the server. Throws PIW_DISCONNECTED, or PIW_TIMEOUT after `limitMs`.
    */
   async rtt(limitMs = PING_LIMIT_MS): Promise<number> {
     return await withTimeout(limitMs, this.#nc.rtt(), 'a ping to NATS');
   }
 
-  /** Resolves when the connection has ended for good: undefined, or why. */
+  /** Resolves when the connection has ended for good, with the error that ended it, or undefined. */
   async closed(): Promise<PiwError | undefined> {
     const error = await this.#nc.closed();
     return error ? busError(error, 'the connection to NATS', 'PIW_DISCONNECTED') : undefined;
   }
 
   /**
-   * Prepares for the end of the process: when the server doesn't answer within 2 s, everything that is asked, now or
-   * later, throws PIW_DISCONNECTED, and nothing waits for the server any more.
+   * Prepares for the end of the process: if the server doesn't answer within 2 s, every request, pending or later,
+   * throws PIW_DISCONNECTED, and nothing waits for the server from then on.
    */
   async prepareShutdown(): Promise<void> {
     if (await this.#isResponsive()) return;
@@ -292,7 +294,10 @@ export class Bus {
     this.#rejectPendingRequests();
   }
 
-  /** Finishes what is under way, for at most `limitMs`, and ends the connection: at once if nothing answers. */
+  /**
+   * Drains the connection for at most `limitMs`, and closes it; closes it at once if prepareShutdown() found that the
+   * server does not answer.
+   */
   async drain(limitMs = DRAIN_LIMIT_MS): Promise<void> {
     if (this.#nc.isClosed()) return;
     if (!this.#abandoned) await withTimeout(limitMs, this.#nc.drain(), 'draining').catch(() => undefined);
@@ -308,15 +313,15 @@ export class Bus {
 
   #rejectPendingRequests(): void {
     const error = new PiwError('PIW_DISCONNECTED', 'the connection to NATS broke');
-    for (const giveUp of this.#pendingRequests) giveUp(error);
+    for (const reject of this.#pendingRequests) reject(error);
   }
 
-  /** For src/bus only: what leases and object transfers are made of. */
+  /** The client library's connection. For src/bus only: leases and object transfers use it. */
   get connection(): NatsConnection {
     return this.#nc;
   }
 
-  /** One question; an answer that was lost with the connection is not waited for. */
+  /** Makes one attempt; it fails at once when the connection breaks, because the answer is lost with it. */
   #requestOnce(
     subject: string,
     payload: Uint8Array,
@@ -330,7 +335,7 @@ export class Bus {
         signal?.removeEventListener('abort', abort);
       };
       const abort = (): void => {
-        fail(new PiwError('PIW_INTERRUPTED', `the question on ${subject} was given up`));
+        fail(new PiwError('PIW_INTERRUPTED', `the request on ${subject} was cancelled`));
       };
       const fail = (error: unknown): void => {
         cleanUp();
@@ -372,26 +377,26 @@ export class Bus {
   }
 
   /**
-   * Tells when the server is away and when it is back. Answers to whatever was asked before are not waited for then:
-   * who was to give them may have gone, or never have heard the question.
+   * Reports when the server goes down and when it is back. At each change every pending request fails and is retried:
+   * the process that was to answer may have gone, or may never have received the request.
    */
   async #monitorConnection(onStatus: (text: string, connected: boolean) => void): Promise<void> {
-    let away = false;
+    let down = false;
     const changeStatus = (text: string, connected: boolean) => {
-      away = !connected;
+      down = !connected;
       onStatus(text, connected);
       this.#rejectPendingRequests();
     };
-    // A server that hangs keeps its connections: the client library takes half a minute to notice.
+    // A server that hangs keeps its connections open, and the client library takes half a minute to notice.
     const ping = async () => {
       const pongTimer = setTimeout(() => {
         if (!this.#nc.isClosed()) changeStatus('NATS does not answer', false);
       }, PONG_TIMEOUT_MS).unref();
       try {
         await this.#nc.rtt();
-        if (away) changeStatus('NATS answers again', true);
+        if (down) changeStatus('NATS answers again', true);
       } catch {
-        // The connection broke, which is told below.
+        // The connection broke, which the loop below reports.
       }
       clearTimeout(pongTimer);
       if (!this.#nc.isClosed()) setTimeout(() => void ping(), PING_INTERVAL_MS).unref();
@@ -405,7 +410,10 @@ export class Bus {
   }
 }
 
-/** Throws PIW_INTERRUPTED as soon as the signal is aborted; what `promise` resolves with later is disposed of. */
+/**
+ * Settles as `promise` does, or throws PIW_INTERRUPTED as soon as the signal is aborted; a late result is disposed
+ * of.
+ */
 async function unlessAborted<T>(
   promise: Promise<T>,
   signal: AbortSignal | undefined,
@@ -416,7 +424,7 @@ async function unlessAborted<T>(
   const aborted = new Promise<never>((_, reject) => {
     abort = () => {
       promise.then(dispose, () => undefined);
-      reject(new PiwError('PIW_INTERRUPTED', 'the connection to NATS was given up'));
+      reject(new PiwError('PIW_INTERRUPTED', 'connecting to NATS was cancelled'));
     };
   });
   signal.addEventListener('abort', abort, { once: true });
@@ -428,7 +436,7 @@ async function unlessAborted<T>(
   }
 }
 
-/** How the server learns who is connecting. */
+/** Returns the options that authenticate us to the server. Throws PIW_CONFIG for an nkey seed that is not valid. */
 function authOptions({ address, seed }: BusOptions): ConnectionOptions {
   const natsAddress = parseAddress(address);
   const key = seed ?? natsAddress.seed;
@@ -440,11 +448,14 @@ function authOptions({ address, seed }: BusOptions): ConnectionOptions {
   return { ...(user === undefined ? {} : { user }), ...(pass === undefined ? {} : { pass }) };
 }
 
-/** Its files are read at each connection, so that a certificate may be renewed meanwhile. */
+/**
+ * Returns the options for TLS, or none if the connection doesn't use it. The client library reads the files at each
+ * connection, so a certificate can be renewed without a restart. Throws PIW_CONFIG.
+ */
 function tlsOptions({ address, tls = {} }: BusOptions): ConnectionOptions {
   const { ca, cert, key } = tls;
   if ((cert === undefined) !== (key === undefined))
-    throw new PiwError('PIW_CONFIG', 'tls-cert and tls-key are of no use without each other');
+    throw new PiwError('PIW_CONFIG', 'tls-cert and tls-key must be set together');
   for (const file of [ca, cert, key]) if (file !== undefined) assertReadable(file);
   const natsAddress = parseAddress(address);
   if (!natsAddress.tls && ca === undefined && cert === undefined) return {};
@@ -459,16 +470,16 @@ function tlsOptions({ address, tls = {} }: BusOptions): ConnectionOptions {
 }
 
 /**
- * The client library doesn't say which server it means where that is an IP address, and Node takes
- * `localhost` instead. Then the certificate has to be that of one of our servers.
+ * Returns the function that verifies a server's certificate. For a server with an IP address the client library
+ * passes no host name, and Node assumes `localhost`; the certificate then has to be that of any of our servers.
  */
 function serverIdentityCheck(servers: readonly string[]) {
   const hosts = servers.map((server) => server.replace(/:\d+$/, '').replace(/^\[|\]$/g, ''));
   const addresses = hosts.filter((host) => isIP(host) !== 0);
   return (host: string, certificate: PeerCertificate): Error | undefined => {
     const unnamed = host === 'localhost' && !hosts.includes(host) && addresses.length > 0;
-    const faults = (unnamed ? addresses : [host]).map((one) => checkServerIdentity(one, certificate));
-    return faults.includes(undefined) ? undefined : faults[0];
+    const errors = (unnamed ? addresses : [host]).map((name) => checkServerIdentity(name, certificate));
+    return errors.includes(undefined) ? undefined : errors[0];
   };
 }
 
@@ -480,7 +491,7 @@ function assertReadable(file: string): void {
   }
 }
 
-/** Why it is of no use to try again; undefined where it may be. */
+/** Returns why retrying is pointless; undefined if it may help. */
 function permanentFailureReason(error: unknown): string | undefined {
   const code = natsErrorCode(error);
   if (code === AUTHORIZATION_VIOLATION) return 'it refuses these credentials';
@@ -491,13 +502,13 @@ function permanentFailureReason(error: unknown): string | undefined {
     : undefined;
 }
 
-/** What went wrong below the client library, whose own text is a code. */
+/** Returns the message of the error below the client library's, whose own message is only a code. */
 function causeOf(error: unknown): string {
   return errorMessage(error instanceof NatsError ? (error.chainedError ?? error) : error);
 }
 
 const AUTHORIZATION_VIOLATION: string = NatsErrorCode.AuthorizationViolation;
-/** What OpenSSL and Node say of a certificate that won't do. */
+/** The error codes of OpenSSL and Node for a certificate that is not accepted. */
 const CERTIFICATE_ERROR_PATTERN = /CERT|UNABLE_TO_|SELF_SIGNED|ALTNAME/;
 
 const RETRYABLE_CODES: ReadonlySet<string> = new Set([
@@ -507,9 +518,10 @@ const RETRYABLE_CODES: ReadonlySet<string> = new Set([
 ]);
 
 function requestError(error: unknown, subject: string): PiwError {
-  const failure = busError(error, `asking on ${subject}`);
+  const failure = busError(error, `the request on ${subject}`);
   if (failure === error) return failure;
-  if (failure.code === 'PIW_NO_RESPONDERS') return new PiwError(failure.code, `nobody answers on ${subject}`);
+  if (failure.code === 'PIW_NO_RESPONDERS')
+    return new PiwError(failure.code, `nothing is listening on ${subject}`);
   if (failure.code === 'PIW_TIMEOUT') return new PiwError(failure.code, `no answer on ${subject} in time`);
   return failure;
 }
@@ -522,19 +534,22 @@ function withBusErrors<T>(operation: string, action: () => T): T {
   }
 }
 
-/** Headers are read when they are looked at, and then the client library raises an error of its own. */
+/**
+ * Returns the claim ticket of a message, if it has one. The client library parses headers only when they are read, and
+ * then throws an error of its own. Throws PIW_MESSAGE_INVALID for malformed headers.
+ */
 function claimHeader(msg: Msg): string | undefined {
   try {
     return msg.headers?.get(CLAIM_HEADER);
   } catch (error) {
-    throw new PiwError('PIW_MESSAGE_INVALID', `its headers are none: ${errorMessage(error)}`, {
+    throw new PiwError('PIW_MESSAGE_INVALID', `its headers are malformed: ${errorMessage(error)}`, {
       cause: error,
     });
   }
 }
 
 async function endSubscription(sub: Subscription, limitMs: number): Promise<void> {
-  // With the connection gone there is nothing left to drain; a server that hangs would be waited for.
+  // Without a connection there is nothing to drain; a server that hangs would make the drain wait.
   if (sub.isClosed()) return;
   await withTimeout(limitMs, sub.drain(), 'ending a subscription').catch(() => {
     sub.unsubscribe();

@@ -5,20 +5,20 @@ import type { ObjectStore } from './objects.js';
 const isStorageError = (error: unknown): boolean =>
   error instanceof PiwError && error.code === 'PIW_NATS_STORAGE';
 
-/** The largest body, bytes: every package's name. */
+/** The largest body, bytes. The largest message that exists is the list of all package names. */
 const MAX_BODY_BYTES = 256 * 1024 * 1024;
-/** Of somebody who has a bucket of its own, a slave: a build's log of 60 MB, in UTF-8. */
+/** The largest body of a sender with a bucket of its own, i.e. a slave: a build log of 60 MB, in UTF-8. */
 const MAX_UNTRUSTED_BODY_BYTES = 128 * 1024 * 1024;
-/** How many bodies of one bucket are fetched at once, and how many more may wait for that. */
+/** How many bodies of one bucket are fetched at once, and how many more may wait. */
 const FETCH_LIMITS = { active: 2, waiting: 64 };
-/** What may wait to be fetched, bytes, and for how long: nobody asks for longer. */
+/** How many bytes the bucket may hold, and for how long: no request waits longer than that. */
 const MAX_BUCKET_BYTES = 4 * 1024 ** 3;
 const HOUR_MS = 3_600_000;
 
 /**
- * The claim check: a body over the server's max_payload is put into an object store, and the message
- * carries its ticket instead: bucket, object, size and digest. Both sides of every conversation have
- * it by using the bus; no protocol knows.
+ * The claim check pattern: a body larger than the server's max_payload is written to an object store, and the message
+ * carries a ticket in its place: bucket, object, size and SHA-256. The bus does this for both sides of every
+ * conversation; the protocols are not aware of it.
  */
 export class ClaimStore {
   readonly #objects: ObjectStore;
@@ -27,13 +27,14 @@ export class ClaimStore {
   readonly #queues = new Map<string, { active: number; readonly waiting: (() => void)[] }>();
   #ensured: Promise<void> | undefined;
 
-  /** `made`: somebody else has made the bucket, for one who may not. */
+  /** `provisioned`: the bucket already exists, because this user has no right to create it. */
   constructor(objects: ObjectStore, bucket: string, provisioned: boolean) {
     this.#objects = objects;
     this.#bucket = bucket;
     this.#provisioned = provisioned;
   }
 
+  /** Stores a body and returns its ticket. Throws PIW_TOO_LARGE above 256 MB. */
   async store(bytes: Uint8Array): Promise<string> {
     if (bytes.length > MAX_BODY_BYTES) {
       throw new PiwError(
@@ -60,10 +61,10 @@ export class ClaimStore {
   }
 
   /**
-   * What a ticket stands for; the object is removed. `bucket` is where the sender may put things:
-   * a ticket for another one is refused, as is a broken one, with PIW_MESSAGE_INVALID. A ticket costs who
-   * sends it nothing: so it has no memory but for what is really there, and those of one sender wait for
-   * each other, up to a number.
+   * Returns the body that a ticket names, and removes its object. `bucket` is the one that the sender may write to; a
+   * ticket for another bucket, or a malformed one, throws PIW_MESSAGE_INVALID. A ticket costs its sender nothing, so
+   * memory is allocated only for bytes that exist, and the tickets of one sender wait for each other; too many of them
+   * throw PIW_TOO_LARGE. Throws PIW_OBJECT_BROKEN if the object is missing or not what the ticket says.
    */
   async fetch(ticket: string, bucket = this.#bucket): Promise<Uint8Array> {
     const maxBytes = bucket === this.#bucket ? MAX_BODY_BYTES : MAX_UNTRUSTED_BODY_BYTES;
@@ -72,12 +73,12 @@ export class ClaimStore {
     const isWellFormed =
       ticketBucket === bucket && object !== undefined && /^claim\.[0-9a-f-]{36}$/.test(object);
     if (!isWellFormed || sha256 === undefined || !Number.isSafeInteger(size) || size < 1 || size > maxBytes) {
-      throw new PiwError('PIW_MESSAGE_INVALID', 'its body was put where this sender may not put it');
+      throw new PiwError('PIW_MESSAGE_INVALID', 'its large body is stored where this sender may not write');
     }
     return await this.#withFetchSlot(ticketBucket, async () => {
-      // Whoever sent the ticket had stored all of it before.
+      // The sender stores the whole object before it sends the ticket.
       if ((await this.#objects.countChunks(ticketBucket, object)) === 0)
-        throw new PiwError('PIW_OBJECT_BROKEN', `there is no ${object} in ${ticketBucket}, or no more`);
+        throw new PiwError('PIW_OBJECT_BROKEN', `${object} is not in ${ticketBucket}: it may have expired`);
       const body = await this.#objects.readObject(ticketBucket, object, size, sha256);
       await this.#objects.remove(ticketBucket, object);
       return body;

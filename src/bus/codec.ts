@@ -2,20 +2,20 @@ import { Decoder, encode as pack } from '@msgpack/msgpack';
 import { PiwError, errorMessage } from '../errors.js';
 
 /**
- * MessagePack, with limits on what is read. What is announced is held against what is there before anything
- * is made of it: five hostile bytes can announce an array of four thousand million elements, and a megabyte
- * of another kind holds as many arrays within each other, each of which costs a hundred times its byte.
+ * Limits for decoding MessagePack. The lengths that a message announces are compared with its size before anything is
+ * allocated: five hostile bytes can announce an array of four billion elements, and a hostile megabyte can hold a
+ * million nested arrays, each of which takes a hundred times as much memory as its byte.
  */
 export interface DecodeLimits {
-  /** Values in all, those within others included. */
+  /** The number of values, nested ones included. */
   readonly maxValues: number;
-  /** Lists and maps within each other. */
+  /** How deep lists and maps may be nested. */
   readonly maxDepth: number;
 }
 
-/** What the farm's own actors say: the name of every package is one message. */
+/** For messages of the farm's own actors: one message holds the names of all packages. */
 export const TRUSTED_LIMITS: DecodeLimits = { maxValues: 16 * 1024 * 1024, maxDepth: 16 };
-/** What a slave says: a hundred files, each with what it needs of the system. */
+/** For messages of slaves: a hundred files, each with the system libraries that it requires. */
 export const UNTRUSTED_LIMITS: DecodeLimits = { maxValues: 1024 * 1024, maxDepth: 16 };
 
 const decoder = new Decoder();
@@ -24,7 +24,10 @@ export function encode(value: unknown): Uint8Array {
   return pack(value);
 }
 
-/** Raises PIW_MESSAGE_INVALID for anything that isn't one whole MessagePack value within the limits. */
+/**
+ * Decodes a message. Throws PIW_MESSAGE_INVALID for anything that is not exactly one complete MessagePack value within
+ * the limits.
+ */
 export function decode(bytes: Uint8Array, limits: DecodeLimits = TRUSTED_LIMITS): unknown {
   try {
     enforceLimits(bytes, limits);
@@ -34,10 +37,10 @@ export function decode(bytes: Uint8Array, limits: DecodeLimits = TRUSTED_LIMITS)
   }
 }
 
-/** Walks over the values without making them. */
+/** Walks over the values without decoding them; throws if they exceed a limit. */
 function enforceLimits(bytes: Uint8Array, { maxValues, maxDepth }: DecodeLimits): void {
   const walk = new MessagePackWalker(bytes);
-  /** How many values are still to come in each list or map that is open. */
+  /** How many values are still to come in each open list or map. */
   const openContainers = [1];
   for (let valueCount = 0; openContainers.length > 0;) {
     const remaining = openContainers[openContainers.length - 1] ?? 0;
@@ -50,10 +53,10 @@ function enforceLimits(bytes: Uint8Array, { maxValues, maxDepth }: DecodeLimits)
     const childCount = walk.next();
     if (childCount === 0) continue;
     if (openContainers.length > maxDepth)
-      throw new Error(`it has more than ${String(maxDepth)} lists within each other`);
+      throw new Error(`it is nested more than ${String(maxDepth)} levels deep`);
     openContainers.push(childCount);
   }
-  if (walk.bytesLeft > 0) throw new Error(`${String(walk.bytesLeft)} bytes follow it`);
+  if (walk.bytesLeft > 0) throw new Error(`${String(walk.bytesLeft)} bytes follow the value`);
 }
 
 class MessagePackWalker {
@@ -64,12 +67,15 @@ class MessagePackWalker {
     this.#bytes = bytes;
   }
 
-  /** Bytes to come. */
+  /** The number of bytes after the current position. */
   get bytesLeft(): number {
     return this.#bytes.length - this.#position;
   }
 
-  /** Goes behind the next value, or into it where it is a list or a map; how many values are within it. */
+  /**
+   * Moves past the next value, or, if it is a list or a map, to its first element; returns the number of values in it,
+   * 0 for any other value.
+   */
   next(): number {
     const type = this.#readUint(1);
     if (type <= 0x7f || type >= 0xe0) return 0;
@@ -85,7 +91,7 @@ class MessagePackWalker {
     return this.#skip(width);
   }
 
-  /** A number of so many bytes, which are passed. */
+  /** Reads a big-endian number of `width` bytes, and moves past it. */
   #readUint(width: number): number {
     this.#skip(width);
     let number = 0;
@@ -100,16 +106,16 @@ class MessagePackWalker {
     return 0;
   }
 
-  /** Each of them takes a byte at least. */
+  /** Returns `values` if they can exist: each of them takes at least one byte. */
   #checkedCount(values: number): number {
-    if (values > this.bytesLeft) throw new Error('it announces more than there is');
+    if (values > this.bytesLeft) throw new Error('it announces more values than it can hold');
     return values;
   }
 }
 
 /**
- * From 0xc0: how many bytes follow, or, of texts, bytes, lists and maps, how many those of their length are.
- * Of what has -1 no message holds any: types that are nobody's, and extensions.
+ * For each type byte from 0xc0: how many bytes follow it, or, for strings, binaries, lists and maps, the width of the
+ * length that follows. -1 marks what no message of ours contains: the unused type and extensions.
  */
 const WIDTHS: readonly number[] = [
   ...[0, -1, 0, 0, 1, 2, 4, -1, -1, -1, 4, 8, 1, 2, 4, 8],

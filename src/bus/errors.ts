@@ -1,7 +1,7 @@
 import { ErrorCode as NatsErrorCode, NatsError } from 'nats';
 import { PiwError, errorMessage, type ErrorCode } from '../errors.js';
 
-/** The client library's own codes, and ours for them. */
+/** The client library's error codes, and our codes for them. */
 const PIW_CODES: ReadonlyMap<string, ErrorCode> = new Map<string, ErrorCode>([
   [NatsErrorCode.NoResponders, 'PIW_NO_RESPONDERS'],
   [NatsErrorCode.Timeout, 'PIW_TIMEOUT'],
@@ -11,28 +11,29 @@ const PIW_CODES: ReadonlyMap<string, ErrorCode> = new Map<string, ErrorCode>([
   [NatsErrorCode.PermissionsViolation, 'PIW_REFUSED'],
 ]);
 const MESSAGES: Readonly<Partial<Record<ErrorCode, string>>> = {
-  PIW_NO_RESPONDERS: 'nobody answers',
+  PIW_NO_RESPONDERS: 'nothing is listening',
   PIW_TIMEOUT: 'no answer in time',
   PIW_DISCONNECTED: 'the connection to NATS is down',
 };
 
-/** The client library's code; empty for an error that is not the library's. */
+/** Returns the client library's error code; empty for any other error. */
 export const natsErrorCode = (error: unknown): string => (error instanceof NatsError ? error.code : '');
 
-/** JetStream's own number for what it refused; undefined for any other error. */
+/** Returns JetStream's error code; undefined for any other error. */
 export const jetStreamCode = (error: unknown): number | undefined =>
   error instanceof NatsError ? error.api_error?.err_code : undefined;
 
 export const isTimeout = (error: unknown): boolean => natsErrorCode(error) === TIMEOUT;
-/** Nobody listens: for a subject of JetStream's, there is no such stream, or no JetStream. */
+/** Whether nobody listens; for a subject of a stream that means that there is no such stream, or no JetStream. */
 export const isNoResponders = (error: unknown): boolean =>
   natsErrorCode(error) === NO_RESPONDERS && jetStreamCode(error) === undefined;
 const TIMEOUT: string = NatsErrorCode.Timeout;
 const NO_RESPONDERS: string = NatsErrorCode.NoResponders;
 
 /**
- * Returns the PiwError for whatever the client library threw while `doing`, a phrase such as "asking on piw.x".
- * `fallback` is the code for everything that is neither a missing answer nor a broken connection.
+ * Returns the PiwError for an error of the client library. `operation` is a phrase such as "the request on piw.x",
+ * which the message continues with "failed". `fallback` is the code for everything that is neither a missing answer
+ * nor a broken connection.
  */
 export function busError(
   error: unknown,
@@ -40,7 +41,7 @@ export function busError(
   fallback: ErrorCode = 'PIW_UNREACHABLE',
 ): PiwError {
   if (error instanceof PiwError) return error;
-  // JetStream's refusals bear numbers that elsewhere mean that nobody answers.
+  // JetStream refuses with codes that mean "no responders" elsewhere.
   const refused = jetStreamCode(error) !== undefined;
   const code = (refused ? undefined : PIW_CODES.get(natsErrorCode(error))) ?? fallback;
   return new PiwError(code, `${operation} failed: ${MESSAGES[code] ?? errorMessage(error)}`, {

@@ -11,19 +11,19 @@ import {
 } from 'nats';
 import { busError, isNoResponders, jetStreamCode } from './errors.js';
 
-/** A lease that isn't renewed is free after this, milliseconds; the holder renews six times as often. */
+/** A lease that isn't renewed expires after this time, milliseconds; the holder renews it six times as often. */
 export const LEASE_TTL_MS = 3000;
-/** How long one write or read waits for its answer: there is to be time for more than one renewal. */
+/** The time limit of one write or read, milliseconds: short enough for several renewals within the TTL. */
 const WRITE_LIMIT_MS = 1000;
 const ADMIN_LIMIT_MS = 5000;
-/** More revisions than a bucket ever has: of years. */
+/** More revisions than a bucket can reach in years. */
 const MAX_REVISIONS = 2 ** 32;
-/** Replicas of the bucket where the servers form a cluster of three or more: any one of them may fail. */
+/** Replicas of the bucket in a cluster of three or more servers, so that any one of them may fail. */
 const REPLICAS = 3;
 /** JetStream's codes for "wrong last sequence", "stream not found", "stream name already in use". */
 const [WRONG_SEQUENCE, NO_STREAM, STREAM_EXISTS] = [10071, 10059, 10058];
 const NO_MESSAGE = 10037;
-/** nats-server sets this much of its memory aside for the bucket; a lease has about 100 bytes. */
+/** nats-server reserves this much memory for the bucket, bytes; a lease takes about 100. */
 const MAX_BUCKET_BYTES = 128 * 1024;
 
 export interface LeaseEntry {
@@ -32,23 +32,24 @@ export interface LeaseEntry {
 }
 
 /**
- * The NATS KV bucket that holds the leases: entries that live for LEASE_TTL_MS.
+ * The NATS KV bucket that holds the leases: entries that expire after LEASE_TTL_MS.
  *
- * It is kept in memory: no entry is worth more than three seconds, and a bucket on a disk stops, entries and
- * expiry, when that disk is full, and doesn't run on when there is room again. When nats-server is restarted the bucket
- * is gone, and whoever needs it first makes it anew.
+ * The bucket is in memory: no entry is of use for longer than three seconds, and a bucket on a full disk stops both
+ * storing and expiring entries, and does not recover when there is space again. A restart of nats-server loses the
+ * bucket, and the first process that needs it creates it again.
  *
- * Revisions are sequence numbers of its stream, and the database remembers the newest it has seen: so a new bucket
- * begins with the time in milliseconds, which no earlier one can have reached at a few messages a second. Where each
- * began is noted on the disk, so that one is above the others also when the clock was set back between.
+ * Revisions are sequence numbers of the bucket's stream, and the database remembers the newest one that it has seen.
+ * So the first revision of a new bucket is the time in milliseconds, which no earlier bucket can have reached at a
+ * few messages a second. Each bucket's first revision is also recorded on disk, so that the next bucket starts above
+ * it even if the clock was set back in between.
  */
 export class LeaseBucket {
   readonly #nc: NatsConnection;
   readonly #js: JetStreamClient;
   readonly #name: string;
-  /** The bucket of earlier versions, which was on a disk. */
+  /** The bucket of earlier versions of piw, which was on disk. */
   readonly #legacyStream: string;
-  /** A stream, and its only subject: where the newest bucket began. */
+  /** The name of a stream and of its only subject, which holds the first revision of the newest bucket. */
   readonly #firstRevisionStream: string;
 
   constructor(nc: NatsConnection, prefix: string) {
@@ -60,8 +61,8 @@ export class LeaseBucket {
   }
 
   /**
-   * Writes the entry if its revision is `expected`, 0 for one that is not there; returns the new revision, or
-   * undefined when it has another one. Throws PIW_NO_RESPONDERS where there is no bucket.
+   * Writes the entry if its current revision is `expected`, where 0 means that it must not exist. Returns the new
+   * revision, or undefined if the current one differs. Throws PIW_NO_RESPONDERS if there is no bucket.
    */
   async write(key: string, value: string, expected: number): Promise<number | undefined> {
     const header = headers();
@@ -78,7 +79,7 @@ export class LeaseBucket {
     }
   }
 
-  /** Returns what NATS keeps under a key, whether or not it should have expired. */
+  /** Returns the entry that NATS holds for a key, even one that should have expired. */
   async read(key: string): Promise<LeaseEntry | undefined> {
     try {
       const jsm = await this.#jsm(WRITE_LIMIT_MS);
@@ -100,21 +101,21 @@ export class LeaseBucket {
     }
   }
 
-  /** Makes the bucket if it is missing, above every revision of an earlier one. */
+  /** Creates the bucket if it does not exist; its revisions start above those of every earlier bucket. */
   async ensure(): Promise<void> {
     try {
       const { streams } = await this.#jsm();
       if (await this.#streamInfo(this.#stream)) return;
       const legacy = await this.#streamInfo(this.#legacyStream);
       await this.#createBucket(legacy?.state.last_seq ?? 0);
-      // One that can't be deleted, on a disk that is full, is in nobody's way.
+      // A bucket that can't be deleted because its disk is full does no harm.
       if (legacy) await streams.delete(this.#legacyStream).catch(() => false);
     } catch (error) {
       throw leaseError(error);
     }
   }
 
-  /** Makes the bucket anew, without any entry. For one that doesn't let go of what has expired. */
+  /** Deletes the bucket and creates an empty one, for a bucket that no longer drops expired entries. */
   async recreate(): Promise<void> {
     try {
       const { streams } = await this.#jsm();
@@ -143,7 +144,7 @@ export class LeaseBucket {
     await this.#recordFirstRevision(first);
   }
 
-  /** Where the newest bucket began; 0 where that isn't known. */
+  /** Returns the first revision of the newest bucket, as recorded on disk; 0 if it is not known. */
   async #readFirstRevision(): Promise<number> {
     try {
       const jsm = await this.#jsm(WRITE_LIMIT_MS);
@@ -152,7 +153,7 @@ export class LeaseBucket {
       });
       return Number(new TextDecoder().decode(message.data)) || 0;
     } catch {
-      // No task can wait for a disk: then the clock has to do.
+      // The leases must not depend on a disk; the clock alone has to do.
       return 0;
     }
   }
@@ -174,11 +175,14 @@ export class LeaseBucket {
         await write();
       });
     } catch {
-      // As above; the bucket of before is noted.
+      // As in #readFirstRevision; the record of the previous bucket stays.
     }
   }
 
-  /** Makes a stream, unless another process has. A single server refuses replicas, and so does a cluster of two. */
+  /**
+   * Creates a stream unless another process has done so. A single server and a cluster of two refuse replicas, so then
+   * the stream has one copy.
+   */
   async #createStream(config: Partial<StreamConfig>): Promise<void> {
     const { streams } = await this.#jsm();
     const counts = this.#nc.info?.cluster === undefined ? [1] : [REPLICAS, 1];
@@ -216,4 +220,4 @@ export class LeaseBucket {
   }
 }
 
-const leaseError = (error: unknown) => busError(error, 'the bucket of leases');
+const leaseError = (error: unknown) => busError(error, 'access to the lease bucket');

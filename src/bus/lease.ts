@@ -6,39 +6,39 @@ import { LEASE_TTL_MS, LeaseBucket, type LeaseEntry } from './lease-bucket.js';
 
 export { LEASE_TTL_MS } from './lease-bucket.js';
 
-/** An entry that nobody has renewed for this long is no lease: NATS should have let go of it. */
+/** An entry that nobody has renewed for this long is not a lease: NATS should have dropped it. */
 const STALE_MS = 3 * LEASE_TTL_MS;
-/** Nobody has led a task for this long: said once, and again at this interval, milliseconds. */
+/** How long a task has no leader before that is reported, and the interval at which it is repeated, milliseconds. */
 const VACANCY_REPORT_DELAY_MS = 2 * LEASE_TTL_MS;
 const VACANCY_REPORT_INTERVAL_MS = 5 * 60_000;
 
 export interface AcquireOptions {
-  /** Told when a task has been without a leader for a while, then every five minutes, and when it has one again. */
+  /** Called when a task has had no leader for a while, then every five minutes, and when it has one again. */
   readonly onTrouble?: (text: string) => void;
 }
 
 /**
- * A lease says which process leads a task: an entry in a NATS KV bucket that expires after LEASE_TTL_MS (see
+ * A lease determines which process leads a task: an entry in a NATS KV bucket that expires after LEASE_TTL_MS (see
  * LeaseBucket). Its states:
  *
- *   waiting   another process has it; every third of the TTL this one tries to create the entry
- *   held      we created the entry; it is renewed by an update of the revision that we know
- *   lost      another process has created the entry, or no renewal got through for the TTL
- *   released  we removed the entry: the next one gets it at its next try
+ *   waiting   another process holds it; this one tries to create the entry every third of the TTL
+ *   held      we created the entry; we renew it by updating the revision that we know
+ *   lost      another process has created the entry, or no renewal has succeeded for the TTL
+ *   released  we removed the entry; the next process gets it at its next attempt
  *
- * waiting leads to held; held to lost or released; nothing leads back: a new tenure is a new Lease. When nats-server
- * was restarted, and has lost the bucket, the holder creates the entry again if it is the first to do so.
+ * waiting leads to held; held to lost or released; nothing leads back: a new tenure is a new Lease. If a restart of
+ * nats-server has lost the bucket, the holder creates the entry again, unless another process was faster.
  *
- * `fence` is the revision at which the entry was first created. Every later holder's is higher, so whoever acts
- * on the lease passes it along, and the database refuses one that is older than what it has seen:
- * a holder that slept may wake up and believe that it still holds.
+ * `fence` is the revision at which the entry was first created. Every later holder has a higher one. So whoever acts on
+ * the lease passes its fence along, and the database refuses a fence that is lower than the highest that it has seen: a
+ * holder that was suspended may resume and believe that it still holds the lease.
  */
 export class Lease {
   readonly fence: number;
   readonly lost: Promise<void>;
   readonly #bucket: LeaseBucket;
   readonly #key: string;
-  /** The entry's contents: nobody else's, so that a write whose acknowledgement was lost is recognised. */
+  /** The entry's contents, unique to this lease, so that we recognise our write when its acknowledgement was lost. */
   readonly #value: string;
   readonly #resolveLost: () => void;
   #revision: number;
@@ -46,7 +46,7 @@ export class Lease {
   #timer: NodeJS.Timeout | undefined;
   #ended = false;
 
-  /** `asked`: when the entry was asked for; the TTL can't have begun before. */
+  /** `requestedAt`: when we sent the write that created the entry; its TTL can't have begun earlier. */
   private constructor(bucket: LeaseBucket, key: string, entry: LeaseEntry, requestedAt: number) {
     this.#bucket = bucket;
     this.#key = key;
@@ -60,7 +60,7 @@ export class Lease {
     this.#scheduleRenewal();
   }
 
-  /** Waits, for as long as it takes or until `signal`, and returns the lease; undefined if aborted. */
+  /** Waits until the lease is free and returns it; returns undefined if `signal` is aborted first. */
   static async acquire(
     bus: Bus,
     name: string,
@@ -89,20 +89,22 @@ export class Lease {
     return undefined;
   }
 
-  /** False as soon as another process may hold it, also when no message has got through. */
+  /** False as soon as another process may hold the lease, even if no message has got through. */
   get held(): boolean {
     return !this.#ended && performance.now() - this.#renewedAt < LEASE_TTL_MS;
   }
 
   /** Throws PIW_NOT_LEADER unless held. */
   check(): void {
-    if (!this.held) throw new PiwError('PIW_NOT_LEADER', `the lease ${this.#key} is not held any more`);
+    if (!this.held)
+      throw new PiwError('PIW_NOT_LEADER', `this process no longer holds the lease ${this.#key}`);
   }
 
+  /** Removes the entry, so that another process can get the lease at once. */
   async release(): Promise<void> {
     if (this.#ended) return;
     this.#end();
-    // If it can't be removed it runs out by itself.
+    // An entry that can't be removed expires.
     await this.#bucket.remove(this.#key, this.#revision).catch(() => undefined);
   }
 
@@ -121,7 +123,7 @@ export class Lease {
         this.#renewedAt = began;
       }
     } catch {
-      // It is tried again for as long as nobody else can have it.
+      // Renewal is retried for as long as nobody else can hold the lease.
     }
     if (this.#ended) return;
     if (!taken && performance.now() - this.#renewedAt < LEASE_TTL_MS) {
@@ -132,7 +134,7 @@ export class Lease {
     this.#resolveLost();
   }
 
-  /** The entry's new revision; undefined when it is another's. */
+  /** Renews the entry and returns its new revision; undefined if another process holds the lease. */
   async #write(): Promise<number | undefined> {
     try {
       const revision = await this.#bucket.write(this.#key, this.#value, this.#revision);
@@ -141,7 +143,7 @@ export class Lease {
       if (!isBucketMissing(error)) throw error;
       return await createEntry(this.#bucket, this.#key, this.#value);
     }
-    // It may be ours under a revision whose acknowledgement never came, or gone because the bucket was made anew.
+    // The entry may be ours, with a revision whose acknowledgement was lost, or gone because the bucket is a new one.
     const entry = await this.#bucket.read(this.#key);
     if (entry) return entry.value === this.#value ? entry.revision : undefined;
     return await createEntry(this.#bucket, this.#key, this.#value);
@@ -154,19 +156,19 @@ export class Lease {
 }
 
 /**
- * What a process that waits for a lease knows of its holder. Each renewal gives the entry another revision: whether it
- * is renewed shows in that, whatever the clocks of this machine and of the servers say.
+ * Watches the holder of a lease for a process that waits for it. Each renewal changes the entry's revision, so a
+ * changed revision shows that the holder is alive, whatever the clocks of this machine and of the servers say.
  */
 class VacancyMonitor {
   readonly #name: string;
   readonly #onTrouble: (text: string) => void;
-  /** The last time that there was a sign of a holder, and since when there is none, for the reader. */
+  /** The time of the last sign of a holder, by the monotonic clock, and by the time of day for messages. */
   #lastSignAt = performance.now();
   #vacantSince = new Date();
   #revision: number | undefined;
-  #cause = 'it is not renewed';
+  #cause = 'it has not been renewed';
   #reportedAt: number | undefined;
-  /** What was done last about an entry that should have expired. */
+  /** The last thing that was done about an entry that should have expired. */
   #remedy: { readonly removed: boolean; readonly at: number } | undefined;
 
   constructor(name: string, onTrouble: (text: string) => void) {
@@ -174,7 +176,10 @@ class VacancyMonitor {
     this.#onTrouble = onTrouble;
   }
 
-  /** Looks who holds it, and removes an entry that nobody has renewed for STALE_MS. */
+  /**
+   * Checks who holds the lease, and removes an entry that nobody has renewed for STALE_MS; if that does not help,
+   * recreates the bucket.
+   */
   async inspect(bucket: LeaseBucket): Promise<void> {
     const entry = await bucket.read(this.#name);
     if (entry !== undefined && entry.revision !== this.#revision) {
@@ -185,11 +190,13 @@ class VacancyMonitor {
     const now = performance.now();
     const holder = entry?.value.split(' ')[0];
     this.#cause =
-      holder === undefined ? CREATE_REFUSED : `NATS keeps the lease of ${holder}, which is not renewed`;
+      holder === undefined
+        ? CREATE_REFUSED
+        : `NATS still holds the lease of ${holder}, which has not been renewed`;
     if (now - (this.#remedy?.at ?? this.#lastSignAt) < STALE_MS) return;
     const removed = entry !== undefined && this.#remedy?.removed !== true;
     this.#remedy = { removed, at: now };
-    const action = removed ? 'removing it' : 'making the bucket of leases anew';
+    const action = removed ? 'removing it' : 'recreating the lease bucket';
     this.#onTrouble(
       `${this.#name}: ${this.#cause} for ${String(Math.round((now - this.#lastSignAt) / 1000))} s: ${action}`,
     );
@@ -201,7 +208,7 @@ class VacancyMonitor {
     this.#cause = errorMessage(error);
   }
 
-  /** There is a holder. */
+  /** Records that the lease has a holder, and reports it if a vacancy was reported. */
   markHeld(): void {
     if (this.#reportedAt !== undefined) {
       const seconds = Math.round((performance.now() - this.#lastSignAt) / 1000);
@@ -213,7 +220,7 @@ class VacancyMonitor {
     this.#remedy = undefined;
   }
 
-  /** Says that there is no leader, once it is so for a while, and at intervals. */
+  /** Reports that there is no leader: once after VACANCY_REPORT_DELAY_MS, then every VACANCY_REPORT_INTERVAL_MS. */
   reportIfVacant(): void {
     const now = performance.now();
     if (
@@ -222,13 +229,15 @@ class VacancyMonitor {
     )
       return;
     this.#reportedAt = now;
-    this.#onTrouble(`${this.#name} has no leader since ${this.#vacantSince.toISOString()}: ${this.#cause}`);
+    this.#onTrouble(
+      `${this.#name} has had no leader since ${this.#vacantSince.toISOString()}: ${this.#cause}`,
+    );
   }
 }
 
-const CREATE_REFUSED = 'NATS refuses a lease that nobody has';
+const CREATE_REFUSED = 'NATS has refused to create a lease that nobody holds';
 
-/** The revision of the entry that is made; undefined where there is one. The bucket is made if it is missing. */
+/** Creates the entry, and the bucket if there is none. Returns the entry's revision; undefined if it already exists. */
 async function createEntry(bucket: LeaseBucket, name: string, value: string): Promise<number | undefined> {
   let revision: number | undefined;
   try {
@@ -239,7 +248,7 @@ async function createEntry(bucket: LeaseBucket, name: string, value: string): Pr
     revision = await bucket.write(name, value, 0);
   }
   if (revision !== undefined) return revision;
-  // It may be ours: the acknowledgement of an earlier try never came. Its time runs since then.
+  // The entry may be ours, from an earlier attempt whose acknowledgement was lost. Its TTL has run since then.
   const entry = await bucket.read(name);
   return entry?.value === value ? await bucket.write(name, value, entry.revision) : undefined;
 }

@@ -6,7 +6,7 @@ interface KeyPair {
   getPublicKey(): string;
 }
 
-/** What the client library has of nkeys.js, which comes without types there. */
+/** The part of nkeys.js that the client library exports, which is untyped there. */
 const nkeys = untyped as { createUser(): KeyPair; fromSeed(seed: Uint8Array): KeyPair };
 
 /** A user's key pair on NATS (Ed25519): the server has the public key, and only the user has the seed. */
@@ -17,7 +17,7 @@ export interface NKey {
   readonly publicKey: string;
 }
 
-/** What a user's seed looks like; whether it is one, publicKeyOf() finds out. */
+/** Whether a text has the form of a user's seed; publicKeyOf() also verifies the checksum. */
 export const looksLikeSeed = (text: string): boolean => /^SU[A-Z2-7]{56}$/.test(text);
 
 export function generateUserKey(): NKey {
@@ -25,15 +25,15 @@ export function generateUserKey(): NKey {
   return { seed: new TextDecoder().decode(pair.getSeed()), publicKey: pair.getPublicKey() };
 }
 
-/** The public key of a user's seed. Raises PIW_CONFIG for what is none, and doesn't repeat it. */
+/** Returns the public key of a user's seed. Throws PIW_CONFIG if it is not a seed; the message does not repeat it. */
 export function publicKeyOf(seed: string): string {
   try {
     if (looksLikeSeed(seed)) return nkeys.fromSeed(new TextEncoder().encode(seed)).getPublicKey();
   } catch {
-    // Its checksum is wrong: a character was lost on the way.
+    // The checksum is wrong: a character was lost or changed.
   }
   throw new PiwError(
     'PIW_CONFIG',
-    'the nkey is no seed of a NATS user; it begins with SU and has 58 characters',
+    'the nkey is not the seed of a NATS user, which begins with SU and has 58 characters',
   );
 }

@@ -19,44 +19,44 @@ import { PiwError, errorMessage } from '../errors.js';
 import { busError, isNoResponders, isTimeout, jetStreamCode, withTimeout } from './errors.js';
 import { releaseBuffer } from './wire.js';
 
-/** Bytes of one chunk: the fastest of what was measured, well under the default max_payload. */
+/** Bytes of one chunk: the fastest size that was measured, well under the default max_payload. */
 export const CHUNK_SIZE = 512 * 1024;
-/** Chunks that may be under way at once; 8 MB with CHUNK_SIZE. */
+/** How many chunks may be unacknowledged at once; 8 MB with CHUNK_SIZE. */
 export const WRITE_WINDOW_CHUNKS = 16;
-/** Chunks that the server may send before they are asked for; 2 MB. */
+/** How many chunks the server may send ahead; 2 MB. */
 const READ_AHEAD_CHUNKS = 4;
-/** How long it is tried to get one chunk stored, milliseconds, and how long one try may take. */
+/** How long storing one chunk is retried, and the time limit of one attempt, milliseconds. */
 const STORE_RETRY_LIMIT_MS = 30_000;
 const STORE_LIMIT_MS = 5000;
-/** Tried for longer than this, more than once, and not stored by a server that works: that is no coincidence. */
+/** If a responsive server has refused to store more than once, for longer than this, that is not a coincidence. */
 const MIN_REFUSED_MS = 3000;
-/** How often, and how long, it is tried to store a few bytes before a bucket counts as broken. */
+/** The number of probe writes before a bucket counts as broken, and the time limit of each, milliseconds. */
 const MAX_PROBES = 2;
 const PROBE_LIMIT_MS = 2000;
-/** The object whose metadata these bytes are; under `claim`, where nobody looks for transfers. */
+/** The object whose metadata a probe writes; under `claim`, where no transfer is looked for. */
 const PROBE_OBJECT = 'claim.probe';
 const OFFSET_HEADER = 'Piw-Offset';
 const HOUR_MS = 3_600_000;
 
 export interface BucketConfig {
   readonly name: string;
-  /** How long an object stays that nobody removed. */
+  /** How long an object that nobody removes is kept. */
   readonly maxAgeMs: number;
-  /** What it may hold in all, bytes; the server sets as much aside. */
+  /** The total size that it may hold, bytes; the server reserves as much. */
   readonly maxBytes: number;
-  /** Of each object it holds the last so many chunks; all of them if left out. What is older makes room. */
+  /** How many of the last chunks of each object it keeps; by default all. Older chunks are dropped. */
   readonly lastChunks?: number;
 }
 
 export interface Chunk {
-  /** The object that it is stored under. */
+  /** The object that the chunk belongs to. */
   readonly object: string;
-  /** Where in the file these bytes belong. */
+  /** The offset of these bytes in the file. */
   readonly offset: number;
   readonly data: Uint8Array;
 }
 
-/** Where a chunk is stored, and what of a file it is. */
+/** A chunk in the stream, by its sequence number, and the range of the file that it holds. */
 export interface StoredChunk {
   readonly seq: number;
   readonly object: string;
@@ -64,19 +64,19 @@ export interface StoredChunk {
   readonly length: number;
 }
 
-/** Chunks as they are sent: read them with `for await`; the bytes of each are there until the next is asked for. */
+/** Chunks as they are sent: read them with `for await`; the bytes of each are valid until the next one is requested. */
 export interface LiveChunks extends AsyncIterable<Chunk> {
-  /** How many have come so far; it may be more than have been read. */
+  /** How many have arrived so far, whether or not they have been read. */
   readonly received: number;
   stop(): void;
 }
 
 /**
- * Objects in JetStream, on the subjects and with the metadata of NATS' own object store, so that any
- * of its tools can list and read them, but written and read in a window of chunks with Node's own
- * SHA-256: the client library's `put` hashes in JavaScript and holds the whole file in memory.
+ * Objects in JetStream, with the subjects and metadata of NATS' own object store, so that its tools can list and read
+ * them. They are written and read in a window of chunks and hashed with Node's SHA-256, because the client library's
+ * `put` hashes in JavaScript and holds the whole file in memory.
  *
- * Each chunk bears its offset and a Nats-Msg-Id, so one that is sent twice is stored once.
+ * Each chunk has its offset and a Nats-Msg-Id in its headers, so a chunk that is sent twice is stored once.
  */
 export class ObjectStore {
   readonly #js: JetStreamClient;
@@ -89,8 +89,8 @@ export class ObjectStore {
   }
 
   /**
-   * Makes the bucket if it is missing, and makes it what it should be. One that holds the last chunks only makes room
-   * by itself; any other refuses what it has no room for. Needs the rights of a master.
+   * Creates the bucket, or updates its configuration. A full bucket with `lastChunks` drops its oldest chunks; any
+   * other refuses new ones. Needs the permissions of a master.
    */
   async ensure(bucket: BucketConfig): Promise<void> {
     const jsm = await this.#jsm();
@@ -121,10 +121,10 @@ export class ObjectStore {
   }
 
   /**
-   * Makes sure that NATS stores what is sent to a bucket, and makes it anew where it doesn't, empty. nats-server gives
-   * up a stream at the first error that its disk returns: it takes nothing more, without an answer, also when there is
-   * room again. Returns whether it was made anew. Throws PIW_NATS_STORAGE while that doesn't help. Needs the rights of
-   * a master.
+   * Checks that NATS stores what is sent to a bucket, and recreates the bucket, empty, if it doesn't. At the first
+   * error of its disk, nats-server stops storing to a stream and answering its writers, even after there is space
+   * again. Returns whether the bucket was recreated. Throws PIW_NATS_STORAGE if that did not help. Needs the
+   * permissions of a master.
    */
   async repair(bucket: BucketConfig): Promise<boolean> {
     await this.ensure(bucket);
@@ -141,9 +141,9 @@ export class ObjectStore {
   }
 
   /**
-   * Writes the bytes of `source` as chunks of `object`, no more than WINDOW unacknowledged, and its
-   * metadata. A chunk that isn't acknowledged is sent again; PIW_OBJECT_BROKEN when it still isn't after
-   * PATIENCE_MS, PIW_NATS_STORAGE when the server works but doesn't store it.
+   * Writes the bytes of `source` as chunks of `object`, with at most WRITE_WINDOW_CHUNKS of them unacknowledged, and
+   * then the object's metadata. Retries a chunk that isn't acknowledged. Throws PIW_OBJECT_BROKEN if a chunk is still
+   * not acknowledged after STORE_RETRY_LIMIT_MS, PIW_NATS_STORAGE if the server is up but does not store it.
    */
   async write(
     bucket: string,
@@ -153,9 +153,9 @@ export class ObjectStore {
     const writer = this.writer(bucket, object, 0);
     const inFlight = new Set<Promise<void>>();
     for await (const block of source) {
-      for (let at = 0; at < block.length; at += CHUNK_SIZE) {
+      for (let start = 0; start < block.length; start += CHUNK_SIZE) {
         if (inFlight.size >= WRITE_WINDOW_CHUNKS) await Promise.race(inFlight);
-        const writing = writer.write(block.subarray(at, at + CHUNK_SIZE));
+        const writing = writer.write(block.subarray(start, start + CHUNK_SIZE));
         const settled = writing.finally(() => inFlight.delete(settled));
         inFlight.add(settled);
       }
@@ -166,8 +166,8 @@ export class ObjectStore {
   }
 
   /**
-   * Writes an object chunk by chunk, of which the first is at `offset` of the file; `signal` gives it up.
-   * `sha256` (hexadecimal) is the digest of all of it, where it is known already.
+   * Returns a writer for an object whose first chunk is at `offset` of the file; `signal` cancels its writes. `sha256`
+   * (hexadecimal) is the digest of the whole object, if it is already known.
    */
   writer(
     bucket: string,
@@ -181,8 +181,8 @@ export class ObjectStore {
   }
 
   /**
-   * The chunks of objects (a name may end in `.*`) that are sent from now on, as they pass. What a break of
-   * the connection swallows of them is still stored.
+   * Subscribes to the chunks of `object` (which may end in `.*`) that are sent from now on. Chunks that are missed
+   * while the connection is down are still in the store.
    */
   liveChunks(bucket: string, object: string): LiveChunks {
     const prefix = `$O.${bucket}.C.`;
@@ -209,9 +209,9 @@ export class ObjectStore {
   }
 
   /**
-   * The chunks stored under `object` (it may end in `.*`), from the first, and then those that still
-   * arrive, until the reader stops. `idleMs` without any ends it too. Chunks whose offset makes no
-   * sense are dropped. Memory stays under about 16 MB.
+   * Yields the stored chunks of `object` (which may end in `.*`), from the first, and then those that still arrive,
+   * until the reader stops or none has arrived for `idleMs`. Skips chunks without a valid offset. Memory stays under
+   * about 16 MB.
    */
   async *readChunks(
     bucket: string,
@@ -223,7 +223,7 @@ export class ObjectStore {
     const filter = `$O.${bucket}.C.${object}`;
     let nextSeq = 1;
     for (;;) {
-      // A consumer that the server forgot (it was restarted) is made anew, behind what was read.
+      // If the server has lost the consumer because it was restarted, a new one continues after the last chunk read.
       const consumer = await jsm.consumers
         .add(name, {
           ack_policy: AckPolicy.None,
@@ -261,7 +261,7 @@ export class ObjectStore {
         clearTimeout(idle);
         options.signal?.removeEventListener('abort', stop);
         stop();
-        // It would be forgotten by itself a minute later.
+        // Otherwise the server would drop it a minute later.
         void jsm.consumers.delete(name, consumer.name).catch(() => undefined);
       }
     }
@@ -284,7 +284,9 @@ export class ObjectStore {
     }
   }
 
-  /** What is stored under `object` (it may end in `.*`) now, without the bytes; `limit` of them at most. */
+  /**
+   * Lists the chunks that are stored now for `object` (which may end in `.*`), at most `limit`, without their bytes.
+   */
   async listChunks(bucket: string, object: string, limit = 100_000): Promise<readonly StoredChunk[]> {
     const prefix = `$O.${bucket}.C.`;
     const chunks: StoredChunk[] = [];
@@ -323,7 +325,7 @@ export class ObjectStore {
     return chunks;
   }
 
-  /** How many chunks are stored under `object` (it may end in `.*`). */
+  /** Returns how many chunks are stored for `object` (which may end in `.*`). */
   async countChunks(bucket: string, object: string): Promise<number> {
     const filter = `$O.${bucket}.C.${object}`;
     try {
@@ -335,7 +337,7 @@ export class ObjectStore {
     }
   }
 
-  /** The bytes of a stored chunk; undefined when it has been removed. */
+  /** Returns the bytes of a stored chunk; undefined if it has been removed. */
   async readChunk(bucket: string, { seq }: StoredChunk): Promise<Uint8Array | undefined> {
     try {
       const jsm = await this.#jsm();
@@ -346,9 +348,9 @@ export class ObjectStore {
     }
   }
 
-  /** The whole of a small object. Raises PIW_OBJECT_BROKEN if it isn't as announced. */
+  /** Returns all bytes of a small object. Throws PIW_OBJECT_BROKEN if its size or SHA-256 is not the announced one. */
   async readObject(bucket: string, object: string, size: number, sha256: string): Promise<Uint8Array> {
-    // Memory only for what is there: the size is what somebody says.
+    // Memory is allocated only for chunks that exist: `size` is only the sender's claim.
     const received: Omit<Chunk, 'object'>[] = [];
     let receivedBytes = 0;
     for await (const { offset, data } of this.readChunks(bucket, object, { idleMs: 10_000 })) {
@@ -357,17 +359,20 @@ export class ObjectStore {
       receivedBytes += data.length;
       if (receivedBytes >= size) break;
     }
-    // One that was sent again may stand behind a later one.
+    // A chunk that was retried may come after a later one.
     const contents = Buffer.concat(received.sort((a, b) => a.offset - b.offset).map(({ data }) => data));
     if (receivedBytes !== size || createHash('sha256').update(contents).digest('hex') !== sha256) {
-      throw new PiwError('PIW_OBJECT_BROKEN', `${object} in ${bucket} is not what was announced`);
+      throw new PiwError(
+        'PIW_OBJECT_BROKEN',
+        `${object} in ${bucket} does not have the announced size and SHA-256`,
+      );
     }
     return contents;
   }
 
   /**
-   * Removes the chunks of objects (a name may end in `.*`), and the metadata of those with a plain name; `*` is all
-   * objects whose name is one token, and all metadata.
+   * Removes the chunks of objects (a name may end in `.*`), and the metadata of those named without a wildcard. `*`
+   * stands for all objects whose name is a single token, and for all metadata.
    */
   async remove(bucket: string, ...objects: readonly string[]): Promise<void> {
     const filters = objects.flatMap((object) => [
@@ -383,7 +388,7 @@ export class ObjectStore {
     }
   }
 
-  /** The buckets whose names begin so, and of each the names of the objects that have chunks or metadata. */
+  /** Returns the buckets whose names begin with `prefix`, each with the names of its objects (chunks or metadata). */
   async listBuckets(prefix: string): Promise<ReadonlyMap<string, readonly string[]>> {
     const objectsByBucket = new Map<string, readonly string[]>();
     try {
@@ -427,7 +432,7 @@ export class ObjectStore {
     }
   }
 
-  /** Whether the server works, but doesn't store this: there is no bucket, or its disk is full. */
+  /** Returns whether the server is up but does not store this: there is no bucket, or its disk is full. */
   async #refusesToStore(error: unknown): Promise<boolean> {
     if (isStorageError(error) || isNoResponders(error)) return true;
     return isTimeout(error) && (await this.#isResponsive());
@@ -440,18 +445,21 @@ export class ObjectStore {
     );
   }
 
-  /** Stores a few bytes; false when the server works and they aren't stored. Throws PIW_OBJECT_BROKEN when it doesn't. */
+  /**
+   * Writes a probe. Returns false if the server is up but does not store it. Throws PIW_OBJECT_BROKEN if the server is
+   * down.
+   */
   async #canStore(bucket: string): Promise<boolean> {
     const header = headers();
     header.set(JsHeaders.RollupHdr, JsHeaders.RollupValueSubject);
     const subject = metaSubject(bucket, PROBE_OBJECT);
-    for (let tries = 1; ; tries += 1) {
+    for (let attempt = 1; ; attempt += 1) {
       try {
         await this.#js.publish(subject, new Uint8Array(0), { headers: header, timeout: PROBE_LIMIT_MS });
         return true;
       } catch (error) {
         if (!(await this.#refusesToStore(error))) throw objectError(error);
-        if (tries === MAX_PROBES) return false;
+        if (attempt === MAX_PROBES) return false;
       }
     }
   }
@@ -465,7 +473,7 @@ export class ObjectStore {
   }
 }
 
-/** A number in a header; NaN where there is none, or where the headers, which are read only now, are none. */
+/** Returns a header as a number; NaN if it is missing or the headers, which are parsed only now, are malformed. */
 function numericHeader(message: { readonly headers?: MsgHdrs | undefined }, name: string): number {
   try {
     const text = message.headers?.get(name) ?? '';
@@ -475,15 +483,15 @@ function numericHeader(message: { readonly headers?: MsgHdrs | undefined }, name
   }
 }
 
-/** Why the server may not have stored something, for the user. */
+/** Returns the likely reason why the server did not store something, for the user. */
 function storageFailureReason(error: unknown): string {
-  if (isNoResponders(error)) return 'there is no bucket for it';
+  if (isNoResponders(error)) return 'its bucket does not exist';
   return isTimeout(error) ? 'the disk of nats-server may be full' : errorMessage(error);
 }
 
 type ChunkSender = (subject: string, data: Uint8Array, id: string, header: MsgHdrs) => Promise<void>;
 
-/** An object that is being written, chunk by chunk. */
+/** Writes one object, chunk by chunk. */
 export class ObjectWriter {
   readonly #bucket: string;
   readonly #object: string;
@@ -513,7 +521,7 @@ export class ObjectWriter {
     return this.#send(`$O.${this.#bucket}.C.${this.#object}`, data, id, header);
   }
 
-  /** Sends the metadata behind the last chunk; `stored` resolves when it is. */
+  /** Sends the metadata, after the last chunk; `stored` resolves when it is stored. */
   end(): { readonly size: number; readonly sha256: string; readonly stored: Promise<void> } {
     const sha256 = this.#hash?.digest() ?? Buffer.from(this.#sha256 ?? '', 'hex');
     const info = {
@@ -539,13 +547,13 @@ const streamName = (bucket: string): string => `OBJ_${bucket}`;
 const metaSubject = (bucket: string, object: string): string =>
   `$O.${bucket}.M.${Buffer.from(object).toString('base64url')}`;
 
-/** What the subject of a chunk or of metadata is about. */
+/** Returns the object's name from the subject of one of its chunks or of its metadata. */
 function objectNameOf(bucket: string, subject: string): string {
   const [kind = '', ...name] = subject.slice(`$O.${bucket}.`.length).split('.');
   return kind === 'M' ? Buffer.from(name.join('.'), 'base64url').toString() : name.join('.');
 }
 
-/** There is no such stream, consumer or message. */
+/** Whether there is no such stream, consumer or message. */
 const isNotFound = (error: unknown): boolean =>
   error instanceof NatsError && (error.api_error?.code === 404 || /not found/i.test(error.message));
 
@@ -555,7 +563,10 @@ function isConsumerLost(error: unknown): boolean {
   );
 }
 
-/** The code is the same for whatever broke: the answer to it is to send, or read, again. */
+/**
+ * Returns the PiwError for an error of a transfer. All but storage errors have the same code, because the remedy is the
+ * same: send, or read, again.
+ */
 function objectError(error: unknown): PiwError {
   if (error instanceof PiwError) return error;
   if (isStorageError(error)) return storageError(errorMessage(error), error);
@@ -563,14 +574,14 @@ function objectError(error: unknown): PiwError {
   return new PiwError('PIW_OBJECT_BROKEN', message, { cause: error });
 }
 
-function storageError(why: string, cause?: unknown): PiwError {
-  return new PiwError('PIW_NATS_STORAGE', `NATS does not store what is sent to it: ${why}`, { cause });
+function storageError(reason: string, cause?: unknown): PiwError {
+  return new PiwError('PIW_NATS_STORAGE', `NATS does not store what is sent to it: ${reason}`, { cause });
 }
 
 /** JetStream's codes for "insufficient storage", "insufficient memory" and "error creating store for stream". */
 const STORAGE_ERROR_CODES: ReadonlySet<number | undefined> = new Set([10023, 10028, 10047, 10049]);
 
-/** The server says that it has no room; one of its other errors may contain the operating system's. */
+/** Whether the server reports that it has no space, by one of these codes or in the operating system's own words. */
 const isStorageError = (error: unknown): boolean =>
   STORAGE_ERROR_CODES.has(jetStreamCode(error)) ||
   (error instanceof NatsError && /no space left/i.test(error.message));

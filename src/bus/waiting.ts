@@ -1,7 +1,7 @@
-/** When whoever waits is told what for, milliseconds: the first time, and after that. */
+/** The delay before the first report of what is being waited for, and the interval of the following, milliseconds. */
 const REPORT_DELAYS_MS = { first: 2000, every: 15_000 };
 
-/** Does `what`, and calls `report` after two seconds and then every fifteen until it is done. */
+/** Runs `action`, and calls `report` after two seconds and then every fifteen until the action has settled. */
 export async function withWaitingReports<T>(report: () => void, action: () => Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const scheduleReport = (ms: number): void => {

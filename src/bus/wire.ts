@@ -7,68 +7,68 @@ import { NodeTransport, nodeResolveHost } from 'nats/lib/src/node_transport.js';
 import { BufferPool } from './buffer-pool.js';
 
 /*
- * How the client library (nats 2.29) reads and writes its socket, with less garbage. By itself it takes a new
- * buffer for each read, doubles another one as the bytes of a message come, and copies each message before it
- * is written: of 500 MB that pass, that is 2 GB, and the collector takes as much of the processor as everything
- * else. Here one buffer is read into, a large message has room for all of it at once, which is used again where
- * it was given back, and what is large is written as it is.
+ * Makes the client library (nats 2.29) read and write its socket with less garbage. Unpatched, it allocates a new
+ * buffer for each read, grows another one by doubling as the bytes of a message arrive, and copies each message
+ * before it writes it: for 500 MB of traffic that is 2 GB of garbage, and its collection takes as much CPU time as
+ * everything else. Here each socket reads into one buffer, a large message gets a buffer of its full size at once,
+ * which is reused after releaseBuffer(), and large messages are written without a copy.
  *
- * This reaches into the library's own objects, which `nats` is pinned for; test/bus/wire.test.ts holds what is
- * known of them.
+ * This reaches into the library's internals, which is why the version of `nats` is pinned; test/bus/wire.test.ts
+ * checks what this file relies on.
  */
 
-/** Bytes that are read at once: fewer calls than with the 64 KB that Node takes by itself. */
+/** The size of a read, bytes: fewer calls than with Node's default of 64 KB. */
 const READ_BUFFER_BYTES = 256 * 1024;
-/** Of so many bytes on, a message is large: it isn't copied. */
+/** Messages of at least this size, bytes, are not copied. */
 const LARGE_MESSAGE_BYTES = 64 * 1024;
-/** How many rooms of large messages are kept for others. */
+/** How many released buffers of large messages are kept for reuse. */
 const MAX_FREE_BUFFERS = 16;
-/** Bytes that are copied at once of what isn't the middle of a message. */
+/** How many bytes are copied at once outside the middle of a message. */
 const MAX_COPY_BYTES = 16 * 1024;
 
-/** Buffers that sockets read into, and whether what is in them has been parsed. */
+/** The buffers that sockets read into, and whether their contents have been parsed. */
 const readBuffers = new WeakMap<ArrayBufferLike, { parsed: boolean }>();
-/** Of large messages. */
+/** The buffers of large messages. */
 const largeBuffers = new BufferPool(MAX_FREE_BUFFERS, LARGE_MESSAGE_BYTES);
 
-/** As `connect` of the library. */
+/** Connects as the library's `connect` does. */
 export async function connectNats(options: ConnectionOptions): Promise<NatsConnection> {
   setTransportFactory({ factory: () => new SharedBufferTransport(), dnsResolveFn: nodeResolveHost });
   return await NatsConnectionImpl.connect(options);
 }
 
-/** The bytes of a message are done with: nobody may look at them any more. */
+/** Releases the buffer of a message for reuse; nobody may read its bytes afterwards. */
 export function releaseBuffer(bytes: Uint8Array): void {
   largeBuffers.release(bytes);
 }
 
 /**
- * The library's own transport, except that a connection without TLS reads into one buffer, and that a transport that
- * was given up has no socket.
+ * The library's own transport, except that a connection without TLS reads into one buffer, and that an abandoned
+ * transport has no socket.
  *
- * By itself the library forgets a transport whose server accepts the connection (the kernel does, for a server that
- * hangs) but doesn't greet within the time limit. When the server runs on it greets them all: each forgotten transport
- * then counts as connected, is closed by the server because it never logs in, and that close makes the client open
- * another connection beside the one that it has, with every subscription again, which nothing ever closes.
+ * Unpatched, the library forgets a transport whose server accepts the connection (the kernel does, for a server that
+ * hangs) but does not send its INFO within the time limit. When the server resumes, it sends INFO to all of them.
+ * Each forgotten transport then counts as connected until the server closes it because it never authenticates, and
+ * that close makes the client open a second connection, with every subscription again, which nothing ever closes.
  */
 class SharedBufferTransport extends NodeTransport {
   #rawSocket: Socket | undefined;
   #abandoned = false;
 
-  override async connect(...to: Parameters<NodeTransport['connect']>): Promise<void> {
-    await super.connect(...to);
+  override async connect(...args: Parameters<NodeTransport['connect']>): Promise<void> {
+    await super.connect(...args);
     if (!this.#abandoned) return;
     this.#discard();
-    throw new Error('given up');
+    throw new Error('the connection attempt was abandoned');
   }
 
-  /** Closes it in whatever state it is: also while it is being dialled, or waits to be greeted. */
+  /** Closes the transport in any state, also while it dials or waits for the server's INFO. */
   override async close(error?: Error): Promise<void> {
     if (this.connected) await super.close(error);
     else this.#discard();
   }
 
-  /** Leaves a connection that nothing comes from. The library would first wait until all has been written. */
+  /** Closes a connection that delivers nothing. The library would first wait until everything has been written. */
   override disconnect(): void {
     if (this.connected) void this.close();
   }
@@ -77,17 +77,17 @@ class SharedBufferTransport extends NodeTransport {
     this.#abandoned = true;
     this.done = true;
     for (const socket of [this.socket, this.#rawSocket]) {
-      // Between two stages of a connection nobody listens, and an error that nobody hears would end the process.
+      // Between two stages of connecting there is no error handler, and an unhandled 'error' would end the process.
       socket?.on('error', () => undefined);
       socket?.destroy();
     }
   }
 
-  override dial(to: { hostname: string; port: number }): Promise<Socket> {
+  override dial(server: { hostname: string; port: number }): Promise<Socket> {
     return new Promise((resolve, reject) => {
       let failure: Error | undefined;
       const socket = createConnection({
-        ...{ host: to.hostname, port: to.port, noDelay: true },
+        ...{ host: server.hostname, port: server.port, noDelay: true },
         ...(this.options.tls ? {} : { onread: this.#readOptions() }),
       });
       this.#rawSocket = socket;
@@ -108,14 +108,14 @@ class SharedBufferTransport extends NodeTransport {
     readBuffers.set(buffer.buffer, state);
     return {
       buffer,
-      // Node comes back here only when everything has run that waited for these bytes, so that they have been
-      // parsed by then.
+      // Node calls this again only after everything that waited for these bytes has run, so they have been parsed by
+      // then.
       callback: (count) => {
         if (!state.parsed) {
-          this.#rawSocket?.destroy(new Error('bytes came before those that came before them were read'));
+          this.#rawSocket?.destroy(new Error('socket data arrived before the previous read was parsed'));
           return false;
         }
-        // The greeting is looked at before there is a parser.
+        // The server's INFO is read before there is a parser.
         state.parsed = !this.connected;
         const bytes = buffer.subarray(0, count);
         this.#rawSocket?.emit('data', this.connected ? bytes : Buffer.from(bytes));
@@ -141,9 +141,10 @@ handler.flushPending = function () {
 };
 
 /**
- * What the parser finds whole stays in the buffer that it came in. So of a buffer that is read into again, it gets the
- * middle of a message, which it copies, as it is, and anything else as a copy, and little of that: behind it, the
- * middle of a large message may begin.
+ * Parses bytes from a buffer that the socket will read into again. A message that the parser finds complete stays in
+ * the buffer in which it arrived, but the parser copies the middle of a message itself. So it gets the middle of a
+ * message without a copy, and everything else as a copy, in small slices, because the middle of a large message may
+ * begin after any of them.
  */
 function parseShared(
   parserState: Partial<Parser>,
@@ -167,7 +168,7 @@ function parseShared(
   }
 }
 
-/** A message that has begun to come has room for all of it. */
+/** Replaces the buffer of a partly received message with one that is large enough for all of it. */
 function growMessageBuffer({ ma, msgBuf }: Partial<Parser>): void {
   const size = ma?.size ?? 0;
   if (!msgBuf || msgBuf._buf.buffer.byteLength >= size) return;
@@ -180,7 +181,7 @@ function growMessageBuffer({ ma, msgBuf }: Partial<Parser>): void {
   msgBuf._buf = buffer;
 }
 
-/** Writes what is pending as it is, where something large is in it. */
+/** Writes what is pending without copying it, if a large message is in it; returns whether it did. */
 function writeUncopied({ infoReceived, connected, outbound, transport }: ProtocolHandler): boolean {
   if (!infoReceived || !connected || transport.isClosed || !(transport instanceof SharedBufferTransport))
     return false;

@@ -20,14 +20,14 @@ async function echo(
   await bus.rtt();
 }
 
-void t.test('a question is answered', async (t) => {
+void t.test('a request is answered', async (t) => {
   const prefix = uniquePrefix();
   const bus = await testBus(t, prefix);
   await echo(bus, bus.subject('x'));
   t.same(await bus.request(bus.subject('x'), ['HELLO', 1, null]), ['OK', ['HELLO', 1, null]]);
 });
 
-void t.test('a body over max_payload travels both ways as if it were small', async (t) => {
+void t.test('a request and an answer may be larger than max_payload', async (t) => {
   const prefix = uniquePrefix();
   const [requester, responder] = await Promise.all([testBus(t, prefix), testBus(t, prefix)]);
   await echo(responder, responder.subject('x'));
@@ -35,7 +35,7 @@ void t.test('a body over max_payload travels both ways as if it were small', asy
   t.same(await requester.request(requester.subject('x'), body, { timeoutMs: 20_000 }), ['OK', body]);
 });
 
-void t.test('a large body in a bucket that the sender may not use is refused', async (t) => {
+void t.test('a large body in a bucket that the sender may not write to is refused', async (t) => {
   const prefix = uniquePrefix();
   const [requester, responder] = await Promise.all([testBus(t, prefix), testBus(t, prefix)]);
   await echo(responder, responder.subject('x'), () => `${prefix}-slave-a`);
@@ -45,15 +45,18 @@ void t.test('a large body in a bucket that the sender may not use is refused', a
   t.same(answer, ['ERROR', 'PIW_MESSAGE_INVALID']);
 });
 
-void t.test('what nobody listens to fails at once, and with patience waits for somebody', async (t) => {
-  const bus = await testBus(t, uniquePrefix());
-  await t.rejects(bus.request(bus.subject('nobody'), 1, { timeoutMs: 50 }), { code: 'PIW_NO_RESPONDERS' });
-  const waiting = bus.request(bus.subject('later'), 1, { timeoutMs: 500, patienceMs: 10_000 });
-  await echo(bus, bus.subject('later'));
-  t.same(await waiting, ['OK', 1]);
-});
+void t.test(
+  'a request without a listener fails at once, or with patienceMs waits for a listener',
+  async (t) => {
+    const bus = await testBus(t, uniquePrefix());
+    await t.rejects(bus.request(bus.subject('nobody'), 1, { timeoutMs: 50 }), { code: 'PIW_NO_RESPONDERS' });
+    const waiting = bus.request(bus.subject('later'), 1, { timeoutMs: 500, patienceMs: 10_000 });
+    await echo(bus, bus.subject('later'));
+    t.same(await waiting, ['OK', 1]);
+  },
+);
 
-void t.test('an answer that does not come is a time-out', async (t) => {
+void t.test('a request that is not answered times out', async (t) => {
   const bus = await testBus(t, uniquePrefix());
   const subscription = bus.subscribe(bus.subject('silent'));
   t.teardown(() => subscription.stop());
@@ -61,7 +64,7 @@ void t.test('an answer that does not come is a time-out', async (t) => {
   await t.rejects(bus.request(bus.subject('silent'), 1, { timeoutMs: 100 }), { code: 'PIW_TIMEOUT' });
 });
 
-void t.test('a queue group gives each message to one of its members', async (t) => {
+void t.test('each message reaches one member of a queue group', async (t) => {
   const prefix = uniquePrefix();
   const buses = await Promise.all([testBus(t, prefix), testBus(t, prefix), testBus(t, prefix)]);
   const counts = [0, 0, 0];
@@ -83,11 +86,11 @@ void t.test('a queue group gives each message to one of its members', async (t) 
   );
   t.ok(
     counts.every((n) => n > 0),
-    'each has a share',
+    'each member gets some',
   );
 });
 
-void t.test('credentials that are refused are said so, without the password', async (t) => {
+void t.test('the error for refused credentials does not contain the password', async (t) => {
   const { Bus } = await import('../../src/bus/bus.js');
   const address = (process.env['PIW_TEST_NATS'] ?? '').replace(/\/\/.*@/, '//master:wrong-secret@');
   await t.rejects(Bus.connect({ address, name: 'x', patienceMs: 500 }), { code: 'PIW_UNREACHABLE' });

@@ -7,10 +7,11 @@ import { TestNats } from '../helpers/own-nats.js';
 
 t.setTimeout(120_000);
 
-/** Everything that the rest of piw calls on a bus, as it is called. */
+/** Everything that the rest of piw calls on a bus, by name. */
 const BUS_CALLS: Readonly<Record<string, (bus: Bus) => unknown>> = {
   request: (bus) => bus.request(bus.subject('x'), 1, { timeoutMs: 300 }),
-  'ask, with a large body': (bus) => bus.request(bus.subject('x'), 'x'.repeat(3_000_000), { timeoutMs: 300 }),
+  'request, with a large body': (bus) =>
+    bus.request(bus.subject('x'), 'x'.repeat(3_000_000), { timeoutMs: 300 }),
   publish: (bus) => bus.publish(bus.subject('x'), 1),
   'publish, with a large body': (bus) => bus.publish(bus.subject('x'), 'x'.repeat(3_000_000)),
   rtt: (bus) => bus.rtt(500),
@@ -49,7 +50,10 @@ const BUS_CALLS: Readonly<Record<string, (bus: Bus) => unknown>> = {
   closed: (bus) => bus.closed(),
 };
 
-/** Opens each door with a connection of its own, all at once; what each threw that was no PiwError. */
+/**
+ * Makes every call on a connection of its own, all at the same time, after `prepare` and `disrupt`. Returns the
+ * errors that are not PiwErrors.
+ */
 async function foreignErrors(
   t: Test,
   nats: TestNats,
@@ -61,13 +65,13 @@ async function foreignErrors(
   await Promise.all(buses.map(prepare));
   await disrupt();
   await Promise.all(
-    Object.entries(BUS_CALLS).map(async ([name, open], n) => {
+    Object.entries(BUS_CALLS).map(async ([name, call], n) => {
       const bus = buses[n];
       if (!bus) return;
       try {
-        // Who waits for the end of the connection waits for that.
+        // closed() waits for the end of the connection.
         if (name === 'closed') setTimeout(() => void bus.drain(), 100);
-        await open(bus);
+        await call(bus);
       } catch (error) {
         if (!(error instanceof PiwError)) errors.push(`${name}: ${String(error)}`);
       }
@@ -78,9 +82,9 @@ async function foreignErrors(
 }
 
 const SERVER_STATES: Readonly<
-  Record<string, readonly [before: (bus: Bus) => Promise<void>, then: (nats: TestNats) => unknown]>
+  Record<string, readonly [prepare: (bus: Bus) => Promise<void>, disrupt: (nats: TestNats) => unknown]>
 > = {
-  'the server is at work': [() => Promise.resolve(), () => undefined],
+  'the server is up': [() => Promise.resolve(), () => undefined],
   'the connection has ended': [(bus) => bus.drain(), () => undefined],
   'the server hangs': [
     () => Promise.resolve(),
@@ -91,16 +95,16 @@ const SERVER_STATES: Readonly<
   'there is no server': [() => Promise.resolve(), (nats) => nats.stop('SIGKILL')],
 };
 
-void t.test('no error of the client library leaves src/bus', async (t) => {
+void t.test('src/bus throws no errors of the client library', async (t) => {
   await Promise.all(
-    Object.entries(SERVER_STATES).map(async ([state, [before, then]]) => {
+    Object.entries(SERVER_STATES).map(async ([state, [prepare, disrupt]]) => {
       const nats = await TestNats.start(t);
-      t.same(await foreignErrors(t, nats, () => then(nats), before), [], `when ${state}`);
+      t.same(await foreignErrors(t, nats, () => disrupt(nats), prepare), [], `when ${state}`);
     }),
   );
 });
 
-void t.test('a ping that finds no server says so, and so does one that is not answered', async (t) => {
+void t.test('a ping fails without a server, and times out if the server hangs', async (t) => {
   const nats = await TestNats.start(t);
   const statuses: string[] = [];
   const bus = await nats.connect(t, { onStatus: (text) => statuses.push(text) });
@@ -115,12 +119,12 @@ void t.test('a ping that finds no server says so, and so does one that is not an
 });
 
 void t.test(
-  'a server that hangs is told within seconds, and what was asked before is asked again',
+  'a server that hangs is reported within seconds, and pending requests are retried when it resumes',
   async (t) => {
     const nats = await TestNats.start(t);
     const statuses: string[] = [];
     const bus = await nats.connect(t, { onStatus: (text) => statuses.push(text) });
-    // Whoever hears it the first time never answers, as a process that ended meanwhile.
+    // The first delivery is never answered, as if the process had ended in the meantime.
     let deliveries = 0;
     const subscription = bus.subscribe(bus.subject('x'));
     const reading = (async () => {
@@ -129,12 +133,12 @@ void t.test(
         if (statuses.length === 2) await message.respond('late');
       }
     })();
-    const asking = bus.request(bus.subject('x'), 1, { timeoutMs: 60_000 });
+    const answer = bus.request(bus.subject('x'), 1, { timeoutMs: 60_000 });
     await until(() => deliveries === 1);
     nats.signal('SIGSTOP');
     await until(() => statuses.length === 1);
     nats.signal('SIGCONT');
-    t.equal(await asking, 'late');
+    t.equal(await answer, 'late');
     t.same(statuses, ['NATS does not answer', 'NATS answers again']);
     await subscription.stop();
     await reading;

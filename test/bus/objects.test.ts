@@ -17,32 +17,29 @@ async function writeAt(
   await writer.end().stored;
 }
 
-void t.test(
-  'bytes that were written are read again, each where it belongs, while they are written',
-  async (t) => {
-    const prefix = uniquePrefix();
-    const [writer, reader] = await Promise.all([testBus(t, prefix), testBus(t, prefix)]);
-    const bucket = `${prefix}-b`;
-    await reader.objects.ensure({ name: bucket, maxAgeMs: 60_000, maxBytes: 1e9 });
-    const whole = randomBytes(20 * CHUNK_SIZE + 12_345);
-    const received = Buffer.alloc(whole.length);
-    const reading = (async () => {
-      let size = 0;
-      for await (const { offset, data } of reader.objects.readChunks(bucket, 'file.*', { idleMs: 10_000 })) {
-        received.set(data, offset);
-        size += data.length;
-        if (size >= whole.length) break;
-      }
-    })();
-    // In two ranges, the later one first, as after a break.
-    const middle = 7 * CHUNK_SIZE + 99;
-    await writeAt(writer, bucket, 'file.a', middle, whole.subarray(middle));
-    const first = await writer.objects.write(bucket, 'file.b', [whole.subarray(0, middle)]);
-    await reading;
-    t.ok(received.equals(whole));
-    t.equal(first.sha256, createHash('sha256').update(whole.subarray(0, middle)).digest('hex'));
-  },
-);
+void t.test('an object can be read while its ranges are written, in any order', async (t) => {
+  const prefix = uniquePrefix();
+  const [writer, reader] = await Promise.all([testBus(t, prefix), testBus(t, prefix)]);
+  const bucket = `${prefix}-b`;
+  await reader.objects.ensure({ name: bucket, maxAgeMs: 60_000, maxBytes: 1e9 });
+  const whole = randomBytes(20 * CHUNK_SIZE + 12_345);
+  const received = Buffer.alloc(whole.length);
+  const reading = (async () => {
+    let size = 0;
+    for await (const { offset, data } of reader.objects.readChunks(bucket, 'file.*', { idleMs: 10_000 })) {
+      received.set(data, offset);
+      size += data.length;
+      if (size >= whole.length) break;
+    }
+  })();
+  // Two ranges, the later one first, as after a break.
+  const middle = 7 * CHUNK_SIZE + 99;
+  await writeAt(writer, bucket, 'file.a', middle, whole.subarray(middle));
+  const first = await writer.objects.write(bucket, 'file.b', [whole.subarray(0, middle)]);
+  await reading;
+  t.ok(received.equals(whole));
+  t.equal(first.sha256, createHash('sha256').update(whole.subarray(0, middle)).digest('hex'));
+});
 
 void t.test('a chunk that is sent twice is stored once', async (t) => {
   const prefix = uniquePrefix();
@@ -57,7 +54,7 @@ void t.test('a chunk that is sent twice is stored once', async (t) => {
   t.same(await bus.objects.listChunks(bucket, 'file.*'), []);
 });
 
-void t.test('an object that is not what was announced is refused', async (t) => {
+void t.test('an object without the announced size and SHA-256 is refused', async (t) => {
   const prefix = uniquePrefix();
   const bus = await testBus(t, prefix);
   const bucket = `${prefix}-b`;
@@ -67,33 +64,36 @@ void t.test('an object that is not what was announced is refused', async (t) => 
   await t.rejects(bus.objects.readObject(bucket, 'file', 2, 'f'.repeat(64)), { code: 'PIW_OBJECT_BROKEN' });
 });
 
-void t.test('a bucket of last chunks makes room by itself, and any other refuses', async (t) => {
-  const prefix = uniquePrefix();
-  const bus = await testBus(t, prefix);
-  const bucket = `${prefix}-b`;
-  const maxBytes = 5 * CHUNK_SIZE;
-  const data = randomBytes(CHUNK_SIZE);
-  /** For a moment: whoever finds a bucket full tries again for a while. */
-  const write = async (object: string, chunks: number) => {
-    const writer = bus.objects.writer(bucket, object, 0, { signal: AbortSignal.timeout(500) });
-    for (let n = 0; n < chunks; n += 1) await writer.write(data);
-  };
-  await bus.objects.ensure({ name: bucket, maxAgeMs: 60_000, maxBytes });
-  await t.rejects(write('one.a', 6), { code: 'PIW_OBJECT_BROKEN' });
-  // What it is to be may change.
-  await bus.objects.ensure({ name: bucket, maxAgeMs: 60_000, maxBytes, lastChunks: 3 });
-  await write('two.a', 6);
-  t.same(
-    (await bus.objects.listChunks(bucket, 'two.*')).map(({ offset }) => offset / CHUNK_SIZE),
-    [3, 4, 5],
-    'of one object the last',
-  );
-  await write('two.b', 3);
-  t.ok((await bus.objects.countChunks(bucket, '*.*')) < 6, 'and of all, what there is room for');
-  t.equal(await bus.objects.countChunks(bucket, 'two.b'), 3);
-});
+void t.test(
+  'a full bucket with lastChunks drops its oldest chunks, and any other refuses new ones',
+  async (t) => {
+    const prefix = uniquePrefix();
+    const bus = await testBus(t, prefix);
+    const bucket = `${prefix}-b`;
+    const maxBytes = 5 * CHUNK_SIZE;
+    const data = randomBytes(CHUNK_SIZE);
+    /** Writes chunks, for at most half a second, because a writer retries while a bucket is full. */
+    const write = async (object: string, chunks: number) => {
+      const writer = bus.objects.writer(bucket, object, 0, { signal: AbortSignal.timeout(500) });
+      for (let n = 0; n < chunks; n += 1) await writer.write(data);
+    };
+    await bus.objects.ensure({ name: bucket, maxAgeMs: 60_000, maxBytes });
+    await t.rejects(write('one.a', 6), { code: 'PIW_OBJECT_BROKEN' });
+    // The configuration of an existing bucket may change.
+    await bus.objects.ensure({ name: bucket, maxAgeMs: 60_000, maxBytes, lastChunks: 3 });
+    await write('two.a', 6);
+    t.same(
+      (await bus.objects.listChunks(bucket, 'two.*')).map(({ offset }) => offset / CHUNK_SIZE),
+      [3, 4, 5],
+      'the last chunks of one object',
+    );
+    await write('two.b', 3);
+    t.ok((await bus.objects.countChunks(bucket, '*.*')) < 6, 'and in all, as many as there is space for');
+    t.equal(await bus.objects.countChunks(bucket, 'two.b'), 3);
+  },
+);
 
-void t.test('chunks are seen as they pass, and what passed is found among what is stored', async (t) => {
+void t.test('chunks can be read while they are sent, and later from the store', async (t) => {
   const prefix = uniquePrefix();
   const [writer, reader] = await Promise.all([testBus(t, prefix), testBus(t, prefix)]);
   const bucket = `${prefix}-b`;

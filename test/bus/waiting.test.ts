@@ -2,10 +2,10 @@ import t from 'tap';
 import { Bus } from '../../src/bus/bus.js';
 import { piwRunner } from '../helpers/command.js';
 
-/** Nothing listens there. */
+/** An address where nothing listens. */
 const UNREACHABLE_ADDRESS = '127.0.0.1:1';
 
-void t.test('whoever waits for NATS is told so, and why, before it is given up', async (t) => {
+void t.test('waiting for NATS is reported with the reason before it fails', async (t) => {
   const reports: string[] = [];
   await t.rejects(
     Bus.connect({
@@ -18,7 +18,7 @@ void t.test('whoever waits for NATS is told so, and why, before it is given up',
   t.notOk(reports.some((text) => text.includes('secret')));
 });
 
-void t.test('a connection that is given up isn’t waited for', async (t) => {
+void t.test('connecting stops at once when it is cancelled', async (t) => {
   const controller = new AbortController();
   const connecting = Bus.connect({
     ...{ address: UNREACHABLE_ADDRESS, name: 'test', patienceMs: 60_000, signal: controller.signal },
@@ -31,13 +31,13 @@ void t.test('a connection that is given up isn’t waited for', async (t) => {
   t.ok(performance.now() - began < 10_000);
 });
 
-void t.test('a command says that it waits, and then that it gave up', async (t) => {
+void t.test('a command prints that it waits for NATS, and then that it can’t connect', async (t) => {
   const { code, err } = await piwRunner({ nats: UNREACHABLE_ADDRESS })('queue');
   t.equal(code, 5);
-  t.match(err, /^piw: waiting for NATS at .*; giving up in 1 s\npiw: NATS at .* can't be used: .*\n$/);
+  t.match(err, /^piw: waiting for NATS at .*; giving up in 1 s\npiw: can't connect to NATS at .*: .*\n$/);
 });
 
-void t.test('a slave says what is wrong with it before it waits for its master', async (t) => {
+void t.test('a slave reports its own errors before it waits for its master', async (t) => {
   const began = performance.now();
   const slave = piwRunner({
     master: `nats://slave:secret@${UNREACHABLE_ADDRESS}`,

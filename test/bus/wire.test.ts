@@ -9,13 +9,13 @@ t.setTimeout(60_000);
 const KB = 1024;
 const digest = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
-void t.test('messages of every size come whole, and stay what they are while others come', async (t) => {
+void t.test('messages of every size arrive complete, and do not change while others arrive', async (t) => {
   const prefix = uniquePrefix();
   const [sender, receiver] = await Promise.all([testBus(t, prefix), testBus(t, prefix)]);
   const subscription = receiver.connection.subscribe(`${prefix}.wire`);
   await receiver.connection.flush();
-  // About the sizes at which they are read, copied and given room otherwise, and any between.
-  const edges = [0, 1, 16, 64, 256, 512].flatMap((kb) => [-1, 0, 1].map((by) => kb * KB + by));
+  // Sizes around those at which reading, copying and buffering change, and random ones in between.
+  const edges = [0, 1, 16, 64, 256, 512].flatMap((kb) => [-1, 0, 1].map((delta) => kb * KB + delta));
   const sizes = [
     ...edges.filter((size) => size >= 0),
     ...Array.from({ length: 400 }, (_, n) => Math.floor(Math.random() * (n % 4 === 0 ? 600 * KB : 3 * KB))),
@@ -27,7 +27,7 @@ void t.test('messages of every size come whole, and stay what they are while oth
   })();
   for (const [n, bytes] of sent.entries()) {
     sender.connection.publish(`${prefix}.wire`, bytes);
-    // Some leave together, some alone.
+    // Some messages are sent together, some alone.
     if (n % 5 === 0) await sender.connection.flush();
   }
   await reading;
@@ -35,10 +35,10 @@ void t.test('messages of every size come whole, and stay what they are while oth
     received.map(({ length }) => length),
     sizes,
   );
-  t.same(received.map(digest), sent.map(digest), 'all of them are still as they were sent');
+  t.same(received.map(digest), sent.map(digest), 'all have their original bytes');
 });
 
-void t.test('the room of a message that was given back is used again, and no other is', async (t) => {
+void t.test('only the buffer of a released message is reused', async (t) => {
   const prefix = uniquePrefix();
   const [sender, receiver] = await Promise.all([testBus(t, prefix), testBus(t, prefix)]);
   const subscription = receiver.connection.subscribe(`${prefix}.wire`);
@@ -56,10 +56,10 @@ void t.test('the room of a message that was given back is used again, and no oth
   releaseBuffer(releasedMessage);
   const other = randomBytes(512 * KB);
   const reusedMessage = await next(other);
-  t.equal(reusedMessage.buffer, buffer, 'it is used again');
+  t.equal(reusedMessage.buffer, buffer, 'the released buffer is reused');
   t.not(keptMessage.buffer, buffer);
   t.same([digest(keptMessage), digest(reusedMessage)], [digest(large), digest(other)]);
-  // What isn't a room of the reader's own is not taken for one.
+  // Buffers that do not come from the pool do not go into it.
   const small = await next(randomBytes(100));
   releaseBuffer(small);
   releaseBuffer(other);
@@ -68,7 +68,7 @@ void t.test('the room of a message that was given back is used again, and no oth
   t.not(last.buffer, other.buffer);
 });
 
-void t.test('a server that hung has the same connections and subscriptions when it runs on', async (t) => {
+void t.test('a server that hung has the same connections and subscriptions after it resumes', async (t) => {
   const nats = await TestNats.start(t);
   const statuses: string[] = [];
   const bus = await nats.connect(t, { onStatus: (text) => statuses.push(text) });
@@ -86,30 +86,32 @@ void t.test('a server that hung has the same connections and subscriptions when 
       if (event === 'reconnecting') dials += 1;
     }
   })();
-  // The client takes half a minute to notice; here it is told. The kernel accepts what it dials, nobody greets it.
+  // The client would take half a minute to notice, so the test makes it reconnect. The kernel accepts the
+  // connections, but no INFO arrives.
   await bus.connection.reconnect();
   await until(() => dials === 2);
   nats.signal('SIGCONT');
   t.equal(await bus.request(bus.subject('x'), 2, { patienceMs: 10_000 }), 2);
-  // The connection of before, and each dial that was given up; the server ends after two seconds what doesn't log in.
+  // The old connection and each abandoned attempt are closed; the server closes those that do not authenticate within
+  // two seconds.
   await until(async () => (await nats.closedConnections()) >= 2);
   t.equal(await bus.request(bus.subject('x'), 3, { patienceMs: 10_000 }), 3);
   t.same(await nats.counts(), before);
-  t.equal(statuses.filter((text) => text.includes('again')).length, 1, 'it came back once');
+  t.equal(statuses.filter((text) => text.includes('again')).length, 1, 'it is reported as back once');
   await bus.drain();
   await reading;
 });
 
-void t.test('a connection ends within three seconds while the server hangs', async (t) => {
+void t.test('a connection can be ended within three seconds while the server hangs', async (t) => {
   const nats = await TestNats.start(t);
   const bus = await nats.connect(t);
   const subscription = bus.subscribe(bus.subject('x'));
-  const asking = bus.request(bus.subject('nobody'), 1, { timeoutMs: 20_000 });
+  const pendingRequest = bus.request(bus.subject('nobody'), 1, { timeoutMs: 20_000 });
   nats.signal('SIGSTOP');
   const began = performance.now();
-  const failed = t.rejects(asking, { code: 'PIW_DISCONNECTED' });
+  const rejection = t.rejects(pendingRequest, { code: 'PIW_DISCONNECTED' });
   await bus.prepareShutdown();
-  await failed;
+  await rejection;
   await subscription.stop();
   await bus.drain();
   t.ok(performance.now() - began < 3000, `it took ${String(Math.round(performance.now() - began))} ms`);

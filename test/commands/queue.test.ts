@@ -238,7 +238,7 @@ void t.test('without a master, queue and feed say so in one line', async (t) => 
     [
       withoutNats,
       args,
-      /^(?:piw: waiting for NATS at .*\n)?piw: NATS at 127\.0\.0\.1:1 can't be used: .* is running\.\n$/,
+      /^(?:piw: waiting for NATS at .*\n)?piw: can't connect to NATS at 127\.0\.0\.1:1: .* is running\.\n$/,
     ] as const,
   ]);
   await Promise.all(
