@@ -1,20 +1,20 @@
 import { readFileSync } from 'node:fs';
 
-/** The kernel counts a process's time in hundredths of a second towards user space, on every architecture. */
+/** The kernel reports CPU time to user space in hundredths of a second, on every architecture. */
 const TICK_MS = 10;
 
-/** What the kernel knows of a process: whether it wants a processor, and how much of one it has had. */
+/** The state of a process in /proc: whether it is running or waiting for a processor, and the CPU time it has used. */
 export interface ProcessActivity {
   readonly runnable: boolean;
   readonly cpuMs: number;
 }
 
-/** Undefined where /proc doesn't tell: another system, or no such process. */
+/** Returns the activity of a process; undefined if there is no such process, or no /proc on this system. */
 export function activityOf(pid: number | undefined): ProcessActivity | undefined {
   if (pid === undefined) return undefined;
   try {
     const stat = readFileSync(`/proc/${String(pid)}/stat`, 'latin1');
-    // The command in parentheses may hold spaces.
+    // The command name, in parentheses, may contain spaces.
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
     return {
       runnable: fields[0] === 'R',
@@ -26,10 +26,10 @@ export function activityOf(pid: number | undefined): ProcessActivity | undefined
 }
 
 /**
- * Measures how long a process has been silent through its own fault, in milliseconds. While it is ready to run, only
- * the processor time that it gets counts: beside sixty busy sessions that is a hundredth of what the clock says. An
- * endless loop gets its time sooner or later; one that is stopped, deadlocked or blocked in a system call isn't ready
- * to run, and all of the time counts.
+ * Measures how long a process has been silent through its own fault, in milliseconds. While it is runnable, only the
+ * CPU time that it gets counts: among sixty busy sessions that is a hundredth of the elapsed time. An endless loop
+ * gets its CPU time sooner or later. A process that is stopped, deadlocked or blocked in a system call is not
+ * runnable, and all of the elapsed time counts.
  */
 export class SilenceMeter {
   readonly #pid: number | undefined;
@@ -50,7 +50,7 @@ export class SilenceMeter {
     return this.#silentMs;
   }
 
-  /** The process has shown that it is alive. */
+  /** Starts again at 0: the process has shown that it is alive. */
   reset(): void {
     this.#silentMs = 0;
   }

@@ -15,9 +15,9 @@ import { Conditions } from './conditions.js';
 import { SenderRateLimiter } from './fair-share.js';
 
 /**
- * What PAUSE means for a task. `ignores`: it goes on (Oracle, File Juggler). `stops`: it takes no new
- * work; whoever asks is told that nobody answers. `answers`: it goes on answering, and says "not now"
- * itself (Slave Driver).
+ * How a task reacts to PAUSE. `ignores`: it goes on (Oracle, File Juggler). `stops`: it accepts no new work, and
+ * requests to it fail with PIW_NO_RESPONDERS. `answers`: it goes on answering, and itself answers "not now" (Slave
+ * Driver).
  */
 export type PauseMode = 'ignores' | 'stops' | 'answers';
 
@@ -27,18 +27,18 @@ export interface ActorContext {
   readonly log: Log;
   readonly clock: Clock;
   readonly pausing: PauseMode;
-  /** The fencing number of a single's lease; 0 for pools. Raises PIW_NOT_LEADER when it is not held. */
+  /** Returns the fence of a single's lease; 0 for pools. Throws PIW_NOT_LEADER if the lease is not held. */
   readonly fence: () => number;
-  /** The error that the actor must not survive. */
+  /** Ends the actor with an error that it must not survive. */
   readonly crash: (error: unknown) => void;
 }
 
-/** Where a message came from: its subject's tokens after the prefix. */
+/** The origin of a message: the tokens of its subject after the prefix. */
 export interface MessageOrigin {
   readonly tokens: readonly string[];
 }
 
-/** What nobody is answered to may give anything; undefined: it is for another to answer. */
+/** The handler of a message without an answer may return anything; undefined leaves the answer to another process. */
 type HandlerResult<A> = [A] extends [never] ? unknown : Promise<A> | A | undefined;
 type Handler<V extends VerbSpecs, K extends keyof V & string> = (
   message: Extract<VerbMessage<V>, { verb: K }>,
@@ -47,19 +47,19 @@ type Handler<V extends VerbSpecs, K extends keyof V & string> = (
 export type Handlers<V extends VerbSpecs> = { readonly [K in keyof V & string]: Handler<V, K> };
 
 export interface ServeOptions {
-  /** The tokens between prefix and verb, `*` for any; the protocol's name if left out. */
+  /** The tokens between prefix and verb, `*` for any; by default the protocol's name. */
   readonly tokens?: readonly string[];
-  /** Only this verb is served here. */
+  /** Serves only this verb. */
   readonly verb?: string;
-  /** The group of which one gets each message; the task's name if left out; null: everyone gets all. */
+  /** The queue group; by default the task's name. With null every process gets every message. */
   readonly queue?: string | null;
-  /** How many messages are handled at once; more wait. 256 if left out. */
+  /** How many messages are handled at once, 256 by default; the others wait. */
   readonly concurrency?: number;
-  /** Who says it, where senders are not trusted: none of them gets more than its share of what is heard. */
+  /** Returns the sender, for senders that are not trusted: each of them is limited to a rate of its own. */
   readonly senderOf?: (from: MessageOrigin) => string;
-  /** Where the sender may have put a large body. */
+  /** Returns the bucket in which the sender may have stored a large body. */
   readonly bucketOf?: (from: MessageOrigin) => string;
-  /** It goes on while the actor is paused. */
+  /** Keeps serving while the actor is paused. */
   readonly whilePaused?: boolean;
 }
 
@@ -72,20 +72,20 @@ interface Endpoint {
 }
 
 /**
- * The base of every task. An actor serves conversations and calls itself at intervals; it has no
- * other entrance, and shares nothing with another one.
+ * The base class of every task. An actor serves conversations and runs its own timers; it has no other entry point,
+ * and shares nothing with other actors.
  *
- * Every subscription is read by one loop: decode, validate, handle, answer. What isn't a message of
- * the conversation gets an ERROR, and a line in the log. A PiwError that a handler raises is the
- * answer. Any other error is answered as PIW_INTERNAL, and then the actor crashes: its supervisor
- * starts it again, and state that may be wrong is not kept.
+ * One loop reads each subscription: decode, validate, handle, answer. A message that does not belong to the
+ * conversation is answered with an ERROR and logged. A PiwError that a handler throws becomes the answer. Any other
+ * error is answered as PIW_INTERNAL, and then the actor crashes: its supervisor restarts it, and state that may be
+ * wrong is lost.
  */
 export abstract class Actor {
   protected readonly bus: Bus;
   protected readonly log: Log;
   protected readonly clock: Clock;
   readonly context: ActorContext;
-  /** What keeps this actor from its work, for the log, the site, the monitor and the statistics. */
+  /** The conditions that keep this actor from its work, for the log, the site, the monitor and the statistics. */
   readonly conditions: Conditions;
   readonly #endpoints = new Set<Endpoint>();
   readonly #timers = new Map<symbol, () => void>();
@@ -111,15 +111,15 @@ export abstract class Actor {
     this.#rateLimiter = new SenderRateLimiter(context.clock);
   }
 
-  /** Opens its conversations and starts its timers. For a single: once it holds the lease. */
+  /** Opens the actor's conversations and starts its timers. For a single it is called once the lease is held. */
   abstract start(): Promise<void> | void;
 
-  /** Whatever is to be done after the last message was handled. */
+  /** Called by stop() after the last message has been handled. */
   protected onStopped(): Promise<void> | void {
     return undefined;
   }
 
-  /** For tasks that answer while they are paused. */
+  /** Called when the actor is paused or resumed; for tasks that answer while they are paused. */
   protected onPauseChanged(): Promise<void> | void {
     return undefined;
   }
@@ -128,40 +128,40 @@ export abstract class Actor {
     return this.#paused;
   }
 
-  /** It was told to end: what can wait isn't begun any more. */
+  /** Whether the actor is stopping, and should not begin work that can wait. */
   protected isStopping(): boolean {
     return this.#stopping;
   }
 
-  /** Messages handled since the start. */
+  /** The number of messages handled since the start. */
   get served(): number {
     return this.#handledCount;
   }
 
-  /** Asking for it twice is harmless, and so is asking a task that ignores it. */
+  /** Pauses or resumes the actor. Idempotent; has no effect on a task that ignores PAUSE. */
   async pause(paused: boolean): Promise<void> {
     if (this.context.pausing === 'ignores' || this.#paused === paused || this.#stopping) return;
     this.#paused = paused;
     this.log.info(paused ? 'paused' : 'resumed');
     if (this.context.pausing === 'stops') {
-      const pausableEndpoints = [...this.#endpoints].filter((served) => !served.whilePaused);
-      if (paused) await Promise.all(pausableEndpoints.map((served) => this.#close(served)));
-      else for (const served of pausableEndpoints) this.#open(served);
+      const pausableEndpoints = [...this.#endpoints].filter((endpoint) => !endpoint.whilePaused);
+      if (paused) await Promise.all(pausableEndpoints.map((endpoint) => this.#close(endpoint)));
+      else for (const endpoint of pausableEndpoints) this.#open(endpoint);
     }
     await this.onPauseChanged();
   }
 
-  /** Takes no more, finishes what it has, and ends. Limited by whoever calls it. */
+  /** Accepts no more messages, finishes those it has, and ends. It has no time limit; the caller has to set one. */
   async stop(): Promise<void> {
     this.#stopping = true;
     for (const cancel of this.#timers.values()) cancel();
-    await Promise.all([...this.#endpoints].map((served) => this.#close(served)));
+    await Promise.all([...this.#endpoints].map((endpoint) => this.#close(endpoint)));
     await Promise.all(this.#inFlight);
     await this.onStopped();
     this.conditions.close();
   }
 
-  /** Opens a conversation; the function that is given back closes it again. */
+  /** Opens a conversation; returns a function that closes it. */
   protected serve<V extends VerbSpecs>(
     protocol: Protocol<V>,
     handlers: Partial<Handlers<V>>,
@@ -170,7 +170,9 @@ export abstract class Actor {
     const subject = this.bus.subject(...(options.tokens ?? [protocol.name]), options.verb ?? '*');
     const queue = options.queue === null ? {} : { queue: options.queue ?? this.context.task };
     const prefixLength = this.bus.prefix.split('.').length;
-    const originOf = (of: string): MessageOrigin => ({ tokens: of.split('.').slice(prefixLength) });
+    const originOf = (messageSubject: string): MessageOrigin => ({
+      tokens: messageSubject.split('.').slice(prefixLength),
+    });
     const bucket = options.bucketOf;
     const semaphore = new HandlerSemaphore(options.concurrency ?? 256);
     const read = async (subscription: BusSubscription): Promise<void> => {
@@ -178,7 +180,7 @@ export abstract class Actor {
         const origin = originOf(incoming.subject);
         const sender = options.senderOf?.(origin);
         if (sender !== undefined && !this.#rateLimiter.take(sender, incoming.size)) {
-          this.#logRefusal(`${sender} says more than is heard of it`, true);
+          this.#logRefusal(`dropping messages of ${sender}, which sends more than its rate limit`, true);
           continue;
         }
         await semaphore.acquire();
@@ -193,7 +195,7 @@ export abstract class Actor {
       open: () =>
         this.bus.subscribe(subject, {
           ...queue,
-          ...(bucket ? { bucketOf: (of) => bucket(originOf(of)) } : {}),
+          ...(bucket ? { bucketOf: (messageSubject) => bucket(originOf(messageSubject)) } : {}),
         }),
       read,
       whilePaused: options.whilePaused ?? false,
@@ -209,9 +211,9 @@ export abstract class Actor {
   }
 
   /**
-   * Calls `what` every `seconds`, the first time after `first` (default: at once), never while the
-   * last call is under way, and not while a task that stops is paused. A PiwError is logged and the
-   * next call tries again; any other error crashes the actor.
+   * Calls `action`, first after `firstDelayS` seconds (by default at once), and then `seconds` after each call has
+   * ended. Skips calls while a task that `stops` is paused. Logs a PiwError, after which the next call tries again;
+   * any other error crashes the actor.
    */
   protected every(seconds: number, action: () => Promise<void> | void, firstDelayS = 0): void {
     const key = Symbol();
@@ -230,7 +232,7 @@ export abstract class Actor {
     scheduleNext(firstDelayS);
   }
 
-  /** Does something in the background, under the rules of a handler; stop() waits for it. */
+  /** Runs `action`, for which stop() waits. Logs a PiwError; any other error crashes the actor. */
   protected async runInBackground(action: () => Promise<void> | void): Promise<void> {
     const running = (async () => {
       try {
@@ -245,17 +247,23 @@ export abstract class Actor {
     this.#inFlight.delete(running);
   }
 
-  /** What fails again at each interval is logged once a minute: what lasts is a condition, and tells when it ends. */
+  /**
+   * Logs the same warning at most once a minute, for actions that fail at each interval. A failure that lasts is a
+   * condition, which also reports its end.
+   */
   #warn(text: string): void {
     const now = this.clock.monotonicMs();
-    for (const [known, at] of this.#warnedAt)
-      if (now - at >= WARNING_INTERVAL_MS) this.#warnedAt.delete(known);
+    for (const [warning, at] of this.#warnedAt)
+      if (now - at >= WARNING_INTERVAL_MS) this.#warnedAt.delete(warning);
     if (this.#warnedAt.has(text)) return;
     this.#warnedAt.set(text, now);
     this.log.warning(text);
   }
 
-  /** Whoever sends nonsense all day long is not to fill the disk with what is said of it. */
+  /**
+   * Logs that a message was refused, within REFUSAL_LOG_LIMIT: a sender of invalid messages must not fill the disk with
+   * log lines. With `once`, the same text is logged once within the limit's interval.
+   */
   #logRefusal(text: string, once = false): void {
     const now = this.clock.monotonicMs();
     const { since, count } = this.#refusals;
@@ -300,7 +308,7 @@ export abstract class Actor {
       if (origin.tokens.at(-1) !== verb) {
         throw new PiwError(
           'PIW_MESSAGE_INVALID',
-          `${verb} was said on the subject of ${String(origin.tokens.at(-1))}`,
+          `${verb} was sent on the subject of ${String(origin.tokens.at(-1))}`,
         );
       }
       this.#handledCount += 1;
@@ -316,7 +324,7 @@ export abstract class Actor {
         if (sender !== undefined) this.#rateLimiter.penalize(sender);
         this.#logRefusal(`on ${incoming.subject}: ${error.message}`);
       } else if (error.exitCode === 70)
-        // A fault, or a process that was replaced and doesn't know it: whoever asked may not say so anywhere.
+        // A bug, or a process that was replaced without noticing: the sender may not report it anywhere.
         this.#logRefusal(`on ${incoming.subject}: ${verb}: ${error.code}: ${error.message}`, true);
       else this.log.debug(`on ${incoming.subject}: ${verb}: ${error.message}`);
       answer = isExpected
@@ -326,21 +334,21 @@ export abstract class Actor {
     try {
       if (incoming.expectsReply && answer !== undefined) await incoming.respond(answer);
     } catch (error) {
-      // The connection went; whoever asked will ask again.
-      this.log.warning(`an answer to ${verb} could not be sent: ${errorMessage(error)}`);
+      // The connection is down; the sender retries.
+      this.log.warning(`the answer to ${verb} could not be sent: ${errorMessage(error)}`);
     }
     if (fatal !== undefined) this.context.crash(fatal);
   }
 }
 
-/** A message that makes no sense is most often one of another version. */
+/** Appended to the answer to an invalid message, because most often its sender is of another version. */
 const VERSION_HINT = `; this is piw ${VERSION} with protocol ${String(PROTOCOL_VERSION)}`;
-/** How long the same warning of something that is done at intervals is not logged again, milliseconds. */
+/** The interval within which the same warning is logged only once, milliseconds. */
 const WARNING_INTERVAL_MS = 60_000;
-/** How many lines of messages that were refused are logged in so many milliseconds. */
+/** How many lines about refused messages are logged per `ms` milliseconds. */
 const REFUSAL_LOG_LIMIT = { lines: 100, ms: 10_000 };
 
-/** Lets in no more than so many at once. */
+/** Limits how many messages are handled at once. */
 class HandlerSemaphore {
   #freePermits: number;
   readonly #waiters: (() => void)[] = [];

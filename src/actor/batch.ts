@@ -1,24 +1,25 @@
 /**
- * Puts together what is asked for one by one within a few milliseconds, so that one message or one
- * transaction serves many. Measured (house.md, facts): what matters is the batch, not more processes.
+ * Collects single items within a few milliseconds into batches, so that one message or one transaction serves many.
+ * Measured (house.md, facts): throughput depends on batching, not on more processes.
  */
 export interface BatcherOptions<I, O> {
-  /** Does the work for all of them; its results stand in the same order. */
+  /** Processes a batch; returns a result for each item, in the same order. */
   readonly run: (items: readonly I[]) => Promise<readonly O[]>;
-  /** A batch is at most this long, and at most `maxBytes` by `size`. */
+  /** The most items in a batch; it also has at most `maxBytes`, as measured by `size`. */
   readonly maxItems: number;
   readonly size?: (item: I) => number;
   readonly maxBytes?: number;
-  /** How many batches may be under way at once. Those that come meanwhile make the next ones larger. */
+  /** How many batches may run at once. Items that arrive in the meantime make the next batches larger. */
   readonly maxInFlight: number;
   /**
-   * How long the first of a batch waits for others, milliseconds, unless the batch is full before; 0: to the
-   * end of this turn.
+   * How long the first item of a batch waits for others, milliseconds, unless the batch is full earlier; 0: until the
+   * end of this turn of the event loop.
    */
   readonly delayMs: number;
   /**
-   * Whether an error is of one of the items, and not of the surroundings. Then the batch is run again in halves, until
-   * the bad item fails alone: a run that fails must have had no effect. Without it, all of a batch fail together.
+   * Returns whether an error is due to one of the items rather than, for example, the connection. Then the batch is
+   * run again in halves until the bad item fails alone, so a run that fails must have had no effect. Without this
+   * function all items of a failed batch fail.
    */
   readonly isItemError?: (error: unknown) => boolean;
 }
@@ -33,16 +34,16 @@ export class Batcher<I, O> {
   readonly #options: BatcherOptions<I, O>;
   #pending: PendingItem<I, O>[] = [];
   #inFlight = 0;
-  /** Takes back the call that ends the wait of the first. */
+  /** Cancels the timer that ends the wait of the first item. */
   #cancelTimer: (() => void) | undefined;
-  /** The first has waited for long enough. */
+  /** Whether the first item has waited for `delayMs`. */
   #due = false;
 
   constructor(options: BatcherOptions<I, O>) {
     this.#options = options;
   }
 
-  /** The result for one item; rejects with whatever its batch failed with. */
+  /** Adds an item and resolves with its result; rejects with the error of its batch. */
   add(item: I): Promise<O> {
     return new Promise((resolve, reject) => {
       this.#pending.push({ item, resolve, reject });
@@ -56,18 +57,18 @@ export class Batcher<I, O> {
   }
 
   #startTimer(): () => void {
-    const end = () => {
+    const onDue = () => {
       this.#cancelTimer = undefined;
       this.#due = true;
       this.#flush();
     };
     if (this.#options.delayMs === 0) {
-      const immediate = setImmediate(end);
+      const immediate = setImmediate(onDue);
       return () => {
         clearImmediate(immediate);
       };
     }
-    const timer = setTimeout(end, this.#options.delayMs);
+    const timer = setTimeout(onDue, this.#options.delayMs);
     return () => {
       clearTimeout(timer);
     };
@@ -83,7 +84,7 @@ export class Batcher<I, O> {
     }
   }
 
-  /** Nobody waits. */
+  /** Cancels the timer, because no item waits. */
   #reset(): void {
     this.#due = false;
     this.#cancelTimer?.();
@@ -111,13 +112,14 @@ export class Batcher<I, O> {
     }
   }
 
-  /** Gives each item of the batch its result or its error. */
+  /** Settles each item of the batch with its result or its error. */
   async #settle(batch: readonly PendingItem<I, O>[]): Promise<void> {
     try {
       const results = await this.#options.run(batch.map(({ item }) => item));
       batch.forEach(({ resolve, reject }, i) => {
         if (i < results.length) resolve(results[i] as O);
-        else reject(new Error(`a batch of ${String(batch.length)} got ${String(results.length)} results`));
+        else
+          reject(new Error(`a batch of ${String(batch.length)} items has ${String(results.length)} results`));
       });
     } catch (error) {
       if (batch.length > 1 && this.#options.isItemError?.(error)) {

@@ -10,12 +10,12 @@ import { LEASE_LOST_EXIT_CODE, type ActorState, type ChildMessage } from './proc
 import type { Semaphore } from './semaphore.js';
 import type { Stoppable } from './waves.js';
 
-/** One process to keep alive. */
+/** A process that the supervisor keeps alive. */
 export interface ChildSpec {
   readonly name: string;
   readonly command: string;
   readonly args: readonly string[];
-  /** When it is stopped, see src/actor/waves.ts; before those that come before it, if left out. */
+  /** The wave in which it is stopped, see src/actor/waves.ts; by default children are stopped in reverse order. */
   readonly wave?: number;
 }
 
@@ -23,7 +23,7 @@ export interface ChildOptions {
   readonly spec: ChildSpec;
   readonly env: NodeJS.ProcessEnv;
   readonly log: Log;
-  /** Held from the start of a process to its first beat. */
+  /** Held from the start of a process until its first heartbeat. */
   readonly startSemaphore: Semaphore;
   /** Milliseconds between checks for a heartbeat. */
   readonly checkIntervalMs: number;
@@ -43,44 +43,47 @@ interface ChildExit {
   readonly failure: PiwError | undefined;
 }
 
-/** Failures in a row after which a child is given up. */
+/** How many failures in a row a child may have; after one more the supervisor gives up. */
 const MAX_FAILURES = 5;
 /**
- * Checks without a beat after which a process is stuck, see SilenceMeter: while it works; until its first beat; and
- * until then however little of the processor it got, which is a quarter of an hour.
+ * The number of checks without a heartbeat after which a process counts as stuck, in time as SilenceMeter measures
+ * it: `working` after its first heartbeat, `starting` before that. `startingTotal` limits the start by elapsed time,
+ * a quarter of an hour, however little CPU time the process got.
  */
 const STUCK_CHECKS = { working: 15, starting: 120, startingTotal: 900 };
-/** So many checks with the actor at work make up for all failures before. */
+/** After this many checks with the actor at work, its earlier failures no longer count. */
 const HEALTHY_CHECKS = 60;
-/** Unanswered pings in a row, of a process that beats, after which its connection is taken for broken. */
+/** How many pings in a row a process that sends heartbeats may miss before its connection counts as broken. */
 const MAX_MISSED_PINGS = 4;
 const PING_TIMEOUT_MS = 8000;
-/** A process that did not beat so often since the last ping had no time to answer. */
+/** A process that sent fewer heartbeats than this during a ping had no time to answer it. */
 const MIN_HEARTBEATS_PER_PING = 5;
-/** What starting it again would not change: its configuration is wrong, another farm is in the way, or
+/**
+ * The exit codes that a restart would not change: the configuration is wrong, another farm is in the way, or
  * something is of another version.
  */
 const PERMANENT_EXIT_CODES: ReadonlySet<number | null> = new Set([2, 4, 6]);
-/** A server is out of reach: that is no fault of the child's. */
+/** The exit code for a server that is out of reach, which is not the child's fault. */
 const UNREACHABLE_EXIT_CODE = 5;
-/** How long the last messages of a process that has ended may take, milliseconds. */
+/** How long to wait for the last messages of a process that has ended, milliseconds. */
 const LAST_MESSAGES_TIMEOUT_MS = 1000;
 
 /**
- * A process that is kept alive. It is
+ * A process that the supervisor keeps alive. Its states:
  *
- *   queued    until few enough others are starting
- *   starting  from spawn to its first beat, which says that its code is loaded
- *   running   it beats once a second over IPC, and answers a ping over NATS
- *   waiting   it ended; it is started again after 0.5 s, twice as long after each further failure in a row, at most
- *             30 s, with up to a quarter more at random
+ *   queued    it waits for a permit to start, because only a few processes start at once
+ *   starting  from spawn to its first heartbeat, which shows that its code is loaded
+ *   running   it sends a heartbeat once a second over IPC, and answers pings over NATS
+ *   waiting   it has ended; it is restarted after 0.5 s, doubled after each further failure in a row, at most 30 s,
+ *             plus up to a quarter at random
  *   stopping  it was told to end
  *
- * One that is silent for too long while it could have run, or doesn't answer over NATS while the supervisor's own
- * connection does, is killed, which brings it to waiting like any other end. A single that lost its lease is started
- * again at once: that is no failure. Nor is a server out of reach, though the pauses become longer. Failures in a row
- * are those between which it was not at work for HEALTHY_CHECKS; after MAX_FAILURES of them keepAlive() throws
- * PIW_ACTOR_FAILING. What ended for its configuration is not started again: keepAlive() throws the same error.
+ * A process that is silent for too long while it could have run, or that doesn't answer over NATS while the
+ * supervisor's own connection works, is killed, which leads to `waiting` like any other exit. A single that lost its
+ * lease is restarted after the first pause, and that is not a failure. Neither is a server out of reach, but it makes
+ * the pauses longer. Failures are in a row if the process was not at work for HEALTHY_CHECKS between them; after more
+ * than MAX_FAILURES of them keepAlive() throws PIW_ACTOR_FAILING. A process that ended because of its configuration
+ * is not restarted: keepAlive() throws the error that it reported.
  */
 export class Child implements Stoppable {
   readonly wave: number;
@@ -110,12 +113,12 @@ export class Child implements Stoppable {
     return this.#options.spec.name;
   }
 
-  /** What it does, and for how many milliseconds. */
+  /** The child's state, and for how many milliseconds it has been in it. */
   get state(): { readonly state: string; readonly ms: number } {
     return { state: this.#state, ms: performance.now() - this.#stateSince };
   }
 
-  /** At work, or ready to take over. */
+  /** Whether the actor is at work, or standing by to take over. */
   get ready(): boolean {
     return this.#state === 'at work' || this.#state === 'standing by';
   }
@@ -124,7 +127,10 @@ export class Child implements Stoppable {
     return this.#ended;
   }
 
-  /** Resolves when it has ended after stop(). Throws when it is given up. */
+  /**
+   * Starts the process and restarts it when it ends. Resolves when it has ended after stop(); throws when it gives
+   * up.
+   */
   keepAlive(): Promise<void> {
     const keeping = this.#keepAlive();
     this.#ended = keeping.catch(() => undefined);
@@ -142,7 +148,7 @@ export class Child implements Stoppable {
     this.#process.kill('SIGKILL');
   }
 
-  /** Asks over NATS whether it is there; kills one that has answered before and doesn't any more. */
+  /** Pings the process over NATS; kills one that has answered before and has now missed MAX_MISSED_PINGS in a row. */
   async ping(bus: Bus): Promise<void> {
     const instance = this.#instance;
     if (!this.#process || this.#isStopping()) return;
@@ -181,18 +187,18 @@ export class Child implements Stoppable {
         return;
       }
       this.#onFirstHeartbeat = release;
-      const end = await this.#run();
+      const exit = await this.#run();
       release();
       if (this.#isStopping()) return;
       this.#setState('waiting');
-      const pauseMs = this.#restartDelayMs(end);
+      const pauseMs = this.#restartDelayMs(exit);
       let timer: NodeJS.Timeout | undefined;
       await Promise.race([new Promise((resolve) => (timer = setTimeout(resolve, pauseMs))), stopped]);
       clearTimeout(timer);
     }
   }
 
-  /** Runs it once, to its end. */
+  /** Runs the process once, until it exits. */
   async #run(): Promise<ChildExit> {
     const { spec, env, checkIntervalMs } = this.#options;
     this.#instance = randomUUID();
@@ -203,7 +209,7 @@ export class Child implements Stoppable {
     const child = spawn(spec.command, spec.args, {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
       env: { ...env, PIW_INSTANCE: this.#instance },
-      // A session of its own: Ctrl+C reaches the master alone, which stops everything in its order.
+      // In a session of its own, so that Ctrl+C reaches only the master, which stops everything in order.
       detached: true,
     });
     this.#process = child;
@@ -215,7 +221,7 @@ export class Child implements Stoppable {
     const checks = setInterval(() => {
       this.#check(checkIntervalMs);
     }, checkIntervalMs);
-    const end = await new Promise<Omit<ChildExit, 'failure'>>((resolve) => {
+    const exit = await new Promise<Omit<ChildExit, 'failure'>>((resolve) => {
       child.once('error', (error) => {
         if (child.pid === undefined)
           resolve({ description: `could not be started: ${errorMessage(error)}`, code: null });
@@ -228,7 +234,7 @@ export class Child implements Stoppable {
       });
     });
     clearInterval(checks);
-    // Why it ended may still be on its way.
+    // The message with the reason may still be on its way.
     if (child.connected) {
       let timer: NodeJS.Timeout | undefined;
       await Promise.race([
@@ -238,7 +244,7 @@ export class Child implements Stoppable {
       clearTimeout(timer);
     }
     this.#process = undefined;
-    return { ...end, failure: this.#reportedFailure };
+    return { ...exit, failure: this.#reportedFailure };
   }
 
   #onMessage(message: ChildMessage): void {
@@ -261,10 +267,10 @@ export class Child implements Stoppable {
       return;
     }
     const late = performance.now() - this.#stateSince > STUCK_CHECKS.startingTotal * elapsedMs;
-    if (late || silentMs > STUCK_CHECKS.starting * elapsedMs) this.kill('it did not get to work in time');
+    if (late || silentMs > STUCK_CHECKS.starting * elapsedMs) this.kill('it did not start in time');
   }
 
-  /** Returns the pause before the next start, milliseconds; throws if there is none. */
+  /** Returns the pause before the next start, milliseconds; throws if there is to be no next start. */
   #restartDelayMs({ description, code, failure }: ChildExit): number {
     const { log, backOffMs } = this.#options;
     if (code === LEASE_LOST_EXIT_CODE) return backOffMs.initial;
@@ -292,7 +298,7 @@ export class Child implements Stoppable {
     this.#stateSince = performance.now();
   }
 
-  /** A method's answer, which the compiler would otherwise believe to stay the same. */
+  /** Whether stop() was called. A method, because the compiler would assume that a property has not changed. */
   #isStopping(): boolean {
     return this.#stopping.signal.aborted;
   }

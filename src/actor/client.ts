@@ -1,7 +1,7 @@
 import type { RequestOptions, Bus } from '../bus/bus.js';
 import type { Answer, Body, Protocol, VerbSpecs } from '../protocols/protocol.js';
 
-/** One side of a conversation: what it says is checked before it leaves, what comes back before use. */
+/** One side of a conversation: validates messages before they are sent, and answers before they are used. */
 export class ProtocolClient<V extends VerbSpecs> {
   readonly #bus: Bus;
   readonly #protocol: Protocol<V>;
@@ -9,8 +9,8 @@ export class ProtocolClient<V extends VerbSpecs> {
   readonly #defaults: RequestOptions;
 
   /**
-   * `tokens` stand between the prefix and the verb; without any, the protocol's name does. What a question
-   * itself doesn't say is as in `defaults`.
+   * `tokens` come between the prefix and the verb; by default that is the protocol's name. `defaults` are the options
+   * that a request does not set itself.
    */
   constructor(
     bus: Bus,
@@ -24,7 +24,7 @@ export class ProtocolClient<V extends VerbSpecs> {
     this.#defaults = defaults;
   }
 
-  /** The answer to one message. An ERROR is raised as a PiwError; so is no answer (Bus.ask). */
+  /** Sends a request and returns its answer. Throws a PiwError for an ERROR, or if there is no answer (Bus.request). */
   async request<K extends keyof V & string>(
     verb: K,
     body: Body<V, K>,
@@ -35,7 +35,7 @@ export class ProtocolClient<V extends VerbSpecs> {
     return this.#protocol.unpackAnswer(verb, answer);
   }
 
-  /** Says it to whoever listens; it may be lost. */
+  /** Publishes a message to whoever listens; it may be lost. */
   async publish<K extends keyof V & string>(verb: K, body: Body<V, K>): Promise<void> {
     await this.#bus.publish(this.#subject(verb), this.#protocol.pack(verb, body));
   }

@@ -1,25 +1,26 @@
 /**
- * The one clock: what time it is, how much time has passed, and a call after some time. Tests turn one of their own.
+ * The one source of time: the time of day, a monotonic clock, and timers. Tests use a clock that they advance
+ * themselves.
  */
 export interface Clock {
-  /** Milliseconds since 1970, UTC: for what people read or the database compares. It may jump either way. */
+  /** Returns milliseconds since 1970, UTC: for what people read or the database compares. It may jump either way. */
   now(): number;
   /**
-   * Milliseconds since some moment. It only ever grows, at the same pace, also when the time of day is corrected: the
-   * one measure for durations within a process, of no meaning to another.
+   * Returns milliseconds since an arbitrary moment. It only ever grows, at a steady rate, even when the time of day is
+   * corrected: use it for durations within one process; it means nothing to another process.
    */
   monotonicMs(): number;
-  /** Calls `what` after `ms` milliseconds; the function that is given back takes the call back. */
-  after(ms: number, what: () => void): () => void;
+  /** Calls `callback` after `ms` milliseconds; returns a function that cancels the call. */
+  after(ms: number, callback: () => void): () => void;
 }
 
-/** When something happened by the time of day of now, given when by the monotonic clock. */
+/** Converts a time of the monotonic clock to the time of day, as the time of day is set now. */
 export const wallTime = (clock: Clock, monotonicMs: number): number =>
   Math.round(clock.now() - (clock.monotonicMs() - monotonicMs));
 
 /**
- * The time of day as it was when this was made, going on by the monotonic clock: for comparing with files' times, where
- * a clock that is set must not make everything old at once.
+ * Returns a clock that starts at the current time of day and advances with the monotonic clock: for comparing with the
+ * times of files, where setting the system's clock must not make everything old at once.
  */
 export function steadyTime(clock: Clock): () => number {
   const offsetMs = clock.now() - clock.monotonicMs();
@@ -29,8 +30,8 @@ export function steadyTime(clock: Clock): () => number {
 export const systemClock: Clock = {
   now: () => Date.now(),
   monotonicMs: () => performance.now(),
-  after: (ms, what) => {
-    const timer = setTimeout(what, ms);
+  after: (ms, callback) => {
+    const timer = setTimeout(callback, ms);
     return () => {
       clearTimeout(timer);
     };

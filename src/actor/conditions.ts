@@ -11,7 +11,7 @@ import {
 import { ProtocolClient } from './client.js';
 import type { Clock } from './clock.js';
 
-/** A condition that returns within this time has not ended: one log line each, however much it flickers. */
+/** A condition that returns within this time, milliseconds, has not ended, so a flickering condition is logged once. */
 const CLEAR_DELAY_MS = 2000;
 const MAX_TEXT = 200;
 
@@ -22,9 +22,9 @@ interface ActiveCondition {
 }
 
 /**
- * The conditions of one process. Each is logged once when it begins and once when it ends, and reported while it
- * lasts. Reports need NATS and nothing else; while NATS is away, the log alone has them. A process that dies
- * reports nothing any more, and its conditions expire where they are shown.
+ * The conditions of one process. Each is logged once when it begins and once when it ends, and reported while it lasts.
+ * Reports need NATS and nothing else; while NATS is down, conditions are only logged. A process that dies no longer
+ * reports, and its conditions expire where they are shown.
  */
 export class Conditions {
   readonly #log: Log;
@@ -35,7 +35,7 @@ export class Conditions {
   #cancelReport: (() => void) | undefined;
   #closed = false;
 
-  /** `source` is unique to this process, or to this part of it. */
+  /** `source` must be unique to this process, or to this part of it. */
   constructor(bus: Bus, log: Log, clock: Clock, source: string) {
     this.#log = log;
     this.#clock = clock;
@@ -44,8 +44,8 @@ export class Conditions {
   }
 
   /**
-   * Says that a condition lasts; saying it again changes only its text. `since` is when it began, if not now,
-   * in milliseconds since 1970.
+   * Begins a condition; for one that lasts already, only changes its text. `since` is when it began, if not now, in
+   * milliseconds since 1970.
    */
   raise(kind: string, subject: string, text: string, since = this.#clock.now()): void {
     const key = keyOf({ kind, subject });
@@ -55,13 +55,13 @@ export class Conditions {
     existing?.cancelEnd?.();
     const began = existing?.beganAtMs ?? this.#clock.monotonicMs() - Math.max(0, this.#clock.now() - since);
     this.#active.set(key, { condition, beganAtMs: began, cancelEnd: undefined });
-    // A new text goes with the next report.
+    // A changed text is sent with the next report.
     if (existing) return;
     this.#log.warning(`condition began kind=${kind} subject=${subject}: ${condition.text}`);
     this.#report();
   }
 
-  /** Says that a condition has ended, also where none was. */
+  /** Ends a condition; harmless if there is none. */
   clear(kind: string, subject: string): void {
     const key = keyOf({ kind, subject });
     const existing = this.#active.get(key);
@@ -75,12 +75,12 @@ export class Conditions {
     });
   }
 
-  /** Those that last, in the order in which they began. */
+  /** The conditions that last, in the order in which they began. */
   get active(): readonly Condition[] {
     return [...this.#active.values()].map(({ condition }) => condition);
   }
 
-  /** Ends all of them, with the process: nobody is left to say when they end. */
+  /** Ends all conditions when the process ends, because nobody would be left to end them later. */
   close(): void {
     for (const { cancelEnd } of this.#active.values()) cancelEnd?.();
     const hadActive = this.#active.size > 0;
@@ -105,15 +105,15 @@ export class Conditions {
     this.#reports
       .publish('REPORT', { source: this.#source, conditions: [...this.active] })
       .catch((error: unknown) => {
-        // The next report follows; a condition never ends the process that has it.
+        // Another report follows. Reporting a condition must never end the process.
         this.#log.debug(
-          `conditions not reported: ${error instanceof PiwError ? error.message : String(error)}`,
+          `conditions could not be reported: ${error instanceof PiwError ? error.message : String(error)}`,
         );
       });
   }
 }
 
-/** The conditions of all processes, as their reports have them; what is not reported again expires. */
+/** The conditions of all processes, from their reports; a condition that is not reported again expires. */
 export class ConditionBoard {
   readonly #clock: Clock;
   readonly #sources = new Map<
@@ -125,7 +125,7 @@ export class ConditionBoard {
     this.#clock = clock;
   }
 
-  /** Returns whether the report changes what list() returns. */
+  /** Records a report; returns whether it changes which conditions list() returns. */
   report(source: string, conditions: readonly Condition[]): boolean {
     const before = this.#keys();
     if (conditions.length === 0) this.#sources.delete(source);
@@ -133,7 +133,7 @@ export class ConditionBoard {
     return before !== this.#keys();
   }
 
-  /** Each condition once, the oldest first; of one that several report, since the first of them. */
+  /** Returns each condition once, the oldest first; one that several processes report has its earliest `since`. */
   list(): readonly Condition[] {
     const oldest = this.#clock.monotonicMs() - REPORT_EXPIRY_S * 1000;
     const merged = new Map<string, Condition>();
@@ -155,5 +155,5 @@ export class ConditionBoard {
 
 const keyOf = ({ kind, subject }: Pick<Condition, 'kind' | 'subject'>): string => `${kind} ${subject}`;
 
-/** What came from outside is one line, and of bounded length. */
+/** Makes a text that may come from outside one line of bounded length. */
 const oneLine = (text: string): string => text.replace(/\p{Cc}+/gu, ' ').slice(0, MAX_TEXT);

@@ -10,13 +10,14 @@ import { ANNOUNCE_INTERVAL_S, TaskWatch, type WatchedTask } from './task-watch.j
 
 const BIG_BROTHER = 'big-brother';
 
-/** A start that takes longer than this is a condition, too. */
+/** During this time after the start of a master, milliseconds, a task that is not running yet is not a condition. */
 const START_GRACE_MS = 5 * 60_000;
 
 /**
- * Takes an administrator's orders, in every master; one of them gets each. PAUSE is written to the
- * database before it is passed on, so that an actor that starts later finds it. It also tells when nobody is at work
- * as Big Brother, who tells the same of the other tasks: while he is away, it tells that of all of them.
+ * Executes an administrator's orders. Every master has one, and each order goes to one of them. It writes PAUSE to
+ * the database before passing it on, so that actors that start later find it. It also raises a condition while no
+ * process is at work as Big Brother, who does that for all other tasks; while he is missing, it does so for all of
+ * them.
  */
 export class ControlDesk extends Actor {
   readonly #quit: () => void;
@@ -29,8 +30,8 @@ export class ControlDesk extends Actor {
   readonly #isStarting: () => boolean;
 
   /**
-   * `quit` ends this master; every master of the farm hears the order. `tasks` and `identity` are the farm's. While
-   * `isStarting`, the supervisor says which tasks are not there yet, and no condition does.
+   * `quit` ends this master; every master of the farm gets the order. `tasks` and `identity` are the farm's. While
+   * `isStarting` returns true, no conditions are raised, because the supervisor reports which tasks are not ready.
    */
   constructor(
     context: ActorContext,
@@ -100,7 +101,7 @@ export class ControlDesk extends Actor {
     });
   }
 
-  /** Tells whoever comes to this prefix whose it is, also while no Oracle is there, and of which version. */
+  /** Answers, even while there is no Oracle, which farm has this prefix, and of which version it is. */
   #serveIdentity(): void {
     const identity = this.#identity;
     if (!identity) return;

@@ -1,16 +1,16 @@
 import type { Clock } from './clock.js';
 
-/** What one sender may cost in a second, and for how long it may have saved that up. */
+/** The rate at which a sender's bucket refills, and its capacity in seconds of that rate. */
 const TOKENS_PER_S = 40_000;
 const BURST_S = 1;
-/** A message costs one, and one more for every so many bytes; one that is none costs as much as a hundred. */
+/** A message costs one token, plus one for each BYTES_PER_TOKEN; an invalid message costs as much as a hundred. */
 const BYTES_PER_TOKEN = 4096;
 const INVALID_MESSAGE_TOKENS = 99;
 
 /**
- * How much of an actor's time each of its senders may have. A slave says a few messages in a second, and two
- * hundred of them at work under one name no more than fifteen thousand. Whoever says more is not heard, which
- * costs a tenth of an answer, so that what the others say and the actor's own lease don't wait behind it.
+ * A token bucket for each sender of an actor. A slave sends a few messages a second, and two hundred slaves under one
+ * name at most fifteen thousand. Messages above the limit are dropped, which costs a tenth of answering them, so that
+ * the messages of other senders and the renewal of the actor's lease don't have to wait.
  */
 export class SenderRateLimiter {
   readonly #clock: Clock;
@@ -20,7 +20,7 @@ export class SenderRateLimiter {
     this.#clock = clock;
   }
 
-  /** Whether a message of so many bytes is to be heard. */
+  /** Takes the tokens for a message of `bytes` bytes; returns false if the message has to be dropped. */
   take(sender: string, bytes: number): boolean {
     const bucket = this.#refilledBucket(sender);
     if (bucket.tokens <= 0) return false;
@@ -28,7 +28,7 @@ export class SenderRateLimiter {
     return true;
   }
 
-  /** What was heard was no message. */
+  /** Charges the sender for an invalid message. */
   penalize(sender: string): void {
     this.#refilledBucket(sender).tokens -= INVALID_MESSAGE_TOKENS;
   }

@@ -7,7 +7,7 @@ import type { Body } from '../protocols/protocol.js';
 import { PROTOCOL_VERSION, VERSION } from '../version.js';
 import { ProtocolClient } from './client.js';
 
-/** The identity of a database, and the farm that holds it: src/database/installation.ts. */
+/** The identity of a database, and the farm that holds it; see src/database/installation.ts. */
 export interface InstallationRecord {
   readonly id: string;
   readonly name: string;
@@ -17,7 +17,7 @@ export interface InstallationRecord {
   readonly beat: number;
 }
 
-/** What joining needs of the database. */
+/** The database operations that joining a farm needs. */
 export interface InstallationRegistry {
   read(): Promise<InstallationRecord | undefined>;
   hold(claim: { holder: string; host: string; from: string | null; beat: number }): Promise<boolean>;
@@ -25,7 +25,9 @@ export interface InstallationRegistry {
 
 export type FarmIdentity = Body<typeof farmIdentity.verbs, 'HERE'>;
 
-/** A farm at work says so in the database every BEAT_INTERVAL_S; one that hasn't for OBSERVE_S has gone. */
+/**
+ * A running farm writes a heartbeat to the database at this interval; after HOLDER_TIMEOUT_S without one it has gone.
+ */
 export const HEARTBEAT_INTERVAL_S = 3;
 const HOLDER_TIMEOUT_S = 12;
 const WHO_TIMEOUT_MS = 2000;
@@ -33,15 +35,15 @@ const WHO_TIMEOUT_MS = 2000;
 export const OWN_VERSION = `${VERSION}/${String(PROTOCOL_VERSION)}`;
 export const thisProcess = (): string => `${hostname()}/${String(process.pid)}`;
 
-/** Why a program of that version can't work with this one; undefined: it can. */
+/** Returns why a program of that version can't work with this one; undefined if it can. */
 export function incompatibilityReason(version: string): string | undefined {
   if (Number(version.split('/')[1]) === PROTOCOL_VERSION) return undefined;
   return `this farm is piw ${VERSION} with protocol ${String(PROTOCOL_VERSION)}; install the same version here`;
 }
 
 /**
- * Returns the identity of the farm that has this prefix; undefined where nobody is there. Throws PIW_PROTOCOL_VERSION
- * where it is of another version than this program.
+ * Returns the identity of the farm on this prefix; undefined if there is none. Throws PIW_PROTOCOL_VERSION if the
+ * farm is of a version that can't work with this program.
  */
 export async function discoverFarm(bus: Bus): Promise<FarmIdentity | undefined> {
   const client = new ProtocolClient(bus, farmIdentity);
@@ -58,7 +60,7 @@ export async function discoverFarm(bus: Bus): Promise<FarmIdentity | undefined> 
     );
   } catch (error) {
     if (!(error instanceof PiwError)) throw error;
-    // Of a version whose messages differ; its text says which.
+    // The farm is of a version with other messages; the error's text names it.
     if (error.code === 'PIW_MESSAGE_INVALID') throw new PiwError('PIW_PROTOCOL_VERSION', error.message);
     if (['PIW_NO_RESPONDERS', 'PIW_TIMEOUT'].includes(error.code)) return undefined;
     throw error;
@@ -70,10 +72,10 @@ const sinceText = (ms: number | null): string =>
 const installationLabel = (id: string, name: string): string => `${id.slice(0, 8)} (made on ${name})`;
 
 /**
- * Joins the farm of this database and of this prefix, or begins it. Returns who the farm is from now on. Throws
- * PIW_OTHER_FARM where another installation has the prefix, or a farm with other NATS servers is at work on the
- * database: its processes can't be reached from here, and the two would take each other's builds. Where such a farm
- * has just gone, that takes up to OBSERVE_S.
+ * Joins the farm of this database and this prefix, or starts it. Returns the farm's identity. Throws PIW_OTHER_FARM
+ * if the prefix belongs to another installation, or if a farm on other NATS servers uses the database: this process
+ * couldn't reach that farm's processes, and the two farms would take each other's builds. Waits up to
+ * HOLDER_TIMEOUT_S to find out whether such a farm is still running.
  */
 export async function joinFarm(
   bus: Bus,
@@ -85,14 +87,14 @@ export async function joinFarm(
   const runningFarm = await discoverFarm(bus);
   if (runningFarm && runningFarm.installation !== record.id)
     throw otherInstallationError(bus, runningFarm, record);
-  // Whatever name the farm has: it is this one's, too.
+  // Take over the name of the running farm, whatever it is.
   const holder = runningFarm?.holder ?? `${bus.serverIdentity}/${bus.prefix}`;
   const { id: installation, name } = record;
   const host = thisProcess();
   const identity = { version: OWN_VERSION, installation, name, holder, host, since: Date.now() };
   if (await registry.hold({ holder, host, from: null, beat: 0 })) return identity;
   const seconds = isProcessGone(record.holderHost) ? HEARTBEAT_INTERVAL_S + 1 : HOLDER_TIMEOUT_S;
-  onWaiting(`${otherHolderError(bus, record).message}: waiting ${String(seconds)} s for a sign of it`);
+  onWaiting(`${otherHolderError(bus, record).message}: waiting ${String(seconds)} s for its heartbeat`);
   for (let waited = 0; waited < seconds; waited += 1) {
     await sleep(1000);
     const current = await registry.read();
@@ -104,7 +106,7 @@ export async function joinFarm(
   throw otherHolderError(bus, (await registry.read()) ?? record);
 }
 
-/** A process of this machine that has ended. */
+/** Returns whether a process (`HOST/PID`) of this machine has ended; false for any other machine. */
 function isProcessGone(processId: string | null): boolean {
   const [host, pid] = processId?.split('/') ?? [];
   if (host !== hostname()) return false;
@@ -123,7 +125,7 @@ export function otherInstallationError(
 ): PiwError {
   return new PiwError(
     'PIW_OTHER_FARM',
-    `prefix ${bus.prefix} of these NATS servers belongs to installation ${installationLabel(other.installation, other.name)}, at work on ` +
+    `prefix ${bus.prefix} of these NATS servers belongs to installation ${installationLabel(other.installation, other.name)}, running on ` +
       `${other.host}${sinceText(other.since)}; this is installation ${installationLabel(own.id, own.name)} on ${thisProcess()}`,
   );
 }
@@ -135,6 +137,6 @@ export function otherHolderError(
   return new PiwError(
     'PIW_OTHER_FARM',
     `the database of installation ${installationLabel(id, name)} is in use by ${holderHost ?? 'another farm'}${sinceText(holderSince)} over ` +
-      `NATS ${holder ?? ''}; ${thisProcess()} is connected to ${bus.serverIdentity}/${bus.prefix}, from where that one doesn't answer`,
+      `NATS ${holder ?? ''}; ${thisProcess()} is connected to ${bus.serverIdentity}/${bus.prefix}, where that farm does not answer`,
   );
 }

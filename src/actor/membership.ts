@@ -15,10 +15,10 @@ import {
 
 type WhoAnswer = Answer<typeof farmIdentity.verbs, 'WHO'>;
 
-/** Beats that may find the database held by another name before that is another farm. */
+/** How many heartbeats in a row may find the database held under another name before that counts as another farm. */
 const MAX_MISSED_HEARTBEATS = 3;
 
-/** What an Oracle does for the identity of its farm: it joins, answers who is there, and keeps the database held. */
+/** An Oracle's membership in its farm: joins it, answers WHO, and writes the heartbeat that holds the database. */
 export class Membership {
   readonly #bus: Bus;
   readonly #registry: InstallationRegistry & { beat(holder: string): Promise<boolean> };
@@ -30,14 +30,14 @@ export class Membership {
     this.#registry = registry;
   }
 
-  /** Resolves when the farm is joined; false: `isStopping` came first. Throws PIW_OTHER_FARM, PIW_PROTOCOL_VERSION. */
+  /** Joins the farm; returns false if `isStopping` was true first. Throws PIW_OTHER_FARM or PIW_PROTOCOL_VERSION. */
   async join(isStopping: () => boolean): Promise<boolean> {
     while (!isStopping()) {
       try {
         this.#identity = await joinFarm(this.#bus, this.#registry);
         return true;
       } catch (error) {
-        // Told as a condition of the database, and waited for.
+        // The database is down, which is reported as a condition: wait for it.
         if (!(error instanceof PiwError) || !TRANSIENT_CODES.has(error.code)) throw error;
       }
       await sleep(500);
@@ -45,12 +45,12 @@ export class Membership {
     return false;
   }
 
-  /** The answer to WHO; none before the farm is joined. */
+  /** Returns the answer to WHO; undefined before the farm is joined. */
   who(version: string): WhoAnswer | undefined {
     return this.#identity && answerWho(this.#identity, version);
   }
 
-  /** Says that this farm is at work. Throws PIW_OTHER_FARM when another has taken the database. */
+  /** Announces that this farm is running. Throws PIW_OTHER_FARM if another farm has taken the database. */
   async heartbeat(): Promise<void> {
     if (!this.#identity) return;
     const { holder, host } = this.#identity;
@@ -64,12 +64,12 @@ export class Membership {
     if (record) throw otherHolderError(this.#bus, record);
   }
 
-  /** Another process has said HERE. Throws PIW_OTHER_FARM where it is of another installation and was there before. */
+  /** Handles another process's HERE. Throws PIW_OTHER_FARM if it is of another installation that started earlier. */
   onHere(other: FarmIdentity): void {
     const own = this.#identity;
     if (!own) return;
     if (other.installation === own.installation) {
-      // One name for all: that of the process which has been there for longest.
+      // All processes take the holder's name of the one that has run for longest.
       if (other.since < own.since) this.#identity = { ...own, holder: other.holder };
       return;
     }

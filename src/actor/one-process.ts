@@ -10,10 +10,10 @@ export interface SingleProcessOptions<S> {
   readonly log: (task: string) => Log;
 }
 
-/** As long as a supervisor gives its processes, milliseconds. */
+/** The same limits as for a supervisor's processes, milliseconds. */
 const STOP_LIMITS = { limitMs: 14_000, reserveMs: 2000 };
 
-/** Runs actors in this process. Nobody restarts one here: if one fails, all end, and systemd decides. */
+/** Runs actors in this process. Here nothing restarts them: if one fails, all end, and systemd decides what to do. */
 export class SingleProcessRunner<S> {
   readonly #options: SingleProcessOptions<S>;
 
@@ -21,7 +21,10 @@ export class SingleProcessRunner<S> {
     this.#options = options;
   }
 
-  /** Runs until `signal`, then stops every actor, the last of the cast first. Throws what the first one failed of. */
+  /**
+   * Runs until `signal`, then stops every actor, the last of the cast first. Throws the error of the first that
+   * fails.
+   */
   async run(signal: AbortSignal): Promise<void> {
     const { specs, settings, connection, log } = this.#options;
     const actors: (Stoppable & { readonly ended: Promise<void> })[] = [];
@@ -45,7 +48,7 @@ export class SingleProcessRunner<S> {
         stop: () => {
           controller.abort();
         },
-        // It ends with the process.
+        // An actor can't be killed alone; it ends with the process.
         kill: () => {
           log(spec.task).error('did not end in time');
         },

@@ -1,20 +1,20 @@
 /*
- * A process that was started with an IPC channel ends when its parent does, whatever killed the parent. An entry
- * imports this file statically and everything else dynamically, so that the handler is in place before anything is
- * loaded: a cold start takes seconds on a busy machine, and an orphan would take leases with old settings.
+ * Ends a process that was started with an IPC channel when its parent ends, whatever killed the parent. An entry point
+ * imports this file statically and everything else dynamically, so that the handler is in place before anything else is
+ * loaded: a cold start takes seconds on a busy machine, and an orphan would take leases with outdated settings.
  */
 
-/** As a shell has it for SIGINT; nobody is left to read it. */
+/** The code of a shell for SIGINT; nobody is left to read it. */
 const ORPHAN_EXIT_CODE = 130;
 
 let parentGoneHandler = (): void => {
   process.exit(ORPHAN_EXIT_CODE);
 };
 
-/** True if this process was started with an IPC channel whose other end is closed. */
+/** Whether this process was started with an IPC channel whose other end is closed. */
 const isOrphan = (): boolean => process.send !== undefined && !process.connected;
 
-/** Ends this process as soon as its parent is gone; at once if it is gone already. */
+/** Ends this process as soon as its parent is gone; at once if it already is. */
 export function endWithParent(): void {
   if (process.send === undefined) return;
   process.once('disconnect', () => {
@@ -23,7 +23,7 @@ export function endWithParent(): void {
   if (isOrphan()) parentGoneHandler();
 }
 
-/** Calls `stop` when the parent is gone, in place of ending at once: there is something to finish first. */
+/** Calls `stop` when the parent is gone, for a process that has to finish something before it ends. */
 export function onParentGone(stop: () => void): void {
   parentGoneHandler = stop;
   if (isOrphan()) stop();

@@ -6,22 +6,22 @@ import type { Log } from '../log.js';
 import { onParentGone } from './parent.js';
 import { runActor, type ActorSpec, type ActorRunOptions } from './run.js';
 
-/** The exit code by which an actor's process tells its supervisor that it lost its lease: that is no failure. */
+/** The exit code of an actor's process that has lost its lease, which its supervisor does not count as a failure. */
 export const LEASE_LOST_EXIT_CODE = 75;
-/** How often an actor's process tells its supervisor that its event loop turns, milliseconds. */
+/** How often an actor's process sends a heartbeat to its supervisor, milliseconds. */
 const HEARTBEAT_INTERVAL_MS = 1000;
-/** A process without its master has this long to finish, milliseconds. */
+/** How long a process may take to finish after its master has gone, milliseconds. */
 const ORPHAN_LIMIT_MS = 7000;
 
-/** How far an actor is: its code is loaded; it waits for the lease of another process; it works. */
+/** The state of an actor: its code is loaded; it waits for a lease that another process holds; it works. */
 export type ActorState = 'loaded' | 'standing by' | 'at work';
 
-/** What an actor's process tells its supervisor over IPC. */
+/** The messages of an actor's process to its supervisor, over IPC. */
 export type ChildMessage =
   | { readonly beat: true; readonly state?: ActorState }
   | { readonly failure: { readonly code: string; readonly text: string } };
 
-/** Runs an actor as this process: signals end it, a supervisor gets a beat every second. Returns the exit code. */
+/** Runs an actor as this process: ends it on a signal, and sends a heartbeat every second. Returns the exit code. */
 export async function runProcess<S>(
   spec: ActorSpec<S>,
   settings: S,
@@ -34,7 +34,7 @@ export async function runProcess<S>(
   process.once('SIGTERM', stop);
   process.once('SIGINT', stop);
   onParentGone(() => {
-    options.log.warning('the master is gone: ending');
+    options.log.warning('the master has gone: ending');
     setTimeout(() => process.exit(70), ORPHAN_LIMIT_MS);
     stop();
   });
@@ -44,7 +44,7 @@ export async function runProcess<S>(
     void tellSupervisor({ beat: true, state });
   };
   try {
-    // The first beat says that the code is loaded, which takes long on a busy machine.
+    // The first heartbeat shows that the code is loaded, which takes long on a busy machine.
     await spec.load();
     heartbeatTimer = setInterval(sendHeartbeat, HEARTBEAT_INTERVAL_MS);
     sendHeartbeat();
@@ -52,8 +52,8 @@ export async function runProcess<S>(
     await runActor(spec, settings, {
       ...options,
       signal: controller.signal,
-      onState: (now) => {
-        state = now;
+      onState: (newState) => {
+        state = newState;
         sendHeartbeat();
       },
     });
@@ -72,12 +72,12 @@ export async function runProcess<S>(
   }
 }
 
-/** Tells the supervisor why this process is about to end. */
+/** Tells the supervisor which error is about to end this process. */
 export async function reportFailure({ code, message }: PiwError): Promise<void> {
   await tellSupervisor({ failure: { code, text: message } });
 }
 
-/** Resolves when the message is written, or can't be. */
+/** Sends a message; resolves when it is written or can't be. */
 function tellSupervisor(message: ChildMessage): Promise<void> {
   return new Promise((resolve) => {
     const written = (): void => {
@@ -88,28 +88,28 @@ function tellSupervisor(message: ChildMessage): Promise<void> {
   });
 }
 
-/** How often the niceness of a session is tried: the kernel lets one process of the machine set it every 100 ms. */
+/** Attempts to set the niceness of a session: the kernel lets one process of the machine set it every 100 ms. */
 const MAX_AUTOGROUP_TRIES = 5;
 const AUTOGROUP_RETRY_MS = 150;
 /**
- * The most that a session yields. It weighs against all other sessions, and not only against those of the other tasks:
- * beside many of them, a session of niceness 10 would get next to nothing.
+ * The highest niceness of a session. It counts against all other sessions, not only against those of the other tasks:
+ * among many of them, a session of niceness 10 would get almost no CPU time.
  */
 const MAX_SESSION_NICENESS = 5;
 
 /**
- * Raises this process's niceness to `nice`; one that is higher already stays. Linux may schedule by session
- * (sched_autogroup), and then a niceness counts within the session only: a process that leads its own gives the session
- * one, too. Where the system refuses, the process runs at the niceness that it has.
+ * Raises this process's niceness to `nice`, unless it is already higher. Linux may schedule by session
+ * (sched_autogroup), and then a process's niceness counts only within its session, so a process that leads its
+ * session sets the session's niceness too. If the system refuses, the process keeps the niceness that it has.
  */
 export async function yieldTo(nice: number, log: Pick<Log, 'warning'>): Promise<void> {
   try {
     if (getPriority() < nice) setPriority(nice);
   } catch (error) {
-    log.warning(`the niceness could not be raised to ${String(nice)}: ${errorMessage(error)}`);
+    log.warning(`can't raise the niceness to ${String(nice)}: ${errorMessage(error)}`);
   }
   if (!leadsSession()) return;
-  for (let tries = 0; tries < MAX_AUTOGROUP_TRIES; tries += 1) {
+  for (let attempt = 0; attempt < MAX_AUTOGROUP_TRIES; attempt += 1) {
     try {
       writeFileSync('/proc/self/autogroup', String(Math.min(nice, MAX_SESSION_NICENESS)));
       return;

@@ -17,23 +17,23 @@ import type { Conditions } from './conditions.js';
 import { OWN_VERSION, incompatibilityReason, discoverFarm, type FarmIdentity } from './identity.js';
 import { ANNOUNCE_INTERVAL_S } from './task-watch.js';
 
-/** One task of the cast. `S` is what its actor has to know to begin. */
+/** One task of the cast. `S` is the type of its actor's settings. */
 export interface ActorSpec<S> {
   readonly task: string;
-  /** `pool`: any number share the work. `single`: one holds the lease, the others stand by. */
+  /** `pool`: any number of processes share the work. `single`: one holds the lease, the others stand by. */
   readonly kind: 'single' | 'pool';
   readonly pausing: PauseMode;
-  /** How many processes a master starts of it. */
+  /** How many processes of it a master starts. */
   readonly count: number;
-  /** When it is stopped: before those of a lower wave (src/actor/waves.ts). 0 if left out. */
+  /** The wave in which it is stopped, before those of lower waves (src/actor/waves.ts); by default 0. */
   readonly wave?: number;
-  /** How much it stands back for the others where processors are short, 0 to 19. */
+  /** The niceness of its processes, 0 to 19. */
   readonly nice?: number;
-  /** Room for what is new in its process, MB, if not the usual: see src/node-flags.ts. */
+  /** The size of its young generation, MB, if not the default: see src/node-flags.ts. */
   readonly semiSpaceMb?: number;
   /**
-   * Loads the code of its actor, which no other process pays for, and gives how one is made. One that
-   * stands by has loaded it before: its files may be of another version when its turn comes.
+   * Loads the code of its actor, so that no other process has to, and returns the actor's factory. A process that
+   * stands by loads it beforehand, because the files may be of another version by the time it takes over.
    */
   readonly load: () => Promise<ActorFactory<S>>;
 }
@@ -43,27 +43,27 @@ export type ActorFactory<S> = (context: ActorContext, settings: S) => Actor | Pr
 export interface ActorRunOptions {
   readonly bus: BusOptions;
   readonly log: Log;
-  /** Aborted when the actor is to take no more, finish and end. */
+  /** Stops the actor: it accepts no more work, finishes what it has, and ends. */
   readonly signal: AbortSignal;
   /** The name under which its supervisor pings it. */
   readonly instance?: string;
-  /** The actor's own, in place of the system's. */
+  /** A clock for the actor in place of the system's. */
   readonly clock?: Clock;
-  /** A process of its own obeys QUIT to all; one under a supervisor leaves that to it. */
+  /** Under a supervisor it ignores a QUIT to all, which the supervisor handles. */
   readonly supervised?: boolean;
   /** Called when a single begins to wait for its lease, and when the actor is at work. */
   readonly onState?: (state: 'standing by' | 'at work') => void;
 }
 
-/** How long an actor may take to finish what it has, milliseconds. Its supervisor waits a little longer. */
+/** How long an actor may take to finish its work, milliseconds. Its supervisor waits a little longer. */
 const FINISH_LIMIT_MS = 10_000;
-/** How long a lease is handed back and a connection drained at the end, milliseconds. NATS may be away. */
+/** How long releasing the lease and draining the connection may take at the end, milliseconds. NATS may be down. */
 const [RELEASE_LIMIT_MS, DRAIN_LIMIT_MS] = [1000, 1000];
 
 /**
- * Runs one actor from its first connection to its end. It resolves when the actor was told to stop
- * and has; it raises what the actor crashed of, or PIW_NOT_LEADER when a single lost its lease (the
- * state that it had may be old: it begins anew, standing by).
+ * Runs one actor from its first connection to its end. Resolves when the actor was told to stop and has stopped.
+ * Throws the error that crashed the actor, or PIW_NOT_LEADER when a single has lost its lease (its state may be
+ * outdated, so it has to start again, standing by).
  */
 export async function runActor<S>(spec: ActorSpec<S>, settings: S, options: ActorRunOptions): Promise<void> {
   const { log, signal } = options;
@@ -83,7 +83,7 @@ export async function runActor<S>(spec: ActorSpec<S>, settings: S, options: Acto
       else reporting.conditions.raise('nats-away', server, text);
     },
   }).catch((error: unknown) => {
-    // It was told to end before it was connected.
+    // The actor was told to stop before it was connected.
     if (error instanceof PiwError && error.code === 'PIW_INTERRUPTED') return undefined;
     throw error;
   });
@@ -108,7 +108,7 @@ export async function runActor<S>(spec: ActorSpec<S>, settings: S, options: Acto
       termination.end(error instanceof Error ? error : new Error(String(error)));
     },
   };
-  // It speaks with other processes, which have clocks of their own.
+  // The sidecar talks to other processes, so it uses the system's clock in any case.
   const sidecar = new ActorSidecar(
     { ...context, clock: systemClock, pausing: 'ignores' },
     spec,
@@ -139,11 +139,11 @@ export async function runActor<S>(spec: ActorSpec<S>, settings: S, options: Acto
     await actor.start();
     if (isEnding()) return;
     options.onState?.('at work');
-    log.info(lease ? `at work, with lease ${String(lease.fence)}` : 'at work');
+    log.info(lease ? `at work fence=${String(lease.fence)}` : 'at work');
   };
   try {
     const starting = startActor();
-    // Whoever is told to end doesn't wait first for what it needs to begin.
+    // An actor that is told to stop does not wait for its start to complete.
     await Promise.race([starting.then(() => termination.promise), termination.promise]);
   } finally {
     await waitAtMost(FINISH_LIMIT_MS, stopAll(actor, sidecar, lease, bus), () => {
@@ -152,12 +152,12 @@ export async function runActor<S>(spec: ActorSpec<S>, settings: S, options: Acto
   }
 }
 
-/** A process that no master has started may be of another version than the farm that it comes to. */
+/** Throws PIW_PROTOCOL_VERSION if the farm is of another version, for a process that no master has started. */
 async function refuseOtherVersion(bus: Bus): Promise<void> {
   try {
     await discoverFarm(bus);
   } catch (error) {
-    // Where the connection breaks just now, what the farm says of itself every few seconds will do.
+    // If the connection has just broken, the farm's announcement, sent every few seconds, serves the same purpose.
     if (error instanceof PiwError && error.code === 'PIW_DISCONNECTED') return;
     await bus.drain(DRAIN_LIMIT_MS);
     throw error;
@@ -172,13 +172,13 @@ async function stopAll(
 ): Promise<void> {
   await bus.prepareShutdown();
   await actor?.stop();
-  // One that can't be handed back runs out by itself.
+  // A lease that can't be released expires.
   if (lease) await waitAtMost(RELEASE_LIMIT_MS, lease.release());
   await sidecar.stop();
   await bus.drain(DRAIN_LIMIT_MS);
 }
 
-/** Obeys orders and answers pings for an actor, whatever the actor is busy with. */
+/** Executes orders and answers pings for an actor, whatever the actor is busy with. */
 class ActorSidecar<S> extends Actor {
   readonly #spec: ActorSpec<S>;
   readonly #options: ActorRunOptions;
@@ -224,13 +224,15 @@ class ActorSidecar<S> extends Actor {
         paused: this.#actor?.paused ?? false,
         served: this.#actor?.served ?? 0,
       }) as const;
-    // Its supervisor asks for it by name; whoever wants to see them all asks all, and reads on.
-    // It may have come before the farm's master.
+    // This process may have started before the farm's master.
     const checkVersion = ({ version }: FarmIdentity) => {
       const reason = incompatibilityReason(version);
       if (reason === undefined || this.#options.supervised) return;
       this.#end(
-        new PiwError('PIW_PROTOCOL_VERSION', `the farm is of version ${version}, and this is ${OWN_VERSION}`),
+        new PiwError(
+          'PIW_PROTOCOL_VERSION',
+          `the farm is of version ${version}, and this process is of version ${OWN_VERSION}`,
+        ),
       );
     };
     this.serve(farmIdentity, { HERE: checkVersion }, { verb: 'HERE', queue: null });
@@ -240,12 +242,16 @@ class ActorSidecar<S> extends Actor {
       const working = this.#actor !== undefined && (this.#leader || this.#spec.kind === 'pool');
       return announcements.publish('ACTOR', { task, pid, served, working, host: hostname() });
     });
+    // The supervisor pings the process by its name; whoever wants to see every process pings "all".
     for (const name of [this.#options.instance ?? randomUUID(), 'all']) {
       this.serve(actorPing, { PING: pong }, { tokens: [actorPing.name, name], queue: null });
     }
   }
 
-  /** The actor begins, paused if the database says so; until the database answers, or `signal`, it does not. */
+  /**
+   * Attaches the actor, and pauses it if the database says that it is paused. Waits until the database answers, or
+   * until `signal`.
+   */
   async attach(actor: Actor, leader: boolean, signal: AbortSignal): Promise<void> {
     this.#actor = actor;
     this.#leader = leader;
@@ -265,7 +271,7 @@ class ActorSidecar<S> extends Actor {
         this.conditions.raise(
           'waits-for-database',
           this.#spec.task,
-          `${this.#spec.task} can't begin: ${error.message}`,
+          `${this.#spec.task} can't start: ${error.message}`,
         );
         await sleep(1000, undefined, { signal }).catch(() => undefined);
       }
@@ -274,7 +280,7 @@ class ActorSidecar<S> extends Actor {
   }
 }
 
-/** The end of a run: asked for from outside, or brought about by an error. */
+/** Creates the end of a run, which `outer` or an error brings about: `promise` settles and `signal` aborts. */
 function createTermination(outer: AbortSignal) {
   const controller = new AbortController();
   let end: (error?: Error) => void = () => undefined;

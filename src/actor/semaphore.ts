@@ -1,4 +1,4 @@
-/** Lets in at most `places` at once, in the order in which they came. */
+/** A counting semaphore that grants its permits in the order of the requests. */
 export class Semaphore {
   #freePermits: number;
   readonly #waiters: (() => void)[] = [];
@@ -7,14 +7,14 @@ export class Semaphore {
     this.#freePermits = permits;
   }
 
-  /** Resolves with the function that leaves again; calling it twice is harmless. */
+  /** Waits for a permit; resolves with a function that releases it, which may be called more than once. */
   async acquire(): Promise<() => void> {
     if (this.#freePermits > 0) this.#freePermits -= 1;
     else await new Promise<void>((resolve) => this.#waiters.push(resolve));
-    let inside = true;
+    let held = true;
     return () => {
-      if (!inside) return;
-      inside = false;
+      if (!held) return;
+      held = false;
       const next = this.#waiters.shift();
       if (next) next();
       else this.#freePermits += 1;

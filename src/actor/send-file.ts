@@ -21,52 +21,52 @@ export interface SendFileOptions {
   /** The NATS user and the session that the sender speaks as. */
   readonly user: string;
   readonly session: string;
-  /** As SEND named it. */
+  /** The id from the SEND message. */
   readonly transferId: string;
-  /** As the file was announced. */
+  /** The file as it was announced. */
   readonly file: { readonly filename: string; readonly filesize: number; readonly filehash: string };
-  /** The file's bytes of a range, in pieces of CHUNK_SIZE at most. */
+  /** Yields the bytes of a range of the file, in chunks of at most CHUNK_SIZE. */
   readonly read: (offset: number, length: number) => Iterable<Uint8Array>;
-  /** What came of it the last time was not what was announced: see whether the file still is. */
+  /** Hashes the file while sending it, because the last transfer did not yield the announced bytes. */
   readonly verifyDigest?: boolean;
   readonly signal?: AbortSignal;
-  /** Another `bytes` have been sent. */
+  /** Called each time `bytes` more have been sent. */
   readonly onSent?: (bytes: number) => void;
-  /** Something broke; it is tried again. */
+  /** Called with an error after which the transfer is retried. */
   readonly onTrouble?: (error: PiwError) => void;
 }
 
 type JugglerClient = ProtocolClient<typeof transfer.verbs>;
 type ChunkAnswer = Answer<typeof transfer.verbs, 'CHUNK'>;
 
-/** How long to wait before what failed is tried again: 0.1 s, doubled up to 5 s. */
-const backOffMs = (tries: number): number => Math.min(100 * 2 ** tries, 5000);
-/** Breaks in a row, without a byte between them, that end it: two minutes and more. */
+/** Returns the pause before a retry, milliseconds: 0.1 s, doubled up to 5 s. */
+const backOffMs = (attempts: number): number => Math.min(100 * 2 ** attempts, 5000);
+/** How many breaks in a row, without progress between them, are retried: for more than two minutes. */
 const MAX_BREAKS = 30;
 /**
- * How long to wait between two attempts while the receiver's disk is full or fails, and for how long in all,
- * milliseconds. The sender can do nothing about it, so these attempts are no breaks.
+ * The pause between two attempts while the receiver's disk is full or fails, and for how long they go on, milliseconds.
+ * The sender can do nothing about it, so these attempts don't count as breaks.
  */
 const DISK_RETRY = { pauseMs: 3000, patienceMs: 3_600_000 };
-/** How long one HELLO and one CHUNK wait for their answers, milliseconds, and how often CHUNK is said. */
+/** The time limits of one HELLO and of one CHUNK, milliseconds, and the maximum number of attempts for a CHUNK. */
 const HELLO_TIMEOUT_MS = 3000;
 const CHUNK_TIMEOUT_MS = 2000;
 const MAX_CHUNK_REQUESTS = 10;
-/** How long the File Juggler may take to make a bucket anew, milliseconds. */
+/** How long the File Juggler may take to recreate a bucket, milliseconds. */
 const REPAIR_TIMEOUT_MS = 20_000;
-/** Errors that the same again would only bring about again. */
+/** Errors that a retry would not change. */
 const PERMANENT_CODES: ReadonlySet<string> = new Set(['PIW_UNKNOWN_TRANSFER', 'PIW_FILE_CHANGED']);
 
 /**
- * Sends what the File Juggler asks for of one file, until it has all of it: the sender's side of the
+ * Sends the ranges of a file that the File Juggler requests, until it has all of it: the sender's side of the
  * conversation in protocols/file-juggler.ts, for slaves and importers.
  *
- *     HELLO --FETCH--> write the range's chunks, CHUNK for each piece --> FETCH: the next range | DONE
- *     any break: give up what is under way, wait 0.1 s, twice as long at each further one, HELLO again
+ *     HELLO --FETCH--> write the range's chunks, CHUNK after each segment --> FETCH: the next range | DONE
+ *     any break: drop the range, wait 0.1 s, doubled after each further break, HELLO again
  *     the receiver's disk is full or fails: the same, but every 3 s, for an hour
  *
- * Raises PIW_UNKNOWN_TRANSFER when nobody expects it any more; PIW_FILE_CHANGED when the file is not what was
- * announced; and what the last break was of, after MAX_BREAKS in a row that brought nothing.
+ * Throws PIW_UNKNOWN_TRANSFER if the receiver no longer expects the file, PIW_FILE_CHANGED if the file is not what
+ * was announced, and the error of the last break after MAX_BREAKS in a row without progress.
  */
 export async function sendFile(options: SendFileOptions): Promise<void> {
   const { bus, clock, user, session, signal } = options;
@@ -84,7 +84,7 @@ export async function sendFile(options: SendFileOptions): Promise<void> {
           { transfer_id: options.transferId },
           { timeoutMs: HELLO_TIMEOUT_MS, patienceMs: 90_000, ...(signal ? { signal } : {}) },
         );
-        // A long line holds more: what is under way is a window for each round trip.
+        // A connection with a long round-trip time needs a larger window: throughput is one window per round trip.
         const rtt = options.file.filesize > SEND_WINDOW.nearBytes ? bus.rtt().catch(() => 0) : 0;
         answer = await hello;
         window = (await rtt) > SEND_WINDOW.maxNearRttMs ? SEND_WINDOW.farBytes : SEND_WINDOW.nearBytes;
@@ -118,8 +118,8 @@ export async function sendFile(options: SendFileOptions): Promise<void> {
 }
 
 /**
- * Tells the File Juggler that NATS doesn't store what this sender writes; resolves when it does again, or when it was
- * of no use.
+ * Tells the File Juggler that NATS doesn't store what this sender writes; resolves when that is repaired or has
+ * failed.
  */
 export async function reportNotStored({
   bus,
@@ -136,7 +136,7 @@ export async function reportNotStored({
   }
 }
 
-/** One range on its way. What fails of it first gives up the rest. */
+/** Sends one range. The first failure cancels the rest of it. */
 class RangeSender {
   readonly #options: SendFileOptions;
   readonly #juggler: JugglerClient;
@@ -144,15 +144,15 @@ class RangeSender {
   readonly #length: number;
   readonly #abortController = new AbortController();
   readonly #segments = new Set<Promise<void>>();
-  /** Bytes that were sent, of pieces that have not been answered. */
+  /** Bytes that were sent and whose segment has not been acknowledged. */
   #unacknowledgedBytes = 0;
   readonly #window: number;
-  /** NATS stores nothing of it: it only passes by. */
+  /** NATS does not store the chunks; the receiver gets them only while they pass. */
   #isStorageBroken = false;
   #failure: Error | undefined;
   #lastAnswer: ChunkAnswer = { verb: 'DONE' };
 
-  /** `window`: bytes that may be under way. */
+  /** `window`: how many bytes may be unacknowledged. */
   constructor(
     options: SendFileOptions,
     juggler: JugglerClient,
@@ -166,7 +166,7 @@ class RangeSender {
     this.#window = window;
   }
 
-  /** The answer to the last piece; `onArrived` is called when a piece has arrived. */
+  /** Sends the range and returns the answer to its last segment; calls `onAcknowledged` after each segment. */
   async send(onAcknowledged: () => void): Promise<ChunkAnswer> {
     const { bus, user, transferId, file, read, verifyDigest, signal, onSent } = this.#options;
     const anySignal = signal
@@ -184,17 +184,17 @@ class RangeSender {
     let chunkWrites: Promise<void>[] = [];
     try {
       for (const data of read(this.#offset, this.#length)) {
-        // The loop is left after each, so that it leaves for the server before the next is read.
+        // Lets the event loop send each chunk before the next one is read.
         await yieldToEventLoop();
         while (this.#unacknowledgedBytes >= this.#window && this.#failure === undefined)
           await Promise.race(this.#segments);
         signal?.throwIfAborted();
         if (this.#failure !== undefined) break;
-        // What isn't known to be stored may still be under way.
+        // Only a stored chunk's buffer can be reused: until then the client may still be sending it.
         const storing = writer.write(data).then(() => {
           chunkBuffers.release(data);
         });
-        // It is waited for with its piece; when this range ends before that, by nobody.
+        // The segment awaits this write; if the range ends earlier, nobody does.
         storing.catch(() => undefined);
         chunkWrites.push(storing);
         position += data.length;
@@ -206,7 +206,7 @@ class RangeSender {
         segmentStart = position;
         chunkWrites = [];
       }
-      // What belongs to no piece is of a file that ended early.
+      // These chunks belong to no segment: the file ended early.
       await Promise.allSettled(chunkWrites);
       if (this.#failure === undefined && position !== end) throw this.#fileChangedError();
       while (this.#segments.size > 0 && this.#failure === undefined) await Promise.race(this.#segments);
@@ -217,7 +217,7 @@ class RangeSender {
     }
   }
 
-  /** Says CHUNK for a piece of which everything has been sent. */
+  /** Requests the acknowledgement of a segment (CHUNK) after all of its chunks have been sent. */
   #sendSegment(
     offset: number,
     length: number,
@@ -225,7 +225,7 @@ class RangeSender {
     onAcknowledged: () => void,
   ): void {
     const awaitAcknowledgement = async (): Promise<void> => {
-      // What is written need not be stored as well; but no more is under way than NATS can store, if it stores anything.
+      // An acknowledged segment need not be stored, but while NATS stores, the window must not outrun its storing.
       const storing = Promise.all(chunkWrites).then(() => undefined, storageError);
       storing.catch(() => undefined);
       const awaitedStorage = this.#isStorageBroken ? undefined : storing;
@@ -239,7 +239,10 @@ class RangeSender {
         void reportNotStored(this.#options);
       }
       if (answer.verb === 'FETCH' && answer.offset < offset + length) {
-        throw new PiwError('PIW_OBJECT_BROKEN', `bytes from ${String(answer.offset)} on got lost`);
+        throw new PiwError(
+          'PIW_OBJECT_BROKEN',
+          `the bytes from offset ${String(answer.offset)} on were lost`,
+        );
       }
       if (offset + length === this.#offset + this.#length) this.#lastAnswer = answer;
       onAcknowledged();
@@ -255,7 +258,7 @@ class RangeSender {
     this.#segments.add(segment);
   }
 
-  /** A juggler that takes its time is asked again, and waited for; one that is gone is a break. */
+  /** Sends CHUNK and returns its answer. Retries while the File Juggler is slow; throws if it is gone. */
   async #requestChunk(offset: number, length: number): Promise<ChunkAnswer> {
     for (let attempt = 1; ; attempt += 1) {
       try {
@@ -271,7 +274,10 @@ class RangeSender {
     }
   }
 
-  /** Behind the last chunk. The digest of a whole file must be what was announced. */
+  /**
+   * Writes the metadata, after the last chunk. Throws PIW_FILE_CHANGED if a whole file's digest is not the announced
+   * one.
+   */
   #writeMetadata(writer: ReturnType<Bus['objects']['writer']>): Promise<void> {
     const { size, sha256, stored } = writer.end();
     const { filesize, filehash } = this.#options.file;
@@ -285,12 +291,12 @@ class RangeSender {
   #fileChangedError(): PiwError {
     return new PiwError(
       'PIW_FILE_CHANGED',
-      `${this.#options.file.filename} is not what was announced any more`,
+      `${this.#options.file.filename} has changed since it was announced`,
     );
   }
 }
 
-/** The error, if it says that NATS doesn't store; throws any other. */
+/** Returns the error if it is PIW_NATS_STORAGE; throws any other. */
 function storageError(error: unknown): PiwError {
   if (error instanceof PiwError && error.code === 'PIW_NATS_STORAGE') return error;
   throw error;
@@ -311,24 +317,24 @@ async function pause(clock: Clock, ms: number, signal: AbortSignal | undefined):
   });
 }
 
-/** As many are kept as are under way of one file on a long line. */
+/** Keeps as many buffers as the largest window of one file has chunks. */
 const chunkBuffers = new BufferPool(SEND_WINDOW.farBytes / CHUNK_SIZE);
 
 /**
- * How `read` reads a file on this machine. The buffers are used again when what was in them is stored, so that
- * they are few. Raises PIW_FILE_CHANGED where the file is gone.
+ * Returns a `read` function for a file on this machine. A buffer is reused once its chunk is stored, so that few are
+ * needed. Reading throws PIW_FILE_CHANGED if the file can't be opened.
  */
 export function fileReader(path: string): SendFileOptions['read'] {
   return function* (offset, length) {
     const fd = openForReading(path);
     try {
-      for (let at = offset; at < offset + length;) {
+      for (let position = offset; position < offset + length;) {
         const buffer = Buffer.from(chunkBuffers.acquire(CHUNK_SIZE));
-        const read = readSync(fd, buffer, 0, Math.min(CHUNK_SIZE, offset + length - at), at);
-        // It is shorter than it was: whoever counts the bytes sees that.
-        if (read === 0) return;
-        yield buffer.subarray(0, read);
-        at += read;
+        const bytesRead = readSync(fd, buffer, 0, Math.min(CHUNK_SIZE, offset + length - position), position);
+        // The file is shorter than it was, which the caller notices by counting the bytes.
+        if (bytesRead === 0) return;
+        yield buffer.subarray(0, bytesRead);
+        position += bytesRead;
       }
     } finally {
       closeSync(fd);
@@ -340,7 +346,7 @@ function openForReading(path: string): number {
   try {
     return openSync(path, 'r');
   } catch (error) {
-    const text = `${path} can't be read any more: ${errorMessage(error)}`;
+    const text = `${path} can no longer be read: ${errorMessage(error)}`;
     throw new PiwError('PIW_FILE_CHANGED', text, { cause: error });
   }
 }

@@ -7,11 +7,11 @@ import { stopInWaves } from './waves.js';
 
 export type { ChildSpec } from './child.js';
 
-/** How far the children are. */
+/** How many of the children are ready. */
 export interface StartProgress {
   readonly ready: number;
   readonly of: number;
-  /** Those that are not ready, with what they do: `the-oracle (starting, 12 s)`. */
+  /** The children that are not ready, with their state: `the-oracle (starting, 12 s)`. */
   readonly missing: readonly string[];
 }
 
@@ -19,13 +19,13 @@ export interface SupervisorOptions {
   readonly children: readonly ChildSpec[];
   readonly env: NodeJS.ProcessEnv;
   readonly log: Log;
-  /** For the ping; without it only the heartbeat is watched. */
+  /** For pings; without it the supervisor watches only heartbeats. */
   readonly bus?: Bus;
-  /** Milliseconds between checks for a heartbeat; a second if left out. */
+  /** Milliseconds between checks for a heartbeat; by default one second. */
   readonly checkIntervalMs?: number;
-  /** The pauses before a restart, milliseconds: the first, and the longest; 0.5 s and 30 s if left out. */
+  /** The first and the longest pause before a restart, milliseconds; by default 0.5 s and 30 s. */
   readonly backOffMs?: BackOff;
-  /** How many start at once; if left out, as many as there are processors, at least two. */
+  /** How many start at once; by default as many as there are processors, at least two. */
   readonly maxConcurrentStarts?: number;
   /** Called once a second until all are ready. */
   readonly onProgress?: (progress: StartProgress) => void;
@@ -34,20 +34,20 @@ export interface SupervisorOptions {
 const CHECK_INTERVAL_MS = 1000;
 const BACK_OFF_MS = { initial: 500, max: 30_000 };
 const PING_INTERVAL_MS = 10_000;
-/** Seconds between two lines about a start that takes long. */
+/** Seconds between two log lines about a start that takes long. */
 const REPORT_INTERVAL_S = 10;
 /**
- * Everything is stopped within the first, milliseconds; what is left for each later wave when one doesn't end. With
- * what a master itself takes this stays below 20 s.
+ * The time limit for stopping everything, and the reserve for each later wave, milliseconds (src/actor/waves.ts).
+ * With the time that a master itself takes, the total stays below 20 s.
  */
 const STOP_LIMITS = { limitMs: 14_000, reserveMs: 2000 };
-/** A NATS server that takes longer to answer than this at the end is taken for absent, milliseconds. */
+/** If NATS does not answer a ping within this time at the end, milliseconds, it counts as down. */
 const NATS_PING_TIMEOUT_MS = 1000;
 
 /**
- * Starts the children in order, a few at a time, and keeps each alive (src/actor/child.ts), as in OTP's one_for_one.
- * When one is given up, the others are stopped and run() throws why. They are counted for each child: ten tasks that
- * are each killed once are no failing task.
+ * Starts the children in order, a few at a time, and keeps each alive (src/actor/child.ts), as OTP's one_for_one does.
+ * When one fails for good, it stops the others, and run() throws the error. Failures are counted for each child
+ * separately: ten tasks that are each killed once are not a failing task.
  */
 export class Supervisor {
   readonly #options: SupervisorOptions;
@@ -58,7 +58,8 @@ export class Supervisor {
     const { env, log, checkIntervalMs = CHECK_INTERVAL_MS, backOffMs = BACK_OFF_MS } = options;
     const starts = new Semaphore(options.maxConcurrentStarts ?? Math.max(2, availableParallelism()));
     this.#children = options.children.map(
-      (spec, at) => new Child({ spec, env, log, startSemaphore: starts, checkIntervalMs, backOffMs }, at),
+      (spec, index) =>
+        new Child({ spec, env, log, startSemaphore: starts, checkIntervalMs, backOffMs }, index),
     );
   }
 
@@ -78,7 +79,7 @@ export class Supervisor {
     } finally {
       clearInterval(pingTimer);
       clearInterval(reportTimer);
-      // Each one may need NATS to finish, and those that were started before it; without NATS none of them can.
+      // To finish, a child may need NATS and the children started before it. Without NATS none can finish in order.
       await stopInWaves(this.#children, { ...STOP_LIMITS, atOnce: !(await this.#isNatsResponsive()) });
     }
   }
@@ -105,13 +106,13 @@ export class Supervisor {
     try {
       await bus.rtt();
     } catch {
-      // The server is away, or the connection is: then no answer says nothing about the children.
+      // The server or the connection is down, so a missing answer would say nothing about the children.
       return;
     }
     await Promise.all(this.#children.map((child) => child.ping(bus)));
   }
 
-  /** Tells how far the start is, until all are ready. */
+  /** Reports the progress of the start until all children are ready. */
   #startReporting(): NodeJS.Timeout {
     const { log, onProgress } = this.#options;
     let seconds = 0;

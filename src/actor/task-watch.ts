@@ -1,24 +1,25 @@
 import type { Clock } from './clock.js';
 import type { Conditions } from './conditions.js';
 
-/** A task that has to be at work for the farm to be whole. */
+/** A task that a complete farm needs. */
 export interface WatchedTask {
   readonly task: string;
   readonly kind: 'single' | 'pool';
 }
 
-/** How often each process announces what it does, seconds. */
+/** How often each process announces its state, seconds. */
 export const ANNOUNCE_INTERVAL_S = 2;
-/** A takeover is done within 5 seconds: one that takes longer than this is told. */
+/** A takeover takes at most 5 seconds; after this long without one, milliseconds, the task counts as missing. */
 const MAX_SILENCE_MS = 10_000;
-/** A farm that starts is given longer. */
+/** The same limit while the farm starts. */
 const START_GRACE_MS = 30_000;
-/** When nobody at all was heard for this long, the connection was at fault. */
+/** If no process at all was heard for this long, milliseconds, the connection was down. */
 const MAX_GAP_MS = 6000;
 
 /**
- * Knows of each task whether anybody is at work on it, by what every process announces. It compares announcements
- * with each other, not with the clock: when nobody is heard, it is this process that hears nothing.
+ * Tracks from the announcements of all processes whether each task has one at work. It compares the times of
+ * announcements with each other, not with the clock, because if none arrive at all, it is this process that is cut
+ * off.
  */
 export class TaskWatch {
   readonly #clock: Clock;
@@ -34,7 +35,7 @@ export class TaskWatch {
       this.#lastWorkingMs.set(task, this.#lastAnnouncementMs + START_GRACE_MS - MAX_SILENCE_MS);
   }
 
-  /** A process of `task` has announced itself; `working`: not only standing by. */
+  /** Records an announcement of a process of `task`; `working` is false if it stands by. */
   onAnnouncement(task: string, working: boolean): void {
     const now = this.#clock.monotonicMs();
     const gap = now - this.#lastAnnouncementMs;
@@ -51,7 +52,9 @@ export class TaskWatch {
     );
   }
 
-  /** Raises a condition for each of the tasks that `isMine` admits and nobody is at work on; clears the others. */
+  /**
+   * Raises a condition for each missing task for which `isResponsible` returns true, and clears those of the others.
+   */
   updateConditions(conditions: Conditions, isResponsible: (task: string) => boolean): void {
     for (const { task, kind } of this.#tasks) {
       const single = kind === 'single';
@@ -62,8 +65,8 @@ export class TaskWatch {
       }
       const silentMs = this.#clock.monotonicMs() - (this.#lastWorkingMs.get(task) ?? 0);
       const text = single
-        ? `no process is the leader of ${task}: what it does is not done`
-        : `no process of ${task} is running: what it does is not done`;
+        ? `${task} has no leader: its work has stopped`
+        : `no process of ${task} is running: its work has stopped`;
       conditions.raise(conditionKind, task, text, this.#clock.now() - silentMs);
     }
   }

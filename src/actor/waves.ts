@@ -1,29 +1,29 @@
-/** Something that can be told to end. */
+/** Something that can be stopped. */
 export interface Stoppable {
-  /** Members of a wave are stopped at the same time, those of a higher wave before those of a lower one. */
+  /** Members of a wave are stopped at the same time, after those of all higher waves. */
   readonly wave: number;
   stop(): void;
-  /** Ends it at once, where that is possible. */
+  /** Ends it at once, if that is possible. */
   kill(): void;
   /** Resolves when it has ended. */
   readonly ended: Promise<unknown>;
 }
 
 export interface WaveOptions {
-  /** All of it takes no longer than this; then whatever is left is killed. */
+  /** The time limit for all waves together; whatever is then still running is killed. */
   readonly limitMs: number;
-  /** What is left for each later wave when one doesn't end. */
+  /** How much of that time is reserved for each later wave while an earlier one does not end. */
   readonly reserveMs: number | ((wave: number) => number);
-  /** Nothing is gained by the order: all are told at once. */
+  /** Stops all waves at once, if the order is of no use. */
   readonly atOnce?: boolean;
 }
 
-/** How long the kernel may take to end what was killed, milliseconds. */
+/** How long the kernel may take to end killed processes, milliseconds. */
 const KILL_TIMEOUT_MS = 2000;
 
 /**
- * Stops everything, wave by wave: the next one begins when the last has ended, or when it has used up the time that
- * isn't reserved for the rest. So a wave that hangs delays the others, and never the end of it all.
+ * Stops everything, wave by wave: each wave begins when the previous one has ended, or has used up the time that isn't
+ * reserved for the rest. So a wave that hangs delays the others, but never the overall end.
  */
 export async function stopInWaves(items: readonly Stoppable[], options: WaveOptions): Promise<void> {
   const { limitMs, reserveMs, atOnce = false } = options;
@@ -36,12 +36,12 @@ export async function stopInWaves(items: readonly Stoppable[], options: WaveOpti
       .then(() => {
         remaining.delete(item);
       });
-  for (const [at, wave] of waves.entries()) {
+  for (const [index, wave] of waves.entries()) {
     const members = items.filter((item) => atOnce || item.wave === wave);
     for (const item of members) item.stop();
     const laterReserves = waves
-      .slice(at + 1)
-      .map((one) => (typeof reserveMs === 'number' ? reserveMs : reserveMs(one)));
+      .slice(index + 1)
+      .map((laterWave) => (typeof reserveMs === 'number' ? reserveMs : reserveMs(laterWave)));
     const reserved = laterReserves.reduce((sum, ms) => sum + ms, 0);
     await waitForEnd(deadline - performance.now() - reserved, members);
   }

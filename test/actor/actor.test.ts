@@ -57,32 +57,29 @@ async function startTalker(
   return { actor, bus: client, client: new ProtocolClient(client, talkProtocol), crashes, lines };
 }
 
-void t.test('it answers, and counts what it has served', async (t) => {
+void t.test('an actor answers requests and counts them', async (t) => {
   const { actor, client } = await startTalker(t);
   t.same(await client.request('ADD', { a: 1, b: 2 }), { verb: 'SUM', sum: 3 });
   t.equal(actor.served, 1);
 });
 
-void t.test(
-  'what is no message of the conversation gets an error and a line, and the actor lives',
-  async (t) => {
-    const { bus, client, crashes, lines } = await startTalker(t);
-    for (const bad of [['ADD', 1], ['ADD', 1, 'x'], ['NO'], 'text', null, { verb: 'ADD' }]) {
-      t.match(await bus.request(bus.subject('talk', 'ADD'), bad), ['ERROR', 'PIW_MESSAGE_INVALID']);
-    }
-    t.match(
-      await bus.request(bus.subject('talk', 'ADD'), ['FAIL', 'x']),
-      ['ERROR', 'PIW_MESSAGE_INVALID'],
-      'another subject',
-    );
-    t.equal(lines.filter((line) => line.includes('WARNING')).length, 7);
-    t.same(await client.request('ADD', { a: 2, b: 2 }), { verb: 'SUM', sum: 4 });
-    t.same(crashes, []);
-  },
-);
+void t.test('an invalid message is answered with an error and logged, and the actor goes on', async (t) => {
+  const { bus, client, crashes, lines } = await startTalker(t);
+  for (const bad of [['ADD', 1], ['ADD', 1, 'x'], ['NO'], 'text', null, { verb: 'ADD' }]) {
+    t.match(await bus.request(bus.subject('talk', 'ADD'), bad), ['ERROR', 'PIW_MESSAGE_INVALID']);
+  }
+  t.match(
+    await bus.request(bus.subject('talk', 'ADD'), ['FAIL', 'x']),
+    ['ERROR', 'PIW_MESSAGE_INVALID'],
+    'a verb on the subject of another verb',
+  );
+  t.equal(lines.filter((line) => line.includes('WARNING')).length, 7);
+  t.same(await client.request('ADD', { a: 2, b: 2 }), { verb: 'SUM', sum: 4 });
+  t.same(crashes, []);
+});
 
 void t.test(
-  'an error that is foreseen is the answer; one that is not is answered too, and then it crashes',
+  'a PiwError of a handler is the answer; any other error is answered as PIW_INTERNAL and crashes the actor',
   async (t) => {
     const { client, crashes } = await startTalker(t);
     await t.rejects(client.request('FAIL', { how: 'known' }), { code: 'PIW_DISK_FULL', message: 'no room' });
@@ -92,7 +89,7 @@ void t.test(
   },
 );
 
-void t.test('paused, a task that stops answers nobody, and goes on when it is resumed', async (t) => {
+void t.test('a task that stops on PAUSE does not answer until it is resumed', async (t) => {
   const { actor, client } = await startTalker(t);
   await actor.pause(true);
   await t.rejects(client.request('ADD', { a: 1, b: 1 }, { timeoutMs: 50 }), { code: 'PIW_NO_RESPONDERS' });
@@ -103,7 +100,7 @@ void t.test('paused, a task that stops answers nobody, and goes on when it is re
   });
 });
 
-void t.test('a task that ignores pausing, and one that answers while it is paused, go on', async (t) => {
+void t.test('tasks that ignore PAUSE or answer while paused go on answering', async (t) => {
   const ignoring = await startTalker(t, 'ignores');
   await ignoring.actor.pause(true);
   t.equal(ignoring.actor.paused, false);
@@ -113,7 +110,7 @@ void t.test('a task that ignores pausing, and one that answers while it is pause
   t.same(await answering.client.request('ADD', { a: 1, b: 1 }), { verb: 'SUM', sum: 2 });
 });
 
-void t.test('stopping finishes what was begun and takes nothing more', async (t) => {
+void t.test('a stopping actor finishes its pending requests and accepts no more', async (t) => {
   let finish: () => void = () => undefined;
   const finishSignal = new Promise<void>((resolve) => (finish = resolve));
   let markStarted: () => void = () => undefined;

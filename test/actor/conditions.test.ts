@@ -8,17 +8,17 @@ import { createLog } from '../../src/log.js';
 import { REPORT_EXPIRY_S, type Condition } from '../../src/protocols/conditions.js';
 import { uniquePrefix, testBus } from '../helpers/bus.js';
 
-/** Time passes when the test says so. */
+/** A clock that the test advances. */
 class ManualClock implements Clock {
   #ms = 1_700_000_000_000;
-  #calls: { readonly at: number; readonly what: () => void }[] = [];
+  #calls: { readonly at: number; readonly callback: () => void }[] = [];
 
   now = (): number => this.#ms;
   monotonicMs = (): number => this.#ms;
-  after = (ms: number, what: () => void): (() => void) => {
-    const call = { at: this.#ms + ms, what };
+  after = (ms: number, callback: () => void): (() => void) => {
+    const call = { at: this.#ms + ms, callback };
     this.#calls.push(call);
-    return () => (this.#calls = this.#calls.filter((one) => one !== call));
+    return () => (this.#calls = this.#calls.filter((other) => other !== call));
   };
 
   advance(ms: number): void {
@@ -28,7 +28,7 @@ class ManualClock implements Clock {
       if (!next) break;
       this.#calls = this.#calls.filter((call) => call !== next);
       this.#ms = Math.max(this.#ms, next.at);
-      next.what();
+      next.callback();
     }
     this.#ms = end;
   }
@@ -47,34 +47,31 @@ function context(t: Test, bus: Bus, clock: Clock, lines: string[]): ActorContext
   };
 }
 
-void t.test(
-  'a condition is logged once when it begins and once when it ends, however it flickers',
-  async (t) => {
-    const clock = new ManualClock();
-    const lines: string[] = [];
-    const log = createLog('test', 'info', (line) => lines.push(line));
-    const conditions = new Conditions(await testBus(t, uniquePrefix()), log, clock, 'me');
-    conditions.clear('disk-full', '/var/www');
-    for (let times = 0; times < 10; times += 1) {
-      conditions.raise('disk-full', '/var/www', `no space left\non /var/www, ${String(times)}`);
-      clock.advance(1000);
-      conditions.clear('disk-full', '/var/www');
-      clock.advance(1000);
-    }
-    t.match(lines, [
-      /WARNING test: condition began kind=disk-full subject=\/var\/www: no space left on \/var\/www, 0$/,
-    ]);
-    t.match(conditions.active, [
-      { kind: 'disk-full', since: 1_700_000_000_000, text: 'no space left on /var/www, 9' },
-    ]);
+void t.test('a flickering condition is logged once when it begins and once when it ends', async (t) => {
+  const clock = new ManualClock();
+  const lines: string[] = [];
+  const log = createLog('test', 'info', (line) => lines.push(line));
+  const conditions = new Conditions(await testBus(t, uniquePrefix()), log, clock, 'me');
+  conditions.clear('disk-full', '/var/www');
+  for (let times = 0; times < 10; times += 1) {
+    conditions.raise('disk-full', '/var/www', `no space left\non /var/www, ${String(times)}`);
     clock.advance(1000);
-    t.match(lines[1], /INFO {4}test: condition ended kind=disk-full subject=\/var\/www lasted=21s$/);
-    t.equal(lines.length, 2);
-    t.same(conditions.active, []);
-  },
-);
+    conditions.clear('disk-full', '/var/www');
+    clock.advance(1000);
+  }
+  t.match(lines, [
+    /WARNING test: condition began kind=disk-full subject=\/var\/www: no space left on \/var\/www, 0$/,
+  ]);
+  t.match(conditions.active, [
+    { kind: 'disk-full', since: 1_700_000_000_000, text: 'no space left on /var/www, 9' },
+  ]);
+  clock.advance(1000);
+  t.match(lines[1], /INFO {4}test: condition ended kind=disk-full subject=\/var\/www lasted=21s$/);
+  t.equal(lines.length, 2);
+  t.same(conditions.active, []);
+});
 
-void t.test('an actor reports its conditions over NATS in one line, and they end with it', async (t) => {
+void t.test('an actor reports its conditions over NATS, and they end with it', async (t) => {
   const bus = await testBus(t, uniquePrefix());
   const listener = bus.subscribe(bus.subject('conditions', 'REPORT'))[Symbol.asyncIterator]();
   await bus.rtt();
@@ -89,24 +86,29 @@ void t.test('an actor reports its conditions over NATS in one line, and they end
   t.match(await report(), ['REPORT', /^the-scribe\//, []]);
 });
 
-void t.test('what a process that died has reported expires, and equal conditions are one', (t) => {
+void t.test('conditions of a process that died expire, and equal conditions are merged', (t) => {
   const clock = new ManualClock();
   const board = new ConditionBoard(clock);
-  const at = (since: number, subject = 'a'): Condition => ({ kind: 'disk-full', subject, since, text: 'x' });
-  t.equal(board.report('one', [at(20)]), true);
-  t.equal(board.report('two', [at(10)]), false, 'the same condition from elsewhere');
-  t.same(board.list(), [at(10)]);
+  const conditionSince = (since: number, subject = 'a'): Condition => ({
+    kind: 'disk-full',
+    subject,
+    since,
+    text: 'x',
+  });
+  t.equal(board.report('one', [conditionSince(20)]), true);
+  t.equal(board.report('two', [conditionSince(10)]), false, 'the same condition of another process');
+  t.same(board.list(), [conditionSince(10)]);
   clock.advance((REPORT_EXPIRY_S - 1) * 1000);
-  board.report('one', [at(20)]);
+  board.report('one', [conditionSince(20)]);
   clock.advance(2000);
-  t.same(board.list(), [at(20)], 'the second was not heard again');
+  t.same(board.list(), [conditionSince(20)], 'the second process has not reported again');
   t.equal(board.report('one', []), true);
   t.same(board.list(), []);
   t.end();
 });
 
 void t.test(
-  'a task without a leader is told after ten seconds, and none while nobody is heard',
+  'a missing task is a condition after ten seconds, but not while no process is heard',
   async (t) => {
     const clock = new ManualClock();
     const log = createLog('test', 'info', () => undefined);
@@ -131,12 +133,12 @@ void t.test(
     announceFor(6, 'the-oracle');
     t.same(activeConditions(), ['no-leader the-architect'], 'a process that stands by is not a leader');
     announceFor(4, 'the-architect', 'the-oracle');
-    t.same(activeConditions(), ['no-leader the-architect'], 'it has not ended before it is calm');
+    t.same(activeConditions(), ['no-leader the-architect'], 'it ends only after a delay');
     clock.advance(3000);
     t.same(activeConditions(), []);
     const silent = clock.now();
     clock.advance(600_000);
-    t.same(activeConditions(), [], 'the connection was away');
+    t.same(activeConditions(), [], 'the connection was down');
     announceFor(4, 'the-architect', 'the-oracle');
     t.same(activeConditions(), []);
     announceFor(14, 'the-architect');

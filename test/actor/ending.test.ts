@@ -11,13 +11,13 @@ import { natsAddress, uniquePrefix, until } from '../helpers/bus.js';
 const ACTOR_ENTRY = fileURLToPath(new URL('../../src/actor-process.js', import.meta.url));
 const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
 
-/** Whether a process runs; one that nobody has waited for doesn't. */
+/** Returns whether a process runs; a zombie doesn't. */
 const isRunning = (pid: number): boolean =>
   spawnSync('ps', ['-o', 'stat=', '-p', String(pid)], { encoding: 'utf8' })
     .stdout.trim()
     .replace(/^Z.*/, '') !== '';
 
-/** Starts a program as a child of a process that is killed after `ms`; returns the child's number. */
+/** Starts a program as a child of a process that is killed after `ms` milliseconds; returns the child's PID. */
 async function spawnOrphan(args: readonly string[], env: NodeJS.ProcessEnv, ms: number): Promise<number> {
   const script = `
     const { spawn } = require('child_process');
@@ -32,13 +32,13 @@ async function spawnOrphan(args: readonly string[], env: NodeJS.ProcessEnv, ms: 
     await ended;
     return Number(line);
   }
-  throw new Error('the parent said nothing');
+  throw new Error('the parent did not print the PID of its child');
 }
 
 const settings = loadSettings({ nats: natsAddress(), prefix: uniquePrefix() }, '/dev/null');
 const KILL_DELAYS_MS = [0, 50, 100, 200, 400, 800];
 
-void t.test('an actor ends with its master, also while it is still loading', async (t) => {
+void t.test('an actor ends with its master, even while it is still loading', async (t) => {
   const env = { [SETTINGS_ENV]: JSON.stringify(settings) };
   const started = KILL_DELAYS_MS.map((ms) => spawnOrphan([ACTOR_ENTRY, 'mr-chase', '-q'], env, ms));
   const children = await Promise.all(started);
@@ -47,7 +47,7 @@ void t.test('an actor ends with its master, also while it is still loading', asy
   for (const pid of children.filter(isRunning)) process.kill(pid, 'SIGKILL');
 });
 
-void t.test('so does a command that a farm runs', async (t) => {
+void t.test('a command that a farm runs ends with the farm', async (t) => {
   const args = [BIN, 'web', '-c', '/dev/null', '-o', '/tmp', '--port', '0'];
   const children = await Promise.all(KILL_DELAYS_MS.map((ms) => spawnOrphan(args, {}, ms)));
   await until(() => !children.some(isRunning)).catch(() => undefined);
@@ -55,7 +55,7 @@ void t.test('so does a command that a farm runs', async (t) => {
   for (const pid of children.filter(isRunning)) process.kill(pid, 'SIGKILL');
 });
 
-void t.test('silence is time in which a process could have run', async (t) => {
+void t.test('silence counts only the time in which a process could have run', async (t) => {
   const busy = spawn(process.execPath, ['-e', 'for (;;);']);
   const idle = spawn(process.execPath, ['-e', 'setInterval(() => undefined, 10_000)']);
   t.teardown(() => {
@@ -66,7 +66,7 @@ void t.test('silence is time in which a process could have run', async (t) => {
   await until(() => asleep.add(1000) >= 5000);
   const spinning = new SilenceMeter(busy.pid);
   await until(() => spinning.add(1000) >= 2000);
-  // Asked again at once: it has had next to nothing of a processor meanwhile.
+  // Asked again at once: the process has had almost no CPU time in between.
   const before = spinning.add(1000);
   t.ok(spinning.add(1000) - before < 500, 'a process that waits for a processor is not silent');
   spinning.reset();
@@ -74,7 +74,7 @@ void t.test('silence is time in which a process could have run', async (t) => {
   t.equal(new SilenceMeter(undefined).add(1000), 1000, 'without /proc all of the time counts');
 });
 
-/** Something that ends `ms` after it was told to; never, if left out. It notes what happens. */
+/** Returns a stoppable that ends `ms` after stop(), or never if left out, and appends what happens to `notes`. */
 function stoppable(name: string, wave: number, notes: string[], ms?: number): Stoppable {
   let resolve: () => void = () => undefined;
   const ended = new Promise<void>((done) => (resolve = done));
@@ -93,7 +93,7 @@ function stoppable(name: string, wave: number, notes: string[], ms?: number): St
 }
 
 void t.test(
-  'waves are stopped in their order, and one that hangs delays the others within the limit',
+  'waves are stopped in order, and one that hangs delays the others only within the limit',
   async (t) => {
     const notes: string[] = [];
     const items = [
@@ -109,7 +109,7 @@ void t.test(
   },
 );
 
-void t.test('without an order all are told at once', async (t) => {
+void t.test('with atOnce all waves are stopped at once', async (t) => {
   const notes: string[] = [];
   const began = performance.now();
   await stopInWaves([stoppable('a', 1, notes, 200), stoppable('b', 2, notes, 200)], {

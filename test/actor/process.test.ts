@@ -3,7 +3,7 @@ import t from 'tap';
 
 const PROCESS = new URL('../../src/actor/process.js', import.meta.url).href;
 
-/** The niceness of a process that was started with `inherited` and is to run at `nice`. */
+/** Returns the niceness after yieldTo(`nice`) in a process that was started with niceness `inherited`. */
 function nicenessOf(inherited: number, nice: number): string {
   const script = `
     import { getPriority } from 'node:os';

@@ -10,11 +10,11 @@ const folder = mkdtempSync(join(tmpdir(), 'piw-supervisor-'));
 const BACK_OFF_MS = { initial: 10, max: 20 };
 const log = createLog('supervisor', 'error', () => undefined);
 
-/** A child that notes its start and its end in a file, and does `more`. */
+/** Returns a child that notes its start and its end in a file, and runs `extraScript`. */
 function notingChild(name: string, file: string, extraScript = ''): ChildSpec {
   const script = `
     const { appendFileSync } = require('fs');
-    const note = (what) => appendFileSync(${JSON.stringify(file)}, what + ' ${name} ' + process.pid + '\\n');
+    const note = (event) => appendFileSync(${JSON.stringify(file)}, event + ' ${name} ' + process.pid + '\\n');
     process.on('SIGTERM', () => { note('stop'); process.exit(0); });
     setInterval(() => process.connected && process.send({ beat: true }), 200);
     note('start');
@@ -24,7 +24,7 @@ function notingChild(name: string, file: string, extraScript = ''): ChildSpec {
 
 const readNotes = (file: string): string[] => readFileSync(file, 'utf8').trim().split('\n').filter(Boolean);
 
-void t.test('a child that is killed is started again; the end comes in reverse order', async (t) => {
+void t.test('a child that is killed is restarted; children are stopped in reverse order', async (t) => {
   const file = join(folder, 'a');
   appendFileSync(file, '');
   const stop = new AbortController();
@@ -48,24 +48,21 @@ void t.test('a child that is killed is started again; the end comes in reverse o
   );
 });
 
-void t.test(
-  'a child that ends again and again ends the others, and the supervisor says which it was',
-  async (t) => {
-    const file = join(folder, 'b');
-    appendFileSync(file, '');
-    const children = [notingChild('good', file), notingChild('bad', file, 'process.exit(3);')];
-    const supervisor = new Supervisor({ children, env: process.env, log, backOffMs: BACK_OFF_MS });
-    await t.rejects(supervisor.run(new AbortController().signal), {
-      code: 'PIW_ACTOR_FAILING',
-      message: /^bad ended with exit code 3, 6 times in a row/,
-    });
-    t.ok(readNotes(file).some((line) => line.startsWith('stop good')));
-  },
-);
+void t.test('a child that keeps failing ends the others, and the supervisor’s error names it', async (t) => {
+  const file = join(folder, 'b');
+  appendFileSync(file, '');
+  const children = [notingChild('good', file), notingChild('bad', file, 'process.exit(3);')];
+  const supervisor = new Supervisor({ children, env: process.env, log, backOffMs: BACK_OFF_MS });
+  await t.rejects(supervisor.run(new AbortController().signal), {
+    code: 'PIW_ACTOR_FAILING',
+    message: /^bad ended with exit code 3, 6 times in a row/,
+  });
+  t.ok(readNotes(file).some((line) => line.startsWith('stop good')));
+});
 
 const CHECK_INTERVAL_MS = 100;
 
-void t.test('a child whose event loop is stuck is killed, and started again', async (t) => {
+void t.test('a child whose event loop is stuck is killed and restarted', async (t) => {
   const file = join(folder, 'c');
   appendFileSync(file, '');
   const stop = new AbortController();
@@ -86,7 +83,7 @@ void t.test('a child whose event loop is stuck is killed, and started again', as
   await running;
 });
 
-void t.test('that the whole machine stood still is no child’s fault', async (t) => {
+void t.test('a child is not killed because the whole machine stood still', async (t) => {
   const file = join(folder, 'd');
   appendFileSync(file, '');
   const stop = new AbortController();
@@ -97,24 +94,24 @@ void t.test('that the whole machine stood still is no child’s fault', async (t
   await until(() => readNotes(file).length === 1);
   const pid = Number(readNotes(file)[0]?.split(' ')[2]);
   process.kill(pid, 'SIGSTOP');
-  // Nothing of this process turns meanwhile either.
+  // This process does not run in the meantime either.
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 30 * CHECK_INTERVAL_MS);
   process.kill(pid, 'SIGCONT');
   for (let checks = 0; checks < 5; checks += 1)
     await new Promise((resolve) => setTimeout(resolve, CHECK_INTERVAL_MS));
-  t.equal(readNotes(file).length, 1, 'it runs still');
+  t.equal(readNotes(file).length, 1, 'it still runs');
   stop.abort();
   await running;
   t.same(readNotes(file).at(-1), `stop one ${String(pid)}`);
 });
 
-/** Runs these until the test ends or `stop` is called; what it says is in `said`. */
+/** Runs these children until the test ends or `stop` is called; `logLines` has the lines of the supervisor's log. */
 function supervise(t: Test, children: readonly ChildSpec[], overrides: Partial<SupervisorOptions> = {}) {
   const stopping = new AbortController();
-  const said: string[] = [];
+  const logLines: string[] = [];
   const supervisor = new Supervisor({
     ...{ children, env: process.env, backOffMs: BACK_OFF_MS, ...overrides },
-    log: createLog('supervisor', 'info', (line) => said.push(line)),
+    log: createLog('supervisor', 'info', (line) => logLines.push(line)),
   });
   const running = supervisor.run(stopping.signal);
   running.catch(() => undefined);
@@ -123,14 +120,17 @@ function supervise(t: Test, children: readonly ChildSpec[], overrides: Partial<S
     await running;
   };
   t.teardown(() => stop().catch(() => undefined));
-  return { running, said, stop };
+  return { running, logLines, stop };
 }
 
-/** A child that runs `script`, in which `note(TEXT)` writes to the file. */
+/**
+ * Returns a child that runs `script`, in which `note(TEXT)` writes to the file, `beat(STATE)` sends a heartbeat, and
+ * `beats(STATE)` sends one every 20 ms.
+ */
 function scriptedChild(name: string, file: string, script: string): ChildSpec {
   appendFileSync(file, '');
   const text = `
-    const note = (what) => require('fs').appendFileSync(${JSON.stringify(file)}, what + ' ${name} ' + process.pid + '\\n');
+    const note = (event) => require('fs').appendFileSync(${JSON.stringify(file)}, event + ' ${name} ' + process.pid + '\\n');
     const beat = (state) => process.send({ beat: true, ...(state && { state }) });
     const beats = (state) => { beat(state); setInterval(() => process.connected && beat(state), 20); };
     note('start');
@@ -141,54 +141,57 @@ function scriptedChild(name: string, file: string, script: string): ChildSpec {
 const countNotes = (file: string, prefix: string): number =>
   readNotes(file).filter((line) => line.startsWith(prefix)).length;
 
-void t.test('a child that takes long to start is left alone until its first beat', async (t) => {
+void t.test('a child that takes long to start is not killed before its first heartbeat', async (t) => {
   const file = join(folder, 'slow');
-  // Longer than a child that works may be silent: 15 checks.
+  // Longer than the 15 checks for which a running child may be silent.
   const slow = scriptedChild('slow', file, "setTimeout(() => { note('beat'); beats('at work'); }, 4000);");
-  const { said, stop } = supervise(t, [slow], { checkIntervalMs: CHECK_INTERVAL_MS });
+  const { logLines, stop } = supervise(t, [slow], { checkIntervalMs: CHECK_INTERVAL_MS });
   await until(() => countNotes(file, 'beat') > 0 || countNotes(file, 'start') > 1);
   t.equal(countNotes(file, 'start'), 1);
   await stop();
-  t.notOk(said.some((line) => line.includes('killed')));
+  t.notOk(logLines.some((line) => line.includes('killed')));
 });
 
-void t.test('a child that never gets to work is killed', async (t) => {
+void t.test('a child that never sends a heartbeat is killed', async (t) => {
   const file = join(folder, 'never');
   const never = scriptedChild('never', file, 'setInterval(() => undefined, 1000);');
-  const { said } = supervise(t, [never], { checkIntervalMs: 20 });
+  const { logLines } = supervise(t, [never], { checkIntervalMs: 20 });
   await until(() => countNotes(file, 'start') > 1);
-  t.ok(said.some((line) => line.includes('never is killed: it did not get to work in time')));
+  t.ok(logLines.some((line) => line.includes('never is killed: it did not start in time')));
 });
 
 void t.test('a child that is stopped with SIGSTOP is killed', async (t) => {
   const file = join(folder, 'stopped');
-  const { said } = supervise(t, [scriptedChild('stopped', file, "beats('at work'); note('beat');")], {
+  const { logLines } = supervise(t, [scriptedChild('stopped', file, "beats('at work'); note('beat');")], {
     checkIntervalMs: CHECK_INTERVAL_MS,
   });
   await until(() => countNotes(file, 'beat') > 0);
   process.kill(Number(readNotes(file)[0]?.split(' ')[2]), 'SIGSTOP');
   await until(() => countNotes(file, 'start') > 1);
-  t.ok(said.some((line) => line.includes('its event loop is stuck')));
+  t.ok(logLines.some((line) => line.includes('its event loop is stuck')));
 });
 
-void t.test('only so many start at once, in the order of the cast', async (t) => {
-  const file = join(folder, 'order');
-  const delayedChild = (name: string) =>
-    scriptedChild(name, file, "setTimeout(() => { note('beat'); beats('at work'); }, 200);");
-  const progress: string[] = [];
-  supervise(t, ['one', 'two', 'three'].map(delayedChild), {
-    maxConcurrentStarts: 1,
-    onProgress: ({ ready, of, missing }) =>
-      progress.push(`${String(ready)}/${String(of)} ${missing.join().replace(/ \(.*?\)/g, '')}`),
-  });
-  await until(() => progress.includes('3/3 '));
-  t.same(
-    readNotes(file).map((line) => line.replace(/ \d+$/, '')),
-    ['one', 'two', 'three'].flatMap((name) => [`start ${name}`, `beat ${name}`]),
-  );
-});
+void t.test(
+  'no more than maxConcurrentStarts children start at once, in the order of the cast',
+  async (t) => {
+    const file = join(folder, 'order');
+    const delayedChild = (name: string) =>
+      scriptedChild(name, file, "setTimeout(() => { note('beat'); beats('at work'); }, 200);");
+    const progress: string[] = [];
+    supervise(t, ['one', 'two', 'three'].map(delayedChild), {
+      maxConcurrentStarts: 1,
+      onProgress: ({ ready, of, missing }) =>
+        progress.push(`${String(ready)}/${String(of)} ${missing.join().replace(/ \(.*?\)/g, '')}`),
+    });
+    await until(() => progress.includes('3/3 '));
+    t.same(
+      readNotes(file).map((line) => line.replace(/ \d+$/, '')),
+      ['one', 'two', 'three'].flatMap((name) => [`start ${name}`, `beat ${name}`]),
+    );
+  },
+);
 
-void t.test('failures in a row end the supervisor however long they are apart', async (t) => {
+void t.test('failures in a row end the supervisor, however far apart they are', async (t) => {
   const file = join(folder, 'rhythm');
   const flaky = scriptedChild('flaky', file, "beats('at work'); setTimeout(() => process.exit(9), 300);");
   const { running } = supervise(t, [flaky], { checkIntervalMs: CHECK_INTERVAL_MS });
@@ -199,29 +202,31 @@ void t.test('failures in a row end the supervisor however long they are apart', 
   t.equal(countNotes(file, 'start'), 6);
 });
 
-void t.test('a child that has worked for a while has no failures behind it', async (t) => {
+void t.test('the failures of a child no longer count after it has worked for a while', async (t) => {
   const file = join(folder, 'healthy');
-  // At work for 60 checks and more, each time.
+  // At work for more than 60 checks each time.
   const healthy = scriptedChild('healthy', file, "beats('at work'); setTimeout(() => process.exit(9), 800);");
   const { stop } = supervise(t, [healthy], { checkIntervalMs: 5 });
   await until(() => countNotes(file, 'start') > 6, 40_000);
   await stop();
 });
 
-void t.test('a child that can’t reach a server is started again for as long as it takes', async (t) => {
+void t.test('a child that can’t reach a server is restarted for as long as it takes', async (t) => {
   const file = join(folder, 'away');
   const away = scriptedChild(
     'away',
     file,
     `process.send({ failure: { code: 'PIW_UNREACHABLE', text: 'NATS is away' } }, () => process.exit(5));`,
   );
-  const { said, stop } = supervise(t, [away]);
+  const { logLines, stop } = supervise(t, [away]);
   await until(() => countNotes(file, 'start') > 8);
-  t.ok(said.some((line) => line.includes('away ended with exit code 5: NATS is away; starting it again in')));
+  t.ok(
+    logLines.some((line) => line.includes('away ended with exit code 5: NATS is away; starting it again in')),
+  );
   await stop();
 });
 
-void t.test('a child that ends for its configuration is not started again', async (t) => {
+void t.test('a child that ends because of its configuration is not restarted', async (t) => {
   const file = join(folder, 'config');
   const wrong = scriptedChild(
     'wrong',

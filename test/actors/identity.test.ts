@@ -70,7 +70,7 @@ void t.test('a second farm on one database is refused until the first has gone',
   t.equal(code, 4);
   const [row] = await db.query<{ holder: string }>('select holder from installation');
   t.match(err, `over NATS ${String(row?.holder)}`);
-  t.match(err, /\/\d+ is connected to \w+\/t\w+, from where that one doesn't answer/);
+  t.match(err, /\/\d+ is connected to \w+\/t\w+, where that farm does not answer/);
   t.same(await db.query('select holder, holder_since from installation'), before, 'the first goes on');
   await task.stop();
   const secondFarm = await oracleOf(t, dsn, other.master, prefix);
