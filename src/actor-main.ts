@@ -7,9 +7,9 @@ import { PiwError } from './errors.js';
 import { createLog, fileSink } from './log.js';
 
 /**
- * Runs one task in a process of its own, as a master starts it: `node actor-process.js TASK [-v | -q] [-l FILE]`.
- * It is what `piw actor` does, without the command line's own code: a cast is a dozen such processes, and
- * each would load it, only to be told what the master knows already. Returns the exit code.
+ * Runs one task in a process of its own, as a master starts it: `node actor-process.js TASK [-v | -q] [-l FILE]`. Does
+ * what `piw actor` does without loading the command-line library: a cast is a dozen such processes, and the master has
+ * already read their settings. Returns the exit code.
  */
 export async function main(): Promise<number> {
   try {
@@ -33,7 +33,8 @@ async function run(): Promise<number> {
   });
   const spec = actorSpecOf(positionals[0] ?? '');
   const settingsJson = process.env[SETTINGS_ENV];
-  if (settingsJson === undefined) throw new PiwError('PIW_USAGE', 'piw actor runs a task without a master');
+  if (settingsJson === undefined)
+    throw new PiwError('PIW_USAGE', `${SETTINGS_ENV} is not set: run a task without a master with piw actor`);
   const settings = JSON.parse(settingsJson) as Settings;
   const instance = process.env['PIW_INSTANCE'];
   const level = values.verbose ? 'debug' : values.quiet ? 'warning' : 'info';

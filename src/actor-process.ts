@@ -1,7 +1,7 @@
 import { endWithParent } from './actor/parent.js';
 
-/** The entry of a task's process, see actor-main.ts. Nothing is loaded before the end of the master is noticed. */
+/** The entry point of a task's process, see actor-main.ts. The check for the master comes before all other loading. */
 endWithParent();
 const { main } = await import('./actor-main.js');
-// Explicitly: a connection that the other side doesn't close would keep the process alive.
+// Exits explicitly, because a connection that the other side doesn't close would keep the process alive.
 process.exit(await main());

@@ -4,18 +4,17 @@ import { join, resolve } from 'node:path';
 import { PiwError, errorMessage } from './errors.js';
 
 /**
- * The settings of every piw command, in one table: a key of the configuration file is the long name
- * of the option. What stands on the command line comes before what the file says, and that before
- * the default here.
+ * The settings of every piw command, in one table: a key of the configuration file is the long name of the option. The
+ * command line takes precedence over the file, and the file over the default here.
  */
 interface SettingDefinition {
   readonly kind: 'text' | 'choice' | 'list' | 'flag' | 'whole' | 'duration' | 'path';
   readonly fallback: string | readonly string[] | boolean | number | null;
-  /** Of a choice. */
+  /** For `choice`: the values. */
   readonly choices?: readonly string[];
-  /** Of a whole number. */
+  /** For `whole`: the minimum. */
   readonly least?: number;
-  /** Of a list: says what is wrong with an item, if anything is. */
+  /** For `list`: returns what is wrong with an item, or undefined. */
   readonly check?: (item: string) => string | undefined;
 }
 
@@ -26,93 +25,101 @@ const path = <F extends string | null = null>(fallback: F = null as F) =>
 const choice = <const C extends readonly string[]>(fallback: C[number], choices: C) =>
   ({ kind: 'choice', fallback, choices }) as const;
 const list = { kind: 'list', fallback: [] as readonly string[] } as const;
-/** `NAME=VALUE`, each a variable of the environment. */
+/** A list of environment variables, each `NAME=VALUE`. */
 const variables = { ...list, check: variableProblem } as const;
 const whole = (fallback: number, least = 0) => ({ kind: 'whole', fallback, least }) as const;
-/** `3h`, `90m`, `45s`; a plain number is seconds. */
+/** For example `3h`, `90m` or `45s`; a plain number is seconds. */
 const duration = (seconds: number) => ({ kind: 'duration', fallback: seconds }) as const;
 const flag = { kind: 'flag', fallback: false } as const;
 
 export const SETTING_DEFINITIONS = {
-  /** Where NATS is: host, host:port or nats://user:password@host:port. */
+  /** The NATS servers: host, host:port or nats://user:password@host:port. */
   nats: text('localhost'),
-  /** The first token of every subject: several farms can share servers. */
+  /** The first token of every subject, so that several farms can share servers. */
   prefix: text('piw'),
-  /** A file with the seed of our own user's nkey, where the address has no credentials. */
+  /** A file with the seed of our own user's nkey, for an address without credentials. */
   'nats-key': path(),
-  /** Files in PEM: who vouches for the servers, and who we are to them. */
+  /** PEM files: the certificate authorities of the servers, and our own certificate and its key. */
   'tls-ca': path(),
   'tls-cert': path(),
   'tls-key': path(),
   /** The file with the slaves' users, which the nats-servers' configuration includes. */
   'nats-users': path('/etc/nats/piw-slaves.conf'),
-  /** Where the nats-servers of this machine have written their process numbers. */
+  /** The PID files of the nats-servers on this machine. */
   'nats-pid': list,
   dsn: text('postgres:///piwheels'),
   user: text('piwheels'),
   'output-path': path('/var/www/piwheels'),
   /**
-   * A wheel whose name stands for other contents: `refuse` it; `tag-removed`: it gets the next build tag where the
-   * first wheel of that name was removed; `tag`: also where that wheel is still published.
+   * What to do with a wheel whose name was already published with other contents: `refuse` it; `tag-removed`: give it
+   * the next build tag if the first wheel of that name was removed; `tag`: also if that wheel is still published.
    */
   rebuilt: choice('tag-removed', ['refuse', 'tag-removed', 'tag']),
-  /** A wheel without the compiled part that its package has: `publish` it with a remark, or `refuse` it. */
+  /** A wheel that lacks the compiled part of its package: `publish` it with a remark, or `refuse` it. */
   incomplete: choice('publish', ['publish', 'refuse']),
   'pypi-simple': text('https://pypi.org/simple'),
-  /** These two of PyPI itself if it is what pypi-simple is, and else none. */
+  /** By default PyPI's own, if pypi-simple is PyPI; otherwise none. */
   'pypi-xmlrpc': text(),
   'pypi-json': text(),
-  /** Who runs this farm, for the index's operators: an e-mail or web address. */
+  /** An e-mail or web address of whoever runs this farm, for the index's operators. */
   contact: text(),
-  /** What is followed: NAME, NAME==VERSION or a pattern of names; none: all of the index. */
+  /** The packages to follow: NAME, NAME==VERSION or a pattern of names; if empty, the whole index. */
   watch: list,
-  /** A file of the same, one a line, which is read again when it has changed. */
+  /** A file with the same, one entry per line, which is read again when it changes. */
   'watch-file': path(),
-  /** An empty watch list means that nothing is followed, and not all of the index. */
+  /** If the watch list is empty, follows nothing rather than the whole index. */
   'watch-only': flag,
-  /** Of a watched name: `all` releases, or the `newest` one and what comes after it. */
+  /** For a watched name: `all` releases, or the `newest` one and those after it. */
   history: choice('all', ['all', 'newest']),
   'poll-interval': duration(60),
-  /** How many pages of projects are read of the index in a second, at most. */
+  /** The maximum number of project pages that are read from the index per second. */
   'pypi-rate': whole(5, 1),
-  /** What of the index is gone: `keep`, `hide` or (once the grace time is over) `delete` its wheels. */
+  /**
+   * What to do with the wheels of a release that was removed from the index: `keep`, `hide` or, after the grace time,
+   * `delete` them.
+   */
   removed: choice('delete', ['keep', 'hide', 'delete']),
   'removal-grace': duration(7 * 24 * 3600),
-  /** What only isn't found any more, and of which no event says that it is gone, is looked for again so much later. */
+  /**
+   * How long to wait before checking again for a release that is missing although no event says that it was removed.
+   */
   'removal-delay': duration(24 * 3600),
-  /** A removal of more than so many in a hundred of all packages waits for an administrator's word. */
+  /** A removal of more than this percentage of all packages waits for an administrator's confirmation. */
   'removal-share': whole(1),
-  /** Of two builds of the backlog: the one of the `newest` or of the `oldest` release comes first. */
+  /** Which builds of the backlog come first: those of the `newest` or of the `oldest` releases. */
   'backlog-order': choice('newest', ['newest', 'oldest']),
-  /** How often each gets its turn while builds of all three wait. */
+  /** The weights of the weighted round robin among requests, releases and backlog. */
   'weight-requests': whole(16, 1),
   'weight-releases': whole(4, 1),
   'weight-backlog': whole(1, 1),
-  /** How long a build is held back after a failure that may pass; longer after each further one. */
+  /** How long a build is held back after a transient failure; longer after each further one. */
   'retry-delay': duration(60),
-  /** What slaves build from; the followed index if it isn't given. */
+  /** The index that slaves build from; by default the followed index. */
   'index-url': text(),
   'extra-index-url': text(),
-  /** Where slaves find this farm's own index, for what they require to build; `public-url` has it if this isn't given; `none`. */
+  /**
+   * The address of this farm's own index for slaves, for build requirements; by default `public-url`'s index; or
+   * `none`.
+   */
   'own-index-url': text(),
-  /** The address under which people reach this farm's own index. */
+  /** The public address of this farm's own index. */
   'public-url': text(),
-  /** The target of a slave that says HELLO is registered. */
+  /** Registers the target of every slave that connects. */
   'register-targets': flag,
-  /** Single downloads and visits are kept for so many months, the present one included; 0: for good. */
+  /** How many months single downloads and visits are kept, including the current one; 0: forever. */
   'keep-downloads': whole(0),
-  /** The path of the farm's site on the web server whose log is read; that of `public-url` if it isn't given. */
+  /** The path of the farm's site on the web server whose log is read; by default the path of `public-url`. */
   'path-prefix': text(),
-  /** What the web server's log is like; `auto` finds out, line by line. */
+  /** The format of the web server's log; `auto` detects it for each line. */
   format: choice('auto', ['auto', 'common', 'common_vhost', 'combined', 'combined_vhost', 'nginx', 'json']),
-  /** What the logger can't hand over is let go, and not kept on its disk. */
+  /** Drops what the logger can't deliver rather than spooling it on disk. */
   drop: flag,
-  /** Where it is kept, and how much of it, MB. */
+  /** The folder of the spool, and its maximum size, MB. */
   spool: path(),
   'spool-limit': whole(1024, 1),
   /** A MaxMind database of countries or cities. */
   'geoip-database': path(),
-  /** What is kept of who asked: the address as it stands, its network (/24, /48), or nothing. */
+  /** How a client's address is stored: `keep` all of it, `truncate` it to its network (/24, /48), or `drop` it. */
   'log-hosts': choice('keep', ['keep', 'truncate', 'drop']),
   'allow-root': flag,
   'allow-superuser': flag,
@@ -123,12 +130,12 @@ export const SETTING_DEFINITIONS = {
   master: text('localhost'),
   timeout: duration(3 * 3600),
   'busy-interval': duration(30),
-  /** Below these (MB) or above them (the load over a minute, °C) a slave takes no work; 0 is no threshold. */
+  /** A slave takes no work below the minima (MB) or above the maxima (one-minute load, °C); 0 is no threshold. */
   'min-disk-free': whole(1024),
   'min-memory-free': whole(64),
   'max-load': whole(0),
   'max-temperature': whole(85),
-  /** What one build may use; 0 is no limit. The sizes are in MB. */
+  /** The limits of one build; 0 is no limit. Sizes are in MB. */
   'silence-timeout': duration(3600),
   'log-limit': whole(16),
   'log-limit-fails': flag,
@@ -140,20 +147,23 @@ export const SETTING_DEFINITIONS = {
   'build-file-size': whole(16 * 1024),
   'build-disk-free': whole(256),
   'build-niceness': whole(10),
-  /** Folders of further programs that builds may use, as a Rust compiler's; before the system's. */
+  /** Folders that are put on the builds' PATH, before the system's; for example a Rust toolchain's `bin`. */
   'build-path': list,
-  /** Variables that builds get besides those that the builder sets. */
+  /** Environment variables for builds, in addition to those that the builder sets. */
   'build-env': variables,
-  /** `auto`: builds are in one where bubblewrap works; `required`: or are not made; `none`: in none. */
+  /** `auto`: builds run in a sandbox if bubblewrap works; `required`: only in a sandbox; `none`: without one. */
   sandbox: text('auto'),
-  /** In it, `on`: builds have the network; `requirements`: what downloads what they require has it, and they don't; `off`. */
+  /**
+   * Who has the network in the sandbox: `on`: builds; `requirements`: only pip, to download what they require; `off`:
+   * nobody.
+   */
   'sandbox-network': text('on'),
   'allow-exposed': flag,
   label: text(),
   python: list,
   'work-dir': path(),
   'log-file': path(),
-  /** The slave's name on NATS and its key, as piw slaves add prints them: in a file, or the seed itself. */
+  /** The slave's user name on NATS, and its key in a file or as the seed itself, as piw slaves add prints them. */
   'slave-user': text(),
   'slave-key': path(),
   nkey: text(),
@@ -174,16 +184,16 @@ type SettingValue<K extends SettingDefinition> = K extends { kind: 'list' }
 
 /** Every setting with its value. Durations are in seconds; paths are absolute. */
 export type Settings = { readonly [K in SettingName]: SettingValue<(typeof SETTING_DEFINITIONS)[K]> };
-/** Those that somebody has set. */
+/** The settings that were set explicitly. */
 export type ExplicitSettings = { readonly [K in SettingName]?: NonNullable<Settings[K]> | undefined };
 export type RawSettings = Partial<
   Record<SettingName, string | readonly string[] | boolean | number | undefined>
 >;
 
-/** The variable in which a master hands its settings to its actors, which read no configuration. */
+/** The environment variable by which a master passes its settings to its actors, which read no configuration. */
 export const SETTINGS_ENV = 'PIW_SETTINGS';
 
-/** Where configuration is looked for; what a later file says overrides an earlier one. */
+/** Returns the default configuration files; a later file overrides an earlier one. */
 export function defaultConfigFiles(): readonly string[] {
   return [
     '/etc/piwheels.conf',
@@ -193,7 +203,7 @@ export function defaultConfigFiles(): readonly string[] {
   ];
 }
 
-/** The configuration that `piw farm` writes, so that every other command finds its farm. */
+/** Returns the path of the configuration that `piw farm` writes, so that every other command finds its farm. */
 export const farmConfigFile = (dataDir: string): string => join(dataDir, 'piwheels.conf');
 
 export function defaultDataDir(): string {
@@ -202,9 +212,9 @@ export function defaultDataDir(): string {
 }
 
 /**
- * The settings of a command: `given` on its command line, then `file` (default: defaultFiles(), those
- * that exist), then the defaults. Raises PIW_CONFIG for an unknown key, a bad value, or a named file
- * that can't be read.
+ * Returns the settings of a command: `flags` of its command line, then `file` (by default those of
+ * defaultConfigFiles() that are readable), then the defaults. Throws PIW_CONFIG for an unknown key, an invalid value,
+ * or an explicit file that can't be read.
  */
 export function loadSettings(flags: RawSettings, file?: string): Settings {
   const files = file === undefined ? defaultConfigFiles().filter((name) => isReadable(name)) : [file];
@@ -217,8 +227,8 @@ export function loadSettings(flags: RawSettings, file?: string): Settings {
 }
 
 /**
- * Returns what is `given` on the command line or else set in `file`, without the default places and values. Throws as
- * loadSettings does.
+ * Returns only the settings of the command line and of `file`, without default files and default values. Throws the
+ * same errors as loadSettings().
  */
 export function loadExplicitSettings(flags: RawSettings, file: string | undefined): ExplicitSettings {
   return readExplicitSettings(flags, file === undefined ? [] : [file]);
@@ -248,27 +258,27 @@ function isReadable(file: string): boolean {
   try {
     return existsSync(file) && readFileSync(file).length >= 0;
   } catch {
-    // One of the default places, and not for this user.
+    // A default file that this user may not read is ignored.
     return false;
   }
 }
 
 /**
- * `key = value` lines; `#` begins a comment, `[sections]` are passed over, a repeated key makes a
- * list. Raises PIW_CONFIG with the line's number.
+ * Parses `key = value` lines; `#` begins a comment, `[sections]` are ignored, a repeated key of a list appends to it.
+ * Throws PIW_CONFIG with the line number.
  */
 export function parseConfig(contents: string, file: string): RawSettings {
   const parsed: Record<string, string | string[]> = {};
   contents.split(/\r?\n/).forEach((raw, i) => {
     const line = raw.trim();
     if (line === '' || line.startsWith('#') || line.startsWith('[')) return;
-    const at = `${file}, line ${String(i + 1)}`;
+    const location = `${file}, line ${String(i + 1)}`;
     const match = /^([A-Za-z][A-Za-z0-9_-]*)\s*=\s*(.*)$/.exec(line);
-    if (!match) throw new PiwError('PIW_CONFIG', `${at}: not a line of the form key = value`);
+    if (!match) throw new PiwError('PIW_CONFIG', `${location}: not of the form key = value`);
     const name = (match[1] ?? '').replaceAll('_', '-');
     const value = (match[2] ?? '').replace(/\s+#.*$/, '');
     if (!(name in SETTING_DEFINITIONS))
-      throw new PiwError('PIW_CONFIG', `${at}: no piw command has a setting ${name}`);
+      throw new PiwError('PIW_CONFIG', `${location}: unknown setting "${name}"`);
     if (SETTING_DEFINITIONS[name as SettingName].kind === 'list')
       parsed[name] = [parsed[name] ?? [], value].flat();
     else parsed[name] = value;
@@ -276,7 +286,7 @@ export function parseConfig(contents: string, file: string): RawSettings {
   return parsed;
 }
 
-/** The lines of a configuration file for these settings. */
+/** Returns the contents of a configuration file with these settings. */
 export function formatConfig(settings: RawSettings): string {
   const lines = Object.entries(settings).flatMap(([name, value]) =>
     Array.isArray(value) ? value.map((item) => `${name} = ${String(item)}`) : [`${name} = ${String(value)}`],
@@ -284,7 +294,7 @@ export function formatConfig(settings: RawSettings): string {
   return `${lines.join('\n')}\n`;
 }
 
-/** Seconds of `3h`, `90m`, `45s`, `1h30m` or a plain number; undefined if it is none of these. */
+/** Returns the seconds of `3h`, `90m`, `45s`, `1h30m` or a plain number; undefined for any other text. */
 export function parseDuration(value: string): number | undefined {
   const trimmed = value.trim();
   if (/^\d+(\.\d+)?$/.test(trimmed)) return Number(trimmed);
@@ -299,13 +309,14 @@ function convert(
   key: SettingDefinition,
   value: string | readonly string[] | boolean | number,
 ): unknown {
-  const invalidValue = (what: string) => new PiwError('PIW_CONFIG', `${name} = ${String(value)}: ${what}`);
+  const invalidValue = (problem: string) =>
+    new PiwError('PIW_CONFIG', `${name} = ${String(value)}: ${problem}`);
   switch (key.kind) {
     case 'list': {
       const items: readonly string[] = Array.isArray(value) ? value.map(String) : [String(value)];
       for (const item of items) {
-        const trouble = key.check?.(item);
-        if (trouble !== undefined) throw new PiwError('PIW_CONFIG', `${name} = ${item}: ${trouble}`);
+        const problem = key.check?.(item);
+        if (problem !== undefined) throw new PiwError('PIW_CONFIG', `${name} = ${item}: ${problem}`);
       }
       return items;
     }
@@ -313,24 +324,24 @@ function convert(
       if (typeof value === 'boolean') return value;
       if (/^(true|yes|on|1|)$/i.test(String(value))) return true;
       if (/^(false|no|off|0)$/i.test(String(value))) return false;
-      throw invalidValue('it is either true or false');
+      throw invalidValue('must be true or false');
     }
     case 'whole': {
       const number = Number(value);
       const { least = 0 } = key;
       if (!Number.isSafeInteger(number) || String(value).trim() === '' || number < least)
-        throw invalidValue(`it is a whole number${least > 0 ? `, and at least ${String(least)}` : ''}`);
+        throw invalidValue(`must be a whole number${least > 0 ? ` of at least ${String(least)}` : ''}`);
       return number;
     }
     case 'choice': {
       const { choices = [] } = key;
       const chosen = String(value);
-      if (!choices.includes(chosen)) throw invalidValue(`it is one of ${choices.join(', ')}`);
+      if (!choices.includes(chosen)) throw invalidValue(`must be one of ${choices.join(', ')}`);
       return chosen;
     }
     case 'duration': {
       const seconds = parseDuration(String(value));
-      if (seconds === undefined) throw invalidValue('it is a duration like 3h, 90m or 45s');
+      if (seconds === undefined) throw invalidValue('must be a duration such as 3h, 90m or 45s');
       return seconds;
     }
     case 'path':
@@ -340,18 +351,18 @@ function convert(
   }
 }
 
-/** What builds have of their own, or what other settings are for; the builder's own marks. */
+/** Variables that the builder sets itself, or that other settings determine; and the builder's own PIW_ variables. */
 const RESERVED_VARIABLES =
   /^(?:PATH|HOME|TMPDIR|XDG_\w+_HOME|PIP_(?:CONFIG_FILE|INDEX_URL|NO_BINARY|ONLY_BINARY|USE_PEP517)|PIW_\w*)$/;
 
 function variableProblem(item: string): string | undefined {
   const [, name] = /^([A-Za-z_]\w*)=[^\0\r\n]*$/.exec(item) ?? [];
-  if (name === undefined) return 'it is NAME=VALUE, a variable of the environment';
-  if (name === 'PATH') return 'folders of further programs are named with build-path';
+  if (name === undefined) return 'must be NAME=VALUE, an environment variable';
+  if (name === 'PATH') return 'use build-path to add folders of programs';
   return RESERVED_VARIABLES.test(name) ? `the builder sets ${name} itself` : undefined;
 }
 
-/** A flag that stands on no command line is false there, which says nothing. */
+/** Returns the flags that the command line sets; oclif passes false for a boolean flag that is absent. */
 function withoutUnsetFlags(flags: RawSettings): RawSettings {
   return Object.fromEntries(
     Object.entries(flags).filter(([, value]) => value !== undefined && value !== false),

@@ -10,7 +10,7 @@ type BusConnectionOptions = Pick<
   'address' | 'prefix' | 'seed' | 'tls' | 'bucket' | 'inboxPrefix'
 >;
 
-/** How a master, one of its tasks or an administrator's command comes to NATS. Raises PIW_CONFIG. */
+/** Returns how a master, one of its tasks or an administrator's command connects to NATS. Throws PIW_CONFIG. */
 export function masterConnection(settings: Settings): BusConnectionOptions {
   const file = settings['nats-key'];
   return {
@@ -22,8 +22,8 @@ export function masterConnection(settings: Settings): BusConnectionOptions {
 }
 
 /**
- * How a slave comes to NATS, and the user that it is there. Raises PIW_CONFIG where it has no
- * credentials, or where its key is not its own alone.
+ * Returns how a slave connects to NATS, and its user there. Throws PIW_CONFIG if it has no credentials, or if other
+ * users of the machine can read its key.
  */
 export function slaveConnection(settings: Settings): BusConnectionOptions & { readonly user: string } {
   const masterAddress = parseAddress(settings.master);
@@ -32,14 +32,14 @@ export function slaveConnection(settings: Settings): BusConnectionOptions & { re
   if (seed === undefined && masterAddress.pass === undefined) {
     throw new PiwError(
       'PIW_CONFIG',
-      'the slave has no credentials: on the master, piw slaves add makes them',
+      'the slave has no credentials: create them with piw slaves add on the master',
     );
   }
   const user = settings['slave-user'] ?? masterAddress.user;
   if (user === undefined || !/^[A-Za-z0-9_-]{1,64}$/.test(user)) {
     throw new PiwError(
       'PIW_CONFIG',
-      'slave-user is not the name that piw slaves add was given for this slave',
+      'slave-user must be the name that this slave was given with piw slaves add',
     );
   }
   return {
@@ -48,7 +48,7 @@ export function slaveConnection(settings: Settings): BusConnectionOptions & { re
     prefix: settings.prefix,
     tls: tlsFiles(settings),
     ...(seed === undefined ? {} : { seed }),
-    // Nothing else is open to it.
+    // A slave has permissions for nothing else.
     bucket: userBucketName(settings.prefix, user),
     inboxPrefix: `_INBOX_${user}`,
   };
@@ -63,11 +63,14 @@ function tlsFiles(settings: Settings): TlsFiles {
   };
 }
 
-/** The seed in a file that holds nothing else but comments, and that not everybody can read. */
+/**
+ * Returns the seed from a file that otherwise holds only comments. Throws PIW_CONFIG if the file can't be read, or if
+ * everybody can read it.
+ */
 function readSeed(file: string): string {
   try {
     if ((statSync(file).mode & 0o007) !== 0) {
-      throw new PiwError('PIW_CONFIG', `everybody can read the key in ${file}: chmod 600 ${file}`);
+      throw new PiwError('PIW_CONFIG', `everybody can read the key in ${file}: run chmod 600 ${file}`);
     }
     const lines = readFileSync(file, 'utf8').split('\n');
     return lines.map((line) => line.trim()).find((line) => line !== '' && !line.startsWith('#')) ?? '';

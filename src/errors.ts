@@ -1,12 +1,12 @@
 /**
- * Every error that piw foresees, in one table: what it is called, what a command exits with, and
- * what the user can do about it. A code that was printed can be searched for here.
+ * All expected errors in one table: the code, the exit code of a command that ends with it, and what the user can do
+ * about it. A code that was printed can be looked up here.
  *
- * Exit codes, as every command's help gives them:
- *   0 done · 1 something asked for was not done (a build failed, a request was refused)
- *   2 the command line or the configuration is wrong · 3 something that piw needs is missing here
- *   4 in use by somebody else · 5 out of reach · 6 of another version · 70 a fault of piw's own
- *   130 interrupted before what was asked for was done
+ * Exit codes, as in every command's help:
+ *   0 done · 1 something requested was not done (a build failed, a request was refused)
+ *   2 the command line or the configuration is wrong · 3 something that piw needs is missing on this machine
+ *   4 in use by another process · 5 out of reach · 6 of another version · 70 a bug in piw
+ *   130 interrupted before the request was done
  */
 interface ErrorDefinition {
   readonly exit: number;
@@ -19,11 +19,11 @@ export const ERRORS = {
   PIW_BAD_REQUIREMENT: { exit: 2, advice: 'Write it as NAME or NAME==VERSION, for example six==1.16.0.' },
   PIW_WATCH_FILE: {
     exit: 2,
-    advice: 'A line of it is NAME, NAME==VERSION or a pattern like zope.*; # begins a comment.',
+    advice: 'Each line is NAME, NAME==VERSION or a pattern such as zope.*; # begins a comment.',
   },
   PIW_NOT_WRITABLE: { exit: 2, advice: 'Choose a folder that this user can write to, or change its owner.' },
   PIW_ROOT: { exit: 2, advice: 'Run it as an ordinary user.' },
-  PIW_SUPERUSER: { exit: 2, advice: 'Give a DSN of an ordinary role; piw initdb prepares one.' },
+  PIW_SUPERUSER: { exit: 2, advice: 'Use the DSN of an ordinary role; piw initdb prepares one.' },
   PIW_NO_PYTHON: {
     exit: 3,
     advice:
@@ -31,7 +31,7 @@ export const ERRORS = {
   },
   PIW_NO_NATS: {
     exit: 3,
-    advice: 'Install nats-server 2.10 or later and have it on PATH, or name a running one with --nats.',
+    advice: 'Install nats-server 2.10 or later on PATH, or name a running one with --nats.',
   },
   PIW_NO_POSTGRES: {
     exit: 3,
@@ -41,55 +41,56 @@ export const ERRORS = {
   PIW_NO_NATS_USERS: {
     exit: 3,
     advice:
-      'Copy config/nats/piw-slaves.conf to beside the configuration of nats-server, and name it with nats-users.',
+      'Copy config/nats/piw-slaves.conf into the folder of the configuration of nats-server, and set nats-users to its path.',
   },
-  PIW_SERVER_FAILED: { exit: 3, advice: 'Its own log, named above, says why.' },
+  PIW_SERVER_FAILED: { exit: 3, advice: 'See its own log, named above.' },
   PIW_IN_USE: { exit: 4, advice: 'Stop the other one, or choose another folder.' },
   PIW_OTHER_FARM: {
     exit: 4,
     advice:
       'Stop the other farm, or give this one a database of its own, and a prefix or NATS servers of its own.',
   },
-  PIW_PORT_IN_USE: { exit: 4, advice: 'Choose another with --port, or 0 for any free one.' },
+  PIW_PORT_IN_USE: { exit: 4, advice: 'Choose another port with --port, or 0 for any free one.' },
   PIW_UNREACHABLE: { exit: 5, advice: 'Check the address and that the server is running.' },
   PIW_TIMEOUT: { exit: 5, advice: 'The farm did not answer in time; is it running?' },
-  PIW_NO_RESPONDERS: { exit: 5, advice: 'No actor answers to this; is the farm running?' },
-  PIW_DISCONNECTED: { exit: 5, advice: 'The connection to NATS has ended.' },
+  PIW_NO_RESPONDERS: { exit: 5, advice: 'No process serves this request; is the farm running?' },
+  PIW_DISCONNECTED: { exit: 5, advice: 'Check that nats-server is running, and try again.' },
   PIW_NO_CHANGELOG: {
     exit: 5,
-    advice: 'Set pypi-xmlrpc to the address of one, or to nothing for an index without.',
+    advice: 'Set pypi-xmlrpc to the address of a changelog, or to nothing for an index without one.',
   },
   PIW_INDEX: { exit: 5, advice: 'Check the index and the network.' },
-  PIW_DATABASE: { exit: 5, advice: 'Check that PostgreSQL is running and the DSN is right.' },
-  PIW_DATA_VERSION: { exit: 6, advice: 'Use the version of piw that made it, or another folder.' },
+  PIW_DATABASE: { exit: 5, advice: 'Check that PostgreSQL is running and that the DSN is right.' },
+  PIW_DATA_VERSION: { exit: 6, advice: 'Use the version of piw that created it, or another folder.' },
   PIW_DATABASE_FAULT: {
     exit: 70,
-    advice: 'This is a fault of piw, or of its tables; piw initdb checks their version.',
+    advice: 'This is a bug in piw, or its tables are wrong; piw initdb checks their version.',
   },
   PIW_DATABASE_VERSION: { exit: 6, advice: 'Run piw initdb to bring the database to this version.' },
   PIW_DATABASE_FOREIGN: { exit: 6, advice: 'Give piw a database of its own.' },
   PIW_PROTOCOL_VERSION: { exit: 6, advice: 'Run the same version of piw on every machine.' },
-  PIW_MESSAGE_INVALID: { exit: 70, advice: 'The sender is of another version, or is not piw.' },
-  PIW_OBJECT_BROKEN: { exit: 70, advice: 'It is sent again by itself; if not, look at the log.' },
+  PIW_MESSAGE_INVALID: { exit: 70, advice: 'The sender is another version of piw, or is not piw.' },
+  PIW_OBJECT_BROKEN: { exit: 70, advice: 'It is sent again automatically; if it is not, see the log.' },
   PIW_NATS_STORAGE: {
     exit: 5,
-    advice: 'Make room on the disk of nats-server (its store_dir); its own log says what it could not write.',
+    advice:
+      'Free space on the disk of nats-server (its store_dir); its own log says what it could not write.',
   },
-  PIW_TOO_LARGE: { exit: 1, advice: 'It is over a limit; the message says which.' },
-  PIW_NOT_LEADER: { exit: 70, advice: 'Another one holds the lease; ask again.' },
-  PIW_UNKNOWN_TASK: { exit: 2, advice: 'piw actor --list names them.' },
+  PIW_TOO_LARGE: { exit: 1, advice: 'The message says which limit was exceeded.' },
+  PIW_NOT_LEADER: { exit: 70, advice: 'Another process holds the lease; try again.' },
+  PIW_UNKNOWN_TASK: { exit: 2, advice: 'piw actor --list lists the tasks.' },
   PIW_UNKNOWN_PACKAGE: { exit: 1, advice: 'Check the name.' },
   PIW_UNKNOWN_VERSION: { exit: 1, advice: 'Check the version.' },
   PIW_UNKNOWN_SLAVE: {
     exit: 1,
-    advice: 'piw monitor lists those at work, piw slaves list those that may be.',
+    advice: 'piw monitor lists the connected slaves, piw slaves list those that may connect.',
   },
-  PIW_SLAVE_EXISTS: { exit: 1, advice: 'Choose another name, or say piw slaves remove first.' },
-  PIW_UNKNOWN_TRANSFER: { exit: 1, advice: 'It ended or never began; the sender starts over.' },
+  PIW_SLAVE_EXISTS: { exit: 1, advice: 'Choose another name, or run piw slaves remove first.' },
+  PIW_UNKNOWN_TRANSFER: { exit: 1, advice: 'It has ended or never began; the sender starts over.' },
   PIW_UNKNOWN_TARGET: { exit: 1, advice: 'Register it with piw abi add.' },
-  PIW_LEASE_LOST: { exit: 1, advice: 'The build was given to another slave; nothing is to be done.' },
+  PIW_LEASE_LOST: { exit: 1, advice: 'The build was given to another slave; you need not do anything.' },
   PIW_FENCED: { exit: 70, advice: 'A newer holder of the lease has taken over.' },
-  PIW_FILE_REFUSED: { exit: 1, advice: 'The message says what was wrong with the file.' },
+  PIW_FILE_REFUSED: { exit: 1, advice: 'The message says what is wrong with the file.' },
   PIW_FILE_EXISTS: {
     exit: 1,
     advice:
@@ -98,27 +99,27 @@ export const ERRORS = {
   PIW_NAME_SPENT: {
     exit: 1,
     advice:
-      'A name that was published stands for those bytes for ever: set rebuilt = tag-removed, or give this one a build tag.',
+      'A published name always stands for the same bytes: set rebuilt = tag-removed, or give this one a build tag.',
   },
-  PIW_FILE_CHANGED: { exit: 1, advice: 'Leave the file as it is until it has been sent.' },
-  PIW_BAD_WHEEL: { exit: 1, advice: 'The message says what was wrong with the wheel.' },
-  PIW_DISK_FULL: { exit: 1, advice: 'Make room on that disk; the work then goes on by itself.' },
+  PIW_FILE_CHANGED: { exit: 1, advice: 'Do not change the file until it has been sent.' },
+  PIW_BAD_WHEEL: { exit: 1, advice: 'The message says what is wrong with the wheel.' },
+  PIW_DISK_FULL: { exit: 1, advice: 'Free space on that disk; work then resumes automatically.' },
   PIW_DISK_READ_ONLY: {
     exit: 2,
-    advice: 'Mount that file system writable again; the system log says why it is not.',
+    advice: 'Remount that file system writable; the system log says why it is read-only.',
   },
   PIW_DISK_ERROR: { exit: 1, advice: 'Check that disk and its mount; the system log says more.' },
   PIW_REFUSED: { exit: 1, advice: 'The message says why.' },
-  PIW_UNCONFIRMED: { exit: 1, advice: 'Answer y at the terminal, or give --yes.' },
-  PIW_NOT_BUILT: { exit: 1, advice: 'The line of each package says why.' },
-  PIW_INTERRUPTED: { exit: 130, advice: 'Run it again to go on where it stopped.' },
+  PIW_UNCONFIRMED: { exit: 1, advice: 'Answer y at the terminal, or pass --yes.' },
+  PIW_NOT_BUILT: { exit: 1, advice: 'The line for each package says why.' },
+  PIW_INTERRUPTED: { exit: 130, advice: 'Run it again to continue where it stopped.' },
   PIW_ACTOR_FAILING: { exit: 70, advice: 'The log says why the task keeps ending.' },
-  PIW_INTERNAL: { exit: 70, advice: 'This is a fault of piw; --stack prints where.' },
+  PIW_INTERNAL: { exit: 70, advice: 'This is a bug in piw; --stack prints where it occurred.' },
 } as const satisfies Record<string, ErrorDefinition>;
 
 export type ErrorCode = keyof typeof ERRORS;
 
-/** An error that piw foresees. `text` is for the user: one plain line, no secret in it. */
+/** An expected error. `text` is for the user: one plain line without secrets. */
 export class PiwError extends Error {
   readonly code: ErrorCode;
 
@@ -128,7 +129,7 @@ export class PiwError extends Error {
     this.code = code;
   }
 
-  /** What a command that ends on this error exits with, 1 to 130. */
+  /** The exit code of a command that ends with this error, 1 to 130. */
   get exitCode(): number {
     return ERRORS[this.code].exit;
   }
@@ -137,13 +138,13 @@ export class PiwError extends Error {
     return ERRORS[this.code].advice;
   }
 
-  /** The error that an ERROR answer stands for; a code of another version becomes PIW_REFUSED. */
+  /** Returns the error for an ERROR answer; an unknown code, of another version, becomes PIW_REFUSED. */
   static fromAnswer(code: string, text: string): PiwError {
     return new PiwError(code in ERRORS ? (code as ErrorCode) : 'PIW_REFUSED', text);
   }
 }
 
-/** Codes of trouble with a disk of this machine, which no sender of a file can do anything about. */
+/** The codes for errors of a local disk, which the sender of a file can do nothing about. */
 const DISK_ERRORS: ReadonlySet<string> = new Set<ErrorCode>([
   'PIW_DISK_FULL',
   'PIW_DISK_READ_ONLY',
@@ -151,11 +152,11 @@ const DISK_ERRORS: ReadonlySet<string> = new Set<ErrorCode>([
   'PIW_NOT_WRITABLE',
 ]);
 
-/** Whether an error is about a disk, and not about what was to be written to it. */
+/** Whether an error is due to a disk, and not to what was to be written to it. */
 export const isDiskError = (error: unknown): error is PiwError =>
   error instanceof PiwError && DISK_ERRORS.has(error.code);
 
-/** The message of whatever was thrown. */
+/** Returns the message of a thrown value, whether or not it is an Error. */
 export function errorMessage(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown);
 }

@@ -2,9 +2,8 @@ import { closeSync, openSync, writeSync } from 'node:fs';
 import { PiwError, errorMessage } from './errors.js';
 
 /**
- * Log lines, one an event: time, level, who, what. They go to standard error, where systemd, a pipe
- * or `--log-file` take them. Nothing secret is ever a part of a line: addresses are redacted by
- * whoever has them.
+ * Log lines, one for each event: time, level, component, text. They go to standard error, for systemd or a pipe, or to
+ * `--log-file`. A line never contains a secret: the caller redacts addresses.
  */
 export const LOG_LEVELS = ['debug', 'info', 'warning', 'error'] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
@@ -22,12 +21,12 @@ const toStderr: LogSink = (line) => {
   process.stderr.write(`${line}\n`);
 };
 
-/** A log for `who`, which writes what is of `level` or above. */
+/** Creates a log for `component`, which writes lines of `level` or above. */
 export function createLog(component: string, level: LogLevel = 'info', sink: LogSink = toStderr): Log {
   const threshold = LOG_LEVELS.indexOf(level);
   const logAt = (name: LogLevel) => (text: string) => {
     if (LOG_LEVELS.indexOf(name) < threshold) return;
-    // A log line is one line: whatever came from outside can't begin another, or move a cursor.
+    // Text from outside must not begin another line or move the cursor.
     // eslint-disable-next-line no-control-regex
     const plain = text.replace(/[\u0000-\u001f\u007f]+/g, ' ');
     sink(`${new Date().toISOString()} ${name.toUpperCase().padEnd(7)} ${component}: ${plain}`);
@@ -35,11 +34,11 @@ export function createLog(component: string, level: LogLevel = 'info', sink: Log
   return { debug: logAt('debug'), info: logAt('info'), warning: logAt('warning'), error: logAt('error') };
 }
 
-/** Writes to the end of this file; to standard error if none is named. Raises PIW_NOT_WRITABLE. */
+/** Returns a sink that appends to this file; without one undefined, for standard error. Throws PIW_NOT_WRITABLE. */
 export function fileSink(file: string | undefined): LogSink | undefined {
   if (file === undefined) return undefined;
   try {
-    // Found out now and not at the first line.
+    // Opened now, so that an error shows at once and not at the first line.
     const handle = openSync(file, 'a', 0o640);
     process.once('exit', () => {
       closeSync(handle);

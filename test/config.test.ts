@@ -39,12 +39,12 @@ void t.test('a setting that is one of a few is none of another spelling', (t) =>
   t.strictSame([removed, history, order], ['hide', 'newest', 'newest']);
   t.equal(
     refused(() => settings({ removed: 'hidden' })),
-    'removed = hidden: it is one of keep, hide, delete',
+    'removed = hidden: must be one of keep, hide, delete',
   );
   t.equal(settings({}).rebuilt, 'tag-removed');
   t.equal(
     refused(() => settings({ rebuilt: 'replace' })),
-    'rebuilt = replace: it is one of refuse, tag-removed, tag',
+    'rebuilt = replace: must be one of refuse, tag-removed, tag',
   );
   t.match(
     refused(() => settings({ history: '' })),
@@ -63,14 +63,14 @@ void t.test('a number that is divided by, or is a share of turns, is at least 1'
     for (const value of ['0', '-1', '1.5', '', 'many'])
       t.match(
         refused(() => settings({ [name]: value })),
-        /a whole number, and at least 1$/,
+        /must be a whole number of at least 1$/,
         `${name} = ${value}`,
       );
   }
   t.equal(settings({ scribes: '0' }).scribes, 0);
   t.match(
     refused(() => settings({ scribes: '-1' })),
-    /a whole number$/,
+    /must be a whole number$/,
   );
   t.end();
 });
@@ -82,7 +82,7 @@ void t.test('a flag is true or false in the usual words, and a path is absolute'
     t.equal(settings({ 'dev-mode': value })['dev-mode'], false);
   t.match(
     refused(() => settings({ 'dev-mode': 'perhaps' })),
-    /either true or false/,
+    /must be true or false$/,
   );
   t.equal(settings({ 'output-path': '~/www' })['output-path'], join(homedir(), 'www'));
   t.equal(settings({ 'output-path': 'www' })['output-path'], join(process.cwd(), 'www'));
@@ -97,7 +97,7 @@ void t.test('a variable of builds is NAME=VALUE, and none that the builder sets'
   for (const wrong of ['CFLAGS', '=x', '1A=x', 'A-B=x', 'A=x\ny', 'A=\0'])
     t.match(
       refused(() => settings({ 'build-env': [wrong] })),
-      /: it is NAME=VALUE, a variable of the environment$/,
+      /: must be NAME=VALUE, an environment variable$/,
     );
   for (const name of ['HOME', 'TMPDIR', 'XDG_CACHE_HOME', 'PIP_CONFIG_FILE', 'PIW_BUILD'])
     t.equal(
@@ -106,7 +106,7 @@ void t.test('a variable of builds is NAME=VALUE, and none that the builder sets'
     );
   t.match(
     refused(() => settings({ 'build-env': 'PATH=/opt/bin' })),
-    /named with build-path$/,
+    /use build-path to add folders of programs$/,
   );
   t.end();
 });
@@ -121,11 +121,11 @@ void t.test('a file is lines of key = value, and what is none is told with its l
   });
   t.equal(
     refused(() => parseConfig('dsn = a\nhello\n', 'f')),
-    'f, line 2: not a line of the form key = value',
+    'f, line 2: not of the form key = value',
   );
   t.equal(
     refused(() => parseConfig('pypi-speed = 3\n', 'f')),
-    'f, line 1: no piw command has a setting pypi-speed',
+    'f, line 1: unknown setting "pypi-speed"',
   );
   t.end();
 });
@@ -137,7 +137,7 @@ void t.test('durations are in seconds', (t) => {
   t.equal(settings({ timeout: '2h' }).timeout, 7200);
   t.match(
     refused(() => settings({ timeout: 'long' })),
-    /a duration like 3h/,
+    /must be a duration such as 3h/,
   );
   t.end();
 });

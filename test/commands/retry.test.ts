@@ -154,7 +154,7 @@ void t.test('piw retry asks first, and says what is wrong with what was typed', 
   const { db, piw } = await setUp(t);
   await fillFarm(db);
   for (const [args, code, err] of [
-    [['--all'], 1, /nothing was put back\. Answer y at the terminal, or give --yes\./],
+    [['--all'], 1, /nothing was put back\. Answer y at the terminal, or pass --yes\./],
     [[], 2, /name the builds, by a package or an option, or give --all/],
     [['a', '--all'], 2, /name the builds/],
     [['--since', 'soon', '-y'], 2, /--since soon: write it as/],
