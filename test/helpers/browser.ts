@@ -2,12 +2,15 @@ import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { errorMessage } from '../../src/errors.js';
 
-/** What a Chromium on PATH may be called. */
+/** The names that Chromium may have on PATH. */
 const CHROMIUM_NAMES = ['chromium', 'chromium-browser', 'google-chrome-stable', 'google-chrome', 'chrome'];
-/** For one on PATH; in containers it needs them. */
+/** Arguments for a Chromium on PATH, which needs them in containers. */
 const CONTAINER_ARGS = ['--no-sandbox', '--disable-dev-shm-usage', '--disable-gpu'];
 
-/** In one process with its pages it ends when the first of them does; and the web's own rules are to hold. */
+/**
+ * Arguments of the packed Chromium that tests don't want: as a single process the browser ends with its first page,
+ * and the others turn off the web's security rules.
+ */
 const EXCLUDED_ARGS = ['--single-process', '--disable-web-security', '--allow-running-insecure-content'];
 
 interface Playwright {
@@ -24,9 +27,9 @@ interface PackedChromium {
 }
 
 /**
- * A real browser without a window, as playwright's `Browser`: the Chromium that comes with npm's packages, or, where
- * there is none for this processor or it doesn't start, one on PATH. Its packages are development dependencies; so
- * that a benchmark can do without their types, they are not imported by name. Throws where there is none.
+ * Starts a real headless browser and returns it as playwright's `Browser`: the Chromium from npm's packages, or, if
+ * there is none for this architecture or it doesn't start, one on PATH. Its packages are development dependencies,
+ * and are not imported statically, so that a benchmark does not need their types. Throws if no Chromium starts.
  */
 export async function startBrowser(): Promise<unknown> {
   const failures: string[] = [];
@@ -36,7 +39,7 @@ export async function startBrowser(): Promise<unknown> {
   if (process.arch === 'x64') {
     try {
       const packed = (await importPackage<PackedChromium>('@sparticuz/chromium')).default;
-      const args = packed.args.filter((one) => !EXCLUDED_ARGS.includes(one));
+      const args = packed.args.filter((arg) => !EXCLUDED_ARGS.includes(arg));
       return await launch(await packed.executablePath(), args);
     } catch (error) {
       failures.push(errorMessage(error));
@@ -50,7 +53,7 @@ export async function startBrowser(): Promise<unknown> {
     }
   }
   throw new Error(
-    `no Chromium starts here, neither that of npm's @sparticuz/chromium (x64 only) nor one on PATH (apt install chromium) ${failures.join('; ')}`,
+    `no Chromium starts: neither that of npm's @sparticuz/chromium (x64 only) nor one on PATH (apt install chromium) ${failures.join('; ')}`,
   );
 }
 
@@ -58,7 +61,7 @@ async function importPackage<T>(name: string): Promise<T> {
   try {
     return (await import(name)) as T;
   } catch (error) {
-    throw new Error(`npm's ${name} is not installed: npm ci installs it`, { cause: error });
+    throw new Error(`npm's ${name} is not installed: run npm ci`, { cause: error });
   }
 }
 

@@ -3,28 +3,28 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Test } from 'tap';
 import { Bus, type BusOptions } from '../../src/bus/bus.js';
 
-/** The address of the tests' nats-server. */
+/** Returns the address of the tests' nats-server. */
 export function natsAddress(): string {
   const address = process.env['PIW_TEST_NATS'];
   if (address === undefined) throw new Error('PIW_TEST_NATS is not set: run the tests with npm test');
   return address;
 }
 
-/** A prefix of this test's own: tests share the server, not the subjects. */
+/** Returns a prefix that is unique to a test: tests share the server, but not the subjects. */
 export const uniquePrefix = (): string => `t${randomBytes(5).toString('hex')}`;
 
-/** A connection that ends with the test. */
+/** Returns a connection that ends with the test. */
 export async function testBus(t: Test, prefix: string, options: Partial<BusOptions> = {}): Promise<Bus> {
   const bus = await Bus.connect({ address: natsAddress(), name: t.name, prefix, ...options });
   t.teardown(() => bus.drain());
   return bus;
 }
 
-/** Waits for a condition, looking often, but leaving the processor to what is waited for; raises after `limitMs`. */
+/** Waits for a condition, which it checks every 5 ms; throws after `limitMs`. */
 export async function until(condition: () => boolean | Promise<boolean>, limitMs = 20_000): Promise<void> {
   const end = Date.now() + limitMs;
   while (!(await condition())) {
-    if (Date.now() > end) throw new Error('what was waited for did not come');
+    if (Date.now() > end) throw new Error(`the condition was not met within ${String(limitMs / 1000)} s`);
     await sleep(5);
   }
 }

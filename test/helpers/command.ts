@@ -19,10 +19,10 @@ export interface CommandResult {
   readonly err: string;
 }
 
-/** Runs `piw`, without a terminal, to its end. */
+/** Runs `piw` without a terminal, until it exits. */
 export type PiwRunner = (...args: readonly string[]) => Promise<CommandResult>;
 
-/** `piw` with a configuration file of these settings. */
+/** Returns a runner of `piw` with a configuration file of these settings. */
 export function piwRunner(settings: RawSettings): PiwRunner {
   const file = join(mkdtempSync(join(tmpdir(), 'piw-command-')), 'piwheels.conf');
   writeFileSync(file, formatConfig(settings));
@@ -35,7 +35,7 @@ export function piwRunner(settings: RawSettings): PiwRunner {
     });
 }
 
-/** A program that is `piw` with these settings, for others to run. */
+/** Writes a program that runs `piw` with these settings, for other programs; returns its path. */
 export function writePiwScript(settings: RawSettings): string {
   const folder = mkdtempSync(join(tmpdir(), 'piw-program-'));
   const [config, program] = [join(folder, 'piwheels.conf'), join(folder, 'piw')];
@@ -47,14 +47,16 @@ export function writePiwScript(settings: RawSettings): string {
 }
 
 export interface RunTasksOptions {
-  /** Gets the lines of their log. */
+  /** The tasks append the lines of their logs to it. */
   readonly logLines?: string[];
   readonly clock?: Clock;
-  /** In the place of one of their own. */
+  /** The prefix, by default a unique one. */
   readonly prefix?: string;
 }
 
-/** Real tasks with these settings; they end with the test. */
+/**
+ * Runs real tasks with these settings; they end with the test. Returns the settings with the tasks' NATS and prefix.
+ */
 export function runTasks(
   t: Test,
   tasks: readonly string[],
@@ -68,7 +70,7 @@ export function runTasks(
 
 type TaskSettings = RawSettings & { readonly nats: string; readonly prefix: string };
 
-/** One more of them. It ends with the test, or when it is stopped. */
+/** Runs one more task with these settings. It ends with the test, or when it is stopped. */
 export function runTask(
   t: Test,
   task: string,
@@ -90,7 +92,7 @@ export function runTask(
   return { stop };
 }
 
-/** `piw` for a farm that has only these tasks. */
+/** Returns a runner of `piw` for a farm that has only these tasks. */
 export function piwRunnerWithTasks(
   t: Test,
   tasks: readonly string[],

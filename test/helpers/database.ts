@@ -3,7 +3,7 @@ import type { Test } from 'tap';
 import { migrate } from '../../src/database/migrations.js';
 import { Database } from '../../src/database/pool.js';
 
-/** The DSN of a role that may make databases, on the tests' PostgreSQL. */
+/** Returns the DSN of a role that may create databases, on the tests' PostgreSQL. */
 export function adminDsn(): string {
   const dsn = process.env['PIW_TEST_DSN'];
   if (dsn === undefined) throw new Error('PIW_TEST_DSN is not set: run the tests with npm test');
@@ -15,14 +15,14 @@ interface TestDatabase {
   readonly dsn: string;
 }
 
-/** A database of this test's own, with the tables, and its DSN; it is gone with the test. */
+/** Creates a database with piw's tables for this test, which drops it at its end. */
 export async function testDatabase(t: Test): Promise<TestDatabase> {
   const database = await emptyDatabase(t);
   await migrate(database.dsn, { user: decodeURIComponent(new URL(database.dsn).username) });
   return database;
 }
 
-/** The same without the tables. */
+/** Creates an empty database for this test, which drops it at its end. */
 export async function emptyDatabase(t: Test): Promise<TestDatabase> {
   const name = `t${randomBytes(6).toString('hex')}`;
   const admin = await Database.open(adminDsn(), 'test');

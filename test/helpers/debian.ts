@@ -8,18 +8,20 @@ import { remainingFetchMs, fetchFailure } from './missing.js';
 
 const run = promisify(execFile);
 
-/** A Debian package's files: on this machine (`/`), or unpacked somewhere, with the libraries that it needs. */
+/**
+ * The files of Debian packages: installed on this machine, or unpacked in a folder together with their dependencies.
+ */
 export interface DebianFiles {
-  /** Before every path that the package's files would have; empty for the machine's own. */
+  /** The folder in which the packages are unpacked; empty if they are installed. */
   readonly root: string;
-  /** What a program of it needs in its environment. */
+  /** The environment variables that their programs need. */
   readonly env: NodeJS.ProcessEnv;
 }
 
 /**
- * Returns the files of Debian packages: the machine's own where `witness`, a file of theirs, is there, else fetched
- * with apt-get and unpacked in the cache, which needs no root and changes nothing else. Throws Missing if they can
- * not be fetched in time (missing.ts).
+ * Returns the files of Debian packages: the installed ones if `probeFile`, one of their files, exists; otherwise it
+ * fetches them with apt-get and unpacks them in the cache, which does not need root and changes nothing else. Throws
+ * MissingPrerequisite if they can't be fetched in time (missing.ts).
  */
 export async function debianFiles(packages: readonly string[], probeFile: string): Promise<DebianFiles> {
   if (existsSync(probeFile)) return { root: '', env: {} };
@@ -31,12 +33,15 @@ export async function debianFiles(packages: readonly string[], probeFile: string
   if (!existsSync(root)) await fetchInto(folder, root, packages);
   if (!existsSync(root + probeFile))
     throw new Error(
-      `Debian's ${packages.join(', ')} hold no ${probeFile}; remove ${root} to fetch them again`,
+      `Debian's ${packages.join(', ')} do not contain ${probeFile}; remove ${root} to fetch them again`,
     );
   return { root, env: { LD_LIBRARY_PATH: libraryDirs(root).join(':') } };
 }
 
-/** apt-get's own folders are put aside, so that it works for anyone, and leaves the machine's lists as they are. */
+/**
+ * Fetches packages with their dependencies and unpacks them into `root`. apt-get works in folders of its own there,
+ * so that any user can run it and the machine's package lists stay as they are.
+ */
 async function fetchInto(folder: string, root: string, packages: readonly string[]): Promise<void> {
   const workDir = mkdtempSync(join(folder, '.fetch-'));
   try {
@@ -59,7 +64,7 @@ async function fetchInto(folder: string, root: string, packages: readonly string
     const download = ['install', '--no-install-recommends', '--download-only'];
     await runWithTimeout('apt-get', ['-q', '-y', ...options, ...download, ...packages]);
     const archives = join(workDir, 'cache/archives');
-    for (const name of readdirSync(archives).filter((one) => one.endsWith('.deb')))
+    for (const name of readdirSync(archives).filter((file) => file.endsWith('.deb')))
       await runWithTimeout('dpkg', ['-x', join(archives, name), join(workDir, 'root')]);
     renameSync(join(workDir, 'root'), root);
   } catch (error) {
@@ -76,8 +81,8 @@ function libraryDirs(root: string): string[] {
     const folder = join(root, name);
     if (!existsSync(folder)) return [];
     const inner = readdirSync(folder).filter(
-      (one) => one.endsWith('-linux-gnu') || one.includes('-linux-gnueabi'),
+      (child) => child.endsWith('-linux-gnu') || child.includes('-linux-gnueabi'),
     );
-    return [...inner.map((one) => join(folder, one)), folder];
+    return [...inner.map((child) => join(folder, child)), folder];
   });
 }

@@ -14,7 +14,7 @@ async function startPypi(t: Test, world: World, options: FakePypiOptions = {}): 
   return pypi;
 }
 
-/** One project with one release that has both kinds of file. */
+/** Returns a world with one project, whose one release has an sdist and a wheel. */
 function smallWorld(): World {
   const world = new World({ serial: 100 });
   world.create('My.Package');
@@ -36,14 +36,14 @@ async function xmlRpc(pypi: FakePypi, method: string, serial?: number): Promise<
   return response.text();
 }
 
-/** The serials of an answer's events, read off its text. */
+/** Returns the serials of the events in an answer's XML. */
 const serialsIn = (xml: string): number[] =>
   [...xml.matchAll(/<int>(\d+)<\/int><\/value>\n<\/data>/g)].map(([, serial]) => Number(serial));
 
 const serialsSince = async (pypi: FakePypi, serial: number): Promise<number[]> =>
   serialsIn(await xmlRpc(pypi, 'changelog_since_serial', serial));
 
-void t.test('The log says what PyPI says', (t) => {
+void t.test('the changelog has the same events as PyPI’s', (t) => {
   const world = smallWorld();
   world.yankRelease('my-package', '1.0', 'broken');
   world.unyankRelease('my-package', '1.0');
@@ -85,7 +85,7 @@ void t.test('The log says what PyPI says', (t) => {
   t.end();
 });
 
-void t.test('The truth of a release is that of its files', (t) => {
+void t.test('the expected data of a release come from its files', (t) => {
   const world = smallWorld();
   world.yankRelease('my-package', '1.0');
   const file = world.release('my-package', '1.0').files.get('My.Package-1.0.tar.gz');
@@ -101,7 +101,7 @@ void t.test('The truth of a release is that of its files', (t) => {
   t.end();
 });
 
-void t.test('A random history is the same for the same seed, and everything happens in it', (t) => {
+void t.test('a random history is determined by its seed, and contains every kind of event', (t) => {
   const world = randomWorld(7, 3000);
   t.strictSame(randomWorld(7, 3000).events, world.events);
   t.strictSame(randomWorld(7, 3000).expectedProjects(), world.expectedProjects());
@@ -139,11 +139,11 @@ void t.test('A random history is the same for the same seed, and everything happ
   const names = world.events
     .filter(([, , , action]) => action === 'create')
     .map(([name]) => normaliseName(name));
-  t.ok(new Set(names).size < names.length, 'something is created again');
+  t.ok(new Set(names).size < names.length, 'some project is created again');
   t.end();
 });
 
-void t.test('Whoever replays the log in its order finds the structure of the truth', (t) => {
+void t.test('replaying the changelog in order yields the expected projects', (t) => {
   const world = randomWorld(11, 3000, { gaps: 0.1, disorder: 300 });
   const replay = new Map<
     string,
@@ -181,7 +181,7 @@ void t.test('Whoever replays the log in its order finds the structure of the tru
       flags.has(`quarantine ${version}`),
     ]),
   ]);
-  const truth = [...world.expectedProjects()].map(([name, { status, versions }]) => [
+  const expectedProjects = [...world.expectedProjects()].map(([name, { status, versions }]) => [
     name,
     status === 'quarantined',
     [...versions].map(([version, expected]) => [
@@ -192,30 +192,30 @@ void t.test('Whoever replays the log in its order finds the structure of the tru
       expected.quarantined,
     ]),
   ]);
-  t.strictSame(replayed, truth);
+  t.strictSame(replayed, expectedProjects);
   t.end();
 });
 
 const XMLRPC_SCRIPT = `
 import json, sys, xmlrpc.client
 pypi = xmlrpc.client.ServerProxy(sys.argv[1])
-found = {"last": pypi.changelog_last_serial(), "events": pypi.changelog_since_serial(0)}
+result = {"last": pypi.changelog_last_serial(), "events": pypi.changelog_since_serial(0)}
 try:
     pypi.no_such_method()
 except xmlrpc.client.Fault as fault:
-    found["fault"] = fault.faultCode
+    result["fault"] = fault.faultCode
 try:
     while True:
         pypi.changelog_last_serial()
 except xmlrpc.client.Fault as fault:
-    found["throttled"] = [fault.faultCode, fault.faultString]
-print(json.dumps(found))
+    result["throttled"] = [fault.faultCode, fault.faultString]
+print(json.dumps(result))
 `;
 
 const SKIP_XMLRPC =
   spawnSync('python3', ['-c', 'import xmlrpc.client']).status !== 0 && 'needs python3 with xmlrpc.client';
 
-void t.test("Python's own reader understands the changelog", { skip: SKIP_XMLRPC }, async (t) => {
+void t.test("Python's xmlrpc.client can read the changelog", { skip: SKIP_XMLRPC }, async (t) => {
   const world = randomWorld(3, 400, { gaps: 0.2 });
   world.create('a-b');
   world.newRelease('a-b', '1.0 <&> "ü"');
@@ -231,7 +231,7 @@ void t.test("Python's own reader understands the changelog", { skip: SKIP_XMLRPC
   ]);
 });
 
-void t.test('The changelog comes in pages, and only up to what is visible', async (t) => {
+void t.test('the changelog is paged, and ends at the last visible serial', async (t) => {
   const pypi = await startPypi(t, smallWorld(), { pageSize: 2, visible: 101 });
   t.strictSame(await serialsSince(pypi, 0), [101]);
   t.equal(pypi.advance(2), 103);
@@ -248,7 +248,7 @@ void t.test('The changelog comes in pages, and only up to what is visible', asyn
   });
 });
 
-void t.test('An event without a version says nil, or nothing', async (t) => {
+void t.test('the version of an event without one is nil or empty', async (t) => {
   const world = smallWorld();
   t.match(await xmlRpc(await startPypi(t, world), 'changelog_since_serial', 0), '<value><nil/></value>');
   const empty = await xmlRpc(await startPypi(t, world, { noVersion: 'empty' }), 'changelog_since_serial', 0);
@@ -256,7 +256,7 @@ void t.test('An event without a version says nil, or nothing', async (t) => {
   t.match(empty, '<value><string></string></value>');
 });
 
-void t.test('The JSON of a project has what PyPI’s has', async (t) => {
+void t.test('the JSON API has the same fields as PyPI’s', async (t) => {
   const world = smallWorld();
   world.yankRelease('my-package', '1.0', 'broken');
   const pypi = await startPypi(t, world);
@@ -302,7 +302,7 @@ void t.test('The JSON of a project has what PyPI’s has', async (t) => {
   t.strictSame(await notFound.json(), { message: 'Not Found' });
 });
 
-void t.test('The simple API speaks JSON with serials', async (t) => {
+void t.test('the simple API offers JSON with serials', async (t) => {
   const world = smallWorld();
   world.create('other');
   const pypi = await startPypi(t, world);
@@ -340,7 +340,7 @@ void t.test('The simple API speaks JSON with serials', async (t) => {
   t.equal((await fetch(`${pypi.url}/simple/unknown/`)).status, 404);
 });
 
-void t.test('A page that is known already is answered with 304', async (t) => {
+void t.test('a request with the current ETag returns 304', async (t) => {
   const world = smallWorld();
   const pypi = await startPypi(t, world);
   for (const path of ['/simple/', '/simple/my-package/', '/pypi/my-package/json']) {
@@ -352,7 +352,7 @@ void t.test('A page that is known already is answered with 304', async (t) => {
   }
 });
 
-void t.test('It can be any other index: HTML alone, without serials and ETags', async (t) => {
+void t.test('it can serve HTML only, without serials and ETags, like other indexes', async (t) => {
   const world = smallWorld();
   world.yankRelease('my-package', '1.0', 'say "<why>"');
   const pypi = await startPypi(t, world, { json: false, serials: false, etags: false, pypi: false });
@@ -368,7 +368,7 @@ void t.test('It can be any other index: HTML alone, without serials and ETags', 
   t.equal((await fetch(`${pypi.url}/pypi/my-package/json`)).status, 404);
 });
 
-/** Page after page, until there is nothing new: the serials as they came. */
+/** Reads page after page until there is nothing new; returns the serials in the order in which they came. */
 async function readAllSerials(pypi: FakePypi, from = 0): Promise<number[]> {
   const collected: number[] = [];
   for (let last = from; ;) {
@@ -380,7 +380,7 @@ async function readAllSerials(pypi: FakePypi, from = 0): Promise<number[]> {
   }
 }
 
-void t.test('What goes wrong next can be told', async (t) => {
+void t.test('faults can be injected into the next pages', async (t) => {
   const world = smallWorld();
   const pypi = await startPypi(t, world);
   const get = (path: string, init: RequestInit = {}): Promise<Response> =>
@@ -414,7 +414,7 @@ void t.test('What goes wrong next can be told', async (t) => {
   t.equal(pypi.requests.filter(({ fault }) => fault !== null).length, 11);
 });
 
-void t.test('What goes wrong next with the changelog can be told', async (t) => {
+void t.test('faults can be injected into the next answers of the changelog', async (t) => {
   const pypi = await startPypi(t, smallWorld());
   pypi.injectNext('emptyRoot', 'throttle', 'noEvents', 'cutXml', 'htmlPage');
   t.match(await xmlRpc(pypi, 'changelog_since_serial', 0), '<int>-32500</int>');
@@ -425,10 +425,10 @@ void t.test('What goes wrong next with the changelog can be told', async (t) => 
   pypi.injectNext('serialBack');
   t.notMatch(await xmlRpc(pypi, 'changelog_last_serial'), '<int>104</int>');
   t.match(await xmlRpc(pypi, 'changelog_last_serial'), '<int>104</int>');
-  t.match(await getJson(pypi, '/simple/'), { projects: [] }, 'the root’s turn came last');
+  t.match(await getJson(pypi, '/simple/'), { projects: [] }, 'the fault of the root was still queued');
 });
 
-void t.test('What is left to chance is the same for the same seed', async (t) => {
+void t.test('random faults are the same for the same seed', async (t) => {
   const faultsWithSeed = async (seed: number): Promise<unknown[]> => {
     const misbehaviour = {
       seed,
@@ -451,14 +451,14 @@ void t.test('What is left to chance is the same for the same seed', async (t) =>
   t.equal(first[6], 'throttle');
 });
 
-void t.test('Events that come twice keep no reader from the end', async (t) => {
+void t.test('a reader reaches the end despite repeated events', async (t) => {
   const world = randomWorld(5, 100);
   const pypi = await startPypi(t, world, { pageSize: 7, misbehaviour: { duplicates: 0.4 } });
   const serialsRead = await readAllSerials(pypi);
   t.ok(new Set(serialsRead).size < serialsRead.length);
   t.ok(
-    serialsRead.some((serial, at) => serialsRead.indexOf(serial) < at - 1),
-    'some come again after others',
+    serialsRead.some((serial, index) => serialsRead.indexOf(serial) < index - 1),
+    'some are repeated after others',
   );
   t.strictSame(
     [...new Set(serialsRead)].sort((a, b) => a - b),
@@ -466,7 +466,7 @@ void t.test('Events that come twice keep no reader from the end', async (t) => {
   );
 });
 
-void t.test('A late event comes after higher ones, and only to who looks back', async (t) => {
+void t.test('a late event appears after higher ones, and only for readers that look back', async (t) => {
   const world = randomWorld(5, 100);
   const allSerials = world.events.map((event) => event[4]);
   const pypi = await startPypi(t, world, { misbehaviour: { late: 0.2, lateFor: 4 } });
@@ -476,9 +476,9 @@ void t.test('A late event comes after higher ones, and only to who looks back', 
   while ((sizes.at(-1) ?? 0) < allSerials.length && sizes.length < 10)
     sizes.push((await serialsSince(pypi, 0)).length);
   t.equal(sizes.at(-1), allSerials.length);
-  t.ok(new Set(sizes).size > 2, 'not all at once');
+  t.ok(new Set(sizes).size > 2, 'late events do not all appear at once');
   pypi.setFaults({ late: 1 });
-  t.equal((await serialsSince(pypi, 0)).length, allSerials.length, 'what was shown stays');
+  t.equal((await serialsSince(pypi, 0)).length, allSerials.length, 'events that were shown stay visible');
   world.create('another');
   t.equal((await serialsSince(pypi, 0)).length, allSerials.length);
   t.match(await xmlRpc(pypi, 'changelog_last_serial'), `<int>${String(allSerials.at(-1))}</int>`);
@@ -486,14 +486,14 @@ void t.test('A late event comes after higher ones, and only to who looks back', 
   t.equal((await serialsSince(pypi, 0)).length, allSerials.length + 1);
 });
 
-void t.test('Timestamps may disagree with serials, and the truth goes with them', async (t) => {
+void t.test('timestamps may be out of order, and the expected data follow the timestamps', async (t) => {
   const world = randomWorld(5, 300);
   const before = world.events.map((event) => event[2]);
-  t.ok(before.every((time, at) => time >= (before[at - 1] ?? 0)));
+  t.ok(before.every((time, index) => time >= (before[index - 1] ?? 0)));
   const pypi = await startPypi(t, world, { misbehaviour: { disorder: 600, gaps: 0.5 } });
   const after = world.events.map((event) => event[2]);
-  t.notOk(after.every((time, at) => time >= (after[at - 1] ?? 0)));
-  t.ok(after.every((time, at) => time <= (before[at] ?? 0) && time >= (before[at] ?? 0) - 600));
+  t.notOk(after.every((time, index) => time >= (after[index - 1] ?? 0)));
+  t.ok(after.every((time, index) => time <= (before[index] ?? 0) && time >= (before[index] ?? 0) - 600));
   const uploads = new Map(world.events.map(([, , time, action]) => [action, time]));
   for (const { name, releases } of world.projects.values()) {
     for (const [version, { files }] of releases) {
@@ -506,7 +506,7 @@ void t.test('Timestamps may disagree with serials, and the truth goes with them'
   }
   const last = world.serial;
   for (let number = 0; number < 20; number += 1) world.create(`new-${String(number)}`);
-  t.ok(world.serial > last + 20, 'some serials never were');
+  t.ok(world.serial > last + 20, 'some serials are skipped');
   t.strictSame(
     await readAllSerials(pypi),
     world.events.map((event) => event[4]),
@@ -514,7 +514,7 @@ void t.test('Timestamps may disagree with serials, and the truth goes with them'
 });
 
 void t.test(
-  'a request that began before a release and is answered after it is listed after it',
+  'a request that begins before a release and is answered after it is recorded when it is answered',
   async (t) => {
     const world = smallWorld();
     const pypi = await startPypi(t, world);
@@ -525,7 +525,7 @@ void t.test(
     });
     const response = new Promise<IncomingMessage>((resolve) => pendingRequest.once('response', resolve));
     pendingRequest.flushHeaders();
-    // One connection later, the server has read what came before.
+    // When this request is answered, the server has read the headers of the pending one.
     await xmlRpc(pypi, 'changelog_last_serial');
     const requestsBefore = pypi.requests.length;
     world.newRelease('my-package', '2.0');

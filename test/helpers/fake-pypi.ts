@@ -27,18 +27,21 @@ export type { PypiFault, FaultConfig } from './fake-pypi/misbehaviour.js';
 export * from './fake-pypi/world.js';
 
 export interface FakePypiOptions {
-  /** Events in one answer, at most. Default 50,000. */
+  /** The maximum number of events in one answer, by default 50,000. */
   readonly pageSize?: number;
-  /** The changelog shows the events up to this serial; pages are always as of now. Default all. */
+  /** The last serial that the changelog shows, by default all; pages always show the current state. */
   readonly visible?: number;
-  /** How the changelog says that an event has no version. Default nil. */
+  /** How the changelog represents a missing version, by default nil. */
   readonly noVersion?: 'nil' | 'empty';
-  /** Whether pages tell serials and have ETags. This and what follows is true by default; false makes it any index. */
+  /**
+   * Whether pages have serials and ETags. These two and the next two options are true by default; with false the server
+   * behaves like an index other than PyPI.
+   */
   readonly serials?: boolean;
   readonly etags?: boolean;
-  /** Whether the simple API is spoken in JSON, or only in HTML. */
+  /** Whether the simple API offers JSON in addition to HTML. */
   readonly json?: boolean;
-  /** Whether there is the changelog and the JSON API. */
+  /** Whether there are the changelog and the JSON API. */
   readonly pypi?: boolean;
   readonly misbehaviour?: FaultConfig;
 }
@@ -47,9 +50,9 @@ export interface RecordedRequest {
   readonly method: string;
   readonly path: string;
   readonly userAgent: string;
-  /** Milliseconds, as Date.now() has it. */
+  /** Milliseconds since 1970. */
   readonly time: number;
-  /** An XML-RPC call, as `changelog_since_serial(12)`; else null. */
+  /** The XML-RPC call, e.g. `changelog_since_serial(12)`; null for any other request. */
   readonly call: string | null;
   readonly status: number;
   readonly fault: PypiFault | null;
@@ -57,17 +60,17 @@ export interface RecordedRequest {
 
 const XML_TYPE = 'text/xml; charset=utf-8';
 
-/** A PyPI, as its readers see it: XML-RPC, JSON and the simple API of a world, on a port of 127.0.0.1. */
+/** A fake PyPI: serves a World by XML-RPC, the JSON API and the simple API, on a port of 127.0.0.1. */
 export class FakePypi {
-  /** In the order in which they were answered. */
+  /** All requests, in the order in which they were answered. */
   readonly requests: RecordedRequest[] = [];
   visible: number;
   readonly #server: Server;
   readonly #options: FakePypiOptions;
-  /** The last answers, as caches have them. */
+  /** The last answer for each page, which a stale cache would return. */
   readonly #cache = new Map<string, PypiResponse>();
   #faults: FaultInjector;
-  /** The highest serial that a page of the changelog has shown: what has been shown can't come late any more. */
+  /** The highest serial that the changelog has shown: an event that has been shown can no longer be late. */
   #highestShownSerial = 0;
 
   private constructor(
@@ -89,7 +92,7 @@ export class FakePypi {
     return pypi;
   }
 
-  /** http://127.0.0.1:PORT, without a slash at its end. */
+  /** http://127.0.0.1:PORT, without a trailing slash. */
   get url(): string {
     return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
   }
@@ -100,25 +103,25 @@ export class FakePypi {
     await closed;
   }
 
-  /** Lets the changelog show so many events more; says up to which serial it does now. */
+  /** Makes the changelog show `events` more events; returns the last serial that it shows now. */
   advance(events = 1): number {
     this.visible = this.world.serialAfter(Math.min(this.visible, this.world.serial), events);
     return this.visible;
   }
 
-  /** From now on it misbehaves in these ways and no others. */
+  /** Replaces the configured faults. */
   setFaults(config: FaultConfig): void {
     if (config.disorder !== undefined) this.world.disorder = config.disorder;
     if (config.gaps !== undefined) this.world.gaps = config.gaps;
     this.#faults = new FaultInjector(config, this.#highestShownSerial);
   }
 
-  /** These befall the next answers that they can befall, one each. */
+  /** Injects each of these faults once, into the next answer to which it applies. */
   injectNext(...faults: readonly PypiFault[]): void {
     this.#faults.enqueue(faults);
   }
 
-  /** It behaves well and shows all. */
+  /** Removes all faults and shows all events. */
   stopMisbehaving(): void {
     this.visible = Infinity;
     this.setFaults({});
@@ -129,7 +132,7 @@ export class FakePypi {
     const method = request.method ?? '';
     const path = request.url ?? '';
     const chunks: Buffer[] = [];
-    for await (const piece of request) chunks.push(piece as Buffer);
+    for await (const chunk of request) chunks.push(chunk as Buffer);
     const body = Buffer.concat(chunks).toString('utf8');
     const isCall = method === 'POST' && /^\/(pypi\/?|RPC2)$/.test(path) && this.#options.pypi !== false;
     const call = isCall ? parseCall(body) : undefined;
@@ -269,12 +272,12 @@ function kindOfPath(path: string): RequestKind {
 
 const lowerSerial = (serial: number, random: RandomSource): number => Math.floor(serial * random());
 
-/** As PyPI chooses: the highest quality wins, and HTML where nothing fits. */
+/** Negotiates the content type as PyPI does: the one with the highest quality wins, HTML if none matches. */
 function negotiateType(accept: string): string {
   let best = { type: 'text/html', quality: 0 };
   for (const part of accept.split(',')) {
-    const [name = '', ...parameters] = part.split(';').map((each) => each.trim().toLowerCase());
-    const quality = Number(parameters.find((each) => each.startsWith('q='))?.slice(2) ?? 1);
+    const [name = '', ...parameters] = part.split(';').map((field) => field.trim().toLowerCase());
+    const quality = Number(parameters.find((parameter) => parameter.startsWith('q='))?.slice(2) ?? 1);
     const type = name.replace('.latest+', '.v1+').replace('*/*', 'text/html');
     if ([JSON_TYPE, HTML_TYPE, 'text/html'].includes(type) && quality > best.quality)
       best = { type, quality };

@@ -1,6 +1,6 @@
 /**
- * A Cloud Gazer and an Architect in a process of their own, which a test can kill. Its argument is JSON: a
- * FeedProcess. Its clock turns FAST times as fast: ten minutes of disorder are over in seconds.
+ * Runs a Cloud Gazer and an Architect in a process of their own, which a test can kill. Its argument is a
+ * FeedProcessArgs in JSON. Its clock runs CLOCK_SPEED times as fast, so that ten minutes of disorder pass in seconds.
  */
 import { fileURLToPath } from 'node:url';
 import { CloudGazer, type CloudGazerSettings } from '../../actors/cloud-gazer.js';

@@ -9,14 +9,14 @@ function readOrNull(path: string): string | null {
   try {
     return readFileSync(path, 'utf8');
   } catch {
-    // It ended meanwhile, or is another user's: then it isn't ours.
+    // The process has ended, or is another user's and therefore not ours.
     return null;
   }
 }
 
 /**
- * The processes that descend from one that was started with `mark` (as NAME=value) in its environment, or
- * that are in its process group. Zombies are none. Only where there is /proc; elsewhere the answer is empty.
+ * Returns the processes with `environmentEntry` (NAME=value) in their environment, which a process inherits from its
+ * parent, and those of the process group `group`; without zombies. Needs /proc; without it the list is empty.
  */
 export function descendants(environmentEntry: string, group: number): LeftoverProcess[] {
   const processes: LeftoverProcess[] = [];

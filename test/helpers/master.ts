@@ -22,7 +22,7 @@ import { NO_DETAILS } from '../../src/states/build-details.js';
 
 export const ABI = 'cp311';
 
-/** All of a master that has to do with slaves. */
+/** The tasks of a master that are involved with slaves. */
 export const MASTER_TASKS = [
   'the-oracle',
   'file-juggler',
@@ -33,16 +33,16 @@ export const MASTER_TASKS = [
 ];
 
 export interface MasterOptions {
-  /** What is to be built, `demo` in these versions. */
+  /** The versions of `demo` that are to be built. */
   readonly versions?: readonly string[];
   readonly overrides?: RawSettings;
-  /** Those of them that are run; the others are the test's own. */
+  /** The tasks to run, by default MASTER_TASKS; the test provides the others. */
   readonly tasks?: readonly string[];
-  /** The folder in which the output path is made. */
+  /** The folder in which the output path is created. */
   readonly disk?: string;
 }
 
-/** A real master of which only the index is missing. */
+/** Starts a real master, except that nothing follows an index. */
 export async function testMaster(
   t: Test,
   { versions = ['1.0'], overrides = {}, tasks = MASTER_TASKS, disk = tmpdir() }: MasterOptions = {},
@@ -76,8 +76,9 @@ export async function testMaster(
       settings: taskSettings,
       prefix: taskSettings.prefix,
     },
-    /** Until one of the slaves is as it should be. */
-    untilSlave: (is: (row: SlaveStatus) => boolean) => until(async () => (await slaves()).some(is)),
+    /** Waits until a slave satisfies the predicate. */
+    untilSlave: (predicate: (row: SlaveStatus) => boolean) =>
+      until(async () => (await slaves()).some(predicate)),
   };
 }
 
@@ -87,20 +88,20 @@ export const slaveHello = (label = 'anvil'): Omit<SlaveHello, 'clock'> => ({
   ...{ os_name: 'x', os_version: 'x', board: null, lacks: [] },
 });
 
-/** Builds in the place of pip: what it makes is up to the test. */
+/** Builds in place of pip; the test decides what the result is. */
 export type BuildStub = (request: BuildRequest, workDir: string) => Promise<BuildResult>;
 
-/** A wheel of what was asked for. */
+/** Yields a wheel of the requested package and version. */
 export const succeedingBuild: BuildStub = async ({ package: name, version }, workDir) => {
   const path = await makeWheel(workDir, { name, version });
   const files = [{ ...(await fileStateOf(path)), path }];
   return { status: true, failureClass: null, durationS: 1, output: 'log', details: NO_DETAILS, files };
 };
 
-/** Until it is told to end, as a build does that takes hours. */
+/** Runs until it is told to end, like a build that takes hours. */
 export const hangingBuild: BuildStub = ({ signal }) =>
   new Promise((resolve) => {
-    const end = () => {
+    const finish = () => {
       resolve({
         status: false,
         failureClass: 'killed',
@@ -110,11 +111,13 @@ export const hangingBuild: BuildStub = ({ signal }) =>
         files: [],
       });
     };
-    if (signal.aborted) end();
-    else signal.addEventListener('abort', end, { once: true });
+    if (signal.aborted) finish();
+    else signal.addEventListener('abort', finish, { once: true });
   });
 
-/** A real slave that only has no pip. `ended` resolves when it has; it ends with the test. */
+/**
+ * Starts a real slave, except that `buildStub` builds in place of pip. It ends with the test; `ended` then resolves.
+ */
 export async function testSlave(
   t: Test,
   prefix: string,
@@ -147,7 +150,7 @@ export async function testSlave(
   });
   return {
     ...{ ended, builtVersions, logLines },
-    /** As by SIGTERM. */
+    /** Stops it as SIGTERM does. */
     stop: () => {
       controller.abort();
     },

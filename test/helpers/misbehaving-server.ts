@@ -8,24 +8,24 @@ import {
 import type { AddressInfo } from 'node:net';
 import type { Test } from 'tap';
 
-/** An answer on its way through. */
+/** A response that passes through the proxy. */
 export interface ProxiedResponse {
   status: number;
   headers: OutgoingHttpHeaders;
   body: Buffer;
-  /** The connection ends before the body does. */
+  /** Closes the connection before the end of the body. */
   cut?: boolean;
 }
 
-/** What a server does wrong. */
+/** The faults of a proxy. */
 export interface ProxyFaults {
-  /** Changes what the server behind it is asked. */
+  /** Changes the headers of a request before it is passed on. */
   readonly onRequest?: (headers: IncomingHttpHeaders, url: string) => void;
-  /** Changes what it answers. */
-  readonly onResponse?: (answer: ProxiedResponse, asked: IncomingMessage) => void;
+  /** Changes the response before it is passed on. */
+  readonly onResponse?: (response: ProxiedResponse, request: IncomingMessage) => void;
 }
 
-/** A server that passes everything on to the one at `port`, but for what it does wrong; gives its own address. */
+/** Starts a proxy with these faults before the server at `port`; returns the proxy's address. */
 export async function startFaultyProxy(
   t: Test,
   port: number,
@@ -37,7 +37,7 @@ export async function startFaultyProxy(
     onRequest?.(headers, url);
     request({ host: '127.0.0.1', port, path: url, method, headers }, (upstreamResponse) => {
       const chunks: Buffer[] = [];
-      upstreamResponse.on('data', (piece: Buffer) => chunks.push(piece));
+      upstreamResponse.on('data', (chunk: Buffer) => chunks.push(chunk));
       upstreamResponse.on('end', () => {
         const proxied: ProxiedResponse = {
           status: upstreamResponse.statusCode ?? 0,

@@ -7,7 +7,7 @@ process.env['PIW_TEST_FETCH_S'] = '2';
 const { debianFiles } = await import('./debian.js');
 const { skipUnlessInstalled, MissingPrerequisite, orSkipReason } = await import('./missing.js');
 
-/** Puts a program of this name, with this script, before all others on PATH. */
+/** Puts a program with this name and this script at the front of PATH. */
 function prependToPath(program: string, script: string): void {
   const folder = mkdtempSync(join(tmpdir(), 'piw-program-'));
   writeFileSync(join(folder, program), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
@@ -17,7 +17,7 @@ function prependToPath(program: string, script: string): void {
 const fetchReason = () => orSkipReason(() => debianFiles(['piw-test-nothing'], '/nowhere/piw-test-nothing'));
 const originalPath = process.env['PATH'];
 
-t.test('why a Debian package could not be fetched is in the reason of the skipped test', async (t) => {
+t.test('the reason of a skipped test says why a Debian package could not be fetched', async (t) => {
   t.teardown(() => (process.env['PATH'] = originalPath));
   prependToPath(
     'apt-get',
@@ -31,7 +31,7 @@ t.test('why a Debian package could not be fetched is in the reason of the skippe
   t.match(await fetchReason(), /^needs piw-test-nothing, .*: there is no apt-get$/);
 });
 
-t.test('on a slow line a test file gives up fetching in time, for all that it needs', async (t) => {
+t.test('on a slow connection a test file stops fetching at its time limit', async (t) => {
   t.teardown(() => (process.env['PATH'] = originalPath));
   prependToPath('apt-get', 'exec sleep 60');
   const start = performance.now();
@@ -50,7 +50,7 @@ t.test('programs that are not on PATH are named', (t) => {
   t.end();
 });
 
-t.test('only something missing skips a test; any other error fails it', async (t) => {
+t.test('only a missing prerequisite skips a test; any other error fails it', async (t) => {
   t.equal(await orSkipReason(() => Promise.reject(new MissingPrerequisite('needs it'))), 'needs it');
   await t.rejects(
     orSkipReason(() => Promise.reject(new Error('broken'))),

@@ -1,10 +1,13 @@
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
 
-/** Something that a test needs is neither on this machine nor can it be fetched: its message is why the test is skipped. */
+/**
+ * Thrown when something that a test needs is not on this machine and can't be fetched; its message is the reason for
+ * which the test is skipped.
+ */
 export class MissingPrerequisite extends Error {}
 
-/** Returns what `make` returns, or the message of the Missing that it throws. */
+/** Returns what `make` returns, or the message of the MissingPrerequisite that it throws. */
 export async function orSkipReason<T>(make: () => Promise<T>): Promise<T | string> {
   try {
     return await make();
@@ -34,15 +37,15 @@ function isOnPath(program: string): boolean {
 }
 
 /**
- * How long one test file may spend on fetching programs, in all: together with its tests this fits into the limit
- * of a file (test-file.ts), so a slow line leads to a skipped test and not to a failed one.
+ * How long one test file may spend on fetching programs, in total. Together with its tests that stays within the
+ * limit of a file (test-file.ts), so that on a slow connection tests are skipped rather than failed.
  */
 const FETCH_LIMIT_MS = Number(process.env['PIW_TEST_FETCH_S'] ?? 100) * 1000;
 let fetchDeadline: number | undefined;
 
 /**
- * Returns how many milliseconds this file may still spend on fetching; the first call starts the clock. Throws
- * Missing when none are left.
+ * Returns how many milliseconds this test file may still spend on fetching; the first call starts the clock. Throws
+ * MissingPrerequisite when none are left.
  */
 export function remainingFetchMs(program: string): number {
   fetchDeadline ??= performance.now() + FETCH_LIMIT_MS;
@@ -54,7 +57,7 @@ export function remainingFetchMs(program: string): number {
   return remainingMs;
 }
 
-/** Returns why a command that was to fetch `what` failed, as a Missing. */
+/** Returns the MissingPrerequisite for a command that failed to fetch `program`. */
 export function fetchFailure(program: string, error: unknown): MissingPrerequisite {
   if (error instanceof MissingPrerequisite) return error;
   const { code, killed, path } = error as { code?: unknown; killed?: boolean; path?: string };
@@ -72,7 +75,7 @@ export function fetchFailure(program: string, error: unknown): MissingPrerequisi
   );
 }
 
-/** The line of apt's or pip's output that says what went wrong. */
+/** Returns the first line of apt's or pip's output that is an error; without one, the last line. */
 function lastErrorLine(error: unknown): string {
   const { stderr, message } = error as { stderr?: string; message?: string };
   const lines = (stderr ?? message ?? String(error)).trim().split('\n');

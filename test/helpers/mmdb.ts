@@ -1,6 +1,6 @@
 /**
- * Writes a MaxMind database (format 2.0) of networks and their countries, so that the real reader reads a real file.
- * https://maxmind.github.io/MaxMind-DB/
+ * Returns a MaxMind database (format 2.0) of networks and their countries, so that the real reader can read a real
+ * file. https://maxmind.github.io/MaxMind-DB/
  */
 export function buildMmdb(networks: Readonly<Record<string, string>>): Buffer {
   const data: Buffer[] = [];
@@ -11,7 +11,7 @@ export function buildMmdb(networks: Readonly<Record<string, string>>): Buffer {
     dataOffsets.set(country, dataSize);
     dataSize += data[data.push(entry) - 1]?.length ?? 0;
   }
-  // A tree of bits: each node is where a 0 and a 1 lead to; undefined: to nothing.
+  // A binary tree: each node has the successors for bit 0 and bit 1, a node or a country; undefined is "not found".
   const nodes: (number | string | undefined)[][] = [[undefined, undefined]];
   for (const [network, country] of Object.entries(networks)) {
     const [address = '', length = ''] = network.split('/');
@@ -52,7 +52,7 @@ export function buildMmdb(networks: Readonly<Record<string, string>>): Buffer {
   return Buffer.concat([tree, Buffer.alloc(16), ...data, marker, metadata]);
 }
 
-/** All 128 bits; IPv4 stands at the end of the zeros. */
+/** Returns all 128 bits of an address; an IPv4 address is in the last 32 of them. */
 function addressBits(address: string): number[] {
   const bytes = address.includes(':')
     ? address
@@ -65,7 +65,7 @@ function addressBits(address: string): number[] {
 
 function encodeString(value: string): Buffer {
   const bytes = Buffer.from(value);
-  if (bytes.length > 28) throw new Error('too long for this');
+  if (bytes.length > 28) throw new Error(`"${value}" is longer than 28 bytes`);
   return Buffer.concat([Buffer.from([0x40 | bytes.length]), bytes]);
 }
 

@@ -10,7 +10,7 @@ import { unprivilegedAccount } from '../../src/farm/privileges.js';
 import { findPython } from '../../src/farm/python.js';
 import { until } from './bus.js';
 
-/** config/nats, as it ships. */
+/** config/nats, as it is shipped. */
 const SAMPLE_CONFIG_DIR = fileURLToPath(new URL('../../../config/nats/', import.meta.url));
 
 function tempDataFolder(t: Test): DataFolder {
@@ -31,12 +31,12 @@ const natsServices = async (folder: DataFolder) => ({
   signal: new AbortController().signal,
 });
 
-/** The nats-server that a farm would run. */
+/** Returns the path of the nats-server that a farm would run. */
 export async function natsBinary(t: Test): Promise<string> {
   return await findNatsServer(await natsServices(tempDataFolder(t)));
 }
 
-/** A private server as `piw farm` starts it, for these slaves; it ends with the test. */
+/** Starts a private server as `piw farm` does, with these slaves as users; it ends with the test. */
 export async function startFarmNats(
   t: Test,
   slaves: readonly string[],
@@ -51,16 +51,16 @@ export interface SampleServer {
   readonly folder: string;
   readonly pid: number;
   readonly log: () => string;
-  /** Ends it, and waits until it has. */
+  /** Ends the server, and waits until it has exited. */
   stop(): Promise<void>;
 }
 
-/** The passwords that the samples want in the environment of a server. */
+/** The passwords that the sample configurations take from the server's environment. */
 export const SAMPLE_PASSWORDS = { PIW_MASTER_PASSWORD: 'mastersecret', PIW_ADMIN_PASSWORD: 'adminsecret' };
 
 /**
- * A server with a sample of config/nats, in a folder of its own; `changes` are put in the place of what an
- * administrator would have to put there as well: addresses and folders.
+ * Starts a server with a sample configuration of config/nats, in a folder of its own. `substitutionsFor` returns the
+ * texts to replace in it, which an administrator would have to replace as well: addresses and folders.
  */
 export async function startSampleServer(
   t: Test,
@@ -74,7 +74,7 @@ export async function startSampleServer(
   for (const file of readdirSync(folder)) {
     const contents = readFileSync(join(folder, file), 'utf8');
     const substituted = Object.entries(substitutionsFor(folder)).reduce(
-      (text, [a, b]) => text.replaceAll(a, b),
+      (text, [from, to]) => text.replaceAll(from, to),
       contents,
     );
     writeFileSync(join(folder, file), substituted);
@@ -83,7 +83,7 @@ export async function startSampleServer(
   const environment = { ...process.env, ...SAMPLE_PASSWORDS, ...env };
   const check = spawn(binary, ['-t', '-c', config], { env: environment, stdio: 'ignore' });
   const exitCode = await new Promise((resolve) => check.once('close', resolve));
-  if (exitCode !== 0) throw new Error(`nats-server -t refuses ${sample}`);
+  if (exitCode !== 0) throw new Error(`nats-server -t rejects ${sample}`);
   const logFile = join(folder, 'log');
   const logFd = openSync(logFile, 'a');
   const child = spawn(binary, ['-c', config], { env: environment, stdio: ['ignore', logFd, logFd] });
@@ -102,6 +102,6 @@ export async function startSampleServer(
   });
   const log = () => readFileSync(logFile, 'utf8');
   await until(() => log().includes('Server is ready') || child.exitCode !== null);
-  if (child.exitCode !== null) throw new Error(`nats-server with ${sample} ended: ${log()}`);
+  if (child.exitCode !== null) throw new Error(`nats-server with ${sample} has exited: ${log()}`);
   return { folder, pid: child.pid ?? 0, log, stop };
 }

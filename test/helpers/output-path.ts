@@ -14,10 +14,12 @@ import { makeWheel, type WheelParts } from './wheel.js';
 
 type SampleWheel = WheelParts & { readonly version: string; readonly yanked?: string };
 
-const metadata = (name: string, version: string, more = ''): string =>
-  `Metadata-Version: 2.1\nName: ${name}\nVersion: ${version}\n${more}\nWhat it is for.\n`;
+const metadata = (name: string, version: string, extraHeaders = ''): string =>
+  `Metadata-Version: 2.1\nName: ${name}\nVersion: ${version}\n${extraHeaders}\nWhat it is for.\n`;
 
-/** Three projects: with versions in an order that text hasn't, yanked ones, build tags, and a name that isn't normalised. */
+/**
+ * Three projects: with versions that do not sort as text, yanked ones, build tags, and a name that is not normalised.
+ */
 const PROJECTS: Readonly<Record<string, readonly SampleWheel[]>> = {
   demo: [
     { version: '1.0rc1', yanked: 'a "bad" <b>build</b> & more' },
@@ -34,7 +36,10 @@ const PROJECTS: Readonly<Record<string, readonly SampleWheel[]>> = {
   ],
 };
 
-/** An output path as the product writes one, with real wheels, logs and compressed pages, and nothing wrong in it. */
+/**
+ * Creates a valid output path as the product writes it, with real wheels, logs and compressed pages; returns its
+ * path.
+ */
 export async function makeOutputPath(): Promise<string> {
   const output = mkdtempSync(join(tmpdir(), 'piw-output-'));
   const site = new Site({ outputPath: output, publicUrl: 'https://farm.example/' });
@@ -72,7 +77,7 @@ export async function makeOutputPath(): Promise<string> {
   return output;
 }
 
-/** Writes a wheel and its metadata into a project's folder, and says what the index says of it. */
+/** Writes a wheel and its metadata into a project's folder; returns its record for the index. */
 export async function publish(
   folder: string,
   parts: WheelParts & { readonly version: string },
@@ -147,7 +152,7 @@ export function sampleProject(
   };
 }
 
-/** Compresses a page as the slow pass does. */
+/** Writes the compressed sibling of a page, with the same mtime. */
 export function compressPage(output: string, page: string): void {
   const path = join(output, page);
   const { mtime } = statSync(path);
@@ -155,7 +160,7 @@ export function compressPage(output: string, page: string): void {
   utimesSync(`${path}.gz`, mtime, mtime);
 }
 
-/** Changes a page's text. */
+/** Changes a page's text; throws if `change` leaves it as it is. */
 export function editPage(output: string, path: string, change: (text: string) => string): void {
   const text = readFileSync(join(output, path), 'utf8');
   const changed = change(text);
@@ -163,7 +168,7 @@ export function editPage(output: string, path: string, change: (text: string) =>
   writeFileSync(join(output, path), changed);
 }
 
-/** Changes all forms of a page alike: HTML as text, JSON as what it stands for. */
+/** Changes all forms of a page: HTML as text, JSON as parsed data. */
 export function editAllForms(
   output: string,
   folder: string,
@@ -182,7 +187,7 @@ export function editAllForms(
   }
 }
 
-/** A page of the simple index in JSON, which may be anything once it is wrong. */
+/** A page of the simple index in JSON, to which a test may add any fault. */
 export interface SimpleJsonPage {
   [key: string]: unknown;
   meta: Record<string, unknown>;

@@ -18,14 +18,14 @@ import { Bus, type BusOptions } from '../../src/bus/bus.js';
 import { until } from './bus.js';
 import { natsBinary } from './nats.js';
 
-/** What a server says of itself on its monitoring port. */
+/** Counters from a server's monitoring port. */
 export interface NatsCounts {
   readonly connections: number;
   readonly subscriptions: number;
   readonly consumers: number;
 }
 
-/** A nats-server with JetStream for one test, which stops, hangs and starts as the test wants. */
+/** A nats-server with JetStream for one test, which the test can start, stop and suspend. */
 export class TestNats {
   readonly address: string;
   readonly folder: string;
@@ -38,12 +38,12 @@ export class TestNats {
     this.folder = folder;
     this.address = `nats://127.0.0.1:${String(port)}`;
     this.#monitorUrl = `http://127.0.0.1:${String(monitor)}`;
-    // What buckets may hold is set aside, however small the disk is.
+    // The server reserves the maximum size of every bucket, however small the disk is.
     const config = `listen: 127.0.0.1:${String(port)}\nhttp: 127.0.0.1:${String(monitor)}\njetstream { store_dir: ${JSON.stringify(this.store)}, max_file_store: 1TB }\n`;
     writeFileSync(join(folder, 'nats.conf'), config);
   }
 
-  /** `diskMb`: its store is a file system of that size, which takes root. */
+  /** Starts a server; with `diskMb` its store is a file system of that size, which needs root. */
   static async start(t: Test, { diskMb }: { readonly diskMb?: number } = {}): Promise<TestNats> {
     const folder = mkdtempSync(join(tmpdir(), 'piw-nats-'));
     const nats = new TestNats(await natsBinary(t), folder, await freePort(), await freePort());
@@ -63,7 +63,7 @@ export class TestNats {
     return join(this.folder, 'store');
   }
 
-  /** Until `freeDisk`, nothing more can be written to its store. */
+  /** Fills the file system of the store, so that nothing can be written to it until freeDisk(). */
   fillDisk(): void {
     const file = openSync(join(this.store, 'filler'), 'w');
     try {
@@ -91,7 +91,7 @@ export class TestNats {
     );
   }
 
-  /** Ends it, and waits until it has; a server that hangs ends too. */
+  /** Ends the server, even if it is suspended, and waits until it has exited. */
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
     const child = this.#child;
     this.#child = undefined;
@@ -102,7 +102,7 @@ export class TestNats {
     await ended;
   }
 
-  /** After SIGSTOP it returns when every thread of the server stands. */
+  /** Sends a signal; for SIGSTOP it returns when every thread of the server has stopped. */
   signal(signal: 'SIGSTOP' | 'SIGCONT'): void {
     const pid = this.#child?.pid;
     if (pid === undefined) return;
@@ -133,7 +133,7 @@ export class TestNats {
     };
   }
 
-  /** How many connections have ended since it was started. */
+  /** Returns how many connections have ended since the server was started. */
   async closedConnections(): Promise<number> {
     return (await this.#get('connz?state=closed'))['total'] ?? NaN;
   }

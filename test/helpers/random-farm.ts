@@ -38,7 +38,7 @@ export const targetRow = (abi: string, platform = LINUX) => ({
   skip: null,
 });
 
-/** What comes next for a target, of all priorities. */
+/** Returns the next builds for a target, from all priority classes. */
 export async function nextBuilds(
   db: Database,
   abi: string,
@@ -52,7 +52,7 @@ export async function nextBuilds(
 }
 
 let fileCounter = 0;
-/** A build of an import, with a wheel of each of these tags: without any it failed. */
+/** Returns an imported build with a wheel for each of these tags; without tags, a failed build. */
 export const loggedBuild = (
   name: string,
   version: string,
@@ -75,7 +75,7 @@ export const loggedBuild = (
     const [pythonTag = '', abiTag = '', platformTag = ''] = tag.split('-');
     fileCounter += 1;
     const hash = fileCounter.toString(16).padStart(64, '0');
-    // A build tag makes each name its own.
+    // The build tag makes each filename unique.
     return [
       [
         `${name}-${version}-${String(fileCounter)}-${tag}.whl`,
@@ -115,21 +115,21 @@ const TARGETS: readonly (readonly [string, string])[] = [
   ['pypy39_pp73', LINUX],
   ['pypy310_pp73', ARM],
 ];
-/** Every failure there is. */
+/** A filter that matches every failure. */
 export const ANY_FAILURE: FailureFilter = {
   ...{ package: null, version: null, classes: [], slave: null, since: null, until: null },
   ...{ abi: null, platform: null, text: null, regexp: false },
 };
 const SPECIFIERS = [null, '>=3.10', '<3.11', '>=3.9,!=3.11.*'];
 
-/** One thing that is done to a farm. */
+/** One step of a random history. */
 export interface RandomStep {
   readonly action: string;
-  /** Of what is drawn for it, so that it is the same when others before it are left out. */
+  /** The seed of the step's random choices, so that they stay the same when earlier steps are left out. */
   readonly seed: number;
 }
 
-/** Two packages of three versions, and all that can be done to what a farm has of them. */
+/** A farm with two packages of three versions each, and every action that can be applied to them. */
 export class RandomFarm {
   readonly #db: Database;
   readonly #leases: { lease: number; version: string; package: string; abi: string; platform: string }[] = [];
@@ -140,7 +140,7 @@ export class RandomFarm {
     this.#db = db;
   }
 
-  /** Before anything else. */
+  /** Has to be called first. */
   async setUp(): Promise<void> {
     this.#slave = await insertSlave(this.#db);
   }
@@ -286,17 +286,18 @@ export class RandomFarm {
            where package = $1 and version = $2 order by uploaded`,
           [packageName, leasedVersion],
         );
-        // Others have published what this build would have.
+        // Other builds have published the files that this one would publish.
         const served =
           leasedBuild.status && pick([true, false]) ? existingFiles.map(({ filename }) => filename) : [];
         const failure = leasedBuild.status
           ? {}
           : { failure_class: pick(['compiler', 'network', 'memory', 'no-sdist']) };
-        // Held back for so long, or ready to be given out again at the next step that returns what has run out.
+        // A failed build is held back for 60 s, or can be given out again after the next step that requeues expired
+        // ones.
         const result = { ...leasedBuild, ...failure, served, lease, slave_id: this.#slave };
         await logBuilds(db, [result], pick([60, -60]));
       },
-      'give back': async () => {
+      'release lease': async () => {
         const heldLease = this.#leases.shift();
         if (heldLease) await releaseLeases(db, [[heldLease.lease, this.#slave]], pick([0, 60]));
       },
@@ -315,7 +316,7 @@ export class RandomFarm {
           upto: null,
         });
       },
-      'put back unconfirmed': async () => {
+      'requeue unconfirmed': async () => {
         const failures = await db.query<{
           build_id: number;
           version_id: number;

@@ -4,7 +4,7 @@ import { parseAddress } from '../../src/bus/address.js';
 import { publicKeyOf } from '../../src/bus/nkey.js';
 import { until } from './bus.js';
 
-/** A message as it came. */
+/** A received message. */
 export interface RawMessage {
   readonly subject: string;
   readonly body: Buffer;
@@ -12,14 +12,14 @@ export interface RawMessage {
 
 export interface RawRequestOptions {
   readonly reply?: string;
-  /** The header block as it is sent, with its last empty line. */
+  /** The header block as it is sent, including its final empty line. */
   readonly headers?: string | Buffer;
-  /** How long the header block is said to be, bytes. */
+  /** The announced length of the header block, bytes; by default its real length. */
   readonly headerLength?: number;
   readonly timeoutMs?: number;
 }
 
-/** How a client introduces itself, where it doesn't do so honestly. */
+/** Fields of CONNECT with other values than the honest ones. */
 export interface ConnectOverrides {
   readonly nkey?: string;
   readonly sig?: string;
@@ -28,12 +28,12 @@ export interface ConnectOverrides {
 }
 
 /**
- * A client of NATS that is no library: it says what it is told to, and keeps what the server holds against it.
- * The address is that of a user with an nkey.
+ * A bare NATS client: it sends exactly what a test tells it to, and records the server's errors. The address has to
+ * be that of a user with an nkey.
  */
 export class RawNats {
   readonly user: string;
-  /** What the server has refused, in its own words. */
+  /** The texts of the server's -ERR messages. */
   readonly errors: string[] = [];
   readonly received: RawMessage[] = [];
   #socket: Socket;
@@ -85,13 +85,13 @@ export class RawNats {
     { reply = '', headers, headerLength }: RawRequestOptions = {},
   ): void {
     const bytes = Buffer.from(body);
-    const to = reply === '' ? subject : `${subject} ${reply}`;
+    const subjects = reply === '' ? subject : `${subject} ${reply}`;
     if (headers === undefined)
-      this.write(Buffer.concat([Buffer.from(`PUB ${to} ${String(bytes.length)}\r\n`), bytes, CRLF]));
+      this.write(Buffer.concat([Buffer.from(`PUB ${subjects} ${String(bytes.length)}\r\n`), bytes, CRLF]));
     else {
       const head = Buffer.from(headers);
       const lengths = `${String(headerLength ?? head.length)} ${String(head.length + bytes.length)}`;
-      this.write(Buffer.concat([Buffer.from(`HPUB ${to} ${lengths}\r\n`), head, bytes, CRLF]));
+      this.write(Buffer.concat([Buffer.from(`HPUB ${subjects} ${lengths}\r\n`), head, bytes, CRLF]));
     }
   }
 
@@ -99,7 +99,7 @@ export class RawNats {
     this.write(`SUB ${subject} ${queue} ${String((this.#idCounter += 1) + 1)}\r\n`);
   }
 
-  /** The answer; undefined where none came in time. */
+  /** Sends a request and returns its answer; undefined if none came in time. */
   async ask(
     subject: string,
     body: string | Uint8Array,
@@ -121,14 +121,14 @@ export class RawNats {
     return await answer;
   }
 
-  /** The server has read everything that was said so far, or has ended the connection. */
+  /** Waits until the server has read everything sent so far, or has closed the connection. */
   async flush(): Promise<void> {
     const before = this.#pongs;
     this.write('PING\r\n');
     await until(() => this.#pongs > before || this.#closed, 60_000);
   }
 
-  /** What can be sent without being kept in memory. */
+  /** Waits, if more than 1 MB is buffered, until most of it has been sent. */
   async waitForDrain(): Promise<void> {
     if (this.#socket.writableLength < 1024 * 1024) return;
     await until(() => this.#socket.writableLength < 64 * 1024 || this.#closed, 60_000);
@@ -174,7 +174,7 @@ export class RawNats {
 
 const CRLF = Buffer.from('\r\n');
 
-/** The private key of a seed, as Node wants it: 32 bytes, behind two of a prefix, in base 32. */
+/** Returns the private key of a seed, which is base32 of a prefix of two bytes and the key's 32 bytes. */
 function privateKeyOf(seed: string) {
   const bits = seed
     .split('')

@@ -3,10 +3,10 @@ import { registerSlave } from '../../src/database/slaves.js';
 import { addTarget } from '../../src/database/targets.js';
 import type { Release } from '../../src/protocols/oracle.js';
 
-/** What tests build for, where it doesn't matter. */
+/** The platform for tests in which it doesn't matter. */
 export const PLATFORM = 'linux_x86_64';
 
-/** A release that can be built for everything. */
+/** Returns a release that can be built for every target. */
 export const someRelease = (version: string, overrides: Partial<Release> = {}): Release => ({
   version,
   released: 1.7e12,
@@ -19,7 +19,7 @@ export const someRelease = (version: string, overrides: Partial<Release> = {}): 
   ...overrides,
 });
 
-/** Has all of it built for this ABI. */
+/** Registers a target, so that everything is built for it. */
 export async function insertTarget(
   db: Database,
   abi: string,
@@ -28,7 +28,7 @@ export async function insertTarget(
   await addTarget(db, { abi, platform, py_version_tag: abi, skip });
 }
 
-/** A slave of its own session says HELLO; gives its number. */
+/** Registers a slave; returns its id. */
 export async function insertSlave(
   db: Database,
   abi = 'cp311',

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { folderFiles, tarGz } from '../../src/farm/sdist.js';
 
-/** dist/test/helpers lies as deep below the root as test/fixtures. */
+/** Relative to dist/test/helpers, where this file is compiled to. */
 const FIXTURES = fileURLToPath(new URL('../../../test/fixtures/sdists/', import.meta.url));
 
 export interface Sdist {
@@ -15,8 +15,9 @@ export interface Sdist {
 }
 
 /**
- * Packs a folder of test/fixtures/sdists, with the module that their backends share. The same folder
- * always gives the same bytes. With `as` it goes by the name of another; `times` are those of its first files.
+ * Packs a folder of test/fixtures/sdists together with the module that their backends share. The same folder always
+ * yields the same bytes. `nameSuffix` is the part of the name after `piw-fixture-`; `mtimes` are those of the first
+ * files, by default 0.
  */
 export function packFixture(
   fixture: string,

@@ -6,9 +6,9 @@ import { unprivilegedAccount } from '../../src/farm/privileges.js';
 import type { ManagedProcess } from '../../src/farm/process.js';
 import { findPython } from '../../src/farm/python.js';
 
-/** A real nats-server and a real PostgreSQL, for nobody else. */
+/** A private nats-server and PostgreSQL, both real. */
 export interface Servers {
-  /** nats://USER:PASSWORD@HOST:PORT of a user who may do everything. */
+  /** nats://USER:PASSWORD@HOST:PORT of a user with all permissions. */
   readonly nats: string;
   /** postgresql://… of a role that may create databases and roles. */
   readonly dsn: string;
@@ -16,8 +16,9 @@ export interface Servers {
 }
 
 /**
- * Starts both as a farm does, with their data in a new folder under `parent`, which everybody must be able
- * to enter: when this runs as root, the servers don't. Raises what the farm does where one can't be had.
+ * Starts both as a farm does, with their data in a new folder under `parent`. Every user must be able to enter
+ * `parent`, because the servers do not run as root even if this process does. Throws the farm's error if one can't be
+ * started.
  */
 export async function startServers(parent: string, log: (line: string) => void): Promise<Servers> {
   const account = unprivilegedAccount();

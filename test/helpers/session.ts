@@ -12,10 +12,10 @@ import { slaveHello } from './master.js';
 import { fileStateOf } from './wheel.js';
 
 export const STATS: MachineStats = [100e9, 50e9, 8e9, 4e9, 1.5, null];
-/** Of a session that was given nothing. */
+/** The lease number of a session without a build. */
 export const NO_LEASE = 999_999;
 
-/** One session of a slave that has built one wheel, word by word. */
+/** One session of a slave that has built one wheel; the test sends its messages one by one. */
 export class ScriptedSession {
   readonly #slaveDriver: ProtocolClient<SlaveVerbs>;
   readonly #transferClient: ProtocolClient<typeof transfer.verbs>;
@@ -26,7 +26,7 @@ export class ScriptedSession {
   #transferId = 'none';
   lease = NO_LEASE;
 
-  /** `lies`: what it announces of the wheel, in the place of what is true. */
+  /** `overrides`: what it announces about the wheel instead of the truth. */
   constructor(bus: Bus, name: string, path: string, overrides: Partial<FileState> = {}) {
     const tokens = [slaveDriver.name, 'slave', name];
     const clientOptions = { timeoutMs: 5000, patienceMs: 20_000 };
@@ -37,7 +37,7 @@ export class ScriptedSession {
     this.#overrides = overrides;
   }
 
-  /** The verb of the answer, or the code of the error. */
+  /** Sends a message; returns the verb of the answer, or the code of the error. */
   async request(verb: keyof SlaveVerbs): Promise<string> {
     try {
       const answer = (await this.#slaveDriver.request(
@@ -53,12 +53,12 @@ export class ScriptedSession {
     }
   }
 
-  /** What the File Juggler still wants of the wheel. */
+  /** Sends the transfer's HELLO; the answer says which range of the wheel is still missing. */
   async transferHello(): Promise<Answer<typeof transfer.verbs, 'HELLO'>> {
     return await this.#transferClient.request('HELLO', { transfer_id: this.#transferId });
   }
 
-  /** These bytes of the wheel (left out: all of them), stored and told of. */
+  /** Stores these bytes of the wheel, by default all of them, and announces them with CHUNK. */
   async send(offset = 0, length = Infinity): Promise<void> {
     const bytes = (await readFile(this.#path)).subarray(offset, offset + length);
     await this.transferHello();

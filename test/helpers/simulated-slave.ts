@@ -23,14 +23,14 @@ export interface SimulatedBuild {
   readonly version: string;
 }
 
-/** A slave that says what slaves say, and builds nothing: whether a build works is up to the test. */
+/** A slave that sends a slave's messages, but builds nothing: the test decides whether a build succeeds. */
 export class SimulatedSlave {
   readonly #bus: Bus;
   readonly #session: string;
   readonly #hello: Omit<SlaveHello, 'clock'>;
   readonly #slaveDriver: ProtocolClient<SlaveVerbs>;
   slaveId = 0;
-  /** What it was given so far. */
+  /** The builds that it was given so far. */
   readonly orders: SimulatedBuild[] = [];
 
   constructor(bus: Bus, session: string, overrides: Partial<SlaveHello> = {}) {
@@ -57,8 +57,8 @@ export class SimulatedSlave {
   }
 
   /**
-   * Asks for work once, and hands in how it ended: a wheel, or a failure of that class (null: a wheel). What it was
-   * given, or undefined where it was told to sleep.
+   * Requests work once, and reports its result: a failure of the class that `failureOf` returns, or a wheel if that
+   * is null. Returns the build that it was given; undefined if it was told to sleep.
    */
   async workOnce(failureOf: (order: SimulatedBuild) => string | null): Promise<SimulatedBuild | undefined> {
     const order = await this.#ask('IDLE', { stats: STATS });
@@ -81,11 +81,11 @@ export class SimulatedSlave {
       });
       answer = await this.#ask('SENT', { lease, filename: file.filename });
     }
-    if (answer.verb !== 'DONE') throw new PiwError('PIW_REFUSED', `BUILT was answered ${answer.verb}`);
+    if (answer.verb !== 'DONE') throw new PiwError('PIW_REFUSED', `BUILT was answered with ${answer.verb}`);
     return order;
   }
 
-  /** Says HELLO again to a Slave Driver that began anew. */
+  /** Sends a request; to a Slave Driver that has restarted, first HELLO again. */
   async #ask(verb: 'IDLE' | 'BUILT' | 'SENT', body: unknown): Promise<SlaveAnswer> {
     try {
       return await this.#slaveDriver.request(verb, body as never);

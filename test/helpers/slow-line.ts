@@ -1,21 +1,21 @@
 /**
- * A line to a server that is so many milliseconds long: what comes from either side is handed on that much later,
- * in the same order, as fast as it came. As a process (`node slow-line.js PORT DELAY_MS`) it says its port by IPC.
+ * A proxy that delays each direction of a connection by a number of milliseconds, without limiting its bandwidth. As a
+ * process (`node slow-line.js PORT DELAY_MS`) it sends its port over IPC.
  */
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { pathToFileURL } from 'node:url';
 
 export interface LatencyProxy {
   readonly port: number;
-  /** Cuts every connection, without a word to either side. */
+  /** Destroys every connection. */
   cut(): void;
   close(): Promise<void>;
 }
 
-/** What may be on its way in one direction, bytes; more waits in the sender's socket. */
+/** How many bytes may be delayed in one direction; more wait in the sender's socket. */
 const MAX_IN_FLIGHT_BYTES = 64 * 1024 * 1024;
 
-/** `delayMs` is for one direction. */
+/** Starts a proxy to `port`; `delayMs` is the delay of each direction. */
 export async function startLatencyProxy(
   port: number,
   delayMs: number,
@@ -54,7 +54,7 @@ export async function startLatencyProxy(
   };
 }
 
-/** Hands on what `from` gives, each piece `delayMs` after it came. */
+/** Forwards each chunk of data `delayMs` after it has arrived. */
 function forwardDelayed(from: Socket, to: Socket, delayMs: number): void {
   const queue: { readonly due: number; readonly data: Buffer }[] = [];
   let queuedBytes = 0;

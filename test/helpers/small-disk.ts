@@ -8,8 +8,9 @@ import t from 'tap';
 const DISK_ENV = 'PIW_TEST_SMALL_DISK';
 
 /**
- * Runs `tests` in a folder that is a disk of its own, of `megabytes`. The test file at `url` runs a second time for it,
- * in a mount namespace, which needs no rights. Skipped where that isn't allowed.
+ * Runs `tests` with a folder that is a file system of its own, of `megabytes`. For that the test file at `url` runs a
+ * second time, in a mount namespace, which does not need root. The tests are skipped if the system doesn't allow
+ * that.
  */
 export async function onSmallDisk(
   url: string,
@@ -32,8 +33,8 @@ export async function onSmallDisk(
       env: { ...process.env, [DISK_ENV]: folder },
     });
   const canMount = process.platform === 'linux' && run(mount).status === 0;
-  const skip = !canMount && 'needs Linux, and user namespaces that may mount a small disk (unshare -rm)';
-  await t.test('the tests below, on a small disk', { skip }, (t) => {
+  const skip = !canMount && 'needs Linux with user namespaces that may mount a tmpfs (unshare -rm)';
+  await t.test('the tests in this file pass on a small disk', { skip }, (t) => {
     const { status, stdout, stderr } = run(`${mount} && exec "$0" "$2"`);
     t.equal(status, 0, stdout + stderr);
     t.comment(stdout);
@@ -41,7 +42,7 @@ export async function onSmallDisk(
   });
 }
 
-/** Fills the disk that holds `folder` to its last block. Returns a function that makes room again. */
+/** Fills the disk that holds `folder` to its last block. Returns a function that frees the space again. */
 export function fillDisk(folder: string): () => void {
   const path = join(folder, '.filler');
   const { bavail, bsize } = statfsSync(folder);

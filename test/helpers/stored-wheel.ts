@@ -3,7 +3,7 @@ import { closeSync, openSync, writeSync } from 'node:fs';
 import { crc32 } from 'node:zlib';
 import type { FileState } from '../../src/states/file-state.js';
 
-/** An entry of an archive: its bytes, or how many of them stand elsewhere and their CRC-32. */
+/** A member of a zip archive: its size, CRC-32 and offset. */
 interface ZipMember {
   readonly name: string;
   readonly size: number;
@@ -17,7 +17,7 @@ const memberOf = (name: string, bytes: Buffer, offset: number): ZipMember => ({
   crc: crc32(bytes),
 });
 
-/** The fields that the local header and the directory of a zip archive have alike. */
+/** Returns the fields that a member's local header and its entry in the central directory have in common. */
 function commonFields({ name, size, crc }: ZipMember): Buffer {
   const fields = Buffer.alloc(26);
   fields.writeUInt16LE(20, 0);
@@ -56,7 +56,7 @@ function centralDirectory(entries: readonly ZipMember[], start: number): Buffer 
   return Buffer.concat([body, end]);
 }
 
-/** What a wheel `name` `version` for any Python has beside its one large member. */
+/** Returns the files in the .dist-info folder of a wheel for any Python. */
 function distInfoMembers(name: string, version: string): readonly (readonly [string, Buffer])[] {
   const folder = `${name}-${version}.dist-info`;
   return [
@@ -66,17 +66,17 @@ function distInfoMembers(name: string, version: string): readonly (readonly [str
   ];
 }
 
-/** Everything of the archive that stands behind a first entry, which ends at `at`. */
+/** Returns everything in the archive after its first member, which ends at `start`. */
 function archiveTail(name: string, version: string, first: ZipMember, start: number): Buffer {
   const entries = [first];
   const parts: Buffer[] = [];
   let offset = start;
   for (const [path, bytes] of distInfoMembers(name, version)) {
     const stored = memberOf(path, bytes, offset);
-    const piece = Buffer.concat([localHeader(stored), bytes]);
+    const part = Buffer.concat([localHeader(stored), bytes]);
     entries.push(stored);
-    parts.push(piece);
-    offset += piece.length;
+    parts.push(part);
+    offset += part.length;
   }
   return Buffer.concat([...parts, centralDirectory(entries, offset)]);
 }
@@ -90,7 +90,7 @@ function wheelFileState(name: string, version: string, filesize: number, filehas
   };
 }
 
-/** A right wheel in memory, with a member of these bytes. */
+/** Returns a valid wheel in memory with a member of these bytes, and its description. */
 export function storedWheel(
   name: string,
   version: string,
@@ -107,13 +107,13 @@ export function storedWheel(
   return { bytes, file: wheelFileState(name, version, bytes.length, filehash) };
 }
 
-/** Writes a right wheel of a little over `size` random bytes (below 4 GB), and says what to announce. */
+/** Writes a valid wheel of a little over `size` random bytes (below 4 GB); returns its description. */
 export function writeLargeWheel(path: string, name: string, version: string, size: number): FileState {
   const fd = openSync(path, 'w');
   const block = Buffer.alloc(1024 * 1024);
   const placeholderHeader = localHeader({ name: 'data.bin', size, crc: 0, offset: 0 });
   let crc = 0;
-  // The header names the CRC, and is hashed first: so the bytes are made twice, from the same seed.
+  // The header contains the CRC and comes first, so the bytes are generated twice, from the same seed.
   const seed = randomFillSync(Buffer.alloc(block.length));
   const blocks = function* () {
     for (let produced = 0, n = 0; produced < size; produced += block.length, n += 1) {
@@ -122,7 +122,7 @@ export function writeLargeWheel(path: string, name: string, version: string, siz
       yield block.subarray(0, Math.min(block.length, size - produced));
     }
   };
-  for (const piece of blocks()) crc = crc32(piece, crc);
+  for (const bytes of blocks()) crc = crc32(bytes, crc);
   const first = { name: 'data.bin', size, crc, offset: 0 };
   const hash = createHash('sha256');
   let written = 0;
@@ -131,7 +131,7 @@ export function writeLargeWheel(path: string, name: string, version: string, siz
     written += writeSync(fd, bytes);
   };
   write(localHeader(first));
-  for (const piece of blocks()) write(piece);
+  for (const bytes of blocks()) write(bytes);
   write(archiveTail(name, version, first, placeholderHeader.length + size));
   closeSync(fd);
   return wheelFileState(name, version, written, hash.digest('hex'));

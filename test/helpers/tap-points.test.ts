@@ -27,7 +27,7 @@ ok 4 - buffered # time=2ms {
 # time=108.959ms
 `;
 
-t.test('Direct points are counted, and what is inside of them is theirs', (t) => {
+t.test('top-level points are counted, and include their nested lines', (t) => {
   const { points, planned, bailout } = readTap(MIXED);
   t.equal(planned, 4);
   t.equal(bailout, null);
@@ -46,7 +46,7 @@ t.test('Direct points are counted, and what is inside of them is theirs', (t) =>
   t.end();
 });
 
-t.test('A file that was cut off has no plan', (t) => {
+t.test('a truncated file has no plan', (t) => {
   t.equal(readTap('TAP version 14\nok 1 - one\n').planned, null);
   t.equal(readTap('').planned, null);
   t.strictSame(readTap('ok 1 - one\n# Subtest: two\n    not ok 1 - test unfinished\n1..1\n').unfinished, [
@@ -57,7 +57,7 @@ t.test('A file that was cut off has no plan', (t) => {
   t.end();
 });
 
-t.test('A file may skip itself, bail out, or have nothing in it', (t) => {
+t.test('a file may skip itself, bail out, or have no tests', (t) => {
   t.match(readTap('1..0 # SKIP no bubblewrap here\n'), { planned: 0, skipAll: 'no bubblewrap here' });
   t.match(readTap('1..0 # no tests found\n'), { planned: 0, skipAll: null });
   t.equal(readTap('ok 1 - one\nBail out! the disk is full\n').bailout, 'the disk is full');

@@ -1,23 +1,23 @@
-/** A direct point of a test file: a test with its title, or an assertion that stands outside of any. */
+/** A top-level point of a test file: a test, or an assertion outside of any test. */
 export interface TapPoint {
   readonly ok: boolean;
   readonly title: string;
-  /** Skipped, or to do: neither passed nor failed. */
+  /** Skipped or todo: neither passed nor failed. */
   readonly skipped: boolean;
   /** Whether it is a test with assertions of its own. */
   readonly isTest: boolean;
-  /** What the file said about it, with what failed inside it. */
+  /** All lines of output for the point, including its nested points. */
   readonly lines: string[];
 }
 
 export interface TapReport {
   readonly points: readonly TapPoint[];
-  /** How many points the file says that it has; null if it ended before it could. */
+  /** The number of points according to the file's plan; null if it ended before printing one. */
   readonly planned: number | null;
-  /** Why the file has no points on purpose; null if it has, or just none. */
+  /** The reason for which the file skips all of its tests; null if it does not. */
   readonly skipAll: string | null;
   readonly bailout: string | null;
-  /** What a test had said when the file ended in the middle of it; null if it didn't. */
+  /** The output of the test during which the file ended; null if there is none. */
   readonly unfinished: readonly string[] | null;
 }
 
@@ -25,7 +25,7 @@ const POINT = /^(not )?ok\b(?: \d+)?(?: -)? ?(.*)$/;
 const DIRECTIVE = /(?:^|\s)# ?(skip|todo)\b.*$/i;
 const TIME = / # time=[\d.]+m?s$/;
 const PLAN = /^1\.\.(\d+)(?: # ?(?:skip ?)?(.*))?$/i;
-/** What tap says of a file without a test. */
+/** The reason that tap prints for a file without tests. */
 const NO_TESTS = 'no tests found';
 
 function parsePoint(line: string, subtestLines: readonly string[] | null): TapPoint | null {
@@ -42,8 +42,8 @@ function parsePoint(line: string, subtestLines: readonly string[] | null): TapPo
 }
 
 /**
- * Reads what a test file has written to stdout: TAP 14 as tap writes it, where what belongs to a point is
- * indented, so that the direct points are the lines that are not. Other output between them is passed over.
+ * Parses what a test file has written to stdout: TAP 14 as tap writes it. There, everything that belongs to a point is
+ * indented, so the top-level points are the lines that are not. Ignores other output between them.
  */
 export function readTap(text: string): TapReport {
   const points: TapPoint[] = [];

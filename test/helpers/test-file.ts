@@ -4,34 +4,34 @@ import { descendants } from './leftovers.js';
 import { type TapPoint, readTap } from './tap-points.js';
 
 /**
- * How long a whole file may take, whatever limit it gives its own tests, with what it fetches (missing.ts).
- * PIW_TEST_LIMIT_S: longer, for what is run by hand with larger numbers.
+ * The time limit of a whole file, whatever limits it gives its own tests, including what it fetches (missing.ts).
+ * PIW_TEST_LIMIT_S sets another one, for tests that are run by hand with larger numbers.
  */
 const FILE_LIMIT_MS = Number(process.env['PIW_TEST_LIMIT_S'] ?? 360) * 1000;
-/** How long what a file started may take to end after it. */
+/** How long the processes that a file has started may take to end after it. */
 const EXIT_GRACE_MS = 3000;
 const STDERR_LIMIT_CHARS = 20_000;
 
-/** What became of the tests of one file. */
+/** The results of the tests of one file. */
 export interface TestFileResult {
   readonly passed: number;
   readonly failed: number;
   readonly skipped: number;
   readonly seconds: number;
-  /** What a person needs to see of what failed, and of what was skipped; empty if there is neither. */
+  /** The lines to print about failed and skipped tests; empty if there are none. */
   readonly report: readonly string[];
 }
 
 interface TestProcessExit {
   readonly stdout: string;
   readonly stderr: string;
-  /** How it ended, if not as it should; null for exit code 0. */
+  /** How the process ended abnormally; null for exit code 0. */
   readonly exitFailure: string | null;
 }
 
 /**
- * A run of one compiled test file, in a process group of its own, by plain Node: tap's own runner would load
- * its hooks into every process that a test starts, which doubles what an actor weighs.
+ * A run of one compiled test file by plain Node, in a process group of its own. tap's own runner would load its hooks
+ * into every process that a test starts, which doubles the memory of an actor.
  */
 export class TestFile {
   readonly #path: string;
@@ -43,7 +43,10 @@ export class TestFile {
     this.#environmentEntry = `PIW_TEST_FILE=${path}#${process.pid}`;
   }
 
-  /** Runs the file to its end, or for FILE_LIMIT_MS. A file that ends badly, even after its last test, has failed. */
+  /**
+   * Runs the file until it exits, or for FILE_LIMIT_MS. A file that exits abnormally, even after its last test, has
+   * failed.
+   */
   async run(env: NodeJS.ProcessEnv): Promise<TestFileResult> {
     const start = performance.now();
     const exited = await this.#execute(env);
@@ -62,7 +65,7 @@ export class TestFile {
   async #execute(env: NodeJS.ProcessEnv): Promise<TestProcessExit> {
     const [name = '', ...value] = this.#environmentEntry.split('=');
     const child = spawn(process.execPath, ['--enable-source-maps', this.#path], {
-      // The file's own limit is the one below; tap's would be 30 s, which a busy machine needs for less.
+      // tap's default of 30 s is too short on a busy machine, so the limit below is the effective one.
       env: { ...env, TAP: '1', TAP_TIMEOUT: `${FILE_LIMIT_MS / 1000 - 20}`, [name]: value.join('=') },
       stdio: ['ignore', 'pipe', 'pipe'],
       detached: true,
@@ -82,7 +85,7 @@ export class TestFile {
     try {
       const [code, signal] = await waitForExit(child);
       if (timedOut.signal.aborted)
-        return { stdout, stderr, exitFailure: `was not done in ${FILE_LIMIT_MS / 1000} s` };
+        return { stdout, stderr, exitFailure: `did not end within ${FILE_LIMIT_MS / 1000} s` };
       if (signal !== null) return { stdout, stderr, exitFailure: `was ended by ${signal}` };
       return { stdout, stderr, exitFailure: code === 0 ? null : `exited with ${code ?? 'nothing'}` };
     } finally {
@@ -90,7 +93,7 @@ export class TestFile {
     }
   }
 
-  /** What the file has left running; it is ended. */
+  /** Kills the processes that the file has left running; returns a line for each. */
   async #leftovers(): Promise<string[]> {
     const group = this.#child?.pid ?? 0;
     const deadline = performance.now() + EXIT_GRACE_MS;
@@ -112,7 +115,7 @@ function killQuietly(pid: number): void {
   }
 }
 
-/** Waits for the process itself: one that it left behind may hold its stdout open. */
+/** Waits for the process itself, because a process that it left behind may hold its stdout open. */
 async function waitForExit(child: ChildProcess): Promise<[number | null, NodeJS.Signals | null]> {
   return new Promise((resolve, reject) => {
     let closed = false;
@@ -129,13 +132,16 @@ async function waitForExit(child: ChildProcess): Promise<[number | null, NodeJS.
   });
 }
 
-/** The titles that more than one test bears: a report of a failure would be ambiguous. */
+/** Returns the titles that several tests share, which would make the report of a failure ambiguous. */
 function duplicateTitles(points: readonly TapPoint[]): string[] {
   const titles = points.filter(({ isTest }) => isTest).map(({ title }) => title);
-  return [...new Set(titles.filter((title, place) => titles.indexOf(title) !== place))];
+  return [...new Set(titles.filter((title, index) => titles.indexOf(title) !== index))];
 }
 
-/** The lines of a failed point: without the assertions inside it that held, nor where a test stands of which a part failed. */
+/**
+ * Returns the lines of a failed point, without the assertions in it that passed, and, if a nested point has failed,
+ * without the location of the test.
+ */
 function failureLines({ lines }: TapPoint): string[] {
   const hasInnerFailure = lines.some((line) => /^\s+not ok/.test(line));
   const end = hasInnerFailure ? lines.findIndex((line) => line.startsWith('not ok')) : lines.length;
@@ -144,7 +150,7 @@ function failureLines({ lines }: TapPoint): string[] {
     .filter((line) => !/^\s*(ok \d+|1\.\.\d+|$)/.test(line));
 }
 
-/** A line for each test that was skipped, with what it says of why. */
+/** Returns a line for each skipped test, with its reason. */
 function skipLines(points: readonly TapPoint[], skipAll: string | null): string[] {
   const lines = points
     .filter(({ skipped }) => skipped)
@@ -163,12 +169,12 @@ function summarise(
   const skipped = points.filter((point) => point.skipped).length;
   const passed = points.length - failures.length - skipped;
   const problems = [
-    ...duplicateTitles(points).map((title) => `two tests bear the title: ${title}`),
+    ...duplicateTitles(points).map((title) => `two tests have the title: ${title}`),
     ...leftoverLines,
   ];
   if (bailout !== null) problems.push(`bailed out: ${bailout}`);
   if (unfinished !== null) problems.push('ended in the middle of a test', ...unfinished);
-  // tap exits with 1 when a test has failed: that is no further fault.
+  // tap exits with 1 when a test has failed, which is not a separate problem.
   if (exitFailure !== null && (failures.length === 0 || !exitFailure.startsWith('exited')))
     problems.push(exitFailure);
   if (planned === null) problems.push('ended before its last test');

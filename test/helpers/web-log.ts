@@ -14,33 +14,33 @@ export interface RequestFields {
   readonly at?: number;
 }
 
-/** An hour ago, to the second. */
+/** The time an hour ago, in whole seconds. */
 export const AN_HOUR_AGO_MS = Math.floor(Date.now() / 1000 - 3600) * 1000;
-/** The wheel of which someFiles makes some. */
+/** Returns the filename of the wheel that insertPackages() adds for a package. */
 export const wheelFilename = (name: string, version = '1.0'): string => `${name}-${version}-py3-none-any.whl`;
 export const wheelPath = (name: string, version?: string): string =>
   `/simple/${name}/${wheelFilename(name, version)}`;
 
-/** As Apache's %t has it, in UTC. */
+/** Formats a time as Apache's %t does, in UTC. */
 export function apacheTime(at: number): string {
   const text = new Date(at).toUTCString();
   return `${text.slice(5, 16).replaceAll(' ', '/')}:${text.slice(17, 25)} +0000`;
 }
 
-/** A line of the combined format, of a download if nothing else is said. */
+/** Returns a line of the combined format; by default a download. */
 export function combinedLine(request: RequestFields = {}): string {
   const { path = wheelPath('demo'), status = 200, agent = 'pip/23.2', host = '192.0.2.7' } = request;
   const { method = 'GET', at = AN_HOUR_AGO_MS } = request;
   return `${host} - - [${apacheTime(at)}] "${method} ${path} HTTP/1.1" ${String(status)} 1234 "-" "${agent.replaceAll('"', '\\"')}"\n`;
 }
 
-/** So many lines, each of another host; `from` keeps them apart from those of before. */
+/** Returns `count` lines from different hosts; `from` is the index of the first host. */
 export const combinedLines = (count: number, request: RequestFields = {}, from = 0): string =>
   Array.from({ length: count }, (_, i) =>
     combinedLine({ host: `10.0.${String((from + i) >> 8)}.${String((from + i) & 255)}`, ...request }),
   ).join('');
 
-/** Packages, each with a version 1.0 and its wheel. */
+/** Inserts packages, each with a version 1.0 and its wheel. */
 export async function insertPackages(db: Database, ...names: readonly string[]): Promise<void> {
   await db.query(`insert into packages (package, origin) select n, 'feed' from unnest($1::text[]) as n`, [
     names,
@@ -58,13 +58,13 @@ export async function insertPackages(db: Database, ...names: readonly string[]):
   );
 }
 
-/** The farm without what lies between it and the logger. */
+/** Returns a farm that the logger calls directly, without NATS in between. */
 export const databaseFarm = (db: Database): LogCollector => ({
   findPositions: (head, fresh) => findLogs(db, head, fresh),
   submit: (stretch) => logEntries(db, stretch),
 });
 
-/** Rows of downloads, and their three sums, which are to be the same. */
+/** Returns the number of downloads; throws if the three sums of them differ from it. */
 export async function countDownloads(db: Database): Promise<number> {
   const [row] = await db.query<{ rows: number; files: number; days: number; hours: number }>(
     `select (select count(*) from downloads) as rows,
@@ -72,6 +72,7 @@ export async function countDownloads(db: Database): Promise<number> {
        (select coalesce(sum(downloads), 0)::bigint from download_days) as days,
        (select coalesce(sum(downloads), 0)::bigint from download_hours) as hours`,
   );
-  if (!row || new Set(Object.values(row)).size > 1) throw new Error(`it adds up to ${JSON.stringify(row)}`);
+  if (!row || new Set(Object.values(row)).size > 1)
+    throw new Error(`the sums of downloads differ: ${JSON.stringify(row)}`);
   return row.rows;
 }

@@ -11,11 +11,14 @@ import { makeCertificate, type WebServerSetup } from './web/site.js';
 export { WEB_SERVER_KINDS } from './web/served-by.js';
 export type { WebServerKind, AccessLogEntry, RunningWebServer } from './web/served-by.js';
 
-/** Starts one of them on this output path, with a `piw` that counts its downloads, or one that doesn't. Raises an error that says what is missing where it can't be had. */
+/**
+ * Starts a web server on this output path; `piw` is the program that counts its downloads, by default one that does
+ * nothing. Throws MissingPrerequisite if the server can't be installed.
+ */
 export async function serve(kind: WebServerKind, output: string, piw?: string): Promise<RunningWebServer> {
   if (kind === 'piw web') return servePiwWeb(output);
   const folder = mkdtempSync(join(tmpdir(), 'piw-web-'));
-  // As root, the servers' workers are other users.
+  // If this runs as root, the servers' workers run as other users.
   for (const path of [folder, output]) chmodSync(path, 0o755);
   const ports = { http: await freePort(), https: await freePort() };
   const noopPiw = join(folder, 'piw');

@@ -11,14 +11,14 @@ export interface WheelParts {
   readonly version?: string;
   readonly tag?: string;
   readonly build?: string;
-  /** Further entries by name. */
+  /** Additional members by name. */
   readonly files?: Readonly<Record<string, Buffer>>;
-  /** In the place of what would be right. */
+  /** The contents of METADATA and WHEEL, in place of valid ones. */
   readonly metadata?: string;
   readonly wheel?: string;
 }
 
-/** Writes a wheel into `folder`, right unless a part says otherwise, and gives its path. */
+/** Writes a wheel into `folder`, valid unless a part is overridden; returns its path. */
 export async function makeWheel(folder: string, parts: WheelParts = {}): Promise<string> {
   const { name = 'demo', version = '1.0', tag = 'py3-none-any', build, files = {} } = parts;
   const distInfo = `${name}-${version}.dist-info`;
@@ -36,7 +36,7 @@ export async function makeWheel(folder: string, parts: WheelParts = {}): Promise
   return path;
 }
 
-/** What a slave would say of it. */
+/** Returns the description of a wheel that a slave would send. */
 export const fileStateOf = (path: string): Promise<FileState> => describeWheel(path);
 
 export const sha256 = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex');

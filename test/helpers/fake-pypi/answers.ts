@@ -27,7 +27,7 @@ export const redirect = (location: string): PypiResponse => ({
   body: '',
 });
 
-/** The answer after what happens to its content; what happens to the connection, send() sees to. */
+/** Applies a fault to the content of an answer; sendResponse() applies those of the connection. */
 export function applyFault(
   answer: PypiResponse,
   isCall: boolean,
@@ -66,7 +66,7 @@ const tooManyRequests = (seconds: number): PypiResponse => ({
 
 const firstHalf = (body: string): string => body.slice(0, Math.floor(body.length / 2));
 
-/** Sends an answer, or what becomes of it. */
+/** Sends an answer, with a fault of the connection if there is one. */
 export function sendResponse(
   response: ServerResponse,
   { status, headers, body }: PypiResponse,
@@ -82,7 +82,7 @@ export function sendResponse(
       return;
     case 'cutMiddle':
     case 'halfBody':
-      // What is written must have gone out before the connection ends.
+      // The first half must have been sent before the connection ends.
       response.writeHead(
         status,
         fault === 'halfBody' ? { ...headers, 'content-length': bytes.length } : headers,

@@ -1,7 +1,7 @@
-/** Numbers from 0 up to, but not, 1. */
+/** Returns random numbers from 0 (inclusive) to 1 (exclusive). */
 export type RandomSource = () => number;
 
-/** mulberry32: small, and the same seed gives the same numbers everywhere. */
+/** Returns a mulberry32 generator: small, and the same seed yields the same numbers on every platform. */
 export function seededRandom(seed: number): RandomSource {
   let state = seed >>> 0;
   return () => {
@@ -12,7 +12,9 @@ export function seededRandom(seed: number): RandomSource {
   };
 }
 
-/** A seed out of words, so that what is drawn for one thing doesn't depend on how often others were drawn for. */
+/**
+ * Returns a seed derived from words (FNV-1a), so that the draws for one thing do not depend on the draws for others.
+ */
 export function seedOf(...words: readonly (string | number)[]): number {
   let state = 0x811c9dc5;
   for (const character of words.join('\0'))
@@ -20,11 +22,11 @@ export function seedOf(...words: readonly (string | number)[]): number {
   return state >>> 0;
 }
 
-/** One draw for the thing of that name. */
+/** Returns the random number for the thing with this name; always the same. */
 export const draw = (...words: readonly (string | number)[]): number => seededRandom(seedOf(...words))();
 
 export const randomBelow = (random: RandomSource, limit: number): number => Math.floor(random() * limit);
 
-/** One of `items`; undefined of none. */
+/** Returns a random item; undefined if there are none. */
 export const pick = <T>(random: RandomSource, items: readonly T[]): T | undefined =>
   items[randomBelow(random, items.length)];

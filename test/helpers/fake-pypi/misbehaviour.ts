@@ -1,91 +1,91 @@
 import { seededRandom, draw, pick, type RandomSource } from './chance.js';
 import type { World, WorldEvent } from './world.js';
 
-/** What is asked for, as far as it matters to what may go wrong with the answer. */
+/** The kind of a request, on which the possible faults of its answer depend. */
 export type RequestKind = 'last-serial' | 'since-serial' | 'root' | 'project' | 'json' | 'other';
 
 const ALL_REQUESTS = ['last-serial', 'since-serial', 'root', 'project', 'json', 'other'] as const;
 const RPC_REQUESTS = ['last-serial', 'since-serial'] as const;
 const PAGE_REQUESTS = ['root', 'project', 'json'] as const;
 
-/** What can go wrong with a single answer, and with the answers to what. */
+/** The faults of a single answer, each with the kinds of requests to which it applies. */
 export const FAULTS = {
-  /** Too many requests: a fault with status 200 in XML-RPC, a 429 with Retry-After: 1 of a page. */
+  /** Too many requests: in XML-RPC a fault with status 200, for a page a 429 with Retry-After: 1. */
   throttle: ALL_REQUESTS,
-  /** The connection ends before an answer. */
+  /** The connection ends before the answer. */
   cutBefore: ALL_REQUESTS,
-  /** It ends in the middle of an answer that didn't say how long it would be. */
+  /** The connection ends in the middle of an answer without a Content-Length. */
   cutMiddle: ALL_REQUESTS,
-  /** Half of what Content-Length says, and the connection ends. */
+  /** The connection ends after half of the Content-Length. */
   halfBody: ALL_REQUESTS,
   /** No answer at all. */
   hang: ALL_REQUESTS,
-  /** 500, 502 or 503. */
+  /** Status 500, 502 or 503. */
   serverError: ALL_REQUESTS,
-  /** A page of HTML with status 200 that says that something is wrong. */
+  /** An HTML error page with status 200. */
   htmlPage: ALL_REQUESTS,
   /** The last serial is lower than it was. */
   serialBack: ['last-serial', 'root'],
-  /** No events, where there are some. */
+  /** An empty list, although there are events. */
   noEvents: ['since-serial'],
-  /** XML that ends early, with a Content-Length that fits. */
+  /** Truncated XML with a matching Content-Length. */
   cutXml: RPC_REQUESTS,
-  /** JSON that ends early, with a Content-Length that fits. */
+  /** Truncated JSON with a matching Content-Length. */
   truncatedJson: PAGE_REQUESTS,
-  /** A whole, well-formed list of no projects. */
+  /** A complete, well-formed list of no projects. */
   emptyRoot: ['root'],
-  /** The page as it was when it was last asked for, from a cache. */
+  /** The page as it was at the previous request, from a cache. */
   stale: PAGE_REQUESTS,
-  /** A 429 with a longer Retry-After than anybody waits for with a question. */
+  /** A 429 with a Retry-After that is longer than a client waits before it retries a request. */
   leaveAlone: PAGE_REQUESTS,
 } as const satisfies Readonly<Record<string, readonly RequestKind[]>>;
 
 export type PypiFault = keyof typeof FAULTS;
 const FAULT_NAMES = Object.keys(FAULTS) as PypiFault[];
 
-/** Of a fault: the share of the answers that it befalls; `throttle` is each so-and-so-manieth request. */
+/** For each fault the share of answers that have it, 0 to 1; but `throttle: N` applies to every Nth request. */
 export interface FaultConfig extends Readonly<Partial<Record<PypiFault, number>>> {
-  /** What goes wrong is the same for the same seed and the same questions. */
+  /** The same seed and the same requests yield the same faults. */
   readonly seed?: number;
-  /** The share of events that come twice in an answer, and of answers that begin with events from before. */
+  /** The share of events that an answer repeats, and of answers that begin with older events. */
   readonly duplicates?: number;
-  /** The share of events that are shown only after higher ones have been. */
+  /** The share of events that are shown only after events with higher serials. */
   readonly late?: number;
-  /** A late event is left out of at most so many answers. Default 3. */
+  /** The maximum number of answers from which a late event is missing, by default 3. */
   readonly lateFor?: number;
-  /** Sets the world's: seconds by which timestamps are out of order, of past events too. */
+  /** Sets the world's disorder: by how many seconds timestamps are out of order, including those of past events. */
   readonly disorder?: number;
-  /** Sets the world's: the share of later events before which serials are left out. */
+  /** Sets the world's gaps: the share of later events before which serials are skipped. */
   readonly gaps?: number;
 }
 
 const requestsAffectedBy = (fault: PypiFault): readonly RequestKind[] => FAULTS[fault];
 
-/** Decides what goes wrong, by its seed and by how often the same has been asked. */
+/** Decides about faults, by its seed and by how often the same request was made. */
 export class FaultInjector {
   readonly #config: FaultConfig;
   readonly #seed: number;
   readonly #attempts = new Map<string, number>();
   readonly #queued: PypiFault[] = [];
-  /** The late events, with the number of the first answer that shows them. */
+  /** The serials of late events, each with the number of the first answer that shows it. */
   readonly #shownFrom = new Map<number, number>();
   #lastConsidered: number;
   #requests = 0;
   #answers = 0;
 
-  /** Events up to `shown` have been seen and can't be late any more. */
+  /** Events up to the serial `highestShown` have been shown and can no longer be late. */
   constructor(config: FaultConfig = {}, highestShown = 0) {
     this.#config = config;
     this.#seed = config.seed ?? 1;
     this.#lastConsidered = highestShown;
   }
 
-  /** Befalls the next answers that it can befall, before anything that is left to chance. */
+  /** Queues faults for the next answers to which they apply; they take precedence over random ones. */
   enqueue(faults: readonly PypiFault[]): void {
     this.#queued.push(...faults);
   }
 
-  /** What befalls the answer to this request, and the chance by which it does. */
+  /** Returns the fault of the answer to this request, if any, and a source of random numbers for applying it. */
   faultFor(
     kind: RequestKind,
     path: string,
@@ -108,14 +108,14 @@ export class FaultInjector {
     return { fault, random };
   }
 
-  /** The highest serial of the log, as far as it is shown. */
+  /** Returns the highest serial that the changelog shows; 0 if it shows no events. */
   lastSerial(world: World, visible: number): number {
     this.#delayLateEvents(world, visible);
     for (const event of world.eventsUpTo(visible)) if (this.#isShown(event)) return event[4];
     return 0;
   }
 
-  /** A page of the log: at most `size` events, at least one new one if there is any. */
+  /** Returns a page of the changelog: at most `size` events, and at least one new one if there is any. */
   eventsSince(
     world: World,
     serial: number,
@@ -137,7 +137,7 @@ export class FaultInjector {
     return events.slice(0, size);
   }
 
-  /** The last shown events up to a serial, in their order. */
+  /** Returns the last `count` events that are shown up to a serial, in order. */
   #lastShown(world: World, serial: number, count: number): WorldEvent[] {
     const events: WorldEvent[] = [];
     for (const event of world.eventsUpTo(serial)) {
@@ -151,7 +151,7 @@ export class FaultInjector {
     return (this.#shownFrom.get(serial) ?? 0) <= this.#answers;
   }
 
-  /** Its transaction took long: an event is late by a number of answers after the one that could have had it. */
+  /** Makes some of the new events late, as if their transactions took long: the next answers do not show them. */
   #delayLateEvents(world: World, visible: number): void {
     const { late = 0, lateFor = 3 } = this.#config;
     if (late === 0) return;

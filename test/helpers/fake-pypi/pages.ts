@@ -1,28 +1,28 @@
 import type { World, WorldFile, WorldProject, WorldRelease } from './world.js';
 import { escapeXml } from './xmlrpc.js';
 
-/** What is shown of a project's files: with each the release that it is of. */
+/** The files of a project that its page shows, each with its release. */
 type ShownFiles = readonly { readonly file: WorldFile; readonly release: WorldRelease }[];
 
 export const JSON_TYPE = 'application/vnd.pypi.simple.v1+json';
 export const HTML_TYPE = 'application/vnd.pypi.simple.v1+html';
 const API_VERSION = '1.4';
 
-/** A page of PyPI's, as data. */
+/** The data of a page in JSON. */
 export type PypiPage = Readonly<Record<string, unknown>>;
 
 export interface PypiPageOptions {
-  /** Whether the pages tell serials, as only PyPI does. */
+  /** Whether the pages have serials, as only PyPI's do. */
   readonly serials: boolean;
 }
 
 const isoMicroseconds = (date: Date): string => date.toISOString().replace(/\.(\d{3})Z$/, '.$1000Z');
 const escapeAttribute = (text: string): string => escapeXml(text).replaceAll('"', '&#34;');
 
-/** PyPI has null for an empty reason too. */
+/** Returns the reason of a yank; like PyPI, null for an empty reason too. */
 const yankReason = ({ yanked }: WorldRelease): string | null => (yanked === '' ? null : yanked);
 
-/** Nothing is offered of a quarantined project or release. */
+/** Returns the releases that are offered: none of a quarantined project, and no quarantined ones. */
 const offeredReleases = (project: WorldProject): readonly WorldRelease[] =>
   project.status === 'quarantined'
     ? []
@@ -33,7 +33,7 @@ const shownFiles = (project: WorldProject): ShownFiles =>
     [...release.files.values()].map((file) => ({ file, release })),
   );
 
-/** The projects that the root lists. */
+/** Returns the projects that the root page lists. */
 export const listedProjects = (world: World): readonly WorldProject[] =>
   [...world.projects.values()]
     .filter(({ status }) => status !== 'quarantined')
@@ -43,7 +43,7 @@ function metaOf(serial: number, { serials }: PypiPageOptions): PypiPage {
   return { 'api-version': API_VERSION, ...(serials ? { '_last-serial': serial } : {}) };
 }
 
-/** PEP 691, the list of projects. */
+/** Returns the list of projects of PEP 691. */
 export function rootJson(
   projects: readonly WorldProject[],
   serial: number,
@@ -58,7 +58,7 @@ export function rootJson(
   };
 }
 
-/** PEP 503, the list of projects. */
+/** Returns the list of projects of PEP 503. */
 export function rootHtml(
   projects: readonly WorldProject[],
   serial: number,
@@ -68,13 +68,13 @@ export function rootHtml(
   return renderHtml('Simple index', [], anchors, serial, options);
 }
 
-/** PEP 691, one project. */
+/** Returns the page of a project of PEP 691. */
 export function projectJson(world: World, project: WorldProject, options: PypiPageOptions): PypiPage {
   const files = shownFiles(project);
   return {
     meta: metaOf(project.serial, options),
     name: project.normalised,
-    // Of a version without a file PyPI's page doesn't speak.
+    // PyPI's page omits versions without files.
     versions: [...new Set(files.map(({ release }) => release.version))],
     'alternate-locations': [],
     'project-status': { status: project.status },
@@ -85,7 +85,7 @@ export function projectJson(world: World, project: WorldProject, options: PypiPa
       'requires-python': release.requiresPython,
       size: file.size,
       'upload-time': isoMicroseconds(world.uploadTime(file)),
-      // A yank without a reason is just true.
+      // A yank without a reason is `true`.
       yanked: release.yanked === null ? false : release.yanked || true,
       'core-metadata': false,
       provenance: null,
@@ -93,7 +93,7 @@ export function projectJson(world: World, project: WorldProject, options: PypiPa
   };
 }
 
-/** PEP 503, one project. */
+/** Returns the page of a project of PEP 503. */
 export function projectHtml(project: WorldProject, options: PypiPageOptions): string {
   const anchors = shownFiles(project).map(({ file, release }) => {
     const { requiresPython, yanked } = release;
@@ -126,8 +126,8 @@ function renderHtml(
 }
 
 /**
- * PyPI's own JSON of a project; undefined where PyPI has none: of a quarantined one, and of one without a
- * release. Its newest release is the last that came and isn't yanked.
+ * Returns a project's page in PyPI's JSON API; undefined if PyPI has none, which is the case for a quarantined
+ * project and for one without a release. The newest release is the last one added that is not yanked.
  */
 export function legacyJson(world: World, project: WorldProject): PypiPage | undefined {
   const releases = offeredReleases(project);

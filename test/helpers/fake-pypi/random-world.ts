@@ -2,7 +2,7 @@ import { randomBelow, seededRandom, pick, type RandomSource } from './chance.js'
 import { World, normaliseName, type WorldOptions, type WorldProject, type WorldRelease } from './world.js';
 
 export interface RandomWorldOptions extends WorldOptions {
-  /** The share of versions that are no PEP 440 versions. Default 0.03. */
+  /** The share of versions that are not valid by PEP 440, by default 0.03. */
   readonly invalidVersionShare?: number;
 }
 
@@ -11,7 +11,7 @@ const SEPARATORS = ['-', '_', '.', '--', '-_'];
 const REQUIRES_PYTHON = ['>=3.8', '>=3.9,<4', '!=3.0.*,>=2.7', '~=3.10', null];
 const YANK_REASONS = ['', 'broken', 'breaks "everything" & <more>', 'café ☕'];
 const PYVERS = ['cp39', 'cp310', 'cp311', 'cp312', 'cp313'];
-/** What a release is uploaded with. */
+/** The files with which a release is uploaded. */
 const UPLOAD_SHAPES = [
   { sdist: true, wheels: 0 },
   { sdist: true, wheels: 1 },
@@ -22,12 +22,12 @@ const UPLOAD_SHAPES = [
 ] as const;
 const META_ACTIONS = ['add Owner someone', 'add Maintainer someone', 'remove Owner someone', 'docupdate'];
 
-/** One history: what it draws, and which names and versions have been. */
+/** Generates one random history, and keeps track of the names and versions that were used. */
 class RandomHistory {
   readonly world: World;
   readonly #random: RandomSource;
   readonly #invalidVersionShare: number;
-  /** How many versions each name has had; what is created again counts on. */
+  /** How many versions each name has had, continued when a project is created again. */
   readonly #versions = new Map<string, number>();
   readonly #removed: string[] = [];
 
@@ -37,7 +37,7 @@ class RandomHistory {
     this.#invalidVersionShare = invalidVersionShare;
   }
 
-  /** What may be done next, and how often it is. Each says whether it could be done. */
+  /** The possible actions with their weights. Each returns whether it was possible. */
   readonly #actions: readonly (readonly [weight: number, act: () => boolean])[] = [
     [14, () => this.#create()],
     [34, () => this.#upload()],
@@ -78,7 +78,7 @@ class RandomHistory {
     return true;
   }
 
-  /** Somebody else may spell the name otherwise. */
+  /** Creates a removed project again; its new owner may spell the name differently. */
   #recreate(): boolean {
     const name = this.#removed.splice(randomBelow(this.#random, this.#removed.length), 1)[0];
     if (name === undefined) return false;
@@ -100,7 +100,7 @@ class RandomHistory {
 
   #uploadRelease({ name, normalised: key, releases }: WorldProject): void {
     const count = this.#versions.get(key) ?? 0;
-    // Now and then a version that was there before.
+    // Occasionally uses a version that already existed.
     const repeats = count > 0 && this.#random() < 0.05;
     const versionIndex = repeats ? randomBelow(this.#random, count) : count;
     const version = versionOf(versionIndex, key, this.#invalidVersionShare);
@@ -117,14 +117,17 @@ class RandomHistory {
     const stem = this.#random() < 0.3 ? name : normaliseName(name).replaceAll('-', '_');
     const pyver = pick(this.#random, ['py3', 'py2.py3', ...PYVERS]) ?? 'py3';
     const candidates = sdist
-      ? this.#availableSdistEndings(name, version).map((end) => `${stem}-${version}${end}`)
+      ? this.#availableSdistEndings(name, version).map((ending) => `${stem}-${version}${ending}`)
       : ['', '-1', '-2', '-3', '-4'].map((build) => wheelName(stem, version, build, pyver));
     const filename = candidates.find((candidate) => !this.world.filenameUsed(candidate));
     if (filename === undefined) return;
     this.world.addFile(name, version, filename, { kind: sdist ? 'sdist' : 'wheel', requiresPython, pyver });
   }
 
-  /** What a further sdist may end in: a .tar.gz and one other, so that it is clear which one counts. */
+  /**
+   * Returns the endings of another sdist: a release has at most one .tar.gz and one other, so that it is clear which
+   * counts.
+   */
   #availableSdistEndings(name: string, version: string): string[] {
     const sdists = [...this.world.release(name, version).files.values()].filter(
       ({ kind }) => kind === 'sdist',
@@ -147,7 +150,7 @@ class RandomHistory {
     return project !== undefined;
   }
 
-  /** A yanked release keeps its last file: without one, no page says why it was yanked. */
+  /** Removes a file, but not the last one of a yanked release: without files, no page has the reason of the yank. */
   #removeFile(): boolean {
     return this.#withRandomRelease(
       ({ name }, { version, files }) => {
@@ -211,7 +214,9 @@ class RandomHistory {
 
   #clearRelease(): boolean {
     const quarantined = this.#unquarantinedProjects().flatMap(({ name, releases }) =>
-      [...releases.values()].filter((each) => each.quarantined).map(({ version }) => ({ name, version })),
+      [...releases.values()]
+        .filter((release) => release.quarantined)
+        .map(({ version }) => ({ name, version })),
     );
     const release = pick(this.#random, quarantined);
     if (!release) return false;
@@ -231,7 +236,7 @@ class RandomHistory {
     return [...this.world.projects.values()].filter(({ status }) => status !== 'quarantined');
   }
 
-  /** Old projects are the busy ones: a few have most of the releases. */
+  /** Picks a project, preferably an old one, so that a few projects have most of the releases. */
   #pickBusyProject(): WorldProject | undefined {
     const open = this.#unquarantinedProjects();
     return open[Math.floor(open.length * this.#random() ** 4)];
@@ -243,9 +248,9 @@ class RandomHistory {
   ): boolean {
     const project = this.#pickBusyProject();
     const candidates = [...(project?.releases.values() ?? [])].filter(
-      (each) => !each.quarantined && accepts(each),
+      (candidate) => !candidate.quarantined && accepts(candidate),
     );
-    // The newest are touched most.
+    // Prefers the newest releases.
     const release = candidates[candidates.length - 1 - Math.floor(candidates.length * this.#random() ** 2)];
     if (!project || !release) return false;
     act(project, release);
@@ -253,7 +258,7 @@ class RandomHistory {
   }
 }
 
-/** The version of that number: always the same for a name, and never the same release as another number's. */
+/** Returns the version with this index: always the same for a name, and never equal to that of another index. */
 function versionOf(versionIndex: number, name: string, invalidVersionShare: number): string {
   const random = seededRandom(versionIndex * 7919 + name.length * 31 + (name.codePointAt(0) ?? 0));
   const base = `${1 + Math.floor(versionIndex / 10)}.${versionIndex % 10}`;
@@ -281,8 +286,8 @@ function wheelName(stem: string, version: string, build: string, pyver: string):
 }
 
 /**
- * A history of `steps` things that people did, each of which may be several events. The same seed gives the
- * same history. In a few hundred steps everything happens that can.
+ * Returns a world with a random history of `steps` actions, each of which may be several events. The same seed yields
+ * the same history. A few hundred steps contain every kind of action.
  */
 export function randomWorld(seed: number, steps: number, options: RandomWorldOptions = {}): World {
   const history = new RandomHistory(seed, options);

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { draw } from './chance.js';
 
-/** As the changelog tells it; the timestamp in seconds, UTC. */
+/** An event of the changelog; the timestamp is in seconds, UTC. */
 export type WorldEvent = readonly [
   name: string,
   version: string | null,
@@ -15,37 +15,37 @@ export type PypiProjectStatus = 'active' | 'archived' | 'deprecated' | 'quaranti
 export interface WorldFile {
   readonly filename: string;
   readonly kind: 'sdist' | 'wheel';
-  /** `source` of an sdist. */
+  /** The Python version in PyPI's sense; `source` for an sdist. */
   readonly pyver: string;
   readonly url: string;
   readonly sha256: string;
   readonly size: number;
-  /** The event that told of it: it was uploaded then. */
+  /** The event of its upload. */
   readonly event: EventRecord;
 }
 
 export interface WorldRelease {
   readonly version: string;
-  /** That of its first file: PyPI has one for a whole release. */
+  /** The value of its first file: PyPI has one for the whole release. */
   requiresPython: string | null;
-  /** The reason, which may be empty. */
+  /** The reason, which may be empty; null if the release is not yanked. */
   yanked: string | null;
   quarantined: boolean;
   readonly files: Map<string, WorldFile>;
 }
 
 export interface WorldProject {
-  /** As its owner spells it. */
+  /** The name as its owner spells it. */
   readonly name: string;
   readonly normalised: string;
   status: PypiProjectStatus;
-  /** Of its last event. */
+  /** The serial of its last event. */
   serial: number;
   readonly releases: Map<string, WorldRelease>;
 }
 
 export interface ExpectedVersion {
-  /** The earliest upload of the files that are there. */
+  /** The earliest upload time of its current files. */
   readonly released: Date | null;
   readonly has_sdist: boolean;
   readonly sdist_url: string | null;
@@ -63,13 +63,13 @@ export interface ExpectedProject {
 export interface WorldOptions {
   /** The last serial before the first event. */
   readonly serial?: number;
-  /** Seconds, UTC. */
+  /** The initial time, seconds since 1970, UTC. */
   readonly now?: number;
-  /** Where files lie. */
+  /** The base URL of files. */
   readonly filesUrl?: string;
-  /** Timestamps are up to so many seconds before what the order of the serials would have them. */
+  /** By how many seconds at most timestamps are earlier than the order of the serials suggests. */
   readonly disorder?: number;
-  /** The share of events before which some serials are left out. */
+  /** The share of events before which some serials are skipped. */
   readonly gaps?: number;
   readonly seed?: number;
 }
@@ -77,7 +77,7 @@ export interface WorldOptions {
 export interface NewFile {
   readonly kind: 'sdist' | 'wheel';
   readonly requiresPython?: string | null;
-  /** Of a wheel; default py3. */
+  /** For a wheel, by default py3. */
   readonly pyver?: string;
 }
 
@@ -89,13 +89,13 @@ interface EventRecord {
   readonly serial: number;
 }
 
-/** PEP 503. */
+/** Normalises a name by PEP 503. */
 export const normaliseName = (name: string): string => name.replace(/[-_.]+/g, '-').toLowerCase();
 
 /**
- * What PyPI holds, and the log of how it came to that. Each method is one thing that people or
- * administrators do there, and raises where PyPI would not let them: within a quarantined project or
- * release nothing changes until it is cleared or removed, and no filename is ever used twice.
+ * The contents of PyPI and its changelog. Each method is an action of PyPI's users or administrators, and throws if
+ * PyPI would refuse it: a quarantined project or release can't be changed until it is cleared or removed, and no
+ * filename is ever used twice.
  */
 export class World {
   readonly projects = new Map<string, WorldProject>();
@@ -103,9 +103,9 @@ export class World {
   readonly #filenames = new Set<string>();
   readonly #filesUrl: string;
   readonly #seed: number;
-  /** Of the last event. */
+  /** The serial of the last event. */
   serial: number;
-  /** Seconds, UTC; moves only by tick(). */
+  /** The time, seconds since 1970, UTC; only tick() advances it. */
   now: number;
   disorder: number;
   gaps: number;
@@ -124,7 +124,7 @@ export class World {
   }
 
   create(name: string): WorldProject {
-    if (this.projects.has(normaliseName(name))) throw new Error(`${name} is there already`);
+    if (this.projects.has(normaliseName(name))) throw new Error(`${name} already exists`);
     const project: WorldProject = {
       name,
       normalised: normaliseName(name),
@@ -139,7 +139,7 @@ export class World {
 
   newRelease(name: string, version: string): WorldRelease {
     const project = this.#unquarantinedProject(name);
-    if (project.releases.has(version)) throw new Error(`${name} ${version} is there already`);
+    if (project.releases.has(version)) throw new Error(`${name} ${version} already exists`);
     const release: WorldRelease = {
       version,
       requiresPython: null,
@@ -154,7 +154,7 @@ export class World {
 
   addFile(name: string, version: string, filename: string, options: NewFile): WorldFile {
     const { project, release } = this.#unquarantinedRelease(name, version);
-    if (this.#filenames.has(filename)) throw new Error(`${filename} has been used already`);
+    if (this.#filenames.has(filename)) throw new Error(`the filename ${filename} has already been used`);
     this.#filenames.add(filename);
     if (release.files.size === 0) release.requiresPython ??= options.requiresPython ?? null;
     const pyver = options.kind === 'sdist' ? 'source' : (options.pyver ?? 'py3');
@@ -175,25 +175,25 @@ export class World {
 
   removeFile(name: string, version: string, filename: string): void {
     const { project, release } = this.#unquarantinedRelease(name, version);
-    if (!release.files.delete(filename)) throw new Error(`${filename} is not there`);
+    if (!release.files.delete(filename)) throw new Error(`${name} ${version} has no file ${filename}`);
     this.#record(project, version, `remove file ${filename}`);
   }
 
-  /** Of its files the log says nothing. */
+  /** Removes a release; the changelog has no events for its files. */
   removeRelease(name: string, version: string): void {
     const project = this.#unquarantinedProject(name);
-    if (!project.releases.delete(version)) throw new Error(`${name} has no ${version}`);
+    if (!project.releases.delete(version)) throw new Error(`${name} has no version ${version}`);
     this.#record(project, version, 'remove release');
   }
 
-  /** Of its releases the log says nothing. */
+  /** Removes a project; the changelog has no events for its releases. */
   removeProject(name: string): void {
     const project = this.project(name);
     this.projects.delete(project.normalised);
     this.#record(project, null, 'remove project');
   }
 
-  /** The log doesn't tell the reason. */
+  /** Yanks a release; the changelog does not contain the reason. */
   yankRelease(name: string, version: string, reason = ''): void {
     const { project, release } = this.#unquarantinedRelease(name, version);
     release.yanked = reason;
@@ -212,7 +212,7 @@ export class World {
     this.#record(project, null, 'project quarantined');
   }
 
-  /** It is active then, even if it was archived before. */
+  /** Clears a project's quarantine; the project is then active, even if it was archived before. */
   unquarantineProject(name: string): void {
     const project = this.project(name);
     project.status = 'active';
@@ -231,26 +231,26 @@ export class World {
     this.#record(project, version, 'release quarantine cleared');
   }
 
-  /** No event tells of it. */
+  /** Sets a project's status, for which the changelog has no event. */
   setStatus(name: string, status: 'active' | 'archived' | 'deprecated'): void {
     this.#unquarantinedProject(name).status = status;
   }
 
-  /** An event that means nothing: `add Owner someone`, `docupdate`. */
+  /** Logs an event without any effect, such as `add Owner someone` or `docupdate`. */
   logEvent(name: string, action: string): void {
     this.#record(this.project(name), null, action);
   }
 
-  /** By any spelling of its name; raises where there is none. */
+  /** Returns a project by any spelling of its name; throws if it does not exist. */
   project(name: string): WorldProject {
     const project = this.projects.get(normaliseName(name));
-    if (!project) throw new Error(`there is no ${name}`);
+    if (!project) throw new Error(`there is no project ${name}`);
     return project;
   }
 
   release(name: string, version: string): WorldRelease {
     const release = this.project(name).releases.get(version);
-    if (!release) throw new Error(`${name} has no ${version}`);
+    if (!release) throw new Error(`${name} has no version ${version}`);
     return release;
   }
 
@@ -262,37 +262,37 @@ export class World {
     return new Date(this.#timestampOf(file.event) * 1000);
   }
 
-  /** The whole log, in the order of the serials. */
+  /** The whole changelog, in the order of the serials. */
   get events(): WorldEvent[] {
     return [...this.eventsSince(-1)];
   }
 
-  /** The events after a serial. */
+  /** Yields the events after a serial. */
   *eventsSince(serial: number): Generator<WorldEvent> {
-    for (let at = this.#indexAfter(serial); ; at += 1) {
-      const row = this.#records[at];
+    for (let index = this.#indexAfter(serial); ; index += 1) {
+      const row = this.#records[index];
       if (!row) return;
       yield this.#eventOf(row);
     }
   }
 
-  /** The events up to a serial, the last first. */
+  /** Yields the events up to a serial, the last one first. */
   *eventsUpTo(serial: number): Generator<WorldEvent> {
-    for (let at = this.#indexAfter(serial) - 1; ; at -= 1) {
-      const row = this.#records[at];
+    for (let index = this.#indexAfter(serial) - 1; ; index -= 1) {
+      const row = this.#records[index];
       if (!row) return;
       yield this.#eventOf(row);
     }
   }
 
-  /** The serial `events` events further; the last one where there are fewer. */
+  /** Returns the serial that is `events` events after another; the last one if there are fewer. */
   serialAfter(serial: number, events: number): number {
     return this.#records[this.#indexAfter(serial) + events - 1]?.serial ?? this.serial;
   }
 
   /**
-   * What somebody knows who has missed nothing. What is removed isn't in it; what is quarantined is, as it
-   * was before, which the pages don't tell any more.
+   * Returns what a reader that has missed nothing knows. That does not include what was removed; it does include what
+   * is quarantined, as it was before, although the pages no longer show it.
    */
   expectedProjects(): Map<string, ExpectedProject> {
     return new Map(
@@ -310,7 +310,7 @@ export class World {
 
   #expectedVersion({ files, requiresPython, yanked, quarantined }: WorldRelease): ExpectedVersion {
     const sdists = [...files.values()].filter(({ kind }) => kind === 'sdist');
-    // Of several, pip prefers the .tar.gz.
+    // pip prefers the .tar.gz.
     const sdist = sdists.find(({ filename }) => filename.endsWith('.tar.gz')) ?? sdists[0];
     const times = [...files.values()].map((file) => this.uploadTime(file).getTime());
     return {
@@ -339,7 +339,7 @@ export class World {
 
   #record(project: WorldProject, version: string | null, action: string): EventRecord {
     const roll = draw(this.#seed, 'gap', this.serial);
-    // A transaction that was rolled back has used up its serials.
+    // Transactions that were rolled back leave gaps in the serials.
     this.serial += roll < this.gaps ? 2 + Math.floor((roll / this.gaps) * 5) : 1;
     project.serial = this.serial;
     const row = { name: project.name, version, time: this.now, action, serial: this.serial };
@@ -347,7 +347,10 @@ export class World {
     return row;
   }
 
-  /** A timestamp is that of the transaction's begin, a serial is drawn later: so they disagree about order. */
+  /**
+   * Returns an event's timestamp: the start of its transaction. The serial is assigned later, so the order of
+   * timestamps can differ from the order of serials.
+   */
   #timestampOf({ time, serial }: EventRecord): number {
     return time - Math.floor(draw(this.#seed, 'disorder', serial) * (this.disorder + 1));
   }
@@ -356,7 +359,7 @@ export class World {
     return [row.name, row.version, this.#timestampOf(row), row.action, row.serial];
   }
 
-  /** The place of the first row after a serial. */
+  /** Returns the index of the first record after a serial. */
   #indexAfter(serial: number): number {
     let low = 0;
     let high = this.#records.length;

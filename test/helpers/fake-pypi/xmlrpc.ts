@@ -1,4 +1,4 @@
-/** What can be said in XML-RPC, as far as PyPI does. */
+/** The part of XML-RPC's values that PyPI uses. */
 export type XmlValue = string | number | null | readonly XmlValue[];
 
 export interface XmlRpcCall {
@@ -12,7 +12,7 @@ export const escapeXml = (text: string): string =>
 const unescapeXml = (text: string): string =>
   text.replaceAll('&lt;', '<').replaceAll('&gt;', '>').replaceAll('&quot;', '"').replaceAll('&amp;', '&');
 
-/** A call whose parameters are numbers and strings; undefined of anything else. */
+/** Parses a call whose parameters are numbers and strings; returns undefined for anything else. */
 export function parseCall(body: string): XmlRpcCall | undefined {
   const method = /<methodName>\s*([\w.]+)\s*<\/methodName>/.exec(body)?.[1];
   if (method === undefined || !/<\/methodCall>\s*$/.test(body)) return undefined;
@@ -34,7 +34,7 @@ function valueXml(value: XmlValue): string {
 
 const RESPONSE_HEAD = "<?xml version='1.0'?>\n<methodResponse>\n";
 
-/** As Python's xmlrpc.client writes it. */
+/** Formats a response as Python's xmlrpc.client does. */
 export const responseXml = (value: XmlValue): string =>
   `${RESPONSE_HEAD}<params>\n<param>\n${valueXml(value)}\n</param>\n</params>\n</methodResponse>\n`;
 

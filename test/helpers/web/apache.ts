@@ -5,15 +5,15 @@ import type { RunningWebServer } from './served-by.js';
 import { siteReplacements, replaceRequired, readSiteFile, type WebServerSetup } from './site.js';
 import { startServer } from './started.js';
 
-/** What Debian enables when it installs apache2; the site's own file names what it needs besides. */
+/** The modules that Debian's apache2 enables by default; our site file names the others that it needs. */
 const DEFAULT_MODULES =
   'access_compat alias auth_basic authn_core authn_file authz_core authz_host authz_user autoindex deflate dir env filter mime mpm_event negotiation reqtimeout setenvif status';
 const DEFAULT_CONF = ['charset', 'localized-error-pages', 'security'];
 
-/** Apache is started as root, and its logger as the farm's user; without root there is but one user. */
+/** How our site file runs the logger as the farm's user; Apache starts as root. Without root there is only one user. */
 const SETPRIV_PREFIX = '/usr/bin/setpriv --reuid=piwheels --regid=piwheels --init-groups --reset-env ';
 
-/** Debian's Apache, with what Debian enables, what our site file names, and that file. */
+/** Starts Debian's Apache with its default modules, those that our site file names, and that site file. */
 export async function apache(site: WebServerSetup): Promise<RunningWebServer> {
   const files = await debianFiles(['apache2'], '/usr/sbin/apache2');
   const { folder, ports } = site;
@@ -24,14 +24,14 @@ export async function apache(site: WebServerSetup): Promise<RunningWebServer> {
     mkdirSync(join(folder, name));
   const modules = withDependencies(etcDir, [...DEFAULT_MODULES.split(' '), ...extraModules.split(' ')]);
   for (const name of modules) {
-    for (const ending of ['load', 'conf']) {
-      const path = `${etcDir}/mods-available/${name}.${ending}`;
+    for (const extension of ['load', 'conf']) {
+      const path = `${etcDir}/mods-available/${name}.${extension}`;
       if (!existsSync(path)) continue;
       const config = readFileSync(path, 'utf8').replaceAll(
         /\/usr\/(lib|share)\/apache2/g,
         `${files.root}/usr/$1/apache2`,
       );
-      writeFileSync(join(folder, `mods-enabled/${name}.${ending}`), relocateMimeTypes(config, files.root));
+      writeFileSync(join(folder, `mods-enabled/${name}.${extension}`), relocateMimeTypes(config, files.root));
     }
   }
   for (const name of DEFAULT_CONF)
@@ -73,11 +73,11 @@ export async function apache(site: WebServerSetup): Promise<RunningWebServer> {
   );
 }
 
-/** Debian's list of types comes in a package of its own, which may be on the machine already. */
+/** Points the configuration to the unpacked list of MIME types, unless that package is installed on this machine. */
 const relocateMimeTypes = (text: string, root: string): string =>
   existsSync('/etc/mime.types') ? text : text.replaceAll('/etc/mime.types', `${root}/etc/mime.types`);
 
-/** Modules with those that they depend on, as a2enmod reads it from their files. */
+/** Returns modules together with their dependencies, which a2enmod reads from the modules' .load files. */
 function withDependencies(etcDir: string, names: readonly string[]): Set<string> {
   const resolved = new Set<string>();
   const add = (name: string): void => {

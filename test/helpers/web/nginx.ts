@@ -6,7 +6,7 @@ import type { RunningWebServer } from './served-by.js';
 import { siteReplacements, replaceRequired, readSiteFile, type WebServerSetup } from './site.js';
 import { startServer } from './started.js';
 
-/** Debian's nginx, with its main file and our site file. */
+/** Starts Debian's nginx with its main configuration and our site file. */
 export async function nginx(site: WebServerSetup): Promise<RunningWebServer> {
   const files = await debianFiles(['nginx'], '/usr/sbin/nginx');
   const { folder, ports } = site;
@@ -25,7 +25,7 @@ export async function nginx(site: WebServerSetup): Promise<RunningWebServer> {
   ]);
   mkdirSync(join(folder, 'sites-enabled'));
   writeFileSync(join(folder, 'sites-enabled/piwheels'), siteConfig);
-  // Debian's own main file, as an administrator has it, but for where things are. One worker, for the log's order.
+  // Debian's main configuration, as an administrator has it, with other paths, and one worker to keep the log in order.
   const mainConfig = replaceRequired(readFileSync(`${files.root}/etc/nginx/nginx.conf`, 'utf8'), [
     ['include /etc/nginx/modules-enabled/*.conf;', ''],
     ['worker_processes auto', 'worker_processes 1'],

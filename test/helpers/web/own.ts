@@ -3,7 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { startWebServer } from '../../../src/farm/web-server.js';
 import type { AccessLogEntry, RunningWebServer } from './served-by.js';
 
-/** Our own, in this process; its requests are seen where Node tells of them. */
+/** Starts our own web server in this process; its requests are recorded from Node's diagnostics channel. */
 export async function servePiwWeb(output: string): Promise<RunningWebServer> {
   const server = await startWebServer({ root: output, host: '127.0.0.1', port: 0 });
   const requests: AccessLogEntry[] = [];

@@ -1,7 +1,7 @@
 export const WEB_SERVER_KINDS = ['piw web', 'nginx', 'Apache'] as const;
 export type WebServerKind = (typeof WEB_SERVER_KINDS)[number];
 
-/** A request as the server has logged it. */
+/** A request in the server's access log. */
 export interface AccessLogEntry {
   readonly method: string;
   readonly path: string;
@@ -12,16 +12,16 @@ export interface AccessLogEntry {
 /** A web server that serves an output path. */
 export interface RunningWebServer {
   readonly kind: WebServerKind;
-  /** What it says of itself. */
+  /** The version that the server prints; empty for our own. */
   readonly version: string;
   readonly url: string;
-  /** Where its virtual host for http is; our own has none. */
+  /** The URL of its virtual host for http; our own server has none. */
   readonly httpUrl: string | undefined;
-  /** The certificate of the authority that vouches for it; undefined where it speaks http. */
+  /** The path of the CA certificate for `url`; undefined if that is http. */
   readonly ca: string | undefined;
-  /** All requests so far, in their order. */
+  /** Returns all requests so far, in order. */
   accessLog(): Promise<readonly AccessLogEntry[]>;
-  /** Has what it has logged passed on to piw logger as its site file says, where it doesn't do so by itself. */
+  /** Passes the log to piw logger as the site file says, unless the server does so itself. */
   passLogToLogger(): Promise<void>;
   stop(): Promise<void>;
 }

@@ -6,7 +6,7 @@ import { skipUnlessInstalled, MissingPrerequisite } from '../missing.js';
 
 const CONFIG_DIR = fileURLToPath(new URL('../../../../config/', import.meta.url));
 
-/** What a web server is to serve, and where; everything else that it writes is in its folder. */
+/** What a web server serves, and on which ports; all files that it writes are in `folder`. */
 export interface WebServerSetup {
   readonly folder: string;
   readonly output: string;
@@ -18,7 +18,10 @@ export interface WebServerSetup {
   readonly piw: string;
 }
 
-/** Makes an authority, and a certificate of it for localhost: some clients take none that vouches for itself. */
+/**
+ * Creates a certificate authority, and a certificate for localhost that it has signed, because some clients do not
+ * accept self-signed ones.
+ */
 export function makeCertificate(folder: string): { ca: string; certificate: string; key: string } {
   const skipReason = skipUnlessInstalled('openssl');
   if (skipReason !== false) throw new MissingPrerequisite(skipReason);
@@ -68,21 +71,21 @@ export function makeCertificate(folder: string): { ca: string; certificate: stri
   return { ca: pathOf('ca.pem'), certificate: pathOf('cert.pem'), key: pathOf('key.pem') };
 }
 
-/** A site file as it stands in config/. */
+/** Returns the contents of a file in config/. */
 export const readSiteFile = (path: string): string => readFileSync(join(CONFIG_DIR, path), 'utf8');
 
-/** The text with all of these replaced; each has to be there. */
+/** Replaces all of these texts; throws if one of them does not occur. */
 export function replaceRequired(
   text: string,
-  pairs: readonly (readonly [what: string, by: string])[],
+  pairs: readonly (readonly [from: string, to: string])[],
 ): string {
-  return pairs.reduce((all, [what, by]) => {
-    if (!all.includes(what)) throw new Error(`there is no ${what} to be replaced`);
-    return all.replaceAll(what, by);
+  return pairs.reduce((result, [from, to]) => {
+    if (!result.includes(from)) throw new Error(`"${from}" does not occur in the configuration`);
+    return result.replaceAll(from, to);
   }, text);
 }
 
-/** What an administrator replaces, and the ports. */
+/** Returns the replacements that an administrator makes in every site file: certificates, folders and the host name. */
 export const siteReplacements = (site: WebServerSetup): (readonly [string, string])[] => [
   ['/var/lib/dehydrated/certs/example.org/fullchain.pem', site.certificate],
   ['/var/lib/dehydrated/certs/example.org/privkey.pem', site.key],

@@ -10,14 +10,14 @@ import type { WebServerKind, AccessLogEntry, RunningWebServer } from './served-b
 import type { WebServerSetup } from './site.js';
 
 interface WebServerDetails {
-  /** Its log of requests, in log/. */
+  /** The name of its access log, in log/. */
   readonly file: string;
-  /** The command that passes the log on, if it doesn't do so by itself. */
+  /** The command that passes the log to piw logger, unless the server does so itself. */
   readonly counter?: readonly string[];
   readonly environment: NodeJS.ProcessEnv;
 }
 
-/** Starts a server whose configuration is written, and waits until it can be reached. */
+/** Starts a server whose configuration has been written, and waits until it can be reached. */
 export async function startServer(
   site: WebServerSetup,
   kind: WebServerKind,
@@ -88,7 +88,10 @@ async function waitUntilReachable(port: number, signal: AbortSignal): Promise<vo
 
 const MARK_PATH = '/no-such-page-but-a-mark-';
 
-/** Reads the log when it holds a request that was made for this: then the earlier ones stand before it. */
+/**
+ * Returns a function that makes a marker request and returns the log once it contains it, and so all earlier
+ * requests.
+ */
 function markedLogReader(site: WebServerSetup, read: () => Promise<string>): () => Promise<string> {
   let count = 0;
   return async () => {
