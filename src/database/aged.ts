@@ -1,18 +1,18 @@
-/** So many times as long as it took to find out, a figure holds: so figures use half a percent of the time. */
+/** A value stays fresh for this many times the time that loading it took, so that loading takes 0.5 % of the time. */
 const FRESHNESS_FACTOR = 200;
 const MIN_FRESH_MS = 1000;
 
 interface CachedValue<T> {
   readonly value: T;
   readonly fetchedAt: number;
-  /** How long it holds, milliseconds. */
+  /** How long the value stays fresh, milliseconds. */
   readonly freshForMs: number;
 }
 
 /**
- * Something that is costly to find out, and that may be some time old: a count over millions of rows.
- * What is known and old is given at once, while it is found out anew. Where there is a way to an estimate,
- * that is given while nothing is known yet, and in place of what is very old.
+ * A stale-while-revalidate cache of one value that is expensive to load and may be somewhat old, such as a count over
+ * millions of rows. Returns a stale value at once while it is reloaded. If there is an `estimate`, returns that while
+ * nothing is cached, and instead of a value older than twice its freshness.
  */
 export class StaleWhileRevalidate<T> {
   readonly #load: () => Promise<T>;
@@ -25,13 +25,13 @@ export class StaleWhileRevalidate<T> {
     this.#estimate = estimate;
   }
 
-  /** The value, and its age in milliseconds. */
+  /** Returns the value and its age in milliseconds. Throws the loader's error if nothing is cached. */
   async get(): Promise<{ readonly value: T; readonly ageMs: number }> {
     const cached = this.#cached;
     const ageMs = cached ? performance.now() - cached.fetchedAt : 0;
     if (cached && ageMs < cached.freshForMs) return { value: cached.value, ageMs };
     if (this.#estimate && (!cached || ageMs > 2 * cached.freshForMs)) {
-      // First, for both read the same tables.
+      // Estimates first, because the estimate and the reload read the same tables.
       const value = await this.#estimate();
       this.#refresh().catch(ignoreError);
       return { value, ageMs: 0 };
@@ -67,5 +67,5 @@ export class StaleWhileRevalidate<T> {
   }
 }
 
-/** Whoever needs it next tries again, and meets the error. */
+/** Ignores an error in the background: the next caller retries, and gets the error. */
 const ignoreError = (): void => undefined;

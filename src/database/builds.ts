@@ -10,11 +10,11 @@ import { notifyQueue, refill } from './queue.js';
 export interface LogBuildResult {
   readonly outcome: 'logged' | 'repeated' | 'lost';
   readonly buildId: number | null;
-  /** A failure that passes: it is tried again so many seconds from now. */
+  /** Seconds until the retry of a transient failure; null: no retry. */
   readonly againS: number | null;
 }
 
-/** How long a build is held back after the first failure that passes, seconds. */
+/** How long a build is held back after the first transient failure, seconds. */
 export const RETRY_DELAY_S = 60;
 
 interface LoggedRow {
@@ -27,13 +27,13 @@ interface LoggedRow {
 }
 
 /**
- * Writes the results of builds, ends their leases, brings the queue up to date and notes the pages
- * that show them, all in one transaction; the outcomes stand in the order of the results.
+ * Logs the results of builds, ends their leases, updates the queue and marks the pages that show them as due, all in
+ * one transaction. Returns the outcomes in the order of `builds`.
  *
- * `logged`: it is written. `repeated`: this lease's result was written before. `lost`: the lease is
- * not that slave's any more, and its result is dropped. A failure of a class that passes is no attempt as far
- * as the queue goes: its build is held back, and tried again, as often as that class allows. Raises
- * PIW_FILE_EXISTS if a file's name is taken by one with other contents, and then nothing of the batch is written.
+ * `logged`: the result is written. `repeated`: this lease's result was written before. `lost`: the slave no longer
+ * holds the lease, and its result is dropped. A failure of a transient class doesn't count as an attempt for the queue:
+ * the build is held back and retried, as often as its class allows. Throws PIW_FILE_EXISTS if a filename is taken by a
+ * file with different contents; then nothing of the batch is written.
  */
 export async function logBuilds(
   database: Database,
@@ -48,7 +48,7 @@ export async function logBuilds(
         const build = builds[at];
         if (outcome !== 'logged' || versionId === null || !build) return [];
         const { files, served, lease, abi, platform } = build;
-        // An administrator who imports a wheel may have built it wherever.
+        // An imported wheel may have been built on any target.
         const target = lease === null ? undefined : parseTarget(abi, platform);
         return [{ versionId, buildId, target, files, served }];
       }),
@@ -68,8 +68,8 @@ export async function logBuilds(
 }
 
 /**
- * Describes packages of which nobody has given a description by the summary in their wheels' METADATA. A package that
- * another transaction holds is left to its next build, so that the two never wait for each other.
+ * Takes the description of packages without one from the summary in their wheels' METADATA. Leaves a package that
+ * another transaction has locked to its next build, so that the two never deadlock.
  */
 async function describePackages(
   db: Queryable,
@@ -95,15 +95,15 @@ async function describePackages(
 }
 
 /**
- * All builds of the batch in one statement, for what a statement costs is the same for one as for
- * 64. A lease's row is locked while it is looked at, so its loss and its result can't both happen.
+ * Inserts all builds of the batch in one statement, which costs about the same for 1 build as for 64. Locks each
+ * lease's row first, so that a lease can't both expire and have its result logged.
  */
 async function insertBuilds(
   db: Queryable,
   builds: readonly LoggedBuild[],
   retryDelayS: number,
 ): Promise<readonly LoggedRow[]> {
-  const kinds = builds.map((b) => failurePolicy(failureClass(b.failure_class)));
+  const policies = builds.map((b) => failurePolicy(failureClass(b.failure_class)));
   const placeholders = Array.from({ length: 16 }, (_, i) => `$${String(i + 1)}`).join(', ');
   return await db.query<LoggedRow>(`select * from log_builds(${placeholders})`, [
     builds.map((b) => b.lease),
@@ -115,10 +115,10 @@ async function insertBuilds(
     builds.map((b) => b.status),
     builds.map((b) => b.failure_class),
     builds.map((b) => b.duration_s),
-    // PostgreSQL's text holds everything but NUL.
+    // PostgreSQL's text can hold any character but NUL.
     builds.map((b) => b.output.replaceAll('\0', '\ufffd')),
-    kinds.map(({ retries }) => retries),
-    kinds.map(({ recentReleasesOnly }) => recentReleasesOnly ?? false),
+    policies.map(({ retries }) => retries),
+    policies.map(({ recentReleasesOnly }) => recentReleasesOnly ?? false),
     retryDelayS,
     builds.map(({ details }) => details.reason),
     builds.map(({ details }) => details.remark),
@@ -126,7 +126,7 @@ async function insertBuilds(
   ]);
 }
 
-/** The pages that show these results. */
+/** Returns the pages that show these results. */
 function affectedPages(
   builds: readonly LoggedBuild[],
   logged: readonly LoggedRow[],
@@ -139,7 +139,7 @@ function affectedPages(
   });
 }
 
-/** A build with its log. Raises PIW_REFUSED if there is none of that number. */
+/** Returns a build with its log. Throws PIW_REFUSED if it does not exist. */
 export async function buildRecord(db: Queryable, buildId: number): Promise<Omit<BuildRecord, 'verb'>> {
   const [row] = await db.query<Omit<BuildRecord, 'verb'> & Readonly<Record<string, unknown>>>(
     `select p.package, v.version, t.abi, t.platform, b.status, b.failure_class,
@@ -150,6 +150,6 @@ export async function buildRecord(db: Queryable, buildId: number): Promise<Omit<
      where b.build_id = $1`,
     [buildId],
   );
-  if (!row) throw new PiwError('PIW_REFUSED', `there is no build ${String(buildId)}`);
+  if (!row) throw new PiwError('PIW_REFUSED', `build ${String(buildId)} does not exist`);
   return row;
 }

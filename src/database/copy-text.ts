@@ -1,8 +1,8 @@
-/** What PostgreSQL's COPY reads, in its text format: fields between tabs, a row a line. */
+/** Formats values in the text format of PostgreSQL's COPY: fields separated by tabs, one row per line. */
 
 const NEEDS_ESCAPE = /[\\\t\n\r\0]/;
 
-/** One field; PostgreSQL's text has no NUL. */
+/** Formats one field. Drops NUL characters, which PostgreSQL's text can't store. */
 export function copyField(value: string | number | null): string {
   if (value === null) return '\\N';
   if (typeof value === 'number') return String(value);
@@ -18,6 +18,6 @@ const ESCAPE_SEQUENCES: Readonly<Record<string, string>> = {
   '\r': '\\r',
 };
 
-/** Several fields of a row. */
+/** Formats several fields of a row, separated by tabs. */
 export const copyFields = (values: readonly (string | number | null)[]): string =>
   values.map(copyField).join('\t');

@@ -7,28 +7,30 @@ import { sqlState, type Database, type Transaction } from './pool.js';
 const CLIENT_COLUMNS = `accessed_at, accessed_by, country, arch, distro_name, distro_version, os_name, os_version, py_name, py_version,
   installer_name, installer_version, setuptools_version`;
 
-/** Entries of one kind: when, what, and the rest of the row. */
+/** One entry of a log. */
 interface AccessEntry {
   /** Seconds since 1970. */
   readonly timestampS: number;
-  /** A place in `whats`. */
+  /** An index into `whats`. */
   readonly whatIndex: number;
+  /** The other columns of the row, in COPY's text format. */
   readonly rowTail: string;
 }
 
 /**
- * Writes what a stretch of a log told, and what it adds up to, and that it has been counted, in one transaction; or
- * nothing, if the log hasn't been counted up to where it begins, or farther. Downloads of files that aren't here
- * (any more) are passed over. Raises PIW_REFUSED for what PostgreSQL doesn't take.
+ * Writes the entries of a stretch of a log, adds them to the sums and advances the log's position, in one transaction.
+ * Writes nothing unless the log has been counted exactly up to where the stretch begins. Ignores downloads of files
+ * that the farm does not have (any more). Throws PIW_MESSAGE_INVALID if the entries are inconsistent, and PIW_REFUSED
+ * for values that PostgreSQL doesn't accept.
  *
  * COPY takes half the time of `insert … select from unnest` (test/bench/downloads.ts).
  */
 export async function logEntries(database: Database, stretch: LogStretch): Promise<LogProgress> {
-  // What is wrong with it is found out before anybody waits for anything.
+  // Validates the entries before taking any locks.
   const entries = parseEntries(stretch);
   try {
     return await database.transaction(async (db) => {
-      // Those who delete files wait until this is done; see hold_files in sql/000006.sql.
+      // Transactions that delete files wait until this one ends; see hold_files in sql/000006.sql.
       await db.query('select pg_advisory_xact_lock_shared(7367035)');
       const position = await lockLog(db, stretch.log);
       if (position.upto !== stretch.from || position.mark === FORGOTTEN_LOG_MARK)
@@ -40,21 +42,26 @@ export async function logEntries(database: Database, stretch: LogStretch): Promi
       return { upto: stretch.to, mark: stretch.mark, counted: true, unknown };
     });
   } catch (error) {
-    // Data that it can't take: class 22. To repeat it would be of no use.
+    // Class 22 is invalid data, which no retry can write.
     if (!sqlState(error).startsWith('22')) throw error;
-    throw new PiwError('PIW_REFUSED', `the database refuses it: ${errorMessage(error)}`, { cause: error });
+    throw new PiwError('PIW_REFUSED', `the database rejected the log entries: ${errorMessage(error)}`, {
+      cause: error,
+    });
   }
 }
 
-/** Forgets all rows but those of the last so many months; their sums stay. */
+/** Deletes the rows of all months but the last `monthsToKeep`; their sums stay. */
 export async function dropLogs(database: Database, monthsToKeep: number): Promise<void> {
   await database.query('select drop_log_months($1)', [monthsToKeep]);
 }
 
-/** Kinds as their numbers stand for them. */
+/** Entries by kind, in the order of the kinds' numbers. */
 type EntriesByKind = [AccessEntry[], AccessEntry[], AccessEntry[], AccessEntry[], AccessEntry[]];
 
-/** Makes rows of numbers. Hosts, agents and times are the same in many of them, and are written out once. */
+/**
+ * Decodes binary entries into rows. Many rows share their host, agent and time, so each of those is formatted only
+ * once. Throws PIW_MESSAGE_INVALID for an entry that refers to a missing item.
+ */
 function parseEntries({ whats, hosts: hostTuples, agents: agentTuples, entries }: LogStretch): EntriesByKind {
   const hosts = hostTuples.map(copyFields);
   const agents = agentTuples.map((agent) => `${copyFields(agent)}\n`);
@@ -68,7 +75,10 @@ function parseEntries({ whats, hosts: hostTuples, agents: agentTuples, entries }
     const agent = agents[view.getUint32(i + 16, true)];
     const kind = entriesByKind[view.getUint32(i, true)];
     if (kind === undefined || host === undefined || agent === undefined || whatIndex >= whats.length)
-      throw new PiwError('PIW_MESSAGE_INVALID', 'LOGENTRIES: an entry names what is not there');
+      throw new PiwError(
+        'PIW_MESSAGE_INVALID',
+        'LOGENTRIES: an entry has an unknown kind, or refers to an item that the message does not contain',
+      );
     let time = times.get(timestampS);
     if (time === undefined) times.set(timestampS, (time = new Date(timestampS * 1000).toISOString()));
     kind.push({ timestampS, whatIndex, rowTail: `${time}\t${host}\t${agent}` });
@@ -84,7 +94,7 @@ async function createMonthPartitions(
   entriesByKind: readonly (readonly AccessEntry[])[],
 ): Promise<void> {
   const months = new Set<string>();
-  // Neighbours are mostly of one day.
+  // Most consecutive entries are of the same day.
   let day = -1;
   for (const entries of entriesByKind) {
     for (const { timestampS } of entries) {
@@ -100,7 +110,7 @@ const DAY_S = 86_400;
 const HOUR_S = 3600;
 const isoDay = (day: number): string => new Date(day * DAY_S * 1000).toISOString().slice(0, 10);
 
-/** Gives how many were of files that aren't here. */
+/** Writes downloads and their sums. Returns how many were of unknown files. */
 async function logDownloads(
   db: Transaction,
   whats: readonly string[],
@@ -129,21 +139,21 @@ interface DownloadedFile {
   readonly fileIdText: string;
 }
 
-/** The files that are downloaded, by the place of their names. */
+/** Returns the downloaded files, indexed like `whats`; undefined for unknown files. */
 async function findFiles(
   db: Transaction,
   whats: readonly string[],
   entries: readonly AccessEntry[],
 ): Promise<readonly (DownloadedFile | undefined)[]> {
-  const places = [...new Set(entries.map(({ whatIndex }) => whatIndex))];
+  const whatIndexes = [...new Set(entries.map(({ whatIndex }) => whatIndex))];
   const rows = await db.query<{ place: number; file_id: number; package_id: number }>(
-    // Each by its key, whatever a plan that was made for small tables would rather do.
+    // `lateral` with `limit 1` makes the planner look up each file by key, even if it planned for small tables.
     `select n.place, f.file_id, f.package_id
      from unnest($1::int[], $2::text[]) as n (place, filename)
      cross join lateral (
        select file_id, package_id from files join versions using (version_id)
        where filename = n.filename limit 1) as f`,
-    [places, places.map((place) => whats[place])],
+    [whatIndexes, whatIndexes.map((index) => whats[index])],
   );
   const files: (DownloadedFile | undefined)[] = new Array<undefined>(whats.length);
   for (const { place, file_id, package_id } of rows)
@@ -151,10 +161,10 @@ async function findFiles(
   return files;
 }
 
-/** What downloads add up to. */
+/** Sums of downloads by file, by day and package, and by hour. */
 class DownloadTotals {
   readonly #byFile = new Map<number, number>();
-  /** Of each day (since 1970), by package. */
+  /** Downloads per package, by day since 1970. */
   readonly #byDay = new Map<number, Map<number, number>>();
   readonly #byHour = new Map<number, number>();
 
@@ -167,7 +177,7 @@ class DownloadTotals {
     increment(this.#byHour, Math.floor(timestampS / HOUR_S));
   }
 
-  /** As add_downloads in sql/000006.sql takes them. */
+  /** Returns the arguments of add_downloads in sql/000006.sql. */
   toSqlArguments(): unknown[] {
     const days = [...this.#byDay].flatMap(([day, packages]) => {
       const text = isoDay(day);
@@ -186,7 +196,7 @@ function increment(counts: Map<number, number>, key: number): void {
   counts.set(key, (counts.get(key) ?? 0) + 1);
 }
 
-/** In the order of the kinds. */
+/** The kinds of page hits, in the order of their numbers. */
 const HIT_KINDS = ['search', 'project', 'json', 'page'];
 
 async function logHits(

@@ -7,9 +7,9 @@ import type { Database, Queryable } from './pool.js';
 import { notifyQueue, requeue } from './queue.js';
 
 /**
- * Acts upon a run of events and keeps how far they reach, in one transaction. What a project's own page has
- * told since is not undone: events up to its serial are passed over, but for a removal that the page agrees
- * with. Repeating it changes nothing. Raises PIW_FENCED for a Cloud Gazer that has been replaced.
+ * Applies a batch of events, and records the position that they reach, in one transaction. Ignores events up to the
+ * serial of a project's last page, except a removal that the page agrees with, so that events don't undo what a later
+ * page has told. Idempotent. Throws PIW_FENCED for a Cloud Gazer that has been replaced.
  */
 export async function applyEvents(
   database: Database,
@@ -22,17 +22,17 @@ export async function applyEvents(
 ): Promise<void> {
   await database.transaction(async (db) => {
     await fence(db, 'cloud-gazer', events.fence);
-    // Thousands of rows are looked up by their keys; read as wholes, the tables of all of PyPI take seconds.
+    // Looks up thousands of rows by key; scanning the tables of all of PyPI would take seconds.
     await db.query(
       'set local enable_seqscan = off; set local enable_hashjoin = off; set local enable_mergejoin = off',
     );
-    // Before any version gets its number: see fillSlice in targets.ts.
+    // Before any version is assigned its id: see fillSlice in targets.ts.
     await db.query(`select hold_versions('{}')`);
     const wipedIds = await wipeVersions(db, events.projects);
     const changedProjectCount = events.projects.length > 0 ? await applyProjects(db, events.projects) : 0;
     const inserted = await insertVersions(db, events.versions);
     const insertedIndexes = new Set(inserted.map(({ changeIndex }) => changeIndex));
-    const existing = events.versions.filter((_, at) => !insertedIndexes.has(at));
+    const existing = events.versions.filter((_, index) => !insertedIndexes.has(index));
     const changedIds = await changeVersions(db, existing);
     await scheduleRecheck(db, [
       ...wipedIds,
@@ -57,7 +57,10 @@ export async function applyEvents(
   });
 }
 
-/** Projects that came, went, or are quarantined; how many. Each that is there gets a look at its page. */
+/**
+ * Adds projects, and marks others as gone, quarantined or active. Returns how many have changed. Queues a fetch of the
+ * page of each project that exists.
+ */
 async function applyProjects(db: Queryable, projects: readonly ProjectChange[]): Promise<number> {
   const names = projects.map(({ name }) => name);
   const rows = await db.query<{ package: string }>('select package from packages where package = any ($1)', [
@@ -84,7 +87,7 @@ async function applyProjects(db: Queryable, projects: readonly ProjectChange[]):
      ), changed as (
        update packages p set
          gone = case when p.origin <> 'feed' then null when g.present is false then coalesce(p.gone, now())
-           -- Its page is not to be found: which came last, its removal or this, the next look tells.
+           -- Its page was not found: the next fetch shows whether its removal or this event came last.
            when g.present and p.missing is null then null else p.gone end,
          status = case when g.quarantined then 'quarantined'
            when g.wiped or not g.quarantined then 'active' else p.status end,
@@ -106,7 +109,7 @@ async function applyProjects(db: Queryable, projects: readonly ProjectChange[]):
     columns,
   );
   await markPackagesDue(db, [...existingNames]);
-  // Of a new one nothing was built, and nobody need look whether there was.
+  // Nothing has been built of a new project, so there is no need to check for files.
   await markPagesDue(
     db,
     names.filter((name) => !existingNames.has(name)).map((name) => ['PROJECT', name]),
@@ -114,7 +117,7 @@ async function applyProjects(db: Queryable, projects: readonly ProjectChange[]):
   return result?.changed ?? 0;
 }
 
-/** The versions of projects that were removed are gone; their numbers. */
+/** Marks all versions of removed projects as gone, and returns their ids. */
 async function wipeVersions(db: Queryable, projects: readonly ProjectChange[]): Promise<readonly number[]> {
   const wipedProjects = projects.filter((project) => project.wiped);
   if (wipedProjects.length === 0) return [];
@@ -129,7 +132,7 @@ async function wipeVersions(db: Queryable, projects: readonly ProjectChange[]): 
   return rows.map(({ version_id }) => version_id);
 }
 
-/** What was changed although a later page doesn't name it has to be looked up once more. */
+/** Queues another fetch for projects with changed versions that a later page doesn't list. */
 async function scheduleRecheck(db: Queryable, versionIds: readonly number[]): Promise<void> {
   if (versionIds.length === 0) return;
   await db.query(

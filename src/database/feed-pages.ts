@@ -13,7 +13,7 @@ type ProjectStatus = Project['status'];
 export interface ProjectPageUpdate {
   readonly fence: number;
   readonly package: string;
-  /** 0 where the index doesn't say. */
+  /** 0 if the index doesn't send one. */
   readonly serial: number;
   readonly status: ProjectStatus;
   readonly etag: string | null;
@@ -22,13 +22,18 @@ export interface ProjectPageUpdate {
   readonly removal_delay_s: number;
 }
 
-/** More versions than this, and than this share of a project's, don't go because its page came back short. */
+/**
+ * If a page omits more versions than this, and more than this share of a project's versions, they are not treated as
+ * removed: the page may be truncated.
+ */
 const MASS_REMOVAL_THRESHOLD = { versions: 5, share: 0.2 };
 
 /**
- * What a project's page says is what holds. Only what it doesn't name is not believed at once: such a
- * version is gone when an event says so, or when a page read `removal_delay_s` later doesn't name it
- * either; and if those are many, not even then. A page that is older than what is known changes nothing.
+ * Applies a project's page, which is authoritative for the versions it lists. A version that it doesn't list is only
+ * missing at first. It counts as removed when an event says so, or when a page fetched `removal_delay_s` later doesn't
+ * list it either, unless too many are missing (MASS_REMOVAL_THRESHOLD). A page that is older than the known state
+ * changes nothing, and is `stale`. `unsettled`: the list of all releases has to tell what became of missing versions.
+ * Throws PIW_FENCED for a Cloud Gazer that has been replaced.
  */
 export async function applyPage(
   database: Database,
@@ -67,7 +72,7 @@ export async function applyPage(
     }
     const differs = serial > before.page_serial || (etag !== null && etag !== before.etag);
     if (differs || changedIds.length + goneIds.length + allIds.length > 0) await noteEvent(db);
-    // One that must have reached a higher serial is looked at again.
+    // A fetch that waits for a higher serial stays queued.
     const dequeued = await db.query(
       'delete from looks where package_id = $1 and (serial <= $2 or $2 = 0) returning 1',
       [before.package_id, serial],
@@ -84,7 +89,7 @@ const versionIdsOf = async (db: Queryable, packageId: number): Promise<readonly 
     ])
   ).map(({ version_id }) => version_id);
 
-/** Marks what the page doesn't name as missing, or as gone; the numbers of what has gone. */
+/** Marks versions that the page doesn't list as missing, or as gone. Returns the ids of those that are gone. */
 async function markMissing(
   db: Queryable,
   packageId: number,
@@ -110,7 +115,7 @@ async function markMissing(
   return rows.filter(({ gone }) => gone).map(({ version_id }) => version_id);
 }
 
-/** Whether there are versions that its page doesn't name, of which its list of all releases is to tell. */
+/** Returns whether versions are missing from the page, and the list of all releases has not been read since. */
 async function isUnsettled(db: Queryable, packageId: number): Promise<boolean> {
   const rows = await db.query(
     `select from packages p where package_id = $1 and list_serial < page_serial and exists (
@@ -120,7 +125,7 @@ async function isUnsettled(db: Queryable, packageId: number): Promise<boolean> {
   return rows.length > 0;
 }
 
-/** The page is as it was when it was last read. */
+/** Records that a page is unchanged since it was last fetched. */
 export async function markPageUnchanged(
   database: Database,
   revision: number,
@@ -139,8 +144,8 @@ export async function markPageUnchanged(
 }
 
 /**
- * The list of all releases, also of those without a file: of what the page doesn't name, what is listed is
- * there, and the rest is gone. A list older than the page settles nothing.
+ * Applies the list of all releases, which includes those without a file: of the versions that the page doesn't list,
+ * those in this list exist, and the others are gone. Ignores a list that is older than the page.
  */
 export async function resolveMissingVersions(
   database: Database,
@@ -175,12 +180,15 @@ export async function resolveMissingVersions(
   });
 }
 
-/** The index has no such project: it is gone if something else says so too, and only missing otherwise. */
+/**
+ * Records that the index has no such project: it is gone if that is confirmed, by `isConfirmed` or by an earlier
+ * removal event, and only missing otherwise.
+ */
 export async function markPageMissing(
   database: Database,
   revision: number,
   name: string,
-  agreed: boolean,
+  isConfirmed: boolean,
 ): Promise<void> {
   await database.transaction(async (db) => {
     await fence(db, 'cloud-gazer', revision);
@@ -188,7 +196,7 @@ export async function markPageMissing(
       `update packages set missing = coalesce(missing, now()), looked = now(), etag = null,
          gone = case when ($2 or removed) and origin = 'feed' then coalesce(gone, now()) else gone end
        where package = $1 returning package_id, gone is not null as gone`,
-      [name, agreed],
+      [name, isConfirmed],
     );
     if (!row) return;
     await db.query('delete from looks where package_id = $1', [row.package_id]);

@@ -2,28 +2,28 @@ import type { VersionChange } from '../protocols/feed.js';
 import { sortKey } from '../wheels/versions.js';
 import type { Queryable } from './pool.js';
 
-/** A single event makes its release one of today's when it is no older than this, seconds. */
+/** Versions released within this time get the priority of new releases, seconds. */
 const NEW_RELEASE_MAX_AGE_S = 24 * 3600;
 
 export interface InsertedVersion {
-  /** The place of its change among those that were given. */
+  /** The index of its change in the list of changes. */
   readonly changeIndex: number;
   readonly versionId: number;
-  /** A later page doesn't name it. */
+  /** Whether the project's page, which was fetched after the event, doesn't list it. */
   readonly missing: boolean;
 }
 
 /**
- * Versions that are new; their numbers. One that a later page doesn't name has no file there, is quarantined,
- * or its removal is still to come. Of one whose removal came first, that is kept: should its release turn up
- * afterwards, a page that doesn't name it says which of the two was the last.
+ * Inserts versions that are new, and returns their ids. A version that a later page doesn't list has no file there, is
+ * quarantined, or its removal event is still to come. A removal event that arrives before the release is recorded, too:
+ * if the release turns up afterwards, a page that doesn't list the version shows which of the two was last.
  */
 export async function insertVersions(
   db: Queryable,
   versions: readonly VersionChange[],
 ): Promise<readonly InsertedVersion[]> {
-  const changes = versions.flatMap((change, at) =>
-    change.removed || change.released !== null ? [{ ...change, at }] : [],
+  const changes = versions.flatMap((change, index) =>
+    change.removed || change.released !== null ? [{ ...change, index }] : [],
   );
   if (changes.length === 0) return [];
   const packages = await lockPackages(db, new Set(changes.map(({ name }) => name)));
@@ -51,7 +51,7 @@ export async function insertVersions(
       insertions.map(({ version }) => version),
       insertions.map(({ version }) => sortKey(version)),
       insertions.map(({ released }) => released),
-      // Fewer and shorter lists: of thousands of versions their text is what costs.
+      // Flags in one list instead of five: for thousands of versions, encoding the lists as text is what costs.
       insertions.map(
         ({ sdist, yanked, quarantined, outranked, removed, reset }) =>
           (sdist ? 1 : 0) +
@@ -64,7 +64,7 @@ export async function insertVersions(
     ],
   );
   const indexByKey = new Map(
-    insertions.map(({ id, version, at }) => [`${String(id)} ${version}`, at] as const),
+    insertions.map(({ id, version, index }) => [`${String(id)} ${version}`, index] as const),
   );
   return rows.map(({ version_id, package_id, version, missing }) => ({
     changeIndex: indexByKey.get(`${String(package_id)} ${version}`) ?? -1,
@@ -80,7 +80,7 @@ interface PackageRow {
   readonly status: string;
 }
 
-/** The packages, which nobody else can delete before this transaction is over. */
+/** Returns the packages, and locks them against deletion until the transaction ends. */
 async function lockPackages(
   db: Queryable,
   names: ReadonlySet<string>,
@@ -93,8 +93,8 @@ async function lockPackages(
 }
 
 /**
- * Versions that are different from what the database has; their numbers. Of one that a later page names, events
- * tell nothing new; of one that it doesn't name, they tell why.
+ * Updates versions that differ from the database, and returns their ids. Events say nothing new about a version that a
+ * later page lists; if the page doesn't list it, they say why.
  */
 export async function changeVersions(
   db: Queryable,
@@ -104,7 +104,7 @@ export async function changeVersions(
   const rows = await db.query<{ version_id: number }>(
     `with given as (
        select v.version_id, v.origin, v.has_sdist, v.yanked, v.yank_kept, v.gone, v.missing, g.released, g.sdist, g.removed,
-         -- A later page doesn't name it: it has no file there, or is quarantined.
+         -- A later page doesn't list it: it has no file there, or is quarantined.
          p.page_serial >= g.serial and not coalesce(g.quarantined, v.quarantined) and p.status <> 'quarantined' as bare,
          g.reset and not g.removed as anew,
          case when g.yanked then true when g.yanked is false then false end as its_yanked,
@@ -120,7 +120,7 @@ export async function changeVersions(
        where p.page_serial < g.serial or v.missing is not null
      ), wanted as (
        select version_id, anew, released, new_quarantined, new_gone, new_missing,
-         -- Of what an administrator brought, no feed takes the source away.
+         -- A version that an administrator added keeps its sdist, whatever the feed says.
          coalesce(sdist, has_sdist and not anew) and not bare or (origin <> 'feed' and has_sdist) as new_sdist,
          case when yank_kept then yanked when its_yanked then coalesce(yanked, '') when anew or not its_yanked then null
            else yanked end as new_yanked

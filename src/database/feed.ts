@@ -10,14 +10,17 @@ export async function feedPosition(db: Queryable): Promise<FeedPosition> {
   return row ?? { serial: 0, read: 0, cut_time: 0, cut_serial: 0, compared: null, held: null, accepted: 0 };
 }
 
-/** The index has told something new: that is what the statistics call its last event. */
+/** Records now as the time of the index's last event, which the statistics show; at most once per second. */
 export async function noteEvent(db: Queryable): Promise<void> {
   await db.query(
     `update feed set last_event = now() where last_event is null or last_event < now() - interval '1 second'`,
   );
 }
 
-/** The pages of these projects are to be read; what is unknown is made. */
+/**
+ * Queues fetches of these projects' pages, and creates packages that are unknown. Throws PIW_FENCED for a Cloud Gazer
+ * that has been replaced.
+ */
 export async function queuePageFetches(
   database: Database,
   revision: number,
@@ -39,7 +42,7 @@ export async function queuePageFetches(
   });
 }
 
-/** These projects' pages are not to be read any more. */
+/** Removes these projects' pages from the queue of page fetches. */
 export async function cancelPageFetches(
   database: Database,
   revision: number,
@@ -54,7 +57,7 @@ export async function cancelPageFetches(
   });
 }
 
-/** [name, its etag when it was last read, whether it has a description], the urgent ones first. */
+/** Returns up to `limit` due page fetches, urgent ones first: [name, last ETag, whether it has a description]. */
 export async function duePageFetches(
   db: Queryable,
   limit: number,
@@ -67,7 +70,7 @@ export async function duePageFetches(
   return rows.map(({ package: name, etag, described }) => [name, etag, described]);
 }
 
-/** Postpones a page that could not be fetched; see postponePageFetch(). */
+/** Records that a page could not be fetched; see postponePageFetch(). */
 export async function recordFailedPageFetch(
   database: Database,
   revision: number,
@@ -79,13 +82,16 @@ export async function recordFailedPageFetch(
   });
 }
 
-/** Fetches of a page that fail, before it is given up: the first twelve take an hour, each of the rest an hour more. */
+/**
+ * Failed fetches after which a page is given up. The first twelve are spread over about an hour, and the others follow
+ * hourly for a week.
+ */
 export const MAX_PAGE_FETCHES = 12 + 7 * 24;
 
 /**
- * Postpones the next fetch of a project's page: by 1 s after the first failure, twice as long after each further one, and
- * at most an hour. Gives the page up after MAX_PAGE_FETCHES; the next comparison with the index's root brings it back if it
- * is still needed.
+ * Postpones the next fetch of a project's page: by 1 s after the first failure, by twice as long after each further
+ * one, and by an hour at most. Gives the page up after MAX_PAGE_FETCHES failures; the next comparison with the index's
+ * root queues it again if it is still needed.
  */
 export async function postponePageFetch(db: Queryable, name: string): Promise<void> {
   const givenUp = await db.query(
@@ -102,8 +108,10 @@ export async function postponePageFetch(db: Queryable, name: string): Promise<vo
 }
 
 /**
- * The projects that aren't gone, in their order: [name, serial of its page, when that was last looked at,
- * milliseconds (0: never; null: it is to be), whether it has an ETag or wasn't even found, whether a feed brought it].
+ * Returns up to `limit` projects that have not been removed from the index, in byte order of their names, starting
+ * after `after`: [name, serial of its page, when the page was last fetched in milliseconds since 1970 (0: never; null:
+ * a fetch is queued), whether a conditional fetch is cheap (it has an ETag, or the page was missing), whether it came
+ * from the feed].
  */
 export async function knownProjects(
   db: Queryable,
@@ -127,7 +135,10 @@ export async function knownProjects(
   return rows.map((row) => [row.package, row.page_serial, row.looked, row.cheap, row.fed]);
 }
 
-/** Everything was compared with the index's root; `held`: so many would go, and wait for a word. */
+/**
+ * Records a comparison of all projects with the index's root. `held` is the number of packages whose removal waits for
+ * an administrator's approval; null: none wait.
+ */
 export async function recordComparison(
   database: Database,
   revision: number,
@@ -143,12 +154,12 @@ export async function recordComparison(
   });
 }
 
-/** An administrator's word: up to so many packages may go at once. */
+/** Records an administrator's approval that up to `count` packages may be removed at once. */
 export async function acceptRemoval(db: Queryable, count: number): Promise<void> {
   await db.query('update feed set accepted = $1', [count]);
 }
 
-/** Versions that the index has had no more for `graceS` seconds: [package, version]. */
+/** Returns up to `limit` versions with files that left the index more than `graceS` seconds ago: [package, version]. */
 export async function goneVersions(
   db: Queryable,
   graceS: number,

@@ -1,12 +1,12 @@
 import { PiwError } from '../errors.js';
 import type { Database, Queryable } from './pool.js';
 
-/** The newest revision of each task that this process has written: an equal one needs no write. */
+/** The newest revision of each task that this process has written; the same or an older one needs no write. */
 const writtenRevisions = new Map<string, number>();
 
 /**
- * Raises PIW_FENCED when a newer revision of this task's lease has been seen than `revision`: the
- * sender was replaced, and doesn't know it yet. Call it in the transaction that it guards.
+ * Throws PIW_FENCED if a newer revision of this task's lease than `revision` has been seen: the sender has been
+ * replaced, and doesn't know it yet. Call it in the transaction that it guards.
  */
 export async function fence(db: Queryable, task: string, revision: number): Promise<void> {
   const rows = await db.query(
@@ -15,13 +15,12 @@ export async function fence(db: Queryable, task: string, revision: number): Prom
      returning 1`,
     [task, revision],
   );
-  if (rows.length === 0)
-    throw new PiwError('PIW_FENCED', `${task}: a newer process than this one holds the lease`);
+  if (rows.length === 0) throw new PiwError('PIW_FENCED', `${task}: a newer process holds the lease`);
 }
 
 /**
- * The same for a statement that asks itself whether a newer one is known: written once a revision, and on
- * the disk then, however relaxed the database is.
+ * Records a revision for statements that check by themselves whether a newer one has been seen. Writes once per
+ * revision, and waits until it is on disk even on a `relaxed` connection. Throws PIW_FENCED like fence().
  */
 export async function raiseFence(database: Database, task: string, revision: number): Promise<void> {
   if ((writtenRevisions.get(task) ?? -1) >= revision) return;

@@ -7,15 +7,15 @@ import { wheelStem } from '../wheels/names.js';
 import type { Queryable, SqlRow } from './pool.js';
 import { ensureTagId } from './targets.js';
 
-/** What a build has yielded. */
+/** The files that a build has produced. */
 export interface BuildFiles extends Pick<LoggedBuild, 'files' | 'served'> {
   readonly versionId: number;
   readonly buildId: number | null;
-  /** What it was built for; undefined: nobody knows. */
+  /** The target that it was built for; undefined if unknown. */
   readonly target: ParsedTarget | undefined;
 }
 
-/** A file of a build, as it is to be written. */
+/** A file of a build, ready to be inserted. */
 interface NewFileRow {
   readonly file: FileState;
   readonly metadataSha256: string;
@@ -26,14 +26,14 @@ interface NewFileRow {
   readonly tagId: number;
 }
 
-/** A file that is there, which a build for this target has yielded as well. */
+/** An existing file that a build for this target has produced as well. */
 type ReusedFile = Pick<BuildFiles, 'versionId' | 'target'> & { readonly filename: string };
 
 /**
- * Writes the files of builds, whose versions the caller holds, all in one statement. One that is known already,
- * with the same contents, stays as it is; that one, and any that is named as serving a build, serves from now on
- * what it would serve if that build had been the first. Raises PIW_FILE_EXISTS for a name that is taken by a file
- * with other contents.
+ * Inserts the files of builds in one statement; the caller has locked their versions. A file that already exists with
+ * the same contents is kept. Such a file, and any that a build names as serving it, from now on also serves the targets
+ * that it would serve if that build had been the first to produce it. Throws PIW_FILE_EXISTS if a name is taken by a
+ * file with different contents.
  */
 export async function insertFiles(db: Queryable, builds: readonly BuildFiles[]): Promise<void> {
   const files = await toFileRows(db, builds);
@@ -46,7 +46,7 @@ export async function insertFiles(db: Queryable, builds: readonly BuildFiles[]):
       served.map((filename) => ({ filename, versionId, target })),
     ),
   ];
-  for (const one of reused) await widenReach(db, one);
+  for (const file of reused) await widenReach(db, file);
 }
 
 async function toFileRows(db: Queryable, builds: readonly BuildFiles[]): Promise<readonly NewFileRow[]> {
@@ -66,7 +66,7 @@ async function toFileRows(db: Queryable, builds: readonly BuildFiles[]): Promise
   return files;
 }
 
-/** Gives the tags under which each of them is known now, by name. */
+/** Inserts files that are new, and returns the id of each file's tags by filename. */
 async function insertNewFiles(
   db: Queryable,
   files: readonly NewFileRow[],
@@ -105,7 +105,10 @@ async function insertNewFiles(
   return new Map(rows.map(({ filename, tag_id }) => [filename, tag_id]));
 }
 
-/** A pure wheel of PyPy's that CPython's build yields too is pure for both, and for whoever comes after them. */
+/**
+ * Extends the reach of an existing file to what this build's target adds: a pure wheel of PyPy's that a CPython build
+ * produces too serves both, and later targets of either.
+ */
 async function widenReach(db: Queryable, { filename, versionId, target }: ReusedFile): Promise<void> {
   const [tags] = await db.query<WheelTags & SqlRow>(
     `select py, abi, platform, reach from files join tags using (tag_id) where filename = $1 and version_id = $2`,
@@ -120,7 +123,7 @@ async function widenReach(db: Queryable, { filename, versionId, target }: Reused
   ]);
 }
 
-/** Remembers for ever what these names stand for. Throws PIW_FILE_EXISTS for one that stood for other bytes. */
+/** Records the hash of each name for ever. Throws PIW_FILE_EXISTS if a name was published with other contents. */
 async function recordPublished(db: Queryable, files: readonly NewFileRow[]): Promise<void> {
   const conflicts = await db.query<{ filename: string }>(
     `with given as (select * from unnest($1::text[], $2::text[]) as g (filename, sha256)),
@@ -131,7 +134,7 @@ async function recordPublished(db: Queryable, files: readonly NewFileRow[]): Pro
   if (conflicts[0]) throw contentConflict(conflicts[0].filename);
 }
 
-/** What was ever published of the project and version in this wheel's name: [filename, SHA-256]. */
+/** Returns every file ever published of the project and version in this wheel's name: [filename, SHA-256]. */
 export async function publishedSiblings(db: Queryable, filename: string): Promise<[string, string][]> {
   const rows = await db.query<{ filename: string; sha256: string }>(
     'select filename, sha256 from published where wheel_stem(filename) = $1 order by filename',
@@ -141,4 +144,4 @@ export async function publishedSiblings(db: Queryable, filename: string): Promis
 }
 
 const contentConflict = (filename: string): PiwError =>
-  new PiwError('PIW_FILE_EXISTS', `${filename} is known already, with other contents`);
+  new PiwError('PIW_FILE_EXISTS', `${filename} already exists with different contents`);

@@ -3,10 +3,10 @@ import type { Queryable, SqlRow } from './pool.js';
 
 type HistoryPoint = ActivityHistory['hours'][number];
 
-/** How many builds and packages the home page names. */
+/** Builds, and packages, that the home page lists. */
 const HOME_PAGE_ROWS = 20;
 
-/** What the home page shows beside the statistics. */
+/** Returns what the home page shows in addition to the statistics. */
 export async function homePageData(db: Queryable): Promise<HomePageData> {
   return {
     history: {
@@ -20,8 +20,9 @@ export async function homePageData(db: Queryable): Promise<HomePageData> {
 }
 
 /**
- * What each of the last `count` hours, days or months (of UTC) came to, the one under way included, without a gap.
- * `from` is where that begins, if not with the `first`: `known` is the step in which anything happened first.
+ * Returns the totals of each of the last `count` hours, days or months in UTC, including the current one, without gaps.
+ * `startExpression` is the SQL of the first step: `first` is the earliest of `count` steps, and `known` the step of the
+ * earliest recorded event.
  */
 async function historyPoints(
   db: Queryable,
@@ -30,7 +31,7 @@ async function historyPoints(
   startExpression = 'first',
 ): Promise<HistoryPoint[]> {
   const rows = await db.query<{ began: number; builds: number; failed: number; downloads: number }>(
-    // Times without a zone are UTC's here: a day is 24 hours, whatever the session's own zone has.
+    // Timestamps without time zone are in UTC here, so that a day has 24 hours whatever the session's time zone is.
     `with span as (
        select ${startExpression} as starts, this as ends from (
          select this, this - interval '${String(count - 1)} ${step}' as first, known
@@ -40,7 +41,7 @@ async function historyPoints(
        select began, sum(value) filter (where figure = 'builds') as builds,
          sum(value) filter (where figure in ('builds_failed', 'builds_retried')) as failed,
          sum(value) filter (where figure = 'downloads') as downloads
-       -- One more step than is asked for, in a form that tells the planner how few they are.
+       -- One step more than requested, in a form from which the planner can estimate how few rows match.
        from history_now where step = '${step}' and began > now() - interval '${String(count + 1)} ${step}' group by began
      )
      select floor(extract(epoch from began) * 1000)::float8 as began, coalesce(builds, 0)::bigint as builds,
@@ -62,7 +63,10 @@ async function latestBuilds(db: Queryable): Promise<readonly EndedBuild[]> {
   );
 }
 
-/** As they were when the month was last summed up: see sums.ts. What is quarantined is hidden everywhere. */
+/**
+ * Returns the packages with the most downloads in 30 days, as of the last refresh of the month's totals (see sums.ts).
+ * Quarantined packages are left out, as everywhere.
+ */
 async function popularPackages(db: Queryable): Promise<HomePageData['popular']> {
   const rows = await db.query<{ package: string; downloads: number }>(
     `select p.package, m.downloads from package_month m join packages p using (package_id)

@@ -1,16 +1,16 @@
 import type { Queryable, SqlRow } from './pool.js';
 
-/** Whose database this is, and which farm is at work on it. */
+/** The identity of a database, and the farm that is using it. */
 export interface Installation {
   readonly id: string;
-  /** The machine on which the tables were made. */
+  /** The host on which the tables were created. */
   readonly name: string;
-  /** The servers and prefix over which its processes find each other; null: nobody is at work. */
+  /** The NATS servers and prefix by which the farm's processes find each other; null: no farm is using the database. */
   readonly holder: string | null;
   readonly holderHost: string | null;
   /** Milliseconds since 1970. */
   readonly holderSince: number | null;
-  /** Goes up every few seconds while somebody is at work. */
+  /** A heartbeat counter, which increases every few seconds while a farm uses the database. */
   readonly beat: number;
 }
 
@@ -23,7 +23,10 @@ export async function readInstallation(db: Queryable): Promise<Installation | un
   return row;
 }
 
-/** Takes the database for `holder`, unless it is another's than `from` or its beat has gone on from `beat`. */
+/**
+ * Claims the database for `holder`. Returns false if a holder other than `holder` and `from` has it, or if `from` has
+ * sent a heartbeat since `beat`.
+ */
 export async function claimInstallation(
   db: Queryable,
   { holder, host, from, beat }: { holder: string; host: string; from: string | null; beat: number },
@@ -37,7 +40,7 @@ export async function claimInstallation(
   return rows.length > 0;
 }
 
-/** Says that `holder` is still at work; false: the database is another's. */
+/** Sends a heartbeat for `holder`. Returns false if another holder has the database. */
 export async function renewInstallation(db: Queryable, holder: string): Promise<boolean> {
   const rows = await db.query('update installation set beat = beat + 1 where holder = $1 returning 1', [
     holder,
@@ -45,7 +48,7 @@ export async function renewInstallation(db: Queryable, holder: string): Promise<
   return rows.length > 0;
 }
 
-/** Lets the next farm begin at once, over whatever servers. */
+/** Releases the database, so that the next farm can start at once, even with other NATS servers. */
 export async function releaseInstallation(db: Queryable, holder: string): Promise<void> {
   await db.query(
     'update installation set holder = null, holder_host = null, holder_since = null where holder = $1',
@@ -53,7 +56,7 @@ export async function releaseInstallation(db: Queryable, holder: string): Promis
   );
 }
 
-/** The same as one thing, for whoever joins a farm. */
+/** Returns these functions as one object, for processes that join a farm. */
 export const installationRegistry = (db: Queryable) => ({
   read: () => readInstallation(db),
   hold: (claim: Parameters<typeof claimInstallation>[1]) => claimInstallation(db, claim),

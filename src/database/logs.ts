@@ -2,28 +2,32 @@ import type { LogPosition, LogStretch } from '../protocols/weblog.js';
 import type { Database, Queryable } from './pool.js';
 
 /**
- * How far a web server's log has been counted: so many bytes of it, by whatever name it goes and however it is
- * stored. It is moved on by the transaction that writes what stood there. So a log that is read again, and a message
- * that is sent again, are found out in the same place, and count once.
+ * How far a web server's log has been counted, whatever its name and however it is stored. The transaction that writes
+ * the counted entries also advances the position, so that a log that is read twice, or a message that is sent twice,
+ * counts once.
  */
 export interface LogProgress {
+  /** Bytes of the log that have been counted. */
   readonly upto: number;
   /** The digest of the last bytes before `upto`. */
   readonly mark: string;
-  /** This stretch was counted now. */
+  /** Whether this call has counted the stretch. */
   readonly counted: boolean;
-  /** Downloads of files that aren't here. */
+  /** Downloads of files that the farm does not have. */
   readonly unknown: number;
 }
 
-/** A log that nobody has asked for in so many days is forgotten: no web server keeps one for so long. */
+/** Days after which a log that nobody has asked for is forgotten: longer than any web server keeps one. */
 const LOG_RETENTION_DAYS = 400;
-/** There are no more with one beginning, unless somebody makes them up. */
+/** The most logs with the same head that are returned. Only forged logs reach the limit. */
 const MAX_LOGS = 1000;
-/** No log has this mark. */
+/** The mark of a log that has been forgotten; never the digest of a log. */
 export const FORGOTTEN_LOG_MARK = 'gone';
 
-/** The logs that begin so, the one that was counted farthest first; with a `fresh` one, of which nothing was, if wanted. */
+/**
+ * Returns the logs with this head, the one that was counted farthest first. With `fresh` it first makes sure that a log
+ * with this head exists of which nothing has been counted, and deletes logs older than LOG_RETENTION_DAYS.
+ */
 export async function findLogs(
   database: Database,
   head: string,
@@ -46,17 +50,17 @@ export async function findLogs(
   return rows.map(({ log_id, upto, mark }) => [log_id, upto, mark]);
 }
 
-/** How far it has been counted; nobody else moves it on before this transaction has ended. */
+/** Returns how far a log has been counted, and locks it until the end of the transaction. */
 export async function lockLog(db: Queryable, log: number): Promise<Pick<LogProgress, 'upto' | 'mark'>> {
   const [row] = await db.query<Pick<LogProgress, 'upto' | 'mark'>>(
     'select upto, mark from logs where log_id = $1 for update',
     [log],
   );
-  // It was forgotten; whoever reads it looks for it anew.
+  // The log was forgotten; its reader has to look it up again.
   return row ? { upto: row.upto, mark: row.mark } : { upto: 0, mark: FORGOTTEN_LOG_MARK };
 }
 
-/** Part of a transaction that holds it. */
+/** Advances the position of a log that this transaction has locked. */
 export async function advanceLog(
   db: Queryable,
   { log, to, mark }: Pick<LogStretch, 'log' | 'to' | 'mark'>,

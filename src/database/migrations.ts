@@ -7,7 +7,7 @@ import { Database, type Queryable } from './pool.js';
 
 const MIGRATIONS_FOLDER = fileURLToPath(new URL('../../../sql/', import.meta.url));
 
-/** The migrations in sql/, whose numbers go from 1 without a gap. */
+/** Returns the migrations in sql/, which are numbered from 1 without gaps. */
 function migrations(): readonly { readonly number: number; readonly sql: () => string }[] {
   return readdirSync(MIGRATIONS_FOLDER)
     .filter((name) => /^\d{6}\.sql$/.test(name))
@@ -18,10 +18,13 @@ function migrations(): readonly { readonly number: number; readonly sql: () => s
     }));
 }
 
-/** The version of the tables that this program works with. */
+/** Returns the schema version that this program needs. */
 export const schemaVersion = (): number => migrations().at(-1)?.number ?? 0;
 
-/** The version of the tables that are there; 0: none are. Raises PIW_DATABASE_FOREIGN. */
+/**
+ * Returns the schema version of the database; 0 if it has no tables yet. Throws PIW_DATABASE_FOREIGN if its tables are
+ * not piw's.
+ */
 async function installedVersion(db: Queryable): Promise<number> {
   const columns = await db.query<{ table_name: string; column_name: string }>(
     `select table_name, column_name from information_schema.columns
@@ -33,29 +36,30 @@ async function installedVersion(db: Queryable): Promise<number> {
     throw new PiwError(
       'PIW_DATABASE_FOREIGN',
       isPiwheels
-        ? "this is a database of piwheels' own, which piw leaves as it is"
-        : 'this database has tables of something else, which piw leaves as they are',
+        ? 'this database belongs to piwheels, and was not changed'
+        : 'this database contains tables of another program, and was not changed',
     );
   }
   const [row] = await db.query<{ schema_version: number }>('select schema_version from configuration');
   return row?.schema_version ?? 0;
 }
 
-/** Raises PIW_DATABASE_VERSION unless the tables are of this program's version. */
+/** Throws PIW_DATABASE_VERSION unless the database has the schema version that this program needs. */
 export async function checkSchemaVersion(db: Queryable): Promise<void> {
   const [installed, required] = [await installedVersion(db), schemaVersion()];
   if (installed === required) return;
-  const state = installed === 0 ? 'has no tables yet' : `is at version ${String(installed)}`;
+  const state = installed === 0 ? 'has no tables yet' : `is at schema version ${String(installed)}`;
   throw new PiwError(
     'PIW_DATABASE_VERSION',
-    `the database ${state}, and this piw needs version ${String(required)}`,
+    `the database ${state}, but this piw needs version ${String(required)}`,
   );
 }
 
 /**
- * Makes the tables, or brings them to this version, in one transaction, and gives the role `user`
- * what a master needs. Raises PIW_DATABASE_VERSION for tables newer than this program, and
- * PIW_CONFIG when there is no such role.
+ * Creates the tables, or upgrades them to this program's version, in one transaction, and grants the role `user` the
+ * privileges that a master needs. Returns the schema versions before and after. Throws PIW_DATABASE_VERSION if the
+ * schema is newer than this program, PIW_DATABASE_FOREIGN for another program's tables, and PIW_CONFIG if the role does
+ * not exist.
  */
 export async function migrate(
   dsn: string,
@@ -68,14 +72,14 @@ export async function migrate(
   );
   try {
     return await database.transaction(async (db) => {
-      // Two at once would both find nothing.
+      // Without the lock, two concurrent migrations would both find no tables.
       await db.query('select pg_advisory_xact_lock($1)', [MIGRATION_LOCK]);
       const from = await installedVersion(db);
       const to = schemaVersion();
       if (from > to) {
         throw new PiwError(
           'PIW_DATABASE_VERSION',
-          `the database is at version ${String(from)}, which is newer than this piw (${String(to)})`,
+          `the database is at schema version ${String(from)}, which is newer than version ${String(to)} of this piw`,
         );
       }
       for (const { number, sql } of migrations()) {
@@ -105,7 +109,10 @@ async function grantPrivileges(db: Queryable, user: string): Promise<void> {
     [user],
   );
   if (!role)
-    throw new PiwError('PIW_CONFIG', `PostgreSQL has no role ${JSON.stringify(user)}; createuser makes it`);
+    throw new PiwError(
+      'PIW_CONFIG',
+      `PostgreSQL has no role ${JSON.stringify(user)}; create it with createuser`,
+    );
   if (role.me) return;
   await db.query(`grant usage on schema ${role.schema} to ${role.quoted}`);
   await db.query(

@@ -8,11 +8,14 @@ export async function allPackages(db: Queryable): Promise<readonly string[]> {
   return rows.map((row) => row.package);
 }
 
-/** Packages that have a file to offer, by name, after that one; of what the index has no more only if `gone`. */
+/**
+ * Returns up to `page.limit` packages with files to offer, by name, after `page.after`. Packages and versions that were
+ * removed from the followed index are included only if `includeGone`.
+ */
 export async function offeredPackages(
   db: Queryable,
   page: { readonly after: string; readonly limit: number },
-  gone: boolean,
+  includeGone: boolean,
 ): Promise<readonly string[]> {
   const rows = await db.query<{ package: string }>(
     `select package from packages p
@@ -20,7 +23,7 @@ export async function offeredPackages(
        select from versions v join files f using (version_id)
        where v.package_id = p.package_id and not v.quarantined and (v.gone is null or $1))
      order by package collate "C" limit $3`,
-    [gone, page.after, page.limit],
+    [includeGone, page.after, page.limit],
   );
   return rows.map((row) => row.package);
 }
@@ -30,8 +33,8 @@ export async function packageExists(db: Queryable, name: string): Promise<boolea
 }
 
 /**
- * True if it is new. A description and further aliases are taken over by one that is there. Part of a
- * transaction: the queue follows.
+ * Adds a package, or updates the description and adds the aliases of one that exists. Returns true if it is new. Call
+ * it in a transaction: it may also requeue the package's versions.
  */
 export async function upsertPackage(
   db: Queryable,
@@ -53,7 +56,7 @@ export async function upsertPackage(
   return row?.created ?? false;
 }
 
-/** Its versions are not built any more, or (null) are built again. */
+/** Skips a package, whose versions are then not built, for the reason `skip`; null: builds them again. */
 export async function skipPackage(database: Database, name: string, skip: string | null): Promise<void> {
   await database.transaction(async (db) => {
     await db.query('update packages set skip = $2 where package = $1', [name, skip]);
@@ -61,7 +64,7 @@ export async function skipPackage(database: Database, name: string, skip: string
   });
 }
 
-/** Hidden and not built, or (false) back again; one version, or (null) the package. */
+/** Hides a version, or (version null) the whole package, and stops its builds; `quarantined` false undoes that. */
 export async function setQuarantined(
   database: Database,
   name: string,
@@ -85,7 +88,7 @@ export async function setQuarantined(
   });
 }
 
-/** Forgets a package and all that hangs on it; gives the names of files that are free now. */
+/** Deletes a package and everything that belongs to it. Returns the names of the deleted files. */
 export async function deletePackage(database: Database, name: string): Promise<readonly string[]> {
   return await database.transaction(async (db) => {
     const files = await db.query<{ filename: string }>(
@@ -99,8 +102,8 @@ export async function deletePackage(database: Database, name: string): Promise<r
 }
 
 /**
- * [package, description, files, downloads of 30 days], by name, after that one. The downloads are as they were when
- * the month was last summed up: see sums.ts.
+ * Returns up to `page.limit` rows of the search index, by name, after `page.after`: [package, description, files,
+ * downloads in 30 days]. The downloads are as of the last refresh of the month's totals: see sums.ts.
  */
 export async function searchIndex(
   db: Queryable,

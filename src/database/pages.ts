@@ -5,20 +5,20 @@ import type { Database, Queryable } from './pool.js';
 
 type DuePageTuple = readonly [kind: string, argument: string, note: number];
 
-/** How many pages are handed to the Secretary at once; the rest waits here. */
+/** Pages that the Secretary loads at once; the others stay in the database. */
 const PAGES_PER_LOAD = 1000;
 
 /**
- * Notes pages that are due, in the transaction that changes what they show; one that is named twice is noted
- * once. `PKG`: a package's index and its project page; `PROJECT`: the latter alone; `LOG`: of a build;
- * `DELPKG`: of a package that is forgotten.
+ * Marks pages as due; a page that is named twice is marked once. Call it in the transaction that changes what the pages
+ * show. `PKG`: a package's page in the simple index and its project page; `PROJECT`: the project page alone; `LOG`: the
+ * log page of a build; `DELPKG`: the pages of a deleted package.
  */
 export async function markPagesDue(
   db: Queryable,
   pages: readonly (readonly [kind: 'PKG' | 'PROJECT' | 'LOG' | 'DELPKG', argument: string])[],
 ): Promise<void> {
   if (pages.length === 0) return;
-  // In one order always, so that two batches never wait for each other.
+  // Always in the same order, so that two batches never deadlock.
   await db.query(
     `insert into pages_backlog (kind, argument)
      select distinct kind, argument from unnest($1::text[], $2::text[]) as g (kind, argument) order by 1, 2
@@ -28,8 +28,8 @@ export async function markPagesDue(
 }
 
 /**
- * The same for packages of which something has changed: the index, too, of one that has a file. Of most that a
- * feed tells of nothing was built, and their pages are not to hold up those that people install from.
+ * Marks the pages of changed packages as due: the simple index as well only for a package with files. Most packages of
+ * a feed have none, and their pages must not delay those that people install from.
  */
 export async function markPackagesDue(db: Queryable, names: readonly string[]): Promise<void> {
   if (names.length === 0) return;
@@ -44,22 +44,25 @@ export async function markPackagesDue(db: Queryable, names: readonly string[]): 
   );
 }
 
-/** The holder of the lease that is asked for. */
+/** The task whose lease guards the pages. */
 const SECRETARY_TASK = 'the-secretary';
 
-/** What the Secretary has to say of pages; of others, who have no fence, only what is due is heard. */
+/** Changes to the backlog of pages. */
 export interface PageUpdates {
+  /** The revision of the Secretary's lease; null for other senders, which may only report due pages. */
   readonly fence: number | null;
+  /** Pages that are due. */
   readonly pages: readonly (readonly [kind: string, argument: string])[];
+  /** Pages that have been written. */
   readonly written: readonly DuePageTuple[];
-  /** How packages are listed from now on: the serial of the page; null: not at all. */
+  /** Packages whose entry in the root index changes: the serial of their page; null: no entry. */
   readonly listed: readonly (readonly [name: string, serial: number | null])[];
 }
 
 /**
- * Notes pages that are due, and gives their notes in the same order; takes out those that are
- * written, unless they have become due again since the note that comes with them. Raises PIW_FENCED for a
- * Secretary that has been replaced: what it knows of how packages are listed is old.
+ * Marks pages as due, and returns their notes in the same order. Removes written pages from the backlog, unless they
+ * have become due again since their note. Throws PIW_FENCED for a Secretary that has been replaced, whose knowledge of
+ * the listed packages is out of date, and PIW_REFUSED if anyone else reports written or listed pages.
  */
 export async function savePages(
   database: Database,
@@ -68,7 +71,7 @@ export async function savePages(
   return await database.transaction(async (db) => {
     if (revision !== null) await fence(db, SECRETARY_TASK, revision);
     else if (written.length > 0 || listed.length > 0)
-      throw new PiwError('PIW_REFUSED', 'only a Secretary knows what was written');
+      throw new PiwError('PIW_REFUSED', 'only the Secretary may report written or listed pages');
     const listings = listed.filter(([, serial]) => serial !== null);
     const delistings = listed.filter(([, serial]) => serial === null);
     if (listings.length > 0) {
@@ -107,7 +110,7 @@ async function insertDuePages(db: Queryable, pages: PageUpdates['pages']): Promi
   return pages.map(([kind, argument]) => notes.get(`${kind} ${argument}`) ?? 0);
 }
 
-/** The pages of a lane that are due, in the order of their notes, after that one: see the index pages_next. */
+/** Returns up to PAGES_PER_LOAD due pages of a priority, by note, after note `after`: see the index pages_next. */
 export async function loadPages(
   db: Queryable,
   priority: PagePriority,
@@ -122,8 +125,8 @@ export async function loadPages(
 }
 
 /**
- * The first of a thousand serials that nobody was ever given, and how many they are. Raises PIW_FENCED: one that
- * was replaced would get higher ones than who took over has.
+ * Allocates a block of a thousand serials that were never used, and returns the first one and their number. Throws
+ * PIW_FENCED for a Secretary that has been replaced, which would get higher serials than its successor.
  */
 export async function allocateSerials(
   database: Database,
@@ -137,7 +140,7 @@ export async function allocateSerials(
   });
 }
 
-/** What the root of the simple index names, by name, after that one. */
+/** Returns up to `page.limit` packages that the root of the simple index lists, by name, after `page.after`. */
 export async function listedPackages(
   db: Queryable,
   page: { readonly after: string; readonly limit: number },

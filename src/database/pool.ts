@@ -9,31 +9,31 @@ import { SERVER_PROBLEMS, ServerProblemMonitor, type ConditionSink } from './tro
 export type Client = pg.PoolClient;
 export type SqlRow = Readonly<Record<string, unknown>>;
 
-/** Anything that a query can be put to: the pool, or the connection of a transaction. */
+/** Anything that can run queries: the pool, or the connection of a transaction. */
 export interface Queryable {
   query<R extends SqlRow>(sql: string, values?: readonly unknown[]): Promise<readonly R[]>;
 }
 
 /** The connection of a transaction. */
 export interface Transaction extends Queryable {
-  /** `sql` is a COPY … FROM STDIN, and `rows` what is copied, in PostgreSQL's text format. */
+  /** Runs `sql`, a COPY … FROM STDIN, with `rows` as its input in PostgreSQL's text format. */
   copy(sql: string, rows: string): Promise<void>;
 }
 
-/** Connections of one process. An actor that needs more at once waits; PostgreSQL has 100 in all. */
+/** Connections per process. An actor that needs more at once waits; PostgreSQL's default limit for all is 100. */
 const MAX_CONNECTIONS = 6;
 const STATEMENT_TIMEOUT_MS = 60_000;
-/** Attempts at a transaction that another one was in the way of, and the pause before each further one, at most. */
+/** Attempts at a transaction that conflicts with others, and the longest pause before the second one. */
 const MAX_ATTEMPTS = 5;
 const MAX_RETRY_PAUSE_MS = 30;
 
-// Counts and sizes are far from 2^53; as text they would have to be converted everywhere.
+// Counts and sizes are far below 2^53; the driver's default, strings, would need a conversion everywhere.
 pg.types.setTypeParser(pg.types.builtins.INT8, Number);
 
 /**
- * PostgreSQL, behind a pool that reconnects by itself. While the server can't do what is asked of it (sql-states.ts has
- * the cases), every request throws PIW_DATABASE, with which an actor answers and lives: whoever asked asks again. What
- * no repetition helps is PIW_DATABASE_FAULT. Nothing else of the driver leaves this class.
+ * A PostgreSQL database, behind a pool that reconnects by itself. While the server can't serve requests (see
+ * sql-states.ts), every request throws PIW_DATABASE; an actor returns that error and keeps running, and the requester
+ * retries. Errors that no retry fixes throw PIW_DATABASE_FAULT. No other error of the driver leaves this class.
  */
 export class Database implements Queryable {
   readonly #pool: pg.Pool;
@@ -43,7 +43,7 @@ export class Database implements Queryable {
   private constructor(config: pg.PoolConfig) {
     this.#config = config;
     this.#pool = new pg.Pool(config);
-    // An idle connection that breaks is only thrown away.
+    // The pool discards an idle connection that breaks.
     this.#pool.on('error', () => undefined);
     const { host = '', port = 0, database = '' } = config;
     this.#problemMonitor = new ServerProblemMonitor(`${host}:${String(port)}/${database}`, async () => {
@@ -55,10 +55,14 @@ export class Database implements Queryable {
   }
 
   /**
-   * Opens a pool for this DSN and tries it, unless it is `lazy`: then the server may be away for now. `name` is shown in PostgreSQL's own lists, `schema` is
-   * where the tables are (default: the role's own search path). A `relaxed` one doesn't wait until a
-   * change is on the disk: a crash of PostgreSQL may undo the last moments. One that asks `byKey` has each
-   * statement planned once, for an index; to plan costs more than to find a few rows. Raises PIW_DATABASE.
+   * Opens a pool for this DSN and tests the connection. Throws PIW_CONFIG for an invalid DSN, and PIW_DATABASE if the
+   * connection fails.
+   *
+   * `name`: the application name, which pg_stat_activity shows.
+   * `schema`: the schema of the tables (default: the role's search path).
+   * `relaxed`: doesn't wait until changes are on disk; a crash of PostgreSQL may lose the latest ones.
+   * `byKey`: plans each statement once, for index scans; planning costs more than finding a few rows.
+   * `lazy`: doesn't test the connection, so that the server may be down for now.
    */
   static async open(
     dsn: string,
@@ -80,7 +84,7 @@ export class Database implements Queryable {
       statement_timeout: STATEMENT_TIMEOUT_MS,
       allowExitOnIdle: true,
       options: [
-        // What has enable_seqscan off looks costly to the planner, which would compile it anew each time, for a second.
+        // With enable_seqscan off, plans look expensive, and PostgreSQL would JIT-compile them each time, for a second.
         '-c jit=off',
         ...(options.schema === undefined ? [] : [`-c search_path=${options.schema}`]),
         ...(options.relaxed ? ['-c synchronous_commit=off'] : []),
@@ -97,7 +101,7 @@ export class Database implements Queryable {
     return database;
   }
 
-  /** Tells from now on what the server suffers from, and when that is over. */
+  /** Reports the server's problems to `sink` from now on: when each begins, and when it is over. */
   reportTo(sink: ConditionSink): void {
     this.#problemMonitor.reportTo(sink);
   }
@@ -107,16 +111,16 @@ export class Database implements Queryable {
   }
 
   /**
-   * Does `what` in one transaction, again if it lost a race with another one. So `what` must have no
-   * effect of its own beside the database.
+   * Runs `work` in one transaction, and retries it if the transaction conflicts with another one. So `work` must not
+   * have side effects outside the database.
    */
   async transaction<T>(work: (db: Transaction) => Promise<T>): Promise<T> {
     return await this.#withRetry(() => this.#runTransaction(work));
   }
 
   /**
-   * Calls `onHint` whenever somebody notifies the channel, and each time the listening connection is
-   * new: what was said before it was there is not known. A notification is only ever a hint.
+   * Calls `onHint` whenever the channel is notified, and after each (re)connection, because notifications may have been
+   * lost before it. A notification is only ever a hint.
    */
   listen(channel: string, onHint: () => void, signal: AbortSignal): void {
     const keepListening = async (): Promise<void> => {
@@ -144,7 +148,7 @@ export class Database implements Queryable {
           onHint();
           await disconnected;
         } catch {
-          // The database is away; the caller's slow poll stands in until it is back.
+          // The database is unreachable; until it is back, the caller depends on its slow poll.
         }
         await client.end().catch(() => undefined);
         await new Promise((resolve) => setTimeout(resolve, 500));
@@ -158,7 +162,10 @@ export class Database implements Queryable {
     await this.#pool.end();
   }
 
-  /** Tries again what another transaction was in the way of: nothing of it has happened. */
+  /**
+   * Runs `operation`, up to MAX_ATTEMPTS times while it conflicts with other transactions; PostgreSQL has then rolled
+   * it back. Converts errors of the driver to PIW_DATABASE or PIW_DATABASE_FAULT.
+   */
   async #withRetry<T>(operation: () => Promise<T>): Promise<T> {
     for (let attempt = 1; ; attempt += 1) {
       try {
@@ -169,7 +176,7 @@ export class Database implements Queryable {
         if (errorKind === 'fault')
           throw new PiwError(
             'PIW_DATABASE_FAULT',
-            `the database refuses a request: ${errorMessage(error)} (SQLSTATE ${sqlState(error)})`,
+            `the database rejected a query: ${errorMessage(error)} (SQLSTATE ${sqlState(error)})`,
             { cause: error },
           );
         if (errorKind === 'retry' && attempt < MAX_ATTEMPTS) {
@@ -186,7 +193,7 @@ export class Database implements Queryable {
   async #runTransaction<T>(work: (db: Transaction) => Promise<T>): Promise<T> {
     const client = await this.#pool.connect();
     let connectionError: Error | undefined;
-    // Without a listener an error between two queries would end the process.
+    // Without a listener, an error between two queries would crash the process.
     const onError = (error: Error) => (connectionError = error);
     client.on('error', onError);
     try {
@@ -198,7 +205,9 @@ export class Database implements Queryable {
       await client.query('commit');
       return result;
     } catch (error) {
-      await client.query('rollback').catch((e: unknown) => (connectionError = e as Error));
+      await client
+        .query('rollback')
+        .catch((rollbackError: unknown) => (connectionError = rollbackError as Error));
       throw error;
     } finally {
       client.off('error', onError);
@@ -212,7 +221,7 @@ async function runQuery<R extends SqlRow>(
   sql: string,
   values: readonly unknown[],
 ): Promise<readonly R[]> {
-  // A statement with parameters is prepared once for each connection, under its own text's name.
+  // A statement with parameters is prepared once per connection, under a name that belongs to its text.
   const name = values.length > 0 ? statementName(sql) : undefined;
   const result = await executor.query<R>({
     text: sql,
@@ -241,6 +250,7 @@ function statementName(sql: string): string {
   return name;
 }
 
+/** Returns the SQLSTATE, or another code, of a driver error or of the PiwError that wraps it; '' if it has none. */
 export function sqlState(error: unknown): string {
   const driverError = error instanceof PiwError ? error.cause : error;
   return typeof driverError === 'object' && driverError !== null && 'code' in driverError
@@ -249,8 +259,9 @@ export function sqlState(error: unknown): string {
 }
 
 /**
- * What `pg` connects with. A DSN without a host means the local Unix socket, the operating system's
- * user and peer login, as libpq has it; `pg` alone would take TCP on localhost.
+ * Returns `pg`'s configuration for a DSN. Without a host it means the local Unix socket, the operating system's user
+ * and peer authentication, as in libpq; `pg` by itself would use TCP to localhost. Throws PIW_CONFIG for an invalid
+ * DSN.
  */
 function poolConfig(dsn: string): pg.PoolConfig {
   const url = URL.canParse(dsn) ? new URL(dsn) : undefined;
@@ -271,7 +282,7 @@ function poolConfig(dsn: string): pg.PoolConfig {
   };
 }
 
-/** Raises PIW_SUPERUSER: what the farm's processes may do to the database has bounds. */
+/** Throws PIW_SUPERUSER if the role is a superuser: the farm's processes must have limited rights. */
 export async function refuseSuperuser(db: Queryable): Promise<void> {
   const [row] = await db.query<{ super: boolean }>(
     'select usesuper as super from pg_user where usename = current_user',

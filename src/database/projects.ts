@@ -16,13 +16,13 @@ const FILE_COLUMNS = `f.filename, v.version, f.filesize, f.sha256, f.metadata_sh
   floor(extract(epoch from f.uploaded) * 1000)::float8 as uploaded`;
 
 /**
- * What the simple index shows of a package: nothing of it while it is quarantined, and of what the
- * followed index has no more only if `gone`.
+ * Returns what the simple index shows of a package: nothing while it is quarantined, and what was removed from the
+ * followed index only if `includeGone`.
  */
 export async function packageFiles(
   db: Queryable,
   name: string,
-  gone: boolean,
+  includeGone: boolean,
 ): Promise<{
   exists: boolean;
   status: Project['status'];
@@ -43,19 +43,19 @@ export async function packageFiles(
   const { status = null, listed = null } = row ?? {};
   const emptyResult = { versions: [], files: [], metadata: null, listed };
   if (!row || status === null) return { exists: false, status: 'active', ...emptyResult };
-  if (status === 'quarantined' || (row.gone && !gone)) return { exists: true, status, ...emptyResult };
+  if (status === 'quarantined' || (row.gone && !includeGone)) return { exists: true, status, ...emptyResult };
   const files = await db.query<RowOf<IndexedFile>>(
     `select ${FILE_COLUMNS}
      from files f join versions v using (version_id) join packages p using (package_id)
      where p.package = $1 and not v.quarantined and (v.gone is null or $2)
      order by v.sort_key, v.version, f.filename`,
-    [name, gone],
+    [name, includeGone],
   );
   const versions = await db.query<{ version: string }>(
     `select version from versions v join packages p using (package_id)
      where p.package = $1 and not v.quarantined and (v.gone is null or $2)
        and exists (select from files f where f.version_id = v.version_id) order by sort_key, version`,
-    [name, gone],
+    [name, includeGone],
   );
   return {
     exists: true,
@@ -67,7 +67,7 @@ export async function packageFiles(
   };
 }
 
-/** What the METADATA of the newest release says. The files come in the order of their versions. */
+/** Returns the METADATA of the newest release. `files` is sorted by version. */
 async function newestMetadata(db: Queryable, files: readonly IndexedFile[]): Promise<CoreMetadata | null> {
   const releases = new Map<string, IndexedFile[]>();
   for (const file of files) {
@@ -94,7 +94,7 @@ export async function versionFiles(db: Queryable, name: string, version: string)
   return rows.map(({ filename }) => filename);
 }
 
-/** The version that a file is of, and the target that it was built for, if that is still known. */
+/** Returns the package and version of a file, and the target that it was built for, if that is still known. */
 export async function fileOrigin(db: Queryable, filename: string): Promise<FileOrigin | null> {
   const [row] = await db.query<RowOf<{ origin: FileOrigin }>>(
     `select json_build_array(p.package, v.version, t.abi, t.platform) as origin
@@ -106,7 +106,7 @@ export async function fileOrigin(db: Queryable, filename: string): Promise<FileO
   return row?.origin ?? null;
 }
 
-/** All that a project's page shows; null where there is no such package. Versions newest first. */
+/** Returns everything that a project's page shows, newest version first; null if there is no such package. */
 export async function projectDetails(db: Queryable, name: string): Promise<Project | null> {
   const [row] = await db.query<RowOf<Pick<Project, 'package' | 'description' | 'status' | 'skip'>>>(
     'select package, description, status, skip from packages where package = $1',
@@ -142,7 +142,7 @@ async function projectDownloads(
 async function projectVersions(db: Queryable, name: string): Promise<ProjectVersion[]> {
   const rows = await db.query<RowOf<Omit<ProjectVersion, 'targets'> & { version_id: number }>>(
     `select v.version_id, v.version, floor(extract(epoch from v.released) * 1000)::float8 as released,
-       coalesce(v.skip, case when coalesce(p.gone, v.gone) is not null then 'the index has it no more' end) as skip, v.yanked,
+       coalesce(v.skip, case when coalesce(p.gone, v.gone) is not null then 'removed from the index' end) as skip, v.yanked,
        v.has_sdist, s.specifier as requires_python
      from versions v join packages p using (package_id) left join specifiers s using (specifier_id)
      where p.package = $1 order by v.sort_key desc, v.version desc`,

@@ -1,12 +1,13 @@
 import type { QueueLength } from '../protocols/oracle.js';
 import type { Queryable, SqlRow } from './pool.js';
 
-/** What takes long to count; `estimated`: of what is many, about so much. */
+/** The figures of the queue that take long to count. */
 export interface QueueCount {
-  /** How much waits: of each target and priority. */
+  /** Waiting builds, by target and priority. */
   readonly lengths: QueueLength[];
-  /** How many builds ended in the last hour. */
+  /** Builds that ended in the last hour. */
   readonly last_hour: number;
+  /** Whether some of the figures are estimates; figures below MAX_COUNTED are always exact. */
   readonly estimated: boolean;
 }
 
@@ -19,14 +20,14 @@ interface QueueLengthRow {
   readonly oldest: number | null;
 }
 
-/** Up to so many builds, of a target and priority or of an hour, are counted, and more of them estimated. */
+/** Builds that are counted exactly, per target and priority, or per hour; larger numbers are estimated. */
 const MAX_COUNTED = 20_000;
-/** The estimate is made of so many pages of the table: right to about ten in a hundred. */
+/** Disk blocks of the table that an estimate samples; the error is about 10 %. */
 const SAMPLED_BLOCKS = 2000;
 
 const IN_LAST_HOUR = "built_at > now() - interval '1 hour'";
 
-/** Counts all of it: 1.5 s for five million builds that wait, half a second for as many that have ended. */
+/** Counts exactly. Takes 1.5 s for five million waiting builds, and 0.5 s for as many that have ended. */
 export async function countQueue(db: Queryable): Promise<QueueCount> {
   const rows = await db.query<QueueLengthRow>(
     `select t.abi, t.platform, q.priority, q.waiting, floor(extract(epoch from q.oldest) * 1000)::float8 as oldest
@@ -41,7 +42,7 @@ export async function countQueue(db: Queryable): Promise<QueueCount> {
   return { lengths: rows.map(toQueueLength), last_hour: ended?.last_hour ?? 0, estimated: false };
 }
 
-/** The same in a tenth of a second, however much it is: exact where it is little. */
+/** Returns the same figures within 0.1 s however long the queue is: exact up to MAX_COUNTED, estimated above. */
 export async function estimateQueue(db: Queryable): Promise<QueueCount> {
   const [size] = await db.query<{ pages: number }>(
     `select pg_relation_size('queue') / current_setting('block_size')::bigint as pages`,
@@ -53,7 +54,7 @@ export async function estimateQueue(db: Queryable): Promise<QueueCount> {
        from queue tablesample system ($1) where lease is null group by target_id, priority)
      select t.abi, t.platform, priority, counted.waiting, coalesce(s.waiting, 0)::bigint as sampled,
        floor(extract(epoch from (
-         -- In the order of the index, from its end: min() would read all of them.
+         -- In the order of the index, from its end: min() would read the whole index.
          select released from queue q
          where q.target_id = t.target_id and q.priority = p.priority and q.lease is null and released is not null
          order by released asc nulls first limit 1)) * 1000)::float8 as oldest
@@ -61,7 +62,7 @@ export async function estimateQueue(db: Queryable): Promise<QueueCount> {
      cross join lateral (
        select count(*) as waiting from (
          select from queue q where q.target_id = t.target_id and q.priority = p.priority and q.lease is null
-         -- So that it is read by the index: where all are alike, a look at the table itself seems as near.
+         -- The order makes the planner use the index: with few distinct values it would prefer a scan of the table.
          order by q.released desc nulls last, q.version_id desc limit ${String(MAX_COUNTED)}) front) counted
      left join sample s using (target_id, priority)
      where counted.waiting > 0 order by t.rank, t.platform, priority desc`,
@@ -82,7 +83,10 @@ export async function estimateQueue(db: Queryable): Promise<QueueCount> {
   };
 }
 
-/** Builds are numbered in the order in which they end, nearly; where they are many, the numbers tell how many. */
+/**
+ * Counts the builds that ended in the last hour, or estimates them if there are MAX_COUNTED or more: build ids are
+ * assigned nearly in the order in which builds end, so their difference is nearly the number of builds.
+ */
 async function estimateLastHour(db: Queryable): Promise<{ last_hour: number; estimated: boolean }> {
   const [row] = await db.query<{ counted: number; numbers: number | null }>(
     `select
@@ -95,7 +99,7 @@ async function estimateLastHour(db: Queryable): Promise<{ last_hour: number; est
   return { last_hour: Math.max(counted, row?.numbers ?? 0), estimated: true };
 }
 
-/** No more digits than a sample is worth. */
+/** Rounds to the two digits that a sample supports. */
 const roundToTwoDigits = (count: number): number => Number(count.toPrecision(2));
 
 const toQueueLength = ({ abi, platform, priority, waiting, oldest }: QueueLengthRow): QueueLength => [
@@ -107,11 +111,11 @@ const toQueueLength = ({ abi, platform, priority, waiting, oldest }: QueueLength
 ];
 
 export interface QueueActivity {
-  /** How many builds slaves have now. */
+  /** Builds that slaves are working on. */
   readonly building: number;
-  /** How many are held back after failures that pass. */
+  /** Builds that are held back until the retry of a transient failure. */
   readonly held: number;
-  /** How many ended in the last minute. */
+  /** Builds that ended in the last minute. */
   readonly last_minute: number;
 }
 

@@ -2,10 +2,10 @@ import type { RequeueReason } from '../protocols/retry.js';
 import type { QueuedVersion, TARGET_STATES } from '../protocols/oracle.js';
 import type { Queryable, SqlRow } from './pool.js';
 
-/** Positions are counted so far, for a package that waits behind millions: 30 ms for each target. */
+/** The highest position that is counted. Counting that far takes 30 ms per target, even in a queue of millions. */
 const MAX_POSITION = 50_000;
 
-/** Which builds of the same priority are given out first, by their release; see front in queue.ts. */
+/** Whether the newest or the oldest releases of a priority are built first; see nextPendingBuilds in queue.ts. */
 export type QueueOrder = 'newest' | 'oldest';
 
 interface StandingRow extends SqlRow {
@@ -20,11 +20,11 @@ interface StandingRow extends SqlRow {
   readonly filename: string | null;
   readonly build_id: number | null;
   readonly failure_class: string | null;
-  /** Why its newest build failed, in a sentence. */
+  /** Why the newest build failed, in a sentence. */
   readonly reason: string | null;
-  /** Why its newest build no longer counts; null: it does. */
+  /** Why the newest build no longer counts; null: it counts. */
   readonly put_back: RequeueReason | null;
-  /** Why it isn't eligible at all. */
+  /** Why the version is not built on any target; null: it may be built. */
   readonly barred: string | null;
   readonly admitted: boolean;
   readonly requires_python: string | null;
@@ -34,7 +34,10 @@ interface StandingRow extends SqlRow {
   readonly held_until: number | null;
 }
 
-/** Where each version of a package stands on each target, and why; newest first. Empty: no such package. */
+/**
+ * Returns the state of each version of a package on each target, and why, newest version first. Empty if there is no
+ * such package.
+ */
 export async function packageQueue(
   db: Queryable,
   name: string,
@@ -45,10 +48,10 @@ export async function packageQueue(
        l.label as slave, s.filename, s.build_id, s.failure_class, s.reason, s.put_back,
        case when v.skip is not null then 'skipped because ' || v.skip
          when p.skip is not null then 'the package is skipped because ' || p.skip
-         when p.gone is not null or v.gone is not null then 'the index has it no more'
+         when p.gone is not null or v.gone is not null then 'removed from the index'
          when p.status = 'quarantined' or v.quarantined then 'quarantined'
          when v.yanked is not null then 'yanked' || case when v.yanked = '' then '' else ' because ' || v.yanked end
-         when not v.has_sdist then 'it has no source' end as barred,
+         when not v.has_sdist then 'no source distribution' end as barred,
        v.specifier_id is null or exists (
          select from specifier_admits a where a.specifier_id = v.specifier_id and a.target_id = s.target_id) as admitted,
        r.specifier as requires_python, v.version_id >= t.filled_from as filled, t.skip as target_skip,
@@ -59,7 +62,7 @@ export async function packageQueue(
     [name],
   );
   const positions = await findPositions(db, rows, backlogOrder);
-  // Of each version and platform the lowest ABI so far that is in the queue: the others wait for it.
+  // For each version and platform, the lowest queued ABI so far: the other ABIs wait for it.
   const lowestQueuedAbi = new Map<string, string>();
   return rows.map((row) => {
     const { version, abi, platform, state } = row;
@@ -77,10 +80,10 @@ function describeStanding(row: StandingRow, position: number | null, earlierAbi:
     case 'built':
       return build_id === null ? `served by ${filename ?? ''}` : (filename ?? '');
     case 'building':
-      return `slave ${slave ?? ''} has it`;
+      return `on slave ${slave ?? ''}`;
     case 'waiting':
       if (row.held_until !== null) {
-        return `tried again${failure_class === null ? '' : ` after ${describeFailure(row)}`}, at ${new Date(row.held_until).toISOString().slice(0, 16).replace('T', ' ')} UTC`;
+        return `retry at ${new Date(row.held_until).toISOString().slice(0, 16).replace('T', ' ')} UTC${failure_class === null ? '' : ` after ${describeFailure(row)}`}`;
       }
       return [describeRequeue(row), position === null ? TOO_FAR_BACK : '']
         .filter((text) => text !== '')
@@ -89,31 +92,31 @@ function describeStanding(row: StandingRow, position: number | null, earlierAbi:
       return describeFailure(row);
     case 'none':
       if (barred !== null) return barred;
-      if (!row.admitted) return `it requires Python ${row.requires_python ?? ''}`;
-      if (row.target_skip !== null) return `nothing is built for it: ${row.target_skip}`;
-      if (!row.filled) return 'the target is new, and this version is not queued yet';
-      if (earlierAbi !== undefined) return `${earlierAbi} is built first, which may serve it too`;
-      return 'it is not due';
+      if (!row.admitted) return `requires Python ${row.requires_python ?? ''}`;
+      if (row.target_skip !== null) return `the target is skipped because ${row.target_skip}`;
+      if (!row.filled) return 'the target is new, and this version has not been queued yet';
+      if (earlierAbi !== undefined) return `waits for ${earlierAbi}, whose wheel may serve this ABI too`;
+      return 'not due';
   }
 }
 
 const describeFailure = ({ failure_class, build_id, reason }: StandingRow): string =>
   `${failure_class ?? 'other'}, build ${String(build_id)}${reason === null ? '' : `: ${reason}`}`;
 
-/** Why a version that has failed waits again. */
+/** Returns why a version that has failed waits again. */
 function describeRequeue(row: StandingRow): string {
   if (row.put_back === null) return '';
   return row.put_back === 'retry'
-    ? `put back after ${describeFailure(row)}`
-    : `another slave is to confirm ${describeFailure(row)}`;
+    ? `requeued after ${describeFailure(row)}`
+    : `another slave must confirm ${describeFailure(row)}`;
 }
 
-const TOO_FAR_BACK = `more than ${MAX_POSITION.toLocaleString('en')} builds come before it`;
+const TOO_FAR_BACK = `more than ${MAX_POSITION.toLocaleString('en')} builds are ahead of it`;
 
 /**
- * The places in the queue, from 1, of those that wait: for each target the front of the queue is read once,
- * in the order of the index queue_next, which is that in which builds are given out. What isn't found there
- * waits further back.
+ * Returns the positions in the queue, from 1, of the rows that wait. Reads the front of the queue once per target and
+ * priority, in the order of the index queue_next, in which builds are leased. A row that is not found there is further
+ * back than MAX_POSITION.
  */
 async function findPositions(
   db: Queryable,
@@ -154,7 +157,7 @@ async function findPositions(
 
 type QueueGroup = [StandingRow, ...StandingRow[]];
 
-/** Those of one target and priority together. */
+/** Groups rows by target and priority. */
 function groupByTargetAndPriority(rows: readonly StandingRow[]): readonly QueueGroup[] {
   const groupsByKey = new Map<string, QueueGroup>();
   for (const row of rows) {

@@ -1,13 +1,13 @@
 import { fence, raiseFence } from './fences.js';
 import type { Database, Queryable } from './pool.js';
 
-/** A build that waits: a version and a target, by their numbers. */
+/** A build that waits in the queue: the ids of its version and target. */
 export interface PendingBuild {
   readonly versionId: number;
   readonly targetId: number;
 }
 
-/** A build that is a slave's from now on. */
+/** A build that has been leased to a slave. */
 export interface LeasedBuild extends PendingBuild {
   readonly lease: number;
   readonly attempt: number;
@@ -17,20 +17,20 @@ export interface LeasedBuild extends PendingBuild {
   readonly sdistSha256: string | null;
 }
 
-/** A lease and the slave whose it is. */
+/** A lease and the slave that holds it. */
 export type HeldLease = readonly [lease: number, slave: number];
 
-/** Makes the queue's rows of these versions right; in the transaction that changed what they depend on. */
+/** Updates the queue for these versions. Call it in the transaction that changed what their rows depend on. */
 export async function requeue(db: Queryable, versionIds: readonly number[]): Promise<void> {
   if (versionIds.length > 0) await db.query('select requeue($1)', [versionIds]);
 }
 
-/** The same for versions that this transaction holds already. */
+/** Does the same as requeue() for versions that this transaction has locked already. */
 export async function refill(db: Queryable, versionIds: readonly number[]): Promise<void> {
   if (versionIds.length > 0) await db.query('select refill($1)', [versionIds]);
 }
 
-/** Says that there is something new to build. Only a hint; NOTIFY would serialise many small writers. */
+/** Notifies listeners that there may be new builds. Only a hint: NOTIFY would serialise many small writers. */
 export async function notifyQueue(db: Queryable): Promise<void> {
   await db.query('notify piw_queue');
 }
@@ -40,27 +40,27 @@ export interface QueueQuery {
   readonly platform: string;
   readonly priority: number;
   readonly count: number;
-  /** Which come first, by their release. */
+  /** Whether the newest or the oldest releases come first. */
   readonly first: 'newest' | 'oldest';
 }
 
-/** No package gets more than this share of what is looked at, while others wait. */
+/** The largest share of the returned builds that one package gets while others wait. */
 const MAX_PACKAGE_SHARE = 1 / 8;
-/** How many rows are looked through for each that is wanted: at first, and when few packages crowd the front. */
+/** Rows that are scanned per build wanted: at first, and again if a few packages crowd the front of the queue. */
 const SCAN_DEPTH_FACTORS = [2, 64];
 const MIN_SCAN_DEPTH = 64;
 
 /**
- * The builds of a priority that are next for a target: in the order of release, but of each package no more
- * than its share as long as there are others. They are only looked at.
+ * Returns the next builds of a priority for a target, without leasing them: in the order of release, but not more of a
+ * package than its share while other packages wait.
  */
 export async function nextPendingBuilds(db: Queryable, order: QueueQuery): Promise<readonly PendingBuild[]> {
   const { count } = order;
   const share = Math.ceil(count * MAX_PACKAGE_SHARE);
   let selected: readonly PendingBuild[] = [];
-  // One of a few numbers, which stand in the statement itself: so each is planned once, for what it is.
-  const roundDepth = (wanted: number) => Math.max(MIN_SCAN_DEPTH, 2 ** Math.ceil(Math.log2(wanted)));
-  for (const depth of SCAN_DEPTH_FACTORS.map((times) => roundDepth(count * times))) {
+  // Depths are powers of two, and literals in the SQL: so there are few statements, and each is planned for its depth.
+  const roundDepth = (depth: number) => Math.max(MIN_SCAN_DEPTH, 2 ** Math.ceil(Math.log2(depth)));
+  for (const depth of SCAN_DEPTH_FACTORS.map((factor) => roundDepth(count * factor))) {
     const rows = await scanQueue(db, order, depth);
     const countByPackage = new Map<number, number>();
     const withinShare: PendingBuild[] = [];
@@ -94,15 +94,16 @@ async function scanQueue(
   );
 }
 
-/** Which build is to be whose, and for how long, seconds. */
+/** A build that is to be leased to a slave. */
 export interface BuildAssignment extends PendingBuild {
   readonly slaveId: number;
+  /** The duration of the lease, seconds. */
   readonly leaseS: number;
 }
 
 /**
- * Gives builds to slaves; what comes back are those that still waited. `revision` is that of the Slave
- * Driver's lease; an older one is PIW_FENCED.
+ * Leases builds to slaves, and returns those that were still waiting. `revision` is the revision of the Slave Driver's
+ * own lease. Throws PIW_FENCED if a newer one has been seen.
  */
 export async function leaseBuilds(
   database: Database,
@@ -129,10 +130,10 @@ export async function leaseBuilds(
        and not exists (select from fences where task = 'slave-driver' and revision > $5)
      returning q.version_id, q.target_id, q.lease, q.attempt, p.package, v.version, v.sdist_url, v.sdist_sha256`,
     [
-      assignments.map((g) => g.versionId),
-      assignments.map((g) => g.targetId),
-      assignments.map((g) => g.slaveId),
-      assignments.map((g) => g.leaseS),
+      assignments.map((assignment) => assignment.versionId),
+      assignments.map((assignment) => assignment.targetId),
+      assignments.map((assignment) => assignment.slaveId),
+      assignments.map((assignment) => assignment.leaseS),
       revision,
     ],
   );
@@ -149,7 +150,7 @@ export async function leaseBuilds(
   }));
 }
 
-/** Makes these leases end `leaseS` seconds from now; gives those that are not their holder's any more. */
+/** Extends these leases to `leaseS` seconds from now. Returns those that their slave no longer holds. */
 export async function renewLeases(
   db: Queryable,
   leases: readonly HeldLease[],
@@ -167,8 +168,9 @@ export async function renewLeases(
 }
 
 /**
- * Puts builds back into the queue; whose lease they are not is passed over. It was no attempt. They are given
- * out again at once, or when `holdS` seconds are over: until then they are nobody's lease.
+ * Returns builds to the queue, without counting them as attempts; leases that their slave doesn't hold are ignored. The
+ * builds can be leased again at once or, if `holdS` is above 0, after that many seconds, during which no slave holds
+ * them.
  */
 export async function releaseLeases(db: Queryable, leases: readonly HeldLease[], holdS = 0): Promise<void> {
   await db.query(
@@ -181,7 +183,10 @@ export async function releaseLeases(db: Queryable, leases: readonly HeldLease[],
   );
 }
 
-/** Puts builds back whose lease has run out; gives how many slaves lost one. What was held back is no loss. */
+/**
+ * Returns builds whose lease has expired to the queue, and the number of leases that slaves have lost. A build whose
+ * hold has ended is not counted.
+ */
 export async function requeueExpired(db: Queryable): Promise<number> {
   const [row] = await db.query<{ lost: number }>(
     `with over as (
@@ -196,7 +201,7 @@ export async function requeueExpired(db: Queryable): Promise<number> {
   return row?.lost ?? 0;
 }
 
-/** What time the database has, milliseconds since 1970. */
+/** Returns the time of the database's clock, milliseconds since 1970. */
 export async function databaseTime(db: Queryable): Promise<number> {
   const [row] = await db.query<{ now: number }>(
     'select (extract(epoch from clock_timestamp()) * 1000)::float8 as now',
@@ -205,8 +210,9 @@ export async function databaseTime(db: Queryable): Promise<number> {
 }
 
 /**
- * Moves the ends of leases with the database's clock, which was set forward by `ms`, or back where that is negative.
- * Only those that can't have been given out since: what has run out by now, or lasts for longer than any lease does.
+ * Shifts the ends of leases after the database's clock was set forward by `ms` milliseconds, or back if `ms` is
+ * negative. Shifts only leases that can't have been granted since: those that have already expired if the clock went
+ * forward, and those that last longer than any lease (1 hour) if it went back.
  */
 export async function shiftLeases(db: Queryable, ms: number): Promise<void> {
   await db.query(
@@ -217,7 +223,7 @@ export async function shiftLeases(db: Queryable, ms: number): Promise<void> {
   );
 }
 
-/** Ends that builds of these versions (left out: of any) are held back after failures that pass. */
+/** Releases builds of these versions (default: of all) that are held back after transient failures. */
 export async function releaseHolds(
   db: Queryable,
   versionIds: readonly number[] | null = null,
@@ -229,7 +235,7 @@ export async function releaseHolds(
   );
 }
 
-/** What a slave's live lease is about; undefined when it isn't live, or another's. */
+/** Returns the build of a slave's lease; undefined if the lease has ended or another slave holds it. */
 export async function findLease(
   db: Queryable,
   lease: number,

@@ -4,12 +4,12 @@ import { markPagesDue } from './pages.js';
 import { sqlState, type Database, type Queryable, type SqlRow } from './pool.js';
 import { notifyQueue, refill } from './queue.js';
 
-/** The most failures that one transaction puts back. */
+/** Failures that one transaction requeues at most. */
 const BATCH_SIZE = 500;
-/** The most failures that one transaction looks through; fewer where their logs are searched, which may be long. */
+/** Failures that one transaction scans at most; fewer if it searches their logs, which may be long. */
 const SCAN_SIZE = { plain: 20_000, logs: 1000 };
 const MAX_EXAMPLES = 5;
-/** SQLSTATE of a pattern that is not a regular expression. */
+/** The SQLSTATE of an invalid regular expression. */
 const INVALID_REGEXP = '2201B';
 
 export interface RetryRequest {
@@ -19,7 +19,7 @@ export interface RetryRequest {
   readonly upto: number | null;
 }
 
-/** What one transaction has put back, or would. */
+/** The failures that one transaction has requeued or, in a dry run, would requeue. */
 export interface RetryPage {
   readonly next: number | null;
   readonly upto: number;
@@ -37,22 +37,22 @@ interface FailedBuildRow extends SqlRow {
   readonly platform: string;
   readonly failure_class: string | null;
   readonly ended: number;
-  /** How many failures were looked through, and the last of them. */
+  /** How many failures were scanned, and the build id of the last one. */
   readonly scanned: number;
   readonly last: number | null;
 }
 
 /**
- * Puts failures back into the queue, some hundred in one transaction; see RETRY in src/protocols/retry.ts. Only the
- * newest attempt for a target is put back, if it failed for good, nothing serves the target, and its version may be
- * built at all. The builds stay, marked, with their logs. Throws PIW_USAGE for an invalid regular expression.
+ * Requeues up to BATCH_SIZE failures in one transaction; see RETRY in src/protocols/retry.ts. Requeues only the newest
+ * attempt for a target, and only if it failed for good, no file serves the target, and its version may be built. The
+ * builds stay, marked, with their logs. Throws PIW_USAGE for an invalid regular expression.
  */
 export async function retryBuilds(database: Database, request: RetryRequest): Promise<RetryPage> {
   const { filter, dry_run, after } = request;
   const scan = filter.text === null ? SCAN_SIZE.plain : SCAN_SIZE.logs;
   try {
     return await database.transaction(async (db) => {
-      // Each build's version, files and targets are looked up by key, however many builds the planner expects.
+      // Makes the planner look up each build's version, files and targets by key, however many builds it expects.
       await db.query(
         `select set_config(name, 'off', true)
          from unnest(array['enable_seqscan', 'enable_hashjoin', 'enable_mergejoin']) as name`,
@@ -88,7 +88,7 @@ async function newestBuild(db: Queryable): Promise<number> {
   return row?.newest ?? 0;
 }
 
-/** The failures of the next page that agree with the filter; one row without a build if there is none. */
+/** Returns the failures of the next page that match the filter, or one row without a build if there are none. */
 async function findFailures(
   db: Queryable,
   filter: FailureFilter,
@@ -157,8 +157,8 @@ async function findFailures(
 }
 
 /**
- * Marks these failures, and earlier ones of the same version and target, so that they no longer count, and makes the
- * queue right. Returns those that were still to be marked once the transaction held their versions.
+ * Marks these failures, and earlier ones of the same version and target, so that they no longer count, and updates the
+ * queue. Returns the builds that were not marked yet when the transaction had locked their versions.
  */
 export async function requeueFailures<
   B extends Pick<FailedBuildRow, 'build_id' | 'version_id' | 'target_id' | 'package'>,
@@ -172,12 +172,12 @@ export async function requeueFailures<
      where b.version_id = g.version_id and b.target_id = g.target_id
        and not b.status and not b.passing and b.put_back is null
      returning b.build_id`,
-    [builds.map((one) => one.version_id), builds.map((one) => one.target_id), mark],
+    [builds.map(({ version_id }) => version_id), builds.map(({ target_id }) => target_id), mark],
   );
   await refill(db, versionIds);
   const marked = new Set(rows.map(({ build_id }) => build_id));
   await markPagesDue(db, [
-    ...builds.map((one) => ['PROJECT', one.package] as const),
+    ...builds.map((build) => ['PROJECT', build.package] as const),
     ...rows.map(({ build_id }) => ['LOG', String(build_id)] as const),
   ]);
   await notifyQueue(db);

@@ -2,16 +2,16 @@ import type { SetAside, SlaveOutcome, SlaveReview } from '../protocols/slave-hea
 import type { Database, Queryable, SqlRow } from './pool.js';
 import { requeueFailures } from './retries.js';
 
-/** The most failures of one slave that one transaction puts back. */
+/** Failures of one slave that one transaction requeues at most. */
 const BATCH_SIZE = 500;
-/** How many of the newest builds tell how healthy the slaves are, and how old they may be. */
+/** The newest builds by which the health of slaves is judged: how many, and how old at most. */
 const OUTCOME_SAMPLE = { builds: 3000, age: '1 day' };
-/** What a set-aside slave that has left has left behind is looked after for so long. */
+/** How long the failures of a set-aside slave are reviewed after it has left. */
 const REVIEW_PERIOD = '7 days';
 
 /**
- * Sets a slave aside. Its failures since `since` (milliseconds since 1970), and those before it up to its last
- * success (of seven days at most), count only once another slave has confirmed them; reviewSlaves() puts them back.
+ * Sets a slave aside. Its failures since `since` (milliseconds since 1970), and earlier ones back to its last success
+ * (but at most seven days), count only once another slave has confirmed them; reviewSlaves() requeues them.
  */
 export async function setAside(
   database: Database,
@@ -28,7 +28,7 @@ export async function setAside(
   );
 }
 
-/** Takes it back, for the slave and for earlier sessions of it. What was put back stays in the queue. */
+/** Readmits a slave that was set aside, with its earlier sessions. Builds that were requeued stay in the queue. */
 export async function clearSetAside(database: Database, slaveId: number): Promise<void> {
   await database.query(
     `update slaves s set set_aside = null, set_aside_reason = null, suspect_after = null
@@ -39,7 +39,10 @@ export async function clearSetAside(database: Database, slaveId: number): Promis
   );
 }
 
-/** By which session a slave is set aside: this one or, where it is new, an earlier one of the same slave. */
+/**
+ * Returns the session for which a slave is set aside: this one or, if `isNew`, an earlier one of the same slave; null
+ * if it is not set aside.
+ */
 export async function findSetAside(db: Queryable, slaveId: number, isNew: boolean): Promise<SetAside | null> {
   const [row] = await db.query<SqlRow & { slave_id: number; since: number; reason: string }>(
     `select s.slave_id, floor(extract(epoch from s.set_aside) * 1000)::float8 as since,
@@ -52,7 +55,7 @@ export async function findSetAside(db: Queryable, slaveId: number, isNew: boolea
   return row ? [row.slave_id, row.since, row.reason] : null;
 }
 
-/** The results of the newest builds, in the order in which they ended, by which the slaves are compared. */
+/** Returns the outcomes of the newest builds, by which slaves are compared, in the order in which the builds ended. */
 export async function recentOutcomes(db: Queryable): Promise<SlaveOutcome[]> {
   const rows = await db.query<{
     slave_id: number;
@@ -70,7 +73,7 @@ export async function recentOutcomes(db: Queryable): Promise<SlaveOutcome[]> {
        join versions v using (version_id) join packages p using (package_id)
      where b.build_id > (select coalesce(max(build_id), 0) from builds) - ${String(OUTCOME_SAMPLE.builds)}
        and b.built_at > now() - interval '${OUTCOME_SAMPLE.age}' and not b.passing
-       -- What was put back is forgotten, unless its slave is still set aside for it.
+       -- Failures that were requeued do not count, unless their slave is still set aside for them.
        and (b.put_back is null or (b.put_back = 'unconfirmed' and s.set_aside is not null))
      order by b.build_id`,
   );
@@ -81,8 +84,9 @@ export async function recentOutcomes(db: Queryable): Promise<SlaveOutcome[]> {
 }
 
 /**
- * Puts the failures of the slaves that are set aside, of these ones and of others that were lately, back into the queue, some hundred of each at a time, and tells
- * what has become of those that were put back before. A failure that another slave has confirmed stays.
+ * Requeues the failures of slaves that are set aside, of these slaves and of those that were set aside within
+ * REVIEW_PERIOD, up to BATCH_SIZE of each slave per call. Returns for each slave how the builds that were requeued
+ * before have ended on other slaves. A failure that another slave has confirmed stays final.
  */
 export async function reviewSlaves(database: Database, slaveIds: readonly number[]): Promise<SlaveReview[]> {
   const slaves = await database.query<{ slave_id: number }>(
@@ -119,7 +123,7 @@ async function requeueUnconfirmed(database: Database, slaveId: number): Promise<
   });
 }
 
-/** How other slaves have fared with what this one has failed with. */
+/** Counts how many of this slave's requeued failures other slaves have confirmed, and how many they have built. */
 async function countVerdicts(
   db: Queryable,
   slaveId: number,

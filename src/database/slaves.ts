@@ -8,8 +8,8 @@ import { addTarget } from './targets.js';
 type SlaveRecord = Omit<Answer<OracleVerbs, 'HELLOSLAVE'>, 'verb'>;
 
 /**
- * The slave's number, the same one for the same session, whether anything is built for its target, and what an
- * administrator wishes of it.
+ * Registers a slave's session, and its target if the slave asks for that. Returns the slave's id, which is the same for
+ * the same session, whether its target is registered, and what an administrator has ordered it to do.
  */
 export async function registerSlave(
   database: Database,
@@ -42,7 +42,7 @@ export async function registerSlave(
       ])
     ).length > 0;
   if (slave.register && !(await isTargetRegistered())) await addTarget(database, { ...slave, skip: null });
-  if (!row) throw new Error('an insert gives its row');
+  if (!row) throw new Error('an insert returned no row');
   const { created, ...record } = row;
   return {
     ...record,
@@ -51,7 +51,7 @@ export async function registerSlave(
   };
 }
 
-/** Notes what an administrator wishes of these slaves; null leaves it as it is. */
+/** Records an administrator's orders for these slaves; null leaves an order as it is. */
 export async function setSlaves(
   db: Queryable,
   slaveIds: readonly number[],

@@ -1,38 +1,38 @@
 import pg from 'pg';
 
 /**
- * What an error of PostgreSQL means for piw. All but `retry` and `fault` are states of the server that pass, or that an
- * administrator ends: nobody's request was wrong, and the same request works when the state is over.
+ * What a PostgreSQL error means for piw. All kinds but `retry` and `fault` are states of the server that are temporary,
+ * or that an administrator ends: the request was valid, and succeeds once the state is over.
  */
 export type DatabaseErrorKind =
-  /** It can't be reached, is starting or ending, or dropped the connection. */
+  /** The server is unreachable, is starting or stopping, or dropped the connection. */
   | 'away'
-  /** It takes reads only: it is a standby, or was told to. */
+  /** The server accepts only reads: it is a standby, or configured so. */
   | 'read-only'
-  /** Its disk is full. */
+  /** The server's disk is full. */
   | 'full'
-  /** It has no connection or no memory left. */
+  /** The server is out of connections or memory. */
   | 'busy'
-  /** It took longer than STATEMENT_LIMIT_MS. */
+  /** The statement took longer than STATEMENT_TIMEOUT_MS. */
   | 'slow'
-  /** It doesn't let our role in, or not do this: a password, pg_hba.conf or a grant has changed. */
+  /** The server rejects our role or this operation: a password, pg_hba.conf or a grant has changed. */
   | 'denied'
-  /** It says itself that what it stores, or its own code, is broken. */
+  /** The server reports that its data, or its own code, is broken. */
   | 'damaged'
-  /** Another transaction was in the way: the same one is tried again at once. */
+  /** The transaction conflicted with another one, and is retried at once. */
   | 'retry'
-  /** The statement or its values are wrong. That is a fault of piw, and no repetition helps. */
+  /** The statement or its values are wrong: a bug in piw, which no retry fixes. */
   | 'fault';
 
 /**
- * Every class of SQLSTATE (PostgreSQL's manual, appendix A), and the codes that differ from their class. The longest
- * prefix decides. What isn't here (a class of an extension, or of a version to come) is a fault.
+ * Every class of SQLSTATE (PostgreSQL manual, appendix A), and the codes that differ from their class. The longest
+ * matching prefix decides. Anything else (a class of an extension or of a future version) is a fault.
  */
 const KIND_BY_SQLSTATE: Readonly<Record<string, DatabaseErrorKind>> = {
   // 00, 01, 02: success, warning, no data: never errors.
   '03': 'fault', // SQL statement not yet complete
   '08': 'away', // connection exception
-  '08P01': 'fault', // protocol violation: of the driver, or of what stands between
+  '08P01': 'fault', // protocol violation by the driver, or by a proxy
   '09': 'fault', // triggered action exception
   '0A': 'fault', // feature not supported
   '0B': 'fault', // invalid transaction initiation
@@ -42,12 +42,12 @@ const KIND_BY_SQLSTATE: Readonly<Record<string, DatabaseErrorKind>> = {
   '0Z': 'fault', // diagnostics exception
   '20': 'fault', // case not found
   '21': 'fault', // cardinality violation
-  '22': 'fault', // data exception: piw let through what a column can't hold
-  '23': 'fault', // integrity constraint violation: piw let through what the tables don't allow
+  '22': 'fault', // data exception: piw failed to validate a value that a column can't hold
+  '23': 'fault', // integrity constraint violation: piw failed to validate what the tables don't allow
   '24': 'fault', // invalid cursor state
   '25': 'fault', // invalid transaction state
-  '25006': 'read-only', // read-only transaction: after a fail-over this is the standby
-  '25P03': 'away', // idle in transaction for too long: this process was stopped meanwhile
+  '25006': 'read-only', // read-only transaction: after a failover this server is the standby
+  '25P03': 'away', // idle-in-transaction timeout: this process was suspended
   '25P04': 'slow', // transaction timeout
   '26': 'fault', // invalid SQL statement name
   '27': 'fault', // triggered data change violation
@@ -64,7 +64,7 @@ const KIND_BY_SQLSTATE: Readonly<Record<string, DatabaseErrorKind>> = {
   '3F': 'fault', // invalid schema name
   '40': 'retry', // transaction rollback: serialization failure 40001, deadlock 40P01
   '40002': 'fault', // integrity constraint violation at commit
-  '40003': 'away', // nobody knows whether it was committed: as when the connection breaks at commit
+  '40003': 'away', // statement completion unknown, as when the connection breaks during the commit
   '42': 'fault', // syntax error or access rule violation
   '42501': 'denied', // insufficient privilege
   '44': 'fault', // WITH CHECK OPTION violation
@@ -72,13 +72,13 @@ const KIND_BY_SQLSTATE: Readonly<Record<string, DatabaseErrorKind>> = {
   '53100': 'full', // disk full
   '54': 'fault', // program limit exceeded
   '55': 'fault', // object not in prerequisite state, and others
-  '55000': 'denied', // the database accepts no connections: an administrator is at work on it
+  '55000': 'denied', // the database accepts no connections: an administrator is working on it
   '55006': 'retry', // object in use
   '55P03': 'retry', // lock not available
   '57': 'away', // operator intervention: shutdown 57P01, crash 57P02, starting up 57P03
   '57014': 'slow', // query canceled: by statement_timeout, or by an administrator
   '57P04': 'denied', // database dropped
-  '58': 'away', // system error outside PostgreSQL: its disk doesn't answer, a file is gone
+  '58': 'away', // system error outside PostgreSQL: its disk doesn't respond, or a file is missing
   '72': 'retry', // snapshot too old
   F0: 'away', // configuration file error, lock file exists
   HV: 'fault', // foreign data wrapper error
@@ -86,7 +86,7 @@ const KIND_BY_SQLSTATE: Readonly<Record<string, DatabaseErrorKind>> = {
   XX: 'damaged', // internal error, data corrupted, index corrupted
 };
 
-/** Errors of the driver that have no code of any kind, whole. */
+/** Complete messages of driver errors that have no code. */
 const AWAY_MESSAGES: ReadonlySet<string> = new Set([
   'Connection terminated',
   'Connection terminated unexpectedly',
@@ -99,16 +99,16 @@ const AWAY_MESSAGES: ReadonlySet<string> = new Set([
 ]);
 const SLOW_MESSAGES: ReadonlySet<string> = new Set(['Query read timeout']);
 
-/** Of a code, the verdict of its longest known prefix. */
+/** Returns the kind of a SQLSTATE, by its longest known prefix. */
 export function classifySqlState(state: string): DatabaseErrorKind {
   return KIND_BY_SQLSTATE[state] ?? KIND_BY_SQLSTATE[state.slice(0, 2)] ?? 'fault';
 }
 
-/** The verdict on an error that was thrown by the driver; undefined for one that was not: it is ours. */
+/** Returns the kind of an error that the driver has thrown; undefined for an error of our own. */
 export function classifyDatabaseError(error: unknown): DatabaseErrorKind | undefined {
   if (error instanceof pg.DatabaseError) return classifySqlState(error.code ?? '');
   if (!(error instanceof Error)) return undefined;
-  // The system's codes come with the call that failed, those of TLS with neither.
+  // A system error names the failed system call; a TLS error has a code but no system call.
   const { code, syscall } = error as NodeJS.ErrnoException;
   if (
     syscall !== undefined ||
@@ -116,7 +116,7 @@ export function classifyDatabaseError(error: unknown): DatabaseErrorKind | undef
   )
     return 'away';
   if (AWAY_MESSAGES.has(error.message)) return 'away';
-  // The driver's own word about a password that is missing, or TLS that the server doesn't have.
+  // The driver's own messages about a missing password, and about a server without TLS.
   if (error.message.startsWith('SASL: ') || error.message.startsWith('The server does not support SSL'))
     return 'denied';
   return SLOW_MESSAGES.has(error.message) ? 'slow' : undefined;

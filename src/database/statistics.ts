@@ -9,8 +9,8 @@ type CountedStatistics = Omit<
 };
 
 /**
- * What the database knows of the statistics, in a few milliseconds however large it is; the rest is left at
- * nothing. Most of it is summed up already: see sql/000007.sql.
+ * Returns the statistics that the database knows, in a few milliseconds however large it is; the other fields are 0 or
+ * empty. Most figures are maintained as sums: see sql/000007.sql.
  */
 export async function readStatistics(db: Queryable): Promise<Statistics> {
   const [row] = await db.query<CountedStatistics & SqlRow>(
@@ -32,7 +32,7 @@ export async function readStatistics(db: Queryable): Promise<Statistics> {
            left join at_work w using (target_id)) as queue,
        (select floor(extract(epoch from min(released)) * 1000)::float8
          from targets t cross join lateral (
-           -- The other end of queue_next: min() would read all of it.
+           -- From the other end of queue_next: min() would read the whole index.
            select released from queue q
            where q.target_id = t.target_id and q.priority = 1 and q.lease is null and released is not null
            order by released asc nulls first limit 1) o) as oldest_release,
@@ -49,7 +49,7 @@ export async function readStatistics(db: Queryable): Promise<Statistics> {
          ${sumWhere('downloads_last_month', `step = 'day' and figure = 'downloads'`)}
        from recent) r`,
   );
-  if (!row) throw new Error('the statistics have one row');
+  if (!row) throw new Error('the statistics query returned no row');
   const { builds_unlucky_last_day: failedOrRetried, ...counted } = row;
   return {
     ...counted,
@@ -61,7 +61,7 @@ export async function readStatistics(db: Queryable): Promise<Statistics> {
   };
 }
 
-/** Figures of the whole farm, as sql/000007.sql has them. */
+/** Figures of the whole farm, as named in sql/000007.sql. */
 const FARM_FIGURES = [
   ...['packages', 'packages_built', 'versions', 'builds', 'builds_failed', 'builds_retried'],
   ...['files', 'files_bytes', 'downloads'],

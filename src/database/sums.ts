@@ -1,15 +1,15 @@
 import { fence } from './fences.js';
 import type { Database, Queryable } from './pool.js';
 
-/** So many changes are summed up by one call: in a second, where there are as many. */
+/** Changes that one call sums up at most, which takes about a second. */
 const MAX_CHANGES = 100_000;
-/** So many times as long as it took to sum up a month's downloads, they hold. */
+/** The month's totals stay valid for this many times the time that computing them took: 0.5 % of the time. */
 const MONTH_FRESHNESS_FACTOR = 200;
 
 /**
- * Sums up what has changed since it was last done, for the statistics and their history; true if there is more.
- * Nothing is lost or counted twice, however late it is done and whoever does it; until then the changes count as
- * they are. A Big Brother that was replaced is PIW_FENCED.
+ * Sums up the changes since the last call, for the statistics and their history. Returns true if there are more.
+ * Nothing is lost or counted twice, however late it is called and by whom; until then, reads add up the pending
+ * changes. Throws PIW_FENCED for a Big Brother that has been replaced.
  */
 export async function sumUp(database: Database, revision: number, limit = MAX_CHANGES): Promise<boolean> {
   return await database.transaction(async (db) => {
@@ -22,8 +22,8 @@ export async function sumUp(database: Database, revision: number, limit = MAX_CH
 }
 
 /**
- * Makes the downloads of each package in 30 days what they are now: at once on a small farm; on one where that takes
- * a second, every few minutes.
+ * Refreshes each package's downloads in 30 days if the totals are stale: at every call on a small farm, and every few
+ * minutes on one where it takes a second.
  */
 async function refreshMonthTotals(db: Queryable): Promise<void> {
   const due = await db.query(

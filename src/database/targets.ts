@@ -5,22 +5,22 @@ import type { Database, Queryable, SqlRow } from './pool.js';
 import { notifyQueue, requeue } from './queue.js';
 
 /**
- * Held alone by who makes a target, for a moment; hold_versions() in sql/ shares it, and so does who makes a
- * tag or a specifier, so that none misses the other: each works out what it means for all of the others that
- * are there. Whoever takes it while holding a target's row holds that row `for no key update`, which doesn't
- * stop those who share the lock from naming the target.
+ * Advisory lock on the set of targets. A transaction that creates a target holds it exclusively for a moment;
+ * hold_versions() in sql/ and transactions that create a tag or a specifier share it. So none misses the other: whoever
+ * comes second relates the new row to all existing ones. A transaction that takes the lock while it has locked a
+ * target's row has locked that row `for no key update`, so that sharers of the lock can still reference the target.
  */
 const TARGETS_LOCK = 7_367_033;
-/** Held by who makes a target, before anything else, so that of two who make the same one the second sees it. */
+/** Advisory lock that is taken first when a target is created: of two that create the same one, the second sees it. */
 const TARGET_CREATION_LOCK = 0x706978;
-/** How many versions one slice is about. */
+/** Versions per slice. */
 const SLICE_VERSIONS = 1000;
-/** So many slices are done at once by who changes a target: enough for a small farm. */
+/** Slices that are processed at once when a target is changed: enough for all of a small farm. */
 const INITIAL_SLICES = 3;
-/** Of a target that takes part for no version. */
+/** The value of `filled_from` for a target that is not queued for any version. */
 const NO_VERSIONS = '9223372036854775807';
 
-/** Until the transaction ends no target is made. */
+/** Prevents new targets until the transaction ends. */
 async function shareTargetsLock(db: Queryable): Promise<void> {
   await db.query('select pg_advisory_xact_lock_shared($1)', [TARGETS_LOCK]);
 }
@@ -36,7 +36,7 @@ async function allTargets(db: Queryable): Promise<readonly TargetRow[]> {
   return await db.query<TargetRow>('select target_id, abi, platform from targets');
 }
 
-/** All targets, lowest first, each with how far the queue follows it. */
+/** Returns all targets, lowest ABI first, each with the progress of filling the queue for it, or emptying it. */
 export async function listTargets(db: Queryable): Promise<readonly RegisteredTarget[]> {
   return await db.query<RegisteredTarget & SqlRow>(
     `select abi, platform, py_version_tag, skip,
@@ -52,8 +52,8 @@ export async function listTargets(db: Queryable): Promise<readonly RegisteredTar
 }
 
 /**
- * Builds are made for it from now on, or (with a reason in `skip`) not at present. The queue follows in
- * slices, of which the first are done here and the rest by fillSlice.
+ * Registers a target, or updates one: builds are queued for it from now on or, with a reason in `skip`, no longer. The
+ * queue is updated in slices: the first `slices` here, the rest by fillSlice.
  */
 export async function addTarget(
   database: Database,
@@ -67,8 +67,8 @@ export async function addTarget(
       'select target_id from targets where abi = $1 and platform = $2 for no key update',
       [abi, platform],
     );
-    // Alone for a moment: all versions whose numbers are below the target's first one are there, and
-    // whoever makes further ones sees the target.
+    // Exclusively for a moment: all versions with ids below the target's `filled_from` are committed, and whoever adds
+    // more sees the target.
     await db.query('select pg_advisory_xact_lock($1)', [TARGETS_LOCK]);
     if (existing) {
       await db.query(
@@ -105,7 +105,7 @@ export async function addTarget(
   await fillSlices(database, slices);
 }
 
-/** Forgets a target, with its builds, in slices as well. Files stay: others may use them. */
+/** Removes a target and its builds, also in slices. Its files stay, because they may serve other targets. */
 export async function removeTarget(
   database: Database,
   abi: string,
@@ -124,17 +124,17 @@ async function fillSlices(database: Database, slices: number): Promise<void> {
 }
 
 /**
- * Makes a target that was added or skipped take part for `size` versions more, or fewer, and their rows of
- * the queue right; false when no target has any to go. It holds only the versions of its slice: whoever
- * adds versions shares TARGETS_LOCK from before they get their numbers, so those below a target's first
- * one are all there.
+ * Queues `size` more versions for a target that was added, or dequeues them for one that was skipped or is being
+ * removed. Returns false if no target has anything left to do. Locks only the versions of its slice: transactions that
+ * add versions share TARGETS_LOCK from before they assign ids, so all versions below a target's `filled_from` are
+ * committed.
  */
 export async function fillSlice(database: Database, size = SLICE_VERSIONS): Promise<boolean> {
   return await database.transaction(async (db) => {
     const [target] = await db.query<{
       target_id: number;
       skip: string | null;
-      /** It leaves, and takes part for no version any more. */
+      /** It is being removed, and nothing is queued for it any more. */
       drained: boolean;
     }>(
       `select target_id, skip, leaving and filled_from = ${NO_VERSIONS} as drained from targets
@@ -164,17 +164,17 @@ async function fillTarget(db: Queryable, targetId: number, size: number): Promis
 }
 
 async function drainTarget(db: Queryable, targetId: number, size: number): Promise<void> {
-  const select = async () =>
+  const selectVersions = async () =>
     await db.query<{ version_id: number }>(
       `select version_id from versions where version_id >= (select filled_from from targets where target_id = $1)
        order by version_id limit ${String(size)}`,
       [targetId],
     );
-  let versions = await select();
+  let versions = await selectVersions();
   if (versions.length < size) {
-    // The last ones: alone, for none may come between this look and the change.
+    // The last slice: exclusively, because no version may be added between this query and the update.
     await db.query('select pg_advisory_xact_lock($1)', [TARGETS_LOCK]);
-    versions = await select();
+    versions = await selectVersions();
   }
   const next = versions.length < size ? NO_VERSIONS : String((versions.at(-1)?.version_id ?? 0) + 1);
   await db.query('update targets set filled_from = $2::bigint where target_id = $1', [targetId, next]);
@@ -184,7 +184,7 @@ async function drainTarget(db: Queryable, targetId: number, size: number): Promi
   );
 }
 
-/** Deletes some builds of a target that nothing is queued for any more; the target itself with the last. */
+/** Deletes up to `size` builds of a target for which nothing is queued any more; deletes the target after the last. */
 async function deleteTargetBuilds(db: Queryable, targetId: number, size: number): Promise<void> {
   const deleted = await db.query<{ version_id: number }>(
     `delete from builds where build_id in (select build_id from builds where target_id = $1 limit ${String(size)})
@@ -196,12 +196,12 @@ async function deleteTargetBuilds(db: Queryable, targetId: number, size: number)
   await db.query('delete from targets where target_id = $1', [targetId]);
 }
 
-/** The ids of these requires-python strings, by string; new ones are worked out for every target. */
+/** Returns the ids of these requires-python specifiers. Evaluates new ones for every target. */
 export async function ensureSpecifierIds(
   db: Queryable,
   specifiers: readonly string[],
 ): Promise<ReadonlyMap<string, number>> {
-  // Sorted, so that of two who make the same the one waits for the other, and never each for the other.
+  // Sorted, so that two transactions that create the same specifiers never deadlock.
   const wanted = [...new Set(specifiers)].sort();
   const find = async () =>
     new Map(
@@ -217,7 +217,7 @@ export async function ensureSpecifierIds(
   if (existing.size === wanted.length) return existing;
   await shareTargetsLock(db);
   const targetRows = await allTargets(db);
-  for (const specifier of wanted.filter((one) => !existing.has(one))) {
+  for (const specifier of wanted.filter((name) => !existing.has(name))) {
     const [row] = await db.query<{ specifier_id: number }>(
       'insert into specifiers (specifier) values ($1) on conflict do nothing returning specifier_id',
       [specifier],
@@ -234,7 +234,7 @@ export async function ensureSpecifierIds(
   return await find();
 }
 
-/** The id of a wheel's tags and reach; new ones are worked out for every target. */
+/** Returns the id of a wheel's tags and reach. Evaluates new ones for every target. */
 export async function ensureTagId(db: Queryable, tag: WheelTags): Promise<number> {
   const find = async () =>
     (

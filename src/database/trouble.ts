@@ -1,30 +1,33 @@
 import type { DatabaseErrorKind } from './sql-states.js';
 
-/** A state of the server in which requests fail that are right. */
+/** A state of the server in which valid requests fail. */
 export type ServerProblem = Exclude<DatabaseErrorKind, 'fault'>;
 
-/** Where conditions are told: of an actor, its own (src/actor/conditions.ts). */
+/** Receives conditions that begin and end; an actor passes its own (src/actor/conditions.ts). */
 export interface ConditionSink {
   raise(kind: string, subject: string, text: string): void;
   clear(kind: string, subject: string): void;
 }
 
-/** What each is called in an error, and which condition it is. `retry` lasts for no longer than a transaction. */
+/**
+ * The text of the error and the kind of the condition for each problem. `retry` is not a condition, because it lasts no
+ * longer than a transaction.
+ */
 export const SERVER_PROBLEMS: Readonly<
   Record<ServerProblem, { readonly text: string; readonly condition: string | null }>
 > = {
-  away: { text: 'the database is away', condition: 'database-away' },
-  'read-only': { text: 'the database takes no writes', condition: 'database-read-only' },
+  away: { text: 'the database is unreachable', condition: 'database-away' },
+  'read-only': { text: 'the database is read-only', condition: 'database-read-only' },
   full: { text: "the database's disk is full", condition: 'database-full' },
-  busy: { text: 'the database has no connection or memory left', condition: 'database-busy' },
-  slow: { text: 'the database takes too long', condition: 'database-slow' },
-  denied: { text: 'the database refuses this role', condition: 'database-denied' },
-  damaged: { text: 'the database reports damage', condition: 'database-damaged' },
-  retry: { text: 'other transactions were in the way each time', condition: null },
+  busy: { text: 'the database is out of connections or memory', condition: 'database-busy' },
+  slow: { text: 'a database query took too long', condition: 'database-slow' },
+  denied: { text: 'the database denies access to this role', condition: 'database-denied' },
+  damaged: { text: 'the database reports corruption', condition: 'database-damaged' },
+  retry: { text: 'the transaction conflicted with another one at every attempt', condition: null },
 };
 
 const PROBE_INTERVAL_MS = 2000;
-/** Some are known to be over when a probe succeeds; others only when none of them came for this long. */
+/** Time without a failure after which a problem counts as over. The others are over once a probe succeeds. */
 const QUIET_PERIOD_MS: Partial<Record<ServerProblem, number>> = {
   busy: 5000,
   full: 10_000,
@@ -33,12 +36,12 @@ const QUIET_PERIOD_MS: Partial<Record<ServerProblem, number>> = {
 };
 
 /**
- * Follows what the server suffers from. Each failed request begins a trouble, or shows that it lasts; from then on
- * the server is probed until all are over, also when nobody asks for anything.
+ * Tracks the problems of a server. Each failed request begins a problem, or shows that it persists; the monitor then
+ * probes the server every PROBE_INTERVAL_MS until all problems are over, even if nobody sends requests.
  */
 export class ServerProblemMonitor {
   readonly #subject: string;
-  /** Resolves to whether the server takes writes; rejects while it doesn't answer. */
+  /** Resolves to whether the server accepts writes; rejects while it doesn't answer. */
   readonly #probe: () => Promise<boolean>;
   readonly #activeSince = new Map<ServerProblem, number>();
   #sink: ConditionSink | undefined;
@@ -83,7 +86,7 @@ export class ServerProblemMonitor {
         this.#sink?.clear(condition, this.#subject);
       }
     } catch {
-      // It lasts, which has been told.
+      // The problem persists and has been reported already.
     }
     this.#timer = undefined;
     if (this.#sink && this.#activeSince.size > 0) this.#scheduleProbe();

@@ -22,7 +22,7 @@ export async function versionExists(db: Queryable, name: string, version: string
   return rows.length > 0;
 }
 
-/** Why it isn't built: the version's reason, else its package's; null if nothing stands against it. */
+/** Returns the reason why a version is skipped: its own, else its package's; null if it is not skipped. */
 export async function skipReason(
   db: Queryable,
   name: string,
@@ -37,9 +37,9 @@ export async function skipReason(
 }
 
 /**
- * Notes releases of one package, which is made if it is missing, and brings those that are known up
- * to date. Gives how many are new. One that somebody skipped stays skipped; what an administrator
- * brought stays theirs, and what they name becomes so.
+ * Adds releases of one package, creating the package if it is missing, and updates releases that are already known.
+ * Returns how many are new. A skipped version stays skipped. A version that an administrator added keeps its origin,
+ * and one that an administrator names takes it.
  */
 export async function addReleases(
   database: Database,
@@ -61,14 +61,14 @@ export async function addReleases(
 }
 
 /**
- * What an index says of a version that is known is what holds, but for one that an administrator brought:
- * that an index has no sdist of it takes nothing away. Nor does it change an administrator's yank.
+ * Updates a known version to what the index says, with two exceptions: a version that an administrator added keeps its
+ * sdist even if the index has none, and an administrator's yank stays.
  */
 const UPDATE_FROM_FEED = `set yanked = case when v.yank_kept then v.yanked else excluded.yanked end, has_sdist = excluded.has_sdist or (v.origin <> 'feed' and v.has_sdist),
     sdist_url = excluded.sdist_url, sdist_sha256 = excluded.sdist_sha256, specifier_id = excluded.specifier_id,
     released = coalesce(excluded.released, v.released), priority = greatest(v.priority, excluded.priority),
     gone = null, missing = null,
-    -- An index that names its files has it in no quarantine.
+    -- A version whose files the index lists is not quarantined there.
     quarantined = false
   where (v.yanked, v.has_sdist, v.sdist_url, v.sdist_sha256, v.specifier_id) is distinct from
       (case when v.yank_kept then v.yanked else excluded.yanked end, excluded.has_sdist or (v.origin <> 'feed' and v.has_sdist), excluded.sdist_url,
@@ -76,12 +76,12 @@ const UPDATE_FROM_FEED = `set yanked = case when v.yank_kept then v.yanked else 
     or v.released is distinct from coalesce(excluded.released, v.released) or v.priority < excluded.priority
     or v.gone is not null or v.missing is not null or v.quarantined`;
 
-/** An administrator who names a version that is known makes it theirs, and changes nothing else of it. */
+/** Updates a known version that an administrator names: it takes their origin, and nothing else of it changes. */
 const UPDATE_FROM_ADMIN = `set origin = excluded.origin, priority = greatest(v.priority, excluded.priority), gone = null,
     missing = null
   where v.origin = 'feed' or v.priority < excluded.priority or v.gone is not null or v.missing is not null`;
 
-/** The numbers of the versions that are different now, and how many of them are new; the queue is not touched. */
+/** Returns the ids of the versions that have changed, and how many of them are new. Does not touch the queue. */
 export async function upsertReleases(
   db: Queryable,
   name: string,
@@ -89,7 +89,7 @@ export async function upsertReleases(
   upstreamReleases: readonly Release[],
 ): Promise<{ readonly changedIds: readonly number[]; readonly created: number }> {
   if (upstreamReleases.length === 0) return { changedIds: [], created: 0 };
-  // Before any version gets its number: see fillSlice in targets.ts.
+  // Before any version is assigned its id: see fillSlice in targets.ts.
   await db.query(`select hold_versions('{}')`);
   const releases = await withKnownSpelling(db, name, upstreamReleases);
   const specifiers = await ensureSpecifierIds(
@@ -128,7 +128,10 @@ export async function upsertReleases(
   };
 }
 
-/** An index's events and its files' names may spell one version in two ways; the first spelling stays. */
+/**
+ * Replaces each release's version by the spelling that is already stored: an index's events and its filenames may
+ * spell one version in two ways, and the first spelling stays.
+ */
 async function withKnownSpelling(
   db: Queryable,
   name: string,
@@ -157,8 +160,8 @@ export async function skipVersion(
 }
 
 /**
- * An administrator's mark: with a reason, which may be empty, and then no feed takes it away; null: it isn't yanked,
- * until a feed says so.
+ * Yanks a version with a reason, which may be empty; the feed can't undo that. Null removes the yank, until the feed
+ * yanks the version.
  */
 export async function yankVersion(
   database: Database,
@@ -169,7 +172,10 @@ export async function yankVersion(
   await updateVersion(database, name, version, 'yanked = $3, yank_kept = $3::text is not null', yanked);
 }
 
-/** Forgets builds, files and downloads of a version, which may then be built again. */
+/**
+ * Deletes the builds, files and downloads of a version, which may then be built again. Returns the names of the deleted
+ * files.
+ */
 export async function deleteBuilds(
   database: Database,
   name: string,
@@ -178,7 +184,7 @@ export async function deleteBuilds(
   return await database.transaction((db) => deleteBuildsAndFiles(db, name, version));
 }
 
-/** Forgets a version itself, too. */
+/** Deletes a version with its builds, files and downloads. Returns the names of the deleted files. */
 export async function deleteVersion(
   database: Database,
   name: string,
@@ -194,7 +200,7 @@ export async function deleteVersion(
   });
 }
 
-/** The names of the files that it had. Its pages are due. */
+/** Deletes the builds and files of a version, and marks its pages due. Returns the names of the deleted files. */
 async function deleteBuildsAndFiles(
   db: Queryable,
   name: string,
@@ -217,7 +223,9 @@ async function deleteBuildsAndFiles(
   return files.map(({ filename }) => filename);
 }
 
-/** `set` names the columns; it is written here, never by a caller from outside. */
+/**
+ * Updates columns of a version and requeues it. `assignment` is SQL, so it is one of these two texts and nothing else.
+ */
 async function updateVersion(
   database: Database,
   name: string,

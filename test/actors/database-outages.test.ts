@@ -116,7 +116,7 @@ void t.test('a result that the database refuses fails alone, and is recorded wit
     {
       version: '2.0',
       status: false,
-      reason: /demo-2\.0-py3-none-any\.whl is known already, with other contents/,
+      reason: /demo-2\.0-py3-none-any\.whl already exists with different contents/,
     },
     ...['2.1', '2.2', '2.3'].map((version) => ({ version, status: true })),
   ]);

@@ -142,7 +142,7 @@ void t.test('what is put back waits behind new releases, keeps its log, and is p
     'nothing stands between a slave and the release of today',
   );
   const { out } = await piw('queue', 'a');
-  t.match(out, /^1\.0 +cp311 +waiting +position \d+, put back after compiler, build \d+$/m);
+  t.match(out, /^1\.0 +cp311 +waiting +position \d+, requeued after compiler, build \d+$/m);
   const [first] = await nextBuilds(db, ABI, PLATFORM, 1);
   t.ok(first);
   await logBuilds(db, [failure('a', '1.0')]);

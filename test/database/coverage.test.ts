@@ -14,7 +14,7 @@ t.setTimeout(120_000);
 const PURE = 'demo-1.0-py3-none-any.whl';
 const native = (abi: string) => `demo-1.0-${abi.replace(/t$/, '')}-${abi}-${PLATFORM}.whl`;
 
-/** A farm with demo 1.0 that builds for these. */
+/** Creates a farm with demo 1.0 and targets with these ABIs. */
 async function farm(t: Test, ...abis: readonly string[]): Promise<Database> {
   const { db } = await testDatabase(t);
   for (const abi of abis) await insertTarget(db, abi);
@@ -22,7 +22,7 @@ async function farm(t: Test, ...abis: readonly string[]): Promise<Database> {
   return db;
 }
 
-/** The ABIs that demo 1.0 is to be built for, the lowest first. */
+/** Returns the ABIs for which demo 1.0 is queued, lowest first. */
 async function due(db: Database): Promise<readonly string[]> {
   const rows = await db.query<{ abi: string }>(
     'select abi from queue join targets using (target_id) order by rank, platform',
@@ -30,15 +30,15 @@ async function due(db: Database): Promise<readonly string[]> {
   return rows.map(({ abi }) => abi);
 }
 
-interface BuildYield {
-  /** What a slave hands in, each with these contents. */
+interface BuildOutput {
+  /** The wheels that a slave delivers, all with `contents`. */
   readonly files?: readonly string[];
   readonly contents?: string;
-  /** What was published before by another, with other contents. */
+  /** Wheels that another build has published before with different contents. */
   readonly served?: readonly string[];
 }
 
-const result = (abi: string, { files = [], contents = 'a', served = [] }: BuildYield) => ({
+const result = (abi: string, { files = [], contents = 'a', served = [] }: BuildOutput) => ({
   ...{ lease: null, slave_id: null, package: 'demo', version: '1.0', abi, platform: PLATFORM },
   ...{
     status: true,
@@ -63,10 +63,10 @@ const result = (abi: string, { files = [], contents = 'a', served = [] }: BuildY
   ),
 });
 
-/** A slave of this ABI builds what is due for it. */
-async function build(db: Database, abi: string, yielded: BuildYield): Promise<void> {
+/** Leases the build that is due for this ABI to a new slave, and logs its result. */
+async function build(db: Database, abi: string, output: BuildOutput): Promise<void> {
   const lease = await take(db, abi);
-  await logBuilds(db, [{ ...result(abi, yielded), ...lease }]);
+  await logBuilds(db, [{ ...result(abi, output), ...lease }]);
 }
 
 async function take(db: Database, abi: string): Promise<{ lease: number; slave_id: number }> {
@@ -75,7 +75,7 @@ async function take(db: Database, abi: string): Promise<{ lease: number; slave_i
   const waiting = await nextPendingBuilds(db, order);
   const [leased] = await leaseBuilds(
     db,
-    waiting.map((one) => ({ ...one, slaveId: slave_id, leaseS: 60 })),
+    waiting.map((pending) => ({ ...pending, slaveId: slave_id, leaseS: 60 })),
     1,
   );
   if (!leased) throw new Error(`nothing is due for ${abi}`);
@@ -97,7 +97,7 @@ for (const [fallsBack, later] of [
   ['cp313t', 'cp314t'],
 ] as const) {
   void t.test(
-    `what a package falls back to for ${fallsBack} keeps no CPython from its extension`,
+    `a pure wheel built for ${fallsBack} as a fallback doesn't keep CPython from getting its extension`,
     async (t) => {
       const db = await farm(t, fallsBack, 'cp311', 'cp312');
       await build(db, 'cp311', { files: [native('cp311')] });
@@ -108,17 +108,17 @@ for (const [fallsBack, later] of [
       t.match(
         await logBuilds(db, [{ ...result('cp312', { files: [native('cp312')] }), ...lease }]),
         [{ outcome: 'logged' }],
-        'nor from one that is being built',
+        'not even while it is being built',
       );
       t.same(await due(db), []);
       await insertTarget(db, 'cp310');
       await insertTarget(db, later);
-      t.same(await due(db), ['cp310'], 'nor from one that is registered later');
+      t.same(await due(db), ['cp310'], 'not even on a target that is registered later');
     },
   );
 }
 
-void t.test('it shows nothing of the rest: CPython’s lowest is asked first', async (t) => {
+void t.test('a pure wheel of PyPy says nothing about CPython, whose lowest ABI is built first', async (t) => {
   const db = await farm(t, 'pypy39_pp73');
   await build(db, 'pypy39_pp73', { files: [PURE] });
   await insertTarget(db, 'cp312');
@@ -128,9 +128,9 @@ void t.test('it shows nothing of the rest: CPython’s lowest is asked first', a
   t.same(await due(db), ['cp312']);
 });
 
-void t.test('what CPython has built of the same name, too, is pure for everybody', async (t) => {
-  for (const [how, yielded] of [
-    ['other contents', { served: [PURE] }],
+void t.test('a pure wheel that CPython builds under the same name serves every target', async (t) => {
+  for (const [message, output] of [
+    ['different contents', { served: [PURE] }],
     ['the same contents', { files: [PURE] }],
   ] as const) {
     const db = await farm(t, 'pypy39_pp73');
@@ -138,8 +138,8 @@ void t.test('what CPython has built of the same name, too, is pure for everybody
     await insertTarget(db, 'cp311');
     await insertTarget(db, 'cp312');
     t.same(await due(db), ['cp311']);
-    await build(db, 'cp311', yielded);
-    t.same(await due(db), [], how);
+    await build(db, 'cp311', output);
+    t.same(await due(db), [], message);
     await insertTarget(db, 'cp313');
     await insertTarget(db, 'cp313t');
     t.same(await due(db), []);
@@ -158,7 +158,7 @@ void t.test('what CPython has built of the same name, too, is pure for everybody
 });
 
 void t.test(
-  'of two at once each of a kind of its own, the one that comes later counts as well',
+  'a wheel that two kinds of interpreters build at the same time serves both of them',
   async (t) => {
     const db = await farm(t, 'cp311', 'cp313t', 'pypy39_pp73');
     await build(db, 'cp311', { files: [native('cp311')] });
@@ -176,7 +176,7 @@ void t.test(
   },
 );
 
-void t.test('what an administrator imports serves whomever its tags admit', async (t) => {
+void t.test('an imported wheel serves every target that its tags admit', async (t) => {
   const db = await farm(t, 'pypy39_pp73', 'cp311');
   await logBuilds(db, [result('pypy39_pp73', { files: [PURE] })]);
   t.same(await due(db), []);

@@ -35,7 +35,7 @@ const imported = (version: string, summary: string | null): LoggedBuild => ({
 const described = async (db: Database) =>
   (await searchIndex(db, { after: '', limit: 10 })).map(([, description]) => description);
 
-void t.test("a wheel's summary describes a package that nobody has described", async (t) => {
+void t.test("a wheel's summary becomes the description of a package without one", async (t) => {
   const { db } = await testDatabase(t);
   await insertTarget(db, 'cp311');
   await addReleases(db, 'demo', 'feed', [someRelease('1.0'), someRelease('2.0')]);
@@ -44,15 +44,15 @@ void t.test("a wheel's summary describes a package that nobody has described", a
   await logBuilds(db, [imported('2.0', 'A demonstration.')]);
   t.same(await described(db), ['A demonstration.']);
   const files = await packageFiles(db, 'demo', false);
-  t.same(files.metadata, metadata('A demonstration.'), "the newest release's");
+  t.same(files.metadata, metadata('A demonstration.'), 'METADATA of the newest release');
   const { latest } = await homePageData(db);
   t.same(
-    latest.map(({ imported: its }) => its),
+    latest.map((build) => build.imported),
     [true, true],
   );
 });
 
-void t.test("a wheel's summary leaves a description that was given as it is", async (t) => {
+void t.test("a wheel's summary doesn't replace an existing description", async (t) => {
   const { db } = await testDatabase(t);
   await insertTarget(db, 'cp311');
   await upsertPackage(db, { package: 'demo', description: 'Given.', origin: 'add', aliases: [] });

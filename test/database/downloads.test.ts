@@ -18,7 +18,7 @@ import { AN_HOUR_AGO_MS, countDownloads, insertPackages, wheelFilename } from '.
 const SQL = fileURLToPath(new URL('../../../sql/', import.meta.url));
 const UNKNOWN_AGENT = [null, null, null, null, null, null, null, null, null, null] as never;
 
-/** A stretch of a log of its own: [kind, what, when]. */
+/** Counts these entries, [kind, what, time in milliseconds], as the stretch of a new log. */
 async function countEntries(db: Database, ...entries: readonly (readonly [LogKind, string, number?])[]) {
   const [position] = await findLogs(db, `test ${String(Math.random())}`, true);
   const stretch = new LogStretchBuilder(0, () => ['192.0.2.1', 'GB']);
@@ -27,7 +27,7 @@ async function countEntries(db: Database, ...entries: readonly (readonly [LogKin
   return await logEntries(db, stretch.build(position?.[0] ?? 0, entries.length, 'm'));
 }
 
-/** How many wait for somebody's lock. */
+/** Returns how many connections wait for another one's lock. */
 async function lockWaiters(db: Database): Promise<number> {
   const rows = await db.query(
     'select 1 from pg_stat_activity where datname = current_database() and cardinality(pg_blocking_pids(pid)) > 0',
@@ -45,47 +45,50 @@ const sums = (db: Database) =>
 const hours = async (db: Database) =>
   (await db.query('select coalesce(sum(downloads), 0)::int as sum from download_hours'))[0]?.['sum'];
 
-void t.test('a row for each download, and sums by file, package and day, and hour', async (t) => {
-  const { db } = await testDatabase(t);
-  await insertPackages(db, 'a', 'b');
-  const before = Date.UTC(2025, 11, 31, 23, 59, 59);
-  const answer = await countEntries(
-    db,
-    ...repeat(3, download('a')),
-    download('b', before),
-    download('b', before + 1000),
-    download('gone'),
-    ['searches', 'a'],
-    ['pages', '/'],
-  );
-  t.match(answer, { counted: true, unknown: 1 });
-  t.equal(await countDownloads(db), 5);
-  t.same(
-    await db.query(`select day::text, downloads from download_days where day < '2026-02-01' order by 1`),
-    [
-      { day: '2025-12-31', downloads: 1 },
-      { day: '2026-01-01', downloads: 1 },
-    ],
-  );
-  t.same(
-    await db.query(`select extract(epoch from hour)::float8 as at from download_hours order by 1 limit 2`),
-    [{ at: (before + 1000) / 1000 - 3600 }, { at: (before + 1000) / 1000 }],
-  );
-  t.same(await db.query('select kind, what, country from page_hits order by 1'), [
-    { kind: 'page', what: '/', country: 'GB' },
-    { kind: 'search', what: 'a', country: 'GB' },
-  ]);
-  t.match(await projectDetails(db, 'a'), {
-    downloads: 3,
-    downloads_last_month: 3,
-    files: [{ downloads: 3 }],
-  });
-  t.match(await projectDetails(db, 'b'), { downloads: 2, files: [{ downloads: 2 }] });
-  await countEntries(db, download('a'));
-  t.match(await projectDetails(db, 'a'), { downloads: 4, files: [{ downloads: 4 }] }, 'and they grow');
-});
+void t.test(
+  'downloads are stored as rows, and summed by file, by package and day, and by hour',
+  async (t) => {
+    const { db } = await testDatabase(t);
+    await insertPackages(db, 'a', 'b');
+    const before = Date.UTC(2025, 11, 31, 23, 59, 59);
+    const answer = await countEntries(
+      db,
+      ...repeat(3, download('a')),
+      download('b', before),
+      download('b', before + 1000),
+      download('gone'),
+      ['searches', 'a'],
+      ['pages', '/'],
+    );
+    t.match(answer, { counted: true, unknown: 1 });
+    t.equal(await countDownloads(db), 5);
+    t.same(
+      await db.query(`select day::text, downloads from download_days where day < '2026-02-01' order by 1`),
+      [
+        { day: '2025-12-31', downloads: 1 },
+        { day: '2026-01-01', downloads: 1 },
+      ],
+    );
+    t.same(
+      await db.query(`select extract(epoch from hour)::float8 as at from download_hours order by 1 limit 2`),
+      [{ at: (before + 1000) / 1000 - 3600 }, { at: (before + 1000) / 1000 }],
+    );
+    t.same(await db.query('select kind, what, country from page_hits order by 1'), [
+      { kind: 'page', what: '/', country: 'GB' },
+      { kind: 'search', what: 'a', country: 'GB' },
+    ]);
+    t.match(await projectDetails(db, 'a'), {
+      downloads: 3,
+      downloads_last_month: 3,
+      files: [{ downloads: 3 }],
+    });
+    t.match(await projectDetails(db, 'b'), { downloads: 2, files: [{ downloads: 2 }] });
+    await countEntries(db, download('a'));
+    t.match(await projectDetails(db, 'a'), { downloads: 4, files: [{ downloads: 4 }] }, 'the sums grow');
+  },
+);
 
-void t.test('a month has a partition of its own, which is made when it is needed', async (t) => {
+void t.test('a month has a partition of its own, which is created when it is needed', async (t) => {
   const { db } = await testDatabase(t);
   await insertPackages(db, 'a');
   const months = () =>
@@ -93,49 +96,52 @@ void t.test('a month has a partition of its own, which is made when it is needed
       `select inhrelid::regclass::text as name from pg_inherits where inhparent = 'downloads'::regclass order by 1`,
     );
   const present = (await months()).length;
-  t.equal(present, 2, 'this one and the next are there already');
+  t.equal(present, 2, 'the partitions of this month and the next one exist already');
   await Promise.all(
     [2019, 2020, 2019, 2020].map((year) => countEntries(db, download('a', Date.UTC(year, 1, 29)))),
   );
   t.equal(
     (await months()).length,
     present + 2,
-    'two who need the same one make one; 2019 had no 29 February',
+    'concurrent writers create one partition per month; 2019 had no 29 February',
   );
   t.same(await db.query('select count(*) from downloads_201903'), [{ count: 2 }]);
   await dropLogs(db, 1);
   t.equal((await months()).length, present);
   t.same(await db.query('select count(*) from downloads'), [{ count: 0 }]);
-  t.equal(await hours(db), 4, 'what they add up to stays');
+  t.equal(await hours(db), 4, 'the sums stay');
   t.match(await projectDetails(db, 'a'), { downloads: 4, files: [{ downloads: 4 }] });
 });
 
-void t.test('with a version go its downloads; what was summed stays, until the package goes', async (t) => {
-  const { db } = await testDatabase(t);
-  await insertPackages(db, 'a', 'b', 'c');
-  await countEntries(db, ...repeat(3, download('a')), ...repeat(2, download('b')), download('c'));
-  const rows = () =>
-    db.query(`select filename, count(*) from downloads join files using (file_id) group by 1 order by 1`);
-  await deleteBuilds(db, 'a', '1.0');
-  t.same(await db.query('select count(*) from downloads'), [{ count: 3 }]);
-  t.same(await db.query('select count(*) from file_downloads'), [{ count: 2 }]);
-  t.match(await projectDetails(db, 'a'), { downloads: 3, downloads_last_month: 3, files: [] });
-  await deleteVersion(db, 'b', '1.0');
-  t.same(await rows(), [{ filename: wheelFilename('c'), count: 1 }]);
-  t.same(await sums(db), [
-    { package: 'a', downloads: 3 },
-    { package: 'b', downloads: 2 },
-    { package: 'c', downloads: 1 },
-  ]);
-  await deletePackage(db, 'b');
-  await deletePackage(db, 'c');
-  t.same(await sums(db), [{ package: 'a', downloads: 3 }]);
-  t.same(await db.query('select * from downloads'), []);
-  t.equal(await hours(db), 6, "the farm's stay for good");
-  t.match(await countEntries(db, download('a')), { unknown: 1 });
-});
+void t.test(
+  'deleting a version deletes its downloads; their sums stay until the package is deleted',
+  async (t) => {
+    const { db } = await testDatabase(t);
+    await insertPackages(db, 'a', 'b', 'c');
+    await countEntries(db, ...repeat(3, download('a')), ...repeat(2, download('b')), download('c'));
+    const rows = () =>
+      db.query(`select filename, count(*) from downloads join files using (file_id) group by 1 order by 1`);
+    await deleteBuilds(db, 'a', '1.0');
+    t.same(await db.query('select count(*) from downloads'), [{ count: 3 }]);
+    t.same(await db.query('select count(*) from file_downloads'), [{ count: 2 }]);
+    t.match(await projectDetails(db, 'a'), { downloads: 3, downloads_last_month: 3, files: [] });
+    await deleteVersion(db, 'b', '1.0');
+    t.same(await rows(), [{ filename: wheelFilename('c'), count: 1 }]);
+    t.same(await sums(db), [
+      { package: 'a', downloads: 3 },
+      { package: 'b', downloads: 2 },
+      { package: 'c', downloads: 1 },
+    ]);
+    await deletePackage(db, 'b');
+    await deletePackage(db, 'c');
+    t.same(await sums(db), [{ package: 'a', downloads: 3 }]);
+    t.same(await db.query('select * from downloads'), []);
+    t.equal(await hours(db), 6, "the farm's sums stay for ever");
+    t.match(await countEntries(db, download('a')), { unknown: 1 });
+  },
+);
 
-void t.test('downloads that come in while their files are deleted leave nothing behind', async (t) => {
+void t.test('downloads that arrive while their files are deleted leave no rows behind', async (t) => {
   const { db } = await testDatabase(t);
   const names = Array.from({ length: 30 }, (_, i) => `p${String(i)}`);
   await insertPackages(db, ...names);
@@ -157,13 +163,13 @@ void t.test('downloads that come in while their files are deleted leave nothing 
   );
 });
 
-void t.test('who deletes a file waits for downloads of it that are being written', async (t) => {
+void t.test('deleting a file waits for downloads of it that are being written', async (t) => {
   const { db } = await testDatabase(t);
   await insertPackages(db, 'a');
   await countEntries(db, download('a'));
   let releaseLock: () => void = () => undefined;
   const released = new Promise<void>((resolve) => (releaseLock = resolve));
-  // It holds up what writes downloads just before its end.
+  // Blocks a transaction that writes downloads shortly before its end.
   const holding = db.transaction(async (within) => {
     await within.query('select 1 from download_hours for update');
     await released;
@@ -178,32 +184,29 @@ void t.test('who deletes a file waits for downloads of it that are being written
   t.same(await sums(db), [{ package: 'a', downloads: 2 }]);
 });
 
-void t.test(
-  'a message that does not fit together, or a log that is not known, changes nothing',
-  async (t) => {
-    const { db } = await testDatabase(t);
-    await insertPackages(db, 'a');
-    const [position] = await findLogs(db, 'x', true);
-    const stretch = new LogStretchBuilder(0, () => ['h', null]);
-    stretch.add('downloads', AN_HOUR_AGO_MS / 1000, 'h', wheelFilename('a'), UNKNOWN_AGENT);
-    const message = stretch.build(position?.[0] ?? 0, 10, 'm');
-    for (const wrong of [
-      { hosts: [] },
-      { whats: [] },
-      { agents: [] },
-      { entries: new Uint8Array(20).fill(255) },
-    ])
-      await t.rejects(logEntries(db, { ...message, ...wrong }), { code: 'PIW_MESSAGE_INVALID' });
-    t.match(await logEntries(db, { ...message, log: 12_345 }), { counted: false });
-    t.match(await logEntries(db, { ...message, from: 5 }), { counted: false, upto: 0 });
-    t.equal(await countDownloads(db), 0);
-    t.match(await logEntries(db, message), { counted: true });
-    t.match(await logEntries(db, message), { counted: false, upto: 10, mark: 'm' });
-    t.equal(await countDownloads(db), 1);
-  },
-);
+void t.test('an inconsistent message, or one about an unknown log, changes nothing', async (t) => {
+  const { db } = await testDatabase(t);
+  await insertPackages(db, 'a');
+  const [position] = await findLogs(db, 'x', true);
+  const stretch = new LogStretchBuilder(0, () => ['h', null]);
+  stretch.add('downloads', AN_HOUR_AGO_MS / 1000, 'h', wheelFilename('a'), UNKNOWN_AGENT);
+  const message = stretch.build(position?.[0] ?? 0, 10, 'm');
+  for (const override of [
+    { hosts: [] },
+    { whats: [] },
+    { agents: [] },
+    { entries: new Uint8Array(20).fill(255) },
+  ])
+    await t.rejects(logEntries(db, { ...message, ...override }), { code: 'PIW_MESSAGE_INVALID' });
+  t.match(await logEntries(db, { ...message, log: 12_345 }), { counted: false });
+  t.match(await logEntries(db, { ...message, from: 5 }), { counted: false, upto: 0 });
+  t.equal(await countDownloads(db), 0);
+  t.match(await logEntries(db, message), { counted: true });
+  t.match(await logEntries(db, message), { counted: false, upto: 10, mark: 'm' });
+  t.equal(await countDownloads(db), 1);
+});
 
-void t.test('two who forget the same months are not in the way of each other', async (t) => {
+void t.test('two concurrent calls of dropLogs for the same months both succeed', async (t) => {
   const { db } = await testDatabase(t);
   await db.query(`select make_log_months('{2020-01-01}')`);
   let second: Promise<void> | undefined;
@@ -216,7 +219,7 @@ void t.test('two who forget the same months are not in the way of each other', a
   t.equal((await db.query(`select from pg_inherits where inhparent = 'downloads'::regclass`)).length, 2);
 });
 
-void t.test('what goes into the tables is what was said, whatever it was', async (t) => {
+void t.test('values with special characters are stored unchanged', async (t) => {
   const { db } = await testDatabase(t);
   const [position] = await findLogs(db, 'x', true);
   const odd = 'tab\there \\N \\. "quoted" \r\n é \u{1f600} \ud800';
@@ -231,7 +234,7 @@ void t.test('what goes into the tables is what was said, whatever it was', async
   ]);
 });
 
-void t.test('rows that were there before are brought along, and are summed', async (t) => {
+void t.test('the migration keeps and sums existing rows', async (t) => {
   const { db, dsn } = await emptyDatabase(t);
   for (const file of ['000001.sql', '000002.sql', '000003.sql', '000004.sql'])
     await db.query(await readFile(join(SQL, file), 'utf8'));
@@ -269,7 +272,7 @@ void t.test('rows that were there before are brought along, and are summed', asy
   t.match(await projectDetails(db, 'a'), { downloads: 101 });
 });
 
-void t.test("the farm's role makes and drops months, though the tables are another's", async (t) => {
+void t.test("the farm's role creates and drops months although it doesn't own the tables", async (t) => {
   const { db, dsn } = await emptyDatabase(t);
   const role = `role_${String(process.pid)}`;
   await db.query(`create role ${role} login password 'x'`);

@@ -6,14 +6,14 @@ import { testDatabase } from '../helpers/database.js';
 t.setTimeout(120_000);
 
 void t.test(
-  'a page that can never be fetched is tried less and less often, and given up in the end',
+  'a page that can never be fetched is tried less and less often, and finally given up',
   async (t) => {
     const { db } = await testDatabase(t);
     for (const name of ['demo', 'other'])
       await upsertPackage(db, { package: name, description: null, origin: 'feed', aliases: [] });
     await db.query('insert into looks (package_id, urgent) select package_id, true from packages');
     const delays: number[] = [];
-    for (let n = 1; n < MAX_PAGE_FETCHES; n += 1) {
+    for (let failures = 1; failures < MAX_PAGE_FETCHES; failures += 1) {
       await postponePageFetch(db, 'demo');
       const [row] = await db.query<{ delay: number }>(
         `select round(extract(epoch from not_before - now()))::float8 as delay

@@ -10,7 +10,7 @@ import { adminDsn, emptyDatabase, testDatabase } from '../helpers/database.js';
 const SQL = fileURLToPath(new URL('../../../sql/', import.meta.url));
 const userOf = (dsn: string): string => decodeURIComponent(new URL(dsn).username);
 
-void t.test('the tables are made once, and are of this version', async (t) => {
+void t.test('migrating twice changes nothing the second time', async (t) => {
   const { db, dsn } = await testDatabase(t);
   await checkSchemaVersion(db);
   t.same(await migrate(dsn, { user: userOf(dsn) }), { from: schemaVersion(), to: schemaVersion() });
@@ -23,9 +23,9 @@ void t.test('tables of a newer version are refused and left as they are', async 
   await t.rejects(checkSchemaVersion(db), { code: 'PIW_DATABASE_VERSION' });
 });
 
-void t.test('what PyPy had built before anybody asked who built it serves PyPy alone', async (t) => {
+void t.test('after the migration, pure wheels that PyPy had built serve only PyPy', async (t) => {
   const { db, dsn } = await emptyDatabase(t);
-  // Tables of version 2, with a package that PyPy has no extension of, and a pure one.
+  // Tables of version 2, with a package whose extension PyPy doesn't build, and a pure package.
   for (const file of ['000001.sql', '000002.sql']) await db.query(await readFile(join(SQL, file), 'utf8'));
   await db.query(`
     insert into configuration (schema_version) values (2);
@@ -62,7 +62,7 @@ void t.test('what PyPy had built before anybody asked who built it serves PyPy a
 });
 
 void t.test(
-  'tables of the days when version 3 had the reach of wheels already go on from there',
+  'tables of an early version 3, which already had the reach of wheels, are migrated',
   async (t) => {
     const { db, dsn } = await emptyDatabase(t);
     for (const number of [1, 2, 3, 4])
@@ -75,7 +75,7 @@ void t.test(
   },
 );
 
-void t.test('of a farm from before there were serials and pages of logs, all pages are due', async (t) => {
+void t.test('the migration of a farm without serials and log pages marks all pages due', async (t) => {
   const { db, dsn } = await emptyDatabase(t);
   for (const number of [1, 2, 3, 4])
     await db.query(await readFile(join(SQL, `00000${String(number)}.sql`), 'utf8'));
@@ -107,28 +107,28 @@ void t.test('of a farm from before there were serials and pages of logs, all pag
   });
 });
 
-void t.test("a database of piwheels' own is recognised and left as it is", async (t) => {
+void t.test('a database of piwheels is refused and left unchanged', async (t) => {
   const { db, dsn } = await testDatabase(t);
   await db.query('drop table configuration');
   await db.query(`create table configuration (id integer primary key default 1, version text not null)`);
   await db.query('create table build_abis (abi_tag text primary key)');
   await t.rejects(migrate(dsn, { user: userOf(dsn) }), {
     code: 'PIW_DATABASE_FOREIGN',
-    message: /piwheels' own/,
+    message: /belongs to piwheels/,
   });
 });
 
-void t.test('a role that is not there is named, and a superuser is refused', async (t) => {
+void t.test('a missing role and a superuser are refused', async (t) => {
   const { db, dsn } = await testDatabase(t);
   await t.rejects(migrate(dsn, { user: 'nobody-of-that-name' }), { code: 'PIW_CONFIG' });
   await t.rejects(refuseSuperuser(db), { code: 'PIW_SUPERUSER' });
 });
 
-void t.test('a database that can not be reached is said so, without the password', async (t) => {
+void t.test('the error about an unreachable database does not contain the password', async (t) => {
   const url = new URL(adminDsn());
   url.port = '1';
   url.password = 'very-secret';
-  const error: unknown = await Database.open(url.href, 'x').catch((e: unknown) => e);
+  const error: unknown = await Database.open(url.href, 'x').catch((reason: unknown) => reason);
   t.match(error, { code: 'PIW_DATABASE' });
   t.notMatch(String(error), /very-secret/);
 });

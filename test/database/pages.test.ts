@@ -12,20 +12,20 @@ import { addReleases } from '../../src/database/versions.js';
 import { testDatabase } from '../helpers/database.js';
 import { someRelease } from '../helpers/rows.js';
 
-/** What is due, which is taken out. */
+/** Returns the pages that are due, and removes them from the backlog. */
 async function due(db: Database): Promise<string[]> {
   const priorities = ['front', 'projects', 'rest'] as const;
-  const pages = (await Promise.all(priorities.map((lane) => loadPages(db, lane, 0)))).flat();
+  const pages = (await Promise.all(priorities.map((priority) => loadPages(db, priority, 0)))).flat();
   await savePages(db, { fence: 1, pages: [], written: pages, listed: [] });
   return pages.map(([kind, argument]) => `${kind} ${argument}`);
 }
 
 void t.test(
-  'whatever changes what an index shows makes its page due, not the project page alone',
+  'a change that the index shows makes the index page due, not only the project page',
   async (t) => {
     const { db } = await testDatabase(t);
     await addReleases(db, 'a', 'feed', [someRelease('1.0')]);
-    t.same(await due(db), ['PROJECT a'], 'it is in no index without a file');
+    t.same(await due(db), ['PROJECT a'], 'a package without files is not in the index');
     await db.query(
       `with tag as (insert into tags (py, abi, platform) values ('py3', 'none', 'any') returning tag_id)
        insert into files (filename, version_id, filesize, sha256, metadata_sha256, tag_id)
@@ -34,13 +34,13 @@ void t.test(
     await addReleases(db, 'a', 'feed', [someRelease('1.0')]);
     t.same(await due(db), [], 'nothing has changed');
     await addReleases(db, 'a', 'feed', [someRelease('1.0', { yanked: 'broken' })]);
-    t.same(await due(db), ['PKG a'], 'a yank has to be marked');
+    t.same(await due(db), ['PKG a'], 'the index shows a yank');
     await setQuarantined(db, 'a', null, true);
-    t.same(await due(db), ['PKG a'], 'what is quarantined has to go');
+    t.same(await due(db), ['PKG a'], 'the index hides a quarantined package');
   },
 );
 
-void t.test('a page that is named twice is noted once', async (t) => {
+void t.test('a page that is marked due twice is in the backlog once', async (t) => {
   const { db } = await testDatabase(t);
   await markPagesDue(db, [
     ['PKG', 'b'],
@@ -50,7 +50,7 @@ void t.test('a page that is named twice is noted once', async (t) => {
   t.same(await due(db), ['PKG b', 'LOG 7']);
 });
 
-void t.test('a package is listed under the highest serial that was said of it', async (t) => {
+void t.test('a package is listed with the highest serial that was reported for it', async (t) => {
   const { db } = await testDatabase(t);
   const saveListed = (...listed: [string, number | null][]) =>
     savePages(db, { fence: 1, pages: [], written: [], listed });
@@ -64,11 +64,11 @@ void t.test('a package is listed under the highest serial that was said of it', 
   t.same(await listedPackages(db, { after: 'a', limit: 1 }), [['b', 7]]);
   await saveListed(['a', null]);
   t.same(await listed(), [['b', 7]]);
-  const [one, two] = [await allocateSerials(db, 1), await allocateSerials(db, 1)];
-  t.ok(two.first >= one.first + one.count, 'serials are given out once');
+  const [first, second] = [await allocateSerials(db, 1), await allocateSerials(db, 1)];
+  t.ok(second.first >= first.first + first.count, 'each serial is allocated once');
 });
 
-void t.test('what is written is heard from the Secretary of today alone', async (t) => {
+void t.test('only the current Secretary may report written pages', async (t) => {
   const { db } = await testDatabase(t);
   const save = (fence: number | null, pages: [string, string][], serial?: number) =>
     savePages(db, { fence, pages, written: [], listed: serial === undefined ? [] : [['a', serial]] });
@@ -79,5 +79,5 @@ void t.test('what is written is heard from the Secretary of today alone', async 
   await t.rejects(save(null, [], 9), { code: 'PIW_REFUSED' });
   t.same(await listedPackages(db, { after: '', limit: 10 }), [['a', 7]]);
   await save(null, [['PKG', 'a']]);
-  t.equal((await loadPages(db, 'front', 0)).length, 1, 'what is due, from anyone');
+  t.equal((await loadPages(db, 'front', 0)).length, 1, 'anyone may report due pages');
 });

@@ -11,26 +11,26 @@ import { PLATFORM, someRelease, insertTarget } from '../helpers/rows.js';
 
 t.setTimeout(120_000);
 
-/** A version of a package of its own: nothing but its place decides when it is built. */
+/** Adds a package with one version, so that no share of a package affects the order. */
 const addRelease = async (db: Database, name: string, priority: number, released: number | null) => {
   await addReleases(db, name, 'feed', [someRelease('1.0', { priority, released })]);
 };
 
 for (const first of ['newest', 'oldest'] as const) {
   void t.test(
-    `the places in the queue are those in which builds are given out, the ${first} first`,
+    `positions in the queue match the order in which builds are leased, ${first} first`,
     async (t) => {
       const { db } = await testDatabase(t);
       await insertTarget(db, 'cp311');
       const names = Array.from({ length: 60 }, (_, n) => `p${String(n)}`);
       for (const [n, name] of names.entries()) {
-        // Some were released at the same moment, and of some it isn't known when.
+        // Some were released at the same time, and the release time of others is unknown.
         await addRelease(db, name, n % 3, n % 7 === 0 ? null : 1.6e12 + ((n * 37) % 11) * 1e9);
       }
-      const places = new Map<number | null, string>();
+      const nameByPosition = new Map<number | null, string>();
       for (const name of names) {
         const [standing] = await packageQueue(db, name, first);
-        places.set(standing?.[4] ?? null, name);
+        nameByPosition.set(standing?.[4] ?? null, name);
       }
       const packages: string[] = [];
       for (const priority of [2, 1, 0]) {
@@ -42,14 +42,14 @@ for (const first of ['newest', 'oldest'] as const) {
       }
       t.equal(packages.length, 60);
       t.same(
-        packages.map((_, at) => places.get(at + 1)),
+        packages.map((_, index) => nameByPosition.get(index + 1)),
         packages,
       );
     },
   );
 }
 
-void t.test('a short queue is counted at once, and a long one estimated', async (t) => {
+void t.test('a short queue is counted exactly, and a long one is estimated', async (t) => {
   const { db } = await testDatabase(t);
   await insertTarget(db, 'cp311');
   await addRelease(db, 'a', 0, 1.6e12);
@@ -74,12 +74,12 @@ void t.test('a short queue is counted at once, and a long one estimated', async 
   t.equal(last_hour, 30_000);
   t.same(lengths, [
     ['cp311', PLATFORM, 2, 1, null],
-    // The table is small enough to be sampled whole; 30,001 to two digits.
+    // The whole table is sampled, because it is small; 30,001 is rounded to two digits.
     ['cp311', PLATFORM, 0, 30_000, Date.UTC(2020, 0, 1) + 1000 * 60_000],
   ]);
 });
 
-void t.test('an estimate is given until the figure is known', async (t) => {
+void t.test('the cache returns an estimate until the exact value is loaded', async (t) => {
   let resolveExact: (value: string) => void = () => undefined;
   const cache = new StaleWhileRevalidate(
     () => new Promise<string>((resolve) => (resolveExact = resolve)),

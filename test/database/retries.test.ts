@@ -15,7 +15,7 @@ import { PLATFORM, someRelease, insertSlave, insertTarget } from '../helpers/row
 t.setTimeout(120_000);
 
 const ABI = 'cp311';
-/** Longer than any back-off begins with, and shorter than a day. */
+/** Longer than the first delay of any backoff, and shorter than a day. */
 const DELAY_S = 100;
 
 async function setUp(t: Parameters<typeof testDatabase>[0], overrides: Partial<Release> = {}) {
@@ -32,11 +32,11 @@ async function take(db: Database, slaveId: number) {
     ...(await nextPendingBuilds(db, { ...order, priority: 2 })),
     ...(await nextPendingBuilds(db, order)),
   ];
-  const assignments = waiting.map((one) => ({ ...one, slaveId, leaseS: 60 }));
+  const assignments = waiting.map((pending) => ({ ...pending, slaveId, leaseS: 60 }));
   return (await leaseBuilds(db, assignments, 1))[0];
 }
 
-/** The next build ends so; gives what became of the result, or undefined if there is nothing to build. */
+/** Leases the next build and logs it as failed. Returns the outcome, or undefined if there is nothing to build. */
 async function fail(db: Database, slave: number, failure_class: string) {
   const granted = await take(db, slave);
   if (!granted) return undefined;
@@ -62,14 +62,14 @@ async function fail(db: Database, slave: number, failure_class: string) {
   return outcome;
 }
 
-/** As if that much time had gone by. */
+/** Expires leases as if this much time had passed. */
 const advanceTime = async (db: Database, seconds: number): Promise<void> => {
   await db.query(`update queue set leased_until = leased_until - $1 * interval '1 second'`, [seconds]);
   await requeueExpired(db);
 };
 
 void t.test(
-  'a failure that passes is tried again, later each time, and at last is one for good',
+  'a transient failure is retried after ever longer delays, and finally counts as permanent',
   async (t) => {
     const { db, slave } = await setUp(t);
     const delays: (number | null | undefined)[] = [];
@@ -79,7 +79,7 @@ void t.test(
       delays.push(outcome?.againS);
       t.equal(await fail(db, slave, 'network'), undefined, 'it is held back');
       await advanceTime(db, (outcome?.againS ?? 0) - 5);
-      t.equal(await fail(db, slave, 'network'), undefined, 'until its time has come');
+      t.equal(await fail(db, slave, 'network'), undefined, 'until the delay is over');
       await advanceTime(db, 10);
     }
     t.same(delays, [100, 500, 2500, 12_500, 62_500, ...Array.from({ length: 5 }, () => 86_400), null]);
@@ -89,7 +89,7 @@ void t.test(
   },
 );
 
-void t.test('each class has its own number of tries', async (t) => {
+void t.test('each failure class has its own number of retries', async (t) => {
   for (const [failure, { retries }] of Object.entries(FAILURES)) {
     const { db, slave } = await setUp(t, { released: Date.now() });
     let tries = 0;
@@ -100,52 +100,55 @@ void t.test('each class has its own number of tries', async (t) => {
     t.equal(tries, retries + 1, failure);
   }
   const { db, slave } = await setUp(t);
-  t.match(await fail(db, slave, 'of-another-version'), { againS: null }, 'of one that is not known, none');
+  t.match(await fail(db, slave, 'of-another-version'), { againS: null }, 'an unknown class is not retried');
 });
 
-void t.test('no source: the index may only not have caught up yet with a new release', async (t) => {
-  const old = await setUp(t, { released: Date.now() - 25 * 3_600_000 });
-  t.match(await fail(old.db, old.slave, 'no-sdist'), { outcome: 'logged', againS: null });
-  const fresh = await setUp(t, { released: Date.now() - 23 * 3_600_000 });
-  t.match(await fail(fresh.db, fresh.slave, 'no-sdist'), { outcome: 'logged', againS: DELAY_S });
-  const unknown = await setUp(t, { released: null });
-  t.match(await fail(unknown.db, unknown.slave, 'no-sdist'), { outcome: 'logged', againS: null });
-});
+void t.test(
+  'no-sdist is retried only for a new release, with which the index may not have caught up',
+  async (t) => {
+    const old = await setUp(t, { released: Date.now() - 25 * 3_600_000 });
+    t.match(await fail(old.db, old.slave, 'no-sdist'), { outcome: 'logged', againS: null });
+    const fresh = await setUp(t, { released: Date.now() - 23 * 3_600_000 });
+    t.match(await fail(fresh.db, fresh.slave, 'no-sdist'), { outcome: 'logged', againS: DELAY_S });
+    const unknown = await setUp(t, { released: null });
+    t.match(await fail(unknown.db, unknown.slave, 'no-sdist'), { outcome: 'logged', againS: null });
+  },
+);
 
-void t.test('a build that is held back is said so, and is not lost by anyone', async (t) => {
+void t.test('a held build is reported as held, and no slave loses a lease when the hold ends', async (t) => {
   const { db, slave } = await setUp(t);
   await fail(db, slave, 'index');
   t.match(await queueActivity(db), { building: 0, held: 1 });
   const [[, , , state, position, why] = []] = await packageQueue(db, 'demo', 'newest');
   t.equal(state, 'waiting');
   t.equal(position, null);
-  t.match(why, /^tried again after index, build \d+, at \d{4}-\d\d-\d\d \d\d:\d\d UTC$/);
+  t.match(why, /^retry at \d{4}-\d\d-\d\d \d\d:\d\d UTC after index, build \d+$/);
   await db.query(`update queue set leased_until = now() - interval '1 s'`);
-  t.equal(await requeueExpired(db), 0, 'no slave has lost anything');
+  t.equal(await requeueExpired(db), 0, 'no slave has lost a lease');
   t.ok(await take(db, slave));
   await db.query(`update queue set leased_until = now() - interval '1 s'`);
-  t.equal(await requeueExpired(db), 1, 'now one has');
+  t.equal(await requeueExpired(db), 1, 'a slave has lost a lease');
 });
 
-void t.test('what an administrator asks for is not held back any longer', async (t) => {
+void t.test('an administrator’s request ends the hold of a build', async (t) => {
   const requested = await setUp(t);
   await fail(requested.db, requested.slave, 'disk');
   await addReleases(requested.db, 'demo', 'add', [someRelease('1.0', { priority: 2 })]);
-  t.ok(await take(requested.db, requested.slave), 'it was asked for');
+  t.ok(await take(requested.db, requested.slave), 'it was requested');
   const removed = await setUp(t);
   await fail(removed.db, removed.slave, 'disk');
   await deleteBuilds(removed.db, 'demo', '1.0');
-  t.ok(await take(removed.db, removed.slave), 'its builds were removed, so that it is built again');
+  t.ok(await take(removed.db, removed.slave), 'its builds were deleted, so that it is built again');
 });
 
-void t.test('what a slave gives back may be held back for a while', async (t) => {
+void t.test('a released lease may hold its build back for a while', async (t) => {
   const { db, slave } = await setUp(t);
   const first = await take(db, slave);
   await releaseLeases(db, [[first?.lease ?? 0, slave]], DELAY_S);
   t.equal(await take(db, slave), undefined);
   await advanceTime(db, DELAY_S);
   const second = await take(db, slave);
-  t.match(second, { attempt: 1 }, 'it was no attempt');
+  t.match(second, { attempt: 1 }, 'the released lease does not count as an attempt');
   await releaseLeases(db, [[second?.lease ?? 0, slave]]);
-  t.ok(await take(db, slave), 'or not');
+  t.ok(await take(db, slave), 'without a hold it can be leased at once');
 });

@@ -3,7 +3,7 @@ import { Database } from '../../src/database/pool.js';
 import { classifyDatabaseError, classifySqlState } from '../../src/database/sql-states.js';
 import { emptyDatabase } from '../helpers/database.js';
 
-void t.test('a code is judged by its longest known prefix', (t) => {
+void t.test('a SQLSTATE is classified by its longest known prefix', (t) => {
   for (const [state, kind] of [
     ['25006', 'read-only'],
     ['25P02', 'fault'],
@@ -32,56 +32,59 @@ void t.test('a code is judged by its longest known prefix', (t) => {
   t.end();
 });
 
-void t.test('an error of the system is the server being away, and one of ours is nobody else’s', (t) => {
-  const system = Object.assign(new Error('connect ECONNREFUSED'), {
+void t.test('a system error means that the server is away, and an error of our own means nothing', (t) => {
+  const systemError = Object.assign(new Error('connect ECONNREFUSED'), {
     code: 'ECONNREFUSED',
     syscall: 'connect',
   });
-  t.equal(classifyDatabaseError(system), 'away');
+  t.equal(classifyDatabaseError(systemError), 'away');
   t.equal(classifyDatabaseError(new Error('Connection terminated unexpectedly')), 'away');
-  t.equal(classifyDatabaseError(new Error('the connection of our own making')), undefined);
+  t.equal(classifyDatabaseError(new Error('a connection error of our own')), undefined);
   t.equal(classifyDatabaseError(new TypeError('x is not a function')), undefined);
   t.end();
 });
 
-void t.test('what the database refuses is a coded error, told once while it lasts', async (t) => {
-  const { db: admin, dsn } = await emptyDatabase(t);
-  const [row] = await admin.query<{ name: string }>('select current_database() as name');
-  const name = row?.name ?? '';
-  await admin.query('create table things (id int primary key)');
-  await t.rejects(admin.query('insert into things values (1), (1)'), { code: 'PIW_DATABASE_FAULT' });
-  await t.rejects(admin.query('select * from nothing'), { code: 'PIW_DATABASE_FAULT' });
-  const reported: string[] = [];
-  // The probe's timer keeps no process alive.
-  const alive = setInterval(() => undefined, 1000);
-  t.teardown(() => {
-    clearInterval(alive);
-  });
-  const db = await Database.open(dsn, 'test');
-  t.teardown(() => db.close());
-  const cleared = new Promise<void>((resolve) => {
-    db.reportTo({
-      raise: (kind, subject) => reported.push(`+ ${kind} ${subject.replace(/^.*\//, '')}`),
-      clear: (kind) => {
-        reported.push(`- ${kind}`);
-        resolve();
-      },
+void t.test(
+  'a rejected query throws a coded error, and a server problem is a condition while it lasts',
+  async (t) => {
+    const { db: admin, dsn } = await emptyDatabase(t);
+    const [row] = await admin.query<{ name: string }>('select current_database() as name');
+    const name = row?.name ?? '';
+    await admin.query('create table things (id int primary key)');
+    await t.rejects(admin.query('insert into things values (1), (1)'), { code: 'PIW_DATABASE_FAULT' });
+    await t.rejects(admin.query('select * from nothing'), { code: 'PIW_DATABASE_FAULT' });
+    const reported: string[] = [];
+    // The timer of the probe doesn't keep the process alive.
+    const keepAlive = setInterval(() => undefined, 1000);
+    t.teardown(() => {
+      clearInterval(keepAlive);
     });
-  });
-  await admin.query(`alter database ${name} set default_transaction_read_only = on`);
-  await admin.query(
-    'select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()',
-  );
-  await db.query('select 1').catch(() => undefined);
-  await t.rejects(db.query('insert into things values (2)'), {
-    code: 'PIW_DATABASE',
-    message: /^the database takes no writes: /,
-  });
-  t.same(reported.at(-1), `+ database-read-only ${name}`);
-  await admin.query(`alter database ${name} reset default_transaction_read_only`);
-  await admin.query(
-    'select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()',
-  );
-  await cleared;
-  await db.query('insert into things values (2)');
-});
+    const db = await Database.open(dsn, 'test');
+    t.teardown(() => db.close());
+    const cleared = new Promise<void>((resolve) => {
+      db.reportTo({
+        raise: (kind, subject) => reported.push(`+ ${kind} ${subject.replace(/^.*\//, '')}`),
+        clear: (kind) => {
+          reported.push(`- ${kind}`);
+          resolve();
+        },
+      });
+    });
+    await admin.query(`alter database ${name} set default_transaction_read_only = on`);
+    await admin.query(
+      'select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()',
+    );
+    await db.query('select 1').catch(() => undefined);
+    await t.rejects(db.query('insert into things values (2)'), {
+      code: 'PIW_DATABASE',
+      message: /^the database is read-only: /,
+    });
+    t.same(reported.at(-1), `+ database-read-only ${name}`);
+    await admin.query(`alter database ${name} reset default_transaction_read_only`);
+    await admin.query(
+      'select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()',
+    );
+    await cleared;
+    await db.query('insert into things values (2)');
+  },
+);

@@ -18,15 +18,15 @@ t.setTimeout(120_000);
 
 const SQL = fileURLToPath(new URL('../../../sql/', import.meta.url));
 
-/** What a history has more often than all else that can happen. */
+/** Actions that a random history contains in addition to those of RandomFarm, and how often. */
 const ACTIONS = [
   ...['sum up', 'delete package', 'new version', 'new version', 'new version', 'add target', 'add target'],
   ...['take', 'hand in', ...Array.from({ length: 16 }, () => 'log a build')],
 ];
 
 /**
- * Builds end at any time of the last two years, most of them lately, and what has ended is written down row by
- * row, also where it is removed afterwards.
+ * Makes builds end at random times of the last two years, mostly recently, and records each build that ends in a table
+ * that keeps it even if the build is deleted afterwards.
  */
 async function recordEndedBuilds(db: Database, seed: number): Promise<void> {
   await db.query(`select setseed(${String(seed / 100)})`);
@@ -49,7 +49,7 @@ async function recordEndedBuilds(db: Database, seed: number): Promise<void> {
   );
 }
 
-/** The same figures, counted. */
+/** Returns the same figures as readStatistics(), by counting rows. */
 async function countedStatistics(db: Queryable): Promise<Partial<Statistics>> {
   const [row] = await db.query<{ all: Partial<Statistics> }>(
     `select json_build_object(
@@ -77,7 +77,7 @@ async function countedStatistics(db: Queryable): Promise<Partial<Statistics>> {
   return row?.all ?? {};
 }
 
-/** What the steps of the home page's charts came to, counted. */
+/** Returns the points of the home page's charts by counting rows: [began, builds, failed]. */
 async function countedPoints(db: Queryable, step: string): Promise<readonly (readonly number[])[]> {
   const rows = await db.query<{ began: number; builds: number; failed: number }>(
     `select floor(extract(epoch from date_trunc('${step}', built_at, 'UTC')) * 1000)::float8 as began,
@@ -87,10 +87,10 @@ async function countedPoints(db: Queryable, step: string): Promise<readonly (rea
   return rows.map(({ began, builds, failed }) => [began, builds, failed]);
 }
 
-/** That all figures are what can be counted, as of one moment. */
+/** Checks that all figures equal the counted ones, as of the same moment. */
 async function compareFigures(t: Test, db: Database, message: string): Promise<void> {
   await db.transaction(async (within) => {
-    // Another zone than UTC, with a summer time, is nothing to them.
+    // The figures must not depend on the session's time zone, even one with daylight saving time.
     await within.query(`set local timezone = 'America/St_Johns'`);
     t.match(await readStatistics(within), await countedStatistics(within), message);
     const { history } = await homePageData(within);
@@ -116,7 +116,7 @@ async function compareFigures(t: Test, db: Database, message: string): Promise<v
   });
 }
 
-void t.test('after every step of a random history the figures are what can be counted', async (t) => {
+void t.test('after every step of a random history the figures equal the counted ones', async (t) => {
   const steps = Number(process.env['PIW_TEST_STEPS'] ?? 250);
   for (let seed = 1; seed <= Number(process.env['PIW_TEST_SEEDS'] ?? 2); seed += 1) {
     const { db } = await testDatabase(t);
@@ -152,7 +152,7 @@ void t.test('after every step of a random history the figures are what can be co
   }
 });
 
-void t.test('many at once change and sum up, and nothing is lost or counted twice', async (t) => {
+void t.test('concurrent changes and sums lose nothing and count nothing twice', async (t) => {
   const { db } = await testDatabase(t);
   await recordEndedBuilds(db, 7);
   let running = 4;
@@ -185,7 +185,7 @@ void t.test('many at once change and sum up, and nothing is lost or counted twic
   await compareFigures(t, db, 'at the end');
 });
 
-void t.test('of a farm on which nothing has happened everything is 0', async (t) => {
+void t.test('all figures of a new farm are 0', async (t) => {
   const { db } = await testDatabase(t);
   for (const summed of [false, true]) {
     if (summed) t.equal(await sumUp(db, 0), false);
@@ -199,19 +199,21 @@ void t.test('of a farm on which nothing has happened everything is 0', async (t)
     const { history, latest, popular } = await homePageData(db);
     t.same([history.hours.length, history.days.length, history.months.length], [48, 365, 1]);
     t.ok(
-      [...history.hours, ...history.days, ...history.months].every(([, ...its]) => its.join() === '0,0,0'),
+      [...history.hours, ...history.days, ...history.months].every(
+        ([, ...figures]) => figures.join() === '0,0,0',
+      ),
     );
     t.same([latest, popular], [[], []]);
   }
 });
 
-void t.test('a Big Brother that was replaced sums up nothing', async (t) => {
+void t.test('a Big Brother that was replaced is fenced when it sums up', async (t) => {
   const { db } = await testDatabase(t);
   await sumUp(db, 2);
   await t.rejects(sumUp(db, 1), { code: 'PIW_FENCED' });
 });
 
-void t.test('downloads count by day and hour of UTC, and make packages popular', async (t) => {
+void t.test('downloads count by UTC day and hour, and make packages popular', async (t) => {
   const { db } = await testDatabase(t);
   await db.query(
     `insert into packages (package, origin, status) values
@@ -259,10 +261,10 @@ void t.test('downloads count by day and hour of UTC, and make packages popular',
   );
   await db.query(`update month_summed set took = '0'`);
   await sumUp(db, 0);
-  t.same((await homePageData(db)).popular, [['a', 6]], 'what is removed leaves');
+  t.same((await homePageData(db)).popular, [['a', 6]], 'removed downloads no longer count');
 });
 
-void t.test('charts begin with the first month of which anything is known, and have no gap', async (t) => {
+void t.test('charts begin with the first month that has data, and have no gaps', async (t) => {
   const { db } = await testDatabase(t);
   const [row] = await db.query<{ months: number; first: number }>(
     `insert into download_hours values ('2024-02-29 23:00Z', 1)
@@ -272,13 +274,13 @@ void t.test('charts begin with the first month of which anything is known, and h
   t.equal(months.length, row?.months);
   t.same(months[0], [Date.UTC(2024, 1), 0, 0, 1]);
   t.ok(months.every(([began]) => new Date(began).toISOString().endsWith('-01T00:00:00.000Z')));
-  t.ok(days.every(([began], at) => began === (days[0]?.[0] ?? 0) + at * 86_400_000));
-  // A clock that was never set.
+  t.ok(days.every(([began], index) => began === (days[0]?.[0] ?? 0) + index * 86_400_000));
+  // From a machine whose clock was never set.
   await db.query(`insert into download_hours values ('1890-01-01', 1)`);
   t.equal((await homePageData(db)).history.months.length, 1200);
 });
 
-void t.test('what there was before there were sums is in them', async (t) => {
+void t.test('the migration that adds sums includes existing rows', async (t) => {
   const { db, dsn } = await emptyDatabase(t);
   for (const file of [1, 2, 3, 4, 5, 6])
     await db.query(await readFile(join(SQL, `00000${String(file)}.sql`), 'utf8').catch(() => ''));

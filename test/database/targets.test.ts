@@ -19,76 +19,79 @@ t.setTimeout(120_000);
 const target = (skip: string | null) => ({
   ...{ abi: 'cp311', platform: 'linux_x86_64', py_version_tag: 'cp311', skip },
 });
-const drain = async (db: Database) => {
+const skipAndDrain = async (db: Database) => {
   await addTarget(db, target('not now'));
   while (await fillSlice(db));
 };
-/** As far as it is before its builds go. */
+/** Begins to remove the target, and stops before its builds are deleted. */
 const beginRemoval = (db: Database) => removeTarget(db, 'cp311', 'linux_x86_64', 1);
 
-for (const [how, stop] of [
-  ['skipped', drain],
-  ['about to be forgotten', beginRemoval],
+for (const [state, stop] of [
+  ['skipped', skipAndDrain],
+  ['being removed', beginRemoval],
 ] as const) {
-  void t.test(`a target that was ${how} is taken up again, with its builds and what is new`, async (t) => {
-    const { db } = await testDatabase(t);
-    await addTarget(db, target(null));
-    await addReleases(db, 'a', 'feed', [someRelease('1'), someRelease('2')]);
-    await logBuilds(db, [
-      {
-        ...{
-          lease: null,
-          slave_id: null,
-          package: 'a',
-          version: '1',
-          abi: 'cp311',
-          platform: 'linux_x86_64',
+  void t.test(
+    `adding a target that is ${state} resumes it, with its old builds and new versions`,
+    async (t) => {
+      const { db } = await testDatabase(t);
+      await addTarget(db, target(null));
+      await addReleases(db, 'a', 'feed', [someRelease('1'), someRelease('2')]);
+      await logBuilds(db, [
+        {
+          ...{
+            lease: null,
+            slave_id: null,
+            package: 'a',
+            version: '1',
+            abi: 'cp311',
+            platform: 'linux_x86_64',
+          },
+          ...{
+            status: false,
+            failure_class: 'compiler',
+            duration_s: 1,
+            output: '',
+            details: NO_DETAILS,
+            files: [],
+            served: [],
+          },
         },
-        ...{
-          status: false,
-          failure_class: 'compiler',
-          duration_s: 1,
-          output: '',
-          details: NO_DETAILS,
-          files: [],
-          served: [],
-        },
-      },
-    ]);
-    await stop(db);
-    t.match(await db.query('select count(*) from queue'), [{ count: 0 }]);
-    await addReleases(db, 'a', 'feed', [someRelease('3')]);
-    await addTarget(db, target(null));
-    while (await fillSlice(db));
-    t.match(await db.query('select version from queue join versions using (version_id) order by 1'), [
-      { version: '2' },
-      { version: '3' },
-    ]);
-    t.match(await db.query('select count(*) from builds'), [{ count: 1 }]);
-  });
+      ]);
+      await stop(db);
+      t.match(await db.query('select count(*) from queue'), [{ count: 0 }]);
+      await addReleases(db, 'a', 'feed', [someRelease('3')]);
+      await addTarget(db, target(null));
+      while (await fillSlice(db));
+      t.match(await db.query('select version from queue join versions using (version_id) order by 1'), [
+        { version: '2' },
+        { version: '3' },
+      ]);
+      t.match(await db.query('select count(*) from builds'), [{ count: 1 }]);
+    },
+  );
 }
 
-/** Connections that wait for a lock. */
+/** Returns a row for each connection that waits for a lock. */
 const lockWaiters = (db: Queryable) =>
   db.query(`select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`);
 const makeTarget = (db: Database) => addTarget(db, target(null));
 
-for (const [what, begin] of [
-  ['makes', makeTarget],
-  ['fills', fillSlice],
+for (const [action, begin] of [
+  ['creating', makeTarget],
+  ['filling', fillSlice],
 ] as const) {
-  void t.test(`who ${what} a target waits for those at work, and never they for it`, async (t) => {
+  void t.test(`${action} a target waits for running transactions, which never wait for it`, async (t) => {
     const { db } = await testDatabase(t);
     await makeTarget(db);
     await addReleases(db, 'a', 'feed', [someRelease('1')]);
-    // As it is while its builds are queued in slices.
+    // The state while its builds are being queued in slices.
     await db.query('update targets set filled_from = 5');
     let blocked: Promise<unknown> = Promise.resolve();
     await db.transaction(async (within) => {
       await within.query(`select hold_versions(array(select version_id from versions))`);
       blocked = begin(db);
       await until(async () => (await lockWaiters(db)).length > 0);
-      // One that has to wait is told so long before PostgreSQL looks for a deadlock.
+      // A statement that has to wait fails long before PostgreSQL's deadlock detection.
       await within.query(`set local lock_timeout = '300ms'`);
       await ensureSpecifierIds(within, ['>=3.9,!=3.10']);
       await ensureTagId(within, { py: 'py3', abi: 'none', platform: 'any', reach: '*' });
@@ -102,7 +105,7 @@ for (const [what, begin] of [
   });
 }
 
-void t.test('of two who make the same target at once the second takes it up as it is', async (t) => {
+void t.test('several concurrent calls of addTarget create one target', async (t) => {
   const { db } = await testDatabase(t);
   await Promise.all([makeTarget(db), makeTarget(db), makeTarget(db)]);
   t.equal((await db.query('select from targets')).length, 1);

@@ -9,13 +9,13 @@ import { testDatabase } from '../helpers/database.js';
 import { someRelease, insertTarget } from '../helpers/rows.js';
 
 async function row(db: Database): Promise<Record<string, unknown> | undefined> {
-  const [found] = await db.query<Record<string, unknown>>(
+  const [version] = await db.query<Record<string, unknown>>(
     `select origin, has_sdist, sdist_url, yanked, gone is not null as gone, priority from versions`,
   );
-  return found;
+  return version;
 }
 
-void t.test('an administrator who names a version that the feed brought makes it theirs', async (t) => {
+void t.test('a version that the feed added takes the origin of an administrator who names it', async (t) => {
   const { db } = await testDatabase(t);
   await addReleases(db, 'a', 'feed', [
     someRelease('1.0', { yanked: 'broken', sdist_url: 'https://x/a.tar.gz' }),
@@ -28,7 +28,7 @@ void t.test('an administrator who names a version that the feed brought makes it
     ...{ gone: false, priority: 0 },
   });
   await addReleases(db, 'a', 'feed', [someRelease('1.0', { has_sdist: false, sdist_url: null })]);
-  t.match(await row(db), { origin: 'import', has_sdist: true, yanked: null }, 'the feed takes no sdist away');
+  t.match(await row(db), { origin: 'import', has_sdist: true, yanked: null }, 'the feed removes no sdist');
   for (const kind of ['remove file', 'remove release', 'remove project'] as const) {
     const version = kind === 'remove project' ? null : '1.0';
     const file = kind === 'remove file' ? { name: 'a-1.0.tar.gz', sdist: true } : null;
@@ -40,7 +40,7 @@ void t.test('an administrator who names a version that the feed brought makes it
   }
 });
 
-void t.test('what an administrator has yanked stays so, whatever a feed says of it', async (t) => {
+void t.test('a version that an administrator has yanked stays yanked, whatever the feed says', async (t) => {
   const { db } = await testDatabase(t);
   const readPage = async (yanked: string | null) =>
     addReleases(db, 'a', 'feed', [someRelease('1.0', { yanked })]);
@@ -53,35 +53,38 @@ void t.test('what an administrator has yanked stays so, whatever a feed says of 
   await yankVersion(db, 'a', '1.0', 'harmful');
   for (const yanked of [null, 'broken', '']) {
     await readPage(yanked);
-    t.match(await row(db), { yanked: 'harmful' }, `a page that says ${String(yanked)}`);
+    t.match(await row(db), { yanked: 'harmful' }, `after a page with yanked = ${String(yanked)}`);
   }
-  for (const [at, kind] of (['yank', 'add file', 'unyank'] as const).entries()) {
-    await applyEvent(kind, 10 + at);
+  for (const [index, kind] of (['yank', 'add file', 'unyank'] as const).entries()) {
+    await applyEvent(kind, 10 + index);
     t.match(await row(db), { yanked: 'harmful' }, kind);
   }
   await yankVersion(db, 'a', '1.0', null);
-  t.match(await row(db), { yanked: null }, 'until it is taken back');
+  t.match(await row(db), { yanked: null }, 'until the administrator unyanks it');
   await readPage('broken');
-  t.match(await row(db), { yanked: 'broken' }, 'then the feed’s word counts again');
+  t.match(await row(db), { yanked: 'broken' }, 'then the feed decides again');
   await readPage(null);
   t.match(await row(db), { yanked: null });
 });
 
-void t.test('a package that was gone is there again when an administrator adds it', async (t) => {
-  const { db } = await testDatabase(t);
-  await addReleases(db, 'a', 'feed', [someRelease('1.0')]);
-  await insertTarget(db, 'cp311');
-  await db.query('update packages set gone = now()');
-  await db.query('select requeue(array(select version_id from versions))');
-  t.same(await db.query('select version_id from queue'), []);
-  const added = { package: 'a', description: null, aliases: [] };
-  await db.transaction((within) => upsertPackage(within, { ...added, origin: 'feed' }));
-  t.same(await db.query('select version_id from queue'), [], 'the feed says elsewhere what is there');
-  t.equal(await db.transaction((within) => upsertPackage(within, { ...added, origin: 'add' })), false);
-  t.equal((await db.query('select version_id from queue')).length, 1);
-});
+void t.test(
+  'a package that was removed from the index is built again when an administrator adds it',
+  async (t) => {
+    const { db } = await testDatabase(t);
+    await addReleases(db, 'a', 'feed', [someRelease('1.0')]);
+    await insertTarget(db, 'cp311');
+    await db.query('update packages set gone = now()');
+    await db.query('select requeue(array(select version_id from versions))');
+    t.same(await db.query('select version_id from queue'), []);
+    const added = { package: 'a', description: null, aliases: [] };
+    await db.transaction((within) => upsertPackage(within, { ...added, origin: 'feed' }));
+    t.same(await db.query('select version_id from queue'), [], 'the feed restores packages by other means');
+    t.equal(await db.transaction((within) => upsertPackage(within, { ...added, origin: 'add' })), false);
+    t.equal((await db.query('select version_id from queue')).length, 1);
+  },
+);
 
-void t.test('with a package go its versions and what waits of them', async (t) => {
+void t.test('deleting a package deletes its versions and their queued builds', async (t) => {
   const { db } = await testDatabase(t);
   await insertTarget(db, 'cp311');
   await addReleases(db, 'a', 'feed', [someRelease('1.0'), someRelease('2.0')]);
