@@ -3,11 +3,11 @@ import { Condition, MAX_CONDITIONS } from './conditions.js';
 import { listOf } from './fields.js';
 import { Statistics } from './statistics.js';
 
-/** Big Brother: the statistics, for whoever can't wait until they are said again. */
+/** Requests to Big Brother, for clients that can't wait until the statistics are next published. */
 export const bigBrother = new Protocol('figures', {
-  /** All of them, as they are now. */
+  /** The current statistics. */
   GATHER: { fields: {}, answers: { STATISTICS: { statistics: Statistics } }, reads: true },
-  /** What keeps parts of the farm from their work; it needs nobody else, and no database. */
+  /** The current conditions. Answered even if no other actor runs and the database is down. */
   CONDITIONS: {
     fields: {},
     answers: { CONDITIONS: { conditions: listOf(Condition, MAX_CONDITIONS) } },

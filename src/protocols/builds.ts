@@ -15,7 +15,7 @@ import {
 } from './fields.js';
 import { Protocol, type Answer } from './protocol.js';
 
-/** A build that was granted. */
+/** A granted build. */
 export const GrantTuple = Type.Tuple([
   LeaseId,
   Count, // attempt, from 1
@@ -26,27 +26,27 @@ export const GrantTuple = Type.Tuple([
 ]);
 
 /**
- * What the Slave Driver asks of the Architect. A grant is a lease, written to the database before
- * it is answered.
+ * The Slave Driver's requests to the Architect. A grant is a lease, which is written to the database before the answer
+ * is sent.
  */
 export const builds = new Protocol('builds', {
   /**
-   * One build for each of these slaves, as far as there are any: `wants` is a list of
-   * [slave_id, abi, platform]; the answer has as many entries, in the same order.
-   * `fence` is the revision of the Slave Driver's own lease: an older one's request is refused.
+   * Grants one build to each of these slaves, as long as there are builds. `wants` is a list of [slave_id, abi,
+   * platform]; the answer has as many entries, in the same order, null where there is no build. `fence` is the revision
+   * of the Slave Driver's own lease; requests with an older one are refused.
    */
   NEXT: {
     fields: { fence: Count, lease_s: Seconds, wants: listOf(Type.Tuple([Id, Tag, Tag]), 1000) },
     answers: { BUILDS: { granted: listOf(orNull(GrantTuple), 1000) } },
   },
-  /** These leases go on for `lease_s` more seconds; answered with those that were lost. */
+  /** Extends these leases to `lease_s` seconds from now; answered with those that are lost. */
   RENEW: {
     fields: { lease_s: Seconds, leases: listOf(Type.Tuple([LeaseId, Id]), 1000) },
     answers: { RENEWED: { lost: listOf(LeaseId, 1000) } },
   },
   /**
-   * These builds go back to the queue, as if they had not been given out; they are given out again when `hold_s`
-   * seconds are over.
+   * Returns these builds to the queue, as if they had never been granted; they are granted again after `hold_s` seconds
+   * at the earliest.
    */
   RELEASE: {
     fields: { leases: listOf(Type.Tuple([LeaseId, Id]), 1000), hold_s: Seconds },
@@ -56,7 +56,7 @@ export const builds = new Protocol('builds', {
 
 export type GrantReply = Answer<typeof builds.verbs, 'NEXT'>['granted'][number];
 
-/** Published by the Architect: there may be something for slaves of this target. A hint only. */
+/** Published by the Architect: there may be builds for slaves of this target. Only a hint. */
 export const pending = new Protocol('pending', {
   READY: { fields: { abi: Tag, platform: Tag, some: Flag } },
 });

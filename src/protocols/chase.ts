@@ -19,20 +19,19 @@ import {
 import { Protocol } from './protocol.js';
 import { RETRY } from './retry.js';
 
-/** The parts of the site that can be written again by request. */
+/** The parts of the site that can be rewritten on request. */
 export const SITE_PARTS = ['HOME', 'SEARCH', 'PROJECT', 'INDEX', 'LOG', 'SITEMAP', 'ALL'] as const;
 export type SitePart = (typeof SITE_PARTS)[number];
 const Aliases = listOf(ShortText, 1000);
 const send = { SEND: { filename: FileName, transfer_id: SubjectToken } };
-/** The farm's own disk is in the way. What has arrived stays; say the same again in so many seconds. */
+/** The farm's own disk is full or failing. The farm keeps what has arrived; repeat the request after `seconds`. */
 const wait = { WAIT: { seconds: Seconds, reason: ShortText } };
-/** The names under which the files are published: with other build tags than announced, maybe. */
+/** The names under which the files are published, possibly with other build tags than announced. */
 const imported = { DONE: { filenames: listOf(FileName, 100) } };
 
 /**
- * What the administrator's commands say to Mr Chase. The conversation of one import has a session
- * of its own, which stands in the subject (`<prefix>.chase.<session>.<VERB>`), so that several can
- * go on at once.
+ * Requests of the administrator's commands to Mr Chase. Each import has a session of its own, which is part of the
+ * subject (`<prefix>.chase.<session>.<VERB>`), so that several imports can run at once.
  */
 export const chase = new Protocol('chase', {
   IMPORT: {
@@ -47,7 +46,7 @@ export const chase = new Protocol('chase', {
     },
     answers: { ...send, ...wait, ...imported },
   },
-  /** That file is on its way. */
+  /** That file has been sent. */
   SENT: { fields: { filename: FileName }, answers: { ...send, ...wait, ...imported } },
   ADDPKG: {
     fields: {

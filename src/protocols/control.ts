@@ -20,24 +20,24 @@ const Task = Type.String({ minLength: 1, maxLength: 40, pattern: '^(\\*|[a-z-]+)
 const slaveOrder = { fields: { slave_id: orNull(Id) }, answers: DONE };
 
 /**
- * An administrator's orders, answered by one of the masters once they are kept and passed on.
- * `task` is a task's name, or `*` for all; a null slave_id means every slave.
+ * An administrator's orders, which one of the masters answers once they are stored and forwarded.
+ * `task` is a task's name, or `*` for all; a null slave_id means all slaves.
  */
 export const control = new Protocol('control', {
   PAUSE: { fields: { task: Task }, answers: DONE },
   RESUME: { fields: { task: Task }, answers: DONE },
-  /** Ends the whole cast on every host (`*`), or restarts one task; `slaves`: they get BYE too. */
+  /** Stops all actors on every host (`*`), or restarts one task; with `slaves`, slaves get BYE as well. */
   QUIT: { fields: { task: Task, slaves: Flag }, answers: DONE },
 });
 
-/** The same orders as they reach every process of a task. */
+/** The same orders, forwarded to every process of a task. */
 export const orders = new Protocol('orders', {
   PAUSE: { fields: { task: Task } },
   RESUME: { fields: { task: Task } },
   QUIT: { fields: { task: Task } },
 });
 
-/** What a monitor knows of a slave. */
+/** The state of a slave, as monitors show it. */
 export const SlaveStatus = Type.Object({
   slave_id: Id,
   user: SubjectToken,
@@ -49,31 +49,31 @@ export const SlaveStatus = Type.Object({
   version: orNull(ShortText),
   since: Time,
   last_seen: Time,
-  /** Why it does nothing, for people. */
+  /** Why it does nothing, for operators. */
   note: orNull(ShortText),
   stats: orNull(MachineStats),
 });
 export type SlaveStatus = Static<typeof SlaveStatus>;
 
-/** Orders about slaves, answered by the Slave Driver. */
+/** Orders for slaves, which the Slave Driver answers. */
 export const slaveControl = new Protocol('slaves', {
-  /** BYE, at once or after what it builds; at once: answered when it was told, or a few seconds later. */
+  /** Says BYE to the slave, at once or after its current build. If at once, answered after the BYE or a few seconds. */
   KILL: { fields: { slave_id: orNull(Id), after_build: Flag }, answers: DONE },
-  /** No more work, after what it builds. */
+  /** Gives the slave no more work after its current build. */
   SLEEP: slaveOrder,
-  /** Work again, also for one that rests because its builds failed. */
+  /** Gives the slave work again, also if it rests because its builds have failed. */
   WAKE: slaveOrder,
-  /** Give up what it builds now, which others may try soon. */
+  /** Makes the slave abandon its current build, which other slaves may try soon. */
   SKIP: slaveOrder,
-  /** Say again what is known of every slave, as status. */
+  /** Returns the status of all slaves. */
   HELLO: { fields: {}, answers: { SLAVES: { slaves: listOf(SlaveStatus, 100_000) } }, reads: true },
 });
 
-/** Published for whoever watches; it may be lost. */
+/** Status that is published for monitors; messages may be lost. */
 export const status = new Protocol('status', {
   SLAVE: { fields: { slave: SlaveStatus } },
   STATISTICS: { fields: { statistics: Statistics } },
-  /** A build ended: package, version, abi, whether it worked, and in how many seconds. */
+  /** A build has ended; `status` says whether it succeeded. */
   BUILD: {
     fields: {
       slave_id: Id,
@@ -84,15 +84,15 @@ export const status = new Protocol('status', {
       failure_class: orNull(ShortText),
       reason: orNull(Sentence),
       duration_s: Type.Number(),
-      /** A failure that may pass: it is tried again so many seconds from now. */
+      /** Seconds until the retry of a transient failure; null: no retry. */
       again_s: orNull(Type.Number()),
     },
   },
-  /** Said by each process every ANNOUNCE_INTERVAL_S: `working` unless it only stands by, paused or not. */
+  /** Published by each process every ANNOUNCE_INTERVAL_S. `working` is false for a standby, and true even if paused. */
   ACTOR: { fields: { task: Task, host: ShortText, pid: Count, working: Flag, served: Count } },
 });
 
-/** Every actor answers on its own: is the connection alive, and what has it done so far? */
+/** A ping that every actor answers: whether its connection is alive, and how many requests it has served. */
 export const actorPing = new Protocol('ping', {
   PING: {
     fields: {},

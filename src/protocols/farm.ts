@@ -1,23 +1,24 @@
 import { ShortText, Time } from './fields.js';
 import { Protocol } from './protocol.js';
 
-/** Which installation speaks here: a database has one identity for ever, whatever the processes before it. */
+/** The identity of a farm. A database keeps its installation id for ever, whatever processes use it. */
 const IDENTITY_FIELDS = {
   /** As in a slave's HELLO: VERSION/PROTOCOL. */
   version: ShortText,
   installation: ShortText,
-  /** The machine on which the tables were made, for people. */
+  /** The host on which the tables were created, for people. */
   name: ShortText,
-  /** Under which name this farm holds the database: its NATS servers and prefix when it began. */
+  /** The name by which this farm holds the database: its NATS servers and prefix at its start. */
   holder: ShortText,
-  /** The machine and process that says so, and since when it is there. */
+  /** The host and process of the sender. */
   host: ShortText,
+  /** When the sender started. */
   since: Time,
 } as const;
 
 /**
- * Who has this prefix of these NATS servers? Whoever is about to use it asks, and leaves where another installation
- * answers, or another version. Answered by Oracles and masters.
+ * Asks which farm uses this prefix on these NATS servers. A process that is about to use it asks first, and exits if
+ * another installation, or another version, answers. Oracles and masters answer.
  */
 export const farmIdentity = new Protocol('farm', {
   WHO: {
@@ -25,6 +26,6 @@ export const farmIdentity = new Protocol('farm', {
     answers: { FARM: IDENTITY_FIELDS, BYE: { reason: ShortText } },
     reads: true,
   },
-  /** Published by the same every ANNOUNCE_INTERVAL_S, for those who asked while nobody was there. */
+  /** Published by them every ANNOUNCE_INTERVAL_S, for processes that asked while nobody could answer. */
   HERE: { fields: IDENTITY_FIELDS },
 });

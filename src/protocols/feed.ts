@@ -6,7 +6,7 @@ import { Protocol } from './protocol.js';
 const Name = Package;
 const FlagOrNull = orNull(Flag);
 
-/** What a run of events comes to for a project: see src/pypi/fold.ts. Null: they say nothing of it. */
+/** The net effect of a batch of events on a project: see src/pypi/fold.ts. Null: the events say nothing about it. */
 export interface ProjectChange {
   readonly name: string;
   readonly serial: number;
@@ -15,7 +15,7 @@ export interface ProjectChange {
   readonly quarantined: boolean | null;
 }
 
-/** The same for a version. */
+/** The net effect of a batch of events on a version. */
 export interface VersionChange {
   readonly name: string;
   readonly version: string;
@@ -29,7 +29,7 @@ export interface VersionChange {
   readonly quarantined: boolean | null;
 }
 
-/** On the wire both are their fields in this order. */
+/** The encoding of both on the wire: their fields in this order. */
 const ProjectTuple = Type.Tuple([Name, Count, Flag, FlagOrNull, FlagOrNull]);
 const VersionTuple = Type.Tuple([
   Name,
@@ -71,10 +71,11 @@ const POSITION_FIELDS = {
 
 const FeedPosition = Type.Object({
   ...POSITION_FIELDS,
-  /** When everything was last compared with the root. */
+  /** When all projects were last compared with the root. */
   compared: orNull(Time),
-  /** So many packages would go at once, and wait for an administrator's word. */
+  /** How many packages would be removed at once, and wait for an administrator's approval; null: none wait. */
   held: orNull(Count),
+  /** How many packages an administrator has allowed to be removed at once. */
   accepted: Count,
 });
 export type FeedPosition = Static<typeof FeedPosition>;
@@ -82,12 +83,12 @@ export type FeedPosition = Static<typeof FeedPosition>;
 const fence = Count;
 
 /**
- * What the Cloud Gazer has to do with the database, behind the Oracle. `fence` is the revision of its
- * lease: one that has been replaced is refused. Repeating any of them changes nothing more.
+ * The Cloud Gazer's requests to the database, which the Oracle answers. `fence` is the revision of the Cloud Gazer's
+ * lease; requests of one that has been replaced are refused. All requests are idempotent.
  */
 export const feed = new Protocol('feed', {
   POSITION: { fields: {}, answers: { POSITION: { position: FeedPosition } }, reads: true },
-  /** Acts upon events, folded, and keeps how far they reach, in one transaction. */
+  /** Applies folded events and records the position that they reach, in one transaction. */
   EVENTS: {
     fields: {
       fence,
@@ -97,21 +98,21 @@ export const feed = new Protocol('feed', {
     },
     answers: DONE,
   },
-  /** These projects' pages are to be read; one that is unknown is made. */
+  /** Queues fetches of these projects' pages, and creates unknown projects. */
   LOOK: { fields: { fence, names: listOf(Name, 100_000), urgent: Flag }, answers: DONE },
-  /** These are not followed any more: their pages are not to be read. */
+  /** Cancels the page fetches of projects that are no longer followed. */
   FORGET: { fields: { fence, names: listOf(Name, 10_000) }, answers: DONE },
-  /** The pages that are due: [name, its etag when it was last read, whether it has a description]. */
+  /** The page fetches that are due: [name, the last ETag, whether the project has a description]. */
   LOOKS: {
     fields: { limit: Count },
     answers: { LOOKS: { looks: listOf(Type.Tuple([Name, orNull(ShortText), Flag]), 10_000) } },
     reads: true,
   },
   /**
-   * What a project's page says. A version that it doesn't name is only missing, until an event says that it
-   * is gone, or a look some time later doesn't find it either.
-   * `stale`: the page is older than what is known, and nothing was changed. `unsettled`: there are such
-   * versions, and the list of all releases is to tell.
+   * Applies a project's page. A version that it doesn't list is only missing, until an event says that it was removed,
+   * or a page that is fetched `removal_delay_s` later doesn't list it either.
+   * `stale`: the page is older than the known state, and nothing was changed. `unsettled`: versions are missing, and
+   * the list of all releases has to tell what became of them.
    */
   PAGE: {
     fields: {
@@ -126,29 +127,29 @@ export const feed = new Protocol('feed', {
     },
     answers: { PAGED: { stale: Flag, created: Count, unsettled: Flag } },
   },
-  /** The page is as it was. */
+  /** The page is unchanged. */
   SAME: { fields: { fence, package: Name }, answers: { SAME: { unsettled: Flag } } },
-  /** All releases, also those without a file. */
+  /** The list of all releases, including those without a file. */
   LIST: {
     fields: { fence, package: Name, serial: Count, versions: listOf(Version, 100_000) },
     answers: DONE,
   },
-  /** The index has no such project: gone, if something else says so too; else only missing. */
+  /** The index has no such project: it is gone if another source agrees, and only missing otherwise. */
   MISSING: { fields: { fence, package: Name, agreed: Flag }, answers: DONE },
-  /** The page could not be read: later again, and later. */
+  /** The page could not be fetched; the next fetch is postponed, longer after each failure. */
   FAILED: { fields: { fence, package: Name }, answers: DONE },
   /**
-   * Projects that aren't gone, in their order: [name, serial of its page, when that was
-   * last looked at (0: never; null: it is to be), whether it would say that it is the same, whether a feed
-   * brought it].
+   * Projects that are not gone, in byte order of their names, after `after`: [name, serial of its page, when the page
+   * was last fetched (0: never; null: a fetch is queued), whether a conditional fetch is cheap, whether it came from
+   * the feed].
    */
   KNOWN: {
     fields: { after: Type.String({ maxLength: 200 }), limit: Count },
     answers: { KNOWN: { projects: listOf(Type.Tuple([Name, Count, orNull(Time), Flag, Flag]), 100_000) } },
     reads: true,
   },
-  /** Everything was compared; `held`: so many would go, and wait. */
+  /** All projects were compared with the root; `held` packages wait for approval of their removal. */
   COMPARED: { fields: { fence, held: orNull(Count) }, answers: DONE },
-  /** An administrator's word: up to so many packages may go. */
+  /** An administrator's approval that up to `count` packages may be removed at once. */
   ACCEPT: { fields: { count: Count }, answers: DONE },
 });

@@ -1,45 +1,48 @@
 import { Type, type Static, type Schema } from './schema.js';
 
-/** Fields that many messages have, with the limits that hold for them everywhere. */
+/** Fields that many messages share, with limits that apply everywhere. */
 
-/** `?` in the protocols' tables: the field is always there, and may be null. */
+/** A field that is always present and may be null; `?` in the protocols' tables. */
 export const orNull = <S extends Schema>(schema: S) => Type.Union([schema, Type.Null()]);
-/** A list of no more than `limit` items. */
+/** A list of at most `limit` items. */
 export const listOf = <S extends Schema>(schema: S, limit = 1_000_000) =>
   Type.Array(schema, { maxItems: limit });
 
-/** PostgreSQL's text has no NUL. */
+/** Text without NUL, which PostgreSQL's text can't store. */
 export const Text = Type.String({ maxLength: 65_536, pattern: '^[^\\u0000]*$' });
 export const ShortText = Type.String({ maxLength: 1024, pattern: '^[^\\u0000]*$' });
-/** What people are shown as it stands: it can't begin a line of its own, or move a cursor. */
+/** Text that is safe to display unescaped: without control characters, it can't break the line or move the cursor. */
 export const Line = Type.String({ maxLength: 200, pattern: '^[^\\u0000-\\u001f\\u007f-\\u009f]*$' });
-/** A sentence for people. Like Line, and longer. */
+/** A sentence for people: like Line, but longer. */
 export const Sentence = Type.String({ maxLength: 1024, pattern: '^[^\\u0000-\\u001f\\u007f-\\u009f]*$' });
-/** A project's name, normalised as PEP 503 says. */
+/** A project's name, normalised according to PEP 503. */
 export const Package = Type.String({ minLength: 1, maxLength: 200, pattern: '^[a-z0-9]+(-[a-z0-9]+)*$' });
-/** A version as its project spells it; it never holds a path. */
+/** A version as its project spells it, without slashes and backslashes, so that it is never a path. */
 export const Version = Type.String({
   minLength: 1,
   maxLength: 200,
   pattern: '^[^/\\\\\\s\\u0000-\\u001f]+$',
 });
-/** A tag of a wheel, or several joined with dots. */
+/** A tag of a wheel, or several, joined with dots. */
 export const Tag = Type.String({ minLength: 1, maxLength: 200, pattern: '^[A-Za-z0-9_.]+$' });
 export const FileName = Type.String({ minLength: 1, maxLength: 255, pattern: '^[^/\\\\\\u0000-\\u001f]+$' });
 export const Sha256 = Type.String({ pattern: '^[0-9a-f]{64}$' });
-/** Whole and not negative. */
+/** A non-negative integer. */
 export const Count = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER });
 export const Id = Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER });
 export const Seconds = Type.Number({ minimum: 0, maximum: 1e9 });
 /** Milliseconds since 1970, UTC. */
 export const Time = Type.Number({ minimum: 0, maximum: 8.64e15 });
 export const Flag = Type.Boolean();
-/** A name in a subject: a user, a session, a transfer. */
+/** A name that can be a token of a NATS subject: a user, a session, a transfer. */
 export const SubjectToken = Type.String({ minLength: 1, maxLength: 64, pattern: '^[A-Za-z0-9_-]+$' });
 export const FailureClassName = Type.String({ minLength: 1, maxLength: 40, pattern: '^[a-z-]+$' });
-/** A build's log; whole up to a limit, see the slave. */
+/** A build's log, which the slave truncates to a limit. */
 export const BuildOutput = Type.String({ maxLength: 64 * 1024 * 1024 });
-/** What a wheel needs of the system, by its package manager: {apt: ["libffi8"]}; under '' what no package has. */
+/**
+ * The system libraries that a wheel needs, by package manager: {apt: ["libffi8"]}; under '' those that no package
+ * contains.
+ */
 export const Dependencies = Type.Record(
   Type.String({ pattern: '^(?:[a-z]{2,10})?$' }),
   listOf(Type.String({ maxLength: 200, pattern: '^[A-Za-z0-9][A-Za-z0-9.+:_-]*$' }), 1000),
@@ -48,19 +51,19 @@ export const Dependencies = Type.Record(
 /** A URL that a page may link to. */
 const WebUrl = Type.String({ maxLength: 1024, pattern: '^https?://[^\\s\\u0000-\\u001f<>"]+$' });
 
-/** What a wheel's METADATA says of its project, read by the File Juggler from the wheel itself. */
+/** What a wheel's METADATA says about its project; the File Juggler reads it from the wheel. */
 export const CoreMetadata = Type.Object({
   summary: orNull(ShortText),
-  /** License-Expression, else the License field, else what the classifiers say. */
+  /** License-Expression, else the License field, else the license classifiers. */
   license: orNull(ShortText),
   /** Project-URL and Home-page: [label, URL]. */
   links: listOf(Type.Tuple([Line, WebUrl]), 50),
-  /** Requires-Dist, each as it stands. */
+  /** The Requires-Dist fields, verbatim. */
   requires: listOf(ShortText, 500),
 });
 export type CoreMetadata = Static<typeof CoreMetadata>;
 
-/** What a build was made from and with. */
+/** What a wheel was built from and with. */
 export const Provenance = Type.Object({
   /** The source distribution: its filename and SHA-256. */
   sdist: orNull(Type.Tuple([FileName, Sha256])),
@@ -68,24 +71,24 @@ export const Provenance = Type.Object({
   python: Line,
   /** The version of pip. */
   pip: Line,
-  /** What was installed to build it: [name, version]. */
+  /** The installed build requirements: [name, version]. */
   requirements: listOf(Type.Tuple([Line, Line]), 500),
-  /** SOURCE_DATE_EPOCH of the build, seconds since 1970; null if it had none. */
+  /** SOURCE_DATE_EPOCH of the build, seconds since 1970; null if it was not set. */
   source_date_epoch: orNull(Count),
 });
 export type Provenance = Static<typeof Provenance>;
 
-/** What people are told of one build beside its class and its log. */
+/** Details of a build for people, in addition to its failure class and its log. */
 export const BuildDetails = Type.Object({
-  /** Why it failed, in a sentence that names what was missing or wrong; null for a success. */
+  /** Why the build failed, in a sentence that names what was missing or wrong; null for a success. */
   reason: orNull(Sentence),
-  /** What a success lacks, e.g. an extension that did not compile. */
+  /** What a successful build lacks, e.g. an extension that did not compile. */
   remark: orNull(Sentence),
   provenance: orNull(Provenance),
 });
 export type BuildDetails = Static<typeof BuildDetails>;
 
-/** A file state on the wire, in the order of the protocols' table. */
+/** The encoding of a file state on the wire, in the order of the protocols' table. */
 export const FileTuple = Type.Tuple([
   FileName, // filename
   Count, // filesize, bytes
@@ -102,7 +105,7 @@ export const FileTuple = Type.Tuple([
 export type FileTuple = Static<typeof FileTuple>;
 export const FileTuples = listOf(FileTuple, 100);
 
-/** [disk_total, disk_free, mem_total, mem_free] in bytes, load over a minute, temperature in °C. */
+/** [disk_total, disk_free, mem_total, mem_free, load, temperature]: bytes, the one-minute load average, °C or null. */
 export const MachineStats = Type.Tuple([
   Count,
   Count,
@@ -113,7 +116,7 @@ export const MachineStats = Type.Tuple([
 ]);
 export type MachineStats = Static<typeof MachineStats>;
 
-/** A lease of a build: its number, and how often this build was given out, this time included. */
+/** The number of a build's lease. */
 export const LeaseId = Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER });
-/** Nothing to say but that it is done. */
+/** The answer without fields: the request has been carried out. */
 export const DONE = { DONE: {} } as const;

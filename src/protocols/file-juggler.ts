@@ -20,36 +20,36 @@ const fetchAnswer = { FETCH: { offset: Count, length: Count } };
 const done = { DONE: {} };
 
 /**
- * How a file travels from a slave or an importer to the File Juggler.
+ * The transfer of a file from a slave or an importer to the File Juggler.
  *
- * The sender says HELLO with the transfer's id, which came with SEND. The answer is FETCH with a
- * range that is still missing (all of it, at first) or DONE. The sender writes the range's bytes as
- * chunks of an object in its own bucket (objectOf says how that is called), and says CHUNK for each
- * PIECE of it, without waiting for the answer, as long as no more than a WINDOW of bytes is unanswered.
- * CHUNK is answered when those bytes are written: by FETCH with the first range that is missing now, or
- * DONE. So what comes before the end of that piece got lost; the answer to the last piece says what to
- * send next. After a break on either side: HELLO again.
+ * The sender says HELLO with the transfer's id, which came with SEND. The answer is FETCH with a range that is still
+ * missing (at first, the whole file) or DONE. The sender writes the range's bytes as chunks of an object in its own
+ * bucket (transferObjectName names it), and says CHUNK for each segment of SEGMENT_BYTES, without waiting for the
+ * answers while at most a SEND_WINDOW of bytes is unacknowledged. CHUNK is answered when the segment's bytes are
+ * written: by FETCH with the first range that is now missing, or DONE. So a range that begins before the end of that
+ * segment was lost; the answer to the last segment says what to send next. After a break on either side, the sender
+ * says HELLO again.
  */
 export const transfer = new Protocol('file', {
   HELLO: { fields: { transfer_id: SubjectToken }, answers: { ...fetchAnswer, ...done } },
   CHUNK: { fields: { offset: Count, length: Count }, answers: { ...fetchAnswer, ...done } },
-  /** NATS doesn't store what this sender writes to its bucket. DONE: it does now, in a new bucket if need be. */
+  /** NATS doesn't store what this sender writes to its bucket. DONE: it does again, in a new bucket if necessary. */
   UNSTORED: { fields: {}, answers: done },
 });
 
-/** Bytes that one CHUNK is about. */
+/** Bytes of a segment, which one CHUNK acknowledges. */
 export const SEGMENT_BYTES = 1024 * 1024;
-/** Bytes that may be under way of one file: where NATS is near, within `nearMs` there and back, and on a long line. */
+/** Bytes of a file that may be in flight: to a near NATS server, with an RTT up to `maxNearRttMs`, and to a far one. */
 export const SEND_WINDOW = { nearBytes: 8 * 1024 * 1024, farBytes: 16 * 1024 * 1024, maxNearRttMs: 4 };
 
 /**
- * How a published file stands: a stamp that changes whenever it is published or claimed again, also with the same bytes;
- * and how long ago that was.
+ * The stamp of a published file, which changes whenever the file is published or claimed again, even with the same
+ * bytes, and the age of the stamp.
  */
 const FileStamp = Type.Object({ stamp: ShortText, age_s: Seconds }, { additionalProperties: false });
 
 const verifyAnswers = {
-  /** It is in its place, under this name. */
+  /** The file is published under this name. */
   VERIFIED: {
     filename: FileName,
     metadata_sha256: Sha256,
@@ -57,13 +57,15 @@ const verifyAnswers = {
     core_metadata: CoreMetadata,
     stamp: ShortText,
   },
-  /** The transfer was damaged: bytes are missing or wrong. Send it again. */
+  /** The transfer was damaged: bytes are missing or wrong. The sender has to send them again. */
   AGAIN: { reason: ShortText },
-  /** The farm's own disk is in the way, and says nothing of the file. What has arrived stays; say VERIFY again. */
+  /** The farm's own disk is full or failing, whatever the file is. What has arrived stays; repeat VERIFY later. */
   LATER: { code: ShortText, reason: ShortText },
-  /** It will never do: not a wheel, or another file has this name. */
+  /** The file can never be published: it is not a valid wheel, or another file has its name. */
   REFUSED: { code: ShortText, reason: ShortText, standing: orNull(FileStamp) },
-  /** Another file has this name. If it was built again, it may have a build tag: send it again, and say so. */
+  /**
+   * Another file has this name. If that is an earlier build of the same, VERIFY with `rebuilt` may give a build tag.
+   */
   TAKEN: { reason: ShortText, standing: orNull(FileStamp) },
 };
 /** Wheels that were ever published: [filename, SHA-256]. */
@@ -71,45 +73,49 @@ export const PublishedFiles = listOf(Type.Tuple([FileName, Sha256]), 100_000);
 export type PublishedFiles = Static<typeof PublishedFiles>;
 
 /**
- * `rebuilt`: whatever has its name is an earlier build of the same, so it is no other's work that it takes over.
- * `past`: what was ever published of this project and version, also what was removed since. Installers and mirrors
- * hold on to a name with its hash, so no name of these may ever stand for other bytes.
+ * The fields of VERIFY. `rebuilt`: an existing file of this name is an earlier build of the same wheel, so that the new
+ * file doesn't take another one's place. `past`: all files ever published of this project and version, including those
+ * removed since. Installers and mirrors remember a name with its hash, so none of these names may ever get other
+ * contents.
  */
 const verifyFields = { transfer_id: SubjectToken, package: Package, rebuilt: Flag, past: PublishedFiles };
 
-/** What the other actors ask of the File Juggler. */
+/** The requests of other actors to the File Juggler. */
 export const fileSystem = new Protocol('fs', {
-  /** A file is going to come, from the sender whose user is `sender`. Expecting twice is harmless. */
+  /** Announces a file from the sender whose user is `sender`. Idempotent. */
   EXPECT: {
     fields: { transfer_id: SubjectToken, sender: SubjectToken, file_state: FileTuple },
-    /** What the sender is to call the transfer: with the name of the juggler who has it in its hands. */
+    /** The transfer id for the sender, which includes the name of the juggler that owns the transfer. */
     answers: { EXPECTED: { transfer_id: SubjectToken } },
   },
   /**
-   * Is the transfer whole and as announced? Then it is in its place now, with its metadata beside it.
-   * VERIFIED also says so of a file that was there before with the same bytes, be it under a build tag. With
-   * other bytes it is REFUSED, or gets the next build tag, as configured: the latter only if it was `rebuilt`, and
-   * is TAKEN otherwise. Where the name stands for other bytes in `past` and is free now, REFUSED says
-   * PIW_NAME_SPENT.
+   * Checks that a transfer is complete and as announced, and publishes the file with its metadata beside it. VERIFIED
+   * also if the file was published before with the same contents, even under a build tag. If the name is taken by other
+   * contents, the file is REFUSED or gets the next build tag, depending on the configuration; it gets one only if it
+   * was `rebuilt`, and is TAKEN otherwise. If the name is free, but had other contents in `past`, the answer is REFUSED
+   * with PIW_NAME_SPENT.
    */
   VERIFY: { fields: verifyFields, answers: verifyAnswers },
-  /** Ends a transfer whose file is not wanted any more; what has arrived of it is removed. */
+  /** Ends a transfer whose file is no longer wanted, and deletes what has arrived of it. */
   FORGET: { fields: { transfer_id: SubjectToken }, answers: done },
-  /** How a published file stands; null: there is none. */
+  /** The stamp of a published file; null: the file does not exist. */
   STANDING: {
     fields: { package: Package, filename: FileName },
     answers: { STANDS: { standing: orNull(FileStamp) } },
     reads: true,
   },
-  /** Claims a published file for a build that is logged soon: nobody removes it meanwhile. Null: it is gone. */
+  /**
+   * Claims a published file for a build that will be logged soon, so that nobody removes it until then. Null: it is
+   * gone.
+   */
   CLAIM: {
     fields: { package: Package, filename: FileName },
     answers: { STANDS: { standing: orNull(FileStamp) } },
   },
   /**
-   * Removes a published file and its metadata if it still has this stamp. KEPT: somebody has published or claimed it
-   * since. To decide that a file may go and to remove it are two steps, and this may be said twice: the stamp from
-   * before the decision makes both harmless.
+   * Removes a published file and its metadata if it still has this stamp. KEPT: it has been published or claimed since.
+   * Deciding that a file may be removed and removing it are two steps, and the request may be repeated: the stamp from
+   * before the decision makes both safe.
    */
   REMOVE: {
     fields: { package: Package, filename: FileName, stamp: ShortText },
@@ -120,8 +126,8 @@ export const fileSystem = new Protocol('fs', {
 });
 
 /**
- * What one File Juggler hands on to another, who has the transfer in its hands, on a subject of that one's own:
- * only that one writes to it. Where nobody answers, it is gone, and the transfer is taken over.
+ * Requests that one File Juggler forwards to the one that owns the transfer, on the owner's own subject: only the owner
+ * writes the transfer's file. If nobody answers, the owner is gone, and the forwarding juggler takes the transfer over.
  */
 export const juggler = new Protocol('juggler', {
   HELLO: {
@@ -133,9 +139,10 @@ export const juggler = new Protocol('juggler', {
 });
 
 /**
- * The bucket of a user. What is under way is a window for each file; so of each object the last 80 MB are kept, to be
- * read from there after a break: many windows, and the largest message. Older chunks make room; where that is not
- * enough, those of other objects do, and what is missed of them is asked for again.
+ * Returns the configuration of a user's bucket. At most a window of each file is in flight. The bucket keeps the last
+ * 160 chunks (80 MB) of each object, so that they can be read after a break: many windows, and the largest message.
+ * Older chunks are dropped first; if that is not enough, chunks of other objects are, and the File Juggler requests
+ * those again.
  */
 export const bucketConfig = (name: string) => ({
   name,
@@ -144,10 +151,12 @@ export const bucketConfig = (name: string) => ({
   lastChunks: 160,
 });
 
-/** The id of a transfer with the name of the juggler who has it in its hands, so that nobody looks for that one. */
+/**
+ * Returns a transfer id that includes the name of the juggler that owns the transfer, so that nobody has to search it.
+ */
 export const ownedTransferId = (id: string, juggler: string): string => `${id}_${juggler}`;
 
-/** The parts of such an id; one that names no juggler is whole. */
+/** Splits such an id into its parts; `juggler` is undefined if the id names none. */
 export function parseTransferId(transferId: string): {
   readonly id: string;
   readonly juggler: string | undefined;
@@ -158,16 +167,16 @@ export function parseTransferId(transferId: string): {
 }
 
 /**
- * The object for bytes of a transfer, whoever has it in hand: of a small file, always the same; of any other, one
- * with a token of the sender's own for each range.
+ * Returns the name of the object for bytes of a transfer, whichever juggler owns it: always the same for a small file,
+ * and for a larger one a name with a token of the sender's for each range.
  */
 export function transferObjectName(transferId: string, size: number, token: () => string): string {
   const { id } = parseTransferId(transferId);
   return size <= MAX_SMALL_FILE_BYTES ? id : `${id}.${token()}`;
 }
 
-/** The id of the transfer that an object is of. */
+/** Returns the id of the transfer that an object belongs to. */
 export const transferIdOf = (object: string): string => object.split('.', 1)[0] ?? '';
 
-/** The bucket that a user writes to; its name stands in the subjects that the user may use. */
+/** Returns the name of the bucket that a user writes to; the user's permissions on NATS contain it. */
 export const userBucketName = (prefix: string, user: string): string => `${prefix}-slave-${user}`;

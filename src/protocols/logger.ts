@@ -1,5 +1,5 @@
 import { Protocol } from './protocol.js';
 import { LOG_VERBS } from './weblog.js';
 
-/** What piw logger asks of Lumberjack, who answers when it is in the database. */
+/** The requests of piw logger to Lumberjack, which answers once the entries are in the database. */
 export const lumberjack = new Protocol('logger', LOG_VERBS);

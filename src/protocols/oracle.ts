@@ -33,24 +33,24 @@ import { HEALTH_VERBS, SetAside } from './slave-health.js';
 import { Statistics } from './statistics.js';
 import { LOG_VERBS } from './weblog.js';
 
-/** Where a package or version is known from. What a feed brought, a feed can take away. */
+/** How a package or version was added. Only what the feed added can be removed by the feed. */
 export const ORIGINS = ['feed', 'add', 'import'] as const;
 export type Origin = (typeof ORIGINS)[number];
 const Origin = Type.Union(ORIGINS.map((origin) => Type.Literal(origin)));
 
-/** A build's place in the queue: the backlog, a release of today, an administrator's request. */
+/** The priority of a build in the queue: the backlog, a new release, an administrator's request. */
 export const PRIORITY = { backlog: 0, release: 1, request: 2 } as const;
 const Priority = Type.Integer({ minimum: 0, maximum: 2 });
 
 const VERSION_KEY_FIELDS = { package: Package, version: Version };
 const Reason = orNull(ShortText);
 
-/** A release as an index has it. */
+/** A release, as an index lists it. */
 export const Release = Type.Object({
   version: Version,
   /** When its first file was uploaded; null if the index doesn't say. */
   released: orNull(Time),
-  /** The reason (it may be empty) if the whole release is yanked. */
+  /** The reason, which may be empty, if the whole release is yanked; null if it is not. */
   yanked: Reason,
   has_sdist: Flag,
   sdist_url: orNull(Type.String({ maxLength: 4096 })),
@@ -60,7 +60,7 @@ export const Release = Type.Object({
 });
 export type Release = Static<typeof Release>;
 
-/** The result of one build, of a lease or (lease null) of an import. */
+/** The result of a build under a lease or (lease null) of an import. */
 export const LoggedBuild = Type.Object({
   lease: orNull(LeaseId),
   slave_id: orNull(Id),
@@ -73,21 +73,21 @@ export const LoggedBuild = Type.Object({
   duration_s: Seconds,
   output: BuildOutput,
   details: BuildDetails,
-  /** Its published wheels, each with the digest of its METADATA and what that says; null if it was not read. */
+  /** The published wheels: [file, SHA-256 of its METADATA, contents of its METADATA (null if it was not read)]. */
   files: listOf(Type.Tuple([FileTuple, Sha256, orNull(CoreMetadata)]), 100),
-  /** Wheels of it that another build has published before under the same name: those serve its target, too. */
+  /** Wheels that another build has already published under the same name; they serve this build's target, too. */
   served: listOf(FileName, 100),
 });
 export type LoggedBuild = Static<typeof LoggedBuild>;
 
 /**
- * `logged` now; `repeated`: this lease's result is known already, nothing changed; `lost`: the lease
- * is another's by now, the result is dropped.
+ * What became of a result. `logged`: it was written. `repeated`: this lease's result was written before, and nothing
+ * changed. `lost`: the slave no longer holds the lease, and the result is dropped.
  */
 export const LOG_OUTCOMES = ['logged', 'repeated', 'lost'] as const;
-/** [outcome, build_id, again_s]: a failure that passes is tried again so many seconds from now. */
+/** [outcome, build_id, again_s]; again_s is the number of seconds until the retry of a transient failure. */
 const LogOutcomeTuple = Type.Tuple([
-  Type.Union(LOG_OUTCOMES.map((o) => Type.Literal(o))),
+  Type.Union(LOG_OUTCOMES.map((outcome) => Type.Literal(outcome))),
   orNull(Id),
   orNull(Seconds),
 ]);
@@ -105,32 +105,33 @@ export const IndexedFile = Type.Object({
 });
 export type IndexedFile = Static<typeof IndexedFile>;
 
-/** The version that a file is of, and the target that it was built for, if that is still known. */
+/** [package, version, abi, platform] of a file; abi and platform are null if its build's target is no longer known. */
 const FileOrigin = Type.Tuple([Package, Version, orNull(Tag), orNull(Tag)]);
 export type FileOrigin = Static<typeof FileOrigin>;
 
-/** Pages that are due: what people install from; what they read of a project; and the rest. */
+/** The priorities of due pages: those that people install from, those of projects, and the rest. */
 export const PAGE_PRIORITIES = ['front', 'projects', 'rest'] as const;
 export type PagePriority = (typeof PAGE_PRIORITIES)[number];
-/** [package, description, files, downloads of 30 days]. */
+/** [package, description, files, downloads in 30 days]. */
 const SearchRow = Type.Tuple([Package, orNull(Text), Count, Count]);
 export type SearchRow = Static<typeof SearchRow>;
 
 export const PROJECT_STATUSES = ['active', 'archived', 'quarantined', 'deprecated'] as const;
-const ProjectStatus = Type.Union(PROJECT_STATUSES.map((s) => Type.Literal(s)));
+const ProjectStatus = Type.Union(PROJECT_STATUSES.map((status) => Type.Literal(status)));
 
-/** What has become of a version on a target. */
+/** The states of a version on a target. */
 export const TARGET_STATES = ['built', 'failed', 'building', 'waiting', 'none'] as const;
 export const VersionOnTarget = Type.Object({
   abi: Tag,
   platform: Tag,
-  state: Type.Union(TARGET_STATES.map((s) => Type.Literal(s))),
+  state: Type.Union(TARGET_STATES.map((state) => Type.Literal(state))),
   build_id: orNull(Id),
   failure_class: orNull(FailureClassName),
-  /** Why its newest build failed, or what is unusual about a success. */
+  /** Why the newest build failed. */
   reason: orNull(Sentence),
+  /** What is unusual about a successful build. */
   remark: orNull(Sentence),
-  /** It is held back until then, after a failure that may pass. */
+  /** When the build is retried after a transient failure; null: it is not held back. */
   held_until: orNull(Time),
   /** The file that serves this target. */
   filename: orNull(FileName),
@@ -152,14 +153,14 @@ export const ProjectFile = Type.Intersect([
   IndexedFile,
   Type.Object({
     build_id: orNull(Id),
-    /** The build that made it: when it ended, how long it took and on which slave; null for an import. */
+    /** The build that produced the file: when it ended, how long it took and on which slave; null for an import. */
     built: orNull(Time),
     duration_s: orNull(Seconds),
     slave: orNull(ShortText),
     provenance: orNull(Provenance),
     remark: orNull(Sentence),
     core_metadata: orNull(CoreMetadata),
-    /** [abi, platform] of the registered targets that it serves. */
+    /** [abi, platform] of the registered targets that the file serves. */
     serves: listOf(Type.Tuple([Tag, Tag]), 1000),
     dependencies: Dependencies,
     downloads: Count,
@@ -167,14 +168,15 @@ export const ProjectFile = Type.Intersect([
 ]);
 export type ProjectFile = Static<typeof ProjectFile>;
 
-/** All that a project's page shows. Versions newest first. */
+/** Everything that a project's page shows; newest version first. */
 export const Project = Type.Object({
   package: Package,
   description: orNull(Text),
   status: ProjectStatus,
   skip: Reason,
-  /** All, also of files that are gone by now, and those of the last 30 days. */
+  /** All downloads, including those of files that have been removed. */
   downloads: Count,
+  /** Downloads in the last 30 days. */
   downloads_last_month: Count,
   versions: listOf(ProjectVersion, 100_000),
   files: listOf(ProjectFile, 100_000),
@@ -190,8 +192,8 @@ export const Target = Type.Object({
 export type Target = Static<typeof Target>;
 
 /**
- * How far the queue follows a target: `active` it does; `filling`, `emptying` go on in the background;
- * `skipped` nothing is built for it; `leaving` it will be forgotten.
+ * The phases of a target. `active`: its builds are queued; `filling`, `emptying`: builds are being added to the queue,
+ * or removed from it, in the background; `skipped`: nothing is built for it; `leaving`: it is being removed.
  */
 export const TARGET_PHASES = ['active', 'filling', 'emptying', 'skipped', 'leaving'] as const;
 export const RegisteredTarget = Type.Object({
@@ -200,42 +202,40 @@ export const RegisteredTarget = Type.Object({
   py_version_tag: Tag,
   skip: Reason,
   phase: Type.Union(TARGET_PHASES.map((phase) => Type.Literal(phase))),
-  /** The share of all versions that are through, 0 to 1. */
+  /** The share of all versions that have been processed, from 0 to 1. */
   done: Type.Number({ minimum: 0, maximum: 1 }),
 });
 export type RegisteredTarget = Static<typeof RegisteredTarget>;
 
-/** [abi, platform, priority, builds that wait, when the oldest of them was released]. */
+/** [abi, platform, priority, waiting builds, when the oldest of them was released]. */
 export const QueueLength = Type.Tuple([Tag, Tag, Priority, Count, orNull(Time)]);
 export type QueueLength = Static<typeof QueueLength>;
 
 /**
- * Where a version stands on a target: [version, abi, platform, state, position, why]. The position is its
- * place in the queue, from 1, where it waits and isn't too far back to be counted; why is for people.
+ * The state of a version on a target: [version, abi, platform, state, position, why]. The position in the queue counts
+ * from 1; it is null if the version doesn't wait, or is too far back to be counted. `why` is a text for operators.
  */
 export const QueuedVersion = Type.Tuple([
   Version,
   Tag,
   Tag,
-  Type.Union(TARGET_STATES.map((s) => Type.Literal(s))),
+  Type.Union(TARGET_STATES.map((state) => Type.Literal(state))),
   orNull(Count),
   Text,
 ]);
 export type QueuedVersion = Static<typeof QueuedVersion>;
 
+/** A page: [kind, argument]. */
 export const PageKey = Type.Tuple([Type.String({ maxLength: 20 }), ShortText]);
-/** The same with the note under which it is due: a higher one each time. */
+/** A page that is due: [kind, argument, note]. The note increases each time the page becomes due. */
 export const DuePage = Type.Tuple([Type.String({ maxLength: 20 }), ShortText, Count]);
 
-/** When a slave is to be told BYE: `now`, or after what it builds. */
+/** When to say BYE to a slave: `now`, or `after` its current build. */
 export const KILL_MODES = ['now', 'after'] as const;
 export const KillMode = Type.Union(KILL_MODES.map((kill) => Type.Literal(kill)));
 export type KillMode = Static<typeof KillMode>;
 
-/**
- * The Oracle: every question and every change that the actors put to the database. Repeating any of
- * them changes nothing more.
- */
+/** The requests to the Oracle: every query and every change that actors make to the database. All are idempotent. */
 export const oracle = new Protocol('db', {
   ALLPKGS: { fields: {}, answers: { PACKAGES: { names: listOf(Package, 10_000_000) } }, reads: true },
   ALLVERS: {
@@ -253,21 +253,21 @@ export const oracle = new Protocol('db', {
         status: ProjectStatus,
         versions: listOf(Version, 100_000),
         files: listOf(IndexedFile, 100_000),
-        /** What the METADATA of its newest release says; null where that is unknown. */
+        /** The METADATA of the newest release; null if unknown. */
         metadata: orNull(CoreMetadata),
-        /** The serial under which the root names it; null: it doesn't. */
+        /** The serial with which the root lists the package; null: it doesn't list it. */
         listed: orNull(Count),
       },
     },
     reads: true,
   },
-  /** Packages that have a file to offer, by name, after that one. */
+  /** Packages with files to offer, by name, after `after`. */
   INDEX: {
     fields: { after: Text, limit: Count },
     answers: { PACKAGES: { names: listOf(Package, 100_000) } },
     reads: true,
   },
-  /** What the root of the simple index names, by name, after that one: [package, serial of its page]. */
+  /** The packages that the root of the simple index lists, by name, after `after`: [package, serial of its page]. */
   LISTED: {
     fields: { after: Text, limit: Count },
     answers: { LISTED: { projects: listOf(Type.Tuple([Package, Count]), 100_000) } },
@@ -278,26 +278,28 @@ export const oracle = new Protocol('db', {
     answers: { FILES: { filenames: listOf(FileName, 10_000) } },
     reads: true,
   },
-  /** Where a file that is listed comes from; null: nothing lists it. */
+  /** The origin of a listed file; null: no such file is listed. */
   FILEORIGIN: {
     fields: { filename: FileName },
     answers: { ORIGIN: { origin: orNull(FileOrigin) } },
     reads: true,
   },
-  /** What was ever published of the project and version in this wheel's name, also what was removed since. */
+  /** All files ever published of the project and version in this wheel's name, including those removed since. */
   PUBLISHED: {
     fields: { filename: FileName },
     answers: { PUBLISHED: { files: PublishedFiles } },
     reads: true,
   },
   PROJECT: { fields: { package: Package }, answers: { PROJECT: { project: orNull(Project) } }, reads: true },
-  /** [package, description, files, downloads of 30 days], by name, after that one: for the search and the sitemap. */
+  /**
+   * Rows for the search and the sitemap, by name, after `after`: [package, description, files, downloads in 30 days].
+   */
   SEARCHINDEX: {
     fields: { after: Text, limit: Count },
     answers: { INDEX: { packages: listOf(SearchRow, 100_000) } },
     reads: true,
   },
-  /** What the home page shows beside the statistics. */
+  /** What the home page shows in addition to the statistics. */
   GETHOME: { fields: {}, answers: { HOME: { front: HomePageData } }, reads: true },
   GETBUILD: {
     fields: { build_id: Id },
@@ -315,7 +317,7 @@ export const oracle = new Protocol('db', {
         details: BuildDetails,
         /** The label of the slave; null for an import. */
         slave: orNull(ShortText),
-        /** Why this failure does not count as an attempt any more; null: it does. */
+        /** Why this failure no longer counts as an attempt; null: it counts. */
         put_back: orNull(RequeueReason),
       },
     },
@@ -333,18 +335,18 @@ export const oracle = new Protocol('db', {
     reads: true,
   },
   GETPYPI: { fields: {}, answers: { PYPI: { serial: Count } }, reads: true },
-  /** `fence` is the revision of the sender's lease; a serial from an older holder is refused. */
+  /** `fence` is the revision of the sender's lease; a serial from a previous holder is refused. */
   SETPYPI: { fields: { serial: Count, fence: Count }, answers: DONE },
   /**
-   * Sums up what the statistics and their history consist of, or (`more`) a part of it; `fence` as in SETPYPI. Until
-   * then, what is new counts all the same, but costs more.
+   * Sums up the recent changes to the statistics and their history; `more`: some are left. `fence` as in SETPYPI.
+   * Changes that are not summed up yet count as well, but are more expensive to read.
    */
   SUMUP: { fields: { fence: Count }, answers: { SUMMED: { more: Flag } } },
   GETSTATS: { fields: {}, answers: { STATS: { statistics: Statistics } }, reads: true },
 
   /**
-   * The queue: its length and what ended in an hour, `age_s` seconds ago (`estimated`: about so much); and
-   * what is being built and has ended in a minute, now.
+   * The queue: its length and the builds that ended in an hour, as of `age_s` seconds ago, some of them estimates if
+   * `estimated`; and the current figures of builds in progress and of those that ended in the last minute.
    */
   QUEUE: {
     fields: {},
@@ -355,7 +357,7 @@ export const oracle = new Protocol('db', {
         estimated: Flag,
         age_s: Seconds,
         building: Count,
-        /** Held back after failures that pass. */
+        /** Builds that are held back after transient failures. */
         held: Count,
         last_minute: Count,
       },
@@ -367,7 +369,7 @@ export const oracle = new Protocol('db', {
     answers: { STANDS: { exists: Flag, versions: listOf(QueuedVersion, 1_000_000) } },
     reads: true,
   },
-  /** Versions that the index has had no more for so long: [package, version]. */
+  /** Versions with files that left the index more than `grace_s` seconds ago: [package, version]. */
   GONE: {
     fields: { grace_s: Seconds, limit: Count },
     answers: { GONE: { versions: listOf(Type.Tuple([Package, Version]), 10_000) } },
@@ -378,23 +380,23 @@ export const oracle = new Protocol('db', {
     fields: { package: Package, description: orNull(Text), origin: Origin, aliases: listOf(ShortText, 1000) },
     answers: { NEW: { created: Flag } },
   },
-  /** Releases of one package, which is made if it is missing; what is known already is brought up to date. */
+  /** Adds releases of one package, creating the package if it is missing, and updates known ones. */
   NEWVER: {
     fields: { package: Package, origin: Origin, releases: listOf(Release, 100_000) },
     answers: { NEW: { created: Count } },
   },
-  /** Skip with a reason; null: build it again. */
+  /** Skips a package for a reason; null: builds it again. */
   SKIPPKG: { fields: { package: Package, skip: Reason }, answers: DONE },
   SKIPVER: { fields: { ...VERSION_KEY_FIELDS, skip: Reason }, answers: DONE },
   YANKVER: { fields: { ...VERSION_KEY_FIELDS, yanked: ShortText }, answers: DONE },
   UNYANKVER: { fields: VERSION_KEY_FIELDS, answers: DONE },
   QUARANTINE: { fields: { package: Package, version: orNull(Version), quarantined: Flag }, answers: DONE },
-  /** Forgets builds and files (and downloads) of a version; answered with the names that are free now. */
+  /** Deletes the builds, files and downloads of a version; answered with the names of the deleted files. */
   DELBUILD: { fields: VERSION_KEY_FIELDS, answers: { FILES: { filenames: listOf(FileName, 10_000) } } },
   DELVER: { fields: VERSION_KEY_FIELDS, answers: { FILES: { filenames: listOf(FileName, 10_000) } } },
   DELPKG: { fields: { package: Package }, answers: { FILES: { filenames: listOf(FileName, 1_000_000) } } },
 
-  /** Gives the slave its number; the same session gets the same one again. */
+  /** Registers a slave's session and returns its id, which is the same for the same session. */
   HELLOSLAVE: {
     fields: {
       user: ShortText,
@@ -415,19 +417,19 @@ export const oracle = new Protocol('db', {
         known_target: Flag,
         asleep: Flag,
         kill: orNull(KillMode),
-        /** It is set aside, or an earlier session of it was. */
+        /** The slave, or an earlier session of it, is set aside; null: it is not. */
         set_aside: orNull(SetAside),
       },
     },
   },
-  /** What an administrator wishes of these slaves; null leaves it as it is. */
+  /** Records an administrator's orders for these slaves; null leaves an order as it is. */
   SETSLAVES: {
     fields: { slave_ids: listOf(Id, 100_000), asleep: orNull(Flag), kill: orNull(KillMode) },
     answers: DONE,
   },
   /**
-   * What was granted under this lease, so that a slave's result can be held against it, also after
-   * the Slave Driver was restarted; null when the lease isn't live, or isn't this slave's.
+   * The build that was granted under this lease, against which the Slave Driver checks a slave's result, also after a
+   * restart; null if the lease has ended or another slave holds it.
    */
   GETLEASE: {
     fields: { lease: LeaseId, slave_id: Id },
@@ -443,14 +445,16 @@ export const oracle = new Protocol('db', {
   RETRY,
   ...HEALTH_VERBS,
   ...LOG_VERBS,
-  /** Forgets single downloads and visits of all months but the last so many; what they add up to stays. */
+  /** Deletes single downloads and page hits of all months but the last `months`; their sums stay. */
   DROPLOGS: { fields: { months: Count }, answers: DONE },
-  /** A thousand serials for pages, from `first` on, that nobody was ever given; `fence` is the Secretary's. */
+  /**
+   * Allocates `count` serials for pages, from `first`, that were never used; `fence` is that of the Secretary's lease.
+   */
   NEWSERIALS: { fields: { fence: Count }, answers: { SERIALS: { first: Count, count: Count } } },
   /**
-   * The Secretary's backlog: pages that are due, [what, argument], answered with their notes; pages that are
-   * written; and how packages are listed from now on: [package, serial of its page; null: not at all]. Without the
-   * `fence` of a Secretary (null) only pages that are due may be said.
+   * Updates the Secretary's backlog: pages that are due, answered with their notes; pages that have been written; and
+   * changes to the root index: [package, serial of its page (null: not listed)]. A sender that is not the Secretary
+   * sends a null `fence`, and may only report due pages.
    */
   SAVEPAGES: {
     fields: {
@@ -461,9 +465,9 @@ export const oracle = new Protocol('db', {
     },
     answers: { NOTED: { notes: listOf(Count) } },
   },
-  /** The pages that are due, after a note: those that people install from, those of projects, or the rest. */
+  /** The due pages of one priority, by note, after note `after`. */
   LOADPAGES: {
-    fields: { lane: Type.Union(PAGE_PRIORITIES.map((lane) => Type.Literal(lane))), after: Count },
+    fields: { lane: Type.Union(PAGE_PRIORITIES.map((priority) => Type.Literal(priority))), after: Count },
     answers: { PAGES: { pages: listOf(DuePage) } },
     reads: true,
   },

@@ -1,15 +1,15 @@
 import { Type, type Static, type Schema } from './schema.js';
 import { PiwError } from '../errors.js';
 
-/** The fields of one message, in the order in which they travel. */
+/** The fields of one message, in the order in which they are sent. */
 export type FieldSchemas = Readonly<Record<string, Schema>>;
 
-/** One thing that can be said in a conversation, and what can be answered to it. */
+/** A message of a protocol, and its possible answers. */
 export interface VerbSpec {
   readonly fields: FieldSchemas;
-  /** What may come back, ERROR apart, which may come back to anything. None: it is published. */
+  /** The possible answers; ERROR is always possible. Without answers, the message is published. */
   readonly answers?: Readonly<Record<string, FieldSchemas>>;
-  /** It changes nothing, so asking twice is free. */
+  /** The request only reads, so that it can be retried freely. */
   readonly reads?: boolean;
 }
 export type VerbSpecs = Readonly<Record<string, VerbSpec>>;
@@ -21,23 +21,23 @@ type VerbMessages<M extends Readonly<Record<string, FieldSchemas>>> = {
 
 /** The fields of verb V. */
 export type Body<V extends VerbSpecs, K extends keyof V> = FieldValues<V[K]['fields']>;
-/** Any message that can be said, as an object with its verb. */
+/** Any message of the protocol, as an object with its verb. */
 export type VerbMessage<V extends VerbSpecs> = {
   [K in keyof V & string]: { readonly verb: K } & Body<V, K>;
 }[keyof V & string];
-/** Any answer that verb K can get. */
+/** Any answer to verb K. */
 export type Answer<V extends VerbSpecs, K extends keyof V> =
   V[K]['answers'] extends Readonly<Record<string, FieldSchemas>> ? VerbMessages<V[K]['answers']> : never;
 
-/** Any answer that anything in the conversation can get. */
+/** Any answer to any message of the protocol. */
 export type AnyAnswer<V extends VerbSpecs> = { [K in keyof V & string]: Answer<V, K> }[keyof V & string];
 
 const ERROR_FIELDS = { code: Type.String({ maxLength: 64 }), text: Type.String() };
 
 /**
- * A message on the wire is an array: the verb, then every field of it, always the same number. Here
- * it is an object whose keys are the fields' names; a Shape turns one into the other, and checks
- * both ways.
+ * Converts messages of one verb between two forms, and validates them in both directions. On the wire a message is an
+ * array: the verb, then all of its fields, always the same number. In the program it is an object with the fields'
+ * names as keys.
  */
 class MessageCodec {
   readonly #verb: string;
@@ -64,13 +64,13 @@ class MessageCodec {
     return message;
   }
 
-  /** Whoever has an array has looked up its verb; what follows it is seen here. */
+  /** Validates the fields; the caller has looked up the verb already. */
   #check(array: readonly unknown[]): void {
     const fieldCount = array.length - 1;
     if (fieldCount !== this.#schemas.length)
-      this.#refuse(`${String(fieldCount)} fields, not ${String(this.#schemas.length)}`);
+      this.#refuse(`the message has ${String(fieldCount)} fields, not ${String(this.#schemas.length)}`);
     this.#schemas.forEach(({ is, description }, i) => {
-      if (!is(array[i + 1])) this.#refuse(`${this.#names[i] ?? ''}: it must be ${description}`);
+      if (!is(array[i + 1])) this.#refuse(`${this.#names[i] ?? ''} must be ${description}`);
     });
   }
 
@@ -79,7 +79,7 @@ class MessageCodec {
   }
 }
 
-/** A conversation: its name, which is a token of its subjects, and all that can be said in it. */
+/** A protocol: its name, which is a token of its subjects, and its messages. */
 export class Protocol<V extends VerbSpecs> {
   readonly name: string;
   readonly verbs: V;
@@ -99,22 +99,26 @@ export class Protocol<V extends VerbSpecs> {
     }
   }
 
-  /** The array for a message. Raises PIW_MESSAGE_INVALID where a field is not as the schema says. */
+  /** Encodes a message as an array. Throws PIW_MESSAGE_INVALID if a field doesn't match its schema. */
   pack<K extends keyof V & string>(verb: K, body: Body<V, K>): unknown[] {
     return codecFor(this.#requestCodecs, verb).pack(body);
   }
 
-  /** The message in an array that came from outside; the same error for anything that isn't one. */
+  /** Decodes an array from outside. Throws PIW_MESSAGE_INVALID for anything that isn't a message of this protocol. */
   unpack(array: unknown): VerbMessage<V> {
     return codecFor(this.#requestCodecs, verbOf(array)).unpack(array as unknown[]) as VerbMessage<V>;
   }
 
+  /** Encodes an answer to `verb`. Throws PIW_MESSAGE_INVALID if it is not one of the verb's answers. */
   packAnswer<K extends keyof V & string>(verb: K, answer: Answer<V, K>): unknown[] {
     const codecs = this.#answerCodecs.get(verb);
     return codecFor(codecs, (answer as { verb: string }).verb).pack(answer);
   }
 
-  /** The answer to `verb` in an array. An ERROR is raised as the PiwError that it stands for. */
+  /**
+   * Decodes an answer to `verb`. Throws PIW_MESSAGE_INVALID for anything else, and the PiwError that an ERROR answer
+   * stands for.
+   */
   unpackAnswer<K extends keyof V & string>(verb: K, array: unknown): Answer<V, K> {
     const name = verbOf(array);
     const answer = codecFor(this.#answerCodecs.get(verb), name).unpack(array as unknown[]);
@@ -123,7 +127,7 @@ export class Protocol<V extends VerbSpecs> {
   }
 }
 
-/** The array of an ERROR answer, which is the same in every conversation. */
+/** Encodes an ERROR answer, which is the same in every protocol. */
 export function packError(code: string, text: string): unknown[] {
   return ['ERROR', code, text];
 }
@@ -131,12 +135,13 @@ export function packError(code: string, text: string): unknown[] {
 function verbOf(array: unknown): string {
   const verb: unknown = Array.isArray(array) ? array[0] : undefined;
   if (typeof verb !== 'string')
-    throw new PiwError('PIW_MESSAGE_INVALID', 'not an array that begins with a verb');
+    throw new PiwError('PIW_MESSAGE_INVALID', 'the message is not an array that begins with a verb');
   return verb;
 }
 
 function codecFor(codecs: ReadonlyMap<string, MessageCodec> | undefined, verb: string): MessageCodec {
   const codec = codecs?.get(verb);
-  if (!codec) throw new PiwError('PIW_MESSAGE_INVALID', `${verb.slice(0, 40)}: no such message here`);
+  if (!codec)
+    throw new PiwError('PIW_MESSAGE_INVALID', `the protocol has no such message: ${verb.slice(0, 40)}`);
   return codec;
 }

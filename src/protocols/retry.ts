@@ -14,40 +14,41 @@ import {
 } from './fields.js';
 
 /**
- * Why a failure is not final: an administrator has put its build back into the queue, or its slave was set aside and no
- * other slave has confirmed it.
+ * Why a failure is not final: an administrator has requeued its build, or its slave was set aside and no other slave
+ * has confirmed the failure.
  */
 export const REQUEUE_REASONS = ['retry', 'unconfirmed'] as const;
-export const RequeueReason = Type.Union(REQUEUE_REASONS.map((why) => Type.Literal(why)));
+export const RequeueReason = Type.Union(REQUEUE_REASONS.map((reason) => Type.Literal(reason)));
 export type RequeueReason = Static<typeof RequeueReason>;
 
-/** Which failures are meant: those that agree with everything that is not null. */
+/** Selects the failures that match every field that is not null. */
 export const FailureFilter = Type.Object({
   package: orNull(Package),
   version: orNull(Version),
-  /** One of these; an empty list: any. */
+  /** Failure classes, any of which matches; an empty list matches all. */
   classes: listOf(FailureClassName, 100),
-  /** The number, the user or the label of the slave. */
+  /** The id, the user or the label of the slave. */
   slave: orNull(ShortText),
-  /** Ended not before, and before. */
+  /** The build ended at this time or later. */
   since: orNull(Time),
+  /** The build ended before this time. */
   until: orNull(Time),
   abi: orNull(Tag),
   platform: orNull(Tag),
-  /** What the log contains, case-sensitive; with `regexp` a regular expression of PostgreSQL's. */
+  /** Text that the log contains, case-sensitive; with `regexp`, a PostgreSQL regular expression. */
   text: orNull(ShortText),
   regexp: Flag,
 });
 export type FailureFilter = Static<typeof FailureFilter>;
 
-/** A failure: [build_id, package, version, abi, platform, class, when it ended]. */
+/** A failed build: [build_id, package, version, abi, platform, class, when it ended]. */
 export const FailedBuild = Type.Tuple([Id, Package, Version, Tag, Tag, orNull(FailureClassName), Time]);
 export type FailedBuild = Static<typeof FailedBuild>;
 
 /**
- * Puts failures back into the queue (`dry_run`: only counts them), a few hundred at a time: those whose build_id is
- * above `after` and not above `upto`, which is null in the first request of a run. Each answer says where the next
- * request begins, null at the end. A repeated request finds nothing more to put back.
+ * Requeues failures (with `dry_run`, only counts them), a few hundred per request: those with a build_id above `after`
+ * and up to `upto`, which is null in the first request of a run. Each answer says where the next request starts; null
+ * at the end. A repeated request finds nothing more to requeue.
  */
 export const RETRY = {
   fields: { filter: FailureFilter, dry_run: Flag, after: Count, upto: orNull(Count) },
@@ -55,7 +56,7 @@ export const RETRY = {
     RETRIED: {
       next: orNull(Count),
       upto: Count,
-      /** How many of each class. */
+      /** Requeued failures by class. */
       classes: listOf(Type.Tuple([FailureClassName, Count]), 1000),
       examples: listOf(FailedBuild, 20),
     },

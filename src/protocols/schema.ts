@@ -1,14 +1,14 @@
 /**
- * What a field of a message may hold: a check at run time, and the same as a type. A library that does this
- * costs a process more to load than NATS does, and every actor is a process.
+ * The values that a field of a message may have: a check at run time, and a type. A library for this takes a process
+ * longer to load than NATS does, and every actor is a process.
  */
 export interface Schema<T = unknown> {
-  /** What it is, for whoever sent something else: "a whole number". */
+  /** What the value must be, for error messages: "an integer within its limits". */
   readonly description: string;
   readonly is: (value: unknown) => value is T;
 }
 
-/** The type of what the schema admits. */
+/** The type of the values that the schema admits. */
 export type Static<S> = S extends Schema<infer T> ? T : never;
 
 type Properties = Readonly<Record<string, Schema>>;
@@ -17,13 +17,15 @@ function schema<T>(description: string, is: (value: unknown) => boolean): Schema
   return { description, is: is as Schema<T>['is'] };
 }
 
-/** A map, and nothing else that MessagePack may give: no list, bytes or time. */
+/**
+ * Returns whether the value is a map, and no other object that MessagePack may decode: a list, bytes or a timestamp.
+ */
 function isMap(value: unknown): value is Record<string, unknown> {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return false;
   return !ArrayBuffer.isView(value) && !(value instanceof Date);
 }
 
-/** Lengths are in UTF-16 units; of a pattern without anchors, any part of the text will do. */
+/** A string. Lengths are in UTF-16 code units; a pattern without anchors may match any part of the string. */
 function text(limits: { minLength?: number; maxLength?: number; pattern?: string } = {}): Schema<string> {
   const { minLength = 0, maxLength = Infinity } = limits;
   const pattern = limits.pattern === undefined ? undefined : new RegExp(limits.pattern);
@@ -32,7 +34,7 @@ function text(limits: { minLength?: number; maxLength?: number; pattern?: string
     value.length >= minLength &&
     value.length <= maxLength &&
     (pattern === undefined || pattern.test(value));
-  return schema(`a text${pattern ? ` like ${pattern.source}` : ''}`, is);
+  return schema(`a string within its limits${pattern ? ` that matches ${pattern.source}` : ''}`, is);
 }
 
 interface NumberLimits {
@@ -40,7 +42,7 @@ interface NumberLimits {
   readonly maximum?: number;
 }
 
-/** Infinity and NaN are no numbers here. */
+/** A finite number. */
 function number({ minimum = -Infinity, maximum = Infinity }: NumberLimits = {}): Schema<number> {
   const is = (value: unknown) =>
     Number.isFinite(value) && Number(value) >= minimum && Number(value) <= maximum;
@@ -50,7 +52,7 @@ function number({ minimum = -Infinity, maximum = Infinity }: NumberLimits = {}):
 function integer({ minimum = -Infinity, maximum = Infinity }: NumberLimits = {}): Schema<number> {
   const is = (value: unknown) =>
     Number.isInteger(value) && Number(value) >= minimum && Number(value) <= maximum;
-  return schema('a whole number within its limits', is);
+  return schema('an integer within its limits', is);
 }
 
 function literal<const T extends string | number | boolean | null>(expected: T): Schema<T> {
@@ -68,19 +70,19 @@ function array<S extends Schema>(
   { maxItems = Infinity }: { maxItems?: number } = {},
 ): Schema<Static<S>[]> {
   const is = (value: unknown) => Array.isArray(value) && value.length <= maxItems && value.every(item.is);
-  return schema(`a list, of each ${item.description}`, is);
+  return schema(`a list within its limits, each item ${item.description}`, is);
 }
 
-/** A list of so many items, each with a schema of its own. */
+/** A list of exactly `items.length` items, each with a schema of its own. */
 function tuple<const S extends readonly Schema[]>(
   items: S,
 ): Schema<{ -readonly [I in keyof S]: Static<S[I]> }> {
   const is = (value: unknown) =>
     Array.isArray(value) && value.length === items.length && items.every((item, i) => item.is(value[i]));
-  return schema(`a list of ${String(items.length)} items as agreed`, is);
+  return schema(`a list of ${String(items.length)} items that match the protocol`, is);
 }
 
-/** A map with all of these keys; one that it doesn't know is passed over, unless none may be. */
+/** A map with all of these keys. Other keys are ignored or, with `additionalProperties: false`, refused. */
 function object<const P extends Properties>(
   properties: P,
   { additionalProperties = true }: { additionalProperties?: boolean } = {},
@@ -90,28 +92,28 @@ function object<const P extends Properties>(
     isMap(value) &&
     entries.every(([key, property]) => property.is(value[key])) &&
     (additionalProperties || Object.keys(value).length === entries.length);
-  return schema('a map with its keys as agreed', is);
+  return schema('a map that matches the protocol', is);
 }
 
 /** A map with any keys that `key` admits. */
 function record<S extends Schema>(key: Schema<string>, item: S): Schema<Record<string, Static<S>>> {
   const is = (value: unknown) =>
-    isMap(value) && Object.entries(value).every(([name, one]) => key.is(name) && item.is(one));
-  return schema('a map with its keys as agreed', is);
+    isMap(value) && Object.entries(value).every(([name, property]) => key.is(name) && item.is(property));
+  return schema('a map that matches the protocol', is);
 }
 
 function intersect<A, B>([a, b]: readonly [Schema<A>, Schema<B>]): Schema<A & B> {
   return schema(`${a.description}, and ${b.description}`, (value) => a.is(value) && b.is(value));
 }
 
-/** So many at most, and always a multiple of `of`. */
+/** At most `maxLength` bytes, and always a multiple of `multipleOf`. */
 function bytes({
   maxLength = Infinity,
   multipleOf = 1,
 }: { maxLength?: number; multipleOf?: number } = {}): Schema<Uint8Array> {
   const is = (value: unknown) =>
     value instanceof Uint8Array && value.length <= maxLength && value.length % multipleOf === 0;
-  return schema('bytes, as many as agreed', is);
+  return schema('bytes of a length that matches the protocol', is);
 }
 
 export const Type = {

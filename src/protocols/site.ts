@@ -13,17 +13,17 @@ import {
   orNull,
 } from './fields.js';
 
-/** What the pages show that is about no project. */
+/** The contents of pages that are not about a project. */
 
 /**
- * [when the step began, builds that ended in it, of them failed (for good or to be tried again), downloads]: what it
- * all came to, whatever was removed since. The rest of the builds have succeeded.
+ * The totals of an hour, day or month, including what was removed since: [when it began, builds that ended in it, those
+ * of them that failed (finally or transiently), downloads]. The other builds have succeeded.
  */
 const HistoryPointTuple = Type.Tuple([Time, Count, Count, Count]);
 
 /**
- * Builds and downloads by hour (the last 48), by day (365) and by month (since the first of which anything is known),
- * all of UTC; the oldest first, without a gap, the last one unfinished.
+ * Builds and downloads by hour (the last 48), by day (the last 365) and by month (since the first with any data), all
+ * in UTC; oldest first, without gaps, the last one still running.
  */
 export const ActivityHistory = Type.Object({
   hours: listOf(HistoryPointTuple, 100),
@@ -43,17 +43,17 @@ export const EndedBuild = Type.Object({
   failure_class: orNull(FailureClassName),
   built: Time,
   duration_s: Seconds,
-  /** Its wheels were handed in by an administrator, and no slave has built it. */
+  /** An administrator has imported its wheels; no slave has built it. */
   imported: Flag,
 });
 export type EndedBuild = Static<typeof EndedBuild>;
 
-/** What the home page shows beside the statistics. */
+/** What the home page shows in addition to the statistics. */
 export const HomePageData = Type.Object({
   history: ActivityHistory,
-  /** The newest first. */
+  /** The latest builds, newest first. */
   latest: listOf(EndedBuild, 50),
-  /** [package, downloads of 30 days], the most first. */
+  /** [package, downloads in 30 days], most downloaded first. */
   popular: listOf(Type.Tuple([Package, Count]), 100),
 });
 export type HomePageData = Static<typeof HomePageData>;

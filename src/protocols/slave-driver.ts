@@ -25,26 +25,26 @@ import {
 import { Protocol, type AnyAnswer, type Body } from './protocol.js';
 
 /**
- * What a build slave and the Slave Driver say to each other. The slave always speaks first; every
- * answer tells it what to do next, and BYE can be the answer to anything.
+ * The protocol between a build slave and the Slave Driver. The slave always speaks first; every answer tells it what to
+ * do next, and BYE can be the answer to anything.
  *
- *     HELLO -> HELLO          who I am -> your number, and the index to build from
- *     IDLE  -> BUILD | SLEEP  I have nothing to do -> do this | nothing for you, ask again
- *     REST  -> SLEEP          I can't do anything now, because -> say it again
- *     BUSY  -> CONT | DONE    still at it -> go on | stop, it isn't yours any more
- *     BUILT -> SEND | DONE    how it ended -> hand in this file | forget it all
- *           -> WAIT           ... the master can't take it now, because -> say it again
- *     SENT  -> SEND | DONE    that file is on its way -> (again, or) the next one | forget it all
- *           -> WAIT           ... the file has arrived, but the master can't publish it now -> say it again
+ *     HELLO -> HELLO          who I am -> your slave id, and the index to build from
+ *     IDLE  -> BUILD | SLEEP  I have nothing to do -> build this | nothing for you, ask again later
+ *     REST  -> SLEEP          I can't build now, for this reason -> report again later
+ *     BUSY  -> CONT | DONE    I am still building -> continue | stop, the lease is no longer yours
+ *     BUILT -> SEND | DONE    this is the result -> send this file | finished, forget the build
+ *           -> WAIT           ... the master can't take it now, for this reason -> repeat it later
+ *     SENT  -> SEND | DONE    I have sent that file -> send it again, or the next one | finished, forget the build
+ *           -> WAIT           ... the file has arrived, but the master can't publish it now -> repeat it later
  *     BYE   -> BYE            I am leaving
  */
 const bye = { BYE: { reason: ShortText } };
 const send = { SEND: { filename: FileName, transfer_id: SubjectToken } };
 const done = { DONE: {} };
-/** The trouble is the master's own. The slave keeps what it has built, and repeats itself in so many seconds. */
+/** The master has a problem of its own. The slave keeps what it has built, and repeats its message after `seconds`. */
 const wait = { WAIT: { seconds: Seconds, reason: ShortText } };
 
-/** What a build may use: seconds in all, bytes of log kept, bytes of one wheel. */
+/** The limits of a build: total seconds, bytes of log that are kept, bytes of one wheel. */
 export const BuildLimitsTuple = Type.Tuple([Seconds, Count, Count]);
 
 export const slaveDriver = new Protocol('slave', {
@@ -60,7 +60,7 @@ export const slaveDriver = new Protocol('slave', {
       os_name: Line,
       os_version: Line,
       board: orNull(Line),
-      /** What it has not that builds may need, each in some words. */
+      /** What the machine lacks that builds may need, each in a few words. */
       lacks: listOf(Line, 10),
       clock: Time,
     },
@@ -112,5 +112,5 @@ export type BuiltMessage = Body<SlaveVerbs, 'BUILT'>;
 export type SlaveAnswer = AnyAnswer<SlaveVerbs>;
 export type BuildOrder = Extract<SlaveAnswer, { verb: 'BUILD' }>;
 
-/** Said to a slave on its own subject: there may be something for you. Say IDLE or BUSY now. */
+/** Sent to a slave on its own subject: there may be something for it, so it should send IDLE or BUSY now. */
 export const wake = new Protocol('wake', { WAKE: { fields: {} } });

@@ -13,11 +13,11 @@ import {
   orNull,
 } from './fields.js';
 
-/** A slave that is set aside: [the session that was, since when, why]. */
+/** A slave that is set aside: [the slave_id of the session that was set aside, since when, why]. */
 export const SetAside = Type.Tuple([Id, Time, Sentence]);
 export type SetAside = Static<typeof SetAside>;
 
-/** How a build of a slave has ended: [slave_id, abi, platform, package, whether it failed, class, when, duration_s]. */
+/** The outcome of a slave's build: [slave_id, abi, platform, package, failed, failure class, ended, duration_s]. */
 export const SlaveOutcome = Type.Tuple([
   Id,
   Tag,
@@ -31,26 +31,26 @@ export const SlaveOutcome = Type.Tuple([
 export type SlaveOutcome = Static<typeof SlaveOutcome>;
 
 /**
- * What has become of the failures of a slave that is set aside: [slave_id, how many were put back just now, whether
- * there are more, how many another slave has confirmed, how many another slave has built].
+ * The review of the failures of a slave that is set aside: [slave_id, how many were requeued just now, whether there
+ * are more, how many another slave has confirmed, how many another slave has built].
  */
 export const SlaveReview = Type.Tuple([Id, Count, Flag, Count, Count]);
 export type SlaveReview = Static<typeof SlaveReview>;
 
-/** What the Slave Driver asks of the Oracle about sick slaves. */
+/** The Slave Driver's requests to the Oracle about unhealthy slaves. */
 export const HEALTH_VERBS = {
-  /** How the newest builds have ended, by which slaves are compared. */
+  /** The outcomes of the newest builds, by which slaves are compared. */
   OUTCOMES: {
     fields: {},
     answers: { OUTCOMES: { outcomes: listOf(SlaveOutcome, 10_000) } },
     reads: true,
   },
-  /** Sets a slave aside, whose failures since then do not stand alone; without a reason, takes that back. */
+  /** Sets a slave aside, whose failures since `since` need confirmation; without a reason, readmits it. */
   SETASIDE: {
     fields: { slave_id: Id, reason: orNull(Sentence), since: Time },
     answers: { DONE: {} },
   },
-  /** Puts back what these slaves, and others that were set aside lately, have failed with and nobody has confirmed. */
+  /** Requeues the unconfirmed failures of these slaves, and of others that were set aside recently. */
   REVIEW: {
     fields: { slave_ids: listOf(Id, 100_000) },
     answers: { REVIEWED: { slaves: listOf(SlaveReview, 100_000) } },

@@ -3,59 +3,59 @@ import { Type, type Static } from './schema.js';
 import { Count, Tag, Time, listOf, orNull } from './fields.js';
 
 /**
- * The one list of statistics, shown alike on the home page, in its JSON, in the monitor and in the
- * metrics. All of them are exact as of `counted`. What is of a time is of the whole minutes (an hour, a day), hours
- * (a day's downloads) or days (a month's) up to now, the one under way included; days are UTC's.
+ * The list of all statistics, shown alike on the home page, in its JSON, in the monitor and in the metrics. All of them
+ * are exact as of `counted`. A period consists of whole minutes (for an hour, and a day of builds), hours (for a day of
+ * downloads) or days in UTC (for a month), including the current one.
  */
 export const STATISTICS_FIELDS = {
-  /** When all this was so. */
+  /** The time of all these figures. */
   counted: Time,
   packages: Count,
   /** Packages that have a wheel. */
   packages_built: Count,
   versions: Count,
-  /** Builds that have ended, however, since the farm began: also those that were removed since. */
+  /** Builds that have ended, successfully or not, since the farm began, including those that were removed since. */
   builds: Count,
-  /** Of all builds those that failed for good. */
+  /** Those of all builds that failed for good. */
   builds_failed: Count,
-  /** Of all builds those that failed in a way that may pass: they are tried again. The rest have succeeded. */
+  /** Those of all builds that failed transiently and are retried. The others have succeeded. */
   builds_retried: Count,
-  /** Builds that have ended in 60 minutes. */
+  /** Builds that ended in the last 60 minutes. */
   builds_last_hour: Count,
-  /** Builds that have ended in 24 hours. */
+  /** Builds that ended in the last 24 hours. */
   builds_last_day: Count,
-  /** Of these, those that have succeeded. */
+  /** Those of builds_last_day that succeeded. */
   builds_succeeded_last_day: Count,
-  /** Builds that slaves are at now. */
+  /** Builds that slaves are working on. */
   building: Count,
   /** Wheels. */
   files: Count,
-  /** Bytes of all wheels. */
+  /** The size of all wheels, bytes. */
   files_bytes: Count,
-  /** Downloads of wheels since the farm began, also of those that were removed since. */
+  /** Downloads of wheels since the farm began, including wheels that were removed since. */
   downloads: Count,
-  /** Downloads in 24 hours. */
+  /** Downloads in the last 24 hours. */
   downloads_last_day: Count,
-  /** Downloads in 30 days. */
+  /** Downloads in the last 30 days. */
   downloads_last_month: Count,
-  /** [abi, platform, builds that wait], the lowest ABI first. What is held back after a failure waits as well. */
+  /** [abi, platform, waiting builds], lowest ABI first. Includes builds that are held back after a failure. */
   queue: listOf(Type.Tuple([Tag, Tag, Count]), 1000),
-  /** When the oldest of the new releases that wait to be built came out; null: none waits. */
+  /** The release time of the oldest new release that waits to be built; null: none waits. */
   oldest_release: orNull(Time),
-  /** [state, slaves], of those that the Slave Driver has heard of lately. */
+  /** [state, slaves], of the slaves that the Slave Driver has heard from recently. */
   slaves: listOf(Type.Tuple([Type.String({ maxLength: 20 }), Count]), 20),
-  /** Bytes of the file system of the output path; 0 while nobody can tell. */
+  /** The size of the output path's file system, bytes; 0 while unknown. */
   disk_total: Count,
-  /** Bytes of it that the farm can still fill. */
+  /** Bytes of it that are available to the farm. */
   disk_free: Count,
-  /** Bytes of the database on its disk, with its indexes. */
+  /** The size of the database on disk with its indexes, bytes. */
   database_bytes: Count,
   /**
-   * When the index has last told something that was new to the farm, by the farm's own clock, to a second: an event
-   * of its changelog, or a page of a project that had changed. null: it never has.
+   * When the index last sent something new, by the farm's own clock, to a second: an event of its changelog, or a
+   * changed page of a project; null: never.
    */
   last_event: orNull(Time),
-  /** What keeps parts of the farm from their work now, the oldest first. */
+  /** Conditions that keep parts of the farm from working, oldest first. */
   conditions: listOf(Condition, MAX_CONDITIONS),
 } as const;
 

@@ -9,35 +9,40 @@ const commonVerbs = {
   SITEMAP: { fields: {}, answers: DONE },
 } as const;
 
-/** What is to be written, said by anyone: answered as soon as it is noted; written within a minute, once for many. */
+/**
+ * Requests to write pages, from any actor to the Secretary. Answered as soon as the page is in the backlog; written
+ * within a minute, once for several requests.
+ */
 export const secretary = new Protocol('web', {
   ...commonVerbs,
-  /** The simple index of the package and its project page. */
+  /** The package's page in the simple index, and its project page. */
   PKG: { fields: { package: Package }, answers: DONE },
   /** The project page only. */
   PROJECT: { fields: { package: Package }, answers: DONE },
-  /** Answered when the index names nothing of it any more, so that its files can go. */
+  /** Answered once the index no longer lists any file of the package, so that its files can be removed. */
   DELPKG: { fields: { package: Package }, answers: DONE },
   DELVER: { fields: { package: Package, version: Version }, answers: DONE },
   /** The root of the simple index, which follows by itself when a package's page changes. */
   ROOT: { fields: {}, answers: DONE },
 });
 
-/** The same from the Secretary to a Scribe: answered when it is written. A serial is higher each time. */
+/**
+ * Requests to write pages, from the Secretary to a Scribe. Answered when the page is written. Serials only increase.
+ */
 export const scribe = new Protocol('scribe', {
   ...commonVerbs,
   /**
-   * A package's page of the simple index, and its project page. A page that names no file any more goes once
-   * it may `leave`: when the root doesn't name it. Answered with the serial of the page as it stands there
-   * now; null: it names nothing, and `stands` as long as it is there.
+   * A package's page in the simple index, and its project page. An index page that no longer lists any file is removed
+   * if `leave` is true, which means that the root doesn't list it. Answered with the serial of the page as it is now
+   * (null: it lists no file) and, in `stands`, whether a page without files is left that has to be removed.
    */
   PKG: {
     fields: { package: Package, serial: Count, leave: Flag },
     answers: { WRITTEN: { serial: orNull(Count), stands: Flag } },
   },
   PROJECT: { fields: { package: Package, serial: Count }, answers: DONE },
-  /** The root of the simple index; whatever has a serial up to this one is written by now. */
+  /** The root of the simple index. All pages with a serial up to this one have been written already. */
   ROOT: { fields: { serial: Count }, answers: DONE },
-  /** Compresses what stands there of a package, or (null) the root. */
+  /** Compresses the existing pages of a package, or (null) of the root. */
   PACK: { fields: { package: orNull(Package) }, answers: DONE },
 });

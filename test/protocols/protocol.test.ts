@@ -1,7 +1,7 @@
 import t from 'tap';
 import { slaveDriver } from '../../src/protocols/slave-driver.js';
 
-void t.test('a message is an array of its verb and every field, in order', (t) => {
+void t.test('a message is an array of its verb and all of its fields, in order', (t) => {
   const stats = [1, 1, 1, 1, 0.5, null] as [number, number, number, number, number, null];
   t.same(slaveDriver.pack('BUSY', { lease: 7, stats }), ['BUSY', 7, stats]);
   t.same(slaveDriver.unpack(['BUSY', 7, stats]), { verb: 'BUSY', lease: 7, stats });
@@ -9,7 +9,7 @@ void t.test('a message is an array of its verb and every field, in order', (t) =
   t.end();
 });
 
-void t.test('what is not as agreed is refused, whatever it is', (t) => {
+void t.test('anything that does not match the protocol is refused', (t) => {
   const stats = [1, 1, 1, 1, 0.5, null];
   const bad: unknown[] = [
     null,
@@ -36,7 +36,7 @@ void t.test('what is not as agreed is refused, whatever it is', (t) => {
   t.end();
 });
 
-void t.test('an ERROR answer is raised as what it says, and an unknown code as a refusal', (t) => {
+void t.test('an ERROR answer throws the error with its code, or PIW_REFUSED for an unknown code', (t) => {
   t.throws(() => slaveDriver.unpackAnswer('IDLE', ['ERROR', 'PIW_UNKNOWN_SLAVE', 'who?']), {
     code: 'PIW_UNKNOWN_SLAVE',
   });

@@ -191,7 +191,7 @@ void t.test('what a slave reports is held against what it was asked for', async 
     for (const [name, files] of INVALID_FILES) {
       farm.markLog();
       t.match(await mallory.built(lease, files(lease)), ['ERROR', 'PIW_MESSAGE_INVALID', /files/], name);
-      await expectLogged(t, farm, /files: it must be/, name);
+      await expectLogged(t, farm, /files must be/, name);
     }
     t.match(
       await mallory.send(lease.session, 'BUSY', lease.lease, STATS),
