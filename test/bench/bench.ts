@@ -1,12 +1,12 @@
-/** Numbers by name; the name's ending is the unit. */
+/** Figures by name; the suffix of a name is its unit. */
 export type BenchFigures = Readonly<Record<string, number>>;
 
 export interface Benchmark {
   readonly name: string;
   readonly summary: string;
-  /** Every option with its default. */
+  /** All options with their defaults. */
   readonly options: Readonly<Record<string, number>>;
-  /** Calls `say` with what goes on; the result is printed by the caller. */
+  /** Runs the benchmark, and reports its progress to `say`. The caller prints the result. */
   readonly run: (
     options: Readonly<Record<string, number>>,
     say: (line: string) => void,

@@ -1,6 +1,6 @@
 import { readFileSync, readdirSync } from 'node:fs';
 
-/** The kernel's ticks in a second, on every Linux that there is. */
+/** The kernel's clock ticks per second (USER_HZ), on every Linux. */
 const TICKS_PER_S = 100;
 
 interface ProcessStat {
@@ -17,17 +17,17 @@ function readStat(pid: number): ProcessStat | undefined {
     const actor = words.findIndex((word) => word.endsWith('/actor-process.js'));
     return {
       parent: Number(fields[1]),
-      // Its own time, and that of its children that have ended.
+      // utime + stime of the process itself.
       seconds: (Number(fields[11]) + Number(fields[12])) / TICKS_PER_S,
       label: actor > 0 ? (words[actor + 1] ?? 'actor') : '',
     };
   } catch {
-    // It has ended.
+    // The process has ended.
     return undefined;
   }
 }
 
-/** Processor seconds that these processes and all below them have used, by task or by the name given. */
+/** Returns the CPU seconds that these processes and their descendants have used, by task or by the root's name. */
 export function cpuSeconds(roots: Readonly<Record<string, number | undefined>>): Map<string, number> {
   const stats = new Map<number, ProcessStat>();
   for (const name of readdirSync('/proc')) {
@@ -36,14 +36,18 @@ export function cpuSeconds(roots: Readonly<Record<string, number | undefined>>):
   }
   const secondsByLabel = new Map<string, number>();
   for (const [pid, { seconds, label }] of stats) {
-    for (let at: number | undefined = pid, depth = 0; at !== undefined && at > 1 && depth < 10; depth += 1) {
-      const root = Object.entries(roots).find(([, rootPid]) => rootPid === at)?.[0];
+    for (
+      let ancestor: number | undefined = pid, depth = 0;
+      ancestor !== undefined && ancestor > 1 && depth < 10;
+      depth += 1
+    ) {
+      const root = Object.entries(roots).find(([, rootPid]) => rootPid === ancestor)?.[0];
       if (root !== undefined) {
         const name = label === '' ? root : label;
         secondsByLabel.set(name, (secondsByLabel.get(name) ?? 0) + seconds);
         break;
       }
-      at = stats.get(at)?.parent;
+      ancestor = stats.get(ancestor)?.parent;
     }
   }
   return secondsByLabel;

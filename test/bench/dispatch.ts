@@ -11,19 +11,19 @@ import type { SlavesOptions, SlavesReport } from './slaves.js';
 import { withBenchEnvironment } from './stage.js';
 
 const TARGET = { abi: 'cp311', platform: 'linux_x86_64', py_version_tag: 'cp311', skip: null };
-/** Builds that there must be for a second, above what is hoped for. */
+/** Queued builds per second of the run: more than the farm is expected to build. */
 const BUILDS_PER_SECOND = 3500;
 /** Versions of one package; PyPI's mean is 11. */
 const VERSIONS_PER_PACKAGE = 50;
 
 /**
- * How many failed builds a second the farm gives out and logs. The real cast runs as `piw master` runs
- * it, with a real nats-server and a PostgreSQL that fsyncs; the slaves are simulated, speak the real
- * protocol, and are on the same machine. Each build is IDLE, BUILD, BUILT with a log of 2 KB, DONE.
+ * Measures how many failed builds per second the farm leases and logs. The real actors run under `piw master`, with a
+ * real nats-server and a PostgreSQL that fsyncs; the slaves are simulated, speak the real protocol, and run on the same
+ * machine. Each build is IDLE, BUILD, BUILT with a log of 2 KB, DONE.
  */
 export const dispatch: Benchmark = {
   name: 'dispatch',
-  summary: 'failed builds by simulated slaves, through the real cast',
+  summary: 'failed builds of simulated slaves, with the real actors',
   options: { slaves: 200, seconds: 180, oracles: 1 },
   async run({ slaves = 200, seconds = 180, oracles = 1 }, say) {
     return await withBenchEnvironment(say, async ({ nats, dsn, limits, pids, startMaster, connect }) => {
@@ -67,7 +67,7 @@ export const dispatch: Benchmark = {
   },
 };
 
-/** Processor time for each build (or MB), in microseconds, by who used it: what would have to shrink for more. */
+/** Returns the CPU time per build (or MB) in microseconds, by process: what would have to shrink for a higher rate. */
 export function cpuCost(
   before: ReadonlyMap<string, number>,
   after: ReadonlyMap<string, number>,
@@ -85,6 +85,7 @@ export function cpuCost(
   );
 }
 
+/** Registers TARGET and fills the queue with `builds` builds for it. */
 export async function fillQueue(dsn: string, builds: number, say: (line: string) => void): Promise<void> {
   const database = await Database.open(dsn, 'bench');
   try {
@@ -116,7 +117,7 @@ export async function fillQueue(dsn: string, builds: number, say: (line: string)
   }
 }
 
-/** The slaves, in a process of their own. */
+/** Runs the simulated slaves in a process of their own, and calls `onEnd` as soon as they have finished. */
 export async function runSlaves(
   options: SlavesOptions,
   say: (line: string) => void,
@@ -135,7 +136,7 @@ export async function runSlaves(
     });
     child.once('error', reject);
     child.once('exit', (code) => {
-      reject(new Error(`the simulated slaves ended with ${String(code)}`));
+      reject(new Error(`the process of the simulated slaves exited with code ${String(code)}`));
     });
   });
 }

@@ -17,18 +17,18 @@ import { logLines, packageOf, filenameOf, type LogShape } from './log-lines.js';
 import { withBenchEnvironment } from './stage.js';
 
 const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
-/** Rows of one COPY, as in a message. */
+/** Rows per COPY, as many as in a message. */
 const COPY_BATCH_ROWS = 10_000;
 const TABLES = ['downloads', 'page_hits', 'file_downloads', 'download_days', 'download_hours', 'logs'];
 const DAY_MS = 86_400_000;
 
 /**
- * From a pipe to the database: the log is written by `cat` into a real `piw logger`, whose lines go by NATS, Lumberjack
- * and the Oracle into PostgreSQL, and the time is taken until the last of them is in the farm's sum.
+ * Measures how fast a log is counted: `cat` pipes it into a real `piw logger`, which sends its lines through NATS,
+ * Lumberjack and the Oracle to PostgreSQL, until the last line is in the farm's sum.
  */
 export const downloads: Benchmark = {
   name: 'downloads',
-  summary: "from a web server's log in a pipe to rows and sums in the database",
+  summary: "counting a web server's log, from a pipe to rows and sums in the database",
   options: { lines: 1_000_000, files: 10_000, 'per-second': 2000 },
   async run({ lines = 0, files = 0, 'per-second': perSecond = 1 }, say) {
     return await withBenchEnvironment(
@@ -37,7 +37,7 @@ export const downloads: Benchmark = {
         const shape: LogShape = { lines, files, perSecond, begin: Date.now() - 2 * DAY_MS };
         const database = await Database.open(dsn, 'bench');
         try {
-          say(`${String(files)} files, and a log of ${String(lines)} lines`);
+          say(`adding ${String(files)} files, and writing a log of ${String(lines)} lines`);
           await addFiles(database, files);
           const log = folder.join('access.log');
           const bytes = await writeLog(log, shape);
@@ -50,10 +50,10 @@ export const downloads: Benchmark = {
           const master = startMaster({});
           const config = folder.writeSecret('logger.conf', formatConfig({ nats: nats.master }));
           await waitUntilLogTaken(database, nats.master, config);
-          say('the pipe');
+          say('piping the log to piw logger');
           const readCpu = () =>
             cpuSeconds({ nats: pids.nats, postgres: pids.postgres, master: master.pid, logger: pipe.pid });
-          const began = performance.now();
+          const startedAt = performance.now();
           const pipe = spawn(
             'sh',
             [
@@ -77,17 +77,19 @@ export const downloads: Benchmark = {
             );
             const count = row?.sum ?? 0;
             if (count >= lines) break;
-            if (pipe.exitCode !== null) throw new Error(`piw logger ended after ${String(count)}`);
+            if (pipe.exitCode !== null)
+              throw new Error(`piw logger exited after ${String(count)} of ${String(lines)} lines`);
             cpuUsed = readCpu();
             await sleep(50);
           }
-          const took = (performance.now() - began) / 1000;
+          const elapsedS = (performance.now() - startedAt) / 1000;
           await ended;
           const [rows] = await database.query<{ count: number }>('select count(*) from downloads');
-          if (rows?.count !== lines) throw new Error(`${String(rows?.count)} rows of ${String(lines)} lines`);
+          if (rows?.count !== lines)
+            throw new Error(`${String(rows?.count)} rows were written for ${String(lines)} lines`);
           const figures = {
-            downloads_per_s: lines / took,
-            took_s: took,
+            downloads_per_s: lines / elapsedS,
+            took_s: elapsedS,
             lines,
             bytes_per_line: bytes / lines,
             ...Object.fromEntries(
@@ -118,6 +120,7 @@ export const downloads: Benchmark = {
   },
 };
 
+/** Adds files, with their packages and versions, for the lines of the log to refer to. */
 export async function addFiles(database: Database, files: number): Promise<void> {
   const numbers = Array.from({ length: files }, (_, n) => n);
   const names = [...new Set(numbers.map(packageOf))];
@@ -139,6 +142,7 @@ export async function addFiles(database: Database, files: number): Promise<void>
   );
 }
 
+/** Writes the log to a file. Returns its size, bytes. */
 async function writeLog(path: string, shape: LogShape): Promise<number> {
   const out = createWriteStream(path);
   let bytes = 0;
@@ -151,42 +155,42 @@ async function writeLog(path: string, shape: LogShape): Promise<number> {
   return bytes;
 }
 
-/** Lines that are read a second, and nothing done with them. */
+/** Returns how many lines per second are parsed if nothing is done with them. */
 export function parseRate(shape: LogShape): number {
   const parts = [...logLines({ ...shape, lines: 200_000 })];
   const reader = new LineReader('auto');
   const hosts = new HostResolver('keep');
-  const began = performance.now();
+  const startedAt = performance.now();
   for (const part of parts) {
     const stretch = new LogStretchBuilder(0, (raw) => hosts.resolve(raw));
     const text = Buffer.from(part).toString('latin1');
     for (let read = 0; read < text.length;) read += reader.read(text, read, 0, stretch);
   }
-  return 200_000 / ((performance.now() - began) / 1000);
+  return 200_000 / ((performance.now() - startedAt) / 1000);
 }
 
-/** Stretches of such a log, as messages have them. */
+/** Generates the stretches of such a log, one per message. */
 function* stretches(shape: LogShape, lines: number) {
   const reader = new LineReader('auto');
   const hosts = new HostResolver('keep');
   let stretch = new LogStretchBuilder(0, (raw) => hosts.resolve(raw));
-  let at = 0;
+  let position = 0;
   for (const part of logLines({ ...shape, lines })) {
     for (let read = 0; read < part.length;) {
       read += reader.read(part, read, 0, stretch);
       if (!stretch.isFull) continue;
-      yield { stretch, from: at, to: (at += stretch.tally.lines) };
+      yield { stretch, from: position, to: (position += stretch.tally.lines) };
       stretch = new LogStretchBuilder(0, (raw) => hosts.resolve(raw));
     }
   }
-  if (stretch.tally.lines > 0) yield { stretch, from: at, to: at + stretch.tally.lines };
+  if (stretch.tally.lines > 0) yield { stretch, from: position, to: position + stretch.tally.lines };
 }
 
 const COLUMNS = `file_id, accessed_at, accessed_by, country, arch, distro_name, distro_version, os_name, os_version, py_name,
   py_version, installer_name, installer_version, setuptools_version`;
 const LIMIT_ROWS = 200_000;
 
-/** The rows themselves, in batches. */
+/** Returns the log's rows of the table `downloads` in batches, and creates the partitions for them. */
 async function batches(database: Database, shape: LogShape): Promise<(string | number | null)[][][]> {
   const files = await database.query<{ filename: string; file_id: number }>(
     'select filename, file_id from files',
@@ -204,52 +208,55 @@ async function batches(database: Database, shape: LogShape): Promise<(string | n
     });
   });
   const rowBatches: (string | number | null)[][][] = [];
-  for (let at = 0; at < rows.length; at += COPY_BATCH_ROWS)
-    rowBatches.push(rows.slice(at, at + COPY_BATCH_ROWS));
+  for (let start = 0; start < rows.length; start += COPY_BATCH_ROWS)
+    rowBatches.push(rows.slice(start, start + COPY_BATCH_ROWS));
   const months = [shape.begin, Date.now()].map((time) => new Date(time).toISOString().slice(0, 10));
   await database.query('select make_log_months($1::date[])', [months]);
   return rowBatches;
 }
 
-/** The same rows, by COPY into the same table by one connection, a transaction for each batch. */
+/** Returns the rows per second that one connection writes by COPY, with one transaction per batch. */
 export async function copyRate(database: Database, shape: LogShape): Promise<number> {
   const texts = (await batches(database, shape)).map((rows) =>
     rows.map((row) => `${row.map((field) => field ?? '\\N').join('\t')}\n`).join(''),
   );
-  const began = performance.now();
+  const startedAt = performance.now();
   for (const text of texts)
     await database.transaction((db) => db.copy(`copy downloads (${COLUMNS}) from stdin`, text));
-  return LIMIT_ROWS / ((performance.now() - began) / 1000);
+  return LIMIT_ROWS / ((performance.now() - startedAt) / 1000);
 }
 
-/** The same by `insert … select from unnest`. */
+/** Returns the rows per second that one connection writes by `insert … select from unnest`. */
 async function unnestRate(database: Database, shape: LogShape): Promise<number> {
   const types = ['bigint', 'timestamptz', ...Array.from({ length: 12 }, () => 'text')];
   const sql = `insert into downloads (${COLUMNS}) select * from unnest(${types.map((type, i) => `$${String(i + 1)}::${type}[]`).join(', ')})`;
-  const columns = (await batches(database, shape)).map((rows) =>
+  const columnBatches = (await batches(database, shape)).map((rows) =>
     types.map((_, i) => rows.map((row) => row[i])),
   );
-  const began = performance.now();
-  for (const one of columns) await database.query(sql, one);
-  return LIMIT_ROWS / ((performance.now() - began) / 1000);
+  const startedAt = performance.now();
+  for (const columns of columnBatches) await database.query(sql, columns);
+  return LIMIT_ROWS / ((performance.now() - startedAt) / 1000);
 }
 
-/** What the Oracle does with the messages, in this process: rows, sums, and how far the log is counted. */
+/**
+ * Returns the rows per second that this process writes by doing what the Oracle does with the messages: rows, sums, and
+ * the position of the log.
+ */
 export async function directRate(database: Database, shape: LogShape): Promise<number> {
   const [position] = await findLogs(database, `limit ${String(Math.random())}`, true);
   const messages = [...stretches(shape, LIMIT_ROWS)].map(({ stretch, from, to }) => ({
     ...stretch.build(position?.[0] ?? 0, to, String(to)),
     from,
   }));
-  const began = performance.now();
+  const startedAt = performance.now();
   for (const message of messages) {
     const { counted } = await logEntries(database, message);
-    if (!counted) throw new Error('it was not counted');
+    if (!counted) throw new Error('a stretch of the log was not counted');
   }
-  return LIMIT_ROWS / ((performance.now() - began) / 1000);
+  return LIMIT_ROWS / ((performance.now() - startedAt) / 1000);
 }
 
-/** Until the farm takes a log. */
+/** Waits until the farm accepts logs. Throws if it doesn't. */
 async function waitUntilLogTaken(database: Database, address: string, config: string): Promise<void> {
   const log = join(config, '..', 'one.log');
   const out = createWriteStream(log);
@@ -259,6 +266,6 @@ async function waitUntilLogTaken(database: Database, address: string, config: st
     stdio: ['ignore', 'ignore', 'inherit'],
   });
   const [code] = (await once(logger, 'exit')) as [number];
-  if (code !== 0) throw new Error(`piw logger ended with ${String(code)} at ${address}`);
+  if (code !== 0) throw new Error(`piw logger exited with code ${String(code)} at ${address}`);
   await database.query('select 1');
 }

@@ -8,7 +8,7 @@ import { Database } from '../../src/database/pool.js';
 import { WorkerProcess } from './processes.js';
 import { quantile } from './quantile.js';
 
-/** Questions of 100 bytes that are answered a second, by one process to itself, 64 under way. */
+/** Returns the requests of 100 bytes per second that a process answers to itself, with 64 in flight. */
 export async function requestsPerSecond(address: string, seconds: number): Promise<number> {
   const [requester, responder] = await Promise.all([
     Bus.connect({ address, name: 'limit' }),
@@ -30,7 +30,7 @@ export async function requestsPerSecond(address: string, seconds: number): Promi
   return rate(count);
 }
 
-/** Transactions of one inserted row a second, by 4 connections, each waited for until it is on the disk. */
+/** Returns the durable transactions per second, each of one inserted row, over 4 connections. */
 export async function commitsPerSecond(dsn: string, seconds: number): Promise<number> {
   const database = await Database.open(dsn, 'limit');
   await database.query('create table limit_commits (n bigint, filler text)');
@@ -44,26 +44,26 @@ export async function commitsPerSecond(dsn: string, seconds: number): Promise<nu
   return rate(count);
 }
 
-/** Blocks of 4 KB a second, each written and synced by itself. */
+/** Returns the blocks of 4 KB per second that are written, each with an fsync of its own. */
 export function fsyncsPerSecond(folder: string, seconds: number): Promise<number> {
   const path = join(folder, 'limit');
   const file = openSync(path, 'w');
   const block = Buffer.alloc(4096);
-  const began = performance.now();
+  const startedAt = performance.now();
   let count = 0;
-  for (; performance.now() - began < seconds * 1000; count += 1) {
+  for (; performance.now() - startedAt < seconds * 1000; count += 1) {
     writeSync(file, block);
     fsyncSync(file);
   }
-  const took = (performance.now() - began) / 1000;
+  const elapsedS = (performance.now() - startedAt) / 1000;
   closeSync(file);
   rmSync(path);
-  return Promise.resolve(count / took);
+  return Promise.resolve(count / elapsedS);
 }
 
 /**
- * How long a block of 4 KB takes to the disk, 50 times a second until `until` says so: the 99th percentile,
- * milliseconds. It is what any answer waits for that is kept in a database on this disk.
+ * Writes and fsyncs a block of 4 KB 50 times per second until `isDone` returns true. Returns the 99th percentile of the
+ * fsyncs, milliseconds: any answer that depends on a commit to a database on this disk waits that long.
  */
 export async function fsyncP99(folder: string, isDone: () => boolean): Promise<number> {
   const path = join(folder, 'limit-meanwhile');
@@ -72,9 +72,9 @@ export async function fsyncP99(folder: string, isDone: () => boolean): Promise<n
   const durations: number[] = [];
   while (!isDone()) {
     writeSync(file, block);
-    const began = performance.now();
+    const startedAt = performance.now();
     await promisify(fsync)(file);
-    durations.push(performance.now() - began);
+    durations.push(performance.now() - startedAt);
     await sleep(20);
   }
   closeSync(file);
@@ -82,23 +82,29 @@ export async function fsyncP99(folder: string, isDone: () => boolean): Promise<n
   return quantile(durations, 0.99);
 }
 
+/**
+ * Repeats `operation` for `seconds`, `concurrency` at a time. Returns a function from a count to its rate per
+ * second.
+ */
 async function measureRate(
   seconds: number,
   concurrency: number,
   operation: () => Promise<void>,
 ): Promise<(count: number) => number> {
-  const began = performance.now();
-  const end = began + seconds * 1000;
+  const startedAt = performance.now();
+  const end = startedAt + seconds * 1000;
   await Promise.all(
     Array.from({ length: concurrency }, async () => {
       while (performance.now() < end) await operation();
     }),
   );
-  const took = (performance.now() - began) / 1000;
-  return (count) => count / took;
+  const elapsedS = (performance.now() - startedAt) / 1000;
+  return (count) => count / elapsedS;
 }
 
-/** MB a second that NATS carries from one process to another in messages of a chunk, each answered, and kept nowhere. */
+/**
+ * Returns the MB per second that NATS carries between two processes in chunk-sized messages, answered but not stored.
+ */
 export async function rawNatsMbPerSecond(address: string, bytes: number): Promise<number> {
   const receiver = new WorkerProcess('./raw.js', 'take', address);
   try {
@@ -114,16 +120,16 @@ export async function rawNatsMbPerSecond(address: string, bytes: number): Promis
   }
 }
 
-/** MB a second that go to the disk: written one chunk after the other, then synced. */
+/** Returns the MB per second that the disk takes: chunks are written one by one, followed by one fsync. */
 export function diskMbPerSecond(folder: string, bytes: number): number {
   const path = join(folder, 'limit');
   const block = Buffer.alloc(CHUNK_SIZE, 1);
-  const began = performance.now();
+  const startedAt = performance.now();
   const file = openSync(path, 'w');
   for (let written = 0; written < bytes; written += block.length) writeSync(file, block);
   fsyncSync(file);
-  const took = performance.now() - began;
+  const elapsedMs = performance.now() - startedAt;
   closeSync(file);
   rmSync(path);
-  return bytes / 1e3 / took;
+  return bytes / 1e3 / elapsedMs;
 }

@@ -1,11 +1,11 @@
-/** A web server's log as a farm's is: pip on many machines, thousands of files of which some are asked for often. */
+/** Generates a web server's log like a farm's: pip on many machines, and thousands of files, some of them popular. */
 
 export interface LogShape {
   readonly lines: number;
   readonly files: number;
-  /** When the first line is of, milliseconds since 1970. */
+  /** The time of the first line, milliseconds since 1970. */
   readonly begin: number;
-  /** Lines of a second. */
+  /** Lines per second. */
   readonly perSecond: number;
 }
 
@@ -25,7 +25,7 @@ export const packageOf = (file: number): string => `bench-${String(Math.floor(fi
 export const filenameOf = (file: number): string =>
   `bench_${String(Math.floor(file / 8))}-1.${String(file % 8)}.0-cp311-cp311-linux_armv7l.whl`;
 
-/** Its lines in Apache's combined format, some thousands at a time; each time the same. */
+/** Generates the lines in Apache's combined format, 2000 at a time; always the same lines for a shape. */
 export function* logLines({ lines, files, begin, perSecond }: LogShape): Generator<string> {
   const random = seededRandomNumbers(1);
   const pick = <T>(from: readonly T[]): T => from[Math.floor(random() * from.length)] as T;
@@ -39,7 +39,7 @@ export function* logLines({ lines, files, begin, perSecond }: LogShape): Generat
         second = Math.floor(n / perSecond);
         time = apacheTime(new Date(begin + second * 1000));
       }
-      // The nth file is asked for an nth as often as the first, as everywhere where people choose.
+      // The n-th file is requested 1/n as often as the first (Zipf's law).
       const file = Math.floor((files + 1) ** random()) - 1;
       const host = `${String(random() * 200 + 11).slice(0, 2)}.${[0, 0, 0].map(() => Math.floor(random() * 250)).join('.')}`;
       part.push(
@@ -55,7 +55,7 @@ function apacheTime(time: Date): string {
   return `${String(day).padStart(2, '0')}/${MONTHS[month] ?? ''}/${String(year)}:${time.toISOString().slice(11, 19)} +0000`;
 }
 
-/** As Apache writes what pip sends. */
+/** Returns a User-Agent of pip, escaped as in Apache's log. */
 function pipAgent(pick: <T>(from: readonly T[]) => T): string {
   const [name, version, id] = pick(DISTROS);
   const python = pick(PYTHONS);
@@ -74,7 +74,7 @@ function pipAgent(pick: <T>(from: readonly T[]) => T): string {
   return `pip/${pip} ${JSON.stringify(agentData).replaceAll('"', '\\"')}`;
 }
 
-/** mulberry32. */
+/** Returns a generator of pseudo-random numbers between 0 and 1 (mulberry32). */
 function seededRandomNumbers(seed: number): () => number {
   let state = seed;
   return () => {

@@ -1,4 +1,7 @@
-/** One Scribe's disk work: `pages-writer.js FOLDER render|write VERSIONS FILES PACKAGES`, for the bench `pages`. */
+/**
+ * Does the disk work of a Scribe for the benchmark `pages`: `pages-writer.js FOLDER render|write VERSIONS FILES
+ * PACKAGES`.
+ */
 import { createHash } from 'node:crypto';
 import { mkdirSync, readFileSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -14,7 +17,7 @@ const TARGETS = ['cp39', 'cp311', 'cp312', 'cp313'];
 const sha256Hex = (text: string): string => createHash('sha256').update(text).digest('hex');
 const METADATA = `Metadata-Version: 2.4\nName: demo\nVersion: 1.0\n${'Classifier: Programming Language :: Python\n'.repeat(30)}`;
 
-/** A package as the database tells of it; each round has changed something in each of its pages. */
+/** Returns a package as the Oracle does; each round changes something on each of its pages. */
 function makeProject(name: string, round: number): Project {
   const files: ProjectFile[] = [];
   const projectVersions: Project['versions'] = Array.from({ length: versions }, (_, n) => {
@@ -82,7 +85,7 @@ function makeProject(name: string, round: number): Project {
   };
 }
 
-/** What the writers are given of it. */
+/** What the writers get of a package. */
 interface RenderInput {
   readonly project: Project;
   readonly files: readonly IndexedFile[];
@@ -96,11 +99,11 @@ index.setUp();
 site.setUp();
 
 const ROUNDS = 2;
-/** A Scribe has one package in its hands, and not thousands: a few stand for all, each under its own name. */
+/** A Scribe holds one package at a time, not thousands: so a few packages serve as templates for all of them. */
 const DISTINCT = 4;
 const distinct: RenderInput[][] = Array.from({ length: ROUNDS }, (_, round) =>
   Array.from({ length: DISTINCT }, (__, n) => {
-    // As it comes out of a message.
+    // As decoded from a message.
     const decoded = decode(encode(makeProject(`package-${String(n)}`, round))) as Project;
     return {
       project: decoded,
@@ -126,7 +129,7 @@ function render({ project: projectData, files, versions: versionList }: RenderIn
   site.writeProject(projectData, serial);
 }
 
-/** What stands there of a package, as [path, contents]. */
+/** Returns the existing files of a package: [path, contents]. */
 function pageContents(name: string): (readonly [string, Buffer])[] {
   const paths = [
     ...['index.html', 'index.v1_json'].map((file) => join(folder, 'simple', name, file)),
@@ -138,11 +141,12 @@ function pageContents(name: string): (readonly [string, Buffer])[] {
   );
 }
 
-/** The files that a limit's round writes, by package: what the writers have made of the other round. */
+/** The files that the `write` mode writes, by package, as the writers have rendered them. */
 const stored = new Map<string, (readonly [string, Buffer])[]>();
 
+/** Writes all packages once. Returns the time that it took, seconds. */
 function runRound(round: number): number {
-  const began = performance.now();
+  const startedAt = performance.now();
   for (const input of renderInputs(round)) {
     if (mode === 'render') render(input);
     else {
@@ -152,11 +156,11 @@ function runRound(round: number): number {
       }
     }
   }
-  return (performance.now() - began) / 1000;
+  return (performance.now() - startedAt) / 1000;
 }
 
 if (mode === 'write') {
-  // The folders are there for both: an index that was there before.
+  // In both modes the folders exist before the first round.
   for (const input of renderInputs(0)) {
     render(input);
     const pageFiles = pageContents(input.project.package);

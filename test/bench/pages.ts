@@ -6,9 +6,11 @@ import { SCRIBE_HEAP_LIMIT_MB } from '../../actors/cast.js';
 import type { Benchmark } from './bench.js';
 import { WorkerProcess } from './processes.js';
 
-/** What a worker says at the end of a phase: packages a second. */
+/** What a worker reports at the end of a round. */
 interface RoundResult {
+  /** Packages per second. */
   readonly rate: number;
+  /** Files per package, and their total size. */
   readonly files: number;
   readonly kb: number;
 }
@@ -17,19 +19,18 @@ const SHAPES = {
   small: { versions: 10, files: 4 },
   large: { versions: 300, files: 4 },
 } as const;
-/** Written first where there was nothing, then in the place of what is there. */
+/** The first round creates the files, the second one replaces them. */
 const ROUNDS = ['new', 'replaced'] as const;
 
 /**
- * How many packages a second get all that is theirs written anew, from what the database has said to the last
- * rename: the pages of the simple index, the project's page and its JSON, and the METADATA of the file that is new; by
- * so many Scribes, each a process with packages of its own. The limit: the same files with the same contents,
- * written beside and renamed, by as many processes, with nothing else. What is replaced takes longer: the file system
- * brings the new file to the disk first, and has the room of the old one to give back.
+ * Measures how many packages per second Scribes write, from the data of the database to the last rename: the pages of
+ * the simple index, the project's page and its JSON, and the METADATA of the new file. Each Scribe is a process with
+ * packages of its own. The limit: as many processes that only write the same files to temporary names and rename them.
+ * Replacing takes longer: the file system writes the new file to disk first, and has to free the space of the old one.
  */
 export const pages: Benchmark = {
   name: 'pages',
-  summary: 'packages a second whose pages are rendered and put in their place',
+  summary: 'packages per second whose pages are rendered and replaced',
   options: { small: 2000, large: 100, scribes: 2 },
   run: async ({ small = 2000, large = 100, scribes = 2 }, say) => {
     const figures: Record<string, number> = {};
@@ -41,7 +42,7 @@ export const pages: Benchmark = {
           `${name}: ${String(packages * scribes)} packages, ${mode === 'render' ? 'rendered and written' : 'written only'}`,
         );
         const results = await measureRounds(scribes, mode, [versions, files, packages]);
-        const rates = results.map((of) => of.reduce((total, { rate }) => total + rate, 0));
+        const rates = results.map((round) => round.reduce((total, { rate }) => total + rate, 0));
         const prefix = mode === 'render' ? `pages_${name}` : `write_rename_${name}`;
         const target = mode === 'render' ? figures : limits;
         target[`${prefix}_per_s`] = ROUNDS.length / rates.reduce((sum, rate) => sum + 1 / rate, 0);
@@ -58,7 +59,7 @@ export const pages: Benchmark = {
   },
 };
 
-/** What each of the workers says of each round. */
+/** Returns the results of each round, one per worker. */
 async function measureRounds(
   scribes: number,
   mode: string,
@@ -79,7 +80,7 @@ async function measureRounds(
     for (const worker of workers) await worker.receive();
     const results: RoundResult[][] = [];
     for (const [round] of ROUNDS.entries()) {
-      // What the round before has left to be written back is not this one's.
+      // Writes back the previous round's data, so that this round doesn't pay for it.
       spawnSync('sync');
       for (const worker of workers) worker.send({ round });
       const roundResults: RoundResult[] = [];

@@ -3,15 +3,15 @@ import { readFileSync, readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { nodeFlags } from '../../src/node-flags.js';
 
-/** A program of this folder in a process of its own. */
+/** A program of this folder that runs in a process of its own. */
 export class WorkerProcess {
   readonly #child: ChildProcess;
   readonly #inbox: unknown[] = [];
   #resolveNext: ((message: unknown) => void) | undefined;
   #rejectNext: ((error: Error) => void) | undefined;
 
-  /** `program` may come with the room for what is new in its process, MB. */
-  constructor(program: string | readonly [program: string, roomMb: number], ...args: readonly string[]) {
+  /** Starts `program`, optionally with V8's semi-space size (`heapLimitMb`), MB. */
+  constructor(program: string | readonly [program: string, heapLimitMb: number], ...args: readonly string[]) {
     const [name, heapLimitMb] = typeof program === 'string' ? [program] : program;
     this.#child = fork(fileURLToPath(new URL(name, import.meta.url)), args, {
       execArgv: [...nodeFlags(heapLimitMb)],
@@ -22,7 +22,9 @@ export class WorkerProcess {
       else this.#inbox.push(message);
       this.#resolveNext = undefined;
     });
-    this.#child.once('exit', (code) => this.#rejectNext?.(new Error(`${name} ended with ${String(code)}`)));
+    this.#child.once('exit', (code) =>
+      this.#rejectNext?.(new Error(`${name} exited with code ${String(code)}`)),
+    );
   }
 
   get pid(): number {
@@ -33,7 +35,7 @@ export class WorkerProcess {
     this.#child.send(message);
   }
 
-  /** The next thing that it says; raises when it has ended. */
+  /** Returns the next message of the process. Throws if the process exits first. */
   receive(): Promise<unknown> {
     if (this.#inbox.length > 0) return Promise.resolve(this.#inbox.shift());
     return new Promise((resolve, reject) => {
@@ -48,7 +50,7 @@ export class WorkerProcess {
   }
 }
 
-/** The processes that run a task of the cast, by its name. */
+/** Returns the process ids of the children of `parentPid` that run this task. */
 export function actorPids(task: string, parentPid: number | undefined): number[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
@@ -58,15 +60,18 @@ export function actorPids(task: string, parentPid: number | undefined): number[]
         const words = readFileSync(`/proc/${String(pid)}/cmdline`, 'utf8').split('\0');
         const stat = readFileSync(`/proc/${String(pid)}/stat`, 'utf8');
         const parent = Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
-        const at = words.findIndex((word) => word.endsWith('/actor-process.js'));
-        return parent === parentPid && at > 0 && words[at + 1] === task;
+        const programIndex = words.findIndex((word) => word.endsWith('/actor-process.js'));
+        return parent === parentPid && programIndex > 0 && words[programIndex + 1] === task;
       } catch {
         return false;
       }
     });
 }
 
-/** The most memory that a process has had resident at once since resetPeak, MB of a million bytes. */
+/**
+ * Returns the peak resident memory of a process since its start, or since its clear_refs was last set to 5, MB (10^6
+ * bytes).
+ */
 export function peakRssMb(pid: number | undefined): number {
   const status = readFileSync(`/proc/${String(pid)}/status`, 'utf8');
   return (Number(/VmHWM:\s+(\d+)/.exec(status)?.[1] ?? 0) * 1024) / 1e6;

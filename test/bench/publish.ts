@@ -6,18 +6,18 @@ import { cpuSeconds } from './cpu.js';
 import { cpuCost, fillQueue, runSlaves } from './dispatch.js';
 import { withBenchEnvironment } from './stage.js';
 
-/** Builds that there must be for a second, above what is hoped for. */
+/** Queued builds per second of the run: more than the farm is expected to publish. */
 const BUILDS_PER_SECOND = 1500;
 
 /**
- * How many successful builds a second the farm gives out, takes the wheels of, and logs. The real cast runs as
- * `piw master` runs it, with a real nats-server and a PostgreSQL that fsyncs; the slaves are simulated, speak the
- * real protocol, and are on the same machine. Each build is IDLE, BUILD, BUILT, SEND, the wheel's transfer, SENT,
- * DONE; then the wheel is verified, on the disk and listed.
+ * Measures how many successful builds per second the farm leases, receives the wheels of, and logs. The real actors run
+ * under `piw master`, with a real nats-server and a PostgreSQL that fsyncs; the slaves are simulated, speak the real
+ * protocol, and run on the same machine. Each build is IDLE, BUILD, BUILT, SEND, the wheel's transfer, SENT, DONE; then
+ * the wheel is verified, on disk and listed.
  */
 export const publish: Benchmark = {
   name: 'publish',
-  summary: 'successful builds by simulated slaves, with their wheels',
+  summary: 'successful builds of simulated slaves, including their wheels',
   options: { slaves: 50, seconds: 60, kilobytes: 50 },
   async run({ slaves = 50, seconds = 60, kilobytes = 50 }, say) {
     return await withBenchEnvironment(say, async ({ nats, dsn, limits, pids, startMaster, connect }) => {

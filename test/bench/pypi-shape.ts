@@ -3,7 +3,7 @@ import { addTarget } from '../../src/database/targets.js';
 
 export const PLATFORM = 'linux_x86_64';
 const ABIS = ['cp39', 'cp310', 'cp311', 'cp312', 'cp313', 'cp314', 'cp315', 'cp316'];
-/** Of a hundred versions so many have this requires-python; the rest have none. */
+/** requires-python specifiers, each with the percentage of versions that have it; the other versions have none. */
 const SPECIFIERS = [
   ['>=3.8', 30],
   ['>=3.10', 15],
@@ -13,15 +13,14 @@ const SPECIFIERS = [
 
 export const abisOf = (count: number): readonly string[] => ABIS.slice(0, count);
 
-/** Every connection of the pool has it: what is filled here is made again, not recovered. */
+/** Doesn't wait for the disk: after a crash the database would be filled again, not recovered. */
 const NO_SYNC_COMMIT = 'set synchronous_commit = off';
 
 /**
- * Fills a database with versions in PyPI's shape: a few packages with thousands, some with a thousand or
- * fifty, and most with six; released over ten years; nothing built yet, and all of it queued.
+ * Fills a database with versions distributed like PyPI's: a few packages with thousands of them, some with a thousand
+ * or fifty, and most with six; released over ten years; nothing is built yet, and everything is queued.
  *
- * It is written with statements of its own, for speed; that the queue is what the view says is checked for
- * a sample.
+ * Uses SQL of its own for speed, and checks for a sample that the queue equals the view builds_pending.
  */
 export async function fillPypiShape(
   dsn: string,
@@ -31,7 +30,8 @@ export async function fillPypiShape(
   const { versions, abis } = options;
   const database = await Database.open(dsn, 'bench', { connections: 1 });
   const runInSlices = async (sql: string, from: number, to: number, step: number): Promise<void> => {
-    for (let at = from; at < to; at += step) await database.query(sql, [at, Math.min(at + step, to)]);
+    for (let start = from; start < to; start += step)
+      await database.query(sql, [start, Math.min(start + step, to)]);
   };
   try {
     await database.query(NO_SYNC_COMMIT);
@@ -46,7 +46,7 @@ export async function fillPypiShape(
     const sizes = [...large, [Math.max(1, Math.ceil((versions - largeVersions) / 6)), 6]] as const;
     let first = 0;
     for (const [count, each] of sizes) {
-      say(`${String(count)} packages of ${String(each)} versions`);
+      say(`adding ${String(count)} packages with ${String(each)} versions`);
       await runInSlices(
         `insert into packages (package, origin) select 'p' || n, 'feed' from generate_series($1::int, $2::int - 1) n`,
         first,
@@ -74,7 +74,7 @@ export async function fillPypiShape(
          where substring(t.abi from 4)::int >= $2`,
         [specifier, Number(specifier.slice(4))],
       );
-      say(`${String(share)} % with ${specifier}`);
+      say(`setting requires-python ${specifier} for ${String(share)} % of the versions`);
       await runInSlices(
         `update versions set specifier_id = (select max(specifier_id) from specifiers)
          where version_id between $1::bigint and $2::bigint - 1 and version_id % 100 between ${String(from)} and ${String(from + share - 1)}`,
@@ -84,7 +84,7 @@ export async function fillPypiShape(
       );
       from += share;
     }
-    say('the queue');
+    say('filling the queue');
     await runInSlices(
       `insert into queue (version_id, target_id, priority, released, of_package)
        select v.version_id, t.target_id, 0, v.released, v.package_id
@@ -104,7 +104,7 @@ export async function fillPypiShape(
          there as (select version_id, target_id from queue where version_id in (select version_id from sample))
        (table due except table there) union all (table there except table due)`,
     );
-    if (mismatches.length > 0) throw new Error('the queue that was filled in is not what the view says');
+    if (mismatches.length > 0) throw new Error('the filled queue differs from the view builds_pending');
   } finally {
     await database.close();
   }

@@ -21,43 +21,43 @@ import { NO_DETAILS } from '../../src/states/build-details.js';
 const SLAVES = 50;
 const REQUESTS_PER_S = 500;
 const LOG = 'x'.repeat(2000);
-/** A process that has just started compiles itself first. */
+/** Time before the measurement, in which new processes JIT-compile their code, seconds. */
 const WARM_UP_S = 10;
-/** A minute after the load the cast's memory is read. */
+/** Time between the load and the measurement of the actors' memory, seconds. */
 const REST_S = 60;
 
 /**
- * The build queue with all of PyPI in it: how long the next build takes while results are logged, how
- * soon the first one is given out after a start, and what new versions, events and a new ABI cost.
+ * Measures the build queue with as many versions as PyPI has: how long a request for the next build takes while results
+ * are logged, how soon the first build is leased after a start, and what new versions, events and a new ABI cost.
  */
 export const queue: Benchmark = {
   name: 'queue',
-  summary: 'the build queue with as many versions as PyPI has',
+  summary: 'requests to a build queue with as many versions as PyPI has',
   options: { versions: 5_000_000, abis: 4, seconds: 30 },
   async run({ versions = 5_000_000, abis = 4, seconds = 30 }, say) {
     return await withBenchEnvironment(say, async ({ nats, dsn, limits, startMaster, connect, settle }) => {
-      say(`filling in ${String(versions)} versions`);
+      say(`filling the database with ${String(versions)} versions`);
       await fillPypiShape(dsn, { versions, abis }, say);
-      // A farm that has such a queue wasn't filled a moment ago.
-      say('until the database is at rest');
+      // A real farm with such a queue was not filled a moment ago.
+      say('waiting until the database has settled');
       await settle();
       const database = await Database.open(dsn, 'bench');
       await database.query('delete from pages_backlog');
       const bus = await connect();
-      const started = performance.now();
+      const startedAt = performance.now();
       const master = startMaster({ oracles: 1, watch: ['nothing'] });
-      const firstBuildMs = await firstBuild(nats.slave, abisOf(abis)[0] ?? '', started);
-      say(`the first build came after ${firstBuildMs.toFixed(0)} ms`);
-      // Everything else has started by then.
+      const firstBuildMs = await firstBuild(nats.slave, abisOf(abis)[0] ?? '', startedAt);
+      say(`the first build arrived after ${firstBuildMs.toFixed(0)} ms`);
+      // Until all other actors have started.
       await sleep(3000);
       const load = new SlaveDriverLoad(bus, database, abisOf(abis));
       await load.hello();
       say(
-        `${String(REQUESTS_PER_S)} questions a second: ${String(WARM_UP_S)} s to warm up, then ${String(seconds)} s`,
+        `sending ${String(REQUESTS_PER_S)} requests per second: ${String(WARM_UP_S)} s to warm up, then ${String(seconds)} s`,
       );
       await load.run(WARM_UP_S);
       const quiet = await load.run(seconds);
-      say('a new ABI meanwhile');
+      say('adding an ABI under load');
       const adding = new ProtocolClient(bus, oracle, undefined, { timeoutMs: 60_000 }).request('ADDABI', {
         ...{ abi: abisOf(abis + 1).at(-1) ?? '', platform: PLATFORM, py_version_tag: 'cp3', skip: null },
       });
@@ -67,12 +67,12 @@ export const queue: Benchmark = {
         `select count(*) as done from versions where version_id >= (select max(filled_from) from targets)`,
       );
       await database.query(`update targets set filled_from = 0`);
-      say('new versions');
+      say('applying events of new versions');
       const newVersions = await measureEvents(bus, database, seconds / 2, 'release');
-      say('events');
+      say('applying events of a changelog');
       const changelog = await measureEvents(bus, database, seconds / 2, 'all');
       await database.query('delete from pages_backlog');
-      say(`a minute's rest`);
+      say(`resting for ${String(REST_S)} s`);
       await sleep(REST_S * 1000);
       const pss = pssOf(master.pid ?? 0);
       await database.close();
@@ -97,8 +97,11 @@ export const queue: Benchmark = {
   },
 };
 
-/** A slave that is there before the master says HELLO and IDLE until it gets a build; when it did. */
-async function firstBuild(address: string, abi: string, started: number): Promise<number> {
+/**
+ * Simulates a slave that starts before the master, and says HELLO and IDLE until it gets a build. Returns the time
+ * since `startedAt`, milliseconds.
+ */
+async function firstBuild(address: string, abi: string, startedAt: number): Promise<number> {
   const { Bus } = await import('../../src/bus/bus.js');
   const bus = await Bus.connect({
     ...{ address, name: 'first', inboxPrefix: '_INBOX_slave', bucket: 'piw-slave-slave' },
@@ -117,22 +120,23 @@ async function firstBuild(address: string, abi: string, started: number): Promis
     if (answer.verb === 'BUILD') break;
     await sleep(20);
   }
-  const took = performance.now() - started;
+  const elapsedMs = performance.now() - startedAt;
   await client.request('BYE', {});
   await bus.drain();
-  return took;
+  return elapsedMs;
 }
 
 interface LoadReport {
-  /** From each question until its answer, milliseconds. */
+  /** The time from each request to its answer, milliseconds. */
   readonly answers: readonly number[];
   readonly longestMs: number;
+  /** Results that were logged. */
   readonly logged: number;
-  /** The longest that the logging of results took. */
+  /** The longest time that a request to log results took, milliseconds. */
   readonly longestLogMs: number;
 }
 
-/** What the Slave Driver asks of the Architect and the Oracle, without slaves behind it. */
+/** Simulates the Slave Driver's requests to the Architect and the Oracle, without slaves. */
 class SlaveDriverLoad {
   readonly #bus: Bus;
   readonly #database: Database;
@@ -168,7 +172,7 @@ class SlaveDriverLoad {
     const answers: number[] = [];
     let logged = 0;
     let longestLog = 0;
-    // As the Slave Driver puts them together.
+    // Batches results as the Slave Driver does.
     const logBatch = new Batcher<LoggedBuild, unknown>({
       run: async (batch) => {
         const askedAt = performance.now();
@@ -180,15 +184,15 @@ class SlaveDriverLoad {
       ...{ maxItems: 64, maxInFlight: 1, delayMs: 20 },
     });
     const pendingLogs: Promise<unknown>[] = [];
-    const began = performance.now();
+    const startedAt = performance.now();
     await Promise.all(
       this.#slaves.map(async ({ id, abi }, n) => {
         const intervalMs = (1000 * SLAVES) / REQUESTS_PER_S;
         for (let round = 0; ; round += 1) {
-          // Each at its own moment, whatever the last answer took.
-          const due = began + (round + n / SLAVES) * intervalMs;
-          if (due > began + seconds * 1000) return;
-          const delayMs = due - performance.now();
+          // Each slave has its own schedule, however long the last answer took.
+          const dueAt = startedAt + (round + n / SLAVES) * intervalMs;
+          if (dueAt > startedAt + seconds * 1000) return;
+          const delayMs = dueAt - performance.now();
           if (delayMs > 0) await sleep(delayMs);
           const askedAt = performance.now();
           const { granted } = await architect.request('NEXT', {
@@ -219,8 +223,9 @@ class SlaveDriverLoad {
 }
 
 /**
- * A changelog of new releases (or of what a changelog consists of), from the events as they come out of
- * the XML until they are in the database with their queue rows, through one reader, as in the farm.
+ * Measures how fast events are applied, of new releases or of a typical changelog (`all`): from events as parsed from
+ * the XML until they are in the database with their rows of the queue, with one reader, as in the farm. Returns rates
+ * per second.
  */
 async function measureEvents(
   bus: Bus,
@@ -251,7 +256,7 @@ async function measureEvents(
         `add py3 file ${name}-${version}-py3-none-any.whl`,
         'add Owner someone',
       ];
-      // Some minutes out of order.
+      // Out of order by up to four minutes.
       const time = baseTime + Math.floor(serial / 50) + ((serial * 7919) % 240);
       page.push([name, version, time, actions[actionIndex], (serial += 1)]);
     }
@@ -262,9 +267,9 @@ async function measureEvents(
       changes: foldEvents(ripe.events.filter((event): event is ChangeEvent => event.kind !== null)),
     };
   };
-  const began = performance.now();
+  const startedAt = performance.now();
   let current = readPage();
-  while (performance.now() - began < seconds * 1000) {
+  while (performance.now() - startedAt < seconds * 1000) {
     const { ripe, changes } = current;
     const { serial: settled, read: highest, cutTime, cutSerial } = ripe.position;
     const written = client.request('EVENTS', {
@@ -274,18 +279,18 @@ async function measureEvents(
       versions: changes.versions.map(versionToTuple),
     });
     reorder.confirm(ripe);
-    // The next page is read while this one is written, as in the farm; but first it has to leave.
+    // As in the farm, the next page is read while this one is written; the pause lets the request leave first.
     await sleep(10);
     current = readPage();
     await written;
     eventCount += ripe.events.length;
     versions += changes.versions.length;
   }
-  const took = (performance.now() - began) / 1000;
-  return { versions: versions / took, events: eventCount / took };
+  const elapsedS = (performance.now() - startedAt) / 1000;
+  return { versions: versions / elapsedS, events: eventCount / elapsedS };
 }
 
-/** The proportional set size of a process and all below it. */
+/** Returns the proportional set size of a process and its descendants, MB of 2^20 bytes, and how many they are. */
 function pssOf(root: number): { readonly mb: number; readonly processes: number } {
   const parents = new Map<number, number>();
   for (const name of readdirSync('/proc')) {
@@ -294,13 +299,13 @@ function pssOf(root: number): { readonly mb: number; readonly processes: number 
       const stat = readFileSync(`/proc/${name}/stat`, 'utf8');
       parents.set(Number(name), Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]));
     } catch {
-      // It has ended.
+      // The process has ended.
     }
   }
-  const isBelow = (pid: number): boolean => pid === root || (pid > 1 && isBelow(parents.get(pid) ?? 0));
-  const pids = [...parents.keys()].filter(isBelow);
+  const isInTree = (pid: number): boolean => pid === root || (pid > 1 && isInTree(parents.get(pid) ?? 0));
+  const pids = [...parents.keys()].filter(isInTree);
   const kb = pids.map((pid) =>
     Number(/^Pss:\s+(\d+)/m.exec(readFileSync(`/proc/${String(pid)}/smaps_rollup`, 'utf8'))?.[1] ?? 0),
   );
-  return { mb: kb.reduce((sum, one) => sum + one, 0) / 1024, processes: pids.length };
+  return { mb: kb.reduce((sum, size) => sum + size, 0) / 1024, processes: pids.length };
 }

@@ -1,9 +1,9 @@
-/** One end of a bare line through NATS: `raw.js take ADDRESS` or `raw.js give ADDRESS BYTES`, for the limits. */
+/** One end of a plain NATS connection, to measure its limit: `raw.js take ADDRESS` or `raw.js give ADDRESS BYTES`. */
 import { Bus } from '../../src/bus/bus.js';
 import { CHUNK_SIZE } from '../../src/bus/objects.js';
 
 const [role = '', address = '', bytes = '0'] = process.argv.slice(2);
-/** Pieces that may be under way, as in a transfer. */
+/** Chunks that may be in flight, as in a transfer. */
 const MAX_IN_FLIGHT = 16;
 const bus = await Bus.connect({ address, name: 'raw' });
 const connection = bus.connection;
@@ -12,12 +12,13 @@ async function receive(): Promise<void> {
   const messages = connection.subscribe('limit.raw');
   await connection.flush();
   process.send?.({ ready: true });
-  for await (const piece of messages) piece.respond();
+  for await (const message of messages) message.respond();
 }
 
+/** Sends `size` bytes. Returns the rate, MB per second. */
 async function send(size: number): Promise<number> {
   const chunk = Buffer.alloc(CHUNK_SIZE, 1);
-  const began = performance.now();
+  const startedAt = performance.now();
   const inFlight = new Set<Promise<unknown>>();
   for (let sent = 0; sent < size; sent += chunk.length) {
     if (inFlight.size >= MAX_IN_FLIGHT) await Promise.race(inFlight);
@@ -27,7 +28,7 @@ async function send(size: number): Promise<number> {
     inFlight.add(request);
   }
   await Promise.all(inFlight);
-  return size / 1e3 / (performance.now() - began);
+  return size / 1e3 / (performance.now() - startedAt);
 }
 
 process.once('disconnect', () => process.exit());

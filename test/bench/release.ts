@@ -14,16 +14,16 @@ import { NO_DETAILS } from '../../src/states/build-details.js';
 
 const ABI = 'cp311';
 const POLL_S = 1;
-/** Longer than the longest way of a release, so that none meets the next. */
+/** Longer than the slowest release takes, so that releases never overlap. */
 const LIMIT_MS = 30_000;
 
 /**
- * How long a release is on its way: from the first time the Cloud Gazer asks an index that shows it, until
- * BUILD at an idle slave. The index is a stand-in for PyPI on this machine; the cast is the real one.
+ * Measures the latency of a release: from the first time that the Cloud Gazer polls an index that shows it, until an
+ * idle slave gets BUILD. The index is a fake PyPI on this machine; the actors are the real ones.
  */
 export const release: Benchmark = {
   name: 'release',
-  summary: 'from the moment the index shows a release until BUILD at an idle slave',
+  summary: 'latency from a release in the index to BUILD at an idle slave',
   options: { releases: 100 },
   async run({ releases = 100 }, say) {
     return await withBenchEnvironment(say, async ({ nats, dsn, limits, startMaster }) => {
@@ -41,15 +41,15 @@ export const release: Benchmark = {
           'poll-interval': `${String(POLL_S)}s`,
         });
         const idle = await IdleSlave.start(nats.slave);
-        say('the backlog first');
+        say('building the backlog first');
         while ((await idle.build(3000)) !== undefined);
-        say(`${String(releases)} releases, polled every ${String(POLL_S)} s`);
+        say(`publishing ${String(releases)} releases, polled every ${String(POLL_S)} s`);
         const latencies: number[] = [];
         const pollWaits: number[] = [];
         for (let n = 0; n < releases; n += 1) {
           const name = `bench-release-${String(n)}`;
-          // Requests are listed in the order of their answers: those from here on show the release.
-          const earlier = pypi.requests.length;
+          // Requests are recorded in the order of their answers: all from this index on show the release.
+          const earlierRequests = pypi.requests.length;
           world.now = Math.floor(Date.now() / 1000);
           world.create(name);
           world.newRelease(name, '1.0');
@@ -60,13 +60,15 @@ export const release: Benchmark = {
           const shownAt = Date.now();
           const built = await idle.build(LIMIT_MS);
           if (built?.package !== name) throw new Error(`${name} was not built: ${JSON.stringify(built)}`);
-          const firstPoll = pypi.requests.slice(earlier).find(({ call }) => call?.startsWith('changelog_'));
-          if (!firstPoll) throw new Error('it was built before the index was asked');
-          // A request that began before the release was there, and whose answer shows it, counts from the release.
+          const firstPoll = pypi.requests
+            .slice(earlierRequests)
+            .find(({ call }) => call?.startsWith('changelog_'));
+          if (!firstPoll) throw new Error(`${name} was built before the index was polled`);
+          // If the answer to a request from before the release shows it, the time counts from the release.
           const seenAt = Math.max(shownAt, firstPoll.time);
           latencies.push(built.at - seenAt);
           pollWaits.push(seenAt - shownAt);
-          // Not in step with the polls.
+          // Random, so that releases are not in step with the polls.
           await sleep(100 + Math.random() * 1000);
         }
         await idle.stop();
@@ -89,7 +91,7 @@ export const release: Benchmark = {
   },
 };
 
-/** A slave that has nothing to do, is woken, and fails at once at what it gets. */
+/** A slave that waits for builds, can be woken, and fails each build at once. */
 class IdleSlave {
   readonly #bus: Bus;
   readonly #slaveDriver: ProtocolClient<typeof slaveDriver.verbs>;
@@ -117,7 +119,7 @@ class IdleSlave {
     return slave;
   }
 
-  /** The next build, and when it came; undefined if none did in time. */
+  /** Returns the next build and when it arrived; undefined if none arrived within `limitMs`. */
   async build(limitMs: number): Promise<{ readonly package: string; readonly at: number } | undefined> {
     const end = Date.now() + limitMs;
     while (Date.now() < end) {

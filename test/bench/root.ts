@@ -9,9 +9,9 @@ import { actorPids, peakRssMb } from './processes.js';
 import { withBenchEnvironment } from './stage.js';
 
 /**
- * The root of the simple index with so many names, written by a Scribe of a master at work, from the database
- * through an Oracle to the last rename: how long it takes, and the most memory that the Scribe has meanwhile. The
- * limit: the same bytes written to files with nothing else.
+ * Measures how long a Scribe of a running master takes to write the root of the simple index with `names` names, from
+ * the database through an Oracle to the last rename, and the Scribe's peak memory during that. The limit is the time to
+ * write the same bytes to files.
  */
 export async function measureRoot(
   names: number,
@@ -23,7 +23,7 @@ export async function measureRoot(
     const bus = await connect();
     const client = new ProtocolClient(bus, scribe, undefined, { timeoutMs: 300_000, patienceMs: 300_000 });
     const database = await Database.open(dsn, 'bench', { connections: 1 });
-    say(`${String(names)} names`);
+    say(`listing ${String(names)} names`);
     await database.query(
       `insert into listed (package, serial)
        select 'package-' || substr(md5(n::text), 1, 4 + n % 9) || '-' || n, 1000 + n from generate_series(1, $1::int) n`,
@@ -33,14 +33,14 @@ export async function measureRoot(
     await database.close();
     await client.request('ROOT', { serial: 1 });
     const [pid] = actorPids('the-scribe', master.pid);
-    if (pid === undefined) throw new Error('no Scribe is at work');
-    // What it has had at most begins anew.
+    if (pid === undefined) throw new Error('no Scribe is running');
+    // Resets the peak of the resident memory.
     writeFileSync(`/proc/${String(pid)}/clear_refs`, '5');
     const durations: number[] = [];
     for (let round = 0; round < rounds; round += 1) {
-      const began = performance.now();
+      const startedAt = performance.now();
       await client.request('ROOT', { serial: 10_000_000 });
-      durations.push(performance.now() - began);
+      durations.push(performance.now() - startedAt);
       await sleep(500);
     }
     const rss = peakRssMb(pid);
@@ -49,7 +49,7 @@ export async function measureRoot(
     );
     const listed = (JSON.parse(readFileSync(pagePaths[1] ?? '', 'utf8')) as { projects: unknown[] }).projects
       .length;
-    if (listed !== names) throw new Error(`the root names ${String(listed)} of ${String(names)} packages`);
+    if (listed !== names) throw new Error(`the root lists ${String(listed)} of ${String(names)} packages`);
     const rawDurations: number[] = [];
     for (let round = 0; round < rounds; round += 1)
       rawDurations.push(
@@ -70,16 +70,16 @@ export async function measureRoot(
   });
 }
 
-/** How long these contents take to be written to files, ms. */
+/** Writes these contents to files. Returns how long that takes, ms. */
 function writeMs(contents: readonly Buffer[], folder: string): number {
-  const began = performance.now();
+  const startedAt = performance.now();
   for (const [n, bytes] of contents.entries()) {
     const file = openSync(join(folder, `limit-${String(n)}`), 'w');
-    for (let at = 0; at < bytes.length; at += 500_000)
-      writeSync(file, bytes, at, Math.min(500_000, bytes.length - at));
+    for (let offset = 0; offset < bytes.length; offset += 500_000)
+      writeSync(file, bytes, offset, Math.min(500_000, bytes.length - offset));
     closeSync(file);
   }
-  return performance.now() - began;
+  return performance.now() - startedAt;
 }
 
 const median = (values: readonly number[]): number =>

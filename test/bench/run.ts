@@ -1,8 +1,8 @@
 /**
  * The benchmarks: `npm run bench -- NAME [--json] [options]`, `npm run bench -- --list`.
  *
- * Each prints figures and, beside them, the machine's own limits measured in the same run. Nothing here
- * passes or fails: absolute times vary from machine to machine, what counts is the ratio to the limits.
+ * Each benchmark prints its figures, and the machine's limits measured in the same run. No benchmark passes or fails:
+ * absolute times vary from machine to machine, and what counts is the ratio to the limits.
  */
 import { readFileSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
@@ -26,15 +26,17 @@ const BENCHMARKS: readonly Benchmark[] = [
 async function main(argv: readonly string[]): Promise<number> {
   const name = argv.find((word) => !word.startsWith('-'));
   if (argv.includes('--list') || name === undefined) {
-    for (const { name: its, summary, options } of BENCHMARKS) {
-      const flags = Object.entries(options).map(([option, value]) => `--${option} ${String(value)}`);
-      process.stdout.write(`${its.padEnd(12)}${summary} (${flags.join(' ')})\n`);
+    for (const benchmark of BENCHMARKS) {
+      const flags = Object.entries(benchmark.options).map(
+        ([option, value]) => `--${option} ${String(value)}`,
+      );
+      process.stdout.write(`${benchmark.name.padEnd(12)}${benchmark.summary} (${flags.join(' ')})\n`);
     }
     return argv.includes('--list') ? 0 : 2;
   }
-  const bench = BENCHMARKS.find((one) => one.name === name);
+  const bench = BENCHMARKS.find((benchmark) => benchmark.name === name);
   if (!bench) {
-    process.stderr.write(`there is no benchmark ${name}; --list names them\n`);
+    process.stderr.write(`unknown benchmark: ${name}; --list shows all benchmarks\n`);
     return 2;
   }
   const options: Record<string, { type: 'string' | 'boolean' }> = { json: { type: 'boolean' } };
@@ -46,7 +48,7 @@ async function main(argv: readonly string[]): Promise<number> {
     if (value === undefined) continue;
     optionValues[option] = Number(value);
     if (!Number.isFinite(optionValues[option]) || optionValues[option] <= 0) {
-      process.stderr.write(`--${option} takes a number above 0\n`);
+      process.stderr.write(`--${option} must be a number above 0\n`);
       return 2;
     }
   }
@@ -66,7 +68,7 @@ async function main(argv: readonly string[]): Promise<number> {
         process.stdout.write(`  ${key.padEnd(32)}${String(value)}\n`);
     };
     table('figures', result.figures);
-    table('limits of this machine, in this run', result.limits);
+    table('limits of this machine during this run', result.limits);
   }
   return 0;
 }
@@ -90,6 +92,6 @@ try {
   process.exitCode = await main(process.argv.slice(2));
 } catch (error) {
   process.stderr.write(`${errorMessage(error)}\n`);
-  // What it was about may still be going on.
+  // Background work of the benchmark may still be running.
   process.exit(error instanceof PiwError ? error.exitCode : 1);
 }

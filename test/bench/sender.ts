@@ -1,4 +1,4 @@
-/** A process that sends one file at a time to the File Juggler, as a slave does, when it is told to. */
+/** A process that sends one file at a time to the File Juggler on request, as a slave does. */
 import { randomBytes } from 'node:crypto';
 import { systemClock } from '../../src/actor/clock.js';
 import { fileReader, sendFile } from '../../src/actor/send-file.js';
@@ -6,12 +6,13 @@ import { Bus } from '../../src/bus/bus.js';
 import { errorMessage } from '../../src/errors.js';
 import type { FileState } from '../../src/states/file-state.js';
 
-/** What it is told, and what it says when that is done. */
+/** A request to send a file. */
 export interface SendOrder {
   readonly transferId: string;
   readonly path: string;
   readonly file: FileState;
 }
+/** The report after a file was sent. */
 export interface SendReport {
   readonly sent?: number;
   readonly breaks?: number;

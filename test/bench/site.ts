@@ -10,18 +10,18 @@ import type { Benchmark, BenchFigures } from './bench.js';
 import { packageNames, seededNumbers, searchRows, sampleNames } from './pypi-names.js';
 import { measureRoot } from './root.js';
 
-/** Names that are searched for, letter by letter. */
+/** Names that are searched for, typed letter by letter. */
 const SEARCH_COUNT = 2000;
-/** And in the browser. */
+/** Names that are searched for in the browser. */
 const BROWSER_SEARCH_COUNT = 40;
 
 /**
- * The root of the simple index (root.ts), and the search over as many names as PyPI has: what it takes to write it, how many bytes a visitor loads for one search,
- * and how soon there is a first result in a real browser.
+ * Measures the root of the simple index (root.ts), and the search over as many names as PyPI has: the time and memory
+ * to write it, the bytes that a visitor loads for one search, and the time to the first result in a real browser.
  */
 export const site: Benchmark = {
   name: 'site',
-  summary: 'the root index and the search over all names: writing them, and searching in a browser',
+  summary: 'writing the root index and the search over all names, and searching in a browser',
   options: { names: 700_000, root: 500_000 },
   async run({ names = 700_000, root = 500_000 }, say) {
     const folder = mkdtempSync(join(tmpdir(), 'piw-bench-site-'));
@@ -40,9 +40,9 @@ async function searchFigures(
   names: number,
   say: (line: string) => void,
 ): Promise<BenchFigures> {
-  say(`making up ${String(names)} names`);
+  say(`generating ${String(names)} names`);
   packageNames(names);
-  say('writing the search over them');
+  say('writing the search over all names');
   const searchSite = new Site({ outputPath: folder, publicUrl: null });
   searchSite.setUp();
   let peakRss = 0;
@@ -50,16 +50,16 @@ async function searchFigures(
     peakRss = Math.max(peakRss, process.memoryUsage.rss());
   }, 20);
   const before = process.memoryUsage.rss();
-  const began = performance.now();
+  const writeStart = performance.now();
   await searchSite.writeSearch(paged(searchRows(names)));
-  const writeMs = performance.now() - began;
+  const writeMs = performance.now() - writeStart;
   const rewriteStart = performance.now();
   await searchSite.writeSearch(paged(searchRows(names)));
   const rewriteMs = performance.now() - rewriteStart;
   clearInterval(memorySampler);
-  say(`what ${String(SEARCH_COUNT)} searches load`);
+  say(`measuring what ${String(SEARCH_COUNT)} searches load`);
   const loads = [...sampleNames(names, SEARCH_COUNT)].map((name) => exactSearchLoad(folder, name));
-  say(`what ${String(SEARCH_COUNT)} searches with a mistake load`);
+  say(`measuring what ${String(SEARCH_COUNT)} searches with a typo load`);
   const random = seededNumbers(17);
   const mistyped = [...sampleNames(names, SEARCH_COUNT)]
     .filter((name) => name.length > 5)
@@ -67,15 +67,15 @@ async function searchFigures(
   const browserFigures = await firstResults(folder, [...sampleNames(names, BROWSER_SEARCH_COUNT)], say);
   return {
     search_write_ms: writeMs,
-    // Of all of the process: Node, and the names as they were made up, are the second figure.
+    // Of the whole process; rss_before_mb is the share of Node and of the generated names.
     search_write_rss_mb: peakRss / 1e6,
     rss_before_mb: before / 1e6,
     search_write_unchanged_ms: rewriteMs,
-    // As the files are, and as servers send them that compress.
+    // Uncompressed, and as sent by servers that compress.
     search_bytes_largest: Math.max(...loads.map(({ plain }) => plain)),
     search_bytes_largest_compressed: Math.max(...loads.map(({ packed }) => packed)),
     search_bytes_mean: loads.reduce((sum, { plain }) => sum + plain, 0) / loads.length,
-    // With one letter left out, the name is still found; and what is loaded while that is typed letter by letter.
+    // The share of names that are still found with one letter left out, and the bytes that such a search loads.
     search_mistyped_found_share: mistyped.filter(({ found }) => found).length / mistyped.length,
     search_mistyped_bytes_largest: Math.max(...mistyped.map(({ plain }) => plain)),
     search_mistyped_bytes_largest_compressed: Math.max(...mistyped.map(({ packed }) => packed)),
@@ -83,18 +83,18 @@ async function searchFigures(
   };
 }
 
-/** Files as large as those of the search, written and renamed with nothing else. */
+/** Returns the files per second, as large as those of the search, that can be written and renamed. */
 function writesPerSecond(folder: string): number {
   const content = Buffer.alloc(5000, 1);
   mkdirSync(join(folder, 'limit'));
-  const began = performance.now();
+  const startedAt = performance.now();
   for (let i = 0; i < 5000; i += 1) {
     writeFileSync(join(folder, 'limit/new'), content);
     renameSync(join(folder, 'limit/new'), join(folder, `limit/${String(i)}`));
   }
-  const took = performance.now() - began;
+  const elapsedMs = performance.now() - startedAt;
   rmSync(join(folder, 'limit'), { recursive: true });
-  return 5000 / (took / 1000);
+  return 5000 / (elapsedMs / 1000);
 }
 
 async function* paged(rows: Iterable<SearchRow>): AsyncGenerator<readonly SearchRow[]> {
@@ -116,7 +116,10 @@ interface SearchNode {
   readonly r: readonly (readonly [string])[];
 }
 
-/** What the page's script loads while a name is typed letter by letter, by what search-tree.ts says of the files. */
+/**
+ * Returns the bytes that the page's script loads while a name is typed letter by letter, according to the files that
+ * search-tree.ts describes. Throws if the search doesn't find the name.
+ */
 function exactSearchLoad(folder: string, name: string): { readonly plain: number; readonly packed: number } {
   const key = name.replaceAll('-', '');
   const seen = new Map<string, { node: SearchNode; plain: number; packed: number }>();
@@ -141,8 +144,8 @@ function exactSearchLoad(folder: string, name: string): { readonly plain: number
       node = load(typed.slice(0, node.p.length + 1));
     last = node;
   }
-  const found = [...(last?.t ?? []), ...(last?.r ?? [])].some(([one]) => one === name);
-  if (!found) throw new Error(`${name} is not found by its own name`);
+  const isFound = [...(last?.t ?? []), ...(last?.r ?? [])].some(([result]) => result === name);
+  if (!isFound) throw new Error(`the search for ${name} doesn't find it`);
   const files = [...seen.values()];
   return {
     plain: files.reduce((sum, { plain }) => sum + plain, 0),
@@ -155,8 +158,8 @@ interface GramNames {
 }
 
 /**
- * What is loaded at once for a name with one letter left out (search-grams.ts), the tree's files included, and whether
- * the name is among it.
+ * Returns the bytes that are loaded for a name with one letter left out (search-grams.ts), including the files of the
+ * tree, and whether the name is found.
  */
 function mistypedSearchLoad(
   folder: string,
@@ -178,7 +181,7 @@ function mistypedSearchLoad(
   let file = load(text.slice(0, 2));
   while (file !== '') {
     const node = JSON.parse(file) as SearchNode;
-    found ||= [...(node.t ?? []), ...node.r].some(([one]) => one === name);
+    found ||= [...(node.t ?? []), ...node.r].some(([result]) => result === name);
     const next = text.charAt(node.p.length);
     if (next === '' || !text.startsWith(node.p) || !node.c?.includes(next)) break;
     file = load(`${text.slice(0, 2)}/${text.slice(0, node.p.length + 1)}`);
@@ -196,7 +199,7 @@ function mistypedSearchLoad(
   return { found, plain, packed };
 }
 
-/** What is used of playwright, whose types a benchmark can't count on. */
+/** The part of playwright's API that is used; playwright may not be installed, so its types can't be imported. */
 interface HeadlessBrowser {
   newPage(): Promise<BrowserPage>;
   close(): Promise<void>;
@@ -207,7 +210,10 @@ interface BrowserPage {
   close(): Promise<void>;
 }
 
-/** From the first key until the first result stands in the page, by the page's own clock; and for whole names at once. */
+/**
+ * Measures the time from a key press to the first result in the page, by the page's clock: for one letter, whole names,
+ * mistyped names and parts of names.
+ */
 async function firstResults(
   folder: string,
   names: readonly string[],
@@ -219,7 +225,7 @@ async function firstResults(
   const measure = async (text: string): Promise<number> => {
     const page = await browser.newPage();
     await page.goto(base);
-    const took = await page.evaluate<number>(`new Promise((resolve) => {
+    const elapsedMs = await page.evaluate<number>(`new Promise((resolve) => {
       const input = document.querySelector('form[data-live] input');
       const began = performance.now();
       new MutationObserver(() => {
@@ -229,10 +235,10 @@ async function firstResults(
       input.dispatchEvent(new Event('input'));
     })`);
     await page.close();
-    return took;
+    return elapsedMs;
   };
   try {
-    say(`${String(names.length)} searches in a browser`);
+    say(`searching for ${String(names.length)} names in a browser`);
     const first: number[] = [];
     const whole: number[] = [];
     const mistyped: number[] = [];
@@ -240,7 +246,7 @@ async function firstResults(
     for (const name of names) {
       first.push(await measure(name.charAt(0)));
       whole.push(await measure(name));
-      // A letter from the middle left out, and a part from the middle.
+      // The name without its fifth letter, and a part from its middle.
       const key = name.replaceAll('-', '');
       if (key.length < 8) continue;
       mistyped.push(await measure(key.slice(0, 4) + key.slice(5)));

@@ -1,4 +1,4 @@
-/** Simulated slaves, in one process: they say what slaves say, and build nothing. */
+/** Simulated slaves in one process: they speak the slaves' protocol, and build nothing. */
 import { randomBytes } from 'node:crypto';
 import { ProtocolClient } from '../../src/actor/client.js';
 import { systemClock } from '../../src/actor/clock.js';
@@ -16,14 +16,15 @@ import { quantile } from './quantile.js';
 export interface SlavesReport {
   readonly buildsDone: number;
   readonly seconds: number;
-  /** Of BUILT until its answer, milliseconds. */
+  /** Median time from BUILT to the end of the build (DONE), milliseconds. */
   readonly p50: number;
+  /** 99th percentile of the same, milliseconds. */
   readonly p99: number;
-  /** How many questions were answered. */
+  /** Requests that were answered. */
   readonly answers: number;
-  /** Of any question until its answer, milliseconds. */
+  /** 99th percentile of the time from a request to its answer, milliseconds. */
   readonly answerP99: number;
-  /** The longest time in which no slave got any answer, milliseconds. */
+  /** The longest time during which no slave got an answer, milliseconds. */
   readonly longestFreeze: number;
   /** Builds in the slowest whole second. */
   readonly slowestSecond: number;
@@ -31,16 +32,16 @@ export interface SlavesReport {
 
 const STATS: MachineStats = [100e9, 50e9, 8e9, 4e9, 1.5, null];
 const LOG = randomBytes(1024).toString('hex');
-/** Connections that they share; a real slave has one of its own. */
+/** Connections that the slaves share; a real slave has one of its own. */
 const CONNECTIONS = 8;
 
 export interface SlavesOptions {
   readonly address: string;
   readonly slaves: number;
   readonly seconds: number;
-  /** How long each rests between two builds, milliseconds. */
+  /** How long each slave rests between two builds, milliseconds. */
   readonly restMs?: number;
-  /** Bytes of the wheel that each build yields; without, all of them fail. */
+  /** The size of the wheel that each build produces, bytes; without it, all builds fail. */
   readonly wheelBytes?: number;
 }
 
@@ -79,9 +80,9 @@ async function main({
   const buildLatencies: number[] = [];
   const answerLatencies: number[] = [];
   const buildsPerSecond: number[] = [];
-  const began = performance.now();
-  const end = began + seconds * 1000;
-  let lastAnswerAt = began;
+  const startedAt = performance.now();
+  const end = startedAt + seconds * 1000;
+  let lastAnswerAt = startedAt;
   let longestFreeze = 0;
   const noteAnswer = (): void => {
     const now = performance.now();
@@ -91,7 +92,7 @@ async function main({
   const progressTimer = setInterval(
     () =>
       process.send?.({
-        line: `${String(Math.round((performance.now() - began) / 1000))} s: ${String(buildLatencies.length)} builds`,
+        line: `${String(Math.round((performance.now() - startedAt) / 1000))} s: ${String(buildLatencies.length)} builds`,
       }),
     10_000,
   );
@@ -130,17 +131,18 @@ async function main({
           });
           answer = await ask('SENT', { lease: order.lease, filename: file.filename });
         }
-        if (answer.verb !== 'DONE') throw new PiwError('PIW_REFUSED', `BUILT was answered ${answer.verb}`);
+        if (answer.verb !== 'DONE')
+          throw new PiwError('PIW_REFUSED', `the answer to BUILT was ${answer.verb}`);
         const now = performance.now();
         buildLatencies.push(now - builtAt);
-        const second = Math.floor((now - began) / 1000);
+        const second = Math.floor((now - startedAt) / 1000);
         buildsPerSecond[second] = (buildsPerSecond[second] ?? 0) + 1;
         if (restMs > 0) await new Promise((resolve) => setTimeout(resolve, restMs));
       }
     }),
   );
   clearInterval(progressTimer);
-  const elapsedS = (performance.now() - began) / 1000;
+  const elapsedS = (performance.now() - startedAt) / 1000;
   await Promise.all(clients.map((master) => master.request('BYE', {})));
   await Promise.all(buses.map((bus) => bus.drain()));
   return {
@@ -151,7 +153,7 @@ async function main({
     answers: answerLatencies.length,
     answerP99: quantile(answerLatencies, 0.99),
     longestFreeze,
-    // The first is short of its start, the last of its end.
+    // Without the first second and the last one, which are incomplete.
     slowestSecond: Math.min(...buildsPerSecond.slice(1, Math.floor(seconds)).map((n) => n)),
   };
 }

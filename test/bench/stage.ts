@@ -26,20 +26,20 @@ export interface BenchEnvironment {
   readonly nats: { readonly master: string; readonly slave: string };
   readonly dsn: string;
   readonly folder: DataFolder;
-  /** The machine's own, measured before anything else runs. */
+  /** The machine's limits, measured before anything else runs. */
   readonly limits: BenchFigures;
-  /** As they are now: a server that was killed is started again. */
+  /** The current process ids; a server that was killed is restarted under another one. */
   readonly pids: { readonly nats: number | undefined; readonly postgres: number | undefined };
-  /** Starts `piw master` with this configuration; its process number. */
+  /** Starts `piw master` with this configuration. */
   startMaster(overrides: RawSettings): { readonly pid: number | undefined; stop(): Promise<unknown> };
   connect(): Promise<Bus>;
-  /** What was written is on the disk, and PostgreSQL has nothing left to tidy up behind it. */
+  /** Waits until all writes are on disk, and PostgreSQL has no vacuum, analyze or checkpoint left to do. */
   settle(): Promise<void>;
 }
 
 /**
- * A nats-server and a PostgreSQL that fsyncs, as a farm has them, with empty tables, for the time that
- * `what` takes.
+ * Starts a nats-server and a PostgreSQL that fsyncs, as a farm does, with empty tables, and calls `run`. Stops both and
+ * deletes their data afterwards. Throws PIW_INTERRUPTED on SIGINT or SIGTERM.
  */
 export async function withBenchEnvironment<T>(
   say: (line: string) => void,

@@ -15,18 +15,18 @@ import type { SendReport } from './sender.js';
 import { quantile } from './quantile.js';
 import { withBenchEnvironment } from './stage.js';
 
-/** One way of the slow line, milliseconds: 20 there and back. */
+/** The one-way latency of the slow link, milliseconds: an RTT of 20 ms. */
 const ONE_WAY_MS = 10;
 
-/** Files that arrive at once while other slaves ask. */
+/** Files that are sent at the same time while other slaves build. */
 const CONCURRENT_FILES = 4;
-/** For how long they ask, and how long each rests between two builds. */
+/** How long the other slaves build, and how long each rests between two builds. */
 const OTHER_SLAVES = { seconds: 20, restMs: 50 };
 
 /**
- * How fast a file goes from a slave to its place: HELLO, FETCH, chunks, CHUNK, DONE, VERIFY, with the real cast,
- * the sender in a process of its own, and the bench in the place of the Slave Driver for EXPECT and VERIFY. The
- * time is from the sender's HELLO until VERIFY is answered: then the file is verified, on the disk and visible.
+ * Measures how fast files are sent from a slave and published: HELLO, FETCH, chunks, CHUNK, DONE, VERIFY, with the real
+ * actors, the sender in a process of its own, and the benchmark in place of the Slave Driver for EXPECT and VERIFY. The
+ * time is from the sender's HELLO to the answer to VERIFY: then the file is verified, on disk and visible.
  */
 export const transfer: Benchmark = {
   name: 'transfer',
@@ -68,7 +68,7 @@ export const transfer: Benchmark = {
           const before = cpuSeconds(measuredPids);
           const rate = await deliver(bus, slave, job);
           costs.push(cpuCost(before, cpuSeconds(measuredPids), megabytes, 'mb'));
-          say(`${String(megabytes)} MB at ${rate.toFixed(0)} MB/s`);
+          say(`sent ${String(megabytes)} MB at ${rate.toFixed(0)} MB/s`);
           rates.push(rate);
           rmSync(job.path);
           await measure();
@@ -83,7 +83,7 @@ export const transfer: Benchmark = {
           makeJob(`far${String(n)}`, rtt_megabytes * 1e6),
         );
         say(
-          `${String(rtt_megabytes)} MB over 20 ms at ${rtt.map((rate) => rate.toFixed(0)).join(', ')} MB/s`,
+          `sent ${String(rtt_megabytes)} MB with an RTT of 20 ms at ${rtt.map((rate) => rate.toFixed(0)).join(', ')} MB/s`,
         );
         const load = await whileFilesArrive(bus, nats.slave, {
           jobs: Array.from({ length: CONCURRENT_FILES }, (_, n) => makeJob(`four${String(n)}`, size)),
@@ -130,7 +130,7 @@ interface TransferJob {
   readonly file: FileState;
 }
 
-/** One file from the slave to its place; MB a second. */
+/** Sends a file from the slave, verifies it and removes it again. Returns the rate, MB per second. */
 async function deliver(bus: Bus, slave: WorkerProcess, { path, file }: TransferJob): Promise<number> {
   const files = new ProtocolClient(bus, fileSystem, undefined, { timeoutMs: 60_000 });
   const transferId = `bench-${file.package_tag}`;
@@ -139,20 +139,20 @@ async function deliver(bus: Bus, slave: WorkerProcess, { path, file }: TransferJ
     sender: 'slave',
     file_state: fileToMessage(file),
   });
-  const began = performance.now();
+  const startedAt = performance.now();
   slave.send({ transferId, path, file });
   const report = (await slave.receive()) as SendReport;
   if (report.error !== undefined) throw new Error(report.error);
   const verifyRequest = { transfer_id: transferId, package: file.package_tag, rebuilt: false, past: [] };
   const verdict = await files.request('VERIFY', verifyRequest);
-  const took = performance.now() - began;
+  const elapsedMs = performance.now() - startedAt;
   if (verdict.verb !== 'VERIFIED') throw new Error(`${file.filename}: ${verdict.reason}`);
   const { stamp } = verdict;
   await files.request('REMOVE', { package: file.package_tag, filename: file.filename, stamp });
-  return file.filesize / 1e3 / took;
+  return file.filesize / 1e3 / elapsedMs;
 }
 
-/** Sends the files again and again, all at once, until `until` has what it wants. */
+/** Sends the files repeatedly and concurrently while `work` runs. Returns the result of `work`. */
 async function whileFilesArrive<T>(
   bus: Bus,
   address: string,
@@ -162,7 +162,7 @@ async function whileFilesArrive<T>(
   await Promise.all(slaves.map((slave) => slave.receive()));
   let finished = false;
   let files = 0;
-  const began = performance.now();
+  const startedAt = performance.now();
   const sending = slaves.map(async (slave, n) => {
     const job = jobs[n];
     while (!finished && job) {
@@ -173,12 +173,13 @@ async function whileFilesArrive<T>(
   const result = await work();
   finished = true;
   await Promise.all(sending);
-  const rate = (files * (jobs[0]?.file.filesize ?? 0)) / 1e3 / (performance.now() - began);
-  say(`${String(files)} files, ${String(jobs.length)} at once: ${rate.toFixed(0)} MB/s`);
+  const rate = (files * (jobs[0]?.file.filesize ?? 0)) / 1e3 / (performance.now() - startedAt);
+  say(`sent ${String(files)} files, ${String(jobs.length)} at a time, at ${rate.toFixed(0)} MB/s`);
   for (const slave of slaves) slave.kill();
   return result;
 }
 
+/** Sends files over a link with an RTT of 20 ms. Returns the rate of each, MB per second. */
 async function overSlowLink(
   bus: Bus,
   address: string,

@@ -7,12 +7,12 @@ import { WorkerProcess } from './processes.js';
 import type { WatcherReport } from './watcher-process.js';
 
 /**
- * What it costs a slave to look after a build, processor time a second, on a machine with many other processes.
- * Linux alone.
+ * Measures the CPU time per second that a slave takes to watch a build, on a machine with many other processes. Runs
+ * only on Linux.
  */
 export const watcher: Benchmark = {
   name: 'watcher',
-  summary: 'processor time that a slave takes to look after a build, beside many other processes',
+  summary: 'CPU time that a slave takes to watch a build among many other processes',
   options: { processes: 500, tree: 20, seconds: 60 },
   run: async ({ processes = 500, tree = 20, seconds = 60 }, say) => {
     const folder = mkdtempSync(join(realpathSync(tmpdir()), 'piw-bench-'));
@@ -22,7 +22,7 @@ export const watcher: Benchmark = {
       await Promise.all([waitUntilStarted(otherProcesses, processes), waitUntilStarted(build, tree)]);
       const { pid = 0 } = build;
       const present = allPids().length;
-      say(`${String(present)} processes are here, ${String(tree)} of them in the build`);
+      say(`${String(present)} processes are running, ${String(tree)} of them in the build`);
       const idle = await measure(folder, 0, seconds / 4);
       const watching = await measure(folder, pid, seconds);
       return {
@@ -37,8 +37,8 @@ export const watcher: Benchmark = {
           }),
           read_children_of_build_ms: millisecondsFor(() => {
             for (let next = [String(pid)]; next.length > 0;) {
-              next = next.flatMap((one) =>
-                read(`/proc/${one}/task/${one}/children`)
+              next = next.flatMap((parent) =>
+                read(`/proc/${parent}/task/${parent}/children`)
                   .split(' ')
                   .filter((child) => child !== ''),
               );
@@ -53,7 +53,7 @@ export const watcher: Benchmark = {
   },
 };
 
-/** A process with this many children that sleep, in a group of its own. */
+/** Starts a process with this many sleeping children, in a process group of its own. */
 function spawnSleepers(count: number, env: Readonly<Record<string, string>> = {}): ChildProcess {
   const script = 'i=0; while [ $i -lt $0 ]; do sleep 3600 & i=$((i+1)); done; echo begun; wait';
   return spawn('/bin/sh', ['-c', script, String(count)], {
@@ -65,7 +65,7 @@ function spawnSleepers(count: number, env: Readonly<Record<string, string>> = {}
 
 async function waitUntilStarted({ stdout }: ChildProcess, count: number): Promise<void> {
   if (stdout) for await (const _ of stdout) return;
-  throw new Error(`${String(count)} processes could not be started`);
+  throw new Error(`failed to start ${String(count)} processes`);
 }
 
 async function measure(folder: string, pid: number, seconds: number): Promise<WatcherReport> {
@@ -83,12 +83,12 @@ function read(path: string): string {
   try {
     return readFileSync(path, 'latin1');
   } catch {
-    // It has ended.
+    // The process has ended.
     return '';
   }
 }
 
-/** Processor time that it takes this process, the mean of twenty. */
+/** Returns the CPU time that `operation` takes, milliseconds: the mean of twenty calls. */
 function millisecondsFor(operation: () => void): number {
   const before = process.cpuUsage();
   for (let i = 0; i < 20; i += 1) operation();
