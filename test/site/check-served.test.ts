@@ -18,11 +18,11 @@ t.teardown(() => ownServer.close());
 
 async function faultsOf(
   address: string,
-  which: ProjectSelection = { kind: 'all' },
+  selection: ProjectSelection = { kind: 'all' },
 ): Promise<readonly Fault[]> {
   const faults: Fault[] = [];
   await checkServed(address, {
-    ...{ selection: which, readContents: true, recheckDelaysMs: [], settleMs: 0 },
+    ...{ selection, readContents: true, recheckDelaysMs: [], settleMs: 0 },
     report: (fault) => faults.push(fault),
   });
   return faults;
@@ -33,21 +33,25 @@ const isWheel = (url = ''): boolean => url.endsWith('.whl');
 const requestIdentity: ProxyFaults['onRequest'] = (headers) => {
   headers['accept-encoding'] = 'identity';
 };
-const sendCompressed = (body: Buffer) => (answer: ProxiedResponse) => {
-  answer.headers['content-encoding'] = 'gzip';
-  answer.body = gzipSync(body);
+const sendCompressed = (body: Buffer) => (response: ProxiedResponse) => {
+  response.headers['content-encoding'] = 'gzip';
+  response.body = gzipSync(body);
 };
 
-/** Changes the text of an answer; that to HEAD has none, and no length to compare. */
-const rewrite = (answer: ProxiedResponse, change: (text: string) => string): void => {
-  delete answer.headers['content-length'];
-  answer.body = Buffer.from(change(answer.body.toString()));
+/** Changes the text of a response, and removes its length, which would no longer match that of HEAD. */
+const rewrite = (response: ProxiedResponse, change: (text: string) => string): void => {
+  delete response.headers['content-length'];
+  response.body = Buffer.from(change(response.body.toString()));
 };
 
-/** What a server does wrong, and which rules find it. */
-const MISBEHAVIOURS: readonly (readonly [what: string, rules: readonly RuleId[], how: ProxyFaults])[] = [
+/** What a server sends wrongly, and the rules that find it. */
+const MISBEHAVIOURS: readonly (readonly [
+  description: string,
+  rules: readonly RuleId[],
+  faults: ProxyFaults,
+])[] = [
   [
-    'the JSON as application/json',
+    'JSON as application/json',
     ['http-type', 'http-quality', 'http-latest', 'http-head'],
     {
       onResponse: ({ headers }, { url, method }) => {
@@ -57,7 +61,7 @@ const MISBEHAVIOURS: readonly (readonly [what: string, rules: readonly RuleId[],
     },
   ],
   [
-    'HTML whatever is asked for',
+    'HTML for every request',
     ['http-type', 'http-quality', 'http-latest', 'http-406', 'json-parse'],
     {
       onRequest: (headers) => {
@@ -66,7 +70,7 @@ const MISBEHAVIOURS: readonly (readonly [what: string, rules: readonly RuleId[],
     },
   ],
   [
-    'the first form that the client names, whatever its q',
+    'the first form in Accept, whatever its q',
     ['http-quality'],
     {
       onRequest: (headers) => {
@@ -76,11 +80,11 @@ const MISBEHAVIOURS: readonly (readonly [what: string, rules: readonly RuleId[],
     },
   ],
   [
-    '“latest” as the type of the answer',
+    '“latest” as the type of the response',
     ['http-latest'],
     {
-      onResponse: ({ headers }, { headers: asked }) => {
-        if (asked.accept?.includes('latest')) headers['content-type'] = asked.accept;
+      onResponse: ({ headers }, { headers: requestHeaders }) => {
+        if (requestHeaders.accept?.includes('latest')) headers['content-type'] = requestHeaders.accept;
       },
     },
   ],
@@ -97,35 +101,35 @@ const MISBEHAVIOURS: readonly (readonly [what: string, rules: readonly RuleId[],
     'HTML instead of 406',
     ['http-406'],
     {
-      onResponse: (answer) => {
-        if (answer.status === 406) answer.status = 200;
+      onResponse: (response) => {
+        if (response.status === 406) response.status = 200;
       },
     },
   ],
   [
-    'a page without its slash',
+    'a page at its URL without the slash',
     ['http-slash', 'http-normalise'],
     {
-      onResponse: (answer, { url = '' }) => {
-        if (/^\/simple(\/[^/]+)?$/.test(url) && answer.status === 301) answer.status = 200;
+      onResponse: (response, { url = '' }) => {
+        if (/^\/simple(\/[^/]+)?$/.test(url) && response.status === 301) response.status = 200;
       },
     },
   ],
   [
-    'nothing under the short addresses',
+    '404 for the short addresses',
     ['http-short'],
     {
-      onResponse: (answer, { url = '' }) => {
-        if (url.startsWith('/p/') || url === '/project/') answer.status = 404;
+      onResponse: (response, { url = '' }) => {
+        if (url.startsWith('/p/') || url === '/project/') response.status = 404;
       },
     },
   ],
   [
-    'nothing under a name in capitals',
+    '404 for a name in upper case',
     ['http-normalise'],
     {
-      onResponse: (answer, { url = '' }) => {
-        if (/[A-Z]/.test(url.replace(/\/[^/]+\.whl.*/, ''))) answer.status = 404;
+      onResponse: (response, { url = '' }) => {
+        if (/[A-Z]/.test(url.replace(/\/[^/]+\.whl.*/, ''))) response.status = 404;
       },
     },
   ],
@@ -157,7 +161,7 @@ const MISBEHAVIOURS: readonly (readonly [what: string, rules: readonly RuleId[],
     },
   ],
   [
-    'the page again to who has it',
+    'the page again to a client that has it',
     ['http-304'],
     {
       onRequest: (headers) => {
@@ -167,7 +171,7 @@ const MISBEHAVIOURS: readonly (readonly [what: string, rules: readonly RuleId[],
     },
   ],
   [
-    '304 to who has something else',
+    '304 to a client that has something else',
     ['http-304'],
     {
       onRequest: (headers) => {
@@ -176,7 +180,7 @@ const MISBEHAVIOURS: readonly (readonly [what: string, rules: readonly RuleId[],
     },
   ],
   [
-    'other headers for HEAD',
+    'different headers for HEAD',
     ['http-head'],
     {
       onResponse: ({ headers }, { method, url }) => {
@@ -200,17 +204,18 @@ const MISBEHAVIOURS: readonly (readonly [what: string, rules: readonly RuleId[],
     'ranges that are one byte off',
     ['http-ranges'],
     {
-      onResponse: (answer) => {
-        if (answer.status === 206) answer.body = Buffer.concat([answer.body.subarray(1), Buffer.from('x')]);
+      onResponse: (response) => {
+        if (response.status === 206)
+          response.body = Buffer.concat([response.body.subarray(1), Buffer.from('x')]);
       },
     },
   ],
   [
-    'the whole file behind its end',
+    '200 for a range beyond the end',
     ['http-416'],
     {
-      onResponse: (answer) => {
-        if (answer.status === 416) answer.status = 200;
+      onResponse: (response) => {
+        if (response.status === 416) response.status = 200;
       },
     },
   ],
@@ -228,71 +233,72 @@ const MISBEHAVIOURS: readonly (readonly [what: string, rules: readonly RuleId[],
     ['http-gzip'],
     {
       onRequest: requestIdentity,
-      onResponse: (answer, { url, headers, method }) => {
-        if (!isIndex(url) || answer.status !== 200) return;
-        answer.headers.vary = 'Accept, Accept-Encoding';
+      onResponse: (response, { url, headers, method }) => {
+        if (!isIndex(url) || response.status !== 200) return;
+        response.headers.vary = 'Accept, Accept-Encoding';
         if (headers['accept-encoding'] !== 'gzip') return;
-        answer.headers.etag = `W/${String(answer.headers.etag)}`;
-        if (method === 'GET') sendCompressed(Buffer.from('an older page'))(answer);
+        response.headers.etag = `W/${String(response.headers.etag)}`;
+        if (method === 'GET') sendCompressed(Buffer.from('an older page'))(response);
       },
     },
   ],
   [
-    'compressed pages without a Vary for it, with one ETag',
+    'compressed pages without Vary, with the same ETag',
     ['http-gzip-vary', 'http-etag-shared'],
     {
       onRequest: requestIdentity,
-      onResponse: (answer, { url, headers, method }) => {
-        if (isIndex(url)) answer.headers.vary = 'Accept';
+      onResponse: (response, { url, headers, method }) => {
+        if (isIndex(url)) response.headers.vary = 'Accept';
         if (
           isIndex(url) &&
-          answer.status === 200 &&
+          response.status === 200 &&
           headers['accept-encoding'] === 'gzip' &&
           method === 'GET'
         )
-          sendCompressed(answer.body)(answer);
+          sendCompressed(response.body)(response);
       },
     },
   ],
   [
-    'compressed pages to who refuses them',
+    'compressed pages to a client that refuses them',
     ['http-gzip-refused'],
     {
-      onResponse: (answer, { headers }) => {
-        if (answer.status === 200 && headers['accept-encoding']?.startsWith('gzip;q=0'))
-          sendCompressed(answer.body)(answer);
+      onResponse: (response, { headers }) => {
+        if (response.status === 200 && headers['accept-encoding']?.startsWith('gzip;q=0'))
+          sendCompressed(response.body)(response);
       },
     },
   ],
   [
-    'wheels that are compressed on the way',
+    'wheels with a content coding',
     ['http-file-encoded'],
     {
-      onResponse: ({ headers }, { url, headers: asked }) => {
-        if (isWheel(url) && asked['accept-encoding']?.includes('gzip')) headers['content-encoding'] = 'gzip';
+      onResponse: ({ headers }, { url, headers: requestHeaders }) => {
+        if (isWheel(url) && requestHeaders['accept-encoding']?.includes('gzip'))
+          headers['content-encoding'] = 'gzip';
       },
     },
   ],
   [
-    'a friendly page with 200 for what is not there',
+    '200 for missing pages',
     ['http-404', 'http-hidden'],
     {
-      onResponse: (answer) => {
-        if (answer.status === 404) answer.status = 200;
+      onResponse: (response) => {
+        if (response.status === 404) response.status = 200;
       },
     },
   ],
   [
-    'what is hidden',
+    'hidden files',
     ['http-hidden'],
     {
-      onResponse: (answer, { url }) => {
-        if (url?.startsWith('/.transfers')) answer.status = 200;
+      onResponse: (response, { url }) => {
+        if (url?.startsWith('/.transfers')) response.status = 200;
       },
     },
   ],
   [
-    'another serial than the page has',
+    'a different serial than the page',
     ['http-serial'],
     {
       onResponse: ({ headers }, { url }) => {
@@ -310,11 +316,11 @@ const MISBEHAVIOURS: readonly (readonly [what: string, rules: readonly RuleId[],
     },
   ],
   [
-    'less than it has announced',
+    'a truncated body',
     ['http-length'],
     {
-      onResponse: (answer, { url }) => {
-        answer.cut = url === '/' && answer.status === 200;
+      onResponse: (response, { url }) => {
+        response.cut = url === '/' && response.status === 200;
       },
     },
   ],
@@ -328,21 +334,21 @@ const MISBEHAVIOURS: readonly (readonly [what: string, rules: readonly RuleId[],
     },
   ],
   [
-    'a project that is broken',
+    '500 for a project',
     ['http-answer'],
     {
-      onResponse: (answer, { url }) => {
-        if (url === '/simple/demo/') answer.status = 500;
+      onResponse: (response, { url }) => {
+        if (url === '/simple/demo/') response.status = 500;
       },
     },
   ],
   [
-    'a wheel with another bit',
+    'a wheel with a flipped bit',
     ['file-hash'],
     {
-      onResponse: (answer, { url, headers }) => {
+      onResponse: (response, { url, headers }) => {
         if (isWheel(url) && headers.range === undefined)
-          answer.body = Buffer.from(answer.body.map((byte, i) => (i === 40 ? byte ^ 1 : byte)));
+          response.body = Buffer.from(response.body.map((byte, i) => (i === 40 ? byte ^ 1 : byte)));
       },
     },
   ],
@@ -365,97 +371,97 @@ const MISBEHAVIOURS: readonly (readonly [what: string, rules: readonly RuleId[],
     },
   ],
   [
-    'pages without serials, and a root with them',
+    'a page without a serial, and a root with serials',
     ['serial-number', 'http-serial'],
     {
       onRequest: requestIdentity,
-      onResponse: (answer, { url }) => {
-        if (url === '/simple/demo/') rewrite(answer, (text) => text.replace(/,"_last-serial":\d+/, ''));
+      onResponse: (response, { url }) => {
+        if (url === '/simple/demo/') rewrite(response, (text) => text.replace(/,"_last-serial":\d+/, ''));
       },
     },
   ],
   [
-    'a project that offers nothing any more',
+    'a project without files',
     ['project-empty', 'project-json', 'pypi-json'],
     {
       onRequest: requestIdentity,
-      onResponse: (answer, { url }) => {
+      onResponse: (response, { url }) => {
         if (url === '/simple/demo/')
-          rewrite(answer, (text) => text.replace(/"files":\[.*\]/, '"files":[]').replace(/<a .*/g, ''));
+          rewrite(response, (text) => text.replace(/"files":\[.*\]/, '"files":[]').replace(/<a .*/g, ''));
       },
     },
   ],
   [
-    'a page for people that is gone',
+    '404 for a page for people',
     ['site-page', 'link-broken'],
     {
-      onResponse: (answer, { url }) => {
-        if (url === '/farm.html') answer.status = 404;
+      onResponse: (response, { url }) => {
+        if (url === '/farm.html') response.status = 404;
       },
     },
   ],
   [
-    'a page for people with a script of its own',
+    'a page for people with an inline script',
     ['inline-code'],
     {
-      onResponse: (answer, { url }) => {
+      onResponse: (response, { url }) => {
         if (url === '/faq.html')
-          rewrite(answer, (text) => text.replace('</body>', '<script>alert(1)</script></body>'));
+          rewrite(response, (text) => text.replace('</body>', '<script>alert(1)</script></body>'));
       },
     },
   ],
   [
-    'robots that are sent away',
+    'a robots.txt that keeps crawlers out',
     ['robots'],
     {
-      onResponse: (answer, { url }) => {
-        if (url === '/robots.txt') rewrite(answer, (text) => `${text}Disallow: /\n`);
+      onResponse: (response, { url }) => {
+        if (url === '/robots.txt') rewrite(response, (text) => `${text}Disallow: /\n`);
       },
     },
   ],
   [
-    'a sitemap of pages that are elsewhere, cut off',
+    'a truncated sitemap with URLs on another host',
     ['sitemap-address', 'sitemap-xml'],
     {
-      onResponse: (answer, { url }) => {
+      onResponse: (response, { url }) => {
         if (url === '/sitemaps/0001.xml')
-          rewrite(answer, (text) => text.replace('farm.', 'elsewhere.').replace('</urlset>', ''));
+          rewrite(response, (text) => text.replace('farm.', 'elsewhere.').replace('</urlset>', ''));
       },
     },
   ],
   [
-    'a sitemap whose parts are gone',
+    'a sitemap whose parts are missing',
     ['sitemap-link'],
     {
-      onResponse: (answer, { url }) => {
-        if (url?.startsWith('/sitemaps/') === true) answer.status = 404;
+      onResponse: (response, { url }) => {
+        if (url?.startsWith('/sitemaps/') === true) response.status = 404;
       },
     },
   ],
   [
-    'a wheel that is not there',
+    '404 for a wheel',
     ['file-missing'],
     {
-      onResponse: (answer, { url }) => {
-        if (isWheel(url) && url?.includes('1.10') === true) answer.status = 404;
+      onResponse: (response, { url }) => {
+        if (isWheel(url) && url?.includes('1.10') === true) response.status = 404;
       },
     },
   ],
   [
-    'metadata that is not there',
+    '404 for metadata',
     ['metadata-missing'],
     {
-      onResponse: (answer, { url }) => {
-        if (url?.endsWith('.metadata')) answer.status = 404;
+      onResponse: (response, { url }) => {
+        if (url?.endsWith('.metadata')) response.status = 404;
       },
     },
   ],
   [
-    'metadata of something else',
+    'metadata of another file',
     ['metadata-hash', 'metadata-bytes'],
     {
-      onResponse: (answer, { url }) => {
-        if (url?.endsWith('.metadata')) answer.body = Buffer.from('another');
+      onResponse: (response, { url }) => {
+        if (url?.endsWith('.metadata')) response.body = Buffer.from('another');
       },
     },
   ],
@@ -463,10 +469,10 @@ const MISBEHAVIOURS: readonly (readonly [what: string, rules: readonly RuleId[],
     'a page that loads from another host',
     ['foreign-host'],
     {
-      onResponse: (answer, { url }) => {
+      onResponse: (response, { url }) => {
         if (url === '/project/demo/')
-          answer.body = Buffer.from(
-            answer.body
+          response.body = Buffer.from(
+            response.body
               .toString()
               .replace('</body>', '<script src="https://cdn.example/x.js"></script></body>'),
           );
@@ -475,27 +481,27 @@ const MISBEHAVIOURS: readonly (readonly [what: string, rules: readonly RuleId[],
   ],
 ];
 
-void t.test('our own server has no fault', async (t) => {
+void t.test('piw’s own server has no faults', async (t) => {
   t.same(await faultsOf(`http://127.0.0.1:${String(ownServer.port)}/`), []);
   t.same(await faultsOf(`http://127.0.0.1:${String(ownServer.port)}/simple/`), []);
 });
 
-void t.test('what passes unchanged has no fault', async (t) => {
+void t.test('a proxy that changes nothing has no faults', async (t) => {
   t.same(await faultsOf(await startFaultyProxy(t, ownServer.port, {})), []);
 });
 
-void t.test('a server that gives anything else is found out, by the rules for it and no other', async (t) => {
-  for (const [what, rules, misbehaviour] of MISBEHAVIOURS) {
+void t.test('a misbehaving server is found by exactly the rules for it', async (t) => {
+  for (const [description, rules, misbehaviour] of MISBEHAVIOURS) {
     const faults = await faultsOf(await startFaultyProxy(t, ownServer.port, misbehaviour), {
       kind: 'names',
       names: ['demo'],
     });
     const found = [...new Set(faults.map(({ rule }) => rule))].sort();
-    t.same(found, [...rules].sort(), what, { faults });
+    t.same(found, [...rules].sort(), description, { faults });
   }
 });
 
-void t.test('each rule of a server is broken by some server', (t) => {
+void t.test('each rule that applies to servers has a misbehaviour', (t) => {
   const broken = new Set(MISBEHAVIOURS.flatMap(([, rules]) => rules));
   const unbroken = Object.keys(RULES).filter(
     (rule) => rule.startsWith('http-') && !broken.has(rule as RuleId),
@@ -504,23 +510,23 @@ void t.test('each rule of a server is broken by some server', (t) => {
   t.end();
 });
 
-void t.test('piw check reads a server, too', async (t) => {
+void t.test('piw check can check a server', async (t) => {
   const piw = piwRunner({});
   const result = await piw('check', `http://127.0.0.1:${String(ownServer.port)}/`, '--sample', '2');
   t.match(result, { code: 0, err: '', out: /^2 packages and \d+ things in all: 0 faults, 0 warnings\.\n$/ });
 });
 
 void t.test(
-  'a package that is not in the index has no fault, and one that nobody knows is said to be so',
+  'a package that is not in the index has no faults, and an unknown package is an error',
   async (t) => {
     const address = await startFaultyProxy(t, ownServer.port, {
       onRequest: requestIdentity,
-      onResponse: (answer, { url = '' }) => {
-        if (url.startsWith('/simple/demo/')) answer.status = 404;
+      onResponse: (response, { url = '' }) => {
+        if (url.startsWith('/simple/demo/')) response.status = 404;
         if (url === '/project/demo/json/')
-          rewrite(answer, (text) => text.replace(/"versions":\[.*\]/s, '"versions":[]'));
+          rewrite(response, (text) => text.replace(/"versions":\[.*\]/s, '"versions":[]'));
         if (url === '/simple/')
-          rewrite(answer, (text) => text.replace(/\{"name":"demo"[^}]*\},?|<a href="demo.*/, ''));
+          rewrite(response, (text) => text.replace(/\{"name":"demo"[^}]*\},?|<a href="demo.*/, ''));
       },
     });
     t.same(await faultsOf(address, { kind: 'names', names: ['demo'] }), []);
@@ -531,6 +537,6 @@ void t.test(
   },
 );
 
-void t.test('where no server is, it says so', async (t) => {
+void t.test('a check fails if there is no server', async (t) => {
   await t.rejects(faultsOf('http://127.0.0.1:1/'), { code: 'PIW_UNREACHABLE' });
 });

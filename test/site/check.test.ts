@@ -25,12 +25,12 @@ async function faultsOf(path: string, options: Partial<CheckOptions> = {}): Prom
 const cleanOutput = await makeOutputPath();
 const copyOutput = (): string => {
   const path = join(mkdtempSync(join(tmpdir(), 'piw-planted-')), 'www');
-  // Forms that are one file under two names become two, so that each can be broken alone.
+  // Dereferencing turns links into files of their own, so that each form of a page can be broken alone.
   cpSync(cleanOutput, path, { recursive: true, preserveTimestamps: true, dereference: true });
   return path;
 };
 
-void t.test('an output path as the product writes it has no fault', async (t) => {
+void t.test('an output path that piw has written has no faults', async (t) => {
   t.same(await faultsOf(cleanOutput), []);
   t.same(await faultsOf(cleanOutput, { selection: { kind: 'names', names: ['demo'] } }), []);
 });
@@ -41,7 +41,7 @@ for (const [subject, plantedFaults] of Object.entries({
   files: FILE_FAULTS,
   'the site': SITE_FAULTS,
 })) {
-  void t.test(`a planted fault of ${subject} is found by its own rule, and by no other`, async (t) => {
+  void t.test(`a planted fault of ${subject} is found by exactly the rules for it`, async (t) => {
     for (const { description, rules, plant } of plantedFaults) {
       const path = copyOutput();
       await plant(path);
@@ -52,9 +52,9 @@ for (const [subject, plantedFaults] of Object.entries({
   });
 }
 
-void t.test('each rule of the disk is broken by some planted fault', (t) => {
+void t.test('each rule that applies to the disk has a planted fault', (t) => {
   const broken = new Set(
-    [...PAGE_FAULTS, ...SIBLING_FAULTS, ...FILE_FAULTS, ...SITE_FAULTS].flatMap((p) => p.rules),
+    [...PAGE_FAULTS, ...SIBLING_FAULTS, ...FILE_FAULTS, ...SITE_FAULTS].flatMap(({ rules }) => rules),
   );
   const unbroken = Object.keys(RULES).filter(
     (rule) => !rule.startsWith('http-') && !broken.has(rule as keyof typeof RULES),
@@ -63,15 +63,15 @@ void t.test('each rule of the disk is broken by some planted fault', (t) => {
   t.end();
 });
 
-/** Judges things that are wrong as the rounds say: what is told in each of them, or that they are being written. */
-async function checkThings(...things: readonly (readonly (string | typeof Changed)[])[]) {
+/** Checks units, each given by its outcome in each round: the paths that it reports, or that it changed meanwhile. */
+async function checkUnits(...outcomes: readonly (readonly (string | typeof Changed)[])[]) {
   const reported: string[] = [];
-  const units = things.map((rounds) => ({
+  const units = outcomes.map((rounds) => ({
     check: (report: FaultReporter, round: number) => {
       const outcome = rounds[round];
       if (outcome === Changed) throw new Changed();
       for (const path of typeof outcome === 'string' && outcome !== '' ? outcome.split(' ') : [])
-        report('file-missing', path, 'nothing', 'a file');
+        report('file-missing', path, 'missing', 'a file');
       return Promise.resolve();
     },
   }));
@@ -82,19 +82,19 @@ async function checkThings(...things: readonly (readonly (string | typeof Change
   return { reported: reported.sort(), unsettled };
 }
 
-void t.test('only what looks wrong each time is a fault', async (t) => {
-  t.same(await checkThings(['a', 'a', 'a'], ['b', ''], ['c', 'c', ''], ['']), {
+void t.test('only what is wrong in every round is a fault', async (t) => {
+  t.same(await checkUnits(['a', 'a', 'a'], ['b', ''], ['c', 'c', ''], ['']), {
     reported: ['a'],
     unsettled: 0,
   });
-  t.same(await checkThings(['a b', 'b c', 'c b a']), { reported: ['b'], unsettled: 0 });
-  t.same(await checkThings([Changed, 'a', 'a'], ['b', Changed, 'b'], [Changed, Changed, 'c']), {
+  t.same(await checkUnits(['a b', 'b c', 'c b a']), { reported: ['b'], unsettled: 0 });
+  t.same(await checkUnits([Changed, 'a', 'a'], ['b', Changed, 'b'], [Changed, Changed, 'c']), {
     ...{ reported: ['a', 'b', 'c'], unsettled: 0 },
   });
-  t.same(await checkThings([Changed, Changed, Changed], ['a', 'a', Changed]), { reported: [], unsettled: 2 });
+  t.same(await checkUnits([Changed, Changed, Changed], ['a', 'a', Changed]), { reported: [], unsettled: 2 });
 });
 
-void t.test('of what is young, nothing is called left behind', async (t) => {
+void t.test('recent files are not reported as left behind', async (t) => {
   const path = copyOutput();
   for (const { description, plant } of FILE_FAULTS)
     if (/no page lists|temporary/.test(description)) await plant(path);
@@ -102,18 +102,19 @@ void t.test('of what is young, nothing is called left behind', async (t) => {
   t.same(await faultsOf(path, { settleMs: 60_000 }), []);
 });
 
-void t.test('some packages can be checked alone, and wheels left unread', async (t) => {
+void t.test('a check can be limited to some packages, and can leave wheels unread', async (t) => {
   const path = copyOutput();
   for (const { description, plant } of FILE_FAULTS)
-    if (description === 'a wheel with another bit') await plant(path);
-  const names = (...all: readonly string[]) => ({ selection: { kind: 'names', names: all } }) as const;
+    if (description === 'a wheel with a flipped bit') await plant(path);
+  const names = (...selected: readonly string[]) =>
+    ({ selection: { kind: 'names', names: selected } }) as const;
   t.match(await faultsOf(path, names('demo')), [{ rule: 'file-hash' }]);
   t.same(await faultsOf(path, names('old-one', 'zope-interface')), []);
   t.same(await faultsOf(path, { readContents: false }), []);
   t.match(await faultsOf(path, { selection: { kind: 'sample', size: 3 } }), [{ rule: 'file-hash' }]);
 });
 
-void t.test('piw check says what it has found, and exits with 1 for a fault', async (t) => {
+void t.test('piw check prints its findings, and exits with 1 if there is a fault', async (t) => {
   const piw = piwRunner({});
   const sound = await piw('check', cleanOutput);
   t.match(sound, { code: 0, err: '', out: /^3 packages and \d+ things in all: 0 faults, 0 warnings\.\n$/ });
@@ -123,13 +124,13 @@ void t.test('piw check says what it has found, and exits with 1 for a fault', as
   t.match(result, { code: 1, err: '' });
   t.match(
     result.out,
-    'metadata-missing: simple/demo/demo-1.0-py3-none-any.whl.metadata: nothing; expected: the METADATA of the wheel\n',
+    'metadata-missing: simple/demo/demo-1.0-py3-none-any.whl.metadata: missing; expected: the METADATA of the wheel\n',
   );
   const asJson = await piw('check', path, '--still', '--json', '--no-hashes');
   t.equal(asJson.code, 1);
   t.match(JSON.parse(asJson.out), { faults: 1, warnings: 0, by_rule: { 'metadata-missing': 1 } });
   const rules = await piw('check', '--rules');
   for (const rule of Object.keys(RULES)) t.match(rules.out, `${rule} `);
-  t.match(await piw('check', join(path, 'project')), { code: 2, err: /is no output path/ });
+  t.match(await piw('check', join(path, 'project')), { code: 2, err: /is not an output path/ });
   t.match(await piw('check', path, '--package', 'dmeo'), { code: 1, err: /there is no package dmeo in / });
 });

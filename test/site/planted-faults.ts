@@ -16,9 +16,9 @@ import type { RuleId } from '../../src/site/check/rules.js';
 import { editPage, editAllForms, publish, type SimpleJsonPage } from '../helpers/output-path.js';
 
 export interface PlantedFault {
-  /** What is wrong, as the end of "finds …". */
+  /** What is wrong. */
   readonly description: string;
-  /** The rules that find it, all of them. */
+  /** All rules that find it. */
   readonly rules: readonly RuleId[];
   readonly plant: (output: string) => void | Promise<void>;
 }
@@ -29,22 +29,22 @@ const LAST_WHEEL = 'demo-1.10-2-cp312-cp312-linux_x86_64.whl';
 const OTHER_SHA256 = 'ab'.repeat(32);
 
 const plantedFault = (
-  what: string,
+  description: string,
   rules: RuleId | readonly RuleId[],
   plant: PlantedFault['plant'],
 ): PlantedFault => ({
-  description: what,
+  description,
   rules: typeof rules === 'string' ? [rules] : rules,
   plant,
 });
 
 const fileIn = (page: SimpleJsonPage, filename = WHEEL): Record<string, unknown> => {
-  const found = page.files.find((one) => one['filename'] === filename);
-  if (!found) throw new Error(`no ${filename}`);
-  return found;
+  const file = page.files.find((entry) => entry['filename'] === filename);
+  if (!file) throw new Error(`no ${filename}`);
+  return file;
 };
 
-/** Changes the JSON alone. */
+/** Changes only the JSON. */
 const changeJson =
   (change: (page: SimpleJsonPage) => void, folder = DEMO) =>
   (output: string) => {
@@ -52,7 +52,7 @@ const changeJson =
     editAllForms(output, folder, undefined, change);
   };
 
-/** Changes one form of HTML alone, or both. */
+/** Changes both HTML forms, or only the given ones. */
 const changeHtml =
   (change: (text: string) => string, folder = DEMO, forms: readonly string[] = SIBLINGS.slice(0, 2)) =>
   (output: string) => {
@@ -73,19 +73,19 @@ const changeAllForms =
 const replacing = (from: string | RegExp, to: string) => (text: string) => text.replace(from, to);
 const anchorOf = (filename: string) =>
   new RegExp(`<a [^>]*>${filename.replace(/[.+]/g, '\\$&')}</a>(<br>)?\\n?`);
-/** Without a wheel in all forms. */
+/** Removes a wheel from all forms. */
 const unlist = (filename: string) =>
   changeAllForms(replacing(anchorOf(filename), ''), (page) => {
-    page.files = page.files.filter((one) => one['filename'] !== filename);
+    page.files = page.files.filter((file) => file['filename'] !== filename);
   });
-/** Both forms say another hash than they did. */
+/** Replaces a hash in all forms. */
 const rehash = (output: string, from: string, to: string): void => {
   for (const form of SIBLINGS) editPage(output, `${DEMO}/${form}`, (text) => text.replaceAll(from, to));
   rmSync(join(output, DEMO, 'index.v1_json.gz'), { force: true });
 };
 const readBytes = (output: string, path: string): Buffer => readFileSync(join(output, path));
 
-/** A wheel with other bytes than it had, which index and metadata agree with. */
+/** Changes the bytes of a wheel, and its hash everywhere. */
 const replaceWheel = (change: (wheel: Buffer) => Buffer) => (output: string) => {
   const path = `${DEMO}/${WHEEL}`;
   const before = readBytes(output, path);
@@ -97,28 +97,28 @@ const replaceWheel = (change: (wheel: Buffer) => Buffer) => (output: string) => 
 };
 
 export const PAGE_FAULTS: readonly PlantedFault[] = [
-  plantedFault('a form of a page that is missing', 'sibling-missing', (output) => {
+  plantedFault('a missing form of a page', 'sibling-missing', (output) => {
     rmSync(join(output, DEMO, 'index.v1_html'));
   }),
-  plantedFault('a form of the root that is missing', 'sibling-missing', (output) => {
+  plantedFault('a missing form of the root', 'sibling-missing', (output) => {
     rmSync(join(output, 'simple/index.v1_html'));
   }),
-  plantedFault('a page that is no UTF-8', 'page-utf8', (output) => {
+  plantedFault('a page that is not UTF-8', 'page-utf8', (output) => {
     appendFileSync(join(output, DEMO, 'index.html'), Buffer.from([0xff]));
   }),
   plantedFault(
-    'half a page of HTML',
+    'a truncated HTML page',
     ['html-whole', 'siblings-files'],
     changeHtml((text) => text.slice(0, -200)),
   ),
   plantedFault('HTML without a doctype', 'html-whole', changeHtml(replacing('<!DOCTYPE html>\n', ''))),
   plantedFault(
-    'another version in HTML',
+    'the wrong version in HTML',
     'html-version',
     changeHtml(replacing('content="1.4"', 'content="1.0"')),
   ),
   plantedFault(
-    'an anchor with another text',
+    'an anchor with the wrong text',
     'html-anchor',
     changeHtml(replacing(`>${WHEEL}<`, '>the wheel<')),
   ),
@@ -133,17 +133,17 @@ export const PAGE_FAULTS: readonly PlantedFault[] = [
     changeHtml(replacing(/#sha256=[0-9a-f]+/, '#md5=00')),
   ),
   plantedFault(
-    'a bare > in data-requires-python',
+    'an unescaped > in data-requires-python',
     'html-escaped',
     changeHtml(replacing('"&gt;=3.8"', '">=3.8"')),
   ),
   plantedFault(
-    'no hash of the metadata in HTML',
+    'no metadata hash in HTML',
     ['html-core-metadata', 'siblings-metadata'],
     changeHtml(replacing(/ data-core-metadata="[^"]*"/, '')),
   ),
   plantedFault(
-    'metadata under its old name alone',
+    'metadata under only its old name',
     ['html-core-metadata', 'html-dist-info-metadata', 'siblings-metadata'],
     changeHtml(replacing('data-core-metadata', 'data-dist-info-metadata')),
   ),
@@ -153,28 +153,28 @@ export const PAGE_FAULTS: readonly PlantedFault[] = [
     changeHtml(replacing(/data-core-metadata=("[^"]*")/, 'data-core-metadata=$1 data-dist-info-metadata=$1')),
   ),
   plantedFault(
-    'a hash of the metadata that does not say its kind',
+    'a metadata hash without its algorithm',
     'html-core-metadata',
     changeHtml(replacing('data-core-metadata="sha256=', 'data-core-metadata="')),
   ),
   plantedFault(
-    'something of a rejected PEP in HTML',
+    'a meta of a rejected PEP in HTML',
     'html-key',
     changeHtml(
       replacing('</head>', '<meta name="pypi:alternate-locations" content="https://elsewhere.example/">$&'),
     ),
   ),
   plantedFault(
-    'an attribute that no specification has',
+    'an attribute of no specification',
     'html-key',
     changeHtml(replacing('<a ', '<a data-size="12" ')),
   ),
   plantedFault(
-    'a base, from which addresses lead elsewhere',
+    'a base element that makes URLs lead elsewhere',
     'html-base',
     changeHtml(replacing('</head>', '<base href="/elsewhere/"></head>')),
   ),
-  plantedFault('JSON behind a byte order mark', 'json-parse', (output) => {
+  plantedFault('JSON that begins with a byte order mark', 'json-parse', (output) => {
     rmSync(join(output, DEMO, 'index.v1_json.gz'));
     editPage(output, `${DEMO}/index.v1_json`, (text) => `\uFEFF${text}`);
   }),
@@ -190,37 +190,37 @@ export const PAGE_FAULTS: readonly PlantedFault[] = [
     'inline-code',
     changeHtml(replacing('</body>', '<script>alert(1)</script></body>')),
   ),
-  plantedFault('JSON that is cut off', 'json-parse', (output) => {
+  plantedFault('truncated JSON', 'json-parse', (output) => {
     rmSync(join(output, DEMO, 'index.v1_json.gz'));
     editPage(output, `${DEMO}/index.v1_json`, (text) => text.slice(0, -1));
   }),
-  plantedFault('a key that stands twice', 'json-twice', (output) => {
+  plantedFault('a repeated key', 'json-twice', (output) => {
     rmSync(join(output, DEMO, 'index.v1_json.gz'), { force: true });
     editPage(output, `${DEMO}/index.v1_json`, replacing('"size":', '"size":1,"size":'));
   }),
   plantedFault(
-    'files that are no list',
+    'files that are not a list',
     ['json-shape', 'siblings-files', 'project-empty', 'file-unlisted', 'pypi-json'],
     changeJson((page) => {
       Object.assign(page, { files: {} });
     }),
   ),
   plantedFault(
-    'another version in JSON',
+    'the wrong version in JSON',
     'json-version',
     changeJson((page) => {
       page.meta['api-version'] = '1.0';
     }),
   ),
   plantedFault(
-    'a name that is not normalised',
+    'a name in JSON that is not normalised',
     'json-name',
     changeJson((page) => {
       page['name'] = 'Zope.Interface';
     }, 'simple/zope-interface'),
   ),
   plantedFault(
-    'a hash in capitals',
+    'a hash in upper case',
     ['json-hash', 'siblings-hash'],
     changeJson((page) => {
       fileIn(page)['hashes'] = { sha256: 'AB'.repeat(32) };
@@ -234,7 +234,7 @@ export const PAGE_FAULTS: readonly PlantedFault[] = [
     }),
   ),
   plantedFault(
-    'a size that is text',
+    'a size that is a string',
     'json-size',
     changeJson((page) => {
       fileIn(page)['size'] = '12';
@@ -255,14 +255,14 @@ export const PAGE_FAULTS: readonly PlantedFault[] = [
     }),
   ),
   plantedFault(
-    'an upload-time that never was',
+    'an upload-time on 30 February',
     'json-upload-time',
     changeJson((page) => {
       fileIn(page)['upload-time'] = '2026-02-30T03:04:05.000000Z';
     }),
   ),
   plantedFault(
-    'an upload-time to come',
+    'an upload-time in the future',
     'json-upload-time',
     changeJson((page) => {
       fileIn(page)['upload-time'] = '2226-01-02T03:04:05.000000Z';
@@ -304,7 +304,7 @@ export const PAGE_FAULTS: readonly PlantedFault[] = [
     }),
   ),
   plantedFault(
-    'a key of a PEP that is not done here',
+    'a key of a PEP that is not implemented',
     'json-key',
     changeJson((page) => {
       page['namespace'] = null;
@@ -318,7 +318,7 @@ export const PAGE_FAULTS: readonly PlantedFault[] = [
     }),
   ),
   plantedFault(
-    'a status that there is not',
+    'an unknown status',
     'status-known',
     changeAllForms(
       replacing('content="archived"', 'content="dormant"'),
@@ -340,7 +340,7 @@ export const PAGE_FAULTS: readonly PlantedFault[] = [
     ),
   ),
   plantedFault(
-    'a filename that no wheel has',
+    'an invalid wheel filename',
     ['filename-wheel', 'file-unlisted', 'project-json', 'pypi-json'],
     changeAllForms(
       (text) => text.replaceAll(WHEEL, 'demo-1.0.whl'),
@@ -377,35 +377,35 @@ export const PAGE_FAULTS: readonly PlantedFault[] = [
     ),
   ),
   plantedFault(
-    'a file that stands elsewhere',
+    'a file on another host',
     'file-url',
     changeJson((page) => {
       fileIn(page)['url'] = `https://elsewhere.example/${WHEEL}`;
     }),
   ),
   plantedFault(
-    'a version that versions lacks',
+    'a version that is missing from versions',
     'versions-complete',
     changeJson((page) => {
-      page.versions = page.versions.filter((one) => one !== '1.10');
+      page.versions = page.versions.filter((version) => version !== '1.10');
     }),
   ),
   plantedFault(
-    'a version that is named twice',
+    'a repeated version',
     'versions-unique',
     changeJson((page) => {
       page.versions.push('1.10');
     }),
   ),
   plantedFault(
-    'versions in the order of text',
+    'versions in alphabetical order',
     'versions-order',
     changeJson((page) => {
       page.versions.sort();
     }),
   ),
   plantedFault(
-    'files in the order of text',
+    'files in alphabetical order',
     'files-order',
     changeAllForms(
       (text) => {
@@ -418,21 +418,21 @@ export const PAGE_FAULTS: readonly PlantedFault[] = [
     ),
   ),
   plantedFault(
-    'a requires-python that is none',
+    'an invalid requires-python',
     ['requires-python-valid', 'wheel-requires-python'],
     changeAllForms(replacing('"&gt;=3.8"', '"three"'), (page) => {
       fileIn(page, 'demo-1.0rc1-py3-none-any.whl')['requires-python'] = 'three';
     }),
   ),
   plantedFault(
-    'a requires-python that the wheel has not',
+    'a requires-python that differs from the wheel’s',
     'wheel-requires-python',
     changeAllForms(replacing('"&gt;=3.8"', '"&gt;=3.9"'), (page) => {
       fileIn(page, 'demo-1.0rc1-py3-none-any.whl')['requires-python'] = '>=3.9';
     }),
   ),
   plantedFault(
-    'a serial of a page that its root has not',
+    'a page whose serial does not go with the root',
     'serial-number',
     changeJson((page) => {
       if ('_last-serial' in page.meta) delete page.meta['_last-serial'];
@@ -440,19 +440,19 @@ export const PAGE_FAULTS: readonly PlantedFault[] = [
     }),
   ),
   plantedFault(
-    'a serial that is text',
+    'a serial that is a string',
     'serial-number',
     changeJson((page) => {
       page.meta['_last-serial'] = '7';
     }),
   ),
-  plantedFault('a page that is behind the root', ['serial-behind', 'pypi-json'], (output) => {
+  plantedFault('a page with a lower serial than in the root', ['serial-behind', 'pypi-json'], (output) => {
     setSerials(output, { root: 9, demo: 8 });
     changeJson((page) => {
       page.meta['_last-serial'] = 7;
     })(output);
   }),
-  plantedFault('a root that is behind a project', ['root-serial', 'pypi-json'], (output) => {
+  plantedFault('a root with a lower serial than a project', ['root-serial', 'pypi-json'], (output) => {
     setSerials(output, { root: 9, demo: 8 });
     changeJson((page) => {
       page.meta['_last-serial'] = 7;
@@ -460,7 +460,7 @@ export const PAGE_FAULTS: readonly PlantedFault[] = [
   }),
 ];
 
-/** All pages with serials. */
+/** Sets the serials of the root and of all pages. */
 function setSerials(output: string, { root, demo }: { root: number; demo: number }): void {
   changeJson((page) => {
     page.meta['_last-serial'] = root;
@@ -495,7 +495,7 @@ export const SIBLING_FAULTS: readonly PlantedFault[] = [
     changeHtml(replacing('"&gt;=3.8"', '"&gt;=3.7"')),
   ),
   plantedFault(
-    'a form with another hash of metadata',
+    'a form with another metadata hash',
     'siblings-metadata',
     changeHtml((text) =>
       text.replace(/((?:core|dist-info)-metadata="sha256=)[0-9a-f]+/g, `$1${OTHER_SHA256}`),
@@ -530,12 +530,12 @@ export const SIBLING_FAULTS: readonly PlantedFault[] = [
     ),
   ),
   plantedFault(
-    'a root that leads elsewhere',
+    'a root with a wrong link',
     'root-anchor',
     changeHtml(replacing('href="old-one/"', 'href="old-two/"'), 'simple'),
   ),
   plantedFault(
-    'a root that names a project without a page',
+    'a project in the root without a page',
     'root-dangling',
     changeAllForms(
       replacing('<a href="old-one/"', '<a href="nowhere/">nowhere</a><br>\n<a href="old-one/"'),
@@ -546,7 +546,7 @@ export const SIBLING_FAULTS: readonly PlantedFault[] = [
     ),
   ),
   plantedFault(
-    'a project that the root does not name',
+    'a project that is not in the root',
     'root-unlisted',
     changeAllForms(
       replacing('<a href="old-one/">old-one</a><br>\n', ''),
@@ -557,7 +557,7 @@ export const SIBLING_FAULTS: readonly PlantedFault[] = [
     ),
   ),
   plantedFault(
-    'a project that offers nothing',
+    'a project without files',
     ['project-empty', 'file-unlisted', 'pypi-json'],
     changeAllForms(
       replacing(/<a [^>]*>.*\n/g, ''),
@@ -578,29 +578,29 @@ export const SIBLING_FAULTS: readonly PlantedFault[] = [
 ];
 
 export const FILE_FAULTS: readonly PlantedFault[] = [
-  plantedFault('a wheel that is gone', ['file-missing', 'link-broken'], (output) => {
+  plantedFault('a missing wheel', ['file-missing', 'link-broken'], (output) => {
     rmSync(join(output, DEMO, WHEEL));
   }),
   plantedFault('a wheel that is longer than listed', 'file-size', (output) => {
     appendFileSync(join(output, DEMO, WHEEL), 'x');
   }),
-  plantedFault('a wheel with another bit', 'file-hash', (output) => {
+  plantedFault('a wheel with a flipped bit', 'file-hash', (output) => {
     const wheel = readBytes(output, `${DEMO}/${WHEEL}`);
     wheel.writeUInt8(wheel.readUInt8(40) ^ 1, 40);
     writeFileSync(join(output, DEMO, WHEEL), wheel);
   }),
   plantedFault(
-    'a wheel that does not open',
+    'a wheel that cannot be opened',
     'wheel-broken',
     replaceWheel((wheel) => Buffer.alloc(wheel.length, 1)),
   ),
-  plantedFault('metadata that is gone', 'metadata-missing', (output) => {
+  plantedFault('missing metadata', 'metadata-missing', (output) => {
     rmSync(join(output, DEMO, `${WHEEL}.metadata`));
   }),
   plantedFault('metadata with another hash', ['metadata-hash', 'metadata-bytes'], (output) => {
     appendFileSync(join(output, DEMO, `${WHEEL}.metadata`), 'x');
   }),
-  plantedFault('metadata that is not the wheel’s', 'metadata-bytes', (output) => {
+  plantedFault('metadata that differs from the wheel’s', 'metadata-bytes', (output) => {
     const path = `${DEMO}/demo-1.0+local.2-py3-none-any.whl.metadata`;
     const before = readBytes(output, path);
     const after = Buffer.concat([before, Buffer.from('More.\n')]);
@@ -614,23 +614,23 @@ export const FILE_FAULTS: readonly PlantedFault[] = [
     writeFileSync(join(output, DEMO, 'demo-9.0-py3-none-any.whl.metadata'), 'x');
   }),
   plantedFault(
-    'a wheel that its page has forgotten',
+    'a wheel that its page no longer lists',
     ['file-unlisted', 'project-json', 'pypi-json'],
     unlist(LAST_WHEEL),
   ),
-  plantedFault('a temporary file beside a wheel', 'temporary-left', (output) => {
+  plantedFault('a temporary file next to a wheel', 'temporary-left', (output) => {
     writeFileSync(join(output, DEMO, '.tmp-0123456789abcdef'), 'x');
   }),
   plantedFault('a temporary file in a folder of pages', 'temporary-left', (output) => {
     writeFileSync(join(output, 'project/demo/json/.tmp-0123456789abcdef'), 'x');
   }),
-  plantedFault('a file that is nobody’s', 'stray-file', (output) => {
+  plantedFault('an unknown file', 'stray-file', (output) => {
     writeFileSync(join(output, DEMO, 'notes.txt'), 'x');
   }),
-  plantedFault('a wheel that the web server may not read', 'readable', (output) => {
+  plantedFault('a wheel that the web server cannot read', 'readable', (output) => {
     chmodSync(join(output, DEMO, WHEEL), 0o600);
   }),
-  plantedFault('a folder that the web server may not enter', 'readable', (output) => {
+  plantedFault('a folder that the web server cannot enter', 'readable', (output) => {
     chmodSync(join(output, DEMO), 0o700);
   }),
   plantedFault('a compressed page of an older state', 'gzip-stale', (output) => {
@@ -640,14 +640,14 @@ export const FILE_FAULTS: readonly PlantedFault[] = [
   plantedFault('a compressed root of an older state', 'gzip-stale', (output) => {
     writeFileSync(join(output, 'simple/index.html.gz'), gzipSync('an older page'));
   }),
-  plantedFault('a compressed page that does not unpack', 'gzip-broken', (output) => {
+  plantedFault('a compressed page that cannot be unpacked', 'gzip-broken', (output) => {
     const path = join(output, DEMO, 'index.v1_json.gz');
     writeFileSync(path, readFileSync(path).subarray(0, -20));
   }),
   plantedFault('a compressed page without its page', ['gzip-orphan', 'sibling-missing'], (output) => {
     rmSync(join(output, DEMO, 'index.v1_json'));
   }),
-  plantedFault('a compressed page of another time', 'gzip-time', (output) => {
+  plantedFault('a compressed page with another modification time', 'gzip-time', (output) => {
     utimesSync(join(output, 'index.html.gz'), 1e9, 1e9);
   }),
 ];
@@ -678,17 +678,17 @@ export const SITE_FAULTS: readonly PlantedFault[] = [
   plantedFault('a page in PyPI’s JSON of an older state', 'pypi-json', (output) => {
     editPage(output, 'pypi/demo/json', replacing(/"last_serial":\d+/, '"last_serial":1'));
   }),
-  plantedFault('a page in PyPI’s JSON whose files mirrors can not place', 'pypi-json', (output) => {
+  plantedFault('a page in PyPI’s JSON with URLs that mirrors do not accept', 'pypi-json', (output) => {
     editPage(output, 'pypi/demo/json', replacing(/\/packages\/demo\//g, '/simple/demo/'));
   }),
-  plantedFault('a page in PyPI’s JSON of a project that is gone', 'pypi-orphan', (output) => {
+  plantedFault('a page in PyPI’s JSON of a removed project', 'pypi-orphan', (output) => {
     mkdirSync(join(output, 'pypi/gone'));
     writeFileSync(join(output, 'pypi/gone/json'), '{}');
   }),
   plantedFault('a project without its JSON', ['project-json', 'link-broken'], (output) => {
     rmSync(join(output, 'project/old-one/json'), { recursive: true });
   }),
-  plantedFault('a project’s JSON that is cut off', 'json-parse', (output) => {
+  plantedFault('a project’s JSON that is truncated', 'json-parse', (output) => {
     editPage(output, 'project/demo/json/index.json', (text) => text.slice(0, -3));
   }),
   plantedFault('a project’s JSON with another hash', 'project-json', (output) => {
@@ -698,34 +698,34 @@ export const SITE_FAULTS: readonly PlantedFault[] = [
       replacing(/"sha256":"[0-9a-f]+"/, `"sha256":"${OTHER_SHA256}"`),
     );
   }),
-  plantedFault('a site without its page for what is not there', 'site-page', (output) => {
+  plantedFault('a site without its page for missing addresses', 'site-page', (output) => {
     rmSync(join(output, '404.html'));
   }),
   plantedFault('a site without a sitemap', 'site-extra', (output) => {
     rmSync(join(output, 'sitemap.xml'));
   }),
   plantedFault(
-    'a link that leads nowhere',
+    'a broken link',
     'link-broken',
     changePage(PROJECT_PAGE, '</body>', '<a href="../nobody/">nobody</a></body>'),
   ),
   plantedFault(
-    'an asset that is not there',
+    'a missing asset',
     'link-broken',
     changePage(HOME_PAGE, '</head>', '<link rel="icon" href="static/none.svg"></head>'),
   ),
   plantedFault(
-    'a link to a part that its page has not',
+    'a link to a missing part of its page',
     'link-fragment',
     changePage(HOME_PAGE, 'href="#content"', 'href="#middle"'),
   ),
-  plantedFault('a page that names a log that is gone', 'log-missing', (output) => {
+  plantedFault('a link to a missing log', 'log-missing', (output) => {
     rmSync(join(output, 'logs/0001/000001.txt.gz'));
   }),
-  plantedFault('a log that is stored as it is', 'log-plain', (output) => {
+  plantedFault('a log that is not compressed', 'log-plain', (output) => {
     writeFileSync(join(output, 'logs/0001/000009.txt'), 'a log');
   }),
-  plantedFault('a log that does not unpack', 'gzip-broken', (output) => {
+  plantedFault('a log that cannot be unpacked', 'gzip-broken', (output) => {
     const path = join(output, 'logs/0001/000001.txt.gz');
     writeFileSync(path, readFileSync(path).subarray(0, -4));
   }),
@@ -749,13 +749,9 @@ export const SITE_FAULTS: readonly PlantedFault[] = [
     'csp-weak',
     changePage(HOME_PAGE, "style-src 'self'", "style-src 'self' 'unsafe-inline'"),
   ),
+  plantedFault('an inline style', 'inline-code', changePage(HOME_PAGE, '<body', '<body style="color: red"')),
   plantedFault(
-    'a style of its own',
-    'inline-code',
-    changePage(HOME_PAGE, '<body', '<body style="color: red"'),
-  ),
-  plantedFault(
-    'a handler of its own',
+    'an inline event handler',
     'inline-code',
     changePage(PROJECT_PAGE, '<body', '<body onload="go()"'),
   ),
@@ -765,37 +761,37 @@ export const SITE_FAULTS: readonly PlantedFault[] = [
     changePage(PROJECT_PAGE, '</body>', '<a href="javascript:go()">go</a></body>'),
   ),
   plantedFault('a page without a language', 'page-lang', changePage(HOME_PAGE, '<html lang="en"', '<html')),
-  plantedFault(
-    'an id that stands twice',
-    'page-ids',
-    changePage(HOME_PAGE, '</body>', '<p id="content"></p></body>'),
-  ),
-  plantedFault('a page that is cut off', ['html-whole'], changePage(HOME_PAGE, /<\/html>\s*$/, '')),
-  plantedFault('statistics that are no JSON', 'statistics-json', (output) => {
+  plantedFault('a repeated id', 'page-ids', changePage(HOME_PAGE, '</body>', '<p id="content"></p></body>')),
+  plantedFault('a truncated page', ['html-whole'], changePage(HOME_PAGE, /<\/html>\s*$/, '')),
+  plantedFault('statistics that are not JSON', 'statistics-json', (output) => {
     editPage(output, 'statistics.json', (text) => `${text}}`);
   }),
-  plantedFault('data of the search that are cut off', 'data-json', (output) => {
+  plantedFault('truncated search data', 'data-json', (output) => {
     mkdirSync(join(output, 'search'), { recursive: true });
     writeFileSync(join(output, 'search/zz.json'), '[["six",');
   }),
-  plantedFault('a sitemap that is cut off', 'sitemap-xml', changePage('sitemaps/0001.xml', '</urlset>', '')),
+  plantedFault('a truncated sitemap', 'sitemap-xml', changePage('sitemaps/0001.xml', '</urlset>', '')),
   plantedFault(
-    'a sitemap of another host',
+    'a sitemap with another host',
     'sitemap-address',
     changePage('sitemaps/0001.xml', 'https://farm.example/faq', 'https://other.example/faq'),
   ),
   plantedFault(
-    'a sitemap that names what is not there',
+    'a sitemap with a missing page',
     'sitemap-link',
     changePage('sitemaps/0001.xml', 'faq.html', 'fax.html'),
   ),
-  plantedFault('a sitemap that is not there', 'sitemap-link', (output) => {
+  plantedFault('a missing part of the sitemap', 'sitemap-link', (output) => {
     rmSync(join(output, 'sitemaps/0001.xml'));
   }),
   plantedFault(
-    'robots that keep everybody out',
+    'a robots.txt that keeps all crawlers out',
     'robots',
     changePage('robots.txt', 'User-agent: *', 'User-agent: *\nDisallow: /'),
   ),
-  plantedFault('robots that do not name the sitemap', 'robots', changePage('robots.txt', /Sitemap: .*/, '')),
+  plantedFault(
+    'a robots.txt that does not name the sitemap',
+    'robots',
+    changePage('robots.txt', /Sitemap: .*/, ''),
+  ),
 ];

@@ -5,7 +5,7 @@ import { runRewrites } from '../chaos/rewrites/run.js';
 t.setTimeout(120_000);
 
 void t.test(
-  'whoever reads while pages are rewritten gets whole pages, and every file that they name',
+  'clients that read while pages are rewritten get whole pages and every file listed in them',
   async (t) => {
     const { reads, http, states, faults } = await runRewrites({ reads: 20_000, writeMode: 'right' });
     t.same(faults, []);
@@ -13,10 +13,10 @@ void t.test(
   },
 );
 
-void t.test('a check of pages that are being rewritten calls nothing a fault that is none', async (t) => {
+void t.test('a check of pages that are being rewritten reports no false faults', async (t) => {
   const rules = new Set<string>();
   let projects = 0;
-  const beside = async (output: string): Promise<void> => {
+  const checkRepeatedly = async (output: string): Promise<void> => {
     for (let i = 0; i < 3; i += 1) {
       const checked = await checkOutput(output, {
         ...{
@@ -34,18 +34,18 @@ void t.test('a check of pages that are being rewritten calls nothing a fault tha
     reads: 1000,
     writeMode: 'right',
     readers: [1, 0],
-    alongside: beside,
+    alongside: checkRepeatedly,
   });
   t.same(faults, []);
   t.ok(projects > 0);
-  // There are no pages for people here, and requires-python is what tells the states apart.
+  // There are no pages for people here, and requires-python is what the states differ in.
   for (const rule of ['project-page', 'project-json', 'site-page', 'site-extra', 'wheel-requires-python'])
     rules.delete(rule);
   t.same([...rules], []);
 });
 
-void t.test('the same readers find out a writer that does it wrong', async (t) => {
-  for (const [way, fault] of [
+void t.test('the same readers detect a faulty writer', async (t) => {
+  for (const [writeMode, fault] of [
     ['torn', /: (html|json|siblings|versions)-/],
     ['early', /names it after it was found missing/],
     ['late', /names it after it was found missing/],
@@ -54,9 +54,9 @@ void t.test('the same readers find out a writer that does it wrong', async (t) =
     const { reads, faults } = await runRewrites({
       reads: 200_000,
       faults: 1,
-      writeMode: way,
+      writeMode,
       readers: [2, 0],
     });
-    t.match(faults[0], fault, `${way}, found after ${String(reads)} reads`);
+    t.match(faults[0], fault, `${writeMode}, found after ${String(reads)} reads`);
   }
 });

@@ -7,7 +7,7 @@ import { pipeline } from 'node:stream/promises';
 import { PiwError, errorMessage } from '../../errors.js';
 import { VERSION } from '../../version.js';
 
-/** An answer as it came: not redirected, not unpacked. */
+/** A response as the server sent it: redirects are not followed, and content is not unpacked. */
 export interface HttpResponse {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
@@ -20,23 +20,21 @@ export interface HttpRequestOptions {
   readonly accept?: string;
   readonly method?: 'GET' | 'HEAD';
   readonly headers?: Readonly<Record<string, string>>;
-  /** The body is of no interest. */
+  /** Closes the connection without reading the body. */
   readonly discardBody?: boolean;
 }
 
-/** No answer is waited for longer, milliseconds. */
 const RESPONSE_TIMEOUT_MS = 60_000;
-/** No page is larger, bytes. */
 const MAX_PAGE_BYTES = 512 * 1024 * 1024;
 
-/** A web server, asked as no ordinary client can: nothing is followed, unpacked or tidied up on the way. */
+/** A low-level HTTP client for one site: it doesn't follow redirects, unpack content or correct responses. */
 export class HttpClient {
   /** Ends in `/`. */
   readonly baseUrl: string;
   readonly #secure: boolean;
   readonly #agent: Agent | SecureAgent;
 
-  /** The address of a site, or that of its index. */
+  /** `address`: the URL of a site or of its index. */
   constructor(address: string) {
     const url = new URL(address);
     this.#secure = url.protocol === 'https:';
@@ -44,20 +42,23 @@ export class HttpClient {
     this.#agent = this.#secure ? new SecureAgent({ keepAlive: true }) : new Agent({ keepAlive: true });
   }
 
-  /** One answer. Raises PIW_UNREACHABLE. `path` is encoded, and below the address. */
+  /**
+   * Requests `path`, which is encoded and relative to the base URL. Throws PIW_UNREACHABLE if there is no response, and
+   * PIW_TOO_LARGE if its body exceeds 512 MiB.
+   */
   async request(path: string, options: HttpRequestOptions = {}): Promise<HttpResponse> {
     const response = await this.#send(path, options);
-    const pieces: Buffer[] = [];
+    const chunks: Buffer[] = [];
     let size = 0;
     let truncated = false;
     if (options.discardBody) response.destroy();
     else
       try {
-        for await (const piece of response as AsyncIterable<Buffer>) {
-          pieces.push(piece);
-          size += piece.length;
+        for await (const chunk of response as AsyncIterable<Buffer>) {
+          chunks.push(chunk);
+          size += chunk.length;
           if (size > MAX_PAGE_BYTES)
-            throw new PiwError('PIW_TOO_LARGE', `${this.baseUrl}${path} is too large for a page`);
+            throw new PiwError('PIW_TOO_LARGE', `${this.baseUrl}${path} is larger than a page may be`);
         }
       } catch (error) {
         if (error instanceof PiwError) throw error;
@@ -66,21 +67,21 @@ export class HttpClient {
     return {
       status: response.statusCode ?? 0,
       headers: response.headers,
-      body: Buffer.concat(pieces),
+      body: Buffer.concat(chunks),
       truncated,
     };
   }
 
-  /** Writes a file's bytes to `to`; gives what came. Raises PIW_UNREACHABLE, also where the line broke. */
+  /** Downloads a file to `to`. Throws PIW_UNREACHABLE if there is no response or the connection is lost. */
   async download(path: string, to: string): Promise<{ status: number; sha256: string; size: number }> {
     const response = await this.#send(path, { headers: { 'accept-encoding': 'identity' } });
     const hash = createHash('sha256');
     let size = 0;
-    const count = async function* (pieces: Readable): AsyncGenerator<Buffer> {
-      for await (const piece of pieces as AsyncIterable<Buffer>) {
-        hash.update(piece);
-        size += piece.length;
-        yield piece;
+    const count = async function* (source: Readable): AsyncGenerator<Buffer> {
+      for await (const chunk of source as AsyncIterable<Buffer>) {
+        hash.update(chunk);
+        size += chunk.length;
+        yield chunk;
       }
     };
     try {
@@ -114,7 +115,9 @@ export class HttpClient {
         timeout: RESPONSE_TIMEOUT_MS,
       });
       request.on('response', resolve);
-      request.on('timeout', () => request.destroy(new Error('it did not answer in time')));
+      request.on('timeout', () =>
+        request.destroy(new Error(`no response for ${String(RESPONSE_TIMEOUT_MS / 1000)} s`)),
+      );
       request.on('error', (error) => {
         reject(this.#unreachable(path, error));
       });
@@ -129,7 +132,7 @@ export class HttpClient {
   }
 }
 
-/** A header's values, in lower case. */
+/** Returns the comma-separated values of a header, in lower case. */
 export function headerValues(headers: IncomingHttpHeaders, name: string): readonly string[] {
   const value = headers[name];
   const text = Array.isArray(value) ? value.join(',') : (value ?? '');
@@ -140,6 +143,6 @@ export function headerValues(headers: IncomingHttpHeaders, name: string): readon
     .filter((word) => word !== '');
 }
 
-/** The type of an answer, without its parameters. */
+/** Returns the media type of a response in lower case, without parameters; '' if it has none. */
 export const mediaType = (headers: IncomingHttpHeaders): string =>
   (headers['content-type'] ?? '').split(';')[0]?.trim().toLowerCase() ?? '';

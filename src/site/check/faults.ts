@@ -1,29 +1,29 @@
 import type { RuleId } from './rules.js';
 
-/** One thing that is not as it must be: a line of `piw check`. */
+/** A violation of a rule: one line of `piw check`'s output. */
 export interface Fault {
   readonly rule: RuleId;
-  /** Below the output path, or the address of what was asked for. */
+  /** A path below the output path, or the path that was requested. */
   readonly path: string;
   readonly found: string;
   readonly expected: string;
 }
 
-/** Says that a rule doesn't hold; what stands in `found` may come from outside. */
+/** Reports that a rule is violated. `path`, `found` and `expected` may contain untrusted text. */
 export type FaultReporter = (rule: RuleId, path: string, found: string, expected: string) => void;
 
-/** Longer than this nothing is quoted, characters. */
+/** Limits how much of a text is quoted. */
 const MAX_QUOTED_CHARS = 160;
 
-/** Text from outside in one short line. */
+/** Formats an untrusted value as one short line. */
 export function format(value: unknown): string {
-  const text = typeof value === 'string' ? value : value === undefined ? 'nothing' : JSON.stringify(value);
+  const text = typeof value === 'string' ? value : value === undefined ? 'missing' : JSON.stringify(value);
   // eslint-disable-next-line no-control-regex
   const line = text.replace(/[\u0000-\u001f\u007f-\u009f]+/g, ' ');
   return line.length > MAX_QUOTED_CHARS ? `${line.slice(0, MAX_QUOTED_CHARS)}…` : line;
 }
 
-/** The faults of one unit in the order in which they were found; one rule says of one path one thing. */
+/** Collects the faults of one unit in the order in which they are found; of each rule and path only the first. */
 export class Findings {
   readonly #faults = new Map<string, Fault>();
 

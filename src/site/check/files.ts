@@ -7,8 +7,8 @@ import { wheelNameOf, type ListedFile } from './listing.js';
 import type { OutputTree } from './place.js';
 
 /**
- * Holds a file that a page lists, and its metadata, against the page; `stats` undefined: it isn't there. `whole`: its
- * bytes are read, and the wheel is opened; else only its size is looked at.
+ * Compares a listed file and its metadata with the page that lists it. `stats` is undefined if the file does not exist.
+ * `readContents`: its bytes are hashed and the wheel is opened; otherwise only its size is checked.
  */
 export async function checkFile(
   tree: OutputTree,
@@ -20,18 +20,18 @@ export async function checkFile(
 ): Promise<void> {
   if (!wheelNameOf(file.filename)) return;
   if (!stats?.isFile()) {
-    report('file-missing', path, 'nothing', 'the file that the index lists');
+    report('file-missing', path, 'missing', 'the file that the index lists');
     return;
   }
   const sizeMatches = file.size === null || stats.size === file.size;
   if (!sizeMatches) report('file-size', path, `${String(stats.size)} bytes`, `${String(file.size)} bytes`);
   const metadata = tree.readBytes(`${path}.metadata`);
-  if (!metadata) report('metadata-missing', `${path}.metadata`, 'nothing', 'the METADATA of the wheel');
+  if (!metadata) report('metadata-missing', `${path}.metadata`, 'missing', 'the METADATA of the wheel');
   else if (file.metadata !== null) checkMetadata(metadata, file.metadata, `${path}.metadata`, report);
   if (!readContents || !sizeMatches) return;
   const actual = await hashFile(tree.resolve(path)).catch(undefinedIfMissing);
   if (!actual) {
-    report('file-missing', path, 'nothing', 'the file that the index lists');
+    report('file-missing', path, 'missing', 'the file that the index lists');
     return;
   }
   if (file.sha256 !== null && actual.sha256 !== file.sha256) {
@@ -41,13 +41,13 @@ export async function checkFile(
   await checkWheel(tree.resolve(path), path, file, metadata, report);
 }
 
-/** Holds the digest of `WHEEL.metadata`. */
+/** Checks the digest of `WHEEL.metadata`. */
 export function checkMetadata(metadata: Buffer, sha256: string, path: string, report: FaultReporter): void {
   const actualSha256 = createHash('sha256').update(metadata).digest('hex');
   if (actualSha256 !== sha256) report('metadata-hash', path, `SHA-256 ${actualSha256}`, sha256);
 }
 
-/** Opens a wheel that stands at `at`, and holds what is in it. */
+/** Opens the wheel at `wheelPath`, and compares it with its metadata file and its entry in the index. */
 export async function checkWheel(
   wheelPath: string,
   path: string,
@@ -61,14 +61,14 @@ export async function checkWheel(
       report(
         'metadata-bytes',
         `${path}.metadata`,
-        `${String(metadata.length)} bytes that are not those in the wheel`,
-        `its METADATA, ${String(wheel.metadata.length)} bytes`,
+        `${String(metadata.length)} bytes that differ from the METADATA in the wheel`,
+        `the ${String(wheel.metadata.length)} bytes in the wheel`,
       );
     if (wheel.requiresPython !== file.requiresPython)
       report('wheel-requires-python', path, format(file.requiresPython), format(wheel.requiresPython));
   } catch (error) {
     if (!(error instanceof PiwError)) throw error;
-    report('wheel-broken', path, error.message, 'a right wheel');
+    report('wheel-broken', path, error.message, 'a valid wheel');
   }
 }
 

@@ -5,7 +5,7 @@ import { checkSelfContained } from './people.js';
 
 export const API_VERSION = '1.4';
 
-/** What accepted specifications have in HTML. That of PEP 708 (rejected) isn't among it. */
+/** The metas and attributes of accepted specifications. Those of PEP 708 (rejected) are not among them. */
 const ALLOWED_METAS = ['pypi:repository-version', 'pypi:project-status', 'pypi:project-status-reason'];
 const ALLOWED_DATA_ATTRIBUTES = [
   ...['data-requires-python', 'data-yanked', 'data-core-metadata', 'data-provenance', 'data-gpg-sig'],
@@ -14,7 +14,7 @@ const ALLOWED_DATA_ATTRIBUTES = [
 const OLD_METADATA = 'data-dist-info-metadata';
 const DIGEST = /^sha256=[0-9a-f]{64}$/;
 
-/** Reads a project's page in HTML, and holds what only HTML has. */
+/** Parses a project's page in HTML, and checks what only HTML has. */
 export function parseListingHtml(text: string, path: string, report: FaultReporter): Listing {
   const files: ListedFile[] = [];
   const markup = readMarkup(text, (anchor) => {
@@ -34,10 +34,10 @@ export function parseListingHtml(text: string, path: string, report: FaultReport
   };
 }
 
-/** What holds for the root and the projects' pages alike. */
+/** Checks what applies to the root and to projects' pages alike. */
 export function checkHead(markup: Markup, path: string, report: FaultReporter): void {
-  if (!markup.doctype) report('html-whole', path, 'another beginning', '<!DOCTYPE html>');
-  else if (!markup.closed) report('html-whole', path, 'another end', '</html>');
+  if (!markup.doctype) report('html-whole', path, 'no doctype', '<!DOCTYPE html>');
+  else if (!markup.closed) report('html-whole', path, 'another ending', '</html>');
   const version = markup.metas.get('pypi:repository-version');
   if (version !== API_VERSION) report('html-version', path, version ?? 'no version', API_VERSION);
   const meta = [...markup.metas.keys()].find(
@@ -45,7 +45,7 @@ export function checkHead(markup: Markup, path: string, report: FaultReporter): 
   );
   if (meta !== undefined) report('html-key', path, meta, 'no such meta');
   const base = markup.references.find(({ tag }) => tag === 'base');
-  if (base) report('html-base', path, `<base href=${format(base.url)}>`, 'none');
+  if (base) report('html-base', path, `<base href=${format(base.url)}>`, 'no base element');
   checkSelfContained(markup, path, report);
 }
 
@@ -55,7 +55,7 @@ function parseAnchor(
   report: FaultReporter,
 ): ListedFile | undefined {
   if (href === undefined) {
-    report('html-anchor', path, `an anchor ${format(text)} without an address`, 'an address');
+    report('html-anchor', path, `anchor ${format(text)} has no href`, 'an href');
     return undefined;
   }
   const [url, fragment] = splitFragment(href);
@@ -72,7 +72,7 @@ function parseAnchor(
   );
   if (unknownAttribute !== undefined) report('html-key', file, unknownAttribute, 'no such attribute');
   if (oldMetadata !== undefined)
-    report('html-dist-info-metadata', file, OLD_METADATA, 'data-core-metadata alone');
+    report('html-dist-info-metadata', file, OLD_METADATA, 'only data-core-metadata');
   if (metadata === undefined || !DIGEST.test(metadata))
     report('html-core-metadata', file, `data-core-metadata ${format(metadata ?? 'missing')}`, 'sha256=…');
   return {
@@ -91,7 +91,7 @@ function splitFragment(href: string): readonly [string, string] {
   return at < 0 ? [href, ''] : [href.slice(0, at), href.slice(at + 1)];
 }
 
-/** The last part of an address, decoded; as it stands where that can't be. */
+/** Returns the last segment of a URL's path, decoded if it is validly encoded. */
 export function lastPathSegment(url: string): string {
   const part = (url.split('?')[0] ?? '').split('/').at(-1) ?? '';
   try {

@@ -4,7 +4,7 @@ import { SHA256, type ListedFile, type Listing } from './listing.js';
 
 export type JsonObject = Readonly<Record<string, unknown>>;
 
-/** The keys that accepted specifications have. Those of PEP 708 (rejected) and 752 (not done here) aren't among them. */
+/** The keys of accepted specifications: not those of PEP 708 (rejected) and PEP 752 (not implemented here). */
 const SPECIFIED_KEYS = {
   meta: ['api-version'],
   project: ['meta', 'name', 'versions', 'files', 'project-status'],
@@ -16,27 +16,27 @@ const SPECIFIED_KEYS = {
 } as const;
 
 const UPLOAD_TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/;
-/** A clock may be a little fast, milliseconds. */
+/** How far an upload time may be in the future: clocks may run fast. */
 const MAX_CLOCK_SKEW_MS = 24 * 3600 * 1000;
 
 export const isObject = (value: unknown): value is JsonObject =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
-/** One object of JSON; undefined, and told, where it is none. */
+/** Parses text as one JSON object. Reports anything else, and returns undefined. */
 export function parseObject(text: string, path: string, report: FaultReporter): JsonObject | undefined {
   try {
     const value: unknown = JSON.parse(text);
-    const twice = repeatedKey(text);
-    if (twice !== undefined) report('json-twice', path, twice, 'once');
+    const repeated = repeatedKey(text);
+    if (repeated !== undefined) report('json-twice', path, `${repeated} more than once`, 'each key once');
     if (isObject(value)) return value;
-    report('json-parse', path, format(value), 'an object');
+    report('json-parse', path, format(value), 'a JSON object');
   } catch (error) {
-    report('json-parse', path, error instanceof Error ? error.message : String(error), 'JSON');
+    report('json-parse', path, error instanceof Error ? error.message : String(error), 'valid JSON');
   }
   return undefined;
 }
 
-/** A key that stands twice in one object of right JSON: each parser takes one of them, in its own way. */
+/** Returns a key that occurs twice in an object of valid JSON: parsers differ in which of the values they take. */
 function repeatedKey(text: string): string | undefined {
   const open: (Set<string> | undefined)[] = [];
   for (const [token, colon] of text.matchAll(/"(?:[^"\\]|\\.)*"(\s*:)?|[{}[\]]/g)) {
@@ -52,7 +52,7 @@ function repeatedKey(text: string): string | undefined {
   return undefined;
 }
 
-/** Reads a project's page in JSON, and holds what only JSON has. */
+/** Parses a project's page in JSON, and checks what only JSON has. */
 export function parseListingJson(
   text: string,
   name: string,
@@ -74,7 +74,7 @@ export function parseListingJson(
   checkKeys(marker, SPECIFIED_KEYS.status, path, report);
   const reason = marker['reason'] ?? null;
   if (reason !== null && typeof reason !== 'string')
-    report('json-shape', `${path} project-status.reason`, format(reason), 'text');
+    report('json-shape', `${path} project-status.reason`, format(reason), 'a string');
   return {
     status: typeof marker['status'] === 'string' ? marker['status'] : status === undefined ? 'active' : '',
     reason: typeof reason === 'string' ? reason : null,
@@ -84,7 +84,7 @@ export function parseListingJson(
   };
 }
 
-/** `meta` of the root and of the projects' pages; its serial is null where it has none. */
+/** Checks `meta` of the root or of a project's page. Returns its serial; null if it has none. */
 export function checkMeta(
   page: JsonObject,
   path: string,
@@ -101,7 +101,7 @@ export function checkMeta(
   return { serial: parseSerialValue(meta['_last-serial'], path, report) };
 }
 
-/** A serial; null where there is none. */
+/** Returns a serial; null if there is none. Reports a value that is not a whole number. */
 export function parseSerialValue(value: unknown, path: string, report: FaultReporter): number | null {
   if (value === undefined) return null;
   if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value;
@@ -109,6 +109,7 @@ export function parseSerialValue(value: unknown, path: string, report: FaultRepo
   return null;
 }
 
+/** Reports keys that are neither among `allowedKeys` nor private (beginning with `_`). */
 export function checkKeys(
   object: JsonObject,
   allowedKeys: readonly string[],
@@ -123,8 +124,8 @@ export function checkKeys(
 }
 
 function parseStrings(value: unknown, path: string, report: FaultReporter): readonly string[] {
-  if (Array.isArray(value) && value.every((one) => typeof one === 'string')) return value;
-  report('json-shape', path, format(value), 'a list of texts');
+  if (Array.isArray(value) && value.every((item) => typeof item === 'string')) return value;
+  report('json-shape', path, format(value), 'a list of strings');
   return [];
 }
 
@@ -137,23 +138,23 @@ function parseFile(value: unknown, page: string, report: FaultReporter): readonl
   const path = `${page} ${format(filename)}`;
   checkKeys(value, SPECIFIED_KEYS.file, path, report);
   if ('dist-info-metadata' in value)
-    report('json-dist-info-metadata', path, 'dist-info-metadata', 'core-metadata alone');
+    report('json-dist-info-metadata', path, 'dist-info-metadata', 'only core-metadata');
   const url = value['url'];
-  if (typeof url !== 'string') report('json-shape', `${path} url`, format(url), 'text');
+  if (typeof url !== 'string') report('json-shape', `${path} url`, format(url), 'a string');
   const { size, yanked } = value;
   const bytes = typeof size === 'number' && Number.isSafeInteger(size) && size >= 0 ? size : null;
-  if (bytes === null) report('json-size', path, format(size), 'bytes');
+  if (bytes === null) report('json-size', path, format(size), 'a whole number of bytes');
   if (yanked !== undefined && typeof yanked !== 'boolean' && (typeof yanked !== 'string' || yanked === ''))
-    report('json-yanked', path, format(yanked), 'false, true or a reason');
+    report('json-yanked', path, format(yanked), 'false, true or a reason that is not empty');
   const requiresPython = value['requires-python'] ?? null;
   if (requiresPython !== null && typeof requiresPython !== 'string')
-    report('json-shape', `${path} requires-python`, format(requiresPython), 'text');
+    report('json-shape', `${path} requires-python`, format(requiresPython), 'a string');
   const provenance = value['provenance'] ?? null;
   if (provenance !== null && (typeof provenance !== 'string' || !URL.canParse(provenance)))
-    report('json-shape', `${path} provenance`, format(provenance), 'an address, or null');
+    report('json-shape', `${path} provenance`, format(provenance), 'an absolute URL, or null');
   const gpgSig = value['gpg-sig'];
   if (gpgSig !== undefined && typeof gpgSig !== 'boolean')
-    report('json-shape', `${path} gpg-sig`, format(gpgSig), 'false or true');
+    report('json-shape', `${path} gpg-sig`, format(gpgSig), 'true or false');
   checkUploadTime(value['upload-time'], path, report);
   return [
     {
@@ -179,13 +180,14 @@ function parseDigest(hashes: unknown, reportInvalid: () => void): string | null 
   return null;
 }
 
-/** Without it pip's --uploaded-prior-to fails, and uv's --exclude-newer leaves the file out. */
+/** Checks an upload time. Without it, pip's --uploaded-prior-to fails and uv's --exclude-newer ignores the file. */
 function checkUploadTime(value: unknown, path: string, report: FaultReporter): void {
   const isValid =
     typeof value === 'string' &&
     UPLOAD_TIME.test(value) &&
     Date.parse(value) < Date.now() + MAX_CLOCK_SKEW_MS &&
-    // 30 February is parsed as 2 March.
+    // Date.parse() takes 30 February for 2 March.
     new Date(value).toISOString().slice(0, 19) === value.slice(0, 19);
-  if (!isValid) report('json-upload-time', path, format(value), 'YYYY-MM-DDTHH:MM:SS.ffffffZ, in the past');
+  if (!isValid)
+    report('json-upload-time', path, format(value), 'a time in the past, as YYYY-MM-DDTHH:MM:SS.ffffffZ');
 }

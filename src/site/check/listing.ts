@@ -5,18 +5,18 @@ import { PiwError } from '../../errors.js';
 import pep440 from '@renovatebot/pep440';
 import { format, type FaultReporter } from './faults.js';
 
-/** A file as a page of the simple index lists it, whichever form the page has. */
+/** A file in a page of the simple index, in any form. */
 export interface ListedFile {
   readonly filename: string;
-  /** As it stands, without its fragment. */
+  /** As in the page, without its fragment. */
   readonly url: string;
   readonly sha256: string | null;
   readonly requiresPython: string | null;
-  /** The reason, which may be empty; null: it isn't yanked. */
+  /** The reason, which may be empty; null if the file is not yanked. */
   readonly yanked: string | null;
   /** The SHA-256 of its metadata. */
   readonly metadata: string | null;
-  /** Only JSON says it, bytes. */
+  /** In bytes; only in JSON. */
   readonly size: number | null;
 }
 
@@ -25,7 +25,7 @@ export interface Listing {
   readonly status: string;
   readonly reason: string | null;
   readonly files: readonly ListedFile[];
-  /** Only JSON has them. */
+  /** Only in JSON. */
   readonly versions: readonly string[] | null;
   readonly serial: number | null;
 }
@@ -33,7 +33,7 @@ export interface Listing {
 export const SHA256 = /^[0-9a-f]{64}$/;
 export const STATUSES: readonly string[] = ['active', 'archived', 'quarantined', 'deprecated'];
 
-/** The wheel that a filename stands for; undefined: none. */
+/** Parses a wheel's filename; returns undefined if it is not valid. */
 export function wheelNameOf(filename: string): WheelName | undefined {
   try {
     return parseWheelName(filename);
@@ -45,20 +45,20 @@ export function wheelNameOf(filename: string): WheelName | undefined {
 
 const versionOf = (wheel: WheelName): string => wheel.version.replaceAll('_', '-');
 
-/** Holds what a page says of its project, whatever its form. */
+/** Checks what applies to a project's page in any form. */
 export function checkListing(listing: Listing, name: string, path: string, report: FaultReporter): void {
   const { status, files } = listing;
-  if (!STATUSES.includes(status)) report('status-known', path, status, STATUSES.join(', '));
+  if (!STATUSES.includes(status)) report('status-known', path, status, `one of ${STATUSES.join(', ')}`);
   if (status === 'quarantined' && files.length > 0)
     report('quarantined-files', path, `${String(files.length)} files`, 'no files');
   const seen = new Set<string>();
   let previous: WheelName | undefined;
   for (const { filename, requiresPython } of files) {
     const filePath = `${path} ${format(filename)}`;
-    if (seen.has(filename)) report('filename-twice', filePath, 'it is listed twice', 'once');
+    if (seen.has(filename)) report('filename-twice', filePath, 'listed more than once', 'listed once');
     seen.add(filename);
     if (requiresPython !== null && !isSpecifier(requiresPython))
-      report('requires-python-valid', filePath, requiresPython, 'version specifiers, joined with commas');
+      report('requires-python-valid', filePath, requiresPython, 'version specifiers, separated by commas');
     const wheel = wheelNameOf(filename);
     if (!wheel) {
       report('filename-wheel', filePath, filename, 'NAME-VERSION(-BUILD)?-PYTHON-ABI-PLATFORM.whl');
@@ -86,8 +86,8 @@ function checkVersions(
       report(
         'versions-complete',
         path,
-        `${versionOf(wheel)} of ${filename} is not among versions`,
-        'every one',
+        `${versionOf(wheel)} of ${filename} is not in versions`,
+        'the version of every file',
       );
   }
   for (const [i, version] of versions.entries()) {
@@ -97,12 +97,12 @@ function checkVersions(
       report('versions-order', path, `${version} after ${previous}`, `${version} before ${previous}`);
   }
   if (new Set(versions).size < versions.length) {
-    const twice = versions.find((version, i) => versions.indexOf(version) !== i) ?? '';
-    report('versions-unique', path, `${twice} more than once`, 'each version once');
+    const repeated = versions.find((version, i) => versions.indexOf(version) !== i) ?? '';
+    report('versions-unique', path, `${repeated} more than once`, 'each version once');
   }
 }
 
-/** PEP 440's grammar of a set of specifiers; an empty one admits everything. */
+/** Returns true for a valid set of version specifiers (PEP 440). An empty set admits every version. */
 export function isSpecifier(text: string): boolean {
   const cached = specifierCache.get(text);
   if (cached !== undefined) return cached;
@@ -112,11 +112,11 @@ export function isSpecifier(text: string): boolean {
   return valid;
 }
 
-/** Millions of files have a few thousand of them. */
+/** Results by specifier: millions of files have only a few thousand different ones. */
 const specifierCache = new Map<string, boolean>();
 const MAX_CACHED_SPECIFIERS = 10_000;
 
-/** Holds two forms of one page against each other; `path` is that of the second. */
+/** Compares two forms of a page. `path` is that of the second. */
 export function checkSameListing(
   first: Listing,
   second: Listing,
@@ -126,14 +126,14 @@ export function checkSameListing(
 ): void {
   const [a, b] = [first.files, second.files];
   if (first.status !== second.status || (first.reason ?? '') !== (second.reason ?? ''))
-    report('siblings-status', path, statusText(second), `${statusText(first)}, as ${firstPath} says`);
+    report('siblings-status', path, statusText(second), `${statusText(first)}, as in ${firstPath}`);
   const differenceIndex = Math.max(a.length, b.length) > 0 ? firstDifference(a, b) : undefined;
   if (differenceIndex !== undefined) {
     const [actual, expected] = [
-      b[differenceIndex]?.filename ?? 'the end',
-      a[differenceIndex]?.filename ?? 'the end',
+      b[differenceIndex]?.filename ?? 'the end of the list',
+      a[differenceIndex]?.filename ?? 'the end of the list',
     ];
-    report('siblings-files', path, actual, `${expected}, as ${firstPath} says`);
+    report('siblings-files', path, actual, `${expected}, as in ${firstPath}`);
   }
   const filesByName = new Map(a.map((file) => [file.filename, file]));
   for (const file of b) {
@@ -141,27 +141,27 @@ export function checkSameListing(
     if (!other) continue;
     const filePath = `${path} ${format(file.filename)}`;
     if (file.sha256 !== other.sha256)
-      report('siblings-hash', filePath, format(file.sha256), `${format(other.sha256)}, as ${firstPath} says`);
+      report('siblings-hash', filePath, format(file.sha256), `${format(other.sha256)}, as in ${firstPath}`);
     if (file.yanked !== other.yanked)
       report(
         'siblings-yanked',
         filePath,
         yankedText(file.yanked),
-        `${yankedText(other.yanked)}, as ${firstPath} says`,
+        `${yankedText(other.yanked)}, as in ${firstPath}`,
       );
     if (file.requiresPython !== other.requiresPython)
       report(
         'siblings-requires-python',
         filePath,
         format(file.requiresPython),
-        `${format(other.requiresPython)}, as ${firstPath} says`,
+        `${format(other.requiresPython)}, as in ${firstPath}`,
       );
     if (file.metadata !== other.metadata)
       report(
         'siblings-metadata',
         filePath,
         format(file.metadata),
-        `${format(other.metadata)}, as ${firstPath} says`,
+        `${format(other.metadata)}, as in ${firstPath}`,
       );
   }
 }

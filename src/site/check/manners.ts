@@ -14,7 +14,7 @@ export const HTML_TYPE = 'application/vnd.pypi.simple.v1+html';
 export const PLAIN_TYPE = 'text/html';
 export const FORMS = [JSON_TYPE, HTML_TYPE, PLAIN_TYPE] as const;
 
-/** What clients say that they accept, and which type they are to get. */
+/** What clients send as Accept, and the type that they have to get. */
 const ACCEPT_CASES = [
   [undefined, PLAIN_TYPE],
   ['*/*', PLAIN_TYPE],
@@ -28,7 +28,7 @@ const ACCEPT_CASES = [
   ['text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8', PLAIN_TYPE],
 ] as const;
 
-/** How the server gives one page of the index, `simple/` or `simple/NAME/`, to all kinds of clients. */
+/** Checks how the server answers all kinds of clients for one page of the index, `simple/` or `simple/NAME/`. */
 export async function checkIndexResponses(
   client: HttpClient,
   path: string,
@@ -38,13 +38,18 @@ export async function checkIndexResponses(
   for (const type of FORMS) {
     const response = await client.request(path, { accept: type });
     if (!headerValues(response.headers, 'vary').includes('accept'))
-      report('http-vary', `${path} as ${type}`, `Vary: ${response.headers.vary ?? ''}`, 'Vary: Accept');
+      report(
+        'http-vary',
+        `${path} as ${type}`,
+        `Vary: ${response.headers.vary ?? 'missing'}`,
+        'Vary: Accept',
+      );
     const { etag } = response.headers;
     if (etag?.startsWith('"')) {
       const previous = responsesByEtag.get(etag);
-      // The two forms of HTML may be one file.
+      // The two HTML forms may be the same file.
       if (previous && !previous.body.equals(response.body))
-        report('http-etag-shared', path, `${etag} for ${previous.type} and for ${type}`, 'an ETag for each');
+        report('http-etag-shared', path, `${etag} for ${previous.type} and for ${type}`, 'different ETags');
       responsesByEtag.set(etag, { type, body: response.body });
     }
     await checkPageResponses(client, path, { accept: type }, response, report);
@@ -73,7 +78,7 @@ export async function checkIndexResponses(
   await checkRedirect(client, path.replace(/\/$/, ''), path, 'http-slash', report);
 }
 
-/** A name in other spellings leads to the one that it has here. */
+/** Checks that other spellings of a name redirect to the normalised one. */
 export async function checkNameRedirects(
   client: HttpClient,
   name: string,
@@ -87,6 +92,7 @@ export async function checkNameRedirects(
     }
 }
 
+/** Checks that `from` redirects to `to`, in at most two steps. */
 export async function checkRedirect(
   client: HttpClient,
   from: string,
@@ -95,7 +101,7 @@ export async function checkRedirect(
   report: FaultReporter,
 ): Promise<void> {
   let currentPath = from;
-  // A server may take the two steps one after the other.
+  // A server may normalise the name and add the slash in two separate redirects.
   for (let steps = 0; steps < 3; steps += 1) {
     const { status, headers } = await client.request(currentPath);
     const { location } = headers;
@@ -114,7 +120,10 @@ export async function checkRedirect(
   report(rule, from, `redirects to ${currentPath}`, to);
 }
 
-/** What holds for any page: its ETag, 304, HEAD, its compressed answer. `plain` is the answer to `question`. */
+/**
+ * Checks what applies to any page: its ETag, 304, HEAD, and its compressed response. `plainResponse` is the response to
+ * a request for `path` with `options`.
+ */
 export async function checkPageResponses(
   client: HttpClient,
   path: string,
@@ -129,19 +138,19 @@ export async function checkPageResponses(
     report('http-nosniff', label, 'no X-Content-Type-Options', 'nosniff');
   if (plainResponse.headers['set-cookie']) report('http-cookie', label, 'Set-Cookie', 'no cookie');
   if (plainResponse.truncated)
-    report('http-length', label, `${String(plainResponse.body.length)} bytes, and then an end`, 'all of it');
+    report(
+      'http-length',
+      label,
+      `the connection ended after ${String(plainResponse.body.length)} bytes`,
+      'the whole body',
+    );
   await checkNotModified(label, plainResponse, request, report);
   const head = await request({}, 'HEAD');
   for (const name of ['content-type', 'etag', 'last-modified', 'vary', 'content-length'] as const) {
     const [headValue, getValue] = [head.headers[name], plainResponse.headers[name]];
     const isIgnored = name === 'content-length' && (headValue === undefined || getValue === undefined);
     if (!isIgnored && String(headValue) !== String(getValue))
-      report(
-        'http-head',
-        label,
-        `${name}: ${String(headValue)}`,
-        `${name}: ${String(getValue)}, as GET has it`,
-      );
+      report('http-head', label, `${name}: ${String(headValue)}`, `${name}: ${String(getValue)}, as for GET`);
   }
   if (head.status !== plainResponse.status)
     report('http-head', label, String(head.status), String(plainResponse.status));
@@ -150,7 +159,7 @@ export async function checkPageResponses(
 
 type Requester = (headers: Record<string, string>, method?: 'GET' | 'HEAD') => Promise<HttpResponse>;
 
-/** What a client has already isn't sent again. */
+/** Checks that what a client already has is answered with 304. */
 async function checkNotModified(
   label: string,
   plainResponse: HttpResponse,
@@ -170,9 +179,10 @@ async function checkNotModified(
   }
   const { status } = await request({ 'if-none-match': '"other"' });
   if (status !== plainResponse.status)
-    report('http-304', label, `${String(status)} for another ETag`, String(plainResponse.status));
+    report('http-304', label, `${String(status)} for a different ETag`, String(plainResponse.status));
 }
 
+/** Checks the compressed response, if there is one, and that a client can refuse it. */
 async function checkCompression(
   label: string,
   plainResponse: HttpResponse,
@@ -181,21 +191,31 @@ async function checkCompression(
 ): Promise<void> {
   const refused = await request({ 'accept-encoding': 'gzip;q=0, identity' });
   if (isGzipped(refused))
-    report('http-gzip-refused', label, 'a compressed answer for gzip;q=0', 'a plain one');
+    report('http-gzip-refused', label, 'a compressed response for gzip;q=0', 'an uncompressed response');
   const compressed = await request({ 'accept-encoding': 'gzip' });
   if (!isGzipped(compressed)) return;
   for (const response of [plainResponse, compressed])
     if (!headerValues(response.headers, 'vary').includes('accept-encoding'))
-      report('http-gzip-vary', label, `Vary: ${response.headers.vary ?? ''}`, 'Vary: Accept-Encoding');
+      report('http-gzip-vary', label, `Vary: ${response.headers.vary ?? 'missing'}`, 'Vary: Accept-Encoding');
   if (!gunzipBody(compressed)?.equals(plainResponse.body))
-    report('http-gzip', label, 'a compressed answer of something else', 'the plain one, compressed');
+    report(
+      'http-gzip',
+      label,
+      'a compressed response with different content',
+      'the content of the uncompressed one',
+    );
   const { etag } = compressed.headers;
   if (etag?.startsWith('"') && etag === plainResponse.headers.etag)
-    report('http-etag-shared', label, `${etag} for the plain and the compressed answer`, 'an ETag for each');
+    report(
+      'http-etag-shared',
+      label,
+      `${etag} for the compressed and the uncompressed response`,
+      'different ETags',
+    );
   if (etag === undefined) return;
   const notModified = await request({ 'accept-encoding': 'gzip', 'if-none-match': etag });
   if (notModified.status !== 304)
-    report('http-304', label, `${String(notModified.status)} for the compressed answer’s ETag`, '304');
+    report('http-304', label, `${String(notModified.status)} for the compressed response’s ETag`, '304');
 }
 
 const isGzipped = ({ headers }: HttpResponse): boolean =>
@@ -209,7 +229,7 @@ function gunzipBody({ body }: HttpResponse): Buffer | undefined {
   }
 }
 
-/** How a wheel of `size` bytes is given: by ranges, which uv reads, and never encoded. */
+/** Checks how a wheel of `size` bytes is served: with ranges, which uv requests, and never with a content coding. */
 export async function checkFileResponses(
   client: HttpClient,
   path: string,
@@ -219,7 +239,7 @@ export async function checkFileResponses(
   const request = (headers: Record<string, string>, method: 'GET' | 'HEAD' = 'GET') =>
     client.request(path, { method, headers });
   const head = await request({}, 'HEAD');
-  // That it isn't there is told elsewhere.
+  // A missing file is reported elsewhere.
   if (head.status !== 200) return;
   if (!headerValues(head.headers, 'accept-ranges').includes('bytes'))
     report('http-ranges', path, 'HEAD without Accept-Ranges', 'Accept-Ranges: bytes');
@@ -242,17 +262,20 @@ export async function checkFileResponses(
     report(
       'http-ranges',
       path,
-      [first, middle, last].map((a) => `${String(a.status)} ${a.headers['content-range'] ?? ''}`).join(', '),
-      '206 with these ranges of it',
+      [first, middle, last]
+        .map((response) => `${String(response.status)} ${response.headers['content-range'] ?? ''}`)
+        .join(', '),
+      '206 with the requested ranges',
     );
   const beyond = await request({ range: `bytes=${String(size)}-` });
-  if (beyond.status !== 416) report('http-416', path, `${String(beyond.status)} behind its end`, '416');
+  if (beyond.status !== 416)
+    report('http-416', path, `${String(beyond.status)} for a range beyond its end`, '416');
   const mismatched = await client.request(path, {
     headers: { range: 'bytes=0-0', 'if-range': '"other"' },
     discardBody: true,
   });
   if (mismatched.status !== 200)
-    report('http-if-range', path, `${String(mismatched.status)} for another ETag`, '200');
+    report('http-if-range', path, `${String(mismatched.status)} for a different ETag`, '200');
   const { etag } = head.headers;
   if (etag?.startsWith('"')) {
     const same = await request({ range: 'bytes=0-0', 'if-range': etag });

@@ -6,31 +6,31 @@ export interface Anchor {
   readonly attributes: Readonly<Record<string, string>>;
 }
 
-/** Something that a page points at. */
+/** A URL in a page. */
 export interface Reference {
   readonly tag: string;
   readonly url: string;
-  /** The browser fetches it by itself. */
+  /** The browser loads it without the user following a link. */
   readonly loads: boolean;
 }
 
-/** What the rules ask of a page of HTML. */
+/** What the rules check in an HTML page. */
 export interface Markup {
   readonly doctype: boolean;
-  /** Its last tag is the end of html. */
+  /** The last tag is `</html>`. */
   readonly closed: boolean;
   readonly lang: string | undefined;
   readonly title: string;
-  /** The contents of its meta elements, by `name`, `property` or `http-equiv`, in lower case. */
+  /** The contents of the meta elements by lower-case `name`, `property` or `http-equiv`. */
   readonly metas: ReadonlyMap<string, string>;
   readonly references: readonly Reference[];
-  /** Each script, style or handler that stands in the page itself. */
+  /** Each inline script, style or event handler. */
   readonly inline: readonly string[];
   readonly ids: ReadonlySet<string>;
   readonly repeatedIds: readonly string[];
 }
 
-/** Which attributes point somewhere, and of which elements the browser follows them by itself. */
+/** The attributes that contain URLs, and whether the browser loads these by itself. */
 const URL_ATTRIBUTES: Readonly<Record<string, boolean>> = {
   href: false,
   src: true,
@@ -41,14 +41,14 @@ const URL_ATTRIBUTES: Readonly<Record<string, boolean>> = {
   formaction: true,
   'xlink:href': true,
 };
-/** Links that are only told. */
+/** Link relations that a browser does not load. */
 const NON_LOADING_LINKS = /^(canonical|alternate|author|help|license|next|prev|search)$/i;
-/** Scripts that hold data and run nothing. */
+/** Types of scripts that contain data and are not run. */
 const DATA_SCRIPT = /^(application\/(ld\+)?json|text\/plain)$/i;
 
 /**
- * Reads a page of HTML as a browser would, faults and all. `onAnchor` gets each `a` as it ends, and then none of them
- * is among the references: the root of the index has hundreds of thousands, which nobody wants to keep.
+ * Parses an HTML page as leniently as a browser does. If `onAnchor` is given, it is called with each `a` element as it
+ * ends, and these are not among the references: the root of the index has hundreds of thousands of them.
  */
 export function readMarkup(text: string, onAnchor?: (anchor: Anchor) => void): Markup {
   const metas = new Map<string, string>();
@@ -87,14 +87,14 @@ export function readMarkup(text: string, onAnchor?: (anchor: Anchor) => void): M
         if (loads === undefined) continue;
         const isLoadedLink = tag === 'link' && !NON_LOADING_LINKS.test(attributes['rel'] ?? '');
         if (name === 'srcset')
-          for (const one of url.split(','))
-            references.push({ tag, url: one.trim().split(/\s/)[0] ?? '', loads });
+          for (const candidate of url.split(','))
+            references.push({ tag, url: candidate.trim().split(/\s/)[0] ?? '', loads });
         else references.push({ tag, url, loads: loads || isLoadedLink || tag === 'base' || tag === 'use' });
       }
     },
-    ontext: (piece) => {
-      if (inTitle) title = (title ?? '') + piece;
-      if (anchor) anchor.text += piece;
+    ontext: (data) => {
+      if (inTitle) title = (title ?? '') + data;
+      if (anchor) anchor.text += data;
     },
     onclosetag: (tag) => {
       if (tag === 'title') inTitle = false;
@@ -110,7 +110,7 @@ export function readMarkup(text: string, onAnchor?: (anchor: Anchor) => void): M
   return { doctype, closed, lang, title: (title ?? '').trim(), metas, references, inline, ids, repeatedIds };
 }
 
-/** Characters; the parser keeps what it is given until it has read it. */
+/** Characters that are passed to the parser at once: it keeps its input until it has read it. */
 const PARSE_CHUNK_CHARS = 256 * 1024;
 
 function inlineCode(tag: string, attributes: Readonly<Record<string, string>>): readonly string[] {

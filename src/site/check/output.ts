@@ -12,16 +12,16 @@ import { logUnits, checkSitePage, siteUnits } from './site.js';
 import { parseObject } from './listing-json.js';
 
 export interface CheckOptions {
-  /** Which projects; then nothing is looked at that has nothing to do with them. */
+  /** Which projects are checked. Unless it is all of them, only what belongs to these projects is checked. */
   readonly selection: ProjectSelection;
-  /** The bytes of wheels and logs are read. */
+  /** Also reads the bytes of wheels and logs. */
   readonly readContents: boolean;
-  /** What looks wrong is looked at again so much later, each time, milliseconds. */
+  /** The delay before each recheck of what looked wrong, milliseconds. */
   readonly recheckDelaysMs: readonly number[];
-  /** What is younger isn't called left behind, milliseconds. */
+  /** Files that are younger than this are not reported as left behind, milliseconds. */
   readonly settleMs: number;
   readonly report: (fault: Fault) => void;
-  /** Hears how many projects have been looked at, and of how many. */
+  /** Called with the number of projects checked so far and their total. */
   readonly progress?: (done: number, total: number) => void;
   readonly signal?: AbortSignal;
 }
@@ -30,18 +30,18 @@ export interface CheckResult extends RoundsResult {
   readonly projects: number;
 }
 
-/** Units at once: so many files are open, and so many pages in memory. */
+/** Units checked at the same time, which limits open files and pages in memory. */
 const CONCURRENCY = 4;
 
 /**
- * Holds every rule against an output path, also one that a farm is writing. It takes the memory of the names in the
- * root and of a few pages. Raises PIW_USAGE for a folder that is no output path, PIW_UNKNOWN_PACKAGE for a name that
- * nothing is there of.
+ * Checks an output path against every rule, even while a farm is writing it. Holds the names in the root and a few
+ * pages in memory. Throws PIW_USAGE if the folder is not an output path, and PIW_UNKNOWN_PACKAGE for a selected name
+ * that has neither a page nor a place in the root.
  */
 export async function checkOutput(path: string, options: CheckOptions): Promise<CheckResult> {
   const tree = new OutputTree(path, options.settleMs);
   if (!tree.stat('simple')?.isDirectory())
-    throw new PiwError('PIW_USAGE', `${path} is no output path: there is no folder simple in it`);
+    throw new PiwError('PIW_USAGE', `${path} is not an output path: it has no folder named simple`);
   const cachedRoot = new CachedRoot(tree);
   const root = cachedRoot.current();
   const names = selectProjects(options.selection, [...root.projects.keys()]);
@@ -56,7 +56,7 @@ export async function checkOutput(path: string, options: CheckOptions): Promise<
   const units = async function* (): AsyncGenerator<CheckUnit> {
     yield { check: (report) => checkRoot(tree, report) };
     const project = (name: string): CheckUnit => ({
-      // A large root is read again only for what looked wrong by it.
+      // A large root is read again only for projects that looked wrong.
       check: (report, round) =>
         checkProject(tree, name, { root: round === 0 ? root : cachedRoot.current(), readContents }, report),
     });
@@ -87,7 +87,7 @@ export async function checkOutput(path: string, options: CheckOptions): Promise<
         check: async (report) => {
           if (tree.checkEntry('project', entry, report)) return;
           if (entry.isDirectory()) await checkProjectFolder(tree, entry.name, report);
-          else report('stray-file', `project/${entry.name}`, 'a file', 'folders');
+          else report('stray-file', `project/${entry.name}`, 'a file', 'only folders');
         },
       };
     yield* siteUnits(tree);
@@ -102,7 +102,7 @@ export async function checkOutput(path: string, options: CheckOptions): Promise<
   return { ...result, projects };
 }
 
-/** The root as it stands: read again when it has been replaced. */
+/** Caches the root, and reads it again after it has been replaced. */
 class CachedRoot {
   readonly #tree: OutputTree;
   #root: ListedRoot = { projects: new Map(), serial: null };
@@ -118,7 +118,7 @@ class CachedRoot {
       `${simplePath()}/index.html`,
     ]);
     if (fingerprint === this.#fingerprint) return this.#root;
-    // What is wrong with it is told by the unit that it is.
+    // Faults of the root are discarded here, because checkRoot() reports them.
     const { report } = new Findings();
     const json = this.#tree.readText(`${simplePath()}/index.v1_json`, report);
     const root = json === undefined ? undefined : parseRootJson(json, '', report);
@@ -130,7 +130,7 @@ class CachedRoot {
   }
 }
 
-/** The root's three forms, and what stands beside them. */
+/** Checks the three forms of the root and their compressed forms. */
 async function checkRoot(tree: OutputTree, report: FaultReporter): Promise<void> {
   const pages = SIBLINGS.map((sibling) => `${simplePath()}/${sibling}`);
   const initialFingerprint = tree.fingerprint(pages);
@@ -140,7 +140,7 @@ async function checkRoot(tree: OutputTree, report: FaultReporter): Promise<void>
     await tree.checkCompressed(path, report);
     const text = tree.readText(path, report);
     if (text === undefined) {
-      if (!tree.isFile(path)) report('sibling-missing', path, 'nothing', 'a page');
+      if (!tree.isFile(path)) report('sibling-missing', path, 'missing', 'a page');
     } else if (path.endsWith('json')) json = parseRootJson(text, path, report);
     else if (text !== previousText) {
       const names = parseRootHtml(text, path, report);
@@ -151,15 +151,15 @@ async function checkRoot(tree: OutputTree, report: FaultReporter): Promise<void>
   if (tree.fingerprint(pages) !== initialFingerprint) throw new Changed();
 }
 
-/** What stands in the folder of the index: the root's pages, and a folder for each project. */
+/** Checks an entry of the index's folder, which contains the root's pages and a folder for each project. */
 function checkIndexEntry(tree: OutputTree, entry: Dirent, report: FaultReporter): void {
   if (tree.checkEntry(simplePath(), entry, report)) return;
   const isIndexPage = SIBLINGS.some((page) => [page, page + GZIP_SUFFIX].includes(entry.name));
   if (!entry.isDirectory() && !isIndexPage)
-    report('stray-file', `${simplePath()}/${entry.name}`, 'a file', 'folders of projects');
+    report('stray-file', `${simplePath()}/${entry.name}`, 'a file', 'only project folders');
 }
 
-/** What people see of a project. */
+/** Checks a project's page for people and its JSON. */
 async function checkProjectFolder(tree: OutputTree, name: string, report: FaultReporter): Promise<void> {
   const folder = projectPath(name);
   await checkSitePage(tree, `${folder}/index.html`, report);

@@ -7,16 +7,16 @@ import { GZIP_SUFFIX, packagesPath, projectPath } from '../layout.js';
 import type { FaultReporter } from './faults.js';
 
 const unpack = promisify(gunzip);
-/** A byte order mark stays: JSON may not begin with one. */
+/** Keeps a byte order mark, so that JSON that begins with one is reported. */
 const strictUtf8Decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /**
- * An output path, as the rules look at it. Names are below it, with `/` between them. Its calls are synchronous: with
- * some ten of them for each file, handing each to a thread costs several times what the call does (measured).
+ * Reads an output path for the rules. Paths are relative to it, with `/` as the separator. Its calls are synchronous: a
+ * file takes about ten of them, and passing each to a thread costs several times as much as the call itself (measured).
  */
 export class OutputTree {
   readonly root: string;
-  /** What is younger than this isn't called missing or left behind, milliseconds. */
+  /** Files younger than this are not reported as left behind, nor are logs missing from pages younger than this. */
   readonly #settleMs: number;
 
   constructor(root: string, settleMs: number) {
@@ -40,33 +40,33 @@ export class OutputTree {
     return undefinedIfAbsent(() => readFileSync(this.resolve(path)));
   }
 
-  /** A page; undefined where it isn't there, or is no text, which is told. */
+  /** Returns a page's text; undefined if it does not exist, or if it is not UTF-8, which is reported. */
   readText(path: string, report: FaultReporter): string | undefined {
     const bytes = this.readBytes(path);
     return bytes && decodeText(bytes, path, report);
   }
 
-  /** What is in a folder; nothing where there is none. */
+  /** Returns the entries of a folder; none if there is no such folder. */
   list(path: string): readonly Dirent[] {
     return undefinedIfAbsent(() => readdirSync(this.resolve(path), { withFileTypes: true })) ?? [];
   }
 
-  /** The same of a folder that may have a million of them: they aren't held. */
+  /** Like list(), but yields the entries one by one: a folder may have a million. */
   async *walk(path: string): AsyncGenerator<Dirent> {
     if (this.stat(path)?.isDirectory()) yield* await opendir(this.resolve(path), { bufferSize: 256 });
   }
 
-  /** Text that differs when any of the files has been replaced meanwhile, or is gone. */
+  /** Returns text that changes when any of the files is replaced or removed. */
   fingerprint(paths: readonly string[]): string {
     return paths.map((path) => fingerprintOf(this.stat(path))).join(' ');
   }
 
-  /** Whoever wrote it may be about to write more. */
+  /** Returns true if the file is younger than the settling time, so that its writer may not be done yet. */
   isRecent(stats: Stats): boolean {
     return Date.now() - Math.max(stats.ctimeMs, stats.mtimeMs) < this.#settleMs;
   }
 
-  /** Holds the compressed sibling of a page, if there is one. */
+  /** Checks the compressed form of a page, if there is one. */
   async checkCompressed(path: string, report: FaultReporter): Promise<void> {
     const compressedPath = path + GZIP_SUFFIX;
     const bytes = this.readBytes(compressedPath);
@@ -77,23 +77,23 @@ export class OutputTree {
       this.stat(compressedPath),
     ];
     if (!page) {
-      report('gzip-orphan', compressedPath, 'no page', path);
+      report('gzip-orphan', compressedPath, 'its page is missing', path);
       return;
     }
     const unpacked = await unpack(bytes).catch(() => undefined);
-    if (!unpacked) report('gzip-broken', compressedPath, 'it does not unpack', 'gzip');
+    if (!unpacked) report('gzip-broken', compressedPath, 'it can’t be unpacked', 'valid gzip data');
     else if (!unpacked.equals(page))
       report(
         'gzip-stale',
         compressedPath,
-        `${String(unpacked.length)} bytes that are not the page’s`,
-        'the page',
+        `${String(unpacked.length)} bytes that differ from the page`,
+        `the ${String(page.length)} bytes of the page`,
       );
     else if (pageStats && compressedStats && Math.abs(pageStats.mtimeMs - compressedStats.mtimeMs) > 1000)
       report('gzip-time', compressedPath, compressedStats.mtime.toISOString(), pageStats.mtime.toISOString());
   }
 
-  /** Holds what every file and folder has in common; true for one that is nobody's business. */
+  /** Checks what applies to every file and folder. Returns true if the entry needs no further checks. */
   checkEntry(
     folder: string,
     entry: Dirent,
@@ -104,18 +104,23 @@ export class OutputTree {
     if (!stats) return true;
     if (entry.name.startsWith('.')) {
       const transfers = folder === '' && entry.name === '.transfers';
-      if (!transfers && !this.isRecent(stats)) report('temporary-left', path, 'a hidden file', 'nothing');
+      if (!transfers && !this.isRecent(stats)) report('temporary-left', path, 'left behind', 'removed');
       return true;
     }
     const requiredMode = stats.isDirectory() ? 0o005 : 0o004;
     if ((stats.mode & requiredMode) !== requiredMode)
-      report('readable', path, (stats.mode & 0o777).toString(8), stats.isDirectory() ? '755' : '644');
+      report(
+        'readable',
+        path,
+        `mode ${(stats.mode & 0o777).toString(8)}`,
+        `mode ${stats.isDirectory() ? '755' : '644'}`,
+      );
     return false;
   }
 
   /**
-   * Whether a web server finds something at this decoded address. It gives a folder's index, sends a name without
-   * its `/` to the folder, and unpacks logs.
+   * Returns true if a web server finds a file for this decoded URL path. A server answers a folder with its index,
+   * redirects a folder's name without `/` to the folder, and unpacks logs.
    */
   serves(address: string): boolean {
     const path = address.replace(/^\/+/, '');
@@ -135,12 +140,12 @@ export class OutputTree {
   }
 }
 
-/** Text in UTF-8; undefined, and told, where it is none. */
+/** Decodes UTF-8. Reports anything else, and returns undefined. */
 export function decodeText(bytes: Buffer, path: string, report: FaultReporter): string | undefined {
   try {
     return strictUtf8Decoder.decode(bytes);
   } catch {
-    report('page-utf8', path, 'other bytes', 'UTF-8');
+    report('page-utf8', path, 'invalid bytes', 'UTF-8');
     return undefined;
   }
 }

@@ -13,13 +13,13 @@ import type { ListedRoot } from './root.js';
 import { Changed } from './rounds.js';
 
 export interface ProjectCheckOptions {
-  /** The root as it stands now. */
+  /** The current root. */
   readonly root: ListedRoot;
-  /** The wheels are read. */
+  /** Also reads the wheels. */
   readonly readContents: boolean;
 }
 
-/** One project of the index on the disk: its page in three forms, its files, and that people find it. */
+/** Checks a project of the index on the disk: the three forms of its page, its files, and its pages for people. */
 export async function checkProject(
   tree: OutputTree,
   name: string,
@@ -31,20 +31,20 @@ export async function checkProject(
   const initialFingerprint = tree.fingerprint(pages);
   const first = await checkSiblings(tree, name, pages, report);
   const listing = first?.listing;
-  // Looked at after the pages: what they name was there before they were.
+  // Listed after the pages were read: the files that a page lists are written before the page.
   const entries = readEntries(tree, folder);
   const presentPages = pages.filter((page) => entries.has(page.slice(folder.length + 1)));
   const listed = root.projects.has(name);
   const isNormalised = isPackageName(name) && normalise(name) === name;
   if (!isNormalised && entries.size > 0)
-    report('folder-normalised', folder, name, isPackageName(name) ? normalise(name) : 'a name of a package');
+    report('folder-normalised', folder, name, isPackageName(name) ? normalise(name) : 'a valid package name');
   else if (presentPages.length === 0 && listed)
-    report('root-dangling', folder, 'no page', 'a page, as the root says');
+    report('root-dangling', folder, 'no page', 'a page, because it is in the root');
   else if (presentPages.length > 0 && !listed)
-    report('root-unlisted', folder, 'the root does not name it', 'it does');
+    report('root-unlisted', folder, 'not in the root', 'in the root');
   for (const page of pages)
     if (presentPages.length > 0 && !presentPages.includes(page))
-      report('sibling-missing', page, 'nothing', 'a page');
+      report('sibling-missing', page, 'missing', 'a page');
   if (first && listing) {
     const { path } = first;
     checkListing(listing, name, path, report);
@@ -64,7 +64,7 @@ export async function checkProject(
   if (listing) checkPypiPage(tree, name, listing, report);
   checkStrayFiles(tree, folder, listing, entries, report);
   if (listing && listing.files.length > 0) checkProjectPages(tree, name, listing, report);
-  // What was read before may be of another state than what was read after.
+  // If a page was replaced in the meantime, the findings may be a mix of two states.
   if (tree.fingerprint(pages) !== initialFingerprint) throw new Changed();
 }
 
@@ -73,7 +73,7 @@ interface ParsedForm {
   readonly listing: Listing;
 }
 
-/** Holds the three forms against each other, and gives the one that the others were held against: JSON, if it can. */
+/** Compares the three forms of a page, and returns the one that the others are compared with: JSON if readable. */
 async function checkSiblings(
   tree: OutputTree,
   name: string,
@@ -85,7 +85,7 @@ async function checkSiblings(
   for (const path of pages.toReversed()) {
     await tree.checkCompressed(path, report);
     const text = tree.readText(path, report);
-    // The two forms of HTML are the same bytes, mostly.
+    // The two HTML forms are usually identical.
     if (text === undefined || seen.has(text)) continue;
     seen.add(text);
     const listing = path.endsWith('json')
@@ -97,7 +97,7 @@ async function checkSiblings(
   return first;
 }
 
-/** Holds a page to what the root says of its project. */
+/** Compares a project's page with the project's entry in the root. */
 export function checkAgainstRoot(
   listing: Listing,
   name: string,
@@ -108,14 +108,14 @@ export function checkAgainstRoot(
   const { files, status, versions, serial } = listing;
   const rootSerial = root.projects.get(name);
   if (rootSerial !== undefined && files.length === 0 && status !== 'quarantined')
-    report('project-empty', simplePath(name), 'a page without files', 'no page, or one with files');
+    report('project-empty', simplePath(name), 'a page without files', 'no page, or a page with files');
   if (versions && (serial === null) !== (root.serial === null))
-    report('serial-number', path, serial === null ? 'none' : 'one', 'as the root has it');
+    report('serial-number', path, serial === null ? 'no serial' : 'a serial', 'the same as in the root');
   if (serial !== null && typeof rootSerial === 'number' && serial < rootSerial)
-    report('serial-behind', path, String(serial), `${String(rootSerial)}, as the root says, or more`);
+    report('serial-behind', path, String(serial), `at least ${String(rootSerial)}, as in the root`);
 }
 
-/** A file stands beside the page that lists it. */
+/** Checks that a file's URL leads to the folder of the page that lists it. */
 export function checkUrl(
   url: string,
   filename: string,
@@ -140,7 +140,7 @@ function readEntries(tree: OutputTree, folder: string): FolderEntries {
   return new Map(withStats.flatMap(({ entry, stats }) => (stats ? [[entry.name, { entry, stats }]] : [])));
 }
 
-/** What stands in the folder beside the pages and the files that they list. */
+/** Checks the files in a project's folder other than its pages and the files that they list. */
 function checkStrayFiles(
   tree: OutputTree,
   folder: string,
@@ -155,8 +155,9 @@ function checkStrayFiles(
     if (SIBLINGS.some((page) => page === name) || listedNames.has(name)) continue;
     if (name.endsWith(GZIP_SUFFIX)) {
       const page = name.slice(0, -GZIP_SUFFIX.length);
-      if (!SIBLINGS.some((one) => one === page)) report('stray-file', path, 'a file', 'nothing');
-      else if (!entries.has(page)) report('gzip-orphan', path, 'no page', page);
+      if (!SIBLINGS.some((sibling) => sibling === page))
+        report('stray-file', path, 'an unknown file', 'no such file');
+      else if (!entries.has(page)) report('gzip-orphan', path, 'its page is missing', page);
       continue;
     }
     if (tree.isRecent(stats)) continue;
@@ -164,29 +165,29 @@ function checkStrayFiles(
     report(
       isWheelFile ? 'file-unlisted' : 'stray-file',
       path,
-      isWheelFile ? 'no page lists it' : 'a file',
-      'nothing',
+      isWheelFile ? 'no page lists it' : 'an unknown file',
+      isWheelFile ? 'a page that lists it, or no such file' : 'no such file',
     );
   }
 }
 
-/** The page for people and its JSON are there, and the JSON has the same files. */
+/** Checks that a project's page for people and its JSON exist, and that the JSON has the same files as the index. */
 function checkProjectPages(tree: OutputTree, name: string, listing: Listing, report: FaultReporter): void {
   const folder = projectPath(name);
   const page = `${folder}/index.html`;
-  if (!tree.isFile(page)) report('project-page', page, 'nothing', 'a page');
+  if (!tree.isFile(page)) report('project-page', page, 'missing', 'a page');
   const path = `${folder}/json/index.json`;
   const text = tree.readText(path, report);
   if (text === undefined) {
-    report('project-json', path, 'nothing', 'the project as JSON');
+    report('project-json', path, 'missing', 'the project as JSON');
     return;
   }
-  // That it is JSON is held where the page is looked at.
+  // Invalid JSON is reported by checkProjectFolder() in output.ts.
   const json = parseObject(text, path, () => undefined);
   if (json) checkProjectJson(json, name, listing, path, report);
 }
 
-/** The JSON for people has the files of the simple index, with their hashes. */
+/** Checks that a project's JSON has the files of the simple index, with the same hashes. */
 export function checkProjectJson(
   json: JsonObject,
   name: string,

@@ -5,26 +5,26 @@ import { isObject, parseObject, type JsonObject } from './listing-json.js';
 import type { Listing } from './listing.js';
 import type { OutputTree } from './place.js';
 
-/** Checks a project's page of PyPI's JSON API on the disk. An index without serials is none of piw's, and has none. */
+/** Checks a project's page of PyPI's JSON API on the disk. An index without serials is not piw's, and has none. */
 export function checkPypiPage(tree: OutputTree, name: string, listing: Listing, report: FaultReporter): void {
   if (listing.serial === null) return;
   const path = `${pypiPath(name)}/json`;
   const text = tree.readText(path, report);
-  if (text === undefined) report('pypi-json', path, 'nothing', 'the project in PyPI’s JSON');
+  if (text === undefined) report('pypi-json', path, 'missing', 'the project in PyPI’s JSON API');
   else checkPypiJson(text, name, listing, path, report);
 }
 
-/** Checks that there is a project for what stands in the folder of PyPI's JSON API. */
+/** Checks that an entry in the folder of PyPI's JSON API belongs to a project of the index. */
 export function checkPypiOrphan(tree: OutputTree, entry: Dirent, report: FaultReporter): void {
   const path = pypiPath(entry.name);
   const stats = tree.stat(path);
   if (tree.checkEntry('pypi', entry, report, stats) || !stats) return;
-  if (!entry.isDirectory()) report('stray-file', path, 'a file', 'folders of projects');
+  if (!entry.isDirectory()) report('stray-file', path, 'a file', 'only project folders');
   else if (!tree.stat(simplePath(entry.name)) && !tree.isRecent(stats))
-    report('pypi-orphan', path, 'nothing of it in the simple index', 'a page, or nothing');
+    report('pypi-orphan', path, 'a project that is not in the simple index', 'no such folder');
 }
 
-/** Checks that PyPI's JSON names the files of the simple index, with their hashes, and has its serial. */
+/** Checks that PyPI's JSON has the serial of the simple index's page, and the same files and hashes. */
 export function checkPypiJson(
   text: string,
   name: string,

@@ -5,13 +5,13 @@ import { checkMeta, isObject, parseObject, parseSerialValue, checkKeys } from '.
 import { readMarkup } from './markup.js';
 import { decodeLeniently } from './people.js';
 
-/** The root of the simple index: each project with its serial, null where it says none. */
+/** The root of the simple index. A project's serial is null if the root gives none. */
 export interface ListedRoot {
   readonly projects: ReadonlyMap<string, number | null>;
   readonly serial: number | null;
 }
 
-/** Reads a root in JSON, and holds what only JSON has. */
+/** Parses a root in JSON, and checks what only JSON has. */
 export function parseRootJson(text: string, path: string, report: FaultReporter): ListedRoot | undefined {
   const page = parseObject(text, path, report);
   if (!page) return undefined;
@@ -36,15 +36,15 @@ export function parseRootJson(text: string, path: string, report: FaultReporter)
       report(
         'serial-number',
         path,
-        `${name} has ${projectSerial === null ? 'none' : 'one'}`,
-        'as meta has it',
+        `${name} has ${projectSerial === null ? 'no serial' : 'a serial'}`,
+        'the same as in meta',
       );
     if (projectSerial !== null && serial !== null && projectSerial > serial)
       report(
         'root-serial',
         path,
-        `${name} has ${String(projectSerial)}, the root ${String(serial)}`,
-        `${String(projectSerial)} or more`,
+        `${name} has ${String(projectSerial)}, the root has ${String(serial)}`,
+        `at least ${String(projectSerial)} in the root`,
       );
     checkName(name, previousName, path, report);
     previousName = name;
@@ -53,15 +53,15 @@ export function parseRootJson(text: string, path: string, report: FaultReporter)
   return { projects, serial };
 }
 
-/** Reads a root in HTML, and holds what only HTML has. */
+/** Parses a root in HTML, and checks what only HTML has. */
 export function parseRootHtml(text: string, path: string, report: FaultReporter): ReadonlySet<string> {
   const names = new Set<string>();
   let previousName: string | undefined;
   const markup = readMarkup(text, ({ href, text: name }) => {
-    // Relative, or from the top of the server.
+    // A URL relative to the page or to the host, or an absolute one.
     const target = /^(?:(?:https?:\/\/[^/]+)?\/simple\/|\.\/)?([^/]+)\/$/.exec(href ?? '')?.[1];
     if (target === undefined || decodeLeniently(target) !== name)
-      report('root-anchor', path, `${format(name)} leads to ${format(href)}`, `${name}/`);
+      report('root-anchor', path, `${format(name)}: href ${format(href)}`, `${name}/`);
     checkName(name, previousName, path, report);
     previousName = name;
     names.add(name);
@@ -77,12 +77,12 @@ function checkName(
   report: FaultReporter,
 ): void {
   if (!isPackageName(name) || normalise(name) !== name)
-    report('root-normalised', path, name, isPackageName(name) ? normalise(name) : 'a name of a package');
+    report('root-normalised', path, name, isPackageName(name) ? normalise(name) : 'a valid package name');
   if (previousName !== undefined && previousName >= name)
     report('root-order', path, `${name} after ${previousName}`, `${name} before ${previousName}, each once`);
 }
 
-/** Holds the names of another form of the root against those in JSON. */
+/** Compares the names in another form of the root with those in JSON. */
 export function checkSameNames(
   json: ReadonlyMap<string, unknown>,
   names: ReadonlySet<string>,
@@ -91,12 +91,12 @@ export function checkSameNames(
 ): void {
   for (const name of json.keys())
     if (!names.has(name)) {
-      report('root-names', path, `no ${name}`, `${name}, as index.v1_json says`);
+      report('root-names', path, `no ${name}`, `${name}, as in index.v1_json`);
       return;
     }
   for (const name of names)
     if (!json.has(name)) {
-      report('root-names', path, name, `no ${name}, as index.v1_json says`);
+      report('root-names', path, name, `no ${name}, as in index.v1_json`);
       return;
     }
 }

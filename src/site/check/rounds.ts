@@ -1,48 +1,48 @@
 import { setImmediate as yieldToEventLoop, setTimeout as sleep } from 'node:timers/promises';
 import { Findings, type Fault, type FaultReporter } from './faults.js';
 
-/** One page, or a few that belong together, with what they name. */
+/** A page, or a few that belong together, along with the files that they list. */
 export interface CheckUnit {
-  /** Tells what is wrong with it now. Raises Moved where it was being written. `round`: from 0. */
+  /** Reports the unit's current faults. Throws Changed if it was written during the check. `round` begins with 0. */
   check(report: FaultReporter, round: number): Promise<void> | void;
 }
 
-/** What was looked at has been replaced meanwhile: what was found may be of both. */
+/** Thrown if a unit was replaced while it was checked, so that the findings may be a mix of two states. */
 export class Changed extends Error {}
 
 export interface RoundsResult {
   readonly units: number;
-  /** They were replaced each time that they were looked at, so nothing can be said of them. */
+  /** The number of units that were replaced during every check, so that they could not be judged. */
   readonly unsettled: number;
 }
 
 export interface RoundsOptions {
-  /** What looked wrong is looked at again so much later, each time, milliseconds. */
+  /** The delay before each recheck of what looked wrong, milliseconds. */
   readonly recheckDelaysMs: readonly number[];
   readonly report: (fault: Fault) => void;
-  /** How many units are looked at at once. */
+  /** The number of units that are checked at the same time. */
   readonly concurrency: number;
-  /** Hears how many units are done. */
+  /** Called with the number of units checked so far. */
   readonly progress?: (units: number) => void;
   readonly signal?: AbortSignal;
 }
 
-/** What looked wrong once; `keys` undefined: nothing is known of it yet. */
+/** A unit to check again. `keys` are the faults found in every round so far; undefined if no round could judge it. */
 interface Suspect {
   readonly unit: CheckUnit;
   readonly keys: ReadonlySet<string> | undefined;
   readonly dueAt: number;
 }
 
-/** So many times at once a unit that is being written is looked at, in the last round. */
+/** In the last round, a unit that keeps changing is checked up to this many times in a row. */
 const FINAL_ROUND_ATTEMPTS = 20;
 const YIELD_INTERVAL_MS = 20;
 
 /**
- * Judges units while the farm may be writing them. A page and the files that it names can't be read at one moment;
- * so what looks wrong is only suspected, and looked at again in later rounds, while the others go on. What was wrong
- * in every round is a fault. A suspect waits for a time that is the same for all of a round, so that there are never
- * more of them than are looked at in that time.
+ * Checks units while the farm may be writing them. A page and the files that it lists can't be read at the same moment,
+ * so what looks wrong is only a suspect, which is checked again in later rounds while other units are checked. What was
+ * wrong in every round is a fault. All suspects of a round wait equally long, so there are never more of them than
+ * units are checked in that time.
  */
 export async function checkInRounds(
   units: AsyncIterator<CheckUnit> | Iterator<CheckUnit>,
@@ -75,7 +75,7 @@ export async function checkInRounds(
   const worker = async (): Promise<void> => {
     for (;;) {
       signal?.throwIfAborted();
-      // Most units wait for nothing; signals have to be heard all the same.
+      // Most units never wait for I/O, so yield now and then to let signals be handled.
       if (performance.now() - lastYieldAt > YIELD_INTERVAL_MS) {
         await yieldToEventLoop();
         lastYieldAt = performance.now();
@@ -115,7 +115,7 @@ export async function checkInRounds(
   return { units: done, unsettled };
 }
 
-/** What is wrong with a unit; undefined: it was being written each time. */
+/** Returns the current faults of a unit; undefined if it changed during every attempt. */
 async function findFaults(
   unit: CheckUnit,
   round: number,

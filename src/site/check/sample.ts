@@ -2,10 +2,10 @@
 export type ProjectSelection =
   | { readonly kind: 'all' }
   | { readonly kind: 'names'; readonly names: readonly string[] }
-  /** So many of them, each as likely as any other. */
+  /** A uniform random sample of `size` projects. */
   | { readonly kind: 'sample'; readonly size: number };
 
-/** The projects that are meant, of those that there are; names are taken as they are, also ones that there aren't. */
+/** Returns the selected names out of `names`; explicitly selected names also if they are not among them. */
 export function selectProjects(selection: ProjectSelection, names: readonly string[]): readonly string[] {
   if (selection.kind === 'names') return selection.names;
   if (selection.kind === 'all' || selection.size >= names.length) return names;

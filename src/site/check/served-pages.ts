@@ -7,7 +7,7 @@ import { REQUIRED_PAGES, checkPage, checkSelfContained, internalLinks } from './
 import { decodeText } from './place.js';
 import { checkRobots, checkSitemap } from './sitemap.js';
 
-/** Holds a page for people as it was answered; `known`: what begins so is held elsewhere. */
+/** Checks a page for people in a response. Links that begin with `skippedPrefix` are checked elsewhere. */
 export async function checkServedPage(
   client: HttpClient,
   path: string,
@@ -33,7 +33,7 @@ export async function checkServedPage(
   }
 }
 
-/** robots.txt and the sitemap; the pages that it names aren't asked for, they may be a million. */
+/** Checks robots.txt and the sitemap. The pages in the sitemap are not requested: there may be a million. */
 async function checkRobotsAndSitemap(client: HttpClient, report: FaultReporter): Promise<void> {
   const read = async (path: string): Promise<string | undefined> => {
     const { status, body } = await client.request(encodeURI(path));
@@ -43,11 +43,11 @@ async function checkRobotsAndSitemap(client: HttpClient, report: FaultReporter):
   const hasSitemap = (await client.request(sitemapPath, { method: 'HEAD' })).status === 200;
   if (robots !== undefined) checkRobots(robots, hasSitemap, report);
   if (robots === undefined || !hasSitemap)
-    report('site-extra', robots === undefined ? robotsPath : sitemapPath, 'nothing', 'a file');
+    report('site-extra', robots === undefined ? robotsPath : sitemapPath, 'missing', 'a file');
   await checkSitemap(read, () => true, report);
 }
 
-/** What the server does beside the index: the home page, what isn't there, and what nobody may see. */
+/** Checks the server outside of the index: pages for people, missing pages, and hidden files. */
 export async function checkSiteResponses(
   client: HttpClient,
   name: string | undefined,
@@ -59,7 +59,7 @@ export async function checkSiteResponses(
     await checkServedPage(client, '', home, '/simple/', report);
     await checkPageResponses(client, '', {}, home, report);
   }
-  for (const path of REQUIRED_PAGES.filter((one) => one !== homePath)) {
+  for (const path of REQUIRED_PAGES.filter((page) => page !== homePath)) {
     const response = await client.request(path);
     if (response.status !== 200) report('site-page', path, String(response.status), '200');
     else await checkServedPage(client, path, response, '/simple/', report);

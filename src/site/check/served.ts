@@ -26,15 +26,15 @@ import { checkInRounds, type CheckUnit } from './rounds.js';
 import { selectProjects } from './sample.js';
 import { checkServedPage, checkSiteResponses } from './served-pages.js';
 
-/** Of so many projects it is asked how the server behaves; what they say is asked of all. */
+/** The number of projects for which the server's HTTP behaviour is checked; content is checked for all. */
 const HTTP_SAMPLE_SIZE = 3;
 const CONCURRENCY = 4;
-/** What the index has of a project that it has no page of. */
+/** Stands for the page of a project that has none in the index. */
 const EMPTY_LISTING: Listing = { status: 'active', reason: null, files: [], versions: [], serial: null };
 
 /**
- * Holds every rule against a site as its server gives it. Raises PIW_UNREACHABLE where there is no server, PIW_USAGE
- * where it has no index, PIW_UNKNOWN_PACKAGE for a name that nothing is there of.
+ * Checks a site, as its server sends it, against every rule. Throws PIW_UNREACHABLE if there is no server, PIW_USAGE if
+ * the site has no index, and PIW_UNKNOWN_PACKAGE for a selected name that has neither a page nor a place in the root.
  */
 export async function checkServed(address: string, options: CheckOptions): Promise<CheckResult> {
   const client = new HttpClient(address);
@@ -50,7 +50,7 @@ export async function checkServed(address: string, options: CheckOptions): Promi
 async function checkSite(site: ServedSite, options: CheckOptions): Promise<CheckResult> {
   const { selection, progress, signal } = options;
   let root = await site.readRoot(new Findings().report);
-  if (!root) throw new PiwError('PIW_USAGE', `${site.client.baseUrl}simple/ is no index`);
+  if (!root) throw new PiwError('PIW_USAGE', `${site.client.baseUrl}simple/ is not a package index`);
   const names = selectProjects(selection, [...root.projects.keys()]);
   if (selection.kind === 'names')
     for (const name of names)
@@ -69,7 +69,7 @@ async function checkSite(site: ServedSite, options: CheckOptions): Promise<Check
       const checksHttp = projects < HTTP_SAMPLE_SIZE;
       yield {
         check: async (report, round) => {
-          // A project may have come or gone since the root was read.
+          // Projects may have been added or removed since the root was read.
           if (round > 0) root = (await site.readRoot(new Findings().report)) ?? root;
           await site.checkProject(name, root ?? { projects: new Map(), serial: null }, checksHttp, report);
         },
@@ -87,7 +87,7 @@ async function checkSite(site: ServedSite, options: CheckOptions): Promise<Check
   return { ...result, projects };
 }
 
-/** A server that doesn't answer is a fault of what was asked for, and looked at again like any other. */
+/** Turns errors into faults of their unit: a server that doesn't answer is checked again like any other suspect. */
 function* reportErrors(units: Iterable<CheckUnit>): Generator<CheckUnit> {
   for (const unit of units)
     yield {
@@ -96,7 +96,7 @@ function* reportErrors(units: Iterable<CheckUnit>): Generator<CheckUnit> {
           await unit.check(report, round);
         } catch (error) {
           if (!(error instanceof PiwError)) throw error;
-          report('http-answer', '', error.message, 'an answer');
+          report('http-answer', '', error.message, 'a response');
         }
       },
     };
@@ -114,7 +114,7 @@ class ServedSite {
     this.#readContents = readContents;
   }
 
-  /** The root in its three forms; undefined where it can't be read. */
+  /** Reads and checks the three forms of the root; returns undefined if none can be read. */
   async readRoot(report: FaultReporter): Promise<ListedRoot | undefined> {
     let root: ListedRoot | undefined;
     for (const type of FORMS) {
@@ -131,7 +131,7 @@ class ServedSite {
     return root;
   }
 
-  /** There is a page of that package, in the index or for people. */
+  /** Returns true if the package has a page in the index or a page for people. */
   async hasProject(name: string): Promise<boolean> {
     for (const folder of [simplePath(name), projectPath(name)])
       if ((await this.client.request(`${folder}/`, { method: 'HEAD' })).status === 200) return true;
@@ -164,7 +164,7 @@ class ServedSite {
     if (!first) return;
     const { listing, path } = first;
     checkListing(listing, name, path, report);
-    if (!root.projects.has(name)) report('root-unlisted', page, 'the root does not name it', 'it does');
+    if (!root.projects.has(name)) report('root-unlisted', page, 'not in the root', 'in the root');
     checkAgainstRoot(listing, name, root, path, report);
     for (const file of listing.files) {
       checkUrl(file.url.replace(this.client.baseUrl, '/'), file.filename, `simple/${name}`, path, report);
@@ -181,7 +181,7 @@ class ServedSite {
     await this.#checkProjectPages(name, listing, report);
   }
 
-  /** PyPI's JSON: bandersnatch takes no page without its type and, in a header, its serial. */
+  /** Checks PyPI's JSON. bandersnatch accepts a page only with its Content-Type and with its serial in a header. */
   async #checkPypi(name: string, listing: Listing, report: FaultReporter): Promise<void> {
     if (listing.serial === null) return;
     const path = `${pypiPath(name)}/json`;
@@ -199,7 +199,7 @@ class ServedSite {
     if (text !== undefined) checkPypiJson(text, name, listing, path, report);
   }
 
-  /** One form of a page of the index; undefined where it isn't given. */
+  /** Reads one form of an index page; returns undefined if the server doesn't send it. */
   async #readForm(page: string, type: string, report: FaultReporter): Promise<string | undefined> {
     const label = `${page} as ${type}`;
     const response = await this.client.request(page, { accept: type });
@@ -251,7 +251,7 @@ class ServedSite {
     }
   }
 
-  /** The project's page for people, and its JSON. */
+  /** Checks a project's page for people and its JSON. */
   async #checkProjectPages(name: string, listing: Listing, report: FaultReporter): Promise<void> {
     const page = `project/${name}/`;
     const response = await this.client.request(page);
@@ -271,12 +271,12 @@ class ServedSite {
   }
 }
 
-/** A file may have any type, but has one. */
+/** Checks that a file has a Content-Type, whichever it is. */
 function checkHasType(headers: HttpResponse['headers'], path: string, report: FaultReporter): void {
-  if (mediaType(headers) === '') report('http-type', path, 'no Content-Type', 'one');
+  if (mediaType(headers) === '') report('http-type', path, 'no Content-Type', 'a Content-Type');
 }
 
-/** The header that mirrors read says what the page says. */
+/** Checks that the serial in the header, which mirrors read, is the one in the page. */
 function checkSerialHeader(
   { headers }: HttpResponse,
   text: string,
@@ -290,5 +290,5 @@ function checkSerialHeader(
   const meta = page['meta'];
   const serial = isObject(meta) ? meta['_last-serial'] : undefined;
   if (String(serial) !== header)
-    report('http-serial', label, header, `${format(serial ?? 'none')}, as the page says`);
+    report('http-serial', label, header, `${format(serial ?? 'none')}, as in the page`);
 }

@@ -14,22 +14,23 @@ import { checkRobots, checkSitemap } from './sitemap.js';
 
 const unpack = promisify(gunzip);
 const REQUIRED_FILES = [...REQUIRED_PAGES, notFoundPath, statisticsPath];
-/** Folders that have units of their own. */
+/** Folders that are checked by units of their own. */
 const CHECKED_SEPARATELY = ['simple', 'project', 'logs', 'pypi', FILES_LINK];
 
-/** A page for people on the disk: that it is quiet, and that its links lead somewhere. */
+/** Checks a page for people on the disk: its markup and its links. */
 export async function checkSitePage(tree: OutputTree, path: string, report: FaultReporter): Promise<void> {
   const initialFingerprint = tree.fingerprint([path]);
   const stats = tree.stat(path);
   const text = tree.readText(path, report);
   if (stats && text !== undefined) {
     await tree.checkCompressed(path, report);
-    // Its log is written by another request, at about the same time.
+    // The log of a build is written at about the same time by another request.
     checkMarkup(tree, path, text, tree.isRecent(stats), report);
   }
   if (tree.fingerprint([path]) !== initialFingerprint) throw new Changed();
 }
 
+/** Checks a page's markup and links. A log that a recent page links to may still be missing. */
 function checkMarkup(
   tree: OutputTree,
   path: string,
@@ -40,16 +41,15 @@ function checkMarkup(
   const markup = readMarkup(text);
   checkSelfContained(markup, path, report);
   checkPage(markup, path, report);
-  // The page for what isn't there is shown at any address.
   for (const address of internalLinks(markup, path)) {
     if (tree.serves(address)) continue;
     const isLog = address.startsWith('/logs/');
     if (isLog && isRecent) continue;
-    report(isLog ? 'log-missing' : 'link-broken', `${path} ${address}`, 'nothing', 'something that is there');
+    report(isLog ? 'log-missing' : 'link-broken', `${path} ${address}`, 'missing', 'a file that exists');
   }
 }
 
-/** What stands at the top of the output path, and in folders that are neither projects nor logs. */
+/** Yields units for the top of the output path, and for the folders in it that are not in CHECKED_SEPARATELY. */
 export function* siteUnits(tree: OutputTree): Generator<CheckUnit> {
   yield {
     check: async (report) => {
@@ -81,37 +81,37 @@ function* folderUnits(tree: OutputTree, folder: string): Generator<CheckUnit> {
   }
 }
 
-/** The search's data, mostly. */
+/** Checks a JSON file, which is mostly the search's data. */
 function checkJsonFile(tree: OutputTree, path: string, report: FaultReporter): void {
   const text = tree.readText(path, report);
   try {
     if (text !== undefined) JSON.parse(text);
   } catch (error) {
-    report('data-json', path, errorMessage(error), 'JSON');
+    report('data-json', path, errorMessage(error), 'valid JSON');
   }
 }
 
 function checkRequiredFiles(tree: OutputTree, report: FaultReporter): void {
-  for (const path of REQUIRED_FILES) if (!tree.isFile(path)) report('site-page', path, 'nothing', 'a page');
+  for (const path of REQUIRED_FILES) if (!tree.isFile(path)) report('site-page', path, 'missing', 'a page');
   for (const path of [sitemapPath, robotsPath])
-    if (!tree.isFile(path)) report('site-extra', path, 'nothing', 'a file');
+    if (!tree.isFile(path)) report('site-extra', path, 'missing', 'a file');
   const statistics = tree.readText(statisticsPath, report);
   if (statistics !== undefined)
     parseObject(statistics, statisticsPath, (_rule, path, found) => {
-      report('statistics-json', path, found, 'an object');
+      report('statistics-json', path, found, 'a JSON object');
     });
   const robots = tree.readText(robotsPath, report);
   if (robots !== undefined) checkRobots(robots, tree.isFile(sitemapPath), report);
 }
 
-/** Each log as it is stored. `whole`: it is unpacked, too. */
+/** Yields a unit for each stored log. `readContents`: it is unpacked as well. */
 export async function* logUnits(tree: OutputTree, readContents: boolean): AsyncGenerator<CheckUnit> {
   for (const folder of tree.list('logs')) {
     const path = `logs/${folder.name}`;
     yield {
       check: (report) => {
         if (tree.checkEntry('logs', folder, report)) return;
-        if (!folder.isDirectory()) report('stray-file', path, 'a file', 'folders');
+        if (!folder.isDirectory()) report('stray-file', path, 'a file', 'only folders');
       },
     };
     if (!folder.isDirectory() || folder.name.startsWith('.')) continue;
@@ -134,14 +134,19 @@ async function checkLog(
 ): Promise<void> {
   if (!path.endsWith(GZIP_SUFFIX)) {
     const isLog = /\.(txt|html)$/.test(path);
-    report(isLog ? 'log-plain' : 'stray-file', path, 'a file', isLog ? `${path}${GZIP_SUFFIX}` : 'nothing');
+    report(
+      isLog ? 'log-plain' : 'stray-file',
+      path,
+      isLog ? 'an uncompressed log' : 'an unknown file',
+      isLog ? `${path}${GZIP_SUFFIX}` : 'no such file',
+    );
     return;
   }
   if (!readContents) return;
   if (path.endsWith(`.html${GZIP_SUFFIX}`)) {
     const bytes = tree.readBytes(path);
     const page = bytes && (await unpack(bytes).catch(() => undefined));
-    if (bytes && !page) report('gzip-broken', path, 'it does not unpack', 'gzip');
+    if (bytes && !page) report('gzip-broken', path, 'it can’t be unpacked', 'valid gzip data');
     const text = page && decodeText(page, path, report);
     if (text !== undefined) checkMarkup(tree, path.slice(0, -GZIP_SUFFIX.length), text, false, report);
     return;
@@ -151,13 +156,13 @@ async function checkLog(
       createReadStream(tree.resolve(path)),
       createGunzip(),
       async (unpacked: AsyncIterable<Buffer>) => {
-        for await (const piece of unpacked) if (piece.length === 0) break;
+        for await (const chunk of unpacked) if (chunk.length === 0) break;
       },
     );
   } catch (error) {
     const { code = '' } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT') return;
     if (!code.startsWith('Z_') && code !== 'ERR_BUFFER_TOO_LARGE') throw error;
-    report('gzip-broken', path, code, 'gzip');
+    report('gzip-broken', path, code, 'valid gzip data');
   }
 }
