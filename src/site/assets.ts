@@ -4,9 +4,9 @@ import { fileURLToPath } from 'node:url';
 
 const FOLDER = fileURLToPath(new URL('../../../src/site/static/', import.meta.url));
 
-/** A file that never changes under its name: the name holds a digest of it, so that it can be kept for ever. */
+/** A file with a digest of its content in its name, so that clients can cache it for ever. */
 export interface Asset {
-  /** Below the output path, as `static/site.1f2e3d4c5b6a.css`. */
+  /** Relative to the output path, e.g. `static/site.1f2e3d4c5b6a.css`. */
   readonly path: string;
   readonly content: Buffer;
 }
@@ -17,7 +17,7 @@ function loadAsset(name: string): Asset {
   return { path: `static/${name.replace(/(?=\.[a-z]+$)/, `.${digest}`)}`, content };
 }
 
-/** Everything that pages load beside themselves. */
+/** Everything that pages load. */
 export const ASSETS = {
   style: loadAsset('site.css'),
   script: loadAsset('site.js'),

@@ -21,16 +21,16 @@ import { dirname, join } from 'node:path';
 import { codeOf, diskError } from '../wheels/disk.js';
 import { GZIP_SUFFIX } from './layout.js';
 
-/** Temporary files begin so; no web server shows them. */
+/** Prefix of every temporary file's name. No web server serves a name that begins with a dot. */
 const TEMPORARY_PREFIX = '.tmp-';
-/** Each has a name of its own, across processes too. */
+/** Prefix of this process's temporary files: no two processes ever choose the same name. */
 const OWN_TEMPORARY_PREFIX = `${TEMPORARY_PREFIX}${randomBytes(8).toString('hex')}-`;
 let temporaryCount = 0;
 
 /**
- * A file beside `path` with this content, under a name that no web server shows; its folder is made. The caller
- * puts it in its place. Synchronous, as all here, because an actor that does nothing but write is faster so
- * (measured). Throws what diskError() gives, as all here.
+ * Writes `content` to a temporary file in the folder of `path`, which is created if it is missing, and returns the
+ * temporary file's path. The caller moves it into place. Like everything in this file it is synchronous: an actor that
+ * does nothing but write is faster that way (measured). Throws the errors of diskError().
  */
 export function writeTemporary(path: string, content: string | Uint8Array): string {
   return withDiskErrors(path, () =>
@@ -40,7 +40,7 @@ export function writeTemporary(path: string, content: string | Uint8Array): stri
   );
 }
 
-/** The same with a writer of one's own. */
+/** Like writeTemporary(), but `write` creates the file, and file system errors are thrown as they are. */
 export function createTemporary(path: string, write: (temporary: string) => void): string {
   temporaryCount += 1;
   const folder = dirname(path);
@@ -61,8 +61,9 @@ export function createTemporary(path: string, write: (temporary: string) => void
 }
 
 /**
- * Puts a file in its place at once: a reader sees the old or the new one, whole. What was compressed of the old
- * one goes first: where there is such a file, it is the page.
+ * Moves a temporary file to `path` atomically: a reader sees the whole old file or the whole new one. The compressed
+ * form of the old file is removed first, because a compressed form always has to match its page. Throws file system
+ * errors as they are.
  */
 export function moveIntoPlace(temporary: string, path: string): void {
   try {
@@ -75,7 +76,7 @@ export function moveIntoPlace(temporary: string, path: string): void {
   }
 }
 
-/** Replaces a file by one with this content, at once. Raises PIW_DISK_FULL, PIW_NOT_WRITABLE. */
+/** Replaces a file atomically. Throws PIW_DISK_FULL or PIW_NOT_WRITABLE. */
 export function replaceFile(path: string, content: string | Uint8Array): void {
   withDiskErrors(path, () => {
     moveIntoPlace(writeTemporary(path, content), path);
@@ -83,8 +84,8 @@ export function replaceFile(path: string, content: string | Uint8Array): void {
 }
 
 /**
- * Lets `name` stand for the file `target` in its folder: one file with two names, so that both are replaced at
- * once. Nothing is done where it does already. Raises PIW_DISK_FULL, PIW_NOT_WRITABLE.
+ * Makes `name` a symbolic link to the file `target` in the same folder, so that replacing `target` replaces both at
+ * once. Does nothing if the link is already there. Throws PIW_DISK_FULL or PIW_NOT_WRITABLE.
  */
 export function ensureSymlink(folder: string, name: string, target: string): void {
   const path = join(folder, name);
@@ -101,13 +102,13 @@ export function ensureSymlink(folder: string, name: string, target: string): voi
   });
 }
 
-/** The same as `replace`, but a file that has the content already is left alone, with its age and its compressed form. */
+/** Like replaceFile(), but a file that already has this content keeps its modification time and its compressed form. */
 export function writeIfChanged(path: string, content: string | Uint8Array): void {
   const bytes = typeof content === 'string' ? Buffer.from(content) : content;
   if (!withDiskErrors(path, () => hasContent(path, bytes))) replaceFile(path, bytes);
 }
 
-/** The file says these bytes behind the first `from` of its own. */
+/** Returns true if the file consists of `offset` bytes, whatever they are, and then exactly `bytes`. */
 export function hasContent(path: string, bytes: Uint8Array, offset = 0): boolean {
   let file: number;
   try {
@@ -125,7 +126,7 @@ export function hasContent(path: string, bytes: Uint8Array, offset = 0): boolean
   }
 }
 
-/** The first `count` bytes of a file, as Latin-1 text; undefined where there is none. */
+/** Returns the first `count` bytes of a file as Latin-1 text; undefined if there is no such file. */
 export function readHead(path: string, count: number): string | undefined {
   let file: number;
   try {
@@ -142,7 +143,7 @@ export function readHead(path: string, count: number): string | undefined {
   }
 }
 
-/** Takes files away, in this order, with what was compressed of them, and their folder if nothing else is in it. */
+/** Removes files in this order, each after its compressed form, and then the folder if it is empty. */
 export function removeFiles(folder: string, names: readonly string[]): void {
   withDiskErrors(folder, () => {
     for (const name of names) {
@@ -157,11 +158,14 @@ export function removeFiles(folder: string, names: readonly string[]): void {
   });
 }
 
-/** Removes what a process that was killed has left, in this folder only. What is younger may be another's work. */
+/**
+ * Removes the temporary files that a killed process left in this folder, but not those in folders below it. Files that
+ * are younger than an hour stay: another process may be writing them.
+ */
 export function removeStaleTemporaries(folder: string): void {
   const cutoffMs = Date.now() - 3_600_000;
   withDiskErrors(folder, () => {
-    // Another process may have just removed the folder.
+    // Another process may just have removed the folder.
     const names = existsSync(folder) ? readdirSync(folder) : [];
     for (const name of names) {
       if (!name.startsWith(TEMPORARY_PREFIX)) continue;
@@ -180,7 +184,7 @@ function unlinkIfExists(path: string): void {
   }
 }
 
-/** Runs `what`; throws what diskError() makes of a file system's error. For what is asynchronous: onDisk(). */
+/** Runs a synchronous `operation`; throws its file system errors as those of diskError(). */
 export function withDiskErrors<T>(path: string, operation: () => T): T {
   try {
     return operation();

@@ -1,10 +1,10 @@
-/** Returns the bandersnatch.conf with which bandersnatch mirrors the farm. `publicUrl` ends in `/`. */
+/** Returns the bandersnatch.conf that makes bandersnatch mirror the farm. `publicUrl` ends in `/`. */
 export function bandersnatchConfig(publicUrl: string | null): string {
   const master = (publicUrl ?? 'https://this-farm.example/').replace(/\/+$/, '');
-  const plain = master.startsWith('http:') ? '\nallow-non-https = true' : '';
+  const allowHttp = master.startsWith('http:') ? '\nallow-non-https = true' : '';
   return `[mirror]
 directory = /srv/pypi
-master = ${master}${plain}
+master = ${master}${allowHttp}
 api-method = simple
 json = true`;
 }

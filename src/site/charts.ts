@@ -1,15 +1,15 @@
 import type { ActivityHistory } from '../protocols/site.js';
 import { formatCount, escape, html, raw, type Html } from './html.js';
 
-/** One step of a history: [when it began, builds, of them failed, downloads]. */
+/** One step of a history: [start, builds, of these failed, downloads]. */
 type HistoryStep = ActivityHistory['hours'][number];
-/** What is drawn of a step: what ended well (or was downloaded), and what failed. */
+/** The counts that a step's bar shows: successful builds (or downloads), and failures. */
 type Bar = readonly [good: number, bad: number];
 
 const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'];
 const twoDigits = (n: number): string => String(n).padStart(2, '0');
 
-/** The stretches of time that a chart can show: its name, how many steps at most, and what a step is called. */
+/** The time ranges of a chart: its label, its maximum number of steps, and how a step is labelled. */
 const RANGES = [
   {
     key: 'hours',
@@ -36,11 +36,14 @@ const RANGES = [
 
 const month = (at: Date): string => MONTHS[at.getUTCMonth()] ?? '';
 
-/** The next of 1, 2, 2.5, 5, 10… times a power of ten: what the axis ends at. At least 4, so that its half is whole. */
+/**
+ * Returns the end of the axis: the smallest of 1, 2, 4, 5, 6, 8 or 10 times a power of ten that is not below `maximum`,
+ * and at least 4, so that half of it is a whole number.
+ */
 function ceiling(maximum: number): number {
   if (maximum <= 4) return 4;
   const power = 10 ** Math.floor(Math.log10(maximum));
-  const step = [1, 2, 4, 5, 6, 8, 10].find((one) => one * power >= maximum) ?? 10;
+  const step = [1, 2, 4, 5, 6, 8, 10].find((factor) => factor * power >= maximum) ?? 10;
   return step * power;
 }
 
@@ -52,11 +55,11 @@ const formatShort = (n: number): string =>
       : formatCount(n);
 
 export interface Chart {
-  /** Of the ids in the page. */
+  /** Prefix of the ids in the page. */
   readonly id: string;
   readonly title: string;
   readonly bar: (step: HistoryStep) => Bar;
-  /** What good and bad are called; no bad: the chart has only one kind. */
+  /** Labels of the two counts; `bad` is undefined if the chart has only one. */
   readonly names: readonly [good: string, bad: string | undefined];
 }
 
@@ -74,12 +77,12 @@ export const DOWNLOADS_CHART: Chart = {
 };
 
 /**
- * A chart of bars, for each stretch of time; which one is shown, the reader chooses with radio buttons, which need
- * no script. The same figures stand in a table, for whoever can't see the bars.
+ * Returns a bar chart with one panel for each time range. The reader switches between them with radio buttons, which
+ * need no script. Each panel also has its figures as a table, for readers who can't see the bars.
  */
 export function renderChart(spec: Chart, history: ActivityHistory): Html {
   const ranges = RANGES.map((range) => ({ range, steps: history[range.key].slice(-range.maxSteps) }));
-  // A farm that has just started has more to show in hours.
+  // A new farm has more to show by hours.
   const first = history.days.length > 3 ? 'days' : 'hours';
   const choices = ranges.map(
     ({ range }) =>
@@ -95,7 +98,7 @@ export function renderChart(spec: Chart, history: ActivityHistory): Html {
   return html`<section class="card chart" aria-labelledby="${spec.id}-title">
     <h2 id="${spec.id}-title">${spec.title}</h2>
     <fieldset>
-      <legend class="unseen">${spec.title}: which time</legend>
+      <legend class="unseen">${spec.title}: time range</legend>
       ${choices} ${ranges.map(({ range, steps }) => panel(spec, range, steps))}
     </fieldset>
   </section>`;
@@ -105,7 +108,7 @@ function panel(spec: Chart, range: (typeof RANGES)[number], steps: readonly Hist
   const bars = steps.map(spec.bar);
   const sum = bars.reduce<Bar>(([good, bad], [g, b]) => [good + g, bad + b], [0, 0]);
   if (sum[0] + sum[1] === 0)
-    return html`<div class="panel ${range.key}"><p class="empty">Nothing in this time yet.</p></div>`;
+    return html`<div class="panel ${range.key}"><p class="empty">Nothing in this period yet.</p></div>`;
   const axisMax = ceiling(Math.max(...bars.map(([good, bad]) => good + bad)));
   const times = steps.map(([began]) => new Date(began));
   const axisTimes = [times[0], times[Math.floor((times.length - 1) / 2)], times.at(-1)];
@@ -149,7 +152,7 @@ function panel(spec: Chart, range: (typeof RANGES)[number], steps: readonly Hist
   </div>`;
 }
 
-/** The bars, as wide as there is room; each says what it is when it is pointed at. */
+/** Returns the bars as an SVG that fills the available width. Each bar has its step and figures as a tooltip. */
 function barsSvg(
   bars: readonly Bar[],
   times: readonly Date[],
@@ -179,8 +182,8 @@ const HUB = 62;
 const RIM = 188;
 
 /**
- * The wheel: each of its spokes is one of the last 48 hours, as long as builds ended in it, the part of those that
- * failed at its outer end; the newest is at the top, and they go back clockwise.
+ * Returns the wheel. Each spoke is one of the last 48 hours: its length shows how many builds ended in that hour, and
+ * its outer part how many of them failed. The newest hour is at the top; older ones follow clockwise.
  */
 export function wheelChart(history: ActivityHistory, centre: readonly [figure: string, label: string]): Html {
   const hours = history.hours.slice(-SPOKES).toReversed();
@@ -194,7 +197,7 @@ export function wheelChart(history: ActivityHistory, centre: readonly [figure: s
         `${(200 + r * Math.cos(angle)).toFixed(1)} ${(200 + r * Math.sin(angle)).toFixed(1)}`;
       return `<path class="${kind}" d="M${end(from)}L${end(to)}"/>`;
     };
-    // The root of the share, so that a quiet hour beside a busy one is still to be seen.
+    // The square root keeps a quiet hour visible next to a busy one.
     const [succeeded, total] = [Math.sqrt((builds - failed) / maxBuilds), Math.sqrt(builds / maxBuilds)];
     return (
       line(reach(0), reach(1), 'idle') +
@@ -203,7 +206,9 @@ export function wheelChart(history: ActivityHistory, centre: readonly [figure: s
     );
   });
   const label =
-    hours.length === 0 ? 'No builds yet.' : 'The builds of each of the last 48 hours, as spokes of a wheel.';
+    hours.length === 0
+      ? 'No builds yet.'
+      : 'Builds in each of the last 48 hours, drawn as the spokes of a wheel.';
   return html`<svg
     class="wheel"
     viewBox="0 0 400 400"

@@ -4,18 +4,18 @@ import { faqPath, farmPath, packagesPath } from './layout.js';
 import type { VersionOnTarget } from '../protocols/oracle.js';
 
 /**
- * The design of the site, decided here and in static/site.css, once: paper and ink, one green accent, and the
- * wheel. Spokes, rims and state dots are all that is drawn. Light and dark follow the reader's own setting. Pages
- * are whole without static/site.js, and load nothing from anywhere else.
+ * The site's design is defined here and in static/site.css: paper and ink, one green accent, and the wheel. Spokes,
+ * rims and state dots are its only drawings. Light and dark follow the reader's own setting. Pages are complete without
+ * static/site.js, and load nothing from other hosts.
  */
 
-/** What a page may load and do, as it says itself. There is no inline script or style on this site. */
+/** What pages may load and run. No page of this site has inline scripts or styles. */
 export const CONTENT_SECURITY_POLICY =
   "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'";
-/** The same as a web server's header, the only place where it can be said who may frame a page. */
+/** The policy as a web server's header. Only a header can say who may frame a page. */
 export const CONTENT_SECURITY_POLICY_HEADER = `${CONTENT_SECURITY_POLICY}; frame-ancestors 'none'`;
 
-/** What a state is called, wherever one is shown; `site.css` has a colour for each. */
+/** The name of each state, wherever one is shown; `site.css` has a colour for each. */
 export const STATE_LABELS: Readonly<Record<VersionOnTarget['state'], string>> = {
   built: 'built',
   failed: 'failed',
@@ -24,47 +24,47 @@ export const STATE_LABELS: Readonly<Record<VersionOnTarget['state'], string>> = 
   none: 'not needed',
 };
 
-/** A state's dot and its name. */
+/** Returns a state's dot and its name. */
 export const stateBadge = (state: VersionOnTarget['state'], label: string = STATE_LABELS[state]): Html =>
   html`<span class="state ${state}">${label}</span>`;
 
-/** Our mark: a wheel with eight spokes. */
+/** The logo: a wheel with eight spokes. */
 export const LOGO = raw(
   '<svg class="mark" viewBox="0 0 32 32" fill="none" stroke="currentColor" stroke-width="2.2" stroke-linecap="round" aria-hidden="true"><circle cx="16" cy="16" r="13"/><circle cx="16" cy="16" r="3.2" fill="currentColor"/><path d="M16 3v7M16 22v7M3 16h7M22 16h7M6.8 6.8l5 5M20.2 20.2l5 5M25.2 6.8l-5 5M11.8 20.2l-5 5"/></svg>',
 );
 
 export interface SitePageOptions {
   readonly title: string;
-  /** One sentence, for search engines and for whoever shares the page. */
+  /** One sentence, for search engines and link previews. */
   readonly description: string;
-  /** Leads from the page to the top of the site, as `../../`. */
+  /** The relative path from the page to the top of the site, e.g. `../../`. */
   readonly root: string;
-  /** Where people reach the site, with a slash at its end; null if that isn't known. */
+  /** The URL of the site, with a trailing slash; null if unknown. */
   readonly publicUrl: string | null;
-  /** The page's own address below it. */
+  /** The page's path below `publicUrl`. */
   readonly path: string;
-  /** Which entry of the navigation the page belongs to. */
+  /** The navigation entry that the page belongs to. */
   readonly section?: 'packages' | 'farm' | 'faq';
   /** The page has a search of its own. */
   readonly hasSearch?: boolean;
-  /** Class of the body. */
+  /** The body's class is `of-` plus this. */
   readonly kind?: string;
 }
 
-/** The site's addresses that its own pages and the pages' script need. */
+/** The entries of the navigation: section, path, label. */
 const NAVIGATION = [
   ['packages', packagesPath, 'Packages'],
   ['farm', farmPath, 'Farm'],
   ['faq', faqPath, 'FAQ'],
 ] as const;
 
-/** A whole page around its contents. */
+/** Returns a complete page around `body`. */
 export function renderPage(options: SitePageOptions, body: Html): string {
   const { title, description, root, publicUrl, path, section, hasSearch = false, kind = 'page' } = options;
   const address = publicUrl === null ? null : `${publicUrl}${path.replace(/(?:^|(?<=\/))index\.html$/, '')}`;
   const links = NAVIGATION.map(
-    ([name, its, label]) =>
-      html`<a href="${root}${its}" ${name === section && raw('aria-current="page"')}>${label}</a>`,
+    ([name, target, label]) =>
+      html`<a href="${root}${target}" ${name === section && raw('aria-current="page"')}>${label}</a>`,
   );
   return html`<!doctype html>
     <html lang="en" data-root="${root}">
@@ -106,10 +106,10 @@ export function renderPage(options: SitePageOptions, body: Html): string {
         <main id="content" tabindex="-1">${body}</main>
         <footer>
           <div class="bar">
-            <p>Wheels that this farm has built from the source that projects publish.</p>
+            <p>Wheels built by this farm from the source that projects publish.</p>
             <p>
-              <a href="${root}${faqPath}">Questions</a> <a href="${root}${faqPath}#json">JSON</a>
-              <a href="${root}statistics.json">Figures</a>
+              <a href="${root}${faqPath}">FAQ</a> <a href="${root}${faqPath}#json">JSON API</a>
+              <a href="${root}statistics.json">Statistics</a>
             </p>
           </div>
         </footer>
@@ -118,8 +118,8 @@ export function renderPage(options: SitePageOptions, body: Html): string {
 }
 
 /**
- * The search: a form that leads to the page of all packages, where the script shows what it finds. Where there is
- * none, the list by letters is what the form leads to.
+ * Returns the search form. Submitting it leads to the packages page, where the script shows results. Without the
+ * script, that page still has the list by letter.
  */
 export function searchForm(root: string, size: 'small' | 'large'): Html {
   const id = `search-${size}`;
@@ -144,6 +144,6 @@ export function searchForm(root: string, size: 'small' | 'large'): Html {
   </form>`;
 }
 
-/** Lines to type, which the script gives a button to copy them. */
+/** Returns a block of commands or configuration, to which the script adds a copy button. */
 export const commandBlock = (lines: string, label: string): Html =>
   html`<pre class="typed" tabindex="0" role="region" aria-label="${label}"><code>${lines}</code></pre>`;

@@ -18,26 +18,26 @@ import {
 import { farmPath } from './layout.js';
 
 export type QueueStatus = Answer<OracleVerbs, 'QUEUE'>;
-/** What the site tells of a slave: not whose it is. */
+/** What the site shows of a slave: everything but its NATS user. */
 export type PublicSlave = Omit<SlaveStatus, 'user'>;
 
-/** Where the figures don't come from now, the page says how old they are. */
+/** If the queue was counted longer ago than this, the page says when. */
 const STALE_COUNTS_S = 120;
-const PRIORITY_LABELS = ['backlog', 'releases of today', 'requests'];
-/** Of larger farms, those that do something come first, and the rest is counted. */
+const PRIORITY_LABELS = ['backlog', 'today’s releases', 'requests'];
+/** On larger farms, active slaves are listed first, and those beyond this limit are only counted. */
 const MAX_SHOWN_SLAVES = 1000;
 
-/** What a slave's activity is called, and which colour it has. */
-const ACTIVITIES: Readonly<Record<string, readonly [words: string, colour: string]>> = {
+/** The label and the colour of each slave state. */
+const ACTIVITIES: Readonly<Record<string, readonly [label: string, colour: string]>> = {
   building: ['building', 'building'],
-  sending: ['handing in', 'built'],
+  sending: ['sending wheels', 'built'],
   idle: ['ready', 'waiting'],
   waiting: ['waiting for work', 'waiting'],
   resting: ['resting', 'failed'],
   gone: ['gone', 'none'],
 };
 
-/** The queue and the slaves at the moment `now`; null for what did not answer. */
+/** Returns the farm's page. `queue` and `slaves` are the state at `now`; null if the source did not answer. */
 export function farmPage(
   statistics: Statistics,
   queue: QueueStatus | null,
@@ -48,7 +48,7 @@ export function farmPage(
   return renderPage(
     {
       title: 'The farm – piw',
-      description: 'What waits to be built, and who builds what.',
+      description: 'The build queue, and what each slave is doing.',
       root: './',
       publicUrl,
       path: farmPath,
@@ -57,8 +57,7 @@ export function farmPage(
     },
     html`<h1>The farm</h1>
       <p class="lead">
-        What waits to be built, and who builds what, as of ${timeElement(now)}. This page is written anew
-        every minute.
+        The build queue and the slaves as of ${timeElement(now)}. This page is updated every minute.
       </p>
       ${statistics.conditions.length > 0 && conditionsSection(statistics.conditions)}
       <section aria-labelledby="queue">
@@ -76,10 +75,10 @@ export function farmPage(
   );
 }
 
-/** What keeps parts of the farm from their work. */
+/** Returns the list of conditions: what keeps parts of the farm from working. */
 const conditionsSection = (conditions: readonly Condition[]): Html =>
   html`<section aria-labelledby="conditions">
-    <h2 id="conditions">What is wrong now</h2>
+    <h2 id="conditions">Current problems</h2>
     <ul class="notice failed">
       ${conditions.map(
         ({ kind, subject, since, text }) =>
@@ -92,8 +91,8 @@ const conditionsSection = (conditions: readonly Condition[]): Html =>
 
 const unavailableNotice = (source: string): Html =>
   html`<p class="notice failed">
-    ${source} did not answer when this page was written, so there is nothing to show here. The next writing is
-    a minute later.
+    ${source} did not answer when this page was written, so this section is empty. The page is updated again
+    in a minute.
   </p>`;
 
 function queueSection(queue: QueueStatus, statistics: Statistics): Html {
@@ -110,11 +109,11 @@ function queueSection(queue: QueueStatus, statistics: Statistics): Html {
   const pace: readonly (readonly [string, string])[] = [
     ['waiting', `${queue.estimated ? 'about ' : ''}${formatCount(waiting)}`],
     ['being built', formatCount(queue.building)],
-    ['held back after failures that pass', formatCount(queue.held)],
+    ['held back after temporary failures', formatCount(queue.held)],
     ['ended in the last minute', formatCount(queue.last_minute)],
     ['ended in the last hour', formatCount(queue.last_hour)],
     [
-      'time left at this pace',
+      'estimated time left',
       waiting === 0
         ? 'none'
         : queue.last_hour === 0
@@ -131,12 +130,10 @@ function queueSection(queue: QueueStatus, statistics: Statistics): Html {
           </div>`,
       )}
     </dl>
-    ${queue.age_s > STALE_COUNTS_S && html`<p class="soft">The lengths were counted ${formatDuration(queue.age_s)} before.</p>`}
+    ${queue.age_s > STALE_COUNTS_S && html`<p class="soft">The queue was counted ${formatDuration(queue.age_s)} earlier.</p>`}
     ${
       targets.size === 0
-        ? html`<p class="empty">
-            Nothing is built for any target yet: <code>piw abi add</code> registers one.
-          </p>`
+        ? html`<p class="empty">No targets are registered yet. Add one with <code>piw abi add</code>.</p>`
         : html`<div class="scroll" tabindex="0" role="region" aria-label="The queue by target">
             <table>
               <thead>
@@ -165,7 +162,7 @@ function queueSection(queue: QueueStatus, statistics: Statistics): Html {
 
 function slavesSection(slaves: readonly PublicSlave[], now: number): Html {
   if (slaves.length === 0)
-    return html`<p class="empty">No slave is connected. <code>piw slave</code> starts one.</p>`;
+    return html`<p class="empty">No slaves are connected. Start one with <code>piw slave</code>.</p>`;
   const stateOrder = ['building', 'sending', 'idle', 'waiting', 'resting', 'gone'];
   const rank = ({ state }: PublicSlave) =>
     (stateOrder.indexOf(state) + stateOrder.length + 1) % (stateOrder.length + 1);
@@ -177,16 +174,16 @@ function slavesSection(slaves: readonly PublicSlave[], now: number): Html {
       ${formatQuantity(slaves.length, 'slave')}:
       ${states.map(([state, number], i) => html`${i > 0 && ', '}${formatCount(number)} ${ACTIVITIES[state]?.[0] ?? state}`)}.
     </p>
-    <div class="scroll" tabindex="0" role="region" aria-label="The slaves and what they do">
+    <div class="scroll" tabindex="0" role="region" aria-label="The slaves and their states">
       <table>
         <thead>
           <tr>
             <th scope="col">slave</th>
             <th scope="col">builds for</th>
             <th scope="col">state</th>
-            <th scope="col">what</th>
+            <th scope="col">activity</th>
             <th scope="col" class="n">for</th>
-            <th scope="col" class="n">memory free</th>
+            <th scope="col" class="n">free memory</th>
             <th scope="col" class="n">load</th>
           </tr>
         </thead>
@@ -199,7 +196,7 @@ function slavesSection(slaves: readonly PublicSlave[], now: number): Html {
 }
 
 function slaveRow(slave: PublicSlave, now: number): Html {
-  const [words, colour] = ACTIVITIES[slave.state] ?? [slave.state, 'none'];
+  const [label, colour] = ACTIVITIES[slave.state] ?? [slave.state, 'none'];
   const activity =
     slave.package === null
       ? html`${slave.note ?? ''}`
@@ -209,7 +206,7 @@ function slaveRow(slave: PublicSlave, now: number): Html {
   return html`<tr>
     <th scope="row">${slave.label} <small>${slave.slave_id}</small></th>
     <td>${slave.abi} <small>${slave.platform}</small></td>
-    <td><span class="state ${colour}">${words}</span></td>
+    <td><span class="state ${colour}">${label}</span></td>
     <td>${activity}</td>
     <td class="n">${formatDuration(Math.max(0, now - slave.since) / 1000)}</td>
     <td class="n">${memory === null ? '' : formatBytes(memory)}</td>

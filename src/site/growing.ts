@@ -2,17 +2,20 @@ import { closeSync, openSync, rmSync, writeSync } from 'node:fs';
 import { withDiskErrors, createTemporary, moveIntoPlace } from './atomic.js';
 import { PageBuffer } from './page-buffer.js';
 
-/** How much of it goes to the disk at once, bytes. */
+/** Bytes that are collected before they are written to the disk. */
 const FLUSH_BYTES = 256 * 1024;
 
-/** A page that is too large to be held: it grows in a temporary file, and is put in its place when it is whole. */
+/**
+ * Writes a page that is too large to hold in memory: to a temporary file, which is moved into place when it is
+ * complete. All methods throw the errors of diskError().
+ */
 export class AtomicFileWriter {
   readonly #path: string;
   readonly #file: number;
   readonly #buffer = new PageBuffer();
   #temporary: string | undefined;
 
-  /** Begins a file that will stand at this path. Throws what diskError() gives, as all here. */
+  /** Creates the temporary file for `path`. */
   constructor(path: string) {
     this.#path = path;
     let file = -1;
@@ -37,7 +40,7 @@ export class AtomicFileWriter {
     this.#buffer.clear();
   }
 
-  /** Puts it in its place. */
+  /** Moves the file into place. */
   commit(): void {
     const temporary = this.#temporary;
     if (temporary === undefined) return;
@@ -48,7 +51,7 @@ export class AtomicFileWriter {
     });
   }
 
-  /** To be called at the end, whatever has happened. */
+  /** Closes the file, and removes it if it was not committed. Has to be called in any case. */
   close(): void {
     withDiskErrors(this.#path, () => {
       try {

@@ -7,7 +7,7 @@ import { formatCount, formatQuantity, formatDuration, html, timeElement, raw, ty
 import { configurationCards } from './install.js';
 import { faqPath, farmPath, homePath, logPath, packagesPath } from './layout.js';
 
-/** In large, below the search; all of them stand further down. */
+/** The figures in large type below the search. The page lists all figures further down. */
 const HEADLINE_FIGURES = [
   'packages',
   'versions',
@@ -35,13 +35,13 @@ export function homePage(statistics: Statistics, front: HomePageData, publicUrl:
         <div>
           <h1>Python wheels, built&nbsp;from&nbsp;source</h1>
           <p class="lead">
-            This farm builds what projects publish as source, and offers the wheels as an index that pip, uv
-            and Poetry install from.
+            This farm builds wheels from the source that projects publish, and serves them as a package index
+            for pip, uv and Poetry.
           </p>
           ${searchForm('./', 'large')}
           ${platforms.length > 0 && html`<p class="for"><span>Built for</span> ${abis.map((abi) => html`<span class="tag">${abi}</span> `)}<span>on</span> ${platforms.map((platform) => html`<span class="tag">${platform}</span> `)}</p>`}
         </div>
-        ${wheelChart(front.history, [formatCount(lastDay), lastDay === 1 ? 'build today' : 'builds in a day'])}
+        ${wheelChart(front.history, [formatCount(lastDay), lastDay === 1 ? 'build in 24 h' : 'builds in 24 h'])}
       </section>
       ${figureList(statistics, 'figures', HEADLINE_FIGURES)}
       <div class="two">
@@ -60,8 +60,9 @@ export function homePage(statistics: Statistics, front: HomePageData, publicUrl:
       <section aria-labelledby="use">
         <h2 id="use">Use this farm</h2>
         <p>
-          Name its index to your installer, for once or for good. Wheels are checked by hash, and what is not
-          here yet is still found on PyPI. <a href="${faqPath}#pip">More about each of these</a>
+          Point your installer at this farm’s index, for one command or permanently. Installers verify the
+          hash of every wheel. With the permanent settings, packages that are not here still come from PyPI.
+          <a href="${faqPath}#pip">More about each installer</a>
         </p>
         ${configurationCards(publicUrl)}
       </section>
@@ -69,20 +70,20 @@ export function homePage(statistics: Statistics, front: HomePageData, publicUrl:
         <h2 id="all">All figures</h2>
         ${figureList(statistics, 'facts')}
         <p class="soft">
-          The same <a href="statistics.json">as JSON</a>. What waits, and who builds it, is on the page of
-          <a href="${farmPath}">the farm</a>.
+          Also available <a href="statistics.json">as JSON</a>. The queue and the slaves are on
+          <a href="${farmPath}">the farm’s page</a>.
         </p>
       </section>`,
   );
 }
 
-/** So many lines of latest builds are shown. */
+/** Limits the list of latest builds. */
 const MAX_LATEST_ROWS = 12;
 
-/** The latest builds: those of one package and version that ended alike, one after the other, share a line. */
+/** Lists the latest builds. Builds of one package with the same outcome share a row. */
 function latestBuilds(builds: readonly EndedBuild[]): Html {
   if (builds.length === 0)
-    return html`<p class="empty">Nothing has been built yet. <a href="${farmPath}">See what waits.</a></p>`;
+    return html`<p class="empty">No builds yet. <a href="${farmPath}">See the queue.</a></p>`;
   return html`<ul class="rows">
     ${groupBuilds(builds).slice(0, MAX_LATEST_ROWS).map(latestRow)}
   </ul>`;
@@ -90,7 +91,7 @@ function latestBuilds(builds: readonly EndedBuild[]): Html {
 
 type BuildGroup = readonly [newest: EndedBuild, ...older: EndedBuild[]];
 
-/** Puts builds of the same package together, at the place of the newest of them. */
+/** Groups builds by package and outcome; a group stands where its newest build stood. */
 function groupBuilds(builds: readonly EndedBuild[]): readonly BuildGroup[] {
   const groups = new Map<string, [EndedBuild, ...EndedBuild[]]>();
   for (const build of builds) {
@@ -129,9 +130,7 @@ function latestRow([build, ...older]: BuildGroup): Html {
 
 function popularPackages(packages: HomePageData['popular']): Html {
   if (packages.length === 0)
-    return html`<p class="empty">
-      Nothing has been downloaded yet. <a href="${packagesPath}">All packages</a>
-    </p>`;
+    return html`<p class="empty">No downloads yet. <a href="${packagesPath}">All packages</a></p>`;
   const maxDownloads = Math.max(...packages.map(([, downloads]) => downloads), 1);
   return html`<ol class="ranks">
     ${packages.slice(0, 12).map(
@@ -139,7 +138,9 @@ function popularPackages(packages: HomePageData['popular']): Html {
         html`<li>
           <a class="name" href="project/${name}/">${name}</a
           ><meter min="0" max="${maxDownloads}" value="${downloads}" aria-hidden="true"></meter
-          ><span class="n">${formatCount(downloads)}<span class="unseen"> downloads in 30 days</span></span>
+          ><span class="n"
+            >${formatCount(downloads)}<span class="unseen"> downloads in the last 30 days</span></span
+          >
         </li>`,
     )}
   </ol>`;

@@ -1,28 +1,28 @@
-/** A piece of HTML that is safe to put into a page as it stands. */
+/** HTML that is safe to insert into a page as it is. */
 export interface Html {
   readonly html: string;
 }
 
 type HtmlValue = Html | string | number | null | undefined | false | readonly Html[];
 
-/** HTML from a template: whatever isn't Html itself is escaped, also in attributes in quotes. */
+/** Returns HTML from a template. Values that are not Html are escaped, also for quoted attributes. */
 export function html(strings: TemplateStringsArray, ...values: readonly HtmlValue[]): Html {
-  return { html: strings.reduce((text, piece, i) => text + render(values[i - 1]) + piece) };
+  return { html: strings.reduce((text, part, i) => text + render(values[i - 1]) + part) };
 }
 
-/** Text that is HTML already: pages with thousands of cells are put together by hand, for speed. */
+/** Marks text as HTML that is already escaped. Pages with thousands of cells are built from strings, for speed. */
 export const raw = (text: string): Html => ({ html: text });
 
 function render(value: HtmlValue): string {
   if (value === null || value === undefined || value === false) return '';
   if (typeof value === 'string') return escape(value);
   if (typeof value === 'number') return String(value);
-  return 'html' in value ? value.html : value.map((one) => one.html).join('');
+  return 'html' in value ? value.html : value.map((item) => item.html).join('');
 }
 
 const NEEDS_ESCAPE = /[&<>"']/;
 
-/** Text for HTML, between tags or in an attribute in quotes. Most text has nothing to escape, and costs nothing. */
+/** Escapes text for HTML, between tags or in a quoted attribute. Text without special characters is not copied. */
 export function escape(text: string): string {
   return NEEDS_ESCAPE.test(text)
     ? text
@@ -36,17 +36,17 @@ export function escape(text: string): string {
 
 const URL_SAFE = /^[A-Za-z0-9._-]*$/;
 
-/** One part of a path in an address, for an attribute in quotes. */
+/** Encodes one segment of a URL path, for a quoted attribute. */
 export const pathSegment = (text: string): string =>
   URL_SAFE.test(text) ? text : escape(encodeURIComponent(text));
 
 const BYTE_UNITS = ['B', 'KB', 'MB', 'GB', 'TB', 'PB'];
 
-/** `1.4 MB` of bytes. */
+/** Formats bytes, e.g. `1.4 MB`. */
 export function formatBytes(count: number): string {
   let value = count;
   let unit = 0;
-  // From 999.5 on it would be written as 1000 of the smaller unit.
+  // 999.5 and more would be rounded to 1000 of the smaller unit.
   while (value >= 999.5 && unit < BYTE_UNITS.length - 1) {
     value /= 1000;
     unit += 1;
@@ -55,10 +55,10 @@ export function formatBytes(count: number): string {
 }
 
 const DAY_MS = 86_400_000;
-/** Days as they were written before: a project's page has hundreds of the same few. */
+/** Formatted days by day number: a project's page repeats the same few hundreds of times. */
 const dayCache = new Map<number, string>();
 
-/** `2026-11-21` of milliseconds since 1970. */
+/** Formats milliseconds since 1970 as a day, e.g. `2026-11-21`. */
 export function formatDay(ms: number): string {
   const dayNumber = Math.floor(ms / DAY_MS);
   const cached = dayCache.get(dayNumber);
@@ -69,17 +69,17 @@ export function formatDay(ms: number): string {
   return text;
 }
 
-/** `1,234,567` */
+/** Formats a whole number, e.g. `1,234,567`. */
 export function formatCount(n: number): string {
   const digits = String(n);
   return n < 1000 ? digits : digits.replace(/\B(?=(\d{3})+$)/g, ',');
 }
 
-/** `1 wheel`, `2,000 wheels`. */
+/** Formats a number with its noun, e.g. `1 wheel` or `2,000 wheels`. */
 export const formatQuantity = (n: number, noun: string): string =>
   `${formatCount(n)} ${noun}${n === 1 ? '' : 's'}`;
 
-/** `45 s`, `12 min`, `3 h 5 min`, `4 days` of seconds. */
+/** Formats seconds, e.g. `45 s`, `12 min`, `3 h 5 min` or `4 days`. */
 export function formatDuration(seconds: number): string {
   if (seconds < 10) return `${seconds.toFixed(1)} s`;
   if (seconds < 120) return `${seconds.toFixed(0)} s`;
@@ -91,7 +91,7 @@ export function formatDuration(seconds: number): string {
   return `${formatCount(Math.round(hours / 24))} days`;
 }
 
-/** A moment as everybody reads it alike, `2026-11-21 14:05 UTC`; the page's script adds how long ago that is. */
+/** Returns a time such as `2026-11-21 14:05 UTC`. The page's script replaces it by how long ago that is. */
 export function timeElement(ms: number): Html {
   const iso = new Date(ms).toISOString();
   return html`<time datetime="${iso}">${iso.slice(0, 10)} ${iso.slice(11, 16)} UTC</time>`;

@@ -2,23 +2,24 @@ import { failureClass } from '../states/failure.js';
 import { findCause, findBuildError } from '../states/failure-cause.js';
 import { stripTerminalSequences } from '../states/sequences.js';
 
-/** Lines of a log, by number from 1, both ends included. */
+/** Consecutive lines of a log. */
 export interface LogPart {
+  /** The number of the first line; a log begins with line 1. */
   readonly first: number;
   readonly lines: readonly string[];
 }
 
-/** More than a browser shows at ease: of a longer log its parts that matter are shown. */
+/** Browsers struggle with longer logs, so only the parts that matter are shown of them. */
 const MAX_LINES = 12_000;
 const MAX_CHARS = 1_500_000;
-/** Of such a log: so many lines at the beginning, on either side of the one that says why, and at the end. */
+/** The lines kept of a longer log: at the beginning, on either side of the failing line, and at the end. */
 const KEPT_LINES = { head: 1000, around: 1500, tail: 3000 };
-/** Longer lines are cut: nobody reads them, and each would be laid out whole. */
+/** Longer lines are cut: nobody reads them, and a browser would lay out every character. */
 const MAX_LINE_CHARS = 4000;
-/** Signs are looked for in so much of the log's end, where builds say why they end. */
+/** The part of the log's end in which causes are searched for. Builds say at the end why they fail. */
 const SEARCHED_CHARS = 4_000_000;
 
-/** What the builder says itself in the last line of a log that it gives up. */
+/** The builder's own last line in the log of a failed build. */
 const BUILDER_REASON = /^piw: \S+ \S+ was not built: (.+)$/;
 const ERROR_LINE =
   /\b(?:fatal )?error\b[:!]|\bError: |^Traceback |\bundefined reference\b|^E {2,}|\bFAILED\b|^make.*\*\*\*|^(?:\w+\.)*\w*(?:Error|Exception): /i;
@@ -27,13 +28,13 @@ const WARNING_LINE = /\bwarning\b|\bDeprecat/i;
 export interface ParsedLog {
   readonly parts: readonly LogPart[];
   readonly count: number;
-  /** The line that tells why the build failed; undefined for one that succeeded. */
+  /** The number of the line that says why the build failed; undefined for a successful build. */
   readonly failing: number | undefined;
-  /** What the builder said last: why it failed, in a sentence. */
+  /** The reason for the failure, in a sentence, from the builder's last line. */
   readonly builderReason: string | undefined;
 }
 
-/** What of a log is to be shown, and which of its lines tells why it failed. */
+/** Returns the parts of a log to show, and the line that says why the build failed. */
 export function parseLog(output: string, failed: boolean, failureName: string | null): ParsedLog {
   const ends = lineEnds(output);
   const count = ends.length;
@@ -51,7 +52,7 @@ export function parseLog(output: string, failed: boolean, failureName: string | 
   return { parts: withinLimit(parts, failing), count, failing, builderReason };
 }
 
-/** Where each line ends; one without an end is a line, too. */
+/** Returns the offset of each line's end. Text after the last line feed counts as a line. */
 function lineEnds(output: string): number[] {
   const ends: number[] = [];
   for (let at = output.indexOf('\n'); at >= 0; at = output.indexOf('\n', at + 1)) ends.push(at);
@@ -64,7 +65,7 @@ const shortenLine = (line: string): string =>
     ? line
     : `${line.slice(0, MAX_LINE_CHARS)} … ${String(line.length - MAX_LINE_CHARS)} more characters`;
 
-/** The beginning, what is around the failing line, and the end, put together where they meet. */
+/** Returns the line ranges to show: the head, the lines around the failing one, and the tail, merged if they meet. */
 function visibleRanges(count: number, failing: number | undefined): readonly (readonly [number, number])[] {
   const wantedRanges: (readonly [number, number])[] = [
     [1, KEPT_LINES.head],
@@ -81,7 +82,10 @@ function visibleRanges(count: number, failing: number | undefined): readonly (re
   return merged;
 }
 
-/** Where lines are so long that even these are too much, each part keeps what is next to what matters in it. */
+/**
+ * Cuts parts whose lines are too long to show in full. A part keeps the lines next to the failing line; without one,
+ * the first part keeps its beginning and other parts keep their end.
+ */
 function withinLimit(parts: readonly LogPart[], failing: number | undefined): readonly LogPart[] {
   const charsPerPart = MAX_CHARS / Math.max(1, parts.length);
   return parts.map((part, i) => {
@@ -105,8 +109,8 @@ function withinLimit(parts: readonly LogPart[], failing: number | undefined): re
 }
 
 /**
- * The line by which the builder knew that failure: that of its sign, else the build's own last error, else the last
- * one.
+ * Returns the number of the line by which the builder classified the failure: the line of the cause, else the build's
+ * own last error, else the last line.
  */
 function findFailingLine(
   output: string,
@@ -115,9 +119,9 @@ function findFailingLine(
   line: (number: number) => string,
 ): number {
   const failure = failureClass(failureName);
-  // From the beginning of a line on, so that lines can be counted.
+  // Begins at the start of a line, so that lines can be counted.
   const from = output.length <= SEARCHED_CHARS ? 0 : output.indexOf('\n', output.length - SEARCHED_CHARS) + 1;
-  // The builder's own last line quotes the one that is looked for.
+  // Leaves out the builder's own last line, which quotes the line to find.
   const to = BUILDER_REASON.test(line(ends.length)) ? (ends.at(-2) ?? 0) : undefined;
   const searched = stripTerminalSequences(output.slice(from, to));
   const lineOf = (at: number): number =>
@@ -126,7 +130,7 @@ function findFailingLine(
   if (cause) return lineOf(cause.match.index);
   const last = ends.length;
   const lastBuildLine = BUILDER_REASON.test(line(last)) ? last - 1 : last;
-  // Of these it is known that the end of the log shows what it was at.
+  // For these classes the end of the log shows what the build was doing.
   if (['timeout', 'silent', 'killed', 'log-limit'].includes(failure)) return Math.max(1, lastBuildLine);
   const error = findBuildError(searched);
   return error ? lineOf(error.at) : Math.max(1, lastBuildLine);
@@ -138,7 +142,7 @@ function countLinesBefore(text: string, position: number): number {
   return lines;
 }
 
-/** The number of the line that a place is in. */
+/** Returns the number of the line that contains offset `at`. */
 function lineNumberAt(ends: readonly number[], at: number): number {
   let [low, high] = [0, ends.length - 1];
   while (low < high) {
@@ -149,7 +153,7 @@ function lineNumberAt(ends: readonly number[], at: number): number {
   return low + 1;
 }
 
-/** What a line looks like: an error, a warning, a step of pip's, or anything else. */
+/** Classifies a line by its look: an error, a warning, one of pip's steps, or undefined for anything else. */
 export function lineKind(line: string): 'error' | 'warning' | 'step' | undefined {
   const start = stripTerminalSequences(line.slice(0, 500));
   if (ERROR_LINE.test(start)) return 'error';
@@ -162,10 +166,10 @@ export function lineKind(line: string): 'error' | 'warning' | 'step' | undefined
     : undefined;
 }
 
-/** What pip says of itself and not of the build: how far a download is, how old it is, what it will do one day. */
+/** Lines of pip that say nothing about the build: progress bars, its age, deprecations. */
 const NOISE =
   /^\s*[\u2500-\u259f]{8,}|^\s*\[notice\]|^DEPRECATION: |^WARNING: (?:Running pip as|You are using pip|There was an error checking the latest version|The directory '.*' or its parent directory)/;
 
-/** Returns true for a line that only keeps readers from the log of the build. */
+/** Returns true for a line that only distracts from the log of the build. */
 export const isNoise = (line: string): boolean =>
   NOISE.test(stripTerminalSequences(line.slice(line.lastIndexOf('\r', line.length - 2) + 1).slice(0, 500)));

@@ -8,10 +8,10 @@ import { isNoise, lineKind, parseLog, type ParsedLog, type LogPart } from './log
 import { noStyle, terminalLine, type TerminalStyle } from './terminal.js';
 
 const ROOT = '../../';
-/** Lines are put into blocks of so many, which a browser lays out only when they come into view. */
+/** A browser lays out a block of this many lines only when it comes into view. */
 const LINES_PER_BLOCK = 200;
 
-/** A build, as GETBUILD tells of it, with its number. */
+/** A build as GETBUILD returns it, with its id. */
 export type Build = Pick<
   BuildRecord,
   | 'package'
@@ -28,14 +28,14 @@ export type Build = Pick<
 > &
   Partial<Pick<BuildRecord, 'put_back'>> & { readonly build_id: number };
 
-/** Why a failure is not the last word. */
+/** Why a failure is not final. */
 const NOT_FINAL: Readonly<Record<RequeueReason, string>> = {
-  retry: 'This failure is not final: the build was put back into the queue.',
+  retry: 'This failure is not final: the build was returned to the queue.',
   unconfirmed:
-    'This failure is not final: most builds of this slave failed, unlike those of others, and so another slave was given the build, too.',
+    'This failure is not final: most builds on this slave failed, unlike those on other slaves, so another slave was given this build as well.',
 };
 
-/** The page of a build's log. However long the log, the page is of a size that a browser shows at once. */
+/** Returns the page of a build's log. Long logs are shortened to a size that browsers show at once. */
 export function logHtml(build: Build, publicUrl: string | null): string {
   const { package: name, version, abi, platform, status, failure_class } = build;
   const log = parseLog(build.output, !status, failure_class);
@@ -62,25 +62,25 @@ export function logHtml(build: Build, publicUrl: string | null): string {
       ${build.details.remark !== null && html`<p class="notice building">${reasonSentence(build.details.remark)}</p>`}
       <p class="soft">
         ${formatQuantity(log.count, 'line')}, ${formatBytes(build.output.length)}.
-        <a href="${rawUrl}">The whole log as text</a
-        >${log.parts.length > 1 && '; this page leaves out the middle of it'}
+        <a href="${rawUrl}">The full log as text</a
+        >${log.parts.length > 1 && '; this page leaves out parts of it'}
       </p>
-      ${log.count === 0 ? html`<p class="empty">${imported ? 'It was not built here, so there is no log.' : 'It said nothing.'}</p>` : raw(`<div class="lines">${renderLines(log, rawUrl)}</div>`)}`,
+      ${log.count === 0 ? html`<p class="empty">${imported ? 'This wheel was not built here, so there is no log.' : 'The build printed nothing.'}</p>` : raw(`<div class="lines">${renderLines(log, rawUrl)}</div>`)}`,
   );
 }
 
-/** On top: why it failed, what to do, and where to look. */
+/** Returns the notice at the top: why the build failed, what to do, and where to look. */
 function failureNotice(
   { failing, builderReason, count }: ParsedLog,
   { details, failure_class, put_back = null }: Build,
 ): Html {
-  // Builds from before the reason was kept say it in their last line.
+  // Builds from before reasons were stored have it in the last line of their log.
   const reason = details.reason ?? builderReason;
   return html`<div class="notice failed">
     ${reason !== undefined && html`<p><b>${reasonSentence(reason)}</b></p>`}
     <p>${failureSentence(failure_class)}</p>
     ${put_back !== null && html`<p>${NOT_FINAL[put_back]}</p>`}
-    ${failing !== undefined && count > 0 && html`<p><a href="#why">Go to line ${failing}</a>, which tells most of it.</p>`}
+    ${failing !== undefined && count > 0 && html`<p>The most telling line is <a href="#why">line ${failing}</a>.</p>`}
   </div>`;
 }
 
@@ -97,7 +97,7 @@ function renderLines({ parts, count, failing }: ParsedLog, rawUrl: string): stri
 const omittedLines = (next: number, first: number, rawUrl: string): string =>
   next >= first
     ? ''
-    : `<p class="gap">Lines ${String(next)} to ${String(first - 1)} are only in <a href="${rawUrl}">the whole log</a>.</p>`;
+    : `<p class="gap">Lines ${String(next)} to ${String(first - 1)} are only in <a href="${rawUrl}">the full log</a>.</p>`;
 
 function renderBlocks(
   { first, lines: partLines }: LogPart,
@@ -121,7 +121,7 @@ function renderBlocks(
   return out;
 }
 
-/** Where the lines of noise that begin at `from` end; at `from` itself if that isn't one. */
+/** Returns the index after the run of noise lines that begins at `from`; `from` itself if that line is not noise. */
 function noiseEnd(lines: readonly string[], from: number, to: number, failing: number): number {
   let end = from;
   while (end < to && end !== failing && isNoise(lines[end] ?? '')) end += 1;
@@ -129,9 +129,9 @@ function noiseEnd(lines: readonly string[], from: number, to: number, failing: n
 }
 
 const foldNoise = (count: number, rows: string): string =>
-  `<details class="noise"><summary>${formatQuantity(count, 'line')} of pip’s own</summary>${rows}</details>`;
+  `<details class="noise"><summary>${formatQuantity(count, 'line')} of pip’s own output</summary>${rows}</details>`;
 
-/** The slave's own folder of this build, which tells a reader nothing. */
+/** The slave's folder for this build, which means nothing to a reader. */
 const BUILD_FOLDER = /\/build-\d+-\d+-\w{6}(?![\w-])/;
 const BUILD_FOLDER_PATH = new RegExp(`(?:/[^\\s/:;,="'()]+)*${BUILD_FOLDER.source}`, 'g');
 const shortenPaths = (line: string): string =>

@@ -19,13 +19,13 @@ import { removeStalePypi } from './pypi-files.js';
 import { GZIP_SUFFIX, projectPath, simplePath } from './layout.js';
 
 const gzipAsync = promisify(gzip);
-/** What is smaller fits into one packet as it is, bytes. */
+/** Smaller pages fit into one packet uncompressed. */
 const MIN_COMPRESSIBLE_BYTES = 1400;
 
 /**
- * Makes the compressed forms of a package's pages, or (null) of the root's, for servers that send them as they
- * stand; not of index.v1_html, which hardly any client asks for. What is replaced meanwhile gets none. What is as it
- * was isn't compressed again. What a package's PyPI JSON was before is removed.
+ * Writes the compressed forms of a package's pages, or of the root's pages if `name` is null, for servers that send
+ * precompressed files. index.v1_html gets none: hardly any client requests it. A page that is replaced in the meantime
+ * gets none, and a page that has one is not compressed again. Also removes the package's old pages of PyPI's JSON API.
  */
 export async function compressPages(outputPath: string, name: string | null): Promise<void> {
   const index = join(outputPath, simplePath(name ?? undefined));
@@ -50,7 +50,7 @@ async function compressPage(path: string): Promise<void> {
     try {
       const { mtimeMs } = page.stats;
       utimesSync(temporary, mtimeMs / 1000, mtimeMs / 1000);
-      // If this took too long, another has the page by now: what is compressed here would be in its place for good.
+      // If the page was replaced in the meantime, this form would stay next to a page that it doesn't match.
       if (isUnchanged(path, page.stats)) renameSync(temporary, path + GZIP_SUFFIX);
     } finally {
       rmSync(temporary, { force: true });

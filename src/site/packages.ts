@@ -10,7 +10,7 @@ export interface PackageSummary {
   readonly description: string;
 }
 
-/** What begins with a letter or a digit: how many packages, and how many of each two characters. */
+/** The number of packages that begin with a letter or digit, in all and by their first two characters. */
 export interface LetterGroup {
   readonly letter: string;
   readonly packages: number;
@@ -21,14 +21,14 @@ export interface PackagesOverview {
   readonly packages: number;
   readonly letters: readonly LetterGroup[];
   readonly popular: readonly PackageSummary[];
-  /** All of them, where there are few. */
+  /** All packages if there are few; otherwise undefined. */
   readonly ungrouped: readonly PackageSummary[] | undefined;
 }
 
-/** So many names at most stand on one page. */
+/** Limits how many names one page lists. */
 const MAX_NAMES_PER_PAGE = 1000;
 
-/** The page of all packages: the search, and what can be found without it. */
+/** Returns the packages page: the search, and lists for browsing without it. */
 export function packagesPage(
   { packages, letters, popular, ungrouped }: PackagesOverview,
   publicUrl: string | null,
@@ -36,7 +36,7 @@ export function packagesPage(
   return renderPage(
     {
       title: 'Packages – piw',
-      description: `${formatQuantity(packages, 'package')} to search and to browse.`,
+      description: `Search and browse ${formatQuantity(packages, 'package')}.`,
       root: './',
       publicUrl,
       path: packagesPath,
@@ -48,7 +48,7 @@ export function packagesPage(
       ${searchForm('./', 'large')}
       <div data-browse>
         <p class="lead">
-          ${packages === 0 ? 'No package is known here yet.' : html`${formatQuantity(packages, 'package')}, by the beginnings of their names.`}
+          ${packages === 0 ? 'There are no packages yet.' : html`${formatQuantity(packages, 'package')}, listed alphabetically.`}
         </p>
         ${
           ungrouped
@@ -61,7 +61,7 @@ export function packagesPage(
           !ungrouped &&
           popular.length > 0 &&
           html`<section aria-labelledby="popular">
-            <h2 id="popular">Most downloaded in 30 days</h2>
+            <h2 id="popular">Most downloaded in the last 30 days</h2>
             ${packageList(popular, './')}
           </section>`
         }
@@ -69,7 +69,7 @@ export function packagesPage(
   );
 }
 
-/** A letter, behind which its pairs are folded away. */
+/** Returns a letter that expands to its two-character prefixes. */
 const letterEntry = ({ letter, packages, groups }: LetterGroup): Html =>
   html`<li>
     <details name="letters">
@@ -91,11 +91,11 @@ const packageList = (all: readonly PackageSummary[], root: string): Html =>
   </ul>`;
 
 const packageFacts = (files: number, downloads: number): string =>
-  `${files === 0 ? 'no wheel yet' : formatQuantity(files, 'wheel')}${downloads === 0 ? '' : `, ${formatQuantity(downloads, 'download')}`}`;
+  `${files === 0 ? 'no wheels yet' : formatQuantity(files, 'wheel')}${downloads === 0 ? '' : `, ${formatQuantity(downloads, 'download')}`}`;
 
 /**
- * The pages that list the packages that begin with `prefix`, the pages that they lead to first. More than a page
- * holds are told apart by one more character.
+ * Returns the pages that list the packages whose names begin with `prefix`, each after the pages that it links to. If
+ * there are too many for one page, they are split by the next character.
  */
 export function browseFiles(
   prefix: string,
@@ -118,11 +118,11 @@ export function browseFiles(
       if (group) group.push(summary);
       else groups.set(longerPrefix, [summary]);
     }
-    for (const [longer, alike] of groups) files.push(...browseFiles(longer, alike, publicUrl));
+    for (const [longerPrefix, group] of groups) files.push(...browseFiles(longerPrefix, group, publicUrl));
     const links = [...groups].map(
-      ([longer, { length }]) =>
+      ([longerPrefix, { length }]) =>
         html`<li>
-          <a href="${longer}.html">${longer}<small>${formatCount(length)}</small></a>
+          <a href="${longerPrefix}.html">${longerPrefix}<small>${formatCount(length)}</small></a>
         </li>`,
     );
     body = html`${exactMatches.length > 0 && nameList(exactMatches)}
@@ -150,34 +150,34 @@ export function browseFiles(
   return files;
 }
 
-/** Put together by hand: there are as many as there are packages. */
+/** Returns a list of names, built by string concatenation because the lists together name every package. */
 const nameList = (listed: readonly PackageSummary[]): Html => {
   let out = '<ul class="names">\n';
-  // Names are letters, digits and hyphens.
+  // Names are letters, digits and hyphens: nothing needs escaping.
   for (const { name, files } of listed)
     out += `<li><a href="../../project/${name}/">${name}</a>${files === 0 ? '' : ` <small>${formatCount(files)}</small>`}</li>\n`;
   return raw(`${out}</ul>`);
 };
 
-/** For addresses that lead nowhere; it may be shown at any of them, so what it names is named from the top. */
+/** Returns the page for missing addresses. It may be served at any address, so its links are relative to the host. */
 export function notFoundPage(publicUrl: string | null): string {
   const root = publicUrl === null ? '/' : new URL(publicUrl).pathname;
   return renderPage(
     {
-      title: 'Not here – piw',
-      description: 'There is nothing at this address.',
+      title: 'Page not found – piw',
+      description: 'There is no page at this address.',
       root,
       publicUrl: null,
       path: notFoundPath,
       kind: 'lost',
       hasSearch: true,
     },
-    html`<h1>There is nothing at this address</h1>
-      <p class="lead">Perhaps one of these is what you looked for.</p>
+    html`<h1>Page not found</h1>
+      <p class="lead">There is no page at this address. Were you looking for one of these packages?</p>
       ${searchForm(root, 'large')}
       <p data-browse>
-        <a href="${root}${packagesPath}">All packages</a> by the beginnings of their names, the
-        <a href="${root}simple/">index</a> that installers read, or <a href="${root}">the home page</a>.
+        Or go to the list of <a href="${root}${packagesPath}">all packages</a>, the
+        <a href="${root}simple/">index</a> that installers read, or the <a href="${root}">home page</a>.
       </p>`,
   );
 }

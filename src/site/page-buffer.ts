@@ -1,11 +1,11 @@
-/** Text is turned into bytes in pieces of about so many characters. */
+/** Text is encoded as soon as this many characters have accumulated. */
 const FLUSH_CHARS = 8192;
-/** Room that is kept for the next page, bytes; what a larger one needs is given back. */
+/** Memory that is kept for the next page, bytes. clear() releases what a larger page needed. */
 const MAX_RETAINED_BYTES = 4 * 1024 * 1024;
 
 /**
- * A page on its way to the disk, as bytes. Of a page with a thousand files, half the time that it takes to be
- * rendered goes into the memory for it: so there is one such buffer for one page after the other.
+ * Collects the bytes of a page before it is written. Allocating memory takes half of the time that a page with a
+ * thousand files needs to be rendered, so one buffer is reused for many pages.
  */
 export class PageBuffer {
   #bytes = Buffer.allocUnsafeSlow(64 * 1024);
@@ -17,13 +17,13 @@ export class PageBuffer {
     if (this.#text.length >= FLUSH_CHARS) this.#flush();
   }
 
-  /** How many bytes it has by now. */
+  /** The number of bytes added so far. */
   get length(): number {
     this.#flush();
     return this.#length;
   }
 
-  /** What it has by now; it is another's once the buffer is cleared. */
+  /** The bytes added so far: a view that is valid until clear(). */
   get bytes(): Buffer {
     this.#flush();
     return this.#bytes.subarray(0, this.#length);

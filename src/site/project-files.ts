@@ -4,15 +4,15 @@ import { formatBytes, formatQuantity, formatDay, formatDuration, escape, pathSeg
 import { logPath } from './layout.js';
 import type { PageBuffer } from './page-buffer.js';
 
-/** From a project's page to the top of the site. */
+/** The relative path from a project's page to the top of the site. */
 export const PROJECT_ROOT = '../../';
-/** So many of the newest versions are shown at once; the older ones are folded away. */
+/** The number of newest versions that are shown; older ones are collapsed. */
 export const VISIBLE_VERSIONS = 25;
 
 /** The files that a project offers, by version. */
 export type OfferedFiles = ReadonlyMap<string, readonly ProjectFile[]>;
 
-/** Returns true for a wheel that an administrator handed in: no slave of this farm has built it. */
+/** Returns true for a wheel that an administrator imported: no slave of this farm built it. */
 export const isImported = ({ build_id, slave }: Pick<ProjectFile, 'build_id' | 'slave'>): boolean =>
   build_id !== null && slave === null;
 
@@ -26,7 +26,7 @@ export function filesByVersion(files: readonly ProjectFile[]): OfferedFiles {
   return groups;
 }
 
-/** Adds the files of each version; those of the newest are in sight. */
+/** Adds the files of each version; only those of the newest are expanded. */
 export function addFiles(project: Project, offered: OfferedFiles, page: PageBuffer): void {
   const folder = `${PROJECT_ROOT}simple/${project.package}/`;
   const versions = project.versions.filter(({ version }) => offered.has(version));
@@ -65,13 +65,13 @@ function fileRow(file: ProjectFile, folder: string): string {
     requires_python === null || requires_python === '' ? 'any Python' : `Python ${escape(requires_python)}`,
     formatQuantity(file.downloads, 'download'),
   ];
-  if (apt.length > 0) facts.push(`needs ${escape(apt.join(' '))}`);
+  if (apt.length > 0) facts.push(`requires ${escape(apt.join(' '))}`);
   const badges = `${yanked === null ? '' : ' <b class="badge failed">yanked</b>'}${remark === null ? '' : ' <b class="badge building">remark</b>'}`;
   const remarkHtml = remark === null ? '' : `<p class="remark">${escape(reasonSentence(remark))}</p>`;
   return `<li><div class="file"><a href="${folder}${pathSegment(filename)}">${escape(filename)}</a>${badges}</div>${remarkHtml}<div class="soft">${facts.join(' · ')}</div><code class="hash">sha256:${file.sha256}</code>${origin(file)}</li>\n`;
 }
 
-/** When, where and for how long a wheel was built, and, folded away, from what and with what. */
+/** Returns when, where and for how long a wheel was built, and, collapsed, from what and with what. */
 function origin(file: ProjectFile): string {
   const { build_id, built, duration_s, slave, provenance } = file;
   if (build_id === null || built === null) return '';
@@ -89,10 +89,10 @@ function origin(file: ProjectFile): string {
   row(
     'built with',
     requirements.length === 0
-      ? 'nothing else'
+      ? 'no other packages'
       : requirements.map(([name, version]) => `${escape(name)} ${escape(version)}`).join(', '),
   );
-  if (source_date_epoch !== null) row('time stamps', `${formatTime(source_date_epoch)} (SOURCE_DATE_EPOCH)`);
+  if (source_date_epoch !== null) row('timestamps', `${formatTime(source_date_epoch)} (SOURCE_DATE_EPOCH)`);
   return `<details class="origin"><summary>${summary}</summary><dl>${rows.join('')}</dl><p>${log}</p></details>`;
 }
 

@@ -10,17 +10,18 @@ import { parseSerial } from './serial.js';
 
 const JSON_HEAD = '{"_last-serial":';
 
-/** The serial of a project's JSON, from its first bytes. */
+/** Returns the serial of a project's JSON from its first bytes; undefined for anything else. */
 export const projectSerialOf = (head: string | undefined): number | undefined => parseSerial(head, JSON_HEAD);
 
-/** How it begins under this serial; what follows is the same whatever the serial is. */
+/** Returns how a project's JSON begins under this serial. The rest does not depend on the serial. */
 export const projectJsonHead = (serial: number): string => `${JSON_HEAD}${String(serial)}`;
 
 /**
- * What a project's page shows, for programs, at `/project/NAME/json/`. Its shape is documented on the page of
- * questions (faq.ts) and doesn't change: keys may be added, none goes or gets another meaning. Times are ISO 8601 in
- * UTC, sizes bytes. It begins with the serial under which it was written, so that of two states the first few bytes
- * tell which is the older. Put together by hand, for speed: the largest projects have thousands of files.
+ * Adds the content of a project's page as JSON, for programs, as served at `/project/NAME/json/`. The FAQ (faq.ts)
+ * documents its keys, and they are stable: keys may be added, but none is removed or changes its meaning. Times are ISO
+ * 8601 in UTC, sizes are in bytes. It begins with the serial under which it was written, so the first few bytes of two
+ * states tell which is older. It is built by string concatenation, for speed: the largest projects have thousands of
+ * files.
  */
 export function projectJson(
   project: Project,
@@ -60,7 +61,10 @@ const metadataJson = (metadata: NewestMetadata | undefined): string =>
         requires_dist: metadata.requires,
       });
 
-/** All of it but its files. `base` is JSON's text of the site's address, without the quote at its end. */
+/**
+ * Returns a version's JSON up to the opening bracket of its files. `base` is the site's URL as a JSON string, without
+ * the closing quote.
+ */
 function versionJson(version: ProjectVersion, base: string): string {
   let targets = '';
   for (const target of version.targets) {
@@ -74,7 +78,7 @@ function versionJson(version: ProjectVersion, base: string): string {
   return `{"version":${jsonText(version.version)},"released":${jsonTime(version.released)},"prerelease":${String(isPrereleaseVersion(version.version))},"yanked":${yankedJson(version.yanked)},"skipped":${jsonText(version.skip)},"has_source":${String(version.has_sdist)},"requires_python":${jsonText(version.requires_python)},"targets":[${targets}],"files":[`;
 }
 
-/** Where a wheel comes from: the build that made it, and the source and the tools of that build. */
+/** Returns the keys that say where a wheel comes from: its build, and the source and the tools of that build. */
 function originJson(file: ProjectFile, base: string): string {
   const { build_id, built, duration_s, slave, remark, provenance } = file;
   const imported = isImported(file);
@@ -104,27 +108,27 @@ function fileJson(file: ProjectFile, folder: string, base: string): string {
   return `{"filename":${jsonText(filename)},"url":${url},"size":${String(file.filesize)},"sha256":"${file.sha256}","uploaded":${jsonTime(file.uploaded)},"requires_python":${jsonText(file.requires_python)},"yanked":${yankedJson(file.yanked)},"serves":[${serves}],"needs":{"apt":${jsonList(dependencies['apt'])},"other":${jsonList(dependencies[''])}},"downloads":${String(file.downloads)},${originJson(file, base)}}`;
 }
 
-/** What JSON would have to escape, which most text is free of. */
+/** Characters that JSON may have to escape. Most texts have none. */
 const NEEDS_ESCAPE = /[^ !#-[\]-~]/;
-/** What an address takes as it stands. */
+/** Text that needs no encoding in a URL. */
 const URL_SAFE = /^[\w.-]*$/;
 
 const jsonText = (value: string | null): string =>
   value === null ? 'null' : NEEDS_ESCAPE.test(value) ? JSON.stringify(value) : `"${value}"`;
 const jsonList = (values: readonly string[] = []): string =>
   values.length === 0 ? '[]' : `[${values.map(jsonText).join(',')}]`;
-/** As in the simple index: false, true, or the reason. */
+/** Returns what the simple index has for `yanked`: false, true, or the reason. */
 const yankedJson = (reason: string | null): string =>
   reason === null ? 'false' : reason === '' ? 'true' : jsonText(reason);
 const logUrl = (build: number | null, base: string): string =>
   build === null ? 'null' : `${base}${logPath(build, 'txt')}"`;
-/** Only a version with a letter in it can be one. */
+/** Returns true for a pre-release. Only versions with a letter can be one, so others are not parsed. */
 const isPrereleaseVersion = (version: string): boolean => /[a-z]/i.test(version) && isPrerelease(version);
 
 const TWO_DIGITS = Array.from({ length: 60 }, (_, n) => String(n).padStart(2, '0'));
 const DAY_MS = 86_400_000;
 
-/** As `Date.toISOString`, to the second, at a fifth of its cost. */
+/** Formats a time like toISOString(), but only to the second, and five times as fast. */
 function jsonTime(ms: number | null): string {
   if (ms === null) return 'null';
   const second = Math.floor((ms % DAY_MS) / 1000);

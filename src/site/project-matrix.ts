@@ -13,7 +13,7 @@ interface Column {
   readonly platform: string;
 }
 
-/** Adds versions × targets, and under each version why something isn't there. */
+/** Adds a table of versions and targets, and below each version the reasons why wheels are missing. */
 export function addMatrix(project: Project, page: PageBuffer): void {
   const columns: Column[] = [];
   const columnIndexes = new Map<string, number>();
@@ -40,12 +40,12 @@ export function addMatrix(project: Project, page: PageBuffer): void {
     page.add('</tbody></table></div>');
   };
   if (platforms.size === 1 && columns[0])
-    page.add(`<p class="soft">All for ${escape(columns[0].platform)}.</p>`);
-  table(project.versions.slice(0, VISIBLE_VERSIONS), 'Versions and what they are built for');
+    page.add(`<p class="soft">All targets are on ${escape(columns[0].platform)}.</p>`);
+  table(project.versions.slice(0, VISIBLE_VERSIONS), 'Versions and their targets');
   const older = project.versions.slice(VISIBLE_VERSIONS);
   if (older.length === 0) return;
   page.add(`<details class="older"><summary>${formatQuantity(older.length, 'older version')}</summary>`);
-  table(older, 'Older versions and what they are built for');
+  table(older, 'Older versions and their targets');
   page.add('</details>');
 }
 
@@ -61,7 +61,7 @@ function versionRow(
   let columnIndex = 0;
   let explanation = '';
   for (const target of targets) {
-    // They come in the order of the columns; one that isn't there is an empty cell.
+    // Targets come in the order of the columns. A missing target leaves its cell empty.
     const column = columns[columnIndex];
     if (column?.abi !== target.abi || column.platform !== target.platform) {
       const targetIndex = columnIndexes.get(`${target.abi} ${target.platform}`) ?? columnIndex;
@@ -105,7 +105,7 @@ function cell(
   return `<td class="${state}"><a href="${ROOT}${logPath(build_id)}${state === 'failed' ? '#why' : ''}">${label}</a></td>`;
 }
 
-/** Why nothing is to be built of a version for a target. */
+/** Returns the reason in a word or two why a version is not built for a target. */
 function notBuiltLabel(project: Project, version: ProjectVersion, abi: string, platform: string): string {
   if (version.skip !== null || project.skip !== null) return 'skipped';
   if (version.yanked !== null) return 'yanked';
@@ -116,7 +116,7 @@ function notBuiltLabel(project: Project, version: ProjectVersion, abi: string, p
   return STATE_LABELS.none;
 }
 
-/** What was found out about requires-python and a target: projects repeat a few of them for all their versions. */
+/** Results by ABI and requires-python: projects use the same few specifiers for all their versions. */
 const supportCache = new Map<string, boolean>();
 
 function supportsTarget(specifier: string, abi: string, platform: string): boolean {
@@ -129,7 +129,7 @@ function supportsTarget(specifier: string, abi: string, platform: string): boole
   return supported;
 }
 
-/** Why builds failed: targets with the same reason together, each with its log. */
+/** Returns why builds failed. Targets with the same reason share a sentence; each has a link to its log. */
 function failureReasons(targets: readonly VersionOnTarget[]): string {
   const groups = new Map<string, VersionOnTarget[]>();
   for (const target of targets) {
@@ -146,11 +146,13 @@ function failureReasons(targets: readonly VersionOnTarget[]): string {
       const logs = group
         .filter(({ build_id }) => build_id !== null)
         .map(
-          ({ build_id, abi }) => `<a href="${ROOT}${logPath(build_id ?? 0)}#why">Log of ${escape(abi)}</a>`,
+          ({ build_id, abi }) => `<a href="${ROOT}${logPath(build_id ?? 0)}#why">Log for ${escape(abi)}</a>`,
         );
       const retryAt = Math.max(...group.map(({ held_until }) => held_until ?? 0));
       const retryText =
-        retryAt === 0 ? '' : ` It is tried again after ${new Date(retryAt).toISOString().slice(11, 16)} UTC.`;
+        retryAt === 0
+          ? ''
+          : ` It will be retried after ${new Date(retryAt).toISOString().slice(11, 16)} UTC.`;
       return `<b>${group.map(({ abi }) => escape(abi)).join(', ')}</b> ${reasonText}${escape(failureSentence(failure_class))}${retryText} ${logs.join(' ')}`;
     })
     .join('<br>');

@@ -3,15 +3,15 @@ import type { Project } from '../protocols/oracle.js';
 import { formatQuantity, html, type Html } from './html.js';
 import type { OfferedFiles } from './project-files.js';
 
-/** More requirements than these are folded away. */
+/** A longer list of requirements is collapsed. */
 const MAX_VISIBLE_REQUIREMENTS = 8;
 
-/** What the METADATA of a project's newest wheel says, and the version that the wheel is of. */
+/** The METADATA of a project's newest wheel, and the version of that wheel. */
 export interface NewestMetadata extends CoreMetadata {
   readonly version: string;
 }
 
-/** Returns the metadata of the newest wheel whose METADATA was read, an unyanked one if there is any. */
+/** Returns the metadata of the newest wheel whose METADATA was read; a yanked wheel's only if there is no other. */
 export function newestMetadata(project: Project, offered: OfferedFiles): NewestMetadata | undefined {
   let yanked: NewestMetadata | undefined;
   for (const version of project.versions) {
@@ -24,7 +24,7 @@ export function newestMetadata(project: Project, offered: OfferedFiles): NewestM
   return yanked;
 }
 
-/** The project's own links. They lead elsewhere, and this site vouches for none of them. */
+/** Returns the project's own links, with `nofollow`: they lead to other sites, which this one does not vouch for. */
 export const linksSection = ({ links }: NewestMetadata): Html =>
   links.length === 0
     ? html``
@@ -36,9 +36,9 @@ export const linksSection = ({ links }: NewestMetadata): Html =>
           )}
         </ul>`;
 
-/** What the newest wheel requires, folded away where there is much of it. */
+/** Returns the requirements of the newest wheel, collapsed if there are many. */
 export function requirementsSection({ version, requires }: NewestMetadata): Html {
-  if (requires.length === 0) return html`<p class="soft">Version ${version} requires no other package.</p>`;
+  if (requires.length === 0) return html`<p class="soft">Version ${version} requires no other packages.</p>`;
   const list = html`<ul class="requires">
     ${requires.map((requirement) => html`<li><code>${requirement}</code></li>`)}
   </ul>`;

@@ -14,12 +14,13 @@ import {
   type NewestMetadata,
 } from './project-metadata.js';
 
-/** Stands in the page for what is added to it row by row. No text has it, for all of it is escaped. */
+/** Marks where rows are inserted. It can't occur in the page's own texts, because those are escaped. */
 const PLACEHOLDER = '<!-- here -->';
 
 /**
- * Adds the page of a project. Large ones have thousands of cells and files, so what is there once for each of them is
- * put together by hand, each value escaped in its place, and goes straight into the buffer (measured in test/bench).
+ * Adds the page of a project to `output`. Large projects have thousands of cells and files, so their rows are built by
+ * string concatenation, with each value escaped where it is inserted, and go straight into the buffer (measured in
+ * test/bench).
  */
 export function projectHtml(project: Project, publicUrl: string | null, output: PageBuffer): void {
   const { package: name } = project;
@@ -56,24 +57,24 @@ export function projectHtml(project: Project, publicUrl: string | null, output: 
   ).split(PLACEHOLDER);
   output.add(before);
   if (project.versions.length > 0) addMatrix(project, output);
-  else output.add('<p class="empty">The index has told of no version yet.</p>');
+  else output.add('<p class="empty">The index does not list any versions yet.</p>');
   output.add(between);
   if (offered.size > 0) addFiles(project, offered, output);
-  else output.add('<p class="empty">There is no wheel of it here.</p>');
+  else output.add('<p class="empty">This farm has no wheels of this project.</p>');
   output.add(after);
 }
 
-/** In a sentence: is it here, and if not, why not? */
+/** Returns notices that say whether the newest version is available here and, if not, why. */
 function statusNotice(project: Project, newest: ProjectVersion | undefined): Html {
   const notice = (kind: string, text: Html) => html`<p class="notice ${kind}">${text}</p>`;
   const latest = project.versions.find(({ yanked, skip }) => yanked === null && skip === null);
-  const abisInState = (its: VersionOnTarget['state']) =>
-    (latest?.targets ?? []).filter(({ state }) => state === its).map(({ abi }) => abi);
-  const abis = (its: VersionOnTarget['state']) => [...new Set(abisInState(its))].join(', ');
+  const abisInState = (wanted: VersionOnTarget['state']) =>
+    (latest?.targets ?? []).filter(({ state }) => state === wanted).map(({ abi }) => abi);
+  const abis = (wanted: VersionOnTarget['state']) => [...new Set(abisInState(wanted))].join(', ');
   const failed = latest?.targets.find(({ state }) => state === 'failed');
-  return html`${project.status === 'quarantined' && notice('failed', html`<b>Quarantined.</b> The index suspects it of doing harm, so nothing of it is offered or built until that is cleared.`)}
-  ${(project.status === 'archived' || project.status === 'deprecated') && notice('waiting', html`<b>This project is ${project.status}.</b> Its people say not to expect new releases. What is here stays.`)}
-  ${project.skip !== null && notice('none', html`<b>It is not built here:</b> ${project.skip}`)}
+  return html`${project.status === 'quarantined' && notice('failed', html`<b>Quarantined.</b> The index suspects that this project is harmful. Its files are not offered and it is not built until the index lifts the quarantine.`)}
+  ${(project.status === 'archived' || project.status === 'deprecated') && notice('waiting', html`<b>This project is ${project.status}.</b> Its maintainers say not to expect new releases. The wheels here stay available.`)}
+  ${project.skip !== null && notice('none', html`<b>Not built here:</b> ${project.skip}`)}
   ${
     project.status !== 'quarantined' &&
     project.skip === null &&
@@ -82,22 +83,22 @@ function statusNotice(project: Project, newest: ProjectVersion | undefined): Htm
       ? failed &&
         notice(
           'building',
-          html`The newest version, ${latest.version}, is built for ${abis('built')}, and failed for
-            ${abis('failed')}: <a href="#versions">why</a>.`,
+          html`The newest version, ${latest.version}, was built for ${abis('built')} but failed for
+            ${abis('failed')}. <a href="#versions">See why.</a>`,
         )
       : failed
         ? notice(
             'failed',
-            html`<b>The newest version, ${latest.version}, is not here.</b>
+            html`<b>The newest version, ${latest.version}, is not available here.</b>
               ${failed.reason !== null && html`${reasonSentence(failed.reason)} `}${failureSentence(failed.failure_class)}
               ${failed.build_id !== null && logLink(failed.build_id, failed.abi)}`,
           )
         : abisInState('building').length > 0
-          ? notice('building', html`The newest version, ${latest.version}, is being built just now.`)
+          ? notice('building', html`The newest version, ${latest.version}, is being built now.`)
           : abisInState('waiting').length > 0
             ? notice(
                 'waiting',
-                html`The newest version, ${latest.version}, waits to be built.
+                html`The newest version, ${latest.version}, is waiting to be built.
                   <a href="${ROOT}${farmPath}">See the queue.</a>`,
               )
             : !latest.has_sdist &&
@@ -110,7 +111,7 @@ function statusNotice(project: Project, newest: ProjectVersion | undefined): Htm
 }
 
 const logLink = (build: number, abi: string): Html =>
-  html`<a href="${ROOT}${logPath(build)}#why">Log of ${abi}</a>`;
+  html`<a href="${ROOT}${logPath(build)}#why">Log for ${abi}</a>`;
 
 function installSection(
   { package: name }: Project,
@@ -121,17 +122,17 @@ function installSection(
   if (offered.size === 0) return html``;
   const needed = systemDependencies(newest ? (offered.get(newest.version) ?? []) : []);
   return html`<h2>Install</h2>
-    ${commandBlock(pipInstallCommand(simpleUrl(publicUrl), name), 'To install it')}
+    ${commandBlock(pipInstallCommand(simpleUrl(publicUrl), name), 'Command that installs the package')}
     ${
       needed.apt.length > 0 &&
-      html`<p>Its wheels use libraries of the system. On Debian, Ubuntu or Raspberry Pi OS:</p>
-        ${commandBlock(`sudo apt install ${needed.apt.join(' ')}`, 'To install what it needs')}`
+      html`<p>Requires these system libraries. On Debian, Ubuntu or Raspberry Pi OS:</p>
+        ${commandBlock(`sudo apt install ${needed.apt.join(' ')}`, 'Command that installs the system libraries')}`
     }
-    ${needed.others.length > 0 && html`<p class="soft">No package is known to have these, which it needs too: ${needed.others.join(', ')}</p>`}
-    <p class="soft">uv and Poetry: see <a href="${ROOT}#use">how to use this farm</a>.</p>`;
+    ${needed.others.length > 0 && html`<p class="soft">Also requires these libraries, for which no Debian package is known: ${needed.others.join(', ')}</p>`}
+    <p class="soft">For uv and Poetry, see <a href="${ROOT}#use">how to use this farm</a>.</p>`;
 }
 
-/** What the files need of the system: Debian's packages, and libraries that no package is known to have. */
+/** Returns what the files need on the system: Debian packages, and libraries for which no package is known. */
 function systemDependencies(files: readonly ProjectFile[]): {
   readonly apt: string[];
   readonly others: string[];
@@ -141,7 +142,7 @@ function systemDependencies(files: readonly ProjectFile[]): {
   return { apt: packagesFor('apt'), others: packagesFor('') };
 }
 
-/** Some projects put the whole text of their licence where its name belongs. */
+/** Some projects put the whole text of their licence into the field for its name. */
 const MAX_LICENSE_CHARS = 120;
 function shortenLicense(license: string): string {
   const line = license.replace(/\s+/g, ' ').trim();
@@ -154,7 +155,7 @@ function facts(project: Project, offered: OfferedFiles, metadata: NewestMetadata
     for (const file of files) [wheels, size] = [wheels + 1, size + file.filesize];
   const [latest] = project.versions;
   const rows: readonly (readonly [string, Html])[] = [
-    ['downloads in 30 days', html`${formatCount(project.downloads_last_month)}`],
+    ['downloads in the last 30 days', html`${formatCount(project.downloads_last_month)}`],
     ['downloads', html`${formatCount(project.downloads)}`],
     ['wheels', html`${formatCount(wheels)}${wheels > 0 && ` (${formatBytes(size)})`}`],
     ['versions', html`${formatCount(project.versions.length)}`],

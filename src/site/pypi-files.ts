@@ -9,8 +9,9 @@ const PAGE_NAME = /^\d+\.json$/;
 
 /**
  * Writes a project's page of PyPI's JSON API. The page is named after its serial, and `json` is a link to it: mirrors
- * want the serial in a header, and nginx can tell it from where a link leads, but from no file's contents. The page
- * before it stays until `tidyPypi`, for who has read the link already. Throws PIW_DISK_FULL, PIW_NOT_WRITABLE.
+ * want the serial in a header, which nginx can take from the target of a link but not from the content of a file. The
+ * previous page stays until removeStalePypi(), for readers that have already followed the link to it. Throws
+ * PIW_DISK_FULL or PIW_NOT_WRITABLE.
  */
 export function writePypi(outputPath: string, name: string, serial: number, page: Uint8Array): void {
   const folder = join(outputPath, pypiPath(name));
@@ -25,14 +26,14 @@ export function writePypi(outputPath: string, name: string, serial: number, page
   if (previous !== undefined) removePagesExcept(folder, [file, previous]);
 }
 
-/** Removes the pages that the link doesn't lead to any more. */
+/** Removes the pages that the link no longer points to. */
 export function removeStalePypi(outputPath: string, name: string): void {
   const folder = join(outputPath, pypiPath(name));
   const target = linkTarget(folder);
   if (target !== undefined) removePagesExcept(folder, [target]);
 }
 
-/** Removes all of it, the link first. */
+/** Removes the link and then all pages of a project. */
 export function removePypi(outputPath: string, name: string): void {
   const folder = join(outputPath, pypiPath(name));
   removeFiles(folder, [LINK_NAME, ...pageNames(folder)]);
@@ -46,7 +47,7 @@ function removePagesExcept(folder: string, kept: readonly (string | undefined)[]
 const pageNames = (folder: string): readonly string[] =>
   withDiskErrors(
     folder,
-    () => undefinedIfAbsent(() => readdirSync(folder))?.filter((one) => PAGE_NAME.test(one)) ?? [],
+    () => undefinedIfAbsent(() => readdirSync(folder))?.filter((name) => PAGE_NAME.test(name)) ?? [],
   );
 
 const linkTarget = (folder: string): string | undefined =>

@@ -11,10 +11,10 @@ const JSON_HEAD = '{"last_serial":';
 export const pypiSerialOf = (head: string | undefined): number | undefined => parseSerial(head, JSON_HEAD);
 
 /**
- * Writes what PyPI's JSON API has at `/pypi/NAME/json`: mirrors (bandersnatch) read a project's files from it. Fields
- * and their types are PyPI's; those of which the farm knows nothing are null, as PyPI has them for a project that
- * doesn't give them. File addresses lead to `/packages/`, the only path that bandersnatch takes; without a public
- * address they are relative to the server's root.
+ * Writes what PyPI's JSON API has at `/pypi/NAME/json`, from which mirrors (bandersnatch) read a project's files.
+ * Fields and their types are PyPI's. Fields that the farm knows nothing about are null, as PyPI has them for a project
+ * that doesn't provide them. File URLs are below `/packages/`, the only path that bandersnatch accepts; without a
+ * public URL they are relative to the server's root.
  */
 export function pypiJson(
   project: SimpleProject,
@@ -82,7 +82,7 @@ function projectInfo(
   };
 }
 
-/** Put together by hand, as the pages of the simple index are: the largest projects have thousands of files. */
+/** Adds the files, by string concatenation as in simple.ts: the largest projects have thousands of them. */
 function addFiles(files: readonly IndexedFile[], folder: string, page: PageBuffer): void {
   let comma = '';
   page.add('[');
@@ -98,8 +98,9 @@ function addFiles(files: readonly IndexedFile[], folder: string, page: PageBuffe
   page.add(']');
 }
 
-/** What JSON and an address take as it stands. */
+/** Text that needs no encoding in a URL. */
 const URL_SAFE = /^[\w.-]*$/;
+/** Text that needs no escaping in JSON. */
 const PLAIN_TEXT = /^[\w.+!<>=~,*; ()/:-]*$/;
 const jsonText = (text: string): string => (PLAIN_TEXT.test(text) ? `"${text}"` : JSON.stringify(text));
 const jsonTextOrNull = (text: string | null): string => (text === null ? 'null' : jsonText(text));

@@ -1,18 +1,19 @@
 /**
- * The search's second index, for what the tree (search-tree.ts) does not find: the middle of a word, and names that
- * are spelled a little differently. For each three characters that follow each other in a name, hyphens left out,
- * there is one small file of the names that have them, the most downloaded first:
+ * The second index of the search, for what the tree (search-tree.ts) cannot find: text in the middle of a word, and
+ * misspelled names. Each trigram, three consecutive characters of a name without its hyphens, has one small file with
+ * the names that contain it, the most downloaded first:
  *
  *     {"all":true,"r":["NAME DOWNLOADS FILES",…]}
  *
- *   r    at most `NAMES` names
- *   all  true if these are all; else less downloaded ones are left out
+ *   r    at most MAX_NAMES_PER_FILE names
+ *   all  true if `r` is complete; otherwise less downloaded names are left out
  *
- * What contains a text contains all of its trigrams, so one file whose list is whole answers. A name that is spelled
- * with one mistake still shares most of its trigrams, and is looked for in the files of several.
+ * A name that contains a text contains all trigrams of that text, so a single file answers the query if its list is
+ * complete. A name with one mistake still shares most of its trigrams with the right spelling, so the search reads the
+ * files of several trigrams to find it.
  */
 
-/** So many names at most are in a file: with 25 characters each, 5 KB. A search reads up to five of them. */
+/** Limits a file to about 5 KB, at 25 characters a name. A search reads up to five files. */
 const MAX_NAMES_PER_FILE = 200;
 const ALPHABET = 'abcdefghijklmnopqrstuvwxyz0123456789';
 const TRIGRAM_COUNT = ALPHABET.length ** 3;
@@ -22,13 +23,13 @@ export interface TrigramFile {
   readonly content: string;
 }
 
-/** The place of each character in LETTERS, by its code. */
+/** The index of each character in ALPHABET, by its character code. */
 const LETTER_INDEX = new Uint8Array(128);
 for (let i = 0; i < ALPHABET.length; i += 1) LETTER_INDEX[ALPHABET.charCodeAt(i)] = i;
 
 /**
- * Collects names and then yields the files. Memory: the rows as bytes (14 MB for 700,000), and four bytes for each name
- * in each list (25 MB).
+ * Collects names, then yields the files. It holds the rows as bytes (14 MB for 700,000 names) and four bytes for each
+ * name in each list (25 MB).
  */
 export class TrigramIndex {
   #rowBytes = Buffer.alloc(1 << 20);
@@ -60,7 +61,10 @@ export class TrigramIndex {
     }
   }
 
-  /** Returns the names of each trigram, one list after the other, the best first; and how many names have each. */
+  /**
+   * Returns the names of each trigram as indexes, one list after the other, the most downloaded first; and how many
+   * names contain each trigram.
+   */
   #buildLists(): { readonly lists: Uint32Array; readonly counts: Uint32Array } {
     const counts = new Uint32Array(TRIGRAM_COUNT);
     const order = Uint32Array.from(this.#rowEnds.keys());

@@ -1,50 +1,51 @@
 /**
- * The search's data as a tree of small files, one for each beginning of a word that enough names have. What is
- * looked for is a name or its words, without what stands between them: `restframework` finds
- * django-rest-framework. A file is JSON:
+ * The data of the search is a tree of small files, one for each word prefix that enough names share. Keys are names,
+ * from the start of any of their words on, without hyphens: `restframework` finds django-rest-framework. A file is
+ * JSON:
  *
  *     {"p":"restf","c":"ir","t":[ROW…],"r":[ROW…],"d":"sub subs"}
  *
- *   p  what all that it leads to begins with; it may be longer than the file's own name
- *   c  the characters behind `p` for which there is a file of its own, called `p` and that character
- *   t  where there are any such: the best of all that it leads to, the first page of results
- *   r  whatever else begins with `p`, best first; of those that go no further only the best are kept
- *   d  in a file for two characters: the names of all files below it, without these two; a short cut
+ *   p  the common prefix of all keys in this file and below; it may be longer than the file's own name
+ *   c  the characters that follow `p` in a child file, which is named `p` plus that character
+ *   t  only with `c`: the best of all entries in this file and below, i.e. the first page of results
+ *   r  all other entries that begin with `p`, best first; of those whose key is exactly `p`, only the best
+ *   d  only in a file for two characters: the names of all files below, without these two characters; a shortcut
  *
- * Each file is of use alone, whatever state the others are in: files are written before those that lead to them,
- * and removed after. ROW is [name, downloads of 30 days, files, description].
+ * Each file works whatever state the others are in: children are written before their parents and removed after them.
+ * ROW is [name, downloads in the last 30 days, files, description].
  */
 export interface SearchEntry {
-  /** From the beginning of one of the words of its name to its end, without hyphens. */
+  /** The name from the start of one of its words to its end, without hyphens. */
   readonly key: string;
   readonly name: string;
-  /** The key is of the whole name, and not of a later word of it. */
+  /** The key begins at the first word of the name. */
   readonly isWholeName: boolean;
   readonly downloads: number;
-  /** Its row as JSON. */
+  /** The row as JSON. */
   readonly row: string;
 }
 
 export interface TreeFile {
-  /** What the file is called; the beginning of a word. */
+  /** The file's name: the beginning of a word. */
   readonly prefix: string;
   readonly content: string;
 }
 
-/** So many results are shown for a search. */
+/** The number of results that a search shows. */
 export const MAX_RESULTS = 20;
-/** A file holds so many bytes of rows if nothing branches off it, and so many if something does. */
+/** Limits the rows of a file without children. */
 const MAX_LEAF_BYTES = 20_000;
+/** Limits the rows in `r` of a file with children. */
 const MAX_REST_BYTES = 6000;
 
-/** The most downloaded first; of those alike names that begin with what is looked for, then the shortest. */
+/** Orders entries by downloads, most first; then names that begin with the key; then by length, shortest first. */
 function compareEntries(a: SearchEntry, b: SearchEntry): number {
   if (a.downloads !== b.downloads) return b.downloads - a.downloads;
   if (a.isWholeName !== b.isWholeName) return a.isWholeName ? -1 : 1;
   return a.key.length - b.key.length || (a.name < b.name ? -1 : a.name > b.name ? 1 : 0);
 }
 
-/** The best `RESULTS` of some, each name once; and those that are exactly what is looked for. */
+/** Returns the best MAX_RESULTS entries, each name once, and always those whose whole name is `exactKey`. */
 export function bestEntries(entries: Iterable<SearchEntry>, exactKey?: string): SearchEntry[] {
   const results: SearchEntry[] = [];
   for (const entry of entries) {
@@ -55,7 +56,7 @@ export function bestEntries(entries: Iterable<SearchEntry>, exactKey?: string): 
     results.push(entry);
     results.sort(compareEntries);
     if (results.length > MAX_RESULTS) {
-      const dropIndex = results.findLastIndex((one) => !(one.isWholeName && one.key === exactKey));
+      const dropIndex = results.findLastIndex(({ isWholeName, key }) => !(isWholeName && key === exactKey));
       results.splice(dropIndex, 1);
     }
   }
@@ -63,8 +64,8 @@ export function bestEntries(entries: Iterable<SearchEntry>, exactKey?: string): 
 }
 
 /**
- * The files for entries that all begin with `prefix`, in the order in which they are to be written. Entries come
- * sorted by key; a file for two characters gets the list of those below it.
+ * Returns the files for entries whose keys all begin with `prefix`, in the order in which they have to be written.
+ * `entries` are sorted by key. The file for a prefix of two characters lists the files below it.
  */
 export function treeFiles(prefix: string, entries: readonly SearchEntry[]): TreeFile[] {
   const files: TreeFile[] = [];
@@ -84,7 +85,8 @@ function addBranch(prefix: string, entries: readonly SearchEntry[], files: TreeF
     finish(`"r":${rowsJson([...entries].sort(compareEntries))}`);
     return;
   }
-  // Those that go no further can't be told apart by more characters: of `sdk`, the last word of thousands, the best stay.
+  // Keys that end here can't be split by another character. `sdk`, for example, is the last word of thousands of names:
+  // only the best of them are kept.
   const endingHere: SearchEntry[] = [];
   const byNextCharacter = new Map<string, SearchEntry[]>();
   for (const entry of entries) {
@@ -111,7 +113,7 @@ function addBranch(prefix: string, entries: readonly SearchEntry[], files: TreeF
   );
 }
 
-/** What all of them begin with: as they are sorted, the first and the last tell. */
+/** Returns the common prefix of all keys. As they are sorted, comparing the first and the last is enough. */
 function commonPrefix(prefix: string, entries: readonly SearchEntry[]): string {
   const [first, last] = [entries[0]?.key ?? prefix, entries.at(-1)?.key ?? prefix];
   let length = prefix.length;
@@ -122,7 +124,7 @@ function commonPrefix(prefix: string, entries: readonly SearchEntry[]): string {
 const totalBytes = (entries: readonly SearchEntry[]): number =>
   entries.reduce((sum, { row }) => sum + row.length + 1, 0);
 
-/** Each name once: `test-test` begins with `test` twice. */
+/** Returns the rows as JSON, each name once: `test-test` has two words that begin with `test`. */
 function rowsJson(entries: readonly SearchEntry[]): string {
   const seen = new Set<string>();
   let out = '';
@@ -134,7 +136,7 @@ function rowsJson(entries: readonly SearchEntry[]): string {
   return `[${out}]`;
 }
 
-/** The file of one character: the best of what begins with it, and which second characters there are. */
+/** Returns the file for one character: the best entries that begin with it, and the second characters that occur. */
 export const letterFile = (prefix: string, entries: readonly SearchEntry[], seconds: string): TreeFile => ({
   prefix,
   content: `{"p":"${prefix}","c":"${seconds}","t":${rowsJson(entries)},"r":${rowsJson(entries.filter(({ key }) => key.length === 1))}}`,

@@ -9,19 +9,18 @@ import { TrigramIndex } from './search-grams.js';
 import { bestEntries, letterFile, treeFiles, type SearchEntry } from './search-tree.js';
 import { Spill } from './spill.js';
 
-/** Descriptions are shown in one line. */
+/** Descriptions are cut to fit on one line. */
 const DESCRIPTION_CHARS = 90;
-/** Other work of this process has its turn after so many files. */
+/** Files written before other work of this process gets a turn. */
 const FILES_PER_YIELD = 50;
-/** Of so few packages, the list of all packages is one page. */
+/** Up to this many packages are listed on one page. */
 export const MAX_UNGROUPED_PACKAGES = 500;
 
 /**
- * Writes all that is searched and browsed: the files of the search, the lists by letters, and the page of all
- * packages. The packages come in pages sorted by name; what is in memory at a time is a page of them, those that begin
- * with the same two characters, and what search-grams.ts holds. Files that are as they should be are left alone, and those that nothing leads to
- * any more are removed last, so that a visitor finds what is there at every moment. Raises PIW_DISK_FULL,
- * PIW_NOT_WRITABLE.
+ * Writes the search and the lists of packages: the files of the search, the lists by letter, and the packages page.
+ * The packages come in pages sorted by name. Held in memory at a time are one such page, the packages that begin with
+ * the same two characters, and a TrigramIndex. Unchanged files are left alone, and files that nothing links to any
+ * longer are removed last, so that the search works at every moment. Throws PIW_DISK_FULL or PIW_NOT_WRITABLE.
  */
 export async function writeSearch(
   outputPath: string,
@@ -65,7 +64,7 @@ export async function writeSearch(
   }
 }
 
-/** A line for each word of a name; by its first two characters. */
+/** Adds one line for each word of a name to the part for that word's first two characters. */
 function spillRow(spill: Spill, [name, description, files, downloads]: SearchRow): void {
   const shortDescription = shortenDescription(description ?? '');
   const rounded = roundToTwoDigits(downloads);
@@ -83,11 +82,11 @@ function shortenDescription(description: string): string {
   const line = description.replace(/\s+/g, ' ').trim();
   if (line.length <= DESCRIPTION_CHARS) return line;
   const cut = line.slice(0, DESCRIPTION_CHARS - 1);
-  // Half a character outside of the first plane is none.
+  // Don't keep half of a surrogate pair.
   return `${/[\ud800-\udbff]$/.test(cut) ? cut.slice(0, -1) : cut}…`;
 }
 
-/** Two digits are enough to show and to sort by, and so fewer files change from day to day. */
+/** Rounds to two significant digits: enough to show and to sort by, and fewer files change from day to day. */
 function roundToTwoDigits(downloads: number): number {
   const unit = 10 ** Math.max(0, Math.floor(Math.log10(Math.max(downloads, 1))) - 1);
   return Math.round(downloads / unit) * unit;
@@ -97,7 +96,7 @@ function parseEntry(line: string): SearchEntry {
   const first = line.indexOf('\t');
   const second = line.indexOf('\t', first + 1);
   const row = line.slice(second + 1);
-  // Names are letters, digits and hyphens: the row begins with one in quotes.
+  // The row begins with the name in quotes. Names are letters, digits and hyphens, so nothing in them is escaped.
   const [key, name] = [line.slice(0, first), row.slice(2, row.indexOf('"', 2))];
   return {
     key,
@@ -110,12 +109,12 @@ function parseEntry(line: string): SearchEntry {
 
 const byKey = (a: SearchEntry, b: SearchEntry): number => (a.key < b.key ? -1 : a.key > b.key ? 1 : 0);
 
-/** Writes the parts in their order, and what is about all that begin with one character when the next one comes. */
+/** Writes the parts in order, and the files for a first character as soon as a part with the next one comes. */
 class SearchWriter {
   readonly #write: (path: string, content: string) => void;
   readonly #publicUrl: string | null;
   readonly #letters: LetterGroup[] = [];
-  /** While there are few packages: all of them. */
+  /** All packages, as long as there are few; then undefined. */
   #ungrouped: PackageSummary[] | undefined = [];
   #popular: SearchEntry[] = [];
   #letter = '';
@@ -166,10 +165,10 @@ class SearchWriter {
   finish(packages: number): void {
     this.#finishLetter();
     const popular = this.#popular.filter(({ downloads }) => downloads > 0).map(toSummary);
-    const few = this.#ungrouped?.toSorted((a, b) => (a.name < b.name ? -1 : 1));
+    const ungrouped = this.#ungrouped?.toSorted((a, b) => (a.name < b.name ? -1 : 1));
     this.#write(
       packagesPath,
-      packagesPage({ packages, letters: this.#letters, popular, ungrouped: few }, this.#publicUrl),
+      packagesPage({ packages, letters: this.#letters, popular, ungrouped }, this.#publicUrl),
     );
   }
 }
@@ -179,13 +178,13 @@ function toSummary({ name, row }: SearchEntry): PackageSummary {
   return { name, downloads, files, description };
 }
 
-/** Removes the files in a folder and in the folders in it that were not written now, and folders that are empty. */
+/** Removes all files in a folder and below it that were not written this time, and folders that are then empty. */
 function removeUnwritten(outputPath: string, folder: string, writtenPaths: ReadonlySet<string>): void {
   const folderPath = join(outputPath, folder);
   if (!existsSync(folderPath)) return;
   withDiskErrors(folderPath, () => {
     for (const entry of readdirSync(folderPath, { withFileTypes: true })) {
-      // A hidden one is another writer's, or on its way.
+      // Hidden files belong to another writer or are being written.
       if (entry.name.startsWith('.')) continue;
       const path = `${folder}/${entry.name}`;
       if (entry.isDirectory()) {

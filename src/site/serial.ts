@@ -1,7 +1,7 @@
-/** No page's beginning is longer than this, up to the end of its serial, bytes. */
+/** Enough bytes of any page to contain its whole serial. */
 export const HEAD_BYTES = 80;
 
-/** The serial of a page, from its first bytes: what stands behind this beginning; undefined for what doesn't begin so. */
+/** Returns the serial that follows `prefix` at the beginning of a page; undefined if it doesn't begin that way. */
 export function parseSerial(head: string | undefined, prefix: string): number | undefined {
   if (head?.startsWith(prefix) !== true) return undefined;
   const digits = /^\d+/.exec(head.slice(prefix.length))?.[0];

@@ -30,12 +30,12 @@ import {
 const [HTML, V1_HTML, V1_JSON] = SIBLINGS;
 
 /**
- * The simple index under the output path, which pip, uv and Poetry install from, and the same as PyPI's JSON API,
- * which bandersnatch mirrors from; all of it but the wheels.
+ * Writes the simple index, which pip, uv and Poetry install from, and PyPI's JSON API, which bandersnatch mirrors from,
+ * under the output path: everything except the wheels.
  *
- * The two forms in HTML are one file: index.v1_html is another name for index.html. A page's JSON bears its serial, and
- * is in its place after its HTML and PyPI's JSON: so it tells of all of them. Who comes with a lower serial than the
- * page has comes too late, and writes nothing.
+ * The two HTML forms of a page are one file: index.v1_html is a link to index.html. A page's JSON contains its serial
+ * and is written after its HTML and PyPI's JSON, so its serial holds for all of them. A writer whose serial is lower
+ * than the page's is too late and writes nothing.
  */
 export class SimpleIndexWriter {
   readonly #root: string;
@@ -44,13 +44,13 @@ export class SimpleIndexWriter {
   readonly #json = new PageBuffer();
   readonly #pypi = new PageBuffer();
 
-  /** `publicUrl`: the address under which mirrors reach the site; null if it isn't known. */
+  /** `publicUrl`: the URL at which mirrors reach the site; null if unknown. */
   constructor(outputPath: string, publicUrl: string | null = null) {
     this.#root = outputPath;
     this.#publicUrl = publicUrl?.replace(/\/*$/, '/') ?? null;
   }
 
-  /** Makes the folder, and takes out of it what was left by one that was killed. Raises PIW_NOT_WRITABLE. */
+  /** Creates the folder and removes temporary files that a killed process left in it. Throws PIW_NOT_WRITABLE. */
   setUp(): void {
     const folder = this.#path(simplePath());
     withDiskErrors(folder, () => mkdirSync(folder, { recursive: true }));
@@ -59,9 +59,9 @@ export class SimpleIndexWriter {
   }
 
   /**
-   * Writes a package's page, whose files are in their places by now, under this serial; one that says the same already
-   * keeps the one it has, if the root has it under that (`listed`). Gives the serial of the page as it
-   * stands there then, which is higher where another writer was faster. Raises PIW_DISK_FULL, PIW_NOT_WRITABLE.
+   * Writes a package's page under `serial`; the files that it lists have to be in place already. A page with the same
+   * content keeps its serial if that is also its serial in the root (`rootSerial`). Returns the serial of the page on
+   * the disk, which is higher than `serial` if another writer was faster. Throws PIW_DISK_FULL or PIW_NOT_WRITABLE.
    */
   write(project: SimpleProject, serial: number, rootSerial: number | null = null): number {
     const folder = this.#path(simplePath(project.name));
@@ -91,7 +91,7 @@ export class SimpleIndexWriter {
     return serial;
   }
 
-  /** There is a page of that package. */
+  /** Returns true if the package has a page. */
   has(name: string): boolean {
     const folder = this.#path(simplePath(normalise(name)));
     return withDiskErrors(folder, () =>
@@ -100,8 +100,8 @@ export class SimpleIndexWriter {
   }
 
   /**
-   * Takes a package's page away, which names nothing, and which the root doesn't name. Not if another writer has
-   * put one there under a higher serial: false then.
+   * Removes the page of a package that has no files and is not in the root. Returns false, and removes nothing, if
+   * another writer has written the page under a higher serial.
    */
   remove(name: string, serial: number): boolean {
     const folder = this.#path(simplePath(normalise(name)));
@@ -113,9 +113,9 @@ export class SimpleIndexWriter {
   }
 
   /**
-   * Writes the root from its names in their order, as they come; only what is at hand of them is held. Whatever has
-   * a serial up to this one is written by now. Where a root with a higher one stands by then, this one comes too late,
-   * and is let go. Raises PIW_DISK_FULL, PIW_NOT_WRITABLE.
+   * Writes the root from ordered pages of names, holding one page in memory at a time. All pages with a serial up to
+   * `serial` have to be written already. Drops the result if the root on the disk has a higher serial by the time it is
+   * complete. Throws PIW_DISK_FULL or PIW_NOT_WRITABLE.
    */
   async writeRoot(
     pages: AsyncIterable<readonly (readonly [name: string, serial: number])[]>,

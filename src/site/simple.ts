@@ -5,7 +5,7 @@ import type { PageBuffer } from './page-buffer.js';
 import { parseSerial } from './serial.js';
 import { uploadTime } from './upload-time.js';
 
-/** The simple index: PEP 503, 592, 629, 658, 691, 700, 714, 792, and the serials of PyPI's mirroring support. */
+/** The version of the simple API: PEP 503, 592, 629, 658, 691, 700, 714, 792, and the serials of PyPI's mirroring API. */
 export const API_VERSION = '1.4';
 
 export interface SimpleProject {
@@ -13,23 +13,23 @@ export interface SimpleProject {
   readonly status: Project['status'];
   readonly versions: readonly string[];
   readonly files: readonly IndexedFile[];
-  /** What the METADATA of its newest release says, where that is known. */
+  /** From the METADATA of the newest release, if that is known. */
   readonly metadata?: CoreMetadata | null;
 }
 
 /**
- * How every JSON page begins, up to its serial: so it can be read from the first bytes of a file. Keys that begin
- * with `_` are an index's own (PEP 691); this one is PyPI's.
+ * How every JSON page begins, up to its serial, so that the serial can be read from the first bytes of the file. Keys
+ * that begin with `_` are private to an index (PEP 691); this one is PyPI's.
  */
 const JSON_HEAD = `{"meta":{"api-version":"${API_VERSION}","_last-serial":`;
-/** The serial of a page, from how its JSON begins; undefined for what is no such page. */
+/** Returns the serial of a page from the first bytes of its JSON; undefined for anything else. */
 export const simpleSerialOf = (head: string | undefined): number | undefined => parseSerial(head, JSON_HEAD);
 
-/** How a JSON page begins under this serial; what follows is the same whatever the serial is. */
+/** Returns how a JSON page begins under this serial. The rest does not depend on the serial. */
 export const simpleJsonHead = (serial: number): string => `${JSON_HEAD}${String(serial)}`;
 
 const URL_SAFE = /^[\w.!~-]+$/;
-/** A path of a file beside its index. */
+/** Returns the relative URL of a file in the folder of its page. */
 const href = (filename: string): string =>
   URL_SAFE.test(filename) ? filename : encodeURIComponent(filename);
 
@@ -40,7 +40,7 @@ const htmlHead = (title: string, more = ''): string =>
   `<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta name="pypi:repository-version" content="${API_VERSION}">\n${more}<title>${escape(title)}</title>\n</head>\n<body>\n`;
 const HTML_FOOT = '</body>\n</html>\n';
 
-/** The root, which has too many names to be held at once: how it begins, its names by the piece, and how it ends. */
+/** The root in HTML: its head, its entries page by page, and its foot. It has too many names to hold at once. */
 export const ROOT_HTML = {
   head: htmlHead('Simple index'),
   entries: (projects: readonly (readonly [name: string, serial: number])[]): string => {
@@ -51,7 +51,7 @@ export const ROOT_HTML = {
   foot: HTML_FOOT,
 };
 
-/** The same as JSON. No project has a higher serial there than the root itself. */
+/** The root in JSON. No project in it has a higher serial than the root itself. */
 export const ROOT_JSON = {
   head: (serial: number): string => `${simpleJsonHead(serial)}},"projects":[`,
   entries: (
@@ -68,8 +68,8 @@ export const ROOT_JSON = {
 };
 
 /**
- * Writes one anchor for each file, its text the filename. `data-dist-info-metadata` is left out: with it, pip 22.3 to
- * 23.0.1 finds no file of a project whose name isn't typed in normalised form.
+ * Writes one anchor for each file, with the filename as its text. `data-dist-info-metadata` is left out: with it, pip
+ * 22.3 to 23.0.1 finds no files of a project whose name is not typed in normalised form.
  */
 export function simpleHtml({ name, status, files }: SimpleProject, page: PageBuffer): void {
   const statusMeta = status === 'active' ? '' : `<meta name="pypi:project-status" content="${status}">\n`;
@@ -86,7 +86,7 @@ export function simpleHtml({ name, status, files }: SimpleProject, page: PageBuf
   page.add(HTML_FOOT);
 }
 
-/** Writes everything that follows the serial. `dist-info-metadata` never stands in JSON: pip from 22.3 on fails on it. */
+/** Writes everything after the serial. JSON never contains `dist-info-metadata`: pip 22.3 and later fail on it. */
 export function simpleJson({ name, status, versions, files }: SimpleProject, page: PageBuffer): void {
   page.add(
     `},"name":${jsonText(name)},"project-status":{"status":"${status}"},"versions":[${versions.map(jsonText).join(',')}],"files":[`,

@@ -42,28 +42,28 @@ import { writeSearch } from './search.js';
 import { writeSitemap } from './sitemap.js';
 
 const gzipAsync = promisify(gzip);
-/** Logs compress well at any level; this one takes a third of the time of the default. */
+/** Logs compress well at any level. This one takes a third of the default level's time. */
 const LOG_GZIP_LEVEL = 4;
 
 export interface SiteOptions {
   readonly outputPath: string;
-  /** The address under which people reach the site; null if it isn't known. */
+  /** The URL at which people reach the site; null if unknown. */
   readonly publicUrl: string | null;
 }
 
-/** Pages of packages by name, each row once, until there are no more. */
+/** All packages, ordered by name and split into pages. */
 export type SearchPages = AsyncIterable<readonly SearchRow[]>;
 
 /**
- * Everything that people look at under the output path. Every page is replaced whole. What it
- * shows comes from the database, hashes too, and never from the disk.
+ * Writes the pages for people under the output path. Every page is replaced atomically. All of its content comes from
+ * the database, including hashes, and none from the disk.
  */
 export class Site {
   readonly #root: string;
   readonly #publicUrl: string | null;
   readonly #page = new PageBuffer();
   readonly #json = new PageBuffer();
-  /** Of the search there is one writer at a time in this process. */
+  /** Settles when the latest write of the search is done: this process does one at a time. */
   #lastSearchWrite: Promise<void> = Promise.resolve();
 
   constructor(options: SiteOptions) {
@@ -71,7 +71,10 @@ export class Site {
     this.#publicUrl = options.publicUrl?.replace(/\/*$/, '/') ?? null;
   }
 
-  /** Makes the output path, with what never changes, and a first state of what everything links to. Raises PIW_NOT_WRITABLE. */
+  /**
+   * Creates the output path, writes the files that never change, and writes a first packages page, which every page
+   * links to. Throws PIW_NOT_WRITABLE.
+   */
   setUp(): void {
     withDiskErrors(this.#root, () => {
       for (const folder of ['', 'project', 'logs', 'static', 'search'])
@@ -92,7 +95,10 @@ export class Site {
     return this.#root;
   }
 
-  /** Watches the disk that it is written to; `began` and `ended` are called when that is full or read-only, and when not. */
+  /**
+   * Watches the disk that holds the output path. Calls `onTrouble` when it becomes full or read-only, and `onRecovered`
+   * when it is writable again.
+   */
   watchDisk(
     onTrouble: (trouble: DiskTrouble) => void,
     onRecovered: (trouble: DiskTrouble) => void,
@@ -104,7 +110,10 @@ export class Site {
     this.#write(homePath, homePage(statistics, front, this.#publicUrl));
   }
 
-  /** The farm's page, and the statistics as JSON. The queue and the slaves at the moment `now`, milliseconds since 1970; null for what did not answer. */
+  /**
+   * Writes the farm's page and statistics.json. `queue` and `slaves` are the state at `now` (milliseconds since 1970);
+   * null if the source did not answer.
+   */
   writeFarm(
     statistics: Statistics,
     queue: QueueStatus | null,
@@ -116,9 +125,8 @@ export class Site {
   }
 
   /**
-   * A project's page, and the same as JSON, which begins with the serial under which this state was read, and is
-   * replaced last. Who comes with a lower serial than is there comes too late, and writes nothing; what says the same
-   * keeps the one it has.
+   * Writes a project's page and its JSON, which begins with the serial under which this state was read and is replaced
+   * last. Writes nothing if the JSON on the disk has a higher serial. JSON whose content is unchanged keeps its serial.
    */
   writeProject(project: Project, serial: number): void {
     const folder = join(this.#root, projectPath(project.package));
@@ -138,7 +146,7 @@ export class Site {
     replaceFile(json, this.#json.bytes);
   }
 
-  /** Takes a project's page away, unless another writer has put one there under a higher serial. */
+  /** Removes a project's page and JSON, unless another writer has written them under a higher serial. */
   removeProject(name: string, serial: number): void {
     const folder = join(this.#root, projectPath(normalise(name)));
     const json = join(folder, 'json/index.json');
@@ -147,12 +155,12 @@ export class Site {
     removeFiles(folder, ['index.html']);
   }
 
-  /** Makes the compressed forms of what stands there of a package, or (null) of the root. */
+  /** Writes the compressed forms of a package's pages, or of the root's pages if `name` is null. */
   compressPages(name: string | null): Promise<void> {
     return compressPages(this.#root, name);
   }
 
-  /** A build's log, as it is and as a page, compressed, as web servers hand it out. */
+  /** Writes a build's log as text and as a page. Both are stored compressed, as web servers send them. */
   async writeLog(build: Build): Promise<void> {
     const forms = [
       ['txt', build.output],
@@ -171,7 +179,7 @@ export class Site {
     removeFiles(join(this.#root, dirname(html)), [basename(html), basename(txt)]);
   }
 
-  /** The search, the page of all packages, and their lists. See search.ts. */
+  /** Writes the search, the packages page and the lists of packages; see search.ts. */
   async writeSearch(pages: SearchPages): Promise<void> {
     const previous = this.#lastSearchWrite;
     const current = previous
@@ -181,7 +189,7 @@ export class Site {
     await current;
   }
 
-  /** The sitemap and robots.txt, where the public address is known. */
+  /** Writes the sitemap and robots.txt if the public URL is known; removes them otherwise. */
   async writeSitemap(pages: SearchPages): Promise<void> {
     await writeSitemap(this.#root, this.#publicUrl, pages);
   }

@@ -14,15 +14,15 @@ import {
   sitemapsPath,
 } from './layout.js';
 
-/** No sitemap may name more addresses (sitemaps.org). */
+/** The limit of sitemaps.org for one sitemap. */
 const MAX_ADDRESSES_PER_PART = 50_000;
 const XML = '<?xml version="1.0" encoding="UTF-8"?>\n';
 const NAMESPACE = 'xmlns="http://www.sitemaps.org/schemas/sitemap/0.9"';
 
 /**
- * Writes robots.txt and the sitemap: an index, and parts that name every project's page; only where it is known under
- * which address people reach the site, for a sitemap names whole addresses. One part is in memory at a time. Raises
- * PIW_DISK_FULL, PIW_NOT_WRITABLE.
+ * Writes robots.txt and the sitemap: an index, and parts that list every project's page. A sitemap lists absolute URLs,
+ * so without a public URL both are removed instead. Holds one part in memory at a time. Throws PIW_DISK_FULL or
+ * PIW_NOT_WRITABLE.
  */
 export async function writeSitemap(
   outputPath: string,

@@ -2,10 +2,11 @@ import { appendFileSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSyn
 import { join } from 'node:path';
 import { withDiskErrors } from './atomic.js';
 
-/** So much is in memory at most; of it the larger parts go to the disk, so that few files are opened for small pieces. */
+/** Limits what is held in memory. Only the larger parts are then flushed, so that no file is opened for a few lines. */
 const MAX_BUFFERED_CHARS = 6_000_000;
+/** A folder that was last changed longer ago than this was left by a killed process. */
 const ABANDONED_MS = 3_600_000;
-/** No web server shows what begins with a dot. */
+/** No web server serves a name that begins with a dot. */
 const FOLDER_PREFIX = '.tmp-spill-';
 
 interface PartBuffer {
@@ -14,20 +15,20 @@ interface PartBuffer {
 }
 
 /**
- * Lines, put aside on the disk by what they are sorted by first, so that no more than one part of them is in memory
- * at a time. Lines hold no line feed; parts are named with letters and digits.
+ * Stores lines on the disk, partitioned by the beginning of their sort key, so that a reader holds only one part in
+ * memory at a time. Lines contain no line feeds; the names of parts consist of letters and digits.
  */
 export class Spill {
   readonly #folder: string;
   readonly #buffers = new Map<string, PartBuffer>();
   #chars = 0;
 
-  /** Below a folder that is there; removes what processes that were killed have left in it. */
+  /** Works in a new folder below an existing `folder`, from which it removes what killed processes left. */
   constructor(folder: string) {
     this.#folder = withDiskErrors(folder, () => {
       for (const name of readdirSync(folder)) {
         if (!name.startsWith(FOLDER_PREFIX)) continue;
-        // Another process may have just removed its own.
+        // Another process may just have removed its folder.
         const stats = statSync(join(folder, name), { throwIfNoEntry: false });
         if (stats && Date.now() - stats.mtimeMs > ABANDONED_MS)
           rmSync(join(folder, name), { recursive: true, force: true });
@@ -45,7 +46,7 @@ export class Spill {
     if (this.#chars > MAX_BUFFERED_CHARS) this.#flush(this.#chars / this.#buffers.size);
   }
 
-  /** Puts aside the parts of which at least so much is in memory. */
+  /** Writes the parts that have at least `minChars` in memory to the disk. */
   #flush(minChars: number): void {
     withDiskErrors(this.#folder, () => {
       for (const [part, { lines, chars }] of this.#buffers) {
@@ -57,7 +58,7 @@ export class Spill {
     });
   }
 
-  /** The names of all parts, sorted; nothing can be added from then on. */
+  /** Flushes everything and returns the sorted names of all parts. Nothing may be added afterwards. */
   parts(): readonly string[] {
     this.#flush(0);
     return withDiskErrors(this.#folder, () => readdirSync(this.#folder)).sort();

@@ -2,9 +2,9 @@ import { TERMINAL_SEQUENCE } from '../states/sequences.js';
 import { escape } from './html.js';
 
 /**
- * What a terminal would have shown of a line, as HTML: colours and bold become classes, and every other sequence
- * (moving the cursor, setting titles, links) is left out; nothing of it is passed on. Of a line that was written
- * over itself, as progress bars do, the last state counts. Control characters are left out.
+ * Returns a line as a terminal would have shown it, as HTML. Colours and bold become classes; all other escape
+ * sequences (cursor movement, titles, links) and control characters are removed. Of a line that overwrote itself, as
+ * progress bars do, only the last state is shown. Updates `style`, which carries over to the following lines.
  */
 export function terminalLine(line: string, style: TerminalStyle): string {
   const visible = afterLastReturn(line);
@@ -19,9 +19,9 @@ export function terminalLine(line: string, style: TerminalStyle): string {
   return out + styled(withoutControls(visible.slice(from)), style);
 }
 
-/** What was chosen last, and holds until something else is: also for the lines that follow. */
+/** The style that the last sequences selected. It stays in effect, also on the following lines, until it is changed. */
 export interface TerminalStyle {
-  /** 0 to 15, or undefined for the reader's own. */
+  /** 0 to 15, or undefined for the page's own text colour. */
   colour: number | undefined;
   bold: boolean;
 }
@@ -30,8 +30,8 @@ export const noStyle = (): TerminalStyle => ({ colour: undefined, bold: false })
 
 // eslint-disable-next-line no-control-regex
 const UNPRINTABLE = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/;
-// eslint-disable-next-line no-control-regex
 const withoutControls = (text: string): string =>
+  // eslint-disable-next-line no-control-regex
   text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, '');
 
 function afterLastReturn(line: string): string {
@@ -49,7 +49,7 @@ function styled(text: string, { colour, bold }: TerminalStyle): string {
   return `<span class="${kinds.join(' ')}">${escape(text)}</span>`;
 }
 
-/** SGR: what of it the site has a look for. */
+/** Applies the parameters of an SGR sequence, as far as the site has a style for them. */
 function applySgr(parameters: string, style: TerminalStyle): void {
   const numbers = parameters.split(/[;:]/).map(Number);
   for (let i = 0; i < numbers.length; i += 1) {
@@ -61,7 +61,7 @@ function applySgr(parameters: string, style: TerminalStyle): void {
     else if (n >= 90 && n <= 97) style.colour = n - 90 + 8;
     else if (n === 39) style.colour = undefined;
     else if (n === 38 || n === 48) {
-      // One of 256 colours, or red, green and blue: only the first sixteen have a look here.
+      // One of 256 colours, or red, green and blue: the site has styles only for the first 16.
       const colourSpace = numbers[i + 1];
       const colourIndex = numbers[i + 2] ?? 0;
       if (n === 38) style.colour = colourSpace === 5 && colourIndex < 16 ? colourIndex : undefined;

@@ -29,14 +29,14 @@ t.teardown(async () => {
 
 interface BrowserVisit {
   readonly page: Page;
-  /** What went wrong in the browser: errors of scripts, what the policy forbade, dialogs, requests elsewhere. */
+  /** Problems in the browser: script errors, policy violations, dialogs, requests to other hosts. */
   readonly troubles: string[];
 }
 
-/** Visits pages with a fresh browser's profile; whatever the pages do amiss is remembered. */
+/** Runs `steps` in a new browser context, and returns the problems that the pages caused. */
 async function visit(
   options: BrowserContextOptions,
-  steps: (its: BrowserVisit) => Promise<void>,
+  steps: (visit: BrowserVisit) => Promise<void>,
 ): Promise<string[]> {
   const context = await browser.newContext(options);
   const page = await context.newPage();
@@ -58,20 +58,22 @@ async function visit(
   return troubles;
 }
 
-/** How much wider than the window the page is, in pixels. */
+/** Returns how much wider than the window the page is, in pixels. */
 const overflow = (page: Page): Promise<number> =>
   page.evaluate('document.documentElement.scrollWidth - document.documentElement.clientWidth');
 
-/** axe's serious and critical findings, or `all` of them; of some rules, or of all that are on by default. */
+/**
+ * Returns axe's serious and critical findings, or `all` findings; for `rules`, or for all rules that are on by default.
+ */
 async function axeViolations(page: Page, rules: readonly string[] = [], all = false): Promise<string[]> {
-  // From the debugger, which the page's policy doesn't bind.
+  // Injected by the debugger, to which the page's policy does not apply.
   await page.evaluate(AXE);
   return await page.evaluate(`axe.run(${JSON.stringify({ resultTypes: ['violations'], ...(rules.length === 0 ? {} : { runOnly: rules }) })}).then(({ violations }) => violations
     .filter(({ impact }) => ${String(all)} || impact === 'serious' || impact === 'critical')
     .map(({ id, nodes }) => id + ': ' + nodes.map(({ html }) => html).slice(0, 3).join(' ')))`);
 }
 
-void t.test('the search finds while one types, by any word, and leads to the project', async (t) => {
+void t.test('the search shows results while typing, by any word, and leads to the project', async (t) => {
   const troubles = await visit({}, async ({ page }) => {
     await page.goto(`${base}packages.html`);
     const began = performance.now();
@@ -86,7 +88,7 @@ void t.test('the search finds while one types, by any word, and leads to the pro
     await page.waitForSelector('.found a:text-is("scikit-learn")');
     t.equal(await page.locator('.results .found a').first().textContent(), 'scikit-learn');
     await page.fill('form[data-live] input', 'zzzzzzz');
-    await page.waitForSelector('.results p:has-text("No name here has")');
+    await page.waitForSelector('.results p:has-text("No package name contains")');
     await page.goto(`${base}packages.html?q=markups`);
     await page.waitForSelector('.found a:text-is("markupsafe")');
     await page.keyboard.press('ArrowDown');
@@ -97,7 +99,7 @@ void t.test('the search finds while one types, by any word, and leads to the pro
   t.same(troubles, []);
 });
 
-void t.test('the search forgives a mistake, and finds the middle of a word', async (t) => {
+void t.test('the search tolerates a typo, and finds the middle of a word', async (t) => {
   const troubles = await visit({}, async ({ page }) => {
     const first = page.locator('.results .found a').first();
     const find = async (text: string, name: string) => {
@@ -113,7 +115,7 @@ void t.test('the search forgives a mistake, and finds the middle of a word', asy
       ['rest-framwork', 'django-rest-framework'],
     ] as const) {
       await find(typed, name);
-      t.match(await page.textContent('.results p'), 'Spelled like it', typed);
+      t.match(await page.textContent('.results p'), 'Similar names', typed);
     }
     await find('safe', 'markupsafe');
     await find('kupsa', 'markupsafe');
@@ -125,7 +127,7 @@ void t.test('the search forgives a mistake, and finds the middle of a word', asy
   t.same(troubles, []);
 });
 
-void t.test("the header's field shows what it finds, for the keyboard and for screen readers", async (t) => {
+void t.test("the header's search works with the keyboard and for screen readers", async (t) => {
   const troubles = await visit({}, async ({ page }) => {
     const input = page.locator('#search-small');
     const options = page.locator('#search-small-list [role=option]');
@@ -138,7 +140,7 @@ void t.test("the header's field shows what it finds, for the keyboard and for sc
     await options.filter({ hasText: 'requests-oauthlib' }).waitFor();
     t.equal(await input.getAttribute('role'), 'combobox');
     t.equal(await input.getAttribute('aria-expanded'), 'true');
-    t.same(await axeViolations(page), [], 'with its list open');
+    t.same(await axeViolations(page), [], 'with an open list');
     await page.keyboard.press('ArrowDown');
     t.equal(await input.getAttribute('aria-activedescendant'), await options.first().getAttribute('id'));
     t.equal(await options.first().getAttribute('aria-selected'), 'true');
@@ -164,7 +166,7 @@ void t.test("the header's field shows what it finds, for the keyboard and for sc
   t.same(troubles, []);
 });
 
-void t.test('a lost visitor is answered from the words of the address', async (t) => {
+void t.test('the page for missing addresses suggests packages from the words of the address', async (t) => {
   const troubles = await visit({}, async ({ page }) => {
     for (const [path, name] of [
       ['project/Scikit_Lea/3.0', 'scikit-learn'],
@@ -178,7 +180,7 @@ void t.test('a lost visitor is answered from the words of the address', async (t
   t.same(troubles, []);
 });
 
-void t.test('landmarks have names of their own, and what is clicked is large enough', async (t) => {
+void t.test('landmarks have unique names, and targets are large enough to click', async (t) => {
   const troubles = await visit({ viewport: { width: 375, height: 800 } }, async ({ page }) => {
     for (const [name, path] of Object.entries(PAGES)) {
       await page.goto(`${base}${path}`);
@@ -188,7 +190,7 @@ void t.test('landmarks have names of their own, and what is clicked is large eno
   t.same(troubles, []);
 });
 
-void t.test('a log is as wide as its header, and a table shows that it scrolls', async (t) => {
+void t.test('a log is aligned with the header, and a table shows that it can be scrolled', async (t) => {
   const troubles = await visit({ viewport: { width: 1600, height: 800 } }, async ({ page }) => {
     const left = (selector: string) =>
       page.evaluate(`document.querySelector('${selector}').getBoundingClientRect().left`);
@@ -204,28 +206,31 @@ void t.test('a log is as wide as its header, and a table shows that it scrolls',
       const name = document.querySelector('.files .file').getBoundingClientRect();
       return document.querySelector('.files .soft').getBoundingClientRect().top - name.bottom;
     })()`);
-    t.ok(Number(gap) >= 0, "a file's size stands below its name");
+    t.ok(Number(gap) >= 0, "a file's size is below its name");
   });
   t.same(troubles, []);
 });
 
-void t.test('the slash leads into the search, and Tab first to the contents', async (t) => {
-  const troubles = await visit({}, async ({ page }) => {
-    await page.goto(`${base}${PAGES.project}`);
-    await page.keyboard.press('Tab');
-    t.equal(await page.evaluate('document.activeElement.textContent'), 'Skip to the content');
-    await page.keyboard.press('Enter');
-    t.equal(await page.evaluate('document.activeElement.id'), 'content');
-    await page.keyboard.press('/');
-    t.equal(await page.evaluate('document.activeElement.name'), 'q');
-    await page.keyboard.type('pillow');
-    await page.keyboard.press('Enter');
-    await page.waitForURL(/\/project\/pillow\/$/);
-  });
-  t.same(troubles, []);
-});
+void t.test(
+  'the slash key focuses the search, and the first Tab offers to skip to the content',
+  async (t) => {
+    const troubles = await visit({}, async ({ page }) => {
+      await page.goto(`${base}${PAGES.project}`);
+      await page.keyboard.press('Tab');
+      t.equal(await page.evaluate('document.activeElement.textContent'), 'Skip to the content');
+      await page.keyboard.press('Enter');
+      t.equal(await page.evaluate('document.activeElement.id'), 'content');
+      await page.keyboard.press('/');
+      t.equal(await page.evaluate('document.activeElement.name'), 'q');
+      await page.keyboard.type('pillow');
+      await page.keyboard.press('Enter');
+      await page.waitForURL(/\/project\/pillow\/$/);
+    });
+    t.same(troubles, []);
+  },
+);
 
-void t.test('a log shows the failing line, marked, in view, without reading all of a long one', async (t) => {
+void t.test('a log highlights the failing line and scrolls to it, also in a shortened log', async (t) => {
   const troubles = await visit({ viewport: { width: 1280, height: 800 } }, async ({ page }) => {
     await page.goto(`${base}${PAGES.project}`);
     for (const build of ['500042', '600000']) {
@@ -242,17 +247,17 @@ void t.test('a log shows the failing line, marked, in view, without reading all 
       );
       t.match(await page.textContent('.notice'), 'It needs the header libxml/xmlversion.h');
     }
-    t.match(await page.textContent('.gap'), /Lines \d+ to \d+ are only in the whole log/);
+    t.match(await page.textContent('.gap'), /Lines \d+ to \d+ are only in the full log/);
     t.notMatch(await page.content(), '\u001b');
   });
   t.same(troubles, []);
 });
 
-void t.test('without JavaScript everything is there', async (t) => {
+void t.test('the site works without JavaScript', async (t) => {
   const troubles = await visit({ javaScriptEnabled: false }, async ({ page }) => {
     await page.goto(base);
     t.equal(await page.locator('form.search').count(), 1);
-    t.notOk(await page.isVisible('form.search'), 'no search that would not answer');
+    t.notOk(await page.isVisible('form.search'), 'no search that would not work');
     await page.click('nav >> text=Packages');
     await page.click('summary:has-text("n")');
     await page.click('.letters [open] a:text-matches("^nu")');
@@ -268,14 +273,14 @@ void t.test('without JavaScript everything is there', async (t) => {
 });
 
 void t.test(
-  'no page scrolls sideways, from 320 pixels to 4K, light and dark, and axe finds nothing serious',
+  'no page scrolls sideways from 320 pixels to 4K, and axe finds nothing serious in light and dark',
   async (t) => {
     for (const colorScheme of ['light', 'dark'] as const) {
       const troubles = await visit(
         { colorScheme, viewport: { width: 1280, height: 900 } },
         async ({ page }) => {
           for (const [name, path] of Object.entries(PAGES)) {
-            // These have all the colours that there are.
+            // These pages have all colours of the site.
             if (colorScheme === 'dark' && !['home', 'project', 'log', 'farm'].includes(name)) continue;
             await page.goto(`${base}${path}`);
             t.same(
@@ -302,7 +307,7 @@ void t.test(
   },
 );
 
-void t.test('pages with markup in every field run nothing and stay in shape', async (t) => {
+void t.test('pages with markup in every field run no scripts and keep their layout', async (t) => {
   const markupSite = new Site({ outputPath: folder, publicUrl: null });
   await writeMarkedPages(markupSite, now);
   await markupSite.writeSearch(paginate(markedRows()));
@@ -324,7 +329,7 @@ void t.test('pages with markup in every field run nothing and stay in shape', as
   t.same(troubles, []);
 });
 
-void t.test('what the policy forbids is noticed by these tests', async (t) => {
+void t.test('these tests notice policy violations', async (t) => {
   const troubles = await visit({}, async ({ page }) => {
     await page.goto(base);
     await page.evaluate(
@@ -336,7 +341,7 @@ void t.test('what the policy forbids is noticed by these tests', async (t) => {
   t.match(troubles.join(' '), /connect-src/);
 });
 
-void t.test('a farm that has just started has pages, too', async (t) => {
+void t.test('a farm that has just started has working pages', async (t) => {
   site.writeHome(emptyStatistics, emptyFront);
   site.writeFarm(emptyStatistics, null, null, now);
   await site.writeSearch(paginate([]));
@@ -346,7 +351,7 @@ void t.test('a farm that has just started has pages, too', async (t) => {
       t.same(await axeViolations(page), [], path);
       t.equal(await overflow(page), 0, path);
     }
-    t.match(await page.textContent('main'), 'No package is known here yet');
+    t.match(await page.textContent('main'), 'There are no packages yet');
     await page.goto(`${base}farm.html`);
     t.match(await page.textContent('main'), 'The Slave Driver did not answer');
   });

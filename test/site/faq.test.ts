@@ -1,11 +1,11 @@
 import t from 'tap';
 import { faqPage } from '../../src/site/faq.js';
 
-const CANNOT = 'It can’t mirror this address';
+const WARNING = 'bandersnatch can’t mirror this address';
 
-t.test('the answer on mirrors says what bandersnatch can’t do with a farm below a path', (t) => {
-  t.match(faqPage('https://host.example/wheels/'), CANNOT);
+t.test('the FAQ warns that bandersnatch can’t mirror a farm below a path', (t) => {
+  t.match(faqPage('https://host.example/wheels/'), WARNING);
   t.match(faqPage('https://host.example/wheels/'), '<code>/wheels/</code>');
-  for (const top of ['https://host.example/', null]) t.notMatch(faqPage(top), CANNOT);
+  for (const publicUrl of ['https://host.example/', null]) t.notMatch(faqPage(publicUrl), WARNING);
   t.end();
 });

@@ -15,7 +15,7 @@ async function* singlePage<T>(page: readonly T[]): AsyncGenerator<readonly T[]> 
   yield await Promise.resolve(page);
 }
 
-/** Everything that is written of a site, by the method that writes it; what each says is new at every call. */
+/** Returns a function for each method that writes to the output path. Each call writes new content. */
 function writers(output: string): Readonly<Record<string, () => unknown>> {
   const site = new Site({ outputPath: output, publicUrl: 'https://farm.example/' });
   const index = new SimpleIndexWriter(output);
@@ -56,33 +56,33 @@ function writers(output: string): Readonly<Record<string, () => unknown>> {
   };
 }
 
-/** The names of files that are on their way, anywhere below. */
+/** Returns the paths of all temporary files in the output path. */
 const temporaryFiles = (output: string): readonly string[] =>
   readdirSync(output, { recursive: true, encoding: 'utf8' }).filter((path) => /(^|\/)\.tmp-/.test(path));
 
 async function tests(disk: string): Promise<void> {
   await t.test(
-    'a site that is written to a full disk raises PIW_DISK_FULL, and nothing else',
+    'writing a site to a full disk throws PIW_DISK_FULL and leaves no temporary files',
     async (t: Test) => {
       const output = mkdtempSync(join(disk, 'www-'));
       const page = join(output, 'project', 'packed', 'index.html');
       mkdirSync(join(output, 'project', 'packed'), { recursive: true });
       writeFileSync(page, Array.from({ length: 50_000 }, (_, n) => String(n * 7919)).join(' '));
-      const makeRoom = fillDisk(disk);
-      t.teardown(makeRoom);
+      const freeSpace = fillDisk(disk);
+      t.teardown(freeSpace);
       for (const [name, write] of Object.entries(writers(output))) {
         try {
           await write();
-          t.fail(`${name} needs no room`);
+          t.fail(`${name} did not fail`);
         } catch (error) {
           t.ok(error instanceof PiwError, `${name}: ${String(error)}`);
           t.match(error, { code: 'PIW_DISK_FULL' }, name);
         }
         t.same(temporaryFiles(output), [], `${name} leaves nothing behind`);
       }
-      makeRoom();
+      freeSpace();
       for (const [name, write] of Object.entries(writers(output)))
-        await t.resolves(Promise.resolve().then(write), `${name}, when there is room`);
+        await t.resolves(Promise.resolve().then(write), `${name}, with free space`);
       t.ok(statSync(`${page}.gz`).size > 0);
     },
   );

@@ -13,7 +13,7 @@ const page = (output: readonly string[], slave: string | null = 'anvil'): string
     null,
   );
 
-void t.test("what pip says of itself is folded, line by line, and the build's own is not", (t) => {
+void t.test("pip's own lines are collapsed, and the build's lines are not", (t) => {
   const log = page([
     'Collecting demo',
     `     ${'\u2501'.repeat(40)} 1.0/1.0 MB`,
@@ -24,14 +24,14 @@ void t.test("what pip says of itself is folded, line by line, and the build's ow
     'DeprecationWarning: of the package',
   ]);
   const [fold] = /<details class="noise">.*?<\/details>/s.exec(log) ?? [''];
-  t.match(fold, '4 lines of pip’s own</summary>');
+  t.match(fold, '4 lines of pip’s own output</summary>');
   for (const line of [2, 3, 4, 5]) t.match(fold, `id="L${String(line)}"`);
   t.notMatch(fold, /id="L[167]"/);
   t.equal(log.match(/class="noise"/g)?.length, 1);
   t.end();
 });
 
-void t.test("the slave's own folder of the build is not shown", (t) => {
+void t.test("the slave's folder for the build is not shown", (t) => {
   const log = page([
     'gcc -I/var/lib/piw/work/build-817-12345-a1B2c3/scratch-x/demo -o "/srv/piw/build-1-2-abcdef/tmp/x.o"',
     'copying build/lib/build-config.py',
@@ -41,10 +41,10 @@ void t.test("the slave's own folder of the build is not shown", (t) => {
   t.end();
 });
 
-void t.test('an import has no log and took no time', (t) => {
+void t.test('an imported wheel has no log and no duration', (t) => {
   const log = page([], null);
   t.match(log, '<span class="state built">imported</span>');
-  t.match(log, 'It was not built here, so there is no log.');
+  t.match(log, 'This wheel was not built here, so there is no log.');
   t.notMatch(log, '0.0 s');
   t.end();
 });

@@ -2,12 +2,15 @@ import type { Project, SearchRow } from '../../src/protocols/oracle.js';
 import type { Site } from '../../src/site/site.js';
 import { sampleFront, sampleQueue, sampleStatistics } from './sample-site.js';
 
-/** Ends whatever it is put into, and would run if it were taken for HTML. */
+/** Markup that would break out of any context and run scripts if it were not escaped. */
 export const MARKUP = `"'><script>alert("x")</script><img src=x onerror=alert(1)>&amp;<b onclick='alert(2)'>`;
-/** The same without what tags can't hold on the wire; a page that is written doesn't rely on that. */
+/** The id of the build whose log is full of markup. */
 export const MARKED_BUILD = 700_000;
 
-/** A project with markup in every field that could hold any, and in those that can't. */
+/**
+ * A project with markup in every text field, even in those that can't contain any on the wire: pages don't rely on
+ * that.
+ */
 export const markedProject: Project = {
   package: 'demo',
   description: MARKUP,
@@ -73,7 +76,7 @@ export const markedProject: Project = {
 
 export const markedRows = (): readonly SearchRow[] => [['demo', MARKUP, 1, 5]];
 
-/** Writes pages whose every text is markup. */
+/** Writes all pages with markup in every text. */
 export async function writeMarkedPages(site: Site, now: number): Promise<void> {
   const statistics = {
     ...sampleStatistics(now),

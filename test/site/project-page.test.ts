@@ -9,7 +9,7 @@ import { PLATFORM, sampleFront, sampleProject, sampleStatistics } from './sample
 
 const now = Date.UTC(2026, 10, 30);
 
-/** Writes a project's page, and reads it as a browser and as a program get it. */
+/** Writes a project, and returns its page (with collapsed white space) and its JSON. */
 function writeAndRead(project: Project): { readonly page: string; readonly json: Record<string, unknown> } {
   const output = mkdtempSync(join(tmpdir(), 'piw-project-'));
   const site = new Site({ outputPath: output, publicUrl: null });
@@ -29,12 +29,12 @@ const [sample, file] = ((): [Project, ProjectFile] => {
   return [project, first];
 })();
 
-void t.test("the newest wheel's METADATA is on the page and in the JSON", (t) => {
+void t.test("the page and the JSON have the newest wheel's METADATA", (t) => {
   const { page, json } = writeAndRead({ ...sample, description: null });
   t.match(page, '<p class="lead">A demonstration.</p>');
   t.match(page, /licence<\/dt> <dd>BSD-3-Clause</);
   t.match(page, '<a href="https://demo.example/" rel="nofollow noopener">Homepage</a>');
-  t.match(page, 'requires 10 packages</summary>', 'a long list is folded');
+  t.match(page, 'requires 10 packages</summary>', 'a long list is collapsed');
   t.match(page, '<code>typing-extensions&gt;=4</code>');
   t.match(json['metadata'], {
     ...{ version: file.version, summary: 'A demonstration.', license: 'BSD-3-Clause' },
@@ -44,7 +44,7 @@ void t.test("the newest wheel's METADATA is on the page and in the JSON", (t) =>
   t.end();
 });
 
-void t.test('each wheel tells its source, and when, where and with what it was built', (t) => {
+void t.test('each wheel shows its source, and when, where and with what it was built', (t) => {
   const remark = 'the extension demo._fast did not compile';
   const { page, json } = writeAndRead({ ...sample, files: [{ ...file, remark }] });
   t.match(page, /<summary>Built on \d{4}-\d\d-\d\d by pi4-attic in 59 min<\/summary>/);
@@ -73,7 +73,7 @@ void t.test('each wheel tells its source, and when, where and with what it was b
   t.end();
 });
 
-void t.test('an imported wheel is called that, and nothing says that it could not be built', (t) => {
+void t.test('an imported wheel is shown as imported, and not as one that could not be built', (t) => {
   const filename = `demo-1.0-cp39-cp39-${PLATFORM}.whl`;
   const { page, json } = writeAndRead({
     ...sample,
@@ -97,7 +97,7 @@ void t.test('an imported wheel is called that, and nothing says that it could no
   t.end();
 });
 
-void t.test('the home page puts the latest builds of one package together', (t) => {
+void t.test('the home page groups the latest builds of a package', (t) => {
   const [build] = sampleFront(now).latest;
   if (!build) throw new Error('the sample has no build');
   const endedBuild = (version: string, abi: string, more = {}) => ({

@@ -8,13 +8,13 @@ import { Site } from '../../src/site/site.js';
 import type { Build } from '../../src/site/log.js';
 import { NO_DETAILS } from '../../src/states/build-details.js';
 
-/** A farm for Raspberry Pis some years after it was started, as its site would show it. */
+/** The data of a sample farm for Raspberry Pis, some years after it was started. */
 
 export const PLATFORM = 'linux_armv7l';
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
 
-/** The same numbers each time: between 0 and 1, as random as pictures need. */
+/** Returns a generator of reproducible numbers from 0 to below 1, which is random enough for pictures. */
 export function pseudoRandom(seed: number): () => number {
   let state = seed;
   return () => {
@@ -51,25 +51,25 @@ const WELL_KNOWN_PACKAGES: readonly (readonly [string, string])[] = [
   ['markupsafe', 'Safely add untrusted strings to HTML/XML markup.'],
 ];
 
-/** So many packages by name, some known ones among them. */
+/** Returns `count` packages ordered by name, among them some that are well known. */
 export function sampleRows(count: number): readonly SearchRow[] {
   const random = pseudoRandom(7);
   const pick = (): string => WORDS[Math.floor(random() * WORDS.length)] ?? '';
   const rows = new Map<string, SearchRow>();
-  WELL_KNOWN_PACKAGES.forEach(([name, about], i) => {
-    rows.set(name, [name, about, 40 + Math.floor(random() * 400), Math.floor(900_000 / (i + 1.3))]);
+  WELL_KNOWN_PACKAGES.forEach(([name, description], i) => {
+    rows.set(name, [name, description, 40 + Math.floor(random() * 400), Math.floor(900_000 / (i + 1.3))]);
   });
   while (rows.size < count) {
     const words = Array.from({ length: 1 + Math.floor(random() * 3) }, pick);
     const name = `${words.join('-')}${random() < 0.4 ? String(Math.floor(random() * 50)) : ''}`;
-    const about = `${pick()} ${pick()} for ${pick()} ${pick()} with ${pick()}`;
+    const description = `${pick()} ${pick()} for ${pick()} ${pick()} with ${pick()}`;
     const files = random() < 0.1 ? 0 : Math.floor(random() * 60);
-    rows.set(name, [name, about, files, files === 0 ? 0 : Math.floor(random() ** 6 * 20_000)]);
+    rows.set(name, [name, description, files, files === 0 ? 0 : Math.floor(random() ** 6 * 20_000)]);
   }
   return [...rows.values()].sort(([a], [b]) => (a < b ? -1 : 1));
 }
 
-/** Pages of rows, as the Oracle gives them. */
+/** Yields rows in pages, as the Oracle returns them. */
 export async function* paginate(
   rows: readonly SearchRow[],
   limit = 5000,
@@ -158,13 +158,13 @@ export function sampleFront(now: number): HomePageData {
   ): ActivityHistory['hours'] =>
     Array.from({ length: count }, (_, i) => {
       const wave = 0.65 + 0.3 * Math.sin((i / count) * 9) + random() * 0.3;
-      const all = Math.floor(builds * wave);
-      const last = i === count - 1 ? 0.4 : 1;
+      const stepBuilds = Math.floor(builds * wave);
+      const elapsedShare = i === count - 1 ? 0.4 : 1;
       return [
         Math.floor(now / length) * length - (count - 1 - i) * length,
-        Math.floor(all * last),
-        Math.floor(all * last * (0.06 + random() * 0.16)),
-        Math.floor(downloads * last * (0.6 + (0.5 * i) / count + random() * 0.15)),
+        Math.floor(stepBuilds * elapsedShare),
+        Math.floor(stepBuilds * elapsedShare * (0.06 + random() * 0.16)),
+        Math.floor(downloads * elapsedShare * (0.6 + (0.5 * i) / count + random() * 0.15)),
       ];
     });
   const popular = WELL_KNOWN_PACKAGES.map(([name], i): [string, number] => [
@@ -239,7 +239,7 @@ export function sampleSlaves(now: number): readonly PublicSlave[] {
       last_seen: now - 4000,
       note:
         state === 'resting'
-          ? 'less than 2 GB of its disk are free'
+          ? 'less than 2 GB of disk space is free'
           : state === 'waiting'
             ? 'nothing for cp39'
             : null,
@@ -250,7 +250,7 @@ export function sampleSlaves(now: number): readonly PublicSlave[] {
 
 const TARGETS = ['cp39', 'cp311', 'cp313'];
 
-/** A project of so many versions, the newest first, with a wheel for each target, but for some that failed. */
+/** Returns a project with `count` versions, newest first, and a wheel for each target except some that failed. */
 export function sampleProject(name: string, description: string, count: number, now: number): Project {
   const random = pseudoRandom(count + name.length);
   const versions: ProjectVersion[] = [];
@@ -371,7 +371,7 @@ const compileLine = (i: number): string =>
     ? `  src/lxml/etree.c:${String(1000 + i)}:7: warning: 'tp_print' is deprecated [-Wdeprecated-declarations]`
     : `  copying src/lxml/isoschematron/resources/rng/${String(i)}.rng -> build/lib.linux-armv7l-cpython-311/lxml`;
 
-/** A build that failed for want of a header, whose log has so many lines. */
+/** Returns a build that failed because a header is missing, with a log of `lines` lines. */
 export function sampleBuild(buildId: number, lines: number, now: number): Build {
   const middle = Array.from({ length: Math.max(0, lines - LOG_START.length - 7) }, (_, i) => compileLine(i));
   return {
@@ -405,7 +405,7 @@ export function sampleBuild(buildId: number, lines: number, now: number): Build 
   };
 }
 
-/** Where the pages are that a visitor sees first, below the site's address. */
+/** One page of each kind, by its path on the site. */
 export const PAGES = {
   home: '',
   packages: 'packages.html',
@@ -416,10 +416,10 @@ export const PAGES = {
   lost: 'project/numppy',
   names: 'search/names/da.html',
 } as const;
-/** The build that PAGES' log is of. */
+/** The build of the log in PAGES. */
 export const FAILED_BUILD = 500_042;
 
-/** Writes such a site. */
+/** Writes the site of the sample farm. */
 export async function writeSampleSite(
   folder: string,
   publicUrl: string | null,
@@ -431,8 +431,8 @@ export async function writeSampleSite(
   const statistics = sampleStatistics(now);
   site.writeHome(statistics, sampleFront(now));
   site.writeFarm(statistics, sampleQueue(now), sampleSlaves(now), now);
-  for (const [name, about] of WELL_KNOWN_PACKAGES)
-    site.writeProject(sampleProject(name, about, name === 'numpy' ? 30 : 8, now), 7);
+  for (const [name, description] of WELL_KNOWN_PACKAGES)
+    site.writeProject(sampleProject(name, description, name === 'numpy' ? 30 : 8, now), 7);
   await site.writeLog(sampleBuild(FAILED_BUILD, 160, now));
   await site.writeSearch(paginate(sampleRows(packages)));
   await site.writeSitemap(paginate(sampleRows(packages)));

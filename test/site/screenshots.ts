@@ -1,7 +1,8 @@
 /**
- * Pictures of the site for docs/, of a sample farm in a real browser: `node dist/test/site/screenshots.js [FOLDER]`,
- * after `npm test` or `node src/setup.mjs prepare`. `--all` (or `--all=PAGE,…`) makes pages in light and dark, at phone's and
- * desk's width, to look at. `--share` makes the picture that other sites show with a link (src/site/static/share.png).
+ * Takes the pictures for docs/: pages of a sample farm in a real browser. `node dist/test/site/screenshots.js
+ * [FOLDER]`, after `npm test` or `node src/setup.mjs prepare`. `--all` (or `--all=PAGE,…`) takes full pages for review:
+ * light and dark, as wide as a desktop and a phone. `--share` takes the picture for link previews
+ * (src/site/static/share.png).
  */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -12,7 +13,7 @@ import { startWebServer } from '../../src/farm/web-server.js';
 import { startBrowser } from '../helpers/browser.js';
 import { PAGES, writeSampleSite } from './sample-site.js';
 
-/** The pictures in docs/: [file, page, width, height, colours, what is searched for]. */
+/** The pictures in docs/: [file, page, width, height, colour scheme, search query]. */
 const PICTURES = [
   ['site-home', 'home', 1280, 1000, 'light', ''],
   ['site-home-dark', 'home', 1280, 1000, 'dark', ''],
@@ -31,7 +32,7 @@ async function takePicture(
   url: string,
   path: string,
   query: string,
-  whole: boolean,
+  fullPage: boolean,
 ): Promise<void> {
   await page.goto(url);
   if (query !== '') {
@@ -39,14 +40,14 @@ async function takePicture(
     await page.waitForSelector('.results .found li');
   }
   await page.waitForLoadState('networkidle');
-  await page.screenshot({ path, fullPage: whole });
+  await page.screenshot({ path, fullPage });
 }
 
 async function takeDocsPictures(browser: Browser, base: string, folder: string): Promise<void> {
   for (const [file, name, width, height, colorScheme, query] of PICTURES) {
     const page = await browser.newPage({ viewport: { width, height }, colorScheme });
-    const at = name === 'log' ? '#why' : '';
-    await takePicture(page, `${base}${PAGES[name]}${at}`, join(folder, `${file}.png`), query, false);
+    const fragment = name === 'log' ? '#why' : '';
+    await takePicture(page, `${base}${PAGES[name]}${fragment}`, join(folder, `${file}.png`), query, false);
     await page.close();
   }
 }
@@ -80,7 +81,7 @@ async function takeAllPictures(
     }
 }
 
-/** The mark and the words, as wide as sites want it. */
+/** Takes the picture for link previews, with the logo and the slogan: 1200 by 630 pixels, as other sites expect. */
 async function takeSharePicture(browser: Browser, base: string): Promise<void> {
   const page = await browser.newPage({ viewport: { width: 1200, height: 630 }, colorScheme: 'light' });
   await page.goto(base);

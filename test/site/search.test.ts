@@ -23,7 +23,7 @@ function setUpSite(publicUrl: string | null = null) {
     readdirSync(join(output, 'search'), { recursive: true, encoding: 'utf8' })
       .filter((path) => path.endsWith('.json'))
       .sort();
-  /** What the page's script finds, by following the files. */
+  /** Finds names in the files as the page's script does. */
   const find = (key: string): readonly string[] => {
     const read = (prefix: string): SearchTreeNode | undefined => {
       const path = join(output, 'search', prefix.length <= 2 ? prefix : `${prefix.slice(0, 2)}/${prefix}`);
@@ -47,7 +47,7 @@ function setUpSite(publicUrl: string | null = null) {
 const row = (name: string, downloads: number): SearchRow => [name, null, 1, downloads];
 
 void t.test(
-  'every name is found by itself, and by each of its words the most downloaded ones are',
+  'a search finds every name by itself, and the most downloaded names by each of their words',
   async (t) => {
     const { site, find, files } = setUpSite();
     const rows = sampleRows(6000);
@@ -61,7 +61,7 @@ void t.test(
       const wanted = rows
         .filter(([name]) => name.split('-').some((_, i, all) => all.slice(i).join('').startsWith(word)))
         .sort(([, , , a], [, , , b]) => b - a);
-      // Downloads are rounded: those that differ by little may be in another order.
+      // Downloads are rounded, so names with similar counts may be in another order.
       const [best] = wanted;
       t.ok(best && find(word).includes(best[0]), `${word} finds ${best?.[0] ?? ''}`);
     }
@@ -69,7 +69,7 @@ void t.test(
 );
 
 void t.test(
-  'a word that ends thousands of names leads to the best of them, in files that stay small',
+  'a word that ends thousands of names finds the best of them, and the files stay small',
   async (t) => {
     const { site, find, files, output } = setUpSite();
     const rows = Array.from({ length: 6000 }, (_, i) => row(`p${String(i)}-sdk`, i)).sort(([a], [b]) =>
@@ -86,7 +86,7 @@ void t.test(
 );
 
 void t.test(
-  'each trigram leads to the names that have it, the most downloaded first, in a small file',
+  'each trigram has a small file of the names that contain it, the most downloaded first',
   async (t) => {
     const { site, output } = setUpSite();
     const many = Array.from({ length: 1000 }, (_, i) => row(`safe${String(i)}`, i));
@@ -97,7 +97,7 @@ void t.test(
         all: boolean;
         r: string[];
       };
-    t.same(read('ups'), { all: true, r: ['markup-safe 5000 1'] }, 'across what stands between words');
+    t.same(read('ups'), { all: true, r: ['markup-safe 5000 1'] }, 'across a hyphen');
     t.same(read('ope'), { all: true, r: ['zope 1 1'] });
     const { all, r } = read('saf');
     t.notOk(all, 'the least downloaded are left out');
@@ -107,49 +107,49 @@ void t.test(
   },
 );
 
-void t.test('writing again touches what changed alone, and takes away what is needed no more', async (t) => {
-  const { site, files, find, output } = setUpSite();
-  const rows = sampleRows(3000);
-  await site.writeSearch(paginate(rows));
-  const times = new Map(files().map((file) => [file, statSync(join(output, 'search', file)).ino]));
-  await site.writeSearch(paginate(rows.filter(([name]) => name !== 'numpy')));
-  const changed = files().filter((file) => times.get(file) !== statSync(join(output, 'search', file)).ino);
-  // Of the tree, and of the trigrams of numpy.
-  t.ok(changed.length <= 4 + 3, changed.join(' '));
-  t.notOk(find('numpy').includes('numpy'));
-  await site.writeSearch(paginate([row('only', 0)]));
-  t.same(files(), ['grams/nl/nly.json', 'grams/on/onl.json', 'o.json', 'on.json']);
-  t.same(readdirSync(join(output, 'search')).sort(), ['grams', 'names', 'o.json', 'on.json']);
-  t.same(readdirSync(join(output, 'search/names')), ['on.html']);
-});
-
 void t.test(
-  'at every moment while it is written anew, everybody finds what was and stays there',
+  'writing again touches only files that changed, and removes those no longer needed',
   async (t) => {
-    const { site, find } = setUpSite();
-    const many = sampleRows(3000);
-    const stays = many.filter((_, i) => i % 10 === 0);
-    await site.writeSearch(paginate(many));
-    const state = { writing: true };
-    const rewriting = (async () => {
-      for (let round = 0; round < 3; round += 1)
-        await site.writeSearch(paginate(round % 2 === 0 ? stays : many));
-      state.writing = false;
-    })();
-    let searches = 0;
-    while (state.writing) {
-      const [name] = stays[searches % stays.length] ?? [''];
-      if (!find(name.replaceAll('-', '')).includes(name)) t.fail(`${name} was not found`);
-      searches += 1;
-      await new Promise((resolve) => setImmediate(resolve));
-    }
-    await rewriting;
-    t.ok(searches > 10, `${String(searches)} searches meanwhile`);
+    const { site, files, find, output } = setUpSite();
+    const rows = sampleRows(3000);
+    await site.writeSearch(paginate(rows));
+    const times = new Map(files().map((file) => [file, statSync(join(output, 'search', file)).ino]));
+    await site.writeSearch(paginate(rows.filter(([name]) => name !== 'numpy')));
+    const changed = files().filter((file) => times.get(file) !== statSync(join(output, 'search', file)).ino);
+    // Files of the tree, and of the trigrams of numpy.
+    t.ok(changed.length <= 4 + 3, changed.join(' '));
+    t.notOk(find('numpy').includes('numpy'));
+    await site.writeSearch(paginate([row('only', 0)]));
+    t.same(files(), ['grams/nl/nly.json', 'grams/on/onl.json', 'o.json', 'on.json']);
+    t.same(readdirSync(join(output, 'search')).sort(), ['grams', 'names', 'o.json', 'on.json']);
+    t.same(readdirSync(join(output, 'search/names')), ['on.html']);
   },
 );
 
+void t.test('while the search is rewritten, names that stay are found at every moment', async (t) => {
+  const { site, find } = setUpSite();
+  const many = sampleRows(3000);
+  const stays = many.filter((_, i) => i % 10 === 0);
+  await site.writeSearch(paginate(many));
+  const state = { writing: true };
+  const rewriting = (async () => {
+    for (let round = 0; round < 3; round += 1)
+      await site.writeSearch(paginate(round % 2 === 0 ? stays : many));
+    state.writing = false;
+  })();
+  let searches = 0;
+  while (state.writing) {
+    const [name] = stays[searches % stays.length] ?? [''];
+    if (!find(name.replaceAll('-', '')).includes(name)) t.fail(`${name} was not found`);
+    searches += 1;
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  await rewriting;
+  t.ok(searches > 10, `${String(searches)} searches during the rewriting`);
+});
+
 void t.test(
-  'the sitemap names every project, 50,000 addresses a part, and nothing where the address is unknown',
+  'the sitemap lists every project, 50,000 URLs a part, and is not written without a public URL',
   async (t) => {
     const { site, output } = setUpSite('https://farm.example');
     const rows = Array.from({ length: 100_100 }, (_, i) => row(`p${String(i)}`, 0));

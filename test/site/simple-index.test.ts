@@ -43,7 +43,7 @@ async function* rootPages(...pages: (readonly [string, number])[][]) {
   for (const page of pages) yield await Promise.resolve(page);
 }
 
-void t.test('the simple index says of each file what a client needs', (t) => {
+void t.test('the simple index has everything that clients need about each file', (t) => {
   const { index, read } = setUpIndex();
   index.write(demo, 7);
   const json = JSON.parse(read('simple/demo/index.v1_json')) as Record<string, unknown>;
@@ -69,13 +69,13 @@ void t.test('the simple index says of each file what a client needs', (t) => {
   const html = read('simple/demo/index.html');
   t.match(html, `href="demo-1.0%2Blocal-py3-none-any.whl#sha256=${file.sha256}"`);
   t.match(html, ` data-core-metadata="sha256=${file.metadata_sha256}">`);
-  t.notMatch(html, 'dist-info-metadata', 'which keeps pip 22.3 to 23.0.1 from finding the file');
+  t.notMatch(html, 'dist-info-metadata', 'with it, pip 22.3 to 23.0.1 would not find the file');
   t.notMatch(html, /<script>/);
   t.equal(read('simple/demo/index.v1_html'), html);
   t.end();
 });
 
-void t.test("PyPI's JSON has what the METADATA of the newest release says", (t) => {
+void t.test("PyPI's JSON has the METADATA of the newest release", (t) => {
   const { index, read } = setUpIndex();
   const metadata = {
     ...{ summary: 'A demonstration.', license: 'MIT', requires: ['six>=1.9'] },
@@ -99,10 +99,10 @@ void t.test("PyPI's JSON has what the METADATA of the newest release says", (t) 
   t.end();
 });
 
-void t.test("the same is there as PyPI's JSON, for mirrors", async (t) => {
+void t.test("PyPI's JSON has the files of the simple index, for mirrors", async (t) => {
   const { output, index, read } = setUpIndex();
-  const whole = { ...file, filename: 'demo-1.0-py3-none-any.whl', version: '1.0', yanked: null };
-  const files = [whole, { ...whole, filename: 'demo-2.0a1-py3-none-any.whl', version: '2.0a1' }, file];
+  const final = { ...file, filename: 'demo-1.0-py3-none-any.whl', version: '1.0', yanked: null };
+  const files = [final, { ...final, filename: 'demo-2.0a1-py3-none-any.whl', version: '2.0a1' }, file];
   index.write({ ...demo, versions: ['1.0', '2.0a1', '1.0+local'], files }, 7);
   const json = JSON.parse(read('pypi/demo/json')) as Record<string, unknown>;
   t.match(json, {
@@ -129,22 +129,26 @@ void t.test("the same is there as PyPI's JSON, for mirrors", async (t) => {
       yanked_reason: MARKUP,
     },
   ]);
-  const links = (name: string) => readlinkSync(join(output, name));
-  t.equal(links('packages'), 'simple', 'where the addresses lead');
-  t.equal(links('pypi/demo/json'), '7.json', 'the serial, for servers that send it in a header');
+  const targetOf = (name: string) => readlinkSync(join(output, name));
+  t.equal(targetOf('packages'), 'simple', 'the folder that the URLs lead to');
+  t.equal(targetOf('pypi/demo/json'), '7.json', 'the serial, for servers that send it in a header');
   const publicIndex = new SimpleIndexWriter(output, 'https://farm.example');
   publicIndex.write(demo, 8);
   publicIndex.write(demo, 9, 8);
   t.match(read('pypi/demo/json'), '"url":"https://farm.example/packages/demo/demo-1.0%2Blocal');
-  t.match(read('pypi/demo/json'), '{"last_serial":8,', 'what says the same keeps its serial');
+  t.match(read('pypi/demo/json'), '{"last_serial":8,', 'unchanged content keeps its serial');
   t.same(readdirSync(join(output, 'pypi/demo')).sort(), ['7.json', '8.json', 'json']);
   await compressPages(output, 'demo');
-  t.same(readdirSync(join(output, 'pypi/demo')).sort(), ['8.json', 'json'], 'the one before goes later');
+  t.same(
+    readdirSync(join(output, 'pypi/demo')).sort(),
+    ['8.json', 'json'],
+    'the previous page is removed later',
+  );
   t.ok(publicIndex.remove('demo', 9));
   t.notOk(existsSync(join(output, 'pypi/demo')));
 });
 
-void t.test('the root names what it is given, by the piece, and no serial above its own', async (t) => {
+void t.test('the root lists projects page by page, and no serial above its own', async (t) => {
   const { index, read } = setUpIndex();
   await index.writeRoot(rootPages([['a', 3]], [], [['b', 9]]), 8);
   t.same(JSON.parse(read('simple/index.v1_json')), {
@@ -164,7 +168,7 @@ void t.test('the root names what it is given, by the piece, and no serial above 
   t.end();
 });
 
-void t.test('a root that could not be written whole leaves the old one, and nothing else', async (t) => {
+void t.test('a root that fails halfway leaves the old one in place, and no temporary files', async (t) => {
   const { output, index, read } = setUpIndex();
   await index.writeRoot(rootPages([['a', 3]]), 3);
   const before = read('simple/index.v1_json');
@@ -177,27 +181,27 @@ void t.test('a root that could not be written whole leaves the old one, and noth
   t.same(readdirSync(join(output, 'simple')).sort(), ['index.html', 'index.v1_html', 'index.v1_json']);
 });
 
-void t.test('a root that took too long does not take the place of a later one', async (t) => {
+void t.test('a root that took too long does not replace a later one', async (t) => {
   const { output, index, read } = setUpIndex();
-  let go: () => void = () => undefined;
-  const stopped = new Promise<void>((resolve) => (go = resolve));
+  let resume: () => void = () => undefined;
+  const suspended = new Promise<void>((resolve) => (resume = resolve));
   const slow = async function* () {
     yield await Promise.resolve([['a', 3]] as const);
-    await stopped;
+    await suspended;
   };
   const early = index.writeRoot(slow(), 3);
   await index.writeRoot(rootPages([['a', 3]], [['b', 4]]), 4);
   const [json, html] = [read('simple/index.v1_json'), read('simple/index.html')];
-  go();
+  resume();
   await early;
   t.equal(read('simple/index.v1_json'), json);
   t.equal(read('simple/index.html'), html);
   t.same(readdirSync(join(output, 'simple')).sort(), ['index.html', 'index.v1_html', 'index.v1_json']);
   await index.writeRoot(rootPages([['c', 4]]), 4);
-  t.match(read('simple/index.html'), 'c/', 'one that is as late as it says');
+  t.match(read('simple/index.html'), 'c/', 'a root with the same serial is written');
 });
 
-void t.test('who comes too late writes nothing, and takes nothing away', (t) => {
+void t.test('a writer with a lower serial writes and removes nothing', (t) => {
   const { index, read } = setUpIndex();
   t.equal(index.write(demo, 7), 7);
   t.equal(index.write({ ...demo, files: [] }, 6), 7, 'an older state');
@@ -210,20 +214,23 @@ void t.test('who comes too late writes nothing, and takes nothing away', (t) => 
   t.end();
 });
 
-void t.test('a page that says the same keeps its serial and its age, if the root has it so', (t) => {
-  const { output, index } = setUpIndex();
-  const page = join(output, 'simple/demo/index.html');
-  index.write(demo, 7);
-  utimesSync(page, 1000, 1000);
-  t.equal(index.write(demo, 8, 7), 7);
-  t.equal(statSync(page).mtimeMs, 1e6);
-  t.equal(index.write(demo, 9, 3), 9, 'mirrors have to see it again');
-  t.equal(index.write({ ...demo, status: 'archived' }, 10, 9), 10);
-  t.not(statSync(page).mtimeMs, 1e6);
-  t.end();
-});
+void t.test(
+  'an unchanged page keeps its serial and its modification time, if the root has that serial',
+  (t) => {
+    const { output, index } = setUpIndex();
+    const page = join(output, 'simple/demo/index.html');
+    index.write(demo, 7);
+    utimesSync(page, 1000, 1000);
+    t.equal(index.write(demo, 8, 7), 7);
+    t.equal(statSync(page).mtimeMs, 1e6);
+    t.equal(index.write(demo, 9, 3), 9, 'mirrors have to fetch it again');
+    t.equal(index.write({ ...demo, status: 'archived' }, 10, 9), 10);
+    t.not(statSync(page).mtimeMs, 1e6);
+    t.end();
+  },
+);
 
-void t.test('a page that was broken off in the middle is made whole by the next one', (t) => {
+void t.test('a page that was only partly written is repaired by the next write', (t) => {
   const { output, index, read } = setUpIndex();
   index.write(demo, 7);
   for (const name of ['index.html', 'index.v1_html']) {
@@ -236,39 +243,36 @@ void t.test('a page that was broken off in the middle is made whole by the next 
   t.end();
 });
 
-void t.test(
-  'a page that has stood still is compressed, and what is compressed goes before the page does',
-  async (t) => {
-    const { output, index, read } = setUpIndex();
-    const files = Array.from({ length: 20 }, (_, n) => ({
-      ...file,
-      filename: `demo-1.${String(n)}-py3-none-any.whl`,
-    }));
-    index.write({ ...demo, files }, 7);
-    const small = { ...demo, name: 'small' };
-    index.write(small, 8);
-    for (const name of ['demo', 'small', 'absent']) await compressPages(output, name);
-    const projectFolder = join(output, 'simple/demo');
-    for (const name of ['index.html', 'index.v1_json']) {
-      t.equal(
-        gunzipSync(readFileSync(join(projectFolder, `${name}.gz`))).toString(),
-        read(`simple/demo/${name}`),
-        name,
-      );
-      const age = (file: string) => Math.floor(statSync(join(projectFolder, file)).mtimeMs);
-      t.equal(age(`${name}.gz`), age(name), 'servers say the same of how old it is');
-    }
-    t.equal(readdirSync(projectFolder).length, 5, 'nothing temporary stays');
-    t.notOk(existsSync(join(output, 'simple/small/index.html.gz')), 'what is small is sent as it is');
-    index.write(demo, 9);
-    t.same(readdirSync(projectFolder).sort(), ['index.html', 'index.v1_html', 'index.v1_json']);
-    await compressPages(output, 'demo');
-    index.remove('demo', 10);
-    t.notOk(existsSync(projectFolder));
-  },
-);
+void t.test('compressPages() compresses a page, and a new page removes the compressed form', async (t) => {
+  const { output, index, read } = setUpIndex();
+  const files = Array.from({ length: 20 }, (_, n) => ({
+    ...file,
+    filename: `demo-1.${String(n)}-py3-none-any.whl`,
+  }));
+  index.write({ ...demo, files }, 7);
+  const small = { ...demo, name: 'small' };
+  index.write(small, 8);
+  for (const name of ['demo', 'small', 'absent']) await compressPages(output, name);
+  const projectFolder = join(output, 'simple/demo');
+  for (const name of ['index.html', 'index.v1_json']) {
+    t.equal(
+      gunzipSync(readFileSync(join(projectFolder, `${name}.gz`))).toString(),
+      read(`simple/demo/${name}`),
+      name,
+    );
+    const modifiedAt = (file: string) => Math.floor(statSync(join(projectFolder, file)).mtimeMs);
+    t.equal(modifiedAt(`${name}.gz`), modifiedAt(name), 'servers send the same Last-Modified for both');
+  }
+  t.equal(readdirSync(projectFolder).length, 5, 'no temporary files are left');
+  t.notOk(existsSync(join(output, 'simple/small/index.html.gz')), 'small pages are not compressed');
+  index.write(demo, 9);
+  t.same(readdirSync(projectFolder).sort(), ['index.html', 'index.v1_html', 'index.v1_json']);
+  await compressPages(output, 'demo');
+  index.remove('demo', 10);
+  t.notOk(existsSync(projectFolder));
+});
 
-void t.test('what is compressed of a page that is replaced meanwhile is thrown away', async (t) => {
+void t.test('the compressed form of a page that was replaced in the meantime is dropped', async (t) => {
   const { output, index } = setUpIndex();
   const projectWithFiles = (count: number) => ({
     ...demo,
@@ -282,7 +286,7 @@ void t.test('what is compressed of a page that is replaced meanwhile is thrown a
   index.write(projectWithFiles(1999), 8);
   await packing;
   const projectFolder = join(output, 'simple/demo');
-  for (const name of readdirSync(projectFolder).filter((each) => each.endsWith('.gz')))
+  for (const name of readdirSync(projectFolder).filter((entry) => entry.endsWith('.gz')))
     t.same(
       gunzipSync(readFileSync(join(projectFolder, name))),
       readFileSync(join(projectFolder, name.slice(0, -3))),
@@ -290,12 +294,12 @@ void t.test('what is compressed of a page that is replaced meanwhile is thrown a
     );
   t.notOk(existsSync(join(projectFolder, 'index.html.gz')));
   t.same(
-    readdirSync(projectFolder).filter((each) => each.startsWith('.')),
+    readdirSync(projectFolder).filter((entry) => entry.startsWith('.')),
     [],
   );
 });
 
-void t.test('the serial is told from the first bytes, of our pages alone', (t) => {
+void t.test('the serial is read from the first bytes, and only of pages of piw', (t) => {
   t.equal(simpleSerialOf('{"meta":{"api-version":"1.4","_last-serial":12},"name"'), 12);
   t.equal(
     simpleSerialOf(

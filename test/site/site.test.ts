@@ -34,7 +34,7 @@ function setUpSite() {
   return { output, site: testSite, read: (path: string) => readFileSync(join(output, path), 'utf8') };
 }
 
-/** Every element that the site's own templates make, and every attribute. */
+/** Every element and attribute in the site's own templates. */
 const ELEMENTS =
   'a b body br button circle code dd details div dl dt fieldset footer form g h1 h2 h3 head header html input kbd label legend li link main mark meta meter nav ol p path pre rect script section small span summary svg table tbody td text th thead time title tr ul'.split(
     ' ',
@@ -44,7 +44,7 @@ const ATTRIBUTES =
     ' ',
   );
 
-void t.test('markup in every field of every page makes no element and no attribute', async (t) => {
+void t.test('markup in any field of any page creates no elements or attributes', async (t) => {
   const { site: testSite, read, output } = setUpSite();
   await writeMarkedPages(testSite, Date.UTC(2026, 10, 21));
   await testSite.writeSearch(paginate(markedRows()));
@@ -66,7 +66,7 @@ void t.test('markup in every field of every page makes no element and no attribu
         if (element === 'script') scripts += 1;
         for (const [attribute, value] of Object.entries(attributes)) {
           if (!ATTRIBUTES.includes(attribute)) t.fail(`${name} has an attribute ${attribute}`);
-          if (/^\s*javascript:/i.test(value)) t.fail(`${name} has a script as an address`);
+          if (/^\s*javascript:/i.test(value)) t.fail(`${name} has a javascript: URL`);
         }
       },
       ontext: (data) => {
@@ -74,17 +74,17 @@ void t.test('markup in every field of every page makes no element and no attribu
       },
     });
     parser.end(html);
-    t.equal(scripts, 1, `${name} has the site's script alone`);
-    // A list of names alone shows nothing else of its packages.
+    t.equal(scripts, 1, `${name} has only the site's own script`);
+    // A list of names shows only names, which have no markup.
     if (name !== 'list') t.match(text, MARKUP, `${name} shows it as text`);
     // eslint-disable-next-line no-control-regex
-    t.notMatch(html, /[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/, `${name} has no control character`);
+    t.notMatch(html, /[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/, `${name} has no control characters`);
   }
   t.match(JSON.parse(read('project/demo/json/index.json')), { description: MARKUP, skipped: MARKUP });
   t.match(read('project/demo/json/index.json'), /^\{"_last-serial":1,/);
 });
 
-void t.test('nothing temporary stays', async (t) => {
+void t.test('temporary files of a killed process are removed', async (t) => {
   const { site: testSite, output } = setUpSite();
   writeFileSync(join(output, '.tmp-left-over'), 'x');
   utimesSync(join(output, '.tmp-left-over'), 1000, 1000);
@@ -94,7 +94,7 @@ void t.test('nothing temporary stays', async (t) => {
   t.notOk(readdirSync(output).some((name) => name.startsWith('.tmp-')));
 });
 
-void t.test('the pip line trusts a plain http host, but not this machine, which needs no trust', (t) => {
+void t.test('the pip command trusts a plain HTTP host, except localhost, which needs no trust', (t) => {
   t.equal(
     pipInstallCommand('http://127.0.0.1:8080/simple/', 'six'),
     'pip install --index-url http://127.0.0.1:8080/simple/ six',
@@ -104,7 +104,7 @@ void t.test('the pip line trusts a plain http host, but not this machine, which 
   t.end();
 });
 
-void t.test('whoever finds too late that a project is gone takes no later page away', async (t) => {
+void t.test('a removal with a lower serial does not remove a newer project page', async (t) => {
   const { site: testSite, read, output } = setUpSite();
   await writeMarkedPages(testSite, Date.UTC(2026, 10, 21));
   t.match(read('project/demo/json/index.json'), /^\{"_last-serial":1,/);

@@ -1,52 +1,52 @@
 /**
- * What the pages do beyond what they are without it: the search, buttons that copy, and how long ago something was.
- * Text from anywhere goes into the page as text, never as HTML.
+ * What the pages do beyond plain HTML: the search, copy buttons, and relative times. All text from elsewhere is
+ * inserted as text, never as HTML.
  */
 const root = document.documentElement.dataset.root ?? './';
-/** So many results are shown. */
-const RESULTS = 20;
-/** And so many below the field in the header. */
-const SUGGESTIONS = 8;
+/** Results below the search field of a page. */
+const MAX_RESULTS = 20;
+/** Suggestions below the search field in the header. */
+const MAX_SUGGESTIONS = 8;
 
-// The search ---------------------------------------------------------------------------------------------------
+// Search -------------------------------------------------------------------------------------------------------
 
-/** The search's files that were read, by their paths; see search-tree.ts and search-grams.ts for what is in one. */
+/** The search files that were requested, as promises by path. search-tree.ts and search-grams.ts say what is in them. */
 const files = new Map();
 
-/** A file of the search's folder, or null for one that isn't there. `again`: not from what was read before. */
-function load(path, again = false) {
-  const known = files.get(path);
-  if (known && !again) return known;
-  const address = new URL(`${root}search/${path}.json`, document.baseURI);
-  const asked = fetch(address, again ? { cache: 'reload' } : {}).then((response) => {
+/** Loads a file of the search folder; null if there is no such file. `reload` bypasses all caches. */
+function load(path, reload = false) {
+  const cached = files.get(path);
+  if (cached && !reload) return cached;
+  const url = new URL(`${root}search/${path}.json`, document.baseURI);
+  const request = fetch(url, reload ? { cache: 'reload' } : {}).then((response) => {
     if (response.status === 404) return null;
     if (!response.ok) throw new Error(`${response.status}`);
     return response.json();
   });
-  files.set(path, asked);
-  asked.catch(() => files.delete(path));
-  return asked;
+  files.set(path, request);
+  request.catch(() => files.delete(path));
+  return request;
 }
 
-/** The tree's file of a beginning; one of more than two characters is in the folder of the first two. */
-const read = (prefix, again = false) =>
-  load(prefix.length <= 2 ? prefix : `${prefix.slice(0, 2)}/${prefix}`, again);
+/** Loads the tree's file for a prefix. Longer prefixes are in a folder named after their first two characters. */
+const loadTreeFile = (prefix, reload = false) =>
+  load(prefix.length <= 2 ? prefix : `${prefix.slice(0, 2)}/${prefix}`, reload);
 
-/** The file that knows most of what begins with `key`; null: nothing does. */
-async function find(key, again = false) {
+/** Returns the most specific tree file for names that begin with `key`; null if there is none. */
+async function findTreeFile(key, reload = false) {
   let prefix = key.slice(0, 2);
-  let file = await read(prefix, again);
+  let file = await loadTreeFile(prefix, reload);
   if (file?.d) {
-    // It names all that are below it, so that the way there is one step.
+    // It lists all files below it, so the right one can be loaded in one step.
     const below = new Set(file.d.split(' '));
     for (let length = key.length; length > 2; length -= 1)
       if (below.has(key.slice(2, length))) {
         prefix = key.slice(0, length);
         break;
       }
-    if (prefix.length > 2) file = await read(prefix, again);
+    if (prefix.length > 2) file = await loadTreeFile(prefix, reload);
   }
-  // Since then more may have branched off, or what did may have been put together again.
+  // The tree may have changed since that file was cached: follow new branches, or start again if one is gone.
   while (
     file &&
     key.length > file.p.length &&
@@ -54,92 +54,99 @@ async function find(key, again = false) {
     file.c?.includes(key[file.p.length])
   ) {
     prefix = key.slice(0, file.p.length + 1);
-    file = await read(prefix, again);
+    file = await loadTreeFile(prefix, reload);
   }
-  if (file === null && prefix.length > 2 && !again) return find(key, true);
+  if (file === null && prefix.length > 2 && !reload) return findTreeFile(key, true);
   return file;
 }
 
-/** Whether a word of the name begins so, without what stands between words. */
-function begins(name, key) {
-  for (let at = 0; ;) {
-    if (name.slice(at).replaceAll('-', '').startsWith(key)) return true;
-    const next = name.indexOf('-', at);
-    if (next < 0) return false;
-    at = next + 1;
+/** Returns true if the name, from the start of one of its words on and without hyphens, begins with `key`. */
+function hasWordPrefix(name, key) {
+  for (let start = 0; ;) {
+    if (name.slice(start).replaceAll('-', '').startsWith(key)) return true;
+    const hyphen = name.indexOf('-', start);
+    if (hyphen < 0) return false;
+    start = hyphen + 1;
   }
 }
 
-/** Less than this is not looked for in the middle of words. */
-const GRAM = 3;
-/** With fewer names found, more files are read, and names that are spelled a little differently are shown. */
-const FEW = 3;
-/** Of so many trigrams at most the names are read, to find one that is spelled differently. */
-const MOST_GRAMS = 5;
-/** Of two names one wins that has a word which begins so, unless the other was downloaded so many times as often. */
-const START_WEIGHT = 10;
+/** Shorter text is not searched for in the middle of words. */
+const TRIGRAM_LENGTH = 3;
+/** With fewer matches, more files are read, and similar names are shown as well. */
+const MIN_MATCHES = 3;
+/** Limits how many trigram files are read to find similar names. */
+const MAX_TRIGRAMS = 5;
+/** A name with a word that begins with the query ranks as if it had been downloaded this many times as often. */
+const WORD_PREFIX_WEIGHT = 10;
 
-const joined = (name) => name.replaceAll('-', '');
+const withoutHyphens = (name) => name.replaceAll('-', '');
 
-/** The trigrams of a text, each once. */
-const gramsOf = (key) => [
-  ...new Set(Array.from({ length: Math.max(0, key.length - GRAM + 1) }, (_, i) => key.slice(i, i + GRAM))),
+/** Returns the distinct trigrams of a text. */
+const trigramsOf = (key) => [
+  ...new Set(
+    Array.from({ length: Math.max(0, key.length - TRIGRAM_LENGTH + 1) }, (_, i) =>
+      key.slice(i, i + TRIGRAM_LENGTH),
+    ),
+  ),
 ];
 
-/** The names that have a trigram, as rows without a description; `all`: no others have it. */
-async function namesWith(gram) {
-  const file = await load(`grams/${gram.slice(0, 2)}/${gram}`);
+/** Returns the names that contain a trigram, as rows without a description; `complete` if those are all of them. */
+async function rowsWithTrigram(trigram) {
+  const file = await load(`grams/${trigram.slice(0, 2)}/${trigram}`);
   const rows = (file?.r ?? []).map((row) => {
     const [name, downloads, wheels] = row.split(' ');
     return [name, Number(downloads), Number(wheels), ''];
   });
-  return { rows, all: file?.all ?? true };
+  return { rows, complete: file?.all ?? true };
 }
 
-/** The rows of names that have it anywhere. */
-async function findInside(key, enough) {
-  const grams = gramsOf(key);
-  const has = ([name]) => joined(name).includes(key);
-  const first = await namesWith(grams[0]);
-  const found = first.rows.filter(has);
-  if (first.all || enough || found.length >= FEW || grams.length === 1) return found;
-  return [...found, ...(await namesWith(grams.at(-1))).rows.filter(has)];
+/** Returns the rows of names that contain `key`. Reads no second file if there are `enough` matches already. */
+async function findContaining(key, enough) {
+  const trigrams = trigramsOf(key);
+  const containsKey = ([name]) => withoutHyphens(name).includes(key);
+  const first = await rowsWithTrigram(trigrams[0]);
+  const matches = first.rows.filter(containsKey);
+  if (first.complete || enough || matches.length >= MIN_MATCHES || trigrams.length === 1) return matches;
+  return [...matches, ...(await rowsWithTrigram(trigrams.at(-1))).rows.filter(containsKey)];
 }
 
-/** How many letters are wrong, missing, too many or exchanged between a text and the nearest beginning of another. */
-function mistakes(text, other) {
-  let [before, row] = [[], Array.from({ length: other.length + 1 }, (_, i) => i)];
+/**
+ * Returns the edit distance (wrong, missing, extra and swapped letters) between `text` and `other`, and the smallest
+ * one between `text` and any prefix of `other`.
+ */
+function editDistances(text, other) {
+  let [previous, row] = [[], Array.from({ length: other.length + 1 }, (_, i) => i)];
   for (let i = 1; i <= text.length; i += 1) {
     const next = [i];
     for (let j = 1; j <= other.length; j += 1) {
-      const same = text[i - 1] === other[j - 1] ? 0 : 1;
-      next[j] = Math.min(row[j] + 1, next[j - 1] + 1, row[j - 1] + same);
+      const substitution = text[i - 1] === other[j - 1] ? 0 : 1;
+      next[j] = Math.min(row[j] + 1, next[j - 1] + 1, row[j - 1] + substitution);
       if (i > 1 && j > 1 && text[i - 1] === other[j - 2] && text[i - 2] === other[j - 1])
-        next[j] = Math.min(next[j], before[j - 2] + 1);
+        next[j] = Math.min(next[j], previous[j - 2] + 1);
     }
-    [before, row] = [row, next];
+    [previous, row] = [row, next];
   }
-  return { beginning: Math.min(...row), whole: row[other.length] };
+  return { prefix: Math.min(...row), whole: row[other.length] };
 }
 
-/** The rows of names that are spelled like it, the nearest first. `file` is the one that leads farthest towards it. */
-async function findAlike(key, file) {
-  const allowed = key.length < 6 ? 1 : 2;
-  const grams = gramsOf(key);
-  const step = Math.max(1, (grams.length - 1) / (MOST_GRAMS - 1));
-  const wanted = new Set(
-    Array.from({ length: Math.min(MOST_GRAMS, grams.length) }, (_, i) => grams[Math.round(i * step)]),
+/** Returns the rows of names that are spelled like `key`, the most similar first. `file` is its tree file. */
+async function findSimilar(key, file) {
+  const maxDistance = key.length < 6 ? 1 : 2;
+  const trigrams = trigramsOf(key);
+  const step = Math.max(1, (trigrams.length - 1) / (MAX_TRIGRAMS - 1));
+  const selected = new Set(
+    Array.from({ length: Math.min(MAX_TRIGRAMS, trigrams.length) }, (_, i) => trigrams[Math.round(i * step)]),
   );
-  const lists = await Promise.all([...wanted].map(namesWith));
+  const lists = await Promise.all([...selected].map(rowsWithTrigram));
   const rows = new Map();
   for (const row of [...(file?.r ?? []), ...(file?.t ?? []), ...lists.flatMap((list) => list.rows)])
     if (!rows.has(row[0])) rows.set(row[0], row);
   return [...rows.values()]
     .map((row) => {
       const words = row[0].split('-');
-      // What comes later is too far from it to matter.
-      const all = words.map((_, i) =>
-        mistakes(
+      // Text beyond the length of the key plus four can't bring a name any closer.
+      const distances = words.map((_, i) =>
+        editDistances(
           key,
           words
             .slice(i)
@@ -147,80 +154,82 @@ async function findAlike(key, file) {
             .slice(0, key.length + 4),
         ),
       );
-      const beginning = Math.min(...all.map((its) => its.beginning));
-      return { row, beginning, whole: Math.min(...all.map((its) => its.whole)) };
+      const prefix = Math.min(...distances.map((distance) => distance.prefix));
+      return { row, prefix, whole: Math.min(...distances.map((distance) => distance.whole)) };
     })
-    .filter(({ beginning }) => beginning <= allowed)
-    .sort(
-      (a, b) =>
-        a.beginning + Math.min(a.whole, 3) - b.beginning - Math.min(b.whole, 3) || b.row[1] - a.row[1],
-    )
+    .filter(({ prefix }) => prefix <= maxDistance)
+    .sort((a, b) => a.prefix + Math.min(a.whole, 3) - b.prefix - Math.min(b.whole, 3) || b.row[1] - a.row[1])
     .map(({ row }) => row);
 }
 
 /**
- * What is found: rows [name, downloads, files, description], and whether they are only spelled alike. First the very
- * name, then what begins so or has it, the most downloaded first.
+ * Searches for a query. Returns rows [name, downloads, files, description], and `similarOnly` if none of them contains
+ * the query. The exact name comes first, then names that contain the query, the most downloaded first.
  */
 async function search(query) {
   const name = normalise(query);
-  const key = joined(name);
-  if (key === '') return { rows: [], alike: false };
-  const file = await find(key);
-  const whole = file?.t && file.p.startsWith(key);
-  const starts = ((whole ? file.t : file?.r) ?? []).filter(([its]) => begins(its, key));
-  const rows = new Map(starts.map((row) => [row[0], { row, score: row[1] * START_WEIGHT }]));
-  if (key.length >= GRAM)
-    for (const row of await findInside(key, starts.length >= FEW))
-      if (!rows.has(row[0])) rows.set(row[0], { row, score: row[1] });
-  const exact = ({ row: [its] }) => (its === name ? 2 : joined(its) === key ? 1 : 0);
-  const found = [...rows.values()]
-    .sort((a, b) => exact(b) - exact(a) || b.score - a.score)
+  const key = withoutHyphens(name);
+  if (key === '') return { rows: [], similarOnly: false };
+  const file = await findTreeFile(key);
+  const coversKey = file?.t && file.p.startsWith(key);
+  const prefixMatches = ((coversKey ? file.t : file?.r) ?? []).filter(([rowName]) =>
+    hasWordPrefix(rowName, key),
+  );
+  const scored = new Map(prefixMatches.map((row) => [row[0], { row, score: row[1] * WORD_PREFIX_WEIGHT }]));
+  if (key.length >= TRIGRAM_LENGTH)
+    for (const row of await findContaining(key, prefixMatches.length >= MIN_MATCHES))
+      if (!scored.has(row[0])) scored.set(row[0], { row, score: row[1] });
+  const exactness = ({ row: [rowName] }) => (rowName === name ? 2 : withoutHyphens(rowName) === key ? 1 : 0);
+  const matches = [...scored.values()]
+    .sort((a, b) => exactness(b) - exactness(a) || b.score - a.score)
     .map(({ row }) => row)
-    .slice(0, RESULTS);
-  if (found.length >= FEW || key.length < GRAM || rows.has(name)) return { rows: found, alike: false };
-  const alike = (await findAlike(key, file)).filter(([its]) => !rows.has(its)).slice(0, RESULTS / 2);
-  return { rows: [...found, ...alike], alike: found.length === 0 };
+    .slice(0, MAX_RESULTS);
+  if (matches.length >= MIN_MATCHES || key.length < TRIGRAM_LENGTH || scored.has(name))
+    return { rows: matches, similarOnly: false };
+  const similar = (await findSimilar(key, file))
+    .filter(([rowName]) => !scored.has(rowName))
+    .slice(0, MAX_RESULTS / 2);
+  return { rows: [...matches, ...similar], similarOnly: matches.length === 0 };
 }
 
-/** The project that Enter leads to: the one of that very name, or the only one that is found. */
-function onlyOne(query, rows) {
+/** Returns the URL of the project that Enter leads to: the one with exactly that name, or the only result. */
+function directHitUrl(query, rows) {
   const name = normalise(query);
-  const row = rows.find(([its]) => its === name) ?? (rows.length === 1 ? rows[0] : undefined);
+  const row = rows.find(([rowName]) => rowName === name) ?? (rows.length === 1 ? rows[0] : undefined);
   return row && projectUrl(row[0]);
 }
 
 const projectUrl = (name) => `${root}project/${encodeURIComponent(name)}/`;
 
-/** What is said of the rows that were found. */
-function summaryOf(query, { rows, alike }) {
-  if (rows.length === 0) return `No name here has “${query}” in it, or is spelled like it.`;
-  if (alike) return `No name here has “${query}” in it. Spelled like it:`;
-  return rows.length === RESULTS
-    ? `The first ${RESULTS}, those first that were downloaded most in 30 days`
-    : countOf(rows.length, 'package');
+/** Returns the line above the results. */
+function summarise(query, { rows, similarOnly }) {
+  if (rows.length === 0) return `No package name contains or resembles “${query}”.`;
+  if (similarOnly) return `No package name contains “${query}”. Similar names:`;
+  return rows.length === MAX_RESULTS
+    ? `The first ${MAX_RESULTS} packages, most downloaded in the last 30 days first`
+    : formatQuantity(rows.length, 'package');
 }
 
-/** As PEP 503 writes a name. */
+/** Normalises a name as PEP 503 does. */
 const normalise = (text) =>
   text
     .toLowerCase()
     .replace(/[^a-z0-9]+/g, '-')
     .replace(/^-+|-+$/g, '');
 
-const grouped = (n) => n.toLocaleString('en-GB');
-const countOf = (n, one) => `${grouped(n)} ${one}${n === 1 ? '' : 's'}`;
+const formatCount = (n) => n.toLocaleString('en-GB');
+const formatQuantity = (n, noun) => `${formatCount(n)} ${noun}${n === 1 ? '' : 's'}`;
 
-function element(kind, properties = {}, ...children) {
-  const its = document.createElement(kind);
-  Object.assign(its, properties);
-  its.append(...children);
-  return its;
+function element(tag, properties = {}, ...children) {
+  const created = document.createElement(tag);
+  Object.assign(created, properties);
+  created.append(...children);
+  return created;
 }
 
-function resultOf([name, downloads, wheels, description]) {
-  const facts = [wheels === 0 ? 'no wheel yet' : countOf(wheels, 'wheel')];
-  if (downloads > 0) facts.push(`${countOf(downloads, 'download')}`);
+function resultItem([name, downloads, wheels, description]) {
+  const facts = [wheels === 0 ? 'no wheels yet' : formatQuantity(wheels, 'wheel')];
+  if (downloads > 0) facts.push(`${formatQuantity(downloads, 'download')}`);
   return element(
     'li',
     {},
@@ -234,37 +243,37 @@ function resultOf([name, downloads, wheels, description]) {
   );
 }
 
-/** Shows below a form what is found while it is filled in. */
-function searchLive(form) {
+/** Shows results below a search form while the user types. */
+function attachLiveSearch(form) {
   const input = form.querySelector('input');
   const list = element('ul', { className: 'found', hidden: true });
-  const said = element('p', { className: 'soft', role: 'status' });
-  const results = element('div', { className: 'results' }, said, list);
-  const instead = document.querySelector('[data-browse]');
-  const isPage = document.body.classList.contains('of-packages');
+  const status = element('p', { className: 'soft', role: 'status' });
+  const results = element('div', { className: 'results' }, status, list);
+  const browseSection = document.querySelector('[data-browse]');
+  const isPackagesPage = document.body.classList.contains('of-packages');
   form.after(results);
-  let latest = 0;
+  let latestSearch = 0;
   const show = async () => {
-    const turn = ++latest;
+    const thisSearch = ++latestSearch;
     const query = input.value.trim();
-    if (isPage)
+    if (isPackagesPage)
       history.replaceState(null, '', query === '' ? location.pathname : `?q=${encodeURIComponent(query)}`);
-    if (instead) instead.hidden = query !== '' && isPage;
+    if (browseSection) browseSection.hidden = query !== '' && isPackagesPage;
     if (query === '') {
       list.hidden = true;
-      said.textContent = '';
+      status.textContent = '';
       return;
     }
     try {
-      const found = await search(query);
-      if (turn !== latest) return;
-      list.replaceChildren(...found.rows.map(resultOf));
-      list.hidden = found.rows.length === 0;
-      said.textContent = summaryOf(query, found);
+      const result = await search(query);
+      if (thisSearch !== latestSearch) return;
+      list.replaceChildren(...result.rows.map(resultItem));
+      list.hidden = result.rows.length === 0;
+      status.textContent = summarise(query, result);
     } catch {
-      if (turn !== latest) return;
+      if (thisSearch !== latestSearch) return;
       list.hidden = true;
-      said.textContent = 'The search can’t be reached. Try again in a moment.';
+      status.textContent = 'The search index could not be loaded. Try again in a moment.';
     }
   };
   input.addEventListener('input', show);
@@ -273,7 +282,7 @@ function searchLive(form) {
     const query = input.value.trim();
     try {
       const { rows } = await search(query);
-      const url = onlyOne(query, rows) ?? (rows[0] && projectUrl(rows[0][0]));
+      const url = directHitUrl(query, rows) ?? (rows[0] && projectUrl(rows[0][0]));
       if (url) location.assign(url);
     } catch {
       show();
@@ -290,32 +299,32 @@ function searchLive(form) {
   });
   list.addEventListener('keydown', (event) => {
     const links = [...list.querySelectorAll('a')];
-    const at = links.indexOf(document.activeElement);
-    if (event.key === 'ArrowDown') links[at + 1]?.focus();
-    else if (event.key === 'ArrowUp') (links[at - 1] ?? input).focus();
+    const index = links.indexOf(document.activeElement);
+    if (event.key === 'ArrowDown') links[index + 1]?.focus();
+    else if (event.key === 'ArrowUp') (links[index - 1] ?? input).focus();
     else if (event.key === 'Escape') input.focus();
     else return;
     event.preventDefault();
   });
-  // Whoever comes here with a question, or to an address that leads nowhere, has it answered.
-  const asked = new URLSearchParams(location.search).get('q');
-  if (asked !== null) input.value = asked;
+  // A visitor who arrives with ?q=, or on the page for missing addresses, gets results at once.
+  const queryParameter = new URLSearchParams(location.search).get('q');
+  if (queryParameter !== null) input.value = queryParameter;
   if (input.value !== '') show();
   else if (document.body.classList.contains('of-lost')) suggest();
-  if (isPage) input.focus();
+  if (isPackagesPage) input.focus();
 
-  /** Shows what the first of the guesses finds that finds anything; words that are only spelled alike come last. */
+  /** Shows the results of the first guess that has any. Single words match similar names only as a last resort. */
   async function suggest() {
-    const { parts, words } = guessesOf(location.pathname);
+    const { parts, words } = guessesFrom(location.pathname);
     const guesses = [
       ...parts.map((guess) => [guess, true]),
       ...words.map((guess) => [guess, false]),
       ...words.map((guess) => [guess, true]),
     ];
-    for (const [guess, alikeToo] of guesses) {
-      const { rows, alike } = await search(guess).catch(() => ({ rows: [], alike: false }));
+    for (const [guess, acceptsSimilar] of guesses) {
+      const { rows, similarOnly } = await search(guess).catch(() => ({ rows: [], similarOnly: false }));
       if (input.value !== '') return;
-      if (rows.length === 0 || (alike && !alikeToo)) continue;
+      if (rows.length === 0 || (similarOnly && !acceptsSimilar)) continue;
       input.value = guess;
       await show();
       return;
@@ -324,41 +333,41 @@ function searchLive(form) {
 }
 
 /**
- * A list of suggestions below the field in the header, as WAI-ARIA's pattern of a combobox has it: the focus stays in
- * the field, the arrows choose, Enter goes to what is chosen, or else to what the words can only mean.
+ * Shows suggestions below the search field in the header, following WAI-ARIA's combobox pattern: the focus stays in
+ * the field, the arrow keys select, and Enter goes to the selected project, or else to the only one that is meant.
  */
-function searchInHeader(form) {
+function attachHeaderSearch(form) {
   const input = form.querySelector('input');
   const list = element('ul', { id: `${input.id}-list`, className: 'suggestions', hidden: true });
   list.setAttribute('role', 'listbox');
   list.setAttribute('aria-label', 'Packages');
-  const said = element('p', { className: 'unseen' });
-  said.setAttribute('role', 'status');
-  form.append(list, said);
+  const status = element('p', { className: 'unseen' });
+  status.setAttribute('role', 'status');
+  form.append(list, status);
   const attributes = {
     ...{ role: 'combobox', 'aria-autocomplete': 'list', 'aria-haspopup': 'listbox' },
     ...{ 'aria-expanded': 'false', 'aria-controls': list.id },
   };
   for (const [name, value] of Object.entries(attributes)) input.setAttribute(name, value);
-  let [latest, chosen] = [0, -1];
+  let [latestSearch, selected] = [0, -1];
 
-  function open(shown) {
-    list.hidden = !shown;
-    input.setAttribute('aria-expanded', String(shown));
-    if (!shown) choose(-1);
+  function setOpen(isOpen) {
+    list.hidden = !isOpen;
+    input.setAttribute('aria-expanded', String(isOpen));
+    if (!isOpen) select(-1);
   }
-  function choose(place) {
+  function select(index) {
     const options = [...list.children];
-    chosen = options.length === 0 ? -1 : place;
-    for (const [i, option] of options.entries()) option.setAttribute('aria-selected', String(i === chosen));
-    if (chosen < 0) input.removeAttribute('aria-activedescendant');
+    selected = options.length === 0 ? -1 : index;
+    for (const [i, option] of options.entries()) option.setAttribute('aria-selected', String(i === selected));
+    if (selected < 0) input.removeAttribute('aria-activedescendant');
     else {
-      input.setAttribute('aria-activedescendant', options[chosen].id);
-      options[chosen].scrollIntoView({ block: 'nearest' });
+      input.setAttribute('aria-activedescendant', options[selected].id);
+      options[selected].scrollIntoView({ block: 'nearest' });
     }
   }
-  function optionOf([name, , wheels], i) {
-    const facts = wheels === 0 ? 'no wheel yet' : countOf(wheels, 'wheel');
+  function createOption([name, , wheels], i) {
+    const facts = wheels === 0 ? 'no wheels yet' : formatQuantity(wheels, 'wheel');
     const option = element(
       'li',
       { id: `${list.id}-${i}` },
@@ -372,19 +381,19 @@ function searchInHeader(form) {
     return option;
   }
   async function show() {
-    const turn = ++latest;
+    const thisSearch = ++latestSearch;
     const query = input.value.trim();
-    const found = await search(query).catch(() => ({ rows: [], alike: false }));
-    if (turn !== latest) return;
-    list.replaceChildren(...found.rows.slice(0, SUGGESTIONS).map(optionOf));
-    chosen = -1;
-    open(list.children.length > 0);
-    said.textContent = query === '' ? '' : summaryOf(query, found);
+    const result = await search(query).catch(() => ({ rows: [], similarOnly: false }));
+    if (thisSearch !== latestSearch) return;
+    list.replaceChildren(...result.rows.slice(0, MAX_SUGGESTIONS).map(createOption));
+    selected = -1;
+    setOpen(list.children.length > 0);
+    status.textContent = query === '' ? '' : summarise(query, result);
   }
 
   input.addEventListener('input', show);
-  input.addEventListener('blur', () => open(false));
-  // The field keeps the focus.
+  input.addEventListener('blur', () => setOpen(false));
+  // Keeps the focus in the field.
   list.addEventListener('mousedown', (event) => event.preventDefault());
   list.addEventListener('click', (event) => {
     const href = event.target.closest('[data-href]')?.dataset.href;
@@ -392,12 +401,12 @@ function searchInHeader(form) {
   });
   input.addEventListener('keydown', (event) => {
     const count = list.children.length;
-    if (event.key === 'Escape' && !list.hidden) open(false);
+    if (event.key === 'Escape' && !list.hidden) setOpen(false);
     else if ((event.key === 'ArrowDown' || event.key === 'ArrowUp') && count > 0) {
-      if (list.hidden) open(true);
-      // From the last on to the field itself, and on to the first.
-      const places = count + 1;
-      choose(((chosen + 1 + (event.key === 'ArrowDown' ? 1 : -1) + places) % places) - 1);
+      if (list.hidden) setOpen(true);
+      // The field itself is one more position, between the last option and the first.
+      const positions = count + 1;
+      select(((selected + 1 + (event.key === 'ArrowDown' ? 1 : -1) + positions) % positions) - 1);
     } else return;
     event.preventDefault();
   });
@@ -405,19 +414,19 @@ function searchInHeader(form) {
     event.preventDefault();
     const query = input.value.trim();
     const { rows } = await search(query).catch(() => ({ rows: [] }));
-    const href = list.children[chosen]?.dataset.href ?? onlyOne(query, rows);
+    const href = list.children[selected]?.dataset.href ?? directHitUrl(query, rows);
     if (href) location.assign(href);
     else form.submit();
   });
 }
 
-/** What an address that leads nowhere was probably about: its parts that can be names, then the words of these. */
-function guessesOf(path) {
+/** Guesses what a missing address was about: the parts of its path that can be names, then the words of those parts. */
+function guessesFrom(path) {
   let decoded = path;
   try {
     decoded = decodeURIComponent(path);
   } catch {
-    // It is no proper address: as it stands.
+    // It is not validly encoded: use it as it is.
   }
   const parts = decoded
     .split('/')
@@ -426,12 +435,12 @@ function guessesOf(path) {
       (part) =>
         part !== '' && !['project', 'simple', 'p', 'json', 'packages', 'index', 'pypi'].includes(part),
     );
-  const words = parts.flatMap((part) => part.split('-')).filter((word) => word.length >= GRAM);
+  const words = parts.flatMap((part) => part.split('-')).filter((word) => word.length >= TRIGRAM_LENGTH);
   return { parts: parts.slice(0, 4), words: words.slice(0, 8) };
 }
 
 for (const form of document.querySelectorAll('form.search'))
-  (form.hasAttribute('data-live') ? searchLive : searchInHeader)(form);
+  (form.hasAttribute('data-live') ? attachLiveSearch : attachHeaderSearch)(form);
 
 document.addEventListener('keydown', (event) => {
   const { target } = event;
@@ -441,34 +450,35 @@ document.addEventListener('keydown', (event) => {
   document.querySelector('.search input')?.focus();
 });
 
-// Copying ------------------------------------------------------------------------------------------------------
+// Copy buttons -------------------------------------------------------------------------------------------------
 
 if (navigator.clipboard)
-  for (const typed of document.querySelectorAll('.typed')) {
-    const label = typed.getAttribute('aria-label');
+  for (const block of document.querySelectorAll('.typed')) {
+    const label = block.getAttribute('aria-label');
     const button = element('button', {
       className: 'copy',
       type: 'button',
       textContent: 'Copy',
       ariaLabel: `Copy: ${label}`,
     });
-    const around = element('div', { className: 'copied' });
-    typed.replaceWith(around);
-    around.append(typed, button);
+    const wrapper = element('div', { className: 'copied' });
+    block.replaceWith(wrapper);
+    wrapper.append(block, button);
     button.addEventListener('click', async () => {
       try {
-        await navigator.clipboard.writeText(typed.textContent);
+        await navigator.clipboard.writeText(block.textContent);
         button.textContent = 'Copied';
       } catch {
-        getSelection()?.selectAllChildren(typed);
+        getSelection()?.selectAllChildren(block);
         button.textContent = 'Selected';
       }
       setTimeout(() => (button.textContent = 'Copy'), 2000);
     });
   }
 
-// Times --------------------------------------------------------------------------------------------------------
+// Relative times -----------------------------------------------------------------------------------------------
 
+/** Units and their length in seconds. */
 const UNITS = [
   ['year', 31_557_600],
   ['month', 2_629_800],
@@ -476,11 +486,12 @@ const UNITS = [
   ['hour', 3600],
   ['minute', 60],
 ];
-const ago = new Intl.RelativeTimeFormat('en', { numeric: 'auto' });
+const relativeTime = new Intl.RelativeTimeFormat('en', { numeric: 'auto' });
 
 for (const time of document.querySelectorAll('time[datetime]')) {
   const seconds = (Date.parse(time.dateTime) - Date.now()) / 1000;
-  const [unit, length] = UNITS.find(([, its]) => Math.abs(seconds) >= its) ?? ['minute', 60];
+  const [unit, unitSeconds] = UNITS.find(([, length]) => Math.abs(seconds) >= length) ?? ['minute', 60];
   time.title = time.textContent;
-  time.textContent = Math.abs(seconds) < 60 ? 'just now' : ago.format(Math.round(seconds / length), unit);
+  time.textContent =
+    Math.abs(seconds) < 60 ? 'just now' : relativeTime.format(Math.round(seconds / unitSeconds), unit);
 }
