@@ -206,7 +206,7 @@ function summarise(query, { rows, similarOnly }) {
   if (rows.length === 0) return `No package name contains or resembles “${query}”.`;
   if (similarOnly) return `No package name contains “${query}”. Similar names:`;
   return rows.length === MAX_RESULTS
-    ? `The first ${MAX_RESULTS} packages, most downloaded in the last 30 days first`
+    ? `The first ${MAX_RESULTS} packages, ordered by downloads in the last 30 days`
     : formatQuantity(rows.length, 'package');
 }
 
