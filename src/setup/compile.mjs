@@ -1,44 +1,47 @@
 /**
- * The compiled code of a clone, in dist/. dist/.compiled records, for each part of the sources, which state
- * of it was compiled last; a command compiles when a part that it needs is in another state.
+ * The compiled code of a clone, in dist/. dist/.compiled records, for each part of the sources, a digest of
+ * what was compiled last; a command compiles when a part that it needs has another digest.
  *
- * The record is taken away before the compiler starts and written when it has ended. Where it is missing,
- * the compiler was killed and dist/ may hold half a file, so that everything is compiled afresh.
+ * The record is deleted before the compiler starts and written when it exits. If it is missing, the compiler was
+ * killed and dist/ may hold half a file, so everything is compiled from scratch.
  */
 import { createHash } from 'crypto';
 import fs from 'fs';
 import { join } from 'path';
-import { Stop, runQuietly } from './process.mjs';
+import { SetupError, runQuietly } from './process.mjs';
 
-const LIMIT_MS = 5 * 60000;
+const COMPILE_TIMEOUT_MS = 5 * 60000;
 
-/** The parts of the sources, and the folders of each. */
-const PARTS = { farm: ['src', 'actors'], bench: ['test/bench', 'test/helpers'], tests: ['test'] };
+/** The parts of the sources and the folders of each. */
+const SOURCE_PARTS = { farm: ['src', 'actors'], bench: ['test/bench', 'test/helpers'], tests: ['test'] };
 
-/** What can be asked for: the compiler's settings for it, and the parts that they compile. */
-const CODE = {
+/** What can be compiled: the TypeScript project of each target, and the parts of the sources that it covers. */
+const COMPILE_TARGETS = {
   farm: { project: 'tsconfig.build.json', parts: ['farm'] },
   bench: { project: 'tsconfig.bench.json', parts: ['farm', 'bench'] },
   all: { project: 'tsconfig.json', parts: ['farm', 'bench', 'tests'] },
 };
 
 function filesUnder(root, folder, suffix) {
-  const found = [];
+  const files = [];
   const path = join(root, folder);
-  if (!fs.existsSync(path)) return found;
+  if (!fs.existsSync(path)) return files;
   for (const entry of fs.readdirSync(path, { withFileTypes: true })) {
     const name = `${folder}/${entry.name}`;
-    if (entry.isDirectory()) found.push(...filesUnder(root, name, suffix));
-    else if (name.endsWith(suffix)) found.push(name);
+    if (entry.isDirectory()) files.push(...filesUnder(root, name, suffix));
+    else if (name.endsWith(suffix)) files.push(name);
   }
-  return found.sort();
+  return files.sort();
 }
 
-/** A digest of names, sizes and times of a part's sources, and of what else decides how they are compiled. */
-function stateOf(root, part) {
+/**
+ * Returns a digest of the names, sizes and modification times of a part's sources and of the settings that
+ * decide how they are compiled.
+ */
+function sourceDigest(root, part) {
   const digest = createHash('sha256');
-  const sources = PARTS[part].map((folder) => filesUnder(root, folder, '.ts'));
-  const settings = Object.keys(CODE).map((code) => CODE[code].project);
+  const sources = SOURCE_PARTS[part].map((folder) => filesUnder(root, folder, '.ts'));
+  const settings = Object.keys(COMPILE_TARGETS).map((target) => COMPILE_TARGETS[target].project);
   for (const name of [].concat(...sources, settings, 'package.json')) {
     const { size, mtimeMs } = fs.statSync(join(root, name));
     digest.update(`${name} ${size} ${mtimeMs}\n`);
@@ -46,7 +49,7 @@ function stateOf(root, part) {
   return digest.digest('hex');
 }
 
-/** The state in which each part was compiled last; null where nothing is known. */
+/** Returns the digest of each part at its last compilation; null if there is no valid record. */
 function readRecord(root) {
   try {
     return JSON.parse(fs.readFileSync(join(root, 'dist', '.compiled'), 'utf8'));
@@ -62,14 +65,15 @@ function writeRecord(root, record) {
   fs.renameSync(`${path}.new`, path);
 }
 
-/** Whether dist/ holds this code (`farm`, `bench` or `all`) as the sources are now. */
-export function isCompiled(root, code) {
+/** Returns whether dist/ is up to date with the sources for this target (`farm`, `bench` or `all`). */
+export function isCompiled(root, target) {
   const record = readRecord(root);
-  return record !== null && CODE[code].parts.every((part) => record[part] === stateOf(root, part));
+  if (record === null) return false;
+  return COMPILE_TARGETS[target].parts.every((part) => record[part] === sourceDigest(root, part));
 }
 
-/** Takes away what was compiled from sources that are there no more. */
-function prune(root) {
+/** Deletes compiled files whose source no longer exists. */
+function removeStaleOutput(root) {
   for (const folder of ['src', 'actors', 'test']) {
     for (const name of filesUnder(join(root, 'dist'), folder, '.js')) {
       if (fs.existsSync(join(root, name.replace(/\.js$/, '.ts')))) continue;
@@ -78,29 +82,30 @@ function prune(root) {
   }
 }
 
-/** Compiles this code. The caller holds the clone's lock, and the packages are installed. */
-export async function compile(root, code) {
+/** Compiles this target. The caller holds the clone's lock and has installed the packages. */
+export async function compile(root, target) {
   process.stderr.write('Compiling…\n');
-  const { project, parts } = CODE[code];
-  const before = readRecord(root);
-  const now = {};
-  for (const part of parts) now[part] = stateOf(root, part);
+  const { project, parts } = COMPILE_TARGETS[target];
+  const previousRecord = readRecord(root);
+  const currentDigests = {};
+  for (const part of parts) currentDigests[part] = sourceDigest(root, part);
   fs.rmSync(join(root, 'dist', '.compiled'), { force: true });
-  if (!before) fs.rmSync(join(root, 'dist', '.tsbuildinfo'), { force: true });
+  if (!previousRecord) fs.rmSync(join(root, 'dist', '.tsbuildinfo'), { force: true });
   const args = [join(root, 'node_modules/typescript/bin/tsc'), '-p', join(root, project)];
-  const {
-    code: exit,
-    output,
-    timedOut,
-  } = await runQuietly(process.execPath, args, { cwd: root, limit: LIMIT_MS });
-  if (timedOut)
-    throw new Stop(3, `Compiling took more than ${LIMIT_MS / 60000} minutes; is the machine overloaded?`);
-  if (exit !== 0) {
-    if (exit <= 2) writeRecord(root, {});
-    throw new Stop(70, `${output.trim()}\nThe code doesn't compile.`);
+  const { code, output, timedOut } = await runQuietly(process.execPath, args, {
+    cwd: root,
+    timeoutMs: COMPILE_TIMEOUT_MS,
+  });
+  if (timedOut) {
+    const minutes = COMPILE_TIMEOUT_MS / 60000;
+    throw new SetupError(3, `Compiling took more than ${minutes} minutes; is the machine overloaded?`);
   }
-  prune(root);
+  if (code !== 0) {
+    if (code <= 2) writeRecord(root, {});
+    throw new SetupError(70, `${output.trim()}\nThe code of piw does not compile.`);
+  }
+  removeStaleOutput(root);
   const bin = join(root, 'dist/src/bin.js');
   if (fs.existsSync(bin)) fs.chmodSync(bin, 0o755);
-  writeRecord(root, { ...before, ...now });
+  writeRecord(root, { ...previousRecord, ...currentDigests });
 }

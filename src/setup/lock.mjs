@@ -1,22 +1,22 @@
 /**
- * One set-up at a time in a clone. The lock is a folder, dist/.setup.lock, because only one process can make
- * it; a file in it names its holder. A holder renews the folder's time while it lives. One that doesn't run
- * any more, or hasn't renewed it for a minute (another machine's process on a shared disk; a number that
- * belongs to another process by now), has lost it.
+ * The lock that allows one setup at a time in a clone. It is a folder, dist/.setup.lock, because only one
+ * process can succeed in creating it; a file in it names the holder. The holder renews the folder's
+ * modification time while it runs. A holder that no longer runs, or has not renewed the lock for a minute (a
+ * process of another machine on a shared disk, or a process id that was reused), has lost it.
  */
 import fs from 'fs';
 import { hostname } from 'os';
 import { join } from 'path';
-import { Stop, checkInterrupted, pause } from './process.mjs';
+import { SetupError, checkInterrupted, pause } from './process.mjs';
 
-const RENEW_MS = 5000;
-const STALE_MS = 60000;
-/** A holder that has not yet written its name. */
-const NAMELESS_MS = 5000;
-/** Longer than installing and compiling together may take. */
-const WAIT_MS = 20 * 60000;
+const RENEW_INTERVAL_MS = 5000;
+const STALE_AFTER_MS = 60000;
+/** A lock whose holder has not written its name is stale after this time. */
+const NAMELESS_STALE_AFTER_MS = 5000;
+/** As long as installing and compiling may take together. */
+const WAIT_TIMEOUT_MS = 20 * 60000;
 
-function tryToMake(lock, me) {
+function tryCreate(lock, me) {
   try {
     fs.mkdirSync(lock);
   } catch (error) {
@@ -27,8 +27,8 @@ function tryToMake(lock, me) {
   return true;
 }
 
-/** What is known of the present holder; null if there is none. */
-function look(lock) {
+/** Returns the current holder (empty if it has not written its name) and the lock's age, ms; null if unlocked. */
+function readHolder(lock) {
   try {
     const age = Date.now() - fs.statSync(lock).mtimeMs;
     let holder = '';
@@ -44,7 +44,7 @@ function look(lock) {
   }
 }
 
-function runs(pid) {
+function isRunning(pid) {
   try {
     process.kill(pid, 0);
     return true;
@@ -54,55 +54,59 @@ function runs(pid) {
 }
 
 function isStale({ holder, age }) {
-  if (!holder) return age > NAMELESS_MS;
+  if (!holder) return age > NAMELESS_STALE_AFTER_MS;
   const [pid, host] = holder.split(' ');
-  return age > STALE_MS || (host === hostname() && !runs(Number(pid)));
+  return age > STALE_AFTER_MS || (host === hostname() && !isRunning(Number(pid)));
 }
 
-/** Takes a stale lock away. If another process was quicker and it is a fresh one by now, puts it back. */
-function takeAway(lock, { holder }) {
+/** Removes a stale lock. If another process was faster and the lock is already a new one, puts it back. */
+function removeStaleLock(lock, { holder }) {
   const aside = `${lock}.${process.pid}`;
   try {
     fs.renameSync(lock, aside);
-    const taken = look(aside);
-    if (taken && taken.holder !== holder) fs.renameSync(aside, lock);
+    const moved = readHolder(aside);
+    if (moved && moved.holder !== holder) fs.renameSync(aside, lock);
   } catch (error) {
     if (!['ENOENT', 'EEXIST', 'ENOTEMPTY'].includes(error.code)) throw error;
   }
   fs.rmSync(aside, { recursive: true, force: true });
 }
 
-async function take(lock, me) {
-  const deadline = Date.now() + WAIT_MS;
-  let told = false;
-  while (!tryToMake(lock, me)) {
+/** Waits for the lock. Throws a SetupError after 20 minutes, or when the user interrupts. */
+async function acquire(lock, me) {
+  const deadline = Date.now() + WAIT_TIMEOUT_MS;
+  let announced = false;
+  while (!tryCreate(lock, me)) {
     checkInterrupted();
-    const present = look(lock);
-    if (present && isStale(present)) {
-      takeAway(lock, present);
-    } else if (present) {
-      const who = present.holder ? ` (process ${present.holder})` : '';
+    const current = readHolder(lock);
+    if (current && isStale(current)) {
+      removeStaleLock(lock, current);
+    } else if (current) {
+      const who = current.holder ? ` (process ${current.holder})` : '';
       if (Date.now() > deadline) {
-        throw new Stop(4, `Another set-up${who} is still at work in this clone. Stop it and try again.`);
+        throw new SetupError(4, `Another setup${who} is still running in this clone. Stop it and try again.`);
       }
-      if (!told) process.stderr.write(`Waiting for another set-up in this clone${who}…\n`);
-      told = true;
+      if (!announced) process.stderr.write(`Waiting for another setup in this clone${who}…\n`);
+      announced = true;
       await pause(200);
     }
   }
 }
 
-/** Does `work` while no other process sets this clone up. Waits for its turn, 20 minutes at most, else Stop. */
+/**
+ * Runs `work` while no other process sets up this clone. Waits for at most 20 minutes for the lock, then throws
+ * a SetupError.
+ */
 export async function withLock(root, work) {
   const lock = join(root, 'dist', '.setup.lock');
   const me = `${process.pid} ${hostname()}`;
   fs.mkdirSync(join(root, 'dist'), { recursive: true });
-  await take(lock, me);
-  const isMine = () => (look(lock) || {}).holder === me;
+  await acquire(lock, me);
+  const isMine = () => (readHolder(lock) || {}).holder === me;
   const renewal = setInterval(() => {
     const now = new Date();
     if (isMine()) fs.utimesSync(lock, now, now);
-  }, RENEW_MS);
+  }, RENEW_INTERVAL_MS);
   try {
     return await work();
   } finally {

@@ -1,9 +1,9 @@
 /**
- * Running other programs, and being interrupted, for src/setup.mjs.
+ * Runs other programs and handles signals for src/setup.mjs.
  *
- * Ctrl+C in a terminal reaches this process, npm and the child alike, and npm sends it on once more; a
- * signal sent to npm or to this process alone reaches nobody else. So signals are passed on, but one that
- * comes within a second of the same one is taken for its echo. (The child may still see two, from the
+ * Ctrl+C in a terminal reaches this process, npm and the child alike, and npm forwards it once more; a signal
+ * sent only to npm or to this process reaches nobody else. So this process forwards signals, but ignores one
+ * that arrives within a second of the same signal as its echo. (The child may still receive two, from the
  * terminal and from here: it has to do the same.)
  */
 import { spawn } from 'child_process';
@@ -16,10 +16,10 @@ const TAIL_CHARS = 20000;
 let interruption = null;
 let child = null;
 let childIsCommand = false;
-const lastSeen = {};
+const lastSignalAt = {};
 
-/** The end of the set-up, foreseen: `message` is one plain line for the user, or nothing. */
-export class Stop extends Error {
+/** An expected end of the setup: `exit` is the exit code, `message` is text for the user, or empty. */
+export class SetupError extends Error {
   constructor(exit, message) {
     super(message);
     this.exit = exit;
@@ -32,8 +32,8 @@ function exitCodeOf(signal) {
 
 function onSignal(signal) {
   const now = Date.now();
-  const isEcho = now - (lastSeen[signal] || 0) < ECHO_MS;
-  lastSeen[signal] = now;
+  const isEcho = now - (lastSignalAt[signal] || 0) < ECHO_MS;
+  lastSignalAt[signal] = now;
   if (isEcho) return;
   if (!childIsCommand) interruption = interruption || signal;
   if (child) child.kill(childIsCommand ? signal : 'SIGKILL');
@@ -41,9 +41,10 @@ function onSignal(signal) {
 
 for (const signal of SIGNALS) process.on(signal, () => onSignal(signal));
 
-/** Ends the set-up here if the user has asked for it. */
+/** Throws a SetupError if the user has interrupted the setup. */
 export function checkInterrupted() {
-  if (interruption) throw new Stop(exitCodeOf(interruption), 'Interrupted. Run it again to go on.');
+  if (interruption)
+    throw new SetupError(exitCodeOf(interruption), 'Interrupted. Run the command again to continue.');
 }
 
 export function pause(milliseconds) {
@@ -52,7 +53,8 @@ export function pause(milliseconds) {
   });
 }
 
-function ended(running) {
+/** Waits for a child process to end and returns its exit code; 128 + N if signal N ended it. */
+function waitForExit(running) {
   return new Promise((resolve, reject) => {
     running.on('error', reject);
     running.on('close', (code, signal) => resolve(signal ? exitCodeOf(signal) : code));
@@ -60,11 +62,11 @@ function ended(running) {
 }
 
 /**
- * Runs a program as a part of the set-up, for at most `limit` milliseconds, with no input. Answers with its
- * exit code and the end of what it wrote to stdout and stderr. It must be one that may be killed at any moment;
- * it is when its time is over, and when the set-up is interrupted, which then throws Stop.
+ * Runs a program as a part of the setup, without input. Returns its exit code, the end of its output (stdout
+ * and stderr), and whether it timed out. Kills the program after `timeoutMs`, or when the user interrupts the
+ * setup, so it must be one that can be killed at any moment. Throws a SetupError if the user interrupts.
  */
-export async function runQuietly(command, args, { cwd, limit, env = process.env }) {
+export async function runQuietly(command, args, { cwd, timeoutMs, env = process.env }) {
   checkInterrupted();
   let output = '';
   let timedOut = false;
@@ -79,9 +81,9 @@ export async function runQuietly(command, args, { cwd, limit, env = process.env 
   const timer = setTimeout(() => {
     timedOut = true;
     running.kill('SIGKILL');
-  }, limit);
+  }, timeoutMs);
   try {
-    const code = await ended(running);
+    const code = await waitForExit(running);
     checkInterrupted();
     return { code, output, timedOut };
   } finally {
@@ -90,9 +92,9 @@ export async function runQuietly(command, args, { cwd, limit, env = process.env 
   }
 }
 
-/** Runs the command that all this was for, with this process's own stdin, stdout and stderr; its exit code. */
-export async function runInstead(command, args) {
+/** Runs the command that the setup was for, on this process's stdin, stdout and stderr. Returns its exit code. */
+export async function runCommand(command, args) {
   child = spawn(command, args, { stdio: 'inherit' });
   childIsCommand = true;
-  return ended(child);
+  return waitForExit(child);
 }
