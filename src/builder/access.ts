@@ -1,34 +1,34 @@
 import { PiwError } from '../errors.js';
 
-/** How pip reaches what it builds from, with nothing secret in an address. */
+/** How pip reaches its indexes; the addresses contain no secrets. */
 export interface IndexAccess {
   readonly indexUrl: string;
   readonly extraIndexUrls: readonly string[];
   readonly findLinks: readonly string[];
   readonly trustedHosts: readonly string[];
-  /** What `.netrc` in the build's home has to hold; empty if nothing. */
+  /** The contents of `.netrc` in the build's home; empty if no login is needed. */
   readonly netrc: string;
-  /** What must not appear in a log. */
+  /** Texts that must not appear in a log, the longest first. */
   readonly secrets: readonly string[];
 }
 
 interface AccessOptions {
   readonly indexUrl: string;
   readonly extraIndexUrl: string | null;
-  /** What the farm hands in; of its PIP_ variables that hold addresses, nothing else need be passed on. */
+  /** The farm's variables; those of pip that contain addresses (PIP_…) are replaced by the result. */
   readonly env: Readonly<Record<string, string>>;
-  /** Of the interpreter, as `3.11.7`. */
+  /** The interpreter's version, e.g. `3.11.7`. */
   readonly pythonVersion: string;
 }
 
-/** Shorter ones can't be hidden without hiding half of the log. */
+/** Shorter secrets can't be redacted without redacting half of the log. */
 const MIN_SECRET_CHARS = 4;
 
 /**
- * Takes user names and passwords out of the addresses that pip gets and puts them into a .netrc, from
- * where pip takes them for every request to that host. For pip hands its addresses on as arguments to
- * the pip that installs the build's requirements (build_env.py, all versions up to 26.3 at least), and
- * arguments are seen by everybody on the machine. Raises PIW_CONFIG where a .netrc can't say it.
+ * Moves user names and passwords from pip's addresses to a .netrc, where pip finds them for every request to the
+ * host. This is necessary because pip passes its addresses as arguments to the pip that installs the build
+ * requirements (build_env.py, at least in all versions up to 26.3), and every user of the machine can see arguments.
+ * Throws PIW_CONFIG if a .netrc can't express the logins.
  */
 export function resolveIndexAccess({
   indexUrl,
@@ -47,7 +47,7 @@ export function resolveIndexAccess({
     if (previousLogin && (previousLogin.user !== login.user || previousLogin.password !== login.password)) {
       throw new PiwError(
         'PIW_CONFIG',
-        `two indexes at ${host} want different passwords, which pip can't be given`,
+        `two indexes at ${host} have different logins, but pip can use only one login per host`,
       );
     }
     logins.set(host, login);
@@ -57,7 +57,7 @@ export function resolveIndexAccess({
   const indexes = [indexUrl, ...splitWords(extraIndexUrl), ...listFromEnv('PIP_EXTRA_INDEX_URL')];
   const [primaryUrl = indexUrl, ...extraUrls] = [...new Set(indexes.map(stripLogin))];
   const findLinks = listFromEnv('PIP_FIND_LINKS').map(stripLogin);
-  // Proxies stay as they are, in variables; pip does not hand those on as arguments.
+  // Addresses of proxies stay in variables, which pip does not pass on as arguments.
   for (const value of Object.values(env)) {
     const login = parseLogin(value);
     for (const secret of login ? secretSpellings(login) : []) secrets.add(secret);
@@ -76,22 +76,22 @@ export function resolveIndexAccess({
   };
 }
 
-/** The text without the secrets, and without what looks like one in an address. */
+/** Replaces the secrets in a text, and anything that looks like a login in an address, by `****`. */
 export function redactSecrets(text: string, secrets: readonly string[]): string {
-  const hidden = secrets.reduce((rest, secret) => rest.replaceAll(secret, '****'), text);
-  return hidden.replace(/(\bhttps?:\/\/)[^\s/@:'"]{1,500}(?::[^\s/@'"]{0,500})?@/g, '$1****@');
+  const redacted = secrets.reduce((rest, secret) => rest.replaceAll(secret, '****'), text);
+  return redacted.replace(/(\bhttps?:\/\/)[^\s/@:'"]{1,500}(?::[^\s/@'"]{0,500})?@/g, '$1****@');
 }
 
 const splitWords = (text: string | null | undefined): readonly string[] =>
   (text ?? '').split(/\s+/).filter((word) => word !== '');
 
 interface Login {
-  /** The address without it. */
+  /** The address without the login. */
   readonly url: string;
   readonly host: string;
   readonly user: string;
   readonly password: string;
-  /** As the address spells them. */
+  /** User and password as the address spells them. */
   readonly percentEncoded: readonly [user: string, password: string];
 }
 
@@ -109,12 +109,12 @@ function decode(text: string): string {
   try {
     return decodeURIComponent(text);
   } catch {
-    // A percent sign that stands for itself.
+    // The text has a literal percent sign.
     return text;
   }
 }
 
-/** In each spelling that a build comes across. A user without a password is a token. */
+/** Returns the secret of a login in each spelling that a build may see. A user name without a password is a token. */
 function secretSpellings({ user, password, percentEncoded }: Login): readonly string[] {
   const [secret, inAddress] = password === '' ? [user, percentEncoded[0]] : [password, percentEncoded[1]];
   return [secret, inAddress, escapeForNetrc(secret)];
@@ -122,7 +122,7 @@ function secretSpellings({ user, password, percentEncoded }: Login): readonly st
 
 const escapeForNetrc = (word: string): string => word.replace(/["\\]/g, '\\$&');
 
-/** pip takes no plain http from another machine unless it is told to. */
+/** Returns the host of a plain http address, which pip must be told to trust; none for this machine, or https. */
 function insecureHost(url: string): readonly string[] {
   if (!url.startsWith('http://') || !URL.canParse(url)) return [];
   const { host, hostname } = new URL(url);
@@ -130,8 +130,8 @@ function insecureHost(url: string): readonly string[] {
 }
 
 /**
- * Python 3.11 and later read quoted words in a .netrc; before, a word is what is between spaces, and
- * can't be empty.
+ * Returns a line of a .netrc. Python 3.11 and later accept quoted words; in older versions words are separated by
+ * spaces and can't be empty. Throws PIW_CONFIG if a word can't be expressed.
  */
 function netrcEntry({ host, user, password }: Login, pythonVersion: string): string {
   const [major = 0, minor = 0] = pythonVersion.split('.').map(Number);
@@ -141,7 +141,7 @@ function netrcEntry({ host, user, password }: Login, pythonVersion: string): str
     if (quotes ? /[\u0000-\u001f\u007f]/.test(text) : !/^[\x21-\x7e]+$/.test(text)) {
       throw new PiwError(
         'PIW_CONFIG',
-        `Python ${pythonVersion} can't be given the user and password for ${host}`,
+        `the user and password for ${host} cannot be stored in a .netrc that Python ${pythonVersion} can read`,
       );
     }
     return quotes ? `"${escapeForNetrc(text)}"` : text;

@@ -32,33 +32,33 @@ import { MISSING_TOOL_MESSAGES, type MissingTool } from './toolchain.js';
 
 export interface BuilderOptions {
   readonly interpreter: Interpreter;
-  /** Where the folders of builds are made; other builders may use it at the same time. */
+  /** The folder in which build folders are created; several builders can share it. */
   readonly workDir: string;
-  /** How pip reaches the index: what of the environment is handed to builds. */
+  /** The variables that builds get from the slave: how pip reaches the index. */
   readonly env: Readonly<Record<string, string>>;
-  /** Folders of further programs that builds may use, as a Rust compiler's: absolute. */
+  /** Absolute folders with further programs for builds, e.g. a Rust compiler. */
   readonly programs?: readonly string[];
   readonly log: (line: string) => void;
   readonly confinement: Confinement;
-  /** What this slave was found to lack: what fails for it is no fault of the package. */
+  /** The tools that this slave lacks: a build that fails for lack of them is not the package's fault. */
   readonly missingTools?: readonly MissingTool[];
-  /** What is not given is as in DEFAULT_LIMITS. */
+  /** Overrides of DEFAULT_BUILD_LIMITS. */
   readonly limits?: Partial<BuildLimits>;
 }
 
 export interface BuildRequest {
   readonly package: string;
   readonly version: string;
-  /** Addresses of simple indexes; user and password may be in them. */
+  /** The address of a simple index; may contain user and password. */
   readonly indexUrl: string;
-  /** With spaces between, if there are several. */
+  /** Further addresses, separated by spaces. */
   readonly extraIndexUrl: string | null;
-  /** Of the source that is to be built, 64 hex digits; null where the master knows none. */
+  /** The hash of the source to build, 64 hex digits; null if the master does not know it. */
   readonly sdistSha256: string | null;
   /** Wall time, milliseconds. */
   readonly timeoutMs: number;
   readonly signal: AbortSignal;
-  /** Each line of the log as it is written. */
+  /** Called with each line of the log as it is written. */
   readonly onLine: (line: string) => void;
 }
 
@@ -70,22 +70,22 @@ export interface BuildResult {
   readonly status: boolean;
   readonly failureClass: FailureClass | null;
   readonly durationS: number;
-  /** The log; of a failure, its last line begins with `piw: ` and says why in a sentence. */
+  /** The log; after a failure, its last line begins with `piw: ` and says why in a sentence. */
   readonly output: string;
   readonly details: BuildDetails;
   readonly files: readonly BuiltFile[];
 }
 
-/** How long the index's own word is waited for after a failure, milliseconds. */
+/** How long to wait for the index's answer when it is checked after a failure. */
 const INDEX_CHECK_TIMEOUT_MS = 60_000;
 
-/** A message that tells of a build holds no more (Files in protocols/fields.ts). */
+/** The maximum number of files in the message about a build (Files in protocols/fields.ts). */
 const MAX_WHEELS = 100;
 
-/** The classes that pip's output can't tell from an index that is out of order. */
+/** The failures for which pip's output is the same when the index is out of order. */
 const AMBIGUOUS_CLASSES: readonly FailureClass[] = ['no-sdist', 'build-requirement'];
 
-/** Builds one version of one package at a time, with pip, in a folder that is new each time. */
+/** Builds one version of one package at a time with pip, each in a new folder. */
 export class Builder {
   readonly #options: BuilderOptions;
   readonly #limits: BuildLimits;
@@ -97,15 +97,15 @@ export class Builder {
   }
 
   /**
-   * The result of a build. Whatever goes wrong with a package is its result, with a class and the whole
-   * log, and no error. Its files are there until clean(). Raises, because no build can be made here:
-   * PIW_BAD_REQUIREMENT, PIW_DISK_FULL, PIW_NOT_WRITABLE, PIW_NO_PYTHON, PIW_CONFIG.
+   * Builds and returns the result, whose files exist until clean(). A build that fails is a result, too, with its
+   * failure class and log. Throws only if this slave can't build: PIW_BAD_REQUIREMENT, PIW_DISK_FULL,
+   * PIW_NOT_WRITABLE, PIW_NO_PYTHON, PIW_CONFIG.
    */
   async build(request: BuildRequest): Promise<BuildResult> {
     const { interpreter, workDir, env, programs = [], log, confinement } = this.#options;
     const { name } = parseRequirement(`${request.package}==${request.version}`);
     await this.clean();
-    for (const trouble of await wipeLeftovers(workDir)) log(trouble);
+    for (const failure of await wipeLeftovers(workDir)) log(failure);
     let access: IndexAccess;
     try {
       access = resolveIndexAccess({ ...request, env, pythonVersion: interpreter.version });
@@ -119,7 +119,7 @@ export class Builder {
     this.#folder = folder;
     if (access.netrc !== '') await folder.write('home/.netrc', access.netrc);
     const redact = (text: string): string => redactSecrets(text, access.secrets);
-    const began = performance.now();
+    const startedAt = performance.now();
     const requirements = await folder.write(
       'requirements.txt',
       requirementsFileText(name, request.version, request.sdistSha256),
@@ -134,7 +134,7 @@ export class Builder {
       oomKillsBefore === undefined || oomKillsAfter === undefined
         ? undefined
         : oomKillsAfter > oomKillsBefore;
-    const durationS = (performance.now() - began) / 1000;
+    const durationS = (performance.now() - startedAt) / 1000;
     const evidence: Evidence = {
       ...{ name, version: request.version, output: result.output, oomKilled },
       implementation: interpreter.implementation,
@@ -147,22 +147,22 @@ export class Builder {
       failure ?? (await collectWheels(folder, evidence)),
       this.#options.missingTools ?? [],
     );
-    const head = notice === undefined ? '' : `${notice}\n`;
+    const firstLine = notice === undefined ? '' : `${notice}\n`;
     const provenance = await provenanceOf(folder.path, result.output, interpreter);
-    return toBuildResult(request, durationS, `${head}${result.output}`, outcome, provenance);
+    return toBuildResult(request, durationS, `${firstLine}${result.output}`, outcome, provenance);
   }
 
-  /** Ends what is left of the last build, and removes its folder. */
+  /** Kills the remaining processes of the last build, and removes its folder. */
   async clean(): Promise<void> {
     const folder = this.#folder;
     this.#folder = undefined;
     await folder?.wipe().catch((error: unknown) => {
       // The next start of a slave tries again.
-      this.#options.log(`${folder.path} could not be removed: ${errorMessage(error)}`);
+      this.#options.log(`cannot remove ${folder.path}: ${errorMessage(error)}`);
     });
   }
 
-  /** Runs pip in the build's folder; what it says is heard and kept without the secrets. */
+  /** Runs pip in the build's folder; redacts secrets in its output. */
   async #runPip(
     folder: BuildFolder,
     name: PackageName,
@@ -190,14 +190,14 @@ export class Builder {
         onLine(redact(line));
       },
     });
-    // It says nothing itself once a build has begun, and pip never begins so.
+    // bubblewrap prints nothing once a build has begun, and pip's output never begins like this.
     if (command !== path && result.code === 1 && result.output.startsWith('bwrap: '))
-      throw new PiwError('PIW_CONFIG', `the sandbox can't be made: ${result.output.trim().slice(0, 200)}`);
-    if (result.survivors.length > 0) log(`could not be killed: processes ${result.survivors.join(', ')}`);
+      throw new PiwError('PIW_CONFIG', `cannot create the sandbox: ${result.output.trim().slice(0, 200)}`);
+    if (result.survivors.length > 0) log(`cannot kill processes of a build: ${result.survivors.join(', ')}`);
     return { ...result, output: redact(result.output) };
   }
 
-  /** Why pip failed, by its log; by the index itself where pip would say the same whether it answers or not. */
+  /** Returns why pip failed, by its log; asks the index if pip's output is the same whether it answers or not. */
   async #diagnoseFailure(
     evidence: Evidence,
     { version, sdistSha256, signal }: BuildRequest,
@@ -218,20 +218,23 @@ export class Builder {
     );
     const sourceIsKnown = sdistSha256 !== null && failure.failureClass === 'no-sdist' && isPep440(version);
     if (sourceIsKnown && listsNoFiles(pipOutput))
-      return { failureClass: 'index', sentence: 'the index lists nothing of it, whose source is known' };
+      return {
+        failureClass: 'index',
+        sentence: 'the index lists no files of it, although its source is known',
+      };
     return indexFailure(pipOutput) ?? failure;
   }
 }
 
-/** The same, unless the slave is at fault: it lacks what the build failed for. */
+/** Returns the outcome; blames the slave if the build failed for lack of a tool that the slave is known to lack. */
 function attributeToMissingTool(
   outcome: Failure | SuccessfulBuild,
   missingTools: readonly MissingTool[],
 ): Failure | SuccessfulBuild {
   if (!('failureClass' in outcome)) return outcome;
   const { failureClass, sentence } = outcome;
-  const missingTool = missingTools.find((one) =>
-    one === 'compiler'
+  const missingTool = missingTools.find((tool) =>
+    tool === 'compiler'
       ? ['compiler', 'missing-header'].includes(failureClass)
       : failureClass === 'missing-header' && sentence.includes(' Python.h'),
   );
@@ -258,18 +261,21 @@ function toBuildResult(
         remark: outcome.remark === null ? null : toSentence(outcome.remark),
       },
     };
-  const last = `piw: ${request.package} ${request.version} was not built: ${outcome.sentence}`;
+  const lastLine = `piw: ${request.package} ${request.version} was not built: ${outcome.sentence}`;
   return {
     status: false,
     failureClass: outcome.failureClass,
     durationS,
-    output: `${output.trim() === '' ? '' : `${output.trimEnd()}\n`}${last}\n`,
+    output: `${output.trim() === '' ? '' : `${output.trimEnd()}\n`}${lastLine}\n`,
     details: { remark: null, provenance, reason: toSentence(outcome.sentence) },
     files: [],
   };
 }
 
-/** What is known of a build from the way in which it ended; `starved`: whether the kernel wanted memory meanwhile. */
+/**
+ * Returns the failure that the end of a build's process shows; undefined if it shows none. `oomKilled` says whether
+ * the kernel killed a process for lack of memory during the build; undefined if unknown.
+ */
 function failureFromExit(
   { termination, signal }: RunResult,
   limits: BuildLimits,
@@ -278,30 +284,30 @@ function failureFromExit(
 ): Failure | undefined {
   if (termination !== undefined) return failureForTermination(termination, limits, timeoutMs);
   if (signal === 'SIGKILL' && oomKilled !== false) {
-    const how = oomKilled ? 'for' : 'most likely for';
-    return { failureClass: 'memory', sentence: `the system killed it, ${how} want of memory` };
+    const certainty = oomKilled ? '' : ', most likely';
+    return { failureClass: 'memory', sentence: `the kernel killed it${certainty} for lack of memory` };
   }
   return signal === null ? undefined : { failureClass: 'killed', sentence: `${signal} ended it` };
 }
 
-/** What a build has made, and what it lacks. */
+/** The wheels of a successful build, and a remark about what they lack, if anything. */
 interface SuccessfulBuild {
   readonly files: readonly BuiltFile[];
   readonly remark: string | null;
 }
 
-/** The wheels that a build has made, each opened and found to be what it is named. */
+/** Returns the wheels that a build has made, after verifying each against its filename; else why they are rejected. */
 async function collectWheels(folder: BuildFolder, evidence: Evidence): Promise<Failure | SuccessfulBuild> {
   const { name, version } = evidence;
-  // The build could write here, too: what is no file, or a link to one, is not looked at.
+  // The build could write here, too: everything but regular files is ignored.
   const entries = await readdir(folder.wheelDir, { withFileTypes: true }).catch(() => []);
   const filenames = entries.flatMap((entry) =>
     entry.isFile() && entry.name.endsWith('.whl') ? [entry.name] : [],
   );
   if (filenames.length === 0)
-    return { failureClass: 'no-wheel', sentence: 'pip ended well, but made no wheel' };
+    return { failureClass: 'no-wheel', sentence: 'pip succeeded but made no wheel' };
   if (filenames.length > MAX_WHEELS) {
-    const sentence = `it made ${String(filenames.length)} wheels, and ${String(MAX_WHEELS)} are the most`;
+    const sentence = `it made ${String(filenames.length)} wheels; the limit is ${String(MAX_WHEELS)}`;
     return { failureClass: 'wrong-wheel', sentence };
   }
   try {
@@ -310,10 +316,10 @@ async function collectWheels(folder: BuildFolder, evidence: Evidence): Promise<F
     for (const filename of filenames.sort()) {
       const path = join(folder.wheelDir, filename);
       const file = await describeWheel(path);
-      // In a filename, `-` is `_`.
+      // Filenames have `_` for `-`.
       const wheelVersion = file.package_version_tag.replaceAll('_', '-');
       if (normalise(file.package_tag) !== name || !sameVersion(wheelVersion, version.replaceAll('_', '-')))
-        throw new PiwError('PIW_BAD_WHEEL', `${filename} is not of ${name} ${version}`);
+        throw new PiwError('PIW_BAD_WHEEL', `${filename} is not a wheel of ${name} ${version}`);
       const { dependencies, compiled } = await folder.withScratchFolder((scratch) =>
         inspectNativeCode(path, scratch),
       );

@@ -1,25 +1,25 @@
 import { isPep440 } from '../wheels/versions.js';
 import type { IndexAccess } from './access.js';
 
-/** What pip is asked to build, the file that says so, and where it puts what it made. */
+/** The package that pip builds, the path of the requirements file that names it, and the folder for its wheels. */
 export interface PipWheelOptions {
   readonly package: string;
   readonly requirements: string;
   readonly wheelDir: string;
 }
 
-/** What holds for each of pip's commands here. */
+/** The options of every pip command here. */
 const COMMON_PIP_OPTIONS = ['--no-input', '--disable-pip-version-check', '--no-color'];
 
 /**
- * pip's arguments for one build.
+ * Returns pip's arguments for one build.
  *
- * The package itself is named after `--no-binary`, not `:all:`: pip passes that option on, as it is, to
- * the pip that installs what the build requires (build_env.py), so that with `:all:` setuptools, Cython
- * and CMake would be built from source for each build, too (pyyaml: 257 s with `:all:`, 16 s without).
- * `--no-deps` and the version make sure that nothing but that one package is built.
+ * `--no-binary` names the package, not `:all:`: pip passes that option unchanged to the pip that installs the build
+ * requirements (build_env.py), so `:all:` would build setuptools, Cython and CMake from source for each build, too
+ * (pyyaml: 257 s with `:all:`, 16 s without). `--no-deps` and the version make sure that nothing but that one package
+ * is built.
  *
- * `--verbose` makes pip pass on what the build says while it says it.
+ * `--verbose` makes pip forward the build's output as it is written.
  */
 export function pipWheelArguments({
   package: name,
@@ -34,29 +34,28 @@ export function pipWheelArguments({
 }
 
 /**
- * The requirements file of one build. `==` finds every spelling of a version that is PEP 440's; `===`
- * compares the text, which is all that can be done with others (a pip that still knows them).
+ * Returns the text of the requirements file of one build. `==` matches every spelling of a PEP 440 version; `===`
+ * compares the text, which is the only way to match other versions (with a pip that still supports them).
  *
- * With the hash that the master knows of the source, pip takes the file that has it, from whichever
- * mirror this slave's index is, and compares what it downloaded before it runs anything of it. The address
- * that the master knows is not used: a slave may reach its own index and nothing else. What the build
- * requires is installed by another pip, to which neither this file nor its demand for hashes is passed on
- * (tried with pip 23.0 and 26.3).
+ * If the master knows the hash of the source, pip takes the file with this hash from the slave's index, whichever
+ * mirror that is, and verifies the download before it runs any of its code. The URL that the master knows is not
+ * used, because a slave may be able to reach only its own index. Another pip installs the build requirements; it gets
+ * neither this file nor its hash requirement (tested with pip 23.0 and 26.3).
  */
 export function requirementsFileText(name: string, version: string, sha256: string | null): string {
   const hash = sha256 === null ? '' : ` --hash=sha256:${sha256}`;
   return `${name}${isPep440(version) ? '==' : '==='}${version}${hash}\n`;
 }
 
-/** pip's arguments to look at the index's page of a package, and to say how that went. */
+/** Returns pip's arguments to fetch a package's page from the index and to report the result. */
 export function pipIndexVersionsArguments(name: string): readonly string[] {
   return ['index', 'versions', ...COMMON_PIP_OPTIONS, '-vv', '--', name];
 }
 
 /**
- * What pip is told by its environment, where it is seen by nobody else: the addresses. PEP 517's way to
- * build is asked for always, as pip 25.3 and later know no other: then what is built doesn't depend on
- * which setuptools and wheel the slave happens to have, nor whether it has any.
+ * Returns the environment for pip. The addresses of indexes are in variables, where no other user sees them.
+ * PIP_USE_PEP517 is always set, as pip 25.3 and later support nothing else: then the result does not depend on
+ * whether the slave has setuptools and wheel, and in which version.
  */
 export function pipEnvironment(
   baseEnv: Readonly<Record<string, string>>,
@@ -75,7 +74,7 @@ export function pipEnvironment(
   return Object.fromEntries(Object.entries(variables).filter(([, value]) => value !== ''));
 }
 
-/** pip 26 passes its own setting for a proxy on as an argument; the variables of everybody it doesn't. */
+/** Returns the standard proxy variables: pip 26 passes its own proxy setting on as an argument, but not these. */
 function proxies(proxy: string): Readonly<Record<string, string>> {
   const address = proxy.includes('://') ? proxy : `http://${proxy}`;
   return Object.fromEntries(

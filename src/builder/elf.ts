@@ -1,7 +1,7 @@
-/** Reads bytes of a file: fewer than asked for at its end. */
+/** Reads bytes of a file; returns fewer than requested at its end. */
 export type ReadAt = (offset: number, length: number) => Promise<Buffer>;
 
-/** Bounds of what is believed: program headers, entries of the dynamic section, names of libraries. */
+/** Limits against malformed files: program headers, dynamic entries, needed libraries, and the length of a name. */
 const ELF_LIMITS = { headers: 1000, dynamic: 10_000, needed: 1000, name: 200 };
 const PT = { load: 1, dynamic: 2 };
 const DT = { end: 0, needed: 1, strings: 5 };
@@ -16,10 +16,9 @@ interface ProgramHeader {
 export const isElf = (head: Buffer): boolean => head.subarray(0, 4).equals(Buffer.from('\x7fELF', 'latin1'));
 
 /**
- * The libraries that an ELF file names as needed (DT_NEEDED), of 32 or 64 bits and of either byte order,
- * as the loader would find them: by the program headers, for sections may be stripped. What is no ELF
- * file, or a broken one, needs nothing: then no loader will take it either. Format: System V ABI, chapters
- * 4 and 5.
+ * Returns the libraries that an ELF file needs (DT_NEEDED), for 32 and 64 bits and both byte orders. Finds them as the
+ * loader does, by the program headers, because sections may be stripped. Returns none for a file that is not ELF or
+ * is broken, which no loader would load. Format: System V ABI, chapters 4 and 5.
  */
 export async function neededLibraries(read: ReadAt): Promise<readonly string[]> {
   const head = await read(0, 64);
@@ -27,14 +26,14 @@ export async function neededLibraries(read: ReadAt): Promise<readonly string[]> 
   if (!isElf(head) || head.length < (is64Bit ? 64 : 52)) return [];
   const readers = numberReaders(head[5] === 2, is64Bit);
   const headersOffset = readers.word(head, is64Bit ? 32 : 28);
-  const headerSize = readers.half(head, is64Bit ? 54 : 42);
-  const count = Math.min(readers.half(head, is64Bit ? 56 : 44), ELF_LIMITS.headers);
+  const headerSize = readers.uint16(head, is64Bit ? 54 : 42);
+  const count = Math.min(readers.uint16(head, is64Bit ? 56 : 44), ELF_LIMITS.headers);
   if (headerSize < (is64Bit ? 56 : 32)) return [];
   const table = await read(headersOffset, headerSize * count);
   const segments: ProgramHeader[] = [];
   for (let at = 0; at + headerSize <= table.length; at += headerSize) {
     segments.push({
-      type: readers.whole(table, at),
+      type: readers.uint32(table, at),
       offset: readers.word(table, at + (is64Bit ? 8 : 4)),
       address: readers.word(table, at + (is64Bit ? 16 : 8)),
       size: readers.word(table, at + (is64Bit ? 32 : 16)),
@@ -53,16 +52,16 @@ export async function neededLibraries(read: ReadAt): Promise<readonly string[]> 
     if (tag === DT.needed && nameOffsets.length < ELF_LIMITS.needed) nameOffsets.push(value);
     if (tag === DT.strings) stringTable = value;
   }
-  // The table of strings is named by its address in memory; the segment that holds it says where it is.
+  // DT_STRTAB is an address in memory; the segment that contains it gives its offset in the file.
   const stringTableAddress = stringTable;
   const stringSegment =
     stringTableAddress === undefined
       ? undefined
       : segments.find(
-          (one) =>
-            one.type === PT.load &&
-            stringTableAddress - one.address < one.size &&
-            stringTableAddress >= one.address,
+          (segment) =>
+            segment.type === PT.load &&
+            stringTableAddress - segment.address < segment.size &&
+            stringTableAddress >= segment.address,
         );
   if (stringTableAddress === undefined || !stringSegment) return [];
   const start = stringSegment.offset + stringTableAddress - stringSegment.address;
@@ -71,16 +70,19 @@ export async function neededLibraries(read: ReadAt): Promise<readonly string[]> 
   return [...new Set(libraries)].filter((name) => /^[A-Za-z0-9][\w.+-]*$/.test(name));
 }
 
-/** Up to its NUL; a name without one is none. */
+/** Returns the string up to its NUL; empty if it has none. */
 function readCString(bytes: Buffer): string {
   const end = bytes.indexOf(0);
   return end < 0 ? '' : bytes.toString('latin1', 0, end);
 }
 
-/** Readers of the file's own numbers. One too large to be an offset in any file is past every end. */
+/**
+ * Returns readers of numbers in the file's byte order and word size. A number that is too large to be exact is past the
+ * end of any file.
+ */
 function numberReaders(bigEndian: boolean, is64Bit: boolean) {
-  const half = (b: Buffer, at: number) => (bigEndian ? b.readUInt16BE(at) : b.readUInt16LE(at));
-  const whole = (b: Buffer, at: number) => (bigEndian ? b.readUInt32BE(at) : b.readUInt32LE(at));
-  const long = (b: Buffer, at: number) => Number(bigEndian ? b.readBigUInt64BE(at) : b.readBigUInt64LE(at));
-  return { half, whole, word: is64Bit ? long : whole };
+  const uint16 = (b: Buffer, at: number) => (bigEndian ? b.readUInt16BE(at) : b.readUInt16LE(at));
+  const uint32 = (b: Buffer, at: number) => (bigEndian ? b.readUInt32BE(at) : b.readUInt32LE(at));
+  const uint64 = (b: Buffer, at: number) => Number(bigEndian ? b.readBigUInt64BE(at) : b.readBigUInt64LE(at));
+  return { uint16, uint32, word: is64Bit ? uint64 : uint32 };
 }

@@ -7,24 +7,24 @@ import { codeOf, makeFolders, withDiskErrors } from '../wheels/disk.js';
 import type { Interpreter } from './interpreter.js';
 import { killBuildProcesses, isAlive, BUILD_MARK_VARIABLE, startTime } from './processes.js';
 
-/** Nothing else of the slave's own environment reaches a build. */
+/** The system's part of a build's PATH; the slave's own PATH does not reach a build. */
 const SYSTEM_PATH_FOLDERS = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin'];
 
 const SUBFOLDERS = ['home', 'tmp', 'wheels', 'cache'] as const;
 
-/** `build-<process>-<its start>-<random>`: a slave can tell its folders from those of one that was killed. */
+/** `build-<pid>-<start time>-<random>`, so that a slave recognises the folders of slaves that were killed. */
 const BUILD_FOLDER_NAME = /^build-(\d+)-(\d+)-\w{6}$/;
 
-/** How long the system's own commands may take to remove a folder, milliseconds. */
+/** How long chmod and rm may take to remove a folder, milliseconds. */
 const REMOVAL_TIMEOUT_MS = 5 * 60_000;
 
 /**
- * What builds get unless the configuration says otherwise.
+ * The variables of builds unless the configuration overrides them.
  *
- * - As piwheels has it: packages look for PIWHEELS_BUILD (rapidfuzz then insists on its compiled part, SimplePyBLE
- *   takes the system's libfmt); and those that clone a repository while they are built, which is then no part of the
- *   sdist that is built, are refused it. Where that is allowed, git still asks nobody for a password.
- * - What a build yields depends on neither chance nor place: the order of sets of strings, the time zone, the language.
+ * - As on piwheels: packages check for PIWHEELS_BUILD (rapidfuzz then insists on its compiled part, SimplePyBLE uses
+ *   the system's libfmt), and builds may not clone Git repositories, which would not be a part of the sdist. Where
+ *   the configuration allows it, git still never prompts for a password.
+ * - For reproducible results: the order of sets of strings, the time zone and the locale are fixed.
  */
 const DEFAULT_BUILD_ENV = {
   PIWHEELS_BUILD: '1',
@@ -36,18 +36,19 @@ const DEFAULT_BUILD_ENV = {
   LC_ALL: 'C.UTF-8',
 } as const;
 
-/** Where builds in a sandbox see their folder: the same for all, for compilers write down where they were. */
+/** Where builds in a sandbox see their folder: the same path for all, because compilers record it. */
 export const SANDBOX_BUILD_PATH = '/tmp/piw-build';
 
 /**
- * Makes GCC and Clang write down SEEN_AT for the folder in which they are. In CPPFLAGS, for there it comes in addition:
- * a package's configure script has defaults for CFLAGS, and takes none of them where CFLAGS is set.
+ * Returns the variables that make GCC and Clang record SANDBOX_BUILD_PATH instead of the build's folder. It is
+ * CPPFLAGS because that is added to other flags: a package's configure script has defaults for CFLAGS and drops them
+ * if CFLAGS is set.
  */
 function prefixMapFlags(
   extraEnv: Readonly<Record<string, string>>,
   path: string,
 ): Readonly<Record<string, string>> {
-  // Shells and Makefiles split it into words.
+  // Shells and Makefiles would split the path into words.
   if (!/^[\w./+@-]+$/.test(path)) return {};
   const flags = [extraEnv['CPPFLAGS'] ?? '', `-ffile-prefix-map=${path}=${SANDBOX_BUILD_PATH}`];
   return { CPPFLAGS: flags.join(' ').trim() };
@@ -55,28 +56,29 @@ function prefixMapFlags(
 
 export interface BuildFolderOptions {
   readonly interpreter: Pick<Interpreter, 'path' | 'supportsPrefixMap'>;
-  /** Folders of further programs, as a Rust compiler's: absolute. */
+  /** Absolute folders with further programs, e.g. a Rust compiler. */
   readonly programs: readonly string[];
-  /** What the farm hands in: how pip reaches the index (addresses, certificates, proxies). */
+  /** The farm's variables: how pip reaches the index (addresses, certificates, proxies). */
   readonly extraEnv: Readonly<Record<string, string>>;
-  /** Where the build sees its folder, if that is elsewhere. */
+  /** The path at which the build sees its folder, if it differs from the real one. */
   readonly mountPoint?: string | undefined;
 }
 
 /**
- * The folder of one build (mode 0700), with a home, a temporary folder and a cache of its own, and its
+ * The folder of one build (mode 0700), with a home, a temporary folder and a cache of its own, and the build's
  * environment:
  *
- *   PATH       the interpreter's folder, those that the slave is configured with, the system's
- *   HOME, TMPDIR, XDG_CACHE_HOME, XDG_CONFIG_HOME, XDG_DATA_HOME, XDG_STATE_HOME   below the folder, as the build sees it
- *   DEFAULTS   above; and CPPFLAGS, outside a sandbox
- *   PYTHONUNBUFFERED   1, so that what a build says is heard when it says it
- *   PIP_CONFIG_FILE    /dev/null: pip reads no file of the machine's or the user's
+ *   PATH       the interpreter's folder, the slave's configured folders, the system's folders
+ *   HOME, TMPDIR, XDG_CACHE_HOME, XDG_CONFIG_HOME, XDG_DATA_HOME, XDG_STATE_HOME   in the folder, as the build sees it
+ *   DEFAULT_BUILD_ENV  above; and CPPFLAGS outside a sandbox
+ *   PYTHONUNBUFFERED   1, so that output arrives when it is written
+ *   PIP_CONFIG_FILE    /dev/null: pip reads no configuration of the machine or the user
  *   PIW_BUILD  the folder: the mark of the build's processes
- *   and what the farm and the configuration hand in, which comes before DEFAULTS and no other
+ *
+ * The variables of the farm and the configuration override DEFAULT_BUILD_ENV, but none of the others.
  */
 export class BuildFolder {
-  /** Absolute, without links. */
+  /** Absolute, with symbolic links resolved. */
   readonly path: string;
   readonly env: Readonly<Record<string, string>>;
 
@@ -103,7 +105,7 @@ export class BuildFolder {
     };
   }
 
-  /** Makes one in `workDir`. Raises PIW_DISK_FULL or PIW_NOT_WRITABLE. */
+  /** Creates a build folder in `workDir`. Throws PIW_DISK_FULL or PIW_NOT_WRITABLE. */
   static async create(workDir: string, options: BuildFolderOptions): Promise<BuildFolder> {
     return await mapDiskErrors(workDir, async () => {
       makeFolders(workDir, 0o700);
@@ -117,52 +119,55 @@ export class BuildFolder {
     return join(this.path, 'wheels');
   }
 
-  /** Where the build sees a part of it. */
+  /** Returns the path at which the build sees a subfolder. */
   pathInBuild(part: (typeof SUBFOLDERS)[number]): string {
     return join(this.#mountPoint, part);
   }
 
-  /** Writes a file into it, mode 0600, and gives its path. Raises as create() does. */
+  /** Writes a file into the folder, mode 0600, and returns its path. Throws as create() does. */
   async write(name: string, contents: string): Promise<string> {
     const path = join(this.path, name);
     await this.mapDiskErrors(() => writeFile(path, contents, { mode: 0o600 }));
     return path;
   }
 
-  /** Runs what writes files into it. Throws as create() does. */
+  /** Runs an operation that writes files into the folder. Throws as create() does. */
   async mapDiskErrors<T>(operation: () => Promise<T>): Promise<T> {
     return await mapDiskErrors(this.path, operation);
   }
 
   /**
-   * What is done in a folder in it that the build has never had a chance to put anything into. That the disk has
-   * no room for it raises PIW_DISK_FULL.
+   * Runs an operation in a new subfolder that the build has had no chance to write to. Throws PIW_DISK_FULL if the
+   * disk has no space for it.
    */
   async withScratchFolder<T>(operation: (scratch: string) => Promise<T>): Promise<T> {
     const scratch = await mapDiskErrors(this.path, () => mkdtemp(join(this.path, 'scratch-')));
     return await withDiskErrors(scratch, () => operation(scratch));
   }
 
-  /** Ends what still runs of the build and removes all of its folder. Raises if something stays. */
+  /** Kills the build's remaining processes and removes the whole folder. Throws if something can't be removed. */
   async wipe(): Promise<void> {
     await killBuildProcesses(this.path);
     await forceRemove(this.path);
   }
 }
 
-/** The variables of `NAME=VALUE` items; of two with one name the later counts. */
+/** Parses `NAME=VALUE` items; of two items with the same name the later one counts. */
 export const parseVariables = (items: readonly string[]): Readonly<Record<string, string>> =>
   Object.fromEntries(
     items.map((item) => [item.slice(0, item.indexOf('=')), item.slice(item.indexOf('=') + 1)]),
   );
 
-/** A folder in `workDir`, absolute and without links, that wipeLeftovers() removes if this process doesn't. */
+/**
+ * Creates a folder in `workDir` that wipeLeftovers() removes if this process does not. Returns its absolute path with
+ * symbolic links resolved.
+ */
 export async function createTemporaryBuildFolder(workDir: string): Promise<string> {
   const name = `build-${String(process.pid)}-${startTime(process.pid)}-`;
   return await mkdtemp(join(await realpath(workDir), name));
 }
 
-/** Raises PIW_DISK_FULL, or for whatever else is in the way PIW_NOT_WRITABLE. */
+/** Runs an operation. Throws PIW_DISK_FULL if the disk is full, and PIW_NOT_WRITABLE for any other error. */
 async function mapDiskErrors<T>(folder: string, operation: () => Promise<T>): Promise<T> {
   try {
     return await operation();
@@ -170,18 +175,18 @@ async function mapDiskErrors<T>(folder: string, operation: () => Promise<T>): Pr
     const full = ['ENOSPC', 'EDQUOT'].includes(codeOf(error));
     throw new PiwError(
       full ? 'PIW_DISK_FULL' : 'PIW_NOT_WRITABLE',
-      `no build can be made in ${folder}: ${errorMessage(error)}`,
+      `cannot build in ${folder}: ${errorMessage(error)}`,
       { cause: error },
     );
   }
 }
 
 /**
- * Ends and removes what is left of the builds of slaves that were killed; those of slaves that live are
- * not touched. Gives a line for each that could not be removed.
+ * Kills and removes what is left of the builds of slaves that were killed; builds of running slaves are not touched.
+ * Returns a line for each folder that could not be removed.
  */
 export async function wipeLeftovers(workDir: string): Promise<readonly string[]> {
-  const troubles: string[] = [];
+  const failures: string[] = [];
   const root = await realpath(workDir).catch(() => workDir);
   for (const name of await readdir(root).catch(() => [])) {
     const [, pid, startTicks = ''] = BUILD_FOLDER_NAME.exec(name) ?? [];
@@ -189,21 +194,21 @@ export async function wipeLeftovers(workDir: string): Promise<readonly string[]>
     const path = join(root, name);
     await killBuildProcesses(path);
     await forceRemove(path).catch((error: unknown) => {
-      troubles.push(`${path} could not be removed: ${errorMessage(error)}`);
+      failures.push(`cannot remove ${path}: ${errorMessage(error)}`);
     });
   }
-  return troubles;
+  return failures;
 }
 
 /**
- * Removes a folder, also where the build took away its own permission to write, or nested folders deeper
- * than a path can name: there, chmod and rm walk the tree in their own way, and follow no link.
+ * Removes a folder, even if the build has made it read-only or has nested folders more deeply than a path can name:
+ * the commands chmod and rm can walk such a tree, and follow no symbolic links.
  */
 async function forceRemove(path: string): Promise<void> {
   try {
     await rm(path, { recursive: true, force: true, maxRetries: 3 });
   } catch {
-    // Whatever it was, what follows either helps or says more.
+    // Whatever the error was, the commands below either succeed or report a better one.
     const run = promisify(execFile);
     const options = {
       timeout: REMOVAL_TIMEOUT_MS,

@@ -6,60 +6,60 @@ import { isPackageName, normalise, type PackageName } from '../wheels/names.js';
 import { sameVersion } from '../wheels/versions.js';
 import { findDebianPackage } from './system-packages.js';
 
-/** Why a build failed: a class, which says what happens next, and a sentence for people. */
+/** Why a build failed: its class, which decides what happens next, and a sentence for people. */
 export interface Failure {
   readonly failureClass: FailureClass;
   readonly sentence: string;
 }
 
-/** What was to be built, and the log of it. */
+/** The facts by which a failure is diagnosed: the package, the version, and the log of the build. */
 export interface Evidence {
   readonly name: PackageName;
   readonly version: string;
   readonly output: string;
-  /** Whether its code had no network, and pip had. */
+  /** Whether the package's code ran without network access, while pip had it. */
   readonly offline?: boolean;
-  /** Of the interpreter: `CPython`, `PyPy`. */
+  /** The interpreter's implementation: `CPython`, `PyPy`. */
   readonly implementation?: string;
-  /** Whether the kernel killed a process for want of memory meanwhile; undefined where nothing tells. */
+  /** Whether the kernel killed a process for lack of memory during the build; undefined if unknown. */
   readonly oomKilled?: boolean | undefined;
 }
 
-/** pip found none of the files that it wanted: of the package, or of something that it needs to be built. */
+/** pip found no file of the package or of one of its build requirements. */
 const DISTRIBUTION_NOT_FOUND =
   /No matching distribution found for|Could not install packages due to an (?:OS|Environment)Error/;
 
-const isPackageOf = (found: string | undefined, { name }: Evidence): boolean =>
-  found !== undefined && isPackageName(found) && normalise(found) === name;
+const isPackageOf = (candidate: string | undefined, { name }: Evidence): boolean =>
+  candidate !== undefined && isPackageName(candidate) && normalise(candidate) === name;
 
-/** `1.0 Requires-Python >=3.12; 1.1 Requires-Python >=3.13`, in which the version is one. */
+/** Returns whether a list like `1.0 Requires-Python >=3.12; 1.1 Requires-Python >=3.13` includes the version. */
 const includesVersion = (list: string | undefined, { version }: Evidence): boolean =>
   (list ?? '').split(';').some((item) => sameVersion(item.trim().split(' ')[0] ?? '', version));
 
-/** Programs that builds run, other than compilers. */
+/** Programs that builds run, except compilers. */
 const PROGRAM =
   /^(?:a(?:clocal|utoconf|utomake|utoreconf)|bison|cmake|flex|go|gperf|libtool(?:ize)?|m4|make|meson|msgfmt|nasm|ninja|patch|pkg-config|pkgconf|protoc|qmake|swig[\d.]*|xgettext|yasm)$/;
 
-/** What must be true of a match, and of its build. */
+/** How each condition of a sign is checked against a match and the evidence of its build. */
 const CONDITIONS: Readonly<
-  Record<SignCondition, (match: RegExpExecArray, evidence: Evidence, unfound: boolean) => boolean>
+  Record<SignCondition, (match: RegExpExecArray, evidence: Evidence, nothingFound: boolean) => boolean>
 > = {
-  'cut-off': (_match, { offline }) => offline === true,
-  'for-itself': ([line], evidence) => isPackageOf(/for package (\S+)/.exec(line)?.[1], evidence),
-  itself: (match, evidence) => isPackageOf(match[1], evidence),
-  listed: (match, evidence) => includesVersion(match[1], evidence),
-  'not-starved': (_match, { oomKilled }) => oomKilled !== true,
-  'perhaps-starved': (_match, { oomKilled }) => oomKilled !== false,
-  program: (match) => PROGRAM.test(match.slice(1).find((group) => group) ?? ''),
-  unfound: (_match, _evidence, unfound) => unfound,
+  'about-package': ([line], evidence) => isPackageOf(/for package (\S+)/.exec(line)?.[1], evidence),
+  'is-package': (match, evidence) => isPackageOf(match[1], evidence),
+  'known-program': (match) => PROGRAM.test(match.slice(1).find((group) => group) ?? ''),
+  'lists-version': (match, evidence) => includesVersion(match[1], evidence),
+  'no-oom-kill': (_match, { oomKilled }) => oomKilled !== true,
+  'nothing-found': (_match, _evidence, nothingFound) => nothingFound,
+  offline: (_match, { offline }) => offline === true,
+  'possible-oom-kill': (_match, { oomKilled }) => oomKilled !== false,
 };
 
-/** Longer lines are looked at in their first part. */
+/** Only this much of a longer line is searched. */
 const MAX_LINE_CHARS = 100_000;
 
 /**
- * Returns why a build that failed by itself did so, by its log. Where no sign is known, the sentence quotes the
- * build's own last error.
+ * Returns why a build failed, by its log; for builds that the builder did not end. If the log has no known sign, the
+ * sentence quotes the build's own last error.
  */
 export function diagnose(evidence: Evidence): Failure {
   const output = stripTerminalSequences(evidence.output)
@@ -79,7 +79,10 @@ export function diagnose(evidence: Evidence): Failure {
     return { failureClass, sentence: `${formatSentence(cause, evidence)}${quote}` };
   }
   if (evidence.oomKilled === true)
-    return { failureClass: 'memory', sentence: 'the system killed a process for want of memory meanwhile' };
+    return {
+      failureClass: 'memory',
+      sentence: 'the kernel killed a process for lack of memory during the build',
+    };
   const lastError = findBuildError(output);
   if (!lastError) return { failureClass: 'other', sentence: 'it ended with an error and printed nothing' };
   return {
@@ -88,12 +91,12 @@ export function diagnose(evidence: Evidence): Failure {
   };
 }
 
-/** The classes that say that something did not compile. */
+/** The classes of failures to compile. */
 const COMPILE_FAILURES: readonly FailureClass[] = ['compiler', 'missing-header', 'missing-library'];
 
 /**
- * Returns why something did not compile in a build that succeeded all the same, by its log; undefined where nothing
- * says so. `classes`: which signs count.
+ * Returns why something did not compile in a build that succeeded all the same, by its log; undefined if the log does
+ * not say so. Only signs of `classes` count.
  */
 export function describeCompileFailure(
   evidence: Evidence,
@@ -120,7 +123,7 @@ function formatSentence(
   return `${sentence.replace('$1', () => detail)}${advice}`;
 }
 
-/** What a log says becomes part of one line of ours. */
+/** Replaces control characters, so that text from a log fits into one line. */
 function toSingleLine(text: string): string {
   // eslint-disable-next-line no-control-regex
   return text.replace(/[\u0000-\u001f\u007f]+/g, ' ');

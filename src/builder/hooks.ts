@@ -6,10 +6,10 @@ import { pipCommand, writeLauncher } from './launcher.js';
 const shellQuote = (word: string): string => `'${word.replaceAll("'", String.raw`'\''`)}'`;
 
 /**
- * What pip is told is its interpreter. pip runs it for two things: another pip, which downloads and
- * installs what a build requires, and the hooks of build backends (PEP 517), which are the code of the
- * package, or of a requirement that comes as source. The other pip runs as it would, with this script in
- * its turn; everything else runs within the walls.
+ * Returns the script that pip takes for its interpreter. pip runs its interpreter for two things: another pip, which
+ * downloads and installs build requirements, and the hooks of build backends (PEP 517), which are code of the package
+ * or of a requirement that is built from source. The other pip runs as usual, with this script as its interpreter in
+ * turn; everything else runs in the inner sandbox (`hookPrefix`).
  */
 const pythonWrapperScript = (
   python: string,
@@ -24,14 +24,14 @@ esac
 `;
 
 /**
- * The beginning of a command line (its arguments are pip's) by which pip runs with the network, and the
- * package's own code within walls that keep the network out. pip goes its own way: it asks the backend for
- * what else it requires after it has installed what pyproject.toml names, so each requirement is found, and
- * none twice. The walls have to keep processes apart, too, and this script from being written, so that no
- * code can have pip do for it what it may not.
+ * Returns the beginning of a command line (pip's arguments follow) that runs pip with network access and the
+ * package's own code in an inner sandbox without it. pip's procedure is unchanged: it installs the requirements that
+ * pyproject.toml names and then asks the backend for more, so every requirement is installed, and none twice. The
+ * inner sandbox must also hide pip's processes and make this script read-only, so that the package's code can't use
+ * pip to get around it.
  *
- * That pip starts both as `sys.executable` is its way in all versions from 21 to 26.3, and no promise;
- * so it is tried out before builds rely on it (cutsOff).
+ * All versions of pip from 21 to 26.3 start both as `sys.executable`, but do not promise to; so the sandbox tests it
+ * before builds rely on it (hookRanOffline).
  */
 export async function pipCommandWithIsolatedHooks(
   folder: string,
@@ -49,7 +49,7 @@ export async function pipCommandWithIsolatedHooks(
   return pipCommand(python, launcherFolder, name, wrapperPath);
 }
 
-/** Notes which network its hook sees, and goes no further. */
+/** A backend whose hook writes down its network namespace and fails. */
 const PROBE_BACKEND = `
 import os
 def get_requires_for_build_wheel(config_settings=None):
@@ -58,18 +58,18 @@ def get_requires_for_build_wheel(config_settings=None):
     raise SystemExit('seen')
 `;
 
-/** A folder with a project by which it is tried out whether a backend's hook is cut off. */
+/** Writes a project that tests whether a backend's hook has no network, and returns its folder. */
 export async function writeProbeProject(folder: string): Promise<string> {
   const project = join(folder, 'project');
   await mkdir(project);
-  const about = '[build-system]\nrequires = []\nbuild-backend = "probe"\nbackend-path = ["."]\n';
-  await writeFile(join(project, 'pyproject.toml'), about);
+  const pyproject = '[build-system]\nrequires = []\nbuild-backend = "probe"\nbackend-path = ["."]\n';
+  await writeFile(join(project, 'pyproject.toml'), pyproject);
   await writeFile(join(project, 'probe.py'), PROBE_BACKEND);
   return project;
 }
 
-/** Whether the hook of that project ran, and saw another network than this process has. */
+/** Returns whether the hook of that project ran in another network namespace than this process. */
 export async function hookRanOffline(project: string): Promise<boolean> {
-  const theirs = await readFile(join(project, 'network'), 'utf8').catch(() => '');
-  return theirs.startsWith('net:') && theirs !== (await readlink('/proc/self/ns/net'));
+  const namespace = await readFile(join(project, 'network'), 'utf8').catch(() => '');
+  return namespace.startsWith('net:') && namespace !== (await readlink('/proc/self/ns/net'));
 }

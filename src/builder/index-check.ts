@@ -1,10 +1,10 @@
 import type { Failure } from './failure.js';
 
 /**
- * What pip's own words about an index's page (`pip index versions -vv`) tell when it could not have it,
- * which `pip wheel` doesn't say: there, an index that answers with an error has "no matching
- * distribution", like one that hasn't the package. Undefined where the index did answer (with a page, or
- * that it has none: 404, 410). The wordings are those of pip 23.0 to 26.3.
+ * Returns why pip could not fetch an index page, by the output of `pip index versions -vv`; undefined if the index
+ * answered with a page, or that it has none (404, 410). `pip wheel` does not say this: it reports "no matching
+ * distribution" both for an index that answers with an error and for one that lacks the package. The wordings are
+ * those of pip 23.0 to 26.3.
  */
 export function indexFailure(output: string): Failure | undefined {
   const line = output
@@ -18,14 +18,14 @@ export function indexFailure(output: string): Failure | undefined {
     failureClass: 'index',
     sentence:
       code === '401' || code === '403'
-        ? `the index answered with status ${code}: user and password are missing, or wrong`
+        ? `the index answered with status ${code}: the user and password are missing or wrong`
         : `the index answered with status ${code}`,
   };
 }
 
 /**
- * Whether an index gave a page, by the same words, and nothing was listed on it: no link that is a file's, of whatever
- * kind. That is what an index's own "back soon" looks like, or that of somebody who stands between.
+ * Returns whether the index answered with a page that lists no files of any kind, by the same output. A maintenance
+ * page of the index, or of a proxy in front of it, looks like that.
  */
 export const listsNoFiles = (output: string): boolean =>
   output.includes('Fetched page ') && !/Found link |Skipping link: (?!not a file)/.test(output);

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { PiwError } from '../errors.js';
 
-/** An interpreter that builds, and the machine that it runs on. */
+/** An interpreter that builds wheels, and the machine that it runs on. */
 export interface Interpreter {
   readonly path: string;
   /** `3.11.7` */
@@ -17,23 +17,23 @@ export interface Interpreter {
   /** `linux_x86_64` */
   readonly platformTag: string;
   readonly pipVersion: string;
-  /** Whether its C compiler knows -ffile-prefix-map (GCC from 8, Clang from 10 on). */
+  /** Whether its C compiler supports -ffile-prefix-map (GCC 8, Clang 10 and later). */
   readonly supportsPrefixMap: boolean;
-  /** The folders that it is installed in: a virtual environment's, and its own. */
+  /** The folders that it is installed in: the virtual environment's, and the base installation's. */
   readonly prefixes: readonly string[];
   readonly osName: string;
   readonly osVersion: string;
-  /** What the device tree calls the board; null on machines without one. */
+  /** The board's name in the device tree; null on machines without one. */
   readonly board: string | null;
 }
 
-/** Long, for a machine that is busy. */
+/** The timeout is long because the machine may be busy. */
 const PROBE_EXEC_OPTIONS = { timeout: 120_000, maxBuffer: 1024 * 1024 };
 
 /**
- * What wheels of this interpreter's own are tagged with (packaging.tags and bdist_wheel agree): a
- * 32-bit Python under a 64-bit kernel is told by the size of its integers, for the kernel's name isn't
- * its platform. Old Pythons can read this far, to be told that they are too old.
+ * Prints the tags of wheels for this interpreter (as packaging.tags and bdist_wheel compute them) and other facts
+ * about it. A 32-bit Python on a 64-bit kernel is recognised by the size of its integers, because its platform is not
+ * the kernel's. Old Pythons can run this script, too, so that they can be reported as too old.
  */
 const PROBE_SCRIPT = `
 import json, os, platform, subprocess, sys, sysconfig
@@ -46,9 +46,9 @@ v = sys.version_info
 py = '%s%d%d' % ({'CPython': 'cp', 'PyPy': 'pp'}.get(platform.python_implementation(), 'py'), v[0], v[1])
 soabi = sysconfig.get_config_var('SOABI') or ''
 abi = soabi.replace('-', '_') if py.startswith('pp') else py + getattr(sys, 'abiflags', '')
-where = sysconfig.get_platform().replace('-', '_').replace('.', '_')
+plat = sysconfig.get_platform().replace('-', '_').replace('.', '_')
 if sys.maxsize <= 2 ** 32:
-    where = {'linux_x86_64': 'linux_i686', 'linux_aarch64': 'linux_armv7l'}.get(where, where)
+    plat = {'linux_x86_64': 'linux_i686', 'linux_aarch64': 'linux_armv7l'}.get(plat, plat)
 maps = False
 try:
     with open(os.devnull, 'w') as null:
@@ -59,14 +59,15 @@ except OSError:
     pass
 print(json.dumps({
     'path': sys.executable, 'version': platform.python_version(), 'py': py, 'abi': abi,
-    'implementation': platform.python_implementation(), 'platform': where, 'pip': pip, 'maps': maps,
+    'implementation': platform.python_implementation(), 'platform': plat, 'pip': pip, 'maps': maps,
     'prefixes': [sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix],
 }))
 `;
 
 /**
- * Asks an interpreter, a path or a name on PATH, what it is. It is run once, for at most 20 s, with
- * `env` and our PATH alone. Raises PIW_NO_PYTHON if it is older than 3.9, has no pip or doesn't answer.
+ * Runs an interpreter (a path or a name on PATH) once, for at most 120 s and with only `env` and this process's PATH
+ * as its environment, and returns the facts about it. Throws PIW_NO_PYTHON if it is older than 3.9, has no pip or
+ * does not answer.
  */
 export async function probeInterpreter(
   python: string,
@@ -76,12 +77,12 @@ export async function probeInterpreter(
   const readField = (key: string, pattern: RegExp): string => {
     const value = answer[key];
     if (typeof value === 'string' && pattern.test(value)) return value;
-    throw unusable(python, `it is not an interpreter that piw knows (${key})`);
+    throw unusable(python, `piw does not support this interpreter (unexpected value of "${key}")`);
   };
   const version = readField('version', /^\d+\.\d+/);
   const [major = 0, minor = 0] = version.split('.').map(Number);
   if (major < 3 || (major === 3 && minor < 9)) {
-    throw unusable(python, `it is Python ${version}, and 3.9 is needed`);
+    throw unusable(python, `it is Python ${version}, but 3.9 or later is required`);
   }
   const pipVersion = readField('pip', /^/);
   if (pipVersion === '')
@@ -124,19 +125,19 @@ async function runProbeScript(
   }
 }
 
-/** What became of a command that was to be run, for people. */
+/** Returns why a command could not be run, for people. */
 function describeExecError(error: unknown): string {
   const { code, killed, stderr } = error as { code?: unknown; killed?: boolean; stderr?: string };
   if (code === 'ENOENT') return 'there is no such program';
   if (code === 'EACCES') return 'this user may not run it';
   if (killed) return `it did not answer within ${PROBE_EXEC_OPTIONS.timeout / 1000} s`;
   if (stderr?.includes('Unknown option: -I')) return 'it is older than Python 3.4';
-  const last = (stderr ?? '').trim().split('\n').at(-1) ?? '';
-  return last === '' ? 'it gave no answer that makes sense' : last.slice(0, 200);
+  const lastLine = (stderr ?? '').trim().split('\n').at(-1) ?? '';
+  return lastLine === '' ? 'it does not answer like a Python interpreter' : lastLine.slice(0, 200);
 }
 
 function unusable(python: string, text: string, options?: ErrorOptions): PiwError {
-  return new PiwError('PIW_NO_PYTHON', `${python} can't build: ${text}`, options);
+  return new PiwError('PIW_NO_PYTHON', `${python} cannot build wheels: ${text}`, options);
 }
 
 async function osRelease(): Promise<ReadonlyMap<string, string>> {

@@ -1,31 +1,31 @@
 import type { Failure } from './failure.js';
 
 /**
- * What one build may use. Each has its own plain failure; 0 is no limit. Only memory, processes and free
- * disk are watched from outside (watch.ts); the rest the system holds, or the builder itself.
+ * The limits of one build; 0 means no limit. Each limit has its own failure sentence. Memory, processes and free disk
+ * space are watched from outside (watch.ts); the system or the builder itself enforces the others.
  */
 export interface BuildLimits {
-  /** How long it may say nothing, milliseconds. */
+  /** How long the build may print nothing, milliseconds. */
   readonly silenceMs: number;
-  /** Bytes of its log that are kept. */
+  /** Maximum size of the log that is kept, bytes. */
   readonly log: number;
-  /** Whether a longer log is a failure. */
+  /** Whether a longer log makes the build fail. */
   readonly logFails: boolean;
-  /** Bytes that it may print, whether they are kept or not. */
+  /** Maximum size of the output, kept or not, bytes. */
   readonly output: number;
-  /** Bytes of memory of its own that all of its processes have together. */
+  /** Maximum private memory of all processes together, bytes. */
   readonly memory: number;
-  /** Bytes of address space of each of its processes: for machines on which a second is too long. */
+  /** Maximum address space per process, bytes: for machines that run out of memory between two checks (1 s). */
   readonly addressSpace: number;
-  /** How many processes it may have at once. */
+  /** Maximum number of processes at once. */
   readonly processes: number;
-  /** How many files each of its processes may have open. */
+  /** Maximum number of open files per process. */
   readonly openFiles: number;
-  /** Bytes of one file that it writes. */
+  /** Maximum size of a file that the build writes, bytes. */
   readonly fileSize: number;
-  /** Bytes that have to stay free on the disk that it is made on. */
+  /** Minimum free space on the disk of the work folder, bytes. */
   readonly diskFree: number;
-  /** How much less than the slave it matters to the scheduler, 0 to 19. */
+  /** The niceness added to that of the slave, 0 to 19. */
   readonly niceness: number;
 }
 
@@ -45,11 +45,11 @@ export const DEFAULT_BUILD_LIMITS: BuildLimits = {
   niceness: 10,
 };
 
-/** Why a build was ended from here: a limit that it went over, or because it was told to. */
+/** Why the builder ended a build: the limit that it exceeded, or `killed` for a request of the slave. */
 export type TerminationReason =
   'timeout' | 'killed' | 'silent' | 'log-limit' | 'output-limit' | 'memory' | 'disk' | 'processes';
 
-/** The failure that an ending is, for a build with these limits and so many milliseconds of wall time. */
+/** Returns the failure of a build that the builder ended for this reason. */
 export function failureForTermination(
   reason: TerminationReason,
   limits: BuildLimits,
@@ -59,22 +59,22 @@ export function failureForTermination(
     case 'timeout':
       return { failureClass: 'timeout', sentence: `it took more than ${seconds(timeoutMs)}` };
     case 'killed':
-      return { failureClass: 'killed', sentence: 'it was told to end' };
+      return { failureClass: 'killed', sentence: 'the slave stopped it' };
     case 'silent':
-      return { failureClass: 'silent', sentence: `it said nothing for ${seconds(limits.silenceMs)}` };
+      return { failureClass: 'silent', sentence: `it printed nothing for ${seconds(limits.silenceMs)}` };
     case 'log-limit':
-      return { failureClass: 'log-limit', sentence: `its log has more than ${megabytes(limits.log)}` };
+      return { failureClass: 'log-limit', sentence: `its log is longer than ${megabytes(limits.log)}` };
     case 'output-limit':
       return { failureClass: 'log-limit', sentence: `it printed more than ${megabytes(limits.output)}` };
     case 'memory':
       return {
         failureClass: 'memory',
-        sentence: `it wanted more than ${megabytes(limits.memory)} of memory`,
+        sentence: `it used more than ${megabytes(limits.memory)} of memory`,
       };
     case 'disk':
       return {
         failureClass: 'disk',
-        sentence: `less than ${megabytes(limits.diskFree)} of the slave's disk was left`,
+        sentence: `less than ${megabytes(limits.diskFree)} was free on the slave's disk`,
       };
     case 'processes':
       return {
@@ -90,9 +90,9 @@ const megabytes = (bytes: number): string =>
   bytes >= MB ? `${String(Math.round(bytes / MB))} MB` : `${String(bytes)} bytes`;
 
 /**
- * What a shell does before it becomes a build, so that the system holds what it can. A limit that is over
- * what this slave has itself stays as that is. `ulimit -f` counts in 512 bytes, `-v` in 1024; the number of
- * processes is none of a build's but of its whole account, and so is watched instead.
+ * Returns the shell commands that set the limits that the system can enforce, to be run before the build. A limit
+ * above the slave's own stays at the slave's. `ulimit -f` counts in units of 512 bytes, `-v` in units of 1024. The
+ * system limits the number of processes per user, not per build, so watch.ts counts them instead.
  */
 export function ulimits({ addressSpace, openFiles, fileSize }: BuildLimits): string {
   const lines = ['ulimit -c 0'];

@@ -1,11 +1,11 @@
 import { StringDecoder } from 'node:string_decoder';
 
-/** A line that nobody has ended by now is told as it is. */
+/** A longer line is emitted before its end has arrived. */
 const MAX_LINE_CHARS = 10_000;
 
 /**
- * The output of a build: whole up to a limit in bytes; over it the first and the last half of the
- * limit, with a line between them that says how much is missing. It takes no more memory than that.
+ * The output of a build: all of it up to a limit in bytes; beyond that the first and the last half of the limit, with
+ * a line between them that says how much is missing. Uses no more memory than the limit.
  */
 export class BuildLog {
   readonly #halfLimit: number;
@@ -13,14 +13,14 @@ export class BuildLog {
   readonly #decoder = new StringDecoder('utf8');
   readonly #head: Buffer[] = [];
   #headSize = 0;
-  /** The last half, as a ring that is made when it is needed. */
+  /** The last half, as a ring buffer that is allocated when it is needed. */
   #ring: Buffer | undefined;
-  /** Bytes that have gone into the ring. */
+  /** How many bytes have been written to the ring. */
   #ringTotal = 0;
   #partialLine = '';
   #endsWithNewline = true;
 
-  /** A limit of at least two bytes; `onLine` hears each line that isn't empty, without its end. */
+  /** `limit` must be at least two bytes; `onLine` gets each nonempty line without its line ending. */
   constructor(limit: number, onLine: (line: string) => void) {
     this.#halfLimit = Math.floor(limit / 2);
     this.#onLine = onLine;
@@ -35,14 +35,14 @@ export class BuildLog {
     if (first.length < data.length) this.#appendToRing(data.subarray(first.length));
   }
 
-  /** Adds a line of the builder's own. */
+  /** Adds a line of the builder. */
   note(line: string): void {
     this.add(Buffer.from(`${this.#endsWithNewline ? '' : '\n'}${line}\n`));
   }
 
   /**
-   * The log as text. What is no UTF-8 is `?`, and so is NUL, which PostgreSQL's text hasn't: as U+FFFD each would
-   * take three bytes where there was one, and the log be over its limit.
+   * Returns the log as text. Bytes that are not UTF-8, and NUL, which PostgreSQL's text can't hold, become `?`: U+FFFD
+   * would take three bytes for one, and the log could exceed its limit.
    */
   text(): string {
     const missing = Math.max(0, this.#ringTotal - this.#halfLimit);
@@ -63,7 +63,7 @@ export class BuildLog {
     return parts.join('').replace(/[\0\ufffd]/g, '?');
   }
 
-  /** Copies into the ring what fits, which is the end of it. */
+  /** Copies the end of the data, as much as fits, into the ring. */
   #appendToRing(data: Buffer): void {
     this.#ring ??= Buffer.alloc(this.#halfLimit);
     const skipped = Math.max(0, data.length - this.#halfLimit);

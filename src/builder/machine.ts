@@ -7,7 +7,7 @@ import { codeOf } from '../wheels/disk.js';
 
 const THERMAL_FOLDER = '/sys/class/thermal';
 
-/** What this machine has left; of its disks, that which holds the folder, or will when it is made. */
+/** Returns what this machine has left. Its disk is the one that holds the folder, or will when the folder exists. */
 export async function machineStats(folder: string): Promise<MachineStats> {
   const { bsize, blocks, bavail } = await diskStats(folder);
   const memory = [totalmem(), freemem()] as const;
@@ -21,8 +21,8 @@ export async function machineStats(folder: string): Promise<MachineStats> {
 }
 
 /**
- * Something clears temporary folders away: builds make theirs anew, and until then it is the one above. A disk that
- * can't be asked has no room.
+ * Returns the size and free space of the folder's disk. If the system has removed a temporary folder, asks for the
+ * one above it, until the next build creates it again. Reports a disk that can't be asked as full.
  */
 async function diskStats(folder: string): Promise<Pick<StatsFs, 'bsize' | 'blocks' | 'bavail'>> {
   try {
@@ -33,21 +33,21 @@ async function diskStats(folder: string): Promise<Pick<StatsFs, 'bsize' | 'block
   }
 }
 
-/** Network file systems may say that they are larger than what a message can hold. */
+/** Limits a size to what a message can hold: network file systems may report more. */
 const clampToSafeInteger = (number: number): number => Math.min(number, Number.MAX_SAFE_INTEGER);
 
-/** That of the hottest part, °C; null where the kernel tells none. */
+/** Returns the temperature of the hottest zone, °C; null if the kernel reports none. */
 async function temperature(): Promise<number | null> {
   const zones = (await readdir(THERMAL_FOLDER).catch(() => [])).filter((name) =>
     name.startsWith('thermal_zone'),
   );
   const readings = await Promise.all(
-    // In thousandths. Some zones have no sensor behind them, and give an error or nonsense.
+    // In thousandths of a degree. Some zones have no sensor and return an error or nonsense.
     zones.map(
       async (zone) =>
         Number(await readFile(`${THERMAL_FOLDER}/${zone}/temp`, 'latin1').catch(() => '')) / 1000,
     ),
   );
-  const sound = readings.filter((degrees) => degrees > 0 && degrees < 200);
-  return sound.length === 0 ? null : Math.max(...sound);
+  const plausible = readings.filter((degrees) => degrees > 0 && degrees < 200);
+  return plausible.length === 0 ? null : Math.max(...plausible);
 }

@@ -5,22 +5,22 @@ import { PiwError, errorMessage } from '../errors.js';
 import { isElf, neededLibraries, type ReadAt } from './elf.js';
 import { findOwningPackages } from './owners.js';
 
-/** What every system with a C library has. */
+/** Libraries that are a part of the C library, which every system has. */
 const LIBC_LIBRARY =
   /^(?:ld-linux.*|ld64|ld-musl-.*|ld|libc|libc\.musl-.*|libm|libpthread|libdl|librt|libutil|linux-vdso.*)\.so(?:\.\d+)?$/;
 
-/** Libraries and extensions by their name: of other systems than Linux, or too large to look at. */
+/** Names of libraries and extensions: for those of other systems than Linux, and those that are too large to scan. */
 const COMPILED_FILE = /\.(?:so(?:\.[\d.]{1,20})?|pyd|dll|dylib)$/;
 
-/** Larger files of a wheel are not looked at, nor what comes after so many bytes in all, or libraries. */
+/** Limits per wheel: larger files are not scanned; neither is anything beyond the total size or number of libraries. */
 const SCAN_LIMITS = { fileBytes: 2 * 1024 ** 3, totalBytes: 8 * 1024 ** 3, libraries: 1000 };
 
 /**
- * Returns what of a wheel is native: whether it holds a compiled file, and what these need of the system, by package
- * manager: the packages that have the libraries that its ELF files name and it doesn't bring along; under '' the
- * libraries that no package here has. A file at a time is unpacked into `scratch`. The wheel was found to be sound
- * before; what of it can't be unpacked all the same throws PIW_BAD_WHEEL, and what the system says of `scratch` is
- * thrown as it is.
+ * Inspects the native code in a wheel. `compiled` says whether it contains a compiled file; `dependencies` lists, by
+ * package manager, the system packages that own the libraries that its ELF files need and the wheel does not contain,
+ * and under '' the libraries that no package of this system owns. Unpacks one file at a time into `scratch`. The
+ * wheel must have been verified before; throws PIW_BAD_WHEEL if a member can't be unpacked all the same, and rethrows
+ * file system errors of `scratch`.
  */
 export async function inspectNativeCode(
   path: string,
@@ -30,7 +30,7 @@ export async function inspectNativeCode(
   readonly dependencies: Readonly<Record<string, readonly string[]>>;
 }> {
   const { needed, names, compiled } = await scanWheel(path, scratch).catch((error: unknown) => {
-    // Of the file system's errors, and of no other, it is told which call failed.
+    // Only errors of the file system have a `syscall`.
     if ((error as NodeJS.ErrnoException).syscall !== undefined) throw error;
     throw new PiwError('PIW_BAD_WHEEL', `${basename(path)}: ${errorMessage(error)}`, { cause: error });
   });
@@ -59,7 +59,7 @@ async function scanWheel(
       if (entry.fileName.endsWith('/')) continue;
       names.add(basename(entry.fileName));
       compiled ||= COMPILED_FILE.test(entry.fileName);
-      // Everything but Python's own: programs bear any name, or none that tells.
+      // Every other file may be native: the names of programs do not tell.
       if (/\.(?:py|pyi|pyc|txt|json|h|hpp)$/.test(entry.fileName)) continue;
       if (entry.uncompressedSize > SCAN_LIMITS.fileBytes || entry.uncompressedSize > remainingBytes) continue;
       const stream = await openIfElf(zip, entry);
@@ -74,7 +74,7 @@ async function scanWheel(
   return { needed, names, compiled };
 }
 
-/** The entry's contents if they are an ELF file's. Raises what yauzl has to say of a broken entry. */
+/** Returns the contents of an entry if it is an ELF file, else undefined. Throws yauzl's error for a broken entry. */
 async function openIfElf(zip: ZipFile, entry: Entry): Promise<AsyncIterable<Buffer> | undefined> {
   const stream = await zip.openReadStreamPromise(entry);
   const chunks = (stream as AsyncIterable<Buffer>)[Symbol.asyncIterator]();
@@ -99,7 +99,7 @@ async function readNeededLibraries(
   try {
     const { size } = await file.stat();
     const read: ReadAt = async (offset, length) => {
-      // What leads past the end reads nothing there.
+      // An offset past the end reads nothing.
       if (!(offset < size)) return Buffer.alloc(0);
       const buffer = Buffer.alloc(Math.min(length, size - offset));
       const { bytesRead } = await file.read(buffer, 0, buffer.length, offset);

@@ -2,9 +2,8 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 /**
- * How many processes the kernel has killed for want of memory so far: in this process' own cgroup, where
- * builds are, too (cgroup v2); else on the whole machine (Linux 4.13 and later). Undefined where nothing
- * tells.
+ * Returns how many processes the kernel has killed so far for lack of memory: in this process's cgroup, which builds
+ * share (cgroup v2), else on the whole machine (Linux 4.13 and later); undefined if neither is known.
  */
 export async function oomKills(root = '/'): Promise<number | undefined> {
   const cgroup = /^0::(\/.*)$/m.exec(await readOrEmpty(join(root, 'proc/self/cgroup')))?.[1];

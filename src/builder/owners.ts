@@ -5,12 +5,12 @@ import { promisify } from 'node:util';
 
 type PackagesByManager = Readonly<Record<string, readonly string[]>>;
 
-/** How the system's package manager says which package has a file. */
+/** How to ask a system's package manager which package owns a file. */
 interface PackageManager {
   readonly name: string;
   readonly command: string;
   readonly args: readonly string[];
-  /** The package of a line that it prints, without its architecture and version. */
+  /** Matches a line of its output; group 1 is the package without architecture and version. */
   readonly packagePattern: RegExp;
 }
 
@@ -35,16 +35,16 @@ const PACKAGE_MANAGERS: readonly PackageManager[] = [
   },
 ];
 
-/** Where the system's own commands are. */
+/** Where the system's commands are. */
 const SYSTEM_PATH = '/usr/sbin:/usr/bin:/sbin:/bin';
 const EXEC_OPTIONS = { timeout: 30_000, maxBuffer: 16 * 1024 ** 2, cwd: '/' };
-/** Where libraries are on systems whose ldconfig keeps no list. */
+/** Where libraries are on systems without a list from ldconfig. */
 const LIBRARY_FOLDERS = ['/lib', '/usr/lib', '/usr/local/lib', '/lib64', '/usr/lib64'];
 
 /**
- * The packages of this system that have these libraries (`libz.so.1`), sorted, by package manager; under
- * '' the libraries that none has, or that aren't here. The manager is named also where nothing is needed: the
- * first of dpkg, rpm and apk in the folders of `path`.
+ * Returns the packages of this system that own these libraries (`libz.so.1`), sorted, by package manager; under ''
+ * the libraries that no package owns or that are not on this system. The package manager, the first of dpkg, rpm and
+ * apk in the folders of `searchPath`, is a key even if there are no packages.
  */
 export async function findOwningPackages(
   libraries: readonly string[],
@@ -74,7 +74,7 @@ async function detectPackageManager(searchPath: string): Promise<PackageManager 
   return undefined;
 }
 
-/** The libraries that the loader knows, each where it would take it from. */
+/** Returns the libraries in the loader's cache, each with the path that the loader would use. */
 async function readLoaderCache(searchPath: string): Promise<ReadonlyMap<string, string>> {
   const libraryPaths = new Map<string, string>();
   for (const [, name = '', path = ''] of (await commandOutput('ldconfig', ['-p'], searchPath)).matchAll(
@@ -85,17 +85,17 @@ async function readLoaderCache(searchPath: string): Promise<ReadonlyMap<string, 
 }
 
 /**
- * The names under which a package may have a file: those without links, too, and each with and without
- * /usr, for packages name files in /lib that were moved to /usr/lib, or the other way round.
+ * Returns the paths under which a package may own a library: with and without symbolic links resolved, and each with
+ * and without /usr, because packages list files in /lib that were moved to /usr/lib, or the other way round.
  */
 async function candidatePaths(libraryPath: string | undefined, library: string): Promise<readonly string[]> {
-  const first =
+  const candidates =
     libraryPath === undefined ? LIBRARY_FOLDERS.map((folder) => join(folder, library)) : [libraryPath];
   const paths = new Set<string>();
-  for (const path of first) {
-    if (!(await exists(path))) continue;
-    for (const one of [path, await realpath(path)])
-      for (const name of [one, one.startsWith('/usr/') ? one.slice(4) : `/usr${one}`]) paths.add(name);
+  for (const candidate of candidates) {
+    if (!(await exists(candidate))) continue;
+    for (const path of [candidate, await realpath(candidate)])
+      for (const name of [path, path.startsWith('/usr/') ? path.slice(4) : `/usr${path}`]) paths.add(name);
   }
   return [...paths];
 }
@@ -114,7 +114,7 @@ async function findOwner(
   return undefined;
 }
 
-/** What a command prints; nothing where there is no such command, or it has nothing to say. */
+/** Returns a command's output; empty if there is no such command, or it fails. */
 async function commandOutput(command: string, args: readonly string[], searchPath: string): Promise<string> {
   try {
     const env = { PATH: searchPath, LC_ALL: 'C' };

@@ -1,13 +1,13 @@
 import { existsSync } from 'node:fs';
 import { readProcFile, listProcFolder, processIds, readProcStat } from './processes.js';
 
-/** The children of each process of a tree; every process of it is a key. */
+/** The children of each process in a tree; every process in the tree is a key. */
 export type ProcessTree = ReadonlyMap<number, readonly number[]>;
 
 /**
- * Returns the processes that this one has started and those that they have, with this one, whatever they have shed
- * of what marks them. Orphans are among them where they become children of this one or of one below it: below a
- * reaper, and in a process namespace. Costs a look at these processes alone, and not at all of the machine's.
+ * Returns this process and all of its descendants, even those that have dropped the build's mark. Orphans are
+ * included if they become children of this process or of a descendant: below a reaper and in a PID namespace. Reads
+ * only these processes, not all of the machine's.
  */
 export function treeOf(root: number): ProcessTree {
   const children = kernelListsChildren() ? childrenOf : childrenByParent();
@@ -15,7 +15,7 @@ export function treeOf(root: number): ProcessTree {
   for (let generation: readonly number[] = [root]; generation.length > 0;) {
     const nextGeneration: number[] = [];
     for (const pid of generation) {
-      // A process that changes its parent while this reads could be seen in two places.
+      // A process whose parent changes during the scan could appear twice.
       const newChildren = children(pid).filter(
         (child) => !tree.has(child) && !nextGeneration.includes(child),
       );
@@ -27,20 +27,20 @@ export function treeOf(root: number): ProcessTree {
   return tree;
 }
 
-/** Returns the children of each of a process's threads, in /proc/PID/task/TID/children. */
+/** Returns the children of a process: those of each of its threads, from /proc/PID/task/TID/children. */
 function childrenOf(pid: number): readonly number[] {
   return listProcFolder(`/proc/${String(pid)}/task`)
     .flatMap((thread) => readProcFile(`/proc/${String(pid)}/task/${thread}/children`).split(' '))
-    .flatMap((word) => (word === '' ? [] : [Number(word)]));
+    .flatMap((id) => (id === '' ? [] : [Number(id)]));
 }
 
 let childrenFileExists: boolean | undefined;
 
-/** Whether this kernel was built with CONFIG_PROC_CHILDREN. */
+/** Returns whether this kernel was built with CONFIG_PROC_CHILDREN. */
 const kernelListsChildren = (): boolean =>
   (childrenFileExists ??= existsSync(`/proc/self/task/${String(process.pid)}/children`));
 
-/** Asks every process of the machine for its parent. */
+/** Reads the parent of every process of the machine, and returns a function from a process to its children. */
 function childrenByParent(): (pid: number) => readonly number[] {
   const children = new Map<number, number[]>();
   for (const pid of processIds()) {

@@ -2,23 +2,22 @@ import { readFileSync, readdirSync } from 'node:fs';
 import { readFile, readlink } from 'node:fs/promises';
 import { setImmediate, setTimeout as sleep } from 'node:timers/promises';
 
-/** The variable by which the processes of a build are known: its value is the build's folder. */
+/** The variable that marks the processes of a build: its value is the build's folder. */
 export const BUILD_MARK_VARIABLE = 'PIW_BUILD';
 
-/** How long processes that won't die, or that breed, are gone after, milliseconds. */
+/** How long to retry killing processes that do not die, or keep forking, milliseconds. */
 const KILL_TIMEOUT_MS = 10_000;
 const KILL_RETRY_INTERVAL_MS = 25;
-/** Of how many processes is asked in one go when they began. */
+/** How many processes are checked before the event loop gets a turn. */
 const PROCESSES_PER_TICK = 200;
 
 /**
- * Kills what is left of the build in this folder (absolute, without links), wherever it went: a process
- * that makes itself a daemon leaves the build's group and session, but inherits the variable that marks
- * it, like any other; and one that was started with an empty environment is known by its working or root
- * directory if that is still in the folder. One that has shed all three isn't found here, nor one of another
- * user's: those die with the namespace of a sandbox, or by the reaper (reaper.ts) where there is none. Linux alone
- * tells these things; elsewhere nothing is done. `since` is as for processesOf(). Returns the ids of those that are
- * still there after ten seconds.
+ * Kills the remaining processes of the build in this folder (absolute, symbolic links resolved). A daemon leaves the
+ * build's group and session, but inherits the variable that marks it; a process that was started with an empty
+ * environment is recognised by its working or root directory if that is still in the folder. A process that has
+ * dropped all three, or belongs to another user, is not found here: it dies with the sandbox's namespace, or the
+ * reaper (reaper.ts) kills it. Does nothing on other systems than Linux. `since` is as for findBuildProcesses().
+ * Returns the ids of the processes that are still there after ten seconds.
  */
 export async function killBuildProcesses(folder: string, since = 0): Promise<readonly number[]> {
   if (process.platform !== 'linux') return [];
@@ -31,25 +30,25 @@ export async function killBuildProcesses(folder: string, since = 0): Promise<rea
   }
 }
 
-/** Sends a signal to a process, or with a negative id to a group; one that is gone is no error. */
+/** Sends a signal to a process, or to a process group if the id is negative; does nothing if it no longer exists. */
 export function sendSignal(pid: number, signal: NodeJS.Signals): void {
   try {
     process.kill(pid, signal);
   } catch (error) {
-    // EPERM: all that is left under that id is another user's.
+    // EPERM: every process that is left under this id belongs to another user.
     if (!['ESRCH', 'EPERM'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
   }
 }
 
 /**
- * Returns the ids of the processes of the build in this folder, as far as killProcessesOf() knows them. Those that
- * began before `since` (as ticksSinceBoot() counts) are passed over: reading what a process is costs several times
- * as much as reading when it began, and a build's own are all younger than it.
+ * Returns the ids of the processes of the build in this folder, by the criteria of killBuildProcesses(). Skips
+ * processes that started before `since` (in ticks, as from ticksSinceBoot()): reading a process's environment costs
+ * several times as much as reading its start time, and no process of a build is older than the build.
  */
 export async function findBuildProcesses(folder: string, since = 0): Promise<readonly number[]> {
   const pids: number[] = [];
   for (const [i, pid] of processIds().entries()) {
-    // Others get their turn meanwhile.
+    // Let other work run.
     if (i % PROCESSES_PER_TICK === PROCESSES_PER_TICK - 1) await setImmediate();
     if (pid === process.pid || (since > 0 && Number(startTime(pid)) < since)) continue;
     if (await belongs(`/proc/${String(pid)}`, folder)) pids.push(pid);
@@ -57,15 +56,16 @@ export async function findBuildProcesses(folder: string, since = 0): Promise<rea
   return pids;
 }
 
-/** Returns the ids of all processes that this one can see. */
+/** Returns the ids of all processes that this process can see. */
 export const processIds = (): readonly number[] =>
   listProcFolder('/proc')
     .filter((name) => /^\d+$/.test(name))
     .map(Number);
 
 /**
- * Returns a file of /proc; empty if it is not there any more, or not for this user. For those that the kernel writes
- * at once, without a lock of the process that it tells of: then a synchronous call costs a tenth of any other.
+ * Reads a file of /proc; empty if it no longer exists or this user may not read it. Only for files that the kernel
+ * generates at once without taking a lock of the process: for these a synchronous call costs a tenth of an
+ * asynchronous one.
  */
 export function readProcFile(path: string): string {
   try {
@@ -75,7 +75,7 @@ export function readProcFile(path: string): string {
   }
 }
 
-/** Returns the names in a folder of /proc; none if it is not there any more. */
+/** Returns the names in a folder of /proc; none if it no longer exists. */
 export function listProcFolder(path: string): readonly string[] {
   try {
     return readdirSync(path);
@@ -84,22 +84,23 @@ export function listProcFolder(path: string): readonly string[] {
   }
 }
 
-async function belongs(entry: string, folder: string): Promise<boolean> {
-  // What can't be read is another user's, or has ended.
-  const environment = await readFile(`${entry}/environ`, 'latin1').catch(() => '');
-  // Paths are bytes, and latin1 keeps each as it is.
+/** Returns whether the process with this folder in /proc belongs to the build in `folder`. */
+async function belongs(procFolder: string, folder: string): Promise<boolean> {
+  // A process that can't be read belongs to another user, or has ended.
+  const environment = await readFile(`${procFolder}/environ`, 'latin1').catch(() => '');
+  // Paths are bytes, and latin1 keeps each byte.
   const mark = Buffer.from(`${BUILD_MARK_VARIABLE}=${folder}`).toString('latin1');
   if (environment.split('\0').includes(mark)) return true;
   for (const link of ['cwd', 'root']) {
-    const path = await readlink(`${entry}/${link}`).catch(() => '');
+    const path = await readlink(`${procFolder}/${link}`).catch(() => '');
     if (path === folder || path.startsWith(`${folder}/`)) return true;
   }
   return false;
 }
 
 /**
- * Returns the time since the machine's start in the unit of startTime(), hundredths of a second on every Linux; 0
- * where nothing tells.
+ * Returns the time since the machine's start in the unit of startTime(), hundredths of a second on every Linux; 0 if
+ * unknown.
  */
 export function ticksSinceBoot(): number {
   try {
@@ -109,26 +110,26 @@ export function ticksSinceBoot(): number {
   }
 }
 
-/** When a process began, in the kernel's ticks: with its id this names it for good. `0` where nothing tells. */
+/** Returns when a process started, in the kernel's ticks; `0` if unknown. Pid and start time identify it uniquely. */
 export function startTime(pid: number): string {
   return readProcStat(pid)[19] ?? '0';
 }
 
-/** Whether the process with this id and start time still runs. */
+/** Returns whether the process with this id and start time still runs. */
 export function isAlive(pid: number, startTicks: string): boolean {
   try {
     process.kill(pid, 0);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false;
   }
-  // One that nobody has waited for is dead, too.
+  // A zombie is dead, too.
   const { 0: state, 19: start = '0' } = readProcStat(pid);
   return start === startTicks && state !== 'Z';
 }
 
-/** The fields of /proc/PID/stat from the third, the state, on; empty where nothing tells. */
+/** Returns the fields of /proc/PID/stat from the third (the state) on; none if the process can't be read. */
 export function readProcStat(pid: number): readonly string[] {
   const stat = readProcFile(`/proc/${String(pid)}/stat`);
-  // The second is the command, in parentheses, and may hold anything.
+  // The second field is the command in parentheses, and may contain any character.
   return stat === '' ? [] : stat.slice(stat.lastIndexOf(')') + 2).split(' ');
 }

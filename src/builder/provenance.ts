@@ -4,17 +4,17 @@ import type { Provenance } from '../protocols/fields.js';
 import type { Interpreter } from './interpreter.js';
 import { LAUNCHER_FOLDER } from './launcher.js';
 
-/** What pip prints when it has installed what a build requires. */
+/** pip's line about the build requirements that it has installed. */
 const INSTALLED_REQUIREMENTS = /^\s*Successfully installed ([^\n]{1,20000})$/gm;
 const MAX_REQUIREMENTS = 500;
 const MAX_TEXT_CHARS = 200;
-/** Bytes of the launcher's notes that are read. */
+/** Longer notes are not the launcher's and are ignored. */
 const MAX_NOTES_CHARS = 2000;
 
 /**
- * Returns what a build was made from and with: the source that the launcher noted in the build's folder, and what pip
- * says in `output` that it installed. A build could write both, so this is the slave's word, as its wheels are. What
- * doesn't fit the message is left out.
+ * Returns the source and the tools of a build: the source from the launcher's notes in the build's folder, and the
+ * requirements that pip reports in `output` as installed. A build can forge both, so this is as trustworthy as the
+ * wheels themselves. Leaves out what does not fit the message.
  */
 export async function provenanceOf(
   folder: string,
@@ -29,9 +29,9 @@ export async function provenanceOf(
     for (const item of list.trim().split(/\s+/)) {
       const dash = item.lastIndexOf('-');
       const [name, installedVersion] = [item.slice(0, dash), item.slice(dash + 1)];
-      const sound =
+      const valid =
         dash > 0 && SAFE_WORD.test(name) && SAFE_WORD.test(installedVersion) && item.length <= MAX_TEXT_CHARS;
-      if (sound && requirements.size < MAX_REQUIREMENTS) requirements.set(name, installedVersion);
+      if (valid && requirements.size < MAX_REQUIREMENTS) requirements.set(name, installedVersion);
     }
   return {
     sdist,
@@ -54,17 +54,17 @@ function parseSourceNotes(text: string): {
     const notes: unknown = JSON.parse(text);
     if (!Array.isArray(notes)) return nothing;
     const [filename, sha256, epoch] = notes as readonly unknown[];
-    const sound =
+    const valid =
       typeof filename === 'string' &&
       /^[\w.+!-]{1,255}$/.test(filename) &&
       typeof sha256 === 'string' &&
       /^[0-9a-f]{64}$/.test(sha256);
     return {
-      sdist: sound ? [filename, sha256] : null,
+      sdist: valid ? [filename, sha256] : null,
       epoch: Number.isSafeInteger(epoch) && Number(epoch) >= 0 ? Number(epoch) : null,
     };
   } catch {
-    // Cut off, or written by the build.
+    // Truncated, or written by the build.
     return nothing;
   }
 }

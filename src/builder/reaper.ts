@@ -1,9 +1,8 @@
 /**
- * Runs a command, and ends when all that it has started is dead, wherever it went. To this process (Linux
- * alone has such) belongs every orphan of its descendants, whatever session, folder and variables it has:
- * when the command has ended, or two seconds after SIGTERM, they are killed until there is none. That is
- * before the builder's own SIGKILL to the whole group, which this would not outlive. The end of the builder, however
- * it came, is SIGTERM, too.
+ * Runs a command and exits when all of its descendants are dead. This process is a subreaper (Linux only): every
+ * orphaned descendant becomes its child, whatever session, folder and variables it has. It kills its children until
+ * none is left when the command has ended, or two seconds after SIGTERM, which is before the builder sends SIGKILL to
+ * the whole group, which would kill this process, too. It also gets SIGTERM when the builder ends for any reason.
  */
 const REAPER_SCRIPT = `
 import ctypes, os, signal, sys, time
@@ -51,8 +50,9 @@ os._exit(status >> 8 if status & 127 == 0 else 128 + (status & 127))
 `;
 
 /**
- * What a build is run by where there is no sandbox. A build that means to can kill this first, for it has
- * the same user; against that, only namespaces or an account of its own help.
+ * Returns the beginning of the command line of a build without a sandbox; empty on other systems than Linux. A
+ * malicious build can kill the reaper first, because both have the same user; only namespaces or a separate account
+ * prevent that.
  */
 export function reaperCommand(python: string): readonly string[] {
   return process.platform === 'linux' ? [python, '-I', '-c', REAPER_SCRIPT] : [];

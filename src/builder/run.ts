@@ -11,53 +11,52 @@ import { watchBuild } from './watch.js';
 export interface RunOptions {
   readonly command: string;
   readonly args: readonly string[];
-  /** The build's folder: where it runs, and by which its processes are known. */
+  /** The build's folder: its working directory, and the mark by which its processes are found. */
   readonly folder: string;
-  /** Holds the build's mark. */
+  /** Contains the build's mark (BUILD_MARK_VARIABLE). */
   readonly env: Readonly<Record<string, string>>;
   /** Wall time, milliseconds. */
   readonly timeoutMs: number;
   readonly limits: BuildLimits;
   readonly signal: AbortSignal;
-  /** Every line of output without its end. */
+  /** Called with every line of output, without its line ending. */
   readonly onLine: (line: string) => void;
 }
 
 export interface RunResult {
-  /** Null when a signal ended it, and nobody stood between. */
+  /** The exit code; null if a signal ended the process directly. */
   readonly code: number | null;
-  /** What ended it; also where a sandbox says so by its code. */
+  /** The signal that ended it, also if a shell or a sandbox reported the signal in its exit code. */
   readonly signal: string | null;
-  /** Why it was ended from here, if it was. */
+  /** Why the builder ended it, if it did. */
   readonly termination: TerminationReason | undefined;
   readonly output: string;
-  /** The processes of it that could not be killed. */
+  /** The ids of its processes that could not be killed. */
   readonly survivors: readonly number[];
 }
 
 type ProcessExit = Pick<RunResult, 'code' | 'signal' | 'termination'>;
 
-/** How long a build that is told to end may take over it, milliseconds. */
+/** The time between SIGTERM and SIGKILL, milliseconds. */
 const GRACE_MS = 3000;
-/** How long one that was killed is waited for: a process that waits for a dead disk doesn't die. */
+/** How long to wait for a killed build to exit: a process that waits for a dead disk does not die. */
 const EXIT_TIMEOUT_MS = 20_000;
-/** How long the rest of the output is read once everything is dead. */
+/** How long to read the rest of the output after all processes are dead. */
 const DRAIN_MS = 2000;
-/** No timer of Node's is longer: it would go off at once. */
+/** The longest delay of a timer in Node; a longer one would fire at once. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /**
- * What stands before the command. Output and errors share one pipe, in the order in which they were
- * written; wheels have the permissions that a umask of 022 gives; nobody wants a stranger's core dump.
+ * Returns the shell commands that run before the build. stdout and stderr share one pipe, so that their order is
+ * kept; a umask of 022 decides the permissions of wheels; core dumps are off.
  */
 const prelude = (limits: BuildLimits): string =>
   `exec 2>&1; umask 022; ${ulimits(limits)}; exec nice -n "$0" "$@"`;
 
 /**
- * Runs a build in a process group and session of its own, with nothing on its standard input, and gives
- * its result when all of it is dead: first the group, then every process that has left it. It ends by
- * itself, or over a limit, or when the signal is aborted: then the group gets SIGTERM, and SIGKILL
- * three seconds later. Raises PIW_NO_PYTHON if the command can't be run at all.
+ * Runs a build in a process group and session of its own, without standard input, and returns its result when all of
+ * its processes are dead: those of the group and those that have left it. If it exceeds a limit, or the signal is
+ * aborted, the group gets SIGTERM, and SIGKILL three seconds later. Throws PIW_NO_PYTHON if the command can't be run.
  */
 export async function runBuildProcess(options: RunOptions): Promise<RunResult> {
   const { command, args, folder, env, limits, onLine } = options;
@@ -84,25 +83,25 @@ export async function runBuildProcess(options: RunOptions): Promise<RunResult> {
       killGroup(child, 'SIGKILL');
       survivors = await killBuildProcesses(folder, since);
     }
-    // Whoever could write into it is dead; what they wrote is read to its end.
+    // Everything that could write to the pipe is dead; what it still holds is read.
     await Promise.race([drained, sleep(DRAIN_MS, undefined, { ref: false })]);
     const output = log.text();
-    // The shell's own codes for what can't be run, and for what isn't there.
+    // The shell's exit codes for a command that can't be run, or does not exist.
     if (exit.code === 126 || exit.code === 127)
-      throw new PiwError('PIW_NO_PYTHON', `${command} can't be run: ${output.trim().slice(-200)}`);
+      throw new PiwError('PIW_NO_PYTHON', `cannot run ${command}: ${output.trim().slice(-200)}`);
     return { ...exit, signal: exit.signal ?? signalFromExitCode(exit.code), output, survivors };
   } finally {
     child.stdout.destroy();
   }
 }
 
-/** Shells and sandboxes end with 128 and the number of the signal that ended what they ran. */
+/** Returns the signal that an exit code of a shell or a sandbox, 128 + the signal's number, reports; else null. */
 function signalFromExitCode(code: number | null): string | null {
-  const found = Object.entries(constants.signals).find(([, number]) => code === 128 + number);
-  return found?.[0] ?? null;
+  const entry = Object.entries(constants.signals).find(([, number]) => code === 128 + number);
+  return entry?.[0] ?? null;
 }
 
-/** Waits for the process itself to end, and ends it when it is time. */
+/** Waits for the process to exit; terminates it when it exceeds a limit or the signal is aborted. */
 async function waitForExit(
   child: ChildProcess,
   output: Readable,
@@ -125,7 +124,7 @@ async function waitForExit(
   const onAbort = (): void => {
     terminate('killed');
   };
-  let terminate: (why: TerminationReason) => void = () => undefined;
+  let terminate: (reason: TerminationReason) => void = () => undefined;
   let outputBytes = 0;
   let silenceTimer: NodeJS.Timeout | undefined;
   const onData = (data: Buffer): void => {
@@ -164,9 +163,9 @@ async function waitForExit(
         stopWatching = watchBuild({ folder, pid: child.pid, since }, limits, { onLimit: terminate, onNote });
       signal.addEventListener('abort', onAbort, { once: true });
       child.once('error', reject);
-      // Not `close`: a daemon that kept the pipe open would never let it come.
-      child.once('exit', (code, by) => {
-        resolve({ code, signal: by, termination });
+      // Not `close`: it never comes while a daemon keeps the pipe open.
+      child.once('exit', (code, exitSignal) => {
+        resolve({ code, signal: exitSignal, termination });
       });
     });
   } finally {

@@ -10,41 +10,44 @@ import { hookRanOffline, pipCommandWithIsolatedHooks, writeProbeProject } from '
 import type { Interpreter } from './interpreter.js';
 import { reaperCommand } from './reaper.js';
 
-/** What stands between a build and the rest of the slave. */
+/** What separates builds from the rest of the slave's machine. */
 export interface Confinement {
-  /** What every log begins with where nothing does. */
+  /** The first line of every build log if builds run without a sandbox; else undefined. */
   readonly notice: string | undefined;
-  /** Why there is no sandbox although one was asked for, and what to install; undefined if there is one, or none is to be. */
+  /** Why there is no sandbox although one was requested, and what to install; undefined in all other cases. */
   readonly unavailableReason?: string;
-  /** The command, and the first of its arguments, that a build in this folder is run by; empty: none. */
+  /** Returns the command and first arguments that run a build in this folder; empty for none. */
   readonly commandPrefix: (folder: string) => readonly string[];
-  /** Where a build sees its folder in there, as well as where it is. */
+  /** The path at which builds see their folder in the sandbox, in addition to its real path. */
   readonly mountPoint?: string;
-  /** In there, what a backend's hooks are run by if they are to have less than pip; `kept` is theirs to read only. */
+  /**
+   * Returns the command that runs a backend's hooks inside the sandbox, if they may do less than pip; they can only
+   * read `readOnlyFolder`.
+   */
   readonly hookPrefix?: (readOnlyFolder: string) => readonly string[];
 }
 
 export interface SandboxOptions {
-  /** `auto`: if there is one. `required`: or else no build is made. `none`: without. */
+  /** `auto`: with a sandbox if it works. `required`: no builds without it. `none`: without it. */
   readonly mode: string;
   /**
-   * `on`: a build has it. `requirements`: pip has it, to download the package and what its build requires,
-   * and no code of a package has. `off`: nor has pip, and a build gets only what lies on this machine.
+   * `on`: builds have network access. `requirements`: pip has it, to download the package and its build requirements,
+   * but the code of packages does not. `off`: pip does not have it either; builds can use only files of this machine.
    */
   readonly network: string;
   readonly interpreter: Interpreter;
-  /** How pip reaches the index: the files that are named there stay in sight. */
+  /** How pip reaches the index; files that it names stay visible. */
   readonly env: Readonly<Record<string, string>>;
-  /** Folders of further programs, which stay in sight. */
+  /** Folders of further programs, which stay visible. */
   readonly programs?: readonly string[];
   readonly workDir: string;
-  /** Files and folders that no build may see: the slave's home, its key and its code. */
+  /** Files and folders that builds must not see: the slave's home, its key and its code. */
   readonly masked: readonly string[];
-  /** Default `bwrap`, from PATH. */
+  /** The bubblewrap program; default `bwrap`, from PATH. */
   readonly program?: string;
 }
 
-/** The system's own folders: what is in one of them can be hidden, and not all of it. */
+/** Folders of the system: their contents can be masked, but not they themselves. */
 const NEVER_MASKED = new Set(
   ['', 'bin', 'dev', 'etc', 'lib', 'lib64', 'opt', 'proc', 'run', 'sbin', 'sys', 'tmp', 'usr', 'usr/bin']
     .concat(['usr/lib', 'usr/local', 'usr/local/bin', 'usr/local/etc', 'usr/local/lib', 'usr/share', 'var'])
@@ -53,24 +56,27 @@ const NEVER_MASKED = new Set(
 const PROBE_TIMEOUT_MS = 20_000;
 
 /**
- * What builds are confined by: bubblewrap, where it is installed and works for this user, which is tried
- * out once, here. Raises PIW_CONFIG if it is required and doesn't, or if the configuration is wrong.
+ * Tests whether bubblewrap is installed and works for this user, and returns how builds are confined. Throws
+ * PIW_CONFIG if a sandbox is required and does not work, or if the configuration is invalid.
  */
 export async function confine(options: SandboxOptions): Promise<Confinement> {
   const { mode, network, workDir, interpreter } = options;
   if (!['auto', 'required', 'none'].includes(mode))
-    throw new PiwError('PIW_CONFIG', `sandbox = ${mode}: it is auto, required or none`);
+    throw new PiwError('PIW_CONFIG', `sandbox = ${mode} is not valid; use auto, required or none`);
   if (!['on', 'requirements', 'off'].includes(network))
-    throw new PiwError('PIW_CONFIG', `sandbox-network = ${network}: it is on, requirements or off`);
-  const unsandboxed = (why: string): Confinement => ({
-    notice: `piw: no sandbox is around this build: ${why}${network === 'on' ? '' : ' (and so it has the network)'}`,
+    throw new PiwError(
+      'PIW_CONFIG',
+      `sandbox-network = ${network} is not valid; use on, requirements or off`,
+    );
+  const unsandboxed = (reason: string): Confinement => ({
+    notice: `piw: this build runs without a sandbox: ${reason}${network === 'on' ? '' : ' (so it has network access)'}`,
     commandPrefix: () => reaperCommand(interpreter.path),
   });
-  if (mode === 'none') return unsandboxed('the configuration says so');
+  if (mode === 'none') return unsandboxed('the configuration turns it off');
   const scratch = await withDiskErrors(workDir, () => createTemporaryBuildFolder(workDir));
   try {
     await mkdir(join(scratch, 'tmp'));
-    // Builds have another PATH than this process.
+    // Builds have a different PATH from this process.
     const resolvedOptions = { ...options, program: await findOnPath(options.program ?? 'bwrap') };
     const commandPrefix = await bubblewrapPrefix(resolvedOptions);
     const runProbe = async (command: readonly string[]): Promise<unknown> => {
@@ -84,66 +90,70 @@ export async function confine(options: SandboxOptions): Promise<Confinement> {
     await runProbe([interpreter.path, '-I', '-c', 'import pip']);
     if (network !== 'requirements')
       return { notice: undefined, commandPrefix, mountPoint: SANDBOX_BUILD_PATH };
-    // Of root's processes, bubblewrap covers parts of /proc, and then the kernel refuses walls inside.
+    // For root, bubblewrap covers parts of /proc, and the kernel then refuses a sandbox inside the sandbox.
     if (process.getuid?.() === 0)
-      throw new PiwError('PIW_CONFIG', "sandbox-network = requirements can't be had as root");
+      throw new PiwError(
+        'PIW_CONFIG',
+        'sandbox-network = requirements does not work as root; run the slave as another user',
+      );
     const hookPrefix = hookSandboxPrefix(resolvedOptions);
     const project = await writeProbeProject(scratch);
     const pip = await pipCommandWithIsolatedHooks(scratch, interpreter.path, normalise('probe'), hookPrefix);
-    // It fails, as the project means it to.
+    // The probe project always fails to build.
     const probeOutcome = await runProbe([...pip, 'wheel', '--no-index', '--no-deps', project]).catch(
       describeBubblewrapError,
     );
     if (!(await hookRanOffline(project)))
       throw new PiwError(
         'PIW_CONFIG',
-        `sandbox-network = requirements can't be had here, on and off can (${String(probeOutcome)})`,
+        `sandbox-network = requirements does not work on this machine; use on or off (${String(probeOutcome)})`,
       );
     return { notice: undefined, commandPrefix, mountPoint: SANDBOX_BUILD_PATH, hookPrefix };
   } catch (error) {
     if (error instanceof PiwError) throw error;
     const explanation = describeBubblewrapError(error);
-    if (mode === 'required') throw new PiwError('PIW_CONFIG', `sandbox = required, and ${explanation}`);
+    if (mode === 'required') throw new PiwError('PIW_CONFIG', `sandbox = required, but ${explanation}`);
     return { ...unsandboxed(explanation), unavailableReason: explanation };
   } finally {
     await rm(scratch, { recursive: true, force: true });
   }
 }
 
-/** Returns where a program is on this process's PATH; as it is named, if it isn't there. */
+/** Returns the path of a program on this process's PATH; its name unchanged if it is not found. */
 async function findOnPath(program: string): Promise<string> {
   if (program.includes('/')) return program;
   for (const folder of (process.env['PATH'] ?? '').split(':').filter((path) => path.startsWith('/'))) {
     const path = join(folder, program);
-    const runs = await access(path, constants.X_OK).then(
+    const isExecutable = await access(path, constants.X_OK).then(
       () => true,
       () => false,
     );
-    if (runs) return path;
+    if (isExecutable) return path;
   }
   return program;
 }
 
+/** Returns why bubblewrap does not work, for people. */
 function describeBubblewrapError(error: unknown): string {
   const { code, killed, stderr } = error as { code?: unknown; killed?: boolean; stderr?: string };
-  // EACCES: a folder of PATH is not for this user.
+  // EACCES: this user may not read a folder of PATH.
   if (code === 'ENOENT' || code === 'EACCES')
-    return 'bubblewrap is not installed here (on Debian: apt install bubblewrap)';
-  if (killed) return `bubblewrap did not end within ${String(PROBE_TIMEOUT_MS / 1000)} s`;
-  const last =
+    return 'bubblewrap is not installed (on Debian: apt install bubblewrap)';
+  if (killed) return `bubblewrap did not exit within ${String(PROBE_TIMEOUT_MS / 1000)} s`;
+  const lastLine =
     (stderr === undefined || stderr === '' ? errorMessage(error) : stderr).trim().split('\n').at(-1) ?? '';
-  return `bubblewrap does not work here: ${last === '' ? 'it says nothing' : last.slice(0, 200)}`;
+  return `bubblewrap does not work here: ${lastLine === '' ? 'it printed nothing' : lastLine.slice(0, 200)}`;
 }
 
 /**
- * The walls: process, IPC, host name, cgroup and mount namespaces of its own; everything can be read and
- * nothing written but the build's folder, of which a part is /tmp, /var/tmp and /dev/shm as well; no capability, even of
- * root's. Out of sight: what is masked, /run with its sockets, and the other builds. What lies upon these is
- * empty and can't be written either: what a build put there would take memory that is counted as nobody's.
- * When the slave ends, so does what is in there.
+ * Returns a function from a build's folder to the bubblewrap command that runs the build. The sandbox has its own
+ * PID, IPC, UTS, cgroup and mount namespaces, and no capabilities, even for root. Everything is read-only except the
+ * build's folder, a part of which is also mounted at /tmp, /var/tmp and /dev/shm. Hidden are the masked paths, /run
+ * with its sockets, and other builds. The tmpfs that covers them is read-only, too, because files in it would use
+ * memory that is not counted as the build's. All processes in the sandbox die with the slave.
  *
- * What is needed and lies in what is masked is shown again, and what is masked and lies in that, hidden
- * again: so they are mounted in the order of their depth.
+ * Needed paths inside masked paths are made visible again, and masked paths inside those are hidden again; that is
+ * why the mounts are sorted by depth.
  */
 async function bubblewrapPrefix(options: SandboxOptions): Promise<(folder: string) => readonly string[]> {
   const { program = 'bwrap', network } = options;
@@ -196,20 +206,20 @@ async function bubblewrapPrefix(options: SandboxOptions): Promise<(folder: strin
       folder,
     ],
     ...readOnlyMounts.flatMap((path) => ['--remount-ro', path]),
-    // A shell's exit code tells what can't be run from what failed.
+    // The shell's exit code distinguishes a command that can't be run from one that failed.
     ...['--', '/bin/sh', '-c', 'exec "$0" "$@"'],
   ];
 }
 
-/** A folder of programs, and where these have their libraries. */
+/** Returns a folder of programs and the folders of their libraries. */
 const withLibraries = (folder: string): readonly string[] =>
   basename(folder) === 'bin'
     ? [folder, ...['lib', 'libexec'].map((name) => join(folder, '..', name))]
     : [folder];
 
 /**
- * What stands, within those walls, between pip and the hooks of a build: no network, and processes of
- * their own, so that they can't take pip's over.
+ * Returns the command that runs a build's hooks in an inner sandbox: without network, and with their own PID
+ * namespace, so that they can't take over pip's processes.
  */
 function hookSandboxPrefix({
   program = 'bwrap',
@@ -230,7 +240,7 @@ function hookSandboxPrefix({
 
 const depth = (path: string): number => path.split('/').length;
 
-/** Those that are absolute and there for this user, as they are without links; each once. */
+/** Returns the absolute paths that exist for this user, with symbolic links resolved and without duplicates. */
 async function resolveExisting(
   paths: readonly string[],
 ): Promise<readonly { readonly path: string; readonly folder: boolean }[]> {
@@ -240,7 +250,7 @@ async function resolveExisting(
       const real = await realpath(path);
       isFolderByPath.set(real, (await lstat(real)).isDirectory());
     } catch {
-      // What this user can't see, a build can't either.
+      // What this user can't see, a build can't see either.
     }
   }
   return [...isFolderByPath].map(([path, folder]) => ({ path, folder }));

@@ -5,27 +5,30 @@ import { readProcStat } from './processes.js';
 /** A process that keeps pip waiting for output that nobody needs. */
 export interface Straggler {
   readonly pid: number;
-  /** Its command line, for people. */
+  /** The command line, for people. */
   readonly command: string;
 }
 
-/** Command lines are strangers' work. */
+/** Command lines are untrusted, so they are truncated. */
 const MAX_COMMAND_CHARS = 200;
 
 /**
- * Finds processes that hold a build up after its work is done: a daemon or a background job that a build backend has
- * left behind, and that still has the pipe open in which the backend wrote what it prints. pip reads that pipe to its
- * end, and only then asks how the backend ended; until then the backend is a zombie.
+ * Finds processes that hold up a build after its work is done: daemons or background jobs that a build backend has
+ * left behind and that still have the pipe of the backend's output open. pip reads that pipe to its end before it
+ * waits for the backend; until then the backend is a zombie.
  *
- * So: a child of a pip is a zombie in two looks one after the other (what pip only hasn't read yet, it has read by
- * then), and another process of the build can write into a pipe that this pip reads from. What has become of the
- * hook is settled by then, so nothing that the straggler does could change it.
+ * The criteria: a child of pip is a zombie in two successive checks (a pip that was merely slow has read its output
+ * by then), and another process of the build can write to a pipe that this pip reads. The result of the hook is
+ * already decided then, so nothing that the straggler does can change it.
  */
 export class StragglerDetector {
-  /** The zombies of the last look. */
+  /** The zombies of the previous check. */
   #previousZombies: ReadonlySet<number> = new Set();
 
-  /** `others` finds processes of the build that may be outside the tree; it is called only when one is looked for. */
+  /**
+   * Returns the stragglers. `listOtherProcesses` finds processes of the build that may be outside the tree; it is
+   * called only if pip is waiting.
+   */
   async find(
     tree: ProcessTree,
     listOtherProcesses: () => Promise<readonly number[]>,
@@ -34,7 +37,7 @@ export class StragglerDetector {
     const waitingPips: number[] = [];
     for (const [pid, children] of tree) {
       for (const child of children) {
-        // A zombie has no children: they are another process's by then.
+        // A zombie has no children: they already have another parent.
         if (tree.get(child)?.length !== 0 || readProcStat(child)[0] !== 'Z') continue;
         zombies.add(child);
         if (this.#previousZombies.has(child) && !waitingPips.includes(pid) && (await isPip(pid)))
@@ -57,13 +60,13 @@ export class StragglerDetector {
   }
 }
 
-/** Whether a process runs pip: the builder's own command, or one by which pip starts itself for requirements. */
+/** Returns whether a process runs pip: the builder's own command, or the pip that pip starts for requirements. */
 async function isPip(pid: number): Promise<boolean> {
   const words = (await commandLine(pid)).slice(1, 6);
   return words.some((word) => word === 'pip' || /\/(?:__pip-runner__\.py|pip)$/.test(word));
 }
 
-/** The pipes that a process has open at their one end or the other, as the kernel names them. */
+/** Returns the pipes that a process has open for reading or for writing, as the kernel names them. */
 async function pipesOf(pid: number, end: 'read' | 'write'): Promise<readonly string[]> {
   const folder = `/proc/${String(pid)}`;
   const pipes: string[] = [];
@@ -71,7 +74,7 @@ async function pipesOf(pid: number, end: 'read' | 'write'): Promise<readonly str
     const target = await readlink(`${folder}/fd/${fd}`).catch(() => '');
     if (!target.startsWith('pipe:')) continue;
     const info = await readFile(`${folder}/fdinfo/${fd}`, 'latin1').catch(() => '');
-    // In octal; the last two bits are O_RDONLY, O_WRONLY or O_RDWR.
+    // The flags are octal; the last two bits are O_RDONLY, O_WRONLY or O_RDWR.
     const mode = parseInt(/^flags:\s*(\d+)$/m.exec(info)?.[1] ?? '3', 8) & 3;
     if (mode === 2 || mode === (end === 'read' ? 0 : 1)) pipes.push(target);
   }

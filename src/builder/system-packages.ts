@@ -1,9 +1,9 @@
-/** What a build looked for: a file to include, a library to link with, or what pkg-config, Meson or CMake find. */
+/** What a build looked for: a header, a library to link with, or a name that pkg-config, Meson or CMake look up. */
 export type DependencyKind = 'header' | 'library' | 'module';
 
 type DebianPackageRow = readonly [debian: string, headers: string, libraries: string, modules: string];
 
-/** What else the programs of a package are called than itself. */
+/** The programs of packages whose programs have other names than the package. */
 const PROGRAM_NAMES: Readonly<Record<string, string>> = {
   autoconf: 'autoconf autoreconf autoheader',
   automake: 'automake aclocal',
@@ -14,9 +14,9 @@ const PROGRAM_NAMES: Readonly<Record<string, string>> = {
 const programRow = (debian: string): DebianPackageRow => [debian, '', '', PROGRAM_NAMES[debian] ?? debian];
 
 /**
- * Which of Debian's packages has what builds most often miss: its headers (with `/` at the end: all of that
- * folder), its libraries (without `lib`), and its names elsewhere: of pkg-config, Meson and CMake, and of
- * its own `…-config` program, or of the program itself. To know another one, add a line. The names are those of Debian 12 and 13.
+ * The Debian packages that contain what builds most often miss: per package its headers (`/` at the end stands for
+ * everything in that folder), its libraries (without `lib`), and its other names: in pkg-config, Meson and CMake, its
+ * `…-config` program, or its programs. To cover another package, add a line. The names are those of Debian 12 and 13.
  */
 const DEBIAN_PACKAGES: readonly DebianPackageRow[] = [
   ['python3-dev', 'Python.h pyconfig.h', '', 'python3 python3-embed python3-config'],
@@ -59,7 +59,7 @@ const DEBIAN_PACKAGES: readonly DebianPackageRow[] = [
   ['librocksdb-dev', 'rocksdb/', 'rocksdb', 'rocksdb'],
   ['libmemcached-dev', 'libmemcached/', 'memcached', 'libmemcached'],
   ['librdkafka-dev', 'librdkafka/', 'rdkafka', 'rdkafka'],
-  // Texts.
+  // Text and documents.
   ['libxml2-dev', 'libxml/', 'xml2', 'libxml-2.0 libxml2 xml2-config'],
   ['libxslt1-dev', 'libxslt/ libexslt/', 'xslt exslt', 'libxslt libexslt xslt-config'],
   ['libexpat1-dev', 'expat.h', 'expat', 'expat'],
@@ -71,7 +71,7 @@ const DEBIAN_PACKAGES: readonly DebianPackageRow[] = [
   ['libreadline-dev', 'readline/', 'readline', 'readline'],
   ['libncurses-dev', 'ncurses.h curses.h', 'ncurses ncursesw tinfo', 'ncurses ncursesw'],
   ['libprotobuf-dev', 'google/protobuf/', 'protobuf', 'protobuf'],
-  // Pictures and windows.
+  // Images and GUIs.
   ['libjpeg-dev', 'jpeglib.h jconfig.h', 'jpeg', 'libjpeg jpeg'],
   ['libpng-dev', 'png.h', 'png png16', 'libpng libpng16 png'],
   ['libtiff-dev', 'tiff.h tiffio.h', 'tiff', 'libtiff-4 tiff'],
@@ -94,7 +94,7 @@ const DEBIAN_PACKAGES: readonly DebianPackageRow[] = [
   ['tk-dev', 'tk.h', 'tk', 'tk'],
   ['libmagickwand-dev', 'wand/ MagickWand/', 'MagickWand-6.Q16', 'MagickWand MagickWand-config'],
   ['libopencv-dev', 'opencv2/', 'opencv_core', 'opencv4 opencv'],
-  // Sound and film.
+  // Audio and video.
   ['portaudio19-dev', 'portaudio.h', 'portaudio', 'portaudio-2.0'],
   ['libasound2-dev', 'alsa/', 'asound', 'alsa'],
   ['libsndfile1-dev', 'sndfile.h', 'sndfile', 'sndfile'],
@@ -105,7 +105,7 @@ const DEBIAN_PACKAGES: readonly DebianPackageRow[] = [
   ['libavfilter-dev', 'libavfilter/', 'avfilter', 'libavfilter'],
   ['libavutil-dev', 'libavutil/', 'avutil', 'libavutil'],
   ['libswscale-dev', 'libswscale/', 'swscale', 'libswscale'],
-  // Numbers and maps.
+  // Numerics and maps.
   ['libopenblas-dev', 'cblas.h openblas_config.h', 'openblas cblas', 'openblas cblas'],
   ['libblas-dev', '', 'blas', 'blas'],
   ['liblapack-dev', '', 'lapack', 'lapack'],
@@ -127,7 +127,7 @@ const DEBIAN_PACKAGES: readonly DebianPackageRow[] = [
   ['libopenmpi-dev', 'mpi.h', 'mpi', 'ompi mpi'],
   ['libgraphviz-dev', 'graphviz/ cgraph.h gvc.h', 'cgraph gvc cdt', 'libcgraph libgvc libcdt'],
   ['libxmlsec1-dev', 'xmlsec/', 'xmlsec1 xmlsec1-openssl', 'xmlsec1 xmlsec1-config'],
-  // Networks.
+  // Networking.
   ['libcurl4-openssl-dev', 'curl/', 'curl', 'libcurl curl curl-config'],
   ['libssh-dev', 'libssh/', 'ssh', 'libssh'],
   ['libssh2-1-dev', 'libssh2.h', 'ssh2', 'libssh2'],
@@ -137,7 +137,7 @@ const DEBIAN_PACKAGES: readonly DebianPackageRow[] = [
   ['libev-dev', 'ev.h', 'ev', 'libev'],
   ['libuv1-dev', 'uv.h', 'uv', 'libuv'],
   ['libpcap-dev', 'pcap.h pcap/', 'pcap', 'libpcap pcap-config'],
-  // Machine and system.
+  // Hardware and system.
   ['libffi-dev', 'ffi.h ffi/', 'ffi', 'libffi ffi'],
   ['uuid-dev', 'uuid/', 'uuid', 'uuid'],
   ['libusb-1.0-0-dev', 'libusb.h libusb-1.0/', 'usb-1.0', 'libusb-1.0'],
@@ -163,7 +163,7 @@ const DEBIAN_PACKAGES: readonly DebianPackageRow[] = [
   ['libaio-dev', 'libaio.h', 'aio', 'libaio'],
 ];
 
-/** Names of modules are told apart by no tool's spelling: CMake says ZLIB where pkg-config says zlib. */
+/** Returns the lookup key of a name; case is ignored for modules: CMake says ZLIB where pkg-config says zlib. */
 const lookupKey = (kind: DependencyKind, name: string): string =>
   `${kind} ${kind === 'module' ? name.toLowerCase() : name}`;
 
@@ -178,11 +178,11 @@ const PACKAGE_BY_KEY: ReadonlyMap<string, string> = new Map(
   ),
 );
 
-/** The package of Debian's that has what a build looked for; undefined where the table doesn't know. */
+/** Returns the Debian package that contains what a build looked for; undefined if the table does not list it. */
 export function findDebianPackage(kind: DependencyKind, name: string): string | undefined {
   const exact = PACKAGE_BY_KEY.get(lookupKey(kind, name));
   if (exact !== undefined || kind !== 'header') return exact;
-  // The folders that it lies in, the innermost first.
+  // Try the header's folders, the innermost first.
   for (let end = name.lastIndexOf('/'); end > 0; end = name.lastIndexOf('/', end - 1)) {
     const folder = PACKAGE_BY_KEY.get(lookupKey(kind, name.slice(0, end + 1)));
     if (folder !== undefined) return folder;

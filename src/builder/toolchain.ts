@@ -5,20 +5,20 @@ import { BuildFolder } from './environment.js';
 import type { Interpreter } from './interpreter.js';
 import type { Confinement } from './sandbox.js';
 
-/** What a slave may lack that most extensions need. */
+/** Tools that most extensions need and a slave may lack. */
 export type MissingTool = 'compiler' | 'python-headers';
 
-/** What people are told of each. */
+/** The message for people about each missing tool. */
 export const MISSING_TOOL_MESSAGES: Readonly<Record<MissingTool, string>> = {
   compiler: 'it has no working C compiler (on Debian: apt install build-essential)',
-  'python-headers': 'it has no headers of Python (on Debian: apt install python3-dev)',
+  'python-headers': 'it has no Python headers (on Debian: apt install python3-dev)',
 };
 
 const TRIAL_EXEC_OPTIONS = { timeout: 60_000, maxBuffer: 1024 * 1024 };
 
 /**
- * Compiles a program of a few lines, and an extension, as setuptools does: with the compiler that the environment or
- * the interpreter itself names. Prints what did not compile.
+ * Compiles a short program and an extension as setuptools does: with the compiler that the environment or the
+ * interpreter names. Prints the tools that are missing, as a JSON list.
  */
 const COMPILE_TRIAL_SCRIPT = `
 import json, os, shlex, subprocess, sysconfig
@@ -35,13 +35,13 @@ def compiles(name, lines, *flags):
     except OSError:
         return False
     return run.returncode == 0
-lacks = []
+missing = []
 if not compiles('program', ['#include <stdio.h>', 'int main(void) { return puts("") < 0; }']):
-    lacks.append('compiler')
+    missing.append('compiler')
 elif not compiles('extension', ['#include <Python.h>', 'int x(void) { return Py_IsInitialized(); }'],
         '-I' + include, '-I' + plat, '-fPIC', '-shared'):
-    lacks.append('python-headers')
-print(json.dumps(lacks))
+    missing.append('python-headers')
+print(json.dumps(missing))
 `;
 
 export interface ToolchainOptions {
@@ -54,8 +54,8 @@ export interface ToolchainOptions {
 }
 
 /**
- * What the builds of this slave lack, found by compiling something in the environment that they have. A trial that
- * can't be made tells nothing.
+ * Compiles something in the environment of builds, and returns the tools that are missing. If the trial can't be run,
+ * logs that and returns none.
  */
 export async function findMissingTools(options: ToolchainOptions): Promise<readonly MissingTool[]> {
   const { interpreter, workDir, env, programs, confinement, log } = options;
@@ -78,16 +78,16 @@ export async function findMissingTools(options: ToolchainOptions): Promise<reado
     });
     const answer: unknown = JSON.parse(stdout);
     return Array.isArray(answer)
-      ? (Object.keys(MISSING_TOOL_MESSAGES) as MissingTool[]).filter((lack) => answer.includes(lack))
+      ? (Object.keys(MISSING_TOOL_MESSAGES) as MissingTool[]).filter((tool) => answer.includes(tool))
       : [];
   } catch (error) {
-    // A disk without room or a folder that can't be written to is another matter, and said by the first build.
+    // The first build reports a full disk or a folder that can't be written to.
     if (!(error instanceof PiwError))
-      log(`whether this slave has a compiler could not be found out: ${errorMessage(error)}`);
+      log(`cannot check whether this slave has a compiler: ${errorMessage(error)}`);
     return [];
   } finally {
     await folder?.wipe().catch((error: unknown) => {
-      log(`${folder?.path ?? ''} could not be removed: ${errorMessage(error)}`);
+      log(`cannot remove ${folder?.path ?? ''}: ${errorMessage(error)}`);
     });
   }
 }

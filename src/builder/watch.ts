@@ -4,40 +4,40 @@ import { treeOf } from './process-tree.js';
 import { readProcFile, sendSignal, findBuildProcesses } from './processes.js';
 import { StragglerDetector } from './stragglers.js';
 
-/** How often a build is looked at, milliseconds. */
+/** The minimum interval between two checks of a build. */
 const CHECK_INTERVAL_MS = 1000;
-/** Where looks take long, they are made less often: each takes at most a twentieth of the time, down to this rate. */
+/** Slow checks are made less often: the interval is this many times a check's duration, up to the maximum. */
 const CHECK_INTERVAL_FACTOR = 20;
 const MAX_CHECK_INTERVAL_MS = 5000;
-/** How often all processes of the machine are looked at: for this share of the time, within these bounds. */
+/** The interval of scans of all processes of the machine: this many times a scan's duration, within these bounds. */
 const FULL_SCAN_INTERVAL_FACTOR = 200;
 const FULL_SCAN_INTERVAL_RANGE_MS = [10_000, 120_000] as const;
-/** How often it is asked whether something keeps pip waiting; twice that is the most that it takes to notice. */
+/** The interval of checks for processes that keep pip waiting; one is noticed within twice that time. */
 const STRAGGLER_CHECK_INTERVAL_MS = 5000;
 
-/** A build that runs: its folder, and the process that it began with. */
+/** A running build: its folder and its first process. */
 export interface WatchedBuild {
   readonly folder: string;
   readonly pid: number;
-  /** What ticksSinceBoot() said before it began. */
+  /** The result of ticksSinceBoot() before it started. */
   readonly since?: number;
 }
 
-/** What a build that is watched gives rise to. */
+/** The callbacks of a watched build. */
 export interface WatchListener {
-  /** It is over a limit; nothing is watched after that. */
-  readonly onLimit: (ending: TerminationReason) => void;
-  /** Something was done that the log should tell of. */
+  /** Called when the build exceeds a limit; watching stops then. */
+  readonly onLimit: (reason: TerminationReason) => void;
+  /** Called with a line for the build's log about an action of the watcher. */
   readonly onNote: (line: string) => void;
 }
 
 /**
- * Looks after a build until it is told to stop: says which limit it is over, of free disk, of processes, of memory;
- * and kills what keeps pip waiting after the build's own work has ended (stragglers.ts). Linux alone tells of
- * processes; elsewhere only the disk is watched.
+ * Watches a build until the returned function is called: reports the first limit that it exceeds (free disk space,
+ * processes, memory), and kills processes that keep pip waiting after the build's own work has ended (stragglers.ts).
+ * On other systems than Linux it watches only the disk.
  *
- * The frequent look is at the processes that descend from the build's first one: in a sandbox, and below the reaper,
- * those are all. The seldom one is at all of the machine's, for those that bear the build's mark all the same.
+ * The frequent check covers the descendants of the build's first process; in a sandbox and below the reaper, those
+ * are all of its processes. A rarer scan of the whole machine finds other processes with the build's mark.
  */
 export function watchBuild(
   build: WatchedBuild,
@@ -48,8 +48,8 @@ export function watchBuild(
   let stopped = false;
   let timer: NodeJS.Timeout | undefined;
   const check = async (): Promise<void> => {
-    const began = performance.now();
-    // What can't be found out now, for want of open files, say, is looked at again.
+    const startedAt = performance.now();
+    // A check that fails, e.g. because of too many open files, is repeated.
     const exceededLimit = await findExceededLimit(build, processes, limits).catch(() => undefined);
     if (stopped) return;
     if (exceededLimit !== undefined) onLimit(exceededLimit);
@@ -57,7 +57,7 @@ export function watchBuild(
       timer = setTimeout(
         startCheck,
         nextInterval(
-          performance.now() - began,
+          performance.now() - startedAt,
           CHECK_INTERVAL_FACTOR,
           CHECK_INTERVAL_MS,
           MAX_CHECK_INTERVAL_MS,
@@ -74,10 +74,10 @@ export function watchBuild(
   };
 }
 
-const nextInterval = (tookMs: number, factor: number, minMs: number, maxMs: number): number =>
-  Math.min(Math.max(tookMs * factor, minMs), maxMs);
+const nextInterval = (durationMs: number, factor: number, minMs: number, maxMs: number): number =>
+  Math.min(Math.max(durationMs * factor, minMs), maxMs);
 
-/** Returns the limit that a build is over at the moment. */
+/** Returns the limit that a build exceeds at the moment; undefined if it exceeds none. */
 async function findExceededLimit(
   { folder }: WatchedBuild,
   processes: BuildProcesses,
@@ -93,12 +93,12 @@ async function findExceededLimit(
   return memory > limits.memory ? 'memory' : undefined;
 }
 
-/** Knows the processes of a build. */
+/** Finds the processes of a build. */
 class BuildProcesses {
   readonly #build: WatchedBuild;
   readonly #onNote: (line: string) => void;
   readonly #stragglerDetector = new StragglerDetector();
-  /** Those that the last full look found and that don't descend from the first one. */
+  /** The build's processes that the last full scan found and that do not descend from its first process. */
   #strays: readonly number[] = [];
   #fullScanDue = performance.now() + FULL_SCAN_INTERVAL_RANGE_MS[0];
   #stragglerCheckDue = performance.now() + STRAGGLER_CHECK_INTERVAL_MS;
@@ -108,16 +108,17 @@ class BuildProcesses {
     this.#onNote = onNote;
   }
 
-  /** Returns the ids of all that are known, and kills what keeps pip waiting. */
+  /** Returns the ids of the build's processes, and kills those that keep pip waiting. */
   async scan(): Promise<ReadonlySet<number>> {
     const { pid, folder, since } = this.#build;
     const tree = treeOf(pid);
     if (performance.now() >= this.#fullScanDue) {
-      const began = performance.now();
+      const startedAt = performance.now();
       this.#strays = (await findBuildProcesses(folder, since)).filter((stray) => !tree.has(stray));
-      const took = performance.now() - began;
+      const durationMs = performance.now() - startedAt;
       this.#fullScanDue =
-        performance.now() + nextInterval(took, FULL_SCAN_INTERVAL_FACTOR, ...FULL_SCAN_INTERVAL_RANGE_MS);
+        performance.now() +
+        nextInterval(durationMs, FULL_SCAN_INTERVAL_FACTOR, ...FULL_SCAN_INTERVAL_RANGE_MS);
     }
     if (performance.now() >= this.#stragglerCheckDue) {
       this.#stragglerCheckDue = performance.now() + STRAGGLER_CHECK_INTERVAL_MS;
@@ -134,15 +135,15 @@ class BuildProcesses {
   }
 }
 
-/** Bytes that are left to this user; where nothing tells, no end of them. */
+/** Returns the disk space that this user has left, bytes; Infinity if unknown. */
 async function freeDiskBytes(folder: string): Promise<number> {
   const { bsize, bavail } = await statfs(folder).catch(() => ({ bsize: 1, bavail: Infinity }));
   return bsize * bavail;
 }
 
 /**
- * Bytes of memory that would be free if this process ended, roughly: what it shares with its parent since
- * a fork is counted for each of them, and the files that it has mapped for none.
+ * Returns roughly how many bytes of memory would be freed if this process ended: pages that it shares with its parent
+ * since a fork count for both of them, mapped files for neither.
  */
 function privateMemoryBytes(pid: number): number {
   const status = readProcFile(`/proc/${String(pid)}/status`);

@@ -6,9 +6,10 @@ import { makeFolders, withDiskErrors } from '../wheels/disk.js';
 import { DiskWatch, type DiskTrouble } from '../wheels/disk-watch.js';
 
 /**
- * The folder in which a slave makes its builds: the one that was named, or else one in the system's temporary
- * folder, where anybody can guess what it is called, and make it first. Raises PIW_NOT_WRITABLE where that is
- * another's, or others can change it, and where no folder is to be had; PIW_DISK_FULL.
+ * Creates the folder in which a slave builds, and returns it: the configured folder, or else one in the system's
+ * temporary folder. Since anybody can guess the name of the latter and create it first, throws PIW_NOT_WRITABLE if it
+ * belongs to another user or others can write to it. Throws PIW_NOT_WRITABLE or PIW_DISK_FULL if the folder can't be
+ * created.
  */
 export async function prepareWorkFolder(configured: string | null): Promise<string> {
   const user = process.getuid?.() ?? 0;
@@ -19,10 +20,13 @@ export async function prepareWorkFolder(configured: string | null): Promise<stri
   if (configured !== null) return folder;
   const stats = await lstat(folder);
   if (stats.isDirectory() && stats.uid === user && (stats.mode & 0o022) === 0) return folder;
-  throw new PiwError('PIW_NOT_WRITABLE', `${folder} is not this user's alone; name another with --work-dir`);
+  throw new PiwError(
+    'PIW_NOT_WRITABLE',
+    `${folder} is not a folder that only this user can write to; choose another one with --work-dir`,
+  );
 }
 
-/** Watches the disk of a work folder; `began` is called when it is full or read-only. */
+/** Watches the disk of a work folder; calls `onTrouble` when it becomes full or read-only. */
 export function watchDisk(workDir: string, onTrouble: (trouble: DiskTrouble) => void): DiskWatch {
   return new DiskWatch(workDir, onTrouble);
 }

@@ -198,11 +198,11 @@ ${EXIT_CODES}`;
     const code = [root, join(root, 'dist'), process.execPath];
     const exposures = await findExposures({ secrets, readOnlyPaths: [...code, ...homeFolders()] });
     if (exposures.length === 0) return;
-    const warning = `this slave is at the mercy of what it builds: ${exposures.join(', ')}`;
+    const warning = `builds on this machine could ${exposures.join(', ')}`;
     if (!allowed) {
       throw new PiwError(
         'PIW_CONFIG',
-        `${warning}; install bubblewrap, or give --allow-exposed for trying out`,
+        `${warning}; install bubblewrap to sandbox them, or pass --allow-exposed to accept the risk`,
       );
     }
     log.warning(warning);

@@ -2,7 +2,7 @@ import { fileFromMessage, type FileState } from './file-state.js';
 import type { CoreMetadata } from '../protocols/fields.js';
 import type { BuiltMessage } from '../protocols/slave-driver.js';
 
-/** What a lease is about: the build that was given out under it. */
+/** A lease: its number and the build that was assigned under it. */
 export interface LeaseState {
   readonly lease: number;
   readonly package: string;
@@ -11,27 +11,27 @@ export interface LeaseState {
   readonly platform: string;
 }
 
-/** One file of a build on its way: what was announced, and what was found once it was verified. */
+/** The transfer of one file of a build: what the slave announced, and what verification found. */
 export interface FileTransfer {
   readonly file: FileState;
-  /** What it is called; once it is expected, as whoever expects it says. */
+  /** The transfer's id; once a receiver expects the file, the id that the receiver chose. */
   transferId: string;
   metadataSha256: string | undefined;
-  /** Under which name it was published: with another build tag than announced, maybe. */
+  /** The name under which it was published; its build tag may differ from the announced one. */
   published: string | undefined;
-  /** How it stood when it was published: see published.ts in wheels. */
+  /** The file's stamp when it was published: see src/wheels/published.ts. */
   stamp: string | undefined;
-  /** Another build has published a file of this name meanwhile, which stays, and serves this one. */
+  /** Whether another build has already published a file of this name, which is kept and serves this build too. */
   served: boolean;
   requiresPython: string | null;
   coreMetadata: CoreMetadata | null;
-  /** How often it has arrived with bytes missing or wrong. */
+  /** How many times it has arrived with missing or wrong bytes. */
   damaged: number;
 }
 
 /**
- * An attempted build as the slave reported it, with the state of each of its files. It is logged when
- * next_file says that there is none left.
+ * A finished build as the slave reported it, with the state of each of its files. It is recorded when nextFile
+ * is undefined.
  */
 export class BuildState {
   readonly lease: LeaseState;
@@ -41,7 +41,7 @@ export class BuildState {
   constructor(lease: LeaseState, built: BuiltMessage) {
     this.lease = lease;
     this.built = built;
-    // The same build has the same transfers after a restart of the Slave Driver.
+    // After a restart of the Slave Driver, the same build gets the same transfer ids.
     this.files = built.files.map((tuple, i) => ({
       file: fileFromMessage(tuple),
       transferId: `${String(lease.lease)}-${String(i)}`,
@@ -55,7 +55,7 @@ export class BuildState {
     }));
   }
 
-  /** The next file that has to arrive; undefined when all have. */
+  /** The next file that has to arrive; undefined when all have arrived. */
   get nextFile(): FileTransfer | undefined {
     return this.files.find(({ metadataSha256, served }) => metadataSha256 === undefined && !served);
   }

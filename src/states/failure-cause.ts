@@ -1,17 +1,17 @@
 import type { FailureSign } from './failure-signs.js';
 import { FAILURE_SIGNS } from './failure-signs.js';
 
-/** Where a log says why its build failed. */
+/** The place in a log that says why the build failed. */
 export interface FailureCause {
   readonly sign: FailureSign;
   readonly match: RegExpExecArray;
 }
 
 /**
- * Returns the surest sign in `text` (a log without terminal sequences) that `accepts` admits, and which of its
- * matches counts; undefined where there is none. Of several matches the last counts, because what a build tries out
- * on its way may fail without harm. A compiler's first error in the file that it stopped at says more than those
- * that follow from it, so a sign with `firstOf` counts the first match with the same text in that group.
+ * Returns the most reliable sign in `text` (a log without terminal sequences) that `accepts` admits, with the match
+ * that counts; undefined if there is none. Of several matches the last one counts, because a build may try things
+ * that fail without harm. A compiler's first error in the file at which it stopped says more than the errors that
+ * follow from it, so for a sign with `firstMatchGroup` the first match with the same text in that group counts.
  */
 export function findCause(
   text: string,
@@ -36,34 +36,34 @@ export function findCause(
   return undefined;
 }
 
-/** Of more files than this the first error is not remembered. */
+/** Beyond this number of files, the first error of a file is not remembered. */
 const MAX_TRACKED_FILES = 10_000;
 
-/** A line of a build's own output; `kind`: whether it looks like an error, or is only the last one. */
+/** A line of a build's own output; `kind` says whether it looks like an error or is only the last line. */
 export interface BuildOutputLine {
   readonly kind: 'error' | 'line';
-  /** Where it begins in the log. */
+  /** The offset of its beginning in the log. */
   readonly at: number;
-  /** Without surrounding space, at most MAX_QUOTE characters. */
+  /** Without surrounding space, at most MAX_QUOTED_CHARS characters. */
   readonly text: string;
 }
 
 const MAX_QUOTED_CHARS = 300;
-/** Lines from the log's end that are searched. */
+/** How many lines are searched, from the log's end. */
 const MAX_SEARCHED_LINES = 20_000;
 
-/** What pip and this program print around the output of a build. */
+/** Lines that pip and piw print around the output of a build. */
 const WRAPPER =
   /^\s*(?:│|╰─>|×|\[end of output\]|note: |hint: |piw: |cwd: |full command: |Complete output |\[\d+ lines of output\])|subprocess-exited-with-error|metadata-generation-failed|failed-wheel-build|CalledProcessError: Command|ERROR: Failed (?:building|to build)|Failed building wheel|Could not build wheels|Failed to build [\w. '-]+(?:when |$)|did not run successfully|^\s*Running setup\.py |This error originates from a subprocess|^\s*(?:Getting requirements to build wheel|Preparing metadata|Building wheel for|Installing build dependencies)\b|^\s*(?:ERROR: )?Command errored out with exit status/;
 
-/** The last line of a traceback: `SomethingError: text`, with the module's name or without. */
+/** The last line of a traceback: `SomethingError: text`, with or without a module name. */
 const EXCEPTION =
   /^\s*(?:[|E]\s+)?((?:[A-Za-z_]\w{0,60}\.){0,8}[A-Z_]\w{0,60}(?:Error|Exception|Exit|Failure|NotFound|Interrupt|Invalid[A-Z]\w{0,30}|Warning)|(?:\w{1,60}\.){0,8}Invalid[A-Z]\w{0,60})(?::\s.*)?$/;
 const ERROR = /\b(?:fatal )?error\b\s?[:!]|^\s*fatal: |\bERROR\b/i;
 
 /**
  * Returns the line of the build's own output that says most about why it failed: its last exception, else its last
- * line that speaks of an error, else its last line; undefined where it printed nothing. `text` is a log without
+ * line that mentions an error, else its last line; undefined if it printed nothing. `text` is a log without
  * terminal sequences.
  */
 export function findBuildError(text: string): BuildOutputLine | undefined {
@@ -85,12 +85,12 @@ export function findBuildError(text: string): BuildOutputLine | undefined {
   return error ?? last;
 }
 
-/** Returns the line of `text` that holds the character at `place`, without surrounding space. */
+/** Returns the line of `text` that contains the character at `offset`, without surrounding space. */
 export function lineAt(text: string, offset: number): string {
   const end = text.indexOf('\n', offset);
-  const from = text.lastIndexOf('\n', offset - 1) + 1;
+  const start = text.lastIndexOf('\n', offset - 1) + 1;
   return text
-    .slice(from, end < 0 ? undefined : end)
+    .slice(start, end < 0 ? undefined : end)
     .replace(/^[\s│|]+/, '')
     .trimEnd()
     .slice(0, MAX_QUOTED_CHARS);

@@ -1,35 +1,42 @@
 import type { FailureClass } from './failure.js';
 
-/** What a sign says only under a condition, which src/builder/failure.ts knows to check. */
+/** A further condition for a sign to count; src/builder/failure.ts checks it. */
 export type SignCondition =
-  'cut-off' | 'for-itself' | 'itself' | 'listed' | 'not-starved' | 'perhaps-starved' | 'program' | 'unfound';
+  | 'about-package'
+  | 'is-package'
+  | 'known-program'
+  | 'lists-version'
+  | 'no-oom-kill'
+  | 'nothing-found'
+  | 'offline'
+  | 'possible-oom-kill';
 
-/** What in a log tells why a build failed. */
+/** A pattern in a log that says why a build failed. */
 export interface FailureSign {
   readonly failureClass: FailureClass;
-  /** Without the flag `g`. Nothing in it may repeat without a bound: logs are strangers' work. */
+  /** Without the flag `g`. Every repetition in it must be bounded, because logs are untrusted. */
   readonly pattern: RegExp;
   /** `$1` stands for the group `detail`, else for the first group that matched. */
   readonly sentence: string;
-  /** What `$1` is the name of, if a package of the system may have it. */
+  /** The kind of thing that `$1` names, if a system package may provide it. */
   readonly dependencyKind?: 'header' | 'library' | 'module';
-  /** Further, what must be true of a match. */
+  /** What else must be true of a match. */
   readonly condition?: SignCondition;
-  /** Of the matches whose group of this name is the last match's, the first counts. */
+  /** The first match counts whose group of this name has the same text as that of the last match. */
   readonly firstMatchGroup?: string;
 }
 
-/** Something of a build's own looked for an address, and got none. */
+/** The build's own code tried to resolve a host name and failed. */
 const NAME_RESOLUTION_FAILURE = /urlopen error|Could not resolve host|Temporary failure in name resolution/;
 
-/** Somebody sent SIGKILL to a process of the build. */
+/** A process of the build received SIGKILL. */
 const SIGKILLED_PROCESS = /Killed signal terminated program|exit code: (?:-9|137)\b|signal: 9, SIGKILL/;
 
 /**
- * The signs by which a failure is known, the surest first: the first entry that is found counts, and of
- * its matches the last, for what a build tries out on its way may fail without harm. To know another
- * kind, add an entry where it belongs, and the log that showed it to the test. The wordings are those of
- * pip 23.0 to 26.3, GCC, ld, setuptools, Meson, CMake and Cargo.
+ * The signs that classify a failure, the most reliable first: the first entry that matches counts, and the last of
+ * its matches, because a build may try things that fail without harm. To recognise another kind of failure, add an
+ * entry where it belongs, and the log that showed it to the test. The wordings are those of pip 23.0 to 26.3, GCC,
+ * ld, setuptools, Meson, CMake and Cargo.
  */
 export const FAILURE_SIGNS: readonly FailureSign[] = [
   {
@@ -40,40 +47,40 @@ export const FAILURE_SIGNS: readonly FailureSign[] = [
   {
     failureClass: 'memory',
     pattern: /MemoryError\b|Cannot allocate memory|virtual memory exhausted/,
-    sentence: "the slave's memory was not enough",
+    sentence: 'the build ran out of memory',
   },
   {
     failureClass: 'memory',
     pattern: SIGKILLED_PROCESS,
-    sentence: "the slave's memory was not enough",
-    condition: 'perhaps-starved',
+    sentence: 'the build ran out of memory',
+    condition: 'possible-oom-kill',
   },
   {
     failureClass: 'killed',
     pattern: SIGKILLED_PROCESS,
-    sentence: 'something killed one of its processes, and not for want of memory',
+    sentence: 'one of its processes was killed, but not for lack of memory',
   },
   {
     failureClass: 'other',
     pattern: /\bFile too large\b|\[Errno 27\]|File size limit exceeded|exit code: (?:-25|153)\b/,
-    sentence: 'it wrote a file that is larger than a file may be on this slave',
+    sentence: 'it wrote a file that is larger than this slave allows',
   },
   {
     failureClass: 'other',
     pattern: /\bToo many open files\b|\[Errno 24\]/,
-    sentence: 'it opened more files at once than it may on this slave',
+    sentence: 'it opened more files at once than this slave allows',
   },
   {
     failureClass: 'hash-mismatch',
     pattern: /THESE PACKAGES DO NOT MATCH THE HASHES/,
-    sentence: 'what was downloaded has another hash than the index says',
+    sentence: 'the hash of the downloaded file does not match the index',
   },
   {
     failureClass: 'network',
     pattern:
       /Retrying \(Retry\(total=0,|HTTPS?ConnectionPool\(host=|\b(?:ReadTimeout|IncompleteRead|Protocol|SSL)Error\b/,
     sentence: 'the index could not be reached',
-    condition: 'unfound',
+    condition: 'nothing-found',
   },
   {
     failureClass: 'network',
@@ -83,48 +90,48 @@ export const FAILURE_SIGNS: readonly FailureSign[] = [
   {
     failureClass: 'no-sdist',
     pattern: /ERROR: HTTP error (?:404|410) while getting/,
-    sentence: 'the index lists its source, which is not there',
+    sentence: 'the index lists its source, but the file does not exist',
   },
   {
     failureClass: 'index',
     pattern: /ERROR: HTTP error (\d{3}) while getting/,
-    sentence: 'the index answered with status $1 to a file that it lists',
+    sentence: 'the index answered with status $1 for a file that it lists',
   },
   {
     failureClass: 'index',
     pattern: /The repository located at (\S{1,200}) is not a trusted or secure host/,
-    sentence: 'pip does not trust $1',
-    condition: 'unfound',
+    sentence: 'pip does not trust the host $1',
+    condition: 'nothing-found',
   },
   {
     failureClass: 'index',
     pattern: /Skipping page \S{1,500} because the \w{1,10} request got Content-Type: ([\w/+-]{1,100})/,
-    sentence: 'the index answered with something that is no page of it ($1)',
-    condition: 'unfound',
+    sentence: 'the index answered with something other than an index page ($1)',
+    condition: 'nothing-found',
   },
   {
     failureClass: 'python-version',
     pattern: /Package '([^'\n]{1,200})' requires a different Python: \S{1,40} not in '([^'\n]{1,200})'/,
-    sentence: 'this version of Python is not among those that it supports',
-    condition: 'itself',
+    sentence: 'it does not support this version of Python',
+    condition: 'is-package',
   },
   {
     failureClass: 'python-version',
     pattern: /Ignored the following versions that require a different python version: ([^\n]{1,100000})/,
-    sentence: 'this version of Python is not among those that it supports',
-    condition: 'listed',
+    sentence: 'it does not support this version of Python',
+    condition: 'lists-version',
   },
   {
     failureClass: 'bad-sdist',
     pattern: /has inconsistent (?:version|name): [^\n]{0,100}metadata has '([^'\n]{1,100})'/i,
-    sentence: 'its source says of itself that it is $1',
+    sentence: 'its source identifies itself as $1',
   },
   {
     failureClass: 'bad-sdist',
     pattern:
       /metadata for package (?:\S{1,200}) produced metadata for project name (\S{1,200}?)(?:\.\s|\s|$)/,
-    sentence: 'its source says of itself that it is $1',
-    condition: 'for-itself',
+    sentence: 'its source identifies itself as $1',
+    condition: 'about-package',
   },
   {
     failureClass: 'bad-sdist',
@@ -136,36 +143,36 @@ export const FAILURE_SIGNS: readonly FailureSign[] = [
     failureClass: 'bad-sdist',
     pattern:
       /Invalid member in the tar file [^\n]{1,1000}?: ([^\n]{1,300})|has a file \([^)\n]{0,2000}?([^)/\n]{1,200})\) trying to install outside target directory|^tarfile\.(?:\w{1,40}Error): ([^\n]{1,300}(?:outside|special file|absolute|link)[^\n]{0,300})/m,
-    sentence: 'its source archive holds a member that must not be unpacked: $1',
+    sentence: 'its source archive contains an unsafe member: $1',
   },
   {
     failureClass: 'bad-sdist',
     pattern:
       /utils\/unpacking\.py", line \d{1,6}, in untar_file\n[^\n]{0,300}\n(?:[ ^~]{1,300}\n)?(?:AssertionError|AttributeError)/,
-    sentence: 'its source archive holds a device or a FIFO',
+    sentence: 'its source archive contains a device or a FIFO',
   },
   {
     failureClass: 'bad-sdist',
     pattern:
       /does not appear to be a Python project|^(?:tarfile\.\w{1,40}Error|zipfile\.BadZipFile|gzip\.BadGzipFile)\b/m,
-    sentence: 'its source archive is broken or holds no Python project',
+    sentence: 'its source archive is broken or contains no Python project',
   },
   {
     failureClass: 'bad-sdist',
     pattern:
       /Failed to parse pyproject\.toml|invalid pyproject\.toml config|The Poetry configuration is invalid|flit_core\.config\.ConfigError/,
-    sentence: 'its pyproject.toml is not what the backend that it names takes',
+    sentence: 'its build backend rejects its pyproject.toml',
   },
   {
     failureClass: 'no-wheel',
     pattern:
       /Building wheel for \S{1,200} failed: \[Errno 2\] No such file or directory: '[^'\n]{1,1000}\.whl'/,
-    sentence: 'its backend says that it made a wheel, and made none',
+    sentence: 'its build backend reported a wheel but made none',
   },
   {
     failureClass: 'wrong-wheel',
     pattern: /Built wheel for \S{1,200} is invalid: ([^\n]{1,300})/,
-    sentence: 'pip refuses the wheel that it made: $1',
+    sentence: 'pip rejects the wheel that it made: $1',
   },
   {
     failureClass: 'wrong-wheel',
@@ -234,36 +241,36 @@ export const FAILURE_SIGNS: readonly FailureSign[] = [
       /error: command '([\w.+/-]{1,100})' failed: No such file|unable to execute '([\w.+/-]{1,100})': No such file|No such file or directory: '([a-z][\w.+-]{0,40})'\n|\b([a-z][\w.+-]{1,40}): (?:command )?not found\b|Program '?([\w.+-]{1,40})'? not found or not executable/,
     sentence: 'it needs the program $1, which this slave does not have',
     dependencyKind: 'module',
-    condition: 'program',
+    condition: 'known-program',
   },
   {
     failureClass: 'compiler',
     pattern:
       /can't find Rust compiler|Cargo, the Rust package manager, is not installed|No such file or directory: '(?:cargo|rustc)'/,
-    sentence: 'it needs a Rust compiler, and this slave has none',
+    sentence: 'it needs a Rust compiler, but this slave has none',
   },
   {
     failureClass: 'compiler',
     pattern:
       /error: command '([^'\n]{1,200})' failed: No such file|unable to execute '([^'\n]{1,200})'|No such file or directory: '((?:[\w./-]{0,100}[/-])?(?:cc|gcc|g\+\+|c\+\+|clang|clang\+\+|gfortran))'|\b(cc|gcc|g\+\+|c\+\+|clang|gfortran): (?:command )?not found|Unknown compiler\(s\)|No (?:CMAKE_)?\w{1,10}_?COMPILER could be found/,
-    sentence: 'it needs a compiler, and this slave has none (on Debian: apt install build-essential)',
+    sentence: 'it needs a compiler, but this slave has none (on Debian: apt install build-essential)',
   },
   {
     failureClass: 'no-sdist',
     pattern: /No matching distribution found for ([A-Za-z0-9._-]{1,200})/,
-    sentence: 'the index has no source of this version',
-    condition: 'itself',
+    sentence: 'the index has no source distribution of this version',
+    condition: 'is-package',
   },
   {
     failureClass: 'build-requirement',
     pattern: /No matching distribution found for ([^\s;]{1,200})/,
-    sentence: 'it needs $1 to be built, of which the index has nothing for this slave',
+    sentence: 'its build requires $1, but the index has no distribution of it for this slave',
   },
   {
     failureClass: 'build-requirement',
     pattern:
       /ResolutionImpossible|Some build dependencies for [^\n]{1,1000} (?:conflict|are missing)|Failed to build '[^'\n]{1,200}' when installing build dependencies|installing? build dependencies[^\n]{0,200} did not run successfully/,
-    sentence: 'what it needs to be built could not be installed',
+    sentence: 'its build requirements could not be installed',
   },
   {
     failureClass: 'python-version',
@@ -293,34 +300,34 @@ export const FAILURE_SIGNS: readonly FailureSign[] = [
     failureClass: 'build-requirement',
     pattern:
       /(?:AttributeError|KeyError): '?(cython_sources)|has no attribute '(cython_sources|__NUMPY_SETUP__|install_layout|_?get_hub_version|egg_info_writer)'|module 'setuptools(?:\.[\w.]{1,100})?' has no attribute '(\w{1,100})'|module 'distutils(?:\.[\w.]{1,100})?' has no attribute '(\w{1,100})'/,
-    sentence: 'it relies on $1 of an older setuptools or Cython, and does not ask for that version',
+    sentence: 'it relies on $1 of an older setuptools or Cython, but does not require that version',
   },
   {
     failureClass: 'build-requirement',
     pattern: /Compatibility with (CMake < [\d.]{1,10}) has been removed/,
-    sentence: 'it asks for $1, with which the current CMake is no longer compatible',
+    sentence: 'it asks for compatibility with $1, which the current CMake no longer offers',
   },
   {
     failureClass: 'bad-sdist',
     pattern:
       /\b(?:InvalidVersion: Invalid version: |InvalidSpecifier: Invalid specifier: |InvalidRequirement: )([^\n]{1,200})/,
-    sentence: 'it names a version or a requirement that is not valid: $1',
+    sentence: 'it has an invalid version or requirement: $1',
   },
   {
     failureClass: 'bad-sdist',
     pattern: /error in \S{1,200} setup command: (?!use_2to3)([^\n]{1,300})/,
-    sentence: 'setuptools refuses its setup.py: $1',
+    sentence: 'setuptools rejects its setup.py: $1',
   },
   {
     failureClass: 'bad-sdist',
     pattern: /error: (Multiple top-level (?:packages|modules) discovered in a flat-layout): /,
-    sentence: 'setuptools cannot tell which of its folders belong to it: $1',
+    sentence: 'setuptools cannot tell which of its folders are packages: $1',
   },
   {
     failureClass: 'bad-sdist',
     pattern:
       /LookupError: setuptools-scm was unable to detect version|(?:fatal|error): not a git repository|Versioning for this project requires either an sdist tarball|unable to detect version for [^\n]{1,300}(?:git|hg|tarball)|(?:NotAGitRepository|InvalidGitRepositoryError)\b/i,
-    sentence: 'it takes its version from a Git repository, which a source distribution is not',
+    sentence: 'it takes its version from a Git repository, but a source distribution is not one',
   },
   {
     failureClass: 'bad-sdist',
@@ -332,7 +339,7 @@ export const FAILURE_SIGNS: readonly FailureSign[] = [
     failureClass: 'other',
     pattern:
       /EOFError: EOF when reading a line|No such device or address: '\/dev\/tty'|\/dev\/tty: No such device|termios\.error: |GetPassWarning|could not read (?:Username|Password) for /,
-    sentence: 'it asks a question, which nobody answers during a build',
+    sentence: 'it asks a question, but nobody can answer during a build',
   },
   {
     failureClass: 'other',
@@ -349,24 +356,25 @@ export const FAILURE_SIGNS: readonly FailureSign[] = [
     failureClass: 'python-version',
     pattern:
       /ModuleNotFoundError: No module named '(imp|distutils|asyncore|asynchat|smtpd|cgi|pipes|telnetlib|imghdr|lib2to3)(?:\.[\w.]{1,100})?'|has no attribute '(SafeConfigParser|readfp)'/,
-    sentence: 'it needs $1, which this version of Python does not have any more',
+    sentence: 'it needs $1, which this version of Python no longer has',
   },
   {
     failureClass: 'build-requirement',
     pattern:
       /ModuleNotFoundError: No module named '([^'\n]{1,200})'|ImportError: No module named '?([\w.]{1,200})/,
-    sentence: 'it needs the module $1 to be built, and does not say so, or brings it along in vain',
+    sentence:
+      'its build needs the module $1, but does not require it or cannot import the copy that it ships',
   },
   {
     failureClass: 'network',
     pattern: NAME_RESOLUTION_FAILURE,
-    sentence: 'its build wanted something from the network, which builds do not have on this slave',
-    condition: 'cut-off',
+    sentence: 'its build tried to use the network, but builds on this slave have no network access',
+    condition: 'offline',
   },
   {
     failureClass: 'network',
     pattern: NAME_RESOLUTION_FAILURE,
-    sentence: 'its build wanted something from the network that it did not get',
+    sentence: 'its build tried to download something and failed',
   },
   {
     failureClass: 'compiler',
@@ -379,7 +387,7 @@ export const FAILURE_SIGNS: readonly FailureSign[] = [
     pattern:
       /^[ \t]{0,20}(?<file>[^\n:]{1,500}):\d{1,7}:(?:\d{1,7}:)? (?:fatal )?error: (?<detail>[^\n]{1,300})/m,
     sentence: 'it does not compile: $1',
-    condition: 'not-starved',
+    condition: 'no-oom-kill',
     firstMatchGroup: 'file',
   },
   {
@@ -387,20 +395,20 @@ export const FAILURE_SIGNS: readonly FailureSign[] = [
     pattern:
       /^[ \t]{0,20}(?<file>error(?:\[E\d{4}\])?): (?<detail>(?!could not compile|command |subprocess-)[^\n]{1,300})\n[ \t]{0,20}-->/m,
     sentence: 'it does not compile: $1',
-    condition: 'not-starved',
+    condition: 'no-oom-kill',
     firstMatchGroup: 'file',
   },
   {
     failureClass: 'compiler',
     pattern: /\b(undefined reference to [^\n]{1,200})/,
     sentence: 'it does not link: $1',
-    condition: 'not-starved',
+    condition: 'no-oom-kill',
   },
   {
     failureClass: 'compiler',
     pattern:
       /error: command '[^'\n]{1,200}' failed with exit|ld returned \d{1,3} exit status|error: could not compile |Cython\.Compiler\.Errors\.CompileError: /,
     sentence: 'it does not compile',
-    condition: 'not-starved',
+    condition: 'no-oom-kill',
   },
 ];

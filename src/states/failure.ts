@@ -1,64 +1,64 @@
 interface FailurePolicy {
   /**
-   * How often the same build is tried again, because it may well end otherwise on another day or another
-   * slave; only then is it a failure for good.
+   * How many times the same build is retried, because it may succeed later or on another slave, before its failure
+   * is final.
    */
   readonly retries: number;
-  /** Only so soon after the release: the index may not have caught up yet. */
+  /** Retries only soon after the release, when the index may not have caught up yet. */
   readonly recentReleasesOnly?: true;
-  /** It says something of the slave's surroundings rather than of the package. */
+  /** The cause is the slave's environment rather than the package. */
   readonly environmental?: true;
 }
 
 const NO_RETRY: FailurePolicy = { retries: 0 };
 const ENVIRONMENTAL: FailurePolicy = { retries: 10, environmental: true };
 
-/** Why builds fail, and what happens next, in one table. */
+/** The failure classes of builds, and what happens after a failure of each. */
 export const FAILURES = {
-  /** The index has no source of this version. */
+  /** The index has no source distribution of this version. */
   'no-sdist': { retries: 6, recentReleasesOnly: true },
-  /** The source can't be unpacked, holds no project, or another one. */
+  /** The source can't be unpacked, contains no project, or contains another project. */
   'bad-sdist': NO_RETRY,
-  /** What was downloaded is not what the index had announced. */
+  /** The downloaded file does not match the hash that the index announced. */
   'hash-mismatch': NO_RETRY,
-  /** What it needs to be built is not on the index, or can't be installed. */
+  /** A build requirement is not on the index, or can't be installed. */
   'build-requirement': NO_RETRY,
   'missing-header': NO_RETRY,
   'missing-library': NO_RETRY,
-  /** It doesn't compile, or needs a compiler for its language that the slave does not have. */
+  /** The code does not compile, or needs a compiler for its language that the slave does not have. */
   compiler: NO_RETRY,
-  /** The slave has no compiler, as it found out at its start: another one may have. */
+  /** The slave found at its start that it has no compiler; another slave may have one. */
   'no-compiler': ENVIRONMENTAL,
-  /** It is not for this version of Python. */
+  /** The package does not support this version of Python. */
   'python-version': NO_RETRY,
   /** The index could not be reached. */
   network: ENVIRONMENTAL,
   /** The index answered with an error. */
   index: ENVIRONMENTAL,
-  /** It took longer than it may. */
+  /** The build exceeded its time limit. */
   timeout: NO_RETRY,
-  /** It said nothing for longer than it may. */
+  /** The build printed nothing for longer than allowed. */
   silent: NO_RETRY,
   memory: { retries: 2 },
   disk: ENVIRONMENTAL,
-  /** It said more than it may. */
+  /** The build printed more than allowed. */
   'log-limit': NO_RETRY,
-  /** Somebody ended it: the slave, or a signal from elsewhere. */
+  /** The slave stopped the build, or a signal from elsewhere ended it. */
   killed: { retries: 3 },
   'no-wheel': NO_RETRY,
-  /** It made a wheel of something else, or one that is broken. */
+  /** The build made a wheel of something else, or a broken one. */
   'wrong-wheel': NO_RETRY,
-  /** It made a wheel without its compiled part, and this farm publishes none such. */
+  /** The build made a wheel without its compiled part, and this farm does not publish such wheels. */
   incomplete: NO_RETRY,
   other: NO_RETRY,
 } as const satisfies Record<string, FailurePolicy>;
 
 export type FailureClass = keyof typeof FAILURES;
 
-/** The class of that name; `other` for one that there isn't, which a slave of strangers may have said. */
+/** Returns the class of this name; `other` for an unknown name, which an untrusted slave may send. */
 export function failureClass(name: string | null): FailureClass {
   return name !== null && Object.hasOwn(FAILURES, name) ? (name as FailureClass) : 'other';
 }
 
-/** What happens next after a failure of this class. */
+/** Returns what happens after a failure of this class. */
 export const failurePolicy = (name: FailureClass): FailurePolicy => FAILURES[name];

@@ -1,6 +1,6 @@
 import type { FileTuple } from '../protocols/fields.js';
 
-/** The state of one wheel: what its name and contents say, and whether it has arrived. */
+/** The state of one wheel: the facts from its name and contents, and whether it has arrived. */
 export interface FileState {
   readonly filename: string;
   /** Bytes. */
@@ -13,12 +13,12 @@ export interface FileState {
   readonly abi_tag: string;
   readonly platform_tag: string;
   readonly requires_python: string | null;
-  /** Packages of the system that the wheel needs, by package manager. */
+  /** The system packages that the wheel needs, by package manager. */
   readonly dependencies: Readonly<Record<string, readonly string[]>>;
   readonly transferred: boolean;
 }
 
-/** The list that travels in messages; its order is the protocols' (FileTuple). */
+/** Returns the tuple that messages carry; its order is that of FileTuple in protocols/fields.ts. */
 export function fileToMessage(file: FileState): FileTuple {
   return [
     file.filename,

@@ -1,23 +1,23 @@
 import type { MachineStats } from '../protocols/fields.js';
 
-/** What a machine must have left to be given work; 0: no threshold. */
+/** The resources that a machine must have left to get work; 0 means no threshold. */
 export interface ResourceThresholds {
   /** Bytes. */
   readonly diskFree: number;
   readonly memoryFree: number;
-  /** Processes that want to run, on average over a minute. */
+  /** The maximum load average over one minute. */
   readonly load: number;
-  /** °C. */
+  /** Maximum, °C. */
   readonly temperature: number;
 }
 
-/** What a machine is short of, or has too much of, and a sentence about it. */
+/** The resource that is beyond its threshold, and a sentence about it for people. */
 export interface ResourceShortage {
   readonly of: 'disk' | 'memory' | 'load' | 'temperature';
   readonly text: string;
 }
 
-/** Why a machine can do no more work now; undefined: it can. */
+/** Returns the first resource that keeps a machine from taking work now; undefined if it can take work. */
 export function findShortage(
   stats: MachineStats,
   thresholds: ResourceThresholds,
@@ -26,18 +26,18 @@ export function findShortage(
   if (diskFree < thresholds.diskFree) return shortageOf('disk', diskFree, thresholds.diskFree);
   if (memoryFree < thresholds.memoryFree) return shortageOf('memory', memoryFree, thresholds.memoryFree);
   if (thresholds.load > 0 && load > thresholds.load)
-    return { of: 'load', text: `its load is ${load.toFixed(1)}, and may be ${String(thresholds.load)}` };
+    return { of: 'load', text: `load ${load.toFixed(1)} is above the limit of ${String(thresholds.load)}` };
   if (thresholds.temperature > 0 && temperature !== null && temperature > thresholds.temperature)
     return {
       of: 'temperature',
-      text: `it has ${temperature.toFixed(0)} °C, and may have ${String(thresholds.temperature)}`,
+      text: `temperature ${temperature.toFixed(0)} °C is above the limit of ${String(thresholds.temperature)} °C`,
     };
   return undefined;
 }
 
 const shortageOf = (resource: ResourceShortage['of'], free: number, needed: number): ResourceShortage => ({
   of: resource,
-  text: `${megabytes(free)} of ${resource} are free, and ${megabytes(needed)} are needed`,
+  text: `${megabytes(free)} of free ${resource} is below the minimum of ${megabytes(needed)}`,
 });
 
 const megabytes = (bytes: number): string => `${String(Math.floor(bytes / 1024 ** 2))} MB`;

@@ -1,10 +1,10 @@
-/** Bytes from `start` up to and not including `end`. */
+/** The bytes from `start` up to, but not including, `end`. */
 export interface ByteRange {
   readonly start: number;
   readonly end: number;
 }
 
-/** The ranges, which are in ascending order, with those that overlap or touch made into one. */
+/** Returns the ranges, which must be in ascending order, with those that overlap or touch merged. */
 export function* consolidate(ranges: Iterable<ByteRange>): Generator<ByteRange> {
   let last: ByteRange | undefined;
   for (const range of ranges) {
@@ -18,7 +18,7 @@ export function* consolidate(ranges: Iterable<ByteRange>): Generator<ByteRange> 
   if (last !== undefined) yield last;
 }
 
-/** The ranges, in ascending order and apart from each other, without what `ex` covers. */
+/** Returns the ranges, which must be in ascending order and disjoint, without the bytes that `excluded` covers. */
 export function* exclude(ranges: Iterable<ByteRange>, excluded: ByteRange): Generator<ByteRange> {
   for (const range of ranges) {
     if (intersect(range, excluded) === undefined) yield range;
@@ -29,14 +29,14 @@ export function* exclude(ranges: Iterable<ByteRange>, excluded: ByteRange): Gene
   }
 }
 
-/** What is in both ranges; undefined where nothing is. */
+/** Returns the intersection of two ranges; undefined if it is empty. */
 export function intersect(a: ByteRange, b: ByteRange): ByteRange | undefined {
   const start = Math.max(a.start, b.start);
   const end = Math.min(a.end, b.end);
   return start < end ? { start, end } : undefined;
 }
 
-/** The ranges, with the one that contains `at` cut in two there; unchanged where none does. */
+/** Returns the ranges, with the one that contains `at` split there; unchanged if none contains it. */
 export function* split(ranges: Iterable<ByteRange>, at: number): Generator<ByteRange> {
   for (const range of ranges) {
     if (range.start < at && at < range.end) {

@@ -1,4 +1,4 @@
-/** One build of a slave that says something about it: a success, or a failure for good. Times in milliseconds. */
+/** One build that counts for a slave's health: a success or a final failure. Times in milliseconds. */
 export interface SlaveResult {
   readonly slaveId: number;
   readonly package: string;
@@ -7,7 +7,7 @@ export interface SlaveResult {
   readonly ended: number;
 }
 
-/** Why a slave is suspected: its last builds, beside those of the other slaves in the same period. */
+/** Why a slave is suspected: its last builds, compared with those of the other slaves in the same period. */
 export interface Suspicion {
   readonly failed: number;
   readonly builds: number;
@@ -17,25 +17,27 @@ export interface Suspicion {
   readonly since: number;
 }
 
-/** How many results are kept of each slave, and of all slaves of a target. */
+/** How many results are kept per slave, and for all slaves of a target. */
 const MAX_RESULTS = { slave: 150, target: 1500 };
-/** A run of fewer builds is not judged. */
+/** Shorter runs of builds are not judged. */
 const MIN_BUILDS = 8;
 /**
- * How improbable a run must be in a slave that is like the others: beside all that is kept of theirs, and beside what
- * they began in the same period. The first is the more exact, for what takes long to succeed is not in the second
- * yet; the second is what a storm of bad packages does not deceive. A farm of thirty slaves judges some hundred
- * thousand runs a day, most of which overlap. A slave that fails everything is found after 9 builds where the others
- * fail a tenth of theirs, and after 14 to 20 where they fail a quarter.
+ * A run is suspicious if its probability, for a slave that is like the others, is below both limits: compared with
+ * all results of the others that are kept, and with the builds that they began in the same period. The first
+ * comparison is more exact, because builds that take long to succeed are not yet in the second; the second is not
+ * misled by a burst of bad packages. A farm of thirty slaves judges some hundred thousand runs a day, most of which
+ * overlap. A slave that fails everything is found after 9 builds if the others fail a tenth of theirs, and after 14
+ * to 20 if they fail a quarter.
  */
 const MAX_P_VALUE = { allTime: 1e-8, samePeriod: 1e-6 };
-/** Where the others fail more than this, no run that is kept can be improbable enough. */
+/** If the others fail more than this share, no run that is kept can be improbable enough. */
 const MAX_OTHERS_FAILURE_RATE = 0.75;
+
 /**
- * The recent results of the slaves of one target, and the comparison that finds a sick slave: its last builds failed
- * so much more often than those of the other slaves, before and in the same period, that chance does not explain it
- * (Fisher's exact test). A storm of bad packages fails on all slaves alike, and makes nobody suspicious; nor can a slave be
- * that has no others beside it.
+ * The recent results of the slaves of one target, and the comparison that finds a sick slave: one whose last builds
+ * failed so much more often than those of the other slaves, before and in the same period, that chance does not
+ * explain it (Fisher's exact test). A burst of bad packages fails on all slaves alike and makes none suspicious. A
+ * slave that is the only one of its target is never suspected.
  */
 export class SlaveComparison {
   readonly #resultsBySlave = new Map<number, SlaveResult[]>();
@@ -49,27 +51,27 @@ export class SlaveComparison {
     this.#resultsBySlave.set(result.slaveId, own);
     this.#results.push(result);
     this.#failedCount += Number(result.failed);
-    // In bulk, for each removal at the front moves all of the rest.
+    // In bulk, because each removal at the front moves all remaining results.
     if (this.#results.length < MAX_RESULTS.target * 1.25) return;
     this.#results = this.#results.slice(-MAX_RESULTS.target);
     this.#failedCount = this.#results.filter(({ failed }) => failed).length;
   }
 
-  /** Forgets what a slave has done: it is judged anew. */
+  /** Forgets a slave's results, so that it is judged afresh. */
   forget(slaveId: number): void {
     this.#resultsBySlave.delete(slaveId);
     this.#results = this.#results.filter((result) => result.slaveId !== slaveId);
     this.#failedCount = this.#results.filter(({ failed }) => failed).length;
   }
 
-  /** How many of a slave's builds have succeeded in a row, of those that it began after `since`. */
+  /** Returns how many of the builds that a slave began at or after `since` have succeeded in a row up to now. */
   successesInRow(slaveId: number, since: number): number {
     const own = (this.#resultsBySlave.get(slaveId) ?? []).filter(({ began }) => began >= since);
-    const failed = own.findLastIndex((result) => result.failed);
-    return own.length - 1 - failed;
+    const lastFailure = own.findLastIndex((result) => result.failed);
+    return own.length - 1 - lastFailure;
   }
 
-  /** Whether a slave's last builds stand out from those of the others. */
+  /** Returns why a slave's last builds stand out from those of the others; undefined if they do not. */
   suspicion(slaveId: number): Suspicion | undefined {
     const own = this.#resultsBySlave.get(slaveId) ?? [];
     const last = own.slice(-MIN_BUILDS);
@@ -86,7 +88,10 @@ export class SlaveComparison {
   }
 }
 
-/** The most improbable run of a slave's last builds, if it is too improbable. Both lists are in order of time. */
+/**
+ * Returns the least probable run of a slave's last builds if it is below the limits; undefined otherwise. Both lists
+ * must be in order of time.
+ */
 export function findSuspiciousRun(
   own: readonly SlaveResult[],
   others: readonly SlaveResult[],
@@ -129,8 +134,9 @@ interface OutcomeCounts {
 }
 
 /**
- * Makes counters in which a package counts once for each slave, for its versions mostly fail together and say as much
- * as one. All count of a package that other slaves have mostly built: there each is a comparison.
+ * Returns a factory of counters in which a package counts once per slave, because its versions mostly fail together
+ * and say no more than one of them. All versions of a package that the other slaves have mostly built count, because
+ * each of them is a comparison.
  */
 function counterFactory(others: readonly SlaveResult[]): () => OutcomeCounts {
   const balance = new Map<string, number>();
@@ -153,8 +159,8 @@ function counterFactory(others: readonly SlaveResult[]): () => OutcomeCounts {
 }
 
 /**
- * The probability that so many failures or more fall to the one side by chance, given how many there are in all: the
- * upper tail of the hypergeometric distribution.
+ * Returns the probability that `mine` has at least its number of failures by chance, given the total number of
+ * failures: the upper tail of the hypergeometric distribution.
  */
 function hypergeometricTail(mine: OutcomeCounts, theirs: OutcomeCounts): number {
   const builds = mine.builds + theirs.builds;
@@ -178,18 +184,18 @@ function logFactorial(n: number): number {
 const logChoose = (n: number, k: number): number =>
   k < 0 || k > n ? -Infinity : logFactorial(n) - logFactorial(k) - logFactorial(n - k);
 
-/** What has become of the failures of a slave that was set aside, once they went to other slaves. */
+/** What other slaves found when they retried the failed builds of a slave that was set aside. */
 export interface Verdicts {
-  /** Another slave has failed with it, too. */
+  /** Builds that failed on another slave, too. */
   readonly confirmed: number;
-  /** Another slave has built it. */
+  /** Builds that succeeded on another slave. */
   readonly refuted: number;
 }
 
-/** Verdicts that are needed to acquit a slave, and the least share of them that confirm its failures. */
+/** The number of verdicts needed to acquit a slave, and the minimum share of them that confirms its failures. */
 const ACQUITTAL = { verdicts: 6, confirmed: 0.8 };
 
-/** Whether a slave was right: other slaves fail with what it has failed with. */
+/** Returns whether a slave was not at fault: the builds that failed on it fail on other slaves, too. */
 export function isAcquitted({ confirmed, refuted }: Verdicts): boolean {
   const verdicts = confirmed + refuted;
   return verdicts >= ACQUITTAL.verdicts && confirmed >= verdicts * ACQUITTAL.confirmed;

@@ -5,54 +5,51 @@ import type { KillMode } from '../protocols/oracle.js';
 import type { BuildState, LeaseState } from './build-state.js';
 
 /**
- * What a slave is doing, by what it said last and was told:
+ * What a slave is doing, by the last messages between it and the master:
  *
- *   idle      it said HELLO, or was told DONE; it is about to ask for work
- *   waiting   it was told SLEEP: there is nothing for it, or it isn't to have any
- *   resting   it said REST: it can't do anything now
- *   building  it was told BUILD
- *   sending   it was told SEND
- *   gone      it said BYE, or was told it
+ *   idle      it sent HELLO, or received DONE; it is about to ask for work
+ *   waiting   it received SLEEP: there is no work for it, or it is not allowed any
+ *   resting   it sent REST: it can't work now
+ *   building  it received BUILD
+ *   sending   it received SEND
+ *   gone      it sent or received BYE
  */
 export type SlaveActivity = 'idle' | 'waiting' | 'resting' | 'building' | 'sending' | 'gone';
 
-/** So many builds in a row that fail for reasons of its surroundings tell of the slave, and of no package. */
+/** From this many environmental failures in a row on, the slave is at fault and not the packages. */
 const ENVIRONMENT_FAILURES_BEFORE_REST = 3;
 const REST_MS = { first: 60_000, max: 1_800_000 };
 
-/** What people read for a time of the monotonic clock: milliseconds since 1970. */
+/** Converts a time of the monotonic clock to wall-clock time, milliseconds since 1970. */
 type WallTime = (monotonicMs: number) => number;
 
-/** What is known of one session of one slave. All of it can be had again from the slave's HELLO. */
+/** The state of one session of one slave. All of it can be rebuilt from the slave's next HELLO. */
 export class SlaveState {
   readonly slaveId: number;
   readonly user: string;
   readonly session: string;
   hello: SlaveHello;
-  /** Its target is registered. */
+  /** Whether its target is registered. */
   known: boolean;
   activity: SlaveActivity = 'idle';
   lease: LeaseState | undefined;
-  /**
-   * When the last request was sent that gave or renewed its lease, as its answer confirmed; milliseconds by the monotonic
-   * clock.
-   */
+  /** Monotonic time, ms, when the last request that granted or renewed its lease, as its answer confirmed, was sent. */
   renewedAt = -Infinity;
-  /** The answer that gave out the lease, for a slave that did not get it. */
+  /** The answer that granted the lease, kept until the slave has acknowledged it. */
   unacknowledgedOrder: unknown;
   build: BuildState | undefined;
-  /** Files of this build that an earlier build for the same target has published, with other contents. */
+  /** Files of this build that an earlier build for the same target has published with other contents. */
   readonly rebuiltFilenames = new Set<string>();
   stats: MachineStats | undefined;
-  /** An administrator's wishes: BYE, no more work, and to give up what it builds. */
+  /** Requests of an administrator: to send BYE, to give it no more work, and to abandon its current build. */
   kill: KillMode | null = null;
   asleep = false;
   skip = false;
-  /** It gets no work but a probe now and then, for its builds fail more often than those of others. */
+  /** Set if its builds fail more often than those of other slaves: it gets only an occasional probe. */
   setAside: { readonly since: number; readonly reason: string; nextProbe: number } | undefined;
-  /** Why it does nothing, for people. */
+  /** Why it is not working, for people. */
   note: string | null = null;
-  /** How many of its builds have failed in a row for reasons of its surroundings. */
+  /** How many of its builds in a row have failed because of its environment. */
   #environmentFailures = 0;
   #restUntil = 0;
   since: number;
@@ -75,7 +72,7 @@ export class SlaveState {
     this.lastSeen = now;
   }
 
-  /** The slave is doing something else from now on. */
+  /** Records what the slave is doing from now on. */
   setActivity(activity: SlaveActivity, now: number, note: string | null = null): void {
     if (this.activity !== activity) this.since = now;
     this.activity = activity;
@@ -83,9 +80,9 @@ export class SlaveState {
   }
 
   /**
-   * One of its builds has failed for reasons of its surroundings. The first few are taken for what they say
-   * of their packages; after that it is the slave itself that is out of order, and it gets nothing for a
-   * while: a minute, and twice as long each time. Gives for how long, milliseconds; 0: not yet.
+   * Counts a build that failed because of the slave's environment. The first few count as failures of their packages;
+   * after that the slave itself is taken to be broken and gets no work for a while: a minute, and twice as long each
+   * time. Returns for how long, milliseconds; 0 means not yet.
    */
   recordEnvironmentFailure(now: number): number {
     this.#environmentFailures += 1;
@@ -98,21 +95,21 @@ export class SlaveState {
     return rest;
   }
 
-  /** Whatever was in its way is so no longer. */
+  /** Resets the count and ends the rest: the slave's environment works again. */
   clearEnvironmentFailures(): void {
     this.#environmentFailures = 0;
     this.#restUntil = 0;
   }
 
-  /** Why it is to get no work now; undefined: it may. */
+  /** Returns why the slave gets no work now, for people; undefined if it may have work. */
   idleReason(now: number, wallTime: WallTime): string | undefined {
-    if (this.asleep) return 'an administrator said so';
+    if (this.asleep) return 'put to sleep by an administrator';
     if (now >= this.#restUntil) return undefined;
     const until = new Date(wallTime(this.#restUntil)).toISOString().slice(11, 16);
-    return `${String(this.#environmentFailures)} builds in a row failed for reasons of its surroundings; the next at ${until} UTC`;
+    return `${String(this.#environmentFailures)} builds in a row failed because of this machine's environment; next build at ${until} UTC`;
   }
 
-  /** Nothing is being built any more. */
+  /** Forgets the lease and the build. */
   clearBuild(): void {
     this.lease = undefined;
     this.renewedAt = -Infinity;
@@ -122,7 +119,7 @@ export class SlaveState {
     this.skip = false;
   }
 
-  /** Seconds after which a lease of this slave runs out unless it is renewed. */
+  /** The duration of this slave's leases, seconds; a lease expires unless it is renewed within it. */
   get leaseSeconds(): number {
     return Math.min(Math.max(60, this.hello.busy_interval_s * 3), 3600);
   }
@@ -145,5 +142,5 @@ export class SlaveState {
   }
 }
 
-/** What a slave builds for, as people call it. */
+/** Returns the target that a slave builds for, for people: "cp311 on linux_x86_64". */
 export const formatTarget = (hello: SlaveHello): string => `${hello.abi_tag} on ${hello.platform_tag}`;

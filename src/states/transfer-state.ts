@@ -1,19 +1,19 @@
 import { consolidate, exclude, type ByteRange } from './ranges.js';
 
 /**
- * A file of at most so many bytes is small: one chunk is all of it, it is kept in memory until it is published, and
- * after a break all of it is sent again.
+ * The maximum size of a small file: it is sent as one chunk, kept in memory until it is published, and sent again
+ * in full after an interruption.
  */
 export const MAX_SMALL_FILE_BYTES = 128 * 1024;
-/** Chunks come in windows of a few dozen; after a break there are as many gaps at most. */
+/** Chunks arrive in windows of a few dozen, so an honest sender leaves at most that many gaps. */
 const MAX_RANGES = 1000;
 
 /**
- * Which bytes of a file have arrived. Chunks may come in any order, twice, or overlapping; what is
- * asked for next is the first range that is missing, whole.
+ * Tracks which bytes of a file have arrived. Chunks may arrive in any order, repeatedly, or overlapping; the next
+ * range to request is the first missing one, in full.
  */
 export class TransferState {
-  /** Bytes of the whole file. */
+  /** The size of the file, bytes. */
   readonly size: number;
   #receivedRanges: readonly ByteRange[] = [];
 
@@ -23,9 +23,9 @@ export class TransferState {
   }
 
   /**
-   * Whether these bytes are worth keeping: a part of the file, not there yet, and no further piece apart from
-   * the others where there are MAX_PIECES. For who sends single bytes here and there, all that is noted of
-   * them would be looked through for each further one.
+   * Returns whether these bytes are worth keeping: they are a part of the file, have not all arrived, and do not add
+   * a range when there are already MAX_RANGES. A sender of scattered single bytes would otherwise make every further
+   * chunk search an ever longer list.
    */
   isWorthKeeping(offset: number, length: number): boolean {
     const end = offset + length;
@@ -37,7 +37,7 @@ export class TransferState {
     );
   }
 
-  /** Bytes have arrived. False, and nothing is noted, if they are no part of this file. */
+  /** Records that bytes have arrived. Returns false, and records nothing, if they are not a part of this file. */
   chunk(offset: number, length: number): boolean {
     const end = offset + length;
     if (!Number.isSafeInteger(offset) || offset < 0 || length <= 0 || end > this.size) return false;
@@ -46,7 +46,7 @@ export class TransferState {
     return true;
   }
 
-  /** The first range that is missing; undefined when nothing is. */
+  /** Returns the first missing range; undefined if nothing is missing. */
   fetch(): ByteRange | undefined {
     let missing: Iterable<ByteRange> = this.size === 0 ? [] : [{ start: 0, end: this.size }];
     for (const range of this.#receivedRanges) missing = exclude(missing, range);
@@ -54,7 +54,7 @@ export class TransferState {
     return first;
   }
 
-  /** What of `offset` and the `length` bytes from there is a part of this file and has not arrived. */
+  /** Returns the missing ranges within the `length` bytes from `offset`; none if these are not a part of this file. */
   missing(offset: number, length: number): readonly ByteRange[] {
     const end = offset + length;
     if (!Number.isSafeInteger(offset) || offset < 0 || length <= 0 || end > this.size) return [];
@@ -63,7 +63,7 @@ export class TransferState {
     return [...missing];
   }
 
-  /** True when every byte of `offset` and the `length` bytes from there has arrived. */
+  /** Returns whether all of the `length` bytes from `offset` have arrived. */
   has(offset: number, length: number): boolean {
     return (
       length === 0 || this.#receivedRanges.some(({ start, end }) => start <= offset && end >= offset + length)
@@ -74,7 +74,7 @@ export class TransferState {
     return this.has(0, this.size);
   }
 
-  /** Bytes that have arrived. */
+  /** How many bytes have arrived. */
   get received(): number {
     return this.#receivedRanges.reduce((sum, { start, end }) => sum + end - start, 0);
   }

@@ -1,21 +1,22 @@
-/** One of those who take turns by weight. */
+/** One of the queues that a weighted round robin serves. */
 export interface RoundRobinQueue<T> {
-  /** Of all turns that are taken while everybody has something, its part is weight / sum of weights. */
+  /** While all queues have items, this queue gets weight / (sum of weights) of the turns. */
   readonly weight: number;
-  /** What it has gained by waiting. */
+  /** The credit gained by waiting. */
   credit: number;
-  /** What it has. */
+  /** The items in the queue. */
   list: readonly T[];
 }
 
 /**
- * Whose turn it is, or undefined if nobody has anything: each that has something gains its weight, and the
- * one that has most pays for all (smooth weighted round robin). Who has nothing saves nothing up.
+ * Returns the queue whose turn it is; undefined if all are empty. Smooth weighted round robin: each nonempty queue
+ * gains its weight in credit, and the queue with the most credit is served and pays the sum of the weights. An empty
+ * queue keeps no credit.
  */
 export function roundRobin<T extends RoundRobinQueue<unknown>>(queues: readonly T[]): T | undefined {
   const nonEmpty = queues.filter(({ list }) => list.length > 0);
-  for (const one of queues) if (one.list.length === 0) one.credit = 0;
-  for (const one of nonEmpty) one.credit += one.weight;
+  for (const queue of queues) if (queue.list.length === 0) queue.credit = 0;
+  for (const queue of nonEmpty) queue.credit += queue.weight;
   const next = nonEmpty.reduce<T | undefined>((a, b) => (a && a.credit >= b.credit ? a : b), undefined);
   if (next) next.credit -= nonEmpty.reduce((sum, { weight }) => sum + weight, 0);
   return next;

@@ -98,7 +98,7 @@ void t.test('SLEEP in the middle of a build: it is finished, and no other is beg
   await untilSlave(({ state }) => state === 'building');
   await control.request('SLEEP', { slave_id: null });
   open();
-  await untilSlave(({ state, note }) => state === 'waiting' && note === 'an administrator said so');
+  await untilSlave(({ state, note }) => state === 'waiting' && note === 'put to sleep by an administrator');
   t.same(slave.builtVersions, ['2.0']);
   await control.request('WAKE', { slave_id: null });
   await until(async () => (await db.query(BUILDS)).length === 2);
@@ -112,7 +112,7 @@ void t.test('a slave that can do no work says why, and is given none', async (t)
     thresholds: { ...NO_THRESHOLDS, diskFree: 2 ** 60 },
   });
   await untilSlave(({ state }) => state === 'resting');
-  t.match((await slaves())[0]?.note, /^\d+ MB of disk are free, and 1099511627776 MB are needed$/);
+  t.match((await slaves())[0]?.note, /^\d+ MB of free disk is below the minimum of 1099511627776 MB$/);
   slave.stop();
   await slave.ended;
   t.same(slave.builtVersions, []);

@@ -186,7 +186,7 @@ void t.test(
     t.same([await fail('network'), await fail('disk'), await fail('index')], ['4.0', '3.0', '2.0']);
     t.same(await fail('network'), 'SLEEP', 'it gets no more, though one is left');
     const [row] = await master.slaves();
-    t.match(row?.note, /^3 builds in a row failed for reasons of its surroundings/);
+    t.match(row?.note, /^3 builds in a row failed because of this machine's environment/);
     t.same(
       await master.db.query('select failure_class, passing from builds order by build_id'),
       [
@@ -212,7 +212,7 @@ void t.test('what an administrator wishes of a slave is known to the next Slave 
   const [row] = await slaves();
   await control.request('SLEEP', { slave_id: row?.slave_id ?? 0 });
   t.equal(await slaveSession.request('IDLE'), 'SLEEP');
-  t.match(await slaves(), [{ note: 'an administrator said so', state: 'waiting' }]);
+  t.match(await slaves(), [{ note: 'put to sleep by an administrator', state: 'waiting' }]);
   // One that begins anew knows of a session what the database does.
   await slaveSession.request('BYE');
   await slaveSession.request('HELLO');

@@ -6,7 +6,7 @@ import { createTestBuilder } from './workshop.js';
 
 const baseOptions = { extraIndexUrl: null, env: {}, pythonVersion: '3.11.7' };
 
-t.test('an index’s password reaches pip and the pip that pip starts, and nobody’s eyes', async (t) => {
+t.test('an index’s password reaches both pips, but neither arguments nor the log', async (t) => {
   const password = 's3cr3t/@:w"o\'rd';
   const index = await IndexServer.start([packFixture('spies'), packFixture('watched')], {
     login: { user: 'me', password },
@@ -16,7 +16,7 @@ t.test('an index’s password reaches pip and the pip that pip starts, and nobod
   const lines: string[] = [];
   const result = await builder.build(request('spies', { onLine: (line) => void lines.push(line) }));
   t.ok(result.status, result.output);
-  // What is hidden in the log would be shown as ****.
+  // A redacted password would appear as ****.
   const started = lines.filter((line) => line.includes('started as'));
   t.match(started.join('\n'), `-i http://127.0.0.1:${String(index.port)}/simple`);
   t.notMatch(started.join('\n'), '****');
@@ -28,7 +28,7 @@ t.test('an index’s password reaches pip and the pip that pip starts, and nobod
   }
 });
 
-t.test('a wrong password is the index’s trouble, not the package’s', async (t) => {
+t.test('a wrong password is a failure of the index, not of the package', async (t) => {
   const login = { user: 'me', password: 'right' };
   const index = await IndexServer.start([packFixture('plain')], { login });
   t.teardown(() => index.stop());
@@ -38,7 +38,7 @@ t.test('a wrong password is the index’s trouble, not the package’s', async (
   t.match(result.output, /\npiw: .* status 401: .*\n$/);
 });
 
-t.test('an index that is out of order is told from one that has no such package', async (t) => {
+t.test('an index that answers with an error does not count as one without the package', async (t) => {
   const index = await IndexServer.start([], { status: 503 });
   t.teardown(() => index.stop());
   const { builder, request } = createTestBuilder(t, index.url);
@@ -47,7 +47,7 @@ t.test('an index that is out of order is told from one that has no such package'
   t.match(result.output, /\npiw: .* status 503\n$/);
 });
 
-t.test('an index that is not there is the network’s trouble', async (t) => {
+t.test('an index that is down is a network failure', async (t) => {
   const index = await IndexServer.start([]);
   const { url } = index;
   await index.stop();
@@ -55,7 +55,7 @@ t.test('an index that is not there is the network’s trouble', async (t) => {
   t.match(await builder.build(request('plain')), { status: false, failureClass: 'network' });
 });
 
-t.test('addresses lose their passwords, and hosts in the clear are trusted by name', (t) => {
+t.test('passwords are removed from addresses, and plain http hosts are trusted by name', (t) => {
   const access = resolveIndexAccess({
     ...baseOptions,
     indexUrl: 'https://me:pa%2Fss@index.example/simple',
@@ -81,7 +81,7 @@ t.test('addresses lose their passwords, and hosts in the clear are trusted by na
   t.end();
 });
 
-t.test('what a .netrc can’t say is refused', (t) => {
+t.test('a login that a .netrc cannot express is refused', (t) => {
   const refused = (overrides: Partial<Parameters<typeof resolveIndexAccess>[0]>) => {
     t.throws(() => resolveIndexAccess({ ...baseOptions, indexUrl: 'https://a:b@i.example/', ...overrides }), {
       code: 'PIW_CONFIG',
@@ -94,7 +94,7 @@ t.test('what a .netrc can’t say is refused', (t) => {
   t.end();
 });
 
-t.test('a proxy’s password is hidden, too', (t) => {
+t.test('a proxy’s password is redacted, too', (t) => {
   const { secrets } = resolveIndexAccess({
     ...baseOptions,
     indexUrl: 'https://i.example/',

@@ -12,14 +12,14 @@ async function tests(workDir: string): Promise<void> {
   const full = { code: 'PIW_DISK_FULL' };
   const small = { workDir, limits: { diskFree: 0 } };
 
-  t.test('a wheel that can’t be looked at for want of room is no wrong wheel', async (t) => {
+  t.test('a wheel that cannot be inspected on a full disk is not a wrong wheel', async (t) => {
     const { builder, request } = createTestBuilder(t, index.url, small);
     await t.rejects(builder.build(request('crowds')), full);
     await builder.clean();
-    t.ok((await builder.build(request('plain'))).status, 'and there is room again');
+    t.ok((await builder.build(request('plain'))).status, 'there is space again');
   });
 
-  t.test('what is built on a disk that is full is not begun', async (t) => {
+  t.test('a build on a full disk does not start', async (t) => {
     fillDisk(workDir);
     const { builder, request } = createTestBuilder(t, index.url, small);
     await t.rejects(builder.build(request('plain')), full);

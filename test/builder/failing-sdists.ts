@@ -4,15 +4,15 @@ import { tarGz } from '../../src/farm/sdist.js';
 import type { FailureClass } from '../../src/states/failure.js';
 import type { Sdist } from '../helpers/sdist.js';
 
-/** A source distribution that does not build, and what has to be said of it. */
+/** A source distribution that does not build, and the diagnosis that is expected. */
 export interface FailingSdist {
   readonly name: string;
   readonly version: string;
   readonly failureClass: FailureClass;
   readonly sentence: RegExp;
-  /** A part of the line that the page of its log marks. */
+  /** A part of the line that the log's page must mark. */
   readonly marked: RegExp;
-  /** Its archive; left out: the index that pip is configured with has it. */
+  /** The archive; if left out, it is on the index that pip is configured with. */
   readonly sdist?: Sdist;
 }
 
@@ -58,7 +58,7 @@ function failingSdist(
   return { name, version: '1.0', failureClass, sentence, marked, sdist };
 }
 
-/** An entry of a tar archive of another type than a file: `6` is a FIFO, `3` a character device, `2` a link. */
+/** Returns a tar archive with one entry that is not a file: type `6` is a FIFO, `3` a character device, `2` a link. */
 function specialTarEntry(name: string, type: string, link = ''): Buffer {
   const block = Buffer.alloc(512);
   block.write(name, 0, 100, 'latin1');
@@ -149,7 +149,7 @@ export const FAILING_SDISTS: readonly FailingSdist[] = [
   failingSdist(
     'invalid-version',
     'bad-sdist',
-    /not valid: '?1\.0-nonsense-of-ours/,
+    /invalid version or requirement: '?1\.0-nonsense-of-ours/,
     /Invalid version/,
     setuptoolsProject(
       "from packaging.version import Version\nVersion('1.0-nonsense-of-ours')\n".replace(
@@ -161,7 +161,7 @@ export const FAILING_SDISTS: readonly FailingSdist[] = [
   failingSdist(
     'invalid-specifier',
     'bad-sdist',
-    /not valid|refuses its setup\.py/,
+    /invalid version or requirement|rejects its setup\.py/,
     /Invalid specifier|python_requires|setup command/,
     setuptoolsProject(
       "from setuptools import setup\nsetup(name='NAME', version='1.0', python_requires='>=3.')\n",
@@ -170,14 +170,14 @@ export const FAILING_SDISTS: readonly FailingSdist[] = [
   failingSdist(
     'invalid-requirement',
     'bad-sdist',
-    /refuses its setup\.py: 'install_requires' must be/,
+    /rejects its setup\.py: 'install_requires' must be/,
     /error in .* setup command/,
     setuptoolsProject(
       "from setuptools import setup\nsetup(name='NAME', version='1.0', install_requires=['a b c'])\n",
     ),
   ),
   failingSdist('truncated-gzip', 'bad-sdist', /truncated or damaged|archive is broken/, /Error/, (stem) => {
-    const whole = tarGz([
+    const archive = tarGz([
       [`${stem}/setup.py`, Buffer.from(MINIMAL_SETUP_PY)],
       [`${stem}/data.bin`, createHash('sha512').update('x').digest()],
       ...Array.from({ length: 200 }, (_, n): [string, Buffer] => [
@@ -185,18 +185,18 @@ export const FAILING_SDISTS: readonly FailingSdist[] = [
         createHash('sha512').update(String(n)).digest(),
       ]),
     ]);
-    return whole.subarray(0, Math.floor(whole.length / 2));
+    return archive.subarray(0, Math.floor(archive.length / 2));
   }),
   failingSdist('not-gzip', 'bad-sdist', /archive is broken|truncated or damaged/, /Error/, () =>
     Buffer.from('This is no archive.\n'.repeat(100)),
   ),
-  failingSdist('fifo', 'bad-sdist', /archive|no Python project|must not be unpacked/, /./, (stem) =>
+  failingSdist('fifo', 'bad-sdist', /archive|no Python project/, /./, (stem) =>
     specialTarEntry(`${stem}/pipe`, '6'),
   ),
-  failingSdist('device', 'bad-sdist', /archive|no Python project|must not be unpacked/, /./, (stem) =>
+  failingSdist('device', 'bad-sdist', /archive|no Python project/, /./, (stem) =>
     specialTarEntry(`${stem}/null`, '3'),
   ),
-  failingSdist('outside', 'bad-sdist', /must not be unpacked|archive is broken/, /outside|Error/, (stem) =>
+  failingSdist('outside', 'bad-sdist', /unsafe member|archive is broken/, /outside|Error/, (stem) =>
     tarGz([
       [`${stem}/setup.py`, Buffer.from(MINIMAL_SETUP_PY)],
       [`${stem}/../../escaped.txt`, Buffer.from('x')],
@@ -287,7 +287,7 @@ export const FAILING_SDISTS: readonly FailingSdist[] = [
   failingSdist(
     'pyproject',
     'bad-sdist',
-    /pyproject\.toml is not what/,
+    /rejects its pyproject\.toml/,
     /invalid pyproject\.toml|configuration error|Failed to parse/,
     { 'pyproject.toml': `${SETUPTOOLS_PYPROJECT}[project]\nname = 5\n` },
   ),
@@ -354,7 +354,7 @@ export const FAILING_SDISTS: readonly FailingSdist[] = [
     /cannot import name 'Mapping'/,
     setuptoolsProject(`from collections import Mapping\n${MINIMAL_SETUP_PY}`),
   ),
-  failingSdist('requirement', 'build-requirement', /needs piw-nowhere-at-all/, /piw-nowhere-at-all/, {
+  failingSdist('requirement', 'build-requirement', /requires piw-nowhere-at-all/, /piw-nowhere-at-all/, {
     'pyproject.toml': '[build-system]\nrequires = ["piw-nowhere-at-all"]\nbuild-backend = "x"\n',
   }),
   failingSdist('backend', 'build-requirement', /./, /no_backend_of_this_name/, {

@@ -1,11 +1,11 @@
 /**
- * Builds source distributions that fail, each in its own way (failing-sdists.ts: ours, and real ones from the index
- * that pip is configured with), and prints what a user is told of each.
+ * Builds source distributions that fail, each in a different way (failing-sdists.ts: ours, and real ones from the
+ * index that pip is configured with), and prints what users see of each failure.
  *
  *     node dist/test/builder/failure-table.js [--list] [--ours] [--python PATH] [NAME…]
  *
- * Prints a line for each: name, class, sentence, and the line of the log that its page marks. Exits with 1 if any of
- * them is not as failing-sdists.ts says, or is `other` without a quotation of the error itself.
+ * Prints for each: name, class, sentence, and the line of the log that its page marks. Exits with 1 if any of them is
+ * not as failing-sdists.ts expects, or has the class `other` and does not quote the error.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -57,7 +57,7 @@ async function main(): Promise<number> {
       const result = await builder.build({
         ...{ package: entry.name, version: entry.version, sdistSha256: null, timeoutMs: BUILD_TIMEOUT_MS },
         ...{ signal: new AbortController().signal, onLine: () => undefined },
-        // Ours come from our own index, what they require from the configured one.
+        // Our sdists come from our own index, their requirements from the configured one.
         ...(entry.sdist
           ? { indexUrl: ownIndex.url, extraIndexUrl: indexUrl }
           : { indexUrl, extraIndexUrl: null }),

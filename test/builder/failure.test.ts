@@ -6,7 +6,7 @@ import { normalise } from '../../src/wheels/names.js';
 const diagnoseLog = (output: string, version = '1.0') =>
   diagnose({ name: normalise('Thing'), version, output });
 
-/** What pip and the tools that it runs have said, shortened to the lines that matter, and what follows. */
+/** Output of pip and the tools that it runs, shortened to the relevant lines, and the expected diagnosis. */
 const LOGS: readonly [failureClass: string, sentence: RegExp, log: string][] = [
   [
     'disk',
@@ -27,7 +27,7 @@ const LOGS: readonly [failureClass: string, sentence: RegExp, log: string][] = [
   ['other', /more files at once/, '  OSError: [Errno 24] Too many open files: x\n'],
   [
     'hash-mismatch',
-    /another hash/,
+    /hash of the downloaded file/,
     'ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE. If you have updated the package…\n',
   ],
   [
@@ -42,7 +42,7 @@ const LOGS: readonly [failureClass: string, sentence: RegExp, log: string][] = [
   ],
   [
     'no-sdist',
-    /which is not there/,
+    /the file does not exist/,
     '  ERROR: HTTP error 404 while getting http://127.0.0.1:8765/f/thing-1.0.tar.gz (from http://127.0.0.1:8765/simple/thing/)\n',
   ],
   [
@@ -52,22 +52,22 @@ const LOGS: readonly [failureClass: string, sentence: RegExp, log: string][] = [
   ],
   [
     'index',
-    /does not trust no\.such\.host/,
+    /does not trust the host no\.such\.host/,
     'WARNING: The repository located at no.such.host is not a trusted or secure host and is being ignored.\nERROR: No matching distribution found for thing==1.0\n',
   ],
   [
     'python-version',
-    /not among those/,
+    /does not support this version of Python/,
     "ERROR: Package 'thing' requires a different Python: 3.11.7 not in '>=99'\n",
   ],
   [
     'python-version',
-    /not among those/,
+    /does not support this version of Python/,
     'ERROR: Ignored the following versions that require a different python version: 0.9 Requires-Python >=99; 1.0.0 Requires-Python >=99\nERROR: Could not find a version that satisfies the requirement thing==1.0 (from versions: 0.8)\nERROR: No matching distribution found for thing==1.0\n',
   ],
   [
     'bad-sdist',
-    /says of itself that it is 2\.0/,
+    /identifies itself as 2\.0/,
     "Discarding http://127.0.0.1:8765/f/thing-1.0.tar.gz: Requested thing==1.0 from http://127.0.0.1:8765/f/thing-1.0.tar.gz has inconsistent version: expected '1.0', but metadata has '2.0'\nERROR: No matching distribution found for thing==1.0\n",
   ],
   [
@@ -82,12 +82,12 @@ const LOGS: readonly [failureClass: string, sentence: RegExp, log: string][] = [
   ],
   [
     'bad-sdist',
-    /says of itself that it is six$/,
+    /identifies itself as six$/,
     "  WARNING: Generating metadata for package thing produced metadata for project name six. Fix your #egg=thing fragments.\n  WARNING: Built wheel for six is invalid: Wheel has unexpected file name: expected 'six', got 'thing'\nERROR: Failed to build one or more wheels\n",
   ],
   [
     'bad-sdist',
-    /its pyproject\.toml is not what/,
+    /rejects its pyproject\.toml/,
     '    | ExceptionGroup: Failed to parse pyproject.toml (1 sub-exception)\n    +-+---------------- 1 ----------------\n      | scikit_build_core._vendor.pyproject_metadata.errors.ConfigurationError: Extra keys present in "project": \'Changelog\'\n',
   ],
   [
@@ -224,12 +224,12 @@ const LOGS: readonly [failureClass: string, sentence: RegExp, log: string][] = [
   ['compiler', /has none/, '  CMake Error: No CMAKE_CXX_COMPILER could be found.\n'],
   [
     'no-sdist',
-    /no source of this version/,
+    /no source distribution of this version/,
     'ERROR: Could not find a version that satisfies the requirement THING==1.0 (from versions: none)\nERROR: No matching distribution found for THING==1.0\n',
   ],
   [
     'build-requirement',
-    /needs setuptools>=40\.8\.0 to be built/,
+    /requires setuptools>=40\.8\.0, /,
     '  ERROR: Could not find a version that satisfies the requirement setuptools>=40.8.0 (from versions: none)\n  ERROR: No matching distribution found for setuptools>=40.8.0\n  × pip subprocess to install build dependencies did not run successfully.\n',
   ],
   [
@@ -237,10 +237,10 @@ const LOGS: readonly [failureClass: string, sentence: RegExp, log: string][] = [
     /could not be installed/,
     "ERROR: Failed to build 'thing' when installing build dependencies for thing\n",
   ],
-  ['build-requirement', /the module numpy /, "  ModuleNotFoundError: No module named 'numpy'\n"],
+  ['build-requirement', /the module numpy, /, "  ModuleNotFoundError: No module named 'numpy'\n"],
   [
     'network',
-    /its build wanted something/,
+    /its build tried to download something/,
     '  urllib.error.URLError: <urlopen error [Errno -3] Temporary failure in name resolution>\n',
   ],
   [
@@ -268,15 +268,15 @@ const LOGS: readonly [failureClass: string, sentence: RegExp, log: string][] = [
   ['other', /printed nothing$/, ''],
 ];
 
-t.test('each kind of failure is known by its log', (t) => {
+t.test('each kind of failure is recognised by its log', (t) => {
   for (const [failureClass, sentence, log] of LOGS) {
     t.match(diagnoseLog(log), { failureClass, sentence }, `the log that begins with ${log.slice(0, 60)}`);
   }
   t.end();
 });
 
-t.test('what is commonly missing is in a package of Debian’s that is known', (t) => {
-  for (const [wanted, name, debian] of [
+t.test('commonly missing headers, libraries and modules map to Debian packages', (t) => {
+  for (const [kind, name, debian] of [
     ['header', 'openssl/ssl.h', 'libssl-dev'],
     ['header', 'libxml/xmlversion.h', 'libxml2-dev'],
     ['header', 'X11/extensions/XTest.h', 'libxtst-dev'],
@@ -290,14 +290,14 @@ t.test('what is commonly missing is in a package of Debian’s that is known', (
     ['module', 'ZLIB', 'zlib1g-dev'],
     ['module', 'libxml-2.0', 'libxml2-dev'],
   ] as const)
-    t.equal(findDebianPackage(wanted, name), debian, name);
+    t.equal(findDebianPackage(kind, name), debian, name);
   for (const name of ['nowhere.h', 'nowhere/zlib.hpp', 'ffi', '/', '', '__proto__'])
     t.equal(findDebianPackage('header', name), undefined, name);
   t.equal(findDebianPackage('library', 'SSL'), undefined);
   t.end();
 });
 
-t.test('what went wrong on the way and did not matter is not taken for the failure', (t) => {
+t.test('harmless errors along the way are not taken for the failure', (t) => {
   const compile =
     "  x.c:1:16: error: ‘y’ undeclared\n  error: command '/usr/bin/gcc' failed with exit code 1\n";
   const noise = [
@@ -309,18 +309,18 @@ t.test('what went wrong on the way and did not matter is not taken for the failu
   t.end();
 });
 
-t.test('what a build wanted from a network that it may not have is told as that', (t) => {
+t.test('a failure for lack of network access says so', (t) => {
   const output = "  fatal: unable to access 'https://git.example/': Could not resolve host: git.example\n";
   const evidence = { name: normalise('thing'), version: '1.0', output };
   t.match(diagnose({ ...evidence, offline: true }), {
     failureClass: 'network',
-    sentence: /do not have on this slave$/,
+    sentence: /builds on this slave have no network access$/,
   });
-  t.match(diagnose({ ...evidence, offline: false }), { failureClass: 'network', sentence: /did not get$/ });
+  t.match(diagnose({ ...evidence, offline: false }), { failureClass: 'network', sentence: /and failed$/ });
   t.end();
 });
 
-t.test('PyPy’s headers are in a package of their own', (t) => {
+t.test('PyPy’s headers are in a different package', (t) => {
   const output = '  thing.c:1:10: fatal error: Python.h: No such file or directory\n';
   const evidence = { name: normalise('thing'), version: '1.0', output };
   t.match(diagnose({ ...evidence, implementation: 'CPython' }).sentence, /apt install python3-dev\)$/);
@@ -328,7 +328,7 @@ t.test('PyPy’s headers are in a package of their own', (t) => {
   t.end();
 });
 
-t.test('a process that was killed wanted memory if the kernel says so, or nothing does', (t) => {
+t.test('a killed process counts as out of memory unless the kernel says otherwise', (t) => {
   const evidence = { name: normalise('thing'), version: '1.0' };
   const compile = '  x.c:1:16: error: ‘y’ undeclared\n';
   for (const killed of [
@@ -348,7 +348,7 @@ t.test('a process that was killed wanted memory if the kernel says so, or nothin
   t.end();
 });
 
-t.test('versions that other Pythons may have say nothing of one that there isn’t', (t) => {
+t.test('a missing version is not confused with versions for other Pythons', (t) => {
   const log =
     'ERROR: Ignored the following versions that require a different python version: 2.0 Requires-Python >=99\nERROR: No matching distribution found for thing==1.0\n';
   t.match(diagnoseLog(log), { failureClass: 'no-sdist' });
@@ -356,9 +356,9 @@ t.test('versions that other Pythons may have say nothing of one that there isn�
   t.end();
 });
 
-t.test('a log made to be slow to read is not', (t) => {
+t.test('a log crafted to be slow to search is searched quickly', (t) => {
   const size = 16 * 1024 * 1024;
-  const began = performance.now();
+  const startedAt = performance.now();
   for (const piece of [
     'a',
     ' ProtocolError ',
@@ -370,14 +370,15 @@ t.test('a log made to be slow to read is not', (t) => {
   ]) {
     diagnoseLog(piece.repeat(size / piece.length));
   }
-  t.ok(performance.now() - began < 30_000, `${String(Math.round(performance.now() - began))} ms`);
+  const durationMs = performance.now() - startedAt;
+  t.ok(durationMs < 30_000, `${String(Math.round(durationMs))} ms`);
   t.end();
 });
 
-t.test('a sentence is one line, whatever the log holds', (t) => {
+t.test('a sentence is one line, whatever the log contains', (t) => {
   const { sentence } = diagnoseLog(
     "Discarding x has inconsistent version: expected '1', but metadata has '2\u001b[31m\r3'\n",
   );
-  t.equal(sentence, 'its source says of itself that it is 2 3');
+  t.equal(sentence, 'its source identifies itself as 2 3');
   t.end();
 });

@@ -15,17 +15,17 @@ const remarkFor = (output: string, ...wheels: readonly BuiltWheel[]) =>
 const COMPILER_ERROR =
   "  speedup.c:1:30: error: ‘nothing’ undeclared\n  error: command '/usr/bin/gcc' failed with exit code 1\n";
 
-t.test('a wheel for one platform without a compiled file is told from a good one', (t) => {
+t.test('a platform wheel without a compiled file gets a remark', (t) => {
   t.equal(remarkFor('', builtWheel('cp311', 'linux_x86_64', true)), null);
   t.equal(
     remarkFor(COMPILER_ERROR, builtWheel('cp311', 'linux_x86_64', false)),
-    'its wheel is tagged cp311-linux_x86_64, but holds no compiled file: it does not compile: ‘nothing’ undeclared',
+    'its wheel is tagged cp311-linux_x86_64, but contains no compiled file: it does not compile: ‘nothing’ undeclared',
   );
-  t.match(remarkFor('', builtWheel('none', 'linux_x86_64', false)), /holds no compiled file$/);
+  t.match(remarkFor('', builtWheel('none', 'linux_x86_64', false)), /contains no compiled file$/);
   t.end();
 });
 
-t.test('an optional extension that did not compile is named', (t) => {
+t.test('the remark names an optional extension that did not compile', (t) => {
   const output = `${COMPILER_ERROR}  WARNING: building extension "demo._speedups" failed: command '/usr/bin/gcc' failed with exit code 1\n`;
   t.match(
     remarkFor(output, builtWheel('cp311', 'linux_x86_64', true)),
@@ -34,7 +34,7 @@ t.test('an optional extension that did not compile is named', (t) => {
   t.end();
 });
 
-t.test('a pure wheel of a build that could not compile something lacks it', (t) => {
+t.test('a pure wheel of a build in which something did not compile gets a remark', (t) => {
   t.match(
     remarkFor(COMPILER_ERROR, builtWheel('none', 'any', false)),
     /^it was built without its compiled part: it does not compile/,
@@ -43,12 +43,12 @@ t.test('a pure wheel of a build that could not compile something lacks it', (t) 
   t.equal(
     remarkFor("  No package 'libfoo' found\n", builtWheel('none', 'any', false)),
     null,
-    'a library that was asked after',
+    'a missing library does not count',
   );
   t.end();
 });
 
-t.test('a build says what its wheel lacks, with the compiler’s first error', async (t) => {
+t.test('a build reports what its wheel lacks, with the compiler’s first error', async (t) => {
   const versions = ['1.0', '2.0', '3.0'];
   const index = await IndexServer.start(versions.map((version) => packFixture('optional', { version })));
   t.teardown(() => index.stop());
@@ -56,7 +56,7 @@ t.test('a build says what its wheel lacks, with the compiler’s first error', a
   for (const [version, remark] of [
     [
       '1.0',
-      /^its wheel is tagged cp311-\S+, but holds no compiled file: it does not compile: .nothing. undeclared/,
+      /^its wheel is tagged cp311-\S+, but contains no compiled file: it does not compile: .nothing. undeclared/,
     ],
     ['2.0', /^it was built without its compiled part: it does not compile: .nothing. undeclared/],
     ['3.0', null],

@@ -3,17 +3,17 @@ import type { AddressInfo } from 'node:net';
 import type { Sdist } from '../helpers/sdist.js';
 
 export interface IndexServerOptions {
-  /** Asked for in every request. */
+  /** The login that every request must have. */
   readonly login?: { readonly user: string; readonly password: string };
-  /** What every request is answered with instead. */
+  /** The status of every answer, with an empty body. */
   readonly status?: number;
-  /** The type of a page with no link on it, which is answered to every request. */
+  /** If set, every answer is a page of this type without links. */
   readonly emptyPageType?: string;
-  /** Files that are listed and not there. */
+  /** Files that are listed but do not exist. */
   readonly missingFiles?: readonly Sdist[];
 }
 
-/** A simple index (PEP 503) of these sdists at a free port of this machine. */
+/** A simple index (PEP 503) of these sdists on a free port of this machine. */
 export class IndexServer {
   readonly #sdists: readonly Sdist[];
   readonly #options: IndexServerOptions;
@@ -36,11 +36,11 @@ export class IndexServer {
     return (this.#server.address() as AddressInfo).port;
   }
 
-  /** Its address, with the login in it if there is one. */
+  /** The address, including the login if there is one. */
   get url(): string {
     const { login } = this.#options;
-    const who = login ? `${encodeURIComponent(login.user)}:${encodeURIComponent(login.password)}@` : '';
-    return `http://${who}127.0.0.1:${String(this.port)}/simple`;
+    const userInfo = login ? `${encodeURIComponent(login.user)}:${encodeURIComponent(login.password)}@` : '';
+    return `http://${userInfo}127.0.0.1:${String(this.port)}/simple`;
   }
 
   async stop(): Promise<void> {

@@ -7,7 +7,7 @@ import { temporaryFolder } from './workshop.js';
 
 const run = promisify(execFile);
 
-t.test('an interpreter is asked for its tags, which pip itself agrees with', async (t) => {
+t.test('an interpreter’s tags are those that its pip uses', async (t) => {
   const interpreter = await probeInterpreter('python3', {});
   const debug = await run(interpreter.path, ['-I', '-m', 'pip', 'debug', '--verbose'], { cwd: '/' });
   const { pyVersionTag, abiTag, platformTag, version } = interpreter;
@@ -17,18 +17,18 @@ t.test('an interpreter is asked for its tags, which pip itself agrees with', asy
   t.match(interpreter, { path: /^\//, implementation: /^\w+$/, osName: /./ });
 });
 
-t.test('each reason for which a Python can’t build is said in a line', async (t) => {
+t.test('each reason why a Python cannot build is reported in one line', async (t) => {
   const folder = temporaryFolder(t);
   await run('python3', ['-m', 'venv', '--without-pip', folder]);
   const cases: readonly [string, RegExp][] = [
-    // Where a folder of PATH can't be read, the system says that instead.
+    // If a folder of PATH can't be read, the system reports that instead.
     ['piw-no-such-python', /there is no such program|this user may not run it/],
     ['/etc/passwd', /this user may not run it/],
-    ['/bin/true', /it gave no answer that makes sense/],
-    ['/bin/false', /it gave no answer that makes sense/],
+    ['/bin/true', /it does not answer like a Python interpreter/],
+    ['/bin/false', /it does not answer like a Python interpreter/],
     [join(folder, 'bin', 'python'), /it has no pip/],
   ];
-  for (const [python, why] of cases) {
-    await t.rejects(probeInterpreter(python, {}), { code: 'PIW_NO_PYTHON', message: why }, python);
+  for (const [python, reason] of cases) {
+    await t.rejects(probeInterpreter(python, {}), { code: 'PIW_NO_PYTHON', message: reason }, python);
   }
 });

@@ -1,18 +1,18 @@
-/** What the tags of an interpreter's own wheels are, in the order in which a filename has them. */
+/** The tags of wheels for one interpreter, in the order of a filename. */
 export interface InterpreterTags {
   readonly pyVersionTag: string;
   readonly abiTag: string;
   readonly platformTag: string;
 }
 
-/** A package of the index: what it stands for, and what its wheel has to be tagged with. */
+/** A package of the index: what it is an example of, and the expected tags of its wheel. */
 export interface RealPackage {
   readonly name: string;
   readonly version: string;
   readonly description: string;
-  /** Tags of a wheel, or a failure's class; PY, ABI and PLATFORM stand for the interpreter's own. */
+  /** The tags of the wheel, or a failure class; PY, ABI and PLATFORM stand for the interpreter's tags. */
   readonly expected: string;
-  /** Without this program on PATH it is passed over. */
+  /** The package is skipped without this program on PATH. */
   readonly requiredProgram?: string;
 }
 
@@ -31,9 +31,9 @@ const NATIVE = 'PY-ABI-PLATFORM';
 const PURE = 'py3-none-any';
 const PURE_PY2_PY3 = 'py2.py3-none-any';
 
-/** Small packages of as many kinds as there are; each is built from its sdist. */
+/** Small packages of as many kinds as possible; each is built from its sdist. */
 export const REAL_PACKAGES: readonly RealPackage[] = [
-  realPackage('docopt', '0.6.2', 'setup.py alone, of 2014', PURE_PY2_PY3),
+  realPackage('docopt', '0.6.2', 'only a setup.py, from 2014', PURE_PY2_PY3),
   realPackage('wincertstore', '0.2', 'an sdist that is a zip file', PURE_PY2_PY3),
   realPackage('six', '1.17.0', 'setuptools, for Python 2 and 3', PURE_PY2_PY3),
   realPackage('idna', '3.10', 'flit', PURE),
@@ -42,15 +42,15 @@ export const REAL_PACKAGES: readonly RealPackage[] = [
   realPackage('findpython', '0.6.2', 'pdm-backend', PURE),
   realPackage('pluggy', '1.5.0', 'setuptools-scm', PURE),
   realPackage('os-service-types', '1.7.0', 'pbr', PURE),
-  realPackage('mccabe', '0.6.1', 'setup_requires: asked for when it is asked', PURE_PY2_PY3),
-  realPackage('setuptools', '75.6.0', 'a backend of its own in its source', PURE),
+  realPackage('mccabe', '0.6.1', 'setup_requires: requirements from the hook', PURE_PY2_PY3),
+  realPackage('setuptools', '75.6.0', 'its own backend in its source', PURE),
   realPackage('certifi', '2024.7.4', 'a date as its version', PURE),
   realPackage('pytz-deprecation-shim', '0.1.0.post0', 'a post-release', PURE_PY2_PY3),
   realPackage('click', '8.0.0rc1', 'a release candidate', PURE),
   realPackage('zope.event', '5.0', 'a namespace package', PURE),
   realPackage('zope.interface', '7.2', 'a namespace package with an extension', NATIVE),
   realPackage('Products.PluginRegistry', '2.0', 'dots and capitals in its name', PURE),
-  realPackage('markupsafe', '3.0.2', 'a C extension that may be missing', NATIVE),
+  realPackage('markupsafe', '3.0.2', 'an optional C extension', NATIVE),
   realPackage('wrapt', '1.17.0', 'a C extension', NATIVE),
   realPackage('kiwisolver', '1.4.7', 'a C++ extension', NATIVE),
   realPackage('pyyaml', '6.0.2', 'Cython', NATIVE),
@@ -66,7 +66,7 @@ export const REAL_PACKAGES: readonly RealPackage[] = [
   realPackage('intel-openmp', '2024.2.1', 'a release with no source', 'no-sdist'),
 ];
 
-/** The kind's expectation for an interpreter. */
+/** Returns what is expected of a package for an interpreter. */
 export function expectedTags({ expected }: RealPackage, interpreterTags: InterpreterTags): string {
   return expected
     .replace('PY-', `${interpreterTags.pyVersionTag}-`)

@@ -6,7 +6,7 @@ import { IndexServer } from './index-server.js';
 import { temporaryFolder, createTestBuilder } from './workshop.js';
 
 const MB = 1024 ** 2;
-/** In the order of the fixture's versions. */
+/** The limits that the versions of the fixture exceed, in order. */
 const EXCEEDED_LIMITS = [
   'silence',
   'words',
@@ -25,7 +25,7 @@ const index = await IndexServer.start([
 ]);
 t.teardown(() => index.stop());
 
-const onlyLinux = process.platform === 'linux' ? {} : { skip: 'Linux alone tells what processes use' };
+const onlyLinux = process.platform === 'linux' ? {} : { skip: 'needs Linux to measure what processes use' };
 
 function expectFailure(
   excess: ExceededLimit,
@@ -38,9 +38,9 @@ function expectFailure(
       request('exceeds', { version: fixtureVersion(excess), timeoutMs: 60_000 }),
     );
     t.match(result, { status: false, failureClass: failure.failureClass, files: [] });
-    const last = result.output.trimEnd().split('\n').at(-1);
+    const lastLine = result.output.trimEnd().split('\n').at(-1);
     t.equal(
-      last,
+      lastLine,
       `piw: piw-fixture-exceeds ${fixtureVersion(excess)} was not built: ${failure.sentence}`,
       result.output.slice(-2000),
     );
@@ -48,25 +48,25 @@ function expectFailure(
 }
 
 t.test(
-  'a build that says nothing for too long is ended',
+  'a build that prints nothing for too long is stopped',
   expectFailure(
     'silence',
     { silenceMs: 8000 },
-    { failureClass: 'silent', sentence: 'it said nothing for 8 s' },
+    { failureClass: 'silent', sentence: 'it printed nothing for 8 s' },
   ),
 );
 
 t.test(
-  'a log that is too long ends a build where that is asked for',
+  'a build with too long a log is stopped if so configured',
   expectFailure(
     'words',
     { log: 64 * 1024, logFails: true },
-    { failureClass: 'log-limit', sentence: 'its log has more than 65536 bytes' },
+    { failureClass: 'log-limit', sentence: 'its log is longer than 65536 bytes' },
   ),
 );
 
 t.test(
-  'a build that only prints is ended, however little of it is kept',
+  'a build that prints too much is stopped, however little of it is kept',
   expectFailure(
     'words',
     { log: 64 * 1024, output: 2 * MB },
@@ -75,18 +75,18 @@ t.test(
 );
 
 t.test(
-  'a build that leaves too little of the disk is ended',
+  'a build on a disk with too little free space is stopped',
   expectFailure(
     'silence',
     { diskFree: 2 ** 60 },
     {
       failureClass: 'disk',
-      sentence: `less than ${String(2 ** 40)} MB of the slave's disk was left`,
+      sentence: `less than ${String(2 ** 40)} MB was free on the slave's disk`,
     },
   ),
 );
 
-t.test('a build that fills the disk is ended before it is full', async (t) => {
+t.test('a build that fills the disk is stopped before the disk is full', async (t) => {
   const workDir = temporaryFolder(t);
   const { bavail, bsize } = statfsSync(workDir);
   const diskFree = bavail * bsize - 1024 * MB;
@@ -95,7 +95,7 @@ t.test('a build that fills the disk is ended before it is full', async (t) => {
 });
 
 t.test(
-  'too many processes end a build',
+  'a build with too many processes is stopped',
   onlyLinux,
   expectFailure(
     'processes',
@@ -105,45 +105,44 @@ t.test(
 );
 
 t.test(
-  'too much memory ends a build',
+  'a build that uses too much memory is stopped',
   onlyLinux,
   expectFailure(
     'memory',
     { memory: 400 * MB },
-    { failureClass: 'memory', sentence: 'it wanted more than 400 MB of memory' },
+    { failureClass: 'memory', sentence: 'it used more than 400 MB of memory' },
   ),
 );
 
 t.test(
-  'a process gets no more address space than it may',
+  'a process gets no more address space than the limit',
   expectFailure(
     'address space',
     { addressSpace: 2048 * MB },
-    { failureClass: 'memory', sentence: "the slave's memory was not enough" },
+    { failureClass: 'memory', sentence: 'the build ran out of memory' },
   ),
 );
 
 t.test(
-  'a file gets no larger than it may',
+  'a file gets no larger than the limit',
   expectFailure(
     'file size',
     { fileSize: 32 * MB },
     {
       failureClass: 'other',
-      sentence:
-        'it wrote a file that is larger than a file may be on this slave: "OSError: [Errno 27] File too large"',
+      sentence: 'it wrote a file that is larger than this slave allows: "OSError: [Errno 27] File too large"',
     },
   ),
 );
 
 t.test(
-  'a process opens no more files than it may',
+  'a process opens no more files than the limit',
   expectFailure(
     'files',
     { openFiles: 512 },
     {
       failureClass: 'other',
-      sentence: `it opened more files at once than it may on this slave: "OSError: [Errno 24] Too many open files: '/dev/null'"`,
+      sentence: `it opened more files at once than this slave allows: "OSError: [Errno 24] Too many open files: '/dev/null'"`,
     },
   ),
 );

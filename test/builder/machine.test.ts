@@ -4,12 +4,12 @@ import t from 'tap';
 import { machineStats } from '../../src/builder/machine.js';
 import { temporaryFolder } from './workshop.js';
 
-t.test('what is left of a disk is known also where the folder of builds was cleared away', async (t) => {
+t.test('the free disk space is known even if the work folder was removed', async (t) => {
   const folder = temporaryFolder(t);
   const { bsize, blocks } = statfsSync(folder);
-  const [disk, free, memory, unused, load] = await machineStats(join(folder, 'gone', 'with it'));
+  const [disk, diskFree, memory, memoryFree, load] = await machineStats(join(folder, 'gone', 'with it'));
   t.equal(disk, bsize * blocks);
-  t.ok(free > 0 && free <= disk);
-  t.ok(unused > 0 && unused <= memory);
+  t.ok(diskFree > 0 && diskFree <= disk);
+  t.ok(memoryFree > 0 && memoryFree <= memory);
   t.ok(load >= 0);
 });

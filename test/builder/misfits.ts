@@ -5,18 +5,18 @@ import type { BuildLimits } from '../../src/builder/limits.js';
 import { packFixture } from '../helpers/sdist.js';
 import { IndexServer } from './index-server.js';
 
-/** An sdist of ours that does what none should, and what has to become of it. */
+/** An sdist of ours that misbehaves, and the expected result of its build. */
 export interface MisbehavingSdist {
   readonly fixture: string;
   readonly version?: string;
   readonly description: string;
-  /** Tags of the wheels, or a failure's class. */
+  /** The tags of the wheels, or a failure class. */
   readonly expected: string;
   readonly limits?: Partial<BuildLimits>;
   readonly masked?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
   readonly request?: Partial<BuildRequest>;
-  /** What else is wrong; nothing if nothing is. */
+  /** Returns what else is wrong; empty if nothing is. */
   readonly check?: (result: BuildResult, sandboxed: boolean) => string;
 }
 
@@ -24,7 +24,7 @@ const MB = 1024 ** 2;
 const PURE = 'py3-none-any';
 const SLAVE_FILES = ['key', 'code/main.js'];
 
-/** All of them, with an index that has them. */
+/** Returns all misbehaving sdists, and starts an index that has them. */
 export async function startMisbehavingIndex(
   folder: string,
   network: string,
@@ -37,35 +37,39 @@ export async function startMisbehavingIndex(
   let serverAddress = '';
   const sdists: MisbehavingSdist[] = [
     { fixture: 'litters', description: 'writes to HOME', expected: PURE, check: checkLeavesNothing(folder) },
-    { fixture: 'needs-header', description: 'needs a header that is nowhere', expected: 'missing-header' },
     {
-      ...{ fixture: 'talks', description: 'has another hash', expected: 'hash-mismatch' },
+      fixture: 'needs-header',
+      description: 'needs a header that does not exist',
+      expected: 'missing-header',
+    },
+    {
+      ...{ fixture: 'talks', description: 'has a different hash', expected: 'hash-mismatch' },
       request: { sdistSha256: 'ab'.repeat(32) },
-      check: ({ output }) => (output.includes('numbered') ? ', and its code was run' : ''),
+      check: ({ output }) => (output.includes('numbered') ? ', but its code was run' : ''),
     },
     {
       ...{ fixture: 'exceeds', version: '0', description: 'sleeps', expected: 'timeout' },
       request: { timeoutMs: 8000 },
     },
     {
-      ...{ fixture: 'exceeds', version: '0', description: 'says nothing', expected: 'silent' },
+      ...{ fixture: 'exceeds', version: '0', description: 'prints nothing', expected: 'silent' },
       limits: { silenceMs: 8000 },
     },
     { fixture: 'lingers', version: '2.0', description: 'leaves daemons', expected: PURE },
     {
       ...{
         fixture: 'sheds',
-        description: 'a daemon that sheds session, folder and variables',
+        description: 'a daemon that drops session, folder and variables',
         expected: PURE,
       },
       env: { PIW_TEST_WORD: daemonWord },
       check: (_result, sandboxed) =>
         countProcesses(daemonWord) > 0
-          ? `, and its daemon runs on${sandboxed ? '' : ' (without a sandbox)'}`
+          ? `, but its daemon is still running${sandboxed ? '' : ' (without a sandbox)'}`
           : '',
     },
     {
-      ...{ fixture: 'exceeds', version: '3', description: 'eats memory', expected: 'memory' },
+      ...{ fixture: 'exceeds', version: '3', description: 'uses up memory', expected: 'memory' },
       limits: { memory: 400 * MB },
     },
     {
@@ -78,13 +82,13 @@ export async function startMisbehavingIndex(
     },
     {
       ...{ fixture: 'shouts', version: '1024', description: 'prints 1 GB', expected: PURE },
-      check: ({ output }) => (Buffer.byteLength(output) < 17 * MB ? '' : ', and its log is too long'),
+      check: ({ output }) => (Buffer.byteLength(output) < 17 * MB ? '' : ', but its log is too long'),
     },
     {
       ...{
         fixture: 'shouts',
         version: '1025',
-        description: 'prints 1 GB, which fails',
+        description: 'prints 1 GB, where long logs fail',
         expected: 'log-limit',
       },
       limits: { logFails: true },
@@ -109,10 +113,14 @@ export async function startMisbehavingIndex(
     { fixture: 'lies', description: "a wheel's tags and name differ", expected: 'wrong-wheel' },
     { fixture: 'multiplies', description: 'makes two wheels', expected: `${PURE} py39-none-any` },
     {
-      ...{ fixture: 'multiplies', version: '2.0', description: 'makes the wheel of another' },
+      ...{ fixture: 'multiplies', version: '2.0', description: 'makes a wheel of another package' },
       expected: 'wrong-wheel',
     },
-    { fixture: 'asks-in-vain', description: 'requires what is nowhere', expected: 'build-requirement' },
+    {
+      fixture: 'asks-in-vain',
+      description: 'requires a package that does not exist',
+      expected: 'build-requirement',
+    },
     { fixture: 'plain', version: '1!2.0', description: 'an epoch', expected: PURE },
     { fixture: 'plain', version: '3.0+local.1', description: 'a local version', expected: PURE },
     {
@@ -123,8 +131,8 @@ export async function startMisbehavingIndex(
       check: ({ output }, sandboxed) => {
         const expectedReach = sandboxed && network === 'requirements' ? 'does not reach it' : 'reaches it';
         const labels = ['asked', 'preparing', 'building', 'as a requirement:'];
-        const other = labels.find((label) => !output.includes(`${label} ${expectedReach}`));
-        return other === undefined ? '' : `, and not "${other} ${expectedReach}"`;
+        const missing = labels.find((label) => !output.includes(`${label} ${expectedReach}`));
+        return missing === undefined ? '' : `, but not "${missing} ${expectedReach}"`;
       },
     },
   ];
@@ -150,6 +158,6 @@ const countProcesses = (word: string): number =>
     }
   }).length;
 
-/** The build before this one was cleaned up whole, whatever it had made of its home. */
+/** Checks that the previous build was removed completely, whatever it had done to its home. */
 const checkLeavesNothing = (folder: string) => (): string =>
-  readdirSync(folder).filter((name) => name.startsWith('build-')).length > 1 ? ', and leaves folders' : '';
+  readdirSync(folder).filter((name) => name.startsWith('build-')).length > 1 ? ', but leaves folders' : '';

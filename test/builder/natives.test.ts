@@ -12,7 +12,7 @@ import { temporaryFolder } from './workshop.js';
 const neededLibrariesOf = (bytes: Buffer) =>
   neededLibraries((offset, length) => Promise.resolve(bytes.subarray(offset, offset + length)));
 
-/** A zip archive of these files. */
+/** Writes a zip archive of these files and returns its path. */
 async function writeZip(path: string, files: Readonly<Record<string, Buffer>>): Promise<string> {
   const archive = new yazl.ZipFile();
   for (const [name, contents] of Object.entries(files)) archive.addBuffer(contents, name);
@@ -21,7 +21,7 @@ async function writeZip(path: string, files: Readonly<Record<string, Buffer>>): 
   return path;
 }
 
-/** The least of a shared library that says what it needs, as a linker would lay it out. */
+/** Returns a minimal shared library that needs these libraries, as a linker would lay it out. */
 function sharedLibrary(needed: readonly string[], is64Bit: boolean, bigEndian: boolean): Buffer {
   const wordSize = is64Bit ? 8 : 4;
   const [elfHeaderSize, headerSize, entrySize] = is64Bit ? [64, 56, 16] : [52, 32, 8];
@@ -55,19 +55,19 @@ function sharedLibrary(needed: readonly string[], is64Bit: boolean, bigEndian: b
     at += entrySize;
   };
   let nameOffset = 1;
-  for (const one of needed) {
+  for (const name of needed) {
     writeDynamicEntry(1, nameOffset);
-    nameOffset += one.length + 1;
+    nameOffset += name.length + 1;
   }
   writeDynamicEntry(5, base + stringsAt);
   strings.copy(bytes, stringsAt);
   return bytes;
 }
 
-t.test('the libraries that a file needs are read in each form that ELF has', async (t) => {
-  for (const wide of [true, false]) {
-    for (const big of [true, false])
-      t.strictSame(await neededLibrariesOf(sharedLibrary(['libz.so.1', 'libc.so.6'], wide, big)), [
+t.test('the needed libraries are read for each word size and byte order of ELF', async (t) => {
+  for (const is64Bit of [true, false]) {
+    for (const bigEndian of [true, false])
+      t.strictSame(await neededLibrariesOf(sharedLibrary(['libz.so.1', 'libc.so.6'], is64Bit, bigEndian)), [
         'libz.so.1',
         'libc.so.6',
       ]);
@@ -79,20 +79,20 @@ t.test('the libraries that a file needs are read in each form that ELF has', asy
   );
 });
 
-t.test('a file that lies in any byte does no harm', async (t) => {
-  const sound = sharedLibrary(['libz.so.1'], true, false);
-  for (let at = 4; at < sound.length; at += 1) {
+t.test('a file with any one byte wrong does no harm', async (t) => {
+  const valid = sharedLibrary(['libz.so.1'], true, false);
+  for (let at = 4; at < valid.length; at += 1) {
     for (const value of [0, 1, 0x7f, 0xff]) {
-      const broken = Buffer.from(sound);
+      const broken = Buffer.from(valid);
       broken[at] = value;
       for (const name of await neededLibrariesOf(broken)) t.ok(name.length < 256);
     }
-    for (const name of await neededLibrariesOf(sound.subarray(0, at))) t.ok(name.length < 256);
+    for (const name of await neededLibrariesOf(valid.subarray(0, at))) t.ok(name.length < 256);
   }
 });
 
 t.test(
-  'an extension module of a wheel needs the packages that have its libraries',
+  'a wheel depends on the packages that own the libraries of its extension modules',
   { skip: skipUnlessInstalled('cc') },
   async (t) => {
     const folder = temporaryFolder(t);
@@ -101,9 +101,8 @@ t.test(
       source,
       'extern const char *zlibVersion(void); const char *f(void) { return zlibVersion(); }\n',
     );
-    const theirs = join(folder, 'theirs.c');
     writeFileSync(
-      theirs,
+      join(folder, 'theirs.c'),
       'extern int own(void); extern int nobodys(void); int g(void) { return own() + nobodys(); }\n',
     );
     writeFileSync(join(folder, 'own.c'), 'int own(void) { return 1; }\n');
@@ -125,7 +124,7 @@ t.test(
   },
 );
 
-t.test('a wheel without native code needs nothing', async (t) => {
+t.test('a wheel without native code has no dependencies', async (t) => {
   const folder = temporaryFolder(t);
   const wheel = await writeZip(join(folder, 'x.whl'), {
     'x.py': Buffer.from(''),

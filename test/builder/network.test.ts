@@ -25,7 +25,7 @@ else {
     t.equal(code, 0, childOutput);
     t.comment(childOutput);
   });
-  t.test('root is told that it can’t cut builds off, and not their pip', (t) =>
+  t.test('root cannot allow the network to pip alone', (t) =>
     t.rejects(
       confine({
         ...{ mode: 'required', network: 'requirements', interpreter, env: {}, masked: [] },
@@ -42,7 +42,7 @@ async function tests(): Promise<void> {
   t.teardown(() => index.stop());
   const env = {
     PIP_RETRIES: '0',
-    // Not an address by itself, which would be passed on to proxies.
+    // With a prefix, because a plain address would be passed on to proxies.
     PIW_TEST_SERVER: `at:127.0.0.1:${String(index.port)}/simple/piw-fixture-plain`,
   };
   const build = async (t: Parameters<typeof createTestBuilder>[0], network: string) => {
@@ -52,19 +52,26 @@ async function tests(): Promise<void> {
     return { ...(await builder.build(request('calls'))), sandboxed: confinement.notice === undefined };
   };
 
-  t.test('with the network for requirements alone, pip has it and no code that it runs', async (t) => {
-    const { status, output, sandboxed } = await build(t, 'requirements');
-    t.ok(status, output);
-    const expectedReach = sandboxed ? 'does not reach it' : 'reaches it';
-    for (const label of LABELS) t.match(output, `${label} ${expectedReach}`);
-    if (!sandboxed) return;
-    t.match(output, /Collecting piw-fixture-plain\n/, 'what it asks for when it is asked is downloaded');
-    for (const name of ['launch.py', 'python']) t.match(output, `cannot write ${name}`);
-    t.match(output, /processes: [1-4]\n/, 'and it sees nothing of pip');
-    t.notMatch(output, 'trapped', 'nor does pip run what it leaves');
-  });
+  t.test(
+    'with network for requirements only, pip has access and the code that it runs does not',
+    async (t) => {
+      const { status, output, sandboxed } = await build(t, 'requirements');
+      t.ok(status, output);
+      const expectedReach = sandboxed ? 'does not reach it' : 'reaches it';
+      for (const label of LABELS) t.match(output, `${label} ${expectedReach}`);
+      if (!sandboxed) return;
+      t.match(
+        output,
+        /Collecting piw-fixture-plain\n/,
+        'requirements from the backend’s hook are downloaded',
+      );
+      for (const name of ['launch.py', 'python']) t.match(output, `cannot write ${name}`);
+      t.match(output, /processes: [1-4]\n/, 'the build does not see pip’s processes');
+      t.notMatch(output, 'trapped', 'pip runs no code that the build leaves behind');
+    },
+  );
 
-  t.test('with the network a build and what it requires reach what they want', async (t) => {
+  t.test('with network access, a build and its requirements reach a server', async (t) => {
     const { status, output } = await build(t, 'on');
     t.ok(status, output);
     for (const label of LABELS) t.match(output, `${label} reaches it`);

@@ -7,7 +7,7 @@ import { temporaryFolder } from './workshop.js';
 const VMSTAT = 'nr_free_pages 1\noom_kill 7\nnuma_hit 5\n';
 const EVENTS = 'low 0\nhigh 0\nmax 12\noom 3\noom_kill 2\noom_group_kill 0\n';
 
-t.test('the kernel’s own count is found where a system has it', async (t) => {
+t.test('the kernel’s count of killed processes is read where the system provides it', async (t) => {
   for (const [files, expected] of [
     [{ 'proc/vmstat': VMSTAT }, 7],
     [{ 'proc/vmstat': VMSTAT, 'proc/self/cgroup': '4:memory:/x\n0::/\n' }, 7],

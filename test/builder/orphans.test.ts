@@ -9,7 +9,7 @@ import { packFixture } from '../helpers/sdist.js';
 import { IndexServer } from './index-server.js';
 import { interpreter, processesWith, temporaryFolder, createTestBuilder } from './workshop.js';
 
-/** In the process that is killed: the index, how it is confined, and where it builds. */
+/** In the process that is killed: the parameters of its build, as JSON. */
 const CHILD_INPUT = process.env['PIW_TEST_ORPHANS'];
 
 if (CHILD_INPUT !== undefined) await build(JSON.parse(CHILD_INPUT) as OrphanBuild);
@@ -19,7 +19,7 @@ interface OrphanBuild {
   readonly url: string;
   readonly mode: string;
   readonly workDir: string;
-  /** What the daemon of the build has in its command line. */
+  /** A word in the command line of the build's daemon. */
   readonly word: string;
 }
 
@@ -42,8 +42,8 @@ async function tests(): Promise<void> {
   t.teardown(() => index.stop());
   for (const mode of ['auto', 'none']) {
     const where = mode === 'auto' ? 'in a sandbox' : 'without one';
-    const skip = process.platform !== 'linux' && 'Linux alone can do that';
-    t.test(`what a slave builds dies with it when it is killed, ${where}`, { skip }, async (t) => {
+    const skip = process.platform !== 'linux' && 'needs Linux';
+    t.test(`a build dies with its slave when the slave is killed, ${where}`, { skip }, async (t) => {
       const word = `piw-test-orphan-${mode}-${String(process.pid)}`;
       const childInput: OrphanBuild = { url: index.url, mode, workDir: temporaryFolder(t), word };
       const child = spawn(process.execPath, [fileURLToPath(import.meta.url)], {

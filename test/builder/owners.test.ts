@@ -4,54 +4,54 @@ import t from 'tap';
 import { findOwningPackages } from '../../src/builder/owners.js';
 import { temporaryFolder } from './workshop.js';
 
-/** What each package manager says of a file, as it was recorded: `$1` stands for the path that it is asked for. */
+/** The recorded output of each package manager for a file; `$1` stands for the path in question. */
 const RECORDED_OUTPUTS = {
-  // rpm 4.18: a file that a package has (twice, where it has it for two architectures), one that none has.
+  // rpm 4.18: a file that a package owns (twice, for two architectures), and one that no package owns.
   rpm: {
     owned: 'echo zlib-ng-compat; echo zlib-ng-compat',
-    nobodys: 'echo "file $1 is not owned by any package"; exit 1',
+    unowned: 'echo "file $1 is not owned by any package"; exit 1',
     missing: 'echo "error: file $1: No such file or directory" >&2; exit 1',
     expected: { rpm: ['zlib-ng-compat'], '': ['libnobodys.so.3'] },
   },
   // apk 2.14
   apk: {
     owned: 'echo "$1 is owned by zlib-1.3.1-r2"',
-    nobodys: 'echo "ERROR: $1: Could not find owner package" >&2; exit 1',
+    unowned: 'echo "ERROR: $1: Could not find owner package" >&2; exit 1',
     missing: 'echo "ERROR: $1: Could not find owner package" >&2; exit 1',
     expected: { apk: ['zlib'], '': ['libnobodys.so.3'] },
   },
-  // apk of a link, and of a version that has no dots alone.
+  // apk for a symbolic link, and for a version that does not consist of dots and digits only.
   'apk of a link': {
     owned: 'echo "$1 symlink target is owned by musl-1.2.4_git20230717-r4"',
-    nobodys: 'exit 1',
+    unowned: 'exit 1',
     missing: 'exit 1',
     expected: { apk: ['musl'], '': ['libnobodys.so.3'] },
   },
-  // dpkg 1.21: a file that several packages of several architectures have.
+  // dpkg 1.21: a file that packages of several architectures own.
   'dpkg-query': {
     owned: 'echo "zlib1g:amd64, zlib1g:i386: $1"',
-    nobodys: 'echo "dpkg-query: no path found matching pattern $1" >&2; exit 1',
+    unowned: 'echo "dpkg-query: no path found matching pattern $1" >&2; exit 1',
     missing: 'echo "dpkg-query: no path found matching pattern $1" >&2; exit 1',
     expected: { apt: ['zlib1g'], '': ['libnobodys.so.3'] },
   },
 };
 
-for (const [name, { owned, nobodys, missing, expected }] of Object.entries(RECORDED_OUTPUTS)) {
-  t.test(`${name} tells which package has a library`, async (t) => {
+for (const [name, { owned, unowned, missing, expected }] of Object.entries(RECORDED_OUTPUTS)) {
+  t.test(`${name} reports which package owns a library`, async (t) => {
     const folder = temporaryFolder(t);
     for (const library of ['libz.so.1', 'libnobodys.so.3']) writeFileSync(join(folder, library), '');
     const writeProgram = (command: string, script: string): void => {
       writeFileSync(join(folder, command), `#!/bin/sh\n${script}\n`);
       chmodSync(join(folder, command), 0o755);
     };
-    const cases = `${folder}/libz.so.1) ${owned};; ${folder}/libnobodys.so.3) ${nobodys};; *) ${missing};;`;
+    const cases = `${folder}/libz.so.1) ${owned};; ${folder}/libnobodys.so.3) ${unowned};; *) ${missing};;`;
     const [command = ''] = name.split(' ');
     writeProgram(command, `while [ $# -gt 1 ]; do shift; done; case "$1" in ${cases} esac`);
     const listed = ['libz.so.1', 'libnobodys.so.3'].map(
       (library) => `${library} (libc6,x86-64) => ${folder}/${library}`,
     );
     writeProgram('ldconfig', listed.map((line) => `echo '\t${line}'`).join('\n'));
-    // The shell, and nothing else of this system.
+    // From this system, only the shell and echo.
     for (const shell of ['/bin/sh', '/bin/echo'].filter((path) => existsSync(path)))
       symlinkSync(shell, join(folder, shell.slice('/bin/'.length)));
     t.strictSame(await findOwningPackages(['libz.so.1', 'libnobodys.so.3'], folder), expected);
@@ -59,6 +59,6 @@ for (const [name, { owned, nobodys, missing, expected }] of Object.entries(RECOR
   });
 }
 
-t.test('where there is no package manager, libraries are nobody’s', async (t) => {
+t.test('without a package manager, libraries have no owner', async (t) => {
   t.strictSame(await findOwningPackages(['libz.so.1'], temporaryFolder(t)), { '': ['libz.so.1'] });
 });

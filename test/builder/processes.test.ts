@@ -17,7 +17,7 @@ const index = await IndexServer.start([
 ]);
 t.teardown(() => index.stop());
 
-/** The processes that a build has told of, by what they call themselves. */
+/** The processes that a build reports in its output, by their labels. */
 class ReportedProcesses {
   readonly pids = new Map<string, number>();
   readonly #allReported: Promise<void>;
@@ -41,13 +41,13 @@ class ReportedProcesses {
     await this.#allReported;
   }
 
-  /** Those that still run. */
+  /** Returns the labels of the processes that still run. */
   alive(): string[] {
     return [...this.pids].filter(([, pid]) => isRunning(pid)).map(([label]) => label);
   }
 }
 
-/** A zombie is dead: nobody has waited for it yet, that is all. */
+/** Returns whether a process runs; a zombie does not. */
 function isRunning(pid: number): boolean {
   try {
     process.kill(pid, 0);
@@ -57,10 +57,10 @@ function isRunning(pid: number): boolean {
   return !existsSync('/proc') || !/^State:\s*Z/m.test(readFileSync(`/proc/${String(pid)}/status`, 'utf8'));
 }
 
-const onlyLinux = process.platform === 'linux' ? {} : { skip: 'daemons are found on Linux alone' };
+const onlyLinux = process.platform === 'linux' ? {} : { skip: 'needs Linux to find daemons' };
 
 t.test(
-  'a build that is told to end is dead with all that it started, also what is deaf or left it',
+  'stopping a build kills all of its processes, even daemons and those that ignore SIGTERM',
   onlyLinux,
   async (t) => {
     const { builder, request } = createTestBuilder(t, index.url);
@@ -76,7 +76,7 @@ t.test(
 );
 
 t.test(
-  'a process of a build that something else kills is told from a failure of the package',
+  'a build whose process is killed from elsewhere is not a failure of the package',
   onlyLinux,
   async (t) => {
     const workDir = temporaryFolder(t);
@@ -91,7 +91,7 @@ t.test(
     process.kill(reported.pids.get('sleeping') ?? 0, 'SIGKILL');
     const { failureClass, output } = await result;
     t.equal(failureClass, 'killed', output);
-    t.match(output, /\npiw: .* something killed one of its processes, and not for want of memory\n$/);
+    t.match(output, /\npiw: .* one of its processes was killed, but not for lack of memory\n$/);
     t.strictSame(reported.alive(), []);
   },
 );
@@ -106,7 +106,7 @@ t.test('the time limit ends a build', async (t) => {
   t.strictSame(reported.alive(), []);
 });
 
-t.test('daemons don’t outlive a build that ended well, nor hold it up', onlyLinux, async (t) => {
+t.test('daemons neither outlive nor delay a successful build', onlyLinux, async (t) => {
   const { builder, request } = createTestBuilder(t, index.url);
   const reported = new ReportedProcesses(3);
   const result = await builder.build(request('lingers', { version: '2.0', onLine: reported.onLine }));
@@ -118,10 +118,10 @@ t.test('daemons don’t outlive a build that ended well, nor hold it up', onlyLi
 for (const [mode, where] of [
   ['auto', 'in a sandbox'],
   ['none', 'below the reaper'],
-  [undefined, 'with nothing around it'],
+  [undefined, 'without confinement'],
 ] as const)
   t.test(
-    `a daemon that keeps the output open does not hold a build up, ${where}, and the log names it`,
+    `a daemon that keeps the output open does not delay a build, ${where}, and the log names it`,
     onlyLinux,
     async (t) => {
       const workDir = temporaryFolder(t);
@@ -149,13 +149,13 @@ for (const [mode, where] of [
     },
   );
 
-t.test('a build that is not wanted any more is not begun', async (t) => {
+t.test('a build whose signal is already aborted does not start', async (t) => {
   const { builder, request } = createTestBuilder(t, index.url);
   const result = await builder.build(request('plain', { signal: AbortSignal.abort() }));
   t.match(result, { status: false, failureClass: 'killed', files: [] });
 });
 
-t.test('a command that is deaf to SIGTERM is killed all the same', async (t) => {
+t.test('a command that ignores SIGTERM is killed', async (t) => {
   const folder = temporaryFolder(t);
   const lines: string[] = [];
   const result = await runBuildProcess({

@@ -7,7 +7,7 @@ import { packFixture } from '../helpers/sdist.js';
 import { IndexServer } from './index-server.js';
 import { interpreter, temporaryFolder, createTestBuilder } from './workshop.js';
 
-t.test('a build says which source it was made from, and with which Python and pip', async (t) => {
+t.test('a build reports its source, its Python and its pip', async (t) => {
   const sdist = packFixture('plain');
   const index = await IndexServer.start([sdist]);
   t.teardown(() => index.stop());
@@ -26,7 +26,7 @@ t.test('a build says which source it was made from, and with which Python and pi
   t.ok((details.provenance?.source_date_epoch ?? 0) >= 315_532_800);
 });
 
-t.test('what was installed to build it is read from what pip says', async (t) => {
+t.test('the installed build requirements are read from pip’s output', async (t) => {
   const folder = temporaryFolder(t);
   const output =
     '  Successfully installed setuptools-80.9.0 wheel-0.45.1 setuptools_scm-8.1.0\nSuccessfully built demo\n';
@@ -41,13 +41,17 @@ t.test('what was installed to build it is read from what pip says', async (t) =>
   });
 });
 
-t.test('whatever a build leaves in place of the notes fits the message', async (t) => {
+t.test('notes that a build has overwritten still give a valid provenance', async (t) => {
   const folder = temporaryFolder(t);
   mkdirSync(join(folder, 'pip'));
   for (const notes of ['', '{', '5', '["../../x", "y", -1]', '[1,2,3]', `["${'a'.repeat(5000)}"]`, 'null']) {
     writeFileSync(join(folder, 'pip', 'source.json'), notes);
-    const found = await provenanceOf(folder, `Successfully installed ${'x-1 '.repeat(4000)}`, interpreter);
-    t.ok(Provenance.is(found), notes.slice(0, 30));
-    t.equal(found.sdist, null);
+    const provenance = await provenanceOf(
+      folder,
+      `Successfully installed ${'x-1 '.repeat(4000)}`,
+      interpreter,
+    );
+    t.ok(Provenance.is(provenance), notes.slice(0, 30));
+    t.equal(provenance.sdist, null);
   }
 });

@@ -1,12 +1,12 @@
 /**
- * Builds real packages of as many kinds as there are, from the index that pip is configured with, and sdists
- * of ours that do what none should; each must end as the table says.
+ * Builds real packages of as many kinds as possible, from the index that pip is configured with, and sdists of ours
+ * that misbehave; each must end as its table says.
  *
  *     node dist/test/builder/real-kinds.js [--list] [--python PATH] [--network on|requirements] [NAME…]
  *
- * Prints a line for each: what it is, what became of it, how long it took, and `ok` or `FAILED`. Exits with
- * 1 if anything is not as expected. As root it builds as an unprivileged user, with a copy of root's Rust
- * compiler if only root can reach that.
+ * Prints a line for each: `ok` or `FAILED`, the duration, what it is, and the result. Exits with 1 if anything is not
+ * as expected. As root it builds as an unprivileged user, with a copy of root's Rust compiler if only root can reach
+ * that.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -71,11 +71,11 @@ async function build(): Promise<number> {
     actual: string,
     seconds: number,
   ): void => {
-    const right = expected === actual;
-    if (!right) mismatches += 1;
+    const matches = expected === actual;
+    if (!matches) mismatches += 1;
     const time = `${seconds.toFixed(1).padStart(6)} s`;
-    const outcome = right ? actual : `${actual}, and not ${expected}`;
-    console.log(`${right ? 'ok    ' : 'FAILED'} ${time}  ${name} (${description}): ${outcome}`);
+    const outcome = matches ? actual : `${actual}, expected ${expected}`;
+    console.log(`${matches ? 'ok    ' : 'FAILED'} ${time}  ${name} (${description}): ${outcome}`);
   };
   const request = (overrides: Partial<BuildRequest>): BuildRequest => ({
     ...{ package: '', version: '1.0', indexUrl, extraIndexUrl: null, sdistSha256: null },
@@ -90,7 +90,7 @@ async function build(): Promise<number> {
       continue;
     }
     if (requiredProgram !== undefined && programs.length === 0) {
-      console.log(`passed over ${name} (${description}): there is no ${requiredProgram} here`);
+      console.log(`skipped ${name} (${description}): ${requiredProgram} is not installed`);
       continue;
     }
     const builder = new Builder({
@@ -152,7 +152,7 @@ async function build(): Promise<number> {
   return mismatches === 0 ? 0 : 1;
 }
 
-/** The tags of what was built, or why nothing was. */
+/** Returns the tags of the wheels that were built, or the failure class. */
 function describeOutcome({ failureClass, files, output }: BuildResult): string {
   if (failureClass === null)
     return files

@@ -19,7 +19,7 @@ const index = await IndexServer.start([
 ]);
 t.teardown(() => index.stop());
 
-/** A builder of its own on a day of its own, in a folder of another name than that of any other. */
+/** Creates a builder on its own day, in a folder whose name differs from that of any other day. */
 async function builderOnDay(t: Parameters<typeof temporaryFolder>[0], mode: string, day: number) {
   const workDir = join(temporaryFolder(t), 'x'.repeat(day + 1));
   mkdirSync(workDir);
@@ -36,11 +36,11 @@ for (const [mode, where] of [
     ['1.0', 'a pure wheel'],
     ['2.0', 'a wheel with debug information'],
   ] as const)
-    t.test(`${wheelKind} has the same bytes whenever and wherever it is built, ${where}`, async (t) => {
+    t.test(`${wheelKind} has the same bytes on any day and in any folder, ${where}`, async (t) => {
       const builders = [await builderOnDay(t, mode, 0), await builderOnDay(t, mode, 3)];
       const sandboxed = builders[0]?.confinement.notice === undefined;
       if (version === '2.0' && !sandboxed && !interpreter.supportsPrefixMap) {
-        t.comment('passed over: this Python has no C compiler that can name folders anew');
+        t.comment('skipped: this Python has no C compiler that supports -ffile-prefix-map');
         return;
       }
       const hashes: string[] = [];
@@ -57,7 +57,7 @@ for (const [mode, where] of [
       t.equal(hashes[1], hashes[0]);
     });
 
-t.test('a build is dated by the newest file of its source, within reason', async (t) => {
+t.test('SOURCE_DATE_EPOCH is the time of the newest plausible file in the source', async (t) => {
   const tomorrow = Math.floor(Date.now() / 1000) + DAY_S;
   for (const [times, expected] of [
     [[], ZIP_EPOCH_S],
@@ -74,7 +74,7 @@ t.test('a build is dated by the newest file of its source, within reason', async
   }
 });
 
-t.test('a source that is a ZIP archive dates its build, too, and so does the configuration', async (t) => {
+t.test('SOURCE_DATE_EPOCH also comes from a ZIP archive, and the configuration overrides it', async (t) => {
   const folder = mkdtempSync(join(temporaryFolder(t), 'zip-'));
   const sdist = packFixture('dated');
   execFileSync('tar', ['xzf', '-'], { cwd: folder, input: sdist.contents });

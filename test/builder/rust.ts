@@ -2,7 +2,10 @@ import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { canAccess, type Account } from '../../src/farm/privileges.js';
 
-/** Where the account finds the Rust compiler that is on PATH: a copy in `folder`, if it can't reach it. */
+/**
+ * Returns the folder of programs of the Rust compiler on PATH; if the account can't reach it, that of a copy in
+ * `folder`. Returns none if there is no Rust compiler.
+ */
 export function rustPathFor(account: Account | undefined, folder: string): readonly string[] {
   let sysroot: string;
   try {

@@ -13,7 +13,7 @@ const run = promisify(execFile);
 const root = temporaryFolder(t);
 const sampleNames = writeSampleIndex(root);
 
-/** Any static web server: a folder's address is that of its index.html. */
+/** A static web server that serves index.html for a folder. */
 const server = createServer((request, response) => {
   const path = join(root, new URL(request.url ?? '/', 'http://localhost').pathname);
   readFile(path.endsWith('/') ? join(path, 'index.html') : path).then(
@@ -31,14 +31,14 @@ t.teardown(() => {
 });
 const url = `http://127.0.0.1:${String((server.address() as AddressInfo).port)}/simple`;
 
-t.test('the samples are packed to the same bytes each time', async (t) => {
+t.test('packing the samples again gives the same bytes', async (t) => {
   const otherRoot = temporaryFolder(t);
   t.strictSame(writeSampleIndex(otherRoot), sampleNames);
   const page = join('simple', 'piw-sample-native', 'index.html');
   t.equal(await readFile(join(otherRoot, page), 'utf8'), await readFile(join(root, page), 'utf8'));
 });
 
-t.test('a pure sample has the same bytes whenever it is built', async (t) => {
+t.test('two builds of a pure sample give the same bytes', async (t) => {
   const { builder, request } = createTestBuilder(t, url);
   const first = await builder.build(request('', { package: 'piw-sample-pure' }));
   const second = await builder.build(request('', { package: 'piw-sample-pure' }));
@@ -48,36 +48,32 @@ t.test('a pure sample has the same bytes whenever it is built', async (t) => {
 
 for (const name of sampleNames) {
   const skip = name.endsWith('-native') && skipUnlessInstalled('cc');
-  t.test(
-    `${name} builds with no other index in reach, and what was built can be imported`,
-    { skip },
-    async (t) => {
-      const { builder, request } = createTestBuilder(t, url);
-      const result = await builder.build(request('', { package: name }));
-      t.ok(result.status, result.output);
-      const [file] = result.files;
-      if (!file) return;
-      const target = temporaryFolder(t);
-      const { pyVersionTag, abiTag, platformTag } = interpreter;
-      const native = [pyVersionTag, abiTag, platformTag];
-      const tags = [file.py_version_tag, file.abi_tag, file.platform_tag];
-      t.strictSame(tags, name.endsWith('-native') ? native : ['py3', 'none', 'any']);
-      await run(interpreter.path, [
-        '-m',
-        'pip',
-        'install',
-        '-q',
-        '--no-deps',
-        '--no-index',
-        '--target',
-        target,
-        file.path,
-      ]);
-      const module = name.replaceAll('-', '_');
-      const { stdout } = await run(interpreter.path, ['-c', `import ${module}; print(${module}.hello())`], {
-        env: { PYTHONPATH: target },
-      });
-      t.match(stdout, / by piw\n$/);
-    },
-  );
+  t.test(`${name} builds without any other index, and its wheel can be imported`, { skip }, async (t) => {
+    const { builder, request } = createTestBuilder(t, url);
+    const result = await builder.build(request('', { package: name }));
+    t.ok(result.status, result.output);
+    const [file] = result.files;
+    if (!file) return;
+    const target = temporaryFolder(t);
+    const { pyVersionTag, abiTag, platformTag } = interpreter;
+    const native = [pyVersionTag, abiTag, platformTag];
+    const tags = [file.py_version_tag, file.abi_tag, file.platform_tag];
+    t.strictSame(tags, name.endsWith('-native') ? native : ['py3', 'none', 'any']);
+    await run(interpreter.path, [
+      '-m',
+      'pip',
+      'install',
+      '-q',
+      '--no-deps',
+      '--no-index',
+      '--target',
+      target,
+      file.path,
+    ]);
+    const module = name.replaceAll('-', '_');
+    const { stdout } = await run(interpreter.path, ['-c', `import ${module}; print(${module}.hello())`], {
+      env: { PYTHONPATH: target },
+    });
+    t.match(stdout, / by piw\n$/);
+  });
 }

@@ -21,7 +21,7 @@ const index = await IndexServer.start([
 t.teardown(() => index.stop());
 
 const BASE_OPTIONS = { mode: 'auto', network: 'on', interpreter, env: {}, masked: [] } as const;
-/** What this machine offers: the tests below hold for one that has bubblewrap, and for one that hasn't. */
+/** How this machine confines builds: the tests below hold with and without bubblewrap. */
 const machineConfinement = await confine({ ...BASE_OPTIONS, workDir: temporaryFolder(t) });
 const sandboxed = machineConfinement.notice === undefined;
 const needsSandbox = sandboxed
@@ -29,13 +29,13 @@ const needsSandbox = sandboxed
   : 'needs bubblewrap (on Debian: apt install bubblewrap) and user namespaces';
 t.comment(machineConfinement.notice ?? 'bubblewrap works here');
 
-/** What a slave has in its home. */
+/** The files in a slave's home. */
 const SLAVE_FILES = ['key', 'certificate', 'code/main.js'];
 
 const readIfExists = (path: string): string | undefined =>
   existsSync(path) ? readFileSync(path, 'utf8') : undefined;
 
-/** A slave's files, and a builder that hides them where it can. */
+/** Creates a slave's files, and a builder that hides them if it can. */
 async function setUpSlave(t: Parameters<typeof temporaryFolder>[0], network = 'on') {
   const home = temporaryFolder(t);
   const workDir = temporaryFolder(t);
@@ -52,21 +52,20 @@ async function setUpSlave(t: Parameters<typeof temporaryFolder>[0], network = 'o
   return { ...createTestBuilder(t, index.url, { workDir, env, confinement }), confinement, home };
 }
 
-t.test('a build sees nothing of the slave where there is a sandbox, or its log says so', async (t) => {
+t.test('a build in a sandbox sees nothing of the slave, and without one its log says so', async (t) => {
   const { builder, request, home } = await setUpSlave(t);
   const { status, output } = await builder.build(request('peeks'));
   t.ok(status, output);
-  for (const seen of ['write its folder', 'write /tmp', 'write /dev/shm', 'read the certificate'].map(
-    (what) => `can ${what}`,
-  ))
-    t.match(output, seen);
+  for (const action of ['write its folder', 'write /tmp', 'write /dev/shm', 'read the certificate'])
+    t.match(output, `can ${action}`);
   if (!sandboxed) {
-    t.match(output, /^piw: no sandbox is around this build: [^\n]+\n/);
-    for (const done of ['read the key', 'write the code', 'write the home']) t.match(output, `can ${done}`);
+    t.match(output, /^piw: this build runs without a sandbox: [^\n]+\n/);
+    for (const action of ['read the key', 'write the code', 'write the home'])
+      t.match(output, `can ${action}`);
     return;
   }
-  t.notMatch(output, 'no sandbox');
-  for (const hidden of [
+  t.notMatch(output, 'without a sandbox');
+  for (const action of [
     'read the key',
     'write the key',
     'read the code',
@@ -78,7 +77,7 @@ t.test('a build sees nothing of the slave where there is a sandbox, or its log s
     'write beside its folder',
     'make a device',
   ])
-    t.match(output, `cannot ${hidden}`);
+    t.match(output, `cannot ${action}`);
   for (const [file, contents] of [
     ...SLAVE_FILES.map((name) => [name, 'contents'] as const),
     ['mine', undefined] as const,
@@ -88,7 +87,7 @@ t.test('a build sees nothing of the slave where there is a sandbox, or its log s
   t.match(output, 'first process: bwrap');
 });
 
-t.test('without the network a build is not reached by its index', async (t) => {
+t.test('a build without network access cannot reach its index', async (t) => {
   const { builder, request } = await setUpSlave(t, 'off');
   const { failureClass, output } = await builder.build(request('peeks'));
   t.equal(failureClass, sandboxed ? 'network' : null, output);
@@ -96,8 +95,8 @@ t.test('without the network a build is not reached by its index', async (t) => {
 
 for (const mode of ['auto', 'none']) {
   const where = mode === 'auto' ? 'a sandbox' : 'a build without one';
-  const onlyLinux = process.platform === 'linux' ? {} : { skip: 'Linux alone can do that' };
-  t.test(`a daemon that sheds all that tells whose it is does not outlive ${where}`, onlyLinux, async (t) => {
+  const onlyLinux = process.platform === 'linux' ? {} : { skip: 'needs Linux' };
+  t.test(`a daemon that drops every mark of its build does not outlive ${where}`, onlyLinux, async (t) => {
     const workDir = temporaryFolder(t);
     const word = `piw-test-${mode}-${String(process.pid)}`;
     const env = { PIP_RETRIES: '0', PIW_TEST_WORD: word };
@@ -123,8 +122,8 @@ for (const mode of ['auto', 'none']) {
 for (const mode of ['auto', 'none']) {
   const where = mode === 'auto' ? 'in a sandbox' : 'without one';
   t.test(
-    `a build that sheds all that tells whose it is goes over no limit by that, ${where}`,
-    { skip: process.platform !== 'linux' && 'Linux alone tells what processes use' },
+    `a build whose processes drop its mark cannot exceed its limits, ${where}`,
+    { skip: process.platform !== 'linux' && 'needs Linux to measure what processes use' },
     async (t) => {
       const workDir = temporaryFolder(t);
       const confinement = await confine({ ...BASE_OPTIONS, mode, workDir });
@@ -140,7 +139,7 @@ for (const mode of ['auto', 'none']) {
   );
 }
 
-t.test('what a build does elsewhere it does in a sandbox', async (t) => {
+t.test('builds work in a sandbox as they do without one', async (t) => {
   const { confinement, workDir } = await setUpSlave(t);
   const login = { user: 'me', password: 's3cret' };
   const protectedIndex = await IndexServer.start([packFixture('spies'), packFixture('watched')], { login });
@@ -157,14 +156,18 @@ t.test('what a build does elsewhere it does in a sandbox', async (t) => {
   }
 });
 
-t.test('an interpreter that is gone is told from a build that failed', async (t) => {
+t.test('a missing interpreter is an error of the slave, not a failed build', async (t) => {
   const { confinement, workDir } = await setUpSlave(t);
-  const gone = { ...interpreter, path: '/nowhere/bin/python3' };
-  const { builder, request } = createTestBuilder(t, index.url, { workDir, confinement, interpreter: gone });
+  const missing = { ...interpreter, path: '/nowhere/bin/python3' };
+  const { builder, request } = createTestBuilder(t, index.url, {
+    workDir,
+    confinement,
+    interpreter: missing,
+  });
   await t.rejects(builder.build(request('peeks')), { code: 'PIW_NO_PYTHON' });
 });
 
-t.test('a sandbox that can’t be made any more is the slave’s trouble', async (t) => {
+t.test('a sandbox that can no longer be created is an error of the slave', async (t) => {
   const confinement: Confinement = {
     notice: undefined,
     commandPrefix: () => ['/bin/sh', '-c', 'echo "bwrap: No permissions to create namespace"; exit 1'],
@@ -174,7 +177,7 @@ t.test('a sandbox that can’t be made any more is the slave’s trouble', async
 });
 
 t.test(
-  'programs that builds may use are in sight where all about them is not',
+  'programs that builds may use are visible in a masked folder, and nothing else is',
   { skip: needsSandbox },
   async (t) => {
     const home = temporaryFolder(t);
@@ -188,12 +191,12 @@ t.test(
     const folder = join(workDir, 'build');
     mkdirSync(join(folder, 'tmp'), { recursive: true });
     const [command, ...args] = [...commandPrefix(folder), 'find', home, '-type', 'f'];
-    const found = execFileSync(command, args, { encoding: 'utf8' }).trim().split('\n');
-    t.strictSame(found.sort(), [join(home, 'rust/bin/rustc'), join(home, 'rust/lib/std')]);
+    const visibleFiles = execFileSync(command, args, { encoding: 'utf8' }).trim().split('\n');
+    t.strictSame(visibleFiles.sort(), [join(home, 'rust/bin/rustc'), join(home, 'rust/lib/std')]);
   },
 );
 
-t.test('what is left of a trial in which the slave was killed is known for what it is', async (t) => {
+t.test('the folder of an interrupted sandbox test has the name of a build folder', async (t) => {
   const workDir = temporaryFolder(t);
   const program = join(temporaryFolder(t), 'bwrap');
   writeFileSync(program, `#!/bin/sh\nls ${workDir} >&2\nexit 1\n`, { mode: 0o755 });
@@ -201,25 +204,28 @@ t.test('what is left of a trial in which the slave was killed is known for what 
   t.match(notice, new RegExp(`: build-${String(process.pid)}-\\d+-\\w{6}$`));
 });
 
-t.test('without bubblewrap, or with one that fails, it is as the configuration says', async (t) => {
+t.test('without a working bubblewrap the configuration decides whether to build', async (t) => {
   const workDir = temporaryFolder(t);
-  for (const [program, why] of [
+  for (const [program, reason] of [
     ['/nowhere/bwrap', /not installed/],
     ['/bin/false', /does not work here/],
   ] as const) {
     const { notice, commandPrefix } = await confine({ ...BASE_OPTIONS, workDir, program });
-    t.match(notice, why);
+    t.match(notice, reason);
     t.notOk(commandPrefix(workDir).includes('bwrap'));
     await t.rejects(confine({ ...BASE_OPTIONS, mode: 'required', workDir, program }), {
       code: 'PIW_CONFIG',
-      message: why,
+      message: reason,
     });
   }
-  t.match((await confine({ ...BASE_OPTIONS, mode: 'none', workDir })).notice, /the configuration says so/);
+  t.match(
+    (await confine({ ...BASE_OPTIONS, mode: 'none', workDir })).notice,
+    /the configuration turns it off/,
+  );
   await t.rejects(confine({ ...BASE_OPTIONS, mode: 'maybe', workDir }), { code: 'PIW_CONFIG' });
   await t.rejects(confine({ ...BASE_OPTIONS, network: 'some', workDir }), { code: 'PIW_CONFIG' });
   t.match(
     (await confine({ ...BASE_OPTIONS, mode: 'none', network: 'off', workDir })).notice,
-    /it has the network/,
+    /it has network access/,
   );
 });

@@ -1,13 +1,13 @@
 /**
- * Builds real packages of different backends twice, from the index that pip is configured with: on two days, in
- * folders of different names, with nothing left of the first. Prints a table: what each backend made of it, the
- * same bytes or the first difference.
+ * Builds real packages with different backends twice, from the index that pip is configured with: on two days, in
+ * folders with different names, with nothing left of the first build. Prints a table that says for each package
+ * whether the two wheels have the same bytes, or what the first difference is.
  *
  *     node dist/test/builder/twice.js [--python PATH] [--sandbox auto|none] [NAME…]
  *
- * The second build's day is three days later: a library that is loaded before all others (LD_PRELOAD) answers its
- * questions for the time. Times of files stay the kernel's, which differ, too, as the one build comes after the other.
- * Exits with 1 if the bytes of any differ or it is not built. As root it builds as an unprivileged user.
+ * The second build takes place three days later: a preloaded library (LD_PRELOAD) shifts its clock. Times of files are
+ * still the kernel's; they differ, too, because one build comes after the other. Exits with 1 if the bytes of any
+ * package differ or a build fails. As root it builds as an unprivileged user.
  */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -31,7 +31,7 @@ const DEFAULT_PACKAGES = (
 const CLOCK_SHIFT_DAYS = 3;
 const BUILD_TIMEOUT_MS = 30 * 60_000;
 
-/** Answers every question for the time of day with that of another day. */
+/** Shifts the time of day by PIW_TEST_SHIFT seconds. */
 const CLOCK_SHIFT_SOURCE = `
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -61,18 +61,18 @@ time_t time(time_t *to) {
 }
 `;
 
-/** Prints the first member that differs and how. */
+/** Prints the first member that differs, and how. */
 const COMPARE_SCRIPT = `
 import sys, zipfile
-one, two = (zipfile.ZipFile(path) for path in sys.argv[1:])
-first, second = one.infolist(), two.infolist()
+archive_a, archive_b = (zipfile.ZipFile(path) for path in sys.argv[1:])
+first, second = archive_a.infolist(), archive_b.infolist()
 if [m.filename for m in first] != [m.filename for m in second]:
     names = [m.filename for m in first], [m.filename for m in second]
     missing = sorted(set(names[0]) ^ set(names[1]))
-    print('other members: ' + ', '.join(missing[:3]) if missing else 'members in another order')
+    print('different members: ' + ', '.join(missing[:3]) if missing else 'members in a different order')
     sys.exit()
 for a, b in zip(first, second):
-    x, y = one.read(a), two.read(b)
+    x, y = archive_a.read(a), archive_b.read(b)
     if x != y:
         at = next((i for i, (p, q) in enumerate(zip(x, y)) if p != q), min(len(x), len(y)))
         cut = slice(max(at - 20, 0), at + 40)
@@ -82,10 +82,10 @@ for a, b in zip(first, second):
         print('%s: dated %r, %r' % (a.filename, a.date_time, b.date_time))
         break
     if (a.external_attr, a.extra, a.compress_type) != (b.external_attr, b.extra, b.compress_type):
-        print('%s: permissions or kind of entry' % a.filename)
+        print('%s: different permissions or type' % a.filename)
         break
 else:
-    print('the same members, packed otherwise')
+    print('the same members, compressed differently')
 `;
 
 const { values, positionals } = parseArgs({
@@ -128,7 +128,7 @@ async function compare(): Promise<number> {
   let different = 0;
   for (const { name, version, description, requiredProgram } of packages) {
     if (requiredProgram !== undefined && programs.length === 0) {
-      console.log(`passed over  ${name} ${version} (${description}): there is no ${requiredProgram} here`);
+      console.log(`skipped  ${name} ${version} (${description}): ${requiredProgram} is not installed`);
       continue;
     }
     const outcome = await buildTwice(name, version);
@@ -136,7 +136,7 @@ async function compare(): Promise<number> {
     console.log(`${`${name} ${version}`.padEnd(28)} ${description.padEnd(42)} ${outcome}`);
   }
   if (values.folder === undefined) rmSync(folder, { recursive: true, force: true });
-  console.log(different === 0 ? 'all the same' : `${String(different)} not the same`);
+  console.log(different === 0 ? 'all identical' : `${String(different)} not identical`);
   return different === 0 ? 0 : 1;
 
   async function createSite(name: string, extraEnv: Readonly<Record<string, string>>) {
@@ -173,8 +173,8 @@ async function compare(): Promise<number> {
         },
         ...{ signal: new AbortController().signal, onLine: () => undefined },
       });
-      // What the loader says where the library is out of sight.
-      if (result.output.includes('cannot be preloaded')) return 'its clock could not be set';
+      // The loader's message if the library is not visible.
+      if (result.output.includes('cannot be preloaded')) return 'its clock could not be shifted';
       const [file] = result.files;
       if (!file) return `not built: ${result.output.trimEnd().split('\n').at(-1) ?? ''}`;
       const copiedWheel = join(folder, `${String(i)}.whl`);
@@ -190,8 +190,8 @@ async function compare(): Promise<number> {
   }
 }
 
-/** The days between the clock of a Python that is run with these variables, and ours. */
+/** Returns how many days the clock of a Python that runs with these variables is ahead of this process's. */
 function clockAhead({ path }: Interpreter, env: Readonly<Record<string, string>>): number {
-  const said = execFileSync(path, ['-c', 'import time; print(time.time())'], { env, encoding: 'utf8' });
-  return Math.round((Number(said) * 1000 - Date.now()) / 86_400_000);
+  const seconds = execFileSync(path, ['-c', 'import time; print(time.time())'], { env, encoding: 'utf8' });
+  return Math.round((Number(seconds) * 1000 - Date.now()) / 86_400_000);
 }

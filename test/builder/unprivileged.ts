@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { runAs, chownTo, unprivilegedAccount } from '../../src/farm/privileges.js';
 
 /**
- * Runs this script once more as an unprivileged user where it runs as root, in a folder that is removed afterwards,
- * and returns its exit code; undefined where it may go on as it is. `more` returns further arguments for it.
+ * If this process runs as root, runs the script again as an unprivileged user, in a folder that is removed afterwards,
+ * and returns its exit code; else returns undefined. `extraArguments` returns further arguments for the script.
  */
 export async function runUnprivileged(
   script: string,

@@ -6,13 +6,13 @@ import { Builder, type BuildRequest, type BuilderOptions } from '../../src/build
 import { probeInterpreter } from '../../src/builder/interpreter.js';
 import type { Confinement } from '../../src/builder/sandbox.js';
 
-/** The machine's own Python, asked once for a file of tests. */
+/** The machine's Python, probed once per test file. */
 export const interpreter = await probeInterpreter('python3', {});
 
-/** Neither walls nor a word about it. */
+/** Neither a sandbox nor a notice about its absence. */
 const NO_CONFINEMENT: Confinement = { notice: undefined, commandPrefix: () => [] };
 
-/** A folder for a test, which is removed after it. */
+/** Creates a folder that is removed after the test. */
 export function temporaryFolder(t: Test): string {
   const path = mkdtempSync(join(realpathSync(tmpdir()), 'piw-builder-'));
   t.teardown(() => {
@@ -21,20 +21,20 @@ export function temporaryFolder(t: Test): string {
   return path;
 }
 
-/** The ids of the processes that have this word in their command line. */
+/** Returns the ids of the processes that have this word in their command line. */
 export function processesWith(word: string): readonly string[] {
   const has = (pid: string): boolean => {
     try {
       return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(word);
     } catch {
-      // It has ended.
+      // The process has ended.
       return false;
     }
   };
   return readdirSync('/proc').filter((pid) => /^\d+$/.test(pid) && has(pid));
 }
 
-/** A builder in a folder of its own, with the machine's pip, and requests for it. */
+/** Creates a builder in its own folder with the machine's pip, and a factory of requests for it. */
 export function createTestBuilder(
   t: Test,
   indexUrl: string,

@@ -69,7 +69,10 @@ void t.test('a folder for builds that somebody else has laid is not taken', asyn
     occupy(join(folder, `piw-slave-${String(process.getuid?.() ?? 0)}`));
     const slave = startSlave(['-m', 'nats://pi:none@127.0.0.1:1'], { TMPDIR: folder });
     t.equal(await slave.ended, 2, slave.stderr());
-    t.match(slave.stderr(), /is not this user's alone; name another with --work-dir/);
+    t.match(
+      slave.stderr(),
+      /is not a folder that only this user can write to; choose another one with --work-dir/,
+    );
   }
 });
 
@@ -161,5 +164,5 @@ void t.test('an interpreter that is none ends a slave before it asks for work', 
     brokenPython,
   ]);
   t.equal(await slave.ended, 3, slave.stderr());
-  t.match(slave.stderr(), /it gave no answer that makes sense/);
+  t.match(slave.stderr(), /it does not answer like a Python interpreter/);
 });

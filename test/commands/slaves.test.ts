@@ -19,7 +19,7 @@ void t.test('orders to slaves by command', async (t) => {
     out: /All slaves: what was being built is given up/,
   });
   await untilSlave(({ state }) => state === 'waiting');
-  t.match(await piw('monitor'), { code: 0, out: /waiting .* an administrator said so/ });
+  t.match(await piw('monitor'), { code: 0, out: /waiting .* put to sleep by an administrator/ });
   t.match(await piw('slaves', 'wake', 'slave', '--json'), { code: 0, out: /"slaves": \[\s*\d+\s*\]/ });
   await untilSlave(({ state, version }) => state === 'building' && version === '1.0');
   t.match(await piw('slaves', 'kill', 'all', '--after-build'), { out: /told to end, after what it builds/ });

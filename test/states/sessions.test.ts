@@ -40,7 +40,7 @@ t.test('a slave that is out of order rests, longer each time, and people read un
   t.strictSame([slave.recordEnvironmentFailure(DAY_MS), slave.recordEnvironmentFailure(DAY_MS)], [0, 0]);
   t.equal(slave.recordEnvironmentFailure(DAY_MS), 60_000);
   const wallTime = (monotonicMs: number): number => monotonicMs + 2 * HOUR_MS;
-  t.match(slave.idleReason(DAY_MS, wallTime), /^3 builds in a row failed .*; the next at 02:01 UTC$/);
+  t.match(slave.idleReason(DAY_MS, wallTime), /^3 builds in a row failed .*; next build at 02:01 UTC$/);
   t.equal(slave.idleReason(DAY_MS + 60_000, wallTime), undefined);
   t.equal(slave.recordEnvironmentFailure(DAY_MS), 120_000);
   slave.clearEnvironmentFailures();
