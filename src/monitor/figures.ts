@@ -5,22 +5,22 @@ import { formatDuration } from './slave-table.js';
 const formatCount = (n: number): string => n.toLocaleString('en');
 const UNITS = ['bytes', 'kB', 'MB', 'GB', 'TB', 'PB'];
 
-/** `12 bytes`, `1.2 MB`: three digits, by thousands. */
+/** Formats a size with three digits and a decimal unit: `12 bytes`, `1.20 MB`. */
 export function formatBytes(bytes: number): string {
   const unit = bytes < 1000 ? 0 : Math.min(Math.floor(Math.log10(bytes) / 3), UNITS.length - 1);
   const number = unit === 0 ? String(bytes) : (bytes / 1000 ** unit).toPrecision(3);
   return `${number} ${UNITS[unit] ?? ''}`;
 }
 
-/** What is wrong now, a line each. `now` in ms since 1970. */
+/** Formats current conditions, one line each. `now` is in ms since 1970. */
 export const formatConditions = (conditions: readonly Condition[], now: number): readonly string[] =>
   conditions.map(
     ({ kind, subject, since, text }) => `! ${kind} ${subject}, for ${formatDuration(now - since)}: ${text}`,
   );
 
-/** The farm's figures as lines of text. `now` in ms since 1970. */
+/** Formats the farm's statistics as lines of text. `now` is in ms since 1970. */
 export function formatStatistics(statistics: Statistics, now: number): readonly string[] {
-  const ago = (at: number) => `${formatDuration(now - at)} ago`;
+  const ago = (time: number) => `${formatDuration(now - time)} ago`;
   const waiting = statistics.queue.map(
     ([abi, platform, builds]) => `${abi} ${platform} ${formatCount(builds)}`,
   );
@@ -33,24 +33,24 @@ export function formatStatistics(statistics: Statistics, now: number): readonly 
     ['wheels', `${formatCount(statistics.files)}, ${formatBytes(statistics.files_bytes)}`],
     [
       'builds',
-      `${formatCount(statistics.builds)}, ${formatCount(statistics.builds_failed)} failed, ${formatCount(statistics.builds_retried)} to be tried again`,
+      `${formatCount(statistics.builds)}, ${formatCount(statistics.builds_failed)} failed, ${formatCount(statistics.builds_retried)} to be retried`,
     ],
     [
-      'lately',
-      `${formatCount(statistics.builds_last_hour)} in an hour; ${formatCount(statistics.builds_last_day)} in 24, ` +
-        `${formatCount(statistics.builds_succeeded_last_day)} of them succeeded`,
+      'recently',
+      `${formatCount(statistics.builds_last_hour)} builds in 1 hour, ${formatCount(statistics.builds_last_day)} in 24 hours, ` +
+        `${formatCount(statistics.builds_succeeded_last_day)} of these succeeded`,
     ],
     [
       'downloads',
       `${formatCount(statistics.downloads)}, ${formatCount(statistics.downloads_last_day)} in 24 hours, ${formatCount(statistics.downloads_last_month)} in 30 days`,
     ],
-    ['being built', formatCount(statistics.building)],
-    ['waiting', waiting.length === 0 ? 'for no ABI' : waiting.join(', ')],
+    ['building', formatCount(statistics.building)],
+    ['waiting', waiting.length === 0 ? 'none' : waiting.join(', ')],
     [
       'oldest wait',
       statistics.oldest_release === null
-        ? 'no new release waits'
-        : `came out ${ago(statistics.oldest_release)}`,
+        ? 'no new release is waiting'
+        : `released ${ago(statistics.oldest_release)}`,
     ],
     [
       'disk',
@@ -59,12 +59,7 @@ export function formatStatistics(statistics: Statistics, now: number): readonly 
         : `${formatBytes(statistics.disk_free)} of ${formatBytes(statistics.disk_total)} free`,
     ],
     ['database', formatBytes(statistics.database_bytes)],
-    [
-      'index',
-      statistics.last_event === null
-        ? 'has told nothing yet'
-        : `last told something new ${ago(statistics.last_event)}`,
-    ],
+    ['index', statistics.last_event === null ? 'no event yet' : `last event ${ago(statistics.last_event)}`],
   ];
   const width = Math.max(...rows.map(([name]) => name.length));
   return rows.map(([name, value]) => `${name.padEnd(width)}  ${value}`);

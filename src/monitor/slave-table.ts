@@ -1,7 +1,7 @@
 import type { SlaveStatus } from '../protocols/control.js';
 import { formatTable, stripControlCharacters } from './table.js';
 
-/** The slaves as lines of text, each as [number, label, target, state, since, what]. `now` in ms since 1970. */
+/** Formats slaves as a table with columns number, label, target, state, duration and activity. `now` is in ms since 1970. */
 export function slaveTable(slaves: readonly SlaveStatus[], now: number): readonly string[] {
   const rows = [...slaves]
     .sort((a, b) => a.slave_id - b.slave_id)
@@ -15,10 +15,10 @@ export function slaveTable(slaves: readonly SlaveStatus[], now: number): readonl
         ? stripControlCharacters(slave.note ?? '')
         : `${slave.package} ${slave.version ?? ''}`,
     ]);
-  return formatTable([['#', 'label', 'target', 'state', 'for', 'what'], ...rows]);
+  return formatTable([['#', 'label', 'target', 'state', 'for', 'activity'], ...rows]);
 }
 
-/** `45 s`, `12 min`, `3 h`, `2 d`. */
+/** Formats a duration in its largest unit: `45 s`, `12 min`, `3 h`, `2 d`. */
 export function formatDuration(ms: number): string {
   const seconds = Math.max(0, Math.floor(ms / 1000));
   if (seconds < 120) return `${String(seconds)} s`;

@@ -91,7 +91,7 @@ void t.test('the same figures go to the home page, to who watches and to who ask
   t.match(JSON.parse(out), { statistics: expected, slaves: [{}] });
   t.match(await piw('monitor'), {
     code: 0,
-    out: /^builds +2, 0 failed[^]*^index +last told something new \d+ s ago$/m,
+    out: /^builds +2, 0 failed[^]*^index +last event \d+ s ago$/m,
   });
   const before = heard.homes.length;
   t.match(await piw('rebuild', 'home'), { code: 0 });

@@ -14,7 +14,7 @@ const slave = {
   ...{ package: null, version: null },
 };
 
-t.test('what a slave says of itself can not move the cursor', (t) => {
+t.test('control characters in what a slave reports are removed', (t) => {
   const rows = [
     { ...slave, slave_id: 2, label: 'attic\u001b[2J', note: 'hot\nand\u009b1;1H cold' },
     { ...slave, slave_id: 1, label: 'cellar', note: null },
