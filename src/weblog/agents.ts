@@ -5,12 +5,12 @@ const UNKNOWN_AGENT: LogAgent = [null, null, null, null, null, null, null, null,
 const MAX_FIELD_LENGTH = 200;
 
 /**
- * Who asked, by a user-agent as it stands in the log:
+ * Parses a user agent as it stands in the log. Recognises these forms:
  *
- * - pip's, uv's and pdm's, `NAME/VERSION {JSON}`, which tells everything;
- * - Poetry's and conda's, `poetry/2.1.4 CPython/3.11.7 Linux/6.1.0`, and old pip's: the installer, then the Python
- *   and the system, wherever they stand, and (conda) the distribution;
- * - any other `NAME/VERSION`, but a browser, which is no installer.
+ * - `NAME/VERSION {JSON}` of pip, uv and pdm, which contains all fields;
+ * - `poetry/2.1.4 CPython/3.11.7 Linux/6.1.0` of Poetry, conda and old pip: the installer, then the Python and the
+ *   system in any order, and (conda) the distribution;
+ * - any other `NAME/VERSION`, except browsers, which are not installers.
  */
 export function parseUserAgent(raw: string): LogAgent {
   const text = decodeUtf8(unescapeLogText(raw));
@@ -28,7 +28,7 @@ function fromJson(json: string, [installer, version]: Installer): LogAgent {
   try {
     data = JSON.parse(json);
   } catch {
-    // Cut off, or made up: what stands before it still counts.
+    // Truncated or made up: the installer in front of it still counts.
   }
   const stringAt = (...keys: string[]): string | null => {
     const value = keys.reduce<unknown>(

@@ -1,25 +1,25 @@
 import type { LogKind } from '../protocols/weblog.js';
 import { clean, unescapeLogText, decodeUtf8 } from './text.js';
 
-/** What was asked for: the name of a wheel, of a package, or the address of a page. */
+/** What a request is for; `what` is the filename of a wheel, the name of a package, or the path of a page. */
 export interface RequestedResource {
   readonly kind: LogKind;
   readonly what: string;
 }
 
 /**
- * What a request asked for, if that is of a kind that is counted; null otherwise.
+ * Returns the resource that a request is for; null if it is of no counted kind.
  *
- * - A download is a wheel that was fetched with GET and answered 200. Not 206: pip, uv and Poetry fetch parts of
- *   a wheel to read its metadata, several of them for one, and go on where a download broke off, whose beginning was a
- *   200. Not 304 either: who is answered so has it. Nor is a `.metadata` file a download, or anything else here: it
- *   is asked for of many versions of which one is then installed.
- * - A read of a package's page of the simple index (kind `searches`) may be answered 304, for
- *   installers keep it for a while.
- * - So may that of a project's page, of its JSON, and of another page.
+ * - A download is a wheel that was fetched with GET and answered with 200. Partial responses (206) don't count: pip, uv
+ *   and Poetry fetch several ranges of a wheel to read its metadata, and resume a broken download, whose beginning was
+ *   a 200. Nor does 304: the client already has the wheel. A `.metadata` file is not counted at all, because it is
+ *   requested for many versions of which one is then installed.
+ * - A request for a package's page of the simple index (kind `searches`) may be answered with 304, because installers
+ *   cache it.
+ * - So may requests for a project's page, its JSON, and other pages.
  *
- * `prefix` is where the farm's site is on its server, as `publicPath` returns it. Paths without it are understood too:
- * a server behind a proxy logs those.
+ * `prefix` is the path of the farm's site on its server, as `publicPath` returns it. Paths without it are recognised,
+ * too: a server behind a proxy logs those.
  */
 export function classifyRequest(request: string, prefix = ''): RequestedResource | null {
   const target = requestTarget(request);
@@ -29,17 +29,17 @@ export function classifyRequest(request: string, prefix = ''): RequestedResource
   return classifyPath(within ? fullPath.slice(prefix.length) || '/' : fullPath);
 }
 
-/** Returns whether the request is for a wheel; of those that `asked` makes nothing of, the farm may be elsewhere. */
+/** Returns whether the request is for any wheel. If `classifyRequest` returns null for it, the prefix may be wrong. */
 export const isWheelRequest = (request: string): boolean =>
   decodePath(requestTarget(request) ?? '').endsWith('.whl');
 
-/** Returns the path of the public address without the slash at its end: '' for one that has none, or isn't known. */
+/** Returns the path of the public URL without its final slash; '' if it has no path, or if there is no valid URL. */
 export function publicPath(publicUrl: string | null): string {
   if (publicUrl === null || !URL.canParse(publicUrl)) return '';
   return normalisePrefix(new URL(publicUrl).pathname);
 }
 
-/** Returns a prefix as `asked` takes it: `/farm` of `farm/`, '' of `/`. */
+/** Returns a prefix in the form that `classifyRequest` takes: `/farm` for `farm/`, '' for `/`. */
 export const normalisePrefix = (prefix: string): string =>
   prefix
     .replace(/^\/*/, '/')
@@ -53,11 +53,11 @@ function requestTarget(request: string): string | undefined {
   return request.slice(4, end < 0 ? undefined : end);
 }
 
-/** See there: whether it counts with this status. */
+/** Returns whether a request of this kind counts if it was answered with this status; see `classifyRequest`. */
 export const isCountedStatus = (kind: LogKind, status: number): boolean =>
   status === 200 || (status === 304 && kind !== 'downloads');
 
-/** The path of a target, decoded, and with single slashes, as servers take it; '' if it is none. */
+/** Returns the decoded path of a request target, with repeated slashes merged as servers do; '' if it is not valid. */
 function decodePath(target: string): string {
   const encoded = unescapeLogText(target).replace(/^https?:\/\/[^/?#]*/i, '');
   try {
@@ -67,7 +67,7 @@ function decodePath(target: string): string {
   }
 }
 
-/** FILES_LINK in src/site/layout.ts. */
+/** Same as FILES_LINK in src/site/layout.ts. */
 const FILES_FOLDER = 'packages';
 const NAME_PATTERN = /^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,198}[A-Za-z0-9])?$/;
 // eslint-disable-next-line no-control-regex
@@ -77,7 +77,7 @@ function classifyPath(path: string): RequestedResource | null {
   const [empty, folder = '', name = '', rest = '', ...more] = path.split('/');
   if (empty !== '' || folder === '') return path === '/' ? { kind: 'pages', what: '/' } : null;
   const subpath = [rest, ...more].join('/').replace(/(^|\/)index\.[\w.]+$/, '$1');
-  // Where PyPI's JSON has the wheels, for mirrors.
+  // Mirrors fetch wheels from here: these are the URLs in the PyPI JSON.
   if (folder === FILES_FOLDER && NAME_PATTERN.test(name))
     return WHEEL_PATTERN.test(subpath) ? { kind: 'downloads', what: clean(subpath, 255) } : null;
   if (folder === 'simple' && NAME_PATTERN.test(name)) {
@@ -91,5 +91,5 @@ function classifyPath(path: string): RequestedResource | null {
   return path.endsWith('.html') ? { kind: 'pages', what: clean(path, 1000) } : null;
 }
 
-/** As PEP 503 says. */
+/** Normalises a name according to PEP 503. */
 const normaliseName = (name: string): string => name.replace(/[-_.]+/g, '-').toLowerCase();

@@ -4,7 +4,7 @@ import { countBadLine, type HostLookup, type LineReader } from './reader.js';
 import { tailOf, markOf, type LogSource } from './source.js';
 import { LogStretchBuilder, addTally, emptyTally, type Tally } from './stretch.js';
 
-/** What the farm is asked: see src/protocols/weblog.ts. Both go on until they are answered, or raise a PiwError. */
+/** Requests to the farm: see src/protocols/weblog.ts. Both resolve when they are answered, or throw a PiwError. */
 export interface LogCollector {
   findPositions(head: string, fresh: boolean): Promise<readonly LogPosition[]>;
   submit(stretch: LogStretch): Promise<{
@@ -15,16 +15,16 @@ export interface LogCollector {
   }>;
 }
 
-/** What was counted of a log, this time. */
+/** What one run has counted of a log. */
 export interface LogCountResult {
   readonly tally: Tally;
-  /** Bytes that had been counted before. */
+  /** Bytes that had been counted before this run. */
   before: number;
-  /** And that are counted now. */
+  /** Bytes that have been counted now. */
   upto: number;
-  /** Downloads of files that aren't here. */
+  /** Downloads of files that the farm does not have. */
   unknown: number;
-  /** Lines of stretches that the farm refuses, and why. */
+  /** Lines of stretches that the farm refused, and why. */
   refused: number;
   refusal: string | undefined;
 }
@@ -36,20 +36,20 @@ export interface LogCounterOptions {
   /** How long the first line of a stretch waits for others, milliseconds. */
   readonly delayMs: number;
   readonly signal: AbortSignal;
-  /** Called each time that a stretch was counted. */
-  readonly onProgress: (outcome: LogCountResult) => void;
+  /** Called whenever a stretch has been counted. */
+  readonly onProgress: (result: LogCountResult) => void;
 }
 
-/** A log is looked for again so often, when others are at it as well. */
+/** How often the position of a log is looked up, because other loggers may be changing it. */
 const MAX_ATTEMPTS = 20;
-/** Of lines that say nothing as many bytes are passed over at once. */
+/** Maximum size of a stretch in the log, bytes: a stretch of lines without entries would never be full. */
 const MAX_STRETCH_SPAN_BYTES = 16 * 1024 * 1024;
 
 /**
- * Counts what hasn't been counted of a log, from where the farm says that it has been. The farm alone knows how far
- * that is (src/database/logs.ts): the log is known again by its first line and by the bytes before that place, so
- * that it may be renamed, compressed or copied. Somebody else may be counting it at the same time: what the farm
- * doesn't take because it has it already is left out, and the rest is read anew from there.
+ * Counts the part of a log that hasn't been counted yet. Only the farm knows how far that is (src/database/logs.ts). It
+ * identifies the log by its first line and by the bytes before that position, so that the log may be renamed,
+ * compressed or copied. Another logger may be counting it at the same time: the farm rejects a stretch that it has
+ * already, and the rest is read again from the farm's position.
  */
 export class LogCounter {
   readonly result: LogCountResult = {
@@ -63,7 +63,7 @@ export class LogCounter {
     this.#options = options;
   }
 
-  /** To its end, or until the signal is aborted. */
+  /** Counts to the end of the log, or until the signal is aborted. */
   async run(): Promise<LogCountResult> {
     const head = await this.#source.head();
     if (head === undefined) return this.result;
@@ -75,26 +75,29 @@ export class LogCounter {
     }
   }
 
-  /** The log that this is, and how far it has been counted. */
+  /** Returns the farm's number for this log, and how far it has been counted. Throws PIW_REFUSED. */
   async #findPosition(head: string): Promise<LogPosition> {
-    for (let tries = 0; tries < MAX_ATTEMPTS; tries += 1) {
-      for (const position of await this.#options.farm.findPositions(head, tries > 0)) {
+    for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt += 1) {
+      for (const position of await this.#options.farm.findPositions(head, attempt > 0)) {
         const [, upto, mark] = position;
         const before = upto === 0 ? Buffer.alloc(0) : await this.#source.tailBefore(upto);
         if (upto === 0 || (before !== undefined && markOf(before) === mark)) return position;
       }
     }
-    throw new PiwError('PIW_REFUSED', `${this.#source.name}: others are counting logs that begin the same`);
+    throw new PiwError(
+      'PIW_REFUSED',
+      `${this.#source.name}: other loggers are counting logs with the same first line`,
+    );
   }
 
-  /** True when it has come to the end; false when the log stands elsewhere than was thought. */
+  /** Counts from `upto`. Returns true at the end of the log, and false if the farm's position turned out to be another. */
   async #countFrom([log, upto]: LogPosition): Promise<boolean> {
     const { reader, hostOf, signal, delayMs } = this.#options;
     let tail = tailOf((await this.#source.tailBefore(upto)) ?? Buffer.alloc(0));
     let stretch = new LogStretchBuilder(upto, hostOf);
     let at = upto;
     let stretchStartedAt = 0;
-    // The last two that are on their way: while the one is written, the next is brought there.
+    // The last two stretches in flight: while the farm writes one, the next is on its way.
     let inFlight: readonly [Promise<boolean>, Promise<boolean>] = [RESOLVED_TRUE, RESOLVED_TRUE];
     const marks = new Map<number, string>();
     const send = async (): Promise<boolean> => {
@@ -104,11 +107,11 @@ export class LogCounter {
       const message = finishedStretch.build(log, to, markOf(tail));
       marks.set(to, message.mark);
       const sent = this.#submit(finishedStretch, message, second, marks);
-      // Whoever awaits it gets the error; until then nobody has to.
+      // A later await gets the error; until then it must not count as unhandled.
       sent.catch(() => undefined);
       inFlight = [second, sent];
       stretch = new LogStretchBuilder(at, hostOf);
-      for (const place of marks.keys()) if (place <= this.result.upto) marks.delete(place);
+      for (const end of marks.keys()) if (end <= this.result.upto) marks.delete(end);
       return true;
     };
     for await (const { from, to, bytes, overlongTail } of this.#source.blocks(upto)) {
@@ -136,8 +139,8 @@ export class LogCounter {
   }
 
   /**
-   * The farm takes it only after the one before it, whose outcome is `before`. `marks` are those of all that may be
-   * on their way, by their ends.
+   * Sends a stretch, and returns whether it was counted. The farm takes it only after the previous one, whose result is
+   * `previous`. `marks` are the marks of all stretches that may be in flight, by their end positions.
    */
   async #submit(
     stretch: LogStretchBuilder,
@@ -151,9 +154,9 @@ export class LogCounter {
     try {
       let answer = await farm.submit(message);
       if (!(await previous)) return false;
-      // A question that was repeated was counted the first time, and so may the one after it be.
+      // A retried request may have been counted the first time, and so may the one after it.
       const isCounted = () => answer.counted || (answer.upto >= to && marks.get(answer.upto) === answer.mark);
-      // It may have come there before the other.
+      // It may have arrived before the previous stretch.
       if (!isCounted()) answer = await farm.submit(message);
       if (!isCounted()) return false;
       result.unknown += answer.unknown;
@@ -161,7 +164,7 @@ export class LogCounter {
     } catch (error) {
       if (!(error instanceof PiwError) || error.code !== 'PIW_REFUSED') throw error;
       if (!(await previous)) return false;
-      // It would be refused again for ever, with all that comes after it.
+      // A retry would be refused for ever, and block all that follows: skip its entries.
       const { counted } = await farm.submit(stretch.buildEmpty(message.log, to, mark));
       if (!counted) return false;
       result.refused += stretch.tally.lines;

@@ -5,13 +5,13 @@ import { PiwError, errorMessage } from '../errors.js';
 import type { LogHost } from '../protocols/weblog.js';
 import { clean, unescapeLogText, decodeUtf8 } from './text.js';
 
-/** What is kept of who asked: the address as it stands, its network, or nothing. */
+/** What is kept of a client's address: all of it, its network, or nothing. */
 export type HostRetention = 'keep' | 'truncate' | 'drop';
 
-/** Names of hosts have no more. */
+/** Maximum length of a hostname (RFC 1035). */
 const MAX_HOST_LENGTH = 255;
 
-/** Who asked, as far as it is kept, and the country, which is looked up before anything of the address is dropped. */
+/** Determines what is kept of a client's address, and its country, which is looked up before the address is truncated. */
 export class HostResolver {
   readonly #retention: HostRetention;
   readonly #countries: CountryDatabase | undefined;
@@ -29,7 +29,7 @@ export class HostResolver {
   }
 }
 
-/** The /24 of an IPv4 address, the /48 of an IPv6 one; of a name all but its last two labels are left out. */
+/** Returns the /24 network of an IPv4 address, the /48 network of an IPv6 address, or the last two labels of a name. */
 function truncateHost(host: string): string {
   const inner = /^::ffff:([\d.]+)$/i.exec(host)?.[1];
   if (isIPv4(inner ?? host)) return (inner ?? host).replace(/\d+$/, '0');
@@ -46,7 +46,7 @@ function truncateHost(host: string): string {
 
 type GeoIpRecord = CountryResponse & CityResponse;
 
-/** Which country an address is in, by a MaxMind database of countries or cities. */
+/** Looks up the country of an address in a MaxMind database of countries or cities. */
 export class CountryDatabase {
   readonly #file: string;
   #reader: Reader<GeoIpRecord>;
@@ -58,7 +58,7 @@ export class CountryDatabase {
     this.#fileStamp = fileStamp;
   }
 
-  /** Raises PIW_CONFIG where the file can't be read, or is none. */
+  /** Opens a database. Throws PIW_CONFIG if the file can't be read or is not a MaxMind database. */
   static async open(file: string): Promise<CountryDatabase> {
     try {
       const fileStamp = await fileStampOf(file);
@@ -71,7 +71,7 @@ export class CountryDatabase {
     }
   }
 
-  /** Null for a name, and for an address that the database doesn't have. */
+  /** Returns the ISO 3166 code of the country; null for a name, and for an address that is not in the database. */
   countryOf(host: string): string | null {
     if (!isIPv4(host) && !isIPv6(host)) return null;
     const record = this.#reader.get(host);
@@ -79,7 +79,7 @@ export class CountryDatabase {
     return code !== undefined && /^[A-Z]{2}$/.test(code) ? code : null;
   }
 
-  /** Reads the file anew if it is another one; what can't be read leaves things as they are. */
+  /** Reopens the file if it was replaced. If it can't be read, the old database stays in use. */
   async refresh(): Promise<void> {
     try {
       const fileStamp = await fileStampOf(this.#file);
@@ -87,7 +87,7 @@ export class CountryDatabase {
       this.#reader = await maxmind.open<GeoIpRecord>(this.#file);
       this.#fileStamp = fileStamp;
     } catch {
-      // It is being replaced; the next time.
+      // The file is being replaced: try again at the next refresh.
     }
   }
 }

@@ -2,21 +2,22 @@ import { parseJsonTime } from './log-time.js';
 import type { LogLine } from './log-line.js';
 
 /**
- * A log of JSON, an object a line, with `time`, `host`, `request`, `status` and `agent`. For nginx:
+ * Parses a line of a JSON log, an object with `time`, `host`, `request`, `status` and `agent`; undefined if it is not
+ * one. For nginx:
  *
  *   log_format piw escape=json '{"time":"$time_iso8601","host":"$remote_addr","request":"$request",'
  *                              '"status":$status,"agent":"$http_user_agent"}';
  *
- * and for Apache, which escapes as in its other formats:
+ * and for Apache, which escapes text as in its other formats:
  *
  *   LogFormat "{\"time\":\"%{%Y-%m-%dT%H:%M:%S%z}t\",\"host\":\"%h\",\"request\":\"%r\",\"status\":%>s,\"agent\":\"%{User-Agent}i\"}" piw
  *
- * Further keys are passed over. What text holds is given as a line of the other formats would have it.
+ * Other keys are ignored. Text is returned escaped, as in a line of the other formats.
  */
 export function parseJsonLine(line: string): LogLine | undefined {
   let data: unknown;
   try {
-    // Apache's \xhh is no JSON, and a line that isn't UTF-8 none either.
+    // Apache's \xhh is not valid JSON.
     data = JSON.parse(line.includes('\\x') ? line.replace(APACHE_ESCAPE, '$1\\u00$2') : line);
   } catch {
     return undefined;
@@ -33,10 +34,10 @@ export function parseJsonLine(line: string): LogLine | undefined {
   };
 }
 
-/** After an even number of backslashes, which are each other's. */
+/** Matches \xhh after an even number of backslashes, which escape each other. */
 const APACHE_ESCAPE = /(?<!\\)((?:\\\\)*)\\x([0-9A-Fa-f]{2})/g;
 
-/** Characters as bytes, and a backslash as an escaped one. */
+/** Converts text to bytes as Latin-1 characters, and escapes backslashes. */
 function toLogText(text: string): string {
   // eslint-disable-next-line no-control-regex
   const plain = /[^\u0000-\u00ff]/.test(text) ? Buffer.from(text, 'utf8').toString('latin1') : text;

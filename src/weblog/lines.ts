@@ -3,9 +3,9 @@ import type { LogLine } from './log-line.js';
 import { parseClfTime } from './log-time.js';
 
 /**
- * The formats of a web server's log. `nginx` is the one that nginx has unless told otherwise; it is as `combined`,
- * and only escapes otherwise. `auto` tells them apart line by line; it can, because the second field of a line
- * without a virtual host (the user by RFC 1413) is always `-` with today's servers.
+ * Formats of a web server's log. `nginx` is nginx's default; it differs from `combined` only in how text is escaped.
+ * `auto` detects the format line by line. That works because in a line without a virtual host, today's servers always
+ * write `-` as the second field (the user according to RFC 1413).
  */
 export const LOG_FORMATS = [
   'auto',
@@ -20,7 +20,7 @@ export type LogFormat = (typeof LOG_FORMATS)[number];
 
 type LineParser = (line: string) => LogLine | undefined;
 
-/** Reads lines of a format; undefined for a line that isn't of it. */
+/** Returns a parser of lines in a format, which returns undefined for a line that is not in that format. */
 export function createLineParser(format: LogFormat): LineParser {
   switch (format) {
     case 'json':
@@ -48,15 +48,15 @@ const SPACE = 0x20;
 const TIME_LENGTH = 26;
 
 /**
- * `[VHOST] HOST IDENT USER [TIME] "REQUEST" STATUS SIZE ["REFERER" "AGENT"]`, and whatever follows. By hand, and not
- * by one regular expression, which takes three times as long.
+ * Parses `[VHOST] HOST IDENT USER [TIME] "REQUEST" STATUS SIZE ["REFERER" "AGENT"]`; anything may follow. `vhost` is
+ * undefined if it must be detected. Written by hand, because one regular expression takes three times as long.
  */
 function parseClassicLine(
   line: string,
   vhost: boolean | undefined,
   requireAgent: boolean,
 ): LogLine | undefined {
-  // A user's name may hold anything but this.
+  // A user's name may contain anything, except a time in this form.
   let timeEnd = line.indexOf('] "');
   while (timeEnd >= 0 && line.charCodeAt(timeEnd - TIME_LENGTH - 1) !== OPENING)
     timeEnd = line.indexOf('] "', timeEnd + 1);
@@ -72,7 +72,7 @@ function parseClassicLine(
   return { host, time, request: line.slice(timeEnd + 3, requestEnd), status, agent: agent ?? '' };
 }
 
-/** `fields` are those before the time. */
+/** Returns the host from `fields`, the part of the line before the time. */
 function hostField(fields: string, vhost: boolean | undefined): string | undefined {
   const first = fields.indexOf(' ');
   const second = fields.indexOf(' ', first + 1);
@@ -83,7 +83,7 @@ function hostField(fields: string, vhost: boolean | undefined): string | undefin
   return third > 0 ? fields.slice(first + 1, second) : undefined;
 }
 
-/** Where the next quote is that isn't escaped; -1: nowhere. */
+/** Returns the index of the next quote that is not escaped, or -1. */
 function closingQuote(line: string, from: number): number {
   for (let at = line.indexOf('"', from); at >= 0; at = line.indexOf('"', at + 1)) {
     let slashes = 0;
@@ -93,13 +93,13 @@ function closingQuote(line: string, from: number): number {
   return -1;
 }
 
-/** ` 200 `, from the first space. */
+/** Parses a status like ` 200 `; `at` is the index of the first space. */
 function statusAt(line: string, at: number): number | undefined {
   const status = line.slice(at, at + 5);
   return /^ [1-9]\d\d /.test(status) ? Number(status) : undefined;
 }
 
-/** From the size on, which may be `-`. */
+/** Returns the user agent; `at` is the index of the size, which may be `-`. */
 function agentAfter(line: string, at: number): string | undefined {
   const referer = line.indexOf(' ', at) + 1;
   if (referer === 0 || line.charCodeAt(referer) !== QUOTE) return undefined;

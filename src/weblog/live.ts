@@ -6,7 +6,7 @@ import type { LineBlock } from './source.js';
 import { LogStretchBuilder, addTally, emptyTally, type Tally } from './stretch.js';
 
 export interface UnspooledLogCounterOptions {
-  /** It raises a PiwError as soon as it doesn't answer. `awayMs` is 0 while it does. */
+  /** Throws a PiwError as soon as the farm doesn't answer. `unavailableMs` is 0 while it does. */
   readonly farm: LogCollector & { readonly unavailableMs: number };
   readonly reader: LineReader;
   readonly hostOf: HostLookup;
@@ -14,17 +14,17 @@ export interface UnspooledLogCounterOptions {
   readonly delayMs: number;
 }
 
-/** So many stretches wait for the farm to take the one before them. */
+/** Maximum number of stretches that wait to be sent to the farm. */
 const MAX_WAITING_STRETCHES = 16;
 
 /**
- * Passes on lines that come by a pipe, and keeps none of them: those that the farm doesn't take are let go, and
- * whoever writes them never waits for a farm that is away. While it answers it is waited for, though: what comes
- * faster than it can be counted is counted all the same.
+ * Counts lines from a pipe without keeping them: lines that the farm doesn't take are dropped, and the writer of the
+ * pipe never waits for a farm that is down. While the farm answers, the writer does wait: lines that arrive faster than
+ * they can be counted are not lost.
  */
 export class UnspooledLogCounter {
   readonly tally: Tally = emptyTally();
-  /** Lines that were let go. */
+  /** Lines that were dropped. */
   dropped = 0;
   unknown = 0;
   readonly #options: UnspooledLogCounterOptions;
@@ -32,7 +32,7 @@ export class UnspooledLogCounter {
   #stretchStartedAt = 0;
   readonly #queue: LogStretchBuilder[] = [];
   #sending: Promise<void> | undefined;
-  /** The farm's number for what comes in one piece, and how much of it has been counted. */
+  /** The farm's number for an unbroken run of lines, and how many of them have been counted. */
   #log: { readonly id: number; upto: number } | undefined;
   #onStretchSent: () => void = () => undefined;
   readonly #timer: NodeJS.Timeout;
@@ -64,7 +64,7 @@ export class UnspooledLogCounter {
     }
   }
 
-  /** Everything was passed on, or let go. */
+  /** Resolves when all lines have been counted or dropped. */
   async end(): Promise<void> {
     clearInterval(this.#timer);
     this.#flush();
@@ -86,7 +86,7 @@ export class UnspooledLogCounter {
         await this.#submit(stretch);
       } catch (error) {
         if (!(error instanceof PiwError)) throw error;
-        // Whether it was counted isn't known: what comes after it is another log.
+        // It may or may not have been counted, so that what follows must be a new log.
         this.#log = undefined;
         this.dropped += stretch.tally.lines;
       }
@@ -96,14 +96,14 @@ export class UnspooledLogCounter {
     this.#sending = undefined;
   }
 
-  /** A place in it is a number of lines. */
+  /** Sends a stretch; positions in this log are numbers of lines. Throws a PiwError if it was not counted. */
   async #submit(stretch: LogStretchBuilder): Promise<void> {
     const { farm } = this.#options;
     this.#log ??= await this.#startLog();
     const { id, upto } = this.#log;
     const to = upto + stretch.tally.lines;
     const { counted, unknown } = await farm.submit({ ...stretch.build(id, to, String(to)), from: upto });
-    if (!counted) throw new PiwError('PIW_REFUSED', 'somebody else counts this log');
+    if (!counted) throw new PiwError('PIW_REFUSED', 'another logger counts this log');
     this.#log.upto = to;
     this.unknown += unknown;
     addTally(this.tally, stretch.tally);
@@ -111,7 +111,7 @@ export class UnspooledLogCounter {
 
   async #startLog(): Promise<{ id: number; upto: number }> {
     const [position] = await this.#options.farm.findPositions(`pipe ${randomUUID()}`, true);
-    if (!position) throw new PiwError('PIW_REFUSED', 'the farm makes no log');
+    if (!position) throw new PiwError('PIW_REFUSED', 'the farm did not create a log');
     return { id: position[0], upto: 0 };
   }
 }

@@ -5,7 +5,7 @@ import { HEAD_LIMIT, LineSplitter, headOf, tailOf, type LineBlock, type LogSourc
 
 const BLOCK_BYTES = 1024 * 1024;
 
-/** Opens a log, compressed or not, whatever it is called. Raises what the file system does. */
+/** Opens a log, compressed or not, whatever its name. Throws errors of the file system. */
 export async function openLog(
   path: string,
 ): Promise<LogSource & { readonly size: number; close(): Promise<void> }> {
@@ -24,14 +24,14 @@ export async function openLog(
 }
 
 /**
- * A log that a server may be writing to. What stands behind its last newline isn't whole yet, and is left for
- * the next time. The file stays open, so that it is read to its end also when it is renamed meanwhile.
+ * A log that a server may be writing to. What follows its last newline is incomplete, and is left for the next time. The
+ * file stays open, so that it is read to its end even if it is renamed.
  */
 class PlainLog implements LogSource {
   readonly name: string;
   readonly size: number;
   readonly #handle: FileHandle;
-  /** What it was known by when that was asked for. */
+  /** Identity of the log at the last call of head(). */
   #head: string | undefined;
 
   constructor(name: string, handle: FileHandle, size: number) {
@@ -53,7 +53,8 @@ class PlainLog implements LogSource {
     for (let at = from; ;) {
       const bytes = await readAt(this.#handle, at, BLOCK_BYTES);
       if (bytes.length === 0) return;
-      // Copied and emptied (copytruncate) it is another log. What was read before this look is of the one it was.
+      // Copied and truncated (copytruncate), the file is another log. This check comes after the read, so that the
+      // bytes are of the log that it was.
       if ((await this.#currentHead()) !== this.#head) return;
       at += bytes.length;
       yield* lines.add(bytes);
@@ -69,7 +70,7 @@ class PlainLog implements LogSource {
   }
 }
 
-/** A log that was compressed, and so is complete: what stands behind its last newline is a line as well. */
+/** A compressed log, which is complete: what follows its last newline is a line as well. */
 class CompressedLog implements LogSource {
   readonly name: string;
   readonly size: number;
@@ -117,11 +118,11 @@ class CompressedLog implements LogSource {
     await this.#handle.close();
   }
 
-  /** It raises where the file is broken or cut off: it may still be being compressed. */
+  /** Yields the decompressed contents. Throws if the file is corrupt or truncated: gzip may still be writing it. */
   async *#decompressed(): AsyncGenerator<Buffer> {
     const gunzip = createGunzip({ chunkSize: BLOCK_BYTES });
     const decompression = pipeline(this.#compressed(), gunzip);
-    // Whoever reads gets the error as well.
+    // The loop below gets the same error.
     decompression.catch(() => undefined);
     for await (const bytes of gunzip) yield bytes as Buffer;
     await decompression;
@@ -139,15 +140,15 @@ class CompressedLog implements LogSource {
 
 const NEWLINE = Buffer.from('\n');
 
-/** As many bytes as are there. */
+/** Reads up to `length` bytes; fewer at the end of the file. */
 export async function readAt(handle: FileHandle, offset: number, length: number): Promise<Buffer> {
   const buffer = Buffer.allocUnsafe(length);
   const { bytesRead } = await handle.read(buffer, 0, length, offset);
   return buffer.subarray(0, bytesRead);
 }
 
-/** What a mark is made of. */
+/** Reads the bytes before `offset` that a mark is computed from (markOf). */
 export async function bytesBefore(handle: FileHandle, offset: number): Promise<Buffer> {
-  const begin = Math.max(0, offset - 4096);
-  return await readAt(handle, begin, offset - begin);
+  const start = Math.max(0, offset - 4096);
+  return await readAt(handle, start, offset - start);
 }

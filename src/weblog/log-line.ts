@@ -1,11 +1,11 @@
-/** What of a line may matter. All text is as it stands there: bytes as Latin-1, escaped by the server. */
+/** The fields of a line that matter here. Text is as in the log: bytes as Latin-1, escaped by the server. */
 export interface LogLine {
   readonly host: string;
   /** Seconds since 1970, UTC. */
   readonly time: number;
-  /** Method, target and version; or what somebody sent in their place. */
+  /** Method, target and HTTP version, or whatever the client sent instead. */
   readonly request: string;
   readonly status: number;
-  /** '' where the format has none. */
+  /** User agent; '' if the format has none. */
   readonly agent: string;
 }

@@ -1,15 +1,16 @@
 const MONTHS = 'JanFebMarAprMayJunJulAugSepOctNovDec';
 const CLF_TIME_PATTERN = /^(\d\d)\/([A-Z][a-z][a-z])\/(\d{4}):(\d\d):(\d\d):(\d\d) ([+-])(\d\d)(\d\d)$/;
 const ISO_TIME_PATTERN = /^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)$/;
-/** No package was ever downloaded before; and a clock may be a day ahead. */
+/** Earlier times are errors: there were no packages to download. */
 const EARLIEST_S = Date.UTC(2000, 0, 1) / 1000;
+/** The server's clock may be a day ahead. */
 const MAX_CLOCK_SKEW_S = 86_400;
 
-/** Lines that follow each other are mostly of the same second. */
+/** The last time parsed: consecutive lines are mostly of the same second. */
 let lastText = '';
 let lastTime: number | undefined;
 
-/** Seconds since 1970 of `21/Nov/2026:23:04:07 +0000`; undefined where it is no such time, or can't be one of a log. */
+/** Parses `21/Nov/2026:23:04:07 +0000` to seconds since 1970; undefined if it is not a time, or not a plausible one. */
 export function parseClfTime(text: string): number | undefined {
   if (text === lastText) return lastTime;
   const match = CLF_TIME_PATTERN.exec(text);
@@ -24,7 +25,7 @@ export function parseClfTime(text: string): number | undefined {
   return time;
 }
 
-/** The same of ISO 8601 (with its offset from UTC), and of seconds since 1970. */
+/** Does the same for ISO 8601 with an offset from UTC, for seconds since 1970, and for the form above. */
 export function parseJsonTime(value: unknown): number | undefined {
   if (typeof value === 'string' && ISO_TIME_PATTERN.test(value))
     return plausibleTime(Date.parse(value.replace(',', '.').replace(/([+-]\d\d)(\d\d)$/, '$1:$2')) / 1000);

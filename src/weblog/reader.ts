@@ -6,27 +6,27 @@ import { LruCache } from './remembered.js';
 import type { LogStretchBuilder } from './stretch.js';
 import { clean } from './text.js';
 
-/** A server writes no longer one; bytes. */
+/** Longest line that is parsed, bytes: no server writes a longer one. */
 export const MAX_LINE_BYTES = 128 * 1024;
-/** How many different user-agents, and requests, are remembered with what they mean. */
+/** Sizes of the caches of parsed user agents and requests. */
 const MAX_CACHED_AGENTS = 10_000;
 const MAX_CACHED_REQUESTS = 50_000;
 
-/** Reads lines into stretches. Requests and user-agents come again and again, and each is looked at once. */
+/** Parses lines into stretches. Requests and user agents repeat a lot, so their results are cached. */
 export class LineReader {
   readonly #parse: ReturnType<typeof createLineParser>;
   readonly #agents = new LruCache(MAX_CACHED_AGENTS, parseUserAgent);
   readonly #requests;
 
-  /** `prefix`: the path of the farm's site, see `asked`. */
+  /** `prefix` is the path of the farm's site, see `classifyRequest`. */
   constructor(format: LogFormat, prefix = '') {
     this.#parse = createLineParser(format);
     this.#requests = new LruCache(MAX_CACHED_REQUESTS, (request) => classifyRequest(request, prefix));
   }
 
   /**
-   * Reads whole lines into the stretch until that is full; gives how many bytes it has read. `at` is where the
-   * block begins in its log.
+   * Reads whole lines of `block`, from `start`, into the stretch until that is full. Returns how many bytes were read.
+   * `blockOffset` is the position of the block in its log.
    */
   read(block: string, start: number, blockOffset: number, stretch: LogStretchBuilder): number {
     let lineStart = start;
@@ -64,7 +64,7 @@ export class LineReader {
   }
 }
 
-/** A line that isn't one of a log. */
+/** Counts a line that could not be parsed; `at` is its position in the log. */
 export function countBadLine(line: string, at: number, { tally }: LogStretchBuilder): void {
   tally.bad += 1;
   tally.firstBad ??= { at, text: clean(line, 100) };

@@ -1,9 +1,9 @@
-/** Of what installers send nothing is longer; whoever makes up longer ones could fill the memory with them. Bytes. */
+/** Longest text that is cached, bytes. Installers send nothing longer; made-up long texts could fill the memory. */
 const MAX_KEY_LENGTH = 1024;
 
 /**
- * What a function gave for texts that come again and again, in bounded memory: of those that weren't asked for
- * while `size` new ones came, nothing is kept, nor of long ones.
+ * Caches results of a function of texts that repeat a lot, in bounded memory. A text is evicted at the latest when
+ * 2 × `size` others have been added since its last use. Long texts are not cached.
  */
 export class LruCache<T> {
   readonly #compute: (text: string) => T;
@@ -16,7 +16,7 @@ export class LruCache<T> {
     this.#compute = compute;
   }
 
-  /** The text is Latin-1, as a log's line is. */
+  /** Returns the function's result for `text`, which must be Latin-1, like the lines of a log. */
   get(text: string): T {
     const cached = this.#recent.get(text);
     if (cached !== undefined) return cached;
@@ -26,7 +26,7 @@ export class LruCache<T> {
       this.#previous = this.#recent;
       this.#recent = new Map();
     }
-    // A copy: the text is a piece of a block of a megabyte, which would be kept with it.
+    // Copy the key: the text is a slice of a 1 MB block, all of which it would keep in memory.
     this.#recent.set(Buffer.from(text, 'latin1').toString('latin1'), value);
     return value;
   }

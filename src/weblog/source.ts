@@ -1,41 +1,41 @@
 import { createHash } from 'node:crypto';
 
-/** Whole lines of a log, and where they begin and end in it; without any: time has passed. */
+/** Whole lines of a log, with their start and end position in it. An empty block only signals that time has passed. */
 export interface LineBlock {
   readonly from: number;
   readonly to: number;
   readonly bytes: Buffer;
-  /** It is one line, too long to be one of a server; `bytes` are its beginning, and these its end. */
+  /** Set if the block is one line that is too long to be a server's: then `bytes` is its beginning, and this its end. */
   readonly overlongTail?: Buffer;
 }
 
 /**
- * A log that can be read again from any place: a file, a compressed one, a piece of the spool. Places are in bytes
- * of what it holds, uncompressed.
+ * A log that can be read from any position: a plain file, a compressed one, or a segment of the spool. Positions are
+ * byte offsets in the uncompressed contents.
  */
 export interface LogSource {
   readonly name: string;
-  /** What it is known by: it begins so. Undefined while it has no whole line. */
+  /** Returns the log's identity, a digest of its first line. Undefined while it has no whole line. */
   head(): Promise<string | undefined>;
-  /** The last bytes before a place, as many as markOf takes, or as there are; undefined: it isn't that long. */
+  /** Returns the bytes before `offset` that markOf needs, fewer at the beginning; undefined if the log is shorter. */
   tailBefore(offset: number): Promise<Buffer | undefined>;
-  /** Its whole lines from there on. It ends where the log does, or what is whole of it. */
+  /** Yields whole lines from the position `from`, to the end of the log or of its last whole line. */
   blocks(from: number): AsyncIterable<LineBlock>;
 }
 
 const MARK_BYTES = 4096;
 
-/** By what the place of a log is known again: the digest of the last bytes before it. */
+/** Returns the mark that identifies a position of a log: a digest of the last bytes before it. */
 export const markOf = (before: Buffer): string =>
   createHash('sha256').update(tailOf(before)).digest('hex').slice(0, 32);
 
-/** As much of its end as a mark is made of. */
+/** Returns the last MARK_BYTES bytes, from which a mark is computed. */
 export const tailOf = (bytes: Buffer): Buffer => bytes.subarray(Math.max(0, bytes.length - MARK_BYTES));
 
-/** The first line of a log, or as much of it. */
+/** How much of a log's first line its identity is computed from, bytes. */
 const HEAD_BYTES = 64 * 1024;
 
-/** What a log is known by whose first bytes these are; undefined: they are too few to say. */
+/** Returns the identity of a log that begins with these bytes; undefined if they are less than its first line. */
 export function headOf(bytes: Buffer): string | undefined {
   const newline = bytes.indexOf(0x0a);
   if (newline < 0 && bytes.length < HEAD_BYTES) return undefined;
@@ -45,18 +45,18 @@ export function headOf(bytes: Buffer): string | undefined {
 
 export const HEAD_LIMIT = HEAD_BYTES;
 
-/** Of a line that is longer than that, only its beginning and its end are kept; bytes. */
+/** Longest line that is buffered, bytes; only the beginning and the end of a longer one are kept. */
 const MAX_BUFFERED_LINE_BYTES = 1024 * 1024;
 const OVERLONG_START_BYTES = 200;
 const NEWLINE = 0x0a;
 
-/** Takes bytes as they come, and gives whole lines. */
+/** Splits a stream of bytes into blocks of whole lines. */
 export class LineSplitter {
   #offset: number;
-  /** What came of a line whose end hasn't come, and how much that is. */
+  /** The beginning of an incomplete line, and its length. */
   #partial: Buffer[] = [];
   #partialBytes = 0;
-  /** Of one that is too long. */
+  /** Beginning and end of an incomplete line that is too long to buffer. */
   #overlongStart: Buffer | undefined;
   #overlongTail: Buffer = Buffer.alloc(0);
 
@@ -64,7 +64,7 @@ export class LineSplitter {
     this.#offset = from;
   }
 
-  /** The whole lines that are there now. */
+  /** Adds bytes, and returns the lines that are now complete. */
   add(bytes: Buffer): readonly LineBlock[] {
     const end = bytes.lastIndexOf(NEWLINE) + 1;
     if (end === 0) {
@@ -72,20 +72,20 @@ export class LineSplitter {
       return [];
     }
     const blocks: LineBlock[] = [];
-    let begin = 0;
+    let start = 0;
     if (this.#overlongStart) {
-      begin = bytes.indexOf(NEWLINE) + 1;
-      this.#buffer(bytes.subarray(0, begin));
+      start = bytes.indexOf(NEWLINE) + 1;
+      this.#buffer(bytes.subarray(0, start));
       blocks.push(this.#overlongBlock(this.#overlongStart));
     }
-    const whole = bytes.subarray(begin, end);
+    const whole = bytes.subarray(start, end);
     if (whole.length > 0)
       blocks.push(this.#block(this.#partial.length === 0 ? whole : Buffer.concat([...this.#partial, whole])));
     if (end < bytes.length) this.#buffer(bytes.subarray(end));
     return blocks;
   }
 
-  /** What is left, a line without its end. */
+  /** Returns the last line, if it has no newline. */
   flush(): readonly LineBlock[] {
     if (this.#partialBytes === 0) return [];
     return [
@@ -100,10 +100,10 @@ export class LineSplitter {
     if (!this.#overlongStart) {
       this.#partial.push(bytes);
       if (this.#partialBytes <= MAX_BUFFERED_LINE_BYTES) return;
-      const all = Buffer.concat(this.#partial);
+      const line = Buffer.concat(this.#partial);
       [this.#overlongStart, this.#overlongTail] = [
-        Buffer.from(all.subarray(0, OVERLONG_START_BYTES)),
-        Buffer.from(tailOf(all)),
+        Buffer.from(line.subarray(0, OVERLONG_START_BYTES)),
+        Buffer.from(tailOf(line)),
       ];
       this.#partial = [];
     } else this.#overlongTail = Buffer.from(tailOf(Buffer.concat([this.#overlongTail, bytes])));

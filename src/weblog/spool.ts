@@ -7,38 +7,38 @@ import { makeFolders } from '../wheels/disk.js';
 import { bytesBefore, readAt } from './log-file.js';
 import { LineSplitter, type LineBlock, type LogSource } from './source.js';
 
-/** A piece ends with the line that makes it so long; bytes. */
+/** Size from which a segment is complete, bytes. */
 const SEGMENT_BYTES = 16 * 1024 * 1024;
 const READ_BYTES = 1024 * 1024;
 
 export interface SpoolOptions {
   readonly folder: string;
-  /** Of all that is in the folder. */
+  /** Maximum size of the whole folder, bytes. */
   readonly limitBytes: number;
-  /** Names this process, also to those that come after it. */
+  /** Identifies this process, for later processes, too. */
   readonly owner: string;
-  /** Whether the process of that name still runs. */
+  /** Returns whether the process with that identity is still running. */
   readonly isRunning: (owner: string) => boolean;
 }
 
 /**
- * Where the lines from a pipe are kept until they are counted: a folder of pieces, each of which is read like a log
- * file. All that comes is written here first, and so survives this process; once a second it is brought to the disk, and
- * survives the machine. A piece has one owner, who alone writes it; one whose owner has ended is taken over by the
- * next that comes. Two may take over the same one: how far it is counted is known to the farm, so neither counts
- * what the other has.
+ * Keeps the lines of a pipe until they are counted: a folder of segments, each of which is read like a log file. Every
+ * line is written here first, and so survives a crash of this process; the spool is synced once a second, after which
+ * lines survive a crash of the machine. Only its owner writes a segment. The next process that opens the spool adopts
+ * segments whose owner has exited. Two processes may adopt the same segment: the farm knows how far it has been
+ * counted, so that neither counts lines twice.
  *
- * Pieces are called TIME-PID_START-RANDOM.log, so that they sort as they were begun.
+ * Segments are named TIME-PID_START-RANDOM.log, so that they sort by age.
  */
 export class Spool {
   readonly folder: string;
   readonly #options: SpoolOptions;
-  /** Those that wait to be read, and the names of all that did. */
+  /** Segments that wait to be read, and the names of all segments that this process owns or has adopted. */
   readonly #segments: SpoolSegment[] = [];
   readonly #knownNames = new Set<string>();
   #current: SpoolSegment | undefined;
   #bytes = 0;
-  /** How many pieces are whole, and not yet counted. */
+  /** Number of segments that are complete, but not yet removed. */
   #completeSegments = 0;
   #closed = false;
   #wake: () => void = () => undefined;
@@ -48,7 +48,7 @@ export class Spool {
     this.#options = options;
   }
 
-  /** Makes the folder if it is missing, and takes over what is left there. Raises PIW_NOT_WRITABLE. */
+  /** Creates the folder if it is missing, and adopts the segments left there. Throws PIW_NOT_WRITABLE. */
   static open(options: SpoolOptions): Spool {
     const { folder } = options;
     try {
@@ -62,7 +62,7 @@ export class Spool {
     }
   }
 
-  /** Takes over what others have left since, and sees how much there is in all. */
+  /** Adopts the segments of processes that have exited since, and recalculates the size of the folder. */
   rescan(): void {
     const { folder, isRunning } = this.#options;
     let bytes = 0;
@@ -79,19 +79,19 @@ export class Spool {
     this.#wake();
   }
 
-  /** Bytes that are in the folder, counted ones of unfinished pieces included. */
+  /** Size of the folder, bytes, including counted lines of segments that are not removed yet. */
   get bytes(): number {
     return this.#bytes;
   }
 
-  /** There will be more room, when what is here already is counted. */
+  /** Whether there will be room as soon as complete segments have been counted. */
   get hasCompleteSegments(): boolean {
     return this.#completeSegments > 0;
   }
 
   /**
-   * Keeps whole lines. False: there is no room for them. Raises PIW_NOT_WRITABLE where the disk is full. Either way the
-   * piece that was begun ends here, so that it goes when it is counted.
+   * Adds whole lines. Returns false if they exceed the limit, and throws PIW_NOT_WRITABLE if they can't be written, e.g.
+   * because the disk is full. In both cases the current segment is completed, so that it is removed once it is counted.
    */
   async add(lines: Buffer): Promise<boolean> {
     if (this.#bytes + lines.length > this.#options.limitBytes) {
@@ -111,19 +111,19 @@ export class Spool {
     return true;
   }
 
-  /** Brings what was added to the disk. */
+  /** Syncs added lines to disk. */
   async sync(): Promise<void> {
     await this.#current?.sync();
   }
 
-  /** Nothing more is added; pieces() ends after the last one. */
+  /** Completes the current segment; segments() ends after the last one. */
   async close(): Promise<void> {
     await this.#finishSegment();
     this.#closed = true;
     this.#wake();
   }
 
-  /** The pieces, in the order in which they were begun, each once; it waits for further ones. */
+  /** Yields each segment once, oldest first, and waits for further ones until close(). */
   async *segments(): AsyncGenerator<SpoolSegment> {
     for (;;) {
       const segment = this.#segments.shift();
@@ -133,7 +133,7 @@ export class Spool {
     }
   }
 
-  /** All of it was counted. */
+  /** Deletes a segment that has been counted. */
   async removeSegment(segment: SpoolSegment): Promise<void> {
     this.#bytes -= await segment.remove();
     this.#completeSegments -= 1;
@@ -166,10 +166,10 @@ export class Spool {
 
 const SEGMENT_NAME_PATTERN = /^\d{15}-(\d+_\d*)-[0-9a-f]{12}\.log$/;
 
-/** How often somebody who waits for more of a piece is told that time has passed, milliseconds. */
+/** How often a reader that waits for more lines of a segment gets an empty block, milliseconds. */
 const TICK_INTERVAL_MS = 250;
 
-/** A piece of the spool. Its name is its own, and so what it is known by. */
+/** A segment of the spool. Its name is unique, and so serves as its identity. */
 export class SpoolSegment implements LogSource {
   readonly name: string;
   readonly #head: string;
@@ -191,7 +191,7 @@ export class SpoolSegment implements LogSource {
 
   async create(): Promise<void> {
     this.#handle = await open(this.name, 'wx+', 0o600);
-    // A file whose name isn't on the disk is lost with the machine.
+    // Sync the folder: otherwise a crash of the machine could lose the file's name.
     const folder = await open(join(this.name, '..'));
     await folder.sync().finally(() => folder.close());
   }
@@ -200,11 +200,11 @@ export class SpoolSegment implements LogSource {
     const start = this.#size;
     try {
       for (let written = 0; written < lines.length;) {
-        const wrote = await this.#handle?.write(lines, written, lines.length - written, start + written);
-        written += wrote?.bytesWritten ?? lines.length;
+        const result = await this.#handle?.write(lines, written, lines.length - written, start + written);
+        written += result?.bytesWritten ?? lines.length;
       }
     } catch (error) {
-      // Half of them is none of them.
+      // All or nothing: remove lines that were partly written.
       await this.#handle?.truncate(start).catch(() => undefined);
       throw error;
     }
@@ -238,7 +238,7 @@ export class SpoolSegment implements LogSource {
     return size < offset ? undefined : await bytesBefore(handle, offset);
   }
 
-  /** While it is being written, it waits for more. */
+  /** Yields lines from the position `from`, and waits for more until the segment is complete. */
   async *blocks(from: number): AsyncGenerator<LineBlock> {
     const handle = await this.#open();
     const lines = new LineSplitter(from);
@@ -255,7 +255,7 @@ export class SpoolSegment implements LogSource {
     }
   }
 
-  /** Gives how large it was. */
+  /** Deletes the file. Returns its size, bytes. */
   async remove(): Promise<number> {
     const handle = await this.#open().catch(() => undefined);
     const size = (await handle?.stat())?.size ?? 0;

@@ -1,9 +1,9 @@
 import type { LogAgent, LogHost, LogKind, LogStretch } from '../protocols/weblog.js';
 
-/** Entries of one message, and about how many bytes of it: it is to be one message of NATS, which has a megabyte. */
+/** Maximum entries and (about) bytes of a stretch: it must fit in one NATS message, at most 1 MB. */
 export const MAX_STRETCH_ENTRIES = 16_000;
 const MAX_STRETCH_BYTES = 900_000;
-/** LOG_KINDS and LOG_ENTRY_BYTES in src/protocols/weblog.ts. */
+/** Same as LOG_KINDS and LOG_ENTRY_BYTES in src/protocols/weblog.ts. */
 const KIND_NUMBERS: Readonly<Record<LogKind, number>> = {
   downloads: 0,
   searches: 1,
@@ -13,18 +13,18 @@ const KIND_NUMBERS: Readonly<Record<LogKind, number>> = {
 };
 const ENTRY_BYTES = 20;
 
-/** What the first of the lines that couldn't be read was, and where it begins. */
+/** The first line that could not be parsed, and its position. */
 export interface BadLine {
   readonly at: number;
   readonly text: string;
 }
 
-/** What the lines of a stretch came to. */
+/** Counts of the lines of a stretch. */
 export interface Tally {
   lines: number;
   bad: number;
   firstBad: BadLine | undefined;
-  /** Downloads of wheels at paths where this farm has none, and the first request of them. */
+  /** Downloads of wheels outside the paths of this farm's site, and the first such request. */
   elsewhere: number;
   firstElsewhere: string | undefined;
   readonly entries: Record<LogKind, number>;
@@ -35,7 +35,7 @@ export const emptyTally = (): Tally => ({
   entries: { downloads: 0, searches: 0, projects: 0, json: 0, pages: 0 },
 });
 
-/** A stretch of a log as it is put together, line by line. */
+/** Builds the message for a stretch of a log, line by line. */
 export class LogStretchBuilder {
   readonly tally: Tally = emptyTally();
   readonly from: number;
@@ -50,13 +50,13 @@ export class LogStretchBuilder {
   #entryCount = 0;
   #bytes = 0;
 
-  /** `hostOf` is asked once for each host. */
+  /** `hostOf` is called once for each host. */
   constructor(from: number, hostOf: (raw: string) => LogHost) {
     this.from = from;
     this.#hostOf = hostOf;
   }
 
-  /** It is as much as a message takes. */
+  /** Whether a message has no room for more. */
   get isFull(): boolean {
     return this.#entryCount >= MAX_STRETCH_ENTRIES || this.#bytes >= MAX_STRETCH_BYTES;
   }
@@ -73,7 +73,7 @@ export class LogStretchBuilder {
     this.#bytes += ENTRY_BYTES;
   }
 
-  /** The message for it. */
+  /** Returns the message for the stretch, which ends at `to`. */
   build(log: number, to: number, mark: string): LogStretch {
     return {
       ...{ log, from: this.from, to, mark, hosts: this.#hosts, whats: this.#whats, agents: this.#agents },
@@ -81,7 +81,7 @@ export class LogStretchBuilder {
     };
   }
 
-  /** The same without what it told, where that is refused. */
+  /** Returns the message without its entries, for a stretch that the farm has refused. */
   buildEmpty(log: number, to: number, mark: string): LogStretch {
     return new LogStretchBuilder(this.from, this.#hostOf).build(log, to, mark);
   }
@@ -117,12 +117,12 @@ export class LogStretchBuilder {
   }
 }
 
-/** Adds what one came to to another. */
-export function addTally(sum: Tally, more: Tally): void {
-  sum.lines += more.lines;
-  sum.bad += more.bad;
-  sum.firstBad ??= more.firstBad;
-  sum.elsewhere += more.elsewhere;
-  sum.firstElsewhere ??= more.firstElsewhere;
-  for (const [kind, count] of Object.entries(more.entries)) sum.entries[kind as LogKind] += count;
+/** Adds the counts of `tally` to `sum`. */
+export function addTally(sum: Tally, tally: Tally): void {
+  sum.lines += tally.lines;
+  sum.bad += tally.bad;
+  sum.firstBad ??= tally.firstBad;
+  sum.elsewhere += tally.elsewhere;
+  sum.firstElsewhere ??= tally.firstElsewhere;
+  for (const [kind, count] of Object.entries(tally.entries)) sum.entries[kind as LogKind] += count;
 }

@@ -1,9 +1,9 @@
 /**
- * Text of a log, which is read byte by byte as Latin-1: every byte is a character then, and a line that isn't
- * UTF-8 is a line like any other. What is kept of it is turned into UTF-8.
+ * Text of a log. Lines are decoded as Latin-1, one character per byte, so that a line that is not UTF-8 is a line like
+ * any other. Only text that is kept is converted to UTF-8.
  */
 
-/** `\xhh` is a byte (Apache, nginx); `\"` and `\\` stand for themselves (Apache); `\n` and the like are of no use. */
+/** Decodes escapes: `\xhh` is a byte (Apache, nginx); `\"` and `\\` are literal (Apache); others become a space. */
 export function unescapeLogText(raw: string): string {
   if (!raw.includes('\\')) return raw;
   return raw.replace(/\\(?:x([0-9A-Fa-f]{2})|(.))/g, (_, hex: string | undefined, char: string) => {
@@ -12,7 +12,7 @@ export function unescapeLogText(raw: string): string {
   });
 }
 
-/** Bytes as UTF-8; what isn't becomes U+FFFD. */
+/** Decodes bytes (as Latin-1 characters) as UTF-8; invalid ones become U+FFFD. */
 export function decodeUtf8(bytes: string): string {
   return /[\u0080-\u00ff]/.test(bytes) ? Buffer.from(bytes, 'latin1').toString('utf8') : bytes;
 }
@@ -22,8 +22,8 @@ const CONTROL = /[\u0000-\u001f\u007f-\u009f]+/g;
 const LONE_SURROGATE = /[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
 
 /**
- * Text from outside as it may be kept: a copy of at most so many characters, without what moves a cursor or is no
- * text at all. It is a copy because a piece of a string keeps all of it in memory.
+ * Makes text from outside safe to keep: at most `limit` characters, without control characters and lone surrogates.
+ * Returns a copy, because a slice of a string keeps the whole string in memory.
  */
 export function clean(text: string, limit: number): string {
   const plain = text.replace(CONTROL, ' ').slice(0, limit).replace(LONE_SURROGATE, '\ufffd');

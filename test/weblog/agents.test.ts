@@ -13,11 +13,11 @@ const REAL_AGENTS = new Map(
 const nulls = (count: number): null[] => Array.from({ length: count }, () => null);
 const DEBIAN = ['x86_64', 'Debian GNU/Linux', '12', 'Linux', '6.18.44', 'CPython', '3.11.7'];
 
-/** As the two servers write it. */
+/** User agents as the two servers escape them. */
 const apache = (agent: string) => agent.replaceAll('\\', '\\\\').replaceAll('"', '\\"');
 const nginx = (agent: string) => agent.replaceAll('\\', '\\x5C').replaceAll('"', '\\x22');
 
-void t.test('what real installers say of themselves is read, however the server wrote it', (t) => {
+void t.test('user agents of real installers are parsed, however the server escapes them', (t) => {
   const expected: Readonly<Record<string, readonly (string | null)[]>> = {
     'pip 19.3.1': [...DEBIAN, 'pip', '19.3.1', '65.5.0'],
     'pip 23.2.1': [...DEBIAN, 'pip', '23.2.1', '65.5.0'],
@@ -32,7 +32,7 @@ void t.test('what real installers say of themselves is read, however the server 
   t.end();
 });
 
-void t.test('others are known by name and version, and by what else they say', (t) => {
+void t.test('other user agents yield name and version, and further fields if they have any', (t) => {
   const expected: readonly (readonly [string, readonly (string | null)[]])[] = [
     [
       'conda/23.5.0 requests/2.29.0 CPython/3.10.11 Linux/5.15.0 ubuntu/22.04.2 glibc/2.35',
@@ -59,7 +59,7 @@ void t.test('others are known by name and version, and by what else they say', (
   t.end();
 });
 
-void t.test('what is cut off, made up or hostile tells no more than it can', (t) => {
+void t.test('truncated, made-up and hostile user agents yield only valid fields', (t) => {
   const pip = [...nulls(7), 'pip', '23.2', null];
   for (const rest of [
     '{"cpu":"arm',

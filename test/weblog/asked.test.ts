@@ -10,13 +10,13 @@ import {
 const classify = (path: string) => classifyRequest(`GET ${path} HTTP/1.1`);
 const wheel = 'demo-1.0+local-cp311-cp311-linux_armv7l.whl';
 
-void t.test('what is asked for is told by its address', (t) => {
+void t.test('a request is classified by its path', (t) => {
   const cases: readonly (readonly [string, string, string])[] = [
     [`/simple/demo/${wheel}`, 'downloads', wheel],
     [`/simple/demo/${wheel.replace('+', '%2B')}`, 'downloads', wheel],
     [`/simple/demo/${wheel}?x=1#sha256=y`, 'downloads', wheel],
     [`http://farm.example/simple/demo/${wheel}`, 'downloads', wheel],
-    // Where mirrors find it.
+    // The path that mirrors use.
     [`/packages/demo/${wheel.replace('+', '%2B')}`, 'downloads', wheel],
     ['/simple/demo/', 'searches', 'demo'],
     ['/simple/demo', 'searches', 'demo'],
@@ -29,7 +29,7 @@ void t.test('what is asked for is told by its address', (t) => {
     ['/project/demo/json', 'json', 'demo'],
     ['/project/demo/json/index.json', 'json', 'demo'],
     ['/', 'pages', '/'],
-    // Of an index that was configured with a slash too many.
+    // From an index URL with an extra slash.
     [`//simple//demo/${wheel}`, 'downloads', wheel],
     ['/?utm=1', 'pages', '/'],
     ['/packages.html', 'pages', '/packages.html'],
@@ -40,7 +40,7 @@ void t.test('what is asked for is told by its address', (t) => {
   t.end();
 });
 
-void t.test('a site below a path is understood with its path, and without it', (t) => {
+void t.test('requests for a site below a path are recognised with and without that path', (t) => {
   const demo = { kind: 'downloads', what: wheel };
   const below = (path: string) => classifyRequest(`GET ${path} HTTP/1.1`, '/a/farm');
   t.same(below(`/a/farm/simple/demo/${wheel}`), demo);
@@ -66,8 +66,8 @@ void t.test('a site below a path is understood with its path, and without it', (
   t.end();
 });
 
-void t.test('what is none of these is nothing', (t) => {
-  const none = [
+void t.test('other requests are not counted', (t) => {
+  const otherPaths = [
     '',
     '*',
     `/simple/demo/${wheel}.metadata`,
@@ -85,14 +85,14 @@ void t.test('what is none of these is nothing', (t) => {
     '/robots.txt',
     'example.org:443',
   ];
-  for (const path of none) t.equal(classify(path), null, path);
+  for (const path of otherPaths) t.equal(classify(path), null, path);
   for (const method of ['HEAD', 'POST', 'get', 'OPTIONS'])
     t.equal(classifyRequest(`${method} /simple/demo/ HTTP/1.1`), null, method);
   t.equal(classifyRequest('-'), null);
   t.end();
 });
 
-void t.test('a download is a whole one, and a look at a page may find nothing new', (t) => {
+void t.test('only a 200 counts as a download, but a 304 counts as a visit of a page', (t) => {
   t.same(
     [200, 206, 304, 404].map((status) => isCountedStatus('downloads', status)),
     [true, false, false, false],

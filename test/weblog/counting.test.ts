@@ -33,7 +33,7 @@ import {
 
 type CounterOverrides = Partial<LogCounterOptions>;
 
-/** Counts what hasn't been counted of a log, in a folder of the test's own. */
+/** Creates a database and a folder; `count` counts a log in that folder. */
 async function setUp(t: Test) {
   const { db } = await testDatabase(t);
   await insertPackages(db, 'demo', 'other');
@@ -46,7 +46,7 @@ async function setUp(t: Test) {
   return { db, path: (name: string) => join(folder, name), count };
 }
 
-/** `meanwhile` comes when it has been found out which log it is, and before the first of its lines is read. */
+/** Counts a log; calls `beforeFirstRead` after the log was identified, and before its first line is read. */
 async function countLog(
   db: Database,
   path: string,
@@ -57,7 +57,7 @@ async function countLog(
   const source: LogSource = {
     name: path,
     head: () => log.head(),
-    tailBefore: (place) => log.tailBefore(place),
+    tailBefore: (offset) => log.tailBefore(offset),
     blocks: (from) => {
       beforeFirstRead();
       return log.blocks(from);
@@ -79,14 +79,14 @@ async function countLog(
   }
 }
 
-/** The hosts of all rows, each of which stands in one line. */
+/** Returns the hosts that were counted more than once; each test log contains a host once. */
 const duplicateHosts = (db: Database) =>
   db.query('select accessed_by from downloads group by 1 having count(*) > 1');
 
-void t.test('a log that grows is counted from where it was', async (t) => {
+void t.test('a growing log is counted from the last position', async (t) => {
   const { db, path, count } = await setUp(t);
   writeFileSync(path('access.log'), '');
-  t.equal((await count('access.log')).upto, 0, 'an empty one has nothing');
+  t.equal((await count('access.log')).upto, 0, 'an empty log has no lines');
   writeFileSync(path('access.log'), combinedLines(10));
   t.match(await count('access.log'), { tally: { lines: 10 }, before: 0 });
   t.match(await count('access.log'), { tally: { lines: 0 } });
@@ -96,12 +96,12 @@ void t.test('a log that grows is counted from where it was', async (t) => {
   t.same(await duplicateHosts(db), []);
 });
 
-void t.test('a line is counted when it is whole', async (t) => {
+void t.test('a line is counted once it is complete', async (t) => {
   const { db, path, count } = await setUp(t);
   const [first, second] = [combinedLine({ host: 'a' }), combinedLine({ host: 'b' })];
   for (let cut = 1; cut < first.length; cut += 40) {
     writeFileSync(path('access.log'), first.slice(0, cut));
-    t.equal((await count('access.log')).tally.lines, 0, 'not even the first one');
+    t.equal((await count('access.log')).tally.lines, 0, 'an incomplete first line is not counted');
   }
   for (let cut = 0; cut <= second.length; cut += 20) {
     writeFileSync(path('access.log'), first + second.slice(0, cut));
@@ -116,7 +116,7 @@ void t.test('a line is counted when it is whole', async (t) => {
   ]);
 });
 
-void t.test('a log that is renamed, and then compressed, is the same', async (t) => {
+void t.test('a log is recognised after it was renamed and compressed', async (t) => {
   const { db, path, count } = await setUp(t);
   const names = ['access.log', 'access.log.1', 'access.log.2.gz'];
   let from = 0;
@@ -131,12 +131,12 @@ void t.test('a log that is renamed, and then compressed, is the same', async (t)
   await hourly();
   for (let day = 0; day < 4; day += 1) {
     write(7);
-    // Some days it isn't run in between.
+    // On some days the logger does not run in between.
     if (day % 2 === 0) await hourly();
     try {
       writeFileSync(path('access.log.2.gz'), gzipSync(readFileSync(path('access.log.1'))));
     } catch {
-      // There is none yet.
+      // There is no rotated log yet.
     }
     renameSync(path('access.log'), path('access.log.1'));
     write(3);
@@ -148,7 +148,7 @@ void t.test('a log that is renamed, and then compressed, is the same', async (t)
   t.same(await duplicateHosts(db), []);
 });
 
-void t.test('a log that is copied and emptied is the same under its new name', async (t) => {
+void t.test('a log is recognised under its new name after copytruncate', async (t) => {
   const { db, path, count } = await setUp(t);
   writeFileSync(path('access.log'), combinedLines(10));
   await count('access.log');
@@ -162,26 +162,26 @@ void t.test('a log that is copied and emptied is the same under its new name', a
   t.same(await duplicateHosts(db), []);
 });
 
-void t.test('a log that is emptied while it is read is read no further', async (t) => {
+void t.test('a log that is truncated while it is read is read no further', async (t) => {
   const { db, path, count } = await setUp(t);
   const [live, old] = [path('access.log'), path('access.log.1')];
   writeFileSync(live, combinedLines(100));
   await count('access.log');
   appendFileSync(live, combinedLines(50, {}, 100));
-  const outcome = await count('access.log', {}, () => {
+  const result = await count('access.log', {}, () => {
     copyFileSync(live, old);
     truncateSync(live);
-    // Longer than the old one was, so that its place is somewhere within.
+    // Longer than the old log, so that the old position is within it.
     appendFileSync(live, combinedLines(300, { at: AN_HOUR_AGO_MS + 1000 }, 150));
   });
-  t.equal(outcome.tally.lines, 0, 'nothing of another log is taken for its end');
+  t.equal(result.tally.lines, 0, 'lines of another log are not taken for the end of this one');
   await count('access.log.1');
   await count('access.log');
   t.equal(await countDownloads(db), 450);
   t.same(await duplicateHosts(db), []);
 });
 
-void t.test('two logs that begin the same are two', async (t) => {
+void t.test('two logs with the same first line are counted separately', async (t) => {
   const { db, path, count } = await setUp(t);
   const first = combinedLine({ host: 'monitor' });
   writeFileSync(path('a.log'), first + combinedLines(10));
@@ -195,16 +195,16 @@ void t.test('two logs that begin the same are two', async (t) => {
   t.equal(await countDownloads(db), 22 + 4);
 });
 
-void t.test('two who count the same log at the same time count it once', async (t) => {
+void t.test('several loggers that count the same log at the same time count it once', async (t) => {
   const { db, path, count } = await setUp(t);
   writeFileSync(path('access.log'), combinedLines(60_000));
-  const outcomes = await Promise.all(Array.from({ length: 4 }, () => count('access.log')));
+  const results = await Promise.all(Array.from({ length: 4 }, () => count('access.log')));
   t.equal(await countDownloads(db), 60_000);
   t.same(await duplicateHosts(db), []);
-  for (const { upto } of outcomes) t.equal(upto, combinedLines(60_000).length, 'each comes to the end');
+  for (const { upto } of results) t.equal(upto, combinedLines(60_000).length, 'each reaches the end');
 });
 
-void t.test('an answer that is lost is asked for again, and changes nothing', async (t) => {
+void t.test('a repeated request changes nothing', async (t) => {
   const { db, path, count } = await setUp(t);
   writeFileSync(path('access.log'), combinedLines(50_000));
   const farm = databaseFarm(db);
@@ -215,12 +215,12 @@ void t.test('an answer that is lost is asked for again, and changes nothing', as
       return await farm.submit(stretch);
     },
   };
-  const outcome = await count('access.log', { farm: repeatingFarm });
-  t.equal(outcome.tally.lines, 50_000);
+  const result = await count('access.log', { farm: repeatingFarm });
+  t.equal(result.tally.lines, 50_000);
   t.equal(await countDownloads(db), 50_000);
 });
 
-void t.test('who breaks off anywhere, and begins again, counts everything once', async (t) => {
+void t.test('a logger that is killed anywhere, and restarted, counts everything once', async (t) => {
   const { db, path, count } = await setUp(t);
   writeFileSync(path('access.log'), combinedLines(65_000));
   const farm = databaseFarm(db);
@@ -229,7 +229,7 @@ void t.test('who breaks off anywhere, and begins again, counts everything once',
     const crashingFarm: LogCollector = {
       ...farm,
       submit: async (stretch) => {
-        // Before it is counted, or after.
+        // Fail either before the stretch is counted, or after.
         if ((callsLeft -= 1) < 0 && round % 2 === 0) throw new Error('killed');
         const answer = await farm.submit(stretch);
         if (callsLeft < 0) throw new Error('killed');
@@ -243,7 +243,7 @@ void t.test('who breaks off anywhere, and begins again, counts everything once',
   t.same(await duplicateHosts(db), []);
 });
 
-void t.test('lines that are none are passed over, counted, and the first of them named', async (t) => {
+void t.test('invalid lines are skipped and counted, and the first of them is reported', async (t) => {
   const { db, path, count } = await setUp(t);
   const good = combinedLines(3);
   const bad = [
@@ -258,12 +258,16 @@ void t.test('lines that are none are passed over, counted, and the first of them
   t.match(tally, { lines: 8, bad: 3, firstBad: { at: good.length, text: ' [2J' } });
   t.equal(await countDownloads(db), 5);
   appendFileSync(path('access.log'), combinedLines(1, {}, 5));
-  t.match(await count('access.log'), { tally: { lines: 1, bad: 0 } }, 'it is known again after a long line');
+  t.match(
+    await count('access.log'),
+    { tally: { lines: 1, bad: 0 } },
+    'the log is recognised after an overlong line',
+  );
   t.equal(await countDownloads(db), 6);
 });
 
 void t.test(
-  'a compressed log ends with its last byte, and a broken one is read as far as it goes',
+  'a compressed log is read to its last byte, and a truncated one as far as possible',
   async (t) => {
     const { db, path, count } = await setUp(t);
     const text = combinedLines(1000) + combinedLine({ host: 'last' }).trimEnd();
@@ -271,7 +275,7 @@ void t.test(
     writeFileSync(path('half.gz'), packed.subarray(0, packed.length / 2));
     await t.rejects(count('half.gz'), { code: 'Z_BUF_ERROR' });
     t.ok((await countDownloads(db)) < 1000);
-    // Two members, as of two that were put together.
+    // Two members, as in two concatenated gzip files.
     writeFileSync(
       path('whole.gz'),
       Buffer.concat([gzipSync(text.slice(0, 5000)), gzipSync(text.slice(5000))]),
@@ -284,7 +288,7 @@ void t.test(
   },
 );
 
-void t.test('what the farm refuses is passed over, and told', async (t) => {
+void t.test('lines that the farm refuses are skipped and reported', async (t) => {
   const { db, path, count } = await setUp(t);
   writeFileSync(path('access.log'), combinedLines(30_000));
   const farm = databaseFarm(db);

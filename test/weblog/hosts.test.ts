@@ -7,7 +7,7 @@ import { buildMmdb } from '../helpers/mmdb.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'piw-geoip-'));
 
-void t.test('the country of an address is noted, by the database that is given', async (t) => {
+void t.test('the country of an address comes from the configured database', async (t) => {
   const file = join(folder, 'countries.mmdb');
   writeFileSync(file, buildMmdb({ '192.0.2.0/24': 'GB', '198.51.100.0/24': 'DE', '2001:db8::/32': 'JP' }));
   const countries = await CountryDatabase.open(file);
@@ -19,24 +19,24 @@ void t.test('the country of an address is noted, by the database that is given',
   t.same(hosts.resolve('host.example'), ['host.example', null]);
   t.same(new HostResolver('drop', countries).resolve('192.0.2.77'), [null, 'GB']);
   t.same(new HostResolver('keep').resolve('192.0.2.77'), ['192.0.2.77', null]);
-  // As geoipupdate replaces it.
+  // Replace the file as geoipupdate does.
   writeFileSync(`${file}.new`, buildMmdb({ '192.0.2.0/24': 'FR' }));
   renameSync(`${file}.new`, file);
   await countries.refresh();
   t.same(hosts.resolve('192.0.2.77'), ['192.0.2.77', 'FR']);
   writeFileSync(file, 'no database');
   await countries.refresh();
-  t.same(hosts.resolve('192.0.2.77'), ['192.0.2.77', 'FR'], 'what is none changes nothing');
+  t.same(hosts.resolve('192.0.2.77'), ['192.0.2.77', 'FR'], 'an invalid file changes nothing');
 });
 
-void t.test('what is no database is said so', async (t) => {
+void t.test('a file that is not a database is rejected', async (t) => {
   const file = join(folder, 'none.mmdb');
   writeFileSync(file, 'no database');
   await t.rejects(CountryDatabase.open(file), { code: 'PIW_CONFIG', message: /none\.mmdb/ });
   await t.rejects(CountryDatabase.open(join(folder, 'nowhere')), { code: 'PIW_CONFIG' });
 });
 
-void t.test('of an address only its network is kept, or nothing, if that is wished', (t) => {
+void t.test('an address is truncated to its network, or dropped, as configured', (t) => {
   const networks = new HostResolver('truncate');
   const expected: Readonly<Record<string, string>> = {
     '192.0.2.77': '192.0.2.0',

@@ -6,7 +6,7 @@ const TIME = Date.UTC(2026, 9, 21, 21, 4, 7) / 1000;
 const WHEN = '[21/Oct/2026:23:04:07 +0200]';
 const REQUEST = 'GET /simple/six/ HTTP/1.1';
 
-/** Lines as the servers write them, each with the formats that it is of. */
+/** Lines as the servers write them, each with the formats that accept it. */
 const LINES: readonly (readonly [
   line: string,
   formats: readonly LogFormat[],
@@ -50,7 +50,7 @@ const LINES: readonly (readonly [
   ],
 ];
 
-void t.test('every format reads its lines, and no others', (t) => {
+void t.test('every format accepts its own lines, and no others', (t) => {
   for (const [line, formats, host, agent] of LINES) {
     for (const format of formats)
       t.same(
@@ -74,11 +74,11 @@ void t.test('every format reads its lines, and no others', (t) => {
   t.end();
 });
 
-void t.test('a line that is none is none, whatever it holds', (t) => {
-  const scan = createLineParser('auto');
+void t.test('invalid lines are rejected, whatever they contain', (t) => {
+  const parse = createLineParser('auto');
   const good = LINES[5]?.[0] ?? '';
-  t.ok(scan(good));
-  const none = [
+  t.ok(parse(good));
+  const invalidLines = [
     '',
     ' ',
     '-',
@@ -107,20 +107,24 @@ void t.test('a line that is none is none, whatever it holds', (t) => {
     '{"time":"2026-10-21","host":"x","request":"x","status":200}',
     '['.repeat(100_000),
   ];
-  for (const line of none) t.equal(scan(line), undefined, line.slice(0, 80));
+  for (const line of invalidLines) t.equal(parse(line), undefined, line.slice(0, 80));
   t.end();
 });
 
-void t.test("a user's name, or what was asked for, doesn't pass for another part of the line", (t) => {
-  const scan = createLineParser('combined');
+void t.test('a user name or a request cannot pass for another part of the line', (t) => {
+  const parse = createLineParser('combined');
   const fieldsOf = ({ host, request, agent }: Partial<LogLine> = {}) => [host, request, agent];
-  t.same(fieldsOf(scan(`192.0.2.1 - a] "b ${WHEN} "${REQUEST}" 200 5 "-" "x"`)), ['192.0.2.1', REQUEST, 'x']);
-  t.same(fieldsOf(scan(`192.0.2.1 - - ${WHEN} "GET /\\" 200 5 \\"-\\" HTTP/1.1" 404 5 "-" "x"`)), [
+  t.same(fieldsOf(parse(`192.0.2.1 - a] "b ${WHEN} "${REQUEST}" 200 5 "-" "x"`)), [
+    '192.0.2.1',
+    REQUEST,
+    'x',
+  ]);
+  t.same(fieldsOf(parse(`192.0.2.1 - - ${WHEN} "GET /\\" 200 5 \\"-\\" HTTP/1.1" 404 5 "-" "x"`)), [
     '192.0.2.1',
     'GET /\\" 200 5 \\"-\\" HTTP/1.1',
     'x',
   ]);
-  t.same(scan(`192.0.2.1 - - ${WHEN} "\\x16\\x03\\x01" 400 5 "-" "-"`)?.request, '\\x16\\x03\\x01');
-  t.same(scan(`192.0.2.1 - - ${WHEN} "-" 408 - "-" "-"`)?.request, '-');
+  t.same(parse(`192.0.2.1 - - ${WHEN} "\\x16\\x03\\x01" 400 5 "-" "-"`)?.request, '\\x16\\x03\\x01');
+  t.same(parse(`192.0.2.1 - - ${WHEN} "-" 408 - "-" "-"`)?.request, '-');
   t.end();
 });
