@@ -6,9 +6,10 @@ import { PiwError } from '../errors.js';
 import { EXIT_CODES, PiwCommand, rebuiltFlag, tlsFlags } from './base.js';
 
 export default class Actor extends PiwCommand {
-  static override summary = 'Run one task of the farm, here or on any machine that reaches its servers.';
-  static override description = `It joins the work at once, and on SIGTERM finishes what it has and leaves. Of a task that there
-can be only one of, further processes stand by and take over within seconds.
+  static override summary = 'Run one task of the farm, on any machine that can reach its servers.';
+  static override description = `The process starts work at once; on SIGTERM it finishes what it is doing and
+exits. If only one process may run a task at a time, further processes stand
+by and take over within seconds.
 
 ${EXIT_CODES}`;
   static override examples = [
@@ -17,17 +18,34 @@ ${EXIT_CODES}`;
     '<%= config.bin %> actor --list',
   ];
   static override args = {
-    task: Args.string({ ignoreStdin: true, description: 'the task; --list names them' }),
+    task: Args.string({ ignoreStdin: true, description: 'task to run; --list shows all of them' }),
   };
   static override flags = {
-    list: Flags.boolean({ default: false, description: 'name the tasks and end' }),
-    dsn: Flags.string({ char: 'd', helpValue: 'DSN', description: 'the database' }),
-    nats: Flags.string({ helpValue: 'ADDRESS', description: 'the NATS servers' }),
+    list: Flags.boolean({ default: false, description: 'list the tasks and exit' }),
+    dsn: Flags.string({
+      char: 'd',
+      helpValue: 'DSN',
+      description: "the farm's database (default: postgres:///piwheels)",
+    }),
+    nats: Flags.string({
+      helpValue: 'ADDRESS',
+      description: "address of the farm's NATS servers (default: localhost)",
+    }),
     ...tlsFlags,
-    prefix: Flags.string({ helpValue: 'NAME', description: "the first token of the farm's subjects" }),
-    'output-path': Flags.string({ char: 'o', helpValue: 'PATH', description: 'where the site is written' }),
+    prefix: Flags.string({
+      helpValue: 'NAME',
+      description: "first token of the farm's NATS subjects (default: piw)",
+    }),
+    'output-path': Flags.string({
+      char: 'o',
+      helpValue: 'PATH',
+      description: 'folder of the site and the wheels (default: /var/www/piwheels)',
+    }),
     rebuilt: rebuiltFlag,
-    'pypi-simple': Flags.string({ helpValue: 'URL', description: 'the simple API of the index to follow' }),
+    'pypi-simple': Flags.string({
+      helpValue: 'URL',
+      description: 'simple API of the index to follow (default: https://pypi.org/simple)',
+    }),
   };
   static override enableJsonFlag = true;
 
@@ -38,7 +56,8 @@ ${EXIT_CODES}`;
       for (const { task, kind } of tasks) this.log(`${task.padEnd(16)}${kind}`);
       return tasks;
     }
-    if (args.task === undefined) throw new PiwError('PIW_USAGE', 'name a task');
+    if (args.task === undefined)
+      throw new PiwError('PIW_USAGE', 'no task given; piw actor --list shows them');
     const actorSpec = actorSpecOf(args.task);
     const settings = this.settings(flags);
     const code = await runProcess(actorSpec, settings, {

@@ -4,8 +4,9 @@ import { createChaseClient, parsePackageName } from './administer.js';
 import { EXIT_CODES, PiwCommand, natsFlags } from './base.js';
 
 export default class Add extends PiwCommand {
-  static override summary = 'Add a package, or a version of one, to the farm.';
-  static override description = `What is there already is brought up to date. What was added here is not removed by any feed.
+  static override summary = 'Add a package or a version to the farm, or update it.';
+  static override description = `A package or version that you add stays in the farm even if the followed
+index does not have it.
 
 ${EXIT_CODES}`;
   static override examples = [
@@ -15,31 +16,46 @@ ${EXIT_CODES}`;
     '<%= config.bin %> add internal-tool --unskip',
   ];
   static override args = {
-    package: Args.string({ ignoreStdin: true, required: true, description: 'the name of the package' }),
-    version: Args.string({ ignoreStdin: true, description: 'the version; without one, the package itself' }),
+    package: Args.string({ ignoreStdin: true, required: true, description: 'name of the package' }),
+    version: Args.string({
+      ignoreStdin: true,
+      description: 'version to add; without it, only the package is added',
+    }),
   };
   static override flags = {
-    description: Flags.string({ char: 'd', helpValue: 'TEXT', description: "the package's description" }),
-    skip: Flags.string({ char: 's', helpValue: 'REASON', description: 'never build it, for this reason' }),
-    unskip: Flags.boolean({ default: false, description: 'build it again', exclusive: ['skip'] }),
+    description: Flags.string({
+      char: 'd',
+      helpValue: 'TEXT',
+      description: 'short description of the package',
+    }),
+    skip: Flags.string({
+      char: 's',
+      helpValue: 'REASON',
+      description: 'do not build it, and record this reason',
+    }),
+    unskip: Flags.boolean({
+      default: false,
+      description: 'undo --skip: build it again',
+      exclusive: ['skip'],
+    }),
     released: Flags.string({
       helpValue: 'TIME',
-      description: 'when the version was released (default: now)',
+      description: 'when the version was released, e.g. 2021-05-05T14:18:17Z (default: now)',
     }),
     yank: Flags.string({
       helpValue: 'REASON',
-      description: 'mark the version as yanked, whatever the index says of it',
+      description: 'mark the version as yanked, even if the index does not',
     }),
     unyank: Flags.boolean({
       default: false,
-      description: 'take that mark away: what the index says counts again',
+      description: 'undo --yank: the version is yanked only if the index says so',
       exclusive: ['yank'],
     }),
     alias: Flags.string({
       char: 'a',
       helpValue: 'NAME',
       multiple: true,
-      description: 'another spelling; can be repeated',
+      description: 'another spelling of the name; can be repeated',
     }),
     ...natsFlags,
   };
@@ -49,12 +65,12 @@ ${EXIT_CODES}`;
     const { args, flags } = await this.parse(Add);
     const name = parsePackageName(args.package);
     if (args.version === undefined && (flags.yank !== undefined || flags.unyank))
-      throw new PiwError('PIW_USAGE', 'what is yanked is a version: name one');
+      throw new PiwError('PIW_USAGE', '--yank and --unyank need a version; name one');
     const released = flags.released === undefined ? null : Date.parse(flags.released);
     if (released !== null && Number.isNaN(released)) {
       throw new PiwError(
         'PIW_USAGE',
-        `${String(flags.released)} is no time; write it as 2021-05-05T14:18:17Z`,
+        `${JSON.stringify(flags.released)} is not a valid time; write it as 2021-05-05T14:18:17Z`,
       );
     }
     const bus = await this.connect(this.settings(flags));
@@ -79,8 +95,8 @@ ${EXIT_CODES}`;
     }
     this.log(
       args.version === undefined
-        ? `${name} is known to the farm. Of its versions those are built that are added, or that a followed index has.`
-        : `${name} ${args.version} is known to the farm; piw queue ${name} says where it stands.`,
+        ? `${name} is registered. The farm builds the versions that you add or that the followed index has.`
+        : `${name} ${args.version} is registered. piw queue ${name} shows where it stands.`,
     );
     return { package: name, version: args.version ?? null };
   }

@@ -7,15 +7,15 @@ import { isPackageName, normalise, type PackageName } from '../wheels/names.js';
 
 export type ChaseClient = ProtocolClient<typeof chase.verbs>;
 
-/** A conversation of its own with Mr Chase. */
+/** Returns a client with a session of its own with Mr Chase. A request times out after 30 s. */
 export function createChaseClient(bus: Bus): ChaseClient {
   const session = randomBytes(8).toString('hex');
   return new ProtocolClient(bus, chase, [chase.name, session], { timeoutMs: 30_000, patienceMs: 35_000 });
 }
 
-/** The normalised name of what was typed. Raises PIW_BAD_REQUIREMENT. */
+/** Returns the normalised name of a package that the user typed. Throws PIW_BAD_REQUIREMENT if it is not valid. */
 export function parsePackageName(input: string): PackageName {
   if (!isPackageName(input))
-    throw new PiwError('PIW_BAD_REQUIREMENT', `${JSON.stringify(input)} is no name of a package`);
+    throw new PiwError('PIW_BAD_REQUIREMENT', `${JSON.stringify(input)} is not a valid package name`);
   return normalise(input);
 }

@@ -6,43 +6,50 @@ import { masterConnection } from '../connection.js';
 import { PiwError, errorMessage } from '../errors.js';
 import { createLog, fileSink, type LogLevel, type Log } from '../log.js';
 
-/** What every command's help says about its exit code; the table is in src/errors.ts. */
-export const EXIT_CODES = `Exit codes: 0 done; 1 something was not done, a line says what; 2 wrong options or
-configuration; 3 something needed is missing here; 4 in use by somebody else; 5 out of reach;
-6 another version; 70 a fault of piw's own; 130 interrupted.`;
+/** Exit codes, as the help of every command lists them; the table of errors is in src/errors.ts. */
+export const EXIT_CODES = `Exit codes: 0 success; 1 something was not done, and a message says what;
+2 wrong options or configuration; 3 something required is missing on this
+machine; 4 in use by another process or farm; 5 a server is unreachable;
+6 incompatible version; 70 bug in piw; 130 interrupted.`;
 
-/** How the servers and this command know that they are who they say. */
+/** TLS options of the connection to NATS: how the servers and this command authenticate each other. */
 export const tlsFlags = {
-  'tls-ca': Flags.string({ helpValue: 'FILE', description: 'who vouches for the NATS servers (PEM)' }),
+  'tls-ca': Flags.string({
+    helpValue: 'FILE',
+    description: 'CA certificate that verifies the NATS servers (PEM)',
+  }),
   'tls-cert': Flags.string({
     helpValue: 'FILE',
-    description: 'our own certificate, where they want one (PEM)',
+    description: 'client certificate, if the NATS servers require one (PEM)',
   }),
-  'tls-key': Flags.string({ helpValue: 'FILE', description: 'the key of that certificate (PEM)' }),
+  'tls-key': Flags.string({ helpValue: 'FILE', description: 'private key of the client certificate (PEM)' }),
 };
 
 export const prefixFlag = Flags.string({
   helpValue: 'NAME',
-  description: "the first token of the farm's subjects",
+  description: "first token of the farm's NATS subjects (default: piw)",
 });
 
-/** Where the farm is, for the commands of an administrator. */
+/** Options of administrators' commands that say where the farm is. */
 export const natsFlags = {
-  nats: Flags.string({ helpValue: 'ADDRESS', description: 'the NATS servers of the farm' }),
+  nats: Flags.string({
+    helpValue: 'ADDRESS',
+    description: "address of the farm's NATS servers (default: localhost)",
+  }),
   ...tlsFlags,
 };
 
-/** What the File Juggler does with a wheel whose name is taken. */
+/** What the File Juggler does with a wheel whose filename was already published with different contents. */
 export const rebuiltFlag = Flags.string({
   helpValue: 'HOW',
   options: SETTING_DEFINITIONS.rebuilt.choices,
   description:
-    "a wheel whose name stands for other contents: refuse it; tag-removed (default): give it the next build tag where the name's first wheel was removed; tag: also where that is still published",
+    'what to do with a wheel whose filename was already published with different contents: refuse it; tag-removed (default): publish it under the next build tag if the original wheel was removed; tag: do so even if the original is still published',
 });
 
 type BaseFlags = Interfaces.InferredFlags<(typeof PiwCommand)['baseFlags']>;
 
-/** The base of every command: its common options, its settings, its log, and how an error ends it. */
+/** Base class of all commands: common options, settings, the log, and how an error ends the command. */
 export abstract class PiwCommand extends Command {
   static override baseFlags = {
     help: Flags.help({ char: 'h', description: 'show this help' }),
@@ -52,18 +59,26 @@ export abstract class PiwCommand extends Command {
       helpValue: 'FILE',
       description: 'read this configuration file instead of the default ones',
     }),
-    quiet: Flags.boolean({ char: 'q', description: 'say less', exclusive: ['verbose'] }),
-    verbose: Flags.boolean({ char: 'v', description: 'say more' }),
-    'log-file': Flags.string({ char: 'l', helpValue: 'FILE', description: 'write the log to this file' }),
-    stack: Flags.boolean({ description: 'print where an unexpected error came from', hidden: true }),
+    quiet: Flags.boolean({
+      char: 'q',
+      description: 'log only warnings and errors',
+      exclusive: ['verbose'],
+    }),
+    verbose: Flags.boolean({ char: 'v', description: 'log debug messages, too' }),
+    'log-file': Flags.string({
+      char: 'l',
+      helpValue: 'FILE',
+      description: 'append the log to this file instead of writing it to stderr',
+    }),
+    stack: Flags.boolean({ description: 'print the stack trace of an internal error', hidden: true }),
   };
 
-  /** The command as it is typed: `abi add`. */
+  /** Name of the command as the user types it: `abi add`. */
   protected get commandName(): string {
     return (this.id ?? '').replaceAll(':', ' ');
   }
 
-  /** The settings: the options that were given, then the configuration, then the defaults. */
+  /** Returns the settings: options take precedence over the configuration, and that over the defaults. */
   protected settings(flags: BaseFlags & RawSettings): Settings {
     return loadSettings(flags, flags.configuration);
   }
@@ -73,11 +88,11 @@ export abstract class PiwCommand extends Command {
     return flags.quiet ? 'warning' : 'info';
   }
 
-  protected createLog(who: string, flags: BaseFlags): Log {
-    return createLog(who, this.logLevel(flags), fileSink(flags['log-file']));
+  protected createLog(component: string, flags: BaseFlags): Log {
+    return createLog(component, this.logLevel(flags), fileSink(flags['log-file']));
   }
 
-  /** A connection for one command; it is given up after `patienceMs`. */
+  /** Connects to NATS for the duration of one command. Throws PIW_UNREACHABLE after `patienceMs`. */
   protected async connect(settings: Settings, patienceMs = 3000, signal?: AbortSignal): Promise<Bus> {
     return await Bus.connect({
       ...masterConnection(settings),
@@ -95,37 +110,40 @@ export abstract class PiwCommand extends Command {
       printToStderr(`piw: ${error.message}. ${error.advice}`);
       return this.exit(error.exitCode);
     }
-    // What oclif says of the command line; it also raises the end of --help so.
+    // oclif's errors about the command line; it also throws to end --help, with exit code 0.
     const exit = error.oclif?.exit;
     if (exit === 0) throw error;
     if (exit !== undefined) {
-      // Of a missing flag it says first only that there is an error.
-      const lines = error.message.split('\n').map((line) => line.trim());
-      const line = lines.find((said) => said !== '' && !said.startsWith('The following error')) ?? '';
+      // For a missing flag, the first line only says that there was an error.
+      const lines = error.message.split('\n').map((text) => text.trim());
+      const line = lines.find((text) => text !== '' && !text.startsWith('The following error')) ?? '';
       printToStderr(`piw: ${line.replace(/\.?$/, '.')} See piw ${this.commandName} --help.`);
       return this.exit(2);
     }
-    printToStderr(`piw: this should not have happened: ${errorMessage(error)}. --stack prints where.`);
+    printToStderr(`piw: internal error: ${errorMessage(error)}. Use --stack to print the stack trace.`);
     if (this.argv.includes('--stack')) printToStderr(error.stack ?? '');
     return this.exit(70);
   }
 }
 
-/** Also with --json, where oclif's own way is silent. */
+/** Prints with --json, too, unlike oclif's own logToStderr(). */
 function printToStderr(line: string): void {
   process.stderr.write(`${line}\n`);
 }
 
-/** npm passes Ctrl+C on to what it runs, which has got it from the terminal as well. */
+/** npm forwards Ctrl+C to its child, which has received it from the terminal as well. */
 const DUPLICATE_SIGNAL_MS = 1000;
 
-/** The first signal aborts; a second one, which is no echo of it, ends the process at once. */
+/**
+ * Returns a signal that SIGINT, SIGTERM, SIGHUP or the end of the parent process aborts. A second signal exits at once
+ * with 130, unless it is a duplicate of the first.
+ */
 export function createShutdownSignal(): AbortSignal {
   const controller = new AbortController();
-  let first = 0;
+  let firstAt = 0;
   const stop = (): void => {
-    if (controller.signal.aborted && performance.now() - first > DUPLICATE_SIGNAL_MS) process.exit(130);
-    if (!controller.signal.aborted) first = performance.now();
+    if (controller.signal.aborted && performance.now() - firstAt > DUPLICATE_SIGNAL_MS) process.exit(130);
+    if (!controller.signal.aborted) firstAt = performance.now();
     controller.abort();
   };
   process.on('SIGINT', stop);

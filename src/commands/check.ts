@@ -10,16 +10,19 @@ import { parsePackageName } from './administer.js';
 import { EXIT_CODES, PiwCommand, createShutdownSignal } from './base.js';
 import { formatTable } from '../monitor/table.js';
 
-/** What looks wrong is looked at again after these, milliseconds: a page takes a moment, the root ten seconds. */
+/** Delays before a suspected fault is checked again, ms: a page is rewritten in a moment, the root within ten seconds. */
 const RECHECK_DELAYS_MS = [500, 3000, 12_000];
 const PROGRESS_INTERVAL_MS = 500;
 
 export default class Check extends PiwCommand {
-  static override summary = 'Hold every rule of an index against an output path, or against a server.';
-  static override description = `Walks an output path, also while the farm is writing it: what looks wrong is looked at again before it is
-called a fault. An address is read as a client reads it, which also shows what only a server does: types,
-redirects, ETags, ranges, compressed answers. Each fault is a line: the rule, where, what is there, and what
-was expected. A warning harms no client, and is no fault.
+  static override summary = 'Check an output path or a web server against all rules for an index.';
+  static override description = `An output path can be checked while the farm writes to it: a suspected fault
+is checked again before it is reported. A web server is read as installers
+read it, which also covers what only a server does: content types, redirects,
+ETags, ranges and compressed responses.
+
+Each fault is one line: the rule, the path, what was found and what was
+expected. A warning is not a fault, because it harms no client.
 
 ${EXIT_CODES}`;
   static override examples = [
@@ -32,7 +35,7 @@ ${EXIT_CODES}`;
   static override args = {
     path: Args.string({
       ignoreStdin: true,
-      description: 'an output path (if it isn’t given, the one of the configuration) or an http address',
+      description: 'output path, or http or https URL of a site (default: the configured output-path)',
     }),
   };
   static override flags = {
@@ -41,29 +44,34 @@ ${EXIT_CODES}`;
       multiple: true,
       helpValue: 'NAME',
       exclusive: ['sample'],
-      description: 'only this package; can be repeated',
+      description: 'check only this package; can be repeated',
     }),
-    sample: Flags.integer({ min: 1, description: 'only so many packages, at random' }),
+    sample: Flags.integer({
+      min: 1,
+      helpValue: 'NUMBER',
+      description: 'check only this many packages, chosen at random',
+    }),
     hashes: Flags.boolean({
       default: true,
       allowNo: true,
-      description: 'read wheels and logs, and not only their sizes',
+      description: 'read the contents of wheels and logs; with --no-hashes, check only their sizes',
     }),
     still: Flags.boolean({
       default: false,
-      description: 'nobody is writing: judge at first sight, and call young files left behind, too',
+      description: 'assume that nothing is writing to the output path: report at once, and ignore --settle',
     }),
     settle: Flags.string({
       default: '5m',
       helpValue: 'DURATION',
-      description: 'what is younger than this may still be on its way, and isn’t called left behind',
+      description: 'do not report unlisted files younger than this: a build may be about to list them',
     }),
     most: Flags.integer({
       default: 100,
       min: 1,
-      description: 'show so many faults of each rule, and count the others',
+      helpValue: 'NUMBER',
+      description: 'show at most this many faults of each rule, and count the rest',
     }),
-    rules: Flags.boolean({ default: false, description: 'print the rules, and where they come from' }),
+    rules: Flags.boolean({ default: false, description: 'list the rules and their sources, and exit' }),
   };
   static override enableJsonFlag = true;
 
@@ -72,7 +80,7 @@ ${EXIT_CODES}`;
     if (flags.rules) return this.#printRules();
     const settle = parseDuration(flags.settle);
     if (settle === undefined)
-      throw new PiwError('PIW_USAGE', `${flags.settle} is no duration; write it as 90m or 45s`);
+      throw new PiwError('PIW_USAGE', `"${flags.settle}" is not a valid duration; write it as 90m or 45s`);
     const target = args.path ?? this.settings(flags)['output-path'];
     const progress = new ProgressLine(!flags.json && !flags.quiet && process.stderr.isTTY);
     const faultReport = new FaultReport(flags.most, (fault) => {
@@ -94,7 +102,7 @@ ${EXIT_CODES}`;
     };
     const checked = await this.#check(target, options);
     progress.clear();
-    for (const said of faultReport.summary(checked)) this.log(said);
+    for (const line of faultReport.summary(checked)) this.log(line);
     if (faultReport.faultCount > 0) process.exitCode = 1;
     return {
       checked: target,
@@ -112,7 +120,8 @@ ${EXIT_CODES}`;
         ? await checkServed(target, options)
         : await checkOutput(target, options);
     } catch (error) {
-      if (options.signal?.aborted) throw new PiwError('PIW_INTERRUPTED', 'not everything was checked');
+      if (options.signal?.aborted)
+        throw new PiwError('PIW_INTERRUPTED', 'interrupted before everything was checked');
       throw error;
     }
   }
@@ -125,7 +134,7 @@ ${EXIT_CODES}`;
       source,
     }));
     const rows = rules.map(({ rule, level, says, source }) => [rule, level, source, says]);
-    this.log(formatTable([['rule', 'level', 'source', 'what it says'], ...rows]).join('\n'));
+    this.log(formatTable([['rule', 'level', 'source', 'description'], ...rows]).join('\n'));
     return rules;
   }
 }
@@ -144,7 +153,7 @@ function selectPackages({
 const formatFault = ({ rule, path, found, expected }: Fault): string =>
   `${isWarning(rule) ? 'warning: ' : ''}${rule}: ${path}: ${found}; expected: ${expected}`;
 
-/** What was found: all of it counted, and so much of each rule kept as is shown. */
+/** Counts all faults, and prints and keeps up to `limitPerRule` of each rule. */
 class FaultReport {
   readonly shown: Fault[] = [];
   readonly counts: Partial<Record<RuleId, number>> = {};
@@ -173,15 +182,15 @@ class FaultReport {
     return [
       ...more.map(([rule, count]) => `${rule}: ${formatCount(count - this.#limitPerRule)} more`),
       ...(unsettled > 0
-        ? [`${formatCount(unsettled)} could not be judged: they were written all the time`]
+        ? [`${formatCount(unsettled)} items could not be checked, because they kept changing`]
         : []),
-      `${formatCount(projects)} packages and ${formatCount(units)} things in all: ` +
+      `Checked ${formatCount(projects)} packages, ${formatCount(units)} items: ` +
         `${formatCount(this.faultCount)} faults, ${formatCount(this.warningCount)} warnings.`,
     ];
   }
 }
 
-/** A line on the terminal that is written over. */
+/** A progress line on the terminal, redrawn in place. */
 class ProgressLine {
   readonly #enabled: boolean;
   #lastShownAt = 0;
@@ -195,9 +204,9 @@ class ProgressLine {
     const now = performance.now();
     if (!this.#enabled || now - this.#lastShownAt < PROGRESS_INTERVAL_MS) return;
     this.#lastShownAt = now;
-    const said = `${formatCount(done)} of ${formatCount(of)} packages, ${formatCount(faults)} faults`;
-    process.stderr.write(`\r${said.padEnd(this.#width)}`);
-    this.#width = said.length;
+    const text = `${formatCount(done)} of ${formatCount(of)} packages, ${formatCount(faults)} faults`;
+    process.stderr.write(`\r${text.padEnd(this.#width)}`);
+    this.#width = text.length;
   }
 
   clear(): void {

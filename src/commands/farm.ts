@@ -11,7 +11,7 @@ import { EXIT_CODES, PiwCommand, createShutdownSignal } from './base.js';
 import { masterFlags } from './master-flags.js';
 import { slaveFlags } from './slave-flags.js';
 
-/** Returns these options as a group of their own in the help. */
+/** Returns these options as a separate group of the help. */
 function withHelpGroup<Options extends Readonly<Record<string, object>>>(
   helpGroup: string,
   options: Options,
@@ -23,18 +23,21 @@ function withHelpGroup<Options extends Readonly<Record<string, object>>>(
 
 export default class FarmCommand extends PiwCommand {
   static override summary = 'Run a whole farm on this machine: servers, master, slaves and a web server.';
-  static override description = `It builds the packages that are named (the newest version if none is given), or a short list that shows
-what it can do, follows the index for new releases of them, and goes on until Ctrl+C. With --once it ends when they
-are published. Everything that it needs and that is not on the machine, it brings along; what it
-keeps is in the data folder, where the next start finds it.
+  static override description = `Builds the given packages (the newest version if you give none), or a short
+demonstration, then follows the index for their new releases until Ctrl+C.
+With --once it exits when they are published. Servers that are not installed
+on this machine are downloaded. All state is kept in the data folder, so that
+the next start continues from there.
 
-Building a package runs its authors' code, here on the master's own machine: this is for trying out, and for
-packages that you trust.
+Building a package runs its authors' code, here on the master's own machine:
+use this command to try piw out, or for packages that you trust.
 
-It takes every option of piw master and piw slave, for its own master and slaves. Unlike other commands it reads no
-configuration file but the one named with -c, where every key holds that a master or a slave knows.
+It accepts every option of piw master and piw slave, for its own master and
+slaves. Unlike other commands it reads no configuration file except the one
+given with -c, which may contain any key of a master or a slave.
 
-${EXIT_CODES} With --once: 0 if all of them were published, 1 if any was not.`;
+${EXIT_CODES}
+With --once: 0 if all packages were published, 1 if any was not.`;
   static override examples = [
     '<%= config.bin %> farm',
     '<%= config.bin %> farm --once --output-path ./wheels six markupsafe==3.0.2',
@@ -43,48 +46,58 @@ ${EXIT_CODES} With --once: 0 if all of them were published, 1 if any was not.`;
   ];
   static override strict = false;
   static override args = {
-    packages: Args.string({ ignoreStdin: true, description: 'NAME or NAME==VERSION; any number of them' }),
+    packages: Args.string({
+      ignoreStdin: true,
+      description: 'packages to build, each as NAME or NAME==VERSION',
+    }),
   };
   static override flags = {
     ...withHelpGroup('MASTER', masterFlags),
     ...withHelpGroup('SLAVE', slaveFlags),
     once: Flags.boolean({
       default: false,
-      description: 'end when the packages are published, or can not be',
+      description: 'exit when the packages are published or have failed',
     }),
     port: Flags.integer({
       min: 0,
       max: 65_535,
-      description: 'where the web server listens (default: 8080, or another that is free)',
+      helpValue: 'NUMBER',
+      description: 'port of the web server; 0: any free port (default: 8080, or a free port if it is taken)',
     }),
     slaves: Flags.integer({
       min: 0,
       max: 64,
       default: 1,
-      description: 'how many slaves build here; 0: only those elsewhere, see piw slaves add',
+      helpValue: 'NUMBER',
+      description: 'number of slaves on this machine; 0: use only slaves elsewhere, see piw slaves add',
     }),
     'output-path': Flags.string({
       char: 'o',
       helpValue: 'DIR',
-      description: 'where the site and the wheels are written',
+      description: 'folder of the site and the wheels (default: www in the data folder)',
     }),
-    'data-dir': Flags.string({ helpValue: 'DIR', description: 'where the farm keeps its data' }),
+    'data-dir': Flags.string({
+      helpValue: 'DIR',
+      description:
+        "folder of the farm's data (default: /var/lib/piw/farm for root, otherwise ~/.local/share/piw)",
+    }),
     'index-url': Flags.string({
       helpValue: 'URL',
-      description: 'the index to follow and build from (default: the one that pip uses)',
+      description: "index to follow and build from (default: pip's configured index)",
     }),
     dsn: Flags.string({
       char: 'd',
       helpValue: 'DSN',
-      description: 'a PostgreSQL to use instead of a private one',
+      description: 'PostgreSQL database to use instead of a private server',
     }),
-    nats: Flags.string({ helpValue: 'URL', description: 'a nats-server to use instead of a private one' }),
+    nats: Flags.string({ helpValue: 'URL', description: 'nats-server to use instead of a private one' }),
     'nats-listen': Flags.string({
       helpValue: 'HOST',
-      description: 'where the private nats-server listens, for slaves elsewhere (default: this machine only)',
+      description:
+        'address for the private nats-server to listen on, for slaves elsewhere (default: loopback only)',
       exclusive: ['nats'],
     }),
-    json: Flags.boolean({ default: false, description: 'print one JSON object a line' }),
+    json: Flags.boolean({ default: false, description: 'print events as JSON, one object per line' }),
   };
 
   async run(): Promise<void> {
@@ -95,10 +108,10 @@ ${EXIT_CODES} With --once: 0 if all of them were published, 1 if any was not.`;
     if (flags.once && requirements.length === 0 && !demonstration) {
       throw new PiwError(
         'PIW_USAGE',
-        '--once waits for the packages that are named on the command line, not for those of watch; name at least one',
+        '--once waits for the packages on the command line, not for watched ones; name at least one',
       );
     }
-    // The master would refuse it, and be started again.
+    // Fail early: the master would reject a bad list, and be restarted again and again.
     readWatchList(watchSettings(loadSettings({ ...explicitSettings }, '/dev/null')));
     const verbosity = flags.verbose ? ['-v'] : flags.quiet ? ['-q'] : [];
     const shutdown = new AbortController();
@@ -140,18 +153,18 @@ ${EXIT_CODES} With --once: 0 if all of them were published, 1 if any was not.`;
     try {
       await Promise.race([work, farm.failed, interrupted]);
     } catch (error) {
-      // Ctrl+C is how a farm that goes on is ended: that is no fault.
+      // Without --once, Ctrl+C is how the user ends a running farm: not an error.
       if (!(this.#started && !flags.once && error instanceof PiwError && error.code === 'PIW_INTERRUPTED'))
         throw error;
     } finally {
       display.close();
-      // Of a farm that has failed nothing more is waited for.
+      // Stop waiting for packages of a farm that has failed.
       shutdown.abort();
-      // What was begun is finished before what it began is ended.
+      // Let start() finish before stop() ends what it has started.
       await work.catch(() => undefined);
       await farm.stop();
     }
-    if (!flags.once && !flags.json) this.log('The farm has ended; npm start goes on where it was.');
+    if (!flags.once && !flags.json) this.log('The farm has stopped. npm start continues where it left off.');
   }
 
   #started = false;
@@ -172,7 +185,7 @@ ${EXIT_CODES} With --once: 0 if all of them were published, 1 if any was not.`;
     if (signal.aborted) return;
     const failed = wanted.filter(({ state }) => state !== 'published');
     if (options.demonstration)
-      say('That was the demonstration. Next: npm start -- PACKAGE, or npx piw --help.');
+      say('The demonstration is complete. Next: npm start -- PACKAGE, or npx piw --help.');
     if (options.once) {
       if (failed.length === 0) return;
       throw new PiwError(
@@ -181,8 +194,8 @@ ${EXIT_CODES} With --once: 0 if all of them were published, 1 if any was not.`;
       );
     }
     if (options.configFile !== undefined)
-      say(`Its commands are told where it is: npx piw queue -c ${options.configFile}`);
-    say('The farm goes on following the index. Ctrl+C ends it.');
+      say(`To use other commands with this farm, add -c: npx piw queue -c ${options.configFile}`);
+    say('The farm keeps following the index. Press Ctrl+C to stop it.');
     await new Promise<void>((done) => {
       signal.addEventListener(
         'abort',

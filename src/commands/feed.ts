@@ -4,14 +4,18 @@ import { feed } from '../protocols/feed.js';
 import { EXIT_CODES, PiwCommand, natsFlags } from './base.js';
 
 export default class Feed extends PiwCommand {
-  static override summary = 'Show how far the index has been followed, and allow a large removal.';
-  static override description = `Packages that the index has no more are removed by themselves, but never many at once: then the
-master says so, and waits for --accept.
+  static override summary = 'Show how far the farm has followed the index, or approve a large removal.';
+  static override description = `Packages that are no longer in the index are removed automatically, unless too
+many would go at once: then the master logs a warning and waits for --accept.
 
 ${EXIT_CODES}`;
   static override examples = ['<%= config.bin %> feed', '<%= config.bin %> feed --accept 12000'];
   static override flags = {
-    accept: Flags.integer({ helpValue: 'NUMBER', min: 0, description: 'let up to so many packages go' }),
+    accept: Flags.integer({
+      helpValue: 'NUMBER',
+      min: 0,
+      description: 'approve the removal of up to this many packages',
+    }),
     ...natsFlags,
   };
   static override enableJsonFlag = true;
@@ -25,17 +29,18 @@ ${EXIT_CODES}`;
       const { position } = await client.request('POSITION', {});
       const { serial, read, compared, held, accepted } = position;
       if (read > 0)
-        this.log(`Events are read up to serial ${String(read)}, and settled up to ${String(serial)}.`);
+        this.log(`Events are read up to serial ${String(read)}, and processed up to ${String(serial)}.`);
       this.log(
         compared === null
-          ? 'The index has not been compared as a whole; where names alone are watched it never is.'
-          : `The index was last compared as a whole at ${new Date(compared).toISOString()}.`,
+          ? 'The farm has not been compared with the whole index yet; one that watches only names never is.'
+          : `The farm was last compared with the whole index at ${new Date(compared).toISOString()}.`,
       );
       if (held !== null && held > accepted) {
         this.log(
-          `It has ${String(held)} packages no more. They stay until you say piw feed --accept ${String(held)}.`,
+          `${String(held)} packages are no longer in the index. They stay until you run piw feed --accept ${String(held)}.`,
         );
-      } else if (held !== null) this.log(`Up to ${String(accepted)} packages may go at the next comparison.`);
+      } else if (held !== null)
+        this.log(`Up to ${String(accepted)} packages may be removed at the next comparison.`);
       return {
         ...{ serial, read, held, accepted },
         compared: compared === null ? null : new Date(compared).toISOString(),

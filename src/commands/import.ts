@@ -17,8 +17,9 @@ import { EXIT_CODES, PiwCommand, natsFlags } from './base.js';
 import { confirm } from './initdb.js';
 
 export default class Import extends PiwCommand {
-  static override summary = 'Bring wheels that were built elsewhere into the farm, as one build.';
-  static override description = `Package and version are those of the first file unless they are given. Run it on the master only.
+  static override summary = 'Import wheels that were built elsewhere, as one build.';
+  static override description = `Package and version are taken from the first wheel unless you give them. Run
+this command on the master only.
 
 ${EXIT_CODES}`;
   static override examples = [
@@ -27,19 +28,26 @@ ${EXIT_CODES}`;
   ];
   static override strict = false;
   static override args = {
-    files: Args.string({ ignoreStdin: true, required: true, description: 'the wheels' }),
+    files: Args.string({ ignoreStdin: true, required: true, description: 'wheel files to import' }),
   };
   static override flags = {
-    package: Flags.string({ helpValue: 'NAME', description: 'the package that they belong to' }),
-    'package-version': Flags.string({ helpValue: 'VERSION', description: 'the version that they belong to' }),
-    abi: Flags.string({ helpValue: 'ABI', description: 'the ABI that they were built for' }),
-    duration: Flags.string({ helpValue: 'DURATION', default: '0s', description: 'how long the build took' }),
-    output: Flags.string({ helpValue: 'FILE', description: "the file that holds the build's log" }),
-    yes: Flags.boolean({ default: false, char: 'y', description: 'do not ask' }),
+    package: Flags.string({ helpValue: 'NAME', description: 'package that the wheels belong to' }),
+    'package-version': Flags.string({
+      helpValue: 'VERSION',
+      description: 'version that the wheels belong to',
+    }),
+    abi: Flags.string({ helpValue: 'ABI', description: 'ABI that the wheels were built for, e.g. cp311' }),
+    duration: Flags.string({
+      helpValue: 'DURATION',
+      default: '0s',
+      description: 'how long the build took, e.g. 90m or 45s',
+    }),
+    output: Flags.string({ helpValue: 'FILE', description: 'file with the log of the build' }),
+    yes: Flags.boolean({ default: false, char: 'y', description: 'do not ask for confirmation' }),
     delete: Flags.boolean({
       default: false,
       char: 'd',
-      description: 'remove the files after a successful import',
+      description: 'delete the files after a successful import',
     }),
     ...natsFlags,
   };
@@ -55,7 +63,7 @@ ${EXIT_CODES}`;
     const version = flags['package-version'] ?? first.package_version_tag;
     const duration = parseDuration(flags.duration);
     if (duration === undefined)
-      throw new PiwError('PIW_USAGE', `${flags.duration} is no duration; write it as 90m or 45s`);
+      throw new PiwError('PIW_USAGE', `"${flags.duration}" is not a valid duration; write it as 90m or 45s`);
     const output =
       flags.output === undefined ? 'Imported manually by piw import.\n' : await readBuildLog(flags.output);
     if (
@@ -88,7 +96,11 @@ ${EXIT_CODES}`;
       while (answer.verb === 'SEND') {
         const { filename, transfer_id } = answer;
         const entry = files.find(({ file }) => file.filename === filename);
-        if (!entry) throw new PiwError('PIW_REFUSED', `the master asked for ${filename}`);
+        if (!entry)
+          throw new PiwError(
+            'PIW_REFUSED',
+            `the master asked for ${filename}, which is not among the files to import`,
+          );
         await sendFile({
           ...{
             bus,
@@ -100,7 +112,7 @@ ${EXIT_CODES}`;
           },
           read: fileReader(entry.path),
           onTrouble: (error) => {
-            warn(`sending ${filename}: ${error.message}`);
+            warn(`failed to send ${filename}, retrying: ${error.message}`);
           },
         });
         answer = await askUntilReady(() => chaseClient.request('SENT', { filename }), warn);
@@ -110,11 +122,13 @@ ${EXIT_CODES}`;
       await bus.drain();
     }
     if (flags.delete) await Promise.all(paths.map((path) => rm(path)));
-    this.log(`${name} ${version}: ${String(files.length)} file${files.length === 1 ? '' : 's'} imported.`);
+    this.log(`Imported ${String(files.length)} file${files.length === 1 ? '' : 's'} as ${name} ${version}.`);
     files.forEach(({ file: { filename } }, i) => {
       const publishedName = published[i] ?? filename;
       if (publishedName !== filename)
-        this.log(`${filename} is published as ${publishedName}: it was there with other contents.`);
+        this.log(
+          `${filename} is published as ${publishedName}, because its own name stands for different contents.`,
+        );
     });
     return { package: name, version, files: published };
   }
@@ -122,10 +136,10 @@ ${EXIT_CODES}`;
 
 type ImportReply = Answer<typeof chase.verbs, 'SENT'>;
 
-/** How long an import waits for a disk of the master's, seconds. */
+/** How long an import waits for room on the master's disk, seconds. */
 const MAX_DISK_WAIT_S = 3600;
 
-/** The answer to `ask`, which is repeated while the master says WAIT. Throws PIW_DISK_FULL after an hour. */
+/** Returns the answer to `ask`, which is repeated while the master answers WAIT. Throws PIW_DISK_FULL after an hour. */
 async function askUntilReady(
   ask: () => Promise<ImportReply>,
   report: (text: string) => void,
@@ -134,10 +148,11 @@ async function askUntilReady(
   for (let waitedS = 0; ;) {
     const answer = await ask();
     if (answer.verb !== 'WAIT') return answer;
-    const { seconds, reason: why } = answer;
-    if (waitedS >= MAX_DISK_WAIT_S) throw new PiwError('PIW_DISK_FULL', `waited for an hour: ${why}`);
-    if (reportedReason !== why) report(`waiting for the master: ${why}`);
-    reportedReason = why;
+    const { seconds, reason } = answer;
+    if (waitedS >= MAX_DISK_WAIT_S)
+      throw new PiwError('PIW_DISK_FULL', `the master was not ready within an hour: ${reason}`);
+    if (reportedReason !== reason) report(`waiting for the master: ${reason}`);
+    reportedReason = reason;
     await sleep(seconds * 1000);
     waitedS += seconds;
   }

@@ -1,6 +1,6 @@
 import type { Command } from '@oclif/core';
 
-/** Every command of piw, by its name. */
+/** Loaders of all commands of piw, by name. */
 const COMMANDS: Readonly<Record<string, () => Promise<{ default: Command.Class }>>> = {
   'abi:add': () => import('./abi/add.js'),
   'abi:list': () => import('./abi/list.js'),
@@ -32,16 +32,16 @@ const COMMANDS: Readonly<Record<string, () => Promise<{ default: Command.Class }
   web: () => import('./web.js'),
 };
 
-/** The one that is asked for, or all of them: for the overall help, and for a name that there isn't. */
-function wanted(first = '', second = ''): readonly string[] {
-  const name = [`${first}:${second}`, first].find((one) => Object.hasOwn(COMMANDS, one));
+/** Returns the name of the command to load; all names for the overall help and for an unknown command. */
+function namesToLoad(first = '', second = ''): readonly string[] {
+  const name = [`${first}:${second}`, first].find((candidate) => Object.hasOwn(COMMANDS, candidate));
   return name === undefined ? Object.keys(COMMANDS) : [name];
 }
 
-/** To load all of them takes longer than most of them take. */
+/** Only the commands that this process needs: loading all of them takes longer than running most of them. */
 export const commands = Object.fromEntries(
   await Promise.all(
-    wanted(...process.argv.slice(2)).map(
+    namesToLoad(...process.argv.slice(2)).map(
       async (name) => [name, (await COMMANDS[name]?.())?.default] as const,
     ),
   ),

@@ -5,9 +5,10 @@ import { PiwError } from '../errors.js';
 import { EXIT_CODES, PiwCommand } from './base.js';
 
 export default class Initdb extends PiwCommand {
-  static override summary = "Make the tables of a farm's database, or bring them to this version.";
-  static override description = `The database and the ordinary role must exist; the DSN should connect as a superuser. Everything is
-done in one transaction: if anything goes wrong, nothing has changed.
+  static override summary = "Create the tables of a farm's database, or upgrade them to this version.";
+  static override description = `The database and the master's role must exist; the DSN should connect as a
+superuser. All changes are made in one transaction: if anything fails, nothing
+is changed.
 
 ${EXIT_CODES}`;
   static override examples = [
@@ -18,34 +19,34 @@ ${EXIT_CODES}`;
     dsn: Flags.string({
       char: 'd',
       helpValue: 'DSN',
-      description: 'the database (default: postgres:///piwheels)',
+      description: 'database to prepare (default: postgres:///piwheels)',
     }),
     user: Flags.string({
       char: 'u',
       helpValue: 'NAME',
-      description: 'the ordinary role of the master (default: piwheels)',
+      description: 'ordinary role that the master connects as (default: piwheels)',
     }),
-    yes: Flags.boolean({ default: false, char: 'y', description: 'do not ask before changing anything' }),
+    yes: Flags.boolean({ default: false, char: 'y', description: 'do not ask for confirmation' }),
   };
   static override enableJsonFlag = true;
 
   async run(): Promise<unknown> {
     const { flags } = await this.parse(Initdb);
     const settings = this.settings(flags);
-    if (!flags.yes && !(await confirm('Make or change the tables of this database?'))) {
+    if (!flags.yes && !(await confirm('Create or upgrade the tables of this database?'))) {
       throw new PiwError('PIW_UNCONFIRMED', 'nothing was changed');
     }
-    const done = await migrate(settings.dsn, { user: settings.user });
+    const versions = await migrate(settings.dsn, { user: settings.user });
     this.log(
-      done.from === done.to
-        ? `The database is at version ${String(done.to)} already.`
-        : `The database is at version ${String(done.to)} now.`,
+      versions.from === versions.to
+        ? `The database is already at version ${String(versions.to)}.`
+        : `The database is now at version ${String(versions.to)}.`,
     );
-    return done;
+    return versions;
   }
 }
 
-/** A question at the terminal; without one, no. */
+/** Asks a yes/no question at the terminal. Returns false if stdin is not a terminal. */
 export async function confirm(question: string): Promise<boolean> {
   if (!process.stdin.isTTY) return false;
   const terminal = createInterface({ input: process.stdin, output: process.stderr });

@@ -7,24 +7,29 @@ import { openSpool, createLoggerContext } from './logger/set-up.js';
 import { LoggerSummary, type LoggerResult } from './logger/summary.js';
 
 export default class Logger extends PiwCommand {
-  static override summary = "Pass a web server's log on to the farm, which counts downloads and visits.";
-  static override description = `Reads logs from files, compressed (.gz) or not, or from a pipe.
+  static override summary = "Send a web server's access log to the farm, which counts downloads and visits.";
+  static override description = `Reads access logs from files, plain or compressed (.gz), or from a pipe.
 
-From files, a line is counted once, however often and under whatever name it is read: the farm knows how far
-each log has been counted, and knows it again by its contents when it was renamed, compressed or copied and
-emptied. So a timer may run it over all of them. What isn't a whole line yet is left for the next time.
+Files: each line is counted once, however often and under whatever name it is
+read. The farm remembers how far each log has been counted, and recognises a
+log by its contents after it was renamed, compressed, or copied and truncated.
+A timer can therefore run this command over all logs. An incomplete last line
+is left for the next run.
 
-From a pipe, it goes on until that is closed, which may be months. What comes while the farm is away is kept in the
-spool folder and counted when the farm is back, by whichever logger is there then; with --drop it is let
-go. A full spool (--spool-limit) lets go as well.
+Pipe: the command runs until the pipe is closed, possibly for months. Lines
+that arrive while the farm is down are kept in the spool folder, and counted
+by the next logger that reaches the farm. They are dropped with --drop, or if
+the spool is full (--spool-limit).
 
-A download is a GET of a wheel that was answered 200; parts of one (206) are none. What isn't counted is said at the end.
+A download is a GET of a wheel that was answered with 200; partial responses
+(206) do not count. At its end the command reports what it did not count.
 
-Formats: common, combined, and both with the virtual host first, are Apache's; nginx is nginx' own default; auto
-tells these and json apart, line by line. For json, this is nginx' log_format:
+Formats: common and combined, and both with the virtual host first (_vhost),
+are Apache's; nginx is nginx's default; auto detects these and json line by
+line. For json, set this log_format in nginx:
   log_format piw escape=json '{"time":"$time_iso8601","host":"$remote_addr","request":"$request",'
                              '"status":$status,"agent":"$http_user_agent"}';
-and Apache's:
+and this LogFormat in Apache:
   LogFormat "{\\"time\\":\\"%{%Y-%m-%dT%H:%M:%S%z}t\\",\\"host\\":\\"%h\\",\\"request\\":\\"%r\\",\\"status\\":%>s,\\"agent\\":\\"%{User-Agent}i\\"}" piw
 
 ${EXIT_CODES}`;
@@ -36,39 +41,42 @@ ${EXIT_CODES}`;
   ];
   static override strict = false;
   static override args = {
-    files: Args.string({ ignoreStdin: true, description: 'the logs; - or none: standard input' }),
+    files: Args.string({
+      ignoreStdin: true,
+      description: 'log files; - or no files: standard input',
+    }),
   };
   static override flags = {
     format: Flags.string({
       helpValue: 'FORMAT',
       options: SETTING_DEFINITIONS.format.choices,
-      description: `what the lines are like: ${SETTING_DEFINITIONS.format.choices.join(', ')} (default: ${SETTING_DEFINITIONS.format.fallback})`,
+      description: `format of the lines: ${SETTING_DEFINITIONS.format.choices.join(', ')} (default: ${SETTING_DEFINITIONS.format.fallback})`,
     }),
     drop: Flags.boolean({
       default: false,
-      description: 'let go what comes by the pipe while the farm is away, instead of keeping it',
+      description: 'drop lines that arrive through the pipe while the farm is down, instead of spooling them',
     }),
     spool: Flags.string({
       helpValue: 'PATH',
-      description: 'keep it here (default: /var/spool/piw for root, else ~/.local/state/piw/spool)',
+      description: 'spool folder (default: /var/spool/piw for root, otherwise ~/.local/state/piw/spool)',
     }),
     'spool-limit': Flags.string({
       helpValue: 'MB',
-      description: `keep no more than this (default: ${String(SETTING_DEFINITIONS['spool-limit'].fallback)})`,
+      description: `maximum size of the spool folder (default: ${String(SETTING_DEFINITIONS['spool-limit'].fallback)})`,
     }),
     'path-prefix': Flags.string({
       helpValue: 'PATH',
-      description: "where the farm's site is on the web server, as /farm (default: the path of public-url)",
+      description: "path of the farm's site on the web server, e.g. /farm (default: the path of public-url)",
     }),
     'geoip-database': Flags.string({
       helpValue: 'FILE',
-      description: 'note the country of who asks, by this MaxMind database (.mmdb)',
+      description: "record each client's country, using this MaxMind database (.mmdb)",
     }),
     'log-hosts': Flags.string({
       helpValue: 'HOW',
       options: SETTING_DEFINITIONS['log-hosts'].choices,
       description:
-        'of who asks, keep the address (default), truncate it to its network (/24, /48), or drop it',
+        "what to do with each client's address: keep it (default), truncate it to its network (/24, /48), or drop it",
     }),
     ...natsFlags,
   };

@@ -2,49 +2,67 @@ import { Flags } from '@oclif/core';
 import { SETTING_DEFINITIONS } from '../config.js';
 import { prefixFlag, rebuiltFlag, tlsFlags } from './base.js';
 
-/** What a master can be told, alone or as a part of `piw farm`: each option is declared once, here. */
+/** Options of a master, alone or as part of `piw farm`: each is declared once, here. */
 export const masterFlags = {
   rebuilt: rebuiltFlag,
   incomplete: Flags.string({
     helpValue: 'HOW',
     options: SETTING_DEFINITIONS.incomplete.choices,
     description:
-      'a wheel whose compiled part did not compile: publish it with a remark (default), or refuse it',
+      'what to do with a wheel whose compiled part failed to compile: publish it with a note (default), or refuse it',
   }),
   ...tlsFlags,
   prefix: prefixFlag,
-  'dev-mode': Flags.boolean({ description: 'shorter waits, for development and small farms' }),
-  debug: Flags.string({ helpValue: 'TASK', multiple: true, description: 'log this task in detail' }),
-  'pypi-xmlrpc': Flags.string({ helpValue: 'URL', description: "PyPI's XML-RPC service" }),
-  'pypi-simple': Flags.string({ helpValue: 'URL', description: "PyPI's simple API" }),
-  'pypi-json': Flags.string({ helpValue: 'URL', description: "PyPI's JSON API" }),
-  'index-url': Flags.string({ helpValue: 'URL', description: 'what slaves build from' }),
+  'dev-mode': Flags.boolean({ description: 'use shorter intervals, for development and small farms' }),
+  debug: Flags.string({
+    helpValue: 'TASK',
+    multiple: true,
+    description: 'log debug messages of this task; can be repeated',
+  }),
+  'pypi-xmlrpc': Flags.string({
+    helpValue: 'URL',
+    description: "XML-RPC API of the followed index (default: PyPI's if the index is PyPI, otherwise none)",
+  }),
+  'pypi-simple': Flags.string({
+    helpValue: 'URL',
+    description: 'simple API of the index to follow (default: https://pypi.org/simple)',
+  }),
+  'pypi-json': Flags.string({
+    helpValue: 'URL',
+    description: "JSON API of the followed index (default: PyPI's if the index is PyPI, otherwise none)",
+  }),
+  'index-url': Flags.string({
+    helpValue: 'URL',
+    description: 'index that slaves build from (default: the followed index)',
+  }),
   'extra-index-url': Flags.string({
     helpValue: 'URL',
-    description: 'where slaves also look for build requirements',
+    description: 'additional index for build requirements',
   }),
   'own-index-url': Flags.string({
     helpValue: 'URL',
     description:
-      "where slaves find this farm's own wheels for build requirements, or none (default: in public-url)",
+      "this farm's own index, as slaves reach it for build requirements, or none (default: derived from public-url)",
   }),
   'public-url': Flags.string({
     helpValue: 'URL',
-    description: 'under which address people reach the site',
+    description: 'public address of the site',
   }),
   watch: Flags.string({
     helpValue: 'NAME',
     multiple: true,
-    description: 'follow this package only, or those of a pattern like zope.*; can be repeated',
+    description: 'follow only this package, or packages that match a pattern like zope.*; can be repeated',
   }),
   'watch-file': Flags.string({
     helpValue: 'FILE',
-    description: 'follow what this file lists, one a line; it is read again when it changes',
+    description: 'follow only the packages in this file, one per line; it is reread when it changes',
   }),
   'one-process': Flags.boolean({
     default: false,
-    description: 'run every task in this process, for machines too small for one each',
+    description: 'run all tasks in one process, for machines too small for a process each',
   }),
-  'register-targets': Flags.boolean({ description: 'build for whatever target a slave announces' }),
-  'allow-superuser': Flags.boolean({ description: "use a PostgreSQL superuser's role all the same" }),
+  'register-targets': Flags.boolean({
+    description: 'build for every target (ABI and platform) that a slave announces',
+  }),
+  'allow-superuser': Flags.boolean({ description: 'allow a database role that is a PostgreSQL superuser' }),
 };

@@ -21,14 +21,14 @@ import { EXIT_CODES, PiwCommand, createShutdownSignal } from './base.js';
 import { masterFlags } from './master-flags.js';
 import { sendToParent } from './parent.js';
 
-/** How long the last messages may take at the end, milliseconds: NATS may be away. */
+/** How long sending the last messages may take at the end, milliseconds: NATS may be down. */
 const DRAIN_LIMIT_MS = 1000;
 const NATS_CONNECT_TIMEOUT_MS = 60_000;
 
 export default class Master extends PiwCommand {
-  static override summary = 'Run the whole cast of a farm on this machine, and keep it running.';
-  static override description = `Each task is a process of its own, which is started again if it ends. NATS and the database must
-be there; piw initdb makes the tables.
+  static override summary = 'Run all tasks of a farm on this machine, under one supervisor.';
+  static override description = `Each task runs in a process of its own, which is restarted if it exits. NATS
+and the database must already be running; piw initdb creates the tables.
 
 ${EXIT_CODES}`;
   static override examples = [
@@ -39,12 +39,19 @@ ${EXIT_CODES}`;
     dsn: Flags.string({
       char: 'd',
       helpValue: 'DSN',
-      description: 'the database (default: postgres:///piwheels)',
+      description: "the farm's database (default: postgres:///piwheels)",
     }),
-    'output-path': Flags.string({ char: 'o', helpValue: 'PATH', description: 'where the site is written' }),
-    nats: Flags.string({ helpValue: 'ADDRESS', description: 'the NATS servers (default: localhost)' }),
+    'output-path': Flags.string({
+      char: 'o',
+      helpValue: 'PATH',
+      description: 'folder of the site and the wheels (default: /var/www/piwheels)',
+    }),
+    nats: Flags.string({
+      helpValue: 'ADDRESS',
+      description: "address of the farm's NATS servers (default: localhost)",
+    }),
     ...masterFlags,
-    'allow-root': Flags.boolean({ description: 'run as root all the same' }),
+    'allow-root': Flags.boolean({ description: 'allow running as root' }),
   };
 
   async run(): Promise<void> {
@@ -55,8 +62,8 @@ ${EXIT_CODES}`;
     if (process.getuid?.() === 0 && !settings['allow-root']) {
       throw new PiwError('PIW_ROOT', 'the master does not run as root unless --allow-root is given');
     }
-    // Whatever can be checked is checked before anything starts. The Cloud Gazer would only warn of a watch list, for
-    // that may be edited at any time.
+    // Check all that can be checked before anything starts. The Cloud Gazer would only warn about a bad watch list,
+    // because that may be edited at any time.
     readWatchList(watchSettings(settings));
     checkWritable(settings['output-path']);
     const debugTasks = (flags.debug ?? []).map((task) => actorSpecOf(task).task);
@@ -119,15 +126,15 @@ ${EXIT_CODES}`;
       await Promise.all(running);
     } finally {
       quitController.abort();
-      // Whichever failed: the children have ended before this process does.
+      // Whichever failed, this process outlives its children.
       await Promise.allSettled(running);
       await leaveFarm(settings.dsn, identity.holder, log);
       await bus.drain(DRAIN_LIMIT_MS);
     }
-    log.info('ended');
+    log.info('stopped');
   }
 
-  /** Checks both servers, and that this farm may have them: before anything is started, and nothing is changed. */
+  /** Checks both servers, and that this farm may use them, before anything is started or changed. */
   async #joinFarm(
     settings: Settings,
     log: Log,
@@ -137,7 +144,7 @@ ${EXIT_CODES}`;
     try {
       await checkSchemaVersion(database);
       if (!settings['allow-superuser']) await refuseSuperuser(database);
-      // At boot, the servers may come later than their master.
+      // At boot, the servers may start later than their master.
       const bus = await this.connect(settings, NATS_CONNECT_TIMEOUT_MS, signal);
       try {
         const identity = await joinFarm(bus, installationRegistry(database), (text) => {
@@ -154,12 +161,15 @@ ${EXIT_CODES}`;
   }
 }
 
-/** Lets the next master begin at once, also over other servers; while the database is away, it waits a little. */
+/**
+ * Releases the installation, so that the next master can start at once, even on other NATS servers. Gives up after
+ * LEAVE_TIMEOUT_MS if the database is down.
+ */
 async function leaveFarm(dsn: string, holder: string, log: Log): Promise<void> {
   const database = await Database.open(dsn, 'master', { lazy: true, connections: 1 });
   const leaving = releaseInstallation(database, holder)
     .catch((error: unknown) => {
-      log.warning(`the database is not told that this farm has ended: ${errorMessage(error)}`);
+      log.warning(`could not record in the database that this farm has stopped: ${errorMessage(error)}`);
     })
     .finally(() => database.close());
   let timer: NodeJS.Timeout | undefined;

@@ -10,7 +10,7 @@ import { slaveTable } from '../monitor/slave-table.js';
 import { EXIT_CODES, PiwCommand, natsFlags } from './base.js';
 
 export default class Monitor extends PiwCommand {
-  static override summary = "Show the farm's figures, and its slaves and what they are doing.";
+  static override summary = 'Show statistics of the farm, current problems, and what its slaves are doing.';
   static override description = EXIT_CODES;
   static override examples = ['<%= config.bin %> monitor', '<%= config.bin %> monitor --json'];
   static override flags = {
@@ -39,7 +39,7 @@ export default class Monitor extends PiwCommand {
         slaves === null
           ? 'The Slave Driver does not answer.'
           : slaves.length === 0
-            ? 'No slave has said HELLO yet.'
+            ? 'No slave has connected yet.'
             : slaveTable(slaves, Date.now()).join('\n'),
       );
       return { statistics, slaves, conditions };
@@ -49,19 +49,19 @@ export default class Monitor extends PiwCommand {
   }
 }
 
-/** Null for whoever does not answer; the other answers are shown. */
+/** Returns null for an actor that does not answer, so that the other answers are shown. Rethrows other errors. */
 function nullIfUnanswered(error: unknown): null {
   if (!(error instanceof PiwError)) throw error;
   return null;
 }
 
-/** All of the statistics; null while Big Brother doesn't answer, or has none because the database is away. */
+/** Returns all statistics; null if Big Brother doesn't answer, or has none because the database is down. */
 async function fetchStatistics(bus: Bus): Promise<Statistics | null> {
   const request = new ProtocolClient(bus, bigBrother, undefined, { timeoutMs: 4000 }).request('GATHER', {});
   return await request.then(({ statistics }) => statistics, nullIfUnanswered);
 }
 
-/** What keeps parts of the farm from their work; null while Big Brother doesn't answer. */
+/** Returns the conditions that keep parts of the farm from working; null if Big Brother doesn't answer. */
 async function fetchConditions(bus: Bus): Promise<readonly Condition[] | null> {
   const request = new ProtocolClient(bus, bigBrother, undefined, { timeoutMs: 4000 }).request(
     'CONDITIONS',

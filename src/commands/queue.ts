@@ -9,9 +9,10 @@ import { stripControlCharacters, formatTable } from '../monitor/table.js';
 const PRIORITY_NAMES = ['backlog', 'new releases', 'requests'];
 
 export default class Queue extends PiwCommand {
-  static override summary = 'Show what is to be built, or where each version of a package stands and why.';
-  static override description = `Without a package: how many builds wait for each ABI, by priority, and how fast they are done. Of a
-very large queue the count may be an estimate, or some minutes old; it says so.
+  static override summary = 'Show the build queue, or where each version of a package stands and why.';
+  static override description = `Without a package, shows how many builds are waiting for each ABI, by
+priority, and the rate at which builds finish. For a very large queue the
+count may be an estimate or some minutes old; the output says so.
 
 ${EXIT_CODES}`;
   static override examples = [
@@ -20,7 +21,7 @@ ${EXIT_CODES}`;
     '<%= config.bin %> queue numpy --json',
   ];
   static override args = {
-    package: Args.string({ ignoreStdin: true, description: 'a package' }),
+    package: Args.string({ ignoreStdin: true, description: 'package to show' }),
   };
   static override flags = {
     ...natsFlags,
@@ -47,13 +48,14 @@ ${EXIT_CODES}`;
       {},
     );
     const waiting = lengths.reduce((sum, [, , , count]) => sum + count, 0);
-    if (lengths.length === 0) this.log('Nothing waits.');
+    if (lengths.length === 0) this.log('The queue is empty.');
     else this.log(lengthTable(lengths).join('\n'));
     this.log(
-      `${estimated ? 'About ' : ''}${formatCount(waiting)} builds wait, ${formatCount(building)} are being done; ` +
-        `${formatCount(last_minute)} ended in the last minute, ${formatCount(last_hour)} in the last hour.`,
+      `${estimated ? 'About ' : ''}${formatCount(waiting)} waiting, ${formatCount(building)} in progress; ` +
+        `${formatCount(last_minute)} finished in the last minute, ${formatCount(last_hour)} in the last hour.`,
     );
-    if (held > 0) this.log(`${formatCount(held)} ${held === 1 ? 'is' : 'are'} held back for a later try.`);
+    if (held > 0)
+      this.log(`${formatCount(held)} ${held === 1 ? 'build is' : 'builds are'} held back for a later retry.`);
     if (age_s > 10) this.log(`The count is ${String(Math.round(age_s))} s old.`);
     return {
       queue: lengths.map(([abi, platform, priority, count, oldest]) => ({

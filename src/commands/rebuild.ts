@@ -4,7 +4,7 @@ import { createChaseClient, parsePackageName } from './administer.js';
 import { EXIT_CODES, PiwCommand, natsFlags } from './base.js';
 
 export default class Rebuild extends PiwCommand {
-  static override summary = 'Write parts of the site again.';
+  static override summary = 'Rewrite parts of the site.';
   static override description = EXIT_CODES;
   static override examples = [
     '<%= config.bin %> rebuild index six',
@@ -16,11 +16,11 @@ export default class Rebuild extends PiwCommand {
       ignoreStdin: true,
       required: true,
       options: SITE_PARTS.map((part) => part.toLowerCase()),
-      description: 'what to write',
+      description: 'part of the site to rewrite',
     }),
     package: Args.string({
       ignoreStdin: true,
-      description: 'for which package; for all of them without one',
+      description: 'package whose pages to rewrite (default: all packages)',
     }),
   };
   static override flags = {
@@ -40,7 +40,7 @@ export default class Rebuild extends PiwCommand {
     } finally {
       await bus.drain();
     }
-    this.log('It will be written within a minute.');
+    this.log('The pages will be rewritten within a minute.');
     return { part: args.part, package: name };
   }
 }

@@ -5,8 +5,9 @@ import { EXIT_CODES, PiwCommand, natsFlags } from './base.js';
 import { confirm } from './initdb.js';
 
 export default class Remove extends PiwCommand {
-  static override summary = 'Remove a version of a package: its builds, its files and its downloads.';
-  static override description = `Unless it is marked to be skipped, the farm will build it again.
+  static override summary = 'Remove a version or a whole package, with its builds, files and downloads.';
+  static override description = `The farm builds a version again that is still in the followed index, unless
+you pass --skip.
 
 ${EXIT_CODES}`;
   static override examples = [
@@ -15,17 +16,20 @@ ${EXIT_CODES}`;
     '<%= config.bin %> remove six --all-versions',
   ];
   static override args = {
-    package: Args.string({ ignoreStdin: true, required: true, description: 'the name of the package' }),
-    version: Args.string({ ignoreStdin: true, description: 'the version' }),
+    package: Args.string({ ignoreStdin: true, required: true, description: 'name of the package' }),
+    version: Args.string({ ignoreStdin: true, description: 'version to remove' }),
   };
   static override flags = {
-    yes: Flags.boolean({ default: false, char: 'y', description: 'do not ask' }),
-    'no-rebuild': Flags.boolean({ default: false, char: 's', description: 'never build it again' }),
-    skip: Flags.string({ helpValue: 'REASON', description: 'never build it again, for this reason' }),
+    yes: Flags.boolean({ default: false, char: 'y', description: 'do not ask for confirmation' }),
+    'no-rebuild': Flags.boolean({ default: false, char: 's', description: 'do not build it again' }),
+    skip: Flags.string({
+      helpValue: 'REASON',
+      description: 'do not build it again, and record this reason',
+    }),
     yank: Flags.boolean({
       default: false,
       description:
-        'only mark it as yanked, whatever the index says; its files stay (piw add --unyank takes it back)',
+        'only mark the version as yanked, even if the index does not, and keep its files (piw add --unyank undoes it)',
     }),
     'all-versions': Flags.boolean({
       default: false,
@@ -37,18 +41,18 @@ ${EXIT_CODES}`;
   static override enableJsonFlag = true;
 
   async run(): Promise<unknown> {
-    // As in piwheels, --skip alone is a flag; with `=REASON` it says why.
+    // As in piwheels, --skip is a flag, and --skip=REASON also states the reason.
     this.argv = this.argv.map((word) => (word === '--skip' ? '-s' : word));
     const { args, flags } = await this.parse(Remove);
     const name = parsePackageName(args.package);
     const wholePackage = flags['all-versions'];
     if (wholePackage === (args.version !== undefined)) {
-      throw new PiwError('PIW_USAGE', 'name a version, or give --all-versions for the whole package');
+      throw new PiwError('PIW_USAGE', 'give either a version, or --all-versions for the whole package');
     }
     const skip = flags.skip ?? (flags['no-rebuild'] ? 'removed by an administrator' : null);
     const subject = wholePackage ? `all of ${name}` : `${name} ${String(args.version)}`;
     if (!flags.yes && !(await confirm(`${flags.yank ? 'Yank' : 'Remove'} ${subject}?`))) {
-      throw new PiwError('PIW_UNCONFIRMED', 'nothing was removed');
+      throw new PiwError('PIW_UNCONFIRMED', 'nothing was changed');
     }
     const bus = await this.connect(this.settings(flags));
     try {
@@ -62,8 +66,8 @@ ${EXIT_CODES}`;
     const rebuildNote =
       flags.yank || skip !== null
         ? ''
-        : ' What an index still has of it is built again; with --skip it is not.';
-    this.log(`${subject} is ${flags.yank ? 'yanked' : 'removed'}.${rebuildNote}`);
+        : ' What is still in the followed index will be built again; --skip prevents that.';
+    this.log(`${flags.yank ? 'Yanked' : 'Removed'} ${subject}.${rebuildNote}`);
     return { package: name, version: args.version ?? null, skip };
   }
 }

@@ -8,7 +8,7 @@ import { EXIT_CODES, PiwCommand, natsFlags } from './base.js';
 import { confirm } from './initdb.js';
 import { formatTable } from '../monitor/table.js';
 
-/** What a whole run has put back, or (a dry run) would. */
+/** What a run has put back into the queue, or, in a dry run, would put back. */
 interface RetrySummary {
   readonly total: number;
   readonly classes: Readonly<Record<string, number>>;
@@ -16,18 +16,20 @@ interface RetrySummary {
 }
 
 const MAX_EXAMPLES = 5;
-/** How often progress is shown, milliseconds. */
+/** Minimum time between two progress lines, milliseconds. */
 const PROGRESS_INTERVAL_MS = 1000;
 
 export default class Retry extends PiwCommand {
   static override summary = 'Put failed builds back into the queue.';
-  static override description = `All conditions that you give must hold. Only a build that failed for good is put back: one whose newest attempt
-failed, which no wheel serves, and which may be built at all. Old builds keep their page and their log. What is put
-back waits in the backlog, behind requests and new releases. A second run puts nothing back, until builds have failed
-again.
+  static override description = `A build must match all conditions that you give. Only builds that failed for
+good are put back: the newest attempt failed, no wheel serves the version, and
+the version may be built. Old builds keep their page and their log. Builds
+that are put back wait in the backlog, behind requests and new releases. A
+second run puts nothing back until builds have failed again.
 
-A time is a date or time of ISO 8601 (2026-11-30, 2026-11-30T14:00Z; without a zone in local time), or how long ago it
-was: 90m, 3h, 2d. A regular expression is PostgreSQL's; (?i) at its beginning ignores case.
+A TIME is an ISO 8601 date or time (2026-11-30 or 2026-11-30T14:00Z; local
+time if it has no zone), or an age: 90m, 3h, 2d. Regular expressions are
+PostgreSQL's; (?i) at the beginning ignores case.
 
 ${EXIT_CODES}`;
   static override examples = [
@@ -39,8 +41,8 @@ ${EXIT_CODES}`;
     '<%= config.bin %> retry --all',
   ];
   static override args = {
-    package: Args.string({ ignoreStdin: true, description: 'builds of this package' }),
-    version: Args.string({ ignoreStdin: true, description: 'builds of this version of it' }),
+    package: Args.string({ ignoreStdin: true, description: 'only builds of this package' }),
+    version: Args.string({ ignoreStdin: true, description: 'only builds of this version of the package' }),
   };
   static override flags = {
     class: Flags.string({
@@ -48,28 +50,28 @@ ${EXIT_CODES}`;
       multipleNonGreedy: true,
       helpValue: 'CLASS',
       options: Object.keys(FAILURES),
-      description: 'builds that failed with this class; can be repeated',
+      description: 'only builds with this class of failure; can be repeated',
     }),
     slave: Flags.string({
       helpValue: 'SLAVE',
-      description: "builds of this slave: its number, its user's name or its label",
+      description: 'only builds of this slave, given by its number, user name or label',
     }),
-    since: Flags.string({ helpValue: 'TIME', description: 'builds that ended at this time or later' }),
-    until: Flags.string({ helpValue: 'TIME', description: 'builds that ended before this time' }),
-    abi: Flags.string({ helpValue: 'ABI', description: 'builds for this ABI' }),
-    platform: Flags.string({ helpValue: 'PLATFORM', description: 'builds for this platform' }),
-    text: Flags.string({ helpValue: 'TEXT', description: 'builds whose log contains this text' }),
+    since: Flags.string({ helpValue: 'TIME', description: 'only builds that ended at or after this time' }),
+    until: Flags.string({ helpValue: 'TIME', description: 'only builds that ended before this time' }),
+    abi: Flags.string({ helpValue: 'ABI', description: 'only builds for this ABI' }),
+    platform: Flags.string({ helpValue: 'PLATFORM', description: 'only builds for this platform' }),
+    text: Flags.string({ helpValue: 'TEXT', description: 'only builds whose log contains this text' }),
     regexp: Flags.boolean({
       default: false,
-      description: 'the text is a regular expression',
+      description: 'interpret --text as a regular expression',
     }),
-    all: Flags.boolean({ default: false, description: 'every failed build of the farm' }),
+    all: Flags.boolean({ default: false, description: 'all failed builds of the farm' }),
     'dry-run': Flags.boolean({
       default: false,
       char: 'n',
-      description: 'only print how many builds it would be, by class, and some examples',
+      description: 'only show how many builds would be put back, by class, with some examples',
     }),
-    yes: Flags.boolean({ default: false, char: 'y', description: 'do not ask' }),
+    yes: Flags.boolean({ default: false, char: 'y', description: 'do not ask for confirmation' }),
     ...natsFlags,
   };
   static override enableJsonFlag = true;
@@ -90,21 +92,21 @@ ${EXIT_CODES}`;
       regexp: flags.regexp,
     };
     const { regexp, classes, ...conditions } = filter;
-    if (regexp && filter.text === null) throw new PiwError('PIW_USAGE', '--regexp needs --text');
+    if (regexp && filter.text === null) throw new PiwError('PIW_USAGE', '--regexp requires --text');
     const hasConditions = classes.length > 0 || Object.values(conditions).some((value) => value !== null);
     if (hasConditions === flags.all)
       throw new PiwError(
         'PIW_USAGE',
-        'name the builds, by a package or an option, or give --all for every failed one',
+        'select builds by a package or an option, or pass --all for every failed build, but not both',
       );
-    if (filter.text === '') throw new PiwError('PIW_USAGE', '--text is empty');
+    if (filter.text === '') throw new PiwError('PIW_USAGE', '--text must not be empty');
     const dryRun = flags['dry-run'];
     const bus = await this.connect(this.settings(flags));
     try {
       const chaseClient = createChaseClient(bus);
       if (dryRun || !flags.yes) {
         const preview = await this.#requestAllPages(chaseClient, filter, true);
-        this.#printSummary(preview, dryRun ? 'would be put back' : 'are to be put back');
+        this.#printSummary(preview, dryRun ? 'would be put back' : 'will be put back');
         if (dryRun) return { ...toJsonResult(preview), dry_run: true };
         if (
           preview.total > 0 &&
@@ -124,7 +126,7 @@ ${EXIT_CODES}`;
     }
   }
 
-  /** Asks for page after page, up to the builds that had ended when it began. */
+  /** Requests page after page, up to the last build that had ended at the first request. */
   async #requestAllPages(
     chaseClient: ChaseClient,
     filter: FailureFilter,
@@ -153,7 +155,7 @@ ${EXIT_CODES}`;
       lastShownAt = performance.now();
       const share = upto === 0 ? 100 : Math.floor((after / upto) * 100);
       process.stderr.write(
-        `${formatBuildCount(total)} ${dryRun ? 'found' : 'put back'}, ${String(share)} % looked through\n`,
+        `${formatBuildCount(total)} ${dryRun ? 'found' : 'put back'}, ${String(share)} % searched\n`,
       );
     }
     return { total, classes, examples };
@@ -161,7 +163,7 @@ ${EXIT_CODES}`;
 
   #printSummary({ total, classes, examples }: RetrySummary, verbPhrase: string, details = true): void {
     this.log(
-      `${total === 0 ? 'No failed build' : formatBuildCount(total)} ${total === 0 ? 'is to be put back' : verbPhrase}.`,
+      `${total === 0 ? 'No failed build' : formatBuildCount(total)} ${total === 0 ? 'matches' : verbPhrase}.`,
     );
     if (total === 0 || !details) return;
     const rows = Object.entries(classes).sort(([, a], [, b]) => b - a);
@@ -171,33 +173,33 @@ ${EXIT_CODES}`;
     ))
       this.log(row);
     this.log('For example:');
-    const lines = examples.map(([id, name, version, abi, platform, failureClass, ended]) => [
+    const exampleRows = examples.map(([id, name, version, abi, platform, failureClass, ended]) => [
       ...[`  ${name} ${version}`, `${abi} ${platform}`, failureClass ?? 'other', `build ${String(id)}`],
       new Date(ended).toISOString().slice(0, 16).replace('T', ' '),
     ]);
-    for (const row of formatTable(lines)) this.log(row);
+    for (const row of formatTable(exampleRows)) this.log(row);
   }
 }
 
 const requestPage = (chaseClient: ChaseClient, request: Parameters<typeof chaseClient.request<'RETRY'>>[1]) =>
   chaseClient.request('RETRY', request);
 
-/** Milliseconds since 1970 of a time, or of a duration before now. Throws PIW_USAGE. */
+/** Returns the time in ms since 1970 that `input` states, as a time or as an age. Throws PIW_USAGE. */
 function parseTime(option: string, input: string, now: number): number {
   const seconds = parseDuration(input);
-  // A year alone is a date of ISO 8601, and no duration.
+  // Four digits are a year of ISO 8601, not a number of seconds.
   if (seconds !== undefined && !/^\d{4}$/.test(input)) return Math.max(0, now - seconds * 1000);
   const time = /^\d{4}(-\d\d(-\d\d)?)?/.test(input) ? Date.parse(localDate(input)) : NaN;
   if (Number.isNaN(time) || time < 0)
     throw new PiwError(
       'PIW_USAGE',
-      `--${option} ${input}: write it as 2026-11-30, 2026-11-30T14:00Z, 90m, 3h or 2d`,
+      `--${option}: "${input}" is not a valid time; write it as 2026-11-30, 2026-11-30T14:00Z, 90m, 3h or 2d`,
     );
   return time;
 }
 
-/** JavaScript takes a date alone for UTC's, and a time without a zone for the local one. */
-const localDate = (typed: string): string => (/^\d{4}-\d\d-\d\d$/.test(typed) ? `${typed}T00:00` : typed);
+/** Makes a date local: JavaScript interprets a date without a time as UTC, but a time without a zone as local. */
+const localDate = (input: string): string => (/^\d{4}-\d\d-\d\d$/.test(input) ? `${input}T00:00` : input);
 
 const formatBuildCount = (count: number): string =>
   `${count.toLocaleString('en')} ${count === 1 ? 'build' : 'builds'}`;

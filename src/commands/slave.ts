@@ -22,9 +22,10 @@ import { sendToParent } from './parent.js';
 import { slaveFlags } from './slave-flags.js';
 
 export default class Slave extends PiwCommand {
-  static override summary = 'Build packages for a farm, until it or the master is told to end.';
-  static override description = `Run it as an unprivileged user on a machine of its own: building a package runs its authors' code.
-Ctrl+C or SIGTERM gives the build back to the farm and ends it; a second one ends it at once.
+  static override summary = 'Build packages for a farm, until this slave or the master is stopped.';
+  static override description = `Run it as an unprivileged user on a machine of its own: building a package
+runs its authors' code. Ctrl+C or SIGTERM returns the current build to the
+farm and exits; a second one exits at once.
 
 ${EXIT_CODES}`;
   static override examples = [
@@ -36,11 +37,11 @@ ${EXIT_CODES}`;
     master: Flags.string({
       char: 'm',
       helpValue: 'HOST',
-      description: "the master's NATS server (default: localhost)",
+      description: "address of the farm's NATS servers (default: localhost)",
     }),
     ...slaveFlags,
-    'allow-root': Flags.boolean({ description: 'run as root all the same' }),
-    once: Flags.boolean({ default: false, description: 'end after one build' }),
+    'allow-root': Flags.boolean({ description: 'allow running as root' }),
+    once: Flags.boolean({ default: false, description: 'exit after one build' }),
   };
 
   async run(): Promise<void> {
@@ -53,8 +54,8 @@ ${EXIT_CODES}`;
     const signal = createShutdownSignal();
     const { user, ...connection } = slaveConnection(settings);
     const workDir = await prepareWorkFolder(settings['work-dir']);
-    // Before anything else: they may be what fills the disk, so that no work would be asked for.
-    for (const trouble of await wipeLeftovers(workDir)) log.warning(trouble);
+    // Before anything else: leftovers may fill the disk, and the slave would never ask for work.
+    for (const problem of await wipeLeftovers(workDir)) log.warning(problem);
     const pythons = settings.python.length > 0 ? settings.python : ['python3'];
     const buildEnv = { ...inheritedBuildEnv(), ...parseVariables(settings['build-env']) };
     const programs = settings['build-path'].map((folder) => resolve(folder));
@@ -62,7 +63,7 @@ ${EXIT_CODES}`;
       ...secretPaths(flags.configuration),
       ...[settings['slave-key'], settings['tls-key']].filter((file) => file !== null),
     ];
-    // What is wrong here is said at once, and not when the master can be reached.
+    // Report what is wrong on this machine at once, not only when the master can be reached.
     const buildTargets = await Promise.all(
       pythons.map(async (python) => {
         const interpreter = await probeInterpreter(python, buildEnv);
@@ -76,18 +77,18 @@ ${EXIT_CODES}`;
           this.#reportUnconfined(confinement, log, flags['log-file'] !== undefined);
           await this.#refuseExposed(secrets, log, settings['allow-exposed']);
         }
-        const lacks = await findMissingTools({
+        const missingTools = await findMissingTools({
           ...{ interpreter, workDir, env: buildEnv, programs, confinement },
           log: (line) => {
             log.warning(line);
           },
         });
-        for (const lack of lacks) {
-          const text = `${interpreter.path}: ${MISSING_TOOL_MESSAGES[lack]}; packages that need it are left to other slaves`;
+        for (const tool of missingTools) {
+          const text = `${interpreter.path}: ${MISSING_TOOL_MESSAGES[tool]}; packages that need it are left to other slaves`;
           log.warning(text);
           if (flags['log-file'] !== undefined) process.stderr.write(`piw: ${text}\n`);
         }
-        return { interpreter, confinement, lacks };
+        return { interpreter, confinement, missingTools };
       }),
     );
     const bus = await this.#connect(connection, settings, log, signal);
@@ -98,51 +99,55 @@ ${EXIT_CODES}`;
     });
     const stopSignal = AbortSignal.any([signal, disconnected.signal]);
     try {
-      await runConcurrently(stopSignal, buildTargets, async ({ interpreter, confinement, lacks }, signal) => {
-        const slave = new BuildSlave({
-          bus,
-          log,
-          clock: systemClock,
-          builder: new Builder({
-            interpreter,
-            workDir,
-            env: buildEnv,
-            programs,
-            confinement,
-            missingTools: lacks,
-            limits: buildLimits(settings),
-            log: (line) => {
-              log.warning(line);
+      await runConcurrently(
+        stopSignal,
+        buildTargets,
+        async ({ interpreter, confinement, missingTools }, signal) => {
+          const slave = new BuildSlave({
+            bus,
+            log,
+            clock: systemClock,
+            builder: new Builder({
+              interpreter,
+              workDir,
+              env: buildEnv,
+              programs,
+              confinement,
+              missingTools,
+              limits: buildLimits(settings),
+              log: (line) => {
+                log.warning(line);
+              },
+            }),
+            ...{ user, workDir, once: flags.once },
+            thresholds: {
+              diskFree: settings['min-disk-free'] * MB,
+              memoryFree: settings['min-memory-free'] * MB,
+              load: settings['max-load'],
+              temperature: settings['max-temperature'],
             },
-          }),
-          ...{ user, workDir, once: flags.once },
-          thresholds: {
-            diskFree: settings['min-disk-free'] * MB,
-            memoryFree: settings['min-memory-free'] * MB,
-            load: settings['max-load'],
-            temperature: settings['max-temperature'],
-          },
-          onProgress: (progress) => {
-            sendToParent({ progress }, progress.state === 'building');
-          },
-          hello: {
-            version: `${VERSION}/${String(PROTOCOL_VERSION)}`,
-            build_timeout_s: settings.timeout,
-            busy_interval_s: settings['busy-interval'],
-            py_version_tag: interpreter.pyVersionTag,
-            abi_tag: interpreter.abiTag,
-            platform_tag: interpreter.platformTag,
-            label: singleLine(settings.label ?? hostname()),
-            os_name: singleLine(interpreter.osName),
-            os_version: singleLine(interpreter.osVersion),
-            board: interpreter.board === null ? null : singleLine(interpreter.board),
-            lacks: lacks.map((lack) => singleLine(MISSING_TOOL_MESSAGES[lack])),
-          },
-        });
-        await slave.run(signal);
-      });
+            onProgress: (progress) => {
+              sendToParent({ progress }, progress.state === 'building');
+            },
+            hello: {
+              version: `${VERSION}/${String(PROTOCOL_VERSION)}`,
+              build_timeout_s: settings.timeout,
+              busy_interval_s: settings['busy-interval'],
+              py_version_tag: interpreter.pyVersionTag,
+              abi_tag: interpreter.abiTag,
+              platform_tag: interpreter.platformTag,
+              label: singleLine(settings.label ?? hostname()),
+              os_name: singleLine(interpreter.osName),
+              os_version: singleLine(interpreter.osVersion),
+              board: interpreter.board === null ? null : singleLine(interpreter.board),
+              lacks: missingTools.map((tool) => singleLine(MISSING_TOOL_MESSAGES[tool])),
+            },
+          });
+          await slave.run(signal);
+        },
+      );
       if (disconnected.signal.aborted)
-        throw new PiwError('PIW_UNREACHABLE', 'the NATS servers let this slave in no more');
+        throw new PiwError('PIW_UNREACHABLE', 'the NATS servers no longer accept this slave');
     } finally {
       await bus.drain();
     }
@@ -150,7 +155,7 @@ ${EXIT_CODES}`;
 
   #unconfinedReported = false;
 
-  /** Says once, for all interpreters, that builds are not sandboxed: in the log, at the terminal, and to the farm. */
+  /** Reports once for all interpreters that builds are not sandboxed: in the log, at the terminal, and to `piw farm`. */
   #reportUnconfined({ notice = '', unavailableReason }: Confinement, log: Log, hasLogFile: boolean): void {
     if (this.#unconfinedReported) return;
     this.#unconfinedReported = true;
@@ -164,7 +169,7 @@ ${EXIT_CODES}`;
     sendToParent({ progress: { state: 'unconfined', text } });
   }
 
-  /** Undefined if it was told to end meanwhile. */
+  /** Connects to NATS. Returns undefined if the signal is aborted first. */
   async #connect(
     connection: Omit<BusOptions, 'name'>,
     settings: Settings,
@@ -190,8 +195,8 @@ ${EXIT_CODES}`;
   }
 
   /**
-   * Without a sandbox, what is built could speak to the master as this slave, or become it, or leave something in
-   * its home. Raises PIW_CONFIG where that is so, unless it is allowed, for trying out.
+   * Throws PIW_CONFIG if builds without a sandbox could read this slave's key, change its code or write to its home:
+   * they could then talk to the master as this slave, or take it over. Only warns if `allowed`.
    */
   async #refuseExposed(secrets: readonly string[], log: Log, allowed: boolean): Promise<void> {
     const { root } = this.config;
@@ -209,18 +214,15 @@ ${EXIT_CODES}`;
   }
 }
 
-/** As a message has it (Line in protocols/fields.ts), whatever people or a system call themselves. */
+/** Makes text from outside fit a Line of src/protocols/fields.ts: no control characters, at most 200 characters. */
 const singleLine = (text: string): string =>
   // eslint-disable-next-line no-control-regex
   text.replace(/[\u0000-\u001f\u007f-\u009f]+/g, ' ').slice(0, 200);
 
-/** What `piw farm` hands to its slaves for their builds: how pip reaches the index. */
+/** Variable in which `piw farm` passes its slaves the environment of their builds (JSON): how pip reaches the index. */
 export const BUILD_ENV_VARIABLE = 'PIW_BUILD_ENV';
 
-/**
- * Does it for all of the items at once. Where one fails, the others are told to end, and waited for, before that
- * is raised.
- */
+/** Runs all items concurrently. If one fails, aborts the others, waits for them, and throws the first error. */
 async function runConcurrently<T>(
   signal: AbortSignal,
   items: readonly T[],
@@ -241,31 +243,31 @@ async function runConcurrently<T>(
 }
 
 /**
- * Where the slave's key may be: the configuration, and the folder that it is in, for piw farm and people
- * have others there.
+ * Returns where the slave's key may be: the configuration files, and their folders, where piw farm and users keep
+ * further ones.
  */
 function secretPaths(configuration: string | undefined): readonly string[] {
   const files = configuration === undefined ? defaultConfigFiles() : [resolve(configuration)];
   return files.flatMap((file) => [file, dirname(file)]);
 }
 
-/** The slave's home as its environment and as the system has it. */
+/** Returns the slave's home folder, as its environment and as the system's user database name it. */
 function homeFolders(): readonly string[] {
   try {
     return [homedir(), userInfo().homedir];
   } catch {
-    // A user that the system doesn't know, as in containers.
+    // The user is not in the system's database, as in containers.
     return [homedir()];
   }
 }
 
 const MB = 1024 ** 2;
 
-/** What a build may use, as the configuration says it. */
+/** Converts the configured limits of a build to bytes and milliseconds. */
 function buildLimits(settings: Settings): BuildLimits {
   return {
     silenceMs: settings['silence-timeout'] * 1000,
-    // A message holds 64 MB.
+    // The log must fit in a message, which holds 64 MB.
     log: Math.min(Math.max(settings['log-limit'], 1), 60) * MB,
     logFails: settings['log-limit-fails'],
     output: settings['output-limit'] * MB,
@@ -280,6 +282,6 @@ function buildLimits(settings: Settings): BuildLimits {
 }
 
 function inheritedBuildEnv(): Readonly<Record<string, string>> {
-  const handed = process.env[BUILD_ENV_VARIABLE];
-  return handed === undefined ? {} : (JSON.parse(handed) as Record<string, string>);
+  const inherited = process.env[BUILD_ENV_VARIABLE];
+  return inherited === undefined ? {} : (JSON.parse(inherited) as Record<string, string>);
 }

@@ -1,8 +1,8 @@
 import { Errors, type Hook } from '@oclif/core';
 
-/** Says that there is no such command, as every other error is said. */
+/** Reports an unknown command in the same form as every other error. */
 const unknown: Hook.CommandNotFound = ({ id }) => {
-  process.stderr.write(`piw: there is no command ${id.replaceAll(':', ' ')}. See piw --help.\n`);
+  process.stderr.write(`piw: unknown command: ${id.replaceAll(':', ' ')}. See piw --help.\n`);
   return Promise.reject(new Errors.ExitError(2));
 };
 

@@ -9,9 +9,9 @@ import { AnswerCounter } from './web/answer-counter.js';
 
 export default class Web extends PiwCommand {
   static override summary = "Serve a farm's site and index, for farms without a web server of their own.";
-  static override description = `Downloads and visits are counted by the farm, which is found as every command finds it (--nats). What is asked for
-while the farm is away is kept in the spool folder and counted when it is back; with --drop it is not counted, and with
---no-count nothing is.
+  static override description = `The farm counts downloads and visits; --nats says where it is. Requests that
+arrive while the farm is down are kept in the spool folder and counted when it
+is back. With --drop they are not counted, and with --no-count nothing is.
 
 ${EXIT_CODES}`;
   static override examples = [
@@ -19,30 +19,35 @@ ${EXIT_CODES}`;
     '<%= config.bin %> web -o /var/www/piwheels --no-count',
   ];
   static override flags = {
-    'output-path': Flags.string({ char: 'o', helpValue: 'PATH', description: 'what is served' }),
+    'output-path': Flags.string({
+      char: 'o',
+      helpValue: 'PATH',
+      description: 'folder to serve (default: /var/www/piwheels)',
+    }),
     port: Flags.integer({
       default: 8080,
       min: 0,
       max: 65_535,
-      description: 'where it listens; 0: anywhere free',
+      helpValue: 'NUMBER',
+      description: 'port to listen on; 0: any free port',
     }),
     host: Flags.string({
       default: '127.0.0.1',
       helpValue: 'ADDRESS',
-      description: 'the address that it listens on',
+      description: 'address to listen on',
     }),
     count: Flags.boolean({
       default: true,
       allowNo: true,
-      description: 'have the farm count downloads and visits',
+      description: 'send downloads and visits to the farm to be counted',
     }),
     drop: Flags.boolean({
       default: false,
-      description: 'count nothing of what is asked for while the farm is away, instead of keeping it',
+      description: 'do not count requests that arrive while the farm is down, instead of spooling them',
     }),
     spool: Flags.string({
       helpValue: 'PATH',
-      description: 'keep it here (default: /var/spool/piw for root, else ~/.local/state/piw/spool)',
+      description: 'spool folder (default: /var/spool/piw for root, otherwise ~/.local/state/piw/spool)',
     }),
     ...natsFlags,
   };
@@ -78,7 +83,7 @@ ${EXIT_CODES}`;
     await counter?.end();
   }
 
-  /** A site whose downloads can't be counted is served all the same. */
+  /** Starts counting; undefined, with an error in the log, if that fails: the site is served all the same. */
   async #startCounter(settings: Settings, log: Log): Promise<AnswerCounter | undefined> {
     try {
       return await AnswerCounter.start(settings, log, () => this.connect(settings));

@@ -65,7 +65,7 @@ const BUILD_WAIT_LIMIT_S = 240;
 const SETTLE_LIMIT_S = 20;
 /** Subscriptions come and go with files that are under way; doubled ones are more than that. */
 const SUBSCRIPTION_SLACK = 1.25;
-const CRASH = /bug in piw|this should not have happened|unhandled|^\s+at .*[:(]\d+:\d+\)?$|NatsError/i;
+const CRASH = /bug in piw|internal error|unhandled|^\s+at .*[:(]\d+:\d+\)?$|NatsError/i;
 
 const { values, positionals } = parseArgs({
   options: { restarts: { type: 'string', default: '20' }, slaves: { type: 'string', default: '8' } },

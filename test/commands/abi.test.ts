@@ -25,7 +25,7 @@ async function addVersions(db: Database, name: string, count: number): Promise<v
   await addReleases(db, name, 'feed', releases);
 }
 
-/** What `piw abi list` shows, a line each without its columns. */
+/** Returns the lines of `piw abi list`, with single spaces between columns. */
 async function listedTargets(piw: PiwRunner): Promise<readonly string[]> {
   const { out } = await piw('abi', 'list');
   return out
@@ -34,20 +34,22 @@ async function listedTargets(piw: PiwRunner): Promise<readonly string[]> {
     .map((line) => line.replace(/ {2,}/g, ' '));
 }
 
-void t.test('an ABI is added, skipped, taken up again and removed', async (t) => {
+void t.test('an ABI can be added, skipped, unskipped and removed', async (t) => {
   const { db, dsn } = await testDatabase(t);
   await addVersions(db, 'demo', 20);
   const { piw } = piwRunnerWithTasks(t, ['the-oracle'], { dsn });
-  t.same(await listedTargets(piw), ['Nothing is built yet: piw abi add names the first ABI.']);
+  t.same(await listedTargets(piw), [
+    'No ABI is registered yet, so nothing is built. Add one with piw abi add.',
+  ]);
 
   const added = await piw('abi', 'add', 'cp311', '--platform', ARM);
   t.match(added, {
     code: 0,
     err: '',
-    out: `cp311 on ${ARM} is registered. Its queue is filled in the background`,
+    out: `cp311 on ${ARM} is registered. Its queue is being filled`,
   });
-  t.match(await piw('abi', 'add', 'cp311'), { code: 0, out: `cp311 on ${ARM} is registered already.` });
-  // The only platform there is.
+  t.match(await piw('abi', 'add', 'cp311'), { code: 0, out: `cp311 on ${ARM} is already registered.` });
+  // The default is the only registered platform.
   const second = await piw('abi', 'add', 'cp313t', '--json');
   t.same(JSON.parse(second.out), { abi: 'cp313t', platform: ARM, registered: true });
   t.same(await db.query('select abi, py_version_tag from targets order by rank'), [
@@ -70,9 +72,9 @@ void t.test('an ABI is added, skipped, taken up again and removed', async (t) =>
   });
   t.match(await piw('abi', 'add', 'cp311'), {
     code: 1,
-    err: /skipped because no slave has it; see piw abi unskip/,
+    err: /skipped: no slave has it; use piw abi unskip/,
   });
-  t.match(await piw('abi', 'unskip', 'cp311'), { code: 0, out: `cp311 on ${ARM} is built for again` });
+  t.match(await piw('abi', 'unskip', 'cp311'), { code: 0, out: `cp311 on ${ARM} is no longer skipped` });
   t.equal((await listedTargets(piw))[1], `cp311 ${ARM} active`);
 
   await logBuilds(db, [
@@ -89,7 +91,7 @@ void t.test('an ABI is added, skipped, taken up again and removed', async (t) =>
       },
     },
   ]);
-  // There is nobody to ask.
+  // Without a terminal, no confirmation is possible.
   t.match(await piw('abi', 'remove', 'cp313t'), { code: 1, err: /nothing was removed/ });
   t.equal((await listedTargets(piw)).length, 3);
   t.match(await piw('abi', 'remove', 'cp313t', '--yes'), { code: 0, out: /its files stay/ });
@@ -106,17 +108,17 @@ void t.test('an ABI is added, skipped, taken up again and removed', async (t) =>
   }
 });
 
-void t.test('piw abi list shows how far the queue has come', async (t) => {
+void t.test('piw abi list shows the progress of the queue', async (t) => {
   const { db, dsn } = await testDatabase(t);
   await addVersions(db, 'demo', 10_000);
   const { piw } = piwRunnerWithTasks(t, ['the-oracle'], { dsn });
   await piw('abi', 'add', 'cp311', '--platform', ARM);
-  // The Architect, who goes on with it, isn't there.
+  // The Architect, which would continue, is not running.
   t.equal((await listedTargets(piw))[1], `cp311 ${ARM} filling, 30 %`);
   while (await fillSlice(db));
   t.equal((await listedTargets(piw))[1], `cp311 ${ARM} active`);
   await piw('abi', 'skip', 'cp311', '--reason', 'full');
-  t.equal((await listedTargets(piw))[1], `cp311 ${ARM} skipped because full; leaving the queue, 30 %`);
+  t.equal((await listedTargets(piw))[1], `cp311 ${ARM} skipped: full; emptying the queue, 30 %`);
   await piw('abi', 'remove', 'cp311', '--yes');
   t.equal((await listedTargets(piw))[1], `cp311 ${ARM} being removed`);
   t.match(await piw('abi', 'unskip', 'cp311'), { code: 1, err: /is being removed; piw abi add keeps it/ });
@@ -125,7 +127,7 @@ void t.test('piw abi list shows how far the queue has come', async (t) => {
 });
 
 void t.test(
-  'what is no ABI or platform is refused, with examples, and so is what is not clear',
+  'invalid ABIs and platforms are rejected with examples, and so is an ambiguous platform',
   async (t) => {
     const { dsn } = await testDatabase(t);
     const { piw } = piwRunnerWithTasks(t, ['the-oracle'], { dsn });
@@ -134,17 +136,17 @@ void t.test(
       t.match(await piw('abi', 'add', typo), {
         code: 2,
         out: '',
-        err: `piw: "${typo}" is no ABI; they are written as cp311, cp313t (without the GIL) or pypy310_pp73.`,
+        err: `piw: "${typo}" is not a valid ABI; write it as cp311, cp313t (free-threaded) or pypy310_pp73.`,
       });
     }
     t.match(await piw('abi', 'add', 'cp311', '--platform', 'manylinux_2_28_x86_64'), {
       code: 2,
-      err: /they are written as linux_x86_64 or linux_aarch64/,
+      err: /write it as linux_x86_64 or linux_aarch64/,
     });
-    // Without any other, this machine's own.
+    // Without a registered platform, the default is this machine's.
     t.match(await piw('abi', 'add', 'cp311'), { code: 0, out: `cp311 on linux_${machine()} is registered` });
     await piw('abi', 'add', 'cp311', '--platform', 'linux_riscv64');
-    const ambiguousPlatform = new RegExp(`say which platform with --platform: linux_\\w+, linux_\\w+\\.`);
+    const ambiguousPlatform = new RegExp(`choose a platform with --platform: linux_\\w+, linux_\\w+\\.`);
     t.match(await piw('abi', 'add', 'cp312'), { code: 2, err: ambiguousPlatform });
     t.match(await piw('abi', 'remove', 'cp311', '--yes'), { code: 2, err: ambiguousPlatform });
     t.match(await piw('abi', 'remove', 'cp311', '-p', 'linux_riscv64', '--yes'), { code: 0 });
@@ -155,7 +157,7 @@ void t.test(
   },
 );
 
-void t.test('a slave of an unknown target waits until piw abi add, which its master names', async (t) => {
+void t.test('a slave with an unknown target waits until the command that the log names is run', async (t) => {
   const { db, dsn } = await testDatabase(t);
   await addVersions(db, 'demo', 1);
   const logLines: string[] = [];
@@ -177,9 +179,9 @@ void t.test('a slave of an unknown target waits until piw abi add, which its mas
   });
   const idle = async () => (await slave.request('IDLE', { stats: [1e9, 1e9, 1e9, 1e9, 1, null] })).verb;
   t.equal(await idle(), 'SLEEP');
-  const line = logLines.find((words) => words.includes('piw abi add')) ?? '';
+  const line = logLines.find((text) => text.includes('piw abi add')) ?? '';
   t.match(line, `nothing is built for cp311 on ${ARM}: piw abi add cp311 --platform ${ARM}`);
-  // As it says.
+  // Run the command that the log names.
   const command = /piw (abi add .*)$/.exec(line.trim())?.[1]?.split(' ') ?? [];
   t.equal((await piw(...command)).code, 0);
   await until(async () => (await idle()) === 'BUILD', 30_000);

@@ -25,14 +25,17 @@ const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
 const run = promisify(execFile);
 t.setTimeout(330_000);
 
-/** A folder that an unprivileged user can enter, as most people's are. */
+/** Creates a folder that unprivileged users can enter. */
 function makeFolder(): string {
   const path = mkdtempSync(join(tmpdir(), 'piw-farm-'));
   chmodSync(path, 0o755);
   return path;
 }
 
-/** Runs `piw farm` to its end; with Ctrl+C once it has said `when`, and `then` is done with its site's address. */
+/**
+ * Runs `piw farm` to its end. If `signal` is set, sends Ctrl+C once the output matches `when` and `then`, which gets the
+ * URL of the site, has finished.
+ */
 async function runFarm(
   args: readonly string[],
   signal?: { readonly when: RegExp; readonly then?: (url: string) => Promise<void> },
@@ -54,7 +57,7 @@ async function runFarm(
   return { code, out, err };
 }
 
-/** Our own samples, as an index that needs nothing from anywhere. */
+/** Serves our own samples as an index that needs no network. */
 async function serveSamples(t: { teardown: (what: () => Promise<void>) => void }): Promise<string> {
   const root = makeFolder();
   writeSampleIndex(root);
@@ -64,7 +67,7 @@ async function serveSamples(t: { teardown: (what: () => Promise<void>) => void }
 }
 
 void t.test(
-  'a farm builds what is named from its sdists, and pip installs it from any static server',
+  'a farm builds the named packages from sdists, and pip installs them from any static server',
   { skip: skipUnlessInstalled('cc') },
   async (t) => {
     const index = await serveSamples(t);
@@ -98,7 +101,7 @@ void t.test(
       .map((line) => JSON.parse(line) as { event: string; filenames?: string[] });
     t.equal(events.filter(({ event }) => event === 'published').length, 3);
     const figures = JSON.parse(readFileSync(join(output, 'statistics.json'), 'utf8')) as object;
-    t.match(figures, { packages_built: 3 }, 'its last figures are those of the end');
+    t.match(figures, { packages_built: 3 }, 'statistics.json is up to date at the end');
     const page = JSON.parse(readFileSync(join(output, 'simple/piw-sample-native/index.v1_json'), 'utf8')) as {
       files: { filename: string; hashes: { sha256: string } }[];
     };
@@ -141,29 +144,33 @@ void t.test(
     t.equal(stdout.trim(), 'compiled by piw');
 
     const second = await runFarm([...args, 'piw-sample-pure', 'no-such-package', 'piw-sample-pure==9']);
-    t.equal(second.code, 1, 'a second start finds everything where it was');
+    t.equal(second.code, 1, 'a second start continues with the existing data');
     t.match(second.out, /"event":"published","package":"piw-sample-pure"/);
-    t.notMatch(second.out, /"event":"built"/, 'and builds nothing again');
+    t.notMatch(second.out, /"event":"built"/, 'nothing is built again');
     t.match(second.out, /the index has no package no-such-package/);
     t.match(second.out, /the index has no version 9 of piw-sample-pure/);
     t.match(second.err, /^piw: 2 of 3 packages were not built/m);
 
-    // The site is to be elsewhere, and one wheel of it is gone.
+    // Move the output path, with one wheel missing.
     rmSync(join(output, 'simple/piw-sample-native'), { recursive: true });
     const moved = join(folder, 'moved');
     const movedArgs = args.map((arg) => (arg === output ? moved : arg));
     const third = await runFarm([...movedArgs, 'piw-sample-pure', 'piw-sample-native']);
     t.equal(third.code, 0, third.err);
     t.match(third.out, /Copied \d+ wheels from .*www/);
-    t.match(third.out, /"event":"built","package":"piw-sample-native"/, 'what is nowhere is built again');
-    t.notMatch(third.out, /"event":"built","package":"piw-sample-pure"/, 'what is there is copied');
-    const offered = readdirSync(join(moved, 'simple'), { recursive: true }).map(String);
-    t.match(offered.filter((path) => path.endsWith('.whl')).sort(), [/native-1\.0/, /pure-1\.0/, /variants/]);
+    t.match(third.out, /"event":"built","package":"piw-sample-native"/, 'a missing wheel is built again');
+    t.notMatch(third.out, /"event":"built","package":"piw-sample-pure"/, 'an existing wheel is copied');
+    const movedFiles = readdirSync(join(moved, 'simple'), { recursive: true }).map(String);
+    t.match(movedFiles.filter((path) => path.endsWith('.whl')).sort(), [
+      /native-1\.0/,
+      /pure-1\.0/,
+      /variants/,
+    ]);
   },
 );
 
 void t.test(
-  'with no index in reach it says so and builds the samples, counts downloads of them, and ends with 0 at Ctrl+C',
+  'without an index, a farm says so, builds the samples, counts their downloads, and exits with 0 on Ctrl+C',
   { skip: skipUnlessInstalled('cc') },
   async (t) => {
     const folder = makeFolder();
@@ -183,7 +190,7 @@ void t.test(
     );
     t.ok(downloaded > 1000, `${String(downloaded)} bytes of a wheel`);
     const figures = JSON.parse(readFileSync(join(folder, 'data/www/statistics.json'), 'utf8')) as object;
-    t.match(figures, { downloads: 1 }, 'its last figures');
+    t.match(figures, { downloads: 1 }, 'statistics.json is up to date at the end');
     t.equal(code, 0, err);
     t.match(out, /can't be read: .*building the samples/);
     t.notMatch(out + err, /secret/, 'a password in the address is never printed');
@@ -191,7 +198,7 @@ void t.test(
 );
 
 void t.test(
-  'with --once and no names it builds the demonstration and ends with 0',
+  'with --once and no packages, a farm builds the demonstration and exits with 0',
   { skip: skipUnlessInstalled('cc') },
   async (t) => {
     const unreachable = `http://127.0.0.1:${String(await freePort())}/simple`;
@@ -211,31 +218,34 @@ void t.test(
   },
 );
 
-void t.test('what -c and the command line set is what its master and slaves go by', async (t) => {
-  const folder = makeFolder();
-  const index = await serveSamples(t);
-  const file = join(folder, 'my.conf');
-  const log = join(folder, 'farm.log');
-  writeFileSync(
-    file,
-    `index-url = ${index}\noutput-path = ${join(folder, 'www')}\ntimeout = 3h\nlabel = attic\nslave-user = me\nlog-file = ${log}\n`,
-  );
-  const args = ['--once', '--port', '0', '--data-dir', join(folder, 'data'), '--slaves', '2', '-c', file];
-  // No build is done so soon.
-  const { code, out } = await runFarm([...args, '--timeout', '0.05', 'piw-sample-pure']);
-  t.equal(code, 1, out);
-  t.match(out, /^FAILED piw-sample-pure 1\.0 for \w+ \(timeout\)/m);
-  t.match(out, /^! slave-user: not used, because this farm runs a nats-server of its own$/m);
-  const logText = readFileSync(log, 'utf8');
-  t.match(logText, /the-oracle: at work/);
-  t.match(logText, /this is slave 1/);
-  t.ok(existsSync(join(folder, 'www/index.html')));
-  t.match(readFileSync(join(folder, 'data/slave-2.conf'), 'utf8'), /^label = attic slave-2$/m);
-  if (skipUnlessInstalled('bwrap') !== false)
-    t.equal(out.match(/^! builds run without a sandbox: .*apt install bubblewrap/gm)?.length, 1, out);
-});
+void t.test(
+  'the master and the slaves of a farm use the settings of -c and of the command line',
+  async (t) => {
+    const folder = makeFolder();
+    const index = await serveSamples(t);
+    const file = join(folder, 'my.conf');
+    const log = join(folder, 'farm.log');
+    writeFileSync(
+      file,
+      `index-url = ${index}\noutput-path = ${join(folder, 'www')}\ntimeout = 3h\nlabel = attic\nslave-user = me\nlog-file = ${log}\n`,
+    );
+    const args = ['--once', '--port', '0', '--data-dir', join(folder, 'data'), '--slaves', '2', '-c', file];
+    // Too short for any build.
+    const { code, out } = await runFarm([...args, '--timeout', '0.05', 'piw-sample-pure']);
+    t.equal(code, 1, out);
+    t.match(out, /^FAILED piw-sample-pure 1\.0 for \w+ \(timeout\)/m);
+    t.match(out, /^! slave-user: not used, because this farm runs a nats-server of its own$/m);
+    const logText = readFileSync(log, 'utf8');
+    t.match(logText, /the-oracle: at work/);
+    t.match(logText, /this is slave 1/);
+    t.ok(existsSync(join(folder, 'www/index.html')));
+    t.match(readFileSync(join(folder, 'data/slave-2.conf'), 'utf8'), /^label = attic slave-2$/m);
+    if (skipUnlessInstalled('bwrap') !== false)
+      t.equal(out.match(/^! builds run without a sandbox: .*apt install bubblewrap/gm)?.length, 1, out);
+  },
+);
 
-void t.test('what is wrong is one plain line with its exit code, and nothing is left running', async (t) => {
+void t.test('every error is one line with its exit code, and no process is left running', async (t) => {
   const folder = makeFolder();
   const data = join(folder, 'data');
   const index = await serveSamples(t);
@@ -250,7 +260,7 @@ void t.test('what is wrong is one plain line with its exit code, and nothing is 
   writeFileSync(join(folder, 'file'), '');
   const wrong = join(folder, 'wrong.conf');
   writeFileSync(wrong, 'sandbox = maybe\n');
-  // As they would be if an earlier farm had made them.
+  // As if an earlier farm had created them.
   const account = unprivilegedAccount();
   if (account) for (const path of [foreign, other]) await chownTree(path, account);
   const common = ['--index-url', index, '--once', 'piw-sample-pure'];
@@ -293,5 +303,5 @@ void t.test('what is wrong is one plain line with its exit code, and nothing is 
     t.equal(result.err.trim().split('\n').length, 1, 'one line');
     t.notMatch(result.err, /^\s+at /m);
   }
-  t.strictSame(linked(), before, 'no folder is left where the output path could not be made');
+  t.strictSame(linked(), before, 'no folder is left if the output path could not be created');
 });

@@ -5,13 +5,13 @@ import t from 'tap';
 t.setTimeout(120_000);
 
 const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
-/** Folders that nobody can make: the one is below a file, the other where Node's own way to make it never ends. */
+/** Folders that can't be created: one is below a file; for the other, Node's recursive mkdir never returns. */
 const IMPOSSIBLE = ['/dev/null/www', '/proc/www/below'];
-// Servers that aren't there.
+// Servers that do not exist.
 const NATS = ['--nats', '127.0.0.1:1'];
 const DATABASE = ['-d', 'postgres://127.0.0.1:1/x'];
 
-void t.test('a folder that can’t be made is said, whichever command it is for', (t) => {
+void t.test('every command reports a folder that can’t be created', (t) => {
   for (const folder of IMPOSSIBLE)
     for (const [name, ...args] of [
       ['master', '--allow-root', ...NATS, ...DATABASE, '-o', folder],

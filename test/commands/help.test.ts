@@ -5,7 +5,7 @@ import { piwRunner } from '../helpers/command.js';
 t.setTimeout(120_000);
 const piw = piwRunner({});
 
-void t.test('help is had of each command, before or after its name', async (t) => {
+void t.test('help is available for every command, before or after its name', async (t) => {
   const [mainHelp, queueHelp, helpQueue, topic] = await Promise.all([
     piw('--help'),
     piw('queue', '--help'),
@@ -20,14 +20,14 @@ void t.test('help is had of each command, before or after its name', async (t) =
   t.same([mainHelp.code, queueHelp.code, helpQueue.code], [0, 0, 0]);
 });
 
-void t.test('a command that there is not is one plain line', async (t) => {
+void t.test('an unknown command is reported in one line', async (t) => {
   for (const words of [['qeue'], ['abi', 'ad']]) {
-    const line = `piw: there is no command ${words.join(' ')}. See piw --help.\n`;
+    const line = `piw: unknown command: ${words.join(' ')}. See piw --help.\n`;
     t.same(await piw(...words), { code: 2, out: '', err: line });
   }
 });
 
-void t.test('what a build may use is in the help, with its unit and default as they are', async (t) => {
+void t.test('the help of piw slave states the limits of a build with their units and defaults', async (t) => {
   const { out } = await piw('slave', '--help');
   const help = out.replace(/\s+/g, ' ');
   const MB = 1024 ** 2;

@@ -20,7 +20,7 @@ const run = promisify(execFile);
 const PLAIN = 'demo-1.0-py3-none-any.whl';
 const withBuildTag = (build: string) => `demo-1.0-${build}-py3-none-any.whl`;
 
-/** A wheel of demo 1.0 whose module says `text`; its path. */
+/** Makes a wheel of demo 1.0 whose module contains `text`, and returns its path. */
 async function makeDemoWheel(text: string, build?: string): Promise<string> {
   const folder = mkdtempSync(join(tmpdir(), 'piw-import-'));
   const files = {
@@ -30,7 +30,7 @@ async function makeDemoWheel(text: string, build?: string): Promise<string> {
   return await makeWheel(folder, { files, ...(build === undefined ? {} : { build }) });
 }
 
-/** A `piw` that ends with the test, or when it is stopped. */
+/** Starts a `piw` process, which ends with the test. Returns a function that stops it. */
 function startPiw(t: Test, ...args: readonly string[]): () => Promise<void> {
   const child = spawn(process.execPath, [BIN, ...args], { stdio: ['ignore', 'ignore', 'pipe'] });
   child.stderr.on('data', (data: Buffer) => {
@@ -77,7 +77,7 @@ async function setUp(t: Test, extraSettings: Readonly<Record<string, string | bo
       const names = existsSync(folder) ? readdirSync(folder) : [];
       return names.filter((name) => name.endsWith('.whl')).sort();
     },
-    /** Until the index lists these and no others. */
+    /** Waits until the index lists exactly these wheels. */
     untilListed: (...names: readonly string[]) =>
       until(() => {
         const page = join(folder, 'index.v1_json');
@@ -88,7 +88,7 @@ async function setUp(t: Test, extraSettings: Readonly<Record<string, string | bo
   };
 }
 
-void t.test('what is imported again gets a build tag, and pip takes the newest', async (t) => {
+void t.test('a wheel imported again gets a build tag, and pip installs the newest', async (t) => {
   const unreachableIndex = 'http://127.0.0.1:9/simple';
   const { db, output, folder, config, importWheel, piw, publishedWheels, untilListed } = await setUp(t, {
     ...{ 'allow-root': true, 'allow-superuser': true, 'dev-mode': true },
@@ -98,10 +98,10 @@ void t.test('what is imported again gets a build tag, and pip takes the newest',
   const web = await startWebServer({ root: output, host: '127.0.0.1', port: 0 });
   t.teardown(() => web.close());
   const index = `http://127.0.0.1:${String(web.port)}/simple`;
-  /** What the module says that pip installs from the farm. */
+  /** Returns the text of the module that pip installs from the farm. */
   const installedText = async (): Promise<string> => {
     const site = mkdtempSync(join(tmpdir(), 'piw-site-'));
-    // Not what this machine's pip is configured with.
+    // Ignore this machine's pip configuration.
     const options = [
       '--isolated',
       '-q',
@@ -128,20 +128,24 @@ void t.test('what is imported again gets a build tag, and pip takes the newest',
   const lastImport = await piw('import', '--yes', await makeDemoWheel('the last'));
   t.match(
     lastImport.out,
-    `${PLAIN} is published as ${withBuildTag('10')}: it was there with other contents.`,
+    `${PLAIN} is published as ${withBuildTag('10')}, because its own name stands for different contents.`,
   );
   await untilListed(PLAIN, withBuildTag('1'), withBuildTag('9'), withBuildTag('10'));
-  t.equal(await installedText(), 'the last', '10 is more than 9');
+  t.equal(await installedText(), 'the last', 'build tag 10 is newer than 9');
   t.same(
     (await importWheel(second)).files,
     [withBuildTag('1')],
-    'what is there already gets no further name',
+    'a wheel that is already published gets no further name',
   );
   t.equal(publishedWheels().length, 4);
   for (const name of publishedWheels()) t.ok(readdirSync(folder).includes(`${name}.metadata`), name);
   const rows = await db.query<{ filename: string; sha256: string }>('select filename, sha256 from files');
   for (const row of rows)
-    t.equal(sha256(readFileSync(join(folder, row.filename))), row.sha256, `${row.filename} is what it says`);
+    t.equal(
+      sha256(readFileSync(join(folder, row.filename))),
+      row.sha256,
+      `${row.filename} has the recorded hash`,
+    );
   t.equal(rows.length, 4);
 
   t.match(await piw('remove', '--yes', 'demo', '1.0'), { code: 0 });
@@ -149,13 +153,13 @@ void t.test('what is imported again gets a build tag, and pip takes the newest',
   const newFilename = (await importWheel(await makeDemoWheel('a new one'))).files[0] ?? '';
   t.notOk(
     rows.some(({ filename }) => filename === newFilename),
-    'no name stands for other bytes than it did',
+    'a name is never used again for different bytes',
   );
   await untilListed(newFilename);
   t.equal(await installedText(), 'a new one');
 });
 
-void t.test('a File Juggler of its own is told how, and refuses unless it is', async (t) => {
+void t.test('a separate File Juggler refuses a changed wheel unless --rebuilt=tag is set', async (t) => {
   const { settings, config, importWheel, publishedWheels } = await setUp(t);
   runTasks(t, ['the-oracle', 'mr-chase', 'the-secretary', 'the-scribe'], settings, {
     prefix: settings.prefix,
@@ -171,7 +175,7 @@ void t.test('a File Juggler of its own is told how, and refuses unless it is', a
   t.same(publishedWheels(), [withBuildTag('1'), PLAIN]);
 });
 
-void t.test('no command takes another word for it', async (t) => {
+void t.test('every command rejects an unknown value of --rebuilt', async (t) => {
   const piw = piwRunner({});
   for (const command of [['master'], ['actor', 'file-juggler'], ['farm']])
     t.match(

@@ -23,8 +23,8 @@ import {
 const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
 const FARM_TASKS = ['the-oracle', 'lumberjack'];
 
-/** A farm, or (`away`) only its database, and a folder for logs. */
-async function setUp(t: Test, { away = false, nats = natsAddress() } = {}) {
+/** Starts a farm (with `down`, only its database), and creates a folder for logs. */
+async function setUp(t: Test, { down = false, nats = natsAddress() } = {}) {
   const { db, dsn } = await testDatabase(t);
   await insertPackages(db, 'demo');
   const folder = mkdtempSync(join(tmpdir(), 'piw-logger-'));
@@ -35,7 +35,7 @@ async function setUp(t: Test, { away = false, nats = natsAddress() } = {}) {
     spool: join(folder, 'spool'),
   };
   const startFarm = () => FARM_TASKS.map((task) => runTask(t, task, farmSettings));
-  const tasks = away ? [] : startFarm();
+  const tasks = down ? [] : startFarm();
   return {
     db,
     folder,
@@ -47,10 +47,10 @@ async function setUp(t: Test, { away = false, nats = natsAddress() } = {}) {
   };
 }
 
-/** A logger with a pipe, as a web server has one. */
-function startPipeLogger(t: Test, given: RawSettings, ...args: readonly string[]) {
+/** Starts a logger that reads a pipe, as a web server does. */
+function startPipeLogger(t: Test, settings: RawSettings, ...args: readonly string[]) {
   const config = join(mkdtempSync(join(tmpdir(), 'piw-logger-')), 'piwheels.conf');
-  writeFileSync(config, formatConfig(given));
+  writeFileSync(config, formatConfig(settings));
   const child: ChildProcess = spawn(process.execPath, [BIN, 'logger', '-c', config, ...args], {
     stdio: ['pipe', 'pipe', 'pipe'],
   });
@@ -64,7 +64,7 @@ function startPipeLogger(t: Test, given: RawSettings, ...args: readonly string[]
     output,
     child,
     write: (text: string) => child.stdin?.write(text),
-    /** As a server does that stops. */
+    /** Closes the pipe, as a server does that stops. */
     end: () => {
       child.stdin?.end();
     },
@@ -78,7 +78,7 @@ const spooledBytes = (folder: string): number =>
     : 0;
 
 void t.test(
-  'files are counted once, whatever they are called, and the summary says what they held',
+  'files are counted once, whatever their names, and the summary states their contents',
   async (t) => {
     const { db, folder, piw } = await setUp(t);
     const [log, old] = [join(folder, 'access.log'), join(folder, 'access.log.2.gz')];
@@ -105,10 +105,10 @@ void t.test(
     });
     t.equal(await countDownloads(db), 110);
     appendFileSync(log, combinedLines(5, {}, 110));
-    const again = await piw('logger', '--format', 'combined', log, old);
-    t.match(again, {
+    const second = await piw('logger', '--format', 'combined', log, old);
+    t.match(second, {
       code: 0,
-      out: '5 lines: 5 downloads, 0 index pages, 0 project pages, 0 JSON pages, 0 other pages, 0 requests of no kind that is counted.\n',
+      out: '5 lines: 5 downloads, 0 index pages, 0 project pages, 0 JSON pages, 0 other pages, 0 requests of other kinds, not counted.\n',
     });
     t.equal(await countDownloads(db), 115);
     const missing = await piw('logger', join(folder, 'nowhere'), log);
@@ -117,7 +117,7 @@ void t.test(
   },
 );
 
-void t.test('a site below a path is recognised by it, and what is not recognised is said', async (t) => {
+void t.test('a site below a path is recognised, and unrecognised downloads are reported', async (t) => {
   const { db, folder, loggerSettings, piw } = await setUp(t);
   const log = join(folder, 'access.log');
   const path = `/farm${wheelPath('demo')}`;
@@ -130,22 +130,22 @@ void t.test('a site below a path is recognised by it, and what is not recognised
   const without = await piw('logger', log);
   t.match(without, {
     code: 0,
-    out: /^15 lines: 0 downloads, .* 3 requests of no kind that is counted\.\n12 downloads of wheels at paths where this farm has none were not counted; the first is GET \/farm\/simple\/demo\/demo-1\.0-.*--path-prefix\.\n$/,
+    out: /^15 lines: 0 downloads, .* 3 requests of other kinds, not counted\.\nNot counted: 12 downloads of wheels outside the paths of this farm's site, the first being GET \/farm\/simple\/demo\/demo-1\.0-.*--path-prefix\.\n$/,
   });
   t.equal(await countDownloads(db), 0);
   for (const [n, more] of [
     { 'public-url': 'https://example.org/farm/' },
     { 'path-prefix': 'farm/' },
   ].entries()) {
-    // Another log each time.
+    // Change the first line, so that it is a new log each time.
     writeFileSync(log, combinedLine({ path: `/${String(n)}` }) + below);
     const ran = await piwRunner({ ...loggerSettings, ...more })('logger', log);
-    t.match(ran, { code: 0, out: /^16 lines: 12 downloads, 1 index page, .* 3 requests of no/ }, ran.out);
+    t.match(ran, { code: 0, out: /^16 lines: 12 downloads, 1 index page, .* 3 requests of other/ }, ran.out);
   }
   t.equal(await countDownloads(db), 24);
 });
 
-void t.test('what comes by a pipe is counted soon, also when nothing follows it', async (t) => {
+void t.test('lines from a pipe are counted soon, even if none follow', async (t) => {
   const { db, loggerSettings, spool } = await setUp(t);
   const logger = startPipeLogger(t, loggerSettings, '--json');
   for (let n = 1; n <= 3; n += 1) {
@@ -156,21 +156,21 @@ void t.test('what comes by a pipe is counted soon, also when nothing follows it'
   logger.end();
   t.equal(await logger.ended(), 0, logger.output.err);
   t.match(JSON.parse(logger.output.out), { lines: 4, downloads: 4, spooled: 0, dropped: 0 });
-  t.equal(await countDownloads(db), 4, 'a last line needs no end');
+  t.equal(await countDownloads(db), 4, 'the last line needs no newline');
   t.equal(spooledBytes(spool), 0);
 });
 
-void t.test('what comes while the farm is away is kept, in order, and survives the logger', async (t) => {
-  const { db, loggerSettings, spool, startFarm } = await setUp(t, { away: true });
+void t.test('lines that arrive while the farm is down are kept, and survive the logger', async (t) => {
+  const { db, loggerSettings, spool, startFarm } = await setUp(t, { down: true });
   const first = startPipeLogger(t, loggerSettings);
   first.write(combinedLines(3000));
   await until(() => spooledBytes(spool) === combinedLines(3000).length);
   first.child.kill('SIGKILL');
   await first.ended();
-  // The server starts another one, which takes over what the first has left.
+  // The server starts another logger, which adopts the segments of the first.
   const second = startPipeLogger(t, loggerSettings);
   second.write(combinedLines(2000, {}, 3000));
-  await until(() => second.output.err.includes('the farm is away'));
+  await until(() => second.output.err.includes('the farm is down'));
   second.child.kill('SIGTERM');
   t.equal(await second.ended(), 0, second.output.err);
   t.match(second.output.err, /bytes are kept in .*spool/);
@@ -186,9 +186,9 @@ void t.test('what comes while the farm is away is kept, in order, and survives t
   t.equal(spooledBytes(spool), 0);
 });
 
-void t.test('each line is counted once, whoever is killed in between', async (t) => {
+void t.test('each line is counted once, whichever process is killed', async (t) => {
   const nats = await startFarmNats(t, []);
-  const { db, loggerSettings, startFarm } = await setUp(t, { away: true, nats: nats.master });
+  const { db, loggerSettings, startFarm } = await setUp(t, { down: true, nats: nats.master });
   let tasks = startFarm();
   let sent = 0;
   let logger = startPipeLogger(t, loggerSettings);
@@ -198,7 +198,7 @@ void t.test('each line is counted once, whoever is killed in between', async (t)
   };
   for (let round = 0; round < 3; round += 1) {
     write(9000);
-    // Some of it is on its way.
+    // Wait until some lines are counted, and others are in flight.
     await until(async () => (await countDownloads(db)) > sent - 9000);
     if (round % 3 === 0) {
       process.kill(nats.process.pid ?? 0, 'SIGKILL');
@@ -209,7 +209,8 @@ void t.test('each line is counted once, whoever is killed in between', async (t)
       write(500);
       tasks = startFarm();
     } else {
-      // What it has read is kept; what is in the pipe goes with the pipe, which in a server goes to the next logger.
+      // Lines that the logger has read are kept. Here, lines in the pipe would be lost with it; a server passes the
+      // pipe on to the next logger.
       await until(() => logger.child.stdin?.writableLength === 0);
       await until(async () => (await countDownloads(db)) + spooledLines(loggerSettings.spool) >= sent);
       logger.child.kill('SIGKILL');
@@ -224,17 +225,17 @@ void t.test('each line is counted once, whoever is killed in between', async (t)
   t.same(await db.query('select accessed_by from downloads group by 1 having count(*) > 1'), []);
 });
 
-/** Lines that are in the spool, those included that are counted. */
+/** Returns the number of lines in the spool, including those that are already counted. */
 const spooledLines = (folder: string): number =>
   Math.round(spooledBytes(folder) / (combinedLines(1000).length / 1000));
 
-void t.test('with --drop what comes while the farm is away is let go, and the rest is counted', async (t) => {
-  const { db, loggerSettings, spool, startFarm } = await setUp(t, { away: true });
+void t.test('with --drop, lines that arrive while the farm is down are dropped', async (t) => {
+  const { db, loggerSettings, spool, startFarm } = await setUp(t, { down: true });
   const logger = startPipeLogger(t, loggerSettings, '--drop', '--json');
   logger.write(combinedLines(100));
-  await until(() => logger.output.err.includes('let go'));
+  await until(() => logger.output.err.includes('dropped'));
   startFarm();
-  // Until one of them is taken.
+  // Until the farm counts one of them.
   for (let n = 0; (await countDownloads(db)) === 0; n += 1) {
     logger.write(combinedLine({ host: `try${String(n)}` }));
     await new Promise((resolve) => setTimeout(resolve, 200));
@@ -243,23 +244,19 @@ void t.test('with --drop what comes while the farm is away is let go, and the re
   logger.write(combinedLines(40_000, {}, 100));
   logger.end();
   t.equal(await logger.ended(), 0, logger.output.err);
-  t.equal(
-    (await countDownloads(db)) - before >= 40_000,
-    true,
-    'who writes faster than the farm counts waits',
-  );
+  t.equal((await countDownloads(db)) - before >= 40_000, true, 'a writer that is faster than the farm waits');
   const { dropped, downloads } = JSON.parse(logger.output.out) as { dropped: number; downloads: number };
   t.ok(dropped >= 100, String(dropped));
   t.equal(downloads, await countDownloads(db));
-  t.equal(existsSync(spool), false, 'nothing is kept');
+  t.equal(existsSync(spool), false, 'nothing is spooled');
 });
 
-void t.test('a spool has a limit, which is said when it is reached', async (t) => {
-  const { db, loggerSettings, spool, startFarm } = await setUp(t, { away: true });
+void t.test('lines beyond the limit of the spool are dropped, and the log says so', async (t) => {
+  const { db, loggerSettings, spool, startFarm } = await setUp(t, { down: true });
   const logger = startPipeLogger(t, { ...loggerSettings, 'spool-limit': 1 }, '--json');
   logger.write(combinedLines(30_000));
   await until(() => logger.output.err.includes('is full'));
-  t.match(logger.output.err, /the spool .* is full: \d+ lines were let go/);
+  t.match(logger.output.err, /the spool .* is full: \d+ lines dropped/);
   startFarm();
   logger.end();
   t.equal(await logger.ended(), 1, logger.output.err);
@@ -270,7 +267,7 @@ void t.test('a spool has a limit, which is said when it is reached', async (t) =
   t.equal(spooledBytes(spool), 0);
 });
 
-void t.test('a spool that is smaller than what comes loses nothing while the farm is there', async (t) => {
+void t.test('a spool smaller than the input loses nothing while the farm is running', async (t) => {
   const { db, loggerSettings, spool } = await setUp(t);
   const logger = startPipeLogger(t, { ...loggerSettings, 'spool-limit': 1 }, '--json');
   logger.write(combinedLines(30_000));
@@ -283,7 +280,7 @@ void t.test('a spool that is smaller than what comes loses nothing while the far
   t.equal(spooledBytes(spool), 0);
 });
 
-void t.test('the country is noted, and the address kept as far as is wished', async (t) => {
+void t.test('the country is recorded, and the address is truncated as configured', async (t) => {
   const { db, folder, piw } = await setUp(t);
   const database = join(folder, 'countries.mmdb');
   writeFileSync(database, buildMmdb({ '192.0.2.0/24': 'GB' }));
@@ -299,9 +296,9 @@ void t.test('the country is noted, and the address kept as far as is wished', as
 });
 
 void t.test(
-  'a farm that is away is said so, and what was not counted is counted the next time',
+  'an unusable spool exits with 2, and an interrupted run while the farm is down with 130',
   async (t) => {
-    const { folder, loggerSettings } = await setUp(t, { away: true });
+    const { folder, loggerSettings } = await setUp(t, { down: true });
     const log = join(folder, 'access.log');
     writeFileSync(log, combinedLines(10));
     const piw = piwRunner({ ...loggerSettings, nats: '127.0.0.1:9' });
@@ -314,7 +311,7 @@ void t.test(
   },
 );
 
-void t.test('months that are old enough are forgotten, if that is wished', async (t) => {
+void t.test('months older than keep-downloads are deleted', async (t) => {
   const { db, dsn } = await testDatabase(t);
   await insertPackages(db, 'demo');
   await db.query(`select make_log_months('{2020-01-01}')`);

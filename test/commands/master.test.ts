@@ -15,7 +15,7 @@ import { skipUnlessInstalled } from '../helpers/missing.js';
 t.setTimeout(275_000);
 const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
 
-void t.test('a watch list that is wrong keeps a master from beginning', (t) => {
+void t.test('a master does not start with an invalid watch list', (t) => {
   const file = join(mkdtempSync(join(tmpdir(), 'piw-watch-')), 'list');
   writeFileSync(file, 'six\nzope.*\nsix>1\n');
   const args = [BIN, 'master', '-c', '/dev/null', '--allow-root', '--watch-file'];
@@ -30,8 +30,8 @@ void t.test('a watch list that is wrong keeps a master from beginning', (t) => {
   t.end();
 });
 
-void t.test('an output path that can’t be written keeps a master from beginning', (t) => {
-  // A server that isn't there: it is not even asked for.
+void t.test('a master does not start with an output path that it can’t write to', (t) => {
+  // These servers do not exist, and are not even contacted.
   const args = [
     BIN,
     'master',
@@ -54,7 +54,7 @@ void t.test('an output path that can’t be written keeps a master from beginnin
   t.end();
 });
 
-void t.test('a task of --debug that there is not keeps a master from beginning', (t) => {
+void t.test('a master does not start with an unknown task in --debug', (t) => {
   const args = [
     BIN,
     'master',
@@ -72,7 +72,7 @@ void t.test('a task of --debug that there is not keeps a master from beginning',
   t.end();
 });
 
-for (const mode of ['a process each', 'one process']) {
+for (const mode of ['a process per task', 'one process']) {
   void t.test(
     `a master with ${mode} builds, pauses, resumes and quits`,
     { skip: skipUnlessInstalled('cc') },
@@ -122,7 +122,7 @@ for (const mode of ['a process each', 'one process']) {
       const slave = run([
         'slave',
         ...common,
-        // Without bubblewrap a slave whose code is this user's refuses to start; the samples are trusted.
+        // Without bubblewrap, a slave refuses to start if its user can change its code; the samples are trusted.
         '--allow-exposed',
         '-m',
         natsAddress(),
@@ -145,7 +145,7 @@ for (const mode of ['a process each', 'one process']) {
         }
       };
       await until(() => listedFiles().length > 0, 130_000).catch((error: unknown) => {
-        t.comment(`the master said:\n${master.stderr()}\nand the slave:\n${slave.stderr()}`);
+        t.comment(`master's log:\n${master.stderr()}\nslave's log:\n${slave.stderr()}`);
         throw error;
       });
       t.match(listedFiles(), [/^piw_sample_native-1\.0-.*\.whl$/]);
@@ -160,10 +160,10 @@ for (const mode of ['a process each', 'one process']) {
       const { slaves } = await driver.request('HELLO', {});
       t.match(slaves, [{ label: 'test' }]);
       await desk.request('QUIT', { task: '*', slaves: true });
-      const told = performance.now();
+      const quitAt = performance.now();
       t.equal(await master.ended, 0, master.stderr());
-      const seconds = (performance.now() - told) / 1000;
-      t.ok(seconds < 20, `it ended after ${seconds.toFixed(1)} s`);
+      const seconds = (performance.now() - quitAt) / 1000;
+      t.ok(seconds < 20, `the master exited after ${seconds.toFixed(1)} s`);
       t.notMatch(master.stderr(), /MaxListenersExceeded|did not finish/);
       t.match(slave.stderr(), /this is slave \d+/);
     },

@@ -16,9 +16,9 @@ import { packFixture } from '../helpers/sdist.js';
 t.setTimeout(200_000);
 const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
 
-void t.test('what a farm has built is offered to its slaves, where they reach it', (t) => {
+void t.test('slaves use the farm’s own index as an extra index', (t) => {
   const site = { 'public-url': 'https://farm.example' };
-  for (const [given, expected] of [
+  for (const [settings, expected] of [
     [{}, null],
     [site, 'https://farm.example/simple/'],
     [
@@ -28,11 +28,11 @@ void t.test('what a farm has built is offered to its slaves, where they reach it
     [{ ...site, 'own-index-url': 'http://10.0.0.1/simple' }, 'http://10.0.0.1/simple'],
     [{ ...site, 'own-index-url': 'none' }, null],
   ] as const)
-    t.equal(extraIndexUrls(loadSettings(given, '/dev/null')), expected);
+    t.equal(extraIndexUrls(loadSettings(settings, '/dev/null')), expected);
   t.end();
 });
 
-void t.test('a build takes what it requires from what the farm has built', async (t) => {
+void t.test('a build installs its requirements from the farm’s own wheels', async (t) => {
   const index = await IndexServer.start([
     packFixture('plain', { nameSuffix: 'nowhere', version: '2.0' }),
     packFixture('asks-in-vain'),

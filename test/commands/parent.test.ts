@@ -5,7 +5,7 @@ import { sendToParent } from '../../src/commands/parent.js';
 const LINES = 100_000;
 const EVERY = 1000;
 
-// As a child, which tap's own processes are as well, it says more at once than anybody hears.
+// As a child (tap's own processes are children, too), it sends more at once than its parent reads.
 if (process.argv[2] === 'child') {
   for (let number = 0; number < LINES; number += 1) {
     sendToParent({ line: 'x'.repeat(200) }, true);
@@ -16,7 +16,7 @@ if (process.argv[2] === 'child') {
   });
 } else {
   const { default: t } = await import('tap');
-  t.test('a parent hears what matters, and of a flood of lines what it has time for', async (t) => {
+  t.test('a parent gets all messages, except droppable ones that it is too slow for', async (t) => {
     const child = fork(fileURLToPath(import.meta.url), ['child'], { execArgv: [] });
     let lines = 0;
     const numbers: number[] = [];
@@ -32,7 +32,7 @@ if (process.argv[2] === 'child') {
     );
     t.ok(lines > 0 && lines < LINES / 2, String(lines));
   });
-  t.test('without a parent it is told to nobody', (t) => {
+  t.test('without a parent, messages are discarded', (t) => {
     const child = fork(fileURLToPath(import.meta.url), ['child'], { execArgv: [] });
     child.disconnect();
     child.once('exit', (code) => {

@@ -17,11 +17,11 @@ t.setTimeout(200_000);
 const DAY_MS = 86_400_000;
 const DAY_0 = Date.UTC(2024, 0, 1);
 
-/** A release of that day of 2024. */
+/** Returns a release of day `day` of 2024. */
 const release = (version: string, day: number, more: Partial<Release> = {}): Release =>
   someRelease(version, { released: DAY_0 + day * DAY_MS, ...more });
 
-/** A build for cp39 with one wheel of these tags, or a failed one. */
+/** Returns a build for cp39 with one wheel with these tags, or a failed build if there are none. */
 const build = (version: string, tags: readonly [string, string, string] | null): LoggedBuild => ({
   ...{ lease: null, slave_id: null, package: 'demo', version, abi: 'cp39', platform: PLATFORM },
   ...{ status: tags !== null, failure_class: tags === null ? 'compiler' : null, duration_s: 1, output: '' },
@@ -48,7 +48,7 @@ const build = (version: string, tags: readonly [string, string, string] | null):
   served: [],
 });
 
-/** A slave has demo 6.0 for cp39, which is all that waits. */
+/** Gives a slave demo 6.0 for cp39, the only build that is waiting. */
 async function grantOne(db: Database): Promise<void> {
   const slaveId = await insertSlave(db, 'cp39');
   const [next] = await nextPendingBuilds(db, {
@@ -57,7 +57,7 @@ async function grantOne(db: Database): Promise<void> {
   if (next) await leaseBuilds(db, [{ ...next, slaveId, leaseS: 3600 }], 1);
 }
 
-/** A version in every state that there is. */
+/** Creates a version in every possible state. */
 async function fillFarm(db: Database): Promise<void> {
   const target = (abi: string, skip: string | null = null) => ({
     ...{ abi, platform: PLATFORM, py_version_tag: abi, skip },
@@ -92,7 +92,7 @@ async function fillFarm(db: Database): Promise<void> {
   await db.query('select requeue(array(select version_id from versions))');
   await addReleases(db, 'shunned', 'feed', [release('1.0', 1)]);
   await skipPackage(db, 'shunned', 'it mines coins');
-  // One to which the queue has not come yet.
+  // A target whose queue has not been filled yet.
   await addTarget(db, target('cp313'), 0);
 }
 
@@ -115,11 +115,11 @@ async function versionStatuses(piw: PiwRunner, name: string): Promise<Readonly<R
   );
 }
 
-void t.test('piw queue says of each version and target where it stands, and why', async (t) => {
+void t.test('piw queue shows the state of each version for each target, and why', async (t) => {
   const { db, dsn } = await testDatabase(t);
   await fillFarm(db);
   const { piw: newest } = piwRunnerWithTasks(t, ['the-oracle'], { dsn });
-  // A farm has its database to itself.
+  // Each farm needs its own database.
   const other = await testDatabase(t);
   await fillFarm(other.db);
   const { piw: oldest } = piwRunnerWithTasks(t, ['the-oracle'], {
@@ -173,7 +173,7 @@ void t.test('piw queue says of each version and target where it stands, and why'
   t.equal(whole.code, 0);
   t.match(whole.out, /^cp39 +linux_x86_64 +backlog +2 +2024-02-20$/m);
   t.match(whole.out, /^cp311 +linux_x86_64 +backlog +3 +2024-01-16$/m);
-  t.match(whole.out, /^5 builds wait, 1 are being done; 3 ended in the last minute, 3 in the last hour\.$/m);
+  t.match(whole.out, /^5 waiting, 1 in progress; 3 finished in the last minute, 3 in the last hour\.$/m);
   t.match(JSON.parse((await newest('queue', '--json')).out), {
     queue: [
       {
@@ -205,23 +205,23 @@ void t.test('piw queue says of each version and target where it stands, and why'
   }
 });
 
-void t.test('piw feed shows how far the index is followed, and lets a large removal go', async (t) => {
+void t.test('piw feed shows how far the index is followed, and approves a large removal', async (t) => {
   const { db, dsn } = await testDatabase(t);
   const { piw } = piwRunnerWithTasks(t, ['the-oracle'], { dsn });
-  t.match(await piw('feed'), { code: 0, out: /^The index has not been compared as a whole; / });
+  t.match(await piw('feed'), { code: 0, out: /^The farm has not been compared with the whole index yet; / });
   await db.query(
     `update feed set serial = 90, read_serial = 100, compared = '2024-05-01T12:00:00Z', held = 12000`,
   );
   t.same((await piw('feed')).out.trimEnd().split('\n'), [
-    'Events are read up to serial 100, and settled up to 90.',
-    'The index was last compared as a whole at 2024-05-01T12:00:00.000Z.',
-    'It has 12000 packages no more. They stay until you say piw feed --accept 12000.',
+    'Events are read up to serial 100, and processed up to 90.',
+    'The farm was last compared with the whole index at 2024-05-01T12:00:00.000Z.',
+    '12000 packages are no longer in the index. They stay until you run piw feed --accept 12000.',
   ]);
   const position = { serial: 90, read: 100, held: 12000, compared: '2024-05-01T12:00:00.000Z' };
   t.same(JSON.parse((await piw('feed', '--json')).out), { ...position, accepted: 0 });
   t.match(
     (await piw('feed', '--accept', '12000')).out,
-    /^Up to 12000 packages may go at the next comparison/m,
+    /^Up to 12000 packages may be removed at the next comparison/m,
   );
   t.same(JSON.parse((await piw('feed', '--accept', '13000', '--json')).out), {
     ...position,
@@ -230,7 +230,7 @@ void t.test('piw feed shows how far the index is followed, and lets a large remo
   t.match(await piw('feed', '--accept', 'all'), { code: 2, out: '', err: /See piw feed --help/ });
 });
 
-void t.test('without a master, queue and feed say so in one line', async (t) => {
+void t.test('without a master, piw queue and piw feed print one line', async (t) => {
   const withoutMaster = piwRunner({ nats: natsAddress(), prefix: uniquePrefix() });
   const withoutNats = piwRunner({ nats: '127.0.0.1:1' });
   const cases = ([['queue'], ['queue', 'six', '--json'], ['feed']] as const).flatMap((args) => [

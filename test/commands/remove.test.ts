@@ -12,7 +12,7 @@ import { makeWheel } from '../helpers/wheel.js';
 
 t.setTimeout(120_000);
 
-void t.test('a package that is removed leaves no log, and no link to a page that is gone', async (t) => {
+void t.test('a removed package leaves no log and no broken link', async (t) => {
   const { db, dsn } = await testDatabase(t);
   await insertTarget(db, 'cp311');
   const output = join(mkdtempSync(join(tmpdir(), 'piw-remove-')), 'www');

@@ -35,7 +35,7 @@ async function setUp(t: Test) {
   return { db, piw };
 }
 
-/** What the command prints with --json, and its exit code. */
+/** Returns what `piw retry --json` prints. Throws if its exit code is not 0. */
 async function retry(piw: PiwRunner, ...args: readonly string[]): Promise<RetryResult> {
   const { code, out, err } = await piw('retry', ...args, '--json');
   if (code !== 0) throw new Error(`exit code ${String(code)}: ${err}`);
@@ -50,7 +50,7 @@ const waitingBuilds = async (db: Database): Promise<readonly string[]> =>
     )
   ).map(({ line }) => line);
 
-/** A package each for what a filter tells apart. */
+/** Creates packages that differ in what a filter can select by. */
 async function fillFarm(db: Database): Promise<void> {
   const [sick, healthy] = [
     await insertSlave(db, ABI, 's1', 'attic'),
@@ -77,7 +77,7 @@ async function fillFarm(db: Database): Promise<void> {
 const namesOf = ({ examples }: RetryResult): readonly string[] =>
   examples.map(({ package: name, version }) => `${name} ${version}`).sort();
 
-void t.test('piw retry finds failures by each of its conditions, and by all of them together', async (t) => {
+void t.test('piw retry selects failures by each condition, and by several together', async (t) => {
   const { db, piw } = await setUp(t);
   await fillFarm(db);
   const before = await waitingBuilds(db);
@@ -114,7 +114,7 @@ void t.test('piw retry finds failures by each of its conditions, and by all of t
   t.match(out, /^ {2}a 2\.0 +cp311 linux_x86_64 +missing-header +build \d+ +\d{4}-\d\d-\d\d \d\d:\d\d$/m);
 });
 
-void t.test('what is put back waits behind new releases, keeps its log, and is put back once', async (t) => {
+void t.test('a build put back waits behind new releases, keeps its log, and is put back once', async (t) => {
   const { db, piw } = await setUp(t);
   await fillFarm(db);
   await addReleases(db, 'today', 'feed', [someRelease('1.0', { priority: 1, released: 1 })]);
@@ -127,7 +127,7 @@ void t.test('what is put back waits behind new releases, keeps its log, and is p
   t.match(
     await retry(piw, '--slave', 'attic', '--yes'),
     { builds: 0, classes: {} },
-    'a second run does nothing',
+    'a second run puts nothing back',
   );
   t.match(
     await waitingBuilds(db),
@@ -139,25 +139,25 @@ void t.test('what is put back waits behind new releases, keeps its log, and is p
   t.equal(
     (await nextPendingBuilds(db, order)).length,
     1,
-    'nothing stands between a slave and the release of today',
+    'new releases do not wait for builds that were put back',
   );
   const { out } = await piw('queue', 'a');
   t.match(out, /^1\.0 +cp311 +waiting +position \d+, requeued after compiler, build \d+$/m);
   const [first] = await nextBuilds(db, ABI, PLATFORM, 1);
   t.ok(first);
   await logBuilds(db, [failure('a', '1.0')]);
-  t.match(await waitingBuilds(db), ['a 2.0 0'], 'it has failed again, for good');
+  t.match(await waitingBuilds(db), ['a 2.0 0'], 'it has failed for good again');
   t.match(await retry(piw, 'a', '--yes'), { builds: 1 }, 'and can be put back again');
 });
 
-void t.test('piw retry asks first, and says what is wrong with what was typed', async (t) => {
+void t.test('piw retry asks for confirmation, and rejects invalid arguments', async (t) => {
   const { db, piw } = await setUp(t);
   await fillFarm(db);
   for (const [args, code, err] of [
     [['--all'], 1, /nothing was put back\. Answer y at the terminal, or pass --yes\./],
-    [[], 2, /name the builds, by a package or an option, or give --all/],
-    [['a', '--all'], 2, /name the builds/],
-    [['--since', 'soon', '-y'], 2, /--since soon: write it as/],
+    [[], 2, /select builds by a package or an option, or pass --all/],
+    [['a', '--all'], 2, /select builds .* not both/],
+    [['--since', 'soon', '-y'], 2, /--since: "soon" is not a valid time; write it as/],
     [['--class', 'bad-luck', '-y'], 2, /bad-luck/],
     [['--regexp', '-y'], 2, /--text/],
     [['--text', '(', '--regexp', '-y'], 2, /"\(" is not a regular expression/],
@@ -171,11 +171,11 @@ void t.test('piw retry asks first, and says what is wrong with what was typed', 
   t.match(
     await retry(piw, '--all', '--dry-run'),
     { builds: 4 },
-    'nothing was put back, and the farm answers',
+    'nothing was put back, and the farm still answers',
   );
 });
 
-void t.test('thousands are put back in one run, page by page', async (t) => {
+void t.test('one run puts thousands of builds back, page by page', async (t) => {
   const { db, piw } = await setUp(t);
   const count = 1234;
   const releases = Array.from({ length: count }, (_, i) => someRelease(`1.${String(i)}`));

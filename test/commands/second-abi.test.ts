@@ -1,7 +1,7 @@
 /**
- * One farm, one slave, two interpreters: this machine's CPython and its PyPy. Each builds what is its own,
- * and the pip of each takes that from the farm's index: of a package with an extension for both, and of one that
- * is pure on PyPy. With PIW_TEST_REAL=NAME==VERSION it is this package, of PyPI, in their place:
+ * Runs one farm and one slave with two interpreters, this machine's CPython and PyPy. Each builds its own wheels, and
+ * its pip installs them from the farm's index: for a package with an extension on both, and for one that is pure on
+ * PyPy. PIW_TEST_REAL=NAME==VERSION replaces them with a package from PyPI:
  *
  *     PIW_TEST_REAL=bitarray==3.0.0 npm test -- second-abi
  *     PIW_TEST_REAL=markupsafe==3.0.2 npm test -- second-abi
@@ -39,7 +39,7 @@ const skip =
     ? `needs ${missing.join(' and ')} with pip, not installed here (on Debian: apt install pypy3)`
     : false;
 
-void t.test('CPython and PyPy each get their own wheel of one farm', { skip }, async (t) => {
+void t.test('CPython and PyPy each get their own wheel from one farm', { skip }, async (t) => {
   const { db, dsn } = await testDatabase(t);
   const prefix = uniquePrefix();
   const folder = mkdtempSync(join(tmpdir(), 'piw-second-abi-'));
@@ -72,7 +72,7 @@ void t.test('CPython and PyPy each get their own wheel of one farm', { skip }, a
   const master = run(
     ...['master', '--nats', natsAddress(), '-d', dsn, '-o', output, '--allow-superuser', '--dev-mode'],
     ...['--register-targets', '--pypi-simple', source],
-    ...PACKAGES.flatMap((one) => ['--watch', one]),
+    ...PACKAGES.flatMap((requirement) => ['--watch', requirement]),
   );
   const slave = run(
     ...[
@@ -89,15 +89,17 @@ void t.test('CPython and PyPy each get their own wheel of one farm', { skip }, a
   );
   const farmIndex = await serve(output);
   const interpreters = await Promise.all(PYTHONS.map((python) => probeInterpreter(python, {})));
-  const listedFiles = async (of: string): Promise<readonly string[]> => {
-    const project = await new SimpleIndexClient(farmIndex).project(normalise(of)).catch(() => undefined);
+  const listedFiles = async (packageName: string): Promise<readonly string[]> => {
+    const project = await new SimpleIndexClient(farmIndex)
+      .project(normalise(packageName))
+      .catch(() => undefined);
     return project && 'files' in project ? project.files.map((file) => file.filename) : [];
   };
   for (const requirement of PACKAGES) {
     const [projectName = ''] = requirement.split('==');
     await until(async () => (await listedFiles(projectName)).length >= PYTHONS.length, 200_000).catch(
       (error: unknown) => {
-        t.comment(`the master said:\n${master.stderr()}\nand the slave:\n${slave.stderr()}`);
+        t.comment(`master's log:\n${master.stderr()}\nslave's log:\n${slave.stderr()}`);
         throw error;
       },
     );
@@ -108,9 +110,9 @@ void t.test('CPython and PyPy each get their own wheel of one farm', { skip }, a
       const pure = implementation === 'PyPy' && !wheels.some((wheel) => wheel.endsWith(`-${tags}.whl`));
       if (REAL_REQUIREMENT === undefined)
         t.equal(pure, implementation === 'PyPy' && requirement === FALLS_BACK);
-      const wanted = `-${pure ? 'py3-none-any' : tags}.whl`;
+      const suffix = `-${pure ? 'py3-none-any' : tags}.whl`;
       t.ok(
-        wheels.some((wheel) => wheel.endsWith(wanted)),
+        wheels.some((wheel) => wheel.endsWith(suffix)),
         `${requirement} for ${abiTag}`,
       );
       const site = join(folder, abiTag, projectName);
@@ -119,9 +121,9 @@ void t.test('CPython and PyPy each get their own wheel of one farm', { skip }, a
         env: { PATH: process.env['PATH'], HOME: folder, PIP_CONFIG_FILE: '/dev/null' },
       });
       const module = projectName.replaceAll('-', '_');
-      // Which of the installed files is the compiled one differs; that it is there and runs is what matters.
-      const question = `print(${requirement === SAMPLE ? 'm.hello(), ' : ''}m.__file__)`;
-      const { stdout } = await promisify(execFile)(path, ['-c', `import ${module} as m; ${question}`], {
+      // Packages differ in which file is the compiled one; what matters is that the module can be imported and runs.
+      const statement = `print(${requirement === SAMPLE ? 'm.hello(), ' : ''}m.__file__)`;
+      const { stdout } = await promisify(execFile)(path, ['-c', `import ${module} as m; ${statement}`], {
         env: { PYTHONPATH: site },
       });
       t.comment(`${abiTag}: ${stdout.trim()}`);
@@ -138,8 +140,8 @@ void t.test('CPython and PyPy each get their own wheel of one farm', { skip }, a
       `select package, abi from queue join targets using (target_id) join versions using (version_id)
          join packages using (package_id) order by package desc`,
     ),
-    PACKAGES.map((one) => ({ package: one.split('==')[0], abi: 'cp399' })),
-    'a CPython that is registered later gets an extension of its own',
+    PACKAGES.map((requirement) => ({ package: requirement.split('==')[0], abi: 'cp399' })),
+    'a CPython that is registered later gets its own build of an extension',
   );
 
   const bus = await testBus(t, prefix);

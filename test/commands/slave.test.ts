@@ -26,7 +26,7 @@ t.setTimeout(120_000);
 
 const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
 
-/** `piw slave`, which can be killed; what it says comes into `said`. */
+/** Starts `piw slave`, which is killed at the end of the test. */
 function startSlave(args: readonly string[], env: NodeJS.ProcessEnv = {}) {
   const allArgs = ['-c', '/dev/null', '--allow-root', '--allow-exposed', ...args];
   const child = spawn(process.execPath, [BIN, 'slave', ...allArgs], {
@@ -40,22 +40,22 @@ function startSlave(args: readonly string[], env: NodeJS.ProcessEnv = {}) {
   return { child, ended, stderr: () => stderr };
 }
 
-void t.test('what a slave that was killed has left is removed before any work is asked for', async (t) => {
-  // It takes connections, and never says anything.
+void t.test('a slave removes what a killed one has left before it asks for work', async (t) => {
+  // A server that accepts connections, but never sends anything.
   const mute = createServer();
   await new Promise<void>((resolve) => mute.listen(0, '127.0.0.1', resolve));
   t.teardown(() => mute.close());
   const work = mkdtempSync(join(tmpdir(), 'piw-slave-work-'));
-  // No process has this id: it is over the most that Linux gives.
+  // No process has this ID: it is above Linux's maximum.
   mkdirSync(join(work, 'build-4999999-1-abcdef', 'home'), { recursive: true });
   const master = `nats://pi:none@127.0.0.1:${String((mute.address() as AddressInfo).port)}`;
   const slave = startSlave(['-m', master, '--work-dir', work]);
   await until(() => !existsSync(join(work, 'build-4999999-1-abcdef')));
   slave.child.kill('SIGTERM');
-  t.equal(await slave.ended, 0, 'and SIGTERM ends it also where no master answers');
+  t.equal(await slave.ended, 0, 'SIGTERM ends the slave even if no master answers');
 });
 
-void t.test('a folder for builds that somebody else has laid is not taken', async (t) => {
+void t.test('a slave does not use a build folder that somebody else may control', async (t) => {
   for (const occupy of [
     (path: string) => {
       mkdirSync(path);
@@ -76,7 +76,7 @@ void t.test('a folder for builds that somebody else has laid is not taken', asyn
   }
 });
 
-void t.test('that bubblewrap is missing is said once at the terminal, with what to do', async (t) => {
+void t.test('a slave without bubblewrap says so once at the terminal, with what to do', async (t) => {
   const master = await testMaster(t, { versions: [] });
   const work = mkdtempSync(join(tmpdir(), 'piw-slave-work-'));
   const log = join(work, 'slave.log');
@@ -93,7 +93,7 @@ void t.test('that bubblewrap is missing is said once at the terminal, with what 
     ...pythons,
   ];
   const isConnected = () => existsSync(log) && readFileSync(log, 'utf8').includes('this is slave');
-  // Where there is no bubblewrap on PATH.
+  // There is no bubblewrap on this PATH.
   const slave = startSlave(options, { PATH: '/nowhere' });
   await until(isConnected, 60_000);
   slave.child.kill('SIGTERM');
@@ -101,57 +101,51 @@ void t.test('that bubblewrap is missing is said once at the terminal, with what 
   t.match(slave.stderr(), /^piw: builds run without a sandbox: .*apt install bubblewrap\)\n$/);
 
   writeFileSync(log, '');
-  const meant = startSlave([...options, '--sandbox', 'none']);
+  const unsandboxed = startSlave([...options, '--sandbox', 'none']);
   await until(isConnected, 60_000);
-  meant.child.kill('SIGTERM');
-  t.equal(await meant.ended, 0);
-  t.equal(meant.stderr(), '', 'nothing where no sandbox is wanted');
+  unsandboxed.child.kill('SIGTERM');
+  t.equal(await unsandboxed.ended, 0);
+  t.equal(unsandboxed.stderr(), '', 'no message with --sandbox none');
 });
 
-void t.test(
-  'a slave of several interpreters of which the master refuses one ends all in good order',
-  async (t) => {
-    const index = await IndexServer.start([packFixture('lingers')]);
-    t.teardown(() => index.stop());
-    const master = await testMaster(t, { versions: [], overrides: { 'index-url': index.url } });
-    const { abiTag: abi, platformTag: platform } = interpreter;
-    await insertTarget(master.db, abi, { platform });
-    await addReleases(master.db, 'piw-fixture-lingers', 'feed', [someRelease('1.0', { priority: 2 })]);
-    const work = mkdtempSync(join(tmpdir(), 'piw-slave-work-'));
-    // It says that it has an ABI that no Python of its version has.
-    const oddPython = join(work, 'python');
-    writeFileSync(
-      oddPython,
-      `#!/bin/sh\n${interpreter.path} "$@" | sed 's/"abi": "[a-z0-9]*"/"abi": "cp399"/'\n`,
-      {
-        mode: 0o755,
-      },
-    );
-    const options = [
-      '--python',
-      interpreter.path,
-      '--python',
-      oddPython,
-      '--label',
-      `the\nattic ${'x'.repeat(300)}`,
-    ];
-    const { nats, prefix } = master.settings;
-    const slave = startSlave(
-      ['-m', nats, '--prefix', prefix, '--work-dir', join(work, 'builds'), ...options],
-      {
-        PIW_BUILD_ENV: JSON.stringify({ PIP_RETRIES: '0' }),
-      },
-    );
-    t.equal(await slave.ended, 6, slave.stderr());
-    t.match(slave.stderr(), /the master said: there is no Python cp\d+ with the ABI cp399/);
-    t.same(await master.slaves(), [], 'the other has said BYE');
-    t.same(await master.db.query('select 1 from queue where lease is not null'), []);
-    const rows = await master.db.query<{ label: string }>('select label from slaves');
-    t.match(rows[0]?.label, /^the attic x{190}$/, 'whatever it is called');
-  },
-);
+void t.test('a slave exits cleanly if the master refuses one of its interpreters', async (t) => {
+  const index = await IndexServer.start([packFixture('lingers')]);
+  t.teardown(() => index.stop());
+  const master = await testMaster(t, { versions: [], overrides: { 'index-url': index.url } });
+  const { abiTag: abi, platformTag: platform } = interpreter;
+  await insertTarget(master.db, abi, { platform });
+  await addReleases(master.db, 'piw-fixture-lingers', 'feed', [someRelease('1.0', { priority: 2 })]);
+  const work = mkdtempSync(join(tmpdir(), 'piw-slave-work-'));
+  // A Python that reports an ABI that no Python of its version has.
+  const oddPython = join(work, 'python');
+  writeFileSync(
+    oddPython,
+    `#!/bin/sh\n${interpreter.path} "$@" | sed 's/"abi": "[a-z0-9]*"/"abi": "cp399"/'\n`,
+    {
+      mode: 0o755,
+    },
+  );
+  const options = [
+    '--python',
+    interpreter.path,
+    '--python',
+    oddPython,
+    '--label',
+    `the\nattic ${'x'.repeat(300)}`,
+  ];
+  const { nats, prefix } = master.settings;
+  const slave = startSlave(['-m', nats, '--prefix', prefix, '--work-dir', join(work, 'builds'), ...options], {
+    PIW_BUILD_ENV: JSON.stringify({ PIP_RETRIES: '0' }),
+  });
+  t.equal(await slave.ended, 6, slave.stderr());
+  t.match(slave.stderr(), /the master said: there is no Python cp\d+ with the ABI cp399/);
+  t.same(await master.slaves(), [], 'the session of the other interpreter has ended');
+  t.same(await master.db.query('select 1 from queue where lease is not null'), []);
+  const rows = await master.db.query<{ label: string }>('select label from slaves');
+  t.match(rows[0]?.label, /^the attic x{190}$/, 'the label is made valid');
+});
 
-void t.test('an interpreter that is none ends a slave before it asks for work', async (t) => {
+void t.test('a slave with a broken interpreter exits before it asks for work', async (t) => {
   const work = mkdtempSync(join(tmpdir(), 'piw-slave-work-'));
   const brokenPython = join(work, 'python');
   writeFileSync(brokenPython, '#!/bin/sh\nexit 1\n', { mode: 0o755 });

@@ -16,7 +16,7 @@ t.setTimeout(120_000);
 const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
 const WHEEL = wheelPath('demo');
 
-/** An output path with one wheel, a database that knows it, and a farm that is there once it is told to `come`. */
+/** Creates an output path with one wheel, a database with it, and a farm that `startFarm` starts. */
 async function setUp(t: Test) {
   const { db, dsn } = await testDatabase(t);
   await insertPackages(db, 'demo');
@@ -38,7 +38,7 @@ async function setUp(t: Test) {
   return { db, config, spool: webSettings.spool, startFarm };
 }
 
-/** A `piw web`, and what it has written to stderr. */
+/** Starts `piw web`, and collects its stderr. */
 async function startWeb(t: Test, config: string, ...args: readonly string[]) {
   const child = spawn(process.execPath, [BIN, 'web', '-c', config, '--port', '0', ...args], {
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
@@ -62,7 +62,7 @@ async function startWeb(t: Test, config: string, ...args: readonly string[]) {
 const agents = (db: Database) =>
   db.query('select accessed_by, arch, installer_name from downloads order by installer_name');
 
-void t.test('what piw web answers is counted, by the rules of piw logger', async (t) => {
+void t.test('answers of piw web are counted by the rules of piw logger', async (t) => {
   const { db, config, startFarm } = await setUp(t);
   startFarm();
   const { get, stop } = await startWeb(t, config);
@@ -75,14 +75,14 @@ void t.test('what piw web answers is counted, by the rules of piw logger', async
   t.same(await agents(db), [{ accessed_by: '127.0.0.1', arch: 'armv7l', installer_name: 'pip' }]);
   await get(WHEEL, { headers: { 'user-agent': 'uv/0.9.0' } });
   t.equal(await stop(), 0);
-  t.equal(await countDownloads(db), 2, 'the last one is counted before it ends');
+  t.equal(await countDownloads(db), 2, 'the last answer is counted before it exits');
 });
 
-void t.test('what piw web answers while the farm is away is kept, and counted by the next one', async (t) => {
+void t.test('answers while the farm is down are kept, and counted by the next piw web', async (t) => {
   const { db, config, spool, startFarm } = await setUp(t);
   const first = await startWeb(t, config);
   await first.get(WHEEL);
-  await until(() => first.log().includes('the farm is away, and what comes is kept'));
+  await until(() => first.log().includes('the farm is down; new lines are kept'));
   await first.get(WHEEL);
   t.equal(await first.stop(), 0);
   t.not(readdirSync(spool).length, 0);
@@ -93,7 +93,7 @@ void t.test('what piw web answers while the farm is away is kept, and counted by
   t.equal(await second.stop(), 0);
 });
 
-void t.test('piw web counts nothing with --no-count, and serves where nothing can be kept', async (t) => {
+void t.test('piw web counts nothing with --no-count, and serves even without a usable spool', async (t) => {
   const { db, config, spool, startFarm } = await setUp(t);
   startFarm();
   const silent = await startWeb(t, config, '--no-count');

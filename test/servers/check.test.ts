@@ -27,6 +27,6 @@ for (const [kind, server] of servers) {
     process.env['NODE_EXTRA_CA_CERTS'] = server.ca ?? '';
     const { code, out, err } = await piw('check', `${server.url}/`);
     t.match({ code, err }, { code: 0, err: '' }, out);
-    t.match(out, /^3 packages and \d+ things in all: 0 faults, 0 warnings\.\n$/);
+    t.match(out, /^Checked 3 packages, \d+ items: 0 faults, 0 warnings\.\n$/);
   });
 }

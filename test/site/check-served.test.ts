@@ -513,7 +513,7 @@ void t.test('each rule that applies to servers has a misbehaviour', (t) => {
 void t.test('piw check can check a server', async (t) => {
   const piw = piwRunner({});
   const result = await piw('check', `http://127.0.0.1:${String(ownServer.port)}/`, '--sample', '2');
-  t.match(result, { code: 0, err: '', out: /^2 packages and \d+ things in all: 0 faults, 0 warnings\.\n$/ });
+  t.match(result, { code: 0, err: '', out: /^Checked 2 packages, \d+ items: 0 faults, 0 warnings\.\n$/ });
 });
 
 void t.test(

@@ -117,7 +117,7 @@ void t.test('a check can be limited to some packages, and can leave wheels unrea
 void t.test('piw check prints its findings, and exits with 1 if there is a fault', async (t) => {
   const piw = piwRunner({});
   const sound = await piw('check', cleanOutput);
-  t.match(sound, { code: 0, err: '', out: /^3 packages and \d+ things in all: 0 faults, 0 warnings\.\n$/ });
+  t.match(sound, { code: 0, err: '', out: /^Checked 3 packages, \d+ items: 0 faults, 0 warnings\.\n$/ });
   const path = copyOutput();
   rmSync(join(path, 'simple/demo/demo-1.0-py3-none-any.whl.metadata'));
   const result = await piw('check', path, '--still');

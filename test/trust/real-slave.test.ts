@@ -111,7 +111,7 @@ void t.test('a slave that is removed while it waits ends, and says why', async (
   t.match(await piw('slaves', 'remove', 'victim'), { code: 0 });
   const { code, err } = await running;
   t.equal(code, 5, err);
-  t.match(err, /let this slave in no more/);
+  t.match(err, /no longer accept this slave/);
 });
 
 void t.test('a slave whose key is not known is told so', async (t) => {

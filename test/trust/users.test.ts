@@ -15,7 +15,7 @@ void t.test('a slave that is added gets in, and is out as soon as it is removed'
   const file = nats.folder.join('pi4.conf');
   const added = await piw('slaves', 'add', 'pi4', '--label', 'in the attic', '--output', file);
   t.equal(added.code, 0, added.err);
-  t.match(added.out, /the server takes its key/);
+  t.match(added.out, /the server accepts its key/);
   t.notMatch(added.out, /SU[A-Z2-7]{56}/, 'what goes into a file is not printed');
   t.equal(statSync(file).mode & 0o777, 0o600);
 
@@ -34,7 +34,7 @@ void t.test('a slave that is added gets in, and is out as soon as it is removed'
     'slave-user': 'pi5',
     nkey: /^SU/,
   });
-  t.match(printedLines, ['# Who this slave is. Whoever has the nkey is it: chmod 600.']);
+  t.match(printedLines, ['# Identity of this slave. Anyone who has the nkey can act as it: chmod 600.']);
   t.match(printedLines.at(-1), 'piw slave -c piwheels.conf');
 
   const { slaves } = JSON.parse((await piw('slaves', 'list', '--json')).out) as {
@@ -71,7 +71,7 @@ void t.test('what can not be done is one line, and changes nothing', async (t) =
     [['slaves', 'add', 'x'.repeat(41)], 2, /no name for a slave/],
     [['slaves', 'add'], 2, /required arg/],
     [['slaves', 'add', 'pi', '--label', 'a\nallow-exposed = true'], 2, /one line/],
-    [['slaves', 'add', 'pi', '--output', join(nats.folder.path, 'none', 'pi.conf')], 2, /can't be made/],
+    [['slaves', 'add', 'pi', '--output', join(nats.folder.path, 'none', 'pi.conf')], 2, /can't be created/],
     [['slaves', 'add', 'pi', '--nats-users', '/nowhere/users.conf'], 3, /there is no \/nowhere\/users.conf/],
     [['slaves', 'list', '--nats-users', '/nowhere/users.conf'], 3, /there is no \/nowhere\/users.conf/],
     [['slave', '--allow-root', '-m', 'nats://127.0.0.1:1'], 2, /no credentials.*piw slaves add/],
@@ -99,8 +99,8 @@ void t.test('only the process that is a nats-server is told to read again', asyn
   const piw = piwRunner({ nats: nats.master, 'nats-users': nats.usersFile, 'nats-pid': [stale] });
   const added = await piw('slaves', 'add', 'pi');
   t.equal(added.code, 0);
-  t.match(added.out, /stale.pid\): it does not run; it reads the file when it starts/);
-  t.match(added.out, /no server was seen to take its key yet/);
+  t.match(added.out, /stale.pid\) was not told to reload its users: it .*reads the file when it starts/);
+  t.match(added.out, /no server has accepted its key yet/);
   t.equal(hangups, 0);
 });
 

@@ -12,10 +12,10 @@ import {
 } from './target.js';
 
 export default class AbiAdd extends PiwCommand {
-  static override summary = 'Build for an ABI from now on.';
-  static override description = `It is registered at once, and slaves that have it begin with the newest versions; the rest of the queue
-is filled in the background. Without --platform, the only platform there is is meant, or that of this
-machine if there is none yet.
+  static override summary = 'Start building for an ABI.';
+  static override description = `The ABI is registered at once, and slaves that have it start with the newest
+versions; the rest of the queue is filled in the background. If no platform is
+registered yet, the default is that of this machine.
 
 ${EXIT_CODES}`;
   static override examples = [
@@ -24,7 +24,7 @@ ${EXIT_CODES}`;
     '<%= config.bin %> abi add pypy310_pp73',
   ];
   static override args = {
-    abi: Args.string({ ignoreStdin: true, required: true, description: 'the ABI, for example cp311' }),
+    abi: Args.string({ ignoreStdin: true, required: true, description: 'ABI to build for, e.g. cp311' }),
   };
   static override flags = targetFlags;
   static override enableJsonFlag = true;
@@ -42,11 +42,11 @@ ${EXIT_CODES}`;
       if (registeredTarget?.phase === 'skipped' || registeredTarget?.phase === 'emptying') {
         throw new PiwError(
           'PIW_REFUSED',
-          `${describeTarget(requestedTarget)} is registered, and skipped because ${registeredTarget.skip ?? ''}; see piw abi unskip`,
+          `${describeTarget(requestedTarget)} is registered but skipped: ${registeredTarget.skip ?? ''}; use piw abi unskip`,
         );
       }
       if (registeredTarget && registeredTarget.phase !== 'leaving') {
-        this.log(`${describeTarget(requestedTarget)} is registered already.`);
+        this.log(`${describeTarget(requestedTarget)} is already registered.`);
         return { ...requestedTarget, registered: false };
       }
       const py_version_tag = pyVersionTagOf(parseTarget(abi, platform));
@@ -56,7 +56,7 @@ ${EXIT_CODES}`;
         TARGET_CHANGE_OPTIONS,
       );
       this.log(
-        `${describeTarget(requestedTarget)} is registered. Its queue is filled in the background: see piw abi list.`,
+        `${describeTarget(requestedTarget)} is registered. Its queue is being filled; piw abi list shows the progress.`,
       );
       return { ...requestedTarget, registered: true };
     } finally {

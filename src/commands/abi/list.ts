@@ -3,9 +3,9 @@ import { stripControlCharacters, formatTable } from '../../monitor/table.js';
 import { createOracleClient, describeTargetState } from './target.js';
 
 export default class AbiList extends PiwCommand {
-  static override summary = 'Show what is built for: each ABI on each platform.';
-  static override description = `An ABI that was added or skipped is followed by the queue in the background, the newest versions
-first; this shows how far.
+  static override summary = 'List the ABIs that the farm builds for, each on its platform.';
+  static override description = `After an ABI is added or skipped, the queue is updated in the background,
+newest versions first; the list shows the progress.
 
 ${EXIT_CODES}`;
   static override examples = ['<%= config.bin %> abi list', '<%= config.bin %> abi list --json'];
@@ -19,7 +19,8 @@ ${EXIT_CODES}`;
     const bus = await this.connect(this.settings(flags));
     try {
       const { targets } = await createOracleClient(bus).request('GETABIS', {});
-      if (targets.length === 0) this.log('Nothing is built yet: piw abi add names the first ABI.');
+      if (targets.length === 0)
+        this.log('No ABI is registered yet, so nothing is built. Add one with piw abi add.');
       else {
         const rows = targets.map((target) => [
           target.abi,

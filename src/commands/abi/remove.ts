@@ -11,9 +11,9 @@ import {
 } from './target.js';
 
 export default class AbiRemove extends PiwCommand {
-  static override summary = 'Forget an ABI and its builds; files stay.';
-  static override description = `It goes on in the background; until it is over, piw abi add keeps the ABI, with what is left of its
-builds. To stop only for a while, use piw abi skip.
+  static override summary = 'Remove an ABI and its builds, but keep its files.';
+  static override description = `The builds are removed in the background; until that is complete, piw abi add
+keeps the ABI and its remaining builds. To pause an ABI, use piw abi skip.
 
 ${EXIT_CODES}`;
   static override examples = [
@@ -21,11 +21,11 @@ ${EXIT_CODES}`;
     '<%= config.bin %> abi remove cp38 --platform linux_armv7l --yes',
   ];
   static override args = {
-    abi: Args.string({ ignoreStdin: true, required: true, description: 'the ABI' }),
+    abi: Args.string({ ignoreStdin: true, required: true, description: 'ABI to remove' }),
   };
   static override flags = {
     ...targetFlags,
-    yes: Flags.boolean({ default: false, char: 'y', description: 'do not ask' }),
+    yes: Flags.boolean({ default: false, char: 'y', description: 'do not ask for confirmation' }),
   };
   static override enableJsonFlag = true;
 
@@ -36,13 +36,11 @@ ${EXIT_CODES}`;
       const oracleClient = createOracleClient(bus);
       const { abi, platform } = await resolveTarget(oracleClient, args.abi, flags.platform);
       const targetName = describeTarget({ abi, platform });
-      if (!flags.yes && !(await confirm(`Forget ${targetName} and all its builds?`))) {
+      if (!flags.yes && !(await confirm(`Remove ${targetName} and all its builds?`))) {
         throw new PiwError('PIW_UNCONFIRMED', 'nothing was removed');
       }
       await oracleClient.request('DELABI', { abi, platform }, TARGET_CHANGE_OPTIONS);
-      this.log(
-        `${targetName} is being removed: its builds are forgotten in the background, and its files stay.`,
-      );
+      this.log(`${targetName} is being removed, with its builds, in the background; its files stay.`);
       return { abi, platform };
     } finally {
       await bus.drain();

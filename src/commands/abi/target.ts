@@ -8,7 +8,10 @@ import { natsFlags } from '../base.js';
 
 export type OracleClient = ProtocolClient<typeof oracle.verbs>;
 
-/** What changes a target waits for those who read packages in, and does the first part of the work itself. */
+/**
+ * Options of a request that changes a target: the Oracle waits for those that are adding packages, and does the first
+ * part of the work before it answers.
+ */
 export const TARGET_CHANGE_OPTIONS = { timeoutMs: 60_000 };
 
 export const createOracleClient = (bus: Bus): OracleClient =>
@@ -18,7 +21,7 @@ export const targetFlags = {
   platform: Flags.string({
     char: 'p',
     helpValue: 'TAG',
-    description: 'the platform (default: the only one there is)',
+    description: 'platform of the ABI, e.g. linux_aarch64 (default: the only registered one)',
   }),
   ...natsFlags,
 };
@@ -31,28 +34,31 @@ export const describeTarget = ({
   readonly platform: string;
 }): string => `${abi} on ${platform}`;
 
-/** CPython with a GIL (3.6 and 3.7 have an m), without one (from 3.13 on), and PyPy. */
+/** CPython with the GIL (3.6 and 3.7 have an m), free-threaded CPython (3.13 and later), and PyPy. */
 const ABI_PATTERN = /^(?:cp3(?:[67]m|[89]|[1-9]\d)|cp3(?:1[3-9]|[2-9]\d)t|pypy3(?:[6-9]|[1-9]\d)_pp\d{2,3})$/;
 
-/** An ABI that slaves can have. Raises PIW_USAGE for what only looks like one. */
+/** Returns `input` if it is an ABI that a slave can have. Throws PIW_USAGE otherwise. */
 export function parseAbi(input: string): string {
   if (ABI_PATTERN.test(input)) return input;
   throw new PiwError(
     'PIW_USAGE',
-    `${JSON.stringify(input)} is no ABI; they are written as cp311, cp313t (without the GIL) or pypy310_pp73`,
+    `${JSON.stringify(input)} is not a valid ABI; write it as cp311, cp313t (free-threaded) or pypy310_pp73`,
   );
 }
 
-/** Slaves name their platform as their Python does, which is never that of a portable wheel. */
+/** A slave's platform is its Python's, and so never manylinux or musllinux. */
 const PLATFORM_PATTERN = /^(?!manylinux|musllinux|any$)[a-z0-9_]+$/;
 
-/** The platform that was typed, or the only registered one, or this machine's own. Raises PIW_USAGE. */
+/**
+ * Returns the platform that the user typed; otherwise the only registered one; if there is none, this machine's.
+ * Throws PIW_USAGE if `input` is not a platform, or if there are several to choose from.
+ */
 export function resolvePlatform(input: string | undefined, targets: readonly RegisteredTarget[]): string {
   if (input !== undefined) {
     if (PLATFORM_PATTERN.test(input)) return input;
     throw new PiwError(
       'PIW_USAGE',
-      `${JSON.stringify(input)} is no platform of a slave; they are written as linux_x86_64 or linux_aarch64`,
+      `${JSON.stringify(input)} is not a valid platform of a slave; write it as linux_x86_64 or linux_aarch64`,
     );
   }
   const [first, ...others] = new Set(targets.map(({ platform }) => platform));
@@ -60,10 +66,10 @@ export function resolvePlatform(input: string | undefined, targets: readonly Reg
   return first ?? ownPlatform();
 }
 
-/** As a Python here would say (src/builder/interpreter.ts), taking it to have as many bits as this program. */
+/** Returns the platform of this machine's Python (see src/builder/interpreter.ts), assumed to be as wide as this Node. */
 function ownPlatform(): string {
   if (process.platform !== 'linux') {
-    throw new PiwError('PIW_USAGE', 'name the platform with --platform, for example linux_aarch64');
+    throw new PiwError('PIW_USAGE', 'give the platform with --platform, for example linux_aarch64');
   }
   const userlandMachines: Readonly<Record<string, string>> = {
     'ia32 x86_64': 'i686',
@@ -72,7 +78,7 @@ function ownPlatform(): string {
   return `linux_${userlandMachines[`${process.arch} ${machine()}`] ?? machine()}`;
 }
 
-/** The registered target that is meant. Raises PIW_UNKNOWN_TARGET, or PIW_USAGE where there are several. */
+/** Returns the registered target. Throws PIW_UNKNOWN_TARGET if there is none, PIW_USAGE if several match. */
 export async function resolveTarget(
   oracleClient: OracleClient,
   abi: string,
@@ -93,10 +99,10 @@ export async function resolveTarget(
 
 function ambiguousPlatformError(targets: readonly RegisteredTarget[]): PiwError {
   const platforms = [...new Set(targets.map(({ platform }) => platform))];
-  return new PiwError('PIW_USAGE', `say which platform with --platform: ${platforms.join(', ')}`);
+  return new PiwError('PIW_USAGE', `choose a platform with --platform: ${platforms.join(', ')}`);
 }
 
-/** How far the queue follows a target, for people. */
+/** Returns the state of a target and how far its queue has been updated, for people. */
 export function describeTargetState({ phase, skip, done }: RegisteredTarget): string {
   const percent = `${String(Math.floor(done * 100))} %`;
   switch (phase) {
@@ -105,9 +111,9 @@ export function describeTargetState({ phase, skip, done }: RegisteredTarget): st
     case 'filling':
       return `filling, ${percent}`;
     case 'skipped':
-      return `skipped because ${skip ?? ''}`;
+      return `skipped: ${skip ?? ''}`;
     case 'emptying':
-      return `skipped because ${skip ?? ''}; leaving the queue, ${percent}`;
+      return `skipped: ${skip ?? ''}; emptying the queue, ${percent}`;
     case 'leaving':
       return 'being removed';
   }

@@ -10,8 +10,8 @@ import {
 } from './target.js';
 
 export default class AbiUnskip extends PiwCommand {
-  static override summary = 'Build for an ABI again that was skipped.';
-  static override description = `Its queue is filled in the background, the newest versions first.
+  static override summary = 'Resume building for an ABI that was skipped.';
+  static override description = `Its queue is filled in the background, newest versions first.
 
 ${EXIT_CODES}`;
   static override examples = [
@@ -19,7 +19,7 @@ ${EXIT_CODES}`;
     '<%= config.bin %> abi unskip cp313t --platform linux_aarch64',
   ];
   static override args = {
-    abi: Args.string({ ignoreStdin: true, required: true, description: 'the ABI' }),
+    abi: Args.string({ ignoreStdin: true, required: true, description: 'ABI to resume' }),
   };
   static override flags = targetFlags;
   static override enableJsonFlag = true;
@@ -39,7 +39,7 @@ ${EXIT_CODES}`;
         { abi, platform, py_version_tag, skip: null },
         TARGET_CHANGE_OPTIONS,
       );
-      this.log(`${describeTarget(target)} is built for again. Its queue is filled in the background.`);
+      this.log(`${describeTarget(target)} is no longer skipped. Its queue is filled in the background.`);
       return { abi, platform };
     } finally {
       await bus.drain();

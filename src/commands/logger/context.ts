@@ -2,15 +2,15 @@ import type { Bus } from '../../bus/bus.js';
 import type { Log } from '../../log.js';
 import type { HostLookup, LineReader } from '../../weblog/reader.js';
 
-/** What files and pipes have in common. */
+/** Dependencies and settings that counting files and counting a pipe share. */
 export interface LoggerContext {
   readonly reader: LineReader;
   readonly hostOf: HostLookup;
-  /** How long a line waits for others, milliseconds. */
+  /** How long a line waits for others before it is sent, milliseconds. */
   readonly delayMs: number;
   readonly log: Log;
-  /** Aborted when it is to end. */
+  /** Aborted when the logger should stop. */
   readonly signal: AbortSignal;
-  /** Raises PIW_UNREACHABLE after a few seconds. */
+  /** Throws PIW_UNREACHABLE after a few seconds. */
   readonly connect: () => Promise<Bus>;
 }

@@ -9,23 +9,23 @@ import type { LogCollector } from '../../weblog/counting.js';
 
 export interface FarmConnectionOptions {
   readonly connect: () => Promise<Bus>;
-  /** How long one question waits for its answer, milliseconds. */
+  /** Timeout of one request, milliseconds. */
   readonly timeoutMs: number;
-  /** How long a farm that doesn't answer is asked again; Infinity: until the signal is aborted. */
+  /** How long an unanswered request is retried, milliseconds; Infinity: until the signal is aborted. */
   readonly patienceMs: number;
   readonly signal: AbortSignal;
-  /** The farm is away now, and why; or (undefined) it answers again. */
-  readonly onAvailabilityChange: (why: string | undefined) => void;
+  /** Called with the reason when the farm stops answering, and with undefined when it answers again. */
+  readonly onAvailabilityChange: (reason: string | undefined) => void;
 }
 
-/** How long it waits before it asks again, milliseconds: at first, and at most. */
+/** Delay before a retry, milliseconds; it doubles from the initial to the maximum value. */
 const RETRY_DELAY_MS = { initial: 100, max: 2000 };
 
 type LumberjackVerbs = typeof lumberjack.verbs;
 
 /**
- * The farm as piw logger knows it, which comes and goes: NATS, Lumberjack, the Oracle and the database may each be
- * away for a while. What it is asked it is asked again until it answers; all of it may be repeated.
+ * The logger's connection to a farm that may be down for a while: NATS, Lumberjack, the Oracle or the database. Requests
+ * are retried until they are answered; all of them are idempotent.
  */
 export class FarmConnection implements LogCollector {
   readonly #options: FarmConnectionOptions;
@@ -37,39 +37,39 @@ export class FarmConnection implements LogCollector {
     this.#options = options;
   }
 
-  /** For how long it hasn't answered, milliseconds; 0: it did the last time. */
+  /** How long the farm has not answered, milliseconds; 0 if it answered the last request. */
   get unavailableMs(): number {
     return this.#unavailableSince === undefined ? 0 : performance.now() - this.#unavailableSince;
   }
 
   async findPositions(head: string, fresh: boolean): Promise<readonly LogPosition[]> {
-    return await this.#ask(async (client, options) => {
+    return await this.#request(async (client, options) => {
       return (await client.request('LOGS', { head, fresh }, options)).positions;
     });
   }
 
   async submit(stretch: LogStretch): Promise<Answer<LumberjackVerbs, 'LOGENTRIES'>> {
-    return await this.#ask((client, options) => client.request('LOGENTRIES', stretch, options));
+    return await this.#request((client, options) => client.request('LOGENTRIES', stretch, options));
   }
 
   async close(): Promise<void> {
     await this.#bus?.drain();
   }
 
-  async #ask<T>(
-    question: (client: ProtocolClient<LumberjackVerbs>, options: RequestOptions) => Promise<T>,
+  async #request<T>(
+    send: (client: ProtocolClient<LumberjackVerbs>, options: RequestOptions) => Promise<T>,
   ): Promise<T> {
     const { timeoutMs, patienceMs, signal, onAvailabilityChange } = this.#options;
     const deadline = performance.now() + patienceMs;
     for (let pause = RETRY_DELAY_MS.initial; ; pause = Math.min(2 * pause, RETRY_DELAY_MS.max)) {
       try {
         const client = await (this.#client ??= this.#connect());
-        const answer = await question(client, { timeoutMs, once: true, signal });
+        const answer = await send(client, { timeoutMs, once: true, signal });
         if (this.#unavailableSince !== undefined) onAvailabilityChange(undefined);
         this.#unavailableSince = undefined;
         return answer;
       } catch (error) {
-        // What it refuses it would refuse again; and a fault of our own isn't the farm's.
+        // The farm would refuse a retry, too, and an error of our own is not an outage of the farm.
         if (!(error instanceof PiwError) || NON_RETRYABLE_CODES.has(error.code)) throw error;
         if (this.#unavailableSince === undefined) onAvailabilityChange(error.message);
         this.#unavailableSince ??= performance.now();

@@ -5,15 +5,15 @@ import { FarmConnection } from './farm-link.js';
 import type { LoggerContext } from './context.js';
 import type { LoggerSummary } from './summary.js';
 
-/** How long the farm may be away, milliseconds. What isn't counted by then is, the next time. */
+/** How long requests are retried while the farm is down, milliseconds. The next run counts the rest. */
 const MAX_FARM_OUTAGE_MS = 60_000;
 const REQUEST_TIMEOUT_MS = 15_000;
-/** How often the line on the terminal is new, milliseconds. */
+/** Minimum time between two updates of the progress line, milliseconds. */
 const PROGRESS_INTERVAL_MS = 300;
 
 /**
- * Counts logs, one after the other; one that can't be read doesn't keep the others from it. All are opened at first,
- * so that one that is renamed meanwhile is read all the same. Raises what keeps it from reaching the farm.
+ * Counts logs, one after the other. A log that can't be read is reported, and the others are still counted. All logs
+ * are opened first, so that renaming one while others are counted does no harm. Throws if the farm can't be reached.
  */
 export async function countFiles(
   names: readonly string[],
@@ -34,9 +34,9 @@ export async function countFiles(
   );
   const farm = new FarmConnection({
     ...{ connect, timeoutMs: REQUEST_TIMEOUT_MS, patienceMs: MAX_FARM_OUTAGE_MS, signal },
-    onAvailabilityChange: (why) => {
-      if (why === undefined) log.info('the farm answers again');
-      else log.warning(`the farm does not answer, and is asked again for a minute: ${why}`);
+    onAvailabilityChange: (reason) => {
+      if (reason === undefined) log.info('the farm answers again');
+      else log.warning(`the farm does not answer; retrying for a minute: ${reason}`);
     },
   });
   try {
@@ -50,15 +50,16 @@ export async function countFiles(
       try {
         await counter.run();
       } catch (error) {
-        // The system's word about the file, and zlib's.
+        // Errors of the file system and of zlib have a code: they concern this file only.
         if (error instanceof PiwError || !(error instanceof Error) || !('code' in error)) throw error;
-        log.error(`${logFile.name} can't be read to its end: ${errorMessage(error)}`);
+        log.error(`${logFile.name} can't be read to the end: ${errorMessage(error)}`);
         summary.failed = true;
       } finally {
         summary.addFile(logFile.name, counter.result);
       }
     }
-    if (signal.aborted) throw new PiwError('PIW_INTERRUPTED', 'interrupted; what is counted stays counted');
+    if (signal.aborted)
+      throw new PiwError('PIW_INTERRUPTED', 'interrupted; what was counted so far stays counted');
   } finally {
     if (process.stderr.isTTY) process.stderr.write(CLEAR_LINE);
     for (const log of logFiles) await log?.close();
@@ -66,10 +67,10 @@ export async function countFiles(
   }
 }
 
-/** Back to the beginning of the line, which is emptied. */
+/** Moves to the beginning of the line and erases it. */
 const CLEAR_LINE = '\r\u001b[K';
 
-/** Says on a terminal how far it is; `size` is that of the file. */
+/** Returns a callback that shows progress on a terminal; `size` is the size of the file, bytes. */
 function createProgressReporter(name: string, size: number): LogCounterOptions['onProgress'] {
   let lastShownAt = performance.now();
   return ({ upto, tally }: LogCountResult) => {

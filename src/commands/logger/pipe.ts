@@ -10,22 +10,24 @@ import { FarmConnection } from './farm-link.js';
 import type { LoggerSummary } from './summary.js';
 
 const REQUEST_TIMEOUT_MS = 15_000;
-/** The same where what isn't answered is let go. */
+/** The same if lines of unanswered requests are dropped. */
 const DROP_REQUEST_TIMEOUT_MS = 5000;
-/** When it is told to end, it reads on for so long what others may still be writing, milliseconds. */
+/** How long the logger keeps reading after a signal, because the web server may still be writing, milliseconds. */
 const INPUT_DRAIN_MS = 500;
-/** At the end of the pipe it waits for a farm that is away, and after being told to end for one that isn't. */
+/** How long the logger waits at the end of the pipe for a farm that is down, milliseconds. */
 const MAX_OUTAGE_AT_END_MS = 10_000;
+/** How long it waits after a signal for a farm that answers, milliseconds. */
 const SHUTDOWN_GRACE_MS = 2000;
-/** The spool is brought to the disk, and looked at for what others have left. */
+/** How often the spool is synced to disk, milliseconds. */
 const SYNC_INTERVAL_MS = 1000;
+/** How often the spool folder is searched for segments of loggers that have ended, milliseconds. */
 const RESCAN_INTERVAL_MS = 60_000;
-/** While the farm takes what comes, no more than this is kept waiting: who writes faster waits. */
+/** Backpressure: while the farm answers, a writer that is further ahead than this has to wait. */
 const MAX_BACKLOG_BYTES = 64 * 1024 * 1024;
-/** How often it is said that lines are let go, milliseconds. */
+/** Minimum time between two log lines about dropped lines, milliseconds. */
 const DROP_LOG_INTERVAL_MS = 60_000;
 
-/** Counts what comes by a pipe, by way of the spool: see Spool. */
+/** Counts the lines of a pipe, which it first writes to the spool: see Spool. */
 export async function countPipeWithSpool(
   input: Readable,
   context: LoggerContext,
@@ -36,9 +38,9 @@ export async function countPipeWithSpool(
   const shutdown = new AbortController();
   const farm = new FarmConnection({
     ...{ connect, timeoutMs: REQUEST_TIMEOUT_MS, patienceMs: Infinity, signal: shutdown.signal },
-    onAvailabilityChange: (why) => {
-      if (why === undefined) log.info('the farm takes the log again');
-      else log.warning(`the farm is away, and what comes is kept in ${spool.folder}: ${why}`);
+    onAvailabilityChange: (reason) => {
+      if (reason === undefined) log.info('the farm answers again');
+      else log.warning(`the farm is down; new lines are kept in ${spool.folder}: ${reason}`);
     },
   });
   let failure: unknown;
@@ -61,7 +63,7 @@ export async function countPipeWithSpool(
         await sleep(20);
       const lines = overlongTail ? Buffer.concat([bytes, NEWLINE]) : bytes;
       let rejectReason = await tryToSpool(spool, lines);
-      // What the farm takes makes room.
+      // Segments that the farm counts make room.
       while (
         rejectReason !== undefined &&
         spool.hasCompleteSegments &&
@@ -91,7 +93,7 @@ export async function countPipeWithSpool(
     log.warning(`${String(spool.bytes)} bytes are kept in ${spool.folder}; the next piw logger counts them`);
 }
 
-/** Undefined, or why there is no place for them. */
+/** Adds lines to the spool. Returns undefined, or why they don't fit. */
 async function tryToSpool(spool: Spool, lines: Buffer): Promise<string | undefined> {
   try {
     return (await spool.add(lines)) ? undefined : `the spool ${spool.folder} is full`;
@@ -122,7 +124,7 @@ async function countSpool(
   }
 }
 
-/** Counts what comes by a pipe, and lets go what the farm doesn't take. */
+/** Counts the lines of a pipe, and drops those that the farm doesn't take. */
 export async function countPipeWithoutSpool(
   input: Readable,
   context: LoggerContext,
@@ -132,9 +134,9 @@ export async function countPipeWithoutSpool(
   const shutdown = new AbortController();
   const farm = new FarmConnection({
     ...{ connect, timeoutMs: DROP_REQUEST_TIMEOUT_MS, patienceMs: 0, signal: shutdown.signal },
-    onAvailabilityChange: (why) => {
-      if (why === undefined) log.info('the farm takes the log again');
-      else log.warning(`the farm is away, and what comes is let go: ${why}`);
+    onAvailabilityChange: (reason) => {
+      if (reason === undefined) log.info('the farm answers again');
+      else log.warning(`the farm is down; new lines are dropped: ${reason}`);
     },
   });
   const counter = new UnspooledLogCounter({ ...context, farm });
@@ -153,8 +155,8 @@ export async function countPipeWithoutSpool(
 }
 
 /**
- * Waits for the last of it: for as long as it takes while the farm answers, and a moment for one that is away; after
- * the signal, that moment in any case.
+ * Waits for the last lines to be counted: as long as it takes while the farm answers, up to MAX_OUTAGE_AT_END_MS while
+ * it is down, and up to SHUTDOWN_GRACE_MS after the signal.
  */
 async function waitOrGiveUp(work: Promise<void>, farm: FarmConnection, signal: AbortSignal): Promise<void> {
   const done = work.then(() => true);
@@ -169,7 +171,7 @@ async function waitOrGiveUp(work: Promise<void>, farm: FarmConnection, signal: A
 const POLL_INTERVAL_MS = 50;
 const NEWLINE = Buffer.from('\n');
 
-/** The lines of a pipe, until it is closed; after the signal, those that still come within a moment. */
+/** Yields the lines of a pipe until it is closed, or until INPUT_DRAIN_MS after the signal. */
 async function* readPipe(input: Readable, signal: AbortSignal): AsyncGenerator<LineBlock> {
   const stop = (): void => {
     setTimeout(() => input.destroy(), INPUT_DRAIN_MS);
@@ -180,14 +182,14 @@ async function* readPipe(input: Readable, signal: AbortSignal): AsyncGenerator<L
   try {
     for await (const bytes of input) yield* lines.add(bytes as Buffer);
   } catch (error) {
-    // That is what destroy() raises here.
+    // destroy() makes the iteration throw.
     if (!input.destroyed) throw error;
   }
   signal.removeEventListener('abort', stop);
   for (const { bytes, ...place } of lines.flush()) yield { ...place, bytes: Buffer.concat([bytes, NEWLINE]) };
 }
 
-/** Lines for which there is no place. */
+/** Counts dropped lines, and logs them now and then. */
 class DroppedLineCounter {
   count = 0;
   readonly #log: LoggerContext['log'];
@@ -197,10 +199,10 @@ class DroppedLineCounter {
     this.#log = log;
   }
 
-  add(bytes: Buffer, why: string): void {
+  add(bytes: Buffer, reason: string): void {
     for (let at = bytes.indexOf(0x0a); at >= 0; at = bytes.indexOf(0x0a, at + 1)) this.count += 1;
     if (performance.now() - this.#lastLoggedAt < DROP_LOG_INTERVAL_MS) return;
     this.#lastLoggedAt = performance.now();
-    this.#log.error(`${why}: ${String(this.count)} lines were let go so far`);
+    this.#log.error(`${reason}: ${String(this.count)} lines dropped so far`);
   }
 }

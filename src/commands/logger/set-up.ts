@@ -9,14 +9,14 @@ import { Spool } from '../../weblog/spool.js';
 import { diskError } from '../../wheels/disk.js';
 import type { LoggerContext } from './context.js';
 
-/** How long a line waits for others, milliseconds. */
+/** How long a line waits for others before it is sent, milliseconds. */
 const MAX_STRETCH_DELAY_MS = 1000;
-/** How often the country database is looked at, whether it is another one. */
+/** How often the country database is reopened if its file has changed, milliseconds. */
 const GEOIP_REFRESH_INTERVAL_MS = 3600_000;
 
 /**
- * Makes what lines are read and counted with, by these settings; `close` when there are no more. Throws PIW_CONFIG for
- * a country database that can't be read.
+ * Creates the context of a logger from the settings, with `extra` added to it; call `close` at the end. Throws
+ * PIW_CONFIG if the country database can't be read.
  */
 export async function createLoggerContext<Extra>(
   settings: Settings,
@@ -46,7 +46,7 @@ export async function createLoggerContext<Extra>(
   };
 }
 
-/** Opens the spool of these settings, for this process. Throws PIW_NOT_WRITABLE, PIW_DISK_FULL. */
+/** Opens the configured spool for this process. Throws PIW_NOT_WRITABLE, PIW_DISK_FULL. */
 export function openSpool(settings: Settings): Spool {
   const defaultFolder = process.getuid?.() === 0 ? '/var/spool/piw' : join(stateHome(), 'piw', 'spool');
   const folder = settings.spool ?? defaultFolder;

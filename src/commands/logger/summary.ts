@@ -1,38 +1,38 @@
 import type { LogCountResult } from '../../weblog/counting.js';
 import { addTally, emptyTally, type Tally } from '../../weblog/stretch.js';
 
-/** What `--json` prints. */
+/** Output of `--json`. */
 export interface LoggerResult {
   readonly lines: number;
   readonly downloads: number;
-  /** Reads of packages' pages of the simple index. */
+  /** Requests for packages' pages in the simple index. */
   readonly index_pages: number;
   readonly projects: number;
   readonly json: number;
   readonly pages: number;
-  /** Downloads of files that aren't here, which are among the downloads. */
+  /** Downloads of files that the farm does not have; `downloads` includes them. */
   readonly unknown: number;
-  /** Lines that couldn't be read, and the first of them: in which log, after how many bytes of it. */
+  /** Lines that could not be parsed, and the first of them: its log, and its byte offset in that. */
   readonly bad: number;
   readonly first_bad: { readonly log: string; readonly byte: number; readonly text: string } | null;
-  /** Lines that could be read and are of nothing that is counted. */
+  /** Valid lines of requests that are of no counted kind. */
   readonly other: number;
-  /** Downloads of wheels at paths where this farm has none, which are not counted, and the first request of them. */
+  /** Downloads of wheels outside the site's paths, which are not counted, and the first such request. */
   readonly elsewhere: number;
   readonly first_elsewhere: string | null;
-  /** Lines that were let go. */
+  /** Lines that were dropped. */
   readonly dropped: number;
   /** Lines that the farm refused. */
   readonly refused: number;
-  /** Bytes that are left in the spool. */
+  /** Bytes left in the spool. */
   readonly spooled: number;
-  /** Bytes of what the logs hold, uncompressed: counted before, and now. */
+  /** Uncompressed bytes of each log that were counted before, and by this run. */
   readonly files: readonly { readonly name: string; readonly before: number; readonly counted: number }[];
 }
 
-/** What one run of piw logger came to. */
+/** Totals of one run of piw logger. */
 export class LoggerSummary {
-  /** Something that was asked for wasn't done. */
+  /** Whether something was not done, so that the exit code is 1. */
   failed = false;
   dropped = 0;
   spooled = 0;
@@ -53,9 +53,9 @@ export class LoggerSummary {
     if (refused > 0) this.failed = true;
   }
 
-  addFile(name: string, outcome: LogCountResult): void {
-    this.add(name, outcome);
-    this.#files.push({ name, before: outcome.before, counted: outcome.upto - outcome.before });
+  addFile(name: string, result: LogCountResult): void {
+    this.add(name, result);
+    this.#files.push({ name, before: result.before, counted: result.upto - result.before });
   }
 
   result(): LoggerResult {
@@ -70,30 +70,33 @@ export class LoggerSummary {
     };
   }
 
-  /** The same for people. */
+  /** Returns the summary as sentences for people. */
   text(): readonly string[] {
     const { lines, downloads, index_pages, projects, json, pages, other } = this.result();
     const { unknown, bad, elsewhere, first_elsewhere, refused } = this.result();
     const messages = [
       `${pluralize(lines, 'line')}: ${pluralize(downloads, 'download')}, ${pluralize(index_pages, 'index page')}, ` +
         `${pluralize(projects, 'project page')}, ${pluralize(json, 'JSON page')}, ${pluralize(pages, 'other page')}, ` +
-        `${pluralize(other, 'request')} of no kind that is counted.`,
+        `${pluralize(other, 'request')} of other kinds, not counted.`,
     ];
     if (elsewhere > 0)
       messages.push(
-        `${pluralize(elsewhere, 'download')} of wheels at paths where this farm has none were not counted; the first is ` +
-          `${first_elsewhere ?? ''}. If they are this farm's, give --path-prefix.`,
+        `Not counted: ${pluralize(elsewhere, 'download')} of wheels outside the paths of this farm's site, the first being ` +
+          `${first_elsewhere ?? ''}. If they belong to this farm, set --path-prefix.`,
       );
     if (unknown > 0)
-      messages.push(`${pluralize(unknown, 'download')} of files that are not here were passed over.`);
+      messages.push(`Not counted: ${pluralize(unknown, 'download')} of files that this farm does not have.`);
     if (bad > 0 && this.#firstBad) {
       const { log, byte, text } = this.#firstBad;
       messages.push(
-        `${pluralize(bad, 'line')} could not be read; the first is in ${log}, after ${pluralize(byte, 'byte')}: ${text}`,
+        `Not counted: ${pluralize(bad, 'line')} that could not be parsed, the first in ${log} at byte ${byte.toLocaleString('en')}: ${text}`,
       );
     }
-    if (refused > 0) messages.push(`${pluralize(refused, 'line')} were refused: ${this.#refusal ?? ''}.`);
-    if (this.dropped > 0) messages.push(`${pluralize(this.dropped, 'line')} were let go.`);
+    if (refused > 0)
+      messages.push(
+        `Not counted: ${pluralize(refused, 'line')} that the farm refused: ${this.#refusal ?? ''}.`,
+      );
+    if (this.dropped > 0) messages.push(`Not counted: ${pluralize(this.dropped, 'line')} that were dropped.`);
     return messages;
   }
 }

@@ -13,38 +13,44 @@ import { checkSlaveName } from '../../farm/slave-users.js';
 import { EXIT_CODES, PiwCommand } from '../base.js';
 import { reloadSlaveUsers, slaveUsersFlags, openSlaveUsers } from './users.js';
 
-/** How long a server may take to have read its configuration again, milliseconds. */
+/** How long a server may take to reload its configuration, milliseconds. */
 const RELOAD_TIMEOUT_MS = 5000;
 
 export default class SlavesAdd extends PiwCommand {
-  static override summary = 'Let a slave build for this farm.';
-  static override description = `It gets a user of its own on NATS, known by a key, which may do no more than a slave has to: ask on
-subjects of its own, send files into a bucket of its own, and hear the answers. What to copy to the slave is
-printed, or written to a file that only you can read; nothing of it is kept here but the public key.
+  static override summary = 'Allow a slave to build for this farm.';
+  static override description = `Creates a NATS user with a key for the slave. The user may only do what a
+slave has to: publish requests on its own subjects, store files in its own
+bucket, and receive the answers. The slave's configuration is printed, or
+written to a file that only you can read; only the public key is kept here.
 
-Run it where nats-server reads its users (the key nats-users; piw farm has set it up for its own), as somebody
-who may write there and signal the server.
+Run it where nats-server reads its users (see nats-users; piw farm sets it up
+for its own nats-server), as a user who may write that file and signal the
+server.
 
 ${EXIT_CODES}`;
   static override examples = [
     '<%= config.bin %> slaves add pi4',
-    '<%= config.bin %> slaves add pi4 --label "the one in the attic" --output pi4.conf',
+    '<%= config.bin %> slaves add pi4 --label "in the attic" --output pi4.conf',
     '<%= config.bin %> slaves add pi4 --master tls://nats.example.org --nats-users /etc/nats/piw-slaves.conf',
   ];
   static override args = {
-    name: Args.string({ ignoreStdin: true, required: true, description: 'letters, digits, - and _' }),
+    name: Args.string({
+      ignoreStdin: true,
+      required: true,
+      description: 'name of the slave: letters, digits, - and _',
+    }),
   };
   static override flags = {
-    label: Flags.string({ helpValue: 'TEXT', description: 'what people call it' }),
+    label: Flags.string({ helpValue: 'TEXT', description: 'display name of the slave' }),
     master: Flags.string({
       char: 'm',
       helpValue: 'ADDRESS',
-      description: 'where the slave reaches NATS (default: as this command does)',
+      description: 'address at which the slave reaches NATS (default: the one that this command uses)',
     }),
     output: Flags.string({
       char: 'o',
       helpValue: 'FILE',
-      description: "write the slave's configuration to this new file instead of printing it",
+      description: "write the slave's configuration to this new file, and do not print it",
     }),
     ...slaveUsersFlags,
   };
@@ -53,14 +59,14 @@ ${EXIT_CODES}`;
   async run(): Promise<unknown> {
     const { args, flags } = await this.parse(SlavesAdd);
     const name = checkSlaveName(args.name);
-    // What a slave says of its own master in the same file is not meant.
+    // Only from the command line: the same file may configure a slave on this machine, with its own master and label.
     const { master: masterOption, label: labelOption, ...others } = flags;
     const settings = this.settings(others);
     const label = labelOption?.trim() ?? '';
-    // It becomes a line of a configuration.
+    // The label becomes a line of a configuration file.
     // eslint-disable-next-line no-control-regex
     if (/[\u0000-\u001f\u007f#]/.test(label) || label.length > 200)
-      throw new PiwError('PIW_USAGE', 'a label is one line of up to 200 characters, without #');
+      throw new PiwError('PIW_USAGE', '--label must be one line of up to 200 characters, without #');
     const key = generateUserKey();
     const users = openSlaveUsers(settings);
     const master = masterOption ?? addressForSlaves(settings.nats);
@@ -72,7 +78,7 @@ ${EXIT_CODES}`;
       if (file !== undefined) writeFileSync(file, conf, { mode: 0o600, flag: 'wx' });
     } catch (error) {
       users.remove(name);
-      throw new PiwError('PIW_NOT_WRITABLE', `${file ?? ''} can't be made: ${errorMessage(error)}`, {
+      throw new PiwError('PIW_NOT_WRITABLE', `${file ?? ''} can't be created: ${errorMessage(error)}`, {
         cause: error,
       });
     }
@@ -82,28 +88,30 @@ ${EXIT_CODES}`;
     const keyAccepted = reloaded && (await isKeyAccepted(settings, name, key.seed));
     this.log(
       keyAccepted
-        ? `Slave ${name} is added, and the server takes its key.`
-        : `Slave ${name} is added; no server was seen to take its key yet.`,
+        ? `Added slave ${name}; the server accepts its key.`
+        : `Added slave ${name}, but no server has accepted its key yet.`,
     );
     const { servers } = parseAddress(master);
     if (servers.every((server) => isLoopback(server))) {
-      this.log(`${master} is this machine only: give the address that the slave can reach with --master.`);
+      this.log(
+        `${master} is reachable from this machine only: use --master to give an address for the slave.`,
+      );
     }
     this.log('');
     if (file === undefined) {
-      this.log('Copy this to the slave as piwheels.conf, readable for its user alone (chmod 600):');
+      this.log('Copy this to the slave as piwheels.conf, readable only by its user (chmod 600):');
       this.log('');
       for (const line of conf.trimEnd().split('\n')) this.log(`    ${line}`);
-    } else this.log(`Copy ${file} to the slave as piwheels.conf, readable for its user alone.`);
+    } else this.log(`Copy ${file} to the slave as piwheels.conf, readable only by its user (chmod 600).`);
     this.log('');
-    this.log('and run there, as a user who may do nothing else:');
+    this.log('Then run there, as an unprivileged user:');
     this.log('');
     this.log('    piw slave -c piwheels.conf');
     return { ...user, taken: keyAccepted, configuration: file ?? conf };
   }
 }
 
-/** A complete configuration of the slave. */
+/** Returns the contents of the slave's configuration file. */
 function slaveConfig(
   settings: Settings,
   slave: { readonly name: string; readonly label: string; readonly master: string; readonly seed: string },
@@ -117,11 +125,11 @@ function slaveConfig(
     ...(settings.prefix === 'piw' ? {} : { prefix: settings.prefix }),
     ...(ca === null ? {} : { 'tls-ca': ca }),
   };
-  const hint = ca === null ? '' : `# Copy ${ca} there, too, and say here where it is.\n`;
-  return `# Who this slave is. Whoever has the nkey is it: chmod 600.\n${hint}${formatConfig(config)}`;
+  const hint = ca === null ? '' : `# Copy ${ca} to the slave, too, and set tls-ca to its path there.\n`;
+  return `# Identity of this slave. Anyone who has the nkey can act as it: chmod 600.\n${hint}${formatConfig(config)}`;
 }
 
-/** Our own way to NATS without our credentials; a name that others know in the place of the loopback's. */
+/** Returns the NATS address without our credentials, and with this machine's hostname in place of localhost. */
 function addressForSlaves(nats: string): string {
   const { servers, tls } = parseAddress(nats);
   const reachableServers = servers.map((server) => server.replace(/^localhost(?=:)/, hostname()));
@@ -130,7 +138,7 @@ function addressForSlaves(nats: string): string {
 
 const isLoopback = (server: string): boolean => /^(?:127\.|\[::1\]|localhost:)/.test(server);
 
-/** Whether the server lets the new user in. */
+/** Tries to connect as the new user for up to RELOAD_TIMEOUT_MS. Returns whether a server accepted it. */
 async function isKeyAccepted(settings: Settings, name: string, seed: string): Promise<boolean> {
   const { servers, tls } = parseAddress(settings.nats);
   const master = `${tls ? 'tls' : 'nats'}://${servers.join(',')}`;

@@ -3,8 +3,10 @@ import { EXIT_CODES, natsFlags } from '../base.js';
 import { SlaveOrderCommand, orderArgs, formatSlaves } from './order.js';
 
 export default class SlavesKill extends SlaveOrderCommand {
-  static override summary = 'End a slave.';
-  static override description = `At once: what it builds goes back to the queue; or after what it builds. It does not start again by itself, but for what a service manager does.
+  static override summary = 'Stop a slave.';
+  static override description = `The slave stops at once, and its current build goes back to the queue. With
+--after-build it finishes that build first. It stays stopped, unless a service
+manager restarts it.
 
 ${EXIT_CODES}`;
   static override examples = [
@@ -14,7 +16,10 @@ ${EXIT_CODES}`;
   static override args = orderArgs;
   static override flags = {
     ...natsFlags,
-    'after-build': Flags.boolean({ default: false, description: 'let it finish and hand in what it builds' }),
+    'after-build': Flags.boolean({
+      default: false,
+      description: 'let it finish and deliver its current build',
+    }),
   };
 
   async run(): Promise<unknown> {
@@ -22,8 +27,8 @@ ${EXIT_CODES}`;
     const slaves = await this.sendOrder(this.settings(flags), args.slave, (control, slave_id) =>
       control.request('KILL', { slave_id, after_build: flags['after-build'] }),
     );
-    const when = flags['after-build'] ? 'after what it builds' : 'at once';
-    this.log(`${formatSlaves(slaves)}: told to end, ${when}.`);
+    const when = flags['after-build'] ? 'after the current build' : 'at once';
+    this.log(`${formatSlaves(slaves)}: told to stop ${when}.`);
     return { slaves, after_build: flags['after-build'] };
   }
 }

@@ -6,18 +6,19 @@ import { EXIT_CODES, PiwCommand } from '../base.js';
 import { stripControlCharacters, formatTable } from '../../monitor/table.js';
 import { slaveUsersFlags, openSlaveUsers } from './users.js';
 
-/** A slave that has nothing to do, or builds, says so more often than this, milliseconds. */
+/** A slave that is idle or building reports more often than this, milliseconds. */
 const MAX_SILENCE_MS = 120_000;
 
-/** One that sends a large file says nothing meanwhile. */
+/** Returns whether a slave is connected. One that is sending a large file is silent for longer. */
 const isConnected = ({ state, last_seen }: SlaveStatus): boolean =>
   state !== 'gone' && (state === 'sending' || Date.now() - last_seen < MAX_SILENCE_MS);
 
 export default class SlavesList extends PiwCommand {
   static override summary = 'List the slaves that may build for this farm.';
-  static override description = `For each of them its public key and when it was added, and, if the farm can be reached, whether it is
-connected, or when it was last seen since the master began, and why it does nothing: it may be set aside, because its
-builds fail more often than those of others.
+  static override description = `Shows the public key of each slave and when it was added. If the farm can be
+reached, also shows whether the slave is connected, or when it was last seen
+since the master started, and why it is not building: for example, it is set
+aside if its builds fail more often than those of other slaves.
 
 ${EXIT_CODES}`;
   static override examples = ['<%= config.bin %> slaves list', '<%= config.bin %> slaves list --json'];
@@ -39,7 +40,8 @@ ${EXIT_CODES}`;
         last_seen: lastSeenAt === 0 ? null : new Date(lastSeenAt).toISOString().replace(/\.\d+/, ''),
       };
     });
-    if (slaves.length === 0) this.log('No slave may build yet: piw slaves add NAME lets one.');
+    if (slaves.length === 0)
+      this.log('No slave may build for this farm yet. Add one with piw slaves add NAME.');
     else {
       const rows = slaves.map(({ name, label, publicKey, added, connected, last_seen, notes }) => [
         ...[name, stripControlCharacters(label ?? ''), publicKey, added],
@@ -55,7 +57,7 @@ ${EXIT_CODES}`;
     return { slaves };
   }
 
-  /** What the Slave Driver knows; undefined where the farm can't be reached. */
+  /** Returns the sessions that the Slave Driver knows; undefined, with a message on stderr, if it can't be reached. */
   async #fetchSessions(settings: Settings): Promise<readonly SlaveStatus[] | undefined> {
     try {
       const bus = await this.connect(settings);
@@ -67,7 +69,7 @@ ${EXIT_CODES}`;
       }
     } catch (error) {
       if (!(error instanceof PiwError)) throw error;
-      this.logToStderr(`piw: the farm can't be asked who is connected: ${error.message}.`);
+      this.logToStderr(`piw: can't tell which slaves are connected: ${error.message}.`);
       return undefined;
     }
   }

@@ -6,23 +6,23 @@ import { slaveControl } from '../../protocols/control.js';
 import { PiwCommand } from '../base.js';
 
 type SlaveControlClient = ProtocolClient<typeof slaveControl.verbs>;
-/** Slaves' numbers; null: all there are. */
+/** Numbers of slaves; null stands for all of them. */
 type SlaveTargets = readonly (number | null)[];
 
-/** Whose an order is. Each command names it itself, for oclif's parser takes no arguments from a base. */
+/** Arguments of an order. Each command declares them itself, because oclif doesn't inherit arguments. */
 export const orderArgs = {
   slave: Args.string({
     ignoreStdin: true,
     required: true,
-    description: "a slave's number, as piw monitor shows it; or its name, for all that run under it; or all",
+    description: "slave's number, as in piw monitor; or its name, for all its sessions; or all",
   }),
 };
 
-/** The base of the orders to slaves: how they get there. */
+/** Base class of the commands that send an order to slaves. */
 export abstract class SlaveOrderCommand extends PiwCommand {
   static override enableJsonFlag = true;
 
-  /** Gives the order to each that is meant. Raises PIW_UNKNOWN_SLAVE. */
+  /** Sends the order to each slave that `input` denotes, and returns them. Throws PIW_UNKNOWN_SLAVE. */
   protected async sendOrder(
     settings: Settings,
     input: string,
@@ -40,17 +40,17 @@ export abstract class SlaveOrderCommand extends PiwCommand {
   }
 }
 
-/** The slaves that are meant. Raises PIW_UNKNOWN_SLAVE. */
+/** Returns the slaves that `input` denotes: a number, a user name or `all`. Throws PIW_UNKNOWN_SLAVE. */
 async function resolveSlaves(control: SlaveControlClient, input: string): Promise<SlaveTargets> {
   if (input === 'all') return [null];
   if (/^\d{1,15}$/.test(input) && Number(input) > 0) return [Number(input)];
   const { slaves } = await control.request('HELLO', {});
   const ids = slaves.filter(({ user }) => user === input).map(({ slave_id }) => slave_id);
   if (ids.length > 0) return ids;
-  throw new PiwError('PIW_UNKNOWN_SLAVE', `no slave ${JSON.stringify(input)} is connected`);
+  throw new PiwError('PIW_UNKNOWN_SLAVE', `no slave named ${JSON.stringify(input)} is connected`);
 }
 
-/** `Slave 3`, `Slaves 3 and 4`, `All slaves`. */
+/** Returns `Slave 3`, `Slaves 3 and 4` or `All slaves`. */
 export function formatSlaves(slaves: SlaveTargets): string {
   if (slaves.includes(null)) return 'All slaves';
   return `Slave${slaves.length === 1 ? '' : 's'} ${slaves.map(String).join(' and ')}`;

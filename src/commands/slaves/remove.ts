@@ -3,9 +3,9 @@ import { EXIT_CODES, PiwCommand } from '../base.js';
 import { reloadSlaveUsers, slaveUsersFlags, openSlaveUsers } from './users.js';
 
 export default class SlavesRemove extends PiwCommand {
-  static override summary = 'Let a slave build for this farm no more.';
-  static override description = `Its user on NATS is taken away and its connection ends; what it was building goes back to the queue when its
-lease runs out. What it has built stays.
+  static override summary = 'Remove a slave, so that it can no longer build for this farm.';
+  static override description = `Deletes the slave's NATS user, which closes its connection. Its current build
+goes back to the queue when the lease expires. What it has built stays.
 
 ${EXIT_CODES}`;
   static override examples = [
@@ -13,7 +13,11 @@ ${EXIT_CODES}`;
     '<%= config.bin %> slaves remove pi4 --nats-users /etc/nats/piw-slaves.conf --nats-pid /run/nats/nats-server.pid',
   ];
   static override args = {
-    name: Args.string({ ignoreStdin: true, required: true, description: 'as piw slaves list shows it' }),
+    name: Args.string({
+      ignoreStdin: true,
+      required: true,
+      description: 'name of the slave, as in piw slaves list',
+    }),
   };
   static override flags = slaveUsersFlags;
   static override enableJsonFlag = true;
@@ -25,7 +29,7 @@ ${EXIT_CODES}`;
     const reloaded = reloadSlaveUsers(settings, (line) => {
       this.log(line);
     });
-    this.log(`Slave ${args.name} is removed.`);
+    this.log(`Removed slave ${args.name}.`);
     return { name: args.name, reloaded };
   }
 }

@@ -2,8 +2,9 @@ import { EXIT_CODES, natsFlags } from '../base.js';
 import { SlaveOrderCommand, orderArgs, formatSlaves } from './order.js';
 
 export default class SlavesSleep extends SlaveOrderCommand {
-  static override summary = 'Give a slave no more work, until piw slaves wake.';
-  static override description = `What it builds now is finished first. It holds until that slave ends, also if the master is started again.
+  static override summary = 'Give a slave no more builds, until piw slaves wake.';
+  static override description = `The slave finishes its current build. The order holds until that slave exits,
+even if the master is restarted.
 
 ${EXIT_CODES}`;
   static override examples = ['<%= config.bin %> slaves sleep pi4', '<%= config.bin %> slaves sleep all'];
@@ -15,7 +16,7 @@ ${EXIT_CODES}`;
     const slaves = await this.sendOrder(this.settings(flags), args.slave, (control, slave_id) =>
       control.request('SLEEP', { slave_id }),
     );
-    this.log(`${formatSlaves(slaves)}: no more work until you say piw slaves wake.`);
+    this.log(`${formatSlaves(slaves)}: no more builds until you run piw slaves wake.`);
     return { slaves };
   }
 }

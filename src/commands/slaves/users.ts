@@ -7,34 +7,40 @@ import { natsFlags } from '../base.js';
 export const slaveUsersFlags = {
   'nats-users': Flags.string({
     helpValue: 'FILE',
-    description: "the slaves' users, as nats-server's configuration includes them",
+    description:
+      "file of slaves' NATS users, which nats-server's configuration includes (default: /etc/nats/piw-slaves.conf)",
   }),
   'nats-pid': Flags.string({
     helpValue: 'FILE',
     multiple: true,
-    description: 'where a nats-server of this machine has written its process number; can be repeated',
+    description: 'PID file of a nats-server on this machine, to make it reload its users; can be repeated',
   }),
-  prefix: Flags.string({ helpValue: 'NAME', description: "the first token of the farm's subjects" }),
+  prefix: Flags.string({
+    helpValue: 'NAME',
+    description: "first token of the farm's NATS subjects (default: piw)",
+  }),
   ...natsFlags,
 };
 
 export const openSlaveUsers = (settings: Settings): SlaveUsers =>
   new SlaveUsers(settings['nats-users'], settings.prefix);
 
-/** Has the servers of this machine read the users again, and says what is left to be done by hand. */
+/** Makes this machine's nats-servers reload the users, and reports what is left to do by hand. Returns whether any did. */
 export function reloadSlaveUsers(settings: Settings, report: (line: string) => void): boolean {
   const results = reloadServers(settings['nats-pid']);
   for (const { pidFile, why } of results)
     report(
       why === null
-        ? `nats-server (${pidFile}) was told to read it again.`
-        : `nats-server (${pidFile}): ${why}.`,
+        ? `nats-server (${pidFile}) was told to reload its users.`
+        : `nats-server (${pidFile}) was not told to reload its users: ${why}.`,
     );
   if (results.length === 0) {
-    report('No nats-pid is configured: tell each nats-server yourself, nats-server --signal reload=PIDFILE.');
+    report(
+      'No nats-pid is configured: reload nats-server yourself with nats-server --signal reload=PIDFILE.',
+    );
   }
   report(
-    `On every other nats-server of the farm: copy ${settings['nats-users']} there, and tell it the same.`,
+    `If the farm has other nats-servers, copy ${settings['nats-users']} to their machines and reload them as well.`,
   );
   return results.some(({ why }) => why === null);
 }

@@ -8,12 +8,12 @@ import { countPipeWithoutSpool, countPipeWithSpool } from '../logger/pipe.js';
 import { openSpool, createLoggerContext } from '../logger/set-up.js';
 import { LoggerSummary } from '../logger/summary.js';
 
-/** Lines that may wait for the spool, bytes; those beyond are dropped, and the log says how many. */
+/** Maximum of lines that wait for the spool, bytes; more are dropped, and the log says how many. */
 const MAX_BUFFERED_BYTES = 8 * 1024 * 1024;
 
 /**
- * Has the farm count what our own web server answers, as `piw logger` has it count what a web server writes to a pipe:
- * what comes while the farm is away is kept in the spool, or dropped (`drop`). The web server never waits for it.
+ * Sends the answers of our own web server to the farm to be counted, as `piw logger` does with the log from a pipe: while
+ * the farm is down, they are kept in the spool, or dropped (`drop`). The web server never waits for it.
  */
 export class AnswerCounter {
   readonly #log: Log;
@@ -32,17 +32,17 @@ export class AnswerCounter {
     this.#counting = count(this.#lines, this.#summary, this.#shutdown.signal).catch((error: unknown) => {
       this.#active = false;
       const advice = error instanceof PiwError ? `. ${error.advice}` : '';
-      log.error(`downloads are not counted from now on: ${errorMessage(error)}${advice}`);
+      log.error(`downloads are no longer counted: ${errorMessage(error)}${advice}`);
     });
   }
 
-  /** Begins counting by these settings. Throws PIW_CONFIG, PIW_NOT_WRITABLE. */
+  /** Starts counting with these settings. Throws PIW_CONFIG, PIW_NOT_WRITABLE. */
   static async start(
     settings: Settings,
     log: Log,
     connect: LoggerContext['connect'],
   ): Promise<AnswerCounter> {
-    // Our own server has the site at its root, whatever path a proxy before it has.
+    // Our own server has the site at its root, whatever path a proxy in front of it uses.
     const rootedSettings = { ...settings, 'path-prefix': '' };
     const spool = settings.drop ? undefined : openSpool(settings);
     const { context, close } = await createLoggerContext(rootedSettings, 'json', { log, connect });
@@ -71,7 +71,7 @@ export class AnswerCounter {
     this.#lines.write(`${JSON.stringify(line)}\n`, 'latin1');
   }
 
-  /** Hands over what is left, as far as that takes no longer than a moment; the rest is in the spool. */
+  /** Sends what is left, for up to a few seconds; the rest stays in the spool. */
   async end(): Promise<void> {
     this.#lines.end();
     this.#shutdown.abort();
