@@ -1,21 +1,25 @@
 /**
- * Who may import whom: the architecture, as a check. Everything that an actor wants of another it asks for
- * by message, so that the picture of imports is a tree:
+ * Who may import whom. Actors ask each other by message only, so the imports form a tree. From the top down:
  *
- *   commands -> farm, monitor, actors, everything below
- *   farm     -> the cast, everything below
- *   actors   -> actor, bus, protocols, states, and the one domain folder that the actor is the face of
- *   actor    -> bus, protocols
- *   database, pypi, wheels, builder, site, weblog, monitor -> states, wheels, the types of protocols
- *   bus      -> nothing of ours
- *   protocols, states -> each other
+ *   commands    everything below
+ *   farm        the cast, and everything below
+ *   actors      actor, bus, transfer, and the one domain room that the actor is the face of
+ *   slave       actor, bus, transfer, builder
+ *   check, web  site, wheels
+ *   servers     bus, actor, files
+ *   builder, database, monitor, pypi, site, weblog: the domain rooms; no bus, no actor, no other domain room but wheels
+ *   wheels      transfer (the file as it arrives), files
+ *   transfer    actor, bus, files
+ *   actor       bus
+ *   bus, files, failures: nothing of ours
+ *   protocols   model
+ *   model       nothing of ours
  *
- * errors, log and version are everybody's.
+ * errors, log, version and concurrency are for everybody; model, and the types of protocols, for every room above bus.
  */
 
-/** The domain folder that an actor is the face of. One that isn't here has none. */
+/** The domain room that an actor is the face of. An actor that isn't listed has none. */
 const FACES = {
-  'build-slave': 'builder',
   'cloud-gazer': 'pypi',
   'file-juggler': 'wheels',
   lumberjack: 'weblog',
@@ -28,9 +32,9 @@ const FACES = {
 const DOMAINS = ['builder', 'database', 'monitor', 'pypi', 'site', 'weblog', 'wheels'];
 
 const OURS = '^(actors|src|test)/';
-const EVERYBODYS = '^src/(errors|log|version)[.]ts$';
+const EVERYBODYS = '^src/((errors|log|version)[.]ts$|concurrency/)';
 
-/** `folder` imports nothing of ours but itself, everybody's, and what matches `allowed`. */
+/** `folder` imports nothing of ours but itself, what is for everybody, and what matches `allowed`. */
 function only(name, comment, folder, ...allowed) {
   return {
     name,
@@ -57,14 +61,14 @@ const actorRules = [
     'actor-without-domain',
     'An actor that is nobody’s face imports no domain folder.',
     `^actors/(?!(cast|${Object.keys(FACES).join('|')})([.]ts$|/))`,
-    '^src/(actor|bus|protocols|states)/',
+    '^src/(actor|bus|protocols|model|failures)/',
   ),
   ...Object.entries(FACES).map(([actor, domain]) =>
     only(
       `actor-${actor}`,
       `${actor} is the face of src/${domain} alone, and knows other actors only by their protocols.`,
       `^actors/${actor}([.]ts$|/)`,
-      `^src/(actor|bus|protocols|states|${domain})/`,
+      `^src/(actor|bus|protocols|model|failures|files|transfer|${domain})/`,
     ),
   ),
 ];
@@ -72,9 +76,10 @@ const actorRules = [
 const domainRules = DOMAINS.map((domain) =>
   only(
     `domain-${domain}`,
-    'A domain folder imports states, wheels and the types of protocols: no bus, no actor, no other domain.',
+    'A domain room imports no bus, no actor and no other domain room but wheels.',
     `^src/${domain}/`,
-    '^src/(states|wheels|protocols)/',
+    '^src/(model|failures|files|wheels|protocols)/',
+    ...(domain === 'wheels' ? ['^src/transfer/'] : []),
   ),
 );
 
@@ -130,11 +135,33 @@ module.exports = {
       from: { pathNot: '^(src/bin[.]ts$|src/commands/|test/)' },
       to: { path: '^src/(commands/|bin[.]ts$)' },
     },
-    only('errors', 'What is everybody’s imports nothing else.', EVERYBODYS),
+    only('everybodys', 'What is for everybody imports nothing else.', EVERYBODYS),
     only('config', 'Settings are read by commands and handed on.', '^src/config[.]ts$'),
-    only('bus', 'The bus knows no message.', '^src/bus/'),
-    only('protocols-and-states', 'They know each other alone.', '^src/(protocols|states)/'),
-    only('actor', 'The runtime knows no task.', '^src/actor/', '^src/(bus|protocols)/'),
+    ...['bus', 'files', 'failures', 'model'].map((leaf) =>
+      only(`leaf-${leaf}`, 'A leaf knows nothing of ours.', `^src/${leaf}/`),
+    ),
+    only('protocols', 'Messages are made of the model.', '^src/protocols/', '^src/model/'),
+    only('actor', 'The runtime knows no task.', '^src/actor/', '^src/(bus|protocols|model)/'),
+    only(
+      'transfer',
+      'How a file comes from a slave to the farm.',
+      '^src/transfer/',
+      '^src/(actor|bus|files|protocols|model)/',
+    ),
+    only(
+      'slave',
+      'A slave knows the Slave Driver and the File Juggler by their protocols.',
+      '^src/slave/',
+      '^src/(actor|bus|transfer|builder|protocols|model)/',
+    ),
+    only('check', 'The checker reads what the site wrote.', '^src/check/', '^src/(site|wheels|model)/'),
+    only('web', 'The web server serves the output path.', '^src/web/', '^src/(site|wheels)/'),
+    only(
+      'servers',
+      'Servers are started and watched here; what runs on them is elsewhere.',
+      '^src/servers/',
+      '^src/(actor|bus|files|protocols|model)/',
+    ),
     ...domainRules,
     ...actorRules,
     {

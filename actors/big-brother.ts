@@ -1,5 +1,5 @@
 import { Actor, type ActorContext } from '../src/actor/actor.js';
-import { systemClock, type Clock } from '../src/actor/clock.js';
+import { systemClock, type Clock } from '../src/concurrency/clock.js';
 import { ConditionBoard } from '../src/actor/conditions.js';
 import { ANNOUNCE_INTERVAL_S, TaskWatch, type WatchedTask } from '../src/actor/task-watch.js';
 import { ProtocolClient } from '../src/actor/client.js';

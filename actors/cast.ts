@@ -56,7 +56,7 @@ export const CAST: readonly ActorSpec<Settings>[] = [
     semiSpaceMb: SCRIBE_HEAP_LIMIT_MB,
     load: async () => {
       const { TheScribe } = await import('./the-scribe.js');
-      const { SimpleIndexWriter } = await import('../src/site/simple-index.js');
+      const { SimpleIndexWriter } = await import('../src/site/simple/index-writer.js');
       const { Site } = await import('../src/site/site.js');
       return (context, settings) => {
         const { 'output-path': outputPath, 'public-url': publicUrl } = settings;

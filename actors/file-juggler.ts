@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { steadyTime } from '../src/actor/clock.js';
+import { steadyTime } from '../src/concurrency/clock.js';
 import { Actor, type ActorContext, type MessageOrigin } from '../src/actor/actor.js';
 import { ProtocolClient } from '../src/actor/client.js';
 import { DAY_MS, type Chunk } from '../src/bus/objects.js';
@@ -15,12 +15,12 @@ import {
   transferIdOf,
 } from '../src/protocols/file-juggler.js';
 import type { Answer, Body } from '../src/protocols/protocol.js';
-import { fileFromMessage } from '../src/states/file-state.js';
-import { MAX_SMALL_FILE_BYTES } from '../src/states/transfer-state.js';
-import type { IncomingFile } from '../src/wheels/arriving.js';
-import { DiskWatch } from '../src/wheels/disk-watch.js';
+import { fileFromMessage } from '../src/model/file-state.js';
+import { MAX_SMALL_FILE_BYTES } from '../src/model/file-state.js';
+import type { IncomingFile } from '../src/transfer/incoming-file.js';
+import { DiskWatch } from '../src/files/disk-watch.js';
 import { WheelStore, type TransferVerdict } from '../src/wheels/store.js';
-import { ChunkSubscriptionPool, type ChunkSubscription } from './file-juggler/lines.js';
+import { ChunkSubscriptionPool, type ChunkSubscription } from './file-juggler/chunk-subscriptions.js';
 
 type VerifyRequest = Body<typeof fileSystem.verbs, 'VERIFY'>;
 type ChunkAnswer = Answer<typeof transfer.verbs, 'CHUNK'>;

@@ -1,11 +1,12 @@
-import { wallTime } from '../src/actor/clock.js';
+import { wallTime } from '../src/concurrency/clock.js';
 import { Actor, type ActorContext, type MessageOrigin } from '../src/actor/actor.js';
 import { ProtocolClient } from '../src/actor/client.js';
 import { PiwError, errorMessage } from '../src/errors.js';
 import { pending } from '../src/protocols/builds.js';
 import { slaveControl, status } from '../src/protocols/control.js';
 import { bucketConfig, userBucketName } from '../src/protocols/file-juggler.js';
-import { oracle, type KillMode } from '../src/protocols/oracle.js';
+import { oracle } from '../src/protocols/oracle.js';
+import { type KillMode } from '../src/model/slave.js';
 import {
   slaveDriver,
   wake,
@@ -14,11 +15,11 @@ import {
   type SlaveAnswer,
   type SlaveHello,
 } from '../src/protocols/slave-driver.js';
-import { toSentence } from '../src/states/build-details.js';
-import { BuildState } from '../src/states/build-state.js';
-import { failureClass, failurePolicy } from '../src/states/failure.js';
-import { SlaveSessions, type SessionKey } from '../src/states/sessions.js';
-import { SlaveState, formatTarget } from '../src/states/slave-state.js';
+import { toSentence } from '../src/model/build-details.js';
+import { BuildState } from './slave-driver/build-state.js';
+import { failureClass, failurePolicy } from '../src/failures/classes.js';
+import { SlaveSessions, type SessionKey } from './slave-driver/slave-sessions.js';
+import { SlaveState, formatTarget } from './slave-driver/slave-state.js';
 import { PROTOCOL_VERSION, VERSION } from '../src/version.js';
 import { targetRefusal } from '../src/wheels/accept.js';
 import { SlaveHealthMonitor } from './slave-driver/health.js';

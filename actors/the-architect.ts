@@ -1,15 +1,15 @@
 import { Actor, type ActorContext, type Handlers } from '../src/actor/actor.js';
 import { Membership } from '../src/actor/membership.js';
 import { installationRegistry } from '../src/database/installation.js';
-import { Batcher } from '../src/actor/batch.js';
+import { Batcher } from '../src/concurrency/batcher.js';
 import { ProtocolClient } from '../src/actor/client.js';
 import type { Database } from '../src/database/pool.js';
 import * as queue from '../src/database/queue.js';
 import { PiwError } from '../src/errors.js';
 import { fillSlice } from '../src/database/targets.js';
 import { builds, pending, type GrantReply } from '../src/protocols/builds.js';
-import { PRIORITY } from '../src/protocols/oracle.js';
-import { roundRobin, type RoundRobinQueue } from '../src/states/turn.js';
+import { PRIORITY } from '../src/model/release.js';
+import { roundRobin, type RoundRobinQueue } from '../src/concurrency/round-robin.js';
 
 export interface ArchitectSettings {
   /** Which of the backlog comes first. */

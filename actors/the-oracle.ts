@@ -1,11 +1,11 @@
-import { systemClock } from '../src/actor/clock.js';
+import { systemClock } from '../src/concurrency/clock.js';
 import { HEARTBEAT_INTERVAL_S } from '../src/actor/identity.js';
 import { Membership } from '../src/actor/membership.js';
 import { installationRegistry } from '../src/database/installation.js';
 import { PiwError } from '../src/errors.js';
 import { farmIdentity } from '../src/protocols/farm.js';
 import { Actor, type ActorContext } from '../src/actor/actor.js';
-import { StaleWhileRevalidate } from '../src/database/aged.js';
+import { StaleWhileRevalidate } from '../src/concurrency/stale-while-revalidate.js';
 import * as builds from '../src/database/builds.js';
 import * as control from '../src/database/control.js';
 import * as downloads from '../src/database/downloads.js';

@@ -2,10 +2,11 @@ import { Actor, type ActorContext } from '../src/actor/actor.js';
 import { ProtocolClient } from '../src/actor/client.js';
 import { PiwError } from '../src/errors.js';
 import { slaveControl } from '../src/protocols/control.js';
-import { oracle, type SearchRow } from '../src/protocols/oracle.js';
+import { oracle } from '../src/protocols/oracle.js';
+import { type SearchRow } from '../src/model/project.js';
 import type { Statistics } from '../src/protocols/statistics.js';
 import { scribe } from '../src/protocols/web.js';
-import type { SimpleIndexWriter } from '../src/site/simple-index.js';
+import type { SimpleIndexWriter } from '../src/site/simple/index-writer.js';
 import type { Site } from '../src/site/site.js';
 
 const DONE = { verb: 'DONE' } as const;

@@ -1,7 +1,8 @@
 import { Actor, type ActorContext } from '../src/actor/actor.js';
 import { ProtocolClient } from '../src/actor/client.js';
 import { PiwError } from '../src/errors.js';
-import { PAGE_PRIORITIES, oracle, type PagePriority } from '../src/protocols/oracle.js';
+import { PAGE_PRIORITIES, type PagePriority } from '../src/model/page.js';
+import { oracle } from '../src/protocols/oracle.js';
 import type { Statistics } from '../src/protocols/statistics.js';
 import { scribe, secretary } from '../src/protocols/web.js';
 import { Backlog, type BacklogUpdate } from './the-secretary/backlog.js';

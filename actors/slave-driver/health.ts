@@ -1,13 +1,13 @@
 import { ProtocolClient } from '../../src/actor/client.js';
-import type { Clock } from '../../src/actor/clock.js';
+import type { Clock } from '../../src/concurrency/clock.js';
 import type { Conditions } from '../../src/actor/conditions.js';
 import type { Bus } from '../../src/bus/bus.js';
 import type { Log } from '../../src/log.js';
 import { oracle } from '../../src/protocols/oracle.js';
 import type { SetAside } from '../../src/protocols/slave-health.js';
-import { failureClass, failurePolicy } from '../../src/states/failure.js';
-import { SlaveComparison, isAcquitted, type Suspicion } from '../../src/states/slave-health.js';
-import { formatTarget, type SlaveState } from '../../src/states/slave-state.js';
+import { failureClass, failurePolicy } from '../../src/failures/classes.js';
+import { SlaveComparison, isAcquitted, type Suspicion } from './slave-comparison.js';
+import { formatTarget, type SlaveState } from './slave-state.js';
 
 /** The condition of a slave that is set aside. */
 const SET_ASIDE_CONDITION = 'slave-set-aside';

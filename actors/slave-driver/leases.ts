@@ -1,11 +1,11 @@
-import { Batcher } from '../../src/actor/batch.js';
+import { Batcher } from '../../src/concurrency/batcher.js';
 import { ProtocolClient } from '../../src/actor/client.js';
-import type { Clock } from '../../src/actor/clock.js';
+import type { Clock } from '../../src/concurrency/clock.js';
 import type { Bus } from '../../src/bus/bus.js';
 import { PiwError } from '../../src/errors.js';
 import { builds, type GrantReply } from '../../src/protocols/builds.js';
 import { oracle } from '../../src/protocols/oracle.js';
-import { formatTarget, type SlaveState } from '../../src/states/slave-state.js';
+import { formatTarget, type SlaveState } from './slave-state.js';
 
 /** A question for a build is put again if there was something while it was under way; so often in all. */
 const MAX_NEXT_ATTEMPTS = 3;

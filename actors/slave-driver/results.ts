@@ -1,19 +1,22 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Batcher } from '../../src/actor/batch.js';
+import { Batcher } from '../../src/concurrency/batcher.js';
 import { ProtocolClient } from '../../src/actor/client.js';
 import type { Bus } from '../../src/bus/bus.js';
 import { PiwError, isDiskError, errorMessage } from '../../src/errors.js';
 import type { Log } from '../../src/log.js';
 import { status } from '../../src/protocols/control.js';
 import { fileSystem } from '../../src/protocols/file-juggler.js';
-import { oracle, type FileOrigin, type LoggedBuild } from '../../src/protocols/oracle.js';
+import { oracle } from '../../src/protocols/oracle.js';
+import { type FileOrigin } from '../../src/model/project.js';
+import { type LoggedBuild } from '../../src/model/build.js';
 import type { Answer } from '../../src/protocols/protocol.js';
 import type { BuiltMessage } from '../../src/protocols/slave-driver.js';
 import { secretary } from '../../src/protocols/web.js';
-import type { BuildState, FileTransfer, LeaseState } from '../../src/states/build-state.js';
-import { failureClass } from '../../src/states/failure.js';
-import { fileToMessage } from '../../src/states/file-state.js';
-import type { SlaveState } from '../../src/states/slave-state.js';
+import type { BuildState, FileTransfer } from './build-state.js';
+import type { LeaseState } from '../../src/model/lease-state.js';
+import { failureClass } from '../../src/failures/classes.js';
+import { fileToMessage } from '../../src/model/file-state.js';
+import type { SlaveState } from './slave-state.js';
 import { fileRefusal } from '../../src/wheels/accept.js';
 
 type VerifyAnswer = Answer<typeof fileSystem.verbs, 'VERIFY'>;

@@ -1,6 +1,7 @@
-import { Batcher } from '../../src/actor/batch.js';
+import { Batcher } from '../../src/concurrency/batcher.js';
 import type { ProtocolClient } from '../../src/actor/client.js';
-import type { PagePriority, oracle } from '../../src/protocols/oracle.js';
+import type { PagePriority } from '../../src/model/page.js';
+import type { oracle } from '../../src/protocols/oracle.js';
 import { PERSISTED_KINDS, type PageKind, type PageRequest } from './pages.js';
 
 /** What the database is told of a page that was written. */

@@ -1,4 +1,4 @@
-import type { PagePriority } from '../../src/protocols/oracle.js';
+import type { PagePriority } from '../../src/model/page.js';
 
 /** What can be wished for: the name of a row in the backlog, whose argument says of what. */
 export type PageKind =

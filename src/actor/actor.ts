@@ -10,9 +10,9 @@ import {
   type VerbSpecs,
 } from '../protocols/protocol.js';
 import { PROTOCOL_VERSION, VERSION } from '../version.js';
-import type { Clock } from './clock.js';
+import type { Clock } from '../concurrency/clock.js';
 import { Conditions } from './conditions.js';
-import { SenderRateLimiter } from './fair-share.js';
+import { SenderRateLimiter } from '../concurrency/sender-rate-limiter.js';
 
 /**
  * How a task reacts to PAUSE. `ignores`: it goes on (Oracle, File Juggler). `stops`: it accepts no new work, and

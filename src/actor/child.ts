@@ -7,7 +7,7 @@ import { actorPing } from '../protocols/control.js';
 import { SilenceMeter } from './activity.js';
 import { ProtocolClient } from './client.js';
 import { LEASE_LOST_EXIT_CODE, type ActorState, type ChildMessage } from './process.js';
-import type { Semaphore } from './semaphore.js';
+import type { Semaphore } from '../concurrency/semaphore.js';
 import type { Stoppable } from './waves.js';
 
 /** A process that the supervisor keeps alive. */

@@ -9,7 +9,7 @@ import {
   type Condition,
 } from '../protocols/conditions.js';
 import { ProtocolClient } from './client.js';
-import type { Clock } from './clock.js';
+import type { Clock } from '../concurrency/clock.js';
 
 /** A condition that returns within this time, milliseconds, has not ended, so a flickering condition is logged once. */
 const CLEAR_DELAY_MS = 2000;

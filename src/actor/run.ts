@@ -12,7 +12,7 @@ import { PROTOCOL_VERSION } from '../version.js';
 import { Actor, type ActorContext, type PauseMode } from './actor.js';
 import { ProtocolClient } from './client.js';
 import { farmIdentity } from '../protocols/farm.js';
-import { systemClock, type Clock } from './clock.js';
+import { systemClock, type Clock } from '../concurrency/clock.js';
 import type { Conditions } from './conditions.js';
 import { OWN_VERSION, incompatibilityReason, discoverFarm, type FarmIdentity } from './identity.js';
 import { ANNOUNCE_INTERVAL_S } from './task-watch.js';

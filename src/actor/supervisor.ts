@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os';
 import type { Bus } from '../bus/bus.js';
 import type { Log } from '../log.js';
 import { Child, type BackOff, type ChildSpec } from './child.js';
-import { Semaphore } from './semaphore.js';
+import { Semaphore } from '../concurrency/semaphore.js';
 import { stopInWaves } from './waves.js';
 
 export type { ChildSpec } from './child.js';

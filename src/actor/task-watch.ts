@@ -1,4 +1,4 @@
-import type { Clock } from './clock.js';
+import type { Clock } from '../concurrency/clock.js';
 import type { Conditions } from './conditions.js';
 
 /** A task that a complete farm needs. */

@@ -1,10 +1,10 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PiwError, errorMessage } from '../errors.js';
-import type { BuildDetails, Provenance } from '../protocols/fields.js';
-import { toSentence } from '../states/build-details.js';
-import type { FailureClass } from '../states/failure.js';
-import type { FileState } from '../states/file-state.js';
+import type { BuildDetails, Provenance } from '../model/fields.js';
+import { toSentence } from '../model/build-details.js';
+import type { FailureClass } from '../failures/classes.js';
+import type { FileState } from '../model/file-state.js';
 import { normalise, parseRequirement, type PackageName } from '../wheels/names.js';
 import { isPep440, sameVersion } from '../wheels/versions.js';
 import { describeWheel } from '../wheels/wheel.js';
@@ -79,7 +79,7 @@ export interface BuildResult {
 /** How long to wait for the index's answer when it is checked after a failure. */
 const INDEX_CHECK_TIMEOUT_MS = 60_000;
 
-/** The maximum number of files in the message about a build (Files in protocols/fields.ts). */
+/** The maximum number of files in the message about a build (Files in model/fields.ts). */
 const MAX_WHEELS = 100;
 
 /** The failures for which pip's output is the same when the index is out of order. */

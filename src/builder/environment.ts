@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, readdir, realpath, rm, writeFile } from 'node:fs/promis
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { PiwError, errorMessage } from '../errors.js';
-import { codeOf, makeFolders, withDiskErrors } from '../wheels/disk.js';
+import { codeOf, makeFolders, withDiskErrors } from '../files/disk.js';
 import type { Interpreter } from './interpreter.js';
 import { killBuildProcesses, isAlive, BUILD_MARK_VARIABLE, startTime } from './processes.js';
 

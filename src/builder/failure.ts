@@ -1,7 +1,7 @@
-import type { FailureClass } from '../states/failure.js';
-import { findCause, lineAt, findBuildError, type FailureCause } from '../states/failure-cause.js';
-import type { SignCondition } from '../states/failure-signs.js';
-import { stripTerminalSequences } from '../states/sequences.js';
+import type { FailureClass } from '../failures/classes.js';
+import { findCause, lineAt, findBuildError, type FailureCause } from '../failures/cause.js';
+import type { SignCondition } from '../failures/signs.js';
+import { stripTerminalSequences } from '../failures/terminal-sequences.js';
 import { isPackageName, normalise, type PackageName } from '../wheels/names.js';
 import { sameVersion } from '../wheels/versions.js';
 import { findDebianPackage } from './system-packages.js';

@@ -1,5 +1,5 @@
 import { describeCompileFailure, type Evidence } from './failure.js';
-import type { FileState } from '../states/file-state.js';
+import type { FileState } from '../model/file-state.js';
 
 /** A wheel of a build that succeeded, and whether it contains a compiled file. */
 export interface BuiltWheel {

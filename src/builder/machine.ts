@@ -2,8 +2,8 @@ import type { StatsFs } from 'node:fs';
 import { readFile, readdir, statfs } from 'node:fs/promises';
 import { freemem, loadavg, totalmem } from 'node:os';
 import { dirname } from 'node:path';
-import type { MachineStats } from '../protocols/fields.js';
-import { codeOf } from '../wheels/disk.js';
+import type { MachineStats } from '../model/fields.js';
+import { codeOf } from '../files/disk.js';
 
 const THERMAL_FOLDER = '/sys/class/thermal';
 

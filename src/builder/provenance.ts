@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Provenance } from '../protocols/fields.js';
+import type { Provenance } from '../model/fields.js';
 import type { Interpreter } from './interpreter.js';
 import { LAUNCHER_FOLDER } from './launcher.js';
 

@@ -3,7 +3,7 @@ import { access, constants, lstat, mkdir, realpath, rm } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { PiwError, errorMessage } from '../errors.js';
-import { withDiskErrors } from '../wheels/disk.js';
+import { withDiskErrors } from '../files/disk.js';
 import { normalise } from '../wheels/names.js';
 import { createTemporaryBuildFolder, SANDBOX_BUILD_PATH } from './environment.js';
 import { hookRanOffline, pipCommandWithIsolatedHooks, writeProbeProject } from './hooks.js';

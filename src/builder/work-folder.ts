@@ -2,8 +2,8 @@ import { lstat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PiwError } from '../errors.js';
-import { makeFolders, withDiskErrors } from '../wheels/disk.js';
-import { DiskWatch, type DiskTrouble } from '../wheels/disk-watch.js';
+import { makeFolders, withDiskErrors } from '../files/disk.js';
+import { DiskWatch, type DiskTrouble } from '../files/disk-watch.js';
 
 /**
  * Creates the folder in which a slave builds, and returns it: the configured folder, or else one in the system's

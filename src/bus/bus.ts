@@ -20,7 +20,7 @@ import { TRUSTED_LIMITS, UNTRUSTED_LIMITS, decode, encode } from './codec.js';
 import { busError, natsErrorCode, withTimeout } from './errors.js';
 import { publicKeyOf } from './nkey.js';
 import { ObjectStore } from './objects.js';
-import { withWaitingReports } from './waiting.js';
+import { withWaitingReports } from '../concurrency/waiting-reports.js';
 import { connectNats } from './wire.js';
 
 /** Paths of PEM files. With any of them, or a tls:// address, a server without TLS is refused. */

@@ -1,11 +1,11 @@
 import { Args, Flags } from '@oclif/core';
 import { parseDuration } from '../config.js';
 import { PiwError } from '../errors.js';
-import type { Fault } from '../site/check/faults.js';
-import { checkOutput, type CheckOptions, type CheckResult } from '../site/check/output.js';
-import { RULES, isWarning, type RuleId } from '../site/check/rules.js';
-import type { ProjectSelection } from '../site/check/sample.js';
-import { checkServed } from '../site/check/served.js';
+import type { Fault } from '../check/faults.js';
+import { checkOutput, type CheckOptions, type CheckResult } from '../check/output.js';
+import { RULES, isWarning, type RuleId } from '../check/rules.js';
+import type { ProjectSelection } from '../check/sample.js';
+import { checkServed } from '../check/served.js';
 import { parsePackageName } from './administer.js';
 import { EXIT_CODES, PiwCommand, createShutdownSignal } from './base.js';
 import { formatTable } from '../monitor/table.js';

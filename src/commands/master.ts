@@ -16,7 +16,7 @@ import { PiwError, errorMessage } from '../errors.js';
 import { createLog, type Log, fileSink } from '../log.js';
 import { nodeFlags } from '../node-flags.js';
 import { readWatchList } from '../pypi/watch-list.js';
-import { checkWritable } from '../wheels/disk.js';
+import { checkWritable } from '../files/disk.js';
 import { EXIT_CODES, PiwCommand, createShutdownSignal } from './base.js';
 import { masterFlags } from './master-flags.js';
 import { sendToParent } from './parent.js';

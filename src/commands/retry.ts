@@ -2,7 +2,7 @@ import { Args, Flags } from '@oclif/core';
 import { parseDuration } from '../config.js';
 import { PiwError } from '../errors.js';
 import type { FailedBuild, FailureFilter } from '../protocols/retry.js';
-import { FAILURES } from '../states/failure.js';
+import { FAILURES } from '../failures/classes.js';
 import { createChaseClient, parsePackageName, type ChaseClient } from './administer.js';
 import { EXIT_CODES, PiwCommand, natsFlags } from './base.js';
 import { confirm } from './initdb.js';

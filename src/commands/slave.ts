@@ -1,8 +1,8 @@
 import { homedir, hostname, userInfo } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { Flags } from '@oclif/core';
-import { BuildSlave } from '../../actors/build-slave.js';
-import { systemClock } from '../actor/clock.js';
+import { BuildSlave } from '../slave/build-slave.js';
+import { systemClock } from '../concurrency/clock.js';
 import { Builder } from '../builder/build.js';
 import { parseVariables, wipeLeftovers } from '../builder/environment.js';
 import { findExposures } from '../builder/exposed.js';
@@ -214,7 +214,7 @@ ${EXIT_CODES}`;
   }
 }
 
-/** Makes text from outside fit a Line of src/protocols/fields.ts: no control characters, at most 200 characters. */
+/** Makes text from outside fit a Line of src/model/fields.ts: no control characters, at most 200 characters. */
 const singleLine = (text: string): string =>
   // eslint-disable-next-line no-control-regex
   text.replace(/[\u0000-\u001f\u007f-\u009f]+/g, ' ').slice(0, 200);

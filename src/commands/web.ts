@@ -1,7 +1,7 @@
 import { Flags } from '@oclif/core';
 import type { Settings } from '../config.js';
 import { PiwError } from '../errors.js';
-import { startWebServer, type AnsweredRequest } from '../farm/web-server.js';
+import { startWebServer, type AnsweredRequest } from '../web/web-server.js';
 import type { Log } from '../log.js';
 import { EXIT_CODES, PiwCommand, natsFlags, createShutdownSignal } from './base.js';
 import { sendToParent } from './parent.js';

@@ -1,6 +1,7 @@
 import { PiwError } from '../errors.js';
-import type { BuildRecord, LoggedBuild } from '../protocols/oracle.js';
-import { failureClass, failurePolicy } from '../states/failure.js';
+import type { BuildRecord } from '../protocols/oracle.js';
+import type { LoggedBuild } from '../model/build.js';
+import { failureClass, failurePolicy } from '../failures/classes.js';
 import { parseTarget } from '../wheels/tags.js';
 import { insertFiles, type BuildFiles } from './files.js';
 import { markPagesDue } from './pages.js';

@@ -1,4 +1,5 @@
-import type { Project, Release } from '../protocols/oracle.js';
+import type { Project } from '../model/project.js';
+import type { Release } from '../model/release.js';
 import { sortKey } from '../wheels/versions.js';
 import { noteEvent, postponePageFetch } from './feed.js';
 import { fence } from './fences.js';

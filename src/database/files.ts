@@ -1,7 +1,7 @@
 import { PiwError } from '../errors.js';
-import type { CoreMetadata } from '../protocols/fields.js';
-import type { LoggedBuild } from '../protocols/oracle.js';
-import { fileFromMessage, type FileState } from '../states/file-state.js';
+import type { CoreMetadata } from '../model/fields.js';
+import type { LoggedBuild } from '../model/build.js';
+import { fileFromMessage, type FileState } from '../model/file-state.js';
 import { reachOf, widerReach, type ParsedTarget, type WheelTags } from '../wheels/tags.js';
 import { wheelStem } from '../wheels/names.js';
 import type { Queryable, SqlRow } from './pool.js';

@@ -1,4 +1,5 @@
-import type { Origin, SearchRow } from '../protocols/oracle.js';
+import type { Origin } from '../model/release.js';
+import type { SearchRow } from '../model/project.js';
 import { markPagesDue, markPackagesDue } from './pages.js';
 import type { Database, Queryable } from './pool.js';
 import { notifyQueue, requeue } from './queue.js';

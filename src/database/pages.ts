@@ -1,5 +1,5 @@
 import { PiwError } from '../errors.js';
-import type { PagePriority } from '../protocols/oracle.js';
+import type { PagePriority } from '../model/page.js';
 import { fence } from './fences.js';
 import type { Database, Queryable } from './pool.js';
 

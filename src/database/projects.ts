@@ -5,8 +5,8 @@ import type {
   ProjectFile,
   ProjectVersion,
   VersionOnTarget,
-} from '../protocols/oracle.js';
-import type { CoreMetadata } from '../protocols/fields.js';
+} from '../model/project.js';
+import type { CoreMetadata } from '../model/fields.js';
 import { newestRelease } from '../wheels/newest-release.js';
 import type { Queryable, SqlRow } from './pool.js';
 

@@ -1,4 +1,4 @@
-import type { QueueLength } from '../protocols/oracle.js';
+import type { QueueLength } from '../model/queue.js';
 import type { Queryable, SqlRow } from './pool.js';
 
 /** The figures of the queue that take long to count. */

@@ -1,5 +1,6 @@
 import type { RequeueReason } from '../protocols/retry.js';
-import type { QueuedVersion, TARGET_STATES } from '../protocols/oracle.js';
+import type { QueuedVersion } from '../model/queue.js';
+import type { TARGET_STATES } from '../model/target.js';
 import type { Queryable, SqlRow } from './pool.js';
 
 /** The highest position that is counted. Counting that far takes 30 ms per target, even in a queue of millions. */

@@ -1,5 +1,6 @@
 import type { Body } from '../protocols/protocol.js';
-import type { KillMode, OracleVerbs } from '../protocols/oracle.js';
+import type { KillMode } from '../model/slave.js';
+import type { OracleVerbs } from '../protocols/oracle.js';
 import type { Answer } from '../protocols/protocol.js';
 import type { Database, Queryable, SqlRow } from './pool.js';
 import { findSetAside } from './slave-health.js';

@@ -1,6 +1,6 @@
 import { covers, parseTarget, pythonVersionOf, targetRank, type WheelTags } from '../wheels/tags.js';
 import { admits } from '../wheels/versions.js';
-import type { RegisteredTarget, Target } from '../protocols/oracle.js';
+import type { RegisteredTarget, Target } from '../model/target.js';
 import type { Database, Queryable, SqlRow } from './pool.js';
 import { notifyQueue, requeue } from './queue.js';
 

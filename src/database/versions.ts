@@ -1,4 +1,4 @@
-import type { Origin, Release } from '../protocols/oracle.js';
+import type { Origin, Release } from '../model/release.js';
 import { sortKey } from '../wheels/versions.js';
 import { noteEvent } from './feed.js';
 import { upsertPackage } from './packages.js';

@@ -1,5 +1,5 @@
 import { ConditionBoard } from '../actor/conditions.js';
-import { systemClock } from '../actor/clock.js';
+import { systemClock } from '../concurrency/clock.js';
 import type { Bus } from '../bus/bus.js';
 import { PiwError } from '../errors.js';
 import { REPORT_INTERVAL_S, conditionReports, type Condition } from '../protocols/conditions.js';

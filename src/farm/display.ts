@@ -1,5 +1,5 @@
-import { formatBytes } from '../site/html.js';
-import { pipInstallCommand } from '../site/install.js';
+import { formatBytes } from '../site/pages/html.js';
+import { pipInstallCommand } from '../site/pages/install.js';
 import { formatDuration } from '../monitor/slave-table.js';
 import type { FarmEvent } from './farm.js';
 

@@ -6,10 +6,11 @@ import { ProtocolClient } from '../actor/client.js';
 import type { Bus } from '../bus/bus.js';
 import { chase } from '../protocols/chase.js';
 import { fileSystem } from '../protocols/file-juggler.js';
-import { oracle, type IndexedFile } from '../protocols/oracle.js';
+import { oracle } from '../protocols/oracle.js';
+import { type IndexedFile } from '../model/project.js';
 import { hashFile } from '../wheels/wheel.js';
-import type { DataFolder } from './folder.js';
-import { runAs, type Account } from './privileges.js';
+import type { DataFolder } from '../servers/data-folder.js';
+import { runAs, type Account } from '../servers/privileges.js';
 
 interface OutputLocation {
   readonly folder: DataFolder;

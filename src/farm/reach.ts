@@ -2,8 +2,8 @@ import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, rmdirSync, symlinkSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { PiwError, errorMessage } from '../errors.js';
-import { makeFolders } from '../wheels/disk.js';
-import { canAccess, chownTo, type Account } from './privileges.js';
+import { makeFolders } from '../files/disk.js';
+import { canAccess, chownTo, type Account } from '../servers/privileges.js';
 
 /** Where the folders are kept that the account can't reach where they were asked for. */
 const LINKED_FOLDERS = '/var/lib/piw/linked';

@@ -11,8 +11,8 @@ import {
   statSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { cacheFolder } from './cache.js';
-import { canAccess, type Account } from './privileges.js';
+import { cacheFolder } from '../servers/cache.js';
+import { canAccess, type Account } from '../servers/privileges.js';
 
 export interface StagedProgram {
   readonly node: string;

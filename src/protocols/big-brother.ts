@@ -1,6 +1,6 @@
 import { Protocol } from './protocol.js';
 import { Condition, MAX_CONDITIONS } from './conditions.js';
-import { listOf } from './fields.js';
+import { listOf } from '../model/fields.js';
 import { Statistics } from './statistics.js';
 
 /** Requests to Big Brother, for clients that can't wait until the statistics are next published. */

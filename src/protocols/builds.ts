@@ -1,4 +1,4 @@
-import { Type } from './schema.js';
+import { Type } from '../model/schema.js';
 import {
   Count,
   Flag,
@@ -12,7 +12,7 @@ import {
   Version,
   listOf,
   orNull,
-} from './fields.js';
+} from '../model/fields.js';
 import { Protocol, type Answer } from './protocol.js';
 
 /** A granted build. */

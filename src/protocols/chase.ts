@@ -1,4 +1,4 @@
-import { Type } from './schema.js';
+import { Type } from '../model/schema.js';
 import {
   DONE,
   FileName,
@@ -15,7 +15,7 @@ import {
   Version,
   listOf,
   orNull,
-} from './fields.js';
+} from '../model/fields.js';
 import { Protocol } from './protocol.js';
 import { RETRY } from './retry.js';
 

@@ -1,6 +1,6 @@
-import { ShortText, Line, Time, listOf } from './fields.js';
+import { ShortText, Line, Time, listOf } from '../model/fields.js';
 import { Protocol } from './protocol.js';
-import { Type, type Static } from './schema.js';
+import { Type, type Static } from '../model/schema.js';
 
 /**
  * A state in which part of the farm does nothing, or less than it should, until somebody or something ends it.

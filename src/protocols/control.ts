@@ -1,4 +1,4 @@
-import { Type, type Static } from './schema.js';
+import { Type, type Static } from '../model/schema.js';
 import {
   Count,
   DONE,
@@ -12,7 +12,7 @@ import {
   SubjectToken,
   listOf,
   orNull,
-} from './fields.js';
+} from '../model/fields.js';
 import { Protocol } from './protocol.js';
 import { Statistics } from './statistics.js';
 

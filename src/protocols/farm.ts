@@ -1,4 +1,4 @@
-import { ShortText, Time } from './fields.js';
+import { ShortText, Time } from '../model/fields.js';
 import { Protocol } from './protocol.js';
 
 /** The identity of a farm. A database keeps its installation id for ever, whatever processes use it. */

@@ -1,6 +1,18 @@
-import { Type, type Static } from './schema.js';
-import { Count, DONE, Flag, Package, ShortText, Text, Time, Version, listOf, orNull } from './fields.js';
-import { PROJECT_STATUSES, Release } from './oracle.js';
+import { Type, type Static } from '../model/schema.js';
+import {
+  Count,
+  DONE,
+  Flag,
+  Package,
+  ShortText,
+  Text,
+  Time,
+  Version,
+  listOf,
+  orNull,
+} from '../model/fields.js';
+import { PROJECT_STATUSES } from '../model/project.js';
+import { Release } from '../model/release.js';
 import { Protocol } from './protocol.js';
 
 const Name = Package;

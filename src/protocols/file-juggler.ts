@@ -11,10 +11,10 @@ import {
   SubjectToken,
   listOf,
   orNull,
-} from './fields.js';
-import { MAX_SMALL_FILE_BYTES } from '../states/transfer-state.js';
+} from '../model/fields.js';
+import { MAX_SMALL_FILE_BYTES } from '../model/file-state.js';
 import { Protocol } from './protocol.js';
-import { Type, type Static } from './schema.js';
+import { Type, type Static } from '../model/schema.js';
 
 const fetchAnswer = { FETCH: { offset: Count, length: Count } };
 const done = { DONE: {} };

@@ -1,22 +1,16 @@
-import { Type, type Static } from './schema.js';
 import {
   BuildDetails,
+  BuildOutput,
   CoreMetadata,
   Count,
   DONE,
-  Dependencies,
   FailureClassName,
   FileName,
-  FileTuple,
   Flag,
   Id,
   LeaseId,
-  BuildOutput,
   Package,
-  Provenance,
   Seconds,
-  Sentence,
-  Sha256,
   ShortText,
   Tag,
   Text,
@@ -24,216 +18,24 @@ import {
   Version,
   listOf,
   orNull,
-} from './fields.js';
-import { PublishedFiles } from './file-juggler.js';
+} from '../model/fields.js';
 import { Protocol, type Answer } from './protocol.js';
-import { RequeueReason, RETRY } from './retry.js';
+import { Type } from '../model/schema.js';
+import { FileOrigin, IndexedFile, Project, ProjectStatus, SearchRow } from '../model/project.js';
+import { PublishedFiles } from './file-juggler.js';
 import { HomePageData } from './site.js';
-import { HEALTH_VERBS, SetAside } from './slave-health.js';
+import { RETRY, RequeueReason } from './retry.js';
+import { RegisteredTarget } from '../model/target.js';
+import { Origin, Reason, Release } from '../model/release.js';
 import { Statistics } from './statistics.js';
+import { QueueLength, QueuedVersion } from '../model/queue.js';
+import { KillMode } from '../model/slave.js';
+import { HEALTH_VERBS, SetAside } from './slave-health.js';
+import { LogOutcomeTuple, LoggedBuild } from '../model/build.js';
 import { LOG_VERBS } from './weblog.js';
-
-/** How a package or version was added. Only what the feed added can be removed by the feed. */
-export const ORIGINS = ['feed', 'add', 'import'] as const;
-export type Origin = (typeof ORIGINS)[number];
-const Origin = Type.Union(ORIGINS.map((origin) => Type.Literal(origin)));
-
-/** The priority of a build in the queue: the backlog, a new release, an administrator's request. */
-export const PRIORITY = { backlog: 0, release: 1, request: 2 } as const;
-const Priority = Type.Integer({ minimum: 0, maximum: 2 });
+import { DuePage, PAGE_PRIORITIES, PageKey } from '../model/page.js';
 
 const VERSION_KEY_FIELDS = { package: Package, version: Version };
-const Reason = orNull(ShortText);
-
-/** A release, as an index lists it. */
-export const Release = Type.Object({
-  version: Version,
-  /** When its first file was uploaded; null if the index doesn't say. */
-  released: orNull(Time),
-  /** The reason, which may be empty, if the whole release is yanked; null if it is not. */
-  yanked: Reason,
-  has_sdist: Flag,
-  sdist_url: orNull(Type.String({ maxLength: 4096 })),
-  sdist_sha256: orNull(Sha256),
-  requires_python: orNull(ShortText),
-  priority: Priority,
-});
-export type Release = Static<typeof Release>;
-
-/** The result of a build under a lease or (lease null) of an import. */
-export const LoggedBuild = Type.Object({
-  lease: orNull(LeaseId),
-  slave_id: orNull(Id),
-  package: Package,
-  version: Version,
-  abi: Tag,
-  platform: Tag,
-  status: Flag,
-  failure_class: orNull(FailureClassName),
-  duration_s: Seconds,
-  output: BuildOutput,
-  details: BuildDetails,
-  /** The published wheels: [file, SHA-256 of its METADATA, contents of its METADATA (null if it was not read)]. */
-  files: listOf(Type.Tuple([FileTuple, Sha256, orNull(CoreMetadata)]), 100),
-  /** Wheels that another build has already published under the same name; they serve this build's target, too. */
-  served: listOf(FileName, 100),
-});
-export type LoggedBuild = Static<typeof LoggedBuild>;
-
-/**
- * What became of a result. `logged`: it was written. `repeated`: this lease's result was written before, and nothing
- * changed. `lost`: the slave no longer holds the lease, and the result is dropped.
- */
-export const LOG_OUTCOMES = ['logged', 'repeated', 'lost'] as const;
-/** [outcome, build_id, again_s]; again_s is the number of seconds until the retry of a transient failure. */
-const LogOutcomeTuple = Type.Tuple([
-  Type.Union(LOG_OUTCOMES.map((outcome) => Type.Literal(outcome))),
-  orNull(Id),
-  orNull(Seconds),
-]);
-
-/** A file as the simple index lists it. */
-export const IndexedFile = Type.Object({
-  filename: FileName,
-  version: Version,
-  filesize: Count,
-  sha256: Sha256,
-  metadata_sha256: Sha256,
-  requires_python: orNull(ShortText),
-  yanked: Reason,
-  uploaded: Time,
-});
-export type IndexedFile = Static<typeof IndexedFile>;
-
-/** [package, version, abi, platform] of a file; abi and platform are null if its build's target is no longer known. */
-const FileOrigin = Type.Tuple([Package, Version, orNull(Tag), orNull(Tag)]);
-export type FileOrigin = Static<typeof FileOrigin>;
-
-/** The priorities of due pages: those that people install from, those of projects, and the rest. */
-export const PAGE_PRIORITIES = ['front', 'projects', 'rest'] as const;
-export type PagePriority = (typeof PAGE_PRIORITIES)[number];
-/** [package, description, files, downloads in 30 days]. */
-const SearchRow = Type.Tuple([Package, orNull(Text), Count, Count]);
-export type SearchRow = Static<typeof SearchRow>;
-
-export const PROJECT_STATUSES = ['active', 'archived', 'quarantined', 'deprecated'] as const;
-const ProjectStatus = Type.Union(PROJECT_STATUSES.map((status) => Type.Literal(status)));
-
-/** The states of a version on a target. */
-export const TARGET_STATES = ['built', 'failed', 'building', 'waiting', 'none'] as const;
-export const VersionOnTarget = Type.Object({
-  abi: Tag,
-  platform: Tag,
-  state: Type.Union(TARGET_STATES.map((state) => Type.Literal(state))),
-  build_id: orNull(Id),
-  failure_class: orNull(FailureClassName),
-  /** Why the newest build failed. */
-  reason: orNull(Sentence),
-  /** What is unusual about a successful build. */
-  remark: orNull(Sentence),
-  /** When the build is retried after a transient failure; null: it is not held back. */
-  held_until: orNull(Time),
-  /** The file that serves this target. */
-  filename: orNull(FileName),
-});
-export type VersionOnTarget = Static<typeof VersionOnTarget>;
-
-export const ProjectVersion = Type.Object({
-  version: Version,
-  released: orNull(Time),
-  skip: Reason,
-  yanked: Reason,
-  has_sdist: Flag,
-  requires_python: orNull(ShortText),
-  targets: listOf(VersionOnTarget, 1000),
-});
-export type ProjectVersion = Static<typeof ProjectVersion>;
-
-export const ProjectFile = Type.Intersect([
-  IndexedFile,
-  Type.Object({
-    build_id: orNull(Id),
-    /** The build that produced the file: when it ended, how long it took and on which slave; null for an import. */
-    built: orNull(Time),
-    duration_s: orNull(Seconds),
-    slave: orNull(ShortText),
-    provenance: orNull(Provenance),
-    remark: orNull(Sentence),
-    core_metadata: orNull(CoreMetadata),
-    /** [abi, platform] of the registered targets that the file serves. */
-    serves: listOf(Type.Tuple([Tag, Tag]), 1000),
-    dependencies: Dependencies,
-    downloads: Count,
-  }),
-]);
-export type ProjectFile = Static<typeof ProjectFile>;
-
-/** Everything that a project's page shows; newest version first. */
-export const Project = Type.Object({
-  package: Package,
-  description: orNull(Text),
-  status: ProjectStatus,
-  skip: Reason,
-  /** All downloads, including those of files that have been removed. */
-  downloads: Count,
-  /** Downloads in the last 30 days. */
-  downloads_last_month: Count,
-  versions: listOf(ProjectVersion, 100_000),
-  files: listOf(ProjectFile, 100_000),
-});
-export type Project = Static<typeof Project>;
-
-export const Target = Type.Object({
-  abi: Tag,
-  platform: Tag,
-  py_version_tag: Tag,
-  skip: Reason,
-});
-export type Target = Static<typeof Target>;
-
-/**
- * The phases of a target. `active`: its builds are queued; `filling`, `emptying`: builds are being added to the queue,
- * or removed from it, in the background; `skipped`: nothing is built for it; `leaving`: it is being removed.
- */
-export const TARGET_PHASES = ['active', 'filling', 'emptying', 'skipped', 'leaving'] as const;
-export const RegisteredTarget = Type.Object({
-  abi: Tag,
-  platform: Tag,
-  py_version_tag: Tag,
-  skip: Reason,
-  phase: Type.Union(TARGET_PHASES.map((phase) => Type.Literal(phase))),
-  /** The share of all versions that have been processed, from 0 to 1. */
-  done: Type.Number({ minimum: 0, maximum: 1 }),
-});
-export type RegisteredTarget = Static<typeof RegisteredTarget>;
-
-/** [abi, platform, priority, waiting builds, when the oldest of them was released]. */
-export const QueueLength = Type.Tuple([Tag, Tag, Priority, Count, orNull(Time)]);
-export type QueueLength = Static<typeof QueueLength>;
-
-/**
- * The state of a version on a target: [version, abi, platform, state, position, why]. The position in the queue counts
- * from 1; it is null if the version doesn't wait, or is too far back to be counted. `why` is a text for operators.
- */
-export const QueuedVersion = Type.Tuple([
-  Version,
-  Tag,
-  Tag,
-  Type.Union(TARGET_STATES.map((state) => Type.Literal(state))),
-  orNull(Count),
-  Text,
-]);
-export type QueuedVersion = Static<typeof QueuedVersion>;
-
-/** A page: [kind, argument]. */
-export const PageKey = Type.Tuple([Type.String({ maxLength: 20 }), ShortText]);
-/** A page that is due: [kind, argument, note]. The note increases each time the page becomes due. */
-export const DuePage = Type.Tuple([Type.String({ maxLength: 20 }), ShortText, Count]);
-
-/** When to say BYE to a slave: `now`, or `after` its current build. */
-export const KILL_MODES = ['now', 'after'] as const;
-export const KillMode = Type.Union(KILL_MODES.map((kill) => Type.Literal(kill)));
-export type KillMode = Static<typeof KillMode>;
 
 /** The requests to the Oracle: every query and every change that actors make to the database. All are idempotent. */
 export const oracle = new Protocol('db', {

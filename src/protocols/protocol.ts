@@ -1,4 +1,4 @@
-import { Type, type Static, type Schema } from './schema.js';
+import { Type, type Static, type Schema } from '../model/schema.js';
 import { PiwError } from '../errors.js';
 
 /** The fields of one message, in the order in which they are sent. */

@@ -1,4 +1,4 @@
-import { Type, type Static } from './schema.js';
+import { Type, type Static } from '../model/schema.js';
 import {
   Count,
   FailureClassName,
@@ -11,7 +11,7 @@ import {
   Version,
   listOf,
   orNull,
-} from './fields.js';
+} from '../model/fields.js';
 
 /** The contents of pages that are not about a project. */
 

@@ -1,4 +1,4 @@
-import { Type } from './schema.js';
+import { Type } from '../model/schema.js';
 import {
   BuildDetails,
   Count,
@@ -21,7 +21,7 @@ import {
   Version,
   listOf,
   orNull,
-} from './fields.js';
+} from '../model/fields.js';
 import { Protocol, type AnyAnswer, type Body } from './protocol.js';
 
 /**

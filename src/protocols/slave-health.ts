@@ -1,4 +1,4 @@
-import { Type, type Static } from './schema.js';
+import { Type, type Static } from '../model/schema.js';
 import {
   Count,
   FailureClassName,
@@ -11,7 +11,7 @@ import {
   Time,
   listOf,
   orNull,
-} from './fields.js';
+} from '../model/fields.js';
 
 /** A slave that is set aside: [the slave_id of the session that was set aside, since when, why]. */
 export const SetAside = Type.Tuple([Id, Time, Sentence]);

@@ -1,6 +1,6 @@
 import { Condition, MAX_CONDITIONS } from './conditions.js';
-import { Type, type Static } from './schema.js';
-import { Count, Tag, Time, listOf, orNull } from './fields.js';
+import { Type, type Static } from '../model/schema.js';
+import { Count, Tag, Time, listOf, orNull } from '../model/fields.js';
 
 /**
  * The list of all statistics, shown alike on the home page, in its JSON, in the monitor and in the metrics. All of them

@@ -1,4 +1,4 @@
-import { Count, DONE, Flag, Id, Package, Version, orNull } from './fields.js';
+import { Count, DONE, Flag, Id, Package, Version, orNull } from '../model/fields.js';
 import { Protocol } from './protocol.js';
 import { Statistics } from './statistics.js';
 

@@ -1,5 +1,5 @@
-import { Type, type Static } from './schema.js';
-import { Count, Id, ShortText, listOf, orNull } from './fields.js';
+import { Type, type Static } from '../model/schema.js';
+import { Count, Id, ShortText, listOf, orNull } from '../model/fields.js';
 
 /** Entries in one message at most. */
 const MAX_ENTRIES = 100_000;

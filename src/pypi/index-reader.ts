@@ -45,7 +45,7 @@ const yieldToEventLoop = (): Promise<void> => new Promise((resolve) => setImmedi
 const JSON_TYPE = 'application/vnd.pypi.simple.v1+json';
 const HTML_TYPE = 'application/vnd.pypi.simple.v1+html';
 const ACCEPT = `${JSON_TYPE}, ${HTML_TYPE};q=0.2, text/html;q=0.1`;
-/** Longer texts than this are not carried on (ShortText in src/protocols/fields.ts), characters. */
+/** Longer texts than this are not carried on (ShortText in src/model/fields.ts), characters. */
 const MAX_TEXT_CHARS = 1024;
 const STATUSES = ['active', 'archived', 'quarantined', 'deprecated'] as const;
 

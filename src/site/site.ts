@@ -2,12 +2,12 @@ import { existsSync, mkdirSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
-import type { Project, SearchRow } from '../protocols/oracle.js';
+import type { Project, SearchRow } from '../model/project.js';
 import type { HomePageData } from '../protocols/site.js';
 import type { Statistics } from '../protocols/statistics.js';
-import { DiskWatch, type DiskTrouble } from '../wheels/disk-watch.js';
+import { DiskWatch, type DiskTrouble } from '../files/disk-watch.js';
 import { normalise } from '../wheels/names.js';
-import { ASSETS } from './assets.js';
+import { ASSETS } from './pages/assets.js';
 import {
   withDiskErrors,
   readHead,
@@ -16,10 +16,10 @@ import {
   removeStaleTemporaries,
   replaceFile,
   writeIfChanged,
-} from './atomic.js';
-import { farmPage, type QueueStatus, type PublicSlave } from './farm.js';
-import { faqPage } from './faq.js';
-import { homePage, statisticsJson } from './home.js';
+} from './files/atomic.js';
+import { farmPage, type QueueStatus, type PublicSlave } from './pages/farm.js';
+import { faqPage } from './pages/faq.js';
+import { homePage, statisticsJson } from './pages/home.js';
 import {
   GZIP_SUFFIX,
   faqPath,
@@ -31,15 +31,15 @@ import {
   projectPath,
   statisticsPath,
 } from './layout.js';
-import { logHtml, type Build } from './log.js';
-import { compressPages } from './pack.js';
-import { PageBuffer } from './page-buffer.js';
-import { notFoundPage, packagesPage } from './packages.js';
-import { projectHtml } from './project.js';
-import { projectJsonHead, projectJson, projectSerialOf } from './project-json.js';
-import { HEAD_BYTES } from './serial.js';
-import { writeSearch } from './search.js';
-import { writeSitemap } from './sitemap.js';
+import { logHtml, type Build } from './pages/log.js';
+import { compressPages } from './files/compress.js';
+import { PageBuffer } from './files/page-buffer.js';
+import { notFoundPage, packagesPage } from './pages/packages.js';
+import { projectHtml } from './pages/project.js';
+import { projectJsonHead, projectJson, projectSerialOf } from './pages/project-json.js';
+import { HEAD_BYTES } from './simple/serial.js';
+import { writeSearch } from './pages/search.js';
+import { writeSitemap } from './pages/sitemap.js';
 
 const gzipAsync = promisify(gzip);
 /** Logs compress well at any level. This one takes a third of the default level's time. */

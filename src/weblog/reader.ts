@@ -2,7 +2,7 @@ import type { LogHost } from '../protocols/weblog.js';
 import { parseUserAgent } from './agents.js';
 import { isCountedStatus, classifyRequest, isWheelRequest } from './asked.js';
 import { createLineParser, type LogFormat } from './lines.js';
-import { LruCache } from './remembered.js';
+import { LruCache } from '../concurrency/lru-cache.js';
 import type { LogStretchBuilder } from './stretch.js';
 import { clean } from './text.js';
 

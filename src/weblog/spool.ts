@@ -3,7 +3,7 @@ import { readdirSync, statSync } from 'node:fs';
 import { open, unlink, type FileHandle } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { PiwError, errorMessage } from '../errors.js';
-import { makeFolders } from '../wheels/disk.js';
+import { makeFolders } from '../files/disk.js';
 import { bytesBefore, readAt } from './log-file.js';
 import { LineSplitter, type LineBlock, type LogSource } from './source.js';
 

@@ -1,6 +1,6 @@
 import { PiwError } from '../errors.js';
-import type { LeaseState } from '../states/build-state.js';
-import type { FileState } from '../states/file-state.js';
+import type { LeaseState } from '../model/lease-state.js';
+import type { FileState } from '../model/file-state.js';
 import { isPackageName, normalise } from './names.js';
 import { parseTarget, parseWheelName, pyVersionTagOf, type WheelName } from './tags.js';
 import { sameVersion } from './versions.js';

@@ -1,8 +1,8 @@
 import { link, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PiwError } from '../errors.js';
-import type { FileState } from '../states/file-state.js';
-import { codeOf } from './disk.js';
+import type { FileState } from '../model/file-state.js';
+import { codeOf } from '../files/disk.js';
 import { normalise } from './names.js';
 import { claim, freeAbandonedName } from './published.js';
 import { MAX_WHEEL_NAME_LENGTH, parseWheelName, type WheelName } from './tags.js';

@@ -1,4 +1,4 @@
-import type { CoreMetadata } from '../protocols/fields.js';
+import type { CoreMetadata } from '../model/fields.js';
 
 /** The fields of METADATA by lower-case name, each with its values in order. */
 export type Headers = ReadonlyMap<string, readonly string[]>;
@@ -13,7 +13,7 @@ const LICENSE_CLASSIFIER = /^License :: (?:OSI Approved :: )?(.+)$/;
 
 /**
  * Returns what METADATA says of the project to people, within the limits of the message (CoreMetadata in
- * protocols/fields.ts): https://packaging.python.org/en/latest/specifications/core-metadata/. Values outside the
+ * model/fields.ts): https://packaging.python.org/en/latest/specifications/core-metadata/. Values outside the
  * limits are left out, except that a summary is cut.
  */
 export function coreMetadataOf(headers: Headers): CoreMetadata {

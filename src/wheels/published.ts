@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { link, lstat, rename, rm, rmdir, stat, symlink, unlink, utimes } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { codeOf } from './disk.js';
+import { codeOf } from '../files/disk.js';
 
 /** A name that a process which was killed has left taken is free again after so long. A removal takes milliseconds. */
 const STAND_IN_EXPIRY_MS = 60_000;

@@ -2,11 +2,12 @@ import { closeSync, constants, existsSync, mkdirSync, openSync, readFileSync, un
 import { access, readdir, rm, stat, statfs, utimes, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { PiwError, isDiskError } from '../errors.js';
-import type { CoreMetadata } from '../protocols/fields.js';
-import { fileFromMessage, fileToMessage, type FileState } from '../states/file-state.js';
-import type { ByteRange } from '../states/ranges.js';
-import { MAX_SMALL_FILE_BYTES, TransferState } from '../states/transfer-state.js';
-import { IncomingFile, type ExpectedFile } from './arriving.js';
+import type { CoreMetadata } from '../model/fields.js';
+import { fileFromMessage, fileToMessage, type FileState } from '../model/file-state.js';
+import type { ByteRange } from '../transfer/byte-ranges.js';
+import { MAX_SMALL_FILE_BYTES } from '../model/file-state.js';
+import { TransferState } from '../transfer/transfer-state.js';
+import { IncomingFile, type ExpectedFile } from '../transfer/incoming-file.js';
 import { takeName, type PublishedHistory, type TagPolicy } from './build-tag.js';
 import {
   codeOf,
@@ -16,7 +17,7 @@ import {
   withDiskErrors,
   moveIntoPlace,
   writeTemporary,
-} from './disk.js';
+} from '../files/disk.js';
 import { claim, standingOf, removeIfUnchanged, type Standing } from './published.js';
 import { hashFile, readWheel } from './wheel.js';
 

@@ -11,7 +11,7 @@ export interface WheelName {
   readonly platform: string;
 }
 
-/** No part is longer than a message may have it (FileTuple in protocols/fields.ts). */
+/** No part is longer than a message may have it (FileTuple in model/fields.ts). */
 const WHEEL_NAME_PATTERN =
   /^(?<distribution>[A-Za-z0-9](?:[A-Za-z0-9._]{0,198}[A-Za-z0-9])?)-(?<version>[A-Za-z0-9_.+!]{1,200})(?:-(?<build>\d[A-Za-z0-9_.]*))?-(?<py>[A-Za-z0-9_.]{1,200})-(?<abi>[A-Za-z0-9_.]{1,200})-(?<platform>[A-Za-z0-9_.]+)\.whl$/;
 

@@ -1,11 +1,11 @@
 import t, { type Test } from 'tap';
 import { Actor, type ActorContext, type Handlers, type PauseMode } from '../../src/actor/actor.js';
 import { ProtocolClient } from '../../src/actor/client.js';
-import { systemClock } from '../../src/actor/clock.js';
+import { systemClock } from '../../src/concurrency/clock.js';
 import { PiwError } from '../../src/errors.js';
 import { createLog } from '../../src/log.js';
 import { Protocol } from '../../src/protocols/protocol.js';
-import { Type } from '../../src/protocols/schema.js';
+import { Type } from '../../src/model/schema.js';
 import { uniquePrefix, testBus } from '../helpers/bus.js';
 
 const talkProtocol = new Protocol('talk', {

@@ -1,6 +1,6 @@
 import t, { type Test } from 'tap';
 import { Actor, type ActorContext } from '../../src/actor/actor.js';
-import { systemClock, type Clock } from '../../src/actor/clock.js';
+import { systemClock, type Clock } from '../../src/concurrency/clock.js';
 import { ConditionBoard, Conditions } from '../../src/actor/conditions.js';
 import { TaskWatch } from '../../src/actor/task-watch.js';
 import type { Bus } from '../../src/bus/bus.js';

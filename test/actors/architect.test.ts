@@ -1,13 +1,13 @@
 import t, { type Test } from 'tap';
 import { TheArchitect, type ArchitectSettings } from '../../actors/the-architect.js';
 import { ProtocolClient } from '../../src/actor/client.js';
-import { systemClock, type Clock } from '../../src/actor/clock.js';
+import { systemClock, type Clock } from '../../src/concurrency/clock.js';
 import type { Bus } from '../../src/bus/bus.js';
 import { Database, type SqlRow } from '../../src/database/pool.js';
 import { addReleases } from '../../src/database/versions.js';
 import { createLog } from '../../src/log.js';
 import { builds, pending } from '../../src/protocols/builds.js';
-import type { Release } from '../../src/protocols/oracle.js';
+import type { Release } from '../../src/model/release.js';
 import { uniquePrefix, testBus, until } from '../helpers/bus.js';
 import { testDatabase } from '../helpers/database.js';
 import { PLATFORM, someRelease, insertSlave, insertTarget } from '../helpers/rows.js';

@@ -2,7 +2,7 @@ import { mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { systemClock, type Clock } from '../../src/actor/clock.js';
+import { systemClock, type Clock } from '../../src/concurrency/clock.js';
 import { shiftLeases } from '../../src/database/queue.js';
 import { until } from '../helpers/bus.js';
 import { MASTER_TASKS, testMaster } from '../helpers/master.js';

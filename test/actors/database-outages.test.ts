@@ -2,7 +2,7 @@ import t, { type Test } from 'tap';
 import { addReleases } from '../../src/database/versions.js';
 import { Database } from '../../src/database/pool.js';
 import { ConditionBoard } from '../../src/actor/conditions.js';
-import { systemClock } from '../../src/actor/clock.js';
+import { systemClock } from '../../src/concurrency/clock.js';
 import { conditionReports } from '../../src/protocols/conditions.js';
 import type { Bus } from '../../src/bus/bus.js';
 import { until } from '../helpers/bus.js';

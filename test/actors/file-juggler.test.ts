@@ -5,14 +5,14 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { actorSpecOf } from '../../actors/cast.js';
 import { ProtocolClient } from '../../src/actor/client.js';
-import { systemClock } from '../../src/actor/clock.js';
+import { systemClock } from '../../src/concurrency/clock.js';
 import { runActor } from '../../src/actor/run.js';
-import { fileReader, sendFile, type SendFileOptions } from '../../src/actor/send-file.js';
+import { fileReader, sendFile, type SendFileOptions } from '../../src/transfer/send-file.js';
 import type { Bus } from '../../src/bus/bus.js';
 import { loadSettings, type RawSettings } from '../../src/config.js';
 import { createLog } from '../../src/log.js';
 import { SEGMENT_BYTES, userBucketName, fileSystem, transfer } from '../../src/protocols/file-juggler.js';
-import { fileToMessage, type FileState } from '../../src/states/file-state.js';
+import { fileToMessage, type FileState } from '../../src/model/file-state.js';
 import { natsAddress, uniquePrefix, testBus, until } from '../helpers/bus.js';
 import { fileStateOf, makeWheel, sha256 } from '../helpers/wheel.js';
 

@@ -5,7 +5,7 @@ import { basename, join } from 'node:path';
 import t from 'tap';
 import { ProtocolClient } from '../../src/actor/client.js';
 import { secretary as protocol } from '../../src/protocols/web.js';
-import { NO_DETAILS } from '../../src/states/build-details.js';
+import { NO_DETAILS } from '../../src/model/build-details.js';
 import { until } from '../helpers/bus.js';
 import { testMaster, testSlave, type BuildStub } from '../helpers/master.js';
 import { ScriptedSession } from '../helpers/session.js';

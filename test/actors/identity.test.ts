@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { Actor } from '../../src/actor/actor.js';
-import { systemClock } from '../../src/actor/clock.js';
+import { systemClock } from '../../src/concurrency/clock.js';
 import { ProtocolClient } from '../../src/actor/client.js';
 import { OWN_VERSION } from '../../src/actor/identity.js';
 import { createLog } from '../../src/log.js';

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { NO_DETAILS } from '../../src/states/build-details.js';
+import { NO_DETAILS } from '../../src/model/build-details.js';
 import { succeedingBuild, testMaster, testSlave, type BuildStub } from '../helpers/master.js';
 import { until } from '../helpers/bus.js';
 

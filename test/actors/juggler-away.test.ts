@@ -9,14 +9,14 @@ import { loadSettings } from '../../src/config.js';
 import { addReleases } from '../../src/database/versions.js';
 import { createLog } from '../../src/log.js';
 import { slaveDriver, type SlaveHello } from '../../src/protocols/slave-driver.js';
-import { fileToMessage } from '../../src/states/file-state.js';
+import { fileToMessage } from '../../src/model/file-state.js';
 import { PROTOCOL_VERSION, VERSION } from '../../src/version.js';
 import { testBus } from '../helpers/bus.js';
 import { runTasks } from '../helpers/command.js';
 import { testDatabase } from '../helpers/database.js';
 import { PLATFORM, someRelease, insertTarget } from '../helpers/rows.js';
 import { fileStateOf, makeWheel } from '../helpers/wheel.js';
-import { NO_DETAILS } from '../../src/states/build-details.js';
+import { NO_DETAILS } from '../../src/model/build-details.js';
 
 t.setTimeout(120_000);
 

@@ -11,7 +11,7 @@ import { until } from '../helpers/bus.js';
 import { ABI, slaveHello, testMaster, testSlave, type BuildStub } from '../helpers/master.js';
 import { PLATFORM, insertSlave, insertTarget } from '../helpers/rows.js';
 import { fileStateOf, makeWheel } from '../helpers/wheel.js';
-import { NO_DETAILS } from '../../src/states/build-details.js';
+import { NO_DETAILS } from '../../src/model/build-details.js';
 
 t.setTimeout(120_000);
 

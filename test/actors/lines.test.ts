@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import t from 'tap';
-import { ChunkSubscriptionPool } from '../../actors/file-juggler/lines.js';
+import { ChunkSubscriptionPool } from '../../actors/file-juggler/chunk-subscriptions.js';
 import { bucketConfig } from '../../src/protocols/file-juggler.js';
 import { uniquePrefix, testBus } from '../helpers/bus.js';
 

@@ -2,14 +2,14 @@ import { mkdir, mkdtemp, readFile, readdir, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { systemClock } from '../../src/actor/clock.js';
+import { systemClock } from '../../src/concurrency/clock.js';
 import { logBuilds } from '../../src/database/builds.js';
 import { addReleases } from '../../src/database/versions.js';
 import { until } from '../helpers/bus.js';
 import { runTasks } from '../helpers/command.js';
 import { testDatabase } from '../helpers/database.js';
 import { PLATFORM, someRelease, insertTarget } from '../helpers/rows.js';
-import { NO_DETAILS } from '../../src/states/build-details.js';
+import { NO_DETAILS } from '../../src/model/build-details.js';
 
 t.setTimeout(60_000);
 

@@ -1,6 +1,6 @@
 import t from 'tap';
 import { userBucketName } from '../../src/protocols/file-juggler.js';
-import { NO_DETAILS } from '../../src/states/build-details.js';
+import { NO_DETAILS } from '../../src/model/build-details.js';
 import { testBus, until } from '../helpers/bus.js';
 import { succeedingBuild, testMaster, testSlave, type BuildStub } from '../helpers/master.js';
 

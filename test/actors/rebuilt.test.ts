@@ -7,14 +7,14 @@ import t, { type Test } from 'tap';
 import { ProtocolClient } from '../../src/actor/client.js';
 import { logBuilds } from '../../src/database/builds.js';
 import { fileSystem } from '../../src/protocols/file-juggler.js';
-import { fileToMessage } from '../../src/states/file-state.js';
+import { fileToMessage } from '../../src/model/file-state.js';
 import { until } from '../helpers/bus.js';
 import { runTask } from '../helpers/command.js';
 import { ABI, MASTER_TASKS, testMaster } from '../helpers/master.js';
 import { PLATFORM, insertTarget } from '../helpers/rows.js';
 import { ScriptedSession } from '../helpers/session.js';
 import { fileStateOf, makeWheel, sha256 } from '../helpers/wheel.js';
-import { NO_DETAILS } from '../../src/states/build-details.js';
+import { NO_DETAILS } from '../../src/model/build-details.js';
 
 t.setTimeout(120_000);
 

@@ -1,8 +1,8 @@
 import t, { type Test } from 'tap';
 import { SlaveLeases } from '../../actors/slave-driver/leases.js';
-import { systemClock } from '../../src/actor/clock.js';
+import { systemClock } from '../../src/concurrency/clock.js';
 import { builds } from '../../src/protocols/builds.js';
-import { SlaveState } from '../../src/states/slave-state.js';
+import { SlaveState } from '../../actors/slave-driver/slave-state.js';
 import { uniquePrefix, testBus, until } from '../helpers/bus.js';
 import { ABI, slaveHello } from '../helpers/master.js';
 import { PLATFORM } from '../helpers/rows.js';

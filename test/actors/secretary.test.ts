@@ -2,7 +2,7 @@ import t, { type Test } from 'tap';
 import { TheSecretary } from '../../actors/the-secretary.js';
 import { Actor } from '../../src/actor/actor.js';
 import { ProtocolClient } from '../../src/actor/client.js';
-import { systemClock } from '../../src/actor/clock.js';
+import { systemClock } from '../../src/concurrency/clock.js';
 import type { Database } from '../../src/database/pool.js';
 import { addReleases } from '../../src/database/versions.js';
 import { PiwError } from '../../src/errors.js';

@@ -4,7 +4,7 @@ import { slaveDriver, type SlaveVerbs } from '../../src/protocols/slave-driver.j
 import { ABI, slaveHello, testMaster } from '../helpers/master.js';
 import { STATS, ScriptedSession } from '../helpers/session.js';
 import { makeWheel } from '../helpers/wheel.js';
-import { NO_DETAILS } from '../../src/states/build-details.js';
+import { NO_DETAILS } from '../../src/model/build-details.js';
 
 t.setTimeout(180_000);
 

@@ -6,9 +6,9 @@ import { createHash } from 'node:crypto';
 import { mkdirSync, readFileSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { decode, encode } from '@msgpack/msgpack';
-import type { IndexedFile, Project, ProjectFile } from '../../src/protocols/oracle.js';
-import { replaceFile } from '../../src/site/atomic.js';
-import { SimpleIndexWriter } from '../../src/site/simple-index.js';
+import type { IndexedFile, Project, ProjectFile } from '../../src/model/project.js';
+import { replaceFile } from '../../src/site/files/atomic.js';
+import { SimpleIndexWriter } from '../../src/site/simple/index-writer.js';
 import { Site } from '../../src/site/site.js';
 
 const [folder = '', mode = '', ...counts] = process.argv.slice(2);

@@ -1,4 +1,4 @@
-import type { SearchRow } from '../../src/protocols/oracle.js';
+import type { SearchRow } from '../../src/model/project.js';
 
 /** Words that names on PyPI consist of, most frequent first: the frequency of a word is about 1/rank. */
 const WORDS =

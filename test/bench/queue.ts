@@ -1,12 +1,13 @@
 import { readFileSync, readdirSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Batcher } from '../../src/actor/batch.js';
+import { Batcher } from '../../src/concurrency/batcher.js';
 import { ProtocolClient } from '../../src/actor/client.js';
 import type { Bus } from '../../src/bus/bus.js';
 import { Database } from '../../src/database/pool.js';
 import { builds } from '../../src/protocols/builds.js';
 import { feed, projectToTuple, versionToTuple } from '../../src/protocols/feed.js';
-import { oracle, type LoggedBuild } from '../../src/protocols/oracle.js';
+import { oracle } from '../../src/protocols/oracle.js';
+import { type LoggedBuild } from '../../src/model/build.js';
 import { slaveDriver } from '../../src/protocols/slave-driver.js';
 import { parseEvent, type ChangeEvent } from '../../src/pypi/changelog.js';
 import { foldEvents } from '../../src/pypi/fold.js';
@@ -16,7 +17,7 @@ import type { Benchmark } from './bench.js';
 import { PLATFORM, abisOf, fillPypiShape } from './pypi-shape.js';
 import { quantile } from './quantile.js';
 import { withBenchEnvironment } from './stage.js';
-import { NO_DETAILS } from '../../src/states/build-details.js';
+import { NO_DETAILS } from '../../src/model/build-details.js';
 
 const SLAVES = 50;
 const REQUESTS_PER_S = 500;

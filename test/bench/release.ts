@@ -10,7 +10,7 @@ import type { Benchmark } from './bench.js';
 import { PLATFORM } from './pypi-shape.js';
 import { quantile } from './quantile.js';
 import { withBenchEnvironment } from './stage.js';
-import { NO_DETAILS } from '../../src/states/build-details.js';
+import { NO_DETAILS } from '../../src/model/build-details.js';
 
 const ABI = 'cp311';
 const POLL_S = 1;

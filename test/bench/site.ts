@@ -2,8 +2,8 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, w
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
-import { startWebServer } from '../../src/farm/web-server.js';
-import type { SearchRow } from '../../src/protocols/oracle.js';
+import { startWebServer } from '../../src/web/web-server.js';
+import type { SearchRow } from '../../src/model/project.js';
 import { Site } from '../../src/site/site.js';
 import { startBrowser } from '../helpers/browser.js';
 import type { Benchmark, BenchFigures } from './bench.js';

@@ -1,14 +1,14 @@
 /** Simulated slaves in one process: they speak the slaves' protocol, and build nothing. */
 import { randomBytes } from 'node:crypto';
 import { ProtocolClient } from '../../src/actor/client.js';
-import { systemClock } from '../../src/actor/clock.js';
-import { sendFile } from '../../src/actor/send-file.js';
+import { systemClock } from '../../src/concurrency/clock.js';
+import { sendFile } from '../../src/transfer/send-file.js';
 import { Bus } from '../../src/bus/bus.js';
 import { PiwError } from '../../src/errors.js';
-import type { MachineStats } from '../../src/protocols/fields.js';
-import { NO_DETAILS } from '../../src/states/build-details.js';
+import type { MachineStats } from '../../src/model/fields.js';
+import { NO_DETAILS } from '../../src/model/build-details.js';
 import { slaveDriver, type SlaveAnswer, type SlaveVerbs } from '../../src/protocols/slave-driver.js';
-import { fileToMessage } from '../../src/states/file-state.js';
+import { fileToMessage } from '../../src/model/file-state.js';
 import { PROTOCOL_VERSION, VERSION } from '../../src/version.js';
 import { storedWheel } from '../helpers/stored-wheel.js';
 import { quantile } from './quantile.js';

@@ -4,7 +4,7 @@ import { ProtocolClient } from '../../src/actor/client.js';
 import type { Bus } from '../../src/bus/bus.js';
 import { fileSystem } from '../../src/protocols/file-juggler.js';
 import { oracle } from '../../src/protocols/oracle.js';
-import { fileToMessage, type FileState } from '../../src/states/file-state.js';
+import { fileToMessage, type FileState } from '../../src/model/file-state.js';
 import { writeLargeWheel } from '../helpers/stored-wheel.js';
 import type { Benchmark, BenchFigures } from './bench.js';
 import { cpuSeconds } from './cpu.js';

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { gzipSync } from 'node:zlib';
 import { tarGz } from '../../src/farm/sdist.js';
-import type { FailureClass } from '../../src/states/failure.js';
+import type { FailureClass } from '../../src/failures/classes.js';
 import type { Sdist } from '../helpers/sdist.js';
 
 /** A source distribution that does not build, and the diagnosis that is expected. */

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { confine } from '../../src/builder/sandbox.js';
-import { runAs, canAccess, unprivilegedAccount } from '../../src/farm/privileges.js';
+import { runAs, canAccess, unprivilegedAccount } from '../../src/servers/privileges.js';
 import { packFixture } from '../helpers/sdist.js';
 import { IndexServer } from './index-server.js';
 import { interpreter, temporaryFolder, createTestBuilder } from './workshop.js';

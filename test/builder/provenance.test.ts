@@ -2,7 +2,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { provenanceOf } from '../../src/builder/provenance.js';
-import { Provenance } from '../../src/protocols/fields.js';
+import { Provenance } from '../../src/model/fields.js';
 import { packFixture } from '../helpers/sdist.js';
 import { IndexServer } from './index-server.js';
 import { interpreter, temporaryFolder, createTestBuilder } from './workshop.js';

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
-import { canAccess, type Account } from '../../src/farm/privileges.js';
+import { canAccess, type Account } from '../../src/servers/privileges.js';
 
 /**
  * Returns the folder of programs of the Rust compiler on PATH; if the account can't reach it, that of a copy in

@@ -19,7 +19,7 @@ import { parseArgs } from 'node:util';
 import { Builder } from '../../src/builder/build.js';
 import { probeInterpreter, type Interpreter } from '../../src/builder/interpreter.js';
 import { confine } from '../../src/builder/sandbox.js';
-import { findPython, readPipSettings } from '../../src/farm/python.js';
+import { findPython, readPipSettings } from '../../src/servers/python.js';
 import { REAL_PACKAGES } from './kinds.js';
 import { rustPathFor } from './rust.js';
 import { runUnprivileged } from './unprivileged.js';

@@ -2,7 +2,7 @@ import { execFileSync, spawn } from 'node:child_process';
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { runAs, chownTo, unprivilegedAccount } from '../../src/farm/privileges.js';
+import { runAs, chownTo, unprivilegedAccount } from '../../src/servers/privileges.js';
 
 /**
  * If this process runs as root, runs the script again as an unprivileged user, in a folder that is removed afterwards,

@@ -15,11 +15,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { migrate } from '../../src/database/migrations.js';
-import { DataFolder } from '../../src/farm/folder.js';
-import { startNats, type RunningNats } from '../../src/farm/nats-server.js';
-import { startPostgres, type RunningPostgres } from '../../src/farm/postgres.js';
-import { unprivilegedAccount } from '../../src/farm/privileges.js';
-import { findPython } from '../../src/farm/python.js';
+import { DataFolder } from '../../src/servers/data-folder.js';
+import { startNats, type RunningNats } from '../../src/servers/nats-server.js';
+import { startPostgres, type RunningPostgres } from '../../src/servers/postgres.js';
+import { unprivilegedAccount } from '../../src/servers/privileges.js';
+import { findPython } from '../../src/servers/python.js';
 
 const { values } = parseArgs({
   options: { kills: { type: 'string', default: '40' }, only: { type: 'string', default: '' } },

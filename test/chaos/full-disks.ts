@@ -32,7 +32,7 @@ import { Database } from '../../src/database/pool.js';
 import { addReleases } from '../../src/database/versions.js';
 import { PiwError, errorMessage } from '../../src/errors.js';
 import { tarGz } from '../../src/farm/sdist.js';
-import { startWebServer } from '../../src/farm/web-server.js';
+import { startWebServer } from '../../src/web/web-server.js';
 import { bigBrother } from '../../src/protocols/big-brother.js';
 import { slaveControl } from '../../src/protocols/control.js';
 import { withBenchEnvironment, type BenchEnvironment } from '../bench/stage.js';

@@ -32,13 +32,13 @@ import { Database } from '../../src/database/pool.js';
 import { packageFiles, projectDetails } from '../../src/database/projects.js';
 import { addTarget } from '../../src/database/targets.js';
 import { deleteBuilds, addReleases, yankVersion } from '../../src/database/versions.js';
-import type { LoggedBuild } from '../../src/protocols/oracle.js';
+import type { LoggedBuild } from '../../src/model/build.js';
 import { secretary } from '../../src/protocols/web.js';
-import { SimpleIndexWriter } from '../../src/site/simple-index.js';
+import { SimpleIndexWriter } from '../../src/site/simple/index-writer.js';
 import { Site } from '../../src/site/site.js';
 import { startServers } from '../helpers/servers.js';
 import { PLATFORM, someRelease } from '../helpers/rows.js';
-import { NO_DETAILS } from '../../src/states/build-details.js';
+import { NO_DETAILS } from '../../src/model/build-details.js';
 
 const { values } = parseArgs({
   options: {

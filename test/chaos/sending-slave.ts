@@ -4,16 +4,16 @@
  * and began anew: it hands that build in. It says by IPC what it was told to build, how many bytes it has
  * sent, what broke, and when it is done.
  */
-import { systemClock } from '../../src/actor/clock.js';
+import { systemClock } from '../../src/concurrency/clock.js';
 import { ProtocolClient } from '../../src/actor/client.js';
-import { fileReader, sendFile } from '../../src/actor/send-file.js';
+import { fileReader, sendFile } from '../../src/transfer/send-file.js';
 import { Bus } from '../../src/bus/bus.js';
 import { PiwError, errorMessage } from '../../src/errors.js';
 import type { Answer, Body } from '../../src/protocols/protocol.js';
 import { slaveDriver, type SlaveAnswer, type SlaveVerbs } from '../../src/protocols/slave-driver.js';
-import { fileToMessage, type FileState } from '../../src/states/file-state.js';
+import { fileToMessage, type FileState } from '../../src/model/file-state.js';
 import { PROTOCOL_VERSION, VERSION } from '../../src/version.js';
-import { NO_DETAILS } from '../../src/states/build-details.js';
+import { NO_DETAILS } from '../../src/model/build-details.js';
 
 /** What is to be handed in. */
 export interface SentWheel {

@@ -5,9 +5,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import t from 'tap';
-import type { IndexedFile } from '../../src/protocols/oracle.js';
-import { bandersnatchConfig } from '../../src/site/bandersnatch.js';
-import { SimpleIndexWriter } from '../../src/site/simple-index.js';
+import type { IndexedFile } from '../../src/model/project.js';
+import { bandersnatchConfig } from '../../src/site/pages/bandersnatch.js';
+import { SimpleIndexWriter } from '../../src/site/simple/index-writer.js';
 import { orSkipReason } from '../helpers/missing.js';
 import { sha256 } from '../helpers/wheel.js';
 import { WEB_SERVER_KINDS, serve, type RunningWebServer } from '../helpers/web-servers.js';
@@ -80,7 +80,8 @@ const program = await orSkipReason(findBandersnatch);
 const pip = await orSkipReason(() => findInstaller('pip newest'));
 
 // Started before the first test is declared: a file whose tests have all ended takes no further ones.
-const stages: { kind: (typeof WEB_SERVER_KINDS)[number]; shelf: Shelf; server: RunningWebServer | string }[] = [];
+const stages: { kind: (typeof WEB_SERVER_KINDS)[number]; shelf: Shelf; server: RunningWebServer | string }[] =
+  [];
 for (const kind of WEB_SERVER_KINDS) {
   const shelf = await makeShelf();
   stages.push({ kind, shelf, server: await orSkipReason(() => serve(kind, shelf.output)) });

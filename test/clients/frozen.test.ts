@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import t from 'tap';
 import { formatConfig } from '../../src/config.js';
-import { startWebServer } from '../../src/farm/web-server.js';
+import { startWebServer } from '../../src/web/web-server.js';
 import { IndexServer } from '../builder/index-server.js';
 import { natsAddress, uniquePrefix, until } from '../helpers/bus.js';
 import { piwRunner } from '../helpers/command.js';

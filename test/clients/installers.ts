@@ -2,8 +2,8 @@ import { execFile } from 'node:child_process';
 import { existsSync, mkdtempSync, renameSync, rmSync, statSync, utimesSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import { cacheFolder } from '../../src/farm/cache.js';
-import { findPython } from '../../src/farm/python.js';
+import { cacheFolder } from '../../src/servers/cache.js';
+import { findPython } from '../../src/servers/python.js';
 import { remainingFetchMs, MissingPrerequisite, fetchFailure } from '../helpers/missing.js';
 
 const run = promisify(execFile);

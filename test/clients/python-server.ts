@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { freePort } from '../../src/farm/ports.js';
+import { freePort } from '../../src/servers/ports.js';
 import { until } from '../helpers/bus.js';
 import type { RunningWebServer } from '../helpers/web-servers.js';
 

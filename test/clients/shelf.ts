@@ -3,9 +3,9 @@ import { mkdirSync, mkdtempSync, statSync, writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
-import type { IndexedFile } from '../../src/protocols/oracle.js';
+import type { IndexedFile } from '../../src/model/project.js';
 import { simplePath } from '../../src/site/layout.js';
-import { SimpleIndexWriter } from '../../src/site/simple-index.js';
+import { SimpleIndexWriter } from '../../src/site/simple/index-writer.js';
 import { readWheel } from '../../src/wheels/wheel.js';
 import { makeWheel, sha256 } from '../helpers/wheel.js';
 

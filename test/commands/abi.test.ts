@@ -10,7 +10,7 @@ import { PROTOCOL_VERSION, VERSION } from '../../src/version.js';
 import { natsAddress, uniquePrefix, testBus, until } from '../helpers/bus.js';
 import { piwRunner, piwRunnerWithTasks, type PiwRunner } from '../helpers/command.js';
 import { testDatabase } from '../helpers/database.js';
-import { NO_DETAILS } from '../../src/states/build-details.js';
+import { NO_DETAILS } from '../../src/model/build-details.js';
 
 t.setTimeout(200_000);
 

@@ -14,10 +14,10 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import t from 'tap';
-import { freePort } from '../../src/farm/ports.js';
-import { chownTree, unprivilegedAccount } from '../../src/farm/privileges.js';
+import { freePort } from '../../src/servers/ports.js';
+import { chownTree, unprivilegedAccount } from '../../src/servers/privileges.js';
 import { writeSampleIndex } from '../../src/farm/sample-index.js';
-import { startWebServer } from '../../src/farm/web-server.js';
+import { startWebServer } from '../../src/web/web-server.js';
 import { skipUnlessInstalled } from '../helpers/missing.js';
 import { sha256 } from '../helpers/wheel.js';
 

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import t, { type Test } from 'tap';
 import { formatConfig } from '../../src/config.js';
-import { startWebServer } from '../../src/farm/web-server.js';
+import { startWebServer } from '../../src/web/web-server.js';
 import { natsAddress, uniquePrefix, until } from '../helpers/bus.js';
 import { piwRunner, runTasks, type CommandResult } from '../helpers/command.js';
 import { testDatabase } from '../helpers/database.js';

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { ProtocolClient } from '../../src/actor/client.js';
 import { writeSampleIndex } from '../../src/farm/sample-index.js';
-import { startWebServer } from '../../src/farm/web-server.js';
+import { startWebServer } from '../../src/web/web-server.js';
 import { control, slaveControl } from '../../src/protocols/control.js';
 import { natsAddress, uniquePrefix, testBus, until } from '../helpers/bus.js';
 import { testDatabase } from '../helpers/database.js';

@@ -7,7 +7,7 @@ import t from 'tap';
 import { extraIndexUrls } from '../../actors/cast.js';
 import { formatConfig, loadSettings } from '../../src/config.js';
 import { Database } from '../../src/database/pool.js';
-import { startWebServer } from '../../src/farm/web-server.js';
+import { startWebServer } from '../../src/web/web-server.js';
 import { IndexServer } from '../builder/index-server.js';
 import { natsAddress, uniquePrefix, until } from '../helpers/bus.js';
 import { testDatabase } from '../helpers/database.js';

@@ -5,12 +5,13 @@ import type { Database } from '../../src/database/pool.js';
 import { nextPendingBuilds, leaseBuilds } from '../../src/database/queue.js';
 import { addTarget } from '../../src/database/targets.js';
 import { addReleases, skipVersion, yankVersion } from '../../src/database/versions.js';
-import type { LoggedBuild, Release } from '../../src/protocols/oracle.js';
+import type { LoggedBuild } from '../../src/model/build.js';
+import type { Release } from '../../src/model/release.js';
 import { natsAddress, uniquePrefix } from '../helpers/bus.js';
 import { piwRunner, piwRunnerWithTasks, type PiwRunner } from '../helpers/command.js';
 import { testDatabase } from '../helpers/database.js';
 import { PLATFORM, someRelease, insertSlave } from '../helpers/rows.js';
-import { NO_DETAILS } from '../../src/states/build-details.js';
+import { NO_DETAILS } from '../../src/model/build-details.js';
 
 t.setTimeout(200_000);
 

@@ -16,7 +16,7 @@ import t from 'tap';
 import { ProtocolClient } from '../../src/actor/client.js';
 import { probeInterpreter } from '../../src/builder/interpreter.js';
 import { writeSampleIndex } from '../../src/farm/sample-index.js';
-import { startWebServer } from '../../src/farm/web-server.js';
+import { startWebServer } from '../../src/web/web-server.js';
 import { control } from '../../src/protocols/control.js';
 import { SimpleIndexClient } from '../../src/pypi/index-reader.js';
 import { normalise } from '../../src/wheels/names.js';

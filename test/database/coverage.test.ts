@@ -7,7 +7,7 @@ import { addReleases } from '../../src/database/versions.js';
 import { parseWheelName } from '../../src/wheels/tags.js';
 import { testDatabase } from '../helpers/database.js';
 import { PLATFORM, someRelease, insertSlave, insertTarget } from '../helpers/rows.js';
-import { NO_DETAILS } from '../../src/states/build-details.js';
+import { NO_DETAILS } from '../../src/model/build-details.js';
 
 t.setTimeout(120_000);
 

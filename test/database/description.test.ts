@@ -5,8 +5,8 @@ import { upsertPackage, searchIndex } from '../../src/database/packages.js';
 import type { Database } from '../../src/database/pool.js';
 import { packageFiles } from '../../src/database/projects.js';
 import { addReleases } from '../../src/database/versions.js';
-import type { LoggedBuild } from '../../src/protocols/oracle.js';
-import { NO_DETAILS } from '../../src/states/build-details.js';
+import type { LoggedBuild } from '../../src/model/build.js';
+import { NO_DETAILS } from '../../src/model/build-details.js';
 import { testDatabase } from '../helpers/database.js';
 import { PLATFORM, someRelease, insertTarget } from '../helpers/rows.js';
 

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
-import { StaleWhileRevalidate } from '../../src/database/aged.js';
+import { StaleWhileRevalidate } from '../../src/concurrency/stale-while-revalidate.js';
 import type { Database } from '../../src/database/pool.js';
 import { nextPendingBuilds, leaseBuilds } from '../../src/database/queue.js';
 import { countQueue, estimateQueue } from '../../src/database/queue-count.js';

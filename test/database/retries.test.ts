@@ -1,14 +1,14 @@
 import t from 'tap';
 import { logBuilds } from '../../src/database/builds.js';
 import type { Database } from '../../src/database/pool.js';
-import { NO_DETAILS } from '../../src/states/build-details.js';
+import { NO_DETAILS } from '../../src/model/build-details.js';
 import { nextPendingBuilds, leaseBuilds, releaseLeases, requeueExpired } from '../../src/database/queue.js';
 import { packageQueue } from '../../src/database/queue-report.js';
 import { queueActivity } from '../../src/database/queue-count.js';
 import { readStatistics } from '../../src/database/statistics.js';
 import { deleteBuilds, addReleases } from '../../src/database/versions.js';
-import type { Release } from '../../src/protocols/oracle.js';
-import { FAILURES } from '../../src/states/failure.js';
+import type { Release } from '../../src/model/release.js';
+import { FAILURES } from '../../src/failures/classes.js';
 import { testDatabase } from '../helpers/database.js';
 import { PLATFORM, someRelease, insertSlave, insertTarget } from '../helpers/rows.js';
 

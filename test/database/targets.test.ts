@@ -12,7 +12,7 @@ import { addReleases } from '../../src/database/versions.js';
 import { until } from '../helpers/bus.js';
 import { testDatabase } from '../helpers/database.js';
 import { someRelease } from '../helpers/rows.js';
-import { NO_DETAILS } from '../../src/states/build-details.js';
+import { NO_DETAILS } from '../../src/model/build-details.js';
 
 t.setTimeout(120_000);
 

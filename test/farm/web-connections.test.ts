@@ -3,8 +3,8 @@ import { connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import type { ConnectionLimits } from '../../src/farm/web/connections.js';
-import { startWebServer } from '../../src/farm/web-server.js';
+import type { ConnectionLimits } from '../../src/web/connections.js';
+import { startWebServer } from '../../src/web/web-server.js';
 import { until } from '../helpers/bus.js';
 
 t.setTimeout(60_000);

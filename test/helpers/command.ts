@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Test } from 'tap';
 import { actorSpecOf } from '../../actors/cast.js';
-import { systemClock, type Clock } from '../../src/actor/clock.js';
+import { systemClock, type Clock } from '../../src/concurrency/clock.js';
 import { runActor } from '../../src/actor/run.js';
 import { formatConfig, loadSettings, type RawSettings } from '../../src/config.js';
 import { createLog } from '../../src/log.js';

@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } f
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { cacheFolder } from '../../src/farm/cache.js';
+import { cacheFolder } from '../../src/servers/cache.js';
 import { remainingFetchMs, fetchFailure } from './missing.js';
 
 const run = promisify(execFile);

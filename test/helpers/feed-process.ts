@@ -5,7 +5,7 @@
 import { fileURLToPath } from 'node:url';
 import { CloudGazer, type CloudGazerSettings } from '../../actors/cloud-gazer.js';
 import { TheArchitect } from '../../actors/the-architect.js';
-import type { Clock } from '../../src/actor/clock.js';
+import type { Clock } from '../../src/concurrency/clock.js';
 import { runActor, type ActorSpec } from '../../src/actor/run.js';
 import { Database } from '../../src/database/pool.js';
 import { createLog, type LogSink } from '../../src/log.js';

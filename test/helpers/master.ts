@@ -2,8 +2,8 @@ import { mkdir, mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
-import { BuildSlave, type SlaveOptions } from '../../actors/build-slave.js';
-import { systemClock } from '../../src/actor/clock.js';
+import { BuildSlave, type SlaveOptions } from '../../src/slave/build-slave.js';
+import { systemClock } from '../../src/concurrency/clock.js';
 import { ProtocolClient } from '../../src/actor/client.js';
 import type { BuildRequest, BuildResult } from '../../src/builder/build.js';
 import type { Bus } from '../../src/bus/bus.js';
@@ -18,7 +18,7 @@ import { runTasks } from './command.js';
 import { testDatabase } from './database.js';
 import { PLATFORM, someRelease, insertTarget } from './rows.js';
 import { fileStateOf, makeWheel } from './wheel.js';
-import { NO_DETAILS } from '../../src/states/build-details.js';
+import { NO_DETAILS } from '../../src/model/build-details.js';
 
 export const ABI = 'cp311';
 

@@ -4,10 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Test } from 'tap';
-import { DataFolder } from '../../src/farm/folder.js';
-import { findNatsServer, startNats, type RunningNats } from '../../src/farm/nats-server.js';
-import { unprivilegedAccount } from '../../src/farm/privileges.js';
-import { findPython } from '../../src/farm/python.js';
+import { DataFolder } from '../../src/servers/data-folder.js';
+import { findNatsServer, startNats, type RunningNats } from '../../src/servers/nats-server.js';
+import { unprivilegedAccount } from '../../src/servers/privileges.js';
+import { findPython } from '../../src/servers/python.js';
 import { until } from './bus.js';
 
 /** config/nats, as it is shipped. */

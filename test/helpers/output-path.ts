@@ -2,13 +2,13 @@ import { mkdirSync, mkdtempSync, readFileSync, statSync, utimesSync, writeFileSy
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
-import type { IndexedFile, Project, SearchRow } from '../../src/protocols/oracle.js';
+import type { IndexedFile, Project, SearchRow } from '../../src/model/project.js';
 import { SIBLINGS } from '../../src/site/layout.js';
-import type { Build } from '../../src/site/log.js';
-import { SimpleIndexWriter } from '../../src/site/simple-index.js';
+import type { Build } from '../../src/site/pages/log.js';
+import { SimpleIndexWriter } from '../../src/site/simple/index-writer.js';
 import { Site } from '../../src/site/site.js';
 import { hashFile, readWheel } from '../../src/wheels/wheel.js';
-import { NO_DETAILS } from '../../src/states/build-details.js';
+import { NO_DETAILS } from '../../src/model/build-details.js';
 import { emptyFront, emptyStatistics } from '../site/sample-site.js';
 import { makeWheel, type WheelParts } from './wheel.js';
 

@@ -13,7 +13,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
-import { freePort } from '../../src/farm/ports.js';
+import { freePort } from '../../src/servers/ports.js';
 import { Bus, type BusOptions } from '../../src/bus/bus.js';
 import { until } from './bus.js';
 import { natsBinary } from './nats.js';

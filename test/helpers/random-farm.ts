@@ -19,14 +19,14 @@ import {
   skipVersion,
   yankVersion,
 } from '../../src/database/versions.js';
-import type { LoggedBuild } from '../../src/protocols/oracle.js';
+import type { LoggedBuild } from '../../src/model/build.js';
 import type { FailureFilter } from '../../src/protocols/retry.js';
 import type { ChangeEvent } from '../../src/pypi/changelog.js';
 import { foldEvents } from '../../src/pypi/fold.js';
 import type { PackageName } from '../../src/wheels/names.js';
 import { seededRandom } from './fake-pypi/chance.js';
 import { someRelease, insertSlave } from './rows.js';
-import { NO_DETAILS } from '../../src/states/build-details.js';
+import { NO_DETAILS } from '../../src/model/build-details.js';
 
 export const LINUX = 'linux_x86_64';
 export const ARM = 'linux_aarch64';

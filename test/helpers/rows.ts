@@ -1,7 +1,7 @@
 import type { Database } from '../../src/database/pool.js';
 import { registerSlave } from '../../src/database/slaves.js';
 import { addTarget } from '../../src/database/targets.js';
-import type { Release } from '../../src/protocols/oracle.js';
+import type { Release } from '../../src/model/release.js';
 
 /** The platform for tests in which it doesn't matter. */
 export const PLATFORM = 'linux_x86_64';

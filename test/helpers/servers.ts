@@ -1,10 +1,10 @@
 import { join } from 'node:path';
-import { DataFolder } from '../../src/farm/folder.js';
-import { startNats } from '../../src/farm/nats-server.js';
-import { startPostgres } from '../../src/farm/postgres.js';
-import { unprivilegedAccount } from '../../src/farm/privileges.js';
-import type { ManagedProcess } from '../../src/farm/process.js';
-import { findPython } from '../../src/farm/python.js';
+import { DataFolder } from '../../src/servers/data-folder.js';
+import { startNats } from '../../src/servers/nats-server.js';
+import { startPostgres } from '../../src/servers/postgres.js';
+import { unprivilegedAccount } from '../../src/servers/privileges.js';
+import type { ManagedProcess } from '../../src/servers/process.js';
+import { findPython } from '../../src/servers/python.js';
 
 /** A private nats-server and PostgreSQL, both real. */
 export interface Servers {

@@ -2,12 +2,12 @@ import { readFile, stat } from 'node:fs/promises';
 import { ProtocolClient } from '../../src/actor/client.js';
 import type { Bus } from '../../src/bus/bus.js';
 import { PiwError } from '../../src/errors.js';
-import type { MachineStats } from '../../src/protocols/fields.js';
+import type { MachineStats } from '../../src/model/fields.js';
 import { userBucketName, transferObjectName, transfer } from '../../src/protocols/file-juggler.js';
 import type { Answer } from '../../src/protocols/protocol.js';
 import { slaveDriver, type SlaveAnswer, type SlaveVerbs } from '../../src/protocols/slave-driver.js';
-import { NO_DETAILS } from '../../src/states/build-details.js';
-import { fileToMessage, type FileState } from '../../src/states/file-state.js';
+import { NO_DETAILS } from '../../src/model/build-details.js';
+import { fileToMessage, type FileState } from '../../src/model/file-state.js';
 import { slaveHello } from './master.js';
 import { fileStateOf } from './wheel.js';
 

@@ -1,6 +1,6 @@
 import { ProtocolClient } from '../../src/actor/client.js';
-import { systemClock } from '../../src/actor/clock.js';
-import { sendFile } from '../../src/actor/send-file.js';
+import { systemClock } from '../../src/concurrency/clock.js';
+import { sendFile } from '../../src/transfer/send-file.js';
 import type { Bus } from '../../src/bus/bus.js';
 import { PiwError } from '../../src/errors.js';
 import {
@@ -9,8 +9,8 @@ import {
   type SlaveHello,
   type SlaveVerbs,
 } from '../../src/protocols/slave-driver.js';
-import { NO_DETAILS } from '../../src/states/build-details.js';
-import { fileToMessage } from '../../src/states/file-state.js';
+import { NO_DETAILS } from '../../src/model/build-details.js';
+import { fileToMessage } from '../../src/model/file-state.js';
 import { slaveHello } from './master.js';
 import { STATS } from './session.js';
 import { storedWheel } from './stored-wheel.js';

@@ -1,7 +1,7 @@
 import { createHash, randomFillSync } from 'node:crypto';
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { crc32 } from 'node:zlib';
-import type { FileState } from '../../src/states/file-state.js';
+import type { FileState } from '../../src/model/file-state.js';
 
 /** A member of a zip archive: its size, CRC-32 and offset. */
 interface ZipMember {

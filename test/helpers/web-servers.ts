@@ -1,7 +1,7 @@
 import { chmodSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { freePort } from '../../src/farm/ports.js';
+import { freePort } from '../../src/servers/ports.js';
 import { apache } from './web/apache.js';
 import { nginx } from './web/nginx.js';
 import { servePiwWeb } from './web/own.js';

@@ -3,7 +3,7 @@ import { createWriteStream } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
 import { join } from 'node:path';
 import { ZipFile } from 'yazl';
-import type { FileState } from '../../src/states/file-state.js';
+import type { FileState } from '../../src/model/file-state.js';
 import { describeWheel } from '../../src/wheels/wheel.js';
 
 export interface WheelParts {

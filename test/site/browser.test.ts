@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
 import t from 'tap';
-import { startWebServer } from '../../src/farm/web-server.js';
+import { startWebServer } from '../../src/web/web-server.js';
 import { Site } from '../../src/site/site.js';
 import { startBrowser } from '../helpers/browser.js';
 import { writeMarkedPages, MARKED_BUILD, markedRows } from './marked.js';

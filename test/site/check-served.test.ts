@@ -1,11 +1,11 @@
 import { gzipSync } from 'node:zlib';
 import t from 'tap';
-import { startWebServer } from '../../src/farm/web-server.js';
-import type { Fault } from '../../src/site/check/faults.js';
-import { JSON_TYPE } from '../../src/site/check/manners.js';
-import { RULES, type RuleId } from '../../src/site/check/rules.js';
-import type { ProjectSelection } from '../../src/site/check/sample.js';
-import { checkServed } from '../../src/site/check/served.js';
+import { startWebServer } from '../../src/web/web-server.js';
+import type { Fault } from '../../src/check/faults.js';
+import { JSON_TYPE } from '../../src/check/manners.js';
+import { RULES, type RuleId } from '../../src/check/rules.js';
+import type { ProjectSelection } from '../../src/check/sample.js';
+import { checkServed } from '../../src/check/served.js';
 import { piwRunner } from '../helpers/command.js';
 import { startFaultyProxy, type ProxyFaults, type ProxiedResponse } from '../helpers/misbehaving-server.js';
 import { makeOutputPath } from '../helpers/output-path.js';

@@ -2,9 +2,9 @@ import { mkdirSync, mkdtempSync, readdirSync, statSync, writeFileSync } from 'no
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { PiwError } from '../../src/errors.js';
-import { SimpleIndexWriter } from '../../src/site/simple-index.js';
+import { SimpleIndexWriter } from '../../src/site/simple/index-writer.js';
 import { Site } from '../../src/site/site.js';
-import { NO_DETAILS } from '../../src/states/build-details.js';
+import { NO_DETAILS } from '../../src/model/build-details.js';
 import { sampleProject } from '../helpers/output-path.js';
 import { fillDisk, onSmallDisk } from '../helpers/small-disk.js';
 import { emptyFront, emptyStatistics } from './sample-site.js';

@@ -1,6 +1,6 @@
 import t from 'tap';
-import { logHtml } from '../../src/site/log.js';
-import { NO_DETAILS } from '../../src/states/build-details.js';
+import { logHtml } from '../../src/site/pages/log.js';
+import { NO_DETAILS } from '../../src/model/build-details.js';
 import { sampleBuild } from './sample-site.js';
 
 const page = (output: readonly string[], slave: string | null = 'anvil'): string =>

@@ -1,4 +1,4 @@
-import type { Project, SearchRow } from '../../src/protocols/oracle.js';
+import type { Project, SearchRow } from '../../src/model/project.js';
 import type { Site } from '../../src/site/site.js';
 import { sampleFront, sampleQueue, sampleStatistics } from './sample-site.js';
 

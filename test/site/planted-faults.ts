@@ -12,7 +12,7 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { SIBLINGS } from '../../src/site/layout.js';
 import { sha256 } from '../helpers/wheel.js';
-import type { RuleId } from '../../src/site/check/rules.js';
+import type { RuleId } from '../../src/check/rules.js';
 import { editPage, editAllForms, publish, type SimpleJsonPage } from '../helpers/output-path.js';
 
 export interface PlantedFault {

@@ -2,8 +2,8 @@ import { mkdtempSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import type { Project, ProjectFile } from '../../src/protocols/oracle.js';
-import { homePage } from '../../src/site/home.js';
+import type { Project, ProjectFile } from '../../src/model/project.js';
+import { homePage } from '../../src/site/pages/home.js';
 import { Site } from '../../src/site/site.js';
 import { PLATFORM, sampleFront, sampleProject, sampleStatistics } from './sample-site.js';
 

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { checkOutput } from '../../src/site/check/output.js';
+import { checkOutput } from '../../src/check/output.js';
 import { runRewrites } from '../chaos/rewrites/run.js';
 
 t.setTimeout(120_000);

@@ -1,12 +1,12 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Project, ProjectFile, ProjectVersion, SearchRow } from '../../src/protocols/oracle.js';
+import type { Project, ProjectFile, ProjectVersion, SearchRow } from '../../src/model/project.js';
 import type { EndedBuild, HomePageData, ActivityHistory } from '../../src/protocols/site.js';
 import type { Statistics } from '../../src/protocols/statistics.js';
-import type { QueueStatus, PublicSlave } from '../../src/site/farm.js';
+import type { QueueStatus, PublicSlave } from '../../src/site/pages/farm.js';
 import { Site } from '../../src/site/site.js';
-import type { Build } from '../../src/site/log.js';
-import { NO_DETAILS } from '../../src/states/build-details.js';
+import type { Build } from '../../src/site/pages/log.js';
+import { NO_DETAILS } from '../../src/model/build-details.js';
 
 /** The data of a sample farm for Raspberry Pis, some years after it was started. */
 

@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Browser, Page } from 'playwright-core';
-import { startWebServer } from '../../src/farm/web-server.js';
+import { startWebServer } from '../../src/web/web-server.js';
 import { startBrowser } from '../helpers/browser.js';
 import { PAGES, writeSampleSite } from './sample-site.js';
 

@@ -4,11 +4,11 @@ import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { Parser } from 'htmlparser2';
 import t from 'tap';
-import { pipInstallCommand } from '../../src/site/install.js';
-import type { Build } from '../../src/site/log.js';
+import { pipInstallCommand } from '../../src/site/pages/install.js';
+import type { Build } from '../../src/site/pages/log.js';
 import { logPath } from '../../src/site/layout.js';
 import { Site } from '../../src/site/site.js';
-import { NO_DETAILS } from '../../src/states/build-details.js';
+import { NO_DETAILS } from '../../src/model/build-details.js';
 import { MARKED_BUILD, MARKUP, writeMarkedPages, markedRows } from './marked.js';
 import { paginate } from './sample-site.js';
 

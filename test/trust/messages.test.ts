@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import t from 'tap';
 import { encode } from '../../src/bus/codec.js';
-import { NO_DETAILS } from '../../src/states/build-details.js';
+import { NO_DETAILS } from '../../src/model/build-details.js';
 import { until } from '../helpers/bus.js';
 import { RawNats } from '../helpers/raw-nats.js';
 import { STATS, startHostileFarm } from './stage.js';

@@ -3,9 +3,9 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { Bus } from '../../src/bus/bus.js';
 import { generateUserKey } from '../../src/bus/nkey.js';
-import { freePort } from '../../src/farm/ports.js';
-import { formatAccounts } from '../../src/farm/nats-accounts.js';
-import { SlaveUsers } from '../../src/farm/slave-users.js';
+import { freePort } from '../../src/servers/ports.js';
+import { formatAccounts } from '../../src/servers/nats-accounts.js';
+import { SlaveUsers } from '../../src/servers/slave-users.js';
 import { until } from '../helpers/bus.js';
 import { SAMPLE_PASSWORDS, startSampleServer } from '../helpers/nats.js';
 

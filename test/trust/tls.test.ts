@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { Bus } from '../../src/bus/bus.js';
-import { freePort } from '../../src/farm/ports.js';
+import { freePort } from '../../src/servers/ports.js';
 import { piwRunner } from '../helpers/command.js';
 import { natsAddress } from '../helpers/bus.js';
 import { skipUnlessInstalled } from '../helpers/missing.js';

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { randomBytes } from 'node:crypto';
 import t from 'tap';
-import type { FileState } from '../../src/states/file-state.js';
+import type { FileState } from '../../src/model/file-state.js';
 import {
   matchingWheels,
   nextTaggedName,

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { CoreMetadata } from '../../src/protocols/fields.js';
+import { CoreMetadata } from '../../src/model/fields.js';
 import { readWheel } from '../../src/wheels/wheel.js';
 import { buildZip } from '../trust/zip.js';
 

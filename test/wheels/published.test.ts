@@ -13,7 +13,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import type { FileState } from '../../src/states/file-state.js';
+import type { FileState } from '../../src/model/file-state.js';
 import { WheelStore, type TransferVerdict } from '../../src/wheels/store.js';
 import { fileStateOf, makeWheel, sha256 } from '../helpers/wheel.js';
 

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { randomBytes } from 'node:crypto';
 import t from 'tap';
-import type { IncomingFile } from '../../src/wheels/arriving.js';
+import type { IncomingFile } from '../../src/transfer/incoming-file.js';
 import { WheelStore } from '../../src/wheels/store.js';
 import { MAX_WHEEL_NAME_LENGTH } from '../../src/wheels/tags.js';
 import { fileStateOf, makeWheel, sha256, type WheelParts } from '../helpers/wheel.js';

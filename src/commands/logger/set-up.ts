@@ -1,12 +1,12 @@
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import type { Settings } from '../../config.js';
-import { findRunningPid, startTime } from '../../farm/process.js';
+import { findRunningPid, startTime } from '../../servers/process.js';
 import { normalisePrefix, publicPath } from '../../weblog/asked.js';
 import { CountryDatabase, HostResolver } from '../../weblog/hosts.js';
 import { LineReader } from '../../weblog/reader.js';
 import { Spool } from '../../weblog/spool.js';
-import { diskError } from '../../wheels/disk.js';
+import { diskError } from '../../files/disk.js';
 import type { LoggerContext } from './context.js';
 
 /** How long a line waits for others before it is sent, milliseconds. */

@@ -9,7 +9,7 @@ import { generateUserKey } from '../../bus/nkey.js';
 import { formatConfig, type RawSettings, type Settings } from '../../config.js';
 import { slaveConnection } from '../../connection.js';
 import { PiwError, errorMessage } from '../../errors.js';
-import { checkSlaveName } from '../../farm/slave-users.js';
+import { checkSlaveName } from '../../servers/slave-users.js';
 import { EXIT_CODES, PiwCommand } from '../base.js';
 import { reloadSlaveUsers, slaveUsersFlags, openSlaveUsers } from './users.js';
 

@@ -1,7 +1,7 @@
 import { Flags } from '@oclif/core';
 import type { Settings } from '../../config.js';
-import { reloadServers } from '../../farm/nats-reload.js';
-import { SlaveUsers } from '../../farm/slave-users.js';
+import { reloadServers } from '../../servers/nats-reload.js';
+import { SlaveUsers } from '../../servers/slave-users.js';
 import { natsFlags } from '../base.js';
 
 export const slaveUsersFlags = {

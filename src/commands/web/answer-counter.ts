@@ -1,7 +1,7 @@
 import { PassThrough } from 'node:stream';
 import type { Settings } from '../../config.js';
 import { PiwError, errorMessage } from '../../errors.js';
-import type { AnsweredRequest } from '../../farm/web-server.js';
+import type { AnsweredRequest } from '../../web/web-server.js';
 import type { Log } from '../../log.js';
 import type { LoggerContext } from '../logger/context.js';
 import { countPipeWithoutSpool, countPipeWithSpool } from '../logger/pipe.js';

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
-import type { IndexedFile } from '../../../src/protocols/oracle.js';
-import type { SimpleProject } from '../../../src/site/simple.js';
+import type { IndexedFile } from '../../../src/model/project.js';
+import type { SimpleProject } from '../../../src/site/simple/render.js';
 import { metadataBytes, wheelBytes } from './wheels.js';
 
 /**

@@ -11,11 +11,11 @@
 import { closeSync, mkdirSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setImmediate as breathe, setTimeout as sleep } from 'node:timers/promises';
-import { writeIfChanged } from '../../../src/site/atomic.js';
+import { writeIfChanged } from '../../../src/site/files/atomic.js';
 import { SIBLINGS } from '../../../src/site/layout.js';
-import { compressPages } from '../../../src/site/pack.js';
-import { SimpleIndexWriter } from '../../../src/site/simple-index.js';
-import type { SimpleProject } from '../../../src/site/simple.js';
+import { compressPages } from '../../../src/site/files/compress.js';
+import { SimpleIndexWriter } from '../../../src/site/simple/index-writer.js';
+import type { SimpleProject } from '../../../src/site/simple/render.js';
 import { WheelStore } from '../../../src/wheels/store.js';
 import { LAST_STATE, filenameOf, projectOf, stateOf } from './states.js';
 import { metadataBytes, wheelBytes } from './wheels.js';

@@ -1,6 +1,6 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { startWebServer } from '../../../src/farm/web-server.js';
+import { startWebServer } from '../../../src/web/web-server.js';
 import type { AccessLogEntry, RunningWebServer } from './served-by.js';
 
 /** Starts our own web server in this process; its requests are recorded from Node's diagnostics channel. */

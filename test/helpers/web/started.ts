@@ -4,7 +4,7 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { ManagedProcess } from '../../../src/farm/process.js';
+import { ManagedProcess } from '../../../src/servers/process.js';
 import type { DebianFiles } from '../debian.js';
 import type { WebServerKind, AccessLogEntry, RunningWebServer } from './served-by.js';
 import type { WebServerSetup } from './site.js';

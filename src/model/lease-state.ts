@@ -1,0 +1,8 @@
+/** The build that was granted under a lease. */
+export interface LeaseState {
+  readonly lease: number;
+  readonly package: string;
+  readonly version: string;
+  readonly abi: string;
+  readonly platform: string;
+}

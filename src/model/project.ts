@@ -1,0 +1,111 @@
+import { Type, type Static } from './schema.js';
+import {
+  CoreMetadata,
+  Count,
+  Dependencies,
+  FailureClassName,
+  FileName,
+  Flag,
+  Id,
+  Package,
+  Provenance,
+  Seconds,
+  Sentence,
+  Sha256,
+  ShortText,
+  Tag,
+  Text,
+  Time,
+  Version,
+  listOf,
+  orNull,
+} from './fields.js';
+import { Reason } from './release.js';
+import { TARGET_STATES } from './target.js';
+
+/** A file as the simple index lists it. */
+export const IndexedFile = Type.Object({
+  filename: FileName,
+  version: Version,
+  filesize: Count,
+  sha256: Sha256,
+  metadata_sha256: Sha256,
+  requires_python: orNull(ShortText),
+  yanked: Reason,
+  uploaded: Time,
+});
+export type IndexedFile = Static<typeof IndexedFile>;
+
+/** [package, version, abi, platform] of a file; abi and platform are null if its build's target is no longer known. */
+export const FileOrigin = Type.Tuple([Package, Version, orNull(Tag), orNull(Tag)]);
+export type FileOrigin = Static<typeof FileOrigin>;
+
+/** [package, description, files, downloads in 30 days]. */
+export const SearchRow = Type.Tuple([Package, orNull(Text), Count, Count]);
+export type SearchRow = Static<typeof SearchRow>;
+
+export const PROJECT_STATUSES = ['active', 'archived', 'quarantined', 'deprecated'] as const;
+
+export const ProjectStatus = Type.Union(PROJECT_STATUSES.map((status) => Type.Literal(status)));
+
+export const VersionOnTarget = Type.Object({
+  abi: Tag,
+  platform: Tag,
+  state: Type.Union(TARGET_STATES.map((state) => Type.Literal(state))),
+  build_id: orNull(Id),
+  failure_class: orNull(FailureClassName),
+  /** Why the newest build failed. */
+  reason: orNull(Sentence),
+  /** What is unusual about a successful build. */
+  remark: orNull(Sentence),
+  /** When the build is retried after a transient failure; null: it is not held back. */
+  held_until: orNull(Time),
+  /** The file that serves this target. */
+  filename: orNull(FileName),
+});
+export type VersionOnTarget = Static<typeof VersionOnTarget>;
+
+export const ProjectVersion = Type.Object({
+  version: Version,
+  released: orNull(Time),
+  skip: Reason,
+  yanked: Reason,
+  has_sdist: Flag,
+  requires_python: orNull(ShortText),
+  targets: listOf(VersionOnTarget, 1000),
+});
+export type ProjectVersion = Static<typeof ProjectVersion>;
+
+export const ProjectFile = Type.Intersect([
+  IndexedFile,
+  Type.Object({
+    build_id: orNull(Id),
+    /** The build that produced the file: when it ended, how long it took and on which slave; null for an import. */
+    built: orNull(Time),
+    duration_s: orNull(Seconds),
+    slave: orNull(ShortText),
+    provenance: orNull(Provenance),
+    remark: orNull(Sentence),
+    core_metadata: orNull(CoreMetadata),
+    /** [abi, platform] of the registered targets that the file serves. */
+    serves: listOf(Type.Tuple([Tag, Tag]), 1000),
+    dependencies: Dependencies,
+    downloads: Count,
+  }),
+]);
+export type ProjectFile = Static<typeof ProjectFile>;
+
+/** Everything that a project's page shows; newest version first. */
+export const Project = Type.Object({
+  package: Package,
+  description: orNull(Text),
+  status: ProjectStatus,
+  skip: Reason,
+  /** All downloads, including those of files that have been removed. */
+  downloads: Count,
+  /** Downloads in the last 30 days. */
+  downloads_last_month: Count,
+  versions: listOf(ProjectVersion, 100_000),
+  files: listOf(ProjectFile, 100_000),
+});
+export type Project = Static<typeof Project>;

@@ -1,0 +1,178 @@
+import {
+  closeSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
+import { PiwError, errorMessage } from '../errors.js';
+import { canAccess, chownTo, type Account } from './privileges.js';
+import { makeFolders } from '../files/disk.js';
+import { findRunningPid, startTime } from './process.js';
+
+/** What this version of the farm keeps in its folder; another number is another program's. */
+const FORMAT = 1;
+const MARKER_FILE = 'piw-farm.json';
+const LOCK = 'piw-farm.lock';
+
+/**
+ * The farm's data folder: its servers' data, credentials, logs, and (unless told otherwise) its
+ * site. One farm has it at a time.
+ */
+export class DataFolder {
+  readonly path: string;
+  readonly account: Account | undefined;
+  readonly #lock: string;
+
+  private constructor(path: string, account: Account | undefined) {
+    this.path = path;
+    this.account = account;
+    this.#lock = join(path, LOCK);
+  }
+
+  /**
+   * Makes the folder if it is missing, and takes it. Raises PIW_NOT_WRITABLE, PIW_IN_USE when another
+   * farm has it, PIW_DATA_VERSION for another version's, PIW_CONFIG for a folder of something else.
+   */
+  static open(path: string, account: Account | undefined): DataFolder {
+    const folder = new DataFolder(path, account);
+    try {
+      if (!existsSync(path)) {
+        makeFolders(dirname(path));
+        mkdirSync(path, { mode: 0o755 });
+        chownTo(path, account);
+      }
+    } catch (error) {
+      throw new PiwError(
+        'PIW_NOT_WRITABLE',
+        `the data folder ${path} can't be made: ${errorMessage(error)}`,
+        {
+          cause: error,
+        },
+      );
+    }
+    if (!canAccess(account, 'w', path) || !canAccess(account, 'x', path)) {
+      throw new PiwError(
+        'PIW_NOT_WRITABLE',
+        `${account?.name ?? 'this user'} can't write to the data folder ${path}`,
+      );
+    }
+    folder.#acquireLock();
+    try {
+      folder.#checkFormat();
+    } catch (error) {
+      folder.close();
+      throw error;
+    }
+    return folder;
+  }
+
+  join(...names: readonly string[]): string {
+    return join(this.path, ...names);
+  }
+
+  /** A folder in here that belongs to the account. */
+  subfolder(name: string, mode = 0o700): string {
+    const path = this.join(name);
+    mkdirSync(path, { recursive: true, mode });
+    chownTo(path, this.account);
+    return path;
+  }
+
+  /** Writes a file that only the account can read. */
+  writeSecret(name: string, contents: string): string {
+    const path = this.join(name);
+    rmSync(path, { force: true });
+    writeFileSync(path, contents, { mode: 0o600 });
+    chownTo(path, this.account);
+    return path;
+  }
+
+  /** The path of a log that the account can add to. */
+  prepareLog(name: string): string {
+    const path = join(this.subfolder('logs'), name);
+    closeSync(openSync(path, 'a', 0o600));
+    chownTo(path, this.account);
+    return path;
+  }
+
+  read(name: string): string | undefined {
+    try {
+      return readFileSync(this.join(name), 'utf8');
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+      throw error;
+    }
+  }
+
+  /** Lets another farm have it. */
+  close(): void {
+    rmSync(this.#lock, { force: true });
+  }
+
+  /**
+   * The lock is a file with the number and start time of its process. It is written aside and linked
+   * into place, so it is never seen without them; one whose process is gone is taken over.
+   */
+  #acquireLock(): void {
+    const ownLock = `${this.#lock}.${String(process.pid)}`;
+    const handle = openSync(ownLock, 'w', 0o600);
+    writeSync(handle, `${String(process.pid)} ${startTime(process.pid)}\n`);
+    closeSync(handle);
+    try {
+      for (let tries = 0; tries < 3; tries += 1) {
+        try {
+          linkSync(ownLock, this.#lock);
+          return;
+        } catch (error) {
+          if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+        }
+        const holder = findRunningPid(this.read(LOCK) ?? '');
+        if (holder !== undefined) {
+          throw new PiwError(
+            'PIW_IN_USE',
+            `the data folder ${this.path} is in use by the farm with process number ${String(holder)}`,
+          );
+        }
+        rmSync(this.#lock, { force: true });
+      }
+      throw new PiwError('PIW_IN_USE', `the data folder ${this.path} is just being taken by another farm`);
+    } finally {
+      rmSync(ownLock, { force: true });
+    }
+  }
+
+  #checkFormat(): void {
+    const marker = this.read(MARKER_FILE);
+    if (marker === undefined) {
+      const others = readdirSync(this.path).filter((name) => !name.startsWith(LOCK));
+      if (others.length > 0) {
+        throw new PiwError(
+          'PIW_CONFIG',
+          `the folder ${this.path} holds other things than a farm; choose another with --data-dir`,
+        );
+      }
+      writeFileSync(this.join(MARKER_FILE), `${JSON.stringify({ format: FORMAT })}\n`);
+      chownTo(this.join(MARKER_FILE), this.account);
+      return;
+    }
+    let format: unknown;
+    try {
+      format = (JSON.parse(marker) as { format?: unknown }).format;
+    } catch {
+      format = 'unknown';
+    }
+    if (format !== FORMAT) {
+      throw new PiwError(
+        'PIW_DATA_VERSION',
+        `the data folder ${this.path} has format ${String(format)}, and this piw has ${String(FORMAT)}`,
+      );
+    }
+  }
+}

@@ -1,0 +1,194 @@
+import { randomBytes } from 'node:crypto';
+import {
+  closeSync,
+  existsSync,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readSync,
+  readlinkSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  rmdirSync,
+  statSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
+import { codeOf, diskError } from '../../files/disk.js';
+import { GZIP_SUFFIX } from '../layout.js';
+
+/** Prefix of every temporary file's name. No web server serves a name that begins with a dot. */
+const TEMPORARY_PREFIX = '.tmp-';
+/** Prefix of this process's temporary files: no two processes ever choose the same name. */
+const OWN_TEMPORARY_PREFIX = `${TEMPORARY_PREFIX}${randomBytes(8).toString('hex')}-`;
+let temporaryCount = 0;
+
+/**
+ * Writes `content` to a temporary file in the folder of `path`, which is created if it is missing, and returns the
+ * temporary file's path. The caller moves it into place. Like everything in this file it is synchronous: an actor that
+ * does nothing but write is faster that way (measured). Throws the errors of diskError().
+ */
+export function writeTemporary(path: string, content: string | Uint8Array): string {
+  return withDiskErrors(path, () =>
+    createTemporary(path, (temporary) => {
+      writeFileSync(temporary, content, { mode: 0o644, flag: 'wx' });
+    }),
+  );
+}
+
+/** Like writeTemporary(), but `write` creates the file, and file system errors are thrown as they are. */
+export function createTemporary(path: string, write: (temporary: string) => void): string {
+  temporaryCount += 1;
+  const folder = dirname(path);
+  const temporary = join(folder, `${OWN_TEMPORARY_PREFIX}${String(temporaryCount)}`);
+  try {
+    try {
+      write(temporary);
+    } catch (error) {
+      if (codeOf(error) !== 'ENOENT') throw error;
+      mkdirSync(folder, { recursive: true });
+      write(temporary);
+    }
+    return temporary;
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw error;
+  }
+}
+
+/**
+ * Moves a temporary file to `path` atomically: a reader sees the whole old file or the whole new one. The compressed
+ * form of the old file is removed first, because a compressed form always has to match its page. Throws file system
+ * errors as they are.
+ */
+export function moveIntoPlace(temporary: string, path: string): void {
+  try {
+    const compressed = path + GZIP_SUFFIX;
+    if (existsSync(compressed)) unlinkIfExists(compressed);
+    renameSync(temporary, path);
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw error;
+  }
+}
+
+/** Replaces a file atomically. Throws PIW_DISK_FULL or PIW_NOT_WRITABLE. */
+export function replaceFile(path: string, content: string | Uint8Array): void {
+  withDiskErrors(path, () => {
+    moveIntoPlace(writeTemporary(path, content), path);
+  });
+}
+
+/**
+ * Makes `name` a symbolic link to the file `target` in the same folder, so that replacing `target` replaces both at
+ * once. Does nothing if the link is already there. Throws PIW_DISK_FULL or PIW_NOT_WRITABLE.
+ */
+export function ensureSymlink(folder: string, name: string, target: string): void {
+  const path = join(folder, name);
+  withDiskErrors(path, () => {
+    try {
+      if (readlinkSync(path) === target) return;
+    } catch (error) {
+      if (!['ENOENT', 'EINVAL'].includes(codeOf(error))) throw error;
+    }
+    const temporary = createTemporary(path, (linkPath) => {
+      symlinkSync(target, linkPath);
+    });
+    moveIntoPlace(temporary, path);
+  });
+}
+
+/** Like replaceFile(), but a file that already has this content keeps its modification time and its compressed form. */
+export function writeIfChanged(path: string, content: string | Uint8Array): void {
+  const bytes = typeof content === 'string' ? Buffer.from(content) : content;
+  if (!withDiskErrors(path, () => hasContent(path, bytes))) replaceFile(path, bytes);
+}
+
+/** Returns true if the file consists of `offset` bytes, whatever they are, and then exactly `bytes`. */
+export function hasContent(path: string, bytes: Uint8Array, offset = 0): boolean {
+  let file: number;
+  try {
+    file = openSync(path, 'r');
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return false;
+    throw error;
+  }
+  try {
+    return (
+      fstatSync(file).size === offset + bytes.length && readFileSync(file).subarray(offset).equals(bytes)
+    );
+  } finally {
+    closeSync(file);
+  }
+}
+
+/** Returns the first `count` bytes of a file as Latin-1 text; undefined if there is no such file. */
+export function readHead(path: string, count: number): string | undefined {
+  let file: number;
+  try {
+    file = openSync(path, 'r');
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+  try {
+    const head = Buffer.alloc(count);
+    return head.toString('latin1', 0, readSync(file, head, 0, count, 0));
+  } finally {
+    closeSync(file);
+  }
+}
+
+/** Removes files in this order, each after its compressed form, and then the folder if it is empty. */
+export function removeFiles(folder: string, names: readonly string[]): void {
+  withDiskErrors(folder, () => {
+    for (const name of names) {
+      unlinkIfExists(join(folder, `${name}${GZIP_SUFFIX}`));
+      unlinkIfExists(join(folder, name));
+    }
+    try {
+      rmdirSync(folder);
+    } catch (error) {
+      if (!['ENOENT', 'ENOTEMPTY', 'EEXIST'].includes(codeOf(error))) throw error;
+    }
+  });
+}
+
+/**
+ * Removes the temporary files that a killed process left in this folder, but not those in folders below it. Files that
+ * are younger than an hour stay: another process may be writing them.
+ */
+export function removeStaleTemporaries(folder: string): void {
+  const cutoffMs = Date.now() - 3_600_000;
+  withDiskErrors(folder, () => {
+    // Another process may just have removed the folder.
+    const names = existsSync(folder) ? readdirSync(folder) : [];
+    for (const name of names) {
+      if (!name.startsWith(TEMPORARY_PREFIX)) continue;
+      const path = join(folder, name);
+      if ((statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? Infinity) < cutoffMs)
+        rmSync(path, { force: true });
+    }
+  });
+}
+
+function unlinkIfExists(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch (error) {
+    if (codeOf(error) !== 'ENOENT') throw error;
+  }
+}
+
+/** Runs a synchronous `operation`; throws its file system errors as those of diskError(). */
+export function withDiskErrors<T>(path: string, operation: () => T): T {
+  try {
+    return operation();
+  } catch (error) {
+    throw diskError(path, error);
+  }
+}

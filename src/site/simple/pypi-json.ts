@@ -1,0 +1,106 @@
+import type { IndexedFile } from '../../model/project.js';
+import { newestRelease, type ReleaseWithFiles } from '../../wheels/newest-release.js';
+import type { PageBuffer } from '../files/page-buffer.js';
+import { parseSerial } from './serial.js';
+import type { SimpleProject } from './render.js';
+import { uploadTime } from './upload-time.js';
+
+const JSON_HEAD = '{"last_serial":';
+
+/** Returns the serial of a project's PyPI JSON from its first bytes; undefined for anything else. */
+export const pypiSerialOf = (head: string | undefined): number | undefined => parseSerial(head, JSON_HEAD);
+
+/**
+ * Writes what PyPI's JSON API has at `/pypi/NAME/json`, from which mirrors (bandersnatch) read a project's files.
+ * Fields and their types are PyPI's. Fields that the farm knows nothing about are null, as PyPI has them for a project
+ * that doesn't provide them. File URLs are below `/packages/`, the only path that bandersnatch accepts; without a
+ * public URL they are relative to the server's root.
+ */
+export function pypiJson(
+  project: SimpleProject,
+  serial: number,
+  publicUrl: string | null,
+  page: PageBuffer,
+): void {
+  const { name, files } = project;
+  const folder = JSON.stringify(`${publicUrl ?? '/'}packages/${name}/`).slice(1, -1);
+  const releases = new Map<string, IndexedFile[]>();
+  for (const version of project.versions) releases.set(version, []);
+  for (const file of files) {
+    const release = releases.get(file.version);
+    if (release) release.push(file);
+    else releases.set(file.version, [file]);
+  }
+  const latest = newestRelease(releases);
+  page.add(
+    `${JSON_HEAD}${String(serial)},"info":${JSON.stringify(projectInfo(project, latest, publicUrl))},"urls":`,
+  );
+  addFiles(latest?.files ?? [], folder, page);
+  page.add(',"releases":{');
+  let comma = '';
+  for (const [version, released] of releases) {
+    page.add(`${comma}${jsonText(version)}:`);
+    addFiles(released, folder, page);
+    comma = ',';
+  }
+  page.add('},"vulnerabilities":[]}');
+}
+
+function projectInfo(
+  { name, metadata = null }: SimpleProject,
+  latest: ReleaseWithFiles<IndexedFile> | undefined,
+  publicUrl: string | null,
+): unknown {
+  const url = `${publicUrl ?? '/'}project/${name}/`;
+  const links = metadata?.links ?? [];
+  const homePage = links.find(([label]) => /^home[ -]?page$/i.test(label))?.[1] ?? null;
+  const yanked = latest?.files.map((file) => file.yanked) ?? [];
+  const allYanked = yanked.length > 0 && !yanked.includes(null);
+  return {
+    ...{ author: null, author_email: null, bugtrack_url: null, classifiers: [], description: null },
+    ...{ description_content_type: null, docs_url: null, download_url: null },
+    downloads: { last_day: -1, last_month: -1, last_week: -1 },
+    ...{
+      dynamic: null,
+      home_page: homePage,
+      keywords: null,
+      license: metadata?.license ?? null,
+      license_expression: null,
+    },
+    ...{ license_files: null, maintainer: null, maintainer_email: null, name, package_url: url },
+    ...{
+      platform: null,
+      project_url: url,
+      project_urls: links.length === 0 ? null : Object.fromEntries(links),
+      provides_extra: null,
+      release_url: url,
+    },
+    requires_dist: metadata === null || metadata.requires.length === 0 ? null : metadata.requires,
+    ...{ requires_python: latest?.files[0]?.requires_python ?? null, summary: metadata?.summary ?? null },
+    ...{ version: latest?.version ?? null, yanked: allYanked },
+    yanked_reason: allYanked ? (yanked.find((reason) => reason !== '') ?? null) : null,
+  };
+}
+
+/** Adds the files, by string concatenation as in simple.ts: the largest projects have thousands of them. */
+function addFiles(files: readonly IndexedFile[], folder: string, page: PageBuffer): void {
+  let comma = '';
+  page.add('[');
+  for (const file of files) {
+    const { filename, sha256, filesize, requires_python: python, yanked } = file;
+    const uploaded = uploadTime(file.uploaded);
+    const name = URL_SAFE.test(filename) ? filename : encodeURIComponent(filename);
+    page.add(
+      `${comma}{"comment_text":"","digests":{"sha256":"${sha256}"},"downloads":-1,"filename":${jsonText(filename)},"has_sig":false,"packagetype":"bdist_wheel","python_version":${jsonText(filename.split('-').at(-3) ?? '')},"requires_python":${jsonTextOrNull(python)},"size":${String(filesize)},"upload_time":"${uploaded.slice(0, 19)}","upload_time_iso_8601":"${uploaded}","url":"${folder}${name}","yanked":${String(yanked !== null)},"yanked_reason":${jsonTextOrNull(yanked === '' ? null : yanked)}}`,
+    );
+    comma = ',';
+  }
+  page.add(']');
+}
+
+/** Text that needs no encoding in a URL. */
+const URL_SAFE = /^[\w.-]*$/;
+/** Text that needs no escaping in JSON. */
+const PLAIN_TEXT = /^[\w.+!<>=~,*; ()/:-]*$/;
+const jsonText = (text: string): string => (PLAIN_TEXT.test(text) ? `"${text}"` : JSON.stringify(text));
+const jsonTextOrNull = (text: string | null): string => (text === null ? 'null' : jsonText(text));

@@ -1,0 +1,467 @@
+import { randomBytes } from 'node:crypto';
+import { ProtocolClient } from '../actor/client.js';
+import type { Clock } from '../concurrency/clock.js';
+import { fileReader, reportNotStored, sendFile } from '../transfer/send-file.js';
+import type { Builder, BuildResult, BuiltFile } from '../builder/build.js';
+import { machineStats } from '../builder/machine.js';
+import { watchDisk } from '../builder/work-folder.js';
+import type { Bus } from '../bus/bus.js';
+import { withWaitingReports } from '../concurrency/waiting-reports.js';
+import { PiwError, errorMessage } from '../errors.js';
+import type { Log } from '../log.js';
+import type { Answer, Body } from '../protocols/protocol.js';
+import {
+  slaveDriver,
+  wake,
+  type BuildOrder,
+  type SlaveAnswer,
+  type SlaveHello,
+  type SlaveVerbs,
+} from '../protocols/slave-driver.js';
+import { fileToMessage } from '../model/file-state.js';
+import {
+  findShortage,
+  type ResourceThresholds,
+  type ResourceShortage,
+} from '../builder/resource-shortage.js';
+
+export interface SlaveOptions {
+  readonly bus: Bus;
+  readonly log: Log;
+  readonly clock: Clock;
+  readonly builder: Builder;
+  /** The NATS user: the token of its subjects. */
+  readonly user: string;
+  /** What it says of itself; `clock` is filled in when it is said. */
+  readonly hello: Omit<SlaveHello, 'clock'>;
+  readonly workDir: string;
+  /** What this machine must have left to ask for work. */
+  readonly thresholds: ResourceThresholds;
+  /** End after the first build. */
+  readonly once?: boolean;
+  /** What it is doing, for whoever started it. */
+  readonly onProgress?: (progress: SlaveProgress) => void;
+}
+
+export type SlaveProgress =
+  | { readonly state: 'hello'; readonly slaveId: number }
+  | { readonly state: 'building'; readonly package: string; readonly version: string; readonly line: string }
+  | { readonly state: 'sending'; readonly filename: string; readonly sent: number; readonly size: number }
+  | { readonly state: 'trouble'; readonly text: string; readonly code: string }
+  | { readonly state: 'resting'; readonly of: ResourceShortage['of']; readonly text: string }
+  | { readonly state: 'idle' };
+
+/** How long to wait before something that failed is tried again: 1 s, doubled up to 5 s. */
+const retryDelayMs = (tries: number): number => Math.min(1000 * 2 ** tries, 5000);
+/** Longest pause between two questions whether the master can take files, seconds. */
+const MAX_WAIT_S = 10;
+
+/**
+ * A build slave. It asks, and does what it is told:
+ *
+ *   HELLO --HELLO--> IDLE --BUILD--> building --BUILT--> --SEND--> sending --SENT--> --DONE--> IDLE
+ *                     |  --SLEEP--> wait, at most as long as it says; WAKE ends it --> IDLE
+ *                    REST in place of IDLE while this machine can't do any work, as while its disk is full
+ *   building, sending: BUSY at intervals, and when it is woken; CONT: go on; DONE: stop, it isn't wanted any more
+ *   BUILT, SENT: WAIT while the master's disk is full or fails; say the same again until it is well
+ *   BYE, as an answer to anything, or a signal: kill the build, wipe its folder, say BYE, end
+ *
+ * While the master is away it builds on, and repeats what it has to say until it is answered. A
+ * master that began anew doesn't know this session (PIW_UNKNOWN_SLAVE): HELLO, and the same again;
+ * or doesn't know what it was sent (PIW_UNKNOWN_TRANSFER): BUILT again, and only what is missing of
+ * its files is sent. The files stay until DONE.
+ *
+ * A build that ran out of disk goes back to the queue, and the slave rests until there is more room. Only if the same
+ * build fails so again after that does it need more than this disk has: then its failure is handed in.
+ */
+export class BuildSlave {
+  readonly #options: SlaveOptions;
+  readonly #session = randomBytes(8).toString('hex');
+  readonly #master: ProtocolClient<SlaveVerbs>;
+  readonly #stopController = new AbortController();
+  /** The transfers of this build that came to their end: one that is asked for again was found wrong. */
+  readonly #completedTransfers = new Set<string>();
+  #slaveId = 0;
+  /** HELLO was said, if not answered: the master may know this session. */
+  #saidHello = false;
+  #indexUrls: { url: string; extra: string | null } = { url: '', extra: null };
+  #onWake: () => void = () => undefined;
+  /** How often it was woken. */
+  #wakeCount = 0;
+  /** Why this machine could do no work when it was looked at last. */
+  #lastUnfitReason: ResourceShortage['of'] | undefined;
+  readonly #diskWatch: ReturnType<typeof watchDisk>;
+  /** Builds that ran out of disk once. */
+  readonly #outOfDiskBuilds = new Set<string>();
+
+  constructor(options: SlaveOptions) {
+    this.#options = options;
+    const tokens = [slaveDriver.name, options.user, this.#session];
+    const signal = this.#stopController.signal;
+    this.#diskWatch = watchDisk(options.workDir, ({ text, code }) => {
+      this.#progress({ state: 'trouble', text, code });
+    });
+    this.#master = new ProtocolClient(options.bus, slaveDriver, tokens, {
+      ...{ timeoutMs: 20_000, patienceMs: 20_000, signal },
+    });
+  }
+
+  /** Works until it is told BYE or `signal` is aborted. Raises PIW_PROTOCOL_VERSION if it is refused. */
+  async run(signal: AbortSignal): Promise<void> {
+    const stop = () => {
+      this.#stopController.abort();
+    };
+    if (signal.aborted) return;
+    signal.addEventListener('abort', stop, { once: true });
+    const { bus, user } = this.#options;
+    const wakeSubscription = bus.subscribe(bus.subject(wake.name, user, this.#session, '*'));
+    const listening = this.#countWakes(wakeSubscription);
+    try {
+      if (await this.#hello()) await this.#work();
+    } catch (error) {
+      // What was given up because of the signal is no fault.
+      if (!this.#stopping) throw error;
+    } finally {
+      signal.removeEventListener('abort', stop);
+      await this.#options.builder.clean();
+      await this.#bye();
+      await wakeSubscription.stop();
+      await listening;
+    }
+  }
+
+  /** A method's answer, which the compiler would otherwise believe to stay the same. */
+  get #stopping(): boolean {
+    return this.#stopController.signal.aborted;
+  }
+
+  async #countWakes(wakeSubscription: AsyncIterable<unknown>): Promise<void> {
+    const read = wakeSubscription[Symbol.asyncIterator]();
+    while (!(await read.next()).done) {
+      this.#wakeCount += 1;
+      this.#onWake();
+    }
+  }
+
+  async #hello(signal: AbortSignal = this.#stopController.signal): Promise<boolean> {
+    const hello = { ...this.#options.hello, clock: this.#options.clock.now() };
+    this.#saidHello = true;
+    const answer = await this.#request('HELLO', hello, signal);
+    if (answer.verb === 'BYE')
+      throw new PiwError('PIW_PROTOCOL_VERSION', `the master said: ${answer.reason}`);
+    if (answer.slave_id !== this.#slaveId) {
+      this.#slaveId = answer.slave_id;
+      this.#options.log.info(`this is slave ${String(answer.slave_id)}`);
+      this.#progress({ state: 'hello', slaveId: answer.slave_id });
+    }
+    this.#indexUrls = { url: answer.index_url, extra: answer.extra_index_url };
+    return true;
+  }
+
+  async #work(): Promise<void> {
+    while (!this.#stopping) {
+      const wakeCount = this.#wakeCount;
+      const answer = await this.#requestWork();
+      if (answer.verb === 'BYE') {
+        this.#options.log.info(`the master said BYE: ${answer.reason}`);
+        return;
+      }
+      if (answer.verb === 'SLEEP')
+        await this.#pause(
+          Math.min(Math.max(answer.seconds, 0.1), 3600) * 1000,
+          wakeCount,
+          this.#stopController.signal,
+        );
+      else {
+        if (!(await this.#build(answer))) return;
+        if (this.#options.once) return;
+      }
+    }
+  }
+
+  /** Asks for work, or says why it can't do any. */
+  async #requestWork(): Promise<Answer<SlaveVerbs, 'IDLE'> | Answer<SlaveVerbs, 'REST'>> {
+    const { workDir, thresholds, log } = this.#options;
+    const stats = await machineStats(workDir);
+    await this.#diskWatch.probe();
+    const { trouble } = this.#diskWatch;
+    const unfitness: ResourceShortage | undefined = trouble
+      ? { of: 'disk', text: trouble.text }
+      : findShortage(stats, thresholds);
+    if (unfitness && unfitness.of !== this.#lastUnfitReason)
+      log.warning(`no work for now: ${unfitness.text}`);
+    if (!unfitness && this.#lastUnfitReason !== undefined) log.info('ready to work again');
+    this.#lastUnfitReason = unfitness?.of;
+    this.#progress(unfitness ? { state: 'resting', ...unfitness } : { state: 'idle' });
+    return unfitness
+      ? await this.#request('REST', { reason: unfitness.text, stats })
+      : await this.#request('IDLE', { stats });
+  }
+
+  /** Until so many milliseconds are over, it is woken (also before, but since `wakes`), or `signal` is aborted. */
+  async #pause(ms: number, wakeCount: number, signal: AbortSignal): Promise<void> {
+    if (this.#wakeCount !== wakeCount) return;
+    const woken = new AbortController();
+    this.#onWake = () => {
+      woken.abort();
+    };
+    await wait(this.#options.clock, ms, AbortSignal.any([woken.signal, signal]));
+    this.#onWake = () => undefined;
+  }
+
+  /** One build from BUILD to DONE; false when the master said BYE. */
+  async #build(order: BuildOrder): Promise<boolean> {
+    const { builder, log } = this.#options;
+    const { lease, package: name, version } = order;
+    log.info(`building ${name} ${version}`);
+    const buildAbort = new AbortController();
+    const signal = AbortSignal.any([buildAbort.signal, this.#stopController.signal]);
+    const busyLoop = this.#heartbeat(lease, buildAbort);
+    // What went wrong there ends the build, and is raised below.
+    busyLoop.catch(() => {
+      buildAbort.abort();
+    });
+    let continues = true;
+    try {
+      const result = await builder.build({
+        package: name,
+        version,
+        indexUrl: this.#indexUrls.url,
+        extraIndexUrl: this.#indexUrls.extra,
+        sdistSha256: order.sdist_sha256,
+        timeoutMs: Math.min(order.limits[0], this.#options.hello.build_timeout_s) * 1000,
+        signal,
+        onLine: (line) => {
+          this.#progress({ state: 'building', package: name, version, line });
+        },
+      });
+      if (!isAborted(signal)) {
+        log.info(
+          `${name} ${version} ${result.status ? 'was built' : `failed (${String(result.failureClass)})`} in ${result.durationS.toFixed(1)} s`,
+        );
+        if (!this.#isFirstDiskFailure(order, result))
+          continues = await this.#submitResult(lease, result, signal);
+      }
+    } catch (error) {
+      // What the master doesn't want any more is broken off wherever it was.
+      const wasAborted = isAborted(signal) && isAbortError(error);
+      this.#diskWatch.noteFailure(error);
+      if (!wasAborted && !this.#diskWatch.trouble) throw error;
+    } finally {
+      buildAbort.abort();
+      await builder.clean();
+    }
+    if (this.#stopping) return false;
+    const finalAnswer = await busyLoop;
+    if (finalAnswer !== undefined) log.info(`${name} ${version} was given up: the master said so`);
+    return continues && finalAnswer !== 'BYE';
+  }
+
+  /**
+   * Whether a build ran out of disk for the first time. That says nothing of its package yet: whatever else is on this
+   * disk may have taken the room. So it goes back to the queue with the slave's next REST or IDLE.
+   */
+  #isFirstDiskFailure(order: BuildOrder, { failureClass }: BuildResult): boolean {
+    const build = `${order.package} ${order.version}`;
+    if (failureClass !== 'disk') {
+      this.#outOfDiskBuilds.delete(build);
+      return false;
+    }
+    if (this.#outOfDiskBuilds.delete(build)) return false;
+    this.#outOfDiskBuilds.add(build);
+    const { workDir, log } = this.#options;
+    log.warning(`${build} goes back to the queue: there was no room for its build in ${workDir}`);
+    this.#diskWatch.noteFailure(new PiwError('PIW_DISK_FULL', `the disk that holds ${workDir} is full`));
+    return true;
+  }
+
+  /**
+   * Says BUSY at intervals, and when it is woken, until it is over. What the master said if it wants the build
+   * no more: then it is over, too.
+   */
+  async #heartbeat(lease: number, buildAbort: AbortController): Promise<'DONE' | 'BYE' | undefined> {
+    const { hello, log, workDir } = this.#options;
+    const signal = AbortSignal.any([buildAbort.signal, this.#stopController.signal]);
+    for (let wakeCount = this.#wakeCount; ;) {
+      await this.#pause(Math.max(hello.busy_interval_s, 1) * 1000, wakeCount, signal);
+      if (isAborted(signal)) return undefined;
+      wakeCount = this.#wakeCount;
+      try {
+        const stats = await machineStats(workDir);
+        const answer = await this.#master.request('BUSY', { lease, stats }, { signal });
+        if (isAborted(signal)) return undefined;
+        if (answer.verb === 'CONT') continue;
+        buildAbort.abort();
+        return answer.verb;
+      } catch (error) {
+        // It builds on; BUILT is repeated until the master is back.
+        if (!(error instanceof PiwError)) throw error;
+        log.debug(`BUSY: ${error.message}`);
+        if (error.code !== 'PIW_UNKNOWN_SLAVE' || isAborted(signal)) continue;
+        await this.#hello(signal).catch((refused: unknown) => {
+          // It may be over by now: then nobody waits for the answer.
+          if (!isAborted(signal)) throw refused;
+        });
+      }
+    }
+  }
+
+  async #submitResult(lease: number, result: BuildResult, signal: AbortSignal): Promise<boolean> {
+    const built: Body<SlaveVerbs, 'BUILT'> = {
+      lease,
+      status: result.status,
+      failure_class: result.failureClass,
+      duration_s: result.durationS,
+      output: result.output,
+      details: result.details,
+      files: result.files.map((file) => fileToMessage(file)),
+    };
+    this.#completedTransfers.clear();
+    const sayBuilt = () => this.#request('BUILT', built, signal);
+    const saySent = async (filename: string): Promise<SlaveAnswer> => {
+      try {
+        return await this.#request('SENT', { lease, filename }, signal);
+      } catch (error) {
+        if (!(error instanceof PiwError) || error.code !== 'PIW_UNKNOWN_TRANSFER') throw error;
+        return await sayBuilt();
+      }
+    };
+    let repeat: () => Promise<SlaveAnswer> = sayBuilt;
+    let waitReason: string | undefined;
+    for (;;) {
+      const answer: SlaveAnswer = await repeat();
+      if (answer.verb === 'WAIT') {
+        this.#reportWait(answer.reason, waitReason);
+        waitReason = answer.reason;
+        await wait(this.#options.clock, Math.min(answer.seconds, MAX_WAIT_S) * 1000, signal);
+        continue;
+      }
+      if (waitReason !== undefined) this.#options.log.info('the master takes files again');
+      waitReason = undefined;
+      if (answer.verb !== 'SEND') return answer.verb !== 'BYE';
+      const { filename, transfer_id } = answer;
+      const file = result.files.find((one) => one.filename === filename);
+      if (!file) throw new Error(`the master asked for ${filename}, which was not built`);
+      if (!(await this.#transfer(file, transfer_id, signal))) return true;
+      repeat = () => saySent(filename);
+    }
+  }
+
+  /** Tells once why the master can't take the files. The master renews the lease meanwhile, and ends the wait. */
+  #reportWait(why: string, previousReason: string | undefined): void {
+    if (why === previousReason) return;
+    this.#options.log.warning(`waiting with what was built, for the master: ${why}`);
+    this.#progress({ state: 'trouble', text: `waiting for the master: ${why}`, code: 'PIW_REFUSED' });
+  }
+
+  /**
+   * Sends one file to the File Juggler; false when it was given up, so that the build goes back to the
+   * queue with the next IDLE.
+   */
+  async #transfer(file: BuiltFile, id: string, signal: AbortSignal): Promise<boolean> {
+    const { bus, clock, log, user } = this.#options;
+    let sent = 0;
+    const trouble = (error: PiwError) => {
+      log.warning(`sending ${file.filename}: ${error.message}`);
+      this.#progress({ state: 'trouble', text: error.message, code: error.code });
+    };
+    try {
+      await sendFile({
+        ...{ bus, clock, user, session: this.#session, transferId: id, file, signal },
+        read: fileReader(file.path),
+        verifyDigest: this.#completedTransfers.has(id),
+        onSent: (bytes) => {
+          sent = Math.min(sent + bytes, file.filesize);
+          this.#progress({ state: 'sending', filename: file.filename, sent, size: file.filesize });
+        },
+        onTrouble: trouble,
+      });
+      this.#completedTransfers.add(id);
+      return true;
+    } catch (error) {
+      if (isAborted(signal) || !(error instanceof PiwError)) throw error;
+      trouble(error);
+      if (error.code === 'PIW_UNKNOWN_TRANSFER') return true;
+      log.error(`${file.filename} was given up; its build goes back to the queue`);
+      return false;
+    }
+  }
+
+  /**
+   * Says it until it is answered, or `signal` is aborted. What the master doesn't want to hear for other reasons
+   * is raised.
+   */
+  async #request<K extends keyof SlaveVerbs>(
+    verb: K,
+    body: Body<SlaveVerbs, K>,
+    signal: AbortSignal = this.#stopController.signal,
+  ): Promise<Answer<SlaveVerbs, K>> {
+    for (let attempt = 0; ; attempt += 1) {
+      try {
+        const ask = () => this.#master.request(verb, body, { signal });
+        return await (verb === 'HELLO' ? withWaitingReports(this.#reportWaiting, ask) : ask());
+      } catch (error) {
+        if (isAborted(signal) || !(error instanceof PiwError) || PERMANENT_ERRORS.has(error.code))
+          throw error;
+        if (error.code === 'PIW_UNKNOWN_SLAVE' && verb !== 'HELLO') {
+          await this.#hello();
+          continue;
+        }
+        this.#options.log.warning(`${verb} is said again: ${error.message}`);
+        this.#progress({ state: 'trouble', text: error.message, code: error.code });
+        if (error.code === 'PIW_NATS_STORAGE') {
+          // It is the bucket of large messages, too.
+          const { bus, user } = this.#options;
+          await reportNotStored({ bus, user, session: this.#session });
+        }
+        await wait(this.#options.clock, retryDelayMs(attempt), signal);
+      }
+    }
+  }
+
+  readonly #reportWaiting = (): void => {
+    this.#options.log.info('waiting for the master to answer: nobody there serves slaves yet');
+  };
+
+  async #bye(): Promise<void> {
+    if (!this.#saidHello) return;
+    // The master may be away; its leases run out by themselves.
+    const tokens = [slaveDriver.name, this.#options.user, this.#session];
+    const byeClient = new ProtocolClient(this.#options.bus, slaveDriver, tokens, { timeoutMs: 3000 });
+    await byeClient.request('BYE', {}).catch((error: unknown) => {
+      this.#options.log.debug(`BYE: ${errorMessage(error)}`);
+    });
+  }
+
+  #progress(progress: SlaveProgress): void {
+    this.#options.onProgress?.(progress);
+  }
+}
+
+/** Errors that the same message would only bring about again. */
+const PERMANENT_ERRORS: ReadonlySet<string> = new Set([
+  'PIW_UNKNOWN_TRANSFER',
+  'PIW_MESSAGE_INVALID',
+  'PIW_TOO_LARGE',
+  'PIW_PROTOCOL_VERSION',
+]);
+
+/** Whether this is how something ends that was broken off, and no fault of the program. */
+const isAbortError = (error: unknown): boolean =>
+  error instanceof PiwError || (error instanceof Error && error.name === 'AbortError');
+
+/** Asked anew each time: an abort comes while something else is waited for. */
+const isAborted = (signal: AbortSignal): boolean => signal.aborted;
+
+async function wait(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return;
+  await new Promise<void>((resolve) => {
+    const finish = () => {
+      cancel();
+      signal.removeEventListener('abort', finish);
+      resolve();
+    };
+    const cancel = clock.after(ms, finish);
+    signal.addEventListener('abort', finish);
+  });
+}
