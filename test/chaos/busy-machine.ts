@@ -1,11 +1,11 @@
 /**
- * A farm, and then a master alone, start beside many busy sessions. Linux shares a processor by session, so each of
- * them is started with `setsid`. Both must get to work, the farm must publish, and no process may be killed for being
- * slow.
+ * Starts a farm, and then a master alone, next to many busy sessions. Linux shares a processor by session, so
+ * each of them is started with `setsid`. Both must become ready, the farm must publish, and no process may be
+ * killed for being slow.
  *
  *     node dist/test/chaos/busy-machine.js [--sessions 60] [--nice 10] [--only farm|master] [PACKAGE…]
  *
- * Prints how long each took, and how often a process was started again; exits with 1 if anything is not as it must be.
+ * Prints how long each took, and how often a process was restarted; exits with 1 if any check fails.
  */
 import { spawn } from 'node:child_process';
 import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -41,10 +41,10 @@ const print = (text: string): void => {
   console.log(`${secondsSince(began).padStart(6)}  ${text}`);
 };
 
-// Fails where it must, so that the busy sessions are ended in any case.
+// Exits after the time limit, so that the busy sessions are stopped in any case.
 async function withTimeLimit(scenario: () => Promise<void>): Promise<void> {
   const timer = setTimeout(() => {
-    print('nothing more is waited for');
+    print('time limit exceeded');
     endAll();
     process.exit(1);
   }, LIMIT_MS);
@@ -85,7 +85,7 @@ async function checkFarm(): Promise<void> {
   const passed = code === 0 && restarts.length === 0;
   if (!passed) faults += 1;
   print(
-    `farm at niceness ${values.nice}: at work after ${ready}, published and ended after ${secondsSince(start)} with exit code ${String(code)}, ${String(restarts.length)} restarts${passed ? '' : '  NOT AS IT MUST BE'}`,
+    `farm at niceness ${values.nice}: ready after ${ready}, published and exited after ${secondsSince(start)} with code ${String(code)}, ${String(restarts.length)} restarts${passed ? '' : '  FAILED'}`,
   );
 }
 
@@ -118,7 +118,7 @@ async function checkMaster(): Promise<void> {
   const passed = ready !== 'never' && code === 0 && restarts.length === 0;
   if (!passed) faults += 1;
   print(
-    `master at niceness ${values.nice}: at work after ${ready}, ended with exit code ${String(code)}, ${String(restarts.length)} restarts${passed ? '' : '  NOT AS IT MUST BE'}`,
+    `master at niceness ${values.nice}: ready after ${ready}, exited with code ${String(code)}, ${String(restarts.length)} restarts${passed ? '' : '  FAILED'}`,
   );
   await servers.stop();
 }

@@ -1,12 +1,13 @@
 /**
- * A master with two slaves at work, whose PostgreSQL is made useless in several ways, one after the other. Work must go
- * on by itself within 15 s of its return; no build may be recorded as failed, no process may end.
+ * Runs a master with two slaves, and makes its PostgreSQL unusable in several ways, one after the other. Work
+ * must resume by itself within 15 s of its return; no build may be recorded as failed, and no process may
+ * exit.
  *
  *     node dist/test/chaos/database-outages.js [--seconds N] [KIND…]
  *
- * Prints a table: kind, which condition the farm reported meanwhile, seconds from the end of the outage until the next
- * build was logged, builds logged as failed, lines of the master's log that tell of a crash. Exits with 1 if anything
- * is not as it must be. For the full disk it mounts a tmpfs, which takes root.
+ * Prints a table: the kind, the conditions that the farm reported during the outage, seconds from its end
+ * until the next build was logged, builds logged as failed, and lines in the master's log about crashes.
+ * Exits with 1 if any check fails. For the full disk it mounts a tmpfs, which requires root.
  */
 import { execFileSync, spawn } from 'node:child_process';
 import {
@@ -64,7 +65,7 @@ try {
   });
   mounted = true;
 } catch {
-  console.log('disk full: left out, a tmpfs can not be mounted here');
+  console.log('disk full: skipped, because a tmpfs cannot be mounted here');
 }
 
 const servers = await startServers(folder, console.log);
@@ -143,7 +144,10 @@ const slaves = ['a', 'b'].map(async (name) => {
   await slave.run(stopSlaves.signal);
 });
 
-/** How many builds are logged, and how many of them as failed; undefined while the database can't say. */
+/**
+ * Returns how many builds are logged, and how many of them as failed; undefined if the database is
+ * unavailable.
+ */
 async function buildCounts(): Promise<{ all: number; failed: number } | undefined> {
   try {
     const db = await openDatabase();
@@ -161,7 +165,7 @@ async function buildCounts(): Promise<{ all: number; failed: number } | undefine
   }
 }
 
-/** Seconds until more builds are logged than `before`. */
+/** Returns the seconds until more builds are logged than `before`. */
 async function secondsUntilBuild(before: number, limitS = 180): Promise<number> {
   const began = performance.now();
   while (performance.now() - began < limitS * 1000) {
@@ -176,7 +180,7 @@ const postmaster = (): number =>
 const endSessions = `select pg_terminate_backend(pid) from pg_stat_activity where usename = '${postgres.role}'`;
 const fillerPath = join(disk, 'filler');
 
-/** Each outage and its end. */
+/** The outages: how each begins and ends. */
 const OUTAGES: Readonly<
   Record<string, readonly [begin: () => Promise<void> | void, end: () => Promise<void> | void]>
 > = {
@@ -187,7 +191,7 @@ const OUTAGES: Readonly<
         'select pg_reload_conf()',
         endSessions,
       ),
-    // ALTER SYSTEM writes no table: it works in a session that takes no writes.
+    // ALTER SYSTEM writes no table, so it works in a read-only session.
     () =>
       runAsAdmin('alter system reset default_transaction_read_only', 'select pg_reload_conf()', endSessions),
   ],
@@ -224,7 +228,7 @@ const OUTAGES: Readonly<
     : {}),
 };
 
-/** The server and its sessions. */
+/** Returns the process ids of the server and its sessions. */
 function serverPids(): readonly number[] {
   const parent = String(postmaster());
   const psOutput = execFileSync('ps', ['-o', 'pid=', '--ppid', parent], { encoding: 'utf8' });
@@ -269,7 +273,7 @@ try {
 } finally {
   const widths = rows[0]?.map((_, i) => Math.max(...rows.map((row) => row[i]?.length ?? 0))) ?? [];
   for (const row of rows) console.log(row.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join('  '));
-  console.log(masterState.ended ? 'the master has ended' : 'the master is at work');
+  console.log(masterState.ended ? 'the master has exited' : 'the master is running');
   if (anyFailure)
     console.log(
       readFileSync(logFile, 'utf8')

@@ -1,11 +1,13 @@
 /**
- * How a master ends. First it is killed with SIGKILL, again and again, from the moment its children exist to five
- * seconds later: after ten seconds none of them may run. Then it gets SIGTERM with NATS, PostgreSQL or both stopped
- * (SIGSTOP) or gone, with a process for each task and with one for all: everything must have ended within 20 s.
+ * Checks how a master exits. First it is killed with SIGKILL, again and again, at moments from the start of
+ * its children to five seconds later: after ten seconds none of them may run. Then it gets SIGTERM with NATS,
+ * PostgreSQL or both stopped (SIGSTOP) or gone, with a process for each task and with one for all: everything
+ * must have exited within 20 s.
  *
  *     node dist/test/chaos/endings.js [--kills 40] [--only TEXT]
  *
- * Prints a line for each end; exits with 1 if anything is not as it must be. `--only`: the endings whose name has it.
+ * Prints a line for each case; exits with 1 if any check fails. `--only` selects the cases whose name
+ * contains TEXT.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { chmodSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
@@ -50,7 +52,7 @@ let nats: RunningNats = await launchNats();
 let postgres: RunningPostgres = await launchPostgres();
 await migrate(postgres.adminDsn, { user: postgres.role });
 
-/** Every process that `matches`, by its words and its environment. */
+/** Returns the processes that match by their command line and environment. */
 function findProcesses(matches: (words: readonly string[], environment: string) => boolean): number[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
@@ -80,11 +82,11 @@ const parentOf = (pid: number): number => {
   }
 };
 
-/** PostgreSQL and all of its sessions. */
+/** Returns the process ids of PostgreSQL and all of its sessions. */
 function postgresTree(): number[] {
   const { pid } = postgres.process;
   if (pid === undefined) return [];
-  return [pid, ...findProcesses(() => true).filter((one) => parentOf(one) === pid)];
+  return [pid, ...findProcesses(() => true).filter((child) => parentOf(child) === pid)];
 }
 
 interface MasterProcess {
@@ -126,7 +128,7 @@ async function until(condition: () => boolean, limitMs: number): Promise<boolean
 const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;
 let faults = 0;
 function report(name: string, passed: boolean, text: string): void {
-  console.log(`${name.padEnd(44)} ${text}${passed ? '' : '  NOT AS IT MUST BE'}`);
+  console.log(`${name.padEnd(44)} ${text}${passed ? '' : '  FAILED'}`);
   if (!passed) faults += 1;
 }
 
@@ -149,7 +151,7 @@ for (let at = 0; at < kills; at += 1) {
   report(
     `SIGKILL ${seconds(afterMs)} after the first child`,
     exited,
-    `${String(children)} children, ${exited ? `gone after ${seconds(tookMs)}` : `${String(actorPids().length)} live on`}`,
+    `${String(children)} children, ${exited ? `gone after ${seconds(tookMs)}` : `${String(actorPids().length)} still running`}`,
   );
   for (const pid of actorPids()) process.kill(pid, 'SIGKILL');
 }
@@ -158,7 +160,7 @@ if (kills > 0) console.log(`the longest took ${seconds(longest)}`);
 const signalAll = (pids: readonly (number | undefined)[], signal: NodeJS.Signals): void => {
   for (const pid of pids) if (pid !== undefined) process.kill(pid, signal);
 };
-/** What is away, and how it comes back. */
+/** What is unavailable, and how it is restored. */
 const OUTAGES: Readonly<Record<string, () => Promise<() => Promise<void>>>> = {
   nothing: () => Promise.resolve(() => Promise.resolve()),
   'NATS stopped': () => {
@@ -173,7 +175,7 @@ const OUTAGES: Readonly<Record<string, () => Promise<() => Promise<void>>>> = {
     const pids = postgresTree();
     signalAll(pids, 'SIGSTOP');
     return Promise.resolve(() => {
-      // Sessions may have ended since.
+      // Some sessions may have exited since.
       for (const pid of pids) if (parentOf(pid) > 0) process.kill(pid, 'SIGCONT');
       return Promise.resolve();
     });
@@ -212,14 +214,14 @@ for (const [processModel, flags] of [
   ['one process', ['--one-process']],
 ] as const) {
   for (const [outage, startOutage] of Object.entries(OUTAGES)) {
-    const name = `SIGTERM, ${processModel}, ${outage} away`
-      .replace('gone away', 'gone')
-      .replace('stopped away', 'stopped');
+    const name = `SIGTERM, ${processModel}, ${outage} down`
+      .replace('gone down', 'gone')
+      .replace('stopped down', 'stopped');
     if (!name.includes(values.only)) continue;
     const master = startMaster(...flags);
     const tasksAtWork = () => master.logText().match(/: at work/g)?.length ?? 0;
     if (!(await until(() => tasksAtWork() >= 10, READY_LIMIT_MS))) {
-      report(name, false, `the master did not get to work:\n${master.logText()}`);
+      report(name, false, `the master did not become ready:\n${master.logText()}`);
       master.process.kill('SIGTERM');
       await master.ended;
       continue;
@@ -234,7 +236,7 @@ for (const [processModel, flags] of [
     report(
       name,
       ended && tookMs < END_LIMIT_MS,
-      `${ended ? '' : 'did not end after '}${seconds(tookMs)}, exit code ${String(master.process.exitCode)}`,
+      `${ended ? '' : 'still running after '}${seconds(tookMs)}, exit code ${String(master.process.exitCode)}`,
     );
     if (!ended || tookMs >= END_LIMIT_MS) console.log(master.logText());
     for (const pid of actorPids()) process.kill(pid, 'SIGKILL');
@@ -245,5 +247,5 @@ for (const [processModel, flags] of [
 await Promise.all([nats.process.stop(), postgres.process.stop()]);
 folder.close();
 rmSync(parent, { recursive: true, force: true });
-console.log(faults === 0 ? 'everything ended as it must' : `${String(faults)} faults`);
+console.log(faults === 0 ? 'all checks passed' : `${String(faults)} faults`);
 process.exit(faults === 0 ? 0 : 1);

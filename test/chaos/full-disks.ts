@@ -1,11 +1,11 @@
 /**
- * A farm at work, of which two disks become full in turn: that of the output path, and that of the slaves' builds. Each
- * is a tmpfs of its own, so this runs as root. No failure may be recorded, no process may end, and work must go on
- * within 15 s of room.
+ * Runs a farm and fills two of its disks in turn: that of the output path, and that of the slaves' builds.
+ * Each is a tmpfs of its own, so this runs as root. No failure may be recorded, no process may exit, and work
+ * must resume within 15 s of free space.
  *
  *     node dist/test/chaos/full-disks.js [--seconds 25] [--slaves 3]
  *
- * Prints a table; exits with 1 if anything is not as it must be. Prints `skipped` where no disk can be mounted.
+ * Prints a table; exits with 1 if any check fails. Prints `skipped` if no disk can be mounted.
  */
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -44,7 +44,7 @@ const { values } = parseArgs({
 const FULL_S = Number(values.seconds);
 const SLAVES = Number(values.slaves);
 const VERSIONS = 600;
-/** Large enough that a wheel goes to the disk before it is published. */
+/** Large enough that a wheel is written to the disk before it is published. */
 const WHEEL_BYTES = 300_000;
 const DISK_MB = 160;
 const RECOVERY_LIMIT_S = 15;
@@ -75,7 +75,7 @@ interface DiskReport {
   readonly reportedIn: readonly string[];
 }
 
-/** An index with the sources of many versions. */
+/** Serves an index with the sources of many versions. */
 async function makeIndex(folder: string): Promise<Awaited<ReturnType<typeof startWebServer>>> {
   const projectDir = join(folder, 'simple', PACKAGE_NAME);
   mkdirSync(projectDir, { recursive: true });
@@ -100,7 +100,7 @@ async function makeIndex(folder: string): Promise<Awaited<ReturnType<typeof star
   return await startWebServer({ root: folder, host: '127.0.0.1', port: 0 });
 }
 
-/** A disk of its own; undefined where none can be mounted. */
+/** Mounts a disk; returns undefined if that is impossible. */
 function mountDisk(folder: string): string | undefined {
   mkdirSync(folder, { recursive: true });
   try {
@@ -124,7 +124,9 @@ function startSlave(stage: BenchEnvironment, label: string, work: string, folder
   });
 }
 
-/** Takes all room on a disk, again and again, so that what others give back is gone as well. */
+/**
+ * Keeps filling a disk, so that space that others release is taken, too. Returns a function that frees it.
+ */
 function keepDiskFull(folder: string): () => void {
   const path = join(folder, '.filler');
   const file = openSync(path, 'w');
@@ -152,26 +154,26 @@ const countBuilds = async (db: Database, condition: string): Promise<number> => 
   return row?.n ?? 0;
 };
 
-/** Seconds until `is` says so, at most a minute. */
+/** Returns the seconds until the condition holds, at most a minute. */
 async function secondsUntil(condition: () => Promise<boolean>): Promise<number> {
   const began = performance.now();
   while (performance.now() - began < 60_000 && !(await condition())) await sleep(100);
   return (performance.now() - began) / 1000;
 }
 
-/** Where somebody is told, besides the logs. */
+/** Returns where the full disk is reported, besides the logs. */
 async function reportChannels(bus: Bus, kind: 'output' | 'work'): Promise<ReadonlySet<string>> {
   const channels = new Set<string>();
   const bigBrotherClient = new ProtocolClient(bus, bigBrother, undefined, { timeoutMs: 3000, once: true });
   const slaveDriverClient = new ProtocolClient(bus, slaveControl, undefined, { timeoutMs: 3000, once: true });
   try {
     const { statistics } = await bigBrotherClient.request('GATHER', {});
-    if (statistics.conditions.some((one) => one.kind === 'disk-full')) channels.add('conditions');
+    if (statistics.conditions.some((condition) => condition.kind === 'disk-full')) channels.add('conditions');
     const { slaves } = await slaveDriverClient.request('HELLO', {});
     if (slaves.some(({ note }) => note?.includes('is full'))) channels.add(`slaves (${kind})`);
   } catch (error) {
     if (!(error instanceof PiwError)) throw error;
-    console.log(`  nobody could be asked: ${errorMessage(error)}`);
+    console.log(`  no answer: ${errorMessage(error)}`);
   }
   return channels;
 }
@@ -216,7 +218,7 @@ async function runScenario(
   };
 }
 
-/** Lines of a process that ended though nobody told it to. */
+/** Log lines about a process that exited without being told to. */
 const CRASH_LINE = /is killed:|ended with exit code|was ended by|starting it again|internal error/g;
 
 async function main(): Promise<number> {
@@ -236,7 +238,7 @@ async function main(): Promise<number> {
     return await withBenchEnvironment(console.error, async (stage) => {
       const db = await Database.open(stage.dsn, 'full-disks');
       const bus = await stage.connect();
-      // Pages follow a build within a second, so that their delay is the disk's.
+      // With dev-mode, pages follow a build within a second, so that their delay is due to the disk.
       const settings = {
         'output-path': output,
         'index-url': indexUrl,
@@ -289,7 +291,7 @@ async function main(): Promise<number> {
 function report(rows: readonly DiskReport[]): number {
   let faults = 0;
   console.log(
-    'disk            full s  failures  builds go on after s  pages after s  crash lines  told where',
+    'disk            full s  failures  builds resume after s  pages after s  crash lines  reported in',
   );
   for (const { disk, full, failures, recoveryS, pages, crashes, reportedIn } of rows) {
     const passed =
@@ -300,7 +302,7 @@ function report(rows: readonly DiskReport[]): number {
       reportedIn.length > 1;
     if (!passed) faults += 1;
     console.log(
-      `${disk.padEnd(15)} ${full.padStart(6)}  ${String(failures).padStart(8)}  ${recoveryS.toFixed(1).padStart(20)}  ${pages.toFixed(1).padStart(13)}  ${String(crashes).padStart(11)}  ${reportedIn.join(', ')}${passed ? '' : '  NOT AS IT MUST BE'}`,
+      `${disk.padEnd(15)} ${full.padStart(6)}  ${String(failures).padStart(8)}  ${recoveryS.toFixed(1).padStart(21)}  ${pages.toFixed(1).padStart(13)}  ${String(crashes).padStart(11)}  ${reportedIn.join(', ')}${passed ? '' : '  FAILED'}`,
     );
   }
   return faults === 0 ? 0 : 1;

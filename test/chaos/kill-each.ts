@@ -1,10 +1,10 @@
 /**
- * A farm at work, of which every process is killed in turn with SIGKILL: each actor, then nats-server, then
+ * Runs a farm and kills each of its processes in turn with SIGKILL: each actor, then nats-server, then
  * PostgreSQL. All must come back, the builds must finish, and nothing may be listed twice.
  *
  *     node dist/test/chaos/kill-each.js [PACKAGE…]
  *
- * Prints a line for each death and its recovery; exits with 1 if anything is not as it must be.
+ * Prints a line for each kill and its recovery; exits with 1 if any check fails.
  */
 import { spawn } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
@@ -58,7 +58,7 @@ events.on('line', (line) => {
   if (event.event === 'trouble' || event.event === 'not-built') console.log(`  ${event.text ?? line}`);
 });
 
-/** The processes of this farm: by what they are, every number that bears it. */
+/** Returns the process ids of this farm, by the name of the process. */
 function farmProcesses(): Map<string, number[]> {
   const pidsByName = new Map<string, number[]>();
   const data = join(folder, 'data');
@@ -112,16 +112,16 @@ for (const name of victims) {
 }
 const code = await Promise.race([ended, sleep(LIMIT_MS, 'late' as const, { ref: false })]);
 if (code === 'late') farm.kill('SIGTERM');
-console.log(`the farm ended with ${String(code)}; published: ${published.join(', ')}`);
+console.log(`the farm exited with ${String(code)}; published: ${published.join(', ')}`);
 if (code !== 0) faults += 1;
-for (const name of packages.map((one) => one.split('==')[0] ?? one)) {
+for (const name of packages.map((requirement) => requirement.split('==')[0] ?? requirement)) {
   const page = await readFile(join(output, 'simple', name, 'index.v1_json'), 'utf8').catch(
     () => '{"files":[]}',
   );
   const files = (JSON.parse(page) as { files: { filename: string }[] }).files.map(({ filename }) => filename);
   const wheels = readdirSync(join(output, 'simple', name)).filter((file) => file.endsWith('.whl'));
   const passed = files.length > 0 && new Set(files).size === files.length && wheels.length === files.length;
-  console.log(`${name.padEnd(20)} ${files.join(', ')}${passed ? '' : '  NOT AS IT MUST BE'}`);
+  console.log(`${name.padEnd(20)} ${files.join(', ')}${passed ? '' : '  FAILED'}`);
   if (!passed) faults += 1;
 }
 await rm(folder, { recursive: true, force: true });

@@ -1,10 +1,10 @@
 /**
- * One large wheel goes from a slave to the index, and the largest resident memory of every process on
- * the way is measured.
+ * Sends one large wheel from a slave to the index, and measures the peak resident memory of every process
+ * involved.
  *
  *     node dist/test/chaos/large-wheel.js [MEGABYTES=300] [LIMIT_MB=150]
  *
- * Exits with 1 if the wheel isn't listed with its hash, or if a process of the farm was over the limit.
+ * Exits with 1 if the wheel isn't listed with its hash, or if a process of the farm exceeded the limit.
  */
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -63,7 +63,7 @@ const farm = spawn(
   },
 );
 
-/** The largest resident memory of each process, in MB, by what it is. */
+/** The peak resident memory of each process in MB, by its name. */
 const peaks = new Map<string, number>();
 const memorySampler = setInterval(() => {
   for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
@@ -88,7 +88,7 @@ const memorySampler = setInterval(() => {
       const label = name ?? '';
       peaks.set(label, Math.max(peaks.get(label) ?? 0, rss));
     } catch {
-      // It ended while it was looked at.
+      // It exited while it was being read.
     }
   }
 }, 50);
@@ -106,7 +106,7 @@ console.log(
 );
 let overLimit = 0;
 for (const [name, peak] of [...peaks].sort(([, a], [, b]) => b - a)) {
-  // What builds is the package's own affair.
+  // The memory of the build itself is the package's own affair.
   const isBuildProcess = name.startsWith('python') || name === '';
   if (peak > limitMb && !isBuildProcess) overLimit += 1;
   console.log(

@@ -1,11 +1,11 @@
 /**
- * A farm at work whose nats-server fails in every way that it can: its disk is full for 25 s, it hangs for 30 and 60 s, and
- * it is restarted 20 times, in five ways in turn. Builds must go on by themselves within 15 s of its return (30 s for
- * the disk), nothing may crash, and nothing may be connected or subscribed twice.
+ * Runs a farm whose nats-server fails in every way that it can: its disk is full for 25 s, it hangs for 30
+ * and 60 s, and it is restarted 20 times, in five ways in turn. Builds must resume by themselves within 15 s
+ * of its return (30 s for the disk), nothing may crash, and nothing may be connected or subscribed twice.
  *
  *     node dist/test/chaos/nats-outages.js [full] [hang] [restarts] [--restarts N] [--slaves N]
  *
- * Prints a line for each outage; exits with 1 if anything is not as it must be. The full disk takes root.
+ * Prints a line for each outage; exits with 1 if any check fails. The full disk requires root.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
@@ -13,7 +13,7 @@ import { withOutageFarm, type OutageNatsCounts, type OutageFarm, type OutageNats
 
 interface Outage {
   readonly name: string;
-  /** Builds go on so many seconds after its end. */
+  /** Seconds after its end within which builds must resume. */
   readonly limitS: number;
   /** Resolves when the server works again. */
   readonly run: (nats: OutageNats) => Promise<void>;
@@ -59,11 +59,11 @@ const RESTARTS: readonly Outage[] = [
   }),
 ];
 
-/** How long to wait for builds, seconds, before an outage counts as one without a return. */
+/** Maximum seconds to wait for builds before an outage counts as permanent. */
 const BUILD_WAIT_LIMIT_S = 240;
-/** How long connections may take to be as before, seconds. */
+/** Seconds within which the connections must be restored. */
 const SETTLE_LIMIT_S = 20;
-/** Subscriptions come and go with files that are under way; doubled ones are more than that. */
+/** Subscriptions come and go with transfers; only more than this counts as doubled. */
 const SUBSCRIPTION_SLACK = 1.25;
 const CRASH = /bug in piw|internal error|unhandled|^\s+at .*[:(]\d+:\d+\)?$|NatsError/i;
 
@@ -86,7 +86,7 @@ const printRow = (...cells: readonly string[]) => {
   console.log(cells.map((cell, n) => (n === 0 ? cell.padEnd(24) : cell.padStart(18))).join(''));
 };
 
-/** Seconds until so many more builds are logged than there are now. */
+/** Returns the seconds until `additional` more builds are logged. */
 async function secondsUntilBuilds(farm: OutageFarm, additional: number): Promise<number> {
   const began = performance.now();
   const target = (await farm.buildCount()) + additional;
@@ -123,7 +123,7 @@ await withOutageFarm(slaves, console.error, async (farm) => {
   printRow('outage', 'first build, s', `${String(slaves * 2)} builds, s`, 'crash lines', 'before', 'after');
   for (const outage of outages) {
     if (outage === diskFull && !farm.nats.hasOwnDisk) {
-      printRow(outage.name, 'takes root');
+      printRow(outage.name, 'requires root');
       continue;
     }
     const before = await farm.nats.counts();
@@ -142,7 +142,7 @@ await withOutageFarm(slaves, console.error, async (farm) => {
       .filter((line) => CRASH.test(line));
     const passed = recoveryS <= outage.limitS && crashes.length === 0 && isRestored(after, before);
     if (!passed) faults += 1;
-    const mark = passed ? '' : '  NOT AS IT MUST BE';
+    const mark = passed ? '' : '  FAILED';
     printRow(
       outage.name,
       first.toFixed(1),

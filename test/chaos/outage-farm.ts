@@ -1,4 +1,7 @@
-/** A farm for test/chaos/nats-outages.ts: a real cast, real slaves that don't run pip, and a nats-server to be ended. */
+/**
+ * A farm for test/chaos/nats-outages.ts: a real cast, real slaves that don't run pip, and a nats-server to
+ * fail.
+ */
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import {
   chmodSync,
@@ -41,7 +44,7 @@ const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 const QUEUED_BUILDS = 20_000;
 const BUILD_MS = 300;
 const WHEEL_PAYLOAD = Buffer.alloc(200_000, 7);
-/** Every so many builds one fails, with a log that is too large for one message. */
+/** Of so many builds one fails, with a log that is too large for one message. */
 const FAILURE_INTERVAL = 10;
 const LARGE_LOG = 'a line of a log\n'.repeat(80_000);
 
@@ -51,7 +54,7 @@ export interface OutageNatsCounts {
   readonly subscriptions: number;
 }
 
-/** The server, whose store is a small disk if we are root. */
+/** A nats-server, whose store is a small disk of its own if this runs as root. */
 export class OutageNats {
   readonly store: string;
   readonly hasOwnDisk: boolean;
@@ -110,7 +113,7 @@ export class OutageNats {
     await ended;
   }
 
-  /** What JetStream has stored is gone. */
+  /** Deletes all that JetStream has stored. */
   clearStore(): void {
     for (const name of readdirSync(this.store)) rmSync(join(this.store, name), { recursive: true });
   }
@@ -136,7 +139,7 @@ export class OutageNats {
     if (this.hasOwnDisk) execFileSync('umount', [this.store]);
   }
 
-  /** Undefined while it doesn't answer. */
+  /** Returns its counts; undefined while it doesn't answer. */
   async counts(): Promise<OutageNatsCounts | undefined> {
     const get = async (path: string, key: string): Promise<number> => {
       const answer = await fetch(`${this.#monitor}/${path}`, { signal: AbortSignal.timeout(2000) });
@@ -157,13 +160,13 @@ export class OutageNats {
 
 export interface OutageFarm {
   readonly nats: OutageNats;
-  /** Builds that the database has. */
+  /** Returns how many builds the database has. */
   buildCount(): Promise<number>;
-  /** Everything that master and slaves have logged. */
+  /** Returns everything that master and slaves have logged. */
   log(): string;
 }
 
-/** Puts the farm up for the time that `what` takes. */
+/** Runs a farm while `run` is running. */
 export async function withOutageFarm(
   slaves: number,
   print: (line: string) => void,
@@ -181,7 +184,7 @@ export async function withOutageFarm(
     };
     const services = { folder, log: print, onFailure, signal: new AbortController().signal };
     const python = await findPython(undefined, account);
-    // It makes the configuration and the credentials.
+    // This creates the configuration and the credentials.
     const initialNats = await startNats({ ...services, python, prefix: 'piw' });
     await initialNats.process.stop();
     const nats = await OutageNats.create(await findNatsServer({ ...services, python }), folder);
@@ -235,7 +238,7 @@ function startMaster(folder: DataFolder, nats: string, dsn: string, logFile: str
   };
 }
 
-/** A slave that makes its wheels itself; each has a connection of its own, as a real one has. */
+/** Starts a slave that makes its wheels itself. Each has a connection of its own, as a real one has. */
 async function startSlave(
   address: string,
   index: number,
@@ -284,7 +287,7 @@ async function startSlave(
     },
   });
   const ended = slave.run(controller.signal).catch((error: unknown) => {
-    slaveLog.push(`slave ${String(index)} ended: ${String(error)}`);
+    slaveLog.push(`slave ${String(index)} exited: ${String(error)}`);
   });
   return async () => {
     controller.abort();

@@ -1,12 +1,12 @@
 /**
- * A storm of changes, while Scribes and Secretaries are killed with SIGKILL at random. When it is over, the site
- * has to be what the database says: it is compared, file by file, with one that is written afresh; and so has a
- * mirror that has followed by difference all the while.
+ * Makes a storm of changes while Scribes and Secretaries are killed with SIGKILL at random. Afterwards the
+ * site must equal the database: it is compared, file by file, with one that is written from scratch. So must
+ * a mirror that has followed the serials all the while.
  *
  *     node dist/test/chaos/page-kills.js [--updates N] [--packages N] [--seed N]
  *
- * Prints how many died, and how long after the last change the site stood; exits with 1 if anything is not as
- * it must be.
+ * Prints how many processes were killed, and how long after the last change the site was complete; exits with
+ * 1 if any check fails.
  */
 import { fork, type ChildProcess } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
@@ -54,7 +54,7 @@ const VICTIM_INDEXES = TASKS.map((task, place) => (task === 'the-oracle' ? -1 : 
   (place) => place >= 0,
 );
 
-/** mulberry32: the same storm for the same seed. */
+/** mulberry32, so that the same seed gives the same storm. */
 let state = Number(values.seed);
 function random(): number {
   state = (state + 0x6d2b79f5) | 0;
@@ -82,7 +82,7 @@ const settings = loadSettings(
   { nats: servers.nats, dsn: url.href, 'output-path': output, 'dev-mode': 'true', prefix: 'chaos' },
   '/dev/null',
 );
-/** Whether those who end are started again, and whether they are killed. */
+/** Whether the storm is over, so that processes are no longer restarted; and whether they are killed. */
 const stormState = { over: false, killing: true };
 let deaths = 0;
 const children: ChildProcess[] = [];
@@ -99,7 +99,7 @@ function start(index: number): void {
   child.once('exit', (code) => {
     if (stormState.over) return;
     if (code !== null && code !== 0)
-      console.log(`${TASKS[index] ?? ''} ended by itself, with ${String(code)}`);
+      console.log(`${TASKS[index] ?? ''} exited by itself with ${String(code)}`);
     setTimeout(() => {
       if (!stormState.over) start(index);
     }, 200);
@@ -115,7 +115,9 @@ const packageName = (n: number): string => `package-${String(n)}`;
 const randomVersion = (): string => `1.${String(randomBelow(6))}`;
 let fileCount = 0;
 
-/** A build that has worked or failed, as an import: its files needn't be there for their pages to be written. */
+/**
+ * Returns a build that succeeded or failed, as an import: pages can be written even if its files don't exist.
+ */
 function randomBuild(name: string): LoggedBuild {
   const version = randomVersion();
   const succeeds = random() < 0.7;
@@ -167,7 +169,7 @@ async function randomUpdate(): Promise<void> {
   else if (roll < 0.95) {
     const version = randomVersion();
     await deleteBuilds(db, name, version);
-    // As an administrator's removal does, which has the files go when this is answered.
+    // As in an administrator's removal, which removes the files once this is answered.
     pendingRequests.add(client.request('DELVER', { package: name, version }));
   } else {
     await deletePackage(db, name);
@@ -190,7 +192,7 @@ const reportFault = (text: string): void => {
   if (faults <= 30) console.log(`  ${text}`);
 };
 
-/** What a mirror has, that follows by difference: the files of each project, and up to which serial it is. */
+/** A mirror that follows the serials: the page of each project, and the last serial. */
 const mirror = { serial: -1, projects: new Map<string, string>(), rootsRead: 0, pages: 0 };
 
 interface SimpleRoot {
@@ -198,16 +200,16 @@ interface SimpleRoot {
   readonly projects: readonly { readonly name: string; readonly '_last-serial': number }[];
 }
 const read = (...path: string[]): string => readFileSync(join(output, 'simple', ...path), 'utf8');
-/** What a page says, but for its serial. */
+/** Returns a page without its serial. */
 const withoutSerial = (page: string): string => page.replace(/^.*?"name":/, '');
 
-/** One look at the root, and at each project that is there under a serial that is higher than the last root's. */
+/** Reads the root, and each project with a serial higher than the last root's. */
 function pollMirror(): void {
   let root: SimpleRoot;
   try {
     root = JSON.parse(read('index.v1_json')) as SimpleRoot;
   } catch {
-    // The first root is still to come.
+    // The first root has not been written yet.
     return;
   }
   const rootSerial = root.meta['_last-serial'];
@@ -216,17 +218,17 @@ function pollMirror(): void {
   const listedNames = new Set<string>();
   for (const { name, '_last-serial': serial } of root.projects) {
     listedNames.add(name);
-    if (serial > rootSerial) reportFault(`the root has ${name} under a higher serial than its own`);
+    if (serial > rootSerial) reportFault(`the root lists ${name} with a higher serial than its own`);
     if (serial <= mirror.serial && mirror.projects.has(name)) continue;
     try {
       const page = read(name, 'index.v1_json');
       const pageSerial = Number(/"_last-serial":(\d+)/.exec(page)?.[1]);
       if (!(pageSerial >= serial))
-        reportFault(`${name} is under ${String(pageSerial)}, and the root has it under ${String(serial)}`);
+        reportFault(`${name} has serial ${String(pageSerial)}, but the root lists it with ${String(serial)}`);
       mirror.projects.set(name, withoutSerial(page));
       mirror.pages += 1;
     } catch {
-      // It has gone since the root was read, which the next one tells.
+      // It was removed since the root was read, which the next root will say.
       mirror.projects.delete(name);
     }
   }
@@ -245,12 +247,12 @@ const began = performance.now();
 for (let n = 0; n < UPDATES; n += 1) await randomUpdate();
 const stormEnd = performance.now();
 console.log(
-  `over in ${((stormEnd - began) / 1000).toFixed(0)} s, with ${String(deaths)} deaths; killing goes on for 10 s`,
+  `over in ${((stormEnd - began) / 1000).toFixed(0)} s, with ${String(deaths)} kills; killing continues for 10 s`,
 );
 await sleep(10_000);
 const deathsInStorm = deaths;
 
-/** Nothing is due, and the root is as the database has it. */
+/** Returns whether no page is due, and the root agrees with the database. */
 async function isSettled(): Promise<boolean> {
   const [row] = await db.query<{ due: number }>('select count(*) as due from pages_backlog');
   if (row?.due !== 0) return false;
@@ -261,7 +263,7 @@ async function isSettled(): Promise<boolean> {
   return JSON.stringify(listed) === JSON.stringify(root.projects.map(({ name }) => name));
 }
 
-/** Ends the killing, and waits until the site stands. */
+/** Stops the killing, and waits until the site is complete. */
 async function waitUntilSettled(): Promise<void> {
   stormState.killing = false;
   await killer;
@@ -274,7 +276,7 @@ async function waitUntilSettled(): Promise<void> {
   await Promise.all(pendingRequests);
 }
 
-/** Every file below a folder that is a page, but for what is compressed of it. */
+/** Returns every page below a folder, without the compressed copies. */
 function pagesIn(root: string): Map<string, string> {
   const pages = new Map<string, string>();
   for (const top of ['simple', 'project']) {
@@ -282,7 +284,7 @@ function pagesIn(root: string): Map<string, string> {
       const path = join(entry.parentPath, entry.name);
       if (entry.isDirectory() || entry.name.endsWith('.gz')) continue;
       if (entry.name.startsWith('.tmp-')) continue;
-      // What another state was written under tells nothing of what it says.
+      // Serials differ between the two sites, and are no difference of contents.
       pages.set(relative(root, path), readFileSync(path, 'utf8').replace(/"_(last-)?serial":\d+/g, ''));
     }
   }
@@ -290,7 +292,7 @@ function pagesIn(root: string): Map<string, string> {
 }
 
 async function compareSites(): Promise<void> {
-  const freshOutput = join(folder, 'afresh');
+  const freshOutput = join(folder, 'fresh');
   const index = new SimpleIndexWriter(freshOutput);
   const site = new Site({ outputPath: freshOutput, publicUrl: settings['public-url'] });
   mkdirSync(freshOutput);
@@ -319,22 +321,18 @@ async function compareSites(): Promise<void> {
   );
   const expected = pagesIn(freshOutput);
   const actual = pagesIn(output);
-  console.log(
-    `${String(expected.size)} pages are compared, of ${String(offered.length)} packages that offer something`,
-  );
+  console.log(`comparing ${String(expected.size)} pages of ${String(offered.length)} packages with files`);
   for (const [path, text] of expected)
     if (!actual.has(path)) reportFault(`${path} is missing`);
-    else if (actual.get(path) !== text) reportFault(`${path} is of another state`);
-  for (const path of actual.keys()) if (!expected.has(path)) reportFault(`${path} should not be there`);
+    else if (actual.get(path) !== text) reportFault(`${path} is outdated`);
+  for (const path of actual.keys()) if (!expected.has(path)) reportFault(`${path} should not exist`);
   pollMirror();
   for (const name of offered)
     if (mirror.projects.get(name) !== withoutSerial(read(name, 'index.v1_json')))
-      reportFault(`a mirror that follows by difference has another ${name}`);
+      reportFault(`the mirror has a different page of ${name}`);
   if (mirror.projects.size !== offered.length)
-    reportFault(`a mirror has ${String(mirror.projects.size)} projects of ${String(offered.length)}`);
-  console.log(
-    `a mirror has followed by difference: ${String(mirror.rootsRead)} roots, ${String(mirror.pages)} pages`,
-  );
+    reportFault(`the mirror has ${String(mirror.projects.size)} of ${String(offered.length)} projects`);
+  console.log(`the mirror has read ${String(mirror.rootsRead)} roots and ${String(mirror.pages)} pages`);
   const builds = await db.query<{ build_id: number }>('select build_id from builds');
   for (const { build_id: id } of builds) {
     const digits = String(id).padStart(10, '0');
@@ -347,7 +345,7 @@ async function compareSites(): Promise<void> {
 try {
   await waitUntilSettled();
   console.log(
-    `${String(deathsInStorm)} deaths; the site stood ${((performance.now() - stormEnd) / 1000).toFixed(0)} s after the last change`,
+    `${String(deathsInStorm)} kills; the site was complete ${((performance.now() - stormEnd) / 1000).toFixed(0)} s after the last change`,
   );
   await compareSites();
 } catch (error) {
@@ -361,5 +359,5 @@ try {
   await servers.stop();
   rmSync(folder, { recursive: true, force: true });
 }
-console.log(faults === 0 ? 'the site is what the database says' : `${String(faults)} faults`);
+console.log(faults === 0 ? 'the site equals the database' : `${String(faults)} faults`);
 process.exitCode = faults === 0 && deathsInStorm > 0 ? 0 : 1;

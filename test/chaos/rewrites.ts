@@ -1,13 +1,13 @@
 /**
- * While one process rewrites the pages of the simple index as fast as it can, others read every page and every file
- * that it names, over the file system and through our own web server, and hold what they get against what was
- * written.
+ * While one process rewrites the pages of the simple index as fast as it can, others read every page and
+ * every file that it lists, from the file system and from our own web server, and compare what they get with
+ * what was written.
  *
  *     node dist/test/chaos/rewrites.js [--reads 1000000] [--way right]
  *
- * In memory (TMPDIR=/dev/shm) several times as much is written. `--way` is one of the ways in which a writer must
- * not write (torn, early, late, back), which must end at once with faults. Prints a line now and then, and what came
- * of it; exits with 1 if anything was wrong.
+ * In memory (TMPDIR=/dev/shm) several times as much is written. `--way` selects a faulty writer (torn, early,
+ * late, back), which must end the run with faults at once. Prints progress and a summary; exits with 1 if
+ * there were faults.
  */
 import { parseArgs } from 'node:util';
 import { runRewrites } from './rewrites/run.js';

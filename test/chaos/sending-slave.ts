@@ -1,8 +1,8 @@
 /**
- * A slave that builds nothing: `node sending-slave.js ADDRESS SESSION [ORDER]`. It asks for a build, gets the
- * wheel for it from whoever started it, and hands it in as a slave does. With ORDER it is one that was killed
- * and began anew: it hands that build in. It says by IPC what it was told to build, how many bytes it has
- * sent, what broke, and when it is done.
+ * A slave that builds nothing: `node sending-slave.js ADDRESS SESSION [ORDER]`. It requests a build, gets the
+ * wheel for it from its parent process, and delivers it as a real slave does. With ORDER it is a slave that
+ * was killed and restarted: it delivers that build. It reports by IPC what it was told to build, how many
+ * bytes it has sent, errors, and when it is done.
  */
 import { systemClock } from '../../src/concurrency/clock.js';
 import { ProtocolClient } from '../../src/actor/client.js';
@@ -15,7 +15,7 @@ import { fileToMessage, type FileState } from '../../src/model/file-state.js';
 import { PROTOCOL_VERSION, VERSION } from '../../src/version.js';
 import { NO_DETAILS } from '../../src/model/build-details.js';
 
-/** What is to be handed in. */
+/** A wheel to deliver. */
 export interface SentWheel {
   readonly lease: number;
   readonly path: string;
@@ -62,7 +62,7 @@ async function hello(): Promise<void> {
   });
 }
 
-/** A build, and the wheel that was made for it. */
+/** Requests a build, and returns the wheel that was made for it. */
 async function awaitBuild(): Promise<SentWheel> {
   for (;;) {
     const answer = await request('IDLE', { stats: [1e12, 1e12, 1e10, 1e10, 0, null] });

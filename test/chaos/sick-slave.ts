@@ -1,11 +1,12 @@
 /**
- * Thirty slaves of which one fails everything, on the real cast with real servers: it must be set aside within 20 of
- * its builds, and nothing that it has failed with may stay final. Then `piw retry` puts thousands of failures back.
+ * Runs thirty slaves, of which one fails everything, on the real cast with real servers: it must be set aside
+ * within 20 of its builds, and none of its failures may stay final. Then `piw retry` requeues thousands of
+ * failures.
  *
  *     node dist/test/chaos/sick-slave.js [--slaves 30] [--packages 2000] [--bad 15] [--failures 5000]
  *
- * `--bad`: how many packages in a hundred fail on every slave. Prints figures; exits with 1 if anything is not as it
- * must be.
+ * `--bad` is the percentage of packages that fail on every slave. Prints figures; exits with 1 if any check
+ * fails.
  */
 import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -30,7 +31,7 @@ import { SimulatedSlave } from '../helpers/simulated-slave.js';
 
 const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
 const ABI = 'cp311';
-/** How long a simulated build takes, milliseconds: a sick slave is quick. */
+/** Milliseconds that a simulated build takes: a sick slave is quick. */
 const BUILD_MS = { sick: 20, healthy: [40, 200] } as const;
 const LIMIT_MS = 10 * 60_000;
 const CONNECTIONS = 6;
@@ -57,7 +58,7 @@ const report = (passed: boolean, description: string): void => {
   if (!passed) faults += 1;
 };
 
-/** The same for a package each time that it is tried, and evenly spread. */
+/** Returns whether a package is bad: always the same for a package, and evenly spread. */
 const isBad = (name: string): boolean => (Number(name.slice(1)) * 0.618_033_988_75) % 1 < badShare;
 
 await withBenchEnvironment(
@@ -101,12 +102,14 @@ async function checkSickSlave(db: Database, address: string): Promise<void> {
   let setAsideAfterS = 0;
   let finished = false;
   const workers = slaves.map(async (slave, i) => {
-    // They do not begin all at once.
+    // They don't all start at once.
     await sleep(i * 5);
     while (!finished) {
       const [minMs, maxMs] = slave === sick ? [BUILD_MS.sick, BUILD_MS.sick] : BUILD_MS.healthy;
       await sleep(minMs + Math.random() * (maxMs - minMs));
-      const order = await slave.workOnce((one) => (slave === sick || isBad(one.package) ? 'compiler' : null));
+      const order = await slave.workOnce((build) =>
+        slave === sick || isBad(build.package) ? 'compiler' : null,
+      );
       if (order === undefined && slave === sick && setAsideAfterS === 0 && sick.orders.length > 0)
         setAsideAfterS = (performance.now() - began) / 1000;
       if (order === undefined) await sleep(500);
@@ -124,11 +127,11 @@ async function checkSickSlave(db: Database, address: string): Promise<void> {
     'select slave_id, set_aside_reason from slaves where set_aside is not null',
   );
   print(
-    `     ${setAsideSlaves.map(({ slave_id, set_aside_reason: why }) => `slave ${String(slave_id)}: ${why}`).join('; ')}`,
+    `     ${setAsideSlaves.map(({ slave_id, set_aside_reason: reason }) => `slave ${String(slave_id)}: ${reason}`).join('; ')}`,
   );
   report(
     setAsideSlaves.length === 1 && setAsideSlaves[0]?.slave_id === sick.slaveId,
-    'the sick slave is set aside, and nobody else',
+    'the sick slave is set aside, and no other',
   );
   report(
     sick.orders.length <= 20,
@@ -141,11 +144,11 @@ async function checkSickSlave(db: Database, address: string): Promise<void> {
   const finalFailures = failures.filter(({ put_back }) => put_back === null);
   report(
     finalFailures.every(({ slave_id }) => slave_id !== sick.slaveId),
-    'no failure of it is final',
+    'none of its failures is final',
   );
   report(
-    finalFailures.every((one) => isBad(one.package)),
-    `each of the ${String(finalFailures.length)} final failures is of a package that fails everywhere`,
+    finalFailures.every((failure) => isBad(failure.package)),
+    `each of the ${String(finalFailures.length)} final failures belongs to a package that fails everywhere`,
   );
   const [built] = await db.query<{ versions: number }>(
     'select count(distinct version_id)::int as versions from builds where status',
@@ -181,8 +184,8 @@ async function checkRetry(db: Database, { nats }: BenchEnvironment): Promise<voi
       ...{ details: NO_DETAILS, files: [], served: [] },
     });
   }
-  for (const name of new Set(failedBuilds.map((one) => one.package))) {
-    const versions = failedBuilds.filter((one) => one.package === name);
+  for (const name of new Set(failedBuilds.map((build) => build.package))) {
+    const versions = failedBuilds.filter((build) => build.package === name);
     await addReleases(
       db,
       name,
@@ -212,17 +215,17 @@ async function checkRetry(db: Database, { nats }: BenchEnvironment): Promise<voi
   const dryRun = await retry('--class', 'timeout', '--text', 'took too long', '--dry-run');
   report(
     dryRun.builds === failureCount,
-    `a dry run finds ${String(dryRun.builds)} by a text of their logs in ${dryRun.seconds.toFixed(1)} s`,
+    `a dry run finds ${String(dryRun.builds)} by a text in their logs in ${dryRun.seconds.toFixed(1)} s`,
   );
   const first = await retry('--class', 'timeout', '--yes');
   report(
     first.builds === failureCount,
-    `piw retry puts ${String(first.builds)} failures back in ${first.seconds.toFixed(1)} s`,
+    `piw retry requeues ${String(first.builds)} failures in ${first.seconds.toFixed(1)} s`,
   );
   const second = await retry('--class', 'timeout', '--yes');
   report(
     second.builds === 0,
-    `a second run puts ${String(second.builds)} back, in ${second.seconds.toFixed(1)} s`,
+    `a second run requeues ${String(second.builds)} in ${second.seconds.toFixed(1)} s`,
   );
   const [queued] = await db.query<{ builds: number; urgent: number }>(
     'select count(*)::int as builds, count(*) filter (where priority > 0)::int as urgent from queue',
@@ -234,6 +237,6 @@ async function checkRetry(db: Database, { nats }: BenchEnvironment): Promise<voi
   const after = await db.query<{ failures: number }>(
     'select count(*)::int as failures from builds where not status and not passing and put_back is null',
   );
-  report(after[0]?.failures === before[0]?.failures, 'nothing else was put back');
+  report(after[0]?.failures === before[0]?.failures, 'nothing else was requeued');
   rmSync(configDir, { recursive: true, force: true });
 }

@@ -1,12 +1,12 @@
 /**
- * A wheel goes from a slave to the output path, again and again, and each time one of slave, File Juggler, Slave
- * Driver and nats-server, in turn, is killed with SIGKILL at a random moment of it. Each time the file must
- * arrive whole, and no more than two windows of it may be sent again.
+ * Sends a wheel from a slave to the output path, again and again, and each time kills one of slave, File
+ * Juggler, Slave Driver and nats-server, in turn, with SIGKILL at a random moment. Each time the file must
+ * arrive complete, and no more than two windows of it may be sent again.
  *
  *     node dist/test/chaos/transfer-kills.js [--times 100] [--megabytes 500]
  *
- * With `--times 0` one file is sent, and nothing killed. Prints a line for each death, and what came of all of
- * them; exits with 1 if anything is not as it must be.
+ * With `--times 0` one file is sent, and nothing is killed. Prints a line for each kill, and a summary; exits
+ * with 1 if any check fails.
  */
 import { randomBytes } from 'node:crypto';
 import { fork } from 'node:child_process';
@@ -32,21 +32,24 @@ const times = Number(values.times);
 const fileBytes = Number(values.megabytes) * 1e6;
 const VICTIMS = ['slave', 'file-juggler', 'slave-driver', 'nats-server'] as const;
 type Victim = (typeof VICTIMS)[number];
-/** What may be sent again for one break, bytes. */
+/** Bytes that may be sent again per interruption. */
 const RESEND_ALLOWANCE_BYTES = 2 * SEND_WINDOW.nearBytes;
-/** Nothing may take longer, milliseconds. */
+/** Maximum milliseconds for one transfer. */
 const LIMIT_MS = 120_000;
 
 interface TransferRun {
   readonly ms: number;
   readonly resentBytes: number;
-  readonly breaks: readonly string[];
+  readonly interruptions: readonly string[];
   readonly intact: boolean;
-  /** The share of the file that had been sent when it was killed; undefined: it was over before. */
+  /**
+   * The share of the file that was sent when the victim was killed; undefined if the transfer was over
+   * before.
+   */
   readonly killedAt: number | undefined;
 }
 
-/** One file, and one death when `share` of it has been sent; without a victim, none. */
+/** Sends one file, and kills the victim, if any, once `share` of it has been sent. */
 async function transferOnce(
   stage: BenchEnvironment,
   masterPid: number | undefined,
@@ -54,7 +57,7 @@ async function transferOnce(
   share = 0,
 ): Promise<TransferRun> {
   const session = `chaos-${randomBytes(6).toString('hex')}`;
-  const breaks: string[] = [];
+  const interruptions: string[] = [];
   let builtWheel: SentWheel | undefined;
   let sentBefore = 0;
   let sent = 0;
@@ -92,7 +95,7 @@ async function transferOnce(
           if (victim === 'slave') kill(slave.pid);
           else if (victim === 'nats-server') kill(stage.pids.nats);
           else kill(actorPids(victim, masterPid)[0]);
-        } else if ('broke' in message) breaks.push(message.broke);
+        } else if ('broke' in message) interruptions.push(message.broke);
         else {
           clearTimeout(timer);
           slave.disconnect();
@@ -101,10 +104,10 @@ async function transferOnce(
       });
       slave.once('exit', (code, signal) => {
         if (signal !== 'SIGKILL') {
-          if (code !== 0) reject(new Error(`the slave ended with ${String(code)}`));
+          if (code !== 0) reject(new Error(`the slave exited with ${String(code)}`));
           return;
         }
-        breaks.push('the slave was killed');
+        interruptions.push('the slave was killed');
         sentBefore += sent;
         sent = 0;
         start();
@@ -125,7 +128,7 @@ async function transferOnce(
   const { standing } = await files.request('STANDING', fileKey);
   if (standing) await files.request('REMOVE', { ...fileKey, stamp: standing.stamp });
   await bus.drain();
-  return { ms, resentBytes: sentBefore + sent - file.filesize, breaks, intact, killedAt };
+  return { ms, resentBytes: sentBefore + sent - file.filesize, interruptions, intact, killedAt };
 }
 
 const formatMb = (n: number): string => (n / 1e6).toFixed(1);
@@ -142,7 +145,7 @@ async function main(stage: BenchEnvironment): Promise<number> {
   mkdirSync(join(stage.folder.path, 'built'));
   const { ms, resentBytes, intact } = await transferOnce(stage, master.pid);
   console.log(
-    `undisturbed: ${formatMb(fileBytes)} MB in ${(ms / 1000).toFixed(1)} s, ${formatMb(resentBytes)} MB sent again${intact ? '' : '  NOT WHOLE'}`,
+    `undisturbed: ${formatMb(fileBytes)} MB in ${(ms / 1000).toFixed(1)} s, ${formatMb(resentBytes)} MB sent again${intact ? '' : '  INCOMPLETE'}`,
   );
   let faults = intact && resentBytes === 0 ? 0 : 1;
   const resentPerRun: number[] = [];
@@ -152,20 +155,21 @@ async function main(stage: BenchEnvironment): Promise<number> {
     const label = `${String(n + 1).padStart(3)} ${victim.padEnd(13)}`;
     try {
       const run = await transferOnce(stage, master.pid, victim, share);
-      const passed = run.intact && run.resentBytes <= RESEND_ALLOWANCE_BYTES * Math.max(1, run.breaks.length);
+      const passed =
+        run.intact && run.resentBytes <= RESEND_ALLOWANCE_BYTES * Math.max(1, run.interruptions.length);
       if (!passed) faults += 1;
       resentPerRun.push(run.resentBytes);
       console.log(
-        `${label} killed at ${((run.killedAt ?? 1) * 100).toFixed(0).padStart(3)} %, ${run.intact ? 'whole' : 'NOT WHOLE'} after ${(run.ms / 1000).toFixed(1)} s, ${formatMb(run.resentBytes)} MB sent again, ${String(run.breaks.length)} breaks${passed ? '' : `  NOT AS IT MUST BE: ${run.breaks.join('; ')}`}`,
+        `${label} killed at ${((run.killedAt ?? 1) * 100).toFixed(0).padStart(3)} %, ${run.intact ? 'complete' : 'INCOMPLETE'} after ${(run.ms / 1000).toFixed(1)} s, ${formatMb(run.resentBytes)} MB sent again, ${String(run.interruptions.length)} interruptions${passed ? '' : `  FAILED: ${run.interruptions.join('; ')}`}`,
       );
     } catch (error) {
       faults += 1;
-      console.log(`${label} ${error instanceof Error ? error.message : String(error)}  NOT AS IT MUST BE`);
+      console.log(`${label} ${error instanceof Error ? error.message : String(error)}  FAILED`);
     }
   }
   if (times > 0)
     console.log(
-      `${String(times)} deaths, ${String(faults)} faults; sent again: median ${formatMb(quantile(resentPerRun, 0.5))} MB, at most ${formatMb(Math.max(...resentPerRun))} MB; two windows are ${formatMb(RESEND_ALLOWANCE_BYTES)} MB`,
+      `${String(times)} kills, ${String(faults)} faults; sent again: median ${formatMb(quantile(resentPerRun, 0.5))} MB, at most ${formatMb(Math.max(...resentPerRun))} MB; two windows are ${formatMb(RESEND_ALLOWANCE_BYTES)} MB`,
     );
   return faults === 0 ? 0 : 1;
 }

@@ -47,8 +47,8 @@ void t.test('a check of pages that are being rewritten reports no false faults',
 void t.test('the same readers detect a faulty writer', async (t) => {
   for (const [writeMode, fault] of [
     ['torn', /: (html|json|siblings|versions)-/],
-    ['early', /names it after it was found missing/],
-    ['late', /names it after it was found missing/],
+    ['early', /lists it after it was found missing/],
+    ['late', /lists it after it was found missing/],
     ['back', /state \d+ after \d+/],
   ] as const) {
     const { reads, faults } = await runRewrites({

@@ -1,14 +1,14 @@
 /**
- * Reads pages and files while they are being rewritten, over the file system or over HTTP, and says what it finds
- * wrong. Run by ../rewrites.ts:
+ * Reads pages and files while they are being rewritten, from the file system or over HTTP, and reports what
+ * is wrong. Run by ../rewrites.ts:
  *
  *     node reader.js OUTPUT-PATH            node reader.js http://ADDRESS/
  *
- * What holds for one reader: a page is whole, and of one state, which is exactly what was written as that; the state
- * of a page never goes back, nor does its serial fall behind what the root said of it; a file that a page names is
- * there, with the bytes that were published, unless the page doesn't name it any more when it is read again; so is
- * the page of a project that the root names. The forms of a page are replaced one after the other, and may be of
- * different states.
+ * The rules for one reader: a page is complete, and exactly one of the states that were written; the state of
+ * a page never goes back, and its serial is never lower than the root said; a file that a page lists exists,
+ * with the bytes that were published, unless the page no longer lists it when it is read again; the same
+ * holds for the page of a project that the root lists. The forms of a page are replaced one after the other,
+ * and may be in different states.
  */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -29,15 +29,15 @@ type PageForm = 0 | 1 | 2;
 const JSON_FORM: PageForm = 2;
 const ALL_FORMS: readonly PageForm[] = [0, 1, 2];
 
-/** Where pages and files come from; undefined: not there. */
+/** A source of pages and files, which returns undefined for a missing one. */
 interface PageSource {
   page(path: string, form: PageForm): Promise<Buffer | undefined> | Buffer | undefined;
   file(path: string): Promise<Buffer | undefined> | Buffer | undefined;
 }
 
-/** The file system. */
+/** Reads from the file system. */
 function diskSource(output: string): PageSource {
-  // A few times as fast as a read that another thread does.
+  // A few times as fast as a read in another thread.
   const read = (path: string): Buffer | undefined => {
     try {
       return readFileSync(join(output, path));
@@ -49,7 +49,7 @@ function diskSource(output: string): PageSource {
   return { page: (path, form) => read(`${path}${SIBLINGS[form]}`), file: read };
 }
 
-/** A web server, which may give any page compressed. */
+/** Reads from a web server, which may return any page compressed. */
 function httpSource(address: string): PageSource {
   const client = new HttpClient(address);
   // In the order of SIBLINGS.
@@ -62,7 +62,7 @@ function httpSource(address: string): PageSource {
     });
     if (answer.status === 404) return undefined;
     if (answer.status !== 200 || answer.truncated)
-      throw new Error(`${path}: ${String(answer.status)}${answer.truncated ? ', and cut off' : ''}`);
+      throw new Error(`${path}: ${String(answer.status)}${answer.truncated ? ', truncated' : ''}`);
     if (accept !== undefined && answer.headers['content-type']?.startsWith(accept) !== true)
       throw new Error(`${path}: ${String(answer.headers['content-type'])} for ${accept}`);
     return answer.headers['content-encoding'] === 'gzip' ? gunzipSync(answer.body) : answer.body;
@@ -70,14 +70,14 @@ function httpSource(address: string): PageSource {
   return { page: (path, form) => get(path, types[form]), file: (path) => get(path) };
 }
 
-const pick = <T>(of: readonly T[]): T | undefined => of[Math.floor(Math.random() * of.length)];
+const pick = <T>(items: readonly T[]): T | undefined => items[Math.floor(Math.random() * items.length)];
 const sha256 = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex');
 
 class PageReader {
   readonly #source: PageSource;
   readonly #report: (fault: string) => void;
   #names: readonly string[] = [];
-  /** The root's serial, and those of the pages that it names, as its JSON had them last. */
+  /** The root's serial, and those of the pages that it lists, as its JSON last had them. */
   #rootSerial = 0;
   #pageSerials: ReadonlyMap<string, number | null> = new Map();
   /** The last state of each page, by form. */
@@ -89,7 +89,7 @@ class PageReader {
     this.#report = report;
   }
 
-  /** Some reads: the root at times, a page, and its files. */
+  /** Reads a page and its files, and sometimes the root. */
   async step(): Promise<void> {
     if (this.#names.length === 0 || Math.random() < 0.05) await this.#root(pick(ALL_FORMS) ?? 0);
     const name = pick(this.#names);
@@ -98,9 +98,9 @@ class PageReader {
     const listing = await this.#page(name, form);
     if (listing === 'wrong') return;
     if (!listing) {
-      // The page goes after the name has gone from all forms of the root, and neither comes back.
+      // The page is removed after the name has vanished from all forms of the root, and neither comes back.
       const root = await this.#root(form);
-      if (root?.includes(name)) this.#report(`${name}: the root names it, and there was no page`);
+      if (root?.includes(name)) this.#report(`${name}: the root lists it, but its page is missing`);
       return;
     }
     for (const { filename, sha256: expected, metadata } of listing.files) {
@@ -113,13 +113,13 @@ class PageReader {
         if (bytes && sha256(bytes) === digest) continue;
         if (bytes) {
           this.#report(
-            `${path}: ${String(bytes.length)} bytes with another hash than ${SIBLINGS[form]} gives`,
+            `${path}: ${String(bytes.length)} bytes with a hash that differs from ${SIBLINGS[form]}`,
           );
           continue;
         }
         const rereadListing = await this.#page(name, form);
         if (rereadListing !== 'wrong' && rereadListing?.files.some((file) => file.filename === filename))
-          this.#report(`${path}: ${SIBLINGS[form]} names it after it was found missing`);
+          this.#report(`${path}: ${SIBLINGS[form]} lists it after it was found missing`);
         return;
       }
     }
@@ -130,7 +130,7 @@ class PageReader {
     const bytes = await this.#source.page('simple/', form);
     this.reads += 1;
     if (!bytes) {
-      this.#report(`simple/${SIBLINGS[form]}: not there`);
+      this.#report(`simple/${SIBLINGS[form]}: missing`);
       return undefined;
     }
     const findings = new Findings();
@@ -152,10 +152,11 @@ class PageReader {
     return names;
   }
 
-  /** A page; undefined: there is none. What is wrong with it is told. */
+  /** Reads a page, and reports what is wrong with it; returns undefined if there is none. */
   async #page(name: string, form: PageForm): Promise<Listing | 'wrong' | undefined> {
     const path = `simple/${name}/${SIBLINGS[form]}`;
-    // Several are read at once: what this one begins after is what it must not be older than.
+    // Several reads run at once: this one must not return an older state than the last one known at its
+    // start.
     const before = this.#lastStates.get(path) ?? 0;
     const serial = this.#pageSerials.get(name) ?? 0;
     const bytes = await this.#source.page(`simple/${name}/`, form);
@@ -172,11 +173,11 @@ class PageReader {
     if (!listing || findings.faults.size > 0) return 'wrong';
     const n = stateNumberOf(listing.files[0]?.requiresPython ?? null);
     if (n === undefined || !matchesState(listing, name, n)) {
-      this.#report(`${path}: it is of no state that was written`);
+      this.#report(`${path}: it is not a state that was written`);
       return 'wrong';
     }
     if (form === JSON_FORM && (listing.serial ?? -1) < serial)
-      this.#report(`${path}: serial ${String(listing.serial)}, and the root said ${String(serial)}`);
+      this.#report(`${path}: serial ${String(listing.serial)}, but the root said ${String(serial)}`);
     if (n < before) this.#report(`${path}: state ${String(n)} after ${String(before)}`);
     this.#lastStates.set(path, Math.max(n, this.#lastStates.get(path) ?? 0));
     return listing;
@@ -187,7 +188,7 @@ class PageReader {
   }
 }
 
-/** Whether a page says exactly what was written as state `n`. */
+/** Returns whether a page equals what was written as state `n`. */
 function matchesState(listing: Listing, name: string, n: number): boolean {
   const state = projectOf(name, n);
   const expected = state.files.map((file) => [
@@ -212,7 +213,7 @@ const reader = new PageReader(
   sendFault,
 );
 let reportedReads = 0;
-/** Steps that are under way at once: over HTTP each waits for answers, mostly. */
+/** Concurrent steps: over HTTP each mostly waits for answers. */
 const CONCURRENCY = target.startsWith('http:') ? 4 : 2;
 const readLoop = async (): Promise<void> => {
   while (process.connected) {

@@ -6,16 +6,16 @@ import { fileURLToPath } from 'node:url';
 import type { WriteMode } from './writer.js';
 
 export interface RewriteOptions {
-  /** It ends after so many reads; where some are over HTTP, at least a twentieth of them is. */
+  /** Reads after which it ends; if some are over HTTP, at least a twentieth of them. */
   readonly reads: number;
-  /** Or after so many faults. Default 20. */
+  /** Faults after which it ends. Default 20. */
   readonly faults?: number;
   readonly writeMode: WriteMode;
   readonly projects?: number;
-  /** Readers of the file system, and over HTTP. */
+  /** Number of readers of the file system, and over HTTP. */
   readonly readers?: readonly [disk: number, http: number];
   readonly progress?: (reads: number, states: number) => void;
-  /** Is done beside the readers, once there is something to read. */
+  /** Runs next to the readers, once there is something to read. */
   readonly alongside?: (output: string) => Promise<void>;
 }
 
@@ -37,7 +37,7 @@ interface RewriteMessage {
 
 const scriptPath = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 
-/** One process writes, others read, and one is our own web server; until enough was read. */
+/** Runs a writer, readers, and our own web server, until enough was read. */
 export async function runRewrites(options: RewriteOptions): Promise<RewriteResult> {
   const folder = mkdtempSync(join(tmpdir(), 'piw-rewrites-'));
   const output = join(folder, 'www');
@@ -51,7 +51,7 @@ export async function runRewrites(options: RewriteOptions): Promise<RewriteResul
       const start = (
         path: string,
         args: readonly string[],
-        onMessage: (said: RewriteMessage) => void,
+        onMessage: (message: RewriteMessage) => void,
       ): void => {
         const child = fork(scriptPath(path), args, { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] });
         children.push(child);
@@ -63,7 +63,7 @@ export async function runRewrites(options: RewriteOptions): Promise<RewriteResul
         });
         child.on('error', reject);
         child.on('exit', (code) => {
-          reject(new Error(`${path} ended with ${String(code)}`));
+          reject(new Error(`${path} exited with ${String(code)}`));
         });
       };
       const startReader = (target: string): void => {

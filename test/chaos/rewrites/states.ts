@@ -4,14 +4,14 @@ import type { SimpleProject } from '../../../src/site/simple/render.js';
 import { metadataBytes, wheelBytes } from './wheels.js';
 
 /**
- * What the writer writes, as a function of a project's name and a number: so a reader that finds the number on a
- * page knows all of the page. No name of a project or of a file is ever used again, so whatever a page still names
- * after it was found missing is a fault, and not one that has come back.
+ * What the writer writes, as a function of a project's name and a number, so that a reader who finds the
+ * number on a page knows all of the page. No name of a project or a file is ever reused, so a name that a
+ * page still lists after it was found missing is a fault, and not a new file.
  *
- * A project has four or five versions, and in each six states one comes and the oldest goes:
+ * A project has four or five versions, and in every six states one is added and the oldest is removed:
  *
- *     0  four versions        1  the newest is yanked, for a reason    2  it isn't, and a fifth is there
- *     3  the second is yanked 4  the project is archived               5  it isn't, and the first is gone
+ *     0  four versions          1  the newest is yanked, with a reason  2  it isn't, and there is a fifth
+ *     3  the second is yanked   4  the project is archived              5  it isn't, and the first is removed
  */
 export const LAST_STATE = 59;
 
@@ -19,7 +19,7 @@ export const LAST_STATE = 59;
 export interface PageState {
   readonly versions: readonly string[];
   readonly archived: boolean;
-  /** The reason by version. */
+  /** The reason for yanking, by version. */
   readonly yanked: ReadonlyMap<string, string>;
 }
 
@@ -36,7 +36,7 @@ export function stateOf(n: number): PageState {
 export const filenameOf = (name: string, version: string): string => `${name}-${version}-py3-none-any.whl`;
 const sha256 = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex');
 
-/** Both digests of a file by its name; they are asked for again and again. */
+/** The digests of a file, by its name; they are needed again and again. */
 const digests = new Map<
   string,
   { readonly wheel: string; readonly metadata: string; readonly size: number }
@@ -58,14 +58,14 @@ export function digestsOf(name: string, version: string) {
   return computed;
 }
 
-/** What tells of which state a page is: each of its files bears it, so a page of two states has two. */
+/** Encodes the state of a page: every file carries it, so a page that mixes two states has two. */
 export const requiresPythonOf = (n: number): string => `>=3.8,!=2.${String(n)}`;
 export function stateNumberOf(requiresPython: string | null): number | undefined {
   const match = /^>=3\.8,!=2\.(\d+)$/.exec(requiresPython ?? '');
   return match ? Number(match[1]) : undefined;
 }
 
-/** State `n` as the product is asked to write it. */
+/** Returns state `n` as the project that the product writes. */
 export function projectOf(name: string, n: number): SimpleProject {
   const { versions, archived, yanked } = stateOf(n);
   const files = versions.map((version): IndexedFile => {

@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto';
 import { storedWheel } from '../../helpers/stored-wheel.js';
 
-/** A right wheel, of other bytes than any other. */
+/** Returns a valid wheel with unique bytes. */
 export function wheelBytes(name: string, version: string): Buffer {
   const seed = createHash('sha512').update(`${name} ${version}`).digest();
   return storedWheel(name, version, Buffer.concat(Array.from({ length: 40 }, () => seed))).bytes;
 }
 
-/** The METADATA in it. */
+/** Returns the METADATA in it. */
 export const metadataBytes = (name: string, version: string): Buffer =>
   Buffer.from(`Metadata-Version: 2.1\nName: ${name}\nVersion: ${version}\n`);

@@ -1,12 +1,12 @@
 /**
- * Rewrites the pages of some projects as fast as it can, by the product's own code and in its order: a wheel, its
- * metadata, the page, the root; and the reverse to remove them. Run by ../rewrites.ts:
+ * Rewrites the pages of some projects as fast as it can, with the product's own code and in its order: a
+ * wheel, its metadata, the page, the root; and the reverse to remove them. Run by ../rewrites.ts:
  *
  *     node writer.js OUTPUT-PATH PROJECTS HOW
  *
- * `HOW` is `right`; or one of the ways in which it isn't to be done, to see that the readers find it: `torn` (pages
- * are written in two halves where they stand), `early` (a page names a wheel before it is there), `late` (a wheel is
- * removed before the page is changed), `back` (sometimes an older state is written over a newer one).
+ * `HOW` is `right`, or a faulty mode, to check that the readers detect it: `torn` (pages are written in place
+ * in two halves), `early` (a page lists a wheel before it exists), `late` (a wheel is removed before the page
+ * changes), `back` (sometimes an older state overwrites a newer one).
  */
 import { closeSync, mkdirSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -23,11 +23,11 @@ import { metadataBytes, wheelBytes } from './wheels.js';
 export const WRITE_MODES = ['right', 'torn', 'early', 'late', 'back'] as const;
 export type WriteMode = (typeof WRITE_MODES)[number];
 
-/** A project with its state; its name is its place and how many were there before it. */
+/** A project and its state; its name has a number of its own. */
 interface ProjectSlot {
   readonly name: string;
   n: number;
-  /** Of its page. */
+  /** The serial of its page. */
   serial: number;
 }
 
@@ -37,7 +37,7 @@ class PageWriter {
   readonly #index: SimpleIndexWriter;
   readonly #store: WheelStore;
   readonly #slots: ProjectSlot[] = [];
-  /** Where pages are written that are put in their places in another way. */
+  /** Where pages are written first that are put in place in another way. */
   readonly #stagingPath: string;
   #created = 0;
   #serial = 0;
@@ -57,7 +57,7 @@ class PageWriter {
     await this.#writeRoot();
   }
 
-  /** The next state of any project; behind the last one it goes, and another comes. */
+  /** Writes the next state of a random project; after the last one it is replaced by a new project. */
   async step(): Promise<void> {
     const at = Math.floor(Math.random() * this.#slots.length);
     const slot = this.#slots[at];
@@ -86,7 +86,7 @@ class PageWriter {
     await this.#remove(slot.name, removedVersions);
     if (this.#writeMode === 'back' && slot.n % 6 === 1)
       slot.serial = this.#write(projectOf(slot.name, slot.n - 1));
-    // As a slow pass does, at times.
+    // Sometimes compressed, as by a slow pass.
     if (Math.random() < 0.3) await compressPages(this.#output, slot.name);
   }
 
@@ -125,7 +125,7 @@ class PageWriter {
     await compressPages(this.#output, null);
   }
 
-  /** Gives its serial. */
+  /** Writes a project's page, and returns its serial. */
   #write(project: SimpleProject): number {
     this.#serial += 1;
     if (this.#writeMode !== 'torn') return this.#index.write(project, this.#serial);
@@ -145,7 +145,7 @@ class PageWriter {
 }
 
 const [, , output = '', projects = '', way = ''] = process.argv;
-const writer = new PageWriter(output, WRITE_MODES.find((one) => one === way) ?? 'right');
+const writer = new PageWriter(output, WRITE_MODES.find((mode) => mode === way) ?? 'right');
 await writer.setUp(Number(projects));
 process.send?.({ ready: true });
 let reportedAt = performance.now();
