@@ -15,22 +15,23 @@ import { secretary } from '../src/protocols/web.js';
 
 export interface BigBrotherSettings {
   readonly intervalS: number;
-  /** Those that have to be at work. */
+  /** The tasks that must be running. */
   readonly tasks: readonly WatchedTask[];
 }
 
-/** How long each of those that it asks may take when it is told to end. */
+/** Request options on shutdown: how long each actor that is asked may take. */
 const SHUTDOWN_ASK_OPTIONS = { timeoutMs: 2000, once: true } as const;
-/** What a task has said holds for so long if it doesn't answer any more, milliseconds. */
+/** Milliseconds for which a task's last answer is used while it doesn't answer. */
 const LAST_VALUE_TTL_MS = 300_000;
 
 /**
- * Puts the statistics together, from the database, the file system and the slaves, and sends them to
- * the home page and to whoever watches. It also has the database sum up what they and their history consist of.
- * After a time away there is more to sum up, and nothing is missing.
+ * Gathers the statistics from the database, the file system and the slaves, and sends them to the home page
+ * and to monitors. It also has the database sum up the history behind them. After an outage there is more to
+ * sum up, and nothing is missing.
  *
- * He keeps what all processes report as their conditions, and puts it with the statistics. While the database is
- * away he sends the figures that he has, which say when they were counted, with the conditions of now.
+ * Big Brother also keeps the conditions that all processes report, and adds them to the statistics. While the
+ * database is down he sends the last figures, which carry the time when they were counted, with the current
+ * conditions.
  */
 export class BigBrother extends Actor {
   readonly #settings: BigBrotherSettings;
@@ -51,7 +52,7 @@ export class BigBrother extends Actor {
     this.#database = new ProtocolClient(this.bus, oracle, undefined, { timeoutMs: 30_000 });
     this.#secretary = new ProtocolClient(this.bus, secretary);
     this.#status = new ProtocolClient(this.bus, status);
-    // They answer from memory, or not at all: the other figures don't wait for them.
+    // Both answer from memory, or not at all: the other figures don't wait for them.
     const files = new ProtocolClient(this.bus, fileSystem, undefined, { timeoutMs: 2000 });
     const slaves = new ProtocolClient(this.bus, slaveControl, undefined, { timeoutMs: 2000 });
     this.#diskSpace = new LastKnownValue(this.clock, () => files.request('STATVFS', {}));
@@ -96,10 +97,10 @@ export class BigBrother extends Actor {
     });
   }
 
-  /** A farm that was told to build something, and to end then, leaves figures that have all of it. */
+  /** Sends the final figures, so that a farm that builds something and then exits leaves them complete. */
   protected override async onStopped(): Promise<void> {
     try {
-      // Another one may be at work by now.
+      // Another process may already have the lease.
       this.context.fence();
       await this.#secretary.request(
         'HOME',
@@ -117,7 +118,7 @@ export class BigBrother extends Actor {
     await this.#secretary.request('HOME', { statistics });
   }
 
-  /** As much as there is, but no longer than until the figures are due again. */
+  /** Sums up all that there is, but no longer than until the figures are due again. */
   async #sumUp(): Promise<void> {
     const deadline = this.clock.monotonicMs() + this.#settings.intervalS * 1000;
     for (let more = true; more && this.clock.monotonicMs() < deadline && !this.isStopping();)
@@ -126,12 +127,12 @@ export class BigBrother extends Actor {
         .catch(doneIfUnavailable));
   }
 
-  /** Those that wait for the conditions don't wait long for figures, where there are some. */
+  /** Returns short timeouts once there are figures to fall back on, so that conditions are not delayed. */
   #askOptions(): RequestOptions {
     return this.#lastStatistics ? { timeoutMs: 5000, once: true } : {};
   }
 
-  /** The database's figures; while it is away, those that it gave last. */
+  /** Returns the database's figures; while it is down, the last ones. */
   async #loadStatistics(options?: RequestOptions): Promise<Statistics> {
     try {
       this.#lastStatistics = (
@@ -160,21 +161,27 @@ export class BigBrother extends Actor {
   }
 }
 
-/** Nothing more is to be summed up while the database, or the Oracle before it, is away; the Oracle tells of that. */
+/**
+ * Answers "nothing more" if the database or the Oracle is unavailable; the Oracle reports that. Throws any
+ * other error.
+ */
 function doneIfUnavailable(error: unknown): { more: false } {
   if (!(error instanceof PiwError) || error.code === 'PIW_FENCED') throw error;
   return { more: false };
 }
 
-/** A task that doesn't answer now costs its own figures, not all of them, and those only after a while. */
+/**
+ * Keeps a task's last answer for a while, so that a task that stops answering costs only its own figures, and
+ * those only after `LAST_VALUE_TTL_MS`.
+ */
 class LastKnownValue<T> {
   readonly #clock: Clock;
   readonly #fetch: () => Promise<T>;
   #last: { readonly value: T; readonly receivedAtMs: number } | undefined;
 
-  constructor(clock: Clock, ask: () => Promise<T>) {
+  constructor(clock: Clock, fetch: () => Promise<T>) {
     this.#clock = clock;
-    this.#fetch = ask;
+    this.#fetch = fetch;
   }
 
   async get(): Promise<T | undefined> {

@@ -3,17 +3,18 @@ import type { Settings } from '../src/config.js';
 import { PiwError } from '../src/errors.js';
 import type { WatchSettings } from '../src/pypi/watch-list.js';
 
-/** What a build may use: bytes of its log, bytes of one wheel. */
+/** Limits of one build: bytes of its log, bytes of one wheel. */
 const MAX_LOG_BYTES = 16 * 1024 * 1024;
 const MAX_WHEEL_BYTES = 2 * 1024 ** 3;
-/** A Scribe's pages are megabytes of small pieces. */
+/** MB of V8 semi-space for a Scribe: its pages are megabytes of small strings. */
 export const SCRIBE_HEAP_LIMIT_MB = 16;
 
 /**
- * The cast: every task of the farm, in the order in which a master starts them. All restart alike: after 0.5 s, then
- * later and later; a task that fails six times in a row ends the master (src/actor/child.ts). They are stopped in
- * waves, the highest first: what takes in work, what gives out builds, the Secretary while there are Scribes to
- * write for it, those, and the database's Oracles, which all the others ask, last.
+ * The cast: every task of the farm, in the order in which a master starts them. All are restarted alike:
+ * after 0.5 s, then with growing delays; a task that fails six times in a row ends the master
+ * (src/actor/child.ts). They are stopped in waves, highest first: the tasks that take in work, then those
+ * that grant builds, then the Secretary while there are still Scribes to write for it, then the Scribes and
+ * the File Juggler, and last the Oracles, which all the others use.
  */
 export const CAST: readonly ActorSpec<Settings>[] = [
   {
@@ -51,7 +52,7 @@ export const CAST: readonly ActorSpec<Settings>[] = [
     pausing: 'stops',
     count: 1,
     wave: 2,
-    // What it has to write is kept by the database; slaves are not to wait for it.
+    // The database keeps what is to be written; slaves must not wait for it.
     nice: 10,
     semiSpaceMb: SCRIBE_HEAP_LIMIT_MB,
     load: async () => {
@@ -185,12 +186,15 @@ export const CAST: readonly ActorSpec<Settings>[] = [
   },
 ];
 
-/** What is followed of the index. */
+/** Returns which packages of the index to follow. */
 export function watchSettings(settings: Settings): WatchSettings {
   return { entries: settings.watch, only: settings['watch-only'], file: settings['watch-file'] };
 }
 
-/** Where slaves also look for what they require to build: what is configured, and what this farm has built. */
+/**
+ * Returns the additional indexes, separated by spaces, where slaves look for build requirements: those
+ * configured, and the farm's own; null if there are none.
+ */
 export function extraIndexUrls(settings: Settings): string | null {
   const publicUrl = settings['public-url'];
   const ownIndexUrl =
@@ -200,7 +204,10 @@ export function extraIndexUrls(settings: Settings): string | null {
   return urls.length === 0 ? null : urls.join(' ');
 }
 
-/** PyPI's changelog and JSON API belong to PyPI's simple API; another index has its own or none. */
+/**
+ * Returns the addresses of an index. PyPI's changelog and JSON API are the defaults for PyPI's simple API
+ * only; another index has its own or none.
+ */
 function pypiUrls(settings: Settings): { simple: string; xmlrpc: string | null; json: string | null } {
   const simple = settings['pypi-simple'];
   const pypiUrl = /^https:\/\/pypi\.org\/simple\/?$/.test(simple) ? 'https://pypi.org/pypi' : '';
@@ -208,10 +215,10 @@ function pypiUrls(settings: Settings): { simple: string; xmlrpc: string | null; 
   return { simple, xmlrpc: orPypi(settings['pypi-xmlrpc']), json: orPypi(settings['pypi-json']) };
 }
 
-/** The part of a task, whose name takes `_` and `-` alike. Raises PIW_UNKNOWN_TASK. */
+/** Returns the spec of a task, in whose name `_` and `-` are equivalent. Throws PIW_UNKNOWN_TASK. */
 export function actorSpecOf(task: string): ActorSpec<Settings> {
   const name = task.toLowerCase().replaceAll('_', '-');
-  const spec = CAST.find((one) => one.task === name);
+  const spec = CAST.find((candidate) => candidate.task === name);
   if (spec) return spec;
   throw new PiwError('PIW_UNKNOWN_TASK', `there is no task ${task}`);
 }

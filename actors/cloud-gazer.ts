@@ -21,48 +21,51 @@ import { WatchList, readWatchList, type WatchSettings } from '../src/pypi/watch-
 
 export interface CloudGazerSettings {
   readonly index: SimpleIndexClient;
-  /** PyPI's own; any other index has none, and its root is read instead. */
+  /** PyPI's changelog. Any other index has none, and its root is read instead. */
   readonly changelog: Changelog | undefined;
   /** The address of PyPI's JSON API. */
   readonly json: string | null;
   readonly watch: WatchSettings;
-  /** Of a name without a version: all releases, or the newest and those that come after it. */
+  /** For a name without a version: build all releases, or the newest and later ones. */
   readonly history: 'all' | 'newest';
   readonly pollS: number;
-  /** Pages of projects in a second, at most. */
+  /** Maximum project pages fetched per second. */
   readonly pagesPerSecond: number;
   readonly removalDelayS: number;
-  /** Of a hundred packages no more than so many go at once without a word. */
+  /** Percentage of packages that may vanish from the index at once without confirmation. */
   readonly removalShare: number;
   readonly contact: string | null;
 }
 
 const DAY_MS = 24 * 3_600_000;
-/** How many pages are asked for at the same time, and how long a release waits for its project's page. */
+/** Pages fetched concurrently, and milliseconds that a release waits for its project's page. */
 const MAX_CONCURRENT_PAGES = 4;
 const LIVE_PAGE_TIMEOUT_MS = 5000;
-/** How many seconds' pages are listed at once, and how many at most: what becomes urgent waits for no more. */
+/**
+ * Pages listed per batch: so many seconds' worth, and a maximum, because an urgent page waits for the rest of
+ * the batch.
+ */
 const PAGE_BATCH = { seconds: 5, max: 1000 };
-/** How many projects one message names. */
+/** Maximum projects per message. */
 const MAX_PROJECTS_PER_MESSAGE = 50_000;
 
 /**
- * Follows an index, or what a watch list says of it, in the way that both allow:
+ * Follows an index, or the part of it that a watch list names, in the way that both allow:
  *
- *   names      the watch list only names packages: each one's page is read at every interval, by its ETag
- *   changelog  PyPI: the events since the serial in the database. Live ones are acted upon as they come,
- *              and all of them once more in the order in which they happened (src/pypi/reorder.ts,
- *              src/pypi/fold.ts); each touched project's page is read for what events leave out
- *   root       any other index: the pages of those projects whose serial in the root has grown; where it
- *              has no serials all pages in turn by their ETags, and where they have none only those that a
- *              watch list asks for, and new ones
+ *   names      the watch list only names packages: each one's page is fetched at every interval, by ETag
+ *   changelog  PyPI: the events since the serial in the database. Live events are applied as they come, and
+ *              all of them once more in the order in which they happened (src/pypi/reorder.ts,
+ *              src/pypi/fold.ts); each affected project's page is fetched for what events leave out
+ *   root       any other index: the pages of the projects whose serial in the root has grown; without
+ *              serials, all pages in turn by their ETags; without ETags, only the new ones and those
+ *              that a watch list names
  *
- * Once a day everything is compared with the index's root, and what was missed is repaired; and also when
- * the watch list has changed, for what it names now may be old news. What it names no more is not followed,
- * and nothing else happens to it.
+ * Once a day, and whenever the watch list has changed (a new name may be an old project), everything is
+ * compared with the index's root, and what was missed is repaired. A name removed from the watch list is no
+ * longer followed; nothing else happens to it.
  *
- * An index that can't be reached, or whose answer makes no sense, changes nothing, and is left alone for
- * longer and longer. That a list came back short takes nothing away: see feed-pages.ts in src/database.
+ * An index that is unreachable, or whose answer makes no sense, changes nothing, and is left alone with
+ * growing delays. A truncated list removes nothing: see feed-pages.ts in src/database.
  */
 export class CloudGazer extends Actor {
   readonly #settings: CloudGazerSettings;
@@ -122,7 +125,7 @@ export class CloudGazer extends Actor {
       saveComparison: async (held) => {
         if (held !== null)
           this.log.error(
-            `the index has ${String(held)} packages no more: none is removed unless you say so with ` +
+            `${String(held)} packages have vanished from the index at once: none is removed until you confirm it with ` +
               `piw feed --accept ${String(held)}`,
           );
         await this.#feed.request('COMPARED', { fence: this.context.fence(), held });
@@ -162,17 +165,22 @@ export class CloudGazer extends Actor {
     await super.stop();
   }
 
-  /** A list that can't be read leaves the old one in force: somebody may just be writing it. */
+  /**
+   * Reloads the watch list. An unreadable list leaves the old one in force: somebody may be writing it right
+   * now.
+   */
   #reloadWatchList(): void {
     const previous = this.#watchList;
     try {
       this.#watchList = readWatchList(this.#settings.watch, previous);
-      if (this.#watchList !== previous) this.log.info(`what is followed: ${String(this.#watchList)}`);
+      if (this.#watchList !== previous) this.log.info(`watch list loaded: ${String(this.#watchList)}`);
       this.#watchListError = undefined;
     } catch (error) {
       if (!(error instanceof PiwError)) throw error;
       if (error.message !== this.#watchListError)
-        this.log.warning(`${error.message}; until it is corrected, what is followed is ${String(previous)}`);
+        this.log.warning(
+          `${error.message}; until it is corrected, the previous one is used: ${String(previous)}`,
+        );
       this.#watchListError = error.message;
     }
   }
@@ -186,7 +194,7 @@ export class CloudGazer extends Actor {
       await this.#ifFollowingIndex('root', () => this.#compareDaily());
   }
 
-  /** Reads on in the changelog; or, of an index that has none, its root. */
+  /** Reads the changelog from the last position; the root of an index that has no changelog. */
   async #readFeed(signal: AbortSignal): Promise<void> {
     if (this.#changelogReader) {
       try {
@@ -199,30 +207,33 @@ export class CloudGazer extends Actor {
     await this.#rootReader.poll(this.#watchList, signal);
   }
 
-  /** Does without a changelog where there is none; raises what else was wrong. One that was followed is only away. */
+  /**
+   * Falls back to the root if the index has no changelog. Throws any other error, and also this one if a
+   * changelog has been followed before: then it is only down.
+   */
   async #abandonChangelog(error: unknown): Promise<void> {
     const isMissing = error instanceof PiwError && error.code === 'PIW_NO_CHANGELOG';
     if (!isMissing || (await this.#loadPosition()).read > 0) throw error;
     this.log.warning(
-      `${error.message}: there is no changelog (pypi-xmlrpc); the pages of ${this.#settings.index.url} are followed instead`,
+      `${error.message}: no changelog at pypi-xmlrpc; following the pages of ${this.#settings.index.url} instead`,
     );
     this.#changelogReader = undefined;
     this.#rootReader = this.#createRootReader();
   }
 
   async #compareDaily(): Promise<void> {
-    // Not before the log was read: until then there is nothing to compare with.
+    // Without the changelog read first, there is nothing to compare with.
     if (this.#changelogReader?.hasRead ?? true)
       await this.#rootReader.compareIfDue(this.#watchList, this.#stopController.signal);
   }
 
-  /** Does it if it takes more than a look at each of a few names to follow what is watched. */
+  /** Runs `action` unless fetching each of a few named pages suffices to follow the watch list. */
   async #ifFollowingIndex(source: string, action: () => Promise<void>): Promise<void> {
     const { scope } = this.#watchList;
     if (scope === 'patterns' || scope === 'all') await this.#withBackOff(source, action);
   }
 
-  /** What goes wrong with the index is said, and the index is left alone for a while. */
+  /** Runs `action`. If the index fails, logs the error and leaves the index alone for a while. */
   async #withBackOff(source: string, action: () => Promise<void>): Promise<void> {
     if (this.#rateLimiter.isBackingOff()) return;
     try {
@@ -237,10 +248,10 @@ export class CloudGazer extends Actor {
 
   #backOff(source: string, error: PiwError): void {
     const delayMs = this.#rateLimiter.backOff(source, error);
-    this.log.warning(`${error.message}; left alone for ${(delayMs / 1000).toFixed(0)} s`);
+    this.log.warning(`${error.message}; next attempt in ${(delayMs / 1000).toFixed(0)} s`);
   }
 
-  /** Whether the index may be asked for more. */
+  /** Returns whether more may be requested from the index. */
   #canContinue(): boolean {
     return !this.isStopping() && !this.paused && !this.#rateLimiter.isBackingOff();
   }
@@ -250,7 +261,7 @@ export class CloudGazer extends Actor {
     return { serial, read, cutTime: cut_time, cutSerial: cut_serial };
   }
 
-  /** Acts upon events, and keeps how far they reach. */
+  /** Applies events, and saves the position that they reach. */
   async #applyEvents(events: readonly ChangeEvent[], position: ChangelogPosition): Promise<void> {
     const { projects, versions } = foldEvents(events);
     await this.#feed.request('EVENTS', {
@@ -262,12 +273,12 @@ export class CloudGazer extends Actor {
   }
 
   /**
-   * Acts upon events the moment they are seen: first the pages of their projects, which say all that there
-   * is to know of a release, and then the events themselves, for what no page says and in case it couldn't
-   * be read. They come once more in their order, when they have settled.
+   * Applies events as soon as they are seen: first the pages of their projects, which have all that there is
+   * to know about a release, and then the events themselves, for what no page says and in case a page
+   * couldn't be read. The events are applied once more, in their order, when they have settled.
    *
-   * What comes too `late` for that is acted upon now and never again. A page that couldn't be read now is the
-   * next to be: it settles which event was the last.
+   * Events that are too `late` for that are applied only now. A page that couldn't be read now is queued as
+   * urgent: it decides which event was the last.
    */
   async #applyLiveEvents(events: readonly ChangeEvent[], late: boolean): Promise<void> {
     const names = [...new Set(events.map(({ name }) => name))];
@@ -299,20 +310,20 @@ export class CloudGazer extends Actor {
     const inOrder = [...events].sort((a, b) => a.time - b.time || a.serial - b.serial);
     await this.#applyEvents(inOrder, await this.#loadPosition());
     this.log.info(
-      `${String(events.length)} ${late ? 'late ' : ''}events of ${String(names.length)} projects`,
+      `${late ? 'late ' : ''}events applied count=${String(events.length)} projects=${String(names.length)}`,
     );
   }
 
-  /** Reads the pages that are due, as fast as the index may be asked for them. */
+  /** Fetches the pages that are due, as fast as the rate limit allows. */
   async #readPages(): Promise<void> {
     const limit = Math.min(this.#settings.pagesPerSecond * PAGE_BATCH.seconds, PAGE_BATCH.max);
     for (let fetchedCount = limit; fetchedCount === limit && this.#canContinue();) {
-      const { looks } = await this.#feed.request('LOOKS', { limit });
-      fetchedCount = looks.length;
-      const unwatched = looks.map(([name]) => name).filter((name) => !this.#watchList.has(name));
+      const { looks: dueFetches } = await this.#feed.request('LOOKS', { limit });
+      fetchedCount = dueFetches.length;
+      const unwatched = dueFetches.map(([name]) => name).filter((name) => !this.#watchList.has(name));
       if (unwatched.length > 0)
         await this.#feed.request('FORGET', { fence: this.context.fence(), names: unwatched });
-      await forEachConcurrently(looks, MAX_CONCURRENT_PAGES, async ([name, etag, described]) => {
+      await forEachConcurrently(dueFetches, MAX_CONCURRENT_PAGES, async ([name, etag, described]) => {
         if (!this.#canContinue() || !this.#watchList.has(name)) return;
         try {
           await this.#readPage(name, { etag, describe: !described, signal: this.#stopController.signal });
@@ -328,8 +339,8 @@ export class CloudGazer extends Actor {
   }
 
   /**
-   * Reads a project's page and acts upon it; false if it was too old. `agreed`: something else says that the
-   * project is gone.
+   * Fetches a project's page and applies it. Returns false if the page was outdated. `agreed` means that
+   * another source confirms that the project is gone.
    */
   async #readPage(
     name: string,
@@ -396,7 +407,7 @@ export class CloudGazer extends Actor {
     }
   }
 
-  /** What is new of a package that was named. */
+  /** Adds the new releases of a package that the watch list names. */
   async #addReleases(name: string, wanted: readonly WantedRelease[]): Promise<void> {
     this.context.fence();
     const { created } = await this.#database.request('NEWVER', {
@@ -404,7 +415,7 @@ export class CloudGazer extends Actor {
       origin: 'feed',
       releases: wanted.map(({ release, requested }) => this.#toRelease(release, requested)),
     });
-    if (created > 0) this.log.info(`${name}: ${String(created)} new releases`);
+    if (created > 0) this.log.info(`releases added package=${name} count=${String(created)}`);
   }
 
   #toRelease(release: IndexRelease, requested: boolean): Release {

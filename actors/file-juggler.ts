@@ -25,43 +25,43 @@ import { ChunkSubscriptionPool, type ChunkSubscription } from './file-juggler/ch
 type VerifyRequest = Body<typeof fileSystem.verbs, 'VERIFY'>;
 type ChunkAnswer = Answer<typeof transfer.verbs, 'CHUNK'>;
 
-/** A transfer that nothing comes for so long is laid down; the next HELLO takes it up again. */
+/** Milliseconds after which an idle transfer is suspended; the next HELLO resumes it. */
 const TRANSFER_IDLE_MS = 60_000;
-/** How many files one user may send at once, to one process: each takes two descriptors and a subscription. */
+/** Maximum concurrent transfers per user and process: each takes two file descriptors and a subscription. */
 const MAX_TRANSFERS_PER_USER = 256;
 const senderOf = ({ tokens }: MessageOrigin): string => tokens[1] ?? '';
 
-/** Of so many objects of a transfer the metadata is removed at once; of more, it expires. */
+/** Maximum objects of a transfer whose metadata is removed at once; the metadata of more expires. */
 const MAX_TRACKED_OBJECTS = 1000;
-/** How many verdicts are kept for those who ask again. */
+/** Verdicts kept for retries. */
 const MAX_CACHED_VERDICTS = 1000;
-/** Seconds between checks whether NATS stores again what it did not store. */
+/** Seconds between checks whether NATS can store chunks again. */
 const REPAIR_INTERVAL_S = 5;
-/** How often what NATS has of small files that are over is removed, seconds: of all of a bucket at once. */
+/** Seconds between removals of the objects of completed small files, all of a bucket at once. */
 const SMALL_OBJECT_REMOVAL_INTERVAL_S = 1;
-/** How often it looks whether a full disk has room again, seconds. */
+/** Seconds between checks whether a full disk has space again. */
 const DISK_PROBE_INTERVAL_S = 2;
 
 export interface JugglerSettings {
   readonly outputPath: string;
-  /** What becomes of a wheel that was built again, where other bytes have its name. */
+  /** What happens to a rebuilt wheel whose filename is taken by a file with other contents. */
   readonly rebuilt: 'refuse' | 'tag-removed' | 'tag';
 }
 
-/** One transfer in these hands: its file, and the loop that writes what comes of it. */
+/** A transfer that this process owns: its file, and the loop that writes its chunks. */
 interface ActiveTransfer {
   readonly incoming: IncomingFile;
   readonly bucket: string;
   readonly subscription: ChunkSubscription;
-  /** The objects that something came of, of a large file. */
+  /** The objects of a large file that have delivered chunks. */
   readonly objects: Set<string>;
   lastSeen: number;
   failure: Error | undefined;
-  /** What is being looked for among what is stored. */
+  /** The running recovery of chunks stored in NATS. */
   recovering: Promise<void> | undefined;
 }
 
-/** A sender that has said HELLO here, and of which transfer: its CHUNKs are of that one. */
+/** A sender that has said HELLO here, and for which transfer: its CHUNKs belong to that one. */
 interface SenderSession {
   id: string;
   lastSeen: number;
@@ -69,40 +69,41 @@ interface SenderSession {
 }
 
 /**
- * Takes the files of slaves and importers to their place. For each file:
+ * Receives the files of slaves and importers, and publishes them. For each file:
  *
- *   EXPECT   (from the Slave Driver or Mr Chase) notes on the disk what will come, and from whom; whichever
- *            juggler gets it has the transfer in its hands for as long as it lives
- *   HELLO    (from the sender) the transfer's chunks are written from now on, as they pass; the answer is the
- *            first range that isn't there: all of it at first
- *   CHUNK    a piece has been sent: it has passed before this message did, so it is written by now, or it
- *            got lost; the answer is the next range that is missing, or DONE
- *   VERIFY   (from whoever said EXPECT) digest, contents, then the file is published. Until that has succeeded, or
- *            the file is known to be of no use, everything that has arrived of it stays
+ *   EXPECT   (from the Slave Driver or Mr Chase) records on the disk which file will come, and from whom; the
+ *            juggler that gets it owns the transfer for as long as that juggler lives
+ *   HELLO    (from the sender) from now on the transfer's chunks are written as they pass. The answer is the
+ *            first range that is missing: at first the whole file
+ *   CHUNK    a segment has been sent: its chunks passed before this message did, so they are already
+ *            written, or lost. The answer is the next missing range, or DONE
+ *   VERIFY   (from the sender of EXPECT) checks digest and contents, then publishes the file. Until that has
+ *            succeeded, or the file is known to be useless, everything that has arrived is kept
  *
- * Bytes go to the disk as they come, and what is there is noted beside them before CHUNK is answered. So when
- * the sender, the juggler or NATS breaks off, the sender says HELLO again, to any juggler, and only what is
- * missing is sent: what passed while nobody listened is read from NATS, which has stored it, and the rest is
- * asked for; a small file is sent again whole. A HELLO or VERIFY that reaches a juggler who hasn't the transfer
- * is handed on to the one who has it; when that one is gone, the transfer is taken over.
+ * Bytes go to the disk as they come, and which ranges are there is recorded beside them before CHUNK is
+ * answered. So when the sender, the juggler or NATS fails, the sender says HELLO again, to any juggler, and
+ * only the missing parts are sent: chunks that passed while nobody listened are read from NATS, which has
+ * stored them, and the rest is requested; a small file is sent again in full. A HELLO or VERIFY that reaches
+ * a juggler who doesn't own the transfer is forwarded to the owner; when the owner is gone, the transfer is
+ * taken over.
  */
 export class FileJuggler extends Actor {
   readonly #instanceId = randomBytes(8).toString('hex');
   readonly #store: WheelStore;
   readonly #transfers = new Map<string, ActiveTransfer>();
-  /** What is done with one transfer is done one after the other, but for its chunks. */
+  /** Operations on one transfer run in sequence, except the writing of its chunks. */
   readonly #serialQueues = new Map<string, Promise<unknown>>();
   readonly #sessions = new Map<string, SenderSession>();
   readonly #subscriptions: ChunkSubscriptionPool;
-  /** Buckets in which something is left of small files that are over. */
+  /** Buckets that still have objects of completed small files. */
   readonly #bucketsToEmpty = new Set<string>();
   readonly #ensuredBuckets = new Set<string>();
-  /** Buckets in which NATS stores nothing, as far as is known. */
+  /** Buckets in which NATS is known to store nothing. */
   readonly #brokenBuckets = new Set<string>();
   readonly #verdicts = new Map<string, TransferVerdict>();
   readonly #diskWatch: DiskWatch;
 
-  /** For the age of files. */
+  /** The clock for the age of files. */
   readonly #steadyTime: () => number;
 
   constructor(context: ActorContext, settings: JugglerSettings) {
@@ -181,8 +182,8 @@ export class FileJuggler extends Actor {
         const verb = await this.#store.remove(name, filename, stamp);
         this.log.info(
           verb === 'DONE'
-            ? `removed ${name}/${filename}`
-            : `${name}/${filename} stays: it was published or claimed again meanwhile`,
+            ? `file removed file=${name}/${filename}`
+            : `file kept file=${name}/${filename}: it was published or claimed again in the meantime`,
         );
         return { verb };
       },
@@ -216,7 +217,7 @@ export class FileJuggler extends Actor {
       const existing = this.#transfers.get(id);
       const active = await this.#openTransfer(id, user);
       this.#serveSession(user, session, id);
-      // What passed while nobody listened is read before anything is asked for again.
+      // Chunks that passed while nobody listened are read before anything is requested again.
       if (existing || !isOwnedHere || active.incoming.state.received > 0) {
         await this.#ensureBucket(user, true);
         await this.#recover(active);
@@ -226,8 +227,9 @@ export class FileJuggler extends Actor {
   }
 
   /**
-   * CHUNK bears no transfer's id: it is the one that this session said HELLO for last. So every HELLO of a session
-   * is heard here for as long as its last one was for this juggler: then another's is the one to answer.
+   * Serves the CHUNKs of a session. CHUNK carries no transfer id: it belongs to the transfer of the session's
+   * last HELLO. So all HELLOs of a session are watched here until one is for another juggler's transfer: that
+   * juggler answers from then on.
    */
   #serveSession(user: string, session: string, id: string): void {
     const key = `${user}.${session}`;
@@ -237,8 +239,8 @@ export class FileJuggler extends Actor {
       existing.lastSeen = lastSeen;
       return;
     }
-    // A file has one sender: who began anew has no use for what its former session would hear.
-    for (const [other, { id: its }] of this.#sessions) if (its === id) this.#closeSession(other);
+    // A file has one sender: one that has restarted no longer uses its former session.
+    for (const [otherKey, other] of this.#sessions) if (other.id === id) this.#closeSession(otherKey);
     if (existing) {
       Object.assign(existing, { id, lastSeen });
       return;
@@ -255,7 +257,7 @@ export class FileJuggler extends Actor {
           const current = this.#sessions.get(key);
           return current ? this.#chunk(current, offset, length) : undefined;
         },
-        // Any juggler answers that.
+        // Any juggler answers this.
         UNSTORED: () => undefined,
       },
       { tokens: ['slave', user, session, transfer.name], queue: null, senderOf },
@@ -263,7 +265,7 @@ export class FileJuggler extends Actor {
     this.#sessions.set(key, { id, lastSeen, close });
   }
 
-  /** What a session says is heard no more. */
+  /** Stops serving a session. */
   #closeSession(key: string): void {
     const session = this.#sessions.get(key);
     this.#sessions.delete(key);
@@ -274,7 +276,7 @@ export class FileJuggler extends Actor {
     const { id } = session;
     session.lastSeen = this.clock.monotonicMs();
     const active = this.#transfers.get(id);
-    if (!active) throw new PiwError('PIW_UNREACHABLE', 'this transfer was laid down; say HELLO');
+    if (!active) throw new PiwError('PIW_UNREACHABLE', 'this transfer was suspended; say HELLO again');
     await active.subscription.whenWritten();
     if (active.failure === undefined && !active.incoming.state.has(offset, length))
       await this.#recover(active);
@@ -295,17 +297,18 @@ export class FileJuggler extends Actor {
     if (existing) {
       if (existing.incoming.sender !== user)
         throw new PiwError('PIW_UNKNOWN_TRANSFER', `no transfer ${id} is expected from ${user}`);
-      // What could not be written is asked for again; the disk may have room by now.
+      // What could not be written is requested again; the disk may have space in the meantime.
       if (isDiskError(existing.failure)) existing.failure = undefined;
       if (existing.failure === undefined) return existing;
       await this.#suspend(id);
     }
     const bucket = userBucketName(this.bus.prefix, user);
-    const bucketTransfers = [...this.#transfers.values()].filter((one) => one.bucket === bucket);
+    const bucketTransfers = [...this.#transfers.values()].filter((other) => other.bucket === bucket);
     if (bucketTransfers.length >= MAX_TRANSFERS_PER_USER)
-      throw new PiwError('PIW_REFUSED', `${user} sends ${String(MAX_TRANSFERS_PER_USER)} files already`);
+      throw new PiwError('PIW_REFUSED', `${user} is already sending ${String(MAX_TRANSFERS_PER_USER)} files`);
     const incoming = await this.#store.openIncoming(id, user);
-    if (!incoming) throw new PiwError('PIW_UNREACHABLE', 'another took this transfer over; say HELLO');
+    if (!incoming)
+      throw new PiwError('PIW_UNREACHABLE', 'another juggler has taken this transfer over; say HELLO again');
     const active: ActiveTransfer = {
       ...{ incoming, bucket, objects: new Set(), lastSeen: this.clock.monotonicMs() },
       subscription: this.#subscriptions.subscribe(bucket, id, incoming.state.size, (chunk) => {
@@ -318,7 +321,10 @@ export class FileJuggler extends Actor {
     return active;
   }
 
-  /** A failure is the answer to the next question. Nothing is written after it until the next HELLO. */
+  /**
+   * Writes a chunk. A failure becomes the answer to the next request; nothing more is written until the next
+   * HELLO.
+   */
   #write(active: ActiveTransfer, { object, offset, data }: Chunk): void {
     if (active.failure !== undefined) return;
     try {
@@ -330,7 +336,7 @@ export class FileJuggler extends Actor {
     }
   }
 
-  /** Reads what is stored in NATS of what isn't here, once at a time. */
+  /** Reads the missing chunks that NATS has stored. Concurrent calls share one run. */
   async #recover(active: ActiveTransfer): Promise<void> {
     if (active.incoming.state.size <= MAX_SMALL_FILE_BYTES) return;
     const recover = async (): Promise<void> => {
@@ -349,26 +355,27 @@ export class FileJuggler extends Actor {
   }
 
   /**
-   * Asks the one who has a transfer; undefined when it is in these hands. One that was in the hands of a juggler
-   * who is gone is taken over. Raises PIW_UNKNOWN_TRANSFER where nobody has or had it.
+   * Forwards a request to the owner of a transfer; returns undefined if this process is the owner. Takes the
+   * transfer over if its owner is gone. Throws PIW_UNKNOWN_TRANSFER if it has no owner and never had one.
    */
   async #forward<A>(
     transferId: string,
-    ask: (client: ProtocolClient<typeof juggler.verbs>) => Promise<A>,
+    send: (client: ProtocolClient<typeof juggler.verbs>) => Promise<A>,
   ): Promise<A | undefined> {
     const { id, juggler: namedOwner } = parseTransferId(transferId);
     const owner = this.#store.owner(id) ?? namedOwner;
     if (owner === this.#instanceId) return undefined;
     try {
-      if (owner !== undefined) return await ask(new ProtocolClient(this.bus, juggler, [juggler.name, owner]));
+      if (owner !== undefined)
+        return await send(new ProtocolClient(this.bus, juggler, [juggler.name, owner]));
     } catch (error) {
       if (!(error instanceof PiwError) || error.code !== 'PIW_NO_RESPONDERS') throw error;
     }
-    // Who said so first may have been taken over from meanwhile.
+    // The named owner may have lost the transfer to another juggler in the meantime.
     const formerOwner = this.#store.owner(id);
     if (formerOwner === undefined)
       throw new PiwError('PIW_UNKNOWN_TRANSFER', `no transfer ${id} is expected`);
-    this.log.info(`transfer ${id} is taken over`);
+    this.log.info(`transfer taken over transfer=${id}`);
     await this.#store.takeOver(id, formerOwner);
     return undefined;
   }
@@ -396,25 +403,25 @@ export class FileJuggler extends Actor {
       this.#diskWatch.noteFailure(PiwError.fromAnswer(verdict.code, verdict.reason));
       return verdict;
     }
-    // The file that is in its way may be gone when it is asked for again; until FORGET, it stays.
+    // The file that is in the way may be gone at the next attempt, so this one is kept until FORGET.
     if (verdict.verb === 'TAKEN' || (verdict.verb === 'REFUSED' && verdict.code === 'PIW_FILE_EXISTS')) {
       if (active) active.lastSeen = this.clock.monotonicMs();
       return verdict;
     }
     await this.#suspend(id);
     if (verdict.verb === 'AGAIN') {
-      // What NATS has of it may be what was wrong.
+      // The damage may be in the chunks that NATS has stored.
       if (active) await this.#removeStored(active);
       return verdict;
     }
     this.#verdicts.set(id, verdict);
-    for (const old of this.#verdicts.keys()) {
+    for (const oldest of this.#verdicts.keys()) {
       if (this.#verdicts.size <= MAX_CACHED_VERDICTS) break;
-      this.#verdicts.delete(old);
+      this.#verdicts.delete(oldest);
     }
-    if (verdict.verb === 'VERIFIED') this.log.info(`published ${name}/${verdict.filename}`);
+    if (verdict.verb === 'VERIFIED') this.log.info(`wheel published file=${name}/${verdict.filename}`);
     if (active) {
-      // Nobody waits for that.
+      // Nobody waits for this.
       void this.runInBackground(() => this.#removeStored(active));
     }
     return verdict;
@@ -436,7 +443,10 @@ export class FileJuggler extends Actor {
     });
   }
 
-  /** By name, chunks and metadata go together; what nobody here has seen of the transfer, the sweep finds. */
+  /**
+   * Removes a transfer's objects from NATS. Removing by name takes chunks and metadata together; the sweep
+   * finds objects that this process has never seen.
+   */
   async #removeStored({ incoming, bucket, objects }: ActiveTransfer): Promise<void> {
     if (incoming.state.size <= MAX_SMALL_FILE_BYTES) this.#bucketsToEmpty.add(bucket);
     else
@@ -446,14 +456,20 @@ export class FileJuggler extends Actor {
       );
   }
 
-  /** What is under way of small files may be removed with what is over: nobody reads it from there. */
+  /**
+   * Empties the buckets of completed small files. Small files in transit may go too: nobody reads them from
+   * NATS.
+   */
   async #removeSmallObjects(): Promise<void> {
     const buckets = [...this.#bucketsToEmpty];
     this.#bucketsToEmpty.clear();
     for (const bucket of buckets) await this.#remove(bucket, '*');
   }
 
-  /** From a disk that is full nothing can be removed; the bucket is made anew, or what is in it expires. */
+  /**
+   * Removes objects. NATS can't remove any while its disk is full: then the bucket is recreated, or its
+   * contents expire.
+   */
   async #remove(bucket: string, ...objects: readonly string[]): Promise<void> {
     try {
       await this.bus.objects.remove(bucket, ...objects);
@@ -463,7 +479,7 @@ export class FileJuggler extends Actor {
     }
   }
 
-  /** Lays a transfer down: what has come is noted, and nobody writes to it any more. */
+  /** Suspends a transfer: saves which ranges have arrived, and stops writing to it. */
   async #suspend(id: string): Promise<ActiveTransfer | undefined> {
     const active = this.#transfers.get(id);
     this.#transfers.delete(id);
@@ -474,7 +490,9 @@ export class FileJuggler extends Actor {
       await active.incoming.close();
     } catch (error) {
       if (!(error instanceof PiwError)) throw error;
-      this.log.warning(`${active.incoming.file.filename}: ${error.message}`);
+      this.log.warning(
+        `transfer suspended with an error file=${active.incoming.file.filename}: ${error.message}`,
+      );
     }
     return active;
   }
@@ -499,7 +517,7 @@ export class FileJuggler extends Actor {
     return current;
   }
 
-  /** The bucket of a sender is there. */
+  /** Creates the bucket of a sender unless it exists. */
   async #ensureBucket(sender: string, force = false): Promise<void> {
     const name = userBucketName(this.bus.prefix, sender);
     if (this.#ensuredBuckets.has(name) && !force) return;
@@ -507,12 +525,12 @@ export class FileJuggler extends Actor {
     this.#ensuredBuckets.add(name);
   }
 
-  /** Sees to a bucket in which NATS stores nothing. Throws PIW_NATS_STORAGE while that doesn't help. */
+  /** Repairs a bucket in which NATS stores nothing. Throws PIW_NATS_STORAGE if that doesn't help. */
   async #repairBucket(bucket: string): Promise<void> {
     await this.#runSerially(bucket, async () => {
       try {
         if (await this.bus.objects.repair(bucketConfig(bucket)))
-          this.log.warning(`NATS stored nothing in the bucket ${bucket}; it was made anew`);
+          this.log.warning(`NATS stored nothing in the bucket, which was recreated bucket=${bucket}`);
         this.#brokenBuckets.delete(bucket);
         this.conditions.clear('nats-not-storing', bucket);
       } catch (error) {
@@ -525,20 +543,22 @@ export class FileJuggler extends Actor {
     });
   }
 
-  /** Transfers whose sender did not come back within a day, and chunks that belong to none. */
+  /** Removes transfers whose sender has been away for a day, and chunks that belong to no transfer. */
   async #sweep(): Promise<void> {
     for (const { transferId } of await this.#store.sweep(DAY_MS, this.#steadyTime())) {
-      this.log.info(`transfer ${transferId} was given up: its sender never came back`);
+      this.log.info(`transfer abandoned transfer=${transferId}: its sender never came back`);
       await this.#runSerially(transferId, () => this.#suspend(transferId));
     }
     for (const [bucket, objects] of await this.bus.objects.listBuckets(userBucketName(this.bus.prefix, ''))) {
       const stale = objects.filter((object) => {
         const id = transferIdOf(object);
-        // What is too large for a message waits there too, and expires by itself.
+        // Bodies that are too large for a message are in the same bucket, and expire by themselves.
         return id !== 'claim' && !this.#store.isExpected(id);
       });
       if (stale.length === 0) continue;
-      this.log.info(`${bucket}: ${String(stale.length)} objects of no transfer are removed`);
+      this.log.info(
+        `objects that belong to no transfer are removed bucket=${bucket} count=${String(stale.length)}`,
+      );
       await this.#remove(bucket, ...stale);
     }
   }

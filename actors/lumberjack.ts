@@ -4,15 +4,15 @@ import { lumberjack } from '../src/protocols/logger.js';
 import { oracle } from '../src/protocols/oracle.js';
 
 export interface LumberjackSettings {
-  /** Single downloads and visits are kept for so many months, the present one included; 0: for good. */
+  /** Months for which single downloads and visits are kept, including the current one; 0: forever. */
   readonly keepMonths: number;
 }
 
 const HOUR_S = 3600;
 
 /**
- * Takes what the web server's log said, from piw logger, to the database, and answers when it is there; until then
- * piw logger has it, and says it again. Any number share the work.
+ * Stores the entries of the web server's log, which piw logger sends, in the database. It answers once they
+ * are stored; until then piw logger keeps and retries them. Any number of Lumberjacks share the work.
  */
 export class Lumberjack extends Actor {
   readonly #database: ProtocolClient<typeof oracle.verbs>;

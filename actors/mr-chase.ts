@@ -20,22 +20,22 @@ import { compareTargets } from '../src/wheels/tags.js';
 type ImportRequest = Body<typeof chase.verbs, 'IMPORT'>;
 type ImportAnswer = Answer<typeof chase.verbs, 'SENT'>;
 
-/** How many pages are noted as due at once. */
+/** Pages marked as due per request. */
 const REBUILD_BATCH_SIZE = 1000;
-/** The NATS user of importers, in whose bucket their files travel. */
+/** The NATS user of importers; their files travel in its bucket. */
 export const IMPORT_USER = 'importer';
-/** How often one file may arrive damaged before the import counts as failed. */
+/** Times that one file may arrive damaged before the import fails. */
 const MAX_DAMAGED_TRANSFERS = 5;
 /** Seconds after which an importer asks again whether its file can be taken. */
 const RETRY_AFTER_S = 5;
 const IMPORT_EXPIRY_MS = 3_600_000;
 
 export interface ChaseSettings {
-  /** How long the wheels of what the index has no more are kept, seconds; null: for ever. */
+  /** Seconds for which wheels are kept after their version was removed from the index; null: forever. */
   readonly removalGraceS: number | null;
 }
 
-/** How many versions are removed at a time, and how often it is looked for more, seconds. */
+/** Versions removed per sweep, and seconds between sweeps. */
 const REMOVAL_SWEEP = { limit: 100, intervalS: 600 };
 
 interface ImportSession {
@@ -47,7 +47,7 @@ interface ImportSession {
     id: string;
     metadata: string | undefined;
     coreMetadata: CoreMetadata | null;
-    /** Under which name it was published: with another build tag than announced, maybe. */
+    /** The filename under which it was published; its build tag may differ from the announced one. */
     published: string;
     damaged: number;
   }[];
@@ -57,14 +57,14 @@ interface ImportSession {
 /**
  * Serves the administrator's commands.
  *
- *   IMPORT   what is announced is checked; SEND for each file in turn, as with a slave
- *   SENT     the File Juggler verifies; the next SEND, or, when all are in place, the build is logged
- *            and its pages are due: DONE
- *   others   are done, and their pages are due: DONE
+ *   IMPORT   checks the announcement; answers SEND for each file in turn, as for a slave
+ *   SENT     has the File Juggler verify the file; answers the next SEND or, when all are published, logs the
+ *            build, marks its pages as due, and answers DONE
+ *   others   are carried out, their pages are marked as due, and DONE is the answer
  *
- * Whatever isn't possible is answered with an ERROR, and nothing is changed. An import whose session
- * this process doesn't know (it was started anew) is told PIW_UNKNOWN_TRANSFER, and begins again;
- * what has arrived of its files is not sent twice.
+ * An impossible request is answered with an ERROR and changes nothing. An import whose session is unknown,
+ * because this process was restarted, is answered PIW_UNKNOWN_TRANSFER, and begins again; the parts of its
+ * files that have arrived are not sent twice.
  */
 export class MrChase extends Actor {
   readonly #settings: ChaseSettings;
@@ -109,11 +109,11 @@ export class MrChase extends Actor {
   async #import(request: ImportRequest, session: string): Promise<ImportAnswer> {
     const files = request.files.map(fileFromMessage);
     if (request.status && files.length === 0) {
-      throw new PiwError('PIW_REFUSED', 'an import of a build that worked has at least one file');
+      throw new PiwError('PIW_REFUSED', 'an import of a successful build needs at least one file');
     }
     for (const file of files) {
-      const why = importRefusal(file);
-      if (why !== undefined) throw new PiwError('PIW_FILE_REFUSED', why);
+      const reason = importRefusal(file);
+      if (reason !== undefined) throw new PiwError('PIW_FILE_REFUSED', reason);
     }
     const { abi, platform } = await this.#importTarget(request.abi, files);
     const origin = 'import' as const;
@@ -133,13 +133,13 @@ export class MrChase extends Actor {
       origin,
       aliases: [],
     });
-    // Of one that is known, only whose it is changes.
+    // For an existing version, only its origin changes.
     await this.#database.request('NEWVER', { package: request.package, origin, releases: [release] });
     const importing: ImportSession = {
       request,
       abi,
       platform,
-      // The digest names the transfer: an import that begins again finds what has arrived of it.
+      // The digest is part of the transfer's id: a restarted import finds what has already arrived.
       files: files.map((file) => ({
         file,
         id: `import-${file.filehash.slice(0, 40)}`,
@@ -160,7 +160,9 @@ export class MrChase extends Actor {
       return waitIfDiskTrouble(error);
     }
     this.#imports.set(session, importing);
-    this.log.info(`import of ${request.package} ${request.version}, ${String(files.length)} files`);
+    this.log.info(
+      `import started package=${request.package} version=${request.version} files=${String(files.length)}`,
+    );
     return this.#next(session, importing);
   }
 
@@ -168,13 +170,13 @@ export class MrChase extends Actor {
     const importing = this.#imports.get(session);
     const transfer = importing?.files.find(({ file }) => file.filename === filename);
     if (!importing || !transfer) {
-      throw new PiwError('PIW_UNKNOWN_TRANSFER', `no import of ${filename} is under way here`);
+      throw new PiwError('PIW_UNKNOWN_TRANSFER', `no import of ${filename} is in progress here`);
     }
     const { files: past } = await this.#database.request('PUBLISHED', { filename });
     const message = {
       transfer_id: transfer.id,
       package: importing.request.package,
-      // An administrator's own is newer than whatever is there.
+      // An administrator's file replaces whatever is there.
       rebuilt: true,
       past,
     };
@@ -203,7 +205,8 @@ export class MrChase extends Actor {
 
   async #next(session: string, importing: ImportSession): Promise<ImportAnswer> {
     let nextFile = importing.files.find(({ metadata }) => metadata === undefined);
-    // The first of many may have been published long ago: claimed once more, they are nobody else's until they are logged.
+    // The first of many files may have been published long ago. Claiming all of them again keeps them until
+    // they are logged.
     if (!nextFile && importing.files.length > 1) nextFile = await this.#claimFiles(importing);
     if (nextFile) {
       return { verb: 'SEND', filename: nextFile.file.filename, transfer_id: nextFile.id };
@@ -234,7 +237,10 @@ export class MrChase extends Actor {
     return { verb: 'DONE', filenames: importing.files.map(({ published }) => published) };
   }
 
-  /** Claims all files of an import. Returns one that is gone, to be sent again. */
+  /**
+   * Claims all files of an import. Returns one that is gone and must be sent again; undefined if all are
+   * there.
+   */
   async #claimFiles({ request, files }: ImportSession): Promise<ImportSession['files'][number] | undefined> {
     for (const transfer of files) {
       const { published: filename } = transfer;
@@ -251,7 +257,10 @@ export class MrChase extends Actor {
     return undefined;
   }
 
-  /** The target that an import is logged for: the one given, else the first file's, else the lowest. */
+  /**
+   * Returns the target for which an import is logged: the requested one, else the first file's, else the
+   * lowest. Throws PIW_UNKNOWN_TARGET.
+   */
   async #importTarget(
     requestedAbi: string | null,
     files: readonly FileState[],
@@ -324,7 +333,7 @@ export class MrChase extends Actor {
       await this.#secretary.request('PKG', { package: name });
       return { verb: 'DONE' };
     }
-    // Skipped first, or it would be given out again between the two.
+    // Skipped first, otherwise it could be granted again in between.
     if (skip !== null) await this.#database.request('SKIPVER', { package: name, version, skip });
     const stamps = await this.#stamps(name, version);
     const { filenames } = await this.#database.request('DELBUILD', { package: name, version });
@@ -333,7 +342,7 @@ export class MrChase extends Actor {
     return { verb: 'DONE' };
   }
 
-  /** Removes the wheels of what the index has had no more for longer than the grace time. */
+  /** Removes the wheels of versions that were removed from the index longer than the grace period ago. */
   async #sweepRemoved(): Promise<void> {
     const { removalGraceS } = this.#settings;
     if (removalGraceS === null) return;
@@ -343,12 +352,12 @@ export class MrChase extends Actor {
     });
     for (const [name, version] of versions) {
       if (this.isStopping()) return;
-      this.log.info(`${name} ${version} is removed: the index has it no more`);
+      this.log.info(`version removed package=${name} version=${version}: it is gone from the index`);
       await this.#removeVersion({ package: name, version, skip: null, yank: false });
     }
   }
 
-  /** How the files of a package stand, before the database forgets them. */
+  /** Returns the stamps of a package's files, before the database forgets them. */
   async #stamps(name: string, version?: string): Promise<ReadonlyMap<string, string>> {
     const stamps = new Map<string, string>();
     const { files } = await this.#database.request('PKGFILES', { package: name });
@@ -361,8 +370,8 @@ export class MrChase extends Actor {
   }
 
   /**
-   * Removes files that the index no longer names: a reader never follows a link to nothing. One that was published again
-   * since the database forgot it is another build's, and stays.
+   * Removes files that the index no longer lists, so that a reader never follows a broken link. A file that
+   * was published again since the database forgot it belongs to another build, and is kept.
    */
   async #removeFiles(
     name: string,
@@ -375,7 +384,10 @@ export class MrChase extends Actor {
     }
   }
 
-  /** The stamp of a file that came too late to have one, and that nothing lists; undefined: it stays, or is gone. */
+  /**
+   * Returns the stamp of a file that was published after the stamps were taken and that nothing lists;
+   * undefined if it is kept or gone.
+   */
   async #unlistedStamp(name: string, filename: string): Promise<string | undefined> {
     const { standing } = await this.#files.request('STANDING', { package: name, filename });
     const { origin } = await this.#database.request('FILEORIGIN', { filename });
@@ -388,7 +400,8 @@ export class MrChase extends Actor {
     if (part === 'SEARCH' || part === 'ALL') await this.#secretary.request('SEARCH', {});
     if (part === 'SITEMAP' || part === 'ALL') await this.#secretary.request('SITEMAP', {});
     if (name === null && (part === 'INDEX' || part === 'ALL')) await this.#secretary.request('ROOT', {});
-    // The Secretary finds them in the database: of a whole index, one by one would take hours.
+    // The Secretary finds them in the database: requesting the pages of a whole index one by one would take
+    // hours.
     const kind = part === 'PROJECT' ? 'PROJECT' : part === 'INDEX' || part === 'ALL' ? 'PKG' : undefined;
     for (let offset = 0; kind !== undefined && offset < names.length; offset += REBUILD_BATCH_SIZE) {
       const pages = names
@@ -402,7 +415,7 @@ export class MrChase extends Actor {
     return { verb: 'DONE' };
   }
 
-  /** Those of Big Brother; while there is none, what the database has of them. */
+  /** Returns Big Brother's statistics; the database's own while Big Brother is not running. */
   async #statistics(): Promise<Statistics> {
     try {
       return (await this.#bigBrother.request('GATHER', {})).statistics;
@@ -421,14 +434,17 @@ export class MrChase extends Actor {
       if (build_id !== null) await this.#secretary.request('LOG', { build_id });
   }
 
-  /** One page of a run, which the command asks for page by page: so it can be interrupted and repeated. */
+  /**
+   * Requeues one page of failures. The command requests page after page, so that it can be interrupted and
+   * repeated.
+   */
   async #retry(request: Body<typeof chase.verbs, 'RETRY'>): Promise<Answer<typeof chase.verbs, 'RETRY'>> {
     const { package: name, version } = request.filter;
     if (name !== null) await this.#requireExists(name, version);
     const page = await this.#database.request('RETRY', request);
     const count = page.classes.reduce((sum, [, failures]) => sum + failures, 0);
     if (!request.dry_run && count > 0)
-      this.log.info(`${String(count)} failures are back in the queue: an administrator asked for it`);
+      this.log.info(`failures requeued by an administrator count=${String(count)}`);
     return page;
   }
 
@@ -442,7 +458,7 @@ export class MrChase extends Actor {
   }
 }
 
-/** The answer to an importer if a disk of the farm's is in the way. Throws any other error. */
+/** Returns WAIT for an importer if one of the farm's disks has a problem. Throws any other error. */
 function waitIfDiskTrouble(error: unknown): { verb: 'WAIT'; seconds: number; reason: string } {
   if (!isDiskError(error)) throw error;
   return { verb: 'WAIT', seconds: RETRY_AFTER_S, reason: error.message };

@@ -30,9 +30,9 @@ export interface SlaveDriverSettings {
   readonly indexUrl: string;
   readonly extraIndexUrl: string | null;
   readonly registerTargets: boolean;
-  /** What a build may use: seconds, bytes of log, bytes of a wheel. */
+  /** Limits of one build: seconds, bytes of log, bytes of one wheel. */
   readonly limits: readonly [number, number, number];
-  /** Wheels that lack their compiled part are not published. */
+  /** Whether to refuse a wheel that lacks its compiled part, instead of publishing it. */
   readonly refuseIncomplete: boolean;
 }
 
@@ -40,51 +40,54 @@ type SlaveReply = Promise<SlaveAnswer> | SlaveAnswer;
 type SlaveStats = SlaveState['stats'];
 
 const DONE = { verb: 'DONE' } as const;
-/** How long a slave waits at most when there is nothing for it; it is woken earlier. */
+/** Maximum sleep of a slave that gets no work. WAKE ends the sleep earlier. */
 const MAX_SLEEP_S = 10;
-/** How often it is looked whether a target that was unknown is registered by now, seconds. */
+/** Seconds between checks whether an unknown target has been registered. */
 const TARGET_CHECK_INTERVAL_S = 5;
-/** How often it is reviewed what has become of the failures of slaves that are set aside, seconds. */
+/** Seconds between reviews of the failures of slaves that are set aside. */
 const HEALTH_REVIEW_INTERVAL_S = 5;
-/** How often the leases of those who send are renewed, seconds. */
+/** Seconds between renewals of the leases of slaves that are sending files. */
 const SENDING_RENEWAL_INTERVAL_S = 5;
-/** How often it looks for files of lost builds whose time has come, seconds. */
+/** Seconds between removals of files that lost builds left behind. */
 const CLEANUP_INTERVAL_S = 60;
-/** What a slave was to give up may be another's so much later, seconds: not the same one's again at once. */
+/** Seconds before a skipped build is offered again, so that the same slave does not get it straight back. */
 const SKIP_COOLDOWN_S = 600;
-/** What a slave that is out of order had is another's so much later, seconds. */
+/** Seconds before the build of a faulty slave is offered to another slave. */
 const REQUEUE_COOLDOWN_S = 60;
-/** A build whose result the database refuses is not given out again for this long, seconds: it would go the same way. */
+/**
+ * Seconds before a build is offered again whose result the database refused: it would most likely be refused
+ * again.
+ */
 const UNLOGGABLE_COOLDOWN_S = 3600;
-/** What a build may take over its limit, for what is done before and after it, seconds. */
+/** Seconds that a build may take beyond its time limit, for the work before and after the build itself. */
 const BUILD_GRACE_S = 3600;
-/** How long it is waited for slaves to hear that they are to end, milliseconds. */
+/** Milliseconds to wait until slaves have received the order to exit. */
 const DISMISS_TIMEOUT_MS = 3000;
-/** A clock that is wrong by more than this is said so. */
+/** The log warns of a slave's clock that is off by more than this. */
 const MAX_CLOCK_SKEW_MS = 300_000;
-/** How many unanswered questions a user may have: a slave has one for every interpreter, and one more. */
+/** Maximum unanswered requests per user. A slave has one per interpreter, plus one. */
 const MAX_PENDING_REQUESTS_PER_USER = 1000;
 
 /**
- * Talks to the build slaves. The slaves drive: each asks, and is told what to do next (the table of
- * questions and answers stands in protocols/slave-driver.ts). For each session:
+ * Serves the build slaves. The slaves drive: each sends a request, and the answer says what to do next (see
+ * the table of requests and answers in protocols/slave-driver.ts). For each session:
  *
- *   HELLO   makes it known, whatever was before
- *   IDLE    a build is asked of the Architect, who grants it as a lease; if the slave was given one
- *           whose BUILD got lost, it is given the same again
- *   REST    it can't work now, and says why; what it had is given back
- *   BUSY    the lease is renewed; DONE when it is another's by now, or is to be given up
- *   BUILT   a failure is logged; files of a success are checked against the lease, announced to the
- *           File Juggler and asked for, one by one
- *   SENT    the File Juggler verifies; then the next file, or, when all are in place, the build is
- *           logged and its pages are due. While the farm's disk is full or fails, the slave is told to WAIT:
- *           it keeps its lease and its files, and what has arrived of them stays
+ *   HELLO   registers the session, whatever its earlier state was
+ *   IDLE    requests a build from the Architect, who grants it under a lease. A slave whose BUILD answer was
+ *           lost gets the same build again
+ *   REST    the slave can't work now, and says why; its lease is released
+ *   BUSY    renews the lease. The answer is DONE when the slave has lost it, or the build is to be skipped
+ *   BUILT   logs a failure. The files of a success are checked against the lease, announced to the
+ *           File Juggler and requested one by one
+ *   SENT    has the File Juggler verify the file, then requests the next one. When all are published, the
+ *           build is logged and its pages are due. While the farm's disk is full or failing, the slave is
+ *           told to WAIT: it keeps its lease and its files, and whatever has already arrived is kept
  *
- * Everything is kept by the database (leases, results) or the slave (the files, until DONE). What is
- * in memory here is lost with the process: a session that isn't known is answered
- * PIW_UNKNOWN_SLAVE, says HELLO again and repeats itself; SENT without a build is answered
- * PIW_UNKNOWN_TRANSFER, and the slave says BUILT again. Questions of one session are answered one
- * after the other, so that one that was put twice finds what the first has done.
+ * All durable state is in the database (leases, results) or with the slave (the files, until DONE). The state
+ * in memory is lost with the process: an unknown session is answered PIW_UNKNOWN_SLAVE, upon which the slave
+ * says HELLO and repeats its request; SENT without a build is answered PIW_UNKNOWN_TRANSFER, upon which the
+ * slave repeats BUILT. The requests of one session are served in sequence, so that a repeated request sees
+ * the effect of the first.
  */
 export class SlaveDriver extends Actor {
   readonly #settings: SlaveDriverSettings;
@@ -92,7 +95,7 @@ export class SlaveDriver extends Actor {
   readonly #serialQueues = new Map<string, Promise<unknown>>();
   readonly #pendingRequests = new Map<string, number>();
   readonly #unknownTargets = new Set<string>();
-  /** Users that have begun too many sessions. */
+  /** Users over the limit of sessions, so that the log warns once per user. */
   readonly #usersOverSessionLimit = new Set<string>();
   readonly #changedSlaves = new Set<SlaveState>();
   readonly #ensuredBuckets = new Map<string, Promise<void>>();
@@ -119,14 +122,14 @@ export class SlaveDriver extends Actor {
           this.conditions.raise(
             'no-builds',
             context.task,
-            `no build can be had: ${error.code}: ${error.message}`,
+            `no builds can be granted: ${error.code}: ${error.message}`,
           );
         else this.conditions.clear('no-builds', context.task);
       },
     );
     this.#results = new ResultRecorder({
       ...{ bus, log, maxWheelBytes: settings.limits[2], slaves: this.#slaves },
-      track: (what) => this.runInBackground(what),
+      track: (task) => this.runInBackground(task),
     });
     this.#health = new SlaveHealthMonitor({
       ...{ bus, log, clock: this.clock, conditions: this.conditions, slaves: this.#slaves },
@@ -151,9 +154,9 @@ export class SlaveDriver extends Actor {
           slave.stats = stats;
           return this.#idle(slave);
         }),
-        REST: withSlave<{ reason: string; stats: SlaveStats }>((slave, { reason: why, stats }) => {
+        REST: withSlave<{ reason: string; stats: SlaveStats }>((slave, { reason, stats }) => {
           slave.stats = stats;
-          return this.#rest(slave, why);
+          return this.#rest(slave, reason);
         }),
         BUSY: withSlave<{ lease: number; stats: SlaveStats }>((slave, { lease, stats }) => {
           slave.stats = stats;
@@ -245,12 +248,12 @@ export class SlaveDriver extends Actor {
     const protocol = Number(hello.version.split('/')[1]);
     if (protocol !== PROTOCOL_VERSION) {
       const reason = `this master is piw ${VERSION} with protocol ${String(PROTOCOL_VERSION)}; install the same version here`;
-      this.log.warning(`a slave of version ${hello.version} was refused`);
+      this.log.warning(`slave refused user=${user} label=${hello.label}: it runs ${hello.version}`);
       return { verb: 'BYE', reason };
     }
     const refusal = targetRefusal(hello);
     if (refusal !== undefined) {
-      this.log.warning(`a slave of ${user} was refused: ${refusal}`);
+      this.log.warning(`slave refused user=${user} label=${hello.label}: ${refusal}`);
       return { verb: 'BYE', reason: refusal };
     }
     this.#admit(key);
@@ -268,7 +271,8 @@ export class SlaveDriver extends Actor {
       register: this.#settings.registerTargets,
     });
     const now = this.clock.monotonicMs();
-    // One that is known began anew on our side only: what it was given is still its own.
+    // A session that already exists says HELLO again only because this process restarted its side: its lease
+    // stays.
     const existing = this.#slaves.get(key);
     const slave = existing ?? new SlaveState(slave_id, user, session, hello, known_target, now);
     Object.assign(slave, { hello, known: known_target, asleep, kill, lastSeen: now });
@@ -276,14 +280,16 @@ export class SlaveDriver extends Actor {
     await this.#health.onHello(slave, set_aside);
     if (Math.abs(hello.clock - this.clock.now()) > MAX_CLOCK_SKEW_MS)
       this.log.warning(
-        `the clock of slave ${String(slave_id)} (${hello.label}) differs from this one by minutes`,
+        `slave clock is off by more than ${String(MAX_CLOCK_SKEW_MS / 60_000)} min slave=${String(slave_id)} label=${hello.label}`,
       );
     const target = formatTarget(hello);
-    this.log.info(`slave ${String(slave_id)} (${hello.label}) says HELLO: ${target}`);
+    this.log.info(
+      `slave connected slave=${String(slave_id)} label=${hello.label} abi=${hello.abi_tag} platform=${hello.platform_tag}`,
+    );
     if (!known_target && !this.#unknownTargets.has(target)) {
       this.#unknownTargets.add(target);
       this.log.warning(
-        `nothing is built for ${target}: piw abi add ${hello.abi_tag} --platform ${hello.platform_tag}`,
+        `nothing is built for ${target}; to register it: piw abi add ${hello.abi_tag} --platform ${hello.platform_tag}`,
       );
     }
     this.#markChanged(slave);
@@ -295,7 +301,9 @@ export class SlaveDriver extends Actor {
     };
   }
 
-  /** A user that begins too many sessions is told of in the log, once. */
+  /**
+   * Admits a session. Throws PIW_REFUSED if its user starts too many; the log warns of that once per user.
+   */
   #admit(key: SessionKey): void {
     try {
       this.#slaves.admit(key, this.clock.monotonicMs());
@@ -310,12 +318,12 @@ export class SlaveDriver extends Actor {
   async #idle(slave: SlaveState): Promise<SlaveAnswer> {
     if (slave.kill !== null) return this.#dismiss(slave);
     if (slave.unacknowledgedOrder !== undefined) return slave.unacknowledgedOrder as SlaveAnswer;
-    // It has forgotten what it was doing (it never got BUILD, or lost its result).
+    // The slave never received BUILD, or lost its result.
     await this.#leases.release(slave);
     if (this.paused) return this.#sleep(slave, 'the master is paused');
     const idleReason = slave.idleReason(this.clock.monotonicMs(), this.#wallTime);
     if (idleReason !== undefined) return this.#sleep(slave, idleReason);
-    if (!slave.known) return this.#sleep(slave, 'nothing is built for its ABI and platform');
+    if (!slave.known) return this.#sleep(slave, 'its ABI and platform are not registered');
     const setAsideReason = this.#health.idleBecause(slave);
     if (setAsideReason !== undefined) return this.#sleep(slave, setAsideReason, 'resting');
     const grant = await this.#leases.requestGrant(slave);
@@ -336,12 +344,14 @@ export class SlaveDriver extends Actor {
     };
     slave.unacknowledgedOrder = order;
     slave.setActivity('building', this.clock.monotonicMs());
-    this.log.debug(`slave ${String(slave.slaveId)} builds ${name} ${version}`);
+    this.log.debug(
+      `build granted slave=${String(slave.slaveId)} package=${name} version=${version} lease=${String(lease)}`,
+    );
     this.#markChanged(slave);
     return order;
   }
 
-  /** Slaves of a target that has been registered since their HELLO begin to work. */
+  /** Wakes the slaves whose target has been registered since their HELLO. */
   async #checkTargets(): Promise<void> {
     const unregistered = [...this.#slaves].filter(({ known }) => !known);
     if (unregistered.length === 0) return;
@@ -352,7 +362,10 @@ export class SlaveDriver extends Actor {
     await this.#wakeAll((slave) => slave.known && unregistered.includes(slave));
   }
 
-  /** Not now: because there is nothing, or for a reason that people are shown. */
+  /**
+   * Answers SLEEP: there is no work for the slave, or it may not have any for the reason in `note`, which
+   * people see.
+   */
   #sleep(
     slave: SlaveState,
     note: string | null = null,
@@ -365,19 +378,23 @@ export class SlaveDriver extends Actor {
     return { verb: 'SLEEP', seconds: MAX_SLEEP_S, paused: this.paused || slave.asleep };
   }
 
-  async #rest(slave: SlaveState, why: string): Promise<SlaveAnswer> {
+  async #rest(slave: SlaveState, reason: string): Promise<SlaveAnswer> {
     if (slave.kill !== null) return this.#dismiss(slave);
     if (slave.activity !== 'resting') {
-      this.log.warning(`slave ${String(slave.slaveId)} (${slave.hello.label}) takes no work: ${why}`);
+      this.log.warning(
+        `slave takes no work slave=${String(slave.slaveId)} label=${slave.hello.label}: ${reason}`,
+      );
     }
     await this.#leases.release(slave);
-    return this.#sleep(slave, why, 'resting');
+    return this.#sleep(slave, reason, 'resting');
   }
 
-  /** It is to give up what it builds. */
+  /** Has the slave drop its current build, because an administrator skipped it. */
   async #skipBuild(slave: SlaveState): Promise<SlaveAnswer> {
     const { package: name = '', version = '' } = slave.lease ?? {};
-    this.log.info(`slave ${String(slave.slaveId)} gives up ${name} ${version}: an administrator said so`);
+    this.log.info(
+      `build skipped by an administrator slave=${String(slave.slaveId)} package=${name} version=${version}`,
+    );
     await this.#leases.release(slave, SKIP_COOLDOWN_S);
     return this.#becomeIdle(slave);
   }
@@ -388,7 +405,9 @@ export class SlaveDriver extends Actor {
     if (slave.skip) return await this.#skipBuild(slave);
     const limitS = Math.min(this.#settings.limits[0], slave.hello.build_timeout_s) + BUILD_GRACE_S;
     if (slave.activity === 'building' && this.clock.monotonicMs() - slave.since > limitS * 1000) {
-      this.log.warning(`slave ${String(slave.slaveId)}: its build takes longer than it may; it goes back`);
+      this.log.warning(
+        `build requeued slave=${String(slave.slaveId)} lease=${String(lease)}: it exceeds its time limit of ${String(limitS)} s`,
+      );
       await this.#leases.release(slave, REQUEUE_COOLDOWN_S);
       return this.#becomeIdle(slave);
     }
@@ -399,7 +418,7 @@ export class SlaveDriver extends Actor {
   async #built(slave: SlaveState, built: BuiltMessage): Promise<SlaveAnswer> {
     if (!(await this.#leases.holds(slave, built.lease))) {
       this.log.info(
-        `slave ${String(slave.slaveId)}: the result of lease ${String(built.lease)} is not wanted any more`,
+        `result dropped slave=${String(slave.slaveId)} lease=${String(built.lease)}: the slave no longer holds the lease`,
       );
       return DONE;
     }
@@ -420,7 +439,7 @@ export class SlaveDriver extends Actor {
     }
     if (!built.status || built.files.length === 0) {
       const failure = built.status ? 'no-wheel' : built.failure_class;
-      const reason = built.status ? 'the build succeeded but made no wheel' : built.details.reason;
+      const reason = built.status ? 'the build succeeded but produced no wheel' : built.details.reason;
       const details = { ...built.details, reason };
       return this.#logResult(
         slave,
@@ -450,10 +469,13 @@ export class SlaveDriver extends Actor {
     const build = slave.build;
     const transfer = build?.files.find(({ file }) => file.filename === filename);
     if (!build || !transfer || build.lease.lease !== lease) {
-      throw new PiwError('PIW_UNKNOWN_TRANSFER', `lease ${String(lease)} has no file ${filename} under way`);
+      throw new PiwError(
+        'PIW_UNKNOWN_TRANSFER',
+        `no transfer of ${filename} is in progress for lease ${String(lease)}`,
+      );
     }
     if (slave.skip) return await this.#skipBuild(slave);
-    // What is verified is published: not for a build that is another's by now.
+    // A verified file is published, so the slave must still hold the lease.
     if (!(await this.#leases.ensureHeld(slave))) return this.#dropLostResult(slave);
     const verdict = await this.#results.verify(slave, build, transfer);
     switch (verdict.is) {
@@ -468,29 +490,27 @@ export class SlaveDriver extends Actor {
     }
   }
 
-  /** The farm can't take its files now. It is no fault of the slave's, nor of what it has built. */
+  /** Answers WAIT: the farm can't take files now. Neither the slave nor its build is at fault. */
   #wait(slave: SlaveState, { reason, seconds }: Extract<FileVerdict, { is: 'wait' }>): SlaveAnswer {
     if (slave.activity !== 'sending' || slave.note !== reason) {
-      this.log.info(`slave ${String(slave.slaveId)} waits with its files: ${reason}`);
+      this.log.info(`slave waits to send its files slave=${String(slave.slaveId)}: ${reason}`);
       slave.setActivity('sending', this.clock.monotonicMs(), reason);
       this.#markChanged(slave);
     }
     return { verb: 'WAIT', seconds, reason };
   }
 
-  /** Its file arrives damaged again and again: the build is another slave's for now, and nothing is recorded. */
-  async #abandonBuild(slave: SlaveState, why: string): Promise<SlaveAnswer> {
-    this.log.warning(
-      `slave ${String(slave.slaveId)}: a file was refused, and its build goes back to the queue: ${why}`,
-    );
+  /** Requeues the build of a slave whose file keeps arriving damaged. Nothing is recorded as a failure. */
+  async #abandonBuild(slave: SlaveState, reason: string): Promise<SlaveAnswer> {
+    this.log.warning(`file refused and build requeued slave=${String(slave.slaveId)}: ${reason}`);
     slave.recordEnvironmentFailure(this.clock.monotonicMs());
     await this.#leases.release(slave, REQUEUE_COOLDOWN_S);
     return this.#becomeIdle(slave);
   }
 
   /**
-   * True: so many of its builds have failed for reasons of its surroundings that this one says nothing of its
-   * package. It goes back to the queue, and the slave rests.
+   * Returns whether this failure says nothing about its package, because too many builds in a row have failed
+   * for environmental reasons. If so, the build is requeued and the slave rests.
    */
   async #restIfFaulty(slave: SlaveState, { failure_class, output }: BuiltMessage): Promise<boolean> {
     if (!failurePolicy(failureClass(failure_class)).environmental) {
@@ -501,14 +521,14 @@ export class SlaveDriver extends Actor {
     if (restMs === 0) return false;
     const lastLine = output.trimEnd().split('\n').at(-1) ?? '';
     this.log.warning(
-      `slave ${String(slave.slaveId)} (${slave.hello.label}) is out of order, and rests for ${String(restMs / 60_000)} min: ${lastLine.slice(0, 300)}`,
+      `faulty slave rests for ${String(restMs / 60_000)} min slave=${String(slave.slaveId)} label=${slave.hello.label}: ${lastLine.slice(0, 300)}`,
     );
     await this.#leases.release(slave, REQUEUE_COOLDOWN_S);
     return true;
   }
 
   #dropLostResult(slave: SlaveState): SlaveAnswer {
-    this.log.info(`slave ${String(slave.slaveId)}: its lease ran out; its result is not wanted any more`);
+    this.log.info(`result dropped slave=${String(slave.slaveId)}: the lease expired`);
     return this.#becomeIdle(slave);
   }
 
@@ -522,11 +542,11 @@ export class SlaveDriver extends Actor {
     return { verb: 'SEND', filename: next.file.filename, transfer_id: next.transferId };
   }
 
-  /** The slave's files will not do: the build failed, and its log says why. */
-  #rejectResult(slave: SlaveState, built: BuiltMessage, why: string): Promise<SlaveAnswer> {
-    this.log.warning(`slave ${String(slave.slaveId)}: a file was refused: ${why}`);
-    const output = `${built.output}\npiw: the master refused the result: ${why}\n`;
-    const details = { ...built.details, reason: toSentence(`the master refused the result: ${why}`) };
+  /** Logs a build whose files are unacceptable as failed, with the reason in its log. */
+  #rejectResult(slave: SlaveState, built: BuiltMessage, reason: string): Promise<SlaveAnswer> {
+    this.log.warning(`file refused slave=${String(slave.slaveId)}: ${reason}`);
+    const output = `${built.output}\npiw: the master refused the result: ${reason}\n`;
+    const details = { ...built.details, reason: toSentence(`the master refused the result: ${reason}`) };
     return this.#logResult(
       slave,
       { ...built, ...{ status: false, failure_class: 'wrong-wheel', output, files: [] }, details },
@@ -534,7 +554,7 @@ export class SlaveDriver extends Actor {
     );
   }
 
-  /** Logs the result, which ends the lease. */
+  /** Logs the result, which ends the lease, and answers DONE. */
   async #logResult(
     slave: SlaveState,
     built: BuiltMessage,
@@ -546,11 +566,11 @@ export class SlaveDriver extends Actor {
       countsForHealth = await this.#results.log(slave, built, files);
     } catch (error) {
       if (!(error instanceof PiwError)) throw error;
-      // The slave would only say the same again, and get the same answer.
+      // A repeated request would get the same error, so the build ends here.
       if (error.code === 'PIW_FILE_EXISTS' && files.length > 0)
         return this.#rejectResult(slave, built, error.message);
       if (error.code !== 'PIW_DATABASE_FAULT') throw error;
-      this.log.error(`slave ${String(slave.slaveId)}: its result can't be logged: ${error.message}`);
+      this.log.error(`result could not be logged slave=${String(slave.slaveId)}: ${error.message}`);
       await this.#leases.release(slave, UNLOGGABLE_COOLDOWN_S);
     }
     if (countsForHealth) {
@@ -560,7 +580,7 @@ export class SlaveDriver extends Actor {
         .catch((error: unknown) => {
           if (!(error instanceof PiwError)) throw error;
           this.log.warning(
-            `slave ${String(slave.slaveId)} is compared with the others later: ${error.message}`,
+            `health check of the slave is postponed slave=${String(slave.slaveId)}: ${error.message}`,
           );
         });
     }
@@ -578,7 +598,7 @@ export class SlaveDriver extends Actor {
     await this.#leases.release(slave);
     slave.setActivity('gone', this.clock.monotonicMs());
     this.#markChanged(slave);
-    return { verb: 'BYE', reason: 'an administrator said so' };
+    return { verb: 'BYE', reason: 'stopped by an administrator' };
   }
 
   async #bye(from: MessageOrigin): Promise<SlaveAnswer> {
@@ -589,12 +609,14 @@ export class SlaveDriver extends Actor {
       this.#markChanged(slave);
       this.#slaves.delete(slave);
       this.#health.onLeave(slave);
-      this.log.info(`slave ${String(slave.slaveId)} (${slave.hello.label}) says BYE`);
+      this.log.info(`slave disconnected slave=${String(slave.slaveId)} label=${slave.hello.label}`);
     }
     return { verb: 'BYE', reason: 'goodbye' };
   }
 
-  /** The answers to one session's questions, one after the other. */
+  /**
+   * Runs the tasks of one session in sequence. Throws PIW_REFUSED if its user has too many requests pending.
+   */
   #runSerially<T>(from: MessageOrigin, task: () => Promise<T>): Promise<T> {
     const { user, session } = sessionOf(from);
     const key = `${user}.${session}`;
@@ -602,7 +624,7 @@ export class SlaveDriver extends Actor {
     if (pendingCount > MAX_PENDING_REQUESTS_PER_USER)
       throw new PiwError(
         'PIW_REFUSED',
-        `${user} has asked ${String(MAX_PENDING_REQUESTS_PER_USER)} questions at once`,
+        `${user} already has ${String(MAX_PENDING_REQUESTS_PER_USER)} unanswered requests`,
       );
     this.#pendingRequests.set(user, pendingCount);
     const previous = this.#serialQueues.get(key) ?? Promise.resolve();
@@ -618,7 +640,7 @@ export class SlaveDriver extends Actor {
     return current;
   }
 
-  /** Keeps an administrator's wish, also for a Slave Driver that comes after this one. */
+  /** Saves an administrator's request, so that the next Slave Driver honors it too, then applies it. */
   async #saveRequest(
     slaveId: number | null,
     request: { readonly asleep: boolean | null; readonly kill: KillMode | null },
@@ -632,7 +654,7 @@ export class SlaveDriver extends Actor {
     return await this.#applyAndWake(slaves, apply);
   }
 
-  /** Has them say something now, whatever they are doing. */
+  /** Applies a change to each slave and wakes it, whatever it is doing. */
   async #applyAndWake(
     slaves: readonly SlaveState[],
     apply: (slave: SlaveState) => unknown,
@@ -644,7 +666,9 @@ export class SlaveDriver extends Actor {
     return slaves;
   }
 
-  /** Until they were told BYE; those that say nothing are not waited for. */
+  /**
+   * Waits until the slaves have been told BYE, at most `DISMISS_TIMEOUT_MS`: silent slaves never fetch it.
+   */
   async #waitUntilGone(slaves: readonly SlaveState[]): Promise<void> {
     const deadline = this.clock.monotonicMs() + DISMISS_TIMEOUT_MS;
     while (this.clock.monotonicMs() < deadline && slaves.some(({ activity }) => activity !== 'gone'))
@@ -661,7 +685,7 @@ export class SlaveDriver extends Actor {
     await new ProtocolClient(this.bus, wake, [wake.name, user, session]).publish('WAKE', {});
   }
 
-  /** Monitors are told a few times a second, of those that have changed. */
+  /** Monitors get the changed slaves a few times a second. */
   #markChanged(slave: SlaveState): void {
     this.#changedSlaves.add(slave);
   }

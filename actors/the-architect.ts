@@ -12,43 +12,49 @@ import { PRIORITY } from '../src/model/release.js';
 import { roundRobin, type RoundRobinQueue } from '../src/concurrency/round-robin.js';
 
 export interface ArchitectSettings {
-  /** Which of the backlog comes first. */
+  /** Which end of the backlog comes first. */
   readonly backlogOrder: 'newest' | 'oldest';
-  /** Of so many builds given out while all of them wait: requests, releases of today, the backlog. */
+  /** The shares of grants while builds of all priorities wait: requests, today's releases, the backlog. */
   readonly weights: readonly [request: number, release: number, backlog: number];
 }
 
-/** How many builds of a priority are kept in mind: at least, and at most, where many are asked for. */
+/** Builds prefetched per priority: the minimum, and the maximum where many are requested. */
 const PREFETCH_LIMIT = { min: 4, max: 200 };
-/** They are looked at again when they are older than this, however few were asked for. */
+/** A prefetch buffer that is older than this is refilled, however few were requested. */
 const PREFETCH_TTL_MS = 5000;
-/** As many are kept in mind as last for longer than this. */
+/** The buffer grows until it lasts for longer than this. */
 const MIN_REFILL_INTERVAL_MS = 250;
-/** A slave whose build has just gone otherwise gets another one; so often in all. */
+/** Maximum attempts to grant a slave another build when the first choice has just been taken. */
 const MAX_GRANT_ATTEMPTS = 5;
-/** The slow poll behind the database's hints, and how often leases that ran out are returned, seconds. */
+/**
+ * Seconds between the slow polls that back up the database's notifications, and between checks for expired
+ * leases.
+ */
 const POLL_INTERVAL_S = 2;
 const EXPIRY_INTERVAL_S = 5;
-/** Hints come with every logged build; they are looked after no more often than this. */
+/** Every logged build sends a notification; they are handled at most once in this time. */
 const HINT_DELAY_MS = 50;
-/** A slice of a target that was added or skipped is followed by a rest as long as itself, at least this. */
+/** Filling a slice of a target is followed by a pause as long as the slice took, at least this. */
 const MIN_SLICE_PAUSE_MS = 20;
 /**
- * For so long nothing is taken from a slave after the leases could not be renewed: all of them say BUSY
- * meanwhile, milliseconds.
+ * Milliseconds for which no lease expires after leases could not be renewed: all slaves say BUSY within that
+ * time.
  */
 const RENEWAL_GRACE_MS = 60_000;
-/** A server that answers no sooner than this was away. */
+/** A server that takes longer than this to answer was down. */
 const OUTAGE_RTT_MS = 5000;
-/** A difference of clocks that changes by this much between two checks was changed by somebody, milliseconds. */
+/**
+ * If the offset between two clocks changes by this many milliseconds between two checks, somebody has set a
+ * clock.
+ */
 const MIN_CLOCK_JUMP_MS = 5000;
-/** A target that nobody asked for during so long is looked after no more. A slave that waits asks more often. */
+/** A target that nobody has requested for this long is dropped. A waiting slave asks more often. */
 const TARGET_EXPIRY_MS = 60_000;
 
-/** What comes next of one priority. */
+/** The next builds of one priority. */
 interface PrefetchBuffer extends RoundRobinQueue<queue.PendingBuild> {
   readonly priority: number;
-  /** The queue had no more of it when it was last looked at. */
+  /** Whether the last fetch found no more builds in the queue. */
   exhausted: boolean;
 }
 
@@ -60,27 +66,28 @@ interface TargetQueue {
   readonly abi: string;
   readonly platform: string;
   readonly buffers: readonly PrefetchBuffer[];
-  /** The look at the queue that is under way. */
+  /** The refill in progress. */
   refilling: Promise<void> | undefined;
-  /** How many are kept in mind of each priority. */
+  /** Builds to prefetch per priority. */
   limit: number;
   fetchedAt: number;
   requestedAt: number;
-  /** A slave got nothing; it is told when there is something again. */
+  /** Whether a slave got nothing and waits for READY. */
   hasWaiters: boolean;
 }
 
 /**
- * Gives out the builds. What comes next for a target is looked up ahead of need and kept in mind, where
- * nothing is lost with it: a build is given out in the database, by one statement that finds it still
- * waiting, before it is answered; builds that are asked for together are given out together. One that has
- * gone otherwise meanwhile is passed over.
+ * Grants the builds. The Architect prefetches the next builds of each target into memory, where nothing is
+ * lost with them: a grant is one SQL statement, executed before the answer, that leases a build only if it is
+ * still waiting; builds that are requested together are leased together. A build that was taken or dropped in
+ * the meantime is passed over.
  *
- * While builds of several priorities wait, they take turns by weight: so a request comes next, and the
- * backlog still moves while releases pour in. When a slave got nothing, it says READY once there is something
- * for its target again. The database's notification is only ever a hint to look; a slow poll stands behind it.
+ * While builds of several priorities wait, a weighted round robin chooses among them: a request comes next,
+ * and the backlog still moves while releases pour in. When a slave got nothing, READY is published once there
+ * is something for its target again. The database's notification is only a hint to refill; a slow poll backs
+ * it up.
  *
- * Beside this it makes the queue follow targets that were added or skipped, slice by slice.
+ * The Architect also keeps the queue in step with targets that are added or skipped, slice by slice.
  */
 export class TheArchitect extends Actor {
   readonly #database: Database;
@@ -89,18 +96,18 @@ export class TheArchitect extends Actor {
   readonly #pending: ProtocolClient<typeof pending.verbs>;
   readonly #listenerAbort = new AbortController();
   readonly #grantBatch: Batcher<FencedGrantRequest, queue.LeasedBuild | PiwError | undefined>;
-  /** Builds that are being given out. */
+  /** Builds whose grant is in flight. */
   readonly #inFlightGrants = new Set<string>();
-  /** Until then no lease runs out, by the monotonic clock. */
+  /** No lease expires before this time (monotonic clock). */
   #graceUntil: number;
-  /** The database's clock, less the monotonic one of this process. */
+  /** The database's clock minus this process' monotonic clock. */
   #clockOffsetMs: number | undefined;
-  /** Takes back the call that a hint has brought about. */
+  /** Cancels the refill that a notification has scheduled. */
   #cancelHint: (() => void) | undefined;
 
   /**
-   * The database may be a relaxed one. Should a crash of PostgreSQL undo a grant of the last moments, that
-   * build is done again: the first slave's lease isn't its own any more, and its result is dropped.
+   * `database` may commit asynchronously. If a crash of PostgreSQL undoes a recent grant, that build is done
+   * again: the first slave has lost its lease, and its result is dropped.
    */
   constructor(context: ActorContext, database: Database, settings: ArchitectSettings) {
     super(context);
@@ -109,7 +116,7 @@ export class TheArchitect extends Actor {
     this.#pending = new ProtocolClient(this.bus, pending);
     this.#graceUntil = this.clock.monotonicMs() + RENEWAL_GRACE_MS;
     this.#grantBatch = new Batcher({
-      run: (asked) => this.#grantRequests(asked),
+      run: (requests) => this.#grantRequests(requests),
       ...{ maxItems: 200, maxInFlight: 2, delayMs: 0 },
     });
   }
@@ -126,7 +133,7 @@ export class TheArchitect extends Actor {
     });
   }
 
-  /** Only once it is known that the database is this farm's. */
+  /** Serves requests, once the database is known to be this farm's. */
   #startServing(): void {
     const grantHandlers: Partial<Handlers<typeof builds.verbs>> = {
       NEXT: async ({ fence, lease_s, wants }) => {
@@ -145,7 +152,7 @@ export class TheArchitect extends Actor {
       },
     };
     this.serve(builds, grantHandlers, { verb: 'NEXT' });
-    // Whoever builds goes on building while nothing more is given out.
+    // While paused, running builds go on, and nothing more is granted.
     for (const verb of ['RENEW', 'RELEASE']) this.serve(builds, leaseHandlers, { verb, whilePaused: true });
     this.#database.listen(
       'piw_queue',
@@ -175,7 +182,7 @@ export class TheArchitect extends Actor {
         const target = this.#targetFor(abi, platform);
         target.requestedAt = this.clock.monotonicMs();
         const granted = await this.#grantNext(target, { slaveId, leaseS, fence }).catch((error: unknown) => {
-          // The slave is told as soon as the database is back.
+          // The slave gets READY as soon as the database is back.
           target.hasWaiters = true;
           throw error;
         });
@@ -190,7 +197,7 @@ export class TheArchitect extends Actor {
     );
   }
 
-  /** What comes next, as a slave's own from now on; undefined if there is nothing. */
+  /** Grants the next build for a target; returns undefined if there is none. */
   async #grantNext(
     target: TargetQueue,
     request: Omit<FencedGrantRequest, keyof queue.PendingBuild>,
@@ -200,7 +207,7 @@ export class TheArchitect extends Actor {
       if (!next) return undefined;
       const granted = await this.#grantBatch.add({ ...next, ...request });
       if (granted) return granted;
-      // What is in mind is old: others of it may have gone, too.
+      // The buffer is outdated: others of its builds may have been taken, too.
       target.fetchedAt = -Infinity;
     }
     return undefined;
@@ -211,7 +218,7 @@ export class TheArchitect extends Actor {
     if (age > PREFETCH_TTL_MS) target.limit = Math.max(PREFETCH_LIMIT.min, Math.floor(target.limit / 2));
     const isEmpty = () => target.buffers.every(({ list }) => list.length === 0);
     if (age > PREFETCH_TTL_MS || isEmpty()) await this.#refill(target);
-    // More ask together than was looked for.
+    // More slaves ask at once than the buffer holds builds for.
     for (
       let fetches = 0;
       fetches < MAX_GRANT_ATTEMPTS && isEmpty() && target.buffers.some(({ exhausted }) => !exhausted);
@@ -232,27 +239,30 @@ export class TheArchitect extends Actor {
     return build;
   }
 
-  /** Gives builds to slaves, in one statement for those who ask with the same fence. */
+  /** Leases builds to slaves, in one statement per fence. */
   async #grantRequests(
     requests: readonly FencedGrantRequest[],
   ): Promise<readonly (queue.LeasedBuild | PiwError | undefined)[]> {
     const results = new Map<string, queue.LeasedBuild | PiwError>();
-    for (const fence of new Set(requests.map((one) => one.fence))) {
-      const sameFence = requests.filter((one) => one.fence === fence);
+    for (const fence of new Set(requests.map((request) => request.fence))) {
+      const sameFence = requests.filter((request) => request.fence === fence);
       try {
         for (const granted of await queue.leaseBuilds(this.#database, sameFence, fence))
           results.set(keyOf(granted), granted);
       } catch (error) {
-        // Of a Slave Driver that was replaced; the others' grants stand.
+        // The fence of a replaced Slave Driver; the other grants stand.
         if (!(error instanceof PiwError)) throw error;
-        for (const one of sameFence) results.set(keyOf(one), error);
+        for (const request of sameFence) results.set(keyOf(request), error);
       }
     }
-    for (const one of requests) this.#inFlightGrants.delete(keyOf(one));
-    return requests.map((one) => results.get(keyOf(one)));
+    for (const request of requests) this.#inFlightGrants.delete(keyOf(request));
+    return requests.map((request) => results.get(keyOf(request)));
   }
 
-  /** Looks what comes next for a target, and tells the slaves that wait for it if there is something. */
+  /**
+   * Refills the prefetch buffers of a target, and publishes READY if slaves wait for it and there is
+   * something.
+   */
   #refill(target: TargetQueue): Promise<void> {
     target.refilling ??= (async () => {
       try {
@@ -283,7 +293,10 @@ export class TheArchitect extends Actor {
     });
   }
 
-  /** Looks what has come to targets and priorities that had nothing, and to those that slaves wait for. */
+  /**
+   * Refills the targets with an empty priority, and those that slaves wait for; drops those that nobody
+   * requests.
+   */
   async #refillStarved(): Promise<void> {
     for (const [key, target] of this.#targets) {
       if (this.clock.monotonicMs() - target.requestedAt > TARGET_EXPIRY_MS) {
@@ -292,13 +305,16 @@ export class TheArchitect extends Actor {
       }
       const isStarved = target.buffers.some(({ list, exhausted }) => exhausted && list.length === 0);
       if (!isStarved && !target.hasWaiters) continue;
-      // A look that is under way may have begun before what there is a hint of.
+      // A refill in progress may have started before the change that the notification was about.
       await target.refilling;
       await this.#refill(target);
     }
   }
 
-  /** Returns what slaves fell silent over; not what they could not renew because this side was away. */
+  /**
+   * Requeues the builds of slaves that fell silent, except during the grace period after an outage on this
+   * side.
+   */
   async #expireLeases(): Promise<void> {
     const began = this.clock.monotonicMs();
     try {
@@ -308,14 +324,17 @@ export class TheArchitect extends Actor {
       await this.#followDatabaseClock();
       if (this.clock.monotonicMs() < this.#graceUntil) return;
       const lost = await queue.requeueExpired(this.#database);
-      if (lost > 0) this.log.info(`${String(lost)} leases ran out; their builds are in the queue again`);
+      if (lost > 0) this.log.info(`leases expired and builds requeued count=${String(lost)}`);
     } catch (error) {
       this.#graceUntil = this.clock.monotonicMs() + RENEWAL_GRACE_MS;
       throw error;
     }
   }
 
-  /** Leases end by the database's clock. When that is set, they are moved with it, and nobody loses one for it. */
+  /**
+   * Follows jumps of the database's clock, by which leases expire: they are shifted with it, and nobody loses
+   * one.
+   */
   async #followDatabaseClock(): Promise<void> {
     const sentAt = this.clock.monotonicMs();
     const databaseTimeMs = await queue.databaseTime(this.#database);
@@ -327,11 +346,13 @@ export class TheArchitect extends Actor {
     this.#clockOffsetMs = offsetMs;
     if (Math.abs(jumpMs) < MIN_CLOCK_JUMP_MS) return;
     const seconds = String(Math.round(Math.abs(jumpMs) / 1000));
-    this.log.warning(`the database's clock was set ${jumpMs > 0 ? 'forward' : 'back'} by ${seconds} s`);
+    this.log.warning(
+      `the database's clock was set ${jumpMs > 0 ? 'forward' : 'back'} by ${seconds} s: leases are shifted`,
+    );
     await queue.shiftLeases(this.#database, jumpMs);
   }
 
-  /** Makes the queue follow the targets, until it does or it is time to look again. */
+  /** Brings the queue in step with the targets, slice by slice, until there is nothing more to do. */
   async #fillQueue(): Promise<void> {
     while (!this.isStopping() && !this.paused) {
       const began = this.clock.monotonicMs();

@@ -33,22 +33,21 @@ import { feed, projectFromTuple, versionFromTuple } from '../src/protocols/feed.
 import { oracle } from '../src/protocols/oracle.js';
 
 const DONE = { verb: 'DONE' } as const;
-/** What no lease is about. */
+/** The answer for a lease that does not exist. */
 const NO_LEASE = { package: null, version: null, abi: null, platform: null };
 
 export interface OracleSettings {
-  /** Wheels of what the index has no more are offered all the same. */
+  /** Whether wheels of versions that were removed from the index are still offered. */
   readonly offersRemoved: boolean;
-  /** Which of the backlog comes first: the Architect's own setting, for the places in the queue. */
+  /** Which end of the backlog comes first: the Architect's own setting, for positions in the queue. */
   readonly backlogOrder: QueueOrder;
-  /** How long a build is held back after the first failure that passes, seconds. */
+  /** Seconds for which a build is held back after its first temporary failure. */
   readonly retryDelayS: number;
 }
 
 /**
- * Answers every question and makes every change that the other actors want of the database. It
- * holds nothing itself; any number of Oracles share the work behind one queue group, so there is no
- * Seraph.
+ * Serves every query and change of the database for the other actors. It holds no state; any number of
+ * Oracles share the work behind one queue group, so there is no Seraph.
  */
 export class TheOracle extends Actor {
   readonly #db: Database;
@@ -79,7 +78,7 @@ export class TheOracle extends Actor {
     void this.runInBackground(() => this.#join());
   }
 
-  /** Nobody is answered from a database that may be another farm's. */
+  /** Starts serving, once the database is known to be this farm's. */
   async #join(): Promise<void> {
     const membership = this.#membership;
     try {
@@ -107,7 +106,7 @@ export class TheOracle extends Actor {
       },
       { verb: 'HERE', queue: null },
     );
-    // Other farms have clocks of their own.
+    // The system clock, because the heartbeats of other farms have clocks of their own.
     const heartbeat = (): void => {
       this.#cancelHeartbeat = systemClock.after(HEARTBEAT_INTERVAL_S * 1000, () => {
         void this.runInBackground(() => crashOnOtherFarm(() => membership.heartbeat())).then(heartbeat);
@@ -233,7 +232,7 @@ export class TheOracle extends Actor {
     this.#serveFeed();
   }
 
-  /** What the Cloud Gazer learns of the index. */
+  /** Serves the requests of the Cloud Gazer. */
   #serveFeed(): void {
     const db = this.#db;
     const done = async (change: Promise<unknown>): Promise<typeof DONE> => {

@@ -10,41 +10,46 @@ import type { SimpleIndexWriter } from '../src/site/simple/index-writer.js';
 import type { Site } from '../src/site/site.js';
 
 const DONE = { verb: 'DONE' } as const;
-/** Names that are asked for at once, of all that the root names. */
+/** Project names fetched per request for the root. */
 const LISTED_PAGE_SIZE = 2000;
 /**
- * Who took longer than this from what the database said to the last file, milliseconds, may have been overtaken:
- * the Secretary has given the page to another by then. It is less than the Secretary's patience.
+ * A write that takes longer than this from the database's answer to the last file, milliseconds, may have
+ * been overtaken: the Secretary has given the page to another Scribe. It is less than the Secretary's
+ * patience.
  */
 const MAX_SNAPSHOT_AGE_MS = 15_000;
-/** How often it looks whether a full disk has room again, seconds. */
+/** Seconds between checks whether a full disk has space again. */
 const DISK_PROBE_INTERVAL_S = 2;
 
-/** Nobody is there to answer; a fault of ours is one still. */
+/** Returns null if nobody answered; rethrows bugs of our own. */
 function nullIfUnavailable(error: unknown): null {
   if (!(error instanceof PiwError)) throw error;
   return null;
 }
 
 /**
- * Writes the pages that the Secretary hands out, from what the database says at that moment. Any
- * number of Scribes share the work; no page is in two of their hands at once.
+ * Writes the pages that the Secretary hands out, from the database's state at that moment. Any number of
+ * Scribes share the work; no page is with two of them at once.
  *
- * A Scribe that was stopped in the middle, for longer than the Secretary waits for it, would write what is old by
- * then: it doesn't. Should it have been stopped between the last look and the last file, it has the page written again.
+ * A Scribe that was suspended in the middle, for longer than the Secretary waits for it, would write an
+ * outdated page, so it doesn't. If it was suspended between the last check and the last file, it has the page
+ * written again.
  *
- * While the disk of the output path is full or read-only, every request is answered with that, at once. The Secretary
- * keeps the pages, and asks again.
+ * While the disk of the output path is full or read-only, every request fails with that error at once. The
+ * Secretary keeps the pages, and retries.
  */
 export class TheScribe extends Actor {
   readonly #simpleIndex: SimpleIndexWriter;
   readonly #site: Site;
   readonly #database: ProtocolClient<typeof oracle.verbs>;
-  /** The same, and the Slave Driver, for what is shown only if it is there now. */
+  /**
+   * Without retries, for data that is shown only if it is available now; the same applies to the Slave
+   * Driver.
+   */
   readonly #unretriedDatabase: ProtocolClient<typeof oracle.verbs>;
   readonly #slaveControl: ProtocolClient<typeof slaveControl.verbs>;
   readonly #diskWatch: ReturnType<Site['watchDisk']>;
-  /** The folders and what never changes are in their places. */
+  /** Whether the folders and the static files are in place. */
   #isSetUp = false;
 
   constructor(context: ActorContext, index: SimpleIndexWriter, site: Site) {
@@ -71,7 +76,7 @@ export class TheScribe extends Actor {
     try {
       this.#setUp();
     } catch (error) {
-      // A disk that is full at the start is waited for as at any other time.
+      // A disk that is full at the start is waited for, as at any other time.
       this.#diskWatch.noteFailure(error);
       if (this.#diskWatch.trouble?.code !== 'PIW_DISK_FULL') throw error;
     }
@@ -124,7 +129,10 @@ export class TheScribe extends Actor {
     this.#isSetUp = true;
   }
 
-  /** The simple index first, which people install from. */
+  /**
+   * Writes a package's page of the simple index, which people install from. Returns the page's serial, null
+   * if it lists nothing; with null, `stands` means that the page is still to be removed.
+   */
   async #writeIndex(
     name: string,
     serial: number,
@@ -141,7 +149,7 @@ export class TheScribe extends Actor {
       return { serial: pageSerial, stands: true };
     }
     if (!this.#simpleIndex.has(name)) return { serial: null, stands: false };
-    // A page that says that the project is quarantined tells more than none.
+    // A page that says that the project is quarantined is better than none.
     if (leave && status !== 'quarantined')
       return { serial: null, stands: !this.#simpleIndex.remove(name, serial) };
     this.#simpleIndex.write({ name, status, versions, files, metadata }, serial, null);
@@ -158,19 +166,19 @@ export class TheScribe extends Actor {
     await this.#requeueIfLate(requestedAt, 'PROJECT', name);
   }
 
-  /** The home page, and the farm's: whoever doesn't answer at once is left out of it. */
+  /** Writes the home page and the farm's page. Actors that don't answer at once are left out. */
   async #writeHomeAndFarm(statistics: Statistics): Promise<void> {
     const [queue, slaves] = await Promise.all([
       this.#unretriedDatabase.request('QUEUE', {}).catch(nullIfUnavailable),
       this.#slaveControl.request('HELLO', {}).catch(nullIfUnavailable),
     ]);
     this.#site.writeFarm(statistics, queue, slaves?.slaves ?? null, this.clock.now());
-    // Last, and only with the database: what is wrong with the farm is told without it.
+    // Last, because only this needs the database: the farm's problems are shown without it.
     const { front } = await this.#unretriedDatabase.request('GETHOME', {});
     this.#site.writeHome(statistics, front);
   }
 
-  /** All packages, for the search and the sitemap. */
+  /** Yields all packages, in batches, for the search and the sitemap. */
   async *#packages(): AsyncGenerator<readonly SearchRow[]> {
     let page: readonly SearchRow[] = [];
     do {
@@ -204,7 +212,7 @@ export class TheScribe extends Actor {
 
   #throwIfLate(requestedAt: number): void {
     if (performance.now() - requestedAt > MAX_SNAPSHOT_AGE_MS)
-      throw new PiwError('PIW_TIMEOUT', 'what the database said is too old by now');
+      throw new PiwError('PIW_TIMEOUT', "the database's answer is too old to write the page from");
   }
 
   async #requeueIfLate(requestedAt: number, kind: 'PKG' | 'PROJECT', name: string): Promise<void> {
@@ -215,6 +223,6 @@ export class TheScribe extends Actor {
       written: [],
       listed: [],
     });
-    throw new PiwError('PIW_TIMEOUT', `the page of ${name} took too long, and is due again`);
+    throw new PiwError('PIW_TIMEOUT', `writing the page of ${name} took too long; the page is due again`);
   }
 }

@@ -19,60 +19,62 @@ import {
 import { SerialAllocator } from './the-secretary/serials.js';
 
 export interface SecretarySettings {
-  /** A page is written at most once in so many seconds, and never later than that. */
+  /** Seconds between two writes of a page, at least; a requested page waits no longer than that. */
   readonly bufferS: number;
 }
 
-/** How long it goes on writing when it is told to end, milliseconds: less than an actor has to finish. */
+/** Milliseconds for which it keeps writing on shutdown: less than an actor has to finish. */
 const SHUTDOWN_BUDGET_MS = 7000;
-/** How often the backlog in the database is looked at, seconds: what a crash left, and failed builds. */
+/** Seconds between polls of the backlog in the database, for what a crash left and for failed builds. */
 const BACKLOG_POLL_INTERVAL_S = 2;
-/** With so many pages in mind whose time has come, or of which it has not, the backlog isn't looked at. */
+/** Maximum pages in memory, due and not yet due, above which the backlog isn't read. */
 const MAX_LOADED_PAGES = { ready: 500, waiting: 20_000 };
-/** Pages that are in Scribes' hands at once: those that people install from. */
+/** Pages of priority front, which people install from, that are with Scribes at once. */
 const FRONT_WORKERS = 8;
-/** The rest are written one at a time, with a pause so many times as long as each took, but for no longer than this. */
+/** Low-priority pages get one worker at a 1:4 duty cycle, pausing at most 500 ms. */
 const LOW_PRIORITY_PAUSE = { factor: 4, maxMs: 500 };
-/** The root of the simple index is written at most this often, milliseconds, and no later than that after a change. */
+/**
+ * Milliseconds between two writes of the simple index's root, which is also the maximum delay after a change.
+ */
 const ROOT_INTERVAL_MS = 10_000;
-/** What shows all packages at once may take long: it is written so rarely that it takes no more than this share of the time. */
+/**
+ * Site-wide pages can take long. They are written so rarely that they take at most this share of the time.
+ */
 const SITE_WIDE_TIME_SHARE = 1 / 50;
 /**
- * How long a Scribe may take, milliseconds: for a package's pages; for the root at least; and for what shows all
- * packages at most. The root may take so many times as long as the last time: whoever installs is not to wait
- * long for a Scribe that was killed at it.
+ * Milliseconds that a Scribe may take: for a package's pages; for the root, at least; and for a site-wide
+ * page, at most. The root gets `ROOT_TIMEOUT_FACTOR` times its last duration, so that installers don't wait
+ * long for a Scribe that was killed while writing it.
  */
 const SCRIBE_TIMEOUT_MS = { page: 20_000, root: 10_000, siteWide: 600_000 };
 const ROOT_TIMEOUT_FACTOR = 4;
-/** How often one page is tried while the disk that all of them are written to is full, milliseconds. */
+/** Milliseconds between attempts to write one page while the disk of all pages is full. */
 const STALLED_RETRY_INTERVAL_MS = 3000;
-/** What could not be written is tried again after 2 s, twice as long at each further time, at most so long. */
+/** A failed write is retried after 2 s, doubled each time up to this. */
 const MAX_RETRY_DELAY_MS = 30_000;
 
 /**
- * Buffers what is to be written. The first request for a page is written at once; those that come
- * within the buffer's time after that are written together at its end. DELPKG and DELVER are not
- * buffered, and answered when they are written: files that the index names no more can go then. What
- * is due is kept in the database's backlog until it is on the disk, so a crash of this process or of
- * a Scribe loses nothing.
+ * Buffers page writes. The first request for a page is written at once; requests that come within the buffer
+ * time after that are written together at its end. DELPKG and DELVER are not buffered, and are answered once
+ * written: then the files that the index no longer lists can be removed. The database's backlog keeps what is
+ * due until it is on the disk, so a crash of this process or of a Scribe loses nothing.
  *
- * Whatever is wished for of one package is one page here (the-secretary/pages.ts), and in one Scribe's hands at
- * a time. Each gets a serial with it, higher than all before: a Scribe that comes too late sees by it that
- * somebody else was faster.
+ * All requests for one package are one page here (the-secretary/pages.ts), with one Scribe at a time. Each
+ * write gets a serial, higher than all before, by which a Scribe that is late sees that another was faster.
  *
- * The root of the simple index follows: it is due whenever what it says of a package has changed. A package comes
- * into it after its page is written; one that has nothing to offer any more keeps an empty page until a root
- * that doesn't name it is written.
+ * The root of the simple index follows: it is due whenever its entry for a package has changed. A package
+ * enters it after its own page is written; a package that no longer offers anything keeps an empty page until
+ * a root without it is written.
  *
- * While the disk that the pages are written to is full or read-only, one page is tried every few seconds. The others
- * stay due, and are written at once when that one could be.
+ * While the disk of the pages is full or read-only, one page is tried every few seconds. The others stay due,
+ * and are written at once when that one succeeds.
  *
- * Build logs, project pages alone, and what is to be compressed are written one at a time, with a pause after each: of a
- * storm of failed builds there are thousands, and they are not to slow down what gives out the next ones.
+ * Build logs, project pages alone, and compression are done one at a time, with a pause after each: a storm
+ * of failed builds makes thousands of them, and they must not slow down the next grants.
  */
 export class TheSecretary extends Actor {
   readonly #pages = new Map<string, PendingPage>();
-  /** When each page was written last, for as long as that matters. */
+  /** When each page was last written, for as long as that matters. */
   readonly #lastWrites = new Map<string, { at: number; bufferMs: number }>();
   readonly #backlog: Backlog;
   #scribe: ProtocolClient<typeof scribe.verbs>;
@@ -80,21 +82,24 @@ export class TheSecretary extends Actor {
   readonly #serials: SerialAllocator;
   readonly #bufferMs: number;
   #statistics: Statistics | undefined;
-  /** How long each of those that show all packages took the last time, milliseconds. */
+  /** The last duration of each site-wide page, milliseconds. */
   readonly #lastDurationsMs = new Map<string, number>();
   #freeWorkers = FRONT_WORKERS;
-  /** What is ready, each in its order. */
+  /** Pages that are ready, in order, by priority. */
   readonly #readyPages: Readonly<Record<PagePriority, PendingPage[]>> = { front: [], projects: [], rest: [] };
-  /** The one hand for all that people don't install from; projects and the rest take turns. */
+  /** The one worker for pages that people don't install from; projects and the rest take turns. */
   #lowPriorityWorker: { busy: boolean; nextPriority: PagePriority } = {
     busy: false,
     nextPriority: 'projects',
   };
-  /** What is not in the backlog gets its notes here: it is due again after every start. */
+  /** Notes for pages that are not in the backlog: they are due again after every start. */
   #lastNote = 0;
-  /** Why nothing can be written now, and when the next page is tried, milliseconds by the monotonic clock. */
+  /**
+   * Set while nothing can be written: since when, and when the next page is tried (monotonic clock,
+   * milliseconds).
+   */
   #stalled: { readonly began: number; nextAt: number } | undefined;
-  /** How many roots were begun, and are written. */
+  /** How many roots were started, and how many are written. */
   readonly #roots = { started: 0, done: 0 };
 
   constructor(context: ActorContext, settings: SecretarySettings) {
@@ -136,7 +141,7 @@ export class TheSecretary extends Actor {
     };
     this.serve(secretary, {
       HOME: ({ statistics }) => {
-        // The newest figures are the ones that count; a crash only waits for the next.
+        // Only the latest figures matter; after a crash the next ones come soon.
         this.#statistics = statistics;
         this.#enqueueUnsaved('HOME');
         return done;
@@ -169,25 +174,25 @@ export class TheSecretary extends Actor {
   }
 
   /**
-   * What is due is written before it ends, as far as there is time: a farm that was told to build something, and to end
-   * then, leaves a whole site. The rest is kept, and found by the next Secretary.
+   * Writes what is due before it exits, as far as time allows, so that a farm that builds something and then
+   * exits leaves a complete site. The next Secretary finds the rest in the backlog.
    */
   protected override async onStopped(): Promise<void> {
     const deadline = this.clock.monotonicMs() + SHUTDOWN_BUDGET_MS;
     try {
-      // Another Secretary may be at work by now.
+      // Another Secretary may already have the lease.
       this.context.fence();
       await this.#readBacklog();
     } catch (error) {
       if (!(error instanceof PiwError)) throw error;
       return;
     }
-    // Where there is no Scribe any more, it is not waited for.
+    // If there is no Scribe left, don't wait for one.
     this.#scribe = new ProtocolClient(this.bus, scribe, undefined, {
       timeoutMs: SHUTDOWN_BUDGET_MS,
       once: true,
     });
-    // What shows all packages comes last, and only if it is soon done.
+    // Site-wide pages come last, and only if they are quick.
     const siteWideKeys = [ROOT_PAGE, 'SEARCH', 'SITEMAP'];
     const rank = (page: PendingPage): number => siteWideKeys.indexOf(page.key);
     const due = [...this.#pages.values()].sort((a, b) => rank(a) - rank(b));
@@ -204,7 +209,7 @@ export class TheSecretary extends Actor {
     for (const priority of PAGE_PRIORITIES) {
       for (let more = true; more && !this.#hasEnough(priority);) {
         const requests = await this.#backlog.readNext(priority);
-        for (const wish of requests) this.#enqueue(wish);
+        for (const request of requests) this.#enqueue(request);
         more = requests.length > 0;
       }
     }
@@ -221,7 +226,7 @@ export class TheSecretary extends Actor {
     return ready >= MAX_LOADED_PAGES.ready || waiting >= MAX_LOADED_PAGES.waiting;
   }
 
-  /** The same for what isn't kept in the backlog. */
+  /** Enqueues a page that isn't kept in the backlog. */
   #enqueueUnsaved(kind: PageKind): void {
     this.#lastNote += 1;
     this.#enqueue({ kind, argument: '', note: this.#lastNote });
@@ -247,14 +252,14 @@ export class TheSecretary extends Actor {
     }
     if (page.state !== 'ready') return;
     const { priority } = page;
-    // What was only to be compressed may be wished for by those who install while it waits for its turn.
+    // A page that waited for compression may have been requested by installers since.
     if (page.queuedPriority === priority) return;
     page.queuedPriority = priority;
     this.#readyPages[priority].push(page);
     this.#dispatch();
   }
 
-  /** The next of a lane. */
+  /** Returns the next ready page of a priority. */
   #nextReady(priority: PagePriority): PendingPage | undefined {
     let page = this.#readyPages[priority].shift();
     while (page && (page.state !== 'ready' || page.queuedPriority !== priority))
@@ -263,7 +268,7 @@ export class TheSecretary extends Actor {
   }
 
   #dispatch(): void {
-    // What is due at the end is written one by one.
+    // On shutdown, pages are written one by one.
     if (this.isStopping()) return;
     while (this.#freeWorkers > 0 && this.#mayDispatch()) {
       const page = this.#nextReady('front');
@@ -272,7 +277,7 @@ export class TheSecretary extends Actor {
       this.#freeWorkers -= 1;
       void this.runInBackground(async () => {
         await this.#write(page, () => {
-          // The Scribe can have the next one, while this one is noted as written.
+          // The Scribe can get the next page while this one is recorded as written.
           this.#freeWorkers += 1;
           this.#dispatch();
         });
@@ -299,7 +304,7 @@ export class TheSecretary extends Actor {
     );
   }
 
-  /** `done` is called once, when the Scribe is done with it, or it came to no Scribe. */
+  /** Has a page written. Calls `onScribeFree` once, when the Scribe is done or none was needed. */
   async #write(page: PendingPage, onScribeFree: () => void): Promise<void> {
     let isScribeBusy = true;
     const releaseScribe = (): void => {
@@ -328,7 +333,7 @@ export class TheSecretary extends Actor {
         return;
       }
       page.attempts += 1;
-      // It may have been too little time: the next one gets twice as much.
+      // The timeout may have been too short: the next attempt gets twice as long.
       if (page.key === ROOT_PAGE)
         this.#lastDurationsMs.set(
           ROOT_PAGE,
@@ -338,7 +343,7 @@ export class TheSecretary extends Actor {
           ),
         );
       page.dueAt = this.clock.monotonicMs() + Math.min(1000 * 2 ** page.attempts, MAX_RETRY_DELAY_MS);
-      this.log.warning(`${page.key} is not written yet: ${error.message}`);
+      this.log.warning(`write failed, will be retried page="${page.key}": ${error.message}`);
     } finally {
       releaseScribe();
       page.state = 'waiting';
@@ -346,34 +351,37 @@ export class TheSecretary extends Actor {
     }
   }
 
-  /** Whether an error is about the disk of all pages: then only one of them is tried from now on, every few seconds. */
+  /**
+   * Returns whether an error is about the disk of all pages. If so, only one page is tried from now on, every
+   * few seconds.
+   */
   #stall(error: PiwError): boolean {
     if (error.code !== 'PIW_DISK_FULL' && error.code !== 'PIW_DISK_READ_ONLY') return false;
-    if (!this.#stalled) this.log.warning(`pages wait: ${error.message}`);
+    if (!this.#stalled) this.log.warning(`no page can be written: ${error.message}`);
     const now = this.clock.monotonicMs();
     this.#stalled = { began: this.#stalled?.began ?? now, nextAt: now + STALLED_RETRY_INTERVAL_MS };
     return true;
   }
 
-  /** A page could be written: so can the others. */
+  /** Ends the stall: a page could be written, so the others can, too. */
   #endStall(): void {
     if (!this.#stalled) return;
     const seconds = (this.clock.monotonicMs() - this.#stalled.began) / 1000;
-    this.log.info(`pages are written again, after ${seconds.toFixed(0)} s`);
+    this.log.info(`pages can be written again after ${seconds.toFixed(0)} s`);
     this.#stalled = undefined;
   }
 
-  /** Whether a page may be handed out now. While nothing can be written, that is so for one page at a time. */
+  /** Returns whether a page may be handed out now. During a stall that is one page every few seconds. */
   #mayDispatch(): boolean {
     return !this.#stalled || this.clock.monotonicMs() >= this.#stalled.nextAt;
   }
 
-  /** A page is handed out. */
+  /** Delays the next attempt of a stall, because a page is being handed out. */
   #delayNextTry(): void {
     if (this.#stalled) this.#stalled.nextAt = this.clock.monotonicMs() + STALLED_RETRY_INTERVAL_MS;
   }
 
-  /** How long a page that took so long isn't written again. */
+  /** Returns the milliseconds until a page that took `durationMs` may be written again. */
   #bufferMsFor(verb: PageKind, durationMs: number): number {
     // A log is written once, and removed once.
     if (verb === 'LOG') return 0;
@@ -383,7 +391,7 @@ export class TheSecretary extends Actor {
     return this.#bufferMs;
   }
 
-  /** Has a page written, and notes that it is. */
+  /** Has a Scribe write a page, and records that in the backlog. */
   async #askScribe(
     page: PendingPage,
     verb: PageKind,
@@ -421,7 +429,7 @@ export class TheSecretary extends Actor {
         await this.#siteWideScribe.request(verb, {}).finally(releaseScribe);
         break;
       default:
-        throw new Error(`nobody writes ${verb}`);
+        throw new Error(`no Scribe writes ${verb}`);
     }
     await this.#saveUpdate({ written: requests });
   }
@@ -449,7 +457,7 @@ export class TheSecretary extends Actor {
     });
   }
 
-  /** One at a time, as all that is one page. */
+  /** Writes the root. Only one runs at a time, because the root is one page. */
   async #writeRoot(): Promise<void> {
     this.#roots.started += 1;
     const rootNumber = this.#roots.started;

@@ -1,32 +1,35 @@
 import type { Chunk, LiveChunks, ObjectStore } from '../../src/bus/objects.js';
 import { MAX_SMALL_FILE_BYTES } from '../../src/model/file-state.js';
 
-/** The chunks of one transfer, or of all small files of one bucket, as they pass. */
+/** A subscription to the chunks of one transfer, or of all small files of one bucket. */
 export interface ChunkSubscription {
-  /** What has passed when this is called has been written when this resolves. */
+  /** Resolves once all chunks that have arrived before this call are written. */
   whenWritten(): Promise<void>;
-  /** Nothing more is read; what has passed is written first. */
+  /** Stops the subscription; chunks that have already arrived are written first. */
   stop(): Promise<void>;
 }
 
 type ChunkHandler = (chunk: Chunk) => void;
 
 /**
- * Where the chunks of transfers come from. A large file has a line of its own, that ends with it. Those of small
- * files come together: a subscription for each file would cost more than the file.
+ * Provides the subscriptions to the chunks of transfers. A large file has a subscription of its own, which
+ * ends with it. Small files share one: a subscription for each would cost more than the file.
  */
 export class ChunkSubscriptionPool {
   readonly #objects: ObjectStore;
   readonly #shared = new Map<string, SharedSubscription>();
   readonly #onSmallChunk: (bucket: string, chunk: Chunk) => void;
 
-  /** `small` writes the chunks of small files: whose bucket they came in is who sent them, whatever they are called. */
+  /**
+   * `onSmallChunk` writes the chunks of small files. The bucket they came in identifies their sender,
+   * whatever the chunks are called.
+   */
   constructor(objects: ObjectStore, onSmallChunk: (bucket: string, chunk: Chunk) => void) {
     this.#objects = objects;
     this.#onSmallChunk = onSmallChunk;
   }
 
-  /** Chunks of a transfer of `size` bytes that are sent from now on. */
+  /** Subscribes to the chunks of a transfer of `size` bytes that are sent from now on. */
   subscribe(bucket: string, id: string, size: number, write: ChunkHandler): ChunkSubscription {
     if (size > MAX_SMALL_FILE_BYTES)
       return new LiveChunkSubscription(this.#objects.liveChunks(bucket, `${id}.*`), write);
@@ -42,7 +45,7 @@ export class ChunkSubscriptionPool {
     };
   }
 
-  /** Stops those that have had no user since this was called before. */
+  /** Stops shared subscriptions that have had no user since the previous call. */
   async suspendIdle(): Promise<void> {
     for (const [bucket, shared] of this.#shared) {
       if (shared.users > 0) continue;
@@ -64,7 +67,10 @@ export class ChunkSubscriptionPool {
   }
 }
 
-/** The line of all small files of a bucket: how many are on their way, and whether there were none for a while. */
+/**
+ * The subscription for all small files of a bucket: how many transfers use it, and whether none did at the
+ * last check.
+ */
 interface SharedSubscription {
   readonly subscription: LiveChunkSubscription;
   users: number;

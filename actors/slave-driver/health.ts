@@ -9,15 +9,18 @@ import { failureClass, failurePolicy } from '../../src/failures/classes.js';
 import { SlaveComparison, isAcquitted, type Suspicion } from './slave-comparison.js';
 import { formatTarget, type SlaveState } from './slave-state.js';
 
-/** The condition of a slave that is set aside. */
+/** Kind of the condition for a slave that is set aside. */
 const SET_ASIDE_CONDITION = 'slave-set-aside';
-/** The condition of a slave that lacks something that builds need. */
+/** Kind of the condition for a slave that lacks something that builds need. */
 const INCOMPLETE_CONDITION = 'slave-incomplete';
-/** How long a slave that is set aside waits for its next probe: half as long as it has been so far, within these. */
+/**
+ * Milliseconds until the next probe of a slave that is set aside: half the time that it has been set aside,
+ * within these bounds.
+ */
 const PROBE_DELAY_MS = { min: 600_000, max: 6 * 3_600_000 };
-/** So many probes in a row that succeed end it. */
+/** Consecutive successful probes that end it. */
 const REQUIRED_PROBES = 3;
-/** A slave that has said something so lately is there, milliseconds. */
+/** A slave counts as connected if it was heard within this many milliseconds. */
 const LIVENESS_WINDOW_MS = 120_000;
 
 export interface SlaveHealthMonitorOptions {
@@ -25,11 +28,11 @@ export interface SlaveHealthMonitorOptions {
   readonly log: Log;
   readonly clock: Clock;
   readonly conditions: Conditions;
-  /** All that are known. */
+  /** All slaves that have said HELLO. */
   readonly slaves: Iterable<SlaveState>;
 }
 
-/** How a build of a slave has ended. */
+/** How a slave's build ended. */
 export interface SlaveBuildOutcome {
   readonly package: string;
   readonly failed: boolean;
@@ -38,24 +41,24 @@ export interface SlaveBuildOutcome {
 }
 
 /**
- * Finds the slaves that are sick, by comparing each with the others of its target:
+ * Finds faulty slaves by comparing each with the others of its target:
  *
- *   well       --its failures stand out (Comparison)-->                        set aside
- *   set aside  --a probe is due--> gets one build; it fails: the next probe is later
- *   set aside  --three probes in a row succeed; other slaves confirm its failures; WAKE--> well
+ *   well       --its failures stand out (SlaveComparison)-->                             set aside
+ *   set aside  --a probe is due--> gets one build; if that fails, the next probe is later
+ *   set aside  --three probes in a row succeed, other slaves confirm its failures, or WAKE--> well
  *
- * What a slave that is set aside has failed with goes back to the queue, until another slave has failed with it, too.
- * All of it is in the database: who is set aside, and the results by which slaves are compared. What is in memory
- * is read from there by each Slave Driver that begins.
+ * A build that fails on a slave that is set aside goes back to the queue until another slave has failed it,
+ * too. All durable state is in the database: which slaves are set aside, and the results by which they are
+ * compared. Each new Slave Driver loads its memory from there.
  */
 export class SlaveHealthMonitor {
   readonly #options: SlaveHealthMonitorOptions;
   readonly #database: ProtocolClient<typeof oracle.verbs>;
   readonly #comparisons = new Map<string, SlaveComparison>();
-  /** Subjects of the conditions that are raised. */
+  /** Slaves by the kind and subject of the conditions raised for them. */
   readonly #raisedConditions = new Map<string, SlaveState>();
   #loading: Promise<void> | undefined;
-  /** There may be something to review. */
+  /** Whether there may be something to review. */
   #reviewDue = true;
 
   constructor(options: SlaveHealthMonitorOptions) {
@@ -66,7 +69,10 @@ export class SlaveHealthMonitor {
     });
   }
 
-  /** A slave has said HELLO; `found`: what the database knows of it, or of an earlier session of it. */
+  /**
+   * Handles a HELLO. `recorded` is what the database has about this slave, or an earlier session of it, being
+   * set aside.
+   */
   async onHello(slave: SlaveState, recorded: SetAside | null): Promise<void> {
     const { conditions, clock } = this.#options;
     const { lacks } = slave.hello;
@@ -74,7 +80,7 @@ export class SlaveHealthMonitor {
       conditions.raise(
         INCOMPLETE_CONDITION,
         subjectOf(slave),
-        `${lacks.join('; ')}: other slaves get what needs it`,
+        `${lacks.join('; ')}: packages that need it are built by other slaves`,
       );
       this.#raisedConditions.set(`${INCOMPLETE_CONDITION} ${subjectOf(slave)}`, slave);
     }
@@ -91,7 +97,10 @@ export class SlaveHealthMonitor {
     this.#markSetAside(slave, reason, since);
   }
 
-  /** Whether a slave lacks what others of its target have: they make whole wheels where it has made less. */
+  /**
+   * Returns whether another connected slave of the same target has what this one lacks. That slave would make
+   * a complete wheel where this one made an incomplete one.
+   */
   hasBetterPeer(slave: SlaveState): boolean {
     const { clock, slaves } = this.#options;
     if (slave.hello.lacks.length === 0) return false;
@@ -104,23 +113,23 @@ export class SlaveHealthMonitor {
     );
   }
 
-  /** Why a slave is to get no work now; undefined: it may, or a probe is due. */
+  /** Returns why a slave gets no work now; undefined if it may have some, or a probe is due. */
   idleBecause(slave: SlaveState): string | undefined {
     const { setAside } = slave;
     const now = this.#options.clock.now();
-    // Where it is further ahead, the clock was set back meanwhile.
+    // A probe that is further ahead than the maximum delay means that the clock was set back.
     if (!setAside || now >= setAside.nextProbe || setAside.nextProbe - now > PROBE_DELAY_MS.max)
       return undefined;
     const at = new Date(setAside.nextProbe).toISOString().slice(11, 16);
     return `set aside: ${setAside.reason}; a probe at ${at} UTC, or piw slaves wake ${String(slave.slaveId)}`;
   }
 
-  /** A slave was given a build; of one that is set aside it is a probe. */
+  /** Handles a grant. For a slave that is set aside it counts as a probe. */
   onGrant(slave: SlaveState): void {
     if (slave.setAside) this.#delayProbe(slave.setAside);
   }
 
-  /** A build of a slave has ended, and was logged: a success, or a failure for good. */
+  /** Records the result of a build that was logged: a success or a final failure. */
   async recordResult(
     slave: SlaveState,
     { package: name, failed, failureClass: rawFailureClass, durationS }: SlaveBuildOutcome,
@@ -138,24 +147,25 @@ export class SlaveHealthMonitor {
     }
   }
 
-  /** An administrator, or what was found since, takes it back. */
+  /** Puts a slave back to work, on an administrator's request or because it was acquitted. */
   async endSetAside(slave: SlaveState): Promise<void> {
     if (!slave.setAside) return;
     await this.#database.request('SETASIDE', { slave_id: slave.slaveId, reason: null, since: 0 });
     slave.setAside = undefined;
-    // It is shown so until it asks for work again, a few seconds from now.
+    // Without this, monitors would show the old note until the slave asks for work again, a few seconds from
+    // now.
     slave.note = null;
     this.#comparisonFor(formatTarget(slave.hello)).forget(slave.slaveId);
     this.#clearCondition(SET_ASIDE_CONDITION, slave);
   }
 
-  /** A slave has left: its conditions are nobody's. */
+  /** Clears the conditions of a slave that has left. */
   onLeave(slave: SlaveState): void {
     this.#clearCondition(SET_ASIDE_CONDITION, slave);
     this.#clearCondition(INCOMPLETE_CONDITION, slave);
   }
 
-  /** Puts back what is not confirmed, and takes back slaves that were right. */
+  /** Requeues the builds whose failures nobody has confirmed, and puts acquitted slaves back to work. */
   async review(): Promise<void> {
     await this.#load();
     const slavesById = new Map([...this.#options.slaves].map((slave) => [slave.slaveId, slave]));
@@ -171,11 +181,11 @@ export class SlaveHealthMonitor {
         const slave = slavesById.get(slaveId);
         if (count > 0)
           this.#options.log.info(
-            `unconfirmed failures put back slave=${String(slaveId)} builds=${String(count)} confirmed=${String(confirmed)} refuted=${String(refuted)}`,
+            `unconfirmed failures requeued slave=${String(slaveId)} builds=${String(count)} confirmed=${String(confirmed)} refuted=${String(refuted)}`,
           );
         if (!slave?.setAside || !isAcquitted({ confirmed, refuted })) continue;
         this.#options.log.warning(
-          `slave taken back slave=${String(slaveId)} label=${slave.hello.label}: other slaves fail with the same builds confirmed=${String(confirmed)} refuted=${String(refuted)}`,
+          `slave acquitted slave=${String(slaveId)} label=${slave.hello.label} confirmed=${String(confirmed)} refuted=${String(refuted)}: other slaves fail the same builds`,
         );
         await this.endSetAside(slave);
       }
@@ -185,7 +195,7 @@ export class SlaveHealthMonitor {
 
   async #setAside(slave: SlaveState, suspicion: Suspicion): Promise<void> {
     const { failed, builds, othersFailed, othersBuilds, since } = suspicion;
-    const reason = `${String(failed)} of its last ${String(builds)} builds failed, and ${String(othersFailed)} of ${String(othersBuilds)} of the other slaves in that time`;
+    const reason = `${String(failed)} of its last ${String(builds)} builds failed, compared with ${String(othersFailed)} of ${String(othersBuilds)} on other slaves in the same period`;
     await this.#database.request('SETASIDE', { slave_id: slave.slaveId, reason, since });
     this.#markSetAside(slave, reason, this.#options.clock.now());
     await this.review();
@@ -207,7 +217,7 @@ export class SlaveHealthMonitor {
     setAside.nextProbe = clock.now();
     const successes = comparison.successesInRow(slave.slaveId, setAside.since);
     log.info(
-      `probe succeeded slave=${String(slave.slaveId)} in_a_row=${String(successes)} wanted=${String(REQUIRED_PROBES)}`,
+      `probe succeeded slave=${String(slave.slaveId)} in_a_row=${String(successes)} required=${String(REQUIRED_PROBES)}`,
     );
     if (successes >= REQUIRED_PROBES) await this.endSetAside(slave);
   }
@@ -217,7 +227,7 @@ export class SlaveHealthMonitor {
     this.#delayProbe(setAside);
     slave.setAside = setAside;
     this.#reviewDue = true;
-    const text = `${reason}; its failures wait for another slave's word; piw slaves wake ${String(slave.slaveId)} ends it`;
+    const text = `${reason}; its failures count only once another slave confirms them; to put it back to work: piw slaves wake ${String(slave.slaveId)}`;
     this.#options.conditions.raise(SET_ASIDE_CONDITION, subjectOf(slave), text, since);
     this.#raisedConditions.set(`${SET_ASIDE_CONDITION} ${subjectOf(slave)}`, slave);
   }
@@ -241,7 +251,7 @@ export class SlaveHealthMonitor {
     return made;
   }
 
-  /** Reads once what this process has not seen: the results that an earlier Slave Driver has logged. */
+  /** Loads, once, the results that earlier Slave Drivers have logged. */
   #load(): Promise<void> {
     this.#loading ??= (async () => {
       try {

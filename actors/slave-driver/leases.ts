@@ -7,18 +7,18 @@ import { builds, type GrantReply } from '../../src/protocols/builds.js';
 import { oracle } from '../../src/protocols/oracle.js';
 import { formatTarget, type SlaveState } from './slave-state.js';
 
-/** A question for a build is put again if there was something while it was under way; so often in all. */
+/** Maximum attempts when READY arrived while the request was in flight. */
 const MAX_NEXT_ATTEMPTS = 3;
-/** A lease that was renewed so short a time ago has not run out: it is not renewed again for a file, milliseconds. */
+/** A lease that was renewed within this many milliseconds is not renewed again for a file. */
 const RECENT_RENEWAL_MS = 10_000;
-/** A lease is taken as expired this long before it is, for what is done under it takes time, milliseconds. */
+/** A lease counts as expired this many milliseconds early, because the work done under it takes time. */
 const LEASE_MARGIN_MS = 20_000;
-/** For how long after its last word the lease of one that sends is renewed, milliseconds. */
+/** Milliseconds after a slave's last message for which its lease is renewed while it sends files. */
 const SENDING_RENEWAL_LIMIT_MS = 3_600_000;
 
 /**
- * The leases of slaves, which the Architect gives out and the database keeps. Questions of many slaves go
- * together.
+ * Manages the leases of slaves, which the Architect grants and the database keeps. The requests of many
+ * slaves are batched.
  */
 export class SlaveLeases {
   readonly #clock: Clock;
@@ -27,14 +27,15 @@ export class SlaveLeases {
   readonly #architect: ProtocolClient<typeof builds.verbs>;
   readonly #grantBatch: Batcher<SlaveState, GrantReply>;
   readonly #renewalBatch: Batcher<SlaveState, boolean>;
-  /** How often each target became ready. */
+  /** How many times each target became ready. */
   readonly #readyCounts = new Map<string, number>();
 
   readonly #reportGrantError: (error: PiwError | undefined) => void;
 
   /**
-   * `fence`: the revision of the Slave Driver's own lease. `refused` hears why no build can be had, and undefined when
-   * one can again: the slaves are only told to wait.
+   * `fence` returns the revision of the Slave Driver's own lease. `reportGrantError` is called with the
+   * reason why no build can be granted, and with undefined when grants succeed again: the slaves themselves
+   * are only told to wait.
    */
   constructor(
     bus: Bus,
@@ -46,7 +47,8 @@ export class SlaveLeases {
     this.#clock = clock;
     this.#fence = fence;
     this.#database = new ProtocolClient(bus, oracle, undefined, { timeoutMs: 10_000, patienceMs: 30_000 });
-    // Put again only where nobody heard it: what was given out for a question that got no answer is nobody's.
+    // Retried only if nobody received it: a build that was granted to a request whose answer got lost would
+    // belong to nobody.
     this.#architect = new ProtocolClient(bus, builds, undefined, { timeoutMs: 4000, patienceMs: 4000 });
     this.#grantBatch = new Batcher({
       run: (slaves) => this.#requestGrants(slaves),
@@ -58,12 +60,15 @@ export class SlaveLeases {
     });
   }
 
-  /** There may be something for slaves of this target. */
+  /** Notes that there may be builds for this target. */
   markReady(target: string): void {
     this.#readyCounts.set(target, (this.#readyCounts.get(target) ?? 0) + 1);
   }
 
-  /** A build for a slave, or null; what becomes ready while it is asked for is asked for again. */
+  /**
+   * Requests a build for a slave. Returns null if there is none; retries if READY arrived while the request
+   * was in flight.
+   */
   async requestGrant(slave: SlaveState): Promise<GrantReply> {
     const target = formatTarget(slave.hello);
     for (let attempt = 1; ; attempt += 1) {
@@ -86,7 +91,10 @@ export class SlaveLeases {
     }
   }
 
-  /** Renews a slave's lease. False: it is another's by now. True also if nobody answers: it is asked again soon. */
+  /**
+   * Renews a slave's lease. Returns false if the slave has lost it, and true also if nobody answers: the next
+   * heartbeat tries again.
+   */
   async renew(slave: SlaveState): Promise<boolean> {
     try {
       return await this.#requestRenewal(slave);
@@ -97,9 +105,9 @@ export class SlaveLeases {
   }
 
   /**
-   * Makes sure that the slave holds its lease for a while, so that what it has built may be published; it is renewed
-   * unless that was confirmed a moment ago. False: it is another's by now. Throws what the Architect's silence is called
-   * if the lease may have run out meanwhile.
+   * Ensures that the slave holds its lease for long enough that its files may be published; renews it unless
+   * that was done a moment ago. Returns false if the slave has lost the lease. Throws the Architect's error
+   * (e.g. a timeout) if the lease may have expired in the meantime.
    */
   async ensureHeld(slave: SlaveState): Promise<boolean> {
     const age = (): number => this.#clock.monotonicMs() - slave.renewedAt;
@@ -112,7 +120,7 @@ export class SlaveLeases {
     }
   }
 
-  /** Nothing counts as renewed before the answer is in. */
+  /** Renews a lease. It counts from the time of the request, but only once the answer has arrived. */
   async #requestRenewal(slave: SlaveState): Promise<boolean> {
     const requestedAt = this.#clock.monotonicMs();
     const { lease } = slave;
@@ -121,7 +129,7 @@ export class SlaveLeases {
     return held;
   }
 
-  /** Renews those of slaves that send, of which one is verified for minutes on a slow disk. */
+  /** Renews the leases of slaves that are sending files: verifying one can take minutes on a slow disk. */
   async renewSending(slaves: Iterable<SlaveState>, now: number): Promise<void> {
     const sending = [...slaves].filter(
       ({ build, lease, lastSeen }) =>
@@ -130,7 +138,7 @@ export class SlaveLeases {
     await Promise.all(sending.map((slave) => this.renew(slave)));
   }
 
-  /** What a slave has goes back to the queue, and is given out again when `holdS` seconds are over. */
+  /** Releases a slave's lease. Its build is queued again, and held back for `holdS` seconds. */
   async release(slave: SlaveState, holdS = 0): Promise<void> {
     if (slave.lease) {
       const leases: [number, number][] = [[slave.lease.lease, slave.slaveId]];
@@ -140,8 +148,8 @@ export class SlaveLeases {
   }
 
   /**
-   * Whether a slave has this lease; asked of the database where this process was not the one that gave it out. A
-   * word about another one, that came late, changes nothing of what the slave has.
+   * Returns whether a slave holds this lease. Asks the database if another process granted it. A late message
+   * about a different lease does not change the slave's state.
    */
   async holds(slave: SlaveState, lease: number): Promise<boolean> {
     if (slave.lease) return slave.lease.lease === lease;

@@ -23,22 +23,27 @@ type VerifyAnswer = Answer<typeof fileSystem.verbs, 'VERIFY'>;
 type ExistingFileStanding = NonNullable<Extract<VerifyAnswer, { verb: 'TAKEN' }>['standing']>;
 type LogBuildOutcome = readonly [outcome: string, buildId: number | null, againS: number | null];
 
-/** How often one file may arrive damaged. After that its build goes back to the queue: no package is to blame for it. */
+/** Times that one file may arrive damaged. After that the build is requeued: the package is not to blame. */
 const MAX_DAMAGED_TRANSFERS = 5;
 /** Seconds after which a slave asks again whether its file can be taken. */
 const RETRY_AFTER_S = 5;
 /**
- * A published file that nothing lists is nobody's after so many seconds: whoever publishes or claims one has it logged
- * sooner, however slow the database.
+ * A published file that no build lists is abandoned after this many seconds: whoever publishes or claims a
+ * file has it logged sooner, however slow the database is.
  */
 const CLAIM_EXPIRY_S = 300;
 const MAX_LEFTOVERS = 1000;
-/** The bytes of all files of one build, in those of the largest single one. */
+/** The limit for all files of one build together, in multiples of the limit for a single file. */
 const BUILD_SIZE_FACTOR = 2;
-/** How long it is waited until a file is listed that another slave has just handed in, and how often it is looked. */
+/**
+ * How often to check, and at what interval, whether a file that another slave has just published is listed.
+ */
 const LISTING_POLL = { attempts: 50, intervalMs: 200 };
 
-/** Of one result, and not of the database or the way to it: the others of its batch are logged without it. */
+/**
+ * Errors caused by a single result, not by the database or the connection: the rest of the batch is logged
+ * without it.
+ */
 const SINGLE_RESULT_ERRORS: ReadonlySet<string> = new Set([
   ...['PIW_FILE_EXISTS', 'PIW_DATABASE_FAULT', 'PIW_REFUSED', 'PIW_MESSAGE_INVALID', 'PIW_INTERNAL'],
   ...['PIW_TOO_LARGE', 'PIW_UNKNOWN_TARGET'],
@@ -47,29 +52,29 @@ const SINGLE_RESULT_ERRORS: ReadonlySet<string> = new Set([
 export interface ResultRecorderOptions {
   readonly bus: Bus;
   readonly log: Log;
-  /** Bytes of one wheel. */
+  /** Maximum bytes of one wheel. */
   readonly maxWheelBytes: number;
-  /** All that are known. */
+  /** All slaves that have said HELLO. */
   readonly slaves: Iterable<SlaveState>;
-  /** Does something in the background. */
-  readonly track: (what: () => Promise<void>) => Promise<void>;
+  /** Runs a task in the background. */
+  readonly track: (task: () => Promise<void>) => Promise<void>;
 }
 
 /**
- * What became of a file that a slave has sent:
+ * The outcome of a file that a slave has sent:
  *
- *   taken     it is in its place, or another's serves for it
- *   damaged   bytes were lost or changed on the way; the slave is asked for it again
- *   given up  it has arrived damaged too often; the build goes back to the queue, and no failure is recorded
- *   refused   the file itself will never do; the build is a failure, of class wrong-wheel
- *   wait      the farm's own disk is in the way; what has arrived stays, and the slave asks again
+ *   taken     it is published, or an identical file of another build stands in for it
+ *   damaged   bytes were lost or changed in transit; the slave is asked to send it again
+ *   given up  it has arrived damaged too often; the build is requeued, and no failure is recorded
+ *   refused   the file itself is unacceptable; the build fails with class wrong-wheel
+ *   wait      the farm's own disk has a problem; what has arrived is kept, and the slave asks again
  */
 export type FileVerdict =
   | { readonly is: 'taken' | 'damaged' }
   | { readonly is: 'given up' | 'refused'; readonly reason: string }
   | { readonly is: 'wait'; readonly reason: string; readonly seconds: number };
 
-/** A file that was published for a build that nobody wants any more, and since when, by the monotonic clock. */
+/** A file published for a build whose lease was lost, and since when (monotonic clock, milliseconds). */
 interface Leftover {
   readonly package: string;
   readonly filename: string;
@@ -79,7 +84,10 @@ interface Leftover {
 
 const TAKEN: FileVerdict = { is: 'taken' };
 
-/** What slaves have built: held against their leases, handed to the File Juggler, and logged. */
+/**
+ * Checks the results of slaves against their leases, hands the files to the File Juggler, and logs the
+ * builds.
+ */
 export class ResultRecorder {
   readonly #options: ResultRecorderOptions;
   readonly #database: ProtocolClient<typeof oracle.verbs>;
@@ -103,29 +111,29 @@ export class ResultRecorder {
       maxItems: 64,
       size: (result) => result.output.length,
       maxBytes: 8 * 1024 * 1024,
-      // Nobody notices so short a wait, and a transaction for each build costs several times as much as one for
-      // ten. More at once, or for more, would keep a core from whoever asks for the next build.
+      // Nobody notices a delay this short, and one transaction per build costs several times as much as one
+      // per ten builds. More in flight, or larger batches, would take CPU time from the next grants.
       ...{ maxInFlight: 1, delayMs: 20 },
     });
   }
 
-  /** Why the files of a build can't be what it was to yield; undefined: they can. */
+  /** Returns why the files of a build are unacceptable for its lease; undefined if they are acceptable. */
   refusalReason({ files, lease }: BuildState, platform: string): string | undefined {
     const { maxWheelBytes } = this.#options;
     for (const { file } of files) {
-      const why = fileRefusal(file, lease, platform, maxWheelBytes);
-      if (why !== undefined) return why;
+      const reason = fileRefusal(file, lease, platform, maxWheelBytes);
+      if (reason !== undefined) return reason;
     }
     if (new Set(files.map(({ file }) => file.filename)).size < files.length)
-      return 'it announces one file twice';
+      return 'it announces the same file twice';
     const bytes = files.reduce((sum, { file }) => sum + file.filesize, 0);
     const maxBytes = maxWheelBytes * BUILD_SIZE_FACTOR;
     return bytes > maxBytes
-      ? `its files have ${String(bytes)} bytes, more than ${String(maxBytes)}`
+      ? `its files total ${String(bytes)} bytes, above the limit of ${String(maxBytes)}`
       : undefined;
   }
 
-  /** Announces the files of a build to the File Juggler. Returns what to wait for if its disk is in the way. */
+  /** Announces the files of a build to the File Juggler. Returns `wait` if its disk has a problem. */
   async expect({ user }: SlaveState, { files }: BuildState): Promise<FileVerdict> {
     try {
       for (const transfer of files) {
@@ -143,7 +151,7 @@ export class ResultRecorder {
     }
   }
 
-  /** Has a file verified and published that a slave has sent. */
+  /** Has the File Juggler verify and publish a file that a slave has sent. */
   async verify(slave: SlaveState, build: BuildState, transfer: FileTransfer): Promise<FileVerdict> {
     const { filename } = transfer.file;
     const verdict = await this.#requestVerdict(slave, build, transfer);
@@ -156,7 +164,9 @@ export class ResultRecorder {
         transfer.coreMetadata = verdict.core_metadata;
         return TAKEN;
       case 'AGAIN':
-        this.#options.log.warning(`slave ${String(slave.slaveId)}, ${filename}: ${verdict.reason}`);
+        this.#options.log.warning(
+          `file arrived damaged slave=${String(slave.slaveId)} file=${filename}: ${verdict.reason}`,
+        );
         transfer.damaged += 1;
         return transfer.damaged < MAX_DAMAGED_TRANSFERS
           ? { is: 'damaged' }
@@ -171,7 +181,10 @@ export class ResultRecorder {
     }
   }
 
-  /** The File Juggler's verdict. Trouble with its disk that it raises, when it takes a transfer over, is LATER too. */
+  /**
+   * Returns the File Juggler's verdict. A disk error that it throws when it takes a transfer over becomes
+   * LATER, too.
+   */
   async #requestVerdict(
     slave: SlaveState,
     build: BuildState,
@@ -192,8 +205,8 @@ export class ResultRecorder {
   }
 
   /**
-   * Logs a result, which ends its lease. Returns whether it says something about the slave: a success or a failure
-   * for good, which was logged just now.
+   * Logs a result, which ends its lease. Returns whether it says something about the slave: it was logged
+   * just now, as a success or as a final failure.
    */
   async log(slave: SlaveState, built: BuiltMessage, files: readonly FileTransfer[]): Promise<boolean> {
     const { log, track } = this.#options;
@@ -202,13 +215,13 @@ export class ResultRecorder {
     const { package: name, version, abi, platform } = lease;
     const { status: worked, duration_s } = built;
     const failure = worked ? null : failureClass(built.failure_class);
-    const served = files.filter((one) => one.served).map(({ file }) => file.filename);
+    const served = files.filter((transfer) => transfer.served).map(({ file }) => file.filename);
     const [outcome, buildId, again_s] = await this.#logBatch.add({
       ...{ lease: lease.lease, slave_id: slave.slaveId, package: name, version, abi, platform },
       ...{ status: worked, failure_class: failure, duration_s },
       output: `${built.output}${servedNote(served)}`,
       details: built.details,
-      // What pip is told of a file is what the file itself says.
+      // What pip reads about a file comes from the file itself, not from the slave.
       files: files.flatMap(({ file, published: filename, metadataSha256, requiresPython, coreMetadata }) => {
         if (filename === undefined || metadataSha256 === undefined) return [];
         const publishedFile = { ...file, filename, requires_python: requiresPython, transferred: true };
@@ -218,7 +231,9 @@ export class ResultRecorder {
       }),
       served,
     });
-    log.debug(`slave ${String(slave.slaveId)}: ${name} ${version} is ${outcome}`);
+    log.debug(
+      `result logged slave=${String(slave.slaveId)} package=${name} version=${version} outcome=${outcome}`,
+    );
     if (outcome === 'lost') await this.#recordLeftovers(slave, files);
     if (outcome !== 'logged' || buildId === null) return false;
     await this.#status.publish('BUILD', {
@@ -228,21 +243,26 @@ export class ResultRecorder {
     });
     const isFinal = again_s === null;
     if (files.length === 0) return isFinal;
-    // The pages are noted with the build itself; this only makes a new file's page come sooner.
+    // The build's own transaction queues the pages; this only makes the page of a new file come sooner.
     void track(async () => {
       await this.#secretary.request('PKG', { package: name }).catch((error: unknown) => {
-        log.info(`the Secretary will find ${name} later: ${errorMessage(error)}`);
+        log.info(`page is updated later package=${name}: ${errorMessage(error)}`);
       });
     });
     return isFinal;
   }
 
   /**
-   * Decides about a file whose name another has. One that is listed stays, and serves this build too: two have built the
-   * same wheel at once, for two targets, and the first one counts. But where `tags` are given, one that was built for
-   * the same target has been built again, and the slave's gets one: it is asked for again (PIW_UNKNOWN_TRANSFER). One
-   * that is not listed yet may be about to be, by another slave, an import or another master's Slave Driver: it is waited
-   * for. Only one that nobody has claimed for CLAIM_S was left behind, and makes room.
+   * Resolves a conflict with a file of the same name.
+   *
+   * A listed file stays, and serves this build too: two slaves have built the same wheel at once for two
+   * targets, and the first one counts. With `allowBuildTag`, a listed file that was built for the same target
+   * is being rebuilt: the slave's file gets a build tag, and the slave is asked to send it again
+   * (PIW_UNKNOWN_TRANSFER).
+   *
+   * A file that is not listed yet may be listed soon by another slave, an import or another master's Slave
+   * Driver, so this waits for it. A file that nobody has claimed for `CLAIM_EXPIRY_S` was left behind, and is
+   * removed.
    */
   async #resolveNameConflict(
     slave: SlaveState,
@@ -254,7 +274,7 @@ export class ResultRecorder {
     const { filename } = transfer.file;
     const path = `${build.lease.package}/${filename}`;
     for (let attempt = 1; attempt <= LISTING_POLL.attempts; attempt += 1) {
-      // Before the question: whoever has it no more by now has had it listed.
+      // Checked before the query: a slave that has dropped the file since then has had it listed.
       const publishedByOther = this.#otherSlaveHas(slave, ({ published }) => published === filename);
       const { origin } = await this.#database.request('FILEORIGIN', { filename });
       if (origin) {
@@ -264,60 +284,67 @@ export class ResultRecorder {
           return TAKEN;
         }
         slave.rebuiltFilenames.add(filename);
-        this.#options.log.info(`${path} was built again; it gets a build tag`);
+        this.#options.log.info(`wheel was rebuilt and gets a build tag file=${path}`);
         slave.build = undefined;
-        throw new PiwError('PIW_UNKNOWN_TRANSFER', `${filename} is to be sent again`);
+        throw new PiwError('PIW_UNKNOWN_TRANSFER', `send ${filename} again`);
       }
       if (!publishedByOther) break;
-      // It will be listed any moment, unless that one has lost its lease.
+      // It will be listed at any moment, unless the other slave has lost its lease.
       await sleep(LISTING_POLL.intervalMs);
     }
-    // One that a lost build of ours has left behind is nobody's at once: with this stamp nobody has claimed it since.
+    // A file that one of our own lost builds left behind can go at once: an unchanged stamp means that nobody
+    // has claimed it since.
     const isLeftover = this.#leftovers.some(
-      (left) => left.filename === filename && left.stamp === standing?.stamp,
+      (leftover) => leftover.filename === filename && leftover.stamp === standing?.stamp,
     );
     if (standing && (isLeftover || standing.age_s >= CLAIM_EXPIRY_S)) {
-      this.#options.log.warning(`${path} is listed nowhere; it is removed for a new one`);
+      this.#options.log.warning(`unlisted file is removed to make room for a new one file=${path}`);
       const { stamp } = standing;
       await this.#files.request('REMOVE', { package: build.lease.package, filename, stamp });
       return await this.verify(slave, build, transfer);
     }
-    const why = `${path} was published by another build, and is not listed yet`;
-    return { is: 'wait', reason: why, seconds: RETRY_AFTER_S };
+    const reason = `${path} was published by another build, and is not listed yet`;
+    return { is: 'wait', reason, seconds: RETRY_AFTER_S };
   }
 
-  /** Where it isn't done now, the File Juggler does it by itself within a day. */
+  /**
+   * Has the File Juggler forget a transfer. If that fails, the File Juggler's sweep forgets it within a day.
+   */
   async #forget({ transferId, file }: FileTransfer): Promise<void> {
     await this.#files.request('FORGET', { transfer_id: transferId }).catch((error: unknown) => {
-      this.#options.log.info(`the transfer of ${file.filename} is forgotten later: ${errorMessage(error)}`);
+      this.#options.log.info(`transfer is forgotten later file=${file.filename}: ${errorMessage(error)}`);
     });
   }
 
   /**
-   * Notes what was published of a build that nobody wants any more. It isn't removed yet: another may have published or
-   * claimed the same, and an Oracle that doesn't know a build gives no order to delete its files.
+   * Notes the files published for a build whose lease was lost. They aren't removed yet: another build may
+   * have published or claimed the same files, and an Oracle that doesn't know the build can't justify
+   * deleting its files.
    */
   async #recordLeftovers(slave: SlaveState, files: readonly FileTransfer[]): Promise<void> {
     const { package: name = '', version = '' } = slave.lease ?? {};
     if (files.every(({ published }) => published === undefined)) return;
-    // An Oracle that doesn't know the version may be of another database: its word is no order to remove anything.
+    // If the database doesn't know the version, it may be another farm's: its answer is no reason to remove
+    // anything.
     const { exists } = await this.#database.request('VEREXISTS', { package: name, version });
     if (!exists) {
-      this.#options.log.warning(`files of ${name} ${version} stay: the database does not know that version`);
+      this.#options.log.warning(
+        `files of a lost build are kept package=${name} version=${version}: the database does not know the version`,
+      );
       return;
     }
     for (const { published, stamp } of files) {
       if (published === undefined || stamp === undefined || this.#leftovers.length >= MAX_LEFTOVERS) continue;
       this.#options.log.warning(
-        `${name}/${published} is of a build that is not wanted any more; it goes if nothing lists it within ${String(CLAIM_EXPIRY_S)} s`,
+        `file of a lost build is removed unless it is listed within ${String(CLAIM_EXPIRY_S)} s file=${name}/${published}`,
       );
       this.#leftovers.push({ package: name, filename: published, stamp, since: performance.now() });
     }
   }
 
   /**
-   * Removes files that were left behind CLAIM_S ago, unless they are listed by now, or were published or claimed again.
-   * What a Slave Driver that ended had noted stays on the disk; piw check reports it.
+   * Removes the files left behind `CLAIM_EXPIRY_S` ago, unless they are listed, published or claimed again by
+   * then. What an ended Slave Driver had noted stays on the disk; piw check reports it.
    */
   async removeLeftovers(now = performance.now()): Promise<void> {
     const due = this.#leftovers.filter(({ since }) => since + CLAIM_EXPIRY_S * 1000 <= now);
@@ -329,19 +356,19 @@ export class ResultRecorder {
     }
   }
 
-  /** Another slave hands in such a file, and its result is not logged yet. */
-  #otherSlaveHas(slave: SlaveState, matches: (its: FileTransfer) => boolean): boolean {
+  /** Returns whether another slave is handing in a matching file, and its result is not logged yet. */
+  #otherSlaveHas(slave: SlaveState, matches: (transfer: FileTransfer) => boolean): boolean {
     return [...this.#options.slaves].some(
       (other) => other !== slave && (other.build?.files.some(matches) ?? false),
     );
   }
 }
 
-/** What the log says of the files that serve a build and aren't its own. */
+/** Returns the note in the build log about the files of other builds that serve this one. */
 const servedNote = (served: readonly string[]): string =>
-  served.length === 0 ? '' : `\npiw: published before by another build: ${served.join(', ')}\n`;
+  served.length === 0 ? '' : `\npiw: already published by another build: ${served.join(', ')}\n`;
 
-/** The file is of an earlier build for the same target. */
+/** Returns whether the file is from an earlier build for the same target. */
 function isRebuildOf(lease: LeaseState | undefined, [name, version, abi, platform]: FileOrigin): boolean {
   return (
     lease?.package === name && lease.version === version && lease.abi === abi && lease.platform === platform

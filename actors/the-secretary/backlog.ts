@@ -4,37 +4,37 @@ import type { PagePriority } from '../../src/model/page.js';
 import type { oracle } from '../../src/protocols/oracle.js';
 import { PERSISTED_KINDS, type PageKind, type PageRequest } from './pages.js';
 
-/** What the database is told of a page that was written. */
+/** What to record in the database about a page that was written. */
 export interface BacklogUpdate {
   readonly written: readonly PageRequest[];
-  /** How the root names the package from now on, by the serial of its page; null: not at all. */
+  /** How the root lists the package from now on: by the serial of its page; null: not at all. */
   readonly listed?: readonly [name: string, serial: number | null];
-  /** What is due next. */
+  /** The request that follows. */
   readonly next?: readonly [kind: PageKind, argument: string];
 }
 
 /**
- * What is due, in the database: there it is kept until it is on the disk. What was written, and how the root names
- * it, may be said only by the Secretary who holds the lease; that something is due, by anyone.
+ * The requests that are due, kept in the database until they are on the disk. Only the Secretary who holds
+ * the lease may record what was written and how the root lists it; anyone may add a request.
  */
 export class Backlog {
   readonly #database: ProtocolClient<typeof oracle.verbs>;
   readonly #fence: () => number;
   readonly #updateBatch: Batcher<BacklogUpdate, number>;
-  /** How far it has been read, by its notes. */
+  /** The note up to which each priority has been read. */
   readonly #readPositions = new Map<PagePriority, number>();
 
-  /** `fence` gives the revision of the lease, and raises PIW_NOT_LEADER. */
+  /** `fence` returns the revision of the lease, and throws PIW_NOT_LEADER. */
   constructor(database: ProtocolClient<typeof oracle.verbs>, fence: () => number) {
     this.#database = database;
     this.#fence = fence;
     this.#updateBatch = new Batcher({
-      run: (saved) => this.#saveAll(saved),
+      run: (updates) => this.#saveAll(updates),
       ...{ maxItems: 500, maxInFlight: 1, delayMs: 50 },
     });
   }
 
-  /** Notes that something is due. */
+  /** Adds a request. */
   async add(kind: PageKind, argument: string): Promise<PageRequest> {
     const { notes } = await this.#database.request('SAVEPAGES', {
       ...{ fence: null, pages: [[kind, argument]], written: [], listed: [] },
@@ -42,7 +42,10 @@ export class Backlog {
     return { kind, argument, note: notes[0] ?? 0 };
   }
 
-  /** Notes what was written, many at once; gives what is due next. Raises PIW_FENCED and PIW_NOT_LEADER, too. */
+  /**
+   * Records what was written, in batches. Returns the request that follows. Throws PIW_FENCED and
+   * PIW_NOT_LEADER.
+   */
   async record(update: BacklogUpdate): Promise<PageRequest | undefined> {
     const persisted = update.written.filter(({ kind }) => PERSISTED_KINDS.has(kind));
     if (persisted.length === 0 && !update.next) return undefined;
@@ -52,7 +55,7 @@ export class Backlog {
     return { kind, argument, note };
   }
 
-  /** What follows what was read the last time, in its order; none at its end. */
+  /** Returns the requests that follow those of the last call, in order; none at the end. */
   async readNext(priority: PagePriority): Promise<readonly PageRequest[]> {
     const { pages } = await this.#database.request('LOADPAGES', {
       lane: priority,
@@ -63,7 +66,7 @@ export class Backlog {
     return pages.map(([kind, argument, note]) => ({ kind: kind as PageKind, argument, note }));
   }
 
-  /** From now on it is read from its beginning again: of two notes the higher may be committed first. */
+  /** Starts reading from the beginning again, because of two notes the higher may be committed first. */
   rewind(): void {
     this.#readPositions.clear();
   }

@@ -1,46 +1,52 @@
 import type { PagePriority } from '../../src/model/page.js';
 
-/** What can be wished for: the name of a row in the backlog, whose argument says of what. */
+/** What can be requested: the kind of a row in the backlog, whose argument names the object. */
 export type PageKind =
   'PKG' | 'PROJECT' | 'DELPKG' | 'DELVER' | 'PACK' | 'LOG' | 'SEARCH' | 'SITEMAP' | 'HOME' | 'ROOT';
 
-/** A wish for a page. Its note is higher each time that the same is wished for. */
+/** A request for a page. Its note is higher each time that the same page is requested. */
 export interface PageRequest {
   readonly kind: PageKind;
   readonly argument: string;
   readonly note: number;
 }
 
-/** The kinds that are about a package, whose pages are in one pair of hands at a time. */
+/** The kinds about a package, whose pages are with one Scribe at a time. */
 const PACKAGE_KINDS: ReadonlySet<PageKind> = new Set(['PKG', 'PROJECT', 'DELPKG', 'DELVER', 'PACK']);
-/** Those that change the simple index, which people install from. */
+/** The kinds that change the simple index, which people install from. */
 const INDEX_KINDS: ReadonlySet<PageKind> = new Set(['PKG', 'DELPKG', 'DELVER']);
 const FRONT_KINDS: ReadonlySet<PageKind> = new Set([...INDEX_KINDS, 'HOME', 'ROOT']);
 
-/** Those that are kept in the database; the rest is due after every start of a Secretary, or comes again by itself. */
+/**
+ * The kinds kept in the database; the others are due after every start of a Secretary, or recur by
+ * themselves.
+ */
 export const PERSISTED_KINDS: ReadonlySet<PageKind> = new Set([...PACKAGE_KINDS, 'LOG']);
 
-/** Those that show all packages, and may take long. */
+/** The kinds that show all packages, and can take long. */
 export const SITE_WIDE_KINDS: ReadonlySet<PageKind> = new Set(['ROOT', 'SEARCH', 'SITEMAP']);
 
-/** The name of the simple index' root, among the pages. */
+/** The key of the simple index's root. */
 export const ROOT_PAGE = 'the root index';
 
-/** The name of the page, or of the pages that belong together, that a wish is about. PACK of nothing is of the root. */
+/**
+ * Returns the key of the page, or group of pages, that a request is about. PACK with an empty argument is
+ * about the root.
+ */
 export function pageKeyOf(kind: PageKind, argument: string): string {
   if (PACKAGE_KINDS.has(kind)) return argument === '' ? ROOT_PAGE : `the pages of ${packageOf(argument)}`;
   return kind === 'ROOT' ? ROOT_PAGE : `${kind} ${argument}`.trimEnd();
 }
 
-/** `six` of `six`, and of `six 1.17.0`. */
+/** Returns the package in an argument: `six` for `six` and for `six 1.17.0`. */
 export const packageOf = (argument: string): string => argument.split(' ', 1)[0] ?? '';
 
 /**
- * One page, or one package's pages, and where they are:
+ * One page, or one package's pages, in one of these states:
  *
- *   waiting  until `at` has come, and the root has been written that it waits for
- *   ready    it is written as soon as a hand is free for its kind
- *   writing  a Scribe has it, for the wishes of that moment; those that come meanwhile, or again, are met
+ *   waiting  until `dueAt`, and until the root that it depends on has been written
+ *   ready    written as soon as a worker of its priority is free
+ *   writing  with a Scribe, for the requests of that moment; requests that come later, or again, are done
  *            afterwards, so that an older state never overwrites a newer one
  */
 export class PendingPage {
@@ -48,10 +54,10 @@ export class PendingPage {
   readonly #waiters: { readonly key: string; readonly note: number; readonly notify: () => void }[] = [];
   dueAt: number;
   state: 'waiting' | 'ready' | 'writing' = 'waiting';
-  /** Where it waits for its turn, once it is ready. */
+  /** The queue that it waits in, once it is ready. */
   queuedPriority: PagePriority | undefined;
   attempts = 0;
-  /** Its empty page goes once that root has been written, by number; 0: it has none that is to go. */
+  /** The number of the root after which its empty page is removed; 0: it has none to remove. */
   afterRoot = 0;
 
   constructor(
@@ -61,36 +67,38 @@ export class PendingPage {
     this.dueAt = dueAt;
   }
 
-  /** Nothing is done if it is no news. */
-  add(wish: PageRequest): void {
-    const key = `${wish.kind} ${wish.argument}`;
+  /** Adds a request, unless it is already known. */
+  add(request: PageRequest): void {
+    const key = `${request.kind} ${request.argument}`;
     const existing = this.#requests.get(key);
-    if (!existing || existing.note < wish.note) this.#requests.set(key, wish);
+    if (!existing || existing.note < request.note) this.#requests.set(key, request);
   }
 
-  /** Calls `tell` when that wish is met. */
+  /** Calls `notify` when that request is done. */
   whenDone({ kind, argument, note }: PageRequest, notify: () => void): void {
     this.#waiters.push({ key: `${kind} ${argument}`, note, notify });
   }
 
-  /** What is to be met by writing it now. */
+  /** Returns the requests that writing the page now will satisfy. */
   requests(): readonly PageRequest[] {
     return [...this.#requests.values()];
   }
 
-  /** They are met, and what they stood for is forgotten, unless it has been wished for again. */
+  /** Marks requests as done, and drops those that have not been repeated since. */
   markDone(requests: readonly PageRequest[]): void {
     for (const { kind, argument, note } of requests) {
       const key = `${kind} ${argument}`;
       if (this.#requests.get(key)?.note === note) this.#requests.delete(key);
-      for (const waiter of this.#waiters.filter((told) => told.key === key && told.note <= note)) {
+      for (const waiter of this.#waiters.filter(
+        (candidate) => candidate.key === key && candidate.note <= note,
+      )) {
         this.#waiters.splice(this.#waiters.indexOf(waiter), 1);
         waiter.notify();
       }
     }
   }
 
-  /** Somebody waits for it. */
+  /** Whether somebody waits for a request. */
   get hasWaiters(): boolean {
     return this.#waiters.length > 0;
   }
@@ -99,7 +107,7 @@ export class PendingPage {
     return this.#requests.size > 0;
   }
 
-  /** Where it belongs, by what is wished for now. */
+  /** The priority of the current requests. */
   get priority(): PagePriority {
     const kinds = this.requests().map(({ kind }) => kind);
     if (kinds.some((kind) => FRONT_KINDS.has(kind))) return 'front';
@@ -107,7 +115,7 @@ export class PendingPage {
   }
 }
 
-/** What a Scribe is asked for, to meet all of these wishes for one page. */
+/** Returns the verb that makes a Scribe satisfy all of these requests for one page. */
 export function verbFor(requests: readonly PageRequest[]): Exclude<PageKind, 'DELPKG' | 'DELVER'> {
   const kinds = requests.map(({ kind }) => kind);
   if (kinds.includes('ROOT')) return 'ROOT';

@@ -1,6 +1,6 @@
 /**
- * Gives out serials to pages that are about to be written, each once and higher than all before, and knows up
- * to which of them everything is written: a mirror that has seen that one has missed nothing.
+ * Allocates serials to pages that are about to be written, each once and higher than all before, and knows up
+ * to which serial everything is written: a mirror that has seen that one has missed nothing.
  */
 export class SerialAllocator {
   readonly #reserve: () => Promise<{ first: number; count: number }>;
@@ -9,12 +9,12 @@ export class SerialAllocator {
   #end = 0;
   #reserving: Promise<void> | undefined;
 
-  /** `reserve` gives serials that were never given to anyone. */
+  /** `reserve` returns a range of serials that were never allocated. */
   constructor(reserve: () => Promise<{ first: number; count: number }>) {
     this.#reserve = reserve;
   }
 
-  /** The next one. It is under way until it is done. Raises what `reserve` raises. */
+  /** Returns the next serial, which is in flight until `complete`. Throws what `reserve` throws. */
   async allocate(): Promise<number> {
     while (this.#next >= this.#end) await this.#reserveOnce();
     const serial = this.#next;
@@ -23,14 +23,17 @@ export class SerialAllocator {
     return serial;
   }
 
-  /** What was to be written under it is, or never will be. */
+  /** Ends a serial: its page is written, or never will be. */
   complete(serial: number): void {
     this.#inFlight.delete(serial);
   }
 
-  /** Every page that will ever have this serial or a lower one has it by now. Raises what `reserve` raises. */
+  /**
+   * Returns a serial such that every page that will ever have this one or a lower one is already written.
+   * Throws what `reserve` throws.
+   */
   async settledSerial(): Promise<number> {
-    // Whoever was at work before has given out lower ones than those that are reserved now.
+    // A previous Secretary has allocated lower serials than those reserved now.
     if (this.#end === 0) await this.#reserveOnce();
     return (this.#inFlight.size > 0 ? Math.min(...this.#inFlight) : this.#next) - 1;
   }

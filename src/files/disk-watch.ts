@@ -4,7 +4,9 @@ import { join } from 'node:path';
 import { PiwError, isDiskError, type ErrorCode } from '../errors.js';
 import { makeFolders, withDiskErrors, writeTemporary } from './disk.js';
 
-/** Trouble that concerns all of a disk. An error of a single file, as EIO, says nothing about the next one. */
+/**
+ * Errors that concern a whole disk. An error of a single file, such as EIO, says nothing about the next one.
+ */
 const WHOLE_DISK_ERRORS: Partial<Record<ErrorCode, DiskTrouble['kind']>> = {
   PIW_DISK_FULL: 'disk-full',
   PIW_DISK_READ_ONLY: 'disk-read-only',
@@ -13,28 +15,29 @@ const WHOLE_DISK_ERRORS: Partial<Record<ErrorCode, DiskTrouble['kind']>> = {
 /** What is wrong with a disk. */
 export interface DiskTrouble {
   readonly code: ErrorCode;
-  /** What people call it. */
+  /** The kind of condition that people see. */
   readonly kind: 'disk-full' | 'disk-read-only';
   readonly text: string;
 }
 
-/** What a probe writes: more than the few blocks that a disk keeps back for a file's name. */
+/** What a probe writes: more than the few blocks that a disk reserves for a file's name. */
 const PROBE_CONTENTS = Buffer.alloc(64 * 1024, 'p');
 /**
- * So many bytes must be free more than when it was full: what failed may have needed more than was left, and would fail
- * again.
+ * Bytes that must have been freed since the disk was full: what failed may have needed more than was left,
+ * and would fail again.
  */
 const MIN_FREED_BYTES = 1024 * 1024;
 /**
- * Where the free space doesn't grow, because what failed has given back what it took, it is tried again after this time,
- * and after twice as long each time that was in vain, milliseconds.
+ * Milliseconds until the next probe if the free space doesn't grow, because what failed has released its
+ * space; doubled after each probe in vain.
  */
 const RETRY_MS = { first: 5000, max: 300_000 };
 
 /**
- * Whether the disk that holds a folder is full or read-only. Work on that disk reports what it failed with (`failed`); from
- * then on the trouble lasts until there is more room, or time to try again, and a probe has written a file there
- * (`probe`, to be called every few seconds). So its beginning and its end are each told once, however much work fails meanwhile.
+ * Tracks whether the disk that holds a folder is full or read-only. Work on that disk reports its failures
+ * (`noteFailure`). From then on the trouble lasts until there is more space, or it is time to try again, and
+ * a probe has written a file there (`probe`, to be called every few seconds). So its beginning and its end
+ * are each reported once, however much work fails in between.
  */
 export class DiskWatch {
   readonly #folder: string;
@@ -46,14 +49,14 @@ export class DiskWatch {
   #retryMs = RETRY_MS.first;
   #probing: Promise<void> | undefined;
 
-  /** `began` and `ended` are called when the trouble begins and when it is over. */
+  /** `onBegin` and `onEnd` are called when the trouble begins and ends. */
   constructor(
     folder: string,
-    began: (trouble: DiskTrouble) => void,
+    onBegin: (trouble: DiskTrouble) => void,
     onEnd: (trouble: DiskTrouble) => void = () => undefined,
   ) {
     this.#folder = folder;
-    this.#onBegin = began;
+    this.#onBegin = onBegin;
     this.#onEnd = onEnd;
   }
 
@@ -61,7 +64,7 @@ export class DiskWatch {
     return this.#trouble;
   }
 
-  /** Notes that work failed with `error`. Anything but trouble with the whole disk is ignored. */
+  /** Records that work failed with `error`. Anything but an error of the whole disk is ignored. */
   noteFailure(error: unknown): void {
     const kind = error instanceof PiwError ? WHOLE_DISK_ERRORS[error.code] : undefined;
     if (this.#trouble || !(error instanceof PiwError) || kind === undefined) return;
@@ -71,12 +74,12 @@ export class DiskWatch {
     this.#onBegin(this.#trouble);
   }
 
-  /** Throws the trouble that there is now. */
+  /** Throws the current trouble, if any, as a PiwError. */
   throwIfTrouble(): void {
     if (this.#trouble) throw new PiwError(this.#trouble.code, this.#trouble.text);
   }
 
-  /** Runs `what`, and notes what it fails with. */
+  /** Runs `action`, and records its failure. */
   async during<T>(action: () => Promise<T> | T): Promise<T> {
     try {
       return await action();
@@ -86,7 +89,7 @@ export class DiskWatch {
     }
   }
 
-  /** Ends the trouble if a file can be written to the folder. Does nothing while there is none. */
+  /** Ends the trouble if a file can be written to the folder. Does nothing if there is none. */
   async probe(): Promise<void> {
     if (!this.#trouble) return;
     this.#probing ??= this.#probe().finally(() => (this.#probing = undefined));
@@ -113,7 +116,7 @@ export class DiskWatch {
     this.#onEnd(trouble);
   }
 
-  /** Bytes; where that can't be told, so few that any room is more. */
+  /** Returns the free bytes; if they can't be determined, so few that any space is more. */
   #freeBytes(): number {
     try {
       const { bavail, bsize } = statfsSync(this.#folder);

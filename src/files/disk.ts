@@ -4,7 +4,7 @@ import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { PiwError, errorMessage } from '../errors.js';
 
-/** Runs `what`; throws what diskError() makes of a file system's error. */
+/** Runs `action`; translates file system errors as diskError() does. */
 export async function withDiskErrors<T>(path: string, action: () => Promise<T> | T): Promise<T> {
   try {
     return await action();
@@ -14,8 +14,8 @@ export async function withDiskErrors<T>(path: string, action: () => Promise<T> |
 }
 
 /**
- * Returns the PiwError that a file system's error stands for: PIW_DISK_FULL, PIW_DISK_READ_ONLY, PIW_NOT_WRITABLE, and
- * PIW_DISK_ERROR for all others, such as EIO. Returns anything that no system call has failed with unchanged.
+ * Translates a file system error to a PiwError: PIW_DISK_FULL, PIW_DISK_READ_ONLY, PIW_NOT_WRITABLE, and
+ * PIW_DISK_ERROR for all others, such as EIO. Returns errors that don't come from a system call unchanged.
  */
 export function diskError(path: string, error: unknown): unknown {
   const cause = { cause: error };
@@ -31,19 +31,23 @@ export function diskError(path: string, error: unknown): unknown {
       return new PiwError('PIW_NOT_WRITABLE', `${path} can't be written: ${errorMessage(error)}`, cause);
   }
   if (!isFileSystemError(error)) return error;
-  return new PiwError('PIW_DISK_ERROR', `the disk that holds ${path} fails: ${errorMessage(error)}`, cause);
+  return new PiwError(
+    'PIW_DISK_ERROR',
+    `the disk that holds ${path} is failing: ${errorMessage(error)}`,
+    cause,
+  );
 }
 
-/** Whether a system call on a file failed. Processes and sockets fail with the same kind of error. */
+/** Returns whether a system call on a file failed. Processes and sockets fail with the same kind of error. */
 function isFileSystemError(error: unknown): boolean {
   if (!(error instanceof Error) || !('errno' in error) || !('syscall' in error)) return false;
   return !/^(spawn|connect|getaddrinfo|bind|listen)/.test(String(error.syscall));
 }
 
 /**
- * Makes a folder, and those above it, where they are missing. Node's own `recursive` tries for ever where a file system
- * says that a folder which is there isn't, as /proc does (seen with Node 20). Throws PIW_NOT_WRITABLE for that, else
- * what mkdir and stat throw.
+ * Creates a folder and its missing parents. Node's own `recursive` loops forever if a file system says that
+ * an existing folder doesn't exist, as /proc does (seen with Node 20). Throws PIW_NOT_WRITABLE for that,
+ * otherwise what mkdir and stat throw.
  */
 export function makeFolders(path: string, mode = 0o777): void {
   if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) return;
@@ -52,15 +56,18 @@ export function makeFolders(path: string, mode = 0o777): void {
     mkdirSync(path, { mode });
   } catch (error) {
     if (codeOf(error) === 'ENOENT')
-      throw new PiwError('PIW_NOT_WRITABLE', `${path} can't be made: ${errorMessage(error)}`, {
+      throw new PiwError('PIW_NOT_WRITABLE', `${path} can't be created: ${errorMessage(error)}`, {
         cause: error,
       });
-    // Another process has made it just now.
+    // Another process has just created it.
     if (codeOf(error) !== 'EEXIST' || !statSync(path).isDirectory()) throw error;
   }
 }
 
-/** Throws PIW_NOT_WRITABLE, or PIW_DISK_FULL, unless a file can be made in this folder, which is made if need be. */
+/**
+ * Throws PIW_NOT_WRITABLE or PIW_DISK_FULL unless a file can be created in this folder, which is created if
+ * necessary.
+ */
 export function checkWritable(folder: string): void {
   const file = join(folder, `.tmp-${randomBytes(6).toString('hex')}`);
   try {
@@ -76,10 +83,10 @@ export function checkWritable(folder: string): void {
   }
 }
 
-/** The system's own name of an error, as ENOENT; empty for what has none. */
+/** Returns the system's name of an error, e.g. ENOENT; empty if it has none. */
 export const codeOf = (error: unknown): string => (error as NodeJS.ErrnoException | undefined)?.code ?? '';
 
-/** Writes all of `data` at `offset`: the kernel may take less of it at a time. */
+/** Writes all of `data` at `offset`: the kernel may accept less at a time. */
 export function writeAll(file: number, data: Uint8Array, offset: number): void {
   for (let written = 0; written < data.length;) {
     written += writeSync(file, data, written, data.length - written, offset + written);
@@ -89,8 +96,9 @@ export function writeAll(file: number, data: Uint8Array, offset: number): void {
 const sync = promisify(fsync);
 
 /**
- * A file beside `path`, with these bytes on the disk (not yet if not `synced`); the caller renames or removes it. But for the sync, the calls
- * are synchronous, here and below: for a few KB, handing each call to a thread costs more than the call.
+ * Writes `body` to a temporary file next to `path`, and syncs it unless `synced` is false; the caller renames
+ * or removes it. Apart from the sync, the calls are synchronous, here and below: for a few KB, handing each
+ * call to a thread costs more than the call itself.
  */
 export async function writeTemporary(path: string, body: Uint8Array, synced = true): Promise<string> {
   const temporary = join(
@@ -112,7 +120,7 @@ export async function writeTemporary(path: string, body: Uint8Array, synced = tr
   }
 }
 
-/** Puts a file that writeBeside has made in its place. */
+/** Renames a file that writeTemporary() has made to its final path. */
 export function moveIntoPlace(temporary: string, path: string): void {
   try {
     renameSync(temporary, path);
@@ -122,7 +130,7 @@ export function moveIntoPlace(temporary: string, path: string): void {
   }
 }
 
-/** What was written to a file, or put into a folder, is on the disk. */
+/** Syncs a file or a folder to the disk. */
 export async function syncPath(path: string): Promise<void> {
   const file = openSync(path, 'r');
   try {

@@ -30,16 +30,16 @@ export interface SlaveOptions {
   readonly log: Log;
   readonly clock: Clock;
   readonly builder: Builder;
-  /** The NATS user: the token of its subjects. */
+  /** The NATS user, which is also a token of its subjects. */
   readonly user: string;
-  /** What it says of itself; `clock` is filled in when it is said. */
+  /** The slave's description of itself; `clock` is filled in when it is sent. */
   readonly hello: Omit<SlaveHello, 'clock'>;
   readonly workDir: string;
-  /** What this machine must have left to ask for work. */
+  /** Free resources that this machine must have to ask for work. */
   readonly thresholds: ResourceThresholds;
-  /** End after the first build. */
+  /** Exit after the first build. */
   readonly once?: boolean;
-  /** What it is doing, for whoever started it. */
+  /** Reports what the slave is doing to whoever started it. */
   readonly onProgress?: (progress: SlaveProgress) => void;
 }
 
@@ -51,47 +51,47 @@ export type SlaveProgress =
   | { readonly state: 'resting'; readonly of: ResourceShortage['of']; readonly text: string }
   | { readonly state: 'idle' };
 
-/** How long to wait before something that failed is tried again: 1 s, doubled up to 5 s. */
-const retryDelayMs = (tries: number): number => Math.min(1000 * 2 ** tries, 5000);
-/** Longest pause between two questions whether the master can take files, seconds. */
+/** Returns the milliseconds before the next attempt: 1 s, doubled up to 5 s. */
+const retryDelayMs = (attempt: number): number => Math.min(1000 * 2 ** attempt, 5000);
+/** Maximum seconds between two requests whether the master can take files. */
 const MAX_WAIT_S = 10;
 
 /**
- * A build slave. It asks, and does what it is told:
+ * A build slave. It sends requests, and does what the answers say:
  *
  *   HELLO --HELLO--> IDLE --BUILD--> building --BUILT--> --SEND--> sending --SENT--> --DONE--> IDLE
- *                     |  --SLEEP--> wait, at most as long as it says; WAKE ends it --> IDLE
- *                    REST in place of IDLE while this machine can't do any work, as while its disk is full
- *   building, sending: BUSY at intervals, and when it is woken; CONT: go on; DONE: stop, it isn't wanted any more
- *   BUILT, SENT: WAIT while the master's disk is full or fails; say the same again until it is well
- *   BYE, as an answer to anything, or a signal: kill the build, wipe its folder, say BYE, end
+ *                     |  --SLEEP--> wait, at most as long as the answer says, or until WAKE --> IDLE
+ *                    REST instead of IDLE while this machine can't work, e.g. while its disk is full
+ *   building, sending: BUSY at intervals, and on WAKE; CONT: go on; DONE: stop, the build is no longer wanted
+ *   BUILT, SENT: WAIT while the master's disk is full or failing; repeat the request until it can take files
+ *   BYE, as an answer to anything, or a signal: kill the build, wipe its folder, say BYE, exit
  *
- * While the master is away it builds on, and repeats what it has to say until it is answered. A
- * master that began anew doesn't know this session (PIW_UNKNOWN_SLAVE): HELLO, and the same again;
- * or doesn't know what it was sent (PIW_UNKNOWN_TRANSFER): BUILT again, and only what is missing of
- * its files is sent. The files stay until DONE.
+ * While the master is down, the slave builds on, and repeats its request until it is answered. A restarted
+ * master doesn't know this session (PIW_UNKNOWN_SLAVE): the slave says HELLO and repeats the request. It may
+ * not know the transfer either (PIW_UNKNOWN_TRANSFER): the slave says BUILT again, and sends only the missing
+ * parts of its files. The files are kept until DONE.
  *
- * A build that ran out of disk goes back to the queue, and the slave rests until there is more room. Only if the same
- * build fails so again after that does it need more than this disk has: then its failure is handed in.
+ * A build that runs out of disk goes back to the queue, and the slave rests until there is more space. If the
+ * same build then runs out again, it needs more than this disk has, and its failure is reported.
  */
 export class BuildSlave {
   readonly #options: SlaveOptions;
   readonly #session = randomBytes(8).toString('hex');
   readonly #master: ProtocolClient<SlaveVerbs>;
   readonly #stopController = new AbortController();
-  /** The transfers of this build that came to their end: one that is asked for again was found wrong. */
+  /** Completed transfers of this build: one that is requested again was found damaged. */
   readonly #completedTransfers = new Set<string>();
   #slaveId = 0;
-  /** HELLO was said, if not answered: the master may know this session. */
+  /** HELLO was sent, though perhaps not answered: the master may know this session. */
   #saidHello = false;
   #indexUrls: { url: string; extra: string | null } = { url: '', extra: null };
   #onWake: () => void = () => undefined;
-  /** How often it was woken. */
+  /** How many times the slave was woken. */
   #wakeCount = 0;
-  /** Why this machine could do no work when it was looked at last. */
+  /** Why this machine could not work at the last check. */
   #lastUnfitReason: ResourceShortage['of'] | undefined;
   readonly #diskWatch: ReturnType<typeof watchDisk>;
-  /** Builds that ran out of disk once. */
+  /** Builds that have run out of disk once. */
   readonly #outOfDiskBuilds = new Set<string>();
 
   constructor(options: SlaveOptions) {
@@ -106,7 +106,7 @@ export class BuildSlave {
     });
   }
 
-  /** Works until it is told BYE or `signal` is aborted. Raises PIW_PROTOCOL_VERSION if it is refused. */
+  /** Works until it is told BYE or `signal` is aborted. Throws PIW_PROTOCOL_VERSION if it is refused. */
   async run(signal: AbortSignal): Promise<void> {
     const stop = () => {
       this.#stopController.abort();
@@ -119,7 +119,7 @@ export class BuildSlave {
     try {
       if (await this.#hello()) await this.#work();
     } catch (error) {
-      // What was given up because of the signal is no fault.
+      // An error after the signal comes from the shutdown itself.
       if (!this.#stopping) throw error;
     } finally {
       signal.removeEventListener('abort', stop);
@@ -130,7 +130,7 @@ export class BuildSlave {
     }
   }
 
-  /** A method's answer, which the compiler would otherwise believe to stay the same. */
+  /** A getter, because the compiler would narrow a plain property and take it for constant. */
   get #stopping(): boolean {
     return this.#stopController.signal.aborted;
   }
@@ -148,10 +148,10 @@ export class BuildSlave {
     this.#saidHello = true;
     const answer = await this.#request('HELLO', hello, signal);
     if (answer.verb === 'BYE')
-      throw new PiwError('PIW_PROTOCOL_VERSION', `the master said: ${answer.reason}`);
+      throw new PiwError('PIW_PROTOCOL_VERSION', `the master refused this slave: ${answer.reason}`);
     if (answer.slave_id !== this.#slaveId) {
       this.#slaveId = answer.slave_id;
-      this.#options.log.info(`this is slave ${String(answer.slave_id)}`);
+      this.#options.log.info(`registered with the master slave=${String(answer.slave_id)}`);
       this.#progress({ state: 'hello', slaveId: answer.slave_id });
     }
     this.#indexUrls = { url: answer.index_url, extra: answer.extra_index_url };
@@ -163,7 +163,7 @@ export class BuildSlave {
       const wakeCount = this.#wakeCount;
       const answer = await this.#requestWork();
       if (answer.verb === 'BYE') {
-        this.#options.log.info(`the master said BYE: ${answer.reason}`);
+        this.#options.log.info(`dismissed by the master: ${answer.reason}`);
         return;
       }
       if (answer.verb === 'SLEEP')
@@ -179,7 +179,7 @@ export class BuildSlave {
     }
   }
 
-  /** Asks for work, or says why it can't do any. */
+  /** Requests work (IDLE), or reports why the machine can't do any (REST). */
   async #requestWork(): Promise<Answer<SlaveVerbs, 'IDLE'> | Answer<SlaveVerbs, 'REST'>> {
     const { workDir, thresholds, log } = this.#options;
     const stats = await machineStats(workDir);
@@ -198,7 +198,10 @@ export class BuildSlave {
       : await this.#request('IDLE', { stats });
   }
 
-  /** Until so many milliseconds are over, it is woken (also before, but since `wakes`), or `signal` is aborted. */
+  /**
+   * Waits for `ms` milliseconds, until the slave is woken (or was since `wakeCount`), or until `signal` is
+   * aborted.
+   */
   async #pause(ms: number, wakeCount: number, signal: AbortSignal): Promise<void> {
     if (this.#wakeCount !== wakeCount) return;
     const woken = new AbortController();
@@ -209,15 +212,15 @@ export class BuildSlave {
     this.#onWake = () => undefined;
   }
 
-  /** One build from BUILD to DONE; false when the master said BYE. */
+  /** Runs one build from BUILD to DONE. Returns false if the slave is to exit. */
   async #build(order: BuildOrder): Promise<boolean> {
     const { builder, log } = this.#options;
     const { lease, package: name, version } = order;
-    log.info(`building ${name} ${version}`);
+    log.info(`build started package=${name} version=${version} lease=${String(lease)}`);
     const buildAbort = new AbortController();
     const signal = AbortSignal.any([buildAbort.signal, this.#stopController.signal]);
     const busyLoop = this.#heartbeat(lease, buildAbort);
-    // What went wrong there ends the build, and is raised below.
+    // An error in the heartbeat ends the build, and is thrown below.
     busyLoop.catch(() => {
       buildAbort.abort();
     });
@@ -237,13 +240,13 @@ export class BuildSlave {
       });
       if (!isAborted(signal)) {
         log.info(
-          `${name} ${version} ${result.status ? 'was built' : `failed (${String(result.failureClass)})`} in ${result.durationS.toFixed(1)} s`,
+          `build ${result.status ? 'succeeded' : `failed (${String(result.failureClass)})`} after ${result.durationS.toFixed(1)} s package=${name} version=${version} lease=${String(lease)}`,
         );
         if (!this.#isFirstDiskFailure(order, result))
           continues = await this.#submitResult(lease, result, signal);
       }
     } catch (error) {
-      // What the master doesn't want any more is broken off wherever it was.
+      // A build that the master no longer wants is aborted at any point.
       const wasAborted = isAborted(signal) && isAbortError(error);
       this.#diskWatch.noteFailure(error);
       if (!wasAborted && !this.#diskWatch.trouble) throw error;
@@ -253,13 +256,17 @@ export class BuildSlave {
     }
     if (this.#stopping) return false;
     const finalAnswer = await busyLoop;
-    if (finalAnswer !== undefined) log.info(`${name} ${version} was given up: the master said so`);
+    if (finalAnswer !== undefined)
+      log.info(
+        `build aborted on the master's request package=${name} version=${version} lease=${String(lease)}`,
+      );
     return continues && finalAnswer !== 'BYE';
   }
 
   /**
-   * Whether a build ran out of disk for the first time. That says nothing of its package yet: whatever else is on this
-   * disk may have taken the room. So it goes back to the queue with the slave's next REST or IDLE.
+   * Returns whether a build ran out of disk for the first time. That says nothing about its package yet:
+   * something else on the same disk may have taken the space. So the build is requeued by the slave's next
+   * REST or IDLE.
    */
   #isFirstDiskFailure(order: BuildOrder, { failureClass }: BuildResult): boolean {
     const build = `${order.package} ${order.version}`;
@@ -270,14 +277,16 @@ export class BuildSlave {
     if (this.#outOfDiskBuilds.delete(build)) return false;
     this.#outOfDiskBuilds.add(build);
     const { workDir, log } = this.#options;
-    log.warning(`${build} goes back to the queue: there was no room for its build in ${workDir}`);
+    log.warning(
+      `build requeued package=${order.package} version=${order.version}: no space left in ${workDir}`,
+    );
     this.#diskWatch.noteFailure(new PiwError('PIW_DISK_FULL', `the disk that holds ${workDir} is full`));
     return true;
   }
 
   /**
-   * Says BUSY at intervals, and when it is woken, until it is over. What the master said if it wants the build
-   * no more: then it is over, too.
+   * Sends BUSY at intervals, and when woken, until `buildAbort` is aborted. Returns the master's answer if
+   * the master no longer wants the build: then this aborts it.
    */
   async #heartbeat(lease: number, buildAbort: AbortController): Promise<'DONE' | 'BYE' | undefined> {
     const { hello, log, workDir } = this.#options;
@@ -294,13 +303,13 @@ export class BuildSlave {
         buildAbort.abort();
         return answer.verb;
       } catch (error) {
-        // It builds on; BUILT is repeated until the master is back.
+        // The build goes on; BUILT is repeated until the master is back.
         if (!(error instanceof PiwError)) throw error;
         log.debug(`BUSY: ${error.message}`);
         if (error.code !== 'PIW_UNKNOWN_SLAVE' || isAborted(signal)) continue;
-        await this.#hello(signal).catch((refused: unknown) => {
-          // It may be over by now: then nobody waits for the answer.
-          if (!isAborted(signal)) throw refused;
+        await this.#hello(signal).catch((refusal: unknown) => {
+          // If the build has ended in the meantime, nobody waits for the answer.
+          if (!isAborted(signal)) throw refusal;
         });
       }
     }
@@ -336,27 +345,30 @@ export class BuildSlave {
         await wait(this.#options.clock, Math.min(answer.seconds, MAX_WAIT_S) * 1000, signal);
         continue;
       }
-      if (waitReason !== undefined) this.#options.log.info('the master takes files again');
+      if (waitReason !== undefined) this.#options.log.info('the master accepts files again');
       waitReason = undefined;
       if (answer.verb !== 'SEND') return answer.verb !== 'BYE';
       const { filename, transfer_id } = answer;
-      const file = result.files.find((one) => one.filename === filename);
-      if (!file) throw new Error(`the master asked for ${filename}, which was not built`);
+      const file = result.files.find((candidate) => candidate.filename === filename);
+      if (!file) throw new Error(`the master requested ${filename}, which was not built`);
       if (!(await this.#transfer(file, transfer_id, signal))) return true;
       repeat = () => saySent(filename);
     }
   }
 
-  /** Tells once why the master can't take the files. The master renews the lease meanwhile, and ends the wait. */
-  #reportWait(why: string, previousReason: string | undefined): void {
-    if (why === previousReason) return;
-    this.#options.log.warning(`waiting with what was built, for the master: ${why}`);
-    this.#progress({ state: 'trouble', text: `waiting for the master: ${why}`, code: 'PIW_REFUSED' });
+  /**
+   * Reports, once per reason, why the master can't take the files. The master renews the lease, and ends the
+   * wait.
+   */
+  #reportWait(reason: string, previousReason: string | undefined): void {
+    if (reason === previousReason) return;
+    this.#options.log.warning(`waiting to send the wheels: the master can't take files: ${reason}`);
+    this.#progress({ state: 'trouble', text: `waiting for the master: ${reason}`, code: 'PIW_REFUSED' });
   }
 
   /**
-   * Sends one file to the File Juggler; false when it was given up, so that the build goes back to the
-   * queue with the next IDLE.
+   * Sends one file to the File Juggler. Returns false if it gave up, so that the next IDLE requeues the
+   * build.
    */
   async #transfer(file: BuiltFile, id: string, signal: AbortSignal): Promise<boolean> {
     const { bus, clock, log, user } = this.#options;
@@ -382,15 +394,12 @@ export class BuildSlave {
       if (isAborted(signal) || !(error instanceof PiwError)) throw error;
       trouble(error);
       if (error.code === 'PIW_UNKNOWN_TRANSFER') return true;
-      log.error(`${file.filename} was given up; its build goes back to the queue`);
+      log.error(`transfer abandoned and build requeued file=${file.filename}`);
       return false;
     }
   }
 
-  /**
-   * Says it until it is answered, or `signal` is aborted. What the master doesn't want to hear for other reasons
-   * is raised.
-   */
+  /** Repeats a request until it is answered or `signal` is aborted. Throws errors that a retry can't fix. */
   async #request<K extends keyof SlaveVerbs>(
     verb: K,
     body: Body<SlaveVerbs, K>,
@@ -398,8 +407,8 @@ export class BuildSlave {
   ): Promise<Answer<SlaveVerbs, K>> {
     for (let attempt = 0; ; attempt += 1) {
       try {
-        const ask = () => this.#master.request(verb, body, { signal });
-        return await (verb === 'HELLO' ? withWaitingReports(this.#reportWaiting, ask) : ask());
+        const send = () => this.#master.request(verb, body, { signal });
+        return await (verb === 'HELLO' ? withWaitingReports(this.#reportWaiting, send) : send());
       } catch (error) {
         if (isAborted(signal) || !(error instanceof PiwError) || PERMANENT_ERRORS.has(error.code))
           throw error;
@@ -407,10 +416,10 @@ export class BuildSlave {
           await this.#hello();
           continue;
         }
-        this.#options.log.warning(`${verb} is said again: ${error.message}`);
+        this.#options.log.warning(`retrying ${verb}: ${error.message}`);
         this.#progress({ state: 'trouble', text: error.message, code: error.code });
         if (error.code === 'PIW_NATS_STORAGE') {
-          // It is the bucket of large messages, too.
+          // The same bucket carries large messages.
           const { bus, user } = this.#options;
           await reportNotStored({ bus, user, session: this.#session });
         }
@@ -420,12 +429,12 @@ export class BuildSlave {
   }
 
   readonly #reportWaiting = (): void => {
-    this.#options.log.info('waiting for the master to answer: nobody there serves slaves yet');
+    this.#options.log.info('waiting for the master: no Slave Driver is running yet');
   };
 
   async #bye(): Promise<void> {
     if (!this.#saidHello) return;
-    // The master may be away; its leases run out by themselves.
+    // The master may be down; its leases expire by themselves.
     const tokens = [slaveDriver.name, this.#options.user, this.#session];
     const byeClient = new ProtocolClient(this.#options.bus, slaveDriver, tokens, { timeoutMs: 3000 });
     await byeClient.request('BYE', {}).catch((error: unknown) => {
@@ -438,7 +447,7 @@ export class BuildSlave {
   }
 }
 
-/** Errors that the same message would only bring about again. */
+/** Errors that a retry of the same message would only repeat. */
 const PERMANENT_ERRORS: ReadonlySet<string> = new Set([
   'PIW_UNKNOWN_TRANSFER',
   'PIW_MESSAGE_INVALID',
@@ -446,11 +455,14 @@ const PERMANENT_ERRORS: ReadonlySet<string> = new Set([
   'PIW_PROTOCOL_VERSION',
 ]);
 
-/** Whether this is how something ends that was broken off, and no fault of the program. */
+/** Returns whether an error is the result of an abort, and not a bug. */
 const isAbortError = (error: unknown): boolean =>
   error instanceof PiwError || (error instanceof Error && error.name === 'AbortError');
 
-/** Asked anew each time: an abort comes while something else is waited for. */
+/**
+ * A function, because the compiler would take `signal.aborted` for constant: an abort can arrive during any
+ * await.
+ */
 const isAborted = (signal: AbortSignal): boolean => signal.aborted;
 
 async function wait(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {

@@ -5,40 +5,40 @@ import type { ByteRange } from './byte-ranges.js';
 import type { TransferState } from './transfer-state.js';
 import { diskError, writeAll } from '../files/disk.js';
 
-/** A file that is expected, and from whom. */
+/** An expected file and its sender. */
 export interface ExpectedFile {
   readonly transferId: string;
   readonly sender: string;
   readonly file: FileState;
 }
 
-/** Bytes after which the disk is told to begin: what is left for the end is no more than that. */
+/** Bytes between syncs while the file arrives, so that no more than this is left for the end. */
 const SYNC_INTERVAL_BYTES = 16 * 1024 * 1024;
 
 /**
- * A file on its way to its place, in the hands of one process. Bytes are written where they belong, once: a
- * range that is there is never written again, so the digest that is taken while they come, as long as they
- * come in order, is that of what is on the disk. Writing is synchronous: it costs less than handing the bytes
- * to a thread, and whoever reads them from a socket isn't faster than the disk for it.
+ * An incoming file, owned by one process. Bytes are written where they belong, once: a range that has arrived
+ * is never overwritten, so the digest that is computed as bytes come, if they come in order, is the digest of
+ * the file on the disk. Writing is synchronous: that costs less than handing the bytes to a thread, and
+ * reading the socket faster than the disk would gain nothing.
  */
 export class IncomingFile implements ExpectedFile {
   readonly transferId: string;
   readonly sender: string;
   readonly file: FileState;
   readonly state: TransferState;
-  /** The contents of a small file; what isn't there yet is 0. */
+  /** The contents of a small file; missing bytes are 0. */
   readonly contents: Buffer | undefined;
   readonly #files: { readonly part: number; readonly notes: number } | undefined;
   #hash: Hash | undefined;
   #hashedBytes = 0;
   #pendingRange: ByteRange | undefined;
   #unsyncedBytes = 0;
-  /** Writing the last note failed: part of it may be in the file. */
+  /** Whether writing the last note failed: part of it may be in the file. */
   #isLastNoteTorn = false;
   #syncing: Promise<void> | undefined;
   #failure: unknown;
 
-  /** `open` are its files, which are its own from now on; a small file has none. */
+  /** `files` are its open file descriptors, which it takes over; a small file has none. */
   constructor(expected: ExpectedFile, state: TransferState, files?: { part: number; notes: number }) {
     this.transferId = expected.transferId;
     this.sender = expected.sender;
@@ -46,13 +46,13 @@ export class IncomingFile implements ExpectedFile {
     this.state = state;
     this.#files = files;
     this.contents = files ? undefined : Buffer.alloc(expected.file.filesize);
-    // What came before, to another process or this one, isn't in a digest that begins here.
+    // A digest that starts here lacks the bytes that arrived earlier, in another process or in this one.
     if (state.received === 0) this.#hash = createHash('sha256');
   }
 
   /**
-   * Bytes have come; they are not looked at any more when this returns. What is no part of the file, or is there, is
-   * left out. Throws what diskError() gives.
+   * Writes bytes that have arrived; `data` may be reused once this returns. Bytes outside the file, or that
+   * are there already, are left out. Throws as diskError() does.
    */
   write(offset: number, data: Uint8Array): void {
     if (!this.state.isWorthKeeping(offset, data.length)) return;
@@ -73,13 +73,13 @@ export class IncomingFile implements ExpectedFile {
   }
 
   /**
-   * Notes which ranges are there, for whoever goes on after this process. A range that could not be noted is noted the
-   * next time. Throws what diskError() gives.
+   * Records which ranges have arrived, for the process that continues after this one. A range that could not
+   * be recorded is recorded the next time. Throws as diskError() does.
    */
   saveRanges(): void {
     const range = this.#pendingRange;
     if (!range || !this.#files) return;
-    // A torn note gets a line of its own. Digits that are missing at its end make its range shorter, never wrong.
+    // A torn note gets a line of its own. Missing digits at its end make its range shorter, never wrong.
     const line = Buffer.from(
       `${this.#isLastNoteTorn ? '\n' : ''}${String(range.start)} ${String(range.end - range.start)}\n`,
     );
@@ -93,22 +93,27 @@ export class IncomingFile implements ExpectedFile {
     this.#pendingRange = undefined;
   }
 
-  /** SHA-256 of what is on the disk, hexadecimal, if all of it came in order and into these hands. */
+  /**
+   * SHA-256 (hex) of the file on the disk; undefined unless all of it arrived in order and in this process.
+   */
   get sha256(): string | undefined {
     if (this.#hash === undefined || this.#hashedBytes !== this.file.filesize) return undefined;
     return this.#hash.copy().digest('hex');
   }
 
   /**
-   * Waits for the disk. Throws what diskError() gives if it has lost bytes that it had accepted: an error like this is
-   * reported once, so nobody who syncs the file later is told.
+   * Waits for the disk. Throws as diskError() does if it has lost bytes that it had accepted. The kernel
+   * reports such an error once, so a later sync of the file would not see it.
    */
   async waitForSync(): Promise<void> {
     await this.#syncing;
     if (this.#failure !== undefined) throw diskError(this.file.filename, this.#failure);
   }
 
-  /** Closes its files, which stay; the bytes of a small file are gone. Throws as settle() and note() do. */
+  /**
+   * Closes its files, which stay on the disk; the bytes of a small file are lost. Throws as waitForSync() and
+   * saveRanges() do.
+   */
   async close(): Promise<void> {
     await this.#syncing;
     try {
@@ -131,7 +136,10 @@ export class IncomingFile implements ExpectedFile {
     this.#hashedBytes += bytes.length;
   }
 
-  /** Notes are written when they are asked for, or when what comes doesn't follow what came. */
+  /**
+   * Merges a range into the pending note. Notes are written on request, or when a range doesn't follow the
+   * previous one.
+   */
   #addRange(range: ByteRange): void {
     if (this.#pendingRange?.end === range.start)
       this.#pendingRange = { start: this.#pendingRange.start, end: range.end };
@@ -141,7 +149,9 @@ export class IncomingFile implements ExpectedFile {
     }
   }
 
-  /** One at a time; a failure isn't told to whoever syncs the file later, so it is kept. */
+  /**
+   * Starts a sync, one at a time. Its failure is kept, because a later sync of the file would not report it.
+   */
   #startSync(part: number): void {
     if (this.#syncing) return;
     this.#unsyncedBytes = 0;

@@ -5,7 +5,7 @@ import { isPackageName, normalise } from './names.js';
 import { parseTarget, parseWheelName, pyVersionTagOf, type WheelName } from './tags.js';
 import { sameVersion } from './versions.js';
 
-/** Why there is nobody who could build for what a slave says that it is; undefined where there may be. */
+/** Returns why the target that a slave claims can't exist; undefined if it may exist. */
 export function targetRefusal(tags: {
   readonly abi_tag: string;
   readonly platform_tag: string;
@@ -23,9 +23,9 @@ export function targetRefusal(tags: {
 }
 
 /**
- * Why a file that a slave announces can't be the result of its lease; undefined when it can. It must
- * be a wheel of that package and version, for the slave's platform or any and for nobody's ABI but the slave's,
- * and not over `maxBytes`.
+ * Returns why a file that a slave announces can't be the result of its lease; undefined if it can. It must be
+ * a wheel of that package and version, for the slave's platform or `any`, for no other ABI than the slave's,
+ * and of at most `maxBytes` bytes.
  */
 export function fileRefusal(
   file: FileState,
@@ -36,30 +36,31 @@ export function fileRefusal(
   const name = parseAnnouncedName(file);
   if (typeof name === 'string') return name;
   if (!isPackageName(name.distribution) || normalise(name.distribution) !== lease.package) {
-    return `${file.filename} is not of ${lease.package}`;
+    return `${file.filename} is not a wheel of ${lease.package}`;
   }
   if (!sameVersion(name.version.replaceAll('_', '-'), lease.version))
-    return `${file.filename} is not of version ${lease.version}`;
+    return `${file.filename} is not a wheel of version ${lease.version}`;
   const foreignPlatform = name.platform.split('.').find((tag) => tag !== 'any' && tag !== platform);
   if (foreignPlatform !== undefined)
-    return `${file.filename} is for ${foreignPlatform}, and the slave is ${platform}`;
+    return `${file.filename} is for ${foreignPlatform}, but the slave builds for ${platform}`;
   const unbuiltTag = findForeignTag(name, lease);
   if (unbuiltTag !== undefined)
-    return `${file.filename} is for ${unbuiltTag}, and it was built for ${lease.abi}`;
+    return `${file.filename} is for ${unbuiltTag}, but the lease is for ${lease.abi}`;
   if (file.filesize > maxBytes)
-    return `${file.filename} has ${String(file.filesize)} bytes, more than ${String(maxBytes)}`;
+    return `${file.filename} has ${String(file.filesize)} bytes, above the limit of ${String(maxBytes)}`;
   return undefined;
 }
 
 /**
- * A tag that a slave of the lease's ABI has not built for. `none` and a stable ABI are anybody's, but of a
- * Python of another kind it knows nothing, and of a later one only what `py3…` says.
+ * Returns a tag that a slave of the lease's ABI can't have built for. `none` and the stable ABIs are open to
+ * every slave, but not for another Python implementation, and for a later Python only as far as `py3…` covers
+ * it.
  */
 function findForeignTag({ py, abi }: WheelName, lease: LeaseState): string | undefined {
   const target = parseTarget(lease.abi, lease.platform);
-  const foreignAbi = abi.split('.').find((one) => one !== lease.abi && !SHARED_ABIS.has(one));
+  const foreignAbi = abi.split('.').find((tag) => tag !== lease.abi && !SHARED_ABIS.has(tag));
   if (foreignAbi !== undefined) return foreignAbi;
-  const isStableAbi = abi.split('.').every((one) => SHARED_ABIS.has(one) && one !== 'none');
+  const isStableAbi = abi.split('.').every((tag) => SHARED_ABIS.has(tag) && tag !== 'none');
   return py.split('.').find((pyTag) => {
     if (/^py[23]\d*$/.test(pyTag)) return false;
     const [, kind = '', major = '', minor = ''] = /^(cp|pp)(\d)(\d*)$/.exec(pyTag) ?? [];
@@ -70,13 +71,19 @@ function findForeignTag({ py, abi }: WheelName, lease: LeaseState): string | und
 
 const SHARED_ABIS: ReadonlySet<string> = new Set(['none', 'abi3', 'abi3t']);
 
-/** Why a file can't be imported. Its name and version may be another package's (the seeds say why). */
+/**
+ * Returns why a file can't be imported; undefined if it can. Its name and version may be another package's
+ * (the seeds say why).
+ */
 export function importRefusal(file: FileState): string | undefined {
   const name = parseAnnouncedName(file);
   return typeof name === 'string' ? name : undefined;
 }
 
-/** The parts of the filename, which must be what the file's state says of them; or why not. */
+/**
+ * Returns the parts of the filename, which must agree with the file's state, or else the reason for a
+ * refusal.
+ */
 function parseAnnouncedName(file: FileState): WheelName | string {
   try {
     const name = parseWheelName(file.filename);
@@ -86,7 +93,7 @@ function parseAnnouncedName(file: FileState): WheelName | string {
       name.py === file.py_version_tag &&
       name.abi === file.abi_tag &&
       name.platform === file.platform_tag;
-    return matches ? name : `${file.filename}: its tags are not those of its name`;
+    return matches ? name : `${file.filename}: its announced tags differ from those in its filename`;
   } catch (error) {
     if (error instanceof PiwError) return error.message;
     throw error;

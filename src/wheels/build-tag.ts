@@ -10,10 +10,10 @@ import { sameVersion } from './versions.js';
 import { hashFile } from './wheel.js';
 
 /**
- * The wheel's name with a build tag by which it is newer than all of `others`. Of wheels of one name, version and
- * tags installers take the one with the highest build tag: by the number that it begins with, then by the rest, and
- * one without comes last (PEP 427). So the tag is a number alone, one higher than the highest, and takes the place of
- * the wheel's own if it has one.
+ * Returns the wheel's filename with a build tag that makes it newer than all of `others`. Among wheels of one
+ * name, version and tags, installers take the one with the highest build tag: by its leading number, then by
+ * the rest; a wheel without one ranks lowest (PEP 427). So the tag is just a number, one above the highest,
+ * and replaces the wheel's own tag if it has one.
  */
 export function nextTaggedName(wheel: WheelName, others: readonly WheelName[]): string {
   const numbers = others.map(({ build }) => BigInt(/^\d+/.exec(build ?? '')?.[0] ?? 0));
@@ -22,7 +22,7 @@ export function nextTaggedName(wheel: WheelName, others: readonly WheelName[]): 
   return `${distribution}-${version}-${String(highest + 1n)}-${py}-${abi}-${platform}.whl`;
 }
 
-/** Those of `names` that are wheels of this name, version and tags, whatever their build tags. */
+/** Returns those of `names` that are wheels of the same name, version and tags, whatever their build tags. */
 export function matchingWheels(wheel: WheelName, names: readonly string[]): readonly WheelName[] {
   const tags = tagsOf(wheel);
   return names.flatMap((name) => {
@@ -35,7 +35,7 @@ export function matchingWheels(wheel: WheelName, names: readonly string[]): read
         sameVersion(other.version.replaceAll('_', '-'), wheel.version.replaceAll('_', '-'));
       return same ? [other] : [];
     } catch (error) {
-      // Whatever it is, no installer takes it for a wheel.
+      // Whatever this file is, no installer takes it for a wheel.
       if (error instanceof PiwError) return [];
       throw error;
     }
@@ -43,13 +43,17 @@ export function matchingWheels(wheel: WheelName, names: readonly string[]): read
 }
 
 /**
- * Links a wheel that is on the disk, as `part`, into its folder, and gives the name that it has there: its own if
- * that is free; that of a wheel like it with the same bytes, if there is one, which it claims, so whoever asks
- * twice gets the same name; else, as `tags` says, its own with the next build tag. A name that stood for other bytes (in `past`) is never
- * taken again, also where nothing has it now. The WHEEL file inside stays as it was built, also its line
- * `Build`, which no installer reads: bytes that were verified are never changed. A name is taken by a link, which
- * fails where one is: of two who want the same at once, the other looks again. Throws PIW_FILE_EXISTS where another
- * wheel has the name, PIW_NAME_SPENT where one had it.
+ * Links the wheel at `source` into its folder, and returns the name that it gets there:
+ *
+ *   - its own, if that is free;
+ *   - that of a wheel with the same bytes, if there is one, which it claims, so that a retry returns the same name;
+ *   - its own with the next build tag, if `tagPolicy` allows it.
+ *
+ * A name that once stood for other bytes (in `past`) is never reused, even if it is free now. The WHEEL file
+ * inside stays as it was built, including its line `Build`, which no installer reads: verified bytes are
+ * never changed. A name is taken by a hard link, which fails if the name exists: of two processes that want
+ * the same name at once, the loser tries again. Throws PIW_FILE_EXISTS if another wheel has the name,
+ * PIW_NAME_SPENT if another wheel once had it.
  */
 export async function takeName(
   source: string,
@@ -66,48 +70,50 @@ export async function takeName(
     const existing = matchingWheels(wheel, await readdir(folder));
     const identical = await findAsync(existing, ({ filename }) => hasSameBytes(join(folder, filename), file));
     if (identical) {
-      // Whoever is about to remove it sees the claim; if it is gone already, it is published anew.
+      // A process about to remove it sees the claim; if it is already gone, it is published again.
       if (await claim(join(folder, identical.filename))) return identical.filename;
       continue;
     }
-    // A wheel that was removed comes back under the name that it had.
+    // A wheel that was removed returns under its former name.
     const former = matchingWheels(wheel, [...publishedHashes.keys()]).find(
       ({ filename }) => publishedHashes.get(filename) === file.filehash,
     );
     if (former && (await tryLink(source, join(folder, former.filename)))) return former.filename;
     const isSpent = !existing.some(({ filename }) => filename === file.filename);
     const code = isSpent ? 'PIW_NAME_SPENT' : 'PIW_FILE_EXISTS';
-    const why = `${file.filename} ${isSpent ? 'was published before' : 'is published already'}, with other contents`;
-    if (!(isSpent ? tagPolicy.removed : tagPolicy.published)) throw new PiwError(code, why);
+    const reason = `${file.filename} ${isSpent ? 'was published before' : 'is already published'}, with different contents`;
+    if (!(isSpent ? tagPolicy.removed : tagPolicy.published)) throw new PiwError(code, reason);
     const taggedName = nextTaggedName(
       wheel,
       matchingWheels(wheel, [...existing.map(({ filename }) => filename), ...publishedHashes.keys()]),
     );
     if (taggedName.length > MAX_WHEEL_NAME_LENGTH)
-      throw new PiwError(code, `${why}, and its name is too long for a build tag`);
+      throw new PiwError(code, `${reason}, and its name is too long for a build tag`);
     if (await tryLink(source, join(folder, taggedName))) return taggedName;
   }
 }
 
-/** Whether a wheel gets a build tag where its name is another's: one that is published, or one that was removed. */
+/**
+ * Whether a wheel gets a build tag if its name is taken: by a published wheel, or by one that was removed.
+ */
 export interface TagPolicy {
   readonly published: boolean;
   readonly removed: boolean;
 }
 
-/** What names stood for: [filename, SHA-256]. */
+/** The contents that filenames have stood for. */
 export type PublishedHistory = readonly (readonly [filename: string, sha256: string])[];
 
-/** The first of them for which `is` says so. */
+/** Returns the first item for which the predicate holds. */
 async function findAsync<T>(
   items: readonly T[],
-  predicate: (one: T) => Promise<boolean>,
+  predicate: (item: T) => Promise<boolean>,
 ): Promise<T | undefined> {
-  for (const one of items) if (await predicate(one)) return one;
+  for (const item of items) if (await predicate(item)) return item;
   return undefined;
 }
 
-/** True: `path` is that file now; false: something has this name. */
+/** Links `source` to `path`. Returns false if the name is taken. */
 async function tryLink(source: string, path: string): Promise<boolean> {
   try {
     await link(source, path);
@@ -118,7 +124,7 @@ async function tryLink(source: string, path: string): Promise<boolean> {
   }
 }
 
-/** Whether these are the bytes of that file; not if it has just been removed. */
+/** Returns whether `path` has the bytes of that file; false if it has just been removed. */
 async function hasSameBytes(path: string, { filesize, filehash }: FileState): Promise<boolean> {
   try {
     return (await stat(path)).size === filesize && (await hashFile(path)).sha256 === filehash;
@@ -128,6 +134,6 @@ async function hasSameBytes(path: string, { filesize, filehash }: FileState): Pr
   }
 }
 
-/** The tags of a wheel, in one order. */
+/** Returns the tags of a wheel in a canonical order. */
 const tagsOf = ({ py, abi, platform }: WheelName): string =>
   [py, abi, platform].map((tag) => tag.split('.').sort().join('.')).join('-');

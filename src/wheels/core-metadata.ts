@@ -6,15 +6,16 @@ export type Headers = ReadonlyMap<string, readonly string[]>;
 const MAX_LINKS = 50;
 const MAX_REQUIREMENTS = 500;
 const MAX_VALUE_LENGTH = 1024;
-/** Some projects put the text of their licence into the field; longer ones are taken for that. */
+/** Some projects put the whole text of their license into the field; longer values are taken for that. */
 const MAX_LICENSE_LENGTH = 120;
 const LINK_PATTERN = /^https?:\/\/[^\s<>"]+$/;
 const LICENSE_CLASSIFIER = /^License :: (?:OSI Approved :: )?(.+)$/;
 
 /**
- * Returns what METADATA says of the project to people, within the limits of the message (CoreMetadata in
- * model/fields.ts): https://packaging.python.org/en/latest/specifications/core-metadata/. Values outside the
- * limits are left out, except that a summary is cut.
+ * Returns the parts of METADATA that describe the project to people, within the limits of the message
+ * (CoreMetadata in model/fields.ts):
+ * https://packaging.python.org/en/latest/specifications/core-metadata/. Values outside the limits are left
+ * out, except that a summary is cut.
  */
 export function coreMetadataOf(headers: Headers): CoreMetadata {
   const valuesOf = (name: string): readonly string[] => headers.get(name) ?? [];

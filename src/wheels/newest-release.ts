@@ -6,8 +6,8 @@ export interface ReleaseWithFiles<File> {
 }
 
 /**
- * Returns the newest release that has files: a final, unyanked one if there is any. The releases come in the order of
- * their versions, the oldest first.
+ * Returns the newest release that has files: a final, unyanked one if there is any. `releases` must be sorted
+ * by version, oldest first.
  */
 export function newestRelease<File extends { readonly yanked: string | null }>(
   releases: ReadonlyMap<string, readonly File[]>,

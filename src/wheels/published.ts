@@ -4,20 +4,23 @@ import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { codeOf } from '../files/disk.js';
 
-/** A name that a process which was killed has left taken is free again after so long. A removal takes milliseconds. */
+/**
+ * Milliseconds after which a name that a killed process left taken is free again. A removal takes
+ * milliseconds.
+ */
 const STAND_IN_EXPIRY_MS = 60_000;
 
 /**
- * A published file as it stood at one moment. The stamp changes whenever somebody publishes or claims the file, also with
- * the same bytes.
+ * A published file's state at one moment. The stamp changes whenever somebody publishes or claims the file,
+ * even with the same bytes.
  */
 export interface Standing {
   readonly stamp: string;
-  /** Seconds since it was published or claimed last. */
+  /** Seconds since it was last published or claimed. */
   readonly age_s: number;
 }
 
-/** How a published file stands; undefined where there is none. */
+/** Returns the state of a published file; undefined if there is none. */
 export async function standingOf(path: string): Promise<Standing | undefined> {
   try {
     const { ino, mtimeNs } = await stat(path, { bigint: true });
@@ -30,17 +33,18 @@ export async function standingOf(path: string): Promise<Standing | undefined> {
 }
 
 /**
- * Claims a file for a build that is not listed yet: its stamp changes, so that whoever decided to remove it before now
- * leaves it alone. Undefined: it is gone, or another is in its place; claim again, or publish anew.
+ * Claims a file for a build that is not listed yet: its stamp changes, so that a process that has already
+ * decided to remove it leaves it alone. Returns undefined if it is gone or was replaced: claim again, or
+ * publish it anew.
  *
- * The claim is written first, and then it is checked that the file is there. take() does it the other way round: it
- * takes the name away first, and then looks for a claim. So at least one of the two sees the other, whatever happens
- * between their steps.
+ * This writes the claim first, and then checks that the file is there. tryRemove() does the reverse: it takes
+ * the name away first, and then looks for a claim. So at least one of the two sees the other, however their
+ * steps interleave.
  */
 export async function claim(path: string): Promise<Standing | undefined> {
   try {
     const original = await stat(path);
-    // Later than before, also within one tick of the file system's clock.
+    // Later than before, even within one tick of the file system's clock.
     const claimedAtS = Math.max(Date.now(), original.mtimeMs + 2) / 1000;
     await utimes(path, claimedAtS, claimedAtS);
     if ((await stat(path)).ino !== original.ino) return undefined;
@@ -52,11 +56,11 @@ export async function claim(path: string): Promise<Standing | undefined> {
 }
 
 /**
- * Removes a file and its metadata if it still stands as `stamp` says. False: somebody has published or claimed it since;
- * it stays. True also where there is none, so that saying it twice is harmless.
+ * Removes a file and its metadata if its stamp is unchanged. Returns false if somebody has published or
+ * claimed it since; then it stays. Returns true also if there is none, so that repeating it is harmless.
  *
- * A symbolic link to nothing stands in for it until it is decided whether it goes: nobody can publish other bytes under
- * its name meanwhile, and who reads it finds that it isn't there.
+ * A dangling symbolic link takes its place until the decision is made: nobody can publish other bytes under
+ * its name in the meantime, and readers find that it doesn't exist.
  */
 export async function removeIfUnchanged(path: string, stamp: string): Promise<boolean> {
   for (;;) {
@@ -65,13 +69,13 @@ export async function removeIfUnchanged(path: string, stamp: string): Promise<bo
     if (standing && standing.stamp !== stamp) return false;
     const removed = standing && (await tryRemove(path, stamp));
     if (removed !== undefined) return removed;
-    // Another process is removing it, or was killed at that.
+    // Another process is removing it, or was killed while doing so.
     if (await freeAbandonedName(path)) await removeIfEmpty(dirname(path));
     else await sleep(5);
   }
 }
 
-/** Undefined: another process is at it. */
+/** Tries to remove a file; returns undefined if another process is doing so. */
 async function tryRemove(path: string, stamp: string): Promise<boolean | undefined> {
   const hidden = join(dirname(path), `.tmp-removed-${randomBytes(8).toString('hex')}`);
   const metadata = `${hidden}.metadata`;
@@ -94,7 +98,7 @@ async function tryRemove(path: string, stamp: string): Promise<boolean | undefin
     if (codeOf(error) === 'ENOENT') return true;
     throw error;
   } finally {
-    for (const left of [hidden, metadata, standIn ?? hidden]) await rm(left, { force: true });
+    for (const leftover of [hidden, metadata, standIn ?? hidden]) await rm(leftover, { force: true });
     await removeIfEmpty(dirname(path));
   }
 }
@@ -108,7 +112,10 @@ async function isStandIn(path: string): Promise<boolean> {
   }
 }
 
-/** A symbolic link to nothing, in the folder of `hidden`; undefined where the disk is too full for one. */
+/**
+ * Creates a dangling symbolic link in the folder of `hidden`; returns undefined if the disk is too full for
+ * one.
+ */
 async function standInFor(hidden: string): Promise<string | undefined> {
   const path = `${hidden}.stand-in`;
   try {
@@ -120,7 +127,7 @@ async function standInFor(hidden: string): Promise<string | undefined> {
   }
 }
 
-/** Frees a name that a process which was killed while it removed the file has left taken. True: it was so. */
+/** Frees a name that a process left taken when it was killed during a removal. Returns whether it did. */
 export async function freeAbandonedName(path: string): Promise<boolean> {
   try {
     const stats = await lstat(path);
@@ -133,7 +140,7 @@ export async function freeAbandonedName(path: string): Promise<boolean> {
   }
 }
 
-/** Gives a file its second name, unless another has that by now. */
+/** Links a file to a second name, unless that is taken. */
 async function linkIfFree(from: string, to: string): Promise<void> {
   try {
     await link(from, to);
@@ -152,7 +159,7 @@ async function renameIfExists(from: string, to: string): Promise<boolean> {
   }
 }
 
-/** The folder of a package stays while anything else is in it. */
+/** Removes a package's folder unless anything is left in it. */
 async function removeIfEmpty(folder: string): Promise<void> {
   try {
     await rmdir(folder);

@@ -28,12 +28,15 @@ export type TransferVerdict =
       readonly metadata_sha256: string;
       readonly requires_python: string | null;
       readonly core_metadata: CoreMetadata;
-      /** How it stands there: see published.ts. */
+      /** The stamp of the published file: see published.ts. */
       readonly stamp: string;
     }
   | { readonly verb: 'AGAIN'; readonly reason: string }
   | { readonly verb: 'LATER'; readonly code: string; readonly reason: string }
-  /** `standing` is of the file that has the name; null: that is not the reason, or it is gone again. */
+  /**
+   * `standing` is the state of the file that has the name; null if that is not the reason, or it is gone
+   * again.
+   */
   | { readonly verb: 'TAKEN'; readonly reason: string; readonly standing: Standing | null }
   | {
       readonly verb: 'REFUSED';
@@ -42,38 +45,41 @@ export type TransferVerdict =
       readonly standing: Standing | null;
     };
 
-/** Whether a published file was removed, or stays because somebody has published or claimed it since. */
+/** Whether a published file was removed, or kept because somebody has published or claimed it since. */
 export type RemovalOutcome = 'DONE' | 'KEPT';
 
 const EXPECTED_SUFFIX = '.json';
 const PART_SUFFIX = '.part';
 const RANGES_SUFFIX = '.ranges';
-/** Stands while somebody takes a transfer over, and for how long at most, milliseconds. */
+/** The lock file of a takeover, and the milliseconds after which it is stale. */
 const TAKEOVER_SUFFIX = '.taking';
 const TAKEOVER_TIMEOUT_MS = 10_000;
 
 /**
- * The wheels under the output path, and those on their way there. A file on its way is three files
- * in `.transfers`, a folder that no web server reads: what is expected of it, from whom and in whose
- * hands it is; its bytes so far; and which ranges of them have been written (one line each, after the
- * bytes). One process has it in its hands at a time, and is the only one that writes to it; any other
- * can take it over when that one is gone, and goes on where it stopped. A small file is in memory
- * until it is whole: making and removing several files for each is what a file system is slowest at
- * (ext4 looks at every inode that was freed within a minute before it gives out another), and it is
- * soon sent again. Only verify() makes a file visible, by a link, which fails where one of that name
- * is: a published file never changes. Another build of it gets a build tag, where it may.
+ * The wheels under the output path, and those in transit.
+ *
+ * A file in transit is three files in `.transfers`, a folder that no web server reads: what is expected, from
+ * whom and by which owner; its bytes so far; and which ranges of them have been written (one line each, after
+ * the bytes). One process owns it at a time, and only that one writes to it; any other process can take it
+ * over when the owner is gone, and continues where that one stopped. A small file is kept in memory until it
+ * is complete: creating and removing several files for each is what a file system is slowest at (ext4 looks
+ * at every inode that was freed within the last minute before it allocates another), and it is quickly sent
+ * again.
+ *
+ * Only verify() makes a file visible, by a hard link, which fails if the name exists: a published file never
+ * changes. A rebuilt wheel gets a build tag, if the policy allows it.
  */
 export class WheelStore {
   readonly #outputPath: string;
   readonly #transfersPath: string;
   readonly #instanceId: string;
   readonly #tagPolicy: TagPolicy;
-  /** The small files that are expected. */
+  /** The expected small files. */
   readonly #smallFiles = new Map<string, ExpectedFile & { readonly since: number }>();
 
   /**
-   * `me` names this process among those that use the same folder. `tags`: where a wheel that was built again may
-   * have a build tag.
+   * `instanceId` identifies this process among those that use the same folder. `tagPolicy` says when a
+   * rebuilt wheel may get a build tag.
    */
   constructor(
     outputPath: string,
@@ -86,7 +92,7 @@ export class WheelStore {
     this.#tagPolicy = tagPolicy;
   }
 
-  /** Makes the folders. Throws what diskError() gives, as do all methods here. */
+  /** Creates the folders. Throws as diskError() does, like all methods here. */
   async setUp(): Promise<void> {
     await withDiskErrors(this.#outputPath, async () => {
       makeFolders(join(this.#outputPath, 'simple'));
@@ -96,9 +102,9 @@ export class WheelStore {
   }
 
   /**
-   * Notes what will come, into these hands. The same again changes nothing; another file under the same id
-   * starts over. It isn't synced: a note that is lost with the machine is made anew when the sender repeats
-   * itself.
+   * Records an expected file, which this process owns from now on. Repeating the call changes nothing; a
+   * different file under the same id starts over. The record isn't synced: if it is lost in a crash, the
+   * sender's retry creates it again.
    */
   async expect(expected: ExpectedFile, now = Date.now()): Promise<void> {
     const existing = this.#loadExpected(expected.transferId);
@@ -114,14 +120,14 @@ export class WheelStore {
     this.#smallFiles.set(expected.transferId, { ...expected, since: now });
   }
 
-  /** In whose hands a transfer is; undefined: nothing of that id is expected. */
+  /** Returns the owner of a transfer; undefined if no such transfer is expected. */
   owner(transferId: string): string | undefined {
     return this.#loadExpected(transferId)?.owner;
   }
 
   /**
-   * A transfer that is in these hands; undefined when it is in another's. Raises PIW_UNKNOWN_TRANSFER
-   * where nothing of that id is expected from that sender.
+   * Opens a transfer that this process owns; returns undefined if another does. Throws PIW_UNKNOWN_TRANSFER
+   * if no such transfer is expected from that sender.
    */
   async openIncoming(transferId: string, sender: string): Promise<IncomingFile | undefined> {
     const expected = this.#loadExpected(transferId);
@@ -144,7 +150,9 @@ export class WheelStore {
     });
   }
 
-  /** Takes a transfer out of the hands of one that is gone; of several who try at once, one does. */
+  /**
+   * Takes a transfer over from an owner that is gone; of several processes that try at once, one succeeds.
+   */
   async takeOver(transferId: string, from: string): Promise<void> {
     const lock = this.#path(transferId, TAKEOVER_SUFFIX);
     await withDiskErrors(lock, async () => {
@@ -152,14 +160,14 @@ export class WheelStore {
         await writeFile(lock, '', { flag: 'wx' });
       } catch (error) {
         if (codeOf(error) !== 'EEXIST') throw error;
-        // Whoever was killed at it left this behind; the sender asks again.
+        // A process that was killed during a takeover left this behind; the sender retries.
         if ((await ageMs(lock, Date.now())) > TAKEOVER_TIMEOUT_MS) await rm(lock, { force: true });
         return;
       }
       try {
         const expected = this.#loadExpected(transferId);
         if (expected?.owner !== from) return;
-        // At no moment is it known to nobody.
+        // Replaced atomically, so that the record exists at every moment.
         const path = this.#path(transferId, EXPECTED_SUFFIX);
         moveIntoPlace(await writeTemporary(path, this.#serialise(expected)), path);
       } finally {
@@ -169,13 +177,18 @@ export class WheelStore {
   }
 
   /**
-   * Holds what has arrived against what was expected, and publishes it under `simple/<package>/`:
-   * the wheel, then its metadata. AGAIN: bytes are missing or wrong, and what has come is thrown away
-   * if it was wrong. REFUSED: it isn't a wheel, or another file has this name. TAKEN: another has, and a build tag
-   * is for whoever says that it was `rebuilt`. Where another has its name, everything that has come stays until
-   * forget(): the name may become free. LATER: the disk is full or fails; everything that has come stays, and
-   * the same call succeeds once the disk is well again. `seen` is what came into these hands; without it, or where it
-   * can't tell the digest, the file is read again.
+   * Verifies what has arrived, and publishes it under `simple/<package>/`: the wheel, then its metadata. The
+   * verdicts:
+   *
+   *   VERIFIED  the file is published
+   *   AGAIN     bytes are missing or wrong; if wrong, what has arrived is discarded
+   *   REFUSED   it isn't a wheel, or its name is taken
+   *   TAKEN     its name is taken, and it would get a build tag if the caller said that it was `rebuilt`
+   *   LATER     the disk is full or failing; what has arrived is kept, and the same call succeeds once the
+   *             disk is well again
+   *
+   * If its name is taken, what has arrived is kept until forget(): the name may become free. `incoming` is
+   * the file as this process received it; without it, or if it has no digest, the file is read again.
    */
   async verify(
     transferId: string,
@@ -224,7 +237,7 @@ export class WheelStore {
       await this.#discardReceived(transferId);
       return {
         verb: 'AGAIN',
-        reason: `what arrived of ${file.filename} has another SHA-256 than was announced`,
+        reason: `the SHA-256 of ${file.filename} differs from the announced one`,
       };
     }
     try {
@@ -267,54 +280,60 @@ export class WheelStore {
     }
   }
 
-  /** Where a published file stands; both names come from validated messages and hold no path. */
+  /**
+   * Returns the path of a published file. Both names come from validated messages and contain no path. Throws
+   * PIW_FILE_REFUSED.
+   */
   pathOf(packageName: string, filename: string): string {
     if (!/^[a-z0-9][a-z0-9-]*$/.test(packageName) || /^\.|[/\\\0]/.test(filename)) {
-      throw new PiwError('PIW_FILE_REFUSED', `${packageName}/${filename} is no name of a file here`);
+      throw new PiwError(
+        'PIW_FILE_REFUSED',
+        `${packageName}/${filename} is not a valid path of a published file`,
+      );
     }
     return join(this.#outputPath, 'simple', packageName, filename);
   }
 
   /**
-   * Removes a published file and its metadata, if it still stands as `stamp` says: not if anybody has published or
-   * claimed it since. One that isn't there is DONE.
+   * Removes a published file and its metadata if its stamp is unchanged: not if anybody has published or
+   * claimed it since. Returns DONE also if there is none.
    */
   async remove(packageName: string, filename: string, stamp: string): Promise<RemovalOutcome> {
     const target = this.pathOf(packageName, filename);
     return (await withDiskErrors(target, () => removeIfUnchanged(target, stamp))) ? 'DONE' : 'KEPT';
   }
 
-  /** How a published file stands; undefined where there is none. */
+  /** Returns the state of a published file; undefined if there is none. */
   async standing(packageName: string, filename: string): Promise<Standing | undefined> {
     const target = this.pathOf(packageName, filename);
     return await withDiskErrors(target, () => standingOf(target));
   }
 
-  /** Claims a published file once more for a build that is not listed yet; undefined: it is gone. */
+  /** Claims a published file for a build that is not listed yet; returns undefined if it is gone. */
   async claim(packageName: string, filename: string): Promise<Standing | undefined> {
     const target = this.pathOf(packageName, filename);
     return await withDiskErrors(target, () => claim(target));
   }
 
-  /** Total and free bytes of the file system. */
+  /** Returns the total and free bytes of the file system. */
   async diskSpace(): Promise<{ total: number; free: number }> {
     const { bsize, blocks, bavail } = await withDiskErrors(this.#outputPath, () => statfs(this.#outputPath));
     return { total: bsize * blocks, free: bsize * bavail };
   }
 
-  /** Something of that id is expected. */
+  /** Returns whether a transfer of that id is expected. */
   isExpected(transferId: string): boolean {
     return this.#loadExpected(transferId) !== undefined;
   }
 
-  /** Ends a transfer and removes what has arrived of it. */
+  /** Ends a transfer and removes what has arrived. */
   async forget(transferId: string): Promise<void> {
     if (this.#smallFiles.delete(transferId)) return;
     await this.#discardReceived(transferId);
     await rm(this.#path(transferId, EXPECTED_SUFFIX), { force: true });
   }
 
-  /** Removes transfers that nothing has been written to for `ms`; gives their senders and ids. */
+  /** Removes transfers that have not been written to for `ms` milliseconds; returns their senders and ids. */
   async sweep(ms: number, now: number): Promise<readonly { transferId: string; sender: string }[]> {
     return await withDiskErrors(this.#transfersPath, () => this.#sweep(ms, now));
   }
@@ -345,7 +364,10 @@ export class WheelStore {
     return swept;
   }
 
-  /** Both files are on the disk before either is visible, and both names before this returns. Gives the wheel's. */
+  /**
+   * Publishes a wheel and its metadata. Both files are synced before either is visible, and both names before
+   * this returns. Returns the wheel's filename and stamp.
+   */
   async #publish(
     contents: string | Buffer,
     target: string,
@@ -367,7 +389,7 @@ export class WheelStore {
     );
     let filename: string;
     try {
-      // Its age counts from now.
+      // Its age starts now.
       if (wheelTemporary === contents) await utimes(wheelTemporary, new Date(), new Date());
       filename = await takeName(wheelTemporary, folder, file, tagPolicy, past);
     } catch (error) {
@@ -382,13 +404,13 @@ export class WheelStore {
     return { filename, stamp: (await standingOf(join(folder, filename)))?.stamp ?? '' };
   }
 
-  /** What is noted of the bytes on the disk; nothing if they are gone. */
+  /** Returns the saved state of the bytes on the disk; an empty one if the bytes are gone. */
   #savedState(transferId: string, { filesize }: FileState): TransferState {
     const hasPart = existsSync(this.#path(transferId, PART_SUFFIX));
     return new TransferState(filesize, hasPart ? this.#loadRanges(transferId) : []);
   }
 
-  /** Nothing of it has arrived. */
+  /** Removes all that has arrived of a transfer. */
   async #discardReceived(transferId: string): Promise<void> {
     for (const ending of [RANGES_SUFFIX, PART_SUFFIX]) {
       const path = this.#path(transferId, ending);
@@ -396,7 +418,7 @@ export class WheelStore {
     }
   }
 
-  /** What is expected, in these hands. */
+  /** Returns the record of an expected file that this process owns. */
   #serialise({ sender, file }: ExpectedFile): Buffer {
     return Buffer.from(JSON.stringify([sender, fileToMessage(file), this.#instanceId]));
   }
@@ -410,12 +432,12 @@ export class WheelStore {
       const [sender, tuple, owner] = JSON.parse(text) as [string, ReturnType<typeof fileToMessage>, string];
       return { transferId, sender, file: fileFromMessage(tuple), owner };
     } catch {
-      // It was cut off with the process or the machine that wrote it.
+      // It was truncated when its process or machine crashed.
       return undefined;
     }
   }
 
-  /** The last line may have been cut off with the process that wrote it. */
+  /** Loads the recorded ranges. The last line may be truncated by a crash of its process. */
   #loadRanges(transferId: string): readonly ByteRange[] {
     const text = readIfExists(this.#path(transferId, RANGES_SUFFIX)) ?? '';
     const lines = text.slice(0, text.lastIndexOf('\n') + 1).split('\n');
@@ -429,7 +451,7 @@ export class WheelStore {
 
   #path(transferId: string, ending: string): string {
     if (!/^[A-Za-z0-9_-]{1,64}$/.test(transferId)) {
-      throw new PiwError('PIW_UNKNOWN_TRANSFER', 'a transfer is named with letters, digits, - and _');
+      throw new PiwError('PIW_UNKNOWN_TRANSFER', 'a transfer id consists of letters, digits, - and _');
     }
     return join(this.#transfersPath, transferId + ending);
   }
@@ -441,7 +463,7 @@ function sameFile(a: FileState, b: FileState): boolean {
 
 const digest = async (path: string): Promise<string> => (await hashFile(path)).sha256;
 
-/** A small file, or undefined where there is none. */
+/** Reads a small file; returns undefined if there is none. */
 function readIfExists(path: string): string | undefined {
   try {
     return readFileSync(path, 'utf8');
@@ -451,7 +473,7 @@ function readIfExists(path: string): string | undefined {
   }
 }
 
-/** The results of both; if one fails, `undo` removes what the other has made. */
+/** Returns the results of both; if one fails, `undo` removes what the other has created. */
 async function bothOrUndo(
   first: Promise<string>,
   second: Promise<string>,
@@ -460,7 +482,7 @@ async function bothOrUndo(
   const results = await Promise.allSettled([first, second]);
   const [a, b] = results;
   if (a.status === 'fulfilled' && b.status === 'fulfilled') return [a.value, b.value];
-  for (const one of results) if (one.status === 'fulfilled') undo(one.value);
+  for (const result of results) if (result.status === 'fulfilled') undo(result.value);
   throw a.status === 'rejected' ? a.reason : b.status === 'rejected' ? b.reason : undefined;
 }
 
@@ -471,7 +493,7 @@ async function exists(path: string): Promise<boolean> {
   );
 }
 
-/** Milliseconds since it was written to; 0 if another process has just removed it. */
+/** Returns the milliseconds since a file was written to; 0 if another process has just removed it. */
 async function ageMs(path: string, now: number): Promise<number> {
   try {
     return now - (await stat(path)).mtimeMs;

@@ -1,6 +1,6 @@
 import { PiwError } from '../errors.js';
 
-/** The parts of a wheel's filename; tags are as they stand, several joined with dots. */
+/** The parts of a wheel's filename. Tags are verbatim: several are joined with dots. */
 export interface WheelName {
   readonly filename: string;
   readonly distribution: string;
@@ -11,14 +11,16 @@ export interface WheelName {
   readonly platform: string;
 }
 
-/** No part is longer than a message may have it (FileTuple in model/fields.ts). */
+/** No part is longer than a message allows (FileTuple in model/fields.ts). */
 const WHEEL_NAME_PATTERN =
   /^(?<distribution>[A-Za-z0-9](?:[A-Za-z0-9._]{0,198}[A-Za-z0-9])?)-(?<version>[A-Za-z0-9_.+!]{1,200})(?:-(?<build>\d[A-Za-z0-9_.]*))?-(?<py>[A-Za-z0-9_.]{1,200})-(?<abi>[A-Za-z0-9_.]{1,200})-(?<platform>[A-Za-z0-9_.]+)\.whl$/;
 
-/** The longest name of a wheel, characters: a file system takes 255, and its metadata has a name like it. */
+/**
+ * Maximum characters of a wheel's filename: a file system takes 255, and its metadata's filename is longer.
+ */
 export const MAX_WHEEL_NAME_LENGTH = 255 - '.metadata'.length;
 
-/** `{distribution}-{version}(-{build})?-{python}-{abi}-{platform}.whl`. Raises PIW_BAD_WHEEL. */
+/** Parses `{distribution}-{version}(-{build})?-{python}-{abi}-{platform}.whl`. Throws PIW_BAD_WHEEL. */
 export function parseWheelName(filename: string): WheelName {
   const groups =
     filename.length <= MAX_WHEEL_NAME_LENGTH ? WHEEL_NAME_PATTERN.exec(filename)?.groups : undefined;
@@ -30,12 +32,15 @@ export function parseWheelName(filename: string): WheelName {
     abi === undefined ||
     platform === undefined
   ) {
-    throw new PiwError('PIW_BAD_WHEEL', `${JSON.stringify(filename.slice(0, 100))} is no wheel's filename`);
+    throw new PiwError(
+      'PIW_BAD_WHEEL',
+      `${JSON.stringify(filename.slice(0, 100))} is not a wheel's filename`,
+    );
   }
   return { filename, distribution, version, build: build ?? null, py, abi, platform };
 }
 
-/** An ABI on a platform, taken apart. */
+/** A parsed target: an ABI on a platform. */
 export interface ParsedTarget {
   readonly abi: string;
   readonly platform: string;
@@ -46,13 +51,16 @@ export interface ParsedTarget {
   readonly freeThreaded: boolean;
 }
 
-/** `cp311`, `cp37m`, `cp313t`, `pypy39_pp73`. Raises PIW_UNKNOWN_TARGET for another form. */
+/**
+ * Parses an ABI, e.g. `cp311`, `cp37m`, `cp313t`, `pypy39_pp73`. Throws PIW_UNKNOWN_TARGET for any other
+ * form.
+ */
 export function parseTarget(abi: string, platform: string): ParsedTarget {
   const match = /^(?:cp(\d)(\d+)([a-z]*)|pypy(\d)(\d+)_pp\d+)$/.exec(abi);
   if (!match)
     throw new PiwError(
       'PIW_UNKNOWN_TARGET',
-      `${JSON.stringify(abi.slice(0, 40))} is no ABI that can be built for`,
+      `${JSON.stringify(abi.slice(0, 40))} is not a known form of ABI: write e.g. cp311, cp313t or pypy39_pp73`,
     );
   const [, cpMajor, cpMinor, suffix = '', ppMajor, ppMinor] = match;
   return {
@@ -65,12 +73,12 @@ export function parseTarget(abi: string, platform: string): ParsedTarget {
   };
 }
 
-/** Where an ABI stands among the others: CPython with a GIL by version, then free-threaded, then PyPy. */
+/** Returns the rank of a target's ABI: CPython with a GIL by version, then free-threaded, then PyPy. */
 export function targetRank({ implementation, major, minor, freeThreaded }: ParsedTarget): number {
   return (implementation === 'pp' ? 2_000_000 : freeThreaded ? 1_000_000 : 0) + major * 1000 + minor;
 }
 
-/** What a pure wheel tells of other Pythons depends on which of these it was built by. */
+/** Which of these built a pure wheel decides which other Pythons it serves. */
 type PythonKind = 'cpython' | 'free-threaded' | 'pypy';
 
 const pythonKindOf = ({ implementation, freeThreaded }: ParsedTarget): PythonKind =>
@@ -80,13 +88,15 @@ const pythonKindOf = ({ implementation, freeThreaded }: ParsedTarget): PythonKin
 export const REACH_ALL = 'all';
 
 /**
- * Which kinds of Python a wheel serves, of those that its tags admit: `all`, or their names, joined with dots.
+ * Returns which kinds of Python a wheel serves among those that its tags admit: `all`, or their names, joined
+ * with dots.
  *
- * A package with an extension often falls back to pure Python where it doesn't compile it: on PyPy (markupsafe,
- * multidict), or without a GIL, for which it isn't ready yet. Its wheel is `none-any` there, and says nothing of
- * CPython with a GIL, for which there is an extension to be built. So such a wheel serves only the kind of
- * Python that it was built by. One that CPython with a GIL has built is pure everywhere, as nearly all are, and
- * serves them all; so does one of an unknown origin (undefined), and any whose own tags name its ABI or platform.
+ * A package with an extension often falls back to pure Python where it doesn't compile: on PyPy (markupsafe,
+ * multidict), or without a GIL, for which it isn't ready yet. Its wheel is `none-any` there, and says nothing
+ * about CPython with a GIL, for which an extension has to be built. So such a wheel serves only the kind of
+ * Python that built it. A pure wheel that was built by CPython with a GIL, as nearly all are, is pure
+ * everywhere and serves them all; so does a wheel of unknown origin (undefined), and any wheel whose tags
+ * name an ABI or a platform.
  */
 export function reachOf(
   tags: { readonly abi: string; readonly platform: string },
@@ -97,7 +107,7 @@ export function reachOf(
   return kind === 'cpython' ? REACH_ALL : kind;
 }
 
-/** The reach of one wheel that several builds have yielded. */
+/** Returns the combined reach of one wheel that several builds have produced. */
 export function widerReach(a: string, b: string): string {
   if (a === REACH_ALL || b === REACH_ALL) return REACH_ALL;
   return [...new Set([...a.split('.'), ...b.split('.')])].sort().join('.');
@@ -108,7 +118,7 @@ interface AbiOnPlatform {
   readonly platform: string;
 }
 
-/** Lowest first, and alike by platform. */
+/** Orders targets, lowest ABI first, then by platform. */
 export function compareTargets(a: AbiOnPlatform, b: AbiOnPlatform): number {
   const rankDifference =
     targetRank(parseTarget(a.abi, a.platform)) - targetRank(parseTarget(b.abi, b.platform));
@@ -121,15 +131,15 @@ export function compareTargets(a: AbiOnPlatform, b: AbiOnPlatform): number {
         : 0;
 }
 
-/** `X.Y` */
+/** Returns the version as `X.Y`. */
 export const pythonVersionOf = ({ major, minor }: ParsedTarget): string =>
   `${String(major)}.${String(minor)}`;
 
-/** `cp311`, also of `cp311t`; `pp39` */
+/** Returns the Python tag: `cp311`, also for `cp311t`; `pp39`. */
 export const pyVersionTagOf = ({ implementation, major, minor }: ParsedTarget): string =>
   `${implementation}${String(major)}${String(minor)}`;
 
-/** Of a wheel: the tags of its name, each of them several joined with dots, and its reach; see reachOf. */
+/** The tags in a wheel's filename, each possibly several joined with dots, and its reach; see reachOf. */
 export interface WheelTags {
   readonly py: string;
   readonly abi: string;
@@ -137,20 +147,20 @@ export interface WheelTags {
   readonly reach: string;
 }
 
-/** Whether a target has no need of a build of its own: a wheel with these tags serves it. */
+/** Returns whether a wheel with these tags serves a target, so that the target needs no build of its own. */
 export function covers(tags: WheelTags, target: ParsedTarget): boolean {
   const reaches = tags.reach === REACH_ALL || tags.reach.split('.').includes(pythonKindOf(target));
   return reaches && canInstall(tags, target);
 }
 
 /**
- * Whether a wheel with these tags can be installed on the target: some member of their cross product
- * is one that an installer there accepts.
+ * Returns whether a wheel with these tags can be installed on the target: whether some member of their cross
+ * product is one that an installer there accepts.
  *
- * The rules are those that pip follows (packaging.tags): an ABI of its own name; `abi3` of its own
- * version or an earlier one, for CPython with a GIL; `abi3t` likewise without one (PEP 803); `none` for
- * `py3` and for `py3Y` of its own version or an earlier one, of any implementation; and `none` for
- * `cpXY` of exactly its own version: pip on 3.12 doesn't take a cp311-none wheel.
+ * The rules are those of pip (packaging.tags): the target's own ABI; `abi3` of its own version or an earlier
+ * one, for CPython with a GIL; `abi3t` likewise without a GIL (PEP 803); `none` for `py3`, and for `py3Y` of
+ * its own version or an earlier one, on any implementation; and `none` for `cpXY` of exactly its own version:
+ * pip on 3.12 doesn't accept a cp311-none wheel.
  */
 function canInstall(tags: Omit<WheelTags, 'reach'>, target: ParsedTarget): boolean {
   const platforms = tags.platform.split('.').filter((platform) => platformServes(platform, target.platform));
@@ -175,8 +185,9 @@ function pythonServes(py: string, abi: string, target: ParsedTarget): boolean {
 }
 
 /**
- * `any`, the target's own, or one of the manylinux platforms of a glibc target's architecture: what a
- * slave has built there runs there, whichever glibc it was tagged for.
+ * Returns whether a platform tag serves a target's platform: `any`, the target's own, or a manylinux platform
+ * of a glibc target's architecture, because what a slave has built there runs there, whichever glibc it was
+ * tagged for.
  */
 function platformServes(platform: string, target: string): boolean {
   if (platform === 'any' || platform === target) return true;

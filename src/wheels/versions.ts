@@ -1,8 +1,8 @@
 import pep440 from '@renovatebot/pep440';
 
 /**
- * PEP 440, appendix B, in our own parts: epoch, release, pre, post, dev, local. Numbers stay text,
- * for there are versions made of dates and hashes that no double can hold.
+ * PEP 440, appendix B, with groups of our own: epoch, release, pre, post, dev, local. Numbers stay text,
+ * because some versions consist of dates and hashes that no double can hold.
  */
 const PEP440_PATTERN = new RegExp(
   String.raw`^\s*v?(?:(\d+)!)?(\d+(?:\.\d+)*)` +
@@ -40,14 +40,14 @@ function parseVersion(version: string): VersionParts | undefined {
   };
 }
 
-/** A letter without a number has the number 0. */
+/** Returns a suffix's number: 0 for a letter without one. */
 const orZero = (number: string | undefined): string => (number === undefined || number === '' ? '0' : number);
 
 export const isPep440 = (version: string): boolean => PEP440_PATTERN.test(version);
 
 /**
- * Text that sorts byte by byte as PEP 440 sorts the versions; one that isn't PEP 440's sorts before
- * all that are. Equal versions (1.0 and 1.0.0) have the same key.
+ * Returns a text that sorts bytewise as PEP 440 sorts the versions; a version that isn't valid under PEP 440
+ * sorts before all that are. Equal versions (1.0 and 1.0.0) have the same key.
  */
 export function sortKey(version: string): string {
   const cached = sortKeyCache.get(version);
@@ -58,7 +58,7 @@ export function sortKey(version: string): string {
   return key;
 }
 
-/** Most packages have a 1.0.0: of millions of versions few are spelled in a way of their own. */
+/** Most packages have a 1.0.0: among millions of versions, few have a unique text. */
 const sortKeyCache = new Map<string, string>();
 const MAX_CACHED_KEYS = 10_000;
 
@@ -67,7 +67,7 @@ function computeSortKey(version: string): string {
   if (!parts) return `0${version}`;
   const { epoch, release, pre, post, dev, local } = parts;
   const lastNonZero = release.findLastIndex((number) => /[1-9]/.test(number));
-  // `b` before each number and `a` at the end: what goes on sorts after what ends.
+  // `b` before each number and `a` at the end: a longer version sorts after its prefix.
   const numbers = release.slice(0, lastNonZero + 1).map((number) => `b${lengthPrefixed(number)}`);
   const rank = { a: '1', b: '2', rc: '3' };
   const stage = pre
@@ -86,13 +86,13 @@ function computeSortKey(version: string): string {
   ].join('');
 }
 
-/** A number's digits behind their count, so that text compares as the numbers do. */
+/** Returns a number's digits, preceded by their count, so that texts compare as the numbers do. */
 function lengthPrefixed(number: string): string {
   const plain = number.replace(/^0+(?=\d)/, '');
   return String(plain.length).padStart(3, '0') + plain;
 }
 
-/** Below zero, zero or above it, as PEP 440 orders the two. */
+/** Compares two versions by PEP 440: negative, zero or positive. */
 export function compareVersions(a: string, b: string): number {
   const [x, y] = [sortKey(a), sortKey(b)];
   return x < y ? -1 : x > y ? 1 : 0;
@@ -105,13 +105,16 @@ export function isPrerelease(version: string): boolean {
   return parts !== undefined && (parts.pre !== undefined || parts.dev !== undefined);
 }
 
-/** One clause of a specifier, as packaging reads it: an operator and a version, with `.*` only behind == and !=. */
+/**
+ * One clause of a specifier, as packaging reads it: an operator and a version, with `.*` only after == and
+ * !=.
+ */
 const SPECIFIER_CLAUSE_PATTERN =
   /^\s*(?:===\s*[^\s,;()]+|(?:==|!=)\s*(?:\d+!)?\d+(?:\.\d+)*\.\*|(?:~=|==|!=|<=|>=|<|>)\s*([^\s,*]+))\s*$/;
 
 /**
- * Returns whether installers can read `specifier` as a set of version specifiers (PEP 440): those that can't, as
- * `>=3.`, make uv pass over every file that carries them.
+ * Returns whether installers can parse `specifier` as a set of version specifiers (PEP 440). An invalid one,
+ * e.g. `>=3.`, makes uv ignore every file that carries it.
  */
 export function isSpecifier(specifier: string): boolean {
   return specifier.split(',').every((clause) => {
@@ -121,8 +124,8 @@ export function isSpecifier(specifier: string): boolean {
 }
 
 /**
- * Whether a requires-python admits some interpreter of this version, `X.Y`. A target says no more than
- * that, so its latest bug fix release is asked for. As in pip, a specifier that makes no sense admits
+ * Returns whether a requires-python admits some interpreter of this version, `X.Y`. A target says no more
+ * than that, so its latest bug fix release is checked. As in pip, a specifier that makes no sense admits
  * everything.
  */
 export function admits(specifier: string, pythonVersion: string): boolean {

@@ -12,43 +12,43 @@ import { isPackageName, normalise } from './names.js';
 import { parseWheelName, type WheelName } from './tags.js';
 import { isSpecifier, sameVersion } from './versions.js';
 
-/** Bounds of what is believed to be a wheel. */
+/** Limits for a file that claims to be a wheel. */
 const LIMITS = {
   entries: 100_000,
-  /** Bytes of the name of an entry, which is no longer than a path can be, and of all of them. */
+  /** Bytes of the name of one entry, which is at most as long as a path can be, and of all names together. */
   name: 4096,
   names: 32 * 1024 ** 2,
   /** Bytes of METADATA, and of WHEEL. */
   metadata: 1024 * 1024,
   /** Characters. */
   version: 200,
-  /** In the filename and in WHEEL, counted one by one. */
+  /** Tags in the filename and in WHEEL, after expansion. */
   tags: 10_000,
   /** Bytes. */
   unpacked: 16 * 1024 ** 3,
-  /** From so many bytes unpacked on, and so many times its own size, it is no package any more but a bomb. */
+  /** An archive that unpacks to more than this, in bytes and in multiples of its own size, is a zip bomb. */
   bomb: { bytes: 256 * 1024 ** 2, ratio: 100 },
 };
-/** How an entry may be stored: as it is, or deflated. All installers know these two. */
+/** How an entry may be stored: 0 (stored) or 8 (deflated). All installers know these two. */
 const COMPRESSION_METHODS: readonly number[] = [0, 8];
 
 export interface Wheel extends WheelName {
   /** METADATA, byte for byte. */
   readonly metadata: Buffer;
   readonly metadataSha256: string;
-  /** As METADATA spells them. */
+  /** The project's name, as METADATA spells it. */
   readonly name: string;
-  /** Requires-Python; null where METADATA has none, or one that installers can't read. */
+  /** Requires-Python; null if METADATA has none, or one that installers can't parse. */
   readonly requiresPython: string | null;
   readonly coreMetadata: CoreMetadata;
 }
 
 /**
- * Opens a wheel (a path, or its bytes) that nobody has vouched for, and gives what its METADATA says.
- * Raises PIW_BAD_WHEEL, with the reason, unless: it is a zip archive in which every name stays below
- * where it is unpacked and stands once, nothing is a link, and which is not made to fill a disk; it
- * has one dist-info folder, of the name and version in the filename; its METADATA agrees; and the
- * tags in its WHEEL are those of the filename. Throws PIW_DISK_ERROR where it is the disk that can't be read.
+ * Reads an untrusted wheel (a path, or its bytes), and returns what its METADATA says. Throws PIW_BAD_WHEEL,
+ * with the reason, unless it is a zip archive that is not made to fill a disk, without links, in which every
+ * name is unique and stays below the folder that it is unpacked to; it has one dist-info folder, with the
+ * name and version of the filename; its METADATA agrees; and the tags in its WHEEL are those of the filename.
+ * Throws PIW_DISK_ERROR if it is the disk that can't be read.
  */
 export async function readWheel(
   archive: string | Uint8Array,
@@ -58,19 +58,19 @@ export async function readWheel(
   const metadataFiles = await readEntries(archive, filename);
   const metadata = metadataFiles.get('METADATA');
   const wheel = metadataFiles.get('WHEEL');
-  if (!metadata || !wheel) throw badWheel(filename, 'it has no METADATA or no WHEEL');
+  if (!metadata || !wheel) throw badWheel(filename, 'it has no METADATA or no WHEEL file');
   const headers = parseHeaders(decodeUtf8(metadata, filename));
   const metadataVersion = headers.get('metadata-version')?.[0] ?? '1.0';
   if (!/^[12]\.\d{1,3}$/.test(metadataVersion))
     throw badWheel(
       filename,
-      `its METADATA is of version ${JSON.stringify(metadataVersion.slice(0, 20))}; installers read 1.0 to 2.x`,
+      `its METADATA has the unknown version ${JSON.stringify(metadataVersion.slice(0, 20))}; installers read 1.0 to 2.x`,
     );
   const declared = { name: headers.get('name')?.[0] ?? '', version: headers.get('version')?.[0] ?? '' };
-  // What setuptools calls a project whose configuration it could not read.
-  if (declared.name === 'UNKNOWN') throw badWheel(filename, 'its METADATA names no project: it says UNKNOWN');
+  // The name that setuptools gives a project whose configuration it could not read.
+  if (declared.name === 'UNKNOWN') throw badWheel(filename, 'its METADATA has no project name but UNKNOWN');
   if (!isPackageName(declared.name) || normalise(declared.name) !== normalise(wheelName.distribution)) {
-    throw badWheel(filename, `its METADATA is of ${JSON.stringify(declared.name.slice(0, 100))}`);
+    throw badWheel(filename, `its METADATA names the project ${JSON.stringify(declared.name.slice(0, 100))}`);
   }
   if (
     declared.version.length > LIMITS.version ||
@@ -91,8 +91,8 @@ export async function readWheel(
 }
 
 /**
- * The state of a wheel on this machine, to be announced to a master. Throws PIW_BAD_WHEEL, and PIW_DISK_ERROR where it
- * is the disk that can't be read.
+ * Returns the state of a wheel on this machine, to be announced to a master. Throws PIW_BAD_WHEEL, and
+ * PIW_DISK_ERROR if it is the disk that can't be read.
  */
 export async function describeWheel(path: string): Promise<FileState> {
   const { sha256, size } = await hashFile(path).catch((error: unknown) => {
@@ -115,13 +115,13 @@ export async function describeWheel(path: string): Promise<FileState> {
   };
 }
 
-/** How opening or reading fails where the path is wrong, and not the disk. */
+/** Errors of opening or reading for which the path is to blame, and not the disk. */
 const PATH_ERRORS: ReadonlySet<string> = new Set(['ENOENT', 'EACCES', 'EPERM', 'EISDIR', 'ENOTDIR', 'ELOOP']);
 
-/** SHA-256 (hex) and size (bytes) of a file of any size. */
+/** Returns the SHA-256 (hex) and size (bytes) of a file of any size. */
 export async function hashFile(path: string): Promise<{ readonly sha256: string; readonly size: number }> {
   const hash = createHash('sha256');
-  // One buffer for all of it: what a stream throws away, the collector lets pile up to 100 MB.
+  // One buffer for the whole file: the collector lets discarded stream buffers pile up to 100 MB.
   const buffer = Buffer.allocUnsafe(1024 * 1024);
   const file = await openFile(path);
   let size = 0;
@@ -138,7 +138,7 @@ export async function hashFile(path: string): Promise<{ readonly sha256: string;
   return { sha256: hash.digest('hex'), size };
 }
 
-/** METADATA and WHEEL of the one dist-info folder; every other entry is looked at by its name only. */
+/** Returns METADATA and WHEEL of the one dist-info folder; of every other entry only the name is checked. */
 async function readEntries(
   archive: string | Uint8Array,
   filename: string,
@@ -146,7 +146,8 @@ async function readEntries(
   const zip = await openArchive(archive, filename);
   const metadataFiles = new Map<string, Buffer>();
   try {
-    if (zip.entryCount > LIMITS.entries) throw badWheel(filename, `it has ${String(zip.entryCount)} entries`);
+    if (zip.entryCount > LIMITS.entries)
+      throw badWheel(filename, `it has too many entries: ${String(zip.entryCount)}`);
     let unpacked = 0;
     let packed = 0;
     let nameBytes = 0;
@@ -158,13 +159,13 @@ async function readEntries(
       packed += entry.compressedSize;
       nameBytes += entry.fileNameLength;
       const bomb = unpacked > LIMITS.bomb.bytes && unpacked > zip.fileSize * LIMITS.bomb.ratio;
-      if (bomb || unpacked > LIMITS.unpacked) throw badWheel(filename, 'unpacked it would be too large');
+      if (bomb || unpacked > LIMITS.unpacked) throw badWheel(filename, 'it would be too large when unpacked');
       if (entry.fileNameLength > LIMITS.name || nameBytes > LIMITS.names)
         throw badWheel(filename, 'the names of its entries are too long');
-      if (packed > zip.fileSize) throw badWheel(filename, 'its entries lie upon each other');
-      // Which of them an installer takes is its own affair.
+      if (packed > zip.fileSize) throw badWheel(filename, 'its entries overlap');
+      // Installers differ in which of the two they take.
       if (names.has(entry.fileName))
-        throw badWheel(filename, `it has two entries ${JSON.stringify(entry.fileName.slice(0, 100))}`);
+        throw badWheel(filename, `it has two entries named ${JSON.stringify(entry.fileName.slice(0, 100))}`);
       names.add(entry.fileName);
       const match = /^([^/]+\.dist-info)\/(.+)$/.exec(entry.fileName);
       if (!match) continue;
@@ -184,7 +185,7 @@ async function readEntries(
   }
 }
 
-/** The extra field with the name in UTF-8, which some installers take and some don't. */
+/** The extra field with a name in UTF-8, which only some installers use. */
 const UNICODE_PATH_FIELD = 0x7075;
 
 function escapesFolder(name: string): boolean {
@@ -196,18 +197,25 @@ function escapesFolder(name: string): boolean {
 
 function checkEntry(entry: Entry, filename: string): void {
   const name = entry.fileName;
-  // Without a flag for UTF-8 its bytes are read as characters of a PC of 1981, by each installer in its own way.
+  // Without the UTF-8 flag the bytes are read as CP437, the PC's character set of 1981, by each installer in
+  // its own way.
   if ([name, entry.fileNameRaw.toString('latin1')].some((spelled) => escapesFolder(spelled))) {
-    throw badWheel(filename, `its entry ${JSON.stringify(name.slice(0, 100))} leads out of its folder`);
+    throw badWheel(
+      filename,
+      `its entry ${JSON.stringify(name.slice(0, 100))} points outside of the archive's folder`,
+    );
   }
   if (entry.extraFields.some(({ id }) => id === UNICODE_PATH_FIELD))
-    throw badWheel(filename, `its entry ${JSON.stringify(name.slice(0, 100))} has another name as well`);
+    throw badWheel(filename, `its entry ${JSON.stringify(name.slice(0, 100))} has a second name`);
   // The upper half of the external attributes is the Unix mode where the archive was made on Unix.
   const mode = (entry.externalFileAttributes >>> 16) & 0o170000;
   if (![0, 0o100000, 0o040000, 0o120000].includes(mode))
-    throw badWheel(filename, `its entry ${JSON.stringify(name.slice(0, 100))} is no file`);
+    throw badWheel(filename, `its entry ${JSON.stringify(name.slice(0, 100))} is not a regular file`);
   if (!COMPRESSION_METHODS.includes(entry.compressionMethod))
-    throw badWheel(filename, `its entry ${JSON.stringify(name.slice(0, 100))} is packed in an unknown way`);
+    throw badWheel(
+      filename,
+      `its entry ${JSON.stringify(name.slice(0, 100))} uses an unknown compression method`,
+    );
   if (mode === 0o120000)
     throw badWheel(filename, `its entry ${JSON.stringify(name.slice(0, 100))} is a link`);
   if (entry.isEncrypted()) throw badWheel(filename, 'it is encrypted');
@@ -221,12 +229,12 @@ function checkDistInfo(distInfo: string | undefined, filename: string): void {
     isPackageName(distribution) &&
     normalise(distribution) === normalise(name.distribution) &&
     sameVersion(unescapeVersion(version), unescapeVersion(name.version));
-  if (!agrees) throw badWheel(filename, 'its dist-info folder is of another name or version');
+  if (!agrees) throw badWheel(filename, 'its dist-info folder has a different name or version');
 }
 
 function checkTags(name: WheelName, lines: readonly string[]): void {
   let remaining = LIMITS.tags;
-  // A line of some hundred bytes can stand for more tags than there is memory.
+  // A line of a few hundred bytes can expand to more tags than fit in memory.
   const expand = (...sets: readonly [py: string, abi: string, platform: string]): readonly string[] => {
     const [pys, abis, platforms] = sets.map((set) => set.split('.')) as [string[], string[], string[]];
     remaining -= pys.length * abis.length * platforms.length;
@@ -242,16 +250,19 @@ function checkTags(name: WheelName, lines: readonly string[]): void {
       return expand(py, abi, platform);
     }),
   );
-  // Some tools write no Tag at all; what is written must agree.
+  // Some tools write no Tag at all; those that are written must agree.
   if (
     wheelTags.size > 0 &&
     (filenameTags.size !== wheelTags.size || [...filenameTags].some((tag) => !wheelTags.has(tag)))
   ) {
-    throw badWheel(name.filename, `its WHEEL says ${[...wheelTags].slice(0, 3).join(', ').slice(0, 200)}`);
+    throw badWheel(
+      name.filename,
+      `the tags in its WHEEL differ from its filename: ${[...wheelTags].slice(0, 3).join(', ').slice(0, 200)}`,
+    );
   }
 }
 
-/** In a filename each `-` of a version is written `_`; PEP 440 takes either. */
+/** In a filename each `-` of a version is written as `_`; PEP 440 accepts both. */
 const unescapeVersion = (version: string): string => version.replaceAll('_', '-');
 
 function openArchive(archive: string | Uint8Array, filename: string): Promise<ZipFile> {
@@ -272,15 +283,15 @@ function openArchive(archive: string | Uint8Array, filename: string): Promise<Zi
 async function* entries(zip: ZipFile): AsyncGenerator<Entry> {
   for (;;) {
     const entry = await new Promise<Entry | undefined>((resolve, reject) => {
-      const settle = (what: () => void) => {
+      const settle = (complete: () => void) => {
         zip.off('entry', onEntry);
         zip.off('end', onEnd);
         zip.off('error', onError);
-        what();
+        complete();
       };
-      const onEntry = (found: Entry) => {
+      const onEntry = (nextEntry: Entry) => {
         settle(() => {
-          resolve(found);
+          resolve(nextEntry);
         });
       };
       const onEnd = () => {
@@ -320,7 +331,7 @@ async function contents(zip: ZipFile, entry: Entry, filename: string): Promise<B
   return Buffer.concat(chunks);
 }
 
-/** METADATA is UTF-8 (core metadata specification). Throws PIW_BAD_WHEEL where it is not. */
+/** Decodes METADATA, which is UTF-8 (core metadata specification). Throws PIW_BAD_WHEEL if it is not. */
 function decodeUtf8(contents: Buffer, filename: string): string {
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(contents);
@@ -329,7 +340,10 @@ function decodeUtf8(contents: Buffer, filename: string): string {
   }
 }
 
-/** The header fields of METADATA or WHEEL by lower-case name; what follows the first empty line is text. */
+/**
+ * Parses the header fields of METADATA or WHEEL, by lower-case name; the text after the first empty line is
+ * ignored.
+ */
 function parseHeaders(text: string): Headers {
   const headers = new Map<string, string[]>();
   let lastValues: string[] | undefined;
@@ -349,12 +363,15 @@ function parseHeaders(text: string): Headers {
   return headers;
 }
 
-/** PIW_BAD_WHEEL in yauzl's own words for a broken archive; trouble with the disk says nothing about the wheel. */
+/**
+ * Returns PIW_BAD_WHEEL, with yauzl's own message, for a broken archive; a disk error says nothing about the
+ * wheel, and is returned as such.
+ */
 function asWheelError(filename: string, error: unknown): Error {
   const trouble = diskError(filename, error);
   return trouble instanceof PiwError ? trouble : badWheel(filename, errorMessage(error));
 }
 
-function badWheel(filename: string, why: string): PiwError {
-  return new PiwError('PIW_BAD_WHEEL', `${filename}: ${why}`);
+function badWheel(filename: string, reason: string): PiwError {
+  return new PiwError('PIW_BAD_WHEEL', `${filename}: ${reason}`);
 }

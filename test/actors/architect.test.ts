@@ -15,21 +15,24 @@ import { PLATFORM, someRelease, insertSlave, insertTarget } from '../helpers/row
 t.setTimeout(60_000);
 
 const ABI = 'cp311';
-/** The polls of the Architect never come: what happens here, the database's hints have brought about. */
+/**
+ * A clock on which the Architect's polls never come: everything here is triggered by the database's
+ * notifications.
+ */
 const clockWithoutPolls: Clock = {
   now: systemClock.now,
   monotonicMs: systemClock.monotonicMs,
-  after: (ms, what) => (ms >= 1000 ? () => undefined : systemClock.after(ms, what)),
+  after: (ms, callback) => (ms >= 1000 ? () => undefined : systemClock.after(ms, callback)),
 };
 
-/** An Architect at work on a database of its own, and a slave that can ask it. */
+/** A running Architect with a database of its own, and a slave that can request builds. */
 class ArchitectStage {
   readonly db: Database;
   readonly #client: ProtocolClient<typeof builds.verbs>;
   readonly #slave: number;
-  /** How often it said READY. */
+  /** How many READY messages it has published. */
   ready = 0;
-  /** Looks at the queue that have found something; while there is a gate, it isn't told before it opens. */
+  /** Completed queries of the queue; while there is a latch, their results are held back until it opens. */
   fetches = 0;
   latch: Promise<void> | undefined;
 
@@ -73,7 +76,7 @@ class ArchitectStage {
     return stage;
   }
 
-  /** The same database, but what a look has found can be held back. */
+  /** Returns the same database, with the results of queue queries held back by the latch. */
   #delayed(database: Database): Database {
     const query = database.query.bind(database);
     database.query = async <R extends SqlRow>(sql: string, values?: readonly unknown[]) => {
@@ -87,12 +90,12 @@ class ArchitectStage {
     return database;
   }
 
-  /** What comes next for one who asks, as `package version`. */
+  /** Requests one build, as `package version`. */
   async next(): Promise<string | null> {
     return (await this.nextMany(1))[0] ?? null;
   }
 
-  /** The same for several who ask together. */
+  /** Requests several builds at once. */
   async nextMany(count: number): Promise<readonly (string | null)[]> {
     const wants = Array<[number, string, string]>(count).fill([this.#slave, ABI, PLATFORM]);
     const { granted } = await this.#client.request('NEXT', { fence: 1, lease_s: 60, wants });
@@ -104,80 +107,86 @@ class ArchitectStage {
   }
 }
 
-void t.test('a slave that got nothing is told when there is something, each time', async (t) => {
-  const stage = await ArchitectStage.build(t);
-  for (const version of ['1.0', '2.0', '3.0']) {
-    const before = stage.ready;
-    t.equal(await stage.next(), null);
-    await stage.add('a', someRelease(version));
-    await until(() => stage.ready > before);
-    t.equal(await stage.next(), `a ${version}`);
-  }
-});
+void t.test(
+  'READY is published each time that there is something for a slave that got nothing',
+  async (t) => {
+    const stage = await ArchitectStage.build(t);
+    for (const version of ['1.0', '2.0', '3.0']) {
+      const before = stage.ready;
+      t.equal(await stage.next(), null);
+      await stage.add('a', someRelease(version));
+      await until(() => stage.ready > before);
+      t.equal(await stage.next(), `a ${version}`);
+    }
+  },
+);
 
-void t.test('and also if what is new came while the queue was looked at', async (t) => {
+void t.test('READY is published for a build that was added during a refill', async (t) => {
   const stage = await ArchitectStage.build(t);
   t.equal(await stage.next(), null);
   let open: () => void = () => undefined;
   stage.latch = new Promise((resolve) => (open = resolve));
   const fetchesBefore = stage.fetches;
-  const asking = stage.next();
+  const request = stage.next();
   await until(() => stage.fetches > fetchesBefore);
-  // The look that is under way has found that nobody requests anything.
+  // The refill in progress has found that there are no requests.
   await stage.add('a', someRelease('1.0', { priority: 2 }));
   t.equal(stage.ready, 0);
   await new Promise((resolve) => setTimeout(resolve, 150));
   open();
   stage.latch = undefined;
-  t.equal(await asking, null);
+  t.equal(await request, null);
   await until(() => stage.ready > 0);
   t.equal(await stage.next(), 'a 1.0');
 });
 
-void t.test('and also if what is kept in mind went otherwise meanwhile', async (t) => {
+void t.test('READY is published after the prefetched builds were taken from the queue', async (t) => {
   const stage = await ArchitectStage.build(t);
   await stage.add('a', someRelease('1.0'), someRelease('2.0'), someRelease('3.0'));
   t.equal(await stage.next(), 'a 3.0');
   await stage.db.query('delete from queue where lease is null');
-  t.same(await stage.nextMany(3), [null, null, null], 'what is gone is given to nobody');
+  t.same(await stage.nextMany(3), [null, null, null], 'builds that are gone are not granted');
   await stage.add('b', someRelease('1.0'));
   await until(() => stage.ready > 0);
   t.equal(await stage.next(), 'b 1.0');
 });
 
-void t.test('a build is given to one slave, however many ask for it together', async (t) => {
+void t.test('a build is granted to one slave, however many request it at once', async (t) => {
   const stage = await ArchitectStage.build(t);
   const releases = Array.from({ length: 60 }, (_, n) => someRelease(`${String(n)}.0`));
   await stage.add('a', ...releases);
   const batches = await Promise.all(Array.from({ length: 8 }, () => stage.nextMany(10)));
-  const granted = batches.flat().filter((one) => one !== null);
-  t.equal(new Set(granted).size, granted.length, 'none twice');
+  const granted = batches.flat().filter((build) => build !== null);
+  t.equal(new Set(granted).size, granted.length, 'none was granted twice');
   const waiting = await stage.db.query('select from queue where lease is null');
-  t.equal(granted.length + waiting.length, 60, 'none lost');
+  t.equal(granted.length + waiting.length, 60, 'none was lost');
   while (waiting.length > 0 && (await stage.next()) !== null);
-  t.same(await stage.db.query('select from queue where lease is null'), [], 'whoever asks on gets the rest');
+  t.same(await stage.db.query('select from queue where lease is null'), [], 'further requests get the rest');
 });
 
-void t.test('however many ask together, nobody is turned away while there is enough', async (t) => {
-  const stage = await ArchitectStage.build(t);
-  await stage.add('a', ...Array.from({ length: 300 }, (_, n) => someRelease(`${String(n)}.0`)));
-  const granted = await stage.nextMany(100);
-  t.equal(granted.filter((one) => one === null).length, 0);
-  t.equal(new Set(granted).size, 100);
-});
+void t.test(
+  'no slave is turned away while there are enough builds, however many request at once',
+  async (t) => {
+    const stage = await ArchitectStage.build(t);
+    await stage.add('a', ...Array.from({ length: 300 }, (_, n) => someRelease(`${String(n)}.0`)));
+    const granted = await stage.nextMany(100);
+    t.equal(granted.filter((build) => build === null).length, 0);
+    t.equal(new Set(granted).size, 100);
+  },
+);
 
-void t.test('requests, releases and the backlog take turns by their weights', async (t) => {
+void t.test('requests, releases and the backlog share the grants by weighted round robin', async (t) => {
   const stage = await ArchitectStage.build(t, { weights: [6, 3, 1] });
   for (const [priority, name] of ['backlog', 'release', 'request'].entries()) {
     for (let n = 0; n < 60; n += 1) await stage.add(`${name}-${String(n)}`, someRelease('1.0', { priority }));
   }
   const order: string[] = [];
   for (let n = 0; n < 50; n += 1) order.push((await stage.next())?.replace(/-.*/, '') ?? '');
-  const count = (name: string) => order.filter((one) => one === name).length;
+  const count = (name: string) => order.filter((granted) => granted === name).length;
   t.same([count('request'), count('release'), count('backlog')], [30, 15, 5]);
 });
 
-void t.test('a package with many releases holds nobody up', async (t) => {
+void t.test('a package with many releases does not delay the others', async (t) => {
   const stage = await ArchitectStage.build(t);
   const releases = Array.from({ length: 500 }, (_, n) =>
     someRelease(`${String(n)}.0`, { released: 1.8e12 + n }),
@@ -187,9 +196,9 @@ void t.test('a package with many releases holds nobody up', async (t) => {
   const order: string[] = [];
   for (let n = 0; n < 60; n += 1) order.push((await stage.next())?.replace(/[- ].*/, '') ?? '');
   t.equal(
-    order.filter((one) => one === 'one').length,
+    order.filter((name) => name === 'one').length,
     30,
-    'all others came, though all of its releases are newer',
+    'all the others were granted, although all of its releases are newer',
   );
-  t.equal(order.filter((one) => one === 'crowd').length, 30);
+  t.equal(order.filter((name) => name === 'crowd').length, 30);
 });

@@ -21,7 +21,7 @@ import { someRelease, insertTarget } from '../helpers/rows.js';
 
 t.setTimeout(120_000);
 
-/** Hears what Big Brother says, in the place of the Secretary and of whoever watches. */
+/** Receives what Big Brother sends, in place of the Secretary and the monitors. */
 class Audience extends Actor {
   readonly homes: Statistics[] = [];
   readonly published: Statistics[] = [];
@@ -38,29 +38,29 @@ class Audience extends Actor {
 }
 
 function audience(t: Test, bus: Bus): Audience {
-  const heard = new Audience({
+  const recorder = new Audience({
     ...{ task: 'the-secretary', bus, log: createLog('test', 'error', () => undefined), clock: systemClock },
     ...{ pausing: 'ignores', fence: () => 0, crash: (error) => t.fail(String(error)) },
   });
-  heard.start();
-  t.teardown(() => heard.stop());
-  return heard;
+  recorder.start();
+  t.teardown(() => recorder.stop());
+  return recorder;
 }
 
-void t.test('the same figures go to the home page, to who watches and to who asks', async (t) => {
+void t.test('the same figures go to the home page, to monitors and to requests', async (t) => {
   const { db, bus, settings, prefix } = await testMaster(t, {
     versions: ['1.0', '2.0'],
     tasks: ['the-oracle', 'file-juggler', 'the-architect', 'slave-driver', 'mr-chase'],
   });
-  const heard = audience(t, bus);
+  const received = audience(t, bus);
   const slave = await testSlave(t, prefix, succeedingBuild);
   await until(async () => (await db.query('select from builds')).length === 2);
-  // Away for a while: nothing of that is lost.
+  // Big Brother was not running: nothing is lost by that.
   t.same(await db.query('select 1 from history'), []);
   runTask(t, 'big-brother', { ...settings, 'dev-mode': true });
-  await until(() => heard.homes.length > 0 && heard.published.length > 0);
-  t.same(heard.published[0], heard.homes[0]);
-  t.match(heard.homes[0], {
+  await until(() => received.homes.length > 0 && received.published.length > 0);
+  t.same(received.published[0], received.homes[0]);
+  t.match(received.homes[0], {
     packages: 1,
     packages_built: 1,
     versions: 2,
@@ -68,12 +68,12 @@ void t.test('the same figures go to the home page, to who watches and to who ask
     builds_last_hour: 2,
     files: 2,
   });
-  t.ok((heard.homes[0]?.disk_total ?? 0) > (heard.homes[0]?.disk_free ?? 0));
+  t.ok((received.homes[0]?.disk_total ?? 0) > (received.homes[0]?.disk_free ?? 0));
   t.same(
-    heard.homes[0]?.slaves.map(([, count]) => count),
+    received.homes[0]?.slaves.map(([, count]) => count),
     [1],
   );
-  t.same(await db.query('select 1 from figure_changes'), [], 'it is summed up');
+  t.same(await db.query('select 1 from figure_changes'), [], 'everything is summed up');
   const stableFields = [
     'packages',
     'builds',
@@ -83,7 +83,7 @@ void t.test('the same figures go to the home page, to who watches and to who ask
     'last_event',
     'disk_total',
   ];
-  const expected = JSON.parse(JSON.stringify(heard.homes[0], stableFields)) as object;
+  const expected = JSON.parse(JSON.stringify(received.homes[0], stableFields)) as object;
   const { statistics } = await new ProtocolClient(bus, bigBrother).request('GATHER', {});
   t.match(statistics, expected);
   const piw = piwRunner(settings);
@@ -93,65 +93,68 @@ void t.test('the same figures go to the home page, to who watches and to who ask
     code: 0,
     out: /^builds +2, 0 failed[^]*^index +last event \d+ s ago$/m,
   });
-  const before = heard.homes.length;
+  const before = received.homes.length;
   t.match(await piw('rebuild', 'home'), { code: 0 });
-  await until(() => heard.homes.length > before);
+  await until(() => received.homes.length > before);
   slave.stop();
   await slave.ended;
 });
 
-void t.test('what is away costs its own figures, and those only after a while', async (t) => {
+void t.test('an actor that is down costs its own figures, and those only after a while', async (t) => {
   const { db, dsn } = await testDatabase(t);
   await insertTarget(db, 'cp311');
   await addReleases(db, 'demo', 'feed', [someRelease('1.0', { priority: 1 })]);
   const output = await mkdtemp(join(tmpdir(), 'piw-away-'));
-  const said: string[] = [];
-  // Nobody is there but who knows the figures.
+  const logLines: string[] = [];
+  // Only the Oracle, which has the figures, is running.
   const settings = runTasks(t, ['the-oracle'], { dsn, 'output-path': output, 'dev-mode': true });
   const bus = await testBus(t, settings.prefix);
-  const heard = audience(t, bus);
+  const received = audience(t, bus);
   let now = Date.now();
   const clock = {
     now: () => now,
     monotonicMs: () => now,
-    after: (ms: number, what: () => void) => systemClock.after(ms / 50, what),
+    after: (ms: number, callback: () => void) => systemClock.after(ms / 50, callback),
   };
-  const first = runTask(t, 'big-brother', settings, { logLines: said, clock });
-  await until(() => heard.homes.length > 0);
-  t.match(heard.homes[0], { packages: 1, slaves: [], disk_total: 0, disk_free: 0, oldest_release: 1.7e12 });
-  t.match(heard.homes[0]?.queue, [['cp311', 'linux_x86_64', 1]]);
-  t.type(heard.homes[0]?.last_event, 'number');
+  const first = runTask(t, 'big-brother', settings, { logLines, clock });
+  await until(() => received.homes.length > 0);
+  t.match(received.homes[0], {
+    packages: 1,
+    slaves: [],
+    disk_total: 0,
+    disk_free: 0,
+    oldest_release: 1.7e12,
+  });
+  t.match(received.homes[0]?.queue, [['cp311', 'linux_x86_64', 1]]);
+  t.type(received.homes[0]?.last_event, 'number');
   const juggler = runTask(t, 'file-juggler', settings);
-  await until(() => (heard.homes.at(-1)?.disk_total ?? 0) > 0);
+  await until(() => (received.homes.at(-1)?.disk_total ?? 0) > 0);
   await juggler.stop();
-  const before = heard.homes.length;
-  await until(() => heard.homes.length > before + 1);
-  t.ok((heard.homes.at(-1)?.disk_total ?? 0) > 0, 'what was known holds for some minutes');
+  const before = received.homes.length;
+  await until(() => received.homes.length > before + 1);
+  t.ok((received.homes.at(-1)?.disk_total ?? 0) > 0, 'the last answer is used for some minutes');
   now += 301_000;
-  await until(() => heard.homes.at(-1)?.disk_total === 0);
-  // While one is at work another one stands by, and takes over.
-  const second = runTask(t, 'big-brother', settings, { logLines: said, clock });
+  await until(() => received.homes.at(-1)?.disk_total === 0);
+  // While one is active another stands by, and takes over.
+  const second = runTask(t, 'big-brother', settings, { logLines, clock });
   await first.stop();
-  const homesBefore = heard.homes.length;
-  await until(() => heard.homes.length > homesBefore, 10_000);
-  t.equal(said.filter((line) => line.includes('at work')).length, 2);
+  const homesBefore = received.homes.length;
+  await until(() => received.homes.length > homesBefore, 10_000);
+  t.equal(logLines.filter((line) => line.includes('at work')).length, 2);
   await second.stop();
 });
 
-void t.test(
-  'the home page is written again, with what the database knows, while Big Brother is away',
-  async (t) => {
-    const { db, dsn } = await testDatabase(t);
-    await addReleases(db, 'demo', 'feed', [someRelease('1.0')]);
-    const settings = runTasks(t, ['the-oracle', 'mr-chase'], { dsn });
-    const heard = audience(t, await testBus(t, settings.prefix));
-    const piw = piwRunner(settings);
-    t.match(await piw('rebuild', 'home'), { code: 0 });
-    t.match(heard.homes, [{ packages: 1, versions: 1, slaves: [], disk_total: 0 }]);
-  },
-);
+void t.test('the home page is rewritten from the database while Big Brother is down', async (t) => {
+  const { db, dsn } = await testDatabase(t);
+  await addReleases(db, 'demo', 'feed', [someRelease('1.0')]);
+  const settings = runTasks(t, ['the-oracle', 'mr-chase'], { dsn });
+  const received = audience(t, await testBus(t, settings.prefix));
+  const piw = piwRunner(settings);
+  t.match(await piw('rebuild', 'home'), { code: 0 });
+  t.match(received.homes, [{ packages: 1, versions: 1, slaves: [], disk_total: 0 }]);
+});
 
-void t.test('the Oracle answers for all of it within one message', async (t) => {
+void t.test('the Oracle answers each query within one message', async (t) => {
   const { db, dsn } = await testDatabase(t);
   await addReleases(db, 'demo', 'feed', [someRelease('1.0')]);
   const { prefix } = runTasks(t, ['the-oracle'], { dsn });

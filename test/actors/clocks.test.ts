@@ -14,7 +14,7 @@ t.setTimeout(120_000);
 
 const HOUR_MS = 3_600_000;
 
-void t.test('a clock that is set back or forward neither keeps a lease nor takes one away', async (t) => {
+void t.test('setting a clock back or forward neither prolongs nor ends a lease', async (t) => {
   const { db, bus, settings, slaves } = await testMaster(t, { versions: ['1.0', '2.0'], tasks: [] });
   const path = await makeWheel(await mkdtemp(join(tmpdir(), 'piw-clock-')), {});
   let wallOffsetMs = 0;
@@ -22,7 +22,7 @@ void t.test('a clock that is set back or forward neither keeps a lease nor takes
   const clock: Clock = {
     now: () => systemClock.now() + wallOffsetMs,
     monotonicMs: () => systemClock.monotonicMs() + elapsedMs,
-    after: (ms, what) => systemClock.after(ms / 20, what),
+    after: (ms, callback) => systemClock.after(ms / 20, callback),
   };
   for (const task of MASTER_TASKS) runTask(t, task, settings, { clock });
   const [dead, alive] = [new ScriptedSession(bus, 'dead', path), new ScriptedSession(bus, 'alive', path)];
@@ -34,23 +34,27 @@ void t.test('a clock that is set back or forward neither keeps a lease nor takes
   await db.query(`update queue set leased_until = now() - interval '1 second' where lease = $1`, [
     dead.lease,
   ]);
-  // As long as slaves are given after a start to renew what they have.
+  // The grace period in which slaves may renew their leases after a start has passed.
   elapsedMs = 61_000;
-  const held = async () =>
+  const heldLeases = async () =>
     (await db.query('select lease from queue where slave_id is not null')).map(({ lease }) => lease);
-  await until(async () => !(await held()).includes(dead.lease));
-  t.same(await held(), [alive.lease], 'the dead one has lost its lease, an hour back or not');
+  await until(async () => !(await heldLeases()).includes(dead.lease));
+  t.same(
+    await heldLeases(),
+    [alive.lease],
+    'the dead slave has lost its lease, even though the clock was set back by an hour',
+  );
   wallOffsetMs = 24 * HOUR_MS;
-  // What looks after sessions, leases and transfers has come round.
+  // Long enough for the periodic checks of sessions, leases and transfers.
   const deadline = systemClock.monotonicMs() + 4000;
   await until(() => systemClock.monotonicMs() > deadline);
-  t.equal(await alive.request('BUSY'), 'CONT', 'its session and its lease outlast a day that did not pass');
-  t.same(await held(), [alive.lease]);
-  const seen = Math.max(...(await slaves()).map(({ last_seen }) => last_seen));
-  t.ok(Math.abs(seen - clock.now()) < 60_000, 'people read the time of day of now');
+  t.equal(await alive.request('BUSY'), 'CONT', 'its session and its lease survive the jump of a day');
+  t.same(await heldLeases(), [alive.lease]);
+  const lastSeen = Math.max(...(await slaves()).map(({ last_seen }) => last_seen));
+  t.ok(Math.abs(lastSeen - clock.now()) < 60_000, 'monitors show the current time of day');
 });
 
-void t.test('leases move with the database’s clock', async (t) => {
+void t.test('leases are shifted when the database’s clock jumps', async (t) => {
   const { db, bus, settings } = await testMaster(t, { versions: ['1.0', '2.0', '3.0'] });
   t.ok(settings.prefix);
   const path = await makeWheel(await mkdtemp(join(tmpdir(), 'piw-clock-')), {});
@@ -71,13 +75,13 @@ void t.test('leases move with the database’s clock', async (t) => {
         'select round(extract(epoch from leased_until - now()))::int as seconds from queue where slave_id is not null order by lease',
       )
     ).map(({ seconds }) => Math.round(seconds / 60));
-  // Set forward by an hour: two seem to have run out; one was given out since.
+  // The clock was set forward by an hour: two leases seem to have expired; one was granted after that.
   await setExpiry(a, 60 - 3600);
   await setExpiry(b, 90 - 3600);
   await setExpiry(c, 90);
   await shiftLeases(db, HOUR_MS);
   t.strictSame(await minutesLeft(), [1, 2, 2]);
-  // And back by two.
+  // And back by two hours.
   await setExpiry(a, 60 + 7200);
   await setExpiry(b, 120 + 7200);
   await shiftLeases(db, -2 * HOUR_MS);

@@ -20,22 +20,22 @@ t.setTimeout(process.env['PIW_TEST_SEEDS'] === undefined ? 280_000 : 0);
 
 interface FollowingFarm {
   readonly db: Database;
-  readonly said: string[];
-  /** Kills the Cloud Gazer and the Architect with SIGKILL, and starts others. */
+  readonly logLines: string[];
+  /** Kills the Cloud Gazer and the Architect with SIGKILL, and starts new ones. */
   kill(): Promise<void>;
-  /** Takes a build as a slave would, and then gives it back or forgets it. */
+  /** Requests a build as a slave would, and then releases it or forgets it. */
   take(forget: boolean): Promise<void>;
 }
 
 interface FollowOptions {
   readonly settings?: Partial<CloudGazerSettings>;
-  /** The Cloud Gazer runs in a process of its own, with an Architect. */
+  /** Whether the Cloud Gazer runs in a process of its own, with an Architect. */
   readonly separateProcess?: boolean;
-  /** How much faster than ours its clock is. */
+  /** How many times faster its clock runs. */
   readonly speed?: number;
 }
 
-/** An Oracle and a Cloud Gazer, following this PyPI. */
+/** Starts an Oracle and a Cloud Gazer that follow this PyPI. */
 async function follow(
   t: Test,
   pypi: FakePypi,
@@ -45,9 +45,9 @@ async function follow(
   await addTarget(db, { abi: 'cp311', platform: 'linux_x86_64', py_version_tag: 'cp311', skip: null });
   const prefix = uniquePrefix();
   const nats = natsAddress();
-  const said: string[] = [];
+  const logLines: string[] = [];
   const sink = (line: string) => {
-    said.push(line);
+    logLines.push(line);
   };
   const oracle = runActorSpec(
     {
@@ -68,7 +68,7 @@ async function follow(
     const child = fork(fileURLToPath(new URL('../helpers/feed-process.js', import.meta.url)), [
       JSON.stringify(processOptions),
     ]);
-    child.on('message', (line) => said.push(JSON.stringify(line)));
+    child.on('message', (line) => logLines.push(JSON.stringify(line)));
     const ended = new Promise<void>((resolve) =>
       child.once('exit', () => {
         resolve();
@@ -85,7 +85,7 @@ async function follow(
   const bus = await testBus(t, prefix);
   return {
     db,
-    said,
+    logLines,
     kill: async () => {
       await running.stop();
       running = start();
@@ -100,7 +100,7 @@ async function follow(
   };
 }
 
-/** What the database has, in the words of World.truth(). */
+/** Returns what the database has, in the form of truth(). */
 async function databaseState(db: Database): Promise<Record<string, unknown>> {
   const packages = await db.query<{ package: string; status: string }>(
     'select package, status from packages where gone is null order by 1',
@@ -117,17 +117,17 @@ async function databaseState(db: Database): Promise<Record<string, unknown>> {
       {
         status,
         versions: Object.fromEntries(
-          versions.filter((one) => one.package === name).map((one) => [one.version, detail(status, one)]),
+          versions.filter((row) => row.package === name).map((row) => [row.version, detail(status, row)]),
         ),
       },
     ]),
   );
 }
 
-/** Of what is quarantined no page tells more than that. */
+/** Returns what can be compared of a version. No page says more about a quarantined one than that it is. */
 function detail(status: string, row: Readonly<Record<string, unknown>>): unknown {
   if (status === 'quarantined' || row['quarantined'] === true) return { quarantined: row['quarantined'] };
-  // A release without a file has a time in the log, and none on any page.
+  // A release without files has a time in the changelog, but on no page.
   if (row['has_sdist'] !== true) return { has_sdist: false, yanked: row['yanked'] };
   const { released, has_sdist, sdist_url, sdist_sha256, requires_python, yanked } = row;
   const time = (released as Date | null)?.getTime();
@@ -145,14 +145,14 @@ function truth(world: World): Record<string, unknown> {
           versions: Object.fromEntries(
             [...versions]
               .sort(([a], [b]) => (a < b ? -1 : 1))
-              .map(([version, its]) => [version, detail(status, { ...its })]),
+              .map(([version, expected]) => [version, detail(status, { ...expected })]),
           ),
         },
       ]),
   );
 }
 
-/** Nothing is left to be read. */
+/** Returns whether nothing is left to be read. */
 async function settled(db: Database, world: World): Promise<boolean> {
   const [row] = await db.query<{ serial: number; looks: number }>(
     'select serial, (select count(*) from looks) as looks from feed',
@@ -160,7 +160,10 @@ async function settled(db: Database, world: World): Promise<boolean> {
   return row?.serial === world.serial && row.looks === 0;
 }
 
-/** Of a quarantined project no page tells whether what the log has in disorder was its release or its removal. */
+/**
+ * Leaves out the versions of quarantined projects: no page says whether the release or the removal came last
+ * when the changelog has them out of order.
+ */
 function decidable(projects: Record<string, unknown>): Record<string, unknown> {
   return Object.fromEntries(
     Object.entries(projects).map(([name, project]) => [
@@ -174,46 +177,48 @@ async function replay(
   t: Test,
   seed: number,
   options: FakePypiOptions,
-  disturb?: (reader: FollowingFarm) => Promise<void>,
+  disturb?: (farm: FollowingFarm) => Promise<void>,
 ): Promise<void> {
   const world = randomWorld(seed, 400);
   const pypi = await FakePypi.start(world, { visible: 0, pageSize: 60, ...options });
   t.teardown(() => pypi.close());
-  const reader = await follow(t, pypi, { separateProcess: disturb !== undefined });
+  const farm = await follow(t, pypi, { separateProcess: disturb !== undefined });
   while (pypi.visible < world.serial) {
     pypi.advance(80);
-    await disturb?.(reader);
+    await disturb?.(farm);
     await new Promise((resolve) => setTimeout(resolve, 60));
   }
   pypi.stopMisbehaving();
-  await until(() => settled(reader.db, world), 60_000).catch(async (error: unknown) => {
-    const state = await reader.db.query('select *, (select count(*) from looks) as looks from feed');
+  await until(() => settled(farm.db, world), 60_000).catch(async (error: unknown) => {
+    const state = await farm.db.query('select *, (select count(*) from looks) as looks from feed');
     t.fail(`it did not settle: ${String(error)}`, {
       state,
-      said: reader.said.slice(-20),
+      logLines: farm.logLines.slice(-20),
       serial: world.serial,
     });
     throw error;
   });
   const comparable =
-    options.misbehaviour?.disorder === undefined ? (all: Record<string, unknown>) => all : decidable;
-  t.strictSame(comparable(await databaseState(reader.db)), comparable(truth(world)), `seed ${String(seed)}`);
-  const mismatches = await reader.db.query(
+    options.misbehaviour?.disorder === undefined
+      ? (projects: Record<string, unknown>) => projects
+      : decidable;
+  t.strictSame(comparable(await databaseState(farm.db)), comparable(truth(world)), `seed ${String(seed)}`);
+  const mismatches = await farm.db.query(
     `(select version_id, target_id from queue except select version_id, target_id from builds_pending)
      union all (select version_id, target_id from builds_pending except select version_id, target_id from queue)`,
   );
-  t.strictSame(mismatches, [], 'the queue is what the view says');
+  t.strictSame(mismatches, [], 'the queue equals the view');
   t.ok(
     pypi.requests.every(({ userAgent }) => /^piw\/.*admin@example\.org/.test(userAgent)),
-    'every request says who asks',
+    'every request names its user agent and contact',
   );
 }
 
-void t.test('a log that is read from its beginning', async (t) => {
+void t.test('a changelog is read from its beginning', async (t) => {
   await replay(t, 1, {});
 });
 
-/** Projects p0, p1, … of one release each. */
+/** Returns a world of projects p0, p1, …, with one release each. */
 function smallWorld(projects: number): World {
   const world = new World();
   for (let n = 0; n < projects; n += 1) release(world, `p${String(n)}`, '1.0');
@@ -267,7 +272,7 @@ for (const json of [true, false]) {
     const world = smallWorld(250);
     const pypi = await FakePypi.start(world, { pypi: false, serials: false, json });
     t.teardown(() => pypi.close());
-    const { db, said } = await follow(t, pypi, ANY_INDEX);
+    const { db, logLines } = await follow(t, pypi, ANY_INDEX);
     await until(async () => (await offeredVersions(db)).split(', ').length === 250);
     release(world, 'p7', '1.1');
     world.yankRelease('p100', '1.0', 'broken');
@@ -277,7 +282,7 @@ for (const json of [true, false]) {
     const unchanged = () =>
       pypi.requests.filter(({ path, status }) => path === '/simple/p8/' && status === 304);
     await until(() => unchanged().length > 1);
-    t.notOk(said.some((line) => line.includes('neither serials nor ETags')));
+    t.notOk(logLines.some((line) => line.includes('neither serials nor ETags')));
   });
 }
 
@@ -289,59 +294,56 @@ const FEEDS: Readonly<Record<string, readonly [FakePypiOptions, Partial<CloudGaz
 };
 
 for (const [description, [options, settings]] of Object.entries(FEEDS)) {
-  void t.test(
-    `of an index with ${description} it is known when it has last told something new`,
-    async (t) => {
-      const world = smallWorld(3);
-      const pypi = await FakePypi.start(world, options);
-      t.teardown(() => pypi.close());
-      const { db } = await follow(t, pypi, { settings });
-      /** Until everything was asked for once more, and then some. */
-      const quiet = async () => {
-        const before = pypi.requests.length;
-        await until(async () => {
-          const rows = await db.query(`select from feed where read_serial = serial`);
-          return rows.length === 1 && pypi.requests.length > before + 12;
-        });
-      };
-      const agesAgo = `now() - interval '1 hour'`;
-      const hasRecentEvent = async () =>
-        (await db.query(`select from feed where last_event > now() - interval '10 minutes'`)).length === 1;
-      await until(async () => (await offeredVersions(db)) === 'p0 1.0, p1 1.0, p2 1.0');
-      t.ok(await hasRecentEvent(), 'what was there already is new to the farm');
+  void t.test(`the time of the last news is known for an index with ${description}`, async (t) => {
+    const world = smallWorld(3);
+    const pypi = await FakePypi.start(world, options);
+    t.teardown(() => pypi.close());
+    const { db } = await follow(t, pypi, { settings });
+    /** Waits until everything has been requested once more, with a margin. */
+    const quiet = async () => {
+      const before = pypi.requests.length;
+      await until(async () => {
+        const rows = await db.query(`select from feed where read_serial = serial`);
+        return rows.length === 1 && pypi.requests.length > before + 12;
+      });
+    };
+    const agesAgo = `now() - interval '1 hour'`;
+    const hasRecentEvent = async () =>
+      (await db.query(`select from feed where last_event > now() - interval '10 minutes'`)).length === 1;
+    await until(async () => (await offeredVersions(db)) === 'p0 1.0, p1 1.0, p2 1.0');
+    t.ok(await hasRecentEvent(), 'existing releases are news to the farm');
+    await quiet();
+    await db.query(`update feed set last_event = ${agesAgo}`);
+    await quiet();
+    t.notOk(await hasRecentEvent(), 'a page without changes is not news');
+    const changes = [
+      () => {
+        release(world, 'p1', '1.1');
+      },
+      () => {
+        world.yankRelease('p2', '1.0', 'broken');
+      },
+      () => {
+        world.removeProject('p0');
+      },
+    ];
+    for (const change of changes) {
+      change();
+      await until(hasRecentEvent);
+      // Events of a changelog are applied once more when they have settled.
       await quiet();
       await db.query(`update feed set last_event = ${agesAgo}`);
-      await quiet();
-      t.notOk(await hasRecentEvent(), 'what says nothing new is no event');
-      const changes = [
-        () => {
-          release(world, 'p1', '1.1');
-        },
-        () => {
-          world.yankRelease('p2', '1.0', 'broken');
-        },
-        () => {
-          world.removeProject('p0');
-        },
-      ];
-      for (const change of changes) {
-        change();
-        await until(hasRecentEvent);
-        // What a changelog has told comes once more when it has settled.
-        await quiet();
-        await db.query(`update feed set last_event = ${agesAgo}`);
-      }
-      await quiet();
-      t.notOk(await hasRecentEvent());
-    },
-  );
+    }
+    await quiet();
+    t.notOk(await hasRecentEvent());
+  });
 }
 
-void t.test('of a large index with neither serials nor ETags only new names are seen', async (t) => {
+void t.test('only new names are seen in a large index with neither serials nor ETags', async (t) => {
   const world = smallWorld(250);
   const pypi = await FakePypi.start(world, { pypi: false, serials: false, etags: false });
   t.teardown(() => pypi.close());
-  const { db, said } = await follow(t, pypi, ANY_INDEX);
+  const { db, logLines } = await follow(t, pypi, ANY_INDEX);
   await until(async () => (await offeredVersions(db)).split(', ').length === 250);
   release(world, 'p7', '1.1');
   release(world, 'another', '1.0');
@@ -350,24 +352,31 @@ void t.test('of a large index with neither serials nor ETags only new names are 
   const before = roots();
   await until(() => roots() > before + 5);
   t.equal(pypi.requests.filter(({ path }) => path === '/simple/p7/').length, 1);
-  t.equal(said.filter((line) => line.includes('neither serials nor ETags')).length, 1, 'which is said once');
+  t.equal(
+    logLines.filter((line) => line.includes('neither serials nor ETags')).length,
+    1,
+    'which is logged once',
+  );
 });
 
-void t.test('what a watch list asks for is read again where nothing says what has changed', async (t) => {
-  const world = smallWorld(250);
-  const pypi = await FakePypi.start(world, { pypi: false, serials: false, etags: false });
-  t.teardown(() => pypi.close());
-  const watch = { entries: ['p24?', 'p3'], only: false, file: null };
-  const { db } = await follow(t, pypi, { settings: { ...ANY_INDEX.settings, watch } });
-  await until(async () => (await offeredVersions(db)).split(', ').length === 11);
-  release(world, 'p240', '1.1');
-  release(world, 'p3', '1.1');
-  release(world, 'p4', '1.1');
-  await until(async () => (await offeredVersions(db)).split(', ').length === 13);
-  t.notOk((await offeredVersions(db)).includes('p4'));
-});
+void t.test(
+  'the pages of watched packages are read again if the index does not say what has changed',
+  async (t) => {
+    const world = smallWorld(250);
+    const pypi = await FakePypi.start(world, { pypi: false, serials: false, etags: false });
+    t.teardown(() => pypi.close());
+    const watch = { entries: ['p24?', 'p3'], only: false, file: null };
+    const { db } = await follow(t, pypi, { settings: { ...ANY_INDEX.settings, watch } });
+    await until(async () => (await offeredVersions(db)).split(', ').length === 11);
+    release(world, 'p240', '1.1');
+    release(world, 'p3', '1.1');
+    release(world, 'p4', '1.1');
+    await until(async () => (await offeredVersions(db)).split(', ').length === 13);
+    t.notOk((await offeredVersions(db)).includes('p4'));
+  },
+);
 
-void t.test('a watch list with patterns makes a farm of a few packages', async (t) => {
+void t.test('a watch list with patterns limits the farm to the matching packages', async (t) => {
   const world = smallWorld(12);
   const pypi = await FakePypi.start(world);
   t.teardown(() => pypi.close());
@@ -377,7 +386,7 @@ void t.test('a watch list with patterns makes a farm of a few packages', async (
   await until(async () => (await offeredVersions(db)) === 'p1 1.0, p10 1.0, p11 1.0, p3 1.0');
 });
 
-void t.test('a watch list in a file is obeyed as it is changed, and not before it is right', async (t) => {
+void t.test('a changed watch list file takes effect once it is valid', async (t) => {
   const world = smallWorld(12);
   const pypi = await FakePypi.start(world);
   t.teardown(() => pypi.close());
@@ -387,16 +396,16 @@ void t.test('a watch list in a file is obeyed as it is changed, and not before i
   };
   write('P1', '', '# p4', 'p2==1.0  # and no other');
   const watch = { entries: ['p0'], only: false, file };
-  const { db, said } = await follow(t, pypi, { settings: { watch } });
+  const { db, logLines } = await follow(t, pypi, { settings: { watch } });
   const untilOffered = (list: string) => until(async () => (await offeredVersions(db)) === list);
   await untilOffered('p0 1.0, p1 1.0, p2 1.0');
   release(world, 'p2', '1.1');
   write('p1', 'p2==1.0', 'p3', 'zope interface');
-  await until(() => said.some((line) => line.includes(`${file}, line 4: "zope interface" is no`)));
+  await until(() => logLines.some((line) => line.includes(`${file}, line 4: "zope interface" is no`)));
   release(world, 'p1', '1.1');
   await untilOffered('p0 1.0, p1 1.0, p1 1.1, p2 1.0');
   rmSync(file);
-  await until(() => said.some((line) => line.includes("the watch list can't be read")));
+  await until(() => logLines.some((line) => line.includes("the watch list can't be read")));
 
   write('P.1*');
   release(world, 'p-10', '1.0');
@@ -414,16 +423,16 @@ void t.test('a watch list in a file is obeyed as it is changed, and not before i
 
   write('p1==1.2');
   await untilOffered('p-10 1.0, p0 1.0, p0 1.1, p1 1.0, p1 1.1, p1 1.2, p2 1.0, p3 1.0, p4 1.0');
-  t.equal(said.filter((line) => line.includes("the watch list can't be read")).length, 1);
+  t.equal(logLines.filter((line) => line.includes("the watch list can't be read")).length, 1);
 });
 
-void t.test('releases that are seen as they come keep the pace', async (t) => {
+void t.test('pages of live releases keep to the rate limit', async (t) => {
   const pypi = await FakePypi.start(smallWorld(9));
   t.teardown(() => pypi.close());
   const { db } = await follow(t, pypi, { settings: { pagesPerSecond: 1, pollS: 5 }, speed: 10 });
   await until(async () => (await db.query('select from versions where sdist_url is not null')).length === 9);
   const times = pypi.requests.filter(({ path }) => path.startsWith('/simple/p')).map(({ time }) => time);
-  // A second of its clock is a tenth of ours; a request may take a while to arrive.
+  // A second of its clock is 100 ms; a request may take a while to arrive.
   for (const [at, time] of times.entries()) {
     const after = time - (times[0] ?? 0);
     t.ok(after >= at * 100 - 60, `page ${String(at)} after ${String(after)} ms`);
@@ -431,12 +440,12 @@ void t.test('releases that are seen as they come keep the pace', async (t) => {
 });
 
 void t.test(
-  'an index that asks to be left alone is, and what came meanwhile is read afterwards',
+  'an index that asks to be left alone is, and what was released in the meantime is read afterwards',
   async (t) => {
     const world = smallWorld(1);
     const pypi = await FakePypi.start(world);
     t.teardown(() => pypi.close());
-    const { db, said } = await follow(t, pypi);
+    const { db, logLines } = await follow(t, pypi);
     await until(async () => (await db.query('select from feed where compared is not null')).length === 1);
     const before = pypi.requests.length;
     pypi.injectNext('leaveAlone');
@@ -444,7 +453,7 @@ void t.test(
     await until(
       async () => (await db.query('select from versions where sdist_url is not null')).length === 2,
     );
-    t.ok(said.some((line) => line.includes('asks to be left alone for 60 s')));
+    t.ok(logLines.some((line) => line.includes('asks to be left alone for 60 s')));
     const [refused, next] = pypi.requests.slice(before).filter(({ path }) => path === '/simple/p1/');
     t.equal(refused?.fault, 'leaveAlone');
     const between = pypi.requests.filter(
@@ -455,31 +464,35 @@ void t.test(
   },
 );
 
-void t.test('where there is no changelog, though one was looked for, the root is followed', async (t) => {
+void t.test('the root is followed if the configured changelog does not exist', async (t) => {
   const world = smallWorld(3);
   const pypi = await FakePypi.start(world, { pypi: false });
   t.teardown(() => pypi.close());
-  const { db, said } = await follow(t, pypi, { settings: { json: null } });
+  const { db, logLines } = await follow(t, pypi, { settings: { json: null } });
   await until(async () => (await offeredVersions(db)) === 'p0 1.0, p1 1.0, p2 1.0');
-  t.equal(said.filter((line) => line.includes('there is no changelog')).length, 1, 'and it is said, once');
+  t.equal(
+    logLines.filter((line) => line.includes('no changelog at pypi-xmlrpc')).length,
+    1,
+    'it is logged once',
+  );
   release(world, 'p1', '1.1');
   await until(async () => (await offeredVersions(db)) === 'p0 1.0, p1 1.0, p1 1.1, p2 1.0');
 });
 
-void t.test('many packages that go at once wait for a word', async (t) => {
+void t.test('many packages that vanish at once are removed only after confirmation', async (t) => {
   const world = smallWorld(15);
   const pypi = await FakePypi.start(world, { pypi: false });
   t.teardown(() => pypi.close());
-  const { db, said } = await follow(t, pypi, { settings: { changelog: undefined, json: null } });
+  const { db, logLines } = await follow(t, pypi, { settings: { changelog: undefined, json: null } });
   await until(async () => (await offeredVersions(db)).split(', ').length === 15);
   for (let n = 0; n < 12; n += 1) world.removeProject(`p${String(n)}`);
-  await until(() => said.some((line) => line.includes('piw feed --accept 12')));
-  t.equal((await offeredVersions(db)).split(', ').length, 15, 'nothing goes before');
+  await until(() => logLines.some((line) => line.includes('piw feed --accept 12')));
+  t.equal((await offeredVersions(db)).split(', ').length, 15, 'nothing is removed before');
   await acceptRemoval(db, 12);
   await until(async () => (await offeredVersions(db)).split(', ').length === 3);
 });
 
-/** More of them by hand: PIW_TEST_SEEDS=8 npm test -- actors/cloud-gazer. */
+/** For more seeds, by hand: PIW_TEST_SEEDS=8 npm test -- actors/cloud-gazer. */
 const SEEDS = Array.from({ length: Number(process.env['PIW_TEST_SEEDS'] ?? 1) }, (_, i) => i + 2);
 
 const MISBEHAVIOURS: Readonly<Record<string, FakePypiOptions>> = {
@@ -499,20 +512,20 @@ const MISBEHAVIOURS: Readonly<Record<string, FakePypiOptions>> = {
 };
 
 for (const [description, options] of Object.entries(MISBEHAVIOURS)) {
-  void t.test(`after ${description} the database is what an ideal reader would have`, async (t) => {
+  void t.test(`despite ${description}, the database equals that of an ideal reader`, async (t) => {
     for (const seed of SEEDS) await replay(t, seed, options);
   });
 }
 
 void t.test(
-  'a Cloud Gazer and an Architect that are killed at random during a replay change nothing in the end',
+  'killing the Cloud Gazer and the Architect at random during a replay does not change the result',
   async (t) => {
     for (const seed of SEEDS) {
       let step = 0;
       const options = { misbehaviour: { disorder: 300, duplicates: 0.1, late: 0.03, cutMiddle: 0.03 } };
-      await replay(t, seed + 100, options, async (reader) => {
+      await replay(t, seed + 100, options, async (farm) => {
         step += 1;
-        if ((step * 7919 + seed * 104_729) % 3 === 0) await reader.kill();
+        if ((step * 7919 + seed * 104_729) % 3 === 0) await farm.kill();
       });
     }
   },

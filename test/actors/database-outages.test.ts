@@ -13,7 +13,7 @@ import { runTask } from '../helpers/command.js';
 
 t.setTimeout(180_000);
 
-/** What an administrator, a fail-over or too many clients can do to one database. */
+/** What an administrator, a failover or too many clients can do to a database. */
 const OUTAGES: readonly (readonly [name: string, condition: string, begin: string, end: string])[] = [
   [
     'read-only',
@@ -25,7 +25,7 @@ const OUTAGES: readonly (readonly [name: string, condition: string, begin: strin
   ['closed', 'database-denied', 'allow_connections false', 'allow_connections true'],
 ];
 
-/** The conditions that anybody reports. */
+/** Collects the conditions that any process reports. */
 function collectConditions(t: Test, bus: Bus): ConditionBoard {
   const conditions = new ConditionBoard(systemClock);
   const subscription = bus.subscribe(bus.subject('conditions', 'REPORT'));
@@ -40,12 +40,12 @@ function collectConditions(t: Test, bus: Bus): ConditionBoard {
 }
 
 for (const [name, condition, begin, end] of OUTAGES) {
-  void t.test(`a database that is ${name} costs time, and nothing else`, async (t) => {
+  void t.test(`a database that is ${name} only costs time`, async (t) => {
     const versions = Array.from({ length: 3 }, (_, i) => `1.${String(i)}`);
-    const role = `r${String(process.pid)}${String(OUTAGES.findIndex(([one]) => one === name))}`;
+    const role = `r${String(process.pid)}${String(OUTAGES.findIndex(([outage]) => outage === name))}`;
     const { db, bus, settings, prefix, logLines } = await testMaster(t, { versions, tasks: [] });
     const admin = await Database.open(adminDsn(), 'outage');
-    // Superusers are let in whatever the limit.
+    // Superusers may connect whatever the limit.
     const url = new URL(String(settings.dsn));
     const database = url.pathname.slice(1);
     await admin.query(`create role ${role} login password 'x'`);
@@ -67,9 +67,9 @@ for (const [name, condition, begin, end] of OUTAGES) {
     await admin.query(`alter database ${database} ${begin}`);
     await admin.query(terminateOthers);
     await until(() => conditions.list().some(({ kind }) => kind === condition));
-    // A task that is started meanwhile waits, too.
+    // A task that is started during the outage waits, too.
     const lateOracle = runTask(t, 'the-oracle', { ...settings, dsn: url.href }, { logLines });
-    // The connections that the test has already are not concerned.
+    // The test's existing connections are not affected.
     await addReleases(
       db,
       'demo',
@@ -80,11 +80,11 @@ for (const [name, condition, begin, end] of OUTAGES) {
     await admin.query(terminateOthers);
     const reopenedAt = performance.now();
     await until(async () => (await builds()).length === 6, 30_000);
-    t.ok(performance.now() - reopenedAt < 15_000, 'work goes on within 15 seconds');
+    t.ok(performance.now() - reopenedAt < 15_000, 'work resumes within 15 seconds');
     t.same(
       (await builds()).filter(({ status }) => !status),
       [],
-      'nothing is recorded against a package',
+      'no failure is recorded for a package',
     );
     await until(() => !conditions.list().some(({ kind }) => kind === condition));
     t.match(logLines.join('\n'), new RegExp(`condition began kind=${condition} `));
@@ -94,32 +94,35 @@ for (const [name, condition, begin, end] of OUTAGES) {
   });
 }
 
-void t.test('a result that the database refuses fails alone, and is recorded with the reason', async (t) => {
-  const { db, prefix } = await testMaster(t, { versions: ['1.0'] });
-  const slaves = await Promise.all(['a', 'b', 'c'].map(() => testSlave(t, prefix, succeedingBuild)));
-  const builds = async () =>
-    await db.query<{ version: string; status: boolean; reason: string | null }>(
-      'select version, status, reason from builds join versions using (version_id) order by version',
+void t.test(
+  'a result that the database refuses fails without its batch, and is recorded with the reason',
+  async (t) => {
+    const { db, prefix } = await testMaster(t, { versions: ['1.0'] });
+    const slaves = await Promise.all(['a', 'b', 'c'].map(() => testSlave(t, prefix, succeedingBuild)));
+    const builds = async () =>
+      await db.query<{ version: string; status: boolean; reason: string | null }>(
+        'select version, status, reason from builds join versions using (version_id) order by version',
+      );
+    await until(async () => (await builds()).length === 1);
+    // A file of that name has been lost from the disk.
+    await db.query(`update files set filename = 'demo-2.0-py3-none-any.whl'`);
+    await addReleases(
+      db,
+      'demo',
+      'feed',
+      ['2.0', '2.1', '2.2', '2.3'].map((version) => someRelease(version)),
     );
-  await until(async () => (await builds()).length === 1);
-  // A file of that name was lost from the disk.
-  await db.query(`update files set filename = 'demo-2.0-py3-none-any.whl'`);
-  await addReleases(
-    db,
-    'demo',
-    'feed',
-    ['2.0', '2.1', '2.2', '2.3'].map((version) => someRelease(version)),
-  );
-  await until(async () => (await builds()).length === 5);
-  t.match(await builds(), [
-    { version: '1.0', status: true },
-    {
-      version: '2.0',
-      status: false,
-      reason: /demo-2\.0-py3-none-any\.whl already exists with different contents/,
-    },
-    ...['2.1', '2.2', '2.3'].map((version) => ({ version, status: true })),
-  ]);
-  for (const slave of slaves) slave.stop();
-  await Promise.all(slaves.map(({ ended }) => ended));
-});
+    await until(async () => (await builds()).length === 5);
+    t.match(await builds(), [
+      { version: '1.0', status: true },
+      {
+        version: '2.0',
+        status: false,
+        reason: /demo-2\.0-py3-none-any\.whl already exists with different contents/,
+      },
+      ...['2.1', '2.2', '2.3'].map((version) => ({ version, status: true })),
+    ]);
+    for (const slave of slaves) slave.stop();
+    await Promise.all(slaves.map(({ ended }) => ended));
+  },
+);

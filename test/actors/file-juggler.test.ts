@@ -20,18 +20,18 @@ t.setTimeout(120_000);
 
 const USER = 'pi';
 
-/** File Jugglers of one output path; the first of those that are at work can be ended. */
-async function stage(t: Test, jugglers = 1, given: RawSettings = {}) {
+/** Starts File Jugglers for one output path; each can be stopped. */
+async function stage(t: Test, jugglers = 1, overrides: RawSettings = {}) {
   const prefix = uniquePrefix();
   const output = join(mkdtempSync(join(tmpdir(), 'piw-juggler-')), 'www');
-  const said: string[] = [];
+  const logLines: string[] = [];
   const baseSettings = { nats: natsAddress(), prefix, 'output-path': output };
-  const settings = loadSettings({ ...baseSettings, ...given }, '/dev/null');
+  const settings = loadSettings({ ...baseSettings, ...overrides }, '/dev/null');
   const start = (): (() => Promise<void>) => {
     const controller = new AbortController();
     const running = runActor(actorSpecOf('file-juggler'), settings, {
       bus: { address: natsAddress(), name: 'file-juggler', prefix },
-      log: createLog('file-juggler', 'info', (line) => said.push(line)),
+      log: createLog('file-juggler', 'info', (line) => logLines.push(line)),
       signal: controller.signal,
     });
     const stop = () => {
@@ -44,7 +44,7 @@ async function stage(t: Test, jugglers = 1, given: RawSettings = {}) {
   const stops = Array.from({ length: jugglers }, start);
   const bus = await testBus(t, prefix);
   const files = new ProtocolClient(bus, fileSystem, undefined, { timeoutMs: 10_000, patienceMs: 20_000 });
-  await until(() => said.filter((line) => line.includes('at work')).length === jugglers);
+  await until(() => logLines.filter((line) => line.includes('at work')).length === jugglers);
   const folder = mkdtempSync(join(tmpdir(), 'piw-juggler-built-'));
   const wheel = async (bytes: number, name = 'demo') => {
     const path = await makeWheel(folder, { name, files: { 'data.bin': randomBytes(bytes) } });
@@ -57,10 +57,10 @@ async function stage(t: Test, jugglers = 1, given: RawSettings = {}) {
   const verify = (id: string, name = 'demo', rebuilt = false) =>
     files.request('VERIFY', { transfer_id: transferIds.get(id) ?? id, package: name, rebuilt, past: [] });
   const published = (file: FileState) => join(output, 'simple', file.package_tag, file.filename);
-  return { prefix, output, said, start, stops, bus, files, wheel, expect, verify, published };
+  return { prefix, output, logLines, start, stops, bus, files, wheel, expect, verify, published };
 }
 
-/** What transfers are to be called, since they are expected. */
+/** The ids of expected transfers, as EXPECT returned them. */
 const transferIds = new Map<string, string>();
 
 function sending(
@@ -84,7 +84,7 @@ function sending(
   };
 }
 
-void t.test('a file is sent, verified and published, and nothing is left of it', async (t) => {
+void t.test('a file is sent, verified and published, and its transfer leaves nothing behind', async (t) => {
   const { output, bus, wheel, expect, verify, published, prefix } = await stage(t);
   for (const bytes of [10, 100_000, 3 * SEGMENT_BYTES + 5]) {
     const { path, file } = await wheel(bytes, `demo${String(bytes)}`);
@@ -94,7 +94,7 @@ void t.test('a file is sent, verified and published, and nothing is left of it',
     await sendFile(sending(bus, id, file, path, { onSent: (n) => (sent += n) }));
     t.equal(sent, file.filesize, 'each byte once');
     t.match(await verify(id, file.package_tag), { verb: 'VERIFIED' });
-    t.match(await verify(id, file.package_tag), { verb: 'VERIFIED' }, 'and again for who asks again');
+    t.match(await verify(id, file.package_tag), { verb: 'VERIFIED' }, 'a retry gets the same verdict');
     t.equal(sha256(readFileSync(published(file))), file.filehash);
   }
   t.same(readdirSync(join(output, '.transfers')), []);
@@ -102,18 +102,18 @@ void t.test('a file is sent, verified and published, and nothing is left of it',
   await until(async () => ((await bus.objects.listBuckets(bucket)).get(bucket) ?? []).length === 0);
 });
 
-void t.test('after a break of the sender only what is missing is sent', async (t) => {
+void t.test('after the sender was interrupted, only the missing part is sent', async (t) => {
   const { bus, wheel, expect, verify, prefix } = await stage(t);
   const { path, file } = await wheel(8 * SEGMENT_BYTES);
   await expect('x', file);
-  const broken = new AbortController();
+  const interruption = new AbortController();
   const first = await testBus(t, prefix);
   let sent = 0;
   const onSent = (bytes: number) => {
     sent += bytes;
-    if (sent >= 4 * SEGMENT_BYTES) broken.abort();
+    if (sent >= 4 * SEGMENT_BYTES) interruption.abort();
   };
-  await t.rejects(sendFile(sending(first, 'x', file, path, { signal: broken.signal, onSent })));
+  await t.rejects(sendFile(sending(first, 'x', file, path, { signal: interruption.signal, onSent })));
   await first.drain();
   let resent = 0;
   await sendFile(sending(bus, 'x', file, path, { onSent: (bytes) => (resent += bytes) }));
@@ -121,12 +121,12 @@ void t.test('after a break of the sender only what is missing is sent', async (t
     resent >= file.filesize - sent && resent < file.filesize,
     `${String(sent)} and ${String(resent)} bytes`,
   );
-  t.equal(sent + resent, file.filesize, 'what was stored before the break is not sent again');
+  t.equal(sent + resent, file.filesize, 'what was stored before the interruption is not sent again');
   t.match(await verify('x'), { verb: 'VERIFIED' });
 });
 
-void t.test('what was stored while no juggler listened is read from NATS', async (t) => {
-  const { stops, start, said, bus, wheel, expect, verify, prefix } = await stage(t);
+void t.test('chunks that were stored while no juggler listened are read from NATS', async (t) => {
+  const { stops, start, logLines, bus, wheel, expect, verify, prefix } = await stage(t);
   const { path, file } = await wheel(2 * SEGMENT_BYTES);
   await expect('x', file);
   const juggler = new ProtocolClient(bus, transfer, ['slave', USER, 's', transfer.name], {
@@ -143,15 +143,15 @@ void t.test('what was stored while no juggler listened is read from NATS', async
   for (let at = 0; at < SEGMENT_BYTES; at += SEGMENT_BYTES / 4)
     await writer.write(bytes.subarray(at, at + SEGMENT_BYTES / 4));
   start();
-  await until(() => said.filter((line) => line.includes('at work')).length === 2);
-  // It could not have passed anybody by, and the new one can't know of anything but its notes and NATS.
+  await until(() => logLines.filter((line) => line.includes('at work')).length === 2);
+  // Nobody received it live: the new juggler can only know it from the recorded ranges and from NATS.
   t.match(await juggler.request('HELLO', { transfer_id: 'x' }), { verb: 'FETCH', offset: SEGMENT_BYTES });
   await sendFile(sending(bus, 'x', file, path));
   t.match(await verify('x'), { verb: 'VERIFIED' });
 });
 
-void t.test('several jugglers share the work, and one whose turn it is not hands it on', async (t) => {
-  const { stops, bus, wheel, expect, verify, published, said } = await stage(t, 3);
+void t.test('several jugglers share the work, and forward requests to the owner of a transfer', async (t) => {
+  const { stops, bus, wheel, expect, verify, published, logLines } = await stage(t, 3);
   const jobs = await Promise.all(
     Array.from({ length: 12 }, async (_, n) => ({
       id: `x-${String(n)}`,
@@ -170,30 +170,30 @@ void t.test('several jugglers share the work, and one whose turn it is not hands
   await expect('last', file);
   await sendFile(sending(bus, 'last', file, path));
   await Promise.all(stops.slice(0, 2).map((stop) => stop()));
-  t.match(await verify('last', 'last'), { verb: 'VERIFIED' }, 'also when the one who had it has ended');
-  t.equal(said.filter((line) => line.includes('published')).length, 13);
+  t.match(await verify('last', 'last'), { verb: 'VERIFIED' }, 'even after its owner has stopped');
+  t.equal(logLines.filter((line) => line.includes('wheel published')).length, 13);
 });
 
 void t.test('two senders with one name at the same time do not mix', async (t) => {
   const { bus, wheel, expect, verify, published } = await stage(t, 2);
-  const one = await wheel(4 * SEGMENT_BYTES);
-  const bytes = readFileSync(one.path);
-  const two = await wheel(4 * SEGMENT_BYTES);
-  const first = join(mkdtempSync(join(tmpdir(), 'piw-juggler-')), one.file.filename);
-  writeFileSync(first, bytes);
-  await Promise.all([expect('a', one.file), expect('b', two.file)]);
+  const first = await wheel(4 * SEGMENT_BYTES);
+  const bytes = readFileSync(first.path);
+  const second = await wheel(4 * SEGMENT_BYTES);
+  const firstCopy = join(mkdtempSync(join(tmpdir(), 'piw-juggler-')), first.file.filename);
+  writeFileSync(firstCopy, bytes);
+  await Promise.all([expect('a', first.file), expect('b', second.file)]);
   await Promise.all([
-    sendFile(sending(bus, 'a', one.file, first)),
-    sendFile(sending(bus, 'b', two.file, two.path)),
+    sendFile(sending(bus, 'a', first.file, firstCopy)),
+    sendFile(sending(bus, 'b', second.file, second.path)),
   ]);
   const [a, b] = await Promise.all([verify('a'), verify('b')]);
   t.same([a.verb, b.verb].sort(), ['REFUSED', 'VERIFIED']);
-  const won = a.verb === 'VERIFIED' ? one.file : two.file;
-  t.equal(sha256(readFileSync(published(one.file))), won.filehash);
+  const winner = a.verb === 'VERIFIED' ? first.file : second.file;
+  t.equal(sha256(readFileSync(published(first.file))), winner.filehash);
 });
 
-void t.test('a wheel that was built again gets a build tag, where the jugglers are told so', async (t) => {
-  const { stops, bus, wheel, expect, verify, output, said } = await stage(t, 2, { rebuilt: 'tag' });
+void t.test('a rebuilt wheel gets a build tag if the jugglers are configured to give one', async (t) => {
+  const { stops, bus, wheel, expect, verify, output, logLines } = await stage(t, 2, { rebuilt: 'tag' });
   const names = () => readdirSync(join(output, 'simple', 'demo')).filter((name) => name.endsWith('.whl'));
   const deliver = async (id: string, { path, file }: { path: string; file: FileState }) => {
     await expect(id, file);
@@ -202,19 +202,27 @@ void t.test('a wheel that was built again gets a build tag, where the jugglers a
   for (const bytes of [10, 2 * SEGMENT_BYTES]) await deliver(`first-${String(bytes)}`, await wheel(bytes));
   t.match(await verify('first-10'), { verb: 'VERIFIED', filename: 'demo-1.0-py3-none-any.whl' });
   const taken = await verify(`first-${String(2 * SEGMENT_BYTES)}`);
-  t.match(taken, { verb: 'TAKEN', reason: /published already/ }, 'not unless it is said');
+  t.match(
+    taken,
+    { verb: 'TAKEN', reason: /already published/ },
+    'but only if the request says that it was rebuilt',
+  );
   t.same(names(), ['demo-1.0-py3-none-any.whl']);
   for (const [n, bytes] of [10, 2 * SEGMENT_BYTES].entries()) {
-    const again = { verb: 'VERIFIED', filename: `demo-1.0-${String(n + 1)}-py3-none-any.whl` };
-    const one = await wheel(bytes);
-    await deliver(`again-${String(n)}`, one);
-    t.match(await verify(`again-${String(n)}`, 'demo', true), again);
-    // Nobody remembers what became of that transfer: it is sent again.
-    await deliver(`once-more-${String(n)}`, one);
-    t.match(await verify(`once-more-${String(n)}`, 'demo', n === 0), again, 'and for who asks again');
-    t.ok(said.some((line) => line.includes(`published demo/${again.filename}`)));
+    const expectedVerdict = { verb: 'VERIFIED', filename: `demo-1.0-${String(n + 1)}-py3-none-any.whl` };
+    const rebuilt = await wheel(bytes);
+    await deliver(`again-${String(n)}`, rebuilt);
+    t.match(await verify(`again-${String(n)}`, 'demo', true), expectedVerdict);
+    // The outcome of that transfer is forgotten: the file is sent again.
+    await deliver(`once-more-${String(n)}`, rebuilt);
+    t.match(
+      await verify(`once-more-${String(n)}`, 'demo', n === 0),
+      expectedVerdict,
+      'a retry gets the same name',
+    );
+    t.ok(logLines.some((line) => line.includes(`wheel published file=demo/${expectedVerdict.filename}`)));
   }
-  // The one who has a transfer is asked by the other; when that one is gone, it is taken over.
+  // Requests are forwarded to the owner of a transfer; when it is gone, the transfer is taken over.
   const last = await wheel(2 * SEGMENT_BYTES);
   await deliver('last', last);
   await stops[0]?.();
@@ -223,31 +231,31 @@ void t.test('a wheel that was built again gets a build tag, where the jugglers a
 });
 
 void t.test(
-  'a file that changes while it is sent is noticed, and published when it is right again',
+  'a file that changes while it is sent is detected, and published once it is correct again',
   async (t) => {
     const { bus, wheel, expect, verify } = await stage(t);
     const { path, file } = await wheel(4 * SEGMENT_BYTES);
-    const right = readFileSync(path);
+    const original = readFileSync(path);
     await expect('x', file);
-    const wrong = Buffer.from(right);
-    wrong[1000] = (wrong[1000] ?? 0) ^ 1;
-    writeFileSync(path, wrong);
+    const corrupted = Buffer.from(original);
+    corrupted[1000] = (corrupted[1000] ?? 0) ^ 1;
+    writeFileSync(path, corrupted);
     await sendFile(sending(bus, 'x', file, path));
-    t.match(await verify('x'), { verb: 'AGAIN' }, 'other bytes');
+    t.match(await verify('x'), { verb: 'AGAIN' }, 'the bytes are wrong');
     const changed = { code: 'PIW_FILE_CHANGED' };
     await t.rejects(
       sendFile(sending(bus, 'x', file, path, { verifyDigest: true })),
       changed,
-      'and its sender sees why',
+      'the sender sees why',
     );
     t.match(await verify('x'), { verb: 'AGAIN' });
-    writeFileSync(path, right);
+    writeFileSync(path, original);
     await sendFile(sending(bus, 'x', file, path));
     t.match(await verify('x'), { verb: 'VERIFIED' });
   },
 );
 
-void t.test('a file that becomes shorter while it is sent, or goes, is noticed', async (t) => {
+void t.test('a file that is truncated or deleted while it is sent is detected', async (t) => {
   const { bus, wheel, expect, verify } = await stage(t);
   const { path, file } = await wheel(4 * SEGMENT_BYTES);
   const changed = { code: 'PIW_FILE_CHANGED' };
@@ -259,7 +267,7 @@ void t.test('a file that becomes shorter while it is sent, or goes, is noticed',
   t.match(await verify('x'), { verb: 'AGAIN' });
 });
 
-void t.test('files of no byte and of one have a defined end', async (t) => {
+void t.test('files of zero bytes and one byte are refused as bad wheels', async (t) => {
   const { bus, wheel, expect, verify } = await stage(t);
   const { file } = await wheel(10);
   for (const size of [0, 1]) {
@@ -272,7 +280,7 @@ void t.test('files of no byte and of one have a defined end', async (t) => {
   }
 });
 
-void t.test('chunks that belong to no transfer are removed at the start', async (t) => {
+void t.test('chunks that belong to no transfer are removed on start', async (t) => {
   const prefix = uniquePrefix();
   const bus = await testBus(t, prefix);
   const bucket = userBucketName(prefix, USER);
@@ -293,5 +301,5 @@ void t.test('chunks that belong to no transfer are removed at the start', async 
   });
   const remaining = async () => (await bus.objects.listBuckets(bucket)).get(bucket) ?? [];
   await until(async () => !(await remaining()).includes('gone.a'));
-  t.same(await remaining(), ['claim.b'], 'but not what waits for a message');
+  t.same(await remaining(), ['claim.b'], 'but not the body of a large message');
 });

@@ -23,43 +23,39 @@ t.setTimeout(120_000);
 
 const MASTER_COMMAND = ['master', '--allow-root', '--allow-superuser'] as const;
 
-/** An output path for masters, which are refused after they have found that they can write to it. */
+/** Returns an output path for masters, which check that they can write to it before they are refused. */
 const someFolder = (): Promise<string> => mkdtemp(join(tmpdir(), 'piw-identity-'));
 
 async function oracleOf(t: Test, dsn: string, nats: string, prefix: string) {
-  const own = { dsn, nats, prefix };
-  const task = runTask(t, 'the-oracle', own);
+  const settings = { dsn, nats, prefix };
+  const task = runTask(t, 'the-oracle', settings);
   const bus = await testBus(t, prefix, { address: nats });
   await new ProtocolClient(bus, oracle, undefined, { timeoutMs: 2000, patienceMs: 20_000 }).request(
     'GETABIS',
     {},
   );
-  return { own, task, bus };
+  return { settings, task, bus };
 }
 
-void t.test('a second database on one prefix is refused with a line that names both', async (t) => {
+void t.test('a second database on one prefix is refused with a message that names both', async (t) => {
   const [first, second] = [await testDatabase(t), await testDatabase(t)];
-  const { own, bus } = await oracleOf(t, first.dsn, natsAddress(), uniquePrefix());
+  const { settings, bus } = await oracleOf(t, first.dsn, natsAddress(), uniquePrefix());
   const [a] = await first.db.query<{ id: string }>('select id::text from installation');
   const [b] = await second.db.query<{ id: string }>('select id::text from installation');
-  const piw = piwRunner({ ...own, dsn: second.dsn, 'output-path': await someFolder() });
+  const piw = piwRunner({ ...settings, dsn: second.dsn, 'output-path': await someFolder() });
   for (const command of [MASTER_COMMAND, ['actor', 'the-oracle'], ['actor', 'the-architect']]) {
     const { code, err } = await piw(...command);
     t.equal(code, 4, command.join(' '));
     t.match(err, `installation ${String(a?.id.slice(0, 8))}`);
     t.match(err, `installation ${String(b?.id.slice(0, 8))}`);
   }
-  t.same(
-    await second.db.query('select holder from installation'),
-    [{ holder: null }],
-    'it was not even begun',
-  );
+  t.same(await second.db.query('select holder from installation'), [{ holder: null }], 'it was not touched');
   t.match(await new ProtocolClient(bus, farmIdentity).request('WHO', { version: OWN_VERSION }), {
     installation: a?.id,
   });
 });
 
-void t.test('a second farm on one database is refused until the first has gone', async (t) => {
+void t.test('a second farm on one database is refused until the first is gone', async (t) => {
   const { db, dsn } = await testDatabase(t);
   const prefix = uniquePrefix();
   const { task } = await oracleOf(t, dsn, natsAddress(), prefix);
@@ -71,14 +67,18 @@ void t.test('a second farm on one database is refused until the first has gone',
   const [row] = await db.query<{ holder: string }>('select holder from installation');
   t.match(err, `over NATS ${String(row?.holder)}`);
   t.match(err, /\/\d+ is connected to \w+\/t\w+, where that farm does not answer/);
-  t.same(await db.query('select holder, holder_since from installation'), before, 'the first goes on');
+  t.same(
+    await db.query('select holder, holder_since from installation'),
+    before,
+    'the first farm keeps the database',
+  );
   await task.stop();
   const secondFarm = await oracleOf(t, dsn, other.master, prefix);
   t.not((await db.query<{ holder: string }>('select holder from installation'))[0]?.holder, row?.holder);
   await secondFarm.task.stop();
 });
 
-void t.test('a result that the database knows nothing of is no order to remove its file', async (t) => {
+void t.test('the file of a result that the database does not know is kept', async (t) => {
   const { db, bus, folder, logLines } = await testMaster(t, { versions: ['1.0'] });
   const path = await makeWheel(await someFolder(), {});
   const session = new ScriptedSession(bus, 's', path);
@@ -86,17 +86,20 @@ void t.test('a result that the database knows nothing of is no order to remove i
   t.equal(await session.request('IDLE'), 'BUILD');
   t.equal(await session.request('BUILT'), 'SEND');
   await session.send();
-  // As in the database of another farm.
+  // The database now looks like another farm's.
   await db.query('delete from versions');
   t.equal(await session.request('SENT'), 'DONE');
   t.same(
     (await readdir(folder)).filter((name) => name.endsWith('.whl')),
     ['demo-1.0-py3-none-any.whl'],
   );
-  t.match(logLines.join('\n'), /files of demo 1\.0 stay: the database does not know that version/);
+  t.match(
+    logLines.join('\n'),
+    /files of a lost build are kept package=demo version=1\.0: the database does not know the version/,
+  );
 });
 
-/** A farm of another version, as far as a process that comes to it can see. */
+/** A farm of another version, as seen by a process that joins it. */
 class OtherVersion extends Actor {
   override start(): void {
     this.serve(
@@ -118,18 +121,18 @@ const actorOn = (t: Test, bus: Bus): OtherVersion =>
     ...{ pausing: 'ignores', fence: () => 0, crash: (error: unknown) => t.fail(String(error)) },
   });
 
-void t.test('an actor of another protocol is refused with the version that is needed', async (t) => {
+void t.test('an actor of another protocol is refused with the required version', async (t) => {
   const prefix = uniquePrefix();
   const bus = await testBus(t, prefix);
   const other = actorOn(t, bus);
   other.start();
   t.teardown(() => other.stop());
-  const ran = await piwRunner({ nats: natsAddress(), prefix })('actor', 'the-scribe');
-  t.equal(ran.code, 6);
-  t.match(ran.err, 'this farm is piw 9.9 with protocol 99');
+  const { code, err } = await piwRunner({ nats: natsAddress(), prefix })('actor', 'the-scribe');
+  t.equal(code, 6);
+  t.match(err, 'this farm is piw 9.9 with protocol 99');
 });
 
-void t.test('an Oracle refuses whoever comes with another protocol', async (t) => {
+void t.test('an Oracle refuses a process of another protocol', async (t) => {
   const { dsn } = await testDatabase(t);
   const { bus } = await oracleOf(t, dsn, natsAddress(), uniquePrefix());
   const client = new ProtocolClient(bus, farmIdentity);
@@ -139,7 +142,7 @@ void t.test('an Oracle refuses whoever comes with another protocol', async (t) =
   });
 });
 
-void t.test('an actor that waits for a master leaves when one of another protocol comes', async (t) => {
+void t.test('an actor that waits for a master exits when one of another protocol appears', async (t) => {
   const prefix = uniquePrefix();
   const piw = piwRunner({ nats: natsAddress(), prefix });
   const waiting = piw('actor', 'the-secretary');

@@ -13,7 +13,7 @@ for (const [incomplete, expected] of [
   ['publish', { status: true, failure_class: null, reason: null, remark: REMARK, files: 1 }],
   ['refuse', { status: false, failure_class: 'incomplete', reason: REMARK, remark: null, files: 0 }],
 ] as const) {
-  void t.test(`a wheel that lacks its compiled part: ${incomplete}`, async (t) => {
+  void t.test(`a wheel that lacks its compiled part, with incomplete=${incomplete}`, async (t) => {
     const master = await testMaster(t, { overrides: { incomplete } });
     await testSlave(t, master.prefix, pip);
     const rows = () =>

@@ -27,7 +27,7 @@ const HELLO: SlaveHello = {
   ...{ os_name: 'x', os_version: 'x', board: null, lacks: [], clock: 0 },
 };
 
-void t.test('a slave whose file nobody takes keeps no other slave waiting', async (t) => {
+void t.test('a slave that waits for a File Juggler does not block other slaves', async (t) => {
   const { db, dsn } = await testDatabase(t);
   await insertTarget(db, ABI);
   await addReleases(db, 'demo', 'feed', [someRelease('1.0'), someRelease('2.0')]);
@@ -42,12 +42,12 @@ void t.test('a slave whose file nobody takes keeps no other slave waiting', asyn
     });
   const stats: [number, number, number, number, number, null] = [1e12, 1e12, 1e10, 1e10, 0, null];
   const [first, second] = [slave('a'), slave('b')];
-  for (const one of [first, second]) t.match(await one.request('HELLO', HELLO), { verb: 'HELLO' });
+  for (const session of [first, second]) t.match(await session.request('HELLO', HELLO), { verb: 'HELLO' });
   const order = await first.request('IDLE', { stats });
   if (order.verb !== 'BUILD') throw new Error(`IDLE was answered ${order.verb}`);
   const file = await fileStateOf(await makeWheel(folder, { version: order.version }));
   let answered = false;
-  // There is no File Juggler yet: the Slave Driver asks for one for half a minute.
+  // There is no File Juggler yet: the Slave Driver retries for half a minute.
   const built = first
     .request('BUILT', {
       ...{ lease: order.lease, status: true, failure_class: null, duration_s: 1, output: '' },
@@ -58,7 +58,7 @@ void t.test('a slave whose file nobody takes keeps no other slave waiting', asyn
   const other = await second.request('IDLE', { stats });
   if (other.verb !== 'BUILD') throw new Error(`IDLE was answered ${other.verb}`);
   t.match(await second.request('BUSY', { lease: other.lease, stats }), { verb: 'CONT' });
-  t.notOk(answered, 'the first still waits');
+  t.notOk(answered, 'the first one still waits');
   const controller = new AbortController();
   const running = runActor(actorSpecOf('file-juggler'), loadSettings({ ...settings }, '/dev/null'), {
     bus: { address: settings.nats, name: 'file-juggler', prefix: settings.prefix },
@@ -69,5 +69,9 @@ void t.test('a slave whose file nobody takes keeps no other slave waiting', asyn
     controller.abort();
     return running;
   });
-  t.match(await built, { verb: 'SEND', filename: file.filename }, 'until there is one');
+  t.match(
+    await built,
+    { verb: 'SEND', filename: file.filename },
+    'once there is a File Juggler, it is answered',
+  );
 });

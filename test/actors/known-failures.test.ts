@@ -16,8 +16,8 @@ import { makeWheel } from '../helpers/wheel.js';
 t.setTimeout(180_000);
 
 /**
- * What has stopped piwheels, lost its builds or filled its disk (its issues and its code tell of each), and
- * has to do neither here.
+ * Sets up one of the failures that have stopped piwheels, lost its builds or filled its disk (its issues and
+ * its code tell of each). None of them may do so here.
  */
 async function stage(t: Test, options?: MasterOptions) {
   const master = await testMaster(t, options);
@@ -27,12 +27,12 @@ async function stage(t: Test, options?: MasterOptions) {
   let sessions = 0;
   const session = (lies?: Partial<FileState>) =>
     new ScriptedSession(master.bus, `s${String((sessions += 1))}`, path, lies);
-  /** Up to where the master asks for the wheel. */
+  /** Runs a session up to the answer to BUILT. */
   const built = async (lies?: Partial<FileState>) => {
-    const one = session(lies);
-    await one.request('HELLO');
-    t.equal(await one.request('IDLE'), 'BUILD');
-    return { one, answer: await one.request('BUILT') };
+    const slave = session(lies);
+    await slave.request('HELLO');
+    t.equal(await slave.request('IDLE'), 'BUILD');
+    return { slave, answer: await slave.request('BUILT') };
   };
   return {
     ...{ ...master, session, built },
@@ -41,10 +41,10 @@ async function stage(t: Test, options?: MasterOptions) {
   };
 }
 
-void t.test('a malformed packet', async (t) => {
+void t.test('a malformed packet is answered with an error', async (t) => {
   const { bus, session } = await stage(t);
-  const one = session();
-  t.equal(await one.request('HELLO'), 'HELLO');
+  const slave = session();
+  t.equal(await slave.request('HELLO'), 'HELLO');
   const subject = bus.subject(slaveDriver.name, 'slave', 's1', 'HELLO');
   for (const bytes of [
     '',
@@ -58,13 +58,13 @@ void t.test('a malformed packet', async (t) => {
     const answer = await bus.connection.request(subject, Buffer.from(bytes, 'latin1'), { timeout: 10_000 });
     t.match(Buffer.from(answer.data).toString('latin1'), /ERROR.*PIW_MESSAGE_INVALID/s);
   }
-  t.equal(await one.request('IDLE'), 'BUILD', 'it goes on as if nothing had been');
+  t.equal(await slave.request('IDLE'), 'BUILD', 'the Slave Driver goes on as before');
 });
 
-void t.test('a database error while a build is logged', async (t) => {
+void t.test('a database error while a build is logged is reported, and the retry succeeds', async (t) => {
   const { db, settings, built, results, published } = await stage(t);
-  const { one } = await built();
-  await one.send();
+  const { slave } = await built();
+  await slave.send();
   const other = await Database.open(String(settings.dsn), 'in-the-way');
   t.teardown(() => other.close());
   let unlock: () => void = () => undefined;
@@ -76,37 +76,37 @@ void t.test('a database error while a build is logged', async (t) => {
     await new Promise<void>((resolve) => (unlock = resolve));
   });
   await isLocked;
-  const sent = one.request('SENT');
+  const sent = slave.request('SENT');
   const waiting = `select pid from pg_stat_activity
     where datname = current_database() and wait_event_type = 'Lock' and query like '%log_builds%'`;
   await until(async () => (await db.query(waiting)).length > 0);
   await db.query(`select pg_terminate_backend(pid) from (${waiting}) w`);
-  t.equal(await sent, 'PIW_DATABASE', 'the slave is told');
+  t.equal(await sent, 'PIW_DATABASE', 'the slave gets the error');
   unlock();
   await locking;
-  t.equal(await one.request('SENT'), 'DONE', 'and says it again');
+  t.equal(await slave.request('SENT'), 'DONE', 'and its retry succeeds');
   t.same(await results(), [{ status: true, failure_class: null }]);
   t.same(await published(), ['demo-1.0-py3-none-any.whl']);
 });
 
-void t.test('a zero-length file', async (t) => {
+void t.test('a zero-length file fails its build, and nothing is published', async (t) => {
   const { built, results, published, session } = await stage(t);
   const empty = { filesize: 0, filehash: 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855' };
-  const { one, answer } = await built(empty);
+  const { slave, answer } = await built(empty);
   if (answer === 'SEND') {
-    t.match(await one.transferHello(), { verb: 'DONE' });
-    t.equal(await one.request('SENT'), 'DONE');
+    t.match(await slave.transferHello(), { verb: 'DONE' });
+    t.equal(await slave.request('SENT'), 'DONE');
   } else t.equal(answer, 'DONE');
   t.same(await results(), [{ status: false, failure_class: 'wrong-wheel' }]);
   t.same(await published(), []);
   t.equal(await session().request('HELLO'), 'HELLO');
 });
 
-void t.test('path traversal', async (t) => {
+void t.test('path traversal in a filename is refused', async (t) => {
   const { built, results, published, output } = await stage(t, {
     versions: ['1.0', '2.0', '3.0', '4.0', '5.0', '6.0'],
   });
-  // What is beside the output path is nobody's but this test's.
+  // Only this test writes to the parent of the output path.
   const listParent = async () => await readdir(join(output, '..'));
   const before = await listParent();
   for (const filename of [
@@ -128,23 +128,27 @@ void t.test('path traversal', async (t) => {
   t.same(await listParent(), before);
 });
 
-void t.test('a wrong hash, sent again and again', async (t) => {
+void t.test('a file that keeps arriving with a wrong hash requeues its build', async (t) => {
   const { built, db, results, published, logLines } = await stage(t);
-  const { one, answer } = await built({ filehash: '0'.repeat(64) });
+  const { slave, answer } = await built({ filehash: '0'.repeat(64) });
   t.equal(answer, 'SEND');
   const answers: string[] = [];
   while (answers.at(-1) !== 'DONE' && answers.length < 20) {
-    await one.send();
-    answers.push(await one.request('SENT'));
+    await slave.send();
+    answers.push(await slave.request('SENT'));
   }
-  t.same(answers, ['SEND', 'SEND', 'SEND', 'SEND', 'DONE'], 'five times is enough');
-  t.same(await results(), [], 'what is damaged on its way says nothing of the package');
-  t.match(await db.query('select slave_id from queue'), [{ slave_id: null }], 'it is in the queue again');
+  t.same(answers, ['SEND', 'SEND', 'SEND', 'SEND', 'DONE'], 'it gives up after five times');
+  t.same(await results(), [], 'damage in transit is not recorded against the package');
+  t.match(
+    await db.query('select slave_id from queue'),
+    [{ slave_id: null }],
+    'the build is back in the queue',
+  );
   t.same(await published(), []);
-  t.ok(logLines.some((line) => line.includes('another SHA-256 than was announced')));
+  t.ok(logLines.some((line) => line.includes('differs from the announced one')));
 });
 
-void t.test('a slave that dies in the middle of a build', async (t) => {
+void t.test('a slave that dies during a build loses its lease', async (t) => {
   const { db, session, settings } = await stage(t, {
     tasks: MASTER_TASKS.filter((task) => task !== 'the-architect'),
   });
@@ -161,30 +165,34 @@ void t.test('a slave that dies in the middle of a build', async (t) => {
   t.equal(await dead.request('IDLE'), 'BUILD');
   await other.request('HELLO');
   t.equal(await other.request('IDLE'), 'SLEEP');
-  // Its lease has run out, and the Architect has been there long enough to know.
+  // Its lease has expired, and the Architect's grace period is over.
   await db.query(`update queue set leased_until = now() - interval '1 second'`);
   clockAheadMs = 3_600_000;
   await until(async () => (await other.request('IDLE')) === 'BUILD');
-  t.equal(await dead.request('BUSY'), 'DONE', 'should it come back, it has nothing to say about it');
+  t.equal(await dead.request('BUSY'), 'DONE', 'if it comes back, it no longer holds the lease');
 });
 
-void t.test('a master that is killed in the middle of a transfer', async (t) => {
+void t.test('a master that is restarted during a transfer continues it', async (t) => {
   const { built, results, published, settings } = await stage(t, {
     tasks: MASTER_TASKS.filter((task) => !['file-juggler', 'slave-driver'].includes(task)),
   });
   const start = () => ['file-juggler', 'slave-driver'].map((task) => runTask(t, task, settings));
   const first = start();
-  const { one } = await built();
-  await one.send(0, 65_536);
+  const { slave } = await built();
+  await slave.send(0, 65_536);
   await Promise.all(first.map((task) => task.stop()));
   start();
-  t.match(await one.transferHello(), { verb: 'FETCH', offset: 65_536 }, 'only what is missing is asked for');
-  await one.send(65_536);
-  t.equal(await one.request('SENT'), 'PIW_UNKNOWN_SLAVE');
-  t.equal(await one.request('HELLO'), 'HELLO');
-  t.equal(await one.request('SENT'), 'PIW_UNKNOWN_TRANSFER');
-  t.equal(await one.request('BUILT'), 'SEND');
-  t.equal(await one.request('SENT'), 'DONE');
+  t.match(
+    await slave.transferHello(),
+    { verb: 'FETCH', offset: 65_536 },
+    'only the missing part is requested',
+  );
+  await slave.send(65_536);
+  t.equal(await slave.request('SENT'), 'PIW_UNKNOWN_SLAVE');
+  t.equal(await slave.request('HELLO'), 'HELLO');
+  t.equal(await slave.request('SENT'), 'PIW_UNKNOWN_TRANSFER');
+  t.equal(await slave.request('BUILT'), 'SEND');
+  t.equal(await slave.request('SENT'), 'DONE');
   t.same(await results(), [{ status: true, failure_class: null }]);
   t.same(await published(), ['demo-1.0-py3-none-any.whl']);
 });

@@ -15,7 +15,7 @@ import { NO_DETAILS } from '../../src/model/build-details.js';
 
 t.setTimeout(120_000);
 
-/** A master with demo 1.0 to be built. */
+/** Starts a master with demo 1.0 in the queue. */
 async function stage(t: Test) {
   const master = await testMaster(t);
   const wheels = async () =>
@@ -23,18 +23,18 @@ async function stage(t: Test) {
   return { ...master, wheels };
 }
 
-/** A slave builds what is next, once; `built` is called when its wheel is there. */
+/** Runs a slave for one build; `onBuilt` is called when its wheel exists. */
 async function buildOnce(
   t: Test,
   prefix: string,
   contents: string,
-  built: () => Promise<void> = () => Promise.resolve(),
+  onBuilt: () => Promise<void> = () => Promise.resolve(),
   hello = slaveHello(),
 ): Promise<string> {
   let path = '';
   const pip: BuildStub = async (_, workDir) => {
     path = await makeWheel(workDir, { files: { 'demo.py': Buffer.from(contents) } });
-    await built();
+    await onBuilt();
     const files = [{ ...(await fileStateOf(path)), path }];
     return { status: true, failureClass: null, durationS: 1, output: contents, details: NO_DETAILS, files };
   };
@@ -48,7 +48,7 @@ const listed = (db: Database) => db.query('select filename from files');
 const due = (db: Database) => db.query('select abi from queue join targets using (target_id) order by rank');
 const results = (db: Database) => db.query('select status, failure_class from builds order by build_id');
 
-void t.test('leases are renewed while the Architect is paused', async (t) => {
+void t.test('leases are renewed and released while the Architect is paused', async (t) => {
   const { db, bus } = await stage(t);
   const slave = await insertSlave(db, ABI);
   const architect = new ProtocolClient(bus, builds, undefined, { timeoutMs: 5000, patienceMs: 20_000 });
@@ -69,7 +69,7 @@ void t.test('leases are renewed while the Architect is paused', async (t) => {
   t.same(await db.query('select lease from queue'), [{ lease: null }]);
 });
 
-void t.test('what a slave has built under a lease that it lost is not listed', async (t) => {
+void t.test('a build under a lost lease is not listed', async (t) => {
   const { db, folder, prefix, wheels } = await stage(t);
   await buildOnce(t, prefix, 'first', async () => {
     await db.query('update queue set lease = null, slave_id = null, leased_until = null');
@@ -77,29 +77,29 @@ void t.test('what a slave has built under a lease that it lost is not listed', a
   t.same(await listed(db), []);
   t.same(await results(db), []);
   const path = await buildOnce(t, prefix, 'second');
-  t.same(await wheels(), ['demo-1.0-py3-none-any.whl'], 'and whoever has it now is not in its way');
+  t.same(await wheels(), ['demo-1.0-py3-none-any.whl'], 'the leftover file does not block the next build');
   t.same(await readFile(join(folder, 'demo-1.0-py3-none-any.whl')), await readFile(path));
   t.match(await results(db), [{ status: true }]);
 });
 
-void t.test('a file that is listed nowhere makes room', async (t) => {
+void t.test('an abandoned file that nothing lists is replaced', async (t) => {
   const { db, folder, prefix, wheels, logLines } = await stage(t);
   const leftover = join(folder, 'demo-1.0-py3-none-any.whl');
-  await writeFile(leftover, 'left by a removal that was broken off');
-  // It is nobody's after some minutes.
+  await writeFile(leftover, 'left by an interrupted removal');
+  // It counts as abandoned after some minutes.
   await utimes(leftover, Date.now() / 1000 - 600, Date.now() / 1000 - 600);
   const path = await buildOnce(t, prefix, 'new');
   t.match(await results(db), [{ status: true }]);
   t.same(await wheels(), ['demo-1.0-py3-none-any.whl']);
   t.same(await readFile(join(folder, 'demo-1.0-py3-none-any.whl')), await readFile(path));
   t.equal((await listed(db)).length, 1);
-  t.ok(logLines.some((line) => line.includes('is listed nowhere')));
+  t.ok(logLines.some((line) => line.includes('unlisted file is removed')));
 });
 
-void t.test('a file that is listed stays as it is, and serves who has built it too', async (t) => {
+void t.test('a listed file is kept, and serves a second build of it', async (t) => {
   const { db, folder, prefix } = await stage(t);
   const path = await buildOnce(t, prefix, 'old');
-  // It is built once more, and comes out differently.
+  // It is built once more, with a different result.
   await db.query('delete from builds');
   await db.query(
     `insert into queue (version_id, target_id, priority, released, of_package)
@@ -109,52 +109,58 @@ void t.test('a file that is listed stays as it is, and serves who has built it t
   t.same(await readFile(join(folder, 'demo-1.0-py3-none-any.whl')), await readFile(path));
   t.match(await results(db), [{ status: true, failure_class: null }]);
   const [last] = await db.query<{ output: string }>('select output from builds');
-  t.match(last?.output, /^piw: published before by another build: demo-1.0-py3-none-any.whl$/m);
+  t.match(last?.output, /^piw: already published by another build: demo-1.0-py3-none-any.whl$/m);
   t.same(await db.query('select 1 from queue'), []);
 });
 
-void t.test('what PyPy has published stays, and serves CPython once that has built it too', async (t) => {
-  const { db, folder, prefix } = await stage(t);
-  await db.query(`update targets set skip = 'later', filled_from = 9223372036854775807`);
-  await insertTarget(db, 'pypy39_pp73');
-  const pypy = { ...slaveHello(), abi_tag: 'pypy39_pp73', py_version_tag: 'pp39' };
-  const path = await buildOnce(t, prefix, 'by PyPy', undefined, pypy);
-  for (const abi of [ABI, 'cp312']) await insertTarget(db, abi);
-  t.match(await due(db), [{ abi: ABI }], 'it serves no CPython yet');
-  await buildOnce(t, prefix, 'by CPython');
-  t.same(await readFile(join(folder, 'demo-1.0-py3-none-any.whl')), await readFile(path));
-  t.match(await results(db), [{ status: true }, { status: true, failure_class: null }]);
-  await insertTarget(db, 'cp313');
-  t.same(await due(db), [], 'nor is it built again');
-});
+void t.test(
+  'a wheel published by PyPy is kept, and serves CPython once CPython has built it too',
+  async (t) => {
+    const { db, folder, prefix } = await stage(t);
+    await db.query(`update targets set skip = 'later', filled_from = 9223372036854775807`);
+    await insertTarget(db, 'pypy39_pp73');
+    const pypy = { ...slaveHello(), abi_tag: 'pypy39_pp73', py_version_tag: 'pp39' };
+    const path = await buildOnce(t, prefix, 'by PyPy', undefined, pypy);
+    for (const abi of [ABI, 'cp312']) await insertTarget(db, abi);
+    t.match(await due(db), [{ abi: ABI }], 'it serves no CPython yet');
+    await buildOnce(t, prefix, 'by CPython');
+    t.same(await readFile(join(folder, 'demo-1.0-py3-none-any.whl')), await readFile(path));
+    t.match(await results(db), [{ status: true }, { status: true, failure_class: null }]);
+    await insertTarget(db, 'cp313');
+    t.same(await due(db), [], 'it is not built again');
+  },
+);
 
-void t.test('two that build the same wheel at once: the first one stays, and serves both', async (t) => {
-  const { db, prefix, wheels } = await stage(t);
-  const other = 'linux_aarch64';
-  await insertTarget(db, ABI, { platform: other });
-  let startedCount = 0;
-  // Each makes a wheel of its own when both have begun.
-  const pip: BuildStub = async (_, workDir) => {
-    startedCount += 1;
-    await until(() => startedCount === 2);
-    const path = await makeWheel(workDir, { files: { 'demo.py': randomBytes(100_000) } });
-    const files = [{ ...(await fileStateOf(path)), path }];
-    return { status: true, failureClass: null, durationS: 1, output: 'log', details: NO_DETAILS, files };
-  };
-  const slaves = await Promise.all(
-    [PLATFORM, other].map((platform_tag) =>
-      testSlave(t, prefix, pip, { once: true, hello: { ...slaveHello(), platform_tag } }),
-    ),
-  );
-  await Promise.all(slaves.map(({ ended }) => ended));
-  // The other one's lease may be gone by then: what it builds is not due any more.
-  const logged = await results(db);
-  t.same(
-    logged,
-    logged.map(() => ({ status: true, failure_class: null })),
-  );
-  t.ok(logged.length > 0);
-  t.equal((await listed(db)).length, 1);
-  t.same(await wheels(), ['demo-1.0-py3-none-any.whl']);
-  t.same(await db.query('select 1 from queue'), []);
-});
+void t.test(
+  'of two slaves that build the same wheel at once, the first one’s is kept, and serves both',
+  async (t) => {
+    const { db, prefix, wheels } = await stage(t);
+    const other = 'linux_aarch64';
+    await insertTarget(db, ABI, { platform: other });
+    let startedCount = 0;
+    // Each makes its own wheel once both have started.
+    const pip: BuildStub = async (_, workDir) => {
+      startedCount += 1;
+      await until(() => startedCount === 2);
+      const path = await makeWheel(workDir, { files: { 'demo.py': randomBytes(100_000) } });
+      const files = [{ ...(await fileStateOf(path)), path }];
+      return { status: true, failureClass: null, durationS: 1, output: 'log', details: NO_DETAILS, files };
+    };
+    const slaves = await Promise.all(
+      [PLATFORM, other].map((platform_tag) =>
+        testSlave(t, prefix, pip, { once: true, hello: { ...slaveHello(), platform_tag } }),
+      ),
+    );
+    await Promise.all(slaves.map(({ ended }) => ended));
+    // The other slave's lease may be gone by then: its build is no longer due.
+    const logged = await results(db);
+    t.same(
+      logged,
+      logged.map(() => ({ status: true, failure_class: null })),
+    );
+    t.ok(logged.length > 0);
+    t.equal((await listed(db)).length, 1);
+    t.same(await wheels(), ['demo-1.0-py3-none-any.whl']);
+    t.same(await db.query('select 1 from queue'), []);
+  },
+);

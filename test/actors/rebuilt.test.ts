@@ -26,13 +26,13 @@ const someWheel = (): Promise<string> =>
   makeWheel(mkdtempSync(join(tmpdir(), 'piw-rebuilt-')), { files: { 'data.bin': randomBytes(100) } });
 
 interface EarlierBuild {
-  /** What it was built for, and as which version's it is listed. */
+  /** The ABI that it was built for, and the version that it is listed under. */
   readonly abi?: string;
   readonly version?: string;
   readonly rebuilt?: 'refuse' | 'tag';
 }
 
-/** A pure wheel of demo 1.0 is published, and demo 1.0 is given out again, to a slave that makes another. */
+/** Publishes a pure wheel of demo 1.0, and grants demo 1.0 again, to a slave that makes a different wheel. */
 async function stage(t: Test, { abi = ABI, version = '1.0', rebuilt = 'tag' }: EarlierBuild) {
   const tasks = MASTER_TASKS.filter((task) => task !== 'slave-driver');
   const master = await testMaster(t, { versions: ['1.0', '2.0'], overrides: { rebuilt }, tasks });
@@ -50,7 +50,7 @@ async function stage(t: Test, { abi = ABI, version = '1.0', rebuilt = 'tag' }: E
       served: [],
     },
   ]);
-  // Somebody wants this one once more.
+  // Somebody requests this version again.
   await db.query('delete from queue');
   await db.query(
     `insert into queue (version_id, target_id, priority, of_package)
@@ -59,19 +59,19 @@ async function stage(t: Test, { abi = ABI, version = '1.0', rebuilt = 'tag' }: E
   );
   await db.query('notify piw_queue');
   const path = await someWheel();
-  const one = new ScriptedSession(master.bus, 'one', path);
-  await one.request('HELLO');
-  await until(async () => (await one.request('IDLE')) === 'BUILD');
+  const slave = new ScriptedSession(master.bus, 'one', path);
+  await slave.request('HELLO');
+  await until(async () => (await slave.request('IDLE')) === 'BUILD');
   const hashOf = (path: string) => sha256(readFileSync(path));
   return {
-    ...{ ...master, one, driver },
-    /** Says it, and sends what is asked for. */
+    ...{ ...master, slave, driver },
+    /** Says BUILT, and sends the file that is requested. */
     send: async () => {
-      t.equal(await one.request('BUILT'), 'SEND');
-      await one.send();
-      return await one.request('SENT');
+      t.equal(await slave.request('BUILT'), 'SEND');
+      await slave.send();
+      return await slave.request('SENT');
     },
-    /** Which of the two each published name holds. */
+    /** Which of the two wheels each published name holds. */
     holds: () => {
       const names = readdirSync(folder).filter((name) => name.endsWith('.whl'));
       const sourceOf = (name: string) =>
@@ -85,9 +85,9 @@ async function stage(t: Test, { abi = ABI, version = '1.0', rebuilt = 'tag' }: E
   };
 }
 
-void t.test('a wheel that was built again for its target gets a build tag, and is listed so', async (t) => {
-  const { send, holds, db, one, logLines } = await stage(t, {});
-  t.equal(await send(), 'PIW_UNKNOWN_TRANSFER', 'the file is asked for again');
+void t.test('a wheel that is rebuilt for its target gets a build tag, and is listed under it', async (t) => {
+  const { send, holds, db, slave, logLines } = await stage(t, {});
+  t.equal(await send(), 'PIW_UNKNOWN_TRANSFER', 'the file is requested again');
   t.same(holds(), { [PLAIN]: 'the first' });
   t.equal(await send(), 'DONE');
   t.same(holds(), { [PLAIN]: 'the first', [TAGGED]: 'the second' });
@@ -95,25 +95,25 @@ void t.test('a wheel that was built again for its target gets a build tag, and i
     { filename: TAGGED, abi: 'none', build_id: '2' },
     { filename: PLAIN, abi: 'none', build_id: '1' },
   ]);
-  t.ok(logLines.some((line) => line.includes(`published demo/${TAGGED}`)));
-  t.equal(await one.request('BUILT'), 'DONE', 'and who says so again has nothing to send');
+  t.ok(logLines.some((line) => line.includes(`wheel published file=demo/${TAGGED}`)));
+  t.equal(await slave.request('BUILT'), 'DONE', 'a repeated BUILT has nothing to send');
 });
 
-void t.test('what became of it is found by a Slave Driver that knows nothing of it', async (t) => {
-  const { send, holds, one, bus, driver, settings, db } = await stage(t, {});
+void t.test('a restarted Slave Driver finds the outcome of a transfer that it does not know', async (t) => {
+  const { send, holds, slave, bus, driver, settings, db } = await stage(t, {});
   await send();
-  t.equal(await one.request('BUILT'), 'SEND');
-  await one.send();
-  // It has the file published, and is killed before it has heard of that.
+  t.equal(await slave.request('BUILT'), 'SEND');
+  await slave.send();
+  // It has the file published, and is killed before it hears the outcome.
   const files = new ProtocolClient(bus, fileSystem, undefined, { timeoutMs: 5000 });
-  const id = `${String(one.lease)}-0`;
+  const id = `${String(slave.lease)}-0`;
   await files.request('VERIFY', { transfer_id: id, package: 'demo', rebuilt: true, past: [] });
   await driver.stop();
   runTask(t, 'slave-driver', settings);
-  t.equal(await one.request('SENT'), 'PIW_UNKNOWN_SLAVE');
-  t.equal(await one.request('HELLO'), 'HELLO');
+  t.equal(await slave.request('SENT'), 'PIW_UNKNOWN_SLAVE');
+  t.equal(await slave.request('HELLO'), 'HELLO');
   t.equal(await send(), 'DONE');
-  t.same(holds(), { [PLAIN]: 'the first', [TAGGED]: 'the second' }, 'and not under a third name');
+  t.same(holds(), { [PLAIN]: 'the first', [TAGGED]: 'the second' }, 'there is no third name');
   t.same(await db.query('select filename from files order by 1'), [
     { filename: TAGGED },
     { filename: PLAIN },
@@ -121,15 +121,15 @@ void t.test('what became of it is found by a Slave Driver that knows nothing of 
 });
 
 for (const [title, earlier] of [
-  ['a pure wheel that was built for another target serves this one too', { abi: OTHER_ABI }],
-  ['a file that is listed under another version is neither removed nor built again', { version: '2.0' }],
-  ['where no build tags are wanted, what is there serves it', { rebuilt: 'refuse' }],
+  ['a pure wheel that was built for another target also serves this one', { abi: OTHER_ABI }],
+  ['a file that is listed under another version is neither removed nor rebuilt', { version: '2.0' }],
+  ['without build tags, the existing file serves the build', { rebuilt: 'refuse' }],
 ] as const) {
   void t.test(title, async (t) => {
     const { send, holds, log, db } = await stage(t, earlier);
     t.equal(await send(), 'DONE');
     t.same(holds(), { [PLAIN]: 'the first' });
-    t.match(await log(), ['', `published before by another build: ${PLAIN}`]);
+    t.match(await log(), ['', `already published by another build: ${PLAIN}`]);
     t.same(await db.query('select filename from files'), [{ filename: PLAIN }]);
   });
 }

@@ -14,7 +14,7 @@ t.setTimeout(120_000);
 
 const LISTED_FILES = 'select filename from files';
 
-/** A master whose Slave Driver is real, and two slaves that have built the same wheel, byte for byte. */
+/** Starts a master with a real Slave Driver, and two slaves that have built the same wheel, byte for byte. */
 async function stage(t: Test) {
   const master = await testMaster(t, { tasks: MASTER_TASKS });
   const path = await makeWheel(mkdtempSync(join(tmpdir(), 'piw-removals-')), {
@@ -24,7 +24,7 @@ async function stage(t: Test) {
     new ScriptedSession(master.bus, 'one', path),
     new ScriptedSession(master.bus, 'two', path),
   ];
-  for (const one of [first, second]) await one.request('HELLO');
+  for (const session of [first, second]) await session.request('HELLO');
   const files = new ProtocolClient(master.bus, fileSystem, undefined, {
     timeoutMs: 5000,
     patienceMs: 20_000,
@@ -36,7 +36,7 @@ async function stage(t: Test) {
   };
 }
 
-void t.test('a file whose build was lost serves the next slave that has built the same', async (t) => {
+void t.test('a file whose build was lost serves the next slave that builds the same file', async (t) => {
   const farm = await stage(t);
   const { db, first, second, files, path, isOriginal } = farm;
   t.equal(await first.request('IDLE'), 'BUILD');
@@ -50,8 +50,8 @@ void t.test('a file whose build was lost serves the next slave that has built th
     past: [],
   });
   const { standing } = await files.request('STANDING', fileKey);
-  t.same(await db.query(LISTED_FILES), [], 'nothing lists it: it may go');
-  // Its lease is lost; another slave gets the build, and hands in the same bytes.
+  t.same(await db.query(LISTED_FILES), [], 'nothing lists it, so it may be removed');
+  // The lease is lost; another slave gets the build, and delivers the same bytes.
   await db.query('update queue set lease = null, slave_id = null, leased_until = null');
   await until(async () => (await second.request('IDLE')) === 'BUILD');
   t.equal(await second.request('BUILT'), 'SEND');
@@ -59,18 +59,18 @@ void t.test('a file whose build was lost serves the next slave that has built th
   t.equal(await second.request('SENT'), 'DONE');
   t.same(await db.query(LISTED_FILES), [{ filename: fileKey.filename }]);
   const { stamp = '' } = standing ?? {};
-  // Only now the decision of before is carried out, and repeated, as when its answer was lost.
+  // Only now is the earlier decision carried out, and repeated as if its answer had been lost.
   for (let n = 0; n < 2; n += 1)
     t.match(await files.request('REMOVE', { ...fileKey, stamp }), { verb: 'KEPT' });
-  t.ok(isOriginal(), 'what is listed is there');
+  t.ok(isOriginal(), 'the listed file exists');
 });
 
-void t.test('a file that another build has just published is waited for, and not removed', async (t) => {
+void t.test('a file that another build has just published is waited for and not removed', async (t) => {
   const { db, bus, first, second, files, folder, isOriginal, path } = await stage(t);
   t.equal(await first.request('IDLE'), 'BUILD');
   t.equal(await first.request('BUILT'), 'SEND');
   await first.send();
-  // The Slave Driver does not know of it: it is an import's, or another Slave Driver's.
+  // The Slave Driver does not know about it: it belongs to an import or to another Slave Driver.
   await files.request('VERIFY', {
     transfer_id: `${String(first.lease)}-0`,
     package: 'demo',
@@ -91,14 +91,14 @@ void t.test('a file that another build has just published is waited for, and not
   await other.send();
   t.equal(await other.request('SENT'), 'WAIT');
   t.equal(await other.request('SENT'), 'WAIT');
-  t.ok(isOriginal(), 'it stays');
-  t.same(await db.query('select 1 from builds'), [], 'and nothing is recorded');
+  t.ok(isOriginal(), 'it is kept');
+  t.same(await db.query('select 1 from builds'), [], 'nothing is recorded');
   const { standing } = await files.request('STANDING', { package: 'demo', filename: basename(path) });
   await files.request('REMOVE', { package: 'demo', filename: basename(path), stamp: standing?.stamp ?? '' });
   t.equal(
     await other.request('SENT'),
     'DONE',
-    'once it is gone, the other is published without being sent again',
+    'once it is gone, the other file is published without being sent again',
   );
   t.ok(existsSync(join(folder, basename(path))));
   t.notOk(isOriginal());

@@ -11,7 +11,7 @@ t.setTimeout(60_000);
 
 const LEASE = 7;
 
-/** A slave with a lease, and an Architect whose answers to RENEW are the test's own. */
+/** Returns a slave with a lease, and an Architect whose answers to RENEW the test gives. */
 async function stage(t: Test) {
   const bus = await testBus(t, uniquePrefix());
   const leases = new SlaveLeases(bus, systemClock, () => 1);
@@ -33,20 +33,20 @@ async function stage(t: Test) {
   });
   return {
     ...{ leases, slave },
-    whenAsked: () => until(() => answers.length > 0),
+    whenRequested: () => until(() => answers.length > 0),
     answer: async (lost: readonly number[]) => {
       await until(() => answers.length > 0);
       const pendingAnswers = answers;
       answers = [];
-      for (const one of pendingAnswers) await one(lost);
+      for (const respond of pendingAnswers) await respond(lost);
     },
   };
 }
 
-void t.test('a lease does not count as renewed before the answer says so', async (t) => {
-  const { leases, slave, whenAsked, answer } = await stage(t);
+void t.test('a lease does not count as renewed before the answer has arrived', async (t) => {
+  const { leases, slave, whenRequested, answer } = await stage(t);
   const busy = leases.renew(slave);
-  await whenAsked();
+  await whenRequested();
   // The slave says BUSY and SENT at the same time; the Architect will say that the lease is lost.
   let isHeld: boolean | undefined;
   const sent = leases.ensureHeld(slave).then((held) => (isHeld = held));
@@ -58,7 +58,7 @@ void t.test('a lease does not count as renewed before the answer says so', async
   t.equal(await sent, false);
 });
 
-void t.test('a lease that was renewed a moment ago is not renewed again', async (t) => {
+void t.test('a recently renewed lease is not renewed again', async (t) => {
   const { leases, slave, answer } = await stage(t);
   const busy = leases.renew(slave);
   await answer([]);
@@ -66,7 +66,7 @@ void t.test('a lease that was renewed a moment ago is not renewed again', async 
   t.equal(await leases.ensureHeld(slave), true, 'without another request');
 });
 
-void t.test('nothing is published under a lease that may have run out while nobody answers', async (t) => {
+void t.test('nothing is published under a lease that may have expired while nobody answers', async (t) => {
   const { leases, slave } = await stage(t);
   t.equal(await leases.renew(slave), true, 'the build goes on');
   await t.rejects(leases.ensureHeld(slave), { code: 'PIW_TIMEOUT' });

@@ -15,18 +15,18 @@ import { someRelease } from '../helpers/rows.js';
 
 t.setTimeout(120_000);
 
-/** Stands for the Scribes: says what it was asked to write, and writes it when it is let. */
+/** Stands in for the Scribes: records what it was asked to write, and writes it once the latch opens. */
 class FakeScribe extends Actor {
   readonly requests: string[] = [];
-  /** What is asked while this is set waits for it. */
+  /** Requests that arrive while this is set wait for it. */
   latch: Promise<void> | undefined;
-  /** Packages that have nothing to offer. */
+  /** Packages without files. */
   readonly empty = new Set<string>();
   readonly roots: number[] = [];
   rootLatch: Promise<void> | undefined;
   readonly packed: (string | null)[] = [];
   searches = 0;
-  /** So many are refused. */
+  /** How many of the next requests fail. */
   failuresLeft = 0;
 
   override start(): void {
@@ -70,21 +70,21 @@ interface SecretaryStage {
   readonly db: Database;
   readonly pages: FakeScribe;
   readonly client: ProtocolClient<typeof secretary.verbs>;
-  /** What they have warned of. */
+  /** The warnings in the log. */
   readonly warnings: readonly string[];
-  /** Starts a Secretary, which ends with the test; with this revision of its lease. */
+  /** Starts a Secretary, with this revision of its lease; it is stopped with the test. */
   start(bufferS: number, fence?: number): TheSecretary;
 }
 
-/** A database with its Oracle, and the pages. */
+/** Starts a database with its Oracle, and the fake Scribe. */
 async function stage(t: Test): Promise<SecretaryStage> {
   const { db, dsn } = await testDatabase(t);
   const { prefix } = runTasks(t, ['the-oracle'], { dsn });
   const bus = await testBus(t, prefix);
   const warnings: string[] = [];
-  const warned = (line: string): void => void warnings.push(line);
+  const sink = (line: string): void => void warnings.push(line);
   const context = (task: string, fence = 0) => ({
-    ...{ task, bus, log: createLog(task, 'warning', warned), clock: systemClock },
+    ...{ task, bus, log: createLog(task, 'warning', sink), clock: systemClock },
     ...{ pausing: 'ignores' as const, fence: () => fence },
     crash: (error: unknown) => {
       throw error;
@@ -105,7 +105,7 @@ async function stage(t: Test): Promise<SecretaryStage> {
 
 const backlog = (db: Database) => db.query("select kind, argument from pages_backlog where kind <> 'PACK'");
 
-void t.test('the first wish for a page is met at once, those that follow together', async (t) => {
+void t.test('the first request for a page is done at once, and the following ones together', async (t) => {
   const { db, pages, client, start } = await stage(t);
   start(1);
   const began = performance.now();
@@ -113,14 +113,14 @@ void t.test('the first wish for a page is met at once, those that follow togethe
   await until(() => pages.requests.length === 1);
   await until(async () => (await backlog(db)).length === 0);
   for (let n = 0; n < 10; n += 1) await client.request('PKG', { package: 'a' });
-  t.equal(pages.requests.length, 1, 'so soon it is not written again');
+  t.equal(pages.requests.length, 1, 'it is not written again so soon');
   await until(() => pages.requests.length === 2);
-  t.ok(performance.now() - began >= 1000, 'but a second later');
+  t.ok(performance.now() - began >= 1000, 'it is written a second later');
   await until(async () => (await backlog(db)).length === 0);
-  t.same(pages.requests, ['PKG a', 'PKG a'], 'once for all ten');
+  t.same(pages.requests, ['PKG a', 'PKG a'], 'it is written once for all ten');
 });
 
-void t.test('what changes while a page is written is written afterwards', async (t) => {
+void t.test('a change during a write is written afterwards', async (t) => {
   const { db, pages, client, start } = await stage(t);
   start(0.2);
   let open: () => void = () => undefined;
@@ -135,14 +135,14 @@ void t.test('what changes while a page is written is written afterwards', async 
   t.same(pages.requests, ['PKG a', 'PKG a']);
 });
 
-void t.test('what was due when a Secretary ended is written by the next one', async (t) => {
+void t.test('pages that were due when a Secretary stopped are written by the next one', async (t) => {
   const { db, pages, client, start } = await stage(t);
   const first = start(60);
   await client.request('PKG', { package: 'a' });
   await until(async () => pages.requests.length === 1 && (await backlog(db)).length === 0);
-  // For a minute nothing more is written of it.
+  // It is not written again for a minute.
   await client.request('PKG', { package: 'a' });
-  // Its last try fails.
+  // Its last attempt fails.
   pages.failuresLeft = 1;
   await first.stop();
   t.equal((await backlog(db)).length, 1);
@@ -151,12 +151,12 @@ void t.test('what was due when a Secretary ended is written by the next one', as
   t.same(pages.requests, ['PKG a', 'PKG a', 'PKG a']);
 });
 
-void t.test('what is due in the database is found, also without a word', async (t) => {
+void t.test('pages that are due in the database are found without a request', async (t) => {
   const { db, pages, start } = await stage(t);
   start(60);
   await addReleases(db, 'a', 'feed', [someRelease('1.0')]);
   await until(() => pages.requests.length > 0);
-  t.same(pages.requests, ['PROJECT a'], 'of a package without a file only its project page');
+  t.same(pages.requests, ['PROJECT a'], 'only the project page of a package without files');
 });
 
 void t.test('pages that people install from do not wait for a storm of logs', async (t) => {
@@ -172,14 +172,14 @@ void t.test('pages that people install from do not wait for a storm of logs', as
   t.equal(
     pages.requests.filter((page) => page === 'PKG a').length,
     2,
-    'nor does what a file waits for to be removed',
+    'a page that a removal waits for does not wait either',
   );
   t.ok((await backlog(db)).length > 50);
-  // Else the Secretary would write logs when it ends, as long as it may.
+  // Otherwise the Secretary would use up its shutdown time to write logs.
   await pages.stop();
 });
 
-void t.test('a removal is answered when it is written, however long that takes', async (t) => {
+void t.test('a removal is answered once it is written, however long that takes', async (t) => {
   const { pages, client, start } = await stage(t);
   start(60);
   let open: () => void = () => undefined;
@@ -188,16 +188,16 @@ void t.test('a removal is answered when it is written, however long that takes',
   let answered = false;
   const removed = client.request('DELVER', { package: 'a', version: '1.0' }).then(() => (answered = true));
   await until(() => pages.requests.length === 1);
-  const again = client.request('DELVER', { package: 'a', version: '1.0' });
+  const repeated = client.request('DELVER', { package: 'a', version: '1.0' });
   await new Promise((resolve) => setTimeout(resolve, 300));
   t.notOk(answered);
   pages.latch = undefined;
   open();
-  await Promise.all([removed, again]);
-  t.same(pages.requests, ['PKG a', 'PKG a'], 'once more for who asked meanwhile');
+  await Promise.all([removed, repeated]);
+  t.same(pages.requests, ['PKG a', 'PKG a'], 'written once more for the second request');
 });
 
-void t.test('a page that could not be written is tried again', async (t) => {
+void t.test('a page that could not be written is retried', async (t) => {
   const { db, pages, client, start } = await stage(t);
   start(0.1);
   pages.failuresLeft = 1;
@@ -207,23 +207,20 @@ void t.test('a page that could not be written is tried again', async (t) => {
   t.same(pages.requests, ['LOG 7', 'LOG 7']);
 });
 
-void t.test(
-  'the root follows what it says of a package, and is written no more than once in its time',
-  async (t) => {
-    const { pages, client, start } = await stage(t);
-    start(2);
-    await until(() => pages.roots.length === 1);
-    for (const name of ['a', 'b', 'c']) await client.request('PKG', { package: name });
-    await until(() => pages.roots.length === 2);
-    t.same(pages.requests, ['PKG a', 'PKG b', 'PKG c'], 'all three at once');
-    const [before = 0, after = 0] = pages.roots;
-    t.ok(after >= before + 3, 'all that it names has a serial up to its own');
-    await until(() => pages.packed.includes(null) && pages.packed.includes('b'));
-    t.ok(pages.searches >= 1);
-  },
-);
+void t.test('the root follows changes of packages, and is written at most once per interval', async (t) => {
+  const { pages, client, start } = await stage(t);
+  start(2);
+  await until(() => pages.roots.length === 1);
+  for (const name of ['a', 'b', 'c']) await client.request('PKG', { package: name });
+  await until(() => pages.roots.length === 2);
+  t.same(pages.requests, ['PKG a', 'PKG b', 'PKG c'], 'all three at once');
+  const [before = 0, after = 0] = pages.roots;
+  t.ok(after >= before + 3, 'its serial covers all pages that it lists');
+  await until(() => pages.packed.includes(null) && pages.packed.includes('b'));
+  t.ok(pages.searches >= 1);
+});
 
-void t.test('one that ends does not wait for Scribes that have ended', async (t) => {
+void t.test('a Secretary that stops does not wait for Scribes that have stopped', async (t) => {
   const { db, pages, client, start } = await stage(t);
   const actor = start(60);
   await client.request('PKG', { package: 'a' });
@@ -233,10 +230,10 @@ void t.test('one that ends does not wait for Scribes that have ended', async (t)
   let ended = false;
   void actor.stop().then(() => (ended = true));
   await until(() => ended, 8000);
-  t.same(await backlog(db), [{ kind: 'PKG', argument: 'a' }], 'the next one finds what is due');
+  t.same(await backlog(db), [{ kind: 'PKG', argument: 'a' }], 'the next one will find it');
 });
 
-void t.test('what people read of a project does not wait for the logs of a storm', async (t) => {
+void t.test('project pages do not wait for a storm of logs', async (t) => {
   const { db, pages, start } = await stage(t);
   await db.query(
     `insert into pages_backlog (kind, argument) select 'LOG', n::text from generate_series(1, 2000) n`,
@@ -245,12 +242,12 @@ void t.test('what people read of a project does not wait for the logs of a storm
   start(60);
   await until(() => pages.requests.includes('PROJECT b'));
   t.ok(pages.requests.length < 20, pages.requests.join(', '));
-  await until(() => pages.requests.some((asked) => asked.startsWith('LOG')));
-  // Else the Secretary would write logs when it ends, as long as it may.
+  await until(() => pages.requests.some((request) => request.startsWith('LOG')));
+  // Otherwise the Secretary would use up its shutdown time to write logs.
   await pages.stop();
 });
 
-void t.test('an empty page goes once a root is written that does not name it', async (t) => {
+void t.test('an empty page is removed once a root without it is written', async (t) => {
   const { db, pages, client, start } = await stage(t);
   start(0.1);
   pages.empty.add('a');
@@ -258,20 +255,20 @@ void t.test('an empty page goes once a root is written that does not name it', a
   let open: () => void = () => undefined;
   pages.rootLatch = new Promise((resolve) => (open = resolve));
   await client.request('DELPKG', { package: 'a' });
-  t.same(pages.requests, ['PKG a'], 'its files can go');
+  t.same(pages.requests, ['PKG a'], 'its files can be removed');
   await until(() => pages.roots.length > 1);
   await client.request('PKG', { package: 'b' });
   await until(() => pages.requests.includes('PKG b'));
-  t.same(pages.requests, ['PKG a', 'PKG b'], 'but not its page');
+  t.same(pages.requests, ['PKG a', 'PKG b'], 'but its page is kept');
   await until(async () => (await backlog(db)).length === 1);
-  t.same(await backlog(db), [{ kind: 'PKG', argument: 'a' }], 'also after a crash');
+  t.same(await backlog(db), [{ kind: 'PKG', argument: 'a' }], 'a crash would not lose that');
   pages.rootLatch = undefined;
   open();
   await until(() => pages.requests.includes('PKG a leave'));
   await until(async () => (await backlog(db)).length === 0);
 });
 
-void t.test('serials go on where another Secretary has ended, and settle in their order', async (t) => {
+void t.test('serials continue after those of the previous Secretary, and settle in order', async (t) => {
   const { db, pages, client, start } = await stage(t);
   const first = start(0.1);
   await client.request('PKG', { package: 'a' });
@@ -284,7 +281,7 @@ void t.test('serials go on where another Secretary has ended, and settle in thei
   const roots = pages.roots.length;
   start(0.1);
   await until(() => pages.roots.length > roots);
-  t.ok((pages.roots.at(-1) ?? 0) >= (await serialOf('a')), 'its first root has all that there was');
+  t.ok((pages.roots.at(-1) ?? 0) >= (await serialOf('a')), 'its first root covers all earlier pages');
   let open: () => void = () => undefined;
   pages.latch = new Promise((resolve) => (open = resolve));
   await client.request('PKG', { package: 'b' });
@@ -294,7 +291,7 @@ void t.test('serials go on where another Secretary has ended, and settle in thei
   await client.request('PKG', { package: 'c' });
   await until(async () => (await serialOf('c')) > 0);
   await until(() => pages.roots.length > count);
-  t.ok((pages.roots.at(-1) ?? 0) < (await serialOf('c')), 'b, under a lower one, is still to come');
+  t.ok((pages.roots.at(-1) ?? 0) < (await serialOf('c')), 'b, with a lower serial, is not written yet');
   open();
   await until(async () => (await serialOf('b')) > 0);
   t.ok((await serialOf('b')) > (await serialOf('a')));
@@ -302,14 +299,14 @@ void t.test('serials go on where another Secretary has ended, and settle in thei
   await until(async () => (pages.roots.at(-1) ?? 0) >= (await serialOf('c')));
 });
 
-void t.test('what is due is written before it ends, and the root after it', async (t) => {
+void t.test('a Secretary that stops writes what is due, and then the root', async (t) => {
   const { db, pages, client, start } = await stage(t);
   const firstSecretary = start(60);
   await until(() => pages.roots.length === 1 && pages.searches === 1);
   await client.request('PKG', { package: 'a' });
   await client.request('LOG', { build_id: 7 });
   await until(async () => (await backlog(db)).length === 0);
-  // Of which only a log was written, and the root is due in ten seconds, and 'a' in a minute.
+  // Now only a log was written; the root is due in ten seconds, and 'a' in a minute.
   await client.request('PKG', { package: 'a' });
   await db.query(`insert into pages_backlog (kind, argument) values ('LOG', '8')`);
   const roots = pages.roots.length;
@@ -320,16 +317,16 @@ void t.test('what is due is written before it ends, and the root after it', asyn
   t.same(await backlog(db), []);
 });
 
-void t.test('all hands are free again after no serials were to be had for a while', async (t) => {
+void t.test('all workers are free again after a time without serials', async (t) => {
   const { db, pages, client, warnings, start } = await stage(t);
-  // As long as somebody newer is known, this one gets none.
+  // A newer revision in the database keeps this Secretary from getting any.
   await db.query("insert into fences (task, revision) values ('the-secretary', 7)");
   start(0.1);
   const names = Array.from('abcdefghijkl');
   for (const name of names) await client.request('PKG', { package: name });
   await client.request('PROJECT', { package: 'z' });
   await until(() =>
-    [...names, 'z'].every((name) => warnings.some((line) => line.includes(`the pages of ${name} `))),
+    [...names, 'z'].every((name) => warnings.some((line) => line.includes(`page="the pages of ${name}"`))),
   );
   t.same(pages.requests, []);
   await db.query('delete from fences');
@@ -337,7 +334,7 @@ void t.test('all hands are free again after no serials were to be had for a whil
   t.same([...pages.requests].sort(), [...names.map((name) => `PKG ${name}`), 'PROJECT z']);
 });
 
-void t.test('what a Secretary that was replaced has still to say changes nothing', async (t) => {
+void t.test('a late write of a replaced Secretary changes nothing', async (t) => {
   const { db, pages, client, warnings, start } = await stage(t);
   const listed = () => db.query('select package from listed');
   start(60, 1);
@@ -348,14 +345,14 @@ void t.test('what a Secretary that was replaced has still to say changes nothing
   pages.latch = undefined;
   start(60, 2);
   await until(async () => (await listed()).length === 1);
-  // The first one learns only now that there was nothing to offer.
+  // The first one learns only now that the package has no files.
   pages.empty.add('a');
   open();
-  await until(() => warnings.some((line) => line.includes('the pages of a is not written yet')));
+  await until(() => warnings.some((line) => line.includes('page="the pages of a"')));
   t.same(await listed(), [{ package: 'a' }]);
 });
 
-void t.test('a Scribe that was killed at the root does not hold it up for long', async (t) => {
+void t.test('a Scribe that was killed while writing the root does not delay it for long', async (t) => {
   const { pages, start } = await stage(t);
   let open: () => void = () => undefined;
   pages.rootLatch = new Promise((resolve) => (open = resolve));

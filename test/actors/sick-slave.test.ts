@@ -10,22 +10,22 @@ t.setTimeout(300_000);
 
 const HEALTHY_SLAVES = 5;
 
-/** A master with this many packages to build, and some healthy slaves beside one more. */
+/** Starts a master with this many packages to build, some healthy slaves, and a sick one. */
 async function stage(t: Test, packages: number, healthy = HEALTHY_SLAVES) {
   const master = await testMaster(t, {
     versions: [],
     tasks: MASTER_TASKS.filter((task) => task !== 'slave-driver'),
   });
   const { bus, db, settings, logLines } = master;
-  const drive = () => runTask(t, 'slave-driver', settings, { logLines });
+  const startDriver = () => runTask(t, 'slave-driver', settings, { logLines });
   for (let i = 0; i < packages; i += 1) await addReleases(db, `p${String(i)}`, 'feed', [someRelease('1.0')]);
-  const driver = drive();
+  const driver = startDriver();
   const sick = new SimulatedSlave(bus, 'sick', { label: 'attic' });
   const others = Array.from({ length: healthy }, (_, i) => new SimulatedSlave(bus, `healthy-${String(i)}`));
   for (const slave of [sick, ...others]) await slave.hello();
   return {
-    ...{ ...master, driver, drive, sick, others },
-    /** Rows of the sick slave's builds. */
+    ...{ ...master, driver, startDriver, sick, others },
+    /** The rows of a slave's builds. */
     results: async (slave: SimulatedSlave) =>
       await db.query<{ package: string; status: boolean; put_back: string | null; output: string }>(
         `select p.package, b.status, b.put_back, b.output
@@ -33,7 +33,7 @@ async function stage(t: Test, packages: number, healthy = HEALTHY_SLAVES) {
          where b.slave_id = $1 order by b.build_id`,
         [slave.slaveId],
       ),
-    /** Failures that stand. */
+    /** Packages whose failures are final. */
     finalFailures: async () =>
       (
         await db.query<{ package: string }>(
@@ -50,13 +50,13 @@ async function stage(t: Test, packages: number, healthy = HEALTHY_SLAVES) {
 
 type SickSlaveFarm = Awaited<ReturnType<typeof stage>>;
 
-const works = (): null => null;
+const succeeds = (): null => null;
 const fails = (): string => 'compiler';
 
-/** Each slave in its turn, until the sick one gets nothing; how many builds it has had. */
+/** Gives all slaves work in turn until the sick one gets none. Returns how many builds it has had. */
 async function untilSetAside(
   { sick, others }: SickSlaveFarm,
-  outcome: (order: SimulatedBuild) => string | null = works,
+  outcome: (order: SimulatedBuild) => string | null = succeeds,
 ): Promise<number> {
   for (let builds = 0; builds < 40; builds += 1) {
     if (!(await sick.workOnce(fails))) return builds;
@@ -66,7 +66,7 @@ async function untilSetAside(
 }
 
 void t.test(
-  'a slave that fails everything is set aside, and what it has failed with is built by others',
+  'a slave that fails everything is set aside, and others build the packages that it failed',
   async (t) => {
     const farm = await stage(t, 150);
     const { sick, others, logLines, db, control, results, finalFailures } = farm;
@@ -77,9 +77,9 @@ void t.test(
       logLines.some((line) =>
         /condition began kind=slave-set-aside subject=attic \(slave \d+\): \d+ of its last/.test(line),
       ),
-      'the log has it',
+      'the log says so',
     );
-    t.same(await finalFailures(), [], 'nothing of it is final');
+    t.same(await finalFailures(), [], 'none of its failures is final');
     const failed = await results(sick);
     t.equal(failed.length, builds);
     t.ok(
@@ -87,37 +87,37 @@ void t.test(
       'each keeps its log',
     );
     await until(async () => {
-      for (const other of others) await other.workOnce(works);
+      for (const other of others) await other.workOnce(succeeds);
       return (await db.query('select 1 from queue')).length === 0;
     }, 60_000);
     t.match(await db.query('select count(distinct version_id)::int as built from builds where status'), [
       { built: 150 },
     ]);
     await addReleases(db, 'late', 'feed', [someRelease('1.0')]);
-    t.equal(await sick.workOnce(works), undefined, 'it gets nothing');
+    t.equal(await sick.workOnce(succeeds), undefined, 'it gets no work');
     await control.request('WAKE', { slave_id: sick.slaveId });
-    await until(async () => (await sick.workOnce(works)) !== undefined);
+    await until(async () => (await sick.workOnce(succeeds)) !== undefined);
     t.notOk(await farm.isSetAside(sick), 'until an administrator wakes it');
   },
 );
 
-void t.test('it stays set aside when the Slave Driver or the slave begins anew', async (t) => {
+void t.test('it stays set aside when the Slave Driver or the slave is restarted', async (t) => {
   const farm = await stage(t, 120);
-  const { sick, others, driver, drive, bus, logLines } = farm;
+  const { sick, others, driver, startDriver, bus, logLines } = farm;
   for (let builds = 0; builds < 5; builds += 1)
-    for (const slave of [sick, ...others]) await slave.workOnce(slave === sick ? fails : works);
+    for (const slave of [sick, ...others]) await slave.workOnce(slave === sick ? fails : succeeds);
   await driver.stop();
-  const second = drive();
+  const second = startDriver();
   const builds = 5 + (await untilSetAside(farm));
   t.ok(builds <= 20, `after ${String(builds)} builds, some of them for an earlier Slave Driver`);
   await second.stop();
   logLines.length = 0;
-  drive();
+  startDriver();
   t.equal(await sick.workOnce(fails), undefined);
   t.ok(await farm.isSetAside(sick));
   t.ok(
     logLines.some((line) => line.includes('kind=slave-set-aside')),
-    'the new one says so, too',
+    'the new one raises the condition, too',
   );
   await sick.bye();
   const restarted = new SimulatedSlave(bus, 'sick-again', { label: 'attic' });
@@ -126,15 +126,15 @@ void t.test('it stays set aside when the Slave Driver or the slave begins anew',
   t.ok(await farm.isSetAside(restarted));
 });
 
-void t.test('a storm of bad packages sets nobody aside, and its failures are final', async (t) => {
+void t.test('a storm of bad packages sets no slave aside, and its failures are final', async (t) => {
   const farm = await stage(t, 130);
   const { sick, others, finalFailures } = farm;
   for (let builds = 0; builds < 20; builds += 1)
-    for (const slave of [sick, ...others]) t.ok(await slave.workOnce(fails), 'it is given work');
+    for (const slave of [sick, ...others]) t.ok(await slave.workOnce(fails), 'it gets work');
   t.equal((await finalFailures()).length, 120);
 });
 
-void t.test('a slave without others is never set aside, and its failures are final', async (t) => {
+void t.test('a single slave is never set aside, and its failures are final', async (t) => {
   const farm = await stage(t, 30, 0);
   await until(async () => {
     await farm.sick.workOnce(fails);
@@ -143,10 +143,10 @@ void t.test('a slave without others is never set aside, and its failures are fin
   t.notOk(await farm.isSetAside(farm.sick));
 });
 
-void t.test('a slave was right when other slaves fail with the same builds: it works again', async (t) => {
+void t.test('a slave is acquitted when other slaves fail the same builds', async (t) => {
   const farm = await stage(t, 150);
   const { sick, others, finalFailures } = farm;
-  // What it is given fails, whoever builds it.
+  // The packages that it gets fail on every slave.
   const isBad = (name: string) => sick.orders.some((order) => order.package === name);
   const outcome = (order: SimulatedBuild) => (isBad(order.package) ? 'compiler' : null);
   await untilSetAside(farm, outcome);
@@ -155,21 +155,18 @@ void t.test('a slave was right when other slaves fail with the same builds: it w
     return !(await farm.isSetAside(sick)) && (await finalFailures()).length > 0;
   }, 60_000);
   const confirmed = await finalFailures();
-  t.ok(confirmed.length >= 6 && confirmed.every(isBad), 'what was confirmed is final');
+  t.ok(confirmed.length >= 6 && confirmed.every(isBad), 'confirmed failures are final');
 });
 
-void t.test(
-  'a slave says what it lacks, and its failures for want of it are tried again elsewhere',
-  async (t) => {
-    const farm = await stage(t, 4, 0);
-    const { bus, logLines, db } = farm;
-    const incompleteSlave = new SimulatedSlave(bus, 'bare', { lacks: ['it has no working C compiler'] });
-    await incompleteSlave.hello();
-    t.ok(
-      logLines.some((line) => /kind=slave-incomplete subject=bare .*it has no working C compiler/.test(line)),
-    );
-    t.ok(await incompleteSlave.workOnce(() => 'no-compiler'));
-    t.match(await db.query('select passing from builds'), [{ passing: true }]);
-    t.same(await farm.finalFailures(), []);
-  },
-);
+void t.test('a slave reports what it lacks, and failures due to that are retried elsewhere', async (t) => {
+  const farm = await stage(t, 4, 0);
+  const { bus, logLines, db } = farm;
+  const incompleteSlave = new SimulatedSlave(bus, 'bare', { lacks: ['it has no working C compiler'] });
+  await incompleteSlave.hello();
+  t.ok(
+    logLines.some((line) => /kind=slave-incomplete subject=bare .*it has no working C compiler/.test(line)),
+  );
+  t.ok(await incompleteSlave.workOnce(() => 'no-compiler'));
+  t.match(await db.query('select passing from builds'), [{ passing: true }]);
+  t.same(await farm.finalFailures(), []);
+});

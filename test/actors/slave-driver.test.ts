@@ -11,56 +11,56 @@ t.setTimeout(180_000);
 const VERBS = ['HELLO', 'IDLE', 'REST', 'BUSY', 'BUILT', 'SENT', 'BYE'] as const;
 type ExpectedAnswers = Record<(typeof VERBS)[number], string>;
 
-/** How a session comes into each state, and what each word is answered there. */
+/** The requests that bring a session into each state, and the answer to each verb in that state. */
 const STATES: Readonly<
-  Record<string, { readonly by: readonly (keyof SlaveVerbs)[]; readonly answers: ExpectedAnswers }>
+  Record<string, { readonly requests: readonly (keyof SlaveVerbs)[]; readonly answers: ExpectedAnswers }>
 > = {
   unknown: {
-    by: [],
+    requests: [],
     answers: {
       ...{ HELLO: 'HELLO', IDLE: 'PIW_UNKNOWN_SLAVE', REST: 'PIW_UNKNOWN_SLAVE', BUSY: 'PIW_UNKNOWN_SLAVE' },
       ...{ BUILT: 'PIW_UNKNOWN_SLAVE', SENT: 'PIW_UNKNOWN_SLAVE', BYE: 'BYE' },
     },
   },
   idle: {
-    by: ['HELLO'],
+    requests: ['HELLO'],
     answers: {
       ...{ HELLO: 'HELLO', IDLE: 'BUILD', REST: 'SLEEP', BUSY: 'DONE' },
       ...{ BUILT: 'DONE', SENT: 'PIW_UNKNOWN_TRANSFER', BYE: 'BYE' },
     },
   },
   resting: {
-    by: ['HELLO', 'REST'],
+    requests: ['HELLO', 'REST'],
     answers: {
       ...{ HELLO: 'HELLO', IDLE: 'BUILD', REST: 'SLEEP', BUSY: 'DONE' },
       ...{ BUILT: 'DONE', SENT: 'PIW_UNKNOWN_TRANSFER', BYE: 'BYE' },
     },
   },
   building: {
-    by: ['HELLO', 'IDLE'],
+    requests: ['HELLO', 'IDLE'],
     answers: {
       ...{ HELLO: 'HELLO', IDLE: 'BUILD', REST: 'SLEEP', BUSY: 'CONT' },
       ...{ BUILT: 'SEND', SENT: 'PIW_UNKNOWN_TRANSFER', BYE: 'BYE' },
     },
   },
-  'building, and it said so': {
-    by: ['HELLO', 'IDLE', 'BUSY'],
+  'building, after BUSY': {
+    requests: ['HELLO', 'IDLE', 'BUSY'],
     answers: {
-      // It has forgotten what it was doing: that goes back to the queue, and is given out anew.
+      // The slave has lost the build, which is requeued and granted again.
       ...{ HELLO: 'HELLO', IDLE: 'BUILD', REST: 'SLEEP', BUSY: 'CONT' },
       ...{ BUILT: 'SEND', SENT: 'PIW_UNKNOWN_TRANSFER', BYE: 'BYE' },
     },
   },
   sending: {
-    by: ['HELLO', 'IDLE', 'BUILT'],
+    requests: ['HELLO', 'IDLE', 'BUILT'],
     answers: {
-      // Nothing has come yet.
+      // Nothing has arrived yet.
       ...{ HELLO: 'HELLO', IDLE: 'BUILD', REST: 'SLEEP', BUSY: 'CONT' },
       ...{ BUILT: 'SEND', SENT: 'SEND', BYE: 'BYE' },
     },
   },
   'after BYE': {
-    by: ['HELLO', 'IDLE', 'BYE'],
+    requests: ['HELLO', 'IDLE', 'BYE'],
     answers: {
       ...{ HELLO: 'HELLO', IDLE: 'PIW_UNKNOWN_SLAVE', REST: 'PIW_UNKNOWN_SLAVE', BUSY: 'PIW_UNKNOWN_SLAVE' },
       ...{ BUILT: 'PIW_UNKNOWN_SLAVE', SENT: 'PIW_UNKNOWN_SLAVE', BYE: 'BYE' },
@@ -80,26 +80,26 @@ async function stage(t: Test) {
   };
 }
 
-void t.test('every word has its answer in every state', async (t) => {
+void t.test('every verb is answered in every state', async (t) => {
   const { session, unleasedRows } = await stage(t);
-  for (const [state, { by, answers }] of Object.entries(STATES)) {
+  for (const [state, { requests, answers }] of Object.entries(STATES)) {
     for (const messageVerb of VERBS) {
       const slaveSession = session();
-      for (const verb of by) await slaveSession.request(verb);
+      for (const verb of requests) await slaveSession.request(verb);
       t.equal(await slaveSession.request(messageVerb), answers[messageVerb], `${state}: ${messageVerb}`);
-      // Whatever was said, the slave can go on, and nothing stays with it when it leaves.
+      // Whatever was said, the slave can go on, and keeps no lease when it leaves.
       await slaveSession.request('HELLO');
       await slaveSession.request('BYE');
       t.equal(
         (await unleasedRows()).length,
         1,
-        `${state}: ${messageVerb}, and the build is in the queue again`,
+        `${state}: ${messageVerb}, and the build is back in the queue`,
       );
     }
   }
 });
 
-void t.test('a build from HELLO to DONE, each word said twice, is logged and published once', async (t) => {
+void t.test('a build with every request repeated is logged and published once', async (t) => {
   const { db, session } = await stage(t);
   const slaveSession = session();
   const twice = async (verb: keyof SlaveVerbs) => [
@@ -111,7 +111,7 @@ void t.test('a build from HELLO to DONE, each word said twice, is logged and pub
   t.same(await twice('BUSY'), ['CONT', 'CONT']);
   t.same(await twice('BUILT'), ['SEND', 'SEND']);
   await slaveSession.send();
-  // The second one finds nothing to be sent any more: the slave says BUILT again.
+  // The second SENT finds the transfer gone: the slave says BUILT again.
   t.same(await twice('SENT'), ['DONE', 'PIW_UNKNOWN_TRANSFER']);
   t.same(await twice('BUILT'), ['DONE', 'DONE']);
   t.same(await twice('IDLE'), ['SLEEP', 'SLEEP']);
@@ -120,38 +120,38 @@ void t.test('a build from HELLO to DONE, each word said twice, is logged and pub
   t.same(await db.query('select filename from files'), [{ filename: 'demo-1.0-py3-none-any.whl' }]);
 });
 
-void t.test('a word about an old lease that comes late changes nothing of the new one', async (t) => {
+void t.test('a late request about an old lease does not affect the new one', async (t) => {
   const { session } = await stage(t);
   const slaveSession = session();
   await slaveSession.request('HELLO');
   await slaveSession.request('IDLE');
   await slaveSession.request('BUSY');
-  const old = slaveSession.lease;
+  const oldLease = slaveSession.lease;
   await slaveSession.request('IDLE');
-  t.not(slaveSession.lease, old, 'it got another lease');
-  const now = slaveSession.lease;
-  slaveSession.lease = old;
+  t.not(slaveSession.lease, oldLease, 'it got another lease');
+  const newLease = slaveSession.lease;
+  slaveSession.lease = oldLease;
   t.equal(await slaveSession.request('BUSY'), 'DONE');
   t.equal(await slaveSession.request('BUILT'), 'DONE');
-  slaveSession.lease = now;
+  slaveSession.lease = newLease;
   t.equal(await slaveSession.request('BUSY'), 'CONT');
 });
 
-void t.test('two sessions under one name are two slaves', async (t) => {
+void t.test('two sessions of one user are two slaves', async (t) => {
   const { session, slaves } = await stage(t);
-  const [one, other] = [session(), session()];
-  await one.request('HELLO');
+  const [first, other] = [session(), session()];
+  await first.request('HELLO');
   await other.request('HELLO');
-  t.equal(await one.request('IDLE'), 'BUILD');
+  t.equal(await first.request('IDLE'), 'BUILD');
   t.equal(await other.request('IDLE'), 'SLEEP');
-  other.lease = one.lease;
-  t.equal(await other.request('BUSY'), 'DONE', 'the one has nothing to say about what the other builds');
+  other.lease = first.lease;
+  t.equal(await other.request('BUSY'), 'DONE', 'a session can’t act on another’s lease');
   t.equal(await other.request('BUILT'), 'DONE');
-  t.equal(await one.request('BUSY'), 'CONT');
+  t.equal(await first.request('BUSY'), 'CONT');
   t.equal(new Set((await slaves()).map(({ slave_id }) => slave_id)).size, 2);
 });
 
-void t.test('another version is told which one is needed', async (t) => {
+void t.test('a slave of another version is told which one is required', async (t) => {
   const { bus } = await stage(t);
   const client = new ProtocolClient(bus, slaveDriver, [slaveDriver.name, 'slave', 'old'], {
     timeoutMs: 5000,
@@ -166,46 +166,43 @@ void t.test('another version is told which one is needed', async (t) => {
   t.match(raw[2], /this is piw \S+ with protocol \d+/);
 });
 
-void t.test(
-  'three builds in a row that fail for reasons of the surroundings tell of the slave',
-  async (t) => {
-    const master = await testMaster(t, { versions: ['1.0', '2.0', '3.0', '4.0'] });
-    const client = new ProtocolClient(master.bus, slaveDriver, [slaveDriver.name, 'slave', 'one'], {
-      ...{ timeoutMs: 5000, patienceMs: 20_000 },
-    });
-    await client.request('HELLO', { ...slaveHello(), clock: Date.now() });
-    const idle = () => client.request('IDLE', { stats: STATS });
-    const fail = async (failure_class: string) => {
-      const order = await idle();
-      if (order.verb !== 'BUILD') return order.verb;
-      const { lease, version } = order;
-      const how = { status: false, duration_s: 1, output: 'piw: why\n', details: NO_DETAILS, files: [] };
-      await client.request('BUILT', { lease, failure_class, ...how });
-      return version;
-    };
-    t.same([await fail('network'), await fail('disk'), await fail('index')], ['4.0', '3.0', '2.0']);
-    t.same(await fail('network'), 'SLEEP', 'it gets no more, though one is left');
-    const [row] = await master.slaves();
-    t.match(row?.note, /^3 builds in a row failed because of this machine's environment/);
-    t.same(
-      await master.db.query('select failure_class, passing from builds order by build_id'),
-      [
-        { failure_class: 'network', passing: true },
-        { failure_class: 'disk', passing: true },
-      ],
-      'of the third one nothing is said',
-    );
-    t.ok(master.logLines.some((line) => line.includes('is out of order, and rests for 1 min: piw: why')));
-    t.equal((await master.db.query('select 1 from queue')).length, 4, 'nothing is lost');
-    await master.control.request('WAKE', { slave_id: row?.slave_id ?? 0 });
-    t.equal(await fail('compiler'), '1.0', 'an administrator may send it back to work');
-    t.match(await master.db.query('select passing from builds where failure_class = $1', ['compiler']), [
-      { passing: false },
-    ]);
-  },
-);
+void t.test('three environmental failures in a row count against the slave', async (t) => {
+  const master = await testMaster(t, { versions: ['1.0', '2.0', '3.0', '4.0'] });
+  const client = new ProtocolClient(master.bus, slaveDriver, [slaveDriver.name, 'slave', 'one'], {
+    ...{ timeoutMs: 5000, patienceMs: 20_000 },
+  });
+  await client.request('HELLO', { ...slaveHello(), clock: Date.now() });
+  const idle = () => client.request('IDLE', { stats: STATS });
+  const fail = async (failure_class: string) => {
+    const order = await idle();
+    if (order.verb !== 'BUILD') return order.verb;
+    const { lease, version } = order;
+    const failure = { status: false, duration_s: 1, output: 'piw: why\n', details: NO_DETAILS, files: [] };
+    await client.request('BUILT', { lease, failure_class, ...failure });
+    return version;
+  };
+  t.same([await fail('network'), await fail('disk'), await fail('index')], ['4.0', '3.0', '2.0']);
+  t.same(await fail('network'), 'SLEEP', 'it gets no more work, although one build is left');
+  const [row] = await master.slaves();
+  t.match(row?.note, /^3 builds in a row failed because of this machine's environment/);
+  t.same(
+    await master.db.query('select failure_class, passing from builds order by build_id'),
+    [
+      { failure_class: 'network', passing: true },
+      { failure_class: 'disk', passing: true },
+    ],
+    'the third one is not recorded',
+  );
+  t.ok(master.logLines.some((line) => /faulty slave rests for 1 min .*: piw: why/.test(line)));
+  t.equal((await master.db.query('select 1 from queue')).length, 4, 'nothing is lost');
+  await master.control.request('WAKE', { slave_id: row?.slave_id ?? 0 });
+  t.equal(await fail('compiler'), '1.0', 'an administrator can send it back to work');
+  t.match(await master.db.query('select passing from builds where failure_class = $1', ['compiler']), [
+    { passing: false },
+  ]);
+});
 
-void t.test('what an administrator wishes of a slave is known to the next Slave Driver', async (t) => {
+void t.test('the next Slave Driver knows an administrator’s requests for a slave', async (t) => {
   const { session, control, slaves, db } = await stage(t);
   const slaveSession = session();
   await slaveSession.request('HELLO');
@@ -213,7 +210,7 @@ void t.test('what an administrator wishes of a slave is known to the next Slave 
   await control.request('SLEEP', { slave_id: row?.slave_id ?? 0 });
   t.equal(await slaveSession.request('IDLE'), 'SLEEP');
   t.match(await slaves(), [{ note: 'put to sleep by an administrator', state: 'waiting' }]);
-  // One that begins anew knows of a session what the database does.
+  // A restarted Slave Driver knows about a session what the database does.
   await slaveSession.request('BYE');
   await slaveSession.request('HELLO');
   t.equal(await slaveSession.request('IDLE'), 'SLEEP');
@@ -229,11 +226,11 @@ void t.test('what an administrator wishes of a slave is known to the next Slave 
   });
 });
 
-void t.test(`a slave of ${ABI} whose clock is wrong is told of in the log`, async (t) => {
+void t.test(`the log warns of a slave of ${ABI} whose clock is wrong`, async (t) => {
   const { bus, logLines } = await stage(t);
   const client = new ProtocolClient(bus, slaveDriver, [slaveDriver.name, 'slave', 'late'], {
     ...{ timeoutMs: 5000, patienceMs: 20_000 },
   });
   await client.request('HELLO', { ...slaveHello('late'), clock: Date.now() - 3_600_000 });
-  t.ok(logLines.some((line) => /the clock of slave \d+ \(late\)/.test(line)));
+  t.ok(logLines.some((line) => /slave clock is off by more than 5 min slave=\d+ label=late/.test(line)));
 });

@@ -159,7 +159,7 @@ t.test('a result that does not fit a message makes the build a failure', async (
   const { builder, request } = createTestBuilder(t, index.url);
   for (const [version, reason] of [
     ['3.0', /it made 101 wheels; the limit is 100/],
-    ['4.0', /is no wheel's filename/],
+    ['4.0', /is not a wheel's filename/],
   ] as const) {
     const result = await builder.build(request('multiplies', { version }));
     t.match(result, { status: false, failureClass: 'wrong-wheel', files: [], output: reason }, result.output);

@@ -31,7 +31,10 @@ void t.test('every command reports a folder that can’t be created', (t) => {
         ...{ encoding: 'utf8', input: 'a line', timeout: 20_000, killSignal: 'SIGKILL' },
       });
       t.equal(status, 2, `piw ${String(name)} ${folder}`);
-      t.match(stderr, / can't be (made|used|written): .*\. Choose a folder that this user can write to/);
+      t.match(
+        stderr,
+        / can't be (made|created|used|written): .*\. Choose a folder that this user can write to/,
+      );
     }
   t.end();
 });

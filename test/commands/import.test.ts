@@ -167,7 +167,7 @@ void t.test('a separate File Juggler refuses a changed wheel unless --rebuilt=ta
   const stop = startPiw(t, 'actor', 'file-juggler', '-c', config);
   t.same((await importWheel(await makeDemoWheel('the first'))).files, [PLAIN]);
   const refused = await importWheel(await makeDemoWheel('the second'));
-  t.match(refused, { code: 1, err: /is published already, with other contents.*rebuilt = tag/ });
+  t.match(refused, { code: 1, err: /is already published, with different contents.*rebuilt = tag/ });
   t.same(publishedWheels(), [PLAIN]);
   await stop();
   startPiw(t, 'actor', 'file-juggler', '-c', config, '--rebuilt=tag');

@@ -20,7 +20,7 @@ void t.test('a master does not start with an invalid watch list', (t) => {
   writeFileSync(file, 'six\nzope.*\nsix>1\n');
   const args = [BIN, 'master', '-c', '/dev/null', '--allow-root', '--watch-file'];
   for (const [name, text] of [
-    [file, `${file}, line 3: "six>1" is no requirement`],
+    [file, `${file}, line 3: "six>1" is not a requirement`],
     [`${file}.none`, "the watch list can't be read"],
   ] as const) {
     const { status, stderr } = spawnSync(process.execPath, [...args, name], { encoding: 'utf8' });
@@ -165,7 +165,7 @@ for (const mode of ['a process per task', 'one process']) {
       const seconds = (performance.now() - quitAt) / 1000;
       t.ok(seconds < 20, `the master exited after ${seconds.toFixed(1)} s`);
       t.notMatch(master.stderr(), /MaxListenersExceeded|did not finish/);
-      t.match(slave.stderr(), /this is slave \d+/);
+      t.match(slave.stderr(), /registered with the master slave=\d+/);
     },
   );
 }

@@ -92,7 +92,8 @@ void t.test('a slave without bubblewrap says so once at the terminal, with what 
     log,
     ...pythons,
   ];
-  const isConnected = () => existsSync(log) && readFileSync(log, 'utf8').includes('this is slave');
+  const isConnected = () =>
+    existsSync(log) && readFileSync(log, 'utf8').includes('registered with the master');
   // There is no bubblewrap on this PATH.
   const slave = startSlave(options, { PATH: '/nowhere' });
   await until(isConnected, 60_000);
@@ -138,7 +139,7 @@ void t.test('a slave exits cleanly if the master refuses one of its interpreters
     PIW_BUILD_ENV: JSON.stringify({ PIP_RETRIES: '0' }),
   });
   t.equal(await slave.ended, 6, slave.stderr());
-  t.match(slave.stderr(), /the master said: there is no Python cp\d+ with the ABI cp399/);
+  t.match(slave.stderr(), /the master refused this slave: there is no Python cp\d+ with the ABI cp399/);
   t.same(await master.slaves(), [], 'the session of the other interpreter has ended');
   t.same(await master.db.query('select 1 from queue where lease is not null'), []);
   const rows = await master.db.query<{ label: string }>('select label from slaves');

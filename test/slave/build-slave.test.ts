@@ -18,14 +18,14 @@ t.setTimeout(180_000);
 
 const NO_THRESHOLDS = { diskFree: 0, memoryFree: 0, load: 0, temperature: 0 };
 
-/** A hundred times as fast. */
+/** Runs a hundred times as fast. */
 const fastClock: Clock = {
   now: () => systemClock.now(),
   monotonicMs: () => systemClock.monotonicMs(),
-  after: (ms, what) => systemClock.after(ms / 100, what),
+  after: (ms, callback) => systemClock.after(ms / 100, callback),
 };
 
-/** Builds that end when they are let. */
+/** Returns builds that end once `open` is called. */
 function gated(): { readonly pip: BuildStub; readonly open: () => void } {
   let open: () => void = () => undefined;
   const opened = new Promise<void>((resolve) => (open = resolve));
@@ -40,7 +40,7 @@ function gated(): { readonly pip: BuildStub; readonly open: () => void } {
   };
 }
 
-/** The first goes on until it is told to end, and the others are done at once. */
+/** Returns builds of which the first runs until it is aborted, and the others succeed at once. */
 const firstBuildHangs = (): BuildStub => {
   let first = true;
   return (request, workDir) => {
@@ -53,7 +53,7 @@ const firstBuildHangs = (): BuildStub => {
 const BUILDS =
   'select v.version, b.status from builds b join versions v using (version_id) order by build_id';
 
-void t.test('SKIP in the middle of a build: it is given up at once, and the next one begun', async (t) => {
+void t.test('SKIP aborts the current build at once, and the slave starts the next one', async (t) => {
   const { db, prefix, control, untilSlave } = await testMaster(t, { versions: ['1.0', '2.0'] });
   const slave = await testSlave(t, prefix, firstBuildHangs());
   await untilSlave(({ state, version }) => state === 'building' && version === '2.0');
@@ -63,13 +63,13 @@ void t.test('SKIP in the middle of a build: it is given up at once, and the next
   t.match(
     await db.query('select slave_id, leased_until > now() as held from queue'),
     [{ slave_id: null, held: true }],
-    'and not to the same slave again',
+    'it is held back from the same slave',
   );
   slave.stop();
   await slave.ended;
 });
 
-void t.test('KILL in the middle of a build: the slave ends, and the build is in the queue', async (t) => {
+void t.test('KILL during a build stops the slave, and the build is back in the queue', async (t) => {
   const { db, prefix, control, untilSlave } = await testMaster(t);
   const slave = await testSlave(t, prefix, hangingBuild);
   await untilSlave(({ state }) => state === 'building');
@@ -79,7 +79,7 @@ void t.test('KILL in the middle of a build: the slave ends, and the build is in 
   t.same(await db.query('select lease from queue'), [{ lease: null }]);
 });
 
-void t.test('KILL after the build: it is published, and then the slave ends', async (t) => {
+void t.test('KILL after the build publishes it, and then stops the slave', async (t) => {
   const { db, prefix, control, untilSlave } = await testMaster(t, { versions: ['1.0', '2.0'] });
   const { pip, open } = gated();
   const slave = await testSlave(t, prefix, pip);
@@ -91,7 +91,7 @@ void t.test('KILL after the build: it is published, and then the slave ends', as
   t.same(await db.query(BUILDS), [{ version: '2.0', status: true }]);
 });
 
-void t.test('SLEEP in the middle of a build: it is finished, and no other is begun until WAKE', async (t) => {
+void t.test('SLEEP during a build lets it finish, and no other starts until WAKE', async (t) => {
   const { db, prefix, control, untilSlave } = await testMaster(t, { versions: ['1.0', '2.0'] });
   const { pip, open } = gated();
   const slave = await testSlave(t, prefix, pip);
@@ -106,7 +106,7 @@ void t.test('SLEEP in the middle of a build: it is finished, and no other is beg
   await slave.ended;
 });
 
-void t.test('a slave that can do no work says why, and is given none', async (t) => {
+void t.test('a slave that can do no work says why, and gets none', async (t) => {
   const { db, prefix, untilSlave, slaves } = await testMaster(t);
   const slave = await testSlave(t, prefix, succeedingBuild, {
     thresholds: { ...NO_THRESHOLDS, diskFree: 2 ** 60 },
@@ -119,7 +119,7 @@ void t.test('a slave that can do no work says why, and is given none', async (t)
   t.same(await db.query('select lease from queue'), [{ lease: null }]);
 });
 
-void t.test('a slave that has lost its master builds on, and hands in what it has', async (t) => {
+void t.test('a slave that has lost its master goes on building, and reports the result later', async (t) => {
   const { db, prefix, settings, logLines, untilSlave } = await testMaster(t, {
     tasks: MASTER_TASKS.filter((task) => task !== 'slave-driver'),
   });
@@ -130,7 +130,7 @@ void t.test('a slave that has lost its master builds on, and hands in what it ha
   await untilSlave(({ state }) => state === 'building');
   await driver.stop();
   open();
-  await until(() => slave.logLines.some((line) => line.includes('was built')));
+  await until(() => slave.logLines.some((line) => line.includes('build succeeded')));
   t.same(await db.query(BUILDS), []);
   runTask(t, 'slave-driver', settings, { logLines });
   await slave.ended;
@@ -138,7 +138,7 @@ void t.test('a slave that has lost its master builds on, and hands in what it ha
 });
 
 for (const state of ['waiting', 'building'] as const) {
-  void t.test(`SIGTERM while it is ${state}: nothing stays with it`, async (t) => {
+  void t.test(`SIGTERM while it is ${state} leaves no lease behind`, async (t) => {
     const { db, prefix, untilSlave, slaves } = await testMaster(t, {
       versions: state === 'waiting' ? [] : ['1.0'],
     });
@@ -151,7 +151,7 @@ for (const state of ['waiting', 'building'] as const) {
   });
 }
 
-void t.test('SIGTERM while the master is away ends it within seconds', async (t) => {
+void t.test('SIGTERM while the master is down stops the slave within seconds', async (t) => {
   const { prefix, settings, logLines, untilSlave } = await testMaster(t, {
     tasks: MASTER_TASKS.filter((task) => task !== 'slave-driver'),
   });
@@ -160,13 +160,13 @@ void t.test('SIGTERM while the master is away ends it within seconds', async (t)
   await untilSlave(({ state }) => state === 'building');
   await driver.stop();
   slave.stop();
-  // It would be a minute before it gives up by itself.
+  // Without that it would take a minute to give up.
   const late = Symbol('late');
   const first = await Promise.race([slave.ended, sleep(20_000, late, { ref: false })]);
   t.not(first, late, 'it does not wait for an answer');
 });
 
-void t.test('a full disk is no fault of the package: the slave waits for room', async (t) => {
+void t.test('a full disk is not held against the package: the slave waits for space', async (t) => {
   const { db, prefix } = await testMaster(t);
   let isDiskFull = true;
   const pip: BuildStub = (request, workDir) => {
@@ -182,13 +182,13 @@ void t.test('a full disk is no fault of the package: the slave waits for room', 
   await slave.ended;
 });
 
-void t.test('a build that runs out of disk is tried once more before it counts as a failure', async (t) => {
+void t.test('a build that runs out of disk is retried once before it counts as a failure', async (t) => {
   const { db, prefix } = await testMaster(t, { versions: ['1.0', '2.0'] });
-  const tries = new Map<string, number>();
+  const attempts = new Map<string, number>();
   const pip: BuildStub = async (request, workDir) => {
-    const attempt = (tries.get(request.version) ?? 0) + 1;
-    tries.set(request.version, attempt);
-    // Something else had filled the disk when 2.0 was built first; 1.0 needs more than there is.
+    const attempt = (attempts.get(request.version) ?? 0) + 1;
+    attempts.set(request.version, attempt);
+    // Something else filled the disk during the first build of 2.0; 1.0 needs more than there is.
     if (request.version === '2.0' && attempt > 1) return await succeedingBuild(request, workDir);
     const output = 'piw: less than 256 MB of disk was left\n';
     return {
@@ -206,7 +206,7 @@ void t.test('a build that runs out of disk is tried once more before it counts a
     { version: '1.0', status: false },
   ]);
   t.same(
-    [...tries],
+    [...attempts],
     [
       ['2.0', 2],
       ['1.0', 2],
@@ -216,26 +216,29 @@ void t.test('a build that runs out of disk is tried once more before it counts a
   await slave.ended;
 });
 
-void t.test('while its disk is full, a slave rests and says so, and works when there is room', async (t) => {
-  const { db, prefix, untilSlave } = await testMaster(t);
-  let isDiskFull = true;
-  const pip: BuildStub = (request, workDir) => {
-    if (!isDiskFull) return succeedingBuild(request, workDir);
-    isDiskFull = false;
-    throw new PiwError('PIW_DISK_FULL', 'the disk that holds its folder is full');
-  };
-  const slave = await testSlave(t, prefix, pip, { clock: fastClock });
-  await untilSlave(({ state, note }) => state === 'resting' && (note ?? '').endsWith('is full'));
-  t.same(await db.query(BUILDS), []);
-  t.same(await db.query('select lease from queue'), [{ lease: null }]);
-  await until(async () => (await db.query(BUILDS)).length > 0);
-  t.same(await db.query(BUILDS), [{ version: '1.0', status: true }]);
-  slave.stop();
-  await slave.ended;
-});
+void t.test(
+  'while its disk is full, a slave rests and says so, and works again when there is space',
+  async (t) => {
+    const { db, prefix, untilSlave } = await testMaster(t);
+    let isDiskFull = true;
+    const pip: BuildStub = (request, workDir) => {
+      if (!isDiskFull) return succeedingBuild(request, workDir);
+      isDiskFull = false;
+      throw new PiwError('PIW_DISK_FULL', 'the disk that holds its folder is full');
+    };
+    const slave = await testSlave(t, prefix, pip, { clock: fastClock });
+    await untilSlave(({ state, note }) => state === 'resting' && (note ?? '').endsWith('is full'));
+    t.same(await db.query(BUILDS), []);
+    t.same(await db.query('select lease from queue'), [{ lease: null }]);
+    await until(async () => (await db.query(BUILDS)).length > 0);
+    t.same(await db.query(BUILDS), [{ version: '1.0', status: true }]);
+    slave.stop();
+    await slave.ended;
+  },
+);
 
 void t.test(
-  'a master of another version that comes in the middle of a build ends the slave, and says why',
+  'a master of another version that appears during a build stops the slave, and says why',
   async (t) => {
     const { bus, prefix, settings, logLines, untilSlave } = await testMaster(t, {
       tasks: MASTER_TASKS.filter((task) => task !== 'slave-driver'),
@@ -250,8 +253,8 @@ void t.test(
     const answering = (async () => {
       for await (const incoming of subscription) {
         const [verb] = (await incoming.body()) as [string];
-        const unknown = ['ERROR', 'PIW_UNKNOWN_SLAVE', 'this session has not said HELLO'];
-        await incoming.respond(verb === 'BUSY' ? unknown : ['BYE', 'another version is needed']);
+        const unknownSlave = ['ERROR', 'PIW_UNKNOWN_SLAVE', 'this session has not said HELLO'];
+        await incoming.respond(verb === 'BUSY' ? unknownSlave : ['BYE', 'another version is needed']);
       }
     })();
     await t.rejects(slave.ended, { code: 'PIW_PROTOCOL_VERSION', message: /another version is needed/ });

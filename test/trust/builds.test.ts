@@ -22,7 +22,7 @@ interface AnnouncedFile {
   readonly dependencies?: unknown;
 }
 
-/** A file's state as BUILT announces it: right for the lease, unless something else is given. */
+/** Returns a file's state as BUILT announces it: correct for the lease, except for `overrides`. */
 function announcedFile(lease: MalloryLease, overrides: AnnouncedFile = {}): readonly unknown[] {
   const {
     name = lease.package,
@@ -39,27 +39,33 @@ function announcedFile(lease: MalloryLease, overrides: AnnouncedFile = {}): read
   return [filename, size, HASH, name, version, py, abi, platform, null, dependencies, false];
 }
 
-/** What BUILT announces, and why it is refused: of the slave's own word, or for what it is not. */
+/**
+ * Files that BUILT announces, and why each is refused: by the slave's own description, or for what it isn't.
+ */
 const REFUSED_FILES: readonly (readonly [
   string,
   (lease: MalloryLease) => readonly (readonly unknown[])[],
   RegExp,
 ])[] = [
-  ['another package’s wheel', (l) => [announcedFile(l, { name: 'pip' })], /is not of (?:demo|other)/],
+  ['another package’s wheel', (l) => [announcedFile(l, { name: 'pip' })], /is not a wheel of (?:demo|other)/],
   [
-    'a package’s name that begins alike',
+    'a package’s name with the same prefix',
     (l) => [announcedFile(l, { name: `${l.package}_evil` })],
-    /is not of/,
+    /is not a wheel of/,
   ],
-  ['another version', (l) => [announcedFile(l, { version: '99.0' })], /is not of version/],
-  ['a local version', (l) => [announcedFile(l, { version: `${l.version}+evil` })], /is not of version/],
+  ['another version', (l) => [announcedFile(l, { version: '99.0' })], /is not a wheel of version/],
   [
-    'a platform that it never said',
+    'a local version',
+    (l) => [announcedFile(l, { version: `${l.version}+evil` })],
+    /is not a wheel of version/,
+  ],
+  [
+    'a platform that it never claimed',
     (l) => [announcedFile(l, { platform: 'linux_armv7l' })],
     /is for linux_armv7l/,
   ],
   [
-    'a platform beside its own',
+    'a platform in addition to its own',
     (l) => [announcedFile(l, { platform: 'linux_x86_64.win_amd64' })],
     /is for win_amd64/,
   ],
@@ -68,9 +74,9 @@ const REFUSED_FILES: readonly (readonly [
     (l) => [announcedFile(l, { platform: 'manylinux2014_x86_64' })],
     /is for manylinux2014_x86_64/,
   ],
-  ['an ABI that it never said', (l) => [announcedFile(l, { py: 'cp312', abi: 'cp312' })], /is for cp312/],
+  ['an ABI that it never claimed', (l) => [announcedFile(l, { py: 'cp312', abi: 'cp312' })], /is for cp312/],
   [
-    'an ABI beside its own',
+    'an ABI in addition to its own',
     (l) => [announcedFile(l, { py: 'cp311.cp313', abi: 'cp311.cp313' })],
     /is for cp313/,
   ],
@@ -83,55 +89,59 @@ const REFUSED_FILES: readonly (readonly [
     /is for cp399/,
   ],
   [
-    'a stable ABI from a later Python on',
+    'a stable ABI since a later Python',
     (l) => [announcedFile(l, { py: 'cp399', abi: 'abi3' })],
     /is for cp399/,
   ],
   ['Jython', (l) => [announcedFile(l, { py: 'jy39' })], /is for jy39/],
-  ['10 GB', (l) => [announcedFile(l, { size: 10 * 1024 ** 3 })], /10737418240 bytes, more than/],
+  ['10 GB', (l) => [announcedFile(l, { size: 10 * 1024 ** 3 })], /10737418240 bytes, above the limit/],
   [
     'three files of 1.9 GB',
     (l) =>
       ['1', '2', '3'].map((build) =>
         announcedFile(l, { size: 1.9e9, filename: `${l.package}-${l.version}-${build}-py3-none-any.whl` }),
       ),
-    /its files have 5700000000 bytes/,
+    /its files total 5700000000 bytes/,
   ],
-  ['one file twice', (l) => [announcedFile(l), announcedFile(l)], /one file twice/],
-  ['no wheel’s name', (l) => [announcedFile(l, { filename: 'index.html' })], /no wheel's filename/],
+  ['one file twice', (l) => [announcedFile(l), announcedFile(l)], /same file twice/],
+  [
+    'a name that is not a wheel’s',
+    (l) => [announcedFile(l, { filename: 'index.html' })],
+    /not a wheel's filename/,
+  ],
   [
     'a name with a dot before it',
     (l) => [announcedFile(l, { filename: `.${l.package}-${l.version}-py3-none-any.whl` })],
-    /no wheel's filename/,
+    /not a wheel's filename/,
   ],
   [
     'the metadata of a wheel',
     (l) => [announcedFile(l, { filename: `${l.package}-${l.version}-py3-none-any.whl.metadata` })],
-    /no wheel's filename/,
+    /not a wheel's filename/,
   ],
   [
     'percent signs for a path',
     (l) => [announcedFile(l, { filename: `..%2f${l.package}-${l.version}-py3-none-any.whl` })],
-    /no wheel's filename/,
+    /not a wheel's filename/,
   ],
   [
-    'a name with a line’s end… of Unicode',
+    'a name with a Unicode line separator',
     (l) => [announcedFile(l, { filename: `${l.package}-${l.version}-py3-none-any.whl\u2028` })],
-    /no wheel's filename/,
+    /not a wheel's filename/,
   ],
   [
     'a name of full-width letters',
     (l) => [announcedFile(l, { filename: `ｄｅｍｏ-${l.version}-py3-none-any.whl` })],
-    /no wheel's filename/,
+    /not a wheel's filename/,
   ],
   [
-    'a name that is not the tags’',
+    'a name that disagrees with the tags',
     (l) => [announcedFile(l, { filename: `${l.package}-${l.version}-cp311-cp311-linux_x86_64.whl` })],
-    /its tags are not those of its name/,
+    /its announced tags differ from those in its filename/,
   ],
 ];
 
-/** What doesn't even reach the lease: the message is no message. */
+/** Files that are refused before the lease is checked, because the message is invalid. */
 const INVALID_FILES: readonly (readonly [string, (lease: MalloryLease) => readonly unknown[]])[] = [
   ['more than 100 files', (l) => Array.from({ length: 101 }, () => announcedFile(l))],
   ['a name with a path', (l) => [announcedFile(l, { filename: '../../../etc/cron.d/pwned' })]],
@@ -140,20 +150,20 @@ const INVALID_FILES: readonly (readonly [string, (lease: MalloryLease) => readon
   ['a name with NUL', (l) => [announcedFile(l, { filename: 'demo-1.0-py3-none-any.whl\0' })]],
   ['an empty name', (l) => [announcedFile(l, { filename: '' })]],
   ['a name of 300 letters', (l) => [announcedFile(l, { filename: `${'x'.repeat(300)}.whl` })]],
-  ['a size of less than nothing', (l) => [announcedFile(l, { size: -1 })]],
+  ['a negative size', (l) => [announcedFile(l, { size: -1 })]],
   ['a size of half a byte', (l) => [announcedFile(l, { size: 0.5 })]],
   ['a size of NaN', (l) => [announcedFile(l, { size: NaN })]],
   [
-    'a system’s package that is an order',
+    'a system package that is a command',
     (l) => [announcedFile(l, { dependencies: { apt: ['x; rm -rf /'] } })],
   ],
   [
-    'a system’s package that is an option',
+    'a system package that is an option',
     (l) => [announcedFile(l, { dependencies: { apt: ['--force-yes'] } })],
   ],
   ['a package manager that is a path', (l) => [announcedFile(l, { dependencies: { '../x': ['a'] } })]],
   [
-    'ten thousand of the system’s packages',
+    'ten thousand system packages',
     (l) => [announcedFile(l, { dependencies: { apt: Array.from({ length: 10_000 }, () => 'a') } })],
   ],
   ['a platform with a path', (l) => [announcedFile(l, { platform: '../x' })]],
@@ -168,25 +178,25 @@ async function leaseOf(farm: HostileFarm, mallory: Mallory): Promise<MalloryLeas
 
 const expectLogged = (t: Test, farm: HostileFarm, reason: RegExp, name: string) =>
   until(() => reason.test(farm.newLogs())).catch(() => {
-    t.fail(`nothing in the log of ${name}: ${farm.newLogs().slice(-500)}`);
+    t.fail(`the log says nothing about ${name}: ${farm.newLogs().slice(-500)}`);
   });
 
-void t.test('what a slave reports is held against what it was asked for', async (t) => {
+void t.test('the reports of a slave are checked against its leases', async (t) => {
   const farm = await startHostileFarm(t, REFUSED_FILES.length + 30);
   const { mallory, db, addresses } = farm;
 
-  await t.test('files that are not the lease’s', async (t) => {
-    for (const [name, files, why] of REFUSED_FILES) {
+  await t.test('files that do not belong to the lease fail the build', async (t) => {
+    for (const [name, files, reason] of REFUSED_FILES) {
       const lease = await leaseOf(farm, mallory);
       t.match(await mallory.built(lease, files(lease)), ['DONE'], name);
-      await expectLogged(t, farm, why, name);
+      await expectLogged(t, farm, reason, name);
     }
     const [row] = await db.query(`select count(*)::int from builds where failure_class = 'wrong-wheel'`);
-    t.same(row, { count: REFUSED_FILES.length }, 'each is a build that failed');
+    t.same(row, { count: REFUSED_FILES.length }, 'each is a failed build');
     t.same(await db.query('select from files'), []);
   });
 
-  await t.test('reports that are none', async (t) => {
+  await t.test('invalid reports are refused', async (t) => {
     const lease = await leaseOf(farm, mallory);
     for (const [name, files] of INVALID_FILES) {
       farm.markLog();
@@ -196,12 +206,12 @@ void t.test('what a slave reports is held against what it was asked for', async 
     t.match(
       await mallory.send(lease.session, 'BUSY', lease.lease, STATS),
       ['CONT'],
-      'the build is still its own',
+      'it still holds the lease',
     );
     await mallory.built(lease, [], false);
   });
 
-  await t.test('leases that are not its own', async (t) => {
+  await t.test('leases of other slaves cannot be used', async (t) => {
     const victim = new Mallory(await RawNats.connect(addresses.victim));
     t.teardown(() => {
       victim.raw.close();
@@ -217,13 +227,18 @@ void t.test('what a slave reports is held against what it was asked for', async 
     t.match(
       await mallory.built(stolen, [announcedFile({ ...victimLease, session: '' })]),
       ['DONE'],
-      'BUILT with one',
+      'BUILT with a stolen lease',
     );
-    await expectLogged(t, farm, /result of lease \d+ is not wanted/, 'a stolen lease');
+    await expectLogged(
+      t,
+      farm,
+      /result dropped slave=\d+ lease=\d+: the slave no longer holds the lease/,
+      'a stolen lease',
+    );
     t.match(
       await mallory.send(ownLease.session, 'SENT', victimLease.lease, 'x.whl'),
       ['ERROR', 'PIW_UNKNOWN_TRANSFER'],
-      'SENT with one',
+      'SENT with a stolen lease',
     );
     for (const lease of [1, 999_999_999, Number.MAX_SAFE_INTEGER]) {
       t.match(
@@ -244,20 +259,20 @@ void t.test('what a slave reports is held against what it was asked for', async 
     t.match(
       await victim.send('v', 'BUSY', victimLease.lease, STATS),
       ['CONT'],
-      'the victim’s is still its own',
+      'the victim still holds its lease',
     );
     t.match(await victim.built(victimLease, [], false), ['DONE']);
     const [row] = await db.query('select lease from builds order by build_id desc limit 1');
-    t.match(row, { lease: String(victimLease.lease) }, 'and its result is the one that counts');
+    t.match(row, { lease: String(victimLease.lease) }, 'its result is the one that counts');
   });
 
-  await t.test('another session of its own user', async (t) => {
+  await t.test('a lease cannot be used in another session of the same user', async (t) => {
     const lease = await leaseOf(farm, mallory);
     await mallory.hello('two');
     t.match(
       await mallory.send('two', 'BUSY', lease.lease, STATS),
       ['DONE'],
-      'a lease is a session’s, and not a user’s',
+      'a lease belongs to a session, not to a user',
     );
     t.match(await mallory.built({ ...lease, session: 'two' }, [announcedFile(lease)]), ['DONE']);
     t.match(await mallory.send(lease.session, 'BUSY', lease.lease, STATS), ['CONT']);
@@ -267,7 +282,7 @@ void t.test('what a slave reports is held against what it was asked for', async 
     await mallory.built(lease, [], false);
   });
 
-  await t.test('files that were not asked for, and replays', async (t) => {
+  await t.test('files that were not requested, and replays, change nothing', async (t) => {
     const lease = await leaseOf(farm, mallory);
     const wheelFolder = await mkdtemp(join(tmpdir(), 'piw-replay-'));
     const path = await makeWheel(wheelFolder, { name: lease.package, version: lease.version });
@@ -286,15 +301,20 @@ void t.test('what a slave reports is held against what it was asked for', async 
     t.match(
       await mallory.send(lease.session, 'SENT', lease.lease, 'demo-9-py3-none-any.whl'),
       ['ERROR', 'PIW_UNKNOWN_TRANSFER'],
-      'a file that was not asked for',
+      'a file that was not requested',
     );
-    await expectLogged(t, farm, /no file demo-9-py3-none-any.whl under way/, 'a file that was not asked for');
+    await expectLogged(
+      t,
+      farm,
+      /no transfer of demo-9-py3-none-any.whl is in progress/,
+      'a file that was not requested',
+    );
     t.match(
       await mallory.send(lease.session, 'SENT', lease.lease, filename),
       ['SEND', filename],
-      'nothing has come',
+      'nothing has arrived',
     );
-    await expectLogged(t, farm, /bytes of .* are missing/, 'nothing has come');
+    await expectLogged(t, farm, /bytes of .* are missing/, 'nothing has arrived');
     await mallory.deliver(lease.session, String(answer[2]), contents);
     t.match(await mallory.send(lease.session, 'SENT', lease.lease, filename), ['DONE']);
     const builds = async () => await db.query('select build_id from builds');
@@ -303,7 +323,7 @@ void t.test('what a slave reports is held against what it was asked for', async 
     t.match(
       before[1]?.at(-1),
       { requires_python: '>=3.8' },
-      'what the wheel says counts, and not what the slave said',
+      'the wheel’s own metadata counts, not what the slave said',
     );
     t.match(
       await mallory.send(lease.session, 'SENT', lease.lease, filename),
@@ -324,12 +344,12 @@ void t.test('what a slave reports is held against what it was asked for', async 
       'the file after DONE',
     );
     t.match(await mallory.send(lease.session, 'file.CHUNK', 0, 10), [/ERROR|NOBODY/], 'a chunk after DONE');
-    t.same([await builds(), await files()], before, 'none of it has changed anything');
+    t.same([await builds(), await files()], before, 'nothing has changed');
   });
 
-  await t.test('what it says of itself', async (t) => {
+  await t.test('false descriptions of itself are refused', async (t) => {
     farm.markLog();
-    for (const [name, over, why] of [
+    for (const [name, overrides, reason] of [
       ['another version', { version: '9.9/999' }, /install the same version|with protocol/],
       ['no version', { version: 'x' }, /with protocol/],
       ['a version of a million', { version: '0.1.0/1e6' }, /with protocol/],
@@ -338,15 +358,25 @@ void t.test('what a slave reports is held against what it was asked for', async 
         { abi_tag: 'cp3999999999', py_version_tag: 'cp3999999999' },
         /there is no Python/,
       ],
-      ['an ABI that is none', { abi_tag: 'abi3' }, /there is no Python/],
+      ['an ABI that does not exist', { abi_tag: 'abi3' }, /there is no Python/],
       ['another Python than its ABI', { py_version_tag: 'cp27' }, /there is no Python/],
       ['a platform of 200 letters', { platform_tag: 'x'.repeat(200) }, /there is no Python/],
       ['any platform', { platform_tag: 'linux_x86_64.win32' }, /there is no Python/],
     ] as const) {
-      t.match(await mallory.hello(`self-${String(name.length)}`, over), ['BYE', why], name);
+      t.match(await mallory.hello(`self-${String(name.length)}`, overrides), ['BYE', reason], name);
     }
-    await expectLogged(t, farm, /a slave of version 9.9\/999 was refused/, 'another version');
-    await expectLogged(t, farm, /a slave of mallory was refused: there is no Python cp27/, 'another Python');
+    await expectLogged(
+      t,
+      farm,
+      /slave refused user=mallory label=mallory: it runs 9.9\/999/,
+      'another version',
+    );
+    await expectLogged(
+      t,
+      farm,
+      /slave refused user=mallory label=mallory: there is no Python cp27/,
+      'another Python',
+    );
     t.match(await mallory.hello('absurd', { build_timeout_s: 1e9, busy_interval_s: 1e9, clock: 8e15 }), [
       'HELLO',
     ]);
@@ -355,10 +385,10 @@ void t.test('what a slave reports is held against what it was asked for', async 
       'select extract(epoch from leased_until - now())::float8 as left from queue where lease = $1',
       [lease.lease],
     );
-    t.ok((row?.left ?? Infinity) <= 3600, 'a lease is no longer than an hour');
+    t.ok((row?.left ?? Infinity) <= 3600, 'a lease lasts at most an hour');
     await mallory.built(lease, [], false);
     const targets = await db.query('select abi, platform from targets');
-    t.equal(targets.length, 1, 'and nothing is built for what it made up');
+    t.equal(targets.length, 1, 'nothing is built for the targets that it made up');
   });
 
   await farm.assertUnharmed(t);

@@ -7,13 +7,13 @@ import { Mallory, STATS, startHostileFarm } from './stage.js';
 t.setTimeout(290_000);
 
 const MESSAGE_COUNT = 1_000_000;
-/** How long messages are sent at most, milliseconds. */
+/** Maximum milliseconds for which messages are sent. */
 const LIMIT_MS = 60_000;
 const VERBS = ['HELLO', 'IDLE', 'BUSY', 'BUILT', 'SENT', 'BYE', 'file.HELLO', 'file.CHUNK', 'x', 'file.x'];
 
 const pick = <T>(list: readonly T[]): T => list[Math.floor(Math.random() * list.length)] as T;
 
-/** What somebody might say who has read the protocol, and then changed a byte here and there; or noise. */
+/** Returns a message of somebody who has read the protocol, with random bytes changed, or plain noise. */
 function randomMessage(): Buffer {
   if (Math.random() < 0.5) return randomBytes(Math.floor(Math.random() * 200));
   const randomValue = (): unknown =>
@@ -41,14 +41,14 @@ function randomMessage(): Buffer {
   return bytes;
 }
 
-void t.test('however much a slave says, others are served', async (t) => {
+void t.test('a flood of messages from one slave does not block the others', async (t) => {
   const farm = await startHostileFarm(t, 10);
   const { mallory, addresses, db } = farm;
   const before = farm.residentBytes();
 
-  await t.test('a million random messages', async (t) => {
+  await t.test('a million random messages leave the others served', async (t) => {
     const { raw } = mallory;
-    // Another one who asks meanwhile, as anybody does.
+    // Another slave sends normal requests in the meantime.
     const victim = new Mallory(await RawNats.connect(addresses.victim));
     t.teardown(() => {
       victim.raw.close();
@@ -56,7 +56,7 @@ void t.test('however much a slave says, others are served', async (t) => {
     await victim.hello('v');
     const delays: number[] = [];
     const finished = new AbortController();
-    const asking = (async () => {
+    const victimRequests = (async () => {
       while (!finished.signal.aborted) {
         const began = Date.now();
         const [verb] = await victim.send('v', 'BUSY', 1, STATS);
@@ -78,22 +78,22 @@ void t.test('however much a slave says, others are served', async (t) => {
     }
     await raw.flush();
     finished.abort();
-    await asking;
+    await victimRequests;
     const elapsedS = (LIMIT_MS - Math.max(0, end - Date.now())) / 1000;
     delays.sort((a, b) => a - b);
     t.comment(
-      `${String(sentMessages)} messages in ${elapsedS.toFixed(1)} s; of ${String(delays.length)} questions of another slave meanwhile ` +
+      `${String(sentMessages)} messages in ${elapsedS.toFixed(1)} s; of ${String(delays.length)} requests of another slave in that time ` +
         `half were answered within ${String(delays[delays.length >> 1] ?? -1)} ms, all within ${String(delays.at(-1) ?? -1)} ms`,
     );
-    t.ok(sentMessages >= MESSAGE_COUNT || elapsedS >= 59, 'as many as go in a minute');
+    t.ok(sentMessages >= MESSAGE_COUNT || elapsedS >= 59, 'it sends as many as fit into a minute');
     t.ok(delays.length > 0);
-    t.match(farm.newLogs(), /more messages were refused/, 'the log says how many, and not each');
+    t.match(farm.newLogs(), /more messages were refused/, 'the log has their number, and not each one');
     t.ok(farm.newLogs().length < 50e6);
     t.comment(`memory of the cast grew by ${((farm.residentBytes() - before) / 1e6).toFixed(0)} MB`);
     t.ok(farm.residentBytes() - before < 600e6);
   });
 
-  await t.test('twenty thousand sessions', async (t) => {
+  await t.test('twenty thousand sessions are limited', async (t) => {
     const counts = new Map<string, number>();
     for (let round = 0; round < 40; round += 1) {
       const answers = await Promise.all(
@@ -104,16 +104,16 @@ void t.test('however much a slave says, others are served', async (t) => {
         counts.set(outcome, (counts.get(outcome) ?? 0) + 1);
       }
     }
-    t.comment([...counts].map(([what, count]) => `${what} ${String(count)}`).join(', '));
+    t.comment([...counts].map(([outcome, count]) => `${outcome} ${String(count)}`).join(', '));
     t.ok((counts.get('HELLO') ?? 0) < 2000);
     t.ok((counts.get('PIW_REFUSED') ?? 0) > 15_000);
     t.match(farm.newLogs(), /mallory starts too many sessions/);
     const [row] = await db.query<{ count: number }>('select count(*)::int from slaves');
-    t.ok((row?.count ?? Infinity) < 2000, 'nor does the database grow with it');
+    t.ok((row?.count ?? Infinity) < 2000, 'the database does not grow with them');
     t.comment(`memory of the cast grew by ${((farm.residentBytes() - before) / 1e6).toFixed(0)} MB`);
   });
 
-  await t.test('more questions at once than a slave has', async (t) => {
+  await t.test('more concurrent requests than a slave needs are refused', async (t) => {
     const answers = await Promise.all(
       Array.from({ length: 5000 }, () => mallory.send('h0-0', 'BUSY', 1, STATS)),
     );

@@ -27,7 +27,9 @@ const hello = (...fields: readonly unknown[]) =>
 /** ["IDLE", …, up to the last field of the statistics. */
 const TRUNCATED_IDLE = Buffer.from(idle([1, 1, 1, 1, 0, null])).subarray(0, -1);
 
-/** Each by its name: the verb of the subject it is said on, the bytes, and why it is refused. */
+/**
+ * Malformed messages: a name, the verb of the subject that it is sent to, the bytes, and why it is refused.
+ */
 const MALFORMED: readonly (readonly [string, string, Uint8Array, RegExp])[] = [
   ['nothing', 'IDLE', bytes(), /cut off/],
   ['half of a message', 'IDLE', idle(STATS).subarray(0, 9), /announces more|cut off/],
@@ -39,7 +41,7 @@ const MALFORMED: readonly (readonly [string, string, Uint8Array, RegExp])[] = [
     /bytes follow the value/,
   ],
   ['a message and a byte', 'IDLE', bytes(Buffer.from(idle(STATS)), 0), /1 bytes follow the value/],
-  ['a list of 4 thousand million', 'IDLE', bytes(0xdd, 0xff, 0xff, 0xff, 0xff), /announces more/],
+  ['a list of 4 billion', 'IDLE', bytes(0xdd, 0xff, 0xff, 0xff, 0xff), /announces more/],
   [
     'a list of as many as fit in a decoder’s memory',
     'IDLE',
@@ -47,10 +49,10 @@ const MALFORMED: readonly (readonly [string, string, Uint8Array, RegExp])[] = [
     /announces more/,
   ],
   ['a list of 65,535', 'IDLE', bytes(0xdc, 0xff, 0xff, 0xc0), /announces more/],
-  ['a map of 4 thousand million', 'IDLE', bytes(0xdf, 0xff, 0xff, 0xff, 0xff), /announces more/],
+  ['a map of 4 billion', 'IDLE', bytes(0xdf, 0xff, 0xff, 0xff, 0xff), /announces more/],
   ['a text of 4 GB', 'IDLE', bytes(0xdb, 0xff, 0xff, 0xff, 0xff, 'x'), /cut off/],
   ['bytes of 4 GB', 'IDLE', bytes(0xc6, 0xff, 0xff, 0xff, 0xff, 'x'), /cut off/],
-  ['a type that there isn’t', 'IDLE', bytes(0xc1), /type 0xc1/],
+  ['a type that does not exist', 'IDLE', bytes(0xc1), /type 0xc1/],
   ['an extension', 'IDLE', bytes(0x92, 0xa4, 'IDLE', 0xd4, 5, 1), /type 0xd4/],
   ['an extension of 4 GB', 'IDLE', bytes(0xc9, 0xff, 0xff, 0xff, 0xff, 1), /type 0xc9/],
   ['a time', 'IDLE', bytes(0x92, 0xa4, 'IDLE', 0xd6, 0xff, 0, 0, 0, 0), /type 0xd6/],
@@ -67,7 +69,7 @@ const MALFORMED: readonly (readonly [string, string, Uint8Array, RegExp])[] = [
     /nested more than 16 levels deep/,
   ],
   [
-    'more values than any slave says',
+    'more values than any slave sends',
     'IDLE',
     bytes(0xdd, 0, 0x0f, 0x42, 0x00, Buffer.alloc(999_936, 0xc0)),
     /IDLE|begins with a verb|fields/,
@@ -80,19 +82,19 @@ const MALFORMED: readonly (readonly [string, string, Uint8Array, RegExp])[] = [
   ['bytes', 'IDLE', encode(Buffer.from('IDLE')), /begins with a verb/],
   ['an empty list', 'IDLE', encode([]), /begins with a verb/],
   ['a list that begins with a list', 'IDLE', encode([['IDLE'], STATS]), /begins with a verb/],
-  ['a verb that there isn’t', 'IDLE', encode(['SHUTDOWN', STATS]), /no such message/],
+  ['a verb that does not exist', 'IDLE', encode(['SHUTDOWN', STATS]), /no such message/],
   ['a verb of a thousand letters', 'IDLE', encode(['X'.repeat(1000)]), /no such message/],
-  ['a verb of every object', 'IDLE', encode(['constructor']), /no such message/],
+  ['a verb that every object has as a property', 'IDLE', encode(['constructor']), /no such message/],
   ['a verb on another’s subject', 'BYE', idle(STATS), /sent on the subject of BYE/],
-  ['an answer as a question', 'IDLE', encode(['BUILD', 1]), /no such message/],
-  ['ERROR as a question', 'IDLE', encode(['ERROR', 'PIW_INTERNAL', 'x']), /no such message/],
+  ['an answer as a request', 'IDLE', encode(['BUILD', 1]), /no such message/],
+  ['ERROR as a request', 'IDLE', encode(['ERROR', 'PIW_INTERNAL', 'x']), /no such message/],
   ['no fields', 'IDLE', idle(), /0 fields, not 1/],
   ['a field too many', 'IDLE', idle(STATS, 1), /2 fields, not 1/],
   ['statistics that are a map', 'IDLE', idle({ a: 1 }), /stats/],
   ['statistics of seven', 'IDLE', idle([...STATS, 1]), /stats/],
   ['NaN', 'IDLE', idle([1, 1, 1, 1, NaN, null]), /stats/],
   ['infinity', 'IDLE', idle([1, 1, 1, 1, Infinity, null]), /stats/],
-  ['less than nothing', 'IDLE', idle([-1, 1, 1, 1, 0, null]), /stats/],
+  ['a negative number', 'IDLE', idle([-1, 1, 1, 1, 0, null]), /stats/],
   ['half a byte', 'IDLE', idle([0.5, 1, 1, 1, 0, null]), /stats/],
   ['more than can be counted', 'IDLE', idle([2 ** 60, 1, 1, 1, 0, null]), /stats/],
   [
@@ -101,15 +103,15 @@ const MALFORMED: readonly (readonly [string, string, Uint8Array, RegExp])[] = [
     bytes(0x92, 0xa4, 'IDLE', 0x96, 0xcf, Buffer.alloc(8, 0xff), 1, 1, 1, 0, 0xc0),
     /stats/,
   ],
-  ['a lease of nought', 'BUSY', encode(['BUSY', 0, STATS]), /lease/],
+  ['a lease of zero', 'BUSY', encode(['BUSY', 0, STATS]), /lease/],
   ['a lease of minus one', 'BUSY', encode(['BUSY', -1, STATS]), /lease/],
   ['a lease and a half', 'BUSY', encode(['BUSY', 1.5, STATS]), /lease/],
   ['a lease that is a text', 'BUSY', encode(['BUSY', '1', STATS]), /lease/],
   ['a lease that is a list', 'BUSY', encode(['BUSY', [1], STATS]), /lease/],
   ['a label of 300 letters', 'HELLO', hello('x'.repeat(300), 'x', 'x', null, 1), /label/],
   ['NUL in a label', 'HELLO', hello('a\0b', 'x', 'x', null, 1), /label/],
-  ['a line’s end in a label', 'HELLO', hello('a\nERROR master: all is lost', 'x', 'x', null, 1), /label/],
-  ['a terminal’s orders in a label', 'HELLO', hello('\u001b[2J', 'x', 'x', null, 1), /label/],
+  ['a newline in a label', 'HELLO', hello('a\nERROR master: all is lost', 'x', 'x', null, 1), /label/],
+  ['a terminal escape in a label', 'HELLO', hello('\u001b[2J', 'x', 'x', null, 1), /label/],
   ['NUL in the name of a system', 'HELLO', hello('x', '\0', 'x', null, 1), /os_name/],
   ['a board that is a list', 'HELLO', hello('x', 'x', 'x', [], 1), /board/],
   ['a clock of NaN', 'HELLO', hello('x', 'x', 'x', null, NaN), /clock/],
@@ -127,12 +129,17 @@ const MALFORMED: readonly (readonly [string, string, Uint8Array, RegExp])[] = [
   ],
   ['a log that is a number', 'BUILT', encode(['BUILT', 1, true, null, 1, 1, NO_DETAILS, []]), /output/],
   [
-    'a failure that is no word',
+    'a failure class that is not a word',
     'BUILT',
     encode(['BUILT', 1, false, "x'; drop table builds; --", 1, '', NO_DETAILS, []]),
     /failure_class/,
   ],
-  ['a build of no time', 'BUILT', encode(['BUILT', 1, true, null, -1, '', NO_DETAILS, []]), /duration_s/],
+  [
+    'a build of negative duration',
+    'BUILT',
+    encode(['BUILT', 1, true, null, -1, '', NO_DETAILS, []]),
+    /duration_s/,
+  ],
   [
     'a reason that moves the cursor',
     'BUILT',
@@ -152,7 +159,7 @@ const id = '01234567-89ab-cdef-0123-456789abcdef';
 const claim = (ticket: string) => `NATS/1.0\r\nPiw-Claim: ${ticket}\r\n\r\n`;
 const HASH = 'f'.repeat(64);
 
-/** The header block, how long it is said to be, and why it is refused. */
+/** Malformed headers: a name, the header block, and why it is refused. */
 const HEADERS: readonly (readonly [string, string | Buffer, RegExp])[] = [
   [
     'a body in another’s bucket',
@@ -188,7 +195,7 @@ const HEADERS: readonly (readonly [string, string | Buffer, RegExp])[] = [
     `NATS/1.0\r\nPiw-Claim: a b 3 c\r\nPiw-Claim: d e 3 f\r\n\r\n`,
     /where this sender may not/,
   ],
-  ['headers that are none', 'GET / HTTP/1.1\r\n\r\n', /not MessagePack|cut off|SILENCE/],
+  ['headers that are not headers', 'GET / HTTP/1.1\r\n\r\n', /not MessagePack|cut off|SILENCE/],
   ['headers without a line', 'NATS/1.0\r\n\r\n', /cut off/],
   ['a header without a name', 'NATS/1.0\r\n: x\r\n\r\n', /cut off|SILENCE/],
   ['a header without a colon', 'NATS/1.0\r\nnonsense\r\n\r\n', /cut off|SILENCE/],
@@ -207,34 +214,34 @@ const HEADERS: readonly (readonly [string, string | Buffer, RegExp])[] = [
   ['60,000 headers', `NATS/1.0\r\n${'a: b\r\n'.repeat(60_000)}\r\n`, /cut off|SILENCE/],
 ];
 
-void t.test('what is no message is refused with a reason, and nobody comes to harm', async (t) => {
+void t.test('malformed messages are refused with a reason, and do no harm', async (t) => {
   const farm = await startHostileFarm(t, 5);
   const { mallory } = farm;
   await mallory.hello('s');
 
-  await t.test('malformed MessagePack', async (t) => {
-    for (const [name, verb, body, why] of MALFORMED) {
+  await t.test('malformed MessagePack is refused', async (t) => {
+    for (const [name, verb, body, reason] of MALFORMED) {
       farm.markLog();
       const answer = await mallory.sendRaw('s', verb, body);
-      t.match(answer, ['ERROR', 'PIW_MESSAGE_INVALID', why], name);
+      t.match(answer, ['ERROR', 'PIW_MESSAGE_INVALID', reason], name);
       await until(() => farm.newLogs().includes(`on ${mallory.subject('s', ...verb.split('.'))}: `)).catch(
         () => {
-          t.fail(`nothing in the log of ${name}`);
+          t.fail(`the log says nothing about ${name}`);
         },
       );
     }
   });
 
-  await t.test('malformed headers', async (t) => {
-    for (const [name, headers, why] of HEADERS) {
+  await t.test('malformed headers are refused', async (t) => {
+    for (const [name, headers, reason] of HEADERS) {
       farm.markLog();
       const answer = await mallory.sendRaw('s', 'IDLE', Buffer.from(''), { headers, timeoutMs: 3000 });
-      t.match(answer.map(String).join(' '), why, name);
+      t.match(answer.map(String).join(' '), reason, name);
     }
     t.match(await mallory.send('s', 'BUSY', 1, STATS), ['DONE'], 'the Slave Driver answers');
   });
 
-  await t.test('headers of a false length end the connection, or are dropped', async (t) => {
+  await t.test('headers with a wrong length close the connection, or are dropped', async (t) => {
     for (const [headerLength, isFatal] of [
       [1, false],
       [5, false],
@@ -254,9 +261,9 @@ void t.test('what is no message is refused with a reason, and nobody comes to ha
     t.match(await mallory.send('s', 'BUSY', 1, STATS), ['DONE'], 'the Slave Driver answers');
   });
 
-  await t.test('a large body that is not what it says', async (t) => {
+  await t.test('a large body that differs from its announcement is refused', async (t) => {
     const { raw } = mallory;
-    // As deep as it is long, which a decoder would pay for with a hundred times its size.
+    // Nested as deeply as it is long, which would cost a decoder a hundred times its size.
     const body = Buffer.alloc(8 * 1024 * 1024, 0x91);
     const object = `claim.${id}`;
     for (let at = 0; at < body.length; at += 512 * 1024) {
@@ -285,7 +292,7 @@ void t.test('what is no message is refused with a reason, and nobody comes to ha
     ]);
   });
 
-  await t.test('500 tickets for 128 MB that are not there', async (t) => {
+  await t.test('500 tickets for bodies of 128 MB that do not exist are refused cheaply', async (t) => {
     const before = farm.residentBytes('slave-driver');
     const headers = claim(`piw-slave-mallory claim.${id} 134217728 ${HASH}`);
     const answers = await Promise.all(
@@ -296,7 +303,7 @@ void t.test('what is no message is refused with a reason, and nobody comes to ha
     t.ok(answers.every(([verb]) => verb === 'ERROR'));
     t.ok(
       answers.some(([, code]) => code === 'PIW_TOO_LARGE'),
-      'most are not even looked for',
+      'most are refused without a lookup',
     );
     const growth = farm.residentBytes('slave-driver') - before;
     t.comment(`the Slave Driver has grown by ${(growth / 1e6).toFixed(0)} MB`);

@@ -22,7 +22,7 @@ t.setTimeout(200_000);
 const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
 const ROOT = fileURLToPath(new URL('../../..', import.meta.url)).replace(/\/$/, '');
 
-/** What a slave is made of: its configuration, its key in a file beside it, and how it is run. */
+/** Prepares a slave: its configuration, its key in a file next to it, and a function that runs it. */
 function prepareSlave(address: string, user: string, overrides: RawSettings = {}) {
   const home = mkdtempSync(join(tmpdir(), 'piw-robbed-'));
   const { servers, seed = '' } = parseAddress(address);
@@ -55,7 +55,7 @@ function prepareSlave(address: string, user: string, overrides: RawSettings = {}
   return { home, conf, key, seed, run };
 }
 
-void t.test('a build that wants its slave’s key and code gets neither', async (t) => {
+void t.test('a build that tries to reach its slave’s key and code gets neither', async (t) => {
   const index = await IndexServer.start([packFixture('robs')]);
   t.teardown(() => index.stop());
   const farm = await startHostileFarm(t, 1, { 'index-url': index.url });
@@ -71,7 +71,7 @@ void t.test('a build that wants its slave’s key and code gets neither', async 
     );
 
   const unsandboxed = await run('--sandbox', 'none');
-  t.equal(unsandboxed.code, 2, 'without a sandbox it does not begin');
+  t.equal(unsandboxed.code, 2, 'the slave does not start without a sandbox');
   t.match(unsandboxed.err, /builds on this machine could read .*(?:piwheels.conf|pi.nk)/);
   t.same(await farm.db.query('select from builds'), []);
 
@@ -85,7 +85,11 @@ void t.test('a build that wants its slave’s key and code gets neither', async 
     workDir: work,
   });
   if (sandbox.notice !== undefined) {
-    t.match(await run(), { code: 2, err: /builds on this machine could/ }, 'nor where there is none');
+    t.match(
+      await run(),
+      { code: 2, err: /builds on this machine could/ },
+      'it does not start where no sandbox is available',
+    );
     return;
   }
   const result = await run('--sandbox', 'required');
@@ -99,14 +103,14 @@ void t.test('a build that wants its slave’s key and code gets neither', async 
   t.match(row?.output ?? '', /slaves seen: 0/);
   t.notOk(existsSync(join(ROOT, 'dist', 'robbed.js')));
   unchanged();
-  t.ok(existsSync(join(farm.output, 'simple/piw-fixture-robs')), 'it is published all the same');
+  t.ok(existsSync(join(farm.output, 'simple/piw-fixture-robs')), 'its wheel is published nevertheless');
 });
 
-void t.test('a slave that is removed while it waits ends, and says why', async (t) => {
+void t.test('a slave that is removed while it waits exits, and says why', async (t) => {
   const farm = await startHostileFarm(t, 0);
   const { run } = prepareSlave(farm.addresses.victim, 'victim');
   const running = run('--allow-exposed');
-  await until(() => /\(\S+\) says HELLO/.test(farm.newLogs()), 60_000);
+  await until(() => /slave connected slave=\d+/.test(farm.newLogs()), 60_000);
   const piw = piwRunner({ 'nats-users': farm.usersFile, 'nats-pid': [farm.pidFile] });
   t.match(await piw('slaves', 'remove', 'victim'), { code: 0 });
   const { code, err } = await running;
@@ -114,7 +118,7 @@ void t.test('a slave that is removed while it waits ends, and says why', async (
   t.match(err, /no longer accept this slave/);
 });
 
-void t.test('a slave whose key is not known is told so', async (t) => {
+void t.test('a slave with an unknown key is told that its credentials are refused', async (t) => {
   const farm = await startHostileFarm(t, 0);
   const { run } = prepareSlave(
     farm.addresses.victim.replace(/SU[A-Z2-7]+/, generateUserKey().seed),

@@ -13,7 +13,10 @@ t.setTimeout(120_000);
 
 const localAddress = (port: number) => `127.0.0.1:${String(port)}`;
 
-/** A slave's user in the users' file of a server, which is told; and how it connects. */
+/**
+ * Adds a slave's user to the users file of a server and has the server reload it. Returns a function that
+ * connects.
+ */
 function addSlave(server: { folder: string; pid: number }, name: string) {
   const { seed, publicKey } = generateUserKey();
   new SlaveUsers(join(server.folder, 'piw-slaves.conf'), 'piw').add({
@@ -37,13 +40,13 @@ async function connectEventually(t: Test, connect: () => Promise<Bus>): Promise<
     bus = await connect().catch(() => undefined);
     return bus !== undefined;
   });
-  if (!bus) throw new Error('it did not come');
+  if (!bus) throw new Error('it did not connect');
   const connected = bus;
   t.teardown(() => connected.drain());
   return connected;
 }
 
-/** What passes between a slave and a master: a question, chunks, WAKE. And nothing else. */
+/** Checks what passes between a slave and a master: a request, chunks, WAKE, and nothing else. */
 async function exchangeMessages(t: Test, master: Bus, slave: Bus, name: string): Promise<void> {
   const subscription = master.subscribe(`piw.slave.${name}.s.*`);
   const answering = (async () => {
@@ -70,7 +73,7 @@ async function exchangeMessages(t: Test, master: Bus, slave: Bus, name: string):
 const masterAddress = (port: number) =>
   `nats://master:${SAMPLE_PASSWORDS.PIW_MASTER_PASSWORD}@${localAddress(port)}`;
 
-void t.test('a single server, and a leaf of it at another site', async (t) => {
+void t.test('slaves connect to a single server, and to its leaf node at another site', async (t) => {
   const [port, hub, site] = [await freePort(), await freePort(), await freePort()];
   const single = await startSampleServer(t, 'single.conf', (folder) => ({
     '0.0.0.0:4222': localAddress(port),
@@ -109,11 +112,11 @@ void t.test('a single server, and a leaf of it at another site', async (t) => {
   await t.rejects(
     connectFar(`nats://${localAddress(port)}`),
     { code: 'PIW_UNREACHABLE' },
-    'it is known at its own site only',
+    'it is known only at its own site',
   );
 });
 
-void t.test('a cluster of three goes on without one of them', async (t) => {
+void t.test('a cluster of three works without one of them', async (t) => {
   const names = ['nats-1', 'nats-2', 'nats-3'];
   const ports = await Promise.all(names.map(() => freePort()));
   const routes = await Promise.all(names.map(() => freePort()));
@@ -144,9 +147,9 @@ void t.test('a cluster of three goes on without one of them', async (t) => {
   t.teardown(() => master.drain());
   await until(() => servers.some(({ log }) => log().includes('JetStream cluster new metadata leader')));
   const [first, ...others] = servers;
-  if (!first) throw new Error('there is no server');
+  if (!first) throw new Error('no server was started');
   const connect = addSlave(first, 'pi4');
-  // As the administrator copies it.
+  // As an administrator would copy it.
   const users = readFileSync(join(first.folder, 'piw-slaves.conf'));
   for (const { folder, pid } of others) {
     writeFileSync(join(folder, 'piw-slaves.conf'), users);
@@ -168,7 +171,7 @@ void t.test('a cluster of three goes on without one of them', async (t) => {
   await answering;
 });
 
-void t.test('the samples have the accounts that piw farm gives its own server', (t) => {
+void t.test('the samples have the same accounts as the server of piw farm', (t) => {
   const sample = readFileSync(new URL('../../../config/nats/accounts.conf', import.meta.url), 'utf8');
   const significantLines = (text: string) =>
     text

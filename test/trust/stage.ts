@@ -29,29 +29,32 @@ import { fileStateOf, makeWheel } from '../helpers/wheel.js';
 const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
 export const ABI = 'cp311';
 
-/** What a slave is told: the verb, then its fields. */
+/** An answer to a slave: the verb, then its fields. */
 export type AnswerFields = readonly unknown[];
 
-/** A real farm, whose nats-server has the real permissions, and a slave of it that means ill. */
+/** A real farm, with the real permissions in nats-server, and a malicious slave of it. */
 export interface HostileFarm {
   readonly mallory: Mallory;
   readonly addresses: { readonly mallory: string; readonly victim: string; readonly honest: string };
-  /** For piw slaves. */
+  /** The users file for piw slaves. */
   readonly usersFile: string;
   readonly pidFile: string;
   readonly bus: Bus;
   readonly db: Database;
   readonly output: string;
-  /** Lines of the master and of nats-server since the last call of `mark`. */
+  /** The lines of the master and of nats-server since the last call of `markLog`. */
   readonly newLogs: () => string;
   readonly markLog: () => void;
-  /** Resident bytes of a task's process, or of the whole cast. */
+  /** Returns the resident bytes of a task's process, or of the whole cast. */
   readonly residentBytes: (task?: string) => number;
-  /** That nobody has ended, nothing was written where nothing belongs, and an honest slave builds and publishes. */
+  /**
+   * Asserts that no process has exited, that no stray file was written, and that an honest slave can build
+   * and publish.
+   */
   readonly assertUnharmed: (t: Test) => Promise<void>;
 }
 
-/** `versions` of demo wait to be built, one of `other`. */
+/** Starts a hostile farm with `versions` versions of demo in the queue, and one of `other`. */
 export async function startHostileFarm(
   t: Test,
   versions: number,
@@ -98,7 +101,7 @@ export async function startHostileFarm(
     {},
   );
   await until(() => TASKS.every((task) => new RegExp(` ${task}: at work`).test(log)), 60_000).catch(() => {
-    throw new Error(`the cast did not begin:\n${log.slice(-3000)}`);
+    throw new Error(`the cast did not start:\n${log.slice(-3000)}`);
   });
   const addresses = {
     mallory: nats.slaves[0] ?? '',
@@ -121,13 +124,13 @@ export async function startHostileFarm(
     },
     residentBytes: (task) => residentBytesOf(master.pid ?? 0, task),
     assertUnharmed: async (t) => {
-      t.equal(master.exitCode, null, 'the master runs');
+      t.equal(master.exitCode, null, 'the master is running');
       t.same(
         log
           .split('\n')
           .filter((line) => / master: .*(?:ended|starting it again|is killed)|PIW_INTERNAL/.test(line)),
         [],
-        'nobody has ended',
+        'no process has exited',
       );
       await runHonestSlave(t, addresses.honest, output);
       t.same(filesOutsideOutput(), before, 'nothing was written outside of the output path');
@@ -138,22 +141,22 @@ export async function startHostileFarm(
           (path) => !PAGE_PATH.test(path) && !expectedFiles.has(path.replace(/^(?:demo|other)\//, '')),
         );
       };
-      // While the Scribe writes a page, there is one that is on its way: what stays is strange.
+      // While the Scribe writes a page, it has a temporary file: only a file that stays is unexpected.
       let unexpected: readonly string[] = [];
       await until(async () => (unexpected = await unexpectedFiles()).length === 0, 10_000).catch(
         () => undefined,
       );
-      t.same(unexpected, [], 'nor anything within it but what is published');
+      t.same(unexpected, [], 'nothing was written within it except published files');
     },
   };
 }
 
 const TASKS = ['the-oracle', 'file-juggler', 'the-scribe', 'the-secretary', 'the-architect', 'slave-driver'];
 
-/** The folders and the index of `simple`. */
+/** The folders and the index pages of `simple`. */
 const PAGE_PATH = /^(?:[a-z0-9-]+|(?:[a-z0-9-]+\/)?index\.[^/]+)$/;
 
-/** Everything below a folder, by its path there; links are not followed. */
+/** Returns the relative paths of everything below a folder, without following links. */
 function listTree(folder: string): readonly string[] {
   try {
     return readdirSync(folder, { recursive: true, withFileTypes: true })
@@ -164,7 +167,7 @@ function listTree(folder: string): readonly string[] {
   }
 }
 
-/** Resident bytes of the children of a master. */
+/** Returns the resident bytes of a master's children. */
 function residentBytesOf(parent: number, task?: string): number {
   let bytes = 0;
   for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
@@ -175,23 +178,23 @@ function residentBytesOf(parent: number, task?: string): number {
       if (Number(fields[1]) === parent && (task === undefined || command.includes(task)))
         bytes += Number(fields[21]) * 4096;
     } catch {
-      // It has ended meanwhile.
+      // It has exited in the meantime.
     }
   }
   return bytes;
 }
 
-/** A real slave builds what is next of demo, once, and its wheel is published. */
+/** Runs a real slave for one build, and checks that its wheel is published. */
 async function runHonestSlave(t: Test, address: string, output: string): Promise<void> {
   const workDir = await mkdtemp(join(tmpdir(), 'piw-honest-'));
-  let built = '';
+  let builtPath = '';
   const builder = {
     build: async ({ package: name, version }: { package: string; version: string }) => {
       await mkdir(workDir, { recursive: true });
       const contents = { 'demo.py': randomBytes(1_500_000) };
       const path = await makeWheel(workDir, { name, version, files: contents });
       const file = await fileStateOf(path);
-      built = `${name}/${file.filename}`;
+      builtPath = `${name}/${file.filename}`;
       return {
         status: true,
         failureClass: null,
@@ -216,13 +219,13 @@ async function runHonestSlave(t: Test, address: string, output: string): Promise
   });
   await slave.run(AbortSignal.timeout(60_000));
   await bus.drain();
-  const folder = built.replace(/\/.*/, '');
+  const folder = builtPath.replace(/\/.*/, '');
   const published = await readdir(join(output, 'simple', folder)).catch(() => []);
   t.ok(
-    published.some((name) => `${folder}/${name}` === built),
-    `an honest slave has published ${built}`,
+    published.some((name) => `${folder}/${name}` === builtPath),
+    `an honest slave has published ${builtPath}`,
   );
-  t.ok(statSync(join(output, 'simple', built)).size > 1_500_000);
+  t.ok(statSync(join(output, 'simple', builtPath)).size > 1_500_000);
 }
 
 const helloFields = (label: string) => ({
@@ -233,7 +236,7 @@ const helloFields = (label: string) => ({
 
 export const STATS = [1, 1, 1, 1, 0, null];
 
-/** A slave that says what it likes, on its own subjects or not. */
+/** A slave that sends whatever it likes, on its own subjects or others. */
 export class Mallory {
   readonly raw: RawNats;
 
@@ -245,7 +248,7 @@ export class Mallory {
     return ['piw', 'slave', this.raw.user, session, ...tokens].join('.');
   }
 
-  /** Says a message that may be none; the answer as it came. */
+  /** Sends a possibly malformed message; returns the raw answer. */
   async sendRaw(
     session: string,
     verb: string,
@@ -257,12 +260,12 @@ export class Mallory {
     return decode(answer) as AnswerFields;
   }
 
-  /** Says an array: the verb, then the fields. */
+  /** Sends an array: the verb, then the fields. */
   send(session: string, verb: string, ...fields: readonly unknown[]): Promise<AnswerFields> {
     return this.sendRaw(session, verb, encode([verb.split('.').at(-1), ...fields]));
   }
 
-  /** The fields of HELLO, in their order. */
+  /** Says HELLO, with its fields in order. */
   hello(
     session: string,
     overrides: Partial<Record<keyof ReturnType<typeof helloFields> | 'clock', unknown>> = {},
@@ -271,16 +274,16 @@ export class Mallory {
     return this.send(session, 'HELLO', ...HELLO_FIELDS.map((name) => fields[name]));
   }
 
-  /** A lease, in a session that is new unless it is named. */
+  /** Requests a build, in a new session unless one is named. Returns the lease. */
   async lease(session = randomBytes(6).toString('hex')): Promise<MalloryLease> {
     await this.hello(session);
-    for (let tries = 0; tries < 100; tries += 1) {
+    for (let attempt = 0; attempt < 100; attempt += 1) {
       const [verb, lease, name, version] = await this.send(session, 'IDLE', STATS);
       if (verb === 'BUILD')
         return { session, lease: Number(lease), package: String(name), version: String(version) };
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
-    throw new Error('mallory was given no build');
+    throw new Error('mallory was granted no build');
   }
 
   built(lease: MalloryLease, files: readonly unknown[], status = true): Promise<AnswerFields> {
@@ -297,7 +300,9 @@ export class Mallory {
     );
   }
 
-  /** Stores bytes as one chunk, as of a small file and as of a large one, and waits until they are stored. */
+  /**
+   * Stores bytes as one chunk, both as a small file's and as a large file's, and waits until they are stored.
+   */
   async storeChunk(
     id: string,
     offset: number | string,
@@ -312,7 +317,7 @@ export class Mallory {
     }
   }
 
-  /** Hands in a whole file as the protocol has it; what the File Juggler says at the end. */
+  /** Sends a whole file as the protocol says; returns the File Juggler's last answer. */
   async deliver(session: string, id: string, contents: Uint8Array): Promise<AnswerFields> {
     const answer = await this.send(session, 'file.HELLO', id);
     if (answer[0] !== 'FETCH') return answer;

@@ -9,7 +9,7 @@ import { STATS, startHostileFarm } from './stage.js';
 
 t.setTimeout(280_000);
 
-void t.test('a slave reaches nothing on NATS but what is its own', async (t) => {
+void t.test('a slave reaches nothing on NATS except its own subjects', async (t) => {
   const farm = await startHostileFarm(t, 5);
   const { mallory, bus, addresses } = farm;
   const { raw } = mallory;
@@ -24,7 +24,7 @@ void t.test('a slave reaches nothing on NATS but what is its own', async (t) => 
   const countVictimObjects = () => bus.objects.countChunks(bucket.name, 'precious.*');
   await storeVictimObject();
 
-  /** The server says so, and notes it in its log. */
+  /** Expects that the server refuses an operation, and logs that. */
   const expectRefused = async (operation: string, subject: string, action: () => void) => {
     const before = raw.errors.length;
     farm.markLog();
@@ -33,7 +33,7 @@ void t.test('a slave reaches nothing on NATS but what is its own', async (t) => 
     const kind = operation === 'subscribe' ? 'Subscription' : 'Publish';
     t.match(raw.errors.slice(before).join(), /Permissions Violation/, `${operation} ${subject}`);
     await until(() => farm.newLogs().includes(`${kind} Violation - Subject "${subject}"`)).catch(() => {
-      t.fail(`nothing in the log of ${operation} ${subject}`);
+      t.fail(`the log says nothing about ${operation} ${subject}`);
     });
   };
   const publish = (subject: string, body: Uint8Array = encode(['IDLE', STATS])) =>
@@ -45,7 +45,7 @@ void t.test('a slave reaches nothing on NATS but what is its own', async (t) => 
       raw.subscribe(subject, queue);
     });
 
-  await t.test('another slave’s', async () => {
+  await t.test('subjects of another slave are refused', async () => {
     await publish('piw.slave.victim.s.HELLO');
     await publish('piw.slave.victim.s.BYE', encode(['BYE']));
     await publish('piw.slave.victim.s.file.HELLO');
@@ -59,7 +59,7 @@ void t.test('a slave reaches nothing on NATS but what is its own', async (t) => 
     await subscribe('piw.wake.*.s.*');
     await subscribe('piw.slave.victim.>');
   });
-  await t.test('everything', async () => {
+  await t.test('wildcards are refused', async () => {
     for (const subject of [
       '>',
       '*',
@@ -74,10 +74,10 @@ void t.test('a slave reaches nothing on NATS but what is its own', async (t) => 
       '_R_.>',
     ])
       await subscribe(subject);
-    // To answer in the master's place.
+    // An attempt to answer in the master's place.
     await subscribe('piw.slave.*.*.*', 'slave-driver');
   });
-  await t.test('JetStream’s', async () => {
+  await t.test('JetStream’s subjects are refused', async () => {
     for (const call of [
       'INFO',
       'STREAM.LIST',
@@ -96,7 +96,7 @@ void t.test('a slave reaches nothing on NATS but what is its own', async (t) => 
     await publish('$KV.piw-leaders.slave-driver', Buffer.from('mallory'));
     await publish('$O.piw-claims.C.x', Buffer.from('x'));
   });
-  await t.test('the farm’s', async () => {
+  await t.test('the farm’s subjects are refused', async () => {
     await publish('$SYS.REQ.SERVER.PING', Buffer.from(''));
     await publish('_R_.guessed.reply', encode(['DONE']));
     for (const subject of [
@@ -118,7 +118,7 @@ void t.test('a slave reaches nothing on NATS but what is its own', async (t) => 
       await publish(`piw.${subject}`);
   });
 
-  await t.test('an answer goes to who asked, and nowhere else', async (t) => {
+  await t.test('an answer goes only to the sender of the request', async (t) => {
     const received: string[] = [];
     const spy = bus.subscribe('piw.forged.>');
     const listening = (async () => {
@@ -141,7 +141,8 @@ void t.test('a slave reaches nothing on NATS but what is its own', async (t) => 
       '_INBOX_victim.x.y',
     ];
     for (const reply of targets) {
-      // An answer of the Slave Driver's; JetStream's acknowledgement; the same of metadata; nobody's.
+      // An answer of the Slave Driver; an acknowledgement by JetStream; the same for metadata; a request that
+      // nobody serves.
       raw.publish(mallory.subject('s', 'IDLE'), encode(['IDLE', STATS]), { reply });
       raw.publish('$O.piw-slave-mallory.C.mine.x', Buffer.from('x'), { reply });
       raw.publish('$O.piw-slave-mallory.M.mine', Buffer.from('x'), { reply });
@@ -150,23 +151,23 @@ void t.test('a slave reaches nothing on NATS but what is its own', async (t) => 
     await raw.flush();
     await mallory.hello('s');
     await bus.rtt();
-    t.equal(await holder(), before, 'the lease is whose it was');
-    t.equal(await countVictimObjects(), 1, 'what the victim has stored is there');
-    t.same(received, [], 'nobody of the farm has heard of it');
+    t.equal(await holder(), before, 'the lease has the same holder');
+    t.equal(await countVictimObjects(), 1, 'the victim’s object is still there');
+    t.same(received, [], 'nobody in the farm has received anything');
     await spy.stop();
     await listening;
   });
 
-  await t.test('somebody else', async (t) => {
+  await t.test('a client cannot connect as somebody else', async (t) => {
     const cases: [string, Parameters<typeof RawNats.connect>[1]][] = [
       ['a key without its signature', { sig: '' }],
       ['a signature of something else', { sig: Buffer.alloc(64, 7).toString('base64url') }],
       [
-        'the victim’s key with an own signature',
+        'the victim’s key with its own signature',
         { nkey: publicKeyOf(parseAddress(addresses.victim).seed ?? '') },
       ],
-      ['the master’s name with a guess', { nkey: '', sig: '', user: 'master', pass: 'master' }],
-      ['nobody', { nkey: '', sig: '' }],
+      ['the master’s name with a guessed password', { nkey: '', sig: '', user: 'master', pass: 'master' }],
+      ['no credentials', { nkey: '', sig: '' }],
     ];
     for (const [title, overrides] of cases) {
       farm.markLog();
@@ -183,7 +184,7 @@ void t.test('a slave reaches nothing on NATS but what is its own', async (t) => 
   t.same(
     raw.received.filter(({ subject }) => !subject.startsWith('_INBOX_mallory')),
     [],
-    'it has heard nothing',
+    'it has received nothing',
   );
   await farm.assertUnharmed(t);
 });

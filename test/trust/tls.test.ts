@@ -14,7 +14,7 @@ t.setTimeout(200_000);
 
 const skip = skipUnlessInstalled('openssl');
 
-/** An authority of our own, and what it has vouched for: PEM files in one folder. */
+/** A certificate authority of our own, and the certificates that it has issued: PEM files in one folder. */
 class CertificateAuthority {
   readonly folder = mkdtempSync(join(tmpdir(), 'piw-tls-'));
   readonly ca = join(this.folder, 'ca.pem');
@@ -35,7 +35,7 @@ class CertificateAuthority {
     );
   }
 
-  /** A certificate for `names`, as subjectAltName spells them, and its key. */
+  /** Issues a certificate for `names`, in the syntax of subjectAltName, and its key. */
   issue(stem: string, names: string): { readonly cert: string; readonly key: string } {
     const [cert, key, request, extensions] = ['pem', 'key', 'csr', 'ext'].map((end) =>
       this.#pathOf(`${stem}.${end}`),
@@ -73,7 +73,7 @@ class CertificateAuthority {
 
 const NEW_KEY_ARGS = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
 
-/** The sample of a single server, with its TLS block. */
+/** Starts the sample of a single server, with its TLS block enabled. Returns its address. */
 async function tlsServer(
   t: Test,
   authority: CertificateAuthority,
@@ -96,41 +96,34 @@ async function tlsServer(
   return `tls://master:${SAMPLE_PASSWORDS.PIW_MASTER_PASSWORD}@127.0.0.1:${String(port)}`;
 }
 
-const unreachable = (why: RegExp) => ({ code: 'PIW_UNREACHABLE', message: why });
+const unreachable = (message: RegExp) => ({ code: 'PIW_UNREACHABLE', message });
 
-void t.test(
-  'what is said is encrypted, to servers that somebody we trust vouches for',
-  { skip },
-  async (t) => {
-    const authority = new CertificateAuthority();
-    const address = await tlsServer(t, authority, 'IP:127.0.0.1');
-    const tls = { ca: authority.ca };
-    const bus = await Bus.connect({ address, name: 'a', tls });
-    t.ok((await bus.rtt()) >= 0);
-    await bus.drain();
-    // The address needn't say it when there are files.
-    await (await Bus.connect({ address: address.replace('tls:', 'nats:'), name: 'a', tls })).drain();
+void t.test('connections are encrypted, to servers whose certificate is trusted', { skip }, async (t) => {
+  const authority = new CertificateAuthority();
+  const address = await tlsServer(t, authority, 'IP:127.0.0.1');
+  const tls = { ca: authority.ca };
+  const bus = await Bus.connect({ address, name: 'a', tls });
+  t.ok((await bus.rtt()) >= 0);
+  await bus.drain();
+  // The address need not be tls: if there are certificate files.
+  await (await Bus.connect({ address: address.replace('tls:', 'nats:'), name: 'a', tls })).drain();
 
-    const untrusted = unreachable(/certificate is not trusted: (?:self.signed|unable to)/);
-    await t.rejects(Bus.connect({ address, name: 'a' }), untrusted, 'whom nobody vouches for');
-    await t.rejects(
-      Bus.connect({ address, name: 'a', tls: { ca: new CertificateAuthority().ca } }),
-      untrusted,
-    );
-    await t.rejects(Bus.connect({ address, name: 'a', tls: { ca: '/nowhere' } }), { code: 'PIW_CONFIG' });
-    await t.rejects(Bus.connect({ address, name: 'a', tls: { cert: authority.ca } }), { code: 'PIW_CONFIG' });
+  const untrusted = unreachable(/certificate is not trusted: (?:self.signed|unable to)/);
+  await t.rejects(Bus.connect({ address, name: 'a' }), untrusted, 'a certificate of an unknown authority');
+  await t.rejects(Bus.connect({ address, name: 'a', tls: { ca: new CertificateAuthority().ca } }), untrusted);
+  await t.rejects(Bus.connect({ address, name: 'a', tls: { ca: '/nowhere' } }), { code: 'PIW_CONFIG' });
+  await t.rejects(Bus.connect({ address, name: 'a', tls: { cert: authority.ca } }), { code: 'PIW_CONFIG' });
 
-    const other = await tlsServer(t, authority, 'DNS:nats.example.org');
-    await t.rejects(Bus.connect({ address: other, name: 'a', tls }), unreachable(/not trusted.*altnames/));
-  },
-);
+  const other = await tlsServer(t, authority, 'DNS:nats.example.org');
+  await t.rejects(Bus.connect({ address: other, name: 'a', tls }), unreachable(/not trusted.*altnames/));
+});
 
-void t.test('a server without TLS gets no credentials from who wants it', async (t) => {
+void t.test('a client that requires TLS does not connect to a server without it', async (t) => {
   const address = natsAddress().replace('nats:', 'tls:');
   await t.rejects(Bus.connect({ address, name: 'a', patienceMs: 0 }), { code: 'PIW_UNREACHABLE' });
 });
 
-void t.test('servers may want to know who comes', { skip }, async (t) => {
+void t.test('a server may require a client certificate', { skip }, async (t) => {
   const authority = new CertificateAuthority();
   const address = await tlsServer(t, authority, 'IP:127.0.0.1', true);
   const clientCertificate = authority.issue('master', 'DNS:master');
@@ -141,7 +134,7 @@ void t.test('servers may want to know who comes', { skip }, async (t) => {
   await bus.drain();
 });
 
-void t.test('every command that connects takes it', { skip }, async (t) => {
+void t.test('every command that connects accepts the TLS flags', { skip }, async (t) => {
   const authority = new CertificateAuthority();
   const address = await tlsServer(t, authority, 'IP:127.0.0.1');
   const piw = piwRunner({ nats: address, dsn: 'postgres://nobody@127.0.0.1:1/x' });
@@ -149,7 +142,7 @@ void t.test('every command that connects takes it', { skip }, async (t) => {
   t.match(
     await piw('monitor', ...ca),
     { code: 5, err: /nothing is listening on piw.slaves.HELLO/ },
-    'it has come that far',
+    'it has connected',
   );
   t.match(await piw('monitor'), { code: 5, err: /not trusted/ });
   t.match(await piw('abi', 'list', ...ca), { code: 5, err: /nothing is listening/ });

@@ -24,7 +24,7 @@ interface AnnouncedTransfer {
   readonly contents: Buffer;
 }
 
-/** A wheel that would do, announced with another hash or size if they are given, and asked for. */
+/** Announces a good wheel, with another hash or size if given, and waits until it is requested. */
 async function announceTransfer(
   farm: HostileFarm,
   { hash, size, bytes = 1_200_000 }: { hash?: string; size?: number; bytes?: number } = {},
@@ -40,11 +40,11 @@ async function announceTransfer(
   const answer = await farm.mallory.built(lease, [
     [filename, size ?? contents.length, hash ?? sha256(contents), ...tags],
   ]);
-  if (answer[0] !== 'SEND') throw new Error(`not asked for ${filename}: ${JSON.stringify(answer)}`);
+  if (answer[0] !== 'SEND') throw new Error(`${filename} was not requested: ${JSON.stringify(answer)}`);
   return { lease, filename, id: String(answer[2]), contents };
 }
 
-void t.test('a file is what was announced, or it is not published', async (t) => {
+void t.test('only files that equal their announcement are published', async (t) => {
   const farm = await startHostileFarm(t, 30);
   const { mallory, output, addresses } = farm;
   const sayHello = (s: AnnouncedTransfer): Promise<AnswerFields> =>
@@ -56,52 +56,52 @@ void t.test('a file is what was announced, or it is not published', async (t) =>
   const publishedFile = async (s: AnnouncedTransfer): Promise<Buffer | undefined> =>
     await readFile(join(output, 'simple', s.lease.package, s.filename)).catch(() => undefined);
   const expectRefused = async (t: Test, s: AnnouncedTransfer) => {
-    await until(() => farm.newLogs().includes('a file was refused'));
-    t.equal(await publishedFile(s), undefined, 'it is nowhere');
+    await until(() => farm.newLogs().includes('file refused'));
+    t.equal(await publishedFile(s), undefined, 'it is not published');
   };
-  /** It is sent as it ought to be after all, and is what it is. */
+  /** Sends the file correctly after all, and expects that it is published. */
   const expectPublished = async (t: Test, s: AnnouncedTransfer) => {
     t.match(await mallory.deliver(s.lease.session, s.id, s.contents), ['DONE']);
     t.match(await saySent(s), ['DONE']);
-    t.ok((await publishedFile(s))?.equals(s.contents), 'what is published is what was announced');
+    t.ok((await publishedFile(s))?.equals(s.contents), 'the published file equals the announced one');
   };
 
-  await t.test('a wrong hash, for ever', async (t) => {
+  await t.test('a file that never has the announced hash is refused in the end', async (t) => {
     const transfer = await announceTransfer(farm, { hash: 'a'.repeat(64) });
     let answer: AnswerFields = ['SEND'];
-    for (let tries = 0; tries < 10 && answer[0] === 'SEND'; tries += 1) {
+    for (let attempt = 0; attempt < 10 && answer[0] === 'SEND'; attempt += 1) {
       await mallory.deliver(transfer.lease.session, transfer.id, transfer.contents);
       answer = await saySent(transfer);
     }
-    t.match(answer, ['DONE'], 'it comes to an end');
-    t.match(farm.newLogs(), /another SHA-256 than was announced/);
+    t.match(answer, ['DONE'], 'it ends');
+    t.match(farm.newLogs(), /the SHA-256 of .* differs from the announced one/);
     await expectRefused(t, transfer);
   });
 
-  await t.test('a size that is too small, and one that is too large', async (t) => {
+  await t.test('a size that is too small or too large is refused', async (t) => {
     const small = await announceTransfer(farm, { size: 1000 });
     t.match(await sayHello(small), ['FETCH', 0, 1000]);
     await mallory.storeChunk(small.id, 0, small.contents.subarray(0, 600_000));
     await mallory.storeChunk(small.id, 0, small.contents.subarray(0, 1000));
     t.match(await mallory.send(small.lease.session, 'file.CHUNK', 0, 1000), ['DONE']);
     await mallory.storeChunk(small.id, 1000, small.contents.subarray(1000, 600_000));
-    for (let answer = await saySent(small), tries = 0; answer[0] === 'SEND' && tries < 10; tries += 1)
+    for (let answer = await saySent(small), attempt = 0; answer[0] === 'SEND' && attempt < 10; attempt += 1)
       answer = await saySent(small);
     await expectRefused(t, small);
     const large = await announceTransfer(farm, { size: 2_000_000_000 });
     await mallory.deliver(large.lease.session, large.id, large.contents);
-    t.match(await saySent(large), ['SEND'], 'there are bytes missing');
+    t.match(await saySent(large), ['SEND'], 'bytes are missing');
     t.match(farm.newLogs(), /bytes of .* are missing/);
     t.equal(await publishedFile(large), undefined);
     const parts = await readdir(join(output, '.transfers'));
     const sizes = await Promise.all(
       parts.map(async (name) => (await stat(join(output, '.transfers', name))).blocks * 512),
     );
-    t.ok(Math.max(...sizes) < 10_000_000, 'what was only announced takes no room');
+    t.ok(Math.max(...sizes) < 10_000_000, 'bytes that were only announced take no disk space');
     await mallory.send(large.lease.session, 'BYE');
   });
 
-  await t.test('offsets that are none', async (t) => {
+  await t.test('invalid offsets are ignored', async (t) => {
     const transfer = await announceTransfer(farm);
     t.match(await sayHello(transfer), ['FETCH', 0, transfer.contents.length]);
     const junk = Buffer.alloc(1000, 'j');
@@ -134,26 +134,26 @@ void t.test('a file is what was announced, or it is not published', async (t) =>
         String(fields),
       );
     await until(() => farm.newLogs().includes('CHUNK: '));
-    t.match(await saySent(transfer), ['SEND'], 'nothing of it makes a file');
+    t.match(await saySent(transfer), ['SEND'], 'none of it becomes part of the file');
     t.match(farm.newLogs(), /bytes of .* are missing/);
     t.match(await mallory.send(transfer.lease.session, 'BYE'), ['BYE']);
     await expectPublished(t, await announceTransfer(farm));
   });
 
-  await t.test('a chunk whose headers are none', async (t) => {
+  await t.test('chunks with malformed headers are ignored', async (t) => {
     const transfer = await announceTransfer(farm);
     t.match(await sayHello(transfer), ['FETCH', 0]);
     for (const headers of ['NATS/1.0\r\na b\u0001: 1\r\n\r\n', 'NATS/1.0\r\n: :\r\n\r\n', 'x\r\n\r\n'])
       await mallory.raw.ask(`$O.piw-slave-mallory.C.${transfer.id}.bad`, 'x', { headers });
     await sayChunk(transfer);
-    t.match(await saySent(transfer), ['SEND'], 'there are bytes missing');
+    t.match(await saySent(transfer), ['SEND'], 'bytes are missing');
     t.match(farm.newLogs(), /is not a valid character|bytes of .* are missing/);
     t.match(await mallory.send(transfer.lease.session, 'BYE'), ['BYE']);
     const other = await announceTransfer(farm);
     await expectPublished(t, other);
   });
 
-  await t.test('overlapping chunks, repeated ones, and others’ bytes between', async (t) => {
+  await t.test('overlapping and repeated chunks do not damage a file', async (t) => {
     const transfer = await announceTransfer(farm);
     t.match(await sayHello(transfer), ['FETCH', 0]);
     const half = Math.floor(transfer.contents.length / 2);
@@ -164,12 +164,12 @@ void t.test('a file is what was announced, or it is not published', async (t) =>
     await expectPublished(t, transfer);
   });
 
-  await t.test('endless chunks of single bytes', async (t) => {
+  await t.test('endless chunks of single bytes do not block other files', async (t) => {
     const transfer = await announceTransfer(farm, { size: 4_000_000 });
     t.match(await sayHello(transfer), ['FETCH', 0]);
     const before = farm.residentBytes('file-juggler');
     const headers = (at: number) => `NATS/1.0\r\nPiw-Offset: ${String(at)}\r\n\r\n`;
-    // Every other one, so that nothing of it joins.
+    // Every other byte, so that no ranges merge.
     for (let i = 0; i < 60_000; i += 1) {
       mallory.raw.publish(`$O.piw-slave-mallory.C.${transfer.id}.x`, 'x', { headers: headers(2 * i) });
       if (i % 1000 === 0) await mallory.raw.waitForDrain();
@@ -183,16 +183,16 @@ void t.test('a file is what was announced, or it is not published', async (t) =>
       `another file arrived ${String(Date.now() - began)} ms after 60,000 chunks of a byte; memory grew by ${(growth / 1e6).toFixed(0)} MB`,
     );
     t.ok(growth < 150e6);
-    t.match(await saySent(transfer), ['SEND'], 'there are bytes missing');
+    t.match(await saySent(transfer), ['SEND'], 'bytes are missing');
     const stateFiles = await readdir(join(output, '.transfers'));
     const sizes = await Promise.all(
       stateFiles.map(async (name) => (await stat(join(output, '.transfers', name))).size),
     );
-    t.ok(Math.max(...sizes) < 5_000_000, 'what is noted of it is small');
+    t.ok(Math.max(...sizes) < 5_000_000, 'its recorded ranges are small');
     await mallory.send(transfer.lease.session, 'BYE');
   });
 
-  await t.test('transfers that are not its own', async (t) => {
+  await t.test('transfers of other slaves cannot be used', async (t) => {
     const victim = new Mallory(await RawNats.connect(addresses.victim));
     t.teardown(() => {
       victim.raw.close();
@@ -207,27 +207,27 @@ void t.test('a file is what was announced, or it is not published', async (t) =>
     t.match(farm.newLogs(), new RegExp(`no transfer ${lease.lease}-0 is expected from mallory`));
     t.match(await mallory.send('s', 'file.HELLO', 'no-such-transfer'), ['ERROR', 'PIW_UNKNOWN_TRANSFER']);
     t.match(await mallory.send('s', 'file.CHUNK', 0, 1000), [/ERROR|NOBODY/], 'a chunk before any HELLO');
-    // In its own bucket, under the victim's name.
+    // In its own bucket, under the victim's transfer id.
     await mallory.storeChunk(id, 0, Buffer.alloc(1000, 'm'));
-    t.match(await victim.send(lease.session, 'file.HELLO', id), ['FETCH', 0, 1000], 'nothing of it has come');
-    // The same while both are heard.
+    t.match(await victim.send(lease.session, 'file.HELLO', id), ['FETCH', 0, 1000], 'nothing has arrived');
+    // The same while both transfers are open.
     const transfer = await announceTransfer(farm, { bytes: 2000 });
     await mallory.send(transfer.lease.session, 'file.HELLO', transfer.id);
     await mallory.storeChunk(id, 0, Buffer.alloc(1000, 'm'));
     t.match(
       await mallory.send(transfer.lease.session, 'file.CHUNK', 0, 1000),
       ['FETCH'],
-      'it was heard by now',
+      'the chunk has been received',
     );
     t.match(
       await victim.send(lease.session, 'file.CHUNK', 0, 1000),
       ['FETCH', 0, 1000],
-      'and nothing has come',
+      'and nothing has arrived',
     );
     await victim.send(lease.session, 'BYE');
   });
 
-  await t.test('a thousand sessions that send one file', async (t) => {
+  await t.test('a thousand sessions can send the same file', async (t) => {
     const transfer = await announceTransfer(farm);
     const before = farm.residentBytes('file-juggler');
     for (let round = 0; round < 10; round += 1) {
@@ -244,7 +244,7 @@ void t.test('a file is what was announced, or it is not published', async (t) =>
     await expectPublished(t, transfer);
   });
 
-  await t.test('a file that is published stays as it is', async (t) => {
+  await t.test('a published file cannot be changed', async (t) => {
     const transfer = await announceTransfer(farm);
     await expectPublished(t, transfer);
     for (let round = 0; round < 5; round += 1) {

@@ -9,14 +9,14 @@ import { startFarmNats } from '../helpers/nats.js';
 
 t.setTimeout(120_000);
 
-void t.test('a slave that is added gets in, and is out as soon as it is removed', async (t) => {
+void t.test('a slave can connect once it is added, and is disconnected once it is removed', async (t) => {
   const nats = await startFarmNats(t, ['local']);
   const piw = piwRunner({ nats: nats.master, 'nats-users': nats.usersFile, 'nats-pid': [nats.pidFile] });
   const file = nats.folder.join('pi4.conf');
   const added = await piw('slaves', 'add', 'pi4', '--label', 'in the attic', '--output', file);
   t.equal(added.code, 0, added.err);
   t.match(added.out, /the server accepts its key/);
-  t.notMatch(added.out, /SU[A-Z2-7]{56}/, 'what goes into a file is not printed');
+  t.notMatch(added.out, /SU[A-Z2-7]{56}/, 'a key that is written to a file is not printed');
   t.equal(statSync(file).mode & 0o777, 0o600);
 
   const settings = loadSettings({}, file);
@@ -41,21 +41,21 @@ void t.test('a slave that is added gets in, and is out as soon as it is removed'
     slaves: { name: string; publicKey: string; label: string | null }[];
   };
   t.same(slaves.map(({ name }) => name).sort(), ['local', 'pi4', 'pi5']);
-  t.notMatch(readFileSync(nats.usersFile, 'utf8'), /SU[A-Z2-7]{56}/, 'the server has no seed of anybody');
+  t.notMatch(readFileSync(nats.usersFile, 'utf8'), /SU[A-Z2-7]{56}/, 'the server has no seeds');
 
   const duplicate = await piw('slaves', 'add', 'PI4');
   t.equal(duplicate.code, 1);
   t.match(duplicate.err, /^piw: there is a slave pi4 already/);
 
   t.equal((await piw('slaves', 'remove', 'pi4')).code, 0);
-  t.match(await ended, Error, 'its connection has ended, and comes to nothing again');
+  t.match(await ended, Error, 'its connection is closed for good');
   await t.rejects(Bus.connect({ ...slaveConnection(settings), name: 'pi4' }), { code: 'PIW_UNREACHABLE' });
   const secondRemoval = await piw('slaves', 'remove', 'pi4');
   t.equal(secondRemoval.code, 1);
   t.match(secondRemoval.err, /has no slave pi4/);
 });
 
-void t.test('what can not be done is one line, and changes nothing', async (t) => {
+void t.test('an error is a single line, and changes nothing', async (t) => {
   const nats = await startFarmNats(t, []);
   const piw = piwRunner({ nats: nats.master, 'nats-users': nats.usersFile, 'nats-pid': [nats.pidFile] });
   const before = readFileSync(nats.usersFile, 'utf8');
@@ -76,11 +76,11 @@ void t.test('what can not be done is one line, and changes nothing', async (t) =
     [['slaves', 'list', '--nats-users', '/nowhere/users.conf'], 3, /there is no \/nowhere\/users.conf/],
     [['slave', '--allow-root', '-m', 'nats://127.0.0.1:1'], 2, /no credentials.*piw slaves add/],
   ];
-  for (const [args, code, line] of cases) {
+  for (const [args, code, message] of cases) {
     const result = await piw(...args);
     t.equal(result.code, code, `${args.join(' ')}: ${result.err}`);
-    t.match(result.err, line);
-    t.equal(result.err.trim().split('\n').length, 1, 'one line');
+    t.match(result.err, message);
+    t.equal(result.err.trim().split('\n').length, 1, 'a single line');
   }
   t.equal(readFileSync(nats.usersFile, 'utf8'), before);
 
@@ -90,7 +90,7 @@ void t.test('what can not be done is one line, and changes nothing', async (t) =
   t.match(await piw('slaves', 'list'), { code: 2, err: /line \d+: piw slaves has not written this/ });
 });
 
-void t.test('only the process that is a nats-server is told to read again', async (t) => {
+void t.test('only a process that is a nats-server is told to reload', async (t) => {
   const nats = await startFarmNats(t, []);
   const stale = nats.folder.join('stale.pid');
   writeFileSync(stale, String(process.pid));
@@ -104,7 +104,7 @@ void t.test('only the process that is a nats-server is told to read again', asyn
   t.equal(hangups, 0);
 });
 
-void t.test('a key that everybody can read, or that is none, is refused', async (t) => {
+void t.test('a world-readable or invalid key is refused', async (t) => {
   const nats = await startFarmNats(t, []);
   const key = nats.folder.join('pi.nk');
   const piw = piwRunner({
@@ -125,5 +125,5 @@ void t.test('a key that everybody can read, or that is none, is refused', async 
     master: 'nats://127.0.0.1:1',
   })('slave', '--allow-root', '--allow-exposed');
   t.match(result, { code: 2, err: /not the seed of a NATS user/ });
-  t.notMatch(result.err, /SUnonsense/, 'and is not printed');
+  t.notMatch(result.err, /SUnonsense/, 'it is not printed');
 });

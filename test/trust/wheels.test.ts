@@ -10,7 +10,7 @@ t.setTimeout(280_000);
 
 const TAG = 'py3-none-any';
 
-/** The two entries that a wheel has to have; what is given stands in the place of what would be right. */
+/** Returns the two entries that a wheel must have, correct except for `overrides`. */
 function distInfo(
   version: string,
   overrides: { folder?: string; metadata?: string; wheel?: string; name?: string } = {},
@@ -32,45 +32,45 @@ const wheelWithFile =
     wheelWith(version, { name, data: 'print("pwned")', ...overrides });
 const ZEROS = Buffer.alloc(64 * 1024 * 1024);
 
-/** Each archive by its name, made for the version of the lease, and why it is refused. */
+/** Bad archives: a name, the archive for the version of the lease, and why it is refused. */
 const REFUSED_WHEELS: readonly (readonly [string, (version: string) => Buffer, RegExp])[] = [
-  ['an entry above its folder', wheelWithFile('../pwned'), /leads out|invalid relative path/],
+  ['an entry above its folder', wheelWithFile('../pwned'), /points outside|invalid relative path/],
   [
     'an entry far above its folder',
     wheelWithFile('demo/../../../../../../tmp/pwned'),
-    /leads out|invalid relative path/,
+    /points outside|invalid relative path/,
   ],
-  ['an entry above by its end', wheelWithFile('demo/..'), /leads out|invalid relative path/],
-  ['an absolute entry', wheelWithFile('/tmp/pwned'), /leads out|absolute path/],
-  ['an entry on another drive', wheelWithFile('C:/pwned'), /leads out|absolute path/],
-  ['an entry with backslashes', wheelWithFile('demo\\..\\..\\pwned'), /leads out|invalid characters/],
-  ['an entry with NUL', wheelWithFile('demo/x.py\0.txt'), /leads out/],
-  ['an entry with a line’s end', wheelWithFile('demo/x\n.py'), /leads out/],
-  ['an entry with two names', wheelWithFile('demo/x.py', { otherName: 'demo/y.py' }), /another name as well/],
+  ['an entry that ends above its folder', wheelWithFile('demo/..'), /points outside|invalid relative path/],
+  ['an absolute entry', wheelWithFile('/tmp/pwned'), /points outside|absolute path/],
+  ['an entry on another drive', wheelWithFile('C:/pwned'), /points outside|absolute path/],
+  ['an entry with backslashes', wheelWithFile('demo\\..\\..\\pwned'), /points outside|invalid characters/],
+  ['an entry with NUL', wheelWithFile('demo/x.py\0.txt'), /points outside/],
+  ['an entry with a newline', wheelWithFile('demo/x\n.py'), /points outside/],
+  ['an entry with two names', wheelWithFile('demo/x.py', { otherName: 'demo/y.py' }), /has a second name/],
   [
-    'an entry with a better name',
+    'an entry with a harmless second name',
     wheelWithFile('../pwned', { otherName: 'demo/y.py' }),
-    /leads out|another name/,
+    /points outside|a second name/,
   ],
   ['a link', wheelWithFile('demo/x', { mode: 0o120777, data: '/etc/passwd' }), /is a link/],
   ['a link above its folder', wheelWithFile('demo/x', { mode: 0o120777, data: '../../../etc' }), /is a link/],
-  ['a device', wheelWithFile('demo/x', { mode: 0o060666 }), /is no file/],
-  ['a named pipe', wheelWithFile('demo/x', { mode: 0o010666 }), /is no file/],
+  ['a device', wheelWithFile('demo/x', { mode: 0o060666 }), /is not a regular file/],
+  ['a named pipe', wheelWithFile('demo/x', { mode: 0o010666 }), /is not a regular file/],
   ['an encrypted entry', wheelWithFile('demo/x', { flags: 1, method: 8 }), /encrypted/],
-  ['an entry packed in a way of its own', wheelWithFile('demo/x', { method: 14 }), /unknown way/],
+  ['an entry with an unknown compression', wheelWithFile('demo/x', { method: 14 }), /unknown compression/],
   [
     'two entries of one name',
     (v) => wheelWith(v, { name: 'demo/x.py', data: 'a' }, { name: 'demo/x.py', data: 'b' }),
-    /two entries "demo\/x.py"/,
+    /two entries named "demo\/x.py"/,
   ],
-  ['two of METADATA', (v) => buildZip([...distInfo(v), ...distInfo(v)]), /two entries/],
+  ['two METADATA files', (v) => buildZip([...distInfo(v), ...distInfo(v)]), /two entries/],
   [
     'two dist-info folders',
     (v) => buildZip([...distInfo(v), ...distInfo(v, { folder: 'evil-1.0.dist-info' })]),
     /more than one dist-info/,
   ],
   [
-    'a bomb',
+    'a zip bomb',
     (v) =>
       wheelWith(
         v,
@@ -79,7 +79,7 @@ const REFUSED_WHEELS: readonly (readonly [string, (version: string) => Buffer, R
     /too large/,
   ],
   [
-    'a bomb that says that it is none',
+    'a zip bomb that declares a small size',
     (v) =>
       buildZip([
         { name: `demo-${v}.dist-info/METADATA`, data: ZEROS, method: 8, size: 100 },
@@ -88,7 +88,7 @@ const REFUSED_WHEELS: readonly (readonly [string, (version: string) => Buffer, R
     /too many bytes|more bytes|size/i,
   ],
   [
-    'entries upon each other',
+    'overlapping entries',
     (v) =>
       wheelWith(
         v,
@@ -99,10 +99,10 @@ const REFUSED_WHEELS: readonly (readonly [string, (version: string) => Buffer, R
           sameAs: 0,
         })),
       ),
-    /upon each other/,
+    /its entries overlap/,
   ],
   [
-    'METADATA of a thousand million bytes',
+    'METADATA of a billion bytes',
     (v) =>
       buildZip([
         { name: `demo-${v}.dist-info/METADATA`, data: 'x', size: 1_000_000_000, method: 8 },
@@ -110,7 +110,11 @@ const REFUSED_WHEELS: readonly (readonly [string, (version: string) => Buffer, R
       ]),
     /METADATA is too large|too large/,
   ],
-  ['METADATA of another package', (v) => buildZip(distInfo(v, { name: 'other' })), /METADATA is of "other"/],
+  [
+    'METADATA of another package',
+    (v) => buildZip(distInfo(v, { name: 'other' })),
+    /METADATA names the project "other"/,
+  ],
   [
     'METADATA of another version',
     (v) => buildZip(distInfo(v, { metadata: 'Name: demo\nVersion: 9.9\n' })),
@@ -119,37 +123,41 @@ const REFUSED_WHEELS: readonly (readonly [string, (version: string) => Buffer, R
   [
     'METADATA without a name',
     (v) => buildZip(distInfo(v, { metadata: `Version: ${v}\n` })),
-    /METADATA is of ""/,
+    /METADATA names the project ""/,
   ],
   [
-    'METADATA that is no text',
+    'METADATA that is not text',
     (v) => buildZip(distInfo(v, { metadata: '\x00\x01\x02' })),
-    /METADATA is of ""/,
+    /METADATA names the project ""/,
   ],
   [
     'a dist-info folder of another package',
     (v) => buildZip(distInfo(v, { folder: `other-${v}.dist-info` })),
-    /dist-info folder is of another/,
+    /dist-info folder has a different name/,
   ],
   ['no METADATA', (v) => buildZip(distInfo(v).slice(1)), /no METADATA or no WHEEL/],
   ['no WHEEL', (v) => buildZip(distInfo(v).slice(0, 1)), /no METADATA or no WHEEL/],
   [
     'WHEEL of another tag',
     (v) => buildZip(distInfo(v, { wheel: 'Tag: cp312-cp312-linux_x86_64\n' })),
-    /its WHEEL says cp312/,
+    /tags in its WHEEL differ from its filename: cp312/,
   ],
   [
-    'WHEEL with a line that stands for more tags than there is memory',
+    'WHEEL with a line that expands to more tags than fit in memory',
     (v) =>
       buildZip(
         distInfo(v, { wheel: `Tag: ${Array(3).fill(Array(100_000).fill('a').join('.')).join('-')}\n` }),
       ),
     /more than 10000 tags/,
   ],
-  ['nothing at all within', () => buildZip([]), /no METADATA|dist-info/],
-  ['no archive', () => Buffer.from('#!/bin/sh\nrm -rf /\n'), /end of central directory|signature/i],
+  ['an empty archive', () => buildZip([]), /no METADATA|dist-info/],
   [
-    'an archive that was cut off',
+    'a file that is not an archive',
+    () => Buffer.from('#!/bin/sh\nrm -rf /\n'),
+    /end of central directory|signature/i,
+  ],
+  [
+    'a truncated archive',
     (v) => wheelWith(v, { name: 'x', data: Buffer.alloc(1000) }).subarray(0, -40),
     /end of central directory|signature/i,
   ],
@@ -159,29 +167,29 @@ const REFUSED_WHEELS: readonly (readonly [string, (version: string) => Buffer, R
     /.+/,
   ],
   [
-    'an archive of 65,000 entries that has two',
+    'an archive that declares 65,000 entries and has two',
     (v) => buildZip(distInfo(v), { entryCount: 65_000 }),
     /signature|EOF|invalid/i,
   ],
   ['a single byte', () => Buffer.from('P'), /end of central directory|signature/i],
 ];
 
-void t.test('a wheel that is not what it says is never published', async (t) => {
+void t.test('a wheel that is not what it claims is never published', async (t) => {
   const farm = await startHostileFarm(t, REFUSED_WHEELS.length + 2);
   const { mallory, db, output } = farm;
   const published = () =>
     existsSync(join(output, 'simple/demo'))
       ? readdirSync(join(output, 'simple/demo')).filter((name) => name.endsWith('.whl'))
       : [];
-  for (const [name, make, why] of REFUSED_WHEELS) {
-    await t.test(name, async (t) => {
+  for (const [name, makeArchive, reason] of REFUSED_WHEELS) {
+    await t.test(`${name} is refused`, async (t) => {
       const lease = await mallory.lease();
       if (lease.package !== 'demo') {
         await mallory.built(lease, [], false);
         Object.assign(lease, await mallory.lease());
       }
       const { session, version } = lease;
-      const contents = make(version);
+      const contents = makeArchive(version);
       const filename = `demo-${version}-${TAG}.whl`;
       farm.markLog();
       const tuple = [
@@ -198,12 +206,12 @@ void t.test('a wheel that is not what it says is never published', async (t) => 
         false,
       ];
       const answer = await mallory.built(lease, [tuple]);
-      t.match(answer, ['SEND', filename], 'it looks as it ought to');
+      t.match(answer, ['SEND', filename], 'its announcement is accepted');
       t.match(await mallory.deliver(session, String(answer[2]), contents), ['DONE'], 'it has arrived');
       t.match(await mallory.send(session, 'SENT', lease.lease, filename), ['DONE']);
-      await until(() => farm.newLogs().includes('a file was refused'));
-      t.match(farm.newLogs(), why, 'the log says why');
-      t.same(published(), [], 'and it is nowhere');
+      await until(() => farm.newLogs().includes('file refused'));
+      t.match(farm.newLogs(), reason, 'the log says why');
+      t.same(published(), [], 'it is not published');
     });
   }
   const results = await db.query<{ status: boolean; failure_class: string; output: string }>(

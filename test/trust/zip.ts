@@ -1,20 +1,20 @@
 import { crc32, deflateRawSync } from 'node:zlib';
 
-/** An entry of an archive that needn't be right: what isn't given is. */
+/** An entry of an archive, valid or not. Fields that are left out get correct values. */
 export interface ZipEntry {
   readonly name: string | Buffer;
   readonly data?: Buffer | string;
-  /** 8: deflated. */
+  /** 8 means deflated. */
   readonly method?: number;
   readonly flags?: number;
-  /** The Unix mode with its type. */
+  /** The Unix mode, including the file type. */
   readonly mode?: number;
-  /** What the directory says that it has unpacked, and packed, bytes. */
+  /** The unpacked and packed sizes that the central directory declares, bytes. */
   readonly size?: number;
   readonly packed?: number;
-  /** In an extra field, as Info-ZIP writes names in UTF-8. */
+  /** A second name in an extra field, as Info-ZIP writes names in UTF-8. */
   readonly otherName?: string;
-  /** The number of the entry whose bytes are this one's, too. */
+  /** The index of an entry whose bytes this one shares. */
   readonly sameAs?: number;
 }
 
@@ -28,7 +28,7 @@ function unicodePath(name: Buffer, other: string): Buffer {
   return Buffer.concat([head, utf8]);
 }
 
-/** An archive, byte by byte. */
+/** Returns an archive, built byte by byte. */
 export function buildZip(entries: readonly ZipEntry[], { entryCount }: { entryCount?: number } = {}): Buffer {
   const locals: Buffer[] = [];
   const directory: Buffer[] = [];

@@ -22,7 +22,7 @@ interface WheelFixture {
   readonly file: FileState;
 }
 
-/** A wheel that is like no other but by its name. */
+/** Builds a wheel with unique contents. */
 async function buildWheel(parts: WheelParts = {}): Promise<WheelFixture> {
   const folder = mkdtempSync(join(tmpdir(), 'piw-built-'));
   const path = await makeWheel(folder, { files: { 'data.bin': randomBytes(2000) }, ...parts });
@@ -39,19 +39,19 @@ async function publish(
 ): Promise<TransferVerdict> {
   const transferId = `x-${String((transfers += 1))}`;
   await store.expect({ transferId, sender: 'pi', file });
-  const arriving = await store.openIncoming(transferId, 'pi');
-  arriving?.write(0, bytes);
-  await arriving?.close();
-  return await store.verify(transferId, 'demo', arriving, rebuilt, past);
+  const incoming = await store.openIncoming(transferId, 'pi');
+  incoming?.write(0, bytes);
+  await incoming?.close();
+  return await store.verify(transferId, 'demo', incoming, rebuilt, past);
 }
 
 const ALWAYS: TagPolicy = { published: true, removed: true };
 
-async function setUp(tags: TagPolicy = ALWAYS) {
+async function setUp(tagPolicy: TagPolicy = ALWAYS) {
   const output = join(mkdtempSync(join(tmpdir(), 'piw-tags-')), 'www');
   const folder = join(output, 'simple', 'demo');
-  const open = async (me: string) => {
-    const store = new WheelStore(output, me, tags);
+  const open = async (instanceId: string) => {
+    const store = new WheelStore(output, instanceId, tagPolicy);
     await store.setUp();
     return store;
   };
@@ -65,21 +65,21 @@ async function setUp(tags: TagPolicy = ALWAYS) {
   };
 }
 
-void t.test('the next build tag is a number, one higher than the highest that is there', (t) => {
+void t.test('the next build tag is a number, one above the highest existing one', (t) => {
   const next = (name: string, ...others: readonly string[]) =>
     nextTaggedName(parseWheelName(name), [name, ...others].map(parseWheelName));
   t.equal(next(PLAIN), tagged('1'));
   t.equal(next(PLAIN, tagged('1'), tagged('10'), tagged('9')), tagged('11'), 'as numbers, not as text');
   t.equal(next(PLAIN, tagged('2_local.7')), tagged('3'));
-  t.equal(next(tagged('4abc')), tagged('5'), 'in the place of its own');
+  t.equal(next(tagged('4abc')), tagged('5'), 'it replaces the wheel’s own tag');
   t.equal(next(tagged('2'), tagged('7')), tagged('8'));
   t.equal(next(PLAIN, tagged('0')), tagged('1'));
   const day = '20261104123456789012345';
-  t.equal(next(PLAIN, tagged(day)), tagged('20261104123456789012346'), 'also beyond what a number holds');
+  t.equal(next(PLAIN, tagged(day)), tagged('20261104123456789012346'), 'it exceeds the range of a number');
   t.end();
 });
 
-void t.test('build tags are counted of wheels that installers take for the same one', (t) => {
+void t.test('only wheels that installers consider the same count for the build tag', (t) => {
   const wheel = parseWheelName('Zope_Demo-1.0-py2.py3-none-any.whl');
   const same = [
     'Zope_Demo-1.0-py2.py3-none-any.whl',
@@ -99,7 +99,7 @@ void t.test('build tags are counted of wheels that installers take for the same 
   t.end();
 });
 
-void t.test('other bytes under a published name get a build tag, and what is there stays', async (t) => {
+void t.test('other bytes under a published name get a build tag, and the published file stays', async (t) => {
   const { store, wheels, digest, folder } = await setUp();
   const [first, second, third] = [await buildWheel(), await buildWheel(), await buildWheel()];
   t.match(await publish(store, first), { verb: 'VERIFIED', filename: PLAIN });
@@ -108,10 +108,10 @@ void t.test('other bytes under a published name get a build tag, and what is the
   t.same(
     [PLAIN, tagged('1'), tagged('2')].map(digest),
     [first, second, third].map(({ file }) => file.filehash),
-    'each with its own bytes, as they were built',
+    'each has its own bytes, as they were built',
   );
-  t.same(readdirSync(folder).length, 6, 'and its metadata, and nothing else');
-  // Whoever asks again finds what is there, whatever it says of it.
+  t.same(readdirSync(folder).length, 6, 'each has its metadata, and there is nothing else');
+  // A retry finds what is there, whether it says `rebuilt` or not.
   for (const rebuilt of [true, false]) {
     t.match(await publish(store, first, rebuilt), { verb: 'VERIFIED', filename: PLAIN });
     t.match(await publish(store, second, rebuilt), { verb: 'VERIFIED', filename: tagged('1') });
@@ -119,7 +119,7 @@ void t.test('other bytes under a published name get a build tag, and what is the
   t.equal(wheels().length, 3);
 });
 
-void t.test('a wheel that has a build tag gets another, where its own is taken', async (t) => {
+void t.test('a wheel with a build tag gets another one if its own is taken', async (t) => {
   const { store, wheels } = await setUp();
   for (const build of ['3', '11']) {
     t.match(await publish(store, await buildWheel({ build })), { verb: 'VERIFIED', filename: tagged(build) });
@@ -135,16 +135,20 @@ void t.test('a wheel that has a build tag gets another, where its own is taken',
   t.same(wheels(), ['11', '12', '3', '5x'].map(tagged));
 });
 
-void t.test('a wheel that was not built again is told that its name is taken', async (t) => {
+void t.test('a wheel that was not rebuilt is answered TAKEN', async (t) => {
   const { store, wheels } = await setUp();
   const second = await buildWheel();
   await publish(store, await buildWheel());
-  t.match(await publish(store, second, false), { verb: 'TAKEN', reason: /published already/ });
+  t.match(await publish(store, second, false), { verb: 'TAKEN', reason: /already published/ });
   t.same(wheels(), [PLAIN]);
-  t.match(await publish(store, second), { verb: 'VERIFIED', filename: tagged('1') }, 'until it says so');
+  t.match(
+    await publish(store, second),
+    { verb: 'VERIFIED', filename: tagged('1') },
+    'once it says that it was rebuilt',
+  );
 });
 
-void t.test('where no build tags are wanted, nobody gets one', async (t) => {
+void t.test('without build tags, a rebuilt wheel is refused', async (t) => {
   const { store, wheels } = await setUp({ published: false, removed: false });
   await publish(store, await buildWheel());
   for (const rebuilt of [true, false])
@@ -152,36 +156,44 @@ void t.test('where no build tags are wanted, nobody gets one', async (t) => {
   t.same(wheels(), [PLAIN]);
 });
 
-void t.test('what was published before its juggler was killed is found again, and made whole', async (t) => {
-  const { store, open, wheels, folder } = await setUp();
-  const second = await buildWheel();
-  await publish(store, await buildWheel());
-  await publish(store, second);
-  await publish(store, await buildWheel());
-  // It got no further than the link.
-  rmSync(join(folder, `${tagged('1')}.metadata`));
-  const next = await open('the next one');
-  t.match(await publish(next, second), { verb: 'VERIFIED', filename: tagged('1') });
-  t.match(readFileSync(join(folder, `${tagged('1')}.metadata`), 'utf8'), /^Metadata-Version/);
-  t.equal(wheels().length, 3);
-});
+void t.test(
+  'a file published by a juggler that was then killed is found, and completed with its metadata',
+  async (t) => {
+    const { store, open, wheels, folder } = await setUp();
+    const second = await buildWheel();
+    await publish(store, await buildWheel());
+    await publish(store, second);
+    await publish(store, await buildWheel());
+    // That juggler got no further than the link.
+    rmSync(join(folder, `${tagged('1')}.metadata`));
+    const next = await open('the next one');
+    t.match(await publish(next, second), { verb: 'VERIFIED', filename: tagged('1') });
+    t.match(readFileSync(join(folder, `${tagged('1')}.metadata`), 'utf8'), /^Metadata-Version/);
+    t.equal(wheels().length, 3);
+  },
+);
 
-void t.test('of many that want a build tag at once each gets its own, and the same bytes one', async (t) => {
-  const { store, open, wheels, digest } = await setUp();
-  await publish(store, await buildWheel());
-  const wheelBatch = await Promise.all(Array.from({ length: 6 }, () => buildWheel()));
-  const stores = [store, await open('other'), await open('third')];
-  const verdicts = await Promise.all(
-    wheelBatch.flatMap((one) => stores.map(async (its) => ({ one, verdict: await publish(its, one) }))),
-  );
-  t.same(wheels(), [...['1', '2', '3', '4', '5', '6'].map(tagged), PLAIN]);
-  for (const { one, verdict } of verdicts) {
-    t.equal(verdict.verb, 'VERIFIED');
-    if (verdict.verb === 'VERIFIED') t.equal(digest(verdict.filename), one.file.filehash);
-  }
-});
+void t.test(
+  'concurrent publishers get a build tag for each set of bytes, and the same one for the same bytes',
+  async (t) => {
+    const { store, open, wheels, digest } = await setUp();
+    await publish(store, await buildWheel());
+    const wheelBatch = await Promise.all(Array.from({ length: 6 }, () => buildWheel()));
+    const stores = [store, await open('other'), await open('third')];
+    const verdicts = await Promise.all(
+      wheelBatch.flatMap((wheel) =>
+        stores.map(async (each) => ({ wheel, verdict: await publish(each, wheel) })),
+      ),
+    );
+    t.same(wheels(), [...['1', '2', '3', '4', '5', '6'].map(tagged), PLAIN]);
+    for (const { wheel, verdict } of verdicts) {
+      t.equal(verdict.verb, 'VERIFIED');
+      if (verdict.verb === 'VERIFIED') t.equal(digest(verdict.filename), wheel.file.filehash);
+    }
+  },
+);
 
-void t.test('what is removed frees its name, and its metadata goes with it', async (t) => {
+void t.test('a removal frees the name, and removes the metadata too', async (t) => {
   const { store, wheels, folder } = await setUp();
   for (let n = 0; n < 3; n += 1) await publish(store, await buildWheel());
   const remove = async (name: string) => {
@@ -190,7 +202,11 @@ void t.test('what is removed frees its name, and its metadata goes with it', asy
   };
   await remove(tagged('1'));
   t.same(wheels(), [tagged('2'), PLAIN]);
-  t.match(await publish(store, await buildWheel()), { filename: tagged('3') }, 'newer than what is there');
+  t.match(
+    await publish(store, await buildWheel()),
+    { filename: tagged('3') },
+    'it is newer than the remaining ones',
+  );
   for (const name of [PLAIN, tagged('2'), tagged('3')]) await remove(name);
   t.match(await publish(store, await buildWheel()), { verb: 'VERIFIED', filename: PLAIN });
   t.same(readdirSync(folder).sort(), [PLAIN, `${PLAIN}.metadata`]);
@@ -210,17 +226,17 @@ void t.test('a name that is too long for a build tag is refused as taken', async
   t.equal(readdirSync(folder).length, 2);
 });
 
-void t.test('bytes of a name that nothing publishes are nobody else’s', async (t) => {
+void t.test('the same bytes under other tags do not count', async (t) => {
   const { folder, store } = await setUp();
   const second = await buildWheel();
   await publish(store, await buildWheel());
-  // Other tags, other wheel: the same bytes there don't count.
+  // A file with other tags is another wheel.
   writeFileSync(join(folder, 'demo-1.0-cp311-none-any.whl'), second.bytes);
   t.match(await publish(store, second), { verb: 'VERIFIED', filename: tagged('1') });
 });
 
 void t.test(
-  'a name that stood for other bytes is never taken again, also when its wheel is gone',
+  'a name that once stood for other bytes is never reused, even if its wheel is gone',
   async (t) => {
     const [first, second] = [await buildWheel(), await buildWheel()];
     const past: PublishedHistory = [[PLAIN, first.file.filehash]];
@@ -233,12 +249,12 @@ void t.test(
     t.match(
       await publish(tagging.store, second, true, [...past, [tagged('1'), second.file.filehash]]),
       { verb: 'VERIFIED', filename: tagged('1') },
-      'and the same bytes keep the name that they got',
+      'the same bytes keep the name that they got',
     );
   },
 );
 
-void t.test('the same bytes come back under the name that they had', async (t) => {
+void t.test('the same bytes return under their former name', async (t) => {
   const [first, second] = [await buildWheel(), await buildWheel()];
   const past: PublishedHistory = [
     [PLAIN, first.file.filehash],

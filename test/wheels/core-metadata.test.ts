@@ -14,7 +14,7 @@ const read = async (lines: readonly string[]): Promise<CoreMetadata> => {
   return (await readWheel(archive, { filename: 'demo-1.0-py3-none-any.whl' })).coreMetadata;
 };
 
-t.test('summary, licence, links and requirements are read from METADATA', async (t) => {
+t.test('summary, license, links and requirements are read from METADATA', async (t) => {
   t.strictSame(
     await read([
       'Summary: A demonstration',
@@ -37,14 +37,14 @@ t.test('summary, licence, links and requirements are read from METADATA', async 
   );
 });
 
-t.test('a licence in full gives way to the classifiers', async (t) => {
+t.test('the classifiers replace a full license text', async (t) => {
   const text = `License: ${'Permission is hereby granted. '.repeat(20)}`;
   const { license } = await read([text, 'Classifier: License :: OSI Approved :: MIT License']);
   t.equal(license, 'MIT License');
   t.equal((await read(['License: UNKNOWN'])).license, null);
 });
 
-t.test('whatever METADATA holds fits the message', async (t) => {
+t.test('the result fits the message, whatever METADATA contains', async (t) => {
   const core = await read([
     `Summary: ${'long '.repeat(1000)}\u0007`,
     'Project-URL: no address',

@@ -38,9 +38,9 @@ let transfers = 0;
 async function publish(store: WheelStore, { bytes, file }: PublishableWheel): Promise<TransferVerdict> {
   const transferId = `x-${String((transfers += 1))}`;
   await store.expect({ transferId, sender: 'pi', file });
-  const arriving = await store.openIncoming(transferId, 'pi');
-  arriving?.write(0, bytes);
-  const verdict = await store.verify(transferId, 'demo', arriving);
+  const incoming = await store.openIncoming(transferId, 'pi');
+  incoming?.write(0, bytes);
+  const verdict = await store.verify(transferId, 'demo', incoming);
   await store.forget(transferId);
   return verdict;
 }
@@ -48,8 +48,8 @@ async function publish(store: WheelStore, { bytes, file }: PublishableWheel): Pr
 async function stage() {
   const output = join(mkdtempSync(join(tmpdir(), 'piw-published-')), 'www');
   const folder = join(output, 'simple', 'demo');
-  const open = async (me: string) => {
-    const store = new WheelStore(output, me);
+  const open = async (instanceId: string) => {
+    const store = new WheelStore(output, instanceId);
     await store.setUp();
     return store;
   };
@@ -60,33 +60,33 @@ async function stampOf(store: WheelStore): Promise<string> {
   return (await store.standing('demo', NAME))?.stamp ?? 'none';
 }
 
-void t.test('a file that was published again since it was decided to remove it stays', async (t) => {
+void t.test('a file that was published again after the decision to remove it is kept', async (t) => {
   const { folder, store, other } = await stage();
   const wheel = await buildWheel();
   t.match(await publish(store, wheel), { verb: 'VERIFIED' });
-  // The first one's build is lost, nothing lists its file, and so it may go: that is the decision.
+  // The first build is lost, so nothing lists its file and it may be removed: that is the decision.
   const stamp = await stampOf(store);
-  // Before it is carried out, another slave hands in the same bytes, and its build is logged.
+  // Before it is carried out, another slave delivers the same bytes, and its build is logged.
   t.match(await publish(other, wheel), { verb: 'VERIFIED', filename: NAME });
   t.equal(await store.remove('demo', NAME, stamp), 'KEPT');
-  t.equal(await store.remove('demo', NAME, stamp), 'KEPT', 'also when it is said twice');
+  t.equal(await store.remove('demo', NAME, stamp), 'KEPT', 'a retry gets the same answer');
   t.equal(sha256(readFileSync(join(folder, NAME))), wheel.file.filehash);
   t.ok(existsSync(join(folder, `${NAME}.metadata`)));
 });
 
-void t.test('a removal whose answer was lost does not remove what was published after it', async (t) => {
+void t.test('repeating a removal does not remove what was published after it', async (t) => {
   const { folder, store, other } = await stage();
   await publish(store, await buildWheel());
   const stamp = await stampOf(store);
   t.equal(await store.remove('demo', NAME, stamp), 'DONE');
-  t.notOk(existsSync(folder), 'its folder goes with it');
+  t.notOk(existsSync(folder), 'its folder is removed, too');
   const next = await buildWheel();
   t.match(await publish(other, next), { verb: 'VERIFIED', filename: NAME });
   t.equal(await store.remove('demo', NAME, stamp), 'KEPT');
   t.equal(sha256(readFileSync(join(folder, NAME))), next.file.filehash);
 });
 
-void t.test('a claimed file stays, and a file that is gone can not be claimed', async (t) => {
+void t.test('a claimed file is kept, and a file that is gone cannot be claimed', async (t) => {
   const { store } = await stage();
   await publish(store, await buildWheel());
   const stamp = await stampOf(store);
@@ -97,32 +97,33 @@ void t.test('a claimed file stays, and a file that is gone can not be claimed', 
   t.equal(await store.claim('demo', NAME), undefined);
 });
 
-void t.test('whoever publishes while the same file is removed has it, whatever comes first', async (t) => {
+void t.test('a file published during a removal exists afterwards, whichever came first', async (t) => {
   const { folder, store, other } = await stage();
   const [wheel, different] = [await buildWheel(), await buildWheel()];
   let kept = 0;
   for (let n = 0; n < ROUNDS; n += 1) {
     await publish(store, wheel);
     const stamp = await stampOf(store);
-    const [removal, again, rival] = await Promise.all([
+    const [removal, republished, rival] = await Promise.all([
       store.remove('demo', NAME, stamp),
       publish(other, wheel),
       n % 3 === 0 ? publish(store, different) : undefined,
     ]);
     if (removal === 'KEPT') kept += 1;
     const hash = existsSync(join(folder, NAME)) ? sha256(readFileSync(join(folder, NAME))) : 'none';
-    const owner = again.verb === 'VERIFIED' ? wheel : rival?.verb === 'VERIFIED' ? different : undefined;
-    if (again.verb === 'VERIFIED' && rival?.verb === 'VERIFIED') t.fail('two have the same name');
-    if (owner && hash !== owner.file.filehash) t.fail(`${again.verb}, ${removal}: the file is ${hash}`);
+    const owner =
+      republished.verb === 'VERIFIED' ? wheel : rival?.verb === 'VERIFIED' ? different : undefined;
+    if (republished.verb === 'VERIFIED' && rival?.verb === 'VERIFIED') t.fail('two files have the same name');
+    if (owner && hash !== owner.file.filehash) t.fail(`${republished.verb}, ${removal}: the file is ${hash}`);
     if (owner && !existsSync(join(folder, `${NAME}.metadata`))) t.fail(`${removal}: its metadata is gone`);
     await store.remove('demo', NAME, await stampOf(store));
   }
-  t.comment(`${String(kept)} of ${String(ROUNDS)} removals came too late`);
-  t.same(existsSync(folder) ? readdirSync(folder) : [], [], 'nothing is left');
+  t.comment(`${String(kept)} of ${String(ROUNDS)} removals were too late`);
+  t.same(existsSync(folder) ? readdirSync(folder) : [], [], 'nothing is left over');
 });
 
 void t.test(
-  'who reads a file while it is removed has all of it, or finds that it is not there',
+  'a reader of a file that is being removed gets all of it, or finds that it does not exist',
   async (t) => {
     const { folder, store } = await stage();
     const wheel = await buildWheel();
@@ -144,13 +145,13 @@ void t.test(
       await publish(store, wheel);
       t.equal(await store.remove('demo', NAME, await stampOf(store)), 'DONE');
     }
-    reader.send('enough');
+    reader.send('stop');
     const [sizes] = (await once(reader, 'message')) as [number[]];
     t.same(sizes.toSorted(), [-1, wheel.file.filesize]);
   },
 );
 
-void t.test('a name that a removal left taken when it was killed is free again', async (t) => {
+void t.test('a name that a killed removal left taken is freed', async (t) => {
   const { folder, store } = await stage();
   const wheel = await buildWheel();
   const path = join(folder, NAME);
@@ -167,13 +168,13 @@ void t.test('a name that a removal left taken when it was killed is free again',
   t.notOk(existsSync(folder));
 });
 
-void t.test('two who remove the same file at once both find it removed, and its name free', async (t) => {
+void t.test('two concurrent removals of the same file both succeed, and free its name', async (t) => {
   const { folder, store, other } = await stage();
   const wheel = await buildWheel();
   for (let n = 0; n < ROUNDS; n += 1) {
     await publish(store, wheel);
     const stamp = await stampOf(store);
-    const removals = [store, other].map((one) => one.remove('demo', NAME, stamp));
+    const removals = [store, other].map((each) => each.remove('demo', NAME, stamp));
     t.strictSame(await Promise.all(removals), ['DONE', 'DONE']);
     if (existsSync(folder)) t.fail(readdirSync(folder).join(' '));
   }

@@ -17,63 +17,64 @@ async function setUp(parts: WheelParts = {}) {
   return { store, output, bytes: readFileSync(path), file: await fileStateOf(path) };
 }
 
-/** A transfer that is in nobody's hands, or in these already. */
+/** Opens a transfer that this store owns. */
 async function openOwned(store: WheelStore, id: string, sender: string): Promise<IncomingFile> {
-  const arriving = await store.openIncoming(id, sender);
-  if (!arriving) throw new Error('it is in the hands of another');
-  return arriving;
+  const incoming = await store.openIncoming(id, sender);
+  if (!incoming) throw new Error('another process owns it');
+  return incoming;
 }
 
 void t.test(
-  'a file that arrives in pieces, in any order, is published whole with its metadata',
+  'a file that arrives in parts, in any order, is published complete with its metadata',
   async (t) => {
     const { store, output, bytes, file } = await setUp();
     await store.expect({ transferId: 'x-1', sender: 'pi', file });
-    const arriving = await openOwned(store, 'x-1', 'pi');
-    t.same(arriving.state.fetch(), { start: 0, end: bytes.length });
-    arriving.write(20_000, bytes.subarray(20_000));
-    t.same(arriving.state.fetch(), { start: 0, end: 20_000 });
-    arriving.write(0, bytes.subarray(0, 15_000));
-    await arriving.close();
-    t.match(await store.verify('x-1', 'demo'), { verb: 'AGAIN' }, 'not while bytes are missing');
-    // Another process goes on with it.
-    const again = await openOwned(new WheelStore(output, 'me'), 'x-1', 'pi');
-    t.same(again.state.fetch(), { start: 15_000, end: 20_000 });
-    again.write(15_000, bytes.subarray(15_000, 20_000));
-    await again.close();
+    const incoming = await openOwned(store, 'x-1', 'pi');
+    t.same(incoming.state.fetch(), { start: 0, end: bytes.length });
+    incoming.write(20_000, bytes.subarray(20_000));
+    t.same(incoming.state.fetch(), { start: 0, end: 20_000 });
+    incoming.write(0, bytes.subarray(0, 15_000));
+    await incoming.close();
+    t.match(
+      await store.verify('x-1', 'demo'),
+      { verb: 'AGAIN' },
+      'it is not published while bytes are missing',
+    );
+    // Another process continues it.
+    const reopened = await openOwned(new WheelStore(output, 'me'), 'x-1', 'pi');
+    t.same(reopened.state.fetch(), { start: 15_000, end: 20_000 });
+    reopened.write(15_000, bytes.subarray(15_000, 20_000));
+    await reopened.close();
     t.match(await store.verify('x-1', 'demo'), { verb: 'VERIFIED', requires_python: '>=3.8' });
     const target = join(output, 'simple', 'demo', file.filename);
     t.equal(sha256(readFileSync(target)), file.filehash);
     t.match(readFileSync(`${target}.metadata`, 'utf8'), /^Metadata-Version/);
-    t.same(readdirSync(join(output, '.transfers')), [], 'nothing is left of the transfer');
+    t.same(readdirSync(join(output, '.transfers')), [], 'the transfer leaves nothing behind');
   },
 );
 
-void t.test(
-  'what has another hash than was announced is never visible, and is asked for again',
-  async (t) => {
-    const { store, output, bytes, file } = await setUp();
-    await store.expect({ transferId: 'x', sender: 'pi', file });
-    const arriving = await openOwned(store, 'x', 'pi');
-    const wrong = Buffer.from(bytes);
-    wrong[100] = (wrong[100] ?? 0) ^ 1;
-    arriving.write(0, wrong);
-    await arriving.close();
-    t.match(await store.verify('x', 'demo'), { verb: 'AGAIN' });
-    t.same(readdirSync(join(output, 'simple')), []);
-    const again = await openOwned(store, 'x', 'pi');
-    t.same(again.state.fetch(), { start: 0, end: bytes.length }, 'all of it');
-    await again.close();
-  },
-);
+void t.test('a file with another hash than announced is never visible, and is requested again', async (t) => {
+  const { store, output, bytes, file } = await setUp();
+  await store.expect({ transferId: 'x', sender: 'pi', file });
+  const incoming = await openOwned(store, 'x', 'pi');
+  const corrupted = Buffer.from(bytes);
+  corrupted[100] = (corrupted[100] ?? 0) ^ 1;
+  incoming.write(0, corrupted);
+  await incoming.close();
+  t.match(await store.verify('x', 'demo'), { verb: 'AGAIN' });
+  t.same(readdirSync(join(output, 'simple')), []);
+  const reopened = await openOwned(store, 'x', 'pi');
+  t.same(reopened.state.fetch(), { start: 0, end: bytes.length }, 'all of it');
+  await reopened.close();
+});
 
-void t.test('a published file never changes: the same bytes are fine, others are refused', async (t) => {
+void t.test('a published file never changes: the same bytes are accepted, others are refused', async (t) => {
   const first = await setUp();
   const publish = async (id: string, bytes: Buffer, file: typeof first.file) => {
     await first.store.expect({ transferId: id, sender: 'pi', file });
-    const arriving = await openOwned(first.store, id, 'pi');
-    arriving.write(0, bytes);
-    await arriving.close();
+    const incoming = await openOwned(first.store, id, 'pi');
+    incoming.write(0, bytes);
+    await incoming.close();
     return first.store.verify(id, 'demo');
   };
   t.match(await publish('a', first.bytes, first.file), { verb: 'VERIFIED' });
@@ -84,22 +85,22 @@ void t.test('a published file never changes: the same bytes are fine, others are
   t.equal(sha256(readFileSync(target)), first.file.filehash);
 });
 
-void t.test('a wheel of the longest name that there may be is published with its metadata', async (t) => {
+void t.test('a wheel with the longest possible name is published with its metadata', async (t) => {
   const build = `1${'a'.repeat(MAX_WHEEL_NAME_LENGTH - 'demo-1.0-1-py3-none-any.whl'.length)}`;
   const { store, output, bytes, file } = await setUp({ build });
   await store.expect({ transferId: 'x', sender: 'pi', file });
-  const arriving = await openOwned(store, 'x', 'pi');
-  arriving.write(0, bytes);
-  await arriving.close();
-  t.match(await store.verify('x', 'demo', arriving), { verb: 'VERIFIED' });
+  const incoming = await openOwned(store, 'x', 'pi');
+  incoming.write(0, bytes);
+  await incoming.close();
+  t.match(await store.verify('x', 'demo', incoming), { verb: 'VERIFIED' });
   t.same(readdirSync(join(output, 'simple', 'demo')).length, 2);
 });
 
-void t.test('a file that is no such wheel is refused, with the reason', async (t) => {
+void t.test('a file that is not the announced wheel is refused, with the reason', async (t) => {
   const cases: [WheelParts, RegExp][] = [
-    [{ metadata: 'Name: other\nVersion: 1.0\n' }, /METADATA is of/],
+    [{ metadata: 'Name: other\nVersion: 1.0\n' }, /METADATA names the project/],
     [{ metadata: 'Name: demo\nVersion: 2.0\n' }, /says version/],
-    [{ wheel: 'Wheel-Version: 1.0\nTag: cp311-cp311-linux_x86_64\n' }, /WHEEL says/],
+    [{ wheel: 'Wheel-Version: 1.0\nTag: cp311-cp311-linux_x86_64\n' }, /tags in its WHEEL differ/],
     [{ files: { 'demo-2.0.dist-info/METADATA': Buffer.from('x') } }, /dist-info/],
   ];
   for (const [parts, reason] of cases) {
@@ -111,33 +112,33 @@ void t.test('a file that is no such wheel is refused, with the reason', async (t
     const good = await makeWheel(mkdtempSync(join(tmpdir(), 'piw-good-')));
     const file = { ...(await fileStateOf(good)), filesize: bytes.length, filehash: sha256(bytes) };
     await store.expect({ transferId: 'x', sender: 'pi', file });
-    const arriving = await openOwned(store, 'x', 'pi');
-    arriving.write(0, bytes);
-    await arriving.close();
-    const verdict = await store.verify('x', 'demo', arriving);
+    const incoming = await openOwned(store, 'x', 'pi');
+    incoming.write(0, bytes);
+    await incoming.close();
+    const verdict = await store.verify('x', 'demo', incoming);
     t.equal(verdict.verb, 'REFUSED');
     t.match('reason' in verdict ? verdict.reason : '', reason);
   }
 });
 
-void t.test('bytes beyond the end, other senders, and names that are paths get nowhere', async (t) => {
+void t.test('bytes beyond the end, other senders, and names that are paths are refused', async (t) => {
   const { store, output, file, bytes } = await setUp();
   await store.expect({ transferId: 'x', sender: 'pi', file });
   await t.rejects(store.openIncoming('x', 'mallory'), { code: 'PIW_UNKNOWN_TRANSFER' });
   await t.rejects(store.openIncoming('y', 'pi'), { code: 'PIW_UNKNOWN_TRANSFER' });
   await t.rejects(store.openIncoming('../x', 'pi'), { code: 'PIW_UNKNOWN_TRANSFER' });
-  const arriving = await openOwned(store, 'x', 'pi');
-  arriving.write(bytes.length - 1, Buffer.from('too long'));
-  arriving.write(1e12, Buffer.from('far'));
-  t.equal(arriving.state.received, 0);
-  await arriving.close();
+  const incoming = await openOwned(store, 'x', 'pi');
+  incoming.write(bytes.length - 1, Buffer.from('too long'));
+  incoming.write(1e12, Buffer.from('far'));
+  t.equal(incoming.state.received, 0);
+  await incoming.close();
   t.equal(statSync(join(output, '.transfers', 'x.part')).size, 0);
   for (const name of ['../x.whl', '..', '.hidden', 'a/b.whl'])
     t.throws(() => store.pathOf('demo', name), { code: 'PIW_FILE_REFUSED' });
   t.throws(() => store.pathOf('../simple', 'x.whl'), { code: 'PIW_FILE_REFUSED' });
 });
 
-void t.test('a transfer whose sender never comes back is removed, one that is young is not', async (t) => {
+void t.test('a transfer whose sender never comes back is removed, a recent one is not', async (t) => {
   const { store, output, file } = await setUp();
   const now = Date.now();
   await store.expect({ transferId: 'old', sender: 'pi', file });
@@ -153,7 +154,7 @@ void t.test('a transfer whose sender never comes back is removed, one that is yo
   t.same(readdirSync(join(output, '.transfers')), []);
 });
 
-void t.test('a transfer is in the hands of one process, until that one is gone', async (t) => {
+void t.test('a transfer has one owner until that process is gone', async (t) => {
   const { store, output, bytes, file } = await setUp();
   await store.expect({ transferId: 'x', sender: 'pi', file });
   const first = await openOwned(store, 'x', 'pi');
@@ -164,67 +165,70 @@ void t.test('a transfer is in the hands of one process, until that one is gone',
   t.equal(await other.openIncoming('x', 'pi'), undefined);
   t.equal(other.owner('x'), 'me');
   await other.takeOver('x', 'somebody else');
-  t.equal(other.owner('x'), 'me', 'only from whom it is thought to be gone');
-  // It was killed: what it had noted is there, what it had not is asked for again.
+  t.equal(other.owner('x'), 'me', 'it is taken over only from the expected owner');
+  // The owner was killed: the recorded ranges are there, the others are requested again.
   await other.takeOver('x', 'me');
-  const again = await openOwned(other, 'x', 'pi');
-  t.same(again.state.fetch(), { start: 20_000, end: bytes.length });
-  again.write(20_000, bytes.subarray(20_000));
-  await again.close();
-  t.equal(again.sha256, undefined, 'what was there before is not in its digest');
-  t.match(await other.verify('x', 'demo', again), { verb: 'VERIFIED' });
+  const reopened = await openOwned(other, 'x', 'pi');
+  t.same(reopened.state.fetch(), { start: 20_000, end: bytes.length });
+  reopened.write(20_000, bytes.subarray(20_000));
+  await reopened.close();
+  t.equal(reopened.sha256, undefined, 'it has no digest, because it lacks the earlier bytes');
+  t.match(await other.verify('x', 'demo', reopened), { verb: 'VERIFIED' });
   t.same(readdirSync(join(output, '.transfers')), []);
 });
 
-void t.test('what is there is never written again, so a digest is of what is on the disk', async (t) => {
+void t.test('a range is never overwritten, so the digest is that of the file on the disk', async (t) => {
   const { store, bytes, file } = await setUp();
   await store.expect({ transferId: 'x', sender: 'pi', file });
-  const arriving = await openOwned(store, 'x', 'pi');
-  arriving.write(0, bytes.subarray(0, 30_000));
-  arriving.write(10_000, Buffer.alloc(30_000, 1));
-  arriving.write(0, bytes);
-  await arriving.close();
-  t.not(arriving.sha256, file.filehash, 'other bytes came first for 30,000 to 40,000');
-  t.match(await store.verify('x', 'demo', arriving), { verb: 'AGAIN' });
-  const again = await openOwned(store, 'x', 'pi');
-  again.write(0, bytes.subarray(0, 30_000));
-  again.write(10_000, Buffer.concat([Buffer.alloc(20_000, 1), bytes.subarray(30_000)]));
-  await again.close();
-  t.equal(again.sha256, file.filehash);
-  t.match(await store.verify('x', 'demo', again), { verb: 'VERIFIED' });
+  const incoming = await openOwned(store, 'x', 'pi');
+  incoming.write(0, bytes.subarray(0, 30_000));
+  incoming.write(10_000, Buffer.alloc(30_000, 1));
+  incoming.write(0, bytes);
+  await incoming.close();
+  t.not(incoming.sha256, file.filehash, 'other bytes came first for 30,000 to 40,000');
+  t.match(await store.verify('x', 'demo', incoming), { verb: 'AGAIN' });
+  const reopened = await openOwned(store, 'x', 'pi');
+  reopened.write(0, bytes.subarray(0, 30_000));
+  reopened.write(10_000, Buffer.concat([Buffer.alloc(20_000, 1), bytes.subarray(30_000)]));
+  await reopened.close();
+  t.equal(reopened.sha256, file.filehash);
+  t.match(await store.verify('x', 'demo', reopened), { verb: 'VERIFIED' });
 });
 
-void t.test('files of no byte and of one are refused as no wheels', async (t) => {
+void t.test('files of zero bytes and of one byte are refused as wheels', async (t) => {
   for (const size of [0, 1]) {
     const { store, output, file } = await setUp();
     const bytes = Buffer.alloc(size, 'x');
     const small = { ...file, filesize: size, filehash: sha256(bytes) };
     await store.expect({ transferId: 'x', sender: 'pi', file: small });
-    const arriving = await openOwned(store, 'x', 'pi');
-    t.same(arriving.state.fetch(), size === 0 ? undefined : { start: 0, end: 1 });
-    arriving.write(0, bytes);
-    await arriving.close();
-    t.match(await store.verify('x', 'demo', arriving), { verb: 'REFUSED', code: 'PIW_BAD_WHEEL' });
+    const incoming = await openOwned(store, 'x', 'pi');
+    t.same(incoming.state.fetch(), size === 0 ? undefined : { start: 0, end: 1 });
+    incoming.write(0, bytes);
+    await incoming.close();
+    t.match(await store.verify('x', 'demo', incoming), { verb: 'REFUSED', code: 'PIW_BAD_WHEEL' });
     t.same(readdirSync(join(output, '.transfers')), []);
     t.same(readdirSync(join(output, 'simple')), []);
   }
 });
 
-void t.test('two senders with a file of one name: one is published whole, and nothing mixes', async (t) => {
-  const { store, output, bytes, file } = await setUp();
-  const other = await setUp();
-  await store.expect({ transferId: 'a', sender: 'pi', file });
-  await store.expect({ transferId: 'b', sender: 'pear', file: other.file });
-  const [a, b] = [await openOwned(store, 'a', 'pi'), await openOwned(store, 'b', 'pear')];
-  for (let at = 0; at < bytes.length; at += 7000) {
-    a.write(at, bytes.subarray(at, at + 7000));
-    b.write(at, other.bytes.subarray(at, at + 7000));
-  }
-  await Promise.all([a.close(), b.close()]);
-  const verdicts = await Promise.all([store.verify('a', 'demo', a), store.verify('b', 'demo', b)]);
-  t.same(verdicts.map(({ verb }) => verb).sort(), ['REFUSED', 'VERIFIED']);
-  const won = verdicts[0].verb === 'VERIFIED' ? bytes : other.bytes;
-  const folder = join(output, 'simple', 'demo');
-  t.ok(readFileSync(join(folder, file.filename)).equals(won));
-  t.same(readdirSync(folder).sort(), [file.filename, `${file.filename}.metadata`]);
-});
+void t.test(
+  'of two senders with the same filename, one is published complete, and nothing is mixed',
+  async (t) => {
+    const { store, output, bytes, file } = await setUp();
+    const other = await setUp();
+    await store.expect({ transferId: 'a', sender: 'pi', file });
+    await store.expect({ transferId: 'b', sender: 'pear', file: other.file });
+    const [a, b] = [await openOwned(store, 'a', 'pi'), await openOwned(store, 'b', 'pear')];
+    for (let at = 0; at < bytes.length; at += 7000) {
+      a.write(at, bytes.subarray(at, at + 7000));
+      b.write(at, other.bytes.subarray(at, at + 7000));
+    }
+    await Promise.all([a.close(), b.close()]);
+    const verdicts = await Promise.all([store.verify('a', 'demo', a), store.verify('b', 'demo', b)]);
+    t.same(verdicts.map(({ verb }) => verb).sort(), ['REFUSED', 'VERIFIED']);
+    const winner = verdicts[0].verb === 'VERIFIED' ? bytes : other.bytes;
+    const folder = join(output, 'simple', 'demo');
+    t.ok(readFileSync(join(folder, file.filename)).equals(winner));
+    t.same(readdirSync(folder).sort(), [file.filename, `${file.filename}.metadata`]);
+  },
+);

@@ -13,7 +13,7 @@ import {
 import { admits, compareVersions, sameVersion, sortKey } from '../../src/wheels/versions.js';
 
 const LINUX = 'linux_x86_64';
-/** `by`: the ABI that it was built for. */
+/** Returns whether a wheel serves a target. `by` is the ABI that built it. */
 const serves = (tag: string, abi: string, platform = LINUX, by?: string): boolean => {
   const [py = '', wheelAbi = '', wheelPlatform = ''] = tag.split('-');
   const reach = reachOf(
@@ -23,7 +23,7 @@ const serves = (tag: string, abi: string, platform = LINUX, by?: string): boolea
   return covers({ py, abi: wheelAbi, platform: wheelPlatform, reach }, parseTarget(abi, platform));
 };
 
-void t.test('which wheels serve which targets', (t) => {
+void t.test('a wheel serves the targets that its tags admit', (t) => {
   const cases: [string, string, boolean][] = [
     ['py3-none-any', 'cp311', true],
     ['py2.py3-none-any', 'cp313t', true],
@@ -49,16 +49,16 @@ void t.test('which wheels serve which targets', (t) => {
   t.end();
 });
 
-void t.test('a pure wheel serves everybody only if CPython with a GIL has built it', (t) => {
+void t.test('a pure wheel serves all kinds of Python only if CPython with a GIL has built it', (t) => {
   const abis = ['cp39', 'cp311', 'cp313t', 'cp314t', 'pypy39_pp73', 'pypy310_pp73'];
   const served = (tag: string, by?: string) => abis.filter((abi) => serves(tag, abi, LINUX, by));
   t.same(served('py3-none-any', 'cp311'), abis);
-  t.same(served('py3-none-any'), abis, 'or nobody knows who has');
+  t.same(served('py3-none-any'), abis, 'or if its origin is unknown');
   t.same(served('py3-none-any', 'pypy39_pp73'), ['pypy39_pp73', 'pypy310_pp73']);
   t.same(served('py2.py3-none-any', 'pypy39_pp73'), ['pypy39_pp73', 'pypy310_pp73']);
   t.same(served('py310-none-any', 'pypy310_pp73'), ['pypy310_pp73']);
   t.same(served('py3-none-any', 'cp313t'), ['cp313t', 'cp314t']);
-  // Whoever names a platform in a wheel without an ABI means all Pythons there.
+  // A wheel with a platform and no ABI is meant for all Pythons there.
   t.same(served('py3-none-linux_x86_64', 'pypy39_pp73'), abis);
   t.same(served('cp39-abi3-linux_x86_64', 'cp39'), ['cp39', 'cp311']);
   const both = widerReach('pypy', 'free-threaded');
@@ -73,7 +73,7 @@ void t.test('a pure wheel serves everybody only if CPython with a GIL has built 
   t.end();
 });
 
-void t.test('coverage is what pip itself would install', (t) => {
+void t.test('coverage equals what pip itself would install', (t) => {
   const script = `
 import json, itertools
 from pip._vendor.packaging import tags
@@ -94,7 +94,7 @@ print(json.dumps(out))`;
   t.end();
 });
 
-void t.test('ABIs are in the order of their versions, free-threaded ones and PyPy behind', (t) => {
+void t.test('ABIs sort by version, with free-threaded ones and PyPy last', (t) => {
   const mixed = ['pypy39_pp73', 'cp313t', 'cp311', 'cp39', 'cp310', 'cp313'];
   const sorted = mixed.map((abi) => ({ abi, platform: LINUX })).sort(compareTargets);
   t.same(
@@ -105,7 +105,7 @@ void t.test('ABIs are in the order of their versions, free-threaded ones and PyP
   t.end();
 });
 
-void t.test('filenames of wheels, and what is none', (t) => {
+void t.test('wheel filenames are parsed, and others are refused', (t) => {
   t.match(parseWheelName('a.b-1.0+x.1-2b-cp311-abi3-linux_x86_64.whl'), {
     distribution: 'a.b',
     version: '1.0+x.1',
@@ -115,7 +115,7 @@ void t.test('filenames of wheels, and what is none', (t) => {
   const long = (length: number) =>
     `a-1-1${'a'.repeat(length - 'a-1-1-py3-none-any.whl'.length)}-py3-none-any.whl`;
   t.match(parseWheelName(long(MAX_WHEEL_NAME_LENGTH)), { version: '1' });
-  for (const bad of [
+  for (const invalid of [
     '',
     'a.whl',
     '../a-1-py3-none-any.whl',
@@ -127,11 +127,11 @@ void t.test('filenames of wheels, and what is none', (t) => {
     'a-1-py3-none-any.whl\n',
     '-1-py3-none-any.whl',
   ])
-    t.throws(() => parseWheelName(bad), { code: 'PIW_BAD_WHEEL' }, JSON.stringify(bad));
+    t.throws(() => parseWheelName(invalid), { code: 'PIW_BAD_WHEEL' }, JSON.stringify(invalid));
   t.end();
 });
 
-void t.test('versions sort as packaging sorts them, and equal ones have one key', (t) => {
+void t.test('versions sort as in packaging, and equal ones have the same key', (t) => {
   const parts = [
     '1.0',
     '1.0.0',
@@ -181,12 +181,12 @@ print(json.dumps([[(Version(a) > Version(b)) - (Version(a) < Version(b)) for b i
         );
     });
   });
-  t.ok(sortKey('not-a-version') < sortKey('0.dev0'), 'what is no version comes before all that are');
+  t.ok(sortKey('not-a-version') < sortKey('0.dev0'), 'an invalid version sorts before all valid ones');
   t.ok(sameVersion('1.0', '1.0.0'));
   t.end();
 });
 
-void t.test('requires-python, names and requirements', (t) => {
+void t.test('requires-python, names and requirements are parsed', (t) => {
   t.equal(admits('>=3.9', '3.9'), true);
   t.equal(admits('>=3.12', '3.11'), false);
   t.equal(admits('>=3.9.2,<4', '3.9'), true);
