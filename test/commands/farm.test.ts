@@ -293,7 +293,7 @@ void t.test('every error is one line with its exit code, and no process is left 
     [
       ['--port', '0', '--data-dir', data, '-c', wrong, ...common],
       2,
-      /slave-1 does not start: .*sandbox = maybe: it is auto, required or none/,
+      /slave-1 does not start: .*sandbox = maybe is not valid; use auto, required or none/,
     ],
   ];
   for (const [args, code, line] of cases) {
