@@ -2,14 +2,15 @@ import { join, resolve } from 'node:path';
 import type { RawSettings, ExplicitSettings } from '../config.js';
 
 /**
- * The configurations of a farm's own master and slaves, from three layers: what the farm alone knows (its servers'
- * addresses and credentials, its folders), then what its user has set, on the command line or with `-c FILE`, then
- * the farm's own defaults. What the user has set goes to both sides, but for secrets and for what names one of them.
+ * The configurations of a farm's own master and slaves. They have three layers, the strongest first: what only the
+ * farm knows (addresses, credentials and folders of its servers), what the user set on the command line or with
+ * `-c FILE`, and the farm's defaults. The user's settings go to both the master and the slaves, except for secrets and
+ * for settings that identify one of them.
  */
 
 type SettingName = keyof ExplicitSettings;
 
-/** Belongs to the slaves: in the farm's file, which other commands read too, it would name a slave of its own. */
+/** Settings of slaves only: in the farm's file, which other commands read too, they would name one particular slave. */
 const SLAVES_ONLY: readonly SettingName[] = [
   'master',
   'slave-user',
@@ -19,7 +20,7 @@ const SLAVES_ONLY: readonly SettingName[] = [
   'work-dir',
   'python',
 ];
-/** Belongs to the master: builds may read a slave's file. */
+/** Settings of the master only: builds may read a slave's file. */
 const MASTER_ONLY: readonly SettingName[] = [
   'nats',
   'nats-key',
@@ -33,7 +34,7 @@ const MASTER_ONLY: readonly SettingName[] = [
   'spool',
   'geoip-database',
 ];
-/** Has no effect where the farm runs its own nats-server: it makes the credentials itself. */
+/** Settings without effect when the farm runs its own nats-server: it creates the credentials itself. */
 const EXTERNAL_SERVER_KEYS: readonly SettingName[] = [
   'nats-key',
   'nats-users',
@@ -46,20 +47,20 @@ const EXTERNAL_SERVER_KEYS: readonly SettingName[] = [
   'slave-key',
   'nkey',
 ];
-/** The samples are served by the farm itself: nothing of another index holds for them. */
+/** Settings that belong to another index and don't apply to the samples, which the farm serves itself. */
 const EXTERNAL_INDEX_KEYS: readonly SettingName[] = ['pypi-xmlrpc', 'pypi-json'];
 
 export interface MasterFacts {
   readonly nats: string;
-  /** Of the farm's own nats-server: the file with its slaves' users, and the one with its process number. */
+  /** For the farm's own nats-server: the file with the slaves' users, and the file with its process id. */
   readonly usersFile?: string;
   readonly pidFile?: string;
   readonly dsn: string;
   readonly prefix: string;
   readonly outputPath: string;
-  /** Where the farm's web server keeps what it can't have counted while the rest of the farm is away. */
+  /** The folder where the web server keeps downloads that can't be counted while the rest of the farm is down. */
   readonly spool: string;
-  /** The address of the farm's own web server. */
+  /** The address of the farm's web server. */
   readonly url: string;
   readonly followed: string;
   readonly builtFrom: string;
@@ -67,7 +68,7 @@ export interface MasterFacts {
   readonly watch: readonly string[];
 }
 
-/** Returns the configuration of the master, and of every command that this user runs for the farm. */
+/** Returns the configuration for the master, and for every command that this user runs on the farm. */
 export function masterConfiguration(userSettings: ExplicitSettings, facts: MasterFacts): RawSettings {
   const { usersFile, pidFile } = facts;
   const ownServer = usersFile !== undefined;
@@ -98,11 +99,11 @@ export function masterConfiguration(userSettings: ExplicitSettings, facts: Maste
 }
 
 export interface SlaveFacts {
-  /** `slave-1` and so on; it is the label where none is set. */
+  /** `slave-1` and so on; also the label if none is set. */
   readonly name: string;
-  /** Whether there are other slaves, with which a label or a folder that is set must not be shared. */
+  /** False if there are other slaves: then they must not share a label or a folder that the user set. */
   readonly isAlone: boolean;
-  /** Its address on the farm's own nats-server, with its credentials, or that of another server. */
+  /** The address of the farm's own nats-server with this slave's credentials, or of an external server. */
   readonly master: string;
   readonly ownServer: boolean;
   readonly prefix: string;
@@ -110,13 +111,13 @@ export interface SlaveFacts {
   readonly workDir: string;
 }
 
-/** Returns the configuration of one slave. */
+/** Returns the configuration for one slave. */
 export function slaveConfiguration(userSettings: ExplicitSettings, facts: SlaveFacts): RawSettings {
   const { name, isAlone, ownServer } = facts;
   const label =
     userSettings.label === undefined ? name : isAlone ? userSettings.label : `${userSettings.label} ${name}`;
   return {
-    // The farm is for trying out, on the machine of the master itself.
+    // A farm is for trying piw out: it builds on the master's own machine.
     'allow-exposed': true,
     ...(ownServer ? {} : { master: facts.master }),
     ...omitKeys(userSettings, [...MASTER_ONLY, 'log-file', ...(ownServer ? EXTERNAL_SERVER_KEYS : [])]),
@@ -131,13 +132,13 @@ export function slaveConfiguration(userSettings: ExplicitSettings, facts: SlaveF
   };
 }
 
-/** Returns the folder that is set for a slave's builds: each slave has one of its own. */
+/** Returns this slave's own folder below the configured work-dir; undefined if none is set. */
 export function slaveWorkDir(userSettings: ExplicitSettings, name: string): string | undefined {
   const folder = userSettings['work-dir'];
   return folder === undefined ? undefined : join(folder, name);
 }
 
-/** Returns the keys that are set and have no effect on this farm. */
+/** Returns the keys that the user set and that have no effect on this farm. */
 export function ineffectiveKeys(userSettings: ExplicitSettings): readonly string[] {
   if (userSettings.nats !== undefined) return [];
   return EXTERNAL_SERVER_KEYS.filter((name) => userSettings[name] !== undefined);

@@ -8,7 +8,7 @@ export interface Display {
   close(): void;
 }
 
-/** One object a line, on standard output. */
+/** Returns a display that writes one JSON object per line to standard output. */
 export function jsonDisplay(): Display {
   return {
     show: (event) => {
@@ -18,7 +18,7 @@ export function jsonDisplay(): Display {
   };
 }
 
-/** Plain lines for a pipe: what begins and what ends, not what goes on between. */
+/** Returns a display for a pipe: it writes a line when something begins or ends, and nothing in between. */
 export function plainDisplay(): Display {
   const building = new Map<number, string>();
   return {
@@ -45,7 +45,7 @@ interface DisplayedActivity {
 
 const FRAME_MS = 120;
 
-/** For a terminal: the same lines, and below them one for each slave, drawn anew several times a second. */
+/** Returns a display for a terminal: the same lines, and below them a line for each slave, redrawn every FRAME_MS. */
 export function liveDisplay(): Display {
   const out = process.stdout;
   const slaves = new Map<number, DisplayedActivity>();
@@ -72,8 +72,9 @@ export function liveDisplay(): Display {
   const timer = setInterval(draw, FRAME_MS);
   timer.unref();
   const setActivity = (number: number, text: string, detail: string) => {
-    const before = slaves.get(number);
-    slaves.set(number, { text, detail, since: before?.text === text ? before.since : performance.now() });
+    const previous = slaves.get(number);
+    const since = previous?.text === text ? previous.since : performance.now();
+    slaves.set(number, { text, detail, since });
   };
   return {
     show: (event) => {
@@ -99,11 +100,11 @@ export function liveDisplay(): Display {
   };
 }
 
-/** A build's output can hold anything; the terminal is only told what can be read. */
+/** Returns a line of a build's output without control characters, which could change the terminal. */
 // eslint-disable-next-line no-control-regex
 const printable = (line: string): string => line.replace(/[\u0000-\u001f\u007f-\u009f]+/g, ' ').trim();
 
-/** What a person reads of an event; nothing of those that only a live display shows. */
+/** Returns the lines that describe an event to people; none for events that only a live display shows. */
 function eventLines(event: FarmEvent): readonly string[] {
   switch (event.event) {
     case 'setup':
@@ -112,11 +113,11 @@ function eventLines(event: FarmEvent): readonly string[] {
       return [`! ${event.text}`];
     case 'ready':
       return [
-        `The farm is at work: ${event.url}`,
+        `The farm is running: ${event.url}`,
         `  ${pipInstallCommand(event.index, event.samples ? 'piw-sample-pure' : 'PACKAGE')}`,
         event.slaves === 0
-          ? 'Nothing is built on this machine: piw slaves add NAME lets a slave elsewhere build for it.'
-          : 'It builds on this machine, with the code of the packages that it builds: for trying out, and for packages that you trust.',
+          ? 'No slave runs on this machine: piw slaves add NAME lets a slave on another machine build for the farm.'
+          : 'Builds run the code of the packages on this machine: use it for trying out, and for packages that you trust.',
       ];
     case 'built':
       return event.status
@@ -127,13 +128,11 @@ function eventLines(event: FarmEvent): readonly string[] {
     case 'published':
       return [`published ${event.filenames.join(', ')}`];
     case 'not-built':
-      return [
-        `not built: ${event.package}${event.version === null ? '' : ` ${event.version}`}: ${event.why}`,
-      ];
+      return [`${event.package}${event.version === null ? '' : ` ${event.version}`} failed: ${event.why}`];
     default:
       return [];
   }
 }
 
 const retryNote = (seconds: number | null): string =>
-  seconds === null ? '' : `; it is tried again in ${formatDuration(seconds * 1000)}`;
+  seconds === null ? '' : `; retrying in ${formatDuration(seconds * 1000)}`;

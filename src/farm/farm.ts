@@ -34,21 +34,21 @@ export interface FarmOptions {
   readonly once: boolean;
   readonly port: number | undefined;
   readonly slaves: number;
-  /** What its user has set, for the farm itself, its master and its slaves. */
+  /** The settings that the user gave explicitly; they apply to the farm, its master and its slaves. */
   readonly userSettings: ExplicitSettings;
   readonly dataDir: string;
-  /** Further options of its master's and its slaves' commands. */
+  /** Additional command-line options for the master and for the slaves. */
   readonly masterArgs: readonly string[];
   readonly slaveArgs: readonly string[];
-  /** Where its own nats-server listens: HOST or HOST:PORT; the loopback address if left out. */
+  /** Where the private nats-server listens: HOST or HOST:PORT. Default: the loopback address. */
   readonly natsListen?: string | undefined;
-  /** The folder with package.json and dist/. */
+  /** The folder that contains package.json and dist/. */
   readonly root: string;
   readonly signal: AbortSignal;
   readonly onEvent: (event: FarmEvent) => void;
 }
 
-/** What happens, for a terminal, a pipe or a program. */
+/** An event in the life of a farm, for a terminal, a pipe or a program. */
 export type FarmEvent =
   | { readonly event: 'setup'; readonly text: string }
   | {
@@ -80,10 +80,10 @@ export type FarmEvent =
       readonly abi: string;
       readonly status: boolean;
       readonly failure_class: string | null;
-      /** Why it failed, in a sentence. */
+      /** The reason for the failure, in one sentence. */
       readonly why: string | null;
       readonly duration_s: number;
-      /** A failure that may pass: it is tried again so many seconds from now. */
+      /** Seconds until the build is retried, if the failure may be temporary. */
       readonly again_s: number | null;
     }
   | {
@@ -100,7 +100,7 @@ export type FarmEvent =
     }
   | { readonly event: 'trouble'; readonly text: string };
 
-/** Whether the farm was told nothing to build or to follow, so that it shows what it can do. */
+/** Returns whether the user named nothing to build or to follow, so that the farm builds a demonstration. */
 export function isDemo({
   requirements,
   userSettings,
@@ -112,44 +112,44 @@ export function isDemo({
   return requirements.length === 0 && !follows;
 }
 
-/** What a farm builds that was told nothing: a pure package, one with a C extension, one with several files. */
+/** The demonstration: a pure package, one with a C extension, and one with several files. */
 const DEMO_PACKAGES: readonly string[] = ['six', 'markupsafe', 'wrapt'];
 const DEFAULT_PORT = 8080;
 const DEFAULT_PREFIX = 'piw';
-/** What a slave is short of until somebody makes room. */
+/** Shortages that last until somebody frees space. */
 const SPACE_SHORTAGES: ReadonlySet<string> = new Set(['disk', 'memory']);
 
 /**
- * In what order everything ends: slaves hand back what they build, the web server has its last downloads counted, a
- * master needs its servers.
+ * The order of shutdown, highest wave first: slaves release their builds and the web server has its last downloads
+ * counted while the master is still running; the master stops before the servers that it needs.
  */
 const WAVES = { slaves: 5, connection: 4, web: 4, master: 3, servers: 1, folder: 0 };
-/** All of it takes no longer; a master with a server that hangs takes most of it. */
+/** The time limit for the whole shutdown. Most of it is reserved for a master whose server hangs. */
 const STOP_OPTIONS = {
   limitMs: 20_000,
   reserveMs: (wave: number): number => ({ [WAVES.master]: 12_000, [WAVES.servers]: 3000 })[wave] ?? 0,
 };
 const DRAIN_LIMIT_MS = 2000;
-/** How long the first connection may take, on a machine that is busy. */
+/** Generous: on a busy machine the first connection can be slow. */
 const NATS_CONNECT_TIMEOUT_MS = 120_000;
-/** Exit codes of what isn't started again, beside a wrong configuration: something missing, another version. */
+/** Besides a wrong configuration, a restart can't help after these: 3 something is missing, 6 another version. */
 const FINAL_CODES = [3, 6];
 
 /**
- * A whole farm on one machine: its servers, a master, slaves, a web server. start() brings them up in
- * that order; stop() takes them down in reverse, also when start() was broken off in the middle.
+ * A whole farm on one machine: its servers, a master, a web server and slaves. start() starts them in that
+ * order; stop() stops them in reverse order, even if start() was interrupted halfway.
  */
 export class Farm {
   readonly #options: FarmOptions;
   readonly #stoppables: Stoppable[] = [];
-  /** How far the master says it is. */
+  /** Tracks the start-up progress that the master reports. */
   readonly #startupMonitor: StartupMonitor;
   #requestedVersions: readonly RequestedVersion[] = [];
-  /** What slaves are short of. */
+  /** The shortage for which each slave is resting, by the slave's number. */
   readonly #restReasons = new Map<number, unknown>();
   #warnedUnconfined = false;
   #rejectFailed: (error: PiwError) => void = () => undefined;
-  /** Rejects when something ended that can't be kept alive. */
+  /** Rejects when a process of the farm can't be kept alive. */
   readonly failed: Promise<never>;
 
   constructor(options: FarmOptions) {
@@ -161,7 +161,7 @@ export class Farm {
     });
   }
 
-  /** Brings the farm up. What was asked for and can't be built is in what it gives, as failed. */
+  /** Starts the farm. Requested versions that can't be built are in the result, with the state `failed`. */
   async start(): Promise<{
     readonly wanted: readonly RequestedVersion[];
     readonly url: string;
@@ -176,9 +176,9 @@ export class Farm {
     };
     const ignoredKeys = ineffectiveKeys(userSettings);
     if (ignoredKeys.length > 0)
-      logWarning(`${ignoredKeys.join(', ')}: not used, because this farm runs a nats-server of its own`);
+      logWarning(`ignoring ${ignoredKeys.join(', ')}: this farm runs its own nats-server`);
     const account = unprivilegedAccount();
-    if (account) logInfo(`Running as root: everything but this command runs as ${account.name}.`);
+    if (account) logInfo(`Running as root: the farm's processes run as ${account.name}.`);
     const port = await this.#choosePort();
     const pythons: PythonInterpreter[] = [];
     for (const path of userSettings.python ?? [undefined]) pythons.push(await findPython(path, account));
@@ -200,13 +200,13 @@ export class Farm {
       userSettings.dsn === undefined ? await this.#startPostgres(services, logInfo) : undefined;
     const dsn = database?.dsn ?? userSettings.dsn ?? '';
     await migrate(database?.adminDsn ?? dsn, { user: database?.role ?? roleFromDsn(dsn) });
-    await tryAgain(dsn);
+    await retryHeldBuilds(dsn);
     signal.throwIfAborted();
     const url = `http://127.0.0.1:${String(port)}/`;
     this.#writeMasterConfig(folder, { nats, dsn, output: outputPath, url, source });
     const siteOutput = new SiteOutput({ folder, path: outputPath, account, log: logInfo });
     await this.#startMaster(program, folder);
-    // After the master, and so ended before it: what was downloaded at last is counted.
+    // Started after the master, and so stopped before it: its last downloads are still counted.
     await this.#startWebServer(program, folder, 'web', outputPath, port, [
       '-c',
       folder.join('piwheels.conf'),
@@ -230,7 +230,7 @@ export class Farm {
     return { wanted: source.wanted, url, bus };
   }
 
-  /** Follows those that were asked for to their end; resolves when none waits any more. */
+  /** Reports each requested version once it is published or has failed; resolves when none is waiting. */
   async waitForRequested(bus: Bus, url: string, wanted: readonly RequestedVersion[]): Promise<void> {
     const { onEvent, signal } = this.#options;
     const reported = new Set<RequestedVersion>();
@@ -250,24 +250,24 @@ export class Farm {
       try {
         await updateStates(bus, url, wanted, { patient: !this.#options.once });
       } catch (error) {
-        // A part of the farm is being started again; what it knows is in the database.
+        // A part of the farm is restarting; its state is in the database.
         if (!(error instanceof PiwError)) throw error;
       }
       reportSettled();
       await sleep(300, undefined, { signal }).catch(() => undefined);
     }
-    // What the slaves have told meanwhile.
+    // A slave's report may have settled versions since the last round.
     reportSettled();
   }
 
-  /** Ends everything, within STOP.limitMs. */
+  /** Stops everything, within STOP_OPTIONS.limitMs. */
   async stop(): Promise<void> {
     await stopInWaves(this.#stoppables.splice(0), STOP_OPTIONS);
   }
 
   #addStoppable(wave: number, stop: () => Promise<void> | void, kill = (): void => undefined): void {
     let resolveEnded = (): void => undefined;
-    const ended = new Promise<void>((done) => (resolveEnded = done));
+    const ended = new Promise<void>((resolve) => (resolveEnded = resolve));
     const end = async (): Promise<void> => {
       await stop();
     };
@@ -289,10 +289,13 @@ export class Farm {
     if (port === 0) return await freePort();
     if (await isFree(port ?? DEFAULT_PORT)) return port ?? DEFAULT_PORT;
     if (port === undefined) return await freePort();
-    throw new PiwError('PIW_PORT_IN_USE', `port ${String(port)} is taken by another program`);
+    throw new PiwError('PIW_PORT_IN_USE', `port ${String(port)} is already in use`);
   }
 
-  /** The index that is followed and built from; our own samples where none can be reached. */
+  /**
+   * Returns the index to follow and to build from: the configured one, or the bundled samples if it can't be read.
+   * Throws PIW_INDEX instead of using the samples if --once waits for named packages.
+   */
   async #chooseIndex(
     python: PythonInterpreter,
     folder: DataFolder,
@@ -312,7 +315,7 @@ export class Farm {
       if (!(error instanceof PiwError) || (once && requirements.length > 0)) throw error;
       onEvent({
         event: 'trouble',
-        text: `${error.message}: building the samples that ship with piw instead`,
+        text: `${error.message}; building the samples that ship with piw instead`,
       });
     }
     const samples = folder.subfolder('samples', 0o755);
@@ -331,7 +334,7 @@ export class Farm {
     return this.#options.userSettings.prefix ?? DEFAULT_PREFIX;
   }
 
-  /** How the farm itself comes to NATS. */
+  /** Returns the options with which the farm itself connects to NATS. */
   #connectionOptions(nats: NatsAddresses): ReturnType<typeof masterConnection> {
     if (nats.usersFile !== undefined) return { address: nats.master, prefix: this.#prefix };
     return masterConnection(
@@ -364,7 +367,7 @@ export class Farm {
     return postgres;
   }
 
-  /** The configuration of this farm, for its own master and for every piw command of this user. */
+  /** Writes the configuration that the farm's master and every piw command of this user read. */
   #writeMasterConfig(
     folder: DataFolder,
     inputs: { nats: NatsAddresses; dsn: string; output: string; url: string; source: IndexSource },
@@ -383,10 +386,10 @@ export class Farm {
       ]);
     const samples = inputs.source.samples;
     const { userSettings } = this.#options;
-    // What was watched on the index is no part of the samples, nor the other way round.
+    // The index's watch list doesn't apply to the samples, nor the samples' to the index.
     const keptEntries = samples
       ? []
-      : (userSettings.watch ?? previouslyWatched.filter((one) => !one.startsWith('piw-sample-')));
+      : (userSettings.watch ?? previouslyWatched.filter((entry) => !entry.startsWith('piw-sample-')));
     const masterConfig = masterConfiguration(userSettings, {
       nats: inputs.nats.master,
       ...(inputs.nats.usersFile === undefined ? {} : { usersFile: inputs.nats.usersFile }),
@@ -416,7 +419,7 @@ export class Farm {
     extraArgs: readonly string[],
   ): Promise<void> {
     let resolveListening: () => void = () => undefined;
-    const webListening = new Promise<void>((done) => (resolveListening = done));
+    const webListening = new Promise<void>((resolve) => (resolveListening = resolve));
     await this.#spawn(folder, {
       name,
       program,
@@ -493,7 +496,7 @@ export class Farm {
       readonly args: readonly string[];
       readonly env: NodeJS.ProcessEnv;
       readonly graceMs?: number;
-      /** Default: one of its own in the data folder. */
+      /** Default: a log of its own in the data folder. */
       readonly logFile?: string | undefined;
       readonly wave?: number;
       readonly ready?: () => Promise<void>;
@@ -541,17 +544,17 @@ export class Farm {
         onEvent({ event: progress['state'], slave, ...progress } as unknown as FarmEvent);
         return;
       case 'resting':
-        // It says so every few seconds.
+        // A resting slave repeats this every few seconds.
         if (this.#restReasons.get(slave) === progress['of']) return;
         this.#restReasons.set(slave, progress['of']);
         this.#reportTrouble(
           slave,
-          `takes no work: ${String(progress['text'])}`,
+          `not taking builds: ${String(progress['text'])}`,
           SPACE_SHORTAGES.has(String(progress['of'])),
         );
         return;
       case 'unconfined':
-        // All slaves are on this machine.
+        // One warning is enough: all slaves run on this machine.
         if (this.#warnedUnconfined) return;
         this.#warnedUnconfined = true;
         onEvent({ event: 'trouble', text: String(progress['text']) });
@@ -561,16 +564,20 @@ export class Farm {
     }
   }
 
-  /** `room`: it would be tried again until there is room; somebody who waits for the end wants to know now. */
+  /**
+   * Reports a slave's trouble. If it lacks space, builds would be retried until somebody frees some; with --once the
+   * user is waiting for the end, so all waiting versions fail now.
+   */
   #reportTrouble(slave: number, text: string, lacksSpace: boolean): void {
     const { onEvent, once } = this.#options;
     onEvent({ event: 'trouble', text: `slave-${String(slave)}: ${text}` });
     if (!once || !lacksSpace) return;
-    for (const one of this.#requestedVersions)
-      if (one.state === 'waiting') Object.assign(one, { state: 'failed', why: text });
+    for (const requestedVersion of this.#requestedVersions)
+      if (requestedVersion.state === 'waiting')
+        Object.assign(requestedVersion, { state: 'failed', why: text });
   }
 
-  /** What the master says of every build. */
+  /** Emits an event for every build that the master reports. */
   async #followBuilds(bus: Bus): Promise<void> {
     for await (const incoming of bus.subscribe(bus.subject(status.name, 'BUILD'))) {
       const message = status.unpack(await incoming.body());
@@ -579,7 +586,7 @@ export class Farm {
         package: name,
         version,
         abi,
-        status: worked,
+        status: succeeded,
         failure_class,
         reason: why,
         duration_s,
@@ -590,7 +597,7 @@ export class Farm {
         package: name,
         version,
         abi,
-        status: worked,
+        status: succeeded,
         failure_class,
         why,
         duration_s,
@@ -608,17 +615,17 @@ interface ServerContext {
 }
 
 interface IndexSource {
-  /** The index that is followed. */
+  /** The index to follow. */
   readonly url: string;
-  /** The one that slaves build from. */
+  /** The index that slaves build from. */
   readonly builtFrom: string;
-  /** By which builds reach the index. */
+  /** The environment variables with which builds reach the index. */
   readonly env: Readonly<Record<string, string>>;
   readonly samples: boolean;
   readonly wanted: readonly RequestedVersion[];
 }
 
-/** The addresses of the master and of each slave, and for a server of the farm's own what piw slaves wants. */
+/** The addresses for the master and for each slave; and for a private server, the files that piw slaves needs. */
 interface NatsAddresses {
   readonly master: string;
   readonly slaves: readonly string[];
@@ -626,15 +633,15 @@ interface NatsAddresses {
   readonly pidFile?: string;
 }
 
-/** A server that somebody else runs. Slaves speak under the user in its address, or as `slave`. */
+/** Returns the addresses on an external server. Slaves connect as the user in its address, or else as `slave`. */
 function externalNats(address: string, slaves: number): NatsAddresses {
   const { user, servers } = parseAddress(address);
   const slave = user === undefined ? `nats://slave@${servers.join(',')}` : address;
   return { master: address, slaves: Array.from({ length: slaves }, () => slave) };
 }
 
-/** Who starts a farm again wants to see what failed in passing tried again now. */
-async function tryAgain(dsn: string): Promise<void> {
+/** Makes builds that wait for a retry due now: a user who restarts a farm wants to see them retried. */
+async function retryHeldBuilds(dsn: string): Promise<void> {
   const database = await Database.open(dsn, 'farm');
   await releaseHolds(database).finally(() => database.close());
 }

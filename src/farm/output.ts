@@ -14,21 +14,21 @@ import { runAs, type Account } from '../servers/privileges.js';
 
 interface OutputLocation {
   readonly folder: DataFolder;
-  /** Where the site is. */
+  /** The output path. */
   readonly path: string;
   readonly account: Account | undefined;
   readonly log: (text: string) => void;
 }
 
-/** The file in the data folder that says where the site was when it was last known to be whole. */
+/** The file in the data folder that records where the site was when it was last complete. */
 const OUTPUT_PATH_FILE = 'output-path';
 const PATIENT_TIMEOUTS = { timeoutMs: 10_000, patienceMs: 30_000 };
 
 /**
- * Makes the output path hold what the database says it holds. Where the site is in another folder than
- * before, or its folder was emptied, the wheels are copied from where they were; what is nowhere any
- * more, or has other contents, is forgotten, and so built again. Then all pages are due. A site that is
- * where it was costs one look, which is taken when this is made: before the farm writes there.
+ * Restores the files in the output path to what the database lists. If the output path has changed, or was emptied,
+ * restore() copies the wheels from the previous location. It deletes from the database the builds whose wheels are
+ * missing or have other contents, so that they are built again, and then makes all pages due. A site that is still in
+ * place costs one check, in the constructor: before the farm writes there.
  */
 export class SiteOutput {
   readonly #location: OutputLocation;
@@ -42,22 +42,22 @@ export class SiteOutput {
       this.#previousPath === location.path && existsSync(join(location.path, 'simple', 'index.html'));
   }
 
+  /** Restores the site if it is incomplete. */
   async restore(bus: Bus, signal: AbortSignal): Promise<void> {
     if (this.#isComplete) return;
     const { folder, path, log } = this.#location;
     const names = await listPackages(bus);
     let copied = 0;
-    let forgotten = 0;
+    let lost = 0;
     for (const name of names) {
       signal.throwIfAborted();
       const counts = await this.#restorePackage(bus, name);
       copied += counts.copied;
-      forgotten += counts.forgotten;
+      lost += counts.lost;
     }
     if (copied > 0)
-      log(`Copied ${countOf(copied, 'wheel')} from ${this.#previousPath ?? ''}, where the site was.`);
-    if (forgotten > 0)
-      log(`${path} has no wheels of ${countOf(forgotten, 'version')} any more: they are built again.`);
+      log(`Copied ${countOf(copied, 'wheel')} from ${this.#previousPath ?? ''}, where the site was before.`);
+    if (lost > 0) log(`Wheels of ${countOf(lost, 'version')} are missing from ${path}: building them again.`);
     if (names.length > 0) {
       const session = [chase.name, randomBytes(8).toString('hex')];
       await new ProtocolClient(bus, chase, session, PATIENT_TIMEOUTS).request('REBUILD', {
@@ -68,7 +68,7 @@ export class SiteOutput {
     folder.writeSecret(OUTPUT_PATH_FILE, path);
   }
 
-  async #restorePackage(bus: Bus, name: string): Promise<{ copied: number; forgotten: number }> {
+  async #restorePackage(bus: Bus, name: string): Promise<{ copied: number; lost: number }> {
     const { path } = this.#location;
     const database = new ProtocolClient(bus, oracle, undefined, PATIENT_TIMEOUTS);
     const { files } = await database.request('PKGFILES', { package: name });
@@ -89,11 +89,11 @@ export class SiteOutput {
       }
     }
     const lostCount = missingFiles.filter(({ version }) => lostVersions.has(version)).length;
-    return { copied: missingFiles.length - lostCount, forgotten: lostVersions.size };
+    return { copied: missingFiles.length - lostCount, lost: lostVersions.size };
   }
 }
 
-/** The names of all packages that have a file to offer. */
+/** Returns the names of all packages with published files. */
 async function listPackages(bus: Bus): Promise<readonly string[]> {
   const database = new ProtocolClient(bus, oracle, undefined, PATIENT_TIMEOUTS);
   const packageNames: string[] = [];
@@ -103,7 +103,7 @@ async function listPackages(bus: Bus): Promise<readonly string[]> {
   return packageNames;
 }
 
-/** Copies the files of a package, with their metadata, under the account that the site belongs to. */
+/** Copies files of a package, with their metadata, as the account that owns the site. */
 function copyFiles(
   { path, account }: OutputLocation,
   previousPath: string,
@@ -115,7 +115,7 @@ function copyFiles(
     .flatMap(({ filename }) => [filename, `${filename}.metadata`])
     .filter((filename) => existsSync(join(source, filename)));
   if (existing.length === 0) return;
-  // Whether it worked is seen by the files' digests, and nowhere else.
+  // The exit code doesn't matter: the caller compares the files' digests.
   const script = 'to=$1; shift; mkdir -p -- "$to" && cp -- "$@" "$to/"';
   const paths = existing.map((filename) => join(source, filename));
   spawnSync('/bin/sh', ['-c', script, 'sh', join(path, 'simple', name), ...paths], {

@@ -5,13 +5,13 @@ import { PiwError, errorMessage } from '../errors.js';
 import { makeFolders } from '../files/disk.js';
 import { canAccess, chownTo, type Account } from '../servers/privileges.js';
 
-/** Where the folders are kept that the account can't reach where they were asked for. */
+/** Contains the folders that the account couldn't access at the requested paths. */
 const LINKED_FOLDERS = '/var/lib/piw/linked';
 
 /**
- * A folder for the account: made if it is missing, and the account's if it is empty. When root asks
- * for one below a folder that nobody else can enter, it is kept in ELSEWHERE and what was asked for
- * is a link to it; `say` tells so. Raises PIW_NOT_WRITABLE.
+ * Returns a folder that the account can write to. Creates it if it is missing, and makes an empty one the account's.
+ * If root requests a folder below one that the account can't enter, it is created in LINKED_FOLDERS, the requested path
+ * becomes a link to it, and `log` reports that. Throws PIW_NOT_WRITABLE.
  */
 export function ensureReachable(
   path: string,
@@ -30,7 +30,7 @@ export function ensureReachable(
     if (error instanceof PiwError) throw error;
     throw new PiwError(
       'PIW_NOT_WRITABLE',
-      `the folder ${requestedPath} can't be made: ${errorMessage(error)}`,
+      `the folder ${requestedPath} can't be created: ${errorMessage(error)}`,
       {
         cause: error,
       },
@@ -42,7 +42,7 @@ export function ensureReachable(
   return requestedPath;
 }
 
-/** Whether the account can enter the nearest folder that exists. */
+/** Returns whether the account can enter the path, or its nearest ancestor that exists. */
 function canEnter(path: string, account: Account): boolean {
   return existsSync(path) ? canAccess(account, 'x', path) : canEnter(dirname(path), account);
 }
@@ -50,7 +50,7 @@ function canEnter(path: string, account: Account): boolean {
 function linkElsewhere(requestedPath: string, account: Account, log: (line: string) => void): string {
   const name = createHash('sha256').update(requestedPath).digest('hex').slice(0, 12);
   const target = join(LINKED_FOLDERS, name);
-  // First what may fail: nothing is left in ELSEWHERE of a folder that can't be made.
+  // This may fail, so it comes first: no unused folder is left in LINKED_FOLDERS.
   makeFolders(dirname(requestedPath));
   makeFolders(target, 0o755);
   chownTo(target, account);
@@ -59,11 +59,11 @@ function linkElsewhere(requestedPath: string, account: Account, log: (line: stri
       rmdirSync(requestedPath);
     } catch (error) {
       const code = (error as NodeJS.ErrnoException).code;
-      // It is the link of an earlier start.
+      // The path is the link that an earlier start created.
       if (code === 'ENOTDIR') return target;
       throw new PiwError(
         'PIW_NOT_WRITABLE',
-        `${account.name} can't reach ${requestedPath}, and it is not empty`,
+        `${account.name} can't access ${requestedPath}, and it is not empty`,
         {
           cause: error,
         },
@@ -71,6 +71,6 @@ function linkElsewhere(requestedPath: string, account: Account, log: (line: stri
     }
   }
   symlinkSync(target, requestedPath);
-  log(`${account.name} can't reach ${requestedPath}: it is a link to ${target}`);
+  log(`${account.name} can't access ${requestedPath}: made it a link to ${target}`);
   return target;
 }

@@ -7,9 +7,9 @@ import { folderFiles, tarGz } from './sdist.js';
 const SAMPLES = fileURLToPath(new URL('../../../config/samples/', import.meta.url));
 
 /**
- * Packs the samples that ship with piw and writes a simple index of them below `root`, for a farm that
- * has no index in reach. Gives their names: a pure package, one with a C extension, one whose wheel
- * has a build tag. They need nothing that isn't on the machine.
+ * Packs the samples that ship with piw and writes a simple index of them below `root`, for a farm that can't reach an
+ * index. Returns their names: a pure package, one with a C extension, and one whose wheel has a build tag. Building
+ * them needs no network.
  */
 export function writeSampleIndex(root: string): readonly string[] {
   const backend = readFileSync(join(SAMPLES, 'backend.py'));

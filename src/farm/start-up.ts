@@ -4,9 +4,9 @@ import type { Bus } from '../bus/bus.js';
 import { PiwError } from '../errors.js';
 import { oracle } from '../protocols/oracle.js';
 
-/** A start in which nothing has changed for so long has failed, milliseconds. */
+/** The start fails when nothing has changed for this long, milliseconds. */
 const STALL_TIMEOUT_MS = 5 * 60_000;
-/** When the user is told how far it is: not before, and then no more often than that, milliseconds. */
+/** The delay before the first progress report, and the least interval between reports, milliseconds. */
 const REPORT_DELAYS_MS = { first: 5000, every: 10_000 };
 const REQUEST_TIMEOUTS = { timeoutMs: 2000, patienceMs: 4000 };
 
@@ -15,7 +15,7 @@ export interface StartupMonitorOptions {
   readonly reportDelaysMs?: { readonly first: number; readonly every: number };
 }
 
-/** The start of a master, as the farm sees it: how far it is, and whether it still gets on. */
+/** Follows the start of a master: how far it is, and whether it is still making progress. */
 export class StartupMonitor {
   readonly #onProgress: (text: string) => void;
   readonly #stallTimeoutMs: number;
@@ -32,13 +32,13 @@ export class StartupMonitor {
     this.#reportDelaysMs = options.reportDelaysMs ?? REPORT_DELAYS_MS;
   }
 
-  /** What the master says over IPC. */
+  /** Handles a message from the master over IPC. */
   handleMessage(message: unknown): void {
     const progress = (message as { readonly starting?: StartProgress } | null)?.starting;
     if (!progress) return;
     this.#progress = progress;
     const { ready, missing } = progress;
-    // Without the seconds, which always change.
+    // Without the elapsed seconds, which change all the time.
     const state = `${String(ready)} ${missing.join().replace(/\d+ s/g, '')}`;
     const now = performance.now();
     if (state !== this.#state) this.#changedAt = now;
@@ -49,8 +49,8 @@ export class StartupMonitor {
   }
 
   /**
-   * Resolves when the database answers through the cast. However long that takes on a busy machine: throws PIW_TIMEOUT
-   * only when nothing has changed for STALLED_MS, and PIW_INTERRUPTED when the signal is aborted.
+   * Resolves when the tasks answer a question to the database, however long that takes on a busy machine. Throws
+   * PIW_TIMEOUT only when nothing has changed for STALL_TIMEOUT_MS, and PIW_INTERRUPTED when the signal is aborted.
    */
   async waitUntilReady(bus: Bus, signal: AbortSignal): Promise<void> {
     this.#changedAt = performance.now();
@@ -67,7 +67,7 @@ export class StartupMonitor {
       const detail =
         missing.length === 0 ? 'the database does not answer' : `waiting for ${missing.join(', ')}`;
       const minutes = String(Math.round(this.#stallTimeoutMs / 60_000));
-      throw new PiwError('PIW_TIMEOUT', `the tasks have got no further for ${minutes} minutes: ${detail}`);
+      throw new PiwError('PIW_TIMEOUT', `the tasks have made no progress for ${minutes} minutes: ${detail}`);
     }
   }
 

@@ -13,29 +13,29 @@ export interface Requirement {
   readonly version: string | undefined;
 }
 
-/** One version that was asked for, and what has become of it. */
+/** A requested version and its state. */
 export interface RequestedVersion {
   readonly name: PackageName;
-  /** As the index spells it; what was typed where it has no such version. */
+  /** As the index spells it; as the user typed it if the index doesn't have it. */
   readonly version: string | undefined;
-  /** No version was named: those that come after it are built, too. */
+  /** True if the user named no version: later versions are built, too. */
   readonly follow: boolean;
   state: 'waiting' | 'published' | 'failed';
-  /** For people, once it has failed. */
+  /** The reason of the failure, for people. */
   why: string | undefined;
-  /** The wheels that the index names, once it is published. */
+  /** The wheels that the farm's index lists once the version is published. */
   filenames: readonly string[];
 }
 
 /**
- * What the index has of these requirements: the version that is named, or the newest that can be
- * built. Raises PIW_INDEX when the index can't be read.
+ * Looks up requirements in the index: the named version, or else the newest that can be built. A requirement that the
+ * index doesn't have is returned as failed. Throws PIW_INDEX if the index can't be read.
  */
 export async function resolveRequirements(
   index: SimpleIndexClient,
   requirements: readonly Requirement[],
 ): Promise<RequestedVersion[]> {
-  const wanted: RequestedVersion[] = [];
+  const requestedVersions: RequestedVersion[] = [];
   for (const { name, version } of requirements) {
     const project = await index.project(name);
     const toRequested = (why?: string, spelled = version): RequestedVersion => ({
@@ -47,10 +47,10 @@ export async function resolveRequirements(
       filenames: [],
     });
     if (project === undefined || 'notModified' in project)
-      wanted.push(toRequested(`the index has no package ${name}`));
-    else wanted.push(chooseVersion(project, version, toRequested));
+      requestedVersions.push(toRequested(`the index has no package ${name}`));
+    else requestedVersions.push(chooseVersion(project, version, toRequested));
   }
-  return wanted;
+  return requestedVersions;
 }
 
 function chooseVersion(
@@ -63,19 +63,18 @@ function chooseVersion(
     const latest = newestBuildable(available);
     return latest
       ? toRequested(undefined, latest.version)
-      : toRequested(`the index has no source of ${project.name}`);
+      : toRequested(`the index has no sdist of ${project.name}`);
   }
   const release = available.find((candidate) => sameVersion(candidate.version, version));
   if (!release) return toRequested(`the index has no version ${version} of ${project.name}`);
   if (!release.hasSdist)
-    return toRequested(`the index has no source of ${project.name} ${version}`, release.version);
+    return toRequested(`the index has no sdist of ${project.name} ${version}`, release.version);
   return toRequested(undefined, release.version);
 }
 
 /**
- * Looks what has become of those that still wait: published means that the index at `url` names a
- * wheel of it for every target that the database knows. Who isn't patient doesn't wait for what is tried again
- * later, after a failure that may pass.
+ * Updates the state of each version that is still waiting. It is published once the index at `url` lists its wheel for
+ * every target in the database. Unless `patient`, a version with a failure that is retried later counts as failed.
  */
 export async function updateStates(
   bus: Bus,
@@ -93,7 +92,7 @@ export async function updateStates(
     if (skip !== null) {
       Object.assign(request, {
         state: 'failed',
-        why: `it is skipped here: ${skip}`,
+        why: `skipped on this farm: ${skip}`,
       });
       continue;
     }
@@ -102,9 +101,9 @@ export async function updateStates(
     const failed =
       version.targets.find(({ state }) => state === 'failed') ?? (patient ? undefined : retryLater);
     if (failed && (!isPending || failed === retryLater)) {
-      const why = failed.reason ?? `failed as ${failed.failure_class ?? 'other'}`;
-      const log = failed.build_id === null ? '' : ` (log: ${logPath(failed.build_id, 'txt')}.gz)`;
-      const retry = failed === retryLater ? '; this may pass: run it again' : '';
+      const why = failed.reason ?? `no known cause (${failed.failure_class ?? 'other'})`;
+      const log = failed.build_id === null ? '' : `; see ${logPath(failed.build_id, 'txt')}.gz`;
+      const retry = failed === retryLater ? '; this may be temporary: run the command again' : '';
       Object.assign(request, { state: 'failed', why: `${why}${log}${retry}` });
       continue;
     }
@@ -118,13 +117,13 @@ export async function updateStates(
   }
 }
 
-/** The filenames that the farm's own index offers. */
+/** Returns the filenames that the farm's own index lists; none while its web server restarts. */
 async function fetchFilenames(url: string, name: PackageName): Promise<ReadonlySet<string>> {
   try {
     const project = await new SimpleIndexClient(`${url}simple/`).project(name);
     return new Set(project && 'files' in project ? project.files.map(({ filename }) => filename) : []);
   } catch (error) {
-    // The web server is being started again; the next look asks again.
+    // The web server is restarting; the next update asks again.
     if (error instanceof PiwError) return new Set();
     throw error;
   }

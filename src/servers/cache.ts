@@ -2,7 +2,7 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { makeFolders } from '../files/disk.js';
 
-/** Where things are kept that can be had again: the user's cache; root's is one that others can read. */
+/** Returns a folder in the user's cache, and creates it if it is missing. Root's cache is one that others can read. */
 export function cacheFolder(...names: readonly string[]): string {
   const root =
     process.getuid?.() === 0

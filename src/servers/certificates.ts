@@ -1,6 +1,6 @@
 /**
- * The variables that say which certificates this machine's programs trust, and which proxy they use: the
- * Cloud Gazer reads the index with them.
+ * Returns the environment variables that name trusted certificates and proxies: the Cloud Gazer needs them to read
+ * the index.
  */
 export function tlsAndProxyEnv(): NodeJS.ProcessEnv {
   const names = [

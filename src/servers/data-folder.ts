@@ -16,14 +16,14 @@ import { canAccess, chownTo, type Account } from './privileges.js';
 import { makeFolders } from '../files/disk.js';
 import { findRunningPid, startTime } from './process.js';
 
-/** What this version of the farm keeps in its folder; another number is another program's. */
+/** The format of the data folder; a folder with another number belongs to another version of piw. */
 const FORMAT = 1;
 const MARKER_FILE = 'piw-farm.json';
 const LOCK = 'piw-farm.lock';
 
 /**
- * The farm's data folder: its servers' data, credentials, logs, and (unless told otherwise) its
- * site. One farm has it at a time.
+ * The farm's data folder: its servers' data, credentials, logs, and by default its site. Only one farm can use it at
+ * a time.
  */
 export class DataFolder {
   readonly path: string;
@@ -37,8 +37,8 @@ export class DataFolder {
   }
 
   /**
-   * Makes the folder if it is missing, and takes it. Raises PIW_NOT_WRITABLE, PIW_IN_USE when another
-   * farm has it, PIW_DATA_VERSION for another version's, PIW_CONFIG for a folder of something else.
+   * Creates the folder if it is missing, and locks it. Throws PIW_NOT_WRITABLE; PIW_IN_USE if another farm uses it;
+   * PIW_DATA_VERSION if its format is another version's; PIW_CONFIG if it contains something else.
    */
   static open(path: string, account: Account | undefined): DataFolder {
     const folder = new DataFolder(path, account);
@@ -51,7 +51,7 @@ export class DataFolder {
     } catch (error) {
       throw new PiwError(
         'PIW_NOT_WRITABLE',
-        `the data folder ${path} can't be made: ${errorMessage(error)}`,
+        `the data folder ${path} can't be created: ${errorMessage(error)}`,
         {
           cause: error,
         },
@@ -77,7 +77,7 @@ export class DataFolder {
     return join(this.path, ...names);
   }
 
-  /** A folder in here that belongs to the account. */
+  /** Returns the path of a subfolder that belongs to the account, and creates it if it is missing. */
   subfolder(name: string, mode = 0o700): string {
     const path = this.join(name);
     mkdirSync(path, { recursive: true, mode });
@@ -85,7 +85,7 @@ export class DataFolder {
     return path;
   }
 
-  /** Writes a file that only the account can read. */
+  /** Writes a file that only the account can read, and returns its path. */
   writeSecret(name: string, contents: string): string {
     const path = this.join(name);
     rmSync(path, { force: true });
@@ -94,7 +94,7 @@ export class DataFolder {
     return path;
   }
 
-  /** The path of a log that the account can add to. */
+  /** Returns the path of a log that the account can append to. */
   prepareLog(name: string): string {
     const path = join(this.subfolder('logs'), name);
     closeSync(openSync(path, 'a', 0o600));
@@ -102,6 +102,7 @@ export class DataFolder {
     return path;
   }
 
+  /** Returns the contents of a file; undefined if it doesn't exist. */
   read(name: string): string | undefined {
     try {
       return readFileSync(this.join(name), 'utf8');
@@ -111,14 +112,14 @@ export class DataFolder {
     }
   }
 
-  /** Lets another farm have it. */
+  /** Unlocks the folder for other farms. */
   close(): void {
     rmSync(this.#lock, { force: true });
   }
 
   /**
-   * The lock is a file with the number and start time of its process. It is written aside and linked
-   * into place, so it is never seen without them; one whose process is gone is taken over.
+   * Locks the folder. The lock is a file with the id and the start time of its process. It is written under another
+   * name and then linked into place, so that nobody sees it incomplete; the lock of a dead process is replaced.
    */
   #acquireLock(): void {
     const ownLock = `${this.#lock}.${String(process.pid)}`;
@@ -126,7 +127,7 @@ export class DataFolder {
     writeSync(handle, `${String(process.pid)} ${startTime(process.pid)}\n`);
     closeSync(handle);
     try {
-      for (let tries = 0; tries < 3; tries += 1) {
+      for (let attempt = 0; attempt < 3; attempt += 1) {
         try {
           linkSync(ownLock, this.#lock);
           return;
@@ -137,12 +138,12 @@ export class DataFolder {
         if (holder !== undefined) {
           throw new PiwError(
             'PIW_IN_USE',
-            `the data folder ${this.path} is in use by the farm with process number ${String(holder)}`,
+            `the data folder ${this.path} is in use by another farm (process ${String(holder)})`,
           );
         }
         rmSync(this.#lock, { force: true });
       }
-      throw new PiwError('PIW_IN_USE', `the data folder ${this.path} is just being taken by another farm`);
+      throw new PiwError('PIW_IN_USE', `another farm is just locking the data folder ${this.path}`);
     } finally {
       rmSync(ownLock, { force: true });
     }
@@ -155,7 +156,7 @@ export class DataFolder {
       if (others.length > 0) {
         throw new PiwError(
           'PIW_CONFIG',
-          `the folder ${this.path} holds other things than a farm; choose another with --data-dir`,
+          `the folder ${this.path} contains files that don't belong to a farm; choose another with --data-dir`,
         );
       }
       writeFileSync(this.join(MARKER_FILE), `${JSON.stringify({ format: FORMAT })}\n`);
@@ -171,7 +172,7 @@ export class DataFolder {
     if (format !== FORMAT) {
       throw new PiwError(
         'PIW_DATA_VERSION',
-        `the data folder ${this.path} has format ${String(format)}, and this piw has ${String(FORMAT)}`,
+        `the data folder ${this.path} has format ${String(format)}; this version of piw uses format ${String(FORMAT)}`,
       );
     }
   }

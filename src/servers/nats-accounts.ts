@@ -1,19 +1,19 @@
 /**
- * The two accounts of a farm's nats-servers, in the terms of their configuration; config/nats/accounts.conf
- * is the same for people to edit.
+ * Returns the two accounts of a farm's nats-servers in the syntax of the server's configuration;
+ * config/nats/accounts.conf is the same for people to edit.
  *
- * FARM holds the streams, the leases, and everybody who is trusted. Slaves are in SLAVES, into which FARM
- * gives no more than three services (their questions, and the chunks and the metadata of what they send) and
- * one stream (WAKE). What a user's permissions can't say, the accounts do: whoever asks names the subject of
- * the answer, and neither JetStream's acknowledgements nor the answers of our own actors are held against the
- * asker's permissions. In one account, a slave could have them sent to anything: to a lease, so that nobody
- * held it any more, or to $JS.API, which takes them for orders. Across accounts they reach nothing but SLAVES.
+ * FARM contains the streams, the leases, and all trusted users. Slaves are in SLAVES, to which FARM exports only three
+ * services (the slaves' requests, and the chunks and the metadata of the objects that they send) and one stream (WAKE).
+ * The accounts enforce what a user's permissions can't: a requester chooses the reply subject, and the server checks
+ * neither JetStream's acknowledgements nor our actors' answers against the requester's permissions. In a single account
+ * a slave could direct them to any subject: to a lease, so that nobody held it, or to $JS.API, which would execute them.
+ * Across accounts they reach only SLAVES.
  */
 export function formatAccounts(options: {
   readonly prefix: string;
-  /** Lines of users, each in braces. */
+  /** The configuration of each user, in braces. */
   readonly masters: readonly string[];
-  /** The file with `users: […]` of slaves, as the server finds it. */
+  /** The path of the file with the slaves' `users: […]`, relative to the server's configuration. */
   readonly slavesFile: string;
 }): string {
   const services = [`${options.prefix}.slave.>`, '$O.*.C.>', '$O.*.M.>'];

@@ -16,35 +16,35 @@ import { ManagedProcess, stopLeftover } from './process.js';
 import type { PythonInterpreter } from './python.js';
 import { formatUsers, parseUsers, type SlaveUser } from './slave-users.js';
 
-/** How many processors nats-server may use at once: of two one, of four or more two. */
+/** How many processors nats-server may use at once: two of four or more, otherwise one. */
 const MAX_PROCESSORS = String(availableParallelism() < 4 ? 1 : 2);
 
 export interface NatsServerOptions {
   readonly folder: DataFolder;
   readonly python: PythonInterpreter;
   readonly prefix: string;
-  /** The slaves of this machine, by name; others are added with piw slaves. */
+  /** The names of this machine's slaves; others are added with piw slaves. */
   readonly slaves?: readonly string[];
-  /** Where it listens: HOST or HOST:PORT; the loopback address, and a port of its own, if left out. */
+  /** Where it listens: HOST or HOST:PORT. Default: a free port of the loopback address. */
   readonly listen?: string | undefined;
   readonly log: (line: string) => void;
   readonly onFailure: (error: PiwError) => void;
-  /** Aborted when the farm is told to end before it has begun. */
+  /** Aborted when the farm is stopped during its start. */
   readonly signal: AbortSignal;
 }
 
 export interface RunningNats {
-  /** Addresses with credentials: of the master, of each slave of this machine, and of the first of them. */
+  /** Addresses with credentials: for the master, for each slave of this machine, and for the first slave. */
   readonly master: string;
   readonly slaves: readonly string[];
   readonly slave: string;
-  /** For piw slaves: where the users of further ones stand, and who is to read them. */
+  /** For piw slaves: the file with the slaves' users, and the file with the id of the process to reload. */
   readonly usersFile: string;
   readonly pidFile: string;
   readonly process: ManagedProcess;
 }
 
-/** What is kept of a private server from one start to the next. */
+/** The state of a private server that persists between starts. */
 interface SavedNatsState {
   readonly port: number;
   readonly masterPass: string;
@@ -52,15 +52,15 @@ interface SavedNatsState {
   readonly slaves: Readonly<Record<string, string>>;
 }
 
-/** Long, for a machine that is busy, milliseconds. */
+/** Long enough for a busy machine, milliseconds. */
 const VERSION_LIMIT_MS = 60_000;
-/** 2.9 rejects parts of our configuration, and has known faults in JetStream. */
+/** 2.9 rejects parts of our configuration, and has known bugs in JetStream. */
 const MIN_VERSION = [2, 10];
 
-/** nats-server on PATH, if it is not too old and the farm's account can run it. */
+/** Returns the first nats-server on PATH that is recent enough and that the farm's account can run. */
 async function findOnPath(folder: DataFolder, log: (line: string) => void): Promise<string | undefined> {
-  for (const place of (process.env['PATH'] ?? '').split(delimiter)) {
-    const path = join(place, 'nats-server');
+  for (const binFolder of (process.env['PATH'] ?? '').split(delimiter)) {
+    const path = join(binFolder, 'nats-server');
     if (!canAccess(folder.account, 'x', path)) continue;
     const { stdout } = await promisify(execFile)(path, ['--version'], { timeout: VERSION_LIMIT_MS }).catch(
       () => ({
@@ -70,12 +70,12 @@ async function findOnPath(folder: DataFolder, log: (line: string) => void): Prom
     const [, major, minor] = (/v(\d+)\.(\d+)/.exec(stdout) ?? []).map(Number);
     if (major === undefined || minor === undefined) continue;
     if (major > (MIN_VERSION[0] ?? 0) || minor >= (MIN_VERSION[1] ?? 0)) return path;
-    log(`${path} is ${stdout.trim()}; 2.10 is needed, so another one is used`);
+    log(`ignoring ${path}: it is ${stdout.trim()}; 2.10 or later is needed`);
   }
   return undefined;
 }
 
-/** The nats-server on PATH, or else that of the wheel. Raises PIW_NO_NATS. */
+/** Returns the nats-server on PATH, or else the one from the wheel. Throws PIW_NO_NATS. */
 export async function findNatsServer({
   folder,
   python,
@@ -86,9 +86,9 @@ export async function findNatsServer({
 }
 
 /**
- * Starts the farm's own nats-server: on the loopback address unless told otherwise, with JetStream in the
- * data folder, and credentials that only the farm's account can read. The port, the credentials and the
- * slaves that were added stay the same.
+ * Starts the farm's own nats-server, by default on the loopback address, with JetStream in the data folder and with
+ * credentials that only the farm's account can read. The port, the credentials and the slaves that were added with
+ * piw slaves stay the same from start to start.
  */
 export async function startNats({
   folder,
@@ -133,9 +133,9 @@ export async function startNats({
     name: 'nats-server',
     command,
     args: ['-c', config],
-    // Its memory is mostly what Go's collector leaves for later: with this, 500 MB pass through it in less than
-    // 100, with two thirds of the processor time that collecting at each 50 % takes. On one of two processors it
-    // serves as many questions as on both, and takes a quarter less of them for it.
+    // Most of its memory is garbage that Go has not collected yet. With these values 500 MB of messages pass through
+    // it in less than 100 MB, with two thirds of the processor time that GOGC=50 takes. On one of two processors it
+    // serves as many requests as on both, with a quarter less processor time.
     env: { PATH: process.env['PATH'], GOMEMLIMIT: '72MiB', GOGC: '400', GOMAXPROCS: MAX_PROCESSORS },
     account: folder.account,
     cwd: folder.path,
@@ -162,10 +162,10 @@ export async function startNats({
   };
 }
 
-/** The slaves' users, in the folder of nats.conf: a server includes only what lies there or below. */
+/** The file of the slaves' users, beside nats.conf: a server includes only files from that folder or below. */
 const USERS_FILE = 'nats-slaves.conf';
 
-/** Those who were added by hand, and this machine's own; its own of earlier starts are gone. */
+/** Returns the users of this machine's slaves and those added by hand; drops this machine's slaves of earlier starts. */
 function mergeUsers(
   folder: DataFolder,
   previousSlaves: readonly string[],
@@ -176,7 +176,9 @@ function mergeUsers(
   const added = new Date().toISOString();
   const localUsers = Object.entries(seeds).map(([name, seed]): SlaveUser => {
     const publicKey = publicKeyOf(seed);
-    return listedUsers.find((one) => one.publicKey === publicKey) ?? { name, publicKey, label: null, added };
+    return (
+      listedUsers.find((user) => user.publicKey === publicKey) ?? { name, publicKey, label: null, added }
+    );
   });
   const names = new Set([...previousSlaves, ...localUsers.map(({ name }) => name)]);
   return [...localUsers, ...listedUsers.filter(({ name }) => !names.has(name))];
@@ -192,33 +194,33 @@ function formatNatsConfig(options: {
   return `# Written by piw farm at each start.
 listen: ${JSON.stringify(listen)}
 max_payload: 1MB
-# A subscriber that does not keep up with 64 MB is a fault; the default would wait for it.
+# A subscriber that falls 64 MB behind is broken; the default would wait for it.
 max_pending: 64MB
 jetstream {
   store_dir: ${JSON.stringify(store)}
-  # A bound for what is set aside, which would otherwise follow from GOMEMLIMIT; leases take 128 KiB.
+  # The limit for memory storage; the default would follow from GOMEMLIMIT. Leases take 128 KiB.
   max_memory_store: 256MB
 }
 ${formatAccounts({ prefix, masters: [`{ user: master, password: ${JSON.stringify(masterPass)} }`], slavesFile: `./${USERS_FILE}` })}`;
 }
 
-/** The server greets with a line of its own as soon as it takes connections. */
+/** Resolves when the server accepts connections: it then greets each one with an INFO line. */
 async function waitForGreeting(port: number, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
     const greeting = await new Promise<string>((resolve) => {
       const socket = connect(port, '127.0.0.1');
-      const end = (text: string) => {
+      const finish = (text: string) => {
         socket.destroy();
         resolve(text);
       };
       socket.setTimeout(1000, () => {
-        end('');
+        finish('');
       });
       socket.once('error', () => {
-        end('');
+        finish('');
       });
       socket.once('data', (data) => {
-        end(data.toString('latin1'));
+        finish(data.toString('latin1'));
       });
     });
     if (greeting.startsWith('INFO')) return;

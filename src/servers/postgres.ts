@@ -13,7 +13,7 @@ import { runAs } from './privileges.js';
 import { ManagedProcess, stopLeftover } from './process.js';
 
 export interface RunningPostgres {
-  /** Of the ordinary role, and of the superuser who makes its tables. */
+  /** For the ordinary role; and for the superuser, who creates the tables. */
   readonly dsn: string;
   readonly adminDsn: string;
   readonly role: string;
@@ -28,7 +28,7 @@ interface SavedPostgresState {
 
 const ROLE = 'piw';
 const DATABASE = 'piwheels';
-/** For a machine that builds, and perhaps a small one: little memory, few files, full durability. */
+/** For a perhaps small machine that also builds: little memory, few files, full durability. */
 const SETTINGS: Readonly<Record<string, string>> = {
   shared_buffers: `${String(sharedBuffersMb())}MB`,
   max_connections: '80',
@@ -39,28 +39,28 @@ const SETTINGS: Readonly<Record<string, string>> = {
   unix_socket_directories: '',
   listen_addresses: '127.0.0.1',
   log_min_messages: 'warning',
-  // One connection an actor; parallel workers would be more processes than cores.
+  // Every actor has a connection; with parallel workers there would be more processes than cores.
   max_parallel_workers_per_gather: '0',
   jit: 'off',
 };
 
-/** A part of the memory that a small machine doesn't miss, and of a large one enough for all of PyPI's queue. */
+/** Returns 1/32 of the memory, 48 to 512 MB: little on a small machine, enough for all of PyPI's queue on a large one. */
 function sharedBuffersMb(): number {
   return Math.round(Math.min(512, Math.max(48, totalmem() / 2 ** 20 / 32)));
 }
 
-/** What is written between two checkpoints: after each one every page that is touched is logged whole. */
+/** Returns 1/8 of the memory, 256 to 2048 MB. Checkpoints should be rare: after each, touched pages are logged whole. */
 function maxWalSizeMb(): number {
   return Math.round(Math.min(2048, Math.max(256, totalmem() / 2 ** 20 / 8)));
 }
 
-/** It takes two seconds of a processor, and on a busy machine gets a hundredth of one. */
+/** initdb needs two seconds of processor time, and on a busy machine may get a hundredth of a processor. */
 const INITDB_LIMIT_MS = 15 * 60_000;
 
 /**
- * Starts the farm's own PostgreSQL, on the loopback address, with its data in the data folder, and
- * with an ordinary role that owns one database. Made at the first start; made aside and renamed, so
- * that one that was broken off is begun again.
+ * Starts the farm's own PostgreSQL on the loopback address, with its data in the data folder. The first start creates
+ * it, with an ordinary role that owns one database, under another name and then renames it: if that was interrupted,
+ * the next start begins again.
  */
 export async function startPostgres(options: {
   readonly folder: DataFolder;
@@ -76,7 +76,7 @@ export async function startPostgres(options: {
   const savedJson = folder.read('postgres.json');
   let saved = savedJson === undefined ? undefined : (JSON.parse(savedJson) as SavedPostgresState);
   if (!existsSync(data) || !saved) {
-    log('Making the database…');
+    log('Creating the database…');
     const port = await freePort();
     saved = {
       port,
@@ -90,7 +90,7 @@ export async function startPostgres(options: {
   if (dataMajor !== binaries.major) {
     throw new PiwError(
       'PIW_DATA_VERSION',
-      `the database in ${data} is of PostgreSQL ${String(dataMajor)}, and the one here is ${String(binaries.major)}`,
+      `the database in ${data} was created by PostgreSQL ${String(dataMajor)}; PostgreSQL ${String(binaries.major)} can't read it`,
     );
   }
   if (!(await isFree(saved.port))) {
@@ -111,7 +111,7 @@ export async function startPostgres(options: {
     cwd: folder.path,
     logFile: folder.prepareLog('postgres.log'),
     pidFile,
-    // "Fast": ends the sessions, and leaves nothing to be recovered.
+    // "Fast" shutdown: ends the sessions, and leaves nothing to recover.
     stopSignal: 'SIGINT',
     graceMs: 30_000,
     ready: (signal, progress) => waitUntilAccepting(port, signal, progress),
@@ -138,43 +138,43 @@ async function createCluster(
   saved: SavedPostgresState,
   signal: AbortSignal,
 ): Promise<void> {
-  const fresh = `${data}.new`;
-  rmSync(fresh, { recursive: true, force: true });
-  const password = folder.writeSecret('postgres.pw', saved.adminPass);
+  const temporaryPath = `${data}.new`;
+  rmSync(temporaryPath, { recursive: true, force: true });
+  const passwordFile = folder.writeSecret('postgres.pw', saved.adminPass);
   try {
-    const initdb = [
+    const initdbArgs = [
       '-D',
-      fresh,
+      temporaryPath,
       '-U',
       'postgres',
       '--auth=scram-sha-256',
-      `--pwfile=${password}`,
+      `--pwfile=${passwordFile}`,
       '-E',
       'UTF8',
       '--locale=C',
       '--no-sync',
     ];
-    await run(join(binaries.bin, 'initdb'), initdb, folder, '', signal);
-    // Without a server: what is made here is there or not with the folder. One statement a line.
-    const sql = [
+    await run(join(binaries.bin, 'initdb'), initdbArgs, folder, '', signal);
+    // In single-user mode, so that role and database exist exactly if the folder does. One statement per line.
+    const statements = [
       `create role ${ROLE} login password '${saved.rolePass}'`,
       `create database ${DATABASE} owner ${ROLE}`,
     ];
-    for (const statement of sql)
+    for (const statement of statements)
       await run(
         join(binaries.bin, 'postgres'),
-        ['--single', '-D', fresh, 'postgres'],
+        ['--single', '-D', temporaryPath, 'postgres'],
         folder,
         `${statement};\n`,
         signal,
       );
   } finally {
-    rmSync(password, { force: true });
+    rmSync(passwordFile, { force: true });
   }
-  renameSync(fresh, data);
+  renameSync(temporaryPath, data);
 }
 
-/** Runs one of PostgreSQL's programs to its end. Raises PIW_NO_POSTGRES with the last line that it said. */
+/** Runs one of PostgreSQL's programs to its end. Throws PIW_NO_POSTGRES with the last line of its output. */
 function run(
   command: string,
   args: readonly string[],
@@ -194,16 +194,16 @@ function run(
     let output = '';
     child.stdout.on('data', (data: Buffer) => (output += data.toString()));
     child.stderr.on('data', (data: Buffer) => (output += data.toString()));
-    // All of it is waited for, also when it is told to end: it writes into the folder until then.
-    const end = (): void => {
+    // When aborted, wait for all its processes: they write into the folder until they end.
+    const terminate = (): void => {
       if (child.pid !== undefined) process.kill(-child.pid, 'SIGTERM');
     };
-    signal.addEventListener('abort', end, { once: true });
+    signal.addEventListener('abort', terminate, { once: true });
     child.once('error', (error) => {
-      reject(new PiwError('PIW_NO_POSTGRES', `${command} does not run: ${error.message}`));
+      reject(new PiwError('PIW_NO_POSTGRES', `can't run ${command}: ${error.message}`));
     });
     child.once('close', (code) => {
-      signal.removeEventListener('abort', end);
+      signal.removeEventListener('abort', terminate);
       const failed = code !== 0 || /^.*\b(ERROR|FATAL|PANIC):/m.test(output);
       if (signal.aborted) reject(new PiwError('PIW_INTERRUPTED', 'interrupted'));
       else if (!failed) resolve();
@@ -217,10 +217,10 @@ function run(
   });
 }
 
-/** It takes connections, and is not still recovering. */
+/** Resolves when the server accepts connections and is no longer recovering. */
 async function waitUntilAccepting(port: number, signal: AbortSignal, progress: () => void): Promise<void> {
-  // A startup message for a role that is not there: refused for its password when it is up (28…), and
-  // with 57P03 while it still recovers.
+  // A startup message for a role that doesn't exist: a running server refuses its password (28…), a recovering one
+  // answers 57P03.
   const parameters = Buffer.from('user\0nobody\0database\0postgres\0\0');
   const startupMessage = Buffer.alloc(8 + parameters.length);
   startupMessage.writeInt32BE(startupMessage.length, 0);
@@ -229,23 +229,23 @@ async function waitUntilAccepting(port: number, signal: AbortSignal, progress: (
   while (!signal.aborted) {
     const response = await new Promise<string>((resolve) => {
       const socket = connect(port, '127.0.0.1');
-      const end = (answer: string) => {
+      const finish = (answer: string) => {
         socket.destroy();
         resolve(answer);
       };
       socket.setTimeout(2000, () => {
-        end('');
+        finish('');
       });
       socket.once('error', () => {
-        end('');
+        finish('');
       });
       socket.once('connect', () => socket.write(startupMessage));
       socket.once('data', (data) => {
-        end(data.toString('latin1'));
+        finish(data.toString('latin1'));
       });
     });
     if (response !== '' && !response.includes('57P03')) return;
-    // It recovers, in a process of its own.
+    // Recovery is progress; a process of its own does it.
     if (response !== '') progress();
     await sleep(50);
   }

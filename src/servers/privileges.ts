@@ -4,7 +4,7 @@ import { chown, lchown, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PiwError } from '../errors.js';
 
-/** Whom to be instead of root. Node's `spawn` with a uid also drops the supplementary groups. */
+/** The account to run as instead of root. Node's `spawn` with a uid also drops the supplementary groups. */
 export interface Account {
   readonly name: string;
   readonly uid: number;
@@ -12,9 +12,9 @@ export interface Account {
 }
 
 /**
- * The account that everything but the farm command runs under when that runs as root: `piwheels` if
- * there is one, else the user who called sudo, else `nobody`. Undefined when we are not root.
- * Raises PIW_ROOT where there is nobody to be.
+ * Returns the account that the farm's processes run as when the farm command runs as root: `piwheels` if it exists,
+ * else the user who called sudo, else `nobody`. Returns undefined if this process is not root. Throws PIW_ROOT if there
+ * is no such account.
  */
 export function unprivilegedAccount(): Account | undefined {
   if (process.getuid?.() !== 0) return undefined;
@@ -23,16 +23,16 @@ export function unprivilegedAccount(): Account | undefined {
     .map((line) => line.split(':'))
     .map(([name = '', , uid, gid]) => ({ name, uid: Number(uid), gid: Number(gid) }));
   const sudoUid = Number(process.env['SUDO_UID'] ?? 0);
-  const chosen =
+  const account =
     accounts.find(({ name }) => name === 'piwheels') ??
     accounts.find(({ uid }) => sudoUid > 0 && uid === sudoUid) ??
     accounts.find(({ name }) => name === 'nobody');
-  if (!chosen || chosen.uid === 0)
-    throw new PiwError('PIW_ROOT', 'there is no unprivileged account to run the farm under');
-  return chosen;
+  if (!account || account.uid === 0)
+    throw new PiwError('PIW_ROOT', 'there is no unprivileged account to run the farm as');
+  return account;
 }
 
-/** The part of `spawn`'s options that makes a child this account's. */
+/** Returns the options of `spawn` that run a child as this account. */
 export const runAs = (account: Account | undefined): { uid?: number; gid?: number } =>
   account ? { uid: account.uid, gid: account.gid } : {};
 
@@ -40,7 +40,7 @@ export function chownTo(path: string, account: Account | undefined): void {
   if (account) chownSync(path, account.uid, account.gid);
 }
 
-/** Gives a whole tree away; links themselves, not what they lead to. */
+/** Changes the owner of a folder and everything below it; of links themselves, not of their targets. */
 export async function chownTree(path: string, account: Account): Promise<void> {
   await chown(path, account.uid, account.gid);
   for (const entry of await readdir(path, { withFileTypes: true })) {
@@ -50,7 +50,7 @@ export async function chownTree(path: string, account: Account): Promise<void> {
   }
 }
 
-/** Whether the account can use a path: `r` read, `w` write, `x` enter or run. */
+/** Returns whether the account can read (`r`), write (`w`), or enter or run (`x`) a path. */
 export function canAccess(account: Account | undefined, mode: 'r' | 'w' | 'x', path: string): boolean {
   const test = spawnSync('/bin/sh', ['-c', `test -${mode} "$1"`, 'sh', path], {
     ...runAs(account),

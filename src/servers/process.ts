@@ -12,34 +12,35 @@ export interface ProcessOptions {
   readonly env?: NodeJS.ProcessEnv;
   readonly cwd?: string;
   readonly account: Account | undefined;
-  /** Where its output goes, added to what is there. */
+  /** The file that its output is appended to. */
   readonly logFile: string;
-  /** Where its number stands while it runs, for a farm that finds it left over. */
+  /** Holds its process id and start time while it runs, so that the next farm can end a leftover process. */
   readonly pidFile?: string;
-  /** How it is told to end, and how long it may take, milliseconds. */
+  /** The signal that asks it to end, and the time before it is killed, milliseconds. */
   readonly stopSignal: NodeJS.Signals;
   readonly graceMs: number;
-  /** Resolves when it can be used; throws if it can't. Calls `progress` when it sees that it is on its way. */
+  /** Resolves when the process is ready, rejects if it can't be. Calls `progress` whenever the start advances. */
   readonly ready: (signal: AbortSignal, progress: () => void) => Promise<void>;
-  /** How long nothing may be seen of it on its way there, milliseconds: no processor time, no output, no progress. */
+  /** How long a starting process may show no sign of life (processor time, output, progress), milliseconds. */
   readonly stallTimeoutMs: number;
-  /** The exit code by which it says that its configuration is wrong: then it is not started again. */
+  /** The exit code that means a wrong configuration: the process is not restarted. */
   readonly configurationCode?: number;
-  /** Further exit codes after which starting it again would change nothing. */
+  /** Other exit codes after which a restart can't help. */
   readonly finalCodes?: readonly number[];
-  /** Gives up the start. */
+  /** Aborts the start. */
   readonly signal?: AbortSignal;
-  /** Its configuration is wrong, or it ended by itself too often: it is not started again. */
+  /** Called when the process is not restarted: its configuration is wrong, or it exited too often. */
   readonly onFailure: (error: PiwError) => void;
-  /** What it says over IPC, if it does. */
+  /** Receives its messages over IPC. */
   readonly onMessage?: (message: unknown) => void;
   readonly log: (line: string) => void;
 }
 
-/** Ends in a row after which it is given up; one that ran for so long has none behind it. */
+/** After more exits in a row than this, the process is given up. */
 const MAX_CONSECUTIVE_EXITS = 5;
+/** A process that has run for this long starts counting its exits from zero. */
 const HEALTHY_UPTIME_MS = 60_000;
-/** However much it does: by then it must be ready. */
+/** The limit for a start, however busy the process is. */
 const MAX_START_MS = 15 * 60_000;
 const CHECK_INTERVAL_MS = 1000;
 const BACKOFF_MS = { first: 500, max: 30_000 };
@@ -47,15 +48,13 @@ const BACKOFF_MS = { first: 500, max: 30_000 };
 /**
  * A process that the farm keeps alive: a server, the master, a slave. It is
  *
- *   starting   until `ready`; if that fails, or nothing is seen of it for too long, start() throws PIW_SERVER_FAILED
- *              with the log's last line
- *   running    until it ends: by itself, and it is started again after 0.5 s, twice as long at each
- *              further time; after more than five times in a row, or at once where it says that its
- *              configuration is wrong, onFailure is called
- *   stopped    by stop(), for good
+ *   starting   until `ready` resolves; if it rejects, or the process shows no sign of life for too long, start()
+ *              throws PIW_SERVER_FAILED with the log's last line
+ *   running    until it exits. Then it is restarted after 0.5 s, and after twice as long each further time. After
+ *              more than five exits in a row, or at once if its configuration is wrong, onFailure is called
+ *   stopped    for good, by stop()
  *
- * It has a process group of its own: Ctrl+C at the terminal reaches the farm alone, which stops
- * everything in its order.
+ * It has a process group of its own: Ctrl+C at the terminal reaches only the farm, which stops everything in order.
  */
 export class ManagedProcess {
   readonly #options: ProcessOptions;
@@ -74,7 +73,7 @@ export class ManagedProcess {
     return this.#child?.pid;
   }
 
-  /** Starts it and waits until it is ready. */
+  /** Starts the process and waits until it is ready. Throws PIW_SERVER_FAILED, or PIW_INTERRUPTED when aborted. */
   async start(): Promise<void> {
     const { ready, name, signal } = this.#options;
     this.#spawn();
@@ -85,9 +84,9 @@ export class ManagedProcess {
     died.catch(() => undefined);
     let progressed = true;
     const stalled = this.#rejectWhenStalled(startup.signal, () => {
-      const was = progressed;
+      const hadProgress = progressed;
       progressed = false;
-      return was;
+      return hadProgress;
     });
     stalled.catch(() => undefined);
     const interrupted = new Promise<never>((_, reject) => {
@@ -112,13 +111,13 @@ export class ManagedProcess {
     }
   }
 
-  /** Throws when nothing has been seen of it for readyMs, or when the start takes too long in all. */
+  /** Throws when the process shows no sign of life for stallTimeoutMs, or when the whole start takes too long. */
   async #rejectWhenStalled(signal: AbortSignal, hasProgressed: () => boolean): Promise<never> {
     const { name, stallTimeoutMs } = this.#options;
-    const began = performance.now();
+    const startedAt = performance.now();
     let silentMs = 0;
     let [cpuMs, size] = [0, 0];
-    while (silentMs < stallTimeoutMs && performance.now() - began < MAX_START_MS) {
+    while (silentMs < stallTimeoutMs && performance.now() - startedAt < MAX_START_MS) {
       await sleep(CHECK_INTERVAL_MS, undefined, { signal });
       const activity = activityOf(this.pid);
       const written = statSync(this.#options.logFile, { throwIfNoEntry: false })?.size ?? 0;
@@ -129,12 +128,12 @@ export class ManagedProcess {
     throw new PiwError('PIW_SERVER_FAILED', `${name} was not ready in time: ${this.#lastLine()}`);
   }
 
-  /** Ends it at once. */
+  /** Kills the process. */
   kill(): void {
     this.#kill('SIGKILL');
   }
 
-  /** Tells it to end, kills it when it doesn't, and waits until it has. */
+  /** Asks the process to end, kills it after graceMs, and waits until it has ended. */
   async stop(): Promise<void> {
     this.#stopping = true;
     clearTimeout(this.#restartTimer);
@@ -165,7 +164,7 @@ export class ManagedProcess {
     if (pidFile !== undefined && child.pid !== undefined)
       writeFileSync(pidFile, `${String(child.pid)} ${startTime(child.pid)}\n`);
     this.#exited = new Promise((resolve) => {
-      const end = (why: string, code: number | null = null) => {
+      const handleEnd = (why: string, code: number | null = null) => {
         if (this.#child !== child) return;
         this.#child = undefined;
         if (pidFile !== undefined) rmSync(pidFile, { force: true });
@@ -174,18 +173,18 @@ export class ManagedProcess {
         else this.#restart(why, code);
       };
       child.once('error', (error) => {
-        end(errorMessage(error));
+        handleEnd(errorMessage(error));
       });
       child.once('exit', (code, signal) => {
-        end(signal ? `was ended by ${signal}` : `ended with exit code ${String(code)}`, code);
+        handleEnd(signal ? `was killed by ${signal}` : `exited with code ${String(code)}`, code);
       });
     });
   }
 
-  /** Reports what it said of its configuration. */
+  /** Reports the error that the process printed about its configuration. */
   #reportConfigurationError(): void {
     const { name, onFailure } = this.#options;
-    if (!this.#stopping) onFailure(new PiwError('PIW_CONFIG', `${name} does not start: ${this.#lastLine()}`));
+    if (!this.#stopping) onFailure(new PiwError('PIW_CONFIG', `${name} can't start: ${this.#lastLine()}`));
   }
 
   #restart(why: string, code: number | null): void {
@@ -200,7 +199,7 @@ export class ManagedProcess {
       return;
     }
     const pause = Math.min(BACKOFF_MS.first * 2 ** (this.#consecutiveExits - 1), BACKOFF_MS.max);
-    log(`${name} ${why}; starting it again`);
+    log(`${name} ${why}; restarting it`);
     this.#restartTimer = setTimeout(() => {
       this.#spawn();
     }, pause);
@@ -208,30 +207,30 @@ export class ManagedProcess {
 
   #kill(signal: NodeJS.Signals): void {
     try {
-      // PostgreSQL's sessions end by themselves without it, but not while they are stopped.
+      // PostgreSQL's sessions exit by themselves when their parent is gone, but not while they are stopped.
       const sessions = signal === 'SIGKILL' ? childrenOf(this.pid) : [];
       this.#child?.kill(signal);
-      for (const pid of sessions) killIfThere(pid);
+      for (const pid of sessions) killIfRunning(pid);
     } catch (error) {
-      this.#options.log(`${this.#options.name} could not be signalled: ${errorMessage(error)}`);
+      this.#options.log(`${this.#options.name} can't be signalled: ${errorMessage(error)}`);
     }
   }
 
   #lastLine(): string {
     try {
       const lines = readFileSync(this.#options.logFile, 'utf8').trim().split('\n');
-      return `${lines.at(-1) ?? 'it said nothing'} (${this.#options.logFile})`;
+      return `${lines.at(-1) ?? 'no output'} (${this.#options.logFile})`;
     } catch {
       return `see ${this.#options.logFile}`;
     }
   }
 }
 
-function killIfThere(pid: number): void {
+function killIfRunning(pid: number): void {
   try {
     process.kill(pid, 'SIGKILL');
   } catch {
-    // It has ended.
+    // It has already ended.
   }
 }
 
@@ -246,33 +245,36 @@ function childrenOf(pid: number | undefined): readonly number[] {
 }
 
 /**
- * When a process began, in the kernel's ticks: with its number this names it for good. Empty where
- * /proc doesn't tell; then the number alone has to do.
+ * Returns the start time of a process in the kernel's clock ticks: together with the process id it is unique. Returns
+ * an empty string where there is no /proc; then the process id has to suffice.
  */
 export function startTime(pid: number): string {
   try {
     const stat = readFileSync(`/proc/${String(pid)}/stat`, 'utf8');
-    // The command in parentheses may hold spaces; the start time is the 20th field after it.
+    // The command in parentheses may contain spaces; the start time is the 20th field after it.
     return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '';
   } catch {
     return '';
   }
 }
 
-/** Whether the process that wrote `text` (its number and start time) is still the one that runs. */
+/** Returns the id of the process that `text` (its id and start time) describes, if it is still running. */
 export function findRunningPid(text: string): number | undefined {
-  const [number, began = ''] = text.trim().split(' ');
-  const pid = Number(number);
+  const [pidText, recordedStartTime = ''] = text.trim().split(' ');
+  const pid = Number(pidText);
   if (!Number.isSafeInteger(pid) || pid < 1) return undefined;
   try {
     process.kill(pid, 0);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ESRCH') return undefined;
   }
-  return startTime(pid) === began ? pid : undefined;
+  return startTime(pid) === recordedStartTime ? pid : undefined;
 }
 
-/** Ends a process of a farm that died without stopping it, and waits until it has ended. */
+/**
+ * Ends a process that an earlier farm left running, and waits until it has ended. Kills it after 10 s; throws
+ * PIW_IN_USE after 15 s.
+ */
 export async function stopLeftover(pidFile: string, signal: NodeJS.Signals): Promise<void> {
   let text: string;
   try {
@@ -285,7 +287,7 @@ export async function stopLeftover(pidFile: string, signal: NodeJS.Signals): Pro
     if (pid === undefined) break;
     process.kill(pid, waited >= 10_000 ? 'SIGKILL' : signal);
     if (waited > 15_000)
-      throw new PiwError('PIW_IN_USE', `process ${String(pid)} of an earlier farm does not end`);
+      throw new PiwError('PIW_IN_USE', `process ${String(pid)} of an earlier farm can't be stopped`);
     await sleep(100);
   }
   rmSync(pidFile, { force: true });

@@ -9,12 +9,12 @@ export interface PythonInterpreter {
   readonly version: string;
 }
 
-/** Long, for a machine that is busy, milliseconds. */
+/** Long enough for a busy machine, milliseconds. */
 const PYTHON_TIMEOUT_MS = 120_000;
 
 /**
- * A Python 3.9 or later with pip that the account can run: the one that was named, else the first of
- * those on PATH and in the usual places. Raises PIW_NO_PYTHON with what was tried.
+ * Returns a Python 3.9 or later with pip that the account can run: the requested one, or else the first on PATH and
+ * in the usual folders. Throws PIW_NO_PYTHON, naming what was tried.
  */
 export async function findPython(
   requestedPath: string | undefined,
@@ -29,7 +29,7 @@ export async function findPython(
   for (const path of candidates) {
     if (path.includes('/') && !canAccess(account, 'x', path)) {
       if (requestedPath !== undefined || canAccess(undefined, 'x', path))
-        tried.push(`${path}: can't be run by ${account?.name ?? 'this user'}`);
+        tried.push(`${path}: ${account?.name ?? 'this user'} can't run it`);
       continue;
     }
     const result = await probe(path, account);
@@ -37,13 +37,14 @@ export async function findPython(
     tried.push(`${path}: ${result}`);
   }
   const detail = tried.length === 0 ? 'there is no python3 on PATH' : tried.join('; ');
-  throw new PiwError('PIW_NO_PYTHON', `no usable Python was found (${detail})`);
+  throw new PiwError('PIW_NO_PYTHON', `no usable Python found (${detail})`);
 }
 
+/** Returns the interpreter, or the reason why it is unusable. */
 async function probe(path: string, account: Account | undefined): Promise<PythonInterpreter | string> {
-  const question = 'import sys, pip; print("%d.%d.%d" % sys.version_info[:3], sys.executable)';
+  const script = 'import sys, pip; print("%d.%d.%d" % sys.version_info[:3], sys.executable)';
   try {
-    const { stdout } = await promisify(execFile)(path, ['-c', question], {
+    const { stdout } = await promisify(execFile)(path, ['-c', script], {
       ...runAs(account),
       timeout: PYTHON_TIMEOUT_MS,
       cwd: '/',
@@ -51,7 +52,7 @@ async function probe(path: string, account: Account | undefined): Promise<Python
     });
     const [version = '', executable = path] = stdout.trim().split(' ');
     const [major = 0, minor = 0] = version.split('.').map(Number);
-    if (major < 3 || (major === 3 && minor < 9)) return `it is Python ${version}, and 3.9 is needed`;
+    if (major < 3 || (major === 3 && minor < 9)) return `it is Python ${version}; 3.9 or later is needed`;
     return { path: executable, version };
   } catch (error) {
     const message = errorMessage(error);
@@ -60,7 +61,7 @@ async function probe(path: string, account: Account | undefined): Promise<Python
   }
 }
 
-/** What of pip's settings a build needs to reach the index; everything else stays behind. */
+/** The settings of pip that builds need to reach the index; no others are passed on. */
 const FORWARDED_PIP_OPTIONS = [
   'extra-index-url',
   'trusted-host',
@@ -82,8 +83,8 @@ const FORWARDED_VARIABLES = [
 ];
 
 /**
- * The index that pip is configured with for this user, and the environment by which builds reach it
- * in the same way: they have another home, and none of this process' variables.
+ * Returns the index that this user's pip is configured with, and the environment with which builds reach it in the
+ * same way: they have another home, and don't inherit this process's variables.
  */
 export async function readPipSettings(
   python: PythonInterpreter,
@@ -96,7 +97,7 @@ export async function readPipSettings(
     });
     settings = parsePipSettings(stdout);
   } catch {
-    // A pip without `config` has no settings that could be told; its default index is known.
+    // A pip without `config` can't list its settings; its default index is known.
   }
   const env: Record<string, string> = {};
   for (const name of FORWARDED_PIP_OPTIONS) {
@@ -104,15 +105,15 @@ export async function readPipSettings(
     if (value !== undefined) env[`PIP_${name.toUpperCase().replaceAll('-', '_')}`] = value;
   }
   for (const name of FORWARDED_VARIABLES) {
-    for (const spelled of [name, name.toLowerCase()]) {
-      const value = process.env[spelled];
-      if (value !== undefined) env[spelled] = value;
+    for (const variable of [name, name.toLowerCase()]) {
+      const value = process.env[variable];
+      if (value !== undefined) env[variable] = value;
     }
   }
   return { indexUrl: settings.get('index-url') ?? 'https://pypi.org/simple', env };
 }
 
-/** `global.index-url='…'` lines; what an environment variable says stands last, and counts. */
+/** Parses lines like `global.index-url='…'`. Environment variables (`:env:`) override sections, and those `global`. */
 export function parsePipSettings(list: string): Map<string, string> {
   const settings = new Map<string, string>();
   const rank = (section: string) => (section === ':env:' ? 2 : section === 'global' ? 0 : 1);

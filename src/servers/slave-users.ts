@@ -13,41 +13,42 @@ import { PiwError, errorMessage } from '../errors.js';
 import { userBucketName } from '../protocols/file-juggler.js';
 import { wake } from '../protocols/slave-driver.js';
 
-/** A slave's user on NATS: what it is called in its subjects, and how the servers know it. */
+/** A slave's user on NATS: its name in subjects, and the public key by which the servers authenticate it. */
 export interface SlaveUser {
   readonly name: string;
   readonly publicKey: string;
   readonly label: string | null;
-  /** When it was added: ISO 8601, UTC. */
+  /** When the user was added: ISO 8601, UTC. */
   readonly added: string;
 }
 
-/** Names that are, or look like, somebody else's on NATS. */
+/** Names that are, or look like, those of other users of NATS. */
 const RESERVED: ReadonlySet<string> = new Set(
   'admin administrator all farm importer internal leaf master monitor nats oracle piw piwheels root server slaves sys system'.split(
     ' ',
   ),
 );
 
-/** A name that a slave can have, which is a token of subjects. Raises PIW_USAGE. */
+/** Returns the name if a slave can have it: it becomes a token of subjects. Otherwise throws PIW_USAGE. */
 export function checkSlaveName(typed: string): string {
   if (!/^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$/.test(typed)) {
     throw new PiwError(
       'PIW_USAGE',
-      `${JSON.stringify(typed.slice(0, 60))} is no name for a slave; it has letters, digits, - and _, and up to 40 of them`,
+      `${JSON.stringify(typed.slice(0, 60))} is not a valid slave name; use up to 40 letters, digits, - and _, and begin with a letter or a digit`,
     );
   }
   if (RESERVED.has(typed.toLowerCase()))
-    throw new PiwError('PIW_USAGE', `${typed} can't be the name of a slave; it stands for something else`);
+    throw new PiwError('PIW_USAGE', `the slave name ${typed} is reserved; choose another one`);
   return typed;
 }
 
 /**
- * All that a slave may do on NATS, in the terms of the servers' configuration: ask on subjects of its own,
- * store chunks in a bucket of its own, and hear its own answers and its own WAKE.
+ * Returns a slave's permissions on NATS in the syntax of the server's configuration. A slave may send requests on its
+ * own subjects, store chunks in its own bucket, and receive its own answers and its own WAKE; nothing else.
  */
 export function natsPermissions(prefix: string, name: string): string {
-  const list = (subjects: readonly string[]) => `[${subjects.map((one) => JSON.stringify(one)).join(', ')}]`;
+  const list = (subjects: readonly string[]) =>
+    `[${subjects.map((subject) => JSON.stringify(subject)).join(', ')}]`;
   const bucket = userBucketName(prefix, name);
   const publish = [`${prefix}.slave.${name}.>`, `$O.${bucket}.C.>`, `$O.${bucket}.M.>`];
   const subscribe = [`_INBOX_${name}.>`, `${prefix}.${wake.name}.${name}.>`];
@@ -61,16 +62,16 @@ users: [
 const TAIL = ']\n';
 const USER_LINE = /^ {2}\{ nkey: "?(U[A-Z2-7]{55})"?, .* \} # (\{.*\})$/;
 
-/** The lines of the file for these users. */
+/** Returns the contents of the file for these users. */
 export function formatUsers(users: readonly SlaveUser[], prefix: string): string {
   const lines = users.map(({ name, publicKey, label, added }) => {
-    const about = JSON.stringify({ name, added, ...(label === null ? {} : { label }) });
-    return `  { nkey: ${publicKey}, permissions: ${natsPermissions(prefix, name)} } # ${about}\n`;
+    const metadata = JSON.stringify({ name, added, ...(label === null ? {} : { label }) });
+    return `  { nkey: ${publicKey}, permissions: ${natsPermissions(prefix, name)} } # ${metadata}\n`;
   });
   return `${HEAD}${lines.join('')}${TAIL}`;
 }
 
-/** The users in such a file. Raises PIW_CONFIG for a line that piw has not written. */
+/** Returns the users in such a file. Throws PIW_CONFIG for a line that piw didn't write. */
 export function parseUsers(contents: string, file: string): readonly SlaveUser[] {
   return contents.split(/\r?\n/).flatMap((line, i): SlaveUser[] => {
     const trimmed = line.trim();
@@ -79,7 +80,7 @@ export function parseUsers(contents: string, file: string): readonly SlaveUser[]
     const [, publicKey = '', metadataJson = ''] = USER_LINE.exec(line) ?? [];
     const metadata = publicKey === '' ? undefined : parseJsonObject(metadataJson);
     if (typeof metadata?.['name'] !== 'string' || typeof metadata['added'] !== 'string') {
-      throw new PiwError('PIW_CONFIG', `${file}, line ${String(i + 1)}: piw slaves has not written this`);
+      throw new PiwError('PIW_CONFIG', `${file}, line ${String(i + 1)}: not written by piw slaves`);
     }
     const label = typeof metadata['label'] === 'string' ? metadata['label'] : null;
     return [{ name: metadata['name'], publicKey, label, added: metadata['added'] }];
@@ -94,7 +95,7 @@ function parseJsonObject(text: string): Record<string, unknown> | undefined {
   }
 }
 
-/** The file with the slaves' users, which the nats-servers' configuration includes. */
+/** The file with the slaves' users, which the configuration of each nats-server includes. */
 export class SlaveUsers {
   readonly file: string;
   readonly #prefix: string;
@@ -104,7 +105,7 @@ export class SlaveUsers {
     this.#prefix = prefix;
   }
 
-  /** Raises PIW_NO_NATS_USERS where there is no such file. */
+  /** Returns the users. Throws PIW_NO_NATS_USERS if the file doesn't exist. */
   list(): readonly SlaveUser[] {
     let contents: string;
     try {
@@ -116,24 +117,27 @@ export class SlaveUsers {
         });
       throw new PiwError(
         'PIW_NO_NATS_USERS',
-        `there is no ${this.file} for a nats-server to read the slaves from`,
+        `there is no ${this.file}, the file from which nats-server reads the slaves' users`,
       );
     }
     return parseUsers(contents, this.file);
   }
 
-  /** Raises PIW_SLAVE_EXISTS where there is one of that name, however its letters are written. */
+  /** Adds a user. Throws PIW_SLAVE_EXISTS if the name is taken; upper and lower case are the same. */
   add(user: SlaveUser): void {
     this.#update((users) => {
-      const same = users.find(({ name }) => name.toLowerCase() === user.name.toLowerCase());
-      if (same) {
-        throw new PiwError('PIW_SLAVE_EXISTS', `there is a slave ${same.name} already, added ${same.added}`);
+      const existing = users.find(({ name }) => name.toLowerCase() === user.name.toLowerCase());
+      if (existing) {
+        throw new PiwError(
+          'PIW_SLAVE_EXISTS',
+          `slave ${existing.name} already exists, added ${existing.added}`,
+        );
       }
       return [...users, user];
     });
   }
 
-  /** Raises PIW_UNKNOWN_SLAVE. */
+  /** Removes a user. Throws PIW_UNKNOWN_SLAVE if there is none of that name. */
   remove(name: string): void {
     this.#update((users) => {
       const rest = users.filter((user) => user.name !== name);
@@ -143,7 +147,7 @@ export class SlaveUsers {
     });
   }
 
-  /** One at a time: whoever has made the new file may put it in the place of the old one. */
+  /** Replaces the file. The new file serves as a lock: only the process that created it may rename it into place. */
   #update(transform: (users: readonly SlaveUser[]) => readonly SlaveUser[]): void {
     this.list();
     const newFile = `${this.file}.new`;
@@ -154,7 +158,7 @@ export class SlaveUsers {
       if ((error as NodeJS.ErrnoException).code === 'EEXIST') {
         throw new PiwError(
           'PIW_IN_USE',
-          `another one is changing ${this.file}; if none is, remove ${newFile}`,
+          `another process is changing ${this.file}; if none is, remove ${newFile}`,
         );
       }
       throw notWritable(this.file, error);
@@ -164,7 +168,7 @@ export class SlaveUsers {
       const { uid, gid } = statSync(this.file);
       writeSync(handle, formatUsers(users, this.#prefix));
       fsyncSync(handle);
-      // The servers' own account may be the file's, and root the one who changes it.
+      // When root changes the file, it stays the property of the servers' account.
       if (process.getuid?.() === 0) chownSync(newFile, uid, gid);
       renameSync(newFile, this.file);
     } catch (error) {

@@ -12,7 +12,7 @@ import { readHead, isFile, openFile, openPage } from './open-file.js';
 
 const JSON_TYPE = 'application/vnd.pypi.simple.v1+json';
 const HTML_TYPE = 'application/vnd.pypi.simple.v1+html';
-/** What a client may ask for of the simple index, as it names it, with the file and the real type of it. */
+/** The forms of a page of the simple index: the media type in Accept, the file, and the Content-Type. */
 const FORMS: readonly (readonly [accept: string, file: string, type: string])[] = [
   ['text/html', 'index.html', 'text/html; charset=utf-8'],
   [HTML_TYPE, 'index.v1_html', HTML_TYPE],
@@ -34,11 +34,11 @@ const CONTENT_TYPES: Readonly<Record<string, string>> = {
   '.v1_html': HTML_TYPE,
   '.v1_json': JSON_TYPE,
 };
-/** So many times, and so often, a page is looked for that is there in other forms than the client accepts. */
+/** The lookups, and the delay between them, for a page that exists only in forms that the client doesn't accept. */
 const MAX_ATTEMPTS = 4;
 const RETRY_DELAY_MS = 25;
 
-/** Answers one request with what stands under `root`. */
+/** Answers a request with a file under `root`. */
 export async function answerRequest(
   root: string,
   request: IncomingMessage,
@@ -67,7 +67,7 @@ export async function answerRequest(
     ? `${path}${/^\/project\/[^/]+\/json\/$/.test(path) ? 'index.json' : 'index.html'}`
     : path;
   const isPypiJson = /^\/pypi\/[^/]+\/json$/.test(path);
-  // Read before the page is opened: so the page is no older than its header says.
+  // Read before the page is opened, so that the page is not older than the serial in its header.
   const serial = isPypiJson ? pypiSerialOf(await readHead(join(root, target), HEAD_BYTES)) : undefined;
   const page = await openPage(join(root, target), request);
   if (serial !== undefined && page) response.setHeader('x-pypi-last-serial', String(serial));
@@ -77,14 +77,14 @@ export async function answerRequest(
   else await sendFile(page, { type }, request, response);
 }
 
-/** A page of the simple index in the form that the client likes best of those that there are. */
+/** Sends a page of the simple index in the form that the client prefers among the existing ones. */
 async function simplePage(
   root: string,
   path: string,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  // The JSON is replaced last: so the page that is opened after it is no older than this says.
+  // The JSON is replaced last, so that a page that is opened later is not older than this serial.
   const head = await readHead(join(root, path, 'index.v1_json'), HEAD_BYTES);
   response.setHeader('vary', 'Accept, Accept-Encoding');
   const accepted = negotiatorFor(request).mediaTypes(FORMS.map(([accept]) => accept));
@@ -92,7 +92,7 @@ async function simplePage(
     for (const mediaType of accepted) {
       const [, file = '', type = ''] = FORMS.find(([accept]) => accept === mediaType) ?? [];
       const page = await openPage(join(root, path, file), request);
-      // Of an index that another program has written there may be one form only.
+      // An index that another program wrote may have only one form.
       if (!page || page === 'folder') continue;
       const serial = simpleSerialOf(head);
       if (serial !== undefined) response.setHeader('x-pypi-last-serial', String(serial));
@@ -109,12 +109,12 @@ async function simplePage(
       sendText(response, 406, 'text/plain', `One of: ${forms.join(', ')}\n`);
       return;
     }
-    // A page that comes or goes has only some of its forms for a moment.
+    // While a page is being written or removed, only some of its forms exist.
     await sleep(RETRY_DELAY_MS);
   }
 }
 
-/** What the client accepts: one that is empty is none, and of parameters (as charset) only q is looked at. */
+/** Returns the negotiator for Accept. Treats an empty Accept as missing, and ignores all parameters but q. */
 function negotiatorFor({ headers: { accept = '' } }: IncomingMessage): Negotiator {
   const plain = accept.replace(/;(?!\s*q\s*=)[^;,]*/gi, '').trim();
   return new Negotiator({ headers: plain === '' ? {} : { accept: plain } });
@@ -123,7 +123,7 @@ function negotiatorFor({ headers: { accept = '' } }: IncomingMessage): Negotiato
 async function notFound(root: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const page = await openFile(join(root, notFoundPath));
   if (!page || page === 'folder') {
-    sendText(response, 404, 'text/plain', 'Not here.\n');
+    sendText(response, 404, 'text/plain', 'Not found.\n');
     return;
   }
   const { file, stats } = page;
@@ -135,7 +135,7 @@ async function notFound(root: string, request: IncomingMessage, response: Server
   });
   try {
     if (request.method === 'HEAD') response.end();
-    else await streamFile({ path: '', file, stats, encoding: 'it is' }, 0, stats.size - 1, response);
+    else await streamFile({ path: '', file, stats, encoding: 'identity' }, 0, stats.size - 1, response);
   } finally {
     await file.close();
   }

@@ -5,23 +5,23 @@ import type { Socket } from 'node:net';
 export interface ConnectionLimits {
   /** Connections that one address may have open; uv has up to 50. */
   readonly perAddress: number;
-  /** Connections that may be open in all; each may have a file open besides. */
+  /** Connections that may be open in total; each may also have a file open. */
   readonly total: number;
-  /** How long a client may take less of its answer than `minRate` asks for, milliseconds. */
+  /** The period over which an answer's rate is measured, milliseconds. */
   readonly stalledMs: number;
-  /** The slowest that an answer may be taken, bytes a second. */
+  /** The lowest rate at which a client may receive its answer, bytes per second. */
   readonly minRate: number;
 }
 
 const MAX_PER_ADDRESS = 128;
 const MAX_TOTAL = 4096;
-/** Files that are open besides connections and what they are answered with. */
+/** Open files other than connections and the files that they are answered with. */
 const RESERVED_FILES = 64;
 const STALL_TIMEOUT_MS = 30_000;
 const MIN_RATE_BYTES_PER_S = 1000;
-/** How often connections are looked at, milliseconds. */
+/** How often connections are checked, milliseconds. */
 const CHECK_INTERVAL_MS = 500;
-/** A connection on which nothing has moved for so long makes room for a new one, milliseconds. */
+/** A connection that has been idle for this long may be closed for a new one, milliseconds. */
 const MIN_IDLE_MS = 1000;
 const BUSY =
   'HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n';
@@ -29,21 +29,22 @@ const BUSY =
 interface ClientConnection {
   readonly socket: Socket;
   readonly address: string;
-  /** Bytes that it had moved when it was last looked at, and since when that is so. */
+  /** The bytes read and written at the last check, and when that number last changed. */
   bytesMoved: number;
   lastMovedAt: number;
-  /** Set while an answer is sent: the bytes sent when its rate was last measured, and when that was. */
+  /** Set while an answer is being sent: the bytes sent at the last measurement of its rate, and the time of it. */
   answer: { sent: number; since: number } | undefined;
 }
 
 /**
- * The open connections of a web server, and how many of them each client's address has. No address can use up the
- * server's files, nor keep others waiting:
+ * Limits the open connections of a web server, in total and per client address. No address can use up the server's
+ * file descriptors or keep others waiting:
  *
- * - An address has at most `perAddress` connections, and all of them at most `total`. A new one beyond that takes the
- *   place of the one that has stood still the longest: of the same address, or else of the address that has the most
- *   of them. Where none stands still, the new one is answered 503.
- * - Who takes an answer more slowly than `minRate`, over `stalledMs`, is disconnected, and its file is closed.
+ * - One address has at most `perAddress` connections, and all addresses together at most `total`. A connection beyond
+ *   that replaces the one that has been idle the longest: of the same address, or, if the total is reached, of the
+ *   address with the most connections. If none is idle, the new connection is answered with 503.
+ * - A client that receives its answer more slowly than `minRate`, over `stalledMs`, is disconnected, and its file is
+ *   closed.
  */
 export class ConnectionLimiter {
   readonly #limits: ConnectionLimits;
@@ -75,7 +76,7 @@ export class ConnectionLimiter {
     });
   }
 
-  /** An answer to this client begins; it is over when the function that is returned is called. */
+  /** Marks the beginning of an answer to this client; the function that it returns marks the end. */
   trackAnswer(socket: Socket): () => void {
     const connection = this.#byAddress.get(clientAddress(socket))?.get(socket);
     if (!connection) return () => undefined;
@@ -94,7 +95,7 @@ export class ConnectionLimiter {
       (addressFull || this.#count >= this.#limits.total) &&
       !this.#evictIdlest(addressFull ? addressConnections : this.#largestAddress())
     ) {
-      // The response that Node would make to a request of it goes nowhere.
+      // Node may still emit a request of this connection; the web server ignores it.
       socket.end(BUSY, () => socket.destroy());
       return;
     }
@@ -114,7 +115,7 @@ export class ConnectionLimiter {
     if (addressConnections.size === 0) this.#byAddress.delete(address);
   }
 
-  /** Ends the connection that has stood still the longest; false if none does. */
+  /** Closes the connection that has been idle the longest; returns false if none is idle. */
   #evictIdlest(connections: ReadonlyMap<Socket, ClientConnection>): boolean {
     let idlest: ClientConnection | undefined;
     for (const connection of connections.values())
@@ -125,17 +126,18 @@ export class ConnectionLimiter {
     return true;
   }
 
-  /** The connections of the address that has the most. */
+  /** Returns the connections of the address with the most. */
   #largestAddress(): ReadonlyMap<Socket, ClientConnection> {
     let largest: ReadonlyMap<Socket, ClientConnection> = new Map();
-    for (const own of this.#byAddress.values()) if (own.size > largest.size) largest = own;
+    for (const connections of this.#byAddress.values())
+      if (connections.size > largest.size) largest = connections;
     return largest;
   }
 
   #checkRates(): void {
     const now = performance.now();
-    for (const own of this.#byAddress.values())
-      for (const connection of own.values()) {
+    for (const connections of this.#byAddress.values())
+      for (const connection of connections.values()) {
         const { socket, answer } = connection;
         const totalBytes = socket.bytesRead + socket.bytesWritten;
         if (totalBytes !== connection.bytesMoved)
@@ -152,17 +154,17 @@ export class ConnectionLimiter {
   }
 }
 
-/** The client's address; `unknown` for a connection that has ended already. */
+/** Returns the client's address; `unknown` if the connection has already ended. */
 export const clientAddress = (socket: Socket): string =>
   (socket.remoteAddress ?? 'unknown').replace(/^::ffff:(?=\d+\.)/, '');
 
-/** Connections that this process may have open, each with a file, by its limit of open files. */
+/** Returns how many connections, each with an open file, this process's limit of open files allows. */
 function defaultTotalLimit(): number {
   let files = 1024;
   try {
     files = Number(/^Max open files\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1] ?? files);
   } catch {
-    // No Linux: what is the least anywhere.
+    // Not Linux: assume a limit that every system allows.
   }
   return Math.max(16, Math.min(MAX_TOTAL, Math.floor((files - RESERVED_FILES) / 2)));
 }

@@ -4,34 +4,35 @@ import type { IncomingMessage } from 'node:http';
 import Negotiator from 'negotiator';
 import { GZIP_SUFFIX } from '../site/layout.js';
 
-/** An open file: what is said of it and what is sent of it is of one state, whatever takes its place meanwhile. */
+/** An open file: its headers and its contents stay consistent, even if another file replaces it meanwhile. */
 export interface OpenedFile {
   readonly path: string;
   readonly file: FileHandle;
   readonly stats: Stats;
-  /** As it is; compressed, as the client takes it; or compressed only, and to be unpacked for the client. */
-  readonly encoding: 'it is' | 'packed' | 'to be unpacked';
+  /** Sent as it is; sent compressed; or stored compressed only, and decompressed for the client. */
+  readonly encoding: 'identity' | 'gzip' | 'gunzip';
 }
 
-/** Opens a page, or its compressed form for a client that takes it so; undefined: there is none. */
+/** Opens a page, or its compressed form if the client accepts that; returns undefined if there is neither. */
 export async function openPage(
   path: string,
   request: IncomingMessage,
 ): Promise<OpenedFile | 'folder' | undefined> {
-  const takesGzip = new Negotiator(request).encodings(['gzip', 'identity'])[0] === 'gzip';
-  if (takesGzip && request.headers.range === undefined) {
-    const packed = await openFile(path + GZIP_SUFFIX);
-    if (packed && packed !== 'folder') return { path, ...packed, encoding: 'packed' };
+  const acceptsGzip = new Negotiator(request).encodings(['gzip', 'identity'])[0] === 'gzip';
+  if (acceptsGzip && request.headers.range === undefined) {
+    const compressed = await openFile(path + GZIP_SUFFIX);
+    if (compressed && compressed !== 'folder') return { path, ...compressed, encoding: 'gzip' };
   }
   const plain = await openFile(path);
-  if (plain) return plain === 'folder' ? plain : { path, ...plain, encoding: 'it is' };
-  // Of build logs there is nothing else.
-  const packed = await openFile(path + GZIP_SUFFIX);
-  return packed && packed !== 'folder'
-    ? { path, ...packed, encoding: takesGzip ? 'packed' : 'to be unpacked' }
+  if (plain) return plain === 'folder' ? plain : { path, ...plain, encoding: 'identity' };
+  // Build logs exist only compressed.
+  const compressed = await openFile(path + GZIP_SUFFIX);
+  return compressed && compressed !== 'folder'
+    ? { path, ...compressed, encoding: acceptsGzip ? 'gzip' : 'gunzip' }
     : undefined;
 }
 
+/** Opens a file. Returns 'folder' for a folder, and undefined if there is no such file. */
 export async function openFile(
   path: string,
 ): Promise<{ file: FileHandle; stats: Stats } | 'folder' | undefined> {
@@ -48,10 +49,10 @@ export async function openFile(
   return stats.isDirectory() ? 'folder' : undefined;
 }
 
-/** What a file that isn't there, or can't be, is told by. */
+/** The codes of errors that mean that no such file can be served. */
 const ABSENT_CODES = new Set(['ENOENT', 'ENOTDIR', 'ENAMETOOLONG', 'EACCES', 'ELOOP']);
 
-/** The first bytes of a file, as Latin-1 text; undefined where there is none. */
+/** Returns the first `count` bytes of a file as Latin-1 text; undefined if there is no such file. */
 export async function readHead(path: string, count: number): Promise<string | undefined> {
   const opened = await openFile(path);
   if (!opened || opened === 'folder') return undefined;
@@ -65,6 +66,6 @@ export async function readHead(path: string, count: number): Promise<string | un
 
 export const isFile = (path: string): Promise<boolean> =>
   stat(path).then(
-    (found) => found.isFile(),
+    (stats) => stats.isFile(),
     () => false,
   );

@@ -1,23 +1,23 @@
 import { packagesPath, pypiPath } from '../site/layout.js';
 import { isPackageName, normalise } from '../wheels/names.js';
 
-/** The path of a request, decoded; undefined for one that no page or file can have. */
+/** Returns the decoded path of a request; undefined if no page or file can have that path. */
 export function cleanPath(url: string): string | undefined {
   let path: string;
   try {
-    // A request may name the server too (RFC 9112, 3.2.2): proxies have it so.
+    // A request may contain an absolute URL (RFC 9112, 3.2.2), as proxies send it.
     path = decodeURIComponent(url.replace(/^https?:\/\/[^/?#]*\/?/i, '/').split(/[?#]/)[0] ?? '/');
   } catch {
     return undefined;
   }
   // eslint-disable-next-line no-control-regex
   if (!path.startsWith('/') || path.includes('\\') || /[\u0000-\u001f]/.test(path)) return undefined;
-  // No `..`, and nothing that begins with a dot: neither a way out nor a file on its way in.
+  // Neither `..`, which leads out of the root, nor dotfiles, which are incomplete.
   if (path.split('/').some((part) => part.startsWith('.'))) return undefined;
   return path.replace(/\/{2,}/g, '/');
 }
 
-/** PEP 503: one spelling of a name, with a slash behind it; and the short form of a project's page. */
+/** Returns the path to redirect to: PEP 503's normalised name with a slash, or the page that a short form stands for. */
 export function redirectTarget(path: string): string | undefined {
   if (path === '/simple') return '/simple/';
   if (/^\/project\/?$/.test(path)) return `/${packagesPath}`;

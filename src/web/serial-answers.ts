@@ -1,17 +1,17 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 
-/** So many requests may wait on one connection; installers and browsers have one at a time. */
+/** How many requests may wait on one connection; installers and browsers send one at a time. */
 const MAX_QUEUED_REQUESTS = 100;
 
-/** What waits on each connection. */
+/** The queue of each connection. */
 const serialQueues = new WeakMap<Socket, { last: Promise<void>; waiting: number }>();
 
 /**
- * Answers the requests of one connection one after the other. A client may send more before it has read its first
- * answer (pipelining), and Node hands over all of them as they come. Begun at once, each would hold an open file for
- * as long as the client likes, and for ever if the connection ends before its turn has come. A connection on which
- * too many wait is ended. `answer` raises nothing, and ends the response.
+ * Answers the requests of one connection one after the other. A client may pipeline requests: send more before it has
+ * read the first answer; and Node emits all of them as they arrive. If all were answered at once, each would keep a file
+ * open for as long as the client likes, and for ever if the connection ended before its answer was due. A connection
+ * with too many waiting requests is closed. `answer` must not throw, and must end the response.
  */
 export function answerSerially(
   { socket }: IncomingMessage,
@@ -27,7 +27,7 @@ export function answerSerially(
   serialQueue.waiting += 1;
   serialQueue.last = serialQueue.last.then(async () => {
     serialQueue.waiting -= 1;
-    // Nobody is there to be answered any more.
+    // The client is gone.
     if (response.socket === null || response.socket.destroyed) return;
     const closed = new Promise<void>((resolve) => response.once('close', resolve));
     await answer();

@@ -5,14 +5,14 @@ import { ConnectionLimiter, clientAddress, type ConnectionLimits } from './conne
 import { sendText } from './responses.js';
 import { answerSerially } from './serial-answers.js';
 
-/** How long a client may take for its headers, and for all of a request, milliseconds; and how often that is looked at. */
+/** The time limits for a request's headers and for the whole request, and how often they are checked, milliseconds. */
 const HTTP_TIMEOUTS = { headersTimeout: 10_000, requestTimeout: 30_000, connectionsCheckingInterval: 5000 };
-/** How long a connection without a request stays open, milliseconds. */
+/** How long an idle connection stays open, milliseconds. */
 const KEEP_ALIVE_MS = 5000;
 
-/** A request that was answered whole. */
+/** A request whose answer was sent completely. */
 export interface AnsweredRequest {
-  /** When it was answered, milliseconds since 1970. */
+  /** The time of the answer, milliseconds since 1970. */
   readonly time: number;
   readonly host: string;
   readonly method: string;
@@ -27,9 +27,10 @@ export interface WebServer {
 }
 
 /**
- * The farm's own small web server: it hands out what stands under `root`, and nothing else. Throws
- * PIW_PORT_IN_USE. Port 0: any that is free. `limits`: of connections, see web/connections.ts. `onFault` hears of what
- * should not have happened; who asked is told only that it did. `onAnswered` hears of each answer that was sent whole.
+ * Starts the farm's own small web server, which serves the files under `root` and nothing else. Port 0 means any free
+ * port. `limits` are those of connections, see web/connections.ts. `onFault` receives the details of an internal error,
+ * of which the client sees only status 500. `onAnswered` is called for each answer that was sent completely. Throws
+ * PIW_PORT_IN_USE.
  */
 export async function startWebServer(options: {
   readonly root: string;
@@ -40,7 +41,7 @@ export async function startWebServer(options: {
   readonly onAnswered?: (answered: AnsweredRequest) => void;
 }): Promise<WebServer> {
   const server = createServer({ ...HTTP_TIMEOUTS, keepAliveTimeout: KEEP_ALIVE_MS }, (request, response) => {
-    // One of a connection that was refused.
+    // The connection was refused (see ConnectionLimiter).
     if (!request.socket.writable) return;
     const host = clientAddress(request.socket);
     response.once('close', () => {
@@ -51,9 +52,9 @@ export async function startWebServer(options: {
       try {
         await answerRequest(options.root, request, response);
       } catch (error) {
-        options.onFault?.(`${request.url ?? ''} could not be answered: ${errorMessage(error)}`);
+        options.onFault?.(`request for ${request.url ?? ''} failed: ${errorMessage(error)}`);
         if (response.headersSent) response.destroy();
-        else sendText(response, 500, 'text/plain', 'Something is wrong here.\n');
+        else sendText(response, 500, 'text/plain', 'Internal server error.\n');
       }
     });
   });
@@ -84,9 +85,9 @@ function listen(server: Server, host: string, port: number): Promise<number> {
   return new Promise((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => {
       if (error.code === 'EADDRINUSE')
-        reject(new PiwError('PIW_PORT_IN_USE', `port ${String(port)} is taken by another program`));
+        reject(new PiwError('PIW_PORT_IN_USE', `port ${String(port)} is already in use`));
       else if (error.code === 'EACCES')
-        reject(new PiwError('PIW_PORT_IN_USE', `port ${String(port)} is not for this user`));
+        reject(new PiwError('PIW_PORT_IN_USE', `this user is not allowed to listen on port ${String(port)}`));
       else reject(error);
     });
     server.listen(port, host, () => {

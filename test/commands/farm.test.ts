@@ -48,7 +48,7 @@ async function runFarm(
     out += data.toString();
     if (signal?.when.test(out) && !sent) {
       sent = true;
-      const url = /at work: (http:\S+)/.exec(out)?.[1] ?? '';
+      const url = /farm is running: (http:\S+)/.exec(out)?.[1] ?? '';
       void (signal.then?.(url) ?? Promise.resolve()).finally(() => child.kill('SIGINT'));
     }
   });
@@ -234,7 +234,7 @@ void t.test(
     const { code, out } = await runFarm([...args, '--timeout', '0.05', 'piw-sample-pure']);
     t.equal(code, 1, out);
     t.match(out, /^FAILED piw-sample-pure 1\.0 for \w+ \(timeout\)/m);
-    t.match(out, /^! slave-user: not used, because this farm runs a nats-server of its own$/m);
+    t.match(out, /^! ignoring slave-user: this farm runs its own nats-server$/m);
     const logText = readFileSync(log, 'utf8');
     t.match(logText, /the-oracle: at work/);
     t.match(logText, /registered with the master slave=1/);
@@ -267,8 +267,8 @@ void t.test('every error is one line with its exit code, and no process is left 
   const linked = () => (existsSync('/var/lib/piw/linked') ? readdirSync('/var/lib/piw/linked') : []);
   const before = linked();
   const cases: [readonly string[], number, RegExp][] = [
-    [['--port', String(taken.port), '--data-dir', data, ...common], 4, /port \d+ is taken/],
-    [['--port', '0', '--data-dir', foreign, ...common], 2, /holds other things than a farm/],
+    [['--port', String(taken.port), '--data-dir', data, ...common], 4, /port \d+ is already in use/],
+    [['--port', '0', '--data-dir', foreign, ...common], 2, /contains files that don't belong to a farm/],
     [['--port', '0', '--data-dir', other, ...common], 6, /has format 99/],
     [
       ['--port', '0', '--data-dir', data, '-o', join(folder, 'file', 'www'), ...common],
@@ -293,7 +293,7 @@ void t.test('every error is one line with its exit code, and no process is left 
     [
       ['--port', '0', '--data-dir', data, '-c', wrong, ...common],
       2,
-      /slave-1 does not start: .*sandbox = maybe is not valid; use auto, required or none/,
+      /slave-1 can't start: .*sandbox = maybe is not valid; use auto, required or none/,
     ],
   ];
   for (const [args, code, line] of cases) {

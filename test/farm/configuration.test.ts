@@ -37,14 +37,14 @@ const SLAVE_FACTS = {
   ...{ pythons: ['/usr/bin/python3'], workDir: '/data/slave-1' },
 };
 
-/** Settings as the command reads them that is given this configuration in a file. */
-function readBack(given: RawSettings): Settings {
+/** Returns the settings as a command reads them from a file with this configuration. */
+function readBack(configuration: RawSettings): Settings {
   const file = join(mkdtempSync(join(tmpdir(), 'piw-configuration-')), 'piwheels.conf');
-  writeFileSync(file, formatConfig(given));
+  writeFileSync(file, formatConfig(configuration));
   return loadSettings({}, file);
 }
 
-/** A value for each key that is not its default. */
+/** Returns a value for each key that is not its default. */
 function nonDefaultValues(): RawSettings {
   const values = Object.entries(SETTING_DEFINITIONS).map(([name, key]) => {
     switch (key.kind) {
@@ -66,7 +66,7 @@ function nonDefaultValues(): RawSettings {
 
 t.test('the farm takes every option of its master and its slaves', (t) => {
   const farm = Object.keys(FarmCommand.flags);
-  // The farm is the one who runs them, and gives its slaves their addresses.
+  // The farm itself decides these, and gives its slaves their addresses.
   const farmOnlyFlags = ['allow-root', 'master', 'once'];
   for (const command of [Master, Slave])
     for (const name of Object.keys(command.flags).filter((flag) => !farmOnlyFlags.includes(flag)))
@@ -74,13 +74,13 @@ t.test('the farm takes every option of its master and its slaves', (t) => {
   t.end();
 });
 
-t.test('each key that is set reaches the master or the slaves', (t) => {
+t.test('each explicit setting reaches the master or the slaves', (t) => {
   const set = loadExplicitSettings(nonDefaultValues(), undefined);
   const configurations = [
     masterConfiguration(set, EXTERNAL_SERVER_FACTS),
     slaveConfiguration(set, { ...SLAVE_FACTS, ownServer: false, master: '/set', pythons: set.python ?? [] }),
   ].map(readBack);
-  // What the farm gives them is in the facts, and its log-file is where it writes their output.
+  // The farm decides these itself; and it writes its processes' output to log-file.
   const fixedKeys = Object.keys({
     ...MASTER_FACTS,
     nats: 0,
@@ -99,7 +99,7 @@ t.test('each key that is set reaches the master or the slaves', (t) => {
   t.end();
 });
 
-t.test('what is set comes before the defaults of the farm, and after what it alone knows', (t) => {
+t.test("explicit settings override the farm's defaults, but not what only the farm knows", (t) => {
   const set = loadExplicitSettings(
     { nats: 'nats://other', 'poll-interval': '5m', dsn: 'postgresql://x' },
     undefined,
@@ -111,7 +111,7 @@ t.test('what is set comes before the defaults of the farm, and after what it alo
   t.end();
 });
 
-t.test('a slave is told no secrets of the master', (t) => {
+t.test("a slave's configuration contains no secret of the master", (t) => {
   const set = loadExplicitSettings(
     { nats: 'nats://me:secret@x', dsn: 'postgresql://me:secret@x' },
     undefined,
@@ -120,7 +120,7 @@ t.test('a slave is told no secrets of the master', (t) => {
   t.end();
 });
 
-t.test('slaves share neither a label nor a folder, and their folders are those that were meant', (t) => {
+t.test('slaves share neither a label nor a folder, and relative paths are resolved', (t) => {
   const set = loadExplicitSettings(
     { label: 'attic', 'work-dir': '/builds', 'build-path': ['rust/bin'] },
     undefined,
@@ -132,7 +132,7 @@ t.test('slaves share neither a label nor a folder, and their folders are those t
   t.end();
 });
 
-t.test('what has no effect with a nats-server of the farm itself is named', (t) => {
+t.test("keys without effect on the farm's own nats-server are listed", (t) => {
   const set = loadExplicitSettings({ 'slave-key': '/key', timeout: '3h', 'tls-ca': '/ca' }, undefined);
   t.strictSame(ineffectiveKeys(set), ['tls-ca', 'slave-key']);
   t.strictSame(ineffectiveKeys({ ...set, nats: 'tls://servers' }), []);

@@ -9,7 +9,7 @@ import { until } from '../helpers/bus.js';
 
 t.setTimeout(60_000);
 
-/** A folder with a file that is larger than all that lies between server and client, and the server, in this process. */
+/** Starts the server in this process; its site has a file that is larger than all buffers between server and client. */
 async function startServer(t: Test, limits: Partial<ConnectionLimits> = {}) {
   const output = mkdtempSync(join(tmpdir(), 'piw-web-'));
   const large = join(output, 'large.txt');
@@ -28,9 +28,9 @@ async function startServer(t: Test, limits: Partial<ConnectionLimits> = {}) {
   return { output, large, faults, open, url: `http://127.0.0.1:${String(server.port)}` };
 }
 
-const get = (path: string, more = ''): string => `GET ${path} HTTP/1.1\r\nHost: here\r\n${more}\r\n`;
+const get = (path: string, headers = ''): string => `GET ${path} HTTP/1.1\r\nHost: here\r\n${headers}\r\n`;
 
-/** How often a file is open in this process. */
+/** Returns how many times a file is open in this process. */
 const openCount = (path: string): number =>
   readdirSync('/proc/self/fd').filter((name) => {
     try {
@@ -40,7 +40,7 @@ const openCount = (path: string): number =>
     }
   }).length;
 
-void t.test('what is asked for ahead is answered in its order', async (t) => {
+void t.test('pipelined requests are answered in order', async (t) => {
   const { open } = await startServer(t);
   const socket = open();
   let text = '';
@@ -53,18 +53,21 @@ void t.test('what is asked for ahead is answered in its order', async (t) => {
   ]);
 });
 
-void t.test('who asks for much ahead has one file open, and none once the connection is gone', async (t) => {
-  const { large, open, url } = await startServer(t);
-  const socket = open();
-  socket.write(get('/large.txt').repeat(50));
-  await new Promise((resolve) => socket.once('readable', resolve));
-  t.equal(await (await fetch(`${url}/a.txt`)).text(), 'a', 'others are answered');
-  t.equal(openCount(large), 1);
-  socket.destroy();
-  await until(() => openCount(large) === 0);
-});
+void t.test(
+  'a client with pipelined requests has one file open, and none once its connection is closed',
+  async (t) => {
+    const { large, open, url } = await startServer(t);
+    const socket = open();
+    socket.write(get('/large.txt').repeat(50));
+    await new Promise((resolve) => socket.once('readable', resolve));
+    t.equal(await (await fetch(`${url}/a.txt`)).text(), 'a', 'other clients are answered');
+    t.equal(openCount(large), 1);
+    socket.destroy();
+    await until(() => openCount(large) === 0);
+  },
+);
 
-void t.test('who asks for more ahead than anybody does is heard no more', async (t) => {
+void t.test('a client with too many pipelined requests is disconnected', async (t) => {
   const { large, open, url } = await startServer(t);
   const socket = open();
   socket.write(get('/large.txt').repeat(1000));
@@ -74,7 +77,7 @@ void t.test('who asks for more ahead than anybody does is heard no more', async 
   t.equal(await (await fetch(`${url}/a.txt`)).text(), 'a');
 });
 
-void t.test('who takes nothing of what was asked for is let go', async (t) => {
+void t.test('a client that reads nothing of its answer is disconnected', async (t) => {
   const { large, open } = await startServer(t, { stalledMs: 300 });
   const socket = open();
   socket.write(get('/large.txt'));
@@ -83,7 +86,7 @@ void t.test('who takes nothing of what was asked for is let go', async (t) => {
   await until(() => openCount(large) === 0);
 });
 
-/** Sends a request, and returns how the answer to it begins; '' for none. */
+/** Sends a request and returns the first 12 characters of the answer; '' if there is none. */
 async function statusOf(socket: Socket, path: string): Promise<string> {
   socket.write(get(path, 'Connection: close\r\n'));
   let text = '';
@@ -92,7 +95,7 @@ async function statusOf(socket: Socket, path: string): Promise<string> {
   return text.slice(0, 12);
 }
 
-/** Opens connections that ask for a large file and read nothing of it. */
+/** Opens connections that request a large file and read nothing of it. */
 async function openStalled(
   open: (address?: string) => Socket,
   count: number,
@@ -105,15 +108,22 @@ async function openStalled(
   }
 }
 
-void t.test('stalled readers keep nobody from being answered, not even at their own address', async (t) => {
-  const { large, open } = await startServer(t, { perAddress: 20 });
-  await openStalled(open, 60);
-  t.ok(openCount(large) <= 20, `${String(openCount(large))} of 60 have the file open`);
-  await until(async () => (await statusOf(open(), '/a.txt')) === 'HTTP/1.1 200');
-  t.equal(await statusOf(open('127.0.0.2'), '/a.txt'), 'HTTP/1.1 200', 'and another address at once');
-});
+void t.test(
+  'stalled clients do not keep others from being answered, not even at their own address',
+  async (t) => {
+    const { large, open } = await startServer(t, { perAddress: 20 });
+    await openStalled(open, 60);
+    t.ok(openCount(large) <= 20, `${String(openCount(large))} of 60 have the file open`);
+    await until(async () => (await statusOf(open(), '/a.txt')) === 'HTTP/1.1 200');
+    t.equal(
+      await statusOf(open('127.0.0.2'), '/a.txt'),
+      'HTTP/1.1 200',
+      'another address is answered at once',
+    );
+  },
+);
 
-void t.test('where all connections are taken, the address with the most of them makes room', async (t) => {
+void t.test('when all connections are taken, the address with the most of them loses one', async (t) => {
   const { large, open } = await startServer(t, { perAddress: 20, total: 25 });
   await openStalled(open, 5, '127.0.0.3');
   await openStalled(open, 20, '127.0.0.2');
@@ -121,11 +131,11 @@ void t.test('where all connections are taken, the address with the most of them 
   await until(async () => (await statusOf(open(), '/a.txt')) === 'HTTP/1.1 200');
   await openStalled(open, 10);
   await until(() => openCount(large) === 25);
-  const others = open('127.0.0.3');
-  t.equal(await statusOf(others, '/b.txt'), 'HTTP/1.1 200');
+  const otherSocket = open('127.0.0.3');
+  t.equal(await statusOf(otherSocket, '/b.txt'), 'HTTP/1.1 200');
 });
 
-void t.test('an address whose connections are all at work gets 503 for one more', async (t) => {
+void t.test('an address whose connections are all active gets 503 for one more', async (t) => {
   const { open } = await startServer(t, { perAddress: 3 });
   for (let n = 0; n < 3; n += 1) open().write('GET /a.txt HTTP/1.1\r\n');
   const extraSocket = open();
@@ -133,7 +143,7 @@ void t.test('an address whose connections are all at work gets 503 for one more'
 });
 
 void t.test(
-  'who takes an answer more slowly than anybody has to is disconnected, and nobody else',
+  'a client that reads more slowly than the minimum rate is disconnected, and no other',
   async (t) => {
     for (const [minRate, staysConnected] of [
       [100_000_000, false],
@@ -145,17 +155,17 @@ void t.test(
       socket.once('close', () => (ended = true));
       socket.write(get('/large.txt'));
       await new Promise((resolve) => socket.once('readable', resolve));
-      // Some 3 MB a second, so that the socket is never still.
+      // About 3 MB per second, so that the socket is never idle.
       const reading = setInterval(() => void socket.read(Math.min(64 * 1024, socket.readableLength)), 20);
-      const began = performance.now();
-      await until(() => ended || performance.now() - began > 3000);
+      const startedAt = performance.now();
+      await until(() => ended || performance.now() - startedAt > 3000);
       clearInterval(reading);
-      t.equal(openCount(large), staysConnected ? 1 : 0, `at least ${String(minRate)} bytes a second`);
+      t.equal(openCount(large), staysConnected ? 1 : 0, `at least ${String(minRate)} bytes per second`);
     }
   },
 );
 
-void t.test('of what should not have happened the client is told no more than that it did', async (t) => {
+void t.test('a client sees only the status of an internal error', async (t) => {
   const { output, faults, url } = await startServer(t);
   const unixSocket = createServer().listen(join(output, 'odd'));
   t.teardown(() => unixSocket.close());
@@ -163,5 +173,5 @@ void t.test('of what should not have happened the client is told no more than th
   const answer = await fetch(`${url}/odd`);
   t.equal(answer.status, 500);
   t.notMatch(await answer.text(), output);
-  t.match(faults, [/^\/odd could not be answered: .*ENXIO/]);
+  t.match(faults, [/^request for \/odd failed: .*ENXIO/]);
 });

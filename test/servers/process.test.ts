@@ -8,8 +8,8 @@ import { ManagedProcess, type ProcessOptions } from '../../src/servers/process.j
 import { StartupMonitor } from '../../src/farm/start-up.js';
 import { uniquePrefix, testBus, until } from '../helpers/bus.js';
 
-/** A process that runs `script`, and what it has said. */
-function demoProcess(t: Test, script: string, more: Partial<ProcessOptions> = {}) {
+/** Returns a process that runs `script`, its failures and its output. */
+function demoProcess(t: Test, script: string, options: Partial<ProcessOptions> = {}) {
   const logFile = join(mkdtempSync(join(tmpdir(), 'piw-process-')), 'log');
   const failures: PiwError[] = [];
   const child = new ManagedProcess({
@@ -17,22 +17,22 @@ function demoProcess(t: Test, script: string, more: Partial<ProcessOptions> = {}
     ...{ stopSignal: 'SIGTERM', graceMs: 5000, ready: () => Promise.resolve(), stallTimeoutMs: 2000 },
     onFailure: (error) => failures.push(error),
     log: () => undefined,
-    ...more,
+    ...options,
   });
   t.teardown(() => child.stop());
   return { child, failures, readLog: () => readFileSync(logFile, 'utf8') };
 }
 
-void t.test('a process that ends for its configuration is not started again', async (t) => {
+void t.test('a process that exits with a final code is not restarted', async (t) => {
   const script = "console.log('wrong option'); process.exit(2);";
   const { child, failures, readLog } = demoProcess(t, script, { finalCodes: [2] });
   await child.start();
   await until(() => failures.length > 0);
-  t.match(failures, [{ code: 'PIW_SERVER_FAILED', message: /^demo ended with exit code 2: wrong option/ }]);
+  t.match(failures, [{ code: 'PIW_SERVER_FAILED', message: /^demo exited with code 2: wrong option/ }]);
   t.equal(readLog(), 'wrong option\n');
 });
 
-void t.test('a process that works on its way is waited for; one that does nothing is not', async (t) => {
+void t.test('a starting process that is busy is waited for; an idle one is not', async (t) => {
   const work =
     "const end = Date.now() + 4000; while (Date.now() < end); console.log('ready'); setInterval(() => {}, 1000);";
   const slow = demoProcess(t, work, {
@@ -48,7 +48,7 @@ void t.test('a process that works on its way is waited for; one that does nothin
   await t.rejects(child.start(), { code: 'PIW_SERVER_FAILED', message: /^demo was not ready in time/ });
 });
 
-void t.test('a start that is interrupted isn’t waited for', async (t) => {
+void t.test('an interrupted start is not waited for', async (t) => {
   const controller = new AbortController();
   const { child } = demoProcess(t, 'setInterval(() => {}, 60_000)', {
     ...{ ready: () => new Promise(() => undefined), stallTimeoutMs: 600_000, signal: controller.signal },
@@ -58,12 +58,12 @@ void t.test('a start that is interrupted isn’t waited for', async (t) => {
   await t.rejects(starting, { code: 'PIW_INTERRUPTED' });
 });
 
-void t.test('a start of the tasks may take long, but not without getting on', async (t) => {
+void t.test('the tasks may take long to start, but not without progress', async (t) => {
   const messages: string[] = [];
   const startUp = new StartupMonitor((text) => messages.push(text), {
     ...{ stallTimeoutMs: 4500, reportDelaysMs: { first: 0, every: 1000 } },
   });
-  const began = performance.now();
+  const startedAt = performance.now();
   const finished = startUp.waitUntilReady(await testBus(t, uniquePrefix()), new AbortController().signal);
   finished.catch(() => undefined);
   for (let ready = 0; ready < 6; ready += 1) {
@@ -72,9 +72,9 @@ void t.test('a start of the tasks may take long, but not without getting on', as
   }
   await t.rejects(finished, {
     code: 'PIW_TIMEOUT',
-    message: /^the tasks have got no further .*: waiting for mr-chase \(starting, 3 s\)$/,
+    message: /^the tasks have made no progress .*: waiting for mr-chase \(starting, 3 s\)$/,
   });
-  t.ok(performance.now() - began > 5 * 1100 + 4500, 'what gets on is waited for');
+  t.ok(performance.now() - startedAt > 5 * 1100 + 4500, 'a start that makes progress is waited for');
   t.equal(messages[0], 'Starting the tasks: 0 of 11 are ready…');
   t.equal(messages.at(-1), 'Starting the tasks: 5 of 11 are ready…');
 });

@@ -30,7 +30,7 @@ interface RawAnswer {
   readonly text: string;
 }
 
-/** A site with one project, and the server; `get` doesn't tidy a path up before it leaves, as fetch would. */
+/** Starts a server on a site with one project. `get` sends the path as it is; fetch would normalise it. */
 async function startServer(t: Test) {
   const output = mkdtempSync(join(tmpdir(), 'piw-web-'));
   const index = new SimpleIndexWriter(output);
@@ -52,10 +52,10 @@ async function startServer(t: Test) {
       const clientRequest = request(
         { port: server.port, host: '127.0.0.1', path, headers, method },
         (response) => {
-          const parts: Buffer[] = [];
-          response.on('data', (data: Buffer) => parts.push(data));
+          const chunks: Buffer[] = [];
+          response.on('data', (chunk: Buffer) => chunks.push(chunk));
           response.on('end', () => {
-            const body = Buffer.concat(parts);
+            const body = Buffer.concat(chunks);
             resolve({
               ...{ status: response.statusCode ?? 0, headers: response.headers, body },
               text: body.toString('latin1'),
@@ -70,9 +70,9 @@ async function startServer(t: Test) {
   return { output, server, get, write };
 }
 
-void t.test('it gives the form of a page that the client likes best, and says so', async (t) => {
+void t.test('the client gets the form of a page that it prefers, with its content type', async (t) => {
   const { get } = await startServer(t);
-  const liked: [accept: string, type: RegExp | string][] = [
+  const preferences: [accept: string, type: RegExp | string][] = [
     [`${JSON_TYPE}, text/html;q=0.1`, JSON_TYPE],
     [`${JSON_TYPE};q=0.1, ${HTML_TYPE};q=0.2, text/html;q=0.01`, HTML_TYPE],
     ['application/vnd.pypi.simple.latest+json', JSON_TYPE],
@@ -81,7 +81,7 @@ void t.test('it gives the form of a page that the client likes best, and says so
     ['*/*', /^text\/html/],
   ];
   for (const path of ['/simple/demo/', '/simple/'])
-    for (const [accept, type] of liked) {
+    for (const [accept, type] of preferences) {
       const { status, headers } = await get(path, { accept });
       t.match(
         { status, headers },
@@ -90,13 +90,13 @@ void t.test('it gives the form of a page that the client likes best, and says so
       );
     }
   t.match((await get('/simple/demo/')).headers, { 'content-type': /^text\/html/ });
-  const none = await get('/simple/demo/', { accept: 'image/png' });
-  t.equal(none.status, 406);
-  t.match(none.text, JSON_TYPE);
+  const notAcceptable = await get('/simple/demo/', { accept: 'image/png' });
+  t.equal(notAcceptable.status, 406);
+  t.match(notAcceptable.text, JSON_TYPE);
   t.equal((await get('/simple/none/', { accept: 'image/png' })).status, 404);
 });
 
-void t.test('an index that has one form only is given to all who take it', async (t) => {
+void t.test('a page with only one form is sent to every client that accepts it', async (t) => {
   const { output, get } = await startServer(t);
   mkdirSync(join(output, 'simple/other'));
   writeFileSync(join(output, 'simple/other/index.html'), 'links');
@@ -105,7 +105,7 @@ void t.test('an index that has one form only is given to all who take it', async
   t.equal((await get('/simple/other/', { accept: JSON_TYPE })).status, 406);
 });
 
-void t.test('the serial of a page goes with it, for mirrors', async (t) => {
+void t.test('an answer has the serial of its page, for mirrors', async (t) => {
   const { get, write } = await startServer(t);
   t.match((await get('/simple/demo/', { accept: JSON_TYPE })).headers, { 'x-pypi-last-serial': '7' });
   t.match((await get('/simple/demo/')).headers, { 'x-pypi-last-serial': '7' });
@@ -114,10 +114,10 @@ void t.test('the serial of a page goes with it, for mirrors', async (t) => {
   t.match((await get('/simple/demo/')).headers, { 'x-pypi-last-serial': '12' });
 });
 
-void t.test('a page that is known is not sent again, and each form has a tag of its own', async (t) => {
+void t.test('an unchanged page is not sent again, and each form has an ETag of its own', async (t) => {
   const { output, get } = await startServer(t);
   await compressPages(output, 'demo');
-  const tags = new Set<string>();
+  const etags = new Set<string>();
   for (const headers of [
     { accept: JSON_TYPE },
     { accept: HTML_TYPE },
@@ -125,40 +125,44 @@ void t.test('a page that is known is not sent again, and each form has a tag of 
     { accept: JSON_TYPE, 'accept-encoding': 'gzip' },
   ]) {
     const etag = String((await get('/simple/demo/', headers)).headers['etag']);
-    tags.add(etag);
+    etags.add(etag);
     const revalidated = await get('/simple/demo/', { ...headers, 'if-none-match': `"x", W/${etag}` });
     t.match({ status: revalidated.status, text: revalidated.text }, { status: 304, text: '' });
   }
-  t.equal(tags.size, 4);
+  t.equal(etags.size, 4);
   const { headers } = await get('/simple/demo/');
   const since = { 'if-modified-since': String(headers['last-modified']) };
   t.equal((await get('/simple/demo/', since)).status, 304);
 });
 
-void t.test('what is compressed goes to who takes it so, and is the page', async (t) => {
+void t.test('a client that accepts gzip gets the compressed page, with the same contents', async (t) => {
   const { output, get } = await startServer(t);
   await compressPages(output, 'demo');
   const plain = await get('/simple/demo/', { accept: JSON_TYPE });
   t.equal(plain.headers['content-encoding'], undefined);
-  const packed = await get('/simple/demo/', { accept: JSON_TYPE, 'accept-encoding': 'gzip, br' });
-  t.match(packed.headers, { 'content-encoding': 'gzip', vary: /Accept-Encoding/, 'content-type': JSON_TYPE });
-  t.equal(Number(packed.headers['content-length']), packed.body.length);
-  t.same(gunzipSync(packed.body), plain.body);
+  const compressed = await get('/simple/demo/', { accept: JSON_TYPE, 'accept-encoding': 'gzip, br' });
+  t.match(compressed.headers, {
+    'content-encoding': 'gzip',
+    vary: /Accept-Encoding/,
+    'content-type': JSON_TYPE,
+  });
+  t.equal(Number(compressed.headers['content-length']), compressed.body.length);
+  t.same(gunzipSync(compressed.body), plain.body);
   const refused = await get('/simple/demo/', { accept: JSON_TYPE, 'accept-encoding': 'gzip;q=0' });
   t.equal(refused.headers['content-encoding'], undefined);
 });
 
-void t.test('of logs, which are stored compressed, everyone gets the text', async (t) => {
+void t.test('every client gets the text of a log, which is stored compressed', async (t) => {
   const { output, get } = await startServer(t);
   mkdirSync(join(output, 'logs/0000'), { recursive: true });
   writeFileSync(join(output, 'logs/0000/000012.txt.gz'), gzipSync('a log'));
   t.match(await get('/logs/0000/000012.txt'), { status: 200, text: 'a log' });
-  const packed = await get('/logs/0000/000012.txt', { 'accept-encoding': 'gzip' });
-  t.match(packed.headers, { 'content-encoding': 'gzip', 'content-type': /^text\/plain/ });
-  t.equal(gunzipSync(packed.body).toString(), 'a log');
+  const compressed = await get('/logs/0000/000012.txt', { 'accept-encoding': 'gzip' });
+  t.match(compressed.headers, { 'content-encoding': 'gzip', 'content-type': /^text\/plain/ });
+  t.equal(gunzipSync(compressed.body).toString(), 'a log');
 });
 
-void t.test('one spelling of a name, and a slash behind it', async (t) => {
+void t.test('other spellings of a path redirect to the normalised name with a slash', async (t) => {
   const { get } = await startServer(t);
   for (const [path, location] of [
     ['/simple/De_mo', '/simple/de-mo/'],
@@ -176,7 +180,7 @@ void t.test('one spelling of a name, and a slash behind it', async (t) => {
   }
 });
 
-void t.test('it gives parts of a file, and its head alone', async (t) => {
+void t.test('ranges and HEAD are supported', async (t) => {
   const { get } = await startServer(t);
   const part = await get(WHEEL, { range: 'bytes=2-4' });
   t.match(part, {
@@ -205,7 +209,7 @@ void t.test('it gives parts of a file, and its head alone', async (t) => {
   t.match(post, { status: 405, headers: { allow: 'GET, HEAD' } });
 });
 
-void t.test('nothing is shown but the site', async (t) => {
+void t.test('nothing but the site is served', async (t) => {
   const { output, get } = await startServer(t);
   writeFileSync(join(output, '.secret'), 'x');
   const paths = [
@@ -227,15 +231,15 @@ void t.test('nothing is shown but the site', async (t) => {
     t.equal((await get(path)).status, 404, path);
 });
 
-void t.test('a file that is replaced while it is sent is sent whole, as it was', async (t) => {
+void t.test('a file that is replaced while it is being sent is sent complete and unchanged', async (t) => {
   const { output, get } = await startServer(t);
   const path = join(output, 'large.txt');
   const contentOf = (letter: string) => letter.repeat(1_000_000);
   writeFileSync(path, contentOf('a'));
   let replacements = 0;
-  const ending = new AbortController();
+  const stopping = new AbortController();
   const replacing = (async () => {
-    for (; !ending.signal.aborted; replacements += 1) {
+    for (; !stopping.signal.aborted; replacements += 1) {
       const next = contentOf(replacements % 2 === 0 ? 'bb' : 'a');
       writeFileSync(`${path}.new`, next);
       renameSync(`${path}.new`, path);
@@ -247,13 +251,13 @@ void t.test('a file that is replaced while it is sent is sent whole, as it was',
     t.equal(text.length, Number(headers['content-length']));
     t.ok(text === contentOf('a') || text === contentOf('bb'));
   }
-  ending.abort();
+  stopping.abort();
   await replacing;
   t.ok(replacements > 0);
   t.ok(readFileSync(path).length > 0);
 });
 
-void t.test('a port that is taken is named', async (t) => {
+void t.test('a port in use is an error', async (t) => {
   const { output, server } = await startServer(t);
   await t.rejects(startWebServer({ root: output, host: '127.0.0.1', port: server.port }), {
     code: 'PIW_PORT_IN_USE',
