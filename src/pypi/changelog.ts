@@ -5,16 +5,16 @@ import type { HttpOptions } from './http.js';
 import { STORABLE_VERSION } from './releases.js';
 import { callXmlRpc, type XmlRpcValue } from './xmlrpc.js';
 
-/** An event of the index, in words of ours. */
+/** An event of the index in our own terms. */
 export interface ChangeEvent {
   readonly serial: number;
   /** Seconds since 1970. */
   readonly time: number;
   readonly name: PackageName;
-  /** Null: of the project itself. */
+  /** Null if the event concerns the project itself. */
   readonly version: string | null;
   readonly kind: EventKind;
-  /** The file's name, where a file comes or goes, and whether it is an sdist. */
+  /** The file that was added or removed. */
   readonly file: { readonly name: string; readonly sdist: boolean } | null;
 }
 
@@ -30,11 +30,11 @@ export type EventKind =
   | 'quarantine'
   | 'clear';
 
-/** An event that means nothing here still has a serial and a time. */
+/** A change, or an event without meaning here, of which only serial and time matter. */
 export type ChangelogEvent =
   ChangeEvent | { readonly serial: number; readonly time: number; readonly kind: null };
 
-/** How PyPI writes its actions, today and in its first years. */
+/** PyPI's spellings of its actions, today and in its first years. */
 const ACTIONS: readonly (readonly [RegExp, EventKind])[] = [
   [/^add (\S+) file (.+)$/, 'add file'],
   [/^new release$/, 'release'],
@@ -48,7 +48,7 @@ const ACTIONS: readonly (readonly [RegExp, EventKind])[] = [
   [/^(?:project|release) quarantine (?:cleared|exit(?:ed)?)$/, 'clear'],
 ];
 
-/** The service that PyPI writes its changelog with. */
+/** PyPI's changelog service. */
 export class Changelog {
   readonly #url: string;
   readonly #options: HttpOptions;
@@ -58,19 +58,20 @@ export class Changelog {
     this.#options = options;
   }
 
-  /** The serial of the newest event. Raises PIW_INDEX, or Throttled. */
+  /** Returns the serial of the newest event. Throws PIW_INDEX, PIW_NO_CHANGELOG or ThrottledError. */
   async lastSerial(signal?: AbortSignal): Promise<number> {
     const serial = await callXmlRpc(this.#url, 'changelog_last_serial', [], this.#optionsWith(signal));
     if (!Number.isSafeInteger(serial) || (serial as number) < 0) {
-      throw new PiwError('PIW_INDEX', `changelog_last_serial gave no serial`);
+      throw new PiwError('PIW_INDEX', 'changelog_last_serial did not return a serial');
     }
     return serial as number;
   }
 
-  /** The events after a serial, in its order; no more than the service gives at a time. */
+  /** Returns the next events after a serial, in the service's order; the service limits their number. */
   async since(serial: number, signal?: AbortSignal): Promise<readonly ChangelogEvent[]> {
     const value = await callXmlRpc(this.#url, 'changelog_since_serial', [serial], this.#optionsWith(signal));
-    if (!Array.isArray(value)) throw new PiwError('PIW_INDEX', 'changelog_since_serial gave no list');
+    if (!Array.isArray(value))
+      throw new PiwError('PIW_INDEX', 'changelog_since_serial did not return a list');
     return (value as readonly XmlRpcValue[]).map(parseEvent);
   }
 
@@ -79,7 +80,7 @@ export class Changelog {
   }
 }
 
-/** Raises PIW_INDEX when it isn't [name, version, time, action, serial]. */
+/** Parses an event. Throws PIW_INDEX if it isn't [name, version, time, action, serial]. */
 export function parseEvent(value: XmlRpcValue): ChangelogEvent {
   const [name, version, time, action, serial] = Array.isArray(value) ? (value as XmlRpcValue[]) : [];
   if (
@@ -88,7 +89,7 @@ export function parseEvent(value: XmlRpcValue): ChangelogEvent {
     typeof action !== 'string' ||
     !Number.isSafeInteger(serial)
   ) {
-    throw new PiwError('PIW_INDEX', 'the changelog holds something that is no event');
+    throw new PiwError('PIW_INDEX', 'the changelog contains an invalid event');
   }
   const eventVersion = typeof version === 'string' && version !== '' ? version : null;
   const projectName = projectNameOf(name);
@@ -105,7 +106,7 @@ export function parseEvent(value: XmlRpcValue): ChangelogEvent {
   };
 }
 
-/** Events of a project come in a row, and there are millions of them. */
+/** A cache of one name: successive events are often of the same project, and there are millions of them. */
 let lastProject: { readonly spelled: string; readonly name: PackageName | undefined } | undefined;
 
 function projectNameOf(spelled: string): PackageName | undefined {
@@ -122,7 +123,7 @@ function interpret(
   for (const [pattern, kind] of ACTIONS) {
     const match = pattern.exec(action);
     if (!match) continue;
-    // In its first years `remove` with a version was of the release.
+    // In PyPI's first years, `remove` with a version removed the release.
     const effectiveKind = kind === 'remove project' && version !== null ? 'remove release' : kind;
     const isReleaseEvent =
       effectiveKind !== 'create' && effectiveKind !== 'remove project' && !action.startsWith('project');

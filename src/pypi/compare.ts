@@ -1,29 +1,32 @@
 import type { IndexRoot } from './index-reader.js';
 import type { WatchList } from './watch-list.js';
 
-/** What the database has of a project. */
+/** A project as the database has it. */
 export interface KnownProject {
   readonly name: string;
-  /** Of its page; 0 where the index has none. */
+  /** The serial of its page; 0 if the index has no serials. */
   readonly serial: number;
-  /** When its page was last looked at, milliseconds since 1970; 0: never; null: it is to be. */
+  /** When its page was last fetched, milliseconds since 1970; 0: never; null: it is due to be fetched. */
   readonly looked: number | null;
-  /** A look costs little: the page has an ETag, or isn't even there. */
+  /** Polling costs little: the page has an ETag, or doesn't exist. */
   readonly cheap: boolean;
-  /** A feed brought it, and can take it away; any other is an administrator's. */
+  /** The feed added it and may remove it; false if an administrator added it. */
   readonly fed: boolean;
 }
 
-/** An index that says nothing of what has changed is read again and again only if it is no larger. */
+/** Up to this many projects are polled even if the index has neither serials nor ETags. */
 const MAX_BLIND_INDEX_PROJECTS = 200;
 
-/** Of what is watched: what the root has and we don't, or has of a higher serial, and what it has no more. */
+/**
+ * Compares the watched projects with the root. `due` are those that are new, or have a higher serial in the root;
+ * `vanished` are those of the feed that the root no longer lists.
+ */
 export function compareWithRoot(
   root: IndexRoot,
   knownProjects: readonly KnownProject[],
   watch: WatchList,
 ): { readonly due: readonly string[]; readonly vanished: readonly string[] } {
-  const remaining = new Map(knownProjects.map((one) => [one.name, one] as const));
+  const remaining = new Map(knownProjects.map((project) => [project.name, project] as const));
   const due: string[] = [];
   for (const [name, serial] of root.projects) {
     const project = remaining.get(name);
@@ -35,9 +38,9 @@ export function compareWithRoot(
 }
 
 /**
- * Where no serial says what has changed: the projects whose pages are next, longest not looked at first, and
- * whether there are others that get no turn. A page without an ETag costs a whole answer at each look; that is
- * for a few, or for what somebody wants.
+ * Returns the projects to poll next on an index without serials, the longest unvisited first; `blind` if others are never
+ * polled. A page without an ETag costs a full answer each time, so such pages are polled only if they are few, or if the
+ * user named them.
  */
 export function nextToPoll(
   knownProjects: readonly KnownProject[],
@@ -46,8 +49,8 @@ export function nextToPoll(
 ): { readonly names: readonly string[]; readonly blind: boolean } {
   const watchedProjects = knownProjects.filter(({ name }) => watch.has(name));
   const atAnyCost = watch.scope !== 'all' || watchedProjects.length <= MAX_BLIND_INDEX_PROJECTS;
-  const notDue = watchedProjects.flatMap(({ looked, ...one }) =>
-    looked === null ? [] : [{ ...one, looked }],
+  const notDue = watchedProjects.flatMap(({ looked, ...project }) =>
+    looked === null ? [] : [{ ...project, looked }],
   );
   const candidates = notDue.filter(({ cheap, looked }) => atAnyCost || cheap || looked === 0);
   candidates.sort((a, b) => a.looked - b.looked);

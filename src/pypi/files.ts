@@ -5,8 +5,8 @@ import { parseWheelName } from '../wheels/tags.js';
 const SDIST_FILENAME = /^(.+)\.(?:tar\.gz|zip|tar\.bz2|tgz|tar\.xz|tar\.Z|tar)$/;
 
 /**
- * What a file of a project is, by its name, and of which version; `other` has none. An old sdist's
- * name may hold `-` itself: the part before the version is the one that normalises to the project's.
+ * Returns the kind and the version of a project's file, judged by its name; `other` has no version. The name of an old
+ * sdist may contain further hyphens: it is split where the part before the version normalises to the project's name.
  */
 export function classifyFile(
   filename: string,
@@ -22,20 +22,20 @@ export function classifyFile(
     }
   }
   const stem = SDIST_FILENAME.exec(filename)?.[1] ?? '';
-  // Where the name itself may end in digits, the part that looks like a version is the version.
+  // If several splits are possible, prefer the one whose version looks like a version.
   const versions = splits(stem)
     .filter(([name]) => isPackageName(name) && normalise(name) === project)
     .map(([, version]) => version)
-    // A folder of platform builds ("dumb" distributions) looks like an sdist of an odd version.
+    // A "dumb" binary distribution looks like an sdist with an odd version.
     .filter((version) => version !== '' && !/\.(linux|win|macosx)-/.test(version));
-  const version = versions.find((one) => /^v?\d/.test(one)) ?? versions[0];
+  const version = versions.find((candidate) => /^v?\d/.test(candidate)) ?? versions[0];
   return version === undefined ? { kind: 'other', version: null } : { kind: 'sdist', version };
 }
 
-/** Each way to cut a file's stem in two at a `-`. */
+/** Returns every way to split a file's stem in two at a `-`. */
 function splits(stem: string): readonly (readonly [string, string])[] {
   const parts = stem.split('-');
   return parts
     .slice(1)
-    .map((_, at) => [parts.slice(0, at + 1).join('-'), parts.slice(at + 1).join('-')] as const);
+    .map((_, i) => [parts.slice(0, i + 1).join('-'), parts.slice(i + 1).join('-')] as const);
 }

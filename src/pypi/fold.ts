@@ -1,25 +1,25 @@
 import type { ChangeEvent } from './changelog.js';
 
-/** What a run of events comes to for a project. Null: the events say nothing of it. */
+/** The combined effect of a series of events on a project. Null: the events don't affect the property. */
 export interface FoldedProjectChange {
   readonly name: string;
   /** The highest serial of its events. */
   readonly serial: number;
-  /** It was removed, and with it all versions that were there before; those that came after are in their own changes. */
+  /** The project was removed with all its versions at the time; later versions have changes of their own. */
   wiped: boolean;
-  /** It is there at the end, or (false) gone. */
+  /** Whether the project exists after the events. */
   present: boolean | null;
   quarantined: boolean | null;
 }
 
-/** What a run of events comes to for a version. */
+/** The combined effect of a series of events on a version. */
 export interface FoldedVersionChange {
   readonly name: string;
   readonly version: string;
   readonly serial: number;
-  /** The time of its first event, seconds; null: nothing said that it came. */
+  /** The time of its first event, seconds; null if no event released it. */
   released: number | null;
-  /** What was known of it before counts no more: it was removed, and (unless `removed`) came again. */
+  /** Its earlier state is void: the version was removed, and (unless `removed`) released again. */
   reset: boolean;
   removed: boolean;
   sdist: boolean | null;
@@ -38,24 +38,23 @@ interface ProjectDraft {
 }
 
 /**
- * Folds events, in the order in which they happened, into one change for each project and version. What
- * an event does:
+ * Folds events, in the order in which they happened, into one change per project and version. The effect of an event:
  *
- *   event           to its project or version            to the queue        to wheels and pages
- *   create          is there                             -                   project page
- *   release         is there, released at this time      due, if it has an   project page
+ *   event           on its project or version            on the queue        on wheels and pages
+ *   create          exists                               -                   project page
+ *   release         exists, released at this time        due if it has an    project page
  *                                                        sdist
  *   add file        the same; an sdist makes it due      due                 project page
- *   remove file     of an sdist: has none any more       not due             wheels stay
- *   remove release  gone                                 not due             not offered; deleted after the grace time
- *   remove project  gone, with all its versions          not due             the same for all
- *   yank            yanked (its reason is on the page)   not due             offered, marked
- *   unyank          not yanked                           due again           the mark goes
- *   quarantine      version or project is quarantined    not due             kept, not offered
- *   clear           is not any more                      due again           offered again
+ *   remove file     an sdist: it has no sdist            not due             wheels stay
+ *   remove release  removed                              not due             hidden; deleted after the grace time
+ *   remove project  removed, with all its versions       not due             the same, for all of them
+ *   yank            yanked (the page has the reason)     not due             listed as yanked
+ *   unyank          not yanked                           due again           listed as usual
+ *   quarantine      version or project is quarantined    not due             kept, not listed
+ *   clear           not quarantined                      due again           listed again
  *
- * What is built stays known through all of them: a release that comes back is whole at once, and is built
- * only where it never was. Folding twice what was folded before comes to the same.
+ * None of them forgets builds: a release that returns is complete at once, and is built only where it never was. Folding
+ * is idempotent: the same events give the same result again.
  */
 export function foldEvents(events: readonly ChangeEvent[]): FoldedChanges {
   const drafts = new Map<string, ProjectDraft>();

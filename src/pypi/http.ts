@@ -3,21 +3,21 @@ import { PiwError, errorMessage } from '../errors.js';
 import { VERSION } from '../version.js';
 
 export interface HttpOptions {
-  /** Who runs the farm, for the index's operators: an e-mail or web address. */
+  /** The e-mail or web address of the farm's administrator, for the index's operators. */
   readonly contact?: string | null;
-  /** For one answer, milliseconds. Default 60 s. */
+  /** The time limit for one answer, milliseconds. Default: 60 s. */
   readonly timeoutMs?: number;
-  /** Of one answer. Default 64 MB. */
+  /** The size limit for one answer. Default: 64 MB. */
   readonly maxBytes?: number;
-  /** What is posted; without it the page is got. */
+  /** The body of a POST request; without it, the request is a GET. */
   readonly body?: string;
-  /** Before it is asked a second time, milliseconds, and twice as long before the third. Default 1 s. */
+  /** The delay before the first retry, milliseconds; it doubles before the second. Default: 1 s. */
   readonly retryDelayMs?: number;
-  /** Nobody waits for the answer any more: PIW_INDEX. */
+  /** Aborts the request, which then throws PIW_INDEX. */
   readonly signal?: AbortSignal;
 }
 
-/** The server asks to be left alone for longer than a question waits. */
+/** The server asks for a longer pause than a request waits. */
 export class ThrottledError extends PiwError {
   readonly retryAfterMs: number;
 
@@ -29,28 +29,27 @@ export class ThrottledError extends PiwError {
 
 export interface FetchedPage {
   readonly status: number;
-  /** Where it came from in the end, without credentials. */
+  /** The final URL after redirects, without credentials. */
   readonly url: string;
   readonly type: string;
   readonly etag: string | undefined;
-  /** PyPI's serial of what the page is about; 0 where the server doesn't say. */
+  /** The serial of PyPI's X-PyPI-Last-Serial header; 0 without it. */
   readonly serial: number;
   readonly body: string;
 }
 
-/** A question is put so often in all when the server, or the line, fails. */
+/** How often a request is sent in total if the server or the connection fails. */
 const MAX_ATTEMPTS = 3;
 const MAX_RETRY_WAIT_MS = 30_000;
 
-/** A URL for people: without its credentials. */
+/** Returns a URL without its credentials, for people. */
 export function redactUrl(url: string): string {
   return url.replace(/^([a-z+]+:\/\/)[^/?#]*@/i, '$1');
 }
 
 /**
- * Reads one page. What the server can't give now (429, 5xx, a broken line) is asked for again, with
- * waits that obey Retry-After; any other status is given back. Raises PIW_INDEX, in words that hold
- * no credentials.
+ * Fetches one page. Retries after a temporary failure (429, 5xx, a broken connection), with delays that obey Retry-After;
+ * returns any other status. Throws ThrottledError, or PIW_INDEX; its text contains no credentials.
  */
 export async function fetchPage(
   url: string,
@@ -59,7 +58,7 @@ export async function fetchPage(
 ): Promise<FetchedPage> {
   const parsed = URL.canParse(url) ? new URL(url) : undefined;
   if (!parsed || !/^https?:$/.test(parsed.protocol))
-    throw new PiwError('PIW_INDEX', `${redactUrl(url)} is no http or https address`);
+    throw new PiwError('PIW_INDEX', `${redactUrl(url)} is not an http or https address`);
   const { username, password } = parsed;
   parsed.username = '';
   parsed.password = '';
@@ -68,8 +67,8 @@ export async function fetchPage(
     ...headers,
   };
   if (username !== '') {
-    const pair = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
-    allHeaders['authorization'] = `Basic ${Buffer.from(pair).toString('base64')}`;
+    const credentials = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
+    allHeaders['authorization'] = `Basic ${Buffer.from(credentials).toString('base64')}`;
   }
   for (let attempt = 1; ; attempt += 1) {
     let wait = (options.retryDelayMs ?? 1000) * 2 ** (attempt - 1) * (0.75 + Math.random() / 2);
@@ -89,15 +88,12 @@ export async function fetchPage(
       const retryAfterS = Number(response.headers.get('retry-after'));
       if (retryAfterS > 0) wait = retryAfterS * 1000 * (1 + Math.random() / 4);
       if (retryAfterS > 0 && wait > MAX_RETRY_WAIT_MS)
-        throw new ThrottledError(
-          `${redactUrl(url)} asks to be left alone for ${String(retryAfterS)} s`,
-          wait,
-        );
+        throw new ThrottledError(`${redactUrl(url)} asks to retry after ${String(retryAfterS)} s`, wait);
     } catch (error) {
       if (error instanceof PiwError) throw error;
       failure = describeFetchError(error);
       if (options.signal?.aborted)
-        throw new PiwError('PIW_INDEX', `${redactUrl(url)} is not waited for any more`);
+        throw new PiwError('PIW_INDEX', `the request for ${redactUrl(url)} was aborted`);
     }
     if (attempt >= MAX_ATTEMPTS || wait > MAX_RETRY_WAIT_MS)
       throw new PiwError('PIW_INDEX', `${redactUrl(url)} can't be read: ${failure}`);
@@ -108,12 +104,12 @@ export async function fetchPage(
 async function readResponse(response: Response, maxBytes: number): Promise<FetchedPage> {
   const chunks: Uint8Array[] = [];
   let size = 0;
-  for await (const piece of response.body ?? []) {
-    size += (piece as Uint8Array).length;
+  for await (const chunk of response.body ?? []) {
+    size += (chunk as Uint8Array).length;
     if (size > maxBytes) {
-      throw new PiwError('PIW_INDEX', `${redactUrl(response.url)} has more than ${String(maxBytes)} bytes`);
+      throw new PiwError('PIW_INDEX', `${redactUrl(response.url)} is larger than ${String(maxBytes)} bytes`);
     }
-    chunks.push(piece as Uint8Array);
+    chunks.push(chunk as Uint8Array);
   }
   return {
     status: response.status,
@@ -127,9 +123,9 @@ async function readResponse(response: Response, maxBytes: number): Promise<Fetch
   };
 }
 
-/** fetch says only "fetch failed"; its cause says why. */
+/** Returns the reason of a failed fetch: the message is only "fetch failed", and the cause has the reason. */
 function describeFetchError(error: unknown): string {
   if (error instanceof Error && error.name === 'TimeoutError') return 'it did not answer in time';
-  const inner = error instanceof Error && error.cause !== undefined ? error.cause : error;
-  return redactUrl(errorMessage(inner) || 'it can not be reached');
+  const cause = error instanceof Error && error.cause !== undefined ? error.cause : error;
+  return redactUrl(errorMessage(cause) || "it can't be reached");
 }

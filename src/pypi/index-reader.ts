@@ -6,13 +6,13 @@ import { fetchPage, redactUrl, type HttpOptions, type FetchedPage } from './http
 
 export interface IndexFile {
   readonly filename: string;
-  /** Absolute. */
+  /** An absolute URL. */
   readonly url: string;
   readonly sha256: string | null;
   readonly size: number | null;
   readonly uploadTime: Date | null;
   readonly requiresPython: string | null;
-  /** The reason, which may be empty; null: it isn't yanked. */
+  /** The reason, which may be empty; null if the file isn't yanked. */
   readonly yanked: string | null;
   readonly kind: 'sdist' | 'wheel' | 'other';
   readonly version: string | null;
@@ -23,13 +23,13 @@ export interface IndexProject {
   readonly files: readonly IndexFile[];
   readonly status: 'active' | 'archived' | 'quarantined' | 'deprecated';
   readonly etag: string | undefined;
-  /** The serial of its last event that the page shows; 0 where the index has none. */
+  /** The serial of the last event that the page shows; 0 if the index has no serials. */
   readonly serial: number;
 }
 
-/** The names of an index. */
+/** The root page of an index: its projects. */
 export interface IndexRoot {
-  /** Each with its serial; 0 where the index has none. */
+  /** The serial of each project; 0 if the index has no serials. */
   readonly projects: ReadonlyMap<PackageName, number>;
   readonly serial: number;
   readonly etag: string | undefined;
@@ -38,23 +38,23 @@ export interface IndexRoot {
 /** PyPI's root is 40 MB. */
 const MAX_ROOT_BYTES = 512 * 1024 * 1024;
 
-/** So much of a root is read between two breaths: whoever reads it holds a lease, and has to say so. */
+/** How much of a root is parsed before the event loop runs: the reader holds a lease and has to renew it. */
 const ROOT_SLICE = { characters: 256 * 1024, names: 20_000 };
 const yieldToEventLoop = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 const JSON_TYPE = 'application/vnd.pypi.simple.v1+json';
 const HTML_TYPE = 'application/vnd.pypi.simple.v1+html';
 const ACCEPT = `${JSON_TYPE}, ${HTML_TYPE};q=0.2, text/html;q=0.1`;
-/** Longer texts than this are not carried on (ShortText in src/model/fields.ts), characters. */
+/** The longest text that messages can carry (ShortText in src/model/fields.ts), characters. */
 const MAX_TEXT_CHARS = 1024;
 const STATUSES = ['active', 'archived', 'quarantined', 'deprecated'] as const;
 
 type ParsedFile = Omit<IndexFile, 'kind' | 'version'>;
 
 /**
- * A simple index (PEP 503, 691 and their successors), which may speak JSON or only HTML whatever it
- * is asked for: what counts is the type of its answer. An answer that is neither, or that holds
- * something else, is PIW_INDEX; it never means "no files".
+ * Reads a simple index (PEP 503, 691 and their successors). The index may answer with JSON or HTML, whatever the
+ * request accepts: the answer's content type decides. Throws PIW_INDEX for an answer that is neither, or that is not a
+ * page of the simple API; such an answer never means "no files".
  */
 export class SimpleIndexClient {
   readonly #url: string;
@@ -65,12 +65,15 @@ export class SimpleIndexClient {
     this.#options = options;
   }
 
-  /** For people. */
+  /** The address without credentials, for people. */
   get url(): string {
     return redactUrl(this.#url);
   }
 
-  /** A project; undefined where the index has none of that name. With the etag of an answer: only what is new. */
+  /**
+   * Returns a project; undefined if the index doesn't have it; notModified if its page still has the `etag`. Throws
+   * PIW_INDEX.
+   */
   async project(
     name: string,
     options: { readonly etag?: string; readonly signal?: AbortSignal } = {},
@@ -98,7 +101,7 @@ export class SimpleIndexClient {
     };
   }
 
-  /** All names. Raises PIW_INDEX for a page that isn't a whole root with at least one name. */
+  /** Returns all projects. Throws PIW_INDEX for a page that isn't a complete root with at least one project. */
   async root(
     options: { readonly etag?: string | undefined; readonly signal?: AbortSignal } = {},
   ): Promise<IndexRoot | { readonly notModified: true }> {
@@ -121,7 +124,7 @@ export class SimpleIndexClient {
       if (isPackageName(name)) projects.set(normalise(name), projectSerial);
       if (i % ROOT_SLICE.names === 0) await yieldToEventLoop();
     }
-    if (projects.size === 0) throw new PiwError('PIW_INDEX', `${page.url} names no project`);
+    if (projects.size === 0) throw new PiwError('PIW_INDEX', `${page.url} lists no project`);
     return { projects, serial: Math.max(serial, page.serial), etag: page.etag };
   }
 }
@@ -140,21 +143,21 @@ function rootOfJson(page: FetchedPage): { names: readonly (readonly [string, num
   return { names, serial: toSerial(meta?.['_last-serial']) };
 }
 
-/** A root of HTML: every anchor whose address is that of a project. One that is cut off has no end. */
+/** Returns the text of every anchor of an HTML root. A truncated page is recognised by its missing end. */
 async function rootOfHtml(page: FetchedPage): Promise<readonly (readonly [string, number])[]> {
   if (
     (page.type !== 'text/html' && page.type !== HTML_TYPE) ||
     !/<\/html>\s*(<!--[^>]*-->\s*)?$/i.test(page.body.slice(-1000))
   )
-    throw new PiwError('PIW_INDEX', `${page.url} is not a whole root of the simple API`);
+    throw new PiwError('PIW_INDEX', `${page.url} is not a complete root of the simple API`);
   const names: [string, number][] = [];
   let anchor: string | undefined;
   const parser = new Parser({
     onopentag(tag) {
       if (tag === 'a') anchor = '';
     },
-    ontext(piece) {
-      if (anchor !== undefined) anchor += piece;
+    ontext(text) {
+      if (anchor !== undefined) anchor += text;
     },
     onclosetag(tag) {
       if (tag !== 'a' || anchor === undefined) return;
@@ -162,8 +165,8 @@ async function rootOfHtml(page: FetchedPage): Promise<readonly (readonly [string
       anchor = undefined;
     },
   });
-  for (let at = 0; at < page.body.length; at += ROOT_SLICE.characters) {
-    parser.write(page.body.slice(at, at + ROOT_SLICE.characters));
+  for (let start = 0; start < page.body.length; start += ROOT_SLICE.characters) {
+    parser.write(page.body.slice(start, start + ROOT_SLICE.characters));
     await yieldToEventLoop();
   }
   parser.end();
@@ -227,7 +230,7 @@ function fromHtml(page: FetchedPage): ParsedProject {
   if (page.type !== 'text/html' && page.type !== HTML_TYPE) {
     throw new PiwError(
       'PIW_INDEX',
-      `${page.url} answered with ${page.type || 'no type'}, which is neither JSON nor HTML`,
+      `${page.url} answered with content type ${page.type || '(none)'}, which is neither JSON nor HTML`,
     );
   }
   const files: ParsedFile[] = [];
@@ -246,9 +249,9 @@ function fromHtml(page: FetchedPage): ParsedProject {
         if (tag === 'title') inTitle = true;
         if (tag === 'a') anchor = { attributes, text: '' };
       },
-      ontext(piece) {
-        if (anchor) anchor.text += piece;
-        if (inTitle) title += piece;
+      ontext(text) {
+        if (anchor) anchor.text += text;
+        if (inTitle) title += text;
       },
       onclosetag(tag) {
         if (tag === 'title') inTitle = false;
@@ -262,13 +265,13 @@ function fromHtml(page: FetchedPage): ParsedProject {
     { decodeEntities: true },
   );
   parser.end(page.body);
-  // A page without a single file must say in some other way that it is one: else it may be anything.
+  // A page without files must identify itself in another way, since it could be any page.
   if (
     files.length === 0 &&
     !pageState.repository &&
     !(pageState.anchors === 0 && /^links for /i.test(title.trim()))
   ) {
-    throw new PiwError('PIW_INDEX', `${page.url} is a page of HTML, but not of the simple API`);
+    throw new PiwError('PIW_INDEX', `${page.url} is HTML, but not a page of the simple API`);
   }
   return { files, status: statusOf(pageState.status), serial: 0 };
 }
@@ -301,15 +304,15 @@ const asObject = (value: unknown): Readonly<Record<string, unknown>> | undefined
   typeof value === 'object' && value !== null && !Array.isArray(value)
     ? (value as Record<string, unknown>)
     : undefined;
-/** Of a reason that is too long, its beginning: what is yanked is yanked. */
+/** Returns the reason, cut to MAX_TEXT_CHARS: the file is yanked anyway. */
 const reasonOf = (value: unknown): string | null =>
   typeof value === 'string' ? value.slice(0, MAX_TEXT_CHARS) : null;
-/** A file for which Pythons nobody can say is left out, and not offered to all of them. */
+/** A file with too long a specifier is left out: without it, the file would be offered to every Python. */
 const isTooLong = (specifier: unknown): boolean =>
   typeof specifier === 'string' && specifier.length > MAX_TEXT_CHARS;
 const asText = (value: unknown): string | null =>
   typeof value === 'string' && value.length <= 4096 ? value : null;
-/** An escape that is none is left as it is. */
+/** Decodes a path; returns it unchanged if it contains an invalid escape. */
 function decodePath(path: string): string {
   try {
     return decodeURIComponent(path);

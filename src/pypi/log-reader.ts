@@ -2,33 +2,33 @@ import { PiwError } from '../errors.js';
 import type { ChangeEvent, Changelog, ChangelogEvent } from './changelog.js';
 import { EventReorderer, type ChangelogPosition } from './reorder.js';
 
-/** Further behind than so many events, history is read: without a look at each project on the way. */
+/** A reader that is further behind than this reads history: it doesn't announce events before they are settled. */
 const HISTORY_THRESHOLD_EVENTS = 2000;
-/** How many events are acted upon at once. */
+/** How many settled events are passed to the follower at once. */
 const MAX_BATCH_EVENTS = 10_000;
 
-/** Whoever acts upon the events, and keeps how far they reach. */
+/** Acts on the events, and stores the position in the log. */
 export interface ChangelogFollower {
   /** Milliseconds since 1970. */
   now(): number;
-  /** Whether more may be read now. */
+  /** Returns whether more may be read now. */
   shouldContinue(): boolean;
   watches(name: string): boolean;
-  /** How far the log was read when it was last kept. */
+  /** Returns the stored position. */
   position(): Promise<ChangelogPosition>;
-  /** Events as they come. They come once more in their order, but for those that are too `late` for it. */
+  /** Called with events as they arrive. They arrive again in order through onSettled, except `late` ones. */
   onSeen(events: readonly ChangeEvent[], late: boolean): Promise<void>;
-  /** Events in the order in which they happened, and how far they reach: it is kept with what they do. */
+  /** Called with events in the order in which they happened. Stores `position` together with their effects. */
   onSettled(events: readonly ChangeEvent[], position: ChangelogPosition): Promise<void>;
   logInfo(text: string): void;
 }
 
-/** Reads a changelog to its end, again and again, from where the follower has got to. */
+/** Reads a changelog to its end, as often as read() is called, from the follower's position. */
 export class ChangelogReader {
   readonly #changelog: Changelog;
   readonly #follower: ChangelogFollower;
   #reorder: EventReorderer<ChangelogEvent> | undefined;
-  /** The highest serial that is kept as read. */
+  /** The highest serial that the follower has stored as read. */
   #savedSerial = -1;
 
   constructor(changelog: Changelog, follower: ChangelogFollower) {
@@ -36,19 +36,19 @@ export class ChangelogReader {
     this.#follower = follower;
   }
 
-  /** Whether it has been read since the start, and has events. */
+  /** Whether the changelog has been read since the start and has events. */
   get hasRead(): boolean {
     return this.#savedSerial > 0;
   }
 
-  /** Reads to the end. Raises PIW_INDEX, also for a log that is shorter than it was. */
+  /** Reads to the end of the log. Throws PIW_INDEX, also if the log is shorter than before. */
   async read(signal: AbortSignal): Promise<void> {
     this.#reorder ??= new EventReorderer(await this.#follower.position());
     const reorder = this.#reorder;
     const last = await this.#changelog.lastSerial(signal);
     const { serial: settledSerial, read: highestRead } = reorder.position;
     if (last < highestRead) {
-      const text = `the last serial is ${String(last)}, and events up to ${String(highestRead)} are known`;
+      const text = `the changelog ends at serial ${String(last)}, but events up to ${String(highestRead)} were read before`;
       throw new PiwError('PIW_INDEX', text);
     }
     if (last === highestRead && settledSerial === highestRead) {
@@ -56,11 +56,11 @@ export class ChangelogReader {
       return;
     }
     const isHistory = last - highestRead > HISTORY_THRESHOLD_EVENTS;
-    // Near the end what is not settled yet is read again: a serial may turn up after higher ones.
+    // Near the end, unsettled events are read again: a serial may appear after higher ones.
     let from = isHistory ? highestRead : settledSerial;
     const fetchNextPage = () => {
       const request = this.#changelog.since(from, signal);
-      // It is asked for ahead of need: what is wrong with it is seen when it is looked at.
+      // The page is prefetched: an error is handled when the page is awaited.
       request.catch(() => undefined);
       return request;
     };
@@ -68,7 +68,7 @@ export class ChangelogReader {
     while (from < last && this.#follower.shouldContinue()) {
       const events = await next;
       if (events.length === 0) {
-        const text = `the changelog gave no event after ${String(from)}, and it ends at ${String(last)}`;
+        const text = `the changelog returned no events after ${String(from)}, but ends at ${String(last)}`;
         throw new PiwError('PIW_INDEX', text);
       }
       const before = from;
@@ -76,20 +76,20 @@ export class ChangelogReader {
       if (from === before)
         throw new PiwError(
           'PIW_INDEX',
-          `the changelog gave only what was known of it, up to ${String(from)}`,
+          `the changelog returned only events up to ${String(from)}, which were already read`,
         );
       if (from < last) next = fetchNextPage();
-      const fresh = this.#watched(reorder.push(events));
+      const newEvents = this.#watched(reorder.push(events));
       const late = this.#watched(reorder.late);
       if (late.length > 0) await this.#follower.onSeen(late, true);
       reorder.clearLate();
-      if (!isHistory && fresh.length > 0) await this.#follower.onSeen(fresh, false);
+      if (!isHistory && newEvents.length > 0) await this.#follower.onSeen(newEvents, false);
       await this.#settle(reorder, from >= last ? 'end' : isHistory ? 'history' : 'near', signal);
-      if (isHistory) this.#follower.logInfo(`events up to ${String(from)} of ${String(last)} are read`);
+      if (isHistory) this.#follower.logInfo(`read events up to serial ${String(from)} of ${String(last)}`);
     }
   }
 
-  /** Hands over what nothing can come before any more, in its order. */
+  /** Passes on, in order, the events before which no other event can appear. */
   async #settle(
     reorder: EventReorderer<ChangelogEvent>,
     region: 'history' | 'near' | 'end',

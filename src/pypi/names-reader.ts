@@ -4,18 +4,18 @@ import type { IndexRateLimiter } from './pace.js';
 import { groupByRelease } from './releases.js';
 import { selectReleases, type WantedRelease, type WatchedProject } from './watch.js';
 
-/** Whoever keeps what is found. */
+/** Stores what the reader finds. */
 export interface NamesFollower {
-  /** Whether more may be read now. */
+  /** Returns whether more may be read now. */
   shouldContinue(): boolean;
-  /** What is wanted of a project whose page has changed. */
+  /** Called with the wanted releases of a project whose page has changed. */
   onReleases(name: string, wanted: readonly WantedRelease[]): Promise<void>;
-  /** A project's page could not be read. */
+  /** Called when a project's page can't be read. */
   onError(name: string, error: PiwError): void;
   warn(text: string): void;
 }
 
-/** For a farm of a few packages: reads each one's page, by its ETag. */
+/** Follows a few packages by reading each one's page, with its ETag. */
 export class NamesReader {
   readonly #index: SimpleIndexClient;
   readonly #history: 'all' | 'newest';
@@ -62,7 +62,7 @@ export class NamesReader {
     const { wanted, missing } = selectReleases(watched, groupByRelease(answer), this.#history);
     for (const version of missing) this.#follower.warn(`the index has no ${name} ${version}`);
     await this.#follower.onReleases(name, wanted);
-    // Only now: had they been refused, the next look must see them again.
+    // Set last: if the follower failed, the next visit must see the releases again.
     watched.etag = answer.etag;
   }
 }

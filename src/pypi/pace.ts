@@ -1,25 +1,26 @@
 import type { PiwError } from '../errors.js';
 import { ThrottledError } from './http.js';
 
-/** What an actor's clock does, and a test's. */
+/** The part of a clock that the limiter needs. */
 interface MonotonicClock {
   monotonicMs(): number;
-  after(ms: number, what: () => void): () => void;
+  /** Calls `callback` after `ms`, unless the returned function is called first. */
+  after(ms: number, callback: () => void): () => void;
 }
 
-/** The rest after an error, doubled with each further one: at first, and at most. */
+/** The back-off after the first error, which doubles with each further error, and its upper limit. */
 const BACKOFF_MS = { first: 1000, max: 300_000 };
 
 /**
- * How often an index is asked, whoever of us asks: for no more pages in a second than `rate`, each in its turn,
- * and for nothing during the rest after an error.
+ * Limits the requests to an index, for all of its callers together: at most `rate` pages per second, evenly spaced, and
+ * a back-off after an error. The limiter doesn't enforce the back-off: callers check isBackingOff().
  */
 export class IndexRateLimiter {
   readonly #clock: MonotonicClock;
   readonly #intervalMs: number;
-  /** When the next turn is. */
+  /** The time of the next free turn. */
   #nextTurnAt = 0;
-  /** Since something last went well, by what was done. */
+  /** The errors since the last success, by activity. */
   readonly #consecutiveErrors = new Map<string, number>();
   #backOffUntil = 0;
 
@@ -28,21 +29,21 @@ export class IndexRateLimiter {
     this.#intervalMs = 1000 / rate;
   }
 
-  /** Waits for the next turn; at most until the signal, after which there is nothing to be asked any more. */
+  /** Waits for the next turn, or until the signal is aborted. */
   async acquire(signal: AbortSignal): Promise<void> {
     if (signal.aborted) return;
     const now = this.#clock.monotonicMs();
-    const at = Math.max(now, this.#nextTurnAt);
-    this.#nextTurnAt = at + this.#intervalMs;
-    if (at === now) return;
+    const turnAt = Math.max(now, this.#nextTurnAt);
+    this.#nextTurnAt = turnAt + this.#intervalMs;
+    if (turnAt === now) return;
     await new Promise<void>((resolve) => {
-      const go = (): void => {
+      const proceed = (): void => {
         cancelTimer();
-        signal.removeEventListener('abort', go);
+        signal.removeEventListener('abort', proceed);
         resolve();
       };
-      const cancelTimer = this.#clock.after(at - now, go);
-      signal.addEventListener('abort', go);
+      const cancelTimer = this.#clock.after(turnAt - now, proceed);
+      signal.addEventListener('abort', proceed);
     });
   }
 
@@ -50,32 +51,35 @@ export class IndexRateLimiter {
     return this.#clock.monotonicMs() < this.#backOffUntil;
   }
 
-  /** Begins a rest, which is longer after each error, and at least as long as the index asks for; milliseconds. */
+  /**
+   * Begins a back-off and returns its length in milliseconds. It doubles with each error of the activity, and is at
+   * least as long as the index asks for.
+   */
   backOff(activity: string, error: PiwError): number {
     const errors = this.#consecutiveErrors.get(activity) ?? 0;
     const doubled = Math.min(BACKOFF_MS.first * 2 ** errors, BACKOFF_MS.max) * (0.75 + Math.random() / 2);
     const ms = error instanceof ThrottledError ? Math.max(error.retryAfterMs, doubled) : doubled;
-    // Of several pages that were asked for together, all may fail: that is one time.
+    // Concurrent requests may all fail: that counts as one error.
     if (!this.isBackingOff()) this.#consecutiveErrors.set(activity, errors + 1);
     this.#backOffUntil = Math.max(this.#backOffUntil, this.#clock.monotonicMs() + ms);
     return ms;
   }
 
-  /** It went well: the next rest is a short one again. */
+  /** Records a success: the activity's next back-off is short again. */
   succeeded(activity: string): void {
     this.#consecutiveErrors.delete(activity);
   }
 }
 
-/** Does it for each, some at a time. */
+/** Runs the action for each item, at most `concurrency` at a time. */
 export async function forEachConcurrently<T>(
   items: readonly T[],
   concurrency: number,
   action: (item: T) => Promise<void>,
 ): Promise<void> {
-  const waiting = [...items];
-  const work = async () => {
-    for (let item = waiting.shift(); item !== undefined; item = waiting.shift()) await action(item);
+  const queue = [...items];
+  const runWorker = async () => {
+    for (let item = queue.shift(); item !== undefined; item = queue.shift()) await action(item);
   };
-  await Promise.all(Array.from({ length: Math.min(concurrency, items.length) }, work));
+  await Promise.all(Array.from({ length: Math.min(concurrency, items.length) }, runWorker));
 }

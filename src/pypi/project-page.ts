@@ -8,15 +8,16 @@ export interface ProjectPage {
   readonly status: IndexProject['status'];
   readonly etag: string | null;
   readonly releases: readonly ProjectRelease[];
-  /** Null: not asked for, or there is none. */
+  /** Null if it was not requested, or the project has none. */
   readonly description: string | null;
 }
 
 const MAX_DESCRIPTION_CHARS = 2000;
 
 /**
- * What an index has of a project: its page of the simple API, and (with `json`, the address of PyPI's
- * JSON API) its one-line description, which is on no other page. Raises PIW_INDEX.
+ * Reads a project's page of the simple API. With `json`, the address of PyPI's JSON API, it also reads the project's
+ * one-line description, which is on no other page. Returns 'same' if the page still has the ETag, and 'missing' if the
+ * index doesn't have the project. Throws PIW_INDEX.
  */
 export async function readProject(
   index: SimpleIndexClient,
@@ -35,7 +36,7 @@ export async function readProject(
     status: project.status,
     etag: project.etag ?? null,
     releases: groupByRelease(project),
-    description: json === null || json === undefined ? null : await summary(json, project.name, options),
+    description: json === null || json === undefined ? null : await readSummary(json, project.name, options),
   };
 }
 
@@ -45,12 +46,12 @@ interface LegacyJson {
   readonly releases?: Readonly<Record<string, unknown>> | null;
 }
 
-async function summary(jsonUrl: string, name: string, options: HttpOptions): Promise<string | null> {
+async function readSummary(jsonUrl: string, name: string, options: HttpOptions): Promise<string | null> {
   const text = (await fetchLegacyJson(jsonUrl, name, options))?.info?.summary;
   return typeof text === 'string' && text.trim() !== '' ? text.trim().slice(0, MAX_DESCRIPTION_CHARS) : null;
 }
 
-/** Every release of a project, also those without a file, which only the JSON API names; undefined: it can't be read. */
+/** Returns all releases of a project, also those without files (only the JSON API has them); undefined on failure. */
 export async function readReleaseList(
   jsonUrl: string,
   name: string,
@@ -79,7 +80,7 @@ async function fetchLegacyJson(
     const body: unknown = JSON.parse(page.body);
     return typeof body === 'object' && body !== null ? body : undefined;
   } catch (error) {
-    // Nothing is built of it, and the next look asks again.
+    // Builds don't depend on it, and the next visit retries it.
     if (error instanceof PiwError || error instanceof SyntaxError) return undefined;
     throw error;
   }

@@ -1,12 +1,12 @@
 import { compareVersions, isPrerelease, sortKey } from '../wheels/versions.js';
 import type { IndexFile, IndexProject } from './index-reader.js';
 
-/** A release of a project, put together from its files. */
+/** A release of a project, derived from its files. */
 export interface ProjectRelease {
-  /** As its sdist spells it, else as its first file does. */
+  /** As its sdist spells it, or else its first file. */
   readonly version: string;
   readonly released: Date | null;
-  /** The reason, if all its files are yanked. */
+  /** The reason if all its files are yanked, otherwise null. */
   readonly yanked: string | null;
   readonly hasSdist: boolean;
   readonly sdistUrl: string | null;
@@ -14,11 +14,11 @@ export interface ProjectRelease {
   readonly requiresPython: string | null;
 }
 
-/** What a message or a database can hold of a version. */
+/** Versions that messages and the database can hold. */
 // eslint-disable-next-line no-control-regex
 export const STORABLE_VERSION = /^[^/\\\s\0-\x1f]{1,200}$/;
 
-/** The releases of a project, lowest version first; files of versions that are no versions are left out. */
+/** Returns the releases of a project, lowest version first, without files whose version can't be stored. */
 export function groupByRelease(project: IndexProject): readonly ProjectRelease[] {
   const groups = new Map<string, IndexFile[]>();
   for (const file of project.files) {
@@ -31,7 +31,7 @@ export function groupByRelease(project: IndexProject): readonly ProjectRelease[]
 
 function toRelease(files: readonly IndexFile[]): ProjectRelease {
   const sdists = files.filter((file) => file.kind === 'sdist');
-  // Of several archives pip prefers the .tar.gz too.
+  // pip, too, prefers .tar.gz among several archives.
   const sdist = sdists.find(({ filename }) => filename.endsWith('.tar.gz')) ?? sdists[0];
   const times = files.flatMap(({ uploadTime }) => (uploadTime === null ? [] : [uploadTime.getTime()]));
   const allYanked = files.every(({ yanked }) => yanked !== null);
@@ -47,7 +47,7 @@ function toRelease(files: readonly IndexFile[]): ProjectRelease {
   };
 }
 
-/** The release that pip would choose to build: the newest final one, not yanked; else the newest of all. */
+/** Returns the release that pip would build: the newest final one with an sdist and not yanked, or else a pre-release. */
 export function newestBuildable(candidates: readonly ProjectRelease[]): ProjectRelease | undefined {
   const buildable = candidates.filter(({ hasSdist, yanked }) => hasSdist && yanked === null);
   return buildable.findLast(({ version }) => !isPrerelease(version)) ?? buildable.at(-1);

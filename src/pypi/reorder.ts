@@ -1,49 +1,48 @@
 import type { ChangelogEvent } from './changelog.js';
 
-/** How far the log has been read and acted upon; kept in the database with what it covers. */
+/** How far the log has been read and acted on; stored in the database together with the effects. */
 export interface ChangelogPosition {
-  /** Every event up to this serial has been acted upon. */
+  /** Every event up to this serial has been acted on. */
   readonly serial: number;
-  /** The highest serial that was read. */
+  /** The highest serial that has been read. */
   readonly read: number;
-  /** The newest event that was acted upon, in the order of events: its time, then its serial. */
+  /** The last event, by time and then by serial, that has been acted on. */
   readonly cutTime: number;
   readonly cutSerial: number;
 }
 
-/** For so long, seconds, an older event may still come. */
+/** How long an older event may still appear, seconds. */
 const REORDER_WINDOW_S = 600;
-/** Before this serial PyPI's events are out of order by days and years: they are sorted as a whole. */
+/** Below this serial PyPI's events are out of order by days or years, so they are sorted all at once. */
 const FIRST_ORDERED_SERIAL = 628_000;
 
 export interface SettledEvents<E> {
   /** In the order in which they happened. */
   readonly events: readonly E[];
-  /** Once they have been acted upon. */
+  /** The position after they have been acted on. */
   readonly position: ChangelogPosition;
 }
 
 /**
  * Puts the events of a changelog into the order in which they happened: by time, then by serial.
  *
- * The log's own order is that of its serials, which differs by minutes, and a serial may be shown only
- * after higher ones. So an event waits until it is WINDOW_S older than the newest one, or than `now`: then
- * nothing older can still come. One that comes all the same, later than it should, is `late`: it never gets a
- * place in the order. Whoever reads acts upon it at once, and looks at its project's page, which tells what
- * holds in the end. An event that was seen before is dropped.
+ * The log is ordered by serial, which differs from the order of events by minutes, and a serial may become visible only
+ * after higher ones. So an event waits until it is REORDER_WINDOW_S older than the newest one, or than `now`: then no
+ * older event can still appear. If one appears nevertheless, it is `late` and gets no place in the order: the caller acts
+ * on it at once and fetches its project's page, which shows the final state. An event that was seen before is dropped.
  *
- * What waits is not kept anywhere else: `position.serial` stays below it, so that after a restart it is
- * read again. At the end of the log it also stays below what was read for the first time less than WINDOW_S
- * ago, for that is where a serial may still turn up.
+ * Waiting events are not stored anywhere else: `position.serial` stays below them, so that they are read again after a
+ * restart. At the end of the log it also stays below everything that was first read less than REORDER_WINDOW_S ago,
+ * since that is where a serial may still appear.
  */
 export class EventReorderer<E extends ChangelogEvent> {
   readonly #waiting = new Map<number, E>();
-  /** Serials above position.serial that have been acted upon, or were late. */
+  /** Serials above position.serial that have been acted on, or were late. */
   readonly #handledSerials = new Set<number>();
   #position: ChangelogPosition;
   #newest = 0;
   #late: E[] = [];
-  /** How far had been read when, seconds. */
+  /** The highest serial that had been read at certain times, seconds. */
   #readHistory: { readonly at: number; readonly read: number }[] = [];
 
   constructor(position: ChangelogPosition) {
@@ -54,30 +53,30 @@ export class EventReorderer<E extends ChangelogEvent> {
     return this.#position;
   }
 
-  /** Takes events in; gives those that had not been seen before. */
+  /** Adds events, and returns those that were not seen before, except late ones. */
   push(events: readonly E[]): readonly E[] {
     const { serial: from, read, cutTime, cutSerial } = this.#position;
-    const fresh: E[] = [];
+    const newEvents: E[] = [];
     let highest = read;
     for (const event of events) {
       const { serial, time } = event;
       if (serial <= from || this.#handledSerials.has(serial) || this.#waiting.has(serial)) continue;
       if (serial > FIRST_ORDERED_SERIAL && time > this.#newest) this.#newest = time;
       if (serial > highest) highest = serial;
-      // Before the cut: it was acted upon before a restart, or it is late. Nobody can tell which.
+      // Before the cut: it was acted on before a restart, or it is late. There is no telling which.
       if (time < cutTime || (time === cutTime && serial <= cutSerial)) {
         this.#handledSerials.add(serial);
         this.#late.push(event);
         continue;
       }
       this.#waiting.set(serial, event);
-      fresh.push(event);
+      newEvents.push(event);
     }
     this.#position = { ...this.#position, read: highest };
-    return fresh;
+    return newEvents;
   }
 
-  /** The late ones, until lateDone(). */
+  /** The late events since the last clearLate(). */
   get late(): readonly E[] {
     return this.#late;
   }
@@ -87,9 +86,9 @@ export class EventReorderer<E extends ChangelogEvent> {
   }
 
   /**
-   * The events that nothing can come before any more, at most `limit`; they stay here until done(). `now` is
-   * in seconds. Where in the log the reader is: in its `history`, where nothing turns up any more, `near` its
-   * end, or at its `end`; only there the clock is ours, and else the log's.
+   * Returns at most `limit` events before which no other can appear; they stay here until confirm(). `now` is in seconds.
+   * `region` is the reader's place in the log: in its `history`, where no further serials appear, `near` its end, or at
+   * its `end`. Only at the end does the current time move the window; elsewhere only the newest event does.
    */
   nextSettled(limit: number, now: number, region: 'history' | 'near' | 'end'): SettledEvents<E> {
     const cutoff = Math.max(this.#newest, region === 'end' ? now : 0) - REORDER_WINDOW_S;
@@ -119,7 +118,7 @@ export class EventReorderer<E extends ChangelogEvent> {
     };
   }
 
-  /** How far had been read by then; notes how far it is now. */
+  /** Returns the highest serial that had been read at `instant`; records how far the log is read now. */
   #readUpToAt(instant: number, now: number): number {
     const { serial, read } = this.#position;
     const record = this.#readHistory.findLast(({ at }) => at <= instant);
@@ -128,7 +127,7 @@ export class EventReorderer<E extends ChangelogEvent> {
     return record?.read ?? serial;
   }
 
-  /** They have been acted upon, and the position is kept. */
+  /** Called when the events have been acted on and the position is stored. */
   confirm({ events, position }: SettledEvents<E>): void {
     for (const { serial } of events) {
       this.#waiting.delete(serial);

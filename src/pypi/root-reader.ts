@@ -3,48 +3,51 @@ import type { IndexRoot, SimpleIndexClient } from './index-reader.js';
 import type { WatchList } from './watch-list.js';
 
 const DAY_MS = 24 * 3_600_000;
-/** Fewer packages than this never wait for a word. */
+/** Up to this many packages are removed without confirmation. */
 const MAX_UNCONFIRMED_REMOVALS = 10;
 
-/** Whoever acts upon what the root says, and keeps what is known. */
+/** Acts on what the root says, and stores what is known. */
 export interface RootFollower {
   /** Milliseconds since 1970. */
   now(): number;
   knownProjects(): Promise<readonly KnownProject[]>;
-  /** When everything was last compared; how many packages wait for a word before they go, and how many may. */
+  /**
+   * Returns when the index was last compared, how many packages are held until an administrator confirms their removal,
+   * and how many removals are confirmed.
+   */
   comparisonState(): Promise<{
     readonly compared: number | null;
     readonly held: number | null;
     readonly accepted: number;
   }>;
-  /** Everything was compared; so many packages are there no more, and wait for a word. */
+  /** Records a comparison; `held` packages are no longer in the root and wait for confirmation. */
   saveComparison(held: number | null): Promise<void>;
-  /** The pages of these are to be read. */
+  /** Requests that these projects' pages are fetched. */
   requestPages(names: readonly string[], urgent: boolean): Promise<void>;
-  /** The root doesn't name it any more: it is gone if its page is, too. */
+  /** Called when the root no longer lists a project: it is removed if its page is gone, too. */
   onVanished(name: string): Promise<void>;
   warn(text: string): void;
 }
 
 export interface RootReaderOptions {
-  /** What it finds has been told by nothing before. */
+  /** Whether fetches are urgent, because nothing else reports changes. */
   readonly urgent: boolean;
-  /** Of a hundred packages no more than so many go at once without a word. */
+  /** The share of the index, in percent, that is removed at once without confirmation. */
   readonly removalShare: number;
-  /** How many pages there is time for between two polls. */
+  /** How many pages can be fetched between two polls. */
   readonly pagesPerPoll: number;
 }
 
-/** Compares what is known with an index's root: of PyPI once a day, of any other index at each poll. */
+/** Compares the known projects with an index's root: of PyPI once a day, of any other index at each poll. */
 export class RootReader {
   readonly #index: SimpleIndexClient;
   readonly #follower: RootFollower;
   readonly #options: RootReaderOptions;
-  /** The watch list for which everything was last compared. */
+  /** The watch list of the last comparison. */
   #comparedFor: WatchList | undefined;
   #etag: string | undefined;
   #hasSerials = false;
-  /** It was said that changes are missed. */
+  /** Whether the user was warned that changes are missed. */
   #warnedBlind = false;
 
   constructor(index: SimpleIndexClient, follower: RootFollower, options: RootReaderOptions) {
@@ -53,7 +56,7 @@ export class RootReader {
     this.#options = options;
   }
 
-  /** An index without a changelog: its root says what has changed; and where it has no serials, nothing does. */
+  /** Polls an index without a changelog: by the serials of its root, or, if it has none, by projects' pages in turn. */
   async poll(watch: WatchList, signal: AbortSignal): Promise<void> {
     const root = await this.#index.root({ etag: this.#etag, signal });
     if ('notModified' in root) await this.compareIfDue(watch, signal);
@@ -72,12 +75,12 @@ export class RootReader {
     if (!blind || this.#warnedBlind) return;
     this.#warnedBlind = true;
     this.#follower.warn(
-      'the index has neither serials nor ETags: of what it has, only new names are seen; watch the others ' +
-        'by name or pattern',
+      'the index has neither serials nor ETags: only new names are noticed; to follow other packages, ' +
+        'watch them by name or pattern',
     );
   }
 
-  /** Compares if a day is over, if a word was given, or if the watch list is a new one. */
+  /** Compares if a day has passed, if held removals were confirmed, or if the watch list has changed. */
   async compareIfDue(watch: WatchList, signal: AbortSignal): Promise<void> {
     const { compared, held, accepted } = await this.#follower.comparisonState();
     const isDue =
@@ -87,7 +90,7 @@ export class RootReader {
     if (!('notModified' in root)) await this.#compare(root, watch, signal);
   }
 
-  /** Whether what the list names may be unknown although it isn't new. */
+  /** Returns whether the list may match old projects that are not yet known. */
   isUncompared(watch: WatchList): boolean {
     return watch.scope === 'patterns' && watch !== this.#comparedFor;
   }
@@ -99,7 +102,7 @@ export class RootReader {
     this.#comparedFor = watch;
   }
 
-  /** Many packages that go at once wait for a word. */
+  /** Removes vanished packages; if there are too many at once, holds them until an administrator confirms. */
   async #removeVanished(names: readonly string[], total: number, signal: AbortSignal): Promise<void> {
     const { accepted } = await this.#follower.comparisonState();
     const count = names.length;

@@ -2,28 +2,28 @@ import { readFileSync } from 'node:fs';
 import { PiwError, errorMessage } from '../errors.js';
 import { parseWatchEntries, type WatchedProject } from './watch.js';
 
-/** Of an index is followed what these name: NAME, NAME==VERSION, or a pattern of names with `*` and `?`. */
+/** What to follow on an index. An entry is NAME, NAME==VERSION, or a pattern of names with `*` and `?`. */
 export interface WatchSettings {
   readonly entries: readonly string[];
-  /** Without an entry nothing is followed, and not all of the index. */
+  /** Without any entry, nothing is followed; if false, the whole index is. */
   readonly only: boolean;
-  /** A file with more of them, one a line; with it, too, no entry means nothing. */
+  /** A file with more entries, one per line. With a file, too, nothing is followed if there is no entry. */
   readonly file: string | null;
 }
 
 const isPattern = (entry: string): boolean => /[*?]/.test(entry);
 
-/** A watch list as it was read. Where it changes, another takes its place. */
+/** An immutable watch list; when its file changes, a new one replaces it. */
 export class WatchList {
-  /** The projects that are named. */
+  /** The projects that entries name. */
   readonly names: ReadonlyMap<string, WatchedProject>;
-  /** What follows from it: `names` can be looked at one by one; for the rest the index is followed. */
+  /** How to follow it: projects of `names` are polled one by one; otherwise the index as a whole is followed. */
   readonly scope: 'nothing' | 'names' | 'patterns' | 'all';
-  /** What its file held; null: it was made without reading one. */
+  /** The contents of its file; null if it was made without reading one. */
   readonly contents: string | null;
   readonly #patterns: readonly RegExp[];
 
-  /** Of an entry that stood in the list `before`, what was learnt since is kept. */
+  /** Entries that are also in the list `before` keep their state, such as ETags. */
   constructor(
     entries: readonly string[],
     options: { empty: 'nothing' | 'all'; contents: string | null; before?: WatchList },
@@ -41,12 +41,14 @@ export class WatchList {
   }
 
   has(name: string): boolean {
-    return this.scope === 'all' || this.names.has(name) || this.#patterns.some((one) => one.test(name));
+    return (
+      this.scope === 'all' || this.names.has(name) || this.#patterns.some((pattern) => pattern.test(name))
+    );
   }
 
-  /** For people. */
+  /** Returns a description for people. */
   toString(): string {
-    if (this.scope === 'all') return 'all of the index';
+    if (this.scope === 'all') return 'the whole index';
     if (this.scope === 'nothing') return 'nothing';
     const named = `${String(this.names.size)} packages by name`;
     if (this.scope === 'names') return named;
@@ -55,8 +57,8 @@ export class WatchList {
 }
 
 /**
- * The watch list as it is now, which is the one `before` if its file hasn't changed. Raises
- * PIW_BAD_REQUIREMENT, or PIW_WATCH_FILE where it is the file that can't be read or has a bad line.
+ * Reads the watch list; returns `before` if the file hasn't changed. Throws PIW_BAD_REQUIREMENT for an invalid entry, and
+ * PIW_WATCH_FILE if the file can't be read or has an invalid line.
  */
 export function readWatchList(settings: WatchSettings, before?: WatchList): WatchList {
   const { entries, only, file } = settings;
@@ -77,7 +79,7 @@ function readContents(file: string): string {
   }
 }
 
-/** One entry a line; `#` begins a comment. */
+/** Parses one entry per line; `#` begins a comment. */
 function parseEntries(contents: string, file: string): readonly string[] {
   return contents.split(/\r?\n/).flatMap((line, i) => {
     const entry = line.replace(/(^|\s)#.*$/, '').trim();
@@ -94,12 +96,12 @@ function parseEntries(contents: string, file: string): readonly string[] {
   });
 }
 
-/** Names are compared in the one spelling that PEP 503 gives them, so the pattern has to be in it, too. */
+/** Returns the pattern as a regular expression for normalised names (PEP 503). Throws PIW_BAD_REQUIREMENT. */
 function toPattern(entry: string): RegExp {
   if (!/^[A-Za-z0-9._*?-]+$/.test(entry)) {
     throw new PiwError(
       'PIW_BAD_REQUIREMENT',
-      `${JSON.stringify(entry.slice(0, 100))} is no pattern of names`,
+      `${JSON.stringify(entry.slice(0, 100))} is not a valid pattern of names`,
     );
   }
   const normalised = entry.replace(/[-_.]+/g, '-').toLowerCase();

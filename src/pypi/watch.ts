@@ -2,25 +2,25 @@ import { parseRequirement, type PackageName } from '../wheels/names.js';
 import { compareVersions, sameVersion } from '../wheels/versions.js';
 import { newestBuildable, type ProjectRelease } from './releases.js';
 
-/** A project that is followed, and what of it. */
+/** A project to follow, and which of its releases. */
 export interface WatchedProject {
   readonly name: PackageName;
-  /** The versions that were named. */
+  /** The versions that entries name. */
   readonly versions: readonly string[];
-  /** It is also watched without a version. */
+  /** An entry names the project without a version. */
   readonly follow: boolean;
   etag: string | undefined;
-  /** The newest release at the first look, where only that and what comes after it is wanted. */
+  /** The newest release at the first visit; with history = newest only it and later ones are wanted. */
   from: string | undefined;
 }
 
 export interface WantedRelease {
   readonly release: ProjectRelease;
-  /** An administrator named it, or it is the newest of one that was named without a version. */
+  /** An entry names this version, or it is the newest release of a project that is named without a version. */
   readonly requested: boolean;
 }
 
-/** The entries of a watch list, NAME or NAME==VERSION, by project. Raises PIW_BAD_REQUIREMENT. */
+/** Parses the entries of a watch list, NAME or NAME==VERSION, and groups them by project. Throws PIW_BAD_REQUIREMENT. */
 export function parseWatchEntries(entries: readonly string[]): readonly WatchedProject[] {
   const byName = new Map<PackageName, { versions: string[]; follow: boolean }>();
   for (const entry of entries) {
@@ -30,12 +30,12 @@ export function parseWatchEntries(entries: readonly string[]): readonly WatchedP
     else group.versions.push(version);
     byName.set(name, group);
   }
-  return [...byName].map(([name, its]) => ({ name, ...its, etag: undefined, from: undefined }));
+  return [...byName].map(([name, group]) => ({ name, ...group, etag: undefined, from: undefined }));
 }
 
 /**
- * The releases that are wanted of a project: those that were named, and, where it is followed, all of
- * them or (`newest`) the newest and those after it. `missing` are named versions that it doesn't have.
+ * Selects the wanted releases of a project: the named ones, and, if the project is followed, all of them or (`newest`)
+ * the newest and later ones. `missing` are named versions that the project doesn't have.
  */
 export function selectReleases(
   watched: WatchedProject,

@@ -5,19 +5,19 @@ import { ThrottledError, fetchPage, redactUrl, type HttpOptions } from './http.j
 type Scalar = string | number | boolean | null;
 export type XmlRpcValue = Scalar | readonly XmlRpcValue[] | { readonly [name: string]: XmlRpcValue };
 
-/** Statuses that say that nobody speaks XML-RPC there. */
+/** Statuses that mean that there is no XML-RPC service at this address. */
 const NO_XMLRPC_STATUSES: ReadonlySet<number> = new Set([404, 405, 410, 501]);
 
-/** What PyPI answers to one who asks too often. */
+/** PyPI's fault code for too many requests. */
 const RATE_LIMIT_FAULT = -32500;
-/** How long to leave it alone when it doesn't say, milliseconds. */
+/** How long to wait if the fault doesn't say, milliseconds. */
 const DEFAULT_RATE_LIMIT_WAIT_MS = 10_000;
 /** 50,000 events are about 15 MB. */
 const MAX_RESPONSE_BYTES = 128 * 1024 * 1024;
 
 /**
- * Calls a method with integers for parameters, and gives its value. Raises Throttled; PIW_NO_CHANGELOG where
- * nobody speaks XML-RPC; or PIW_INDEX: a fault, or an answer that is no whole XML-RPC response.
+ * Calls a method with integer parameters and returns its value. Throws ThrottledError; PIW_NO_CHANGELOG if there is no
+ * XML-RPC service; PIW_INDEX for a fault, or for an answer that isn't a complete XML-RPC response.
  */
 export async function callXmlRpc(
   url: string,
@@ -41,7 +41,7 @@ export async function callXmlRpc(
     throw new PiwError('PIW_INDEX', `${page.url} answered with status ${String(page.status)}`);
   const response = parseResponse(page.body);
   if (response === undefined) {
-    throw new PiwError('PIW_INDEX', `${page.url} did not answer with a whole XML-RPC response`);
+    throw new PiwError('PIW_INDEX', `${page.url} did not answer with a complete XML-RPC response`);
   }
   if (!('fault' in response)) return response.value;
   const { code, text } = parseFault(response.fault);
@@ -57,13 +57,16 @@ export async function callXmlRpc(
 function parseFault(fault: XmlRpcValue): { readonly code: number; readonly text: string } {
   const members = typeof fault === 'object' && fault !== null && !Array.isArray(fault) ? fault : {};
   const { faultCode: code, faultString: text } = members as Readonly<Record<string, XmlRpcValue | undefined>>;
-  return { code: typeof code === 'number' ? code : 0, text: typeof text === 'string' ? text : 'a fault' };
+  return {
+    code: typeof code === 'number' ? code : 0,
+    text: typeof text === 'string' ? text : 'unknown fault',
+  };
 }
 
 interface OpenElement {
   readonly name: string;
   text: string;
-  /** The value inside of it. */
+  /** The value of its child element. */
   value: XmlRpcValue | undefined;
   readonly items: XmlRpcValue[];
   readonly members: Record<string, XmlRpcValue>;
@@ -72,11 +75,11 @@ interface OpenElement {
 
 type XmlRpcResponse = { readonly value: XmlRpcValue } | { readonly fault: XmlRpcValue };
 
-/** The value, or the fault, of a methodResponse; undefined if it is not one, or not whole. */
+/** Parses a methodResponse; returns undefined if it is invalid or incomplete. */
 export function parseResponse(xml: string): XmlRpcResponse | undefined {
   const stack: OpenElement[] = [];
   let response: XmlRpcResponse | undefined;
-  const state = { whole: false, bad: false };
+  const state = { complete: false, invalid: false };
   const parser = new Parser(
     {
       onopentag(name) {
@@ -88,16 +91,16 @@ export function parseResponse(xml: string): XmlRpcResponse | undefined {
       },
       onclosetag(name, implied) {
         const element = stack.pop();
-        // An empty element may end itself, as <nil/> does; any other one that does was never closed.
-        const empty = element?.text === '' && element.value === undefined;
-        if (element?.name !== name || (implied && !empty)) state.bad = true;
+        // An empty element may be closed implicitly, as <nil/> is; any other has no end tag.
+        const isEmpty = element?.text === '' && element.value === undefined;
+        if (element?.name !== name || (implied && !isEmpty)) state.invalid = true;
         const parent = stack.at(-1);
-        if (!element || state.bad) return;
-        if (name === 'methodResponse') state.whole = stack.length === 0;
+        if (!element || state.invalid) return;
+        if (name === 'methodResponse') state.complete = stack.length === 0;
         if (!parent) return;
         if (name === 'name') parent.member = element.text;
         else if (name === 'value') {
-          // Text that stands in no element is a string.
+          // Text without a type element is a string.
           const value = element.value === undefined ? element.text : element.value;
           if (parent.name === 'data') parent.items.push(value);
           else if (parent.name === 'fault') response = { fault: value };
@@ -111,10 +114,10 @@ export function parseResponse(xml: string): XmlRpcResponse | undefined {
     { xmlMode: true, decodeEntities: true },
   );
   parser.write(xml);
-  // At the end the parser would close by itself what is open.
+  // end() would close open elements implicitly.
   const isTruncated = stack.length > 0;
   parser.end();
-  return state.bad || isTruncated || !state.whole ? undefined : response;
+  return state.invalid || isTruncated || !state.complete ? undefined : response;
 }
 
 function elementValue(element: OpenElement): XmlRpcValue {

@@ -453,7 +453,7 @@ void t.test(
     await until(
       async () => (await db.query('select from versions where sdist_url is not null')).length === 2,
     );
-    t.ok(logLines.some((line) => line.includes('asks to be left alone for 60 s')));
+    t.ok(logLines.some((line) => line.includes('asks to retry after 60 s')));
     const [refused, next] = pypi.requests.slice(before).filter(({ path }) => path === '/simple/p1/');
     t.equal(refused?.fault, 'leaveAlone');
     const between = pypi.requests.filter(

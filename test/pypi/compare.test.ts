@@ -12,16 +12,19 @@ const root = (projects: Readonly<Record<string, number>>) => ({
 });
 const everything = new WatchList([], { empty: 'all', contents: null });
 
-void t.test('what is new or has a higher serial is due, and what the root has no more has vanished', (t) => {
-  const projects = [knownProject('same', 5), knownProject('changed', 5), knownProject('away', 5)];
-  t.same(compareWithRoot(root({ same: 5, changed: 6, new: 1 }), projects, everything), {
-    due: ['changed', 'new'],
-    vanished: ['away'],
-  });
-  t.end();
-});
+void t.test(
+  'new projects and those with a higher serial are due; those missing from the root have vanished',
+  (t) => {
+    const projects = [knownProject('same', 5), knownProject('changed', 5), knownProject('away', 5)];
+    t.same(compareWithRoot(root({ same: 5, changed: 6, new: 1 }), projects, everything), {
+      due: ['changed', 'new'],
+      vanished: ['away'],
+    });
+    t.end();
+  },
+);
 
-void t.test('what an administrator added is looked at like any other, and never vanishes', (t) => {
+void t.test('a project that an administrator added is compared like any other, but never vanishes', (t) => {
   const projects = [knownProject('same', 5, { fed: false }), knownProject('changed', 5, { fed: false })];
   const away = knownProject('away', 5, { fed: false });
   t.same(compareWithRoot(root({ same: 5, changed: 6 }), [...projects, away], everything), {
@@ -31,17 +34,17 @@ void t.test('what an administrator added is looked at like any other, and never 
   t.end();
 });
 
-void t.test('of what is not watched nothing is due, and nothing vanishes', (t) => {
-  const some = new WatchList(['zope.*', 'six'], { empty: 'nothing', contents: null });
+void t.test('projects that are not watched are neither due nor vanished', (t) => {
+  const watchList = new WatchList(['zope.*', 'six'], { empty: 'nothing', contents: null });
   const projects = [knownProject('zope-old', 5), knownProject('other', 5)];
-  t.same(compareWithRoot(root({ 'zope-new': 1, six: 1, new: 1 }), projects, some), {
+  t.same(compareWithRoot(root({ 'zope-new': 1, six: 1, new: 1 }), projects, watchList), {
     due: ['zope-new', 'six'],
     vanished: ['zope-old'],
   });
   t.end();
 });
 
-void t.test('without serials pages take turns, the longest not looked at first', (t) => {
+void t.test('without serials pages are polled in turn, the longest unvisited first', (t) => {
   const projects = [
     knownProject('b', 0, { looked: 2 }),
     knownProject('a', 0, { looked: 1 }),
@@ -50,8 +53,16 @@ void t.test('without serials pages take turns, the longest not looked at first',
   ];
   t.same(nextToPoll(projects, everything, 2), { names: ['never', 'a'], blind: false });
   const many = Array.from({ length: 300 }, (_, n) => knownProject(`p${String(n)}`, 0, { cheap: false }));
-  t.same(nextToPoll(many, everything, 10), { names: [], blind: true }, 'a large one that says nothing');
-  const wanted = new WatchList(['p*'], { empty: 'nothing', contents: null });
-  t.same(nextToPoll(many, wanted, 10).names.length, 10, 'but what somebody wants is looked at');
+  t.same(
+    nextToPoll(many, everything, 10),
+    { names: [], blind: true },
+    'a large index without serials and ETags is not polled',
+  );
+  const patternList = new WatchList(['p*'], { empty: 'nothing', contents: null });
+  t.same(
+    nextToPoll(many, patternList, 10).names.length,
+    10,
+    'but packages that the watch list selects are polled',
+  );
   t.end();
 });

@@ -33,7 +33,7 @@ const HTML = `<!DOCTYPE html><html><head><title>Links for a-b</title></head><bod
 <a href="javascript:alert(1)">x.tar.gz</a></body></html>`;
 const JSON_TYPE = 'application/vnd.pypi.simple.v1+json';
 
-void t.test('HTML is understood whatever was asked for', async (t) => {
+void t.test('HTML is understood whatever the request accepts', async (t) => {
   const project = (await (
     await serveIndex(t, respondWith('text/html', HTML))
   ).project('A.B')) as IndexProject;
@@ -49,7 +49,7 @@ void t.test('HTML is understood whatever was asked for', async (t) => {
   t.match(project.files[1], { kind: 'wheel', version: '1.0', yanked: '' });
 });
 
-void t.test('JSON is understood, with the reasons of yanks', async (t) => {
+void t.test('JSON is understood, with the reasons for yanks', async (t) => {
   const body = {
     meta: { 'api-version': '1.4' },
     name: 'a-b',
@@ -74,7 +74,7 @@ void t.test('JSON is understood, with the reasons of yanks', async (t) => {
   });
 });
 
-void t.test('an index that lies is an error and never an empty project', async (t) => {
+void t.test('an invalid page is an error and never an empty project', async (t) => {
   const badPages: [string, string][] = [
     ['text/html', '<html><body><h1>We will be right back</h1><a href="/status">status</a></body></html>'],
     ['text/html', ''],
@@ -92,11 +92,11 @@ void t.test('an index that lies is an error and never an empty project', async (
       .project('a-b')
       .catch((e: unknown) => e);
     t.match(error, { code: 'PIW_INDEX' }, body.slice(0, 40));
-    t.notMatch(String(error), /hush/, 'no password in it');
+    t.notMatch(String(error), /hush/, 'the message has no password');
   }
 });
 
-void t.test('no such project is undefined, and what has not changed is said so', async (t) => {
+void t.test('a missing project is undefined, and an unchanged page is notModified', async (t) => {
   t.equal(await (await serveIndex(t, respondWith('text/html', 'no', 404))).project('a-b'), undefined);
   const unchanged = await serveIndex(t, (request, response) => {
     response.writeHead(request.headers['if-none-match'] === '"1"' ? 304 : 500).end();
@@ -104,7 +104,7 @@ void t.test('no such project is undefined, and what has not changed is said so',
   t.same(await unchanged.project('a-b', { etag: '"1"' }), { notModified: true });
 });
 
-void t.test('a server that fails for a moment is asked again, with who we are', async (t) => {
+void t.test('a request that fails temporarily is retried; it has a user agent and credentials', async (t) => {
   let requestCount = 0;
   let agent = '';
   let authorization = '';
@@ -121,7 +121,7 @@ void t.test('a server that fails for a moment is asked again, with who we are', 
   t.equal(authorization, `Basic ${Buffer.from('me:hush').toString('base64')}`);
 });
 
-void t.test('files are told apart by their names', (t) => {
+void t.test('files are classified by their names', (t) => {
   const name = normalise('zope.interface');
   t.same(classifyFile('zope.interface-5.0.tar.gz', name), { kind: 'sdist', version: '5.0' });
   t.same(classifyFile('zope_interface-5.0.post1.tar.gz', name), { kind: 'sdist', version: '5.0.post1' });
@@ -132,7 +132,7 @@ void t.test('files are told apart by their names', (t) => {
   t.end();
 });
 
-void t.test('the newest is what pip would choose, and a watched name begins there', (t) => {
+void t.test('the newest release is the one that pip would choose, and following a name begins there', (t) => {
   const file = (version: string, yanked: string | null = null, kind: 'sdist' | 'wheel' = 'sdist') => ({
     filename: `a-${version}.tar.gz`,
     url: 'http://x/',
@@ -178,7 +178,7 @@ void t.test('the newest is what pip would choose, and a watched name begins ther
 });
 
 void t.test(
-  'odd texts of a page are borne: a broken escape, an endless reason, endless Pythons',
+  'a page with an invalid escape, an overlong yank reason or an overlong requires-python is read',
   async (t) => {
     const long = 'x'.repeat(5000);
     const html = `<!DOCTYPE html><html><head><meta name="pypi:repository-version" content="1.0"></head><body>
@@ -203,26 +203,26 @@ void t.test(
               ['1.0', 1024],
             ]
           : [['1.0', 1024]],
-        `${type}: yanked all the same, and what may be for no Python is left out`,
+        `${type}: the file is still yanked, and the one without a usable requires-python is left out`,
       );
     }
   },
 );
 
-void t.test('the root of a large index leaves time for others while it is read', async (t) => {
+void t.test('reading the root of a large index does not block the event loop', async (t) => {
   const names = Array.from({ length: 300_000 }, (_, n) => `package-${String(n)}`);
   const html = `<!DOCTYPE html><html><body>${names.map((name) => `<a href="/simple/${name}/">${name}</a>`).join('\n')}</body></html>`;
   const json = JSON.stringify({ meta: { 'api-version': '1.0' }, projects: names.map((name) => ({ name })) });
-  for (const [type, body, least] of [
+  for (const [type, body, minTicks] of [
     ['text/html', html, 50],
     [JSON_TYPE, json, 10],
   ] as const) {
     const reader = await serveIndex(t, respondWith(type, body), 100_000_000);
     let ticks = 0;
-    const count = setInterval(() => (ticks += 1), 0);
+    const timer = setInterval(() => (ticks += 1), 0);
     const root = (await reader.root()) as IndexRoot;
-    clearInterval(count);
+    clearInterval(timer);
     t.equal(root.projects.size, names.length);
-    t.ok(ticks > least, `${String(ticks)} others had their turn`);
+    t.ok(ticks > minTicks, `${String(ticks)} ticks of a timer`);
   }
 });

@@ -3,7 +3,7 @@ import { PiwError } from '../../src/errors.js';
 import { ThrottledError } from '../../src/pypi/http.js';
 import { IndexRateLimiter } from '../../src/pypi/pace.js';
 
-/** A clock that is turned by hand. */
+/** A clock that tests advance. */
 class RateLimiterClock {
   readonly #calls = new Map<() => void, number>();
   #now = 1_000_000;
@@ -12,9 +12,9 @@ class RateLimiterClock {
     return this.#now;
   }
 
-  after(ms: number, what: () => void): () => void {
+  after(ms: number, callback: () => void): () => void {
     const call = () => {
-      what();
+      callback();
     };
     this.#calls.set(call, this.#now + ms);
     return () => this.#calls.delete(call);
@@ -36,24 +36,24 @@ class RateLimiterClock {
 
 const neverAborted = new AbortController().signal;
 
-void t.test('whoever asks, there are no more turns in a second than the rate', async (t) => {
+void t.test('all callers together get no more turns per second than the rate', async (t) => {
   const clock = new RateLimiterClock();
   const pace = new IndexRateLimiter(clock, 5);
   const grantedAt: number[] = [];
-  const began = clock.monotonicMs();
+  const startedAt = clock.monotonicMs();
   const acquisitions = Array.from({ length: 6 }, async () => {
     await pace.acquire(neverAborted);
-    grantedAt.push(clock.monotonicMs() - began);
+    grantedAt.push(clock.monotonicMs() - startedAt);
   });
   for (let ms = 0; ms <= 1000; ms += 100) await clock.advance(ms === 0 ? 0 : 100);
   await Promise.all(acquisitions);
   t.strictSame(grantedAt, [0, 200, 400, 600, 800, 1000]);
   await clock.advance(60_000);
   await pace.acquire(neverAborted);
-  t.equal(clock.monotonicMs() - began, 61_000, 'what was not used is not saved up, and costs nothing');
+  t.equal(clock.monotonicMs() - startedAt, 61_000, 'unused turns are neither saved up nor charged');
 });
 
-void t.test('who is told to stop waits for no turn', async (t) => {
+void t.test('an aborted caller does not wait for a turn', async (t) => {
   const clock = new RateLimiterClock();
   const pace = new IndexRateLimiter(clock, 1);
   const controller = new AbortController();
@@ -62,11 +62,11 @@ void t.test('who is told to stop waits for no turn', async (t) => {
   t.equal(clock.waiting, 1);
   controller.abort();
   await second;
-  t.equal(clock.waiting, 0, 'nothing is left behind');
+  t.equal(clock.waiting, 0, 'no timer is left behind');
   await pace.acquire(controller.signal);
 });
 
-void t.test('a rest is twice as long after each error, and as long as the index asks for', (t) => {
+void t.test('a back-off doubles after each error, and is at least as long as the index asks for', (t) => {
   const clock = new RateLimiterClock();
   const pace = new IndexRateLimiter(clock, 1);
   const error = new PiwError('PIW_INDEX', 'away');
@@ -75,7 +75,7 @@ void t.test('a rest is twice as long after each error, and as long as the index 
   for (const wanted of [1000, 2000, 4000]) {
     const ms = pace.backOff('log', error);
     assertNear(ms, wanted);
-    // Another that was asked for at the same time.
+    // A second error, of a concurrent request.
     assertNear(pace.backOff('log', error), wanted * 2);
     t.ok(pace.isBackingOff());
     void clock.advance(wanted * 3);
@@ -87,6 +87,6 @@ void t.test('a rest is twice as long after each error, and as long as the index 
   void clock.advance(99_000);
   pace.backOff('pages', error);
   void clock.advance(900);
-  t.ok(pace.isBackingOff(), 'a shorter one ends none that is longer');
+  t.ok(pace.isBackingOff(), 'a shorter back-off does not end a longer one');
   t.end();
 });

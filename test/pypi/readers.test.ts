@@ -9,7 +9,7 @@ const DAY_MS = 24 * 3_600_000;
 const everything = new WatchList([], { empty: 'all', contents: null });
 const { signal } = new AbortController();
 
-void t.test('while a large removal waits for a word, the index is compared each day', async (t) => {
+void t.test('while a large removal waits for confirmation, the index is compared each day', async (t) => {
   let now = DAY_MS;
   let root = Array.from({ length: 10 }, (_, n) => `p${String(n)}`);
   let rootFetches = 0;
@@ -41,19 +41,19 @@ void t.test('while a large removal waits for a word, the index is compared each 
       requestedNames.push(...names);
       return Promise.resolve();
     },
-    onVanished: () => Promise.reject(new Error('nothing goes')),
+    onVanished: () => Promise.reject(new Error('nothing may be removed')),
     warn: () => undefined,
   };
   const reader = new RootReader(index, follower, { urgent: false, removalShare: 1, pagesPerPoll: 10 });
   await reader.compareIfDue(everything, signal);
-  t.same(savedHeld, [90], 'a root that came back short');
+  t.same(savedHeld, [90], 'a root that lacks most projects');
   now += DAY_MS / 2;
   await reader.compareIfDue(everything, signal);
-  t.equal(rootFetches, 1, 'not before a day is over');
+  t.equal(rootFetches, 1, 'not before a day has passed');
   now += DAY_MS / 2;
   root = [...Array.from({ length: 100 }, (_, n) => `p${String(n)}`), 'new'];
   await reader.compareIfDue(everything, signal);
-  t.same(savedHeld, [90, null], 'it is whole again, and nothing waits any more');
+  t.same(savedHeld, [90, null], 'the root is complete again, and nothing waits for confirmation');
   t.same(requestedNames, ['new']);
 });
 
@@ -62,7 +62,7 @@ const event = (serial: number, time: number, name = 'a'): ChangelogEvent =>
     ...{ serial, time, name, version: '1.0', kind: 'yank release', file: null },
   }) as unknown as ChangelogEvent;
 
-/** A follower that has read up to serial 99, of time 1,000,000, and fails as often as it is told. */
+/** Returns a reader whose follower has read up to serial 99, of time 1,000,000. fail() sets how often onSeen fails. */
 function makeReader(changelog: Partial<Changelog>) {
   const seen: [readonly number[], boolean][] = [];
   let failures = 0;
@@ -85,7 +85,7 @@ function makeReader(changelog: Partial<Changelog>) {
   return { reader, seen, fail: (times: number) => (failures = times) };
 }
 
-void t.test('a late event that could not be acted upon comes again', async (t) => {
+void t.test('a late event that the follower failed to act on is delivered again', async (t) => {
   const { reader, seen, fail } = makeReader({
     lastSerial: () => Promise.resolve(100),
     since: () => Promise.resolve([event(100, 900_000)]),
@@ -96,7 +96,7 @@ void t.test('a late event that could not be acted upon comes again', async (t) =
   t.same(seen, [[[100], true]]);
 });
 
-void t.test('a log that gives what is known again and again is asked once', async (t) => {
+void t.test('a log that repeats known events is read only once', async (t) => {
   let requestCount = 0;
   const { reader } = makeReader({
     lastSerial: () => Promise.resolve(200),

@@ -1,7 +1,7 @@
 /**
- * A master that watches real packages of the index that pip is configured with; then its database is
- * compared with what pip's own code reads from that index: the versions, their order by PEP 440, and which
- * are yanked; and the queue with the view that says what it is to be.
+ * Starts a master that watches real packages of the index that pip is configured with. Then compares its database with
+ * what pip's own code reads from that index: the versions, their order by PEP 440, and which are yanked; and compares the
+ * queue with the view that defines it.
  *
  *     node dist/test/pypi/real-index.js [PACKAGE…]
  *
@@ -22,7 +22,7 @@ const DEFAULT_PACKAGES = 'six markupsafe wrapt requests numpy django attrs pyyam
 const names = process.argv.length > 2 ? process.argv.slice(2) : DEFAULT_PACKAGES;
 const LIMIT_S = 120;
 
-/** [version, yanked, an sdist] of each release that has a file with a name that means something, in order. */
+/** [version, yanked, has an sdist] of each release that has a file with a valid name, in order. */
 type ReleaseFacts = readonly (readonly [version: string, yanked: boolean, sdist: boolean])[];
 
 /** Reads an index with pip's own copies of its libraries. */
@@ -32,7 +32,7 @@ from pip._internal.index.collector import _get_index_content, parse_links
 from pip._internal.models.link import Link
 from pip._internal.network.session import PipSession
 from pip._vendor.packaging.utils import parse_sdist_filename, parse_wheel_filename
-session, index, truth = PipSession(), sys.argv[1].rstrip('/'), {}
+session, index, expected = PipSession(), sys.argv[1].rstrip('/'), {}
 for name in sys.argv[2:]:
     versions = {}
     for link in parse_links(_get_index_content(Link(f'{index}/{name}/'), session=session)):
@@ -42,8 +42,8 @@ for name in sys.argv[2:]:
         except Exception:
             continue
         versions.setdefault(version, []).append((link.yanked_reason is not None, sdist))
-    truth[name] = [(str(v), all(y for y, _ in versions[v]), any(s for _, s in versions[v])) for v in sorted(versions)]
-print(json.dumps(truth))
+    expected[name] = [(str(v), all(y for y, _ in versions[v]), any(s for _, s in versions[v])) for v in sorted(versions)]
+print(json.dumps(expected))
 `;
 
 const account = unprivilegedAccount();
@@ -71,7 +71,8 @@ process.exitCode = await withBenchEnvironment(
       );
       return row?.known ?? 0;
     };
-    for (let s = 0; s < LIMIT_S && (await countKnown()) < names.length; s += 1) await sleep(1000);
+    for (let second = 0; second < LIMIT_S && (await countKnown()) < names.length; second += 1)
+      await sleep(1000);
     let differenceCount = 0;
     for (const name of names) {
       const ours = await db.query<{ version: string; yanked: boolean; has_sdist: boolean }>(
@@ -85,7 +86,7 @@ process.exitCode = await withBenchEnvironment(
         theirs,
       );
       differenceCount += differences.length;
-      const yanked = theirs.filter(([, its]) => its).length;
+      const yanked = theirs.filter(([, isYanked]) => isYanked).length;
       console.log(
         `${name}: ${String(theirs.length)} versions, ${String(yanked)} yanked, newest ${theirs.at(-1)?.[0] ?? 'none'}: ` +
           (differences.length === 0 ? 'the same' : differences.slice(0, 5).join('; ')),
@@ -97,14 +98,14 @@ process.exitCode = await withBenchEnvironment(
        union all (select version_id, target_id from builds_pending except select version_id, target_id from queue)`,
     );
     console.log(
-      `queue: ${String(queue.length)} builds, ${String(queueMismatches.length)} not as the view says`,
+      `queue: ${String(queue.length)} builds, ${String(queueMismatches.length)} differ from the view`,
     );
     await db.close();
     return differenceCount + queueMismatches.length === 0 ? 0 : 1;
   },
 );
 
-/** A version may be written in several ways: 1.8c1 is 1.8rc1. */
+/** Returns the differences in words. Compares normalised versions: 1.8c1 is 1.8rc1. */
 function differ(ours: ReleaseFacts, theirs: ReleaseFacts): readonly string[] {
   const oursByKey = new Map(ours.map((row) => [sortKey(row[0]), row]));
   const theirsByKey = new Map(theirs.map((row) => [sortKey(row[0]), row]));
@@ -118,10 +119,10 @@ function differ(ours: ReleaseFacts, theirs: ReleaseFacts): readonly string[] {
     }
   }
   for (const [key, [version]] of oursByKey)
-    if (!theirsByKey.has(key)) differences.push(`${version} is ours alone`);
-  const sharedKeys = (one: ReadonlyMap<string, unknown>, other: ReadonlyMap<string, unknown>) =>
-    [...one.keys()].filter((key) => other.has(key)).join(' ');
+    if (!theirsByKey.has(key)) differences.push(`${version} is only in our database`);
+  const sharedKeys = (map: ReadonlyMap<string, unknown>, other: ReadonlyMap<string, unknown>) =>
+    [...map.keys()].filter((key) => other.has(key)).join(' ');
   if (sharedKeys(oursByKey, theirsByKey) !== sharedKeys(theirsByKey, oursByKey))
-    differences.push('another order');
+    differences.push('the order differs');
   return differences;
 }
