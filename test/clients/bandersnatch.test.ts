@@ -1,4 +1,4 @@
-/** The real bandersnatch, with the configuration that the page of questions shows. */
+/** The real bandersnatch, with the configuration that the site's FAQ shows. */
 import { execFile } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -20,7 +20,7 @@ import { oneBatch, makeShelf, publish, type Shelf } from './shelf.js';
 t.setTimeout(340_000);
 const run = promisify(execFile);
 
-/** Runs bandersnatch on its folder with the site as its master, and returns what it says. */
+/** Runs bandersnatch on a folder with the site as its master, and returns its log. */
 async function runBandersnatch(
   { command: [program, ...prefixArgs], env }: PythonProgram,
   server: RunningWebServer,
@@ -44,13 +44,13 @@ async function runBandersnatch(
   return stderr;
 }
 
-/** The files that a mirror has of a project, by their names. */
+/** Returns the names of a project's files in a mirror. */
 const mirroredFiles = (folder: string, name: string): readonly string[] => {
   const files = join(folder, 'web/packages', name);
   return existsSync(files) ? readdirSync(files).sort() : [];
 };
 
-/** Removes a release and a package, and publishes a release. */
+/** Removes a release and a package, and publishes another release. */
 async function changeShelf(shelf: Shelf, publicUrl: string): Promise<void> {
   const index = new SimpleIndexWriter(shelf.output, publicUrl);
   const simple = join(shelf.output, 'simple');
@@ -88,9 +88,9 @@ for (const kind of WEB_SERVER_KINDS) {
 }
 
 for (const { kind, shelf, server } of stages) {
-  const title = `bandersnatch mirrors what ${kind} serves, then what has changed, and pip installs from the mirror`;
+  const title = `bandersnatch mirrors a site that ${kind} serves, then its changes, and pip installs from the mirror`;
   if (typeof program === 'string' || typeof pip === 'string' || typeof server === 'string') {
-    const missing = [program, pip, server].filter((one) => typeof one === 'string').join('; ');
+    const missing = [program, pip, server].filter((reason) => typeof reason === 'string').join('; ');
     void t.test(title, { skip: missing }, () => undefined);
     continue;
   }
@@ -120,19 +120,15 @@ for (const { kind, shelf, server } of stages) {
     t.same(
       (await requestedProjects()).slice(requestsBefore).sort(),
       ['shelf-demo', 'shelf-lib'],
-      'only what has changed',
+      'only changed projects',
     );
     t.ok(mirroredFiles(folder, 'shelf-lib').includes('Shelf.Lib-1.4-py3-none-any.whl'), 'the new release');
     const page = readFileSync(join(folder, 'web/simple/shelf-demo/index.html'), 'utf8');
     t.notMatch(page, 'shelf_demo-2.0', 'the removed release');
     if (server.ca !== undefined) {
-      // It takes no master without https.
+      // bandersnatch accepts only https for `delete`.
       await bandersnatch('delete', 'shelf-gone');
-      t.same(
-        mirroredFiles(folder, 'shelf-gone'),
-        [],
-        'the removed package, once it is deleted as the page advises',
-      );
+      t.same(mirroredFiles(folder, 'shelf-gone'), [], 'the removed package is deleted as the page advises');
       t.notOk(existsSync(join(folder, 'web/simple/shelf-gone')));
     }
 

@@ -8,7 +8,7 @@ import { InstallerSession } from './session.js';
 import { MISSING_PROJECT, type Shelf } from './shelf.js';
 import { UV } from './uv.js';
 
-/** The checks that this client has to pass. */
+/** Returns the checks that a client has to pass. */
 export function checksOf(client: InstallerName): Checks {
   if (client === 'uv') return UV;
   if (client === 'Poetry') return POETRY;
@@ -19,7 +19,7 @@ export function checksOf(client: InstallerName): Checks {
   };
 }
 
-/** Has a client do one of its checks; in all of it, it may ask the server for nothing that it doesn't need. */
+/** Runs a check with a client; throws if the client requests anything that it doesn't need. */
 export async function runCheck(
   check: Check,
   client: PackageInstaller,
@@ -30,9 +30,9 @@ export async function runCheck(
   try {
     await check(session);
     const strayRequests = (await session.strayRequests()).filter(
-      (one) => one !== `GET /simple/${MISSING_PROJECT}/ 404`,
+      (request) => request !== `GET /simple/${MISSING_PROJECT}/ 404`,
     );
-    deepStrictEqual(strayRequests, [], 'requests for what is not there, or for what nobody needs');
+    deepStrictEqual(strayRequests, [], 'requests for missing or unneeded files');
   } finally {
     session.close();
   }

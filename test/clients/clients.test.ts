@@ -1,4 +1,4 @@
-/** What is most telling of the matrix, so that it takes no longer than it must; matrix.ts is all of it. */
+/** Runs the most significant part of the matrix, to save time; matrix.ts runs all of it. */
 import t from 'tap';
 import { orSkipReason } from '../helpers/missing.js';
 import {
@@ -11,7 +11,7 @@ import { checksOf, runCheck } from './checks.js';
 import { findInstaller, type PackageInstaller, type InstallerName } from './installers.js';
 import { makeShelf } from './shelf.js';
 
-/** Each client with these servers, and what it has to manage there; everything where nothing is named. */
+/** Clients, servers and the checks to run with them; all checks if none are named. */
 const SELECTED_CHECKS: readonly (readonly [
   client: InstallerName,
   kind: WebServerKind,
@@ -42,16 +42,16 @@ for (const [name] of SELECTED_CHECKS)
 for (const [name, kind, only] of SELECTED_CHECKS) {
   const client = clients.get(name);
   const server = servers.get(kind);
-  const title = `${name} gets from ${kind} what it needs, and asks for nothing else`;
+  const title = `${name} gets what it needs from ${kind}, and requests nothing else`;
   if (typeof client !== 'object' || typeof server !== 'object') {
-    const missing = [client, server].filter((one) => typeof one === 'string').join('; ');
+    const missing = [client, server].filter((reason) => typeof reason === 'string').join('; ');
     void t.test(title, { skip: missing }, () => undefined);
     continue;
   }
   void t.test(title, async (t) => {
     t.comment(`${name} is ${client.version}, ${kind} ${server.version}`);
-    const checks = Object.entries(checksOf(name)).filter(([one]) => only?.includes(one) ?? true);
-    t.equal(checks.length, only?.length ?? checks.length, 'all that are named are there');
+    const checks = Object.entries(checksOf(name)).filter(([checkName]) => only?.includes(checkName) ?? true);
+    t.equal(checks.length, only?.length ?? checks.length, 'all named checks exist');
     for (const [checkName, check] of checks) {
       try {
         await runCheck(check, client, server, shelf);

@@ -2,7 +2,7 @@ import { deepStrictEqual, ok } from 'node:assert/strict';
 import type { RequestSummary, InstallerSession } from './session.js';
 import { DEEP } from './shelf.js';
 
-/** What a client has to manage; it raises an error that says what is wrong if it doesn't. */
+/** Something that a client has to be able to do; throws an error with the reason if it fails. */
 export type Check = (session: InstallerSession) => Promise<void>;
 export type Checks = Readonly<Record<string, Check>>;
 
@@ -26,14 +26,14 @@ export const BACKTRACKED_FILES = [
   `shelf_deep-${String(DEEP.installableCount)}.0-py3-none-any.whl`,
   'shelf_top-1.0-py3-none-any.whl',
 ];
-/** Between the uploads of 1.1 and of what is newer. */
+/** A time between the uploads of 1.1 and of newer versions. */
 export const UPLOADED_BEFORE = '2024-03-01T00:00:00Z';
 
-/** Requirements with the hash of each, as `pip hash` would have it. */
+/** Writes requirements with a hash each, as `pip hash` prints it, and returns the path. */
 function writeHashedRequirements(session: InstallerSession, lines: Readonly<Record<string, string>>): string {
   const text = Object.entries(lines).map(([requirement, file]) => {
     const hash = session.shelf.sha256.get(file);
-    if (hash === undefined) throw new Error(`there is no ${file} on the shelf`);
+    if (hash === undefined) throw new Error(`the shelf has no ${file}`);
     return `${requirement} --hash=sha256:${hash}\n`;
   });
   return session.write('requirements.txt', text.join(''));
@@ -48,18 +48,18 @@ export const correctRequirements = (session: InstallerSession): string =>
 export const wrongHashRequirements = (session: InstallerSession): string =>
   writeHashedRequirements(session, { 'shelf-lib==1.2': 'Shelf.Lib-1.1-py3-none-any.whl' });
 
-/** That of an installation nothing was read but what it is about: these pages, and each of these wheels once. */
+/** Asserts that an installation requested only these pages, and each of these wheels once. */
 export function assertOnlyRequested(
   requests: RequestSummary,
   pages: readonly string[],
   wheels: readonly string[],
 ): void {
-  deepStrictEqual(requests.others, [], 'requests for what is not there, or for what nobody needs');
+  deepStrictEqual(requests.others, [], 'requests for missing or unneeded files');
   deepStrictEqual(requests.pages, [...pages].sort(), 'pages of the simple index');
   deepStrictEqual(requests.wheels, [...wheels].sort(), 'wheels');
 }
 
-/** That each release was looked at by its metadata alone. */
+/** Asserts that releases were examined by their metadata alone. */
 export function assertResolvedByMetadata(requests: RequestSummary): void {
   assertOnlyRequested(requests, ['shelf-deep', 'shelf-lib', 'shelf-top'], BACKTRACKED_FILES);
   const tried = requests.metadata.filter((name) => name.startsWith('shelf_deep-'));
@@ -69,6 +69,6 @@ export function assertResolvedByMetadata(requests: RequestSummary): void {
   );
   ok(
     tried.includes(`shelf_deep-${String(DEEP.installableCount)}.0-py3-none-any.whl`),
-    'and the one that is sound',
+    'and then the newest installable one',
   );
 }

@@ -1,4 +1,4 @@
-/** A lock file outlives the wheels that it names: what was removed and is built again installs by the old hashes. */
+/** Lock files stay valid: a wheel that was removed and built again has the same hash. */
 import { execFile, spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -97,7 +97,7 @@ else
     };
     await run('lock', '--default-index', `${siteUrl}/simple/`);
 
-    // Built again later, by another slave, in another folder.
+    // It is built again later, by another slave in another folder.
     await stopSlave();
     t.match(await piwRunner(settings)('remove', '--yes', NAME, '2.0'), { code: 0 });
     await until(async () => (await listedWheels()).length === 0, 30_000);

@@ -1,4 +1,4 @@
-/** A static server that knows nothing of PEP 691, as many mirrors and caches do, and the pip of Debian 12. */
+/** Debian 12's pip with a static server that doesn't know PEP 691, like many mirrors and caches. */
 import t from 'tap';
 import { orSkipReason } from '../helpers/missing.js';
 import { findInstaller } from './installers.js';
@@ -6,7 +6,7 @@ import { startPythonServer } from './python-server.js';
 import { InstallerSession } from './session.js';
 import { makeShelf } from './shelf.js';
 
-const TITLE = 'pip 23.0.1 installs Discord.Py and discord_py from a server that hands out HTML only';
+const TITLE = 'pip 23.0.1 installs Discord.Py and discord_py from a server that serves only HTML';
 
 const client = await orSkipReason(() => findInstaller('pip 23.0.1'));
 if (typeof client === 'string') void t.test(TITLE, { skip: client }, () => undefined);

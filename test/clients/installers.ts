@@ -7,12 +7,12 @@ import { findPython } from '../../src/servers/python.js';
 import { remainingFetchMs, MissingPrerequisite, fetchFailure } from '../helpers/missing.js';
 
 const run = promisify(execFile);
-/** For a client to say its version. */
+/** The time limit for `--version`. */
 const VERSION_TIMEOUT_MS = 60_000;
-/** After so long the newest one is asked for again. */
+/** A cached client that is older than this is fetched again. */
 const STALE_MS = 7 * 24 * 3_600_000;
 
-/** Two that read whole wheels, whatever an index offers of their metadata: the oldest one that reads JSON, and Debian 12's. */
+/** Versions of pip that ignore metadata files and read whole wheels: the oldest that reads JSON, and Debian 12's. */
 export const OLD_PIPS = ['pip 22.2', 'pip 23.0.1'] as const;
 export const INSTALLERS = [...OLD_PIPS, 'pip newest', 'uv', 'Poetry'] as const;
 export type InstallerName = (typeof INSTALLERS)[number];
@@ -21,16 +21,16 @@ export type InstallerName = (typeof INSTALLERS)[number];
 export interface PackageInstaller {
   readonly name: InstallerName;
   readonly version: string;
-  /** The Python that environments are made with. */
+  /** The Python that environments are created with. */
   readonly python: string;
-  /** The program, and what stands before its arguments. pip is run by the Python of an environment. */
+  /** Returns the program and its leading arguments; the Python of the environment runs pip. */
   readonly command: (environment: string) => readonly [program: string, ...args: string[]];
 }
 
 /**
- * The clients, from the index that pip is configured with, in the user's cache: there, they are found again. The
- * machine's own pip is none of them: what a test expects must not depend on it. Throws Missing, with pip's last line,
- * where one can't be had.
+ * Returns a client. pip fetches it from the configured index into the user's cache, where the next run finds it. The
+ * machine's own pip is not used: expectations must not depend on it. Throws MissingPrerequisite, with pip's last line, if
+ * the client can't be fetched.
  */
 export async function findInstaller(name: InstallerName): Promise<PackageInstaller> {
   const python = (await findPython(undefined, undefined)).path;
@@ -66,24 +66,24 @@ export async function findInstaller(name: InstallerName): Promise<PackageInstall
   }
 }
 
-/** A program of Python's that is no client of installations, with the environment that it needs. */
+/** A Python program that is not an installer, with the environment variables that it needs. */
 export interface PythonProgram {
   readonly command: readonly [program: string, ...args: string[]];
   readonly env: Readonly<Record<string, string>>;
 }
 
-/** Finds bandersnatch, as `findClient` finds clients. Throws Missing. */
+/** Returns bandersnatch, as findInstaller() returns clients. Throws MissingPrerequisite. */
 export async function findBandersnatch(): Promise<PythonProgram> {
   const python = (await findPython(undefined, undefined)).path;
   const folder = await fetchWithPip(python, 'bandersnatch', ['bandersnatch>=6.7']);
   return { command: [python, '-m', 'bandersnatch.main'], env: { PYTHONPATH: folder } };
 }
 
-/** A Python older than 3.12, with which old pips don't start. */
+/** Returns the path of a Python older than 3.12: old versions of pip don't start with newer ones. */
 async function olderPython(name: InstallerName, python: string): Promise<string> {
-  const program = 'import sys; assert sys.version_info < (3, 12); import venv; print(sys.executable)';
+  const script = 'import sys; assert sys.version_info < (3, 12); import venv; print(sys.executable)';
   for (const candidate of [python, 'python3.11', 'python3.10', 'python3.9']) {
-    const result = await run(candidate, ['-c', program], { cwd: '/' }).catch(() => undefined);
+    const result = await run(candidate, ['-c', script], { cwd: '/' }).catch(() => undefined);
     if (result) return result.stdout.trim();
   }
   throw new MissingPrerequisite(`${name} needs a Python older than 3.12, and there is none on PATH`);
@@ -94,7 +94,7 @@ async function installerOf(
   python: string,
   command: PackageInstaller['command'],
 ): Promise<PackageInstaller> {
-  // Any environment will do to ask for the version: the machine's own.
+  // The version doesn't depend on the environment: use the machine's Python as one.
   const [program, ...args] = command(dirname(dirname(python)));
   const { stdout } = await run(existsSync(program) ? program : python, [...args, '--version'], {
     cwd: '/',
@@ -104,7 +104,7 @@ async function installerOf(
   return { name, version: /\d+(?:\.\d+)+/.exec(stdout)?.[0] ?? stdout.trim(), python, command };
 }
 
-/** A folder with what pip installs for these arguments; another is made when it is old, if that is possible. */
+/** Returns a cached folder with what pip installs for these arguments; refreshes it if it is stale and pip succeeds. */
 async function fetchWithPip(
   python: string,
   name: InstallerName | 'bandersnatch',
@@ -117,16 +117,16 @@ async function fetchWithPip(
   const workDir = mkdtempSync(join(parent, '.fetch-'));
   try {
     const quiet = ['-q', '--no-input', '--disable-pip-version-check', '--no-warn-script-location'];
-    await run(python, ['-m', 'pip', 'install', ...quiet, '--target', join(workDir, 'its'), ...args], {
+    await run(python, ['-m', 'pip', 'install', ...quiet, '--target', join(workDir, 'new'), ...args], {
       cwd: workDir,
       timeout: remainingFetchMs(name),
       maxBuffer: 16 * 1024 * 1024,
     });
     if (existsSync(folder)) renameSync(folder, join(workDir, 'old'));
-    renameSync(join(workDir, 'its'), folder);
+    renameSync(join(workDir, 'new'), folder);
     utimesSync(folder, new Date(), new Date());
   } catch (error) {
-    // What is old, or what another test has made meanwhile, will do.
+    // A stale folder, or one that another test has created meanwhile, will do.
     if (existsSync(folder)) return folder;
     throw fetchFailure(name, error);
   } finally {

@@ -1,6 +1,6 @@
 /**
- * Every client against every server, with everything that it has to manage: `node dist/test/clients/matrix.js [CLIENT or SERVER…]`.
- * It prints a table, and exits with 1 if anything failed. Needs what test/helpers/debian.ts and installers.ts say.
+ * Runs all checks of every client against every server: `node dist/test/clients/matrix.js [CLIENT or SERVER…]`.
+ * Prints a table, and exits with 1 if anything failed. Its prerequisites are in test/helpers/debian.ts and installers.ts.
  */
 import { pathToFileURL } from 'node:url';
 import { errorMessage } from '../../src/errors.js';
@@ -15,8 +15,8 @@ async function main(selection: readonly string[]): Promise<number> {
   };
   const clients: PackageInstaller[] = [];
   const selected = <Name extends string>(available: readonly Name[]): readonly Name[] =>
-    available.some((one) => selection.includes(one))
-      ? available.filter((one) => selection.includes(one))
+    available.some((name) => selection.includes(name))
+      ? available.filter((name) => selection.includes(name))
       : available;
   const kinds = selected(WEB_SERVER_KINDS);
   for (const name of selected(INSTALLERS)) {

@@ -16,7 +16,7 @@ import {
 } from './expected.js';
 import { MISSING_PROJECT, YANK_REASON } from './shelf.js';
 
-/** What every pip has to manage. */
+/** Checks for every version of pip. */
 export const PIP: Checks = {
   async install(session) {
     await session.runOrThrow('install', '--index-url', session.index, 'shelf-app');
@@ -83,13 +83,14 @@ export const PIP: Checks = {
     deepStrictEqual([...new Set(others)], [`GET /simple/${MISSING_PROJECT}/ 404`]);
   },
 };
-/** This pip knows nothing of `.metadata` files, and reads each wheel that it looks at. */
+/** Checks for versions of pip that don't know `.metadata` files and read every candidate wheel. */
 export const PIP_BY_WHEEL: Checks = {
   async backtracking(session) {
     await session.runOrThrow('install', '--index-url', session.index, 'shelf-top');
     deepStrictEqual(await session.installed(), BACKTRACKED);
   },
 };
+/** Checks for versions of pip that read `.metadata` files. */
 export const PIP_BY_METADATA: Checks = {
   async backtracking(session) {
     await session.runOrThrow('install', '--index-url', session.index, 'shelf-top');
@@ -114,7 +115,7 @@ export const PIP_NEWEST: Checks = {
     await session.runOrThrow('lock', '--index-url', session.index, '-o', 'pylock.toml', 'shelf-app');
     const lock = readFileSync(join(session.folder, 'work/pylock.toml'), 'utf8');
     for (const name of APP_FILES)
-      ok(lock.includes(session.shelf.sha256.get(name) ?? '-'), `${name} by its hash`);
+      ok(lock.includes(session.shelf.sha256.get(name) ?? '-'), `the hash of ${name}`);
     await session.runOrThrow('install', '--index-url', session.index, '-r', 'pylock.toml');
     deepStrictEqual(await session.installed(), APP_INSTALLED);
   },

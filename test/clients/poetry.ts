@@ -35,8 +35,8 @@ export const POETRY: Checks = {
     await session.runOrThrow('lock');
     const lock = readFileSync(join(session.folder, 'work/poetry.lock'), 'utf8');
     for (const name of APP_FILES)
-      ok(lock.includes(session.shelf.sha256.get(name) ?? '-'), `${name} by its hash`);
-    deepStrictEqual((await session.newRequests()).wheels, [], 'wheels that are read for a lock');
+      ok(lock.includes(session.shelf.sha256.get(name) ?? '-'), `the hash of ${name}`);
+    deepStrictEqual((await session.newRequests()).wheels, [], 'wheels read for a lock file');
     await session.runOrThrow('sync');
     deepStrictEqual(await session.installed(), APP_INSTALLED);
   },
@@ -45,7 +45,7 @@ export const POETRY: Checks = {
     await session.runOrThrow('lock');
     const path = join(session.folder, 'work/poetry.lock');
     const [correctHash, otherHash] = ['1.2', '1.1'].map(
-      (one) => session.shelf.sha256.get(`Shelf.Lib-${one}-py3-none-any.whl`) ?? '',
+      (version) => session.shelf.sha256.get(`Shelf.Lib-${version}-py3-none-any.whl`) ?? '',
     );
     session.write('poetry.lock', readFileSync(path, 'utf8').replaceAll(correctHash ?? '-', otherHash ?? '-'));
     const refused = await session.run('sync');

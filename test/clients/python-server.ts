@@ -3,7 +3,7 @@ import { freePort } from '../../src/servers/ports.js';
 import { until } from '../helpers/bus.js';
 import type { RunningWebServer } from '../helpers/web-servers.js';
 
-/** Starts Python's own web server on that folder: it hands out HTML, whatever is accepted. Its log is not read. */
+/** Starts Python's own web server on a folder: it serves HTML whatever Accept says. Its access log is not read. */
 export async function startPythonServer(python: string, folder: string): Promise<RunningWebServer> {
   const port = await freePort();
   const args = ['-m', 'http.server', '--bind', '127.0.0.1', '--directory', folder, String(port)];

@@ -17,21 +17,21 @@ export interface InstallerResult {
   readonly stdout: string;
 }
 
-/** What was asked of the server, by what it is. */
+/** The requests that a server received, by kind. */
 export interface RequestSummary {
-  /** Names of the projects whose page of the simple index was read. */
+  /** The projects whose page of the simple index was read. */
   readonly pages: readonly string[];
-  /** Filenames of wheels that were read, whole or in part. */
+  /** The filenames of wheels that were read, in whole or in part. */
   readonly wheels: readonly string[];
-  /** Filenames of wheels of which the metadata was read. */
+  /** The filenames of wheels whose metadata was read. */
   readonly metadata: readonly string[];
-  /** Everything else, and everything that was not answered as a file that is there. */
+  /** All other requests, and all that were not answered with an existing file. */
   readonly others: readonly string[];
 }
 
 /**
- * One use of a client: a virtual environment, a home and a folder to work in, all of them new; and the requests that
- * the server gets meanwhile. Nothing else is in reach: of proxies, there is one that nobody listens at.
+ * A session of a client: a new virtual environment, home and working folder, and the requests that the server receives
+ * meanwhile. The client can reach nothing else: its proxy is a port that nobody listens on.
  */
 export class InstallerSession {
   readonly folder: string;
@@ -79,13 +79,13 @@ export class InstallerSession {
     return path;
   }
 
-  /** Runs the client in the folder to work in. */
+  /** Runs the client in the working folder. */
   async run(...args: readonly string[]): Promise<InstallerResult> {
     const [program, ...prefixArgs] = this.#client.command(this.environment);
     return this.#execute(program, [...prefixArgs, ...args]);
   }
 
-  /** Runs the client, and raises an error with what it says unless it succeeds. */
+  /** Runs the client; throws an error with its output if it fails. */
   async runOrThrow(...args: readonly string[]): Promise<InstallerResult> {
     const result = await this.run(...args);
     if (result.code !== 0)
@@ -93,19 +93,19 @@ export class InstallerSession {
     return result;
   }
 
-  /** Returns what is installed, by normalised name, as the environment's own Python sees it. */
+  /** Returns the installed versions by normalised name, as the environment's Python sees them. */
   async installed(): Promise<Record<string, string>> {
     const program = `import json, re, importlib.metadata as m
 print(json.dumps({re.sub("[-_.]+", "-", d.metadata["Name"]).lower(): d.version for d in m.distributions()}))`;
     return JSON.parse((await this.#python(program)).stdout) as Record<string, string>;
   }
 
-  /** The build that an installed module of the shelf says it is of. */
+  /** Returns the build tag that an installed module of the shelf reports. */
   async moduleBuild(module: string): Promise<string> {
     return (await this.#python(`import ${module}; print(${module}.BUILD)`)).stdout.trim();
   }
 
-  /** What the server was asked since the session began, or since this was asked for. */
+  /** Returns the requests since the session began, or since the last call. */
   async newRequests(): Promise<RequestSummary> {
     const entries = await this.#server.accessLog();
     const newEntries = entries.slice(this.#seenRequests);
@@ -113,7 +113,7 @@ print(json.dumps({re.sub("[-_.]+", "-", d.metadata["Name"]).lower(): d.version f
     return summarise(newEntries);
   }
 
-  /** The requests since the session began for what is not there, or for what no installation needs. */
+  /** Returns the requests of the session for missing files, or for files that no installation needs. */
   async strayRequests(): Promise<readonly string[]> {
     return summarise((await this.#server.accessLog()).slice(this.#firstRequest)).others;
   }
@@ -144,7 +144,7 @@ print(json.dumps({re.sub("[-_.]+", "-", d.metadata["Name"]).lower(): d.version f
     return {
       PATH: process.env['PATH'],
       HOME: this.folder,
-      // uv leaves locks there.
+      // uv leaves lock files there.
       TMPDIR: join(this.folder, 'tmp'),
       LANG: 'C.UTF-8',
       NO_COLOR: '1',

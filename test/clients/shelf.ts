@@ -16,21 +16,21 @@ interface ShelfRelease {
   readonly requires?: readonly string[];
   readonly python?: string;
   readonly yanked?: string;
-  /** The day of its upload. */
+  /** The day of its upload, YYYY-MM-DD. */
   readonly day: string;
 }
 
 export const YANK_REASON = 'eats "things" <raw> & burns them';
-/** A project that others ask for, and that there is none of. */
+/** A project that others require and that doesn't exist. */
 export const MISSING_PROJECT = 'shelf-nowhere';
-/** Releases of shelf-deep; the older ones are the only ones whose requirements can be met. */
+/** The number of releases of shelf-deep, and how many of them, the oldest, have requirements that can be met. */
 export const DEEP = { releaseCount: 20, installableCount: 3 };
 const dailyReleases = (
   count: number,
   releaseOf: (number: number) => Omit<ShelfRelease, 'version' | 'day'>,
 ): ShelfRelease[] =>
-  Array.from({ length: count }, (_, place) => {
-    const number = place + 1;
+  Array.from({ length: count }, (_, i) => {
+    const number = i + 1;
     return {
       version: `${String(number)}.0`,
       day: `2023-01-${String(number).padStart(2, '0')}`,
@@ -38,7 +38,7 @@ const dailyReleases = (
     };
   });
 
-/** All projects, as wheels spell their names. Whatever a test expects follows from what stands here. */
+/** All projects, as wheels spell their names. The tests' expectations follow from this table. */
 const PROJECTS: Readonly<Record<string, readonly ShelfRelease[]>> = {
   shelf_demo: [
     { version: '1.0', day: '2024-01-10' },
@@ -49,15 +49,15 @@ const PROJECTS: Readonly<Record<string, readonly ShelfRelease[]>> = {
     { version: '3.0', day: '2024-05-10', python: '>=4' },
   ],
   'Shelf.Lib': ['1.0', '1.1', '1.2', '1.3'].map((version) => ({ version, day: '2024-01-01' })),
-  // Neither spelling of its name is the normalised one.
+  // Its name is not normalised.
   'Discord.Py': [{ version: '1.0', day: '2024-01-01' }],
   shelf_app: [{ version: '1.0', day: '2024-01-15', requires: ['shelf-demo', 'Shelf_Lib>=1.1'] }],
-  // The newer ones ask for what no release of shelf-lib is.
+  // The newer releases require a version of shelf-lib that doesn't exist.
   shelf_deep: dailyReleases(DEEP.releaseCount, (number) =>
     number > DEEP.installableCount ? { requires: ['shelf-lib>=99'] } : {},
   ),
   shelf_top: [{ version: '1.0', day: '2024-01-20', requires: ['shelf-deep', 'shelf-lib<1.3'] }],
-  // The newer ones ask for a project that there is none of.
+  // The newer releases require a project that doesn't exist.
   shelf_gone: dailyReleases(5, (number) => (number > 2 ? { requires: [MISSING_PROJECT] } : {})),
 };
 
@@ -70,7 +70,7 @@ export interface Shelf {
   readonly files: ReadonlyMap<string, readonly IndexedFile[]>;
 }
 
-/** An output path that is written by what a farm writes it with, with real wheels. */
+/** Writes an output path with real wheels, using the farm's own code. */
 export async function makeShelf(): Promise<Shelf> {
   const output = mkdtempSync(join(tmpdir(), 'piw-shelf-'));
   const index = new SimpleIndexWriter(output);
@@ -87,7 +87,7 @@ export async function makeShelf(): Promise<Shelf> {
     for (const file of files) hashes.set(file.filename, file.sha256);
     filesByProject.set(name, files);
     const serial = pages.length + 1;
-    const versions = [...new Set(releases.map((one) => one.version))];
+    const versions = [...new Set(releases.map((release) => release.version))];
     pages.push([name, index.write({ name, status: 'active', versions, files }, serial)]);
   }
   await index.writeRoot(oneBatch(pages.sort()), pages.length);
@@ -110,7 +110,7 @@ export async function publish(
   const wheel = await readWheel(path);
   writeFileSync(`${path}.metadata`, wheel.metadata);
   if (requires.length > 0 && !wheel.metadata.includes('Requires-Dist'))
-    throw new Error(`${path} asks for nothing`);
+    throw new Error(`${path} has no requirements`);
   return {
     filename: basename(path),
     version,
@@ -123,13 +123,13 @@ export async function publish(
   };
 }
 
-/** A wheel with one module, which says what it is, and the RECORD that installers check. */
+/** Writes a wheel with one module, which has its version and build tag, and the RECORD that installers check. */
 async function makeInstallable(folder: string, distribution: string, release: ShelfRelease): Promise<string> {
   const { version, build, requires = [], python = '>=3.8' } = release;
   const name = distribution.replace(/[-.]+/g, '_');
   const distInfo = `${distribution}-${version}.dist-info`;
   const module = `VERSION = "${version}"\nBUILD = "${build ?? ''}"\n`;
-  const requirements = requires.map((one) => `Requires-Dist: ${one}\n`).join('');
+  const requirements = requires.map((requirement) => `Requires-Dist: ${requirement}\n`).join('');
   const metadata = `Metadata-Version: 2.1\nName: ${distribution}\nVersion: ${version}\nRequires-Python: ${python}\n${requirements}`;
   const wheel = `Wheel-Version: 1.0\nGenerator: a test\nRoot-Is-Purelib: true\n${build === undefined ? '' : `Build: ${build}\n`}Tag: py3-none-any\n`;
   const contents = {

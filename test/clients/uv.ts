@@ -104,8 +104,8 @@ export const UV: Checks = {
     );
     const compiled = readFileSync(join(session.folder, 'work/all.txt'), 'utf8');
     for (const name of APP_FILES)
-      ok(compiled.includes(session.shelf.sha256.get(name) ?? '-'), `${name} by its hash`);
-    deepStrictEqual((await session.newRequests()).wheels, [], 'wheels that are read to compile requirements');
+      ok(compiled.includes(session.shelf.sha256.get(name) ?? '-'), `the hash of ${name}`);
+    deepStrictEqual((await session.newRequests()).wheels, [], 'wheels read to compile requirements');
     await session.runOrThrow('pip', 'sync', '--index-url', session.index, '--require-hashes', 'all.txt');
     deepStrictEqual(await session.installed(), APP_INSTALLED);
   },
@@ -114,8 +114,8 @@ export const UV: Checks = {
     await session.runOrThrow('lock');
     const lock = readFileSync(join(session.folder, 'work/uv.lock'), 'utf8');
     for (const name of APP_FILES)
-      ok(lock.includes(session.shelf.sha256.get(name) ?? '-'), `${name} by its hash`);
-    deepStrictEqual((await session.newRequests()).wheels, [], 'wheels that are read for a lock');
+      ok(lock.includes(session.shelf.sha256.get(name) ?? '-'), `the hash of ${name}`);
+    deepStrictEqual((await session.newRequests()).wheels, [], 'wheels read for a lock file');
     await session.runOrThrow('sync', '--locked', '--active');
     deepStrictEqual(await session.installed(), APP_INSTALLED);
     deepStrictEqual((await session.newRequests()).wheels, [...APP_FILES].sort());

@@ -8,7 +8,7 @@ export interface ServerAnswer {
   readonly body: Buffer;
 }
 
-/** One request on a connection of its own, with the path as it stands: `fetch` would tidy it up before it leaves. */
+/** Sends one request on a connection of its own, with the path as it is: `fetch` would normalise it. */
 export function sendRequest(
   base: string,
   ca: string | undefined,
@@ -16,7 +16,7 @@ export function sendRequest(
   { method = 'GET', headers = {} }: { method?: string; headers?: Readonly<Record<string, string>> } = {},
 ): Promise<ServerAnswer> {
   const { hostname, port } = new URL(base);
-  // The servers listen on the loopback address, whatever localhost is here.
+  // The servers listen on 127.0.0.1, whatever localhost resolves to on this machine.
   const common = {
     host: hostname === 'localhost' ? '127.0.0.1' : hostname,
     port,
@@ -30,11 +30,11 @@ export function sendRequest(
       ? httpsRequest({ ...common, headers: allHeaders, ca: readFileSync(ca), servername: 'localhost' })
       : httpRequest({ ...common, headers: allHeaders });
     clientRequest.on('response', (response) => {
-      const pieces: Buffer[] = [];
-      response.on('data', (piece: Buffer) => pieces.push(piece));
+      const chunks: Buffer[] = [];
+      response.on('data', (chunk: Buffer) => chunks.push(chunk));
       response.on('error', reject);
       response.on('end', () => {
-        resolve({ status: response.statusCode ?? 0, headers: response.headers, body: Buffer.concat(pieces) });
+        resolve({ status: response.statusCode ?? 0, headers: response.headers, body: Buffer.concat(chunks) });
       });
     });
     clientRequest.on('error', reject);

@@ -23,7 +23,7 @@ for (const [kind, server] of servers) {
   t.teardown(() => server.stop());
   void t.test(title, async (t) => {
     const piw = piwRunner({});
-    // It is read once, when a process starts.
+    // Node reads this variable once, when a process starts.
     process.env['NODE_EXTRA_CA_CERTS'] = server.ca ?? '';
     const { code, out, err } = await piw('check', `${server.url}/`);
     t.match({ code, err }, { code: 0, err: '' }, out);

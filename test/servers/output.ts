@@ -16,7 +16,7 @@ import {
 export const WHEEL = 'demo_pkg-1.0+local.1-py3-none-any.whl';
 export const LOG = 'a log\n'.repeat(1000);
 export const LOG_BUILD = 12;
-/** What stands in each file, by its path. */
+/** The contents of each file, by its path. */
 export const CONTENTS: Readonly<Record<string, string>> = {
   'index.html': '<!DOCTYPE html>home',
   [packagesPath]: '<!DOCTYPE html>packages',
@@ -36,36 +36,36 @@ export const CONTENTS: Readonly<Record<string, string>> = {
   [`${projectPath('demo-pkg')}/index.html`]: '<!DOCTYPE html>demo-pkg, for people',
   [`${projectPath('demo-pkg')}/json/index.json`]: '{"package":"demo-pkg"}',
   [`${pypiPath('demo-pkg')}/7.json`]: '{"last_serial":7,"info":{}}',
-  // There may be a package of this name.
+  // A package may have this name.
   [`${projectPath('json')}/index.html`]: '<!DOCTYPE html>json, for people',
   '.secret': 'x',
   '.transfers/1': 'x',
   [`${simplePath('demo-pkg')}/.tmp-0123`]: 'half a page',
 };
-/** Those of which there is a compressed sibling. */
+/** The files that also exist compressed. */
 export const PACKED_PAGES = [
   'index.html',
   `${simplePath('demo-pkg')}/index.v1_json`,
   `${projectPath('demo-pkg')}/index.html`,
 ];
 
-/** When all of it was written: not in the last minutes, for some servers believe no time to come. */
+/** The modification time of all files: not within the last minutes, since some servers ignore times in the future. */
 const AN_HOUR_AGO = new Date(Date.now() - 3_600_000);
 
-/** An output path with a file of each kind. */
+/** Creates an output path with a file of each kind. */
 export function makeOutput(): string {
   const root = mkdtempSync(join(tmpdir(), 'piw-output-'));
-  const put = (path: string, content: string | Buffer): string => {
-    const whole = join(root, path);
-    mkdirSync(dirname(whole), { recursive: true });
-    writeFileSync(whole, content, { mode: 0o644 });
-    utimesSync(whole, AN_HOUR_AGO, AN_HOUR_AGO);
-    return whole;
+  const write = (path: string, content: string | Buffer): string => {
+    const fullPath = join(root, path);
+    mkdirSync(dirname(fullPath), { recursive: true });
+    writeFileSync(fullPath, content, { mode: 0o644 });
+    utimesSync(fullPath, AN_HOUR_AGO, AN_HOUR_AGO);
+    return fullPath;
   };
-  for (const [path, content] of Object.entries(CONTENTS)) put(path, content);
+  for (const [path, content] of Object.entries(CONTENTS)) write(path, content);
   symlinkSync('7.json', join(root, pypiPath('demo-pkg'), 'json'));
   symlinkSync(simplePath(), join(root, FILES_LINK));
-  for (const form of ['txt', 'html'] as const) put(logPath(LOG_BUILD, form) + GZIP_SUFFIX, gzipSync(LOG));
-  for (const path of PACKED_PAGES) put(path + GZIP_SUFFIX, gzipSync(CONTENTS[path] ?? ''));
+  for (const form of ['txt', 'html'] as const) write(logPath(LOG_BUILD, form) + GZIP_SUFFIX, gzipSync(LOG));
+  for (const path of PACKED_PAGES) write(path + GZIP_SUFFIX, gzipSync(CONTENTS[path] ?? ''));
   return root;
 }

@@ -15,7 +15,7 @@ import { sendRequest, type ServerAnswer } from './ask.js';
 import { makeOutput, WHEEL } from './output.js';
 import { TRAVERSAL_PATHS, JSON_TYPE, EXPECTATIONS, type Expectation } from './table.js';
 
-/** What differs from what a request is to be answered with, in words; empty if nothing does. */
+/** Returns the differences between an answer and the expected one, in words; empty if there are none. */
 function compareAnswer(
   expected: Expectation,
   kind: WebServerKind,
@@ -35,8 +35,8 @@ function compareAnswer(
   check('status', String(status), String(expected.status));
   if (expected.type !== undefined) check('type', headers['content-type'], expected.type);
   if (expected.body !== undefined) {
-    const packed = headers['content-encoding'] === 'gzip' && body.length > 0;
-    check('body', (packed ? gunzipSync(body) : body).toString(), expected.body);
+    const isCompressed = headers['content-encoding'] === 'gzip' && body.length > 0;
+    check('body', (isCompressed ? gunzipSync(body) : body).toString(), expected.body);
   }
   if (expected.location !== undefined) {
     const location = headers.location;
@@ -66,27 +66,27 @@ for (const [kind, server] of servers) {
     const get = (path: string, options: Parameters<typeof sendRequest>[3] = {}) =>
       sendRequest(server.url, server.ca, path, options);
 
-    await t.test(`${kind} answers each request as the table has it`, async (t) => {
+    await t.test(`${kind} answers each request as the table expects`, async (t) => {
       for (const expected of EXPECTATIONS) {
         const { title, path, method = 'GET', headers = {} } = expected;
         t.same(compareAnswer(expected, kind, await get(path, { method, headers })), [], title);
       }
     });
 
-    await t.test(`${kind} sends the same headers for safety as our own server`, async (t) => {
+    await t.test(`${kind} sends the same security headers as our own server`, async (t) => {
       const own = await serve('piw web', output);
       t.teardown(() => own.stop());
       for (const path of ['/', '/nothing', `/simple/demo-pkg/${WHEEL}`]) {
-        const [ours, theirs] = [
+        const [ownHeaders, serverHeaders] = [
           (await sendRequest(own.url, own.ca, path)).headers,
           (await get(path)).headers,
         ];
         for (const name of ['content-security-policy', 'referrer-policy', 'x-content-type-options'])
-          t.equal(theirs[name], ours[name] ?? 'none', `${name} of ${path}`);
+          t.equal(serverHeaders[name], ownHeaders[name] ?? 'none', `${name} of ${path}`);
       }
     });
 
-    await t.test(`${kind} lets nothing out that is not under the output path`, async (t) => {
+    await t.test(`${kind} serves nothing outside of the output path`, async (t) => {
       for (const path of TRAVERSAL_PATHS) {
         const { status, body } = await get(path);
         t.ok(status === 404 || status === 400, `${path}: ${String(status)}`);
@@ -94,7 +94,7 @@ for (const [kind, server] of servers) {
       }
     });
 
-    await t.test(`${kind} says that nothing has changed`, async (t) => {
+    await t.test(`${kind} answers conditional requests`, async (t) => {
       const wheel = `/simple/demo-pkg/${WHEEL}`;
       for (const [path, headers] of [
         [wheel, {}],
@@ -109,14 +109,14 @@ for (const [kind, server] of servers) {
         const modified = String(first.headers['last-modified']);
         const later = new Date(Date.parse(modified) + 60_000).toUTCString();
         const earlier = new Date(Date.parse(modified) - 60_000).toUTCString();
-        const status = async (more: Record<string, string>) =>
-          (await get(path, { headers: { ...headers, ...more } })).status;
+        const status = async (conditions: Record<string, string>) =>
+          (await get(path, { headers: { ...headers, ...conditions } })).status;
         const revalidated = await get(path, { headers: { ...headers, 'if-none-match': etag } });
         t.match(revalidated, { status: 304, body: Buffer.alloc(0) }, label);
         t.equal(revalidated.headers.etag, etag, label);
         t.equal(revalidated.headers['cache-control'], first.headers['cache-control'], label);
         t.equal(revalidated.headers.vary, first.headers.vary, label);
-        for (const [more, wanted] of [
+        for (const [conditions, wanted] of [
           [{ 'if-none-match': `"x", W/${etag.replace(/^W\//, '')}` }, 304],
           [{ 'if-none-match': '*' }, 304],
           [{ 'if-none-match': '"another"' }, 200],
@@ -125,26 +125,26 @@ for (const [kind, server] of servers) {
           [{ 'if-modified-since': earlier }, 200],
           [{ 'if-none-match': '"another"', 'if-modified-since': later }, 200],
         ] as [Record<string, string>, number][])
-          t.equal(await status(more), wanted, `${label} and ${JSON.stringify(more)}`);
+          t.equal(await status(conditions), wanted, `${label} and ${JSON.stringify(conditions)}`);
       }
       const [json, html] = [
         await get('/simple/demo-pkg/', { headers: { accept: JSON_TYPE } }),
         await get('/simple/demo-pkg/'),
       ];
-      t.not(json.headers.etag, html.headers.etag, 'each form has a tag of its own');
+      t.not(json.headers.etag, html.headers.etag, 'each form has an ETag of its own');
       const etag = String((await get(wheel)).headers.etag);
       const range = await get(wheel, { headers: { range: 'bytes=2-4', 'if-range': etag } });
-      t.match(range, { status: 206, body: Buffer.from('234') }, 'the rest of what is still the same');
+      t.match(range, { status: 206, body: Buffer.from('234') }, 'a range of an unchanged file');
     });
 
     if (server.httpUrl !== undefined) {
       const plainUrl = server.httpUrl;
-      await t.test(`${kind} sends who comes by http to https`, async (t) => {
+      await t.test(`${kind} redirects http to https`, async (t) => {
         const answer = await sendRequest(plainUrl, undefined, '/simple/Demo/?a=b');
         t.equal(answer.status, 302);
         t.match(answer.headers.location, /^https:\/\/localhost\/simple\/Demo\//);
       });
-      await t.test(`${kind} has its downloads counted as its site file says`, async (t) => {
+      await t.test(`the downloads of ${kind} are counted with its configuration`, async (t) => {
         for (const times of [1, 2]) {
           const agent = `${kind}/26.0 {"ci":null,"cpu":"armv7l"}`;
           await get(`/simple/demo-pkg/${WHEEL}`, { headers: { 'user-agent': agent } });

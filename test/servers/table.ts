@@ -7,7 +7,7 @@ export const HTML_TYPE = 'application/vnd.pypi.simple.v1+html';
 const PIP = `${JSON_TYPE}, ${HTML_TYPE}; q=0.1, text/html; q=0.01`;
 const BROWSER = 'text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8';
 
-/** What a request has to be answered with; what isn't named may be as it likes. */
+/** A request and its expected answer; properties that are not given may have any value. */
 export interface Expectation {
   readonly title: string;
   readonly path: string;
@@ -15,13 +15,13 @@ export interface Expectation {
   readonly headers?: Readonly<Record<string, string>>;
   readonly status: number;
   readonly type?: string | RegExp;
-  /** The body, unpacked where it comes packed. */
+  /** The decompressed body. */
   readonly body?: string;
-  /** Where it is redirected to: a path, and what stands before it is not looked at. */
+  /** The path of the redirect; its scheme and host may be any. */
   readonly location?: string;
-  /** Of the answer's headers; null: is not there. */
+  /** Headers of the answer; null: the header is missing. */
   readonly with?: Readonly<Record<string, string | RegExp | null>>;
-  /** What else one of the servers may answer, and why that can't be helped. */
+  /** The status with which one of the servers deviates, and why that can't be avoided. */
   readonly unless?: Partial<Readonly<Record<WebServerKind, readonly [status: number, reason: string]>>>;
 }
 
@@ -32,7 +32,7 @@ const wheel = `${project}${WHEEL}`;
 const HTML = 'text/html; charset=utf-8';
 const logText = `/${logPath(LOG_BUILD, 'txt')}`;
 
-/** [Accept, the form that it gets]. */
+/** [Accept, the resulting form]. */
 const NEGOTIATED: readonly (readonly [accept: string, form: 'html' | 'v1_html' | 'v1_json'])[] = [
   [PIP, 'v1_json'],
   [`${JSON_TYPE}, ${HTML_TYPE};q=0.2, text/html;q=0.01`, 'v1_json'],
@@ -77,7 +77,7 @@ const NOT_ACCEPTABLE = [
   `${JSON_TYPE}x`,
 ];
 
-/** [asked for, where it is]. */
+/** [requested path, target]. */
 const REDIRECTS: readonly (readonly [from: string, to: string])[] = [
   ['/simple', '/simple/'],
   ['/simple/demo-pkg', '/simple/demo-pkg/'],
@@ -106,7 +106,7 @@ const REDIRECTS: readonly (readonly [from: string, to: string])[] = [
   ['/static', '/static/'],
 ];
 
-/** Asked for with these, nothing is found, and the farm's own page says so. */
+/** Paths that are answered with 404 and the farm's own page. */
 const NOT_FOUND_PATHS = [
   '/nothing',
   '/nothing/',
@@ -135,7 +135,7 @@ const NOT_FOUND_PATHS = [
   `/simple/${'x'.repeat(300)}/`,
   `/${'x/'.repeat(2000)}`,
 ];
-/** No way out, whatever the answer is called. */
+/** Paths that must not lead out of the site, whatever the status. */
 export const TRAVERSAL_PATHS = [
   '/../etc/passwd',
   '/%2e%2e/etc/passwd',
@@ -155,17 +155,17 @@ const SECURITY = {
 };
 const FOREVER = 'public, max-age=31536000, immutable';
 
-const BAD_REQUEST = [400, 'it calls such a path a bad request before it reads any setting'] as const;
+const BAD_REQUEST = [400, 'it rejects such a path before it applies any configuration'] as const;
 
 /**
- * All three servers answer alike, but for what stands in `unless`, and for this, which has no line in the table:
+ * All three servers answer alike, except for `unless` and for these differences, which are not in the table:
  *
- * - X-PyPI-Last-Serial comes from our own server only: the others can't read a header out of a page. All three
- *   give the serial where PEP 691 clients look, in the JSON's meta._last-serial.
- * - Of two forms that a client wants equally much, nginx and Apache send JSON, our own the one that Accept names first.
- * - A q of `…latest+json` counts with nginx and Apache only where the same form isn't named as `v1` too.
- * - Apache leaves Access-Control-Allow-Origin out of a 304 (browsers go on with the one they have), and sends an
- *   empty Allow beside the right one.
+ * - Only our own server sends X-PyPI-Last-Serial: the others can't take a header from a page. All three have the serial
+ *   where PEP 691 clients look for it, in the JSON's meta._last-serial.
+ * - Of two forms with the same q, nginx and Apache send JSON, and our own server the one that Accept names first.
+ * - nginx and Apache ignore the q of `…latest+json` if Accept also names the same form as `v1`.
+ * - Apache omits Access-Control-Allow-Origin from a 304 (browsers keep the one they have), and sends an empty Allow
+ *   header beside the correct one.
  */
 export const EXPECTATIONS: readonly Expectation[] = [
   {
@@ -177,7 +177,7 @@ export const EXPECTATIONS: readonly Expectation[] = [
     with: { ...SECURITY, 'cache-control': 'no-cache' },
   },
   { title: 'a page by its name', path: '/packages.html', status: 200, type: HTML, with: SECURITY },
-  { title: 'a query is no matter', path: '/packages.html?q=.x/../y', status: 200, type: HTML },
+  { title: 'a query is ignored', path: '/packages.html?q=.x/../y', status: 200, type: HTML },
   {
     title: 'a stylesheet',
     path: '/static/site.css',
@@ -186,7 +186,7 @@ export const EXPECTATIONS: readonly Expectation[] = [
     with: { ...SECURITY, 'cache-control': 'no-cache' },
   },
   {
-    title: 'what bears its hash in its name is kept for ever',
+    title: 'a file with a hash in its name is immutable',
     path: '/static/site.0123abcd.js',
     status: 200,
     type: /^text\/javascript/,
@@ -265,16 +265,16 @@ export const EXPECTATIONS: readonly Expectation[] = [
     type: HTML_TYPE,
   },
   {
-    title: 'a project that is not there is not there in any form',
+    title: 'a missing project is missing in every form',
     path: '/simple/nothing/',
     ...accepting('image/png'),
     status: 404,
   },
 
   ...REDIRECTS.flatMap(([from, to]): Expectation[] => [
-    { title: `${from} is at ${to}`, path: from, status: 301, location: to },
+    { title: `${from} redirects to ${to}`, path: from, status: 301, location: to },
     {
-      title: `${from} is at ${to}, says HEAD`,
+      title: `HEAD of ${from} redirects to ${to}`,
       path: from,
       method: 'HEAD',
       status: 301,
@@ -283,14 +283,14 @@ export const EXPECTATIONS: readonly Expectation[] = [
     },
   ]),
   {
-    title: 'what is escaped in a path is escaped in a redirect',
+    title: 'escapes in a path are kept in a redirect',
     path: '/simple/Demo_Pkg/a%3Fb%23c%20d',
     status: 301,
     location: '/simple/demo-pkg/a%3Fb%23c%20d',
     unless: { Apache: [403, 'it rewrites no path with an escaped question mark'] },
   },
   {
-    title: 'a redirect goes nowhere else for a line break in the path',
+    title: 'a line break in the path adds no header to a redirect',
     path: '/simple/Demo/%0d%0aSet-Cookie:%20a=b',
     status: 301,
     with: { 'set-cookie': null },
@@ -315,7 +315,7 @@ export const EXPECTATIONS: readonly Expectation[] = [
   },
   { title: 'a wheel with its + escaped', path: wheel.replace('+', '%2B'), status: 200, body: '0123456789' },
   {
-    title: 'a wheel never comes packed',
+    title: 'a wheel is never compressed',
     path: wheel,
     headers: { 'accept-encoding': 'gzip' },
     status: 200,
@@ -346,9 +346,14 @@ export const EXPECTATIONS: readonly Expectation[] = [
     body: CONTENTS['pypi/demo-pkg/7.json'] ?? '',
     with: { ...SECURITY, 'x-pypi-last-serial': '7', 'cache-control': 'no-cache', etag: /^"/ },
   },
-  { title: 'other pages have no serial there', path: '/', status: 200, with: { 'x-pypi-last-serial': null } },
   {
-    title: "a wheel at the address that PyPI's JSON has",
+    title: 'other pages have no serial header',
+    path: '/',
+    status: 200,
+    with: { 'x-pypi-last-serial': null },
+  },
+  {
+    title: "a wheel at the address in PyPI's JSON",
     path: wheel.replace('/simple/', '/packages/'),
     status: 200,
     type: 'application/octet-stream',
@@ -356,14 +361,14 @@ export const EXPECTATIONS: readonly Expectation[] = [
     with: { 'cache-control': FOREVER },
   },
   ...['bytes=2-4', 'bytes=20-'].map((range): Expectation => ({
-    title: `HEAD pays no heed to a range (${range})`,
+    title: `HEAD ignores a range (${range})`,
     path: wheel,
     method: 'HEAD',
     headers: { range },
     status: 200,
     body: '',
     with: { 'content-range': null, 'content-length': '10' },
-    unless: { nginx: [range === 'bytes=2-4' ? 206 : 416, 'it looks at ranges whatever the method is'] },
+    unless: { nginx: [range === 'bytes=2-4' ? 206 : 416, 'it applies ranges to every method'] },
   })),
   { title: 'HEAD of a page', path: project, method: 'HEAD', status: 200, body: '', type: HTML },
   { title: 'HEAD of nothing', path: '/nothing', method: 'HEAD', status: 404, body: '' },
@@ -392,43 +397,43 @@ export const EXPECTATIONS: readonly Expectation[] = [
     with: { 'content-range': 'bytes 7-9/10' },
   },
   {
-    title: 'more last bytes than there are',
+    title: 'more last bytes than the file has',
     path: wheel,
     headers: { range: 'bytes=-30' },
     status: 206,
     body: '0123456789',
   },
   {
-    title: 'a range beyond the end is cut',
+    title: 'a range that extends beyond the end is cut',
     path: wheel,
     headers: { range: 'bytes=8-100' },
     status: 206,
     body: '89',
   },
   {
-    title: 'a range behind the end',
+    title: 'a range after the end',
     path: wheel,
     headers: { range: 'bytes=20-' },
     status: 416,
     with: { 'content-range': 'bytes */10' },
-    unless: { Apache: [416, 'it does not say how long the file is'] },
+    unless: { Apache: [416, 'it does not send the length of the file'] },
   },
   {
-    title: 'several ranges are all of it',
+    title: 'several ranges get the whole file',
     path: wheel,
     headers: { range: 'bytes=0-1,4-5' },
     status: 200,
     body: '0123456789',
   },
   {
-    title: 'another unit is no range',
+    title: 'a range in another unit is ignored',
     path: wheel,
     headers: { range: 'lines=0-1' },
     status: 200,
     body: '0123456789',
   },
   {
-    title: 'a range of another version is all of it',
+    title: 'a range of another version gets the whole file',
     path: wheel,
     headers: { range: 'bytes=2-4', 'if-range': '"another"' },
     status: 200,
@@ -436,33 +441,33 @@ export const EXPECTATIONS: readonly Expectation[] = [
   },
 
   {
-    title: 'what the client knows is another',
+    title: 'If-Match with other ETags',
     path: wheel,
     headers: { 'if-match': '"another", W/"and-one"', range: 'bytes=2-4' },
     status: 412,
   },
-  { title: 'there is something', path: wheel, headers: { 'if-match': '*' }, status: 200 },
+  { title: 'If-Match: *', path: wheel, headers: { 'if-match': '*' }, status: 200 },
   {
-    title: 'it has changed since',
+    title: 'If-Unmodified-Since before the last change',
     path: wheel,
     headers: { 'if-unmodified-since': 'Sat, 01 Jan 2000 00:00:00 GMT' },
     status: 412,
   },
   {
-    title: 'it has not changed since',
+    title: 'If-Unmodified-Since after the last change',
     path: wheel,
     headers: { 'if-unmodified-since': 'Fri, 01 Jan 2100 00:00:00 GMT' },
     status: 200,
   },
   {
-    title: 'since when is no time',
+    title: 'an invalid If-Modified-Since is ignored',
     path: wheel,
     headers: { 'if-modified-since': '9999' },
     status: 200,
   },
 
   {
-    title: 'a page comes packed to who takes it so',
+    title: 'a client that accepts gzip gets a compressed page',
     path: project,
     headers: { accept: JSON_TYPE, 'accept-encoding': 'gzip, deflate, br' },
     status: 200,
@@ -471,7 +476,7 @@ export const EXPECTATIONS: readonly Expectation[] = [
     with: { 'content-encoding': 'gzip', vary: /accept-encoding/i },
   },
   {
-    title: 'and plain to who does not',
+    title: 'a client that does not accept gzip gets it uncompressed',
     path: project,
     headers: { accept: JSON_TYPE, 'accept-encoding': 'identity' },
     status: 200,
@@ -480,7 +485,7 @@ export const EXPECTATIONS: readonly Expectation[] = [
     with: { 'content-encoding': null, vary: /accept-encoding/i },
   },
   {
-    title: 'and plain to who says gzip;q=0',
+    title: 'a client that sends gzip;q=0 gets it uncompressed',
     path: project,
     headers: { accept: JSON_TYPE, 'accept-encoding': 'gzip;q=0, br' },
     status: 200,
@@ -488,7 +493,7 @@ export const EXPECTATIONS: readonly Expectation[] = [
     with: { 'content-encoding': null },
   },
   {
-    title: 'a page without a packed sibling comes as it is',
+    title: 'a page without a compressed file is sent as it is',
     path: project,
     headers: { accept: HTML_TYPE, 'accept-encoding': 'gzip' },
     status: 200,
@@ -497,7 +502,7 @@ export const EXPECTATIONS: readonly Expectation[] = [
     with: { 'content-encoding': null },
   },
   {
-    title: 'the home page packed',
+    title: 'the compressed home page',
     path: '/',
     headers: { 'accept-encoding': 'gzip' },
     status: 200,
@@ -506,7 +511,7 @@ export const EXPECTATIONS: readonly Expectation[] = [
     with: { 'content-encoding': 'gzip' },
   },
   {
-    title: 'a project page packed',
+    title: 'a compressed project page',
     path: '/project/demo-pkg/',
     headers: { 'accept-encoding': 'gzip' },
     status: 200,
@@ -516,7 +521,7 @@ export const EXPECTATIONS: readonly Expectation[] = [
   },
 
   {
-    title: 'a log as it is stored',
+    title: 'a compressed log, as it is stored',
     path: logText,
     headers: { 'accept-encoding': 'gzip' },
     status: 200,
@@ -525,7 +530,7 @@ export const EXPECTATIONS: readonly Expectation[] = [
     with: { ...SECURITY, 'content-encoding': 'gzip', vary: /accept-encoding/i },
   },
   {
-    title: 'a log unpacked',
+    title: 'a decompressed log',
     path: logText,
     status: 200,
     type: 'text/plain; charset=utf-8',
@@ -533,7 +538,7 @@ export const EXPECTATIONS: readonly Expectation[] = [
     with: { 'content-encoding': null, vary: /accept-encoding/i },
   },
   {
-    title: 'a log unpacked for gzip;q=0',
+    title: 'a log is decompressed for gzip;q=0',
     path: logText,
     headers: { 'accept-encoding': 'gzip;q=0.0' },
     status: 200,
@@ -552,16 +557,16 @@ export const EXPECTATIONS: readonly Expectation[] = [
   { title: 'HEAD of a log', path: logText, method: 'HEAD', status: 200, body: '' },
 
   ...['POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS'].map((method): Expectation => ({
-    title: `${method} is not for readers`,
+    title: `${method} is not allowed`,
     path: project,
     method,
     status: 405,
     with: { allow: /^GET, HEAD(, )?$/ },
   })),
-  { title: 'POST of what is not there', path: '/nothing', method: 'POST', status: 405 },
+  { title: 'POST of a missing page', path: '/nothing', method: 'POST', status: 405 },
 
   ...NOT_FOUND_PATHS.map((path): Expectation => ({
-    title: `no ${path.slice(0, 60)}`,
+    title: `${path.slice(0, 60)} is not found`,
     path,
     status: 404,
     type: HTML,
@@ -570,7 +575,7 @@ export const EXPECTATIONS: readonly Expectation[] = [
     ...(path.includes('%00') ? { unless: { nginx: BAD_REQUEST } } : {}),
   })),
   {
-    title: 'two slashes are one',
+    title: 'two slashes count as one',
     path: '//simple//demo-pkg//',
     ...accepting(JSON_TYPE),
     status: 200,
@@ -578,13 +583,13 @@ export const EXPECTATIONS: readonly Expectation[] = [
     body: formContents('v1_json'),
   },
   {
-    title: 'two slashes are one in a redirect',
+    title: 'two slashes become one in a redirect',
     path: '//simple//Demo_Pkg',
     status: 301,
     location: '/simple/demo-pkg/',
   },
   {
-    title: 'a request that names the server too',
+    title: 'a request with an absolute URL',
     path: 'http://localhost/simple/demo-pkg/',
     ...accepting(JSON_TYPE),
     status: 200,
@@ -592,9 +597,9 @@ export const EXPECTATIONS: readonly Expectation[] = [
     body: formContents('v1_json'),
   },
   {
-    title: 'a path that is longer than any',
+    title: 'a path that is too long',
     path: `/${'x'.repeat(20_000)}`,
     status: 414,
-    unless: { 'piw web': [431, "Node's limit is one for all headers"] },
+    unless: { 'piw web': [431, 'Node has one limit for all headers'] },
   },
 ];
