@@ -6,82 +6,85 @@ import { parseVariables } from '../src/builder/environment.js';
 import { formatConfig, loadSettings, parseConfig, parseDuration, type RawSettings } from '../src/config.js';
 import { PiwError } from '../src/errors.js';
 
-const settings = (given: RawSettings) => loadSettings(given, '/dev/null');
+const settings = (options: RawSettings) => loadSettings(options, '/dev/null');
 
-/** What it says of a setting that it refuses. */
-function refused(what: () => unknown): string {
+/** Returns the message of the PIW_CONFIG error that `action` throws. */
+function configError(action: () => unknown): string {
   try {
-    what();
+    action();
   } catch (error) {
     if (error instanceof PiwError && error.code === 'PIW_CONFIG') return error.message;
     throw error;
   }
-  return 'nothing';
+  return 'no error';
 }
 
-void t.test('what is given comes before what a file says, and that before the default', (t) => {
+void t.test('options override the file, and the file overrides the defaults', (t) => {
   const file = join(mkdtempSync(join(tmpdir(), 'config-')), 'piwheels.conf');
   writeFileSync(file, 'oracles = 5\nscribes = 3\nwatch = a\nwatch = b\nallow-root = yes\n');
-  const { oracles, scribes, jugglers, watch, ...its } = loadSettings({ oracles: 7, watch: undefined }, file);
+  const { oracles, scribes, jugglers, watch, ...otherSettings } = loadSettings(
+    { oracles: 7, watch: undefined },
+    file,
+  );
   t.strictSame([oracles, scribes, jugglers, watch], [7, 3, 1, ['a', 'b']]);
-  // oclif gives false for a flag that nobody wrote.
+  // oclif reports false for a flag that is not on the command line.
   t.equal(loadSettings({ 'allow-root': false }, file)['allow-root'], true);
-  t.equal(its['allow-superuser'], false);
+  t.equal(otherSettings['allow-superuser'], false);
   t.match(
-    refused(() => loadSettings({}, `${file}.none`)),
+    configError(() => loadSettings({}, `${file}.none`)),
     /piwheels\.conf\.none can't be read/,
   );
   t.end();
 });
 
-void t.test('a setting that is one of a few is none of another spelling', (t) => {
+void t.test('a choice must be spelled exactly', (t) => {
   const { removed, history, 'backlog-order': order } = settings({ removed: 'hide', history: 'newest' });
   t.strictSame([removed, history, order], ['hide', 'newest', 'newest']);
   t.equal(
-    refused(() => settings({ removed: 'hidden' })),
+    configError(() => settings({ removed: 'hidden' })),
     'removed = hidden: must be one of keep, hide, delete',
   );
   t.equal(settings({}).rebuilt, 'tag-removed');
   t.equal(
-    refused(() => settings({ rebuilt: 'replace' })),
+    configError(() => settings({ rebuilt: 'replace' })),
     'rebuilt = replace: must be one of refuse, tag-removed, tag',
   );
   t.match(
-    refused(() => settings({ history: '' })),
+    configError(() => settings({ history: '' })),
     /one of all, newest/,
   );
   t.match(
-    refused(() => settings({ 'backlog-order': 'Oldest' })),
+    configError(() => settings({ 'backlog-order': 'Oldest' })),
     /one of newest, oldest/,
   );
   t.end();
 });
 
-void t.test('a number that is divided by, or is a share of turns, is at least 1', (t) => {
+void t.test('rates and weights are at least 1', (t) => {
   for (const name of ['pypi-rate', 'weight-requests', 'weight-releases', 'weight-backlog'] as const) {
     t.equal(settings({ [name]: '1' })[name], 1);
     for (const value of ['0', '-1', '1.5', '', 'many'])
       t.match(
-        refused(() => settings({ [name]: value })),
+        configError(() => settings({ [name]: value })),
         /must be a whole number of at least 1$/,
         `${name} = ${value}`,
       );
   }
   t.equal(settings({ scribes: '0' }).scribes, 0);
   t.match(
-    refused(() => settings({ scribes: '-1' })),
+    configError(() => settings({ scribes: '-1' })),
     /must be a whole number$/,
   );
   t.end();
 });
 
-void t.test('a flag is true or false in the usual words, and a path is absolute', (t) => {
+void t.test('a flag accepts the usual words for true and false, and a path becomes absolute', (t) => {
   for (const value of ['true', 'YES', 'on', '1', ''])
     t.equal(settings({ 'dev-mode': value })['dev-mode'], true);
   for (const value of ['false', 'No', 'off', '0'])
     t.equal(settings({ 'dev-mode': value })['dev-mode'], false);
   t.match(
-    refused(() => settings({ 'dev-mode': 'perhaps' })),
+    configError(() => settings({ 'dev-mode': 'perhaps' })),
     /must be true or false$/,
   );
   t.equal(settings({ 'output-path': '~/www' })['output-path'], join(homedir(), 'www'));
@@ -90,28 +93,28 @@ void t.test('a flag is true or false in the usual words, and a path is absolute'
   t.end();
 });
 
-void t.test('a variable of builds is NAME=VALUE, and none that the builder sets', (t) => {
+void t.test('a build variable is NAME=VALUE, and none that the builder sets itself', (t) => {
   const { 'build-env': variables } = settings({ 'build-env': ['CFLAGS=-O2 -g', 'EMPTY=', '_a1=b=c'] });
   t.strictSame(parseVariables(variables), { CFLAGS: '-O2 -g', EMPTY: '', _a1: 'b=c' });
   t.strictSame(parseVariables(['A=1', 'A=2']), { A: '2' });
   for (const wrong of ['CFLAGS', '=x', '1A=x', 'A-B=x', 'A=x\ny', 'A=\0'])
     t.match(
-      refused(() => settings({ 'build-env': [wrong] })),
+      configError(() => settings({ 'build-env': [wrong] })),
       /: must be NAME=VALUE, an environment variable$/,
     );
   for (const name of ['HOME', 'TMPDIR', 'XDG_CACHE_HOME', 'PIP_CONFIG_FILE', 'PIW_BUILD'])
     t.equal(
-      refused(() => settings({ 'build-env': ['A=1', `${name}=x`] })),
+      configError(() => settings({ 'build-env': ['A=1', `${name}=x`] })),
       `build-env = ${name}=x: the builder sets ${name} itself`,
     );
   t.match(
-    refused(() => settings({ 'build-env': 'PATH=/opt/bin' })),
+    configError(() => settings({ 'build-env': 'PATH=/opt/bin' })),
     /use build-path to add folders of programs$/,
   );
   t.end();
 });
 
-void t.test('a file is lines of key = value, and what is none is told with its line', (t) => {
+void t.test('a file has lines of key = value, and an error names the line', (t) => {
   const contents =
     '# Ours\n[master]\n\npypi_rate = 3  # gently\nwatch = six\r\nwatch=zope.*\n  dsn = a\ndsn = b\n';
   t.strictSame(parseConfig(contents, 'f'), { 'pypi-rate': '3', watch: ['six', 'zope.*'], dsn: 'b' });
@@ -120,23 +123,23 @@ void t.test('a file is lines of key = value, and what is none is told with its l
     oracles: '2',
   });
   t.equal(
-    refused(() => parseConfig('dsn = a\nhello\n', 'f')),
+    configError(() => parseConfig('dsn = a\nhello\n', 'f')),
     'f, line 2: not of the form key = value',
   );
   t.equal(
-    refused(() => parseConfig('pypi-speed = 3\n', 'f')),
+    configError(() => parseConfig('pypi-speed = 3\n', 'f')),
     'f, line 1: unknown setting "pypi-speed"',
   );
   t.end();
 });
 
 void t.test('durations are in seconds', (t) => {
-  const given = ['45', '1.5', '45s', '90m', '3h', '1h30m', '7d', '1d 2h', ''];
-  t.strictSame(given.map(parseDuration), [45, 1.5, 45, 5400, 10_800, 5400, 604_800, 93_600, undefined]);
+  const durations = ['45', '1.5', '45s', '90m', '3h', '1h30m', '7d', '1d 2h', ''];
+  t.strictSame(durations.map(parseDuration), [45, 1.5, 45, 5400, 10_800, 5400, 604_800, 93_600, undefined]);
   for (const value of ['3 hours', 'h', '-1', '1s2m']) t.equal(parseDuration(value), undefined, value);
   t.equal(settings({ timeout: '2h' }).timeout, 7200);
   t.match(
-    refused(() => settings({ timeout: 'long' })),
+    configError(() => settings({ timeout: 'long' })),
     /must be a duration such as 3h/,
   );
   t.end();

@@ -1,16 +1,16 @@
 /**
- * The test runner, which `npm test` runs: `npm test -- [PART OF A PATH…]`.
+ * The test runner behind `npm test -- [PART OF A PATH…]`.
  *
- * It starts one nats-server and one PostgreSQL of its own, as a farm does, and runs each compiled
- * *.test.js in a process of its own, some at a time, with their addresses in the environment:
+ * It starts one nats-server and one PostgreSQL of its own, as a farm does, and runs each compiled *.test.js in a process
+ * of its own, a few at a time, with the servers' addresses in the environment:
  *
- *   PIW_TEST_NATS  a nats:// URL with the credentials of a user who may do everything
+ *   PIW_TEST_NATS  a nats:// URL with the credentials of a user without restrictions
  *   PIW_TEST_DSN   a postgresql:// URL of a role that may create databases and roles
  *   TMPDIR         a folder that is removed at the end
  *
- * The last line is `N passed, N failed` (and `, N skipped` if there are). It exits with 0 if tests ran and
- * none failed, with 130 or 143 when it was interrupted, and with 1 otherwise. Whatever happens, it stops
- * what it has started.
+ * The last line is `N passed, N failed` (and `, N skipped` if tests were skipped). The exit code is 0 if tests ran and
+ * none failed, 129, 130 or 143 after a signal, 2 for an unknown option, and 1 otherwise. In any case the runner stops
+ * everything that it has started.
  */
 import { chmod, mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { availableParallelism, constants, tmpdir } from 'node:os';
@@ -21,8 +21,8 @@ import { startServers } from './helpers/servers.js';
 import { type TestFileResult, TestFile } from './helpers/test-file.js';
 
 const HERE = fileURLToPath(new URL('.', import.meta.url));
-/** Not the tests of the suite: they take long, or are what tests work on. */
-const ELSEWHERE = ['bench', 'chaos', 'fixtures'];
+/** Folders without tests of the suite: programs that take long, and inputs of tests. */
+const EXCLUDED_FOLDERS = ['bench', 'chaos', 'fixtures'];
 const MAX_JOBS = 4;
 
 interface Counts {
@@ -31,15 +31,15 @@ interface Counts {
   skipped: number;
 }
 
-function say(line: string): void {
+function print(line: string): void {
   process.stdout.write(`${line}\n`);
 }
 
-/** The compiled test files, as paths below test/, whose path contains one of `parts`, or all of them. */
-async function find(parts: readonly string[]): Promise<string[]> {
+/** Returns the paths, below test/, of the compiled test files whose path contains one of `parts`; all without parts. */
+async function findTestFiles(parts: readonly string[]): Promise<string[]> {
   const entries = await readdir(HERE, { recursive: true });
   return entries
-    .filter((path) => path.endsWith('.test.js') && !ELSEWHERE.includes(path.split(sep)[0] ?? ''))
+    .filter((path) => path.endsWith('.test.js') && !EXCLUDED_FOLDERS.includes(path.split(sep)[0] ?? ''))
     .filter((path) => parts.length === 0 || parts.some((part) => path.includes(part)))
     .sort();
 }
@@ -48,58 +48,58 @@ function nameOf(path: string): string {
   return relative(HERE, path).replace(/\.test\.js$/, '');
 }
 
-function tell(path: string, { passed, failed, skipped, seconds, report }: TestFileResult): void {
+function report(path: string, { passed, failed, skipped, seconds, report: lines }: TestFileResult): void {
   const skips = skipped > 0 ? `, ${skipped} skipped` : '';
-  const what = failed > 0 ? `${passed} passed, ${failed} failed${skips}` : `${passed} passed${skips}`;
-  say(`${failed > 0 ? 'FAIL' : 'ok  '} ${nameOf(path)} (${what}, ${seconds.toFixed(1)} s)`);
-  for (const line of report) say(`     ${line}`);
+  const summary = failed > 0 ? `${passed} passed, ${failed} failed${skips}` : `${passed} passed${skips}`;
+  print(`${failed > 0 ? 'FAIL' : 'ok  '} ${nameOf(path)} (${summary}, ${seconds.toFixed(1)} s)`);
+  for (const line of lines) print(`     ${line}`);
 }
 
-/** The run of a suite: files, taken by a few workers. */
+/** Runs test files with a few workers. */
 class Suite {
-  readonly #waiting: string[];
+  readonly #queue: string[];
   readonly #running = new Set<TestFile>();
   readonly #counts: Counts = { passed: 0, failed: 0, skipped: 0 };
   #stopped = false;
 
   constructor(paths: readonly string[]) {
-    this.#waiting = [...paths];
+    this.#queue = [...paths];
   }
 
   async run(env: NodeJS.ProcessEnv): Promise<Counts> {
-    // Tests wait for servers and clocks more than they compute.
+    // Tests spend more time waiting for servers and timers than computing.
     const jobs = Math.min(MAX_JOBS, availableParallelism() + 1);
     await Promise.all(Array.from({ length: jobs }, async () => this.#work(env)));
     return this.#counts;
   }
 
-  /** Ends the running files; no other begins. */
+  /** Kills the running files and starts no others. */
   stop(): void {
     this.#stopped = true;
-    this.#waiting.length = 0;
+    this.#queue.length = 0;
     for (const file of this.#running) file.kill();
   }
 
   async #work(env: NodeJS.ProcessEnv): Promise<void> {
-    for (let path = this.#waiting.shift(); path !== undefined; path = this.#waiting.shift()) {
+    for (let path = this.#queue.shift(); path !== undefined; path = this.#queue.shift()) {
       const file = new TestFile(path);
       this.#running.add(file);
-      const outcome = await file.run(env);
+      const result = await file.run(env);
       this.#running.delete(file);
       if (this.#stopped) return;
-      tell(path, outcome);
-      for (const count of ['passed', 'failed', 'skipped'] as const) this.#counts[count] += outcome[count];
+      report(path, result);
+      for (const count of ['passed', 'failed', 'skipped'] as const) this.#counts[count] += result[count];
     }
   }
 }
 
-/** The environment of a test: ours, without what npm has put into it. */
+/** Returns the environment for tests: this process's, without npm's variables. */
 function environment(additions: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  const ours = Object.entries(process.env).filter(([name]) => !/^npm_/i.test(name));
-  return { ...Object.fromEntries(ours), ...additions };
+  const inherited = Object.entries(process.env).filter(([name]) => !/^npm_/i.test(name));
+  return { ...Object.fromEntries(inherited), ...additions };
 }
 
-/** Runs the files with the servers; `interrupted` fires when it is to end early. */
+/** Runs the files with the servers, until `interrupted` is aborted. */
 async function runWithServers(files: readonly string[], interrupted: AbortSignal): Promise<Counts> {
   const folder = await mkdtemp(join(tmpdir(), 'piw-test-'));
   try {
@@ -108,7 +108,7 @@ async function runWithServers(files: readonly string[], interrupted: AbortSignal
     await mkdir(temporary);
     await chmod(folder, 0o755);
     await chmod(temporary, 0o1777);
-    const servers = await startServers(folder, say);
+    const servers = await startServers(folder, print);
     try {
       const suite = new Suite(files.map((file) => join(HERE, file)));
       interrupted.addEventListener('abort', () => {
@@ -126,14 +126,14 @@ async function runWithServers(files: readonly string[], interrupted: AbortSignal
   }
 }
 
-function close({ passed, failed, skipped }: Counts): void {
-  say(`${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`);
+function printTotals({ passed, failed, skipped }: Counts): void {
+  print(`${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`);
 }
 
 async function main(parts: readonly string[]): Promise<number> {
   const option = parts.find((part) => part.startsWith('-'));
   if (option !== undefined) {
-    say(`Unknown option ${option}. Usage: npm test -- [PART OF A PATH…]`);
+    print(`Unknown option ${option}. Usage: npm test -- [PART OF A PATH…]`);
     return 2;
   }
   const interruption = new AbortController();
@@ -142,22 +142,22 @@ async function main(parts: readonly string[]): Promise<number> {
       interruption.abort(signal);
     });
   }
-  const files = await find(parts);
-  if (files.length === 0) say(`No test file has ${parts.join(' or ')} in its path.`);
+  const files = await findTestFiles(parts);
+  if (files.length === 0) print(`No test file has ${parts.join(' or ')} in its path.`);
   let counts: Counts = { passed: 0, failed: 0, skipped: 0 };
   try {
     if (files.length > 0) counts = await runWithServers(files, interruption.signal);
   } catch (error) {
     if (!interruption.signal.aborted) {
-      say(error instanceof PiwError ? error.message : String(error instanceof Error ? error.stack : error));
+      print(error instanceof PiwError ? error.message : String(error instanceof Error ? error.stack : error));
       counts.failed += 1;
     }
   }
   if (interruption.signal.aborted) {
-    say('Interrupted.');
+    print('Interrupted.');
     return 128 + constants.signals[interruption.signal.reason as NodeJS.Signals];
   }
-  close(counts);
+  printTotals(counts);
   return counts.failed === 0 && counts.passed > 0 ? 0 : 1;
 }
 

@@ -99,7 +99,10 @@ void t.test('only a process that is a nats-server is told to reload', async (t) 
   const piw = piwRunner({ nats: nats.master, 'nats-users': nats.usersFile, 'nats-pid': [stale] });
   const added = await piw('slaves', 'add', 'pi');
   t.equal(added.code, 0);
-  t.match(added.out, /stale.pid\) was not told to reload its users: not running; it reads the file when it starts/);
+  t.match(
+    added.out,
+    /stale.pid\) was not told to reload its users: not running; it reads the file when it starts/,
+  );
   t.match(added.out, /no server has accepted its key yet/);
   t.equal(hangups, 0);
 });

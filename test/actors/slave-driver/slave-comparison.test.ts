@@ -8,25 +8,26 @@ import { seededRandom } from '../../helpers/fake-pypi/chance.js';
 
 t.setTimeout(120_000);
 
-/** What a farm of simulated slaves does: each takes the next package when it has done with the one before. */
+/** A farm of simulated slaves: each takes the next package when it has finished the previous one. */
 interface Simulation {
   readonly seed: number;
   readonly slaves: number;
   readonly builds: number;
-  /** Whether a package fails on every healthy slave. */
+  /** Returns whether a package fails on every healthy slave. */
   readonly bad: (number: number, random: () => number) => boolean;
-  /** The share of everything that the first slave fails beside, from this build of the farm's on; and any slave. */
+  /** The share of other builds that the first slave also fails, from build `sickFrom` of the farm on. */
   readonly sick?: number;
   readonly sickFrom?: number;
+  /** The share of other builds that every slave fails. */
   readonly flaky?: number;
-  /** How many consecutive builds are versions of one package, which fail together. */
+  /** The number of consecutive builds that are versions of one package, and fail or succeed together. */
   readonly versions?: number;
-  /** How much slower than the fastest a slave may be. */
+  /** The ratio between the slowest and the fastest slave. */
   readonly spread?: number;
 }
 
 interface SimulationResult {
-  /** The first suspicion of each slave: after how many of its builds. */
+  /** The number of builds after which each slave was first suspected. */
   readonly suspected: Map<number, number>;
 }
 
@@ -46,9 +47,15 @@ function simulate(options: Simulation): SimulationResult {
     const fate = fates.get(packageNumber) ?? bad(packageNumber, random);
     fates.set(packageNumber, fate);
     const failed = fate || random() < (slaveId === 0 && number >= sickFrom ? sick : 0) || random() < flaky;
-    // What fails, mostly fails early.
-    const took = (failed ? 5 + random() * 20 : 10 + random() * 80) * (speeds[slaveId] ?? 1);
-    const result = { slaveId, package: `p${String(packageNumber)}`, failed, began: now, ended: now + took };
+    // Most failures come early.
+    const duration = (failed ? 5 + random() * 20 : 10 + random() * 80) * (speeds[slaveId] ?? 1);
+    const result = {
+      slaveId,
+      package: `p${String(packageNumber)}`,
+      failed,
+      began: now,
+      ended: now + duration,
+    };
     running.push({ result, free: result.ended });
   };
   for (let slaveId = 0; slaveId < slaves; slaveId += 1) take(slaveId, slaveId);
@@ -66,21 +73,21 @@ function simulate(options: Simulation): SimulationResult {
   return { suspected };
 }
 
-const failureShare = (of: number) => (_: number, random: () => number) => random() < of;
+const failureShare = (share: number) => (_: number, random: () => number) => random() < share;
 
 void t.test('one slave of thirty that fails everything is found within 20 builds', (t) => {
-  for (const of of [0, 0.1, 0.25]) {
+  for (const share of [0, 0.1, 0.25]) {
     for (let seed = 1; seed <= 20; seed += 1) {
-      const sickFrom = of === 0 ? 0 : 500;
+      const sickFrom = share === 0 ? 0 : 500;
       const { suspected } = simulate({
         seed,
         slaves: 30,
         builds: 2000,
-        bad: failureShare(of),
+        bad: failureShare(share),
         sick: 1,
         sickFrom,
       });
-      t.equal(suspected.size, 1, `seed ${String(seed)}, others fail ${String(of)}`);
+      t.equal(suspected.size, 1, `seed ${String(seed)}, others fail ${String(share)}`);
       t.ok((suspected.get(0) ?? 99) <= 20, `after ${String(suspected.get(0))} builds`);
     }
   }
@@ -88,7 +95,7 @@ void t.test('one slave of thirty that fails everything is found within 20 builds
 });
 
 void t.test(
-  'it is found after a healthy time, among few slaves, and where it fails most and not all',
+  'a sick slave is found after a healthy period, among few slaves, and if it fails most builds but not all',
   (t) => {
     for (let seed = 1; seed <= 10; seed += 1) {
       t.ok(
@@ -117,12 +124,12 @@ void t.test(
       record(0, i, i >= 100 || random() < 0.2);
       if (comparison.suspicion(0)) foundAt = i;
     }
-    t.ok(foundAt >= 100 && foundAt < 120, `its disk broke at 100, found at ${String(foundAt)}`);
+    t.ok(foundAt >= 100 && foundAt < 120, `the disk broke at 100, found at ${String(foundAt)}`);
     t.end();
   },
 );
 
-void t.test('versions of one package are compared where other slaves build that package', (t) => {
+void t.test('versions of one package are compared if other slaves build that package, too', (t) => {
   const { suspected } = simulate({
     seed: 3,
     slaves: 30,
@@ -136,26 +143,30 @@ void t.test('versions of one package are compared where other slaves build that 
   t.end();
 });
 
-void t.test('no healthy slave is suspected, whatever the packages are like', (t) => {
+void t.test('no healthy slave is suspected, whatever packages it builds', (t) => {
   let judged = 0;
-  const kinds: readonly Omit<Simulation, 'seed'>[] = [
-    ...[0, 0.1, 0.3, 0.6, 0.9, 1].map((of) => ({ slaves: 30, builds: 3000, bad: failureShare(of) })),
-    // A storm: nothing builds for a while, then all does, or half.
+  const scenarios: readonly Omit<Simulation, 'seed'>[] = [
+    ...[0, 0.1, 0.3, 0.6, 0.9, 1].map((share) => ({ slaves: 30, builds: 3000, bad: failureShare(share) })),
+    // A storm: for a while all builds fail, then none, or some.
     { slaves: 30, builds: 4000, bad: (n) => Math.floor(n / 400) % 2 === 1 },
     { slaves: 30, builds: 4000, bad: (n, random) => Math.floor(n / 50) % 3 === 1 || random() < 0.1 },
     { slaves: 4, builds: 2000, bad: (n, random) => Math.floor(n / 30) % 2 === 1 || random() < 0.2 },
     { slaves: 2, builds: 2000, bad: (n, random) => Math.floor(n / 25) % 2 === 1 || random() < 0.2 },
     { slaves: 1, builds: 500, bad: failureShare(1) },
-    // Many versions of bad packages in a row, fast slaves and slow ones, and some that fail more often.
+    // Many versions of bad packages in a row; fast and slow slaves; some that fail more often.
     { slaves: 30, builds: 4000, bad: failureShare(0.25), versions: 60 },
     { slaves: 5, builds: 3000, bad: failureShare(0.25), versions: 200, spread: 20 },
     { slaves: 30, builds: 4000, bad: failureShare(0.25), versions: 12, spread: 20, flaky: 0.05 },
     { slaves: 10, builds: 4000, bad: failureShare(0.2), sick: 0.1, spread: 5 },
   ];
-  for (const [kind, options] of kinds.entries()) {
+  for (const [scenario, options] of scenarios.entries()) {
     for (let seed = 1; seed <= 3; seed += 1) {
       judged += options.builds;
-      t.equal(simulate({ seed, ...options }).suspected.size, 0, `kind ${String(kind)}, seed ${String(seed)}`);
+      t.equal(
+        simulate({ seed, ...options }).suspected.size,
+        0,
+        `scenario ${String(scenario)}, seed ${String(seed)}`,
+      );
     }
   }
   t.comment(`${String(judged)} builds judged`);

@@ -12,7 +12,7 @@ const HELLO = {
 const makeSlave = (session: string, now: number): SlaveState =>
   new SlaveState(1, 'pi', session, HELLO, true, now);
 
-t.test('a user begins a thousand sessions at once, and then one a second', (t) => {
+t.test('a user may begin a thousand sessions at once, and then one per second', (t) => {
   const sessions = new SlaveSessions();
   const admit = (session: number, now: number): void => {
     sessions.admit({ user: 'pi', session: String(session) }, now);
@@ -35,7 +35,7 @@ t.test('a user begins a thousand sessions at once, and then one a second', (t) =
   t.end();
 });
 
-t.test('a slave that is out of order rests, longer each time, and people read until when', (t) => {
+t.test('a slave with environment failures rests, longer each time, and the reason says until when', (t) => {
   const slave = makeSlave('a', DAY_MS);
   t.strictSame([slave.recordEnvironmentFailure(DAY_MS), slave.recordEnvironmentFailure(DAY_MS)], [0, 0]);
   t.equal(slave.recordEnvironmentFailure(DAY_MS), 60_000);
@@ -48,7 +48,7 @@ t.test('a slave that is out of order rests, longer each time, and people read un
   t.end();
 });
 
-t.test('a slave that was silent for an hour is forgotten', (t) => {
+t.test('the session of a slave that was silent for an hour expires', (t) => {
   const sessions = new SlaveSessions();
   sessions.add(makeSlave('a', DAY_MS));
   sessions.add(makeSlave('b', DAY_MS + 1));
