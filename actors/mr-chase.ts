@@ -9,7 +9,7 @@ import { NO_DETAILS } from '../src/model/build-details.js';
 import { fileSystem, parseTransferId } from '../src/protocols/file-juggler.js';
 import { PRIORITY } from '../src/model/release.js';
 import { oracle } from '../src/protocols/oracle.js';
-import { type LoggedBuild } from '../src/model/build.js';
+import type { LoggedBuild } from '../src/model/build.js';
 import type { Answer, Body } from '../src/protocols/protocol.js';
 import type { Statistics } from '../src/protocols/statistics.js';
 import { secretary } from '../src/protocols/web.js';

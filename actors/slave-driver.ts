@@ -6,7 +6,7 @@ import { pending } from '../src/protocols/builds.js';
 import { slaveControl, status } from '../src/protocols/control.js';
 import { bucketConfig, userBucketName } from '../src/protocols/file-juggler.js';
 import { oracle } from '../src/protocols/oracle.js';
-import { type KillMode } from '../src/model/slave.js';
+import type { KillMode } from '../src/model/slave.js';
 import {
   slaveDriver,
   wake,

@@ -3,7 +3,7 @@ import { ProtocolClient } from '../src/actor/client.js';
 import { PiwError } from '../src/errors.js';
 import { slaveControl } from '../src/protocols/control.js';
 import { oracle } from '../src/protocols/oracle.js';
-import { type SearchRow } from '../src/model/project.js';
+import type { SearchRow } from '../src/model/project.js';
 import type { Statistics } from '../src/protocols/statistics.js';
 import { scribe } from '../src/protocols/web.js';
 import type { SimpleIndexWriter } from '../src/site/simple/index-writer.js';

@@ -2,7 +2,7 @@ import { Args } from '@oclif/core';
 import { ProtocolClient } from '../actor/client.js';
 import { PiwError } from '../errors.js';
 import { oracle } from '../protocols/oracle.js';
-import { type QueueLength, type QueuedVersion } from '../model/queue.js';
+import type { QueueLength, QueuedVersion } from '../model/queue.js';
 import { parsePackageName } from './administer.js';
 import { EXIT_CODES, PiwCommand, natsFlags } from './base.js';
 import { stripControlCharacters, formatTable } from '../monitor/table.js';

@@ -7,7 +7,7 @@ import type { Bus } from '../bus/bus.js';
 import { chase } from '../protocols/chase.js';
 import { fileSystem } from '../protocols/file-juggler.js';
 import { oracle } from '../protocols/oracle.js';
-import { type IndexedFile } from '../model/project.js';
+import type { IndexedFile } from '../model/project.js';
 import { hashFile } from '../wheels/wheel.js';
 import type { DataFolder } from '../servers/data-folder.js';
 import { runAs, type Account } from '../servers/privileges.js';

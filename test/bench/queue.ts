@@ -7,7 +7,7 @@ import { Database } from '../../src/database/pool.js';
 import { builds } from '../../src/protocols/builds.js';
 import { feed, projectToTuple, versionToTuple } from '../../src/protocols/feed.js';
 import { oracle } from '../../src/protocols/oracle.js';
-import { type LoggedBuild } from '../../src/model/build.js';
+import type { LoggedBuild } from '../../src/model/build.js';
 import { slaveDriver } from '../../src/protocols/slave-driver.js';
 import { parseEvent, type ChangeEvent } from '../../src/pypi/changelog.js';
 import { foldEvents } from '../../src/pypi/fold.js';

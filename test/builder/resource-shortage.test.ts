@@ -18,7 +18,10 @@ void t.test('a machine gets builds while no value is beyond its threshold', (t) 
     of: 'memory',
     text: '99 MB of free memory is below the minimum of 100 MB',
   });
-  t.match(findShortage(statsWith(4, 4.04), THRESHOLDS), { of: 'load', text: 'load 4.0 is above the limit of 4' });
+  t.match(findShortage(statsWith(4, 4.04), THRESHOLDS), {
+    of: 'load',
+    text: 'load 4.0 is above the limit of 4',
+  });
   t.match(findShortage(statsWith(5, 81), THRESHOLDS), {
     of: 'temperature',
     text: 'temperature 81 °C is above the limit of 80 °C',

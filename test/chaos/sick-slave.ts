@@ -23,7 +23,7 @@ import { Database } from '../../src/database/pool.js';
 import { addTarget } from '../../src/database/targets.js';
 import { addReleases } from '../../src/database/versions.js';
 import { oracle } from '../../src/protocols/oracle.js';
-import { type LoggedBuild } from '../../src/model/build.js';
+import type { LoggedBuild } from '../../src/model/build.js';
 import { NO_DETAILS } from '../../src/model/build-details.js';
 import { withBenchEnvironment, type BenchEnvironment } from '../bench/stage.js';
 import { PLATFORM, someRelease } from '../helpers/rows.js';

@@ -4,7 +4,7 @@ import { ProtocolClient } from '../../actor/client.js';
 import type { Bus } from '../../bus/bus.js';
 import { PiwError } from '../../errors.js';
 import { oracle } from '../../protocols/oracle.js';
-import { type RegisteredTarget } from '../../model/target.js';
+import type { RegisteredTarget } from '../../model/target.js';
 import { natsFlags } from '../base.js';
 
 export type OracleClient = ProtocolClient<typeof oracle.verbs>;
