@@ -13,7 +13,7 @@ import { oracle } from '../src/protocols/oracle.js';
 import type { Statistics } from '../src/protocols/statistics.js';
 import { secretary } from '../src/protocols/web.js';
 
-export interface BigBrotherSettings {
+interface BigBrotherSettings {
   readonly intervalS: number;
   /** The tasks that must be running. */
   readonly tasks: readonly WatchedTask[];

@@ -42,7 +42,7 @@ const SMALL_OBJECT_REMOVAL_INTERVAL_S = 1;
 /** Seconds between checks whether a full disk has space again. */
 const DISK_PROBE_INTERVAL_S = 2;
 
-export interface JugglerSettings {
+interface JugglerSettings {
   readonly outputPath: string;
   /** What happens to a rebuilt wheel whose filename is taken by a file with other contents. */
   readonly rebuilt: 'refuse' | 'tag-removed' | 'tag';

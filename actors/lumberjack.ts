@@ -3,7 +3,7 @@ import { ProtocolClient } from '../src/actor/client.js';
 import { lumberjack } from '../src/protocols/logger.js';
 import { oracle } from '../src/protocols/oracle.js';
 
-export interface LumberjackSettings {
+interface LumberjackSettings {
   /** Months for which single downloads and visits are kept, including the current one; 0: forever. */
   readonly keepMonths: number;
 }

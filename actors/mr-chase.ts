@@ -30,7 +30,7 @@ const MAX_DAMAGED_TRANSFERS = 5;
 const RETRY_AFTER_S = 5;
 const IMPORT_EXPIRY_MS = 3_600_000;
 
-export interface ChaseSettings {
+interface ChaseSettings {
   /** Seconds for which wheels are kept after their version was removed from the index; null: forever. */
   readonly removalGraceS: number | null;
 }

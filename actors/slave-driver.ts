@@ -26,7 +26,7 @@ import { SlaveHealthMonitor } from './slave-driver/health.js';
 import { SlaveLeases } from './slave-driver/leases.js';
 import { ResultRecorder, type FileVerdict } from './slave-driver/results.js';
 
-export interface SlaveDriverSettings {
+interface SlaveDriverSettings {
   readonly indexUrl: string;
   readonly extraIndexUrl: string | null;
   readonly registerTargets: boolean;

@@ -36,7 +36,7 @@ const DONE = { verb: 'DONE' } as const;
 /** The answer for a lease that does not exist. */
 const NO_LEASE = { package: null, version: null, abi: null, platform: null };
 
-export interface OracleSettings {
+interface OracleSettings {
   /** Whether wheels of versions that were removed from the index are still offered. */
   readonly offersRemoved: boolean;
   /** Which end of the backlog comes first: the Architect's own setting, for positions in the queue. */

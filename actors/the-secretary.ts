@@ -18,7 +18,7 @@ import {
 } from './the-secretary/pages.js';
 import { SerialAllocator } from './the-secretary/serials.js';
 
-export interface SecretarySettings {
+interface SecretarySettings {
   /** Seconds between two writes of a page, at least; a requested page waits no longer than that. */
   readonly bufferS: number;
 }

@@ -23,7 +23,7 @@ const REQUIRED_PROBES = 3;
 /** A slave counts as connected if it was heard within this many milliseconds. */
 const LIVENESS_WINDOW_MS = 120_000;
 
-export interface SlaveHealthMonitorOptions {
+interface SlaveHealthMonitorOptions {
   readonly bus: Bus;
   readonly log: Log;
   readonly clock: Clock;
@@ -33,7 +33,7 @@ export interface SlaveHealthMonitorOptions {
 }
 
 /** How a slave's build ended. */
-export interface SlaveBuildOutcome {
+interface SlaveBuildOutcome {
   readonly package: string;
   readonly failed: boolean;
   readonly failureClass: string | null;

@@ -49,7 +49,7 @@ const SINGLE_RESULT_ERRORS: ReadonlySet<string> = new Set([
   ...['PIW_TOO_LARGE', 'PIW_UNKNOWN_TARGET'],
 ]);
 
-export interface ResultRecorderOptions {
+interface ResultRecorderOptions {
   readonly bus: Bus;
   readonly log: Log;
   /** Maximum bytes of one wheel. */

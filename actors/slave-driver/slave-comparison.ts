@@ -92,7 +92,7 @@ export class SlaveComparison {
  * Returns the least probable run of a slave's last builds if it is below the limits; undefined otherwise. Both lists
  * must be in order of time.
  */
-export function findSuspiciousRun(
+function findSuspiciousRun(
   own: readonly SlaveResult[],
   others: readonly SlaveResult[],
 ): Suspicion | undefined {
@@ -185,7 +185,7 @@ const logChoose = (n: number, k: number): number =>
   k < 0 || k > n ? -Infinity : logFactorial(n) - logFactorial(k) - logFactorial(n - k);
 
 /** What other slaves found when they retried the failed builds of a slave that was set aside. */
-export interface Verdicts {
+interface Verdicts {
   /** Builds that failed on another slave, too. */
   readonly confirmed: number;
   /** Builds that succeeded on another slave. */

@@ -15,7 +15,7 @@ import type { LeaseState } from '../../src/model/lease-state.js';
  *   sending   it received SEND
  *   gone      it sent or received BYE
  */
-export type SlaveActivity = 'idle' | 'waiting' | 'resting' | 'building' | 'sending' | 'gone';
+type SlaveActivity = 'idle' | 'waiting' | 'resting' | 'building' | 'sending' | 'gone';
 
 /** From this many environmental failures in a row on, the slave is at fault and not the packages. */
 const ENVIRONMENT_FAILURES_BEFORE_REST = 3;

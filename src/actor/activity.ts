@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 const TICK_MS = 10;
 
 /** The state of a process in /proc: whether it is running or waiting for a processor, and the CPU time it has used. */
-export interface ProcessActivity {
+interface ProcessActivity {
   readonly runnable: boolean;
   readonly cpuMs: number;
 }

@@ -46,7 +46,7 @@ type Handler<V extends VerbSpecs, K extends keyof V & string> = (
 ) => HandlerResult<Answer<V, K>>;
 export type Handlers<V extends VerbSpecs> = { readonly [K in keyof V & string]: Handler<V, K> };
 
-export interface ServeOptions {
+interface ServeOptions {
   /** The tokens between prefix and verb, `*` for any; by default the protocol's name. */
   readonly tokens?: readonly string[];
   /** Serves only this verb. */

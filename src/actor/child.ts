@@ -19,7 +19,7 @@ export interface ChildSpec {
   readonly wave?: number;
 }
 
-export interface ChildOptions {
+interface ChildOptions {
   readonly spec: ChildSpec;
   readonly env: NodeJS.ProcessEnv;
   readonly log: Log;

@@ -33,7 +33,7 @@ const HOLDER_TIMEOUT_S = 12;
 const WHO_TIMEOUT_MS = 2000;
 
 export const OWN_VERSION = `${VERSION}/${String(PROTOCOL_VERSION)}`;
-export const thisProcess = (): string => `${hostname()}/${String(process.pid)}`;
+const thisProcess = (): string => `${hostname()}/${String(process.pid)}`;
 
 /** Returns why a program of that version can't work with this one; undefined if it can. */
 export function incompatibilityReason(version: string): string | undefined {

@@ -3,7 +3,7 @@ import type { Log } from '../log.js';
 import { runActor, type ActorSpec } from './run.js';
 import { stopInWaves, type Stoppable } from './waves.js';
 
-export interface SingleProcessOptions<S> {
+interface SingleProcessOptions<S> {
   readonly specs: readonly ActorSpec<S>[];
   readonly settings: S;
   readonly connection: Omit<BusOptions, 'name'>;

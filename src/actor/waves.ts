@@ -9,7 +9,7 @@ export interface Stoppable {
   readonly ended: Promise<unknown>;
 }
 
-export interface WaveOptions {
+interface WaveOptions {
   /** The time limit for all waves together; whatever is then still running is killed. */
   readonly limitMs: number;
   /** How much of that time is reserved for each later wave while an earlier one does not end. */

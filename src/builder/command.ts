@@ -2,7 +2,7 @@ import { isPep440 } from '../wheels/versions.js';
 import type { IndexAccess } from './access.js';
 
 /** The package that pip builds, the path of the requirements file that names it, and the folder for its wheels. */
-export interface PipWheelOptions {
+interface PipWheelOptions {
   readonly package: string;
   readonly requirements: string;
   readonly wheelDir: string;

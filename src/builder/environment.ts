@@ -54,7 +54,7 @@ function prefixMapFlags(
   return { CPPFLAGS: flags.join(' ').trim() };
 }
 
-export interface BuildFolderOptions {
+interface BuildFolderOptions {
   readonly interpreter: Pick<Interpreter, 'path' | 'supportsPrefixMap'>;
   /** Absolute folders with further programs, e.g. a Rust compiler. */
   readonly programs: readonly string[];

@@ -2,7 +2,7 @@ import { access, constants, lstat, realpath, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
 /** The paths that builds must not reach. */
-export interface ProtectedPaths {
+interface ProtectedPaths {
   /** Files that contain the slave's key: builds must not read them. */
   readonly secrets: readonly string[];
   /** The slave's code and its home: builds must not write to them. */

@@ -8,7 +8,7 @@ import { ulimits, type TerminationReason, type BuildLimits } from './limits.js';
 import { sendSignal, killBuildProcesses, ticksSinceBoot } from './processes.js';
 import { watchBuild } from './watch.js';
 
-export interface RunOptions {
+interface RunOptions {
   readonly command: string;
   readonly args: readonly string[];
   /** The build's folder: its working directory, and the mark by which its processes are found. */

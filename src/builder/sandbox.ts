@@ -27,7 +27,7 @@ export interface Confinement {
   readonly hookPrefix?: (readOnlyFolder: string) => readonly string[];
 }
 
-export interface SandboxOptions {
+interface SandboxOptions {
   /** `auto`: with a sandbox if it works. `required`: no builds without it. `none`: without it. */
   readonly mode: string;
   /**

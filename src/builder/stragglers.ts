@@ -3,7 +3,7 @@ import type { ProcessTree } from './process-tree.js';
 import { readProcStat } from './processes.js';
 
 /** A process that keeps pip waiting for output that nobody needs. */
-export interface Straggler {
+interface Straggler {
   readonly pid: number;
   /** The command line, for people. */
   readonly command: string;

@@ -1,5 +1,5 @@
 /** What a build looked for: a header, a library to link with, or a name that pkg-config, Meson or CMake look up. */
-export type DependencyKind = 'header' | 'library' | 'module';
+type DependencyKind = 'header' | 'library' | 'module';
 
 type DebianPackageRow = readonly [debian: string, headers: string, libraries: string, modules: string];
 

@@ -44,7 +44,7 @@ elif not compiles('extension', ['#include <Python.h>', 'int x(void) { return Py_
 print(json.dumps(missing))
 `;
 
-export interface ToolchainOptions {
+interface ToolchainOptions {
   readonly interpreter: Interpreter;
   readonly workDir: string;
   readonly env: Readonly<Record<string, string>>;

@@ -16,7 +16,7 @@ const FULL_SCAN_INTERVAL_RANGE_MS = [10_000, 120_000] as const;
 const STRAGGLER_CHECK_INTERVAL_MS = 5000;
 
 /** A running build: its folder and its first process. */
-export interface WatchedBuild {
+interface WatchedBuild {
   readonly folder: string;
   readonly pid: number;
   /** The result of ticksSinceBoot() before it started. */
@@ -24,7 +24,7 @@ export interface WatchedBuild {
 }
 
 /** The callbacks of a watched build. */
-export interface WatchListener {
+interface WatchListener {
   /** Called when the build exceeds a limit; watching stops then. */
   readonly onLimit: (reason: TerminationReason) => void;
   /** Called with a line for the build's log about an action of the watcher. */

@@ -2,7 +2,7 @@ import { PiwError } from '../errors.js';
 import { looksLikeSeed } from './nkey.js';
 
 /** The servers and the credentials that one NATS address names. */
-export interface NatsAddress {
+interface NatsAddress {
   /** `host:port`, once for each server of a cluster. */
   readonly servers: readonly string[];
   readonly user: string | undefined;

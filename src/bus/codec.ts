@@ -6,7 +6,7 @@ import { PiwError, errorMessage } from '../errors.js';
  * allocated: five hostile bytes can announce an array of four billion elements, and a hostile megabyte can hold a
  * million nested arrays, each of which takes a hundred times as much memory as its byte.
  */
-export interface DecodeLimits {
+interface DecodeLimits {
   /** The number of values, nested ones included. */
   readonly maxValues: number;
   /** How deep lists and maps may be nested. */

@@ -4,15 +4,13 @@ import { PiwError, errorMessage } from '../errors.js';
 import type { Bus } from './bus.js';
 import { LEASE_TTL_MS, LeaseBucket, type LeaseEntry } from './lease-bucket.js';
 
-export { LEASE_TTL_MS } from './lease-bucket.js';
-
 /** An entry that nobody has renewed for this long is not a lease: NATS should have dropped it. */
 const STALE_MS = 3 * LEASE_TTL_MS;
 /** How long a task has no leader before that is reported, and the interval at which it is repeated, milliseconds. */
 const VACANCY_REPORT_DELAY_MS = 2 * LEASE_TTL_MS;
 const VACANCY_REPORT_INTERVAL_MS = 5 * 60_000;
 
-export interface AcquireOptions {
+interface AcquireOptions {
   /** Called when a task has had no leader for a while, then every five minutes, and when it has one again. */
   readonly onTrouble?: (text: string) => void;
 }

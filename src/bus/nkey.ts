@@ -10,7 +10,7 @@ interface KeyPair {
 const nkeys = untyped as { createUser(): KeyPair; fromSeed(seed: Uint8Array): KeyPair };
 
 /** A user's key pair on NATS (Ed25519): the server has the public key, and only the user has the seed. */
-export interface NKey {
+interface NKey {
   /** `SU…`, 58 characters. A secret. */
   readonly seed: string;
   /** `U…`, 56 characters. */

@@ -22,7 +22,7 @@ import { releaseBuffer } from './wire.js';
 /** Bytes of one chunk: the fastest size that was measured, well under the default max_payload. */
 export const CHUNK_SIZE = 512 * 1024;
 /** How many chunks may be unacknowledged at once; 8 MB with CHUNK_SIZE. */
-export const WRITE_WINDOW_CHUNKS = 16;
+const WRITE_WINDOW_CHUNKS = 16;
 /** How many chunks the server may send ahead; 2 MB. */
 const READ_AHEAD_CHUNKS = 4;
 /** How long storing one chunk is retried, and the time limit of one attempt, milliseconds. */
@@ -38,7 +38,7 @@ const PROBE_OBJECT = 'claim.probe';
 const OFFSET_HEADER = 'Piw-Offset';
 const HOUR_MS = 3_600_000;
 
-export interface BucketConfig {
+interface BucketConfig {
   readonly name: string;
   /** How long an object that nobody removes is kept. */
   readonly maxAgeMs: number;
@@ -57,7 +57,7 @@ export interface Chunk {
 }
 
 /** A chunk in the stream, by its sequence number, and the range of the file that it holds. */
-export interface StoredChunk {
+interface StoredChunk {
   readonly seq: number;
   readonly object: string;
   readonly offset: number;
@@ -492,7 +492,7 @@ function storageFailureReason(error: unknown): string {
 type ChunkSender = (subject: string, data: Uint8Array, id: string, header: MsgHdrs) => Promise<void>;
 
 /** Writes one object, chunk by chunk. */
-export class ObjectWriter {
+class ObjectWriter {
   readonly #bucket: string;
   readonly #object: string;
   readonly #send: ChunkSender;

@@ -39,4 +39,4 @@ export class Findings {
   }
 }
 
-export const faultKey = ({ rule, path }: Pick<Fault, 'rule' | 'path'>): string => `${rule} ${path}`;
+const faultKey = ({ rule, path }: Pick<Fault, 'rule' | 'path'>): string => `${rule} ${path}`;

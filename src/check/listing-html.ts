@@ -92,7 +92,7 @@ function splitFragment(href: string): readonly [string, string] {
 }
 
 /** Returns the last segment of a URL's path, decoded if it is validly encoded. */
-export function lastPathSegment(url: string): string {
+function lastPathSegment(url: string): string {
   const part = (url.split('?')[0] ?? '').split('/').at(-1) ?? '';
   try {
     return decodeURIComponent(part);

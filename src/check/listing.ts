@@ -31,7 +31,7 @@ export interface Listing {
 }
 
 export const SHA256 = /^[0-9a-f]{64}$/;
-export const STATUSES: readonly string[] = ['active', 'archived', 'quarantined', 'deprecated'];
+const STATUSES: readonly string[] = ['active', 'archived', 'quarantined', 'deprecated'];
 
 /** Parses a wheel's filename; returns undefined if it is not valid. */
 export function wheelNameOf(filename: string): WheelName | undefined {
@@ -103,7 +103,7 @@ function checkVersions(
 }
 
 /** Returns true for a valid set of version specifiers (PEP 440). An empty set admits every version. */
-export function isSpecifier(text: string): boolean {
+function isSpecifier(text: string): boolean {
   const cached = specifierCache.get(text);
   if (cached !== undefined) return cached;
   const valid = text.split(',').every((part) => part.trim() === '' || pep440.validRange(part.trim()));

@@ -10,7 +10,7 @@ import {
 import type { FaultReporter } from './faults.js';
 
 export const JSON_TYPE = 'application/vnd.pypi.simple.v1+json';
-export const HTML_TYPE = 'application/vnd.pypi.simple.v1+html';
+const HTML_TYPE = 'application/vnd.pypi.simple.v1+html';
 export const PLAIN_TYPE = 'text/html';
 export const FORMS = [JSON_TYPE, HTML_TYPE, PLAIN_TYPE] as const;
 

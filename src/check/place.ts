@@ -150,10 +150,10 @@ export function decodeText(bytes: Buffer, path: string, report: FaultReporter): 
   }
 }
 
-export const fingerprintOf = (stats: Stats | undefined): string =>
+const fingerprintOf = (stats: Stats | undefined): string =>
   stats ? `${String(stats.ino)}-${String(stats.size)}-${String(stats.mtimeMs)}` : 'none';
 
-export const entryPath = (folder: string, entry: Dirent): string =>
+const entryPath = (folder: string, entry: Dirent): string =>
   folder === '' ? entry.name : `${folder}/${entry.name}`;
 
 function undefinedIfAbsent<T>(read: () => T): T | undefined {

@@ -12,7 +12,7 @@ import { checkPypiPage } from './pypi.js';
 import type { ListedRoot } from './root.js';
 import { Changed } from './rounds.js';
 
-export interface ProjectCheckOptions {
+interface ProjectCheckOptions {
   /** The current root. */
   readonly root: ListedRoot;
   /** Also reads the wheels. */

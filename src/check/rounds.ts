@@ -16,7 +16,7 @@ export interface RoundsResult {
   readonly unsettled: number;
 }
 
-export interface RoundsOptions {
+interface RoundsOptions {
   /** The delay before each recheck of what looked wrong, milliseconds. */
   readonly recheckDelaysMs: readonly number[];
   readonly report: (fault: Fault) => void;

@@ -2,7 +2,7 @@
  * Collects single items within a few milliseconds into batches, so that one message or one transaction serves many.
  * Measured (house.md, facts): throughput depends on batching, not on more processes.
  */
-export interface BatcherOptions<I, O> {
+interface BatcherOptions<I, O> {
   /** Processes a batch; returns a result for each item, in the same order. */
   readonly run: (items: readonly I[]) => Promise<readonly O[]>;
   /** The most items in a batch; it also has at most `maxBytes`, as measured by `size`. */

@@ -8,7 +8,7 @@ import { markPagesDue } from './pages.js';
 import type { Database, Queryable } from './pool.js';
 import { notifyQueue, refill } from './queue.js';
 
-export interface LogBuildResult {
+interface LogBuildResult {
   readonly outcome: 'logged' | 'repeated' | 'lost';
   readonly buildId: number | null;
   /** Seconds until the retry of a transient failure; null: no retry. */

@@ -11,7 +11,7 @@ import { upsertReleases } from './versions.js';
 
 type ProjectStatus = Project['status'];
 
-export interface ProjectPageUpdate {
+interface ProjectPageUpdate {
   readonly fence: number;
   readonly package: string;
   /** 0 if the index doesn't send one. */

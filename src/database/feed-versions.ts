@@ -5,7 +5,7 @@ import type { Queryable } from './pool.js';
 /** Versions released within this time get the priority of new releases, seconds. */
 const NEW_RELEASE_MAX_AGE_S = 24 * 3600;
 
-export interface InsertedVersion {
+interface InsertedVersion {
   /** The index of its change in the list of changes. */
   readonly changeIndex: number;
   readonly versionId: number;

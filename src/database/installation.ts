@@ -1,7 +1,7 @@
 import type { Queryable, SqlRow } from './pool.js';
 
 /** The identity of a database, and the farm that is using it. */
-export interface Installation {
+interface Installation {
   readonly id: string;
   /** The host on which the tables were created. */
   readonly name: string;
@@ -14,7 +14,7 @@ export interface Installation {
   readonly beat: number;
 }
 
-export async function readInstallation(db: Queryable): Promise<Installation | undefined> {
+async function readInstallation(db: Queryable): Promise<Installation | undefined> {
   const [row] = await db.query<Installation & SqlRow>(
     `select id::text, name, holder, holder_host as "holderHost", beat,
        floor(extract(epoch from holder_since) * 1000)::float8 as "holderSince"
@@ -27,7 +27,7 @@ export async function readInstallation(db: Queryable): Promise<Installation | un
  * Claims the database for `holder`. Returns false if a holder other than `holder` and `from` has it, or if `from` has
  * sent a heartbeat since `beat`.
  */
-export async function claimInstallation(
+async function claimInstallation(
   db: Queryable,
   { holder, host, from, beat }: { holder: string; host: string; from: string | null; beat: number },
 ): Promise<boolean> {
@@ -41,7 +41,7 @@ export async function claimInstallation(
 }
 
 /** Sends a heartbeat for `holder`. Returns false if another holder has the database. */
-export async function renewInstallation(db: Queryable, holder: string): Promise<boolean> {
+async function renewInstallation(db: Queryable, holder: string): Promise<boolean> {
   const rows = await db.query('update installation set beat = beat + 1 where holder = $1 returning 1', [
     holder,
   ]);

@@ -48,7 +48,7 @@ export async function markPackagesDue(db: Queryable, names: readonly string[]): 
 const SECRETARY_TASK = 'the-secretary';
 
 /** Changes to the backlog of pages. */
-export interface PageUpdates {
+interface PageUpdates {
   /** The revision of the Secretary's lease; null for other senders, which may only report due pages. */
   readonly fence: number | null;
   /** Pages that are due. */

@@ -6,7 +6,6 @@ import { PiwError, errorMessage } from '../errors.js';
 import { classifyDatabaseError } from './sql-states.js';
 import { SERVER_PROBLEMS, ServerProblemMonitor, type ConditionSink } from './trouble.js';
 
-export type Client = pg.PoolClient;
 export type SqlRow = Readonly<Record<string, unknown>>;
 
 /** Anything that can run queries: the pool, or the connection of a transaction. */

@@ -110,7 +110,7 @@ const toQueueLength = ({ abi, platform, priority, waiting, oldest }: QueueLength
   oldest,
 ];
 
-export interface QueueActivity {
+interface QueueActivity {
   /** Builds that slaves are working on. */
   readonly building: number;
   /** Builds that are held back until the retry of a transient failure. */

@@ -18,7 +18,7 @@ export interface LeasedBuild extends PendingBuild {
 }
 
 /** A lease and the slave that holds it. */
-export type HeldLease = readonly [lease: number, slave: number];
+type HeldLease = readonly [lease: number, slave: number];
 
 /** Updates the queue for these versions. Call it in the transaction that changed what their rows depend on. */
 export async function requeue(db: Queryable, versionIds: readonly number[]): Promise<void> {
@@ -35,7 +35,7 @@ export async function notifyQueue(db: Queryable): Promise<void> {
   await db.query('notify piw_queue');
 }
 
-export interface QueueQuery {
+interface QueueQuery {
   readonly abi: string;
   readonly platform: string;
   readonly priority: number;

@@ -12,7 +12,7 @@ const MAX_EXAMPLES = 5;
 /** The SQLSTATE of an invalid regular expression. */
 const INVALID_REGEXP = '2201B';
 
-export interface RetryRequest {
+interface RetryRequest {
   readonly filter: FailureFilter;
   readonly dry_run: boolean;
   readonly after: number;
@@ -20,7 +20,7 @@ export interface RetryRequest {
 }
 
 /** The failures that one transaction has requeued or, in a dry run, would requeue. */
-export interface RetryPage {
+interface RetryPage {
   readonly next: number | null;
   readonly upto: number;
   readonly classes: [failureClass: string, count: number][];

@@ -1,7 +1,7 @@
 import type { DatabaseErrorKind } from './sql-states.js';
 
 /** A state of the server in which valid requests fail. */
-export type ServerProblem = Exclude<DatabaseErrorKind, 'fault'>;
+type ServerProblem = Exclude<DatabaseErrorKind, 'fault'>;
 
 /** Receives conditions that begin and end; an actor passes its own (src/actor/conditions.ts). */
 export interface ConditionSink {

@@ -40,7 +40,7 @@ export function findCause(
 const MAX_TRACKED_FILES = 10_000;
 
 /** A line of a build's own output; `kind` says whether it looks like an error or is only the last line. */
-export interface BuildOutputLine {
+interface BuildOutputLine {
   readonly kind: 'error' | 'line';
   /** The offset of its beginning in the log. */
   readonly at: number;

@@ -50,7 +50,7 @@ const EXTERNAL_SERVER_KEYS: readonly SettingName[] = [
 /** Settings that belong to another index and don't apply to the samples, which the farm serves itself. */
 const EXTERNAL_INDEX_KEYS: readonly SettingName[] = ['pypi-xmlrpc', 'pypi-json'];
 
-export interface MasterFacts {
+interface MasterFacts {
   readonly nats: string;
   /** For the farm's own nats-server: the file with the slaves' users, and the file with its process id. */
   readonly usersFile?: string;
@@ -98,7 +98,7 @@ export function masterConfiguration(userSettings: ExplicitSettings, facts: Maste
   };
 }
 
-export interface SlaveFacts {
+interface SlaveFacts {
   /** `slave-1` and so on; also the label if none is set. */
   readonly name: string;
   /** False if there are other slaves: then they must not share a label or a folder that the user set. */

@@ -3,7 +3,7 @@ import { pipInstallCommand } from '../site/pages/install.js';
 import { formatDuration } from '../monitor/slave-table.js';
 import type { FarmEvent } from './farm.js';
 
-export interface Display {
+interface Display {
   show(event: FarmEvent): void;
   close(): void;
 }

@@ -29,7 +29,7 @@ import { writeSampleIndex } from './sample-index.js';
 import { stageProgram, type StagedProgram } from './stage.js';
 import { updateStates, resolveRequirements, type Requirement, type RequestedVersion } from './wanted.js';
 
-export interface FarmOptions {
+interface FarmOptions {
   readonly requirements: readonly Requirement[];
   readonly once: boolean;
   readonly port: number | undefined;
@@ -549,7 +549,7 @@ export class Farm {
         this.#restReasons.set(slave, progress['of']);
         this.#reportTrouble(
           slave,
-          `not taking builds: ${String(progress['text'])}`,
+          `takes no work: ${String(progress['text'])}`,
           SPACE_SHORTAGES.has(String(progress['of'])),
         );
         return;

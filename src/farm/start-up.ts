@@ -10,7 +10,7 @@ const STALL_TIMEOUT_MS = 5 * 60_000;
 const REPORT_DELAYS_MS = { first: 5000, every: 10_000 };
 const REQUEST_TIMEOUTS = { timeoutMs: 2000, patienceMs: 4000 };
 
-export interface StartupMonitorOptions {
+interface StartupMonitorOptions {
   readonly stallTimeoutMs?: number;
   readonly reportDelaysMs?: { readonly first: number; readonly every: number };
 }

@@ -42,7 +42,7 @@ export type LoggedBuild = Static<typeof LoggedBuild>;
  * What became of a result. `logged`: it was written. `repeated`: this lease's result was written before, and nothing
  * changed. `lost`: the slave no longer holds the lease, and the result is dropped.
  */
-export const LOG_OUTCOMES = ['logged', 'repeated', 'lost'] as const;
+const LOG_OUTCOMES = ['logged', 'repeated', 'lost'] as const;
 
 /** [outcome, build_id, again_s]; again_s is the number of seconds until the retry of a transient failure. */
 export const LogOutcomeTuple = Type.Tuple([

@@ -17,7 +17,7 @@ export type Target = Static<typeof Target>;
  * The phases of a target. `active`: its builds are queued; `filling`, `emptying`: builds are being added to the queue,
  * or removed from it, in the background; `skipped`: nothing is built for it; `leaving`: it is being removed.
  */
-export const TARGET_PHASES = ['active', 'filling', 'emptying', 'skipped', 'leaving'] as const;
+const TARGET_PHASES = ['active', 'filling', 'emptying', 'skipped', 'leaving'] as const;
 
 export const RegisteredTarget = Type.Object({
   abi: Tag,

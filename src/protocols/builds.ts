@@ -16,7 +16,7 @@ import {
 import { Protocol, type Answer } from './protocol.js';
 
 /** A granted build. */
-export const GrantTuple = Type.Tuple([
+const GrantTuple = Type.Tuple([
   LeaseId,
   Count, // attempt, from 1
   Package,

@@ -279,5 +279,4 @@ export const oracle = new Protocol('db', {
 });
 
 export type OracleVerbs = typeof oracle.verbs;
-export type PackageFiles = Answer<OracleVerbs, 'PKGFILES'>;
 export type BuildRecord = Answer<OracleVerbs, 'GETBUILD'>;

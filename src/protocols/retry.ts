@@ -17,7 +17,7 @@ import {
  * Why a failure is not final: an administrator has requeued its build, or its slave was set aside and no other slave
  * has confirmed the failure.
  */
-export const REQUEUE_REASONS = ['retry', 'unconfirmed'] as const;
+const REQUEUE_REASONS = ['retry', 'unconfirmed'] as const;
 export const RequeueReason = Type.Union(REQUEUE_REASONS.map((reason) => Type.Literal(reason)));
 export type RequeueReason = Static<typeof RequeueReason>;
 

@@ -45,7 +45,7 @@ const done = { DONE: {} };
 const wait = { WAIT: { seconds: Seconds, reason: ShortText } };
 
 /** The limits of a build: total seconds, bytes of log that are kept, bytes of one wheel. */
-export const BuildLimitsTuple = Type.Tuple([Seconds, Count, Count]);
+const BuildLimitsTuple = Type.Tuple([Seconds, Count, Count]);
 
 export const slaveDriver = new Protocol('slave', {
   HELLO: {

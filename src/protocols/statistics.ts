@@ -7,7 +7,7 @@ import { Count, Tag, Time, listOf, orNull } from '../model/fields.js';
  * are exact as of `counted`. A period consists of whole minutes (for an hour, and a day of builds), hours (for a day of
  * downloads) or days in UTC (for a month), including the current one.
  */
-export const STATISTICS_FIELDS = {
+const STATISTICS_FIELDS = {
   /** The time of all these figures. */
   counted: Time,
   packages: Count,

@@ -31,10 +31,10 @@ export const LOG_KINDS = ['downloads', 'searches', 'projects', 'json', 'pages'] 
 export type LogKind = (typeof LOG_KINDS)[number];
 
 /** The size of an entry: five 32-bit unsigned integers, little-endian. */
-export const LOG_ENTRY_BYTES = 20;
+const LOG_ENTRY_BYTES = 20;
 
 /** A stretch of a log, from byte offset `from` up to `to`, with all of its entries. */
-export const LOG_STRETCH_FIELDS = {
+const LOG_STRETCH_FIELDS = {
   log: Id,
   from: Count,
   to: Count,

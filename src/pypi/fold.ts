@@ -1,7 +1,7 @@
 import type { ChangeEvent } from './changelog.js';
 
 /** The combined effect of a series of events on a project. Null: the events don't affect the property. */
-export interface FoldedProjectChange {
+interface FoldedProjectChange {
   readonly name: string;
   /** The highest serial of its events. */
   readonly serial: number;
@@ -13,7 +13,7 @@ export interface FoldedProjectChange {
 }
 
 /** The combined effect of a series of events on a version. */
-export interface FoldedVersionChange {
+interface FoldedVersionChange {
   readonly name: string;
   readonly version: string;
   readonly serial: number;
@@ -27,7 +27,7 @@ export interface FoldedVersionChange {
   quarantined: boolean | null;
 }
 
-export interface FoldedChanges {
+interface FoldedChanges {
   readonly projects: readonly FoldedProjectChange[];
   readonly versions: readonly FoldedVersionChange[];
 }

@@ -8,7 +8,7 @@ const HISTORY_THRESHOLD_EVENTS = 2000;
 const MAX_BATCH_EVENTS = 10_000;
 
 /** Acts on the events, and stores the position in the log. */
-export interface ChangelogFollower {
+interface ChangelogFollower {
   /** Milliseconds since 1970. */
   now(): number;
   /** Returns whether more may be read now. */

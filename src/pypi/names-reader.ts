@@ -5,7 +5,7 @@ import { groupByRelease } from './releases.js';
 import { selectReleases, type WantedRelease, type WatchedProject } from './watch.js';
 
 /** Stores what the reader finds. */
-export interface NamesFollower {
+interface NamesFollower {
   /** Returns whether more may be read now. */
   shouldContinue(): boolean;
   /** Called with the wanted releases of a project whose page has changed. */

@@ -3,7 +3,7 @@ import { fetchPage, type HttpOptions } from './http.js';
 import type { IndexProject, SimpleIndexClient } from './index-reader.js';
 import { STORABLE_VERSION, groupByRelease, type ProjectRelease } from './releases.js';
 
-export interface ProjectPage {
+interface ProjectPage {
   readonly serial: number;
   readonly status: IndexProject['status'];
   readonly etag: string | null;

@@ -16,7 +16,7 @@ const REORDER_WINDOW_S = 600;
 /** Below this serial PyPI's events are out of order by days or years, so they are sorted all at once. */
 const FIRST_ORDERED_SERIAL = 628_000;
 
-export interface SettledEvents<E> {
+interface SettledEvents<E> {
   /** In the order in which they happened. */
   readonly events: readonly E[];
   /** The position after they have been acted on. */

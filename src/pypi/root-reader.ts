@@ -29,7 +29,7 @@ export interface RootFollower {
   warn(text: string): void;
 }
 
-export interface RootReaderOptions {
+interface RootReaderOptions {
   /** Whether fetches are urgent, because nothing else reports changes. */
   readonly urgent: boolean;
   /** The share of the index, in percent, that is removed at once without confirmation. */

@@ -76,7 +76,7 @@ interface OpenElement {
 type XmlRpcResponse = { readonly value: XmlRpcValue } | { readonly fault: XmlRpcValue };
 
 /** Parses a methodResponse; returns undefined if it is invalid or incomplete. */
-export function parseResponse(xml: string): XmlRpcResponse | undefined {
+function parseResponse(xml: string): XmlRpcResponse | undefined {
   const stack: OpenElement[] = [];
   let response: XmlRpcResponse | undefined;
   const state = { complete: false, invalid: false };

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { errorMessage } from '../errors.js';
 
 /** The result of reloading the configuration of one nats-server. */
-export interface ReloadResult {
+interface ReloadResult {
   readonly pidFile: string;
   /** Null if the server was signalled; otherwise the reason why it was not, for people. */
   readonly why: string | null;
@@ -16,7 +16,7 @@ export function reloadServers(pidFiles: readonly string[]): readonly ReloadResul
   return pidFiles.map((pidFile) => ({ pidFile, why: reloadServer(pidFile) }));
 }
 
-const NOT_RUNNING = 'not running; it reads the file when it starts';
+const NOT_RUNNING = 'it is not running, and reads the file when it starts';
 
 function reloadServer(pidFile: string): string | null {
   let text: string;

@@ -19,7 +19,7 @@ import { formatUsers, parseUsers, type SlaveUser } from './slave-users.js';
 /** How many processors nats-server may use at once: two of four or more, otherwise one. */
 const MAX_PROCESSORS = String(availableParallelism() < 4 ? 1 : 2);
 
-export interface NatsServerOptions {
+interface NatsServerOptions {
   readonly folder: DataFolder;
   readonly python: PythonInterpreter;
   readonly prefix: string;

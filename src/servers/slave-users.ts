@@ -46,7 +46,7 @@ export function checkSlaveName(typed: string): string {
  * Returns a slave's permissions on NATS in the syntax of the server's configuration. A slave may send requests on its
  * own subjects, store chunks in its own bucket, and receive its own answers and its own WAKE; nothing else.
  */
-export function natsPermissions(prefix: string, name: string): string {
+function natsPermissions(prefix: string, name: string): string {
   const list = (subjects: readonly string[]) =>
     `[${subjects.map((subject) => JSON.stringify(subject)).join(', ')}]`;
   const bucket = userBucketName(prefix, name);

@@ -45,14 +45,14 @@ const gzipAsync = promisify(gzip);
 /** Logs compress well at any level. This one takes a third of the default level's time. */
 const LOG_GZIP_LEVEL = 4;
 
-export interface SiteOptions {
+interface SiteOptions {
   readonly outputPath: string;
   /** The URL at which people reach the site; null if unknown. */
   readonly publicUrl: string | null;
 }
 
 /** All packages, ordered by name and split into pages. */
-export type SearchPages = AsyncIterable<readonly SearchRow[]>;
+type SearchPages = AsyncIterable<readonly SearchRow[]>;
 
 /**
  * Writes the pages for people under the output path. Every page is replaced atomically. All of its content comes from

@@ -21,7 +21,7 @@ export interface AnsweredRequest {
   readonly agent: string;
 }
 
-export interface WebServer {
+interface WebServer {
   readonly port: number;
   close(): Promise<void>;
 }

@@ -2,7 +2,7 @@ import type { LogKind } from '../protocols/weblog.js';
 import { clean, unescapeLogText, decodeUtf8 } from './text.js';
 
 /** What a request is for; `what` is the filename of a wheel, the name of a package, or the path of a page. */
-export interface RequestedResource {
+interface RequestedResource {
   readonly kind: LogKind;
   readonly what: string;
 }

@@ -6,7 +6,7 @@ import type { LogHost } from '../protocols/weblog.js';
 import { clean, unescapeLogText, decodeUtf8 } from './text.js';
 
 /** What is kept of a client's address: all of it, its network, or nothing. */
-export type HostRetention = 'keep' | 'truncate' | 'drop';
+type HostRetention = 'keep' | 'truncate' | 'drop';
 
 /** Maximum length of a hostname (RFC 1035). */
 const MAX_HOST_LENGTH = 255;

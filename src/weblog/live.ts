@@ -5,7 +5,7 @@ import { countBadLine, type HostLookup, type LineReader } from './reader.js';
 import type { LineBlock } from './source.js';
 import { LogStretchBuilder, addTally, emptyTally, type Tally } from './stretch.js';
 
-export interface UnspooledLogCounterOptions {
+interface UnspooledLogCounterOptions {
   /** Throws a PiwError as soon as the farm doesn't answer. `unavailableMs` is 0 while it does. */
   readonly farm: LogCollector & { readonly unavailableMs: number };
   readonly reader: LineReader;

@@ -7,7 +7,7 @@ import type { LogStretchBuilder } from './stretch.js';
 import { clean } from './text.js';
 
 /** Longest line that is parsed, bytes: no server writes a longer one. */
-export const MAX_LINE_BYTES = 128 * 1024;
+const MAX_LINE_BYTES = 128 * 1024;
 /** Sizes of the caches of parsed user agents and requests. */
 const MAX_CACHED_AGENTS = 10_000;
 const MAX_CACHED_REQUESTS = 50_000;

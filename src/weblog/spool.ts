@@ -11,7 +11,7 @@ import { LineSplitter, type LineBlock, type LogSource } from './source.js';
 const SEGMENT_BYTES = 16 * 1024 * 1024;
 const READ_BYTES = 1024 * 1024;
 
-export interface SpoolOptions {
+interface SpoolOptions {
   readonly folder: string;
   /** Maximum size of the whole folder, bytes. */
   readonly limitBytes: number;
@@ -170,7 +170,7 @@ const SEGMENT_NAME_PATTERN = /^\d{15}-(\d+_\d*)-[0-9a-f]{12}\.log$/;
 const TICK_INTERVAL_MS = 250;
 
 /** A segment of the spool. Its name is unique, and so serves as its identity. */
-export class SpoolSegment implements LogSource {
+class SpoolSegment implements LogSource {
   readonly name: string;
   readonly #head: string;
   #size = 0;

@@ -1,7 +1,7 @@
 import type { LogAgent, LogHost, LogKind, LogStretch } from '../protocols/weblog.js';
 
 /** Maximum entries and (about) bytes of a stretch: it must fit in one NATS message, at most 1 MB. */
-export const MAX_STRETCH_ENTRIES = 16_000;
+const MAX_STRETCH_ENTRIES = 16_000;
 const MAX_STRETCH_BYTES = 900_000;
 /** Same as LOG_KINDS and LOG_ENTRY_BYTES in src/protocols/weblog.ts. */
 const KIND_NUMBERS: Readonly<Record<LogKind, number>> = {

@@ -46,7 +46,7 @@ export type TransferVerdict =
     };
 
 /** Whether a published file was removed, or kept because somebody has published or claimed it since. */
-export type RemovalOutcome = 'DONE' | 'KEPT';
+type RemovalOutcome = 'DONE' | 'KEPT';
 
 const EXPECTED_SUFFIX = '.json';
 const PART_SUFFIX = '.part';

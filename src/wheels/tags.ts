@@ -85,7 +85,7 @@ const pythonKindOf = ({ implementation, freeThreaded }: ParsedTarget): PythonKin
   implementation === 'pp' ? 'pypy' : freeThreaded ? 'free-threaded' : 'cpython';
 
 /** The reach of a wheel that serves every target that its tags admit. */
-export const REACH_ALL = 'all';
+const REACH_ALL = 'all';
 
 /**
  * Returns which kinds of Python a wheel serves among those that its tags admit: `all`, or their names, joined

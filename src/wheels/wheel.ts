@@ -32,7 +32,7 @@ const LIMITS = {
 /** How an entry may be stored: 0 (stored) or 8 (deflated). All installers know these two. */
 const COMPRESSION_METHODS: readonly number[] = [0, 8];
 
-export interface Wheel extends WheelName {
+interface Wheel extends WheelName {
   /** METADATA, byte for byte. */
   readonly metadata: Buffer;
   readonly metadataSha256: string;

@@ -46,7 +46,7 @@ export function writePiwScript(settings: RawSettings): string {
   return program;
 }
 
-export interface RunTasksOptions {
+interface RunTasksOptions {
   /** The tasks append the lines of their logs to it. */
   readonly logLines?: string[];
   readonly clock?: Clock;

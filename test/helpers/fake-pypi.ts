@@ -22,8 +22,8 @@ import {
 import { normaliseName, type World } from './fake-pypi/world.js';
 import { responseXml, faultXml, parseCall, type XmlRpcCall, type XmlValue } from './fake-pypi/xmlrpc.js';
 
-export { randomWorld, type RandomWorldOptions } from './fake-pypi/random-world.js';
-export type { PypiFault, FaultConfig } from './fake-pypi/misbehaviour.js';
+export { randomWorld } from './fake-pypi/random-world.js';
+export type { FaultConfig } from './fake-pypi/misbehaviour.js';
 export * from './fake-pypi/world.js';
 
 export interface FakePypiOptions {
@@ -46,7 +46,7 @@ export interface FakePypiOptions {
   readonly misbehaviour?: FaultConfig;
 }
 
-export interface RecordedRequest {
+interface RecordedRequest {
   readonly method: string;
   readonly path: string;
   readonly userAgent: string;

@@ -1,6 +1,6 @@
 import { readFileSync, readdirSync } from 'node:fs';
 
-export interface LeftoverProcess {
+interface LeftoverProcess {
   readonly pid: number;
   readonly command: string;
 }

@@ -47,7 +47,7 @@ export async function startFarmNats(
   return { ...nats, folder, log: () => readFileSync(folder.join('logs', 'nats.log'), 'utf8') };
 }
 
-export interface SampleServer {
+interface SampleServer {
   readonly folder: string;
   readonly pid: number;
   readonly log: () => string;

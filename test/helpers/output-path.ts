@@ -153,7 +153,7 @@ export function sampleProject(
 }
 
 /** Writes the compressed sibling of a page, with the same mtime. */
-export function compressPage(output: string, page: string): void {
+function compressPage(output: string, page: string): void {
   const path = join(output, page);
   const { mtime } = statSync(path);
   writeFileSync(`${path}.gz`, gzipSync(readFileSync(path)));

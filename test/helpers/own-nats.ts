@@ -19,7 +19,7 @@ import { until } from './bus.js';
 import { natsBinary } from './nats.js';
 
 /** Counters from a server's monitoring port. */
-export interface NatsCounts {
+interface NatsCounts {
   readonly connections: number;
   readonly subscriptions: number;
   readonly consumers: number;

@@ -116,7 +116,7 @@ const TARGETS: readonly (readonly [string, string])[] = [
   ['pypy310_pp73', ARM],
 ];
 /** A filter that matches every failure. */
-export const ANY_FAILURE: FailureFilter = {
+const ANY_FAILURE: FailureFilter = {
   ...{ package: null, version: null, classes: [], slave: null, since: null, until: null },
   ...{ abi: null, platform: null, text: null, regexp: false },
 };

@@ -5,7 +5,7 @@ import { publicKeyOf } from '../../src/bus/nkey.js';
 import { until } from './bus.js';
 
 /** A received message. */
-export interface RawMessage {
+interface RawMessage {
   readonly subject: string;
   readonly body: Buffer;
 }
@@ -20,7 +20,7 @@ export interface RawRequestOptions {
 }
 
 /** Fields of CONNECT with other values than the honest ones. */
-export interface ConnectOverrides {
+interface ConnectOverrides {
   readonly nkey?: string;
   readonly sig?: string;
   readonly user?: string;

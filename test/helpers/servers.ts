@@ -7,7 +7,7 @@ import type { ManagedProcess } from '../../src/servers/process.js';
 import { findPython } from '../../src/servers/python.js';
 
 /** A private nats-server and PostgreSQL, both real. */
-export interface Servers {
+interface Servers {
   /** nats://USER:PASSWORD@HOST:PORT of a user with all permissions. */
   readonly nats: string;
   /** postgresql://… of a role that may create databases and roles. */

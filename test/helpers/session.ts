@@ -13,7 +13,7 @@ import { fileStateOf } from './wheel.js';
 
 export const STATS: MachineStats = [100e9, 50e9, 8e9, 4e9, 1.5, null];
 /** The lease number of a session without a build. */
-export const NO_LEASE = 999_999;
+const NO_LEASE = 999_999;
 
 /** One session of a slave that has built one wheel; the test sends its messages one by one. */
 export class ScriptedSession {

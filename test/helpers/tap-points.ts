@@ -10,7 +10,7 @@ export interface TapPoint {
   readonly lines: string[];
 }
 
-export interface TapReport {
+interface TapReport {
   readonly points: readonly TapPoint[];
   /** The number of points according to the file's plan; null if it ended before printing one. */
   readonly planned: number | null;

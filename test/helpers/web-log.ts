@@ -4,7 +4,7 @@ import type { Database } from '../../src/database/pool.js';
 import type { LogCollector } from '../../src/weblog/counting.js';
 
 /** One request, as a web server logs it. */
-export interface RequestFields {
+interface RequestFields {
   readonly path?: string;
   readonly status?: number;
   readonly agent?: string;
@@ -22,7 +22,7 @@ export const wheelPath = (name: string, version?: string): string =>
   `/simple/${name}/${wheelFilename(name, version)}`;
 
 /** Formats a time as Apache's %t does, in UTC. */
-export function apacheTime(at: number): string {
+function apacheTime(at: number): string {
   const text = new Date(at).toUTCString();
   return `${text.slice(5, 16).replaceAll(' ', '/')}:${text.slice(17, 25)} +0000`;
 }

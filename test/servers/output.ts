@@ -43,7 +43,7 @@ export const CONTENTS: Readonly<Record<string, string>> = {
   [`${simplePath('demo-pkg')}/.tmp-0123`]: 'half a page',
 };
 /** The files that also exist compressed. */
-export const PACKED_PAGES = [
+const PACKED_PAGES = [
   'index.html',
   `${simplePath('demo-pkg')}/index.v1_json`,
   `${projectPath('demo-pkg')}/index.html`,

@@ -28,7 +28,7 @@ void t.test('a process that exits with a final code is not restarted', async (t)
   const { child, failures, readLog } = demoProcess(t, script, { finalCodes: [2] });
   await child.start();
   await until(() => failures.length > 0);
-  t.match(failures, [{ code: 'PIW_SERVER_FAILED', message: /^demo exited with code 2: wrong option/ }]);
+  t.match(failures, [{ code: 'PIW_SERVER_FAILED', message: /^demo ended with exit code 2: wrong option/ }]);
   t.equal(readLog(), 'wrong option\n');
 });
 

@@ -3,7 +3,7 @@ import type { WebServerKind } from '../helpers/web-servers.js';
 import { CONTENTS, LOG, LOG_BUILD, WHEEL } from './output.js';
 
 export const JSON_TYPE = 'application/vnd.pypi.simple.v1+json';
-export const HTML_TYPE = 'application/vnd.pypi.simple.v1+html';
+const HTML_TYPE = 'application/vnd.pypi.simple.v1+html';
 const PIP = `${JSON_TYPE}, ${HTML_TYPE}; q=0.1, text/html; q=0.01`;
 const BROWSER = 'text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8';
 

@@ -11,7 +11,7 @@ export const MARKED_BUILD = 700_000;
  * A project with markup in every text field, even in those that can't contain any on the wire: pages don't rely on
  * that.
  */
-export const markedProject: Project = {
+const markedProject: Project = {
   package: 'demo',
   description: MARKUP,
   status: 'deprecated',

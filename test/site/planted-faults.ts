@@ -15,7 +15,7 @@ import { sha256 } from '../helpers/wheel.js';
 import type { RuleId } from '../../src/check/rules.js';
 import { editPage, editAllForms, publish, type SimpleJsonPage } from '../helpers/output-path.js';
 
-export interface PlantedFault {
+interface PlantedFault {
   /** What is wrong. */
   readonly description: string;
   /** All rules that find it. */

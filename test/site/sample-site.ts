@@ -15,7 +15,7 @@ const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
 
 /** Returns a generator of reproducible numbers from 0 to below 1, which is random enough for pictures. */
-export function pseudoRandom(seed: number): () => number {
+function pseudoRandom(seed: number): () => number {
   let state = seed;
   return () => {
     state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
@@ -214,7 +214,7 @@ export const sampleQueue = (now: number): QueueStatus => ({
   last_minute: 4,
 });
 
-export function sampleSlaves(now: number): readonly PublicSlave[] {
+function sampleSlaves(now: number): readonly PublicSlave[] {
   const builds = [
     'numpy 2.3.1',
     'scipy 1.16.0',
@@ -417,7 +417,7 @@ export const PAGES = {
   names: 'search/names/da.html',
 } as const;
 /** The build of the log in PAGES. */
-export const FAILED_BUILD = 500_042;
+const FAILED_BUILD = 500_042;
 
 /** Writes the site of the sample farm. */
 export async function writeSampleSite(

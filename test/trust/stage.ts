@@ -27,7 +27,7 @@ import { PLATFORM, someRelease, insertTarget } from '../helpers/rows.js';
 import { fileStateOf, makeWheel } from '../helpers/wheel.js';
 
 const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
-export const ABI = 'cp311';
+const ABI = 'cp311';
 
 /** An answer to a slave: the verb, then its fields. */
 export type AnswerFields = readonly unknown[];

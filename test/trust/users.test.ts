@@ -101,7 +101,7 @@ void t.test('only a process that is a nats-server is told to reload', async (t) 
   t.equal(added.code, 0);
   t.match(
     added.out,
-    /stale.pid\) was not told to reload its users: not running; it reads the file when it starts/,
+    /stale.pid\) was not told to reload its users: it is not running, and reads the file when it starts/,
   );
   t.match(added.out, /no server has accepted its key yet/);
   t.equal(hangups, 0);

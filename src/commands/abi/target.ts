@@ -7,7 +7,7 @@ import { oracle } from '../../protocols/oracle.js';
 import type { RegisteredTarget } from '../../model/target.js';
 import { natsFlags } from '../base.js';
 
-export type OracleClient = ProtocolClient<typeof oracle.verbs>;
+type OracleClient = ProtocolClient<typeof oracle.verbs>;
 
 /**
  * Options of a request that changes a target: the Oracle waits for those that are adding packages, and does the first

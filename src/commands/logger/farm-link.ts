@@ -7,7 +7,7 @@ import type { Answer } from '../../protocols/protocol.js';
 import type { LogPosition, LogStretch } from '../../protocols/weblog.js';
 import type { LogCollector } from '../../weblog/counting.js';
 
-export interface FarmConnectionOptions {
+interface FarmConnectionOptions {
   readonly connect: () => Promise<Bus>;
   /** Timeout of one request, milliseconds. */
   readonly timeoutMs: number;

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 const FOLDER = fileURLToPath(new URL('../../../../src/site/static/', import.meta.url));
 
 /** A file with a digest of its content in its name, so that clients can cache it for ever. */
-export interface Asset {
+interface Asset {
   /** Relative to the output path, e.g. `static/site.1f2e3d4c5b6a.css`. */
   readonly path: string;
   readonly content: Buffer;

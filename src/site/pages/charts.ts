@@ -54,7 +54,7 @@ const formatShort = (n: number): string =>
       ? `${String(Math.round(n / 1e3))}k`
       : formatCount(n);
 
-export interface Chart {
+interface Chart {
   /** Prefix of the ids in the page. */
   readonly id: string;
   readonly title: string;

@@ -10,7 +10,7 @@ import type { VersionOnTarget } from '../../model/project.js';
  */
 
 /** What pages may load and run. No page of this site has inline scripts or styles. */
-export const CONTENT_SECURITY_POLICY =
+const CONTENT_SECURITY_POLICY =
   "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'";
 /** The policy as a web server's header. Only a header can say who may frame a page. */
 export const CONTENT_SECURITY_POLICY_HEADER = `${CONTENT_SECURITY_POLICY}; frame-ancestors 'none'`;
@@ -29,11 +29,11 @@ export const stateBadge = (state: VersionOnTarget['state'], label: string = STAT
   html`<span class="state ${state}">${label}</span>`;
 
 /** The logo: a wheel with eight spokes. */
-export const LOGO = raw(
+const LOGO = raw(
   '<svg class="mark" viewBox="0 0 32 32" fill="none" stroke="currentColor" stroke-width="2.2" stroke-linecap="round" aria-hidden="true"><circle cx="16" cy="16" r="13"/><circle cx="16" cy="16" r="3.2" fill="currentColor"/><path d="M16 3v7M16 22v7M3 16h7M22 16h7M6.8 6.8l5 5M20.2 20.2l5 5M25.2 6.8l-5 5M11.8 20.2l-5 5"/></svg>',
 );
 
-export interface SitePageOptions {
+interface SitePageOptions {
   readonly title: string;
   /** One sentence, for search engines and link previews. */
   readonly description: string;

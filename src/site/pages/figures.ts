@@ -8,7 +8,7 @@ type NumericStatistic = {
 }[keyof Statistics];
 
 /** The label of each figure on every page, and its unit, in the order in which figures are shown. */
-export const FIGURES = {
+const FIGURES = {
   packages: ['packages', 'count'],
   packages_built: ['packages with wheels', 'count'],
   versions: ['versions', 'count'],
@@ -32,11 +32,11 @@ export const FIGURES = {
   last_event: ['last update from the index', 'time'],
 } as const satisfies Record<NumericStatistic, readonly [label: string, unit: FigureUnit]>;
 
-export type FigureName = keyof typeof FIGURES;
+type FigureName = keyof typeof FIGURES;
 const ALL_FIGURES = Object.keys(FIGURES) as readonly FigureName[];
 
 /** Formats a figure for people. */
-export function formatFigure(statistics: Statistics, name: FigureName): Html {
+function formatFigure(statistics: Statistics, name: FigureName): Html {
   const value = statistics[name];
   if (value === null) return html`–`;
   const unit: FigureUnit = FIGURES[name][1];

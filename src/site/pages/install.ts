@@ -21,7 +21,7 @@ export function pipInstallCommand(indexUrl: string, requirement: string): string
 }
 
 /** Returns how to make each installer use the farm: [title, where the lines go, the lines]. */
-export function configurations(publicUrl: string | null): readonly (readonly [string, string, string])[] {
+function configurations(publicUrl: string | null): readonly (readonly [string, string, string])[] {
   const url = simpleUrl(publicUrl);
   const host = trustedHost(url);
   return [

@@ -17,7 +17,7 @@ export interface LetterGroup {
   readonly groups: readonly (readonly [prefix: string, packages: number])[];
 }
 
-export interface PackagesOverview {
+interface PackagesOverview {
   readonly packages: number;
   readonly letters: readonly LetterGroup[];
   readonly popular: readonly PackageSummary[];

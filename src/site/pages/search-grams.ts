@@ -18,7 +18,7 @@ const MAX_NAMES_PER_FILE = 200;
 const ALPHABET = 'abcdefghijklmnopqrstuvwxyz0123456789';
 const TRIGRAM_COUNT = ALPHABET.length ** 3;
 
-export interface TrigramFile {
+interface TrigramFile {
   readonly gram: string;
   readonly content: string;
 }

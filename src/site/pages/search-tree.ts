@@ -25,14 +25,14 @@ export interface SearchEntry {
   readonly row: string;
 }
 
-export interface TreeFile {
+interface TreeFile {
   /** The file's name: the beginning of a word. */
   readonly prefix: string;
   readonly content: string;
 }
 
 /** The number of results that a search shows. */
-export const MAX_RESULTS = 20;
+const MAX_RESULTS = 20;
 /** Limits the rows of a file without children. */
 const MAX_LEAF_BYTES = 20_000;
 /** Limits the rows in `r` of a file with children. */

@@ -14,7 +14,7 @@ const DESCRIPTION_CHARS = 90;
 /** Files written before other work of this process gets a turn. */
 const FILES_PER_YIELD = 50;
 /** Up to this many packages are listed on one page. */
-export const MAX_UNGROUPED_PACKAGES = 500;
+const MAX_UNGROUPED_PACKAGES = 500;
 
 /**
  * Writes the search and the lists of packages: the files of the search, the lists by letter, and the packages page.

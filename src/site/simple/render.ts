@@ -6,7 +6,7 @@ import { parseSerial } from './serial.js';
 import { uploadTime } from './upload-time.js';
 
 /** The version of the simple API: PEP 503, 592, 629, 658, 691, 700, 714, 792, and the serials of PyPI's mirroring API. */
-export const API_VERSION = '1.4';
+const API_VERSION = '1.4';
 
 export interface SimpleProject {
   readonly name: string;

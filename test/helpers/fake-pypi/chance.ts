@@ -15,7 +15,7 @@ export function seededRandom(seed: number): RandomSource {
 /**
  * Returns a seed derived from words (FNV-1a), so that the draws for one thing do not depend on the draws for others.
  */
-export function seedOf(...words: readonly (string | number)[]): number {
+function seedOf(...words: readonly (string | number)[]): number {
   let state = 0x811c9dc5;
   for (const character of words.join('\0'))
     state = Math.imul(state ^ (character.codePointAt(0) ?? 0), 16777619);

@@ -9,9 +9,9 @@ export const HTML_TYPE = 'application/vnd.pypi.simple.v1+html';
 const API_VERSION = '1.4';
 
 /** The data of a page in JSON. */
-export type PypiPage = Readonly<Record<string, unknown>>;
+type PypiPage = Readonly<Record<string, unknown>>;
 
-export interface PypiPageOptions {
+interface PypiPageOptions {
   /** Whether the pages have serials, as only PyPI's do. */
   readonly serials: boolean;
 }

@@ -1,7 +1,7 @@
 import { randomBelow, seededRandom, pick, type RandomSource } from './chance.js';
 import { World, normaliseName, type WorldOptions, type WorldProject, type WorldRelease } from './world.js';
 
-export interface RandomWorldOptions extends WorldOptions {
+interface RandomWorldOptions extends WorldOptions {
   /** The share of versions that are not valid by PEP 440, by default 0.03. */
   readonly invalidVersionShare?: number;
 }

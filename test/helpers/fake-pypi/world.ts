@@ -44,7 +44,7 @@ export interface WorldProject {
   readonly releases: Map<string, WorldRelease>;
 }
 
-export interface ExpectedVersion {
+interface ExpectedVersion {
   /** The earliest upload time of its current files. */
   readonly released: Date | null;
   readonly has_sdist: boolean;
@@ -55,7 +55,7 @@ export interface ExpectedVersion {
   readonly quarantined: boolean;
 }
 
-export interface ExpectedProject {
+interface ExpectedProject {
   readonly status: PypiProjectStatus;
   readonly versions: ReadonlyMap<string, ExpectedVersion>;
 }
@@ -74,7 +74,7 @@ export interface WorldOptions {
   readonly seed?: number;
 }
 
-export interface NewFile {
+interface NewFile {
   readonly kind: 'sdist' | 'wheel';
   readonly requiresPython?: string | null;
   /** For a wheel, by default py3. */
