@@ -60,6 +60,8 @@ void t.test('a removed package leaves no log and no broken link', async (t) => {
     30_000,
   );
   t.notOk(existsSync(join(output, 'pypi/demo')));
+  // The search and the list of packages follow the package's own pages.
+  await until(async () => (await checkFaults()).length === 0, 60_000).catch(() => undefined);
   t.same(await checkFaults(), []);
   t.ok(existsSync(join(output, 'project/other/index.html')), 'the other package is untouched');
 });

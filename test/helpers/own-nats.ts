@@ -46,7 +46,9 @@ export class TestNats {
   /** Starts a server; with `diskMb` its store is a file system of that size, which needs root. */
   static async start(t: Test, { diskMb }: { readonly diskMb?: number } = {}): Promise<TestNats> {
     const folder = mkdtempSync(join(tmpdir(), 'piw-nats-'));
-    const nats = new TestNats(await natsBinary(t), folder, await freePort(), await freePort());
+    const binary = await natsBinary(t);
+    const create = async () => new TestNats(binary, folder, await freePort(), await freePort());
+    let nats = await create();
     mkdirSync(nats.store);
     if (diskMb !== undefined)
       execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${String(diskMb)}m`, 'tmpfs', nats.store]);
@@ -55,8 +57,16 @@ export class TestNats {
       if (diskMb !== undefined) execFileSync('umount', [nats.store]);
       rmSync(folder, { recursive: true, force: true });
     });
-    await nats.start();
-    return nats;
+    for (let attempts = 1; ; attempts += 1) {
+      try {
+        await nats.start();
+        return nats;
+      } catch (error) {
+        // Another process may have taken one of the ports since it was free.
+        if (attempts === 3) throw error;
+        nats = await create();
+      }
+    }
   }
 
   get store(): string {
@@ -84,11 +94,14 @@ export class TestNats {
     this.#child = spawn(this.#binary, ['-c', join(this.folder, 'nats.conf')], {
       stdio: ['ignore', log, log],
     });
-    await until(() =>
+    const child = this.#child;
+    const isUp = () =>
       this.counts()
         .then(() => true)
-        .catch(() => false),
-    );
+        .catch(() => false);
+    await until(async () => child.exitCode !== null || (await isUp()));
+    if (child.exitCode !== null)
+      throw new Error(`nats-server exited with code ${String(child.exitCode)}: see ${this.folder}/log`);
   }
 
   /** Ends the server, even if it is suspended, and waits until it has exited. */
