@@ -39,8 +39,8 @@ export interface LeaseEntry {
  * bucket, and the first process that needs it creates it again.
  *
  * Revisions are sequence numbers of the bucket's stream, and the database remembers the newest one that it has seen.
- * So the first revision of a new bucket is the time in milliseconds, which no earlier bucket can have reached at a
- * few messages a second. Each bucket's first revision is also recorded on disk, so that the next bucket starts above
+ * So the first revision of a new bucket is the time in microseconds, which no earlier bucket can have reached: a server
+ * does not write a million messages a second. Each bucket's first revision is also recorded on disk, so that the next bucket starts above
  * it even if the clock was set back in between.
  */
 export class LeaseBucket {
@@ -129,8 +129,9 @@ export class LeaseBucket {
 
   async #createBucket(last: number): Promise<void> {
     const recordedFirst = await this.#readFirstRevision();
-    const minimum = recordedFirst >= Date.now() ? recordedFirst + MAX_REVISIONS : 0;
-    const first = Math.max(Date.now(), last + 1, minimum);
+    const now = Date.now() * 1000;
+    const minimum = recordedFirst >= now ? recordedFirst + MAX_REVISIONS : 0;
+    const first = Math.max(now, last + 1, minimum);
     await this.#createStream({
       ...{ name: this.#stream, subjects: [this.#subject('>')], first_seq: first },
       ...{ max_msgs_per_subject: 1, max_age: nanos(LEASE_TTL_MS), storage: StorageType.Memory },
