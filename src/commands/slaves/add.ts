@@ -14,7 +14,7 @@ import { EXIT_CODES, PiwCommand } from '../base.js';
 import { reloadSlaveUsers, slaveUsersFlags, openSlaveUsers } from './users.js';
 
 /** How long a server may take to reload its configuration, milliseconds. */
-const RELOAD_TIMEOUT_MS = 5000;
+const RELOAD_TIMEOUT_MS = 10_000;
 
 export default class SlavesAdd extends PiwCommand {
   static override summary = 'Allow a slave to build for this farm.';
