@@ -54,6 +54,7 @@ const TARGET_EXPIRY_MS = 60_000;
 /** The next builds of one priority. */
 interface PrefetchBuffer extends RoundRobinQueue<queue.PendingBuild> {
   readonly priority: number;
+  list: queue.PendingBuild[];
   /** Whether the last fetch found no more builds in the queue. */
   exhausted: boolean;
 }
@@ -228,9 +229,8 @@ export class TheArchitect extends Actor {
       await this.#refill(target);
     }
     const buffer = roundRobin(target.buffers);
-    const [build, ...rest] = buffer?.list ?? [];
+    const build = buffer?.list.shift();
     if (!buffer || !build) return undefined;
-    buffer.list = rest;
     this.#inFlightGrants.add(keyOf(build));
     if (buffer.list.length < target.limit / 2 && !buffer.exhausted && !target.refilling) {
       if (age < MIN_REFILL_INTERVAL_MS) target.limit = Math.min(PREFETCH_LIMIT.max, target.limit * 2);

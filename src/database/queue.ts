@@ -61,37 +61,55 @@ export async function nextPendingBuilds(db: Queryable, order: QueueQuery): Promi
   // Depths are powers of two, and literals in the SQL: so there are few statements, and each is planned for its depth.
   const roundDepth = (depth: number) => Math.max(MIN_SCAN_DEPTH, 2 ** Math.ceil(Math.log2(depth)));
   for (const depth of SCAN_DEPTH_FACTORS.map((factor) => roundDepth(count * factor))) {
-    const rows = await scanQueue(db, order, depth);
+    const { targetId, versionIds, packageIds } = await scanQueue(db, order, depth);
     const countByPackage = new Map<number, number>();
     const withinShare: PendingBuild[] = [];
     const beyondShare: PendingBuild[] = [];
-    for (const { version_id: versionId, target_id: targetId, of_package } of rows) {
-      const packageCount = (countByPackage.get(of_package) ?? 0) + 1;
-      countByPackage.set(of_package, packageCount);
+    for (const [i, versionId] of versionIds.entries()) {
+      const packageId = packageIds[i] ?? 0;
+      const packageCount = (countByPackage.get(packageId) ?? 0) + 1;
+      countByPackage.set(packageId, packageCount);
       (packageCount <= share ? withinShare : beyondShare).push({ versionId, targetId });
     }
     selected = [...withinShare, ...beyondShare].slice(0, count);
-    if (withinShare.length >= count || rows.length < depth) break;
+    if (withinShare.length >= count || versionIds.length < depth) break;
   }
   return selected;
 }
 
+interface QueueScan {
+  readonly targetId: number;
+  /** The versions in order, and the package of each. */
+  readonly versionIds: readonly number[];
+  readonly packageIds: readonly number[];
+}
+
+/** Reads the front of the queue, in one row: a client spends several times as long on thousands of rows. */
 async function scanQueue(
   db: Queryable,
   { abi, platform, priority, first: backlogOrder }: QueueQuery,
   limit: number,
-): Promise<readonly { version_id: number; target_id: number; of_package: number }[]> {
+): Promise<QueueScan> {
   const orderBy =
     backlogOrder === 'newest'
       ? 'released desc nulls last, version_id desc'
       : 'released asc nulls first, version_id asc';
-  return await db.query(
-    `select version_id, target_id, of_package from queue
-     where target_id = (select target_id from targets where abi = $1 and platform = $2 and skip is null)
-       and priority = $3 and lease is null
-     order by ${orderBy} limit ${String(limit)}`,
+  const [row] = await db.query<{
+    target_id: number | null;
+    version_ids: readonly number[];
+    package_ids: readonly number[];
+  }>(
+    `select min(target_id) as target_id, json_agg(version_id) as version_ids, json_agg(of_package) as package_ids
+     from (
+       select version_id, target_id, of_package from queue
+       where target_id = (select target_id from targets where abi = $1 and platform = $2 and skip is null)
+         and priority = $3 and lease is null
+       order by ${orderBy} limit ${String(limit)}
+     ) as front`,
     [abi, platform, priority],
   );
+  if (row?.target_id == null) return { targetId: 0, versionIds: [], packageIds: [] };
+  return { targetId: row.target_id, versionIds: row.version_ids, packageIds: row.package_ids };
 }
 
 /** A build that is to be leased to a slave. */

@@ -81,7 +81,7 @@ class ArchitectStage {
     const query = database.query.bind(database);
     database.query = async <R extends SqlRow>(sql: string, values?: readonly unknown[]) => {
       const rows = await query<R>(sql, values);
-      if (sql.startsWith('select version_id')) {
+      if (sql.includes('json_agg(version_id)')) {
         this.fetches += 1;
         await this.latch;
       }
