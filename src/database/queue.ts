@@ -108,7 +108,7 @@ async function scanQueue(
      ) as front`,
     [abi, platform, priority],
   );
-  if (row?.target_id == null) return { targetId: 0, versionIds: [], packageIds: [] };
+  if (!row || row.target_id === null) return { targetId: 0, versionIds: [], packageIds: [] };
   return { targetId: row.target_id, versionIds: row.version_ids, packageIds: row.package_ids };
 }
 
