@@ -1,16 +1,15 @@
 import { Actor, type ActorContext } from '../src/actor/actor.js';
 import { ProtocolClient } from '../src/actor/client.js';
+import { WorkQueue, type WorkOutcome } from '../src/concurrency/work-queue.js';
 import { PiwError } from '../src/errors.js';
 import { PAGE_PRIORITIES, type PagePriority } from '../src/model/page.js';
 import { oracle } from '../src/protocols/oracle.js';
-import type { Statistics } from '../src/protocols/statistics.js';
-import { scribe, secretary } from '../src/protocols/web.js';
-import { Backlog, type BacklogUpdate } from './the-secretary/backlog.js';
+import { secretary } from '../src/protocols/web.js';
+import { Backlog } from './the-secretary/backlog.js';
+import { PageWriter } from './the-secretary/page-writer.js';
 import {
-  SITE_WIDE_KINDS,
   PendingPage,
   ROOT_PAGE,
-  packageOf,
   pageKeyOf,
   verbFor,
   type PageKind,
@@ -27,31 +26,18 @@ interface SecretarySettings {
 const SHUTDOWN_BUDGET_MS = 7000;
 /** Seconds between polls of the backlog in the database, for what a crash left and for failed builds. */
 const BACKLOG_POLL_INTERVAL_S = 2;
+/** Seconds after which the backlog is read from its beginning again. */
+const REWIND_INTERVAL_S = 60;
 /** Maximum pages in memory, due and not yet due, above which the backlog isn't read. */
 const MAX_LOADED_PAGES = { ready: 500, waiting: 20_000 };
 /** Pages of priority front, which people install from, that are with Scribes at once. */
 const FRONT_WORKERS = 8;
 /** Low-priority pages get one worker at a 1:4 duty cycle, pausing at most 500 ms. */
-const LOW_PRIORITY_PAUSE = { factor: 4, maxMs: 500 };
-/**
- * Milliseconds between two writes of the simple index's root, which is also the maximum delay after a change.
- */
-const ROOT_INTERVAL_MS = 10_000;
-/**
- * Site-wide pages can take long. They are written so rarely that they take at most this share of the time.
- */
-const SITE_WIDE_TIME_SHARE = 1 / 50;
-/**
- * Milliseconds that a Scribe may take: for a package's pages; for the root, at least; and for a site-wide
- * page, at most. The root gets `ROOT_TIMEOUT_FACTOR` times its last duration, so that installers don't wait
- * long for a Scribe that was killed while writing it.
- */
-const SCRIBE_TIMEOUT_MS = { page: 20_000, root: 10_000, siteWide: 600_000 };
-const ROOT_TIMEOUT_FACTOR = 4;
+const LOW_PRIORITY_REST = { factor: 4, maxMs: 500 };
+/** The delay after the first failed write of a page, doubled after each further one. */
+const RETRY_DELAY = { firstMs: 2000, maxMs: 30_000 };
 /** Milliseconds between attempts to write one page while the disk of all pages is full. */
 const STALLED_RETRY_INTERVAL_MS = 3000;
-/** A failed write is retried after 2 s, doubled each time up to this. */
-const MAX_RETRY_DELAY_MS = 30_000;
 
 /**
  * Buffers page writes. The first request for a page is written at once; requests that come within the buffer
@@ -59,12 +45,8 @@ const MAX_RETRY_DELAY_MS = 30_000;
  * written: then the files that the index no longer lists can be removed. The database's backlog keeps what is
  * due until it is on the disk, so a crash of this process or of a Scribe loses nothing.
  *
- * All requests for one package are one page here (the-secretary/pages.ts), with one Scribe at a time. Each
- * write gets a serial, higher than all before, by which a Scribe that is late sees that another was faster.
- *
- * The root of the simple index follows: it is due whenever its entry for a package has changed. A package
- * enters it after its own page is written; a package that no longer offers anything keeps an empty page until
- * a root without it is written.
+ * All requests for one package are one page here (the-secretary/pages.ts), with one Scribe at a time, so that
+ * an older state never overwrites a newer one. What a page makes due, too, is in the-secretary/page-writer.ts.
  *
  * While the disk of the pages is full or read-only, one page is tried every few seconds. The others stay due,
  * and are written at once when that one succeeds.
@@ -73,50 +55,40 @@ const MAX_RETRY_DELAY_MS = 30_000;
  * of failed builds makes thousands of them, and they must not slow down the next grants.
  */
 export class TheSecretary extends Actor {
+  /** The pages with requests, by key. */
   readonly #pages = new Map<string, PendingPage>();
-  /** When each page was last written, for as long as that matters. */
-  readonly #lastWrites = new Map<string, { at: number; bufferMs: number }>();
+  readonly #queue: WorkQueue<PagePriority>;
   readonly #backlog: Backlog;
-  #scribe: ProtocolClient<typeof scribe.verbs>;
-  readonly #siteWideScribe: ProtocolClient<typeof scribe.verbs>;
-  readonly #serials: SerialAllocator;
-  readonly #bufferMs: number;
-  #statistics: Statistics | undefined;
-  /** The last duration of each site-wide page, milliseconds. */
-  readonly #lastDurationsMs = new Map<string, number>();
-  #freeWorkers = FRONT_WORKERS;
-  /** Pages that are ready, in order, by priority. */
-  readonly #readyPages: Readonly<Record<PagePriority, PendingPage[]>> = { front: [], projects: [], rest: [] };
-  /** The one worker for pages that people don't install from; projects and the rest take turns. */
-  #lowPriorityWorker: { busy: boolean; nextPriority: PagePriority } = {
-    busy: false,
-    nextPriority: 'projects',
-  };
+  readonly #writer: PageWriter;
   /** Notes for pages that are not in the backlog: they are due again after every start. */
   #lastNote = 0;
-  /**
-   * Set while nothing can be written: since when, and when the next page is tried (monotonic clock,
-   * milliseconds).
-   */
-  #stalled: { readonly began: number; nextAt: number } | undefined;
-  /** How many roots were started, and how many are written. */
-  readonly #roots = { started: 0, done: 0 };
+  /** Since when nothing can be written (monotonic clock, milliseconds). */
+  #stalledSince: number | undefined;
 
   constructor(context: ActorContext, settings: SecretarySettings) {
     super(context);
-    this.#bufferMs = settings.bufferS * 1000;
     const database = new ProtocolClient(this.bus, oracle, undefined, {
       timeoutMs: 10_000,
       patienceMs: 30_000,
     });
     this.#backlog = new Backlog(database, () => this.context.fence());
-    const scribeClient = (ms: number) =>
-      new ProtocolClient(this.bus, scribe, undefined, { timeoutMs: ms, patienceMs: ms });
-    this.#scribe = scribeClient(SCRIBE_TIMEOUT_MS.page);
-    this.#siteWideScribe = scribeClient(SCRIBE_TIMEOUT_MS.siteWide);
-    this.#serials = new SerialAllocator(async () =>
+    const serials = new SerialAllocator(async () =>
       database.request('NEWSERIALS', { fence: this.context.fence() }),
     );
+    this.#writer = new PageWriter({
+      ...{ bus: this.bus, clock: this.clock, backlog: this.#backlog, serials },
+      bufferMs: settings.bufferS * 1000,
+    });
+    this.#queue = new WorkQueue<PagePriority>(this.clock, {
+      pools: [
+        { priorities: ['front'], workers: FRONT_WORKERS },
+        { priorities: ['projects', 'rest'], workers: 1, rest: LOW_PRIORITY_REST },
+      ],
+      priorityOf: (key) => this.#pages.get(key)?.priority ?? 'rest',
+      process: (key, freeWorker) => this.#process(key, freeWorker),
+      retry: RETRY_DELAY,
+      probeIntervalMs: STALLED_RETRY_INTERVAL_MS,
+    });
   }
 
   override start(): void {
@@ -127,11 +99,9 @@ export class TheSecretary extends Actor {
     };
     const writeNow = async (kind: PageKind, argument: string) => {
       const request = await this.#backlog.add(kind, argument);
-      const page = this.#enqueue(request);
       await new Promise<void>((resolve) => {
-        page.whenDone(request, resolve);
-        page.dueAt = 0;
-        this.#queueIfDue(page);
+        this.#pageOf(request).whenDone(request, resolve);
+        this.#enqueue(request, true);
       });
       return done;
     };
@@ -142,7 +112,7 @@ export class TheSecretary extends Actor {
     this.serve(secretary, {
       HOME: ({ statistics }) => {
         // Only the latest figures matter; after a crash the next ones come soon.
-        this.#statistics = statistics;
+        this.#writer.statistics = statistics;
         this.#enqueueUnsaved('HOME');
         return done;
       },
@@ -157,20 +127,19 @@ export class TheSecretary extends Actor {
     });
     for (const kind of ['ROOT', 'SEARCH', 'SITEMAP'] as const) this.#enqueueUnsaved(kind);
     this.every(BACKLOG_POLL_INTERVAL_S, () => this.#readBacklog());
-    this.every(
-      0.25,
-      () => {
-        for (const page of this.#pages.values()) this.#queueIfDue(page);
-        if (this.#stalled) this.#dispatch();
-      },
-      0.25,
-    );
-    this.every(60, () => {
+    this.every(REWIND_INTERVAL_S, () => {
       this.#backlog.rewind();
-      const now = this.clock.monotonicMs();
-      for (const [key, { at, bufferMs }] of this.#lastWrites)
-        if (at + bufferMs < now) this.#lastWrites.delete(key);
     });
+  }
+
+  protected override onPauseChanged(): void {
+    if (this.paused) this.#queue.pause();
+    else this.#queue.resume();
+  }
+
+  override async stop(): Promise<void> {
+    this.#queue.stop();
+    await super.stop();
   }
 
   /**
@@ -187,21 +156,16 @@ export class TheSecretary extends Actor {
       if (!(error instanceof PiwError)) throw error;
       return;
     }
-    // If there is no Scribe left, don't wait for one.
-    this.#scribe = new ProtocolClient(this.bus, scribe, undefined, {
-      timeoutMs: SHUTDOWN_BUDGET_MS,
-      once: true,
-    });
+    this.#writer.hurry(SHUTDOWN_BUDGET_MS);
     // Site-wide pages come last, and only if they are quick.
     const siteWideKeys = [ROOT_PAGE, 'SEARCH', 'SITEMAP'];
     const rank = (page: PendingPage): number => siteWideKeys.indexOf(page.key);
     const due = [...this.#pages.values()].sort((a, b) => rank(a) - rank(b));
     for (const page of due) {
-      const { hasRequests, attempts, afterRoot, key } = page;
-      if (this.clock.monotonicMs() + (this.#lastDurationsMs.get(key) ?? 0) > deadline) return;
-      if (hasRequests && attempts === 0 && afterRoot === 0 && verbFor(page.requests()) !== 'PACK')
-        await this.#write(page, () => undefined);
-      if (page.attempts > attempts || this.#stalled) return;
+      if (this.clock.monotonicMs() + this.#writer.lastDurationMs(page) > deadline) return;
+      const isRetry = this.#queue.failures(page.key) > 0 || page.afterRoot > 0;
+      if (isRetry || !page.hasRequests || verbFor(page.requests()) === 'PACK') continue;
+      if ((await this.#write(page, () => undefined)).is !== 'done') return;
     }
   }
 
@@ -220,7 +184,7 @@ export class TheSecretary extends Actor {
     let waiting = 0;
     for (const page of this.#pages.values()) {
       if (page.priority !== priority) continue;
-      if (page.state === 'ready') ready += 1;
+      if (this.#queue.isReady(page.key)) ready += 1;
       else waiting += 1;
     }
     return ready >= MAX_LOADED_PAGES.ready || waiting >= MAX_LOADED_PAGES.waiting;
@@ -232,257 +196,65 @@ export class TheSecretary extends Actor {
     this.#enqueue({ kind, argument: '', note: this.#lastNote });
   }
 
-  #enqueue(request: PageRequest): PendingPage {
-    const key = pageKeyOf(request.kind, request.argument);
-    const lastWrite = this.#lastWrites.get(key);
-    const page =
-      this.#pages.get(key) ??
-      new PendingPage(key, lastWrite === undefined ? 0 : lastWrite.at + lastWrite.bufferMs);
+  #pageOf({ kind, argument }: PageRequest): PendingPage {
+    const key = pageKeyOf(kind, argument);
+    const page = this.#pages.get(key) ?? new PendingPage(key);
     this.#pages.set(key, page);
-    page.add(request);
-    this.#queueIfDue(page);
     return page;
   }
 
-  #queueIfDue(page: PendingPage): void {
-    if (page.state === 'waiting') {
-      if (page.dueAt > this.clock.monotonicMs() || page.afterRoot > this.#roots.done) return;
-      page.state = 'ready';
-      page.queuedPriority = undefined;
-    }
-    if (page.state !== 'ready') return;
-    const { priority } = page;
-    // A page that waited for compression may have been requested by installers since.
-    if (page.queuedPriority === priority) return;
-    page.queuedPriority = priority;
-    this.#readyPages[priority].push(page);
-    this.#dispatch();
+  /** Adds a request to its page. An urgent one doesn't wait until the page may be written again. */
+  #enqueue(request: PageRequest, urgent = false): void {
+    const page = this.#pageOf(request);
+    const isNew = page.add(request);
+    if ((isNew || urgent) && !this.#writer.isHeld(page)) this.#queue.add(page.key, urgent);
   }
 
-  /** Returns the next ready page of a priority. */
-  #nextReady(priority: PagePriority): PendingPage | undefined {
-    let page = this.#readyPages[priority].shift();
-    while (page && (page.state !== 'ready' || page.queuedPriority !== priority))
-      page = this.#readyPages[priority].shift();
-    return page;
-  }
-
-  #dispatch(): void {
-    // On shutdown, pages are written one by one.
-    if (this.isStopping()) return;
-    while (this.#freeWorkers > 0 && this.#mayDispatch()) {
-      const page = this.#nextReady('front');
-      if (!page) break;
-      this.#delayNextTry();
-      this.#freeWorkers -= 1;
-      void this.runInBackground(async () => {
-        await this.#write(page, () => {
-          // The Scribe can get the next page while this one is recorded as written.
-          this.#freeWorkers += 1;
-          this.#dispatch();
-        });
+  async #process(key: string, freeWorker: () => void): Promise<WorkOutcome> {
+    const page = this.#pages.get(key);
+    let outcome: WorkOutcome = { is: 'done', cooldownMs: 0 };
+    if (page)
+      await this.runInBackground(async () => {
+        outcome = await this.#write(page, freeWorker);
       });
-    }
-    if (this.#lowPriorityWorker.busy || !this.#mayDispatch()) return;
-    const { nextPriority } = this.#lowPriorityWorker;
-    const other = nextPriority === 'rest' ? 'projects' : 'rest';
-    const page = this.#nextReady(nextPriority) ?? this.#nextReady(other);
-    if (!page) return;
-    this.#delayNextTry();
-    this.#lowPriorityWorker = { busy: true, nextPriority: other };
-    const began = this.clock.monotonicMs();
-    void this.runInBackground(() =>
-      this.#write(page, () => {
-        this.clock.after(
-          Math.min(LOW_PRIORITY_PAUSE.factor * (this.clock.monotonicMs() - began), LOW_PRIORITY_PAUSE.maxMs),
-          () => {
-            this.#lowPriorityWorker.busy = false;
-            this.#dispatch();
-          },
-        );
-      }),
-    );
+    return outcome;
   }
 
-  /** Has a page written. Calls `onScribeFree` once, when the Scribe is done or none was needed. */
-  async #write(page: PendingPage, onScribeFree: () => void): Promise<void> {
-    let isScribeBusy = true;
-    const releaseScribe = (): void => {
-      if (isScribeBusy) onScribeFree();
-      isScribeBusy = false;
-    };
+  /** Has a page written, and enqueues what follows. Calls `freeWorker` when the Scribe is done. */
+  async #write(page: PendingPage, freeWorker: () => void): Promise<WorkOutcome> {
     const requests = page.requests();
-    const verb = verbFor(requests);
-    page.state = 'writing';
-    const began = this.clock.monotonicMs();
     try {
-      await this.#askScribe(page, verb, requests, releaseScribe);
+      const { cooldownMs, next, alsoDue = [] } = await this.#writer.write(page, requests, freeWorker);
       this.#endStall();
-      const now = this.clock.monotonicMs();
-      const bufferMs = this.#bufferMsFor(verb, now - began);
-      if (SITE_WIDE_KINDS.has(verb)) this.#lastDurationsMs.set(page.key, now - began);
-      if (verb !== 'PACK') this.#lastWrites.set(page.key, { at: now, bufferMs });
-      page.attempts = 0;
+      if (next) this.#enqueue(next);
+      for (const kind of alsoDue) this.#enqueueUnsaved(kind);
       page.markDone(requests);
-      page.dueAt = page.hasWaiters || page.afterRoot > 0 ? 0 : now + bufferMs;
       if (!page.hasRequests) this.#pages.delete(page.key);
+      if (page.key === ROOT_PAGE) this.#releaseHeldPages();
+      return { is: 'done', cooldownMs };
     } catch (error) {
       if (!(error instanceof PiwError)) throw error;
-      if (this.#stall(error)) {
-        page.dueAt = this.clock.monotonicMs();
-        return;
+      if (error.code === 'PIW_DISK_FULL' || error.code === 'PIW_DISK_READ_ONLY') {
+        if (this.#stalledSince === undefined) this.log.warning(`no page can be written: ${error.message}`);
+        this.#stalledSince ??= this.clock.monotonicMs();
+        return { is: 'stalled' };
       }
-      page.attempts += 1;
-      // The timeout may have been too short: the next attempt gets twice as long.
-      if (page.key === ROOT_PAGE)
-        this.#lastDurationsMs.set(
-          ROOT_PAGE,
-          Math.max(
-            this.#lastDurationsMs.get(ROOT_PAGE) ?? 0,
-            ((this.clock.monotonicMs() - began) * 2) / ROOT_TIMEOUT_FACTOR,
-          ),
-        );
-      page.dueAt = this.clock.monotonicMs() + Math.min(1000 * 2 ** page.attempts, MAX_RETRY_DELAY_MS);
       this.log.warning(`write failed, will be retried page="${page.key}": ${error.message}`);
-    } finally {
-      releaseScribe();
-      page.state = 'waiting';
-      this.#queueIfDue(page);
+      return { is: 'failed' };
     }
-  }
-
-  /**
-   * Returns whether an error is about the disk of all pages. If so, only one page is tried from now on, every
-   * few seconds.
-   */
-  #stall(error: PiwError): boolean {
-    if (error.code !== 'PIW_DISK_FULL' && error.code !== 'PIW_DISK_READ_ONLY') return false;
-    if (!this.#stalled) this.log.warning(`no page can be written: ${error.message}`);
-    const now = this.clock.monotonicMs();
-    this.#stalled = { began: this.#stalled?.began ?? now, nextAt: now + STALLED_RETRY_INTERVAL_MS };
-    return true;
   }
 
   /** Ends the stall: a page could be written, so the others can, too. */
   #endStall(): void {
-    if (!this.#stalled) return;
-    const seconds = (this.clock.monotonicMs() - this.#stalled.began) / 1000;
+    if (this.#stalledSince === undefined) return;
+    const seconds = (this.clock.monotonicMs() - this.#stalledSince) / 1000;
     this.log.info(`pages can be written again after ${seconds.toFixed(0)} s`);
-    this.#stalled = undefined;
+    this.#stalledSince = undefined;
   }
 
-  /** Returns whether a page may be handed out now. During a stall that is one page every few seconds. */
-  #mayDispatch(): boolean {
-    return !this.#stalled || this.clock.monotonicMs() >= this.#stalled.nextAt;
-  }
-
-  /** Delays the next attempt of a stall, because a page is being handed out. */
-  #delayNextTry(): void {
-    if (this.#stalled) this.#stalled.nextAt = this.clock.monotonicMs() + STALLED_RETRY_INTERVAL_MS;
-  }
-
-  /** Returns the milliseconds until a page that took `durationMs` may be written again. */
-  #bufferMsFor(verb: PageKind, durationMs: number): number {
-    // A log is written once, and removed once.
-    if (verb === 'LOG') return 0;
-    if (verb === 'ROOT') return Math.min(ROOT_INTERVAL_MS, this.#bufferMs);
-    if (verb === 'SEARCH' || verb === 'SITEMAP')
-      return Math.max(this.#bufferMs, durationMs / SITE_WIDE_TIME_SHARE);
-    return this.#bufferMs;
-  }
-
-  /** Has a Scribe write a page, and records that in the backlog. */
-  async #askScribe(
-    page: PendingPage,
-    verb: PageKind,
-    requests: readonly PageRequest[],
-    releaseScribe: () => void,
-  ): Promise<void> {
-    const name = packageOf(requests[0]?.argument ?? '');
-    switch (verb) {
-      case 'PKG':
-        await this.#writePackage(page, name, requests, releaseScribe);
-        return;
-      case 'PROJECT':
-        await this.#withSerial(async (serial) => {
-          await this.#scribe.request('PROJECT', { package: name, serial }).finally(releaseScribe);
-          await this.#saveUpdate({ written: requests, next: ['PACK', name] });
-        });
-        return;
-      case 'ROOT':
-        await this.#writeRoot().finally(releaseScribe);
-        return;
-      case 'HOME':
-        if (this.#statistics)
-          await this.#scribe.request('HOME', { statistics: this.#statistics }).finally(releaseScribe);
-        return;
-      case 'LOG':
-        await this.#scribe.request('LOG', { build_id: Number(name) }).finally(releaseScribe);
-        break;
-      case 'PACK':
-        if (name === '')
-          await this.#scribe.request('PACK', { package: null }, this.#rootTimeout()).finally(releaseScribe);
-        else await this.#scribe.request('PACK', { package: name }).finally(releaseScribe);
-        break;
-      case 'SEARCH':
-      case 'SITEMAP':
-        await this.#siteWideScribe.request(verb, {}).finally(releaseScribe);
-        break;
-      default:
-        throw new Error(`no Scribe writes ${verb}`);
-    }
-    await this.#saveUpdate({ written: requests });
-  }
-
-  async #writePackage(
-    page: PendingPage,
-    name: string,
-    requests: readonly PageRequest[],
-    releaseScribe: () => void,
-  ): Promise<void> {
-    const leave = page.afterRoot > 0;
-    await this.#withSerial(async (serial) => {
-      const written = await this.#scribe
-        .request('PKG', { package: name, serial, leave })
-        .finally(releaseScribe);
-      const removalDue = written.serial === null && written.stands;
-      await this.#saveUpdate({
-        written: requests,
-        listed: [name, written.serial],
-        next: [removalDue ? 'PKG' : 'PACK', name],
-      });
-      page.afterRoot = removalDue ? this.#roots.started + 1 : 0;
-      const changed = written.serial === serial || (written.serial === null && !leave);
-      if (changed) for (const kind of ['ROOT', 'SEARCH', 'SITEMAP'] as const) this.#enqueueUnsaved(kind);
-    });
-  }
-
-  /** Writes the root. Only one runs at a time, because the root is one page. */
-  async #writeRoot(): Promise<void> {
-    this.#roots.started += 1;
-    const rootNumber = this.#roots.started;
-    await this.#scribe.request('ROOT', { serial: await this.#serials.settledSerial() }, this.#rootTimeout());
-    this.#roots.done = rootNumber;
-    this.#enqueueUnsaved('PACK');
-  }
-
-  #rootTimeout(): { timeoutMs: number; patienceMs: number } {
-    const wantedMs = ROOT_TIMEOUT_FACTOR * (this.#lastDurationsMs.get(ROOT_PAGE) ?? 0);
-    const ms = Math.min(Math.max(wantedMs, SCRIBE_TIMEOUT_MS.root), SCRIBE_TIMEOUT_MS.siteWide);
-    return { timeoutMs: ms, patienceMs: ms };
-  }
-
-  async #withSerial(write: (serial: number) => Promise<void>): Promise<void> {
-    const serial = await this.#serials.allocate();
-    try {
-      await write(serial);
-    } finally {
-      this.#serials.complete(serial);
-    }
-  }
-
-  async #saveUpdate(update: BacklogUpdate): Promise<void> {
-    const next = await this.#backlog.record(update);
-    if (next) this.#enqueue(next);
+  /** Has empty pages removed that waited for the root that was just written. */
+  #releaseHeldPages(): void {
+    for (const page of this.#pages.values())
+      if (page.afterRoot > 0 && !this.#writer.isHeld(page)) this.#queue.add(page.key, true);
   }
 }

@@ -2,10 +2,10 @@ import { Batcher } from '../../src/concurrency/batcher.js';
 import type { ProtocolClient } from '../../src/actor/client.js';
 import type { PagePriority } from '../../src/model/page.js';
 import type { oracle } from '../../src/protocols/oracle.js';
-import { PERSISTED_KINDS, type PageKind, type PageRequest } from './pages.js';
+import { PERSISTED_KINDS, requestOf, type PageKind, type PageRequest } from './pages.js';
 
 /** What to record in the database about a page that was written. */
-export interface BacklogUpdate {
+interface BacklogUpdate {
   readonly written: readonly PageRequest[];
   /** How the root lists the package from now on: by the serial of its page; null: not at all. */
   readonly listed?: readonly [name: string, serial: number | null];
@@ -63,7 +63,7 @@ export class Backlog {
     });
     const last = pages.at(-1);
     if (last) this.#readPositions.set(priority, last[2]);
-    return pages.map(([kind, argument, note]) => ({ kind: kind as PageKind, argument, note }));
+    return pages.map(requestOf);
   }
 
   /** Starts reading from the beginning again, because of two notes the higher may be committed first. */

@@ -1,4 +1,4 @@
-import type { PagePriority } from '../../src/model/page.js';
+import type { DuePage, PagePriority } from '../../src/model/page.js';
 
 /** What can be requested: the kind of a row in the backlog, whose argument names the object. */
 export type PageKind =
@@ -10,6 +10,13 @@ export interface PageRequest {
   readonly argument: string;
   readonly note: number;
 }
+
+/** Converts a row of the backlog. */
+export const requestOf = ([kind, argument, note]: DuePage): PageRequest => ({
+  kind: kind as PageKind,
+  argument,
+  note,
+});
 
 /** The kinds about a package, whose pages are with one Scribe at a time. */
 const PACKAGE_KINDS: ReadonlySet<PageKind> = new Set(['PKG', 'PROJECT', 'DELPKG', 'DELVER', 'PACK']);
@@ -42,36 +49,24 @@ export function pageKeyOf(kind: PageKind, argument: string): string {
 export const packageOf = (argument: string): string => argument.split(' ', 1)[0] ?? '';
 
 /**
- * One page, or one package's pages, in one of these states:
- *
- *   waiting  until `dueAt`, and until the root that it depends on has been written
- *   ready    written as soon as a worker of its priority is free
- *   writing  with a Scribe, for the requests of that moment; requests that come later, or again, are done
- *            afterwards, so that an older state never overwrites a newer one
+ * One page, or one package's pages, and the requests for it. Writing it satisfies the requests of that moment;
+ * those that come later, or again, are done afterwards.
  */
 export class PendingPage {
   readonly #requests = new Map<string, PageRequest>();
   readonly #waiters: { readonly key: string; readonly note: number; readonly notify: () => void }[] = [];
-  dueAt: number;
-  state: 'waiting' | 'ready' | 'writing' = 'waiting';
-  /** The queue that it waits in, once it is ready. */
-  queuedPriority: PagePriority | undefined;
-  attempts = 0;
   /** The number of the root after which its empty page is removed; 0: it has none to remove. */
   afterRoot = 0;
 
-  constructor(
-    readonly key: string,
-    dueAt: number,
-  ) {
-    this.dueAt = dueAt;
-  }
+  constructor(readonly key: string) {}
 
-  /** Adds a request, unless it is already known. */
-  add(request: PageRequest): void {
+  /** Adds a request. Returns whether it is a new one. */
+  add(request: PageRequest): boolean {
     const key = `${request.kind} ${request.argument}`;
     const existing = this.#requests.get(key);
-    if (!existing || existing.note < request.note) this.#requests.set(key, request);
+    if (existing && existing.note >= request.note) return false;
+    this.#requests.set(key, request);
+    return true;
   }
 
   /** Calls `notify` when that request is done. */
@@ -96,11 +91,6 @@ export class PendingPage {
         waiter.notify();
       }
     }
-  }
-
-  /** Whether somebody waits for a request. */
-  get hasWaiters(): boolean {
-    return this.#waiters.length > 0;
   }
 
   get hasRequests(): boolean {

@@ -1,4 +1,4 @@
-import { Type } from './schema.js';
+import { Type, type Static } from './schema.js';
 import { Count, ShortText } from './fields.js';
 
 /** The priorities of due pages: those that people install from, those of projects, and the rest. */
@@ -10,3 +10,4 @@ export const PageKey = Type.Tuple([Type.String({ maxLength: 20 }), ShortText]);
 
 /** A page that is due: [kind, argument, note]. The note increases each time the page becomes due. */
 export const DuePage = Type.Tuple([Type.String({ maxLength: 20 }), ShortText, Count]);
+export type DuePage = Static<typeof DuePage>;
