@@ -59,7 +59,7 @@ interface ImportSession {
  *
  *   IMPORT   checks the announcement; answers SEND for each file in turn, as for a slave
  *   SENT     has the File Juggler verify the file; answers the next SEND or, when all are published, logs the
- *            build, marks its pages as due, and answers DONE
+ *            build, which marks its pages as due, and answers DONE
  *   others   are carried out, their pages are marked as due, and DONE is the answer
  *
  * An impossible request is answered with an ERROR and changes nothing. An import whose session is unknown,
@@ -233,7 +233,6 @@ export class MrChase extends Actor {
     };
     await this.#database.request('LOGBUILD', { builds: [build] });
     this.#imports.delete(session);
-    await this.#secretary.request('PKG', { package: request.package });
     return { verb: 'DONE', filenames: importing.files.map(({ published }) => published) };
   }
 

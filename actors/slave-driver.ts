@@ -129,7 +129,6 @@ export class SlaveDriver extends Actor {
     );
     this.#results = new ResultRecorder({
       ...{ bus, log, maxWheelBytes: settings.limits[2], slaves: this.#slaves },
-      track: (task) => this.runInBackground(task),
     });
     this.#health = new SlaveHealthMonitor({
       ...{ bus, log, clock: this.clock, conditions: this.conditions, slaves: this.#slaves },

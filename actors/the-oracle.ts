@@ -1,5 +1,6 @@
 import { systemClock } from '../src/concurrency/clock.js';
 import { HEARTBEAT_INTERVAL_S } from '../src/actor/identity.js';
+import { ProtocolClient } from '../src/actor/client.js';
 import { Membership } from '../src/actor/membership.js';
 import { installationRegistry } from '../src/database/installation.js';
 import { PiwError } from '../src/errors.js';
@@ -30,7 +31,9 @@ import { sumUp } from '../src/database/sums.js';
 import * as targets from '../src/database/targets.js';
 import * as versions from '../src/database/versions.js';
 import { feed, projectFromTuple, versionFromTuple } from '../src/protocols/feed.js';
+import type { DuePage } from '../src/model/page.js';
 import { oracle } from '../src/protocols/oracle.js';
+import { secretary } from '../src/protocols/web.js';
 
 const DONE = { verb: 'DONE' } as const;
 /** The answer for a lease that does not exist. */
@@ -120,6 +123,7 @@ export class TheOracle extends Actor {
   #serve(): void {
     const db = this.#db;
     const { offersRemoved, backlogOrder, retryDelayS } = this.#settings;
+    const secretaryClient = new ProtocolClient(this.bus, secretary);
     const done = async (change: Promise<unknown>): Promise<typeof DONE> => {
       await change;
       return DONE;
@@ -206,6 +210,10 @@ export class TheOracle extends Actor {
         }),
         LOGBUILD: async (m) => {
           const outcomes = await builds.logBuilds(db, m.builds, retryDelayS);
+          const duePages = outcomes.flatMap(({ pageNote }, n): DuePage[] =>
+            pageNote === null ? [] : [['PKG', m.builds[n]?.package ?? '', pageNote]],
+          );
+          if (duePages.length > 0) await secretaryClient.publish('DUE', { pages: duePages });
           return {
             verb: 'LOGGED',
             outcomes: outcomes.map(({ outcome, buildId, againS }) => [outcome, buildId, againS]),

@@ -11,6 +11,7 @@ import {
   PendingPage,
   ROOT_PAGE,
   pageKeyOf,
+  requestOf,
   verbFor,
   type PageKind,
   type PageRequest,
@@ -24,7 +25,7 @@ interface SecretarySettings {
 
 /** Milliseconds for which it keeps writing on shutdown: less than an actor has to finish. */
 const SHUTDOWN_BUDGET_MS = 7000;
-/** Seconds between polls of the backlog in the database, for what a crash left and for failed builds. */
+/** Seconds between polls of the backlog in the database, which is how late a page comes whose hint was lost. */
 const BACKLOG_POLL_INTERVAL_S = 2;
 /** Seconds after which the backlog is read from its beginning again. */
 const REWIND_INTERVAL_S = 60;
@@ -122,6 +123,9 @@ export class TheSecretary extends Actor {
       SEARCH: () => enqueueUnsaved('SEARCH'),
       SITEMAP: () => enqueueUnsaved('SITEMAP'),
       ROOT: () => enqueueUnsaved('ROOT'),
+      DUE: ({ pages }) => {
+        for (const page of pages) this.#enqueue(requestOf(page));
+      },
       DELPKG: ({ package: name }) => writeNow('DELPKG', name),
       DELVER: ({ package: name, version }) => writeNow('DELVER', `${name} ${version}`),
     });

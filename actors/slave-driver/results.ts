@@ -11,7 +11,6 @@ import type { FileOrigin } from '../../src/model/project.js';
 import type { LoggedBuild } from '../../src/model/build.js';
 import type { Answer } from '../../src/protocols/protocol.js';
 import type { BuiltMessage } from '../../src/protocols/slave-driver.js';
-import { secretary } from '../../src/protocols/web.js';
 import type { BuildState, FileTransfer } from './build-state.js';
 import type { LeaseState } from '../../src/model/lease-state.js';
 import { failureClass } from '../../src/failures/classes.js';
@@ -56,8 +55,6 @@ interface ResultRecorderOptions {
   readonly maxWheelBytes: number;
   /** All slaves that have said HELLO. */
   readonly slaves: Iterable<SlaveState>;
-  /** Runs a task in the background. */
-  readonly track: (task: () => Promise<void>) => Promise<void>;
 }
 
 /**
@@ -92,7 +89,6 @@ export class ResultRecorder {
   readonly #options: ResultRecorderOptions;
   readonly #database: ProtocolClient<typeof oracle.verbs>;
   readonly #files: ProtocolClient<typeof fileSystem.verbs>;
-  readonly #secretary: ProtocolClient<typeof secretary.verbs>;
   readonly #status: ProtocolClient<typeof status.verbs>;
   readonly #logBatch: Batcher<LoggedBuild, LogBuildOutcome>;
   readonly #leftovers: Leftover[] = [];
@@ -103,7 +99,6 @@ export class ResultRecorder {
     this.#options = options;
     this.#database = new ProtocolClient(bus, oracle, undefined, askOptions);
     this.#files = new ProtocolClient(bus, fileSystem, undefined, askOptions);
-    this.#secretary = new ProtocolClient(bus, secretary, undefined, { timeoutMs: 3000, patienceMs: 15_000 });
     this.#status = new ProtocolClient(bus, status);
     this.#logBatch = new Batcher<LoggedBuild, LogBuildOutcome>({
       run: async (results) => (await this.#database.request('LOGBUILD', { builds: [...results] })).outcomes,
@@ -209,7 +204,7 @@ export class ResultRecorder {
    * just now, as a success or as a final failure.
    */
   async log(slave: SlaveState, built: BuiltMessage, files: readonly FileTransfer[]): Promise<boolean> {
-    const { log, track } = this.#options;
+    const { log } = this.#options;
     const { lease } = slave;
     if (!lease) return false;
     const { package: name, version, abi, platform } = lease;
@@ -241,15 +236,7 @@ export class ResultRecorder {
       ...{ status: worked, failure_class: failure, duration_s, again_s },
       reason: worked ? null : built.details.reason,
     });
-    const isFinal = again_s === null;
-    if (files.length === 0) return isFinal;
-    // The build's own transaction queues the pages; this only makes the page of a new file come sooner.
-    void track(async () => {
-      await this.#secretary.request('PKG', { package: name }).catch((error: unknown) => {
-        log.info(`page is updated later package=${name}: ${errorMessage(error)}`);
-      });
-    });
-    return isFinal;
+    return again_s === null;
   }
 
   /**

@@ -13,6 +13,8 @@ interface LogBuildResult {
   readonly buildId: number | null;
   /** Seconds until the retry of a transient failure; null: no retry. */
   readonly againS: number | null;
+  /** The note of the package's page in the simple index, which is due; null: nothing that it lists has changed. */
+  readonly pageNote: number | null;
 }
 
 /** How long a build is held back after the first transient failure, seconds. */
@@ -60,10 +62,19 @@ export async function logBuilds(
     );
     await refill(db, [...new Set(versionIds)]);
     if (logged.some(({ outcome, at }) => outcome === 'logged' && builds[at]?.status)) await notifyQueue(db);
-    await markPagesDue(db, affectedPages(builds, logged));
-    const outcomes = builds.map((): LogBuildResult => ({ outcome: 'lost', buildId: null, againS: null }));
-    for (const { at, outcome, build_id, again } of logged)
-      outcomes[at] = { outcome, buildId: build_id, againS: again };
+    const pages = affectedPages(builds, logged);
+    const notes = await markPagesDue(db, pages);
+    const pageNotes = new Map(pages.map(([kind, argument], n) => [`${kind} ${argument}`, notes[n]]));
+    const outcomes = builds.map((): LogBuildResult => ({
+      outcome: 'lost',
+      buildId: null,
+      againS: null,
+      pageNote: null,
+    }));
+    for (const { at, outcome, build_id, again } of logged) {
+      const pageNote = pageNotes.get(`PKG ${builds[at]?.package ?? ''}`) ?? null;
+      outcomes[at] = { outcome, buildId: build_id, againS: again, pageNote };
+    }
     return outcomes;
   });
 }

@@ -9,22 +9,15 @@ type DuePageTuple = readonly [kind: string, argument: string, note: number];
 const PAGES_PER_LOAD = 1000;
 
 /**
- * Marks pages as due; a page that is named twice is marked once. Call it in the transaction that changes what the pages
- * show. `PKG`: a package's page in the simple index and its project page; `PROJECT`: the project page alone; `LOG`: the
- * log page of a build; `DELPKG`: the pages of a deleted package.
+ * Marks pages as due, and returns their notes in the same order; a page that is named twice is marked once. Call it in
+ * the transaction that changes what the pages show. `PKG`: a package's page in the simple index and its project page;
+ * `PROJECT`: the project page alone; `LOG`: the log page of a build; `DELPKG`: the pages of a deleted package.
  */
 export async function markPagesDue(
   db: Queryable,
   pages: readonly (readonly [kind: 'PKG' | 'PROJECT' | 'LOG' | 'DELPKG', argument: string])[],
-): Promise<void> {
-  if (pages.length === 0) return;
-  // Always in the same order, so that two batches never deadlock.
-  await db.query(
-    `insert into pages_backlog (kind, argument)
-     select distinct kind, argument from unnest($1::text[], $2::text[]) as g (kind, argument) order by 1, 2
-     on conflict (kind, argument) do update set note = excluded.note`,
-    [pages.map(([kind]) => kind), pages.map(([, argument]) => argument)],
-  );
+): Promise<readonly number[]> {
+  return await insertDuePages(db, pages);
 }
 
 /**
@@ -100,6 +93,7 @@ export async function savePages(
 
 async function insertDuePages(db: Queryable, pages: PageUpdates['pages']): Promise<readonly number[]> {
   if (pages.length === 0) return [];
+  // Always in the same order, so that two batches never deadlock.
   const rows = await db.query<{ kind: string; argument: string; note: number }>(
     `insert into pages_backlog (kind, argument)
      select distinct kind, argument from unnest($1::text[], $2::text[]) as g (kind, argument) order by 1, 2

@@ -1,4 +1,5 @@
-import { Count, DONE, Flag, Id, Package, Version, orNull } from '../model/fields.js';
+import { Count, DONE, Flag, Id, Package, Version, listOf, orNull } from '../model/fields.js';
+import { DuePage } from '../model/page.js';
 import { Protocol } from './protocol.js';
 import { Statistics } from './statistics.js';
 
@@ -24,6 +25,11 @@ export const secretary = new Protocol('web', {
   DELVER: { fields: { package: Package, version: Version }, answers: DONE },
   /** The root of the simple index, which follows by itself when a package's page changes. */
   ROOT: { fields: {}, answers: DONE },
+  /**
+   * Names pages that have become due in the backlog. Only a hint: if it is lost, the Secretary finds them when it next
+   * polls the backlog.
+   */
+  DUE: { fields: { pages: listOf(DuePage, 1000) } },
 });
 
 /**

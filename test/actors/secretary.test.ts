@@ -2,16 +2,20 @@ import t, { type Test } from 'tap';
 import { TheSecretary } from '../../actors/the-secretary.js';
 import { Actor } from '../../src/actor/actor.js';
 import { ProtocolClient } from '../../src/actor/client.js';
-import { systemClock } from '../../src/concurrency/clock.js';
+import { systemClock, type Clock } from '../../src/concurrency/clock.js';
+import { logBuilds } from '../../src/database/builds.js';
 import type { Database } from '../../src/database/pool.js';
 import { addReleases } from '../../src/database/versions.js';
 import { PiwError } from '../../src/errors.js';
 import { createLog } from '../../src/log.js';
+import type { LoggedBuild } from '../../src/model/build.js';
+import { oracle } from '../../src/protocols/oracle.js';
 import { scribe, secretary } from '../../src/protocols/web.js';
 import { testBus, until } from '../helpers/bus.js';
 import { runTasks } from '../helpers/command.js';
 import { testDatabase } from '../helpers/database.js';
-import { someRelease } from '../helpers/rows.js';
+import { loggedBuild } from '../helpers/random-farm.js';
+import { PLATFORM, insertTarget, someRelease } from '../helpers/rows.js';
 
 t.setTimeout(120_000);
 
@@ -70,10 +74,11 @@ interface SecretaryStage {
   readonly db: Database;
   readonly pages: FakeScribe;
   readonly client: ProtocolClient<typeof secretary.verbs>;
+  readonly database: ProtocolClient<typeof oracle.verbs>;
   /** The warnings in the log. */
   readonly warnings: readonly string[];
   /** Starts a Secretary, with this revision of its lease; it is stopped with the test. */
-  start(bufferS: number, fence?: number): TheSecretary;
+  start(bufferS: number, fence?: number, clock?: Clock): TheSecretary;
 }
 
 /** Starts a database with its Oracle, and the fake Scribe. */
@@ -83,8 +88,8 @@ async function stage(t: Test): Promise<SecretaryStage> {
   const bus = await testBus(t, prefix);
   const warnings: string[] = [];
   const sink = (line: string): void => void warnings.push(line);
-  const context = (task: string, fence = 0) => ({
-    ...{ task, bus, log: createLog(task, 'warning', sink), clock: systemClock },
+  const context = (task: string, fence = 0, clock = systemClock) => ({
+    ...{ task, bus, log: createLog(task, 'warning', sink), clock },
     ...{ pausing: 'ignores' as const, fence: () => fence },
     crash: (error: unknown) => {
       throw error;
@@ -94,13 +99,14 @@ async function stage(t: Test): Promise<SecretaryStage> {
   pages.start();
   t.teardown(() => pages.stop());
   const client = new ProtocolClient(bus, secretary, undefined, { timeoutMs: 20_000, patienceMs: 20_000 });
-  const start = (bufferS: number, fence = 0) => {
-    const actor = new TheSecretary(context('the-secretary', fence), { bufferS });
+  const database = new ProtocolClient(bus, oracle, undefined, { timeoutMs: 20_000 });
+  const start = (bufferS: number, fence = 0, clock = systemClock) => {
+    const actor = new TheSecretary(context('the-secretary', fence, clock), { bufferS });
     actor.start();
     t.teardown(() => actor.stop());
     return actor;
   };
-  return { db, pages, client, warnings, start };
+  return { db, pages, client, database, warnings, start };
 }
 
 const backlog = (db: Database) => db.query("select kind, argument from pages_backlog where kind <> 'PACK'");
@@ -157,6 +163,52 @@ void t.test('pages that are due in the database are found without a request', as
   await addReleases(db, 'a', 'feed', [someRelease('1.0')]);
   await until(() => pages.requests.length > 0);
   t.same(pages.requests, ['PROJECT a'], 'only the project page of a package without files');
+});
+
+/** The interval at which the Secretary polls the backlog. */
+const POLL_INTERVAL_MS = 2000;
+const clockWithoutPolls: Clock = {
+  ...systemClock,
+  after: (ms, callback) => (ms === POLL_INTERVAL_MS ? () => undefined : systemClock.after(ms, callback)),
+};
+
+/** Adds a package, and returns a successful build of it. */
+async function successfulBuild(db: Database, name: string): Promise<LoggedBuild> {
+  await addReleases(db, name, 'feed', [someRelease('1.0')]);
+  return loggedBuild(name, '1.0', 'cp311', PLATFORM, ['py3-none-any']);
+}
+
+void t.test('the page of a build is written at once, because the Oracle names it', async (t) => {
+  const { db, pages, database, start } = await stage(t);
+  await insertTarget(db, 'cp311');
+  const build = await successfulBuild(db, 'a');
+  await db.query('delete from pages_backlog');
+  start(60, 0, clockWithoutPolls);
+  await until(() => pages.roots.length > 0);
+  await database.request('LOGBUILD', { builds: [build] });
+  await until(async () => (await backlog(db)).length === 1);
+  t.match(await backlog(db), [{ kind: 'LOG' }], 'all else waits for a poll');
+  t.same(pages.requests, ['PKG a']);
+});
+
+void t.test('the page of a build whose hint is lost is written after the next poll', async (t) => {
+  const { db, pages, start } = await stage(t);
+  await insertTarget(db, 'cp311');
+  const builds = [await successfulBuild(db, 'a'), await successfulBuild(db, 'b')];
+  await db.query('delete from pages_backlog');
+  start(60);
+  const delays: number[] = [];
+  for (const build of builds) {
+    const began = performance.now();
+    // As if the Oracle had been killed after its transaction.
+    await logBuilds(db, [build]);
+    await until(() => pages.requests.includes(`PKG ${build.package}`));
+    delays.push(performance.now() - began);
+  }
+  t.comment(`written ${delays.map((ms) => ms.toFixed(0)).join(' and ')} ms after the builds`);
+  t.ok(Math.max(...delays) < POLL_INTERVAL_MS + 2000);
+  await until(async () => (await backlog(db)).length === 0);
+  t.same(pages.requests.filter((page) => page.startsWith('PKG')).sort(), ['PKG a', 'PKG b'], 'each once');
 });
 
 void t.test('pages that people install from do not wait for a storm of logs', async (t) => {
