@@ -67,10 +67,11 @@ export async function startSampleServer(
   sample: string,
   substitutionsFor: (folder: string) => Readonly<Record<string, string>>,
   env: NodeJS.ProcessEnv = {},
+  configDir = SAMPLE_CONFIG_DIR,
 ): Promise<SampleServer> {
   const binary = await natsBinary(t);
   const folder = mkdtempSync(join(tmpdir(), 'piw-nats-'));
-  cpSync(SAMPLE_CONFIG_DIR, folder, { recursive: true });
+  cpSync(configDir, folder, { recursive: true });
   for (const file of readdirSync(folder)) {
     const contents = readFileSync(join(folder, file), 'utf8');
     const substituted = Object.entries(substitutionsFor(folder)).reduce(
