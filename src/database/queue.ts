@@ -108,8 +108,9 @@ async function scanQueue(
      ) as front`,
     [abi, platform, priority],
   );
-  if (!row || row.target_id === null) return { targetId: 0, versionIds: [], packageIds: [] };
-  return { targetId: row.target_id, versionIds: row.version_ids, packageIds: row.package_ids };
+  const targetId = row?.target_id ?? undefined;
+  if (!row || targetId === undefined) return { targetId: 0, versionIds: [], packageIds: [] };
+  return { targetId, versionIds: row.version_ids, packageIds: row.package_ids };
 }
 
 /** A build that is to be leased to a slave. */
