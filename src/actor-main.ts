@@ -7,7 +7,7 @@ import { PiwError } from './errors.js';
 import { createLog, fileSink } from './log.js';
 
 /**
- * Runs one task in a process of its own, as a master starts it: `node actor-process.js TASK [-v | -q] [-l FILE]`. Does
+ * Runs one task in a process of its own, as a master starts it: `node actor-process.js TASK [-v | -q]`. Does
  * what `piw actor` does without loading the command-line library: a cast is a dozen such processes, and the master has
  * already read their settings. Returns the exit code.
  */
@@ -27,7 +27,6 @@ async function run(): Promise<number> {
     options: {
       verbose: { type: 'boolean', short: 'v' },
       quiet: { type: 'boolean', short: 'q' },
-      'log-file': { type: 'string', short: 'l' },
     },
     allowPositionals: true,
   });
@@ -40,7 +39,7 @@ async function run(): Promise<number> {
   const level = values.verbose ? 'debug' : values.quiet ? 'warning' : 'info';
   return await runProcess(spec, settings, {
     bus: { ...masterConnection(settings), name: spec.task },
-    log: createLog(spec.task, level, fileSink(values['log-file'])),
+    log: createLog(spec.task, level, fileSink(settings['log-file']), settings['log-format']),
     supervised: true,
     ...(instance === undefined ? {} : { instance }),
   });

@@ -2,6 +2,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { PiwError, errorMessage } from './errors.js';
+import { LOG_FORMATS } from './log.js';
 
 /**
  * The settings of every piw command, in one table: a key of the configuration file is the long name of the option. The
@@ -163,6 +164,8 @@ export const SETTING_DEFINITIONS = {
   python: list,
   'work-dir': path(),
   'log-file': path(),
+  /** One line per event in either format: `text` for people, `json` for programs. */
+  'log-format': choice('text', LOG_FORMATS),
   /** The slave's user name on NATS, and its key in a file or as the seed itself, as piw slaves add prints them. */
   'slave-user': text(),
   'slave-key': path(),

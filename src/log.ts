@@ -2,41 +2,121 @@ import { closeSync, openSync, writeSync } from 'node:fs';
 import { PiwError, errorMessage } from './errors.js';
 
 /**
- * Log lines, one for each event: time, level, component, text. They go to standard error, for systemd or a pipe, or to
- * `--log-file`. A line never contains a secret: the caller redacts addresses.
+ * The log: one line for each event, with the fields by which an operator filters. As text, for people:
+ *
+ *   2026-11-30T16:07:32.512Z INFO    slave-driver: slave connected slave=12 label="the attic" abi=cp311
+ *
+ * and as JSON, for programs:
+ *
+ *   {"time":"2026-11-30T16:07:32.512Z","level":"info","name":"slave-driver","event":"slave connected","slave":12,…}
+ *
+ * Lines go to standard error, for systemd or a pipe, or to `--log-file`. A line never contains a secret: the caller
+ * redacts addresses.
  */
 export const LOG_LEVELS = ['debug', 'info', 'warning', 'error'] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
-export interface Log {
-  debug(text: string): void;
-  info(text: string): void;
-  warning(text: string): void;
-  error(text: string): void;
+export const LOG_FORMATS = ['text', 'json'] as const;
+export type LogFormat = (typeof LOG_FORMATS)[number];
+
+/** The value of a field; one that is undefined is left out. */
+export type LogValue = string | number | boolean | readonly string[] | undefined;
+
+/** What an event is about, for example its slave, package, version and lease. Some keys are those of every line. */
+export type LogFields = Readonly<Record<string, LogValue>> &
+  Readonly<Partial<Record<'time' | 'level' | 'name' | 'event' | 'error', never>>>;
+
+/** Writes an event, its fields, and the error that caused it: any thrown value. */
+export type LogMethod = (event: string, fields?: LogFields, error?: unknown) => void;
+
+export interface Log extends Readonly<Record<LogLevel, LogMethod>> {
+  /** Returns a log that adds these fields to each of its lines. */
+  with(bindings: LogFields): Log;
 }
 
 export type LogSink = (line: string) => void;
+
+interface LogRecord {
+  readonly time: string;
+  readonly level: LogLevel;
+  readonly name: string;
+  readonly event: string;
+  readonly fields: LogFields;
+  readonly error: unknown;
+}
 
 const toStderr: LogSink = (line) => {
   process.stderr.write(`${line}\n`);
 };
 
-/** Creates a log for `component`, which writes lines of `level` or above. */
-export function createLog(component: string, level: LogLevel = 'info', sink: LogSink = toStderr): Log {
+/** Creates the log of the task or command `name`, which writes lines of `level` or above. */
+export function createLog(
+  name: string,
+  level: LogLevel = 'info',
+  sink: LogSink = toStderr,
+  format: LogFormat = 'text',
+): Log {
   const threshold = LOG_LEVELS.indexOf(level);
-  const logAt = (name: LogLevel) => (text: string) => {
-    if (LOG_LEVELS.indexOf(name) < threshold) return;
-    // Text from outside must not begin another line or move the cursor.
-    // eslint-disable-next-line no-control-regex
-    const plain = text.replace(/[\u0000-\u001f\u007f]+/g, ' ');
-    sink(`${new Date().toISOString()} ${name.toUpperCase().padEnd(7)} ${component}: ${plain}`);
+  const formatRecord = format === 'json' ? formatJson : formatText;
+  const bind = (bindings: LogFields): Log => {
+    const logAt =
+      (level: LogLevel): LogMethod =>
+      (event, fields, error) => {
+        if (LOG_LEVELS.indexOf(level) < threshold) return;
+        const time = new Date().toISOString();
+        sink(formatRecord({ time, level, name, event, fields: { ...bindings, ...fields }, error }));
+      };
+    return {
+      ...{ debug: logAt('debug'), info: logAt('info'), warning: logAt('warning'), error: logAt('error') },
+      with: (fields) => bind({ ...bindings, ...fields }),
+    };
   };
-  return { debug: logAt('debug'), info: logAt('info'), warning: logAt('warning'), error: logAt('error') };
+  return bind({});
+}
+
+/** Returns the line in logfmt, after the time, the level and the name. Only an error says what to do about it. */
+function formatText({ time, level, name, event, fields, error }: LogRecord): string {
+  const { code, message, advice } = error === undefined ? {} : describeError(error);
+  const pairs = Object.entries({
+    ...{ ...fields, code, error: message },
+    advice: level === 'error' ? advice : undefined,
+  }).flatMap(([key, value]) => (value === undefined ? [] : [`${key}=${formatValue(value)}`]));
+  const head = `${time} ${level.toUpperCase().padEnd(7)} ${name}: ${withoutControls(event)}`;
+  return [head, ...pairs].join(' ');
+}
+
+/** Returns a value as logfmt has it: in quotes unless it is one plain word, and the items of a list with commas. */
+function formatValue(value: Exclude<LogValue, undefined>): string {
+  const text = withoutControls(typeof value === 'object' ? value.join(', ') : String(value));
+  return text === '' || /[\s"=]/.test(text) ? `"${text.replace(/["\\]/g, '\\$&')}"` : text;
+}
+
+/** Text from outside must not begin another line or move the cursor. */
+const withoutControls = (text: string): string => text.replace(/\p{Cc}+/gu, ' ');
+
+function formatJson({ time, level, name, event, fields, error }: LogRecord): string {
+  const cause = error === undefined ? {} : { error: describeError(error) };
+  // JSON.stringify() leaves some control characters as they are.
+  return JSON.stringify({ time, level, name, event, ...fields, ...cause }).replace(
+    /\p{Cc}/gu,
+    (control) => `\\u${control.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+}
+
+function describeError(error: unknown): {
+  readonly code?: string | undefined;
+  readonly message: string;
+  readonly advice?: string;
+} {
+  if (error instanceof PiwError) return { code: error.code, message: error.message, advice: error.advice };
+  // Node's errors have a code, too, such as ENOENT.
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  return { code: typeof code === 'string' ? code : undefined, message: errorMessage(error) };
 }
 
 /** Returns a sink that appends to this file; without one undefined, for standard error. Throws PIW_NOT_WRITABLE. */
-export function fileSink(file: string | undefined): LogSink | undefined {
-  if (file === undefined) return undefined;
+export function fileSink(file: string | null): LogSink | undefined {
+  if (file === null) return undefined;
   try {
     // Opened now, so that an error shows at once and not at the first line.
     const handle = openSync(file, 'a', 0o640);

@@ -62,7 +62,7 @@ ${EXIT_CODES}`;
     const settings = this.settings(flags);
     const code = await runProcess(actorSpec, settings, {
       bus: { ...masterConnection(settings), name: actorSpec.task },
-      log: this.createLog(actorSpec.task, flags),
+      log: this.createLog(actorSpec.task, flags, settings),
     });
     process.exitCode = code;
     return { exit: code };

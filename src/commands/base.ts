@@ -70,6 +70,11 @@ export abstract class PiwCommand extends Command {
       helpValue: 'FILE',
       description: 'append the log to this file instead of writing it to stderr',
     }),
+    'log-format': Flags.string({
+      helpValue: 'FORMAT',
+      options: SETTING_DEFINITIONS['log-format'].choices,
+      description: 'log text (default) or JSON, one object per line',
+    }),
     stack: Flags.boolean({ description: 'print the stack trace of an internal error', hidden: true }),
   };
 
@@ -88,8 +93,8 @@ export abstract class PiwCommand extends Command {
     return flags.quiet ? 'warning' : 'info';
   }
 
-  protected createLog(component: string, flags: BaseFlags): Log {
-    return createLog(component, this.logLevel(flags), fileSink(flags['log-file']));
+  protected createLog(name: string, flags: BaseFlags, settings: Settings): Log {
+    return createLog(name, this.logLevel(flags), fileSink(settings['log-file']), settings['log-format']);
   }
 
   /** Connects to NATS for the duration of one command. Throws PIW_UNREACHABLE after `patienceMs`. */

@@ -86,7 +86,7 @@ ${EXIT_CODES}`;
     const { argv, flags } = await this.parse(Logger);
     const settings = this.settings(flags);
     const { context, close } = await createLoggerContext(settings, settings.format, {
-      log: this.createLog('logger', flags),
+      log: this.createLog('logger', flags, settings),
       signal: createShutdownSignal(),
       connect: () => this.connect(settings),
     });

@@ -12,7 +12,7 @@ import { SETTINGS_ENV, type Settings } from '../config.js';
 import { masterConnection } from '../connection.js';
 import { checkSchemaVersion } from '../database/migrations.js';
 import { Database, refuseSuperuser } from '../database/pool.js';
-import { PiwError, errorMessage } from '../errors.js';
+import { PiwError } from '../errors.js';
 import { createLog, type Log, fileSink } from '../log.js';
 import { nodeFlags } from '../node-flags.js';
 import { readWatchList } from '../pypi/watch-list.js';
@@ -57,8 +57,10 @@ ${EXIT_CODES}`;
   async run(): Promise<void> {
     const { flags } = await this.parse(Master);
     const settings = this.settings(flags);
-    const sink = fileSink(flags['log-file']);
-    const log = createLog('master', this.logLevel(flags), sink);
+    const sink = fileSink(settings['log-file']);
+    const logOf = (task: string, level = this.logLevel(flags)): Log =>
+      createLog(task, level, sink, settings['log-format']);
+    const log = logOf('master');
     if (process.getuid?.() === 0 && !settings['allow-root']) {
       throw new PiwError('PIW_ROOT', 'the master does not run as root unless --allow-root is given');
     }
@@ -75,16 +77,10 @@ ${EXIT_CODES}`;
     const supervisor = flags['one-process']
       ? new SingleProcessRunner({
           ...{ specs: CAST, settings, connection: masterConnection(settings) },
-          log: (task) => createLog(task, debugTasks.includes(task) ? 'debug' : this.logLevel(flags), sink),
+          log: (task) => logOf(task, debugTasks.includes(task) ? 'debug' : undefined),
         })
       : new Supervisor({
-          children: childSpecs(
-            settings,
-            debugTasks,
-            this.config.root,
-            flags['log-file'],
-            this.logLevel(flags),
-          ),
+          children: childSpecs(settings, debugTasks, this.config.root, this.logLevel(flags)),
           env: { ...process.env, [SETTINGS_ENV]: JSON.stringify(settings) },
           log,
           bus,
@@ -169,7 +165,7 @@ async function leaveFarm(dsn: string, holder: string, log: Log): Promise<void> {
   const database = await Database.open(dsn, 'master', { lazy: true, connections: 1 });
   const leaving = releaseInstallation(database, holder)
     .catch((error: unknown) => {
-      log.warning(`could not record in the database that this farm has stopped: ${errorMessage(error)}`);
+      log.warning('could not record in the database that this farm has stopped', {}, error);
     })
     .finally(() => database.close());
   let timer: NodeJS.Timeout | undefined;
@@ -183,7 +179,6 @@ function childSpecs(
   settings: Settings,
   debugTasks: readonly string[],
   root: string,
-  logFile: string | undefined,
   level: string,
 ): readonly ChildSpec[] {
   const program = join(root, 'dist', 'src', 'actor-process.js');
@@ -195,13 +190,7 @@ function childSpecs(
   return CAST.flatMap(({ task, count, semiSpaceMb, wave = 0 }) => {
     const verbosity =
       level === 'debug' || debugTasks.includes(task) ? ['-v'] : level === 'warning' ? ['-q'] : [];
-    const args = [
-      ...nodeFlags(semiSpaceMb),
-      program,
-      task,
-      ...verbosity,
-      ...(logFile === undefined ? [] : ['-l', logFile]),
-    ];
+    const args = [...nodeFlags(semiSpaceMb), program, task, ...verbosity];
     return Array.from({ length: counts[task] ?? count }, (_, i) => ({
       name: i === 0 ? task : `${task}/${String(i + 1)}`,
       command: process.execPath,

@@ -11,6 +11,7 @@ import { probeInterpreter } from '../builder/interpreter.js';
 import { MISSING_TOOL_MESSAGES, findMissingTools } from '../builder/toolchain.js';
 import { confine, type Confinement } from '../builder/sandbox.js';
 import { prepareWorkFolder } from '../builder/work-folder.js';
+import { redactAddress } from '../bus/address.js';
 import { Bus, type BusOptions } from '../bus/bus.js';
 import { defaultConfigFiles, type Settings } from '../config.js';
 import { slaveConnection } from '../connection.js';
@@ -47,7 +48,7 @@ ${EXIT_CODES}`;
   async run(): Promise<void> {
     const { flags } = await this.parse(Slave);
     const settings = this.settings(flags);
-    const log = this.createLog('slave', flags);
+    const log = this.createLog('slave', flags, settings);
     if (process.getuid?.() === 0 && !settings['allow-root']) {
       throw new PiwError('PIW_ROOT', 'a slave does not run as root unless --allow-root is given');
     }
@@ -74,19 +75,17 @@ ${EXIT_CODES}`;
           masked: [...secrets, this.config.root, ...homeFolders()],
         });
         if (confinement.notice !== undefined) {
-          this.#reportUnconfined(confinement, log, flags['log-file'] !== undefined);
+          this.#reportUnconfined(confinement, log, settings['log-file'] !== null);
           await this.#refuseExposed(secrets, log, settings['allow-exposed']);
         }
         const missingTools = await findMissingTools({
           ...{ interpreter, workDir, env: buildEnv, programs, confinement },
-          log: (line) => {
-            log.warning(line);
-          },
+          log: log.warning,
         });
         for (const tool of missingTools) {
-          const text = `${interpreter.path}: ${MISSING_TOOL_MESSAGES[tool]}; packages that need it are left to other slaves`;
-          log.warning(text);
-          if (flags['log-file'] !== undefined) process.stderr.write(`piw: ${text}\n`);
+          const text = `${MISSING_TOOL_MESSAGES[tool]}; packages that need it are left to other slaves`;
+          log.warning(text, { python: interpreter.path });
+          if (settings['log-file'] !== null) process.stderr.write(`piw: ${interpreter.path}: ${text}\n`);
         }
         return { interpreter, confinement, missingTools };
       }),
@@ -115,9 +114,7 @@ ${EXIT_CODES}`;
               confinement,
               missingTools,
               limits: buildLimits(settings),
-              log: (line) => {
-                log.warning(line);
-              },
+              log: log.warning,
             }),
             ...{ user, workDir, once: flags.once },
             thresholds: {
@@ -163,8 +160,8 @@ ${EXIT_CODES}`;
       log.warning(notice);
       return;
     }
+    log.warning('builds run without a sandbox', { reason: unavailableReason });
     const text = `builds run without a sandbox: ${unavailableReason}`;
-    log.warning(text);
     if (hasLogFile) process.stderr.write(`piw: ${text}\n`);
     sendToParent({ progress: { state: 'unconfined', text } });
   }
@@ -177,7 +174,7 @@ ${EXIT_CODES}`;
     signal: AbortSignal,
   ): Promise<Bus | undefined> {
     const warn = (text: string): void => {
-      log.warning(text);
+      log.warning(text, { server: redactAddress(connection.address) });
     };
     try {
       return await Bus.connect({

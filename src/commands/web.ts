@@ -58,16 +58,19 @@ ${EXIT_CODES}`;
     const settings = this.settings(otherFlags);
     const { 'output-path': root } = settings;
     const signal = createShutdownSignal();
-    const log = this.createLog('web', flags);
-    const onFault = (text: string): void => {
-      log.warning(text);
-    };
+    const log = this.createLog('web', flags, settings);
     const counter = count ? await this.#startCounter(settings, log) : undefined;
     const onAnswered = (answered: AnsweredRequest): void => {
       counter?.add(answered);
     };
-    const server = await startWebServer({ root, host: flags.host, port: flags.port, onFault, onAnswered });
-    log.info(`serving ${root} on http://${flags.host}:${String(server.port)}/`);
+    const server = await startWebServer({
+      root,
+      host: flags.host,
+      port: flags.port,
+      onFault: log.warning,
+      onAnswered,
+    });
+    log.info('serving', { path: root, url: `http://${flags.host}:${String(server.port)}/` });
     sendToParent({ port: server.port });
     await new Promise<void>((resolve) => {
       if (signal.aborted) resolve();
@@ -89,7 +92,7 @@ ${EXIT_CODES}`;
       return await AnswerCounter.start(settings, log, () => this.connect(settings));
     } catch (error) {
       if (!(error instanceof PiwError)) throw error;
-      log.error(`downloads are not counted: ${error.message}. ${error.advice}`);
+      log.error('downloads are not counted', {}, error);
       return undefined;
     }
   }
