@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Bus, BusMessage, BusSubscription } from '../bus/bus.js';
 import { PiwError, errorMessage } from '../errors.js';
-import type { Log } from '../log.js';
+import type { Log, LogFields } from '../log.js';
 import {
   packError,
   type Answer,
@@ -180,7 +180,7 @@ export abstract class Actor {
         const origin = originOf(incoming.subject);
         const sender = options.senderOf?.(origin);
         if (sender !== undefined && !this.#rateLimiter.take(sender, incoming.size)) {
-          this.#logRefusal(`dropping messages of ${sender}, which sends more than its rate limit`, true);
+          this.#logRefusal('messages dropped: the sender exceeds its rate limit', { sender }, { once: true });
           continue;
         }
         await semaphore.acquire();
@@ -238,7 +238,7 @@ export abstract class Actor {
       try {
         await action();
       } catch (error) {
-        if (error instanceof PiwError) this.#warn(error.message);
+        if (error instanceof PiwError) this.#warn(error);
         else this.context.crash(error);
       }
     })();
@@ -248,34 +248,40 @@ export abstract class Actor {
   }
 
   /**
-   * Logs the same warning at most once a minute, for actions that fail at each interval. A failure that lasts is a
+   * Logs the same error at most once a minute, for actions that fail at each interval. A failure that lasts is a
    * condition, which also reports its end.
    */
-  #warn(text: string): void {
+  #warn(error: PiwError): void {
     const now = this.clock.monotonicMs();
-    for (const [warning, at] of this.#warnedAt)
-      if (now - at >= WARNING_INTERVAL_MS) this.#warnedAt.delete(warning);
-    if (this.#warnedAt.has(text)) return;
-    this.#warnedAt.set(text, now);
-    this.log.warning(text);
+    for (const [message, at] of this.#warnedAt)
+      if (now - at >= WARNING_INTERVAL_MS) this.#warnedAt.delete(message);
+    if (this.#warnedAt.has(error.message)) return;
+    this.#warnedAt.set(error.message, now);
+    this.log.warning('background action failed', {}, error);
   }
 
   /**
    * Logs that a message was refused, within REFUSAL_LOG_LIMIT: a sender of invalid messages must not fill the disk with
-   * log lines. With `once`, the same text is logged once within the limit's interval.
+   * log lines. With `once`, the same event with the same fields is logged once within the limit's interval.
    */
-  #logRefusal(text: string, once = false): void {
+  #logRefusal(
+    event: string,
+    fields: LogFields,
+    { error, once = false }: { readonly error?: PiwError; readonly once?: boolean },
+  ): void {
     const now = this.clock.monotonicMs();
     const { since, count } = this.#refusals;
     if (now - since >= REFUSAL_LOG_LIMIT.ms) {
       if (count > REFUSAL_LOG_LIMIT.lines)
-        this.log.warning(`${String(count - REFUSAL_LOG_LIMIT.lines)} more messages were refused`);
+        this.log.warning('more messages were refused', { count: count - REFUSAL_LOG_LIMIT.lines });
       this.#refusals = { since: now, count: 0, logged: new Set() };
     }
     this.#refusals.count += 1;
-    const alreadyLogged = once && this.#refusals.logged.has(text);
-    if (once) this.#refusals.logged.add(text);
-    if (!alreadyLogged && this.#refusals.count <= REFUSAL_LOG_LIMIT.lines) this.log.warning(text);
+    const key = JSON.stringify([event, fields, error?.message]);
+    const alreadyLogged = once && this.#refusals.logged.has(key);
+    if (once) this.#refusals.logged.add(key);
+    if (!alreadyLogged && this.#refusals.count <= REFUSAL_LOG_LIMIT.lines)
+      this.log.warning(event, fields, error);
   }
 
   #open(endpoint: Endpoint): void {
@@ -319,14 +325,15 @@ export abstract class Actor {
         answer = protocol.packAnswer(verb, result as Answer<V, string>);
     } catch (error) {
       const isExpected = error instanceof PiwError;
+      const { subject } = incoming;
       if (!isExpected) fatal = error;
       else if (error.code === 'PIW_MESSAGE_INVALID') {
         if (sender !== undefined) this.#rateLimiter.penalize(sender);
-        this.#logRefusal(`on ${incoming.subject}: ${error.message}`);
+        this.#logRefusal('message refused', { subject }, { error });
       } else if (error.exitCode === 70)
         // A bug, or a process that was replaced without noticing: the sender may not report it anywhere.
-        this.#logRefusal(`on ${incoming.subject}: ${verb}: ${error.code}: ${error.message}`, true);
-      else this.log.debug(`on ${incoming.subject}: ${verb}: ${error.message}`);
+        this.#logRefusal('request failed', { subject, verb }, { error, once: true });
+      else this.log.debug('request failed', { subject, verb }, error);
       answer = isExpected
         ? packError(error.code, `${error.message}${error.code === 'PIW_MESSAGE_INVALID' ? VERSION_HINT : ''}`)
         : packError('PIW_INTERNAL', `${verb} failed: ${errorMessage(error)}`);
@@ -335,7 +342,7 @@ export abstract class Actor {
       if (incoming.expectsReply && answer !== undefined) await incoming.respond(answer);
     } catch (error) {
       // The connection is down; the sender retries.
-      this.log.warning(`the answer to ${verb} could not be sent: ${errorMessage(error)}`);
+      this.log.warning('answer could not be sent', { verb }, error);
     }
     if (fatal !== undefined) this.context.crash(fatal);
   }

@@ -142,9 +142,9 @@ export class Child implements Stoppable {
     this.#process?.kill('SIGTERM');
   }
 
-  kill(cause = 'it did not end in time'): void {
+  kill(reason = 'it did not end in time'): void {
     if (!this.#process) return;
-    this.#options.log.error(`${this.name} is killed: ${cause}`);
+    this.#options.log.error('task killed', { task: this.name, reason });
     this.#process.kill('SIGKILL');
   }
 
@@ -274,7 +274,6 @@ export class Child implements Stoppable {
   #restartDelayMs({ description, code, failure }: ChildExit): number {
     const { log, backOffMs } = this.#options;
     if (code === LEASE_LOST_EXIT_CODE) return backOffMs.initial;
-    const text = failure ? `${description}: ${failure.message}` : description;
     if (PERMANENT_EXIT_CODES.has(code))
       throw failure ?? new PiwError('PIW_ACTOR_FAILING', `${this.name} ${description}`);
     if (this.#healthyChecks >= HEALTHY_CHECKS) [this.#failures, this.#unreachableExits] = [0, 0];
@@ -289,7 +288,8 @@ export class Child implements Stoppable {
     }
     const doublings = this.#failures + this.#unreachableExits - 1;
     const pauseMs = Math.min(backOffMs.initial * 2 ** doublings, backOffMs.max) * (1 + Math.random() / 4);
-    log.warning(`${this.name} ${text}; starting it again in ${(pauseMs / 1000).toFixed(1)} s`);
+    const fields = { task: this.name, reason: description, delay_s: Number((pauseMs / 1000).toFixed(1)) };
+    log.warning('task ended, starting it again', fields, failure);
     return pauseMs;
   }
 

@@ -1,5 +1,4 @@
 import type { Bus } from '../bus/bus.js';
-import { PiwError } from '../errors.js';
 import type { Log } from '../log.js';
 import {
   MAX_CONDITIONS,
@@ -57,7 +56,7 @@ export class Conditions {
     this.#active.set(key, { condition, beganAtMs: began, cancelEnd: undefined });
     // A changed text is sent with the next report.
     if (existing) return;
-    this.#log.warning(`condition began kind=${kind} subject=${subject}: ${condition.text}`);
+    this.#log.warning('condition began', { kind, subject, text: condition.text });
     this.#report();
   }
 
@@ -69,8 +68,8 @@ export class Conditions {
     existing.cancelEnd = this.#clock.after(CLEAR_DELAY_MS, () => {
       if (this.#active.get(key) !== existing) return;
       this.#active.delete(key);
-      const seconds = Math.round((this.#clock.monotonicMs() - existing.beganAtMs) / 1000);
-      this.#log.info(`condition ended kind=${kind} subject=${subject} lasted=${String(seconds)}s`);
+      const lastedMs = this.#clock.monotonicMs() - existing.beganAtMs;
+      this.#log.info('condition ended', { kind, subject, lasted_s: Math.round(lastedMs / 1000) });
       this.#report();
     });
   }
@@ -106,9 +105,7 @@ export class Conditions {
       .publish('REPORT', { source: this.#source, conditions: [...this.active] })
       .catch((error: unknown) => {
         // Another report follows. Reporting a condition must never end the process.
-        this.#log.debug(
-          `conditions could not be reported: ${error instanceof PiwError ? error.message : String(error)}`,
-        );
+        this.#log.debug('conditions could not be reported', {}, error);
       });
   }
 }

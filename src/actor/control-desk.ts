@@ -110,7 +110,7 @@ export class ControlDesk extends Actor {
       {
         WHO: ({ version }) => {
           const answer = answerWho(identity, version);
-          if (answer.verb === 'BYE') this.log.warning(`a process of version ${version} was refused`);
+          if (answer.verb === 'BYE') this.log.warning('process refused', { version });
           return answer;
         },
       },

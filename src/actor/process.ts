@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { getPriority, setPriority } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { PiwError, errorMessage } from '../errors.js';
+import { PiwError } from '../errors.js';
 import type { Log } from '../log.js';
 import { onParentGone } from './parent.js';
 import { runActor, type ActorSpec, type ActorRunOptions } from './run.js';
@@ -34,7 +34,7 @@ export async function runProcess<S>(
   process.once('SIGTERM', stop);
   process.once('SIGINT', stop);
   onParentGone(() => {
-    options.log.warning('the master has gone: ending');
+    options.log.warning('ending: the master has gone');
     setTimeout(() => process.exit(70), ORPHAN_LIMIT_MS);
     stop();
   });
@@ -60,13 +60,14 @@ export async function runProcess<S>(
     return 0;
   } catch (error) {
     if (error instanceof PiwError && error.code === 'PIW_NOT_LEADER') {
-      options.log.warning(error.message);
+      options.log.warning('ending', {}, error);
       return LEASE_LOST_EXIT_CODE;
     }
-    options.log.error(errorMessage(error));
-    if (error instanceof PiwError) await reportFailure(error);
-    else if (error instanceof Error) options.log.error(error.stack ?? '');
-    return error instanceof PiwError ? error.exitCode : 70;
+    const isExpected = error instanceof PiwError;
+    const stack = error instanceof Error && !isExpected ? error.stack : undefined;
+    options.log.error('task failed', { stack }, error);
+    if (isExpected) await reportFailure(error);
+    return isExpected ? error.exitCode : 70;
   } finally {
     clearInterval(heartbeatTimer);
   }
@@ -106,7 +107,7 @@ export async function yieldTo(nice: number, log: Pick<Log, 'warning'>): Promise<
   try {
     if (getPriority() < nice) setPriority(nice);
   } catch (error) {
-    log.warning(`can't raise the niceness to ${String(nice)}: ${errorMessage(error)}`);
+    log.warning("can't raise the niceness", { niceness: nice }, error);
   }
   if (!leadsSession()) return;
   for (let attempt = 0; attempt < MAX_AUTOGROUP_TRIES; attempt += 1) {

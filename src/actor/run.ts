@@ -68,17 +68,17 @@ const [RELEASE_LIMIT_MS, DRAIN_LIMIT_MS] = [1000, 1000];
 export async function runActor<S>(spec: ActorSpec<S>, settings: S, options: ActorRunOptions): Promise<void> {
   const { log, signal } = options;
   const createActor = await spec.load();
+  const server = redactAddress(options.bus.address);
   const reporting: { conditions?: Conditions } = {};
   const bus = await Bus.connect({
     patienceMs: 60_000,
     ...options.bus,
     signal,
     onWaiting: (text) => {
-      log.warning(text);
+      log.warning(text, { server });
     },
     onStatus: (text, connected) => {
-      const server = redactAddress(options.bus.address);
-      if (!reporting.conditions) log.warning(text);
+      if (!reporting.conditions) log.warning(text, { server });
       else if (connected) reporting.conditions.clear('nats-away', server);
       else reporting.conditions.raise('nats-away', server, text);
     },
@@ -125,7 +125,7 @@ export async function runActor<S>(spec: ActorSpec<S>, settings: S, options: Acto
       const holder = `${hostname()}/${String(process.pid)}`;
       lease = await Lease.acquire(bus, spec.task, holder, termination.signal, {
         onTrouble: (text) => {
-          log.warning(text);
+          log.warning(text, { task: spec.task });
         },
       });
       void lease?.lost.then(() => {
@@ -139,7 +139,7 @@ export async function runActor<S>(spec: ActorSpec<S>, settings: S, options: Acto
     await actor.start();
     if (isEnding()) return;
     options.onState?.('at work');
-    log.info(lease ? `at work fence=${String(lease.fence)}` : 'at work');
+    log.info('at work', { fence: lease?.fence });
   };
   try {
     const starting = startActor();
@@ -147,7 +147,7 @@ export async function runActor<S>(spec: ActorSpec<S>, settings: S, options: Acto
     await Promise.race([starting.then(() => termination.promise), termination.promise]);
   } finally {
     await waitAtMost(FINISH_LIMIT_MS, stopAll(actor, sidecar, lease, bus), () => {
-      log.error(`did not finish within ${String(FINISH_LIMIT_MS / 1000)} s`);
+      log.error('did not finish in time', { limit_s: FINISH_LIMIT_MS / 1000 });
     });
   }
 }

@@ -123,11 +123,9 @@ export class Supervisor {
       const { ready, of, missing } = progress;
       if (ready === of) {
         clearInterval(timer);
-        log.info(`all ${String(of)} tasks are ready after ${String(seconds)} s`);
+        log.info('all tasks are ready', { tasks: of, after_s: seconds });
       } else if (seconds % REPORT_INTERVAL_S === 0)
-        log.info(
-          `starting the tasks: ${String(ready)} of ${String(of)} ready; waiting for ${missing.join(', ')}`,
-        );
+        log.info('starting the tasks', { ready, tasks: of, waiting_for: missing });
     }, 1000);
     return timer;
   }

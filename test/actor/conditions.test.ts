@@ -35,13 +35,13 @@ void t.test('a flickering condition is logged once when it begins and once when 
     clock.advance(1000);
   }
   t.match(lines, [
-    /WARNING test: condition began kind=disk-full subject=\/var\/www: no space left on \/var\/www, 0$/,
+    /WARNING test: condition began kind=disk-full subject=\/var\/www text="no space left on \/var\/www, 0"$/,
   ]);
   t.match(conditions.active, [
     { kind: 'disk-full', since: 1_700_000_000_000, text: 'no space left on /var/www, 9' },
   ]);
   clock.advance(1000);
-  t.match(lines[1], /INFO {4}test: condition ended kind=disk-full subject=\/var\/www lasted=21s$/);
+  t.match(lines[1], /INFO {4}test: condition ended kind=disk-full subject=\/var\/www lasted_s=21$/);
   t.equal(lines.length, 2);
   t.same(conditions.active, []);
 });

@@ -30,7 +30,7 @@ const BIN = join(ROOT, 'dist/src/bin.js');
 const packages = positionals.length > 0 ? positionals : ['six'];
 const LIMIT_MS = 15 * 60_000;
 const NICE_ARGS = ['-n', values.nice, process.execPath, BIN];
-const RESTART_LINE = /is killed|starting it again|times in a row/;
+const RESTART_LINE = /task killed|starting it again|times in a row/;
 
 const parent = mkdtempSync(join(tmpdir(), 'piw-busy-'));
 chmodSync(parent, 0o755);
@@ -109,7 +109,7 @@ async function checkMaster(): Promise<void> {
   for await (const line of createInterface({ input: child.stderr })) {
     if (RESTART_LINE.test(line) && !line.includes('did not end in time')) restarts.push(line);
     if (/master: (starting|all)/.test(line)) print(line);
-    if (!/ all \d+ tasks are ready/.test(line)) continue;
+    if (!line.includes(' all tasks are ready')) continue;
     ready = secondsSince(start);
     child.kill('SIGTERM');
   }

@@ -52,7 +52,7 @@ const { values, positionals } = parseArgs({
 const OUTAGE_S = Number(values.seconds);
 const RECOVERY_LIMIT_S = 15;
 const TMPFS_MB = 400;
-const CRASH_LINE = /PIW_ACTOR_FAILING|is killed:|starting it again|ended with exit code|^\s+at .*\.js:/;
+const CRASH_LINE = /PIW_ACTOR_FAILING|task killed|starting it again|ended with exit code|^\s+at .*\.js:/;
 
 const folder = mkdtempSync(join(tmpdir(), 'piw-outages-'));
 chmodSync(folder, 0o755);

@@ -219,7 +219,7 @@ async function runScenario(
 }
 
 /** Log lines about a process that exited without being told to. */
-const CRASH_LINE = /is killed:|ended with exit code|was ended by|starting it again|internal error/g;
+const CRASH_LINE = /task killed|ended with exit code|was ended by|starting it again|internal error/g;
 
 async function main(): Promise<number> {
   const folder = await mkdtemp(join(tmpdir(), 'piw-full-disks-'));

@@ -224,11 +224,11 @@ void t.test('malformed messages are refused with a reason, and do no harm', asyn
       farm.markLog();
       const answer = await mallory.sendRaw('s', verb, body);
       t.match(answer, ['ERROR', 'PIW_MESSAGE_INVALID', reason], name);
-      await until(() => farm.newLogs().includes(`on ${mallory.subject('s', ...verb.split('.'))}: `)).catch(
-        () => {
-          t.fail(`the log says nothing about ${name}`);
-        },
-      );
+      await until(() =>
+        farm.newLogs().includes(` subject=${mallory.subject('s', ...verb.split('.'))} `),
+      ).catch(() => {
+        t.fail(`the log says nothing about ${name}`);
+      });
     }
   });
 

@@ -128,7 +128,7 @@ export async function startHostileFarm(
       t.same(
         log
           .split('\n')
-          .filter((line) => / master: .*(?:ended|starting it again|is killed)|PIW_INTERNAL/.test(line)),
+          .filter((line) => / master: .*(?:ended|starting it again|killed)|PIW_INTERNAL/.test(line)),
         [],
         'no process has exited',
       );

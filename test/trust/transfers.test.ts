@@ -133,7 +133,7 @@ void t.test('only files that equal their announcement are published', async (t) 
         ['ERROR', 'PIW_MESSAGE_INVALID'],
         String(fields),
       );
-    await until(() => farm.newLogs().includes('CHUNK: '));
+    await until(() => farm.newLogs().includes('CHUNK code='));
     t.match(await saySent(transfer), ['SEND'], 'none of it becomes part of the file');
     t.match(farm.newLogs(), /bytes of .* are missing/);
     t.match(await mallory.send(transfer.lease.session, 'BYE'), ['BYE']);
