@@ -1,6 +1,7 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { PiwError, errorMessage } from '../errors.js';
+import { PiwError } from '../errors.js';
+import type { LogMethod } from '../log.js';
 import type { BuildDetails, Provenance } from '../model/fields.js';
 import { toSentence } from '../model/build-details.js';
 import type { FailureClass } from '../failures/classes.js';
@@ -38,7 +39,7 @@ export interface BuilderOptions {
   readonly env: Readonly<Record<string, string>>;
   /** Absolute folders with further programs for builds, e.g. a Rust compiler. */
   readonly programs?: readonly string[];
-  readonly log: (line: string) => void;
+  readonly log: LogMethod;
   readonly confinement: Confinement;
   /** The tools that this slave lacks: a build that fails for lack of them is not the package's fault. */
   readonly missingTools?: readonly MissingTool[];
@@ -158,7 +159,7 @@ export class Builder {
     this.#folder = undefined;
     await folder?.wipe().catch((error: unknown) => {
       // The next start of a slave tries again.
-      this.#options.log(`cannot remove ${folder.path}: ${errorMessage(error)}`);
+      this.#options.log('cannot remove a folder', { path: folder.path }, error);
     });
   }
 
@@ -193,7 +194,8 @@ export class Builder {
     // bubblewrap prints nothing once a build has begun, and pip's output never begins like this.
     if (command !== path && result.code === 1 && result.output.startsWith('bwrap: '))
       throw new PiwError('PIW_CONFIG', `cannot create the sandbox: ${result.output.trim().slice(0, 200)}`);
-    if (result.survivors.length > 0) log(`cannot kill processes of a build: ${result.survivors.join(', ')}`);
+    if (result.survivors.length > 0)
+      log('cannot kill processes of a build', { pids: result.survivors.map(String) });
     return { ...result, output: redact(result.output) };
   }
 

@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
-import { PiwError, errorMessage } from '../errors.js';
+import { PiwError } from '../errors.js';
+import type { LogMethod } from '../log.js';
 import { BuildFolder } from './environment.js';
 import type { Interpreter } from './interpreter.js';
 import type { Confinement } from './sandbox.js';
@@ -50,7 +51,7 @@ interface ToolchainOptions {
   readonly env: Readonly<Record<string, string>>;
   readonly programs: readonly string[];
   readonly confinement: Confinement;
-  readonly log: (line: string) => void;
+  readonly log: LogMethod;
 }
 
 /**
@@ -83,11 +84,11 @@ export async function findMissingTools(options: ToolchainOptions): Promise<reado
   } catch (error) {
     // The first build reports a full disk or a folder that can't be written to.
     if (!(error instanceof PiwError))
-      log(`cannot check whether this slave has a compiler: ${errorMessage(error)}`);
+      log('cannot check whether this slave has a compiler', { python: interpreter.path }, error);
     return [];
   } finally {
     await folder?.wipe().catch((error: unknown) => {
-      log(`cannot remove ${folder?.path ?? ''}: ${errorMessage(error)}`);
+      log('cannot remove a folder', { path: folder?.path }, error);
     });
   }
 }

@@ -7,7 +7,7 @@ import { machineStats } from '../builder/machine.js';
 import { watchDisk } from '../builder/work-folder.js';
 import type { Bus } from '../bus/bus.js';
 import { withWaitingReports } from '../concurrency/waiting-reports.js';
-import { PiwError, errorMessage } from '../errors.js';
+import { PiwError } from '../errors.js';
 import type { Log } from '../log.js';
 import type { Answer, Body } from '../protocols/protocol.js';
 import {
@@ -82,6 +82,8 @@ export class BuildSlave {
   /** Completed transfers of this build: one that is requested again was found damaged. */
   readonly #completedTransfers = new Set<string>();
   #slaveId = 0;
+  /** Once the slave is registered, each line has its number. */
+  #log: Log;
   /** HELLO was sent, though perhaps not answered: the master may know this session. */
   #saidHello = false;
   #indexUrls: { url: string; extra: string | null } = { url: '', extra: null };
@@ -96,6 +98,7 @@ export class BuildSlave {
 
   constructor(options: SlaveOptions) {
     this.#options = options;
+    this.#log = options.log;
     const tokens = [slaveDriver.name, options.user, this.#session];
     const signal = this.#stopController.signal;
     this.#diskWatch = watchDisk(options.workDir, ({ text, code }) => {
@@ -151,7 +154,8 @@ export class BuildSlave {
       throw new PiwError('PIW_PROTOCOL_VERSION', `the master refused this slave: ${answer.reason}`);
     if (answer.slave_id !== this.#slaveId) {
       this.#slaveId = answer.slave_id;
-      this.#options.log.info(`registered with the master slave=${String(answer.slave_id)}`);
+      this.#log = this.#options.log.with({ slave: answer.slave_id });
+      this.#log.info('registered with the master');
       this.#progress({ state: 'hello', slaveId: answer.slave_id });
     }
     this.#indexUrls = { url: answer.index_url, extra: answer.extra_index_url };
@@ -163,7 +167,7 @@ export class BuildSlave {
       const wakeCount = this.#wakeCount;
       const answer = await this.#requestWork();
       if (answer.verb === 'BYE') {
-        this.#options.log.info(`dismissed by the master: ${answer.reason}`);
+        this.#log.info('dismissed by the master', { reason: answer.reason });
         return;
       }
       if (answer.verb === 'SLEEP')
@@ -181,7 +185,7 @@ export class BuildSlave {
 
   /** Requests work (IDLE), or reports why the machine can't do any (REST). */
   async #requestWork(): Promise<Answer<SlaveVerbs, 'IDLE'> | Answer<SlaveVerbs, 'REST'>> {
-    const { workDir, thresholds, log } = this.#options;
+    const { workDir, thresholds } = this.#options;
     const stats = await machineStats(workDir);
     await this.#diskWatch.probe();
     const { trouble } = this.#diskWatch;
@@ -189,8 +193,8 @@ export class BuildSlave {
       ? { of: 'disk', text: trouble.text }
       : findShortage(stats, thresholds);
     if (unfitness && unfitness.of !== this.#lastUnfitReason)
-      log.warning(`no work for now: ${unfitness.text}`);
-    if (!unfitness && this.#lastUnfitReason !== undefined) log.info('ready to work again');
+      this.#log.warning('no work for now', { reason: unfitness.text });
+    if (!unfitness && this.#lastUnfitReason !== undefined) this.#log.info('ready to work again');
     this.#lastUnfitReason = unfitness?.of;
     this.#progress(unfitness ? { state: 'resting', ...unfitness } : { state: 'idle' });
     return unfitness
@@ -214,9 +218,10 @@ export class BuildSlave {
 
   /** Runs one build from BUILD to DONE. Returns false if the slave is to exit. */
   async #build(order: BuildOrder): Promise<boolean> {
-    const { builder, log } = this.#options;
+    const { builder } = this.#options;
     const { lease, package: name, version } = order;
-    log.info(`build started package=${name} version=${version} lease=${String(lease)}`);
+    const log = this.#log.with({ package: name, version, lease });
+    log.info('build started');
     const buildAbort = new AbortController();
     const signal = AbortSignal.any([buildAbort.signal, this.#stopController.signal]);
     const busyLoop = this.#heartbeat(lease, buildAbort);
@@ -239,9 +244,9 @@ export class BuildSlave {
         },
       });
       if (!isAborted(signal)) {
-        log.info(
-          `build ${result.status ? 'succeeded' : `failed (${String(result.failureClass)})`} after ${result.durationS.toFixed(1)} s package=${name} version=${version} lease=${String(lease)}`,
-        );
+        const durationS = Number(result.durationS.toFixed(1));
+        if (result.status) log.info('build succeeded', { duration_s: durationS });
+        else log.info('build failed', { class: String(result.failureClass), duration_s: durationS });
         if (!this.#isFirstDiskFailure(order, result))
           continues = await this.#submitResult(lease, result, signal);
       }
@@ -256,10 +261,7 @@ export class BuildSlave {
     }
     if (this.#stopping) return false;
     const finalAnswer = await busyLoop;
-    if (finalAnswer !== undefined)
-      log.info(
-        `build aborted on the master's request package=${name} version=${version} lease=${String(lease)}`,
-      );
+    if (finalAnswer !== undefined) log.info("build aborted on the master's request");
     return continues && finalAnswer !== 'BYE';
   }
 
@@ -276,10 +278,9 @@ export class BuildSlave {
     }
     if (this.#outOfDiskBuilds.delete(build)) return false;
     this.#outOfDiskBuilds.add(build);
-    const { workDir, log } = this.#options;
-    log.warning(
-      `build requeued package=${order.package} version=${order.version}: no space left in ${workDir}`,
-    );
+    const { workDir } = this.#options;
+    const { package: name, version, lease } = order;
+    this.#log.warning('build requeued: no space left', { package: name, version, lease, path: workDir });
     this.#diskWatch.noteFailure(new PiwError('PIW_DISK_FULL', `the disk that holds ${workDir} is full`));
     return true;
   }
@@ -289,7 +290,7 @@ export class BuildSlave {
    * the master no longer wants the build: then this aborts it.
    */
   async #heartbeat(lease: number, buildAbort: AbortController): Promise<'DONE' | 'BYE' | undefined> {
-    const { hello, log, workDir } = this.#options;
+    const { hello, workDir } = this.#options;
     const signal = AbortSignal.any([buildAbort.signal, this.#stopController.signal]);
     for (let wakeCount = this.#wakeCount; ;) {
       await this.#pause(Math.max(hello.busy_interval_s, 1) * 1000, wakeCount, signal);
@@ -305,7 +306,7 @@ export class BuildSlave {
       } catch (error) {
         // The build goes on; BUILT is repeated until the master is back.
         if (!(error instanceof PiwError)) throw error;
-        log.debug(`BUSY: ${error.message}`);
+        this.#log.debug('request failed', { verb: 'BUSY', lease }, error);
         if (error.code !== 'PIW_UNKNOWN_SLAVE' || isAborted(signal)) continue;
         await this.#hello(signal).catch((refusal: unknown) => {
           // If the build has ended in the meantime, nobody waits for the answer.
@@ -345,7 +346,7 @@ export class BuildSlave {
         await wait(this.#options.clock, Math.min(answer.seconds, MAX_WAIT_S) * 1000, signal);
         continue;
       }
-      if (waitReason !== undefined) this.#options.log.info('the master accepts files again');
+      if (waitReason !== undefined) this.#log.info('the master accepts files again', { lease });
       waitReason = undefined;
       if (answer.verb !== 'SEND') return answer.verb !== 'BYE';
       const { filename, transfer_id } = answer;
@@ -362,7 +363,7 @@ export class BuildSlave {
    */
   #reportWait(reason: string, previousReason: string | undefined): void {
     if (reason === previousReason) return;
-    this.#options.log.warning(`waiting to send the wheels: the master can't take files: ${reason}`);
+    this.#log.warning("waiting to send the wheels: the master can't take files", { reason });
     this.#progress({ state: 'trouble', text: `waiting for the master: ${reason}`, code: 'PIW_REFUSED' });
   }
 
@@ -371,10 +372,10 @@ export class BuildSlave {
    * build.
    */
   async #transfer(file: BuiltFile, id: string, signal: AbortSignal): Promise<boolean> {
-    const { bus, clock, log, user } = this.#options;
+    const { bus, clock, user } = this.#options;
     let sent = 0;
     const trouble = (error: PiwError) => {
-      log.warning(`sending ${file.filename}: ${error.message}`);
+      this.#log.warning('sending failed', { file: file.filename }, error);
       this.#progress({ state: 'trouble', text: error.message, code: error.code });
     };
     try {
@@ -394,7 +395,7 @@ export class BuildSlave {
       if (isAborted(signal) || !(error instanceof PiwError)) throw error;
       trouble(error);
       if (error.code === 'PIW_UNKNOWN_TRANSFER') return true;
-      log.error(`transfer abandoned and build requeued file=${file.filename}`);
+      this.#log.error('transfer abandoned and build requeued', { file: file.filename });
       return false;
     }
   }
@@ -416,7 +417,7 @@ export class BuildSlave {
           await this.#hello();
           continue;
         }
-        this.#options.log.warning(`retrying ${verb}: ${error.message}`);
+        this.#log.warning('request failed, retrying', { verb }, error);
         this.#progress({ state: 'trouble', text: error.message, code: error.code });
         if (error.code === 'PIW_NATS_STORAGE') {
           // The same bucket carries large messages.
@@ -429,7 +430,7 @@ export class BuildSlave {
   }
 
   readonly #reportWaiting = (): void => {
-    this.#options.log.info('waiting for the master: no Slave Driver is running yet');
+    this.#log.info('waiting for the master: no Slave Driver is running yet');
   };
 
   async #bye(): Promise<void> {
@@ -438,7 +439,7 @@ export class BuildSlave {
     const tokens = [slaveDriver.name, this.#options.user, this.#session];
     const byeClient = new ProtocolClient(this.#options.bus, slaveDriver, tokens, { timeoutMs: 3000 });
     await byeClient.request('BYE', {}).catch((error: unknown) => {
-      this.#options.log.debug(`BYE: ${errorMessage(error)}`);
+      this.#log.debug('request failed', { verb: 'BYE' }, error);
     });
   }
 
