@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { PiwError, errorMessage } from '../errors.js';
+import { PiwError } from '../errors.js';
+import type { LogMethod } from '../log.js';
 import { answerRequest } from './answer.js';
 import { ConnectionLimiter, clientAddress, type ConnectionLimits } from './connections.js';
 import { sendText } from './responses.js';
@@ -37,7 +38,7 @@ export async function startWebServer(options: {
   readonly host: string;
   readonly port: number;
   readonly limits?: Partial<ConnectionLimits>;
-  readonly onFault?: (text: string) => void;
+  readonly onFault?: LogMethod;
   readonly onAnswered?: (answered: AnsweredRequest) => void;
 }): Promise<WebServer> {
   const server = createServer({ ...HTTP_TIMEOUTS, keepAliveTimeout: KEEP_ALIVE_MS }, (request, response) => {
@@ -52,7 +53,7 @@ export async function startWebServer(options: {
       try {
         await answerRequest(options.root, request, response);
       } catch (error) {
-        options.onFault?.(`request for ${request.url ?? ''} failed: ${errorMessage(error)}`);
+        options.onFault?.('request failed', { url: request.url }, error);
         if (response.headersSent) response.destroy();
         else sendText(response, 500, 'text/plain', 'Internal server error.\n');
       }

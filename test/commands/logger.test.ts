@@ -112,7 +112,7 @@ void t.test(
     });
     t.equal(await countDownloads(db), 115);
     const missing = await piw('logger', join(folder, 'nowhere'), log);
-    t.match(missing, { code: 1, err: /nowhere can't be read/, out: /^0 lines/ });
+    t.match(missing, { code: 1, err: /can't be read file=\S*nowhere code=ENOENT/, out: /^0 lines/ });
     t.match(await piw('logger', '--format', 'iis', log), { code: 2, err: /format/ });
   },
 );
@@ -173,7 +173,7 @@ void t.test('lines that arrive while the farm is down are kept, and survive the 
   await until(() => second.output.err.includes('the farm is down'));
   second.child.kill('SIGTERM');
   t.equal(await second.ended(), 0, second.output.err);
-  t.match(second.output.err, /bytes are kept in .*spool/);
+  t.match(second.output.err, /lines are kept; .* path=\S*spool bytes=\d+/);
   t.equal(spooledBytes(spool), combinedLines(5000).length);
   startFarm();
   const third = startPipeLogger(t, loggerSettings, '--json');
@@ -256,7 +256,7 @@ void t.test('lines beyond the limit of the spool are dropped, and the log says s
   const logger = startPipeLogger(t, { ...loggerSettings, 'spool-limit': 1 }, '--json');
   logger.write(combinedLines(30_000));
   await until(() => logger.output.err.includes('is full'));
-  t.match(logger.output.err, /the spool .* is full: \d+ lines dropped/);
+  t.match(logger.output.err, /lines dropped count=\d+ reason="the spool .* is full"/);
   startFarm();
   logger.end();
   t.equal(await logger.ended(), 1, logger.output.err);

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
+import { CAST } from '../../actors/cast.js';
 import { ProtocolClient } from '../../src/actor/client.js';
 import { writeSampleIndex } from '../../src/farm/sample-index.js';
 import { startWebServer } from '../../src/web/web-server.js';
@@ -14,6 +15,13 @@ import { skipUnlessInstalled } from '../helpers/missing.js';
 
 t.setTimeout(275_000);
 const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
+
+/** Returns the events of a log in JSON; lines that begin with `piw: ` are for the terminal. */
+const parseEvents = (log: string) =>
+  log
+    .split('\n')
+    .filter((line) => line !== '' && !line.startsWith('piw: '))
+    .map((line) => JSON.parse(line) as { readonly name: string; readonly event: string });
 
 void t.test('a master does not start with an invalid watch list', (t) => {
   const file = join(mkdtempSync(join(tmpdir(), 'piw-watch-')), 'list');
@@ -96,7 +104,7 @@ for (const mode of ['a process per task', 'one process']) {
         });
         return { ended, stderr: () => stderr };
       };
-      const common = ['-c', '/dev/null', '--prefix', prefix, '--allow-root'];
+      const common = ['-c', '/dev/null', '--prefix', prefix, '--allow-root', '--log-format', 'json'];
       const master = run([
         'master',
         ...common,
@@ -165,7 +173,16 @@ for (const mode of ['a process per task', 'one process']) {
       const seconds = (performance.now() - quitAt) / 1000;
       t.ok(seconds < 20, `the master exited after ${seconds.toFixed(1)} s`);
       t.notMatch(master.stderr(), /MaxListenersExceeded|did not finish/);
-      t.match(slave.stderr(), /registered with the master slave=\d+/);
+      const events = parseEvents(master.stderr());
+      const atWork = events.filter(({ event }) => event === 'at work').map(({ name }) => name);
+      t.same(
+        ['master', ...CAST.map(({ task }) => task)].filter((task) => !atWork.includes(task)),
+        [],
+      );
+      t.match(
+        parseEvents(slave.stderr()).find(({ event }) => event === 'build succeeded'),
+        { level: 'info', name: 'slave', slave: Number, package: 'piw-sample-native', lease: Number },
+      );
     },
   );
 }

@@ -3,6 +3,7 @@ import { connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { createLog } from '../../src/log.js';
 import type { ConnectionLimits } from '../../src/web/connections.js';
 import { startWebServer } from '../../src/web/web-server.js';
 import { until } from '../helpers/bus.js';
@@ -16,7 +17,7 @@ async function startServer(t: Test, limits: Partial<ConnectionLimits> = {}) {
   writeFileSync(large, Buffer.alloc(50_000_000, 'x'));
   for (const name of ['a', 'b', 'c']) writeFileSync(join(output, `${name}.txt`), name);
   const faults: string[] = [];
-  const onFault = (text: string): void => void faults.push(text);
+  const { warning: onFault } = createLog('web', 'info', (line) => faults.push(line));
   const server = await startWebServer({ root: output, host: '127.0.0.1', port: 0, limits, onFault });
   t.teardown(() => server.close());
   const open = (localAddress = '127.0.0.1'): Socket => {
@@ -173,5 +174,5 @@ void t.test('a client sees only the status of an internal error', async (t) => {
   const answer = await fetch(`${url}/odd`);
   t.equal(answer.status, 500);
   t.notMatch(await answer.text(), output);
-  t.match(faults, [/^request for \/odd failed: .*ENXIO/]);
+  t.match(faults, [/ request failed url=\/odd code=ENXIO /]);
 });

@@ -1,4 +1,4 @@
-import { PiwError, errorMessage } from '../../errors.js';
+import { PiwError } from '../../errors.js';
 import { LogCounter, type LogCounterOptions, type LogCountResult } from '../../weblog/counting.js';
 import { openLog } from '../../weblog/log-file.js';
 import { FarmConnection } from './farm-link.js';
@@ -26,7 +26,7 @@ export async function countFiles(
       try {
         return await openLog(name);
       } catch (error) {
-        log.error(`${name} can't be read: ${errorMessage(error)}`);
+        log.error("file can't be read", { file: name }, error);
         summary.failed = true;
         return undefined;
       }
@@ -36,7 +36,7 @@ export async function countFiles(
     ...{ connect, timeoutMs: REQUEST_TIMEOUT_MS, patienceMs: MAX_FARM_OUTAGE_MS, signal },
     onAvailabilityChange: (reason) => {
       if (reason === undefined) log.info('the farm answers again');
-      else log.warning(`the farm does not answer; retrying for a minute: ${reason}`);
+      else log.warning('the farm does not answer; retrying for a minute', { reason });
     },
   });
   try {
@@ -52,7 +52,7 @@ export async function countFiles(
       } catch (error) {
         // Errors of the file system and of zlib have a code: they concern this file only.
         if (error instanceof PiwError || !(error instanceof Error) || !('code' in error)) throw error;
-        log.error(`${logFile.name} can't be read to the end: ${errorMessage(error)}`);
+        log.error("file can't be read to the end", { file: logFile.name }, error);
         summary.failed = true;
       } finally {
         summary.addFile(logFile.name, counter.result);

@@ -40,7 +40,7 @@ export async function countPipeWithSpool(
     ...{ connect, timeoutMs: REQUEST_TIMEOUT_MS, patienceMs: Infinity, signal: shutdown.signal },
     onAvailabilityChange: (reason) => {
       if (reason === undefined) log.info('the farm answers again');
-      else log.warning(`the farm is down; new lines are kept in ${spool.folder}: ${reason}`);
+      else log.warning('the farm is down; new lines are kept', { path: spool.folder, reason });
     },
   });
   let failure: unknown;
@@ -53,7 +53,7 @@ export async function countPipeWithSpool(
     try {
       spool.rescan();
     } catch (error) {
-      log.warning(`the spool folder can't be read: ${errorMessage(error)}`);
+      log.warning("the spool folder can't be read", { path: spool.folder }, error);
     }
   }, RESCAN_INTERVAL_MS);
   const droppedLines = new DroppedLineCounter(log);
@@ -90,7 +90,10 @@ export async function countPipeWithSpool(
   spool.rescan();
   summary.spooled = spool.bytes;
   if (spool.bytes > 0)
-    log.warning(`${String(spool.bytes)} bytes are kept in ${spool.folder}; the next piw logger counts them`);
+    log.warning('lines are kept; the next piw logger counts them', {
+      path: spool.folder,
+      bytes: spool.bytes,
+    });
 }
 
 /** Adds lines to the spool. Returns undefined, or why they don't fit. */
@@ -136,7 +139,7 @@ export async function countPipeWithoutSpool(
     ...{ connect, timeoutMs: DROP_REQUEST_TIMEOUT_MS, patienceMs: 0, signal: shutdown.signal },
     onAvailabilityChange: (reason) => {
       if (reason === undefined) log.info('the farm answers again');
-      else log.warning(`the farm is down; new lines are dropped: ${reason}`);
+      else log.warning('the farm is down; new lines are dropped', { reason });
     },
   });
   const counter = new UnspooledLogCounter({ ...context, farm });
@@ -203,6 +206,6 @@ class DroppedLineCounter {
     for (let at = bytes.indexOf(0x0a); at >= 0; at = bytes.indexOf(0x0a, at + 1)) this.count += 1;
     if (performance.now() - this.#lastLoggedAt < DROP_LOG_INTERVAL_MS) return;
     this.#lastLoggedAt = performance.now();
-    this.#log.error(`${reason}: ${String(this.count)} lines dropped so far`);
+    this.#log.error('lines dropped', { count: this.count, reason });
   }
 }

@@ -1,6 +1,5 @@
 import { PassThrough } from 'node:stream';
 import type { Settings } from '../../config.js';
-import { PiwError, errorMessage } from '../../errors.js';
 import type { AnsweredRequest } from '../../web/web-server.js';
 import type { Log } from '../../log.js';
 import type { LoggerContext } from '../logger/context.js';
@@ -31,8 +30,7 @@ export class AnswerCounter {
     this.#log = log;
     this.#counting = count(this.#lines, this.#summary, this.#shutdown.signal).catch((error: unknown) => {
       this.#active = false;
-      const advice = error instanceof PiwError ? `. ${error.advice}` : '';
-      log.error(`downloads are no longer counted: ${errorMessage(error)}${advice}`);
+      log.error('downloads are no longer counted', {}, error);
     });
   }
 
@@ -77,6 +75,6 @@ export class AnswerCounter {
     this.#shutdown.abort();
     await this.#counting;
     const dropped = this.#dropped + this.#summary.dropped;
-    if (dropped > 0) this.#log.warning(`${String(dropped)} answers were not counted`);
+    if (dropped > 0) this.#log.warning('answers were not counted', { count: dropped });
   }
 }
