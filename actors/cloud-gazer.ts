@@ -94,11 +94,9 @@ export class CloudGazer extends Actor {
       onReleases: (name, wanted) => this.#addReleases(name, wanted),
       onError: (name, error) => {
         if (error instanceof ThrottledError) this.#backOff('names', error);
-        else this.log.warning(`${name}: ${error.message}`);
+        else this.log.warning('page could not be read', { package: name }, error);
       },
-      warn: (text) => {
-        this.log.warning(text);
-      },
+      warn: this.log.warning,
     });
   }
 
@@ -110,9 +108,7 @@ export class CloudGazer extends Actor {
       position: () => this.#loadPosition(),
       onSeen: (events, late) => this.#applyLiveEvents(events, late),
       onSettled: (events, position) => this.#applyEvents(events, position),
-      logInfo: (text) => {
-        this.log.info(text);
-      },
+      logInfo: this.log.info,
     });
   }
 
@@ -125,8 +121,9 @@ export class CloudGazer extends Actor {
       saveComparison: async (held) => {
         if (held !== null)
           this.log.error(
-            `${String(held)} packages have vanished from the index at once: none is removed until you confirm it with ` +
+            'packages have vanished from the index at once: none is removed until you confirm it with ' +
               `piw feed --accept ${String(held)}`,
+            { count: held },
           );
         await this.#feed.request('COMPARED', { fence: this.context.fence(), held });
       },
@@ -134,9 +131,7 @@ export class CloudGazer extends Actor {
       onVanished: async (name) => {
         await this.#readPage(name, { agreed: true, signal: this.#stopController.signal });
       },
-      warn: (text) => {
-        this.log.warning(text);
-      },
+      warn: this.log.warning,
     };
     return new RootReader(index, follower, {
       urgent: this.#changelogReader === undefined,
@@ -173,13 +168,16 @@ export class CloudGazer extends Actor {
     const previous = this.#watchList;
     try {
       this.#watchList = readWatchList(this.#settings.watch, previous);
-      if (this.#watchList !== previous) this.log.info(`watch list loaded: ${String(this.#watchList)}`);
+      if (this.#watchList !== previous)
+        this.log.info('watch list loaded', { follows: String(this.#watchList) });
       this.#watchListError = undefined;
     } catch (error) {
       if (!(error instanceof PiwError)) throw error;
       if (error.message !== this.#watchListError)
         this.log.warning(
-          `${error.message}; until it is corrected, the previous one is used: ${String(previous)}`,
+          'the watch list is invalid; until it is corrected, the previous one is used',
+          { follows: String(previous) },
+          error,
         );
       this.#watchListError = error.message;
     }
@@ -214,9 +212,8 @@ export class CloudGazer extends Actor {
   async #abandonChangelog(error: unknown): Promise<void> {
     const isMissing = error instanceof PiwError && error.code === 'PIW_NO_CHANGELOG';
     if (!isMissing || (await this.#loadPosition()).read > 0) throw error;
-    this.log.warning(
-      `${error.message}: no changelog at pypi-xmlrpc; following the pages of ${this.#settings.index.url} instead`,
-    );
+    const { url } = this.#settings.index;
+    this.log.warning("no changelog at pypi-xmlrpc; following the index's pages instead", { url }, error);
     this.#changelogReader = undefined;
     this.#rootReader = this.#createRootReader();
   }
@@ -248,7 +245,7 @@ export class CloudGazer extends Actor {
 
   #backOff(source: string, error: PiwError): void {
     const delayMs = this.#rateLimiter.backOff(source, error);
-    this.log.warning(`${error.message}; next attempt in ${(delayMs / 1000).toFixed(0)} s`);
+    this.log.warning('index failed, retrying', { source, delay_s: Math.round(delayMs / 1000) }, error);
   }
 
   /** Returns whether more may be requested from the index. */
@@ -300,7 +297,7 @@ export class CloudGazer extends Actor {
       } catch (error) {
         if (!(error instanceof PiwError)) throw error;
         if (error instanceof ThrottledError) this.#backOff('pages', error);
-        else this.log.debug(`${name}: ${error.message}`);
+        else this.log.debug('page could not be read', { package: name }, error);
       }
     });
     await this.#queuePageFetches(
@@ -309,9 +306,8 @@ export class CloudGazer extends Actor {
     );
     const inOrder = [...events].sort((a, b) => a.time - b.time || a.serial - b.serial);
     await this.#applyEvents(inOrder, await this.#loadPosition());
-    this.log.info(
-      `${late ? 'late ' : ''}events applied count=${String(events.length)} projects=${String(names.length)}`,
-    );
+    const counts = { count: events.length, projects: names.length };
+    this.log.info(late ? 'late events applied' : 'events applied', counts);
   }
 
   /** Fetches the pages that are due, as fast as the rate limit allows. */
@@ -332,7 +328,7 @@ export class CloudGazer extends Actor {
           if (!(error instanceof PiwError)) throw error;
           await this.#feed.request('FAILED', { fence: this.context.fence(), package: name });
           if (error instanceof ThrottledError) this.#backOff('pages', error);
-          else this.log.warning(`${name}: ${error.message}`);
+          else this.log.warning('page could not be read', { package: name }, error);
         }
       });
     }
@@ -415,7 +411,7 @@ export class CloudGazer extends Actor {
       origin: 'feed',
       releases: wanted.map(({ release, requested }) => this.#toRelease(release, requested)),
     });
-    if (created > 0) this.log.info(`releases added package=${name} count=${String(created)}`);
+    if (created > 0) this.log.info('releases added', { package: name, count: created });
   }
 
   #toRelease(release: IndexRelease, requested: boolean): Release {

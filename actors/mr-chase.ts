@@ -160,9 +160,8 @@ export class MrChase extends Actor {
       return waitIfDiskTrouble(error);
     }
     this.#imports.set(session, importing);
-    this.log.info(
-      `import started package=${request.package} version=${request.version} files=${String(files.length)}`,
-    );
+    const { package: name, version } = request;
+    this.log.info('import started', { package: name, version, files: files.length });
     return this.#next(session, importing);
   }
 
@@ -351,7 +350,7 @@ export class MrChase extends Actor {
     });
     for (const [name, version] of versions) {
       if (this.isStopping()) return;
-      this.log.info(`version removed package=${name} version=${version}: it is gone from the index`);
+      this.log.info('version removed: it is gone from the index', { package: name, version });
       await this.#removeVersion({ package: name, version, skip: null, yank: false });
     }
   }
@@ -442,8 +441,7 @@ export class MrChase extends Actor {
     if (name !== null) await this.#requireExists(name, version);
     const page = await this.#database.request('RETRY', request);
     const count = page.classes.reduce((sum, [, failures]) => sum + failures, 0);
-    if (!request.dry_run && count > 0)
-      this.log.info(`failures requeued by an administrator count=${String(count)}`);
+    if (!request.dry_run && count > 0) this.log.info('failures requeued by an administrator', { count });
     return page;
   }
 

@@ -324,7 +324,7 @@ export class TheArchitect extends Actor {
       await this.#followDatabaseClock();
       if (this.clock.monotonicMs() < this.#graceUntil) return;
       const lost = await queue.requeueExpired(this.#database);
-      if (lost > 0) this.log.info(`leases expired and builds requeued count=${String(lost)}`);
+      if (lost > 0) this.log.info('leases expired and builds requeued', { count: lost });
     } catch (error) {
       this.#graceUntil = this.clock.monotonicMs() + RENEWAL_GRACE_MS;
       throw error;
@@ -345,10 +345,7 @@ export class TheArchitect extends Actor {
     const jumpMs = offsetMs - (this.#clockOffsetMs ?? offsetMs);
     this.#clockOffsetMs = offsetMs;
     if (Math.abs(jumpMs) < MIN_CLOCK_JUMP_MS) return;
-    const seconds = String(Math.round(Math.abs(jumpMs) / 1000));
-    this.log.warning(
-      `the database's clock was set ${jumpMs > 0 ? 'forward' : 'back'} by ${seconds} s: leases are shifted`,
-    );
+    this.log.warning("the database's clock was set: leases are shifted", { by_s: Math.round(jumpMs / 1000) });
     await queue.shiftLeases(this.#database, jumpMs);
   }
 

@@ -1,4 +1,5 @@
 import { PiwError } from '../errors.js';
+import type { LogMethod } from '../log.js';
 import type { ChangeEvent, Changelog, ChangelogEvent } from './changelog.js';
 import { EventReorderer, type ChangelogPosition } from './reorder.js';
 
@@ -20,7 +21,7 @@ interface ChangelogFollower {
   onSeen(events: readonly ChangeEvent[], late: boolean): Promise<void>;
   /** Called with events in the order in which they happened. Stores `position` together with their effects. */
   onSettled(events: readonly ChangeEvent[], position: ChangelogPosition): Promise<void>;
-  logInfo(text: string): void;
+  readonly logInfo: LogMethod;
 }
 
 /** Reads a changelog to its end, as often as read() is called, from the follower's position. */
@@ -85,7 +86,7 @@ export class ChangelogReader {
       reorder.clearLate();
       if (!isHistory && newEvents.length > 0) await this.#follower.onSeen(newEvents, false);
       await this.#settle(reorder, from >= last ? 'end' : isHistory ? 'history' : 'near', signal);
-      if (isHistory) this.#follower.logInfo(`read events up to serial ${String(from)} of ${String(last)}`);
+      if (isHistory) this.#follower.logInfo('events read', { serial: from, last });
     }
   }
 

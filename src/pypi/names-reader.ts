@@ -1,4 +1,5 @@
 import { PiwError } from '../errors.js';
+import type { LogMethod } from '../log.js';
 import type { SimpleIndexClient } from './index-reader.js';
 import type { IndexRateLimiter } from './pace.js';
 import { groupByRelease } from './releases.js';
@@ -12,7 +13,7 @@ interface NamesFollower {
   onReleases(name: string, wanted: readonly WantedRelease[]): Promise<void>;
   /** Called when a project's page can't be read. */
   onError(name: string, error: PiwError): void;
-  warn(text: string): void;
+  readonly warn: LogMethod;
 }
 
 /** Follows a few packages by reading each one's page, with its ETag. */
@@ -53,14 +54,16 @@ export class NamesReader {
     await this.#pace.acquire(signal);
     const answer = await this.#index.project(name, { signal, ...(etag === undefined ? {} : { etag }) });
     if (answer === undefined) {
-      if (!this.#reportedMissing.has(name)) this.#follower.warn(`the index has no project ${name}`);
+      if (!this.#reportedMissing.has(name))
+        this.#follower.warn('the index has no such project', { package: name });
       this.#reportedMissing.add(name);
       return;
     }
     this.#reportedMissing.delete(name);
     if ('notModified' in answer) return;
     const { wanted, missing } = selectReleases(watched, groupByRelease(answer), this.#history);
-    for (const version of missing) this.#follower.warn(`the index has no ${name} ${version}`);
+    for (const version of missing)
+      this.#follower.warn('the index has no such version', { package: name, version });
     await this.#follower.onReleases(name, wanted);
     // Set last: if the follower failed, the next visit must see the releases again.
     watched.etag = answer.etag;

@@ -1,3 +1,4 @@
+import type { LogMethod } from '../log.js';
 import { compareWithRoot, nextToPoll, type KnownProject } from './compare.js';
 import type { IndexRoot, SimpleIndexClient } from './index-reader.js';
 import type { WatchList } from './watch-list.js';
@@ -26,7 +27,7 @@ export interface RootFollower {
   requestPages(names: readonly string[], urgent: boolean): Promise<void>;
   /** Called when the root no longer lists a project: it is removed if its page is gone, too. */
   onVanished(name: string): Promise<void>;
-  warn(text: string): void;
+  readonly warn: LogMethod;
 }
 
 interface RootReaderOptions {

@@ -401,7 +401,7 @@ void t.test('a changed watch list file takes effect once it is valid', async (t)
   await untilOffered('p0 1.0, p1 1.0, p2 1.0');
   release(world, 'p2', '1.1');
   write('p1', 'p2==1.0', 'p3', 'zope interface');
-  await until(() => logLines.some((line) => line.includes(`${file}, line 4: "zope interface" is no`)));
+  await until(() => logLines.some((line) => line.includes(`${file}, line 4: \\"zope interface\\" is no`)));
   release(world, 'p1', '1.1');
   await untilOffered('p0 1.0, p1 1.0, p1 1.1, p2 1.0');
   rmSync(file);
