@@ -18,7 +18,6 @@ import { parseArgs } from 'node:util';
 import { ProtocolClient } from '../../src/actor/client.js';
 import { Bus } from '../../src/bus/bus.js';
 import { SETTINGS_ENV, loadSettings } from '../../src/config.js';
-import { logBuilds } from '../../src/database/builds.js';
 import { migrate } from '../../src/database/migrations.js';
 import {
   allPackages,
@@ -33,6 +32,7 @@ import { packageFiles, projectDetails } from '../../src/database/projects.js';
 import { addTarget } from '../../src/database/targets.js';
 import { deleteBuilds, addReleases, yankVersion } from '../../src/database/versions.js';
 import type { LoggedBuild } from '../../src/model/build.js';
+import { oracle } from '../../src/protocols/oracle.js';
 import { secretary } from '../../src/protocols/web.js';
 import { SimpleIndexWriter } from '../../src/site/simple/index-writer.js';
 import { Site } from '../../src/site/site.js';
@@ -111,6 +111,7 @@ TASKS.forEach((_, place) => {
 
 const bus = await Bus.connect({ address: servers.nats, name: 'chaos', prefix: 'chaos' });
 const client = new ProtocolClient(bus, secretary, undefined, { timeoutMs: 60_000, patienceMs: 300_000 });
+const database = new ProtocolClient(bus, oracle, undefined, { timeoutMs: 60_000, patienceMs: 300_000 });
 const packageName = (n: number): string => `package-${String(n)}`;
 const randomVersion = (): string => `1.${String(randomBelow(6))}`;
 let fileCount = 0;
@@ -162,7 +163,8 @@ async function randomUpdate(): Promise<void> {
       'feed',
       Array.from({ length: 6 }, (_, n) => someRelease(`1.${String(n)}`)),
     );
-    await logBuilds(db, [randomBuild(name)]);
+    // Through the Oracle, which hints at the page.
+    await database.request('LOGBUILD', { builds: [randomBuild(name)] });
   } else if (roll < 0.75) await yankVersion(db, name, randomVersion(), random() < 0.5 ? null : 'broken');
   else if (roll < 0.8) await setQuarantined(db, name, null, random() < 0.5);
   else if (roll < 0.85) await skipPackage(db, name, random() < 0.5 ? null : 'not here');
